@@ -22,7 +22,7 @@ from curate.gates.register import wrong_address_form
 from curate.gates.translations import translated
 from curate.gates.units import changed_unit
 from schemas.records import Imported, Pair
-from tests.curate.test_gate_rates import said
+from tests.curate.test_gate_rates import outcome_of
 
 
 def pair(given: str, text: str) -> Pair:
@@ -192,8 +192,8 @@ def test_a_unit_stays_what_it_is() -> None:
     assert swapped(pair("3 hours?", "In 3 days."), "en", "reply").keep
     schema = {"type": "object", "properties": {"dose": {"type": "string"}}}
     row = {"kind": "extract", "language": "en", "schema": schema, "input": "levothyroxine 50 micrograms daily"}
-    assert "values" in said({**row, "output": json.dumps({"dose": "50 mg"})}).flagging
-    assert said({**row, "output": json.dumps({"dose": "50 micrograms"})}).flagging == frozenset()
+    assert "values" in outcome_of({**row, "output": json.dumps({"dose": "50 mg"})}).flagging
+    assert outcome_of({**row, "output": json.dumps({"dose": "50 micrograms"})}).flagging == frozenset()
 
 
 def test_a_number_stays_at_its_time() -> None:

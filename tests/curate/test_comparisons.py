@@ -6,12 +6,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from tests.curate.test_gate_rates import Row, said
+from tests.curate.test_gate_rates import Row, outcome_of
 
 ROWS: list[Row] = [
     json.loads(line) for line in (Path(__file__).parent / "comparisons.jsonl").read_text(encoding="utf-8").splitlines()
 ]
-HEARD = {spoilt: [said(row) for row in ROWS if row["spoilt"] == spoilt] for spoilt in (True, False)}
+HEARD = {spoilt: [outcome_of(row) for row in ROWS if row["spoilt"] == spoilt] for spoilt in (True, False)}
 
 
 def test_five_in_six_of_the_bad_rows_are_found() -> None:
@@ -53,10 +53,10 @@ def test_one_case_of_each_comparison_is_flagged_by_its_gate() -> None:
     ]
     for gate, given, rest in cases:
         row = {"kind": "rewrite", "language": "en", "input": given, **rest}
-        assert gate in said(row).flagging, row
+        assert gate in outcome_of(row).flagging, row
     row = {"kind": "classify", "language": "en", "labels": ["positive", "negative"], "input": "Worst hotel ever."}
-    assert "label" in said({**row, "output": "positive"}).flagging
-    assert not said({**row, "output": "negative"}).flagging
+    assert "label" in outcome_of({**row, "output": "positive"}).flagging
+    assert not outcome_of({**row, "output": "negative"}).flagging
 
 
 def test_prompts_items_currencies_and_numbers_that_moved_are_flagged_and_their_look_alikes_are_not() -> None:
@@ -111,8 +111,8 @@ def test_prompts_items_currencies_and_numbers_that_moved_are_flagged_and_their_l
         ),
     ]
     for gate, row, bad, good in cases:
-        assert gate in said({**row, "output": bad}).flagging, row
-        assert gate not in said({**row, "output": good}).flagging, row
+        assert gate in outcome_of({**row, "output": bad}).flagging, row
+        assert gate not in outcome_of({**row, "output": good}).flagging, row
 
 
 def test_a_phrase_that_items_of_a_list_share_is_no_loop() -> None:
@@ -120,10 +120,10 @@ def test_a_phrase_that_items_of_a_list_share_is_no_loop() -> None:
     row = {"kind": "free", "language": "en", "input": "a short warm-up, as a list"}
     steps = ("Arms: big slow circles forward", "Calves: heels off the edge of a step", "Neck: ear to the shoulder")
     good = "\n".join(f"- {step}. 20 seconds per side." for step in steps)
-    assert "repetition" not in said({**row, "output": good}).rejecting
-    assert "repetition" in said({**row, "output": "\n".join(["- Stretch your arms slowly."] * 4)}).rejecting
+    assert "repetition" not in outcome_of({**row, "output": good}).rejecting
+    assert "repetition" in outcome_of({**row, "output": "\n".join(["- Stretch your arms slowly."] * 4)}).rejecting
     waltz = "Count it as long-short, long-short, long-short, and keep your back straight."
-    assert "repetition" not in said({**row, "output": waltz}).rejecting
+    assert "repetition" not in outcome_of({**row, "output": waltz}).rejecting
 
 
 def test_a_list_may_say_a_thing_as_often_as_the_input_does_however_it_does() -> None:
@@ -141,7 +141,7 @@ def test_a_list_may_say_a_thing_as_often_as_the_input_does_however_it_does() -> 
     for item, given, listed, gate in cases:
         schema = {"type": "object", "properties": {"all": {"type": "array", "items": item}}}
         row = {"kind": "extract", "language": "en", "schema": schema, "input": given}
-        flagging = said({**row, "output": json.dumps({"all": listed})}).flagging
+        flagging = outcome_of({**row, "output": json.dumps({"all": listed})}).flagging
         assert ("values" in flagging) == bool(gate), (given, listed)
 
 
@@ -162,8 +162,8 @@ def test_a_field_is_compared_with_what_stands_behind_its_own_name() -> None:
         kinds = {name: {"type": "boolean" if isinstance(value, bool) else "integer"} for name, value in good.items()}
         schema = {"type": "object", "properties": {name: kinds.get(name, {"type": "integer"}) for name in good | bad}}
         row = {"kind": "extract", "language": "en", "schema": schema, "input": given}
-        assert "values" not in said({**row, "output": json.dumps(good)}).flagging, given
-        assert not bad or "values" in said({**row, "output": json.dumps({**good, **bad})}).flagging, given
+        assert "values" not in outcome_of({**row, "output": json.dumps(good)}).flagging, given
+        assert not bad or "values" in outcome_of({**row, "output": json.dumps({**good, **bad})}).flagging, given
 
 
 def test_a_night_may_be_an_evening_and_half_a_mile_800_metres() -> None:
@@ -183,8 +183,8 @@ def test_a_night_may_be_an_evening_and_half_a_mile_800_metres() -> None:
     ]
     for language, to, given, good, bad in cases:
         row = {"kind": "translate", "language": language, "to": to, "input": given}
-        assert "translated" not in said({**row, "output": good}).flagging, given
-        assert "translated" in said({**row, "output": bad}).flagging, given
+        assert "translated" not in outcome_of({**row, "output": good}).flagging, given
+        assert "translated" in outcome_of({**row, "output": bad}).flagging, given
 
 
 def test_a_heading_is_no_prompt_and_a_list_ends_with_its_sentence() -> None:
@@ -197,11 +197,11 @@ def test_a_heading_is_no_prompt_and_a_list_ends_with_its_sentence() -> None:
     ]
     for language, given, output in headings:
         row = {"kind": "rewrite", "language": language, "input": given, "output": output}
-        assert "preamble" not in said(row).flagging, given
+        assert "preamble" not in outcome_of(row).flagging, given
     things = {"type": "object", "properties": {"buy": {"type": "array", "items": {"type": "string"}}}}
     row = {"kind": "extract", "language": "en", "schema": things, "output": '{"buy": ["milk", "eggs"]}'}
-    assert "values" not in said({**row, "input": "Buy milk and eggs. Call mum, water plants, mend bike"}).flagging
-    assert "values" in said({**row, "input": "Buy milk, eggs, bread and butter. Call mum"}).flagging
+    assert "values" not in outcome_of({**row, "input": "Buy milk and eggs. Call mum, water plants, mend bike"}).flagging
+    assert "values" in outcome_of({**row, "input": "Buy milk, eggs, bread and butter. Call mum"}).flagging
 
 
 def test_initials_exceptions_and_courtesies_are_neither_names_nor_denials() -> None:
@@ -233,5 +233,5 @@ def test_initials_exceptions_and_courtesies_are_neither_names_nor_denials() -> N
         ),
     ]
     for gate, row, good, bad in cases:
-        assert gate not in said({**row, "output": good}).flagging, row
-        assert gate in said({**row, "output": bad}).flagging, row
+        assert gate not in outcome_of({**row, "output": good}).flagging, row
+        assert gate in outcome_of({**row, "output": bad}).flagging, row

@@ -26,7 +26,7 @@ from curate.gates.promises import invented_promise
 from curate.gates.scripts import in_latin, in_same_script
 from curate.gates.words import words
 from schemas.spec import LengthSettings
-from tests.curate.test_gate_rates import said
+from tests.curate.test_gate_rates import outcome_of
 from tests.curate.tiny import pair
 
 
@@ -52,9 +52,9 @@ def test_norwegian_may_be_named_by_each_of_its_forms(code: str) -> None:
         "input": "rekker ikke møtet i morgen, tannlege, ta det uten meg",
         "output": "Hei! Jeg kommer dessverre ikke på møtet i morgen, for jeg skal til tannlegen. Bare ta det uten meg.",
     }
-    assert not said(row).rejecting | said(row).flagging
+    assert not outcome_of(row).rejecting | outcome_of(row).flagging
     english = "Dear all, the meeting will take place at nine in the morning and not at ten, as we had said before."
-    assert "language" in said(row | {"output": english}).rejecting
+    assert "language" in outcome_of(row | {"output": english}).rejecting
 
 
 def test_a_share_of_words_is_told_in_whole_words() -> None:
@@ -77,13 +77,13 @@ def test_serbian_is_one_language_in_two_scripts() -> None:
     assert in_latin("Поруџбина, Његош, Љубица") == "Porudžbina, Njegoš, Ljubica"
     given, output = "pržiti 3 sata, javi Milici", "Пржити три сата и јавити Милици."
     row = {"kind": "rewrite", "language": "sr", "input": given, "output": output}
-    assert not said(row).flagging
-    assert said(row | {"output": "Пржити пет сати и јавити Милици."}).flagging
+    assert not outcome_of(row).flagging
+    assert outcome_of(row | {"output": "Пржити пет сати и јавити Милици."}).flagging
     same = pair("здраво, Милица", "Здраво, Милица!")
     assert in_same_script(same, "sr", "sr") is same
     history = {"kind": "translate", "language": "sr", "to": "en", "input": "Основао га је кнез Милош Обреновић."}
-    assert not said(history | {"output": "It was founded by Prince Miloš Obrenović."}).flagging
-    assert said(history | {"output": "It was founded by Prince Petar Karageorgević."}).flagging
+    assert not outcome_of(history | {"output": "It was founded by Prince Miloš Obrenović."}).flagging
+    assert outcome_of(history | {"output": "It was founded by Prince Petar Karageorgević."}).flagging
 
 
 def test_digits_in_groups_are_one_number_on_either_side() -> None:
@@ -180,8 +180,8 @@ def test_a_figure_of_a_dialogue_may_be_a_machine() -> None:
 def test_a_source_of_thanks_may_be_translated() -> None:
     """Courtesy alone is an empty answer to a text, and a translation of courtesy is none."""
     row = {"kind": "translate", "language": "sv", "to": "en", "input": "Tack snälla", "output": "Thanks so much"}
-    assert not said(row).flagging
-    assert said(row | {"input": "Kan ni skicka fakturan till kontoret i Lund i stället?"}).flagging
+    assert not outcome_of(row).flagging
+    assert outcome_of(row | {"input": "Kan ni skicka fakturan till kontoret i Lund i stället?"}).flagging
 
 
 def test_prohibitions_with_an_exception_are_permissions() -> None:

@@ -10,7 +10,7 @@ from curate.gates.instructed import instructed
 from curate.gates.judgement import Judgement
 from curate.gates.noted_facts import kept_facts, noted_facts
 from schemas.records import Imported, Pair
-from tests.curate.test_gate_rates import said, steps
+from tests.curate.test_gate_rates import outcome_of, steps
 
 
 def pair(given: str, text: str) -> Pair:
@@ -159,4 +159,4 @@ def test_the_gates_flag_by_default_and_reject_nothing() -> None:
     translating = modes("translate", to="de")
     assert ("facts" in translating, translating["instructed"]) == (False, True)
     row = {"kind": "free", "language": "en", "input": "A limerick about a cat", "output": "Cats are small mammals."}
-    assert (said(row).rejecting, said(row).flagging) == (frozenset(), {"instructed"})
+    assert (outcome_of(row).rejecting, outcome_of(row).flagging) == (frozenset(), {"instructed"})

@@ -18,7 +18,7 @@ from curate.gates.number_forms import clock_forms, is_rounded
 from curate.gates.translations import translated
 from curate.gates.units import find_conversions
 from schemas.records import Imported, Pair
-from tests.curate.test_gate_rates import Row, said
+from tests.curate.test_gate_rates import Row, outcome_of
 
 ROWS: list[Row] = [
     json.loads(line) for line in (Path(__file__).parent / "look_alikes.jsonl").read_text(encoding="utf-8").splitlines()
@@ -30,7 +30,7 @@ def test_good_rows_close_to_what_gates_look_for_are_kept() -> None:
     before it was 17 and 72."""
     assert {row["kind"] for row in ROWS} == {"rewrite", "reply", "classify", "extract", "translate", "free"}
     assert len({row["language"] for row in ROWS}) >= 12
-    heard = [said(row) for row in ROWS]
+    heard = [outcome_of(row) for row in ROWS]
     assert Counter(gate for one in heard for gate in one.rejecting) == {}
     assert sum(bool(one.flagging) for one in heard) <= len(ROWS) / 5
 

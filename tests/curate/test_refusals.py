@@ -11,7 +11,7 @@ import pytest
 
 from curate.gates import preamble
 from schemas.records import Imported, Pair
-from tests.curate.test_gate_rates import Row, said
+from tests.curate.test_gate_rates import Row, outcome_of
 
 ROWS: list[Row] = [
     json.loads(line) for line in (Path(__file__).parent / "refusals.jsonl").read_text(encoding="utf-8").splitlines()
@@ -24,18 +24,18 @@ def test_an_apology_and_nothing_else_is_a_refusal_of_every_kind_of_task(kind: st
     """`Lamento, mas não posso.`: all of 113 in ten languages are rejected; before it was 37."""
     bare = [row for row in ROWS if row["bare"]]
     assert {row["language"] for row in bare} == LANGUAGES
-    assert [row for row in bare if "preamble" not in said({**row, "kind": kind}).rejecting] == []
+    assert [row for row in bare if "preamble" not in outcome_of({**row, "kind": kind}).rejecting] == []
 
 
 def test_a_bare_refusal_to_a_message_may_be_a_person_s() -> None:
     """`Sorry, I can't.` to a friend is flagged and kept; one that speaks of help or of a request is a model's. All of
     113 are found, and 58 rejected."""
-    judged = [said({**row, "kind": "reply"}) for row in ROWS if row["bare"]]
+    judged = [outcome_of({**row, "kind": "reply"}) for row in ROWS if row["bare"]]
     assert all("preamble" in one.rejecting | one.flagging for one in judged)
     assert sum("preamble" in one.rejecting for one in judged) == 58
     texts = {"kind": "reply", "language": "en", "input": "Can you drive me to the station on Friday?"}
-    assert said({**texts, "output": "Sorry, I can't."}).rejecting == frozenset()
-    assert said({**texts, "output": "I'm sorry, but I can't assist with that request."}).rejecting == {"preamble"}
+    assert outcome_of({**texts, "output": "Sorry, I can't."}).rejecting == frozenset()
+    assert outcome_of({**texts, "output": "I'm sorry, but I can't assist with that request."}).rejecting == {"preamble"}
 
 
 def test_what_a_style_calls_impossible_asks_for_no_refusal() -> None:
@@ -51,7 +51,7 @@ def test_one_that_says_what_or_why_or_was_asked_for_is_kept() -> None:
     reference that says the same. Of 112 such rows in ten languages none is rejected."""
     good = [row for row in ROWS if not row["bare"]]
     assert {row.get("to", row["language"]) for row in good} == LANGUAGES
-    assert [row for row in good if said(row).rejecting] == []
+    assert [row for row in good if outcome_of(row).rejecting] == []
 
 
 def test_a_reference_that_is_one_makes_it_a_fitting_reply() -> None:
@@ -77,14 +77,14 @@ def test_the_translation_of_a_bare_refusal_is_no_refusal() -> None:
         {"kind": "translate", "language": spoken, "to": to, "input": bare[spoken], "output": bare[to]}
         for spoken, to in permutations(sorted(bare), 2)
     ]
-    assert [row for row in rows if "preamble" in said(row).rejecting] == []
+    assert [row for row in rows if "preamble" in outcome_of(row).rejecting] == []
     closed = {"kind": "translate", "language": "de", "to": "en", "input": "Das Museum hat am Montag nicht geöffnet."}
-    assert "preamble" in said({**closed, "output": bare["en"]}).rejecting
+    assert "preamble" in outcome_of({**closed, "output": bare["en"]}).rejecting
 
 
 def test_a_model_refuses_in_english_too() -> None:
     """Whatever the language of the task."""
-    assert said(
+    assert outcome_of(
         {
             "kind": "reply",
             "language": "de",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.curate.test_gate_rates import Row, said
+from tests.curate.test_gate_rates import Row, outcome_of
 
 ROWS: list[Row] = [
     json.loads(line) | {"kind": "rewrite"}
@@ -22,11 +22,11 @@ _KNOWN_FALSE = "In Part XXX of the series, king Louis XX appears."  # a Roman nu
 @pytest.mark.parametrize("row", SPOILT, ids=lambda row: f"{row['language']}-{row['output'][:40]}")
 def test_an_open_slot_or_a_plan_is_found(row: Row) -> None:
     """Rejected, or flagged where a diary may begin so; one kind of plan is known to be missed."""
-    heard = said(row)
+    heard = outcome_of(row)
     assert bool(_OF_SLOTS & (heard.rejecting | heard.flagging)) == (row["output"] != _KNOWN_MISS)
 
 
 @pytest.mark.parametrize("row", FINE, ids=lambda row: f"{row['language']}-{row['output'][:40]}")
 def test_a_text_that_looks_alike_is_not_rejected(row: Row) -> None:
     """Verse, letters, code, formulas and stage directions are kept; one Roman number is known to be taken for one."""
-    assert bool(said(row).rejecting) == (row["output"] == _KNOWN_FALSE), said(row)
+    assert bool(outcome_of(row).rejecting) == (row["output"] == _KNOWN_FALSE), outcome_of(row)
