@@ -1,4 +1,4 @@
-"""Bad rows that the hand of the rules wrote for the rules: they show that a rule works, not how often it does."""
+"""Bad rows by the author of the rules: they show that a rule works, not how often."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ PROBES = [
 ]
 
 
-def test_the_probes_are_found() -> None:
-    """Nineteen in twenty of the rows that were written for the rules are rejected or flagged."""
-    hits = [bool(heard.rejecting or heard.flagging) for heard in map(outcome_of, PROBES)]
+def test_probes_are_caught() -> None:
+    """At least 95 % of the rows written for the rules are rejected or flagged."""
+    hits = [bool(outcome.rejecting or outcome.flagging) for outcome in map(outcome_of, PROBES)]
     assert sum(hits) >= 0.95 * len(hits)
