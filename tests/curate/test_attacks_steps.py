@@ -34,7 +34,7 @@ def run(*steps: Step) -> Pool:
     return asyncio.run(curate(Pool.of(PAIRS), steps))
 
 
-def says(pair_id: str, keep: bool = False) -> Verdict:
+def verdict_on(pair_id: str, keep: bool = False) -> Verdict:
     return Verdict(pair_id=pair_id, by="mine", fingerprint="f", keep=keep, score=None, reason=Reason("mine"))
 
 
@@ -44,7 +44,7 @@ def holding(word: str) -> Step:
     async def step(pool: Pool) -> AsyncIterator[Verdict]:
         for row in pool.rows():
             assert row.pair is not None
-            yield says(row.pair.id, word in row.pair.output)
+            yield verdict_on(row.pair.id, word in row.pair.output)
 
     return step
 
@@ -58,13 +58,13 @@ def test_two_steps_under_one_name_are_refused(tmp_path: Path) -> None:
     assert both.counts.accepted == 1
 
 
-@pytest.mark.parametrize("stranger", ["ab" * 16, "no id", ""])
-def test_a_verdict_on_a_pair_of_another_pool_is_refused(tmp_path: Path, stranger: str) -> None:
+@pytest.mark.parametrize("foreign_id", ["ab" * 16, "no id", ""])
+def test_a_verdict_on_a_pair_of_another_pool_is_refused(tmp_path: Path, foreign_id: str) -> None:
     """It raises UsageError, and none of the step's verdicts are stored."""
 
     async def step(pool: Pool) -> AsyncIterator[Verdict]:
-        yield says(PAIRS[0].id)
-        yield says(stranger)
+        yield verdict_on(PAIRS[0].id)
+        yield verdict_on(foreign_id)
 
     project = Project(tmp_path, tiny.spec())
     with Store.open(Store.url_for(project)) as store:

@@ -33,7 +33,7 @@ LETTERS = [
 
 
 @given(st.sampled_from(sorted(CORRUPTIONS)), st.sampled_from(GOOD + LETTERS), st.integers(0, 10_000))
-def test_a_corruption_changes_the_text_and_not_its_length(corruption: str, text: str, seed: int) -> None:
+def test_corruption_changes_the_text_but_not_its_length(corruption: str, text: str, seed: int) -> None:
     """The number of words changes by at most one, the words or their order differ, and line breaks stay: form alone
     reveals nothing."""
     corpus = GOOD if text in GOOD else LETTERS
@@ -48,7 +48,7 @@ def test_a_corruption_changes_the_text_and_not_its_length(corruption: str, text:
 
 @pytest.mark.parametrize("corruption", sorted(CORRUPTIONS))
 def test_every_corruption_applies_to_ordinary_texts(corruption: str) -> None:
-    """A corruption that never applies would not be tested."""
+    """Each corruption applies to ordinary texts; one that never applies would not be tested."""
     done = [
         corrupt(corruption, t, t.split()[2], [o for o in GOOD if o != t], random.Random(n)) for n, t in enumerate(GOOD)
     ]
@@ -213,7 +213,7 @@ def test_fitted_model_is_loaded_like_any_reward_model(tmp_path: Path, weights: W
     assert credit(margins).mean() > 0.8
 
 
-def test_the_second_fit_costs_nothing(tmp_path: Path, weights: Weights) -> None:
+def test_second_fit_reuses_the_first(tmp_path: Path, weights: Weights) -> None:
     """With the same examples and weights the stored facts are read and the weights are not opened. Other examples are
     fitted again."""
     examples = tiny_texts(20)

@@ -214,7 +214,7 @@ def test_message_of_a_certificate() -> None:
 # Calibration
 
 
-def _drawn(rows: int, seed: int = 1) -> tuple[dict[str, tuple[float, ...]], dict[str, bool]]:
+def _random_rows(rows: int, seed: int = 1) -> tuple[dict[str, tuple[float, ...]], dict[str, bool]]:
     rng = random.Random(seed)
     features, good = {}, {}
     for n in range(rows):
@@ -228,7 +228,7 @@ def _drawn(rows: int, seed: int = 1) -> tuple[dict[str, tuple[float, ...]], dict
 def test_calibrated_probabilities_match_the_share_of_good_rows() -> None:
     """On unseen rows P(good) is within 0.07 of the share of good rows, in the low, middle and high range. A calibrator
     survives a round trip through JSON."""
-    features, good = _drawn(4_000)
+    features, good = _random_rows(4_000)
     ids = list(features)
     calibrator = calibrate(features, {id_: good[id_] for id_ in ids[:300]})
     p = calibrator.probabilities({id_: features[id_] for id_ in ids[300:]})
@@ -249,8 +249,10 @@ def test_calibration_works_if_all_answers_are_equal(good: bool) -> None:
 # Trials
 
 
-def _for(earlier: list[Trial], answered: int, parts: dict[str, str] = PARTS, precision: float = 0.9) -> list[Trial]:
-    features, good = _drawn(400)
+def _trials_for(
+    earlier: list[Trial], answered: int, parts: dict[str, str] = PARTS, precision: float = 0.9
+) -> list[Trial]:
+    features, good = _random_rows(400)
     own = dict(itertools.islice(good.items(), answered))
     return trials_for(earlier, precision, parts, features, own, list(features)[200:])
 
@@ -258,13 +260,13 @@ def _for(earlier: list[Trial], answered: int, parts: dict[str, str] = PARTS, pre
 def test_new_trial_starts_only_after_a_change_or_four_times_the_answers() -> None:
     """With up to four times as many answers the same sets are tested. Another scorer or precision starts a new trial
     with a smaller error budget. With too few answers there is no trial."""
-    assert _for([], LEAST - 1) == []
-    (first,) = _for([], 40)
+    assert _trials_for([], LEAST - 1) == []
+    (first,) = _trials_for([], 40)
     assert first.number == 1
-    assert _for([first], 159) == [first]
-    assert [(trial.number, trial.calibrator.rows) for trial in _for([first], 160)] == [(1, 40), (2, 160)]
+    assert _trials_for([first], 159) == [first]
+    assert [(trial.number, trial.calibrator.rows) for trial in _trials_for([first], 160)] == [(1, 40), (2, 160)]
     for changed in ({"parts": {**PARTS, "scorer": "t"}}, {"precision": 0.95}):
-        (other,) = _for([first], 41, **changed)
+        (other,) = _trials_for([first], 41, **changed)
         assert other.number == 2
         assert other.error(0.9) < first.error(0.9) / 3
     assert Trial.read(first.as_artifact()) == first

@@ -59,7 +59,7 @@ def test_one_case_of_each_comparison_is_flagged_by_its_gate() -> None:
     assert not outcome_of({**row, "output": "negative"}).flagging
 
 
-def test_prompts_items_currencies_and_numbers_that_moved_are_flagged_and_their_look_alikes_are_not() -> None:
+def test_misplaced_prompts_items_currencies_and_numbers_are_flagged() -> None:
     """A repeated prompt, an item listed again and again, another currency, a number of another field or part, and a
     line left untranslated; each next to a good row that differs only in that."""
     schema = {"type": "object", "properties": {"width_cm": {"type": "integer"}, "height_cm": {"type": "integer"}}}

@@ -66,7 +66,7 @@ def test_unreadable_row_is_flagged_as_such(folder: Path) -> None:
 
 
 def test_model_without_a_contradiction_label_is_refused(tmp_path: Path) -> None:
-    """A sentiment model would flag by mood."""
+    """A sentiment model, for example, would flag rows by mood."""
     mood = bert(tmp_path / "mood", label2id={"positive": 0, "negative": 1}, id2label={0: "positive", 1: "negative"})
     step: NamedStep = contradictions(mood, batch_tokens=256)
     with pytest.raises(SpecError, match="no label 'contradiction'"):

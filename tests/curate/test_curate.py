@@ -193,7 +193,7 @@ def test_review_outranks_the_gates(project: Project, store: Store) -> None:
     assert result.accepted[0].reviews[0].reviewer == "ana"
 
 
-def test_an_edit_is_the_row_that_is_kept(project: Project, store: Store) -> None:
+def test_edit_replaces_the_row(project: Project, store: Store) -> None:
     """The corrected text replaces the pair, with its parent in its origin. The counts still add up, and the edited row
     can be reviewed again."""
     tiny.pool(store, project, {"a": ["not by the rules"]})
@@ -302,7 +302,7 @@ async def scoring_server() -> AsyncIterator[Any]:
 
 
 @pytest.mark.parametrize("model", ["pmi", "auto"])
-def test_pmi_is_used_when_asked_for_and_when_nothing_can_be_fitted(tmp_path: Path, model: str) -> None:
+def test_pmi_is_used_on_request_and_when_nothing_can_be_fitted(tmp_path: Path, model: str) -> None:
     """With too few good texts, `auto` uses the PMI score and says why. A second run starts no server."""
     project = Project(tmp_path, tiny.spec(score={"model": model}))
     weights = Weights(tmp_path, "rev", "test")

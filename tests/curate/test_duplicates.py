@@ -412,7 +412,7 @@ def test_lookup_of_short_templated_texts_equals_brute_force(
         whole = f" {text} "
         return {whole[at : at + 4] for at in range(len(whole) - 3)}
 
-    find_similar_rows = {
+    expected = {
         number
         for number, row in enumerate(rows)
         for text in held
@@ -422,7 +422,7 @@ def test_lookup_of_short_templated_texts_equals_brute_force(
             or len(bigrams(row) & bigrams(text)) / len(bigrams(row) | bigrams(text)) >= threshold
         )
     }
-    assert matches.keys() == find_similar_rows
+    assert matches.keys() == expected
 
 
 def test_similar_pairs_reports_the_exact_similarity() -> None:
@@ -436,7 +436,7 @@ def test_languages_without_spaces_are_compared_by_character() -> None:
     assert [(one.later, one.earlier) for one in similar_pairs(texts, 0.6)] == [(1, 0)]
 
 
-def test_nothing_to_compare_is_no_error() -> None:
+def test_too_little_to_compare_is_not_an_error() -> None:
     """No rows, a single row, and rows without words."""
     assert duplicates([], 0.7) == {}
     assert similar_pairs(["a"], 0.7) == []

@@ -1,4 +1,4 @@
-"""The dataset folder."""
+"""Export of the dataset folder."""
 
 from __future__ import annotations
 

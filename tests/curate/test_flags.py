@@ -55,7 +55,7 @@ def test_unflagged_candidate_is_preferred() -> None:
 
 @pytest.mark.parametrize("odd", ["first", "other"])
 def test_unflagged_duplicate_is_kept(odd: str) -> None:
-    """Whatever their scores, and whichever has the smaller id."""
+    """Of two duplicates, the one without a flag is kept, whatever their scores and whichever has the smaller id."""
     twins = [
         Pair(
             seed_id=seed,

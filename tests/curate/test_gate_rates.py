@@ -241,7 +241,7 @@ def test_all_gates_together_reject_at_most_three_good_rows_in_a_hundred() -> Non
 
 
 @pytest.mark.slow
-def test_flags_are_few() -> None:
+def test_few_good_rows_are_flagged() -> None:
     """At most one good row in ten is flagged, so that a flag is informative."""
     hits = [bool(outcome.flagging) for _, outcome in judged("good")]
     assert sum(hits) <= 0.1 * len(hits)

@@ -163,7 +163,7 @@ def test_unchanged_text_is_only_flagged_where_the_style_asks_for_corrections() -
     )
 
 
-def test_echo_of_the_instruction_is_an_echo() -> None:
+def test_repeated_instruction_is_an_echo() -> None:
     """An output that starts like the system prompt or the style is rejected, unless the input has the same words."""
     system = "Rewrite the input as one rich line. End with: yours truly, the friendly team of the shop"
     leaked = "Rewrite the input as one rich line: a fox on a hill at dawn"
@@ -274,7 +274,7 @@ LABELLED = (
 
 
 @pytest.mark.parametrize("text", LABELLED)
-def test_a_label_inside_a_text_is_no_leak(text: str) -> None:
+def test_label_within_a_text_is_not_a_leak(text: str) -> None:
     """Bug reports, runbooks and dialogues have lines such as `Input:`; only a label at the start of the output is
     suspect."""
     assert word(preamble(pair("notes", text))) == "ok"

@@ -172,7 +172,7 @@ def test_every_language_has_lists_for_talk_of_the_model(code: str) -> None:
         assert lexicon(code).words(name), (code, name)
 
 
-def test_an_exception_of_a_list_names_a_word() -> None:
+def test_list_exceptions_name_a_word() -> None:
     """A lone `!` without the excepted word would disable the whole list; `好的` is an empty courtesy."""
     for path in FOLDER.glob("*.toml"):
         assert not [name for name, words in lexicon(path.stem).lists.items() if "!" in words], path.name

@@ -192,7 +192,7 @@ def test_prohibitions_with_an_exception_are_permissions() -> None:
     assert not limits(pair(visa, "Vous avez besoin d'un visa, sauf si vous restez plus de 90 jours."), "fr", "en").keep
 
 
-def test_small_causes() -> None:
+def test_other_causes_of_false_rejections() -> None:
     """A maximum after an abbreviation, people who are characters, a placeholder word that needs no filling, a refund in
     an API, a converted unit next to an unchanged number, and a label that contains another label."""
     assert [one.bound for one in _lengths("sms, maks. 160 znaków.", "pl")] == [True]

@@ -170,7 +170,7 @@ def test_untranslated_parts_are_flagged() -> None:
     assert texts.flags == quoted.flags == ("left_over",)
 
 
-def test_a_short_text_in_another_script_is_mixed() -> None:
+def test_short_text_in_another_script_is_rejected() -> None:
     """A dozen Latin letters and none of the language's own are another language; a link is not."""
     assert mixed_language(pair("شكرا على رسالتكم", "Thank you, friend"), "ar").keep is False
     assert mixed_language(pair("رابط", "https://example.org/menu"), "ar").keep is True

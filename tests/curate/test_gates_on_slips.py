@@ -70,7 +70,9 @@ def test_changes_and_additions_in_a_translation(source: str, text: str, language
         ("SELECT nome FROM produtos WHERE estoque = 0", "pt", "pt", False),
     ],
 )
-def test_a_short_text_or_a_word_in_another_language(text: str, language: str, input_language: str, hit: bool) -> None:
+def test_short_text_or_word_in_another_language_is_rejected(
+    text: str, language: str, input_language: str, hit: bool
+) -> None:
     """From ten letters on, by the language identifier or by stop words; quotations, notes in brackets and code are
     ignored."""
     assert (mixed_language(pair("x", text), language, input_language).keep is False) is hit

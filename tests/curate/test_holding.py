@@ -235,16 +235,16 @@ def test_sentences_are_split_after_stops_and_at_line_ends() -> None:
 
 def test_long_words_are_not_cached() -> None:
     """A base64 file is one word, and thousands of rows with such words would fill the memory."""
-    asked = list[str]()
+    calls = list[str]()
 
     def letters(word: str) -> int:
-        asked.append(word)
+        calls.append(word)
         return len(word)
 
     of_word = cached_per_word(letters)
     long = "QUJD" * 50_000
     assert [of_word(word) for word in ("lamp", "lamp", long, long)] == [4, 4, 200_000, 200_000]
-    assert asked == ["lamp", long, long]
+    assert calls == ["lamp", long, long]
 
 
 @pytest.mark.parametrize("language", [*LANGUAGES, "any"])

@@ -54,7 +54,7 @@ def test_form_that_is_only_mentioned_is_not_required(given: str, text: str) -> N
 
 
 def test_style_may_request_a_form() -> None:
-    """A style that asks for one sentence gets one."""
+    """Under a style that asks for one sentence, a longer text is flagged."""
     long = "It is open. It closes at six. On Sundays it does not open at all. Come early."
     assert code(instructed(pair("opening hours", long), "Answer in one sentence.", "en", "en", "reply")) == "form"
     assert code(instructed(pair("opening hours", "It is open until six."), "Answer in one sentence.")) == ""
@@ -151,8 +151,8 @@ def test_the_gates_flag_by_default_and_reject_nothing() -> None:
     """`facts` in replies and free tasks, `instructed` in rewrites and translations too."""
 
     def modes(kind: str, **rest: str) -> dict[str, bool]:
-        asked: tuple[GateStep, ...] = steps(kind, "en", rest.get("to"), (), "")
-        return {step.by.split("/")[1].split("@")[0]: step.flags for step in asked}
+        gate_steps: tuple[GateStep, ...] = steps(kind, "en", rest.get("to"), (), "")
+        return {step.by.split("/")[1].split("@")[0]: step.flags for step in gate_steps}
 
     assert (modes("reply")["facts"], modes("reply")["instructed"]) == (True, True)
     assert (modes("free")["facts"], modes("free")["instructed"]) == (True, True)

@@ -273,7 +273,7 @@ def test_two_outputs_are_shown_in_both_orders(tmp_path: Path) -> None:
         ("", None),
     ],
 )
-def test_an_answer_is_read_whole_or_not_at_all(text: str, expected: dict[str, float] | None) -> None:
+def test_checklist_is_used_completely_or_not_at_all(text: str, expected: dict[str, float] | None) -> None:
     """A checklist with one missing, unclear or contradictory answer is not used at all."""
     assert read_checklist(text, None, ["calm", "bright"]) == expected
 
@@ -298,7 +298,7 @@ def test_a_question_called_true_is_not_the_answer_of_the_one_before(text: str) -
 
 
 @given(st.dictionaries(st.sampled_from(["calm", "bright", "calm_too"]), st.floats(0.001, 0.999), min_size=1))
-def test_p_yes_is_that_of_its_own_question(p: dict[str, float]) -> None:
+def test_p_yes_is_read_for_the_right_question(p: dict[str, float]) -> None:
     """Regardless of the neighbouring questions, of the word that was generated and of other likely tokens."""
     for name, one in p.items():
         assert p_yes({"content": tokens(p)}, name) == pytest.approx(one)

@@ -81,7 +81,7 @@ def slow_gates(run: str) -> list[tuple[str, str, str, float]]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("run", RUNS, ids=repr)
-def test_twice_the_text_takes_twice_the_time(run: str) -> None:
+def test_time_is_linear_in_repetitive_text(run: str) -> None:
     """40,000 characters of one run, alone or within a sentence, in the output, the input or both, take no gate a
     second, nor three times as long as 20,000. It used to be 9 s for 24,000 blank lines, growing with the square."""
     assert slow_gates(run) == []
@@ -121,9 +121,9 @@ def test_runs_are_shortened_and_other_texts_unchanged() -> None:
 def keeps(input: str, output: str, *gates: str) -> None:
     """Assert that none of these gates rejects or flags the pair."""
     pair = Pair(seed_id="s", input=input, output=output, system="", origin=Imported(source="t"))
-    asked = [step for step in steps() if step.by.partition("/")[2].partition("@")[0] in gates]
-    assert len(asked) == len(gates)
-    judgements = [run_gate(step, pair) for step in asked]
+    selected = [step for step in steps() if step.by.partition("/")[2].partition("@")[0] in gates]
+    assert len(selected) == len(gates)
+    judgements = [run_gate(step, pair) for step in selected]
     assert [judgement for judgement in judgements if judgement.keep is not True or judgement.flags] == []
 
 

@@ -139,7 +139,7 @@ def test_quoted_refusals_and_orders_are_left_alone() -> None:
 
 
 def test_ai_may_say_what_it_is_if_asked() -> None:
-    """`Am I talking to a real person?`"""
+    """An output that identifies itself as an AI is flagged, unless the user asked whether it is one."""
     answer = "No, I'm an AI assistant, and I can look up your order."
     assert of(preamble, "Am I talking to a real person?", answer, language="en").flags == ()
     assert of(preamble, "Where is my parcel?", answer, language="en").flags == ("refusal",)

@@ -23,13 +23,13 @@ def pair(input: str, output: str, n: int = 0) -> Pair:
     return Pair(seed_id="s", input=input, output=output, system="Rewrite.", origin=Imported(source=f"{n}"))
 
 
-def scored(pairs: list[Pair], answer: Answer, asked: list[Any] | None = None) -> list[Score]:
+def scored(pairs: list[Pair], answer: Answer, requests: list[Any] | None = None) -> list[Score]:
     """The scores of `pairs`, with a server that responds to each completion with `answer(messages, completion)`."""
 
     async def handle(request: web.Request) -> web.Response:
         body = await request.json()
-        if asked is not None:
-            asked.append(body)
+        if requests is not None:
+            requests.append(body)
         scores = [answer(body["messages"], completion) for completion in body["completions"]]
         if "crash" in scores:
             return web.json_response({"error": {"message": "no"}}, status=500)
@@ -58,10 +58,10 @@ def test_the_score_is_the_difference_of_two_sums() -> None:
 
 def test_requests_to_the_server() -> None:
     """System and user turn, and the same with an empty user turn; completions of one chat are in one request."""
-    asked: list[Any] = []
-    scored([pair("fox", "a"), pair("fox", "b", 1)], by_shared_words, asked)
+    requests: list[Any] = []
+    scored([pair("fox", "a"), pair("fox", "b", 1)], by_shared_words, requests)
     system = {"role": "system", "content": "Rewrite."}
-    assert asked == [
+    assert requests == [
         {"model": "m", "messages": [system, {"role": "user", "content": user}], "completions": ["a", "b"]}
         for user in ("", "fox")
     ]
@@ -69,10 +69,10 @@ def test_requests_to_the_server() -> None:
 
 def test_equal_outputs_are_scored_once() -> None:
     """Equal outputs of a teacher are sent once, and each row still has its score."""
-    asked: list[Any] = []
+    requests: list[Any] = []
     pairs = [pair("fox", "a fox"), pair("fox", "a fox", 1), pair("fox", "b", 2)]
-    assert [s.value for s in scored(pairs, by_shared_words, asked)] == [2.0, 2.0, 0.0]
-    assert [body["completions"] for body in asked] == [["a fox", "b"]] * 2
+    assert [s.value for s in scored(pairs, by_shared_words, requests)] == [2.0, 2.0, 0.0]
+    assert [body["completions"] for body in requests] == [["a fox", "b"]] * 2
 
 
 def test_row_that_crashes_the_server_does_not_affect_others() -> None:
@@ -84,7 +84,7 @@ def test_row_that_crashes_the_server_does_not_affect_others() -> None:
 
 
 @pytest.mark.parametrize("logprob", [None, "low"])
-def test_no_number_is_no_score(logprob: Any) -> None:
+def test_malformed_log_probability_gives_no_score(logprob: Any) -> None:
     """A missing or malformed log-probability gives None, never 0."""
     (score,) = scored([pair("fox", "a")], lambda m, c: {"logprob": logprob, "tokens": 1})
     assert score.value is None
@@ -107,7 +107,7 @@ def test_malformed_response_stops_the_stage() -> None:
         asyncio.run(run())
 
 
-def test_nothing_listening_is_unreachable() -> None:
+def test_dead_server_raises_unreachable() -> None:
     """A dead server stops the stage: rows are not silently left unscored."""
 
     async def run() -> None:

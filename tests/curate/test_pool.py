@@ -277,7 +277,7 @@ def test_step_id_depends_on_function_name_and_settings() -> None:
     assert id_of(best(1)) != id_of(best(2))
 
 
-def test_a_crash_is_no_verdict_of_the_gate() -> None:
+def test_crashed_gate_leaves_the_row_waiting() -> None:
     """A gate that raises leaves the row waiting as `crashed`."""
     pool = run(Pool.of([pair("bomb")]), each(gate()))
     (row,) = pool.rows()

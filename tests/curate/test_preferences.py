@@ -136,7 +136,7 @@ def test_answers_rejected_for_personal_data_are_in_no_preference(tmp_path: Path)
             assert len(kept) == number
 
 
-def own(folder: Path, rows: list[dict[str, Any]], more: str = "") -> list[dict[str, Any]]:
+def imported_preferences(folder: Path, rows: list[dict[str, Any]], more: str = "") -> list[dict[str, Any]]:
     """The preferences of a project that imports its pairs."""
     (folder / "own.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     spec = (
@@ -165,7 +165,7 @@ def test_rejected_answers_of_a_file_become_preferences(tmp_path: Path) -> None:
     rows.append(
         {"prompt": "Where is order 77?", "chosen": "<think>Hm.</think> It is in the van.", "rejected": "Gone 77."}
     )
-    lines = own(tmp_path, rows, '[train]\nobjective = "dpo"\n[review]\nenabled = false\n')
+    lines = imported_preferences(tmp_path, rows, '[train]\nobjective = "dpo"\n[review]\nenabled = false\n')
     assert {line["by"] for line in lines} == {"file"}
     assert sorted((line["prompt"][-1]["content"], line["rejected"][0]["content"]) for line in lines) == [
         (row["prompt"], row["rejected"]) for row in rows[:6]
@@ -191,7 +191,7 @@ def test_reviewers_edit_is_better_than_the_rejected_answers_of_the_file(tmp_path
 def test_rejected_answers_of_a_file_are_redacted(tmp_path: Path) -> None:
     """Worse answers are written to the dataset, so they must not contain what is to be redacted."""
     row = {"prompt": "Whom do I ask?", "chosen": "Ask the office, please.", "rejected": "Ask ann@example.org."}
-    (line,) = own(tmp_path, [row], '[personal]\nemail = "redact"\n')
+    (line,) = imported_preferences(tmp_path, [row], '[personal]\nemail = "redact"\n')
     assert line["rejected"][0]["content"] == "Ask (e-mail address removed)."
 
 

@@ -86,10 +86,10 @@ def test_insulting_seed_is_left_out_if_insults_are_rejected() -> None:
     )
     before = reading(*seeds)
     assert treated(before, PersonalSettings(), ("de", "en")) is before
-    left = treated(before, PersonalSettings(toxic="reject"), ("de", "en"))
-    assert [kept.source for kept in left.seeds] == ["s.jsonl:4"]
-    assert [str(problem.what) for problem in left.problems] == ["personal: it contains an insult."] * 3
-    assert left.rows_in == 4
+    remaining = treated(before, PersonalSettings(toxic="reject"), ("de", "en"))
+    assert [kept.source for kept in remaining.seeds] == ["s.jsonl:4"]
+    assert [str(problem.what) for problem in remaining.problems] == ["personal: it contains an insult."] * 3
+    assert remaining.rows_in == 4
 
 
 def test_a_word_is_an_insult_in_the_language_of_its_text() -> None:
@@ -102,8 +102,8 @@ def test_a_word_is_an_insult_in_the_language_of_its_text() -> None:
         Seed(kind="output", text="Le con !", source="s.jsonl:4"),
         seed("Pollo con arroz", 5, columns={"note": "con arroz"}),
     )
-    left = treated(reading(*seeds), PersonalSettings(toxic="reject"), ("es", "fr"))
-    assert [kept.source for kept in left.seeds] == ["s.jsonl:1", "s.jsonl:5"]
+    remaining = treated(reading(*seeds), PersonalSettings(toxic="reject"), ("es", "fr"))
+    assert [kept.source for kept in remaining.seeds] == ["s.jsonl:1", "s.jsonl:5"]
     assert treated(reading(seed("Hvornår er det slut?", 1)), PersonalSettings(toxic="reject"), ("da", "en")).seeds
 
 
@@ -218,7 +218,7 @@ def test_teacher_output_is_treated_like_seeds(tmp_path: Path) -> None:
         ({MAIL: "\ud83d half"}, {"(e-mail address removed)": "\ud83d half"}),
     ],
 )
-def test_json_stays_json(text: Any, without: Any) -> None:
+def test_redacted_json_stays_valid(text: Any, without: Any) -> None:
     """Data after an escape and numbers are recognised too. The replacement keeps the JSON valid, and a second pass
     changes nothing."""
 

@@ -82,7 +82,7 @@ def test_translation_of_a_bare_refusal_is_kept() -> None:
 
 
 def test_english_refusal_is_rejected_in_any_language() -> None:
-    """Whatever the language of the task."""
+    """An English refusal is rejected in a German task too."""
     assert outcome_of(
         {
             "kind": "reply",

@@ -173,7 +173,7 @@ def test_missing_folder_is_a_clear_error(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 @given(st.dictionaries(st.integers(0, 60), st.integers(1, 300)), st.integers(128, 700))
-def test_batches_hold_every_row_once_within_the_budget(lengths: dict[int, int], budget: int) -> None:
+def test_batches_contain_every_row_once_within_the_budget(lengths: dict[int, int], budget: int) -> None:
     """rows x longest row <= budget, unless a single row is longer; no row is lost or repeated."""
     grouped = list(batches(lengths, budget))
     assert sorted(row for batch in grouped for row in batch) == sorted(lengths)
@@ -209,9 +209,9 @@ def test_instruction_and_rules_are_part_of_the_first_user_turn() -> None:
     assert asked_of(plain, "Name a light.") == [{"role": "user", "content": "Rewrite it.\n\nName a light.\n\na fox"}]
     assert asked_of(plain, "") == [{"role": "user", "content": "a fox"}], "a fitted model gets the form of its training"
     turns = (Message(role="user", content="Hello"), Message(role="assistant", content="Hi"))
-    talk = asked_of(pair("And now?", "x", turns=turns), "Be short.")
-    assert [turn["role"] for turn in talk] == ["user", "assistant", "user"]
-    assert talk[0]["content"] == "Be short.\n\nHello"
+    conversation = asked_of(pair("And now?", "x", turns=turns), "Be short.")
+    assert [turn["role"] for turn in conversation] == ["user", "assistant", "user"]
+    assert conversation[0]["content"] == "Be short.\n\nHello"
     opened_by_the_assistant = asked_of(pair("And now?", "x", turns=turns[1:]), "Be short.")
     assert [turn["role"] for turn in opened_by_the_assistant] == ["user", "assistant", "user"]
 

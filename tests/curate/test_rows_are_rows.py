@@ -82,7 +82,7 @@ def test_every_row_has_its_fields(rows: list[Row], extra: set[str]) -> None:
         assert len(row["language"]) == 2
 
 
-def test_no_two_rows_are_alike() -> None:
+def test_no_two_rows_are_similar() -> None:
     """No row is a slight variation of another: the character 5-grams of any two outputs overlap by less than 60 %.
 
     Many rows rightly share a label as the output, so rows of `classify` are compared by their input.

@@ -1,4 +1,4 @@
-"""The best candidates of an input."""
+"""Ranking the candidates of an input."""
 
 from __future__ import annotations
 

@@ -81,7 +81,7 @@ def test_test_text_without_spaces_is_compared_too() -> None:
     assert [row.pair for row in pool.rows() if TEST_FLAG in row.flags] == [like]
 
 
-def test_how_often_semantic_contamination_is_wrong() -> None:
+def test_error_rate_of_semantic_contamination() -> None:
     """Against 140 inputs of good English rows, at most one other row in eighty is flagged at 0.65 (5 of 556 were, all
     on the same subject, e.g. changing a bicycle tube), and at least 30 % of the rewrites of a text are that similar to
     it (44 % were). The share grows with the number of inputs, so it stays that of the first sets: against every fifth

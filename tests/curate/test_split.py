@@ -1,4 +1,4 @@
-"""The split by seed."""
+"""Assigning seeds to the splits."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_shares_are_those_of_the_spec() -> None:
     assert abs(splits["validation"] / 5000 - 0.1) < 0.02
 
 
-def _numbered(kind: Literal["input", "output"], numbers: range) -> list[Seed]:
+def _numbered_seeds(kind: Literal["input", "output"], numbers: range) -> list[Seed]:
     return [Seed(kind=kind, text=f"{kind} {n}", source="s") for n in numbers]
 
 
@@ -57,7 +57,9 @@ def test_splits_have_the_requested_size(inputs: int, outputs: int, shares: tuple
     """For each kind of seed exactly the requested share, rounded to whole seeds: whether there is a test set is not
     left to chance."""
     settings = SplitSettings(test=shares[0], validation=shares[1])
-    seeds = with_splits([*_numbered("input", range(inputs)), *_numbered("output", range(outputs))], settings)
+    seeds = with_splits(
+        [*_numbered_seeds("input", range(inputs)), *_numbered_seeds("output", range(outputs))], settings
+    )
     for kind, number in (("input", inputs), ("output", outputs)):
         splits = Counter(seed.split for seed in seeds if seed.kind == kind)
         assert splits["test"] == round(shares[0] * number)
@@ -72,7 +74,7 @@ def test_a_seed_never_moves_and_new_ones_fill_the_shares(sizes: list[int], rng: 
     reading where none disappear, the test share is exact."""
     settings, earlier, every_seed = SplitSettings(), list[Seed](), list[Seed]()
     for size in sizes:
-        every_seed += _numbered("input", range(len(every_seed), len(every_seed) + size))
+        every_seed += _numbered_seeds("input", range(len(every_seed), len(every_seed) + size))
         seeds = with_splits(rng.sample(every_seed, len(every_seed)), settings, earlier)
         assert {seed.id: seed.split for seed in seeds}.items() >= {seed.id: seed.split for seed in earlier}.items()
         missing = round(settings.test * len(seeds)) - sum(seed.split == "test" for seed in seeds)
@@ -83,14 +85,14 @@ def test_a_seed_never_moves_and_new_ones_fill_the_shares(sizes: list[int], rng: 
 
 def test_seeds_of_an_earlier_version_stay_where_their_hash_put_them() -> None:
     """In a store without recorded splits, each seed keeps the split of its hash."""
-    settings, seeds = SplitSettings(), _numbered("input", range(50))
-    again = with_splits([*seeds, *_numbered("input", range(50, 60))], settings, seeds)
+    settings, seeds = SplitSettings(), _numbered_seeds("input", range(50))
+    again = with_splits([*seeds, *_numbered_seeds("input", range(50, 60))], settings, seeds)
     assert [seed.split for seed in again[:50]] == [split_of(seed.id, settings) for seed in seeds]
 
 
 def test_recorded_split_is_not_part_of_the_seed_id() -> None:
     """Recording it changes no id, so nothing is paid for twice."""
-    (seed,) = _numbered("input", range(1))
+    (seed,) = _numbered_seeds("input", range(1))
     assert seed.model_copy(update={"split": "test"}).id == seed.id
 
 
@@ -128,7 +130,7 @@ def _seeds(count: int, kind: Literal["input", "output"] = "input") -> list[Seed]
     return [Seed(kind=kind, text=f"text {i}", source="s") for i in range(count)]
 
 
-def test_enough_seeds_are_no_shortage() -> None:
+def test_enough_seeds_give_no_warning() -> None:
     """With 200 input seeds and the default split there is no warning."""
     assert shortages(_seeds(200), _spec()) == []
 
@@ -158,7 +160,7 @@ def test_limit_on_test_inputs_causes_a_shortage() -> None:
         (_seeds(100), {"split": {"test": 0.0001}}, "raise split.test"),
     ],
 )
-def test_no_test_input_is_fatal(seeds: list[Seed], more: dict[str, Any], fix: str) -> None:
+def test_missing_test_inputs_are_reported(seeds: list[Seed], more: dict[str, Any], fix: str) -> None:
     """Only outputs without backward generation, or no test split: nothing can be evaluated, and the user learns it in
     advance."""
     short = shortages(seeds, _spec(**more))[0]
@@ -301,7 +303,7 @@ def test_without_a_scorer_all_candidates_may_be_trained_on() -> None:
     assert short.fix.endswith("ask for more candidates of each: generate.forward.n.")
 
 
-def _of_groups(sizes: list[int], start: int = 0) -> list[Seed]:
+def _grouped_seeds(sizes: list[int], start: int = 0) -> list[Seed]:
     return [
         Seed(kind="input", text=f"{start + of}: {n}", source="s", meta={"group": f"{start + of:032x}"})
         for of, size in enumerate(sizes)
@@ -313,7 +315,7 @@ def _of_groups(sizes: list[int], start: int = 0) -> list[Seed]:
 def test_group_is_in_one_split_and_its_new_rows_follow(sizes: list[int], rng: random.Random) -> None:
     """Parts of one document in both training and test would make the test easier. So groups are drawn as a whole, by
     their share of the groups, and a later row joins its group."""
-    settings, seeds = SplitSettings(), _of_groups(sizes)
+    settings, seeds = SplitSettings(), _grouped_seeds(sizes)
     some = rng.sample(seeds, max(1, len(seeds) // 2))
     first = with_splits(some, settings)
     again = with_splits(rng.sample(seeds, len(seeds)), settings, first)
@@ -331,7 +333,7 @@ def test_group_is_in_one_split_and_its_new_rows_follow(sizes: list[int], rng: ra
 def test_group_added_later_moves_no_seed_and_is_warned_about() -> None:
     """Seeds that were drawn one by one keep their split, since a model may have seen them. Groups in several splits are
     warned about, also where a test file contains rows of a training group."""
-    grouped = _of_groups([5] * 20)
+    grouped = _grouped_seeds([5] * 20)
     before = with_splits([seed.model_copy(update={"meta": {}}) for seed in grouped], SplitSettings())
     seeds = with_splits(grouped, SplitSettings(), before)
     assert [seed.split for seed in seeds] == [seed.split for seed in before]
@@ -361,9 +363,11 @@ def test_chats_with_the_same_greeting_keep_their_split() -> None:
 
 def test_new_row_joins_the_earlier_split_of_its_group() -> None:
     """This week's export has none of last week's rows but the same customers: those of the test split stay in it."""
-    settings, seeds = SplitSettings(), _of_groups([1] * 10)
+    settings, seeds = SplitSettings(), _grouped_seeds([1] * 10)
     first = with_splits(seeds, settings)
-    later = [seed.model_copy(update={"text": f"again {seed.text}"}) for seed in seeds[:5]] + _of_groups([1] * 40, 10)
+    later = [seed.model_copy(update={"text": f"again {seed.text}"}) for seed in seeds[:5]] + _grouped_seeds(
+        [1] * 40, 10
+    )
     again = with_splits(later, settings, first)
     assert [seed.split for seed in again[:5]] == [seed.split for seed in first[:5]]
 
@@ -381,7 +385,7 @@ def test_groups_in_several_splits_are_noticed_after_thousands_of_rows() -> None:
 def test_too_few_test_groups_are_warned_about_before_any_cost(groups: int, is_short: bool) -> None:
     """With eight comparisons and 8 groups no difference can be confirmed, however many inputs each group has: 8 / 2^7
     is above 5 %."""
-    seeds = [seed.model_copy(update={"meta": {**seed.meta, "use": "test"}}) for seed in _of_groups([5] * groups)]
+    seeds = [seed.model_copy(update={"meta": {**seed.meta, "use": "test"}}) for seed in _grouped_seeds([5] * groups)]
     short = [short.what for short in shortages(seeds, _spec()) if "groups" in short.what]
     assert short == ([f"{5 * groups} test inputs, but of {groups} groups: fewer than 9 cannot confirm a"
                       " difference, however many inputs they have"] if is_short else [])  # fmt: skip
@@ -397,7 +401,7 @@ def test_seeds_are_grouped_by_group_or_first_exchange() -> None:
         return Seed(kind="conversation", messages=messages, reference="ok", source="s")
 
     chats, alone = [chat("a"), chat("b")], Seed(kind="input", text="x", source="s")
-    group = groups_of([*chats, alone, *_of_groups([1, 2])])
+    group = groups_of([*chats, alone, *_grouped_seeds([1, 2])])
     assert len(group) == 4
     assert group[chats[0].id] == group[chats[1].id]
     assert alone.id not in group

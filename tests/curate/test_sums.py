@@ -77,7 +77,7 @@ def test_time_is_linear_in_a_long_text(run: str) -> None:
 
 
 def test_wrong_equation_of_the_input_may_be_repeated() -> None:
-    """A story in which two and two are five keeps its five."""
+    """A wrong equation passes if the input has it, e.g. in a story in which two and two are five."""
     assert reason("He wrote 2 + 2 = 5 on the wall.", input="chapter where he writes 2+2=5 on the wall") == ""
 
 

@@ -25,7 +25,7 @@ TASK = TaskSettings(name="t", style="Well.")
 
 
 @pytest.fixture(autouse=True)
-def _nothing_was_slow(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _reset_slow_patterns(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(time_limit, "LIMIT_S", 0.25)
     time_limit._slow.clear()
     yield
