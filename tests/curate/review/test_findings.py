@@ -1,8 +1,8 @@
-"""What a review of human review once found wrong, and the tests that hold it mended.
+"""The defects that an audit of human review found, and the tests that keep them fixed.
 
-Every finding was reproduced on the version of its day; the tests named beside it promise the opposite. What is about a
-server is tested on a real one, with SQLite, and with PostgreSQL by `make test-postgresql`; what is about the page in a
-real Chromium. The exceptions say so.
+Every finding was reproduced on the version of its time; the tests next to it guarantee the opposite. Findings about a
+server are tested on a real one, with SQLite, and with PostgreSQL by `make test-postgresql`; those about the page in a
+real Chromium. Exceptions are marked.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ import pytest
 
 CURATE = Path(__file__).parents[1]
 
-# finding: what was wrong -> `file: test`, one or several
+# finding: what was wrong -> one or more `file: test`
 FINDINGS = {
     "A1 the gate opened on a set that people rejected whole": (
-        "review/test_gate.py: test_a_set_that_people_reject_whole_does_not_pass",
+        "review/test_gate.py: test_fully_rejected_set_does_not_pass",
         "argilla/test_command.py: test_the_loop_stops_where_people_reject_the_set",
     ),
     "A2 one person counted as two after a rename, or under another key": (
@@ -27,27 +27,27 @@ FINDINGS = {
         "argilla/test_days_of_a_review.py: test_no_label_is_lost_doubled_or_wasted",
     ),
     "A3 rows that were shown with a verdict counted as blind": (
-        "review/test_sampling.py: test_a_row_that_was_shown_with_an_opinion_is_never_drawn_blind",
+        "review/test_sampling.py: test_row_shown_with_an_opinion_is_never_drawn_blind",
     ),
     "A4 a rank was suggested as a verdict": (
         "argilla/test_task.py: test_no_verdict_is_suggested_whatever_programs_say",
     ),
     "A5 annotators_per_row did not reach the gate": (
-        "review/test_gate.py: test_as_many_people_as_were_asked_for_must_have_answered",
+        "review/test_gate.py: test_row_needs_the_requested_number_of_annotators",
     ),
     "A6 a party to a dispute could settle it": (
-        "review/test_decision.py: test_an_adjudication_by_a_party_is_told_and_does_not_count",
+        "review/test_decision.py: test_adjudication_by_a_party_is_reported_and_does_not_count",
         "argilla/test_queues.py: test_who_may_settle_can_be_named",
     ),
     "A7 intervals covered less than promised": (
-        "review/test_estimate.py: test_the_interval_of_two_parts_covers_every_truth",
-        "review/test_estimate.py: test_the_interval_that_the_gate_watches_holds_at_all_looks_together",
+        "review/test_estimate.py: test_interval_of_two_strata_has_the_promised_coverage",
+        "review/test_estimate.py: test_anytime_interval_of_the_gate_holds_at_all_looks",
     ),
     "A8 the stored probability was taken for a weight": (
-        "review/test_sampling.py: test_the_probabilities_of_now_weigh_the_sample_to_the_whole",
+        "review/test_sampling.py: test_current_probabilities_weight_the_sample_to_the_population",
     ),
     "A9 nobody was told how good the accepted rows are": (
-        "review/test_gate.py: test_the_share_that_counts_is_of_what_would_be_trained_on",
+        "review/test_gate.py: test_gate_uses_the_share_of_rows_to_train_on",
     ),
     "A10 gold could be told from other rows, by choices that a row does not have": (
         "argilla/test_task.py: test_nothing_tells_gold_from_the_other_rows_that_a_measure_stands_on",
@@ -58,7 +58,7 @@ FINDINGS = {
         "argilla/test_task.py: test_rows_that_a_measure_stands_on_are_judged_by_themselves",
     ),
     "A12 answers set aside when the pool grows were told by nobody": (
-        "review/test_sampling.py: test_answers_that_a_larger_pool_sets_aside_are_counted",
+        "review/test_sampling.py: test_answers_set_aside_by_a_larger_pool_are_counted",
     ),
     "B1 renaming the queue or the task stranded answers": (
         "argilla/test_queues.py: test_whatever_a_queue_is_called_its_answers_come_back",
@@ -75,9 +75,9 @@ FINDINGS = {
     ),
     "B4 two projects of one name shared a queue": ("argilla/test_queues.py: test_two_projects_of_one_name_never_meet",),
     "B5 --watch never drew the next batch": ("argilla/test_command.py: test_watching_tells_what_comes_in",),
-    "B6 answers were ordered by two clocks": (  # a server's clock is only a double's to set
+    "B6 answers were ordered by two clocks": (  # only a test double can set a server's clock
         "argilla/test_aliases.py: test_a_server_whose_clock_is_behind_does_not_silence_anybody",
-        "review/test_decision.py: test_what_counts",
+        "review/test_decision.py: test_which_answers_count",
     ),
     "B7 empty edits, a space, fields changed by hand, a dataset with other labels": (
         "argilla/test_queues.py: test_spaces_are_no_edit_and_an_edit_without_a_text_is_nobody_elses_to_finish",
@@ -110,7 +110,7 @@ FINDINGS = {
         "argilla/test_people.py: test_who_was_made_is_told_even_if_the_next_cannot_be",
         "argilla/test_command.py: test_a_user_who_is_there_is_let_in_and_may_get_another_password",
     ),
-    # Argilla's own: the missing Content-Security-Policy and filters by hidden metadata stand in docs/review.md.
+    # Argilla's own: the missing Content-Security-Policy and filters by hidden metadata are in docs/review.md.
     "C8 every origin could call the server": ("argilla/test_server.py: test_no_page_of_another_origin_may_call_it",),
     "D1 port and host were forgotten": (
         "argilla/test_server_faults.py: test_what_a_server_was_started_with_is_remembered",
@@ -119,7 +119,7 @@ FINDINGS = {
     "D2 options for a running server were ignored": (
         "argilla/test_server_faults.py: test_options_that_a_running_server_cannot_take_are_refused",
     ),
-    "D3 a private Space could not be used": (  # its proxy is a double
+    "D3 a private Space could not be used": (  # its proxy is a test double
         "argilla/test_client.py: test_headers_that_a_proxy_wants_go_with_every_call",
     ),
     "D4 down failed without server.json": (
@@ -164,7 +164,7 @@ FINDINGS = {
         "argilla/test_queues.py: test_who_is_alone_has_one_queue_and_its_address",
     ),
 }
-# The last finding was about where things stand in the code, which no test sees.
+# The last finding was about the structure of the code, which no test covers.
 
 
 @cache
@@ -175,7 +175,7 @@ def _tests_of(file: str) -> set[str]:
 
 @pytest.mark.parametrize("finding", FINDINGS)
 def test_every_finding_has_its_test(finding: str) -> None:
-    """The table names tests that exist, so that one which is renamed or deleted is missed here."""
+    """The tests in the table exist, so a renamed or deleted one is noticed here."""
     for place in FINDINGS[finding]:
         file, _, name = place.partition(": ")
         assert name in _tests_of(file), place
