@@ -174,15 +174,15 @@ def test_no_labels_no_rows_or_only_bad_labels_give_no_certificate() -> None:
     ],
 )
 def test_pool_too_small_to_calibrate_asks_only_for_available_answers(answered: int, left: int, more: str) -> None:
-    """A reviewer with five rows in all was asked for nineteen more."""
+    """A reviewer with five rows in all used to be asked for nineteen more."""
     words = in_words(too_few_to_calibrate(answered, 0.9, 0.9, 5, left), 5, 0)
     assert words.startswith("no certificate: estimating P(good) needs 20 answers in the calibration half")
     assert more in words
 
 
 def test_reason_for_an_estimate_over_all_rows_is_the_current_one() -> None:
-    """Either half of the rows cannot prove the requested share, or rows of both halves were drawn before: under a
-    higher share, or in a project that an earlier version created without halves."""
+    """The message says that half of the rows cannot prove the requested share. If that is no longer so, it says that
+    rows of both halves were drawn before: under a higher share, or by an earlier version without halves."""
     cannot, could_not = (
         in_words(too_few_to_calibrate(0, 0.9, 0.9, 60, None, half_proves), 60, 0) for half_proves in (False, True)
     )

@@ -257,7 +257,7 @@ def test_rows_from_one_template_are_all_kept(kind: KindName) -> None:
 
 @pytest.mark.parametrize("kind", TEMPLATED)
 def test_the_same_row_twice_is_one_row(kind: KindName) -> None:
-    """For every kind of task, even if the two come from different seeds."""
+    """A repeated row is a duplicate for every kind of task, even if the two come from different seeds."""
     (input, output) = TEMPLATED[kind][0]
     assert count_kept([pair(output, input, seed="s1"), pair(output, input, seed="s2")], kind) == 1
 

@@ -148,7 +148,8 @@ def test_negation_in_the_facts_must_be_kept() -> None:
 
 
 def test_the_gates_flag_by_default_and_reject_nothing() -> None:
-    """`facts` in replies and free tasks, `instructed` in rewrites and translations too."""
+    """Neither gate rejects by default: `facts` flags in replies and free tasks, `instructed` in rewrites and
+    translations too."""
 
     def modes(kind: str, **rest: str) -> dict[str, bool]:
         gate_steps: tuple[GateStep, ...] = steps(kind, "en", rest.get("to"), (), "")

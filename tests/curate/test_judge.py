@@ -413,6 +413,6 @@ def test_judge_of_the_writers_family_is_warned_about() -> None:
     ],
 )
 def test_invalid_judge_settings_are_refused_when_the_spec_is_read(judge: dict[str, Any], message: str) -> None:
-    """Before any request is sent."""
+    """Invalid settings are refused before any request is sent."""
     with pytest.raises((ValueError, SpecError), match=message):
         Spec.model_validate({"task": {"name": "t", "style": "s"}, "curate": judge})

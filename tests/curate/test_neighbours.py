@@ -53,7 +53,7 @@ def test_at_most_one_in_a_hundred_near_rows_is_missed(cosine: float) -> None:
 
 
 def test_few_rows_are_all_compared(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The reported row is then the first similar one, for any block size."""
+    """With few rows all pairs are compared, so the reported row is the first similar one, for any block size."""
     vectors = similar_vectors(600, 0.9)
     expected = brute_force(vectors, 0.85)
     for size in (2_048, 100):

@@ -225,8 +225,8 @@ def test_code_of_gates_contains_no_words_of_a_language() -> None:
 
 
 def test_word_for_nothing_is_an_empty_field() -> None:
-    """A field with only one of them is empty, and the value that its text gives after the field's name is reported as
-    missing."""
+    """A field with nothing but a word such as `n/a` is empty, and the value that its text gives after the field's name
+    is reported as missing."""
     listed = lexicon("any").words("nothing")
     assert {"n/a", "unknown", "-"} <= set(listed)
     for word in listed:

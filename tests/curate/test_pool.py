@@ -270,7 +270,7 @@ def test_a_pool_is_read_without_the_texts_of_its_pairs(tmp_path: Path) -> None:
 
 
 def test_step_id_depends_on_function_name_and_settings() -> None:
-    """A plain function is identified by its qualified name; other settings are another step id."""
+    """A plain function is identified by its module and name; other settings give another step id."""
     assert id_of(silent).by == "pool/tests.curate.test_pool.silent@1"
     assert id_of(silent) == id_of(silent)
     assert id_of(named(silent, "pool/mine@1", 1)) != id_of(named(silent, "pool/mine@1", 2))

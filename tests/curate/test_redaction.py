@@ -69,7 +69,7 @@ def test_seeds_that_become_equal_are_duplicates() -> None:
 
 
 def test_by_default_seeds_are_unchanged() -> None:
-    """Changed seeds would be other rows."""
+    """Without settings no seed is changed, since changed seeds would be other rows."""
     before = reading(seed(MAIL), seed(KEY, 2))
     assert treated(before, PersonalSettings()) is before
 

@@ -267,7 +267,7 @@ def test_a_sentence_pair_keeps_its_token_types(tmp_path: Path) -> None:
     assert abs(without - expected[0]) > 0.03 * max(map(abs, expected))
 
 
-class Small:
+class LimitedMemoryModel:
     """A model with memory for a limited number of tokens per batch."""
 
     def __init__(self, model: Any, tokens: int) -> None:
@@ -277,7 +277,7 @@ class Small:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._model, name)
 
-    def eval(self) -> Small:
+    def eval(self) -> LimitedMemoryModel:
         return self
 
     def __call__(self, input_ids: Any, attention_mask: Any) -> Any:
@@ -293,7 +293,7 @@ def test_a_batch_that_does_not_fit_is_halved_and_later_ones_begin_smaller(folder
 
     inner = AutoModelForSequenceClassification.from_pretrained(folder).eval()
     rows = [("ban bel", f"{' '.join(tiny.WORDS[n % 40 : n % 40 + 6])}") for n in range(96)]
-    small = Small(inner, 150)
+    small = LimitedMemoryModel(inner, 150)
     scores = scored(RewardModel(small, tiny.tokenizer(), 512), rows)
     assert [s.value for s in scores] == pytest.approx(
         values(open_reward_model(folder, batch_tokens=512), rows), abs=2e-3

@@ -152,7 +152,7 @@ def test_evaluation_reports_similarity_next_to_chrf() -> None:
 
 
 def test_text_without_tokens_has_similarity_0() -> None:
-    """Very long texts do not crash either."""
+    """A text without tokens is similar to nothing, and very long texts do not crash."""
     embedding = static_embedding()
     assert not embedding.embed([""]).any()
     assert embedding.similarity(["", "a"], ["b", "a"]) == [0.0, 1.0]

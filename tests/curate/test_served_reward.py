@@ -157,7 +157,7 @@ def test_a_pooling_server_that_is_not_there_ends_the_run(tmp_path: Path, monkeyp
 
 
 def test_the_key_of_a_pooling_server_is_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As with any teacher."""
+    """The key is sent as to any teacher."""
     monkeypatch.setenv("REWARD_KEY", "secret")
     seen: list[Any] = []
 

@@ -97,7 +97,7 @@ def test_recorded_split_is_not_part_of_the_seed_id() -> None:
 
 
 def test_another_salt_gives_another_split() -> None:
-    """So that a lucky split can be checked."""
+    """A lucky split can be checked with another salt."""
     ids = [f"seed {n}" for n in range(200)]
     assert [split_of(i, SplitSettings()) for i in ids] != [split_of(i, SplitSettings(salt="other")) for i in ids]
 

@@ -77,7 +77,7 @@ def test_a_check_of_an_evaluation_is_limited_too() -> None:
 
 
 def test_gate_in_a_child_process_is_limited_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """When gates run on several cores."""
+    """The limit also applies when gates run in child processes on several cores."""
     monkeypatch.setattr(processes, "WORTH", 1)
     monkeypatch.setattr(processes, "cores", lambda: 2)
 

@@ -25,6 +25,6 @@ def test_ascii_text_is_split_like_any_other() -> None:
 
 
 def test_numbers_are_runs_of_digits_in_every_script() -> None:
-    """The runs of digits after all digits are converted to 0 to 9."""
+    """The numbers of a text are its runs of digits, with the digits of every script converted to 0 to 9."""
     for text in texts(SIGNS + OTHERS):
         assert numbers_in(text) == re.findall("[0-9]+", plain(text))
