@@ -60,7 +60,7 @@ def test_two_steps_under_one_name_are_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("foreign_id", ["ab" * 16, "no id", ""])
 def test_a_verdict_on_a_pair_of_another_pool_is_refused(tmp_path: Path, foreign_id: str) -> None:
-    """It raises UsageError, and none of the step's verdicts are stored."""
+    """The error names the step and the pair, and none of the step's verdicts are stored."""
 
     async def step(pool: Pool) -> AsyncIterator[Verdict]:
         yield verdict_on(PAIRS[0].id)
@@ -68,7 +68,8 @@ def test_a_verdict_on_a_pair_of_another_pool_is_refused(tmp_path: Path, foreign_
 
     project = Project(tmp_path, tiny.spec())
     with Store.open(Store.url_for(project)) as store:
-        with pytest.raises(UsageError, match="not in the pool"):
+        message = f"pool/mine@1 judged the pair {foreign_id!r}, which is not in the pool"
+        with pytest.raises(UsageError, match=message):
             asyncio.run(curate(Pool.of(PAIRS), [named(step, "pool/mine@1", per_row=True)], store))
         assert store.verdict_count() == 0
 

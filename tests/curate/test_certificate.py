@@ -258,14 +258,14 @@ def _trials_for(
 
 
 def test_new_trial_starts_only_after_a_change_or_four_times_the_answers() -> None:
-    """With up to four times as many answers the same sets are tested. Another scorer or precision starts a new trial
-    with a smaller error budget. With too few answers there is no trial."""
+    """With up to four times as many answers the same sets are tested. Another scorer or precision, changed gates, rows
+    or generated texts start a new trial with a smaller error budget. With too few answers there is no trial."""
     assert _trials_for([], LEAST - 1) == []
     (first,) = _trials_for([], 40)
     assert first.number == 1
     assert _trials_for([first], 159) == [first]
     assert [(trial.number, trial.calibrator.rows) for trial in _trials_for([first], 160)] == [(1, 40), (2, 160)]
-    for changed in ({"parts": {**PARTS, "scorer": "t"}}, {"precision": 0.95}):
+    for changed in (*({"parts": {**PARTS, name: "other"}} for name in PARTS), {"precision": 0.95}):
         (other,) = _trials_for([first], 41, **changed)
         assert other.number == 2
         assert other.error(0.9) < first.error(0.9) / 3

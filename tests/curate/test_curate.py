@@ -194,8 +194,8 @@ def test_review_outranks_the_gates(project: Project, store: Store) -> None:
 
 
 def test_edit_replaces_the_row(project: Project, store: Store) -> None:
-    """The corrected text replaces the pair, with its parent in its origin. The counts still add up, and the edited row
-    can be reviewed again."""
+    """The corrected text replaces the pair, with its parent and the review in its origin. The counts still add up, and
+    the edited row can be reviewed again."""
     tiny.pool(store, project, {"a": ["not by the rules"]})
     (parent,) = store.pairs()
     decide(store, parent, "edit", "must be mended")
@@ -205,6 +205,7 @@ def test_edit_replaces_the_row(project: Project, store: Store) -> None:
     assert row.pair.output == "must be mended"
     assert isinstance(row.pair.origin, Edited)
     assert row.pair.origin.parent_id == parent.id
+    assert [review.id for review in store.reviews()[parent.id]] == [row.pair.origin.review_id]
     assert store.pairs([row.pair.id]) == [row.pair]
     decide(store, row.pair, "reject", at=AT + timedelta(days=1))
     assert run(project, store).counts == Counts(rows_in=1, rejected=1)

@@ -11,7 +11,7 @@ import pytest
 
 from curate.gates import judge_text
 from curate.gates.folding import fold
-from curate.gates.phrases import lexicon, list_pattern
+from curate.gates.phrases import _WITH_HOLDERS, lexicon, list_pattern
 from curate.gates.phrases.lists import pattern_of
 from tests.curate.test_gate_rates import Row, steps_of
 
@@ -40,11 +40,15 @@ def test_lost_negation_is_flagged_in_these_languages() -> None:
 
 
 @pytest.mark.parametrize("language", ["ja", "zh", "ko", "ar", "hi"])
-def test_no_holder_matches_the_list_itself(language: str) -> None:
-    """No word of the list `holders` is matched as a negation itself."""
-    negation = list_pattern(language, "negation")
-    for word in lexicon(language).words("holders") - lexicon(language).words("negation"):
-        assert not negation.search(fold(word.replace("_", " "))), word
+def test_every_holder_contains_a_listed_word_and_is_no_negation(language: str) -> None:
+    """Every word of the list `holders` contains a word of a list that it is excluded from, or it would be there for
+    nothing, and none is matched as a negation itself."""
+    words, negation = lexicon(language).words, list_pattern(language, "negation")
+    listed = re.compile("|".join(filter(None, (pattern_of(words(name), "", "") for name in _WITH_HOLDERS))))
+    texts = {word: fold(word.replace("_", " ")) for word in words("holders")}
+    assert texts
+    assert [word for word, text in texts.items() if not listed.search(text)] == []
+    assert [word for word in texts.keys() - words("negation") if negation.search(texts[word])] == []
 
 
 def test_holder_is_ignored_wherever_it_contains_the_word() -> None:

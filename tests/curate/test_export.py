@@ -188,7 +188,8 @@ def test_no_accepted_row_is_an_error(project: Project, store: Store) -> None:
 
 
 def test_dataset_card_has_what_the_hub_and_readers_need(project: Project, store: Store) -> None:
-    """Front matter that the hub parses, the funnel, that nobody reviewed the rows, and what the numbers do not show."""
+    """Front matter that the hub parses, the funnel, the teacher, that nobody reviewed the rows, and what the numbers do
+    not show."""
     import datasets
     from huggingface_hub import DatasetCard
 
@@ -200,6 +201,7 @@ def test_dataset_card_has_what_the_hub_and_readers_need(project: Project, store:
     assert card.data.language == ["en"]
     counts = result.counts
     assert f"| {counts.rows_in} | {counts.accepted} | 0 | 0 | 1 |" in card.text
+    assert "- Teacher: t. Its terms of use apply to what it wrote." in card.text
     assert "Not reviewed by humans" in card.text
     assert "What the numbers do not show" in card.text
     # The configuration in the card loads as on the hub.

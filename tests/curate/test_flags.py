@@ -47,9 +47,9 @@ def test_flagging_gate_rejects_nothing() -> None:
 
 
 def test_unflagged_candidate_is_preferred() -> None:
-    """Of the candidates of an input, one without a flag is chosen."""
-
-    pool = judged(each(gate("bad")), each(gate("odd", flags=True)), best(1))
+    """Of the candidates of an input, one without a flag is chosen, whatever their scores."""
+    preferring = scored(named(lambda one: float("odd" in one.output), "score/odd@1"))
+    pool = judged(each(gate("bad")), each(gate("odd", flags=True)), preferring, best(1))
     assert [row.pair.output for row in pool.accepted() if row.pair] == ["good one"]
 
 

@@ -209,16 +209,28 @@ def test_a_question_that_must_be_answered_with_yes_rejects_or_flags(tmp_path: Pa
 
 def test_judging_is_paid_from_the_budget_once(tmp_path: Path) -> None:
     """The maximum cost of a request is reserved before it is sent; a stored answer is not paid for again."""
-    with LoopbackTeacher(checklist(by_word)) as judge:
+    reserved: list[float] = []
+
+    def reply(ask: Ask) -> Reply:
+        with Store.open(Store.url_for(project_), write=False) as store:
+            reserved.append(store.spent().reserved)
+        return checklist(by_word)(ask)
+
+    def capped(usd: float) -> Project:
+        budget = project_.spec.budget.model_copy(update={"max_usd": usd})
+        return Project(project_.folder, project_.spec.model_copy(update={"budget": budget}))
+
+    with LoopbackTeacher(reply) as judge:
         project_ = project(tmp_path, {"a": judge.url}, concurrency=1)
-        ask_judge(project_, lambda j: j.answers("x", "calm"))
-        ask_judge(project_, lambda j: j.answers("x", "calm"))
+        ask_judge(capped(1.0), lambda j: j.answers("x", "calm"))
+        ask_judge(capped(1.0), lambda j: j.answers("x", "calm"))
         assert len(judge.asked) == 1
-        spec = project_.spec.model_copy(
-            update={"budget": project_.spec.budget.model_copy(update={"max_usd": 0.000016})}
-        )
+        size, limit = len(judge.asked[0].prompt), judge.asked[0].body["max_tokens"]
+        assert reserved[0] * 1e6 > size + limit, "every byte of the prompt may be a token"
+        with Store.open(Store.url_for(project_)) as store:
+            assert (store.spent().reserved, store.spent().usd) == (0.0, pytest.approx(0.000015))
         with pytest.raises(BudgetReached):
-            ask_judge(Project(project_.folder, spec), lambda j: j.answers("x", "bright"))
+            ask_judge(capped(0.000016), lambda j: j.answers("x", "bright"))
         assert len(judge.asked) == 1
 
 

@@ -219,13 +219,16 @@ def test_duplicates_name_an_accepted_row_whatever_the_order(texts: list[str], rn
         assert row.keep or any(id_ in str(row.reason) for id_ in accepted[0])
 
 
-def test_duplicate_in_test_split_is_kept_first_then_the_best_score() -> None:
-    """Among duplicates, the row of the test split is kept; within one split, the row with the highest score, whichever
-    id is larger."""
+def test_duplicate_is_kept_by_split_then_review_then_score() -> None:
+    """Of duplicates, the row of the test split is kept, then one of the validation split; within one split, a row that
+    a reviewer accepted, then the one with the highest score, whichever id is larger."""
     texts = {"train": "good one two three", "validation": "good one two three!", "test": "Good one two three"}
     pairs = [pair(text, seed=part) for part, text in texts.items()]
     kept = run(Pool.of(pairs), duplicates(0.7, lambda seed_id: seed_id))  # type: ignore[arg-type,return-value]
     assert [row.candidate.seed_id for row in kept.accepted()] == ["test"]
+    reviews = [Review(pair_id=pairs[0].id, reviewer="ann", decision="accept", at=AT)]
+    kept = run(Pool.of(pairs[:2], reviews), duplicates(0.7, lambda seed_id: seed_id))  # type: ignore[arg-type,return-value]
+    assert [row.candidate.seed_id for row in kept.accepted()] == ["validation"]
     twins = [pair("good 1 2", "a", "s1"), pair("good 1 2 !!", "A!", "s2")]
     for preferred in ("a", "A!"):  # one of them has the larger id
         by_score = scored(
@@ -233,6 +236,10 @@ def test_duplicate_in_test_split_is_kept_first_then_the_best_score() -> None:
         )
         kept = run(Pool.of(twins), by_score, duplicates(0.7))
         assert [row.pair.input for row in kept.accepted() if row.pair] == [preferred]
+        other = next(twin for twin in twins if twin.input != preferred)
+        reviews = [Review(pair_id=other.id, reviewer="ann", decision="accept", at=AT)]
+        kept = run(Pool.of(twins, reviews), by_score, duplicates(0.7))
+        assert [row.pair.id for row in kept.accepted() if row.pair] == [other.id]
 
 
 def test_judging_returns_a_new_pool() -> None:

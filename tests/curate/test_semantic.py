@@ -57,20 +57,27 @@ def test_both_sides_must_be_similar_unless_the_rule_is_input_near() -> None:
 
 
 def test_row_similar_in_meaning_to_a_test_text_is_flagged_and_kept() -> None:
-    """Rows of the test's own seeds, another subject, other numbers and very short texts are not flagged."""
+    """Either side counts. Rows of the test's own seeds, another subject, other numbers and very short texts are not
+    flagged."""
+    texts = ("my internet is down and the router blinks", "where is order 1234 of last week", "too short")
     held = HeldOut(
-        ("my internet is down and the router blinks", "where is order 1234 of last week", "too short"),
-        ("test seed a", "test seed b", "test seed c"),
+        (*texts, "restart the router, then wait two minutes"),
+        ("test seed a", "test seed b", "test seed c", "the reference of test seed a"),
         frozenset({"the test's"}),
     )
     like = pair("the internet is down, my router blinks", "Restart it.")
     own = like.model_copy(update={"seed_id": "the test's", "input": held.texts[0], "output": "Restart it, please."})
     other = pair("where is order 9876 of last week", "It has shipped.")
-    pool = asyncio.run(curate(Pool.of([like, own, other, INVOICE]), [semantic_contamination(held, 0.5)]))
-    assert pool.counts.accepted == 4
+    short = pair("it was too short", "Too short.")
+    answer = pair("nothing works today", ROUTER.output)
+    pairs = [like, own, other, INVOICE, short, answer]
+    pool = asyncio.run(curate(Pool.of(pairs), [semantic_contamination(held, 0.5)]))
+    assert pool.counts.accepted == len(pairs)
     flagged_rows = [row for row in pool.rows() if TEST_FLAG in row.flags]
-    assert [row.pair for row in flagged_rows] == [like]
-    assert "test seed a in meaning" in str(flagged_rows[0].verdicts[-1].reason)
+    assert [row.pair for row in flagged_rows] == [like, answer]
+    reasons = [str(row.verdicts[-1].reason) for row in flagged_rows]
+    assert "like test seed a in meaning" in reasons[0]
+    assert "like the reference of test seed a in meaning" in reasons[1]
 
 
 def test_test_text_without_spaces_is_compared_too() -> None:

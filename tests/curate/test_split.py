@@ -71,14 +71,15 @@ def test_splits_have_the_requested_size(inputs: int, outputs: int, shares: tuple
 @given(st.lists(st.integers(1, 25), min_size=1, max_size=6), st.randoms(use_true_random=False))
 def test_a_seed_never_moves_and_new_ones_fill_the_shares(sizes: list[int], rng: random.Random) -> None:
     """Seeds read in several batches, in any order and while others disappear, keep their first split. After each
-    reading where none disappear, the test share is exact."""
+    reading where none disappear, the shares of test and validation are exact."""
     settings, earlier, every_seed = SplitSettings(), list[Seed](), list[Seed]()
     for size in sizes:
         every_seed += _numbered_seeds("input", range(len(every_seed), len(every_seed) + size))
         seeds = with_splits(rng.sample(every_seed, len(every_seed)), settings, earlier)
         assert {seed.id: seed.split for seed in seeds}.items() >= {seed.id: seed.split for seed in earlier}.items()
-        missing = round(settings.test * len(seeds)) - sum(seed.split == "test" for seed in seeds)
-        assert missing == 0
+        splits = Counter(seed.split for seed in seeds)
+        assert splits["test"] == round(settings.test * len(seeds))
+        assert splits["validation"] == round(settings.validation * len(seeds))
         earlier = seeds
     assert with_splits(earlier[::2], settings, earlier) == earlier[::2]
 
