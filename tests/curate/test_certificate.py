@@ -7,7 +7,9 @@ import dataclasses
 import itertools
 import math
 import random
+from collections.abc import Collection, Sequence
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,7 +30,14 @@ from curate.certificate import (
     trials_for,
 )
 from curate.evidence import evidence, good_share, max_bad_rows
-from curate.rows import StepId
+from curate.rows import JUDGE, StepId
+from curate.scorers import own_scorer
+from curate.scorers.choose import ChosenScorer
+from curate.scorers.served_reward import REWARD
+from curate.steps import NO_CERTIFICATE, steps_for
+from schemas.project import Project
+from schemas.spec import Spec
+from tests.curate import tiny
 
 PARTS = {"generation": "g", "gates": "a", "scorer": "s", "rows": "r"}
 
@@ -99,6 +108,36 @@ def _calibrator(**more: Any) -> Calibrator:
         "good": LEAST // 2,
     }
     return Calibrator(**{**defaults, **more})
+
+
+def test_trial_depends_on_every_step_before_certified_selection(tmp_path: Path) -> None:
+    """Other settings of any step of the spec change the part it belongs to, which starts a new trial and ends a
+    certificate."""
+    tables = tiny.spec(nli="a/model", select={"certified": True}).model_dump(mode="json", exclude_defaults=True)
+    tables["task"] |= {"kind": "classify", "labels": {"a": "one", "b": "other"}}
+    tables["curate"] |= {"duplicates": {"semantic": 0.8}, "contamination": {"semantic": 0.8}}
+    steps: list[StepId] = []
+
+    def certificate(before: Sequence[StepId]) -> tuple[Collection[str], str]:
+        steps.extend(before)
+        return NO_CERTIFICATE
+
+    scorers = [ChosenScorer(by, "f", own_scorer(len), "", {}) for by in (REWARD, JUDGE)]
+    steps_for(Project(tmp_path, Spec.model_validate(tables)), [], *scorers, certificate)
+    changed = {}
+    for at, step in enumerate(steps):
+        other = [*steps[:at], step._replace(settings="other"), *steps[at + 1 :]]
+        changed[step.by.partition("@")[0]] = " ".join(changed_parts(parts_of("g", steps), parts_of("g", other)))
+    assert changed == {
+        **dict.fromkeys(("gate/must:must", "gate/input", "gate/label"), "gates"),
+        **dict.fromkeys(("pool/duplicate", "pool/semantic", "pool/semantic_contamination"), "duplicates"),
+        **dict.fromkeys(("nli/contradiction", "pool/unlikely_label"), "flags"),
+        "pool/contamination": "contamination",
+        "judge/checklist": "judge",
+        "score/reward": "scorer",
+        "pool/best": "selection",
+    }
+    assert changed_parts(parts_of("g", steps), parts_of("other", steps)) == ["generation"]
 
 
 def test_trial_depends_on_flagging_steps_too() -> None:
