@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from curate.dataset_files import hashes
 from curate.export import export_dataset, rows
 from curate.outcome import CurateResult, curate_project
 from curate.split import SPLITS
@@ -226,11 +227,19 @@ def test_reviewed_rows_are_recorded_in_card_and_manifest(project: Project, store
 
 @pytest.mark.slow
 def test_an_interrupted_export_leaves_the_old_dataset(project: Project, store: Store) -> None:
-    """Files are written next to the dataset and moved into place with one rename; leftovers are removed by the next
-    export."""
+    """Files are written next to the dataset and moved into place with one rename: an export that fails on its last row
+    changes nothing, and leftovers of a killed one are removed by the next export."""
     folder = project.folder / "dataset"
     result = curated(project, store)
     export_dataset(project, store, result, folder)
+    old, last = hashes(folder), result.accepted[-1]
+    incomplete = type(last)(last.pair, last.split, last.score, (), last.reviews)
+    rows_in = (*result.accepted[:-1], incomplete)
+    broken = CurateResult(result.counts, result.reasons, rows_in, result.steps, result.facts)
+    with pytest.raises(RowCountMismatch):
+        export_dataset(project, store, broken, folder)
+    assert hashes(folder) == old
+    assert [path.name for path in project.folder.iterdir() if "dataset" in path.name] == ["dataset"]
     leftover = project.folder / ".dataset.1.partial"
     shutil.copytree(folder / "data", leftover / "data")
     os.utime(leftover, (0, 0))
