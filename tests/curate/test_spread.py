@@ -80,6 +80,7 @@ def test_diverse_rows_represent_the_pool_better_than_random_ones() -> None:
     assert farness(vectors, range(len(every))) == pytest.approx(0, abs=1e-6)
     assert spread_out(vectors, 3, [5, 6])[:2] == [5, 6]
     assert len(set(spread_out(np.ones((4, 2)) / np.sqrt(2), 4))) == 4, "equal rows are chosen once each"
+    assert sorted(spread_out(vectors_of(["a fox"] * 3 + ["", "..."]), 5, [0, 3])) == [0, 1, 2, 3, 4]
 
 
 @pytest.mark.parametrize("spread", ["diverse", "random", "length", "kind", "a column"])
