@@ -222,11 +222,14 @@ def test_the_latest_review_counts_and_a_simulated_one_does_not(project: Project,
 
 
 def test_accepted_row_is_kept_and_its_near_duplicate_removed(project: Project, store: Store) -> None:
-    """Of two similar rows in one split, the reviewed one is kept although it comes later."""
+    """Of two similar rows in one split, the reviewed one is kept, although without a review it is the other one."""
     tiny.pool(store, project, {"a": ["must be one and the same thing", "must be one and the same thing!"]})
-    decide(store, store.pairs()[1], "accept")
+    (unreviewed,) = run(project, store).accepted
+    (other,) = (pair for pair in store.pairs() if pair.id != unreviewed.pair.id)
+    decide(store, other, "accept")
     result = run(project, store)
-    assert [a.pair.id for a in result.accepted] == [store.pairs()[1].id]
+    assert [a.pair.id for a in result.accepted] == [other.id]
+    assert result.reasons == {"duplicate": 1}
 
 
 def test_rows_like_a_test_seed_are_rejected_and_similar_seeds_reported(project: Project, store: Store) -> None:
