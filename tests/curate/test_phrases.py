@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ast
 import re
+import sys
 import tomllib
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +17,7 @@ from curate.gates.chat import answered, preamble, thinking
 from curate.gates.content import lost_content
 from curate.gates.folding import fold
 from curate.gates.form import echo, repetition
-from curate.gates.phrases import FOLDER, Lexicon, Rule, lexicon, list_pattern, phrases
+from curate.gates.phrases import FOLDER, Lexicon, Rule, _table, lexicon, list_pattern, phrases
 from curate.gates.phrases.literals import only_at_start, required_strings, spans_line_end
 from curate.gates.record_fields import unfilled_field
 from tests.curate.tiny import pair
@@ -90,6 +92,24 @@ def test_phrase_of_the_style_is_never_matched(language: str) -> None:
 def test_the_digest_changes_with_the_rules() -> None:
     """Languages with different rules have different digests, so a verdict is never reused under another table."""
     assert phrases("en").digest != phrases(UNWRITTEN).digest == phrases("zz").digest
+
+
+def test_the_digest_changes_with_the_word_lists(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One more word in a list gives another digest too, so stored verdicts of gates that search for it do not count."""
+    english, digests = (FOLDER / "en.toml").read_text(encoding="utf-8"), [phrases("en").digest]
+    (tmp_path / "any.toml").write_bytes((FOLDER / "any.toml").read_bytes())
+    try:
+        monkeypatch.setattr(sys.modules[Rule.__module__], "FOLDER", tmp_path)
+        for table in (english, english.replace("\n[lists]\n", '\n[lists]\nanother_list = "word"\n')):
+            (tmp_path / "en.toml").write_text(table, encoding="utf-8")
+            for cached in (phrases, _table):
+                cached.cache_clear()
+            digests.append(phrases("en").digest)
+    finally:
+        monkeypatch.undo()
+        for cached in (phrases, _table):
+            cached.cache_clear()
+    assert digests[0] == digests[1] != digests[2]
 
 
 def test_a_language_without_a_table_gets_no_english_phrases_and_says_so() -> None:
