@@ -65,11 +65,12 @@ def spread_out(vectors: Any, count: int, fixed: Sequence[int] = ()) -> list[int]
     nearest = np.full(len(vectors), -np.inf)
     for place in chosen:
         nearest = np.maximum(nearest, vectors @ vectors[place])
+    nearest[chosen] = np.inf  # never again, even if all other rows equal them
     while len(chosen) < min(count, len(vectors)):
-        nearest[chosen[-1]] = np.inf
         place = int(np.argmin(nearest))
         chosen.append(place)
         nearest = np.maximum(nearest, vectors @ vectors[place])
+        nearest[place] = np.inf
     return chosen[:count]
 
 

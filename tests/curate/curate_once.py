@@ -1,4 +1,4 @@
-"""Curates the project in the folder given, in a process of its own that a test can kill at a transition."""
+"""Curates the project in the given folder, in a separate process that a test can kill at a failpoint."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A judge on 127.0.0.1 that answers checklists and comparisons as it is told."""
+"""A judge on 127.0.0.1 that answers checklists and comparisons as the test specifies."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Answers = Callable[[str, str], float]
 
 
 def part(ask: Ask, name: str) -> str:
-    """What stands between <name> and </name> of the last message."""
+    """The text between <name> and </name> in the last message."""
     match = re.search(rf"<{name}>\n(.*)\n</{name}>", ask.prompt, re.DOTALL)
     assert match, ask.prompt
     return match[1]
@@ -43,7 +43,7 @@ def checklist(answers: Answers, *, logprobs: bool = True) -> Callable[[Ask], Rep
 
 
 def tokens(p: Mapping[str, float]) -> list[dict[str, Any]]:
-    """The tokens of a checklist's JSON, where a quote and the word after it are one: `"yes`."""
+    """The tokens of a checklist's JSON; a quote and the word after it are one token: `"yes`."""
     listed: list[dict[str, Any]] = []
 
     def add(text: str, **top: float) -> None:
@@ -54,7 +54,7 @@ def tokens(p: Mapping[str, float]) -> list[dict[str, Any]]:
         add('{"' if number == 0 else ',"')
         add(name)
         add('":')
-        # A tenth of the probability is for what is neither.
+        # A tenth of the probability goes to other tokens.
         likely = {'"yes': 0.9 * one, ' "no': 0.9 * (1 - one), "{": 0.1}
         word = '"yes' if one >= 0.5 else ' "no'
         listed.append(
@@ -83,7 +83,7 @@ def chooser(better: Callable[[str, str], bool]) -> Callable[[Ask], Reply]:
 def without_logprobs(
     answer: Callable[[Ask], Reply], message: str = "logprobs is not supported"
 ) -> Callable[[Ask], Reply]:
-    """The same of a server that refuses the setting, in its own words."""
+    """A judge on a server that rejects the logprobs setting with `message`."""
 
     def reply(ask: Ask) -> Reply:
         return fails(400, message) if "logprobs" in ask.body else answer(ask)

@@ -1,5 +1,5 @@
 # ruff: noqa: RUF001 (Cyrillic and full-width signs)
-"""The gates on a form of address, a length and a single thing that are asked for, and on what a note answers."""
+"""The gates on requested forms of address, lengths and single items, and on answers to notes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from curate.gates.register import wrong_address_form
 from curate.gates.translations import translated
 from curate.gates.units import changed_unit
 from schemas.records import Imported, Pair
-from tests.curate.test_gate_rates import said
+from tests.curate.test_gate_rates import outcome_of
 
 
 def pair(given: str, text: str) -> Pair:
@@ -42,15 +42,18 @@ def pair(given: str, text: str) -> Pair:
         ("존댓말로.", "ko", "내일 오세요.", "내일 와야 해."),
     ],
 )
-def test_a_text_says_you_as_its_style_asks(style: str, language: str, formal: str, familiar: str) -> None:
-    """Where a style names the formal address no familiar form passes; the formal one does."""
+def test_familiar_address_is_rejected_under_a_formal_style(
+    style: str, language: str, formal: str, familiar: str
+) -> None:
+    """If the style asks for formal address, no familiar form passes and the formal one does. Other styles do not
+    matter."""
     assert wrong_address_form(style, familiar, language)
     assert wrong_address_form(style, formal, language) == ""
     assert wrong_address_form("Write it well.", familiar, language) == ""
 
 
-def test_a_familiar_style_is_not_answered_formally() -> None:
-    """`Duzen` is missed by Sie, a style that says not to is the other one, and a third person is nobody's address."""
+def test_formal_address_is_rejected_under_a_familiar_style() -> None:
+    """`Duzen` is violated by Sie, and `Nicht duzen` by du. A third person, or a quotation, addresses nobody."""
     assert wrong_address_form("Duzen, locker.", "Bitte stellen Sie Ihr Fahrrad weg.", "de") == "Sie"
     assert wrong_address_form("Nicht duzen.", "Stell dein Fahrrad weg.", "de") == "dein"
     assert wrong_address_form("Duzen.", "Frau Kern kommt. Sie bringt Kuchen.", "de") == ""
@@ -75,8 +78,8 @@ def test_a_familiar_style_is_not_answered_formally() -> None:
         ("One paragraph.", "en", "One.\n\nTwo.\n\nThree."),
     ],
 )
-def test_a_length_in_words_is_kept(asked: str, language: str, text: str) -> None:
-    """A number of words, characters, sentences or paragraphs that is asked for, in figures or words, is met."""
+def test_missed_length_is_noticed(asked: str, language: str, text: str) -> None:
+    """A requested number of words, characters, sentences or paragraphs, in figures or words, that the text misses."""
     assert missed_length(fold(asked), text, language, at_least=True)
 
 
@@ -92,8 +95,8 @@ def test_a_length_in_words_is_kept(asked: str, language: str, text: str) -> None
         ("一〜三文で書く。", "ja", "一〜三文"),
     ],
 )
-def test_a_length_is_quoted_as_the_style_has_it(asked: str, language: str, own: str) -> None:
-    """A style that says `한 문장` was quoted as `1 문장`, which stands nowhere in it."""
+def test_length_is_quoted_as_in_the_style(asked: str, language: str, own: str) -> None:
+    """A style with `한 문장` was quoted as `1 문장`, which it does not contain."""
     text = "비가 온다. 춥다. 늦었다. 우리는 간다. 끝이다." if language == "ko" else "One. Two. Three. Four. Five. Six."
     assert missed_length(fold(asked), text, language) == own
 
@@ -108,9 +111,9 @@ def test_a_length_is_quoted_as_the_style_has_it(asked: str, language: str, own: 
         ("100文字から150文字で。", "ja", "雨" * 240, "100文字から150文字"),
     ],
 )
-def test_two_numbers_are_a_range_of_one_unit(asked: str, language: str, text: str, own: str) -> None:
-    """What `、` joins may be two lengths, or the number of an item and one: three sentences in 500 signs were a range
-    of 3 to 500 signs, so seven sentences kept to it."""
+def test_two_numbers_are_a_range_only_with_one_unit(asked: str, language: str, text: str, own: str) -> None:
+    """Two numbers joined by `、` may be two lengths, or an item number and a length: three sentences in 500 characters
+    were read as 3 to 500 characters, so seven sentences passed."""
     has = missed_length(fold(asked), text, language)
     assert (own in has) if own else not has
 
@@ -118,7 +121,7 @@ def test_two_numbers_are_a_range_of_one_unit(asked: str, language: str, text: st
 @pytest.mark.parametrize(
     ("asked", "language", "low", "high"),
     [
-        ("一〜三文で。", "ja", 1, 3),  # U+301C, which Japanese has between two numbers
+        ("一〜三文で。", "ja", 1, 3),  # U+301C, which Japanese uses between two numbers
         ("1〜3文で。", "ja", 1, 3),
         ("二、三文で。", "ja", 2, 3),
         ("一文から三文で。", "ja", 1, 3),
@@ -128,8 +131,8 @@ def test_two_numbers_are_a_range_of_one_unit(asked: str, language: str, text: st
     ],
 )
 def test_a_range_is_met_by_either_end(asked: str, language: str, low: int, high: int) -> None:
-    """Of two numbers the last alone counted, or the first: one sentence was no `一〜三文`. More than either are too
-    many."""
+    """Only one of the two numbers used to count, so that one sentence did not satisfy `一〜三文`. More than the
+    upper end is too many."""
     dot = ". " if language == "ko" else "。"
     texts = {n: "비가 온다. " * n if language == "ko" else f"雨{dot}" * n for n in (low, high, high + 3)}
     has = {n: missed_length(fold(asked), text.strip(), language, at_least=True) for n, text in texts.items()}
@@ -146,13 +149,14 @@ def test_a_range_is_met_by_either_end(asked: str, language: str, low: int, high:
         ("Up to 3 paragraphs", "One."),
     ],
 )
-def test_a_length_that_is_met_is_no_other(asked: str, text: str) -> None:
-    """A bound from above asks for no more, and a number of words beside one of sentences is of each."""
+def test_met_length_passes(asked: str, text: str) -> None:
+    """An upper bound does not require more, and a number of words next to one of sentences applies to each sentence."""
     assert missed_length(fold(asked), text, "en", at_least=True) == ""
 
 
-def test_one_is_not_several_and_only_code_has_no_sentence() -> None:
-    """One title is no list of titles; only the code begins with no sentence. Three titles and prose are wanted so."""
+def test_several_items_instead_of_one_and_prose_before_code() -> None:
+    """A list of titles is not the one requested title, and "only the code" allows no sentence before it. Three
+    requested titles, and prose where code is not all that is requested, pass."""
     titles = "- Darn It\n- A Stitch in Time\n- Holy Socks"
     assert several_instead_of_one("Give me one title. Just the title.", titles) == "one title"
     assert several_instead_of_one("Give me three titles.", titles) == ""
@@ -170,41 +174,41 @@ def test_one_is_not_several_and_only_code_has_no_sentence() -> None:
         ("en", "How many?\n(adults 20, children 5)", "Adults take 5 drops and children 20 drops.", "swapped"),
     ],
 )
-def test_a_note_is_answered_as_it_says(language: str, message: str, text: str, code: str) -> None:
-    """A note that begins with no is not answered yes, and its numbers stay beside their words."""
+def test_reply_that_contradicts_the_note_is_rejected(language: str, message: str, text: str, code: str) -> None:
+    """A note that begins with no may not be answered with yes, and its numbers belong to the same words."""
     judgement = kept_facts(pair(message, text), "reply", language, language)
     assert not judgement.keep
     assert judgement.reason.code in (code, "lost_negation")
 
 
-def test_a_note_that_is_kept_passes() -> None:
-    """The same yes, and a no that is no answer."""
+def test_reply_that_follows_the_note_passes() -> None:
+    """The same yes, and a no that is not an answer."""
     message = "Is it open?\n(yes, until 6)"
     assert kept_facts(pair(message, "Yes, it is open until 6."), "reply").keep
     assert kept_facts(pair("Is it open?\n(no entry after 6)", "Yes, but there is no entry after 6."), "reply").keep
 
 
-def test_a_unit_stays_what_it_is() -> None:
-    """Grams are no kilograms, micrograms no milligrams, °F is no °C; 34 f may be a woman."""
+def test_changed_unit_is_noticed() -> None:
+    """Grams for kilograms, milligrams for micrograms, °F for °C; 34 f may be a woman."""
     assert swapped(pair("How heavy?\n(9 kg)", "It weighs 9 g."), "en", "reply").keep is False
     assert changed_unit("bake at 180 C", "Bake at 180 °F.", "en", "en")
     assert changed_unit("pt 34 f", "a 34-year-old woman", "en", "en") is None
     assert swapped(pair("3 hours?", "In 3 days."), "en", "reply").keep
     schema = {"type": "object", "properties": {"dose": {"type": "string"}}}
     row = {"kind": "extract", "language": "en", "schema": schema, "input": "levothyroxine 50 micrograms daily"}
-    assert "values" in said({**row, "output": json.dumps({"dose": "50 mg"})}).flagging
-    assert said({**row, "output": json.dumps({"dose": "50 micrograms"})}).flagging == frozenset()
+    assert "values" in outcome_of({**row, "output": json.dumps({"dose": "50 mg"})}).flagging
+    assert outcome_of({**row, "output": json.dumps({"dose": "50 micrograms"})}).flagging == frozenset()
 
 
-def test_a_number_stays_at_its_time() -> None:
+def test_numbers_swapped_between_times_are_noticed() -> None:
     """82 at six and 71 at noon are not 71 at six and 82 at noon."""
     given = "pulse 82 at 6, 71 at noon"
     assert not swapped(pair(given, "The pulse was 71 at 6 and 82 at noon."), "en").keep
     assert swapped(pair(given, "The pulse was 82 at 6 and 71 at noon."), "en").keep
 
 
-def test_a_translation_forbids_and_dates_as_its_source() -> None:
-    """A prohibition beside a `without` is not told by the `without`; two days do not change places."""
+def test_translation_keeps_prohibitions_and_the_order_of_dates() -> None:
+    """A prohibition is not covered by a `without` in the same sentence; two dates may not change places."""
     source = "Do not stop taking it without asking your doctor."
     assert not limits(pair(source, "Sluta ta den utan att fråga din läkare."), "sv", "en").keep
     assert limits(pair(source, "Sluta inte ta den utan att fråga din läkare."), "sv", "en").keep
@@ -213,8 +217,8 @@ def test_a_translation_forbids_and_dates_as_its_source() -> None:
     assert not translated(pair("Le 12 avril devient le 21 avril.", "12 April becomes 21 April."), "fr", "en").flags
 
 
-def test_scraps_are_flagged() -> None:
-    """A tag around a text, a sign or a greeting alone, a block of code that is only begun, kana in another encoding."""
+def test_fragments_and_artefacts_are_noticed() -> None:
+    """A tag around a text, a lone punctuation mark or greeting, an unfinished code block, kana in a wrong encoding."""
     assert fenced(pair("dile que hay simulacro", "<output>Hay simulacro.</output>")).flags == ("tagged",)
     assert fenced(pair("an HTML paragraph", "<p>Hello.</p>")).flags == ()
     assert cut(pair("谁修的长城?", "。"), "zh").flags == ("unended",)
@@ -223,8 +227,9 @@ def test_scraps_are_flagged() -> None:
     assert encoding(pair("Later", "縺ゅ→縺ァ")).keep is False
 
 
-def test_what_is_asked_for_is_not_held_against_a_text() -> None:
-    """A finished sentence may stay as it is, a word may be said five times, and what was to be mended may not stay."""
+def test_requested_repetition_is_only_flagged() -> None:
+    """A finished sentence may stay as it is and a word may be repeated five times on request. An uncorrected text where
+    a correction was requested is flagged."""
     clean = "The gallery is closed on Mondays."
     assert (echo(pair(clean, clean)).keep, echo(pair(clean, clean)).flags) == (True, ("echo",))
     assert echo(pair("gallery closed", "gallery closed")).keep is False
@@ -256,17 +261,17 @@ def test_long_styles_and_texts_take_linear_time() -> None:
         ("hi", "विपक्ष ने और जानकारी की मांग की।"),
     ],
 )
-def test_who_is_told_to_want_to_know_more_asks_nobody(language: str, text: str) -> None:
-    """In three languages "more information" was both halves of "please give more information", so that a report of
-    somebody who demands it was an answer in place of a rewriting."""
+def test_report_of_a_demand_for_information_is_not_a_question(language: str, text: str) -> None:
+    """In three languages "more information" matched both halves of "please give more information", so a report about
+    somebody who demands it was rejected as an answer to the user."""
     judged = answered(pair("x", text), language=language)
     assert judged.keep
     assert not judged.flags
 
 
-def test_the_headline_of_a_report_says_one_thing_of_many() -> None:
-    """One that repeats the lead had "lost" each sentence behind it, in a third of good rows; a short note's line still
-    has to keep what else is in it."""
+def test_headline_may_cover_only_part_of_a_report() -> None:
+    """A headline that repeats the lead "lost" every later sentence, in a third of the good rows. One line for a short
+    note must still keep its other contents."""
     lead = "The harbour of Trabzon was closed in the night."
     report = f"{lead} " + "Ships wait outside. The governor spoke to the press. Schools stay open. Buses run late. " * 3
     assert lost_content(pair(report, "The harbour of Trabzon was closed in the night")).keep

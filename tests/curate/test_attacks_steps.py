@@ -1,4 +1,4 @@
-"""Steps and scorers that misbehave: no row is lost, none is accepted by mistake, and who can mend it is told how."""
+"""Steps and scorers that misbehave: no row is lost, none is accepted by mistake, and the user learns how to fix it."""
 
 from __future__ import annotations
 
@@ -34,50 +34,52 @@ def run(*steps: Step) -> Pool:
     return asyncio.run(curate(Pool.of(PAIRS), steps))
 
 
-def says(pair_id: str, keep: bool = False) -> Verdict:
+def verdict_on(pair_id: str, keep: bool = False) -> Verdict:
     return Verdict(pair_id=pair_id, by="mine", fingerprint="f", keep=keep, score=None, reason=Reason("mine"))
 
 
 def holding(word: str) -> Step:
-    """A step that keeps what holds `word`, made by a function: each has the same name and source."""
+    """A step that keeps rows containing `word`. Each one this function creates has the same name and source."""
 
     async def step(pool: Pool) -> AsyncIterator[Verdict]:
         for row in pool.rows():
             assert row.pair is not None
-            yield says(row.pair.id, word in row.pair.output)
+            yield verdict_on(row.pair.id, word in row.pair.output)
 
     return step
 
 
 def test_two_steps_under_one_name_are_refused(tmp_path: Path) -> None:
-    """The second would unsay what the first said; with names of their own both count."""
+    """The second would overwrite the verdicts of the first; with names of their own both count."""
     with pytest.raises(UsageError, match="two steps are called"):
         run(holding("text"), holding("text"))
-    assert run(holding("text 1"), holding("text")).counts.accepted == 1  # what a closure holds is part of its name
+    assert run(holding("text 1"), holding("text")).counts.accepted == 1  # the values of a closure are part of its id
     both = run(named(holding("text 1"), "pool/one@1"), named(holding("text"), "pool/all@1"))
     assert both.counts.accepted == 1
 
 
-@pytest.mark.parametrize("stranger", ["ab" * 16, "no id", ""])
-def test_a_verdict_on_a_pair_of_another_pool_is_refused(tmp_path: Path, stranger: str) -> None:
-    """It names the step and the pair, and nothing of it is kept in the store."""
+@pytest.mark.parametrize("foreign_id", ["ab" * 16, "no id", ""])
+def test_a_verdict_on_a_pair_of_another_pool_is_refused(tmp_path: Path, foreign_id: str) -> None:
+    """The error names the step and the pair, and none of the step's verdicts are stored."""
 
     async def step(pool: Pool) -> AsyncIterator[Verdict]:
-        yield says(PAIRS[0].id)
-        yield says(stranger)
+        yield verdict_on(PAIRS[0].id)
+        yield verdict_on(foreign_id)
 
     project = Project(tmp_path, tiny.spec())
     with Store.open(Store.url_for(project)) as store:
-        with pytest.raises(UsageError, match="not in the pool"):
+        message = f"pool/mine@1 judged the pair {foreign_id!r}, which is not in the pool"
+        with pytest.raises(UsageError, match=message):
             asyncio.run(curate(Pool.of(PAIRS), [named(step, "pool/mine@1", per_row=True)], store))
         assert store.verdict_count() == 0
 
 
-def test_what_a_slow_scorer_has_said_is_kept_and_shown_though_it_ends_later(
+def test_verdicts_of_a_slow_scorer_are_stored_and_shown_as_they_come(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A model on this machine takes a second a row: what it has said is durable and told as it comes, not after 256
-    rows, so that minutes are neither silent nor lost. A scorer of batches is given as many rows as it is made for."""
+    """A local model may take a second per row: its verdicts are stored and progress is shown as they come, not after
+    256 rows, so that minutes of work are neither silent nor lost. A batch scorer gets batches of the size it asks
+    for."""
     monkeypatch.setattr("curate.curation.MAX_WAIT_S", 0.0)
     given: list[int] = []
 
@@ -93,27 +95,27 @@ def test_what_a_slow_scorer_has_said_is_kept_and_shown_though_it_ends_later(
 
     shown: list[int] = []
     with Store.open(Store.url_for(Project(tmp_path, tiny.spec()))) as store:
-        steps, hears = [scored(length)], lambda _, numbers: shown.append(numbers["done"])
+        steps, show = [scored(length)], lambda _, numbers: shown.append(numbers["done"])
         with pytest.raises(UsageError, match="licence"):
-            asyncio.run(curate(Pool.of(PAIRS), steps, store, hears))
+            asyncio.run(curate(Pool.of(PAIRS), steps, store, show))
         assert (shown, store.verdict_count()) == ([0, 1, 2, 3], 3)
     given.clear()
     shown.clear()
-    asyncio.run(curate(Pool.of(PAIRS), [scored(batch, "score/mine@1", "mine", at_once=2)], progress=hears))
+    asyncio.run(curate(Pool.of(PAIRS), [scored(batch, "score/mine@1", "mine", at_once=2)], progress=show))
     assert (given, shown) == ([2, 2, 1], [0, 2, 4, 5])
     mine = ChosenScorer("score/mine@1", "mine", batch, "mine", {})
     assert mine.at_once < 256
 
 
-def test_a_step_without_a_name_says_how_to_name_it() -> None:
-    """An object or a partial function is no traceback."""
+def test_unnamed_step_error_says_how_to_name_it() -> None:
+    """A partial function as a step gives a clear error instead of a traceback."""
     with pytest.raises(UsageError, match=r"named\(function"):
         run(functools.partial(holding("text")))
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-def test_a_score_that_is_no_number_is_no_score(value: float) -> None:
-    """The row waits, with the reason; it is never accepted without a score."""
+def test_nan_or_infinite_score_is_a_crash(value: float) -> None:
+    """The row waits with the reason; it is never accepted without a score."""
 
     async def odd(pairs: Sequence[Pair]) -> Sequence[Score]:
         return [Score(value if "3" in pair.output else 1.0, Reason("scored")) for pair in pairs]
@@ -122,8 +124,8 @@ def test_a_score_that_is_no_number_is_no_score(value: float) -> None:
     assert (pool.counts.accepted, pool.counts.waiting, pool.reasons) == (4, 1, {"crashed": 1})
 
 
-def test_a_scorer_that_gives_too_few_scores_costs_no_row_its_place() -> None:
-    """Each pair is asked about alone then; without a score it waits."""
+def test_scorer_that_returns_too_few_scores_is_called_per_row() -> None:
+    """Each pair is then scored on its own; a pair without a score waits."""
 
     async def first_only(pairs: Sequence[Pair]) -> Sequence[Score]:
         return [Score(float(pairs[0].output[-1]), Reason("scored"))]
@@ -136,8 +138,8 @@ def test_a_scorer_that_gives_too_few_scores_costs_no_row_its_place() -> None:
 
 
 @pytest.mark.slow
-def test_curation_does_not_hang_on_the_order_of_sets(tmp_path: Path) -> None:
-    """The same store curated under other hash seeds: the same rows in the same order, decided for the same reasons."""
+def test_curation_does_not_depend_on_the_order_of_sets(tmp_path: Path) -> None:
+    """The same store curated under different hash seeds: the same rows in the same order, with the same reasons."""
     seen = set()
     for seed in ("0", "1", "77"):
         folder = tmp_path / seed

@@ -1,4 +1,4 @@
-"""Corruptions, the fitted reward model, and the honesty of its test."""
+"""Corruptions, the fitted reward model, and whether its reported accuracy is honest."""
 
 from __future__ import annotations
 
@@ -33,8 +33,9 @@ LETTERS = [
 
 
 @given(st.sampled_from(sorted(CORRUPTIONS)), st.sampled_from(GOOD + LETTERS), st.integers(0, 10_000))
-def test_a_corruption_changes_the_text_and_not_its_length(corruption: str, text: str, seed: int) -> None:
-    """Words in number +-1, other words or another order, and line breaks where they were: form alone tells nothing."""
+def test_corruption_changes_the_text_but_not_its_length(corruption: str, text: str, seed: int) -> None:
+    """The number of words changes by at most one, the words or their order differ, and line breaks stay: form alone
+    reveals nothing."""
     corpus = GOOD if text in GOOD else LETTERS
     corrupted = corrupt(corruption, text, text.split()[2], [t for t in corpus if t != text], random.Random(seed))
     if corrupted is None:
@@ -47,7 +48,7 @@ def test_a_corruption_changes_the_text_and_not_its_length(corruption: str, text:
 
 @pytest.mark.parametrize("corruption", sorted(CORRUPTIONS))
 def test_every_corruption_applies_to_ordinary_texts(corruption: str) -> None:
-    """A corruption that never applies would not be tested."""
+    """Each corruption applies to ordinary texts; one that never applies would not be tested."""
     done = [
         corrupt(corruption, t, t.split()[2], [o for o in GOOD if o != t], random.Random(n)) for n, t in enumerate(GOOD)
     ]
@@ -67,8 +68,8 @@ HINDI = [f"{s} घर पहुँच गया है। कृपया बि
 
 @pytest.mark.parametrize(("corpus", "shared"), [(JAPANESE, "狐の写真"), (THAI, "กระเป๋าหนัง"), (HINDI, "पार्सल कहाँ है?")])
 @pytest.mark.parametrize("corruption", sorted(set(CORRUPTIONS) - set(GROUPS[ENGLISH])))
-def test_a_script_without_blanks_is_corrupted_too(corruption: str, corpus: list[str], shared: str) -> None:
-    """Every corruption applies, changes more than blanks and puts none where the script has none."""
+def test_scripts_without_spaces_are_corrupted_too(corruption: str, corpus: list[str], shared: str) -> None:
+    """Every corruption applies, changes more than spaces, and adds hardly any to a script without them."""
     text, others = corpus[0], corpus[1:]
     tries = [corrupt(corruption, text, shared, others, random.Random(n)) for n in range(5)]
     applied = [one for one in tries if one]
@@ -80,14 +81,15 @@ def test_a_script_without_blanks_is_corrupted_too(corruption: str, corpus: list[
 
 
 def test_another_language_is_not_corrupted_with_english() -> None:
-    """It would be told by the language alone, and the test of the model would look better than it is."""
+    """The language alone would reveal the corruption, and the model's measured accuracy would look better than it
+    is."""
     pairs = preference_pairs(with_inputs([GoodText("", t) for t in JAPANESE * 6]), random.Random(0), "ja")
     assert {pair.group for pair in pairs} == set(GROUPS) - {ENGLISH}
     assert {pair.corruption for pair in pairs} == set(CORRUPTIONS) - set(GROUPS[ENGLISH])
 
 
-def test_comparisons_meet_every_corruption_about_equally() -> None:
-    """No group is tested on a handful only."""
+def test_comparisons_use_every_corruption_about_equally() -> None:
+    """No group is tested on a handful of pairs only."""
     pairs = preference_pairs(with_inputs([GoodText("", t) for t in GOOD * 3]), random.Random(0))
     counts = {corruption: sum(c.corruption == corruption for c in pairs) for corruption in CORRUPTIONS}
     assert min(counts.values()) >= max(counts.values()) - 6
@@ -95,7 +97,7 @@ def test_comparisons_meet_every_corruption_about_equally() -> None:
 
 
 def test_a_missing_input_is_made_of_the_rarest_words() -> None:
-    """They are in the text's order, and an input that is there stays."""
+    """They keep the order of the text; an existing input stays."""
     texts = with_inputs([GoodText("", "the fox sees the glacier"), GoodText("mine", "the fox sees the moon")])
     assert texts[0].input.split()[0] in {"sees", "glacier"}
     assert "glacier" in texts[0].input
@@ -105,7 +107,7 @@ def test_a_missing_input_is_made_of_the_rarest_words() -> None:
 def planted(
     shift: float, longer: bool, seed: int = 0
 ) -> tuple[np.ndarray, np.ndarray, list[int], list[int], list[str]]:
-    """States of 40 good and 240 corrupted texts: corruptions move one direction by `shift`, or add words."""
+    """States of 40 good and 240 corrupted texts: corruptions shift one direction by `shift`, or add words."""
     rng = np.random.default_rng(seed)
     groups = [f"f{n % 5}" for n in range(240)]
     good, bad = [n % 40 for n in range(240)], list(range(40, 280))
@@ -118,8 +120,8 @@ def planted(
     return states, sizes, good, bad, groups
 
 
-def test_a_signal_shared_by_all_corruptions_is_found_on_unseen_groups() -> None:
-    """What corruptions have in common beats length, with an interval above it."""
+def test_signal_shared_by_all_corruptions_generalises_to_unseen_groups() -> None:
+    """A signal that all corruptions have in common beats length, with the whole interval above it."""
     facts = measured(*planted(shift=2.0, longer=False))
     assert facts["low"] > facts["length_only"]
     assert facts["accuracy"] > 0.9
@@ -127,23 +129,23 @@ def test_a_signal_shared_by_all_corruptions_is_found_on_unseen_groups() -> None:
 
 
 def test_noise_does_not_beat_length() -> None:
-    """Without a signal the lower bound rarely rises above length's share and a coin's (1 of 40 when measured)."""
-    beaten = [
+    """Without a signal, the lower bound rarely exceeds the accuracy of length and of chance (1 of 40 when measured)."""
+    exceeds = [
         facts["low"] > max(facts["length_only"], 0.5)
         for facts in (measured(*planted(shift=0.0, longer=False, seed=s)) for s in range(10))
     ]
-    assert sum(beaten) <= 1
+    assert sum(exceeds) <= 1
 
 
-def test_length_is_named_where_length_tells() -> None:
-    """If corrupted texts are longer, the length-only rule gets it all right, and the model cannot be above it."""
+def test_model_cannot_beat_length_if_length_decides() -> None:
+    """If corrupted texts are longer, the length-only rule is always right, and the model cannot be above it."""
     facts = measured(*planted(shift=1.0, longer=True))
     assert facts["length_only"] == 1.0
     assert not facts["low"] > facts["length_only"]
 
 
-def test_a_signal_of_one_group_only_is_not_mistaken_for_one_of_all() -> None:
-    """Every group is betrayed by a direction of its own: seen groups look perfect, unseen ones are chance."""
+def test_signals_of_single_groups_do_not_count_as_a_common_signal() -> None:
+    """Every group has a direction of its own: accuracy is almost perfect on seen groups and low on unseen ones."""
     states, sizes, good, bad, groups = planted(shift=0.0, longer=False)
     for row, group in zip(bad, groups, strict=True):
         states[row, int(group[1])] -= 6
@@ -153,7 +155,7 @@ def test_a_signal_of_one_group_only_is_not_mistaken_for_one_of_all() -> None:
 
 
 def test_ties_are_half_right_and_the_interval_resamples_texts() -> None:
-    """1, 1/2, 0; ten equal comparisons of one text are one observation, not ten."""
+    """Credits are 1, 1/2 and 0; ten equal comparisons of one text count as one observation, not ten."""
     assert credit(np.array([2.0, 0.0, -1.0])).tolist() == [1.0, 0.5, 0.0]
     credits_, texts, groups = np.array([1.0, 0, 1, 1, 0, 1]), np.array([0, 0, 1, 1, 2, 2]), np.array(["a", "b"] * 3)
     repeated = interval(*(np.repeat(x, 10) for x in (credits_, texts, groups)))
@@ -167,7 +169,7 @@ def test_lengths_are_words_characters_and_tokens() -> None:
 
 
 def test_the_head_orders_as_it_was_fitted_and_is_centred() -> None:
-    """Folded weights give the good text the higher logit, and the mean state the logit 0."""
+    """The weights give the good text the higher logit, and the mean state a logit near 0."""
     states, _, good, bad, _ = planted(shift=3.0, longer=False)
     weights = head(states + 5.0, good, bad, 0.1)
     assert credit((states[good] - states[bad]) @ weights).mean() > 0.9
@@ -179,8 +181,8 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Weights:
     return Weights(tiny.language_model(tmp_path_factory.mktemp("model")), "rev", "test")
 
 
-def worded(n: int) -> list[GoodText]:
-    """Texts in the tiny tokenizer's words: a fixed frame that corruptions break, around a few words of their own."""
+def tiny_texts(n: int) -> list[GoodText]:
+    """Texts in the tiny tokenizer's vocabulary: a fixed frame that corruptions break, with a few words of their own."""
     rng = random.Random(n)
     frame = rng.sample(tiny.WORDS, 15)
     return [
@@ -189,9 +191,9 @@ def worded(n: int) -> list[GoodText]:
     ]
 
 
-def test_a_fit_is_a_folder_that_the_ordinary_path_loads(tmp_path: Path, weights: Weights) -> None:
-    """The saved model scores like any other reward model, as the head on the last token's state does."""
-    fitted = fit(worded(20), weights, tmp_path, system="Rewrite.")
+def test_fitted_model_is_loaded_like_any_reward_model(tmp_path: Path, weights: Weights) -> None:
+    """The saved model scores like the head on the last token's state."""
+    fitted = fit(tiny_texts(20), weights, tmp_path, system="Rewrite.")
     facts = fitted.facts
     assert facts["examples"] == 20
     assert 0 <= facts["low"] <= facts["accuracy"] <= facts["high"] <= 1
@@ -201,9 +203,9 @@ def test_a_fit_is_a_folder_that_the_ordinary_path_loads(tmp_path: Path, weights:
         == (facts["low"] > max(facts["length_only"], 0.5))
         == (fitted.folder / "config.json").exists()
     )
-    assert facts["beats_length"], "the frame is easy to see: without a model the rest of this test shows nothing"
+    assert facts["beats_length"], "the frame is easy to learn; without a model the rest of this test is void"
     model = open_reward_model(fitted.folder, batch_tokens=512)
-    full = with_inputs(worded(20))
+    full = with_inputs(tiny_texts(20))
     pairs = preference_pairs(full, random.Random(1))
     good = model.score([full[c.example] for c in pairs])
     bad = model.score([(full[c.example].input, c.corrupted) for c in pairs])
@@ -211,17 +213,18 @@ def test_a_fit_is_a_folder_that_the_ordinary_path_loads(tmp_path: Path, weights:
     assert credit(margins).mean() > 0.8
 
 
-def test_the_second_fit_costs_nothing(tmp_path: Path, weights: Weights) -> None:
-    """Same examples and weights: the facts are read, the weights are not touched. Others are fitted anew."""
-    examples = worded(20)
+def test_second_fit_reuses_the_first(tmp_path: Path, weights: Weights) -> None:
+    """With the same examples and weights the stored facts are read and the weights are not opened. Other examples are
+    fitted again."""
+    examples = tiny_texts(20)
     first = fit(examples, weights, tmp_path)
-    gone = Weights(tmp_path / "gone", "rev", "test")
-    assert fit(examples, gone, tmp_path) == first
+    missing = Weights(tmp_path / "gone", "rev", "test")
+    assert fit(examples, missing, tmp_path) == first
     assert fit(examples[:19], weights, tmp_path).folder != first.folder
 
 
-def test_a_model_that_an_earlier_version_fitted_is_found_with_its_facts(tmp_path: Path) -> None:
-    """It is not fitted anew because a fact of it has another name since."""
+def test_model_fitted_by_an_earlier_version_is_reused(tmp_path: Path) -> None:
+    """It is not fitted again because a fact has been renamed since."""
     weights = Weights(tmp_path, "rev", "test")
     examples = [GoodText("", text) for text in GOOD]
     identity = content_id("bradley-terry", [VERSION, [["", text] for text in GOOD], "", "rev"])
@@ -234,7 +237,7 @@ def test_a_model_that_an_earlier_version_fitted_is_found_with_its_facts(tmp_path
 
 
 def test_only_the_two_newest_fitted_models_are_kept(tmp_path: Path) -> None:
-    """Each holds a language model; whatever else lies there stays."""
+    """Each contains a language model; other folders next to them stay."""
     import os
 
     from curate.scorers.bradley_terry import forget_old_fits

@@ -1,4 +1,4 @@
-"""The rows as other trainers read them: one shape a file, nothing of the test split, and each trainer's own rules."""
+"""The rows in the formats of other trainers: one shape per file, no test rows, and each trainer's own rules."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ def lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def test_no_row_to_train_on_is_no_success(tmp_path: Path) -> None:
-    """A config that names a file which is not there fails in the trainer's hands, where nobody knows why."""
+def test_no_training_rows_is_an_error(tmp_path: Path) -> None:
+    """A config that names a missing file would fail later in the trainer, where the cause is hard to see."""
     folder = tmp_path / "dataset"
     (folder / "data").mkdir(parents=True)
     (folder / "data" / "train.jsonl").write_bytes(b"")
@@ -68,9 +68,10 @@ def test_no_row_to_train_on_is_no_success(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("rate", [2e-5, 1e-6, 1.5e-5, 2e-4, 1e-3])
-def test_a_learning_rate_is_a_number_to_every_reader_of_yaml(dataset: Path, tmp_path: Path, rate: float) -> None:
-    """`2e-05` would be a text to YAML 1.1, which PyYAML and so these trainers read: without a point it is no float."""
-    yaml = pytest.importorskip("yaml", reason="no reader of YAML: needs the package pyyaml")
+def test_learning_rate_is_a_number_in_yaml_1_1(dataset: Path, tmp_path: Path, rate: float) -> None:
+    """`2e-05` is a string in YAML 1.1, which PyYAML and therefore these trainers read: without a decimal point it is
+    not a float."""
+    yaml = pytest.importorskip("yaml", reason="needs the package pyyaml")
     for name, file in (("axolotl", "config.yml"), ("llama-factory", "config.yaml")):
         write_chat_files(dataset, name, tmp_path / name, TrainSettings(method="lora", learning_rate=rate))
         read = yaml.safe_load((tmp_path / name / file).read_text())
@@ -88,7 +89,7 @@ def written(request: pytest.FixtureRequest, dataset: Path, tmp_path: Path) -> tu
 
 
 def test_every_file_has_one_shape_and_no_test_row(written: tuple[str, Path]) -> None:
-    """Servers refuse a file that could be read in two ways, and the test split is not for training anywhere."""
+    """Servers refuse a file that could be read in two ways, and test rows must not be in any training file."""
     name, folder = written
     keys = {frozenset(one) for split in ("train", "validation") for one in lines(folder / f"{split}.jsonl")}
     assert keys == {frozenset({"prompt", "completion"} if name == "unsloth" else {"messages"})}
@@ -96,7 +97,7 @@ def test_every_file_has_one_shape_and_no_test_row(written: tuple[str, Path]) -> 
 
 
 def test_only_the_last_answer_of_a_conversation_is_learned(dataset: Path, tmp_path: Path) -> None:
-    """Each trainer is told in its own words; where there is one answer nothing is said."""
+    """Each trainer has its own setting for this; rows with a single answer have none."""
     for name, key, value in (("openai", "weight", 0), ("together", "weight", 0), ("axolotl", "train", False)):
         write_chat_files(dataset, name, tmp_path / name, TrainSettings())
         single, conversation = (one["messages"] for one in lines(tmp_path / name / "train.jsonl"))
@@ -106,12 +107,14 @@ def test_only_the_last_answer_of_a_conversation_is_learned(dataset: Path, tmp_pa
     assert "mask_history: true" in (tmp_path / "llama-factory" / "config.yaml").read_text()
 
 
-def test_the_rules_that_openai_documents(written: tuple[str, Path]) -> None:
-    """`messages` is a list of known roles with text, the last an answer of weight 1, and no other key stands there."""
+def test_files_follow_the_rules_documented_by_openai(written: tuple[str, Path]) -> None:
+    """`messages` is a list of known roles with text; the last is an answer of weight 1. There are no other keys."""
     name, folder = written
-    if name in ("llama-factory", "unsloth"):
+    if name not in ("openai", "together"):
         return
     for one in lines(folder / "train.jsonl"):
+        assert set(one) == {"messages"}
+        assert all(set(message) <= {"role", "content", "weight"} for message in one["messages"])
         roles = [message["role"] for message in one["messages"]]
         assert roles[-1] == "assistant"
         assert set(roles) <= {"system", "user", "assistant"}
@@ -119,15 +122,15 @@ def test_the_rules_that_openai_documents(written: tuple[str, Path]) -> None:
         assert one["messages"][-1].get("weight", 1) == 1
 
 
-def test_togethers_own_check_takes_it(dataset: Path, tmp_path: Path) -> None:
-    """`together files check` in code, where their package is installed."""
+def test_togethers_own_check_accepts_the_file(dataset: Path, tmp_path: Path) -> None:
+    """The check of `together files check`, if their package is installed."""
     files = pytest.importorskip("together.lib.utils.files")
     write_chat_files(dataset, "together", tmp_path / "chat", TrainSettings())
     assert files.check_file(tmp_path / "chat" / "train.jsonl")["is_check_passed"]
 
 
-def test_what_stands_beside_can_be_read(written: tuple[str, Path]) -> None:
-    """Configs are JSON values in YAML, scripts are Python, and they name the files that are there."""
+def test_configs_and_scripts_can_be_parsed(written: tuple[str, Path]) -> None:
+    """Configs are JSON values in YAML, scripts are Python, and they name existing files."""
     name, folder = written
     for path in folder.iterdir():
         text = path.read_text()
@@ -141,11 +144,11 @@ def test_what_stands_beside_can_be_read(written: tuple[str, Path]) -> None:
             described = json.loads(text)
             assert [one["file_name"] for one in described.values()] == ["train.jsonl", "validation.jsonl"]
         elif path.suffix == ".sh":
-            assert "--n-evals 3" in text, "Together measures a validation file as often as it is told, by default never"
+            assert "--n-evals 3" in text, "Together evaluates the validation file this often, by default never"
 
 
 def _fields(package: str, file: str) -> set[str]:
-    """The annotated names in a module's classes, read and not imported."""
+    """The annotated names in a module's classes, read from the source without importing it."""
     module = find_spec(package)
     if module is None or module.origin is None:
         pytest.skip(f"{package} comes with the train extra")
@@ -159,10 +162,10 @@ def _fields(package: str, file: str) -> set[str]:
     }
 
 
-def test_what_trainers_are_told_is_what_they_know(dataset: Path, tmp_path: Path) -> None:
-    """transformers 5 no longer knows `warmup_ratio`: a script that names it ends with an error, and LLaMA-Factory
-    refuses the file. Every setting that is theirs is a field of the transformers that is installed, warm-up in steps,
-    which every version takes."""
+def test_settings_are_known_to_the_installed_transformers(dataset: Path, tmp_path: Path) -> None:
+    """transformers 5 no longer has `warmup_ratio`: a script that uses it fails, and LLaMA-Factory refuses the file.
+    Every setting for transformers is a field of the installed version, with warm-up in steps, which every version
+    accepts."""
     known = _fields("transformers", "training_args.py")
     settings = TrainSettings(method="lora", batch=1, epochs=10, schedule="constant", targets=("q_proj",))
     for name in ("llama-factory", "unsloth"):
@@ -182,12 +185,12 @@ def test_what_trainers_are_told_is_what_they_know(dataset: Path, tmp_path: Path)
         *("dataset_dir", "dataset", "eval_dataset", "template", "mask_history", "cutoff_len"),
     }
     assert set(config) - known == of_its_own
-    assert config["model_name_or_path"] == "HuggingFaceTB/SmolLM2-135M-Instruct", "`embedded` is our word"
+    assert config["model_name_or_path"] == "HuggingFaceTB/SmolLM2-135M-Instruct", "`embedded` is a name of pairsmith"
 
 
-def test_what_is_asked_for_beyond_the_defaults_is_asked_of_other_trainers_too(dataset: Path, tmp_path: Path) -> None:
-    """A base in 8 bits, DoRA, rsLoRA, NEFTune, weight decay and a commit of the base do not become plain LoRA on what
-    the hub has, in silence; where nothing is asked for, no config speaks of it."""
+def test_settings_beyond_the_defaults_are_written_for_other_trainers_too(dataset: Path, tmp_path: Path) -> None:
+    """An 8-bit base, DoRA, rsLoRA, NEFTune, weight decay and a commit of the base must not silently become plain LoRA
+    on the hub's current version. Configs do not mention what is not requested."""
     asked = {
         "weight_decay": 0.05,
         "neftune": 5.0,
@@ -211,14 +214,14 @@ def test_what_is_asked_for_beyond_the_defaults_is_asked_of_other_trainers_too(da
         "unsloth": ("weight_decay=0.05,", "neftune_noise_alpha=5.0,", "use_rslora=True", 'revision="abc"',
                     "load_in_8bit=True"),
     }  # fmt: skip
-    for name, wanted in words.items():
-        assert [word for word in wanted if word not in texts[name, True]] == []
-        assert [word for word in wanted if word in texts[name, False]] == []
+    for name, expected in words.items():
+        assert [word for word in expected if word not in texts[name, True]] == []
+        assert [word for word in expected if word in texts[name, False]] == []
     ast.parse(texts["unsloth", True])
 
 
-def test_without_validation_rows_nothing_names_them(tmp_path: Path, dataset: Path) -> None:
-    """A config that names a file which is not there would stop the trainer."""
+def test_without_validation_rows_no_config_names_them(tmp_path: Path, dataset: Path) -> None:
+    """A config that names a missing file would stop the trainer."""
     (dataset / "data" / "validation.jsonl").write_bytes(b"")
     manifest = json.loads((dataset / "manifest.json").read_text())
     manifest["files"]["data/validation.jsonl"] = hashlib.sha256(b"").hexdigest()

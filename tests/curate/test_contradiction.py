@@ -1,4 +1,4 @@
-"""A model of natural language inference flags what contradicts its input, and nothing waits or goes for it."""
+"""A natural language inference model flags contradictions of the input; no row waits or is rejected because of it."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def pairs() -> list[Pair]:
 
 
 def test_a_row_is_flagged_by_the_probability_of_its_contradiction(folder: Path) -> None:
-    """The label is found by its name, the probability is that of the model, and every row is kept."""
+    """The label is identified by its name, the probability is the model's, and every row is kept."""
     import torch
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
@@ -56,8 +56,8 @@ def test_a_row_is_flagged_by_the_probability_of_its_contradiction(folder: Path) 
             assert (FLAG in row.flags) == (p >= 0.5)
 
 
-def test_what_the_model_cannot_read_is_flagged_as_that(folder: Path) -> None:
-    """Too long a row would wait for ever; it is kept, and somebody should look."""
+def test_unreadable_row_is_flagged_as_such(folder: Path) -> None:
+    """A row that is too long would otherwise wait for ever; it is kept and flagged for a look."""
     long = pairs()[0].model_copy(update={"output": "ban " * 600})
     pool = asyncio.run(curate(Pool.of([long]), [contradictions(folder, batch_tokens=256)]))
     (row,) = pool.rows()
@@ -65,8 +65,8 @@ def test_what_the_model_cannot_read_is_flagged_as_that(folder: Path) -> None:
     assert row.flags == (UNREAD,)
 
 
-def test_a_model_without_that_label_is_refused(tmp_path: Path) -> None:
-    """A sentiment model would flag by mood."""
+def test_model_without_a_contradiction_label_is_refused(tmp_path: Path) -> None:
+    """A sentiment model, for example, would flag rows by mood."""
     mood = bert(tmp_path / "mood", label2id={"positive": 0, "negative": 1}, id2label={0: "positive", 1: "negative"})
     step: NamedStep = contradictions(mood, batch_tokens=256)
     with pytest.raises(SpecError, match="no label 'contradiction'"):

@@ -1,4 +1,4 @@
-"""How often a worked example said again is seen, and what is taken for one: on good rows of many languages."""
+"""How often a repeated worked example is recognised, and what is mistaken for one: on good rows in many languages."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ def pair(row: Row, **other: str) -> Pair:
 
 
 @pytest.mark.slow
-def test_a_copy_of_an_example_is_seen_and_an_answer_of_ones_own_is_none() -> None:
-    """Eight other rows of the same task and language are the examples: a row that says the output or the input of one
-    of them is seen in 99 of 100 cases, and of the rows as they are none is taken for a copy. Rows of two sets with one
-    answer, a regex, are no such examples."""
-    rng, alike = random.Random(7), defaultdict[tuple[str, str], list[Row]](list)
+def test_copied_example_is_recognised_and_no_original_row_is() -> None:
+    """Eight other rows of the same task and language are the examples. A row that repeats the output or input of one is
+    recognised in 99 of 100 cases, and no unchanged row is taken for a copy. Rows with the same answer, such as a regex,
+    are not used as examples."""
+    rng, comparable = random.Random(7), defaultdict[tuple[str, str], list[Row]](list)
     for row in rows("good"):
         if row["kind"] in ("rewrite", "reply", "translate", "free"):
-            alike[row["kind"], row.get("to") or row["language"]].append(row)
-    wrong, seen = list[Row](), list[bool]()
-    for (_, language), every in alike.items():
+            comparable[row["kind"], row.get("to") or row["language"]].append(row)
+    wrong, recognised = list[Row](), list[bool]()
+    for (_, language), every in comparable.items():
         for row in every if len(every) > SHOWN else ():
             different = [other for other in every if words(other["output"]) != words(row["output"])]
             others = rng.sample(different, SHOWN)
             shown = [(other["input"], other["output"]) for other in others]
             given, answer = rng.choice(shown)
             wrong += [row] if copied_example(pair(row), shown, language) else []
-            seen += [copied_example(pair(row, output=answer), shown, language) is not None]
-            seen += [copied_example(pair(row, input=given), shown, language) is not None]
-    assert len(seen) > 4_000
-    assert sum(seen) >= 0.99 * len(seen)
+            recognised += [copied_example(pair(row, output=answer), shown, language) is not None]
+            recognised += [copied_example(pair(row, input=given), shown, language) is not None]
+    assert len(recognised) > 4_000
+    assert sum(recognised) >= 0.99 * len(recognised)
     assert wrong == []

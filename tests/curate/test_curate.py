@@ -58,12 +58,12 @@ def words(n: int, seed: int) -> str:
 
 
 def answers(inputs: int, each: int = 2) -> dict[str, list[str]]:
-    """Inputs with answers that pass the gate and are unlike each other."""
+    """Inputs with answers that pass the gate and differ from each other."""
     return {f"input {n}": [f"must {words(12, n * 100 + k)}" for k in range(each)] for n in range(inputs)}
 
 
 def test_rows_in_are_accepted_rejected_waiting_and_failed(project: Project, store: Store) -> None:
-    """Every end is counted with its reason's first word, and the reasons sum to what was not accepted."""
+    """Each outcome is counted under its reason code, and the reasons sum to the rows that were not accepted."""
     tiny.pool(
         store,
         project,
@@ -88,8 +88,10 @@ texts = st.sampled_from(["must be", "must be!", "must go on and on", "nothing", 
     st.dictionaries(st.sampled_from("uvw"), st.sampled_from(["empty: x", "refused"])),
     st.randoms(use_true_random=False),
 )
-def test_nothing_disappears(given_answers: dict[str, list[str]], failures: dict[str, str], rng: random.Random) -> None:
-    """Whatever comes in and whatever people decide, the sum holds, and a second run appends nothing."""
+def test_every_row_is_counted_whatever_reviewers_decide(
+    given_answers: dict[str, list[str]], failures: dict[str, str], rng: random.Random
+) -> None:
+    """For any rows and reviews the counts add up, and a second run appends nothing."""
     with tempfile.TemporaryDirectory() as folder:
         project = Project(Path(folder), tiny.spec())
         with Store.open(Store.url_for(project)) as store:
@@ -117,7 +119,7 @@ def test_nothing_disappears(given_answers: dict[str, list[str]], failures: dict[
 
 
 def test_a_second_run_appends_nothing(project: Project, store: Store) -> None:
-    """Idempotent: the verdicts in the store are the same afterwards."""
+    """Idempotent: the verdicts in the store are unchanged."""
     tiny.pool(store, project, answers(90))
     first = run(project, store)
     before = store.verdicts()
@@ -129,9 +131,9 @@ def test_a_second_run_appends_nothing(project: Project, store: Store) -> None:
 
 
 @pytest.mark.parametrize("nth", [1, 2, 3])
-def test_killed_in_the_middle_it_goes_on(project: Project, nth: int) -> None:
-    """kill -9 between two appends, of verdicts or of states: the store is whole, the next run judges only the rest and
-    ends as if undisturbed, and nothing of the killed one is left."""
+def test_killed_curation_resumes(project: Project, nth: int) -> None:
+    """SIGKILL between two appends of verdicts or states: the store is intact, the next run judges only the rest and has
+    the same result, and nothing of the killed run's states is left."""
     with Store.open(Store.url_for(project)) as store:
         tiny.pool(store, project, answers(150))
     command = [sys.executable, "-m", "tests.curate.curate_once", str(project.folder)]
@@ -139,16 +141,17 @@ def test_killed_in_the_middle_it_goes_on(project: Project, nth: int) -> None:
     killed = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     with Store.open(Store.url_for(project)) as store:
-        kept = sum(len(v) for v in store.verdicts().values())
-        assert kept > 0
+        stored = sum(len(v) for v in store.verdicts().values())
+        assert stored > 0
         resumed = run(project, store)
-        assert resumed.facts["verdicts_appended"] + kept == sum(len(v) for v in store.verdicts().values())
+        assert resumed.facts["verdicts_appended"] + stored == sum(len(v) for v in store.verdicts().values())
         assert resumed.counts == Counts(rows_in=300, accepted=300)
         assert store.row_state_curations() == {resumed.facts["curation"]}
 
 
-def test_only_the_present_pool_counts(project: Project, store: Store) -> None:
-    """Candidates of another scope and of seeds that were taken out stay in the store and out of the result."""
+def test_only_current_candidates_count(project: Project, store: Store) -> None:
+    """Candidates of another generation, and of seeds that are no longer active, stay in the store and are not part of
+    the result."""
     tiny.pool(store, project, answers(3))
     seed = store.seeds()[0]
     old = tiny.made_pair(seed, "must be of an older prompt", 7)
@@ -159,8 +162,9 @@ def test_only_the_present_pool_counts(project: Project, store: Store) -> None:
     assert old.id not in {a.pair.id for a in result.accepted}
 
 
-def test_an_empty_pool_is_no_success(project: Project, store: Store) -> None:
-    """Nothing to judge is an error that says what is missing: everything, active seeds, or the present settings."""
+def test_empty_pool_is_an_error(project: Project, store: Store) -> None:
+    """If there is nothing to judge, the error says what is missing: any generation at all, active seeds, or candidates
+    under the current settings."""
     with pytest.raises(NoWork, match="nothing has been generated"):
         run(project, store)
     tiny.pool(store, project, {"red fox": ["must be a red fox there"]})
@@ -176,8 +180,8 @@ def decide(store: Store, pair: Pair, decision: Any, edited: str | None = None, *
     store.write(Review(pair_id=pair.id, reviewer="ana", decision=decision, edited=edited, **{"at": AT, **more}))
 
 
-def test_a_persons_review_outranks_the_gates(project: Project, store: Store) -> None:
-    """reject removes what passed, accept keeps what a gate rejected, and the counts say so."""
+def test_review_outranks_the_gates(project: Project, store: Store) -> None:
+    """A reject removes a row that passed, an accept keeps a row that a gate rejected, and the counts reflect both."""
     tiny.pool(store, project, {"a": ["must be fine"], "b": ["not by the rules"]})
     passed, failed = sorted(store.pairs(), key=lambda p: "must" not in p.output)
     decide(store, passed, "reject")
@@ -189,8 +193,9 @@ def test_a_persons_review_outranks_the_gates(project: Project, store: Store) -> 
     assert result.accepted[0].reviews[0].reviewer == "ana"
 
 
-def test_an_edit_is_the_row_that_is_kept(project: Project, store: Store) -> None:
-    """The corrected text takes the place of the pair, with its parent and review in its origin; the sum still holds."""
+def test_edit_replaces_the_row(project: Project, store: Store) -> None:
+    """The corrected text replaces the pair, with its parent and the review in its origin. The counts still add up, and
+    the edited row can be reviewed again."""
     tiny.pool(store, project, {"a": ["not by the rules"]})
     (parent,) = store.pairs()
     decide(store, parent, "edit", "must be mended")
@@ -200,13 +205,14 @@ def test_an_edit_is_the_row_that_is_kept(project: Project, store: Store) -> None
     assert row.pair.output == "must be mended"
     assert isinstance(row.pair.origin, Edited)
     assert row.pair.origin.parent_id == parent.id
+    assert [review.id for review in store.reviews()[parent.id]] == [row.pair.origin.review_id]
     assert store.pairs([row.pair.id]) == [row.pair]
     decide(store, row.pair, "reject", at=AT + timedelta(days=1))
     assert run(project, store).counts == Counts(rows_in=1, rejected=1)
 
 
 def test_the_latest_review_counts_and_a_simulated_one_does_not(project: Project, store: Store) -> None:
-    """People may change their mind; a program that plays a person outranks nobody."""
+    """Reviewers may change their mind; a simulated review overrides nothing."""
     tiny.pool(store, project, {"a": ["must be fine"], "b": ["must be good as well"]})
     first, second = store.pairs()
     decide(store, first, "reject")
@@ -215,16 +221,20 @@ def test_the_latest_review_counts_and_a_simulated_one_does_not(project: Project,
     assert run(project, store).counts == Counts(rows_in=2, accepted=2)
 
 
-def test_what_a_person_accepted_stays_and_its_near_duplicate_goes(project: Project, store: Store) -> None:
-    """Of two rows alike in one split, the reviewed one is kept although it comes later."""
+def test_accepted_row_is_kept_and_its_near_duplicate_removed(project: Project, store: Store) -> None:
+    """Of two similar rows in one split, the reviewed one is kept, although without a review it is the other one."""
     tiny.pool(store, project, {"a": ["must be one and the same thing", "must be one and the same thing!"]})
-    decide(store, store.pairs()[1], "accept")
+    (unreviewed,) = run(project, store).accepted
+    (other,) = (pair for pair in store.pairs() if pair.id != unreviewed.pair.id)
+    decide(store, other, "accept")
     result = run(project, store)
-    assert [a.pair.id for a in result.accepted] == [store.pairs()[1].id]
+    assert [a.pair.id for a in result.accepted] == [other.id]
+    assert result.reasons == {"duplicate": 1}
 
 
-def test_rows_like_a_test_seed_leave_and_near_seeds_are_named(project: Project, store: Store) -> None:
-    """A training row with a test seed's text is contamination even if a person accepted it; near seeds are reported."""
+def test_rows_like_a_test_seed_are_rejected_and_similar_seeds_reported(project: Project, store: Store) -> None:
+    """A training row with a test seed's text is contamination even if a reviewer accepted it; similar seeds are
+    reported."""
     spec = project.spec.split
     names = [f"{first}{second}" for first in "bdfgklmnpr" for second in ("ana", "elo", "iri", "osa", "umo", "ela")]
     texts = [f"must sail past the old lighthouse at noon with {name}" for name in names]
@@ -234,16 +244,16 @@ def test_rows_like_a_test_seed_leave_and_near_seeds_are_named(project: Project, 
     tiny.pool(store, project, {test: ["must be of the test"], train: [f"{test}!", "must be clean"]})
     decide(store, next(p for p in store.pairs() if p.output.endswith("!")), "accept")
     result = run(project, store)
-    # Both rows of the training seed hold its own text, which is near the test seed's.
+    # Both rows of the training seed contain its text, which is similar to the test seed's.
     assert result.reasons == {"contamination": 2}
     assert [a.split for a in result.accepted] == ["test"]
-    (near,) = result.facts["near_duplicate_seeds"]
-    assert sorted(near["splits"]) == ["test", "train"]
-    assert near["jaccard"] >= 0.7
+    (similar,) = result.facts["near_duplicate_seeds"]
+    assert sorted(similar["splits"]) == ["test", "train"]
+    assert similar["jaccard"] >= 0.7
 
 
-def test_a_crashed_gate_leaves_the_row_waiting_until_it_is_mended(tmp_path: Path) -> None:
-    """None is a third answer: not a rejection, not a pass; and the next run asks again."""
+def test_row_with_a_crashed_gate_waits_until_the_gate_works(tmp_path: Path) -> None:
+    """A crash is neither a rejection nor a pass, and the next run tries again."""
     project = Project(tmp_path, tiny.spec(gates={**tiny.OFF, "user": ["own_rules:polite"]}))
     rules = tmp_path / "own_rules.py"
     rules.write_text("import os\ndef polite(pair):\n    return bool(os.environ['PAIRSMITH_TEST_MENDED'])\n")
@@ -259,7 +269,8 @@ def test_a_crashed_gate_leaves_the_row_waiting_until_it_is_mended(tmp_path: Path
 
 
 def test_a_reward_model_chooses_the_best_of_every_input(tmp_path: Path) -> None:
-    """With a model the test trained: one row an input, the one the model likes; a row it cannot read waits."""
+    """With a model trained here: one row per input is kept, the one the model prefers; a row that it cannot read
+    waits."""
     tiny.reward_model(tmp_path / "rm")
     project = Project(tmp_path, tiny.spec(score={"model": "rm"}, select={"best": 1}))
     inputs = {f"input {n}": [f"must {words(6, n)} bad", f"must {words(6, n + 50)} good"] for n in range(6)}
@@ -279,7 +290,7 @@ def test_a_reward_model_chooses_the_best_of_every_input(tmp_path: Path) -> None:
 
 @asynccontextmanager
 async def scoring_server() -> AsyncIterator[Any]:
-    """Speaks /score: a completion is likelier after a user turn that shares words with it."""
+    """Serves /score: a completion is likelier after a user turn that shares words with it."""
 
     async def handle(request: web.Request) -> web.Response:
         body = await request.json()
@@ -295,8 +306,8 @@ async def scoring_server() -> AsyncIterator[Any]:
 
 
 @pytest.mark.parametrize("model", ["pmi", "auto"])
-def test_pmi_is_used_when_asked_for_and_when_nothing_can_be_fitted(tmp_path: Path, model: str) -> None:
-    """With too few good texts `auto` says that it selects with the PMI score, and why; again starts no server."""
+def test_pmi_is_used_on_request_and_when_nothing_can_be_fitted(tmp_path: Path, model: str) -> None:
+    """With too few good texts, `auto` uses the PMI score and says why. A second run starts no server."""
     project = Project(tmp_path, tiny.spec(score={"model": model}))
     weights = Weights(tmp_path, "rev", "test")
     with Store.open(Store.url_for(project)) as store:
@@ -305,7 +316,7 @@ def test_pmi_is_used_when_asked_for_and_when_nothing_can_be_fitted(tmp_path: Pat
         assert [a.pair.output for a in result.accepted] == ["must be a red fox there"]
         assert result.accepted[0].score == 2.0
         scorer = result.facts["scorer"]
-        assert scorer["by"] == "score/relevance@1", "the name under which scores of older stores count"
+        assert scorer["by"] == "score/relevance@1", "the name that keeps scores of older stores valid"
         assert ("too few" in scorer["why"]) == (model == "auto")
 
         def never() -> Any:
@@ -315,10 +326,9 @@ def test_pmi_is_used_when_asked_for_and_when_nothing_can_be_fitted(tmp_path: Pat
         assert again.accepted == result.accepted
 
 
-def test_auto_fits_nothing_where_there_is_nothing_to_compare(tmp_path: Path) -> None:
-    """Of an input that was written for an output there is one, and of each where one answer is asked for: no model is
-    fitted or started, however many good texts there are; with an input among the seeds, which is answered several
-    times, one is."""
+def test_auto_fits_no_model_if_each_input_has_one_candidate(tmp_path: Path) -> None:
+    """An input written for an output has one candidate, and so has each input with `generate.forward.n = 1`: no model
+    is fitted or started, however many good texts there are. With an input seed that gets several answers, one is."""
     project = Project(tmp_path, tiny.spec(score={"model": "auto"}))
     one_each = parse('generate.forward.n = 1\n[task]\nname = "t"\nstyle = "s"\n[[seeds]]\npath = "s.txt"', tmp_path)
     outputs = [Seed(kind="output", text=f"must be {words(9, n)}", source=f"{n}") for n in range(40)]
@@ -338,7 +348,7 @@ def test_auto_fits_nothing_where_there_is_nothing_to_compare(tmp_path: Path) -> 
 
 
 def test_auto_fits_a_model_once_and_records_it(tmp_path: Path) -> None:
-    """With enough excellent seeds the fitted model scores, or relevance if that is no better than length."""
+    """With enough excellent seeds the fitted model scores, or relevance if the model is no better than length."""
     project = Project(tmp_path, tiny.spec(score={"model": "auto"}))
     weights = Weights(tiny.language_model(tmp_path / "lm"), "rev", "test")
     frame = words(6, 1).split()

@@ -34,7 +34,7 @@ TEXTS = st.lists(
 
 
 def bigrams(text: str) -> frozenset[object]:
-    """What the module promises to compare, in the plainest way."""
+    """The compared tokens of a text, by the simplest implementation."""
     tokens = words(text)
     return frozenset(pairwise(tokens)) if len(tokens) > 1 else frozenset(tokens)
 
@@ -44,8 +44,8 @@ def jaccard(a: str, b: str) -> float:
     return len(one & other) / len(one | other)
 
 
-def in_every_pair(texts: Sequence[tuple[str, ...]], threshold: float) -> list[SimilarRows]:
-    """All pairs by comparing all pairs."""
+def brute_force_pairs(texts: Sequence[tuple[str, ...]], threshold: float) -> list[SimilarRows]:
+    """All similar pairs, by comparing every pair."""
     similar = (
         SimilarRows(later, earlier, min(jaccard(a, b) for a, b in zip(texts[later], texts[earlier], strict=True)))
         for later in range(len(texts))
@@ -66,8 +66,9 @@ def near(rng: random.Random, original: str, changes: int) -> str:
 
 
 @given(TEXTS.filter(bool))
-def test_words_are_hashed_as_they_are_found(texts: list[str]) -> None:
-    """The fast way to read many texts finds the words that `words` finds: alike where they are, and nowhere else."""
+def test_bulk_hashing_gives_the_words_of_words(texts: list[str]) -> None:
+    """The fast bulk reader yields the same words as `words`: equal words have equal hashes, different words different
+    ones."""
     hashes, of = set_join._hashed_words(texts)
     expected = [(word, number) for number, one in enumerate(texts) for word in words(one)]
     assert [number for _, number in expected] == of.tolist()
@@ -89,9 +90,9 @@ def test_words_are_hashed_as_they_are_found(texts: list[str]) -> None:
         ("Die Donau\u00addampf\u00adschifffahrt kommt heute", "die Donaudampfschifffahrt kommt heute"),
     ],
 )  # fmt: skip
-def test_another_way_to_write_a_text_is_no_other_text(one: str, other: str) -> None:
-    """Blanks where a script puts them freely, the digits of a script, vowel signs and joiners that may be left out: the
-    two are one row, and the one held out finds the other; another number makes another row."""
+def test_spelling_variants_of_a_text_are_duplicates(one: str, other: str) -> None:
+    """Optional spaces, native digits, vowel signs and joiners make no difference: the two texts are one row, and either
+    one held out matches the other. A different number makes a different row."""
     for texts in ((one, other), (other, one)):
         assert set(duplicates([(text,) for text in texts], 1.0)) == {1}
         rows = [pair("answer", text, seed=text) for text in texts]
@@ -104,16 +105,16 @@ def test_another_way_to_write_a_text_is_no_other_text(one: str, other: str) -> N
 @pytest.mark.parametrize(
     ("one", "other"), [("โทร ๐๒ ๑๒๓ ๔๕", "โทร ๐๒๑ ๒๓๔๕"), ("ရွေးပါ ၁ ၂", "ရွေးပါ ၁၂"), ("ជ្រើស ១ ២", "ជ្រើស ១២")]
 )
-def test_a_blank_between_numbers_parts_them_in_every_script(one: str, other: str) -> None:
-    """Thai, Burmese and Khmer part no words, and their digits are in the same blocks of Unicode; two numbers beside
-    each other are no longer one."""
+def test_space_between_numbers_separates_them_in_every_script(one: str, other: str) -> None:
+    """Thai, Burmese and Khmer put no spaces between words, and their digits are in the same Unicode blocks as their
+    letters. Adjacent numbers used to be merged into one."""
     assert numbers_in(one) != numbers_in(other)
     assert duplicates([(one,), (other,)], 1.0) == {}
 
 
-def test_many_blanks_cost_as_much_time_as_there_are() -> None:
-    """A text taken from a web page may hold thousands in a row: 20,000 took four seconds, and twice as many four times
-    as long."""
+def test_time_is_linear_in_a_run_of_spaces() -> None:
+    """Text from a web page may have thousands in a row: 20,000 took four seconds, and twice as many four times as
+    long."""
     began = time.process_time()
     assert words("ä" + "\u200b " * 50_000 + "b") == ["ä", "b"]
     assert time.process_time() - began < 1
@@ -121,26 +122,29 @@ def test_many_blanks_cost_as_much_time_as_there_are() -> None:
 
 @pytest.mark.parametrize("pairs_a_text", [40, 0])
 @given(TEXTS, st.sampled_from([0.3, 0.5, 0.7, 0.9, 1.0]))
-def test_all_pairs_alike_are_found_and_no_other(pairs_a_text: int, texts: list[str], threshold: float) -> None:
-    """The join gives what comparing all pairs gives, also where tokens are so frequent that rows go one at a time."""
+def test_join_equals_brute_force(pairs_a_text: int, texts: list[str], threshold: float) -> None:
+    """The join gives the same pairs as comparing all of them, including where tokens are so frequent that rows are
+    processed one at a time."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(set_join, "_PAIRS", pairs_a_text)
-        assert similar_pairs(texts, threshold) == in_every_pair([(one,) for one in texts], threshold)
+        assert similar_pairs(texts, threshold) == brute_force_pairs([(one,) for one in texts], threshold)
 
 
 @given(TEXTS, TEXTS, st.sampled_from([0.3, 0.7, 1.0]))
-def test_rows_of_two_texts_are_alike_in_both(inputs: list[str], outputs: list[str], threshold: float) -> None:
-    """A row repeats another where input and output each do."""
+def test_rows_of_two_texts_are_similar_only_if_both_texts_are(
+    inputs: list[str], outputs: list[str], threshold: float
+) -> None:
+    """A row repeats another only if its input and its output each do."""
     rows = list(zip(inputs, outputs, strict=False))
     with TokenSets(rows) as sets:
-        assert list(find_similar_rows(sets, threshold)) == in_every_pair(rows, threshold)
+        assert list(find_similar_rows(sets, threshold)) == brute_force_pairs(rows, threshold)
 
 
 @pytest.mark.parametrize("pairs_a_text", [40, 0])
 @given(TEXTS, st.sampled_from([0.3, 0.7, 1.0]))
-def test_every_row_that_goes_repeats_one_that_stays(pairs_a_text: int, texts: list[str], threshold: float) -> None:
-    """One pass in order: a row goes if it is like a row that stays, and is told the first such."""
-    everything = in_every_pair([(one,) for one in texts], threshold)
+def test_each_removed_row_repeats_a_kept_one(pairs_a_text: int, texts: list[str], threshold: float) -> None:
+    """One pass in order: a row is removed if it is similar to a kept row, and the first such row is reported."""
+    everything = brute_force_pairs([(one,) for one in texts], threshold)
     expected: dict[int, SimilarRows] = {}
     for pair in everything:
         if pair.later not in expected and pair.earlier not in expected:
@@ -151,7 +155,7 @@ def test_every_row_that_goes_repeats_one_that_stays(pairs_a_text: int, texts: li
 
 
 def test_planted_near_duplicates_are_found_and_nothing_else() -> None:
-    """Of 4,000 texts with 500 planted near-duplicates (Jaccard 0.7 to 0.95), all go and no other row does."""
+    """Of 4,000 texts with 500 planted near-duplicates (Jaccard 0.7 to 0.95), exactly those are removed."""
     rng = random.Random(7)
     originals = [text(rng) for _ in range(3500)]
     planted: list[str] = []
@@ -159,13 +163,14 @@ def test_planted_near_duplicates_are_found_and_nothing_else() -> None:
         copy = near(rng, original := rng.choice(originals), rng.randint(1, 3))
         if jaccard(copy, original) >= 0.7:
             planted.append(copy)
-    gone = duplicates([(one,) for one in (*originals, *planted)], 0.7)
-    assert set(gone) == set(range(3500, 4000))
+    removed = duplicates([(one,) for one in (*originals, *planted)], 0.7)
+    assert set(removed) == set(range(3500, 4000))
 
 
 @pytest.mark.slow
-def test_a_large_cluster_costs_no_more_than_its_rows() -> None:
-    """Twenty thousand replies from one template, each with another name: one stays, and it does not take all pairs."""
+def test_cost_of_a_large_cluster_is_linear_in_its_rows() -> None:
+    """Of twenty thousand replies from one template, each with another name, one is kept, without comparing all
+    pairs."""
     rows = [
         (f"Dear {name}{number}, thank you for your message, we will look into it and write to you by Friday.",)
         for number, name in enumerate(WORDS * 28)
@@ -184,8 +189,8 @@ def test_a_large_cluster_costs_no_more_than_its_rows() -> None:
     assert compared < 3 * len(rows)
 
 
-def test_a_chain_of_likenesses_does_not_remove_its_far_end() -> None:
-    """b is like a, c is like b but not like a: a and c stay."""
+def test_chain_of_similar_texts_keeps_both_ends() -> None:
+    """b is similar to a, and c to b but not to a: a and c are kept."""
     a = "one two three four five six seven eight nine ten"
     b = "zero two three four five six seven eight nine ten"
     c = "zero two three four five six seven eight nine eleven"
@@ -193,15 +198,15 @@ def test_a_chain_of_likenesses_does_not_remove_its_far_end() -> None:
     assert set(duplicates([(a,), (b,), (c,)], 0.75)) == {1}
 
 
-def test_simple_versions_of_one_excellent_output_are_not_duplicates() -> None:
-    """They share the target by design; only one that repeats another's input goes."""
+def test_several_inputs_of_one_output_are_not_duplicates() -> None:
+    """They share the output by design; only the one that repeats another's input is removed."""
     target = "a red fox in deep snow at dawn, soft light"
     levels = ["fox in snow", "a red fox standing in the snow at dawn", "Fox in snow."]
     assert set(duplicates([(level, target) for level in levels], 0.7)) == {2}
 
 
-def test_one_reply_to_many_questions_is_many_rows() -> None:
-    """The same output for two inputs is not a duplicate: templated replies are what some tasks learn."""
+def test_same_reply_to_different_questions_is_not_a_duplicate() -> None:
+    """Templated replies are what some tasks learn."""
     reply = "Thank you for your message, we will look into it and write to you by Friday."
     assert duplicates([("My parcel is late", reply), ("The invoice is wrong", reply)], 0.7) == {}
 
@@ -210,7 +215,7 @@ def pair(output: str, input: str, seed: str = "s1") -> Pair:
     return Pair(seed_id=seed, input=input, output=output, system="", origin=Imported(source="t"))
 
 
-def stays(pairs: list[Pair], kind: KindName) -> int:
+def count_kept(pairs: list[Pair], kind: KindName) -> int:
     return len(pairs) - len(find_repeated_rows(lambda: pairs, 0.7, KINDS[kind]).of)
 
 
@@ -244,17 +249,17 @@ TEMPLATED: dict[KindName, list[tuple[str, str]]] = {
 
 
 @pytest.mark.parametrize("kind", TEMPLATED)
-def test_rows_by_one_template_are_rows(kind: KindName) -> None:
-    """Sixty replies, records, labels or statements alike, each for an input of its own: not one of them goes."""
+def test_rows_from_one_template_are_all_kept(kind: KindName) -> None:
+    """Sixty similar replies, records, labels or statements, each for a different input: all are kept."""
     pairs = [pair(output, input, seed=f"s{n}") for n, (input, output) in enumerate(TEMPLATED[kind])]
-    assert stays(pairs, kind) == len(pairs)
+    assert count_kept(pairs, kind) == len(pairs)
 
 
 @pytest.mark.parametrize("kind", TEMPLATED)
 def test_the_same_row_twice_is_one_row(kind: KindName) -> None:
-    """For every kind of task, whichever seeds the two come from."""
+    """A repeated row is a duplicate for every kind of task, even if the two come from different seeds."""
     (input, output) = TEMPLATED[kind][0]
-    assert stays([pair(output, input, seed="s1"), pair(output, input, seed="s2")], kind) == 1
+    assert count_kept([pair(output, input, seed="s1"), pair(output, input, seed="s2")], kind) == 1
 
 
 @pytest.mark.parametrize(
@@ -269,22 +274,23 @@ def test_the_same_row_twice_is_one_row(kind: KindName) -> None:
         ("free", ("Write a haiku.", "one"), ("Write a haiku. ", "one"), 1),
     ],
 )  # fmt: skip
-def test_what_makes_two_rows_one_hangs_on_the_kind(
+def test_duplicate_criterion_depends_on_the_kind(
     kind: KindName, one: tuple[str, str], other: tuple[str, str], rows: int
 ) -> None:
-    """Both sides where texts are written, the input where it is labelled or read, every letter where anything goes."""
-    assert stays([pair(one[1], one[0], seed="s1"), pair(other[1], other[0], seed="s2")], kind) == rows
+    """Both sides for written texts, the input for labels and records, exact text (apart from outer spaces) for free
+    tasks."""
+    assert count_kept([pair(one[1], one[0], seed="s1"), pair(other[1], other[0], seed="s2")], kind) == rows
 
 
-def test_a_label_does_not_hang_on_a_number() -> None:
-    """Two texts that differ in a number alone are one row of a classification, and two of an extraction."""
+def test_numbers_are_ignored_for_classify_and_compared_for_extract() -> None:
+    """Two texts that differ only in a number are one row of a classification, and two rows of an extraction."""
     texts = [f"Please tell me when my order number {n} will be shipped to my new address" for n in (41, 42)]
     pairs = [pair("delivery", text, seed=text) for text in texts]
-    assert (stays(pairs, "classify"), stays(pairs, "extract")) == (1, 2)
+    assert (count_kept(pairs, "classify"), count_kept(pairs, "extract")) == (1, 2)
 
 
 def test_two_labels_for_one_text_are_flagged() -> None:
-    """One of the two is wrong, and which is not for a machine to say: the row that stays is flagged as well."""
+    """One of the labels is wrong, but a program cannot know which: the row that is kept is flagged as well."""
     rows = [pair("billing", "Where is my parcel now?", "s1"), pair("delivery", "where is my parcel now", "s2")]
     rows.append(pair("billing", "Why was I charged twice?", "s3"))
     pool = asyncio.run(curate(Pool.of(rows), [duplicate_step(0.7, kind="classify")]))
@@ -294,7 +300,7 @@ def test_two_labels_for_one_text_are_flagged() -> None:
 
 
 def test_one_output_for_different_inputs_is_flagged_where_texts_are_rewritten() -> None:
-    """It stays, for it may be right, and says that it is worth a look. A reply is not flagged."""
+    """Such a row may be right, so it is kept and flagged for a look. A reply is not flagged."""
     target = "a red fox in deep snow at dawn, soft light"
     rows = [pair(target, "fox", "s1"), pair(target, "winter animal", "s2"), pair("a boat", "boat", "s3")]
     assert find_repeated_rows(lambda: rows, 0.7, KINDS["rewrite"]) == ({}, {1})
@@ -304,10 +310,10 @@ def test_one_output_for_different_inputs_is_flagged_where_texts_are_rewritten() 
 @pytest.mark.parametrize("pairs_a_row", [40, 0])
 @settings(deadline=None)
 @given(TEXTS, TEXTS, st.sampled_from([0.3, 0.7, 1.0]))
-def test_rows_alike_on_both_sides_are_those_of_comparing_all(
+def test_two_sided_duplicates_equal_a_single_pass_over_both_sides(
     pairs_a_row: int, inputs: list[str], outputs: list[str], threshold: float
 ) -> None:
-    """Looking on the side with fewer pairs gives what one pass over both gives: the first row that stays."""
+    """Starting with the side that has fewer pairs gives the same duplicates as one pass over both sides."""
     rows = [pair(output, input) for input, output in zip(inputs, outputs, strict=False)]
     kind = dataclasses.replace(KINDS["reply"], equal_numbers=False)
     with pytest.MonkeyPatch.context() as patch:
@@ -317,8 +323,9 @@ def test_rows_alike_on_both_sides_are_those_of_comparing_all(
 
 
 @pytest.mark.parametrize("crowded", ["outputs", "inputs", "both"])
-def test_a_crowd_on_one_side_is_not_compared_with_itself(crowded: str) -> None:
-    """Two thousand replies by one template to as many messages, or answers to one prompt: not two million pairs."""
+def test_many_equal_texts_on_one_side_are_not_compared_pairwise(crowded: str) -> None:
+    """Two thousand templated replies to as many messages, or answers to one prompt, must not take two million
+    comparisons."""
     rng = random.Random(5)
     reply = "Dear {}, thank you for your message, we will look into it and write to you by Friday at the latest."
     rows = [
@@ -345,16 +352,16 @@ def test_a_crowd_on_one_side_is_not_compared_with_itself(crowded: str) -> None:
 
 @pytest.mark.parametrize("side", [0, 1])
 def test_a_training_row_with_a_test_seeds_text_is_contaminated(side: int) -> None:
-    """A near-duplicate of a test seed on either side of a pair is rejected, and the answer names seed and side."""
+    """A near-duplicate of a test seed on either side of a pair is reported, with the seed and the side."""
     held = ["of something else entirely", "an old fisherman mending a torn net on the quay"]
     row = ["a boat", "a white boat far out at sea, blue light"]
     row[side] = "An old fisherman mending a torn net on the quay!"
     assert contaminated([("a fox", "a fox in snow"), tuple(row)], held, 0.7) == {1: (1, side, 1.0)}
 
 
-def test_a_test_text_inside_a_longer_one_is_found() -> None:
-    """A held-out text that stands whole in the middle of a long training text is contamination, though they are unlike
-    as wholes; a few words that are common to both are not."""
+def test_held_out_text_inside_a_longer_one_is_contamination() -> None:
+    """A held-out text inside a long training text is contamination, although the two are not similar as wholes. A few
+    common words are not."""
     held = "The courier left parcel 4471 with a neighbour whose name nobody at this address has ever heard."
     long = f"Hello, I am writing about an order. {held} Please send it again, or return the money, and tell me when."
     touch = contaminated([("late parcel", long), ("late parcel", long.replace(held, ""))], [held], 0.7)
@@ -370,14 +377,15 @@ def test_a_test_text_inside_a_longer_one_is_found() -> None:
         ("返品の方法を教えてください", "返品の方法を教えて下さい", "配送状況を知りたいです"),
     ],
 )
-def test_short_texts_are_compared_by_their_letters(held: str, near: str, far: str) -> None:
-    """A short test input with a word or an ending changed is found again, another one about the same is not."""
+def test_short_texts_are_compared_by_character_n_grams(held: str, near: str, far: str) -> None:
+    """A short test input with a changed word or ending is recognised; another text about the same subject does not
+    match."""
     assert set(contaminated([(far, "x"), (near, "x")], [held], 0.6)) == {1}
 
 
-def test_with_other_numbers_a_text_is_another_one_where_the_kind_says_so() -> None:
-    """What is asked of one invoice is not what is asked of the next, in short and in long texts; a label does not hang
-    on a number, so there it is."""
+def test_texts_with_different_numbers_match_only_without_equal_numbers() -> None:
+    """A question about one invoice does not repeat one about the next, in short or in long texts. Without
+    `equal_numbers`, as for labels, it does."""
     held = ["lighthouse number 12", "Please send invoice 4471 again, the first one got lost in the post."]
     other = [("lighthouse number 112",), (held[1].replace("4471", "4472"),)]
     same = [("Lighthouse number 12!",), (f"Hello. {held[1]} It is 3 weeks late by now.",)]
@@ -393,59 +401,59 @@ def test_with_other_numbers_a_text_is_another_one_where_the_kind_says_so() -> No
     st.sampled_from([0.3, 0.5, 0.8, 1.0]),
     st.booleans(),
 )
-def test_no_short_text_is_missed_among_many_by_one_template(
+def test_lookup_of_short_templated_texts_equals_brute_force(
     ours: list[tuple[str, int]], theirs: list[tuple[str, int]], threshold: float, equal_numbers: bool
 ) -> None:
-    """What is compared is found by rare letters and by numbers; that is what comparing all with all would find."""
+    """Candidates are looked up by rare n-grams and by numbers; the result equals comparing all texts with all."""
     rows, held = ([f"{word} {number}" for word, number in texts] for texts in (ours, theirs))
     matches = contaminated([(row,) for row in rows], held, threshold, equal_numbers)
 
-    def letters(text: str) -> set[str]:
+    def four_grams(text: str) -> set[str]:
         whole = f" {text} "
         return {whole[at : at + 4] for at in range(len(whole) - 3)}
 
-    find_similar_rows = {
+    expected = {
         number
         for number, row in enumerate(rows)
         for text in held
         if (row.split()[-1] == text.split()[-1] or not equal_numbers)
         and (
-            len(letters(row) & letters(text)) / len(letters(row) | letters(text)) >= threshold
+            len(four_grams(row) & four_grams(text)) / len(four_grams(row) | four_grams(text)) >= threshold
             or len(bigrams(row) & bigrams(text)) / len(bigrams(row) | bigrams(text)) >= threshold
         )
     }
-    assert matches.keys() == find_similar_rows
+    assert matches.keys() == expected
 
 
-def test_similar_pairs_are_all_pairs_alike() -> None:
-    """Seeds alike are reported in pairs, with the exact similarity."""
+def test_similar_pairs_reports_the_exact_similarity() -> None:
+    """Similar texts are reported as pairs of indices with their exact similarity."""
     assert similar_pairs(["a red fox", "a blue whale", "A red fox."], 0.7) == [(2, 0, 1.0)]
 
 
 def test_languages_without_spaces_are_compared_by_character() -> None:
-    """A Japanese sentence with one character changed is alike; another sentence is not."""
+    """A Japanese sentence with one character changed is similar; another sentence is not."""
     texts = ["古い漁師が港で網を直している", "古い漁師が港で網を直していた", "赤い狐が雪の中を走っている朝"]
     assert [(one.later, one.earlier) for one in similar_pairs(texts, 0.6)] == [(1, 0)]
 
 
-def test_nothing_to_compare_is_no_error() -> None:
-    """No row, one row, rows without a word."""
+def test_too_little_to_compare_is_not_an_error() -> None:
+    """No rows, a single row, and rows without words."""
     assert duplicates([], 0.7) == {}
     assert similar_pairs(["a"], 0.7) == []
     assert duplicates([("...",), ("!",), ("...",), ("",), ("",)], 0.7).keys() == {2, 4}
     assert contaminated([], ["a"], 0.7) == contaminated([("a", "b")], [], 0.7) == {}
 
 
-def test_more_rows_than_a_key_has_room_for_are_refused() -> None:
-    """A number beyond 24 bits would be cut off and name another row."""
+def test_more_rows_than_fit_in_a_key_are_refused() -> None:
+    """A row number of more than 24 bits would be truncated and refer to another row."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(set_join, "_ROW", np.uint64(1))
         with pytest.raises(ValueError, match="at most 1"):
             duplicates([("a b",), ("a b",)], 0.7)
 
 
-def test_a_join_takes_at_most_26_bytes_for_each_token_that_may_meet_another() -> None:
-    """Where every token is frequent, as in a million texts of few words, most of the memory goes there."""
+def test_join_takes_at_most_26_bytes_per_frequent_token() -> None:
+    """If every token is frequent, as in a million short texts, this takes most of the memory."""
     rows, each = 20_000, 12
     tokens = np.random.default_rng(7).integers(1, 900, rows * each).astype(np.uint64)
     keys = np.sort(tokens << np.uint64(24) | np.repeat(np.arange(rows, dtype=np.uint64), each))
@@ -459,12 +467,12 @@ def test_a_join_takes_at_most_26_bytes_for_each_token_that_may_meet_another() ->
     assert most / len(keys) < 26 - keys.itemsize
 
 
-def test_a_short_text_of_the_test_split_takes_at_most_900_bytes_while_rows_are_compared() -> None:
-    """Every rare gram of one was an entry of a dict with a list of its own: 2,400 bytes, a tenth of which was held for
-    every seed of a project that generates."""
+def test_short_held_out_text_takes_at_most_900_bytes_while_rows_are_compared() -> None:
+    """Each rare n-gram used to be a dict entry with a list of its own: 2,400 bytes, a tenth of which was held for every
+    seed of a project that generates."""
     held = [f"lighthouse number {number}" for number in range(5_000)]
     rows = [(f"lighthouse number {number} at dusk",) for number in range(5_000, 6_000)]
-    contaminated(rows[:9], held[:9], 0.7, equal_numbers=True)  # what is made once
+    contaminated(rows[:9], held[:9], 0.7, equal_numbers=True)  # builds what is cached
     tracemalloc.start()
     try:
         contaminated(rows, held, 0.7, equal_numbers=True)
@@ -474,12 +482,12 @@ def test_a_short_text_of_the_test_split_takes_at_most_900_bytes_while_rows_are_c
     assert most < 900 * len(held)
 
 
-def test_a_number_that_most_test_texts_have_costs_no_look_at_each_of_them() -> None:
-    """A text was held against every test text that has the number that comes first among its own, such as a 1: the
-    time went by the square of the rows, 4.8 s of 60,000 where it takes 1.7."""
+def test_number_shared_by_most_held_out_texts_is_not_looked_up_in_each() -> None:
+    """A text was compared with every held-out text that has its first number, such as a 1. The time was quadratic: 4.8
+    s for 60,000 rows instead of 1.7 s."""
     held = [f"the 1 cabin of lighthouse {number}" for number in range(2_000, 4_000)]
     rows = [(f"the 1 cabin of lighthouse number {number}",) for number in range(3_900, 4_100)]
     with cProfile.Profile() as profile:
         assert set(contaminated(rows, held, 0.5, equal_numbers=True)) == set(range(100))
-    looks = {entry.code: entry.callcount for entry in profile.getstats() if "issuperset" in str(entry.code)}
-    assert 0 < sum(looks.values()) < 5 * len(rows)
+    lookups = {entry.code: entry.callcount for entry in profile.getstats() if "issuperset" in str(entry.code)}
+    assert 0 < sum(lookups.values()) < 5 * len(rows)

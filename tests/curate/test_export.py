@@ -1,4 +1,4 @@
-"""The dataset folder."""
+"""Export of the dataset folder."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from curate.dataset_files import hashes
 from curate.export import export_dataset, rows
 from curate.outcome import CurateResult, curate_project
 from curate.split import SPLITS
@@ -44,8 +45,8 @@ def store(project: Project) -> Any:
         yield opened
 
 
-def test_the_three_forms_hold_the_same_rows(project: Project, store: Store) -> None:
-    """JSONL, Parquet and the `datasets` folder agree row by row, split by split, non-ASCII included."""
+def test_all_three_formats_have_the_same_rows(project: Project, store: Store) -> None:
+    """JSONL, Parquet and the `datasets` folder agree row by row and split by split, including non-ASCII text."""
     import datasets
     import pyarrow.parquet as pq
 
@@ -75,7 +76,7 @@ def test_both_chat_forms_are_the_same_chat(project: Project, store: Store) -> No
 
 
 def test_no_seed_is_in_two_splits(project: Project, store: Store) -> None:
-    """All rows of a seed go together."""
+    """All rows of a seed are in the same split."""
     export_dataset(project, store, curated(project, store), project.folder / "dataset")
     seeds = [{row["seed_id"] for row in rows(project.folder / "dataset", split)} for split in SPLITS]
     assert not seeds[0] & seeds[1]
@@ -83,8 +84,9 @@ def test_no_seed_is_in_two_splits(project: Project, store: Store) -> None:
     assert not seeds[1] & seeds[2]
 
 
-def test_the_manifest_vouches_for_every_file_and_row(project: Project, store: Store) -> None:
-    """Every file but the manifest is there with its SHA-256; every row has its seed, prompt, calls and verdicts."""
+def test_manifest_lists_every_file_and_row(project: Project, store: Store) -> None:
+    """Every file except the manifest is listed with its SHA-256; every row with its seed, prompt, calls and
+    verdicts."""
     result = curated(project, store)
     folder = project.folder / "dataset"
     artifact = export_dataset(project, store, result, folder)
@@ -111,7 +113,7 @@ def test_the_manifest_vouches_for_every_file_and_row(project: Project, store: St
 
 
 def test_the_same_rows_give_the_same_bytes(project: Project, store: Store) -> None:
-    """Two exports differ in the manifest's time at most, and the second one leaves the first in place."""
+    """Two exports differ only in the time in the manifest, and a repeated export leaves the files untouched."""
     result = curated(project, store)
     a, b = project.folder / "a", project.folder / "b"
     first = export_dataset(project, store, result, a)
@@ -124,8 +126,8 @@ def test_the_same_rows_give_the_same_bytes(project: Project, store: Store) -> No
     assert {p: p.stat().st_mtime_ns for p in a.rglob("*")} == before
 
 
-def test_a_changed_dataset_replaces_the_old_one_whole(project: Project, store: Store) -> None:
-    """No file of the old one stays, and no temporary folder is left behind."""
+def test_changed_dataset_replaces_the_old_one_completely(project: Project, store: Store) -> None:
+    """No file of the old dataset is left, and no temporary folder."""
     folder = project.folder / "dataset"
     export_dataset(project, store, curated(project, store), folder)
     (folder / "stray.txt").write_text("from the old one")
@@ -136,8 +138,8 @@ def test_a_changed_dataset_replaces_the_old_one_whole(project: Project, store: S
     assert [p.name for p in project.folder.iterdir() if "dataset" in p.name] == ["dataset"]
 
 
-def test_a_damaged_copy_is_written_anew(project: Project, store: Store) -> None:
-    """The same rows again mend a folder in which a file was lost."""
+def test_damaged_dataset_is_written_again(project: Project, store: Store) -> None:
+    """Exporting the same rows again repairs a folder in which a file is missing."""
     folder, result = project.folder / "dataset", curated(project, store)
     export_dataset(project, store, result, folder)
     (folder / "data" / "train.parquet").unlink()
@@ -157,8 +159,8 @@ def test_a_file_that_was_edited_is_refused(project: Project, store: Store) -> No
         rows(project.folder, "train")
 
 
-def test_a_folder_of_somebody_elses_is_not_replaced(project: Project, store: Store) -> None:
-    """Whatever lies there stays."""
+def test_folder_that_is_not_a_dataset_is_not_replaced(project: Project, store: Store) -> None:
+    """The files in it are left alone."""
     other = project.folder / "thesis"
     other.mkdir()
     (other / "chapter.txt").write_text("years of work")
@@ -167,27 +169,28 @@ def test_a_folder_of_somebody_elses_is_not_replaced(project: Project, store: Sto
     assert (other / "chapter.txt").read_text() == "years of work"
 
 
-def test_a_row_without_a_verdict_from_every_step_does_not_leave(project: Project, store: Store) -> None:
-    """The export asks by name, and writes nothing at all if one row was not judged."""
+def test_row_without_a_verdict_from_every_step_is_not_exported(project: Project, store: Store) -> None:
+    """The error names the step, and nothing at all is written if one row was not judged."""
     result = curated(project, store)
     row = result.accepted[0]
-    forgotten = type(row)(row.pair, row.split, row.score, row.verdicts[1:], row.reviews)
-    broken = CurateResult(result.counts, result.reasons, (forgotten, *result.accepted[1:]), result.steps, result.facts)
+    incomplete = type(row)(row.pair, row.split, row.score, row.verdicts[1:], row.reviews)
+    broken = CurateResult(result.counts, result.reasons, (incomplete, *result.accepted[1:]), result.steps, result.facts)
     with pytest.raises(RowCountMismatch, match="has no verdict from gate/must:must@1"):
         export_dataset(project, store, broken, project.folder / "dataset")
     assert not (project.folder / "dataset").exists()
 
 
-def test_no_accepted_row_is_no_dataset(project: Project, store: Store) -> None:
-    """An empty dataset is not a success; the commonest reasons stand in the sentence, and the key of the gate that most
-    rows failed, for who finds them good."""
+def test_no_accepted_row_is_an_error(project: Project, store: Store) -> None:
+    """An empty dataset is not a success. The message gives the most frequent reasons, and the spec key of the gate that
+    rejected most rows, for users who consider them good."""
     result = curated(project, store, answers={"input": ["refused by the gate"]})
     with pytest.raises(NoWork, match=r"no row was accepted.*Why, in rows: \w+ 1.*change curate\.gates\.must; in the"):
         export_dataset(project, store, result, project.folder / "dataset")
 
 
-def test_the_card_says_what_the_hub_and_a_reader_need(project: Project, store: Store) -> None:
-    """Front matter the hub parses, funnel, teacher, that nobody reviewed it, and what the numbers do not show."""
+def test_dataset_card_has_what_the_hub_and_readers_need(project: Project, store: Store) -> None:
+    """Front matter that the hub parses, the funnel, the teacher, that nobody reviewed the rows, and what the numbers do
+    not show."""
     import datasets
     from huggingface_hub import DatasetCard
 
@@ -199,15 +202,16 @@ def test_the_card_says_what_the_hub_and_a_reader_need(project: Project, store: S
     assert card.data.language == ["en"]
     counts = result.counts
     assert f"| {counts.rows_in} | {counts.accepted} | 0 | 0 | 1 |" in card.text
+    assert "- Teacher: t. Its terms of use apply to what it wrote." in card.text
     assert "Not reviewed by humans" in card.text
     assert "What the numbers do not show" in card.text
-    # The configuration in the card loads as the hub would load it.
+    # The configuration in the card loads as on the hub.
     loaded = datasets.load_dataset(str(folder), cache_dir=str(project.folder / "cache"))
     assert {split: len(loaded[split]) for split in loaded} == {split: len(rows(folder, split)) for split in SPLITS}
 
 
-def test_a_reviewed_row_is_told_in_card_and_manifest(project: Project, store: Store) -> None:
-    """How many rows people saw, and for a corrected row what it replaced."""
+def test_reviewed_rows_are_recorded_in_card_and_manifest(project: Project, store: Store) -> None:
+    """How many rows were reviewed, and for a corrected row which row it replaces."""
     parent = curated(project, store).accepted[0].pair
     at = datetime(2026, 1, 1, tzinfo=UTC)
     store.write(Review(pair_id=parent.id, reviewer="ana", decision="edit", edited="must be by hand", at=at))
@@ -223,10 +227,19 @@ def test_a_reviewed_row_is_told_in_card_and_manifest(project: Project, store: St
 
 @pytest.mark.slow
 def test_an_interrupted_export_leaves_the_old_dataset(project: Project, store: Store) -> None:
-    """Files are written beside the dataset and put in place in one rename; leftovers are cleared next time."""
+    """Files are written next to the dataset and moved into place with one rename: an export that fails on its last row
+    changes nothing, and leftovers of a killed one are removed by the next export."""
     folder = project.folder / "dataset"
     result = curated(project, store)
     export_dataset(project, store, result, folder)
+    old, last = hashes(folder), result.accepted[-1]
+    incomplete = type(last)(last.pair, last.split, last.score, (), last.reviews)
+    rows_in = (*result.accepted[:-1], incomplete)
+    broken = CurateResult(result.counts, result.reasons, rows_in, result.steps, result.facts)
+    with pytest.raises(RowCountMismatch):
+        export_dataset(project, store, broken, folder)
+    assert hashes(folder) == old
+    assert [path.name for path in project.folder.iterdir() if "dataset" in path.name] == ["dataset"]
     leftover = project.folder / ".dataset.1.partial"
     shutil.copytree(folder / "data", leftover / "data")
     os.utime(leftover, (0, 0))

@@ -1,4 +1,4 @@
-"""Flags decide nothing and are seen wherever something is chosen; gates share a pass; what one gate alone does."""
+"""Flags decide nothing but count in every selection; gates share a pass; rows that only one gate rejects."""
 
 from __future__ import annotations
 
@@ -39,23 +39,23 @@ def judged(*steps: object) -> Pool:
     return asyncio.run(curate(Pool.of(pairs()), steps))  # type: ignore[arg-type]
 
 
-def test_a_flag_keeps_the_row_and_stands_beside_it() -> None:
-    """A gate set to "flag" rejects nothing; its code is a flag of the row and of the verdict."""
+def test_flagging_gate_rejects_nothing() -> None:
+    """A gate set to "flag" keeps every row; its code becomes a flag of the row."""
     rows = {row.pair.output: row for row in judged(each(gate("odd", flags=True))).rows() if row.pair}
     assert all(row.keep for row in rows.values())
     assert {output for output, row in rows.items() if row.flags == ("odd",)} == {o for o in OUTPUTS if "odd" in o}
 
 
-def test_a_flagged_row_is_chosen_last() -> None:
-    """Of the candidates of an input one without a flag is best, whatever their scores."""
-
-    pool = judged(each(gate("bad")), each(gate("odd", flags=True)), best(1))
+def test_unflagged_candidate_is_preferred() -> None:
+    """Of the candidates of an input, one without a flag is chosen, whatever their scores."""
+    preferring = scored(named(lambda one: float("odd" in one.output), "score/odd@1"))
+    pool = judged(each(gate("bad")), each(gate("odd", flags=True)), preferring, best(1))
     assert [row.pair.output for row in pool.accepted() if row.pair] == ["good one"]
 
 
 @pytest.mark.parametrize("odd", ["first", "other"])
-def test_of_rows_alike_the_one_without_a_flag_stays(odd: str) -> None:
-    """Whatever their scores, and whichever has the smaller id."""
+def test_unflagged_duplicate_is_kept(odd: str) -> None:
+    """Of two duplicates, the one without a flag is kept, whatever their scores and whichever has the smaller id."""
     twins = [
         Pair(
             seed_id=seed,
@@ -69,15 +69,16 @@ def test_of_rows_alike_the_one_without_a_flag_stays(odd: str) -> None:
     gate = GateStep(
         "gate/odd@1", odd, flagged(lambda one: rejected("odd", "it is") if odd in one.input else passed()), True
     )
-    liked = scored(named(lambda one: float(odd in one.input), "score/odd@1"))
-    pool = asyncio.run(curate(Pool.of(twins), [each(gate), liked, duplicates(0.3)]))
+    preferring = scored(named(lambda one: float(odd in one.input), "score/odd@1"))
+    pool = asyncio.run(curate(Pool.of(twins), [each(gate), preferring, duplicates(0.3)]))
     (row,) = pool.accepted()
     assert row.pair is not None
     assert odd not in row.pair.input
 
 
-def test_gates_in_a_row_share_one_pass_over_the_rows() -> None:
-    """Every gate is asked about some rows, each row once, before those behind them are; a second run asks nothing."""
+def test_consecutive_gates_share_one_pass_over_the_rows() -> None:
+    """Every gate judges the first rows, each row once, before any gate judges the later ones; a second run judges
+    nothing."""
     seen: list[str] = []
     steps = [each(gate("odd", seen)), each(gate("bad", seen))]
     outputs = [f"row {at}" for at in range(300)]
@@ -88,21 +89,22 @@ def test_gates_in_a_row_share_one_pass_over_the_rows() -> None:
     assert len(seen) == 2 * len(outputs)
 
 
-def test_a_step_between_gates_still_sees_what_those_before_it_left() -> None:
-    """Only gates that follow each other are asked together."""
-    left: list[str] = []
+def test_step_between_gates_sees_the_rows_left_by_earlier_gates() -> None:
+    """Only consecutive gates share a pass."""
+    remaining: list[str] = []
 
     async def look(pool: Pool):  # type: ignore[no-untyped-def]
-        left.extend(row.pair.output for row in pool.accepted() if row.pair)
+        remaining.extend(row.pair.output for row in pool.accepted() if row.pair)
         return
         yield
 
     judged(each(gate("bad")), named(look, "pool/look@1"), each(gate("odd")))
-    assert left == ["good one", "odd one", "odd two"]
+    assert remaining == ["good one", "odd one", "odd two"]
 
 
-def test_what_one_gate_alone_rejects_is_counted_with_rows_and_key() -> None:
-    """A row that two gates reject is neither's; up to five rows are shown; the key is that of the spec."""
+def test_rows_rejected_by_one_gate_alone_are_counted_and_shown() -> None:
+    """A row that two gates reject counts for neither; up to five rows are shown. A gate's key in the spec can be looked
+    up."""
     tallied = tally(judged(each(gate("odd")), each(gate("bad"))))
     assert (tallied["gate/odd@1"]["rejected"], tallied["gate/odd@1"]["alone"]) == (3, 2)
     assert (tallied["gate/bad@1"]["rejected"], tallied["gate/bad@1"]["alone"]) == (2, 1)
@@ -113,8 +115,8 @@ def test_what_one_gate_alone_rejects_is_counted_with_rows_and_key() -> None:
     assert spec_key_of_gate("gate/label@1") == "task.labels"
 
 
-def test_what_is_flagged_comes_to_review() -> None:
-    """Flagged rows are the first of those at the border, also where nothing is scored."""
+def test_flagged_rows_are_sampled_for_review() -> None:
+    """Flagged rows come first among borderline rows, even without scores."""
     rows = [SamplingRow(f"p{n}", passed=True, accepted=True, flagged=n == 7) for n in range(20)]
     assert targets(rows)["border"] == ("p7",)
     assert "border" not in targets([row for row in rows if not row.flagged])
@@ -128,6 +130,6 @@ def test_what_is_flagged_comes_to_review() -> None:
         ("gate/user:rules:polite@1", ("gate", "user", "rules:polite", "1"), "user:rules:polite"),
     ],
 )
-def test_the_name_of_a_step_has_a_key_and_what_it_is_for(by: str, parts: tuple[str, ...], name: str) -> None:
-    """What a gate's name says of its key in the spec, its pattern or function and its version is read in one way."""
+def test_step_name_is_parsed_into_its_parts(by: str, parts: tuple[str, ...], name: str) -> None:
+    """A gate's name has its key in the spec, its pattern or function, and its version."""
     assert (By.read(by), By.read(by).name) == (parts, name)

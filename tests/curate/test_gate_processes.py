@@ -1,4 +1,4 @@
-"""Gates on every core: the same verdicts as in one process, and no row lost where a process dies."""
+"""Gates on every core: the verdicts are those of a single process, and no row is lost if a process dies."""
 
 from __future__ import annotations
 
@@ -32,19 +32,19 @@ PAIRS = [
     for n, row in enumerate(ROWS)
 ]
 
-pytestmark = pytest.mark.skipif(cores() < 2, reason="one core judges in one process")
+pytestmark = pytest.mark.skipif(cores() < 2, reason="with one core, gates run in one process")
 
 
 def short(pair: Pair) -> bool:
-    """A gate of the user's own: it cannot travel."""
+    """A user-defined gate, which cannot be sent to a child process."""
     if "crash" in pair.seed_id:
         raise ValueError("no")
     return len(pair.output) < 200
 
 
 @pytest.mark.slow
-def test_many_processes_say_what_one_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Verdict for verdict, in the same order, those of a user's function and of a gate that crashes among them."""
+def test_many_processes_give_the_verdicts_of_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same verdicts in the same order, including those of a user's function and of a gate that crashes."""
     gates = gates_for(TaskSettings(name="t", style="Say it well."), GateSettings(), tmp_path)
     pairs = [*PAIRS, PAIRS[0].model_copy(update={"seed_id": "crash"})]
 
@@ -52,25 +52,27 @@ def test_many_processes_say_what_one_says(tmp_path: Path, monkeypatch: pytest.Mo
         pool = asyncio.run(curate(Pool.of(pairs), [*map(each, gates), each(short)]))
         return [(row.pair and row.pair.seed_id, row.verdicts) for row in pool.rows()]
 
-    alone = judged()
+    single_process = judged()
     monkeypatch.setattr(processes, "WORTH", 10)
     monkeypatch.setattr(processes, "CHUNK", 16)
-    assert judged() == alone
+    assert judged() == single_process
 
 
 def children_of(parent: int) -> list[int]:
-    """The processes that ask gates for `parent`; at least one."""
-    listed = subprocess.run(
+    """The child processes of `parent` that run gates; at least one."""
+    processes_listed = subprocess.run(
         ["ps", "-o", "pid=,args=", "--ppid", str(parent)], capture_output=True, text=True, check=True
     )
-    children = [int(line.split()[0]) for line in listed.stdout.splitlines() if "curate.gates.processes" in line]
+    children = [
+        int(line.split()[0]) for line in processes_listed.stdout.splitlines() if "curate.gates.processes" in line
+    ]
     assert children
     return children
 
 
 @pytest.mark.slow
-def test_a_dead_process_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its rows are not taken for judged: the command ends, and says what to do."""
+def test_dead_process_raises_a_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows of a killed process do not count as judged: the command fails with a message that names the exit code."""
     monkeypatch.setattr(processes, "WORTH", 1)
     gates = gates_for(TaskSettings(name="t", style="Say it well."), GateSettings(), tmp_path)
 
@@ -87,16 +89,16 @@ def test_a_dead_process_is_a_sentence(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 @pytest.mark.slow
-def test_an_answer_that_nobody_reads_holds_nobody_up(tmp_path: Path) -> None:
-    """A curation that ends while large answers are under way ends: its processes are killed, and to wait for their end
-    is not to wait for somebody who reads what they said."""
+def test_unread_results_do_not_block_shutdown(tmp_path: Path) -> None:
+    """A curation that ends while large results are in flight still ends: its processes are killed, and waiting for them
+    does not wait for their output to be read."""
     gates = gates_for(TaskSettings(name="t", style="Say it well."), GateSettings(), tmp_path)
 
     async def ended() -> int | None:
         async with processes._child() as child:
             for message in gates, (PAIRS * 20, range(len(gates))):
                 processes._send(child, pickle.dumps(message))
-            # The bytes at which asyncio, left to itself, reads no more; no event tells of them.
+            # The buffer size at which asyncio stops reading; there is no event for it.
             while len(child.stdout._buffer) < 2**17:  # type: ignore[union-attr]  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
         return child.returncode
@@ -104,8 +106,9 @@ def test_an_answer_that_nobody_reads_holds_nobody_up(tmp_path: Path) -> None:
     assert asyncio.run(asyncio.wait_for(ended(), 200)) == -signal.SIGKILL
 
 
-def test_what_is_not_ours_stays_here(tmp_path: Path) -> None:
-    """A gate travels where a child can import it: ours with plain settings, no closure and no function of a script."""
+def test_only_importable_gates_run_in_child_processes(tmp_path: Path) -> None:
+    """A gate is sent to a child only if the child can import it: built-in gates with plain settings, but no
+    closures."""
 
     def closure(pair: Pair) -> Judgement:
         raise NotImplementedError
@@ -128,7 +131,7 @@ print(curate(pairs, [*gates(style="Say it well.")]).counts.rows_in)
 
 @pytest.mark.slow
 def test_a_plain_script_needs_no_guard(tmp_path: Path) -> None:
-    """The caller's script does not run again in the children, as it would under a spawning pool."""
+    """A script needs no `__main__` guard: it does not run again in the children, as it would with a spawning pool."""
     (tmp_path / "mine.py").write_text(SCRIPT)
     ran = subprocess.run(
         [sys.executable, "mine.py"],

@@ -1,7 +1,7 @@
-"""How often each gate is wrong and what it finds, on rows of tests/curate/rows: made by another hand than the rules.
+"""How often each gate is wrong and what it catches, on tests/curate/rows: not written by the author of the rules.
 
-docs/gates.md shows the tables that come out; `python -m tests.curate.test_gate_rates` writes them there. Bounds are the
-one-sided 95 % ones of Clopper and Pearson.
+docs/gates.md shows the resulting tables; `python -m tests.curate.test_gate_rates` writes them there. Bounds are
+one-sided 95 % Clopper-Pearson bounds.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from schemas.spec import Spec
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs/gates.md"
-STYLE = "Write it well."  # of a row that names none
+STYLE = "Write it well."  # for rows without a style
 Row = dict[str, Any]
 Counts = tuple[int, int, int]
-FEW = 10  # rows of a defect or in a language, of which a share says nothing
+FEW = 10  # fewer rows than this of a defect or language: no share of its own
 
 
-class Said(NamedTuple):
-    """The gates that reject a row, and those that flag it."""
+class Outcome(NamedTuple):
+    """The gates that reject a row, and the gates that flag it."""
 
     rejecting: frozenset[str]
     flagging: frozenset[str]
@@ -48,7 +48,7 @@ def rows(name: str) -> tuple[Row, ...]:
 def steps(
     kind: str, language: str, to: str | None, labels: tuple[str, ...], schema: str, style: str = STYLE
 ) -> tuple[GateStep, ...]:
-    """The gates of a spec that says what its task is and nothing of gates."""
+    """The gates of a spec that describes its task and sets nothing about gates."""
     folder = Path(mkdtemp())
     task: Row = {"name": "rows", "kind": kind, "style": style, "language": language}
     if kind == "translate":
@@ -63,7 +63,7 @@ def steps(
 
 
 def bounded(schema: Any) -> Any:
-    """The schema with the bounds that a spec asks for, wide enough for every row."""
+    """The schema with the size bounds that a spec requires, wide enough for every row."""
     if isinstance(schema, list):
         return [bounded(part) for part in schema]
     if not isinstance(schema, dict):
@@ -80,20 +80,20 @@ def steps_of(row: Row) -> tuple[GateStep, ...]:
     )
 
 
-def said(row: Row) -> Said:
+def outcome_of(row: Row) -> Outcome:
     asked = steps_of(row)
     judgements = judge_text(row["input"], row["output"], asked)
     assert all(judgement.keep is not None for judgement in judgements.values()), (row, judgements)
     named = {by.removeprefix("gate/").partition("@")[0]: judgement for by, judgement in judgements.items()}
-    return Said(
+    return Outcome(
         frozenset(name for name, judgement in named.items() if not judgement.keep),
         frozenset(name for name, judgement in named.items() if judgement.flags),
     )
 
 
 @cache
-def judged(name: str) -> tuple[tuple[Row, Said], ...]:
-    return tuple((row, said(row)) for row in rows(name))
+def judged(name: str) -> tuple[tuple[Row, Outcome], ...]:
+    return tuple((row, outcome_of(row)) for row in rows(name))
 
 
 def share(k: int, n: int) -> str:
@@ -107,12 +107,12 @@ def gates_of(kind: str) -> dict[str, bool]:
     return {step.by.removeprefix("gate/").partition("@")[0]: not step.flags for step in asked}
 
 
-def by_gate_and_kind(which: Callable[[Said], Iterable[str]]) -> Counter[tuple[str, str]]:
-    return Counter((gate, row["kind"]) for row, heard in judged("good") for gate in which(heard))
+def count_by_gate_and_kind(which: Callable[[Outcome], Iterable[str]]) -> Counter[tuple[str, str]]:
+    return Counter((gate, row["kind"]) for row, outcome in judged("good") for gate in which(outcome))
 
 
 def cell(rejects: bool | None, rejected: int, flagged: int) -> str:
-    """What a gate does with the good rows of a kind, where it is asked."""
+    """What a gate does with the good rows of a kind; `off` where it does not run."""
     if rejects is None:
         return "off"
     return ", ".join(
@@ -121,10 +121,10 @@ def cell(rejects: bool | None, rejected: int, flagged: int) -> str:
 
 
 def false_rejections() -> str:
-    """A line a gate and a column a kind: good rows that it rejects, and those that it only flags. The share is that of
-    the rejected ones, of a gate that only flags that of the flagged ones."""
+    """One line per gate, one column per kind: the good rows that it rejects, and those that it only flags. The share
+    counts rejected rows, or flagged rows for a gate that only flags."""
     n = Counter(row["kind"] for row in rows("good"))
-    rejected, flagged = by_gate_and_kind(lambda s: s.rejecting), by_gate_and_kind(lambda s: s.flagging)
+    rejected, flagged = count_by_gate_and_kind(lambda s: s.rejecting), count_by_gate_and_kind(lambda s: s.flagging)
     names = list(dict.fromkeys(name for kind in KINDS for name in gates_of(kind)))
     lines = ["| gate | " + " | ".join(f"{kind} ({n[kind]})" for kind in KINDS) + " | of all | share | at most |"]
     lines.append("|---" * (len(KINDS) + 4) + "|")
@@ -135,7 +135,7 @@ def false_rejections() -> str:
         of_all = share(sum(hits[name, kind] for kind in asked), sum(n[kind] for kind in asked))
         lines.append(f"| `{name}` | {' | '.join(cells)} | {of_all} |")
     for title, which in (("any that rejects", "rejecting"), ("any that flags", "flagging")):
-        hit = Counter(row["kind"] for row, heard in judged("good") if getattr(heard, which))
+        hit = Counter(row["kind"] for row, outcome in judged("good") if getattr(outcome, which))
         cells = [str(hit[kind]) for kind in KINDS]
         lines.append(f"| {title} | {' | '.join(cells)} | {share(hit.total(), n.total())} |")
     return "\n".join(lines)
@@ -143,9 +143,9 @@ def false_rejections() -> str:
 
 def good_by_language() -> str:
     n = Counter(row["language"] for row in rows("good"))
-    rejected = Counter(row["language"] for row, heard in judged("good") if heard.rejecting)
-    flagged = Counter(row["language"] for row, heard in judged("good") if heard.flagging)
-    caught = Counter(row["language"] for row, heard in judged("bad") if heard.rejecting or heard.flagging)
+    rejected = Counter(row["language"] for row, outcome in judged("good") if outcome.rejecting)
+    flagged = Counter(row["language"] for row, outcome in judged("good") if outcome.flagging)
+    caught = Counter(row["language"] for row, outcome in judged("bad") if outcome.rejecting or outcome.flagging)
     bad = Counter(row["language"] for row in rows("bad"))
     every = sorted(n.keys() | bad.keys())
     few = [language for language in every if n[language] < FEW]
@@ -158,18 +158,18 @@ def good_by_language() -> str:
 
 
 def recall(name: str = "bad") -> dict[str, Counts]:
-    """Defect, as whichever hand spelled it -> bad rows rejected, flagged only, and all."""
+    """Defect, with spelling variants merged -> bad rows rejected, flagged only, and total."""
     totals: dict[str, list[int]] = {}
-    for row, heard in judged(name):
+    for row, outcome in judged(name):
         counts = totals.setdefault(row["defect"].replace("-", " "), [0, 0, 0])
-        counts[0] += bool(heard.rejecting)
-        counts[1] += not heard.rejecting and bool(heard.flagging)
+        counts[0] += bool(outcome.rejecting)
+        counts[1] += not outcome.rejecting and bool(outcome.flagging)
         counts[2] += 1
     return {defect: (k, f, n) for defect, (k, f, n) in sorted(totals.items())}
 
 
 def recall_table(name: str = "bad") -> str:
-    """By defect, those of few rows in one line; `recall_table("held_out_*bad")` is that of the held-out rows."""
+    """By defect, with rare defects in one line. `recall_table("held_out_*bad")` is the table of the held-out rows."""
     counts = recall(name)
     few = {defect: counts.pop(defect) for defect, (_, _, n) in recall(name).items() if n < FEW}
     counts[f"{len(few)} kinds of fewer than {FEW} rows"] = summed(few)
@@ -184,7 +184,7 @@ def summed(counts: dict[str, Counts]) -> Counts:
 
 
 def held_out() -> str:
-    """The same in short on rows that no rule was tuned on, `held_out*.jsonl`; their author had not seen a rule."""
+    """The same in brief on `held_out*.jsonl`, on which no rule was tuned and whose author had not seen the rules."""
     if not rows("held_out"):
         return "No rows are held out now."
     lines = ["| held-out rows | n | rejected | at most | flagged only | by |", "|---|---|---|---|---|---|"]
@@ -192,14 +192,14 @@ def held_out() -> str:
     defects = {name: [one for one in bad if one[0]["defect"].startswith(begin)] for name, begin in DEFECTS.items()}
     kinds = {f"good: {kind}": [one for one in good if one[0]["kind"] == kind] for kind in KINDS}
     for title, judged_rows in {"good": good, **kinds, "bad": bad, **defects}.items():
-        k = sum(bool(heard.rejecting) for _, heard in judged_rows)
-        flagged = sum(not heard.rejecting and bool(heard.flagging) for _, heard in judged_rows)
-        gates = Counter(gate for _, heard in judged_rows for gate in (heard.rejecting or heard.flagging))
+        k = sum(bool(outcome.rejecting) for _, outcome in judged_rows)
+        flagged = sum(not outcome.rejecting and bool(outcome.flagging) for _, outcome in judged_rows)
+        gates = Counter(gate for _, outcome in judged_rows for gate in (outcome.rejecting or outcome.flagging))
         by = ", ".join(f"`{gate}` {times}" for gate, times in sorted(gates.items(), key=lambda one: (-one[1], one[0])))
         n = len(judged_rows)
         lines.append(f"| {title} | {n} | {k} | {binomial(k, n, 0.9)[1]:.1%} | {flagged} | {by} |")
-    caught = {row["defect"] for row, heard in bad if heard.rejecting or heard.flagging}
-    missed = Counter(row["defect"] for row, heard in bad if not heard.rejecting and not heard.flagging)
+    caught = {row["defect"] for row, outcome in bad if outcome.rejecting or outcome.flagging}
+    missed = Counter(row["defect"] for row, outcome in bad if not outcome.rejecting and not outcome.flagging)
     never = ", ".join(f"{defect} ({n})" for defect, n in sorted(missed.items()) if defect not in caught)
     at_times = ", ".join(f"{defect} ({n})" for defect, n in sorted(missed.items()) if defect in caught)
     return "\n".join([*lines, "", f"Missed at times: {at_times}. Never found: {never}."])
@@ -215,10 +215,10 @@ TABLES = {
 
 
 def written(text: str) -> str:
-    """docs/gates.md with the tables as they come out now."""
+    """docs/gates.md with the tables as measured now."""
     for name, table in TABLES.items():
         block = re.compile(rf"(<!-- {name} -->\n).*?(<!-- end -->)", re.DOTALL)
-        assert block.search(text), f"docs/gates.md has no place for the table of {name}"
+        assert block.search(text), f"docs/gates.md has no markers for the table `{name}`"
         text = block.sub(lambda match, table=table: f"{match[1]}\n{table()}\n\n{match[2]}", text)
     return text
 
@@ -226,30 +226,31 @@ def written(text: str) -> str:
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_gate_rejects_at_most_one_good_row_in_a_hundred(kind: str) -> None:
-    """No gate rejects more than 1 % of the good rows of a kind; where a kind has fewer than 100, none of them."""
+    """No gate rejects more than 1 % of the good rows of a kind; of a kind with fewer than 100 rows, none."""
     n = sum(row["kind"] == kind for row in rows("good"))
-    counts = Counter(gate for row, heard in judged("good") if row["kind"] == kind for gate in heard.rejecting)
+    counts = Counter(gate for row, outcome in judged("good") if row["kind"] == kind for gate in outcome.rejecting)
     assert {gate: k for gate, k in counts.items() if k > 0.01 * n} == {}
 
 
 @pytest.mark.slow
 def test_all_gates_together_reject_at_most_three_good_rows_in_a_hundred() -> None:
-    """Any gate: at most 3 % of the good rows, as a whole and of every kind."""
+    """All gates together reject at most 3 % of the good rows, overall and of every kind."""
     for kind in (*KINDS, None):
-        hits = [bool(heard.rejecting) for row, heard in judged("good") if kind in (None, row["kind"])]
+        hits = [bool(outcome.rejecting) for row, outcome in judged("good") if kind in (None, row["kind"])]
         assert sum(hits) <= 0.03 * len(hits), kind
 
 
 @pytest.mark.slow
-def test_flags_are_few() -> None:
-    """At most one good row in ten is flagged, so that a flag says something."""
-    hits = [bool(heard.flagging) for _, heard in judged("good")]
+def test_few_good_rows_are_flagged() -> None:
+    """At most one good row in ten is flagged, so that a flag is informative."""
+    hits = [bool(outcome.flagging) for _, outcome in judged("good")]
     assert sum(hits) <= 0.1 * len(hits)
 
 
 @pytest.mark.slow
-def test_bad_rows_are_found() -> None:
-    """At least 85 % of the bad rows are rejected or flagged; of thinking blocks and open slots 99 % are rejected."""
+def test_bad_rows_are_caught() -> None:
+    """At least 85 % of the bad rows are rejected or flagged; of thinking blocks and open placeholders, 99 % are
+    rejected."""
     assert sum(k + f for k, f, _ in recall().values()) >= 0.85 * len(rows("bad"))
     for name in ("thinking", "placeholder"):
         counts = [counts for defect, counts in recall().items() if name in defect]
@@ -258,7 +259,8 @@ def test_bad_rows_are_found() -> None:
 
 @pytest.mark.slow
 def test_the_documented_tables_are_the_measured_ones(capsys: pytest.CaptureFixture[str]) -> None:
-    """docs/gates.md shows the tables to the digit, those of the held-out rows too, and a run prints them."""
+    """docs/gates.md shows exactly the measured tables, including those of the held-out rows. The test also prints
+    them."""
     with capsys.disabled():
         print("", *(table() for table in TABLES.values()), sep="\n\n")
     text = DOCS.read_text(encoding="utf-8")

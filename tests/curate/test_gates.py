@@ -1,4 +1,5 @@
-"""What each gate rejects and what it leaves alone: short cases written for the rules, none of them a defect row."""
+"""What each gate rejects and what it accepts: short cases written for the rules, none of them a row of the defect
+files."""
 
 from __future__ import annotations
 
@@ -34,7 +35,7 @@ def backward(input: str, output: str) -> Pair:
 
 
 def word(judgement: Judgement) -> str:
-    """The code of the reason of a rejection, `ok` for a pass."""
+    """The reason code of a rejection; `ok` for a pass."""
     assert judgement.keep is (judgement.reason.code == "ok"), judgement
     return judgement.reason.code
 
@@ -57,7 +58,8 @@ BAND = LengthSettings(min_words=4, max_words=8, min_ratio=1.5, max_ratio=6)
     ],
 )
 def test_length_counts_words_and_their_ratio(input: str, output: str, expected: str) -> None:
-    """Both bounds hold on words and on the ratio; an option is two words; unspaced scripts count by character."""
+    """Limits apply to the word count and to the ratio of output to input. An option counts as two words; scripts
+    without spaces are counted by character."""
     assert word(length(pair(input, output), BAND)) == expected
 
 
@@ -78,7 +80,7 @@ def test_length_counts_words_and_their_ratio(input: str, output: str, expected: 
     ],
 )
 def test_repetition_finds_loops_and_leaves_lists_alone(output: str, expected: str) -> None:
-    """A loop is told from a list, an anaphora, a table rule, and the keys of a JSON text."""
+    """A loop is distinguished from a list, an anaphora, a horizontal rule and the keys of JSON text."""
     assert word(repetition(pair("x", output))) == expected
 
 
@@ -92,8 +94,8 @@ def test_repetition_finds_loops_and_leaves_lists_alone(output: str, expected: st
         ("refund order 4471", "We have sent the refund for your order 4471 today.", "ok"),
     ],
 )
-def test_echo_is_the_input_again(input: str, output: str, expected: str) -> None:
-    """A capital at the start, options and filler are not additions; a few real words are."""
+def test_echo_rejects_the_repeated_input(input: str, output: str, expected: str) -> None:
+    """Changes of case, options and filler words do not count as additions; a few real words do."""
     assert word(echo(pair(input, output))) == expected
 
 
@@ -114,17 +116,17 @@ SHOWN = (
         (backward("bridge in fog", "a red suspension bridge in deep sea fog"), "rewrite", True, ()),
     ],
 )
-def test_a_worked_example_said_again_is_an_echo(row: Pair, kind: Any, keeps: bool, flags: tuple[str, ...]) -> None:
-    """What a small teacher says when it knows nothing to say, to an output whose input it writes too; not what shares
-    its content with the example by right."""
+def test_repeated_worked_example_is_an_echo(row: Pair, kind: Any, keeps: bool, flags: tuple[str, ...]) -> None:
+    """Small teachers repeat a worked example when they have nothing to say, including as the output for an input they
+    generate. A row that legitimately shares its content with the example is kept."""
     judged = echo(row, kind=kind, exemplars=SHOWN)
     assert (judged.keep, judged.flags) == (keeps, flags)
     assert keeps or "worked example" in str(judged.reason)
 
 
 @pytest.mark.parametrize("output", ["in snow a red fox", "Red foxes, in snow", "A Red Fox, in Snow!"])
-def test_an_echo_in_another_order_or_form_is_flagged(output: str) -> None:
-    """It may be what was asked for: a note put in order, a mistake mended."""
+def test_reordered_or_inflected_echo_is_flagged(output: str) -> None:
+    """It may be what was asked for, e.g. a note put in order or a corrected mistake."""
     assert echo(pair("a red fox in snow", output)).keep is True
     assert echo(pair("a red fox in snow", output)).flags == ("echo",)
 
@@ -143,16 +145,17 @@ def test_an_echo_in_another_order_or_form_is_flagged(output: str) -> None:
         ("zh", "他跑的很快。", "他跑得很快。"),
     ],
 )
-def test_a_finished_sentence_that_is_mended_is_no_echo(language: str, input: str, output: str) -> None:
-    """A comma, a capital, a slip of spelling: to correct a good text is to change little of it. The same mends in a
-    reply are the question again."""
-    mended = echo(pair(input, output), language=language)
-    assert (mended.keep, mended.flags) == (True, ())
+def test_corrected_sentence_is_not_an_echo(language: str, input: str, output: str) -> None:
+    """Correcting a good text changes little of it: a comma, a capital, a spelling mistake. The same change in a reply
+    is an echo of the question."""
+    corrected = echo(pair(input, output), language=language)
+    assert (corrected.keep, corrected.flags) == (True, ())
     assert word(echo(pair("Is it in?", "Is it IN?"), kind="reply")) == "echo"
 
 
-def test_where_corrections_are_asked_for_a_good_text_may_stay_as_it_is() -> None:
-    """The style says so, in any language; the same text is only flagged then, and a note that is mended is not."""
+def test_unchanged_text_is_only_flagged_where_the_style_asks_for_corrections() -> None:
+    """If the style asks for corrections, in any language, an unchanged text is only flagged, and a corrected note is
+    not flagged at all. Under another style an unchanged text is rejected."""
     assert echo(pair("All is well.", "All is well."), style="Proofread the text.").flags == ("echo",)
     assert echo(pair("all is well", "all is well"), style="Be brief.").keep is False
     assert (
@@ -160,8 +163,8 @@ def test_where_corrections_are_asked_for_a_good_text_may_stay_as_it_is() -> None
     )
 
 
-def test_echo_of_the_instruction_is_an_echo() -> None:
-    """The start of the system prompt or of the style in the answer is rejected, unless the user said it too."""
+def test_repeated_instruction_is_an_echo() -> None:
+    """An output that starts like the system prompt or the style is rejected, unless the input has the same words."""
     system = "Rewrite the input as one rich line. End with: yours truly, the friendly team of the shop"
     leaked = "Rewrite the input as one rich line: a fox on a hill at dawn"
     assert word(echo(pair("a fox", leaked, system))) == "echo"
@@ -192,8 +195,8 @@ def test_echo_of_the_instruction_is_an_echo() -> None:
         ("hours", "Feel free to contact us from 9 to 5 on any day of the week.", "ok"),
     ],
 )
-def test_preamble_is_chat_and_not_courtesy(input: str, output: str, expected: str) -> None:
-    """Chat about the text is rejected; a polite sentence of a reply is not."""
+def test_preamble_rejects_chat_but_not_courtesy(input: str, output: str, expected: str) -> None:
+    """Talk about the text is rejected; a polite sentence in a reply is not."""
     assert word(preamble(pair(input, output))) == expected
 
 
@@ -218,8 +221,8 @@ REPLY_STYLE = "Turn the agent's note into the reply to the customer."
     ],
 )
 @pytest.mark.parametrize("style", ["", PROMPT_STYLE, REPLY_STYLE])
-def test_answered_is_not_a_rewrite(input: str, output: str, expected: str, style: str) -> None:
-    """Talk to the asker is rejected in every task; questions and help in a reply are not."""
+def test_answered_rejects_replies_to_the_asker(input: str, output: str, expected: str, style: str) -> None:
+    """Talking to the asker is rejected under every style; questions and offers of help in a reply are not."""
     assert word(answered(pair(input, output), style)) == expected
 
 
@@ -246,14 +249,16 @@ def test_answered_is_not_a_rewrite(input: str, output: str, expected: str, style
         "",
     ],
 )
-def test_what_one_task_forbids_is_what_another_asks_for(style: str, input: str, output: str, other_style: str) -> None:
-    """A rule measured on prompts or on replies is used where the style speaks of them, and nowhere else."""
+def test_style_specific_rules_apply_only_under_that_style(
+    style: str, input: str, output: str, other_style: str
+) -> None:
+    """Rules measured on prompts or on replies apply only where the style mentions them."""
     assert word(answered(pair(input, output), style)) == "answered"
     assert word(answered(pair(input, output), other_style)) == "ok"
 
 
 def test_the_style_may_ask_for_a_phrase() -> None:
-    """What the house style says itself is not held against a text that follows it."""
+    """A phrase that the style itself requires is not rejected."""
     text = pair("a fox", "The image shows a fox in the snow.")
     assert word(answered(text, style="Rewrite the prompt.")) == "answered"
     assert word(answered(text, style='Rewrite the prompt. Begin with "The image shows".')) == "ok"
@@ -269,14 +274,15 @@ LABELLED = (
 
 
 @pytest.mark.parametrize("text", LABELLED)
-def test_a_label_inside_a_text_is_no_leak(text: str) -> None:
-    """A bug report, a runbook or a dialogue has lines such as `Input:`; only the start of an answer is suspect."""
+def test_label_within_a_text_is_not_a_leak(text: str) -> None:
+    """Bug reports, runbooks and dialogues have lines such as `Input:`; only a label at the start of the output is
+    suspect."""
     assert word(preamble(pair("notes", text))) == "ok"
 
 
 @pytest.mark.parametrize("label", ["Input", "Output", "System", "User", "**Answer**", "### Response"])
-def test_a_label_at_the_start_is_a_leak_unless_the_task_is_made_of_them(label: str) -> None:
-    """`Output: a fox` is a copied label; in a dialogue or a report that was asked for, it is the text."""
+def test_label_at_the_start_is_a_leak_unless_the_task_uses_labels(label: str) -> None:
+    """`Output: a fox` is a copied label, unless the style asks for a dialogue or the input has the same label."""
     text = f"{label}: a fox in the snow"
     assert word(preamble(pair("a fox", text))) in ("preamble", "special_token")
     if "#" not in label:
@@ -298,16 +304,16 @@ def test_a_label_at_the_start_is_a_leak_unless_the_task_is_made_of_them(label: s
         ("I'm not able to generate such a description.", "refusal"),
     ],
 )
-def test_a_refusal_is_about_making_the_text_or_comes_from_an_ai(text: str, expected: str) -> None:
-    """`I can't help with that` within a reply is service; alone, or about the writing, it is a refusal."""
+def test_refusal_is_distinguished_from_customer_service(text: str, expected: str) -> None:
+    """`I can't help with that` within a reply is service; on its own, or about the writing itself, it is a refusal."""
     assert word(preamble(pair("note", text))) == expected
 
 
 @pytest.mark.parametrize(
     "text", ["As an AI, I can't help with that over the phone.", "I'm an AI. What can I do for you?"]
 )
-def test_an_ai_that_speaks_of_itself_is_flagged(text: str) -> None:
-    """A bot may say that it is one; somebody should look."""
+def test_ai_that_mentions_itself_is_flagged(text: str) -> None:
+    """A bot may say that it is one, so the row is kept and flagged for a look."""
     assert preamble(pair("note", text)).keep is True
     assert preamble(pair("note", text)).flags == ("refusal",)
 
@@ -374,12 +380,13 @@ def test_an_ai_that_speaks_of_itself_is_flagged(text: str) -> None:
     ],
 )
 def test_lost_content_is_strict_on_numbers_and_quotes_and_mild_on_words(input: str, output: str, expected: str) -> None:
-    """A number survives in any usual writing, a quotation in its words, a subject in any of its forms."""
+    """A number may be written in any usual way, a quotation must keep its words, a subject may take any of its
+    forms."""
     assert word(lost_content(pair(input, output))) == expected
 
 
-def test_quotations_are_found_in_every_kind_of_marks() -> None:
-    """Straight, curly, low and angular marks open a quotation; an inch mark and an apostrophe do not."""
+def test_quotations_are_recognised_in_every_kind_of_marks() -> None:
+    """Straight, curly, low and angled marks open a quotation; an inch mark and an apostrophe do not."""
     text = "\"one\" \u201ctwo\u201d «three» „four\u201c 'five' \u2018six\u2019 7\" it's the dogs' 8\""
     assert quotations(text) == ["one", "two", "three", "four", "five", "six"]
 
@@ -403,21 +410,21 @@ def test_quotations_are_found_in_every_kind_of_marks() -> None:
         ("en", "🦊❄️!!!", "ok"),
     ],
 )
-def test_language_rejects_only_what_is_sure(code: str, output: str, expected: str) -> None:
+def test_language_rejects_only_certain_cases(code: str, output: str, expected: str) -> None:
     """Sentences in another language or script are rejected; fragments, names and loan words are not."""
     assert word(language(pair("x", output), code)) == expected
 
 
-def test_a_quotation_of_the_user_has_no_language() -> None:
-    """A long foreign text on a sign that the user asked for does not make the prompt foreign."""
+def test_text_quoted_from_the_input_does_not_count_towards_the_language() -> None:
+    """A long foreign sign text that the user asked for does not make the prompt foreign."""
     sign = "Willkommen in der alten Bäckerei am Marktplatz, heute frisches Brot und Kuchen aus dem Ofen"
     assert (
         word(language(pair(f'a sign "{sign}"', f'a sign that says "{sign}" above a narrow green door'), "en")) == "ok"
     )
 
 
-def test_a_generated_simple_side_is_judged_and_a_persons_is_not() -> None:
-    """Backward, the input is the model's work; forward, it is what a person typed."""
+def test_generated_input_is_judged_and_a_users_input_is_not() -> None:
+    """In the backward direction the input is generated, so it is judged; otherwise a user typed it, and it is not."""
     chatty, excellent = "Sure! Here is a short version of the prompt: a fox", "a fox in the snow, soft morning light"
     assert word(preamble(backward(chatty, excellent))) == "preamble"
     assert word(preamble(pair(chatty, excellent))) == "ok"
@@ -426,7 +433,7 @@ def test_a_generated_simple_side_is_judged_and_a_persons_is_not() -> None:
 
 
 def test_patterns_are_gates_of_their_own() -> None:
-    """A missing pattern and a forbidden one are told by name, and one does not hide the other."""
+    """Each missing or forbidden pattern is reported by name, and one does not hide another."""
     gates = GateSettings(
         length=False,
         must=(Pattern(name="ar_flag", pattern=r"--ar \d+:\d+\Z"), Pattern(name="light", pattern=r"(?i)\blight\b")),
@@ -440,14 +447,14 @@ def test_patterns_are_gates_of_their_own() -> None:
 
 
 def test_a_pattern_name_used_twice_is_refused() -> None:
-    """Two patterns of one name could not be told apart in a report."""
+    """Two patterns of one name could not be distinguished in a report."""
     gates = GateSettings(must=(Pattern(name="flag", pattern="a"), Pattern(name="flag", pattern="b")))
     with pytest.raises(SpecError, match="two patterns are named 'flag'"):
         gates_for(TASK, gates, Path())
 
 
-def test_the_identifier_knows_every_language_that_is_taken_as_known() -> None:
-    """`is_known` answers for what is likely to be written without the model; the model must agree."""
+def test_every_language_listed_as_known_is_a_label_of_the_model() -> None:
+    """`is_known` answers for common languages without loading the model, so the model must know each of them."""
     gate = import_module("curate.gates.language")
     assert {*gate._WRITTEN.split()} <= {*gate._model().labels}
     assert gate.is_known("en")
@@ -455,16 +462,18 @@ def test_the_identifier_knows_every_language_that_is_taken_as_known() -> None:
     assert not gate.is_known("xx")
 
 
-def test_an_unknown_language_is_refused_and_can_be_switched_off() -> None:
-    """A language that the identifier does not know is said at once; without the gate it may stand."""
+def test_unknown_language_is_refused_unless_the_gate_is_off() -> None:
+    """A language that the identifier does not know raises SpecError at once; with the language gate off it is
+    allowed."""
     task = TASK.model_copy(update={"language": "xx"})
     with pytest.raises(SpecError, match=r"task\.language.*'xx'"):
         gates_for(task, GateSettings(), Path())
     assert gates_for(task, GateSettings(language=False), Path())
 
 
-def test_scope_is_the_settings() -> None:
-    """Changing a gate's settings changes that gate's scope and no other's; the same settings give the same scope."""
+def test_fingerprint_of_a_gate_depends_only_on_its_settings() -> None:
+    """Changing a gate's settings changes the fingerprint of that gate and of no other; equal settings give equal
+    fingerprints."""
     before = {s.by: s.fingerprint for s in gates_for(TASK, GateSettings(), Path())}
     after = {s.by: s.fingerprint for s in gates_for(TASK, GateSettings(length=LengthSettings(min_words=9)), Path())}
     assert before == {s.by: s.fingerprint for s in gates_for(TASK, GateSettings(), Path("elsewhere"))}
@@ -472,7 +481,7 @@ def test_scope_is_the_settings() -> None:
 
 
 def test_a_gate_that_raises_leaves_the_row_waiting() -> None:
-    """A crash in a gate is neither a pass nor a rejection, and says what it was."""
+    """A crash in a gate is neither a pass nor a rejection; its reason names the exception."""
     step = gates_for(TASK, GateSettings(), Path())[0]
     broken = type(step)(step.by, step.fingerprint, partial(length, bounds=None))  # type: ignore[arg-type]
     (verdict,) = judge(pair("a", "b"), [broken])
@@ -481,7 +490,7 @@ def test_a_gate_that_raises_leaves_the_row_waiting() -> None:
 
 
 def test_judge_and_judge_text_agree() -> None:
-    """The evaluation asks the very gates that selected the training rows."""
+    """The evaluation uses the same gates that selected the training rows."""
     steps = gates_for(TASK, GateSettings(), Path())
     subject = pair("a red fox", "a red fox asleep in fresh snow, frost on its whiskers, soft dawn light")
     verdicts = judge(subject, steps)
@@ -494,8 +503,9 @@ def test_judge_and_judge_text_agree() -> None:
 
 
 @pytest.mark.parametrize("mark", ["\x00", "\x1b[31m", "\x07", "\x7f"])
-def test_a_control_character_is_no_text(mark: str) -> None:
-    """A NUL stops a database, the colours of a terminal are learnt; what the input writes too, and a tab, may stay."""
+def test_control_character_is_rejected(mark: str) -> None:
+    """Databases refuse a NUL, and a model learns terminal colour codes. A control character that the input has too, a
+    tab, CR LF or a form feed is allowed."""
     assert str(encoding(pair("a fox", f"a red {mark}fox asleep in snow")).reason).startswith("control: ")
     assert encoding(pair(f"a {mark}fox", f"a red {mark}fox")).keep is True
     assert encoding(pair("a fox", "a red fox\tasleep\r\nin snow\x0c")).keep is True

@@ -1,7 +1,7 @@
-"""Rules that the fourteenth set of rows asked for: what they find, and 316 good rows beside them that they leave alone.
+"""Rules derived from the fourteenth set of rows: what they catch, and 316 similar good rows that they leave alone.
 
-The first 202 good rows, `beside_rules.jsonl`, are of the hand that made the rules, the others of those that attacked
-them: most of these were once rejected or flagged. Each names the rule that it lies beside.
+The first 202 good rows, `beside_rules.jsonl`, are by the author of the rules, the others by the people who tested them
+adversarially: most of these were once rejected or flagged. Each names the rule that it resembles.
 """
 
 from __future__ import annotations
@@ -52,8 +52,8 @@ def judged(at: int) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("rule", BESIDE)
-def test_good_rows_beside_a_rule_are_let_be(rule: str) -> None:
-    """None is rejected by any gate, and the gate that has the rule flags none."""
+def test_good_rows_similar_to_a_rule_are_left_alone(rule: str) -> None:
+    """No gate rejects any of them, and the gate with the rule flags none."""
     for at, row in enumerate(ROWS):
         if row["rule"] == rule:
             rejecting = {name for name, judgement in judged(at).items() if not judgement.keep}
@@ -82,9 +82,9 @@ def test_good_rows_beside_a_rule_are_let_be(rule: str) -> None:
         ("# ... runs every night\n0 2 * * * backup.sh", ""),
     ],
 )
-def test_code_that_breaks_off_is_seen(text: str, end: str) -> None:
-    """A sign or a word that something has to follow, a bracket or a tag inside of which it stops, a stand-in for the
-    rest; what strings, comments and regexes hold opens nothing, and a name or an empty setting may be the last word."""
+def test_truncated_code_is_flagged(text: str, end: str) -> None:
+    """An operator or keyword that needs something after it, an unclosed bracket or tag, a placeholder for the rest.
+    Strings, comments and regexes open nothing, and a name or an empty setting may come last."""
     assert broken_code_end(text) == end
     assert bool(cut(pair("some code", text)).flags) == bool(end)
 
@@ -101,14 +101,15 @@ def test_code_that_breaks_off_is_seen(text: str, end: str) -> None:
         ("How long?", "2 h 15 min is 2.25 h.", "en", ""),
     ],
 )
-def test_what_a_question_asks_for_plainly_is_reckoned(given: str, text: str, code: str, wrong: str) -> None:
-    """A quantity that is ten times too much in another unit, the end of a span of time, where no doubt is left."""
+def test_plainly_requested_calculations_are_checked(given: str, text: str, code: str, wrong: str) -> None:
+    """A conversion off by a factor of ten and the end of a time span are noticed, but only where nothing is
+    ambiguous."""
     assert (wrong_unit(text, code) or wrong_end(given, text, code)) == wrong
 
 
-def test_a_table_reckons_as_its_other_rows_do() -> None:
-    """A product of money that does not hold beside one that does, and a total that is not the sum of products; of
-    scores, pages and heads nothing is known."""
+def test_calculations_in_a_table_are_checked_against_its_other_rows() -> None:
+    """An amount that is not a product although another row's is, and a total that is not the sum of the products. A
+    column that does not multiply or add up is left alone."""
     head = "| Item | Qty | Price | Sum |\n|---|---|---|---|"
     table = f"{head}\n| Pens | 12 | 1.50 | 18.00 |\n| Folders | 5 | 3.20 | {{}} |"
     assert wrong_column(table.format("18.50")) == "5 * 3.20 = 18.50"
@@ -119,8 +120,8 @@ def test_a_table_reckons_as_its_other_rows_do() -> None:
     assert wrong_column(total) == ""
 
 
-def test_a_greeting_or_an_item_comes_once() -> None:
-    """The greeting on its own line again, one item of a short list twice; a refrain and exercises may come again."""
+def test_repeated_greeting_or_list_item_is_noticed() -> None:
+    """The greeting again on its own line, or one item of a short list twice; a refrain and exercises may repeat."""
     assert repeated_part("Buongiorno,\n\nno, lunedì.\n\nBuongiorno,\n\nno, si consegna lunedì.", "") == "buongiorno,"
     items = "1. Sleep at a fixed time.\n2. Rest.\n3. Sleep at a fixed time."
     assert repeated_part(items, "") == "sleep at a fixed time"
@@ -129,8 +130,9 @@ def test_a_greeting_or_an_item_comes_once() -> None:
     assert repeated_part("1. 10 sit-ups\n2. 1 minute of rest\n3. 10 squats\n4. 1 minute of rest", "") == ""
 
 
-def test_letters_of_an_alphabet_without_blanks_are_no_words() -> None:
-    """A Thai notice uses few letters and those of its note, and is neither a loop nor an echo; a Thai loop is one."""
+def test_characters_of_scripts_without_spaces_are_not_words() -> None:
+    """A Thai notice uses few characters, mostly those of its note, and is neither a loop nor an echo; a Thai loop is
+    rejected."""
     notice = "พรุ่งนี้จะมีการล้างแทงก์น้ำ เวลา 9.00-12.00 น. ในช่วงดังกล่าวน้ำจะไม่ไหล กรุณาสำรองน้ำไว้ล่วงหน้า"
     given = "พรุ่งนี้ล้างแทงค์น้ำ 9-12 น้ำไม่ไหล เก็บน้ำไว้ก่อน"
     assert repetition(pair(given, notice), language="th").keep is True
@@ -138,9 +140,9 @@ def test_letters_of_an_alphabet_without_blanks_are_no_words() -> None:
     assert repetition(pair(given, "น้ำจะไม่ไหลในวันพรุ่งนี้" * 8), language="th").keep is False
 
 
-def test_words_in_letters_of_another_language_are_seen() -> None:
-    """Polish in a Czech notice, Chinese in a Japanese reply, Russian for Ukrainian; borrowed words and dishes are let
-    be."""
+def test_words_in_the_spelling_of_another_language_are_noticed() -> None:
+    """Polish in a Czech notice, Chinese in a Japanese reply, Russian instead of Ukrainian; loan words and names of
+    dishes are left alone."""
     assert foreign_spelling("Knihy vracejte, dziękujemy.", "cs", "") == "dziękujemy"
     assert foreign_spelling("Café s paní Wałęsovou a crème brûlée.", "cs", "") == ""
     assert foreign_spelling("Na stole bude żurek a kürtőskalács.", "cs", "") == ""
@@ -151,35 +153,35 @@ def test_words_in_letters_of_another_language_are_seen() -> None:
 
 
 def test_an_input_may_name_the_language_of_its_answer() -> None:
-    """Two lines for a Spanish neighbour in Spanish are no slip of the model, and a command is no English."""
+    """Two Spanish lines for a Spanish neighbour are not an error, and a shell command is not English."""
     lines = "Querida Pilar: que cada mañana sin despertador te sepa a gloria. ¡Feliz jubilación y a disfrutar!"
     assert language(pair("Two lines for my Spanish neighbour.", lines), "en").keep is True
     assert language(pair("Two lines for my neighbour.", lines), "en").keep is False
     assert mixed_language(pair("Two lines for my Spanish neighbour.", lines), "en").keep is True
     assert mixed_language(pair("Two lines for my neighbour.", lines), "en").keep is False
     machine = pair("wasmachine kapot niet gebruiken", "Die Waschmaschine ist defekt. Bitte nicht benutzen.")
-    assert mixed_language(machine, "nl").keep is False  # it does not name `chinees`
+    assert mixed_language(machine, "nl").keep is False  # `wasmachine` does not name the language `chinees`
     assert mixed_language(pair("Найди большие файлы.", "find . -type f -size +100M"), "ru").keep is True
 
 
 @pytest.mark.parametrize("code", sorted(path.stem for path in FOLDER.glob("*.toml") if path.stem != "any"))
-def test_every_language_knows_a_model_that_speaks_of_itself(code: str) -> None:
-    """`As a language model`, `here is how you can answer` and `if you tell me more` are listed in all languages."""
+def test_every_language_has_lists_for_talk_of_the_model(code: str) -> None:
+    """`As a language model`, `here is how you can answer` and `if you tell me more` are listed for every language."""
     assert phrases(code).known
     for name in ("trained", "ai_words", "how_to_reply", "offers", "change", "cannot", "comply"):
         assert lexicon(code).words(name), (code, name)
 
 
-def test_an_exception_of_a_list_names_a_word() -> None:
-    """A mark alone behind which a word would be excepted makes a list find nothing: `好的` is courtesy and no more."""
+def test_list_exceptions_name_a_word() -> None:
+    """A lone `!` without the excepted word would disable the whole list; `好的` is an empty courtesy."""
     for path in FOLDER.glob("*.toml"):
         assert not [name for name, words in lexicon(path.stem).lists.items() if "!" in words], path.name
     assert empty_statement("好的.", "下周出差去成都 周三回 有事找小陈", "zh") == "好的"
 
 
-def test_a_number_of_a_record_stands_at_its_field() -> None:
-    """A price without its currency, the number of a table for a quantity, a percentage added as an amount; a sum of two
-    amounts is told by the text."""
+def test_numbers_of_a_record_belong_to_their_fields() -> None:
+    """A price without its currency, a table number as a quantity, a percentage added as an amount are noticed; a sum of
+    two amounts can be computed from the text."""
     chairs = "We need 30 folding chairs at 14 pounds each."
     assert miscounted_field(chairs, {"quantity": 14, "unit_price": 30}, "en") == ("unit_price", 30)
     assert miscounted_field(chairs, {"quantity": 30, "unit_price": 14}, "en") is None
@@ -191,8 +193,8 @@ def test_a_number_of_a_record_stands_at_its_field() -> None:
     assert not is_computed("Labour 320.00, plus 20% VAT", 340.0)
 
 
-def test_minutes_are_no_number_of_a_bay() -> None:
-    """A time whose minutes changed places with another number, and a move the other way round."""
+def test_swapped_minutes_and_dates_are_noticed() -> None:
+    """Minutes swapped with another number, and a postponement in the wrong direction."""
     given = "coach leaves 8.15 from bay 12"
     assert swapped(pair(given, "The coach leaves at 8.12 from bay 15.")).keep is False
     assert swapped(pair(given, "The coach leaves at 8.15 from bay 12.")).keep is True
@@ -202,8 +204,8 @@ def test_minutes_are_no_number_of_a_bay() -> None:
     assert swapped(pair("afspraak 14 juni wordt 21 juni", moved), language="nl").keep is False
 
 
-def test_a_form_that_a_style_rules_out_is_seen() -> None:
-    """An emoji, another number of lines, a fence, the marks of a text in code, a blank for an hour."""
+def test_form_excluded_by_the_style_is_noticed() -> None:
+    """An emoji, another number of lines, a code fence, code quotes around text, a blank for an hour."""
     assert instructed(pair("Habt ihr auf?", "Ja! 😊"), style="Keine Emojis.", language="de", kind="reply").keep is False
     verse, four = pair("Un poema.", "a\nb\nc\nd\ne"), "Exactamente cuatro versos."
     assert instructed(verse, style=four, language="es", input_language="es", kind="free").keep is False

@@ -1,4 +1,4 @@
-"""Gates that come from files beside the spec: a user's functions and a JSON Schema."""
+"""Gates from files next to the spec: a user's functions and a JSON Schema."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TASK = TaskSettings(name="demo", style="Rewrite it in full.")
 
 @pytest.fixture(autouse=True)
 def _import_state() -> Iterator[None]:
-    """The import path and what was loaded from a project do not outlive a test."""
+    """Restores the import path and the modules that a project loaded after each test."""
     path, modules = list(sys.path), set(sys.modules)
     yield
     sys.path[:] = path
@@ -29,7 +29,7 @@ def _import_state() -> Iterator[None]:
 
 
 def only(gates: GateSettings, folder: Path) -> GateStep:
-    """The last step: the one from the user's file."""
+    """The last step, which is the one from the user's file."""
     return gates_for(TASK, gates, folder)[-1]
 
 
@@ -49,8 +49,8 @@ def ask(step: GateStep, output: str = "a red fox in snow") -> Judgement:
         ("return __import__('types').SimpleNamespace(keep=False, score=0.5, reason='dull')", False, "dull"),
     ],
 )
-def test_a_user_gate_may_answer_in_several_shapes(tmp_path: Path, body: str, keep: bool | None, reason: str) -> None:
-    """True, False, None, each with a reason, or an object like a verdict: all become one shape."""
+def test_user_gate_may_return_several_types(tmp_path: Path, body: str, keep: bool | None, reason: str) -> None:
+    """True, False or None, optionally with a reason, or an object like a verdict: all are converted to a judgement."""
     (tmp_path / "rules.py").write_text(f"def check(pair):\n    {body}\n")
     step = only(GateSettings(user=("rules:check",)), tmp_path)
     judgement = ask(step)
@@ -67,16 +67,16 @@ def test_a_user_gate_may_answer_in_several_shapes(tmp_path: Path, body: str, kee
         ("return True, 7", "crashed: it returned (True, 7)"),
     ],
 )
-def test_a_user_gate_that_fails_never_passes_and_never_rejects(tmp_path: Path, body: str, sentence: str) -> None:
-    """An exception, an exit or an answer that is none leaves that row waiting with the cause."""
+def test_failing_user_gate_leaves_the_row_waiting(tmp_path: Path, body: str, sentence: str) -> None:
+    """An exception, an exit or an invalid return value leaves the row waiting, with the cause."""
     (tmp_path / "rules.py").write_text(f"def check(pair):\n    {body}\n")
     judgement = ask(only(GateSettings(user=("rules:check",)), tmp_path))
     assert judgement.keep is None
     assert str(judgement.reason).startswith(sentence)
 
 
-def test_a_gate_named_like_our_folders_runs_and_shadows_nothing(tmp_path: Path) -> None:
-    """A user's train.py may hold a gate; our own train and schemas stay ours, also for what is imported later."""
+def test_user_module_named_like_a_package_shadows_nothing(tmp_path: Path) -> None:
+    """A user's train.py may define a gate; pairsmith's own train and schemas are still imported, also later."""
     (tmp_path / "train.py").write_text(
         "from schemas.records import Pair\ndef check(pair):\n    return type(pair) is Pair\n"
     )
@@ -90,7 +90,7 @@ def test_a_gate_named_like_our_folders_runs_and_shadows_nothing(tmp_path: Path) 
 
 
 def test_a_gate_imports_its_neighbours(tmp_path: Path) -> None:
-    """A file beside the spec may import another one there, and may lie in a folder."""
+    """A file next to the spec may import another one there, and may be in a folder."""
     (tmp_path / "wordlist_of_a_neighbour.py").write_text("BAD = {'hen'}\n")
     (tmp_path / "house").mkdir()
     (tmp_path / "house" / "rules.py").write_text(
@@ -101,8 +101,8 @@ def test_a_gate_imports_its_neighbours(tmp_path: Path) -> None:
     assert ask(step, "a hen").keep is False
 
 
-def test_two_projects_have_gates_of_one_name(tmp_path: Path) -> None:
-    """A file of the same name in another project is another gate, and an edited file is a new one."""
+def test_same_gate_name_in_two_projects_is_two_gates(tmp_path: Path) -> None:
+    """A file of the same name in another project is another gate, and so is an edited file."""
     steps = []
     for name, answer in (("one", "True"), ("two", "False")):
         (tmp_path / name).mkdir()
@@ -127,7 +127,7 @@ def test_two_projects_have_gates_of_one_name(tmp_path: Path) -> None:
     ],
 )
 def test_an_unusable_user_gate_is_an_error_of_the_spec(tmp_path: Path, source: str, name: str, sentence: str) -> None:
-    """What is missing or wrong is said before any row is judged, with what is there instead."""
+    """The SpecError says what is missing or wrong, and what exists instead, before any row is judged."""
     (tmp_path / "rules.py").write_text(source + "\n")
     with pytest.raises(SpecError, match=sentence):
         gates_for(TASK, GateSettings(user=(name,)), tmp_path)
@@ -156,7 +156,7 @@ SCHEMA = """{
     ],
 )
 def test_json_schema_parses_and_validates(tmp_path: Path, output: str, keep: bool, reason: str) -> None:
-    """The text is strict JSON and valid, or the reason names the place."""
+    """The output must be strict JSON and valid, or the reason names the place."""
     (tmp_path / "out.json").write_text(SCHEMA)
     judgement = ask(only(GateSettings(json_schema="out.json"), tmp_path), output)
     assert judgement.keep is keep
@@ -196,11 +196,11 @@ class Bill(BaseModel):
         ('{"due": "2024-05-17", "total": 13}', None, "crashed: Bill cannot be applied: RuntimeError: no such number"),
     ],
 )
-def test_a_record_is_one_that_the_model_itself_takes(
+def test_record_must_be_accepted_by_the_pydantic_model(
     tmp_path: Path, output: str, keep: bool | None, reason: str
 ) -> None:
-    """A pydantic model asks more than its JSON schema tells: a date of the calendar, a number in a text, a validator. A
-    row that it does not take in the end is no good row, whatever the schema says; one that it crashes on waits."""
+    """A pydantic model requires more than its JSON schema: a calendar date, a number in a string, a validator. A record
+    that the model rejects is rejected whatever the schema says; one on which it crashes waits."""
     (tmp_path / "bills.py").write_text(MODEL)
     task = TaskSettings(name="bills", style="Read it.", kind="extract", schema="bills:Bill")
     (schema,) = (step for step in gates_for(task, GateSettings(values=False), tmp_path) if step.by == "gate/schema@1")
@@ -211,7 +211,7 @@ def test_a_record_is_one_that_the_model_itself_takes(
 
 @pytest.mark.parametrize("reference", ["#/$defs/absent", "#"])
 def test_a_schema_that_cannot_be_applied_judges_nothing(tmp_path: Path, reference: str) -> None:
-    """A reference that leads nowhere, or in a circle, leaves the rows waiting."""
+    """A dangling or circular reference leaves the rows waiting."""
     (tmp_path / "out.json").write_text(f'{{"$ref": "{reference}"}}')
     judgement = ask(only(GateSettings(json_schema="out.json"), tmp_path), "{}")
     assert judgement.keep is None
@@ -230,7 +230,7 @@ def test_a_schema_that_cannot_be_applied_judges_nothing(tmp_path: Path, referenc
     ],
 )
 def test_a_bad_schema_file_is_an_error_of_the_spec(tmp_path: Path, content: str | None, sentence: str) -> None:
-    """A schema that is missing, broken or reaches outside is refused before any row is judged."""
+    """A schema that is missing, invalid or refers outside its file is refused before any row is judged."""
     if content is not None:
         (tmp_path / "out.json").write_text(content)
     with pytest.raises(SpecError, match=sentence):

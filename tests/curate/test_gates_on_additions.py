@@ -1,4 +1,5 @@
-"""What a text grants, quotes, names and reckons of its own, what it takes back, and what looks like it and is right."""
+"""Promises, quotations, names and calculations that a text adds, self-corrections, and correct text that looks like
+them."""
 
 from __future__ import annotations
 
@@ -24,7 +25,7 @@ from tests.curate.tiny import pair
 
 
 def code_of(judgement: Judgement) -> str:
-    """The code of what a gate found: of its rejection or its flag; '' for nothing."""
+    """The code of a rejection or of the first flag; '' for neither."""
     return judgement.reason.code if judgement.keep is False else (judgement.flags or ("",))[0]
 
 
@@ -43,13 +44,13 @@ def code_of(judgement: Judgement) -> str:
         ("Where do I bring the form?", "Please bring it to the desk in the hall.", ""),
     ],
 )
-def test_a_reply_grants_and_names_nothing_of_its_own(message: str, reply: str, code: str) -> None:
-    """Money, gifts, prices, people and streets that neither the message nor the style speaks of are worth a look."""
+def test_invented_promises_and_names_in_a_reply_are_noticed(message: str, reply: str, code: str) -> None:
+    """Money, gifts, prices, people and streets that neither the message nor the style mentions."""
     assert code_of(kept_facts(pair(message, reply), "reply", "en", "en", "Be kind.")) == code
 
 
-def test_what_the_style_tells_a_reply_it_may_tell() -> None:
-    """A price or a refund that stands in the style is the house's own."""
+def test_reply_may_use_facts_of_the_style() -> None:
+    """A price or refund in the style is house policy."""
     assert kept_facts(pair("Do you charge for towels?", "They are 4 euros."), style="Towels cost 4 euros.").keep
     assert kept_facts(pair("It was open.", "We refund it."), style="Offer a refund.").keep
 
@@ -63,8 +64,8 @@ def test_what_the_style_tells_a_reply_it_may_tell() -> None:
         ("No, we are shut. Sorry, no dogs.", ""),
     ],
 )
-def test_a_text_does_not_take_back_what_it_has_just_said(text: str, code: str) -> None:
-    """A correction in the midst of an answer is a model thinking aloud."""
+def test_self_correction_is_noticed(text: str, code: str) -> None:
+    """A correction in the middle of an answer is a model thinking aloud."""
     assert code_of(thinking(pair("Tell me.", text))) == code
 
 
@@ -80,8 +81,8 @@ def test_a_text_does_not_take_back_what_it_has_just_said(text: str, code: str) -
         ("sign for the new hall, motto", 'The new hall. "New hall, new sign"', ""),
     ],
 )
-def test_nobody_is_quoted_who_was_not(given: str, text: str, code: str) -> None:
-    """A sentence in quotation marks whose words the input does not have was made up."""
+def test_invented_quotation_is_noticed(given: str, text: str, code: str) -> None:
+    """A sentence in quotation marks whose words are not in the input was invented."""
     assert code_of(invented(pair(given, text))) == code
 
 
@@ -100,8 +101,8 @@ def test_nobody_is_quoted_who_was_not(given: str, text: str, code: str) -> None:
         ("Ship it to Oslo by Friday.", {"city": "Oslo", "day": "Friday", "deadline": None}, ""),
     ],
 )
-def test_a_record_is_held_against_the_names_of_its_fields(text: str, output: dict[str, object], code: str) -> None:
-    """A value under another field's name, one half of which is made up, and a field that the text fills are seen."""
+def test_record_values_are_checked_against_their_field_names(text: str, output: dict[str, object], code: str) -> None:
+    """A value under another field's name, a value half of which is invented, and an empty field that the text fills."""
     assert code_of(values(pair(text, json.dumps(output)), {})) == code
 
 
@@ -112,8 +113,8 @@ def test_a_record_is_held_against_the_names_of_its_fields(text: str, output: dic
         ("ask Siobhan Kearney for the keys", "Could you ask Siobhan Kearney's sister for the keys?", ""),
     ],
 )
-def test_a_name_keeps_its_letters(given: str, text: str, code: str) -> None:
-    """A name that lost a letter inside is another name; an ending is none."""
+def test_misspelt_name_is_noticed(given: str, text: str, code: str) -> None:
+    """A name that lost a letter is another name; one with an ending is not."""
     assert code_of(invented_name(pair(given, text))) == code
 
 
@@ -128,8 +129,8 @@ def test_a_name_keeps_its_letters(given: str, text: str, code: str) -> None:
         ("A haiku about rain", "Rain falls,\nroofs shine,\nthe lane is still,\na cat waits,\nevening.", "form"),
     ],
 )
-def test_as_many_items_as_were_asked_for(asked: str, text: str, code: str) -> None:
-    """A list of another number of things than the instruction names is flagged."""
+def test_wrong_number_of_items_is_noticed(asked: str, text: str, code: str) -> None:
+    """A list with another number of items than the instruction names is flagged."""
     language = "de" if asked.startswith("Nenne") else "en"
     assert code_of(instructed(pair(asked, text), "", language, language, "free")) == code
 
@@ -146,14 +147,14 @@ def test_as_many_items_as_were_asked_for(asked: str, text: str, code: str) -> No
         ("Why did it fall?", f"{'It fell as the town grew and the walls did not, ' * 2}and the council", "unended"),
     ],
 )
-def test_a_text_says_all_and_has_an_end(asked: str, text: str, code: str) -> None:
-    """The last of several names, a bracket, a tag, and the end of a long sentence are missed where they are missing."""
+def test_incomplete_text_is_noticed(asked: str, text: str, code: str) -> None:
+    """A missing last item, bracket, closing tag, or end of a long sentence."""
     assert code_of(cut(pair(asked, text))) == code
 
 
-def test_other_slips_of_a_text() -> None:
-    """A sum in words, a scale, an hour, a question, an echo, a sentence that another holds: what is wrong, and what is
-    not."""
+def test_other_errors_in_a_text() -> None:
+    """A sum in words, a scale, a time of day, a question, an echo, a repeated sentence and others: each is noticed,
+    some next to a correct variant."""
     assert code_of(sums(pair("18 mal 7?", "18 mal 7 sind 136."))) == "wrong_sum"
     assert sums(pair("18 mal 7?", "18 mal 7 sind 126.")).keep
     assert code_of(translated(pair("营收达3.5亿元。", "It was 3.5 billion yuan."), "zh", "en")) == "changed_number"

@@ -1,4 +1,4 @@
-"""Gates for answers that have a form: labels, JSON whose values stand in the input, translations."""
+"""Gates for structured outputs: labels, JSON with values from the input, translations."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ INVOICE: dict[str, Any] = {
 EVERY = {"length", "thinking", "placeholder", "encoding", "sums", "injection", "toxic"}
 
 
-def told(input: str, record: dict[str, Any], language: str = "en") -> str:
+def reason_code(input: str, record: dict[str, Any], language: str = "en") -> str:
     return values(pair(input, json.dumps(record)), INVOICE, language).reason.code
 
 
@@ -62,10 +62,10 @@ def told(input: str, record: dict[str, Any], language: str = "en") -> str:
         ("koszt 300 zł", {"vendor": "PLN", "total": 300}, "pl"),
     ],
 )
-def test_values_that_stand_in_the_input_pass(input: str, record: dict[str, Any], language: str) -> None:
-    """In any case, spacing, spelling of a number and inflection, in any script; what the schema lists may be
-    concluded."""
-    assert told(input, record, language) == "ok"
+def test_values_from_the_input_pass(input: str, record: dict[str, Any], language: str) -> None:
+    """In any case, spacing, number format, inflection and script. Values of a list or boolean in the schema may be
+    inferred."""
+    assert reason_code(input, record, language) == "ok"
 
 
 @pytest.mark.parametrize(
@@ -80,10 +80,8 @@ def test_values_that_stand_in_the_input_pass(input: str, record: dict[str, Any],
         ("a key the schema lacks", {"else": {"x": "invented"}}, "“invented” at $.else.x"),
     ],
 )
-def test_a_value_that_the_input_does_not_hold_is_named_with_its_place(
-    input: str, record: dict[str, Any], at: str
-) -> None:
-    """Invented texts and numbers are rejected wherever they stand, and parts of words and numbers are no match."""
+def test_value_missing_in_the_input_is_reported_with_its_place(input: str, record: dict[str, Any], at: str) -> None:
+    """Invented texts and numbers are rejected at any depth; parts of words and numbers do not match."""
     judgement = values(pair(input, json.dumps(record)), INVOICE)
     assert judgement.reason.code == "value"
     assert at in judgement.reason.detail
@@ -106,7 +104,7 @@ def test_a_value_that_the_input_does_not_hold_is_named_with_its_place(
     ],
 )  # fmt: skip
 def test_a_faithful_translation_passes(source: str, translation: str, languages: str) -> None:
-    """Numbers are compared by value across the ways in which two languages write them."""
+    """Numbers are compared by value, in the formats of both languages."""
     language, to = languages.split()
     judgement = translated(pair(source, translation), language, to)
     assert judgement.keep is True, judgement
@@ -122,7 +120,7 @@ def test_a_faithful_translation_passes(source: str, translation: str, languages:
     ],
 )
 def test_a_translation_that_lost_something_is_rejected(source: str, translation: str, code: str) -> None:
-    """A number, a code, an address, and a text that was not translated at all."""
+    """A number, a code, an address, or a text that was not translated at all."""
     assert translated(pair(source, translation), "en", "fr").reason.code == code
 
 
@@ -138,10 +136,10 @@ def test_a_translation_that_lost_something_is_rejected(source: str, translation:
         ("Der neue Bericht der Abteilung ist da.", "The department's new report is here.", "de en", ()),
     ],
 )
-def test_a_name_that_is_not_seen_again_is_flagged(
+def test_missing_name_in_a_translation_is_flagged(
     source: str, translation: str, languages: str, flags: tuple[str, ...]
 ) -> None:
-    """It rejects nothing: languages have names of their own for places and people."""
+    """It is not rejected: languages have their own names for places and people."""
     judgement = translated(pair(source, translation), *languages.split())
     assert (judgement.keep, judgement.flags) == (True, flags)
 
@@ -152,8 +150,8 @@ def steps_of(task: dict[str, Any], folder: Path) -> dict[str, Any]:
     return {"names": {step.by.removeprefix("gate/").partition("@")[0] for step in steps}, "steps": steps}
 
 
-def test_an_output_that_is_no_label_is_rejected_with_the_labels_there_are(tmp_path: Path) -> None:
-    """The sentence tells what was answered and what could have been."""
+def test_output_that_is_not_a_label_is_rejected_with_the_list_of_labels(tmp_path: Path) -> None:
+    """The reason quotes the output and lists the labels."""
     gates = steps_of({"kind": "classify", "labels": ["billing", "delivery"]}, tmp_path)
     assert gates["names"] == EVERY | {"broken_json", "input", "label"}
     judgements = judge_text("Where is it?", "refunds", gates["steps"])
@@ -171,9 +169,9 @@ def test_an_output_that_is_no_label_is_rejected_with_the_labels_there_are(tmp_pa
         ("Wo bleibt denn bloß mein Paket, das schon am Montag hier bei mir hätte ankommen sollen?", "language"),
     ],
 )
-def test_an_input_that_a_teacher_wrote_for_a_label_is_judged_as_a_text(input: str, code: str, tmp_path: Path) -> None:
-    """Refusals, loops and another language would be learnt as texts that get this label; what people wrote is not
-    judged, and neither is the label."""
+def test_generated_input_for_a_label_is_judged_as_a_text(input: str, code: str, tmp_path: Path) -> None:
+    """Refusals, loops and texts in another language would be learnt as texts with this label. Inputs of users are not
+    judged."""
     steps = steps_of({"kind": "classify", "labels": ["billing", "delivery"]}, tmp_path)["steps"]
     (step,) = (step for step in steps if step.by == "gate/input@8")
     origin = Generated(generator="backward", prompt="p", teacher="t", sampling=Sampling(), calls=())
@@ -183,14 +181,14 @@ def test_an_input_that_a_teacher_wrote_for_a_label_is_judged_as_a_text(input: st
 
 
 def test_each_kind_has_the_gates_that_fit_it(tmp_path: Path) -> None:
-    """Which gates judge a row hangs on what an output is; what is written for rewriting judges only rewriting."""
+    """The gates depend on what an output is; those for rewriting judge only rewrites."""
     (tmp_path / "record.json").write_text('{"type": "object"}')
     form = EVERY | {"broken_json", "fenced", "cut", "repetition", "preamble", "language", "mixed_language"}
     compared = {"answered", "lost_content", "invented", "invented_name", "swapped", "limits"}
-    bound = {"instructed", "facts"}
+    instruction_gates = {"instructed", "facts"}
     assert steps_of({}, tmp_path)["names"] == form | compared | {"echo", "contacts", "instructed"}
-    assert steps_of({"kind": "reply"}, tmp_path)["names"] == form | bound | {"echo", "contacts", "swapped"}
-    assert steps_of({"kind": "free"}, tmp_path)["names"] == form | bound | {"echo", "contacts"}
+    assert steps_of({"kind": "reply"}, tmp_path)["names"] == form | instruction_gates | {"echo", "contacts", "swapped"}
+    assert steps_of({"kind": "free"}, tmp_path)["names"] == form | instruction_gates | {"echo", "contacts"}
     translation = form | {"translated", "contacts", "invented", "limits", "instructed"}
     assert steps_of({"kind": "translate", "to": "fr"}, tmp_path)["names"] == translation
     extraction = EVERY | {"input", "schema", "values"}
@@ -198,7 +196,7 @@ def test_each_kind_has_the_gates_that_fit_it(tmp_path: Path) -> None:
 
 
 def test_a_translation_is_judged_in_its_own_language(tmp_path: Path) -> None:
-    """The output by `task.to`, not by the language of the inputs."""
+    """The output is judged in `task.to`, not in the language of the inputs."""
     steps = steps_of({"kind": "translate", "to": "fr"}, tmp_path)["steps"]
     source = "The museum is closed on Mondays and opens late on Thursdays, when the entry is free for everybody."
     french = (

@@ -1,6 +1,6 @@
 # ruff: noqa: RUF001
-"""What a model sets around a text or keeps back, found by form and by composed lists of words: policy talk, labels of
-speakers, next turns, titles, empty answers, keys and names that were to be left out."""
+"""Text that a model adds or withholds, recognised by form and by word lists: policy talk, speaker labels, further
+turns, titles, empty answers, keys, and names that were to be left out."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ from tests.curate.tiny import pair
         ("ar", "نكتة", "أفضل عدم كتابة نكتة كهذه لأنها قد تكون مسيئة."),
     ],
 )
-def test_what_a_model_keeps_back_and_why_is_flagged(language: str, input: str, output: str) -> None:
-    """A sentence that declines in the first person and gives a model's reason is policy talk, wherever it stands."""
+def test_policy_talk_is_flagged(language: str, input: str, output: str) -> None:
+    """A sentence that declines in the first person and gives a model's reason, anywhere in the text."""
     assert preamble(pair(input, output), language=language).flags == ("policy",)
 
 
@@ -53,8 +53,8 @@ def test_what_a_model_keeps_back_and_why_is_flagged(language: str, input: str, o
         ("en", "flat too loud", "I'd rather move to a quieter flat."),
     ],
 )
-def test_a_person_who_declines_is_no_model(language: str, input: str, output: str) -> None:
-    """Declining alone, or a reason alone, is what people write."""
+def test_person_who_declines_is_not_flagged(language: str, input: str, output: str) -> None:
+    """People write refusals without such a reason, and reasons without a refusal."""
     assert preamble(pair(input, output), language=language).flags == ()
 
 
@@ -75,8 +75,8 @@ def test_a_person_who_declines_is_no_model(language: str, input: str, output: st
         ("afterword", "de", "apfelmus", "### Aufgabe\nSchreib um.\n\n### Antwort\nÄpfel schälen."),
     ],
 )
-def test_the_form_of_a_chat_is_flagged(code: str, language: str, input: str, output: str) -> None:
-    """Who speaks, the next turn, a title, a choice, a remark and nothing at all are flagged by what they are."""
+def test_forms_of_a_chat_are_flagged(code: str, language: str, input: str, output: str) -> None:
+    """A speaker label, a next turn, a title, a choice, a remark and an empty answer, each with its code."""
     judgement = preamble(pair(input, output), language=language)
     assert (judgement.keep, judgement.flags) == (True, (code,))
 
@@ -90,8 +90,8 @@ def test_the_form_of_a_chat_is_flagged(code: str, language: str, input: str, out
         ("", "Thanks!", "You're welcome!"),
     ],
 )
-def test_a_form_that_was_asked_for_is_left_alone(style: str, input: str, output: str) -> None:
-    """A dialogue, a form, a report with headings and an answer to thanks are what they should be."""
+def test_requested_forms_are_left_alone(style: str, input: str, output: str) -> None:
+    """A dialogue, a form, a report with headings, and an answer to thanks."""
     assert preamble(pair(input, output), style).flags == ()
 
 
@@ -111,8 +111,8 @@ KEY = "sk-" + "proj-9fT2LwQx7RbVn4KzYd83"
         ("kept_name", "remove identifiers: NHS 943 476 5919, pain", "The patient (943 476 5919) was in pain."),
     ],
 )
-def test_what_a_text_gives_away_is_found(code: str, input: str, output: str) -> None:
-    """Keys, in code too and also where the input has them; passwords and accounts of its own; names to be left out."""
+def test_leaked_secrets_and_names_are_rejected(code: str, input: str, output: str) -> None:
+    """Keys, also in code and even if the input contains them; invented passwords and accounts; names to be left out."""
     judgement = contacts(pair(input, output))
     assert (judgement.keep, judgement.reason.code) == (False, code)
 
@@ -129,26 +129,26 @@ def test_what_a_text_gives_away_is_found(code: str, input: str, output: str) -> 
         ("邮箱是li@example.cn。", "请写信到li@example.cn，谢谢"),
     ],
 )
-def test_what_only_looks_like_a_key_is_left_alone(input: str, output: str) -> None:
-    """A sample, a hash, and what the input says are no leak, whatever stands right beside an address."""
+def test_text_that_only_looks_like_a_secret_is_left_alone(input: str, output: str) -> None:
+    """A sample, a hash, and data of the input are not leaks, whatever is directly next to an address."""
     assert contacts(pair(input, output)).keep is True
 
 
-def test_question_marks_for_letters_are_damage() -> None:
-    """Two words with a question mark inside are letters that were lost; a question is none."""
+def test_question_marks_in_place_of_letters_are_damage() -> None:
+    """Two words with a question mark inside have lost letters; questions and query strings have not."""
     assert encoding(pair("toplantı yok", "Arkada?lar, yar?n toplant? yok.")).reason.code == "mojibake"
     assert encoding(pair("who?what", "Who? What? See example.com/a?b=c and d?e=f.")).keep is True
 
 
 def test_a_list_that_stops_before_its_last_items_is_flagged() -> None:
-    """A table or a list that has the first items of the input, and none of the others; a choice of them is none."""
+    """A table with only the first items of the input is flagged; one with a selection is not."""
     rooms = "Table of rooms: A1 30 seats; A2 12 seats; B1 80 seats; B2 8 seats"
     assert cut(pair(rooms, "| Room | Seats |\n|---|---|\n| A1 | 30 |\n| A2 | 12 |")).flags == ("unended",)
     assert cut(pair(rooms, "| Room | Seats |\n|---|---|\n| A1 | 30 |\n| B2 | 8 |")).flags == ()
 
 
 def test_a_unit_keeps_its_number() -> None:
-    """Where each text gives a unit one number, it is the same one; a spoon is no millilitre."""
+    """If both texts give a unit one number, it must be the same; a spoon is not a millilitre."""
     assert (
         swapped(pair("500 mg twice a day, review in 3 months", "500 mg three times a day, review in 2 months.")).keep
         is False
@@ -157,20 +157,20 @@ def test_a_unit_keeps_its_number() -> None:
     assert swapped(pair("500 mg twice, review in 3 months", "500 mg twice, review in three months.")).keep is True
 
 
-def test_names_behind_a_comma_and_slots_of_other_languages() -> None:
-    """A name behind a comma is a name, and a slot in a language without a table is one."""
+def test_names_after_a_comma_and_placeholders_of_other_languages_are_noticed() -> None:
+    """A name after a comma is a name, and placeholders are recognised in languages without a table."""
     assert invented_name(pair("chair opened at 9", "The chair, Margaret Hollis, opened at 9.")).keep is False
     assert placeholder(pair("ραντεβού", "Με εκτίμηση,\n[Ονοματεπώνυμο]"), language="el").keep is False
 
 
-def test_what_a_translation_left_as_it_was() -> None:
-    """A text of JSON, and words of the source inside of quotation marks that are no quotation of it."""
+def test_untranslated_parts_are_flagged() -> None:
+    """A string in JSON, and words of the source within quotation marks that are not a quotation of it."""
     texts = translated(pair('{"a": "Back", "b": "Need help?"}', '{"a": "Назад", "b": "Need help?"}'), "en", "ru")
     quoted = translated(pair("„Er kam und aß“, sagte sie.", "“He came kam und aß”, she said."), "de", "en")
     assert texts.flags == quoted.flags == ("left_over",)
 
 
-def test_a_short_text_in_another_script_is_mixed() -> None:
-    """A dozen letters of the alphabet, and none of the language's own, are in another language."""
+def test_short_text_in_another_script_is_rejected() -> None:
+    """A dozen Latin letters and none of the language's own are another language; a link is not."""
     assert mixed_language(pair("شكرا على رسالتكم", "Thank you, friend"), "ar").keep is False
     assert mixed_language(pair("رابط", "https://example.org/menu"), "ar").keep is True

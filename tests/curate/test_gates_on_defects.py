@@ -1,6 +1,6 @@
-"""The gates on 60 rows written by hand, each with one defect or none, and on everything the examples call good.
+"""The gates on 60 handwritten rows with one defect each or none, and on everything that the examples present as good.
 
-A row with another defect than its own counts against a gate, although it may be right about that row too.
+A gate that rejects a row with another gate's defect is counted as wrong, although it may be right about that row.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def steps(example: str) -> tuple[GateStep, ...]:
 
 
 def rejecting(example: str, input: str, output: str, *, or_flagging: bool = False) -> dict[str, str]:
-    """The gates that do not pass the text, with their reasons; all patterns of a kind are one gate."""
+    """The gates that do not pass the text, with their reasons; all patterns of a kind count as one gate."""
     judgements = judge_text(input, output, steps(example), spec(example).task.style)
     return {
         by.removeprefix("gate/").partition("@")[0].partition(":")[0]: str(judgement.reason)
@@ -46,11 +46,11 @@ def rejecting(example: str, input: str, output: str, *, or_flagging: bool = Fals
 
 
 class Measured(NamedTuple):
-    """How a gate did on the set, in rows."""
+    """The results of a gate on the set, in rows."""
 
     with_defect: int
     rejected: int
-    rightly: int
+    correctly: int
 
 
 @cache
@@ -67,8 +67,8 @@ def measured() -> dict[str, Measured]:
     }
 
 
-def test_the_set_holds_every_defect() -> None:
-    """60 rows, good ones among them, and at least four of each defect that a gate is for."""
+def test_set_contains_every_defect() -> None:
+    """60 rows, including good ones, and at least four with the defect of each gate."""
     assert len(ROWS) == 60
     assert {row["defect"] for row in ROWS} == {None, *GATES}
     assert all(rate.with_defect >= 4 for rate in measured().values())
@@ -82,7 +82,7 @@ def test_no_good_row_is_rejected(row: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("example", EXAMPLES)
 def test_no_exemplar_is_rejected(example: str) -> None:
-    """What the teacher is shown as right passes every gate."""
+    """The examples shown to the teacher pass every gate."""
     exemplars = spec(example).exemplars
     assert len(exemplars) >= 4
     assert [rejecting(example, e.input, e.output) for e in exemplars] == [{}] * len(exemplars)
@@ -90,7 +90,7 @@ def test_no_exemplar_is_rejected(example: str) -> None:
 
 @pytest.mark.parametrize("example", EXAMPLES)
 def test_no_excellent_output_is_rejected(example: str) -> None:
-    """An excellent text passes every gate when its input is made of its own first words."""
+    """An excellent text passes every gate with its own first words as the input."""
     lines = (ROOT / "examples" / example / "excellent.jsonl").read_text(encoding="utf-8").splitlines()
     texts = [json.loads(line)["text"] for line in lines]
     assert len(texts) > 20
@@ -99,8 +99,8 @@ def test_no_excellent_output_is_rejected(example: str) -> None:
 
 
 @pytest.mark.parametrize("gate", GATES)
-def test_a_gate_finds_its_own_defect(gate: str) -> None:
-    """Every row with it is rejected or flagged, and of the others one at most: an echo is too short as well."""
+def test_gate_catches_its_own_defect(gate: str) -> None:
+    """Every row with it is rejected or flagged, and at most one other row: an echo is too short as well."""
     rate = measured()[gate]
-    assert rate.rightly == rate.with_defect
-    assert rate.rejected - rate.rightly <= 1
+    assert rate.correctly == rate.with_defect
+    assert rate.rejected - rate.correctly <= 1

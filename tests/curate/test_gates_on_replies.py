@@ -1,4 +1,5 @@
-"""Replies that name another value than their message, a prompt given back, lists that go round, days in any case."""
+"""Replies with other values than their message, repeated prompts, cyclic lists, and weekdays in any grammatical
+case."""
 
 from __future__ import annotations
 
@@ -26,10 +27,10 @@ def reply(input: str, output: str, language: str = "en") -> Judgement:
         ("de", "Mein Termin ist am Dienstag.", "Ihr Termin am Donnerstag ist abgesagt.", "changed_date"),
     ],
 )
-def test_a_reply_names_the_time_the_day_and_the_room_of_its_message(
+def test_reply_that_changes_a_value_of_its_message_is_noticed(
     language: str, input: str, output: str, code: str
 ) -> None:
-    """What the message states and the reply gives otherwise, without the message's own, is worth a look."""
+    """A time, number or date that the reply gives differently, without repeating the message's own."""
     assert reply(input, output, language).reason.code == code
 
 
@@ -44,27 +45,27 @@ def test_a_reply_names_the_time_the_day_and_the_room_of_its_message(
         ("en", "My parcel is late.", "It will come by 14:30 on Friday, 3 May, to locker 12."),
     ],
 )
-def test_a_reply_may_offer_what_the_message_asks_for_in_vain(language: str, input: str, output: str) -> None:
-    """Another day than the one that was asked for, the same time on the other clock, values of its own."""
+def test_reply_may_name_other_values_than_requested(language: str, input: str, output: str) -> None:
+    """Another day than the requested one, the same time on the other clock, additional values."""
     assert reply(input, output, language).keep is True
 
 
-def test_the_first_thing_by_name_is_told_where_several_changed() -> None:
-    """The reason is the same in every process, whatever order its sets have."""
+def test_of_several_changes_the_alphabetically_first_is_reported() -> None:
+    """The reason is the same in every process, whatever the order of its sets."""
     detail = reply("Wing 2, room 12, gate 7.", "Gate 8, room 13, wing 3.").reason.detail
     assert detail == "the message says “gate 7”, the reply “gate 8”"
 
 
-def test_a_prompt_given_back_is_no_answer() -> None:
-    """To the letter; an answer in the prompt's words is one."""
+def test_repeated_prompt_is_an_echo() -> None:
+    """Only if it is exactly the prompt; an answer in the prompt's words is not."""
     prompt = "Write a haiku about a train station at night."
     assert echo(pair(prompt, prompt), kind="free").keep is False
     assert echo(pair("Say: good night", "Good night"), kind="free").keep is True
     assert echo(pair("An empty array, please.", "[]"), kind="free").keep is True
 
 
-def test_a_list_that_goes_round_is_a_loop() -> None:
-    """Single words too; a list in which some items come twice is none."""
+def test_cyclic_list_is_a_loop() -> None:
+    """Single words too; a list in which some items occur twice is not."""
     round_trip = "\n".join(f"{n}. {item}" for n, item in enumerate(["Towel", "Water", "Hat"] * 3, 1))
     assert repetition(pair("pack list", round_trip)).reason.code == "loop"
     lanes = "\n".join(f"{n}. {item}" for n, item in enumerate(["Ada", "Bo", "Ada", "Cy", "Di", "Bo", "Ed"], 1))
@@ -84,13 +85,14 @@ def test_a_list_that_goes_round_is_a_loop() -> None:
         ("hu", "pénteken zárva", "Pénteken zárva vagyunk.", ""),
     ],
 )
-def test_a_day_is_known_in_every_case(language: str, input: str, output: str, day: str) -> None:
-    """As a language declines its days, and as people write them without accents."""
+def test_weekday_is_recognised_in_every_grammatical_case(language: str, input: str, output: str, day: str) -> None:
+    """In the declined forms of a language, and as people write them without accents."""
     assert invented_weekday(fold(output), fold(input), language, language) == day
 
 
-def test_a_word_of_a_third_script_is_a_slip_in_a_text_of_a_second_one() -> None:
-    """Chinese in Russian is found though the input is in no Latin letters either, and left alone where it says so."""
+def test_word_of_another_script_in_a_non_latin_text_is_noticed() -> None:
+    """Chinese within Russian is noticed although the input is not in Latin script either, and allowed if the input has
+    it."""
     stray = "Поставщик просит предоплату, 否则 не привезёт плитку."
     assert mixed_language(pair("поставщик просит предоплату", stray), "ru").keep is False
     assert mixed_language(pair("слово 否则 по-китайски", "Слово 否则 значит «иначе»."), "ru").keep is True

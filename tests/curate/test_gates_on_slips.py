@@ -1,4 +1,4 @@
-"""What a text changes, adds or leaves in the midst of a good answer, and what looks like it and is right."""
+"""Errors, additions and leftovers in otherwise good answers, and correct text that looks like them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.curate.tiny import pair
 
 
 def code_of(judgement: Judgement) -> str:
-    """The code of what a gate found: of its rejection or its flag; '' for nothing."""
+    """The code of a rejection or of the first flag; '' for neither."""
     return judgement.reason.code if judgement.keep is False else (judgement.flags or ("",))[0]
 
 
@@ -49,8 +49,9 @@ def code_of(judgement: Judgement) -> str:
         ("Open the door.", "Öffne die Tür. Öffnen Sie die Tür.", "en de", "options"),
     ],
 )
-def test_what_a_translation_changes_or_adds(source: str, text: str, languages: str, code: str) -> None:
-    """A unit, a day turned round, an order of numbers, a note, a text that is only spelt; a right one says nothing."""
+def test_changes_and_additions_in_a_translation(source: str, text: str, languages: str, code: str) -> None:
+    """A changed unit, swapped day and month, numbers in another order, a note, a transliteration; correct translations
+    are left alone."""
     assert code_of(translated(pair(source, text), *languages.split())) == code
 
 
@@ -69,8 +70,11 @@ def test_what_a_translation_changes_or_adds(source: str, text: str, languages: s
         ("SELECT nome FROM produtos WHERE estoque = 0", "pt", "pt", False),
     ],
 )
-def test_a_short_text_or_a_word_in_another_language(text: str, language: str, input_language: str, hit: bool) -> None:
-    """On ten letters and more, by the identifier or by stop words; quotations, notes in brackets and code are left."""
+def test_short_text_or_word_in_another_language_is_rejected(
+    text: str, language: str, input_language: str, hit: bool
+) -> None:
+    """From ten letters on, by the language identifier or by stop words; quotations, notes in brackets and code are
+    ignored."""
     assert (mixed_language(pair("x", text), language, input_language).keep is False) is hit
 
 
@@ -86,13 +90,15 @@ def test_a_short_text_or_a_word_in_another_language(text: str, language: str, in
         ("cada 7-10 dias, 10 min", "Cada siete o diez días, durante diez minutos.", "es", ""),
     ],
 )
-def test_numbers_in_words_have_units_and_places_too(before: str, after: str, language: str, code: str) -> None:
-    """`ten miles` is compared like `10 miles`, an accent that was left out changes no unit."""
+def test_numbers_in_words_are_compared_with_unit_and_position(
+    before: str, after: str, language: str, code: str
+) -> None:
+    """`ten miles` is compared like `10 miles`; a missing accent does not change a unit."""
     assert code_of(swapped(pair(before, after), language)) == code
 
 
-def test_a_day_turned_round_is_another_day() -> None:
-    """Figures mean what they mean in their language; what may be either day is neither turned nor wrong."""
+def test_swapped_day_and_month_is_another_date() -> None:
+    """Dates in figures are read by the conventions of the language; an ambiguous date is neither swapped nor wrong."""
     assert find_days("ab 01.04.2025", "de") == [("01.04.2025", {("1", "4")})]
     assert find_days("on 3/4/2025, version 3.4.1", "en")[0][1] == {("3", "4"), ("4", "3")}
     assert swapped_date("on 4 May", "on 5 April", "en", "en") == ("4 may", "5 april")
@@ -110,8 +116,8 @@ def test_a_day_turned_round_is_another_day() -> None:
         ("There is a fridge and a shelf.", "Come on Saturday for the fridge.", "en", "invented_date"),
     ],
 )
-def test_a_day_of_the_week_is_known_in_its_cases(source: str, output: str, language: str, code: str) -> None:
-    """`poniedziałku` says Monday as `poniedziałek` does; a day that the input does not name is still made up."""
+def test_weekday_is_recognised_in_every_grammatical_case(source: str, output: str, language: str, code: str) -> None:
+    """`poniedziałku` means Monday as `poniedziałek` does; a day that the input does not name is still invented."""
     assert code_of(invented(pair(source, output), "en", language)) == code
 
 
@@ -122,13 +128,13 @@ def test_a_day_of_the_week_is_known_in_its_cases(source: str, output: str, langu
         ("Your test drive is on Friday at 16:15, and until Thursday you may call us to choose another time.", False),
     ],
 )
-def test_a_day_in_place_of_another_counts_in_a_long_text_too(output: str, code: bool) -> None:
-    """A note of five words that became a letter may tell more days, but not another one for its own."""
+def test_replaced_weekday_is_rejected_in_a_long_text_too(output: str, code: bool) -> None:
+    """A note of five words that became a letter may name more days, but may not replace its own day."""
     assert (code_of(invented(pair("test drive Friday 16:15", output), "en")) == "invented_date") is code
 
 
 def test_number_words_become_figures() -> None:
-    """Cardinals from two on, in the words of the language; text without them is only folded."""
+    """Cardinals from two on, in the given language; other text is only case-folded."""
     assert words_to_digits("Twenty-five men and one dog", "en") == "25 men and one dog"
     assert words_to_digits("deux chats", "fr") == "2 chats"
     assert words_to_digits("No number", "xx") == "no number"
@@ -144,8 +150,8 @@ def test_number_words_become_figures() -> None:
         ("bande de fainéants", "fr", True),
     ],
 )
-def test_contempt_is_addressed_to_somebody(text: str, language: str, hit: bool) -> None:
-    """A word that is an insult only where somebody is called so is left alone elsewhere."""
+def test_insult_counts_only_if_addressed_to_a_person(text: str, language: str, hit: bool) -> None:
+    """A word that is an insult only when a person is called it is otherwise left alone."""
     assert (toxic(pair("x", text), language).keep is False) is hit
 
 
@@ -160,19 +166,19 @@ def test_contempt_is_addressed_to_somebody(text: str, language: str, hit: bool) 
         ('{"times_per_day": 4, "days": 3}', "four times a day for 3 days", True),
     ],
 )
-def test_fields_of_a_record_are_what_the_input_says_of_them(value: str, input: str, kept: bool) -> None:
-    """A day turned round, an address that was missed, a number that the input gives another field."""
+def test_record_fields_match_the_input(value: str, input: str, kept: bool) -> None:
+    """Swapped day and month, a missed phone number, a number that belongs to another field."""
     assert values(pair(input, value), None, "en").keep is kept
 
 
-def test_thousands_are_no_fraction() -> None:
-    """1.250,00 of a German text is not 1.25."""
+def test_thousands_separator_is_not_a_decimal_point() -> None:
+    """1.250,00 in a German text is not 1.25."""
     assert values(pair("Rechnung über 1.250,00 €", '{"total": 1.25}'), None, "de").keep is False
     assert values(pair("Rechnung über 1.250,00 €", '{"total": 1250.0}'), None, "de").keep is True
 
 
-def test_marks_of_code_around_a_text() -> None:
-    """Line ends spelt as in a string, and a text in JSON where nothing speaks of code."""
+def test_code_artefacts_around_a_text() -> None:
+    """Escaped line breaks, HTML line breaks, and text wrapped in JSON where the input does not mention JSON."""
     assert code_of(encoding(pair("thanks", r"Hello,\n\nThank you!\n\nYours"))) == "escaped"
     assert code_of(encoding(pair("path?", r"It is in C:\new\names."))) == ""
     assert code_of(encoding(pair("thanks", r"The sum \nabla and \nu"))) == ""
@@ -181,30 +187,30 @@ def test_marks_of_code_around_a_text() -> None:
     assert code_of(encoding(pair("sale", "It starts today.<br><br>Bye!"))) == "markup"
 
 
-def test_an_input_said_again_first() -> None:
-    """With the text on a line of its own behind it; a text that only begins like its input is a rewrite."""
+def test_input_repeated_before_the_output_is_an_echo() -> None:
+    """The input on its own, followed by the actual text; a text that only begins like its input is a rewrite."""
     note = "tell bob no meeting today"
     assert code_of(echo(pair(note, f"{note}\n\nHi Bob,\n\nthere is no meeting today."))) == "echo"
     assert code_of(echo(pair("a red fox", "A red fox in deep snow, soft light, long shadows"))) == ""
 
 
-def test_a_last_sentence_that_is_only_begun() -> None:
-    """Behind other sentences; a greeting and a name end a letter without a stop."""
+def test_unfinished_last_sentence_is_rejected() -> None:
+    """Counted after other complete sentences; a closing and a name end a letter without a full stop."""
     begun = "Votre examen est normal. Nous vous prescrivons dix séances de kinésithérapie. Si la douleur"
     assert code_of(cut(pair("x", begun), "fr")) == "unended"
     assert code_of(cut(pair("x", "1. Trink genug.\n2. Geh an die Luft.\n3. Schlaf"), "de")) == "unended"
     assert code_of(cut(pair("x", "Your scan is normal and nothing else is needed. Best regards, Ann"), "en")) == ""
 
 
-def test_a_denial_that_another_word_hides() -> None:
-    """`away` behind the word that was denied denies nothing; `out of` before it does."""
+def test_negation_is_not_hidden_by_another_word() -> None:
+    """`away` after the negated word is not a negation; `out of` before it is."""
     order = "do not stop the steroids suddenly"
     assert code_of(limits(pair(order, "Please stop taking your steroids straight away."), "en")) == "lost_negation"
     assert code_of(limits(pair("not microwave", "Please keep it out of the microwave."), "en")) == ""
 
 
-def test_a_name_changed_for_another() -> None:
-    """One name inside of a sentence that is gone, and one that is new; days and months are no names."""
+def test_replaced_name_is_noticed() -> None:
+    """One name within a sentence is missing and a new one appears; days and months are not names."""
     note = "tell Marcus the keys are with Deborah"
     assert code_of(invented_name(pair(note, "Hi Marcus,\n\nthe keys are with Denise."))) == "changed_name"
     assert code_of(invented_name(pair(note, "Hi Marcus,\n\nthe keys are with Deborah."))) == ""
@@ -221,16 +227,16 @@ def test_a_name_changed_for_another() -> None:
         ("Lost: a brown dog (with a red collar).", "en", False),
     ],
 )
-def test_remarks_on_the_own_text(text: str, language: str, hit: bool) -> None:
-    """A note behind the text, in brackets too, and an opening that says nothing of the matter are flagged."""
+def test_remarks_about_the_text_are_flagged(text: str, language: str, hit: bool) -> None:
+    """A note after the text, also in brackets, and an empty opening are flagged."""
     judgement = preamble(pair("x", text), language=language)
     assert judgement.keep is True
     assert bool(judgement.flags) is hit
 
 
 @pytest.mark.parametrize("filled", ["(Title VII)", "(position 3)", "(number 17)", "(date 3.5.)"])
-def test_a_number_in_round_brackets_fills_the_slot(filled: str) -> None:
-    """A word that slots are called by stands before numbers of laws, of catalogues and of parcels too."""
+def test_number_in_round_brackets_is_not_a_placeholder(filled: str) -> None:
+    """A placeholder word followed by a number is filled in: numbers of laws, catalogues and parcels look the same."""
     assert placeholder(pair("It is barred.", f"That is barred by the act {filled} since then.")).keep is True
 
 
@@ -243,15 +249,15 @@ def test_a_number_in_round_brackets_fills_the_slot(filled: str) -> None:
         ("Dear Ms Hill (your name), see you on Monday.", True),
     ],
 )
-def test_a_sum_in_round_brackets_is_no_slot(text: str, hit: bool) -> None:
-    """Few letters that are no word of a slot are none; a name that was to be filled in is."""
+def test_formula_in_round_brackets_is_not_a_placeholder(text: str, hit: bool) -> None:
+    """A few letters that are not a placeholder word are left alone; a name to be filled in is noticed."""
     judgement = placeholder(pair("Prove it.", text))
     assert (judgement.keep is not True or bool(judgement.flags)) is hit
 
 
 @pytest.mark.parametrize(("asked", "keep"), [("The action items as an array.", True), ("Write a poem.", False)])
-def test_an_empty_array_answers_who_asked_for_one(asked: str, keep: bool) -> None:
-    """It is no answer to anybody else."""
+def test_empty_array_is_accepted_only_if_an_array_was_asked_for(asked: str, keep: bool) -> None:
+    """For any other input it is rejected."""
     assert preamble(pair(asked, "[]")).keep is keep
 
 
@@ -269,8 +275,8 @@ _SONG = "The ferry does not run tonight, my dear,\nthe rope is coiled.\n"
         (f"{_HALL}{_SHOW}", False),
     ],
 )
-def test_a_sentence_that_prose_says_twice_is_flagged(text: str, hit: bool) -> None:
-    """A paragraph or a long sentence; the refrain of a song is none, and what loops is rejected anyway."""
+def test_repeated_sentence_in_prose_is_flagged(text: str, hit: bool) -> None:
+    """A paragraph or a long sentence; the refrain of a song is not. A loop may be rejected instead."""
     judgement = repetition(pair("thank the crew", text))
     assert (judgement.keep is False or "twice" in judgement.flags) is hit
 
@@ -283,14 +289,14 @@ def test_a_sentence_that_prose_says_twice_is_flagged(text: str, hit: bool) -> No
         ("1. Dig.\n2. Sow.\n\n1. Eat.\n2. Rest.", False),
     ],
 )
-def test_numbers_of_a_list_that_repeat_and_leap_are_flagged(text: str, hit: bool) -> None:
-    """Markdown counts for itself where all are 1, and a second list begins anew."""
+def test_list_numbers_that_repeat_and_skip_are_flagged(text: str, hit: bool) -> None:
+    """Markdown numbers a list itself if all numbers are 1, and a second list starts again."""
     assert ("numbering" in cut(pair("steps", text)).flags) is hit
 
 
-def test_a_list_counts_things_as_the_text_does() -> None:
-    """Numbers of two records that changed places, and a list that stops after its first record; one that is sorted
-    anew, or merges two counts, is right."""
+def test_counts_in_a_list_match_the_text() -> None:
+    """Counts swapped between two records are noticed, and a list that ends after its first record. A complete list in
+    another order is right."""
     given = "3 pens, 1 lamp, 20 clips and 2 bins"
     right = [("pens", 3), ("lamp", 1), ("clips", 20), ("bins", 2)]
     for records, code in (
@@ -303,9 +309,9 @@ def test_a_list_counts_things_as_the_text_does() -> None:
         assert code_of(values(pair(given, output), None)) == code
 
 
-def test_a_number_out_of_nothing_is_found_where_few_number_words_are_known() -> None:
-    """In a language of which only the cardinals are known, a text that tells no number gives none; parts of one and
-    a square in a unit are no numbers."""
+def test_invented_number_is_noticed_in_languages_with_few_known_number_words() -> None:
+    """For a language of which only the cardinals are known, a number is invented if the text has none. A fraction of
+    one is no reason to complain."""
     assert code_of(values(pair("paczka do Torunia", '{"waga": 12}'), None, "pl")) == "value"
     assert code_of(values(pair("paczka do Torunia, pół kilo", '{"gramy": 500}'), None, "pl")) == ""
     assert code_of(values(pair("paczka, dwanaście kilo", '{"waga": 12}'), None, "pl")) == ""
@@ -319,13 +325,13 @@ def test_a_number_out_of_nothing_is_found_where_few_number_words_are_known() -> 
         ("he will not come", "He will come.", "lost_negation"),
     ],
 )
-def test_a_turn_of_speech_denies_nothing(given: str, text: str, code: str) -> None:
-    """`no doubt` is a yes; a plain denial is one."""
+def test_idiom_is_not_a_negation(given: str, text: str, code: str) -> None:
+    """`no doubt` is a yes; a plain negation is one."""
     assert code_of(limits(pair(given, text))) == code
 
 
-def test_a_sentence_without_an_end_is_quoted_from_a_whole_word() -> None:
-    """The evidence begins with a word: it began in the midst of one."""
+def test_quoted_unfinished_sentence_starts_at_a_word() -> None:
+    """The quoted evidence used to start in the middle of a word."""
     source = (
         "The committee met on Monday and it agreed, after a long debate, on all that had been proposed there before."
     )
@@ -346,8 +352,8 @@ def test_a_sentence_without_an_end_is_quoted_from_a_whole_word() -> None:
         ("I don't have access to product information, so look at the website.", "refusal"),
     ],
 )
-def test_what_a_chat_sets_around_a_text_is_found_by_its_place(text: str, code: str) -> None:
-    """Speakers, versions by their manner, an opening in two sentences, an offer to go on, what is not known."""
+def test_chat_around_a_text_is_recognised_by_its_position(text: str, code: str) -> None:
+    """Speaker labels, versions by tone, an opening of two sentences, an offer to continue, missing knowledge."""
     assert code_of(preamble(pair("ring the bell", text))) == code
 
 
@@ -360,6 +366,7 @@ def test_what_a_chat_sets_around_a_text_is_found_by_its_place(text: str, code: s
         ("You are welcome to come. Bring cake.", "You are welcome to come. Please bring a cake.", False),
     ],
 )
-def test_an_instruction_that_is_said_again_is_flagged(given: str, text: str, leaks: bool) -> None:
-    """Words on how to write, and a sentence to a model; a heading and a sentence of the text are kept."""
+def test_repeated_instruction_is_flagged(given: str, text: str, leaks: bool) -> None:
+    """Words about how to write, and sentences addressed to a model; a heading and a sentence of the text itself are
+    left alone."""
     assert (code_of(preamble(pair(given, text))) == "prompt_leak") is leaks

@@ -1,4 +1,4 @@
-"""What holds for every text: gates never raise, and none changes another's verdict."""
+"""Properties for every text: gates never raise, and no gate changes another's verdict."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ GATES = GateSettings(must=(Pattern(name="flag", pattern="--ar"),), must_not=(Pat
 STEPS = gates_for(TaskSettings(name="demo", style="Rewrite it in full."), GATES, Path())
 BACKWARD = Generated(generator="backward", prompt="p/v1@0", teacher="t", sampling=Sampling(), calls=())
 
-# Words that rules look for beside text of any kind, so that the rules are reached.
+# Words that rules look for, mixed into random text so that the rules are reached.
 SPICES = """fox "OPEN" three 3 25 1,200.5 2pm 16:9 PW-55120 --ar \u201cx\u201d Sure! here is the prompt: as an AI I two
 hundred and"""
 SPICE = st.sampled_from([*SPICES.split(), "\n"])
@@ -45,8 +45,8 @@ def pair(input: str, output: str, origin: Origin | None = None) -> Pair:
 
 
 @given(input=TEXT, output=TEXT, backward=st.booleans())
-def test_gates_answer_every_text(input: str, output: str, backward: bool) -> None:
-    """No text makes a gate raise or stay undecided, and a reason is one line."""
+def test_gates_decide_on_every_text(input: str, output: str, backward: bool) -> None:
+    """No text makes a gate raise or stay undecided, and a reason is a single line."""
     subject = pair(input, output, BACKWARD if backward else None)
     for step in STEPS:
         judgement = step.judge(subject)
@@ -56,24 +56,24 @@ def test_gates_answer_every_text(input: str, output: str, backward: bool) -> Non
 
 @given(input=TEXT, output=TEXT, chosen=st.sets(st.integers(0, len(STEPS) - 1)))
 def test_adding_a_gate_changes_no_other_verdict(input: str, output: str, chosen: set[int]) -> None:
-    """Each gate's verdict is the same alone, in any company, and in any order."""
+    """Each gate's verdict is the same alone, with any others, and in any order."""
     everything = judge_text(input, output, STEPS)
-    some: list[GateStep] = [STEPS[i] for i in sorted(chosen, reverse=True)]
-    assert judge_text(input, output, some) == {step.by: everything[step.by] for step in some}
+    subset: list[GateStep] = [STEPS[i] for i in sorted(chosen, reverse=True)]
+    assert judge_text(input, output, subset) == {step.by: everything[step.by] for step in subset}
 
 
 @pytest.mark.slow
 @given(input=TEXT, output=TEXT)
 def test_judging_twice_gives_the_same_verdicts(input: str, output: str) -> None:
-    """A gate has no memory."""
+    """Gates have no state."""
     subject = pair(input, output)
     assert judge(subject, STEPS) == judge(subject, STEPS)
 
 
 @given(tokens=PLAIN, shuffled=st.randoms(use_true_random=False))
-def test_echo_does_not_see_case_space_or_order(tokens: list[str], shuffled: object) -> None:
-    """A text and its own words in another case, spacing, punctuation or order are always an echo, both ways round; in
-    another order it is flagged."""
+def test_echo_ignores_case_spacing_and_order(tokens: list[str], shuffled: object) -> None:
+    """A text and its own words in another case, spacing, punctuation or order are always an echo, in both directions;
+    in another order it is flagged."""
     other = list(tokens)
     shuffled.shuffle(other)  # type: ignore[attr-defined]
     text, twin = " ".join(tokens), ",  ".join(other).upper() + "!\n--ar 3:2"
@@ -83,8 +83,8 @@ def test_echo_does_not_see_case_space_or_order(tokens: list[str], shuffled: obje
 
 
 @given(text=TEXT.filter(lambda t: bool(t.strip())))
-def test_nothing_is_lost_from_a_text_to_itself(text: str) -> None:
-    """A text keeps its own numbers, quotations and words, and goes on doing so with more text around it."""
+def test_text_loses_nothing_against_itself(text: str) -> None:
+    """A text keeps its own numbers, quotations and words, also with more text around it."""
     assert lost_content(pair(text, text)).keep is True
     assert lost_content(pair(text, f"an evening by the river, {text} , soft light")).keep is True
 
@@ -92,15 +92,15 @@ def test_nothing_is_lost_from_a_text_to_itself(text: str) -> None:
 @settings(max_examples=300)
 @given(number=st.integers(1, 999_999))
 def test_a_number_is_the_same_in_digits_groups_and_words(number: int) -> None:
-    """Digits, digits in groups and number words tell one number, in both directions."""
+    """Digits, grouped digits and number words are the same number, in both directions."""
     for written in (str(number), f"{number:,}", in_words(number)):
         for read in (str(number), f"{number:,}", in_words(number)):
             assert all(n in NumberMentions(f"lamps: {read} of them") for n in required_numbers(f"{written} lamps")), (
                 written,
                 read,
             )
-    (wanted,) = required_numbers(f"{number + 1} lamps")
-    assert wanted not in NumberMentions(f"lamps: {number}")
+    (required,) = required_numbers(f"{number + 1} lamps")
+    assert required not in NumberMentions(f"lamps: {number}")
 
 
 UP_TO_19 = """zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen
@@ -122,14 +122,14 @@ def in_words(number: int) -> str:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("length", [20_000])
-def test_a_very_long_text_is_judged_in_good_time(length: int) -> None:
-    """No rule is worse than about linear in the text: 20,000 words take seconds at most, not minutes."""
+def test_very_long_text_is_judged_in_seconds(length: int) -> None:
+    """No rule is much worse than linear in the text: 20,000 words take seconds, not minutes."""
     text = " ".join(f'word{i} "quoted" 12 sure, here is' for i in range(length // 5))
     assert len(judge(pair("a fox", text), STEPS)) == len(STEPS)
 
 
 LANGUAGES = ("ar", "de", "hi", "ja", "ko", "th", "zh")
-NUMERALS = "〇零一二三四五六七八九十百千万億亿兆萬半两兩廿卅"  # which tell a number with the digits beside them
+NUMERALS = "〇零一二三四五六七八九十百千万億亿兆萬半两兩廿卅"  # which form a number with adjacent digits
 UNCASED = st.text(
     st.characters(categories=["Lo"], min_codepoint=0x600, max_codepoint=0xD7FF, exclude_characters=NUMERALS),
     min_size=1,
@@ -139,21 +139,22 @@ UNCASED = st.text(
 
 @given(before=UNCASED, other=UNCASED, after=UNCASED, number=st.integers(100, 99_999_999))
 @pytest.mark.parametrize("language", ["en", *LANGUAGES])
-def test_a_digit_behind_a_letter_without_case_is_a_number(
+def test_digits_after_a_letter_without_case_are_a_number(
     language: str, before: str, other: str, after: str, number: int
 ) -> None:
-    """In Chinese, Thai, Arabic and their like a word stands right before the digits and is no part of them."""
+    """In Chinese, Thai, Arabic and similar scripts a word directly precedes the digits and is not part of the
+    number."""
     assert lost_content(pair(f"{before}{number}{after}", f"{other} {number}"), language).reason.code != "lost_number"
     assert lost_content(pair(f"{other}{number}", f"{before}{number}{after}"), language).reason.code != "lost_number"
-    gone = lost_content(pair(f"{before}{number}1{after}", f"{before}{number}{after}"), language)
-    assert gone.reason.code == "lost_number"
+    missing = lost_content(pair(f"{before}{number}1{after}", f"{before}{number}{after}"), language)
+    assert missing.reason.code == "lost_number"
 
 
 @given(number=st.integers(1, 99), head=st.sampled_from(["", "PW", "Nr"]))
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_a_small_number_may_be_told_in_words_that_are_not_known(language: str, number: int, head: str) -> None:
-    """Where neither a table nor the CLDR has the number words of a language, only numbers that nobody spells out are
-    asked for; a code always is, and so is any other number but 0 and 1 where its words are known."""
+def test_small_number_may_be_written_in_unknown_words(language: str, number: int, head: str) -> None:
+    """If neither a table nor the CLDR has the number words of a language, only numbers that nobody spells out are
+    required. A code is always required, and where number words are known, so is every number but 0 and 1."""
     word = lost_content(pair(f"{head}{number} x", "x y z"), language).reason.code
     assert (word == "lost_number") is (bool(head) or (has_number_words(language) and number > 1))
     assert required_numbers("three lamps", language) == []
@@ -165,8 +166,8 @@ TAILS = ("house", "fighter", "keeper", "flower", "board", "maker", "stone", "wri
 
 
 @given(root=st.sampled_from(ROOTS), tail=st.sampled_from(TAILS), ending=st.sampled_from(["", "s", "'s", "ed", "ing"]))
-def test_a_word_survives_inflected_but_not_as_the_beginning_of_another(root: str, tail: str, ending: str) -> None:
-    """A form of a word is the word; a compound is another word than its first half, both ways round."""
+def test_inflected_word_matches_and_a_compound_does_not(root: str, tail: str, ending: str) -> None:
+    """An inflected form counts as the word; a compound is a different word from its first half, in both directions."""
     assert root in Vocabulary(f"one {root}{ending} here")
     assert f"{root}{ending}" in Vocabulary(f"one {root} here")
     assert root not in Vocabulary(f"one {root}{tail}{ending} here")
@@ -186,6 +187,6 @@ def test_a_word_survives_inflected_but_not_as_the_beginning_of_another(root: str
     ],
 )
 def test_each_language_has_its_own_inflections(language: str, form: str, other_form: str, another_word: str) -> None:
-    """The stemmer is the one of the language; without one, only the same word is the word."""
+    """The stemmer is that of the language; without one, only the identical word matches."""
     assert form in Vocabulary(f"x {other_form} y", language)
     assert form not in Vocabulary(f"x {another_word} y", language)

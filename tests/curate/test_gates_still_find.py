@@ -1,5 +1,6 @@
 # ruff: noqa: RUF001 (Cyrillic, Arabic)
-"""What gates find beside the good rows for which their rules were loosened: a row of each, and its good neighbour."""
+"""What gates still catch next to the good rows for which their rules were relaxed: a row for each, and a similar good
+one."""
 
 from __future__ import annotations
 
@@ -30,13 +31,13 @@ SHORT = "Le conseil a adopté le projet de piste, malgré l'opposition des river
         ("fr", "le prix est de 1500 euros", "Le prix s'élève à 1\u202f500 euros."),
     ],
 )
-def test_a_number_before_a_quantity_is_no_group_of_it(language: str, given: str, output: str) -> None:
-    """Two packs of 500 g are not one of 2500; where a language writes blanks between thousands, 1 500 is one number."""
+def test_number_before_a_quantity_is_not_part_of_it(language: str, given: str, output: str) -> None:
+    """Two packs of 500 g are not one of 2500; in languages that write spaces between thousands, 1 500 is one number."""
     assert swapped(pair(given, output), language).keep
 
 
-def test_groups_of_digits_keep_their_value() -> None:
-    """Another number in groups is found, and so is a number of which its first group is left out."""
+def test_grouped_digits_keep_their_value() -> None:
+    """A different grouped number is noticed, and so is one that lost its first group."""
     assert not swapped(pair("товар стоит 12000 рублей", "Товар стоит 21 000 рублей."), "ru").keep
     assert not swapped(pair("le prix est de 1 500 euros", "Le prix s'élève à 500 euros."), "fr").keep
     assert not swapped(pair("miete 1200 euro", "Die Miete beträgt 1'300 Euro."), "de").keep
@@ -44,9 +45,9 @@ def test_groups_of_digits_keep_their_value() -> None:
     assert (forms, written) == ({"1234500"}, "€ 1 234 500")
 
 
-def test_a_part_that_is_lost_in_a_much_shorter_text_is_told() -> None:
-    """To be short is no excuse where the style asks for no summary; a style that forbids one, and a life that English
-    calls a résumé, ask for none."""
+def test_lost_part_of_a_much_shorter_text_is_reported() -> None:
+    """Being short is no excuse unless the style asks for a summary. A style that forbids one, or a résumé in the
+    English sense, does not ask for one."""
     plain = (
         "Plain: You may cancel at any time, provided that you give 30 days' notice in writing and that no payment is"
         " outstanding."
@@ -76,10 +77,8 @@ def test_a_part_that_is_lost_in_a_much_shorter_text_is_told() -> None:
         ("bg", "кога идвате?", "Идвате утре.", "Кога ще дойдете?"),
     ],
 )
-def test_a_question_that_is_lost_is_told_in_every_language(
-    language: str, question: str, answer: str, polite: str
-) -> None:
-    """Also in one of which no list tells how it asks; a polite request asks."""
+def test_lost_question_is_noticed_in_every_language(language: str, question: str, answer: str, polite: str) -> None:
+    """Also in languages without a list of question words; a polite request counts as a question."""
     assert limits(pair(question, answer), language).reason.code == "lost_question"
     assert limits(pair(question, polite), language).keep
 
@@ -92,8 +91,8 @@ def test_a_question_that_is_lost_is_told_in_every_language(
         ("ar", "لا يوجد سكن", "يوجد بدل سكن."),
     ],
 )
-def test_a_place_is_no_instead(language: str, given: str, output: str) -> None:
-    """`au lieu de` and `místo úterý` deny what stands beside them, a place denies nothing."""
+def test_place_is_not_a_negation(language: str, given: str, output: str) -> None:
+    """`au lieu de` and `místo úterý` negate what is next to them; a place negates nothing."""
     assert limits(pair(given, output), language).reason.code == "lost_negation"
 
 
@@ -105,14 +104,14 @@ def test_a_place_is_no_instead(language: str, given: str, output: str) -> None:
         ("de", "insgesamt warte ich fünf tage, total nervig.", "wir geben ihnen einen gutschein."),
     ],
 )
-def test_a_total_of_days_is_no_money(language: str, given: str, reply: str) -> None:
-    """Who writes `in total` speaks of no price; who names the total of a bill does."""
+def test_total_of_days_does_not_mention_money(language: str, given: str, reply: str) -> None:
+    """`in total` does not mention a price; the total of a bill does."""
     assert invented_promise(given, reply, language)
     assert not invented_promise("the total is wrong", "we will refund the difference", "en")
 
 
-def test_a_label_within_another_is_told_apart_by_a_denial() -> None:
-    """`not allergic` holds the word of `allergic`; a text that denies nothing speaks against it."""
+def test_label_within_another_is_distinguished_by_a_negation() -> None:
+    """`not allergic` contains `allergic`; a text without a negation speaks against it."""
     labels = ("allergic", "not allergic", "unknown")
     assert doubt_about_label("I am allergic to penicillin.", "not allergic", labels, "en")
     assert not doubt_about_label("I am allergic to penicillin.", "allergic", labels, "en")
@@ -120,21 +119,21 @@ def test_a_label_within_another_is_told_apart_by_a_denial() -> None:
     assert doubt_about_label("My delivery was late.", "live", ("live", "delivery"), "en")
 
 
-def test_a_password_has_characters_and_a_play_has_some() -> None:
-    """Two people are no length; a code of eight, or of 6-character words, is."""
+def test_characters_of_a_play_are_not_a_length() -> None:
+    """Two people are not a length; an eight-character password or a 4 character code is."""
     assert not _lengths("a scene of two characters in a bar", "en")
     assert [one.high for one in _lengths("a password of 8 characters", "en")] == [8]
     assert [one.high for one in _lengths("a 4 character code please", "en")] == [4]
 
 
-def test_a_sentence_that_begins_with_a_number_has_an_end() -> None:
-    """`15 € VB` behind a sentence is a price; the subject of a sentence that was cut is none."""
+def test_truncated_sentence_that_begins_with_a_number_is_flagged() -> None:
+    """`40 EUR` after a sentence is a price; the subject of a truncated sentence is not."""
     source = "The committee met on Monday to look at the new plan for the old harbour. 40 boats came to see it."
     begun = "The committee met on Monday to look at the new plan for the old harbour and its cranes. 40 boats"
     assert cut(pair(source, begun)).flags
     assert not cut(pair(source, begun.replace("40 boats", "40 EUR"))).flags
 
 
-def test_a_number_without_measure_is_made_up() -> None:
-    """One that no float holds stands in no input, and is no sum of what does."""
+def test_number_beyond_float_range_is_invented() -> None:
+    """A number that no float can hold is in no input, and is no sum of numbers in it."""
     assert values(pair("5 apples and 7 pears", f'{{"a": {10**400}}}'), None).reason.code == "value"

@@ -1,4 +1,4 @@
-"""What a text cannot say is not looked for, and that costs no finding."""
+"""Shortcuts that skip a search which cannot match: they never change what is reported."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from curate.gates.units import quantities
 from curate.gates.versions import _SENTENCE
 from curate.gates.words import _MIN_RATIO, _WORD, Vocabulary, _may_be_alike, cached_per_word, words
 
-EVERY = 7  # th row
+EVERY = 7  # every 7th row
 ROWS = [
     row
     for path in sorted((Path(__file__).parent / "rows").glob("*.jsonl"))
@@ -44,48 +44,48 @@ LANGUAGES = sorted(path.stem for path in FOLDER.glob("*.toml") if path.stem != "
 
 
 def texts(language: str) -> Iterator[str]:
-    """Texts of a language, and some of others, whose marks and letters are not its own."""
+    """Texts of a language, and some of other languages, with foreign marks and letters."""
     for number, row in enumerate(ROWS):
         if row["language"] == language or number % 20 == 0:
             yield from (row["input"], row["output"])
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_a_list_says_what_its_pattern_finds(language: str) -> None:
-    """The first word of every list, at the same place as without the look at what a text holds."""
+def test_word_list_lookup_equals_its_pattern(language: str) -> None:
+    """The first match of every list is at the same place as without the shortcut."""
     for text in map(fold, texts(language)):
         for name in lexicon(language).lists:
-            hit, wanted = says(language, name, text), list_pattern(language, name).search(text)
-            assert (hit and hit.span()) == (wanted and wanted.span()), (name, text)
+            hit, expected = says(language, name, text), list_pattern(language, name).search(text)
+            assert (hit and hit.span()) == (expected and expected.span()), (name, text)
             alone = says_one(language, name, text[:60])
-            wanted = list_pattern(language, name).search(text[:60])
-            assert (alone and alone.span()) == (wanted and wanted.span()), (name, text)
+            expected = list_pattern(language, name).search(text[:60])
+            assert (alone and alone.span()) == (expected and expected.span()), (name, text)
 
 
 @pytest.mark.parametrize("name", ["forgets", "form", "machines", "mends", "of_writing", "prompts", "refuses", "ai"])
-def test_a_list_of_all_languages_says_what_its_pattern_finds(name: str) -> None:
-    """The same word of any language as without the look at what a text holds."""
+def test_all_languages_lookup_equals_its_pattern(name: str) -> None:
+    """The first match in any language is the same as without the shortcut."""
     for text in (fold(row[side]) for row in ROWS for side in ("input", "output")):
-        hit, wanted = says("any", name, text), all_languages_pattern(name).search(text)
-        assert (hit and hit.span()) == (wanted and wanted.span()), (name, text)
+        hit, expected = says("any", name, text), all_languages_pattern(name).search(text)
+        assert (hit and hit.span()) == (expected and expected.span()), (name, text)
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_a_pattern_of_words_finds_the_longest_that_stands_there(language: str) -> None:
-    """Words that stand together behind their first letter are found as if each were tried, the longest first."""
+def test_combined_pattern_matches_the_longest_word(language: str) -> None:
+    """A pattern that groups words by their first letter matches as if each were tried, longest first."""
     for name, listed in lexicon(language).lists.items():
         for words_of_it in (sorted(listed), sorted(word for word in listed if "*" not in word)):
             ordered = sorted(words_of_it, key=lambda word: (-len(word), word))
             plain = [re.escape(word).replace("_", r"\s").replace(r"\*", r"\w*") for word in ordered]
-            together, apart = re.compile(alternation(words_of_it)), re.compile("|".join(plain))
+            grouped, separate = re.compile(alternation(words_of_it)), re.compile("|".join(plain))
             for text in (word.replace("_", " ").replace("*", "ing") + end for word in ordered for end in ("", "s a")):
-                hit, wanted = together.search(text), apart.search(text)
-                assert (hit and hit.span()) == (wanted and wanted.span()), (name, text)
+                hit, expected = grouped.search(text), separate.search(text)
+                assert (hit and hit.span()) == (expected and expected.span()), (name, text)
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_a_table_finds_what_its_rules_find_one_by_one(language: str) -> None:
-    """The first rule that finds something, and the same words, as if every rule were tried."""
+def test_rule_table_equals_trying_each_rule(language: str) -> None:
+    """The first matching rule and its words are the same as if every rule were tried."""
     known, table = lexicon(language), phrases(language)
     for row in ROWS:
         if row["language"] != language:
@@ -93,21 +93,21 @@ def test_a_table_finds_what_its_rules_find_one_by_one(language: str) -> None:
         text, other = fold(row["output"]), fold(row["input"])
         for gate, places in table._rules_by_gate.items():
             rules = list(table._rules_in_mask(places))
-            wanted = next(((rule, hit) for rule in rules if (hit := rule.find(text, other, "", known))), None)
-            assert table.find(gate, text, other, "") == wanted, text
+            expected = next(((rule, hit) for rule in rules if (hit := rule.find(text, other, "", known))), None)
+            assert table.find(gate, text, other, "") == expected, text
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_numbers_in_words_are_all_told(language: str) -> None:
-    """A text in which no number word begins tells none."""
+def test_no_number_word_is_missed(language: str) -> None:
+    """The values of all number words that the full pattern matches are reported."""
     values, pattern = _number_table(language)
     for text in map(fold, texts(language)):
         matches = pattern.findall(text.replace("-", " ")) if pattern else ()
         assert spelt_out_values(text, language) >= {value for word in matches for value in values[word]}, text
 
 
-def test_words_of_plain_letters_are_those_of_the_pattern() -> None:
-    """In ASCII they are split at marks, with apostrophes inside of words, as the pattern for any script has it."""
+def test_fast_word_splitting_equals_the_pattern() -> None:
+    """ASCII text is split at punctuation, keeping apostrophes within words, as by the pattern for any script."""
     given = [
         "it's 'tis the dogs' o''clock rock'n'roll _a_b 5' 6\" x'",
         *(t for row in ROWS for t in (row["input"], row["output"])),
@@ -116,15 +116,15 @@ def test_words_of_plain_letters_are_those_of_the_pattern() -> None:
         assert list(words(text)) == _WORD.findall(fold(text)), text
 
 
-def test_a_title_is_seen_where_one_stands() -> None:
-    """Behind an apostrophe, in brackets and before a stop too."""
+def test_title_precheck_misses_no_title() -> None:
+    """Also after an apostrophe, in brackets and before a full stop."""
     for text in ("l'Mr. Holt came", "(Dr Anna Weiss)", "Then Mrs. Lee", *(row["output"] for row in ROWS)):
         assert _may_have_title(text) or not _titled().search(text), text
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_a_date_is_seen_where_one_stands(language: str) -> None:
-    """A text none of whose words is a month has no day beside one."""
+def test_date_precheck_misses_no_date(language: str) -> None:
+    """A text without a month's name has no date with one."""
     months, pattern = _dates(language)
     days = (f"on 3 {month} and {month} 4, {month}3 {month}'s" for month in months)
     for text in map(fold, (*texts(language), *days)):
@@ -132,8 +132,9 @@ def test_a_date_is_seen_where_one_stands(language: str) -> None:
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_two_parts_of_a_text_say_no_more_than_its_words_do(language: str) -> None:
-    """Wherever a text is parted, the part that says less of another one says at most what was told from all words."""
+def test_upper_bound_on_the_share_in_two_parts_holds(language: str) -> None:
+    """However a text is split into sentences, the second-highest share of the input in any of them is at most the bound
+    computed from all words."""
     for row in ROWS:
         whole, parts = roots(row["input"], language), _SENTENCE.split(row["output"])
         shares = sorted(share(whole, roots(part, language)) for part in parts)
@@ -143,8 +144,8 @@ def test_two_parts_of_a_text_say_no_more_than_its_words_do(language: str) -> Non
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_clauses_with_a_number_are_those_of_the_whole_text(language: str) -> None:
-    """Numbers and the words beside them are the same where the other clauses are not read."""
+def test_clauses_with_a_number_equal_those_of_a_full_parse(language: str) -> None:
+    """Numbers and the words next to them are the same although the other clauses are skipped."""
     for text in (*texts(language), "3.5 kg, 4,000 m\n5 cm; 6:30, at 7.\n300 or 1\n234", "m² 2, ² 3 ٣,٤ ½"):
         every = [token for one in _TOKEN.findall(fold(text)) if (token := _token_of(language)(one)) is not None]
         sides = (
@@ -154,24 +155,24 @@ def test_clauses_with_a_number_are_those_of_the_whole_text(language: str) -> Non
         assert next(sides) == next(sides), text
 
 
-def test_names_inside_of_sentences_are_those_of_the_pattern() -> None:
-    """A name is found behind the same word as by one pattern for both, and not behind another name."""
+def test_names_within_sentences_equal_those_of_the_pattern() -> None:
+    """A name after a lower-case word is matched as by one pattern for both, and one after another name is not."""
     pattern = re.compile(rf"([^\W\d_A-Z]+)[ ,]+(?<=[^\W\d_A-Z][ ,])({_CAPITAL}[^\W\d_A-Z]{{2,}}(?!\w))")
     given = ["the Big Apple Pie of old Mc Donald, Ann,Bob and iPhone Max", "при Анне Ивановой x1 Abc"]
     for text in (*given, *(row[side] for row in ROWS for side in ("input", "output"))):
         assert list(_names_inside(text)) == pattern.findall(text), text
 
 
-def test_a_misspelt_word_is_not_passed_over() -> None:
-    """No word that is alike in most letters lacks too many of them."""
+def test_spelling_precheck_skips_no_similar_word() -> None:
+    """No word that is similar enough is skipped for having too few letters in common."""
     every = sorted({word for row in ROWS for word in words(row["output"]) if 5 < len(word) < 12})[::9]
     for word, other in ((one, other) for one in every for other in every if one[0] == other[0]):
         if abs(len(word) - len(other)) <= 2 and not _may_be_alike(word, set(word), other):
             assert SequenceMatcher(None, word, other, autojunk=False).quick_ratio() < _MIN_RATIO, (word, other)
 
 
-def test_neighbours_are_found_by_how_they_begin() -> None:
-    """Each two words that stand side by side, written as one, and no others."""
+def test_joined_neighbours_are_looked_up_by_their_beginning() -> None:
+    """All pairs of adjacent words, joined, that begin with the same two letters, and no others."""
     for row in ROWS:
         vocabulary, tokens = Vocabulary(row["output"]), words(row["output"])
         joined = list(map("".join, pairwise(tokens)))
@@ -179,15 +180,15 @@ def test_neighbours_are_found_by_how_they_begin() -> None:
             assert list(vocabulary._joined_like(word)) == [one for one in joined if one[:2] == word[:2]], word
 
 
-def test_half_a_character_hides_no_other() -> None:
-    """JSON can escape one; what stands beside it is found."""
+def test_lone_surrogate_hides_no_neighbouring_text() -> None:
+    """JSON can escape one; the text next to it is still matched."""
     assert string_finder(["fox"])("a \ud83d fox") == {"fox"}
     assert string_finder([" fox "], words=True)("a \ud83dfox") == {" fox "}
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_a_frame_finds_what_it_finds_without_a_look_at_the_whole_text(language: str) -> None:
-    """The first frame that a place of a text fills, as if every place were looked at."""
+def test_frame_matching_equals_trying_every_place(language: str) -> None:
+    """The first frame that some place of a text fills is the same as if every place were tried."""
     codes = dict.fromkeys((language, "en"))
     for row in ROWS:
         if row["language"] != language:
@@ -204,12 +205,12 @@ def test_a_frame_finds_what_it_finds_without_a_look_at_the_whole_text(language: 
             assert match_frame(gate, text, given, language) == next(filled, None), (gate, text)
 
 
-_GROUPS = re.compile(r"^\d{1,3}(?:[ ']\d{3})*[ '](?=\d{3}(?!\d))")  # in front of the last one, which the pattern finds
+_GROUPS = re.compile(r"^\d{1,3}(?:[ ']\d{3})*[ '](?=\d{3}(?!\d))")  # before the last group, which the pattern matches
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_numbers_are_found_at_the_same_places_as_by_their_patterns(language: str) -> None:
-    """Cardinals, and quantities with their units, in every text."""
+def test_fast_number_search_equals_the_patterns(language: str) -> None:
+    """Cardinals, and quantities with units, in every text."""
     values, cardinal = _spelt(language)
     units = units_table(language)[1]
     for text in texts(language):
@@ -218,13 +219,13 @@ def test_numbers_are_found_at_the_same_places_as_by_their_patterns(language: str
             assert words_to_digits(text, language) == cardinal.sub(lambda n: values[n[0].replace("-", " ")], folded), (
                 text
             )
-        wanted = [match[0].strip() for match in units.finditer(folded)]
-        seen = [_GROUPS.sub("", quantity[2]) for quantity in quantities(text, language)]
-        assert list(dict.fromkeys(seen)) == list(dict.fromkeys(wanted)), text
+        expected = [match[0].strip() for match in units.finditer(folded)]
+        matched = [_GROUPS.sub("", quantity[2]) for quantity in quantities(text, language)]
+        assert list(dict.fromkeys(matched)) == list(dict.fromkeys(expected)), text
 
 
-def test_sentences_of_a_text_are_those_between_its_stops() -> None:
-    """Cut behind a stop or at the end of a line, white space behind a stop left out."""
+def test_sentences_are_split_after_stops_and_at_line_ends() -> None:
+    """Whitespace after a stop is dropped."""
     cut = re.compile("(?<=[.!?…。\uff01\uff1f।؟])\\s*|\\n+")
     for row in ROWS:
         for text in (row["input"], row["output"], "\n " + row["output"].replace(". ", ".\n\n ")):
@@ -232,28 +233,29 @@ def test_sentences_of_a_text_are_those_between_its_stops() -> None:
             assert sentences == [part for part in cut.split(text) if part], text
 
 
-def test_long_words_are_not_remembered() -> None:
-    """A file in base64 is one word, and thousands of rows with one each would fill the memory."""
-    asked = list[str]()
+def test_long_words_are_not_cached() -> None:
+    """A base64 file is one word, and thousands of rows with such words would fill the memory."""
+    calls = list[str]()
 
     def letters(word: str) -> int:
-        asked.append(word)
+        calls.append(word)
         return len(word)
 
     of_word = cached_per_word(letters)
     long = "QUJD" * 50_000
     assert [of_word(word) for word in ("lamp", "lamp", long, long)] == [4, 4, 200_000, 200_000]
-    assert asked == ["lamp", long, long]
+    assert calls == ["lamp", long, long]
 
 
 @pytest.mark.parametrize("language", [*LANGUAGES, "any"])
-def test_a_word_of_letters_is_not_known_by_the_blanks_around_it(language: str) -> None:
-    """One between two stars was looked for in every text that has a blank: a gate's dearest look, for `*忘*`."""
+def test_literal_of_a_word_is_not_a_space(language: str) -> None:
+    """A word between two asterisks, such as `*忘*`, was searched for in every text that contains a space: the most
+    expensive search of a gate."""
     lists = lexicon(language).lists.values()
-    spelled = {
+    literals = {
         longest_literal(word, alone=True)
         for words_of_it in lists
         for word in words_of_it
         if any(map(str.isalnum, word))
     }
-    assert not {string for string in spelled if not string.strip()}
+    assert not {string for string in literals if not string.strip()}

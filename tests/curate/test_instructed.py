@@ -1,5 +1,5 @@
 # ruff: noqa: RUF001 (Cyrillic)
-"""The gates on what a text was told to be, and on the facts that a message brings for its answer."""
+"""The gates on requested forms and addressees, and on the facts that a message provides for its answer."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from curate.gates.instructed import instructed
 from curate.gates.judgement import Judgement
 from curate.gates.noted_facts import kept_facts, noted_facts
 from schemas.records import Imported, Pair
-from tests.curate.test_gate_rates import said, steps
+from tests.curate.test_gate_rates import outcome_of, steps
 
 
 def pair(given: str, text: str) -> Pair:
@@ -31,8 +31,8 @@ def code(judgement: Judgement) -> str:
         ("Un dialogue entre deux voisins", "Les voisins se saluent le matin et parlent du temps."),
     ],
 )
-def test_a_form_that_is_named_and_missed_is_flagged(given: str, text: str) -> None:
-    """What the first words of an instruction name, the text is; in five languages."""
+def test_missing_requested_form_is_flagged(given: str, text: str) -> None:
+    """The form named in the first words of an instruction, in three languages."""
     language = {"N": "de", "U": "fr"}.get(given[0], "en")
     assert code(instructed(pair(given, text), "", language, language, "free")) == "form"
 
@@ -48,13 +48,13 @@ def test_a_form_that_is_named_and_missed_is_flagged(given: str, text: str) -> No
         ("No JSON, just tell me the name", "It is Rex."),
     ],
 )
-def test_a_form_that_is_spoken_of_asks_for_nothing(given: str, text: str) -> None:
-    """A question about a form, one that is denied, a list of items, and a text that has the form."""
+def test_form_that_is_only_mentioned_is_not_required(given: str, text: str) -> None:
+    """A question about a form, a negated one, a list of items, and a text that has the form."""
     assert code(instructed(pair(given, text), "", "en", "en", "free")) == ""
 
 
-def test_a_style_names_a_form_too() -> None:
-    """A style that asks for one sentence gets one."""
+def test_style_may_request_a_form() -> None:
+    """Under a style that asks for one sentence, a longer text is flagged."""
     long = "It is open. It closes at six. On Sundays it does not open at all. Come early."
     assert code(instructed(pair("opening hours", long), "Answer in one sentence.", "en", "en", "reply")) == "form"
     assert code(instructed(pair("opening hours", "It is open until six."), "Answer in one sentence.")) == ""
@@ -72,7 +72,8 @@ def test_a_style_names_a_form_too() -> None:
     ],
 )
 def test_a_formal_text_that_turns_familiar_is_flagged(language: str, text: str, familiar: str) -> None:
-    """A formal greeting and a familiar `you` or slang; none without that greeting, in a quotation, or as asked."""
+    """A formal greeting with a familiar `you` or slang is flagged; not without that greeting, and not if the input has
+    the familiar word."""
     judgement = instructed(pair("...", text), "", language, language)
     assert (code(judgement), familiar in judgement.reason.detail) == ("register", True)
     body = text.partition("\n\n")[2]
@@ -81,7 +82,7 @@ def test_a_formal_text_that_turns_familiar_is_flagged(language: str, text: str, 
 
 
 def test_a_style_may_ask_for_a_formal_text() -> None:
-    """`formal` in the style holds for every row, `less formal` does not."""
+    """`formal` in the style applies to every row; `less formal` does not count."""
     row = pair("room is free", "The room is free, lol.")
     assert code(instructed(row, "Write a formal answer.")) == "register"
     assert code(instructed(row, "Make it less formal.")) == ""
@@ -95,13 +96,13 @@ def test_a_style_may_ask_for_a_formal_text() -> None:
         ("reply", "Hello, this is Nora. My bike squeaks.", "Hello,\n\nPlease oil the chain.\n\nNora"),
     ],
 )
-def test_a_text_to_another_one_is_flagged(kind: str, given: str, text: str) -> None:
-    """It greets whom it tells of, is signed by whom it is for, or by who wrote the message."""
+def test_text_to_the_wrong_addressee_is_flagged(kind: str, given: str, text: str) -> None:
+    """It greets the person it is about, is signed by its recipient, or by the author of the message."""
     assert code(instructed(pair(given, text), "", "en", "en", kind)) == "addressee"
 
 
-def test_a_text_to_the_one_who_is_named_is_kept() -> None:
-    """With the title or without; and a greeting that names nobody."""
+def test_text_to_the_named_addressee_is_kept() -> None:
+    """With or without the title; and with a greeting that names nobody."""
     for text in (
         "Dear Mr Dale,\n\nBen forgot his bag.\n\nMs Orr",
         "Dear Dale,\n\nBen forgot it.\n\nOrr",
@@ -112,8 +113,8 @@ def test_a_text_to_the_one_who_is_named_is_kept() -> None:
     assert code(instructed(reply, "", "en", "en", "reply")) == ""
 
 
-def test_facts_are_what_a_message_brings_for_its_answer() -> None:
-    """A bracket behind a message, and what stands under a label; a dialogue and an aside are none."""
+def test_noted_facts_are_a_bracket_or_a_labelled_note() -> None:
+    """A bracket after a question, and the text after a label; a dialogue and an aside are not."""
     assert noted_facts("Is it free?\n(yes, till Friday)", "reply") == "yes, till Friday"
     assert noted_facts("When does it open?\nFacts: at nine, closed on Mondays", "reply") == "at nine, closed on Mondays"
     assert noted_facts("Ist es frei? Notizen: ab Mai, 40 Euro", "free") == "ab Mai, 40 Euro"
@@ -131,13 +132,13 @@ def test_facts_are_what_a_message_brings_for_its_answer() -> None:
         ("Thank you for your interest in our newsletter!", "lost_facts"),
     ],
 )
-def test_an_answer_keeps_the_facts_it_was_given(text: str, flag: str) -> None:
-    """A number or a name of its own, and an answer to something else."""
+def test_answer_keeps_the_noted_facts(text: str, flag: str) -> None:
+    """An invented number or name, and an answer to something else, are noticed."""
     assert code(kept_facts(pair("Is the hall free?\n(yes, until Friday 6 pm)", text))) == flag
 
 
-def test_a_no_of_the_facts_is_a_no_of_the_answer() -> None:
-    """What a note denies or limits; a message without a note binds nothing."""
+def test_negation_in_the_facts_must_be_kept() -> None:
+    """A note that denies or limits something; a message without a note constrains nothing."""
     assert (
         code(kept_facts(pair("Can I bring my dog?\n(not allowed inside)", "Yes, it is allowed inside.")))
         == "lost_negation"
@@ -147,11 +148,12 @@ def test_a_no_of_the_facts_is_a_no_of_the_answer() -> None:
 
 
 def test_the_gates_flag_by_default_and_reject_nothing() -> None:
-    """Both in replies and free tasks, `instructed` in rewrites and translations too."""
+    """Neither gate rejects by default: `facts` flags in replies and free tasks, `instructed` in rewrites and
+    translations too."""
 
     def modes(kind: str, **rest: str) -> dict[str, bool]:
-        asked: tuple[GateStep, ...] = steps(kind, "en", rest.get("to"), (), "")
-        return {step.by.split("/")[1].split("@")[0]: step.flags for step in asked}
+        gate_steps: tuple[GateStep, ...] = steps(kind, "en", rest.get("to"), (), "")
+        return {step.by.split("/")[1].split("@")[0]: step.flags for step in gate_steps}
 
     assert (modes("reply")["facts"], modes("reply")["instructed"]) == (True, True)
     assert (modes("free")["facts"], modes("free")["instructed"]) == (True, True)
@@ -159,4 +161,4 @@ def test_the_gates_flag_by_default_and_reject_nothing() -> None:
     translating = modes("translate", to="de")
     assert ("facts" in translating, translating["instructed"]) == (False, True)
     row = {"kind": "free", "language": "en", "input": "A limerick about a cat", "output": "Cats are small mammals."}
-    assert (said(row).rejecting, said(row).flagging) == (frozenset(), {"instructed"})
+    assert (outcome_of(row).rejecting, outcome_of(row).flagging) == (frozenset(), {"instructed"})

@@ -1,4 +1,5 @@
-"""A judge answers a checklist through the ledger: P(yes) where it is told, nothing where it cannot be read."""
+"""A judge answers a checklist through the ledger: P(yes) from logprobs where they are given, and no score for an
+unreadable answer."""
 
 from __future__ import annotations
 
@@ -50,8 +51,8 @@ def project(
     return Project(folder, Spec.model_validate(raw))
 
 
-def asked(project: Project, ask: Callable[[Judge], Any]) -> Any:
-    """What `ask` gives of the project's judge."""
+def ask_judge(project: Project, ask: Callable[[Judge], Any]) -> Any:
+    """What `ask` returns for the project's judge."""
 
     async def work() -> Any:
         with Store.open(Store.url_for(project)) as store:
@@ -67,7 +68,7 @@ def asked(project: Project, ask: Callable[[Judge], Any]) -> Any:
 
 
 def curated(project: Project, answers: dict[str, list[str]]) -> CurateResult:
-    """The project curated with `answers` in its store, if it is new."""
+    """Curate the project, with `answers` in its store if it is empty."""
 
     async def work(judge: Judge) -> CurateResult:
         store = judge.ledgers[0].store
@@ -75,38 +76,39 @@ def curated(project: Project, answers: dict[str, list[str]]) -> CurateResult:
             tiny.pool(store, project, answers)
         return await curate_project(project, store, fingerprints=["now"], remote_scorers=RemoteScorers(judge))
 
-    result: CurateResult = asked(project, work)
+    result: CurateResult = ask_judge(project, work)
     return result
 
 
 def by_word(name: str, output: str) -> float:
-    """P(yes) is high where the question's name stands in the output."""
+    """P(yes) is high if the question's name occurs in the output."""
     return 0.9 if name in output else 0.2
 
 
-def test_a_judge_is_told_what_a_rows_own_system_prompt_says(tmp_path: Path) -> None:
-    """Rows that exist bring rules of their own, and are judged by them too; the project's own prompt is no rule."""
+def test_judge_is_given_a_rows_own_system_prompt(tmp_path: Path) -> None:
+    """Existing rows may have rules of their own, by which they are judged too. The project's own prompt is not repeated
+    as a rule."""
     seen: list[str] = []
 
-    def heard(ask: Ask) -> Reply:
+    def recording_judge(ask: Ask) -> Reply:
         seen.append(ask.prompt)
         return chooser(lambda first, second: True)(ask) if "first" in ask.prompt else checklist(by_word)(ask)
 
-    with LoopbackTeacher(heard) as judge:
+    with LoopbackTeacher(recording_judge) as judge:
         project_ = project(tmp_path, {"a": judge.url})
         system = project_.spec.task.system
         for own in (None, system, "Answer as a pirate."):
-            asked(project_, lambda j, own=own: j.answers("a fox", "a calm fox", own))
-            asked(project_, lambda j, own=own: j.preferences("a fox", "a calm fox", "a fox", own))
+            ask_judge(project_, lambda j, own=own: j.answers("a fox", "a calm fox", own))
+            ask_judge(project_, lambda j, own=own: j.preferences("a fox", "a calm fox", "a fox", own))
     pirates = ["Answer as a pirate." in prompt for prompt in seen]
-    assert pirates == [False] * 3 + [True] * 3  # a checklist and two orders; asked once where nothing differs
+    assert pirates == [False] * 3 + [True] * 3  # a checklist and two orders; repeated requests are not sent again
 
 
-def test_the_score_is_the_weighted_share_of_yes_from_logprobs(tmp_path: Path) -> None:
-    """P(yes) is read at the token of each answer, of yes against no, and weighed as the spec says."""
+def test_p_yes_is_read_from_the_logprobs(tmp_path: Path) -> None:
+    """P(yes) is read at the token of each answer, as yes against no. The request counts as a cost of the judge."""
     with LoopbackTeacher(checklist(by_word)) as judge:
         project_ = project(tmp_path, {"a": judge.url})
-        answers = asked(project_, lambda j: j.answers("a fox", "a calm fox"))
+        answers = ask_judge(project_, lambda j: j.answers("a fox", "a calm fox"))
     assert answers == pytest.approx({"calm": 0.9, "bright": 0.2})
     with Store.open(Store.url_for(project_), write=False) as store:
         (cost,) = store.costs()
@@ -125,8 +127,9 @@ REFUSALS = (
 
 
 @pytest.mark.parametrize("refuses", REFUSALS)
-def test_without_logprobs_an_answer_counts_one_or_nothing(tmp_path: Path, refuses: str) -> None:
-    """A server that gives none, or refuses to be asked for them, is asked all the same; the refusal is met once."""
+def test_without_logprobs_an_answer_counts_as_one_or_zero(tmp_path: Path, refuses: str) -> None:
+    """A server that gives no logprobs, or refuses the request for them, is used all the same; after one refusal they
+    are no longer requested."""
     answer = checklist(by_word, logprobs=False)
     with LoopbackTeacher(without_logprobs(answer, refuses) if refuses else answer) as judge:
         project_ = project(tmp_path, {"a": judge.url}, concurrency=1)
@@ -134,26 +137,26 @@ def test_without_logprobs_an_answer_counts_one_or_nothing(tmp_path: Path, refuse
         async def both(j: Judge) -> list[Any]:
             return [await j.answers("a fox", "a calm fox"), await j.answers("a fox", "a bright fox")]
 
-        assert asked(project_, both) == [{"calm": 1.0, "bright": 0.0}, {"calm": 0.0, "bright": 1.0}]
+        assert ask_judge(project_, both) == [{"calm": 1.0, "bright": 0.0}, {"calm": 0.0, "bright": 1.0}]
     assert len(judge.asked) == 2 + bool(refuses)
 
 
-def test_several_judges_are_averaged_and_a_silent_one_leaves_the_row_unscored(tmp_path: Path) -> None:
-    """The mean of those who answer would compare rows by different judges."""
+def test_several_judges_are_averaged_and_a_failing_one_leaves_the_row_unscored(tmp_path: Path) -> None:
+    """The mean of the judges that did answer would compare rows scored by different judges."""
 
     def half(ask: Ask) -> Reply:
         return fails(500) if "silent" in part(ask, "output") else checklist(lambda name, output: 0.5)(ask)
 
     with LoopbackTeacher(checklist(by_word)) as one, LoopbackTeacher(half) as other:
         project_ = project(tmp_path, {"a": one.url, "b": other.url})
-        assert asked(project_, lambda j: j.answers("x", "calm")) == pytest.approx({"calm": 0.7, "bright": 0.35})
-        reason = asked(project_, lambda j: j.answers("x", "silent"))
+        assert ask_judge(project_, lambda j: j.answers("x", "calm")) == pytest.approx({"calm": 0.7, "bright": 0.35})
+        reason = ask_judge(project_, lambda j: j.answers("x", "silent"))
     assert isinstance(reason, Reason)
     assert reason.code == "crashed"
 
 
-def test_a_row_waits_where_the_answer_cannot_be_read_and_is_counted(tmp_path: Path) -> None:
-    """Not scored is neither exported nor rejected, and the judge is not asked the same again."""
+def test_row_with_unreadable_answer_waits_and_is_counted(tmp_path: Path) -> None:
+    """An unscored row is neither exported nor rejected, and the same request is not sent again."""
 
     def reply(ask: Ask) -> Reply:
         odd = "odd" in part(ask, "output")
@@ -173,8 +176,8 @@ def test_a_row_waits_where_the_answer_cannot_be_read_and_is_counted(tmp_path: Pa
     assert result.accepted[0].score == pytest.approx((3 * 0.9 + 0.2) / 4)
 
 
-def test_an_answer_that_never_came_is_asked_for_again(tmp_path: Path) -> None:
-    """A server that was down costs nothing but time."""
+def test_failed_request_is_repeated_in_the_next_run(tmp_path: Path) -> None:
+    """A server that was down costs only time."""
     down = True
 
     def reply(ask: Ask) -> Reply:
@@ -189,7 +192,7 @@ def test_an_answer_that_never_came_is_asked_for_again(tmp_path: Path) -> None:
 
 
 def test_a_question_that_must_be_answered_with_yes_rejects_or_flags(tmp_path: Path) -> None:
-    """`must = true` is a gate, `must = "flag"` shows the row; its reason names the question."""
+    """`must = true` rejects, `must = "flag"` flags the row; the reason names the question."""
     questions = [
         {"name": "calm", "question": "Is it calm?", "must": True},
         {"name": "bright", "question": "Is it bright?", "must": "flag"},
@@ -200,40 +203,54 @@ def test_a_question_that_must_be_answered_with_yes_rejects_or_flags(tmp_path: Pa
     assert result.reasons == {"judge:calm": 1}
     assert result.facts["steps"]["judge/checklist@2"]["flagged"] == 1
     assert result.facts["scorer"] is None
-    assert all(row.score is None for row in result.accepted), "it does not compare unless it is the scorer"
+    assert all(row.score is None for row in result.accepted), "the judge gives scores only as the scorer"
     assert result.counts.accepted == 2
 
 
 def test_judging_is_paid_from_the_budget_once(tmp_path: Path) -> None:
-    """What a judge may cost is reserved before it is asked; what it answered is not bought again."""
-    with LoopbackTeacher(checklist(by_word)) as judge:
+    """The maximum cost of a request is reserved before it is sent; a stored answer is not paid for again."""
+    reserved: list[float] = []
+
+    def reply(ask: Ask) -> Reply:
+        with Store.open(Store.url_for(project_), write=False) as store:
+            reserved.append(store.spent().reserved)
+        return checklist(by_word)(ask)
+
+    def capped(usd: float) -> Project:
+        budget = project_.spec.budget.model_copy(update={"max_usd": usd})
+        return Project(project_.folder, project_.spec.model_copy(update={"budget": budget}))
+
+    with LoopbackTeacher(reply) as judge:
         project_ = project(tmp_path, {"a": judge.url}, concurrency=1)
-        asked(project_, lambda j: j.answers("x", "calm"))
-        asked(project_, lambda j: j.answers("x", "calm"))
+        ask_judge(capped(1.0), lambda j: j.answers("x", "calm"))
+        ask_judge(capped(1.0), lambda j: j.answers("x", "calm"))
         assert len(judge.asked) == 1
-        spec = project_.spec.model_copy(
-            update={"budget": project_.spec.budget.model_copy(update={"max_usd": 0.000016})}
-        )
+        size, limit = len(judge.asked[0].prompt), judge.asked[0].body["max_tokens"]
+        assert reserved[0] * 1e6 > size + limit, "every byte of the prompt may be a token"
+        with Store.open(Store.url_for(project_)) as store:
+            assert (store.spent().reserved, store.spent().usd) == (0.0, pytest.approx(0.000015))
         with pytest.raises(BudgetReached):
-            asked(Project(project_.folder, spec), lambda j: j.answers("x", "bright"))
+            ask_judge(capped(0.000016), lambda j: j.answers("x", "bright"))
         assert len(judge.asked) == 1
 
 
 def test_two_outputs_are_shown_in_both_orders(tmp_path: Path) -> None:
-    """A judge that likes the first place prefers both; one that looks prefers one in both places."""
+    """A judge with a position bias prefers each output once; a fair one prefers the same output in both orders."""
     with LoopbackTeacher(chooser(lambda first, second: True)) as biased:
         project_ = project(tmp_path / "biased", {"a": biased.url})
         project_.folder.mkdir()
-        assert asked(project_, lambda j: j.preferences("x", "short", "longer")) == [JudgePreference(True, False)]
+        assert ask_judge(project_, lambda j: j.preferences("x", "short", "longer")) == [JudgePreference(True, False)]
         assert len(biased.asked) == 2
     with LoopbackTeacher(chooser(lambda first, second: len(first) > len(second))) as fair:
         project_ = project(tmp_path / "fair", {"a": fair.url, "b": fair.url})
         project_.folder.mkdir()
-        assert asked(project_, lambda j: j.preferences("x", "short", "longer")) == [JudgePreference(False, False)] * 2
+        assert (
+            ask_judge(project_, lambda j: j.preferences("x", "short", "longer")) == [JudgePreference(False, False)] * 2
+        )
     with LoopbackTeacher(lambda ask: says("neither")) as unsure:
         project_ = project(tmp_path / "unsure", {"a": unsure.url})
         project_.folder.mkdir()
-        assert asked(project_, lambda j: j.preferences("x", "short", "longer")).code == "unreadable"
+        assert ask_judge(project_, lambda j: j.preferences("x", "short", "longer")).code == "unreadable"
 
 
 @pytest.mark.parametrize(
@@ -268,8 +285,8 @@ def test_two_outputs_are_shown_in_both_orders(tmp_path: Path) -> None:
         ("", None),
     ],
 )
-def test_an_answer_is_read_whole_or_not_at_all(text: str, expected: dict[str, float] | None) -> None:
-    """One missing, doubtful or contradicted answer makes another checklist of it."""
+def test_checklist_is_used_completely_or_not_at_all(text: str, expected: dict[str, float] | None) -> None:
+    """A checklist with one missing, unclear or contradictory answer is not used at all."""
     assert read_checklist(text, None, ["calm", "bright"]) == expected
 
 
@@ -285,7 +302,7 @@ def test_an_answer_is_read_whole_or_not_at_all(text: str, expected: dict[str, fl
     ],
 )
 def test_a_question_called_true_is_not_the_answer_of_the_one_before(text: str) -> None:
-    """`true` is a question of free tasks, and what a judge without a schema writes for yes."""
+    """`true` is a question of free tasks, and also what a judge without a schema writes for yes."""
     names = ["follows_prompt", "true", "reads_well"]
     assert read_checklist(text, None, names) == {"follows_prompt": 1.0, "true": 0.0, "reads_well": 1.0}
     logprobs = {"content": [{"token": part, "logprob": -0.1} for part in re.findall(r"\w+|\W", text)]}
@@ -293,8 +310,8 @@ def test_a_question_called_true_is_not_the_answer_of_the_one_before(text: str) -
 
 
 @given(st.dictionaries(st.sampled_from(["calm", "bright", "calm_too"]), st.floats(0.001, 0.999), min_size=1))
-def test_p_yes_is_that_of_its_own_question(p: dict[str, float]) -> None:
-    """Whatever stands beside it, whichever word was said, and whatever else was likely."""
+def test_p_yes_is_read_for_the_right_question(p: dict[str, float]) -> None:
+    """Regardless of the neighbouring questions, of the word that was generated and of other likely tokens."""
     for name, one in p.items():
         assert p_yes({"content": tokens(p)}, name) == pytest.approx(one)
 
@@ -303,21 +320,21 @@ ODD_TOKENS: list[Any] = [None, 1, [1], [], [{"token": None}], [{"token": "calm: 
 
 
 @pytest.mark.parametrize("logprobs", [None, {}, "no", *({"content": content} for content in ODD_TOKENS)])
-def test_logprobs_of_another_shape_tell_nothing(logprobs: Any) -> None:
-    """A server may send anything there."""
+def test_malformed_logprobs_are_ignored(logprobs: Any) -> None:
+    """A server may send anything in that field."""
     assert p_yes(logprobs, "calm") is None
     assert read_checklist("calm: yes", logprobs, ["calm"]) == {"calm": 1.0}
 
 
 @pytest.mark.parametrize("top", [None, 5, True, "yes", {"yes": -1.0}, ["yes"], [{"token": "yes", "logprob": "-1"}]])
-def test_alternatives_of_another_shape_are_passed_over(top: Any) -> None:
-    """What stands beside a token in no list of tokens neither ends the judging nor counts."""
+def test_malformed_alternatives_are_ignored(top: Any) -> None:
+    """A `top_logprobs` that is not a list of tokens neither stops the judging nor counts."""
     content = [{**token, "top_logprobs": top} for token in tokens({"calm": 0.5})]
     assert p_yes({"content": content}, "calm") in (0.0, 1.0)
 
 
 def test_every_kind_of_task_has_questions_of_its_own() -> None:
-    """They speak of the kind's own input and output, and the spec's take their place."""
+    """They mention the output of the kind, and questions of the spec replace them."""
     for kind, row in KINDS.items():
         questions = questions_of(kind, ())
         assert len({question.name for question in questions}) == len(questions) == len(DEFAULTS[kind])
@@ -344,9 +361,9 @@ BY_KIND: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize("kind", BY_KIND)
-def test_who_judges_is_told_what_the_task_binds(kind: str, tmp_path: Path) -> None:
-    """Nobody can judge a label without its definition, a record without its schema, a translation without its language,
-    an answer without the turns before it; judge and reward model are told the same."""
+def test_judge_is_given_the_constraints_of_the_task(kind: str, tmp_path: Path) -> None:
+    """A label cannot be judged without its definition, a record without its schema, a translation without its language,
+    or an answer without the turns before it. Judge and reward model get the same text."""
     task, expected = BY_KIND[kind]
     (tmp_path / "bill.json").write_text('{"type": "object", "properties": {"paid": {"type": "boolean"}}}')
     (tmp_path / "bill.py").write_text(RECORD)
@@ -355,8 +372,8 @@ def test_who_judges_is_told_what_the_task_binds(kind: str, tmp_path: Path) -> No
     row = Pair(seed_id="s", input="It.", output="x", system="", turns=turns, origin=Imported(source="t"))
     with LoopbackTeacher(checklist(by_word)) as judge:
         judged = project(tmp_path, {"a": judge.url}, task=raw)
-        asked(judged, lambda j: j.score([row]))
-        asked(judged, lambda j: j.preferences(row.asked, "x", "y"))
+        ask_judge(judged, lambda j: j.score([row]))
+        ask_judge(judged, lambda j: j.preferences(row.asked, "x", "y"))
     prompts = [ask.prompt for ask in judge.asked]
     prompts.append("\n".join(turn["content"] for turn in asked_of(row, rules_of(judged))))
     assert len(prompts) == 4  # a checklist, two orders of a comparison, a reward model's chat
@@ -382,13 +399,13 @@ def test_who_judges_is_told_what_the_task_binds(kind: str, tmp_path: Path) -> No
         ("ollama-proxy", set()),
     ],
 )
-def test_a_model_is_of_the_family_that_its_name_says(model: str, expected: set[str]) -> None:
-    """Of two where it says so, of none where it says nothing."""
+def test_model_family_is_read_from_the_name(model: str, expected: set[str]) -> None:
+    """A name may give two families, or none."""
     assert families(model) == expected
 
 
-def test_a_judge_of_the_writer_s_family_is_told() -> None:
-    """It prefers what its own family writes; a model of another family is not warned of."""
+def test_judge_of_the_writers_family_is_warned_about() -> None:
+    """A judge prefers text of its own family. There is no warning for another family."""
     raw = {"task": {"name": "t", "style": "s"}, "teachers": {"j": {"url": "http://x", "model": "gpt-4.1"}}}
     spec = Spec.model_validate(raw)
     (sentence,) = same_family_warnings(spec, ["j"], [TeacherSettings(model="gpt-5"), TeacherSettings(model="qwen3")])
@@ -398,7 +415,7 @@ def test_a_judge_of_the_writer_s_family_is_told() -> None:
 
 
 @pytest.mark.parametrize(
-    ("judge", "sentence"),
+    ("judge", "message"),
     [
         ({"judge": {"teachers": ["nobody"]}}, "there is no"),
         ({"score": {"model": "judge"}}, "judge.teachers"),
@@ -407,7 +424,7 @@ def test_a_judge_of_the_writer_s_family_is_told() -> None:
         ({"judge": {"questions": [{"name": "Not A Name", "question": "?"}]}}, "pattern"),
     ],
 )
-def test_a_judge_that_cannot_be_is_refused_when_the_spec_is_read(judge: dict[str, Any], sentence: str) -> None:
-    """Before anything is asked."""
-    with pytest.raises((ValueError, SpecError), match=sentence):
+def test_invalid_judge_settings_are_refused_when_the_spec_is_read(judge: dict[str, Any], message: str) -> None:
+    """Invalid settings are refused before any request is sent."""
+    with pytest.raises((ValueError, SpecError), match=message):
         Spec.model_validate({"task": {"name": "t", "style": "s"}, "curate": judge})

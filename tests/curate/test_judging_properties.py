@@ -1,5 +1,5 @@
-"""Whatever steps there are, in any order: rows in are rows out, twice is once, a crash costs its row, and what nobody
-could judge neither leaves nor goes."""
+"""Properties for any steps in any order: no row is lost, judging is idempotent, a crash affects only its row, and a row
+that could not be judged is neither accepted nor rejected for it."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def pool_of(inputs: Sequence[Sequence[str]]) -> Pool:
 
 
 async def judge(pairs: Sequence[Pair]) -> list[Score]:
-    """A batch scorer like the judge's: it crashes on a batch with an odd row, has no number for some, rejects bad ones
-    and flags others."""
+    """A batch scorer like the judge's: it crashes on a batch with an "odd" row, gives some rows no score, rejects "bad"
+    ones and flags others."""
     if any("odd" in pair.output for pair in pairs):
         raise RuntimeError("odd")
     return [_judged(pair.output) for pair in pairs]
@@ -66,7 +66,7 @@ def state(pool: Pool) -> list[tuple[bool | None, str | None, float | None, tuple
 @given(INPUTS, ORDERS)
 @settings(max_examples=60)
 def test_any_steps_in_any_order_lose_no_row(inputs: list[list[str]], order: list[str]) -> None:
-    """Accepted, rejected and waiting rows are all the rows there are, and every one that is not accepted says why."""
+    """Accepted, rejected and waiting rows add up to all rows, and each row that is not accepted has a reason."""
     named_steps = steps()
     pool = asyncio.run(curate(pool_of(inputs), [named_steps[name] for name in order]))
     counts = pool.counts
@@ -78,8 +78,8 @@ def test_any_steps_in_any_order_lose_no_row(inputs: list[list[str]], order: list
 
 @given(INPUTS, ORDERS)
 @settings(max_examples=40)
-def test_twice_is_once(inputs: list[list[str]], order: list[str]) -> None:
-    """The same steps over the pool that they have judged change nothing of it."""
+def test_judging_is_idempotent(inputs: list[list[str]], order: list[str]) -> None:
+    """Running the same steps again on the judged pool changes nothing."""
     named_steps = steps()
     asked = [named_steps[name] for name in order]
     once = asyncio.run(curate(pool_of(inputs), asked))
@@ -89,8 +89,8 @@ def test_twice_is_once(inputs: list[list[str]], order: list[str]) -> None:
 
 @given(INPUTS, st.sampled_from(["judge", "score"]))
 @settings(max_examples=40)
-def test_a_crash_costs_its_row_and_no_other(inputs: list[list[str]], name: str) -> None:
-    """A scorer that crashes on a batch is asked row by row: only the odd rows wait, the others have what it says."""
+def test_crash_affects_only_its_row(inputs: list[list[str]], name: str) -> None:
+    """A scorer that crashes on a batch is called row by row: only the odd rows wait, the others have their scores."""
     pool = asyncio.run(curate(pool_of(inputs), [steps()[name]]))
     for row in pool.rows():
         assert row.pair is not None
@@ -106,17 +106,19 @@ def test_a_crash_costs_its_row_and_no_other(inputs: list[list[str]], name: str) 
 
 @given(INPUTS, ORDERS)
 @settings(max_examples=60)
-def test_what_nobody_could_judge_neither_leaves_nor_goes(inputs: list[list[str]], order: list[str]) -> None:
-    """A row that a judge could not read is not accepted, and no judge rejects it; another step still may."""
+def test_unreadable_row_is_neither_accepted_nor_rejected_by_the_judge(
+    inputs: list[list[str]], order: list[str]
+) -> None:
+    """Another step may still reject it."""
     named_steps = steps()
     pool = asyncio.run(curate(pool_of(inputs), [named_steps[name] for name in order]))
     asked = {"judge", "score"} & set(order)
     for row in pool.rows():
         assert row.pair is not None
-        spoken = {verdict.by: verdict for verdict in row.verdicts}
-        unread = [v for v in spoken.values() if v.by in ("judge/j@1", "score/j@1") and v.keep is None]
-        if unread:
+        verdicts = {verdict.by: verdict for verdict in row.verdicts}
+        undecided = [v for v in verdicts.values() if v.by in ("judge/j@1", "score/j@1") and v.keep is None]
+        if undecided:
             assert row.keep is not True
             assert row.step not in ("judge/j@1", "score/j@1") or row.keep is None
         if asked and row.keep is True:
-            assert all(f"{name}/j@1" in spoken for name in asked)
+            assert all(f"{name}/j@1" in verdicts for name in asked)

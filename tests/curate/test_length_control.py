@@ -1,4 +1,4 @@
-"""Selection says what it changed, and what length has to do with it; on request length does not decide."""
+"""Selection reports what it changed and how much length explains; on request, length does not decide."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ def pair(input: str, output: str) -> Pair:
 
 
 def by_length(bonus: str = "gem", worth: float = 2.0) -> NamedStep:
-    """Likes length, and a little more what holds the word `bonus`."""
+    """Prefers longer outputs, and those that contain `bonus` by `worth`."""
     return scored(named(lambda p: len(p.output) / 20 + worth * (bonus in p.output), "score/long@1"))
 
 
 def rows(inputs: int, seed: int = 1) -> list[Pair]:
-    """Four candidates an input, of all lengths; one of them holds a gem."""
+    """Four candidates per input, of all lengths; one of them contains "gem"."""
     rng, pairs = random.Random(seed), []
     for number in range(inputs):
         gem = rng.randrange(4)
@@ -40,18 +40,19 @@ def kept(pool: Pool) -> list[str]:
     return [row.pair.output for row in pool.accepted() if row.pair]
 
 
-def test_what_length_explains_is_taken_out_before_the_best_are_chosen() -> None:
-    """A scorer that likes length buries what is worth keeping; what is left of its score finds it."""
+def test_length_control_removes_the_effect_of_length_from_selection() -> None:
+    """A scorer that prefers length hides the better candidates; the residual of its score reveals them."""
     plain = asyncio.run(curate(Pool.of(rows(40)), [by_length(), best(1)]))
     controlled = asyncio.run(curate(Pool.of(rows(40)), [by_length(), best(1, length_control=True)]))
-    by_score, by_rest = (sum("gem" in text for text in kept(pool)) for pool in (plain, controlled))
-    assert by_rest > by_score + 5
-    assert by_rest > 30
-    assert [row.score for row in plain.rows()] == [row.score for row in controlled.rows()], "scores stay as they are"
+    by_score, by_residual = (sum("gem" in text for text in kept(pool)) for pool in (plain, controlled))
+    assert by_residual > by_score + 5
+    assert by_residual > 30
+    assert [row.score for row in plain.rows()] == [row.score for row in controlled.rows()], "scores do not change"
 
 
-def test_selection_says_what_it_changed() -> None:
-    """Rows left out, inputs where others than the first are kept, and the share of the score that length explains."""
+def test_selection_reports_what_it_changed() -> None:
+    """Rows left out, inputs where other rows than the first are kept, and the share of the score that length
+    explains."""
     pool = asyncio.run(curate(Pool.of(rows(40)), [by_length(worth=0.0), best(1)]))
     selection = selection_summary(pool, 1)
     assert selection is not None
@@ -63,13 +64,13 @@ def test_selection_says_what_it_changed() -> None:
     assert words.startswith("keeping the best left out 120 rows of 40 inputs with more candidates")
     assert "(longer is better)" in words
     flat = asyncio.run(curate(Pool.of(rows(5)), [scored(named(lambda p: 1.0, "score/flat@1")), best(1)]))
-    unmoved = selection_summary(flat, 1)
-    assert unmoved is not None
-    assert in_words(unmoved.as_json).endswith("; length explains 0% of the score within inputs")
+    unselective = selection_summary(flat, 1)
+    assert unselective is not None
+    assert in_words(unselective.as_json).endswith("; length explains 0% of the score within inputs")
 
 
 def test_selection_that_changed_nothing_says_so() -> None:
-    """Best of four of four candidates is no selection, however well they are scored."""
+    """The best four of four candidates is no selection, whatever their scores."""
     pool = asyncio.run(curate(Pool.of(rows(5)), [by_length(), best(4)]))
     selection = selection_summary(pool, 4)
     assert selection is not None
@@ -82,16 +83,16 @@ def test_selection_that_changed_nothing_says_so() -> None:
     st.lists(st.lists(st.tuples(st.text(max_size=30), st.floats(-50, 50)), max_size=5), max_size=8),
     st.floats(-5, 5),
 )
-def test_what_is_left_has_nothing_to_do_with_length(inputs: list[list[tuple[str, float]]], shift: float) -> None:
-    """The fit of the residuals is flat, whatever is added to all the scores of an input."""
+def test_residuals_are_independent_of_length(inputs: list[list[tuple[str, float]]], shift: float) -> None:
+    """The fit of the residuals is flat, whatever constant is added to all scores of an input."""
     fit = LengthFit.of(inputs)
     assert 0 <= fit.r_squared <= 1
-    left = [[(text, fit.residual(score, text) + shift * at) for text, score in of] for at, of in enumerate(inputs)]
-    again = LengthFit.of(left)
+    residuals = [[(text, fit.residual(score, text) + shift * at) for text, score in of] for at, of in enumerate(inputs)]
+    again = LengthFit.of(residuals)
     assert again.slope == pytest.approx(0, abs=1e-6)
 
 
-def test_inputs_that_ask_for_long_answers_explain_nothing() -> None:
-    """Where length goes with the input and not with the candidate, none of the score is length's."""
+def test_length_differences_between_inputs_explain_nothing() -> None:
+    """If length depends on the input and not on the candidate, length explains none of the score."""
     of_inputs = [[("x" * 10 * n, float(n)), ("y" * 10 * n, n + 1.0)] for n in range(1, 9)]
     assert LengthFit.of(of_inputs).r_squared == 0

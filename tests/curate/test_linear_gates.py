@@ -1,4 +1,4 @@
-"""Gates take time by the length of a text, whatever stands in it again and again."""
+"""Gates take time linear in the length of a text, whatever it repeats."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ SHORT = "The red fox sat by 3 mills, not by 4. I can't say why."
 
 @cache
 def steps() -> list[GateStep]:
-    """Every gate that looks at words, once."""
+    """Every text gate, once."""
     steps: dict[str, GateStep] = {}
     for kind in ("rewrite", "translate"):
         task = {"name": "runs", "kind": kind, "style": "Write it well.", "language": "en"}
@@ -54,7 +54,7 @@ def steps() -> list[GateStep]:
 
 
 def seconds(step: GateStep, input: str, output: str) -> float:
-    """Of the processor."""
+    """In processor time."""
     pair = Pair(seed_id="s", input=input, output=output, system="", origin=Imported(source="t"))
     began = time.process_time()
     assert run_gate(step, pair).keep is not None
@@ -62,7 +62,8 @@ def seconds(step: GateStep, input: str, output: str) -> float:
 
 
 def slow_gates(run: str) -> list[tuple[str, str, str, float]]:
-    """The gates that take a second for 40,000 characters of a run, or much more than twice what half of it takes."""
+    """The gates that take over a second for 40,000 characters of a run, or over three times as long as for half of
+    it."""
     slow = []
     for step, around, place in product(steps(), ("{}", "The red fox {} sat by 3 mills."), ("output", "input", "both")):
 
@@ -71,7 +72,7 @@ def slow_gates(run: str) -> list[tuple[str, str, str, float]]:
             input, output = {"output": (SHORT, text), "input": (text, SHORT), "both": (text, f"{text} a")}[place]
             return seconds(step, input, output)
 
-        if (once := taken(40_000)) > 0.25:  # measured anew, where what is remembered has been found
+        if (once := taken(40_000)) > 0.25:  # measured again, with caches filled
             long, short = min(taken(39_999), taken(39_998)), min(taken(20_000), taken(19_999))
             if long > 1 or (long > 0.25 and long > 3 * short):
                 slow.append((step.by, around, place, once))
@@ -80,15 +81,15 @@ def slow_gates(run: str) -> list[tuple[str, str, str, float]]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("run", RUNS, ids=repr)
-def test_twice_the_text_takes_twice_the_time(run: str) -> None:
-    """40,000 characters of one run, alone or inside of a sentence, in the output, the input, and both, take no gate a
-    second, nor thrice what 20,000 take. It was 9 s for 24,000 blank lines, and the square of them."""
+def test_time_is_linear_in_repetitive_text(run: str) -> None:
+    """40,000 characters of one run, alone or within a sentence, in the output, the input or both, take no gate a
+    second, nor three times as long as 20,000. It used to be 9 s for 24,000 blank lines, growing with the square."""
     assert slow_gates(run) == []
 
 
 @pytest.mark.parametrize("run", ["\n", "a"], ids=repr)
-def test_blank_lines_and_a_word_without_an_end_take_no_time(run: str) -> None:
-    """What models write that go on for ever."""
+def test_blank_lines_and_endless_words_are_fast(run: str) -> None:
+    """Models that do not stop generate these."""
     assert slow_gates(run) == []
 
 
@@ -101,15 +102,15 @@ def test_blank_lines_and_a_word_without_an_end_take_no_time(run: str) -> None:
     ],
     ids=["a list", "numbers", "ratios"],
 )
-def test_a_long_list_of_numbers_is_not_compared_each_with_each(text: str) -> None:
-    """What may have changed places is looked for among numbers that stand beside other words now: 4,500 items took
-    some 40 s."""
+def test_long_list_of_numbers_is_not_compared_pairwise(text: str) -> None:
+    """Swapped numbers are only searched for among numbers that now have other words next to them; 4,500 items used to
+    take some 40 s."""
     (swapped,) = (step for step in steps() if "/swapped@" in step.by)
     assert seconds(swapped, text, f"{text[:20_000]} and more {text[20_000:]}") < 5
 
 
-def test_a_run_is_cut_and_a_text_without_one_is_as_it_was() -> None:
-    """The ends of a run of signs and of an endless word stay; words, lines and tables do not change."""
+def test_runs_are_shortened_and_other_texts_unchanged() -> None:
+    """Long runs of signs and endless words are shortened; words, lines and tables do not change."""
     assert shorten_runs("a" + "\n" * 5_000 + "b") == "a" + "\n" * 1_000 + "b"
     assert shorten_runs("x" * 5_000) == "x" * 1_000
     assert len(shorten_runs("«" * 20_000 + "a" * 20_000)) == 2_000
@@ -118,32 +119,32 @@ def test_a_run_is_cut_and_a_text_without_one_is_as_it_was() -> None:
 
 
 def keeps(input: str, output: str, *gates: str) -> None:
-    """Assert that these gates have nothing against a pair."""
+    """Assert that none of these gates rejects or flags the pair."""
     pair = Pair(seed_id="s", input=input, output=output, system="", origin=Imported(source="t"))
-    asked = [step for step in steps() if step.by.partition("/")[2].partition("@")[0] in gates]
-    assert len(asked) == len(gates)
-    judgements = [run_gate(step, pair) for step in asked]
+    selected = [step for step in steps() if step.by.partition("/")[2].partition("@")[0] in gates]
+    assert len(selected) == len(gates)
+    judgements = [run_gate(step, pair) for step in selected]
     assert [judgement for judgement in judgements if judgement.keep is not True or judgement.flags] == []
 
 
-def test_the_closing_brackets_of_nested_json_are_no_run() -> None:
-    """Ten levels, four blanks a level, end in 200 signs: valid JSON was rejected as broken."""
+def test_closing_brackets_of_nested_json_are_not_a_run() -> None:
+    """Ten levels with four spaces each end in 200 characters: valid JSON was rejected as broken."""
     nested: object = "leaf"
     for _ in range(10):
         nested = {"next": nested}
     keeps("Write the tree as JSON.", json.dumps(nested, indent=4), "broken_json", "cut")
 
 
-def test_an_empty_row_ends_a_table_as_wide_as_it() -> None:
-    """Three columns of thirty blanks to be filled in: the table was rejected as cut."""
+def test_empty_table_row_is_not_a_run() -> None:
+    """Three empty columns of thirty spaces to be filled in: the table was rejected as cut."""
     wide = " " * 30
     table = f"| Name | Date | Signature |\n|---|---|---|\n| Ann | May | yes |\n|{wide}|{wide}|{wide}|"
     keeps("Make a form with a name, a date and a signature.", table, "cut")
 
 
-def test_a_transcript_without_stops_is_read_to_its_end() -> None:
-    """2,000 Chinese letters without a stop are one word: the numbers in its midst counted as invented, once the stops
-    were written."""
+def test_transcript_without_punctuation_is_read_to_its_end() -> None:
+    """2,000 Chinese characters without punctuation are one word: once punctuation was added, numbers in the middle
+    counted as invented."""
     clauses = [f"第{number}个客户昨天订了{7 * number + 131}箱苹果和一些别的东西" for number in range(10, 100)]
     assert len("".join(clauses)) > 2_000
     keeps("".join(clauses), "、".join(clauses) + "。", "invented", "lost_content")

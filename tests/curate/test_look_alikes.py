@@ -1,5 +1,5 @@
-"""Good rows by the hand that made the rules, each close to what a gate looks for: a comma mended, `closes at six` for
-`open until six`, a quarter to ten for 9:45, a refusal that a figure speaks, a slot that was asked for. They show that a
+"""Good rows by the author of the rules, each close to what a gate looks for: a corrected comma, `closes at six` for
+`open until six`, a quarter to ten for 9:45, a refusal spoken by a character, a requested placeholder. They show that a
 rule leaves such rows alone, not how often."""
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from curate.gates.number_forms import clock_forms, is_rounded
 from curate.gates.translations import translated
 from curate.gates.units import find_conversions
 from schemas.records import Imported, Pair
-from tests.curate.test_gate_rates import Row, said
+from tests.curate.test_gate_rates import Row, outcome_of
 
 ROWS: list[Row] = [
     json.loads(line) for line in (Path(__file__).parent / "look_alikes.jsonl").read_text(encoding="utf-8").splitlines()
@@ -26,13 +26,13 @@ ROWS: list[Row] = [
 
 
 def test_good_rows_close_to_what_gates_look_for_are_kept() -> None:
-    """Of 194 in 19 languages and every kind of task none is rejected and one in five is flagged at most; with the rules
-    before it was 17 and 72."""
+    """Of 194 rows of every kind of task in 19 languages none is rejected and at most one in five is flagged; with the
+    previous rules it was 17 and 72."""
     assert {row["kind"] for row in ROWS} == {"rewrite", "reply", "classify", "extract", "translate", "free"}
     assert len({row["language"] for row in ROWS}) >= 12
-    heard = [said(row) for row in ROWS]
-    assert Counter(gate for one in heard for gate in one.rejecting) == {}
-    assert sum(bool(one.flagging) for one in heard) <= len(ROWS) / 5
+    outcomes = [outcome_of(row) for row in ROWS]
+    assert Counter(gate for one in outcomes for gate in one.rejecting) == {}
+    assert sum(bool(one.flagging) for one in outcomes) <= len(ROWS) / 5
 
 
 def of(gate: Gate, input: str, output: str, **task: str) -> Judgement:
@@ -55,8 +55,8 @@ def of(gate: Gate, input: str, output: str, **task: str) -> Judgement:
         ("en", "sold 4,812 crates", "We sold about 4,800 crates."),
     ],
 )
-def test_a_number_in_another_form_is_neither_lost_nor_made_up(language: str, input: str, output: str) -> None:
-    """On the other clock, from the next hour back, in another unit, rounded."""
+def test_number_in_another_form_is_neither_lost_nor_invented(language: str, input: str, output: str) -> None:
+    """On the other clock, counted back from the next hour, in another unit, or rounded."""
     assert of(lost_content, input, output, language=language).keep is True
     assert of(invented, input, output, language=language).keep is True
 
@@ -71,22 +71,20 @@ def test_a_number_in_another_form_is_neither_lost_nor_made_up(language: str, inp
         ("refund 20.50", "We refund 20.00 in full, and 21 more."),
     ],
 )
-def test_another_number_is_made_up(input: str, output: str) -> None:
-    """A time that is not told, what no conversion gives, a number too far away, another year."""
+def test_different_number_is_invented(input: str, output: str) -> None:
+    """A time that was not given, a wrong conversion, a number that is too far off, another year."""
     assert of(invented, input, output, language="en").keep is False
 
 
 def test_a_translation_may_convert_units() -> None:
-    """350 °F are 175 °C, 3 miles are 5 km; another number of kilometres is none of the source's."""
+    """350 °F are 175 °C and 3 miles are 5 km; a wrong conversion is rejected."""
     baked = "Bake at 350°F for half an hour.", "Grädda i 175 °C i en halvtimme."
     assert of(translated, *baked, language="en", to="sv").keep is True
     assert of(translated, baked[0], "Grädda i 275 °C i en halvtimme.", language="en", to="sv").keep is False
     assert find_conversions("3 miles", "5 km", "en", "en") == ({"3"}, {"5"})
     assert find_conversions("3 miles", "8 km", "en", "en") == (frozenset(), frozenset())
     assert clock_forms({"2"}, "klockan två", "sv") == {"14"}
-    assert clock_forms({"9" * 5_000}, "a quarter to ten", "en") == set(), (
-        "a loop of digits, which Python makes no int of"
-    )
+    assert clock_forms({"9" * 5_000}, "a quarter to ten", "en") == set(), "a loop of digits, too long for Python's int"
     assert is_rounded("1214", "1200")
     assert not is_rounded("1200", "1214")
 
@@ -102,8 +100,8 @@ def test_a_translation_may_convert_units() -> None:
         ("es", "no se admiten tarjetas", "Solo aceptamos efectivo."),
     ],
 )
-def test_a_denial_in_other_words_is_no_lost_one(language: str, input: str, output: str) -> None:
-    """Where the word that is denied is not said again, where it denies itself, where another limit is told."""
+def test_negation_in_other_words_is_not_lost(language: str, input: str, output: str) -> None:
+    """The negated word is not repeated, is negative itself, or the limit is put another way."""
     assert of(limits, input, output, language=language).keep is True
 
 
@@ -116,21 +114,21 @@ def test_a_denial_in_other_words_is_no_lost_one(language: str, input: str, outpu
         ("dont forget: do not lock the shed", "Please remember to lock the shed."),
     ],
 )
-def test_a_denial_that_is_gone_is_lost(input: str, output: str) -> None:
-    """The same word without its denial, the same limit, and a denial beside one that denies itself."""
+def test_missing_negation_is_lost(input: str, output: str) -> None:
+    """The same word without its negation, a dropped limit, and a negation next to a verb that is negative itself."""
     assert of(limits, input, output, language="en").keep is False
 
 
 def test_open_until_six_is_closed_at_six() -> None:
-    """A word and its contrary say the same where one of the texts tells an end or an exception."""
+    """A word and its opposite agree if one of the texts gives an end time or an exception."""
     assert of(swapped, "shop open until 6", "The shop closes at 6.", language="en").keep is True
     assert of(swapped, "closed on mondays", "Open every day except Monday.", language="en").keep is True
     assert of(swapped, "shop open on sunday", "The shop is closed on Sunday.", language="en").keep is False
 
 
-def test_what_is_quoted_is_told() -> None:
-    """A refusal that a figure speaks, an order to a model that a text tells of; the whole text in quotation marks is
-    the model's."""
+def test_quoted_refusals_and_orders_are_left_alone() -> None:
+    """A refusal spoken by a character, and an instruction to a model within a report. A text that is entirely in
+    quotation marks is the model's own."""
     refusal = "I'm sorry, but I can't help with that."
     asked = "two lines in which a robot refuses"
     assert of(preamble, asked, f'"{refusal}" said the robot at the door.', language="en").keep is True
@@ -140,8 +138,8 @@ def test_what_is_quoted_is_told() -> None:
     assert of(injection, order, "Yes.").keep is False
 
 
-def test_an_ai_says_that_it_is_one_to_who_asks() -> None:
-    """`Am I talking to a real person?`"""
+def test_ai_may_say_what_it_is_if_asked() -> None:
+    """An output that identifies itself as an AI is flagged, unless the user asked whether it is one."""
     answer = "No, I'm an AI assistant, and I can look up your order."
     assert of(preamble, "Am I talking to a real person?", answer, language="en").flags == ()
     assert of(preamble, "Where is my parcel?", answer, language="en").flags == ("refusal",)

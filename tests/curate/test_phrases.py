@@ -1,10 +1,12 @@
-"""Every row of the tables of phrases, tried on its own examples, and languages that have no table."""
+"""Every rule of the phrase tables against its own examples, and languages without a table."""
 
 from __future__ import annotations
 
 import ast
 import re
+import sys
 import tomllib
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +17,7 @@ from curate.gates.chat import answered, preamble, thinking
 from curate.gates.content import lost_content
 from curate.gates.folding import fold
 from curate.gates.form import echo, repetition
-from curate.gates.phrases import FOLDER, Lexicon, Rule, lexicon, list_pattern, phrases
+from curate.gates.phrases import FOLDER, Lexicon, Rule, _table, lexicon, list_pattern, phrases
 from curate.gates.phrases.literals import only_at_start, required_strings, spans_line_end
 from curate.gates.record_fields import unfilled_field
 from tests.curate.tiny import pair
@@ -25,7 +27,7 @@ UNWRITTEN = "xx"
 
 
 def rules_of_all() -> list[Rule]:
-    """Those of every language; what holds for all of them is there once for each."""
+    """The rules of every language; those for all languages are included once per language."""
     return [rule for language in LANGUAGES for rule in phrases(language).rules]
 
 
@@ -34,7 +36,7 @@ def place(rule: Rule) -> str:
 
 
 def case(given: Any, rule: Rule) -> tuple[str, str, str]:
-    """Text, other side and style of an example, folded, but for a text in which slots are looked for; an example is a
+    """Text, other side and style of an example, folded, except for a text searched for placeholders. An example is a
     text or a table."""
     table = {"text": given} if isinstance(given, str) else given
     assert table.keys() <= {"text", "other", "style"}
@@ -46,8 +48,8 @@ def is_cased(rule: Rule) -> bool:
     return rule.table.startswith("placeholder")
 
 
-def test_there_are_tables() -> None:
-    """English has phrases and words; what holds for every language is among its rules."""
+def test_tables_exist() -> None:
+    """English has phrases and words; rules for every language are among its rules."""
     assert "en" in LANGUAGES
     assert phrases("en").known
     everywhere = {"preamble.marker", "preamble.leak", "preamble.maybe", "preamble.empty", "preamble.opening"}
@@ -58,42 +60,60 @@ def test_there_are_tables() -> None:
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_a_row_finds_its_examples(language: str) -> None:
-    """Each example is found by the rule it stands beside; a row without one is not accepted."""
+def test_rule_matches_its_examples(language: str) -> None:
+    """Each example is matched by its own rule, and every rule has one."""
     rules, known = phrases(language).rules, lexicon(language)
-    unread = [place(rule) for rule in rules if not rule.examples]
-    assert not unread, "a rule without an example cannot be reviewed"
+    without_example = [place(rule) for rule in rules if not rule.examples]
+    assert not without_example, "a rule without an example cannot be reviewed"
     assert not [(place(rule), ex) for rule in rules for ex in rule.examples if not rule.find(*case(ex, rule), known)]
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_a_row_leaves_its_counterexamples_alone(language: str) -> None:
-    """No counterexample is found by its rule; a row without one is not accepted."""
+def test_rule_does_not_match_its_counterexamples(language: str) -> None:
+    """No counterexample is matched by its rule, and every rule has one."""
     rules, known = phrases(language).rules, lexicon(language)
-    untried = [place(rule) for rule in rules if not rule.counterexamples]
-    assert not untried, "a rule without a counterexample was never asked what it must leave alone"
+    without_counterexample = [place(rule) for rule in rules if not rule.counterexamples]
+    assert not without_counterexample, "a rule without a counterexample was never tested for what it must leave alone"
     assert not [(place(rule), ex) for rule in rules for ex in rule.counterexamples if rule.find(*case(ex, rule), known)]
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_what_the_style_says_is_not_held_against_a_text(language: str) -> None:
-    """A house style that asks for a phrase in its own words gets it."""
-    held = []
+def test_phrase_of_the_style_is_never_matched(language: str) -> None:
+    """A house style that contains a phrase allows it."""
+    matched = []
     for rule in phrases(language).rules:
         for example in () if rule.after_subject else rule.examples:
             text, other, style = case(example, rule)
             if rule.find(text, other, f"{style}\n{fold(text)}", lexicon(language)):
-                held.append((place(rule), example))
-    assert not held
+                matched.append((place(rule), example))
+    assert not matched
 
 
 def test_the_digest_changes_with_the_rules() -> None:
-    """Two languages of different rules have different digests, so a verdict is never taken for another table's."""
+    """Languages with different rules have different digests, so a verdict is never reused under another table."""
     assert phrases("en").digest != phrases(UNWRITTEN).digest == phrases("zz").digest
 
 
+def test_the_digest_changes_with_the_word_lists(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One more word in a list gives another digest too, so stored verdicts of gates that search for it do not count."""
+    english, digests = (FOLDER / "en.toml").read_text(encoding="utf-8"), [phrases("en").digest]
+    (tmp_path / "any.toml").write_bytes((FOLDER / "any.toml").read_bytes())
+    try:
+        monkeypatch.setattr(sys.modules[Rule.__module__], "FOLDER", tmp_path)
+        for table in (english, english.replace("\n[lists]\n", '\n[lists]\nanother_list = "word"\n')):
+            (tmp_path / "en.toml").write_text(table, encoding="utf-8")
+            for cached in (phrases, _table):
+                cached.cache_clear()
+            digests.append(phrases("en").digest)
+    finally:
+        monkeypatch.undo()
+        for cached in (phrases, _table):
+            cached.cache_clear()
+    assert digests[0] == digests[1] != digests[2]
+
+
 def test_a_language_without_a_table_gets_no_english_phrases_and_says_so() -> None:
-    """English phrases are not looked for in the text of another language; the gate's reason says what was not done."""
+    """English phrases are not searched for in text of another language; the reason says what was not checked."""
     chat = "Sure! Here is the rewritten prompt: I would be happy to draw a fox"
     for gate in (preamble, answered):
         assert gate(pair("a fox", chat), language="en").keep is False
@@ -104,15 +124,15 @@ def test_a_language_without_a_table_gets_no_english_phrases_and_says_so() -> Non
     assert "not checked" not in preamble(pair("a fox", "a fox in snow"), language="en").reason.detail
 
 
-def test_marks_of_a_chat_template_are_seen_in_every_language() -> None:
-    """What a template or a reasoning model leaves behind is no phrase of a language."""
+def test_chat_template_tokens_are_noticed_in_every_language() -> None:
+    """Remains of a template or of a reasoning model do not depend on the language."""
     for text in ("ein Fuchs im Schnee<|im_end|>", "<think>Ein Fuchs.</think> ein Fuchs", "雪中的狐狸</s>"):
         gates = (preamble, thinking)
         assert any(gate(pair("Fuchs", text), language="et").keep is False for gate in gates)
 
 
 def test_a_language_without_words_has_an_empty_lexicon() -> None:
-    """No stop word, number word or irregular form of English is known in another language."""
+    """English stop words, number words and irregular forms do not apply to other languages."""
     assert lexicon(UNWRITTEN) == Lexicon()
     english = lexicon("en")
     assert {"the", "of"} <= english.stop
@@ -120,8 +140,8 @@ def test_a_language_without_words_has_an_empty_lexicon() -> None:
     assert (english.ones["three"], english.tens["ninety"]) == (3, 90)
 
 
-def test_english_words_are_not_those_of_another_language() -> None:
-    """Dutch `of`, German `die`, `war` and `also`, French `on` and `or` carry their own weight."""
+def test_english_stop_words_do_not_apply_to_another_language() -> None:
+    """German `die`, `war` and `also`, Dutch `of`, French `on` and `or` are ordinary words there."""
     assert lost_content(pair("elf", "ein Zwerg"), language="de").keep is False
     assert echo(pair("an der See", "An der See!"), language="de").keep is False
     text = "war an war an war an war an war an war an war an war an war an war an"
@@ -129,15 +149,15 @@ def test_english_words_are_not_those_of_another_language() -> None:
 
 
 def test_every_rule_reads_folded_text() -> None:
-    """A capital letter in a pattern would never match: texts are folded first."""
+    """A capital letter in a pattern would never match, because texts are folded first."""
     for rule in (rule for rule in rules_of_all() if not is_cased(rule)):
         plain = re.sub(r"\\.|\(\?P[<=]\w+[>)]", "", rule.pattern.pattern)
         assert plain == plain.lower()
 
 
 @pytest.mark.parametrize("language", ["any", *LANGUAGES])
-def test_a_list_finds_its_example_and_leaves_its_counterexample(language: str) -> None:
-    """Every list of words that is searched in texts stands beside a text that it finds and one that it leaves alone."""
+def test_word_list_matches_its_examples_and_not_its_counterexamples(language: str) -> None:
+    """Each list in `tried` has texts that it matches and texts that it does not."""
     table = tomllib.loads((FOLDER / f"{language}.toml").read_text(encoding="utf-8"))
     assert table["tried"].keys() <= table["lists"].keys()
     for name, (finds, leaves) in table["tried"].items():
@@ -148,34 +168,35 @@ def test_a_list_finds_its_example_and_leaves_its_counterexample(language: str) -
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_what_a_rule_needs_stands_in_what_it_finds(language: str) -> None:
-    """A text without any of the strings that a pattern needs is not searched: that costs no finding."""
+def test_required_strings_of_a_rule_are_in_its_matches(language: str) -> None:
+    """A text without the required strings of a pattern is not searched; that must not lose a match."""
     for rule in phrases(language).rules:
         for example in rule.examples:
             text, _, _ = case(example, rule)
             if match := rule.pattern.search(text):
-                assert holds_a_way(rule, match[0]), (place(rule), example)
+                assert satisfies_a_way(rule, match[0]), (place(rule), example)
                 assert not rule.begins or match.start() == 0 or rule.after_subject, (place(rule), example)
                 assert not rule.breaks or "\n" in match[0], (place(rule), example)
 
 
 @settings(max_examples=150, suppress_health_check=list(HealthCheck))
 @given(st.data())
-def test_whatever_a_rule_matches_holds_what_it_needs(data: st.DataObject) -> None:
-    """Also what no example says: a text that is refused unsearched is one in which the pattern finds nothing."""
+def test_required_strings_are_in_every_possible_match(data: st.DataObject) -> None:
+    """Also beyond the examples: if a text is skipped, the pattern does not match in it."""
     rule = data.draw(st.sampled_from(rules_of_all()))
     text = data.draw(st.from_regex(rule.pattern))
     for match in rule.pattern.finditer(text):
-        assert holds_a_way(rule, match[0])
+        assert satisfies_a_way(rule, match[0])
 
 
-def holds_a_way(rule: Rule, text: str) -> bool:
-    """Whether a text holds, of one way in which a rule may match, a string of each set."""
+def satisfies_a_way(rule: Rule, text: str) -> bool:
+    """Whether a text has, for one way in which a rule may match, a string of each required set."""
     return any(all(any(string in text for string in strings) for strings in way) for way in rule.ways)
 
 
-def test_needs_are_read_from_a_pattern() -> None:
-    """The longest strings that every match holds; none where a pattern can do without, or ignores case."""
+def test_required_strings_are_read_from_a_pattern() -> None:
+    """The longest strings that every match contains; none where parts are optional, and every spelling where case is
+    ignored."""
 
     def strings(pattern: str) -> list[list[set[str]]]:
         return [[set(part) for part in way] for way in required_strings(pattern)]
@@ -196,7 +217,7 @@ def test_needs_are_read_from_a_pattern() -> None:
     assert (only_at_start(r"\A\W*sure"), only_at_start(r"\A(?:a|b)|c")) == (True, False)
 
 
-# What patterns in the code of gates may say: marks of formats, none of them a word of a language.
+# Words that patterns in the code of gates may contain: names of formats, not words of a language.
 _OF_FORMATS = {
     "html", "body", "div", "span", "table", "img", "kbd", "details", "summary", "head", "title", "script", "style",
     "form", "input", "button", "label", "section", "main", "nav", "header", "footer", "blockquote", "small", "mark",
@@ -207,8 +228,9 @@ _OF_FORMATS = {
 }  # fmt: skip
 
 
-def test_no_word_of_a_language_stands_in_the_code_of_gates() -> None:
-    """A pattern in curate/gates/*.py holds marks and names of formats; words to look for are rows of the tables."""
+def test_code_of_gates_contains_no_words_of_a_language() -> None:
+    """Patterns in curate/gates/*.py contain punctuation and names of formats; words to search for belong in the
+    tables."""
     stray = set()
     for path in sorted(FOLDER.parent.glob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -222,8 +244,9 @@ def test_no_word_of_a_language_stands_in_the_code_of_gates() -> None:
     assert {(name, word) for name, word in stray if word.casefold() not in _OF_FORMATS} == set()
 
 
-def test_words_for_nothing_are_data() -> None:
-    """A field that holds one of them, and nothing more, is empty: what its text says behind its name is missed."""
+def test_word_for_nothing_is_an_empty_field() -> None:
+    """A field with nothing but a word such as `n/a` is empty, and the value that its text gives after the field's name
+    is reported as missing."""
     listed = lexicon("any").words("nothing")
     assert {"n/a", "unknown", "-"} <= set(listed)
     for word in listed:

@@ -1,4 +1,4 @@
-"""The training-free score, against a loopback server that speaks the embedded model's /score."""
+"""The training-free score, against a loopback server with the embedded model's /score."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ def pair(input: str, output: str, n: int = 0) -> Pair:
     return Pair(seed_id="s", input=input, output=output, system="Rewrite.", origin=Imported(source=f"{n}"))
 
 
-def scored(pairs: list[Pair], answer: Answer, asked: list[Any] | None = None) -> list[Score]:
-    """The scores of `pairs` with a server that answers each completion with `answer(messages, completion)`."""
+def scored(pairs: list[Pair], answer: Answer, requests: list[Any] | None = None) -> list[Score]:
+    """The scores of `pairs`, with a server that responds to each completion with `answer(messages, completion)`."""
 
     async def handle(request: web.Request) -> web.Response:
         body = await request.json()
-        if asked is not None:
-            asked.append(body)
+        if requests is not None:
+            requests.append(body)
         scores = [answer(body["messages"], completion) for completion in body["completions"]]
         if "crash" in scores:
             return web.json_response({"error": {"message": "no"}}, status=500)
@@ -45,7 +45,7 @@ def scored(pairs: list[Pair], answer: Answer, asked: list[Any] | None = None) ->
 
 
 def by_shared_words(messages: list[dict[str, str]], completion: str) -> dict[str, Any]:
-    """-10 nats, and 2 less for every word of the user turn that the completion has."""
+    """-10 nats, plus 2 for every word of the user turn in the completion."""
     shared = set(messages[-1]["content"].split()) & set(completion.split())
     return {"logprob": -10 + 2.0 * len(shared), "tokens": len(completion.split())}
 
@@ -56,27 +56,27 @@ def test_the_score_is_the_difference_of_two_sums() -> None:
     assert [s.value for s in scored(pairs, by_shared_words)] == [4.0, 0.0, 2.0]
 
 
-def test_what_is_asked() -> None:
-    """System and user turn, then the same with an empty user turn; completions of one chat go together."""
-    asked: list[Any] = []
-    scored([pair("fox", "a"), pair("fox", "b", 1)], by_shared_words, asked)
+def test_requests_to_the_server() -> None:
+    """System and user turn, and the same with an empty user turn; completions of one chat are in one request."""
+    requests: list[Any] = []
+    scored([pair("fox", "a"), pair("fox", "b", 1)], by_shared_words, requests)
     system = {"role": "system", "content": "Rewrite."}
-    assert asked == [
+    assert requests == [
         {"model": "m", "messages": [system, {"role": "user", "content": user}], "completions": ["a", "b"]}
         for user in ("", "fox")
     ]
 
 
-def test_what_two_rows_say_is_asked_about_once() -> None:
-    """A teacher that says the same four times is no work of four texts; each row has the score all the same."""
-    asked: list[Any] = []
+def test_equal_outputs_are_scored_once() -> None:
+    """Equal outputs of a teacher are sent once, and each row still has its score."""
+    requests: list[Any] = []
     pairs = [pair("fox", "a fox"), pair("fox", "a fox", 1), pair("fox", "b", 2)]
-    assert [s.value for s in scored(pairs, by_shared_words, asked)] == [2.0, 2.0, 0.0]
-    assert [body["completions"] for body in asked] == [["a fox", "b"]] * 2
+    assert [s.value for s in scored(pairs, by_shared_words, requests)] == [2.0, 2.0, 0.0]
+    assert [body["completions"] for body in requests] == [["a fox", "b"]] * 2
 
 
-def test_a_row_that_crashes_the_server_costs_only_itself() -> None:
-    """Its request is asked again row by row; the others have their scores, it has None and a reason."""
+def test_row_that_crashes_the_server_does_not_affect_others() -> None:
+    """Its request is repeated row by row: the others are scored, and it has None with a reason."""
     pairs = [pair("fox", text, n) for n, text in enumerate(("a fox", "poison", "no animal"))]
     scores = scored(pairs, lambda m, c: "crash" if c == "poison" else by_shared_words(m, c))
     assert [s.value for s in scores] == [2.0, None, 0.0]
@@ -84,15 +84,15 @@ def test_a_row_that_crashes_the_server_costs_only_itself() -> None:
 
 
 @pytest.mark.parametrize("logprob", [None, "low"])
-def test_no_number_is_no_score(logprob: Any) -> None:
-    """A missing or malformed log-probability is None, never 0."""
+def test_malformed_log_probability_gives_no_score(logprob: Any) -> None:
+    """A missing or malformed log-probability gives None, never 0."""
     (score,) = scored([pair("fox", "a")], lambda m, c: {"logprob": logprob, "tokens": 1})
     assert score.value is None
     assert score.reason.code == "nan"
 
 
-def test_another_program_at_the_address_is_named() -> None:
-    """An answer of another shape stops the stage with a sentence, it does not make scores."""
+def test_malformed_response_stops_the_stage() -> None:
+    """A response of another shape raises TeacherError instead of producing scores."""
 
     async def run() -> None:
         async def handle(request: web.Request) -> web.Response:
@@ -107,8 +107,8 @@ def test_another_program_at_the_address_is_named() -> None:
         asyncio.run(run())
 
 
-def test_nothing_listening_is_unreachable() -> None:
-    """A dead server stops the stage: rows are not silently left without a score."""
+def test_dead_server_raises_unreachable() -> None:
+    """A dead server stops the stage: rows are not silently left unscored."""
 
     async def run() -> None:
         await pmi_scorer(f"http://127.0.0.1:{free_port()}/v1", "m")([pair("fox", "a")])
@@ -118,8 +118,8 @@ def test_nothing_listening_is_unreachable() -> None:
 
 
 @pytest.mark.model
-def test_the_real_embedded_model_tells_what_belongs_to_the_input() -> None:
-    """Through the real server: a text about the input gains more from it than one about something else."""
+def test_real_embedded_model_prefers_outputs_that_fit_the_input() -> None:
+    """With the real server, a text about the input scores higher than one about something else."""
     from synth.embedded.process import embedded
 
     fitting = [("a red fox in snow", "a red fox in deep snow at dawn, white breath, soft morning light")]

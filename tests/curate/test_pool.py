@@ -1,4 +1,4 @@
-"""The pool and its steps: nothing disappears, silence is not a verdict, people come first."""
+"""The pool and its steps: every row is accounted for, a missing verdict never accepts, and reviewers outrank gates."""
 
 from __future__ import annotations
 
@@ -38,7 +38,8 @@ def run(pool: Pool, *steps: Step) -> Pool:
 
 
 def gate(name: str = "word", word: str = "good") -> GateStep:
-    """Keeps what holds `word`, cannot judge what holds "odd", and crashes on what holds "bomb"."""
+    """Keeps an output that contains `word`, cannot judge one that contains "odd", and crashes on one that contains
+    "bomb"."""
 
     def judge(pair: Pair) -> Judgement:
         if "bomb" in pair.output:
@@ -51,7 +52,7 @@ def gate(name: str = "word", word: str = "good") -> GateStep:
 
 
 async def by_length(pairs: Sequence[Pair]) -> Sequence[Score]:
-    """Scores by length; crashes on "poison", alone or in a batch, and has no number for "blank"."""
+    """Scores by length. Crashes on "poison", alone or in a batch, and gives "blank" no score."""
     if any("poison" in pair.output for pair in pairs):
         raise RuntimeError("out of memory")
     return [
@@ -65,7 +66,7 @@ def scorer() -> Step:
 
 
 async def silent(pool: Pool) -> AsyncIterator[Verdict]:
-    """A step that says nothing."""
+    """A step that yields no verdict."""
     for verdict in ():
         yield verdict
 
@@ -106,11 +107,11 @@ def pool_of(rows: list[tuple[str, str, str]], decisions: list[str | None]) -> Po
 @pytest.mark.slow
 @settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 @given(pairs, decisions, orders, st.integers(0, 7))
-def test_nothing_disappears_in_any_order_of_steps(
+def test_every_row_is_counted_in_any_order_of_steps(
     rows: list[tuple[str, str, str]], decisions: list[str | None], order: list[int], many: int
 ) -> None:
-    """Whatever the steps, their order and the answers: rows in are accepted + rejected + waiting, every row that is not
-    accepted has one reason, the rows tell the same as the sums, and doing it again changes nothing."""
+    """For any steps, order and reviews: accepted + rejected + waiting adds up to the rows in, every row that is not
+    accepted has one reason, the rows agree with the totals, and a second run changes nothing."""
     pool = run(pool_of(rows, decisions), *steps_of(order, many))
     counts = pool.counts
     assert counts.adds_up
@@ -126,18 +127,18 @@ def test_nothing_disappears_in_any_order_of_steps(
 
 @settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow])
 @given(pairs, orders, st.integers(1, 7))
-def test_a_row_leaves_only_with_a_verdict_from_every_step(
+def test_accepted_row_has_a_keep_verdict_from_every_step(
     rows: list[tuple[str, str, str]], order: list[int], many: int
 ) -> None:
-    """Accepted means that every step has spoken and none but those that people outrank objects."""
+    """Without reviews, an accepted row has one verdict of each step, in order, and each of them keeps it."""
     pool = run(pool_of(rows, []), *steps_of(order, many))
     for row in pool.accepted():
         assert [(v.by, v.fingerprint) for v in row.verdicts] == [(step.by, step.settings) for step in pool.steps]
         assert all(verdict.keep for verdict in row.verdicts)
 
 
-def test_silence_never_accepts_and_never_rejects() -> None:
-    """A row that a step says nothing of waits as unjudged, even if people accepted it."""
+def test_row_without_verdict_stays_waiting() -> None:
+    """A row without a verdict from some step stays waiting as `unjudged`, even if reviewers accepted it."""
     pairs = [pair("good", n=1), pair("good snow", n=2)]
     accepted = Review(pair_id=pairs[1].id, reviewer="ann", decision="accept", at=AT)
     pool = run(Pool.of(pairs, [accepted]), each(gate()), silent)
@@ -145,30 +146,32 @@ def test_silence_never_accepts_and_never_rejects() -> None:
     assert pool.reasons == {"unjudged": 2}
 
 
-def test_a_scorer_that_crashes_on_a_row_costs_that_row() -> None:
-    """The others of its batch are scored; the row waits with the error, and is asked again next time."""
+def test_scorer_crash_affects_only_its_row() -> None:
+    """The rest of the batch is scored. The row itself waits as `crashed`, and only that row is scored again next
+    time."""
     given = [pair(f"good {n} {'poison' if n == 7 else 'snow'}", seed=f"s{n}", n=n) for n in range(12)]
     pool = run(Pool.of(given), scorer(), best(1))
     keeps = [row.keep for row in pool.rows()]
     assert keeps == [None if n == 7 else True for n in range(12)]
     assert pool.reasons == {"crashed": 1}
 
-    async def mended(pairs: Sequence[Pair]) -> Sequence[Score]:
-        assert [p.id for p in pairs] == [given[7].id], "only what crashed is asked again"
+    async def fixed(pairs: Sequence[Pair]) -> Sequence[Score]:
+        assert [p.id for p in pairs] == [given[7].id], "only the crashed row is scored again"
         return [Score(1.0, Reason("scored"))]
 
-    assert run(pool, scored(mended, "score/length@1", "settings"), best(1)).counts.accepted == 12
+    assert run(pool, scored(fixed, "score/length@1", "settings"), best(1)).counts.accepted == 12
 
 
 def test_fold_is_the_least_of_false_none_true() -> None:
-    """A rejection decides, then what could not be judged; nothing said is no objection."""
+    """A rejection decides, then a step that could not judge; no verdicts at all is no objection."""
     assert fold([]) is True
     assert fold([True, None, True]) is None
     assert fold([None, False, True]) is False
 
 
-def test_people_outrank_gates_and_scores_but_not_contamination_and_duplicates() -> None:
-    """Accepted by hand: a gate and a scorer may object, contamination and a duplicate may not be overruled."""
+def test_reviewers_outrank_gates_and_scores_but_not_contamination_and_duplicates() -> None:
+    """A reviewer's accept overrides gates and scorers, but not contamination or a duplicate. A simulated review
+    overrides nothing."""
     held = {"t": "an old fisherman mending a torn net"}
     texts = ["no", "odd", "bomb", "good blank", "an old fisherman mending a torn net!", "good one two", "good one two."]
     pairs = [pair(text, seed=f"s{n}", n=n) for n, text in enumerate(texts)]
@@ -181,8 +184,8 @@ def test_people_outrank_gates_and_scores_but_not_contamination_and_duplicates() 
     assert run(Pool.of(pairs[:1], simulated), *steps).counts.rejected == 1
 
 
-def test_undecided_rows_wait_for_people() -> None:
-    """Two people who disagree leave a row waiting, though every step keeps it."""
+def test_row_with_disagreeing_reviewers_waits() -> None:
+    """A row on which two reviewers disagree stays waiting, even though every step keeps it."""
     (one,) = pairs = [pair("good")]
     reviews = [Review(pair_id=one.id, reviewer=who, decision=d, at=AT) for who, d in (("a", "accept"), ("b", "reject"))]
     pool = run(Pool.of(pairs, reviews), each(gate()))
@@ -192,7 +195,8 @@ def test_undecided_rows_wait_for_people() -> None:
 
 
 def test_no_cluster_of_near_duplicates_vanishes() -> None:
-    """A duplicate names a row that is accepted: what the best of its input outranks takes no other row with it."""
+    """A duplicate always names an accepted row: a row that `best` outranked does not also remove its
+    near-duplicates."""
     alike, other = "a red fox in deep snow at dawn", "a long text about something that is quite another thing"
     pairs = [pair(alike, "fox", "s1", 0), pair(f"{other} {other}", "fox", "s1", 1), pair(f"{alike}!", "dog", "s2", 2)]
     pool = run(Pool.of(pairs), scorer(), best(1), duplicates(0.7))
@@ -204,7 +208,7 @@ def test_no_cluster_of_near_duplicates_vanishes() -> None:
 @settings(deadline=None, max_examples=30)
 @given(st.lists(st.sampled_from(["good fox", "good fox!", "Good fox", "good snow"]), max_size=8), st.randoms())
 def test_duplicates_name_an_accepted_row_whatever_the_order(texts: list[str], rng: Any) -> None:
-    """Which row of a cluster stays depends on the rows, not on the order of the store."""
+    """Which row of a cluster is kept depends on the rows, not on their order in the store."""
     pairs = [pair(text, seed=f"s{n}", n=n) for n, text in enumerate(texts)]
     shuffled = pairs.copy()
     rng.shuffle(shuffled)
@@ -215,21 +219,31 @@ def test_duplicates_name_an_accepted_row_whatever_the_order(texts: list[str], rn
         assert row.keep or any(id_ in str(row.reason) for id_ in accepted[0])
 
 
-def test_of_rows_alike_the_test_split_then_people_then_the_score_stay() -> None:
-    """The order in which rows are preferred: test, validation, people, score, id."""
+def test_duplicate_is_kept_by_split_then_review_then_score() -> None:
+    """Of duplicates, the row of the test split is kept, then one of the validation split; within one split, a row that
+    a reviewer accepted, then the one with the highest score, whichever id is larger."""
     texts = {"train": "good one two three", "validation": "good one two three!", "test": "Good one two three"}
     pairs = [pair(text, seed=part) for part, text in texts.items()]
     kept = run(Pool.of(pairs), duplicates(0.7, lambda seed_id: seed_id))  # type: ignore[arg-type,return-value]
     assert [row.candidate.seed_id for row in kept.accepted()] == ["test"]
+    reviews = [Review(pair_id=pairs[0].id, reviewer="ann", decision="accept", at=AT)]
+    kept = run(Pool.of(pairs[:2], reviews), duplicates(0.7, lambda seed_id: seed_id))  # type: ignore[arg-type,return-value]
+    assert [row.candidate.seed_id for row in kept.accepted()] == ["validation"]
     twins = [pair("good 1 2", "a", "s1"), pair("good 1 2 !!", "A!", "s2")]
-    for liked in ("a", "A!"):  # one of them has the larger id
-        by_score = scored(named(lambda one, liked=liked: float(one.input == liked), f"score/{len(liked)}@1"))
+    for preferred in ("a", "A!"):  # one of them has the larger id
+        by_score = scored(
+            named(lambda one, preferred=preferred: float(one.input == preferred), f"score/{len(preferred)}@1")
+        )
         kept = run(Pool.of(twins), by_score, duplicates(0.7))
-        assert [row.pair.input for row in kept.accepted() if row.pair] == [liked]
+        assert [row.pair.input for row in kept.accepted() if row.pair] == [preferred]
+        other = next(twin for twin in twins if twin.input != preferred)
+        reviews = [Review(pair_id=other.id, reviewer="ann", decision="accept", at=AT)]
+        kept = run(Pool.of(twins, reviews), by_score, duplicates(0.7))
+        assert [row.pair.id for row in kept.accepted() if row.pair] == [other.id]
 
 
-def test_a_pool_is_a_value() -> None:
-    """Judging makes another pool; the one before says what it said."""
+def test_judging_returns_a_new_pool() -> None:
+    """Judging returns a new pool and leaves the one before unchanged."""
     one = pair("good")
     before = Pool.of([one])
     step = id_of(each(gate()))
@@ -242,7 +256,8 @@ def test_a_pool_is_a_value() -> None:
 
 
 def test_rows_of_one_input_come_together() -> None:
-    """Whatever stands between them, and whoever edited them; other seeds and other inputs are other groups."""
+    """Rows of one seed and input form one group, even if other rows lie between them or a reviewer edited one. Another
+    seed or input is another group."""
     pairs = [pair(f"text {n}", input, seed, n) for n, (input, seed) in enumerate(("as", "bs", "as", "at"))]
     edit = Review(pair_id=pairs[2].id, reviewer="ann", decision="edit", edited="better", at=AT)
     groups = [[row.pair.output for row in rows if row.pair] for rows in Pool.of(pairs, [edit]).by_input()]
@@ -250,41 +265,41 @@ def test_rows_of_one_input_come_together() -> None:
 
 
 def test_a_pool_is_read_without_the_texts_of_its_pairs(tmp_path: Path) -> None:
-    """They are read where a step asks for them: most of a pool would only be read once more."""
+    """Texts are read only where a step needs them: reading them with the pool would read most of them twice."""
     one = pair("a good fox")
     place = {"fingerprint": "g", "seed_id": one.seed_id, "generator": "imported", "sample": 0, "pair_id": one.id}
     with Store.open(f"sqlite:///{tmp_path / 'p.db'}") as store:
-        store.write(Candidate.model_validate(place))  # its pair is not there at all
+        store.write(Candidate.model_validate(place))  # without its pair
         pool = Pool.read(store, ["g"], {one.seed_id})
         assert one.id in pool
         store.write(one)
         assert [len(rows) for rows in pool.by_input()] == [1]
 
 
-def test_a_step_is_named_by_its_source_or_by_what_it_says() -> None:
-    """Two functions are two steps; settings are part of a name."""
+def test_step_id_depends_on_function_name_and_settings() -> None:
+    """A plain function is identified by its module and name; other settings give another step id."""
     assert id_of(silent).by == "pool/tests.curate.test_pool.silent@1"
     assert id_of(silent) == id_of(silent)
     assert id_of(named(silent, "pool/mine@1", 1)) != id_of(named(silent, "pool/mine@1", 2))
     assert id_of(best(1)) != id_of(best(2))
 
 
-def test_a_crash_is_no_verdict_of_the_gate() -> None:
-    """A gate that raises leaves the row waiting as crashed."""
+def test_crashed_gate_leaves_the_row_waiting() -> None:
+    """A gate that raises leaves the row waiting as `crashed`."""
     pool = run(Pool.of([pair("bomb")]), each(gate()))
     (row,) = pool.rows()
     assert (row.keep, row.reason) == (None, crashed("RuntimeError: boom").reason)
 
 
 def test_a_pool_becomes_a_dataset_of_its_accepted_rows() -> None:
-    """The accepted rows with their texts and scores, and no other."""
+    """The dataset has the accepted rows with their texts and scores, and no others."""
     pool = run(Pool.of([pair("good"), pair("bad", n=1)]), each(gate()), scorer())
     (row,) = pool.to_dataset()
     assert (row["output"], row["input"], row["score"]) == ("good", "a fox", 4.0)
 
 
 def test_flags_decide_nothing() -> None:
-    """A flag travels with the verdict and the row is kept as if there was none."""
+    """A flag is kept with its verdict, and the row is accepted as if it had none."""
 
     async def flagging(pool: Pool) -> AsyncIterator[Verdict]:
         for row in pool.accepted():
@@ -298,8 +313,9 @@ def test_flags_decide_nothing() -> None:
     assert [verdict.flags for verdict in rows[0].verdicts] == [("odd",)]
 
 
-def test_a_row_goes_where_the_source_of_its_seed_says() -> None:
-    """`use` of a source outranks the hash, and naming one changes the settings; without it nothing changes."""
+def test_source_use_setting_decides_the_split() -> None:
+    """A source's `use` overrides the hash, and setting it changes the step's id; seeds without it leave the id
+    unchanged."""
     plain, fresh = (Seed(kind="output", text=text, source="a.jsonl:1") for text in ("good one", "good two"))
     fresh = fresh.model_copy(update={"meta": {"use": "validation"}})
     nothing_held_out = SplitSettings(test=0, validation=0)
@@ -309,8 +325,9 @@ def test_a_row_goes_where_the_source_of_its_seed_says() -> None:
     assert id_of(split(nothing_held_out, [plain])) == id_of(split(nothing_held_out)) != id_of(step)
 
 
-def test_a_pair_that_is_damaged_in_the_store_is_told_of(tmp_path: Path) -> None:
-    """As it is judged, and where a step reads no more than its texts: by its store, in a sentence."""
+def test_damaged_pair_in_store_is_a_store_error(tmp_path: Path) -> None:
+    """A damaged pair raises a StoreError with a clear message, both while it is judged and where a step reads only its
+    texts."""
     url = f"sqlite:///{tmp_path / 'p.db'}"
     whole = Pair(seed_id="s", input="a fox", output="A fox.", system="", origin=Imported(source="rows"))
     place = {"fingerprint": "g", "seed_id": "s", "generator": "imported", "sample": 0, "pair_id": whole.id}

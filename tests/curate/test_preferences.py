@@ -1,4 +1,4 @@
-"""Preferences: which of two answers is better, who says so, and that length does not."""
+"""Preferences: which of two answers is better, on whose word, and independent of length."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def preferred(
     seeds: Any = (),
     settings: Any = None,
 ) -> list[tuple[str, str, str]]:
-    """(by, better text, worse text) of answers to one input."""
+    """(by, better text, worse text) for answers to one input."""
     seed, pairs = pairs_of(texts)
     steps = [each(named(lambda pair: "must" in pair.output, "gate/must@1"))]
     if score:
@@ -74,31 +74,31 @@ def preferred(
     return [(p.by, p.chosen.output, p.rejected.output) for p in comparisons]
 
 
-def said(pair: Pair, decision: Any, who: str = "ann", **more: Any) -> Review:
+def review(pair: Pair, decision: Any, who: str = "ann", **more: Any) -> Review:
     return Review(pair_id=pair.id, reviewer=who, decision=decision, **more)
 
 
 def test_an_edit_is_better_than_what_it_replaced(tmp_path: Path) -> None:
-    """The text that a person gave stands above the one that was there."""
-    comparisons = preferred(tmp_path, ["must a"], lambda p: [said(p[0], "edit", edited="must a better")])
+    """The text that a reviewer entered is preferred to the original."""
+    comparisons = preferred(tmp_path, ["must a"], lambda p: [review(p[0], "edit", edited="must a better")])
     assert comparisons == [("edit", "must a better", "must a")]
 
 
 def test_accepted_is_better_than_rejected(tmp_path: Path) -> None:
-    """Of one input, what people accepted stands above what people rejected; the nearest in length is compared."""
+    """Of the answers to one input, accepted ones are preferred to rejected ones; the pair closest in length is used."""
     texts = ["must be short", "must be so very long a text that nobody reads it", "must be wrong"]
     comparisons = preferred(
-        tmp_path, texts, lambda p: [said(p[0], "accept"), said(p[1], "accept"), said(p[2], "reject")]
+        tmp_path, texts, lambda p: [review(p[0], "accept"), review(p[1], "accept"), review(p[2], "reject")]
     )
     assert comparisons == [("verdict", texts[0], texts[2])]
 
 
-def test_a_ranking_counts_where_nobody_contradicts_it(tmp_path: Path) -> None:
-    """Ranked above is better; what two people rank the other way round says nothing."""
+def test_ranking_counts_unless_reviewers_contradict_each_other(tmp_path: Path) -> None:
+    """The higher rank is better; two reviewers with opposite rankings give no preference."""
 
     def ranked(pairs: list[Pair], *orders: tuple[int, ...]) -> list[Review]:
         return [
-            said(pairs[0], "accept", f"person {n}", ranking=tuple((pairs[i].id, rank) for rank, i in enumerate(o, 1)))
+            review(pairs[0], "accept", f"person {n}", ranking=tuple((pairs[i].id, rank) for rank, i in enumerate(o, 1)))
             for n, o in enumerate(orders)
         ]
 
@@ -108,36 +108,36 @@ def test_a_ranking_counts_where_nobody_contradicts_it(tmp_path: Path) -> None:
     assert not preferred(tmp_path, texts, lambda p: ranked(p, (0, 1), (1, 0)))
 
 
-def test_a_gate_and_a_score_prefer_what_they_let_through(tmp_path: Path) -> None:
-    """An accepted answer stands above one that a gate rejected, and above one that scores clearly lower; a score that
-    is a little lower says nothing."""
+def test_gates_and_clear_score_differences_give_preferences(tmp_path: Path) -> None:
+    """An accepted answer is preferred to one that a gate rejected, and to one with a clearly lower score. A slightly
+    lower score gives no preference."""
     assert preferred(tmp_path, ["must have it", "they lack it"]) == [("gate", "must have it", "they lack it")]
     comparisons = preferred(tmp_path, ["must good", "must fair", "must poor", "must poorer"], score=True)
     assert ("score", "must good", "must fair") in comparisons
     assert not any({"must poor", "must poorer"} == {better, worse} for _, better, worse in comparisons)
 
 
-def test_what_is_kept_out_for_personal_data_is_no_worse_answer_either(tmp_path: Path) -> None:
-    """What [personal] or the gate `pii` rejects leaves in no file, whoever put it below another: an answer that a gate
-    rejects, one that people reject, the text that an edit took an address out of."""
+def test_answers_rejected_for_personal_data_are_in_no_preference(tmp_path: Path) -> None:
+    """What [personal] or the gate `pii` rejects is not written to any file, whatever made it the worse answer: a gate,
+    a reviewer, or an edit that removed an address."""
     texts = ["must be asked by the form of ours", "must be asked by ann@example.org"]
     rejects = {"personal": PersonalSettings(email="reject")}
     gates = spec().curate.gates.model_copy(update={"pii": True})
     pii = {"curate": spec().curate.model_copy(update={"gates": gates})}
     answers = (
-        lambda p: [said(p[0], "accept"), said(p[1], "reject")],
-        lambda p: [said(p[1], "edit", edited="must be asked by the form"), said(p[0], "reject")],
+        lambda p: [review(p[0], "accept"), review(p[1], "reject")],
+        lambda p: [review(p[1], "edit", edited="must be asked by the form"), review(p[0], "reject")],
     )
-    for number, people in enumerate(answers):
-        assert len(preferred(tmp_path, texts, people)) == 1 + number
+    for number, reviews in enumerate(answers):
+        assert len(preferred(tmp_path, texts, reviews)) == 1 + number
         for settings in (rejects, pii):
-            kept = preferred(tmp_path, texts, people, settings=spec().model_copy(update=settings))
+            kept = preferred(tmp_path, texts, reviews, settings=spec().model_copy(update=settings))
             assert not any("@" in worse for _, _, worse in kept)
             assert len(kept) == number
 
 
-def own(folder: Path, rows: list[dict[str, Any]], more: str = "") -> list[dict[str, Any]]:
-    """The preferences of a project with pairs that exist."""
+def imported_preferences(folder: Path, rows: list[dict[str, Any]], more: str = "") -> list[dict[str, Any]]:
+    """The preferences of a project that imports its pairs."""
     (folder / "own.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     spec = (
         '[task]\nkind = "reply"\nname = "own"\nstyle = "Kind."\n[[seeds]]\npath = "own.jsonl"\nkind = "pair"\n'
@@ -150,9 +150,9 @@ def own(folder: Path, rows: list[dict[str, Any]], more: str = "") -> list[dict[s
     return preference_rows(folder / "dataset", "train")
 
 
-def test_what_a_file_rejects_is_worse_than_its_row(tmp_path: Path) -> None:
-    """TRL's preferences make a project with the preferences of its file, without a teacher or a person: DPO, ORPO and
-    reward models learn from them. Longer ones stay too: it is the file that says so. A row whose better answer a gate
+def test_rejected_answers_of_a_file_become_preferences(tmp_path: Path) -> None:
+    """A file with TRL preferences gives a project preferences without a teacher or reviewers, for DPO, ORPO and reward
+    models. They are kept where the better answer is longer, since the file says so. A row whose better answer a gate
     rejects is in none."""
     rows = [
         {
@@ -165,7 +165,7 @@ def test_what_a_file_rejects_is_worse_than_its_row(tmp_path: Path) -> None:
     rows.append(
         {"prompt": "Where is order 77?", "chosen": "<think>Hm.</think> It is in the van.", "rejected": "Gone 77."}
     )
-    lines = own(tmp_path, rows, '[train]\nobjective = "dpo"\n[review]\nenabled = false\n')
+    lines = imported_preferences(tmp_path, rows, '[train]\nobjective = "dpo"\n[review]\nenabled = false\n')
     assert {line["by"] for line in lines} == {"file"}
     assert sorted((line["prompt"][-1]["content"], line["rejected"][0]["content"]) for line in lines) == [
         (row["prompt"], row["rejected"]) for row in rows[:6]
@@ -173,12 +173,12 @@ def test_what_a_file_rejects_is_worse_than_its_row(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "dataset" / "manifest.json").read_text())["preferences"]["file"] == 6
 
 
-def test_a_persons_edit_of_a_row_is_better_than_what_its_file_rejects(tmp_path: Path) -> None:
-    """And better than the row as it was; an edit that is what the file rejects is not better than itself."""
+def test_reviewers_edit_is_better_than_the_rejected_answers_of_the_file(tmp_path: Path) -> None:
+    """It is also better than the original row. An edit equal to a rejected answer is not better than itself."""
     seed = Seed(kind="pair", text="a fox", reference="must a", source="f.jsonl:1", meta={"rejected": ["a", "must b"]})
     pair, imports = pair_of(seed), spec().model_copy(update={"seeds": (SeedSource(path="f.jsonl", kind="pair"),)})
     for edit in ("must c", "must b"):
-        answers = [said(pair, "edit", edited=edit)]
+        answers = [review(pair, "edit", edited=edit)]
         steps = [each(named(lambda pair: "must" in pair.output, "gate/must@1"))]
         pool = asyncio.run(curate(Pool.of([pair], answers), steps))
         comparisons = [
@@ -188,29 +188,29 @@ def test_a_persons_edit_of_a_row_is_better_than_what_its_file_rejects(tmp_path: 
         assert comparisons == [("edit", edit, "must a"), *files]
 
 
-def test_what_a_file_rejects_is_redacted_too(tmp_path: Path) -> None:
-    """A worse answer goes into the dataset, so it holds nothing that was to be redacted."""
+def test_rejected_answers_of_a_file_are_redacted(tmp_path: Path) -> None:
+    """Worse answers are written to the dataset, so they must not contain what is to be redacted."""
     row = {"prompt": "Whom do I ask?", "chosen": "Ask the office, please.", "rejected": "Ask ann@example.org."}
-    (line,) = own(tmp_path, [row], '[personal]\nemail = "redact"\n')
+    (line,) = imported_preferences(tmp_path, [row], '[personal]\nemail = "redact"\n')
     assert line["rejected"][0]["content"] == "Ask (e-mail address removed)."
 
 
-def test_what_waits_or_has_the_same_text_is_in_no_preference(tmp_path: Path) -> None:
-    """Undecided rows, and answers that differ in spaces alone, are not compared."""
+def test_waiting_rows_and_equal_texts_are_in_no_preference(tmp_path: Path) -> None:
+    """Undecided rows, and answers that differ only in spaces, are not compared."""
     texts = ["must be", "must be "]
-    assert not preferred(tmp_path, texts, lambda p: [said(p[0], "accept"), said(p[1], "reject")])
+    assert not preferred(tmp_path, texts, lambda p: [review(p[0], "accept"), review(p[1], "reject")])
     undecided = ["must be here", "must be there"]
     assert not preferred(
         tmp_path,
         undecided,
-        lambda p: [said(p[0], "accept"), said(p[1], "accept", "bob"), said(p[1], "reject", "cid")],
+        lambda p: [review(p[0], "accept"), review(p[1], "accept", "bob"), review(p[1], "reject", "cid")],
     )
 
 
 def test_the_test_split_is_in_no_preference(tmp_path: Path) -> None:
-    """Neither a row of a test seed nor a rejected answer that repeats a test input."""
+    """Neither a row of a test seed, nor a rejected answer that repeats a test input or reference."""
     seed, pairs = pairs_of(["must be short", "must be wrong"])
-    answers = [said(pairs[0], "accept"), said(pairs[1], "reject")]
+    answers = [review(pairs[0], "accept"), review(pairs[1], "reject")]
     pool = asyncio.run(curate(Pool.of(pairs, answers), [each(named(lambda pair: True, "gate/all@1"))]))
     test_seed = seed.model_copy(update={"meta": {"use": "test"}})
     assert not preferences(Project(tmp_path, spec()), pool, [test_seed])
@@ -222,22 +222,22 @@ def test_the_test_split_is_in_no_preference(tmp_path: Path) -> None:
     assert not preferences(Project(tmp_path, spec()), pool, [seed, referring])
 
 
-def test_what_a_teacher_wrote_for_the_test_is_in_no_preference(tmp_path: Path) -> None:
-    """A rejected answer does not repeat the input that was generated for a held-out output either."""
+def test_generated_test_input_is_in_no_preference(tmp_path: Path) -> None:
+    """A rejected answer may not repeat the input that was generated for a held-out output either."""
     seed, pairs = pairs_of(["must be short", "must be what the test asks"])
     test_seed = Seed(kind="output", text="must be held out", source="x:2", meta={"use": "test"})
     asked = Pair(seed_id=test_seed.id, input=pairs[1].output, output=test_seed.text, system="", origin=pairs[0].origin)
-    answers = [said(pairs[0], "accept"), said(pairs[1], "reject")]
+    answers = [review(pairs[0], "accept"), review(pairs[1], "reject")]
     gates = [each(named(lambda pair: True, "gate/all@1"))]
     with_it, without = (asyncio.run(curate(Pool.of(some, answers), gates)) for some in ([*pairs, asked], pairs))
     assert preferences(Project(tmp_path, spec()), without, [seed, test_seed])
     assert not preferences(Project(tmp_path, spec()), with_it, [seed, test_seed])
 
 
-def test_what_a_benchmark_holds_is_in_no_preference(tmp_path: Path) -> None:
-    """A rejected answer is trained on too, so it may not repeat a text of `curate.contamination.files` either."""
+def test_benchmark_text_is_in_no_preference(tmp_path: Path) -> None:
+    """Rejected answers are trained on too, so they may not repeat a text of `curate.contamination.files`."""
     seed, pairs = pairs_of(["must be a short one of these", "must be a wrong one of those"])
-    answers = [said(pairs[0], "accept"), said(pairs[1], "reject")]
+    answers = [review(pairs[0], "accept"), review(pairs[1], "reject")]
     pool = asyncio.run(curate(Pool.of(pairs, answers), [each(named(lambda pair: True, "gate/all@1"))]))
     (tmp_path / "bench.txt").write_text("must be a wrong one of those\n")
     files = ContaminationSettings(files=("bench.txt",))
@@ -246,7 +246,7 @@ def test_what_a_benchmark_holds_is_in_no_preference(tmp_path: Path) -> None:
     assert not preferences(Project(tmp_path, spec().model_copy(update={"curate": curated})), pool, [seed])
 
 
-def _made(by: Any, better: int, worse: int, number: int) -> Preference:
+def _preference(by: Any, better: int, worse: int, number: int) -> Preference:
     _, (chosen, rejected) = pairs_of(["a" * better, "b" * worse], f"input {number}")
     return Preference(by, "train", chosen, rejected)
 
@@ -254,10 +254,10 @@ def _made(by: Any, better: int, worse: int, number: int) -> Preference:
 @given(
     st.lists(st.tuples(st.sampled_from(["edit", "gate", "score"]), st.integers(1, 60), st.integers(1, 60)), max_size=30)
 )
-def test_length_alone_predicts_nothing_where_programs_prefer(drawn: list[tuple[str, int, int]]) -> None:
-    """What people prefer stays whole; what is left of the rest has the better answer as often longer as shorter, for
-    each size of the difference."""
-    every = [_made(by, better, worse, number) for number, (by, better, worse) in enumerate(drawn)]
+def test_length_predicts_nothing_in_preferences_of_programs(drawn: list[tuple[str, int, int]]) -> None:
+    """All preferences of reviewers are kept. Of the rest, for each size of the difference, the better answer is as
+    often longer as shorter."""
+    every = [_preference(by, better, worse, number) for number, (by, better, worse) in enumerate(drawn)]
     table = PreferenceTable()
     for one in every:
         table.add(one)
@@ -269,15 +269,15 @@ def test_length_alone_predicts_nothing_where_programs_prefer(drawn: list[tuple[s
     for size in sizes:
         of_size = [p for p in left if p.longer and int(abs(p.log_ratio) / 0.1) == size]
         longer = [p for p in of_size if p.longer > 0]
-        people = [p for p in of_size if p.by in BY_PEOPLE]
+        by_reviewers = [p for p in of_size if p.by in BY_PEOPLE]
         surplus = longer if 2 * len(longer) > len(of_size) else [p for p in of_size if p.longer < 0]
-        assert 2 * len(longer) == len(of_size) or all(p in people for p in surplus)
+        assert 2 * len(longer) == len(of_size) or all(p in by_reviewers for p in surplus)
     if not [p for p in left if p.by in BY_PEOPLE] and left:
         assert counted(left)["longer"] == pytest.approx(0.5)
 
 
-def test_a_preference_takes_at_most_70_bytes_and_is_what_it_was() -> None:
-    """With objects of their own those of a million rows took 370 bytes each, a fifth of a curation's memory."""
+def test_preference_takes_at_most_70_bytes_and_reads_back_unchanged() -> None:
+    """As objects, the preferences of a million rows took 370 bytes each, a fifth of the memory of a curation."""
     ids = [(f"{n:032x}", f"{n + 1:032x}") for n in range(4_000)]
     every = [PreferenceIds("gate", "train", both, n / 7, None, ()) for n, both in enumerate(ids)]
     every += [PreferenceIds("edit", "validation", both, -0.5, 0.25, both) for both in ids[:20]]
@@ -286,26 +286,26 @@ def test_a_preference_takes_at_most_70_bytes_and_is_what_it_was() -> None:
         table = PreferenceTable()
         for one in every:
             table.add(one)
-        held, _ = tracemalloc.get_traced_memory()
+        allocated, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
     assert [table[number] for number in range(len(table))] == every
-    assert held < 70 * len(every)
+    assert allocated < 70 * len(every)
 
 
 def test_a_reward_model_never_learns_from_the_estimation_half() -> None:
-    """A preference that rests on an answer to a row of that half is left out, whoever is better in it."""
-    every = [_made("edit", 5, 4, n)._replace(rests_on=(f"{n:032x}",)) for n in range(40)]
+    """A preference that depends on a review of a row of that half is left out, whichever answer is better."""
+    every = [_preference("edit", 5, 4, n)._replace(rests_on=(f"{n:032x}",)) for n in range(40)]
     left = without_estimation_half(every, 7)
     assert 0 < len(left) < len(every)
     assert not any(in_estimation_half(7, id_) for p in left for id_ in p.rests_on)
-    drawn = {left[0].rests_on[0]}  # of the other half, where a share is asked of the whole pool
+    drawn = {left[0].rests_on[0]}  # a row of the other half, drawn for an estimate over the whole pool
     assert without_estimation_half(every, 7, drawn) == left[1:]
 
 
-def test_the_file_has_the_conversational_form_and_leaves_the_dataset_the_same(tmp_path: Path) -> None:
-    """`preferences.jsonl`: prompt, chosen and rejected as messages, with their split; the manifest vouches for it, and
-    the dataset of the same rows has the same id without it."""
+def test_preferences_file_is_conversational_and_does_not_change_the_dataset_id(tmp_path: Path) -> None:
+    """`preferences.jsonl` has prompt, chosen and rejected as messages, with the split. A dataset of the same rows
+    without preferences has the same id and no such file."""
     project = Project(tmp_path, tiny.spec())
     answers = {f"input {n}": [f"must {w} {w}", f"only {w} {w}"] for n, w in enumerate(tiny.WORDS[:40])}
     with Store.open(Store.url_for(project)) as store:
@@ -330,11 +330,9 @@ def test_the_file_has_the_conversational_form_and_leaves_the_dataset_the_same(tm
     assert preference_rows(tmp_path / "dataset", "test") == []
 
 
-def test_a_row_is_read_once_and_what_cannot_be_compared_not_at_all(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """One pass over the texts of inputs with several rows, or that people answered; scores are known without. Texts of
-    what is preferred are read again while one goes through it."""
+def test_rows_are_read_once_and_only_if_they_can_be_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One pass reads the texts of inputs with several rows or with reviews; scores need no texts. The texts of
+    preferences are read again only when they are iterated."""
     alone, (single,) = pairs_of(["must good"], "a dog")
     seed, pairs = pairs_of(["must good", "must poor"])
     score = scored(named(lambda pair: SCORES[pair.output.split()[1]], "score/word@1"))

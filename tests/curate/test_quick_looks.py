@@ -1,4 +1,4 @@
-"""A look that spares a gate its work, and an index in place of comparing each with each, cost no finding."""
+"""Shortcuts that save a gate work, and indexes in place of pairwise comparison, miss nothing."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ NUMBER = st.one_of(
 
 
 @given(st.lists(NUMBER, max_size=12), NUMBER)
-def test_a_rounded_number_is_looked_for_among_its_neighbours(numbers: list[str], number: str) -> None:
-    """As comparing it with every number finds it: 5,000 numbers of a long text were each compared with all."""
+def test_rounded_number_lookup_equals_comparing_all(numbers: list[str], number: str) -> None:
+    """The lookup among neighbours used to be a comparison with each of the 5,000 numbers of a long text."""
     text = NumberMentions(" ; ".join(numbers), "en")
     each = any(is_rounded(*two) for one in text._plain for two in ((one, number), (number, one)))
     assert text.has_rounded(Number(number, frozenset((number,)))) == each
@@ -51,8 +51,8 @@ AMOUNTS = st.lists(st.tuples(st.integers(0, 120), st.sampled_from(UNITS)), max_s
 
 
 @given(AMOUNTS, AMOUNTS)
-def test_a_converted_number_is_looked_for_among_those_of_its_kind(before: str, after: str) -> None:
-    """As comparing each quantity of a text with each of the other finds it: that took 8 s for a megabyte."""
+def test_conversion_lookup_equals_comparing_all(before: str, after: str) -> None:
+    """Comparing each quantity of one text with each of the other took 8 s for a megabyte."""
 
     def equal(one: tuple[str, float], other: tuple[str, float]) -> bool:
         margin = _MAX_DEGREES if one[0] == "temperature" else _MAX_ERROR * abs(one[1])
@@ -71,8 +71,8 @@ SPANS = st.lists(st.sampled_from([*"0123", "12", ":", "-", "\u2013", " ", "a"]),
 
 
 @given(SPANS, SPANS)
-def test_a_ratio_that_is_turned_round_is_seen_wherever_it_stands(before: str, after: str) -> None:
-    """Also where one ends in the next (1-2-3): each was looked for in the whole text."""
+def test_reversed_ratio_lookup_equals_searching_the_whole_text(before: str, after: str) -> None:
+    """Also where one ratio ends in the next (1-2-3)."""
     turned = None
     for one, other in dict.fromkeys(_EITHER_RATIO.findall(before)):
         there = re.search(rf"(?<![\d:]){other}[:\u2013-]{one}(?![\d:])", after)
@@ -82,7 +82,7 @@ def test_a_ratio_that_is_turned_round_is_seen_wherever_it_stands(before: str, af
     assert _reversed_ratio(before, after) == turned
 
 
-SAID = st.lists(
+WORDS = st.lists(
     st.sampled_from(
         [
             "Red",
@@ -105,9 +105,10 @@ SAID = st.lists(
 )
 
 
-@given(SAID.map(" ".join))
-def test_what_two_sentences_share_the_text_says_again(text: str) -> None:
-    """No two sentences have more roots in common than the text says again: fewer than three, and none are compared."""
+@given(WORDS.map(" ".join))
+def test_sentences_share_no_more_roots_than_the_text_repeats(text: str) -> None:
+    """No two sentences have more roots in common than the text repeats: with fewer than three, none need to be
+    compared."""
     held = [roots(part, "en") for part in sentences(fold(text))]
     shared = (len(one & other) for at, one in enumerate(held) for other in held[:at])
     assert max(shared, default=0) <= count_repeated_roots(text, "en")
@@ -116,13 +117,13 @@ def test_what_two_sentences_share_the_text_says_again(text: str) -> None:
 @given(
     st.lists(st.sampled_from(["3", "4.5", " ", "m", "c", "k", "km", "mm", ",", "x", "\u00b2", "m\u00b2"])).map("".join)
 )
-def test_a_number_of_metres_holds_what_is_looked_for_first(text: str) -> None:
-    """Whatever is a number of metres, or of a multiple or a part of them."""
+def test_metre_precheck_misses_no_number_of_metres(text: str) -> None:
+    """For metres and their multiples and parts."""
     assert _METRE.search(text) or not (_METRES.search(text) or _PARTS.search(text))
 
 
-def test_what_stands_around_a_gate_is_heeded_where_a_chunk_is_judged() -> None:
-    """A gate that flags, one that sees no endless run, both and neither, and a crash of each: as called by hand."""
+def test_wrappers_of_a_gate_apply_to_chunks_too() -> None:
+    """A flagging gate, one that sees shortened runs, both and neither, and a crash in each: as when called per row."""
 
     def gate(pair: Pair) -> object:
         if pair.output == "crash":

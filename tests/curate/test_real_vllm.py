@@ -1,4 +1,4 @@
-"""A reward model behind a real vLLM: `make test-vllm`."""
+"""A reward model on a real vLLM server: `make test-vllm`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TEXTS = ("A fox.", "A red fox sits by the river in the morning light.", "No.", "
 
 
 def reward_model(folder: Path) -> Path:
-    """`MODEL` with a head of one label that nobody trained."""
+    """`MODEL` with an untrained head of one label."""
     import torch
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
@@ -41,8 +41,8 @@ def reward_model(folder: Path) -> Path:
 
 
 @skip_without
-def test_a_vllm_scores_as_the_model_does_here(tmp_path: Path) -> None:
-    """The spec names the model; the logits are those of the local scorer, for the same chat, and raw."""
+def test_vllm_scores_equal_those_of_the_local_model(tmp_path: Path) -> None:
+    """The spec names the model; the raw logits equal those of the local scorer for the same chat."""
     folder = reward_model(tmp_path / "reward")
     raw = tiny.spec().model_dump(mode="json", exclude_defaults=True)
     raw["curate"]["score"] = {"teacher": "rm", "protocol": "classify"}
@@ -59,9 +59,9 @@ def test_a_vllm_scores_as_the_model_does_here(tmp_path: Path) -> None:
                 assert by_http is not None
                 return list(await by_http.score(pairs))
 
-    there = [score.value for score in asyncio.run(served())]
+    remote = [score.value for score in asyncio.run(served())]
     rules = rules_of(project_)
     model = open_reward_model(folder, batch_tokens=4096)
-    here = [score.value for score in model.score([(asked_of(one, rules), one.output) for one in pairs])]
-    assert there == pytest.approx(here, abs=0.05)
-    assert max(here) - min(here) > 0.2
+    local = [score.value for score in model.score([(asked_of(one, rules), one.output) for one in pairs])]
+    assert remote == pytest.approx(local, abs=0.05)
+    assert max(local) - min(local) > 0.2

@@ -1,4 +1,4 @@
-"""Personal data in seeds: redacted, left out or only said, kind by kind, and every row is accounted for."""
+"""Personal data in seeds: redacted, left out or only reported, per kind; every row is accounted for."""
 
 from __future__ import annotations
 
@@ -35,7 +35,8 @@ def seed(text: str, at: int = 1, **more: Any) -> Seed:
 
 
 def test_each_kind_is_treated_as_the_spec_says() -> None:
-    """Redacted everywhere in the seed, left out with a problem that does not quote it, or as it was; rows add up."""
+    """Redacted everywhere in the seed, left out with a problem that does not quote it, or unchanged. The rows add
+    up."""
     settings = PersonalSettings(email="redact", secret="reject")
     result = treated(
         reading(
@@ -59,23 +60,23 @@ def test_each_kind_is_treated_as_the_spec_says() -> None:
     assert [note.where for note in result.notes] == ["s.jsonl:1", "s.jsonl:4"]
 
 
-def test_seeds_that_become_one_are_one() -> None:
-    """Two that differed in an address alone are a duplicate once it is gone."""
+def test_seeds_that_become_equal_are_duplicates() -> None:
+    """Two seeds that differ only in an address are duplicates once it is redacted."""
     result = treated(reading(seed("I am a@b.org", 1), seed("I am c@d.org", 2)), PersonalSettings(email="redact"))
     assert len(result.seeds) == 1
     assert result.problems[0].what.startswith("duplicate: redacted")
     assert result.rows_in == 2
 
 
-def test_by_default_nothing_is_touched() -> None:
-    """Other seeds would be other rows."""
+def test_by_default_seeds_are_unchanged() -> None:
+    """Without settings no seed is changed, since changed seeds would be other rows."""
     before = reading(seed(MAIL), seed(KEY, 2))
     assert treated(before, PersonalSettings()) is before
 
 
-def test_a_seed_that_insults_is_left_out_where_insults_are_rejected() -> None:
-    """Before anything of it is sent or kept: in its text, its reference, its turns or its columns, in both languages of
-    a task. By default it is as good a seed as any, for whoever moderates has such seeds alone."""
+def test_insulting_seed_is_left_out_if_insults_are_rejected() -> None:
+    """Before any of it is sent or stored, whether the insult is in the text, the reference, the turns or the columns,
+    and in either language of the task. By default it is kept: a moderation project has only such seeds."""
     chat = (Message(role="user", content="Du Arschloch!"), Message(role="assistant", content="Wie bitte?"))
     seeds = (
         seed("where is my order, you idiots", 1),
@@ -85,15 +86,15 @@ def test_a_seed_that_insults_is_left_out_where_insults_are_rejected() -> None:
     )
     before = reading(*seeds)
     assert treated(before, PersonalSettings(), ("de", "en")) is before
-    left = treated(before, PersonalSettings(toxic="reject"), ("de", "en"))
-    assert [kept.source for kept in left.seeds] == ["s.jsonl:4"]
-    assert [str(problem.what) for problem in left.problems] == ["personal: it contains an insult."] * 3
-    assert left.rows_in == 4
+    remaining = treated(before, PersonalSettings(toxic="reject"), ("de", "en"))
+    assert [kept.source for kept in remaining.seeds] == ["s.jsonl:4"]
+    assert [str(problem.what) for problem in remaining.problems] == ["personal: it contains an insult."] * 3
+    assert remaining.rows_in == 4
 
 
 def test_a_word_is_an_insult_in_the_language_of_its_text() -> None:
-    """Spanish `con` is French for a fool and Danish `slut` an English insult: whoever translates lost every seed with
-    one of them. What is an insult where it stands is one still, in the output too."""
+    """Spanish `con` means a fool in French, and Danish `slut` is an insult in English: translation projects lost every
+    seed with such a word. An insult in the language of its text is still recognised, also in the output."""
     seeds = (
         seed("Ven con tu hermano.", 1),
         Seed(kind="pair", text="¡Idiota!", reference="Bonjour.", source="s.jsonl:2"),
@@ -101,13 +102,13 @@ def test_a_word_is_an_insult_in_the_language_of_its_text() -> None:
         Seed(kind="output", text="Le con !", source="s.jsonl:4"),
         seed("Pollo con arroz", 5, columns={"note": "con arroz"}),
     )
-    left = treated(reading(*seeds), PersonalSettings(toxic="reject"), ("es", "fr"))
-    assert [kept.source for kept in left.seeds] == ["s.jsonl:1", "s.jsonl:5"]
+    remaining = treated(reading(*seeds), PersonalSettings(toxic="reject"), ("es", "fr"))
+    assert [kept.source for kept in remaining.seeds] == ["s.jsonl:1", "s.jsonl:5"]
     assert treated(reading(seed("Hvornår er det slut?", 1)), PersonalSettings(toxic="reject"), ("da", "en")).seeds
 
 
-def test_an_answer_that_insults_is_rejected_where_insults_are(tmp_path: Path) -> None:
-    """One setting for seeds and for what is made of them, as for addresses and keys."""
+def test_insulting_output_is_rejected_if_insults_are(tmp_path: Path) -> None:
+    """One setting covers seeds and outputs, as for addresses and keys."""
     spec = (
         '[task]\nkind = "reply"\nname = "own"\nstyle = "Kind."\n[[seeds]]\npath = "pairs.jsonl"\nkind = "pair"\n'
         '[personal]\ntoxic = "reject"\n'
@@ -120,8 +121,8 @@ def test_an_answer_that_insults_is_rejected_where_insults_are(tmp_path: Path) ->
 
 
 @given(st.lists(st.sampled_from([MAIL, PHONE, IBAN, KEY, "8.8.8.8", "a word", "1234", "née", "x@"]), max_size=8))
-def test_nothing_that_is_found_is_left_and_twice_is_once(parts: list[str]) -> None:
-    """What is redacted holds nothing of the kinds asked for, and redacting it again changes nothing."""
+def test_redaction_is_complete_and_idempotent(parts: list[str]) -> None:
+    """A redacted text contains nothing of the requested kinds, and redacting it again changes nothing."""
     everything: Any = dict.fromkeys(("email", "phone", "card", "iban", "ip", "secret"), "redact")
     text = " and ".join(parts)
     without = redacted(text, everything)
@@ -145,14 +146,15 @@ def in_full_width(text: str) -> str:
         ("邮箱li@example.cn谢谢", "邮箱(e-mail address removed)谢谢"),
     ],
 )
-def test_what_is_said_goes_and_no_letter_beside_it(text: str, without: str) -> None:
-    """A short password is a part of many words, and digits in full width stand right beside letters; all else stays."""
+def test_redaction_removes_exactly_the_personal_data(text: str, without: str) -> None:
+    """A short password may be part of other words, and full-width digits are directly next to letters; everything else
+    stays."""
     everything: Any = dict.fromkeys(("email", "phone", "card", "iban", "ip", "secret"), "redact")
     assert redacted(text, everything) == without
 
 
-def test_a_project_keeps_no_address_that_it_redacts(tmp_path: Path) -> None:
-    """Neither store nor dataset holds it; the file of the seeds still does."""
+def test_redacted_address_is_in_no_file_of_the_project(tmp_path: Path) -> None:
+    """Neither the store nor the dataset contains it; the seed file still does."""
     pairs = [
         {"input": f"Where is order {n}? {MAIL}", "output": f"Order {n} is on its way to your house."} for n in (1, 2)
     ]
@@ -171,9 +173,9 @@ def test_a_project_keeps_no_address_that_it_redacts(tmp_path: Path) -> None:
     assert holding == ["pairs.jsonl"]
 
 
-def test_what_a_teacher_writes_is_treated_as_seeds_are(tmp_path: Path) -> None:
-    """Redacted in another pair that says so, rejected with the kind and the key, or left alone; whoever turns it on
-    later makes the rows anew and pays nothing."""
+def test_teacher_output_is_treated_like_seeds(tmp_path: Path) -> None:
+    """Redacted in a new pair that records it, rejected with the kind and the spec key, or left alone. Turning it on
+    later creates the rows again without new requests."""
 
     def says_too_much(ask: Ask) -> Reply:
         return says(f"Write to {MAIL} or call {PHONE}." if "mail" in ask.prompt else f"Transfer it to {IBAN}, please.")
@@ -216,9 +218,9 @@ def test_what_a_teacher_writes_is_treated_as_seeds_are(tmp_path: Path) -> None:
         ({MAIL: "\ud83d half"}, {"(e-mail address removed)": "\ud83d half"}),
     ],
 )
-def test_json_stays_json(text: Any, without: Any) -> None:
-    """What stands behind an escape or is a number is found too; the words that stand for it break no value, and once
-    they are there nothing is left to be found."""
+def test_redacted_json_stays_valid(text: Any, without: Any) -> None:
+    """Data after an escape and numbers are recognised too. The replacement keeps the JSON valid, and a second pass
+    changes nothing."""
 
     def as_row(output: str) -> Pair:
         return Pair(seed_id="s", input="i", output=output, system="", origin=Imported(source="s"))
@@ -253,22 +255,23 @@ validation = 0
 
 @pytest.mark.parametrize("kind", ["RSA PRIVATE KEY", "PRIVATE KEY", "PGP PRIVATE KEY BLOCK"])
 @pytest.mark.parametrize("with_end", [True, False])
-def test_the_whole_private_key_goes(kind: str, with_end: bool) -> None:
-    """Not only the line that announces it: the lines behind are the secret, and the text around them stays."""
+def test_whole_private_key_is_redacted(kind: str, with_end: bool) -> None:
+    """Not only the header line: the lines after it are the secret. The text around them stays."""
     body = "\n".join(["MIIEpAIBAAKCAQEA7bq0" * 3] * 3)
     end = f"\n-----END {kind}-----" if with_end else ""
     text = f"It says:\n-----BEGIN {kind}-----\n{body}{end}\nWhat now?"
     assert redacted(text, {"secret": "redact"}) == "It says:\n(key or password removed)\nWhat now?"
 
 
-def test_an_iban_in_small_letters_goes() -> None:
-    """Its check digits tell it, not its capitals."""
+def test_lower_case_iban_is_redacted() -> None:
+    """It is recognised by its check digits, not by capitals."""
     text = f"to {IBAN.replace(' ', '').lower()}, please"
     assert redacted(text, {"iban": "redact"}) == "to (IBAN removed), please"
 
 
-def test_what_stands_in_a_word_alone_goes() -> None:
-    """A short password is let stand where it is a part of a word, and a number is not: it is found there again."""
+def test_data_attached_to_a_word_is_redacted() -> None:
+    """A number that is attached to a word is redacted, and so is a password at the end of one; a short password that is
+    part of another word is left there."""
     phone, secret = {"phone": "redact"}, {"secret": "redact"}
     assert redacted("call me at2345678 or 2345678", phone) == (
         "call me at(telephone number removed) or (telephone number removed)"

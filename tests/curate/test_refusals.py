@@ -1,5 +1,4 @@
-"""Refusals and nothing else, and good rows close to them, by the hand that made the rule: they show that it works, not
-how often."""
+"""Bare refusals, and good rows close to them, by the author of the rule: they show that it works, not how often."""
 
 from __future__ import annotations
 
@@ -11,7 +10,7 @@ import pytest
 
 from curate.gates import preamble
 from schemas.records import Imported, Pair
-from tests.curate.test_gate_rates import Row, said
+from tests.curate.test_gate_rates import Row, outcome_of
 
 ROWS: list[Row] = [
     json.loads(line) for line in (Path(__file__).parent / "refusals.jsonl").read_text(encoding="utf-8").splitlines()
@@ -20,42 +19,42 @@ LANGUAGES = {"en", "de", "fr", "es", "pt", "it", "ru", "zh", "ja", "ar"}
 
 
 @pytest.mark.parametrize("kind", ["rewrite", "free"])
-def test_an_apology_and_nothing_else_is_a_refusal_of_every_kind_of_task(kind: str) -> None:
+def test_bare_apology_is_a_refusal(kind: str) -> None:
     """`Lamento, mas não posso.`: all of 113 in ten languages are rejected; before it was 37."""
     bare = [row for row in ROWS if row["bare"]]
     assert {row["language"] for row in bare} == LANGUAGES
-    assert [row for row in bare if "preamble" not in said({**row, "kind": kind}).rejecting] == []
+    assert [row for row in bare if "preamble" not in outcome_of({**row, "kind": kind}).rejecting] == []
 
 
-def test_a_bare_refusal_to_a_message_may_be_a_person_s() -> None:
-    """`Sorry, I can't.` to a friend is flagged and kept; one that speaks of help or of a request is a model's. All of
-    113 are found, and 58 rejected."""
-    judged = [said({**row, "kind": "reply"}) for row in ROWS if row["bare"]]
+def test_bare_refusal_in_a_reply_may_be_a_persons() -> None:
+    """`Sorry, I can't.` to a friend is flagged and kept; one that mentions help or a request is a model's. All of 113
+    are noticed, and 58 of them rejected."""
+    judged = [outcome_of({**row, "kind": "reply"}) for row in ROWS if row["bare"]]
     assert all("preamble" in one.rejecting | one.flagging for one in judged)
     assert sum("preamble" in one.rejecting for one in judged) == 58
     texts = {"kind": "reply", "language": "en", "input": "Can you drive me to the station on Friday?"}
-    assert said({**texts, "output": "Sorry, I can't."}).rejecting == frozenset()
-    assert said({**texts, "output": "I'm sorry, but I can't assist with that request."}).rejecting == {"preamble"}
+    assert outcome_of({**texts, "output": "Sorry, I can't."}).rejecting == frozenset()
+    assert outcome_of({**texts, "output": "I'm sorry, but I can't assist with that request."}).rejecting == {"preamble"}
 
 
-def test_what_a_style_calls_impossible_asks_for_no_refusal() -> None:
-    """`Ask nothing impossible of the reader` is about words; a bare refusal under it is one all the same."""
+def test_style_that_mentions_the_impossible_does_not_allow_a_refusal() -> None:
+    """`Nothing is impossible for us` is not a request to decline; a bare refusal under it is still rejected."""
     texts = {"input": "Lend me the key?", "output": "Sorry, I can't.", "system": ""}
     pair = Pair(seed_id="s", origin=Imported(source="test"), **texts)
     for style in ("Nothing is impossible for us.", "Nichts ist unmöglich."):
         assert preamble(pair, style=style).reason.code == "refusal"
 
 
-def test_one_that_says_what_or_why_or_was_asked_for_is_kept() -> None:
-    """A reason, an alternative, the thing that cannot be done, another speaker; a note, a source, an order or a
-    reference that says the same. Of 112 such rows in ten languages none is rejected."""
+def test_refusal_with_a_reason_or_on_request_is_kept() -> None:
+    """With a reason, an alternative, the thing that cannot be done, or another speaker; or because a note, a source, an
+    instruction or a reference says the same. Of 112 such rows in ten languages none is rejected."""
     good = [row for row in ROWS if not row["bare"]]
     assert {row.get("to", row["language"]) for row in good} == LANGUAGES
-    assert [row for row in good if said(row).rejecting] == []
+    assert [row for row in good if outcome_of(row).rejecting] == []
 
 
-def test_a_reference_that_is_one_makes_it_a_fitting_reply() -> None:
-    """What a person wrote as the answer is none of a model's."""
+def test_refusal_that_matches_its_reference_is_kept() -> None:
+    """If the reference is a refusal too, the reply is right."""
     pair = Pair(
         seed_id="s", input="Lend me the key?", output="Sorry, I can't.", system="", origin=Imported(source="test")
     )
@@ -64,9 +63,9 @@ def test_a_reference_that_is_one_makes_it_a_fitting_reply() -> None:
     assert preamble(pair.model_copy(update={"reference": "Sure, it hangs by the door."})).keep is False
 
 
-def test_the_translation_of_a_bare_refusal_is_no_refusal() -> None:
-    """Of ten languages into each other; those of a German one were rejected. A source that only denies something
-    excuses none."""
+def test_translation_of_a_bare_refusal_is_kept() -> None:
+    """Between each two of ten languages; translations of a German one were rejected. A source that only negates
+    something does not allow one."""
     bare = {row["language"]: row["output"] for row in ROWS if row["bare"]} | {
         "de": "Es tut mir leid, ich kann dir dabei nicht helfen.",
         "ru": "Извините, я не могу вам помочь.",
@@ -74,17 +73,17 @@ def test_the_translation_of_a_bare_refusal_is_no_refusal() -> None:
     }
     assert bare.keys() == LANGUAGES
     rows: list[Row] = [
-        {"kind": "translate", "language": spoken, "to": to, "input": bare[spoken], "output": bare[to]}
-        for spoken, to in permutations(sorted(bare), 2)
+        {"kind": "translate", "language": language, "to": to, "input": bare[language], "output": bare[to]}
+        for language, to in permutations(sorted(bare), 2)
     ]
-    assert [row for row in rows if "preamble" in said(row).rejecting] == []
+    assert [row for row in rows if "preamble" in outcome_of(row).rejecting] == []
     closed = {"kind": "translate", "language": "de", "to": "en", "input": "Das Museum hat am Montag nicht geöffnet."}
-    assert "preamble" in said({**closed, "output": bare["en"]}).rejecting
+    assert "preamble" in outcome_of({**closed, "output": bare["en"]}).rejecting
 
 
-def test_a_model_refuses_in_english_too() -> None:
-    """Whatever the language of the task."""
-    assert said(
+def test_english_refusal_is_rejected_in_any_language() -> None:
+    """An English refusal is rejected in a German task too."""
+    assert outcome_of(
         {
             "kind": "reply",
             "language": "de",
@@ -94,9 +93,9 @@ def test_a_model_refuses_in_english_too() -> None:
     ).rejecting
 
 
-def test_what_a_style_forbids_asks_for_no_refusal() -> None:
-    """`You cannot use slang` is about words, and let each bare refusal of its project pass; a style that speaks of
-    declining is about what is said."""
+def test_style_that_forbids_something_does_not_allow_a_refusal() -> None:
+    """`You cannot use slang` is about words, but used to let every bare refusal of its project pass. A style that asks
+    to decline allows one."""
     texts = {"input": "Lend me the key?", "output": "Sorry, I can't.", "system": ""}
     pair = Pair(seed_id="s", origin=Imported(source="test"), **texts)
     for style in "You cannot use slang.", "Du kannst keine Abkürzungen verwenden.", "Vous ne pouvez pas tutoyer.":

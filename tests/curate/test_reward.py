@@ -1,4 +1,4 @@
-"""Any sequence-classification reward model, tested on models that the test trains."""
+"""Sequence-classification reward models of any kind, tested on models trained here."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def values(model: RewardModel, rows: list[tuple[str, str]]) -> list[float]:
     return [s.value for s in scores if s.value is not None]
 
 
-def test_it_ranks_as_it_was_trained(folder: Path) -> None:
-    """A model trained to like "good" and dislike "bad" does so on texts it never saw, through our path."""
+def test_model_ranks_as_it_was_trained(folder: Path) -> None:
+    """A model trained to prefer "good" to "bad" does so on unseen texts when it is loaded by pairsmith."""
     model = open_reward_model(folder, batch_tokens=512)
     rng = random.Random(99)
     rows = [rng.choices(tiny.WORDS, k=7) for _ in range(40)]
@@ -51,7 +51,7 @@ def test_it_ranks_as_it_was_trained(folder: Path) -> None:
 
 @pytest.mark.parametrize("pad_token_id", [5, None, 1])
 def test_a_row_scores_the_same_alone_and_in_any_batch(tmp_path: Path, pad_token_id: int | None) -> None:
-    """Padding, mask and pad token do not leak into scores: also without a pad token, and with the end token as one."""
+    """Padding, mask and pad token do not affect scores, including without a pad token or with the end token as one."""
     folder = tiny.reward_model(tmp_path, steps=1, pad_token_id=pad_token_id)
     rows = texts(37)
     together = values(open_reward_model(folder, batch_tokens=400), rows)
@@ -61,7 +61,7 @@ def test_a_row_scores_the_same_alone_and_in_any_batch(tmp_path: Path, pad_token_
 
 
 def test_scores_are_the_raw_logits_of_transformers(folder: Path) -> None:
-    """The number is what the model's own forward pass gives for the templated chat with one BOS."""
+    """A score equals the model's own forward pass on the templated chat with one BOS token."""
     import torch
     from transformers import AutoModelForSequenceClassification
 
@@ -76,14 +76,14 @@ def test_scores_are_the_raw_logits_of_transformers(folder: Path) -> None:
 
 @pytest.mark.parametrize("adds_bos", [True, False])
 def test_a_chat_has_exactly_one_bos(adds_bos: bool) -> None:
-    """Whether only the template writes it or the tokenizer does too."""
+    """Whether only the template adds it or the tokenizer does too."""
     ids = chat_tokens(tiny.tokenizer(adds_bos=adds_bos), "ban", "bel")
     assert ids.count(0) == 1
     assert ids[0] == 0
 
 
 def test_no_system_message_is_added() -> None:
-    """The chat is user and assistant, as the cards of reward models ask."""
+    """The chat is a user and an assistant turn, as the model cards of reward models require."""
     words = tiny.tokenizer()
     assert words.convert_ids_to_tokens(chat_tokens(words, "ban", "bel")) == [
         *("<bos>", "<user>", "ban", "<end>", "<assistant>", "bel", "<end>")
@@ -91,13 +91,13 @@ def test_no_system_message_is_added() -> None:
 
 
 def test_without_a_template_the_texts_are_a_sentence_pair() -> None:
-    """DeBERTa-style reward models take two sentences."""
+    """DeBERTa-style reward models expect two sentences."""
     words = tiny.tokenizer(template=False)
     assert words.convert_ids_to_tokens(chat_tokens(words, "ban", "bel")) == ["<bos>", "ban", "bel"]
 
 
 class Poisoned:
-    """A model that raises, or answers NaN, wherever one word stands."""
+    """A model that raises, or returns NaN or infinity, for each row that contains one word."""
 
     def __init__(self, model: Any, word: int, how: str) -> None:
         self._model, self._word, self._how = model, word, how
@@ -118,8 +118,9 @@ class Poisoned:
 
 
 @pytest.mark.parametrize(("how", "word"), [("raise", "crashed"), ("nan", "nan"), ("inf", "nan")])
-def test_a_bad_row_costs_only_itself(folder: Path, how: str, word: str) -> None:
-    """A row that crashes the model or comes out as NaN has no score and a reason; its batch keeps theirs."""
+def test_bad_row_does_not_affect_its_batch(folder: Path, how: str, word: str) -> None:
+    """A row that crashes the model, or whose score is NaN or infinite, has a reason instead of a score; the rest of its
+    batch is scored."""
     from transformers import AutoModelForSequenceClassification
 
     words = tiny.tokenizer()
@@ -134,7 +135,8 @@ def test_a_bad_row_costs_only_itself(folder: Path, how: str, word: str) -> None:
 
 
 def test_rows_that_cannot_be_read_have_no_score(folder: Path) -> None:
-    """Longer than the model reads, or with a control token that would open a role: None with a reason, never cut."""
+    """A row that is too long, or has a control token that would start a turn, has a reason instead of a score; it is
+    never truncated."""
     model = open_reward_model(folder, batch_tokens=512)
     long, control, fine = scored(model, [("ban", "bel " * 200), ("ban", "bel <user> bis"), ("ban", "bel")])
     assert (long.value, long.reason.code) == (None, "overlong")
@@ -144,7 +146,7 @@ def test_rows_that_cannot_be_read_have_no_score(folder: Path) -> None:
 
 
 def test_a_classifier_with_two_labels_is_refused(tmp_path: Path) -> None:
-    """Which label means good is not known."""
+    """It is unknown which label means good."""
     from transformers import LlamaForSequenceClassification
 
     LlamaForSequenceClassification(tiny.config(num_labels=2, pad_token_id=5)).save_pretrained(tmp_path)
@@ -154,7 +156,7 @@ def test_a_classifier_with_two_labels_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_language_model_is_refused(tmp_path: Path) -> None:
-    """transformers would give it a random head, and every score would be noise."""
+    """transformers would give it a randomly initialised head, and every score would be noise."""
     from transformers import LlamaForCausalLM
 
     LlamaForCausalLM(tiny.config(num_labels=1, pad_token_id=5)).save_pretrained(tmp_path)
@@ -163,24 +165,24 @@ def test_a_language_model_is_refused(tmp_path: Path) -> None:
         open_reward_model(tmp_path, batch_tokens=512)
 
 
-def test_a_folder_that_is_not_there_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No traceback of a hub client."""
+def test_missing_folder_is_a_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It raises MissingDependency instead of an error of the hub client."""
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(MissingDependency, match="cannot be loaded"):
         open_reward_model(tmp_path / "nothing", batch_tokens=512)
 
 
 @given(st.dictionaries(st.integers(0, 60), st.integers(1, 300)), st.integers(128, 700))
-def test_batches_hold_every_row_once_within_the_budget(lengths: dict[int, int], budget: int) -> None:
-    """rows x longest <= budget unless a row alone is longer; nothing lost, nothing twice."""
+def test_batches_contain_every_row_once_within_the_budget(lengths: dict[int, int], budget: int) -> None:
+    """rows x longest row <= budget, unless a single row is longer; no row is lost or repeated."""
     grouped = list(batches(lengths, budget))
     assert sorted(row for batch in grouped for row in batch) == sorted(lengths)
     for batch in grouped:
         assert len(batch) == 1 or len(batch) * max(lengths[row] for row in batch) <= budget
 
 
-def test_the_scorer_answers_in_the_order_of_the_pairs(folder: Path) -> None:
-    """Batching by length does not reorder."""
+def test_scores_are_in_the_order_of_the_pairs(folder: Path) -> None:
+    """Batching by length does not reorder them."""
     scorer = reward_scorer(folder, batch_tokens=256)
     rows = texts(20)
     pairs = [
@@ -200,34 +202,34 @@ def pair(input: str, output: str, system: str = "", turns: tuple[Message, ...] =
     return Pair(seed_id="s", input=input, output=output, system=system, turns=turns, origin=Imported(source="t"))
 
 
-def test_the_question_says_what_is_wanted() -> None:
-    """A public reward model judges replies to the user: the instruction and the rules stand in the user's turn, in
-    front of the first one of a conversation, and no system message is added."""
+def test_instruction_and_rules_are_part_of_the_first_user_turn() -> None:
+    """A public reward model judges replies to a user, so the instruction and the rules are put before the first user
+    turn of the conversation, and no system message is added."""
     plain = pair("a fox", "x", system="Rewrite it.")
     assert asked_of(plain, "Name a light.") == [{"role": "user", "content": "Rewrite it.\n\nName a light.\n\na fox"}]
-    assert asked_of(plain, "") == [{"role": "user", "content": "a fox"}], "a fitted model is asked as it was fitted"
+    assert asked_of(plain, "") == [{"role": "user", "content": "a fox"}], "a fitted model gets the form of its training"
     turns = (Message(role="user", content="Hello"), Message(role="assistant", content="Hi"))
-    talk = asked_of(pair("And now?", "x", turns=turns), "Be short.")
-    assert [turn["role"] for turn in talk] == ["user", "assistant", "user"]
-    assert talk[0]["content"] == "Be short.\n\nHello"
+    conversation = asked_of(pair("And now?", "x", turns=turns), "Be short.")
+    assert [turn["role"] for turn in conversation] == ["user", "assistant", "user"]
+    assert conversation[0]["content"] == "Be short.\n\nHello"
     opened_by_the_assistant = asked_of(pair("And now?", "x", turns=turns[1:]), "Be short.")
     assert [turn["role"] for turn in opened_by_the_assistant] == ["user", "assistant", "user"]
 
 
 def test_the_rules_reach_the_model(folder: Path) -> None:
-    """With and without them the same pair has another score, and the score is that of the whole chat."""
+    """With and without rules the same pair has different scores, and the score is that of the whole chat."""
     rows = [pair("ban bel", "bis good")]
     (alone,) = asyncio.run(_all(reward_scorer(folder, batch_tokens=512), rows))
-    (ruled,) = asyncio.run(_all(reward_scorer(folder, batch_tokens=512, rules="dor dut"), rows))
+    (with_rules,) = asyncio.run(_all(reward_scorer(folder, batch_tokens=512, rules="dor dut"), rows))
     assert alone.value is not None
-    assert ruled.value is not None
-    assert abs(alone.value - ruled.value) > 1e-4
+    assert with_rules.value is not None
+    assert abs(alone.value - with_rules.value) > 1e-4
     whole = [("dor dut ban bel", "bis good")]
-    assert [ruled.value] == pytest.approx(values(open_reward_model(folder, batch_tokens=512), whole), abs=2e-3)
+    assert [with_rules.value] == pytest.approx(values(open_reward_model(folder, batch_tokens=512), whole), abs=2e-3)
 
 
 def bert(folder: Path, **labels: Any) -> Path:
-    """A random sentence-pair model whose token types matter, with one label unless others are named."""
+    """A random sentence-pair model that depends on token types, with one label unless `labels` says otherwise."""
     import torch
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
     from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
@@ -248,7 +250,7 @@ def bert(folder: Path, **labels: Any) -> Path:
 
 
 def test_a_sentence_pair_keeps_its_token_types(tmp_path: Path) -> None:
-    """BERT tells question and answer apart by them: without, every number is another one."""
+    """BERT distinguishes question and answer by them: without them the scores differ."""
     import torch
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
@@ -265,8 +267,8 @@ def test_a_sentence_pair_keeps_its_token_types(tmp_path: Path) -> None:
     assert abs(without - expected[0]) > 0.03 * max(map(abs, expected))
 
 
-class Small:
-    """A model with memory for so many tokens of a batch."""
+class LimitedMemoryModel:
+    """A model with memory for a limited number of tokens per batch."""
 
     def __init__(self, model: Any, tokens: int) -> None:
         self._model, self._tokens = model, tokens
@@ -275,7 +277,7 @@ class Small:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._model, name)
 
-    def eval(self) -> Small:
+    def eval(self) -> LimitedMemoryModel:
         return self
 
     def __call__(self, input_ids: Any, attention_mask: Any) -> Any:
@@ -286,23 +288,23 @@ class Small:
 
 
 def test_a_batch_that_does_not_fit_is_halved_and_later_ones_begin_smaller(folder: Path) -> None:
-    """Nothing is lost, no batch goes row by row, and what did not fit is tried once."""
+    """No row is lost, rows are not processed one by one, and a size that did not fit is not tried again and again."""
     from transformers import AutoModelForSequenceClassification
 
     inner = AutoModelForSequenceClassification.from_pretrained(folder).eval()
     rows = [("ban bel", f"{' '.join(tiny.WORDS[n % 40 : n % 40 + 6])}") for n in range(96)]
-    small = Small(inner, 150)
+    small = LimitedMemoryModel(inner, 150)
     scores = scored(RewardModel(small, tiny.tokenizer(), 512), rows)
     assert [s.value for s in scores] == pytest.approx(
         values(open_reward_model(folder, batch_tokens=512), rows), abs=2e-3
     )
     failed = [tokens for tokens in small.tried if tokens > 150]
-    assert len(failed) <= 2, "later batches are no larger than what fitted"
+    assert len(failed) <= 2, "later batches are no larger than the one that fitted"
     assert len(small.tried) < 96 / 3
 
 
 def random_model(folder: Path, kind: str, **more: Any) -> Path:
-    """An untrained model of another architecture, with words for its tokens and no template."""
+    """An untrained model of another architecture, with words as tokens and no chat template."""
     import torch
     from transformers import AutoConfig, AutoModelForSequenceClassification
 
@@ -318,8 +320,8 @@ def random_model(folder: Path, kind: str, **more: Any) -> Path:
 
 
 def test_a_model_that_reads_padding_gets_its_rows_one_by_one(tmp_path: Path) -> None:
-    """Whatever the mask says, XLNet looks at what stands at the end: a row had another score beside a longer one. Its
-    config says -1 of its positions, by which every row was too long."""
+    """XLNet attends to the padding whatever the mask says, so a row's score depended on longer rows in its batch. Its
+    config gives -1 positions, by which every row was too long."""
     folder = random_model(tmp_path / "xlnet", "xlnet", d_model=32, n_layer=2, n_head=4, d_inner=48)
     rows = [("ban", " ".join(tiny.WORDS[n : n + length])) for n, length in enumerate((30, 21, 12, 5, 3))]
     alone = [values(open_reward_model(folder, batch_tokens=4096), [row])[0] for row in rows]
@@ -327,8 +329,9 @@ def test_a_model_that_reads_padding_gets_its_rows_one_by_one(tmp_path: Path) -> 
     assert together == pytest.approx(alone, abs=1e-4)
 
 
-def test_a_model_that_counts_positions_behind_its_padding_reads_fewer_tokens(tmp_path: Path) -> None:
-    """RoBERTa's 512 positions are for 510 tokens, or 514 for 512: a longer row crashed, and on a GPU all after it."""
+def test_positions_reserved_for_padding_reduce_the_token_limit(tmp_path: Path) -> None:
+    """Of RoBERTa's 512 positions 510 are usable, of 514 512: a longer row crashed, and on a GPU so did every row after
+    it."""
     sizes = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4, "intermediate_size": 48}
     folder = random_model(tmp_path / "roberta", "roberta", max_position_embeddings=26, **sizes)
     rows = [("ban", " ".join(tiny.WORDS[:words])) for words in (19, 20)]

@@ -1,6 +1,6 @@
-"""The rows on which gates are measured: written by hand, before their author had seen a gate.
+"""The rows on which gates are measured: handwritten by an author who had not seen the gates.
 
-`language` is that of the input, and of the output too unless the row is a translation.
+`language` is that of the input, and also of the output unless the row is a translation.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def _fits(value: str, schema: Row) -> bool:
 
 @pytest.mark.parametrize(("rows", "extra"), [(GOOD, set()), (BAD, {"defect"})], ids=["good", "bad"])
 def test_every_row_has_its_fields(rows: list[Row], extra: set[str]) -> None:
-    """A row has its text, its language and its domain, what its kind asks for, and nothing else."""
+    """A row has its texts, language and domain, the fields of its kind, and nothing else."""
     for row in rows:
         assert row["kind"] in KINDS
         asked = {ASKED[row["kind"]]} if row["kind"] in ASKED else set()
@@ -82,10 +82,10 @@ def test_every_row_has_its_fields(rows: list[Row], extra: set[str]) -> None:
         assert len(row["language"]) == 2
 
 
-def test_no_two_rows_are_alike() -> None:
-    """No row is another with a word changed: character 5-grams of any two outputs share less than 60 %.
+def test_no_two_rows_are_similar() -> None:
+    """No row is a slight variation of another: the character 5-grams of any two outputs overlap by less than 60 %.
 
-    A label is an output that many rows rightly share, so rows of `classify` are compared by their input.
+    Many rows rightly share a label as the output, so rows of `classify` are compared by their input.
     """
     texts = [row["input" if row["kind"] == "classify" else "output"].lower() for row in chain(GOOD, BAD)]
     grams = sorted(({text[i : i + 5] for i in range(max(1, len(text) - 4))} for text in texts), key=len)
@@ -98,7 +98,7 @@ def test_no_two_rows_are_alike() -> None:
 
 
 def test_good_rows_cover_languages_domains_and_kinds() -> None:
-    """At least 320 good rows: 12 languages with 10 rows each, 20 domains, every kind, half of them rewrites."""
+    """At least 320 good rows: 12 languages with 10 rows each, 20 domains, every kind, about half of them rewrites."""
     assert len(GOOD) >= 320
     languages, kinds = Counter(row["language"] for row in GOOD), Counter(row["kind"] for row in GOOD)
     assert len([language for language, count in languages.items() if count >= 10]) >= 12
@@ -110,7 +110,8 @@ def test_good_rows_cover_languages_domains_and_kinds() -> None:
 
 
 def test_good_rows_come_in_every_length() -> None:
-    """Terse notes become whole letters, long texts become a title: length alone says nothing about a good row."""
+    """Short notes become whole letters and long texts become a title, so length alone reveals nothing about a good
+    row."""
     rewrites = [row for row in GOOD if row["kind"] == "rewrite"]
     assert len([row for row in GOOD if len(row["output"].split()) >= 200]) >= 8
     assert len([row for row in rewrites if len(row["output"]) > 4 * len(row["input"])]) >= 40
@@ -118,7 +119,7 @@ def test_good_rows_come_in_every_length() -> None:
 
 
 def test_bad_rows_cover_kinds_of_defect_and_languages() -> None:
-    """At least 150 bad rows: each kind of defect with four rows or more, in three languages or more."""
+    """At least 150 bad rows: each kind of defect with four or more rows in three or more languages."""
     assert len(BAD) >= 150
     defects = Counter(row["defect"] for row in BAD)
     assert set(defects) == DEFECTS
@@ -130,8 +131,9 @@ def test_bad_rows_cover_kinds_of_defect_and_languages() -> None:
     assert len(languages["preamble"] | languages["afterword"]) >= 10
 
 
-def test_what_can_be_checked_of_a_row_holds() -> None:
-    """Good labels are in the list and good JSON fits its schema; a row called broken JSON or foreign label is one."""
+def test_labels_json_and_echoes_are_as_declared() -> None:
+    """Good labels are in the list and good JSON fits its schema; rows with a declared label, JSON or echo defect do
+    have it."""
     for row in GOOD:
         assert row["kind"] != "classify" or row["output"] in row["labels"], row
         assert row["kind"] != "extract" or _fits(row["output"], row["schema"]), row

@@ -1,4 +1,4 @@
-"""What texts are about: semantic duplicates are flagged and kept, similarity to a reference is a score."""
+"""Meaning of texts: semantic duplicates are flagged and kept, and similarity to a reference is a score."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def pair(input: str, output: str, reference: str | None = None) -> Pair:
 
 
 def flagged(rows: list[Pair], cosine: float = 0.55, rule: str = "input and output near") -> list[str]:
-    """The outputs of the rows that are flagged; none may go."""
+    """The outputs of the flagged rows; none may be rejected."""
     step = semantic_duplicates(cosine, rule)  # type: ignore[arg-type]
     pool = asyncio.run(curate(Pool.of(rows), [step]))
     assert pool.counts.accepted == len({row.id for row in rows})
@@ -40,7 +40,7 @@ INVOICE = pair("where is my invoice", "Your invoice is in the account section of
 
 
 def test_a_paraphrase_is_flagged_and_kept() -> None:
-    """The later one is, with the row it is like; another subject is not."""
+    """The later row is flagged, with the id of the row it is similar to; another subject is not."""
     assert flagged([ROUTER, INVOICE, AGAIN]) == [AGAIN.output]
     pool = asyncio.run(curate(Pool.of([ROUTER, AGAIN]), [semantic_duplicates(0.55, "input and output near")]))
     verdict = next(v for row in pool.rows() for v in row.verdicts if v.flags)
@@ -48,69 +48,78 @@ def test_a_paraphrase_is_flagged_and_kept() -> None:
     assert ROUTER.id in str(verdict.reason)
 
 
-def test_both_sides_have_to_be_alike_unless_the_input_makes_the_row() -> None:
-    """One reply to many questions is many rows; one text with two labels is not."""
+def test_both_sides_must_be_similar_unless_the_rule_is_input_near() -> None:
+    """One reply to many questions is many rows; one text with two labels is a duplicate."""
     other = pair("where is my invoice", ROUTER.output)
     assert flagged([ROUTER, other]) == []
     label = pair(AGAIN.input, "hardware")
     assert flagged([ROUTER, label], rule="input near") == ["hardware"]
 
 
-def test_a_row_about_the_same_as_a_test_text_is_flagged_and_kept() -> None:
-    """Either side counts; the test's own rows, another subject, other numbers and texts of few words do not."""
+def test_row_similar_in_meaning_to_a_test_text_is_flagged_and_kept() -> None:
+    """Either side counts. Rows of the test's own seeds, another subject, other numbers and very short texts are not
+    flagged."""
+    texts = ("my internet is down and the router blinks", "where is order 1234 of last week", "too short")
     held = HeldOut(
-        ("my internet is down and the router blinks", "where is order 1234 of last week", "too short"),
-        ("test seed a", "test seed b", "test seed c"),
+        (*texts, "restart the router, then wait two minutes"),
+        ("test seed a", "test seed b", "test seed c", "the reference of test seed a"),
         frozenset({"the test's"}),
     )
     like = pair("the internet is down, my router blinks", "Restart it.")
     own = like.model_copy(update={"seed_id": "the test's", "input": held.texts[0], "output": "Restart it, please."})
     other = pair("where is order 9876 of last week", "It has shipped.")
-    pool = asyncio.run(curate(Pool.of([like, own, other, INVOICE]), [semantic_contamination(held, 0.5)]))
-    assert pool.counts.accepted == 4
+    short = pair("it was too short", "Too short.")
+    answer = pair("nothing works today", ROUTER.output)
+    pairs = [like, own, other, INVOICE, short, answer]
+    pool = asyncio.run(curate(Pool.of(pairs), [semantic_contamination(held, 0.5)]))
+    assert pool.counts.accepted == len(pairs)
     flagged_rows = [row for row in pool.rows() if TEST_FLAG in row.flags]
-    assert [row.pair for row in flagged_rows] == [like]
-    assert "test seed a in meaning" in str(flagged_rows[0].verdicts[-1].reason)
+    assert [row.pair for row in flagged_rows] == [like, answer]
+    reasons = [str(row.verdicts[-1].reason) for row in flagged_rows]
+    assert "like test seed a in meaning" in reasons[0]
+    assert "like the reference of test seed a in meaning" in reasons[1]
 
 
-def test_a_test_text_without_blanks_is_held_against_rows_too() -> None:
-    """A sentence in Chinese is more than one word."""
+def test_test_text_without_spaces_is_compared_too() -> None:
+    """A Chinese sentence counts as more than one word."""
     like = pair("请告诉我我的包裹在哪里", "您的包裹今天会送达")
     held = HeldOut(("我的包裹在哪里请告诉我",), ("test seed a",))
     pool = asyncio.run(curate(Pool.of([like, INVOICE]), [semantic_contamination(held, 0.5)]))
     assert [row.pair for row in pool.rows() if TEST_FLAG in row.flags] == [like]
 
 
-def test_how_often_semantic_contamination_is_wrong() -> None:
-    """Against 140 of the inputs of good English rows at most one other row in eighty is flagged at 0.65 (5 of 556 were,
-    all of them about what the text is about, such as changing the tube of a bicycle), and at least 30 % of the rewrites
-    of a text are that near to it (44 % were). The number of inputs is that of the first sets, for the share grows with
-    it: of nine sets, against every fifth input (253), it is 13 of 1,036, most of which two hands had thought of."""
+def test_error_rate_of_semantic_contamination() -> None:
+    """Against 140 inputs of good English rows, at most one other row in eighty is flagged at 0.65 (5 of 556 were, all
+    on the same subject, e.g. changing a bicycle tube), and at least 30 % of the rewrites of a text are that similar to
+    it (44 % were). The share grows with the number of inputs, so it stays that of the first sets: against every fifth
+    input (253) of nine sets it is 13 of 1,036, most of which two authors had thought of independently."""
     english = [row for row in rows("good") if row["language"] == "en"]
     asked = [row["input"] for row in english if len(row["input"].split()) >= 4]
     held = set(asked[:: len(asked) // 140])
     others = [pair(row["input"], row["output"]) for row in english if row["input"] not in held]
     assert len(others) > 300
-    assert 1 <= len(_found(others, sorted(held))) <= len(others) / 80
+    assert 1 <= len(_flagged_pairs(others, sorted(held))) <= len(others) / 80
     rewrites = [row for row in english if row["kind"] == "rewrite" and row["input"] in asked]
-    alike = static_embedding().similarity([row["output"] for row in rewrites], [row["input"] for row in rewrites])
-    assert sum(cosine >= 0.65 for cosine in alike) >= 0.3 * len(rewrites)
+    similarities = static_embedding().similarity(
+        [row["output"] for row in rewrites], [row["input"] for row in rewrites]
+    )
+    assert sum(cosine >= 0.65 for cosine in similarities) >= 0.3 * len(rewrites)
 
 
-def _found(pairs: list[Pair], held: list[str]) -> list[Pair]:
+def _flagged_pairs(pairs: list[Pair], held: list[str]) -> list[Pair]:
     step = semantic_contamination(HeldOut(tuple(held), tuple(f"test seed {n}" for n in range(len(held)))), 0.65)
     pool = asyncio.run(curate(Pool.of(pairs), [step]))
     return [row.pair for row in pool.rows() if row.pair and TEST_FLAG in row.flags]
 
 
-def test_rows_with_other_numbers_are_other_rows() -> None:
-    """Order 1234 is not order 9876, however alike their sentences are."""
+def test_rows_with_different_numbers_are_not_duplicates() -> None:
+    """Order 1234 is not order 9876, however similar the sentences are."""
     rows = [pair(f"where is order {n}", f"Your order {n} has shipped.") for n in (1234, 9876)]
     assert flagged(rows, cosine=0.5) == []
 
 
-def test_blocks_make_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is compared in one block is compared across several."""
+def test_block_size_makes_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows compared within one block are also compared across blocks."""
     rows = [pair(f"{ROUTER.input} {'x' * n}", f"{ROUTER.output} {'y ' * n}") for n in range(9)]
     rows.insert(4, INVOICE)
     whole = flagged(rows)
@@ -121,7 +130,7 @@ def test_blocks_make_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_similarity_to_a_reference_is_a_score_and_without_one_there_is_none() -> None:
-    """Not scored is not 0."""
+    """A row without a reference is unscored, not 0."""
     rows = [
         pair("a", ROUTER.output, reference=AGAIN.output),
         pair("b", INVOICE.output, reference=AGAIN.output),
@@ -136,8 +145,8 @@ def test_similarity_to_a_reference_is_a_score_and_without_one_there_is_none() ->
     assert (none.value, none.reason.code) == (None, "unscored")
 
 
-def test_an_evaluation_tells_similarity_beside_chrf() -> None:
-    """An answer that says the same in other words is nearer than chrF sees; an empty one is like nothing."""
+def test_evaluation_reports_similarity_next_to_chrf() -> None:
+    """A paraphrase of the reference has a high similarity; an empty answer has 0."""
     references = {"s": AGAIN.output, "t": AGAIN.output}
     close = compare_with_references([GivenAnswer(seed_id="s", text=ROUTER.output)], references, (), is_json=False)
     empty = compare_with_references([GivenAnswer(seed_id="s", text="")], references, (), is_json=False)
@@ -149,16 +158,16 @@ def test_an_evaluation_tells_similarity_beside_chrf() -> None:
     assert empty.similarity.value == 0
 
 
-def test_a_text_without_a_token_is_like_nothing() -> None:
-    """Nor does a text of any length crash."""
+def test_text_without_tokens_has_similarity_0() -> None:
+    """A text without tokens is similar to nothing, and very long texts do not crash."""
     embedding = static_embedding()
     assert not embedding.embed([""]).any()
     assert embedding.similarity(["", "a"], ["b", "a"]) == [0.0, 1.0]
     assert np.isfinite(embedding.embed(["word " * 20_000, "\ud83d\ude00", "\u8377\u7269"])).all()
 
 
-def test_a_folder_as_model2vec_saves_it_is_read(tmp_path: Path) -> None:
-    """Any table of token vectors will do; a folder without one is an error with a way out."""
+def test_model2vec_folder_is_loaded(tmp_path: Path) -> None:
+    """Any table of token vectors works; a folder without one raises MissingDependency."""
     from safetensors.numpy import save_file
     from tokenizers import Tokenizer, models, pre_tokenizers
 

@@ -1,4 +1,5 @@
-"""Reward models behind an endpoint: a vLLM for pooling, and a hosted one that answers a chat with a number."""
+"""Reward models behind an endpoint: a vLLM server for pooling, and a hosted one that replies to a chat with a
+number."""
 
 from __future__ import annotations
 
@@ -32,7 +33,7 @@ Answer = Callable[[dict[str, Any]], tuple[int, Any]]
 
 @contextmanager
 def classify(answer: Answer) -> Iterator[str]:
-    """A server whose POST /classify answers by `answer`; its address ends in /v1."""
+    """A server whose POST /classify responds with `answer`; its address ends in /v1."""
 
     async def handle(request: web.Request) -> web.Response:
         body = orjson.loads(await request.read())
@@ -48,7 +49,7 @@ def classify(answer: Answer) -> Iterator[str]:
 
 
 def by_length(body: dict[str, Any]) -> tuple[int, Any]:
-    """The number of words of the output, halved; with the sigmoid where it is asked for."""
+    """Half the number of words of the output, with the sigmoid if requested."""
     logit = len(body["messages"][-1]["content"].split()) / 2
     value = 1 / (1 + math.exp(-logit)) if body["use_activation"] else logit
     return 200, {"data": [{"index": 0, "label": "LABEL_0", "probs": [value], "num_classes": 1}]}
@@ -61,7 +62,7 @@ def project(folder: Path, url: str, protocol: str, **teacher: Any) -> Project:
     return Project(folder, Spec.model_validate(raw))
 
 
-def asked(project: Project, ask: Callable[[RemoteScorers, Store], Any]) -> Any:
+def with_scorers(project: Project, ask: Callable[[RemoteScorers, Store], Any]) -> Any:
     async def work() -> Any:
         with Store.open(Store.url_for(project)) as store:
             async with AsyncExitStack() as opened:
@@ -75,15 +76,15 @@ def scores(project: Project, pairs: Sequence[Pair]) -> list[Score]:
         assert by_http.as_reward is not None
         return list(await by_http.as_reward.score(pairs))
 
-    scored: list[Score] = asked(project, ask)
+    scored: list[Score] = with_scorers(project, ask)
     return scored
 
 
 PAIRS = [pair("a fox", "one two", system="Rewrite."), pair("a fox", "one two three four", system="Rewrite.")]
 
 
-def test_a_pooling_server_is_asked_for_raw_logits_of_the_whole_question(tmp_path: Path) -> None:
-    """The rules stand in the user's turn, the sigmoid is off, and whether that is so is asked once."""
+def test_pooling_server_is_asked_for_raw_logits_of_the_whole_chat(tmp_path: Path) -> None:
+    """The rules are part of the user turn and the sigmoid is off; whether the server honours that is checked once."""
     seen: list[dict[str, Any]] = []
 
     def answer(body: dict[str, Any]) -> tuple[int, Any]:
@@ -99,9 +100,10 @@ def test_a_pooling_server_is_asked_for_raw_logits_of_the_whole_question(tmp_path
     ]
 
 
-def test_a_pooling_server_gets_the_query_and_repeats_no_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a gateway wants behind every address it gets here, too; what it repeats of the secrets in an error is
-    neither shown nor kept."""
+def test_pooling_server_gets_the_query_and_its_errors_are_redacted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The query that a gateway requires is sent here too. Secrets in an error message are masked."""
     monkeypatch.setenv("RM_CODE", secret := "s3cret/of+a-gateway-1234")
     queries: list[Any] = []
 
@@ -117,15 +119,16 @@ def test_a_pooling_server_gets_the_query_and_repeats_no_secret(tmp_path: Path, m
     assert secret not in score.reason.detail
 
 
-def test_a_server_that_squashes_its_logits_all_the_same_is_refused(tmp_path: Path) -> None:
-    """Its numbers crowd at 1, and candidates look equal."""
+def test_server_that_ignores_the_request_for_raw_logits_is_refused(tmp_path: Path) -> None:
+    """Its scores would be close to 1, and candidates would look equal."""
     squashing = classify(lambda body: by_length({**body, "use_activation": True}))
     with squashing as url, pytest.raises(TeacherError, match="without the sigmoid"):
         scores(project(tmp_path, url, "classify"), PAIRS)
 
 
-def test_a_row_that_a_pooling_server_cannot_score_costs_itself(tmp_path: Path) -> None:
-    """Refused, odd or not a number: no score and a reason; the others have theirs."""
+def test_failed_row_of_a_pooling_server_does_not_affect_others(tmp_path: Path) -> None:
+    """A rejected request, a malformed response or a missing number gives the row a reason and no score; the other rows
+    are scored."""
     odd = {
         "long": (400, {"error": "too long"}),
         "odd": (200, {"data": []}),
@@ -143,7 +146,7 @@ def test_a_row_that_a_pooling_server_cannot_score_costs_itself(tmp_path: Path) -
 
 
 def test_a_pooling_server_that_is_not_there_ends_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody at the address, no such path, and a key that is not set are errors a person can mend."""
+    """Nothing at the address, a missing path and an unset key are errors that the user can fix."""
     with pytest.raises(Unreachable, match="does not answer"):
         scores(project(tmp_path, "http://127.0.0.1:9", "classify"), PAIRS)
     with LoopbackTeacher() as chat_only, pytest.raises(TeacherError, match="404"):
@@ -154,7 +157,7 @@ def test_a_pooling_server_that_is_not_there_ends_the_run(tmp_path: Path, monkeyp
 
 
 def test_the_key_of_a_pooling_server_is_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As to any teacher."""
+    """The key is sent as to any teacher."""
     monkeypatch.setenv("REWARD_KEY", "secret")
     seen: list[Any] = []
 
@@ -167,8 +170,8 @@ def test_the_key_of_a_pooling_server_is_sent(tmp_path: Path, monkeypatch: pytest
     assert set(seen) == {"Bearer secret"}
 
 
-def test_a_vllm_of_our_own_is_started_for_pooling(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`vllm = "M"` is all that the spec says: it is started before the first row, asked for logits, and stopped."""
+def test_local_vllm_is_started_for_pooling(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The spec only says `vllm = "M"`: it is started before the first row, asked for logits, and stopped."""
     monkeypatch.setenv("STAND_IN_NOTE", str(tmp_path / "note.json"))
     monkeypatch.setenv("VLLM_API_KEY", "a-key-0123456789")
     python = python_with_stand_in(tmp_path)
@@ -182,12 +185,12 @@ def test_a_vllm_of_our_own_is_started_for_pooling(tmp_path: Path, monkeypatch: p
 
 
 def reward(ask: Ask) -> Reply:
-    """`reward:` and the number of words, as NVIDIA's endpoint answers; something else for an odd row."""
+    """`reward:` and the number of words minus 0.5, like NVIDIA's endpoint; plain text for the row "odd"."""
     return says("I like it." if ask.prompt == "odd" else f"reward:{len(ask.prompt.split()) - 0.5}")
 
 
-def test_a_hosted_reward_is_bought_once_and_anything_but_a_number_is_no_score(tmp_path: Path) -> None:
-    """Through the ledger: durable, under the budget, itemised by its own stage."""
+def test_hosted_reward_is_paid_for_once_and_only_a_number_is_a_score(tmp_path: Path) -> None:
+    """Requests go through the ledger: durable, within the budget, with a stage of their own."""
     rows = [*PAIRS, pair("a fox", "odd")]
     with LoopbackTeacher(reward) as hosted:
         project_ = project(tmp_path, hosted.url, "chat")
@@ -203,7 +206,7 @@ def test_a_hosted_reward_is_bought_once_and_anything_but_a_number_is_no_score(tm
 
 @pytest.mark.parametrize("protocol", ["classify", "chat"])
 def test_curation_selects_by_a_served_reward(tmp_path: Path, protocol: str) -> None:
-    """The best candidate of each input stays, and who scored is told."""
+    """The best candidate of each input is kept, and the result names the scorer."""
 
     async def work(by_http: RemoteScorers, store: Store) -> CurateResult:
         tiny.pool(store, project_, {"a fox": ["must", "must be long"], "a hen": ["must be", "must"]})
@@ -211,7 +214,7 @@ def test_curation_selects_by_a_served_reward(tmp_path: Path, protocol: str) -> N
 
     with classify(by_length) as url, LoopbackTeacher(reward) as hosted:
         project_ = project(tmp_path, url if protocol == "classify" else hosted.url, protocol)
-        result: CurateResult = asked(project_, work)
+        result: CurateResult = with_scorers(project_, work)
     assert sorted(row.pair.output for row in result.accepted) == ["must be", "must be long"]
     assert result.facts["scorer"]["by"] == "score/reward@1"
     assert "the reward model reward at http" in result.facts["scorer"]["why"]

@@ -1,4 +1,4 @@
-"""Words that signs of vowels tell apart are other words, and a share of change means the same in every script."""
+"""Words that differ in vowel signs are different words, and a share of changes means the same in every script."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ SAME_WORDS = [
     ("كِتَابٌ جَدِيدٌ", "كتاب جديد"),
     ("مُحَمَّدٌ هُنا", "محمد هنا"),
 ]
-# A text, the same reworded, and the same with two or three other details.
+# A text, the same text reworded, and one with two or three different details.
 REWORDED = [
     (
         "Please send the blue kettle back to our workshop in Leeds by Friday and keep the receipt for your records",
@@ -100,22 +100,20 @@ REWORDED = [
 
 
 @pytest.mark.parametrize(("one", "other"), OTHER_WORDS)
-def test_signs_of_vowels_tell_words_apart(one: str, other: str) -> None:
-    """In Hindi, Thai, Bengali and Tamil a day is no gift, and wood is no denial: 12 of these 22 were duplicates."""
+def test_vowel_signs_distinguish_words(one: str, other: str) -> None:
+    """In Hindi, Thai, Bengali and Tamil: 12 of these 22 pairs were once duplicates."""
     assert words(one) != words(other)
     assert duplicates([(one,), (other,)], 0.7) == {}
 
 
 @pytest.mark.parametrize(("one", "other"), SAME_WORDS)
-def test_signs_that_may_be_left_out_tell_nothing_apart(one: str, other: str) -> None:
-    """Arabic with its harakat and without."""
+def test_optional_vowel_signs_make_no_difference(one: str, other: str) -> None:
+    """Arabic with and without harakat."""
     assert words(one) == words(other)
     assert list(duplicates([(one,), (other,)], 0.7)) == [1]
 
 
 @pytest.mark.parametrize(("text", "reworded", "another"), REWORDED)
-def test_what_is_reworded_is_a_duplicate_and_what_tells_otherwise_is_none(
-    text: str, reworded: str, another: str
-) -> None:
-    """At the threshold of .7, whether a word or a character is counted."""
+def test_reworded_text_is_a_duplicate_and_one_with_other_details_is_not(text: str, reworded: str, another: str) -> None:
+    """At a threshold of 0.7, whether words or characters are counted."""
     assert list(duplicates([(text,), (reworded,), (another,)], 0.7)) == [1]

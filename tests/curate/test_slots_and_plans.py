@@ -1,4 +1,4 @@
-"""Slots and thinking aloud in fifteen languages, and texts that look alike: by the hand that made the rules."""
+"""Open placeholders and thinking aloud in fifteen languages, and similar good texts: by the author of the rules."""
 
 from __future__ import annotations
 
@@ -7,26 +7,26 @@ from pathlib import Path
 
 import pytest
 
-from tests.curate.test_gate_rates import Row, said
+from tests.curate.test_gate_rates import Row, outcome_of
 
 ROWS: list[Row] = [
     json.loads(line) | {"kind": "rewrite"}
     for line in (Path(__file__).parent / "slots_and_plans.jsonl").read_text(encoding="utf-8").splitlines()
 ]
-SPOILT, FINE = ([row for row in ROWS if row["spoilt"] == spoilt] for spoilt in (True, False))
-_OF_SLOTS = {"placeholder", "thinking", "preamble"}
+BAD, GOOD = ([row for row in ROWS if row["spoilt"] == spoilt] for spoilt in (True, False))
+_GATES = {"placeholder", "thinking", "preamble"}
 _KNOWN_MISS = "I need a thank-you card here. Short and heartfelt. Done.\n\nThank you for everything."
-_KNOWN_FALSE = "In Part XXX of the series, king Louis XX appears."  # a Roman number
+_KNOWN_FALSE = "In Part XXX of the series, king Louis XX appears."  # a Roman numeral
 
 
-@pytest.mark.parametrize("row", SPOILT, ids=lambda row: f"{row['language']}-{row['output'][:40]}")
-def test_an_open_slot_or_a_plan_is_found(row: Row) -> None:
-    """Rejected, or flagged where a diary may begin so; one kind of plan is known to be missed."""
-    heard = said(row)
-    assert bool(_OF_SLOTS & (heard.rejecting | heard.flagging)) == (row["output"] != _KNOWN_MISS)
+@pytest.mark.parametrize("row", BAD, ids=lambda row: f"{row['language']}-{row['output'][:40]}")
+def test_open_placeholder_or_plan_is_caught(row: Row) -> None:
+    """Rejected, or flagged where a diary may begin like this; one kind of plan is known to be missed."""
+    outcome = outcome_of(row)
+    assert bool(_GATES & (outcome.rejecting | outcome.flagging)) == (row["output"] != _KNOWN_MISS)
 
 
-@pytest.mark.parametrize("row", FINE, ids=lambda row: f"{row['language']}-{row['output'][:40]}")
-def test_a_text_that_looks_alike_is_not_rejected(row: Row) -> None:
-    """Verse, letters, code, formulas and stage directions are kept; one Roman number is known to be taken for one."""
-    assert bool(said(row).rejecting) == (row["output"] == _KNOWN_FALSE), said(row)
+@pytest.mark.parametrize("row", GOOD, ids=lambda row: f"{row['language']}-{row['output'][:40]}")
+def test_similar_good_text_is_not_rejected(row: Row) -> None:
+    """Verse, letters, code, formulas and stage directions are kept; one Roman numeral is known to be rejected."""
+    assert bool(outcome_of(row).rejecting) == (row["output"] == _KNOWN_FALSE), outcome_of(row)

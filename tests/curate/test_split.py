@@ -1,4 +1,4 @@
-"""The split by seed."""
+"""Assigning seeds to the splits."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ from schemas.spec import Spec, SplitSettings
 
 
 @given(st.text(), st.floats(0, 0.49), st.floats(0, 0.49))
-def test_every_seed_has_one_part_and_keeps_it(seed_id: str, test: float, validation: float) -> None:
-    """The part depends on the seed and the settings alone, not on which other seeds there are."""
+def test_every_seed_has_one_split_and_keeps_it(seed_id: str, test: float, validation: float) -> None:
+    """The split depends only on the seed and the settings, not on which other seeds there are."""
     split = SplitSettings(test=test, validation=validation)
     assert split_of(seed_id, split) in SPLITS
     assert split_of(seed_id, split) == split_of(seed_id, split)
@@ -36,28 +36,30 @@ def test_every_seed_has_one_part_and_keeps_it(seed_id: str, test: float, validat
 
 @given(st.text(), st.floats(0, 0.4), st.floats(0, 0.3))
 def test_a_larger_test_share_only_adds_to_the_test(seed_id: str, test: float, more: float) -> None:
-    """A seed that was locked away stays locked away when the test share grows."""
+    """A test seed stays in the test split when the test share grows."""
     if split_of(seed_id, SplitSettings(test=test, validation=0)) == "test":
         assert split_of(seed_id, SplitSettings(test=test + more, validation=0)) == "test"
 
 
 def test_shares_are_those_of_the_spec() -> None:
-    """Of 5,000 seeds the parts are within two points of 20, 10 and 70 %."""
+    """Of 5,000 seeds, test and validation are within two points of 20 and 10 %."""
     splits = Counter(split_of(f"seed {n}", SplitSettings()) for n in range(5000))
     assert abs(splits["test"] / 5000 - 0.2) < 0.02
     assert abs(splits["validation"] / 5000 - 0.1) < 0.02
 
 
-def _numbered(kind: Literal["input", "output"], numbers: range) -> list[Seed]:
+def _numbered_seeds(kind: Literal["input", "output"], numbers: range) -> list[Seed]:
     return [Seed(kind=kind, text=f"{kind} {n}", source="s") for n in numbers]
 
 
 @given(st.integers(0, 90), st.integers(0, 90), st.sampled_from([(0.2, 0.1), (0.5, 0.0), (0.0, 0.3), (0.0, 0.0)]))
-def test_splits_have_the_size_that_was_asked_for(inputs: int, outputs: int, shares: tuple[float, float]) -> None:
-    """Of each kind of seed exactly the share, to the next whole seed: no lucky or unlucky draw decides whether there is
-    a test."""
+def test_splits_have_the_requested_size(inputs: int, outputs: int, shares: tuple[float, float]) -> None:
+    """For each kind of seed exactly the requested share, rounded to whole seeds: whether there is a test set is not
+    left to chance."""
     settings = SplitSettings(test=shares[0], validation=shares[1])
-    seeds = with_splits([*_numbered("input", range(inputs)), *_numbered("output", range(outputs))], settings)
+    seeds = with_splits(
+        [*_numbered_seeds("input", range(inputs)), *_numbered_seeds("output", range(outputs))], settings
+    )
     for kind, number in (("input", inputs), ("output", outputs)):
         splits = Counter(seed.split for seed in seeds if seed.kind == kind)
         assert splits["test"] == round(shares[0] * number)
@@ -68,40 +70,41 @@ def test_splits_have_the_size_that_was_asked_for(inputs: int, outputs: int, shar
 @pytest.mark.slow
 @given(st.lists(st.integers(1, 25), min_size=1, max_size=6), st.randoms(use_true_random=False))
 def test_a_seed_never_moves_and_new_ones_fill_the_shares(sizes: list[int], rng: random.Random) -> None:
-    """Seeds that come in one reading after another, in any order and beside others that go, keep the split they had
-    first; where all stay, the shares are right again after each reading."""
-    settings, earlier, all_of_them = SplitSettings(), list[Seed](), list[Seed]()
+    """Seeds read in several batches, in any order and while others disappear, keep their first split. After each
+    reading where none disappear, the shares of test and validation are exact."""
+    settings, earlier, every_seed = SplitSettings(), list[Seed](), list[Seed]()
     for size in sizes:
-        all_of_them += _numbered("input", range(len(all_of_them), len(all_of_them) + size))
-        seeds = with_splits(rng.sample(all_of_them, len(all_of_them)), settings, earlier)
+        every_seed += _numbered_seeds("input", range(len(every_seed), len(every_seed) + size))
+        seeds = with_splits(rng.sample(every_seed, len(every_seed)), settings, earlier)
         assert {seed.id: seed.split for seed in seeds}.items() >= {seed.id: seed.split for seed in earlier}.items()
-        missing = round(settings.test * len(seeds)) - sum(seed.split == "test" for seed in seeds)
-        assert missing == 0
+        splits = Counter(seed.split for seed in seeds)
+        assert splits["test"] == round(settings.test * len(seeds))
+        assert splits["validation"] == round(settings.validation * len(seeds))
         earlier = seeds
     assert with_splits(earlier[::2], settings, earlier) == earlier[::2]
 
 
 def test_seeds_of_an_earlier_version_stay_where_their_hash_put_them() -> None:
-    """A store in which no split is recorded: what its seeds were is what they are, and becomes recorded."""
-    settings, seeds = SplitSettings(), _numbered("input", range(50))
-    again = with_splits([*seeds, *_numbered("input", range(50, 60))], settings, seeds)
+    """In a store without recorded splits, each seed keeps the split of its hash."""
+    settings, seeds = SplitSettings(), _numbered_seeds("input", range(50))
+    again = with_splits([*seeds, *_numbered_seeds("input", range(50, 60))], settings, seeds)
     assert [seed.split for seed in again[:50]] == [split_of(seed.id, settings) for seed in seeds]
 
 
-def test_the_recorded_split_is_no_part_of_what_a_seed_is() -> None:
-    """Recording it changes no id, so that nothing paid for is asked again."""
-    (seed,) = _numbered("input", range(1))
+def test_recorded_split_is_not_part_of_the_seed_id() -> None:
+    """Recording it changes no id, so nothing is paid for twice."""
+    (seed,) = _numbered_seeds("input", range(1))
     assert seed.model_copy(update={"split": "test"}).id == seed.id
 
 
-def test_the_salt_draws_anew() -> None:
-    """Another salt is another draw, so a lucky split can be checked."""
+def test_another_salt_gives_another_split() -> None:
+    """A lucky split can be checked with another salt."""
     ids = [f"seed {n}" for n in range(200)]
     assert [split_of(i, SplitSettings()) for i in ids] != [split_of(i, SplitSettings(salt="other")) for i in ids]
 
 
 def test_known_seeds_stay_where_released_versions_put_them() -> None:
-    """The hash may never change: it would move seeds from the test into training."""
+    """The hash must never change: it would move test seeds into training."""
     assert [split_of(f"seed {n}", SplitSettings()) for n in range(10)] == [
         "test",
         "train",
@@ -128,13 +131,13 @@ def _seeds(count: int, kind: Literal["input", "output"] = "input") -> list[Seed]
     return [Seed(kind=kind, text=f"text {i}", source="s") for i in range(count)]
 
 
-def test_enough_seeds_are_no_shortage() -> None:
-    """200 input seeds at the default split prove something and can be learned from; nothing is warned about."""
+def test_enough_seeds_give_no_warning() -> None:
+    """With 200 input seeds and the default split there is no warning."""
     assert shortages(_seeds(200), _spec()) == []
 
 
-def test_few_test_inputs_are_told_with_their_number() -> None:
-    """The warning holds how many test inputs these seeds and this split give, not how many the share promises."""
+def test_warning_gives_the_actual_number_of_test_inputs() -> None:
+    """The number is that of these seeds under this split, not what the share promises."""
     spec, seeds = _spec(), _seeds(60)
     asked = sum(split_of(seed.id, spec.split) == "test" for seed in seeds)
     (short, *_) = shortages(seeds, spec)
@@ -143,8 +146,8 @@ def test_few_test_inputs_are_told_with_their_number() -> None:
     assert "about 100 input seeds" in short.fix
 
 
-def test_a_limit_on_the_test_inputs_counts() -> None:
-    """Where evaluate.max_seeds makes them few, that is the key to raise."""
+def test_limit_on_test_inputs_causes_a_shortage() -> None:
+    """If evaluate.max_seeds makes them few, the warning says to raise it."""
     (short,) = shortages(_seeds(300), _spec(evaluate={"max_seeds": 5}))
     assert short.what.startswith("5 test inputs")
     assert "evaluate.max_seeds" in short.fix
@@ -158,15 +161,17 @@ def test_a_limit_on_the_test_inputs_counts() -> None:
         (_seeds(100), {"split": {"test": 0.0001}}, "raise split.test"),
     ],
 )
-def test_no_test_input_is_fatal(seeds: list[Seed], more: dict[str, Any], fix: str) -> None:
-    """Outputs that nobody writes inputs to, or no test split: nothing can be evaluated, and that is known in time."""
+def test_missing_test_inputs_are_reported(seeds: list[Seed], more: dict[str, Any], fix: str) -> None:
+    """Only outputs without backward generation, or no test split: nothing can be evaluated, and the user learns it in
+    advance."""
     short = shortages(seeds, _spec(**more))[0]
     assert "nothing can be evaluated" in short.what
     assert fix in short.fix
 
 
-def test_few_rows_to_train_on_are_told() -> None:
-    """Counted from the training split, the candidates that are kept, and the levels; at most the wanted ones."""
+def test_few_training_rows_are_warned_about() -> None:
+    """Counted from the training seeds, the candidates kept per seed and the levels, and limited by
+    `generate.accepted`."""
     spec = _spec(curate={"select": {"best": 2}}, generate={"backward": {"levels": ["a", "b"]}})
     input, output = _seeds(20), _seeds(5, "output")
     inside = [sum(split_of(s.id, spec.split) == "train" for s in split) for split in (input, output)]
@@ -178,7 +183,7 @@ def test_few_rows_to_train_on_are_told() -> None:
 
 
 def test_a_source_can_name_the_split_of_its_seeds() -> None:
-    """`use` decides whatever the hash says; a seed without it goes where its hash puts it."""
+    """`use` overrides the hash; a seed without it gets the split of its hash."""
     settings = SplitSettings(test=0.5, validation=0.3)
     for n in range(20):
         plain = Seed(kind="input", text=f"seed {n}", source="a.jsonl:1")
@@ -188,7 +193,7 @@ def test_a_source_can_name_the_split_of_its_seeds() -> None:
 
 
 def test_a_file_of_fresh_inputs_is_the_test_set() -> None:
-    """With `use = "test"` on a source and no share for the others, exactly its seeds are evaluated."""
+    """With `use = "test"` on one source and a test share of 0, exactly the seeds of that source are evaluated."""
     fresh = [seed.model_copy(update={"text": f"{seed.text}!", "meta": {"use": "test"}}) for seed in _seeds(30)]
     seeds, spec = [*_seeds(100), *fresh], _spec(split={"test": 0.0})
     assert {seed.id for seed in held_out_inputs(seeds, spec)} == {seed.id for seed in fresh}
@@ -197,9 +202,9 @@ def test_a_file_of_fresh_inputs_is_the_test_set() -> None:
     assert 'use = "test"' in short.fix
 
 
-def test_a_question_that_is_there_twice_counts_once() -> None:
-    """A file of real inputs says the same thing often. Rows that differ in another column, in case or white space ask
-    one question; the count that is told before anything is paid is of questions, too."""
+def test_repeated_question_counts_once() -> None:
+    """Files of real inputs contain many repeats. Rows that differ only in another column, in case or in whitespace are
+    one question, and the number of test inputs shown before any cost counts questions too."""
     rows = [("where is my order?", "7"), ("Where is  my order?", "8"), ("where is my order?", "9"), ("refund", "9")]
     seeds = [
         Seed(
@@ -223,8 +228,8 @@ def test_a_question_that_is_there_twice_counts_once() -> None:
 
 
 def test_held_out_outputs_are_test_inputs_too() -> None:
-    """A pile of excellent outputs can be proved: backward generation writes their inputs, the output is the reference.
-    How many there may be, and that 50 outputs are too few, is known before anything is asked."""
+    """A collection of excellent outputs can be evaluated: backward generation writes the inputs, and the output is the
+    reference. The possible number of test inputs, and that 50 outputs are too few, is known before any request."""
     many, few = (with_splits(_seeds(count, "output"), SplitSettings()) for count in (100, 50))
     assert max_test_inputs(many, _spec()) == 20
     assert shortages(many, _spec()) == []
@@ -239,8 +244,8 @@ def test_held_out_outputs_are_test_inputs_too() -> None:
 @pytest.mark.parametrize(
     ("kind", "noun"), [("pair", "pairs"), ("conversation", "conversations"), ("input", "input seeds")]
 )
-def test_a_shortage_names_what_there_is(kind: str, noun: str) -> None:
-    """Whoever has pairs is not told to add input seeds, nor to keep more candidates of what nobody generates."""
+def test_shortage_names_the_kind_of_seeds_in_use(kind: str, noun: str) -> None:
+    """A user with pairs is not told to add input seeds, or to keep more candidates if nothing is generated."""
     seeds = []
     for number in range(30):
         text = f"text {number}"
@@ -256,8 +261,8 @@ def test_a_shortage_names_what_there_is(kind: str, noun: str) -> None:
 
 
 def test_each_kind_of_seed_may_have_shares_of_its_own() -> None:
-    """Few outputs may be locked away where inputs are many; a kind that is not named has the default, and a table that
-    leaves a kind nothing to train on is refused with its name."""
+    """Outputs may have a smaller test share than inputs. A kind without an entry has the default, and a table that
+    leaves a kind no training seeds, or names an unknown kind, is refused by name."""
     settings = SplitSettings.model_validate({"test": {"input": 0.5, "output": 0.05}, "validation": {"output": 0.0}})
     split = Counter((seed.kind, seed.split) for seed in with_splits([*_seeds(40), *_seeds(40, "output")], settings))
     assert split == {
@@ -273,9 +278,9 @@ def test_each_kind_of_seed_may_have_shares_of_its_own() -> None:
         SplitSettings.model_validate({"test": {"story": 0.2}})
 
 
-def test_a_question_with_several_references_is_told() -> None:
-    """Only one of them is compared with, which nobody would see: an empty one is another answer too, and what is not of
-    the test is nobody's business."""
+def test_question_with_several_references_is_reported() -> None:
+    """Only one of the references is used, which would go unnoticed. An empty reference counts as a different one;
+    questions outside the test split are not reported."""
     rows = [("a", "x"), ("A ", "y"), ("b", "x"), ("b", "x"), ("c", None), ("c", "z")]
     seeds = [
         Seed(kind="input", text=text, reference=reference, source=f"t:{n}", meta={"use": "test"})
@@ -288,7 +293,7 @@ def test_a_question_with_several_references_is_told() -> None:
 
 
 def test_without_a_scorer_all_candidates_may_be_trained_on() -> None:
-    """Nothing is best where nothing is scored, so the warning counts as many rows as curation will let through."""
+    """Without scores there is no best candidate, so the warning counts as many rows as curation can accept."""
     seeds = _seeds(60)
     (best,) = [one for one in shortages(seeds, _spec()) if "to train on" in one.what]
     assert best.fix.endswith("keep more candidates of each: curate.select.best.")
@@ -299,7 +304,7 @@ def test_without_a_scorer_all_candidates_may_be_trained_on() -> None:
     assert short.fix.endswith("ask for more candidates of each: generate.forward.n.")
 
 
-def _of_groups(sizes: list[int], start: int = 0) -> list[Seed]:
+def _grouped_seeds(sizes: list[int], start: int = 0) -> list[Seed]:
     return [
         Seed(kind="input", text=f"{start + of}: {n}", source="s", meta={"group": f"{start + of:032x}"})
         for of, size in enumerate(sizes)
@@ -308,17 +313,17 @@ def _of_groups(sizes: list[int], start: int = 0) -> list[Seed]:
 
 
 @given(st.lists(st.integers(1, 6), min_size=1, max_size=40), st.randoms(use_true_random=False))
-def test_a_group_is_on_one_side_and_new_rows_of_it_follow(sizes: list[int], rng: random.Random) -> None:
-    """Parts of one document in training and in the test would make the test easier: groups are drawn as one, to their
-    share of the groups, and a row that comes later goes where its group is."""
-    settings, seeds = SplitSettings(), _of_groups(sizes)
+def test_group_is_in_one_split_and_its_new_rows_follow(sizes: list[int], rng: random.Random) -> None:
+    """Parts of one document in both training and test would make the test easier. So groups are drawn as a whole, by
+    their share of the groups, and a later row joins its group."""
+    settings, seeds = SplitSettings(), _grouped_seeds(sizes)
     some = rng.sample(seeds, max(1, len(seeds) // 2))
     first = with_splits(some, settings)
     again = with_splits(rng.sample(seeds, len(seeds)), settings, first)
     assert {seed.id: seed.split for seed in again}.items() >= {seed.id: seed.split for seed in first}.items()
     for read in (first, again):
-        sides = {(seed.meta["group"], seed.split) for seed in read}
-        groups = Counter(group for group, _ in sides)
+        splits_of_groups = {(seed.meta["group"], seed.split) for seed in read}
+        groups = Counter(group for group, _ in splits_of_groups)
         assert set(groups.values()) == {1}
     assert sum(split == "test" for _, split in {(s.meta["group"], s.split) for s in first}) == round(
         0.2 * len({seed.meta["group"] for seed in first})
@@ -326,10 +331,10 @@ def test_a_group_is_on_one_side_and_new_rows_of_it_follow(sizes: list[int], rng:
     assert not any("in the test" in short.what for short in shortages(again, _spec()))
 
 
-def test_a_group_named_later_moves_no_seed_and_is_told() -> None:
-    """What was drawn row by row stays where it is, for a model may have seen it; that groups lie on both sides is said,
-    and so it is where a file of tests holds rows of a training group."""
-    grouped = _of_groups([5] * 20)
+def test_group_added_later_moves_no_seed_and_is_warned_about() -> None:
+    """Seeds that were drawn one by one keep their split, since a model may have seen them. Groups in several splits are
+    warned about, also where a test file contains rows of a training group."""
+    grouped = _grouped_seeds([5] * 20)
     before = with_splits([seed.model_copy(update={"meta": {}}) for seed in grouped], SplitSettings())
     seeds = with_splits(grouped, SplitSettings(), before)
     assert [seed.split for seed in seeds] == [seed.split for seed in before]
@@ -347,9 +352,9 @@ def _chat(number: int, group: str = "") -> Seed:
     return Seed(kind="conversation", messages=messages, reference="ok", source="s", meta=meta)
 
 
-def test_chats_of_several_groups_that_begin_alike_stay_where_they_are() -> None:
-    """A greeting that every chat begins with is no reason to move one: read again, each chat of a group is where it
-    was, whether its group is still named or not."""
+def test_chats_with_the_same_greeting_keep_their_split() -> None:
+    """Chats that all begin with the same greeting are not moved: read again, each keeps its split, whether or not its
+    group is still given."""
     settings, chats = SplitSettings(), [_chat(number, f"customer {number // 2}") for number in range(60)]
     first = with_splits(chats, settings)
     assert {seed.split for seed in first} == set(SPLITS)
@@ -357,17 +362,19 @@ def test_chats_of_several_groups_that_begin_alike_stay_where_they_are() -> None:
         assert [seed.split for seed in with_splits(again, settings, first)] == [seed.split for seed in first]
 
 
-def test_a_new_row_goes_where_rows_of_its_group_once_were() -> None:
-    """The export of this week holds none of last week's rows, but the same customers: those of the test stay in it."""
-    settings, seeds = SplitSettings(), _of_groups([1] * 10)
+def test_new_row_joins_the_earlier_split_of_its_group() -> None:
+    """This week's export has none of last week's rows but the same customers: those of the test split stay in it."""
+    settings, seeds = SplitSettings(), _grouped_seeds([1] * 10)
     first = with_splits(seeds, settings)
-    later = [seed.model_copy(update={"text": f"again {seed.text}"}) for seed in seeds[:5]] + _of_groups([1] * 40, 10)
+    later = [seed.model_copy(update={"text": f"again {seed.text}"}) for seed in seeds[:5]] + _grouped_seeds(
+        [1] * 40, 10
+    )
     again = with_splits(later, settings, first)
     assert [seed.split for seed in again[:5]] == [seed.split for seed in first[:5]]
 
 
-def test_groups_on_both_sides_are_told_behind_thousands_of_rows() -> None:
-    """A file of tests behind a long one of training is looked into where groups are named."""
+def test_groups_in_several_splits_are_noticed_after_thousands_of_rows() -> None:
+    """A test file after a long training file is checked too if the spec names a group column."""
     alone = [Seed(kind="input", text=f"{n}", source="s") for n in range(2_100)]
     mixed = [Seed(kind="input", text=use, source="s", meta={"group": "a", "use": use}) for use in ("train", "test")]
     spec = _spec(seeds=[{"path": "s.jsonl", "group": "customer"}])
@@ -376,17 +383,18 @@ def test_groups_on_both_sides_are_told_behind_thousands_of_rows() -> None:
 
 
 @pytest.mark.parametrize(("groups", "is_short"), [(8, True), (9, False)])
-def test_inputs_of_a_few_groups_are_told_before_they_cost_anything(groups: int, is_short: bool) -> None:
-    """Of eight comparisons none can be confirmed with 8 groups, however many inputs each has: 8 / 2^7 is above 5 %."""
-    seeds = [seed.model_copy(update={"meta": {**seed.meta, "use": "test"}}) for seed in _of_groups([5] * groups)]
+def test_too_few_test_groups_are_warned_about_before_any_cost(groups: int, is_short: bool) -> None:
+    """With eight comparisons and 8 groups no difference can be confirmed, however many inputs each group has: 8 / 2^7
+    is above 5 %."""
+    seeds = [seed.model_copy(update={"meta": {**seed.meta, "use": "test"}}) for seed in _grouped_seeds([5] * groups)]
     short = [short.what for short in shortages(seeds, _spec()) if "groups" in short.what]
     assert short == ([f"{5 * groups} test inputs, but of {groups} groups: fewer than 9 cannot confirm a"
                       " difference, however many inputs they have"] if is_short else [])  # fmt: skip
     assert (8 / 2 ** (groups - 1) > 0.05) == is_short
 
 
-def test_what_belongs_together_is_known_by_group_or_first_exchange() -> None:
-    """Two chats that begin alike are one lineage without a word of the spec; who stands alone has no group."""
+def test_seeds_are_grouped_by_group_or_first_exchange() -> None:
+    """Two chats that begin alike form one group without any setting; a single input has no group."""
 
     def chat(*more: str) -> Seed:
         turns = zip(("user", "assistant", "user"), ("hi", "yes", *more), strict=False)
@@ -394,7 +402,7 @@ def test_what_belongs_together_is_known_by_group_or_first_exchange() -> None:
         return Seed(kind="conversation", messages=messages, reference="ok", source="s")
 
     chats, alone = [chat("a"), chat("b")], Seed(kind="input", text="x", source="s")
-    group = groups_of([*chats, alone, *_of_groups([1, 2])])
+    group = groups_of([*chats, alone, *_grouped_seeds([1, 2])])
     assert len(group) == 4
     assert group[chats[0].id] == group[chats[1].id]
     assert alone.id not in group

@@ -1,4 +1,4 @@
-"""What curation decided, one record a slot."""
+"""The decisions of a curation, one record per slot."""
 
 from __future__ import annotations
 
@@ -60,8 +60,9 @@ def states(store: Store, **wanted: Any) -> list[RowState]:
     return list(read_states(store, curation, **wanted))
 
 
-def test_every_slot_has_a_state_and_the_sum_is_the_receipts(project: Project, store: Store) -> None:
-    """Failed ones too, each with the code that the receipt counts, the step that decided, and its sentence."""
+def test_every_slot_has_a_state_that_matches_the_receipt(project: Project, store: Store) -> None:
+    """Including failed ones; each with the reason code that the receipt counts, the deciding step and the full
+    reason."""
     result = run(project, store)
     receipt(store, result)
     slots = states(store)
@@ -81,8 +82,9 @@ def test_every_slot_has_a_state_and_the_sum_is_the_receipts(project: Project, st
         assert (state.state, state.split, state.reason) == ("accepted", kept.split, None)
 
 
-def test_states_count_with_the_receipt_that_names_them(project: Project, store: Store) -> None:
-    """Until the receipt is written the earlier states stand; those that no receipt names go with the next curation."""
+def test_states_become_current_with_their_receipt(project: Project, store: Store) -> None:
+    """Until the receipt is written, the earlier states are current; states without a receipt are deleted by the next
+    curation."""
     first = run(project, store)
     receipt(store, first)
     seen = states(store)
@@ -98,8 +100,8 @@ def test_states_count_with_the_receipt_that_names_them(project: Project, store: 
     assert first.facts["curation"] not in store.row_state_curations()
 
 
-def test_a_curation_that_left_nothing_to_export_is_seen_too(project: Project, store: Store) -> None:
-    """Its receipt is not ok, and whoever looks for the reason finds it; the last good one stays for the report."""
+def test_failed_curation_is_the_last_one_too(project: Project, store: Store) -> None:
+    """Its receipt is not ok, but its reasons can be read; the last successful one is kept for the report."""
     good = run(project, store)
     receipt(store, good)
     bad = run(project, store)
@@ -112,8 +114,8 @@ def test_a_curation_that_left_nothing_to_export_is_seen_too(project: Project, st
     assert {good.facts["curation"], bad.facts["curation"]} <= store.row_state_curations()
 
 
-def test_an_edit_stands_in_the_slot_of_what_it_corrects(project: Project, store: Store) -> None:
-    """The slot is the candidate's, the pair is the corrected one."""
+def test_edit_takes_the_slot_of_the_corrected_pair(project: Project, store: Store) -> None:
+    """The slot is the candidate's, the pair the corrected one."""
     parent = next(pair for pair in store.pairs() if pair.output == "no such word")
     store.write(Review(pair_id=parent.id, reviewer="ann", decision="edit", edited="must be mended", at=AT))
     receipt(store, run(project, store))
@@ -123,8 +125,9 @@ def test_an_edit_stands_in_the_slot_of_what_it_corrects(project: Project, store:
     assert [pair.output for pair in store.pairs([state.pair_id or ""])] == ["must be mended"]
 
 
-def before_states(store: Store, result: CurateResult) -> Receipt:
-    """The store as the version before left it: every step's verdicts, a dataset, a receipt that names no states."""
+def revert_to_earlier_version(store: Store, result: CurateResult) -> Receipt:
+    """The store as the earlier version left it: verdicts of every step, a dataset, and a receipt that names no
+    states."""
     store.delete_row_states(but=())
     members = tuple((kept.pair.id, kept.split) for kept in result.accepted)
     records: list[Any] = [Artifact(id="d", kind="dataset", path="dataset", members=members)]
@@ -140,22 +143,22 @@ def before_states(store: Store, result: CurateResult) -> Receipt:
     return receipt(store, result, made="d")
 
 
-def test_a_store_of_the_version_before_is_filled_once(project: Project, store: Store) -> None:
-    """Derived from verdicts and the dataset: the same states as now, whether the store can be written or not; written
-    once where it can be."""
+def test_states_of_an_earlier_versions_store_are_derived_once(project: Project, store: Store) -> None:
+    """They are derived from the verdicts and the dataset and equal those of now, also in a read-only store. If the
+    store can be written, they are stored once."""
     store.write(Review(pair_id=store.pairs()[0].id, reviewer="ann", decision="accept", at=AT))
     result = run(project, store)
     receipt(store, result)
     now = [(s.pair_id, s.state, s.reason and s.reason.code, s.step, s.split) for s in states(store)]
-    before_states(store, result)
+    revert_to_earlier_version(store, result)
     with Store.open(Store.url_for(project), write=False) as reader:
-        looked = [(s.pair_id, s.state, s.reason and s.reason.code, s.step, s.split) for s in states(reader)]
+        derived = [(s.pair_id, s.state, s.reason and s.reason.code, s.step, s.split) for s in states(reader)]
         assert states(reader, state="failed") == [s for s in states(reader) if s.state == "failed"]
         assert reader.row_state_curations() == set()
-    assert looked == now
+    assert derived == now
     filled = states(store)
     assert [(s.pair_id, s.state, s.reason and s.reason.code, s.step, s.split) for s in filled] == now
     assert len(store.row_state_curations()) == 1
     assert states(store) == filled
     run(project, store)
-    assert states(store) == filled, "the next curation leaves them until its own receipt stands"
+    assert states(store) == filled, "the next curation keeps them until its own receipt is written"

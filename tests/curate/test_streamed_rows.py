@@ -1,4 +1,4 @@
-"""What is written and read a batch at a time is what stood in memory as a whole before."""
+"""Data written and read in batches equals what used to be held in memory as a whole."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Squares(Streamed[int]):
 
 @given(st.integers(0, 6), st.integers(-7, 7))
 def test_a_streamed_list_is_a_list(rows: int, place: int) -> None:
-    """It is gone through more than once, has numbers and slices, and equals the list of its rows."""
+    """It can be iterated more than once, indexed and sliced, and equals the list of its rows."""
     streamed, plain = Squares(rows), [number * number for number in range(rows)]
     assert list(streamed) == list(streamed) == plain
     assert streamed == plain
@@ -55,14 +55,16 @@ def test_a_streamed_list_is_a_list(rows: int, place: int) -> None:
 
 @given(st.lists(JSON, min_size=1, max_size=3), st.lists(JSON, max_size=4))
 def test_an_id_of_a_stream_is_the_id_of_its_list(parts: list[Any], last: list[Any]) -> None:
-    """A dataset has the id that it had when its rows were hashed as one list."""
+    """A dataset has the same id as when its rows were hashed as one list."""
     assert content_id_of("artifact", parts, iter(last)) == content_id("artifact", [*parts, last])
 
 
 @given(st.dictionaries(st.text(max_size=5).filter(lambda key: key != "rows"), JSON, min_size=1, max_size=3),
        st.lists(st.dictionaries(st.text(max_size=5), JSON, max_size=3), min_size=1, max_size=3))  # fmt: skip
-def test_a_manifest_is_one_document(tmp_path_factory: pytest.TempPathFactory, head: Any, rows: list[Any]) -> None:
-    """It holds the bytes that a document written at once would; what is changed before its rows leaves them alone."""
+def test_streamed_manifest_equals_one_document(
+    tmp_path_factory: pytest.TempPathFactory, head: Any, rows: list[Any]
+) -> None:
+    """It has the bytes of a document written at once, and changing its head leaves the rows alone."""
     path = tmp_path_factory.mktemp("m") / "manifest.json"
     write_manifest(path, head, iter(rows))
     assert path.read_bytes() == orjson.dumps({**head, "rows": rows}, option=orjson.OPT_INDENT_2)
@@ -71,8 +73,8 @@ def test_a_manifest_is_one_document(tmp_path_factory: pytest.TempPathFactory, he
     assert orjson.loads(path.read_bytes()) == {**head, "id": "another", "rows": rows}
 
 
-def test_a_manifest_without_rows_is_read_and_changed_too(tmp_path: Path) -> None:
-    """Somebody else may have written it on one line."""
+def test_manifest_in_another_layout_is_read_and_changed_too(tmp_path: Path) -> None:
+    """Another program may have written it on one line."""
     path = tmp_path / "manifest.json"
     path.write_bytes(b'{"id": "x", "rows": [1]}')
     assert read_manifest(path) == {"id": "x", "rows": [1]}
@@ -81,14 +83,14 @@ def test_a_manifest_without_rows_is_read_and_changed_too(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("language", sorted(_STEMMERS))
-def test_every_language_that_has_a_stemmer_stems(language: str) -> None:
-    """The Snowball algorithm that a language names is there, so no language is compared without its inflections."""
+def test_every_listed_stemmer_exists(language: str) -> None:
+    """The Snowball algorithm listed for a language exists, so its inflections are taken into account."""
     assert has_stemmer(language)
     assert stem("x1", language)
 
 
 def test_inflected_forms_share_a_stem() -> None:
-    """In languages of several families; a language without a stemmer keeps its words."""
+    """In languages of several families; words of a language without a stemmer are unchanged."""
     forms = {"en": "walk walking walked", "de": "häuser häusern", "fi": "talossa talosta", "ru": "книга книги"}
     for language, words in forms.items():
         assert len({stem(word, language) for word in words.split()}) == 1, language

@@ -1,4 +1,4 @@
-"""A person's own pattern that takes exponential time ends nothing but itself."""
+"""A user's own pattern that takes exponential time stops nothing else."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ TASK = TaskSettings(name="t", style="Well.")
 
 
 @pytest.fixture(autouse=True)
-def _nothing_was_slow(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _reset_slow_patterns(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(time_limit, "LIMIT_S", 0.25)
     time_limit._slow.clear()
     yield
@@ -50,13 +50,13 @@ def slow_gate(folder: Path, key: str) -> GateStep:
 @pytest.mark.parametrize(
     ("key", "check"), [("must", "must 'flag'"), ("must_not", "must_not 'flag'"), ("json_schema", "the JSON schema")]
 )
-def test_a_row_that_a_pattern_takes_too_long_on_waits(tmp_path: Path, key: str, check: str) -> None:
-    """It is neither passed nor rejected, and the sentence names the check and the row; other rows are judged. After
-    three such rows no further one is searched, so that a large pool is not stopped either."""
+def test_row_on_which_a_pattern_times_out_waits(tmp_path: Path, key: str, check: str) -> None:
+    """It is neither passed nor rejected, and the reason names the check and the row; other rows are judged. After three
+    such rows the pattern is not tried again, so that a large pool is not held up either."""
     gate = slow_gate(tmp_path, key)
     slow, quick = (f'"{SLOW}{n}"' if key == "json_schema" else f"{SLOW}{n}" for n in range(2)), pair('"aab"')
-    quick_said = gate.judge(quick)
-    assert quick_said.keep is (key != "must_not")
+    quick_judgement = gate.judge(quick)
+    assert quick_judgement.keep is (key != "must_not")
     for text in slow:
         judgement = gate.judge(pair(text))
         assert judgement.keep is None
@@ -70,14 +70,14 @@ def test_a_row_that_a_pattern_takes_too_long_on_waits(tmp_path: Path, key: str, 
 
 
 def test_a_check_of_an_evaluation_is_limited_too() -> None:
-    """The output is not scored by it, and by the other checks it is."""
+    """The timed-out check gives no result for the output; the other checks do."""
     checked = build_checks([NESTED, "a"])("an input", SLOW)
     assert checked.passed == {"check:pattern_1": None, "check:pattern_2": True}
     assert "check:pattern_1 took more than 0.25 s on row “an input”" in checked.reasons["check:pattern_1"]
 
 
-def test_a_process_of_gates_is_limited_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where gates are asked on every core."""
+def test_gate_in_a_child_process_is_limited_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The limit also applies when gates run in child processes on several cores."""
     monkeypatch.setattr(processes, "WORTH", 1)
     monkeypatch.setattr(processes, "cores", lambda: 2)
 
@@ -92,7 +92,8 @@ def test_a_process_of_gates_is_limited_as_well(tmp_path: Path, monkeypatch: pyte
 
 
 def test_the_limit_leaves_no_timer_and_no_handler() -> None:
-    """What the program does with that signal stands again behind a search, and another thread's work shortens none."""
+    """The program's own signal handler is restored after a search, and work of another thread does not use up the
+    limit."""
     before = signal.getsignal(signal.SIGVTALRM)
     with time_limit.limited("it", "", "1"):
         assert signal.getitimer(signal.ITIMER_VIRTUAL)[0] > 0
@@ -100,11 +101,11 @@ def test_the_limit_leaves_no_timer_and_no_handler() -> None:
     assert signal.getsignal(signal.SIGVTALRM) is before
     ended = threading.Event()
     busy = threading.Thread(target=lambda: all(iter(lambda: not ended.is_set(), False)), daemon=True)
-    begun = time.process_time()
+    started = time.process_time()
     busy.start()
     try:
         with time_limit.limited("it", "", "1"):
-            while time.process_time() < begun + 4 * time_limit.LIMIT_S:
+            while time.process_time() < started + 4 * time_limit.LIMIT_S:
                 ended.wait(0.01)
     finally:
         ended.set()

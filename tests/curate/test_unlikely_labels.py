@@ -1,4 +1,4 @@
-"""Wrong labels of the list, which no rule that reads one row can see: the other rows tell."""
+"""Wrong but valid labels, which no rule can detect from a single row: the other rows reveal them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from schemas.kinds import with_defaults
 from schemas.records import Imported, Pair
 from schemas.spec import Spec
 
-# What somebody wants, by label, between what may stand before and behind it.
+# Requests by label, between possible beginnings and endings.
 TICKETS = {
     "en": (
         ["Hello,", "Good morning,", "Once again:", "Dear team,"],
@@ -42,15 +42,15 @@ TICKETS = {
 
 
 def tickets(language: str) -> list[tuple[str, str]]:
-    """144 texts with their labels, in an order that says nothing of them."""
-    before, wanted, behind = TICKETS[language]
-    rows = [(" ".join(parts), label) for label, texts in wanted.items() for parts in product(before, texts, behind)]
+    """144 texts with their labels, in random order."""
+    before, requests, endings = TICKETS[language]
+    rows = [(" ".join(parts), label) for label, texts in requests.items() for parts in product(before, texts, endings)]
     random.Random(3).shuffle(rows)
     return rows
 
 
 def flagged(rows: list[tuple[str, str]]) -> dict[str, str]:
-    """Text -> why its row is flagged; none may go."""
+    """Text -> why its row is flagged; none may be rejected."""
     origin = Imported(source="test")
     pairs = [Pair(seed_id=text, input=text, output=label, system="", origin=origin) for text, label in rows]
     pool = asyncio.run(curate(Pool.of(pairs), [unlikely_labels()]))
@@ -64,8 +64,8 @@ def flagged(rows: list[tuple[str, str]]) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("language", TICKETS)
-def test_a_wrong_label_is_flagged_with_the_one_that_other_rows_have(language: str) -> None:
-    """In any script, and every wrong one of eight; the right ones, and rows where every label is right, are left
+def test_wrong_label_is_flagged_with_the_likely_one(language: str) -> None:
+    """In any script, all eight wrong labels are flagged. The right ones, and rows whose labels are all right, are left
     alone."""
     rows = tickets(language)
     labels = list(TICKETS[language][1])
@@ -76,8 +76,8 @@ def test_a_wrong_label_is_flagged_with_the_one_that_other_rows_have(language: st
     assert flagged(rows) == {}
 
 
-def test_where_the_texts_do_not_tell_the_labels_nothing_is_flagged() -> None:
-    """Labels at random would disagree with most rows; of few rows, or one label, nothing can be learnt."""
+def test_nothing_is_flagged_if_labels_cannot_be_predicted() -> None:
+    """Random labels would disagree with most rows; nothing can be learnt from few rows or from a single label."""
     rows = tickets("en")
     labels = [label for _, label in rows]
     random.Random(4).shuffle(labels)
@@ -86,15 +86,15 @@ def test_where_the_texts_do_not_tell_the_labels_nothing_is_flagged() -> None:
     assert flagged([(text, "billing") for text, _ in rows]) == {}
 
 
-def test_a_label_that_hardly_any_row_has_is_not_judged() -> None:
-    """Nothing of what such a text looks like was learnt, so that it is unlike its label says nothing."""
+def test_rare_label_is_not_judged() -> None:
+    """Too little was learnt about such texts for a disagreement to mean anything."""
     rows = tickets("en")
     assert flagged([(text, "praise" if number < 4 else label) for number, (text, label) in enumerate(rows)]) == {}
 
 
-def test_labels_that_take_turns_are_learnt_from_a_part_of_the_rows(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file in which labels follow each other in turn, and of which every second or third row would be learnt from:
-    every label is known."""
+def test_alternating_labels_are_learnt_from_a_part_of_the_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If labels alternate in the file and only every second or third row is learnt from, every label is still
+    learnt."""
     rows = tickets("en")
     by_label = [[row for row in rows if row[1] == label] for label in TICKETS["en"][1]]
     in_turn = [row for turn in zip(*by_label, strict=True) for row in turn]
@@ -104,15 +104,15 @@ def test_labels_that_take_turns_are_learnt_from_a_part_of_the_rows(monkeypatch: 
         assert flagged([(text, wrong.get(text, label)) for text, label in in_turn]).keys() == wrong.keys()
 
 
-def test_texts_of_a_block_do_not_run_into_each_other() -> None:
-    """A text has the same vector alone and among others, an empty one and half a character too."""
+def test_vectors_do_not_depend_on_other_texts_of_the_block() -> None:
+    """A text has the same vector alone and among others, including an empty text and a lone surrogate."""
     texts = ["my parcel", "", "\ud800 lost", "荷物"]
     together = character_vectors(texts)
     assert all((character_vectors([text]) == vector).all() for text, vector in zip(texts, together, strict=True))
 
 
-def test_a_classification_looks_at_its_labels_unless_told_not_to() -> None:
-    """It is a default of tasks with labels; the spec without the key keeps its hash."""
+def test_label_check_is_on_by_default_for_classifications() -> None:
+    """It is a default of tasks with labels; a spec without the key keeps its hash."""
 
     def steps(**curate: object) -> list[str]:
         task = {"name": "t", "kind": "classify", "labels": ["a", "b"], "style": "Label it."}

@@ -1,4 +1,4 @@
-"""Words and numbers of a text."""
+"""The words and numbers of a text."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ OTHERS = "äßЖ中あ가๑٣\ud800é\u0301½²"
 
 
 def texts(letters: str) -> list[str]:
-    """Texts that chance has made of some letters."""
+    """Random texts of the given characters."""
     draw = random.Random(9)
     return ["".join(draw.choices(letters, k=draw.randrange(30))) for _ in range(5_000)]
 
 
-def test_an_ascii_text_has_the_words_that_any_text_would_have() -> None:
-    """Whichever way they are read: letter by letter what the rule for all scripts says."""
+def test_ascii_text_is_split_like_any_other() -> None:
+    """The fast path for ASCII gives the words of the rule for all scripts."""
     for text in texts(SIGNS):
         assert words(text) == (re.findall(r"[^\W_]+", plain(text)) or text.split() or [""])
         assert words(f"{text} 中")[:-1] == re.findall(r"[^\W_]+", plain(text))
 
 
 def test_numbers_are_runs_of_digits_in_every_script() -> None:
-    """Of a text with its digits written as 0 to 9, whatever stands between them."""
+    """The numbers of a text are its runs of digits, with the digits of every script converted to 0 to 9."""
     for text in texts(SIGNS + OTHERS):
         assert numbers_in(text) == re.findall("[0-9]+", plain(text))

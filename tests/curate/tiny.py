@@ -1,4 +1,4 @@
-"""Models and pools small enough to be made in a test."""
+"""Models and pools that are small enough to be created in a test."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ TEMPLATE = (
 
 
 def pair(input: str, output: str) -> Pair:
-    """A pair of which nothing but its texts matters."""
+    """A pair of which only the texts matter."""
     return Pair(seed_id="s", input=input, output=output, system="", origin=Imported(source="test"))
 
 
 def tokenizer(*, template: bool = True, adds_bos: bool = True, pad: str | None = "<pad>") -> Any:
-    """A word tokenizer whose template and post-processor each write a BOS, as those of Llama 3 do."""
+    """A word tokenizer whose template and post-processor each add a BOS token, like those of Llama 3."""
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
 
@@ -70,7 +70,7 @@ def language_model(folder: Path) -> Path:
 
 
 def reward_model(folder: Path, *, steps: int = 30, pad_token_id: int | None = 5, **more: Any) -> Path:
-    """A reward model trained here to like the word "good" and dislike "bad"."""
+    """A reward model, trained here to prefer the word "good" to "bad"."""
     import random
 
     import torch
@@ -100,12 +100,12 @@ def reward_model(folder: Path, *, steps: int = 30, pad_token_id: int | None = 5,
     return folder
 
 
-# Every gate that is a switch.
+# Every gate that can be switched off.
 OFF = dict.fromkeys(GateSettings.model_fields.keys() - {"must", "must_not", "json_schema", "user"}, False)
 
 
 def spec(**curate: Any) -> Spec:
-    """A spec whose only gate asks for the word "must"; keys of `curate` are tables of `[curate]`."""
+    """A spec whose only gate requires the word "must"; keys of `curate` are tables of `[curate]`."""
     checks = [{"name": name, "pattern": name} for name in ("one", "two")]
     return Spec.model_validate(
         {
@@ -128,7 +128,8 @@ def pool(
     failures: dict[str, str] | None = None,
     fingerprint: str = "now",
 ) -> str:
-    """Seeds (by their text) with their answers as forward candidates of one scope, which is returned."""
+    """Write seeds (by their text) with their answers as forward candidates of one generation. Returns its
+    fingerprint."""
     failures = failures or {}
     seeds = [Seed(kind="input", text=t, source=f"seeds.jsonl:{n}") for n, t in enumerate({**answers, **failures}, 1)]
     store.set_active_seeds(seeds)

@@ -46,7 +46,7 @@ checks = [{{ name = "a", pattern = "x" }}, {{ name = "b", pattern = "y" }}]
 
 
 def project(folder: Path, name: str = "cats", *, workspace: str = "pairsmith") -> Project:
-    """The spec and its gold file, in `folder`."""
+    """Write the spec and its gold file to `folder` and load the project."""
     (folder / "pairsmith.toml").write_text(SPEC.format(name=name, workspace=workspace), encoding="utf-8")
     gold = [
         {"simple": "a gold cat", "enhanced": "A golden cat sits in the sun.", "verdict": "accept"},
@@ -68,7 +68,7 @@ def pair_of(seed: Seed, sample: int, output: str) -> Pair:
 
 
 def fill(project: Project, store: Store, inputs: int = 12, *, nasty: bool = False) -> list[Pair]:
-    """`inputs` inputs with four candidates each: three pass and are scored, the last is too short."""
+    """Store `inputs` inputs with four candidates each: three pass and are scored, the last is too short."""
     seeds, pairs, places, verdicts = [], [], [], []
     gates = gates_for(project.spec.task, project.spec.curate.gates, project.folder, project.spec.exemplars)
     for number in range(inputs):

@@ -1,4 +1,4 @@
-"""Agreement between annotators, and their accuracy on rows with known answers."""
+"""Agreement between annotators, and their accuracy on gold rows."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ OBSERVERS = {
 
 
 def verdicts(table: dict[str, str]) -> dict[str, list[Review]]:
-    """Reviews of a table of one letter a row: a(ccept), r(eject), e(dit), or a dot."""
+    """Reviews from a table with one letter per row: a(ccept), r(eject), e(dit), or a dot for none."""
     words = {"a": "accept", "r": "reject", "e": "edit"}
     reviews: dict[str, list[Review]] = {}
     for reviewer, line in table.items():
@@ -43,7 +43,7 @@ def measure(agreements: list[Agreement], name: str, question: str = "verdict") -
 
 
 def test_alpha_is_krippendorffs_published_value() -> None:
-    """The textbook example with missing answers, through our table: 0.743."""
+    """The published example with missing answers gives 0.743."""
     from curate.review.agreement import _alpha
 
     units: list[dict[str, str]] = [
@@ -55,7 +55,8 @@ def test_alpha_is_krippendorffs_published_value() -> None:
 
 
 def test_kappa_is_the_textbook_value() -> None:
-    """20 both accept, 15 both reject, 5 and 10 apart: agreement 0.70, by chance 0.50, kappa 0.40."""
+    """20 rows accepted by both, 15 rejected by both, 5 and 10 with different verdicts: agreement 0.70, by chance 0.50,
+    kappa 0.40."""
     ann = ["a"] * 25 + ["r"] * 25
     bob = ["a"] * 20 + ["r"] * 5 + ["a"] * 10 + ["r"] * 15
     measures = agreement(verdicts({"ann": " ".join(ann), "bob": " ".join(bob)}))
@@ -70,7 +71,8 @@ def test_kappa_is_the_textbook_value() -> None:
 
 
 def test_every_pair_of_annotators_has_its_kappa() -> None:
-    """Three annotators: three kappas on the rows that two share, one Fleiss, one alpha, over rows with two answers."""
+    """Of four annotators, one of whom answered nothing: three kappas on the rows of each pair, one Fleiss' kappa on the
+    rows that all three answered, and one alpha on the rows with at least two answers."""
     measures = agreement(
         verdicts({"ann": "a a r r a r", "bob": "a a r r r r", "cid": "a r r . a r", "dan": ". . . . . ."})
     )
@@ -86,7 +88,7 @@ def test_every_pair_of_annotators_has_its_kappa() -> None:
 
 
 def test_reasons_are_questions_of_their_own() -> None:
-    """One reason that both see, one that only one sees: agreement is told for each."""
+    """A reason on which both annotators agree and one that only one gives: agreement is reported for each."""
     reviews = {
         f"p{row}": [
             Review(pair_id=f"p{row}", reviewer="ann", decision="reject", reasons=("long",) if row % 2 else ()),
@@ -100,19 +102,19 @@ def test_reasons_are_questions_of_their_own() -> None:
 
 
 def test_without_variety_a_measure_is_undefined_not_perfect() -> None:
-    """If everybody accepts everything, chance cannot be told from agreement: no number is made up."""
+    """If everybody accepts everything, agreement cannot be distinguished from chance, so there is no value."""
     (alpha, kappa) = agreement(verdicts({"ann": "a a a", "bob": "a a a"}))
     assert alpha.value is alpha.low is kappa.value is kappa.high is None
     assert alpha.agreed == 1
 
 
-def test_rows_of_one_annotator_tell_nothing() -> None:
-    """No overlap, no agreement."""
+def test_rows_with_a_single_answer_give_no_agreement() -> None:
+    """Without overlap there is no agreement to measure."""
     assert agreement(verdicts({"ann": "a r .", "bob": ". . a"})) == []
 
 
 def test_accuracy_on_gold_is_measured_for_each_annotator(tmp_path: Path) -> None:
-    """Right answers over answered gold items, with an interval, per person; the latest answer counts."""
+    """Right answers over answered gold rows, with an interval, per annotator."""
     items = read_gold(project(tmp_path))
     good, bad = (item.pair.id for item in items)
     reviews = {
@@ -129,9 +131,9 @@ def test_accuracy_on_gold_is_measured_for_each_annotator(tmp_path: Path) -> None
     assert ann.high == 1
 
 
-def test_a_gold_item_is_the_same_wherever_its_line_stands(tmp_path: Path) -> None:
-    """With another order, a new item on top or another system prompt nobody is asked again, and what people answered
-    still measures them."""
+def test_gold_item_keeps_its_id_in_another_order(tmp_path: Path) -> None:
+    """With another order, a new item at the top or another system prompt, nobody is asked the same item again, and
+    existing answers still count."""
     project_ = project(tmp_path)
     with Store.open(Store.url_for(project_)) as store:
         fill(project_, store)
@@ -152,8 +154,8 @@ def test_a_gold_item_is_the_same_wherever_its_line_stands(tmp_path: Path) -> Non
     "line",
     ['{"simple": "x"}', "nonsense", '{"simple": "x", "enhanced": "y", "verdict": "maybe"}', "[1]"],
 )
-def test_a_wrong_gold_file_is_named_by_its_line(tmp_path: Path, line: str) -> None:
-    """A mistake in the file says where and what a line looks like."""
+def test_invalid_gold_file_error_names_the_line(tmp_path: Path, line: str) -> None:
+    """The error names the line and has a fix; a missing file is an error too."""
     project_ = project(tmp_path)
     (tmp_path / "gold.jsonl").write_text('{"simple": "x", "enhanced": "y", "verdict": "edit"}\n' + line + "\n")
     with pytest.raises(InputError, match=r"gold\.jsonl:2") as caught:

@@ -1,4 +1,4 @@
-"""What curation makes of people's decisions: undecided rows wait, withdrawn answers leave the row to the programs."""
+"""How curation applies reviews: undecided rows wait, and withdrawn answers leave the decision to the programs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def decided(folder: Path, output: str, *answers: tuple[str, str, dict[str, Any]]) -> tuple[CurateResult, Pair]:
-    """Curate one candidate that the given people answered, a minute apart."""
+    """Curate one candidate with the given reviews, a minute apart."""
     project_ = Project(folder, tiny.spec())
     with Store.open(Store.url_for(project_)) as store:
         tiny.pool(store, project_, {"a": [output]})
@@ -30,16 +30,16 @@ def decided(folder: Path, output: str, *answers: tuple[str, str, dict[str, Any]]
         return asyncio.run(curate_project(project_, store, fingerprints=["now"])), pair
 
 
-def test_a_row_that_people_disagree_about_waits(tmp_path: Path) -> None:
-    """It is neither accepted nor rejected, though every gate kept it, and the reason says who said what."""
+def test_row_with_disagreeing_reviewers_waits(tmp_path: Path) -> None:
+    """It is neither accepted nor rejected although every gate kept it, and it is counted as undecided."""
     result, _ = decided(tmp_path, "must be fine", ("ann", "accept", {}), ("bob", "reject", {}))
     assert result.counts == Counts(rows_in=1, waiting=1)
     assert result.reasons == {"disagreement": 1}
     assert result.facts["undecided"] == 1
 
 
-def test_an_adjudicator_settles_it(tmp_path: Path) -> None:
-    """The adjudicator's answer is the decision, and all three reviews travel with the row."""
+def test_adjudication_decides_a_disagreement(tmp_path: Path) -> None:
+    """The adjudicator's answer is the decision, and all three reviews are kept with the row."""
     final = ("cid", "accept", {"role": "adjudicator"})
     result, _ = decided(tmp_path, "must be fine", ("ann", "accept", {}), ("bob", "reject", {}), final)
     assert result.counts == Counts(rows_in=1, accepted=1)
@@ -47,13 +47,14 @@ def test_an_adjudicator_settles_it(tmp_path: Path) -> None:
 
 
 def test_an_edit_without_a_text_waits(tmp_path: Path) -> None:
-    """Asking for an edit and giving none is no acceptance."""
+    """An edit without a text is not an acceptance."""
     result, _ = decided(tmp_path, "must be fine", ("ann", "edit", {}))
     assert result.reasons == {"incomplete": 1}
 
 
 def test_after_a_withdrawal_the_programs_decide_again(tmp_path: Path) -> None:
-    """A withdrawn rejection leaves a row that passed; a withdrawn acceptance one that a gate rejects."""
+    """After a withdrawn rejection, a row that passed is accepted; after a withdrawn acceptance, a row that a gate
+    rejects is rejected."""
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
     result, _ = decided(tmp_path / "a", "must be fine", ("ann", "reject", {}), ("ann", "withdrawn", {}))

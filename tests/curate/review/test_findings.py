@@ -1,8 +1,8 @@
-"""What a review of human review once found wrong, and the tests that hold it mended.
+"""The defects that an audit of human review found, and the tests that keep them fixed.
 
-Every finding was reproduced on the version of its day; the tests named beside it promise the opposite. What is about a
-server is tested on a real one, with SQLite, and with PostgreSQL by `make test-postgresql`; what is about the page in a
-real Chromium. The exceptions say so.
+Every finding was reproduced on the version of its time; the tests next to it guarantee the opposite. Findings about a
+server are tested on a real one, with SQLite, and with PostgreSQL by `make test-postgresql`; those about the page in a
+real Chromium. Exceptions are marked.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ import pytest
 
 CURATE = Path(__file__).parents[1]
 
-# finding: what was wrong -> `file: test`, one or several
+# finding: what was wrong -> one or more `file: test`
 FINDINGS = {
     "A1 the gate opened on a set that people rejected whole": (
-        "review/test_gate.py: test_a_set_that_people_reject_whole_does_not_pass",
+        "review/test_gate.py: test_fully_rejected_set_does_not_pass",
         "argilla/test_command.py: test_run_stops_when_reviewers_reject_the_dataset",
     ),
     "A2 one person counted as two after a rename, or under another key": (
@@ -27,25 +27,25 @@ FINDINGS = {
         "argilla/test_days_of_a_review.py: test_no_answer_is_lost_duplicated_or_wasted",
     ),
     "A3 rows that were shown with a verdict counted as blind": (
-        "review/test_sampling.py: test_a_row_that_was_shown_with_an_opinion_is_never_drawn_blind",
+        "review/test_sampling.py: test_row_shown_with_an_opinion_is_never_drawn_blind",
     ),
     "A4 a rank was suggested as a verdict": ("argilla/test_task.py: test_no_verdict_is_ever_suggested",),
     "A5 annotators_per_row did not reach the gate": (
-        "review/test_gate.py: test_as_many_people_as_were_asked_for_must_have_answered",
+        "review/test_gate.py: test_row_needs_the_requested_number_of_annotators",
     ),
     "A6 a party to a dispute could settle it": (
-        "review/test_decision.py: test_an_adjudication_by_a_party_is_told_and_does_not_count",
+        "review/test_decision.py: test_adjudication_by_a_party_is_reported_and_does_not_count",
         "argilla/test_queues.py: test_only_named_adjudicators_count",
     ),
     "A7 intervals covered less than promised": (
-        "review/test_estimate.py: test_the_interval_of_two_parts_covers_every_truth",
-        "review/test_estimate.py: test_the_interval_that_the_gate_watches_holds_at_all_looks_together",
+        "review/test_estimate.py: test_interval_of_two_strata_has_the_promised_coverage",
+        "review/test_estimate.py: test_anytime_interval_of_the_gate_holds_at_all_looks",
     ),
     "A8 the stored probability was taken for a weight": (
-        "review/test_sampling.py: test_the_probabilities_of_now_weigh_the_sample_to_the_whole",
+        "review/test_sampling.py: test_current_probabilities_weight_the_sample_to_the_population",
     ),
     "A9 nobody was told how good the accepted rows are": (
-        "review/test_gate.py: test_the_share_that_counts_is_of_what_would_be_trained_on",
+        "review/test_gate.py: test_gate_uses_the_share_of_rows_to_train_on",
     ),
     "A10 gold could be told from other rows, by choices that a row does not have": (
         "argilla/test_task.py: test_gold_is_indistinguishable_from_other_rows_used_for_estimates",
@@ -56,7 +56,7 @@ FINDINGS = {
         "argilla/test_task.py: test_rows_used_for_estimates_are_shown_alone",
     ),
     "A12 answers set aside when the pool grows were told by nobody": (
-        "review/test_sampling.py: test_answers_that_a_larger_pool_sets_aside_are_counted",
+        "review/test_sampling.py: test_answers_set_aside_by_a_larger_pool_are_counted",
     ),
     "B1 renaming the queue or the task stranded answers": (
         "argilla/test_queues.py: test_renamed_queue_still_returns_its_answers",
@@ -71,6 +71,7 @@ FINDINGS = {
         "argilla/test_queues.py: test_pull_leaves_a_draft_dataset_with_our_name_alone",
         "argilla/test_client.py: test_only_our_own_drafts_are_removed",
     ),
+<<<<<<< HEAD
     "B4 two projects of one name shared a queue": (
         "argilla/test_queues.py: test_two_projects_with_the_same_name_have_separate_queues",
     ),
@@ -78,6 +79,13 @@ FINDINGS = {
     "B6 answers were ordered by two clocks": (  # a server's clock is only a double's to set
         "argilla/test_aliases.py: test_answers_count_even_if_the_servers_clock_is_behind",
         "review/test_decision.py: test_what_counts",
+=======
+    "B4 two projects of one name shared a queue": ("argilla/test_queues.py: test_two_projects_of_one_name_never_meet",),
+    "B5 --watch never drew the next batch": ("argilla/test_command.py: test_watching_tells_what_comes_in",),
+    "B6 answers were ordered by two clocks": (  # only a test double can set a server's clock
+        "argilla/test_aliases.py: test_a_server_whose_clock_is_behind_does_not_silence_anybody",
+        "review/test_decision.py: test_which_answers_count",
+>>>>>>> tcurate
     ),
     "B7 empty edits, a space, fields changed by hand, a dataset with other labels": (
         "argilla/test_queues.py: test_added_space_is_not_an_edit_and_unfinished_edit_is_not_adjudicated",
@@ -108,10 +116,15 @@ FINDINGS = {
         "argilla/test_people.py: test_passwords_are_returned_even_if_a_later_invitation_fails",
         "argilla/test_command.py: test_existing_user_is_added_and_can_get_a_new_password",
     ),
+<<<<<<< HEAD
     # Argilla's own: the missing Content-Security-Policy and filters by hidden metadata stand in docs/review.md.
     "C8 every origin could call the server": (
         "argilla/test_server.py: test_pages_of_other_origins_may_not_call_the_server",
     ),
+=======
+    # Argilla's own: the missing Content-Security-Policy and filters by hidden metadata are in docs/review.md.
+    "C8 every origin could call the server": ("argilla/test_server.py: test_no_page_of_another_origin_may_call_it",),
+>>>>>>> tcurate
     "D1 port and host were forgotten": (
         "argilla/test_server_faults.py: test_start_options_are_remembered",
         "argilla/test_days_of_a_review.py: test_no_answer_is_lost_duplicated_or_wasted",
@@ -119,7 +132,7 @@ FINDINGS = {
     "D2 options for a running server were ignored": (
         "argilla/test_server_faults.py: test_other_options_for_a_running_server_are_refused",
     ),
-    "D3 a private Space could not be used": (  # its proxy is a double
+    "D3 a private Space could not be used": (  # its proxy is a test double
         "argilla/test_client.py: test_extra_headers_are_sent_with_every_call",
     ),
     "D4 down failed without server.json": (
@@ -164,7 +177,7 @@ FINDINGS = {
         "argilla/test_queues.py: test_single_annotator_has_one_queue_and_its_address",
     ),
 }
-# The last finding was about where things stand in the code, which no test sees.
+# The last finding was about the structure of the code, which no test covers.
 
 
 @cache
@@ -175,7 +188,7 @@ def _tests_of(file: str) -> set[str]:
 
 @pytest.mark.parametrize("finding", FINDINGS)
 def test_every_finding_has_its_test(finding: str) -> None:
-    """The table names tests that exist, so that one which is renamed or deleted is missed here."""
+    """The tests in the table exist, so a renamed or deleted one is noticed here."""
     for place in FINDINGS[finding]:
         file, _, name = place.partition(": ")
         assert name in _tests_of(file), place

@@ -1,4 +1,4 @@
-"""The human gate: a set passes because people accept it, not because they agree about it."""
+"""The review gate: a dataset passes because reviewers accept it, not because they agree about it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def answered(
     best: int | None = None,
     **spec: object,
 ) -> tuple[ReviewStatus, Project]:
-    """The status of a review after one person gave the same verdict on every row of some batches."""
+    """The status of a review after one reviewer gave the same verdict on every row of some batches."""
     project_ = project(folder)
     if best:
         select = project_.spec.curate.select.model_copy(update={"best": best})
@@ -51,9 +51,9 @@ def answered(
         return review_status(project_, store, population), project_
 
 
-def test_a_set_that_people_reject_whole_does_not_pass(tmp_path: Path) -> None:
-    """However tight the interval is, a set of which people accept nothing stops the loop, and it says why: each reason
-    with the number of rows and the first of them."""
+def test_fully_rejected_set_does_not_pass(tmp_path: Path) -> None:
+    """However narrow the interval is, a dataset of which reviewers accept nothing stops the loop. The message gives
+    each reason with the number of rows and an example."""
     status, _ = answered(tmp_path, "reject")
     assert status.advice
     assert status.advice.stop
@@ -68,9 +68,9 @@ def test_a_set_that_people_reject_whole_does_not_pass(tmp_path: Path) -> None:
     assert any("People reject this set" in line for line in in_words(facts))
 
 
-def test_what_any_step_of_curation_flags_is_drawn_as_near_the_cut(tmp_path: Path) -> None:
-    """A label that is unlikely, a row that another one says in other words, what a judge doubts: such rows go to people
-    by the share `margin`, as those do that a gate flags."""
+def test_rows_flagged_by_any_step_are_sampled_as_borderline(tmp_path: Path) -> None:
+    """An unlikely label, a paraphrase of another row, a row that a judge doubts: such rows go to reviewers under the
+    share `margin`, like those flagged by a gate."""
     project_ = project(tmp_path)
     with Store.open(Store.url_for(project_)) as store:
         fill(project_, store, 30)
@@ -97,8 +97,8 @@ def test_what_any_step_of_curation_flags_is_drawn_as_near_the_cut(tmp_path: Path
 
 
 @pytest.mark.slow
-def test_nobody_is_asked_for_more_of_a_set_that_people_reject(tmp_path: Path) -> None:
-    """Once the upper bound is below what the spec asks, no further batch is drawn."""
+def test_no_further_batch_of_a_rejected_set(tmp_path: Path) -> None:
+    """Once the upper bound is below the required share, no further batch is drawn."""
     status, project = answered(tmp_path, "reject")
     assert status.gate.state == "rejected"
     with Store.open(Store.url_for(project)) as store:
@@ -106,8 +106,8 @@ def test_nobody_is_asked_for_more_of_a_set_that_people_reject(tmp_path: Path) ->
 
 
 @pytest.mark.slow
-def test_a_set_that_people_accept_passes(tmp_path: Path) -> None:
-    """The lower bound for the rows that would be trained on lies above what the spec asks for."""
+def test_accepted_set_passes(tmp_path: Path) -> None:
+    """The lower bound for the rows to train on is above the required share."""
     status, _ = answered(tmp_path, "accept")
     assert status.enough
     assert status.rates.accepted
@@ -115,8 +115,7 @@ def test_a_set_that_people_accept_passes(tmp_path: Path) -> None:
 
 
 def test_the_lower_bound_is_enough_whatever_the_margin_of_error(tmp_path: Path) -> None:
-    """Where nine of nine accepted rows are good, half of them are good beyond doubt; how wide the interval is does not
-    matter to that."""
+    """If the lower bound proves the required share, the width of the interval does not matter."""
     status, _ = answered(tmp_path, "accept", batches=2, margin_of_error=0.01)
     assert status.rates.accepted
     assert status.rates.accepted.margin_of_error > 0.01
@@ -126,8 +125,8 @@ def test_the_lower_bound_is_enough_whatever_the_margin_of_error(tmp_path: Path) 
 
 
 def test_advice_is_about_the_interval_that_is_shown(tmp_path: Path) -> None:
-    """Where all that passed would be trained on, one interval is shown, which holds at every look: to be told that it
-    is as tight as ±9 points where it reaches 13 to a side is to be told to stop too soon."""
+    """If all passed rows would be trained on, a single interval is shown, which holds at every look, and the advice
+    refers to it. Advice about a narrower one (±9 points instead of 13 to a side) would say to stop too soon."""
     status, _ = answered(tmp_path, "accept", inputs=20, batches=1, margin_of_error=0.15, best=3)
     shown, advised = status.rates.accepted, status.advice
     assert shown
@@ -136,26 +135,25 @@ def test_advice_is_about_the_interval_that_is_shown(tmp_path: Path) -> None:
     assert (advised.rows == 0) == (shown.margin_of_error <= advised.margin_of_error), (shown, advised)
 
 
-def test_the_share_that_counts_is_of_what_would_be_trained_on(tmp_path: Path) -> None:
-    """Both rates are given where scores split the rows, and the gate looks at the rows that the programs accept: one of
+def test_gate_uses_the_share_of_rows_to_train_on(tmp_path: Path) -> None:
+    """Both rates are given if scores split the rows, and the gate uses that of the rows the programs accept: one of
     three here."""
     status, _ = answered(tmp_path, "accept")
-    passed, trained = status.rates.passed, status.rates.accepted
+    passed, to_train = status.rates.passed, status.rates.accepted
     assert passed
-    assert trained
-    assert (passed.population, trained.population) == (180, 60)
-    assert trained.reviewed < passed.reviewed
+    assert to_train
+    assert (passed.population, to_train.population) == (180, 60)
+    assert to_train.reviewed < passed.reviewed
     text = " ".join(in_words(as_json(status)))
     assert (
-        f"Of the rows that the programs accept, people accept 100.0% (95% interval {trained.low:.1%} to 100.0%" in text
+        f"Of the rows that the programs accept, people accept 100.0% (95% interval {to_train.low:.1%} to 100.0%" in text
     )
     assert tuple(name for name, _ in in_lines(as_json(status))[:2]) == ("to train", "people")
 
 
 @pytest.mark.parametrize("asked", [0.7, 0.8])
-def test_between_the_two_it_says_how_many_labels_are_missing(tmp_path: Path, asked: float) -> None:
-    """A few answers, all in favour, do not prove a share: the line names the number of labels that
-    would."""
+def test_undecided_gate_says_how_many_labels_are_missing(tmp_path: Path, asked: float) -> None:
+    """A few answers, all in favour, do not prove a share: the message names the number of labels that would."""
     status, _ = answered(tmp_path, "accept", batches=1, most=16, margin_of_error=0.45, accept_at_least=asked)
     assert status.gate.state == "asking"
     assert status.gate.missing
@@ -163,8 +161,8 @@ def test_between_the_two_it_says_how_many_labels_are_missing(tmp_path: Path, ask
     assert f"about {status.gate.missing:,} more answers will show whether" in as_json(status)["advice"]
 
 
-def asking_more(project: Project, at_least: float) -> ReviewStatus:
-    """The status once the spec asks for another share than the one that rows were drawn for."""
+def status_with_share(project: Project, at_least: float) -> ReviewStatus:
+    """The status once the spec requires another share than the one that rows were drawn for."""
     review = project.spec.review.model_copy(update={"accept_at_least": at_least})
     project = Project(project.folder, project.spec.model_copy(update={"review": review}))
     with Store.open(Store.url_for(project)) as store:
@@ -172,22 +170,22 @@ def asking_more(project: Project, at_least: float) -> ReviewStatus:
 
 
 @pytest.mark.parametrize("most", [0, 16])
-def test_what_no_answer_can_prove_is_told_before_people_are_asked(tmp_path: Path, most: int) -> None:
-    """Sixty rows, of which thirty may be drawn, prove no share of 95 %, whatever people say, and some rows were shown
-    with an opinion before that was asked for. The first sentence says so and promises nothing of a number of labels;
-    what they do prove is in it, and that share opens the gate."""
+def test_unprovable_share_is_reported_before_reviewing(tmp_path: Path, most: int) -> None:
+    """Sixty rows, of which thirty may be drawn, cannot prove a share of 95 %, whatever the answers; some rows were
+    shown with an opinion before that share was requested. The message says so, promises no number of labels, and names
+    the share that can be proved."""
     _, project = answered(tmp_path, "accept", batches=1, most=most)
-    status = asking_more(project, 0.95)
+    status = status_with_share(project, 0.95)
     assert (status.gate.state, status.gate.missing, status.gate.reach) == ("asking", None, 0.85)
     for sentence in (waits(status), as_json(status)["advice"]):
         assert "that proves a share of only 85%, and review.accept_at_least asks for 95%" in sentence
 
 
 @pytest.mark.parametrize("asked", [0.95, 1.0])
-def test_a_share_that_half_of_the_rows_cannot_prove_is_asked_of_all(tmp_path: Path, asked: float) -> None:
-    """Nobody's opinion stands beside any row, and mostly those come that would be trained on. A share of 95 % of sixty
-    is proven before all are answered; all of them have to be, and are, where every one is asked for: what is known of
-    all has no interval. It is no forecast that the gate cannot be opened."""
+def test_share_that_half_of_the_rows_cannot_prove_uses_all_rows(tmp_path: Path, asked: float) -> None:
+    """All rows are then shown without an opinion, mostly those to train on. A share of 95 % of sixty is proved before
+    all are answered. A share of 100 % needs all of them, and then has no interval. The gate is not forecast to be
+    unreachable."""
     first, project = answered(tmp_path, "accept", batches=1, accept_at_least=asked)
     assert first.gate.state == "asking"
     assert first.gate.reach == 1.0
@@ -195,48 +193,48 @@ def test_a_share_that_half_of_the_rows_cannot_prove_is_asked_of_all(tmp_path: Pa
         population = read_population(project, store, [SCOPE])
         status = first
         while status.gate.state == "asking":
-            new = {one.pair_id for one in draw_batch(project, store, population)}
-            assert new
-            store.write(*(Review(pair_id=id_, reviewer="ann", decision="accept") for id_ in sorted(new)))
+            drawn_now = {one.pair_id for one in draw_batch(project, store, population)}
+            assert drawn_now
+            store.write(*(Review(pair_id=id_, reviewer="ann", decision="accept") for id_ in sorted(drawn_now)))
             status = review_status(project, store, population)
         reasons = {record.reason for records in store.sampled().values() for record in records}
         drawn = store.sampled().keys()
         assert reasons == {"certify", "audit_accepted", "audit_rejected"}
         assert draw_batch(project, store, population) == []
         if asked == 1.0:
-            store.write(Review(pair_id=sorted(drawn & _trained(population))[0], reviewer="ann", decision="reject"))
+            store.write(Review(pair_id=sorted(drawn & _to_train(population))[0], reviewer="ann", decision="reject"))
             assert review_status(project, store, population).gate.state == "rejected"
     rate = status.rates.accepted
     assert rate
     assert status.gate.state == "open"
     assert rate.low >= asked
     assert (rate.low == rate.high) is (rate.reviewed == 60) is (asked == 1.0)
-    assert len(drawn) < 180  # of all that passed
+    assert len(drawn) < 180  # not all of those that passed
 
 
-def _trained(population: Population) -> set[str]:
+def _to_train(population: Population) -> set[str]:
     return {row.pair_id for row in population.rows.values() if row.accepted}
 
 
 @pytest.mark.parametrize(("reach", "named"), [(0.946, "94%"), (0.57, "57%"), (0.29, "29%")])
-def test_the_share_that_is_named_opens_the_gate(reach: float, named: str) -> None:
-    """It is not rounded up: a bound of 0.946 proves no 95 %, and the sentence would ask for what it names."""
+def test_named_share_is_rounded_down(reach: float, named: str) -> None:
+    """A bound of 0.946 does not prove 95 %, so the message must not name more than it proves."""
     assert f"a share of only {named}, and" in Gate("asking", 0.95, reach=reach).out_of_reach
 
 
 @pytest.mark.slow
-def test_as_much_as_can_be_reached_is_reached(tmp_path: Path) -> None:
-    """Once people have accepted every row that may be drawn, the lower bound is the one that was foreseen."""
+def test_reachable_share_is_reached_once_all_rows_are_accepted(tmp_path: Path) -> None:
+    """Once reviewers have accepted every row that may be drawn, the lower bound is the forecast one."""
     _, project = answered(tmp_path, "accept", batches=20)
-    status = asking_more(project, 0.95)
+    status = status_with_share(project, 0.95)
     assert status.gate.state == "exhausted"
     assert status.rates.accepted
     assert status.rates.accepted.low == 0.85
 
 
 @pytest.mark.slow
-def test_with_as_many_more_labels_as_were_named_the_gate_decides(tmp_path: Path) -> None:
-    """The forecast is no decoration: about that many more answers of the same kind open the gate."""
+def test_gate_opens_after_the_forecast_number_of_labels(tmp_path: Path) -> None:
+    """About the named number of further answers of the same kind opens the gate."""
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
     before, _ = answered(tmp_path / "a", "accept", batches=1, most=16, margin_of_error=0.45, accept_at_least=0.8)
@@ -246,15 +244,15 @@ def test_with_as_many_more_labels_as_were_named_the_gate_decides(tmp_path: Path)
     assert after.gate.state == "open"
 
 
-def test_nothing_asked_lets_everything_pass(tmp_path: Path) -> None:
-    """`accept_at_least = 0` is the way to train on what people reject, said in the spec."""
+def test_accept_at_least_0_passes_everything(tmp_path: Path) -> None:
+    """`accept_at_least = 0` is the explicit way to train on a rejected dataset."""
     status, _ = answered(tmp_path, "reject", accept_at_least=0.0)
     assert status.enough
 
 
-def test_as_many_people_as_were_asked_for_must_have_answered(tmp_path: Path) -> None:
-    """With `annotators_per_row = 3` the answers of one person a row decide nothing: the rows wait for two more, and no
-    share is told."""
+def test_row_needs_the_requested_number_of_annotators(tmp_path: Path) -> None:
+    """With `annotators_per_row = 3` one answer per row decides nothing: the rows wait for two more annotators, and no
+    share is reported."""
     status, _ = answered(tmp_path, "accept", annotators_per_row=3)
     assert not status.enough
     assert status.decided == 0
@@ -264,7 +262,7 @@ def test_as_many_people_as_were_asked_for_must_have_answered(tmp_path: Path) -> 
 
 
 def test_the_third_answer_completes_a_row_and_so_does_an_adjudicator(tmp_path: Path) -> None:
-    """Two of three is still too few; the third counts; one adjudication is final."""
+    """Two of three answers are too few, the third completes the row, and one adjudication is final."""
     _, project = answered(tmp_path, "accept", batches=1, annotators_per_row=3)
     with Store.open(Store.url_for(project)) as store:
         population = read_population(project, store, [SCOPE])
@@ -277,8 +275,8 @@ def test_the_third_answer_completes_a_row_and_so_does_an_adjudicator(tmp_path: P
         assert review_status(project, store, population).rejected == 1
 
 
-def test_a_status_that_an_older_version_wrote_reads_the_same(tmp_path: Path) -> None:
-    """Receipts keep the names of their day; the card, the report and the screen say the same of them."""
+def test_status_of_an_earlier_version_is_read_and_shown_alike(tmp_path: Path) -> None:
+    """Receipts keep the key names of their version; all texts made from them are the same."""
     status, _ = answered(tmp_path, "accept")
     facts = as_json(status)
     old_names = {

@@ -1,4 +1,5 @@
-"""The draws: known probabilities, logged so that they can be drawn again, and never mixed up by a second batch."""
+"""Sampling for review: known probabilities, logged so that draws can be reproduced, and unaffected by further
+batches."""
 
 from __future__ import annotations
 
@@ -43,32 +44,32 @@ def population(rows: int = 40) -> list[SamplingRow]:
     ]
 
 
-WANTED: dict[SamplingReason, int] = {"certify": 8, "audit_accepted": 4, "audit_rejected": 5, "disagree": 2, "border": 1}
+SIZES: dict[SamplingReason, int] = {"certify": 8, "audit_accepted": 4, "audit_rejected": 5, "disagree": 2, "border": 1}
 RUNS = 10_000
 
 
 def _within(times: int, probability: float, runs: int) -> bool:
-    """Within 4.5 standard errors: of the 40 rows of a test, one in 3,700 tests would miss by chance."""
+    """Within 4.5 standard errors: with the 40 rows of a test, one test in 3,700 would fail by chance."""
     return abs(times / runs - probability) <= 4.5 * math.sqrt(probability * (1 - probability) / runs) + 1e-12
 
 
 @pytest.mark.slow
-def test_drawing_again_ten_thousand_times_gives_the_logged_probabilities() -> None:
-    """Over 10,000 seeds every row is chosen as often as its total inclusion probability says, given the half it fell
-    into, and each reason's sample as often as size / population; rows that several reasons may choose included."""
+def test_ten_thousand_draws_match_the_logged_probabilities() -> None:
+    """Over 10,000 seeds every row is drawn as often as its inclusion probability says, given its half, and for each
+    reason as often as size / population; including rows that several reasons may choose."""
     rows = population()
     total, by_reason = Counter[str](), Counter[tuple[str, str]]()
     claimed, claimed_by_reason = defaultdict[str, float](float), defaultdict[tuple[str, str], float](float)
     for seed in range(RUNS):
         of = frames(rows, seed)
-        sizes = {reason: min(WANTED.get(reason, 0), len(of[reason])) for reason in of}
+        sizes = {reason: min(SIZES.get(reason, 0), len(of[reason])) for reason in of}
         probability = inclusion(of, sizes)
         for id_, p in probability.items():
             claimed[id_] += p / RUNS
         for reason in sizes:
             for id_ in of[reason]:
                 claimed_by_reason[id_, reason] += sizes[reason] / len(of[reason]) / RUNS
-        for drawn in draw(of, WANTED, seed):
+        for drawn in draw(of, SIZES, seed):
             assert drawn.probability == pytest.approx(probability[drawn.pair_id])
             total[drawn.pair_id] += 1
             by_reason.update((drawn.pair_id, reason) for reason, _ in drawn.draws)
@@ -79,7 +80,8 @@ def test_drawing_again_ten_thousand_times_gives_the_logged_probabilities() -> No
 
 
 def test_two_batches_are_one_sample() -> None:
-    """Drawn in two goes, the rows are those of one go, no row comes twice, and the probability is that of both."""
+    """Rows drawn in two batches are the same as in one, none is drawn twice, and the probability is that of both
+    batches together."""
     for seed in range(50):
         of = frames(population(60), seed)
         once = {d.pair_id for d in draw(of, {"certify": 12}, seed)}
@@ -93,8 +95,8 @@ def test_two_batches_are_one_sample() -> None:
 
 @settings(max_examples=50, deadline=None)
 @given(st.integers(0, 2**31), st.integers(1, 30), st.data())
-def test_a_logged_draw_can_be_drawn_again_from_its_log(seed: int, size: int, data: st.DataObject) -> None:
-    """Seed, population, size and the frame's hash are enough to check that a row was rightly in the sample."""
+def test_draw_can_be_reproduced_from_its_log(seed: int, size: int, data: st.DataObject) -> None:
+    """Seed, population, size and the hash of the frame are enough to verify that a row belongs to the sample."""
     rows = data.draw(st.permutations(population()))
     of = frames(rows, seed)
     for drawn in draw(of, {"certify": size, "audit_rejected": size}, seed):
@@ -105,7 +107,7 @@ def test_a_logged_draw_can_be_drawn_again_from_its_log(seed: int, size: int, dat
             assert log.size == min(size, len(of[reason]))
 
 
-def test_rows_that_join_or_leave_move_no_other_row() -> None:
+def test_added_rows_do_not_reorder_the_sample() -> None:
     """More candidates do not reshuffle the sample: the order of the old rows stays, and the sample is a prefix."""
     small, large = frames(population(80), 3), frames(population(120), 3)
     old = order(3, "certify", small["certify"])
@@ -118,7 +120,7 @@ def test_rows_that_join_or_leave_move_no_other_row() -> None:
 
 
 def test_certify_draws_from_everything_that_passed_the_gates_and_nothing_else() -> None:
-    """Whatever the scores say, the certificate's sample is a plain random one of the rows that passed."""
+    """Whatever the scores, the certificate's sample is a simple random sample of the rows that passed."""
     rows = [*population(), SamplingRow("f" * 32, passed=None)]
     of = targets(rows)
     assert set(of["certify"]) == {row.pair_id for row in rows if row.passed}
@@ -126,11 +128,11 @@ def test_certify_draws_from_everything_that_passed_the_gates_and_nothing_else() 
         row.pair_id for row in rows if row.passed and in_estimation_half(1, row.pair_id)
     }
     assert set(of["audit_rejected"]).isdisjoint(of["audit_accepted"])
-    assert all("f" * 32 not in frame for frame in of.values()), "what no gate could judge waits"
+    assert all("f" * 32 not in frame for frame in of.values()), "a row that no gate could judge waits"
 
 
-def test_reasons_are_told_in_their_order_and_a_row_is_shown_once() -> None:
-    """A row that two reasons choose comes once, with both, and what is drawn at random comes first."""
+def test_reasons_are_in_order_and_a_row_is_shown_once() -> None:
+    """A row that two reasons choose comes once with both, those of random samples first."""
     drawn = draw(targets(population()), dict.fromkeys(REASONS, 40), 1)
     ids = [d.pair_id for d in drawn]
     assert len(ids) == len(set(ids)) == 40
@@ -142,8 +144,9 @@ def test_reasons_are_told_in_their_order_and_a_row_is_shown_once() -> None:
 
 @settings(max_examples=100, deadline=None)
 @given(st.integers(1, 500))
-def test_a_batch_is_divided_without_a_rest(batch: int) -> None:
-    """The parts of a batch add up to it, each within one row of its share; an empty frame's part goes to estimation."""
+def test_batch_is_divided_without_a_remainder(batch: int) -> None:
+    """The parts of a batch add up to it, each within one row of its share; the part of an empty frame goes to
+    estimation."""
     of = targets(population())
     rows = divide(batch, ReviewShares(), of)
     assert sum(rows.values()) == batch
@@ -152,8 +155,8 @@ def test_a_batch_is_divided_without_a_rest(batch: int) -> None:
     assert alone == {"certify": batch}
 
 
-def test_actively_chosen_rows_never_enter_the_estimate_alone() -> None:
-    """What only `border`, `disagree` or `fit` chose is not counted, however many people answered it."""
+def test_actively_chosen_rows_never_enter_the_estimate() -> None:
+    """A row chosen only by `border`, `disagree` or `fit` does not count, however many answers it has."""
     rows = population(100)
     of = frames(rows, 5)
     random_ids = {d.pair_id for d in draw(of, {"certify": 20}, 5)}
@@ -173,8 +176,8 @@ def test_actively_chosen_rows_never_enter_the_estimate_alone() -> None:
     assert all(part.accepted == part.reviewed for part in parts)
 
 
-def test_a_part_with_too_few_answers_is_pooled_with_the_random_sample() -> None:
-    """While the accepted rows have fewer than two answers, the estimate stands on the plain random sample alone."""
+def test_stratum_with_too_few_answers_is_pooled() -> None:
+    """While the accepted rows have fewer than two answers, the estimate uses the simple random sample as a whole."""
     rows = [SamplingRow(content_id("pair", n), True, accepted=n < 2) for n in range(50)]
     best = {row.pair_id for row in rows if row.accepted}
     draws = ((s, order(s, "certify", frames(rows, s)["certify"])[:5]) for s in range(999))
@@ -188,9 +191,9 @@ BLIND_REASONS = {"certify", "audit_accepted", "audit_rejected"}
 
 @settings(max_examples=15, deadline=None)
 @given(st.integers(0, 2**31), st.integers(10, 40))
-def test_a_row_that_was_shown_with_an_opinion_is_never_drawn_blind(seed: int, batch: int) -> None:
-    """Over the whole life of a project, ten batches and a pool that grows between them, no row is drawn for an estimate
-    in one batch and for fitting, the border or disagreement in another, in either order."""
+def test_row_shown_with_an_opinion_is_never_drawn_blind(seed: int, batch: int) -> None:
+    """Over the life of a project, with ten batches and a growing pool, no row is drawn for an estimate in one batch and
+    for fitting, border or disagreement in another, in either order."""
     sampled: dict[SamplingReason, set[str]] = {}
     for turn in range(10):
         of = frames(population(40 + 5 * turn), seed, sampled)
@@ -206,18 +209,19 @@ def test_a_row_that_was_shown_with_an_opinion_is_never_drawn_blind(seed: int, ba
 
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, 2**31), st.lists(st.tuples(st.sampled_from([0.5, 0.95, 1.0]), st.integers(-10, 60)), max_size=8))
-def test_what_is_asked_for_may_change_and_parts_no_row_twice(seed: int, turns: list[tuple[float, int]]) -> None:
-    """Whatever share is asked for from one batch to the next, of a pool that grows and shrinks: no row is drawn blind
-    and with an opinion, and once rows of both halves are drawn for an estimate all rows go on belonging to it."""
+def test_changing_the_requested_share_draws_no_row_both_ways(seed: int, turns: list[tuple[float, int]]) -> None:
+    """Whatever share is requested from one batch to the next, of a pool that grows and shrinks: no row is drawn both
+    blind and with an opinion, and once rows of both halves are drawn for an estimate, all rows continue to belong to
+    it."""
     sampled: dict[SamplingReason, set[str]] = {}
     size = 40
     for at_least, change in turns:
         size = max(5, size + change)
         rows = population(size)
         whole = needs_whole_pool(rows, sampled, seed, at_least)
-        there = [(id_, reason) for reason, ids in sampled.items() for id_ in ids & {row.pair_id for row in rows}]
-        other_half = any(reason in BLIND_REASONS and not in_estimation_half(seed, id_) for id_, reason in there)
-        assert whole or not other_half or any(reason not in BLIND_REASONS for _, reason in there)
+        drawn_before = [(id_, reason) for reason, ids in sampled.items() for id_ in ids & {row.pair_id for row in rows}]
+        other_half = any(reason in BLIND_REASONS and not in_estimation_half(seed, id_) for id_, reason in drawn_before)
+        assert whole or not other_half or any(reason not in BLIND_REASONS for _, reason in drawn_before)
         of = frames(rows, seed, sampled, whole=whole)
         for drawn in draw(of, divide(20, ReviewShares(), of), seed, sampled):
             for reason, _ in drawn.draws:
@@ -226,9 +230,9 @@ def test_what_is_asked_for_may_change_and_parts_no_row_twice(seed: int, turns: l
     assert not blind & {id_ for reason, ids in sampled.items() if reason not in BLIND_REASONS for id_ in ids}
 
 
-def test_what_was_drawn_both_ways_before_rows_were_parted_no_longer_counts() -> None:
-    """In a store of the version before, every blind answer still counts, in either half; a row that was also shown with
-    an opinion does not, and neither is drawn again for what it may not serve."""
+def test_rows_drawn_both_ways_by_an_earlier_version_do_not_count() -> None:
+    """In a store of the earlier version every blind answer still counts, in either half. A row that was also shown with
+    an opinion does not, and neither is drawn again for a purpose it cannot serve."""
     rows, seed = population(200), 7
     of = targets(rows)
     old = {"certify": set(order(seed, "certify", of["certify"])[:60]), "fit": set(order(seed, "fit", of["fit"])[:40])}
@@ -244,8 +248,8 @@ def test_what_was_drawn_both_ways_before_rows_were_parted_no_longer_counts() -> 
             assert one.pair_id not in (old["fit"] if reason in BLIND_REASONS else old["certify"])
 
 
-def test_the_half_is_a_random_one_of_its_own() -> None:
-    """About half of the rows are in it, independently of the order in which a reason draws them."""
+def test_estimation_half_is_independent_of_the_draw_order() -> None:
+    """About half of the rows are in it, independent of the order in which a reason draws them."""
     ids = [content_id("pair", number) for number in range(4_000)]
     inside = {id_ for id_ in ids if in_estimation_half(1, id_)}
     assert abs(len(inside) - 2_000) < 150
@@ -253,8 +257,9 @@ def test_the_half_is_a_random_one_of_its_own() -> None:
     assert abs(len(inside & set(first)) - 1_000) < 110
 
 
-def test_a_draw_of_an_earlier_version_is_drawn_again() -> None:
-    """The words that seed draws are frozen, whatever the spec calls reasons: a sample once begun goes on."""
+def test_draws_of_an_earlier_version_are_reproduced() -> None:
+    """The strings that seed draws are frozen, whatever the spec calls the reasons, so that a sample can be
+    continued."""
     assert permanent_random_number(1, "cert", "a" * 32) == 0.8486427848712643
     assert permanent_random_number(1, "certify", "a" * 32) == 0.8494064794387579
     assert list(SHARE_KEYS) == ["certify", "audit_accepted", "audit_rejected", "disagree", "border", "fit"]
@@ -263,14 +268,14 @@ def test_a_draw_of_an_earlier_version_is_drawn_again() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("whole", [False, True])
-def test_the_probabilities_of_now_weigh_the_sample_to_the_whole(whole: bool) -> None:
-    """After any number of batches the sum of 1 / probability over the rows that count is the number of all rows, in
-    expectation, from half of the pool or the whole; the probabilities that were told when rows were drawn do not do
-    that after a second batch."""
+def test_current_probabilities_weight_the_sample_to_the_population(whole: bool) -> None:
+    """After any number of batches, the sum of 1 / probability over the counted rows equals the number of all rows in
+    expectation, for half of the pool or the whole. The probabilities logged at each draw do not have that property
+    after a second batch."""
     rows, runs = population(200), 400
     could_be_drawn = sum(row.passed is not None for row in rows)
     for batches in (1, 3):
-        sums, as_told = [], []
+        sums, as_logged = [], []
         for seed in range(runs):
             sampled: dict[SamplingReason, set[str]] = {}
             probabilities: dict[str, float] = {}
@@ -283,14 +288,14 @@ def test_the_probabilities_of_now_weigh_the_sample_to_the_whole(whole: bool) -> 
             now = inclusion_probabilities(Drawn(rows, sampled, seed, whole))
             assert set(now) == {id_ for reason, ids in sampled.items() if reason in BLIND_REASONS for id_ in ids}
             sums.append(sum(1 / p for p in now.values()))
-            as_told.append(sum(1 / probabilities[id_] for id_ in now))
+            as_logged.append(sum(1 / probabilities[id_] for id_ in now))
         assert abs(sum(sums) / runs / could_be_drawn - 1) < 0.05
-        assert batches == 1 or sum(as_told) / runs / could_be_drawn > 1.3
+        assert batches == 1 or sum(as_logged) / runs / could_be_drawn > 1.3
 
 
-def test_answers_that_a_larger_pool_sets_aside_are_counted() -> None:
-    """Rows that join a pool have their place in the order of the draw: until those before the last of the sample are
-    drawn, the answers behind them wait, and the status can say how many."""
+def test_answers_set_aside_by_a_larger_pool_are_counted() -> None:
+    """Rows that join a pool have their place in the draw order: until those before the end of the sample are drawn, the
+    answers after them wait, and the status can say how many."""
     small, seed = population(80), 3
     sampled = {"certify": {d.pair_id for d in draw(frames(small, seed), {"certify": 20}, seed)}}
     answers = dict.fromkeys(sampled["certify"], True)
