@@ -159,14 +159,14 @@ def test_texts_shared_with_other_rows_stay(tmp_path: Path) -> None:
         ]
         (tmp_path / f"{name}.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
     own = pairsmith.Project(tmp_path)
-    generate_step = own.generate()
+    generated = own.generate()
     project = spec_file.load(tmp_path)
     with Store.open(Store.url_for(project)) as store:
         _call(store, f"{OURS}: complaint about a parcel in Main Street", 1)
         (failed, *_) = store.seeds()
         store.write(
             Candidate(
-                fingerprint=next(iter(generate_step.fingerprints.values())),
+                fingerprint=next(iter(generated.fingerprints.values())),
                 seed_id=failed.id,
                 generator="forward",
                 sample=9,

@@ -16,7 +16,7 @@ from tests.train.test_verdict import evaluation
 
 def test_a_truncated_answer_is_rejected_with_its_reason(tmp_path: Path) -> None:
     """A truncated answer that satisfies every check still does not pass: the row is rejected because it was cut."""
-    project, store = report_project.complete(tmp_path)
+    project, store = report_project.whole(tmp_path)
     with store:
         evaluation = report_project.evaluated(
             project, store, report_project.TrainResult.model_validate_json(_training(tmp_path))
@@ -35,7 +35,7 @@ def test_a_truncated_answer_is_rejected_with_its_reason(tmp_path: Path) -> None:
 
 def test_outcomes_for_the_receipt(tmp_path: Path) -> None:
     """One outcome for each system and decoding, and never "better" from the twelve inputs of this project."""
-    project, store = report_project.complete(tmp_path, merged=False)
+    project, store = report_project.whole(tmp_path, merged=False)
     with store:
         evaluation = report_project.evaluated(
             project, store, report_project.TrainResult.model_validate_json(_training(tmp_path)), merged=False

@@ -368,4 +368,4 @@ def test_duplicates_grow_with_the_number_of_rows() -> None:
     few, many = forecast_accepted_rows(pilot, 80, 1), forecast_accepted_rows(pilot, 4_980, 1)
     assert few is not None
     assert many is not None
-    assert many.median_usd / 5_000 < few.median_usd / 100 / 2
+    assert many.middle / 5_000 < few.middle / 100 / 2

@@ -293,7 +293,7 @@ def test_hash_of_a_large_file_is_cached_per_file(tmp_path: Path, monkeypatch: py
     shutil.copy2(large, copy)
     assert fingerprints.of_path(copy) == first
     was = large.stat()
-    while large.stat().st_ctime_ns == was.st_ctime_ns:  # a file system's clock may stand still for milliseconds
+    while large.stat().st_ctime_ns == was.st_ctime_ns:  # a file system's clock may not advance for milliseconds
         large.write_bytes(b"54321")
         os.utime(large, ns=(was.st_atime_ns, was.st_mtime_ns))
     assert fingerprints.of_path(large) not in (first, f"sha256:{'0' * 16}")

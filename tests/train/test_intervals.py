@@ -21,7 +21,7 @@ RATES = (0.0, 0.02, 0.1, 0.3, 0.5, 0.9, 1.0)
 def answers(
     a: float, b: float, seeds: int, samples: int, correlation: float, rng: np.random.Generator
 ) -> tuple[Floats, Floats]:
-    """(runs, seeds) passes of two systems whose answers to a seed have the correlation `likeness` (beta-binomial)."""
+    """(runs, seeds) passes of two systems with the given correlation between answers to a seed (beta-binomial)."""
 
     def side(rate: float) -> Floats:
         if correlation == 0 or rate in (0.0, 1.0):
@@ -242,7 +242,7 @@ def test_the_sign_flip_test_flips_whole_groups() -> None:
 
 
 def _of_groups(sizes: list[int], rate: float, correlation: float, rng: np.random.Generator, runs: int) -> Floats:
-    """(runs, inputs) of passes; inputs of a group have the correlation `likeness`."""
+    """(runs, inputs) of passes with the given correlation between the inputs of a group."""
     k = (1 - correlation) / correlation if correlation else 0.0
     shape = (runs, len(sizes))
     chances = rng.beta(rate * k, (1 - rate) * k, size=shape) if correlation else np.full(shape, rate)
