@@ -141,7 +141,7 @@ def main() -> None:
         "clean_s": clean,
         "faulty_s": faulty,
     }
-    keep("faults", result, clean_url=True)
+    keep("faults", result, whole=True)
 
 
 if __name__ == "__main__":
