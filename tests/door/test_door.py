@@ -144,12 +144,12 @@ class Lazy:
         raise RuntimeError("cut off")
 
 
-async def for_ever(text: str) -> AsyncIterator[str]:
+async def endless(text: str) -> AsyncIterator[str]:
     while True:
         yield text
 
 
-@pytest.mark.parametrize("given", [lambda text: Lazy(), for_ever, lambda text: repeat(text)])
+@pytest.mark.parametrize("given", [lambda text: Lazy(), endless, lambda text: repeat(text)])
 def test_errors_while_reading_outputs_fail_one_seed(given: Any, tmp_path: Path, monkeypatch: Any) -> None:
     """An error used to end the run with a traceback, and an endless iterator used up all memory."""
     monkeypatch.chdir(tmp_path)

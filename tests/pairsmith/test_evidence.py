@@ -175,7 +175,7 @@ def test_returning_to_earlier_settings_uses_their_adapter(whole: tuple[Project, 
     """Training reuses the earlier adapter: it is the one that is evaluated and exported, although another is newer. The
     evaluation of another adapter is neither exported nor in the report."""
     project, store = report_project.whole(whole[0].folder.with_name("back"))
-    younger = store.artifacts("adapter")[-1].model_copy(update={"id": "younger"})
+    newer = store.artifacts("adapter")[-1].model_copy(update={"id": "younger"})
 
     def record_training(adapter_id: str) -> None:
         with recording(project, store, "train", TrainOutcome()) as record:
@@ -183,9 +183,9 @@ def test_returning_to_earlier_settings_uses_their_adapter(whole: tuple[Project, 
 
     with store:
         first = store.artifacts("adapter")[-1].id
-        store.write(younger)
+        store.write(newer)
         record_training("younger")
-        assert latest(store, "adapter") == younger
+        assert latest(store, "adapter") == newer
         assert gather(project, store).evaluation is None
         assert [*present(store)] == ["dataset", "adapter"]
         record_training(first)

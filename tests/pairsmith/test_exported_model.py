@@ -146,7 +146,7 @@ def test_a_gguf_is_compared_with_the_measured_model(exported: ExportedProject) -
 def test_the_modelfile_has_the_begin_of_text_token_once(exported: ExportedProject) -> None:
     """If the GGUF says that llama.cpp adds a begin-of-text token to a prompt, the Modelfile has none; otherwise it
     keeps the one of the chat template."""
-    gguf = pytest.importorskip("gguf", reason="no reader of GGUF: needs the package gguf")
+    gguf = pytest.importorskip("gguf", reason="reading GGUF files needs the package gguf")
     is_added = (
         gguf.GGUFReader(exported.out / "gguf" / "images-f16.gguf").fields["tokenizer.ggml.add_bos_token"].contents()
     )

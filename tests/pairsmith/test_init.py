@@ -15,7 +15,7 @@ from tests.pairsmith.conftest import Project
 from tests.servers import InThread
 from tests.synth.loopback import LoopbackTeacher
 
-NOBODY = (("vLLM", "http://127.0.0.1:9/v1"),)
+NO_LOCAL_SERVER = (("vLLM", "http://127.0.0.1:9/v1"),)
 
 
 def test_a_starter_project_loads_and_is_commented(tmp_path: Path) -> None:
@@ -80,7 +80,7 @@ def test_an_accepted_api_key_is_chosen() -> None:
     """A key in the environment is tried; the spec gets the variable's name, never the key."""
     with LoopbackTeacher(key="sesame", models=("gpt-4.1-mini", "other")) as api:
         environ = {"OPENAI_API_KEY": "sesame", "OPENAI_BASE_URL": f"{api.url}/v1"}
-        teacher = find_teacher(environ, NOBODY)
+        teacher = find_teacher(environ, NO_LOCAL_SERVER)
     assert (teacher.key_env, teacher.model) == ("OPENAI_API_KEY", "gpt-4.1-mini")
     assert "cost money" in teacher.why
     written = with_teacher((template_folder(None) / "pairsmith.toml").read_text(), teacher)
@@ -92,17 +92,17 @@ def test_an_accepted_api_key_is_chosen() -> None:
 def test_model_lists_with_prefixed_names_are_understood() -> None:
     """Gemini lists `models/NAME` and expects NAME in requests; a listed known model is chosen."""
     with LoopbackTeacher(key="sesame", models=("models/gemini-2.5-pro", "models/gemini-2.5-flash-lite")) as api:
-        teacher = find_teacher({"GEMINI_API_KEY": "sesame", "GEMINI_BASE_URL": f"{api.url}/v1"}, NOBODY)
+        teacher = find_teacher({"GEMINI_API_KEY": "sesame", "GEMINI_BASE_URL": f"{api.url}/v1"}, NO_LOCAL_SERVER)
     assert (teacher.key_env, teacher.model) == ("GEMINI_API_KEY", "gemini-2.5-flash-lite")
     with LoopbackTeacher(key="sesame", models=("models/gemini-2.5-pro", "models/gemini-2.0-flash")) as api:
-        teacher = find_teacher({"GEMINI_API_KEY": "sesame", "GEMINI_BASE_URL": f"{api.url}/v1"}, NOBODY)
+        teacher = find_teacher({"GEMINI_API_KEY": "sesame", "GEMINI_BASE_URL": f"{api.url}/v1"}, NO_LOCAL_SERVER)
     assert teacher.model == "gemini-2.0-flash"
 
 
 def test_a_refused_key_is_reported_and_not_chosen() -> None:
     """A wrong key is not chosen, and the reason is kept for the user."""
     with LoopbackTeacher(key="sesame") as api:
-        teacher = find_teacher({"OPENAI_API_KEY": "wrong", "OPENAI_BASE_URL": f"{api.url}/v1"}, NOBODY)
+        teacher = find_teacher({"OPENAI_API_KEY": "wrong", "OPENAI_BASE_URL": f"{api.url}/v1"}, NO_LOCAL_SERVER)
     assert teacher.url == "embedded"
     assert any("OPENAI_API_KEY is set, but" in line and "refused" in line for line in teacher.tried)
 
@@ -110,7 +110,7 @@ def test_a_refused_key_is_reported_and_not_chosen() -> None:
 def test_a_server_on_this_machine_is_found() -> None:
     """A local vLLM or Ollama is chosen with a model that it serves."""
     with LoopbackTeacher(models=("qwen3:8b",)) as ollama:
-        teacher = find_teacher({}, (*NOBODY, ("Ollama", f"{ollama.url}/v1")))
+        teacher = find_teacher({}, (*NO_LOCAL_SERVER, ("Ollama", f"{ollama.url}/v1")))
     assert (teacher.url, teacher.model, teacher.key_env) == (f"{ollama.url}/v1", "qwen3:8b", None)
     assert any("vLLM" in line and "nothing answers" in line for line in teacher.tried)
 
@@ -130,7 +130,7 @@ def test_a_server_that_takes_seconds_to_answer_is_found() -> None:
 
 def test_without_key_or_server_the_embedded_teacher_is_chosen() -> None:
     """The embedded model is the fallback, and what was tried is listed."""
-    teacher = find_teacher({}, NOBODY)
+    teacher = find_teacher({}, NO_LOCAL_SERVER)
     assert teacher.url == EMBEDDED.url
     assert "OPENAI_API_KEY" in teacher.tried[0]
 

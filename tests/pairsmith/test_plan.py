@@ -338,7 +338,7 @@ def test_rows_not_redacted_by_an_older_version_are_due(folder: Path) -> None:
 # Receipts of version 0.1
 
 
-def as_version_01_wrote_it(folder: Path) -> None:
+def downgrade_to_version_01(folder: Path) -> None:
     """Change the store to what version 0.1 wrote: a hash over size and time instead of the settings that shaped a
     stage."""
     project = load(folder)
@@ -390,7 +390,7 @@ def test_spec_hash_of_version_01_can_still_be_computed(tmp_path: Path) -> None:
 def test_stages_done_by_version_01_stay_done(folder: Path) -> None:
     """Stages finished by version 0.1 are done, also after a copy, until the seeds, a gate's file or the spec change or
     the dataset is deleted."""
-    as_version_01_wrote_it(folder)
+    downgrade_to_version_01(folder)
     other = folder.parent / "copied"
     shutil.copytree(folder, other)
     assert list(todo(other)) == ["review", "train", "evaluate"]

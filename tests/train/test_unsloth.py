@@ -72,7 +72,7 @@ def test_without_the_package_it_is_refused(tmp_path: Path) -> None:
     with pytest.raises(MissingDependency, match=r"needs the package unsloth") as missing:
         unsloth_backend.import_unsloth(settings(backend="unsloth"))
     assert "pairsmith[train,unsloth]" in str(missing.value.fix)
-    pytest.importorskip("transformers", reason="the base is looked at with the train extra")
+    pytest.importorskip("transformers", reason="checking the base needs the train extra")
     failed = [fact for fact in check_base(TrainSettings(backend="unsloth"), tmp_path) if fact.state == "fail"]
     assert [(fact.about, "unsloth" in fact.what) for fact in failed] == [("training", True)]
 
