@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import inspect
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -273,10 +275,12 @@ def test_an_own_scorer_is_a_function_of_a_pair() -> None:
 
 
 def test_an_own_step_is_a_function_of_a_pool() -> None:
-    """Its verdicts carry its name."""
+    """Its verdicts carry its name and the hash of its source."""
     pool = curate(ROWS, [no_cats], progress=False)
     assert outcomes(pool)[1] == (False, "cat")
     assert pool.steps[0].by == f"pool/{__name__}.no_cats@1"
+    source = hashlib.sha256(inspect.getsource(no_cats).encode()).hexdigest()[:32]
+    assert {verdict.fingerprint for row in pool.rows() for verdict in row.verdicts} == {source}
 
 
 def no_cats_sync(pool: Pool) -> Any:

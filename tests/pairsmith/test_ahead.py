@@ -9,7 +9,7 @@ import pytest
 from pairsmith.health import findings
 from pairsmith.project import Project
 from schemas.errors import PairsmithError, PromptError
-from tests.synth.loopback import LoopbackTeacher, says
+from tests.synth.loopback import Ask, LoopbackTeacher, Reply, says
 
 SPEC = """
 [task]
@@ -102,10 +102,23 @@ def test_a_prompt_that_sends_one_request_for_many_seeds_is_refused(folder: Path)
     ],
 )
 def test_implausible_training_settings_are_warned_about(folder: Path, settings: tuple[str, ...], word: str) -> None:
-    """`doctor` warns about values that are hardly intended, e.g. a learning rate of 2."""
+    """`doctor` warns about values that are hardly intended, e.g. a learning rate of 2, and so does `generate`, before
+    its first request."""
     warned = [check.what for check in findings(folder, settings) if (check.about, check.state) == ("train", "warn")]
     assert len(warned) == bool(word)
     assert word in "".join(warned)
+    events: list[str] = []
+
+    def reply(ask: Ask) -> Reply:
+        events.append("asked")
+        return says(*["A boat under full sail on a bright sea."] * ask.n)
+
+    with LoopbackTeacher(reply) as teacher:
+        asked = [f"teacher.url={teacher.url}", "teacher.model=loopback", *settings]
+        Project(folder, asked, say=events.append).generate()
+    before = [event for event in events[: events.index("asked")] if event.startswith("warning: train.")]
+    assert len(before) == len(warned)
+    assert all(event.startswith(f"warning: {what}. ") for event, what in zip(before, warned, strict=True))
 
 
 @pytest.mark.parametrize("wrong", WRONG)

@@ -324,9 +324,10 @@ def test_an_identical_edit_by_another_reviewer_stays(folder: Path) -> None:
         assert [review.name for reviews in store.reviews().values() for review in reviews] == ["bob"]
 
 
-def test_an_erased_reviewer_is_gone_from_all_files(folder: Path) -> None:
-    """Reviews, the text of edits and the pairs made from them are erased by the reviewer's name; another reviewer's
-    stay."""
+@pytest.mark.parametrize("person", ["Ann Example", "argilla:here/11111111"])
+def test_an_erased_reviewer_is_gone_from_all_files(folder: Path, person: str) -> None:
+    """Reviews, the text of edits and the pairs made from them are erased by the reviewer's name or id; another
+    reviewer's stay."""
     project, secret = spec_file.load(folder), "My neighbour's cat is called Olga Petrovna."
     with Store.open(Store.url_for(project)) as store:
         pairs = store.find_pair("")
@@ -339,7 +340,7 @@ def test_an_erased_reviewer_is_gone_from_all_files(folder: Path) -> None:
     own.curate()
     own.export()
     assert len(_files_with(folder, secret)) > 1
-    erased = _erase(folder, person="Ann Example")
+    erased = _erase(folder, person=person)
     assert (erased["reviews"], erased["pairs"], erased["left_in_store"], erased["left_in_files"]) == (3, 1, 0, [])
     for text in (secret, "Ann Example", "argilla:here/11111111"):
         assert _files_with(folder, text) == []

@@ -167,7 +167,8 @@ def test_an_unavailable_gguf_kind_leaves_the_last_export(
 
 
 def test_weights_changed_after_measurement_are_not_exported(exported: ExportedProject) -> None:
-    """The last export stays, and other commands that load the latest adapter refuse it with the same message."""
+    """The last export stays, and loading the latest adapter, as `evaluate`, `try` and `serve-model` do, is refused with
+    the same message."""
     weights = exported.project.folder / "adapters" / exported.trained.adapter_id / "adapter_model.safetensors"
     whole = weights.read_bytes()
     weights.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))

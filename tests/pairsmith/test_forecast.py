@@ -42,7 +42,7 @@ def test_the_run_is_within_the_forecast_and_repeats_no_request(
     assert (generation["stage"], generation["direction"], generation["seeds"]) == ("generate", "forward", 40)
     ran = project.json("generate", *PRICES)
     assert len(teacher.asked) == 40
-    assert ran["pairs_kept"] if "pairs_kept" in ran else ran["facts"]["pairs_kept"] == 40
+    assert (ran["calls_sent"], ran["facts"]["pairs_kept"]) == (20, 40)
     spent = project.json("status")["ledger"]["usd"]
     assert generation["usd"]["low"] <= spent * 1.000001
     assert spent <= generation["usd"]["high"] * 1.000001

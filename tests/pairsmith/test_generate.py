@@ -129,7 +129,8 @@ def test_a_server_that_ignores_the_model_name_is_reported(
 
 
 def test_a_prompt_that_ignores_the_style_is_warned_about(project: Project) -> None:
-    """`task.style` reaches a teacher only through the prompt; `doctor` gives the same warning."""
+    """`task.style` reaches a teacher only through the prompt; `doctor` gives the same warning. A prompt that uses the
+    style is not warned about."""
     own = project.folder / "prompts/enhance"
     own.mkdir(parents=True)
     text = '+++\nabout = "Mine."\n[variables]\ninput = "i"\nstyle = "s"\n+++\n=== user ===\n{}{{{{ input }}}}\n'
@@ -138,7 +139,9 @@ def test_a_prompt_that_ignores_the_style_is_warned_about(project: Project) -> No
     assert f"warning: {warning}" in project.run("generate").stderr
     assert warning in " ".join(project.run("doctor").stdout.split())
     (own / "v1.jinja").write_text(text.format("{{ style }} "))
-    assert "task.style says" not in project.run("generate").stderr
+    done = project.run("generate")
+    assert done.returncode == 0
+    assert "does not use task.style" not in done.stderr
 
 
 def test_more_attempts_need_the_key_again(make_project: Callable[..., Project]) -> None:

@@ -196,14 +196,32 @@ values = false
 """
 
 
-def test_a_changed_label_definition_makes_generate_due(tmp_path: Path) -> None:
-    """Label definitions shape the rows; `status` names what has changed."""
-    run = Run("tickets", tmp_path)
-    spec = tmp_path / "pairsmith.toml"
-    spec.write_text(spec.read_text().replace("something is broken", "something is broken, torn"))
-    stages = {stage.stage: stage for stage in run.project.status()}
-    assert not stages["generate"].done
-    assert "task.labels.repair" in stages["generate"].why
+@pytest.mark.parametrize(
+    ("example", "file", "old", "new", "why"),
+    [
+        ("tickets", "pairsmith.toml", "something is broken", "something is broken, torn", "task.labels.repair"),
+        ("invoices", "invoice.py", "total: ", "paid: bool = True\n    total: ", "task.schema"),
+        ("manual-de-en", "pairsmith.toml", 'to = "en"', 'to = "fr"', "task.to"),
+    ],
+)
+def test_a_changed_form_of_the_answers_makes_generate_due(
+    example: str, file: str, old: str, new: str, why: str, tmp_path: Path
+) -> None:
+    """Label definitions, the schema and the target language shape the rows. `status` names what has changed, and
+    `generate` asks for every row again."""
+    run = Run(example, tmp_path)
+    assert {stage.stage: stage.done for stage in run.project.status()}["generate"]
+    written = (tmp_path / file).read_text("utf-8")
+    assert old in written
+    (tmp_path / file).write_text(written.replace(old, new), "utf-8")
+    outputs = {row["input"]: row["output"] for row in run.rows}
+    with LoopbackTeacher(lambda ask: says(outputs[ask.prompt])) as teacher:
+        project = Project(tmp_path, [f"teacher.url={teacher.url}", *run.project.overrides[1:]])
+        generate = next(stage for stage in project.status() if stage.stage == "generate")
+        assert not generate.done
+        assert why in generate.why
+        project.generate()
+        assert {ask.prompt for ask in teacher.asked} == set(outputs)
 
 
 def test_init_writes_a_project_of_each_kind(tmp_path: Path) -> None:

@@ -59,12 +59,13 @@ def with_validation_answers(evaluation: Evaluation) -> Evaluation:
     return evaluation.model_copy(update={"validation": answers, "validation_inputs": INPUTS})
 
 
-def test_rejected_rows_are_a_random_sample(evidence: Evidence) -> None:
-    """Up to ten random rows, whatever their reason, each with its own reason."""
+def test_rejected_rows_are_a_random_sample(whole: tuple[Project, Store], evidence: Evidence) -> None:
+    """Up to ten random rows, whatever their reason, each with its own reason; a second report shows the same rows."""
     counts = evidence.counts("curate")
     assert counts is not None
     assert len(evidence.rejected) == min(10, counts.rejected)
     assert len({row.row_id for row in evidence.rejected}) == len(evidence.rejected)
+    assert gather(*whole).rejected == evidence.rejected
     words = [reason.word for reason in evidence.stage("curate").reasons]
     assert all(row.detail.startswith(tuple(words)) for row in evidence.rejected)
     page = render(evidence)

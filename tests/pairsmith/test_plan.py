@@ -3,9 +3,10 @@ without the command line."""
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from pairsmith.receipt import recording
 from pairsmith.stages.table import stage
 from pairsmith.standard_input import piped
 from schemas.errors import InputError, MissingDependency, NoWork
+from schemas.files import sha256
 from schemas.records import Counts
 from schemas.spec_file import load
 from schemas.store import Store
@@ -116,34 +118,32 @@ def test_copied_or_moved_project_stays_done(folder: Path, way: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "undone", "why"),
+    ("name", "old", "new", "undone", "why"),
     [
-        (lambda f: (f / "seeds.jsonl").write_text('{"text": "one more"}\n'), "generate", "seeds.jsonl has changed"),
-        (
-            lambda f: (f / "rules.py").write_text(f"{GATE}# stricter\n"),
-            "curate",
-            "the file of rules:polite has changed",
-        ),
+        ("seeds.jsonl", "a red kite", "a bad kite", "generate", "seeds.jsonl has changed"),
+        ("rules.py", "True", "None", "curate", "the file of rules:polite has changed"),
     ],
     ids=["seeds", "gate"],
 )
 def test_changed_content_makes_the_stage_due_and_is_named(
-    folder: Path, change: Callable[[Path], object], undone: str, why: str
+    folder: Path, name: str, old: str, new: str, undone: str, why: str
 ) -> None:
-    """A changed file is noticed even if its modification time is unchanged."""
-    names = ("seeds.jsonl", "rules.py")
-    times = {name: (folder / name).stat() for name in names}
-    change(folder)
-    for name, was in times.items():
-        os.utime(folder / name, ns=(was.st_atime_ns, was.st_mtime_ns))
+    """A changed file is noticed even if its size and its modification time are unchanged."""
+    file = folder / name
+    assert undone not in todo(folder)
+    was, text = file.stat(), file.read_text()
+    file.write_text(text.replace(old, new))
+    os.utime(file, ns=(was.st_atime_ns, was.st_mtime_ns))
+    assert (file.stat().st_size, file.stat().st_mtime_ns) == (was.st_size, was.st_mtime_ns)
+    assert file.read_text() != text
     assert todo(folder)[undone] == why
 
 
 def test_a_changed_key_is_named_and_a_comment_changes_nothing(folder: Path) -> None:
     """A comment in the spec makes no stage due; a changed setting does, and is named by its key."""
-    spec = folder / "pairsmith.toml"
+    spec, before = folder / "pairsmith.toml", todo(folder)
     spec.write_text("# a comment\n" + spec.read_text())
-    assert "generate" not in todo(folder)
+    assert todo(folder) == before
     spec.write_text(spec.read_text().replace("max_tokens = 64", "max_tokens = 65"))
     assert todo(folder)["generate"] == "generate.forward.sampling.max_tokens has changed"
 
@@ -205,16 +205,24 @@ def test_missing_answers_are_requested_twice_at_most(folder: Path) -> None:
 
 
 def test_dataset_card_mentions_review_without_changing_the_id(folder: Path) -> None:
-    """The card of a dataset built with review switched off says so; the dataset keeps its id."""
+    """The card of a dataset built with review switched off says so; the dataset keeps its id, and its manifest has the
+    hash of each file as it is now."""
     with Store.open(Store.url_for(load(folder))) as store:
         before = store.artifacts("dataset")[-1].id
         card = folder / "dataset" / "README.md"
         assert "switched off" not in card.read_text()
+
+        def hashes() -> dict[str, str]:
+            present = (path for path in card.parent.rglob("*") if path.is_file() and path.name != "manifest.json")
+            return {path.relative_to(card.parent).as_posix(): sha256(path) for path in present}
+
         off = load(folder, ["review.enabled=false"])
         assert stage("curate").run(off, store).artifact_id == before
         assert card.read_text().count("switched off") == 1
+        assert json.loads((card.parent / "manifest.json").read_text())["files"] == hashes()
         assert stage("curate").run(load(folder), store).artifact_id == before
         assert "switched off" not in card.read_text()
+        assert json.loads((card.parent / "manifest.json").read_text())["files"] == hashes()
 
 
 def test_piped_input_is_compared_with_what_was_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -293,8 +293,8 @@ def test_an_unmeasured_comparison_is_not_called_equal(project: Project, done: St
 
 
 def test_a_difference_in_decoding_is_reported(project: Project, done: Store) -> None:
-    """If the teacher was decoded as in generation, the page says so, with the settings, and does not explain a
-    difference that nobody measured."""
+    """If the teacher was decoded as in generation, the page says so, with the settings, and no longer says that all are
+    decoded in the same way."""
     evidence = gather(project, done)
     assert evidence.evaluation is not None
     assert "All are decoded in the same way" in render(evidence)
@@ -305,7 +305,7 @@ def test_a_difference_in_decoding_is_reported(project: Project, done: Store) -> 
     page = render(replace(evidence, evaluation=separate))
     assert "They are decoded differently" in page
     assert "top_k 50 (as in generation)" in page
-    assert "because it learned" not in page
+    assert "All are decoded in the same way" not in page
     assert any("decodings differ" in line for line in comparison_lines(separate))
 
 

@@ -19,7 +19,7 @@ import pytest
 pytest.importorskip("trl", reason="training needs the train extra")
 
 from pairsmith.session import put
-from schemas.errors import UsageError
+from schemas.errors import InputError, UsageError
 from schemas.ports import free_port, listening
 from schemas.spec_file import load
 from schemas.store import Store
@@ -84,11 +84,14 @@ def tried(folder: Path) -> list[dict[str, Any]]:
 
 
 def test_every_line_is_answered_by_base_few_shot_and_tuned(tried: list[dict[str, Any]]) -> None:
-    """Without TEXT it reads lines of standard input up to an empty one; an incomplete answer never passes."""
+    """Without TEXT it reads lines of standard input up to an empty one. Each answer names the checks that it fails, and
+    an incomplete answer never passes."""
     assert [one["input"] for one in tried] == ["two boats", "a pine"]
     for one in tried:
         assert [answer["system"] for answer in one["answers"]] == ["base", "few-shot", "tuned"]
-        assert all(answer["passes"] is False for answer in one["answers"] if not answer["whole"])
+        for answer in one["answers"]:
+            assert ("check:light" in answer["failed"]) is ("light" not in answer["text"])
+            assert answer["passes"] is (answer["whole"] and not answer["failed"])
     texts = {answer["system"]: answer["text"] for answer in tried[0]["answers"]}
     assert texts["tuned"] != texts["base"]
 
@@ -244,3 +247,15 @@ def test_the_tuned_model_is_served_until_it_is_stopped(folder: Path) -> None:
                 return
         time.sleep(0.1)
     pytest.fail("something is still listening on the port")
+
+
+@pytest.mark.parametrize("command", ["try", "serve-model", "evaluate"])
+def test_weights_changed_after_training_are_refused(folder: Path, tmp_path: Path, command: str) -> None:
+    """Nothing is answered, served or measured with them."""
+    changed = Path(shutil.copytree(folder, tmp_path / "project"))
+    (weights,) = changed.glob("adapters/*/adapter_model.safetensors")
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    done = pairsmith(changed, command, *(["a fox"] if command == "try" else []))
+    assert (done.returncode, done.stdout) == (InputError.exit_code, "")
+    assert "these weights are not what training wrote" in " ".join(done.stderr.split())

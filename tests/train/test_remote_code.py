@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -28,6 +29,7 @@ from train.local_model import serving, tuned_model
 from train.remote_code import runnable, trust_entry
 from train.results import TrainResult
 from train.sft import tune
+from train.systems import LocalModel
 
 pytestmark = pytest.mark.timeout(1200)  # trains and serves a model, possibly on a busy machine
 
@@ -280,8 +282,7 @@ def test_the_service_follows_the_present_spec(own: Path) -> None:
         talking._load_model(talker, workspace)
 
 
-async def _answers(trained: TrainResult, base: Base) -> int:
-    local, _ = tuned_model(base, base.folder, trained)
+async def _answers(local: LocalModel) -> int:
     async with serving(local, max_batch=2) as (server, name), Endpoint(server.base_url, name) as endpoint:
         asked = [Message(role="user", content="a fox")]
         return len((await endpoint.ask(asked, Sampling(temperature=0, max_tokens=8))).choices)
@@ -290,8 +291,8 @@ async def _answers(trained: TrainResult, base: Base) -> int:
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["lora", "qlora"])
 def test_trusted_code_is_trained_served_and_merged(own: Path, method: str) -> None:
-    """The base runs through its own code everywhere. A merged model contains the code that was read, and the card says
-    what is needed to load it."""
+    """The base runs through its own code everywhere: a server that is not allowed to run it cannot load the model. A
+    merged model contains the code that was read, and the card says what is needed to load it."""
     settings = settings_with(entry_of(own), method=method)
     facts = {fact.about: fact for fact in check_base(settings, own.parent)}
     assert (facts["base"].state, "modeling_own.py" in facts["base"].what) == ("warn", True)
@@ -299,7 +300,10 @@ def test_trusted_code_is_trained_served_and_merged(own: Path, method: str) -> No
     trained = tune(base, Dataset("d", tiny.rows(8), tiny.rows(2, start=8)), settings, own.parent / "adapters")
     assert (own.parent / "ran").exists()
     assert find_trained_base(trained, settings, own.parent) == base
-    assert asyncio.run(_answers(trained, base)) == 1  # whatever the text, which may depend on the processor
+    local, _ = tuned_model(base, base.folder, trained)
+    assert asyncio.run(_answers(local)) == 1  # whatever the text, which may depend on the processor
+    with pytest.raises(PairsmithError, match="trust_remote_code"):
+        asyncio.run(_answers(replace(local, runs_code=False)))
     card = (Path(trained.folder) / "README.md").read_text()
     assert ("trust_remote_code=True" in card, "--trust-remote-code" in card) == (True, True)
     if method == "lora":
