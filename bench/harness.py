@@ -1,4 +1,4 @@
-"""What the benchmarks share: where figures are kept, clocks, a child that is measured, and a generated pool."""
+"""Shared by the benchmarks: the files of figures, clocks, measured child processes, and a generated pool."""
 
 from __future__ import annotations
 
@@ -20,44 +20,44 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}  # the checkout need not be installed
 _GROUP = 4_000  # records
-_EVERY_S = 0.5  # at which what processes hold is looked at
+_SAMPLE_EVERY_S = 0.5  # interval at which the memory of processes is sampled
 
 
 def kept(file: str | Path) -> dict[str, Any]:
-    """The figures in a file, or in that of a benchmark; none before its first run."""
+    """The figures in a file, or in the file of a benchmark; empty before its first run."""
     path = ROOT / f"bench/results/{file}.json" if isinstance(file, str) else file
     figures: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     return figures
 
 
 def keep(file: str | Path, figures: dict[str, Any], *, whole: bool = False) -> None:
-    """Print figures, and put them among those that are there, or in their place where they are the whole file: a figure
-    that is measured no more would else stand beside new ones for ever."""
+    """Print figures and merge them into the file, or replace the file with `whole=True`: otherwise a figure that is no
+    longer measured would stay beside new ones for ever."""
     path = ROOT / f"bench/results/{file}.json" if isinstance(file, str) else file
     path.write_text(json.dumps(figures if whole else kept(file) | figures, indent=2) + "\n", encoding="utf-8")
     print(json.dumps(figures, indent=2), flush=True)
 
 
 def timed(work: Callable[[], Any]) -> tuple[float, Any]:
-    """Wall seconds, and what came of it."""
+    """Wall seconds, and the result of `work`."""
     began = time.perf_counter()
     result = work()
     return time.perf_counter() - began, result
 
 
 def cpu_s(who: int = resource.RUSAGE_SELF) -> float:
-    """The processor time of this process, or of the children that have ended."""
+    """CPU time of this process, or of the children that have ended."""
     used = resource.getrusage(who)
     return used.ru_utime + used.ru_stime
 
 
 def peak_mb(who: int = resource.RUSAGE_SELF) -> int:
-    """The most memory that this process, or the largest child that has ended, has held."""
+    """Peak resident memory of this process, or of the largest child that has ended."""
     return resource.getrusage(who).ru_maxrss // 1024
 
 
 def together_mb(pid: int) -> int:
-    """What a process and all that it has started hold now; a page that several of them share counts once (PSS)."""
+    """Present memory of a process and all its descendants; a page shared by several of them counts once (PSS)."""
     try:
         *_, held = Path(f"/proc/{pid}/smaps_rollup").read_text().partition("\nPss:")
         started = [path.read_text().split() for path in Path(f"/proc/{pid}/task").glob("*/children")]
@@ -67,13 +67,13 @@ def together_mb(pid: int) -> int:
 
 
 def _watch(pid: int, ended: threading.Event, samples: list[int]) -> None:
-    while not ended.wait(_EVERY_S):
+    while not ended.wait(_SAMPLE_EVERY_S):
         samples.append(together_mb(pid))
 
 
 def child(*command: str, together: bool = False) -> tuple[dict[str, float], str]:
-    """What a Python with these arguments took in its whole life, as the kernel counted it, and what it printed; on
-    request also the most that it and its children were seen to hold `together`."""
+    """What a Python process with these arguments used in its whole life, by the kernel's count, and what it printed;
+    with `together` also the peak of the sampled memory of it and its children."""
     began, ended, samples = time.perf_counter(), threading.Event(), list[int]()
     process = subprocess.Popen([sys.executable, *command], stdout=subprocess.PIPE, text=True, env=ENVIRONMENT)
     watching = threading.Thread(target=_watch, args=(process.pid, ended, samples), daemon=True)
@@ -93,12 +93,12 @@ def child(*command: str, together: bool = False) -> tuple[dict[str, float], str]
 
 
 def figures_of(*command: str) -> Any:
-    """The JSON in the last line that a child prints."""
+    """The JSON in the last line that a child process prints."""
     return json.loads(child(*command)[1].strip().splitlines()[-1])
 
 
 def ask(url: str, body: Any = None) -> bytes:
-    """What a server answers; a `body` is posted as JSON."""
+    """The response of a server; a `body` is posted as JSON."""
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
     with urllib.request.urlopen(request, timeout=120) as answer:
@@ -113,7 +113,7 @@ def answers(url: str) -> bool:
 
 
 def until(holds: Callable[[], Any], what: str, within_s: float = 120.0) -> None:
-    """Wait for it."""
+    """Wait until `holds()` is true; raises TimeoutError."""
     last = time.monotonic() + within_s
     while not holds():
         if time.monotonic() > last:
@@ -123,7 +123,7 @@ def until(holds: Callable[[], Any], what: str, within_s: float = 120.0) -> None:
 
 @contextmanager
 def served(*command: str) -> Iterator[str]:
-    """The address of a server of ours, a Python with these arguments that prints its port first."""
+    """Start a server, a Python process with these arguments that first prints its port, and yield its address."""
     server = subprocess.Popen([sys.executable, *command], stdout=subprocess.PIPE, text=True, env=ENVIRONMENT)
     assert server.stdout is not None
     try:
@@ -134,7 +134,7 @@ def served(*command: str) -> Iterator[str]:
 
 
 def fill(folder: Path, spec: str, inputs: Sequence[str], outputs: Iterable[tuple[int, str]]) -> None:
-    """A project with a generated pool and its receipt: each output is one of the input with that number."""
+    """Write a project with a generated pool and its receipt: each output belongs to the input with that number."""
     from pairsmith.outcome import GenerateOutcome
     from pairsmith.receipt import recording
     from schemas.records import Candidate, Counts, Generated, Pair, Sampling, Seed

@@ -1,19 +1,20 @@
-"""Does a certificate keep its promise, looked at after every batch, and what does it accept?
+"""Does a certificate keep its promise if it is checked after every batch, and what does it accept?
 
     python -m bench.certificate.run [DRAWS]            # writes bench/results/certificate.json
 
-DRAWS (400) reviews of each of five scorers, from one that knows nothing to one that is nearly always right. Labels are
-SIMULATED: a row is good by its own coin, and annotators tell the truth. Each review answers 16 batches of 50 of 2,000
-rows as the default shares have it (25 of the estimation half at random, 15 to calibrate with, the rest on rows that the
-programs rejected, which certify nothing) and looks after every batch, with the product's own calibrator, sets, evidence
-and trials. A review fails if at any look the rows that are named are less precise than promised.
+DRAWS (400) reviews for each of five scorers, from one that knows nothing to one that is nearly always right. Labels are
+SIMULATED: each row is good with a given probability, and annotators are always right. Each review answers 16 batches of
+50 of 2,000 rows with the default shares (25 random ones of the estimation half, 15 for calibration, the rest on rows
+that gates and scorers rejected, which certify nothing) and checks after every batch, with the product's own calibrator,
+sets, evidence and trials. A review fails if the certified rows are less precise than promised at any look.
 
-Beside it, on the same labels: `naive`, the lowest threshold whose labelled precision is as promised, at every look too;
-and `spent`, Learn-then-Test with an exact hypergeometric test whose error is spent over the looks (1 / k(k + 1) of it
-at look k, looks at 25 labels and then at each half as many more), which is what the evidence was chosen over.
+For comparison, on the same labels: `naive`, the lowest threshold whose labelled precision is as promised, also at every
+look; and `spent`, Learn-then-Test with an exact hypergeometric test whose error is spent over the looks (1 / k(k + 1)
+of it at look k, with looks at 25 labels and then at each half as many more), over which the product's evidence was
+chosen.
 
-The second part measures PPI++: how much less the share of good rows varies with predictions than without, against what
-its formula says.
+The second part measures PPI++: how much less the estimated share of good rows varies with predictions than without,
+compared with its formula.
 """
 
 from __future__ import annotations
@@ -35,15 +36,15 @@ from curate.certifying import most_accepting_look
 from curate.evidence import good_share, max_bad_rows
 
 ROWS, BATCHES = 2_000, 16
-ESTIMATION, CALIBRATION = 25, 15  # answers of a batch
+ESTIMATION, CALIBRATION = 25, 15  # reviews per batch
 PRECISION, CONFIDENCE = 0.9, 0.9
 MOST_FAILURES = 0.12
 PARTS = {"generation": "g", "scorer": "s"}
 
 
 class Scorer(NamedTuple):
-    """`share` of the rows are good; a good row's score is higher by `apart` standard deviations on average. `floor`:
-    the share of the rows that the last look is to accept at least, set after 15 draws and before the 400."""
+    """A scorer where `share` of the rows are good and a good row's score is higher by `apart` standard deviations on
+    average. `floor` is the minimum share of rows to accept at the last look, set after 15 draws and before the 400."""
 
     name: str
     share: float
@@ -61,7 +62,7 @@ SCORERS = (
 
 
 def review(scorer: Scorer, generator: Any) -> dict[str, list[tuple[int, bool]]]:
-    """How many rows each rule accepts at every look, and whether these are less precise than promised."""
+    """How many rows each rule accepts at every look, and whether they are less precise than promised."""
     good = generator.random(ROWS) < scorer.share
     scores = generator.normal(size=ROWS) + scorer.apart * good
     lengths = generator.normal(1.0, 0.3, size=ROWS)
@@ -75,7 +76,7 @@ def review(scorer: Scorer, generator: Any) -> dict[str, list[tuple[int, bool]]]:
     truth = dict(zip(ids, good.tolist(), strict=True))
     accepted: dict[str, list[tuple[int, bool]]] = {"certificate": [], "naive": [], "spent": []}
     trials: list[Trial] = []
-    spent = _Spent()
+    spent = _ErrorSpending()
     for batch in range(1, BATCHES + 1):
         answered = {ids[n]: truth[ids[n]] for n in calibration[: batch * CALIBRATION]}
         labels = {ids[n]: truth[ids[n]] for n in estimation[: batch * ESTIMATION]}
@@ -84,20 +85,20 @@ def review(scorer: Scorer, generator: Any) -> dict[str, list[tuple[int, bool]]]:
             for of in accepted.values():
                 of.append((0, False))
             continue
-        looked = most_accepting_look(trials, features, ids, labels, half, CONFIDENCE)
-        p = dict(looked.probabilities)
-        accepted["certificate"].append(_kept(looked.certificate.rows, truth))
-        accepted["naive"].append(_kept(naive(p, labels), truth))
-        accepted["spent"].append(_kept(spent.look(trials[-1], p, labels), truth))
+        best_look = most_accepting_look(trials, features, ids, labels, half, CONFIDENCE)
+        p = dict(best_look.probabilities)
+        accepted["certificate"].append(_accepted_and_broken(best_look.certificate.rows, truth))
+        accepted["naive"].append(_accepted_and_broken(naive(p, labels), truth))
+        accepted["spent"].append(_accepted_and_broken(spent.look(trials[-1], p, labels), truth))
     return accepted
 
 
-def _kept(rows: Any, truth: dict[str, bool]) -> tuple[int, bool]:
+def _accepted_and_broken(rows: Any, truth: dict[str, bool]) -> tuple[int, bool]:
     return len(rows), sum(not truth[id_] for id_ in rows) > max_bad_rows(len(rows), PRECISION)
 
 
 def naive(p: dict[str, float], labels: dict[str, bool]) -> list[str]:
-    """Everything above the lowest threshold at which the labels are as precise as wanted."""
+    """All rows above the lowest threshold at which the labels have the promised precision."""
     ordered = sorted(labels, key=lambda id_: -p[id_])
     good, threshold = 0, math.inf
     for count, id_ in enumerate(ordered, 1):
@@ -107,8 +108,8 @@ def naive(p: dict[str, float], labels: dict[str, bool]) -> list[str]:
     return [id_ for id_, value in p.items() if value >= threshold]
 
 
-class _Spent:
-    """The other rule, which remembers its looks."""
+class _ErrorSpending:
+    """The comparison rule that spends its error over the looks, which it remembers."""
 
     def __init__(self) -> None:
         self.looks, self.next, self.rows = 0, 25, list[str]()
@@ -149,13 +150,13 @@ def promises(scorer: Scorer, draws: int, seed: int) -> dict[str, Any]:
 
 
 def _probabilities(fitted: Calibrator, scores: Any) -> Any:
-    """P(good) of rows that differ in their score alone."""
+    """P(good) of rows that differ only in their score."""
     z = fitted.intercept + fitted.weights[0] * (scores - fitted.mean[0]) / fitted.scale[0]
     return 1 / (1 + np.exp(-z))
 
 
 def predictions(draws: int, seed: int) -> list[dict[str, Any]]:
-    """The gain of PPI++ in labels, measured and by its formula, and how often its 90 % interval holds the share.
+    """The gain of PPI++ in labels, measured and by its formula, and how often its 90 % interval contains the share.
 
     Each draw is a population of its own: `labels` labelled rows and the others, with predictions of a calibrator that
     was fitted on other rows.
@@ -205,23 +206,23 @@ def main() -> None:
         "most_failures": MOST_FAILURES,
         "scorers": [],
     }
-    kept = True
+    all_kept = True
     for number, scorer in enumerate(SCORERS):
         row = promises(scorer, draws, 17 + number)
         results["scorers"].append(row)
         certificate, last = row["certificate"], str(BATCHES * ESTIMATION)
         row["kept"] = certificate["failed"] <= MOST_FAILURES
         row["yielded"] = certificate["accepted_by_labels"][last] >= scorer.floor
-        kept &= row["kept"] and row["yielded"]
+        all_kept &= row["kept"] and row["yielded"]
         print(json.dumps(row), flush=True)
     results["predictions"] = predictions(10 * draws, 99)
     for row in results["predictions"]:
         row["reached"] = row["of_formula"] >= 0.95
-        kept &= row["reached"]
+        all_kept &= row["reached"]
         print(json.dumps(row), flush=True)
-    results["passed"], results["cpu_s"] = bool(kept), round(time.process_time() - started, 1)
+    results["passed"], results["cpu_s"] = bool(all_kept), round(time.process_time() - started, 1)
     keep("certificate", results, whole=True)
-    sys.exit(0 if kept else 1)
+    sys.exit(0 if all_kept else 1)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
-"""Near-duplicate removal against exact hashing, in one run: what it costs, and whether it is right.
+"""Near-duplicate removal compared with exact hashing, in one run: cost and correctness.
 
     python -m bench.dedup.run [TEXTS]               # writes bench/results/dedup.json
 
-Texts are 20 to 60 words, drawn by Zipf's law from a vocabulary of 30,000, so that words and pairs of words are as
-unequally frequent as in prose; one in ten is a copy of another with a few words changed, verified to have a Jaccard
-similarity of word bigrams >= 0.7. The baseline is what everybody does first: normalise every text in the same way, and
-keep a set of its xxhash. Each way is a process of its own, its best of three; CPU seconds and peak resident memory as
-the kernel counted them, less those of a process that only holds the texts.
+Texts are 20 to 60 words, drawn by Zipf's law from a vocabulary of 30,000, so that words and pairs of words have
+frequencies as unequal as in prose. One in ten is a copy of another with a few words changed, verified to have a Jaccard
+similarity of word bigrams >= 0.7. The baseline is the usual first approach: normalise every text in the same way, and
+keep a set of its xxhash. Each variant is a process of its own, its best of three; CPU seconds (without building the
+texts) and peak resident memory are the kernel's; `texts_mb` is the memory with the texts alone.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ THRESHOLD = 0.7
 
 
 def corpus(number: int) -> tuple[list[str], list[int]]:
-    """The texts in order, and of each the number of the text that it copies, or -1."""
+    """The texts in order, and for each the number of the text that it copies, or -1."""
     rng = random.Random(11)
     syllables = [f"{a}{b}" for a in "bdfgklmnprstvz" for b in ("a", "e", "i", "o", "u", "ai", "en", "or")]
     vocabulary = ["".join(rng.choices(syllables, k=rng.randint(1, 4))) for _ in range(30_000)]
@@ -46,7 +46,7 @@ def corpus(number: int) -> tuple[list[str], list[int]]:
 
 
 def similarity(one: list[str], other: list[str]) -> float:
-    """The Jaccard similarity of word bigrams, in the plainest way."""
+    """The Jaccard similarity of word bigrams, computed directly."""
     a, b = set(pairwise(one)), set(pairwise(other))
     return len(a & b) / len(a | b)
 
@@ -57,38 +57,38 @@ def exact(texts: list[str]) -> dict[int, int]:
 
     from curate.words import words
 
-    seen, gone = set[bytes](), {}
+    seen, removed = set[bytes](), {}
     for number, text in enumerate(texts):
         digest = xxhash.xxh3_128_digest(" ".join(words(text)).encode())
         if digest in seen:
-            gone[number] = -1
+            removed[number] = -1
         seen.add(digest)
-    return gone
+    return removed
 
 
 def ours(texts: list[str]) -> dict[int, int]:
-    """Number of a text that goes -> the one that it repeats."""
+    """Number of a removed text -> the text that it repeats."""
     from curate.near_duplicates import duplicates
 
     return {number: pair.earlier for number, pair in duplicates(((text,) for text in texts), THRESHOLD).items()}
 
 
-def one_way(way: str, number: int) -> None:
-    """The child: prints CPU seconds, peak megabytes, and what goes."""
+def run_variant(way: str, number: int) -> None:
+    """The child process: prints CPU seconds, peak megabytes, and what was removed."""
     texts, copies = corpus(number)
     began, held = cpu_s(), peak_mb()
-    gone = {"exact": exact, "ours": ours}[way](texts)
+    removed = {"exact": exact, "ours": ours}[way](texts)
     took = {"cpu_s": cpu_s() - began, "peak_mb": peak_mb(), "texts_mb": held}
-    figures: dict[str, Any] = {**took, "gone": len(gone)}
+    figures: dict[str, Any] = {**took, "gone": len(removed)}
     if way == "ours":
-        right = [n for n, of in gone.items() if similarity(_words(texts[n]), _words(texts[of])) >= THRESHOLD]
+        right = [n for n, of in removed.items() if similarity(_words(texts[n]), _words(texts[of])) >= THRESHOLD]
         clusters: dict[int, list[int]] = {}
         for n, of in enumerate(copies):
             clusters.setdefault(of if of >= 0 else n, []).append(n)
         figures |= {
-            "recall": sum(n in gone for n, of in enumerate(copies) if of >= 0) / sum(of >= 0 for of in copies),
-            "precision": len(right) / max(1, len(gone)),
-            "clusters_lost": sum(all(n in gone for n in cluster) for cluster in clusters.values()),
+            "recall": sum(n in removed for n, of in enumerate(copies) if of >= 0) / sum(of >= 0 for of in copies),
+            "precision": len(right) / max(1, len(removed)),
+            "clusters_lost": sum(all(n in removed for n in cluster) for cluster in clusters.values()),
         }
     print(json.dumps(figures))
 
@@ -98,7 +98,7 @@ def _words(text: str) -> list[str]:
 
 
 def main(number: int) -> None:
-    """Both ways three times, in turn; the least CPU of each."""
+    """Run both variants three times, alternating; the least CPU of each counts."""
     runs: dict[str, list[dict[str, Any]]] = {"exact": [], "ours": []}
     for _ in range(3):
         for way in runs:
@@ -118,6 +118,6 @@ def main(number: int) -> None:
 
 if __name__ == "__main__":
     if sys.argv[1:2] in (["exact"], ["ours"]):
-        one_way(sys.argv[1], int(sys.argv[2]))
+        run_variant(sys.argv[1], int(sys.argv[2]))
     else:
         main(int(sys.argv[1]) if sys.argv[1:] else 100_000)

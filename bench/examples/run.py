@@ -1,10 +1,10 @@
-"""Run examples to their end, and write what came out into the table of examples/README.md.
+"""Run examples to the end, and write the results into the table of examples/README.md.
 
     python -m bench.examples.run FOLDER [NAME ...]
 
-Each becomes a project in FOLDER and is run without people's review, with the embedded model and the example's own
-settings, one after the other. A project that is there goes on where it stopped, so this may be ended and begun again;
-one that is done only writes its line. A line of the table stands for the last run of its example.
+Each example becomes a project in FOLDER and is run without human review, with the embedded model and the example's own
+settings, one after the other. An existing project resumes where it stopped, so this can be interrupted and started
+again; for a finished one only its row is written. A row of the table is the last run of its example.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ _SYSTEMS = ("base", "few-shot", "retrieval", "teacher", "tuned")
 
 
 def names() -> list[str]:
-    """Every example that ships."""
+    """The names of all shipped examples."""
     return sorted(spec.parent.name for spec in EXAMPLES.glob("*/pairsmith.toml"))
 
 
-def ran(folder: Path) -> Evaluation | None:
-    """The evaluation of the example whose name `folder` has, run to its end there; None if there is none."""
+def run_example(folder: Path) -> Evaluation | None:
+    """Run the example named like `folder` to its end there, and return its evaluation; None if there is none."""
     environ = environment(os.environ, os.getloadavg()[0], os.cpu_count() or 1)
     if not (folder / "pairsmith.toml").exists():
         subprocess.run(
@@ -44,27 +44,26 @@ def ran(folder: Path) -> Evaluation | None:
     return Evaluation.model_validate(json.loads(evaluations[-1].read_bytes())) if evaluations and code == 0 else None
 
 
-def line(name: str, evaluation: Evaluation, when: str) -> str:
-    """The example's row of the table: of each system the share that passes, sampled and greedy, of tuned with its
-    intervals."""
+def table_row(name: str, evaluation: Evaluation, when: str) -> str:
+    """The example's row of the table: for each system the pass rates, sampled and greedy, with intervals for tuned."""
     cells = []
     for wanted in _SYSTEMS:
         system = next((one for one in evaluation.systems if wanted in one.names), None)
-        whole = wanted == "tuned"
-        rates = () if system is None else (_rate(system.sampled, whole), _rate(system.greedy, whole))
+        with_interval = wanted == "tuned"
+        rates = () if system is None else (_rate(system.sampled, with_interval), _rate(system.greedy, with_interval))
         cells.append(", ".join(rates) or "none")
     return " | ".join([f"| `{name}`", when, str(evaluation.seeds), *cells, f"{verdict(evaluation).decision} |"])
 
 
-def _rate(result: ModeResult, whole: bool) -> str:
+def _rate(result: ModeResult, with_interval: bool) -> str:
     rate = result.pass_rate
     if rate is None:
         return "not measured"
-    return f"{rate.estimate:.2f}" + (f" [{rate.low:.2f}, {rate.high:.2f}]" if whole else "")
+    return f"{rate.estimate:.2f}" + (f" [{rate.low:.2f}, {rate.high:.2f}]" if with_interval else "")
 
 
-def with_line(text: str, name: str, row: str) -> str:
-    """`text` with the example's row in the table under `HEAD`, where its old one stood or at the end."""
+def insert_row(text: str, name: str, row: str) -> str:
+    """`text` with the example's row in the table under `HEAD`, in the place of its old one or at the end."""
     old = re.compile(rf"^\| `{re.escape(name)}` \| .*$", re.MULTILINE)
     before, head, after = text.partition(HEAD)
     table, gap, rest = after.partition("\n\n")
@@ -73,14 +72,14 @@ def with_line(text: str, name: str, row: str) -> str:
 
 
 def main(folder: Path, wanted: list[str]) -> None:
-    """Run the examples and write their lines."""
+    """Run the examples and write their rows."""
     for name in wanted or names():
-        evaluation = ran(folder / name)
+        evaluation = run_example(folder / name)
         if evaluation is None:
-            print(f"{name}: did not come to its end")
+            print(f"{name}: did not finish")
             continue
-        row = line(name, evaluation, date.today().isoformat())
-        README.write_text(with_line(README.read_text(encoding="utf-8"), name, row), encoding="utf-8")
+        row = table_row(name, evaluation, date.today().isoformat())
+        README.write_text(insert_row(README.read_text(encoding="utf-8"), name, row), encoding="utf-8")
         print(row)
 
 

@@ -1,4 +1,4 @@
-"""What `pairsmith generate` loses, buys twice and costs under faults and kills.
+"""What `pairsmith generate` loses, requests twice and costs under faults and kills.
 
 `python -m bench.faults.run [--prompts 2000] [--rounds 3] [--kills 40]`. See README.md for what is measured.
 """
@@ -21,9 +21,9 @@ from typing import Any
 from bench.generation.run import IN_FLIGHT, LATENCY_S, stats, write_project
 from bench.harness import ENVIRONMENT, keep, served
 
-STRAY = {"429": 0.02, "500": 0.02}
-STORM = {"429": 0.05, "500": 0.05, "cut": 0.03, "empty": 0.02, "sticky": 0.01}
-HANGS_S = 300
+FEW_FAULTS = {"429": 0.02, "500": 0.02}
+MANY_FAULTS = {"429": 0.05, "500": 0.05, "cut": 0.03, "empty": 0.02, "sticky": 0.01}
+TIMEOUT_S = 300
 
 
 def teacher(shares: dict[str, float]) -> AbstractContextManager[str]:
@@ -36,10 +36,10 @@ def start(folder: Path) -> subprocess.Popen[bytes]:
 
 
 def generated(folder: Path) -> dict[str, Any] | None:
-    """What the command says at its end; None if it hung."""
+    """The JSON printed by the command; None if it hung."""
     process = start(folder)
     try:
-        printed, _ = process.communicate(timeout=HANGS_S)
+        printed, _ = process.communicate(timeout=TIMEOUT_S)
     except subprocess.TimeoutExpired:
         process.kill()
         process.communicate()
@@ -58,22 +58,22 @@ def window_s(base: str, count: int) -> float:
     return float(seen["last"] - seen["first"])
 
 
-def texts(folder: Path, sql: str) -> list[str]:
+def query_column(folder: Path, sql: str) -> list[str]:
     with sqlite3.connect(folder / "pairsmith.db") as db:
         return [row[0] for row in db.execute(sql)]
 
 
 def storm(base: str, count: int) -> dict[str, int]:
-    """One run under faults of every kind. A lost row is one without a pair at the end of it."""
+    """One run under faults of every kind. A lost row is one without a pair at its end."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_project(folder, base, count)
         outcome = generated(folder)
         if outcome is None:
             return {"hung": 1, "rows_lost": count, "reported_failed": 0, "sticky_lost": 0, "empty_exported": 0}
-        pairs = [json.loads(body) for body in texts(folder, "SELECT body FROM pairs")]
+        pairs = [json.loads(body) for body in query_column(folder, "SELECT body FROM pairs")]
         inputs = {pair["input"] for pair in pairs}
-        sticky = {p for p in stats(base)["prompts"] if random.Random(p).random() < STORM["sticky"]}
+        sticky = {p for p in stats(base)["prompts"] if random.Random(p).random() < MANY_FAULTS["sticky"]}
         lost = [f"lighthouse number {i}" for i in range(count) if f"lighthouse number {i}" not in inputs]
         return {
             "hung": 0,
@@ -85,10 +85,10 @@ def storm(base: str, count: int) -> dict[str, int]:
 
 
 def killed(base: str, count: int, kills: int) -> dict[str, int]:
-    """kill -9 at random moments, then the same command to its end. What was confirmed is what another process reads
-    after the kill; a request is sent again if its prompt is requested once more."""
+    """kill -9 at random moments, then the same command to its end. Confirmed answers are those that another process can
+    read after the kill; a request was sent again if its prompt was requested once more."""
     moments = random.Random(1)
-    lost = resent = hung = reached = 0
+    lost = resent = hung = midway = 0
     with tempfile.TemporaryDirectory() as name:
         write_project(Path(name), base, count)
         began = time.monotonic()
@@ -103,14 +103,16 @@ def killed(base: str, count: int, kills: int) -> dict[str, int]:
             time.sleep(whole_s * moments.uniform(0.3, 1))
             process.kill()
             process.communicate()
-            there = (folder / "pairsmith.db").exists() and "calls" in texts(folder, "SELECT name FROM sqlite_master")
-            before = set(texts(folder, "SELECT key FROM calls")) if there else set()
+            has_calls = (folder / "pairsmith.db").exists() and "calls" in query_column(
+                folder, "SELECT name FROM sqlite_master"
+            )
+            before = set(query_column(folder, "SELECT key FROM calls")) if has_calls else set()
             hung += generated(folder) is None
-            reached += bool(before)
-            lost += len(before - set(texts(folder, "SELECT key FROM calls")))
+            midway += bool(before)
+            lost += len(before - set(query_column(folder, "SELECT key FROM calls")))
             again = sum(times - 1 for times in stats(base)["prompts"].values())
             resent = max(resent, again)
-    return {"kills": kills, "killed_midway": reached, "confirmed_lost": lost, "resent_max": resent, "hung": hung}
+    return {"kills": kills, "killed_midway": midway, "confirmed_lost": lost, "resent_max": resent, "hung": hung}
 
 
 def main() -> None:
@@ -118,21 +120,21 @@ def main() -> None:
     parser.add_argument("--prompts", type=int, default=2000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--kills", type=int, default=40)
-    asked = parser.parse_args()
+    options = parser.parse_args()
     clean, faulty = [], []
-    with teacher({}) as whole, teacher(STRAY) as stray:
-        for _ in range(asked.rounds):
-            clean.append(window_s(whole, asked.prompts))
-            faulty.append(window_s(stray, asked.prompts))
-        stats(whole)
-        dead = killed(whole, 400, asked.kills)
-    with teacher(STORM) as raging:
-        stormed = storm(raging, asked.prompts)
-    # The least of the rounds: other programs only ever add.
+    with teacher({}) as clean_url, teacher(FEW_FAULTS) as faulty_url:
+        for _ in range(options.rounds):
+            clean.append(window_s(clean_url, options.prompts))
+            faulty.append(window_s(faulty_url, options.prompts))
+        stats(clean_url)
+        after_kills = killed(clean_url, 400, options.kills)
+    with teacher(MANY_FAULTS) as storm_url:
+        stormed = storm(storm_url, options.prompts)
+    # The minimum of the rounds: other programs can only add time.
     result = {
         **stormed,
-        **dead,
-        "hung": stormed["hung"] + dead["hung"],
+        **after_kills,
+        "hung": stormed["hung"] + after_kills["hung"],
         "wall_ratio": min(faulty) / min(clean),
         "in_flight": IN_FLIGHT,
         "load": os.getloadavg()[0],

@@ -1,8 +1,8 @@
 """The mock teacher with faults: `python -m bench.faults.server LATENCY_S '{"429": 0.02}'` prints its port.
 
 Shares are of `429`, `500`, `cut` (the connection is cut), `empty` (an answer without text) and `sticky` (a prompt that
-is throttled the first four times). Faults are drawn with a fixed seed. `GET /stats` adds how often each
-prompt was asked.
+is throttled its first four times). Faults are drawn with a fixed seed. `GET /stats` also contains how often each prompt
+was requested.
 """
 
 from __future__ import annotations

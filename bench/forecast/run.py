@@ -1,9 +1,9 @@
 """Do the forecast's intervals hold? Simulated projects, each with a pilot and the whole run that followed.
 
-SIMULATED, not measured: no teacher is asked. A project has heavy-tailed costs whose candidates are alike within a seed,
-a share of accepted candidates that differs from seed to seed, and rows that repeat: none, a few, finitely many distinct
-ones, or by a power law. What is printed is how often the whole run fell into the interval that its pilot gave: over
-all such projects, and for each of the kinds that twenty seeds tell least of, alone.
+SIMULATED, not measured: no teacher is asked. A project has heavy-tailed costs that are correlated within a seed, a
+share of accepted candidates that differs between seeds, and repeated rows: none, a few, finitely many distinct ones, or
+by a power law. The result is how often the whole run fell into its pilot's interval: over all such projects, and
+separately for each of the kinds for which twenty seeds are least informative.
 
     python -m bench.forecast.run [PROJECTS]
 """
@@ -23,11 +23,12 @@ from curate.forecast import Pilot, forecast_accepted_rows, forecast_sum
 from pairsmith.outcome import ENDLESS
 
 PILOT_SEEDS = 20
-_USD = 1.6e-6  # a token
+_USD = 1.6e-6  # per token
 
 
 class Simulated(NamedTuple):
-    """A whole run, seed by seed: cost, rows before duplicates with what each says, and the most that a seed costs."""
+    """A whole run, seed by seed: cost, rows before duplicate removal by what they say, and the maximum cost of a
+    seed."""
 
     usd: list[float]
     rows: list[list[int]]
@@ -42,11 +43,11 @@ def project(number: int) -> Simulated:
     best = int(random.choice([1, min(n, 2)]))
     limit = 512.0
     shape = random.choice(["lognormal", "pareto", "bimodal", "gamma"])
-    spread, alike = random.uniform(0.2, 1.2), random.uniform(0, 0.9)
+    spread, correlation = random.uniform(0.2, 1.2), random.uniform(0, 0.9)
     usd = []
     for _ in range(seeds):
         of_seed = random.normal()
-        z = np.sqrt(alike) * of_seed + np.sqrt(1 - alike) * random.normal(size=n)
+        z = np.sqrt(correlation) * of_seed + np.sqrt(1 - correlation) * random.normal(size=n)
         if shape == "lognormal":
             tokens = 80 * np.exp(spread * z)
         elif shape == "pareto":
@@ -65,15 +66,15 @@ def project(number: int) -> Simulated:
 
 
 def _kinds(random: np.random.Generator, rows: int) -> Iterator[int]:
-    """What each row says, as a number: equal ones are duplicates."""
+    """What each row says, as a number: equal numbers are duplicates."""
     model = random.choice(["none", "few", "finite", "power"])
     if model == "none":
         yield from range(rows)
         return
     if model == "finite":
-        there = int(random.integers(max(20, rows // 4), 8 * rows))
+        distinct = int(random.integers(max(20, rows // 4), 8 * rows))
         while True:
-            yield int(random.integers(there))
+            yield int(random.integers(distinct))
     discount = 0.0 if model == "few" else float(random.uniform(0.3, 0.7))
     theta = float(np.exp(random.uniform(np.log(30), np.log(3_000))))
     kinds: list[int] = []
@@ -99,7 +100,7 @@ def _a_few_always(random: np.random.Generator, rows: int) -> np.ndarray:
     return np.where(random.random(rows) < 0.1, -1 - random.integers(5, size=rows), np.arange(rows))
 
 
-# What each row of a project says, whose seeds all cost the same.
+# What each row of a project says; all its seeds cost the same.
 def _all_different(_: np.random.Generator, rows: int) -> np.ndarray:
     return np.arange(rows)
 
@@ -118,7 +119,7 @@ def _giants(share: float, times: float, random: np.random.Generator, answers: in
     return 100 * np.exp(0.3 * random.normal(size=answers)) * np.where(random.random(answers) < share, times, 1)
 
 
-# Tokens of answers that no `max_tokens` limits.
+# Tokens of answers without `max_tokens`.
 TOKENS: dict[str, Callable[[np.random.Generator, int], np.ndarray]] = {
     "2 % of answers 50 times as long": partial(_giants, 0.02, 50.0),
     "2 % of answers 100 times as long": partial(_giants, 0.02, 100.0),
@@ -129,20 +130,20 @@ TOKENS: dict[str, Callable[[np.random.Generator, int], np.ndarray]] = {
 
 
 def hard(kind: str, number: int) -> Simulated:
-    """The `number`-th project of a kind that twenty seeds tell little of."""
+    """The `number`-th project of a kind for which twenty seeds are little informative."""
     random = np.random.default_rng(number)
     seeds, n = int(random.choice([60, 200, 800, 2_000])), int(random.choice([1, 2, 4]))
     usd, limit = [1.0] * seeds, 1.0
     if kind in TOKENS:
         tokens = np.minimum(TOKENS[kind](random, seeds * n), ENDLESS).reshape(seeds, n)
-        if random.random() < 0.5:  # all answers to a long one's seed are long
+        if random.random() < 0.5:  # all answers to a seed are as long as its first
             tokens = np.repeat(tokens[:, :1], n, axis=1)
         usd = [float(cost) for cost in tokens.sum(1) * _USD]
-        limit = max(usd[:PILOT_SEEDS]) + ENDLESS * np.sqrt(n) * _USD  # as `costs_of` has it
+        limit = max(usd[:PILOT_SEEDS]) + ENDLESS * np.sqrt(n) * _USD  # as in `costs_of`
     best = min(n, 2)
     count = random.binomial(best, random.beta(2, 2, size=seeds))
-    says = iter(ROWS.get(kind, _all_different)(random, int(count.sum())).tolist())
-    return Simulated(usd, [[next(says) for _ in range(of_seed)] for of_seed in count], limit, best)
+    contents = iter(ROWS.get(kind, _all_different)(random, int(count.sum())).tolist())
+    return Simulated(usd, [[next(contents) for _ in range(of_seed)] for of_seed in count], limit, best)
 
 
 def coverage(projects: int, simulated: Callable[[int], Simulated] = project) -> dict[str, float]:
@@ -152,7 +153,7 @@ def coverage(projects: int, simulated: Callable[[int], Simulated] = project) -> 
     for number in range(projects):
         run = simulated(number)
         others = len(run.usd) - PILOT_SEEDS
-        # Candidates of one seed that say the same are one row.
+        # Equal candidates of one seed are one row.
         first = [kind for rows in run.rows[:PILOT_SEEDS] for kind in set(rows)]
         pilot = Pilot([len(set(rows)) for rows in run.rows[:PILOT_SEEDS]], list(Counter(first).values()))
         money = forecast_sum(run.usd[:PILOT_SEEDS], others, run.most_usd)
@@ -168,7 +169,8 @@ def coverage(projects: int, simulated: Callable[[int], Simulated] = project) -> 
 
 
 def hard_coverage(projects: int) -> dict[str, dict[str, float]]:
-    """Of each kind that twenty seeds tell least of, the share of projects whose interval held, and its median width."""
+    """For each kind for which twenty seeds are least informative, the share of intervals that held and their median
+    width."""
     kinds = {**dict.fromkeys(ROWS, "rows"), **dict.fromkeys(TOKENS, "usd")}
     shares = {kind: coverage(projects, partial(hard, kind)) for kind in kinds}
     return {

@@ -1,10 +1,10 @@
-"""Base and tuned model of about 3B parameters, evaluated on one GPU: minutes, and the card's memory.
+"""Base and tuned model of about 3B parameters, evaluated on one GPU: minutes, and the GPU's memory.
 
     python -m bench.gpu.run [--base meta-llama/Llama-3.2-3B-Instruct] [--inputs 40] [--method qlora]
 
-Without `--base` a random model of Llama-3.2-3B's shape with SmolLM2's tokenizer stands in, so no hub is needed. It
-takes the time and the memory of a real one; its answers are noise and run to the token limit: the slowest case.
-`--tiny` tries the script itself, on any machine. The figures go to bench/results/gpu.json where there is a GPU.
+Without `--base` a random model of Llama-3.2-3B's shape with SmolLM2's tokenizer is used, so no hub is needed. It takes
+the time and the memory of a real one; its answers are noise and run to the token limit: the slowest case. `--tiny`
+tries the script itself on any machine. With a GPU the figures go to bench/results/gpu.json.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any
 from bench.harness import keep
 
 _THINGS = ("a fox", "two boats", "an old bridge", "a cup of tea", "a tall pine", "a violin", "wet stones", "a clock")
-# Llama-3.2-3B, but for the vocabulary, which is the tokenizer's.
+# Llama-3.2-3B, except for the vocabulary, which is the tokenizer's.
 _SHAPE = {
     "hidden_size": 3072,
     "intermediate_size": 8192,
@@ -62,33 +62,33 @@ def random_model(folder: Path, shape: dict[str, int]) -> Path:
     return folder
 
 
-class MemoryOfTheCard:
-    """The highest memory of the first GPU in GiB, by nvidia-smi twice a second: the models run in other processes."""
+class GpuMemoryPeak:
+    """The peak memory of the first GPU in GiB, from nvidia-smi twice a second: the models run in other processes."""
 
     def __init__(self) -> None:
-        self.peak_gib, self._over = 0.0, threading.Event()
+        self.peak_gib, self._ended = 0.0, threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
-    def __enter__(self) -> MemoryOfTheCard:
+    def __enter__(self) -> GpuMemoryPeak:
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._over.set()
+        self._ended.set()
         self._thread.join()
 
     def _watch(self) -> None:
         command = ["nvidia-smi", "--query-gpu=memory.used", "--format=csv,noheader,nounits", "--id=0"]
-        while not self._over.wait(0.5):
+        while not self._ended.wait(0.5):
             try:
                 used = subprocess.run(command, capture_output=True, text=True, check=True).stdout
                 self.peak_gib = max(self.peak_gib, float(used) / 1024)
-            except (OSError, subprocess.CalledProcessError, ValueError):  # a card that shares its memory says [N/A]
+            except (OSError, subprocess.CalledProcessError, ValueError):  # a GPU with shared memory reports [N/A]
                 return
 
 
 def main() -> None:
-    """Train an adapter for a few steps, evaluate base, few-shot and tuned, and write down what it took."""
+    """Train an adapter for a few steps, evaluate base, few-shot and tuned, and record time and memory."""
     import torch
 
     from train import evaluate, fine_tune
@@ -102,7 +102,7 @@ def main() -> None:
     options = parser.parse_args()
     rows = [(f"{thing}, number {n}", f"{thing}, warm light, plate {n} --ar 3:2") for n in range(8) for thing in _THINGS]
     inputs = [f"{thing}, test {n}" for n in range(-(-options.inputs // 8)) for thing in _THINGS][: options.inputs]
-    with tempfile.TemporaryDirectory() as scratch, MemoryOfTheCard() as card:
+    with tempfile.TemporaryDirectory() as scratch, GpuMemoryPeak() as card:
         base = options.base or str(random_model(Path(scratch) / "base", _TINY if options.tiny else _SHAPE))
         started = time.monotonic()
         trained = fine_tune(rows, base, out=Path(scratch) / "adapters", method=options.method, epochs=1)

@@ -1,16 +1,16 @@
-"""Do the intervals and the test of an evaluation hold what they promise? `python bench/proof/run.py [RUNS]`
+"""Do the intervals and the test of an evaluation have the promised error rates? `python bench/proof/run.py [RUNS]`
 
 Everything here is SIMULATED: no model is asked. Each setting draws RUNS (2,000) evaluations in which the chance to pass
-varies from input to input (beta-binomial): `icc` is the correlation of two answers to one input, `shared` how much of
-an input's difficulty two systems have in common. Intervals and test are the product's own (`train.intervals`), beside
-three public ones on the same draws: the percentile bootstrap over inputs (what earlier versions of pairsmith used),
-Base's t over the inputs' differences, and the adjusted Wald interval of Bonett and Price (2012).
+varies between inputs (beta-binomial): `icc` is the correlation of two answers to one input, `shared` how much of an
+input's difficulty two systems have in common. Intervals and test are the product's own (`train.intervals`), compared
+with three public ones on the same draws: the percentile bootstrap over inputs (used by earlier versions of pairsmith),
+Student's t over the inputs' differences, and the adjusted Wald interval of Bonett and Price (2012).
 
-Where there is one answer an input, the chance of every possible outcome is known. There coverage and claims are also
-summed up exactly, without any draw (`exact_shares`, `exact_differences`).
+With one answer per input the probability of every outcome is known, so coverage and claims are also summed exactly,
+without any draw (`exact_shares`, `exact_differences`).
 
-Writes bench/results/proof.json: every setting with its counts. What it prints are the worst settings, each with the
-95 % Monte-Carlo bounds of its number.
+Writes bench/results/proof.json: every setting with its counts. It prints the worst settings, each with the 95 %
+Monte-Carlo bounds of its number.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ UNEQUAL = (
     (0.9, 1.0),
     (0.0, 1.0),
 )
-# The bootstrap costs most and is no candidate any more: it gets a quarter of the runs.
-# Four systems stand beside the tuned one (base, few-shot, retrieval, teacher), sampled and greedy.
+# The bootstrap is the most expensive and no longer a candidate: it gets a quarter of the runs.
+# Four systems beside the tuned one (base, few-shot, retrieval, teacher), sampled and greedy.
 OTHERS = 4
 RESAMPLES, BOOTSTRAPPED, COMPARISONS, LEVEL = 1000, 4, 2 * OTHERS, 0.95
 AGAIN = 25
@@ -56,7 +56,7 @@ RESULTS = Path(__file__).parents[1] / "results" / "proof.json"
 def passes(
     rng: np.random.Generator, rates: tuple[float, ...], seeds: int, samples: int, icc: float, shared: float, runs: int
 ) -> list[Floats]:
-    """(runs, seeds) passes of one system for each rate. Chances are beta: ratios of gammas, part of them in common."""
+    """(runs, seeds) passes of one system for each rate. Probabilities are beta: ratios of gammas, partly shared."""
     if icc == 0:
         return [rng.binomial(samples, rate, size=(runs, seeds)).astype(np.float64) for rate in rates]
     strength, size = (1 - icc) / icc, (runs, seeds)
@@ -66,7 +66,7 @@ def passes(
     for rate in rates:
         mine = up + _gamma(rng, rate * strength - shared * least_up * strength, size)
         both = mine + down + _gamma(rng, (1 - rate) * strength - shared * least_down * strength, size)
-        # Tiny shapes underflow to 0 / 0: such an input is all or nothing.
+        # Tiny shapes underflow to 0 / 0: all answers to such an input pass, or none.
         chance = np.where(both > 0, mine / np.where(both > 0, both, 1), rng.random(size) < rate)
         passed.append(rng.binomial(samples, np.clip(chance, 0, 1)).astype(np.float64))
     return passed
@@ -77,7 +77,7 @@ def _gamma(rng: np.random.Generator, shape: float, size: tuple[int, int]) -> Flo
 
 
 def bootstrap(a: Floats, b: Floats | None, samples: int, rng: np.random.Generator) -> Bounds:
-    """Percentiles over resampled inputs; for a share without variation the exact bound, as earlier versions had it."""
+    """Percentiles over resampled inputs; for a share without variation the exact bound, as in earlier versions."""
     runs = max(1, len(a) // BOOTSTRAPPED)
     values = (a[:runs] if b is None else a[:runs] - b[:runs]) / samples
     seeds = a.shape[1]
@@ -98,7 +98,7 @@ def student(a: Floats, b: Floats, samples: int) -> Bounds:
 
 
 def bonett_price(a: Floats, b: Floats, samples: int) -> Bounds:
-    """Two inputs are added on which one system is right and the other wrong, one each way."""
+    """Adds two inputs on which exactly one system passes, one in each direction."""
     gaps = (a - b) / samples
     seeds = gaps.shape[1] + 2
     middle = gaps.sum(1) / seeds
@@ -112,7 +112,7 @@ def shares(runs: int) -> Iterator[dict[str, Any]]:
     for seeds, samples, icc, rate in itertools.product(SEEDS, SAMPLES, ICC, RATES):
         (a,) = passes(rng, (rate,), seeds, samples, icc, 0.0, runs)
         place = {"seeds": seeds, "samples": samples, "icc": icc, "rate": rate}
-        yield from _covered(
+        yield from _coverage_rows(
             {
                 "score (pairsmith)": share_limits(a, np.full_like(a, samples), LEVEL),
                 "bootstrap": bootstrap(a, None, samples, rng),
@@ -131,10 +131,10 @@ def differences(runs: int) -> Iterator[dict[str, Any]]:
         asked = np.full_like(a, samples)
         p = sign_flips((a - b).astype(np.int64))
         ours = difference_limits(a, asked, b, asked, LEVEL)
-        apart = (ours.low > 0) | (ours.high < 0)
+        excludes_zero = (ours.low > 0) | (ours.high < 0)
         place = {"of": "difference", "seeds": seeds, "samples": samples, "icc": icc, "shared": shared}
         place |= {"rates": [low, high]}
-        for row in _covered(
+        for row in _coverage_rows(
             {
                 "score (pairsmith)": ours,
                 "bootstrap": bootstrap(a, b, samples, rng),
@@ -145,15 +145,15 @@ def differences(runs: int) -> Iterator[dict[str, Any]]:
             place,
         ):
             if row["method"] == "score (pairsmith)":
-                row["claimed_alone"] = float(np.mean(apart & (p <= 1 - LEVEL)))
-                # Holm's strictest step: what one of the comparisons needs if it is the first.
-                row["claimed_first"] = float(np.mean(apart & (p <= (1 - LEVEL) / COMPARISONS)))
+                row["claimed_alone"] = float(np.mean(excludes_zero & (p <= 1 - LEVEL)))
+                # Holm's strictest step: what a comparison needs if it has the smallest p.
+                row["claimed_first"] = float(np.mean(excludes_zero & (p <= (1 - LEVEL) / COMPARISONS)))
             yield row
 
 
-def again(rows: list[dict[str, Any]], runs: int) -> Iterator[dict[str, Any]]:
+def redraw_worst(rows: list[dict[str, Any]], runs: int) -> Iterator[dict[str, Any]]:
     """The worst setting of each number of inputs, drawn AGAIN times as often from another stream: the worst of many
-    settings is partly bad luck, and this says how much."""
+    settings is partly bad luck, and this shows how much."""
     rng = np.random.default_rng(4)
     ours = [row for row in rows if row.get("method") == "score (pairsmith)"]
     for of, seeds in itertools.product(("share", "difference"), SEEDS):
@@ -173,7 +173,7 @@ def again(rows: list[dict[str, Any]], runs: int) -> Iterator[dict[str, Any]]:
 
 def families(runs: int) -> Iterator[dict[str, Any]]:
     """Equal systems, sampled and greedy: how often at least one of the comparisons is called better or worse after
-    Holm, if the least number of inputs were not asked for, and how often all simultaneous intervals hold zero."""
+    Holm, without the minimum number of inputs, and how often all simultaneous intervals contain zero."""
     rng = np.random.default_rng(3)
     together = 1 - (1 - LEVEL) / COMPARISONS
     for seeds, icc, shared, rate in itertools.product(SEEDS, ICC, SHARED, RATES[1:-1]):
@@ -183,10 +183,10 @@ def families(runs: int) -> Iterator[dict[str, Any]]:
             asked = np.full_like(tuned, samples)
             for other in rest:
                 limits = difference_limits(tuned, asked, other, asked, LEVEL)
-                apart = (limits.low > 0) | (limits.high < 0)
+                excludes_zero = (limits.low > 0) | (limits.high < 0)
                 p = sign_flips((tuned - other).astype(np.int64))
-                # Something is claimed after Holm only if the smallest p, times their number, is small enough.
-                claimed |= apart & (p * COMPARISONS <= 1 - LEVEL)
+                # Holm claims something only if the smallest p, times the number of comparisons, is small enough.
+                claimed |= excludes_zero & (p * COMPARISONS <= 1 - LEVEL)
                 wide = difference_limits(tuned, asked, other, asked, together)
                 held &= (wide.low <= 0) & (wide.high >= 0)
         place = {"of": "family", "seeds": seeds, "icc": icc, "shared": shared, "rate": rate}
@@ -194,7 +194,7 @@ def families(runs: int) -> Iterator[dict[str, Any]]:
 
 
 def exact_shares() -> Iterator[dict[str, Any]]:
-    """The coverage of a share with one answer an input, at rates from 0 to 1 in steps of 0.01: sums of binomials."""
+    """The coverage of a share with one answer per input, at rates from 0 to 1 in steps of 0.01: sums of binomials."""
     for seeds in EXACT_SHARES:
         hits = np.tril(np.ones((seeds + 1, seeds)), -1)
         limits = share_limits(hits, np.ones_like(hits), LEVEL)
@@ -205,7 +205,7 @@ def exact_shares() -> Iterator[dict[str, Any]]:
 
 
 def _binomial(number: int, rate: float) -> Floats:
-    """The chance of 0 to `number` passes."""
+    """The probability of 0 to `number` passes."""
     k = np.arange(number + 1)
     ways: Floats = _log_factorial(number) - _log_factorial(k) - _log_factorial(number - k)
     chance: Floats = np.exp(ways + _times(k, rate) + _times(number - k, 1 - rate))
@@ -213,15 +213,15 @@ def _binomial(number: int, rate: float) -> Floats:
 
 
 def exact_differences() -> Iterator[dict[str, Any]]:
-    """Coverage of a difference with one answer an input, and how often it is claimed: sums over all tables of inputs
-    that both, one, the other or none passes. `both` is the share that both pass: as with independent systems, as many
-    as the rates allow, or as few (`opposed`: what one can, the other cannot)."""
+    """Coverage of a difference with one answer per input, and how often it is claimed: sums over all tables of inputs
+    that both, one, the other or none passes. `both` is the share that both pass: as with independent systems, as large
+    as the rates allow, or as small (`opposed`: one passes what the other fails)."""
     grid = (0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 1)
     for seeds in EXACT_DIFFERENCES:
         cells = np.array([(i, j, k) for i in range(seeds + 1) for j in range(seeds + 1 - i)
                           for k in range(seeds + 1 - i - j)])  # fmt: skip
         limits, p = _of_tables(cells, seeds)
-        apart = (limits.low > 0) | (limits.high < 0)
+        excludes_zero = (limits.low > 0) | (limits.high < 0)
         whole = np.column_stack([cells, seeds - cells.sum(1)])
         ways = _log_factorial(seeds) - _log_factorial(whole).sum(1)
         for a, b in itertools.combinations_with_replacement(grid, 2):
@@ -236,13 +236,13 @@ def exact_differences() -> Iterator[dict[str, Any]]:
                     "both": round(both, 4),
                     "opposed": bool(both < a * b - 1e-9),
                     "coverage": float(chance @ inside),
-                    "claimed_alone": float(chance @ (apart & (p <= 1 - LEVEL))),
-                    "claimed_first": float(chance @ (apart & (p <= (1 - LEVEL) / COMPARISONS))),
+                    "claimed_alone": float(chance @ (excludes_zero & (p <= 1 - LEVEL))),
+                    "claimed_first": float(chance @ (excludes_zero & (p <= (1 - LEVEL) / COMPARISONS))),
                 }
 
 
 def _of_tables(cells: Any, seeds: int) -> tuple[Bounds, Floats]:
-    """The product's interval and p for every table (both, only b, only a), a chunk at a time."""
+    """The product's interval and p for every table (both, only b, only a), in chunks."""
     parts, place = [], np.arange(seeds)
     for chunk in np.array_split(cells, max(1, len(cells) * seeds // 2_000_000)):
         both, only_b, only_a = (chunk[:, at, None] for at in range(3))
@@ -260,26 +260,26 @@ def _log_factorial(number: Any) -> Any:
 
 
 def _times(count: Any, share: float) -> Any:
-    """count * log(share), 0 where the count is 0."""
+    """count * log(share), or 0 if the count is 0."""
     return np.where(count > 0, count * np.log(max(share, 1e-300)), 0.0)
 
 
-def _covered(methods: dict[str, Bounds], truth: float, place: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def _coverage_rows(methods: dict[str, Bounds], truth: float, place: dict[str, Any]) -> Iterator[dict[str, Any]]:
     for name, limits in methods.items():
         inside = (limits.low <= truth + 1e-9) & (truth - 1e-9 <= limits.high)
-        apart = (limits.low > 0) | (limits.high < 0)
+        excludes_zero = (limits.low > 0) | (limits.high < 0)
         yield {
             **place,
             "method": name,
             "runs": len(inside),
             "coverage": float(inside.mean()),
             "width": round(float((limits.high - limits.low).mean()), 4),
-            **({"excludes_zero": float(apart.mean())} if place["of"] == "difference" else {}),
+            **({"excludes_zero": float(excludes_zero.mean())} if place["of"] == "difference" else {}),
         }
 
 
 def bounds(rate: float, runs: int) -> str:
-    """The Monte-Carlo bounds of a rate (Wilson, 95 %), in percent."""
+    """A rate with its Monte-Carlo bounds (Wilson, 95 %), in percent."""
     z2 = Z * Z
     middle = (rate + z2 / (2 * runs)) / (1 + z2 / runs)
     half = Z * np.sqrt(rate * (1 - rate) / runs + z2 / (4 * runs * runs)) / (1 + z2 / runs)
@@ -290,8 +290,8 @@ def worst(rows: list[dict[str, Any]], key: str, choose: Callable[..., Any]) -> l
     """The worst setting for each number of inputs."""
     rates = []
     for seeds in SEEDS:
-        here = [row for row in rows if row["seeds"] == seeds]
-        row = choose(here, key=lambda row: row[key])
+        rows_here = [row for row in rows if row["seeds"] == seeds]
+        row = choose(rows_here, key=lambda row: row[key])
         rates.append(bounds(row[key], row["runs"]))
     return rates
 
@@ -311,19 +311,22 @@ def table(title: str, lines: dict[str, list[str]]) -> None:
         print(f"| {name} | " + " | ".join(cells) + " |")
 
 
-def tell(rows: list[dict[str, Any]]) -> None:
+def print_tables(rows: list[dict[str, Any]]) -> None:
     for of in ("share", "difference"):
-        here = [row for row in rows if row["of"] == of]
-        by = {name: [r for r in here if r["method"] == name] for name in dict.fromkeys(r["method"] for r in here)}
+        rows_here = [row for row in rows if row["of"] == of]
+        by = {
+            name: [r for r in rows_here if r["method"] == name]
+            for name in dict.fromkeys(r["method"] for r in rows_here)
+        }
         table(
             f"Coverage of a {of}, worst setting, % (simulated)", {n: worst(r, "coverage", min) for n, r in by.items()}
         )
         table(f"Width of the interval of a {of}, mean of all settings", {n: mean(r, "width") for n, r in by.items()})
-    once_more = {
+    redrawn = {
         f"a {of}": worst([row for row in rows if row["of"] == f"{of}, again"], "coverage", min)
         for of in ("share", "difference")
     }
-    table(f"Those worst settings of pairsmith's, each drawn {AGAIN} times as often once more, coverage, %", once_more)
+    table(f"pairsmith's worst settings, drawn again {AGAIN} times as often: coverage, %", redrawn)
     gaps = [row for row in rows if row["of"] == "difference"]
     null = [row for row in gaps if row["rates"][0] == row["rates"][1]]
     lines = {
@@ -348,18 +351,18 @@ def tell(rows: list[dict[str, Any]]) -> None:
         'equal systems called "better" or "worse", one comparison': _worst_exact(alike, "claimed_alone", max),
         f"the same, the first of {COMPARISONS}": _worst_exact(alike, "claimed_first", max),
     }
-    table("One answer an input, worst rate, %: exact, nothing is drawn", exact)
+    table("One answer per input, worst rate, % (exact)", exact)
     power = {}
     for low, high in ((0.1, 0.3), (0.02, 0.27), (0.3, 0.7), (0.0, 0.3)):
         some = [r for r in gaps if r["rates"] == [low, high] and r["samples"] == 3 and "claimed_first" in r]
         cells = mean(some, "claimed_first")
         named = [cell if seeds >= LEAST_TEST_INPUTS else f"({cell})" for seeds, cell in zip(SEEDS, cells, strict=True)]
         power[f"{low:.0%} against {high:.0%}"] = named
-    table("Share of evaluations that call a real difference so, the first of the comparisons, 3 samples", power)
+    table("Share of evaluations that claim a real difference (the first of the comparisons, 3 samples)", power)
 
 
-def grouped(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """One row a setting, with what each method came to: [coverage, mean width, share that excludes zero]."""
+def group_by_setting(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One row per setting, with the results of each method: [coverage, mean width, share that excludes zero]."""
     places: dict[str, dict[str, Any]] = {}
     for row in rows:
         names = ("of", "seeds", "samples", "icc", "shared", "rate", "rates", "both")
@@ -377,13 +380,13 @@ def grouped(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def main(runs: int) -> None:
     started = time.monotonic()
     rows = [*exact_shares(), *exact_differences(), *shares(runs), *differences(runs), *families(runs)]
-    rows += again(rows, runs)
+    rows += redraw_worst(rows, runs)
     RESULTS.parent.mkdir(exist_ok=True)
     about = {"simulated": True, "runs": runs, "level": LEVEL, "seconds": round(time.monotonic() - started, 1)}
-    body = ",\n".join(json.dumps(row, separators=(",", ":")) for row in grouped(rows))
+    body = ",\n".join(json.dumps(row, separators=(",", ":")) for row in group_by_setting(rows))
     RESULTS.write_text(f'{json.dumps(about)[:-1]}, "settings": [\n{body}\n]}}\n')
     print(f"{len(rows)} settings of {runs} simulated evaluations each in {about['seconds']} s")
-    tell(rows)
+    print_tables(rows)
 
 
 if __name__ == "__main__":

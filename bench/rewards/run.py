@@ -1,12 +1,12 @@
-"""Rows a second of a local reward model through pairsmith, against the bare loop that anybody would write.
+"""Rows per second of a local reward model through pairsmith, compared with a plain loop.
 
     python -m bench.rewards.run [ROWS]                 # writes bench/results/rewards.json
 
-The model is a random Llama of 4 layers and 256 dimensions with SmolLM2's tokenizer: what a score is worth does not
-matter here, and what is spent beside the model shows more than it would with a large one. The bare loop templates and
-tokenizes the chats, sorts them by length and puts them through transformers in padded batches of as many tokens as
-pairsmith's. Both score the same rows in turn, in one process, five times each after a warm-up; the middle one counts.
-Logits must agree to 0.01.
+The model is a random Llama of 4 layers and 256 dimensions with SmolLM2's tokenizer: the quality of the scores does not
+matter here, and a small model shows overhead more clearly than a large one. The plain loop templates and tokenizes the
+chats, sorts them by length and runs them through transformers in padded batches of as many tokens as pairsmith's. Both
+score the same rows alternately, in one process, five times each after a warm-up; the median counts. Logits must agree
+to 0.01.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Rows = list[tuple[list[dict[str, str]], str]]
 
 
 def rows_of(count: int) -> Rows:
-    """Questions with rules in front of them, and answers of 10 to 120 words."""
+    """Questions preceded by rules, and answers of 10 to 120 words."""
     rng = random.Random(3)
     words = [f"{a}{b}{c}" for a in "bdfgklmnprst" for b in "aeiou" for c in "bdfgklmnprst"]
     asked = "Rewrite the prompt below in the house style.\n\nName a light, a medium and one flag.\n\n"
@@ -102,8 +102,8 @@ def main(count: int) -> None:
                 wall, scored[name] = timed(work)
                 if turn:
                     seconds[name].append((wall, cpu_s() - began))
-        apart = max(abs(a - b.value) for a, b in zip(scored["bare"], scored["pairsmith"], strict=True))
-        assert apart < 0.01, apart
+        largest_difference = max(abs(a - b.value) for a, b in zip(scored["bare"], scored["pairsmith"], strict=True))
+        assert largest_difference < 0.01, largest_difference
     wall_s = {name: statistics.median(one[0] for one in listed) for name, listed in seconds.items()}
     used_s = {name: statistics.median(one[1] for one in listed) for name, listed in seconds.items()}
     results = {
@@ -114,7 +114,7 @@ def main(count: int) -> None:
         "cpu_seconds": {name: round(one, 2) for name, one in used_s.items()},
         "ratio": round(wall_s["bare"] / wall_s["pairsmith"], 3),
         "cpu_ratio": round(used_s["bare"] / used_s["pairsmith"], 3),
-        "largest_difference": round(apart, 5),
+        "largest_difference": round(largest_difference, 5),
         "machine": f"{platform.machine()}, {len(os.sched_getaffinity(0))} cores, Python {platform.python_version()}",
     }
     keep("rewards", results, whole=True)

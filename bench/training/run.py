@@ -1,9 +1,10 @@
-"""Seconds a step of `pairsmith train` beside bare TRL: same base, rows, adapter, precision, batch; no validation.
+"""Seconds per step of `pairsmith train` compared with plain TRL: same base, rows, adapter, precision and batch; no
+validation.
 
     python -m bench.training.run [--steps 8] [--rounds 3]
 
-Each round trains both, each in a process of its own, in an order that alternates. The CPU time of a step is what
-counts: on a busy machine the wall clock tells what else ran. The first step, which warms kernels up, is left out.
+Each round trains both, each in a process of its own, in alternating order. The CPU time of a step counts: on a busy
+machine wall time shows what else ran. The first step, which includes warm-up, is left out.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ def rows(count: int) -> list[Any]:
 
 
 def measure(side: str, steps: int) -> dict[str, float]:
-    """CPU and wall seconds a step, without the first, and the highest resident memory in GiB."""
+    """CPU and wall seconds per step, without the first, and the peak resident memory in GiB."""
     import time
 
     from transformers import TrainerCallback
@@ -80,7 +81,7 @@ def measure(side: str, steps: int) -> dict[str, float]:
 
 
 def bare(model: Any, folder: Path, data: list[Any], settings: Any, out: str, clock: Any) -> Any:
-    """TRL as its documentation shows it, with the settings that decide what a step computes made equal."""
+    """TRL as in its documentation, with the settings that determine the computation of a step made equal."""
     import torch
     from datasets import Dataset as HubDataset
     from peft import LoraConfig

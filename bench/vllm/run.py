@@ -1,4 +1,5 @@
-"""How much of what a real vLLM can do is had through a ledger: `vllm bench serve` and pairsmith at one server in turn.
+"""How much of a real vLLM's throughput is reached through the ledger: `vllm bench serve` and pairsmith on one server,
+alternating.
 
 `python -m bench.vllm.run [--model FOLDER] [--prompts 96] [--in-flight 32] [--rounds 2]`. See README.md.
 """
@@ -26,7 +27,7 @@ from synth.local_vllm import VllmServer, find_vllm_python, has_gpu, vllm
 from synth.teachers import opened
 
 TOKENS = 64
-# `vllm bench serve` without the `vllm` command, which the CPU build has under another name.
+# `vllm bench serve` without the `vllm` command, which has another name in the CPU build.
 _BENCH = (
     "import argparse; from vllm.benchmarks import serve; "
     "parser = argparse.ArgumentParser(); serve.add_cli_args(parser); serve.main(parser.parse_args())"
@@ -37,8 +38,8 @@ def prompt(number: int) -> str:
     return f"{number}. Describe a house by a river in the mountains, its garden, its roof, and who lives in it."
 
 
-async def serve_with_vllm(server: VllmServer, python: str, scratch: Path, count: int, in_flight: int) -> float:
-    """Output tokens a second as vLLM's own benchmark has it."""
+async def by_vllm_bench(server: VllmServer, python: str, scratch: Path, count: int, in_flight: int) -> float:
+    """Output tokens per second measured by vLLM's own benchmark."""
     prompts = scratch / "prompts.jsonl"
     prompts.write_text("".join(json.dumps({"prompt": prompt(number)}) + "\n" for number in range(count)))
     given = {
@@ -69,14 +70,14 @@ async def serve_with_vllm(server: VllmServer, python: str, scratch: Path, count:
 
 
 async def by_pairsmith(server: VllmServer, scratch: Path, count: int, in_flight: int) -> tuple[float, float]:
-    """Output tokens a second until the last answer is durable, and the CPU seconds of this process."""
+    """Output tokens per second until the last answer is durable, and the CPU seconds of this process."""
     teacher = TeacherSettings(
         url=server.base_url,
         model=server.model,
         concurrency=in_flight,
         timeout_s=3600,
         attempts=1,
-        finish_reasons={"length": "complete"},  # every answer is cut at 64 tokens, as is asked for
+        finish_reasons={"length": "complete"},  # every answer is cut at 64 tokens, as requested
     )
     sampling = Sampling(temperature=0, max_tokens=TOKENS, extra={"ignore_eos": True})
     with tempfile.TemporaryDirectory(dir=scratch) as folder, Store.open(f"sqlite:///{folder}/answers.db") as store:
@@ -91,24 +92,24 @@ async def by_pairsmith(server: VllmServer, scratch: Path, count: int, in_flight:
 
 
 def python_for_both(named: str | None, gpu: bool) -> str:
-    """The Python of vLLM, with what its benchmark reads files with."""
+    """The Python with vLLM, with pandas, which its benchmark needs to read files."""
     python = find_vllm_python(named, gpu=gpu, say=print)
     subprocess.run([python, "-m", "pip", "install", "--quiet", "pandas"], check=True)
     return python
 
 
-async def measured(asked: argparse.Namespace) -> dict[str, Any]:
+async def measured(options: argparse.Namespace) -> dict[str, Any]:
     gpu = has_gpu()
-    python = await asyncio.to_thread(python_for_both, asked.python, gpu)
-    model = asked.model or str(embedded_weights(print).folder)
+    python = await asyncio.to_thread(python_for_both, options.python, gpu)
+    model = options.model or str(embedded_weights(print).folder)
     rounds = []
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
         async with vllm(model, python=python, more=["--no-enable-prefix-caching"], say=print) as server:
-            await by_pairsmith(server, scratch, asked.in_flight, asked.in_flight)  # warm
-            for number in range(asked.rounds):
-                theirs = await serve_with_vllm(server, python, scratch, asked.prompts, asked.in_flight)
-                ours = await by_pairsmith(server, scratch, asked.prompts, asked.in_flight)
+            await by_pairsmith(server, scratch, options.in_flight, options.in_flight)  # warm
+            for number in range(options.rounds):
+                theirs = await by_vllm_bench(server, python, scratch, options.prompts, options.in_flight)
+                ours = await by_pairsmith(server, scratch, options.prompts, options.in_flight)
                 rounds.append({"vllm": theirs, "pairsmith": ours[0], "cpu_s": ours[1], "load": os.getloadavg()[0]})
                 print(number, rounds[-1], flush=True)
     vllms, pairsmiths = ([one[who] for one in rounds] for who in ("vllm", "pairsmith"))
@@ -116,8 +117,8 @@ async def measured(asked: argparse.Namespace) -> dict[str, Any]:
         "share": round(max(pairsmiths) / max(vllms), 3),
         "tokens_per_s": {"vllm": round(max(vllms), 1), "pairsmith": round(max(pairsmiths), 1)},
         "client_cpu_s": round(min(one["cpu_s"] for one in rounds), 2),
-        "prompts": asked.prompts,
-        "in_flight": asked.in_flight,
+        "prompts": options.prompts,
+        "in_flight": options.in_flight,
         "output_tokens": TOKENS,
         "model": Path(model).name,
         "build": "GPU" if gpu else "CPU",

@@ -1,1 +1,1 @@
-"""The Python door."""
+"""The Python API."""

@@ -1,8 +1,10 @@
-"""From a list of texts to curated rows in plain Python: the whole product without its command line."""
+"""Tests of the Python API, from a list of texts to curated rows without the command line."""
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import inspect
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -29,7 +31,7 @@ STYLE = "Expand it into one rich sentence."
 
 
 def rich(ask: Ask) -> Reply:
-    """A different long sentence about the subject for each sample; of `a ghost` nothing."""
+    """A different long sentence about the subject for each sample; an empty text for `a ghost`."""
     subject = ask.prompt.rpartition(": ")[2].strip()
     if "ghost" in ask.prompt:
         return says(*[""] * ask.n)
@@ -39,7 +41,7 @@ def rich(ask: Ask) -> Reply:
 
 @pytest.fixture
 def loopback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LoopbackTeacher]:
-    """A teacher that answers at length; the working folder is empty."""
+    """A teacher that writes long answers; the working directory is empty."""
     monkeypatch.chdir(tmp_path)
     with LoopbackTeacher(rich) as running:
         yield running
@@ -49,12 +51,12 @@ def forward(t: Any, n: int = 2) -> Forward:
     return Forward(t, STYLE, n)
 
 
-def test_texts_become_curated_rows_and_a_second_run_buys_nothing(loopback: LoopbackTeacher) -> None:
-    """The store is `pairsmith.db` in the working folder unless another is named."""
-    for bought in (2, 0):
+def test_texts_become_curated_rows_and_a_second_run_sends_nothing(loopback: LoopbackTeacher) -> None:
+    """The store is `pairsmith.db` in the working directory unless another is named."""
+    for sent in (2, 0):
         with teacher(loopback.url, "loopback") as t:
             pairs = generate(["a lighthouse", "a red fox"], forward(t), progress=False)
-        assert (pairs.calls_sent, pairs.counts.rows_in, pairs.counts.waiting) == (bought, 4, 4)
+        assert (pairs.calls_sent, pairs.counts.rows_in, pairs.counts.waiting) == (sent, 4, 4)
         pool = curate(pairs, [*gates(min_words=8), best(1), duplicates(0.7)], progress=False)
         assert pool.counts.adds_up
         assert sorted(row.pair.input for row in pool.accepted() if row.pair) == ["a lighthouse", "a red fox"]
@@ -65,18 +67,18 @@ def test_texts_become_curated_rows_and_a_second_run_buys_nothing(loopback: Loopb
     assert Path("other.db").is_file()
 
 
-def test_what_failed_is_counted_with_its_reason(loopback: LoopbackTeacher) -> None:
-    """In what generate returns, and in the pool that is read from it."""
+def test_failed_rows_are_counted_with_their_reason(loopback: LoopbackTeacher) -> None:
+    """In the result of `generate`, and in the pool that is made from it."""
     with teacher(loopback.url, "loopback") as t:
         pairs = generate(["a ghost", "a red fox"], forward(t), progress=False)
-        pool = curate(pairs, gates(), progress=False)  # the store is open for the teacher, and is shared
+        pool = curate(pairs, gates(), progress=False)  # the teacher's open store is shared
     assert (pairs.reasons, pairs.counts.failed) == ({"empty": 2}, 2)
     assert (pool.counts.failed, pool.reasons["empty"]) == (2, 2)
     assert "2 failed (empty 2)" in repr(pairs)
 
 
-def test_a_key_that_is_not_set_is_said_when_it_is_needed(loopback: LoopbackTeacher) -> None:
-    """With the name of the variable; what the store holds already needs no key."""
+def test_a_missing_key_is_an_error_only_if_it_is_needed(loopback: LoopbackTeacher) -> None:
+    """The error names the variable; answers in the store need no key."""
     with teacher(loopback.url, "loopback") as t:
         generate(["a red fox"], forward(t), progress=False)
     with teacher(loopback.url, "loopback", key_env="NO_SUCH_KEY") as t:
@@ -85,8 +87,9 @@ def test_a_key_that_is_not_set_is_said_when_it_is_needed(loopback: LoopbackTeach
             generate(["a lighthouse"], forward(t), progress=False)
 
 
-def test_outputs_go_backward(loopback: LoopbackTeacher) -> None:
-    """Texts are the kind of seed that the generators take."""
+def test_texts_have_the_kind_of_the_generators(loopback: LoopbackTeacher) -> None:
+    """For `Backward` the given texts are outputs; with generators of both directions plain texts are refused as
+    ambiguous."""
     with teacher(loopback.url, "loopback") as t:
         pairs = generate(["A red fox in deep snow"], Backward(t, STYLE, ("three words", "a phrase")), progress=False)
         assert [pair.output for pair in pairs.pairs()] == ["A red fox in deep snow"] * 2
@@ -109,7 +112,7 @@ within_context = ContextVar("within_context", default="nobody's")
 
 
 def test_a_function_of_a_text_is_a_generator(loopback: LoopbackTeacher) -> None:
-    """Plain or async; what it raises costs its seed alone, and what it gave is kept."""
+    """Plain or async; an exception fails only its own slot, and outputs are stored."""
     pairs = generate(["a Fox", "bomb"], shout, whisper, progress=False)
     assert sorted(pair.output for pair in pairs.pairs()) == ["A FOX", "BOMB", "a Fox!", "a fox", "bomb!"]
     assert pairs.reasons == {"crashed": 1}
@@ -125,10 +128,10 @@ async def one_by_one(text: str) -> AsyncIterator[str]:
 @pytest.mark.parametrize(
     "function", [one_by_one, lambda text: whisper(text), lambda text: (text + end for end in "!?")]
 )
-def test_a_function_may_yield_its_outputs_or_hand_on_a_coroutine(
+def test_a_function_may_yield_outputs_or_return_a_coroutine(
     function: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is async is waited for, whatever it is wrapped in; what yields is read to its end, off the loop."""
+    """Awaitables are awaited, however they are wrapped; iterators are read to the end, off the event loop."""
     monkeypatch.chdir(tmp_path)
     pairs = generate(["a fox"], Function(function, named="odd"), progress=False)
     assert pairs.pairs_made
@@ -136,28 +139,28 @@ def test_a_function_may_yield_its_outputs_or_hand_on_a_coroutine(
 
 
 class Lazy:
-    """Outputs that are made as they are read, as those of a stream of a library."""
+    """Outputs that are produced while they are read, like a stream of a library."""
 
     def __iter__(self) -> Iterator[str]:
         yield "a fox"
         raise RuntimeError("cut off")
 
 
-async def for_ever(text: str) -> AsyncIterator[str]:
+async def endless(text: str) -> AsyncIterator[str]:
     while True:
         yield text
 
 
-@pytest.mark.parametrize("given", [lambda text: Lazy(), for_ever, lambda text: repeat(text)])
-def test_what_comes_of_reading_outputs_costs_one_seed(given: Any, tmp_path: Path, monkeypatch: Any) -> None:
-    """An error in it was a traceback that ended the run, and what has no end took all memory."""
+@pytest.mark.parametrize("given", [lambda text: Lazy(), endless, lambda text: repeat(text)])
+def test_errors_while_reading_outputs_fail_one_seed(given: Any, tmp_path: Path, monkeypatch: Any) -> None:
+    """An error used to end the run with a traceback, and an endless iterator used up all memory."""
     monkeypatch.chdir(tmp_path)
     pairs = generate(["a fox"], shout, Function(given, named="odd"), progress=False)
     assert (pairs.pairs_made, pairs.reasons) == (2, {"crashed": 1})
 
 
-def test_a_function_sees_the_context_of_who_calls(tmp_path: Path, monkeypatch: Any) -> None:
-    """Its spans, its logger's fields and its decimals are those of the script, in a thread too."""
+def test_a_function_sees_the_callers_context(tmp_path: Path, monkeypatch: Any) -> None:
+    """Context variables, e.g. for tracing, logging and decimals, are those of the script, also in a thread."""
     monkeypatch.chdir(tmp_path)
     within_context.set("mine")
     pairs = generate(["a fox"], Function(lambda text: within_context.get(), named="context"), progress=False)
@@ -169,7 +172,8 @@ def within(text: str) -> list[str]:
 
 
 def test_a_function_may_generate_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In more calls than there are threads: in the loop's own they all waited for each other."""
+    """Also in more calls than there are threads: in the event loop's own thread pool they used to wait for each
+    other."""
     monkeypatch.chdir(tmp_path)
     seeds = [f"a fox {number}" for number in range(40)]
     assert generate(seeds, within, progress=False).pairs_made == 80
@@ -184,11 +188,11 @@ def cancels(text: str) -> None:
     [lambda text: next(iter([])), lambda text: sys.exit(3), cancels],
     ids=["next", "exit", "cancels"],
 )
-def test_no_end_of_a_function_lets_others_wait_for_ever(
+def test_no_way_of_ending_a_function_blocks_the_others(
     stop: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """StopIteration, which no future can hold, a task of its own that was cancelled, which was counted nowhere, and
-    `sys.exit` cost their row; a step's `sys.exit` ends the script, and the next call works."""
+    """StopIteration, which a future cannot hold, a cancelled task, which used not to be counted, and `sys.exit` fail
+    only their row; `sys.exit` in a step ends the script, and the next call works."""
     monkeypatch.chdir(tmp_path)
     assert generate(["a fox"], Function(stop, named="stop"), progress=False).reasons == {"crashed": 1}
     assert curate(ROWS[:1], [scored(named(stop, "stop"))], progress=False).reasons == {"crashed": 1}
@@ -201,8 +205,8 @@ def test_no_end_of_a_function_lets_others_wait_for_ever(
     assert curate(ROWS[:1], [best(1)], progress=False).counts.accepted == 1
 
 
-def test_a_function_that_calls_back_is_told_that_it_would_wait_for_itself() -> None:
-    """A step or scorer runs where `curate` does; in silence both stood still."""
+def test_a_scorer_that_calls_curate_is_refused() -> None:
+    """Steps and scorers run where `curate` runs, so a nested call used to deadlock silently."""
 
     def within(pair: Pair) -> float:
         return float(len(curate(ROWS, [best(1)], progress=False).counts))
@@ -215,15 +219,17 @@ def test_a_function_that_calls_back_is_told_that_it_would_wait_for_itself() -> N
     ("given", "code"),
     [([], "empty"), ([3], "malformed"), (None, "malformed"), (" ", "empty"), ({"output": "a fox"}, "malformed")],
 )
-def test_what_is_no_text_fails_its_slot(given: Any, code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With a reason; nothing is made up for it, and the keys of a dict are no texts."""
+def test_an_invalid_output_fails_its_slot(
+    given: Any, code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a reason; a dict's keys are not taken for texts."""
     monkeypatch.chdir(tmp_path)
     pairs = generate(["a fox"], Function(lambda text: given, named="odd"), progress=False)
     assert (pairs.reasons, pairs.counts.failed) == ({code: 1}, 1)
 
 
 class Table:
-    """What iterates over the names of its columns, as a DataFrame does."""
+    """Iterates over the names of its columns, as a DataFrame does."""
 
     columns = ("text", "source")
 
@@ -253,45 +259,47 @@ def outcomes(pool: Pool) -> list[tuple[bool | None, str | None]]:
     return [(row.keep, row.reason.code if row.reason else None) for row in pool.rows()]
 
 
-def test_a_gate_of_your_own_is_a_function_of_a_pair() -> None:
-    """Beside ours or alone; where it crashes, the row waits."""
+def test_an_own_gate_is_a_function_of_a_pair() -> None:
+    """With the built-in gates or alone; if it crashes, the row waits."""
     kept = [(True, None), (False, "pale"), (False, "pale"), (None, "crashed")]
     assert outcomes(curate(ROWS, [each(red)], progress=False)) == kept
     assert gates(red)[-1].id.by == f"gate/user:{__name__}.red@1"
     assert [step.id.by for step in gates(length=False)] == [s.id.by for s in gates() if "length" not in s.id.by]
 
 
-def test_a_scorer_of_your_own_is_a_function_of_a_pair() -> None:
-    """A row without a number waits, it is not the worst."""
+def test_an_own_scorer_is_a_function_of_a_pair() -> None:
+    """A row without a score waits; it does not count as the worst."""
     pool = curate(ROWS, [scored(length), best(1)], progress=False)
     assert outcomes(pool)[2] == (None, "unsure")
     assert [row.score for row in pool.rows()] == [9.0, 15.0, None, 6.0]
 
 
-def test_a_step_of_your_own_is_a_function_of_a_pool() -> None:
+def test_an_own_step_is_a_function_of_a_pool() -> None:
     """Its verdicts carry its name and the hash of its source."""
     pool = curate(ROWS, [no_cats], progress=False)
     assert outcomes(pool)[1] == (False, "cat")
     assert pool.steps[0].by == f"pool/{__name__}.no_cats@1"
+    source = hashlib.sha256(inspect.getsource(no_cats).encode()).hexdigest()[:32]
+    assert {verdict.fingerprint for row in pool.rows() for verdict in row.verdicts} == {source}
 
 
-def plainly_no_cats(pool: Pool) -> Any:
+def no_cats_sync(pool: Pool) -> Any:
     for row in pool.accepted():
         yield row.verdict(row.pair is not None and "cat" not in row.pair.output, "cat: it is about a cat")
 
 
-def test_a_step_may_be_a_plain_function_and_must_give_verdicts() -> None:
-    """As gates, scorers and generators may be; one that gives something else is named, and what it gave."""
-    pool = curate(ROWS, [plainly_no_cats], progress=False)
+def test_a_step_may_be_a_plain_function_and_must_yield_verdicts() -> None:
+    """Like gates, scorers and generators; if it returns something else, the error names the step and the value."""
+    pool = curate(ROWS, [no_cats_sync], progress=False)
     assert outcomes(pool) == outcomes(curate(ROWS, [no_cats], progress=False))
     for wrong in (lambda pool: 3, lambda pool: [True]):
         with pytest.raises(UsageError, match=r"the step mine returned (3|True), which is not a verdict"):
             curate(ROWS, [named(wrong, "mine")], progress=False)
 
 
-def test_what_is_handed_over_in_the_wrong_shape_is_named(loopback: LoopbackTeacher) -> None:
-    """A step in place of a list of steps, a number in place of rows, a triple in place of a pair, a file that is not
-    there, a teacher that was never opened and one that is closed: each is a sentence, and none speaks of a spec."""
+def test_arguments_of_the_wrong_type_are_clear_errors(loopback: LoopbackTeacher) -> None:
+    """A step instead of a list of steps, a number instead of rows, an incomplete pair, a missing file, a teacher that
+    was never opened and one that is closed: each is a clear error that does not mention a spec."""
     with pytest.raises(UsageError, match=r"steps is a single step, .* not a list of steps\. Write \[step\]"):
         curate(ROWS, best(1))  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="rows is of type int, not a list of pairs, a pool or"):
@@ -312,8 +320,8 @@ def test_what_is_handed_over_in_the_wrong_shape_is_named(loopback: LoopbackTeach
     assert not loopback.asked
 
 
-def test_held_out_texts_are_told_without_ids() -> None:
-    """A list of them is enough; of a table nothing would be found but the names of its columns."""
+def test_held_out_texts_need_no_ids() -> None:
+    """A list of texts is enough; a table is refused, because only its column names would be compared."""
     with pytest.raises(UsageError, match=r"held_out is of type Table.* list\(table\[\"input\"\]\)"):
         decontaminate(Table())
     pool = curate([*ROWS, ("x", "a cat on a sofa!")], [decontaminate(["a cat on a sofa"])], progress=False)
@@ -330,8 +338,8 @@ def more_than(words: int) -> Callable[[Pair], bool]:
 @pytest.mark.parametrize(
     "held", ["My kettle leaks at the spout.", "my kettle leaks at the spout", "A new one leaves us today."]
 )
-def test_what_is_held_out_letter_by_letter_is_rejected(held: str) -> None:
-    """The very text passed, taken for a row of the test itself, and only texts that differ a little were found."""
+def test_an_exact_copy_of_a_held_out_text_is_rejected(held: str) -> None:
+    """Exact copies used to pass, taken for rows of the test itself, and only near-duplicates were rejected."""
     rows = [
         ("My kettle leaks at the spout.", "We are sorry. A new one leaves us today."),
         ("Is it loud?", "No, it hums."),
@@ -342,8 +350,8 @@ def test_what_is_held_out_letter_by_letter_is_rejected(held: str) -> None:
     assert "held-out text 2" in str(out.reason)
 
 
-def test_a_step_that_could_keep_nothing_is_a_sentence() -> None:
-    """Each of them is a slip of the pen, and would be found out after the teacher was paid."""
+def test_invalid_arguments_of_steps_are_refused() -> None:
+    """Each is a likely typo that would otherwise show only after the teacher was paid."""
     for step in (
         lambda: best(0),
         lambda: duplicates(70),
@@ -354,15 +362,15 @@ def test_a_step_that_could_keep_nothing_is_a_sentence() -> None:
             step()
 
 
-def test_what_a_closure_holds_is_part_of_its_name() -> None:
+def test_closure_variables_are_part_of_the_id() -> None:
     """The same source with another number is another gate."""
     assert each(more_than(2)).id != each(more_than(3)).id
     assert each(more_than(2)).id == each(more_than(2)).id
 
 
 @pytest.mark.parametrize("function", [lambda pair: True, partial(red), len])
-def test_what_has_no_source_asks_for_a_name(function: Any) -> None:
-    """Its verdicts could not be told from those of an edited one."""
+def test_a_function_without_source_needs_a_name(function: Any) -> None:
+    """Its verdicts could not be distinguished from those of an edited version."""
     with pytest.raises(UsageError, match=r"named\(function"):
         each(function)
     assert each(named(function, "mine-1")).id.by == "gate/user:mine-1@1"
@@ -370,9 +378,9 @@ def test_what_has_no_source_asks_for_a_name(function: Any) -> None:
         Function(function)
 
 
-def test_the_language_of_the_texts_is_named_or_not_looked_at() -> None:
-    """`language` is the texts' own, and like any other gate the one that judges it can be left out, as its sentence
-    says; a file's name in the place of rows is told from a row."""
+def test_the_language_of_the_texts_can_be_set_or_ignored() -> None:
+    """`language` is that of the texts, and like any gate the language gate can be switched off; a file name instead of
+    rows is a clear error."""
     answer = "Kuule, matkalainen, siitä ei puhuta ääneen ennen kuin aurinko laskee. Näin veljesi eilen sillalla."
     rows = [("Missä on vanha kaivos?", answer)]
     for language, accepted in (("en", 0), ("fi", 1), (False, 1), (True, 0)):
@@ -381,8 +389,8 @@ def test_the_language_of_the_texts_is_named_or_not_looked_at() -> None:
         curate("npc.json", [])
 
 
-def test_a_setting_that_is_none_is_named() -> None:
-    """With those that there are, for gates, teachers and generators alike."""
+def test_an_unknown_setting_is_a_clear_error() -> None:
+    """With the existing settings, for gates and teachers alike."""
     with pytest.raises(UsageError, match=r"'min_word'.*min_words"):
         gates(min_word=8)
     with pytest.raises(UsageError, match=r"'concurency'.*concurrency"), teacher("http://h", "m", concurency=3):
@@ -397,9 +405,7 @@ def test_a_setting_that_is_none_is_named() -> None:
     "seeds",
     ["a fox", [], [" "], [Seed(kind="output", text="x", source="y")], {"a fox": 1}, None, Path("seeds.txt"), Table()],
 )
-def test_seeds_that_cannot_be_asked_about_are_refused(
-    seeds: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_invalid_seeds_are_refused(seeds: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Before anything is written or paid for."""
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UsageError):
@@ -407,8 +413,8 @@ def test_seeds_that_cannot_be_asked_about_are_refused(
     assert not list(tmp_path.iterdir())
 
 
-def test_a_notebook_shows_a_table_with_nothing_of_the_texts_run(loopback: LoopbackTeacher) -> None:
-    """Everything in it is escaped, of pools and of what generate returns; a pool in a line says its counts."""
+def test_notebook_tables_escape_texts(loopback: LoopbackTeacher) -> None:
+    """Everything is escaped, in pools and in the result of `generate`; the repr of a pool shows its counts."""
     texts = [f"<script>alert({number})</script>" for number in range(30)]
     pairs = generate(texts, shout, progress=False)
     pool = curate(pairs, gates(), progress=False)
@@ -419,7 +425,7 @@ def test_a_notebook_shows_a_table_with_nothing_of_the_texts_run(loopback: Loopba
 
 
 def test_the_seeds_of_a_project_in_the_same_folder_stay_active(loopback: LoopbackTeacher) -> None:
-    """A script beside pairsmith.toml shares its store, and takes nothing from it."""
+    """A script beside pairsmith.toml shares its store without changing the project's seeds."""
     from schemas.store import Store
 
     seed = Seed(kind="input", text="the project's", source="seeds.txt:1")
@@ -431,7 +437,7 @@ def test_the_seeds_of_a_project_in_the_same_folder_stay_active(loopback: Loopbac
 
 
 def test_the_accepted_rows_are_a_dataset() -> None:
-    """`datasets` is imported when it is asked for, not before."""
+    """`to_dataset` returns the accepted rows as a `datasets.Dataset`."""
     (row,) = curate(ROWS, [each(red)], progress=False).to_dataset().select_columns(["input", "output"])
     assert row == {"input": "a fox", "output": "a red fox"}
 
@@ -449,8 +455,8 @@ def test_progress_is_a_line_on_stderr_and_can_be_off(loopback: LoopbackTeacher, 
 
 
 @pytest.mark.slow
-def test_the_door_is_light() -> None:
-    """What is heavy is imported when it is used."""
+def test_imports_are_light() -> None:
+    """Heavy packages are imported only when they are used."""
     code = (
         "import sys; from synth import Forward, generate, teacher; from curate import best, curate, duplicates, gates\n"
         "heavy = {'torch', 'transformers', 'datasets', 'pandas', 'argilla', 'pyarrow'} & sys.modules.keys()\n"
@@ -462,7 +468,8 @@ def test_the_door_is_light() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("first", ["synth", "curate", "train"])
 def test_a_users_files_do_not_shadow_ours_in_python(first: str, tmp_path: Path) -> None:
-    """In a script and a notebook the working folder comes first on the path; `my.py` there is still found."""
+    """In a script and a notebook the working directory is first on the path; the product's packages are still imported,
+    and so is the user's `my.py`."""
     for name in {"schemas", "prompts", "train", "curate", "synth"} - {first}:
         (tmp_path / f"{name}.py").write_text(f"raise SystemExit('took the decoy {name}')\n")
     (tmp_path / "my.py").write_text("word = 'mine'\n")
@@ -476,8 +483,8 @@ def test_a_users_files_do_not_shadow_ours_in_python(first: str, tmp_path: Path) 
     subprocess.run([sys.executable, "-c", code], check=True, timeout=200, cwd=tmp_path)
 
 
-def test_what_is_no_seed_or_no_generator_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A number among the seeds, a number in place of a generator, and no generator at all are told as such."""
+def test_invalid_seeds_and_generators_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A number among the seeds, a number instead of a generator, and no generator at all are clear errors."""
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UsageError, match="seed 2 is of type int"):
         generate(["a lamp", 2], shout)  # type: ignore[list-item]

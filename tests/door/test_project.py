@@ -1,4 +1,4 @@
-"""A project from Python: the stages without the command line's screen."""
+"""Tests of a project used from Python: the stages without the command line's screen."""
 
 from __future__ import annotations
 
@@ -35,7 +35,8 @@ model = "none"
 
 
 def test_the_stages_run_without_a_screen(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """Typed outcomes, nothing printed; a pool that the door judges, the rows of the last curation, and the report."""
+    """Typed outcomes and nothing printed; a pool that can be curated from Python, the rows of the last curation, and
+    the report."""
     with LoopbackTeacher(rich) as loopback:
         (tmp_path / "pairsmith.toml").write_text(SPEC.format(url=loopback.url))
         (tmp_path / "seeds.txt").write_text("a red fox\na lighthouse\n")
@@ -61,14 +62,14 @@ def test_the_stages_run_without_a_screen(tmp_path: Path, capfd: pytest.CaptureFi
         page = project.report(str(tmp_path / "out" / "page.html"))
         assert project.report() == tmp_path / "report.html"
         written = [re.sub(r"\d\d:\d\d UTC", "", path.read_text("utf-8")) for path in (page, tmp_path / "report.html")]
-        assert written[0] == written[1]  # but for the minute, which may be another
+        assert written[0] == written[1]  # except for the time
         assert (tmp_path / "evidence.json").is_file()
         assert project.export(str(tmp_path / "out" / "rows")).counts.accepted == curated.counts.accepted
     assert capfd.readouterr() == ("", "")
 
 
-def test_an_override_and_a_mistake_are_those_of_the_commands(tmp_path: Path) -> None:
-    """The same grammar, the same errors."""
+def test_overrides_and_errors_are_those_of_the_commands(tmp_path: Path) -> None:
+    """The same syntax and the same errors."""
     (tmp_path / "pairsmith.toml").write_text(SPEC.format(url="http://h"))
     settings: Any = Project(tmp_path, ["train.epochs=2"]).settings
     assert settings.spec.train.epochs == 2
@@ -85,7 +86,8 @@ OWN_PAIRS = "input,output\na kettle,A red kettle on a stove.\na boat,A boat of p
 
 
 def test_stages_in_two_threads_wait_for_each_other(tmp_path: Path) -> None:
-    """They share the writer of the store, which parts commands, and wrote one dataset at once: FileExistsError."""
+    """They share the store's writer, whose lock only separates processes, so they used to write one dataset at the same
+    time: FileExistsError."""
     pairs = '[task]\nname = "t"\nstyle = "s"\n[[seeds]]\npath = "own.csv"\nkind = "pair"\n'
     (tmp_path / "pairsmith.toml").write_text(pairs)
     (tmp_path / "own.csv").write_text(OWN_PAIRS)
@@ -95,8 +97,8 @@ def test_stages_in_two_threads_wait_for_each_other(tmp_path: Path) -> None:
     assert both == [2] * 4
 
 
-def test_a_gate_that_asks_for_a_stage_is_told_that_it_would_wait_for_itself(tmp_path: Path) -> None:
-    """It waited for the turn of the stage that had called it, and both stood still."""
+def test_a_gate_that_runs_a_stage_fails(tmp_path: Path) -> None:
+    """It used to wait for the stage that had called it: a deadlock."""
     spec = '[task]\nname = "t"\nstyle = "s"\n[[seeds]]\npath = "own.csv"\nkind = "pair"\n'
     (tmp_path / "pairsmith.toml").write_text(f'{spec}[curate.gates]\nuser = ["asks_back:gate"]\n')
     (tmp_path / "own.csv").write_text(OWN_PAIRS)
@@ -107,11 +109,13 @@ def test_a_gate_that_asks_for_a_stage_is_told_that_it_would_wait_for_itself(tmp_
     with pytest.raises(NoWork):
         project.curate()
     assert ["wait for itself" in str(row.reason) for row in project.rows("waiting")] == [True, True]
-    assert list(project.rows(reason="contamination")) == [], "a script that makes sure of it is told so"
+    assert list(project.rows(reason="contamination")) == [], (
+        "a known reason without rows is an empty list, not an error"
+    )
 
 
-def test_only_the_task_is_compulsory(tmp_path: Path) -> None:
-    """Nothing is invented to write a spec; the stage that needs seeds says how to add them, and starts nothing."""
+def test_only_the_task_is_required(tmp_path: Path) -> None:
+    """A minimal spec is valid; the stage that needs seeds says how to add them, and starts nothing."""
     assert Spec(task=TaskSettings(name="t", style="s")).evaluate.checks == ()
     (tmp_path / "pairsmith.toml").write_text('[task]\nname = "t"\nstyle = "s"\n')
     project = Project(tmp_path)
@@ -120,9 +124,9 @@ def test_only_the_task_is_compulsory(tmp_path: Path) -> None:
         project.generate()
 
 
-def test_a_finished_generation_is_known_without_its_seeds_and_a_changed_one_is_not(tmp_path: Path) -> None:
-    """By its receipt: nothing is sent, every pair is told as kept. Where a line is added or the style is another one,
-    what is missing is asked for; going back to what was asked asks nothing."""
+def test_a_finished_generation_is_recognised_by_its_receipt(tmp_path: Path) -> None:
+    """Nothing is sent and every pair is reported as kept. If a seed is added or the style changes, only what is missing
+    is requested; returning to earlier settings requests nothing."""
     with LoopbackTeacher(rich) as loopback:
         (tmp_path / "pairsmith.toml").write_text(SPEC.format(url=loopback.url))
         (tmp_path / "seeds.txt").write_text("a red fox\na lighthouse\n")

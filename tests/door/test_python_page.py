@@ -1,4 +1,4 @@
-"""The scripts of docs/python.md and the notebook of the examples, run as they stand beside a loopback teacher."""
+"""Tests that the scripts of docs/python.md and the example notebook run as they are, with a loopback teacher."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def lines_of_code(script: str) -> int:
     return sum(bool(line.strip()) for line in script.splitlines())
 
 
-def test_texts_become_rows_in_twelve_lines_and_an_adapter_in_twenty_five() -> None:
-    """Blank lines do not count, everything else does."""
+def test_the_scripts_of_the_page_are_short() -> None:
+    """At most twelve lines from texts to rows and twenty-five to an adapter, not counting blank lines."""
     first, *_, last = scripts()
     assert lines_of_code(first) <= 12
     assert lines_of_code(last) <= 25
@@ -38,10 +38,10 @@ PRINTED = re.compile(r"^```python\n((?:(?!```).)*?)^```\n\n```text\n(.*?)^```$",
 
 
 @pytest.mark.parametrize(("script", "printed"), PRINTED.findall(PAGE.read_text(encoding="utf-8")))
-def test_functions_and_pairs_of_your_own_do_what_the_page_prints(
+def test_scripts_print_what_the_page_shows(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], script: str, printed: str
 ) -> None:
-    """The block under a script is its output; the project is one of two seeds."""
+    """The block after a script is its output, for a project of two seeds."""
     monkeypatch.chdir(tmp_path)
     Path("own.py").write_text(script)
     Path("captions").mkdir()
@@ -53,8 +53,9 @@ def test_functions_and_pairs_of_your_own_do_what_the_page_prints(
 
 
 @pytest.mark.timeout(1200)
-def test_the_notebook_runs_in_a_kernel_whose_loop_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A second run of every cell buys nothing; gates are written in cells; tables and progress are shown."""
+def test_the_notebook_runs_in_a_kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a kernel with a running event loop, a second run of every cell sends nothing; gates can be written in cells;
+    tables and progress are shown."""
     nbformat = pytest.importorskip("nbformat")
     client = pytest.importorskip("nbclient").NotebookClient
     monkeypatch.setenv("PYTHONPATH", ":".join([str(ROOT), *filter(None, sys.path)]))
@@ -63,7 +64,7 @@ def test_the_notebook_runs_in_a_kernel_whose_loop_runs(tmp_path: Path, monkeypat
         text = (ROOT / "examples/python.ipynb").read_text(encoding="utf-8").replace(ADDRESS, teacher.url)
         for asked in (2, 2):
             notebook = nbformat.reads(text, as_version=4)
-            # `execute` would make a loop that nobody closes.
+            # `execute` would create an event loop that is never closed.
             place = {"metadata": {"path": str(tmp_path)}}
             run = client(notebook, timeout=250, startup_timeout=250, resources=place)
             asyncio.run(run.async_execute())

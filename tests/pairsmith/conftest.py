@@ -1,4 +1,4 @@
-"""The command line as a person meets it: a real child process in a folder of its own."""
+"""Fixtures that run the command line as a user does: a real child process in a folder of its own."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ SUBJECTS = (
 
 
 def subject_of(ask: Ask) -> str:
-    """The seed's text, which ends the last message whatever the prompt puts before it."""
+    """The seed's text, which is at the end of the last message in every prompt."""
     return ask.prompt.rpartition(": ")[2]
 
 
@@ -91,7 +91,8 @@ def answer(ask: Ask) -> Reply:
 
 @dataclass
 class Project:
-    """A project folder and the command line run in it. `kind` says what its commands find imported (see `forked`)."""
+    """A project folder and the command line run in it. `kind` selects which modules are already imported in the process
+    that its commands are forked from (see `forked`)."""
 
     folder: Path
     environment: dict[str, str] = field(default_factory=dict)
@@ -101,8 +102,8 @@ class Project:
         return [sys.executable, "-m", "pairsmith", *arguments]
 
     def environ(self, **extra: str) -> dict[str, str]:
-        """This environment without the keys of paid APIs and without the user's Argilla, ours first where pairsmith is
-        not installed."""
+        """This environment without API keys and with an Argilla folder of its own; PYTHONPATH is the repository, in
+        case pairsmith is not installed."""
         kept = {name: value for name, value in os.environ.items() if not name.endswith("_API_KEY")}
         own = {"PYTHONPATH": str(ROOT), "PAIRSMITH_ARGILLA_HOME": str(self.folder / "argilla")}
         return {**kept, **own, **self.environment, **extra}
@@ -126,10 +127,10 @@ class Project:
         )
 
     def json(self, *arguments: str, **extra: str) -> dict[str, Any]:
-        """The one JSON object of a command that must succeed."""
+        """The JSON object printed by a command that must succeed."""
         done = self.run(*arguments, "--json", **extra)
         assert done.returncode == 0, done.stderr
-        assert done.stderr == "", "with --json nothing is said beside the object"
+        assert done.stderr == "", "--json prints nothing but the object"
         output: dict[str, Any] = json.loads(done.stdout)
         return output
 
@@ -137,7 +138,7 @@ class Project:
         return [json.loads(path.read_text()) for path in sorted((self.folder / "receipts").glob("*.json"))]
 
     def rows(self, sql: str) -> list[tuple[Any, ...]]:
-        """Look into the store past our own code."""
+        """Query the store directly with SQL, bypassing the product's code."""
         with closing(sqlite3.connect(self.folder / "pairsmith.db")) as connection, connection:
             return connection.execute(sql).fetchall()
 
@@ -157,7 +158,7 @@ def teacher() -> Iterator[LoopbackTeacher]:
 
 @pytest.fixture
 def make_project(tmp_path: Path) -> Callable[..., Project]:
-    """Write a tiny project that asks the teacher at `url`."""
+    """Returns a function that writes a tiny project whose teacher is at `url`."""
 
     def make(url: str, subjects: tuple[str, ...] = SUBJECTS, name: str = "project") -> Project:
         folder = tmp_path / name

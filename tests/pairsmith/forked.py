@@ -1,12 +1,12 @@
-"""The product's processes, each one of its own, that do not import everything anew: most of a short command, and six
-seconds of a processor for a model of a kilobyte.
+"""Runs the product's processes by forking, so that they need not import everything again: imports are most of a short
+command's time, and cost six CPU seconds for a model of one kilobyte.
 
-A server imports the product once and forks for each process. What is forked is a process like any other: its own
-folder, environment, streams, signals, session and exit code. Commands are asked for by `run`; what the product starts
-itself (jobs, embedded models) by `child_command`, whose program (`forked_child`) stands in the process's place.
-Of each kind there are two servers which take turns, so that a process and the one behind it differ in their hash seeds,
-as they would anywhere; one of models, which are large. Where the interpreter has to begin with something else
-(`BEGINS_WITH`), and where forking is not safe, the process is started as it is.
+A server imports the product once and forks for each process. A forked process is like any other: it has its own folder,
+environment, streams, signals, session and exit code. Commands are requested with `run`; processes that the product
+starts itself (jobs, embedded models) with `child_command`, whose program (`forked_child`) is a stand-in for the
+process. There are two servers for commands, used in turn, so that consecutive processes have different hash seeds as
+they normally would, and one for models, which are large. A process that needs another start-up environment
+(`BEGINS_WITH`), or that cannot be forked safely, is started normally.
 """
 
 from __future__ import annotations
@@ -36,53 +36,53 @@ from synth.embedded import process as embedded_process
 from tests.pairsmith import forked_child
 
 ROOT = Path(__file__).parents[2]
-# What is read once, as the interpreter starts or as something is imported.
-BEGINS_WITH = ("PYTHON", "LC_", "LANG", "TZ", "HOME", "XDG_", "HF_", "OMP_", "OPENBLAS_")
-_BEGAN = os.environ | {"PYTHONPATH": str(ROOT)}
-# What a job has none of though the tests have it, and what it has no use for: threads do not go along.
-_NO_MATTER = ("PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED", "OMP_", "OPENBLAS_")
+# Prefixes of variables that are read only once, when the interpreter starts or a module is imported.
+STARTUP_VARS = ("PYTHON", "LC_", "LANG", "TZ", "HOME", "XDG_", "HF_", "OMP_", "OPENBLAS_")
+_OWN_ENV = os.environ | {"PYTHONPATH": str(ROOT)}
+# Variables that the tests have and a job does not, or that make no difference to it: threads are not forked.
+_IGNORED = ("PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED", "OMP_", "OPENBLAS_")
 _ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 COMMANDS, MODELS = "commands", "models"
-NOBODY = "-"
-"""No server's address: what is to be forked there is started."""
+NO_SERVER = "-"
+"""The address of no server: processes requested there are started normally."""
 _SERVERS = {COMMANDS: 2, MODELS: 1}
-# Of NVIDIA, AMD and WSL. Torch looks at them as it is loaded, and what is forked afterwards cannot use them.
+# NVIDIA, AMD and WSL. Torch initialises them when loaded, and processes forked afterwards cannot use them.
 _GPUS = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
 _turn = itertools.count()
-_starting = threading.Lock()  # threads that ask for a server at once start one
+_starting = threading.Lock()  # concurrent threads must not start a server twice
 
 
 def can_fork(environment: Mapping[str, str]) -> bool:
-    """Whether a command in this environment may be forked: it begins with what the tests themselves began with."""
+    """Whether a command with this environment can be forked: it must start like the tests' own process."""
     ours, theirs = (
-        {name: value for name, value in one.items() if name.startswith(BEGINS_WITH)} for one in (_BEGAN, environment)
+        {name: value for name, value in one.items() if name.startswith(STARTUP_VARS)} for one in (_OWN_ENV, environment)
     )
     return sys.platform == "linux" and ours == theirs
 
 
-def _beginning(environment: Mapping[str, str], kind: str) -> dict[str, object]:
-    """What an interpreter that our processes start reads as it begins; a folder twice on its path is there once. With
-    models nothing asks a hub, and whether it might is no matter."""
-    no_matter = (*_NO_MATTER, *embedded_process._CHILD_SETTINGS) if kind == MODELS else _NO_MATTER
+def _fixed_vars(environment: Mapping[str, str], kind: str) -> dict[str, object]:
+    """The variables that an interpreter reads at start-up; a path that is on PYTHONPATH twice counts once. For models
+    the settings that keep them from contacting a hub are ignored."""
+    ignored = (*_IGNORED, *embedded_process._CHILD_SETTINGS) if kind == MODELS else _IGNORED
     return {
         name: set(value.split(os.pathsep)) if name == "PYTHONPATH" else value
         for name, value in environment.items()
-        if name.startswith(BEGINS_WITH) and not name.startswith(no_matter)
+        if name.startswith(STARTUP_VARS) and not name.startswith(ignored)
     }
 
 
 def child_command(module: str, *arguments: str) -> list[str]:
-    """As `synth.embedded.child.child_command`, for a job or a model."""
+    """Like `synth.embedded.child.child_command`, for a job or a model."""
     return in_its_place(address(MODELS if module == "synth.embedded.server" else COMMANDS), module, *arguments)
 
 
 def training_command(module: str, *arguments: str) -> list[str]:
-    """The same for a job that trains or serves a model."""
+    """Like `child_command`, for a job that trains or serves a model."""
     return in_its_place(address(MODELS), module, *arguments)
 
 
 def in_its_place(address: str, module: str, *arguments: str) -> list[str]:
-    """`python -P -m MODULE ARGUMENTS`, forked by the server at this address."""
+    """The command of a stand-in for `python -P -m MODULE ARGUMENTS`, to be forked by the server at this address."""
     return [sys.executable, "-I", "-S", forked_child.__file__, address, module, *arguments]
 
 
@@ -90,35 +90,35 @@ def run(
     arguments: list[str], folder: Path, environment: Mapping[str, str], stdin: str | None, timeout_s: float,
     kind: str = COMMANDS,
 ) -> subprocess.CompletedProcess[str]:  # fmt: skip
-    """`pairsmith` with these arguments in `folder`, as `subprocess.run` would; raises TimeoutExpired. A command of the
-    kind `MODELS` has what trains and serves models imported."""
+    """Run `pairsmith` with these arguments in `folder`, like `subprocess.run`; raises TimeoutExpired. With
+    `kind=MODELS` the modules for training and serving models are already imported."""
     with (
         tempfile.TemporaryFile() as given,
         tempfile.TemporaryFile() as out,
         tempfile.TemporaryFile() as err,
-        socket.socket(socket.AF_UNIX) as talk,
+        socket.socket(socket.AF_UNIX) as connection,
     ):
         given.write((stdin or "").encode())
         given.seek(0)
-        talk.settimeout(timeout_s)
-        asked = {"module": "pairsmith", "arguments": arguments, "folder": str(folder), "leads": False}
+        connection.settimeout(timeout_s)
+        request = {"module": "pairsmith", "arguments": arguments, "folder": str(folder), "leads": False}
         streams = [given.fileno(), out.fileno(), err.fileno()]
-        talk.connect(f"\0{address(kind)}")
-        forked_child.ask(talk, streams, environment=dict(environment), **asked)
-        with talk.makefile("r") as answers:
+        connection.connect(f"\0{address(kind)}")
+        forked_child.ask(connection, streams, environment=dict(environment), **request)
+        with connection.makefile("r") as responses:
             try:
-                answers.readline()  # its number
-                code = int(answers.readline())
-            except TimeoutError:  # nobody listens any more, which kills it
+                responses.readline()  # its pid
+                code = int(responses.readline())
+            except TimeoutError:  # closing the connection kills the process
                 raise subprocess.TimeoutExpired(arguments, timeout_s) from None
         output, errors = (os.pread(file.fileno(), os.fstat(file.fileno()).st_size, 0).decode() for file in (out, err))
         return subprocess.CompletedProcess(arguments, code, output, errors)
 
 
 def address(kind: str) -> str:
-    """The address of the server whose turn it is, where there can be one."""
+    """The address of the next server in turn, or NO_SERVER if there can be none."""
     if sys.platform != "linux":
-        return NOBODY
+        return NO_SERVER
     if kind == MODELS and any(Path(device).exists() for device in _GPUS):
         kind = COMMANDS
     with _starting:
@@ -127,30 +127,30 @@ def address(kind: str) -> str:
 
 @cache
 def _server(kind: str, number: int) -> str:
-    """The address of a server, which is started when it is asked for first and ends with this process."""
+    """The address of a server, which is started on first use and ends with this process."""
     words = [str(os.getpid()), kind, str(number)]
     command = [sys.executable, "-P", "-W", "ignore::DeprecationWarning", "-m", "tests.pairsmith.forked", *words]
     process = subprocess.Popen(
         command,
         cwd=ROOT,
-        env=_BEGAN | _ONE_THREAD | (embedded_process._CHILD_SETTINGS if kind == MODELS else {}),
+        env=_OWN_ENV | _ONE_THREAD | (embedded_process._CHILD_SETTINGS if kind == MODELS else {}),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        start_new_session=True,  # Ctrl-C is for the tests
+        start_new_session=True,  # so that Ctrl-C reaches the tests only
     )
-    atexit.register(process.communicate)  # the end of its input is its end
+    atexit.register(process.communicate)  # it ends when its input ends
     assert process.stdout is not None
     assert process.stdout.readline() == b"ready\n"
-    return _named(*words)
+    return _server_address(*words)
 
 
-def _named(owner: str, kind: str, number: str) -> str:
+def _server_address(owner: str, kind: str, number: str) -> str:
     return f"pairsmith-tests-{owner}-{kind}-{number}"
 
 
 def _import_commands() -> None:
-    """What most commands import, and no model; and what takes a curation its first second: the patterns of English and
-    the identifier of languages."""
+    """Import what most commands import, except models, and judge one text to load what takes a curation its first
+    second: the patterns of English and the language identifier."""
     import click
 
     for name in (
@@ -172,7 +172,7 @@ def _import_commands() -> None:
 
 
 def _import_models() -> None:
-    """What trains and serves a model, and none that is loaded."""
+    """Import what trains and serves a model, without loading a model."""
     from train.quiet import quiet
 
     with quiet():
@@ -187,40 +187,40 @@ def _import_models() -> None:
 
 
 def _serve(owner: str, kind: str, number: str) -> str:
-    """Fork for every process that is asked for; returns in the one that is to be it, with its module."""
+    """Fork for every requested process; returns the module in the process that is to run it."""
     _import_commands()
     if kind == MODELS:
         _import_models()
-    embedded_process.child_command = partial(in_its_place, _named(owner, MODELS, "0"))  # of commands; if it is there
+    embedded_process.child_command = partial(in_its_place, _server_address(owner, MODELS, "0"))  # if running
     gc.freeze()
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for those that wait for commands
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the processes in between
     with socket.socket(socket.AF_UNIX) as listening:
-        listening.bind(f"\0{_named(owner, kind, number)}")
+        listening.bind(f"\0{_server_address(owner, kind, number)}")
         listening.listen()
         os.write(1, b"ready\n")
-        os.dup2(2, 1)  # what is forked may outlive the tests, which read this stream to its end
+        os.dup2(2, 1)  # a forked process may outlive the tests, which read this stream to its end
         while True:
             ready, _, _ = select.select([listening.fileno(), 0], [], [])
             if 0 in ready:
                 os._exit(0)
-            talk, _ = listening.accept()
+            connection, _ = listening.accept()
             if os.fork() == 0:
                 break
-            talk.close()
-    with talk:
-        return _become_the_process(talk, kind)
+            connection.close()
+    with connection:
+        return _become_the_process(connection, kind)
 
 
-def _become_the_process(talk: socket.socket, kind: str) -> str:
-    """Fork once more: this process tells the number of the other, and how it ended. Whoever asked may be killed at any
-    moment: then nobody listens, and the other is killed too."""
+def _become_the_process(connection: socket.socket, kind: str) -> str:
+    """Fork once more: this process reports the pid of the other, and how it ended. If the requesting process is killed,
+    its connection closes, and the other process is killed too."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    length, streams, _, _ = socket.recv_fds(talk, 8, 3)
+    length, streams, _, _ = socket.recv_fds(connection, 8, 3)
     try:
-        asked = json.loads(talk.makefile("rb").read(int.from_bytes(length, "big")))
-    except ValueError:  # killed as it asked
+        request = json.loads(connection.makefile("rb").read(int.from_bytes(length, "big")))
+    except ValueError:  # the requesting process was killed while sending
         os._exit(0)
-    if asked["module"] != "pairsmith" and _beginning(os.environ, kind) != _beginning(asked["environment"], kind):
+    if request["module"] != "pairsmith" and _fixed_vars(os.environ, kind) != _fixed_vars(request["environment"], kind):
         os._exit(0)
     process = os.fork()
     if process:
@@ -228,27 +228,27 @@ def _become_the_process(talk: socket.socket, kind: str) -> str:
             os.close(stream)
         ended = os.pidfd_open(process)
         with suppress(OSError):
-            talk.sendall(f"{process}\n".encode())
-        if ended not in select.select([ended, talk], [], [])[0]:
+            connection.sendall(f"{process}\n".encode())
+        if ended not in select.select([ended, connection], [], [])[0]:
             os.kill(process, signal.SIGKILL)
         _, status = os.waitpid(process, 0)
         with suppress(OSError):
-            talk.sendall(f"{os.waitstatus_to_exitcode(status)}\n".encode())
+            connection.sendall(f"{os.waitstatus_to_exitcode(status)}\n".encode())
         os._exit(0)
-    if asked["leads"]:
+    if request["leads"]:
         os.setsid()
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
         os.close(stream)
     os.environ.clear()
-    os.environ.update(asked["environment"])
+    os.environ.update(request["environment"])
     reload(failpoints)
-    os.chdir(asked["folder"])
-    sys.argv = [str(ROOT / "pairsmith" / "__main__.py"), *asked["arguments"]]
-    if asked["module"] == "pairsmith":
-        sys.path.insert(0, asked["folder"])
+    os.chdir(request["folder"])
+    sys.argv = [str(ROOT / "pairsmith" / "__main__.py"), *request["arguments"]]
+    if request["module"] == "pairsmith":
+        sys.path.insert(0, request["folder"])
     random.seed()
-    return str(asked["module"])
+    return str(request["module"])
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A project of 400 pairs that exist, curated, and people who answer rows of it as they deserve."""
+"""A curated project of 400 existing pairs, and reviewers who accept the good ones."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def _text(rng: random.Random) -> str:
 
 
 def curated(folder: Path) -> None:
-    """400 pairs; the long answers are good ones."""
+    """Write and curate 400 pairs; the long outputs are the good ones."""
     rng = random.Random(3)
     lines = []
     for n in range(ROWS):
@@ -55,12 +55,12 @@ def curated(folder: Path) -> None:
 
 
 def good(output: str) -> bool:
-    """Whether people accept it."""
+    """Whether reviewers accept this output."""
     return len(output) > 120
 
 
 def answer(folder: Path, batches: int = 1) -> list[str]:
-    """Draw batches and answer them as they deserve; the ids of what was answered."""
+    """Draw batches and review them: good rows are accepted, others rejected. Returns the ids of the reviewed pairs."""
     project, ids = spec_file.load(folder), list[str]()
     with Store.open(Store.url_for(project)) as store:
         for _ in range(batches):

@@ -1,7 +1,8 @@
-"""A small project for the report's tests: real records through the real curation, invented texts and training numbers.
+"""A small project for the report's tests: real records through the real curation, with invented texts and training
+numbers.
 
-Nothing is asked of a model: the teacher's texts are made here, scores come from a loopback server, and the answers of
-the evaluation are invented before the real checks, summaries and intervals are made of them.
+No model is asked: the teacher's texts are generated here, scores come from a loopback server, and the evaluation's
+invented answers go through the real checks, summaries and intervals.
 """
 
 from __future__ import annotations
@@ -125,7 +126,7 @@ _MEDIA = ["wildlife photograph", "oil painting", "documentary photograph", "35mm
 
 
 def texts(subject: str, rng: random.Random) -> str:
-    """What a small teacher might answer: mostly good, sometimes one of its usual failures."""
+    """A text that a small teacher might write: mostly good, sometimes with one of its usual failures."""
     place, light, medium = rng.choice(_PLACES), rng.choice(_LIGHTS), rng.choice(_MEDIA)
     details = ", ".join(rng.sample(_DETAILS, rng.randint(2, 4)))
     good = f"{subject} {place}, {details}, {light}, {medium}, {rng.choice(_ADJECTIVES)} mood"
@@ -140,14 +141,14 @@ def texts(subject: str, rng: random.Random) -> str:
 
 
 def project_in(folder: Path) -> Project:
-    """The spec, read as a user's would be."""
+    """Write the spec and load it as a user's would be."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "pairsmith.toml").write_text(SPEC, encoding="utf-8")
     return load(folder)
 
 
 def generated(project: Project, store: Store, count: int = 60) -> None:
-    """Seeds, calls, pairs and failures, with a receipt of `generate`."""
+    """Write seeds, calls, pairs and failures, with a receipt of `generate`."""
     rng = random.Random(5)
     subjects = [f"a {a} {s}" for a in _ADJECTIVES for s in _SUBJECTS][: count - 1]
     seeds = [Seed(kind="input", text=text, source=f"seeds.jsonl:{i}") for i, text in enumerate([HOSTILE, *subjects], 1)]
@@ -198,7 +199,7 @@ def generated(project: Project, store: Store, count: int = 60) -> None:
 
 @asynccontextmanager
 async def _scoring_server() -> AsyncIterator[SimpleNamespace]:
-    """A loopback stand-in for the embedded model's /score: a text is likelier if it repeats its input, more or less."""
+    """A loopback stand-in for the embedded model's /score with random scores: a text is more likely given its input."""
 
     async def score(request: web.Request) -> web.Response:
         asked = await request.json()
@@ -216,7 +217,7 @@ async def _scoring_server() -> AsyncIterator[SimpleNamespace]:
 
 
 def curated(project: Project, store: Store) -> CurateResult:
-    """The real curation, its receipt, and the dataset that it made."""
+    """Run the real curation and write its receipt and the dataset that it made."""
     weights = Weights(project.folder, "revision", "nowhere: the loopback server answers in its place")
     with recording(project, store, "curate", CurateOutcome()) as record:
         judging = curate_project(
@@ -238,7 +239,7 @@ def curated(project: Project, store: Store) -> CurateResult:
 
 
 def trained(project: Project, store: Store, curation: CurateResult) -> TrainResult:
-    """An adapter that was never trained, with an invented curve."""
+    """Write an adapter that was never trained, with an invented loss curve."""
     rng = random.Random(2)
     splits = Counter(row.split for row in curation.accepted)
     folder = project.folder / "adapters" / "one"
@@ -264,7 +265,8 @@ def trained(project: Project, store: Store, curation: CurateResult) -> TrainResu
 
 
 def evaluated(project: Project, store: Store, adapter: TrainResult, *, merged: bool = True) -> Evaluation:
-    """Invented answers, judged and summarised as in an evaluation; `merged` makes few-shot and teacher one system."""
+    """Write invented answers, checked and summarised as in an evaluation; `merged` makes few-shot and teacher one
+    system."""
     spec, checks = project.spec, checks_for(project.spec, project.folder)
     seeds = [seed for seed in store.seeds() if split_of(seed.id, spec.split) == "test"]
     systems = (
@@ -335,7 +337,7 @@ def evaluated(project: Project, store: Store, adapter: TrainResult, *, merged: b
 
 
 def with_curve(project: Project, store: Store, adapter: TrainResult) -> LearningCurve:
-    """The learning curve of the present dataset and adapter: pass rates of 40 validation inputs, invented."""
+    """Write a learning curve of the present dataset and adapter with invented pass rates on 40 validation inputs."""
     passed = {0.25: (14, 18), 0.5: (22, 20), 1.0: (27, 29)}
     points = [
         Point(
@@ -355,7 +357,7 @@ def with_curve(project: Project, store: Store, adapter: TrainResult) -> Learning
 
 
 def whole(folder: Path, *, merged: bool = True, curve: bool = False) -> tuple[Project, Store]:
-    """All four stages done. Close the store."""
+    """A project with all four stages done; the caller closes the store."""
     project = project_in(folder)
     store = Store.open(Store.url_for(project))
     generated(project, store)

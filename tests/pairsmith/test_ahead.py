@@ -1,4 +1,4 @@
-"""What a later stage would refuse is told before a teacher is asked."""
+"""Tests that settings which a later stage would refuse are refused before a teacher is asked."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from pairsmith.health import findings
 from pairsmith.project import Project
 from schemas.errors import PairsmithError, PromptError
-from tests.synth.loopback import LoopbackTeacher, says
+from tests.synth.loopback import Ask, LoopbackTeacher, Reply, says
 
 SPEC = """
 [task]
@@ -49,8 +49,8 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_settings_that_cannot_be_trained_are_refused_before_a_dataset_is_missed(folder: Path) -> None:
-    """`train` says first what no dataset would mend, as `doctor` does."""
+def test_invalid_training_settings_are_refused_before_a_missing_dataset(folder: Path) -> None:
+    """`train` first reports settings that no dataset could fix, as `doctor` does."""
     project = Project(folder, ["train.objective=orpo", "train.edited_weight=3"])
     with pytest.raises(PairsmithError, match=r"edited_weight cannot be combined with train\.objective = 'orpo'"):
         project.train()
@@ -59,9 +59,9 @@ def test_settings_that_cannot_be_trained_are_refused_before_a_dataset_is_missed(
 
 
 @pytest.mark.parametrize("wrong", WRONG)
-def test_what_a_later_stage_would_refuse_costs_no_request(folder: Path, wrong: str) -> None:
-    """Gates, checks, scorers, gold rows, and benchmarks that are not there stop `generate` and `forecast` before
-    the first request, with the sentence and the exit code of the stage that needs them."""
+def test_mistakes_of_later_stages_are_refused_without_a_request(folder: Path, wrong: str) -> None:
+    """Missing gates, checks, scorers, gold rows or benchmarks stop `generate` and `forecast` before the first request,
+    with the message and the exit code of the stage that needs them."""
     code, sentence = WRONG[wrong]
     with LoopbackTeacher(lambda ask: says("A boat.")) as teacher:
         project = Project(folder, [f"teacher.url={teacher.url}", "teacher.model=loopback", *wrong.split()])
@@ -73,8 +73,8 @@ def test_what_a_later_stage_would_refuse_costs_no_request(folder: Path, wrong: s
         assert teacher.asked == []
 
 
-def test_a_prompt_that_asks_the_same_about_many_seeds_is_refused_at_once(folder: Path) -> None:
-    """One that shows the beginning of a seed gives seeds that begin alike each other's answers."""
+def test_a_prompt_that_sends_one_request_for_many_seeds_is_refused(folder: Path) -> None:
+    """A prompt that shows only the beginning of a seed would give seeds with equal beginnings each other's answers."""
     (prompt := folder / "prompts" / "enhance" / "v1.jinja").parent.mkdir(parents=True)
     head = '+++\nabout = "a"\nvariables = { style = "s", input = "i" }\n+++\n=== user ===\n{{ style }} '
     with LoopbackTeacher(lambda ask: says("A boat under full sail.")) as teacher:
@@ -101,35 +101,47 @@ def test_a_prompt_that_asks_the_same_about_many_seeds_is_refused_at_once(folder:
         (("train.learning_rate=2e-5", "train.objective=dpo"), ""),
     ],
 )
-def test_what_is_hardly_meant_is_told_before_answers_are_paid_for(
-    folder: Path, settings: tuple[str, ...], word: str
-) -> None:
-    """`doctor` warns, and `generate` says it before it asks."""
+def test_implausible_training_settings_are_warned_about(folder: Path, settings: tuple[str, ...], word: str) -> None:
+    """`doctor` warns about values that are hardly intended, e.g. a learning rate of 2, and so does `generate`, before
+    its first request."""
     warned = [check.what for check in findings(folder, settings) if (check.about, check.state) == ("train", "warn")]
     assert len(warned) == bool(word)
     assert word in "".join(warned)
+    events: list[str] = []
+
+    def reply(ask: Ask) -> Reply:
+        events.append("asked")
+        return says(*["A boat under full sail on a bright sea."] * ask.n)
+
+    with LoopbackTeacher(reply) as teacher:
+        asked = [f"teacher.url={teacher.url}", "teacher.model=loopback", *settings]
+        Project(folder, asked, say=events.append).generate()
+    before = [event for event in events[: events.index("asked")] if event.startswith("warning: train.")]
+    assert len(before) == len(warned)
+    assert all(event.startswith(f"warning: {what}. ") for event, what in zip(before, warned, strict=True))
 
 
 @pytest.mark.parametrize("wrong", WRONG)
-def test_doctor_says_it_too(folder: Path, wrong: str) -> None:
-    """`doctor` fails on the same names, each told once."""
+def test_doctor_reports_the_same_mistakes(folder: Path, wrong: str) -> None:
+    """`doctor` fails on the same settings and reports each once."""
     sentences = [f"{check.what} {check.fix}" for check in findings(folder, wrong.split()) if check.state == "fail"]
     assert len([line for line in sentences if WRONG[wrong][1] in line]) == 1, sentences
 
 
-def test_what_only_a_hub_could_tell_is_let_through(folder: Path) -> None:
-    """A name that may be one of a hub, with an owner or of before there were owners, is not refused unasked."""
+def test_a_possible_hub_model_is_not_refused(folder: Path) -> None:
+    """A scorer name that may exist on a hub, with or without an owner, is not refused without looking."""
     with LoopbackTeacher(lambda ask: says("A boat under full sail on a bright sea.")) as teacher:
         for name in ("Skywork/Skywork-Reward-V2-Qwen3-8B", "deberta-reward"):
             asked = [f"teacher.url={teacher.url}", "teacher.model=loopback", f"curate.score.model={name}"]
             assert Project(folder, asked).generate().counts.failed == 0
 
 
-def test_an_exemplar_that_breaks_the_schema_is_told(folder: Path) -> None:
-    """It was shown to the teacher with every request and to few-shot in the proof, without a word."""
+def test_an_exemplar_that_violates_the_schema_is_warned_about(folder: Path) -> None:
+    """Such an exemplar used to go to the teacher with every request, and to few-shot in the evaluation, without a
+    warning."""
     (folder / "bug.json").write_text('{"type": "object", "properties": {"level": {"enum": ["low", "high"]}}}')
     task = ("task.kind=extract", "task.schema=bug.json", "task.labels={}", "curate.gates.must=[]")
     for level, fixes in (("Low", ["Change task.schema or these texts: rows like them are rejected."]), ("low", [])):
         shown = f'exemplars=[{{input = "it crashes", output = \'{{"level": "{level}"}}\'}}]'
         warned = [check for check in findings(folder, (*task, shown)) if "exemplars that" in check.what]
-        assert [check.fix for check in warned] == fixes  # told once, with the key that there is
+        assert [check.fix for check in warned] == fixes  # reported once, naming the key that exists

@@ -1,4 +1,4 @@
-"""A project in a place that this process may not write, and places that are taken by something else."""
+"""Tests of projects in folders without write permission, and of paths that are taken by something else."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from tests.projects.test_old_projects import EXPECTED, KEPT, copied
 from tests.train import tiny
 
 
-def _cannot_write() -> list[str]:
-    """What to put before a command so that file permissions hold for it; root goes past them otherwise."""
+def _without_write_privilege() -> list[str]:
+    """Words to put before a command so that file permissions apply to it even for root."""
     if os.geteuid() != 0:
         return []
     if shutil.which("setpriv") is None:
-        pytest.skip("root goes past permissions, and setpriv is not on this machine")
+        pytest.skip("root bypasses permissions, and setpriv is not installed")
     return ["setpriv", "--bounding-set", "-dac_override", "--inh-caps", "-dac_override"]
 
 
 @pytest.fixture(params=["old", "of today"])
 def read_only(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Project]:
-    """A project of version 0.1, as that left it or curated again, in a folder that nobody may write."""
+    """A project of version 0.1, as it is or curated again, in a folder without write permission."""
     project = Project(copied(tmp_path / "project"))
     with closing(sqlite3.connect(project.folder / "pairsmith.db")) as connection:
         connection.executescript((KEPT / "store.sql").read_text())
@@ -44,9 +44,9 @@ def read_only(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Projec
         folder.chmod(0o755)
 
 
-def looked(project: Project, *arguments: str) -> dict[str, Any]:
+def run_json(project: Project, *arguments: str) -> dict[str, Any]:
     done = subprocess.run(
-        [*_cannot_write(), *project.command(*arguments, "--json")],
+        [*_without_write_privilege(), *project.command(*arguments, "--json")],
         cwd=project.folder,
         env=project.environ(),
         capture_output=True,
@@ -58,24 +58,24 @@ def looked(project: Project, *arguments: str) -> dict[str, Any]:
     return answer
 
 
-def test_a_read_only_project_can_be_looked_at(read_only: Project) -> None:
-    """`status`, `rows` and `explain` tell what they tell elsewhere, whatever the store's schema, and leave no trace."""
+def test_a_read_only_project_can_be_read(read_only: Project) -> None:
+    """`status`, `rows` and `explain` work with the store of any schema version and leave no files behind."""
     before = sorted(path.name for path in read_only.folder.iterdir())
-    undone = ["train", "evaluate"] if "pairsmith.db.lock" in before else []  # curated anew, its dataset is another
-    assert looked(read_only, "status")["next"] == undone
-    answer = looked(read_only, "rows", "--limit", "0")
+    undone = ["train", "evaluate"] if "pairsmith.db.lock" in before else []  # the new curation made another dataset
+    assert run_json(read_only, "status")["next"] == undone
+    answer = run_json(read_only, "rows", "--limit", "0")
     counts = answer["counts"]
     assert len(answer["rows"]) == counts["rows_in"] == 48
-    story = EXPECTED["explain"][0]
-    assert looked(read_only, "explain", story["id"])["id"] == story["id"]
+    explained = EXPECTED["explain"][0]
+    assert run_json(read_only, "explain", explained["id"])["id"] == explained["id"]
     assert sorted(path.name for path in read_only.folder.iterdir()) == before
 
 
 @pytest.mark.parametrize(
     ("name", "command"), [("receipts", ["curate"]), ("kept", ["export", "--out", "kept/new"])], ids=["receipts", "kept"]
 )
-def test_a_file_where_a_folder_belongs_is_a_sentence(name: str, command: list[str], tmp_path: Path) -> None:
-    """Whatever folder of a project it is: the place is named, with what to do, and no defect is claimed."""
+def test_a_file_in_place_of_a_folder_is_a_clear_error(name: str, command: list[str], tmp_path: Path) -> None:
+    """The error names the path and says what to do, without a traceback, for every folder of a project."""
     (tmp_path / "pairsmith.toml").write_text(tiny.SPEC)
     (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in tiny.PAIRS))
     project = Project(tmp_path)
@@ -89,8 +89,8 @@ def test_a_file_where_a_folder_belongs_is_a_sentence(name: str, command: list[st
     assert "There is a file where a folder is needed" in done.stderr
 
 
-def test_a_cache_that_is_no_folder_is_named_by_its_variable(tmp_path: Path) -> None:
-    """Every command that would keep something there says which variable to change."""
+def test_a_cache_path_that_is_not_a_folder_names_the_variable(tmp_path: Path) -> None:
+    """The error names the environment variable to change."""
     (tmp_path / "cache").touch()
     (tmp_path / "pairsmith.toml").write_text('task = { name = "t", style = "Long." }\nteacher = { url = "embedded" }\n')
     (tmp_path / "seeds.txt").write_text("a fox\n")

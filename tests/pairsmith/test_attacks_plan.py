@@ -1,4 +1,4 @@
-"""What is done, and what rows come in, when a spec or what is piped in changes back and forth."""
+"""Tests of what is done, and which rows are in the pool, when a spec or piped input changes back and forth."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from tests.pairsmith.conftest import SUBJECTS, Project, write_seeds
 from tests.synth.loopback import LoopbackTeacher
 
 
-def in_every_place(project: Project) -> int:
-    """Rows in, the same wherever it is told, and the sum of what became of them."""
+def rows_in_everywhere(project: Project) -> int:
+    """`rows_in`, checked to be the same in `status`, `rows` and the receipt, and to equal the sum of the row states."""
     status, rows = project.json("status"), project.json("rows", "--limit", "0")
     (curated,) = [stage["counts"] for stage in status["stages"] if stage["stage"] == "curate"]
     states = [row["state"] for row in rows["rows"]]
@@ -19,35 +19,35 @@ def in_every_place(project: Project) -> int:
     return len(states)
 
 
-def test_rows_in_are_those_that_the_present_spec_asks_for(project: Project, teacher: LoopbackTeacher) -> None:
-    """`n` lowered takes rows out of the pool, raised again they are there, and none is asked for twice; so with seeds
-    that leave the file and come back."""
+def test_rows_in_match_the_present_spec(project: Project, teacher: LoopbackTeacher) -> None:
+    """Lowering `n` takes rows out of the pool, raising it brings them back, and none is requested twice. The same holds
+    for seeds that leave the file and return."""
     spec = project.folder / "pairsmith.toml"
     two, four = spec.read_text(), spec.read_text().replace("n = 2", "n = 4")
 
-    def made(text: str, subjects: tuple[str, ...] = SUBJECTS) -> int:
+    def rows_in_after(text: str, subjects: tuple[str, ...] = SUBJECTS) -> int:
         spec.write_text(text)
         write_seeds(project.folder, subjects)
         generated: int = project.json("generate")["rows_in"]
-        assert "curate" in project.json("status")["next"], "the pool is another"
+        assert "curate" in project.json("status")["next"], "the pool has changed"
         assert project.json("curate")["rows_in"] == generated
         assert not {"generate", "curate"} & set(project.json("status")["next"])
-        assert in_every_place(project) == generated
+        assert rows_in_everywhere(project) == generated
         return generated
 
-    assert made(four) == 4 * len(SUBJECTS)
+    assert rows_in_after(four) == 4 * len(SUBJECTS)
     asked = len(teacher.asked)
-    assert made(two) == 2 * len(SUBJECTS)
-    assert made(four) == 4 * len(SUBJECTS)
-    assert made(four, SUBJECTS[:-2]) == 4 * (len(SUBJECTS) - 2)
-    assert made(four) == 4 * len(SUBJECTS)
+    assert rows_in_after(two) == 2 * len(SUBJECTS)
+    assert rows_in_after(four) == 4 * len(SUBJECTS)
+    assert rows_in_after(four, SUBJECTS[:-2]) == 4 * (len(SUBJECTS) - 2)
+    assert rows_in_after(four) == 4 * len(SUBJECTS)
     assert len(teacher.asked) == asked
 
 
-def test_a_command_without_a_pipe_undoes_nothing(
+def test_a_command_without_piped_input_undoes_nothing(
     make_project: Callable[..., Project], teacher: LoopbackTeacher
 ) -> None:
-    """Seeds came from standard input: `generate` with nothing piped in says so, and what was done stays done."""
+    """If seeds came from standard input, `generate` with nothing piped in says so, and finished stages stay done."""
     project = make_project(teacher.url)
     spec = project.folder / "pairsmith.toml"
     spec.write_text(spec.read_text().replace('path = "seeds.jsonl"', 'path = "-"'))
@@ -64,8 +64,8 @@ def test_a_command_without_a_pipe_undoes_nothing(
     assert stages["curate"]["why"] == "standard input has changed"
 
 
-def test_a_cause_is_shown_with_its_brackets(project: Project) -> None:
-    """What has made a stage due is shown as it stands, also where a part of it looks like a colour of the terminal."""
+def test_why_a_stage_is_due_is_shown_with_its_brackets(project: Project) -> None:
+    """The reason why a stage is due is shown literally, even where part of it looks like terminal markup."""
     assert project.run("generate").returncode == 0
     shown = project.run("status", "--set", "task.style=Write [red] and [bold] things.").stdout
     assert "[red] and [bold]" in " ".join(shown.split())

@@ -1,5 +1,5 @@
-"""What a person can get wrong ends in one clear sentence, a documented code and an intact store, and the run goes on
-once it is mended."""
+"""Tests that a user's mistake ends in one clear message, a documented exit code and an intact store, and that the run
+continues once it is fixed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ DURABLE = "SELECT DISTINCT json_extract(body, '$.request.user') FROM calls"
 
 
 def sentence(done: subprocess.CompletedProcess[str]) -> str:
-    """The one line that says what is wrong; nothing but progress may stand before it."""
+    """The one error line; only progress may precede it."""
     assert "Traceback" not in done.stderr, done.stderr
     assert done.stdout == ""
     lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
@@ -101,7 +101,7 @@ BREAKAGES: dict[str, tuple[Callable[[Project], object], int, tuple[str, ...]]] =
 
 @pytest.fixture
 def picky() -> Iterator[LoopbackTeacher]:
-    """A teacher that knows one model only."""
+    """A teacher that serves only one model."""
 
     def reply(ask: Ask) -> Reply:
         if ask.body["model"] != "loopback":
@@ -113,20 +113,20 @@ def picky() -> Iterator[LoopbackTeacher]:
 
 
 @pytest.mark.parametrize("what", BREAKAGES)
-def test_a_mistake_is_told_in_one_sentence_and_costs_nothing(
+def test_a_mistake_gets_one_message_and_costs_nothing(
     what: str, picky: LoopbackTeacher, make_project: Callable[..., Project]
 ) -> None:
-    """Each mistake: its code, its sentence with the place and the remedy, and after mending the run works."""
+    """Each mistake has its exit code and a message with the place and the fix; once it is fixed the run works."""
     breakage, code, words = BREAKAGES[what]
     project = make_project(picky.url)
-    sound = {name: (project.folder / name).read_bytes() for name in ("pairsmith.toml", "seeds.jsonl")}
+    original = {name: (project.folder / name).read_bytes() for name in ("pairsmith.toml", "seeds.jsonl")}
     breakage(project)
     done = project.run("generate")
     assert done.returncode == code, done.stderr
     message = sentence(done)
     for word in words:
         assert word in message
-    for name, body in sound.items():
+    for name, body in original.items():
         (project.folder / name).write_bytes(body)
     if what == "a store that is no store":
         (project.folder / "pairsmith.db").unlink()
@@ -136,22 +136,22 @@ def test_a_mistake_is_told_in_one_sentence_and_costs_nothing(
 
 
 def test_a_wrong_key_stops_the_run_and_is_never_shown(make_project: Callable[..., Project]) -> None:
-    """A refused key ends the run with its code after a few requests, and stands in no message, receipt or store."""
+    """A refused key ends the run after a few requests with its exit code, and is in no message, receipt or store."""
     with LoopbackTeacher(answer, key="sesame") as teacher:
         project = make_project(teacher.url)
         edit(project, lambda t: t.replace('model = "loopback"', 'model = "loopback"\nkey_env = "TINY_KEY"'))
         done = project.run("generate", TINY_KEY="wrong-secret")
         assert done.returncode == 5
         assert "TINY_KEY" in sentence(done)
-        assert len(teacher.asked) <= 8, "not every seed is tried with a key that is refused"
+        assert len(teacher.asked) <= 8, "a refused key is not tried for every seed"
         assert project.run("generate", TINY_KEY="sesame").returncode == 0
     written = b"".join(path.read_bytes() for path in project.folder.rglob("*") if path.is_file())
     for secret in (b"wrong-secret", b"sesame"):
         assert secret not in done.stderr.encode() + written
 
 
-def test_an_error_is_also_json_where_json_was_asked_for(project: Project) -> None:
-    """With --json a failure is an object with its parts and its code."""
+def test_with_json_an_error_is_json(project: Project) -> None:
+    """With --json a failure is an object with kind, exit code, message and fix."""
     import json
 
     (project.folder / "seeds.jsonl").unlink()
@@ -163,22 +163,23 @@ def test_an_error_is_also_json_where_json_was_asked_for(project: Project) -> Non
 
 
 @pytest.mark.parametrize("words", [["init", "b", "--from"], ["init"], ["try"], ["export", "--out"]], ids=" ".join)
-def test_an_argument_that_is_no_text_is_refused(project: Project, words: list[str]) -> None:
-    """A file of an old archive, or a word typed in another encoding: nothing is made that nobody could name."""
+def test_an_argument_that_is_not_utf_8_is_refused(project: Project, words: list[str]) -> None:
+    """For example a file name from an old archive, or a word typed in another encoding: no folder with an unusable name
+    is created."""
     done = project.run(*words, os.fsdecode(b"caf\xe9.csv"))
     assert done.returncode == 2
     assert r"'caf\udce9.csv' is not UTF-8" in sentence(done)
 
 
-def test_a_wrong_override_is_told_by_its_key(project: Project) -> None:
-    """--set names the key that is wrong, not a line of the file."""
+def test_a_wrong_override_is_named_by_its_key(project: Project) -> None:
+    """An error in --set names the key, not a line of the file."""
     message = sentence(project.run("generate", "--set", "generate.forward.promt=mine"))
     assert "--set generate.forward.promt" in message
     assert "Did you mean 'prompt'?" in message
 
 
-def test_rows_that_cannot_be_used_are_told_by_row(project: Project) -> None:
-    """Blank and duplicate rows are left out, said on stderr by row, and listed in the receipt."""
+def test_unusable_seed_rows_are_reported_by_row(project: Project) -> None:
+    """Blank and duplicate rows are left out, reported on stderr with their row, and listed in the receipt."""
     with (project.folder / "seeds.jsonl").open("a") as file:
         file.write(f'{{"text": ""}}\n{{"text": "{SUBJECTS[0]}"}}\n')
     done = project.run("generate")
@@ -197,10 +198,10 @@ def test_seeds_from_standard_input(project: Project) -> None:
     assert project.rows("SELECT count(*) FROM candidates") == [(2 * len(SUBJECTS),)]
 
 
-def test_a_second_process_is_turned_away_and_readers_are_not(make_project: Callable[..., Project]) -> None:
-    """While one process writes, a second writer ends with code 6 and learns who holds the store; reading goes on."""
-    over = threading.Event()  # the first is not answered before, and does not end
-    with LoopbackTeacher(lambda ask: replace(answer(ask), when=over.is_set)) as teacher:
+def test_a_second_writer_is_refused_and_readers_are_not(make_project: Callable[..., Project]) -> None:
+    """While one process writes, a second writer ends with code 6 and the pid of the first; reading commands work."""
+    release = threading.Event()  # until it is set the teacher does not answer, so the first process keeps running
+    with LoopbackTeacher(lambda ask: replace(answer(ask), when=release.is_set)) as teacher:
         project = make_project(teacher.url, tuple(f"{subject} number {i}" for subject in SUBJECTS for i in range(30)))
         with subprocess.Popen(
             project.command("generate"),
@@ -219,7 +220,7 @@ def test_a_second_process_is_turned_away_and_readers_are_not(make_project: Calla
                 assert first.stderr is not None
                 while b"press Ctrl-C again" not in first.stderr.readline():
                     assert first.poll() is None
-                over.set()
+                release.set()
                 first.communicate(timeout=200)
                 assert first.returncode == 130
             finally:
@@ -231,8 +232,8 @@ def test_a_second_process_is_turned_away_and_readers_are_not(make_project: Calla
     assert max(teacher.counts().values()) == 1
 
 
-def test_a_file_limit_is_a_full_disk(project: Project) -> None:
-    """When the store's file can grow no further the run ends with code 6 and says what to do."""
+def test_a_file_size_limit_is_reported_like_a_full_disk(project: Project) -> None:
+    """If the store's file cannot grow any further, the run ends with code 6 and says what to do."""
     write_seeds(project.folder, tuple(f"{subject} number {i}" for subject in SUBJECTS for i in range(30)))
     little_room = 'ulimit -f 586 && exec "$@"'  # blocks of 512 bytes
     done = subprocess.run(
@@ -243,10 +244,10 @@ def test_a_file_limit_is_a_full_disk(project: Project) -> None:
         text=True,
         timeout=200,
     )
-    says_that_the_disk_is_full(done)
+    assert_reports_full_disk(done)
 
 
-def says_that_the_disk_is_full(done: subprocess.CompletedProcess[str]) -> None:
+def assert_reports_full_disk(done: subprocess.CompletedProcess[str]) -> None:
     assert done.returncode == 6, done.stderr
     message = sentence(done)
     assert "no space is left" in message
@@ -255,7 +256,7 @@ def says_that_the_disk_is_full(done: subprocess.CompletedProcess[str]) -> None:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of one MiB; only root may mount one."""
+    """A file system of one MiB; only root can mount one."""
     place = tmp_path / "disk"
     place.mkdir()
     mounted = shutil.which("mount") and os.geteuid() == 0
@@ -266,15 +267,15 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "--lazy", str(place)], check=True)
 
 
-def test_a_full_disk_loses_nothing_confirmed(
+def test_a_full_disk_loses_no_stored_answer(
     small_disk: Path, teacher: LoopbackTeacher, make_project: Callable[..., Project]
 ) -> None:
-    """On a disk that fills up the run ends with code 6 and an intact store; with space again it finishes, and no answer
-    that was durable is asked again."""
+    """On a full disk the run ends with code 6 and an intact store. With space again it finishes, and no stored answer
+    is requested again."""
     project = make_project(teacher.url, tuple(f"{subject} number {i}" for subject in SUBJECTS for i in range(30)))
     shutil.move(project.folder, small_disk / "project")
     project = Project(small_disk / "project")
-    says_that_the_disk_is_full(project.run("generate"))
+    assert_reports_full_disk(project.run("generate"))
     durable = {text for (text,) in project.rows("SELECT json_extract(body, '$.request.user') FROM calls")}
     assert durable, "something was durable before the disk was full"
     subprocess.run(["mount", "-o", "remount,size=64m", str(small_disk)], check=True)

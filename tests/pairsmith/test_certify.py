@@ -1,4 +1,5 @@
-"""`pairsmith certify` on a project of pairs that exist: answers in the store, a certificate, and what undoes it."""
+"""Tests of `pairsmith certify` on a project of existing pairs: reviews in the store, a certificate, and what
+invalidates it."""
 
 from __future__ import annotations
 
@@ -50,15 +51,15 @@ def _project(folder: Path, *overrides: str) -> Project:
 
 
 def _certify(folder: Path, *overrides: str, **more: Any) -> tuple[Any, Any]:
-    """The outcome, and what status says right after."""
+    """Returns the outcome, and the last certification as status shows it right afterwards."""
     project = _project(folder, *overrides)
     with Store.open(Store.url_for(project)) as store:
         return certify(project, store, **more), certified.last_certification(project, store)
 
 
-def test_a_certificate_names_its_rows_and_keeps_its_promise(folder: Path) -> None:
-    """From no certificate, with what would change it, to one whose rows are named and good; its numbers add up; status
-    and export tell it."""
+def test_a_certificate_lists_rows_of_the_promised_precision(folder: Path) -> None:
+    """First there is no certificate, with advice on what would change that; then one whose rows are listed and good.
+    Its counts add up, and status and export show it."""
     with pytest.raises(NoWork, match="no row has been reviewed") as before:
         _certify(folder)
     assert before.value.fix == "`pairsmith review push` sends rows to reviewers."
@@ -87,10 +88,10 @@ def test_a_certificate_names_its_rows_and_keeps_its_promise(folder: Path) -> Non
     assert (folder / "export" / "certificate.json").is_file()
 
 
-def test_what_shapes_the_rows_undoes_a_certificate_and_training_does_not(folder: Path) -> None:
-    """Another gate or generation: status and export say that it no longer holds, before curation and after; another
-    learning rate, more answers, a split, and what is chosen of the certified rows undo nothing, as the page on method
-    says. Whoever put `certified` into the spec was told that the certificate holds no longer."""
+def test_a_certificate_is_invalidated_by_what_shapes_rows_only(folder: Path) -> None:
+    """With another gate, status and export say that the certificate no longer holds, before and after curation. Another
+    learning rate, split, task name or selection among the certified rows does not invalidate it, as the page on method
+    says. Setting `certified` in the spec used to invalidate it."""
     answer(folder, 3)
     outcome, _ = _certify(folder)
     assert outcome.artifact_id
@@ -117,8 +118,8 @@ def test_what_shapes_the_rows_undoes_a_certificate_and_training_does_not(folder:
     assert not (folder / "export" / "certificate.json").exists()
 
 
-def test_rows_that_wait_for_people_are_not_sent_again_but_pulled(folder: Path) -> None:
-    """Before the first answer, but after a push, what is missing are answers, and they come by a pull."""
+def test_after_a_push_the_advice_is_to_pull(folder: Path) -> None:
+    """After a push and before the first review, reviews are missing, and a pull fetches them."""
     project = _project(folder)
     with Store.open(Store.url_for(project)) as store:
         (first, *_) = store.pairs()
@@ -128,8 +129,8 @@ def test_rows_that_wait_for_people_are_not_sent_again_but_pulled(folder: Path) -
     assert "`pairsmith review pull`" in (waiting.value.fix or "")
 
 
-def test_calibration_and_certificate_stand_on_answers_of_different_rows(folder: Path) -> None:
-    """No row of the estimation half has any part in P(good), whatever people say of it."""
+def test_calibration_and_certificate_use_reviews_of_different_rows(folder: Path) -> None:
+    """No row of the estimation half influences P(good), however it is reviewed."""
     answered = answer(folder, 3)
     first, _ = _certify(folder)
     project = _project(folder)
@@ -146,8 +147,8 @@ def test_calibration_and_certificate_stand_on_answers_of_different_rows(folder: 
     assert "more than 15%" in second.words
 
 
-def test_rows_that_were_drawn_before_there_were_halves_calibrate_nothing(folder: Path) -> None:
-    """Nor is it said that half of them could not prove what is asked for, which they can."""
+def test_rows_drawn_before_there_were_halves_do_not_calibrate(folder: Path) -> None:
+    """The message says why, and that half of the rows could not prove the requirement only if that is so."""
     project = _project(folder)
     with Store.open(Store.url_for(project)) as store:
         population = read_population(project, store, teachers.fingerprints_of(project, discard_message))
@@ -162,8 +163,8 @@ def test_rows_that_were_drawn_before_there_were_halves_calibrate_nothing(folder:
     assert "Half of them could not prove what review.accept_at_least asks for" in nearly_all
 
 
-def test_a_row_that_became_an_exemplar_is_not_certified(folder: Path) -> None:
-    """What a person copied from an answered row into the spec is left out of the rows and of the labels."""
+def test_a_row_used_as_an_exemplar_is_not_certified(folder: Path) -> None:
+    """A reviewed row that was copied into the spec is neither among the certified rows nor among the labels."""
     answered = answer(folder, 3)
     first, _ = _certify(folder)
     project = _project(folder)
@@ -181,8 +182,8 @@ def test_a_row_that_became_an_exemplar_is_not_certified(folder: Path) -> None:
     assert second.certificate["labels"] == first.certificate["labels"] - 1
 
 
-def test_a_reward_model_gets_no_answer_that_a_certificate_stands_on(folder: Path) -> None:
-    """Of the preferences that people's answers make, none that rests on the estimation half is left for training."""
+def test_a_reward_model_gets_no_reviews_of_the_estimation_half(folder: Path) -> None:
+    """No preference that depends on a review in the estimation half is used for training."""
     answered = answer(folder, 3)
     project = _project(folder)
     with Store.open(Store.url_for(project), write=False) as store:
@@ -193,8 +194,8 @@ def test_a_reward_model_gets_no_answer_that_a_certificate_stands_on(folder: Path
     assert not any(in_estimation_half(project.spec.review.seed, id_) for p in left for id_ in p.rests_on)
 
 
-def test_a_reward_model_without_preferences_fetches_no_base(folder: Path) -> None:
-    """What it would refuse in the end is refused first: the base may be gigabytes that nobody needs."""
+def test_a_reward_model_without_preferences_loads_no_base(folder: Path) -> None:
+    """A training that must be refused is refused before gigabytes of a base are downloaded."""
     project = _project(folder, "train.base=nobody/such-a-base")
     with (
         Store.open(Store.url_for(project)) as store,
@@ -203,8 +204,9 @@ def test_a_reward_model_without_preferences_fetches_no_base(folder: Path) -> Non
         train_reward(project, store)
 
 
-def test_looking_again_costs_nothing_and_another_promise_does(folder: Path) -> None:
-    """The same look is the same trial; another precision is a further one, which may err less."""
+def test_repeating_a_certification_is_no_further_trial(folder: Path) -> None:
+    """The same certification is the same trial; another precision is a further trial, with a smaller error
+    allowance."""
     answer(folder, 3)
     first, _ = _certify(folder)
     again, _ = _certify(folder)
@@ -213,14 +215,14 @@ def test_looking_again_costs_nothing_and_another_promise_does(folder: Path) -> N
     assert [o.certificate["trial"] for o in (first, again, other)] == [1, 1, 2]
 
 
-def test_before_the_first_certificate_curation_says_what_makes_one(folder: Path) -> None:
-    """With `certified` set too early no row is left: the sentence counts those that wait and names the commands."""
+def test_curation_without_a_certificate_says_how_to_get_one(folder: Path) -> None:
+    """If `certified` is set too early no row is left: the error counts the waiting rows and names the commands."""
     with pytest.raises(NoWork, match=r"uncertified \d+.*review push.*pairsmith certify"):
         pairsmith.Project(folder, ["curate.select.certified=true"]).curate()
 
 
-def test_a_certificate_holds_before_it_has_let_a_row_pass(folder: Path) -> None:
-    """Curation found nothing to accept, people answered, a look certified: it holds, and `run` then uses it."""
+def test_a_certificate_holds_before_curation_has_used_it(folder: Path) -> None:
+    """Curation had nothing to accept, rows were reviewed and certified: the certificate holds."""
     asked = ["curate.select.certified=true"]
     with pytest.raises(NoWork):
         pairsmith.Project(folder, asked).curate()
@@ -231,8 +233,8 @@ def test_a_certificate_holds_before_it_has_let_a_row_pass(folder: Path) -> None:
 
 
 def test_a_run_stops_before_training_until_a_certificate_holds(folder: Path) -> None:
-    """With `certified` set, people's answers alone train nothing: the run counts the rows that wait and names the
-    command. Once a certificate holds it goes on; one that no longer holds stops it again."""
+    """With `certified` set, reviews alone do not lead to training: the run counts the waiting rows and names the
+    command. Once a certificate holds the run continues; if it no longer holds the run stops again."""
     answer(folder, 3)
     asked = ["curate.select.certified=true", "train.base=not-there"]
     stopped = pairsmith.Project(folder, asked).run()
@@ -255,8 +257,8 @@ def test_a_run_stops_before_training_until_a_certificate_holds(folder: Path) -> 
     assert str(again.waits).endswith("the last one no longer holds (certificate.json is missing)")
 
 
-def test_a_look_that_certifies_nothing_is_what_a_run_waits_for(folder: Path) -> None:
-    """Too few answers: the run repeats what the look said, which names what would change it."""
+def test_a_run_repeats_why_nothing_was_certified(folder: Path) -> None:
+    """With too few reviews the run repeats the message of `certify`, which says what would change that."""
     answer(folder)
     early, _ = _certify(folder)
     assert not early.artifact_id
@@ -265,8 +267,8 @@ def test_a_look_that_certifies_nothing_is_what_a_run_waits_for(folder: Path) -> 
     assert str(stopped.waits).endswith(early.words)
 
 
-def test_what_if_knows_the_certificate(folder: Path) -> None:
-    """`curate --what-if curate.select.certified=true` tells what curation would then do."""
+def test_what_if_uses_the_certificate(folder: Path) -> None:
+    """`curate --what-if curate.select.certified=true` shows what curation would then do."""
     answer(folder, 3)
     outcome, _ = _certify(folder)
     assert outcome.artifact_id
@@ -276,18 +278,18 @@ def test_what_if_knows_the_certificate(folder: Path) -> None:
     assert compared.after == pairsmith.Project(folder, only_certified).curate().counts
 
 
-def test_what_was_erased_certifies_nothing(folder: Path) -> None:
-    """The answers of the only person are gone: curation lets no row pass by the certificate that stood on them, as
-    status says, and both say why in words of their own; a row that the person rejected comes back to nobody unseen."""
+def test_erased_reviews_invalidate_the_certificate(folder: Path) -> None:
+    """After the only reviewer is erased, curation accepts no row by the certificate based on those reviews, and status
+    and plan each say why. The rejected rows stay rejected."""
     answer(folder, 3)
     asked = "curate.select.certified=true"
     (folder / "pairsmith.toml").write_text(f"{own_pairs.SPEC}\n[curate.select]\ncertified = true\n", encoding="utf-8")
     outcome, _ = _certify(folder)
     assert pairsmith.Project(folder).curate().reasons["uncertified"] > 0
-    nowhere = _project(folder, "review.url=http://127.0.0.1:9", "review.key_env=HOME")
-    with Store.open(Store.url_for(nowhere)) as store:
-        erased(nowhere, store, person="ann")
-        state = certified.last_certification(nowhere, store)
+    offline = _project(folder, "review.url=http://127.0.0.1:9", "review.key_env=HOME")
+    with Store.open(Store.url_for(offline)) as store:
+        erased(offline, store, person="ann")
+        state = certified.last_certification(offline, store)
         why = plan(_project(folder), store)[1].why
     assert (state and state["holds"], state and state["why"]) == (False, "certificate.json is missing")
     assert why == "answers of people were erased since"
@@ -295,9 +297,9 @@ def test_what_was_erased_certifies_nothing(folder: Path) -> None:
         pairsmith.Project(folder, [asked]).curate()
 
 
-def test_rows_that_people_have_decided_are_not_to_review(folder: Path) -> None:
-    """Of 97 rows beside the certified ones people had looked at 61; the others are those that curation lets wait. A
-    promise of 92.5 % is not told as one of 92."""
+def test_reviewed_rows_are_not_counted_as_to_review(folder: Path) -> None:
+    """Of 97 rows that were not certified 61 had been reviewed; the others are those that curation leaves waiting. A
+    precision of 92.5 % is not shown as 92."""
     answer(folder, 3)
     outcome, _ = _certify(folder, precision=0.925)
     words = re.search(r">= 92\.5% precision \(90% .*; (\d+) to review; (\d+) decided by people; ", outcome.words)
@@ -308,7 +310,7 @@ def test_rows_that_people_have_decided_are_not_to_review(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("option", ["--precision", "--confidence", "--max-usd"])
-def test_a_promise_is_a_number(tmp_path: Path, option: str) -> None:
-    """`nan` passes every comparison, so it would be no bound at all: it is refused as any other wrong value."""
+def test_nan_is_refused_as_an_option(tmp_path: Path, option: str) -> None:
+    """`nan` would be no bound, since every comparison with it is false: it is refused like any other wrong value."""
     done = CliRunner().invoke(command_of("certify"), ["--project", str(tmp_path), option, "nan"])
     assert (done.exit_code, "not a finite number" in done.output) == (2, True), done.output

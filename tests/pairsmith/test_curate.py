@@ -1,4 +1,4 @@
-"""`pairsmith curate` and `export` on pairs that a loopback teacher made."""
+"""Tests of `pairsmith curate`, `rows`, `explain` and `export` on pairs from a loopback teacher."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def exported(project: Project) -> list[str]:
 
 
 def test_rows_in_are_accounted_for_and_the_accepted_are_written(generated: Project) -> None:
-    """Accepted + rejected + waiting + failed are the rows in, and the dataset holds exactly the accepted ones."""
+    """Accepted + rejected + waiting + failed is rows in, and the dataset contains exactly the accepted rows."""
     counted = generated.json("curate")
     parts = ("accepted", "rejected", "waiting", "failed")
     assert counted["rows_in"] == ROWS == sum(counted[part] for part in parts)
@@ -40,7 +40,7 @@ def test_rows_in_are_accounted_for_and_the_accepted_are_written(generated: Proje
 
 
 def test_a_second_run_judges_nothing_again(generated: Project) -> None:
-    """The same pool and settings: no verdict is appended, and the dataset is the same to the byte."""
+    """With the same pool and settings no verdict is added, and the dataset is byte-identical."""
     first = generated.json("curate")
     manifest = (generated.folder / "dataset" / "manifest.json").read_bytes()
     second = generated.json("curate")
@@ -49,8 +49,9 @@ def test_a_second_run_judges_nothing_again(generated: Project) -> None:
     assert (generated.folder / "dataset" / "manifest.json").read_bytes() == manifest
 
 
-def test_a_changed_threshold_is_a_query_not_a_purchase(generated: Project, teacher: LoopbackTeacher) -> None:
-    """Stricter gates give a smaller set without asking the teacher, and `status` knows which stages that undoes."""
+def test_a_changed_threshold_costs_no_request(generated: Project, teacher: LoopbackTeacher) -> None:
+    """Stricter gates accept fewer rows without asking the teacher, and `status` knows which stages are due because of
+    them."""
     before = generated.json("curate")["accepted"]
     asked = len(teacher.asked)
     stricter = ("--set", "curate.gates.length.max_words=21")
@@ -58,11 +59,11 @@ def test_a_changed_threshold_is_a_query_not_a_purchase(generated: Project, teach
     assert 0 < generated.json("curate", *stricter)["accepted"] < before
     assert len(teacher.asked) == asked
     shown = generated.run("status", *stricter).stdout.splitlines()
-    assert [line.split() for line in shown].count(["dataset", "dataset"]) == 1, "made anew in the place of the other"
+    assert [line.split() for line in shown].count(["dataset", "dataset"]) == 1, "it replaces the previous dataset"
 
 
 def test_kill_9_in_the_middle_of_curation(generated: Project) -> None:
-    """Killed while verdicts are written, the next run ends with what an undisturbed one gives."""
+    """Killed while it writes verdicts, the next run gives the same result as an undisturbed one."""
     killed = generated.run("curate", PAIRSMITH_FAILPOINT="mid_curate")
     assert killed.returncode == -signal.SIGKILL
     assert generated.is_intact()
@@ -72,21 +73,21 @@ def test_kill_9_in_the_middle_of_curation(generated: Project) -> None:
     assert generated.is_intact()
 
 
-def test_curating_nothing_is_no_success(project: Project) -> None:
-    """Without a candidate the command ends with code 8 and says what comes first."""
+def test_curating_an_empty_pool_fails(project: Project) -> None:
+    """Without candidates the command ends with code 8 and names the command to run first."""
     done = project.run("curate")
     assert done.returncode == 8
     assert "pairsmith generate" in done.stderr
 
 
 def test_explain_follows_a_row_into_the_dataset(generated: Project) -> None:
-    """An exported row's id tells its seed, prompt, raw answer, every verdict, its state, and the dataset it is in."""
+    """`explain` with an exported row's id shows its verdicts, state, split and dataset."""
     generated.json("curate")
     lines = exported(generated)
     row = json.loads(lines[0])
     lineage = generated.json("explain", row["pair_id"])
-    spoke = {verdict["by"].partition("@")[0] for verdict in lineage["verdicts"]}
-    assert spoke >= {"gate/length", "gate/must:ends"}
+    steps = {verdict["by"].partition("@")[0] for verdict in lineage["verdicts"]}
+    assert steps >= {"gate/length", "gate/must:ends"}
     assert [(state["state"], state["split"]) for state in lineage["rows"]] == [("accepted", lineage["split"])]
     assert all(verdict["keep"] for verdict in lineage["verdicts"])
     assert [(artifact["kind"], artifact["split"]) for artifact in lineage["artifacts"]] == [
@@ -97,9 +98,9 @@ def test_explain_follows_a_row_into_the_dataset(generated: Project) -> None:
     assert "accepted" in shown
 
 
-def test_rows_lists_every_slot_with_what_became_of_it(generated: Project) -> None:
-    """All states by default and with their sentences, the sum beside them; by state and by reason on request, with the
-    same numbers as the counts; a person is told that there are more."""
+def test_rows_lists_every_slot_with_its_state(generated: Project) -> None:
+    """All states by default, with reasons and the totals; filtered by state and reason on request, with numbers that
+    match the counts; the output says if there are more rows."""
     uncurated = generated.json("rows", "--limit", "0")["rows"]
     assert [row["code"] for row in uncurated] == ["uncurated"] * ROWS
     stricter = ("--set", "curate.gates.length.max_words=21")
@@ -119,7 +120,7 @@ def test_rows_lists_every_slot_with_what_became_of_it(generated: Project) -> Non
     assert rejected["rows"][0]["pair_id"][:12] in shown
     assert "gate/length@2" in shown
     assert not re.search(r"[0-9a-f]{13}", generated.run("rows", "--limit", "0").stdout), (
-        "ids are as short as in column 1"
+        "all ids are as short as in the first column"
     )
     assert generated.run("rows", "--state", "lost").returncode == 2
     assert generated.run("rows", "--state", "failed").stdout.endswith("\nNo row matches.\n")
@@ -128,8 +129,8 @@ def test_rows_lists_every_slot_with_what_became_of_it(generated: Project) -> Non
     assert "Existing reasons: " in unknown.stderr
 
 
-def test_rows_lists_what_is_flagged_with_its_sentence(tmp_path: Path) -> None:
-    """A flag keeps a row, so no state and no reason shows it: who is told of flags finds the rows by them, and why."""
+def test_rows_lists_flagged_rows_with_the_flag(tmp_path: Path) -> None:
+    """A flag does not reject a row, so flagged rows cannot be listed by state: --flagged lists them, with why."""
     records = [{"bill": "Milk, 2 euros, by card.", "record": {"item": "Milk", "paid": how}} for how in ("card", "cash")]
     (tmp_path / "bills.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
     here = Project(tmp_path / "mine")
@@ -150,9 +151,8 @@ def test_rows_lists_what_is_flagged_with_its_sentence(tmp_path: Path) -> None:
     assert "no row has the reason or flag 'nothing'" in refused.stderr
 
 
-def test_a_flag_is_told_by_its_name_everywhere(tmp_path: Path) -> None:
-    """What a gate flags is told under the flag's own name, never as "ok": on the screen of curation, in `rows`, whose
-    `--reason` takes that name, and in `explain`, which marks it."""
+def test_a_flag_has_the_same_name_everywhere(tmp_path: Path) -> None:
+    """A flagged row shows the flag's own name, never "ok", in `rows`, as a value of `--reason` and in `explain`."""
     answered = "The museum opens at nine on weekdays and at ten on Sundays. Bring the children. Bring the children."
     rows = [{"question": "When does the museum open on weekdays?", "answer": answered}]
     (tmp_path / "asked.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -169,8 +169,8 @@ def test_a_flag_is_told_by_its_name_everywhere(tmp_path: Path) -> None:
     assert re.search(r"^flag +gate/repetition@\d+ .*twice: ", explained, re.MULTILINE)
 
 
-def test_rows_tells_why_generation_failed(make_project: Callable[..., Project]) -> None:
-    """A row without a pair is listed with its seed's text and the sentence of its failure, also before curation."""
+def test_rows_shows_why_generation_failed(make_project: Callable[..., Project]) -> None:
+    """A row without a pair is listed with its seed's text and the reason of its failure, also before curation."""
 
     def nothing_for_goats(ask: Ask) -> Reply:
         return says("", "") if "goats" in ask.prompt else answer(ask)
@@ -187,8 +187,8 @@ def test_rows_tells_why_generation_failed(make_project: Callable[..., Project]) 
     assert first["reason"].startswith("empty: ")
 
 
-def test_an_export_is_a_folder_to_hand_on(generated: Project, tmp_path: Path) -> None:
-    """Dataset, spec and ids in one folder; an earlier export is replaced, a foreign folder is not."""
+def test_an_export_is_a_self_contained_folder(generated: Project, tmp_path: Path) -> None:
+    """It contains dataset, spec and ids; an earlier export is replaced, any other folder is not."""
     generated.json("curate")
     out = tmp_path / "handed-on"
     for _ in range(2):
@@ -202,8 +202,8 @@ def test_an_export_is_a_folder_to_hand_on(generated: Project, tmp_path: Path) ->
     assert (foreign / "thesis.txt").read_text() == "mine"
 
 
-def test_training_and_evaluating_nothing_is_no_success(project: Project) -> None:
-    """Each later stage says which earlier one is missing, with code 8."""
+def test_later_stages_name_the_missing_one(project: Project) -> None:
+    """`train`, `evaluate` and `export` name the stage that is missing, with code 8."""
     for command, first in (("train", "curate"), ("evaluate", "train"), ("export", "curate")):
         done = project.run(command)
         assert done.returncode == 8, done.stderr

@@ -1,4 +1,4 @@
-"""`curate` with a judge, as a person runs it: its cost is in the receipt, what should be known is said first."""
+"""Tests of `curate` with a judge: its cost is in the receipt, and warnings are shown."""
 
 from __future__ import annotations
 
@@ -25,8 +25,9 @@ from tests.curate.test_judge import QUESTIONS, by_word, project
 from tests.synth.loopback import Ask, LoopbackTeacher, Reply, says
 
 
-def test_the_receipt_tells_what_judging_cost_and_the_command_warns(tmp_path: Path) -> None:
-    """Requests, tokens and money by stage, also where the budget ends it; a judge of the writer's family is told."""
+def test_the_receipt_has_the_cost_of_judging_and_the_command_warns(tmp_path: Path) -> None:
+    """The outcome has the judge's requests and cost by stage, and a judge of the same family as the teacher is warned
+    about."""
     sentences: list[str] = []
     with LoopbackTeacher(checklist(by_word)) as judge:
         project_ = project(tmp_path, {"a": judge.url}, model="smollm-judge")
@@ -42,13 +43,13 @@ def test_the_receipt_tells_what_judging_cost_and_the_command_warns(tmp_path: Pat
     assert outcome.scorer["by"] == "judge/checklist@2"
     assert again.calls_sent == 0
     assert any("Hugging Face" in sentence for sentence in sentences)
-    assert not any("are sent to" in sentence for sentence in sentences), "the judge is on it"
+    assert not any("are sent to" in sentence for sentence in sentences), "the judge is on this machine"
     assert list((tmp_path / "receipts").glob("*-curate.json"))
 
 
-def test_a_judge_whose_answer_is_prose_makes_its_row_wait_and_what_helps_is_told(tmp_path: Path) -> None:
-    """Asked again it would say the same, so the rows wait until somebody else is asked: a person is told where they are
-    and what to do."""
+def test_a_row_with_an_unreadable_judgement_waits(tmp_path: Path) -> None:
+    """The judge would answer the same again, so the row waits until another judge or prompt is used: the summary says
+    where to see the answers and what to do."""
 
     def prose(ask: Ask) -> Reply:
         return says("I like this one a lot.") if "calm" in part(ask, "output") else checklist(by_word)(ask)
@@ -80,11 +81,11 @@ LONG = "must be calm and bright, and this goes on for a good many words more"
         (QUESTIONS, {"length_control": True}, ["must be", "must be calm", LONG]),
     ],
 )
-def test_what_the_programs_accept_is_what_curation_accepts(
+def test_the_population_for_review_accepts_what_curation_accepts(
     tmp_path: Path, questions: list[dict[str, Any]], select: dict[str, Any], answers: list[str]
 ) -> None:
-    """The rate that opens the human gate was that of the best by raw score, those that the judge had rejected among
-    them, and others than length control had chosen; a certificate then had no labels of the audit."""
+    """The acceptance rate for review was computed from the best rows by raw score, including rows that the judge had
+    rejected and others than length control had chosen; a certificate then had no audit labels."""
     with LoopbackTeacher(checklist(by_word)) as judge:
         project_ = project(tmp_path, {"a": judge.url}, questions, curate={"select": select})
         opened = Project(project_.folder, project_.spec)
@@ -98,8 +99,8 @@ def test_what_the_programs_accept_is_what_curation_accepts(
     assert len(accepted) == curated.counts.accepted
 
 
-def test_scores_of_before_choose_nothing_where_nothing_scores(tmp_path: Path) -> None:
-    """Without a scorer curation accepts every row that passes, and so do the programs of the human gate."""
+def test_earlier_scores_are_ignored_without_a_scorer(tmp_path: Path) -> None:
+    """Without a scorer curation accepts every row that passes the gates, and so does the population for review."""
     opened = Project(tmp_path, tiny.spec())
     with Store.open(Store.url_for(opened)) as store:
         _pool(store, opened)
@@ -113,9 +114,9 @@ def test_scores_of_before_choose_nothing_where_nothing_scores(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("asked", [1, 2])
-def test_that_people_judge_the_choice_of_an_older_scorer_is_told(tmp_path: Path, asked: int) -> None:
-    """A new scorer is not asked about rows that people rejected, so the rates go on being those of the one before, and
-    no screen said so. Where the new one has scored as many rows they are its own."""
+def test_review_of_an_earlier_scorers_choice_is_reported(tmp_path: Path, asked: int) -> None:
+    """A new scorer does not score rows that reviewers rejected, so the rates remain those of the earlier scorer, which
+    no screen said. Once the new one has scored as many rows, the rates are its own."""
     opened = Project(tmp_path, tiny.spec())
     with Store.open(Store.url_for(opened)) as store:
         _pool(store, opened)
@@ -133,6 +134,6 @@ def test_that_people_judge_the_choice_of_an_older_scorer_is_told(tmp_path: Path,
 
 
 def _pool(store: Store, opened: Project, answers: Sequence[str] = ("must be calm", "must be bright")) -> None:
-    """Rows under the fingerprint of the spec's own generation."""
+    """Add rows under the fingerprint of the spec's own generation."""
     fingerprint = teachers.fingerprints_of(opened, discard_message)[0]
     tiny.pool(store, opened, {"a fox": list(answers)}, fingerprint=fingerprint)

@@ -1,4 +1,4 @@
-"""`pairsmith doctor`: what works, what does not, and what to do."""
+"""Tests of `pairsmith doctor`: what works, what does not, and what to do about it."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def states(answer: dict[str, object]) -> dict[str, str]:
     return {finding["about"]: finding["state"] for finding in findings}
 
 
-def test_a_project_that_can_run(project: Project, teacher: LoopbackTeacher) -> None:
-    """Everything the spec needs is there: code 0, and the teacher was asked for nothing but its models."""
+def test_a_project_that_can_run_passes(project: Project, teacher: LoopbackTeacher) -> None:
+    """Everything that the spec needs is available: code 0, and the teacher was only asked for its models."""
     answer = project.json("doctor")
     assert answer["ok"]
     by_subject = states(answer)
@@ -42,19 +42,19 @@ def test_a_project_that_can_run(project: Project, teacher: LoopbackTeacher) -> N
         "teacher",
     } <= set(by_subject)
     assert teacher.asked == []
-    assert not (project.folder / "pairsmith.db").exists(), "looking makes no store"
+    assert not (project.folder / "pairsmith.db").exists(), "doctor creates no store"
 
 
-def test_what_a_teacher_answers_gives_no_order_to_a_terminal(project: Project) -> None:
-    """`--ask` shows the refusal of a server that may be anybody's: what would set a title is words like any other."""
+def test_control_characters_in_an_answer_are_removed(project: Project) -> None:
+    """`--ask` shows the error message of any server without the control characters in it."""
     with LoopbackTeacher(lambda ask: fails(400, "\x1b]0;mine\x07 no")) as teacher:
         screen = project.run("doctor", "--ask", "--set", f"teacher.url={teacher.url}").stdout
     assert "400: ]0;mine no" in screen
     assert not {"\x1b", "\x07"} & set(screen)
 
 
-def test_what_is_broken_is_named_with_a_remedy(project: Project) -> None:
-    """A dead endpoint and a missing seed file are both found in one go; code 1."""
+def test_broken_parts_are_named_with_a_fix(project: Project) -> None:
+    """A dead endpoint and a missing seed file are both reported at once; code 1."""
     (project.folder / "seeds.jsonl").unlink()
     done = project.run("doctor", "--json", "--set", "teacher.url=http://127.0.0.1:9/v1")
     assert done.returncode == 1
@@ -63,8 +63,8 @@ def test_what_is_broken_is_named_with_a_remedy(project: Project) -> None:
     assert all(finding["fix"] for finding in answer["findings"] if finding["state"] == "fail")
 
 
-def test_too_few_seeds_are_told_before_money_is_spent(project: Project, teacher: LoopbackTeacher) -> None:
-    """Doctor counts the test inputs and the rows to train on; forecast and generation say the same before they ask."""
+def test_too_few_seeds_are_warned_about_before_anything_is_paid(project: Project, teacher: LoopbackTeacher) -> None:
+    """Doctor counts test inputs and training rows; `forecast` and `generate` print the same warnings."""
     warned = [one for one in project.json("doctor")["findings"] if one["about"] == "proof"]
     assert [one["state"] for one in warned] == ["warn"] * len(warned)
     assert any("fewer than 20 can prove nothing" in one["what"] or "can be evaluated" in one["what"] for one in warned)
@@ -84,11 +84,11 @@ def test_a_key_is_checked_and_not_shown(project: Project) -> None:
     assert project.run("doctor", "--set", "teacher.key_env=TINY_KEY").returncode == 1
 
 
-def test_the_argilla_that_is_to_be_asked_is_looked_at(project: Project) -> None:
-    """Its key and its address are checked, or that ours could listen; nothing is started, and review that is off is
-    told as off."""
+def test_the_argilla_server_is_checked(project: Project) -> None:
+    """For an external Argilla its key and address are checked, for the built-in one whether its port is free. Nothing
+    is started, and a review that is switched off is reported as off."""
 
-    def told(*settings: str, **environment: str) -> dict[str, str]:
+    def review_finding(*settings: str, **environment: str) -> dict[str, str]:
         options = [part for setting in settings for part in ("--set", setting)]
         answer = json.loads(project.run("doctor", "--json", *options, **environment).stdout)
         return next(finding for finding in answer["findings"] if finding["about"] == "review")
@@ -98,34 +98,33 @@ def test_the_argilla_that_is_to_be_asked_is_looked_at(project: Project) -> None:
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
         before = {"facts": {"host": "127.0.0.1", "port": port}, "children": [{"environment": {}}]}
-        home = project.folder / "argilla"  # of a server that was at this port the last time
+        home = project.folder / "argilla"  # as left by a server that used this port the last time
         home.mkdir()
         (home / "venv").mkdir()
         (home / "supervisor.json").write_text(json.dumps(before))
         taken.listen()
-        assert (told()["state"], str(port) in told()["what"]) == ("warn", True)
-    assert "is started when it is needed" in told()["what"]
-    assert len(list(home.iterdir())) == 2, "nothing is made"
-    assert "switched off" in told("review.enabled=false")["what"]
-    unset = told(*theirs)
+        assert (review_finding()["state"], str(port) in review_finding()["what"]) == ("warn", True)
+    assert "is started when it is needed" in review_finding()["what"]
+    assert len(list(home.iterdir())) == 2, "no file is created"
+    assert "switched off" in review_finding("review.enabled=false")["what"]
+    unset = review_finding(*theirs)
     assert (unset["state"], unset["what"]) == ("fail", "SOME_KEY is not set")
-    dead = told(*theirs, SOME_KEY="sesame-street")
+    dead = review_finding(*theirs, SOME_KEY="sesame-street")
     assert dead["state"] == "fail"
     assert "No Argilla answers" in dead["what"]
     assert "sesame" not in json.dumps(dead)
 
 
-def test_without_a_project_the_machine_is_looked_at(tmp_path: Path) -> None:
-    """In an empty folder doctor tells about the machine and how to make a project."""
+def test_without_a_project_the_machine_is_checked(tmp_path: Path) -> None:
+    """In an empty folder doctor reports about the machine and how to create a project."""
     done = Project(tmp_path).run("doctor")
     assert done.returncode == 0, done.stderr
     assert "pairsmith init" in done.stdout
 
 
-def test_a_system_that_does_not_tell_its_unused_memory_is_looked_at_too(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """macOS has no such setting, and doctor had ended there with a traceback: it says how much memory there is."""
+def test_a_system_without_a_figure_of_unused_memory_is_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """macOS does not provide that setting, and doctor used to end there with a traceback; now it shows the total
+    memory."""
 
     def memory() -> str:
         return next(one.what for one in findings(tmp_path, ()) if one.about == "memory")
@@ -135,8 +134,9 @@ def test_a_system_that_does_not_tell_its_unused_memory_is_looked_at_too(
     assert re.fullmatch(r"[\d.]+ GiB", memory())
 
 
-def test_nothing_is_said_to_run_where_no_project_is(tmp_path: Path) -> None:
-    """A folder without one, by a typing mistake perhaps, and a file in place of its folder, which is broken."""
+def test_a_folder_without_a_project_cannot_run(tmp_path: Path) -> None:
+    """For a folder without a project, perhaps a typo, doctor does not say that the project can run; a file given as the
+    project folder is an error."""
     done = Project(tmp_path).run("doctor")
     assert (done.returncode, "This project can run" in done.stdout, "there is none here yet" in done.stdout) == (
         0,
@@ -151,23 +151,23 @@ def test_nothing_is_said_to_run_where_no_project_is(tmp_path: Path) -> None:
 
 
 def test_a_wrong_spec_is_a_finding(project: Project) -> None:
-    """A spec that cannot be read is one line among the others, with its place."""
+    """An invalid spec is one of the findings, with its place."""
     done = project.run("doctor", "--set", "trian.epochs=2")
     assert done.returncode == 1
     assert "--set trian: unknown key." in " ".join(done.stdout.split())
 
 
 def test_requirements_come_from_the_distribution() -> None:
-    """The packages of each extra are read, not listed a second time."""
+    """The packages of each extra are read from the distribution's metadata, not listed a second time."""
     needed = requirements()
     assert "click" in needed[""]
     assert {"torch", "trl", "psutil"} <= set(needed["train"])
     assert {"vllm", "review", "postgres"} <= set(needed)
 
 
-def test_a_gate_that_rejects_what_the_spec_shows_is_told(project: Project, teacher: LoopbackTeacher) -> None:
-    """A pattern that was left from an example rejects every row that is like the exemplars; doctor says so, and
-    generation before it asks. The spec as it was contradicts nothing."""
+def test_a_gate_that_rejects_the_exemplars_is_warned_about(project: Project, teacher: LoopbackTeacher) -> None:
+    """A pattern left over from an example rejects every row that resembles the exemplars: doctor says so, and
+    `generate` too. The original spec has no such warning."""
 
     def warned() -> list[dict[str, str]]:
         every = project.json("doctor")["findings"]
@@ -182,8 +182,9 @@ def test_a_gate_that_rejects_what_the_spec_shows_is_told(project: Project, teach
     assert "warning: must:greeting rejects 1 of 1 exemplars" in project.run("generate").stderr
 
 
-def test_a_gate_that_rejects_most_outputs_of_a_file_is_told(tmp_path: Path) -> None:
-    """Outputs that people wrote are what the task asks: one that a gate rejects is a bad row, most are a bad gate."""
+def test_a_gate_that_rejects_most_seed_outputs_is_warned_about(tmp_path: Path) -> None:
+    """Outputs written by people are what the task wants: if a gate rejects one, the row is bad; if it rejects most, the
+    gate is."""
     rows = [{"input": f"where is parcel {n}?", "output": "On its way to you. " * (9 if n else 1)} for n in range(6)]
     (tmp_path / "real.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     spec = '[task]\nname = "t"\nkind = "reply"\nstyle = "s"\n[[seeds]]\npath = "real.jsonl"\nkind = "pair"\n'
@@ -205,11 +206,9 @@ def test_a_gate_that_rejects_most_outputs_of_a_file_is_told(tmp_path: Path) -> N
         ("reply", 0, "", False),
     ],
 )
-def test_that_nothing_tells_what_is_right_is_known_before_anything_is_paid(
-    tmp_path: Path, kind: str, outputs: int, more: str, warned: bool
-) -> None:
-    """Without a reference to each test input any label of the task would pass, and the evaluation could prove nothing;
-    a check or gate of the user's own or a task with many right answers needs none."""
+def test_missing_references_are_warned_about(tmp_path: Path, kind: str, outputs: int, more: str, warned: bool) -> None:
+    """Without a reference for each test input any label of the task would pass, and the evaluation could prove nothing.
+    A check or gate of the user's own, or a task with many right answers, needs none."""
     rows = [{"input": f"ticket {n}"} | ({"output": "bug"} if n < outputs else {}) for n in range(3)]
     for name, own in (("pairs", [row for row in rows if "output" in row]), ("inputs", rows[outputs:])):
         (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in own or rows[:0]))
@@ -223,13 +222,13 @@ def test_that_nothing_tells_what_is_right_is_known_before_anything_is_paid(
     task = f'[task]\nname = "t"\nkind = "{kind}"\nstyle = "s"\n{labels}'
     (tmp_path / "pairsmith.toml").write_text(f"{task}{seeds}{more}")
     (tmp_path / "rules.py").write_text("def right(pair):\n    return pair.output == 'bug'\n")
-    told_of = [check for check in findings(tmp_path, ()) if "without a reference" in check.what]
-    assert [check.state for check in told_of] == ["warn"] * warned
-    assert all(f"{3 - outputs} of 3 test inputs" in check.what for check in told_of)
+    warnings = [check for check in findings(tmp_path, ()) if "without a reference" in check.what]
+    assert [check.state for check in warnings] == ["warn"] * warned
+    assert all(f"{3 - outputs} of 3 test inputs" in check.what for check in warnings)
 
 
-def test_a_reference_that_is_no_answer_is_told_by_its_row(tmp_path: Path) -> None:
-    """Before anything is paid: the file's row, the key of the record, and what the schema asks of it."""
+def test_an_invalid_reference_is_reported_by_its_row(tmp_path: Path) -> None:
+    """The warning names the row of the file, the key in the record, and what the schema requires."""
     (tmp_path / "ticket.json").write_text('{"type": "object", "properties": {"n": {"type": "integer"}}}')
     rows = [{"input": f"ticket {n}", "output": json.dumps({"n": n if n != 2 else "two"})} for n in range(4)]
     (tmp_path / "real.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))

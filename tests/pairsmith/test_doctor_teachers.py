@@ -1,4 +1,4 @@
-"""What `pairsmith doctor` finds out about teachers, and which model `pairsmith init` takes."""
+"""Tests of what `pairsmith doctor` finds out about teachers, and which model `pairsmith init` chooses."""
 
 from __future__ import annotations
 
@@ -27,17 +27,18 @@ def project(folder: Path, url: str, *overrides: str, more: str = "") -> Project:
     return load(folder, overrides)
 
 
-def looked(opened: Project, *, ask: bool = False) -> dict[str, Check]:
+def checks_of(opened: Project, *, ask: bool = False) -> dict[str, Check]:
     return {check.about: check for check in teachers(opened, ask=ask)}
 
 
-def test_nothing_is_asked_unless_asked_to(tmp_path: Path) -> None:
-    """Without --ask the models are listed; with it one request of at most 64 tokens is sent, and its answer shown."""
+def test_only_ask_sends_a_request(tmp_path: Path) -> None:
+    """Without --ask only the models are listed; with it one request of at most 64 tokens is sent, and its answer
+    shown."""
     with LoopbackTeacher(lambda ask: says("a tall white lighthouse")) as teacher:
         opened = project(tmp_path, teacher.url, "generate.forward.sampling.max_tokens=500")
-        assert looked(opened)["teacher"].state == "ok"
+        assert checks_of(opened)["teacher"].state == "ok"
         assert teacher.asked == []
-        answer = looked(opened, ask=True)["answer"]
+        answer = checks_of(opened, ask=True)["answer"]
         assert (answer.state, len(teacher.asked)) == ("ok", 1)
         assert "a tall white lighthouse" in answer.what
         assert teacher.asked[0].body["max_tokens"] == 64
@@ -55,10 +56,11 @@ def test_nothing_is_asked_unless_asked_to(tmp_path: Path) -> None:
         (fails(503, "overloaded"), "fail", "overloaded"),
     ],
 )
-def test_what_is_wrong_with_an_answer_is_told(reply: Reply, state: str, words: str, tmp_path: Path) -> None:
-    """Thinking with the key that switches it off, and every refusal in the provider's words; never a traceback."""
+def test_a_bad_answer_is_explained(reply: Reply, state: str, words: str, tmp_path: Path) -> None:
+    """Thinking is reported with the key that switches it off, and every refusal in the provider's words, without a
+    traceback."""
     with LoopbackTeacher(lambda ask: reply) as teacher:
-        answer = looked(project(tmp_path, teacher.url), ask=True)["answer"]
+        answer = checks_of(project(tmp_path, teacher.url), ask=True)["answer"]
     assert answer.state == state
     assert words in answer.what
     assert answer.fix
@@ -67,20 +69,20 @@ def test_what_is_wrong_with_an_answer_is_told(reply: Reply, state: str, words: s
 
 
 @pytest.mark.parametrize("provider", [one for one in PROVIDERS if one.key_header], ids=lambda one: one.name)
-def test_a_wrong_key_is_found_without_asking(
+def test_a_wrong_key_is_detected_from_the_model_list(
     provider: Provider, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each provider refuses its list of models as it refuses everything, Gemini with 400: doctor fails, and names the
-    variable that holds the key."""
+    """Each provider refuses its model list as it refuses everything, Gemini with 400: doctor fails and names the
+    variable with the key."""
     monkeypatch.setenv("WRONG_KEY", "sk-wrong-0123456789012")
     with Played(provider) as server:
-        looked_at = looked(project(tmp_path, server.url, "teacher.key_env=WRONG_KEY"))["teacher"]
-    assert (looked_at.state, "WRONG_KEY" in looked_at.fix) == ("fail", True)
+        teacher_check = checks_of(project(tmp_path, server.url, "teacher.key_env=WRONG_KEY"))["teacher"]
+    assert (teacher_check.state, "WRONG_KEY" in teacher_check.fix) == ("fail", True)
 
 
-def test_a_list_behind_a_header_of_its_own_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Anthropic answers chats with a bearer key, and lists its models to its own header alone, 20 of them unless more
-    are asked for: a right key is not called refused, a wrong one is, and an older model is not called unknown."""
+def test_the_model_list_of_anthropic_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Anthropic accepts a bearer key for chats, but lists models only with its own header, and 20 at a time by default:
+    a right key is not called refused, a wrong one is, and an older model is not called unknown."""
 
     async def answer(request: web.Request) -> web.Response:
         if request.headers.get("x-api-key") == "sk-ant-0123456789abc" and request.headers.get("anthropic-version"):
@@ -96,7 +98,7 @@ def test_a_list_behind_a_header_of_its_own_is_read(tmp_path: Path, monkeypatch: 
         for key, state in (("sk-ant-0123456789abc", "ok"), ("sk-ant-wrong0123456", "fail")):
             monkeypatch.setenv("ANTHROPIC_KEY", key)
             opened = project(tmp_path, f"{server.address}/v1", "teacher.key_env=ANTHROPIC_KEY")
-            assert looked(opened)["teacher"].state == state
+            assert checks_of(opened)["teacher"].state == state
 
 
 @pytest.mark.parametrize(
@@ -112,9 +114,9 @@ def test_a_list_behind_a_header_of_its_own_is_read(tmp_path: Path, monkeypatch: 
         (403, b'{"error": {"message": "You have insufficient permissions for this operation."}}', "fail"),
     ],
 )
-def test_what_comes_in_place_of_a_list_is_shown(status: int, body: bytes, state: str, tmp_path: Path) -> None:
-    """A gateway with nothing behind it and an empty account are no server that merely lists nothing; what may be one is
-    shown with what it said, as OpenAI's answer to a key that may chat and not list."""
+def test_a_response_that_is_no_model_list_is_shown(status: int, body: bytes, state: str, tmp_path: Path) -> None:
+    """A gateway without a backend or an account without budget is a failure. A server that may merely not list its
+    models is a warning with its response, e.g. OpenAI's for a key that may chat but not list."""
 
     async def answer(request: web.Request) -> web.Response:
         return web.Response(status=status, body=body)
@@ -122,30 +124,30 @@ def test_what_comes_in_place_of_a_list_is_shown(status: int, body: bytes, state:
     app = web.Application()
     app.router.add_get("/v1/models", answer)
     with InThread(app) as server:
-        looked_at = looked(project(tmp_path, f"{server.address}/v1"))["teacher"]
-    assert looked_at.state == state
-    assert f"HTTP {status}" in looked_at.what
-    assert "HTTP 404: no such page" in looked_at.what or status != 404
+        teacher_check = checks_of(project(tmp_path, f"{server.address}/v1"))["teacher"]
+    assert teacher_check.state == state
+    assert f"HTTP {status}" in teacher_check.what
+    assert "HTTP 404: no such page" in teacher_check.what or status != 404
 
 
-def test_a_name_that_no_list_has_is_not_always_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Azure lists models and not deployments, OpenRouter its models without how they are routed; everywhere else a name
-    that is not listed is refused."""
+def test_an_unlisted_model_name_is_not_always_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Azure lists models but not deployments, and OpenRouter lists models without routing suffixes; elsewhere an
+    unlisted name is refused."""
     names = ("gpt-4.1-mini", "vendor/model")
     for variable in ("HTTP_PROXY", "http_proxy"):
         monkeypatch.delenv(variable, raising=False)
     with LoopbackTeacher(models=names) as listing:
         named = {
-            name: looked(project(tmp_path, listing.url, f"teacher.model={name}"))["teacher"]
+            name: checks_of(project(tmp_path, listing.url, f"teacher.model={name}"))["teacher"]
             for name in ("vendor/model:nitro", "vendor/model:floor", "vendor/other:nitro", "my-mini")
         }
         assert [check.state for check in named.values()] == ["ok", "ok", "fail", "fail"]
         monkeypatch.setenv("HTTP_PROXY", listing.address)
         azure = "http://mine.openai.azure.com/v1"
-        for url in (azure, "http://mine.openai.azure.us/v1", "http://mine.openai.azure.cn/v1"):  # governments, China
-            mine = looked(project(tmp_path, url, "teacher.model=my-mini"))["teacher"]
+        for url in (azure, "http://mine.openai.azure.us/v1", "http://mine.openai.azure.cn/v1"):  # US government, China
+            mine = checks_of(project(tmp_path, url, "teacher.model=my-mini"))["teacher"]
             assert (mine.state, "my-mini" in mine.what) == ("warn", True)
-        assert looked(project(tmp_path, azure, "teacher.model=gpt-4.1-mini"))["teacher"].state == "ok"
+        assert checks_of(project(tmp_path, azure, "teacher.model=gpt-4.1-mini"))["teacher"].state == "ok"
 
 
 def played(**settings: Any) -> Played:
@@ -153,18 +155,19 @@ def played(**settings: Any) -> Played:
     return Played(provider)
 
 
-def test_a_prompt_that_does_not_fit_is_found(tmp_path: Path) -> None:
-    """The longest prompt and max_tokens against the context that the server lists."""
+def test_a_prompt_longer_than_the_context_is_warned_about(tmp_path: Path) -> None:
+    """The longest prompt plus max_tokens is compared with the context length that the server lists."""
     for length, state in ((100_000, "ok"), (50, "warn")):
         with played(lists=lambda self, n=length: {"data": [{"id": "loopback", "max_model_len": n}]}) as server:
-            context = looked(project(tmp_path, server.url))["context"]
+            context = checks_of(project(tmp_path, server.url))["context"]
         assert context.state == state
         assert f"{length:,}" in context.what
 
 
 @pytest.mark.parametrize("field", ["shutdown_date", "deprecation", "expiration_date"])
-def test_a_model_that_is_shut_down_soon_is_named(field: str, tmp_path: Path) -> None:
-    """Lists of OpenAI, Mistral and OpenRouter tell the day; a project that outlives its teacher is asked anew."""
+def test_a_model_with_a_shutdown_date_is_warned_about(field: str, tmp_path: Path) -> None:
+    """The lists of OpenAI, Mistral and OpenRouter contain the date; a project that outlives its teacher would have to
+    generate again."""
     for number, day in enumerate(("2027-01-14", "2027-01-14T00:00:00Z", None)):
         (folder := tmp_path / str(number)).mkdir()
         with played(lists=lambda self, day=day: {"data": [{"id": "loopback", field: day}]}) as server:
@@ -173,26 +176,26 @@ def test_a_model_that_is_shut_down_soon_is_named(field: str, tmp_path: Path) -> 
         assert warned == (["loopback will be shut down on 2027-01-14, according to its model list"] if day else [])
 
 
-def test_a_model_that_thinks_or_does_not_chat_is_named(tmp_path: Path) -> None:
-    """Before anything is paid for: by the names of the families, and by what the list says."""
+def test_a_model_that_thinks_or_cannot_chat_is_warned_about(tmp_path: Path) -> None:
+    """Before anything is paid for, it is recognised by the names of model families."""
     with LoopbackTeacher(models=("qwen3:8b", "nomic-embed-text:latest")) as teacher:
-        thinking = looked(project(tmp_path, teacher.url, "teacher.model=qwen3:8b"))["thinking"]
+        thinking = checks_of(project(tmp_path, teacher.url, "teacher.model=qwen3:8b"))["thinking"]
         assert (thinking.state, "max_tokens" in thinking.fix) == ("warn", True)
         switched = 'generate.forward.sampling.extra={reasoning_effort="none"}'
-        assert "thinking" not in looked(project(tmp_path, teacher.url, "teacher.model=qwen3:8b", switched))
-        model = looked(project(tmp_path, teacher.url, "teacher.model=nomic-embed-text"))["model"]
+        assert "thinking" not in checks_of(project(tmp_path, teacher.url, "teacher.model=qwen3:8b", switched))
+        model = checks_of(project(tmp_path, teacher.url, "teacher.model=nomic-embed-text"))["model"]
         assert model.state == "warn"
 
 
-def test_each_teacher_is_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every one that the spec asks, with the variables of its key and its headers."""
+def test_each_teacher_is_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every teacher that the spec uses is checked, with the variables of its key and headers."""
     more = '\n[teachers.strong]\nurl = "{}"\nmodel = "loopback"\nheaders_env = {{ api-key = "STRONG_KEY" }}\n'
     with LoopbackTeacher() as plain, LoopbackTeacher() as strong:
         opened = project(tmp_path, plain.url, "generate.forward.teacher=strong", more=more.format(strong.url))
-        key = looked(opened)["key"]
+        key = checks_of(opened)["key"]
         assert (key.state, key.what) == ("fail", "STRONG_KEY is not set")
         monkeypatch.setenv("STRONG_KEY", "x")
-        checks = looked(opened)
+        checks = checks_of(opened)
         assert (checks["key"].state, checks["strong"].state, checks["teacher"].state) == ("ok", "ok", "ok")
 
 
@@ -214,16 +217,16 @@ OTHER = (
 
 
 @pytest.mark.parametrize("name", OTHER)
-def test_init_takes_no_model_that_does_not_chat(name: str) -> None:
-    """Whatever stands first in the list: an embedding model writes no pair."""
+def test_init_chooses_only_chat_models(name: str) -> None:
+    """An embedding model cannot write pairs, even if it is first in the list."""
     assert not is_chat_model({"id": name})
     with LoopbackTeacher(models=(name, "llama3.1:latest")) as ollama:
         teacher = find_teacher({}, (("Ollama", f"{ollama.url}/v1"),))
     assert teacher.model == "llama3.1:latest"
 
 
-def test_init_takes_nothing_dear_or_thinking_where_it_knows_no_model() -> None:
-    """A list may begin with a model of 600 dollars a million tokens, or hold none that has a price."""
+def test_init_avoids_expensive_and_thinking_models() -> None:
+    """A list may begin with a model of 600 dollars per million tokens, or contain none with a known price."""
     openai = "https://api.openai.com/v1"
     assert _cheapest(openai, ["o1-pro", "gpt-4-32k", "gpt-5-nano", "gpt-4.1-nano", "gpt-4o"]) == "gpt-4.1-nano"
     assert _cheapest(openai, ["o1-pro", "gpt-5-mini"]) == "gpt-5-mini"
@@ -232,13 +235,13 @@ def test_init_takes_nothing_dear_or_thinking_where_it_knows_no_model() -> None:
 
 
 @pytest.mark.parametrize("name", CHAT)
-def test_a_chat_model_is_one(name: str) -> None:
-    """No chat model of a known family is passed over."""
+def test_chat_models_are_recognized(name: str) -> None:
+    """No chat model of a known family is rejected."""
     assert is_chat_model({"id": name})
 
 
-def test_a_server_with_embeddings_alone_is_no_teacher() -> None:
-    """It is passed over, and that is said; a list without an object around it (Together) is read too."""
+def test_a_server_without_chat_models_is_not_chosen() -> None:
+    """It is not chosen, and the reason is reported; a model list that is a bare array (Together) is read too."""
     with LoopbackTeacher(models=("nomic-embed-text:latest",)) as ollama:
         teacher = find_teacher({}, (("Ollama", f"{ollama.url}/v1"),))
     assert teacher.url == "embedded"
@@ -249,8 +252,8 @@ def test_a_server_with_embeddings_alone_is_no_teacher() -> None:
     assert teacher.model == "b/chat"
 
 
-def test_what_lists_tell_is_read() -> None:
-    """The context under each server's name for it, and families that think unless told not to."""
+def test_model_lists_are_interpreted() -> None:
+    """The context length under each server's name for it, and model families that think by default."""
     for row in ({"max_model_len": 9}, {"context_length": 9}, {"context_window": 9}, {"meta": {"n_ctx_train": 9}}):
         assert context_length({"id": "m", **row}) == 9
     assert context_length({"id": "m", "meta": None, "context_length": "9"}) is None
@@ -276,8 +279,9 @@ def test_what_lists_tell_is_read() -> None:
     assert not any(map(thinks_by_default, plain))
 
 
-def test_judges_are_looked_at_before_they_are_paid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Their keys, whether they answer, and whether they are of one family with the teacher whose texts they judge."""
+def test_judges_are_checked_before_they_are_paid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their keys, whether they respond, and whether they are of the same family as the teacher whose texts they
+    judge."""
     monkeypatch.delenv("JUDGE_KEY", raising=False)
     more = """
 [teachers.near]
@@ -305,30 +309,31 @@ teachers = ["near"]
     assert "locked" not in by_subject
 
 
-def test_a_cap_that_cannot_be_kept_is_found_before_the_first_request(tmp_path: Path) -> None:
-    """Doctor said that this can run, and the first command refused the cap; which price is missing is named."""
+def test_a_cap_that_cannot_be_enforced_fails_the_check(tmp_path: Path) -> None:
+    """Doctor used to say that the project can run, and the first command refused the cap; the missing price is
+    named."""
     with LoopbackTeacher(lambda ask: says("a tall white lighthouse")) as teacher:
         capped = ["budget.max_usd=1", "teacher.usd_per_million_prompt_tokens=1"]
-        found_at = looked(project(tmp_path, teacher.url, *capped))["budget"]
-        assert found_at.state == "fail"
-        assert "Set teacher.usd_per_million_completion_tokens (0" in found_at.fix
+        budget = checks_of(project(tmp_path, teacher.url, *capped))["budget"]
+        assert budget.state == "fail"
+        assert "Set teacher.usd_per_million_completion_tokens (0" in budget.fix
         priced = [*capped, "teacher.usd_per_million_completion_tokens=2"]
-        assert "budget" not in looked(project(tmp_path, teacher.url, *priced))
-        endless = looked(project(tmp_path, teacher.url, *priced, "generate.forward.sampling.max_tokens=unset"))
+        assert "budget" not in checks_of(project(tmp_path, teacher.url, *priced))
+        endless = checks_of(project(tmp_path, teacher.url, *priced, "generate.forward.sampling.max_tokens=unset"))
         assert "no max_tokens" in endless["budget"].what
         free = ["budget.max_usd=1", *(f"teacher.usd_per_million_{part}_tokens=0" for part in ("prompt", "completion"))]
-        assert "budget" not in looked(project(tmp_path, teacher.url, *free))
+        assert "budget" not in checks_of(project(tmp_path, teacher.url, *free))
 
 
-def test_batches_that_are_refused_are_found_before_the_first_request(tmp_path: Path) -> None:
-    """Doctor said that this can run, and the first command refused teacher.batch: at a provider whose batches nobody
-    reads, for a server of one's own, and beside a cap."""
+def test_unsupported_batches_fail_the_check(tmp_path: Path) -> None:
+    """Doctor used to say that the project can run, and the first command refused teacher.batch: for a provider without
+    a supported batch API, for the embedded model, and together with a cap."""
     with LoopbackTeacher(lambda ask: says("a tall white lighthouse")) as teacher:
         batch = "teacher.batch=true"
-        assert "batch" not in looked(project(tmp_path, teacher.url, batch))
+        assert "batch" not in checks_of(project(tmp_path, teacher.url, batch))
         key = "teacher.key_env=NO_SUCH_KEY"
         for url in ("https://api.x.ai/v1", "embedded"):
-            refused = looked(project(tmp_path, url, batch, key))["batch"]
+            refused = checks_of(project(tmp_path, url, batch, key))["batch"]
             assert (refused.state, url in refused.what) == ("fail", True)
-        capped = looked(project(tmp_path, teacher.url, batch, "budget.max_usd=1"))["batch"]
+        capped = checks_of(project(tmp_path, teacher.url, batch, "budget.max_usd=1"))["batch"]
         assert "budget.max_usd cannot be kept in a batch" in capped.what

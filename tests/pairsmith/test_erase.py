@@ -1,4 +1,5 @@
-"""`pairsmith erase`: what was read from a source, or said by a person, is nowhere afterwards, and a scan shows it."""
+"""Tests of `pairsmith erase`: what came from a source or a reviewer is gone from all files, which a scan of them
+proves."""
 
 from __future__ import annotations
 
@@ -61,8 +62,8 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def _bytes(folder: Path, text: str) -> list[str]:
-    """The files of the project in which a text stands, in any usual spelling."""
+def _files_with(folder: Path, text: str) -> list[str]:
+    """The files of the project that contain a text, in any usual escaping."""
     spellings = {text, json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1]}
     return sorted(
         path.relative_to(folder).as_posix()
@@ -72,7 +73,7 @@ def _bytes(folder: Path, text: str) -> list[str]:
 
 
 def _call(store: Store, text: str, n: int) -> None:
-    """An answer of an evaluation, which asks what the seed asks."""
+    """Store an evaluation's call that asks what the seed asks."""
     store.write(
         Call(
             key=f"key {n}",
@@ -92,7 +93,7 @@ def _call(store: Store, text: str, n: int) -> None:
 
 
 def _later_turn(store: Store, text: str, n: int) -> None:
-    """An answer whose request says what a seed asks in an earlier turn."""
+    """Store a call whose request contains a seed's text in an earlier turn."""
     turns = [("user", f"{text}? asked person 1"), ("assistant", "Yes."), ("user", "And then?")]
     messages = [{"role": role, "content": content} for role, content in turns]
     kept = {"status": "ok", "raw": {}, "sample": 0, "teacher": "t", "endpoint": "e", "seconds": 1.0}
@@ -106,9 +107,9 @@ def _erase(folder: Path, **of: Any) -> Any:
         return erased(project, store, **of)
 
 
-def test_a_source_is_nowhere_afterwards(folder: Path) -> None:
-    """Seeds, pairs, calls, reviews, the dataset and the export: a scan of every byte finds the texts in the source's
-    own file alone; what came from elsewhere stays, and models that learned from it are named."""
+def test_an_erased_source_is_gone_from_all_files(folder: Path) -> None:
+    """Seeds, pairs, calls, reviews, the dataset and the export: a scan of every byte finds the source's texts only in
+    the source file itself. Everything from elsewhere stays, and models trained on the source are listed."""
     project = spec_file.load(folder)
     with Store.open(Store.url_for(project)) as store:
         _call(store, THEIRS, 1)
@@ -122,13 +123,13 @@ def test_a_source_is_nowhere_afterwards(folder: Path) -> None:
         store.write(
             Review(pair_id=theirs[0].id, reviewer="argilla:here/1", decision="edit", edited=f"{THEIRS}, edited")
         )
-    assert len(_bytes(folder, THEIRS)) > 4
+    assert len(_files_with(folder, THEIRS)) > 4
     erased = _erase(folder, source="theirs.jsonl")
     assert (erased["seeds"], erased["pairs"]) == (4, 4)
     assert erased["models"] == [{"kind": "adapter", "id": adapter.id, "path": "adapters/x"}]
     assert erased["left_in_store"] == 0
     assert erased["left_in_files"] == ["theirs.jsonl"]
-    assert _bytes(folder, THEIRS) == ["theirs.jsonl"]
+    assert _files_with(folder, THEIRS) == ["theirs.jsonl"]
     with Store.open(Store.url_for(project)) as store:
         assert len(store.find_pair("")) == 4
         assert store.reviews() == {}
@@ -137,7 +138,7 @@ def test_a_source_is_nowhere_afterwards(folder: Path) -> None:
         assert store.calls("key 4")[0].request["messages"][0]["content"] == f"{OURS}? asked person 1"
     with Store.open(Store.url_for(project), write=False) as store:
         held = status_of(project, store)
-    assert (held["seeds"], held["pairs"]) == ({"pair": 4}, 4), "status tells what the store holds now"
+    assert (held["seeds"], held["pairs"]) == ({"pair": 4}, 4), "status counts what the store contains now"
     (folder / "theirs.jsonl").unlink()
     (folder / "pairsmith.toml").write_text(SPEC.replace('[[seeds]]\npath = "theirs.jsonl"\nkind = "pair"\n', ""))
     own = pairsmith.Project(folder)
@@ -145,10 +146,9 @@ def test_a_source_is_nowhere_afterwards(folder: Path) -> None:
     assert own.curate().counts.rows_in == 4
 
 
-def test_what_rows_of_others_hold_as_well_takes_nothing_of_theirs(tmp_path: Path) -> None:
-    """A label, or a column's value that comes back, is not the erased row's alone: the answers of others that quote it
-    stay, their records say what they said, the scan finds nothing, and the screen says which texts were not looked
-    for. `status` counts what is left, where a row had failed, too."""
+def test_texts_shared_with_other_rows_stay(tmp_path: Path) -> None:
+    """A label, or a value that recurs in a column, does not belong to the erased row alone: answers of other rows that
+    quote it stay unchanged, and the shared texts are listed. `status` counts what is left, also if a row had failed."""
     spec = SPEC.replace(
         'kind = "pair"', 'kind = "pair"\ncolumns = { input = "input", output = "output", shop = "shop" }'
     )
@@ -182,9 +182,9 @@ def test_what_rows_of_others_hold_as_well_takes_nothing_of_theirs(tmp_path: Path
         assert status_of(project, store)["pairs"] == 3
 
 
-def test_a_short_text_that_was_asked_once_more_goes_too(tmp_path: Path) -> None:
-    """A run may ask a question again only to see whether the teacher still answers. What came is found by the key of
-    that question, for a text of a few letters is not looked for: it stands in texts of others."""
+def test_the_answer_to_a_repeated_request_is_erased_too(tmp_path: Path) -> None:
+    """A run may repeat a request only to check whether the teacher still answers. That answer is located by the key of
+    the request, because short texts are not searched for: they occur in texts of others."""
     (tmp_path / "pairsmith.toml").write_text(SPEC, encoding="utf-8")
     question = {"messages": [{"role": "user", "content": "dog 1"}]}
     kept = {"status": "ok", "attempt": 1, "request": question, "raw": {}, "sample": 0, "teacher": "t"}
@@ -201,9 +201,9 @@ def test_a_short_text_that_was_asked_once_more_goes_too(tmp_path: Path) -> None:
         assert [call.key for call in store.calls("another")] == ["another"]
 
 
-def test_what_was_paid_stays_paid(folder: Path) -> None:
-    """An answer goes, and what it has cost does not: a cap of the project still counts it, by stage and teacher, also
-    after a second erasure, and a run after it neither finds the answer nor stumbles over what is left."""
+def test_costs_survive_erasure(folder: Path) -> None:
+    """The answers are erased and their cost is not: it still counts towards the cap, also after a second erasure, and
+    later lookups ignore what is left of them."""
     with Store.open(Store.url_for(spec_file.load(folder))) as store:
         for n, text in enumerate((OURS, THEIRS, THEIRS)):
             _call(store, text, n)
@@ -219,9 +219,9 @@ def test_what_was_paid_stays_paid(folder: Path) -> None:
         assert list(latest_answers(store, "t", "")) == []
 
 
-def test_an_export_elsewhere_is_no_longer_there(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """What `export --out` wrote is ours, wherever it is: it goes too, and a copy of it that was changed by hand or that
-    is no export any more is left alone; an export that holds nothing of the source stays."""
+def test_exports_in_other_folders_are_deleted(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Exports written with `export --out` are deleted wherever they are. A copy that is no longer an export, because
+    `export.json` was removed, is left alone."""
     outside = tmp_path_factory.mktemp("elsewhere")
     own = pairsmith.Project(folder)
     for out in (outside / "release", folder / "second", outside / "taken"):
@@ -235,57 +235,60 @@ def test_an_export_elsewhere_is_no_longer_there(folder: Path, tmp_path_factory: 
     assert erased["left_in_files"] == ["theirs.jsonl"]
 
 
-def test_one_row_of_a_source_goes_and_the_others_stay(folder: Path) -> None:
-    """FILE:2 is that row."""
+def test_a_single_row_of_a_source_can_be_erased(folder: Path) -> None:
+    """`--source FILE:2` erases that row only."""
     assert _erase(folder, source="theirs.jsonl:2")["seeds"] == 1
     with Store.open(Store.url_for(spec_file.load(folder)), write=False) as store:
         assert len(store.seeds(active=False)) == 7
 
 
-def test_what_was_erased_is_told_of_the_stage_that_read_it(folder: Path) -> None:
-    """`run` reads no erased row again by itself, so `generate` is done; status says why, and what reads it again."""
+def test_generate_mentions_erased_rows(folder: Path) -> None:
+    """`run` does not read erased rows again by itself, so `generate` counts as done; the plan says why and which
+    command reads them again."""
 
-    def generated() -> Any:
+    def generate_step() -> Any:
         project = spec_file.load(folder)
         with Store.open(Store.url_for(project), write=False) as store:
             return plan(project, store)[0]
 
-    assert generated() == ("generate", True, "")
+    assert generate_step() == ("generate", True, "")
     _erase(folder, source="theirs.jsonl:2")
-    assert generated().done
-    assert generated().why.startswith("rows were erased since; `pairsmith generate` reads again")
+    assert generate_step().done
+    assert generate_step().why.startswith("rows were erased since; `pairsmith generate` reads again")
     pairsmith.Project(folder).generate()
-    assert generated() == ("generate", True, "")
+    assert generate_step() == ("generate", True, "")
 
 
-def test_who_is_killed_while_it_erases_leaves_nothing_behind(folder: Path) -> None:
-    """The files go first and the store's rows last, overwritten as they are deleted: after them nothing would know what
-    to look for. The next command that opens the store puts its log in place."""
+def test_an_erasure_killed_midway_leaves_nothing_behind(folder: Path) -> None:
+    """Files are deleted first and the store's rows last, because without the rows nothing would know what to look for.
+    Rows are overwritten when deleted, and the next command that opens the store checkpoints its log."""
     here = Command(folder)
     killed = here.run("erase", "--source", "theirs.jsonl", "--yes", PAIRSMITH_FAILPOINT="mid_erase")
     assert killed.returncode == -9
     assert here.run("status").returncode == 0
-    assert _bytes(folder, THEIRS) == ["theirs.jsonl"]
+    assert _files_with(folder, THEIRS) == ["theirs.jsonl"]
 
 
-def test_a_disk_without_room_for_a_second_store_keeps_nothing() -> None:
-    """The file of a store is written anew where that has room; elsewhere its pages stay, without what stood there."""
+def test_erasure_without_room_for_a_second_copy_of_the_store() -> None:
+    """The store's file is rewritten if there is room for that; otherwise its pages stay and the erased content is
+    overwritten in them."""
     with small_disk("8m") as disk:
         (disk / "pairsmith.toml").write_text(SPEC, encoding="utf-8")
         with Store.open(Store.url_for(spec_file.load(disk))) as store:
             store.write(*(Seed(kind="input", text=f"{OURS} {n} " * 9, source=f"ours.jsonl:{n}") for n in range(3_000)))
             store.write(Seed(kind="input", text=THEIRS, source="theirs.jsonl:1"))
-        assert _bytes(disk, THEIRS) == ["pairsmith.db"]
+        assert _files_with(disk, THEIRS) == ["pairsmith.db"]
         room = os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize
         (disk / "filled").write_bytes(b"x" * (room - 600_000))
         assert (disk / "pairsmith.db").stat().st_size > 1_000_000
         erased = _erase(disk, source="theirs.jsonl")
         assert (erased["seeds"], erased["left_in_store"]) == (1, 0)
-        assert _bytes(disk, THEIRS) == []
+        assert _files_with(disk, THEIRS) == []
 
 
-def test_a_folder_of_files_goes_and_its_neighbours_stay(tmp_path: Path) -> None:
-    """A folder of documents is a source like a file; one whose name only begins so is another, and nothing is none."""
+def test_a_folder_is_a_source_and_its_neighbours_stay(tmp_path: Path) -> None:
+    """A folder of documents is erased like a file; a folder whose name only starts the same is another source, and an
+    empty name is refused."""
     spec = SPEC.replace("ours.jsonl", "notes/*.txt").replace("theirs.jsonl", "notes-of-others/*.txt")
     (tmp_path / "pairsmith.toml").write_text(spec.replace('kind = "pair"', 'kind = "output"\nformat = "document"'))
     for name, text in (("notes", THEIRS), ("notes-of-others", OURS)):
@@ -307,9 +310,9 @@ def test_a_folder_of_files_goes_and_its_neighbours_stay(tmp_path: Path) -> None:
         ]
 
 
-def test_what_two_people_wrote_alike_stays_that_of_the_other(folder: Path) -> None:
-    """Both corrected a row to the same text: one is erased, the other's answer stays, and the scan finds nothing that
-    should be gone."""
+def test_an_identical_edit_by_another_reviewer_stays(folder: Path) -> None:
+    """Two reviewers edited rows to the same text: one is erased, the other's review stays, and the scan reports nothing
+    left."""
     project, alike = spec_file.load(folder), "It is a complaint about a parcel."
     with Store.open(Store.url_for(project)) as store:
         for pair, who in zip(store.find_pair(""), ("ann", "bob"), strict=False):
@@ -321,8 +324,10 @@ def test_what_two_people_wrote_alike_stays_that_of_the_other(folder: Path) -> No
         assert [review.name for reviews in store.reviews().values() for review in reviews] == ["bob"]
 
 
-def test_a_person_is_nowhere_afterwards(folder: Path) -> None:
-    """Answers, the text of edits and the pairs they became, by name or by id; another person's stay."""
+@pytest.mark.parametrize("person", ["Ann Example", "argilla:here/11111111"])
+def test_an_erased_reviewer_is_gone_from_all_files(folder: Path, person: str) -> None:
+    """Reviews, the text of edits and the pairs made from them are erased by the reviewer's name or id; another
+    reviewer's stay."""
     project, secret = spec_file.load(folder), "My neighbour's cat is called Olga Petrovna."
     with Store.open(Store.url_for(project)) as store:
         pairs = store.find_pair("")
@@ -334,18 +339,18 @@ def test_a_person_is_nowhere_afterwards(folder: Path) -> None:
     own = pairsmith.Project(folder)
     own.curate()
     own.export()
-    assert len(_bytes(folder, secret)) > 1
-    erased = _erase(folder, person="Ann Example")
+    assert len(_files_with(folder, secret)) > 1
+    erased = _erase(folder, person=person)
     assert (erased["reviews"], erased["pairs"], erased["left_in_store"], erased["left_in_files"]) == (3, 1, 0, [])
     for text in (secret, "Ann Example", "argilla:here/11111111"):
-        assert _bytes(folder, text) == []
+        assert _files_with(folder, text) == []
     with Store.open(Store.url_for(project)) as store:
         assert {r.name for reviews in store.reviews().values() for r in reviews} == {"bob"}
     assert own.curate().counts.adds_up
 
 
-def test_a_name_that_is_not_there_is_refused_with_those_that_are(folder: Path) -> None:
-    """Nothing is deleted on a typo."""
+def test_an_unknown_source_or_reviewer_is_refused(folder: Path) -> None:
+    """A typo deletes nothing, and the error lists the sources that exist."""
     with pytest.raises(UsageError, match=r"ours\.jsonl"):
         _erase(folder, source="their.jsonl")
     with pytest.raises(UsageError, match="there are no reviews by"):
@@ -359,8 +364,8 @@ def test_a_name_that_is_not_there_is_refused_with_those_that_are(folder: Path) -
         _erase(folder / "new", source="gone.jsonl")
 
 
-def test_nothing_is_erased_without_a_yes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """In a pipe and for a program nobody can be asked: --yes has to say it, and until then nothing is touched."""
+def test_nothing_is_erased_without_confirmation(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """In a pipe and with --json the user cannot be asked: without --yes nothing is touched."""
     for words in (["erase", "--source", "a.csv"], ["erase", "--source", "a.csv", "--json"]):
         (tmp_path / "pairsmith.toml").write_text('[task]\nname = "t"\nstyle = "Say it well."\n')
         assert start([*words, "--project", str(tmp_path)]) == 2
@@ -369,8 +374,9 @@ def test_nothing_is_erased_without_a_yes(tmp_path: Path, capsys: pytest.CaptureF
         assert [path.name for path in tmp_path.iterdir()] == ["pairsmith.toml"]
 
 
-def test_what_was_erased_is_told_once_and_in_words() -> None:
-    """The screen said "0 answers" beside "1 reviews", and named an export's folder without the word that it is gone."""
+def test_the_summary_is_worded_and_counts_once() -> None:
+    """The screen used to show "0 answers" beside "1 reviews", and listed an export's folder without saying that it was
+    deleted."""
     from pairsmith.commands.erase import _lines
 
     data = {"seeds": 1, "pairs": 4, "reviews": 1, "records": {"seeds": 1, "row_states": 8, "reviews": 1}, "models": []}

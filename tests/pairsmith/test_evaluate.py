@@ -1,4 +1,4 @@
-"""What the receipt of `evaluate` counts, and what it says may be claimed."""
+"""Tests of the counts in the receipt of `evaluate`, and of its outcomes."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from tests.pairsmith import report_project
 from tests.train.test_verdict import evaluation
 
 
-def test_a_cut_answer_is_a_rejected_row_with_its_reason(tmp_path: Path) -> None:
-    """It passes every check and is still no pass: the row counts as rejected because it was cut."""
+def test_a_truncated_answer_is_rejected_with_its_reason(tmp_path: Path) -> None:
+    """A truncated answer that satisfies every check still does not pass: the row is rejected because it was cut."""
     project, store = report_project.whole(tmp_path)
     with store:
         evaluation = report_project.evaluated(
@@ -33,8 +33,8 @@ def test_a_cut_answer_is_a_rejected_row_with_its_reason(tmp_path: Path) -> None:
     assert counts.rows_in == counts.accepted + counts.rejected + counts.waiting + counts.failed
 
 
-def test_outcomes_stand_in_the_receipt(tmp_path: Path) -> None:
-    """One word for each system and decoding, and never "better" from the twelve inputs of this project."""
+def test_outcomes_for_the_receipt(tmp_path: Path) -> None:
+    """One outcome for each system and decoding, and never "better" from the twelve inputs of this project."""
     project, store = report_project.whole(tmp_path, merged=False)
     with store:
         evaluation = report_project.evaluated(
@@ -46,8 +46,8 @@ def test_outcomes_stand_in_the_receipt(tmp_path: Path) -> None:
     assert {word for modes in by_system.values() for word in modes.values()} == {"not enough evidence"}
 
 
-def test_a_receipt_of_the_version_before_tells_its_pass_rates() -> None:
-    """There they are called strict_pass, and there are no outcomes."""
+def test_pass_rates_of_older_receipts_are_read() -> None:
+    """Version 0.1 called them strict_pass and had no outcomes."""
     old = Path(__file__).parents[1] / "projects" / "v0_1" / "receipts" / "0005-evaluate.json"
     outcome = EvaluateOutcome.of(Receipt.model_validate_json(old.read_bytes()))
     assert outcome.pass_rate["teacher"] == {"share": 1.0, "low": 0.1581, "high": 1.0}
@@ -58,8 +58,8 @@ def _training(folder: Path) -> str:
     return (folder / "adapters" / "one" / "training.json").read_text()
 
 
-def test_what_takes_its_time_is_said_before(tmp_path: Path) -> None:
-    """How many answers of how many tokens, so that a person can ask for fewer; nothing where it is done already."""
+def test_planned_requests_are_announced(tmp_path: Path) -> None:
+    """The number of answers and their maximum length are shown first, so that the user can reduce them."""
     systems = [SimpleNamespace(names=names) for names in (("base", "few-shot"), ("tuned",))]
     evaluate = {"samples": 1, "sampling": {"max_tokens": 64}}
     spec = Spec.model_validate({"task": {"name": "t", "style": "s"}, "evaluate": evaluate})
@@ -72,13 +72,13 @@ def test_what_takes_its_time_is_said_before(tmp_path: Path) -> None:
     ]
 
 
-def test_an_evaluation_that_lacks_answers_says_how_many_it_asks_for(tmp_path: Path) -> None:
-    """They are asked for again, and so it is not silent; a whole one asks nothing, and says nothing."""
-    whole = evaluation(inputs=4)
-    plan: Any = SimpleNamespace(id=whole.id)
-    path = tmp_path / f"{whole.id}.json"
-    path.write_text(whole.model_dump_json())
+def test_missing_answers_of_an_evaluation_are_announced(tmp_path: Path) -> None:
+    """Missing answers are requested again, which is announced; a complete evaluation requests and announces nothing."""
+    complete = evaluation(inputs=4)
+    plan: Any = SimpleNamespace(id=complete.id)
+    path = tmp_path / f"{complete.id}.json"
+    path.write_text(complete.model_dump_json())
     assert not [*_planned_requests(plan, tmp_path)]
-    lost = whole.outputs[0].model_copy(update={"answered": False})
-    path.write_text(whole.model_copy(update={"outputs": (lost, *whole.outputs[1:])}).model_dump_json())
+    lost = complete.outputs[0].model_copy(update={"answered": False})
+    path.write_text(complete.model_copy(update={"outputs": (lost, *complete.outputs[1:])}).model_dump_json())
     assert [*_planned_requests(plan, tmp_path)] == ["1 answer missing from this evaluation will be requested again"]

@@ -1,4 +1,4 @@
-"""The evidence file renders the report again, and is refused where anything that it speaks of has changed."""
+"""Tests that the evidence file renders the report again, and is refused if any file that it refers to has changed."""
 
 from __future__ import annotations
 
@@ -40,24 +40,25 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Project, S
 
 @pytest.fixture
 def copy(whole: tuple[Project, Store], tmp_path: Path) -> Path:
-    """The project's folder, for a test to spoil."""
+    """A copy of the project's folder for a test to modify."""
     return Path(shutil.copytree(whole[0].folder, tmp_path / "copy"))
 
 
-def test_the_page_is_drawn_again_from_the_evidence_alone(whole: tuple[Project, Store], tmp_path: Path) -> None:
-    """To the letter, without a store, on a machine that has nothing else; it says what it could not compare."""
+def test_the_report_is_rendered_from_the_evidence_alone(whole: tuple[Project, Store], tmp_path: Path) -> None:
+    """The page is byte-identical without a store and other files, and the files that could not be compared are
+    listed."""
     alone = Path(shutil.copy(whole[0].folder / "evidence.json", tmp_path / "evidence.json"))
     checked = render_evidence(alone, tmp_path / "again.html")
     assert (tmp_path / "again.html").read_bytes() == (whole[0].folder / "report.html").read_bytes()
     assert not checked.same
     assert "evaluations/one.json" in checked.missing
-    beside = render_evidence(alone, tmp_path / "again.html", (whole[0].folder,))
-    assert not beside.missing
-    assert {"dataset/data/train.jsonl", "adapters/one/training.json", "evaluations/one.json"} <= {*beside.same}
+    with_files = render_evidence(alone, tmp_path / "again.html", (whole[0].folder,))
+    assert not with_files.missing
+    assert {"dataset/data/train.jsonl", "adapters/one/training.json", "evaluations/one.json"} <= {*with_files.same}
 
 
-def test_every_answer_is_in_it_with_its_id(whole: tuple[Project, Store]) -> None:
-    """And no folder of the machine that wrote it."""
+def test_the_evidence_contains_every_answer_with_its_id(whole: tuple[Project, Store]) -> None:
+    """It does not contain the path of the project's folder."""
     project, store = whole
     text = (project.folder / "evidence.json").read_text()
     evaluation = gather(project, store).evaluation
@@ -70,8 +71,8 @@ def test_every_answer_is_in_it_with_its_id(whole: tuple[Project, Store]) -> None
 @pytest.mark.parametrize(
     "name", ["dataset/data/train.jsonl", "adapters/one/training.json", "evaluations/one.json", "pairsmith.toml"]
 )
-def test_a_file_that_is_another_is_refused(copy: Path, name: str) -> None:
-    """Data, weights, evaluation and config: one byte more, and the report is not drawn."""
+def test_a_changed_file_is_refused(copy: Path, name: str) -> None:
+    """One more byte in data, training record, evaluation or spec, and the report is not rendered."""
     (copy / name).write_text((copy / name).read_text() + "\n")
     page = copy / "again.html"
     with pytest.raises(InputError, match=f"{name}.*not the file that the evidence refers to") as refused:
@@ -80,8 +81,8 @@ def test_a_file_that_is_another_is_refused(copy: Path, name: str) -> None:
     assert not page.exists()
 
 
-def test_a_retouched_number_is_refused(copy: Path) -> None:
-    """The file's own digest finds it, whichever number it is; and what is no evidence is told in one sentence."""
+def test_an_edited_number_is_refused(copy: Path) -> None:
+    """The file's own digest reveals any edit; a file that is not evidence is a clear error."""
     path = copy / "evidence.json"
     body = json.loads(path.read_text())
     body["evidence"]["evaluation"]["outputs"][0]["all_pass"] = True
@@ -98,8 +99,8 @@ def test_a_retouched_number_is_refused(copy: Path) -> None:
 
 
 def test_the_command_renders_and_refuses_with_a_code(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """`pairsmith report --from FILE` needs no spec and no store, names what is not there, and refuses with code 4. A
-    folder is shown as it is named."""
+    """`pairsmith report --from FILE` needs neither spec nor store, names missing files, and refuses with code 4. A
+    folder's name is shown literally."""
     page, one = copy / "[draft]" / "again.html", copy / "evaluations" / "one.json"
     elsewhere = one.rename(copy / "elsewhere.json")
     assert start(["report", "--from", str(copy / "evidence.json"), "--out", str(page)]) == 0
@@ -113,8 +114,9 @@ def test_the_command_renders_and_refuses_with_a_code(copy: Path, capsys: pytest.
     assert "instead of" in capsys.readouterr().err
 
 
-def test_a_verdict_does_not_rest_on_a_retouched_evaluation(tmp_path: Path) -> None:
-    """What is found has to be the file that was written last under its id; one of an earlier version is not known."""
+def test_an_edited_evaluation_is_not_reused(tmp_path: Path) -> None:
+    """A stored evaluation must be the file that was last written under its id; earlier receipts have no hash to compare
+    with."""
     project = report_project.project_in(tmp_path)
     with Store.open(Store.url_for(project)) as store:
         refuse_modified(store, "one", "1", "evaluations/one.json")
@@ -127,10 +129,10 @@ def test_a_verdict_does_not_rest_on_a_retouched_evaluation(tmp_path: Path) -> No
             refuse_modified(store, "one", "1", "evaluations/one.json")
 
 
-def test_a_run_that_was_killed_before_its_receipt_is_not_taken_for_a_persons_change(tmp_path: Path) -> None:
-    """It had filled what an evaluation lacked, and its file is another than the receipt of the run before it speaks of.
-    It is concluded anew from the store; the file of then stays, and so does one of a whole evaluation, which only a
-    person changes."""
+def test_an_evaluation_interrupted_before_its_receipt_is_repeated(tmp_path: Path) -> None:
+    """A run that added missing answers and was killed leaves a file that differs from the previous run's receipt. Such
+    a file is dropped and rebuilt from the store. An unchanged file stays, and so does a changed one whose evaluation
+    was complete, since only a user can have changed that."""
     project, file = report_project.project_in(tmp_path), tmp_path / "one.json"
     with Store.open(Store.url_for(project)) as store:
         for whole in (False, True):
@@ -145,9 +147,9 @@ def test_a_run_that_was_killed_before_its_receipt_is_not_taken_for_a_persons_cha
             assert file.is_file() == whole
 
 
-def test_no_report_is_drawn_of_a_retouched_evaluation(tmp_path: Path) -> None:
-    """Nor evidence written, which would vouch for the number, nor is it exported; with the file as it was written it is
-    drawn again."""
+def test_no_report_of_an_edited_evaluation(tmp_path: Path) -> None:
+    """Neither report nor evidence, which would vouch for the number, is written, and nothing is exported; with the
+    original file the report works again."""
     project, store = report_project.whole(tmp_path)
     page, file = tmp_path / "report.html", tmp_path / "evaluations" / "one.json"
     written, evaluation = file.read_bytes(), latest(store, "evaluation")
@@ -169,24 +171,24 @@ def test_no_report_is_drawn_of_a_retouched_evaluation(tmp_path: Path) -> None:
         assert write_report(project, store, page).is_file()
 
 
-def test_going_back_to_earlier_settings_goes_on_from_what_they_made(whole: tuple[Project, Store]) -> None:
-    """Training finds the earlier adapter: that one is evaluated and exported, though another is younger; the evaluation
-    of another adapter is neither exported nor on the page."""
+def test_returning_to_earlier_settings_uses_their_adapter(whole: tuple[Project, Store]) -> None:
+    """Training reuses the earlier adapter: it is the one that is evaluated and exported, although another is newer. The
+    evaluation of another adapter is neither exported nor in the report."""
     project, store = report_project.whole(whole[0].folder.with_name("back"))
-    younger = store.artifacts("adapter")[-1].model_copy(update={"id": "younger"})
+    newer = store.artifacts("adapter")[-1].model_copy(update={"id": "younger"})
 
-    def found(adapter_id: str) -> None:
+    def record_training(adapter_id: str) -> None:
         with recording(project, store, "train", TrainOutcome()) as record:
             record.outcome = TrainOutcome(counts=Counts(rows_in=1, accepted=1), artifact_id=adapter_id)
 
     with store:
         first = store.artifacts("adapter")[-1].id
-        store.write(younger)
-        found("younger")
-        assert latest(store, "adapter") == younger
+        store.write(newer)
+        record_training("younger")
+        assert latest(store, "adapter") == newer
         assert gather(project, store).evaluation is None
         assert [*present(store)] == ["dataset", "adapter"]
-        found(first)
+        record_training(first)
         going_back = latest(store, "adapter")
         assert going_back is not None
         assert going_back.id == first
@@ -194,8 +196,8 @@ def test_going_back_to_earlier_settings_goes_on_from_what_they_made(whole: tuple
         assert [*present(store)] == ["dataset", "adapter", "evaluation"]
 
 
-def test_the_gate_is_an_exit_code() -> None:
-    """0, 14 and 15 for the three verdicts, and 0 whatever it is where nobody asked."""
+def test_the_verdict_sets_the_exit_code() -> None:
+    """With the gate option 0, 14 and 15 for the three verdicts, otherwise always 0."""
     for decision, code in CODES.items():
         outcome = EvaluateOutcome(verdict={"decision": decision}, gated=True)
         assert exit_code(outcome) == code
@@ -203,9 +205,9 @@ def test_the_gate_is_an_exit_code() -> None:
     assert [*CODES.values()] == [0, 14, 15]
 
 
-def test_an_export_takes_no_report_of_something_else(tmp_path: Path) -> None:
-    """After rows were curated anew the report that lies there is one of others: it is left out, and the sentence says
-    of what it is not; once it is written anew it goes with them, and is drawn again from there."""
+def test_an_outdated_report_is_not_exported(tmp_path: Path) -> None:
+    """After another curation the existing report is about other rows: it is left out, with a warning that says why.
+    Once it is written again it is exported and can be rendered there."""
     lines = list[str]()
     (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in tiny.PAIRS))
     (tmp_path / "pairsmith.toml").write_text(tiny.SPEC)

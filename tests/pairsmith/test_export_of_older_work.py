@@ -1,4 +1,4 @@
-"""What is exported although the project has gone on since is said to be older."""
+"""Tests that `export` warns if its dataset is older than the project."""
 
 from __future__ import annotations
 
@@ -35,8 +35,9 @@ enabled = false
 """
 
 
-def test_an_export_says_that_its_dataset_is_older_than_the_project(tmp_path: Path) -> None:
-    """Seeds that are not generated, then pairs that are not curated, are named; a project that is done is silent."""
+def test_export_warns_if_its_dataset_is_out_of_date(tmp_path: Path) -> None:
+    """Export warns about seeds without generation, then about pairs without curation, and not at all for a finished
+    project."""
     (tmp_path / "pairsmith.toml").write_text(SPEC)
     (tmp_path / "seeds.txt").write_text("a street in the rain\n")
     lines: list[str] = []
@@ -61,16 +62,16 @@ def test_an_export_says_that_its_dataset_is_older_than_the_project(tmp_path: Pat
         assert line.endswith("; the exported dataset is out of date.")
         project.curate()
         assert warnings() == []
-        # A file's address has no use for it, but one of PostgreSQL has.
+        # SQLite ignores the password, but a PostgreSQL URL would contain one like this.
         (tmp_path / "pairsmith.toml").write_text(SPEC + '[store]\nurl = "sqlite:///pairsmith.db?password=s3cr3t"\n')
         with pytest.raises(PairsmithError, match=r"store\.url: the store's URL contains a password") as caught:
             project.export()
-        assert "s3cr3t" not in str(caught.value), "nor does the spec go with what is exported"
+        assert "s3cr3t" not in str(caught.value), "the password is not shown, and the spec is not exported with it"
 
 
-def test_what_a_command_does_without_may_be_gone(tmp_path: Path) -> None:
-    """A prompt has done its part once there is a dataset: without it `export` exports, and `train` goes on to the base,
-    each saying that it cannot tell which stages are due."""
+def test_a_missing_prompt_does_not_stop_export_or_training(tmp_path: Path) -> None:
+    """A prompt is no longer needed once there is a dataset. Without it `export` exports and `train` gets as far as the
+    base, each warning that it cannot determine which stages are due."""
     (tmp_path / "pairsmith.toml").write_text(SPEC)
     (tmp_path / "seeds.txt").write_text("".join(f"a street in the rain {number}\n" for number in range(4)))
     lines: list[str] = []
@@ -88,7 +89,7 @@ def test_what_a_command_does_without_may_be_gone(tmp_path: Path) -> None:
 
 
 def _curated(folder: Path) -> None:
-    """A project with a dataset of a few rows."""
+    """Write, generate and curate a project of a few rows."""
     (folder / "pairsmith.toml").write_text(SPEC)
     (folder / "seeds.txt").write_text("".join(f"a street in the rain {number}\n" for number in range(4)))
     with LoopbackTeacher(lambda ask: says("A narrow street in the rain, with lanterns above wet cobbles.")) as teacher:
@@ -97,8 +98,9 @@ def _curated(folder: Path) -> None:
         Project(folder, asked).curate()
 
 
-def test_a_folder_of_the_project_is_not_named_to_another_trainer(tmp_path: Path) -> None:
-    """Elsewhere nothing lies there, and the hub would be asked for whatever somebody has put under that name."""
+def test_a_local_base_folder_is_not_written_into_trainer_configs(tmp_path: Path) -> None:
+    """On another machine the folder does not exist, and the trainer would download whatever model a hub has under that
+    name."""
     _curated(tmp_path)
     (tmp_path / "models" / "llama").mkdir(parents=True)
     formats = [word for name in ("axolotl", "llama-factory", "unsloth") for word in ("--format", name)]
@@ -108,9 +110,9 @@ def test_a_folder_of_the_project_is_not_named_to_another_trainer(tmp_path: Path)
     assert all('"MODEL"' in text and "models/llama" not in text for text in texts)
 
 
-def test_other_trainers_are_asked_for_the_method_that_training_chose(tmp_path: Path) -> None:
-    """Where the spec names none, the size of the base decides. An adapter that was trained and measured over 16 bits is
-    not handed on as a config for 4 bits, and the embedded base never trains in 4 unless somebody asks for it."""
+def test_trainer_configs_use_the_method_that_training_chose(tmp_path: Path) -> None:
+    """If the spec names no method, the size of the base decides. An adapter trained and measured on a 16-bit base is
+    not exported as a 4-bit config, and the embedded base is never trained in 4 bits unless the spec asks for it."""
     _curated(tmp_path)
     assert start(["export", "--project", str(tmp_path), "--format", "axolotl"]) == 0
 
@@ -128,10 +130,9 @@ def test_other_trainers_are_asked_for_the_method_that_training_chose(tmp_path: P
     assert methods(None, "train.base=some/model") == '"qlora"'
 
 
-def test_a_file_with_fewer_rows_than_its_reader_takes_is_told(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """OpenAI's documentation asks for ten examples: whoever uploads fewer is turned down there, and hears it here."""
+def test_export_warns_of_too_few_rows_for_a_trainer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """OpenAI's documentation asks for at least ten examples: a smaller file would be refused at upload, so `export`
+    warns first."""
     _curated(tmp_path)
     assert start(["export", "--project", str(tmp_path), "--format", "openai", "--format", "axolotl"]) == 0
     captured = capsys.readouterr()

@@ -1,4 +1,4 @@
-"""What an export holds of the tuned model is what was measured, and it says how it does."""
+"""Tests that an export contains the tuned model that was measured, and its measurements."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ from train.metrics import Evaluation
 from train.results import TrainResult
 from train.sft import tune
 
-pytestmark = pytest.mark.timeout(1200)  # a model is trained, measured and exported, on a machine that does much else
+pytestmark = pytest.mark.timeout(1200)  # trains, measures and exports a model, possibly on a busy machine
 
 
 @dataclass
-class Made:
+class ExportedProject:
     project: Project
     trained: TrainResult
     evaluation: Evaluation
@@ -46,15 +46,15 @@ class Made:
 
 
 @pytest.fixture(scope="module")
-def exported(tmp_path_factory: pytest.TempPathFactory) -> Made:
-    """A QLoRA adapter that was trained, evaluated and exported with a GGUF, on a tiny random model."""
+def exported(tmp_path_factory: pytest.TempPathFactory) -> ExportedProject:
+    """A QLoRA adapter on a tiny random model, trained, evaluated and exported with a GGUF."""
     from synth.embedded.weights import embedded_weights
 
     folder = tmp_path_factory.mktemp("project")
     base = make_base(folder / "tiny-llama", embedded_weights().folder)
-    given = tiny.settings(method="qlora", base="tiny-llama")
-    trained = tune(base, Dataset("dataset-1", tiny.rows(8)), given, folder / "adapters")
-    project_ = project(folder, train=given.model_dump())
+    train_settings = tiny.settings(method="qlora", base="tiny-llama")
+    trained = tune(base, Dataset("dataset-1", tiny.rows(8)), train_settings, folder / "adapters")
+    project_ = project(folder, train=train_settings.model_dump())
     (folder / "dataset").mkdir()
     with Store.open(Store.url_for(project_)) as store:
         with_seeds(store)
@@ -68,11 +68,11 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Made:
             store.write(artifact)
         write_report(project_, store, folder / "report.html")
         outcome = export(project_, store, out=folder / "out", gguf=("f16",))
-    return Made(project_, trained, evaluation, outcome, folder / "out")
+    return ExportedProject(project_, trained, evaluation, outcome, folder / "out")
 
 
-def test_the_exported_model_is_the_measured_one(exported: Made) -> None:
-    """The merged weights in the export have the hash that stands in the evaluation; the adapter lies beside them."""
+def test_the_exported_model_is_the_measured_one(exported: ExportedProject) -> None:
+    """The merged weights in the export have the hash recorded in the evaluation, with the adapter beside them."""
     revision = exported.evaluation.system("tuned").revision
     generation = json.loads((exported.out / "model" / "generation_config.json").read_text())
     assert revision == f"{exported.trained.adapter_id} merged, {hash_model(exported.out / 'model')}"
@@ -81,8 +81,9 @@ def test_the_exported_model_is_the_measured_one(exported: Made) -> None:
     assert generation["temperature"] == 0.9
 
 
-def test_the_evidence_of_an_export_speaks_of_the_model_that_lies_beside_it(exported: Made, tmp_path: Path) -> None:
-    """Whoever was given the folder draws the report again; with other weights in the merged model it is refused."""
+def test_exported_evidence_is_checked_against_the_exported_model(exported: ExportedProject, tmp_path: Path) -> None:
+    """The recipient of an export can render the report again; if the merged weights beside it were changed, that is
+    refused."""
     out = Path(shutil.copytree(exported.out, tmp_path / "out"))
     checked = render_evidence(out / "evidence.json", tmp_path / "again.html")
     assert (tmp_path / "again.html").read_bytes() == (out / "report.html").read_bytes()
@@ -92,8 +93,8 @@ def test_the_evidence_of_an_export_speaks_of_the_model_that_lies_beside_it(expor
         render_evidence(out / "evidence.json", tmp_path / "again.html")
 
 
-def test_another_template_is_not_released(exported: Made, tmp_path: Path) -> None:
-    """Weights alone do not make the model that was measured: one with another chat template answers otherwise."""
+def test_a_changed_chat_template_is_not_released(exported: ExportedProject, tmp_path: Path) -> None:
+    """The measured model is more than its weights: with another chat template it answers differently."""
     out, registry = Path(shutil.copytree(exported.out, tmp_path / "out")), Registry(tmp_path / "registry")
     assert registry.add(out) == "v1"
     (template := out / "model" / "chat_template.jinja").write_text(template.read_text() + " ")
@@ -102,17 +103,16 @@ def test_another_template_is_not_released(exported: Made, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("place", ["adapter/tokenizer.json", "adapter/generation_config.json", "model/tokenizer.json"])
-def test_what_generation_needs_is_not_missing_from_a_release(exported: Made, tmp_path: Path, place: str) -> None:
-    """Whoever was given it could not ask the model: the file is named instead. In the project, the merged model is made
-    again where a file of it is gone."""
+def test_an_incomplete_export_is_not_released(exported: ExportedProject, tmp_path: Path, place: str) -> None:
+    """The recipient could not use the model, so the missing file is named."""
     out = Path(shutil.copytree(exported.out, tmp_path / "out"))
     (out / place).unlink()
     with pytest.raises(InputError, match=f"{place}: a file that generation needs is missing"):
         Registry(tmp_path / "registry").add(out)
 
 
-def test_a_merged_model_that_is_not_whole_is_made_again(exported: Made) -> None:
-    """With the tokenizer of then, and the weights of then."""
+def test_an_incomplete_merged_model_is_merged_again(exported: ExportedProject) -> None:
+    """In the project a merged model with a missing file is rebuilt, with identical weights."""
     base = find_base(exported.trained.settings, exported.project.folder)
     (tokenizer := Path(exported.trained.folder, "merged", "tokenizer.json")).unlink()
     merged = merged_folder(base, exported.trained)
@@ -120,8 +120,8 @@ def test_a_merged_model_that_is_not_whole_is_made_again(exported: Made) -> None:
     assert hash_model(merged) == hash_model(exported.out / "model")
 
 
-def test_the_card_tells_what_was_measured(exported: Made) -> None:
-    """Pass rates of every system, with intervals, and which merge this is."""
+def test_the_card_shows_the_measurements(exported: ExportedProject) -> None:
+    """The model card shows pass rates and how the model was merged, and its snippet loads the right folder."""
     card = (exported.out / "model" / "README.md").read_text()
     assert "library_name: transformers" in card
     assert "| tuned | " in card
@@ -130,8 +130,8 @@ def test_the_card_tells_what_was_measured(exported: Made) -> None:
     assert 'FOLDER = "../model"' in (exported.out / "adapter" / "README.md").read_text()
 
 
-def test_a_gguf_is_compared_with_the_measured_model(exported: Made) -> None:
-    """It was asked every test input that the tuned model answered, outside of the evaluation's comparisons."""
+def test_a_gguf_is_compared_with_the_measured_model(exported: ExportedProject) -> None:
+    """The GGUF answers every test input that the tuned model answered, outside the evaluation's comparisons."""
     file = exported.out / "gguf" / "images-f16.gguf"
     compared = json.loads(file.with_suffix(".check.json").read_text())
     assert compared["inputs"] == exported.evaluation.seeds
@@ -143,10 +143,10 @@ def test_a_gguf_is_compared_with_the_measured_model(exported: Made) -> None:
     assert json.loads((exported.out / "export.json").read_text())["gguf"] == {file.name: sha256(file)}
 
 
-def test_ollamas_prompt_begins_as_the_gguf_is_read(exported: Made) -> None:
-    """Where the GGUF says that llama.cpp puts a begin-of-text token before a prompt, the Modelfile has none; else it
-    keeps the one that the chat template writes."""
-    gguf = pytest.importorskip("gguf", reason="no reader of GGUF: needs the package gguf")
+def test_the_modelfile_has_the_begin_of_text_token_once(exported: ExportedProject) -> None:
+    """If the GGUF says that llama.cpp adds a begin-of-text token to a prompt, the Modelfile has none; otherwise it
+    keeps the one of the chat template."""
+    gguf = pytest.importorskip("gguf", reason="reading GGUF files needs the package gguf")
     is_added = (
         gguf.GGUFReader(exported.out / "gguf" / "images-f16.gguf").fields["tokenizer.ggml.add_bos_token"].contents()
     )
@@ -154,10 +154,10 @@ def test_ollamas_prompt_begins_as_the_gguf_is_read(exported: Made) -> None:
     assert ("if $.System }}<|im_start|>system\n" in text) == (not is_added)
 
 
-def test_a_kind_that_cannot_be_written_leaves_the_last_export(
-    exported: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_an_unavailable_gguf_kind_leaves_the_last_export(
+    exported: ExportedProject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """q4_k_m without its program, where its library cannot be fetched either, ends before anything is replaced."""
+    """q4_k_m without its program, and without a way to fetch its library, fails before anything is replaced."""
     monkeypatch.setenv("PATH", "/nowhere")
     monkeypatch.setenv("PAIRSMITH_CACHE", str(tmp_path))
     monkeypatch.setenv("PIP_NO_INDEX", "1")
@@ -166,8 +166,9 @@ def test_a_kind_that_cannot_be_written_leaves_the_last_export(
     assert (exported.out / "gguf" / "images-f16.gguf").is_file()
 
 
-def test_weights_that_were_changed_after_they_were_measured_are_not_exported(exported: Made) -> None:
-    """The last export stays; `try`, `serve-model` and `evaluate` refuse them in the same words."""
+def test_weights_changed_after_measurement_are_not_exported(exported: ExportedProject) -> None:
+    """The last export stays, and loading the latest adapter, as `evaluate`, `try` and `serve-model` do, is refused with
+    the same message."""
     weights = exported.project.folder / "adapters" / exported.trained.adapter_id / "adapter_model.safetensors"
     whole = weights.read_bytes()
     weights.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
@@ -182,8 +183,9 @@ def test_weights_that_were_changed_after_they_were_measured_are_not_exported(exp
     assert (exported.out / "adapter" / "adapter_model.safetensors").read_bytes() == whole
 
 
-def test_an_adapter_is_not_merged_into_another_base(exported: Made) -> None:
-    """A base that was changed after training would make a model that nobody measured; the last export stays."""
+def test_an_adapter_is_not_merged_into_another_base(exported: ExportedProject) -> None:
+    """Merging into a base that was changed after training would give a model that nobody measured; the last export
+    stays."""
     config = exported.project.folder / "tiny-llama" / "config.json"
     whole = config.read_text()
     config.write_text(json.dumps({**json.loads(whole), "rms_norm_eps": 0.1}))
@@ -196,8 +198,8 @@ def test_an_adapter_is_not_merged_into_another_base(exported: Made) -> None:
     assert (exported.out / "gguf" / "images-f16.gguf").is_file()
 
 
-def test_an_evaluation_that_is_cut_is_a_sentence(exported: Made) -> None:
-    """Half a file is no evaluation: export and `evaluate` name it and say what to do."""
+def test_a_truncated_evaluation_is_a_clear_error(exported: ExportedProject) -> None:
+    """`export` and `evaluate` name a truncated evaluation file and say what to do."""
     file = exported.project.folder / "evaluations" / f"{exported.evaluation.id}.json"
     whole = file.read_bytes()
     file.write_bytes(whole[:200])

@@ -1,4 +1,4 @@
-"""Which of a file's columns is the output where several are called so, and which shapes of a file are no rows."""
+"""Tests of which column of a file is the output if several have such a name, and of files that do not contain rows."""
 
 from __future__ import annotations
 
@@ -41,30 +41,31 @@ def output(guessed: Guess) -> str:
         ("text,label,label_name", "lamp {n} is broken,{m},{word}", "label_name"),
         ("message,category,reply", f"lamp {{n}} is broken,{{word}},{REPLY}", "reply"),
         ("category,message,resolution_id", "{word},lamp {n} is broken,{n}", "category"),
-        ("text,label", "lamp {n} is broken,{m}", "label"),  # numbers, where there is nothing else
-        ("category,response", "{word},lamp {n} is broken", "category"),  # the one text is what has the label
+        ("text,label", "lamp {n} is broken,{m}", "label"),  # numbers, if there is nothing else
+        ("category,response", "{word},lamp {n} is broken", "category"),  # the only text is the input
         ("question,answer,answer_explanation", "is lamp {n} broken now,{word},it is lamp {n} after all", "answer"),
         ("编号,类别,回答,问题", "{n},类{m},第{n}号灯今天已经修好了,第{n}号灯坏了", "回答"),
     ],
 )
-def test_of_columns_called_as_outputs_the_one_that_says_something(
+def test_the_output_is_the_most_informative_of_several_candidate_columns(
     tmp_path: Path, header: str, row: str, expected: str
 ) -> None:
-    """The first in the file was taken: an id or a time for the answer, and a reply beside its category left unread."""
+    """The first such column used to be chosen: an id or a time as the answer, and a reply beside its category was not
+    read."""
     rows = [row.format(n=n, m=n % 2, word=("power", "noise")[n % 2]) for n in range(30)]
     assert output(table(tmp_path, header, rows)) == expected
 
 
-def test_times_of_replies_are_no_labels(tmp_path: Path) -> None:
-    """Times come back, and their column is called as the replies are: they were the labels."""
+def test_times_are_not_labels(tmp_path: Path) -> None:
+    """Times recur, and their column is named like the replies' column, so they used to be taken for labels."""
     rows = [f"lamp {n} is broken,{REPLY},{n % 3}:30,{('sad', 'glad')[n % 2]}" for n in range(40)]
     assert output(table(tmp_path, "message,reply,reply_time,sentiment", rows, "classify")) == "sentiment"
     rows = [f"what is lamp {n} like,{n % 3},{('easy', 'hard')[n % 2]}" for n in range(40)]
     assert output(table(tmp_path, "question,answer,level", rows, "classify")) == "answer"
 
 
-def test_a_reply_that_few_rows_have_leaves_the_label_to_the_others(tmp_path: Path) -> None:
-    """Of forty messages four were answered, and all had a label: the other 36 were left out."""
+def test_a_label_in_all_rows_is_preferred_to_a_reply_in_few(tmp_path: Path) -> None:
+    """Of forty messages all had a label and four had a reply, and the other 36 were left out."""
     rows = [f"lamp {n} is broken,{('power', 'noise')[n % 2]},{REPLY if n < 4 else ''}" for n in range(40)]
     assert output(table(tmp_path, "message,label,reply", rows)) == "label"
 
@@ -72,8 +73,8 @@ def test_a_reply_that_few_rows_have_leaves_the_label_to_the_others(tmp_path: Pat
 @pytest.mark.parametrize(
     ("kind", "expected"), [("", "reply"), ("classify", "priority"), ("extract", "fields"), ("reply", "reply")]
 )
-def test_a_named_kind_takes_the_column_that_it_needs(tmp_path: Path, kind: KindName, expected: str) -> None:
-    """A column that is called as an output hid the labels or the records of who had named that kind."""
+def test_a_given_kind_uses_the_column_that_it_needs(tmp_path: Path, kind: KindName, expected: str) -> None:
+    """A column with an output's name used to hide the labels or records that the given kind needs."""
     rows = [f'lamp {n} is broken,{REPLY},{("high", "low")[n % 2]},"{{""lamp"": {n}}}"' for n in range(20)]
     guessed = table(tmp_path, "message,reply,priority,fields", rows, kind)
     assert output(guessed) == expected
@@ -84,28 +85,30 @@ def test_a_named_kind_takes_the_column_that_it_needs(tmp_path: Path, kind: KindN
     ("values", "are_labels"),
     [
         (["none"] * 40 + [f"Person{n}" for n in range(20)], False),
-        (["none"] * 58 + ["lost", "other"], True),  # rare ones of a list
+        (["none"] * 58 + ["lost", "other"], True),  # rare labels
         (["lamp", "clock"] * 20 + ["radio"], True),
         (["Lamp", "lamp", "LAMP", "clock"] * 10 + ["Clock"], True),
     ],
 )
-def test_values_that_nearly_all_come_once_are_no_labels(tmp_path: Path, values: list[str], are_labels: bool) -> None:
-    """Names beside many rows that have none were a list of labels, and every new name was rejected as none of them."""
+def test_values_that_mostly_occur_once_are_not_labels(tmp_path: Path, values: list[str], are_labels: bool) -> None:
+    """Names in some rows and "none" in many were taken for a list of labels, so every new name was rejected."""
     guessed = table(tmp_path, "text,output", [f"report {n} names somebody,{value}" for n, value in enumerate(values)])
     assert (guessed.task["kind"] == "classify") == are_labels
 
 
-def test_texts_that_are_left_out_of_the_input_are_named_with_the_way_in(tmp_path: Path) -> None:
-    """Of two texts with a label, or a question with its passage, one was asked about without the other."""
+def test_texts_left_out_of_the_input_are_named_with_advice(tmp_path: Path) -> None:
+    """Of two texts with a label, or a question with its passage, only one was used as input, without a hint."""
     rows = [f"a man plays tune {n},somebody makes music {n},{('yes', 'no')[n % 2]}" for n in range(20)]
     guessed = table(tmp_path, "premise,hypothesis,label", rows)
     assert "if 'hypothesis' belongs to the input, join them: see Other columns in `pairsmith docs seeds`" in guessed.why
 
 
 @pytest.mark.parametrize(("copied", "of", "off"), [(6, 12, True), (2, 100, True), (1, 12, False), (2, 200, False)])
-def test_outputs_that_are_their_inputs_stay(tmp_path: Path, copied: int, of: int, off: bool) -> None:
-    """Of sentences to mend some are right as they are: each of them was rejected as an echo, half of the file. One in
-    very many is a mistake as before."""
+def test_outputs_equal_to_their_inputs_switch_the_echo_gate_off(
+    tmp_path: Path, copied: int, of: int, off: bool
+) -> None:
+    """In a file of corrections some sentences need none, and each of those was rejected as an echo, half of the file.
+    One in very many still counts as a mistake."""
     rows = [f"he go home at {n},he {'go' if n < copied else 'goes'} home at {n}" for n in range(of)]
     guessed = table(tmp_path, "original,corrected", rows)
     spec = parse(spec_text(tmp_path / "a.csv", guessed, "mine"), tmp_path).spec
@@ -113,21 +116,21 @@ def test_outputs_that_are_their_inputs_stay(tmp_path: Path, copied: int, of: int
     assert any("the gate 'echo' is off" in sentence for sentence in guessed.why) is off
 
 
-def test_a_rows_own_system_prompt_is_not_said_to_be_unread(tmp_path: Path) -> None:
-    """It is read, and was told as a column that is not."""
+def test_a_system_column_is_not_reported_as_unread(tmp_path: Path) -> None:
+    """It is read, but used to be listed among the columns that are not."""
     guessed = lines(tmp_path, *({"input": f"is {n} open", "output": "yes it is", "System": "Be kind."} for n in (1, 2)))
     assert not any("ystem" in sentence for sentence in guessed.why)
 
 
-def test_a_header_that_begins_as_another_is_told(tmp_path: Path) -> None:
-    """A table with dots in its headers has no objects: a column called as the beginning of one that is read was not
-    named as one that is not."""
+def test_an_unread_column_named_like_a_prefix_is_reported(tmp_path: Path) -> None:
+    """In a table headers with dots are not paths into objects: a column whose name is the first part of another's used
+    to be missing from the list of unread columns."""
     rows = [f"U{n},is lamp {n} broken,it is lamp {n} after all" for n in range(9)]
     assert "not read: user" in table(tmp_path, "user,user.question,answer", rows).why
 
 
-def test_columns_called_as_who_speaks_are_the_two_sides(tmp_path: Path) -> None:
-    """The system prompt, the longest text of all, was taken for the inputs."""
+def test_columns_named_after_speakers_are_input_and_output(tmp_path: Path) -> None:
+    """The system prompt, the longest text of all, used to be taken for the input."""
     rows = ({"system": "You are a shop of lamps.", "user": f"is {n} there", "bot": f"yes {n} is"} for n in range(9))
     guessed = lines(tmp_path, *rows)
     assert guessed.settings["columns"] == {"input": "user", "output": "bot"}
@@ -145,30 +148,28 @@ def test_columns_called_as_who_speaks_are_the_two_sides(tmp_path: Path) -> None:
         ("prompt,gpt,human", "tell me of town {n} please,town {n} lies on a big river,town {n} is old and dear", "gpt"),
     ],
 )
-def test_columns_called_as_who_speaks_beside_another_text_are_no_sides(
-    tmp_path: Path, header: str, row: str, text: str
-) -> None:
-    """Names of customers were inputs, and of agents their outputs; of two answers to a prompt one was asked with the
-    other."""
+def test_columns_named_after_speakers_beside_another_text(tmp_path: Path, header: str, row: str, text: str) -> None:
+    """Customers' names were taken for inputs and agents' names for outputs; of two answers to a prompt one became the
+    other's input."""
     guessed = table(tmp_path, header, [row.format(n=n, m=n % 3) for n in range(30)])
     assert guessed.settings["columns"]["text"] == text
 
 
-def test_a_column_called_as_labels_may_have_rare_ones(tmp_path: Path) -> None:
-    """Of a few rows many labels come once, and the column says what it is."""
+def test_a_column_named_label_may_have_rare_labels(tmp_path: Path) -> None:
+    """In a small file many labels occur once, but the column's name says what it contains."""
     rows = [f"report {n} is about it,{label}" for n, label in enumerate("aaaaaaaabbbbcccdefgh")]
     assert table(tmp_path, "text,label", rows).task["kind"] == "classify"
     assert table(tmp_path, "text,output", rows).task["kind"] == "free"
 
 
-def test_a_long_cell_of_figures_is_looked_at_once(tmp_path: Path) -> None:
-    """Each figure was tried as the one that makes a cell a number: a table of measurements took hours."""
+def test_a_long_cell_of_numbers_is_scanned_once(tmp_path: Path) -> None:
+    """Each number was tried as the one that makes the cell numeric: a table of measurements took hours."""
     cell = "12 5 " * 19_000
     assert output(table(tmp_path, "question,answer", [f"what was measured on day {n},{cell}mm" for n in range(20)]))
 
 
-def test_languages_within_a_question_and_its_answer_are_no_translation(tmp_path: Path) -> None:
-    """The answers, or the names of shops, were translated and the questions left unread."""
+def test_language_keys_inside_other_columns_are_not_a_translation(tmp_path: Path) -> None:
+    """Answers or shop names in two languages were taken for a translation task, and the questions were not read."""
     shop = {"en": "at the bridge", "de": "an der Brücke"}
     row: dict[str, object] = {"question": "is it open now", "answer": "yes it is open", "shop": shop}
     assert lines(tmp_path, row, row).task == {"kind": "reply"}
@@ -177,8 +178,8 @@ def test_languages_within_a_question_and_its_answer_are_no_translation(tmp_path:
         lines(tmp_path, row, row)
 
 
-def test_sides_in_an_object_called_as_languages_are_a_translation(tmp_path: Path) -> None:
-    """As the hub has translations; the file was refused as one without texts."""
+def test_an_object_with_language_keys_is_a_translation(tmp_path: Path) -> None:
+    """Translation datasets on the hub have this shape; the file was refused as one without texts."""
     rows = ({"translation": {"en": f"the ferry leaves at {n}", "de": f"die Fähre fährt um {n}"}} for n in range(9))
     guessed = lines(tmp_path, *rows)
     assert guessed.task == {"kind": "translate", "language": "en", "to": "de"}
@@ -196,8 +197,8 @@ def test_sides_in_an_object_called_as_languages_are_a_translation(tmp_path: Path
         {"q1": {"question": "is it open", "answer": "yes"}, "q2": {"question": "is it far", "answer": "no"}},
     ],
 )
-def test_a_table_written_as_one_object_is_told_as_one(tmp_path: Path, content: object) -> None:
-    """What pandas writes by default held "no text", and the way out that was named would have read one cell of it."""
+def test_a_table_written_as_one_object_is_refused_with_advice(tmp_path: Path, content: object) -> None:
+    """What pandas writes by default was refused with "no text", and the advice would have read a single cell."""
     (tmp_path / "a.json").write_text(json.dumps(content))
     with pytest.raises(
         InputError, match=r"a single object whose values are the columns or the rows of a table.*records"
@@ -205,8 +206,8 @@ def test_a_table_written_as_one_object_is_told_as_one(tmp_path: Path, content: o
         guess(tmp_path / "a.json")
 
 
-def test_one_row_in_a_file_is_a_row(tmp_path: Path) -> None:
-    """An object of texts, and one of turns, is no table."""
+def test_a_file_with_a_single_row_is_read(tmp_path: Path) -> None:
+    """A single object of texts or of turns is not taken for a table."""
     assert lines(tmp_path, {"input": "is it open now", "output": "yes it is"}, name="a.json").kind == "pair"
     chat = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
     assert lines(tmp_path, {"messages": chat, "chosen": chat}, name="a.json").settings == {}
@@ -215,8 +216,9 @@ def test_one_row_in_a_file_is_a_row(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("file", "named"), [("state.json", "folder"), ("b.csv", r"folder/\*\.csv"), ("c", r"/\*\.txt")]
 )
-def test_a_folder_is_named_as_what_is_in_it(tmp_path: Path, file: str, named: str) -> None:
-    """What `datasets` saved is a source as it is, and was to be named as text files that it does not hold."""
+def test_the_advice_for_a_folder_fits_its_contents(tmp_path: Path, file: str, named: str) -> None:
+    """A folder saved by `datasets` can be a source as it is; the advice was to name its text files, of which there are
+    none."""
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / file).write_text("{}")
     with pytest.raises(InputError, match=rf"is a folder\..*set \S+{named} as the path of its \[\[seeds\]\]"):

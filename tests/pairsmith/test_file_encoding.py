@@ -1,4 +1,4 @@
-"""Files of people whose programs do not write UTF-8, or write very wide tables."""
+"""Tests of seed files that are not UTF-8, and of very wide tables."""
 
 from __future__ import annotations
 
@@ -37,17 +37,17 @@ def good_rows(language: str) -> list[tuple[str, str]]:
 @pytest.mark.parametrize(
     "mark", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be"]
 )
-def test_what_shows_its_encoding_is_read(mark: str) -> None:
-    """With a byte order mark, or as UTF-16 or UTF-32 whose first sign is ASCII."""
+def test_recognizable_encodings_are_read(mark: str) -> None:
+    """Files with a byte order mark are read, and UTF-16 or UTF-32 without one if the first character is ASCII."""
     assert (
         as_utf8("frage;antwort\nwo ist Köln;am Rhein\n".encode(mark), "t.csv").decode("utf-8-sig").startswith("frage")
     )
 
 
 @pytest.mark.parametrize(("encoding", "language"), [(e, code) for e, codes in TEXTS.items() for code in codes])
-def test_the_likeliest_encoding_stands_first(encoding: str, language: str) -> None:
-    """Of forty rows of a language in an encoding it is in use with, the first reading is the text; it is shown with
-    the letters that tell it from others, and whoever chooses it gets the text."""
+def test_the_likeliest_encoding_is_proposed_first(encoding: str, language: str) -> None:
+    """For forty rows of a language in an encoding commonly used for it, the first proposed reading is the right one. It
+    is shown with lines that distinguish it from the others, and choosing it reads the text."""
     rows = good_rows(language)[:40]
     content = ("input;output\r\n" + "\r\n".join(f'"{i}";"{o}"' for i, o in rows)).encode(encoding, "ignore")
     with pytest.raises(AmbiguousEncoding, match=r"^t\.csv: is not UTF-8") as asked:
@@ -75,17 +75,18 @@ def test_the_likeliest_encoding_stands_first(encoding: str, language: str) -> No
         ("cp1252", "Õige tee. Täna läheb külmaks, öö tuleb.\n"),
     ],
 )
-def test_two_lines_are_enough_for_the_likeliest_encoding(encoding: str, text: str) -> None:
-    """Hungarian was western Europe's with `õ`, Croatian a Mac's, Japanese Korean, and a Korean word Chinese."""
+def test_two_lines_are_enough_to_find_the_encoding(encoding: str, text: str) -> None:
+    """Earlier, Hungarian was read as Western European with `õ`, Croatian as Mac Roman, Japanese as Korean, and a Korean
+    word as Chinese."""
     with pytest.raises(AmbiguousEncoding) as asked:
         as_utf8(text.encode(encoding), "t.csv")
     assert text.encode(encoding).decode(asked.value.readings[0].name) == text
 
 
 @pytest.mark.parametrize("rows", [100, 120, 300])
-def test_letters_of_another_alphabet_within_latin_words_are_not_likely(rows: int) -> None:
-    """Sentences that come back beside a column of sums in euros are taken for Russian by their bytes; a word that is
-    half Cyrillic is none."""
+def test_mixed_alphabets_within_words_are_unlikely(rows: int) -> None:
+    """Repeated sentences beside a column of euro amounts look like Russian by their bytes, but a word that is half
+    Cyrillic is implausible."""
     subjects, faults = ("Lieferung", "Größe", "Kündigung"), ("sie kam zu spät an", "das Paket war beschädigt")
     table = [
         f'{n};Meine {subjects[n % 3]} Nr. {1000 + n} macht Ärger: {faults[n % 2]}.;"Guten Tag,\nwir haben Vorgang {n}'
@@ -98,9 +99,9 @@ def test_letters_of_another_alphabet_within_latin_words_are_not_likely(rows: int
     assert "cp1251" in [reading.name for reading in asked.value.readings]
 
 
-def test_what_is_shown_of_an_encoding_tells_it_from_the_others() -> None:
-    """Typographic signs are the same in many encodings, so lines with them alone leave a person no choice: the lines
-    that are shown differ from one reading to the next, around the sign in which they do."""
+def test_lines_shown_for_an_encoding_distinguish_it() -> None:
+    """Typographic characters are the same in many encodings, so lines with only those give the user no choice: the
+    lines shown differ between readings, around the character in which they do."""
     lines = [f"Ticket {n}, “urgent”, says the driver who came on Monday" for n in range(30)]
     content = "\n".join([*lines, "Please ask the workshop Radhaus Süd in Leipzig"]).encode("cp1252")
     with pytest.raises(AmbiguousEncoding) as asked:
@@ -111,8 +112,9 @@ def test_what_is_shown_of_an_encoding_tells_it_from_the_others() -> None:
     assert len({tuple(reading.lines) for reading in readings}) == len(readings)
 
 
-def test_what_no_encoding_reads_is_left_to_its_reader() -> None:
-    """Bytes that are no text, a choice that does not read them, and one that is no encoding of ours."""
+def test_content_that_no_encoding_can_read() -> None:
+    """Binary content is returned unchanged; a chosen encoding that cannot read the file or is not supported is an
+    InputError."""
     assert as_utf8(b"PK\x03\x04\xff\x00\x01", "t.csv") == b"PK\x03\x04\xff\x00\x01"
     for encoding, why in (("cp932", "cannot be read as"), *((other, "Use one of cp1252") for other in ("zip", "a\0"))):
         with pytest.raises(InputError, match=why):
@@ -120,40 +122,42 @@ def test_what_no_encoding_reads_is_left_to_its_reader() -> None:
 
 
 @pytest.mark.parametrize("content", [b"Caf\xe9\n", b"a;b\nx;Men\xfc", b"\xfc", b"x" * 199_999 + b"\xfc\xfc"])
-def test_a_text_that_ends_in_its_only_letter_beyond_ascii_is_asked_about(content: bytes) -> None:
-    """It is half a letter in the encodings of East Asia, which do not read it: this was a traceback."""
+def test_a_text_that_ends_in_its_only_non_ascii_character_is_asked_about(content: bytes) -> None:
+    """In East Asian encodings that byte is half a character and cannot be decoded, which used to be a traceback."""
     with pytest.raises(AmbiguousEncoding) as asked:
         as_utf8(content, "t.csv")
     assert asked.value.readings[0].name == "cp1252"
 
 
-def test_a_byte_that_was_lost_from_utf_8_does_not_make_it_another_encoding() -> None:
-    """It would be read with every letter beyond ASCII garbled; its reader names the line instead."""
+def test_utf_8_with_a_lost_byte_stays_utf_8() -> None:
+    """In another encoding every non-ASCII character would be garbled; it is left to the file's reader, which names the
+    line."""
     whole = "Grüße aus München, schöne Straße, für Köln\n".encode()
     assert as_utf8(whole * 3 + whole[:3], "t.csv") == whole * 3 + whole[:3]
 
 
-def test_an_encoding_may_be_named_as_others_name_it() -> None:
-    """In capitals, with hyphens, and as the web has it."""
+def test_other_spellings_of_an_encoding_are_accepted() -> None:
+    """Names in capitals, with hyphens, and as the web has them are accepted."""
     assert as_utf8(b"gr\xfc\xdfe", "t.csv", "Windows-1252") == "grüße".encode()
     assert as_utf8("мир".encode("koi8_r"), "t.csv", "KOI8-R") == "мир".encode()
 
 
-def test_a_large_file_is_asked_about_as_soon_as_a_small_one() -> None:
-    """Its first letters beyond ASCII may stand behind megabytes without one."""
+def test_a_large_file_is_searched_for_its_first_non_ascii_text() -> None:
+    """The first non-ASCII character of a file may come after megabytes of ASCII."""
     content = b"a line of plain letters\n" * 400_000 + "Grüße aus Köln\n".encode("cp1252")
     with pytest.raises(AmbiguousEncoding) as asked:
         as_utf8(content, "t.csv")
     assert asked.value.readings[0].lines == ["Grüße aus Köln"]
 
 
-def test_a_very_wide_table_is_looked_at_in_seconds(tmp_path: Path) -> None:
-    """As wide as a spreadsheet: its columns are compared once, and sentences name some of them; more are refused."""
+def test_a_very_wide_table_is_read_in_seconds(tmp_path: Path) -> None:
+    """A table as wide as a spreadsheet allows (16,384 columns) is compared once per column, and messages name only some
+    columns; a wider one is refused."""
     path = tmp_path / "wide.jsonl"
     path.write_text(json.dumps({f"c{n}": "a few words here" for n in range(16_384)}) + "\n")
     before_s = time.process_time()
     why = guess(path).why
-    assert time.process_time() - before_s < 20  # minutes, where each is compared with each
+    assert time.process_time() - before_s < 20  # comparing each column with each other takes minutes
     assert sum(map(len, why)) < 2000
     path.write_text(json.dumps({f"c{n}": "a few words here" for n in range(16_385)}) + "\n")
     with pytest.raises(InputError, match="has 16,385 columns; at most 16,384 can be read"):

@@ -1,4 +1,5 @@
-"""`pairsmith init --from FILE`: what a file is taken for, that its spec can be read, and what is left alone."""
+"""Tests of `pairsmith init --from FILE`: how a file is interpreted, that the written spec reads it, and what is left
+alone."""
 
 from __future__ import annotations
 
@@ -35,8 +36,8 @@ GERMAN = "Vielen Dank für Ihre Nachricht, wir schicken Ihnen morgen ein neues G
 CHAT = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
 
 
-def taken(folder: Path, name: str, content: str) -> dict[str, Any]:
-    """What the written spec says of the file: it loads, and every row of the file can be read with it."""
+def guessed_settings(folder: Path, name: str, content: str) -> dict[str, Any]:
+    """The settings in the spec written for the file; checks that it loads and reads every row of the file."""
     (folder / name).write_text(content, encoding="utf-8")
     guessed = guess(folder / name)
     (folder / SPEC_NAME).write_text(spec_text(folder / name, guessed, "mine"), encoding="utf-8")
@@ -110,17 +111,17 @@ IMPLICIT = json.dumps({"chosen": ASKED + GOOD, "rejected": ASKED + BAD}) + "\n"
         "outputs",
     ],
 )
-def test_a_file_is_taken_for_what_it_holds_and_the_spec_says_why(tmp_path, name, content, expected):
-    """Names and contents of the columns decide; the written spec loads and reads every row."""
-    reading = taken(tmp_path, name, content)
+def test_a_file_is_interpreted_by_its_contents(tmp_path, name, content, expected):
+    """Names and contents of the columns decide; the written spec loads, reads every row and says why."""
+    reading = guessed_settings(tmp_path, name, content)
     assert {key: reading[key] for key in expected} == expected
     assert reading["why"]
 
 
-def test_bounds_and_language_are_those_of_the_outputs(tmp_path):
-    """Outputs that a person has are not rejected for being short, long or German."""
+def test_length_bounds_and_language_fit_the_outputs(tmp_path):
+    """Outputs in the user's file are not rejected for being short, long or German."""
     rows = "".join(f"Frage {n} zu meinem Gerät,{GERMAN} Nummer {n}.\n" for n in range(5))
-    spec = taken(tmp_path, "a.csv", f"input,output\n{rows.replace(', wir', ' wir')}")["spec"]
+    spec = guessed_settings(tmp_path, "a.csv", f"input,output\n{rows.replace(', wir', ' wir')}")["spec"]
     assert spec.task.language == "de"
     assert spec.curate.gates.length.max_words >= 2 * 20
     assert spec.curate.gates.length.min_ratio == 0
@@ -134,21 +135,21 @@ def test_bounds_and_language_are_those_of_the_outputs(tmp_path):
         "text,output\n" + "".join(f'{GERMAN.replace(",", "")} {n},"{{""n"": {n}, ""ok"": true}}"\n' for n in range(8)),
     ],
 )
-def test_where_outputs_tell_no_language_the_inputs_do(tmp_path, content):
-    """Inputs alone were taken for English, and their German outputs rejected once they were paid for; labels and JSON
-    are in no language at all."""
-    assert taken(tmp_path, "a.csv", content)["spec"].task.language == "de"
+def test_the_language_comes_from_the_inputs_if_outputs_have_none(tmp_path, content):
+    """Inputs without outputs were taken for English, and their German outputs rejected after they were paid for; labels
+    and JSON have no language."""
+    assert guessed_settings(tmp_path, "a.csv", content)["spec"].task.language == "de"
 
 
-def test_texts_in_no_language_leave_the_default(tmp_path):
-    """What looks at texts knows a word of three letters for that, and the spec takes two."""
+def test_texts_without_a_language_keep_the_default(tmp_path):
+    """The language identifier has a three-letter code for "no language", which the spec does not accept."""
     rows = "".join(f'"{n} {n * 7} 0x{n:04x} -> {n * n}","{{""{n}"": {n * 31}}}"\n' for n in range(1, 60))
-    assert len(taken(tmp_path, "a.csv", "input,output\n" + rows)["spec"].task.language) == 2
+    assert len(guessed_settings(tmp_path, "a.csv", "input,output\n" + rows)["spec"].task.language) == 2
 
 
-def test_columns_without_a_header_are_passed_over(tmp_path):
-    """Spreadsheets write empty ones behind the table, pandas one of row numbers before it."""
-    reading = taken(tmp_path, "a.csv", ",question,answer,,\n0,How do I reset it?,Press it for long.,,\n")
+def test_columns_without_a_header_are_ignored(tmp_path):
+    """Spreadsheets write empty columns after the table, pandas one of row numbers before it."""
+    reading = guessed_settings(tmp_path, "a.csv", ",question,answer,,\n0,How do I reset it?,Press it for long.,,\n")
     assert (reading["kind"], reading["input"], reading["output"]) == ("pair", "question", "answer")
     assert "not read" not in reading["why"]
 
@@ -160,20 +161,20 @@ def test_columns_without_a_header_are_passed_over(tmp_path):
         {"messages": CHAT, "history": []},
     ],
 )
-def test_what_a_known_shape_does_not_read_is_named(tmp_path, row):
-    """Earlier turns in a column of their own would be lost without a word."""
-    assert "not read: history" in taken(tmp_path, "a.jsonl", json.dumps(row))["why"]
+def test_unread_columns_of_a_known_format_are_named(tmp_path, row):
+    """Otherwise earlier turns in a column of their own would be lost silently."""
+    assert "not read: history" in guessed_settings(tmp_path, "a.jsonl", json.dumps(row))["why"]
 
 
 def test_a_file_without_headers_is_noticed(tmp_path):
-    """Its first row would be lost, and be the name of a column."""
+    """Otherwise its first row would be lost and become the column names."""
     rows = "My kettle leaks at the bottom since the last two days.\nThe lamp does not go on in the evening any more.\n"
-    assert "looks like a row: 'My kettle leaks" in taken(tmp_path, "a.csv", rows)["why"]
+    assert "looks like a row: 'My kettle leaks" in guessed_settings(tmp_path, "a.csv", rows)["why"]
 
 
-def test_values_that_come_back_are_labels(tmp_path):
-    """All of them, from all rows, so that none of the file's own outputs is unknown to the task."""
-    assert set(taken(tmp_path, "a.csv", LABELS)["spec"].task.labels) == {"noise", "power"}
+def test_recurring_values_are_labels(tmp_path):
+    """The task gets all labels of all rows, so that none of the file's own outputs is unknown to it."""
+    assert set(guessed_settings(tmp_path, "a.csv", LABELS)["spec"].task.labels) == {"noise", "power"}
 
 
 @pytest.mark.parametrize(
@@ -184,11 +185,11 @@ def test_values_that_come_back_are_labels(tmp_path):
         ("wort,Klasse", "Wort{n},{label}"),
     ],
 )
-def test_a_column_of_labels_is_what_the_model_tells(tmp_path: Path, header: str, row: str) -> None:
-    """Called as what people tell of a text, beside one column of texts or of words: it was kept beside inputs that a
-    teacher was to be asked about."""
+def test_a_label_column_is_the_output(tmp_path: Path, header: str, row: str) -> None:
+    """A label column beside a single column of texts or words used to be kept as an extra column, with the texts as
+    inputs for a teacher."""
     rows = "".join(row.format(n=n, label="power" if n % 2 else "noise") + "\n" for n in range(20))
-    shown = taken(tmp_path, "a.csv", f"{header}\n{rows}")
+    shown = guessed_settings(tmp_path, "a.csv", f"{header}\n{rows}")
     text, label = header.split(",")
     assert (shown["task"], shown["kind"], shown["input"], shown["output"]) == ("classify", "pair", text, label)
     assert f"'{label}' is the output" in shown["why"]
@@ -196,18 +197,18 @@ def test_a_column_of_labels_is_what_the_model_tells(tmp_path: Path, header: str,
 
 
 @pytest.mark.parametrize("id_column", ["ticket_id", "uuid"])
-def test_an_id_beside_a_word_is_not_what_the_model_reads(tmp_path: Path, id_column: str) -> None:
-    """An id is longer than the word beside it, and may be called as a text is: it was the input of the classifier."""
+def test_an_id_column_is_not_the_input(tmp_path: Path, id_column: str) -> None:
+    """An id is longer than the word beside it and may be named like a text: it was the classifier's input."""
     rows = "".join(f"T-2026-{n:05},red {'abcdefghijklmnopqrst'[n]},{'ab'[n % 2]}\n" for n in range(20))
-    shown = taken(tmp_path, "a.csv", f"{id_column},item,category\n{rows}")
+    shown = guessed_settings(tmp_path, "a.csv", f"{id_column},item,category\n{rows}")
     assert (shown["task"], shown["input"], shown["output"]) == ("classify", "item", "category")
 
 
-def test_a_column_that_may_hold_labels_is_named_with_the_way_out(tmp_path: Path) -> None:
-    """A product may be asked for in a prompt, or be what the model is to tell: what was taken for what is said, and how
-    to have the other."""
+def test_a_possible_label_column_is_named_with_advice(tmp_path: Path) -> None:
+    """A product may be context for a prompt or the label to predict: the message says which was assumed and how to get
+    the other."""
     rows = "".join(f"number {n} does not work,{'lamp' if n % 2 else 'clock'}\n" for n in range(20))
-    shown = taken(tmp_path, "a.csv", f"message,product\n{rows}")
+    shown = guessed_settings(tmp_path, "a.csv", f"message,product\n{rows}")
     assert (shown["task"], shown["text"], shown["product"]) == ("rewrite", "message", "product")
     assert (
         "if the model should predict 'product', the task is to classify: choose that kind with --kind classify"
@@ -216,28 +217,29 @@ def test_a_column_that_may_hold_labels_is_named_with_the_way_out(tmp_path: Path)
     assert guess(tmp_path / "a.csv", "classify").task == {"kind": "classify", "labels": ["clock", "lamp"]}
 
 
-def test_of_several_columns_that_may_hold_labels_the_one_named_is_the_one_that_would_be_read(tmp_path: Path) -> None:
-    """The customer's name comes back, too, and stands first: who follows the hint gets the column that it names, in
-    whichever case its labels are written."""
+def test_the_label_column_named_in_the_advice_is_the_one_used(tmp_path: Path) -> None:
+    """Customers' names recur too and come first in the file: following the advice gives the column that it names, with
+    labels merged across upper and lower case."""
     names = ["Siti", "Agus", "Dewi", "Rudi", "Putri"]
     spelt = ["broken", "BROKEN", "Broken", "late", "LATE", "Late"]
     rows = "".join(f"{names[n % 5]},{spelt[n % 6]},parcel {n} did not come as it should\n" for n in range(30))
-    shown = taken(tmp_path, "a.csv", f"customer,why,message\n{rows}")
+    shown = guessed_settings(tmp_path, "a.csv", f"customer,why,message\n{rows}")
     assert "if the model should predict 'why', the task is to classify" in shown["why"]
     labels = guess(tmp_path / "a.csv", "classify").task["labels"]
     assert [label.casefold() for label in labels] == ["broken", "late"]
 
 
-def test_labels_without_a_text_are_not_told_from_themselves(tmp_path: Path) -> None:
-    """Twenty labels beside a number are no texts: a column is never input and output at once."""
+def test_a_column_is_never_both_input_and_output(tmp_path: Path) -> None:
+    """In a file of only ids and twenty labels there is no text to classify."""
     rows = "".join(f"{n},kind{n % 20}\n" for n in range(100))
     (tmp_path / "a.csv").write_text(f"id,category\n{rows}")
     guessed = guess(tmp_path / "a.csv")
     assert (guessed.kind, guessed.settings["columns"]) == ("input", {"text": "id", "category": "category"})
 
 
-def test_marks_of_bad_completions_are_no_column_of_the_task(tmp_path: Path) -> None:
-    """TRL's unpaired preferences: the spec reads what is liked, and init says that the rest is left out."""
+def test_unpaired_preference_marks_are_not_a_column_of_the_task(tmp_path: Path) -> None:
+    """For TRL's unpaired preferences the spec reads the preferred completions, and init says that the others are left
+    out."""
     rows = "".join(
         json.dumps({"prompt": f"Is number {n} here?", "completion": "It is over there.", "label": n != 3}) + "\n"
         for n in range(8)
@@ -267,44 +269,42 @@ HEADERS = [
 
 
 @pytest.mark.parametrize(("asked", "answer"), HEADERS)
-def test_headers_are_known_in_scripts_with_signs_for_vowels_and_of_several_words(
-    tmp_path: Path, asked: str, answer: str
-) -> None:
-    """A sign is a part of its word, an accent may be a character of its own as on a Mac, a name may be two words; and
-    texts may be short where the headers say what they are."""
+def test_headers_are_recognized_in_many_scripts(tmp_path: Path, asked: str, answer: str) -> None:
+    """Vowel signs are part of a word, accents may be separate characters as on a Mac, and names may have several words;
+    texts may be short if the headers say what they are."""
     rows = "".join(f"thing {n},word {n}\n" for n in range(5))
-    reading = taken(tmp_path, "a.csv", f"{asked},{answer}\n{rows}")
+    reading = guessed_settings(tmp_path, "a.csv", f"{asked},{answer}\n{rows}")
     assert (reading["kind"], reading["task"]) == ("pair", "reply")
     assert (reading["input"], reading["output"]) == (asked, answer)
 
 
-def test_turns_are_texts_of_either_side(tmp_path: Path) -> None:
-    """As traces of models are exported: what was asked as an object with its messages, the answer as one turn. Neither
-    is a record; one that has a `from` or an `author` of its own is."""
+def test_turns_can_be_inputs_and_outputs(tmp_path: Path) -> None:
+    """Exported model traces have an object with messages as input and one turn as output. Neither is a record; an
+    object that has `from` and `author` as data fields is."""
     asked = [{"role": "user", "content": "Where is my parcel?"}]
     for side in (asked, {"messages": asked}):
         row = {"input": side, "output": {"role": "assistant", "content": "On its way to you."}}
-        reading = taken(tmp_path, "a.jsonl", json.dumps(row) + "\n")
+        reading = guessed_settings(tmp_path, "a.jsonl", json.dumps(row) + "\n")
         assert (reading["kind"], reading["task"]) == ("pair", "free")
         (seed,) = read_seeds(reading["spec"].seeds, tmp_path).seeds
         assert (seed.body, seed.reference) == ("Where is my parcel?", "On its way to you.")
     trips = [{"text": f"By train {n} from Rome to Bari", "output": {"from": "Rome", "author": "Ann"}} for n in range(3)]
-    assert taken(tmp_path, "b.jsonl", "".join(json.dumps(row) + "\n" for row in trips))["task"] == "extract"
+    assert guessed_settings(tmp_path, "b.jsonl", "".join(json.dumps(row) + "\n" for row in trips))["task"] == "extract"
 
 
-def test_chats_as_a_data_frame_writes_them_are_read(tmp_path: Path) -> None:
-    """In CSV a list of turns is spelt as Python has it, by pandas and `datasets`, or as JSON."""
+def test_chats_written_by_a_data_frame_are_read(tmp_path: Path) -> None:
+    """pandas and `datasets` write a list of turns into CSV as a Python literal."""
     chats = [CHAT, [{**CHAT[0], "content": 'It\'s "here"'}, CHAT[1]]]
     with (tmp_path / "a.csv").open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([["id", "messages"], *([n, str(chat)] for n, chat in enumerate(chats))])
     content = (tmp_path / "a.csv").read_text(encoding="utf-8")
-    reading = taken(tmp_path, "a.csv", content)
+    reading = guessed_settings(tmp_path, "a.csv", content)
     assert [seed.body for seed in read_seeds(reading["spec"].seeds, tmp_path).seeds] == ["Hi", 'It\'s "here"']
 
 
-def test_preferences_are_taken_for_what_they_are(tmp_path: Path) -> None:
-    """A better answer, which is the output though it is the longest text, and a worse one beside it: the spec reads
-    both, and init says what the worse one is for."""
+def test_preferences_are_recognized(tmp_path: Path) -> None:
+    """The better answer is the output although it is the longest text, with a worse one beside it: the spec reads both,
+    and init says what the worse one is for."""
     for name, rows in {
         "pair": [
             {"prompt": f"Is number {n} here?", "chosen": "It is there.", "rejected": "No.", "id": n} for n in range(8)
@@ -324,16 +324,16 @@ def test_preferences_are_taken_for_what_they_are(tmp_path: Path) -> None:
     assert guess(tmp_path / "pair.jsonl").why[1:] == ["not read: id"]
 
 
-def test_a_question_may_be_called_anything_beside_two_answers(tmp_path: Path) -> None:
-    """A table with `chosen` and `rejected` is no preference by its shape alone where nothing else is known in it: it
-    is told as any other, and not refused."""
+def test_columns_named_chosen_and_rejected_alone_are_no_preference(tmp_path: Path) -> None:
+    """If no other column is recognised, a table with `chosen` and `rejected` is read as an ordinary table, not
+    refused."""
     rows = "".join(f"Please send the parcel number {n} again.,{n},{n % 3}\n" for n in range(8))
     (tmp_path / "votes.csv").write_text(f"text,chosen,rejected\n{rows}")
     assert guess(tmp_path / "votes.csv").settings["columns"].items() >= {"input": "text", "output": "chosen"}.items()
 
 
-def test_values_are_choices_only_where_every_row_was_looked_at(tmp_path: Path) -> None:
-    """A status that comes behind the rows that are looked at was rejected as one that does not exist."""
+def test_enums_need_all_rows_to_be_read(tmp_path: Path) -> None:
+    """A status that first occurred after the rows that are inspected was rejected as invalid."""
 
     def written(rows: int) -> Path:
         lines = (
@@ -350,8 +350,8 @@ def test_values_are_choices_only_where_every_row_was_looked_at(tmp_path: Path) -
         assert schema["properties"]["status"].get("enum") == choices
 
 
-def test_a_parquet_file_is_taken_for_what_it_holds(tmp_path: Path) -> None:
-    """Datasets are handed on in it; its columns are told as those of any table are."""
+def test_a_parquet_file_is_read(tmp_path: Path) -> None:
+    """Its columns are interpreted like those of any table; an invalid file is a clear error."""
     rows = [{"question": f"How do I reset number {n}?", "answer": "Press it.", "at": None} for n in range(4)]
     parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "a.parquet")
     done = Project(tmp_path).run("init", "mine", "--from", "a.parquet")
@@ -364,10 +364,11 @@ def test_a_parquet_file_is_taken_for_what_it_holds(tmp_path: Path) -> None:
     assert (refused.returncode, "b.parquet: is not a Parquet file" in refused.stderr) == (4, True)
 
 
-def test_ids_are_not_kept_and_columns_that_come_back_are(tmp_path):
-    """A column with another value in each row makes no two rows alike; it is named as not read."""
+def test_ids_are_left_out_and_recurring_values_kept(tmp_path):
+    """A column with a different value in each row is left out and named as not read; one with recurring values is
+    kept."""
     rows = "".join(f"T{n},how do I do number {n},do it like number {n},{'ab'[n % 2]}\n" for n in range(10))
-    reading = taken(tmp_path, "a.csv", f"id,question,answer,team\n{rows}")
+    reading = guessed_settings(tmp_path, "a.csv", f"id,question,answer,team\n{rows}")
     assert "not read: id" in reading["why"]
     assert reading["team"] == "team"
 
@@ -393,16 +394,16 @@ def test_ids_are_not_kept_and_columns_that_come_back_are(tmp_path):
         ("a.jsonl", "{\n", "is not valid JSON"),
     ],
 )
-def test_a_file_that_tells_nothing_is_refused_with_a_sentence(tmp_path, name, content, message):
-    """Nothing is guessed where there is nothing to guess from."""
+def test_a_file_that_cannot_be_interpreted_is_refused(tmp_path, name, content, message):
+    """Without any indication nothing is guessed, and the message says what to do."""
     (tmp_path / name).write_text(content)
     with pytest.raises(InputError, match=message):
         guess(tmp_path / name)
 
 
 @pytest.mark.parametrize("first", [[], [{"role": "user", "content": "is anybody there?"}]])
-def test_a_chat_without_an_answer_at_the_top_hides_none_below(tmp_path: Path, first: list[dict[str, str]]) -> None:
-    """Exports begin with a ticket that is empty or open: the others are chats all the same, not inputs to rewrite."""
+def test_an_unanswered_first_chat_does_not_hide_the_others(tmp_path: Path, first: list[dict[str, str]]) -> None:
+    """Exports may begin with an empty or open ticket: the others are still chats, not inputs to rewrite."""
     turns = [{"role": "user", "content": "where is my parcel?"}, {"role": "assistant", "content": "With the carrier."}]
     rows = [{"thread": first}, {"thread": turns}]
     (tmp_path / "a.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
@@ -411,33 +412,33 @@ def test_a_chat_without_an_answer_at_the_top_hides_none_below(tmp_path: Path, fi
     assert guessed.settings == {"columns": {"messages": "thread"}}
 
 
-def test_a_line_for_each_message_is_no_row(tmp_path: Path) -> None:
-    """The log of a chat was taken for inputs, half of them the answers of who is to be learned from."""
+def test_a_log_with_one_message_per_line_is_refused(tmp_path: Path) -> None:
+    """A chat log used to be read as inputs, half of them the answers to learn from."""
     lines = "".join(f"{n // 2},{'agent' if n % 2 else 'Customer'},how do I reset number {n} of it?\n" for n in range(8))
     (tmp_path / "a.csv").write_text(f"conversation_id,sender,text\n{lines}")
     with pytest.raises(InputError, match=r"one message per line \('sender' names the speaker\)"):
         guess(tmp_path / "a.csv")
 
 
-def test_of_rows_that_cannot_be_read_the_first_is_told(tmp_path: Path) -> None:
-    """Every row has a comma too many: the sentence names it, and does not ask for a row below the headers."""
+def test_if_no_row_can_be_read_the_first_is_named(tmp_path: Path) -> None:
+    """If every row has a comma too many, the message names the first row and does not say that there are none."""
     (tmp_path / "a.csv").write_text("question,answer\nWhere, oh where?,Here.\nWho, then?,You.\n")
     with pytest.raises(InputError, match=r"a.csv:2: none of its rows can be used; the first: cells: 3 cells for 2"):
         guess(tmp_path / "a.csv")
 
 
 @pytest.mark.parametrize(("named", "message"), [("gone.csv", "there is no file 'gone.csv'"), (".", "'.' is a folder")])
-def test_what_is_no_file_is_said_to_be_none(tmp_path: Path, named: str, message: str) -> None:
-    """A missing file was one "of a format without columns", and a folder a defect of ours with a traceback."""
+def test_a_missing_file_or_a_folder_is_a_clear_error(tmp_path: Path, named: str, message: str) -> None:
+    """A missing file used to be "of a format without columns", and a folder a traceback."""
     done = Project(tmp_path).run("init", "mine", "--from", named)
     assert done.returncode == 4
     assert done.stderr.startswith(f"error: {message}")
-    # A folder of texts is as good a beginning; who has one is told how.
+    # A folder of texts can be used too, and the message says how.
     assert (named == ".") == ('[[seeds]]: each line is a seed, or each file with format = "document"' in done.stderr)
 
 
-def test_a_file_of_which_no_row_is_read_leaves_no_project_behind(tmp_path: Path) -> None:
-    """Once it is mended the same command works: what was refused is not in its way."""
+def test_a_file_without_usable_rows_leaves_no_project_behind(tmp_path: Path) -> None:
+    """Once the file is fixed the same command works, because no project folder is in its way."""
     turns = [{"role": "narrator", "content": "It rains."}, {"role": "assistant", "content": "Take a coat."}]
     (tmp_path / "a.jsonl").write_text(json.dumps({"messages": turns}) + "\n")
     refused = Project(tmp_path).run("init", "mine", "--from", "a.jsonl")
@@ -447,10 +448,10 @@ def test_a_file_of_which_no_row_is_read_leaves_no_project_behind(tmp_path: Path)
 
 
 @pytest.mark.parametrize(("first", "second"), [("en", "de"), ("English", "German"), ("EN", "de")])
-def test_columns_called_as_languages_are_a_translation(tmp_path: Path, first: str, second: str) -> None:
-    """A table of sentences in two languages was inputs for a rewrite, one of its columns left unread."""
+def test_columns_named_after_languages_are_a_translation(tmp_path: Path, first: str, second: str) -> None:
+    """A table of sentences in two languages used to be inputs for a rewrite, with one column not read."""
     rows = "".join(f"{n},the ferry leaves at {n},die Fähre fährt um {n} ab\n" for n in range(1, 9))
-    reading = taken(tmp_path, "a.csv", f"id,{first},{second}\n{rows}")
+    reading = guessed_settings(tmp_path, "a.csv", f"id,{first},{second}\n{rows}")
     assert (reading["kind"], reading["task"], reading["input"], reading["output"]) == (
         "pair",
         "translate",
@@ -474,11 +475,11 @@ KINDS_OF_ONE_FILE = [
 
 
 @pytest.mark.parametrize(("kind", "headers", "expected"), KINDS_OF_ONE_FILE)
-def test_the_kind_that_a_person_names_says_how_a_file_is_read(
+def test_a_given_kind_decides_how_a_file_is_read(
     tmp_path: Path, kind: KindName, headers: str, expected: dict[str, Any]
 ) -> None:
-    """The same table for each kind: what the kind needs is taken from it, and columns that show another kind to who
-    names none are no labels, outputs or sides then."""
+    """The same table for each kind: the spec uses what the given kind needs, even where the columns suggest another
+    kind."""
     (tmp_path / "a.csv").write_text(f"{headers}\n{NOTES}", encoding="utf-8")
     done = Project(tmp_path).run("init", "mine", "--kind", kind, "--from", "a.csv", "--embedded")
     assert done.returncode == 0, done.stderr
@@ -496,8 +497,8 @@ def test_the_kind_that_a_person_names_says_how_a_file_is_read(
         ("translate", "a.csv: has no pair of columns in different languages (named after them, such as en and de)"),
     ],
 )
-def test_a_file_that_contradicts_its_kind_is_refused_with_a_sentence(tmp_path: Path, kind: str, message: str) -> None:
-    """What the kind needs is not in the file: nothing is made, and the sentence says what would be needed."""
+def test_a_file_that_does_not_fit_the_given_kind_is_refused(tmp_path: Path, kind: str, message: str) -> None:
+    """If the file lacks what the kind needs, no project is created, and the message says what would be needed."""
     rows = "".join(f"how do I find number {n},go along this road for {n} miles\n" for n in range(9))
     (tmp_path / "a.csv").write_text(f"question,answer\n{rows}")
     done = Project(tmp_path).run("init", "mine", "--kind", kind, "--from", "a.csv")
@@ -505,9 +506,9 @@ def test_a_file_that_contradicts_its_kind_is_refused_with_a_sentence(tmp_path: P
     assert message in done.stderr
 
 
-def test_forty_labels_are_labels(tmp_path: Path) -> None:
-    """Tasks have dozens of labels and more; what tells them from ids is that each comes back. The most usual spelling
-    of a label is the one, in a language whose capital i has a dot, too."""
+def test_forty_recurring_values_are_labels(tmp_path: Path) -> None:
+    """Tasks may have dozens of labels; unlike ids they recur. Spellings that differ in case are merged into the most
+    frequent one, also in Turkish, whose capital i has a dot."""
     names = [f"Konu {n}" for n in range(39)] + ["İade"]
     rows = [{"metin": f"bilgi istiyorum ben {n}", "etiket": names[n % 40]} for n in range(400)]
     rows += [{"metin": "bir sorum daha var", "etiket": "İade".lower()}, {"metin": "bir soru daha", "etiket": "IADE"}]
@@ -516,18 +517,18 @@ def test_forty_labels_are_labels(tmp_path: Path) -> None:
         assert guess(tmp_path / "a.jsonl", kind).task == {"kind": "classify", "labels": sorted(names)}
 
 
-def test_a_column_that_stands_alone_beside_an_input_is_its_output(tmp_path: Path) -> None:
-    """Of two texts, one called a question, the other is what is answered, whatever it is called."""
+def test_the_only_other_text_beside_a_question_is_the_output(tmp_path: Path) -> None:
+    """Of two text columns, one named question, the other is the output whatever its name."""
     rows = "".join(
         f"How many orders above {n} euros?,SELECT count(*) FROM orders WHERE total > {n}\n" for n in range(9)
     )
-    assert (taken(tmp_path, "a.csv", f"question,sql\n{rows}")["output"]) == "sql"
+    assert (guessed_settings(tmp_path, "a.csv", f"question,sql\n{rows}")["output"]) == "sql"
     swapped = "".join(",".join(reversed(line.split(","))) + "\n" for line in rows.splitlines())
-    assert (taken(tmp_path, "b.csv", f"sql,question\n{swapped}")["output"]) == "sql"
+    assert (guessed_settings(tmp_path, "b.csv", f"sql,question\n{swapped}")["output"]) == "sql"
 
 
-def test_texts_in_objects_are_inputs_where_nothing_else_is(tmp_path: Path) -> None:
-    """A ticket with subject and body inside is read by their paths; what lacks a subject is a row all the same."""
+def test_texts_inside_objects_can_be_inputs(tmp_path: Path) -> None:
+    """Subject and body inside a ticket object are read by their paths; a row without a subject is read too."""
     tickets = [
         {"ticket": {"subject": f"Printer {n} jams" if n % 2 else None, "body": f"It jams on page {n} again."}}
         for n in range(8)
@@ -535,14 +536,14 @@ def test_texts_in_objects_are_inputs_where_nothing_else_is(tmp_path: Path) -> No
     rows = "".join(
         json.dumps(one | {"reply": f"Please open the rear door {n}."}) + "\n" for n, one in enumerate(tickets)
     )
-    read = taken(tmp_path, "a.jsonl", rows)
+    read = guessed_settings(tmp_path, "a.jsonl", rows)
     assert (read["kind"], read["template"]) == ("pair", "{{ ticket_subject }}\n\n{{ ticket_body }}")
     assert (read["ticket_body"], read["output"]) == ("ticket.body", "reply")
 
 
-def test_a_file_in_another_encoding_is_read_once_a_person_has_named_it(tmp_path: Path) -> None:
-    """What Excel writes in Arabic: what each encoding makes of it is shown, nothing is guessed, and the spec names
-    the file and its encoding; no other copy of it lies beside it."""
+def test_a_file_in_another_encoding_is_read_with_the_option(tmp_path: Path) -> None:
+    """For a file that Excel wrote in Arabic, init shows how each encoding reads it and guesses nothing. With --encoding
+    the spec names the file and its encoding; no converted copy is made."""
     rows = "".join(f'{n};"متى يصل طلبي رقم {n}؟";"طلبك رقم {n} في الطريق إليك الآن."\r\n' for n in range(9))
     content = f"تقرير خدمة العملاء;;\r\nالرقم;رسالة العميل;رد الموظف\r\n{rows}".encode("cp1256")  # noqa: RUF001  Arabic
     (tmp_path / "a.csv").write_bytes(content)
@@ -563,8 +564,8 @@ def test_a_file_in_another_encoding_is_read_once_a_person_has_named_it(tmp_path:
     assert here.run("init", "other", "--encoding", "cp1256").returncode == 2
 
 
-def test_a_file_that_shows_its_encoding_is_read_in_it(tmp_path: Path) -> None:
-    """Excel's "Unicode text" is UTF-16 with tabs: nobody is asked, and the spec says so."""
+def test_a_file_with_a_recognizable_encoding_is_read(tmp_path: Path) -> None:
+    """Excel's "Unicode text" is UTF-16 with tabs: the user is not asked, and the spec names the encoding."""
     content = "question\tanswer\r\n" + "".join(f"Wo ist der Hörer {n}?\tEr liegt dort.\r\n" for n in range(4))
     (tmp_path / "a.tsv").write_bytes(content.encode("utf-16"))
     done = Project(tmp_path).run("init", "--from", "a.tsv")
@@ -574,8 +575,8 @@ def test_a_file_that_shows_its_encoding_is_read_in_it(tmp_path: Path) -> None:
     assert len(read_seeds([source], tmp_path).seeds) == 4
 
 
-def test_chats_are_labelled_where_a_person_says_so(tmp_path: Path) -> None:
-    """Answers that come back are labels where a person says that the chats are a classification, else replies."""
+def test_chats_are_a_classification_with_the_option(tmp_path: Path) -> None:
+    """Recurring answers are labels only with --kind classify; otherwise they are replies."""
     rows = (
         {"messages": [{"role": "user", "content": f"lamp {n} is broken"}, {"role": "assistant", "content": label}]}
         for n, label in enumerate(["repair", "return"] * 4)
@@ -585,9 +586,9 @@ def test_chats_are_labelled_where_a_person_says_so(tmp_path: Path) -> None:
     assert guess(tmp_path / "a.jsonl").task == {"kind": "reply"}
 
 
-def test_init_copies_the_file_says_what_it_took_it_for_and_overwrites_nothing(tmp_path):
-    """The tickets of the example: pairs, the subject and the body joined, no teacher looked for; a second time, or onto
-    another file of that name, nothing changes."""
+def test_init_copies_and_explains_the_file_and_overwrites_nothing(tmp_path):
+    """The example's tickets become pairs with subject and body joined, without a teacher. A second init, or another
+    file of that name in the folder, changes nothing."""
     here, tickets = Project(tmp_path), ROOT / "examples" / "ticket-replies" / "tickets.csv"
     done = here.run("init", "mine", "--from", str(tickets))
     assert done.returncode == 0, done.stderr
@@ -613,8 +614,8 @@ def test_init_copies_the_file_says_what_it_took_it_for_and_overwrites_nothing(tm
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r", "\x0b", "\x7f"])
-def test_a_header_is_a_name_and_never_a_line_of_the_spec(tmp_path: Path, end: str) -> None:
-    """Line ends and other controls in a header, which a table of somebody else may have, set no key."""
+def test_a_header_cannot_inject_spec_lines(tmp_path: Path, end: str) -> None:
+    """Line ends and other control characters in a header, e.g. in a third-party table, set no key of the spec."""
     header = f'answer{end}[evaluate]{end}user = ["os:getcwd"]{end}#'
     rows = "".join(f"where do I find number {n},go along this road for {n} miles\n" for n in range(4))
     (tmp_path / "a.csv").write_text(f'question,"{header.replace(chr(34), chr(34) * 2)}"\n{rows}', newline="")
@@ -623,15 +624,15 @@ def test_a_header_is_a_name_and_never_a_line_of_the_spec(tmp_path: Path, end: st
     assert load(tmp_path).spec.evaluate.user == ()
 
 
-def test_a_header_in_any_script_may_stay(tmp_path: Path) -> None:
-    """A column that says something is kept under its name, whatever letters that has."""
+def test_a_header_with_non_ascii_letters_is_kept(tmp_path: Path) -> None:
+    """An informative column is kept under its own name."""
     rows = "".join(f"where do I find it,go along road {n},{'low' if n % 2 else 'high'}\n" for n in range(8))
-    assert taken(tmp_path, "a.csv", f"question,answer,höhe\n{rows}")["höhe"] == "höhe"
+    assert guessed_settings(tmp_path, "a.csv", f"question,answer,höhe\n{rows}")["höhe"] == "höhe"
 
 
-def test_objects_are_the_outputs_of_who_extracts(tmp_path: Path) -> None:
-    """A column of JSON objects, whatever it is called, is the output of a task that was named as extraction, never an
-    input; of any other task it is only said not to be read."""
+def test_json_objects_are_the_output_of_an_extraction(tmp_path: Path) -> None:
+    """With --kind extract a column of JSON objects is the output whatever its name; for other kinds it is only named as
+    not read."""
     rows = "".join(
         json.dumps({"text": f"my lamp {n} came too late", "fields": {"product": "lamp", "number": n}}) + "\n"
         for n in range(9)
@@ -668,9 +669,9 @@ FIELDS_SCHEMA = {
 
 
 @pytest.mark.parametrize("spelt", [json.dumps, lambda fields: fields], ids=["as text", "as object"])
-def test_records_are_extracted(tmp_path: Path, spelt: Callable[[Any], Any]) -> None:
-    """Outputs that are all JSON objects, as such or as texts, are records: `init` writes the task that extracts them,
-    and a schema of the keys and types that they show, which every one of them keeps."""
+def test_json_outputs_become_an_extraction_with_a_schema(tmp_path: Path, spelt: Callable[[Any], Any]) -> None:
+    """If all outputs are JSON objects, as objects or as text, `init` writes an extraction task and a schema of their
+    keys and types that all of them satisfy."""
     rows = [{"text": f"my lamp {n} came too late", "output": spelt(FIELDS[n % 2])} for n in range(9)]
     (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     done = Project(tmp_path).run("init", "mine", "--from", "a.jsonl")
@@ -685,10 +686,10 @@ def test_records_are_extracted(tmp_path: Path, spelt: Callable[[Any], Any]) -> N
         jsonschema.validate(json.loads(seed.reference or ""), form.schema)
 
 
-def test_fields_of_a_few_values_that_come_back_are_choices(tmp_path: Path) -> None:
-    """What a person told of each text, in a word that comes back, is one of those words in the schema, and init says
-    that this is a guess. What is copied out of the text may be any, as numbers, dates and free words are; a value that
-    came once says that there are more."""
+def test_fields_with_few_recurring_values_become_enums(tmp_path: Path) -> None:
+    """A field with few recurring values becomes an enum in the schema, and init says that this is a guess. Values
+    copied from the text and dates stay free, and so does a field with a value that occurs once, since there may be
+    more."""
     rows = [
         {
             "text": f"my {('lamp', 'kettle')[n % 2]} came {n} days too late, said {('Ann', 'Bo')[n % 2]}",
@@ -717,8 +718,8 @@ def test_fields_of_a_few_values_that_come_back_are_choices(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("other", ["a lamp", "[1, 2]", '{"product": NaN}', '{"product": '])
-def test_one_output_that_is_no_record_makes_none_of_the_others(tmp_path: Path, other: str) -> None:
-    """A column in which a text is no JSON object is one of texts: no schema could hold it."""
+def test_one_output_that_is_no_json_object_rules_out_extraction(tmp_path: Path, other: str) -> None:
+    """No schema could describe a column in which one text is not a JSON object."""
     rows = [{"text": f"my lamp {n} came too late", "output": f'{{"product": "lamp {n}"}}'} for n in range(8)]
     rows.append({"text": "my kettle came too late", "output": other})
     (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -726,8 +727,8 @@ def test_one_output_that_is_no_record_makes_none_of_the_others(tmp_path: Path, o
     assert (guessed.schema, guessed.task["kind"]) == (None, "free")
 
 
-def test_an_object_with_very_many_keys_is_a_table_of_its_own(tmp_path: Path) -> None:
-    """Keys that are data (ids, dates) are not listed: the schema says that there is an object."""
+def test_an_object_with_very_many_keys_stays_open_in_the_schema(tmp_path: Path) -> None:
+    """Keys that are data (ids, dates) are not listed: the schema only says that there is an object."""
     rows = [
         {"text": f"line {n} of the order", "output": {"lines": {f"id-{n}-{k}": k for k in range(20)}}} for n in range(9)
     ]
@@ -738,23 +739,23 @@ def test_an_object_with_very_many_keys_is_a_table_of_its_own(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(("words", "tokens"), [(2, 64), (30, 160), (300, 512)])
-def test_a_test_answer_has_room_for_the_longest_output(
+def test_max_tokens_fit_the_longest_output(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: int, tokens: int
 ) -> None:
-    """No token is shorter than a byte, so the bytes of the longest output are enough; an untuned model that does not
-    end is not waited for longer than that, nor longer than where nothing is known."""
+    """No token is shorter than a byte, so the bytes of the longest output are enough. An untuned model that does not
+    stop is thereby cut off earlier than at the usual limit, which is never exceeded."""
     monkeypatch.setenv("PAIRSMITH_CACHE", str(tmp_path / "nothing"))
     rows = "".join(f"where do I find it,{'road ' * words}{n}\n" for n in range(4))
-    spec = taken(tmp_path, "a.csv", f"question,answer\n{rows}")["spec"]
+    spec = guessed_settings(tmp_path, "a.csv", f"question,answer\n{rows}")["spec"]
     assert spec.evaluate.sampling.max_tokens == tokens
     assert spec.evaluate.sampling.temperature == 0.7
 
 
 @pytest.mark.parametrize(("words", "tokens"), [(2, 64), (80, 128), (300, 480), (900, 928)])
-def test_where_the_tokenizer_is_here_the_room_is_measured(
+def test_max_tokens_are_measured_if_the_tokenizer_is_available(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: int, tokens: int
 ) -> None:
-    """Half as much again as the longest output takes, up to the usual limit, and never less than it takes."""
+    """1.5 times the longest output's tokens, up to the usual limit, but never fewer than that output needs."""
     tokenizers = pytest.importorskip("tokenizers", reason="training needs the train extra")
     read = tokenizers.Tokenizer(tokenizers.models.WordLevel({"road": 0, "?": 1}, unk_token="?"))
     read.pre_tokenizer = tokenizers.pre_tokenizers.WhitespaceSplit()
@@ -762,13 +763,13 @@ def test_where_the_tokenizer_is_here_the_room_is_measured(
     (tmp_path / "cache" / "smollm2-135m-instruct").mkdir(parents=True)
     read.save(str(tmp_path / "cache" / "smollm2-135m-instruct" / "tokenizer.json"))
     rows = "".join(f"where do I find it,{'road ' * words}{n}\n" for n in range(4))
-    spec = taken(tmp_path, "a.csv", f"question,answer\n{rows}")["spec"]
+    spec = guessed_settings(tmp_path, "a.csv", f"question,answer\n{rows}")["spec"]
     assert spec.evaluate.sampling.max_tokens == tokens
 
 
-def test_broken_lines_among_pairs_cost_themselves_alone(tmp_path: Path) -> None:
-    """A third of the lines broken, the first among them, is still the file that it is; `init` says how many rows that
-    costs. Where rows bring no outputs a broken line stops a run, so it stops `init`, before anything is written."""
+def test_broken_lines_among_pairs_are_skipped(tmp_path: Path) -> None:
+    """A file is recognised although its first line and three of its eleven lines are broken, and `init` counts the
+    unused rows. In files without outputs a broken line stops a run, so it stops `init` before anything is written."""
     good = [{"instruction": f"Explain part {n}.", "input": "", "output": f"Part {n} holds a lamp."} for n in range(8)]
     lines = ["{not json", '{"instruction": "Explain.", "outptu": "x"}', *map(json.dumps, good), '{"instruction": "a']
     (tmp_path / "alpaca.jsonl").write_text("\n".join(lines))
@@ -783,9 +784,8 @@ def test_broken_lines_among_pairs_cost_themselves_alone(tmp_path: Path) -> None:
     assert not (tmp_path / "other").exists()
 
 
-def test_looking_at_a_file_leaves_no_model_behind(tmp_path: Path) -> None:
-    """The language of a table is told by 70 MB of tables, which go again: a server that looks at a file for somebody
-    would keep them for good."""
+def test_guessing_the_language_releases_its_model(tmp_path: Path) -> None:
+    """The language identifier takes 70 MB, which a server that inspects a user's file would otherwise keep for good."""
     (tmp_path / "a.csv").write_text(GERMAN_TICKETS, encoding="utf-8")
     code = (
         "import gc, pathlib, sys\n"
@@ -817,11 +817,11 @@ IN_ARABIC = "أين الطرد رقم {n} الخاص بي,مرحبا سيصل ا
         ("السؤال,الإجابة", IN_ARABIC, "ar"),
     ],
 )
-def test_pairs_in_any_script_are_pairs(tmp_path: Path, headers: str, row: str, language: str) -> None:
-    """A text without blanks is a text and no word, its headers may be in its own language, and the bounds of the
-    outputs are counted as their gate counts."""
+def test_pairs_in_any_script_are_recognized(tmp_path: Path, headers: str, row: str, language: str) -> None:
+    """A text without spaces is a text, not a word; headers may be in the same language; and the length bounds are
+    counted as the gate counts."""
     rows = "".join(row.format(n=1000 + n) + "\n" for n in range(12))
-    shown = taken(tmp_path, "a.csv", f"{headers}\n{rows}")
+    shown = guessed_settings(tmp_path, "a.csv", f"{headers}\n{rows}")
     question, answer = headers.split(",")
     assert (shown["kind"], shown["task"], shown["input"], shown["output"]) == ("pair", "reply", question, answer)
     assert shown["spec"].task.language == language
@@ -831,12 +831,12 @@ def test_pairs_in_any_script_are_pairs(tmp_path: Path, headers: str, row: str, l
 
 
 @pytest.mark.parametrize("header", ["部署", "Отдел", "Übergabe an", "विभाग", "القسم", "Größe (cm)", "① Team", "2x"])
-def test_a_column_that_stays_with_the_row_may_be_called_anything(tmp_path: Path, header: str) -> None:
-    """Its header in any script is a name that the spec takes and a prompt can ask for."""
+def test_an_extra_column_may_have_any_header(tmp_path: Path, header: str) -> None:
+    """A header in any script becomes a name that the spec accepts and a prompt can use."""
     rows = "".join(
         f"Where is my parcel number {n}?,We send parcel {n} today.,{'a' if n % 2 else 'b'}\n" for n in range(9)
     )
-    shown = taken(tmp_path, "a.csv", f"question,answer,{header}\n{rows}")
+    shown = guessed_settings(tmp_path, "a.csv", f"question,answer,{header}\n{rows}")
     (source,) = shown["spec"].seeds
     (name,) = source.extra
     asked = source.model_copy(
@@ -846,16 +846,16 @@ def test_a_column_that_stays_with_the_row_may_be_called_anything(tmp_path: Path,
     assert {seed.asked[-2:] for seed in seeds} == {" a", " b"}
 
 
-def test_labels_without_blanks_are_labels(tmp_path: Path) -> None:
-    """Two to six characters that come back are a label and no text."""
+def test_labels_in_scripts_without_spaces_are_labels(tmp_path: Path) -> None:
+    """Recurring values of two to six characters are labels, not texts."""
     rows = "".join(f"我的包裹{n}在哪里请告诉我,{'快递问题' if n % 2 else '退货'}\n" for n in range(12))
-    shown = taken(tmp_path, "a.csv", f"文本,标签\n{rows}")
+    shown = guessed_settings(tmp_path, "a.csv", f"文本,标签\n{rows}")
     assert (shown["task"], shown["input"], shown["output"]) == ("classify", "文本", "标签")
 
 
-def test_what_else_a_second_column_of_texts_may_be_is_told(tmp_path: Path) -> None:
-    """It may be the output, a part of the input, or the translation: each is named with what to write for it. A name
-    and the features of a product are joined, two columns in two languages are a task of that kind."""
+def test_advice_on_a_second_text_column(tmp_path: Path) -> None:
+    """Two texts in one language may belong to the input together, and two in different languages may be a translation:
+    for each the message says what to write."""
     rows = "".join(
         f"Stainless steel kettle {n},holds {n} litres and switches off when it boils dry\n" for n in range(9)
     )
@@ -869,28 +869,28 @@ def test_what_else_a_second_column_of_texts_may_be_is_told(tmp_path: Path) -> No
     assert translated not in guess(tmp_path / "shop.csv").why
 
 
-def test_a_text_file_has_a_way_into_a_project(tmp_path: Path) -> None:
-    """It has no columns to look at, and the refusal says where it is named instead."""
+def test_a_text_file_is_refused_with_advice(tmp_path: Path) -> None:
+    """A text file has no columns to inspect, and the message says where to name it instead."""
     (tmp_path / "prompts.txt").write_text("a lighthouse\n")
     with pytest.raises(InputError, match=r"create a project with `pairsmith init` and set this one as the path"):
         guess(tmp_path / "prompts.txt")
 
 
-def test_the_context_of_dolly_stays_with_its_question(tmp_path: Path) -> None:
-    """A question about a text is none without it: what Dolly calls context stands below the instruction, and its
-    category is named as not read."""
+def test_dolly_context_is_part_of_the_input(tmp_path: Path) -> None:
+    """A question about a text needs the text: Dolly's context comes after the instruction, and its category is named as
+    not read."""
     other = {"response": "A king.", "category": "qa"}
     rows = [{"instruction": f"Who is {n}?", "context": f"{n} is king.", **other} for n in "ABCDEF"]
-    settings = taken(tmp_path, "dolly.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    settings = guessed_settings(tmp_path, "dolly.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
     (first, *_) = read_seeds(settings["spec"].seeds, tmp_path).seeds
     assert (first.text, first.reference) == ("Who is A?\n\nA is king.", "A king.")
     assert "like Dolly" in settings["why"]
     assert "not read: category" in settings["why"]
 
 
-def test_labels_that_datasets_keeps_as_numbers_are_told_by_their_names(tmp_path: Path) -> None:
-    """A number says nothing to a model: a column of ClassLabel is read by `label.name`, of Parquet and of a folder, and
-    as numbers where a spec of before names the column alone. A number without a name is no label."""
+def test_class_labels_are_read_by_name(tmp_path: Path) -> None:
+    """A number means nothing to a model: a ClassLabel column is read as `label.name`, from Parquet and from a folder,
+    and as numbers if an older spec names only the column. A number without a name is not a label."""
     names, numbers = ["lost_card", "top_up"], [0, 1, -1] * 8
     features = datasets.Features({"text": datasets.Value("string"), "label": datasets.ClassLabel(names=names)})
     held = {"text": [f"my card number {n} is not here" for n in range(24)], "label": numbers}
@@ -910,9 +910,9 @@ def test_labels_that_datasets_keeps_as_numbers_are_told_by_their_names(tmp_path:
         assert {problem.code for problem in reading.problems} <= {"blank"}
 
 
-def test_a_label_beside_a_reply_is_said_to_be_perhaps_the_task(tmp_path: Path) -> None:
-    """Answers of students with their marks are read as replies to learn from; that the mark may be what is wanted is
-    said, as docs/seeds.md promises."""
+def test_a_label_beside_a_reply_is_mentioned(tmp_path: Path) -> None:
+    """Students' answers with marks are read as replies to learn from; that the mark may be the target is mentioned, as
+    docs/seeds.md promises."""
     rows = [f"{'right' if n % 2 else 'wrong'},What is {n} plus {n}?,I think that it is {2 * n}\n" for n in range(8)]
-    settings = taken(tmp_path, "marks.csv", "label,question,student_answer\n" + "".join(rows))
+    settings = guessed_settings(tmp_path, "marks.csv", "label,question,student_answer\n" + "".join(rows))
     assert "if the model should predict 'label', the task is to classify" in settings["why"]

@@ -1,4 +1,5 @@
-"""`pairsmith forecast`: what it promises on a loopback teacher, and that its intervals hold in simulated projects."""
+"""Tests of `pairsmith forecast`: what it shows for a loopback teacher, and that its intervals hold in simulated
+projects."""
 
 from __future__ import annotations
 
@@ -28,10 +29,11 @@ PRICES = [
 MANY = tuple(f"{content_id('subject', number)[:12]} in a field" for number in range(40))
 
 
-def test_the_whole_run_lies_in_the_forecast_and_buys_nothing_twice(
+def test_the_run_is_within_the_forecast_and_repeats_no_request(
     teacher: LoopbackTeacher, make_project: Callable[..., Project]
 ) -> None:
-    """Twenty seeds are asked; the interval holds what the whole run then takes; the run asks only for the rest."""
+    """The pilot asks for twenty seeds, the interval contains what the whole run then costs, and the run requests only
+    the rest."""
     project = make_project(teacher.url, MANY)
     answer = project.json("forecast", *PRICES)["facts"]
     assert len(teacher.asked) == 20
@@ -40,11 +42,11 @@ def test_the_whole_run_lies_in_the_forecast_and_buys_nothing_twice(
     assert (generation["stage"], generation["direction"], generation["seeds"]) == ("generate", "forward", 40)
     ran = project.json("generate", *PRICES)
     assert len(teacher.asked) == 40
-    assert ran["pairs_kept"] if "pairs_kept" in ran else ran["facts"]["pairs_kept"] == 40
+    assert (ran["calls_sent"], ran["facts"]["pairs_kept"]) == (20, 40)
     spent = project.json("status")["ledger"]["usd"]
     assert generation["usd"]["low"] <= spent * 1.000001
     assert spent <= generation["usd"]["high"] * 1.000001
-    # A provider without a batch price has none.
+    # No batch price, no batch forecast.
     assert generation["batch_usd"] is None
     assert answer["whole"]["batch_usd"] is None
     accepted = project.json("curate")["accepted"]
@@ -53,27 +55,31 @@ def test_the_whole_run_lies_in_the_forecast_and_buys_nothing_twice(
     assert again["calls_sent"] == 0
 
 
-def test_a_price_that_is_set_after_the_pilot_is_that_of_the_whole_run(
+def test_a_price_set_after_the_pilot_applies_to_the_whole_run(
     teacher: LoopbackTeacher, make_project: Callable[..., Project]
 ) -> None:
-    """The pilot's answers are reckoned at the prices of today: whoever learns that the cost is unknown and sets a
-    price, or another one, or goes on in batches, is told what the run will cost then, and buys nothing again."""
+    """The pilot's answers are priced at the present prices: after setting or changing a price, or switching to batches,
+    the forecast shows what the run will cost then, without requesting anything again."""
     project = make_project(teacher.url, MANY)
 
-    def middle(*prices: str) -> Any:
+    def median_usd(*prices: str) -> Any:
         usd = project.json("forecast", *prices)["facts"]["lines"][0]["usd"]
         return usd and usd["middle"]
 
-    assert middle() is None
-    at_a_thousand, dearer = middle(*PRICES), middle(*(price.replace("=1000", "=3000") for price in PRICES))
-    assert at_a_thousand > 0
-    assert dearer == pytest.approx(3 * at_a_thousand)
-    assert middle(*PRICES, "--set", "teacher.batch=true") == pytest.approx(at_a_thousand / 2)
+    assert median_usd() is None
+    at_1000, at_3000 = (
+        median_usd(*PRICES),
+        median_usd(*(price.replace("=1000", "=3000") for price in PRICES)),
+    )
+    assert at_1000 > 0
+    assert at_3000 == pytest.approx(3 * at_1000)
+    assert median_usd(*PRICES, "--set", "teacher.batch=true") == pytest.approx(at_1000 / 2)
     assert len(teacher.asked) == 20
 
 
 class Caching(LoopbackTeacher):
-    """Reads 2,000 tokens of each prompt from a cache, at a tenth of the price, once it has answered a request."""
+    """A teacher that reads 2,000 tokens of each prompt from a cache, at a tenth of the price, once it has answered a
+    request."""
 
     def __init__(self) -> None:
         self.warm = False
@@ -91,9 +97,9 @@ class Caching(LoopbackTeacher):
         return Reply(body=orjson.dumps({"choices": choices, "usage": usage}), when=answered)
 
 
-def test_what_a_run_reads_from_a_cache_a_forecast_does_too(make_project: Callable[..., Project]) -> None:
-    """Providers keep the beginning of a prompt that all requests share, and a run finds it there but for its first
-    requests. Were a pilot asked all at once, nothing would be kept yet, and it would tell three times the bill."""
+def test_the_forecast_accounts_for_prompt_caching(make_project: Callable[..., Project]) -> None:
+    """Providers cache the beginning that all prompts share, so a run pays full price only for its first requests. If a
+    pilot sent all requests at once, nothing would be cached yet and the forecast would be three times the bill."""
     prices = [*PRICES, "--set", "teacher.usd_per_million_cached_tokens=100"]
     with Caching() as teacher:
         (generation, *_) = make_project(teacher.url, MANY).json("forecast", *prices)["facts"]["lines"]
@@ -112,12 +118,12 @@ def test_what_a_run_reads_from_a_cache_a_forecast_does_too(make_project: Callabl
     ("takes_n", "n", "tokens", "usd"),
     [(True, 4, 1_100, 1.8), (False, 4, 1_100, 1.8), (True, 2, 2_300, 4.4), (False, 2, 3_300, 5.4)],
 )
-def test_an_answer_of_the_evaluation_costs_its_own_tokens_at_their_price(
+def test_the_cost_of_evaluation_answers_is_forecast_from_their_tokens(
     make_project: Callable[..., Project], takes_n: bool, n: int, tokens: int, usd: float
 ) -> None:
-    """Four answers to one prompt are mostly answers, and one is mostly prompt, which is cheaper: the line of the
-    evaluation tells what its requests cost, whether the server gives several answers at a time or not: one request, and
-    another one where it wants more samples than generation."""
+    """A request for four answers is mostly completion tokens, and one for a single answer mostly prompt tokens, which
+    are cheaper. The forecast of the evaluation is what its requests cost, whether or not the server supports `n`, and
+    includes a second request if it needs more samples than generation."""
 
     def reply(ask: Ask) -> Reply:
         given = ask.n if takes_n else 1
@@ -139,8 +145,8 @@ def test_an_answer_of_the_evaluation_costs_its_own_tokens_at_their_price(
     assert line["usd"]["middle"] == pytest.approx(line["seeds"] * usd)
 
 
-def test_the_seed_that_is_asked_alone_is_seen_on_its_way(make_project: Callable[..., Project]) -> None:
-    """A model that thinks for a minute had a pilot show nothing for so long."""
+def test_the_first_pilot_request_shows_as_in_flight(make_project: Callable[..., Project]) -> None:
+    """With a model that thinks for a minute, a pilot showed no progress for that long."""
     seen = threading.Event()
 
     def progress(stage: str, numbers: Mapping[str, Any]) -> None:
@@ -154,11 +160,11 @@ def test_the_seed_that_is_asked_alone_is_seen_on_its_way(make_project: Callable[
     assert len(teacher.asked) == 20
 
 
-def test_a_teacher_that_says_the_same_twice_tells_nothing_of_other_seeds(
+def test_equal_candidates_of_a_seed_do_not_reduce_the_forecast(
     make_project: Callable[..., Project],
 ) -> None:
-    """Two equal candidates of every seed are one row a seed, and the run has as many rows as seeds: not a sign that
-    few different rows exist."""
+    """Two equal candidates of every seed are one row per seed, and the run has as many rows as seeds: they are no sign
+    that only few distinct rows exist."""
     with LoopbackTeacher(lambda ask: says(f"{subject_of(ask)} by a stone wall in dawn light, wet leaves END")) as twice:
         project = make_project(twice.url, MANY)
         (answer, *_) = project.json("forecast", "--seeds", "12")["facts"]["lines"]
@@ -169,10 +175,10 @@ def test_a_teacher_that_says_the_same_twice_tells_nothing_of_other_seeds(
     assert answer["rows"]["middle"] >= 0.9 * accepted
 
 
-def test_no_more_rows_are_told_than_the_selection_lets_through(
+def test_the_forecast_of_rows_respects_the_selection(
     teacher: LoopbackTeacher, make_project: Callable[..., Project]
 ) -> None:
-    """`curate.select.rows` counts rows to train on, of the whole run, not of the pilot; the test split stays whole."""
+    """`curate.select.rows` limits the training rows of the whole run, not of the pilot; test rows are not limited."""
     project = make_project(teacher.url, MANY)
     chosen = ["--set", "curate.select.rows=10"]
     answer = project.json("forecast", *chosen)["facts"]
@@ -186,10 +192,10 @@ def test_no_more_rows_are_told_than_the_selection_lets_through(
     )
 
 
-def test_of_a_few_seeds_no_share_of_accepted_rows_is_told(
+def test_five_seeds_are_too_few_to_forecast_rows(
     teacher: LoopbackTeacher, make_project: Callable[..., Project]
 ) -> None:
-    """From five seeds there are sums with wide intervals, and no interval of rows; without a price no money."""
+    """From five seeds the forecast shows tokens with a wide interval but no rows, and without a price no cost."""
     project = make_project(teacher.url, MANY)
     answer = project.json("forecast", "--seeds", "5")["facts"]
     assert answer["whole"]["rows"] is None
@@ -201,31 +207,32 @@ def test_of_a_few_seeds_no_share_of_accepted_rows_is_told(
     assert "may end" not in shown
 
 
-def test_a_forecast_of_no_rows_names_what_keeps_them_out(
+def test_a_forecast_without_accepted_rows_names_the_gate(
     teacher: LoopbackTeacher, make_project: Callable[..., Project]
 ) -> None:
-    """A gate that nothing passes is found out by the pilot, and not after all seeds are paid for; where rows pass,
-    nothing is said."""
+    """The pilot reveals a gate that nothing passes before all seeds are paid for; if rows pass, there is no such
+    warning."""
     project = make_project(teacher.url, MANY)
     warned = project.run("forecast", "--seeds", "5", "--set", "curate.gates.length.min_words=59").stderr
     assert re.search(r"accepts none of the pilot's forward rows \(short \d+[,)]", " ".join(warned.split()))
     assert "accepts none" not in project.run("forecast", "--seeds", "5").stderr
 
 
-def test_a_number_of_accepted_rows_that_ends_the_run_is_told_with_its_forecast(
+def test_the_forecast_mentions_a_target_of_accepted_rows(
     teacher: LoopbackTeacher, make_project: Callable[..., Project]
 ) -> None:
-    """Sixty rows were asked for, and the forecast told of a hundred and their price without a word of the sixty."""
+    """`generate.accepted` was sixty, and the forecast showed a hundred rows and their price without mentioning it."""
     project = make_project(teacher.url, MANY)
     shown = project.run("forecast", "--seeds", "5", "--set", "generate.accepted=6").stdout
     sentence = "generate.accepted = 6 may end forward generation early; the intervals assume that all seeds are asked."
     assert sentence in " ".join(shown.split())
 
 
-def test_what_judges_will_cost_is_said_to_be_in_no_figure(
+def test_the_forecast_says_that_it_excludes_judges(
     teacher: LoopbackTeacher, make_project: Callable[..., Project]
 ) -> None:
-    """Of a project whose judge read each row the forecast told a quarter of the bill as that of the whole run."""
+    """In a project whose judge read each row, the forecast presented a quarter of the bill as the cost of the whole
+    run."""
     project = make_project(teacher.url, MANY)
     assert "judge" not in project.run("forecast", "--seeds", "5").stdout
     judge = ["--set", f"teachers.careful={{url='{teacher.url}', model='careful'}}"]
@@ -234,11 +241,11 @@ def test_what_judges_will_cost_is_said_to_be_in_no_figure(
     assert "These figures do not include the judges in curate.judge.teachers and evaluate.judges" in shown
 
 
-def test_a_cap_that_the_run_may_reach_is_told_with_its_forecast(
+def test_the_forecast_warns_of_a_cap_that_may_be_reached(
     teacher: LoopbackTeacher, make_project: Callable[..., Project]
 ) -> None:
-    """Before anything more is paid for, a person learns that the run will stop at `budget.max_usd`, or may; no column
-    tells batch prices that no endpoint has."""
+    """Before anything more is paid for, the user learns that the run will or may stop at `budget.max_usd`; there is no
+    column of batch prices if the endpoint has none."""
     project = make_project(teacher.url, MANY)
     usd = project.json("forecast", *PRICES)["facts"]["whole"]["usd"]
     shown = {}
@@ -251,11 +258,11 @@ def test_a_cap_that_the_run_may_reach_is_told_with_its_forecast(
     assert "as a batch" not in enough
 
 
-def test_what_other_prompts_have_spent_counts_beside_a_forecast(
+def test_earlier_spending_counts_towards_the_cap(
     teacher: LoopbackTeacher, make_project: Callable[..., Project]
 ) -> None:
-    """The cap is the project's: what a teacher under another name has cost leaves less of it, and a run that fits the
-    cap but not what is left of it is told so."""
+    """The cap is the project's: spending under another teacher reduces what is left of it, and a run that fits the cap
+    but not the remainder is warned about."""
     project = make_project(teacher.url, MANY)
     spent = project.json("generate", *PRICES, "--set", "teacher.identity=another")["usd"]
     usd = project.json("forecast", *PRICES)["facts"]["whole"]["usd"]
@@ -269,8 +276,8 @@ def test_what_other_prompts_have_spent_counts_beside_a_forecast(
     assert "the run costs more than what is left of budget.max_usd, $" in shown[1]
 
 
-def test_what_brings_its_outputs_has_no_forecast_and_goes_on(tmp_path: Path) -> None:
-    """Nobody is asked, so nothing is forecast or previewed: both say why, and what goes on."""
+def test_seeds_with_outputs_have_no_forecast(tmp_path: Path) -> None:
+    """No teacher is asked, so there is nothing to forecast or preview: both commands say why and name what works."""
     (tmp_path / "asked.csv").write_text("question,answer\nWhen do you open?,We open at nine on weekdays.\n")
     project = Project(tmp_path / "mine")
     assert Project(tmp_path).run("init", "mine", "--from", "asked.csv").returncode == 0
@@ -282,31 +289,31 @@ def test_what_brings_its_outputs_has_no_forecast_and_goes_on(tmp_path: Path) -> 
 
 
 def test_intervals_hold_in_simulated_projects() -> None:
-    """SIMULATED: in 100 projects with heavy-tailed costs, candidates that are alike and rows that repeat, intervals of
-    90 % from 20 seeds hold the whole run in at least 85 of them, for money and for accepted rows."""
+    """SIMULATED: in 100 projects with heavy-tailed costs, similar candidates and repeated rows, 90 % intervals from 20
+    seeds contain the whole run in at least 85, for cost and for accepted rows."""
     covered = coverage(100)
     assert covered["usd_coverage"] >= 0.85
     assert covered["rows_coverage"] >= 0.85
-    # Not because they say nothing.
+    # And not because the intervals are too wide to be useful.
     assert covered["usd_width"] < 0.6
     assert covered["rows_width"] < 1.25
 
 
-def test_intervals_hold_where_a_pilot_tells_least() -> None:
-    """SIMULATED: a teacher with 100 or 300 different rows in all, rows that each come twice or ten times, and answers
-    without a limit of which a few are a hundred times as long, or one in a hundred 300 times: of each kind, alone, at
-    least 85 of 100 whole runs lie in the pilot's interval."""
+def test_intervals_hold_in_hard_simulated_cases() -> None:
+    """SIMULATED: a teacher with only 100 or 300 distinct rows, rows that each occur twice or ten times, and unlimited
+    answers of which a few are a hundred times as long, or one in a hundred 300 times. In each case, by itself, at least
+    85 of 100 whole runs are within the pilot's interval."""
     shares = hard_coverage(60)
     assert {kind: one["coverage"] for kind, one in shares.items() if one["coverage"] < 0.85} == {}
-    # Not because they say nothing.
+    # And not because the intervals are too wide to be useful.
     assert shares["1 % of answers 300 times as long"]["width"] < 2.2
 
 
-def test_without_a_limit_an_answer_without_an_end_is_reckoned_with(
+def test_without_max_tokens_very_long_answers_are_allowed_for(
     teacher: LoopbackTeacher, make_project: Callable[..., Project]
 ) -> None:
-    """Without `max_tokens` the upper ends are higher, for one answer may go on to the model's own limit, and the screen
-    says which key narrows them; with it nothing of the kind is said."""
+    """Without `max_tokens` the upper ends are higher, because an answer may continue to the model's own limit, and the
+    screen names the key that narrows them; with `max_tokens` it does not."""
     project = make_project(teacher.url, MANY)
     limited = project.json("forecast", *PRICES)["facts"]["lines"][0]
     assert "max_tokens" not in project.run("forecast", *PRICES).stdout
@@ -318,10 +325,10 @@ def test_without_a_limit_an_answer_without_an_end_is_reckoned_with(
     assert "Without max_tokens in the sampling of generate.forward" in shown
 
 
-def test_a_limit_under_the_name_of_reasoning_models_is_one(
+def test_max_completion_tokens_counts_as_a_limit(
     teacher: LoopbackTeacher, make_project: Callable[..., Project]
 ) -> None:
-    """`extra = { max_completion_tokens = 512 }` is what their documentation has; a forecast holds itself to it."""
+    """`extra = { max_completion_tokens = 512 }`, as documented for reasoning models, limits the forecast as well."""
     named = "generate.forward.sampling={ temperature = 0.9, extra = { max_completion_tokens = 128 } }"
     project = make_project(teacher.url, MANY)
     assert "max_tokens" not in project.run("forecast", *PRICES, "--set", named).stdout
@@ -330,8 +337,9 @@ def test_a_limit_under_the_name_of_reasoning_models_is_one(
     assert max_answer_tokens(Sampling(extra={"max_completion_tokens": "many"}).body()) is None
 
 
-def test_what_is_known_is_not_guessed() -> None:
-    """A pilot of every seed is the run itself; a group of equal rows in it is one row."""
+def test_a_pilot_of_all_seeds_is_exact() -> None:
+    """If the pilot covers every seed, the interval is exact, and a group of equal rows counts as one; below the minimum
+    number of seeds there is no forecast of rows."""
     assert forecast_sum([1.0, 2.0, 3.0], 0, None) == (6.0, 6.0, 6.0)
     pilot = Pilot([1] * LEAST_SEEDS, [3, *[1] * (LEAST_SEEDS - 3)])
     rows = forecast_accepted_rows(pilot, 0, 1)
@@ -341,8 +349,8 @@ def test_what_is_known_is_not_guessed() -> None:
 
 
 @pytest.mark.parametrize("rows", [[0] * 20, [1] * 20, [0, 3] * 10])
-def test_rows_stay_between_none_and_all(rows: list[int]) -> None:
-    """Whatever the pilot gave, the interval is inside of what is possible, and grows with the seeds."""
+def test_forecast_rows_stay_within_what_is_possible(rows: list[int]) -> None:
+    """Whatever the pilot contained, the interval is within what is possible and grows with the number of seeds."""
     groups = [1] * sum(rows)
     few, many = (
         forecast_accepted_rows(Pilot(rows, groups), 10, 3),
@@ -355,7 +363,7 @@ def test_rows_stay_between_none_and_all(rows: list[int]) -> None:
 
 
 def test_duplicates_grow_with_the_number_of_rows() -> None:
-    """With repeats among twenty rows, the share of distinct rows is smaller the more rows there are."""
+    """With repeats among twenty rows, the expected share of distinct rows falls as the number of rows grows."""
     pilot = Pilot([1] * 20, [4, 3, 2, *[1] * 11])
     few, many = forecast_accepted_rows(pilot, 80, 1), forecast_accepted_rows(pilot, 4_980, 1)
     assert few is not None

@@ -1,4 +1,4 @@
-"""A process that is forked for the tests is like one that was started."""
+"""Tests that a process forked for the tests behaves like one that was started."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from synth.embedded.child import child_command
 from tests.pairsmith import forked, forked_child
 from tests.pairsmith.conftest import ROOT
 
-MODULE = "tests.pairsmith.told"
-forks = pytest.mark.skipif(sys.platform != "linux", reason="forks on Linux only")
+MODULE = "tests.pairsmith.process_facts"
+linux_only = pytest.mark.skipif(sys.platform != "linux", reason="forks on Linux only")
 
 
 def _environment() -> dict[str, str]:
@@ -29,10 +29,10 @@ def _environment() -> dict[str, str]:
 
 
 @contextmanager
-def began(
+def started(
     command: list[str], folder: Path, **environment: str
 ) -> Iterator[tuple[subprocess.Popen[str], dict[str, Any]]]:
-    """A process that leads a session, and what it tells."""
+    """A process that leads a session, with the facts that it printed about itself."""
     with subprocess.Popen(
         command,
         cwd=folder,
@@ -56,82 +56,83 @@ def wait_until_gone(number: int) -> None:
         time.sleep(0.02)
 
 
-def in_its_place(*words: str) -> list[str]:
+def forked_command(*words: str) -> list[str]:
     return forked.in_its_place(forked.address(forked.COMMANDS), MODULE, *words)
 
 
-def test_it_finds_what_a_started_one_finds_and_ends_as_it_ends(tmp_path: Path) -> None:
-    """Folder, words, variables and a session of its own; the end of its input; its exit code."""
+def test_a_forked_process_is_like_a_started_one(tmp_path: Path) -> None:
+    """Same folder, arguments, environment and own session; it sees the end of its input and keeps its exit code."""
     outputs = []
-    for command in (child_command(MODULE, "3", "a b"), in_its_place("3", "a b")):
-        with began(command, tmp_path) as (process, tells):
+    for command in (child_command(MODULE, "3", "a b"), forked_command("3", "a b")):
+        with started(command, tmp_path) as (process, facts):
             assert process.communicate()[0] == ""
             assert process.returncode == 3
-        outputs.append({name: value for name, value in tells.items() if name != "pid"})
+        outputs.append({name: value for name, value in facts.items() if name != "pid"})
     assert outputs[0] == outputs[1] == {"leads": True, "folder": str(tmp_path), "words": ["3", "a b"], "marked": "m"}
 
 
-@forks
+@linux_only
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, forked_child.KILL])
-def test_signals_reach_it_and_are_how_it_ended(tmp_path: Path, number: signal.Signals) -> None:
-    """What stands in its place ends after it, and by the same signal."""
-    with began(in_its_place("0"), tmp_path) as (process, heard):
-        assert heard["pid"] != process.pid
+def test_signals_are_forwarded_to_the_forked_process(tmp_path: Path, number: signal.Signals) -> None:
+    """The stand-in process ends after the forked one, by the same signal."""
+    with started(forked_command("0"), tmp_path) as (process, facts):
+        assert facts["pid"] != process.pid
         process.send_signal(number)
         process.communicate()
-        assert process.returncode == -forked_child.PASSED_ON[number]
-        assert not Path(f"/proc/{heard['pid']}").exists()
+        assert process.returncode == -forked_child.FORWARDED[number]
+        assert not Path(f"/proc/{facts['pid']}").exists()
 
 
-@forks
-def test_a_signal_to_one_that_has_ended_changes_nothing(tmp_path: Path) -> None:
-    """What stands in its place has not been told so yet: it ends as the process did."""
-    with began(in_its_place("3"), tmp_path) as (process, heard):
+@linux_only
+def test_a_signal_after_the_forked_process_has_ended_changes_nothing(tmp_path: Path) -> None:
+    """The stand-in does not yet know that the process has ended; it still ends with that process's exit code."""
+    with started(forked_command("3"), tmp_path) as (process, facts):
         process.send_signal(signal.SIGSTOP)
         assert process.stdin is not None
         process.stdin.close()
-        wait_until_gone(heard["pid"])
+        wait_until_gone(facts["pid"])
         process.send_signal(signal.SIGTERM)
         process.send_signal(signal.SIGCONT)
         assert process.wait(120) == 3
 
 
-@forks
-def test_whoever_kills_what_stands_in_its_place_kills_it(tmp_path: Path) -> None:
-    """So that a test that kills a process has not killed a name of it."""
-    with began(in_its_place("0"), tmp_path) as (process, heard):
+@linux_only
+def test_killing_the_stand_in_kills_the_forked_process(tmp_path: Path) -> None:
+    """A test that kills a process must not leave the real one running."""
+    with started(forked_command("0"), tmp_path) as (process, facts):
         process.kill()
-        wait_until_gone(heard["pid"])
+        wait_until_gone(facts["pid"])
 
 
-@forks
-def test_it_is_killed_too_where_nobody_heard_its_number(tmp_path: Path) -> None:
-    """What stands in its place may be killed when it has asked and not been answered."""
+@linux_only
+def test_the_forked_process_is_killed_if_its_pid_was_never_read(tmp_path: Path) -> None:
+    """The stand-in may be killed after it sent its request and before it read the response."""
     (given, kept), (shown, out) = os.pipe(), os.pipe()
-    asked = {"module": MODULE, "arguments": ["0"], "folder": str(tmp_path), "environment": _environment()}
-    with open(kept, "w"), open(shown) as tells:
-        with socket.socket(socket.AF_UNIX) as talk:
-            talk.connect(f"\0{forked.address(forked.COMMANDS)}")
-            talk.shutdown(socket.SHUT_RD)
-            forked_child.ask(talk, [given, out, out], leads=True, **asked)
+    request = {"module": MODULE, "arguments": ["0"], "folder": str(tmp_path), "environment": _environment()}
+    with open(kept, "w"), open(shown) as facts:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.connect(f"\0{forked.address(forked.COMMANDS)}")
+            connection.shutdown(socket.SHUT_RD)
+            forked_child.ask(connection, [given, out, out], leads=True, **request)
             os.close(given)
             os.close(out)
-            process = json.loads(tells.readline())["pid"]
+            process = json.loads(facts.readline())["pid"]
         wait_until_gone(process)
 
 
-def test_one_that_begins_otherwise_is_started(tmp_path: Path) -> None:
-    """With another hash seed, or where no server is there, it is the process that was asked for, itself."""
-    nowhere = forked.in_its_place(forked.NOBODY, MODULE, "5")
-    for command, environment in ((in_its_place("5"), {"PYTHONHASHSEED": "7"}), (nowhere, {})):
-        with began(command, tmp_path, **environment) as (process, heard):
-            assert heard["pid"] == process.pid
+def test_a_process_that_cannot_be_forked_is_started(tmp_path: Path) -> None:
+    """With another hash seed, or without a server, the stand-in becomes the requested process itself."""
+    without_server = forked.in_its_place(forked.NO_SERVER, MODULE, "5")
+    for command, environment in ((forked_command("5"), {"PYTHONHASHSEED": "7"}), (without_server, {})):
+        with started(command, tmp_path, **environment) as (process, facts):
+            assert facts["pid"] == process.pid
             process.communicate()
             assert process.returncode == 5
 
 
-@forks
-def test_models_are_not_forked_where_a_gpu_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is forked after torch has looked at a GPU cannot use it: there models are forked before it is loaded."""
+@linux_only
+def test_models_are_not_forked_on_a_machine_with_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process forked after torch has initialised a GPU cannot use it, so there the processes are forked before torch
+    is loaded."""
     monkeypatch.setattr(forked, "_GPUS", (os.devnull,))
     assert forked.address(forked.MODELS) in {forked.address(forked.COMMANDS) for _ in range(2)}

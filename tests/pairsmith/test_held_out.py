@@ -1,4 +1,4 @@
-"""What the locked test asks is not paid for again, not shown to the teacher and not trained on."""
+"""Tests that the held-out test set is not paid for again, not shown to the teacher and not trained on."""
 
 from __future__ import annotations
 
@@ -55,21 +55,22 @@ def opened(folder: Path, teacher: LoopbackTeacher, say: Say = discard_message) -
     return Project(folder, list(asked), say=say)
 
 
-def test_nothing_is_asked_about_a_seed_that_repeats_the_test(tmp_path: Path) -> None:
-    """Curation would reject whatever came of it, so no token is paid; the seed and what it is like are named."""
+def test_seeds_that_repeat_the_test_are_skipped(tmp_path: Path) -> None:
+    """Curation would reject their rows, so nothing is paid for them; the seed and the test seed that it resembles are
+    named."""
     lines: list[str] = []
     with LoopbackTeacher(lambda ask: says(OTHER.format(n=3))) as teacher:
         at = project(tmp_path, train="a street in the rain\nAn old fisherman, mending a torn net on the quay!\n")
         outcome = opened(at, teacher, lines.append).generate()
         assert [ask.prompt.rpartition(": ")[2] for ask in teacher.asked] == ["a street in the rain"]
     assert any(line.startswith("1 seed repeats a held-out text and is skipped. train.txt:2") for line in lines)
-    assert outcome.counts.rows_in == 2, "the street, and the pair of the test, which costs nothing"
+    assert outcome.counts.rows_in == 2, "the street, and the test pair, which costs nothing"
     (sentence,) = outcome.seed_problems
     assert sentence.startswith("train.txt:2: skipped, because it is 100% like test seed")
 
 
-def test_a_test_set_without_outputs_is_held_out_before_anything_is_paid_too(tmp_path: Path) -> None:
-    """Real inputs that only the evaluation asks about make no pairs, and nothing that repeats them does."""
+def test_seeds_that_repeat_a_test_input_without_output_are_skipped(tmp_path: Path) -> None:
+    """Test inputs without outputs get no pairs, and seeds that repeat them get none either."""
     with LoopbackTeacher(lambda ask: says(OTHER.format(n=3))) as teacher:
         at = project(tmp_path, train="a street in the rain\nAn old fisherman, mending a torn net on the quay!\n")
         (at / "pairsmith.toml").write_text(SPEC.replace('kind = "pair"', 'kind = "input"'))
@@ -80,8 +81,8 @@ def test_a_test_set_without_outputs_is_held_out_before_anything_is_paid_too(tmp_
     assert sentence.startswith("train.txt:2: skipped, because it is 100% like test seed")
 
 
-def test_an_exemplar_out_of_the_test_is_refused_before_a_request(tmp_path: Path) -> None:
-    """The teacher would be shown the test: a sentence names the exemplar, and nothing is sent."""
+def test_an_exemplar_from_the_test_is_refused(tmp_path: Path) -> None:
+    """The teacher would see the test: the error names the exemplar, and nothing is sent."""
     more = f'\n[[exemplars]]\ninput = "a fisherman"\noutput = "{REFERENCE}"\n'
     with LoopbackTeacher(lambda ask: says("x")) as teacher:
         with pytest.raises(UsageError, match=r"exemplars\.0 is 100% like the reference of test seed"):
@@ -89,8 +90,8 @@ def test_an_exemplar_out_of_the_test_is_refused_before_a_request(tmp_path: Path)
         assert teacher.asked == []
 
 
-def test_a_training_row_with_a_tests_reference_is_contamination(tmp_path: Path) -> None:
-    """A row whose output is what a person wrote for a test input would teach the test's answer."""
+def test_a_training_row_with_a_test_reference_is_contamination(tmp_path: Path) -> None:
+    """A row whose output is the reference of a test input would teach the test's answer."""
 
     def answer(ask: Ask) -> Reply:
         return says(REFERENCE if "harbour" in ask.prompt else OTHER.format(n=7))
@@ -106,8 +107,8 @@ def test_a_training_row_with_a_tests_reference_is_contamination(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("kind", ["reply", "classify"])
-def test_outputs_that_recur_by_nature_are_no_contamination(kind: str, tmp_path: Path) -> None:
-    """A label or a stock reply of a test row stands in most of the others too."""
+def test_outputs_that_naturally_recur_are_no_contamination(kind: str, tmp_path: Path) -> None:
+    """A test row's label or stock reply occurs in many other rows too, so only its input is held out."""
     spec = load(project(tmp_path, train="x\n")).spec
     read = read_seeds(spec.seeds, tmp_path).seeds
     assert [*collect_held_out(spec, tmp_path, read).texts] == [TEST, REFERENCE]
@@ -124,8 +125,8 @@ def test_outputs_that_recur_by_nature_are_no_contamination(kind: str, tmp_path: 
         ("bench.txt", "first line of no interest\n" + OTHER.format(n=5) + "\n"),
     ],
 )
-def test_rows_are_compared_with_a_file_that_the_spec_names(name: str, content: str, tmp_path: Path) -> None:
-    """A public benchmark is kept out of the training rows; the reason names file and line."""
+def test_rows_are_compared_with_benchmark_files(name: str, content: str, tmp_path: Path) -> None:
+    """A public benchmark is kept out of the training rows; the reason names the file."""
     (tmp_path / name).write_text(content)
     more = f'\n[curate.contamination]\nfiles = ["{name}"]\n'
     with LoopbackTeacher(lambda ask: says(OTHER.format(n=5 if "rain" in ask.prompt else 90))) as teacher:
@@ -137,8 +138,9 @@ def test_rows_are_compared_with_a_file_that_the_spec_names(name: str, content: s
     assert f"near-duplicate of {name}:" in state.reason.detail
 
 
-def test_rows_that_were_not_compared_with_a_file_are_neither_trained_on_nor_exported(tmp_path: Path) -> None:
-    """Neither with one that is named after the curation nor with one that has grown since; a curation compares them."""
+def test_rows_not_compared_with_a_benchmark_are_not_used(tmp_path: Path) -> None:
+    """If a benchmark was added or changed after curation, training and export refuse the rows until they are curated
+    again."""
     bench, more = tmp_path / "bench.txt", '\n[curate.contamination]\nfiles = ["bench.txt"]\n'
     bench.write_text("first line of no interest\n")
     with LoopbackTeacher(lambda ask: says(OTHER.format(n=5 if "rain" in ask.prompt else 90))) as teacher:
@@ -147,22 +149,22 @@ def test_rows_that_were_not_compared_with_a_file_are_neither_trained_on_nor_expo
         running.curate()
         running.export()
         running = opened(project(tmp_path, train="a street in the rain\na quay\n", more=more), teacher)
-        for going_on in (running.train, running.export):
+        for use in (running.train, running.export):
             with pytest.raises(NoWork, match=r"not compared with 'bench.txt'"):
-                going_on()
+                use()
         running.curate()
         running.export()
         bench.write_text(OTHER.format(n=5))
-        for going_on in (running.train, running.export):
+        for use in (running.train, running.export):
             with pytest.raises(NoWork, match=r"not compared with 'bench.txt'"):
-                going_on()
+                use()
         running.curate()
         running.export()
     assert OTHER.format(n=5) not in (tmp_path / "export/dataset/data/train.jsonl").read_text()
 
 
-def test_an_export_refuses_a_name_of_no_file_and_needs_none_that_was_compared(tmp_path: Path) -> None:
-    """A name with a slip in it was compared with nothing; a benchmark that was deleted since was compared."""
+def test_export_accepts_a_deleted_benchmark_and_refuses_a_misspelt_one(tmp_path: Path) -> None:
+    """Rows were never compared with a misspelt file; they were compared with one that has been deleted since."""
     (tmp_path / "bench.txt").write_text("first line of no interest\n")
     named = '\n[curate.contamination]\nfiles = ["{}"]\n'
     with LoopbackTeacher(lambda ask: says(OTHER.format(n=5 if "rain" in ask.prompt else 90))) as teacher:
@@ -176,9 +178,9 @@ def test_an_export_refuses_a_name_of_no_file_and_needs_none_that_was_compared(tm
             running.export()
 
 
-def test_nothing_to_train_on_is_known_before_a_base_is_loaded(tmp_path: Path) -> None:
-    """Curation that leaves test rows alone says so and has worked; training ends without a look for its base, which may
-    be minutes away and is not even there."""
+def test_without_training_rows_no_base_is_loaded(tmp_path: Path) -> None:
+    """A curation that leaves only test rows succeeds and says so; training ends before looking for its base, which may
+    take minutes to load and here does not exist."""
     lines: list[str] = []
     with LoopbackTeacher(lambda ask: says(REFERENCE)) as teacher:
         running = opened(
@@ -191,8 +193,8 @@ def test_nothing_to_train_on_is_known_before_a_base_is_loaded(tmp_path: Path) ->
             running.train()
 
 
-def test_a_missing_or_broken_file_is_a_sentence(tmp_path: Path) -> None:
-    """Rows that were never compared would pass for clean."""
+def test_a_missing_or_broken_benchmark_is_an_error(tmp_path: Path) -> None:
+    """Otherwise rows that were never compared would count as clean."""
     at = project(tmp_path, train="x\n", more='\n[curate.contamination]\nfiles = ["gone.txt"]\n')
     with pytest.raises(InputError, match=r"there is no file 'gone\.txt'"):
         collect_held_out(load(at).spec, at, ())
@@ -219,10 +221,10 @@ def test_a_missing_or_broken_file_is_a_sentence(tmp_path: Path) -> None:
         ("bench.txt", "{text}\r\nwhat is the capital of the moon\r\n"),
     ],
 )
-def test_a_benchmark_is_read_cell_by_cell_however_it_is_parted(tmp_path: Path, name: str, content: str) -> None:
-    """A file with semicolons, as Excel writes it in half of Europe, and NDJSON, also where it is called .json, hold the
-    same texts as any other, and so do the keys of an object that maps texts to answers: read as whole lines or passed
-    over they would be like no row, and what repeats the benchmark would be trained on."""
+def test_benchmark_texts_are_read_whatever_the_format(tmp_path: Path, name: str, content: str) -> None:
+    """Semicolon-separated files, as Excel writes them in much of Europe, NDJSON, also if named .json, and objects that
+    map texts to answers: if they were read as whole lines or ignored, no row would resemble them and copies of the
+    benchmark would be trained on."""
     (tmp_path / name).write_bytes(content.format(text=TEST).encode())
     more = f'\n[curate.contamination]\nfiles = ["{name}"]\n'
     spec = load(project(tmp_path, train="a street in the rain\n", more=more)).spec
@@ -243,9 +245,9 @@ def test_a_benchmark_is_read_cell_by_cell_however_it_is_parted(tmp_path: Path, n
         ("bench.csv", 'question,label\n"what" is it,"a\nwhat is that,b\n', "the row that begins at line 2"),
     ],
 )
-def test_a_broken_row_of_a_benchmark_is_found_by_its_line(tmp_path: Path, name: str, content: str, where: str) -> None:
-    """A parser that is given a line alone says that it is the first. Behind a quotation mark without its end the other
-    rows of a table were one cell, like no row, and nothing said so."""
+def test_a_broken_benchmark_row_is_named_by_its_line(tmp_path: Path, name: str, content: str, where: str) -> None:
+    """A parser that gets one line at a time always reports line 1. After an unclosed quotation mark the rest of a table
+    was one cell that resembled no row, without any message."""
     (tmp_path / name).write_text(content, encoding="utf-8")
     more = f'\n[curate.contamination]\nfiles = ["{name}"]\n'
     spec = load(project(tmp_path, train="a street in the rain\n", more=more)).spec
@@ -275,7 +277,7 @@ files = FILES
 
 
 def imported(folder: Path, kind: str, train: dict[str, str], test: dict[str, str], files: str = "[]") -> Project:
-    """Pairs that exist, curated; a task of labels has those of the training rows."""
+    """A curated project of existing pairs; a classification gets the training rows' labels."""
     spec = PAIRS.replace("KIND", kind).replace("FILES", files)
     labels = f"labels = {json.dumps(sorted(set(train.values())))}\n" if kind == "classify" else ""
     (folder / "pairsmith.toml").write_text(spec.replace("style =", f"{labels}style ="))
@@ -293,13 +295,13 @@ def imported(folder: Path, kind: str, train: dict[str, str], test: dict[str, str
     [("classify", "cancel"), ("reply", "Thank you, it is stopped.")],
     ids=["a label", "a stock reply"],
 )
-def test_a_label_that_a_test_message_happens_to_be_is_no_contamination(kind: str, output: str, tmp_path: Path) -> None:
-    """A test message of one word, "cancel", took every training row with the label "cancel" out. It is compared with
-    the messages of the training rows, and found there (of a reply the gate against echoes says so first)."""
+def test_an_output_equal_to_a_short_test_input_is_no_contamination(kind: str, output: str, tmp_path: Path) -> None:
+    """A one-word test message, "cancel", removed every training row with the label "cancel". It is compared with the
+    inputs of training rows only, and detected there (for a reply the echo gate rejects that row first)."""
     train = {"please end my plan in March": output, output.upper(): output, "which bulb fits the lamp": "help"}
     running = imported(tmp_path, kind, train, {output: output})
-    touched = [state.reason.detail for state in running.rows(reason="contamination") if state.reason]
-    assert ["its input text is 100% like it" in detail for detail in touched] == [True] * (kind == "classify")
+    contaminated = [state.reason.detail for state in running.rows(reason="contamination") if state.reason]
+    assert ["its input text is 100% like it" in detail for detail in contaminated] == [True] * (kind == "classify")
 
 
 @pytest.mark.parametrize(
@@ -310,9 +312,9 @@ def test_a_label_that_a_test_message_happens_to_be_is_no_contamination(kind: str
         ("bench.json", b'\xef\xbb\xbf[{"prompt": "Caf\xc3\xa9 open?", "answer": "yes"}]'),
     ],
 )
-def test_a_benchmarks_short_texts_count_for_inputs(name: str, content: bytes, tmp_path: Path) -> None:
-    """Prompts of two words were passed over as if they were labels. Which of both a short text is no file says, so no
-    input may repeat it and any output may. A byte order mark is no part of it."""
+def test_short_benchmark_texts_are_compared_with_inputs(name: str, content: bytes, tmp_path: Path) -> None:
+    """Two-word prompts used to be ignored as if they were labels. A file does not say which of both a short text is, so
+    no input may repeat it and any output may. A byte order mark is not part of the text."""
     (tmp_path / name).write_bytes(content)
     train = {"café open": "It is, until six o'clock today.", "is the shop closed on Sunday": "yes"}
     running = imported(tmp_path, "free", train, {"what do you sell there": "Lamps."}, f'["{name}"]')

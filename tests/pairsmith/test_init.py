@@ -1,4 +1,4 @@
-"""`pairsmith init`: what it writes, which teacher it takes, and that it overwrites nothing."""
+"""Tests of `pairsmith init`: what it writes, which teacher it chooses, and that it overwrites nothing."""
 
 from __future__ import annotations
 
@@ -15,25 +15,26 @@ from tests.pairsmith.conftest import Project
 from tests.servers import InThread
 from tests.synth.loopback import LoopbackTeacher
 
-NOBODY = (("vLLM", "http://127.0.0.1:9/v1"),)
+NO_LOCAL_SERVER = (("vLLM", "http://127.0.0.1:9/v1"),)
 
 
-def test_a_starter_project_is_checked_and_commented(tmp_path: Path) -> None:
-    """Without an example there is a small spec that loads, seeds to replace, and what to do next."""
+def test_a_starter_project_loads_and_is_commented(tmp_path: Path) -> None:
+    """Without an example, `init` writes a small commented spec that loads and seeds to replace, and says what to do
+    next."""
     done = Project(tmp_path).run("init", "mine", "--embedded")
     assert done.returncode == 0, done.stderr
     assert load(tmp_path / "mine").spec.teacher.url == "embedded"
     assert "seeds.jsonl" in done.stdout
     assert "pairsmith run --project mine" in done.stdout
     assert "#" in (tmp_path / "mine" / "pairsmith.toml").read_text()
-    assert "fewer than 20 can prove nothing" in done.stdout, "twelve seeds show the form and no more"
+    assert "fewer than 20 can prove nothing" in done.stdout, "twelve seeds only show the format"
     assert "rows to train on" in done.stdout
 
 
 @pytest.mark.parametrize("example", ["release-notes", "image-prompts", "support-replies"])
-def test_an_example_comes_with_its_texts(tmp_path: Path, example: str) -> None:
-    """An example's spec loads, every seed file that it names was copied and can be read, and the seeds are enough to
-    learn from and to prove something with."""
+def test_an_example_comes_with_its_seeds(tmp_path: Path, example: str) -> None:
+    """An example's spec loads, all its seed files are copied and readable, and there are enough seeds to train on and
+    to evaluate."""
     written = Project(tmp_path).json("init", "--example", example, "--embedded")
     assert written["shortages"] == []
     project = load(tmp_path)
@@ -46,14 +47,14 @@ def test_an_example_comes_with_its_texts(tmp_path: Path, example: str) -> None:
 
 
 def test_an_example_comes_with_its_own_gates_checks_and_prompts(tmp_path: Path) -> None:
-    """What a spec names beside its seeds is copied as well, in folders where it stood in one."""
+    """Other files that the spec names are copied too, into the same subfolders."""
     written = Project(tmp_path).json("init", "--example", "release-notes", "--embedded")
     assert {"gates.py", "checks.py", "prompts/commit/v1.jinja"} < set(written["files"])
     assert all((tmp_path / name).is_file() for name in written["files"])
 
 
 def test_nothing_is_overwritten(tmp_path: Path) -> None:
-    """A second init, or one onto a file of the user, changes nothing and says so."""
+    """A second init, or one over a user's file, changes nothing and says so."""
     here = Project(tmp_path)
     (tmp_path / "seeds.jsonl").write_text("mine\n")
     done = here.run("init", "--embedded")
@@ -68,54 +69,54 @@ def test_nothing_is_overwritten(tmp_path: Path) -> None:
     assert (tmp_path / "sub" / "pairsmith.toml").read_bytes() == before
 
 
-def test_an_unknown_example_names_those_there_are(tmp_path: Path) -> None:
-    """A typo in --example lists the examples."""
+def test_an_unknown_example_lists_the_examples(tmp_path: Path) -> None:
+    """The error for a typo in --example lists the existing examples."""
     done = Project(tmp_path).run("init", "--example", "image")
     assert done.returncode == 2
     assert "image-prompts, support-replies" in done.stderr
 
 
-def test_a_key_that_is_accepted_wins() -> None:
-    """A key in the environment is tried, and the spec gets the variable's name, never the key."""
+def test_an_accepted_api_key_is_chosen() -> None:
+    """A key in the environment is tried; the spec gets the variable's name, never the key."""
     with LoopbackTeacher(key="sesame", models=("gpt-4.1-mini", "other")) as api:
         environ = {"OPENAI_API_KEY": "sesame", "OPENAI_BASE_URL": f"{api.url}/v1"}
-        teacher = find_teacher(environ, NOBODY)
+        teacher = find_teacher(environ, NO_LOCAL_SERVER)
     assert (teacher.key_env, teacher.model) == ("OPENAI_API_KEY", "gpt-4.1-mini")
     assert "cost money" in teacher.why
     written = with_teacher((template_folder(None) / "pairsmith.toml").read_text(), teacher)
     assert 'key_env = "OPENAI_API_KEY"' in written
     assert "sesame" not in written
-    assert api.asked == [], "looking for a teacher buys nothing"
+    assert api.asked == [], "looking for a teacher sends no paid request"
 
 
-def test_a_list_that_writes_its_names_longer_is_understood() -> None:
-    """Gemini lists `models/NAME`, and is asked for NAME; a model that it does not know is nobody's choice."""
+def test_model_lists_with_prefixed_names_are_understood() -> None:
+    """Gemini lists `models/NAME` and expects NAME in requests; a listed known model is chosen."""
     with LoopbackTeacher(key="sesame", models=("models/gemini-2.5-pro", "models/gemini-2.5-flash-lite")) as api:
-        teacher = find_teacher({"GEMINI_API_KEY": "sesame", "GEMINI_BASE_URL": f"{api.url}/v1"}, NOBODY)
+        teacher = find_teacher({"GEMINI_API_KEY": "sesame", "GEMINI_BASE_URL": f"{api.url}/v1"}, NO_LOCAL_SERVER)
     assert (teacher.key_env, teacher.model) == ("GEMINI_API_KEY", "gemini-2.5-flash-lite")
     with LoopbackTeacher(key="sesame", models=("models/gemini-2.5-pro", "models/gemini-2.0-flash")) as api:
-        teacher = find_teacher({"GEMINI_API_KEY": "sesame", "GEMINI_BASE_URL": f"{api.url}/v1"}, NOBODY)
+        teacher = find_teacher({"GEMINI_API_KEY": "sesame", "GEMINI_BASE_URL": f"{api.url}/v1"}, NO_LOCAL_SERVER)
     assert teacher.model == "gemini-2.0-flash"
 
 
-def test_a_refused_key_is_told_and_passed_over() -> None:
-    """A wrong key is not chosen; the reason is kept for the person."""
+def test_a_refused_key_is_reported_and_not_chosen() -> None:
+    """A wrong key is not chosen, and the reason is kept for the user."""
     with LoopbackTeacher(key="sesame") as api:
-        teacher = find_teacher({"OPENAI_API_KEY": "wrong", "OPENAI_BASE_URL": f"{api.url}/v1"}, NOBODY)
+        teacher = find_teacher({"OPENAI_API_KEY": "wrong", "OPENAI_BASE_URL": f"{api.url}/v1"}, NO_LOCAL_SERVER)
     assert teacher.url == "embedded"
     assert any("OPENAI_API_KEY is set, but" in line and "refused" in line for line in teacher.tried)
 
 
 def test_a_server_on_this_machine_is_found() -> None:
-    """vLLM or Ollama is taken with a model that it serves."""
+    """A local vLLM or Ollama is chosen with a model that it serves."""
     with LoopbackTeacher(models=("qwen3:8b",)) as ollama:
-        teacher = find_teacher({}, (*NOBODY, ("Ollama", f"{ollama.url}/v1")))
+        teacher = find_teacher({}, (*NO_LOCAL_SERVER, ("Ollama", f"{ollama.url}/v1")))
     assert (teacher.url, teacher.model, teacher.key_env) == (f"{ollama.url}/v1", "qwen3:8b", None)
     assert any("vLLM" in line and "nothing answers" in line for line in teacher.tried)
 
 
 def test_a_server_that_takes_seconds_to_answer_is_found() -> None:
-    """As one does on a machine that does much else."""
+    """A server on a busy machine may answer slowly."""
 
     async def listed(request: web.Request) -> web.Response:
         await asyncio.sleep(1)
@@ -127,9 +128,9 @@ def test_a_server_that_takes_seconds_to_answer_is_found() -> None:
         assert find_teacher({}, (("Ollama", f"{ollama.address}/v1"),)).model == "qwen3:8b"
 
 
-def test_with_nothing_around_the_embedded_teacher_is_taken() -> None:
-    """No key and no server: the embedded model, and what was tried."""
-    teacher = find_teacher({}, NOBODY)
+def test_without_key_or_server_the_embedded_teacher_is_chosen() -> None:
+    """The embedded model is the fallback, and what was tried is listed."""
+    teacher = find_teacher({}, NO_LOCAL_SERVER)
     assert teacher.url == EMBEDDED.url
     assert "OPENAI_API_KEY" in teacher.tried[0]
 
@@ -144,9 +145,9 @@ def test_with_nothing_around_the_embedded_teacher_is_taken() -> None:
     ],
     ids=["embedded", "local", "paid"],
 )
-def test_every_template_takes_every_teacher(tmp_path: Path, example: str | None, teacher: FoundTeacher) -> None:
-    """The written spec loads, names exactly the teacher that was found, and asks it for no setting that it may not
-    know; the rest of the file is unchanged."""
+def test_every_template_accepts_every_teacher(tmp_path: Path, example: str | None, teacher: FoundTeacher) -> None:
+    """The written spec loads, names exactly the chosen teacher, and uses no sampling setting that it may not support;
+    the rest of the file is unchanged."""
     template = (template_folder(example) / "pairsmith.toml").read_text()
     (tmp_path / "pairsmith.toml").write_text(with_teacher(template, teacher))
     spec = load(tmp_path).spec
@@ -160,7 +161,7 @@ def test_every_template_takes_every_teacher(tmp_path: Path, example: str | None,
 
 
 def test_the_split_of_the_demo_leaves_enough_to_test() -> None:
-    """The image-prompts example holds out at least 24 input seeds for the test and about 10 for validation."""
+    """The image-prompts example holds out 24 to 30 input seeds for the test split and 8 to 14 for validation."""
     from curate.split import with_splits
     from synth.seeds import read_seeds
 
@@ -172,8 +173,9 @@ def test_the_split_of_the_demo_leaves_enough_to_test() -> None:
     assert 8 <= counted.count("validation") <= 14
 
 
-def test_the_help_of_init_lists_no_option_that_it_refuses(tmp_path: Path) -> None:
-    """Every command on a project has `--set`; there is no spec to override yet, and who tries is told what to do."""
+def test_init_does_not_offer_the_set_option(tmp_path: Path) -> None:
+    """Every command on a project has `--set`, but `init` has no spec to override yet: its help does not list it, and
+    using it is refused."""
     project = Project(tmp_path)
     assert "--set" not in project.run("init", "--help").stdout
     assert "does not accept --set" in project.run("init", "x", "--set", "a=b").stderr

@@ -1,4 +1,4 @@
-"""An example of every kind of task, in English and in one other language, from its seeds to a dataset."""
+"""Tests of the example of every kind of task, in English and in one other language, from its seeds to a dataset."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from schemas.spec_file import load
 from tests.pairsmith import conftest
 from tests.synth.loopback import Ask, LoopbackTeacher, Reply, says
 
-# Those that ask a teacher: what is imported has tests of its own.
+# Only examples that use a teacher: imported pairs have tests of their own.
 SPECS = {name: load(template_folder(name)).spec for name in EXAMPLES}
 OF_KINDS = [name for name, spec in SPECS.items() if spec.task.kind != "rewrite" and spec.needs_teacher]
 Row = dict[str, str]
@@ -36,7 +36,8 @@ def as_written(row: Row) -> str:
 
 
 class Run:
-    """An example that was generated and curated with a teacher that says what a person wrote, in the words of `say`."""
+    """An example, generated and curated with a teacher that answers with the reference outputs, passed through
+    `say`."""
 
     def __init__(self, example: str, folder: Path, say: Callable[[Row], str] = as_written, *overrides: str) -> None:
         self.rows = rows_of(example)
@@ -64,8 +65,8 @@ class Run:
 
 
 @pytest.mark.parametrize("example", OF_KINDS)
-def test_an_example_keeps_what_a_person_wrote(example: str, tmp_path: Path) -> None:
-    """Seeds, teacher, gates, duplicates, dataset, export: of the good rows at least 95 % are in the dataset, each as it
+def test_an_example_keeps_good_rows(example: str, tmp_path: Path) -> None:
+    """Seeds, teacher, gates, duplicates, dataset, export: at least 95 % of the good rows are in the dataset, each as it
     was written, with the system prompt of its kind."""
     run = Run(example, tmp_path / "project")
     assert run.curated.counts.rows_in == len(run.rows) >= 20
@@ -85,18 +86,20 @@ def test_an_example_keeps_what_a_person_wrote(example: str, tmp_path: Path) -> N
 
 
 def test_every_kind_has_an_example_in_english_and_in_another_language() -> None:
-    """What `init --kind` writes is of that kind; the kinds together speak six languages."""
+    """`init --kind` writes an example of that kind, and every kind but rewrite has one in another language too."""
     specs = {name: load(template_folder(name)).spec for name in EXAMPLES}
     for kind in KINDS:
-        spoken = {code for s in specs.values() if s.task.kind == kind for code in (s.task.language, s.task.to) if code}
-        assert "en" in spoken
-        assert kind == "rewrite" or len(spoken) > 1
+        languages = {
+            code for s in specs.values() if s.task.kind == kind for code in (s.task.language, s.task.to) if code
+        }
+        assert "en" in languages
+        assert kind == "rewrite" or len(languages) > 1
         first = FIRST_OF_KIND[kind]
         assert first is None or specs[first].task.kind == kind
 
 
-def test_the_teacher_of_a_classification_sees_the_labels_and_is_held_to_them(tmp_path: Path) -> None:
-    """Labels with their definitions stand in the system turn, and the request carries the schema."""
+def test_the_teacher_of_a_classification_gets_labels_and_schema(tmp_path: Path) -> None:
+    """Labels with their definitions are in the system message, and the request contains the schema."""
     run = Run("tickets", tmp_path)
     system = run.asked[0].body["messages"][0]["content"]
     assert "- return: giving something back, or exchanging it" in system
@@ -105,9 +108,9 @@ def test_the_teacher_of_a_classification_sees_the_labels_and_is_held_to_them(tmp
     assert run.asked[0].body["messages"][2]["content"] == '{"label": "delivery"}', "exemplars are answers of this form"
 
 
-def test_labels_are_read_as_they_come_and_others_are_rejected(tmp_path: Path) -> None:
-    """A server that keeps to no schema writes `Billing.` or JSON: one label. What is none is rejected with a sentence
-    that names it, after one request."""
+def test_labels_are_normalised_and_unknown_ones_rejected(tmp_path: Path) -> None:
+    """A server without schema support writes `Billing.` or JSON: the same label. An unknown label is rejected with a
+    reason that quotes it, after one request."""
 
     def sloppy(row: Row) -> str:
         spelt = {"delivery": '{"label": "delivery"}', "billing": "Billing.", "return": '"return"', "other": "hello"}
@@ -122,8 +125,9 @@ def test_labels_are_read_as_they_come_and_others_are_rejected(tmp_path: Path) ->
     assert len(run.asked) == len(run.rows)
 
 
-def test_a_record_that_breaks_the_schema_is_asked_for_again(tmp_path: Path) -> None:
-    """It is bought once more and then given up; one with an invented value is rejected with the value's place."""
+def test_a_record_that_violates_the_schema_is_requested_again(tmp_path: Path) -> None:
+    """It is requested once more and then given up; a record with an invented value is rejected with the path of the
+    value."""
 
     def wrong(row: Row) -> str:
         record = json.loads(row["output"])
@@ -139,9 +143,9 @@ def test_a_record_that_breaks_the_schema_is_asked_for_again(tmp_path: Path) -> N
     assert all("at $.total is not in the input" in str(state.reason) for state in run.states("rejected"))
 
 
-def test_a_record_that_the_model_itself_refuses_is_asked_for_again(tmp_path: Path) -> None:
-    """A pydantic model asks more than its JSON schema tells: what its validators refuse is bought once more. One that
-    crashes has refused nothing, and its row waits."""
+def test_a_record_that_pydantic_rejects_is_requested_again(tmp_path: Path) -> None:
+    """A pydantic model checks more than its JSON schema: a record that its validators reject is requested once more. If
+    a validator crashes it has not rejected anything, and the row waits."""
     (tmp_path / "bill.py").write_text(BILL)
     (tmp_path / "seeds.txt").write_text("".join(f"bill number {n} is due\n" for n in range(12)))
     (tmp_path / "pairsmith.toml").write_text(BILLS)
@@ -192,18 +196,36 @@ values = false
 """
 
 
-def test_a_changed_definition_asks_again_and_another_project_is_untouched(tmp_path: Path) -> None:
-    """Labels, schema and target language belong to what shapes a row; `status` names what has changed."""
-    run = Run("tickets", tmp_path)
-    spec = tmp_path / "pairsmith.toml"
-    spec.write_text(spec.read_text().replace("something is broken", "something is broken, torn"))
-    stages = {stage.stage: stage for stage in run.project.status()}
-    assert not stages["generate"].done
-    assert "task.labels.repair" in stages["generate"].why
+@pytest.mark.parametrize(
+    ("example", "file", "old", "new", "why"),
+    [
+        ("tickets", "pairsmith.toml", "something is broken", "something is broken, torn", "task.labels.repair"),
+        ("invoices", "invoice.py", "total: ", "paid: bool = True\n    total: ", "task.schema"),
+        ("manual-de-en", "pairsmith.toml", 'to = "en"', 'to = "fr"', "task.to"),
+    ],
+)
+def test_a_changed_form_of_the_answers_makes_generate_due(
+    example: str, file: str, old: str, new: str, why: str, tmp_path: Path
+) -> None:
+    """Label definitions, the schema and the target language shape the rows. `status` names what has changed, and
+    `generate` asks for every row again."""
+    run = Run(example, tmp_path)
+    assert {stage.stage: stage.done for stage in run.project.status()}["generate"]
+    written = (tmp_path / file).read_text("utf-8")
+    assert old in written
+    (tmp_path / file).write_text(written.replace(old, new), "utf-8")
+    outputs = {row["input"]: row["output"] for row in run.rows}
+    with LoopbackTeacher(lambda ask: says(outputs[ask.prompt])) as teacher:
+        project = Project(tmp_path, [f"teacher.url={teacher.url}", *run.project.overrides[1:]])
+        generate = next(stage for stage in project.status() if stage.stage == "generate")
+        assert not generate.done
+        assert why in generate.why
+        project.generate()
+        assert {ask.prompt for ask in teacher.asked} == set(outputs)
 
 
-def test_init_writes_a_project_of_a_kind(tmp_path: Path) -> None:
-    """With its schema or model beside the spec, ready to run; two templates at once are refused."""
+def test_init_writes_a_project_of_each_kind(tmp_path: Path) -> None:
+    """With its schema or model beside the spec, ready to run; --kind and --example together are refused."""
     here = conftest.Project(tmp_path)
     for kind in KINDS:
         written = here.json("init", kind, "--kind", kind, "--embedded")
@@ -218,8 +240,8 @@ def test_init_writes_a_project_of_a_kind(tmp_path: Path) -> None:
     assert "classify" in here.run("init", "x", "--kind", "clasify").stderr
 
 
-def test_labels_that_people_brought_are_read_in_the_same_way(tmp_path: Path) -> None:
-    """Pairs need no teacher: `BILLING ` and `billing.` are one label, and what is none is rejected."""
+def test_labels_of_existing_pairs_are_normalised_too(tmp_path: Path) -> None:
+    """Without a teacher, `BILLING ` and `billing` are the same label, and an unknown one is rejected."""
     shutil.copytree(template_folder("tickets"), tmp_path, dirs_exist_ok=True)
     spec = (tmp_path / "pairsmith.toml").read_text()
     seeds = 'columns = { text = "input" }\nreference = "output"'

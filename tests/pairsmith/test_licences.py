@@ -1,4 +1,5 @@
-"""The licence ledger: what is declared of every row, and that a policy keeps in what it does not allow."""
+"""Tests of the licence ledger: what is declared for every row, and that a policy keeps rows that it does not allow from
+being exported."""
 
 from __future__ import annotations
 
@@ -58,9 +59,9 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_what_nobody_declared_is_not_stated_and_a_policy_keeps_it_in(folder: Path) -> None:
-    """A list of licenses lets through what is on it; `not stated` is a name like another; capitals do not count; and a
-    license that was corrected in the spec arrives, without a teacher."""
+def test_undeclared_licenses_are_not_stated_and_a_policy_applies(folder: Path) -> None:
+    """Only licenses on the policy's list may be exported, with `not stated` a name like any other, and case ignored. A
+    license corrected in the spec takes effect without asking a teacher."""
     exported = write(folder).export()
     manifest = json.loads((folder / "export" / "export.json").read_text("utf-8"))
     assert exported.ids
@@ -78,14 +79,14 @@ def test_what_nobody_declared_is_not_stated_and_a_policy_keeps_it_in(folder: Pat
     assert own.export().ids
 
 
-def test_what_lies_beside_the_rows_may_leave_no_more_than_they(folder: Path) -> None:
-    """The random arm is of rows that were not chosen: the policy holds for them too."""
+def test_the_policy_applies_to_the_random_arm(folder: Path) -> None:
+    """The random arm consists of rows that were not selected: the policy applies to them too."""
     chosen = 'select = { rows = 1, spread = "random" }\n'
     strict = '[export]\nlicenses = ["CC0-1.0"]'
     with (folder / "free.jsonl").open("a", encoding="utf-8") as file:
         for n in range(12):
             file.write("\n" + json.dumps({"input": f"What does bird {n} eat?", "output": f"Bird {n} eats worm {n}."}))
-    for salt in range(40):  # until the rows that are chosen are free, and those of the random arm are not
+    for salt in range(40):  # until the selected rows are free and those of the random arm are not
         own = write(folder, export=f"[review]\nseed = {salt}\n[curate]\n{chosen}{strict}")
         own.generate()
         own.curate()
@@ -97,15 +98,15 @@ def test_what_lies_beside_the_rows_may_leave_no_more_than_they(folder: Path) -> 
         own.export()
 
 
-def test_terms_are_those_declared_for_the_teacher_that_wrote_the_row(folder: Path) -> None:
-    """Of a row that a teacher wrote its terms count, of one that came with the seeds none; another teacher's are not
+def test_terms_are_those_of_the_teacher_of_the_row(folder: Path) -> None:
+    """A teacher's terms apply to the rows that it wrote and not to imported ones; terms that are not declared are not
     stated."""
     write(folder, export='[export]\nterms = ["fine"]').export()
     project = spec_file.load(folder)
     assert terms_of(project) == {"big": ("no rivals",)}
     other = '[teachers.other]\nurl = "http://127.0.0.1:9/v1"\nmodel = "big"\nterms = "fine"\n'
     write(folder, export=other)
-    assert terms_of(spec_file.load(folder)) == {"big": ("fine", "no rivals")}, "which of both wrote a row, nobody knows"
+    assert terms_of(spec_file.load(folder)) == {"big": ("fine", "no rivals")}, "which of the two wrote a row is unknown"
     write(folder)
     with Store.open(Store.url_for(project)) as store:
         seed = store.seeds()[0]
@@ -121,15 +122,16 @@ def test_terms_are_those_declared_for_the_teacher_that_wrote_the_row(folder: Pat
     assert counts == {DeclaredTerms(("CC0-1.0",), ("no rivals",)): 1, DeclaredTerms(("CC0-1.0",), ("not stated",)): 1}
 
 
-def test_a_model_stands_on_the_rows_that_it_learnt(folder: Path) -> None:
-    """Also on those of a dataset that was made before: the present one may leave, what learnt the other may not."""
+def test_the_policy_applies_to_the_rows_that_a_model_was_trained_on(folder: Path) -> None:
+    """Also to those of an earlier dataset: the present dataset may be exported, a model trained on the other may
+    not."""
     own = write(folder)
     project = spec_file.load(folder)
     with Store.open(Store.url_for(project)) as store:
         (before,) = store.artifacts("dataset")
         store.write(Artifact(id="a" * 32, kind="adapter", path="adapters/a", parents=(before.id,)))
         store.write(Artifact(id="b" * 32, kind="evaluation", path="evaluations/b", parents=("a" * 32,)))
-        refuse_unlicensed(project, store, store.artifacts())  # no policy, nothing to ask
+        refuse_unlicensed(project, store, store.artifacts())  # without a policy nothing is refused
     (folder / "unknown.jsonl").write_text('{"input": "Where do owls sleep?", "output": "Most owls sleep in trees."}')
     own = write(folder, 'license = "CC0-1.0"', '[export]\nlicenses = ["CC0-1.0"]')
     own.generate()
@@ -142,8 +144,8 @@ def test_a_model_stands_on_the_rows_that_it_learnt(folder: Path) -> None:
                 refuse_unlicensed(strict, store, store.artifacts(kind))
 
 
-def test_an_evaluation_stands_on_the_inputs_that_it_shows(folder: Path) -> None:
-    """Its file holds the text of every test seed, also of one whose row no dataset has."""
+def test_the_policy_applies_to_the_inputs_of_an_evaluation(folder: Path) -> None:
+    """Its file contains the text of every test seed, also of one whose row is in no dataset."""
     strict = write(folder, export='[export]\nlicenses = ["CC0-1.0"]') and spec_file.load(folder)
     with Store.open(Store.url_for(strict)) as store:
         of = {seed.source.partition(".")[0]: seed.id for seed in store.seeds()}
@@ -157,8 +159,8 @@ def test_an_evaluation_stands_on_the_inputs_that_it_shows(folder: Path) -> None:
         refuse_unlicensed(strict, store, [one])
 
 
-def test_what_is_released_is_asked_about_too(folder: Path) -> None:
-    """Of a model that the store does not know nobody can tell; without a policy nothing is asked."""
+def test_the_policy_applies_to_releases(folder: Path) -> None:
+    """A model that the store does not know is refused; without a policy nothing is."""
     release = folder / "registry" / "own" / "v1"
     release.mkdir(parents=True)
     (release / "export.json").write_text(json.dumps({"adapter": "c" * 32}))

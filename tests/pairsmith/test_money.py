@@ -1,4 +1,5 @@
-"""Money on the command line: a cap that stops in order, unknown costs that never look free, an itemised sum."""
+"""Tests of costs on the command line: a cap stops the run in order, unknown costs never look free, and the total is
+itemised."""
 
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ PRICES = [
 
 
 def test_a_reached_budget_is_an_orderly_stop(project: Project, teacher: LoopbackTeacher) -> None:
-    """Exit code 12 and a sentence; what was answered is kept, and a run with more money goes on from there."""
+    """Exit code 12 and a message; answers are kept, and a run with a larger budget continues from there."""
     prices = (*PRICES, "--set", "teacher.usd_per_million_prompt_tokens=0")
     stopped = project.run("generate", *prices, "--set", "teacher.concurrency=1", "--max-usd", "0.2")
     assert stopped.returncode == 12
@@ -32,8 +33,8 @@ def test_a_reached_budget_is_an_orderly_stop(project: Project, teacher: Loopback
     assert len(teacher.asked) == 12
 
 
-def test_without_a_price_a_cap_is_refused_with_a_sentence(project: Project, teacher: LoopbackTeacher) -> None:
-    """Nothing is sent, and the keys that are missing are named."""
+def test_without_a_price_a_cap_is_refused(project: Project, teacher: LoopbackTeacher) -> None:
+    """Nothing is sent, and the missing keys are named."""
     refused = project.run("generate", "--max-usd", "1", "--json")
     error = json.loads(refused.stdout)["error"]
     assert (refused.returncode, error["kind"]) == (3, "SpecError")
@@ -41,8 +42,8 @@ def test_without_a_price_a_cap_is_refused_with_a_sentence(project: Project, teac
     assert not teacher.asked
 
 
-def test_an_unknown_cost_is_unknown_on_every_screen(project: Project) -> None:
-    """No price: null for programs, "cost unknown" for people, in receipts too. A price of 0 is free."""
+def test_an_unknown_cost_is_shown_as_unknown_everywhere(project: Project) -> None:
+    """Without a price the cost is null in JSON and in receipts, and "cost unknown" on the screen."""
     assert project.json("generate")["usd"] is None
     assert project.receipts()[-1]["usd"] is None
     ledger = project.json("status")["ledger"]
@@ -55,8 +56,8 @@ def test_an_unknown_cost_is_unknown_on_every_screen(project: Project) -> None:
     assert "cost unknown" in " ".join(project.run("status").stdout.split())
 
 
-def test_the_sum_is_itemised_by_stage_teacher_and_prompt(project: Project) -> None:
-    """Each receipt and `status` list what was spent on what, the prices' source, and what an accepted row cost."""
+def test_the_total_is_itemised_by_stage_teacher_and_prompt(project: Project) -> None:
+    """Receipts and `status` itemise the cost, name the source of the prices, and show the cost per accepted row."""
     done = project.json("generate", *PRICES)
     (line,) = done["facts"]["costs"]
     assert (line["stage"], line["teacher"], line["prices"]) == ("generate", "loopback", "pairsmith.toml")

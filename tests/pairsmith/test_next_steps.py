@@ -1,4 +1,5 @@
-"""The end of the report: rows that were rejected, where the model fails on validation, and what to do next."""
+"""Tests of the report's last sections: rejected rows, where the model fails on validation inputs, and what to do
+next."""
 
 from __future__ import annotations
 
@@ -37,8 +38,8 @@ def evidence(whole: tuple[Project, Store]) -> Evidence:
     return gather(*whole)
 
 
-def watched(evaluation: Evaluation) -> Evaluation:
-    """Three validation answers fail, two of them to inputs that are alike, and one passes."""
+def with_validation_answers(evaluation: Evaluation) -> Evaluation:
+    """The evaluation with four validation answers: two similar inputs fail, one is cut, and one passes."""
     first = evaluation.check_names[0]
 
     def answer(seed_id: str, *, passes: bool, finish: str = "stop") -> Output:
@@ -58,22 +59,24 @@ def watched(evaluation: Evaluation) -> Evaluation:
     return evaluation.model_copy(update={"validation": answers, "validation_inputs": INPUTS})
 
 
-def test_rejected_rows_are_shown_as_they_were_drawn(evidence: Evidence) -> None:
-    """Ten at random whatever the reason, each with its own, and the same ones in a second report."""
+def test_rejected_rows_are_a_random_sample(whole: tuple[Project, Store], evidence: Evidence) -> None:
+    """Up to ten random rows, whatever their reason, each with its own reason; a second report shows the same rows."""
     counts = evidence.counts("curate")
     assert counts is not None
     assert len(evidence.rejected) == min(10, counts.rejected)
     assert len({row.row_id for row in evidence.rejected}) == len(evidence.rejected)
+    assert gather(*whole).rejected == evidence.rejected
     words = [reason.word for reason in evidence.stage("curate").reasons]
     assert all(row.detail.startswith(tuple(words)) for row in evidence.rejected)
     page = render(evidence)
     assert page.index("Accepted rows, drawn at random") < page.index("Rejected rows, drawn at random")
 
 
-def test_failures_are_grouped_by_check_and_by_likeness(evidence: Evidence) -> None:
-    """Answers that pass are in no group, a cut one is in that of cut ones, and like inputs stand together."""
+def test_failures_are_grouped_by_check_and_similarity(evidence: Evidence) -> None:
+    """Passing answers are in no group, cut ones have a group of their own, and similar inputs are next to each
+    other."""
     assert evidence.evaluation is not None
-    evaluation = watched(evidence.evaluation)
+    evaluation = with_validation_answers(evidence.evaluation)
     assert [(group.check, group.inputs) for group in failures(evaluation)] == [
         (evaluation.check_names[0], ("a crab on a rock", "a crab on a red rock")),
         ("cut", ("seven boats at sea",)),
@@ -81,8 +84,9 @@ def test_failures_are_grouped_by_check_and_by_likeness(evidence: Evidence) -> No
     assert failures(evidence.evaluation) == []
 
 
-def test_seeds_for_the_next_round_are_training_seeds_without_a_row(whole: tuple[Project, Store]) -> None:
-    """Near to what fails, never twice, never a validation or a test input; without any, the page says to write some."""
+def test_suggested_seeds_are_unused_training_seeds(whole: tuple[Project, Store]) -> None:
+    """Suggested seeds are similar to failing inputs, never listed twice, and never validation or test inputs; if there
+    are none, the page says to write some."""
     project, store = whole
     evidence = gather(project, store)
     assert evidence.evaluation is not None
@@ -92,7 +96,7 @@ def test_seeds_for_the_next_round_are_training_seeds_without_a_row(whole: tuple[
     held = [Seed(kind="input", text="a crab on a rock", source="s:2", meta={"use": use}) for use in ("test",)]
     store.set_active_seeds([*training, *held])
     try:
-        evaluation = watched(evidence.evaluation)
+        evaluation = with_validation_answers(evidence.evaluation)
         crabs, cut = next_seeds(store, project.spec, evaluation, {training[1].id})
         assert crabs.seeds[0] == "a crab in a bucket"
         assert not {*crabs.seeds} & {*cut.seeds}
@@ -108,7 +112,8 @@ def test_seeds_for_the_next_round_are_training_seeds_without_a_row(whole: tuple[
 
 
 def test_what_to_do_next_follows_from_the_verdict(evidence: Evidence) -> None:
-    """Too few inputs: more of them. A tie: no training. To ship: export. And nobody has reviewed."""
+    """Too few test inputs: add more. No gain: do not train. Ready to ship: export. Without reviews: have some rows
+    reviewed."""
     assert evidence.verdict is not None
     assert evidence.evaluation is not None
     assert f"Add {20 - evidence.evaluation.seeds} more test inputs" in next_steps(evidence)[0]
@@ -129,7 +134,7 @@ def test_what_to_do_next_follows_from_the_verdict(evidence: Evidence) -> None:
     assert sentence in first("do not ship", "do not fine-tune")
     assert f"Do not decide yet: {evidence.verdict.because[0]}." in first("not enough evidence", "not enough evidence")
     assert "most answers still fail" in first("do not ship", "fine-tune")
-    # Tuned gave no whole answer: nobody knows whether training helps.
+    # The tuned model gave no complete answer, so whether training helps is unknown.
     unmeasured = first("do not ship", "not enough evidence")
     assert evidence.verdict.because[0] in unmeasured
     assert "training helps" not in unmeasured
@@ -137,9 +142,9 @@ def test_what_to_do_next_follows_from_the_verdict(evidence: Evidence) -> None:
     assert next_steps(nothing) == ["Run `pairsmith run`: generate has not finished yet."]
 
 
-def test_a_training_that_gained_nothing_says_so(evidence: Evidence) -> None:
-    """The weights that were kept are the best of those after a step; where the base was better on validation rows, that
-    is said where the training ends, where somebody ends it, and in the report."""
+def test_a_training_without_gain_is_reported(evidence: Evidence) -> None:
+    """The kept weights are the best after some step. If the base had a lower loss on validation rows, the report and
+    the summary of training say so."""
     assert evidence.training is not None
     falls = evidence.training
     rises = tuple(Validation(step=28 * n, epoch=n, loss=loss) for n, loss in enumerate((2.62, 9.5, 10.8)))
@@ -153,17 +158,18 @@ def test_a_training_that_gained_nothing_says_so(evidence: Evidence) -> None:
     assert not any(words in text for _, text in summary(replace(outcome, validation_after=0.8)))
 
 
-def test_the_curve_of_the_present_dataset_is_on_the_page(whole: tuple[Project, Store], evidence: Evidence) -> None:
-    """Of another dataset it is not: rows that are gone say nothing of those that are there. Neither is one that was
-    drawn with other settings than the adapter has."""
+def test_the_learning_curve_must_belong_to_dataset_and_adapter(
+    whole: tuple[Project, Store], evidence: Evidence
+) -> None:
+    """A curve of another dataset, or one drawn with other settings than the adapter's, is not shown."""
     project, store = whole
     assert evidence.curve is None
     assert evidence.training is not None
-    of_it, present = evidence.training.adapter_id, store.artifacts("dataset")[-1].id
+    adapter, present = evidence.training.adapter_id, store.artifacts("dataset")[-1].id
     more = {"rows": 500, "of": "loss", "estimate": -0.2, "low": -0.3, "high": -0.1}
     path = project.folder / "curve.json"
     try:
-        for dataset_id, adapter_id in (("another", of_it), (present, "another"), (present, of_it)):
+        for dataset_id, adapter_id in (("another", adapter), (present, "another"), (present, adapter)):
             point = {"seed": 1, "adapter_id": adapter_id, "pass_rate": None}
             points = [
                 {**point, "rows": 100 * share, "share": share, "loss": 1 - share / 2}
@@ -173,7 +179,7 @@ def test_the_curve_of_the_present_dataset_is_on_the_page(whole: tuple[Project, S
             body = {"dataset_id": dataset_id, "rows": 100, "of": "loss", "points": points, "slices": [], "run_sd": 0.01}
             path.write_text(LearningCurve.model_validate({**body, "more": more}).model_dump_json())
             shown = render(gather(project, store))
-            is_of_it = (dataset_id, adapter_id) == (present, of_it)
-            assert ("500 more rows like these would gain about -0.20" in shown) == is_of_it
+            matches = (dataset_id, adapter_id) == (present, adapter)
+            assert ("500 more rows like these would gain about -0.20" in shown) == matches
     finally:
         path.unlink()

@@ -1,4 +1,4 @@
-"""Pairs that exist, through the command line: without a teacher they are curated, exported, explained, trained on and
+"""Tests of existing pairs on the command line: without a teacher they are curated, exported, explained, trained on and
 evaluated like generated rows."""
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from tests.synth.loopback import Ask, LoopbackTeacher, says
 from train.metrics import Evaluation
 
 TICKETS = ROOT / "examples" / "ticket-replies"
-NOBODY = "http://127.0.0.1:9/v1"
+NO_SERVER = "http://127.0.0.1:9/v1"
 SPEC = """
 [task]
 kind = "reply"
@@ -53,14 +53,14 @@ def tickets(tmp_path: Path) -> Project:
 
 def chats(folder: Path, kind: str, rows: list[dict[str, Any]]) -> Project:
     (folder / "chats.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    (folder / "pairsmith.toml").write_text(SPEC.format(path="chats.jsonl", kind=kind, url=NOBODY), encoding="utf-8")
+    (folder / "pairsmith.toml").write_text(SPEC.format(path="chats.jsonl", kind=kind, url=NO_SERVER), encoding="utf-8")
     return Project(folder)
 
 
-def test_pairs_alone_need_no_teacher_and_become_a_dataset_with_their_columns(tickets: Project) -> None:
-    """Sixty tickets with replies: doctor asks for no key, nothing is sent, every row stands in the dataset with its
-    product, and explain shows where it came from."""
-    override = ("--set", f"teacher.url={NOBODY}", "--set", "teacher.key_env=A_KEY_THAT_IS_NOT_SET")
+def test_pairs_need_no_teacher_and_keep_their_columns(tickets: Project) -> None:
+    """Sixty tickets with replies: doctor requires no key, nothing is sent, the rows in the dataset have their product,
+    and explain shows where they came from."""
+    override = ("--set", f"teacher.url={NO_SERVER}", "--set", "teacher.key_env=A_KEY_THAT_IS_NOT_SET")
     doctor = tickets.run("doctor", *override)
     assert doctor.returncode == 0, doctor.stdout
     assert "not needed: the seeds have outputs" in doctor.stdout
@@ -71,15 +71,15 @@ def test_pairs_alone_need_no_teacher_and_become_a_dataset_with_their_columns(tic
     curated = tickets.json("curate")
     assert curated["rows_in"] == 60
     rows = dataset(tickets.folder)
-    assert len(rows) == curated["accepted"] >= 57, "at least 95 % of rows that people wrote well are kept"
+    assert len(rows) == curated["accepted"] >= 57, "at least 95 % of good rows written by people are kept"
     assert {row["made_by"] for row in rows} == {"imported"}
     row = next(row for row in rows if row["input"].startswith("Kettle leaks"))
     assert row["input"].startswith("Kettle leaks at the base\n\nI bought the kettle")
     assert row["columns"] == {"product": "Swan kettle", "ticket": "T-4103"}
     assert row["completion"][0]["content"].startswith("Hello,\nA puddle")
-    story = tickets.run("explain", row["pair_id"]).stdout
-    assert "tickets.csv:2" in story
-    assert "Swan kettle" in story
+    explained = tickets.run("explain", row["pair_id"]).stdout
+    assert "tickets.csv:2" in explained
+    assert "Swan kettle" in explained
     lineage = tickets.json("explain", row["pair_id"])
     assert lineage["columns"] == row["columns"]
     card = (tickets.folder / "dataset" / "README.md").read_text(encoding="utf-8")
@@ -87,16 +87,16 @@ def test_pairs_alone_need_no_teacher_and_become_a_dataset_with_their_columns(tic
     assert "- synthetic" not in card
 
 
-def test_another_teacher_undoes_nothing_where_none_is_asked(tickets: Project) -> None:
-    """What was imported stays done when the [teacher] table changes, which nothing hangs on."""
+def test_another_teacher_undoes_nothing_if_none_is_used(tickets: Project) -> None:
+    """Imported pairs stay done when the [teacher] table changes, because nothing depends on it."""
     tickets.json("generate")
     planned = {step["stage"]: step for step in tickets.json("status", "--set", "teacher.model=other")["stages"]}
     assert planned["generate"]["done"], planned["generate"]
 
 
-def test_a_conversation_is_a_row_with_its_earlier_turns_and_its_own_system_prompt(tmp_path: Path) -> None:
-    """Several turns are one row, however they are split: what was said before stands in the prompt of the row, and a
-    conversation that was recorded twice lies in one split."""
+def test_a_conversation_is_one_row_with_its_earlier_turns(tmp_path: Path) -> None:
+    """Several turns are one row: earlier turns are in its prompt, and a conversation recorded twice is in one split
+    only."""
     rows = []
     for n in range(12):
         opening = [
@@ -125,11 +125,11 @@ def test_a_conversation_is_a_row_with_its_earlier_turns_and_its_own_system_promp
     assert all(len(splits) == 1 for splits in split_of.values())
 
 
-def test_conversations_are_told_apart_by_all_that_was_said(tmp_path: Path) -> None:
-    """Many conversations end with the same words: that makes none of them a copy of a test conversation, and one that
-    holds a test question among its turns is one."""
+def test_conversations_are_compared_by_all_turns(tmp_path: Path) -> None:
+    """Many conversations end with the same words, which makes none of them a copy of a test conversation; one that
+    contains a test question among its turns is contaminated."""
 
-    def said(*texts: str) -> Pair:
+    def conversation(*texts: str) -> Pair:
         turns = tuple(Message(role=("user", "assistant")[n % 2], content=text) for n, text in enumerate(texts[:-2]))
         origin = Imported(source="chats.jsonl")
         return Pair(seed_id=texts[0], input=texts[-2], output=texts[-1], system="", origin=origin, turns=turns)
@@ -137,15 +137,19 @@ def test_conversations_are_told_apart_by_all_that_was_said(tmp_path: Path) -> No
     question = "Can I bring the green umbrella back to your shop in Leiden without its box?"
     test = "My parcel went to the wrong house on Tuesday.\nShall we send another one?\nYes, please."
     rows = [
-        said("The lid of my jug is cracked.", "Shall we send another one?", "Yes, please.", "It leaves us today."),
-        said("Good morning to you all.", "What is it?", question, "You can.", "And when?", "On any day until six."),
+        conversation(
+            "The lid of my jug is cracked.", "Shall we send another one?", "Yes, please.", "It leaves us today."
+        ),
+        conversation(
+            "Good morning to you all.", "What is it?", question, "You can.", "And when?", "On any day until six."
+        ),
     ]
     pool = curate(rows, [decontaminate([test, question])], progress=False)
     assert [row.reason.code if row.reason else None for row in pool.rows()] == [None, "contamination"]
 
 
-def test_lines_that_do_not_fit_are_told_by_the_run_and_counted_in_its_receipt(tmp_path: Path) -> None:
-    """The screen names them, the receipt has them all, and the rest becomes pairs."""
+def test_unusable_lines_are_reported_and_in_the_receipt(tmp_path: Path) -> None:
+    """The screen names them, the receipt lists them all, and the rest becomes pairs."""
     good = {
         "conversations": [{"from": "human", "value": "Where is it?"}, {"from": "gpt", "value": "On its way to you."}]
     }
@@ -161,15 +165,15 @@ def test_lines_that_do_not_fit_are_told_by_the_run_and_counted_in_its_receipt(tm
     ]
 
 
-def test_a_prompt_is_told_the_columns_of_each_seed(tmp_path: Path) -> None:
-    """Beside pairs, inputs may be given to a teacher, whose prompt asks for another column; pairs send nothing."""
+def test_a_prompt_can_use_the_columns_of_a_seed(tmp_path: Path) -> None:
+    """Inputs beside pairs can be sent to a teacher with a prompt that uses another column; pairs send nothing."""
 
     def answer(ask: Ask) -> Any:
         return says(*[f"We are sorry that your {ask.prompt.split()[-1]} does not work, a new one is coming."] * ask.n)
 
     with LoopbackTeacher(answer) as teacher:
         project = chats(tmp_path, "pair", [{"input": "Where is it?", "output": "On its way to you today."}])
-        spec = (tmp_path / "pairsmith.toml").read_text().replace(NOBODY, teacher.url)
+        spec = (tmp_path / "pairsmith.toml").read_text().replace(NO_SERVER, teacher.url)
         spec = spec.replace('key_env = "A_KEY_THAT_IS_NOT_SET"\n', "")
         spec += '[[seeds]]\npath = "new.csv"\ncolumns = { text = "body", product = "Product" }\n'
         spec += '[generate.forward]\nn = 1\nprompt = "mine"\n'
@@ -189,14 +193,14 @@ def test_a_prompt_is_told_the_columns_of_each_seed(tmp_path: Path) -> None:
 
 @pytest.mark.model
 @pytest.mark.timeout(1800)
-def test_sixty_tickets_get_to_a_trained_adapter_without_a_teacher_and_the_report_says_that_twelve_prove_little(
+def test_sixty_tickets_become_an_adapter_without_a_teacher(
     tickets: Project,
 ) -> None:
-    """The whole way: import, curation, training, evaluation and report. Not one request goes to a teacher, no teacher
+    """The whole pipeline: import, curation, training, evaluation and report. No request goes to a teacher, no teacher
     is among the systems, and 12 test inputs are called not enough evidence."""
     tickets.kind = forked.MODELS
     small = ["train.epochs=0.08", "train.batch=2", "train.max_length=384", "split.validation=0"]
-    small += ["evaluate.sampling.max_tokens=40", f"teacher.url={NOBODY}"]
+    small += ["evaluate.sampling.max_tokens=40", f"teacher.url={NO_SERVER}"]
     sets = [word for key in small for word in ("--set", key)]
     done = tickets.run("run", "--no-review", *sets, timeout_s=1500)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -210,16 +214,16 @@ def test_sixty_tickets_get_to_a_trained_adapter_without_a_teacher_and_the_report
     names = [name for system in evaluation.systems for name in system.names]
     assert names == ["base", "few-shot", "retrieval", "tuned"]
     outcomes = {comparison.outcome for comparison in evaluation.comparisons}
-    # A system of which every answer is cut after 40 tokens is not measured.
+    # A system whose answers are all cut after 40 tokens is not measured.
     assert "not enough evidence" in outcomes <= {"not enough evidence", "not measured"}
     report = (tickets.folder / "report.html").read_text(encoding="utf-8")
     assert "12 inputs cannot prove" in report
     assert "product: " in report
 
 
-def test_what_the_test_asks_is_held_out_though_a_teacher_wrote_it() -> None:
-    """An excellent output has no input until one is generated for it, so two of them can get the same: the one that is
-    trained on may not ask what the test asks."""
+def test_a_generated_test_input_is_held_out() -> None:
+    """Seeds with outputs get their input generated, so two can get the same one: a training row must not have the input
+    of a test row."""
 
     def written(seed_id: str, asked: str, output: str) -> Pair:
         return Pair(seed_id=seed_id, input=asked, output=output, system="", origin=Imported(source="outputs.jsonl"))

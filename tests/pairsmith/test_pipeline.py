@@ -1,4 +1,4 @@
-"""The whole pipeline through the command line with the real embedded model, as teacher and as base, on a few seeds."""
+"""Tests of the whole pipeline on the command line with the real embedded model as teacher and base, on a few seeds."""
 
 from __future__ import annotations
 
@@ -90,8 +90,8 @@ EXCELLENT = (
 
 
 @pytest.fixture(scope="module")
-def looped(tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, dict[str, Any]]:
-    """A project that was run to the end, after it had been killed in the middle of curation and of training."""
+def finished_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, dict[str, Any]]:
+    """A project whose run was killed during curation and during training, and then finished."""
     folder: Path = tmp_path_factory.mktemp("pipeline")
     (folder / "pairsmith.toml").write_text(SPEC)
     write_seeds(folder, SEEDS)
@@ -104,15 +104,15 @@ def looped(tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, dict[str,
     done = project.run("run", "--json", timeout_s=600)
     assert done.returncode == 0, done.stderr
     answer = json.loads(done.stdout)
-    assert answer["facts"]["stages"] == ["train", "evaluate"], "what was done before the kill is not done again"
+    assert answer["facts"]["stages"] == ["train", "evaluate"], "stages finished before the kill are not repeated"
     assert project.rows("SELECT count(*) FROM calls")[0][0] > calls
     return project, answer
 
 
-def test_the_loop_ends_with_an_evaluation_and_a_report(looped: tuple[Project, dict[str, Any]]) -> None:
-    """Tuned was compared with base, few-shot, retrieval and the teacher as it generates; report and evidence are there.
-    A few test inputs prove nothing, and nothing is called better."""
-    project, answer = looped
+def test_the_run_ends_with_an_evaluation_and_a_report(finished_run: tuple[Project, dict[str, Any]]) -> None:
+    """The tuned model was compared with base, few-shot, retrieval and teacher; the report and evidence exist. A few
+    test inputs prove nothing, so nothing is called better."""
+    project, answer = finished_run
     outcomes = answer["facts"]["outcomes"]
     assert list(outcomes) == ["base", "few-shot", "retrieval", "teacher"]
     assert answer["facts"]["verdict"]["decision"] == "not enough evidence"
@@ -130,13 +130,13 @@ def test_the_loop_ends_with_an_evaluation_and_a_report(looped: tuple[Project, di
     assert project.is_intact()
 
 
-def test_a_second_run_sends_nothing_and_is_quick(looped: tuple[Project, dict[str, Any]]) -> None:
-    """Everything is found again: no call, no training, and the tables are shown from the file."""
-    project, _ = looped
+def test_a_second_run_sends_nothing_and_is_fast(finished_run: tuple[Project, dict[str, Any]]) -> None:
+    """Everything is reused: no request, no training, and the tables come from the stored evaluation."""
+    project, _ = finished_run
     started_s = time.monotonic()
     done = project.run("run")
     assert done.returncode == 0, done.stderr
-    assert time.monotonic() - started_s < 200  # asking, judging and training take minutes
+    assert time.monotonic() - started_s < 200  # generating, judging and training take minutes
     assert project.receipts()[-1]["calls_sent"] == 0
     for part in ("Pass rate on", "tuned against base", "report.html"):
         assert part in done.stdout
@@ -144,27 +144,27 @@ def test_a_second_run_sends_nothing_and_is_quick(looped: tuple[Project, dict[str
 
 
 @pytest.mark.parametrize("command", ["generate", "curate", "train", "evaluate"])
-def test_each_stage_finds_its_own_work(command: str, looped: tuple[Project, dict[str, Any]]) -> None:
-    """A stage that is run again on its own sends nothing and makes what it made."""
-    project, _ = looped
+def test_each_stage_reuses_its_own_work(command: str, finished_run: tuple[Project, dict[str, Any]]) -> None:
+    """A stage that is run again by itself sends nothing and refers to the same artefact."""
+    project, _ = finished_run
     before = [receipt for receipt in project.receipts() if receipt["command"] == command and receipt["ok"]][-1]
     again = project.json(command)
     assert again["calls_sent"] == 0
     assert again["facts"]["made"] == before["facts"]["made"]
 
 
-def test_explain_names_the_models_trained_on_a_row(looped: tuple[Project, dict[str, Any]]) -> None:
-    """A row of the train split leads to its dataset, the adapter trained on it and the evaluation of that."""
-    project, _ = looped
+def test_explain_names_the_models_trained_on_a_row(finished_run: tuple[Project, dict[str, Any]]) -> None:
+    """A row of the train split leads to its dataset, the adapter trained on it and that adapter's evaluation."""
+    project, _ = finished_run
     row = json.loads((project.folder / "dataset" / "data" / "train.jsonl").read_text().splitlines()[0])
     lineage = project.json("explain", row["pair_id"])
     assert [artifact["kind"] for artifact in lineage["artifacts"]] == ["dataset", "adapter", "evaluation"]
     assert lineage["split"] == "train"
 
 
-def test_the_export_holds_model_dataset_and_proof(looped: tuple[Project, dict[str, Any]], tmp_path: Path) -> None:
-    """What is handed on: the adapter with its card, the dataset with its card, the evaluation, the report."""
-    project, _ = looped
+def test_the_export_is_complete(finished_run: tuple[Project, dict[str, Any]], tmp_path: Path) -> None:
+    """The export contains the adapter and the dataset with their cards, the evaluation, the report and its evidence."""
+    project, _ = finished_run
     project.json("export", "--out", str(tmp_path / "out"))
     names = {path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*")}
     files = {"evaluation.json", "report.html", "evidence.json", "pairsmith.toml"}

@@ -1,10 +1,12 @@
-"""What counts as done: decided by content, and what undoes it is named. Stages run here without a command line."""
+"""Tests of the plan: whether a stage is done is decided by content, and the plan names what made it due. Stages run
+without the command line."""
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,6 +28,7 @@ from pairsmith.receipt import recording
 from pairsmith.stages.table import stage
 from pairsmith.standard_input import piped
 from schemas.errors import InputError, MissingDependency, NoWork
+from schemas.files import sha256
 from schemas.records import Counts
 from schemas.spec_file import load
 from schemas.store import Store
@@ -37,7 +40,7 @@ GATE = "def polite(pair):\n    return True\n"
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Iterator[Path]:
-    """A project with pairs and a dataset, made through the table of stages."""
+    """A project with pairs and a dataset, produced by running the stages from the stage table."""
     folder = tmp_path / "project"
     folder.mkdir()
     write_seeds(folder)
@@ -53,28 +56,28 @@ def folder(tmp_path: Path) -> Iterator[Path]:
 
 
 def todo(folder: Path, *overrides: str) -> dict[str, str]:
-    """stage -> why, of those that are not done."""
+    """stage -> why it is due, for the stages that are not done."""
     project = load(folder, overrides)
     with Store.open(Store.url_for(project), write=False) as store:
         return {step.stage: step.why for step in plan(project, store) if not step.done}
 
 
-def finish(folder: Path, *, not_reviewed: bool = True, lacking: int = 0, reused: bool = False) -> None:
-    """Receipts of training, evaluation and of the run, as `run --no-review` leaves them."""
+def finish(folder: Path, *, not_reviewed: bool = True, missing: int = 0, reused: bool = False) -> None:
+    """Write receipts of training, evaluation and the run, as `run --no-review` leaves them."""
     project = load(folder, ["review.enabled=false"] if not_reviewed else [])
-    rows = Counts(rows_in=1 + lacking, accepted=1, failed=lacking)
+    rows = Counts(rows_in=1 + missing, accepted=1, failed=missing)
     with Store.open(Store.url_for(project)) as store:
-        for name, blank in (("train", TrainOutcome()), ("evaluate", EvaluateOutcome(reused=reused))):
-            with recording(project, store, name, blank) as record:
+        for name, empty in (("train", TrainOutcome()), ("evaluate", EvaluateOutcome(reused=reused))):
+            with recording(project, store, name, empty) as record:
                 inputs = inputs_of(name, project, store)._asdict()
-                record.outcome = replace(blank, **inputs, counts=rows, artifact_id=f"made by {name}")
+                record.outcome = replace(empty, **inputs, counts=rows, artifact_id=f"made by {name}")
         dataset = store.artifacts("dataset")[-1].id
         with recording(project, store, "run", RunOutcome()) as ran:
             ran.outcome = RunOutcome(counts=rows, not_reviewed=dataset if not_reviewed else None)
 
 
 def test_a_stage_runs_without_a_command_line(folder: Path) -> None:
-    """What a stage returns is typed, its receipt holds the same, and progress goes where the caller wants it."""
+    """A stage returns a typed outcome, its receipt contains the same, and progress goes to the caller's callback."""
     project, seen = load(folder), []
     with Store.open(Store.url_for(project)) as store:
         outcome = stage("curate").run(project, store, progress=lambda name, numbers: seen.append(name))
@@ -85,23 +88,23 @@ def test_a_stage_runs_without_a_command_line(folder: Path) -> None:
     assert outcome.files == ("dataset",)
 
 
-def test_what_is_trained_is_not_refused_where_it_could_not_be_trained(folder: Path) -> None:
-    """A project that was trained on a machine with a GPU finds its adapter on one without: `train` looks for it."""
+def test_finished_training_is_accepted_on_a_machine_that_could_not_train(folder: Path) -> None:
+    """`train` uses the existing adapter of a project that was trained on a GPU, also on a machine without one."""
     pytest.importorskip("trl", reason="training needs the train extra")
     project = load(folder, ["review.enabled=false", "train.packing=true", "train.base=dataset"])
     with Store.open(Store.url_for(project)) as store:
         with recording(project, store, "train", TrainOutcome()) as record:
             inputs = inputs_of("train", project, store)._asdict()
             record.outcome = replace(TrainOutcome(), **inputs, counts=Counts(rows_in=1, accepted=1))
-        with pytest.raises(InputError, match="this folder contains no model"):  # in its base: it got there
+        with pytest.raises(InputError, match="this folder contains no model"):  # it got as far as the base
             stage("train").run(project, store)
-        with pytest.raises(MissingDependency, match="needs a CUDA GPU"):  # now it has not finished
+        with pytest.raises(MissingDependency, match="needs a CUDA GPU"):  # because now no training is finished
             stage("train").run(project, store)
 
 
 @pytest.mark.parametrize("way", ["cp", "mv", "clone"])
-def test_a_project_that_moved_is_as_done_as_before(folder: Path, way: str) -> None:
-    """Another place, other times and other inodes are no other inputs."""
+def test_copied_or_moved_project_stays_done(folder: Path, way: str) -> None:
+    """A different path, other timestamps and other inodes do not make a stage due."""
     before = todo(folder)
     assert list(before) == ["review", "train", "evaluate"]
     other = folder.parent / "elsewhere"
@@ -115,40 +118,38 @@ def test_a_project_that_moved_is_as_done_as_before(folder: Path, way: str) -> No
 
 
 @pytest.mark.parametrize(
-    ("change", "undone", "why"),
+    ("name", "old", "new", "undone", "why"),
     [
-        (lambda f: (f / "seeds.jsonl").write_text('{"text": "one more"}\n'), "generate", "seeds.jsonl has changed"),
-        (
-            lambda f: (f / "rules.py").write_text(f"{GATE}# stricter\n"),
-            "curate",
-            "the file of rules:polite has changed",
-        ),
+        ("seeds.jsonl", "a red kite", "a bad kite", "generate", "seeds.jsonl has changed"),
+        ("rules.py", "True", "None", "curate", "the file of rules:polite has changed"),
     ],
     ids=["seeds", "gate"],
 )
-def test_other_content_undoes_the_stage_and_is_named(
-    folder: Path, change: Callable[[Path], object], undone: str, why: str
+def test_changed_content_makes_the_stage_due_and_is_named(
+    folder: Path, name: str, old: str, new: str, undone: str, why: str
 ) -> None:
-    """A changed file is noticed although size and time may be the old ones."""
-    names = ("seeds.jsonl", "rules.py")
-    times = {name: (folder / name).stat() for name in names}
-    change(folder)
-    for name, was in times.items():
-        os.utime(folder / name, ns=(was.st_atime_ns, was.st_mtime_ns))
+    """A changed file is noticed even if its size and its modification time are unchanged."""
+    file = folder / name
+    assert undone not in todo(folder)
+    was, text = file.stat(), file.read_text()
+    file.write_text(text.replace(old, new))
+    os.utime(file, ns=(was.st_atime_ns, was.st_mtime_ns))
+    assert (file.stat().st_size, file.stat().st_mtime_ns) == (was.st_size, was.st_mtime_ns)
+    assert file.read_text() != text
     assert todo(folder)[undone] == why
 
 
-def test_a_changed_key_is_named_and_a_comment_is_none(folder: Path) -> None:
-    """What does not change the spec undoes nothing; what does is named by its key."""
-    spec = folder / "pairsmith.toml"
+def test_a_changed_key_is_named_and_a_comment_changes_nothing(folder: Path) -> None:
+    """A comment in the spec makes no stage due; a changed setting does, and is named by its key."""
+    spec, before = folder / "pairsmith.toml", todo(folder)
     spec.write_text("# a comment\n" + spec.read_text())
-    assert "generate" not in todo(folder)
+    assert todo(folder) == before
     spec.write_text(spec.read_text().replace("max_tokens = 64", "max_tokens = 65"))
     assert todo(folder)["generate"] == "generate.forward.sampling.max_tokens has changed"
 
 
 def test_an_override_is_named_as_the_cause(folder: Path) -> None:
-    """Both where it is given now and where it was given to the run before."""
+    """A --set override is named as the cause, whether it is given now or was given to the previous run."""
     hot = "generate.forward.sampling.temperature=0.5"
     assert todo(folder, hot)["generate"] == f"because of --set {hot}"
     with LoopbackTeacher(answer) as teacher:
@@ -159,7 +160,7 @@ def test_an_override_is_named_as_the_cause(folder: Path) -> None:
 
 
 def test_an_empty_pool_names_the_override_that_emptied_it(folder: Path) -> None:
-    """`generate --set ...`, then `curate` without: the error names the cause, not only that the pool is empty."""
+    """For `curate` with another --set than `generate`, the error names the override and not only the empty pool."""
     project = load(folder, ["generate.forward.sampling.temperature=0.5"])
     named = "--set generate.forward.sampling.temperature=0.5"
     with Store.open(Store.url_for(project)) as store, pytest.raises(NoWork) as raised:
@@ -168,7 +169,8 @@ def test_an_empty_pool_names_the_override_that_emptied_it(folder: Path) -> None:
 
 
 def test_a_finished_run_without_review_is_done(folder: Path) -> None:
-    """With and without the option, until there is another dataset; training does not hang on the option."""
+    """A run without review is done with and without `--no-review`, until the run was one with review: then review and
+    all after it are due."""
     finish(folder)
     assert todo(folder) == {}
     assert todo(folder, "review.enabled=false") == {}
@@ -176,23 +178,25 @@ def test_a_finished_run_without_review_is_done(folder: Path) -> None:
     assert list(todo(folder)) == ["review", "train", "evaluate"]
 
 
-def test_an_evaluation_of_what_happened_to_come_is_not_done(folder: Path) -> None:
-    """A system that fell silent midway is asked again by the next run, not measured by half of its answers for ever."""
-    finish(folder, lacking=2)
+def test_an_evaluation_with_missing_answers_is_not_done(folder: Path) -> None:
+    """If a system stopped answering midway, the next run asks it again; the evaluation does not stay on half of its
+    answers."""
+    finish(folder, missing=2)
     assert todo(folder) == {"evaluate": "2 answers are missing"}
     finish(folder)
     assert todo(folder) == {}
 
 
-def test_what_never_comes_is_asked_for_twice_not_for_ever(folder: Path) -> None:
-    """A server that fails at one input always leaves no project undone for ever; what lacks is told. An evaluation that
-    was only found again, as older versions did, has asked for nothing, and one that gained an answer goes on."""
-    finish(folder, lacking=2)
-    finish(folder, lacking=2, reused=True)
+def test_missing_answers_are_requested_twice_at_most(folder: Path) -> None:
+    """A server that always fails at one input does not leave a project unfinished for ever; the missing answers are
+    still reported. An evaluation that was only reused, as older versions did, does not count as an attempt, and one
+    that gained an answer continues."""
+    finish(folder, missing=2)
+    finish(folder, missing=2, reused=True)
     assert todo(folder) == {"evaluate": "2 answers are missing"}
-    finish(folder, lacking=1)
+    finish(folder, missing=1)
     assert todo(folder) == {"evaluate": "1 answer is missing"}
-    finish(folder, lacking=1)
+    finish(folder, missing=1)
     assert todo(folder) == {}
     project = load(folder)
     with Store.open(Store.url_for(project), write=False) as store:
@@ -200,21 +204,29 @@ def test_what_never_comes_is_asked_for_twice_not_for_ever(folder: Path) -> None:
     assert evaluated.why == "1 answer is missing, although requested twice (`pairsmith evaluate` asks again)"
 
 
-def test_the_card_tells_of_review_and_is_no_other_dataset(folder: Path) -> None:
-    """A dataset that goes on without people says so, keeps its id, and its files are still vouched for."""
+def test_dataset_card_mentions_review_without_changing_the_id(folder: Path) -> None:
+    """The card of a dataset built with review switched off says so; the dataset keeps its id, and its manifest has the
+    hash of each file as it is now."""
     with Store.open(Store.url_for(load(folder))) as store:
         before = store.artifacts("dataset")[-1].id
         card = folder / "dataset" / "README.md"
         assert "switched off" not in card.read_text()
+
+        def hashes() -> dict[str, str]:
+            present = (path for path in card.parent.rglob("*") if path.is_file() and path.name != "manifest.json")
+            return {path.relative_to(card.parent).as_posix(): sha256(path) for path in present}
+
         off = load(folder, ["review.enabled=false"])
         assert stage("curate").run(off, store).artifact_id == before
         assert card.read_text().count("switched off") == 1
+        assert json.loads((card.parent / "manifest.json").read_text())["files"] == hashes()
         assert stage("curate").run(load(folder), store).artifact_id == before
         assert "switched off" not in card.read_text()
+        assert json.loads((card.parent / "manifest.json").read_text())["files"] == hashes()
 
 
-def test_what_is_piped_in_is_compared_with_what_was_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`cat other | pairsmith run` does not say that generate is done; piping nothing, or the same, does."""
+def test_piped_input_is_compared_with_what_was_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`cat other | pairsmith run` does not count generate as done; piping nothing, or the same content, does."""
     import io
     import sys
 
@@ -244,16 +256,16 @@ def test_what_is_piped_in_is_compared_with_what_was_read(tmp_path: Path, monkeyp
             assert first() == [True, True]
             pipe("a fox\nan owl\n")
             assert first() == [False, False]
-            assert first(stdin=False) == [True, True], "only a run takes what is piped in"
+            assert first(stdin=False) == [True, True], "only a run reads standard input"
     forget()
 
 
-def test_files_of_a_pattern_are_looked_at_each(folder: Path) -> None:
-    """A file that is added, changed or taken away behind `path = "*.jsonl"` undoes the generation; another file does
-    not."""
+def test_each_file_of_a_glob_counts(folder: Path) -> None:
+    """Adding a file behind `path = "seed*.jsonl"` makes generation due and removing it again makes it done; a file that
+    does not match the pattern changes nothing."""
     spec = folder / "pairsmith.toml"
     spec.write_text(spec.read_text().replace('path = "seeds.jsonl"', 'path = "seed*.jsonl"'))
-    assert "generate" not in todo(folder), "the same rows under another name"
+    assert "generate" not in todo(folder), "the glob matches the same rows"
     (folder / "other.jsonl").write_text('{"text": "a hen"}\n')
     assert "generate" not in todo(folder)
     (more := folder / "seeds-2.jsonl").write_text('{"text": "one more"}\n')
@@ -262,8 +274,8 @@ def test_files_of_a_pattern_are_looked_at_each(folder: Path) -> None:
     assert "generate" not in todo(folder)
 
 
-def test_a_folder_of_seeds_counts_by_its_files(tmp_path: Path) -> None:
-    """The same files in another folder are the same; another byte, name or file is not."""
+def test_fingerprint_of_a_folder_depends_on_its_files_only(tmp_path: Path) -> None:
+    """The same files in another folder have the same fingerprint; a changed byte or file name changes it."""
     for name in ("one", "two"):
         (tmp_path / name / "sub").mkdir(parents=True)
         (tmp_path / name / "sub" / "a.arrow").write_bytes(b"1")
@@ -275,8 +287,8 @@ def test_a_folder_of_seeds_counts_by_its_files(tmp_path: Path) -> None:
     assert one != fingerprints.of_path(tmp_path / "one")
 
 
-def test_a_large_file_is_read_once_and_its_copy_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The memory of a hash belongs to one file on one disk: a copy with other content is never taken for it."""
+def test_hash_of_a_large_file_is_cached_per_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cached hash belongs to one file on one disk: it is used neither for a copy nor after the content changed."""
     monkeypatch.setenv("PAIRSMITH_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(fingerprints, "LARGE_BYTES", 3)
     large = tmp_path / "large.jsonl"
@@ -289,15 +301,15 @@ def test_a_large_file_is_read_once_and_its_copy_again(tmp_path: Path, monkeypatc
     shutil.copy2(large, copy)
     assert fingerprints.of_path(copy) == first
     was = large.stat()
-    while large.stat().st_ctime_ns == was.st_ctime_ns:  # a file system's clock may stand still for milliseconds
+    while large.stat().st_ctime_ns == was.st_ctime_ns:  # a file system's clock may not advance for milliseconds
         large.write_bytes(b"54321")
         os.utime(large, ns=(was.st_atime_ns, was.st_mtime_ns))
     assert fingerprints.of_path(large) not in (first, f"sha256:{'0' * 16}")
 
 
-def test_a_renamed_key_undoes_nothing(folder: Path) -> None:
-    """A receipt that holds settings by their old names counts for the same settings under the new ones, in the file as
-    well as after --set; another value still undoes the stage, and the new name is said."""
+def test_a_renamed_key_makes_nothing_due(folder: Path) -> None:
+    """A receipt with settings under their old names matches the same settings under the new names, in the spec and with
+    --set; another value makes the stage due, and the new name is shown."""
     shares = "estimation = 0.4\ncalibration = 0.2\n"
     spec = (folder / "pairsmith.toml").read_text()
     (folder / "pairsmith.toml").write_text(f"{spec}\n[review]\nmargin_of_error = 0.3\n[review.shares]\n{shares}")
@@ -316,9 +328,9 @@ def test_a_renamed_key_undoes_nothing(folder: Path) -> None:
     assert todo(folder)["review"] == "review.margin_of_error has changed"
 
 
-def test_rows_that_an_older_version_did_not_redact_are_due(folder: Path) -> None:
-    """Of a project that redacts, whose rows an older version made with redacted seeds alone, `generate` is due and says
-    why: `curate` would find no rows of the present settings, and each command would name the other one."""
+def test_rows_not_redacted_by_an_older_version_are_due(folder: Path) -> None:
+    """If an older version redacted only the seeds, `generate` is due and says why. Otherwise `curate` would find no
+    rows for the present settings, and each command would refer to the other."""
     spec = (folder / "pairsmith.toml").read_text()
     (folder / "pairsmith.toml").write_text(f'{spec}\n[personal]\nemail = "redact"\n')
     project = load(folder)
@@ -334,8 +346,9 @@ def test_rows_that_an_older_version_did_not_redact_are_due(folder: Path) -> None
 # Receipts of version 0.1
 
 
-def as_version_01_wrote_it(folder: Path) -> None:
-    """The store as version 0.1 left it: a hash over size and time instead of what shaped a stage."""
+def downgrade_to_version_01(folder: Path) -> None:
+    """Change the store to what version 0.1 wrote: a hash over size and time instead of the settings that shaped a
+    stage."""
     project = load(folder)
     with Store.open(Store.url_for(project)) as store:
         for receipt in [r for r in store.receipts() if r.command in STAGES]:
@@ -364,8 +377,8 @@ checks = [{ name = "a", pattern = "x" }, { name = "b", pattern = "y" }]
 """
 
 
-def test_the_spec_hash_of_version_01_can_still_be_told(tmp_path: Path) -> None:
-    """The hashes are those that version 0.1 computed, whatever keys have come since; a new key counts where it is
+def test_spec_hash_of_version_01_can_still_be_computed(tmp_path: Path) -> None:
+    """The hashes are those that version 0.1 computed, whatever keys were added since; a new key counts only where it is
     set."""
     (tmp_path / "pairsmith.toml").write_text(GOLDEN)
     project = load(tmp_path)
@@ -382,9 +395,10 @@ def test_the_spec_hash_of_version_01_can_still_be_told(tmp_path: Path) -> None:
     }
 
 
-def test_what_version_01_has_done_is_done(folder: Path) -> None:
-    """Also after a copy; until seeds, a gate's file or the spec is another, or what was made is gone."""
-    as_version_01_wrote_it(folder)
+def test_stages_done_by_version_01_stay_done(folder: Path) -> None:
+    """Stages finished by version 0.1 are done, also after a copy, until the seeds, a gate's file or the spec change or
+    the dataset is deleted."""
+    downgrade_to_version_01(folder)
     other = folder.parent / "copied"
     shutil.copytree(folder, other)
     assert list(todo(other)) == ["review", "train", "evaluate"]
@@ -402,7 +416,7 @@ def test_what_version_01_has_done_is_done(folder: Path) -> None:
 
 
 def test_outcomes_read_receipts_of_every_version(tmp_path: Path) -> None:
-    """A field that a receipt lacks has its default, one that this version does not know is kept."""
+    """A field missing from a receipt gets its default; a field unknown to this version is kept."""
     (tmp_path / "pairsmith.toml").write_text(GOLDEN)
     project = load(tmp_path)
     with Store.open(Store.url_for(project)) as store:
@@ -419,7 +433,8 @@ def test_outcomes_read_receipts_of_every_version(tmp_path: Path) -> None:
 
 
 def test_every_step_whose_rules_changed_is_named_once(tmp_path: Path) -> None:
-    """Gates, what looks at all rows, and a judge that is asked otherwise now; steps of now, and a model's, are not."""
+    """Gates, pool steps and a judge with outdated rules are named once each; current steps and a model's scores are
+    not."""
     write_seeds(tmp_path)
     (tmp_path / "pairsmith.toml").write_text(SPEC.format(url="http://127.0.0.1:9/v1"))
     project = load(tmp_path)

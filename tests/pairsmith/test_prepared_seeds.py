@@ -1,4 +1,5 @@
-"""What a generation does with a seed before it asks a teacher: counted in calls, for time is the machine's."""
+"""Tests of the work done for each seed before a teacher is asked, counted in function calls because time depends on the
+machine."""
 
 from __future__ import annotations
 
@@ -40,8 +41,8 @@ def project_of(folder: Path, seeds: int) -> Project:
     return parse(SPEC, folder)
 
 
-def calls_of_preparation(project: Project) -> int:
-    """The functions that are called, ours and the interpreter's, in whichever thread."""
+def count_calls(project: Project) -> int:
+    """The number of function calls, Python and C, in any thread."""
     counts = Counter[str]()
 
     def count(_frame: Any, event: str, _argument: Any) -> None:
@@ -60,28 +61,28 @@ def calls_of_preparation(project: Project) -> int:
     return counts["call"] + counts["c_call"]
 
 
-def test_a_seed_is_prepared_in_few_steps(tmp_path: Path) -> None:
-    """Reading a seed, giving it a split, keeping it and holding it against the test takes at most 230 calls. What the
-    spec says of its source is worked out once, no seed is checked twice, none is looked up to be marked."""
+def test_a_seed_is_prepared_in_few_calls(tmp_path: Path) -> None:
+    """Reading a seed, assigning its split, storing it and comparing it with the test takes fewer than 230 calls: the
+    settings of its source are resolved once, no seed is validated twice, and none is looked up to be marked active."""
     few, many = (project_of(tmp_path / str(seeds), seeds) for seeds in (200, 1_200))
-    calls_of_preparation(project_of(tmp_path / "first", 100))  # what is made once
-    assert (calls_of_preparation(many) - calls_of_preparation(few)) / 1_000 < 230
+    count_calls(project_of(tmp_path / "first", 100))  # caches that are filled once
+    assert (count_calls(many) - count_calls(few)) / 1_000 < 230
 
 
-def test_a_first_reading_is_marked_by_its_places(tmp_path: Path) -> None:
-    """Seeds that are all new lie in their order, and become the project's by one statement; where some were there
-    before, as after a reading that a kill cut short, they are the same seeds in the same order."""
+def test_new_seeds_are_activated_in_one_statement(tmp_path: Path) -> None:
+    """If all seeds are new, they are stored in order and become active with a single statement. If some existed before,
+    as after a reading that was killed, the result is the same seeds in the same order."""
     seeds = [Seed(kind="input", text=f"seed {number}", source=f"s:{number}") for number in range(3_000)]
-    marked: list[int] = []
+    updated: list[int] = []
     with Store.open(f"sqlite:///{tmp_path / 'pairsmith.db'}") as store:
 
         @sa.event.listens_for(store._engine, "before_cursor_execute")
         def _count(_c: Any, _cursor: Any, sql: str, given: Any, _context: Any, many: bool) -> None:
             if sql.startswith("UPDATE seeds"):
-                marked.append(len(given) if many else 1)
+                updated.append(len(given) if many else 1)
 
         store.set_active_seeds(seeds)
-        assert sum(marked) == 2
+        assert sum(updated) == 2
         assert store.seeds() == seeds
         store.write(*(Seed(kind="input", text=f"late {number}", source="s:1") for number in (7, 3)))
         later = [Seed(kind="input", text=f"late {number}", source="s:1") for number in range(10)]
@@ -89,9 +90,9 @@ def test_a_first_reading_is_marked_by_its_places(tmp_path: Path) -> None:
         assert store.seeds() == [*later, seeds[5]]
 
 
-def test_seeds_are_kept_as_they_were_written_with_their_split() -> None:
-    """What was written down as seeds were read is what the store keeps, a split of another run replaced by the one
-    that they have; a text that looks like one is left alone."""
+def test_spooled_seeds_are_stored_with_their_present_split() -> None:
+    """The store gets the JSON that was written while seeds were read, with the split of an earlier run replaced by the
+    present one; a text that looks like a split is left alone."""
     spooled, one = SpooledSeeds(), {"kind": "input", "source": "s:1"}
     odd = ',"split":"train"}'
     spoken = (Message(role="user", content="Hello"), Message(role="assistant", content="Yes?"))
@@ -112,9 +113,9 @@ def test_seeds_are_kept_as_they_were_written_with_their_split() -> None:
         assert [Seed.model_validate_json(body) for _, body in seed_bodies(seeds)] == list(seeds)
 
 
-def test_texts_that_are_looked_up_nowhere_cost_no_index() -> None:
-    """Thousands of texts by one template that differ in a number: where none has the number of a held-out one, nothing
-    but the numbers is looked at, and a text that is longer than all of them is not held against their letters."""
+def test_unneeded_overlap_indexes_are_not_built() -> None:
+    """For thousands of texts from one template that differ in a number: if none has the number of a held-out text, only
+    numbers are compared, and a text longer than all held-out ones needs no character index."""
     held, built = [f"lighthouse number {number}" for number in range(0, 2_000, 5)], Counter[str]()
 
     def count(frame: Any, event: str, _argument: Any) -> None:

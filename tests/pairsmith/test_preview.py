@@ -1,4 +1,5 @@
-"""`pairsmith preview` and `pairsmith replay`: see before you pay, and prove afterwards."""
+"""Tests of `pairsmith preview`, which shows the effect of a change before it is paid for, and of `replay`, which
+reproduces a row."""
 
 from __future__ import annotations
 
@@ -15,11 +16,9 @@ PRICES = [
 ]
 
 
-def test_an_edited_style_is_seen_beside_the_last_run_and_bought_once(
-    project: Project, teacher: LoopbackTeacher
-) -> None:
-    """Five seeds are asked, old and new stand side by side, what is left is counted and priced, and the run that
-    follows buys the others only."""
+def test_a_preview_compares_with_the_last_run_and_is_reused(project: Project, teacher: LoopbackTeacher) -> None:
+    """Five seeds are asked, old and new outputs are shown side by side, the rest is counted and priced, and the next
+    run requests only the rest."""
     project.json("generate", *PRICES)
     asked = len(teacher.asked)
     spec = project.folder / "pairsmith.toml"
@@ -41,8 +40,7 @@ def test_an_edited_style_is_seen_beside_the_last_run_and_bought_once(
 
 
 def test_a_preview_works_before_the_first_run(project: Project, teacher: LoopbackTeacher) -> None:
-    """There is nothing old to show, nor a column for it, and no price: the cost of the rest is unknown, never
-    nothing."""
+    """There are no old outputs and no column for them; without a price the cost of the rest is unknown, not zero."""
     shown = project.run("preview", "--seeds", "2")
     assert shown.returncode == 0, shown.stderr
     assert shown.stdout.split()[:2] == ["seed", "now"]
@@ -50,8 +48,8 @@ def test_a_preview_works_before_the_first_run(project: Project, teacher: Loopbac
     assert len(teacher.asked) == 2
 
 
-def test_a_preview_says_which_answers_a_gate_would_keep_out(project: Project) -> None:
-    """Five answers that no run would keep looked as good as any, and all of them were paid for before anybody knew."""
+def test_a_preview_shows_which_answers_a_gate_rejects(project: Project) -> None:
+    """Five answers that every run would reject used to look as good as any, until all were paid for."""
     good = project.json("preview", "--seeds", "1")["facts"]["rows"][0]
     assert good["rejected"] == [None, None]
     must = ["--set", "curate.gates.must=[{name='ar_flag', pattern='--never'}]"]
@@ -61,8 +59,8 @@ def test_a_preview_says_which_answers_a_gate_would_keep_out(project: Project) ->
     assert "✗ rejected: missing:ar_flag: nothing matches" in shown
 
 
-def test_a_row_is_replayed_offline_byte_by_byte(teacher: LoopbackTeacher, make_project: Callable[..., Project]) -> None:
-    """Request, answer and pair are the same; nobody is asked, and the teacher may be gone."""
+def test_a_row_is_replayed_offline_exactly(teacher: LoopbackTeacher, make_project: Callable[..., Project]) -> None:
+    """Request, answer and pair are identical; nothing is sent, and the teacher may be gone."""
     project = make_project(teacher.url)
     project.json("generate")
     asked = len(teacher.asked)
@@ -74,7 +72,7 @@ def test_a_row_is_replayed_offline_byte_by_byte(teacher: LoopbackTeacher, make_p
 
 
 def streamed(ask: Ask) -> Reply:
-    """A server that only streams, and takes the limit under its other name alone."""
+    """A server that only streams and only accepts the limit as `max_completion_tokens`."""
     if "max_tokens" in ask.body:
         return fails(400, "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead.")
     if not ask.body.get("stream"):
@@ -84,23 +82,23 @@ def streamed(ask: Ask) -> Reply:
 
 
 def schemaless(ask: Ask) -> Reply:
-    """A server that takes no schema."""
+    """A server that does not accept a response schema."""
     refused = fails(400, "Unrecognized request argument supplied: response_format")
     return refused if "response_format" in ask.body else says(*['{"total": 3}'] * ask.n)
 
 
 def systemless(ask: Ask) -> Reply:
-    """A model whose template has no system role."""
+    """A model whose chat template has no system role."""
     refused = fails(400, "System role not supported")
     return refused if ask.body["messages"][0]["role"] == "system" else says(*['{"total": 3}'] * ask.n)
 
 
 @pytest.mark.parametrize("reply", [streamed, schemaless, systemless, lambda ask: says(*['{"total": 3}'] * ask.n)])
-def test_a_row_is_replayed_whatever_its_server_took(
+def test_a_row_is_replayed_whatever_its_server_accepted(
     reply: Callable[[Ask], Reply], make_project: Callable[..., Project]
 ) -> None:
-    """What a server makes of a request is no change of it: streamed, without a schema that it refuses, the limit under
-    another name, the system text in the user's turn, or a schema that is not strict because its objects are open."""
+    """Adaptations to a server are not differences: streaming, no schema, another name of the limit, the system text in
+    the user's turn, or a schema that is not strict because its objects are open."""
     with LoopbackTeacher(reply) as teacher:
         project = make_project(teacher.url)
         if reply is not streamed:
@@ -114,8 +112,9 @@ def test_a_row_is_replayed_whatever_its_server_took(
         assert (answer["identical"], answer["differs"]) == (True, [])
 
 
-def test_a_replay_names_what_has_changed(project: Project) -> None:
-    """Another style renders another request: said, with exit code 13. So is a stored answer that was tampered with."""
+def test_a_replay_names_the_differences(project: Project) -> None:
+    """Another style gives another request, which is named, with exit code 13; so is a stored answer that was
+    changed."""
     project.json("generate")
     ((pair_id, body),) = project.rows("SELECT id, body FROM pairs ORDER BY id LIMIT 1")
     done = project.run("replay", pair_id, "--json", "--set", "task.style=Be brief.")
@@ -133,17 +132,17 @@ def test_a_replay_names_what_has_changed(project: Project) -> None:
 
 
 def test_a_long_seed_is_shown_by_its_beginning(teacher: LoopbackTeacher, make_project: Callable[..., Project]) -> None:
-    """A preview of five agency texts was six hundred lines of the texts; the JSON holds them whole."""
+    """A preview of five news articles was six hundred lines of articles; the JSON contains them whole."""
     project = make_project(teacher.url)
     article = "The harbour of Trabzon was closed in the night. " * 100
     (project.folder / "seeds.jsonl").write_text(json.dumps({"text": article}))
     shown = project.run("preview", "--seeds", "1", *PRICES)
     assert "… (900 words)" in shown.stdout
-    assert shown.stdout.count("Trabzon") < 210  # the teacher says it again in two samples
+    assert shown.stdout.count("Trabzon") < 210  # the teacher repeats it in two samples
     assert project.json("preview")["facts"]["rows"][0]["seed"] == article.strip()
 
 
-def test_one_seed_tells_no_cost_and_no_best_case_is_free(project: Project) -> None:
-    """With prices in the spec a cost is not unknown, and what may take nothing at best is not told to be free."""
+def test_one_previewed_seed_is_too_few_for_a_cost(project: Project) -> None:
+    """With prices in the spec the cost is not called unknown: the screen says to preview more seeds."""
     shown = project.run("preview", "--seeds", "1", *PRICES)
     assert "11 seeds, preview more seeds to estimate the cost: --seeds 5" in " ".join(shown.stdout.split())

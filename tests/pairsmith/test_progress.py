@@ -1,4 +1,4 @@
-"""Progress: a live line on a terminal, plain lines in a pipe, silence for programs."""
+"""Tests of progress output: a live line on a terminal, plain lines in a pipe, nothing with --json."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from schemas.progress_line import Pace, clock, reported, shown
 
 
 class Terminal(io.StringIO):
-    """A stream that says it is a terminal."""
+    """A stream that claims to be a terminal."""
 
     def isatty(self) -> bool:
         return True
 
 
 def test_rates_count_from_the_first_report() -> None:
-    """Rows that were there before do not make the run look fast, nor the rest look near."""
+    """Rows that existed before the run count neither for its rate nor for the time left."""
     pace = Pace("generate", {"done": 100, "total": 200, "tokens": 0}, at_s=10.0)
     pace.update({"done": 150, "tokens": 500}, at_s=20.0)
     assert pace.rate("tokens") == 50
@@ -26,7 +26,7 @@ def test_rates_count_from_the_first_report() -> None:
     assert pace.parts() == ["150 of 200", "50 tok/s", "10s left"]
 
 
-def test_tokens_that_start_again_go_on_counting() -> None:
+def test_token_counts_that_restart_are_summed() -> None:
     """A stage of several parts counts each part's tokens from zero; the rate is that of all of them."""
     pace = Pace("evaluate", {"done": 9, "total": 27, "tokens": 100}, at_s=0.0)
     pace.update({"done": 12, "tokens": 270}, at_s=5.0)
@@ -34,17 +34,17 @@ def test_tokens_that_start_again_go_on_counting() -> None:
     assert pace.parts() == ["18 of 27", "20 tok/s", "10s left"]
 
 
-def test_parts_show_money_failures_and_numbers_of_a_stages_own() -> None:
-    """Known numbers come in a fixed order, others under their own names, zeros stay away."""
+def test_parts_show_known_numbers_and_those_of_the_stage() -> None:
+    """Known numbers come in a fixed order, others under their own names; zeros are left out."""
     pace = Pace(
         "train", {"done": 3, "total": 9, "failed": 0, "in_flight": 2, "usd": 1.5, "validation_loss": 1.23456}, 0.0
     )
     assert pace.parts() == ["3 of 9", "2 in flight", "$1.50 spent", "validation loss 1.235"]
 
 
-def test_the_first_of_many_that_are_asked_at_once_does_not_tell_of_hours() -> None:
-    """Twenty answers that take a minute together end within it, whichever is first: what is in flight is half done, so
-    the time left is wrong by half and not twentyfold, and right once there is a stream of them."""
+def test_time_left_is_plausible_after_the_first_of_many_concurrent_requests() -> None:
+    """Requests in flight count as half done. So after the first of twenty concurrent answers the time left is wrong by
+    half, not twentyfold, and it is right once answers arrive steadily."""
     pace = Pace("evaluate", {"done": 0, "total": 200, "in_flight": 20}, at_s=0.0)
     pace.update({"done": 1}, at_s=55.0)
     assert pace.left_s == pytest.approx(992.6, abs=0.1)
@@ -52,15 +52,15 @@ def test_the_first_of_many_that_are_asked_at_once_does_not_tell_of_hours() -> No
     assert pace.left_s == pytest.approx(242.5, abs=0.1)
 
 
-def test_what_is_asked_one_by_one_takes_as_long_as_the_first() -> None:
-    """What has just been sent in its place has not begun, so the first of ten leaves nine as long as it."""
+def test_time_left_of_sequential_requests() -> None:
+    """A request that was just sent has made no progress: after the first of ten, nine times its duration is left."""
     pace = Pace("generate", {"done": 0, "total": 10, "in_flight": 1}, at_s=0.0)
     pace.update({"done": 1, "in_flight": 1}, at_s=20.0)
     assert pace.left_s == pytest.approx(180)
 
 
-def test_what_is_known_of_the_longest_time_is_said_as_such() -> None:
-    """Where a stage knows what is left at most, before anything has ended, that is told and not a guess."""
+def test_an_upper_bound_of_the_time_left_is_shown_as_such() -> None:
+    """If a stage knows an upper bound before anything has finished, that is shown instead of a guess."""
     pace = Pace("evaluate", {"done": 0, "total": 216, "tokens": 0}, at_s=0.0)
     pace.update({"tokens": 800, "most_s": 730.0}, at_s=10.0)
     assert pace.parts() == ["0 of 216", "80 tok/s", "at most 12m 10s left at this pace"]
@@ -70,12 +70,12 @@ def test_what_is_known_of_the_longest_time_is_said_as_such() -> None:
     ("seconds", "text"), [(0.44, "0.4s"), (9.96, "10s"), (59.4, "59s"), (65, "1m 05s"), (7380, "2h 03m")]
 )
 def test_durations_are_short_and_exact(seconds: float, text: str) -> None:
-    """Durations read as a person writes them."""
+    """Durations are written as a person would write them."""
     assert clock(seconds) == text
 
 
-def test_a_pipe_gets_a_line_now_and_then_and_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A hundred reports in a second are one line; reports after the end add none."""
+def test_a_pipe_gets_occasional_lines_and_a_last_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hundred reports within a second give one line; a report after the end adds none."""
     stream = io.StringIO()
     with shown(silent=False, stream=stream) as report:
         for done in range(101):
@@ -90,9 +90,9 @@ def test_a_pipe_gets_a_line_now_and_then_and_at_the_end(monkeypatch: pytest.Monk
     assert len(stream.getvalue().splitlines()) == 3
 
 
-def test_a_stage_that_begins_again_is_told_again() -> None:
-    """The trainings of a learning curve, or a DPO behind its supervised training, are stages of one name: each is seen
-    to its end, in a pipe and on a terminal, and the time left is that of the one that runs."""
+def test_a_stage_that_restarts_is_shown_again() -> None:
+    """The trainings of a learning curve, or DPO after supervised training, are stages with one name: each is shown to
+    its end, in a pipe and on a terminal, and the time left is that of the current one."""
     for stream in (io.StringIO(), Terminal()):
         with shown(silent=False, stream=stream) as report:
             for training in (1, 2, 3):
@@ -107,7 +107,7 @@ def test_a_stage_that_begins_again_is_told_again() -> None:
 
 
 def test_a_terminal_keeps_one_line_for_each_stage() -> None:
-    """The live line is wiped at the end; what stays is one line a stage, with its time."""
+    """The live line is cleared at the end; one line per stage remains."""
     stream = Terminal()
     with shown(silent=False, stream=stream) as report:
         report("generate", {"done": 1, "total": 4, "in_flight": 3})
@@ -121,7 +121,7 @@ def test_a_terminal_keeps_one_line_for_each_stage() -> None:
 
 
 def test_json_is_silent() -> None:
-    """With --json nothing is written, wherever stderr leads."""
+    """With --json nothing is written, even to a terminal."""
     stream = Terminal()
     with shown(silent=True, stream=stream) as report:
         report("generate", {"done": 4, "total": 4})

@@ -1,4 +1,5 @@
-"""Released models: versions never change, aliases move and come back, and a hub gets what was measured."""
+"""Tests of released models: versions never change, aliases can be moved and rolled back, and a hub gets the model that
+was measured."""
 
 from __future__ import annotations
 
@@ -34,7 +35,7 @@ def export(folder: Path, adapter: str) -> Path:
 
 @pytest.fixture
 def registry(tmp_path: Path) -> Registry:
-    """Two releases, the second in production."""
+    """A registry with two releases, the second in production."""
     registry = Registry(tmp_path / "registry" / "images")
     assert registry.add(export(tmp_path / "one", "a1")) == "v1"
     registry.point("production", "v1")
@@ -43,8 +44,8 @@ def registry(tmp_path: Path) -> Registry:
     return registry
 
 
-def test_an_alias_is_a_folder_that_a_server_can_be_given(registry: Registry) -> None:
-    """`latest` and every other alias lead to the files of the version that they name."""
+def test_an_alias_is_a_folder_that_can_be_served(registry: Registry) -> None:
+    """`latest` and every other alias resolve to the files of their version."""
     assert (registry.folder / "production" / "adapter" / "weights").read_text() == "a2"
     assert (registry.folder / "v1" / "adapter" / "weights").read_text() == "a1"
     assert [(one["version"], one["aliases"]) for one in registry.listed()] == [
@@ -54,7 +55,7 @@ def test_an_alias_is_a_folder_that_a_server_can_be_given(registry: Registry) -> 
 
 
 def test_rollback_goes_back_one_step_and_no_further(registry: Registry) -> None:
-    """Production alone moves; where there is nothing before, it says so and stays."""
+    """Only the named alias moves; if it has no previous version, rollback says so and changes nothing."""
     assert registry.roll_back("production") == "v1"
     assert registry.folder_of("production") == registry.folder / "v1"
     assert registry.folder_of("latest") == registry.folder / "v2"
@@ -64,15 +65,16 @@ def test_rollback_goes_back_one_step_and_no_further(registry: Registry) -> None:
     assert registry.folder_of("production") == registry.folder / "v1"
 
 
-def test_the_same_export_is_one_version(registry: Registry, tmp_path: Path) -> None:
-    """Released again, also elsewhere, it is found; `latest` then names it."""
+def test_releasing_the_same_export_again_adds_no_version(registry: Registry, tmp_path: Path) -> None:
+    """Releasing an export again returns its version and points `latest` to it."""
     assert registry.add(tmp_path / "one") == "v1"
     assert registry.versions() == ["v1", "v2"]
     assert registry.folder_of("latest") == registry.folder / "v1"
 
 
-def test_the_number_of_a_deleted_version_is_not_given_again(registry: Registry, tmp_path: Path) -> None:
-    """A rollback would have put another model into production under the old name; what is gone is named instead."""
+def test_the_number_of_a_deleted_version_is_not_reused(registry: Registry, tmp_path: Path) -> None:
+    """If it were, a rollback would put another model into production under the old name; the missing version is named
+    instead."""
     shutil.rmtree(registry.folder / "v2")
     assert registry.add(export(tmp_path / "three", "a3")) == "v3"
     registry.point("production", "v3")
@@ -82,7 +84,7 @@ def test_the_number_of_a_deleted_version_is_not_given_again(registry: Registry, 
 
 
 def test_an_alias_of_a_deleted_version_says_so(registry: Registry) -> None:
-    """Not that there is no such alias, which `aliases.json` denies; one step back, or another version, mends it."""
+    """The error does not deny that the alias exists, since `aliases.json` has it. A rollback repairs it."""
     shutil.rmtree(registry.folder / "v2")
     with pytest.raises(UsageError) as refused:
         registry.folder_of("production")
@@ -94,8 +96,9 @@ def test_an_alias_of_a_deleted_version_says_so(registry: Registry) -> None:
         registry.folder_of("v2")
 
 
-def test_what_else_lies_in_the_folder_is_no_version(registry: Registry) -> None:
-    """A file of one's own in the place of an alias, an empty folder, a damaged list: each is a sentence."""
+def test_other_files_in_the_registry_are_not_versions(registry: Registry) -> None:
+    """A user's own folder under an alias's name, an empty version folder and a damaged `aliases.json` each give a clear
+    error or are ignored."""
     (registry.folder / "v9").mkdir()
     (registry.folder / "staging").mkdir()
     assert registry.versions() == ["v1", "v2"]
@@ -109,8 +112,8 @@ def test_what_else_lies_in_the_folder_is_no_version(registry: Registry) -> None:
                 use()
 
 
-def test_what_is_no_export_and_no_name_is_refused(registry: Registry, tmp_path: Path) -> None:
-    """An alias cannot shadow a version or leave the folder."""
+def test_invalid_exports_and_aliases_are_refused(registry: Registry, tmp_path: Path) -> None:
+    """A folder without an export cannot be released, and an alias cannot shadow a version or leave the registry."""
     with pytest.raises(NoWork, match="no export"):
         registry.add(tmp_path)
     for bad in ("v3", "../x", "", "A"):
@@ -122,8 +125,8 @@ def test_what_is_no_export_and_no_name_is_refused(registry: Registry, tmp_path: 
         registry.folder_of("staging")
 
 
-def test_an_export_with_more_in_it_is_another_version(registry: Registry, tmp_path: Path) -> None:
-    """The same model with a GGUF beside it is not what was released before, which would have lost the GGUF."""
+def test_an_export_with_added_files_is_a_new_version(registry: Registry, tmp_path: Path) -> None:
+    """The same model with a GGUF added is not the earlier release; treating it as such would lose the GGUF."""
     (tmp_path / "two" / "gguf").mkdir()
     (tmp_path / "two" / "gguf" / "images-f16.gguf").write_text("x")
     assert registry.add(tmp_path / "two") == "v3"
@@ -131,9 +134,9 @@ def test_an_export_with_more_in_it_is_another_version(registry: Registry, tmp_pa
     assert registry.add(tmp_path / "two") == "v3"
 
 
-def test_weights_that_were_not_trained_are_not_released(registry: Registry, tmp_path: Path) -> None:
-    """Neither an adapter nor a merged model that was edited in the export or is gone there, nor one whose record is;
-    nor is one pushed that was edited later."""
+def test_weights_that_training_did_not_write_are_not_released(registry: Registry, tmp_path: Path) -> None:
+    """An export whose adapter or merged model was edited or is missing, or whose training record is missing, is not
+    released; a release that was edited later is not pushed."""
     pytest.importorskip("train.results")
     exported = export(tmp_path / "three", "a3")
     files = {
@@ -163,8 +166,8 @@ def test_weights_that_were_not_trained_are_not_released(registry: Registry, tmp_
         push(registry.folder_of("v3"), "me/images")
 
 
-def test_releases_at_once_are_versions_of_their_own(registry: Registry, tmp_path: Path) -> None:
-    """Eight at a time, each of another model: none takes the number of another, and no alias loses its past."""
+def test_concurrent_releases_get_distinct_versions(registry: Registry, tmp_path: Path) -> None:
+    """Eight concurrent releases of different models: none takes another's number, and no alias loses its history."""
     exports = [export(tmp_path / f"more-{number}", f"b{number}") for number in range(8)]
     with ThreadPoolExecutor(8) as pool:
         given = list(pool.map(Registry(registry.folder).add, exports))
@@ -175,8 +178,8 @@ def test_releases_at_once_are_versions_of_their_own(registry: Registry, tmp_path
     assert registry.folder_of("latest") == (registry.folder / "latest").resolve()
 
 
-def test_a_process_that_died_leaves_no_alias_in_the_way(registry: Registry) -> None:
-    """Half a change of an alias is done again, and a damaged version is named."""
+def test_an_interrupted_change_of_an_alias_can_be_repeated(registry: Registry) -> None:
+    """A leftover symlink of an interrupted change does not block the next one, and a damaged version is named."""
     (registry.folder / ".production.new").symlink_to("v2")
     registry.point("production", "v1")
     assert (registry.folder / "production").resolve() == registry.folder / "v1"
@@ -187,7 +190,8 @@ def test_a_process_that_died_leaves_no_alias_in_the_way(registry: Registry) -> N
 
 
 class Hub(OnThreads):
-    """A hub on this machine: it takes commits as the real one does, or refuses a request with `status` and words."""
+    """A hub on this machine. It accepts commits like the real one, or answers requests whose path contains `refused`
+    with `status` and a message."""
 
     def __init__(
         self,
@@ -201,12 +205,12 @@ class Hub(OnThreads):
     ) -> None:
         asked: list[tuple[str, str]] = []
 
-        class Asked(Handler):
+        class HubHandler(Handler):
             def do_POST(self) -> None:
                 body = self.body().decode()
                 asked.append((self.path, body))
                 if takes or refused not in self.path:
-                    self.reply(json.dumps(self._said(body)).encode(), 200)
+                    self.reply(json.dumps(self._response_to(body)).encode(), 200)
                 else:
                     self.reply(json.dumps({"errors": [{"message": "its own words"}]}).encode(), status)
 
@@ -215,7 +219,7 @@ class Hub(OnThreads):
                 is_there = takes or refused != "/create"
                 self.reply(json.dumps({"id": "me/images", **body}).encode(), 200 if is_there else 404)
 
-            def _said(self, body: str) -> dict[str, Any]:
+            def _response_to(self, body: str) -> dict[str, Any]:
                 where = f"http://{self.headers['Host']}/me/images"
                 if "/preupload/" in self.path:
                     files = json.loads(body)["files"]
@@ -226,7 +230,7 @@ class Hub(OnThreads):
                     return {"commitUrl": f"{where}/commit/1", "commitOid": "1", "success": True}
                 return {"url": where, "name": "me/images", "id": "1"}
 
-        super().__init__(Asked)
+        super().__init__(HubHandler)
         self.asked = asked
 
     def committed(self) -> dict[str, str]:
@@ -234,7 +238,7 @@ class Hub(OnThreads):
         return {file["path"]: base64.b64decode(file["content"]).decode() for file in self._lines("file")}
 
     def deleted(self) -> list[str]:
-        """The files that were taken away."""
+        """The paths of the deleted files."""
         return [file["path"] for file in self._lines("deletedFile")]
 
     def _lines(self, key: str) -> list[dict[str, Any]]:
@@ -242,8 +246,8 @@ class Hub(OnThreads):
         return [line["value"] for line in lines if line["key"] == key]
 
 
-def pushed(folder: Path, repository: str, hub: str, *more: str) -> subprocess.CompletedProcess[str]:
-    """`registry push` as a process of its own, for the hub's client reads its address once."""
+def run_push(folder: Path, repository: str, hub: str, *more: str) -> subprocess.CompletedProcess[str]:
+    """Run `registry push` in a process of its own, because the hub's client reads its address only once."""
     (folder / "pairsmith.toml").write_text('[task]\nname = "images"\nstyle = "s"\n')
     words = [sys.executable, "-m", "pairsmith", "registry", "push", repository, "--project", str(folder), *more]
     environment = {**os.environ, "HF_ENDPOINT": hub, "HF_TOKEN": "hf_x", "HF_HUB_DISABLE_XET": "1"}
@@ -251,10 +255,10 @@ def pushed(folder: Path, repository: str, hub: str, *more: str) -> subprocess.Co
 
 
 def test_a_version_is_uploaded_to_a_private_repository(registry: Registry, tmp_path: Path) -> None:
-    """Every file of the model arrives as it is, under the version's name; nobody's model becomes public unasked."""
+    """Every file of the model arrives unchanged, under the version's name; no model becomes public unless asked."""
     pytest.importorskip("huggingface_hub")
     with Hub(takes=True) as hub:
-        done = pushed(tmp_path, "me/images", hub.url)
+        done = run_push(tmp_path, "me/images", hub.url)
         (path, body), *_ = hub.asked
     assert (done.returncode, done.stdout.strip()) == (0, f"{hub.url}/me/images"), done.stderr
     assert path == "/api/repos/create"
@@ -264,14 +268,14 @@ def test_a_version_is_uploaded_to_a_private_repository(registry: Registry, tmp_p
     assert any('"summary": "v2"' in body or '"summary":"v2"' in body for _, body in hub.asked)
 
 
-def test_what_a_hub_does_not_take_is_a_sentence(registry: Registry, tmp_path: Path) -> None:
-    """A key that it refuses, a name that is none, and a hub that is not there; none is a crash."""
+def test_hub_failures_are_clear_errors(registry: Registry, tmp_path: Path) -> None:
+    """A refused key, an invalid repository name and an unreachable hub each give an error message, no traceback."""
     pytest.importorskip("huggingface_hub")
     with Hub(takes=False) as hub:
-        refused = pushed(tmp_path, "me/images", hub.url)
+        refused = run_push(tmp_path, "me/images", hub.url)
         assert len(hub.asked) == 1
-        odd = [pushed(tmp_path, name, hub.url) for name in ("me/my images", "a/b/c", "-x/--y")]
-    gone = pushed(tmp_path, "me/images", "http://127.0.0.1:9")
+        odd = [run_push(tmp_path, name, hub.url) for name in ("me/my images", "a/b/c", "-x/--y")]
+    gone = run_push(tmp_path, "me/images", "http://127.0.0.1:9")
     assert [refused.returncode, gone.returncode] == [8, 8], gone.stderr
     assert refused.stderr.startswith("error: the hub at http://127.0.0.1")
     assert gone.stderr.startswith("error: the hub at http://127.0.0.1")
@@ -279,37 +283,38 @@ def test_what_a_hub_does_not_take_is_a_sentence(registry: Registry, tmp_path: Pa
 
 
 @pytest.mark.parametrize(("refused", "status"), [("/validate-yaml", 400), ("/commit/", 429)])
-def test_what_the_hub_minds_is_told(registry: Registry, tmp_path: Path, refused: str, status: int) -> None:
-    """Its own words, which its client puts behind an empty line; a hub that is busy is asked again later, and nobody is
-    sent to look at a key that it takes."""
+def test_the_message_of_the_hub_is_shown(registry: Registry, tmp_path: Path, refused: str, status: int) -> None:
+    """The hub's own message is shown, which its client puts after an empty line. If the hub is busy, the advice is to
+    try again later; only otherwise is the key suspected."""
     pytest.importorskip("huggingface_hub")
     for folder in ("adapter", "gguf"):
         (registry.folder_of("v2") / folder).mkdir(exist_ok=True)
         (registry.folder_of("v2") / folder / "README.md").write_text("---\nbase_model: x y\n---\n")
     with Hub(takes=False, refused=refused, status=status) as hub:
-        done = pushed(tmp_path, "me/images", hub.url)
+        done = run_push(tmp_path, "me/images", hub.url)
     assert done.returncode == 8
     assert "its own words." in done.stderr
     assert ("run the same command again later" in done.stderr) == (status == 429)
     assert ("HF_TOKEN" in done.stderr) == (status != 429)
 
 
-def test_a_gguf_that_is_not_the_exported_one_is_not_released(registry: Registry, tmp_path: Path) -> None:
-    """What was said of it, how it answers, was said of the file of then; one of another content is another version."""
+def test_a_changed_gguf_is_not_released(registry: Registry, tmp_path: Path) -> None:
+    """A GGUF was checked as it was exported: a changed or missing file is refused, and a new export with other content
+    is another version."""
     exported = export(tmp_path / "three", "a3")
     (exported / "gguf").mkdir()
     (file := exported / "gguf" / "images-q8_0.gguf").write_text("of then")
 
-    def marked() -> None:
+    def write_export_json() -> None:
         body = {"adapter": "a3", "gguf": {file.name: sha256(file)}}
         (exported / "export.json").write_text(json.dumps(body))
 
-    marked()
+    write_export_json()
     assert registry.add(exported) == registry.add(exported) == "v3"
     file.write_text("another")
     with pytest.raises(InputError, match=r"images-q8_0\.gguf: it is missing, or is not the one"):
         registry.add(exported)
-    marked()
+    write_export_json()
     assert registry.add(exported) == "v4"
     file.unlink()
     with pytest.raises(InputError, match=r"images-q8_0\.gguf: it is missing, or is not the one"):
@@ -319,23 +324,24 @@ def test_a_gguf_that_is_not_the_exported_one_is_not_released(registry: Registry,
         push(registry.folder_of("v3"), "me/images")
 
 
-def test_a_repository_that_everybody_reads_gets_nothing_unasked(registry: Registry, tmp_path: Path) -> None:
-    """One that is there already keeps its visibility, whatever is asked for while it is made."""
+def test_nothing_is_pushed_to_a_public_repository_without_the_option(registry: Registry, tmp_path: Path) -> None:
+    """An existing repository keeps its visibility even if a private one is requested, so pushing to a public one needs
+    --public."""
     pytest.importorskip("huggingface_hub")
     with Hub(takes=True, public=True) as hub:
-        refused = pushed(tmp_path, "me/images", hub.url)
+        refused = run_push(tmp_path, "me/images", hub.url)
         assert hub.committed() == {}
-        asked_for = pushed(tmp_path, "me/images", hub.url, "--public")
+        asked_for = run_push(tmp_path, "me/images", hub.url, "--public")
         assert asked_for.returncode == 0, asked_for.stderr
         assert "weights" in hub.committed()
     assert refused.returncode == 2, refused.stderr
     assert "already exists and is public" in refused.stderr
 
 
-def test_a_repository_holds_one_version(registry: Registry, tmp_path: Path) -> None:
-    """The merged model is uploaded where there is one, its GGUFs in a folder of their own, in one commit, which takes
-    away the adapter, the shards and the GGUF of the version before: with `adapter_config.json` beside it another model
-    than the merged one would be loaded. A person's own files stay."""
+def test_a_push_replaces_the_previous_version(registry: Registry, tmp_path: Path) -> None:
+    """One commit uploads the merged model if there is one, with its GGUFs in a folder of their own, and deletes the
+    previous version's adapter, shards and GGUF: with `adapter_config.json` beside it, another model than the merged one
+    would be loaded. The user's own files stay."""
     pytest.importorskip("huggingface_hub")
     (version := registry.folder_of("v2")).joinpath("model").mkdir()
     (version / "model" / "config.json").write_text("{}")
@@ -345,29 +351,29 @@ def test_a_repository_holds_one_version(registry: Registry, tmp_path: Path) -> N
     own += ["model_of_a_friend.safetensors", "mymodel.safetensors"]
     stale = ["adapter_config.json", "gguf/images-q8_0.gguf", "model-00001-of-00002.safetensors", "training.json"]
     with Hub(takes=True, holds=[*own, *stale, "config.json"]) as hub:
-        done = pushed(tmp_path, "me/images", hub.url)
+        done = run_push(tmp_path, "me/images", hub.url)
     assert done.returncode == 0, done.stderr
     assert hub.committed() == {"config.json": "{}", "gguf/images-f16.gguf": "weights"}
     assert hub.deleted() == stale
     assert sum("/commit/" in path for path, _ in hub.asked) == 1
 
 
-def test_a_model_of_somebody_else_is_not_taken_away(registry: Registry, tmp_path: Path) -> None:
-    """A repository that was named by mistake keeps its card and its weights; one without a model takes the first."""
+def test_a_model_that_pairsmith_did_not_push_is_not_replaced(registry: Registry, tmp_path: Path) -> None:
+    """A repository named by mistake keeps its card and its weights; one without a model accepts a first one."""
     pytest.importorskip("huggingface_hub")
     with Hub(takes=True, holds=["README.md", "model-00001-of-00002.safetensors"], tags=["llama"]) as hub:
-        done = pushed(tmp_path, "me/images", hub.url)
+        done = run_push(tmp_path, "me/images", hub.url)
         assert hub.committed() == {}
     assert done.returncode == 2, done.stderr
     assert "contains a model that pairsmith did not push (model-00001-of-00002.safetensors)" in done.stderr
     with Hub(takes=True, holds=["README.md", ".gitattributes"], tags=[]) as hub:
-        assert pushed(tmp_path, "me/images", hub.url).returncode == 0
+        assert run_push(tmp_path, "me/images", hub.url).returncode == 0
         assert hub.committed()
         assert hub.deleted() == []
 
 
-def test_a_damaged_mark_of_an_export_is_a_sentence(registry: Registry, tmp_path: Path) -> None:
-    """Neither released nor pushed; it is read for the hashes of GGUFs."""
+def test_a_damaged_export_json_is_a_clear_error(registry: Registry, tmp_path: Path) -> None:
+    """`export.json` is read for the hashes of GGUFs; an export where it is damaged is not released."""
     (exported := export(tmp_path / "three", "a3")).joinpath("export.json").write_text('{"adapter": ')
     with pytest.raises(UsageError, match=r"export\.json: it is damaged"):
         registry.add(exported)

@@ -1,4 +1,5 @@
-"""The release-notes example: its test set is apart from all that is trained on, and its own gates do what they say."""
+"""Tests of the release-notes example: its test set is separate from all training data, and its own gates do what they
+claim."""
 
 from __future__ import annotations
 
@@ -23,10 +24,10 @@ SPEC = PROJECT.spec
 GATES = gates_for(SPEC.task, SPEC.curate.gates, FOLDER)
 LABELS = {"Fixed": "fix", "New": "add", "Improved": "improve", "Removed": "remove"}
 
-# Written before the model that it measures was trained; whoever changes the set has to measure anew.
+# Fixed before the measured model was trained; after a change of the test set the model must be measured again.
 TEST_SET = "a878f5912b3fb8211b31011e6009d19c37d3eb83ab9a54600c634a3dc2ee4f12"
 
-# What is done to a thing, not the thing: labels, closings, prefixes, and verbs that every commit shares.
+# Words about the change, not its subject: labels, closings, prefixes, and verbs that all commits share.
 CHANGES = """
 fixed new improved removed sorry for the trouble try it today enjoy the difference write to us if you miss it
 fix feat bugfix perf chore refactor hotfix resolve prevent correct avoid handle repair add allow support introduce
@@ -40,12 +41,12 @@ def rows(name: str) -> list[dict[str, Any]]:
 
 
 def topic(text: str) -> set[str]:
-    """The stems of the words that say what a line is about."""
+    """The stems of the words that a line is about."""
     return {stem(word) for word in content_words(text)} - {stem(word) for word in content_words(CHANGES)}
 
 
-def test_the_test_set_is_the_one_that_was_locked() -> None:
-    """64 inputs of a file that has not changed since before the measured model was trained; 16 of each label."""
+def test_the_test_set_is_unchanged() -> None:
+    """64 inputs, 16 per label, in a file unchanged since before the measured model was trained."""
     assert hashlib.sha256((FOLDER / "test.jsonl").read_bytes()).hexdigest() == TEST_SET
     tested = rows("test.jsonl")
     assert len({row["text"] for row in tested}) == 64
@@ -55,8 +56,8 @@ def test_the_test_set_is_the_one_that_was_locked() -> None:
 
 
 def test_no_test_input_shares_its_topic_with_anything_trained_on() -> None:
-    """By containment of content stems, which sees an output that gives away a held-out input: no note, training input,
-    exemplar or validation input shares two of a test input's stems, or more than half of them."""
+    """Measured by shared content stems, which also detects an output that reveals a held-out input: no note, training
+    input, exemplar or validation input shares two of a test input's stems, or more than half of them."""
     trained = [row["text"] for name in ("excellent.jsonl", "seeds.jsonl", "validation.jsonl") for row in rows(name)]
     trained += [side for row in rows("pairs.jsonl") for side in (row["input"], row["output"])]
     trained += [side for shown in SPEC.exemplars for side in (shown.simple, shown.enhanced)]
@@ -79,7 +80,7 @@ def rejected(simple: str, enhanced: str) -> dict[str, str]:
 
 
 def test_every_hand_written_note_and_exemplar_passes_every_gate() -> None:
-    """What people wrote is what the gates let through."""
+    """The gates accept everything that was written by hand."""
     for shown in SPEC.exemplars:
         assert rejected(shown.simple, shown.enhanced) == {}
     for row in rows("excellent.jsonl"):
@@ -106,14 +107,14 @@ GOOD = "Fixed: an alarm that rings at night. Sorry for the trouble. (#7)"
     ],
 )
 def test_a_defect_on_either_side_is_rejected_by_its_gate(simple: str, enhanced: str, gate: str) -> None:
-    """Numbers both ways, content both ways, the label that the verb asks for, the closing of that label."""
+    """Numbers and content in both directions, the label that the verb requires, and the closing of that label."""
     assert rejected("fix alarm rings at night #7", GOOD) == {}
     assert rejected("feat(list): sort by colour #4", "New: sorting by colour. Try it today. (#4)") == {}
     assert f"gate/{gate}@1" in rejected(simple, enhanced)
 
 
-def test_a_commit_line_that_a_model_wrote_must_say_what_was_done() -> None:
-    """An unknown verb is nobody's fault in a person's line and a defect in a generated one."""
+def test_a_generated_commit_line_needs_a_known_verb() -> None:
+    """An unknown verb is accepted in a line written by a person and rejected in a generated one."""
     line = "alarm rings at night #7"
     assert rejected(line, GOOD) == {}
     origin = Generated(generator="backward", prompt="commit/v1@0", teacher="t", sampling=Sampling(), calls=())
@@ -122,8 +123,8 @@ def test_a_commit_line_that_a_model_wrote_must_say_what_was_done() -> None:
     assert [reason.code for reason in reasons] == ["no_verb"]
 
 
-def test_the_evaluation_judges_by_what_a_person_wrote_down() -> None:
-    """Label and names of a test input are checks of the evaluation; an input without them is not scored."""
+def test_the_evaluation_checks_label_and_names() -> None:
+    """A test input's recorded label and names are checks of the evaluation; an input without them is not scored."""
     checks = checks_for(SPEC, FOLDER)
     assert checks.names[-2:] == ("check:right_label", "check:names_the_thing")
     line = "delete the penguin mascot (#97)"

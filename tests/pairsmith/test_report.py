@@ -1,4 +1,5 @@
-"""The HTML report: its numbers are the store's, nothing is missing without a word, and no text of a row is obeyed."""
+"""Tests of the HTML report: its numbers are the store's, missing parts are named, and texts in rows are never
+interpreted as HTML."""
 
 from __future__ import annotations
 
@@ -47,7 +48,7 @@ def store(project: Project) -> Iterator[Store]:
 
 @pytest.fixture
 def done(project: Project, store: Store) -> Store:
-    """All four stages have run."""
+    """A store in which all four stages have run."""
     report_project.generated(project, store)
     report_project.evaluated(
         project, store, report_project.trained(project, store, report_project.curated(project, store))
@@ -90,8 +91,8 @@ class _Page(HTMLParser):
         return " ".join("".join(self.chunks).split())
 
 
-def test_rows_on_the_page_are_those_of_the_receipts_and_add_up(project: Project, done: Store) -> None:
-    """Each stage shows the row count check of its last receipt, and each reason with the receipt's count."""
+def test_row_counts_are_those_of_the_receipts(project: Project, done: Store) -> None:
+    """Each stage shows the row counts of its last receipt, and each reason with the receipt's count."""
     text = _flat(_Page(render(gather(project, done))).text)
     for command in ("generate", "curate"):
         receipt = done.receipts(command)[-1]
@@ -104,8 +105,8 @@ def test_rows_on_the_page_are_those_of_the_receipts_and_add_up(project: Project,
     assert curated.accepted == len(done.artifacts("dataset")[-1].members)
 
 
-def test_reasons_carry_rows_that_met_them(project: Project, done: Store) -> None:
-    """Every reason of curation has examples whose verdict begins with it; a failed row shows its seed."""
+def test_reasons_have_example_rows(project: Project, done: Store) -> None:
+    """Every reason of curation has one to three examples with that reason; a failed row has no output."""
     evidence = gather(project, done)
     reasons = evidence.stage("curate").reasons
     assert {reason.word: reason.count for reason in reasons} == done.receipts("curate")[-1].reasons
@@ -116,13 +117,15 @@ def test_reasons_carry_rows_that_met_them(project: Project, done: Store) -> None
 
 
 def test_accepted_rows_are_shown_beside_the_rejected_ones(project: Project, done: Store) -> None:
-    """Ten rows that were accepted, whole, drawn at random and the same ones in a second report."""
+    """Up to ten random accepted rows are shown in full, and the same ones in a second report."""
     evidence = gather(project, done)
     accepted = dict(done.artifacts("dataset")[-1].members)
     pairs = {pair.id: pair for pair in done.pairs(accepted)}
     assert len(evidence.accepted) == min(10, len(accepted))
     assert len({row.row_id for row in evidence.accepted}) == len(evidence.accepted)
-    assert {row.row_id for row in evidence.accepted} != set(list(accepted)[:10]), "the first are no sample"
+    assert {row.row_id for row in evidence.accepted} != set(list(accepted)[:10]), (
+        "the first ten rows are not a random sample"
+    )
     text = _flat(_Page(render(evidence)).text)
     for row in evidence.accepted:
         assert (row.input, row.output) == (pairs[row.row_id].input, pairs[row.row_id].output)
@@ -131,8 +134,9 @@ def test_accepted_rows_are_shown_beside_the_rejected_ones(project: Project, done
     assert gather(project, done).accepted == evidence.accepted
 
 
-def test_scores_and_lengths_are_of_the_pool_and_of_the_accepted(project: Project, done: Store) -> None:
-    """The histograms count every pair and every score once; rows without a score are said, not drawn as zero."""
+def test_histograms_cover_the_pool_and_the_accepted_rows(project: Project, done: Store) -> None:
+    """The histograms count every pair and every score once; rows without a score are counted as missing, not drawn as
+    zero."""
     evidence = gather(project, done)
     accepted = done.receipts("curate")[-1].counts.accepted
     assert evidence.lengths is not None
@@ -145,8 +149,9 @@ def test_scores_and_lengths_are_of_the_pool_and_of_the_accepted(project: Project
     assert evidence.scorer.scores.missing == step.waiting
 
 
-def test_the_headline_is_the_evaluation_in_one_sentence(project: Project, done: Store) -> None:
-    """The head of the page gives tuned, base and their difference as the evaluation has them, sampled and greedy."""
+def test_the_headline_summarises_the_evaluation(project: Project, done: Store) -> None:
+    """The headline has the pass rates of tuned and base and their difference as in the evaluation, sampled and
+    greedy."""
     evidence = gather(project, done)
     evaluation = evidence.evaluation
     assert evaluation is not None
@@ -163,7 +168,8 @@ def test_the_headline_is_the_evaluation_in_one_sentence(project: Project, done: 
 
 
 def test_the_page_has_every_system_check_and_decoding(project: Project, done: Store) -> None:
-    """Merged systems stand under both names, each check has a row with every system, greedy stands beside sampled."""
+    """Merged systems are shown under both names, each check has a row with every system, and greedy is beside
+    sampled."""
     evidence = gather(project, done)
     evaluation = evidence.evaluation
     assert evaluation is not None
@@ -177,8 +183,9 @@ def test_the_page_has_every_system_check_and_decoding(project: Project, done: St
     assert len(greedy) == len(evaluation.systems)
 
 
-def test_the_shown_answers_are_the_drawn_ones_bad_ones_too(project: Project, done: Store) -> None:
-    """The page shows the first sampled answer of every system for every drawn input, and names the seed of the draw."""
+def test_the_shown_answers_are_a_random_draw(project: Project, done: Store) -> None:
+    """For every drawn input the page shows the first sampled answer of every system, good or bad, and the seed of the
+    draw."""
     evidence = gather(project, done)
     evaluation = evidence.evaluation
     assert evaluation is not None
@@ -203,10 +210,10 @@ def test_the_shown_answers_are_the_drawn_ones_bad_ones_too(project: Project, don
         (0.5, 0.9, 0.0001, 19, "not enough evidence"),
     ],
 )
-def test_a_difference_is_said_whichever_way_it_falls(
+def test_a_difference_is_reported_in_either_direction(
     project: Project, done: Store, low: float, high: float, p: float, seeds: int, sentence: str
 ) -> None:
-    """Better or worse takes the interval, the adjusted test and enough inputs; page and terminal say the same."""
+    """ "Better" and "worse" need the interval, the adjusted p-value and enough inputs; page and terminal agree."""
     evaluation = gather(project, done).evaluation
     assert evaluation is not None
     interval = Interval(estimate=(low + high) / 2, low=low, high=high, level=0.95, seeds=seeds)
@@ -223,8 +230,9 @@ def test_a_difference_is_said_whichever_way_it_falls(
     assert (SIMULTANEOUS_NOTE in lines) == (words.get(sentence) in ("better", "worse"))
 
 
-def test_the_page_tells_the_loss_of_the_weights_that_ship(project: Project, done: Store) -> None:
-    """The lowest validation loss is kept: that of the last step, which rose again, is of other weights."""
+def test_the_reported_loss_is_that_of_the_kept_weights(project: Project, done: Store) -> None:
+    """The weights with the lowest validation loss are kept; the last step's loss, which may be higher, belongs to other
+    weights."""
     training = gather(project, done).training
     assert training is not None
     losses = [Validation(step=at, epoch=at / 10, loss=loss) for at, loss in ((0, 5.0), (20, 0.25), (30, 0.75))]
@@ -233,8 +241,8 @@ def test_the_page_tells_the_loss_of_the_weights_that_ship(project: Project, done
     assert "validation loss 5.00 to 0.75." in sentences.curve(risen.model_copy(update={"kept_step": None}))
 
 
-def test_passing_by_form_alone_is_not_told_as_better(project: Project, done: Store) -> None:
-    """Neither by the report nor by the page of the service, which shows no verdict: any label of the task passed."""
+def test_passing_by_form_alone_is_pointed_out(project: Project, done: Store) -> None:
+    """The report and the service's page say so if any label of the task would have passed."""
     words = pytest.importorskip("pairsmith.serve.pages.words", reason="the service needs the serve extra")
     evaluation = gather(project, done).evaluation
     assert evaluation is not None
@@ -244,9 +252,9 @@ def test_passing_by_form_alone_is_not_told_as_better(project: Project, done: Sto
         assert ("only the form of the answers was checked" in words.evaluation(judged)) == of_form
 
 
-def test_the_page_says_what_its_intervals_take_for_granted(project: Project, done: Store) -> None:
-    """Inputs that belong together carry less than they seem to, and nothing in the answers shows it; where it is known
-    what belongs together, the page says of how many groups they are, and that what is lacking are other groups."""
+def test_the_page_states_the_assumptions_of_its_intervals(project: Project, done: Store) -> None:
+    """Related inputs carry less evidence than their number suggests, which the answers do not show. If groups are
+    known, the page says how many there are, and that more groups are needed."""
     evidence = gather(project, done)
     evaluation = evidence.evaluation
     assert evaluation is not None
@@ -265,8 +273,8 @@ def test_the_page_says_what_its_intervals_take_for_granted(project: Project, don
     assert " of other groups" not in describe_difference(evaluation, few)
 
 
-def test_what_was_not_measured_is_not_called_alike(project: Project, done: Store) -> None:
-    """A comparison with a system that gave no whole answer is "not measured", and the page still renders."""
+def test_an_unmeasured_comparison_is_not_called_equal(project: Project, done: Store) -> None:
+    """A comparison with a system that gave no complete answer is "not measured", and the page still renders."""
     evidence = gather(project, done)
     evaluation = evidence.evaluation
     assert evaluation is not None
@@ -284,25 +292,25 @@ def test_what_was_not_measured_is_not_called_alike(project: Project, done: Store
     assert all(line.endswith("not measured") for line in comparison_lines(unmeasured)[: len(none)])
 
 
-def test_a_difference_in_decoding_is_said(project: Project, done: Store) -> None:
-    """Where the teacher was decoded as in generation the page says so, with the settings, and that it may matter; it
-    gives no reason for a difference that nobody measured."""
+def test_a_difference_in_decoding_is_reported(project: Project, done: Store) -> None:
+    """If the teacher was decoded as in generation, the page says so, with the settings, and no longer says that all are
+    decoded in the same way."""
     evidence = gather(project, done)
     assert evidence.evaluation is not None
     assert "All are decoded in the same way" in render(evidence)
     adapter = done.artifacts("adapter")[-1].id
     trained = SimpleNamespace(adapter_id=adapter)
     (project.folder / "evaluations" / "one.json").unlink()
-    apart = report_project.evaluated(project, done, trained, merged=False)  # type: ignore[arg-type]
-    page = render(replace(evidence, evaluation=apart))
+    separate = report_project.evaluated(project, done, trained, merged=False)  # type: ignore[arg-type]
+    page = render(replace(evidence, evaluation=separate))
     assert "They are decoded differently" in page
     assert "top_k 50 (as in generation)" in page
-    assert "because it learned" not in page
-    assert any("decodings differ" in line for line in comparison_lines(apart))
+    assert "All are decoded in the same way" not in page
+    assert any("decodings differ" in line for line in comparison_lines(separate))
 
 
-def test_an_evaluation_of_the_version_before_is_shown(project: Project, done: Store) -> None:
-    """Its file still loads; shares and differences are concluded anew from the answers that it holds."""
+def test_an_evaluation_of_an_earlier_version_is_shown(project: Project, done: Store) -> None:
+    """Its file still loads; rates and differences are recomputed from the answers in it."""
     path = project.folder / "evaluations" / "one.json"
     now = gather(project, done).evaluation
     assert now is not None
@@ -332,16 +340,16 @@ def test_an_evaluation_of_the_version_before_is_shown(project: Project, done: St
     assert "Systems on held-out inputs" in render(gather(project, done))
 
 
-def test_a_text_is_shown_and_never_obeyed(project: Project, done: Store) -> None:
-    """A seed with a script and a template tag in it stands on the page as text."""
+def test_a_text_is_escaped(project: Project, done: Store) -> None:
+    """A seed that contains a script and a template tag appears on the page as text."""
     page = render(gather(project, done))
     assert "<script" not in page
     assert "&lt;script&gt;alert(&#39;seed&#39;)&lt;/script&gt;" in page
     assert "{{ 7 * 7 }}" in _Page(page).text
 
 
-def test_the_page_needs_nothing_but_itself(project: Project, done: Store) -> None:
-    """No tag loads anything and the style sheet names no address, so the page opens offline and tells nobody."""
+def test_the_page_loads_nothing(project: Project, done: Store) -> None:
+    """No tag loads anything and the style sheet has no URL, so the page works offline and contacts no server."""
     page = render(gather(project, done))
     loading = {"script", "link", "img", "iframe", "object", "embed", "source", "video", "audio", "use", "image"}
     parsed = _Page(page)
@@ -350,9 +358,9 @@ def test_the_page_needs_nothing_but_itself(project: Project, done: Store) -> Non
     assert not re.search(r"https?://|url\(|@import|@font-face", page)
 
 
-def test_the_learning_curve_is_drawn(project: Project, store: Store) -> None:
-    """A dot for each training, a line through the means of each share, a band as wide as the noise floor, and the
-    sentences as its text; a pass rate is drawn from 0 to 1, whatever the points are."""
+def test_the_learning_curve_is_plotted(project: Project, store: Store) -> None:
+    """A dot for each training, a line through the mean of each share, a band as wide as the noise floor, and the
+    conclusions as alternative text; the axis of a pass rate goes from 0 to 1."""
     report_project.generated(project, store)
     adapter = report_project.trained(project, store, report_project.curated(project, store))
     curve = report_project.with_curve(project, store, adapter)
@@ -376,8 +384,8 @@ def test_the_learning_curve_is_drawn(project: Project, store: Store) -> None:
     assert float(band["height"] or 0) == pytest.approx(198 * 2 * curve.floor, abs=0.02)
 
 
-def test_charts_and_tables_say_what_they_are(project: Project, done: Store) -> None:
-    """Every chart that is not decoration has a text, and every header cell says what it heads."""
+def test_charts_and_tables_are_accessible(project: Project, done: Store) -> None:
+    """Every chart that is not decoration has a text alternative, and every header cell a scope."""
     parsed = _Page(render(gather(project, done)))
     charts = [attrs for tag, attrs in parsed.tags if tag == "svg" and attrs.get("class")]
     assert charts
@@ -388,7 +396,7 @@ def test_charts_and_tables_say_what_they_are(project: Project, done: Store) -> N
 
 @pytest.mark.parametrize("ran", [0, 1, 2, 3])
 def test_a_stage_that_has_not_run_says_so(project: Project, store: Store, ran: int) -> None:
-    """However far the pipeline has got, all nine sections are there, and those without data say what to run."""
+    """At any stage of the pipeline all nine sections exist, and those without data name the command to run."""
     if ran > 0:
         report_project.generated(project, store)
     if ran > 1:
@@ -406,32 +414,32 @@ def test_a_stage_that_has_not_run_says_so(project: Project, store: Store, ran: i
     assert list(absent.values()) == [place >= ran for place in range(4)]
 
 
-def test_nothing_measured_is_a_dash_and_not_a_zero(project: Project, store: Store) -> None:
-    """Before anything has run the four figures at the top are missing, not 0."""
+def test_missing_figures_are_dashes(project: Project, store: Store) -> None:
+    """Before anything has run the four figures at the top are dashes, not zeros."""
     page = render(gather(project, store))
     figures = re.search(r'<dl class="figures">(.*?)</dl>', page, re.DOTALL)
     assert figures
     assert re.findall(r"<dd>(.*?)<small>", figures[1]) == ["—"] * 4
 
 
-def test_a_run_that_stopped_is_said_beside_the_last_one_that_finished(project: Project, done: Store) -> None:
-    """A failed command is not hidden behind an older success, and the older numbers stay."""
+def test_a_failed_command_is_shown_beside_the_last_success(project: Project, done: Store) -> None:
+    """A failed command is not hidden by an earlier success, and the earlier numbers stay."""
 
-    def dies() -> None:
+    def fail_while_recording() -> None:
         with recording(project, done, "curate", CurateOutcome()) as record:
             record.outcome = CurateOutcome(counts=Counts(rows_in=3, waiting=3))
             raise TeacherError("the scorer's endpoint is gone.", fix="Start it again.")
 
     with pytest.raises(TeacherError):
-        dies()
+        fail_while_recording()
     evidence = gather(project, done)
     good = next(receipt for receipt in done.receipts("curate") if receipt.ok)
     assert evidence.stage("curate").counts == good.counts
     assert "The last pairsmith curate did not finish: the scorer's endpoint is gone." in _Page(render(evidence)).text
 
 
-def test_files_that_are_gone_are_said(project: Project, done: Store) -> None:
-    """An evaluation whose file was deleted is not called 'not run', and a lost curve leaves the other facts."""
+def test_missing_files_are_reported(project: Project, done: Store) -> None:
+    """An evaluation whose file was deleted is not called 'not run', and a missing curve leaves the other facts."""
     (project.folder / "evaluations" / "one.json").unlink()
     (project.folder / "adapters" / "one" / "training.json").unlink()
     text = _Page(render(gather(project, done))).text
@@ -440,15 +448,15 @@ def test_files_that_are_gone_are_said(project: Project, done: Store) -> None:
     assert "4,884,480 trainable parameters" in text
 
 
-def test_a_damaged_evaluation_ends_in_one_sentence(project: Project, done: Store) -> None:
-    """A file that is not an evaluation is an error that names it."""
+def test_a_damaged_evaluation_is_a_clear_error(project: Project, done: Store) -> None:
+    """The error names the file and says to delete it."""
     (project.folder / "evaluations" / "one.json").write_text('{"id": 3}')
     with pytest.raises(PairsmithError, match=r"one\.json.*Delete the file"):
         gather(project, done)
 
 
-def test_reviews_by_people_and_simulated_ones_are_kept_apart(project: Project, done: Store) -> None:
-    """'Not reviewed by humans' stands there until a person has; a simulated reviewer does not count as one."""
+def test_human_and_simulated_reviews_are_distinguished(project: Project, done: Store) -> None:
+    """'Not reviewed by humans' is shown until a person has reviewed; a simulated reviewer does not count."""
     pair = done.pairs()[0]
     done.write(Review(pair_id=pair.id, reviewer="robot", decision="accept", simulated=True))
     page = _Page(render(gather(project, done))).text
@@ -457,16 +465,16 @@ def test_reviews_by_people_and_simulated_ones_are_kept_apart(project: Project, d
     assert "1 person reviewed 1 row in 1 decision." in _Page(render(gather(project, done))).text
 
 
-def test_the_report_is_of_the_present_evaluation(project: Project, done: Store) -> None:
-    """Where the last run found an older evaluation again, that one is shown and not the newest file."""
+def test_the_report_shows_the_present_evaluation(project: Project, done: Store) -> None:
+    """If the last run reused an older evaluation, the report shows that one and not the newest."""
     shown = gather(project, done).evaluation
     assert shown is not None
     done.write(Artifact(id="another", kind="evaluation", path="evaluations/another.json"))
     assert gather(project, done).evaluation == shown
 
 
-def test_money_is_the_ledgers_sum(project: Project, done: Store) -> None:
-    """Tokens, requests and dollars on the page are what the ledger holds."""
+def test_costs_are_those_of_the_ledger(project: Project, done: Store) -> None:
+    """Tokens, requests and dollars on the page are the call ledger's totals."""
     spent = done.spent()
     usage, usd, requests = spent.usage, spent.usd, spent.requests
     text = _Page(render(gather(project, done))).text
@@ -475,8 +483,8 @@ def test_money_is_the_ledgers_sum(project: Project, done: Store) -> None:
     assert f"${usd:.4f}" in text
 
 
-def test_the_report_is_written_where_it_was_asked(project: Project, done: Store, tmp_path: Path) -> None:
-    """`write_report` returns the path of the file; a folder in its place is an error a person can act on."""
+def test_the_report_is_written_to_the_given_path(project: Project, done: Store, tmp_path: Path) -> None:
+    """`write_report` returns the path of the file; a folder at that path is a clear error."""
     out = write_report(project, done, tmp_path / "out" / "report.html")
     assert out.read_text(encoding="utf-8").startswith("<!doctype html>")
     with pytest.raises(PairsmithError, match="cannot be written"):
@@ -488,7 +496,7 @@ def _flat(text: str) -> str:
 
 
 def test_without_an_independent_check_the_report_says_so(project: Project, done: Store) -> None:
-    """Where only the gates judged, page and table say that no independent check was used."""
+    """If only gates judged the answers, page and table say that no independent check was used."""
     evaluation = gather(project, done).evaluation
     assert evaluation is not None
     assert not any("independent" in sentence for sentence in limits(evaluation))
@@ -499,9 +507,9 @@ def test_without_an_independent_check_the_report_says_so(project: Project, done:
     assert "no independent check was used" in comparison_lines(alone)[-1]
 
 
-def test_the_report_does_not_tell_what_rows_were_rejected_for(tmp_path: Path) -> None:
-    """A report leaves with the export: the address for which the gate `pii` keeps a row out stands neither in the text
-    of the row nor in the sentence that quotes it, and what else the row says does."""
+def test_the_report_removes_personal_data(tmp_path: Path) -> None:
+    """A report is exported and shared: an address for which the gate `pii` rejected a row appears neither in the row's
+    text nor in the reason that quotes it; the rest of the row does."""
     rows = [("Where is it?", "Ask ann.onymous@example.org about the van."), ("Is it red?", "It is red and fast.")]
     lines = [json.dumps({"input": asked, "output": answer}) + "\n" for asked, answer in rows]
     (tmp_path / "own.jsonl").write_text("".join(lines), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The report in a real browser: it fits a narrow screen, fetches nothing, and complains of nothing."""
+"""Tests of the report in a real browser: it fits a narrow screen, loads nothing and logs no errors."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ def browser() -> Iterator[Any]:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1280])
-def test_it_fits_and_is_silent(report: Path, browser: Any, width: int, scheme: str) -> None:
-    """No sideways scrolling with everything unfolded, of a table neither where a screen is wide; no request besides the
-    file itself, no console message."""
+def test_the_report_fits_and_loads_nothing(report: Path, browser: Any, width: int, scheme: str) -> None:
+    """No horizontal scrolling with all details open, nor of a table on a wide screen; no request except the file
+    itself, no console message."""
     messages, requests = [], []
     page = browser.new_page(viewport={"width": width, "height": 844}, color_scheme=scheme)
     page.on("console", lambda message: messages.append(message.text))
@@ -55,7 +55,7 @@ def test_it_fits_and_is_silent(report: Path, browser: Any, width: int, scheme: s
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_text_has_enough_contrast(report: Path, browser: Any, scheme: str) -> None:
-    """Every colour of text on the page reaches 4.5:1 on the page's background (WCAG 2.2, 1.4.3)."""
+    """Every text colour of the page has a contrast of at least 4.5:1 with its background (WCAG 2.2, 1.4.3)."""
     page = browser.new_page(viewport={"width": 1280, "height": 844}, color_scheme=scheme)
     page.goto(report.as_uri(), timeout=180_000)
     colours = page.evaluate(
@@ -78,7 +78,7 @@ def test_text_has_enough_contrast(report: Path, browser: Any, scheme: str) -> No
 
 
 def _luminance(colour: str) -> float:
-    """Relative luminance of `rgb(r, g, b)`, by WCAG's formula."""
+    """Relative luminance of `rgb(r, g, b)` by WCAG's formula."""
     parts = [int(part) / 255 for part in colour.removeprefix("rgb(").rstrip(")").split(",")]
     r, g, b = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
     return 0.2126 * r + 0.7152 * g + 0.0722 * b
@@ -101,9 +101,9 @@ _PLACES = """() => {
 }"""
 
 
-def test_a_text_from_right_to_left_reads_as_it_was_written(report: Path, browser: Any) -> None:
-    """The stop of an Arabic sentence stands at its left end, and its output below it; the id behind an Arabic
-    quotation is whole and to the right of it: it was parted, and its first digit stood before the sentence."""
+def test_right_to_left_text_is_laid_out_correctly(report: Path, browser: Any) -> None:
+    """An Arabic sentence's full stop is at its left end, and its output below it. The id after an Arabic quotation is
+    whole and to its right: it used to be split, with its first digit before the quotation."""
     page = browser.new_page(viewport={"width": 1280, "height": 844})
     page.goto(report.as_uri(), timeout=180_000)
     page.eval_on_selector_all("details", "all => all.forEach(one => { one.open = true })")
@@ -115,7 +115,7 @@ def test_a_text_from_right_to_left_reads_as_it_was_written(report: Path, browser
     page.close()
 
 
-def test_what_a_reason_quotes_is_set_apart() -> None:
-    """Only the quotation, with its own signs escaped."""
+def test_quotations_in_reasons_are_isolated() -> None:
+    """Only the quotation is isolated, with its special characters escaped."""
     assert isolate_quotes("says “<b>” & more") == "says “<bdi>&lt;b&gt;</bdi>” &amp; more"
     assert isolate_quotes("run `pairsmith train`") == "run <code>pairsmith train</code>"

@@ -1,4 +1,4 @@
-"""What judges said stands in the report, whichever way it fell, and nothing where nobody judged."""
+"""Tests of the report's section on judges: it shows all results, and is missing if nothing was judged."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from tests.pairsmith import report_project
 from train.judgements import Checklist, JudgedEvaluation, PairwiseChoice, checklist_result, first_wins, win_rates
 
 
-def test_the_page_tells_who_judged_and_who_is_preferred(tmp_path: Path) -> None:
-    """The checklist of every system, both win rates, the judges' liking for a place, and what to know of them."""
+def test_the_page_shows_judges_checklists_and_win_rates(tmp_path: Path) -> None:
+    """The page shows the judges, every system's checklist, win rates, the judges' position bias, and warnings."""
     project = report_project.project_in(tmp_path)
     with Store.open(Store.url_for(project)) as store:
         report_project.generated(project, store)

@@ -1,4 +1,4 @@
-"""`run --from` and `run --until`: the pipeline in parts is the pipeline."""
+"""Tests of `run --from` and `run --until`: a run in parts does the same as one run."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.synth.loopback import LoopbackTeacher, says
 
 
 def test_a_run_in_parts_does_what_one_run_does(project: Project, teacher: LoopbackTeacher) -> None:
-    """Each part does its stages once, tells what is next, and counts rows; the next one finds them done."""
+    """Each part runs its stages once, says which stage is next, and counts rows; the next part reuses them."""
     first = project.json("run", "--until", "curate")
     assert (first["facts"]["stages"], first["facts"]["until"]) == (["generate"], "curate")
     assert (first["rows_in"], first["waiting"]) == (24, 24)
@@ -24,12 +24,12 @@ def test_a_run_in_parts_does_what_one_run_does(project: Project, teacher: Loopba
     again = project.json("run", "--until", "review")
     assert again["facts"]["stages"] == []
     assert len(teacher.asked) == 12
-    assert not project.json("status")["stages"][2]["done"], "nobody has reviewed, nor gone on without people"
+    assert not project.json("status")["stages"][2]["done"], "review has neither happened nor been skipped"
 
 
-def test_the_command_that_goes_on_works_as_it_is_printed(project: Project) -> None:
-    """With the folder and the overrides of the command before it, and still without people where those were left out:
-    what a run of a part, `status` and `init` name can be copied from the screen."""
+def test_the_next_command_works_as_printed(project: Project) -> None:
+    """The next command printed by a partial run, `status` and `init` can be copied from the screen: it has the folder
+    and the overrides of the command before it, and --no-review if that was given."""
     folder = project.folder.rename(project.folder.parent / "my captions")
     outside = Project(folder.parent, project.environment)
     given = ("--project", folder.name, "--set", "generate.forward.n=3")
@@ -44,8 +44,8 @@ def test_the_command_that_goes_on_works_as_it_is_printed(project: Project) -> No
     assert first.stdout.endswith("\n  pairsmith run --project 'my replies'\n")
 
 
-def test_where_no_row_can_be_trained_on_training_is_not_next(make_project: Callable[..., Project]) -> None:
-    """Every row that was accepted is a test row: what is left to do is to see why."""
+def test_without_training_rows_training_is_not_next(make_project: Callable[..., Project]) -> None:
+    """If all accepted rows are test rows, the output says so instead of naming training as the next stage."""
     with LoopbackTeacher(answer) as teacher:
         project = make_project(teacher.url)
         test = ("--set", "split.test=0.96", "--set", "split.validation=0.03")
@@ -54,8 +54,8 @@ def test_where_no_row_can_be_trained_on_training_is_not_next(make_project: Calla
     assert "there are no rows to train on" in done.stdout + done.stderr
 
 
-def test_parts_that_leave_no_stage_are_refused(project: Project) -> None:
-    """Before anything is asked."""
+def test_from_and_until_without_a_stage_between_are_refused(project: Project) -> None:
+    """Refused before anything runs, as is an unknown stage."""
     done = project.run("run", "--from", "train", "--until", "curate")
     assert done.returncode == 2
     assert "there is no stage from train on that comes before curate" in done.stderr
@@ -63,8 +63,8 @@ def test_parts_that_leave_no_stage_are_refused(project: Project) -> None:
     assert not (project.folder / "receipts").exists()
 
 
-def test_a_run_asks_again_for_failed_rows_when_told(make_project: Callable[..., Project]) -> None:
-    """As `generate --retry-failed` does."""
+def test_run_retries_failed_rows_with_the_option(make_project: Callable[..., Project]) -> None:
+    """`run --retry-failed` requests failed rows again, as `generate --retry-failed` does."""
     good = [False]
     with LoopbackTeacher(lambda ask: answer(ask) if good[0] else says("", "")) as teacher:
         project = make_project(teacher.url)

@@ -1,4 +1,4 @@
-"""What a command shows is whole and in line."""
+"""Tests that what commands show is complete and aligned."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ from schemas.records import Counts
 from schemas.spec_file import parse
 
 
-def test_names_are_whole_and_values_stand_below_each_other() -> None:
-    """`pairsmith.toml` is longer than other names: nothing of it is cut off, and every line makes room for it."""
+def test_names_are_not_cut_and_values_are_aligned() -> None:
+    """A long name such as `pairsmith.toml` is not cut off, and all values start in the same column."""
     outcome = ExportOutcome(counts=Counts(rows_in=3, accepted=3))
     console = Console(width=100, file=io.StringIO())
     with console.capture() as captured:
@@ -39,14 +39,14 @@ def test_names_are_whole_and_values_stand_below_each_other() -> None:
     assert {first.index("3 rows"), dataset.index("there"), cost.index("0 requests")} == {spec.index("there")}
 
 
-def test_what_a_server_writes_gives_no_order_to_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    """A teacher's text and an endpoint's error may hold the marks that set a title, clear the screen or have the
-    terminal type; they are shown as what they are, letters, line ends and tabs stay."""
-    order = "\x1b]0;mine\x07 \x1b[2J \x1b[6n \x9b0c \x00 a\tcafé\nb"
+def test_control_characters_are_escaped(capsys: pytest.CaptureFixture[str]) -> None:
+    """A teacher's text or an endpoint's error may contain escape sequences that set a title, clear the screen or make
+    the terminal type. They are shown escaped; letters, line ends and tabs stay."""
+    sequences = "\x1b]0;mine\x07 \x1b[2J \x1b[6n \x9b0c \x00 a\tcafé\nb"
     session = Session(Path(), {}, None, Stopping(), NOBODY)
-    session.say(order)
-    session.show(order)
-    show_error(TeacherError(order, where="the teacher"))
+    session.say(sequences)
+    session.show(sequences)
+    show_error(TeacherError(sequences, where="the teacher"))
     out, err = capsys.readouterr()
     for shown in (out, err):
         assert {char for char in shown if ord(char) < 32 or 127 <= ord(char) < 160} <= {"\n", "\t"}
@@ -55,8 +55,8 @@ def test_what_a_server_writes_gives_no_order_to_a_terminal(capsys: pytest.Captur
         assert "café\nb" in shown
 
 
-def test_one_is_told_in_the_singular(tmp_path: Path) -> None:
-    """What there is one of is one: a row that failed, a reason beside those that are shown, a word of each output."""
+def test_one_is_shown_in_the_singular(tmp_path: Path) -> None:
+    """A count of one uses the singular: a failed row, one further reason, one word per output."""
     one, two = ({"what": "empty: no text", "rows": rows, "first": "s.jsonl:3"} for rows in (1, 1_200))
     assert describe_failure(one) == "empty: no text (1 row, from s.jsonl:3)"
     assert describe_failure(two) == "empty: no text (1,200 rows, the first from s.jsonl:3)"
@@ -69,16 +69,17 @@ def test_one_is_told_in_the_singular(tmp_path: Path) -> None:
     assert "# The outputs have 1 word.\n" in spec_text(path, guess(path), "asked")
 
 
-def test_a_number_is_written_in_one_way() -> None:
-    """The report and the pages write 1,600 as the terminal, the manual and the dataset card do, so a number read
-    in one place is found in another."""
+def test_numbers_are_formatted_consistently() -> None:
+    """Report and pages write 1,600 as the terminal, the manual and the dataset card do, so that a number can be found
+    in any of them."""
     assert numbers.count(1_600) == f"{1_600:,}"
     assert numbers.counted(1_600, "row", "rows") == "1,600 rows"
     assert numbers.rounded(-1234.5) == "\u22121,234.5"
 
 
-def test_what_is_foreseen_is_written_in_one_way(tmp_path: Path) -> None:
-    """Forecast, preview and pages give both ends of a cost; ends that read alike once, and none below nothing."""
+def test_intervals_are_formatted_consistently(tmp_path: Path) -> None:
+    """Forecast, preview and pages show both ends of a cost, a single value if both read the same, and nothing below
+    zero."""
     assert numbers.between({"low": -0.2, "high": 3}, dollars, "unknown") == "at most $3.00"
     assert numbers.between(None, dollars, "unknown") == "unknown"
     outcome = PreviewOutcome(left_candidates=2, left_seeds=1, left_usd={"low": 0.0, "high": 0.0})
@@ -88,16 +89,16 @@ def test_what_is_foreseen_is_written_in_one_way(tmp_path: Path) -> None:
     assert "2 candidates of 1 seed, free\n" in "\n".join(map(str.rstrip, captured.get().splitlines())) + "\n"
 
 
-def test_kinds_of_seeds_are_told_as_nouns() -> None:
-    """`status`, `doctor` and the report count seeds as one says it."""
+def test_kinds_of_seeds_are_counted_with_nouns() -> None:
+    """Counts of seeds are worded as in speech, e.g. "1 input and 2 outputs"."""
     assert numbers.seeds({"pair": 1_260}) == "1,260 pairs"
     assert numbers.seeds({"input": 1, "output": 2}) == "1 input and 2 outputs"
     assert numbers.seeds({"input": 1, "output": 2, "pair": 3}) == "1 input, 2 outputs and 3 pairs"
 
 
-def test_whole_numbers_have_no_columns_between_them() -> None:
-    """Words are counted whole: a histogram of labels of one to three words has three columns, and marks below their
-    edges alone."""
+def test_histograms_of_whole_numbers_have_one_bar_per_number() -> None:
+    """Word counts are whole numbers: a histogram of one to three words has no fractional bars, and axis labels only at
+    bar edges."""
     words = charts.bins([1, 1, 2, 3, 3], [1, 2])
     assert [(one.low, one.high, one.everything) for one in words] == [(1, 2, 2), (2, 3, 3)]
     one = charts.histogram(charts.bins([1, 1], [1]), "words")
@@ -105,14 +106,15 @@ def test_whole_numbers_have_no_columns_between_them() -> None:
     assert len(charts.bins([0.1, 0.35, 0.4], [])) > 3
 
 
-def test_ids_in_sentences_are_as_lists_show_them() -> None:
-    """Rows, report and `explain` know a pair by the first twelve of its letters; other numbers stay whole."""
+def test_pair_ids_in_messages_are_shortened() -> None:
+    """Messages show the first twelve characters of a pair's id, as lists do; other numbers stay whole."""
     sentence = "71% like accepted pair 951c8c13eaf9173a2f44bb706a6da4e8, invoice 12345678901234567890"
     assert shorten_ids(sentence) == "71% like accepted pair 951c8c13eaf9, invoice 12345678901234567890"
 
 
-def test_two_texts_of_one_prompt_are_told_apart() -> None:
-    """A prompt of one's own and ours are both enhance/v1: two lines of `spent on` had one name and other figures."""
+def test_two_prompts_of_one_name_are_distinguished() -> None:
+    """A user's own prompt and the built-in one can both be enhance/v1: two lines of `spent on` had the same name and
+    different figures."""
     cost = {"usd_known": 0.5, "unpriced_requests": 0, "usd_reserved": 0, "lost_requests": 0, "stage": "generate"}
     refs = ["enhance/v1@aaaa", "enhance/v1@bbbb", "simplify/v1@cccc"]
     costs = [{**cost, "requests": n, "prompt": ref} for n, ref in enumerate(refs, 1)]
@@ -121,8 +123,8 @@ def test_two_texts_of_one_prompt_are_told_apart() -> None:
     assert lines == ["generate, enhance/v1@aaaa", "generate, enhance/v1@bbbb", "generate, simplify/v1"]
 
 
-def test_no_reason_is_left_out_of_the_status() -> None:
-    """Six reasons are named and the rest is counted, so that they add up to what was rejected."""
+def test_reasons_in_the_status_add_up() -> None:
+    """Six reasons are named and the rest is counted as others, so that they add up to the number of rejected rows."""
     from pairsmith.commands.status import _summarized
 
     reasons = Counter({f"reason{n}": n for n in range(1, 9)})
@@ -130,9 +132,9 @@ def test_no_reason_is_left_out_of_the_status() -> None:
     assert _summarized(Counter(a=1)) == "a 1"
 
 
-def test_a_command_in_a_summary_is_typed_for_the_project_that_it_speaks_of() -> None:
-    """Copied from the screen of `certify --project ...` it drew rows of the folder where one stands; commands of no
-    project stay as they are, and so do those that name it already."""
+def test_commands_in_messages_get_the_project_options() -> None:
+    """A command copied from the output of `certify --project ...` used to draw rows of the current folder. Commands
+    that take no project, or already name it, stay unchanged."""
     session = Session(Path("own data"), ("curate.score.model=none",), None, Stopping())
     place = "--project 'own data' --set curate.score.model=none"
     assert session.with_project_options("About 5 more (`pairsmith review push` draws rows).") == (

@@ -1,4 +1,4 @@
-"""Starting is quick, help says what there is, and our folders are ours."""
+"""Tests that commands start fast, help is complete, and a user's files do not shadow the product's packages."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from tests.pairsmith.conftest import ROOT, Project
 
 
 @pytest.fixture(autouse=True)
-def _each_begins_anew(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is promised here is how an interpreter begins: no command may be forked from one that has begun."""
+def _start_new_interpreters(monkeypatch: pytest.MonkeyPatch) -> None:
+    """These tests are about how an interpreter starts, so commands must not be forked from one that has started."""
     monkeypatch.setattr(forked, "can_fork", lambda environment: False)
 
 
 def imported(command: list[str], project: Project) -> set[str]:
-    """The modules that a command imports beside those of any Python on this machine. They are what starting costs, and
-    unlike its seconds they are the same on every machine; `make bench-generation` tells the seconds."""
+    """The modules that a command imports beyond those of any Python on this machine. They determine the start-up time
+    and, unlike it, are the same on every machine; `make bench-generation` measures the seconds."""
     environment = project.environ() | {"PYTHONPROFILEIMPORTTIME": "1"}
 
     def modules(argv: list[str]) -> set[str]:
@@ -38,22 +38,23 @@ def imported(command: list[str], project: Project) -> set[str]:
 
 
 def packages(modules: set[str]) -> set[str]:
-    """Those that are not of Python itself."""
+    """The packages that are not part of Python itself."""
     names = {module.partition(".")[0] for module in modules}
     return {name for name in names - sys.stdlib_module_names if not name.startswith("_")} - {"org"}
 
 
-def test_help_starts_in_a_blink(tmp_path: Path) -> None:
-    """`pairsmith --help` imports click and a handful of our own modules: under 0.1 s of CPU where this was written."""
+def test_help_imports_little(tmp_path: Path) -> None:
+    """`pairsmith --help` imports click and a handful of the product's modules: under 0.1 s of CPU where this was
+    written."""
     somewhere = Project(tmp_path)
     modules = imported(somewhere.command("--help"), somewhere)
     assert packages(modules) <= {"click", "pairsmith", "schemas"}
     assert len([module for module in modules if module.startswith(("pairsmith", "schemas"))]) <= 10
 
 
-def test_status_starts_in_a_blink(project: Project) -> None:
-    """`pairsmith status` in a project with a store imports what reads a spec and a store and draws a table, and nothing
-    that asks, counts or trains: neither aiohttp nor numpy nor anything heavier."""
+def test_status_imports_little(project: Project) -> None:
+    """`pairsmith status` in a project with a store imports what reads a spec and a store and draws a table, but nothing
+    for requests, arrays or training: neither aiohttp nor numpy nor anything heavier."""
     assert project.run("generate").returncode == 0
     assert project.run("curate").returncode == 0
     modules = imported(project.command("status"), project)
@@ -64,9 +65,9 @@ def test_status_starts_in_a_blink(project: Project) -> None:
     assert len([module for module in modules if module.partition(".")[0] in ours]) <= 80
 
 
-def test_generate_loads_no_model_of_languages_and_no_arrays(project: Project) -> None:
-    """What a later stage would refuse is looked for before a teacher is asked, without the 100 MB that the language
-    gate needs, and what repeats the test without the 13 MB of numpy."""
+def test_generate_loads_neither_language_model_nor_numpy(project: Project) -> None:
+    """The checks for later stages run before a teacher is asked without the 100 MB of the language gate's model, and
+    the comparison with the test without the 13 MB of numpy."""
     assert {"py3langid", "numpy"}.isdisjoint(packages(imported(project.command("generate"), project)))
 
 
@@ -74,7 +75,7 @@ WORKSPACE_COMMANDS = {name for name, section, _ in COMMANDS if section == "Colla
 
 
 def _calls() -> list[str]:
-    """Every command that does something: those of `review` one by one."""
+    """Every command that does something, including each command of a group."""
     calls = []
     for name, _, _ in COMMANDS:
         command = group.get_command(click.Context(group), name)
@@ -83,9 +84,9 @@ def _calls() -> list[str]:
 
 
 @pytest.mark.parametrize("call", _calls())
-def test_every_command_tells_its_options(tmp_path: Path, call: str) -> None:
-    """Every command has help and takes --project, --set and --json; those for several projects take a workspace, and
-    `init` has no spec yet to override."""
+def test_every_command_has_help_and_the_common_options(tmp_path: Path, call: str) -> None:
+    """Every command has help and accepts --project, --set and --json. Commands for several projects have a workspace
+    instead, and `init` has no spec to override."""
     done = Project(tmp_path).run(*call.split(), "--help")
     assert done.returncode == 0, done.stderr
     if call.split()[0] in WORKSPACE_COMMANDS:
@@ -96,7 +97,7 @@ def test_every_command_tells_its_options(tmp_path: Path, call: str) -> None:
 
 
 def test_help_names_every_command(tmp_path: Path) -> None:
-    """The front page lists all commands, each with a line of its own."""
+    """The help page lists all commands, each with a line of its own."""
     shown = Project(tmp_path).run("--help").stdout
     for name, _, line in COMMANDS:
         assert re.search(rf"^  {name} +{re.escape(line[:30])}", shown, re.MULTILINE)
@@ -104,16 +105,16 @@ def test_help_names_every_command(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("argument", ["no-such-command", "--no-such-option", "status --no-such-option"])
 def test_a_wrong_command_line_is_a_usage_error(tmp_path: Path, argument: str) -> None:
-    """What the command line does not know ends with code 2 and no traceback."""
+    """An unknown command or option ends with code 2 and no traceback."""
     done = Project(tmp_path).run(*argument.split())
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
     assert "pairsmith --help" in done.stderr or "--help" in done.stderr
 
 
-def test_a_slip_in_a_name_is_told_what_was_meant(tmp_path: Path) -> None:
-    """A command that is misspelt; a project's folder that is misspelt; the folder above, where `init` was typed: each
-    says which there is. What is like nothing names nothing."""
+def test_a_misspelt_name_gets_a_suggestion(tmp_path: Path) -> None:
+    """For a misspelt command, a misspelt project folder, or the folder above the projects, the message suggests what
+    exists. If nothing is similar there is no suggestion."""
     for name in ("mine", "yours"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "pairsmith.toml").write_text("")
@@ -126,7 +127,7 @@ def test_a_slip_in_a_name_is_told_what_was_meant(tmp_path: Path) -> None:
         (["--project", "mien"], "mine"),
         (["--project", near], str(tmp_path / "mine")),
         (["--project", "other"], ""),
-        (["--project", far], ""),  # most of a long path is alike for any name
+        (["--project", far], ""),  # most of a long path is the same for any name
     ):
         done = here.run("status", *words)
         assert done.returncode == 3
@@ -134,8 +135,8 @@ def test_a_slip_in_a_name_is_told_what_was_meant(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("words", ["gen", "generat --retry"])
-def test_a_shell_completes_words(tmp_path: Path, words: str) -> None:
-    """What is typed is completed, a slip before it offers nothing, and no word of it is an error on the terminal."""
+def test_shell_completion(tmp_path: Path, words: str) -> None:
+    """A partial word is completed; after an unknown option nothing is offered, and nothing is printed to stderr."""
     typed = {"COMP_WORDS": f"pairsmith {words}", "COMP_CWORD": str(len(words.split()))}
     done = Project(tmp_path).run(_PAIRSMITH_COMPLETE="bash_complete", **typed)
     assert (done.returncode, done.stderr) == (0, "")
@@ -147,26 +148,27 @@ DECOYS = ("schemas", "train", "curate", "synth", "prompts", "click", "rich", "py
 
 @pytest.fixture
 def decoys(project: Project) -> Project:
-    """A project folder in which every name we import is taken by a file that ends the process."""
+    """A project folder in which files that end the process have the names of packages that the product imports."""
     for name in DECOYS:
         (project.folder / f"{name}.py").write_text(f"raise SystemExit('took the decoy {name}')\n")
     return project
 
 
 def test_a_users_files_do_not_shadow_ours_with_dash_m(decoys: Project) -> None:
-    """`python -m pairsmith` puts the working folder first on the path, and still our packages are found."""
+    """`python -m pairsmith` puts the working directory first on the path, and the product's packages are still
+    imported."""
     assert decoys.run("generate").returncode == 0
     assert decoys.run("status").returncode == 0
 
 
 def test_a_users_files_do_not_shadow_ours_on_pythonpath(decoys: Project) -> None:
-    """Nor when the folder is on PYTHONPATH."""
+    """The same if the folder is on PYTHONPATH."""
     done = decoys.run("generate", PYTHONPATH=os.pathsep.join([str(decoys.folder), str(ROOT)]))
     assert done.returncode == 0, done.stderr
 
 
 def test_a_users_files_do_not_shadow_ours_in_the_script(decoys: Project, tmp_path: Path) -> None:
-    """The installed script, which is these two lines, finds our packages too, wherever the project's folder stands."""
+    """The installed script, which is these lines, imports the product's packages as well."""
     script = tmp_path / "bin" / "pairsmith"
     script.parent.mkdir()
     script.write_text(f"#!{sys.executable}\nimport sys\nfrom pairsmith.cli import main\nsys.exit(main())\n")
@@ -178,7 +180,7 @@ def test_a_users_files_do_not_shadow_ours_in_the_script(decoys: Project, tmp_pat
 
 
 def test_a_users_files_do_not_shadow_ours_in_a_child_process(decoys: Project) -> None:
-    """The embedded teacher's process is started so that the project's folder is not on its path."""
+    """The embedded teacher's process is started without the project's folder on its path."""
     done = subprocess.run(
         child_command("synth.embedded.child"),
         cwd=decoys.folder,
@@ -190,8 +192,8 @@ def test_a_users_files_do_not_shadow_ours_in_a_child_process(decoys: Project) ->
     assert done.returncode == 0, done.stderr
 
 
-def test_a_train_py_of_the_user_may_hold_gates(project: Project) -> None:
-    """A user's `train.py` is found as a gate's module and does not replace ours."""
+def test_gates_in_a_users_train_py_work(project: Project) -> None:
+    """A user's `train.py` is imported as a gate's module and does not replace the product's package."""
     (project.folder / "train.py").write_text("def not_red(pair):\n    return 'red' not in pair.input\n")
     target = ("--set", "generate.accepted=4", "--set", 'curate.gates.user=["train:not_red"]')
     counted = project.json("generate", *target)
@@ -199,8 +201,8 @@ def test_a_train_py_of_the_user_may_hold_gates(project: Project) -> None:
     assert counted["rejected"] == 2, "both candidates of the red kite"
 
 
-def test_every_page_of_the_manual_can_be_read_by_a_command(tmp_path: Path) -> None:
-    """What a message sends a person to is there: the list of pages, each page whole, and a word for one that is not."""
+def test_every_page_of_the_manual_can_be_printed(tmp_path: Path) -> None:
+    """`pairsmith docs` lists the pages and prints each in full, and an unknown page is a clear error."""
     manual = ROOT / "docs"
     listed = json.loads(Project(tmp_path).run("docs", "--json").stdout)["pages"]
     assert sorted(listed) == sorted(path.stem for path in manual.glob("*.md"))
@@ -211,8 +213,8 @@ def test_every_page_of_the_manual_can_be_read_by_a_command(tmp_path: Path) -> No
     assert "spec" in missing.stderr
 
 
-def test_a_message_names_a_page_as_a_command() -> None:
-    """An installed pairsmith has no docs folder to look into, so no sentence of it names a path there."""
+def test_messages_refer_to_manual_pages_by_command() -> None:
+    """An installed pairsmith has no docs folder, so no message contains a path to it."""
     for layer in ("pairsmith", "train", "curate", "synth", "prompts", "schemas", "examples"):
         for path in [*(ROOT / layer).rglob("*.py"), *(ROOT / layer).rglob("*.toml")]:
             assert not re.search(r"(fix|why|epilog)=f?\"[^\"]*docs/", path.read_text()), path

@@ -1,4 +1,4 @@
-"""However a run ends, by Ctrl-C or by kill -9, what was durable is there and is not asked for again."""
+"""Tests that however a run ends, by Ctrl-C or by kill -9, stored answers are kept and not requested again."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from tests.synth.batch_loopback import BatchProvider
 from tests.synth.loopback import Ask, LoopbackTeacher, Reply
 
 MANY = tuple(f"{subject} number {i}" for i in range(30) for subject in SUBJECTS)
-# A row whose request brought several answers holds the request once, in the first of them.
+# Of several answers to one request only the first row contains the request.
 PROMPT = "json_extract(body, '$.request.user')"
 DURABLE = f"SELECT DISTINCT {PROMPT} FROM calls WHERE {PROMPT} IS NOT NULL"
 
 
 @contextmanager
 def generating(project: Project) -> Iterator[subprocess.Popen[str]]:
-    """A generation, which is gone afterwards however the test ends."""
+    """A `generate` process, which is killed at the end however the test ends."""
     with subprocess.Popen(
         forked.in_its_place(forked.address(forked.COMMANDS), "pairsmith", "generate"),
         cwd=project.folder,
@@ -49,32 +49,32 @@ def generating(project: Project) -> Iterator[subprocess.Popen[str]]:
             process.send_signal(forked_child.KILL)
 
 
-def heard_up_to(process: subprocess.Popen[str], words: str) -> str:
+def read_until(process: subprocess.Popen[str], words: str) -> str:
     """Its standard error up to the line with these words."""
     assert process.stderr is not None
-    heard = ""
-    while words not in heard:
+    drained = ""
+    while words not in drained:
         line = process.stderr.readline()
-        assert line, heard
-        heard += line
-    return heard
+        assert line, drained
+        drained += line
+    return drained
 
 
-def wait_for_asks(teacher: LoopbackTeacher, number: int, process: subprocess.Popen[Any]) -> None:
+def wait_for_requests(teacher: LoopbackTeacher, number: int, process: subprocess.Popen[Any]) -> None:
     while len(teacher.asked) < number:
         assert process.poll() is None, process.stderr and process.stderr.read()
         time.sleep(0.002)
 
 
 def durable(project: Project) -> set[str]:
-    """Prompts with an answer in the store, read past our own code; none where the store is not there yet."""
+    """Prompts with an answer in the store, read with SQL; empty if there is no store yet."""
     if not (project.folder / "pairsmith.db").exists():
         return set()
     return {prompt for (prompt,) in project.rows(DURABLE)}
 
 
 def finish(project: Project, teacher: LoopbackTeacher, subjects: tuple[str, ...]) -> None:
-    """Run to the end: nothing that was durable before was asked again, and every place has its pair."""
+    """Run to the end: nothing that was stored before is requested again, and every slot has its pair."""
     kept, before = durable(project), teacher.counts()
     done = project.run("generate")
     assert done.returncode == 0, done.stderr
@@ -89,16 +89,16 @@ def finish(project: Project, teacher: LoopbackTeacher, subjects: tuple[str, ...]
     "moment", ["sent:3", "received:3", "committed:3", "pair_written:3", "sent:1", "pair_written:1"]
 )
 def test_kill_9_at_a_named_moment(moment: str, project: Project, teacher: LoopbackTeacher) -> None:
-    """Killed while it sends, receives, commits or writes, it loses no durable answer; the next run finishes."""
+    """Killed while it sends, receives, commits or writes, the run loses no stored answer, and the next run finishes."""
     killed = project.run("generate", PAIRSMITH_FAILPOINT=moment)
     assert killed.returncode == -signal.SIGKILL
     finish(project, teacher, SUBJECTS)
 
 
 @pytest.mark.parametrize("form", ["openai", "anthropic"])
-def test_kill_9_while_a_batch_is_handed_over(form: str, make_project: Callable[..., Project]) -> None:
-    """Killed before the provider has it, as it has it and nobody has written that down, and while it is waited for:
-    nothing is handed over that is there, and every slot gets its pair from one batch."""
+def test_kill_9_while_a_batch_is_submitted(form: str, make_project: Callable[..., Project]) -> None:
+    """Killed before the provider has the batch, after that but before its id is stored, and while waiting for it: no
+    existing batch is submitted again, and every slot gets its pair from one batch."""
     with BatchProvider(form, lambda prompt, nth: f"{prompt} beside a wall END") as provider:
         project = make_project(provider.url)
         spec = project.folder / "pairsmith.toml"
@@ -120,8 +120,8 @@ def test_kill_9_while_a_batch_is_handed_over(form: str, make_project: Callable[.
 
 
 def test_kill_9_at_twenty_random_moments(make_project: Callable[..., Project]) -> None:
-    """Twenty processes in a row are killed at moments nobody chose, and still no durable answer is asked for again."""
-    answered = 0.0  # so many requests: a process that is killed late does not come to its end before
+    """Twenty processes in a row are killed at random moments, and no stored answer is requested again."""
+    answered = 0.0  # answers only so many requests: a process killed late has not finished
     with LoopbackTeacher(
         lambda ask: replace(answer(ask), when=lambda: ask.number <= answered), latency_s=0.03
     ) as teacher:
@@ -132,7 +132,7 @@ def test_kill_9_at_twenty_random_moments(make_project: Callable[..., Project]) -
             number = len(teacher.asked) + chance.randint(1, 9)
             answered = number + 8
             with generating(project) as process:
-                wait_for_asks(teacher, number, process)
+                wait_for_requests(teacher, number, process)
                 time.sleep(chance.uniform(0, 0.04))
             asked_again = {prompt for prompt, times in teacher.counts().items() if times > before[prompt]}
             assert not kept & asked_again
@@ -141,21 +141,23 @@ def test_kill_9_at_twenty_random_moments(make_project: Callable[..., Project]) -
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_the_first_signal_drains(number: signal.Signals, make_project: Callable[..., Project]) -> None:
-    """Ctrl-C waits for the answers in flight, saves them, says how to go on and ends with 130."""
-    heard = threading.Event()  # what is in flight is not answered before
-    with LoopbackTeacher(lambda ask: replace(answer(ask), when=lambda: ask.number <= 4 or heard.is_set())) as teacher:
+def test_the_first_signal_waits_for_answers_in_flight(
+    number: signal.Signals, make_project: Callable[..., Project]
+) -> None:
+    """The first Ctrl-C or SIGTERM waits for answers in flight, stores them, says how to continue and ends with 130."""
+    drained = threading.Event()  # until it is set, requests in flight are not answered
+    with LoopbackTeacher(lambda ask: replace(answer(ask), when=lambda: ask.number <= 4 or drained.is_set())) as teacher:
         project = make_project(teacher.url, MANY)
         with generating(project) as process:
-            wait_for_asks(teacher, 8, process)
+            wait_for_requests(teacher, 8, process)
             process.send_signal(number)
-            errors = heard_up_to(process, "press Ctrl-C again")
-            heard.set()
+            errors = read_until(process, "press Ctrl-C again")
+            drained.set()
             errors += process.communicate(timeout=200)[1]
         assert process.returncode == 130
         assert errors.splitlines()[-1].startswith("stopped: ")
         assert "Run the same command again" in errors
-        assert durable(project) == set(teacher.counts()), "every answer in flight was saved"
+        assert durable(project) == set(teacher.counts()), "every answer in flight was stored"
         receipt = project.receipts()[-1]
         assert not receipt["ok"]
         assert receipt["counts"]["rows_in"] == receipt["counts"]["waiting"] == 2 * len(durable(project))
@@ -164,21 +166,21 @@ def test_the_first_signal_drains(number: signal.Signals, make_project: Callable[
 
 
 def test_the_second_signal_ends_at_once(make_project: Callable[..., Project]) -> None:
-    """Who presses Ctrl-C twice does not wait for a slow teacher, and the store is sound."""
+    """A second Ctrl-C does not wait for a slow teacher, and the store is intact."""
     with LoopbackTeacher(lambda ask: replace(answer(ask), when=lambda: False)) as teacher:
         project = make_project(teacher.url)
         with generating(project) as process:
-            wait_for_asks(teacher, 4, process)
+            wait_for_requests(teacher, 4, process)
             process.send_signal(signal.SIGINT)
-            heard_up_to(process, "press Ctrl-C again")
+            read_until(process, "press Ctrl-C again")
             process.send_signal(signal.SIGINT)
             process.communicate(timeout=200)
         assert process.returncode == 130
     assert project.is_intact()
 
 
-def test_a_receipt_is_left_by_every_end(project: Project, teacher: LoopbackTeacher, tmp_path: Path) -> None:
-    """A run that went well and one that failed both leave a receipt, in the store and as a numbered file."""
+def test_every_run_leaves_a_receipt(project: Project, teacher: LoopbackTeacher, tmp_path: Path) -> None:
+    """A successful run and a failed one both leave a receipt, in the store and as a numbered file."""
     assert project.run("generate").returncode == 0
     assert project.run("generate", "--set", "teacher.model=unheard", "--set", "seeds.0.path=gone.jsonl").returncode == 4
     files = sorted(path.name for path in (project.folder / "receipts").iterdir())
@@ -190,7 +192,7 @@ def test_a_receipt_is_left_by_every_end(project: Project, teacher: LoopbackTeach
 
 @contextmanager
 def on_a_terminal(project: Project) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
-    """A generation in a session of its own, which is gone afterwards, and the other end of its terminal."""
+    """A `generate` process in a session of its own, which is killed at the end, and the other end of its terminal."""
     master, slave = pty.openpty()
     with subprocess.Popen(
         project.command("generate"),
@@ -208,37 +210,37 @@ def on_a_terminal(project: Project) -> Iterator[tuple[subprocess.Popen[bytes], i
             process.kill()
 
 
-def test_a_terminal_that_goes_away_without_a_word_ends_nothing(make_project: Callable[..., Project]) -> None:
-    """A shell that has let go of the job tells no hangup: nothing can be written any more, and the work goes on."""
-    gone = threading.Event()  # no answer comes before
-    with LoopbackTeacher(lambda ask: replace(answer(ask), when=gone.is_set)) as teacher:
+def test_a_closed_terminal_without_hangup_stops_nothing(make_project: Callable[..., Project]) -> None:
+    """A shell that has disowned the job sends no hangup: nothing can be written any more, and the work continues."""
+    terminal_closed = threading.Event()  # until it is set, nothing is answered
+    with LoopbackTeacher(lambda ask: replace(answer(ask), when=terminal_closed.is_set)) as teacher:
         project = make_project(teacher.url)
         with on_a_terminal(project) as (process, master):
-            wait_for_asks(teacher, 1, process)
+            wait_for_requests(teacher, 1, process)
             os.close(master)
-            gone.set()
+            terminal_closed.set()
             assert process.wait(timeout=200) == 0
         assert durable(project) == set(teacher.counts())
 
 
-def test_a_terminal_that_goes_away_drains_like_sigterm(make_project: Callable[..., Project]) -> None:
-    """The ssh session ends: the hangup comes twice, nothing can be written any more, and no answer is lost."""
-    gone = threading.Event()  # no answer comes before
-    with LoopbackTeacher(lambda ask: replace(answer(ask), when=gone.is_set)) as teacher:
+def test_a_hangup_waits_for_answers_like_sigterm(make_project: Callable[..., Project]) -> None:
+    """When an ssh session ends the hangup arrives twice and nothing can be written any more; no answer is lost."""
+    terminal_closed = threading.Event()  # until it is set, nothing is answered
+    with LoopbackTeacher(lambda ask: replace(answer(ask), when=terminal_closed.is_set)) as teacher:
         project = make_project(teacher.url, MANY)
         with on_a_terminal(project) as (process, master):
-            wait_for_asks(teacher, 4, process)
+            wait_for_requests(teacher, 4, process)
             os.close(master)
             process.send_signal(signal.SIGHUP)
             time.sleep(0.01)
             process.send_signal(signal.SIGHUP)
-            gone.set()
+            terminal_closed.set()
             assert process.wait(timeout=200) == 130
         assert durable(project) == set(teacher.counts())
         assert len(teacher.asked) < len(MANY)
 
 
-PAINTS = """
+WRITING_PROGRAM = """
 import sys
 from pairsmith.stopping import listening
 
@@ -249,16 +251,17 @@ with listening() as stopping, stopping.polled() as asked:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
-def test_a_signal_in_the_middle_of_a_line_is_heard(number: signal.Signals) -> None:
-    """What is said then does not go through the stream that is being written to, which refuses a second writer."""
+def test_a_signal_in_the_middle_of_a_line_is_handled(number: signal.Signals) -> None:
+    """The signal handler's message does not go through the stream that is being written to, which refuses reentrant
+    writes."""
     for _ in range(5):
         master, slave = pty.openpty()
-        command = [sys.executable, "-c", PAINTS]
+        command = [sys.executable, "-c", WRITING_PROGRAM]
         with subprocess.Popen(command, cwd=ROOT, stdin=slave, stdout=slave, stderr=slave) as process:
             os.close(slave)
             written = os.read(master, 4096)
             process.send_signal(number)
-            with suppress(OSError):  # nobody has it open any more
+            with suppress(OSError):  # the other end is closed
                 while piece := os.read(master, 1 << 16):
                     written = written[-4096:] + piece
             os.close(master)
@@ -266,12 +269,12 @@ def test_a_signal_in_the_middle_of_a_line_is_heard(number: signal.Signals) -> No
 
 
 @pytest.mark.parametrize("goes", ["deleted", "moved", "another"])
-def test_a_command_ends_when_its_folder_goes(goes: str, make_project: Callable[..., Project]) -> None:
-    """What it would go on to ask nobody could ever see: it stops in order within seconds, with the sentence."""
+def test_a_command_stops_when_its_folder_is_gone(goes: str, make_project: Callable[..., Project]) -> None:
+    """Nobody could see the results of further requests: it stops in order within seconds, with a clear message."""
     with LoopbackTeacher(answer, latency_s=0.5) as teacher:
         project = make_project(teacher.url, tuple(f"a lamp of kind {n}" for n in range(400)))
         with generating(project) as process:
-            wait_for_asks(teacher, 4, process)
+            wait_for_requests(teacher, 4, process)
             aside = project.folder.with_name("aside")
             project.folder.rename(aside)
             if goes == "deleted":
@@ -285,9 +288,9 @@ def test_a_command_ends_when_its_folder_goes(goes: str, make_project: Callable[.
 
 
 @pytest.mark.parametrize("name", [".", "pairsmith.toml"])
-def test_what_is_away_for_two_seconds_stops_nothing(name: str, make_project: Callable[..., Project]) -> None:
-    """An editor saves by putting another file in place; a sync takes a folder away for a moment."""
-    back = threading.Event()  # the last answer does not come before
+def test_a_short_absence_of_folder_or_spec_stops_nothing(name: str, make_project: Callable[..., Project]) -> None:
+    """An editor saves by replacing the file; a sync tool may remove a folder for a moment."""
+    back = threading.Event()  # until it is set, the last request is not answered
 
     def reply(ask: Ask) -> Reply:
         return replace(answer(ask), when=lambda: ask.number < 30 or back.is_set())
@@ -295,14 +298,14 @@ def test_what_is_away_for_two_seconds_stops_nothing(name: str, make_project: Cal
     with LoopbackTeacher(reply, latency_s=0.3) as teacher:
         project = make_project(teacher.url, tuple(f"a lamp of kind {n}" for n in range(30)))
         with generating(project) as process:
-            wait_for_asks(teacher, 1, process)
+            wait_for_requests(teacher, 1, process)
             there = project.folder / name
             aside = there.resolve().with_name("aside")
             began_s = time.monotonic()
             there.resolve().rename(aside)
             time.sleep(2)
             aside.rename(project.folder / name)
-            away_s = time.monotonic() - began_s  # on a machine that stood still it was longer
+            away_s = time.monotonic() - began_s  # longer on a stalled machine
             back.set()
             _, errors = process.communicate(timeout=200)
         assert process.returncode == 0 or away_s > 3, errors

@@ -1,4 +1,4 @@
-"""What is printed to goes away, is closed or full: a command still does its work, or says so in a sentence."""
+"""Tests of output streams that are closed, full or gone: a command still does its work, or reports a clear error."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ from pairsmith.commands.docs import _widths
 from tests.pairsmith.conftest import Project
 from tests.synth.loopback import LoopbackTeacher
 
-needs_a_full_device = pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a device that is full")
+needs_a_full_device = pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has /dev/full")
 
 
 def shell(project: Project, command: str, redirected: str) -> subprocess.CompletedProcess[str]:
-    """A command of a process of its own, as a shell starts it."""
+    """Run a command in a process of its own, as a shell starts it."""
     line = f'"{sys.executable}" -m pairsmith {command} --project "{project.folder}" {redirected}'
     return subprocess.run(["/bin/sh", "-c", line], env=project.environ(), capture_output=True, text=True, timeout=250)
 
 
 @pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
-def test_closed_streams_end_no_command_and_get_no_file(
+def test_closed_streams_do_not_stop_a_command(
     closed: str, make_project: Callable[..., Project], teacher: LoopbackTeacher
 ) -> None:
-    """Cron and daemons may start it so. What is printed leads nowhere, and into no file of the project."""
+    """Cron and daemons may start commands like this. The output is discarded and ends up in no file of the project."""
     project = make_project(teacher.url, ("a dog", "an owl"))
     assert shell(project, "generate", closed).returncode == 0
     assert project.is_intact()
@@ -43,10 +43,10 @@ def test_closed_streams_end_no_command_and_get_no_file(
 
 @needs_a_full_device
 @pytest.mark.parametrize("option", ["", "--json"])
-def test_a_full_disk_behind_stdout_is_a_sentence(
+def test_a_full_disk_behind_stdout_is_a_clear_error(
     option: str, make_project: Callable[..., Project], teacher: LoopbackTeacher
 ) -> None:
-    """`pairsmith status > report.txt` where there is no room is no defect of pairsmith."""
+    """`pairsmith status > report.txt` on a full disk is not reported as a defect of pairsmith."""
     project = make_project(teacher.url, ("a dog",))
     ended = shell(project, f"status {option}", "> /dev/full")
     assert ended.returncode == 6
@@ -55,7 +55,7 @@ def test_a_full_disk_behind_stdout_is_a_sentence(
 
 
 def on_terminal(project: Project, columns: int, *command: str) -> str:
-    """What a terminal of so many columns is given, of both streams, without its colours."""
+    """What both streams write to a terminal of `columns` columns, without escape sequences."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
     line, environment = project.command(*command), project.environ(NO_COLOR="1", TERM="xterm")
@@ -69,17 +69,18 @@ def on_terminal(project: Project, columns: int, *command: str) -> str:
 
 
 def _read(descriptor: int) -> bytes:
-    """What a terminal has for us; nothing once the other side has closed it."""
+    """The next bytes from a terminal, or empty once the other side has closed it."""
     try:
         return os.read(descriptor, 65536)
-    except OSError:  # Linux says so of a terminal that nobody holds any more
+    except OSError:  # what Linux raises for a terminal that the other side has closed
         return b""
 
 
-def test_a_terminal_breaks_sentences_between_words_and_a_pipe_never(
+def test_lines_wrap_between_words_on_a_terminal_only(
     make_project: Callable[..., Project], teacher: LoopbackTeacher
 ) -> None:
-    """A sentence is as wide as the terminal, on both streams; an address in it stays whole, however long."""
+    """Messages are wrapped to the width of the terminal, on both streams, and never in a pipe; a long word in them is
+    not broken."""
     project = make_project(teacher.url, ("a dog", "an owl"))
     columns = max(60, len(f"pairsmith run --project '{project.folder}'"))
     long = "seeds.0.path=" + "a-folder-of-a-long-name/" * 4 + "s.jsonl"
@@ -96,8 +97,8 @@ def test_a_terminal_breaks_sentences_between_words_and_a_pipe_never(
 
 
 def test_a_command_to_copy_stays_whole_on_a_narrow_terminal(tmp_path: Path) -> None:
-    """It may be longer than a line: the terminal goes on with it in the next one, and what is copied is one line; a
-    folder is named as it is called, whatever its brackets mean to a library for colours."""
+    """A printed command may be longer than a line, so that it can be copied as one line; a folder's name is shown
+    literally, including brackets that a markup library would interpret."""
     folder = "texts of [bold] dogs and of owls, [red]of March[/]"
     whole = f"  pairsmith run --project '{folder}'"
     assert whole in on_terminal(Project(tmp_path), 60, "init", folder, "--kind", "reply", "--embedded").splitlines()
@@ -107,8 +108,7 @@ def test_a_command_to_copy_stays_whole_on_a_narrow_terminal(tmp_path: Path) -> N
 
 
 def test_a_page_of_the_manual_is_laid_out_on_a_terminal(tmp_path: Path) -> None:
-    """No order to the terminal is spelled out in it, a link is its words and the page that it leads to, and no key of a
-    table is cut."""
+    """No escape sequence appears as text, a link shows its words and its page, and no key in a table is cut off."""
     shown = on_terminal(Project(tmp_path), 100, "docs", "index")
     assert "Commands (cli.md)" in shown
     assert "x1b" not in shown
@@ -126,9 +126,9 @@ def test_a_page_of_the_manual_is_laid_out_on_a_terminal(tmp_path: Path) -> None:
     st.lists(st.integers(1, 40).flatmap(lambda word: st.tuples(st.just(word), st.integers(word, 300))), max_size=9),
     st.integers(9, 200),
 )
-def test_a_table_fits_and_breaks_no_word_that_has_room(columns: list[tuple[int, int]], room: int) -> None:
-    """Columns fill no more than the room; where all longest words fit, none of them is broken, and no column is wider
-    than its widest cell."""
+def test_a_table_fits_and_breaks_words_only_if_necessary(columns: list[tuple[int, int]], room: int) -> None:
+    """Columns are no wider than the room; if all longest words fit, none is broken; no column is wider than its widest
+    cell."""
     widths = _widths(columns, room)
     assert sum(widths) <= room
     assert all(1 <= width <= cell for width, (_, cell) in zip(widths, columns, strict=True))
@@ -136,8 +136,8 @@ def test_a_table_fits_and_breaks_no_word_that_has_room(columns: list[tuple[int, 
         assert all(width >= word for width, (word, _) in zip(widths, columns, strict=True))
 
 
-def test_a_secret_that_was_typed_is_not_printed_again(tmp_path: Path) -> None:
-    """What goes on is printed with the overrides of the command before it, but for a key or a password in one."""
+def test_a_secret_in_an_override_is_not_printed(tmp_path: Path) -> None:
+    """The next command is printed with the overrides of this one, except for a key or a password in them."""
     assert Project(tmp_path).run("init", "mine", "--kind", "reply", "--embedded").returncode == 0
     key = "sk-" + "abcdefgh12345678" * 2
     for typed in (

@@ -1,4 +1,4 @@
-"""Who the teacher is, whatever the spec says beside its address."""
+"""Tests of a teacher's identity, whatever the spec says beside its address."""
 
 from __future__ import annotations
 
@@ -31,10 +31,11 @@ CHECKS = (Pattern(name="a", pattern="a"), Pattern(name="b", pattern="b"))
         ({"model": "gpt-4.1-mini", "identity": NAME, "revision": "x"}, NAME, "sha256:weights"),
     ],
 )
-def test_the_embedded_teacher_is_called_what_it_is(
+def test_the_embedded_teacher_keeps_its_own_name(
     settings: dict[str, Any], identity: str, revision: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No other model is credited with what it writes, no money is counted, and earlier projects keep their keys."""
+    """No other model is credited with the embedded model's output, no cost is counted for it, and earlier projects keep
+    their keys."""
     folder = tmp_path / NAME
     folder.mkdir()
     (folder / "source.json").write_text(json.dumps({"revision": "sha256:weights", "source": "a test"}))
@@ -53,8 +54,8 @@ def test_the_embedded_teacher_is_called_what_it_is(
     assert bool(sentences) == ("gpt-4.1-mini" in (settings.get("identity") or settings.get("model") or ""))
 
 
-def test_more_attempts_ask_again_where_all_was_decided(make_project: Callable[..., CommandLine]) -> None:
-    """A failed place is asked again once the spec grants another answer, with the teacher that the spec names."""
+def test_more_attempts_ask_again_for_failed_rows(make_project: Callable[..., CommandLine]) -> None:
+    """A failed row is requested again once `teacher.attempts` is raised, and not before."""
 
     def reply(ask: Ask) -> Reply:
         return says(*['""'] * ask.n) if subject_of(ask) == "night tram" and ask.nth == 1 else answer(ask)
@@ -66,6 +67,6 @@ def test_more_attempts_ask_again_where_all_was_decided(make_project: Callable[..
         asked = len(teacher.asked)
         project.json("generate", "--set", "teacher.attempts=1")
         assert len(teacher.asked) == asked
-        mended = project.json("generate", "--set", "teacher.attempts=2")
-        assert (mended["failed"], mended["rows_in"]) == (0, failed["rows_in"])
+        retried = project.json("generate", "--set", "teacher.attempts=2")
+        assert (retried["failed"], retried["rows_in"]) == (0, failed["rows_in"])
         assert len(teacher.asked) == asked + 1

@@ -1,4 +1,4 @@
-"""`try` and `serve-model` ask the model that was measured."""
+"""Tests of `try` and `serve-model`: both use the model that was measured."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ import pytest
 pytest.importorskip("trl", reason="training needs the train extra")
 
 from pairsmith.session import put
-from schemas.errors import UsageError
+from schemas.errors import InputError, UsageError
 from schemas.ports import free_port, listening
 from schemas.spec_file import load
 from schemas.store import Store
@@ -32,7 +32,7 @@ from train.dataset import Dataset
 from train.local_model import SystemAnswer, passes_without_reference
 from train.sft import tune
 
-pytestmark = pytest.mark.timeout(1200)  # a model is trained and served, on a machine that does much else
+pytestmark = pytest.mark.timeout(1200)  # trains and serves a model, possibly on a busy machine
 
 SPEC = """
 [task]
@@ -56,7 +56,7 @@ pattern = "light"
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project with a LoRA adapter of a tiny random model."""
+    """A project with a LoRA adapter on a tiny random model."""
     from synth.embedded.weights import embedded_weights
 
     folder = tmp_path_factory.mktemp("project")
@@ -76,25 +76,28 @@ def pairsmith(folder: Path, *arguments: str, lines: str = "") -> subprocess.Comp
 
 @pytest.fixture(scope="module")
 def tried(folder: Path) -> list[dict[str, Any]]:
-    """What the command answers to lines of standard input; it starts a model, so it is run once."""
+    """The command's answers to lines of standard input; it starts a model, so it runs only once."""
     done = pairsmith(folder, "try", "--json", lines="two boats\na pine\n\nnever asked\n")
     assert done.returncode == 0, done.stderr
     inputs: list[dict[str, Any]] = json.loads(done.stdout)["inputs"]
     return inputs
 
 
-def test_every_line_is_answered_by_base_examples_and_tuned_model(tried: list[dict[str, Any]]) -> None:
-    """Without a text it takes lines of standard input up to an empty one, and tells which checks each answer fails."""
+def test_every_line_is_answered_by_base_few_shot_and_tuned(tried: list[dict[str, Any]]) -> None:
+    """Without TEXT it reads lines of standard input up to an empty one. Each answer names the checks that it fails, and
+    an incomplete answer never passes."""
     assert [one["input"] for one in tried] == ["two boats", "a pine"]
     for one in tried:
         assert [answer["system"] for answer in one["answers"]] == ["base", "few-shot", "tuned"]
-        assert all(answer["passes"] is False for answer in one["answers"] if not answer["whole"])
+        for answer in one["answers"]:
+            assert ("check:light" in answer["failed"]) is ("light" not in answer["text"])
+            assert answer["passes"] is (answer["whole"] and not answer["failed"])
     texts = {answer["system"]: answer["text"] for answer in tried[0]["answers"]}
     assert texts["tuned"] != texts["base"]
 
 
-def test_a_person_sees_the_three_answers(tried: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]) -> None:
-    """One table: system, answer, checks."""
+def test_the_answers_are_shown_in_a_table(tried: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]) -> None:
+    """The table has a row for each system."""
     command: Any = import_module("pairsmith.commands.try")
     put(*command._screen([SystemAnswer(**answer) for answer in tried[1]["answers"]]))
     shown = capsys.readouterr().out
@@ -102,10 +105,10 @@ def test_a_person_sees_the_three_answers(tried: list[dict[str, Any]], capsys: py
     assert first == ["system", "base", "few-shot", "tuned"]
 
 
-def test_a_label_is_not_said_to_pass_where_nobody_knows_the_right_one(capsys: pytest.CaptureFixture[str]) -> None:
-    """Without its reference only the form of a label or a record can be judged: one that fails it fails, any other is
-    not judged, and the screen says so. What a text must hold decides a text, and a check of the user's own a label, as
-    in the evaluation."""
+def test_a_label_without_a_reference_is_not_judged_correct(capsys: pytest.CaptureFixture[str]) -> None:
+    """Without a reference only the form of a label or record can be checked: a wrong form fails, anything else is not
+    judged, and the screen says so. Other checks decide for a text, and a check of the user's own for a label, as in the
+    evaluation."""
     assert passes_without_reference(Checked({"length": True, "label": True}, {})) is None
     assert passes_without_reference(Checked({"schema": True}, {})) is None
     assert passes_without_reference(Checked({"label": False}, {})) is False
@@ -118,15 +121,15 @@ def test_a_label_is_not_said_to_pass_where_nobody_knows_the_right_one(capsys: py
 
 
 @pytest.mark.parametrize("host", ["a..b", "a" * 64, "203.0.113.7", "nobody.invalid"])
-def test_a_host_that_nobody_can_listen_at_is_a_sentence(host: str) -> None:
-    """Also one that is no name at all."""
+def test_a_host_of_another_machine_is_a_clear_error(host: str) -> None:
+    """The same for an invalid host name."""
     with pytest.raises(UsageError, match="is not an address of this machine"):
         listening(host, 8000)
 
 
-def test_a_limit_is_cut_to_what_the_context_holds(folder: Path) -> None:
-    """Where the limit is as long as the context, the model answers in what is left behind the prompt, and it is said
-    once. The base is in memory once, too."""
+def test_max_tokens_are_reduced_to_the_context(folder: Path) -> None:
+    """If the limit is as long as the context, the model answers within what the prompt leaves, which is mentioned once.
+    The base is loaded only once."""
     done = pairsmith(folder, "try", "a fox", "--set", "evaluate.sampling.max_tokens=512")
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("starting the embedded") == 1
@@ -134,8 +137,8 @@ def test_a_limit_is_cut_to_what_the_context_holds(folder: Path) -> None:
     assert done.stderr.count("the context of 512 tokens") == 1
 
 
-def test_an_input_that_no_context_holds_is_an_error(folder: Path) -> None:
-    """Every system refuses it, in a sentence with both numbers; it is not called cut, and it is no success."""
+def test_an_input_longer_than_the_context_is_an_error(folder: Path) -> None:
+    """Every system refuses it with a clear message; it is neither called cut nor a success."""
     done = pairsmith(folder, "try", "a fox " * 400)
     assert done.returncode == 8, done.stderr
     assert done.stdout.count("(refused") == 3
@@ -144,17 +147,18 @@ def test_an_input_that_no_context_holds_is_an_error(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(("given", "lines", "code"), [(["  "], "a fox\n", 2), ([], "", 8)])
-def test_an_input_that_is_empty_is_no_answer(folder: Path, given: list[str], lines: str, code: int) -> None:
-    """An empty TEXT is refused before a model is loaded, and does not read standard input in its place; who gave no
-    line at all is told that nothing was asked."""
+def test_an_empty_input_is_refused(folder: Path, given: list[str], lines: str, code: int) -> None:
+    """An empty TEXT is refused before a model is loaded, and standard input is not read instead; without any line the
+    command says that there was no input."""
     done = pairsmith(folder, "try", *given, lines=lines)
     assert done.returncode == code, done.stderr
     assert "TEXT" in done.stderr
     assert not done.stdout
 
 
-def test_who_stops_what_keeps_nothing_is_not_told_of_a_store(folder: Path) -> None:
-    """`try` asks anew the next time; that everything was kept, and that it goes on from there, would be untrue."""
+def test_stopping_try_does_not_mention_the_store(folder: Path) -> None:
+    """`try` stores nothing and starts again the next time, so the usual message that everything was kept would be
+    wrong."""
     command = forked.training_command("pairsmith", "try", "--project", str(folder))
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as process:
@@ -169,8 +173,9 @@ def test_who_stops_what_keeps_nothing_is_not_told_of_a_store(folder: Path) -> No
 
 
 @pytest.mark.parametrize("command", ["try", "serve-model"])
-def test_an_adapter_is_not_put_on_another_base(folder: Path, tmp_path: Path, command: str) -> None:
-    """Whoever changes train.base after training is told so, and gets no answers of a model that nobody trained."""
+def test_an_adapter_is_not_applied_to_another_base(folder: Path, tmp_path: Path, command: str) -> None:
+    """If train.base was changed after training, the command says so instead of answering with a model that nobody
+    trained."""
     another = tmp_path / "another"
     shutil.copytree(folder / "tiny-llama", another)
     config = json.loads((another / "config.json").read_text())
@@ -183,8 +188,8 @@ def test_an_adapter_is_not_put_on_another_base(folder: Path, tmp_path: Path, com
 
 
 @pytest.mark.parametrize("where", [("--port", "99999"), ("--host", "nowhere.invalid"), ("--host", "192.0.2.1")])
-def test_where_nothing_can_be_served_is_a_sentence(folder: Path, where: tuple[str, str]) -> None:
-    """A port that there is not, an unknown host and another machine's address are mistakes of who typed them."""
+def test_an_invalid_host_or_port_is_a_usage_error(folder: Path, where: tuple[str, str]) -> None:
+    """An invalid port, an unknown host and another machine's address are reported as the user's mistakes."""
     done = pairsmith(folder, "serve-model", *where)
     assert done.returncode == 2, done.stderr
     assert where[1] in done.stderr
@@ -192,8 +197,8 @@ def test_where_nothing_can_be_served_is_a_sentence(folder: Path, where: tuple[st
 
 
 def test_the_tuned_model_is_served_until_it_is_stopped(folder: Path) -> None:
-    """Any client of OpenAI's protocol finds `tuned` at the port that was named; what names no decoding is decoded
-    as it was measured. Ctrl-C ends it and frees the port, and an answer that it cuts does not look like a whole one."""
+    """An OpenAI client finds `tuned` at the given port; a request without decoding settings is decoded as in the
+    evaluation. Ctrl-C ends the server and frees the port, and an answer that it interrupts does not look complete."""
     port = free_port()
     words = ["serve-model", "--port", str(port), "--project", str(folder), "--json"]
     command = forked.training_command("pairsmith", *words)
@@ -213,12 +218,12 @@ def test_the_tuned_model_is_served_until_it_is_stopped(folder: Path) -> None:
                 )
                 text = urllib.request.urlopen(asked, timeout=250).read().decode()
                 assert text.endswith("data: [DONE]\n\n") if stream else json.loads(text)["choices"]
-            del body["max_tokens"]  # then it is decoded as it was measured: six tokens
+            del body["max_tokens"]  # then it is decoded as in the evaluation: six tokens
             asked = urllib.request.Request(f"{answer['url']}/chat/completions", json.dumps(body).encode())
             assert json.load(urllib.request.urlopen(asked, timeout=250))["usage"]["completion_tokens"] <= 6
             assert "system_prompt" in answer
             assert answer["context_tokens"] == 512
-            body["max_tokens"] = 512  # an upper bound: cut to what is left of the context
+            body["max_tokens"] = 512  # an upper bound: reduced to what is left of the context
             asked = urllib.request.Request(f"{answer['url']}/chat/completions", json.dumps(body).encode())
             used = json.load(urllib.request.urlopen(asked, timeout=250))["usage"]
             assert 6 < used["total_tokens"] <= 512
@@ -241,4 +246,16 @@ def test_the_tuned_model_is_served_until_it_is_stopped(folder: Path) -> None:
             if probe.connect_ex(("127.0.0.1", port)):
                 return
         time.sleep(0.1)
-    pytest.fail("something still listens")
+    pytest.fail("something is still listening on the port")
+
+
+@pytest.mark.parametrize("command", ["try", "serve-model", "evaluate"])
+def test_weights_changed_after_training_are_refused(folder: Path, tmp_path: Path, command: str) -> None:
+    """Nothing is answered, served or measured with them."""
+    changed = Path(shutil.copytree(folder, tmp_path / "project"))
+    (weights,) = changed.glob("adapters/*/adapter_model.safetensors")
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    done = pairsmith(changed, command, *(["a fox"] if command == "try" else []))
+    assert (done.returncode, done.stdout) == (InputError.exit_code, "")
+    assert "these weights are not what training wrote" in " ".join(done.stderr.split())

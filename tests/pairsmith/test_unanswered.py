@@ -1,4 +1,4 @@
-"""What a person sees of rows that failed, when `run` goes on without them, and a teacher for each direction."""
+"""Tests of how failed rows are shown, when `run` continues without them, and separate teachers for each direction."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def project(folder: Path, url: str, *overrides: str, **settings: Any) -> Project
     return Project(folder, ["teacher.retries=0", *overrides])
 
 
-def test_the_sentence_of_the_server_is_shown_with_an_example(tmp_path: Path) -> None:
-    """Not only `refused 4`: what the server said, how often, and the place of the first seed it said it of."""
+def test_the_message_of_the_server_is_shown_with_an_example(tmp_path: Path) -> None:
+    """Not only `refused 4`, but what the server answered, how often, and the first seed affected."""
     text = "This content is against our rules."
     bad = SUBJECTS[2:4]
     with LoopbackTeacher(lambda ask: fails(400, text) if subject_of(ask) in bad else Reply()) as teacher:
@@ -42,20 +42,21 @@ def test_the_sentence_of_the_server_is_shown_with_an_example(tmp_path: Path) -> 
     assert outcome.as_json()["facts"]["failures"] == (failure,)
 
 
-def test_where_all_rows_fail_the_sentence_is_in_the_error(tmp_path: Path) -> None:
-    """A small project ends before the run would stop by itself: what the server said is told all the same, and once it
-    is mended every row is asked again."""
+def test_if_all_rows_fail_the_message_is_in_the_error(tmp_path: Path) -> None:
+    """A small project ends before failures would stop the run. The error still contains the server's message, and once
+    the cause is fixed every row is requested again."""
     with (
         LoopbackTeacher(lambda ask: fails(400, "System role not supported")) as teacher,
         pytest.raises(NoWork, match="System role not supported"),
     ):
         project(tmp_path, teacher.url, "seeds.0.limit=3").generate()
-    with LoopbackTeacher() as mended:
-        assert project(tmp_path, mended.url, "seeds.0.limit=3").generate().counts.failed == 0
+    with LoopbackTeacher() as working:
+        assert project(tmp_path, working.url, "seeds.0.limit=3").generate().counts.failed == 0
 
 
-def test_run_does_not_go_on_with_what_happened_to_come(tmp_path: Path) -> None:
-    """More than `unanswered_at_most` unanswered: nothing is curated; the next run asks for no row that was answered."""
+def test_run_stops_if_too_many_rows_are_unanswered(tmp_path: Path) -> None:
+    """With more than `unanswered_at_most` unanswered rows nothing is curated; the next run requests no row that was
+    answered."""
     gone, bad = SUBJECTS[:4], SUBJECTS[4:11]
 
     def reply(ask: Ask) -> Reply:
@@ -72,11 +73,12 @@ def test_run_does_not_go_on_with_what_happened_to_come(tmp_path: Path) -> None:
         with pytest.raises(TeacherError, match="8 of 24"):
             project(tmp_path, teacher.url).run()
         again = {subject_of(ask) for ask in teacher.asked[asked:]}
-        assert set(gone) <= again <= {*gone, *bad}, "what was answered is not asked again"
+        assert set(gone) <= again <= {*gone, *bad}, "answered rows are not requested again"
 
 
-def test_each_direction_asks_its_own_teacher(tmp_path: Path) -> None:
-    """The strong one writes outputs, the plain one inputs; both are credited, and nothing is asked twice."""
+def test_each_direction_uses_its_own_teacher(tmp_path: Path) -> None:
+    """One teacher writes outputs and the other inputs; pairs are attributed to them correctly, and nothing is requested
+    twice."""
     with LoopbackTeacher() as plain, LoopbackTeacher() as strong:
         replaced = {
             "[generate.forward]": f'[teachers.strong]\nurl = "{strong.url}"\nmodel = "big"\n\n{FIRST}',
@@ -101,9 +103,9 @@ def test_each_direction_asks_its_own_teacher(tmp_path: Path) -> None:
         assert (len(strong.asked), len(plain.asked)) == (12, 6)
 
 
-def test_a_comment_in_a_prompt_file_makes_no_other_pair(tmp_path: Path) -> None:
-    """Mending `about` asks nothing and keeps every pair, so what people said of it stays; another text is another
-    pair."""
+def test_editing_the_description_of_a_prompt_changes_no_pair(tmp_path: Path) -> None:
+    """Changing `about` sends no request and keeps the ids of all pairs, so their reviews stay valid; changing the
+    prompt's text makes new pairs."""
     own = tmp_path / "prompts" / "enhance"
     own.mkdir(parents=True)
     prompt = '+++\nabout = "A first word."\n[variables]\ninput = "i"\n+++\n=== user ===\nWrite more: {{ input }}\n'

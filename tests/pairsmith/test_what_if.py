@@ -1,4 +1,4 @@
-"""`pairsmith curate --what-if`: what another setting would change, and that it changes nothing."""
+"""Tests of `pairsmith curate --what-if`, which shows what another setting would change and changes nothing."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ ANIMALS = ["fox", "wolf", "bear", "owl", "hare", "toad", "pike", "moth", "crow",
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Ten answers of 3 to 12 words, each of which names another animal."""
+    """Ten answers of 3 to 12 words, each about a different animal."""
     lines = [
         json.dumps(
             {"input": f"Which {name} is this?", "output": f"A {name} " + " ".join([f"{name}like"] * n + ["one."])}
@@ -52,7 +52,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def _files(folder: Path) -> dict[str, str]:
+def _file_hashes(folder: Path) -> dict[str, str]:
     return {
         path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(folder.rglob("*"))
@@ -60,10 +60,10 @@ def _files(folder: Path) -> dict[str, str]:
     }
 
 
-def test_what_would_move_is_told_and_nothing_changes(folder: Path) -> None:
-    """Counts and reasons before and after, the rows that move with their sentence; no file of the project is another
-    one, and curation with that setting then does what was told."""
-    before, off = _files(folder), ["curate.gates.repetition=false"]
+def test_moves_are_reported_and_nothing_changes(folder: Path) -> None:
+    """Reports counts and reasons before and after and the rows that move, with why. No file of the project changes, and
+    curating with that setting gives the reported counts."""
+    before, off = _file_hashes(folder), ["curate.gates.repetition=false"]
     project = spec_file.load(folder, off)
     with Store.open(Store.url_for(project), write=False) as store:
         forecast = what_if(project, store, ["curate.gates.length.max_words=10"])
@@ -78,13 +78,13 @@ def test_what_would_move_is_told_and_nothing_changes(folder: Path) -> None:
     assert [(m.before, m.after, m.rows) for m in backwards.moves] == [("accepted", "rejected", 3)]
     assert same.moves == ()
     assert json.dumps(as_json(forecast, ["x"]))
-    assert _files(folder) == before
+    assert _file_hashes(folder) == before
     curated = pairsmith.Project(folder, [*off, "curate.gates.length.max_words=10"]).curate()
     assert curated.counts == forecast.after
 
 
-def test_only_curation_can_be_asked_about(folder: Path) -> None:
-    """A prompt, a teacher or a bad value is refused with what to do instead."""
+def test_only_curation_settings_are_accepted(folder: Path) -> None:
+    """A task setting or a malformed value is refused with advice on what to do instead."""
     project = spec_file.load(folder)
     with Store.open(Store.url_for(project), write=False) as store:
         with pytest.raises(UsageError, match="does not affect curation"):
@@ -95,8 +95,9 @@ def test_only_curation_can_be_asked_about(folder: Path) -> None:
             assert "--set curate" not in str(caught.value)
 
 
-def test_what_personal_data_rejects_can_be_asked_about(folder: Path) -> None:
-    """`[personal]` has a gate; what is redacted makes other rows, so that is refused, with what to do."""
+def test_personal_data_gate_is_supported_and_redaction_is_not(folder: Path) -> None:
+    """Rejecting personal data is a gate and can be tried; redacting changes the rows themselves and is refused with
+    advice."""
     seeds = (folder / "pairs.jsonl").read_text(encoding="utf-8")
     (folder / "pairs.jsonl").write_text(seeds.replace("A wolf wolflike", "wolf@example.org"), encoding="utf-8")
     project = spec_file.load(folder)
@@ -108,8 +109,8 @@ def test_what_personal_data_rejects_can_be_asked_about(folder: Path) -> None:
             what_if(project, store, ["personal.email=redact"])
 
 
-def test_the_command_shows_it(folder: Path) -> None:
-    """Both counts, the reasons that differ, and the rows at the border."""
+def test_the_command_shows_the_changes(folder: Path) -> None:
+    """The command shows the rows that move and the counts of the reason that differs."""
     done = Project(folder).run(
         "curate", "--what-if", "curate.gates.length.max_words=5", "--set", "curate.gates.repetition=false"
     )
@@ -119,9 +120,9 @@ def test_the_command_shows_it(folder: Path) -> None:
     assert "A deer" not in done.stdout
 
 
-def test_shares_of_the_split_are_told_for_what_they_change(folder: Path) -> None:
-    """A seed that was read keeps its split, and the answer says so in place of a bare "no row would move"; what leaves
-    or enters a split is counted."""
+def test_split_shares_are_explained_and_splits_counted(folder: Path) -> None:
+    """Seeds that were already read keep their split, and the command says so instead of only "no row would move". Rows
+    that leave or enter a split are counted."""
     same = Project(folder).run("curate", "--what-if", "split.test=0.5", "--set", "curate.gates.repetition=false")
     assert same.returncode == 0, same.stdout + same.stderr
     assert (

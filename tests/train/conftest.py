@@ -1,4 +1,4 @@
-"""What the training tests share: the real tokenizer, and a random model that uses it."""
+"""Fixtures shared by the training tests: the real tokenizer, and a random model that uses it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from train.base_model import Base, load_chat
 
 @pytest.fixture(scope="session")
 def smollm2_folder() -> Path:
-    """The real weights, fetched once into the user's cache folder."""
+    """The real weights, downloaded once into the user's cache folder."""
     pytest.importorskip("trl", reason="training needs the train extra")
     from synth.embedded.weights import embedded_weights
 
@@ -29,7 +29,7 @@ def tiny_base(smollm2_folder: Path, tmp_path_factory: pytest.TempPathFactory) ->
 
 @pytest.fixture(scope="session")
 def chat(tiny_base: Base) -> Chat:
-    """SmolLM2's tokenizer and template, settled."""
+    """SmolLM2's tokenizer with its normalised chat template."""
     return load_chat(tiny_base)
 
 
@@ -41,7 +41,7 @@ def tokenizer(chat: Chat) -> Any:
 
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread(request: pytest.FixtureRequest) -> None:
-    """A tiny model gains nothing from threads, and they get in the way of the other test processes."""
+    """A tiny model gains nothing from threads, and they slow down the other test processes."""
     if find_spec("torch") and not request.config.getoption("--quick"):
         import torch
 

@@ -1,4 +1,4 @@
-"""A project to evaluate: four held-out seeds, one gate, two checks."""
+"""A project to evaluate: held-out seeds, one gate, two checks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.curate.tiny import OFF
 
 
 def spec(*, flag: str = "--ar 3:2", user: tuple[str, ...] = (), **more: Any) -> Spec:
-    """Only the named gates are on. `more` replaces whole tables."""
+    """A spec with only one `must` gate and the given user gates. `more` replaces whole tables."""
     tables: dict[str, Any] = {
         "task": {"name": "images", "system": "Rewrite the prompt.", "style": "Rich, with a light and a flag."},
         "seeds": [{"path": "seeds.jsonl"}],
@@ -45,7 +45,7 @@ def project(folder: Path, **more: Any) -> Project:
 
 
 def with_seeds(store: Store, count: int = 20) -> None:
-    """Numbered seeds, and one of another kind that is never evaluated."""
+    """Write numbered input seeds, and an output seed, which is never evaluated."""
     input = [Seed(kind="input", text=f"a fox number {i}", source=f"seeds.jsonl:{i}") for i in range(count)]
     store.set_active_seeds([*input, Seed(kind="output", text="a fox, at length", source="excellent.jsonl:1")])
 

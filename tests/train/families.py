@@ -1,9 +1,9 @@
-"""Tiny random models of the families that people tune, each with its architecture and its family's chat template.
+"""Tiny random models of widely tuned families, each with the family's architecture and chat template.
 
 Templates come from two places. Those that TRL ships (`trl/chat_templates`, Apache-2.0) are read from the installed
-package; the files in `templates/` are their makers' as others carry them: the packages axolotl 0.19.0 and (`phi4`)
-unsloth 2026.10.7, both Apache-2.0, and the sources of llama.cpp (Granite) and johnmai-dev/Jinja (SmolLM3), both MIT.
-The tokenizer is no family's own: bytes, with the family's special tokens.
+package. The files in `templates/` are the makers' own as redistributed by others: the packages axolotl 0.19.0 and
+(`phi4`) unsloth 2026.10.7, both Apache-2.0, and the sources of llama.cpp (Granite) and johnmai-dev/Jinja (SmolLM3),
+both MIT. The tokenizer belongs to no family: it has bytes and the families' special tokens.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ _HERE = Path(__file__).parent / "templates"
 
 
 class Family(NamedTuple):
-    """A family's template (who carries it, and its name), its architecture, the end of its turn, and the tokenizer's
-    own begin and end tokens."""
+    """A family's template (source and name), its architecture, the end of its turn, and the tokenizer's own begin and
+    end tokens."""
 
     name: str
     template: str
@@ -31,7 +31,7 @@ class Family(NamedTuple):
 
     @property
     def text(self) -> str | None:
-        """The template; None where the installed TRL does not ship it."""
+        """The template; None if the installed TRL does not ship it."""
         origin, _, name = self.template.partition("/")
         if origin != "trl":
             return (_HERE / f"{name}.jinja").read_text(encoding="utf-8")
@@ -100,7 +100,8 @@ _SPECIAL = (
 
 
 def tokenizer_of(family: Family) -> Any:
-    """Bytes and the special tokens of all families. Mistral's and Phi-3's put a blank before a text, as theirs do."""
+    """A tokenizer of bytes and the special tokens of all families. Mistral's and Phi-3's put a space before a text, as
+    the real ones do."""
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
@@ -190,7 +191,7 @@ def _row(family: Family) -> str:
 
 
 def table() -> list[str]:
-    """The table family x training, serving, export, of the families whose template is at hand."""
+    """The table of training, serving and export per family, for families whose template is available."""
     head = "| family | template from | system message | thinking | turn ends with | training | serving | export |"
     return [head, "|---|---|---|---|---|---|---|---|", *(_row(family) for family in FAMILIES if family.text)]
 

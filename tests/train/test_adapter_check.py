@@ -1,4 +1,5 @@
-"""Is the adapter on? Told from scores of texts that it learned, against noise that was measured in the same place."""
+"""Tests of the check that an adapter is active, from scores of texts that it learned, compared with noise measured on
+the same server."""
 
 from __future__ import annotations
 
@@ -17,8 +18,8 @@ TOKENS = sum(len(text.split()) for text in TEXTS)
 
 
 class Server:
-    """Scores -1 a token; `moved` more under the tuned name, `noise` more each second time (but the first round, which
-    warms up, is far off), `leak` more under the base where the tuned one was asked before it."""
+    """Scores -1 per token; `moved` more under the tuned name, `noise` more in every second round (the first round, for
+    warm-up, is far off), and `leak` more under the base right after a request to the tuned model."""
 
     def __init__(self, *, moved: float, noise: float = 0.0, leak: float = 0.0) -> None:
         self.moved, self.noise, self.leak = moved, noise, leak
@@ -36,9 +37,10 @@ class Server:
         return each * tokens, tokens
 
 
-def test_a_training_of_two_steps_is_told_from_none() -> None:
-    """SmolLM2-135M after one step at 2e-4 had moved real rows by 0.001 to 0.12 nats a token, and a style text by 0.019,
-    which a fixed bound of 0.02 had taken for noise; there the same text scored twice was the same to the last digit."""
+def test_a_training_of_two_steps_is_detected() -> None:
+    """After one step at 2e-4 SmolLM2-135M's scores of real rows had moved by 0.001 to 0.12 nats per token, and of a
+    style text by 0.019, which a fixed bound of 0.02 took for noise; scoring the same text twice gave identical scores.
+    """
     check = asyncio.run(check_adapter(Server(moved=0.001).score, "base", "tuned", PROBES))
     assert (check.texts, check.tokens) == (4, TOKENS)
     assert check.tuned - check.base == pytest.approx(0.001 * TOKENS)
@@ -46,20 +48,20 @@ def test_a_training_of_two_steps_is_told_from_none() -> None:
 
 
 @pytest.mark.parametrize("server", [Server(moved=0.0), Server(moved=0.001, noise=0.01), Server(moved=float("nan"))])
-def test_noise_is_not_taken_for_an_adapter(server: Server) -> None:
-    """Scores that do not differ, that differ by no more than those of one model do here, or that are no numbers."""
+def test_noise_is_not_mistaken_for_an_adapter(server: Server) -> None:
+    """Scores that do not differ, that differ by no more than repeated scores of one model, or that are NaN."""
     with pytest.raises(PairsmithError, match="the adapter is not active"):
         asyncio.run(check_adapter(server.score, "base", "tuned", PROBES))
 
 
-def test_an_adapter_that_leaks_into_the_base_is_found_out() -> None:
-    """The base's scores may not move while the adapter is in use."""
+def test_an_adapter_that_leaks_into_the_base_is_detected() -> None:
+    """The base's scores must not move while the adapter is in use."""
     with pytest.raises(PairsmithError, match="leaks into the base"):
         asyncio.run(check_adapter(Server(moved=0.5, leak=0.1).score, "base", "tuned", PROBES))
 
 
 def test_a_merged_model_is_compared_across_servers() -> None:
-    """Its scores come from a server of its own, so there is no base beside it."""
+    """Its scores come from a server of its own, without the base."""
     base, tokens = [-3.0, -4.0, -5.0, -6.0], [3, 2, 6, 2]
     scores = Scores(base, base, tokens)
     moved = [score + 0.1 for score in base]

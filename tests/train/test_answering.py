@@ -1,4 +1,4 @@
-"""An answer of an evaluation is read in the form of the task before it is checked."""
+"""Tests of how an evaluation's answers are read and its progress is reported."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ from train.metrics import Output
         ("refunds", "refunds", False),
     ],
 )
-def test_a_label_counts_however_a_system_was_asked_for_it(answer: str, text: str, passes: bool) -> None:
-    """Few-shot and teacher are asked for JSON, the tuned model for the bare label: none is judged by its brackets."""
+def test_a_label_is_read_from_json_or_plain_text(answer: str, text: str, passes: bool) -> None:
+    """Few-shot and teacher are asked for JSON, the tuned model for the bare label: neither form counts as wrong."""
     task = {"kind": "classify", "name": "t", "style": "s", "labels": ["billing", "delivery"]}
     spec = Spec.model_validate({"task": task})
     form, checks = AnswerForm.of(spec.task, Path()), checks_for(spec, Path())
@@ -56,9 +56,9 @@ def test_a_label_counts_however_a_system_was_asked_for_it(answer: str, text: str
     assert (output.text, output.all_pass) == (text, passes)
 
 
-def test_what_a_server_writes_is_told_before_an_answer_has_ended() -> None:
-    """The first answers of an evaluation end together, after minutes. Until then tokens are told, and how long it takes
-    at most if every answer takes all of its tokens."""
+def test_tokens_are_reported_before_an_answer_is_complete() -> None:
+    """The first answers of an evaluation finish together, after minutes. Until then generated tokens are reported, and
+    the maximum time left if every answer uses all of its tokens."""
     tokens = itertools.count(100, 150)
 
     async def health(request: web.Request) -> web.Response:
@@ -92,9 +92,9 @@ def test_what_a_server_writes_is_told_before_an_answer_has_ended() -> None:
     assert first["most_s"] > 0
 
 
-def test_a_server_that_starts_is_told_of_while_it_starts() -> None:
-    """On a busy machine a model takes minutes to load and to be checked. Whoever reads a pipe sees that it goes on, and
-    no time left that was reckoned for the server before."""
+def test_a_starting_server_is_reported() -> None:
+    """On a busy machine a model takes minutes to load and check. Progress in a pipe shows that it is starting, without
+    a time left that was computed for the previous server."""
     reports: list[dict[str, Any]] = []
     twice = asyncio.Event()
 
@@ -120,7 +120,7 @@ def test_a_server_that_starts_is_told_of_while_it_starts() -> None:
     pace = Pace("evaluate", {"done": 0, "total": 80, "most_s": 18.0, "system": "base", "mode": "greedy"}, 0.0)
     pace.update(reports[0], 5.0)
     assert pace.parts()[1:] == [first]
-    pace.update(reports[0] | {"done": 40, "total": 80}, 10.0)  # it is the second server
+    pace.update(reports[0] | {"done": 40, "total": 80}, 10.0)  # the second server
     assert pace.parts()[1:] == [first]
     pace.update({"system": "tuned", "most_s": 0}, 20.0)
     assert pace.parts()[1:] == ["tuned", "20s left"]

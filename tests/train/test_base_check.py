@@ -1,4 +1,5 @@
-"""A base that cannot be trained is known before anything is paid, and the default base fits the machine."""
+"""Tests that an untrainable base is reported before anything is paid for, and that the default base fits the
+machine."""
 
 from __future__ import annotations
 
@@ -25,7 +26,7 @@ SMALL, CARD_4090, CARD_T4 = Machine("laptop", 8, False), Machine("RTX 4090", 24,
 
 @pytest.fixture
 def base(tmp_path: Path) -> Path:
-    """A folder with a tiny Qwen3 in it, as a person would have it beside the spec."""
+    """A folder with a tiny Qwen3, as a user would have it beside the spec."""
     return make(next(family for family in FAMILIES if family.name == "Qwen3"), tmp_path / "base")
 
 
@@ -34,12 +35,12 @@ def facts_of(base: Path, **settings: Any) -> dict[str, tuple[str, str]]:
     return {fact.about: (fact.state, fact.what) for fact in check_base(given, base.parent)}
 
 
-def changed(path: Path, **more: Any) -> None:
+def change_json(path: Path, **more: Any) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), **more}))
 
 
 def test_a_base_that_fits_is_described(base: Path) -> None:
-    """Its kind, its template, how it is served, what it takes, and its licence are each a line."""
+    """Architecture, template, serving, memory for training, and licence each have a line."""
     facts = facts_of(base)
     assert {about: state for about, (state, _) in facts.items()} == {
         "base": "ok", "template": "ok", "serving": "ok", "training": "ok", "licence": "warn",
@@ -50,9 +51,9 @@ def test_a_base_that_fits_is_described(base: Path) -> None:
     refuse_unfit(TrainSettings(), base.parent)
 
 
-def test_rows_that_the_base_can_never_be_asked_are_told(base: Path) -> None:
-    """A context shorter than the longest row that training takes is known before anything is paid."""
-    changed(base / "config.json", max_position_embeddings=512)
+def test_a_context_shorter_than_max_length_is_warned_about(base: Path) -> None:
+    """A context shorter than the longest row allowed in training is reported before anything is paid for."""
+    change_json(base / "config.json", max_position_embeddings=512)
     state, what = facts_of(base, max_length=1024)["serving"]
     assert state == "warn"
     assert "context holds 512 tokens, and train.max_length = 1024" in what
@@ -64,11 +65,11 @@ def _pickled(base: Path) -> None:
 
 
 def _unknown(base: Path) -> None:
-    changed(base / "config.json", model_type="brand-new", auto_map={"AutoModel": "modeling.Own"})
+    change_json(base / "config.json", model_type="brand-new", auto_map={"AutoModel": "modeling.Own"})
 
 
 def _quantised(base: Path) -> None:
-    changed(base / "config.json", quantization_config={"quant_method": "gptq"})
+    change_json(base / "config.json", quantization_config={"quant_method": "gptq"})
 
 
 def _untemplated(base: Path) -> None:
@@ -101,7 +102,7 @@ def _damaged(base: Path) -> None:
 
 
 def _others_tokenizer(base: Path) -> None:
-    changed(base / "config.json", vocab_size=100)
+    change_json(base / "config.json", vocab_size=100)
 
 
 @pytest.mark.parametrize(
@@ -120,34 +121,34 @@ def _others_tokenizer(base: Path) -> None:
     ],
 )
 def test_a_base_that_cannot_be_trained_is_refused_with_its_reason(base: Path, spoil: Any, what: str) -> None:
-    """Other formats than safetensors, cut or missing weights, unknown or foreign code, about which nobody is asked,
-    quantised weights, another model's tokenizer, no template, no model."""
+    """Other formats than safetensors, truncated or missing weights, unknown architectures or custom code, quantised
+    weights, another model's tokenizer, no template, no model."""
     spoil(base)
     with pytest.raises(PairsmithError, match=what) as refused:
         refuse_unfit(TrainSettings(base="base"), base.parent)
     assert refused.value.fix
 
 
-def test_code_of_a_model_is_never_offered(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """The library would ask at the terminal whether to run it, and whoever says yes to everything would."""
+def test_custom_code_is_never_offered_interactively(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """The library would ask in the terminal whether to run it, where users tend to answer yes."""
     base = make(next(family for family in FAMILIES if family.name == "Llama 3"), tmp_path / "base")
-    changed(base / "tokenizer_config.json", tokenizer_class="Own", auto_map={"AutoTokenizer": ["own.Own", None]})
+    change_json(base / "tokenizer_config.json", tokenizer_class="Own", auto_map={"AutoTokenizer": ["own.Own", None]})
     what = "its tokenizer is code shipped with the model, which runs only if the spec trusts it"
     assert facts_of(base)["template"] == ("fail", what)
     assert "y/N" not in "".join(capfd.readouterr())
 
 
-def test_parameters_are_counted_by_the_headers(base: Path) -> None:
-    """Whatever precision they are stored in, and whatever the config says of it."""
+def test_parameters_are_counted_from_the_headers(base: Path) -> None:
+    """Whatever precision they are stored in, and whatever the config says."""
     from transformers import AutoModelForCausalLM
 
     model = AutoModelForCausalLM.from_pretrained(base)
-    changed(base / "config.json", dtype="float64")
+    change_json(base / "config.json", dtype="float64")
     assert models.billions_in(base) * 1e9 == pytest.approx(model.num_parameters(), rel=1e-9)
 
 
 def test_a_base_too_large_for_this_machine_is_refused(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """If the bare weights do not fit; where only the estimate is above the memory, it is a warning."""
+    """If the weights alone do not fit; if only the estimate for training exceeds the memory, it is a warning."""
     monkeypatch.setattr(base_check, "machine", lambda: SMALL)
     for billions, state in ((0.6, "ok"), (7.0, "warn"), (70.0, "fail")):
         monkeypatch.setattr(base_check, "billions_in", lambda folder, size=billions: size)
@@ -156,8 +157,8 @@ def test_a_base_too_large_for_this_machine_is_refused(base: Path, monkeypatch: p
         refuse_unfit(TrainSettings(base="base"), base.parent)
 
 
-def test_a_hub_that_cannot_be_reached_proves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is said by doctor, and generation goes on: the training may happen elsewhere."""
+def test_an_unreachable_hub_does_not_stop_generation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Doctor reports it, and generation continues: training may happen on another machine."""
     import huggingface_hub
 
     def unreachable(*args: Any, **more: Any) -> None:
@@ -170,8 +171,8 @@ def test_a_hub_that_cannot_be_reached_proves_nothing(tmp_path: Path, monkeypatch
     refuse_unfit(settings, tmp_path)
 
 
-def test_generation_is_refused_before_it_asks(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`generate`, and so `run`, stop at a base that cannot be trained; no receipt and no call is there."""
+def test_generation_is_refused_for_an_untrainable_base(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`generate`, and so `run`, stops without a receipt or call."""
     from pairsmith.stages.generate import generate
     from schemas.spec_file import load
     from schemas.store import Store
@@ -191,7 +192,7 @@ def test_generation_is_refused_before_it_asks(base: Path, monkeypatch: pytest.Mo
 
 
 def test_the_default_base_fits_the_machine() -> None:
-    """A processor takes the embedded model; a GPU never does, and takes no base that plain LoRA does not fit on."""
+    """A CPU gets the embedded model; a GPU never does, and gets a base on which plain LoRA fits."""
     assert default_base(SMALL).name == "embedded"
     for card in (CARD_4090, CARD_T4, Machine("GTX", 4, True), Machine("H100", 80, True)):
         chosen = default_base(card)
@@ -201,9 +202,9 @@ def test_the_default_base_fits_the_machine() -> None:
     assert all(training_gib(known.billions, "qlora") < training_gib(known.billions, "lora") for known in KNOWN)
 
 
-def test_the_method_is_the_specs_the_projects_or_the_sizes(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the spec names stands; a project with adapters of this base goes on as it was; else LoRA below a billion
-    parameters or where it fits, and QLoRA where memory asks for it."""
+def test_the_method_follows_spec_project_or_size(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The spec's method wins; a project with adapters of this base keeps their method; otherwise it is LoRA below a
+    billion parameters or where it fits, and QLoRA where memory requires it."""
     adapters = base.parent / "adapters"
     monkeypatch.setattr(models, "machine", lambda: SMALL)
 
@@ -223,8 +224,8 @@ def test_the_method_is_the_specs_the_projects_or_the_sizes(base: Path, monkeypat
     assert method() == "qlora"
 
 
-def test_a_container_has_what_it_was_given(tmp_path: Path) -> None:
-    """Not the memory of the machine around it; a limit that is none, absent or larger changes nothing."""
+def test_the_memory_limit_of_a_container_counts(tmp_path: Path) -> None:
+    """Not the host's memory; a limit that is "max", empty, missing or larger changes nothing."""
     v2, v1 = tmp_path / "memory.max", tmp_path / "limit_in_bytes"
     assert models.limit_to_container(64, (v2, v1)) == 64
     for limit, expected in (("max\n", 64), ("", 64), (f"{4 * models.GIB}\n", 4), (str(2**63), 64)):
@@ -236,10 +237,8 @@ def test_a_container_has_what_it_was_given(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("line", ["", "NVIDIA GB10, [N/A]", "No devices were found", "a, b, c", "RTX, nan", "RTX, -1"])
-def test_a_card_that_says_nothing_of_its_memory_is_none(
-    line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What the driver's program writes is taken for a card only with a number; with one it is, whatever its name."""
+def test_a_gpu_without_a_memory_size_is_ignored(line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line of nvidia-smi counts as a GPU only if it has a memory size; with one it does, whatever the name."""
     program = tmp_path / "nvidia-smi"
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     for lines, cards in ((line, []), (f"{line}\nNVIDIA X, Y, 24576", [("NVIDIA X, Y", 24.0)])):
@@ -249,8 +248,9 @@ def test_a_card_that_says_nothing_of_its_memory_is_none(
         assert models.machine().is_gpu == bool(cards)
 
 
-def test_a_new_project_names_the_base_of_this_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """The starter on a GPU gets a base that suits it, in words; on a processor, and in an example, nothing changes."""
+def test_a_new_project_gets_a_base_for_this_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """On a GPU the starter project gets a suitable base, with a comment; on a CPU, and in an example, nothing
+    changes."""
     from click.testing import CliRunner
 
     from pairsmith.commands.init import command
@@ -271,9 +271,10 @@ def test_a_new_project_names_the_base_of_this_machine(monkeypatch: pytest.Monkey
     assert "Qwen" not in (tmp_path / "example" / "pairsmith.toml").read_text()
 
 
-def test_a_spec_without_training_gets_what_its_base_learns_by(monkeypatch: pytest.MonkeyPatch) -> None:
-    """At the rate of larger models the embedded one learns next to nothing from sixty rows; it is trained as in every
-    example, and measured by fewer answers: a processor takes longer to answer than to learn. A GPU's base is not."""
+def test_a_spec_without_training_gets_settings_for_its_base(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the learning rate of larger models the embedded one learns next to nothing from sixty rows. It gets the
+    settings of the examples and fewer evaluation answers, because a CPU needs longer to answer than to train. A base
+    for a GPU does not."""
     from pairsmith.new_project import with_base
 
     spec = '[task]\nname = "t"\n'
@@ -284,8 +285,8 @@ def test_a_spec_without_training_gets_what_its_base_learns_by(monkeypatch: pytes
         assert written.get("evaluate", {}) == ({"samples": 1} if keys else {})
 
 
-def test_what_is_asked_of_training_is_not_told_of_the_base(base: Path) -> None:
-    """Where the base is fine and a setting is not, the sentence names the section of the setting."""
+def test_an_invalid_training_setting_is_not_blamed_on_the_base(base: Path) -> None:
+    """If the base is fine and a setting is not, the message names the setting."""
     with pytest.raises(
         PairsmithError, match=r"'base' cannot be trained here with these settings: train\.packing"
     ) as refused:

@@ -1,4 +1,4 @@
-"""A base model is found, named by its content, and loaded as asked."""
+"""Tests that a base model is located, identified by its content, and loaded as configured."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ def copy_of(base: Base, folder: Path) -> Path:
     return Path(shutil.copytree(base.folder, folder / "base"))
 
 
-def test_the_hash_covers_the_chat_template_and_not_the_place(tiny_base: Base, tmp_path: Path) -> None:
-    """The same files elsewhere are the same base; another template makes it another."""
+def test_the_hash_covers_the_chat_template_and_not_the_path(tiny_base: Base, tmp_path: Path) -> None:
+    """The same files in another folder are the same base; another template makes it another base."""
     folder = copy_of(tiny_base, tmp_path)
     assert hash_model(folder) == tiny_base.hash
     template = folder / "chat_template.jinja"
@@ -50,8 +50,9 @@ def test_the_hash_covers_the_chat_template_and_not_the_place(tiny_base: Base, tm
     assert hash_model(folder) != tiny_base.hash
 
 
-def test_generation_marks_are_taken_out(tiny_base: Base, tmp_path: Path) -> None:
-    """Marks of a trainer, which servers cannot read, never reach an exported model; the prompt stays as it was."""
+def test_generation_marks_are_removed(tiny_base: Base, tmp_path: Path) -> None:
+    """A trainer's marks in a template, which servers cannot parse, never reach an exported model; the prompt stays the
+    same."""
     folder = copy_of(tiny_base, tmp_path)
     template = folder / "chat_template.jinja"
     template.write_text(template.read_text() + "{% generation %}{% endgeneration %}")
@@ -62,7 +63,7 @@ def test_generation_marks_are_taken_out(tiny_base: Base, tmp_path: Path) -> None
 
 
 def test_a_folder_of_the_project_is_used_and_an_empty_one_refused(tiny_base: Base, tmp_path: Path) -> None:
-    """`train.base` may be a folder relative to the project; one without a model says so."""
+    """`train.base` may be a folder relative to the project; one without a model is a clear error."""
     copy_of(tiny_base, tmp_path)
     assert find_base(TrainSettings(base="base"), tmp_path).hash == tiny_base.hash
     (tmp_path / "empty").mkdir()
@@ -70,8 +71,8 @@ def test_a_folder_of_the_project_is_used_and_an_empty_one_refused(tiny_base: Bas
         find_base(TrainSettings(base="empty"), tmp_path)
 
 
-def test_a_base_that_is_nowhere_is_one_sentence(tmp_path: Path) -> None:
-    """A mistyped folder is not a stack trace of a hub client."""
+def test_a_missing_base_is_a_clear_error(tmp_path: Path) -> None:
+    """A mistyped folder does not end in a traceback of the hub's client."""
     pytest.importorskip("huggingface_hub")
     with pytest.raises(MissingDependency, match=r"train\.base = 'no/such/base'"):
         find_base(TrainSettings(base="no/such/base"), tmp_path)
@@ -84,15 +85,15 @@ from schemas.spec import TrainSettings
 from train.base_check import check_base
 from train.base_model import find_base
 settings = TrainSettings(base="someone/model", revision="v2.0")
-list(check_base(settings, Path(sys.argv[1])))  # as doctor looks at it first
+list(check_base(settings, Path(sys.argv[1])))  # as doctor checks it first
 base = find_base(settings, Path(sys.argv[1]))
 print(base.hash, *sorted(path.name for path in base.folder.iterdir()))
 """
 
 
-def test_a_base_on_a_hub_is_fetched_at_its_revision(tiny_base: Base, tmp_path: Path) -> None:
-    """The hub is asked for the revision that the spec names, and of it for the model alone: no other weight format, no
-    second copy of the weights, nothing in folders."""
+def test_a_base_on_a_hub_is_downloaded_at_its_revision(tiny_base: Base, tmp_path: Path) -> None:
+    """The hub is asked for the revision in the spec and only for the model: no other weight formats, no second copy of
+    the weights, nothing in subfolders."""
     more = {"pytorch_model.bin": b"pickled", "consolidated.safetensors": b"twice", "onnx/model.safetensors": b"other"}
     code = {"modeling_own.py": b"1", "onnx/export.py": b"2"}
     files = {path.name: path.read_bytes() for path in tiny_base.folder.iterdir()} | code | more
@@ -110,7 +111,7 @@ def test_a_base_on_a_hub_is_fetched_at_its_revision(tiny_base: Base, tmp_path: P
 
 @contextmanager
 def hub_of(files: Mapping[str, bytes]) -> Iterator[tuple[str, list[str]]]:
-    """A hub with one model, on a port of this machine, and the paths that it is asked for."""
+    """A hub with one model, on a local port, and the paths requested from it."""
     asked, commit = list[str](), "c" * 40
 
     class Hub(BaseHTTPRequestHandler):
@@ -144,39 +145,39 @@ def hub_of(files: Mapping[str, bytes]) -> Iterator[tuple[str, list[str]]]:
 
 
 def test_qlora_really_is_four_bit_and_lora_is_not(tiny_base: Base) -> None:
-    """Every linear layer but the head is NF4 with double quantisation, on a CPU too."""
+    """Every linear layer but the head is NF4 with double quantisation, also on a CPU."""
     with quiet():
         assert load_for_training(tiny_base, TrainSettings(method="qlora"))[1] == LINEAR_LAYERS
         assert load_for_training(tiny_base, TrainSettings(method="lora"))[1] == 0
 
 
 def test_the_dequantised_base_is_what_qlora_trains_on(tiny_base: Base) -> None:
-    """The NF4 values in 16 bits give the logits that training saw; embeddings stay as they were."""
+    """The NF4 values in 16 bits give the logits of training; embeddings are unchanged."""
     import torch
     from safetensors.torch import load_file
 
-    given = load_file(tiny_base.folder / "model.safetensors")
+    original = load_file(tiny_base.folder / "model.safetensors")
     with quiet():
         dequantised = load_dequantised(tiny_base)
         trained_on, _ = load_for_training(tiny_base, TrainSettings(method="qlora"))
         weights, name = dequantised.state_dict(), "model.layers.0.self_attn.q_proj.weight"
-        error = (weights[name].float() - given[name].float()).norm() / given[name].float().norm()
+        error = (weights[name].float() - original[name].float()).norm() / original[name].float().norm()
         assert 0.05 < float(error) < 0.15
-        assert torch.equal(weights["model.embed_tokens.weight"], given["model.embed_tokens.weight"].bfloat16())
+        assert torch.equal(weights["model.embed_tokens.weight"], original["model.embed_tokens.weight"].bfloat16())
         ids = torch.tensor([[5, 6, 7, 8]])
         assert torch.allclose(dequantised(ids).logits.float(), trained_on(ids).logits.float(), atol=0.02)
 
 
 def test_a_small_model_is_unpacked_once_and_computes_the_same(tiny_base: Base) -> None:
-    """The layers of a small 4-bit model on a CPU hold the values that NF4 stands for: no logit and no gradient moves.
-    A model above the bound stays 4-bit."""
+    """The layers of a small 4-bit model on a CPU are replaced by the values that NF4 stands for: logits and gradients
+    are identical. A model above the size limit stays 4-bit."""
     import torch
 
-    ids, given = torch.tensor([[5, 6, 7, 8]]), TrainSettings(method="qlora")
+    ids, original = torch.tensor([[5, 6, 7, 8]]), TrainSettings(method="qlora")
     logits, gradients = [], []
     with quiet():
         for most_bytes, left in ((0, LINEAR_LAYERS), (2**30, 0)):
-            model, _ = load_for_training(tiny_base, given)
+            model, _ = load_for_training(tiny_base, original)
             unpack_if_small(model, most_bytes)
             assert count_four_bit_layers(model) == (LINEAR_LAYERS if torch.cuda.is_available() else left)
             embedded = model.get_input_embeddings()(ids).detach().requires_grad_()
@@ -187,10 +188,10 @@ def test_a_small_model_is_unpacked_once_and_computes_the_same(tiny_base: Base) -
     assert torch.equal(*gradients)
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc is told")
-def test_a_run_that_has_generated_trains_with_blocks_that_stay(tiny_base: Base) -> None:
-    """`pairsmith run` gives memory back early while it generates, and trains in the same process: from the loading on
-    the kernel does not clear each tensor anew."""
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc has this setting")
+def test_training_after_generation_keeps_memory_blocks(tiny_base: Base) -> None:
+    """`pairsmith run` returns memory early while it generates, and trains in the same process: from loading the base
+    on, blocks are kept, so that the kernel does not clear every tensor's memory again."""
     return_large_arrays_early()
     load_for_training(tiny_base, TrainSettings(method="lora"))
     block: bytearray | None = bytearray(8_000_000)

@@ -1,4 +1,4 @@
-"""Checks: gates and checks that no gate uses, each by itself; a crash is never a pass."""
+"""Tests of checks: gates and checks that no gate uses are reported one by one, and a crash is never a pass."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from train.checks import Checked, build_checks, checks_for
 GOOD = "a fox in the snow, warm light, wide photograph --ar 3:2"
 
 
-def test_each_check_is_told_apart(tmp_path: Path) -> None:
-    """One text can pass a gate and fail a check that no gate uses, with a reason for what fails."""
+def test_each_check_is_reported_separately(tmp_path: Path) -> None:
+    """A text can pass a gate and fail a check that no gate uses, with a reason for what fails."""
     checks = checks_for(spec(), tmp_path)
     assert checks.names == ("must:flag", "check:light", "check:medium")
     checked = checks("a fox", "a fox in the snow, wide photograph --ar 3:2")
@@ -26,7 +26,7 @@ def test_each_check_is_told_apart(tmp_path: Path) -> None:
 
 
 def test_an_empty_output_fails_every_check(tmp_path: Path) -> None:
-    """Silence breaks no rule that only forbids, and must not pass for it."""
+    """An empty output violates no rule that only forbids something, but must not pass."""
     checks = checks_for(spec(), tmp_path)
     checked = checks("a fox", " \n")
     assert set(checked.passed.values()) == {False}
@@ -34,7 +34,7 @@ def test_an_empty_output_fails_every_check(tmp_path: Path) -> None:
 
 
 def test_a_gate_that_crashes_is_not_scored(tmp_path: Path) -> None:
-    """A user's gate that raises leaves the output without a verdict, unless another check already fails it."""
+    """An output for which a user's gate raises has no verdict, unless another check already fails it."""
     (tmp_path / "own_rules_that_crash.py").write_text("def gate(pair):\n    raise RuntimeError('boom')\n")
     checks = checks_for(spec(user=("own_rules_that_crash:gate",)), tmp_path)
     checked = checks("a fox", GOOD)
@@ -44,8 +44,8 @@ def test_a_gate_that_crashes_is_not_scored(tmp_path: Path) -> None:
     assert checks("a fox", "no flag").all_pass is False
 
 
-def test_what_the_spec_rejects_of_personal_data_fails_an_answer(tmp_path: Path) -> None:
-    """No training row holds it, so a model that writes it into an answer does not do what its examples did."""
+def test_personal_data_that_the_spec_rejects_fails_an_answer(tmp_path: Path) -> None:
+    """No training row contains it, so a model that writes it does not follow its examples."""
     strict = spec().model_copy(update={"personal": PersonalSettings(email="reject", toxic="reject")})
     checks = checks_for(strict, tmp_path)
     assert checks("a fox", GOOD).all_pass is True
@@ -55,25 +55,25 @@ def test_what_the_spec_rejects_of_personal_data_fails_an_answer(tmp_path: Path) 
 
 
 def test_a_pass_needs_every_check() -> None:
-    """True only if all are True; one False decides; None never passes."""
+    """True only if all are True; one False decides; with None it never passes."""
     assert Checked({"a": True, "b": True}, {}).all_pass is True
     assert Checked({"a": None, "b": True}, {}).all_pass is None
     assert Checked({"a": None, "b": False}, {}).all_pass is False
 
 
-def test_the_scope_follows_the_settings(tmp_path: Path) -> None:
-    """Another pattern is another set of checks."""
+def test_the_fingerprint_follows_the_settings(tmp_path: Path) -> None:
+    """Another pattern gives another fingerprint."""
     assert checks_for(spec(), tmp_path).fingerprint == checks_for(spec(), tmp_path).fingerprint
     assert checks_for(spec(), tmp_path).fingerprint != checks_for(spec(flag="--ar 1:1"), tmp_path).fingerprint
 
 
-def test_the_fingerprint_is_the_one_that_was_always_made(tmp_path: Path) -> None:
-    """Golden: an evaluation that is there is found again, so its recipe never changes."""
+def test_the_fingerprint_never_changes(tmp_path: Path) -> None:
+    """Golden value: existing evaluations are looked up by it, so its recipe never changes."""
     assert checks_for(spec(), tmp_path).fingerprint == "e70aa5236eb478c4bd776be7bfbb89db"
 
 
-def test_a_check_may_be_a_pattern_or_a_function_of_both_texts() -> None:
-    """From Python: True, False or None from the function's answer, a crash is not scored, and each has a name."""
+def test_a_check_may_be_a_pattern_or_a_function() -> None:
+    """A function of input and output returns True, False or None; a crash is not scored; each check has a name."""
 
     def keeps_the_subject(input: str, output: str) -> bool | None:
         return None if not input else input in output
@@ -91,7 +91,7 @@ def test_a_check_may_be_a_pattern_or_a_function_of_both_texts() -> None:
 
 
 def with_own(*names: str, **more: object) -> Spec:
-    """The spec with checks of the user's own in the place of its patterns."""
+    """The spec with checks of the user's own instead of its patterns."""
     evaluate = {"samples": 2, "sampling": {"max_tokens": 6}, "user": names, **more}
     return spec(evaluate=evaluate)
 
@@ -106,7 +106,7 @@ def unsure(pair):
 
 
 def test_a_check_of_the_users_own_sees_input_and_output(tmp_path: Path) -> None:
-    """It is told apart like a pattern, under `check:` and its name, with the reason it gives; a crash is no pass."""
+    """It is reported like a pattern, under `check:` and its name, with the reason that it gives; a crash is no pass."""
     (tmp_path / "own_checks.py").write_text(OWN_CHECKS)
     checks = checks_for(with_own("own_checks:kept", "own_checks:unsure"), tmp_path)
     assert checks.names == ("must:flag", "check:kept", "check:unsure")
@@ -118,8 +118,8 @@ def test_a_check_of_the_users_own_sees_input_and_output(tmp_path: Path) -> None:
     assert "KeyError" in bad.reasons["check:unsure"]
 
 
-def test_editing_a_check_of_the_users_own_is_another_set_of_checks(tmp_path: Path) -> None:
-    """Its file's content is in the scope, so an evaluation under the old rules is not taken for one under the new."""
+def test_editing_a_users_check_changes_the_fingerprint(tmp_path: Path) -> None:
+    """The content of its file is part of the fingerprint, so an evaluation under the old rules is not reused."""
     (tmp_path / "edited_checks.py").write_text(OWN_CHECKS)
     edited_spec = with_own("edited_checks:kept", "edited_checks:unsure")
     before = checks_for(edited_spec, tmp_path).fingerprint
@@ -127,15 +127,15 @@ def test_editing_a_check_of_the_users_own_is_another_set_of_checks(tmp_path: Pat
     assert checks_for(edited_spec, tmp_path).fingerprint != before
 
 
-def test_a_missing_check_is_named_with_its_key(tmp_path: Path) -> None:
-    """The message leads to `evaluate.user`, not to the gates."""
+def test_a_missing_check_function_is_named_with_its_key(tmp_path: Path) -> None:
+    """The message refers to `evaluate.user`, not to the gates."""
     (tmp_path / "few_checks.py").write_text("def kept(pair):\n    return True\n")
     with pytest.raises(SpecError, match=r"evaluate\.user.*no function 'lost'"):
         checks_for(with_own("few_checks:kept", "few_checks:lost"), tmp_path)
 
 
-def test_every_check_counts_whatever_it_is_called() -> None:
-    """Two lambdas have one name, and the second would have answered for the first: a pass that was none."""
+def test_checks_with_equal_names_all_count() -> None:
+    """Two lambdas have the same name, and the second's result used to replace the first's."""
     checks = build_checks([lambda input, output: "red" in output, lambda input, output: "fox" in output])
     assert len(set(checks.names)) == 2
     assert list(checks("a fox", "a fox").passed.values()) == [False, True]
@@ -144,11 +144,9 @@ def test_every_check_counts_whatever_it_is_called() -> None:
         build_checks([Pattern(name="light", pattern="dawn"), Pattern(name="light", pattern="dusk")])
 
 
-def test_what_a_check_prints_stays_out_of_what_programs_read(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """`pairsmith evaluate --json` is JSON, whatever a function of the user's own or its file prints; a person still
-    sees it."""
+def test_output_of_a_check_goes_to_stderr(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`pairsmith evaluate --json` prints only JSON, whatever a user's function or its file prints; the user still sees
+    it."""
     own = "print('loaded')\ndef kept(pair):\n    print('looking at', pair.input)\n    return True\n"
     (tmp_path / "talking.py").write_text(own)
     assert checks_for(with_own("talking:kept"), tmp_path)("a fox", "a fox, warm light").passed["check:kept"]

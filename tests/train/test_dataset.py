@@ -1,4 +1,4 @@
-"""Rows that cannot be trained on as they are are left out or stop the run, by name, before any training."""
+"""Tests that rows that cannot be trained on as they are are left out, or stop the run, before training and by name."""
 
 from __future__ import annotations
 
@@ -16,26 +16,28 @@ from tests.train.tiny import row, rows
 from train.dataset import Dataset, TrainingRow, dataset_of, refuse_contaminated, repeat_edited, split_by_length
 
 
-def test_a_row_that_would_be_cut_costs_that_row(chat: Chat) -> None:
-    """Nothing is truncated in silence and nothing stops: the long row is left out and named with its length."""
-    given = [*rows(2), row("too-long", "a fox", "a fox " + "in deep snow, " * 60)]
-    kept, long = split_by_length(given, chat, 64, "train")
-    assert kept == given[:2]
+def test_a_row_that_is_too_long_is_left_out(chat: Chat) -> None:
+    """Nothing is silently truncated: the long row is left out and named with its length. If all rows are too long, that
+    is an error."""
+    all_rows = [*rows(2), row("too-long", "a fox", "a fox " + "in deep snow, " * 60)]
+    kept, long = split_by_length(all_rows, chat, 64, "train")
+    assert kept == all_rows[:2]
     assert list(long) == ["too-long"]
-    assert split_by_length(given, chat, long["too-long"], "train") == (given, {})
+    assert split_by_length(all_rows, chat, long["too-long"], "train") == (all_rows, {})
     with pytest.raises(NoWork, match="all 1 are longer"):
-        split_by_length(given[2:], chat, 64, "train")
+        split_by_length(all_rows[2:], chat, 64, "train")
 
 
-def test_no_rows_to_train_on_is_no_work(chat: Chat) -> None:
-    """An empty train split is an error; an empty validation split is not."""
+def test_an_empty_train_split_is_an_error(chat: Chat) -> None:
+    """An empty validation split is not."""
     with pytest.raises(NoWork, match="no training rows"):
         split_by_length([], chat, 64, "train")
     split_by_length([], chat, 64, "validation")
 
 
-def test_a_row_of_the_test_is_never_trained_on() -> None:
-    """An input that the test asks stops the training, and is shown, whatever blanks and capitals it has."""
+def test_a_test_input_in_the_training_rows_is_refused() -> None:
+    """It stops the training and is shown, whatever its spaces and capitals. The input of a later turn counts together
+    with its earlier turns."""
     leaking = dataset_of([{"input": "A  fox", "output": "x"}, {"input": "a fox", "output": "y", "split": "test"}])
     with pytest.raises(InputError, match="A  fox"):
         refuse_contaminated(leaking)
@@ -57,14 +59,14 @@ def test_a_row_of_the_test_is_never_trained_on() -> None:
     ],
 )
 def test_a_completion_that_is_not_one_answer_is_refused(chat: Chat, completion: list[dict[str, str]]) -> None:
-    """Only one assistant message with text in it can be learned."""
+    """Only a single assistant message with text can be learned."""
     bad = TrainingRow(pair_id="bad", prompt=[{"role": "user", "content": "x"}], completion=completion)
     with pytest.raises(InputError, match="bad"):
         split_by_length([bad], chat, 64, "train")
 
 
-def test_an_exported_dataset_brings_its_own_id() -> None:
-    """The adapter is named by the id in the manifest, which is that of the artifact; test rows are left alone."""
+def test_an_exported_dataset_keeps_its_id() -> None:
+    """The adapter is named by the id in the manifest, which is the artifact's; test rows are left out."""
     folder = Path(__file__).parents[1] / "projects" / "v0_1" / "dataset"
     manifest = json.loads((folder / "manifest.json").read_bytes())
     dataset = dataset_of(folder)
@@ -74,9 +76,9 @@ def test_an_exported_dataset_brings_its_own_id() -> None:
     assert dataset.system_prompt
 
 
-def test_what_a_person_corrected_can_count_more() -> None:
-    """Such rows are known in an exported dataset by what they replace and among pairs by their origin; with a weight
-    they are trained on so many times, every other row once."""
+def test_edited_rows_can_be_weighted() -> None:
+    """Edited rows are recognised in an exported dataset by what they replace, and among pairs by their origin. With a
+    weight each is repeated that many times, every other row once."""
     corrected = Pair(seed_id="s", input="a fox", output="a fox", system="", origin=Edited(parent_id="p", review_id="r"))
     imported = Pair(seed_id="s", input="two boats", output="two boats", system="", origin=Imported(source="x:1"))
     dataset = dataset_of([corrected, imported])

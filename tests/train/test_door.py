@@ -1,4 +1,5 @@
-"""The Python door: rows in, an adapter and its measurement out, without a project, in a script or a notebook."""
+"""Tests of training from Python: from rows to an adapter and its evaluation, without a project, in a script or a
+notebook."""
 
 from __future__ import annotations
 
@@ -30,15 +31,15 @@ def trained(tiny_base: Base, tmp_path_factory: pytest.TempPathFactory) -> TrainR
     return fine_tune(ROWS, base=tiny_base.folder, out=out, system_prompt=tiny.SYSTEM, **SETTINGS)
 
 
-def test_importing_the_door_loads_nothing_heavy() -> None:
-    """`from train import ...` is as quick as the command line, and names what there is."""
+def test_importing_train_loads_nothing_heavy() -> None:
+    """`import train` imports neither torch nor transformers, and a missing attribute is a clear error."""
     code = "import sys, train; assert not {'torch', 'transformers', 'curate.pool'} & set(sys.modules); train.nothing"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(__file__).parents[2])
     assert "module 'train' has no attribute 'nothing'" in done.stderr
 
 
 def test_rows_become_an_adapter_with_its_record(trained: TrainResult) -> None:
-    """The settings are those of `[train]`, and the system prompt is kept for whoever asks the model."""
+    """The settings are those of `[train]`, and the system prompt is recorded for later use."""
     assert (trained.train_rows, trained.steps, trained.settings.r) == (12, 6, 4)
     assert trained.system_prompt == tiny.SYSTEM
     assert Path(trained.folder).name == trained.adapter_id
@@ -46,7 +47,7 @@ def test_rows_become_an_adapter_with_its_record(trained: TrainResult) -> None:
 
 
 def test_an_adapter_is_measured_with_patterns_and_functions(trained: TrainResult, tmp_path: Path) -> None:
-    """Base, few-shot and tuned answer the same inputs, each once; with a store nothing is asked twice."""
+    """Base, few-shot and tuned answer the same inputs, each once; with a store nothing is requested twice."""
 
     def is_short(input: str, output: str) -> bool:
         return len(output.split()) < len(input.split()) + 60
@@ -77,8 +78,9 @@ def test_an_adapter_is_measured_with_patterns_and_functions(trained: TrainResult
     assert again.outputs == first.outputs
 
 
-def test_references_and_rows_bring_two_more_ways_to_measure(trained: TrainResult) -> None:
-    """Answers are compared with what people gave, by input or in order, and the base is asked with the nearest rows."""
+def test_references_and_rows_add_comparisons(trained: TrainResult) -> None:
+    """Answers are compared with references, given by input or in order, and the base is also asked with the nearest
+    rows."""
     settings = {"samples": 1, "sampling": {"temperature": 0.7, "max_tokens": 64, "stop": ["e"]}}
     inputs, given = ["a green fox", "three ships"], ["a green fox at sunset", None]
     seen: list[str | None] = []
@@ -103,7 +105,7 @@ def test_references_and_rows_bring_two_more_ways_to_measure(trained: TrainResult
 
 
 def test_without_checks_or_inputs_there_is_nothing_to_measure(trained: TrainResult) -> None:
-    """A sentence each, before any model is started."""
+    """A clear error for each, before a model is started."""
     with pytest.raises(NoWork, match="neither a check nor a gate"):
         evaluate(trained, ["a fox"], checks=[])
     with pytest.raises(NoWork, match="no input"):
@@ -119,14 +121,16 @@ def test_without_checks_or_inputs_there_is_nothing_to_measure(trained: TrainResu
         ({"references": [math.nan]}, "input 1 or its reference is not a string"),
     ],
 )
-def test_what_is_not_several_is_not_taken_apart(trained: TrainResult, wrong: Any, sentence: str) -> None:
-    """One text measured its letters, one pattern checked for each of its letters, a dict for its keys."""
+def test_a_single_value_is_not_iterated_over(trained: TrainResult, wrong: Any, sentence: str) -> None:
+    """One text used to be measured letter by letter, one pattern checked for each of its letters, and a dict for its
+    keys."""
     with pytest.raises(UsageError, match=sentence):
         evaluate(trained, **{"inputs": ["a fox"], "checks": ["sunset"], **wrong})
 
 
 def test_rows_come_in_several_shapes() -> None:
-    """Pairs of texts, mappings with a split of their own, and accepted rows of a pool; anything else is named."""
+    """Pairs of texts, mappings with a split of their own, and accepted rows of a pool; anything else is an error that
+    names the row."""
     listed = dataset_of([("a", "b"), {"input": "c", "output": "d", "split": "validation", "system": "s"}], "all")
     assert [row["prompt"] for row in listed.train] == [
         [{"role": "system", "content": "all"}, {"role": "user", "content": "a"}]
@@ -149,8 +153,8 @@ def test_rows_come_in_several_shapes() -> None:
         dataset_of(None)  # type: ignore[arg-type]
 
 
-def test_a_setting_that_is_none_is_named_with_those_that_are(trained: TrainResult) -> None:
-    """From Python as from the spec: a typo or a number out of range is one sentence, before any model is loaded."""
+def test_an_unknown_setting_is_an_error(trained: TrainResult) -> None:
+    """As in the spec, a typo or a number out of range is a clear error before any model is loaded."""
     with pytest.raises(UsageError, match=r"no setting 'learnig_rate'.*learning_rate"):
         fine_tune(ROWS, learnig_rate=1e-4)
     with pytest.raises(UsageError, match=r"fine_tune: epochs = 0"):

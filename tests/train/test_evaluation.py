@@ -1,4 +1,5 @@
-"""The evaluation with real servers: held-out seeds only, an adapter that is really on, nothing asked twice."""
+"""Tests of the evaluation with real servers: only held-out seeds, an adapter that is really active, and no request
+twice."""
 
 from __future__ import annotations
 
@@ -61,16 +62,16 @@ def measure(project: Project, trained: TrainResult, teacher: TeacherSettings, **
 
 
 def answers(ask: Ask) -> Reply:
-    """Good answers in a code fence, but for the first request: cut, though their text passes every check."""
+    """Good answers in a code fence, except for the first request: cut, although their text satisfies every check."""
     good = "a fox, warm light, photograph --ar 3:2"
     if ask.number == 1:
         return says(*[good] * ask.n, finish="length")
     return says(*[f"```\n{good}\n```"] * ask.n)
 
 
-def test_an_evaluation_is_made_once(tiny_base: Base, trained: TrainResult, tmp_path: Path) -> None:
-    """Four systems on the held-out seeds, the adapter on for one of them, all numbers in one file; a second run asks
-    nothing, and neither does one that has lost the file but not the ledger."""
+def test_an_evaluation_is_computed_once(tiny_base: Base, trained: TrainResult, tmp_path: Path) -> None:
+    """Four systems on the held-out seeds, the adapter active for one of them, all numbers in one file. A second run
+    requests nothing, and neither does one whose evaluation file is lost but whose call ledger is not."""
     evaluated = project(tmp_path, train={"base": str(tiny_base.folder)})
     reports: list[dict[str, Any]] = []
     with LoopbackTeacher(answers) as loopback:
@@ -80,7 +81,7 @@ def test_an_evaluation_is_made_once(tiny_base: Base, trained: TrainResult, tmp_p
         again = measure(evaluated, trained, teacher)
         Path(first.path).unlink()
         replayed = measure(evaluated, trained, teacher)
-        # Sampled and greedy for four seeds, and the cut ones once more, as generation does.
+        # Sampled and greedy for four seeds, and the cut request once more, as in generation.
         assert len(loopback.asked) == asked == 4 * 2 + 1
     with Store.open(Store.url_for(evaluated), write=False) as store:
         assert {output.seed_id for output in first.outputs} <= held_out(store, evaluated.spec)
@@ -93,7 +94,7 @@ def test_an_evaluation_is_made_once(tiny_base: Base, trained: TrainResult, tmp_p
     assert check.base_again == pytest.approx(check.base, abs=0.01 * check.tokens)
     sampled = first.system("teacher").sampled
     assert (sampled.answered, sampled.passed, sampled.truncated) == (8, 8, 0)
-    # Six tokens cut nearly every answer of the tiny model: whether it was measured at all follows from its answers.
+    # Six tokens cut nearly every answer of the tiny model, so whether it was measured depends on its answers.
     gap = first.comparison("tuned", "teacher")
     assert gap is not None
     whole = any(output.whole for output in first.outputs if (output.system, output.mode) == ("tuned", "sampled"))
@@ -109,23 +110,23 @@ def test_an_evaluation_is_made_once(tiny_base: Base, trained: TrainResult, tmp_p
     assert replayed.calls_reused == len(first.outputs)
     assert [output.text for output in replayed.outputs] == [output.text for output in first.outputs]
     assert first.artifact.parents == (trained.adapter_id,)
-    _shown(first)
+    _check_tables(first)
 
 
-def test_what_never_came_is_asked_for_again(tiny_base: Base, trained: TrainResult, tmp_path: Path) -> None:
-    """A teacher that fell silent midway is no reason to keep half an evaluation for ever: the next run asks for what is
-    missing and for nothing else, and its numbers are of all answers."""
-    evaluated, heard = project(tmp_path, train={"base": str(tiny_base.folder)}), [3]
+def test_missing_answers_are_requested_again(tiny_base: Base, trained: TrainResult, tmp_path: Path) -> None:
+    """If a teacher stopped answering midway, the next run requests only the missing answers, and the results cover all
+    of them."""
+    evaluated, answered_requests = project(tmp_path, train={"base": str(tiny_base.folder)}), [3]
 
     def silent(ask: Ask) -> Reply:
-        return answers(ask) if ask.number <= heard[0] else fails(503)
+        return answers(ask) if ask.number <= answered_requests[0] else fails(503)
 
     with LoopbackTeacher(silent) as loopback:
         teacher = TeacherSettings(url=loopback.url, model="loopback", attempts=1)
         half = measure(evaluated, trained, teacher)
-        lacking = [output for output in half.outputs if not output.answered]
-        assert {output.system for output in lacking} == {"teacher"}
-        heard[0], asked = 100, len(loopback.asked)
+        missing = [output for output in half.outputs if not output.answered]
+        assert {output.system for output in missing} == {"teacher"}
+        answered_requests[0], asked = 100, len(loopback.asked)
         whole = measure(evaluated, trained, teacher)
         assert (whole.reused, whole.path) == (False, half.path)
         assert 0 < len(loopback.asked) - asked == whole.calls_sent < 8
@@ -136,11 +137,9 @@ def test_what_never_came_is_asked_for_again(tiny_base: Base, trained: TrainResul
         assert measure(evaluated, trained, teacher).reused
 
 
-def test_what_was_turned_down_is_told_in_the_words_of_the_server(
-    tiny_base: Base, trained: TrainResult, tmp_path: Path
-) -> None:
-    """A prompt that is longer than the model's context, of forty labels perhaps, is refused: neither an empty answer
-    nor one that is too short, and no longer limit of tokens would help."""
+def test_refusals_are_reported_in_the_servers_words(tiny_base: Base, trained: TrainResult, tmp_path: Path) -> None:
+    """A prompt longer than the model's context, e.g. with forty labels, is refused: that is neither an empty nor a cut
+    answer, and more tokens would not help."""
     long = {"name": "images", "system": "Rewrite the prompt.", "style": "In a rich style. " * 400}
     evaluated = project(tmp_path, task=long, train={"base": str(tiny_base.folder)})
     with Store.open(Store.url_for(evaluated)) as store:
@@ -160,12 +159,11 @@ def test_what_was_turned_down_is_told_in_the_words_of_the_server(
     ("translate", {"language": "de", "to": "en"}, False), ("classify", {"labels": {"bug": "", "praise": ""}}, True),
     ("reply", {}, False),
 ])  # fmt: skip
-def test_only_what_has_one_right_answer_must_be_the_reference(
+def test_only_tasks_with_one_right_answer_must_match_the_reference(
     tiny_base: Base, trained: TrainResult, tmp_path: Path, kind: str, more: dict[str, Any], is_check: bool
 ) -> None:
-    """A translation that is not the reference, letter by letter, is no failure, and a pass rate of 0 for everybody
-    would say nothing; a label is one or is wrong. One input without a reference takes the check from all, and that is
-    told."""
+    """A translation that differs from the reference is not a failure, and a pass rate of 0 for every system would say
+    nothing; a label is right or wrong. If one input has no reference, the check is dropped for all, with a warning."""
     task = {"name": "task", "kind": kind, "style": "As usual.", **more}
     train = {"base": str(tiny_base.folder)}
     evaluated = project(tmp_path, task=task, exemplars=[], train=train, evaluate={"samples": 1})
@@ -179,20 +177,18 @@ def test_only_what_has_one_right_answer_must_be_the_reference(
     assert len(warned) == is_check
     none = plan_evaluation(evaluated, [fewer.seeds[-1]], trained, None)
     assert ["Give each of the 1 one." in line for line in _unreferenced(none)] == [True] * is_check
-    lacking = "warning: no reference of a test input is the label praise: macro"
-    absent = [line for line in _untested(plan) if line.startswith(lacking)]
+    missing = "warning: no reference of a test input is the label praise: macro"
+    absent = [line for line in _untested(plan) if line.startswith(missing)]
     assert len(absent) == is_check
     assert not list(_untested(none))
     assert is_form_only(none.checks.names) == is_check
-    if is_check:  # a learning curve is drawn of the loss, and no model is asked for what every label would pass
+    if is_check:  # the learning curve then uses the loss, since every label would pass
         unused: Any = None
         assert run(validated(none, unused)) is None
 
 
-def test_a_reference_that_breaks_the_schema_is_known_by_its_row(
-    tiny_base: Base, trained: TrainResult, tmp_path: Path
-) -> None:
-    """No system's answer matches it, be it the same text, and the plan says which row it is and why."""
+def test_a_reference_that_violates_the_schema_is_named(tiny_base: Base, trained: TrainResult, tmp_path: Path) -> None:
+    """No answer matches it, not even the same text, and the plan names its seed and why."""
     (tmp_path / "ticket.json").write_text('{"type": "object", "properties": {"n": {"type": "integer"}}}')
     task = {"name": "tickets", "kind": "extract", "style": "As JSON.", "schema": "ticket.json"}
     evaluated = project(tmp_path, task=task, train={"base": str(tiny_base.folder)})
@@ -207,11 +203,11 @@ def test_a_reference_that_breaks_the_schema_is_known_by_its_row(
         assert checked.passed[REFERENCE] is (seed is not seeds[1])
 
 
-def test_a_system_without_a_whole_answer_is_compared_with_nothing(
+def test_a_system_without_a_complete_answer_is_not_measured(
     tiny_base: Base, trained: TrainResult, tmp_path: Path
 ) -> None:
-    """A teacher that is cut every time was not measured: it has no chrF of 0 and no share of a check, its cut answers
-    are counted once though they are empty, and the table says so; a file of before is read likewise."""
+    """A teacher that is always cut was not measured: it has no chrF of 0 and no share of a check, its cut answers are
+    counted once although they are empty, and the table says so. A file of an earlier version is read the same way."""
     evaluated = project(tmp_path, train={"base": str(tiny_base.folder)})
     with LoopbackTeacher(lambda ask: says(*[""] * ask.n, finish="length")) as loopback:
         teacher = TeacherSettings(url=loopback.url, model="loopback", attempts=1)
@@ -225,17 +221,17 @@ def test_a_system_without_a_whole_answer_is_compared_with_nothing(
     assert (unmeasured.answered, unmeasured.truncated, unmeasured.empty) == (4, 4, 0)
     assert flaws(unmeasured) == "4 cut off"
     table = references_table(measured)
-    if table is not None:  # the tiny model gave a whole answer at least
+    if table is not None:  # the tiny model gave at least one complete answer
         assert "not measured" in [*table.columns[2].cells]
     result = ReferenceResult(inputs=2, exact=share([0, 0], [2, 2]))
     before = {**unmeasured.model_dump(), "by_reference": result.model_dump()}
     assert ModeResult.model_validate(before).by_reference is None
 
 
-def test_what_generation_bought_is_not_bought_again(tiny_base: Base, trained: TrainResult, tmp_path: Path) -> None:
-    """The teacher's samples of a test input are the candidates that generation made of it, cut ones as not passed;
-    only samples beyond those and the greedy answers are sent for. An input is asked under both decodings before the
-    next: a server that keeps the beginnings of prompts computes each once, however long it is."""
+def test_answers_from_generation_are_reused(tiny_base: Base, trained: TrainResult, tmp_path: Path) -> None:
+    """The teacher's samples of a test input are the candidates that generation got for it, with cut ones not passing;
+    only further samples and greedy answers are requested. An input is asked with both decodings before the next, so a
+    server with prefix caching computes each prompt only once."""
     plain = project(tmp_path, train={"base": str(tiny_base.folder)}, generate={"forward": {"n": 2}})
     three = plain.spec.evaluate.model_copy(update={"samples": 3, "concurrency": 1})
     evaluated = Project(plain.folder, plain.spec.model_copy(update={"evaluate": three}))
@@ -272,8 +268,8 @@ async def _generated(evaluated: Project, store: Store, teacher: TeacherSettings)
                 _ = await make(seed)
 
 
-def _shown(evaluation: Evaluation) -> None:
-    """Every system and check is in the tables, and the differences are told whichever way they fall."""
+def _check_tables(evaluation: Evaluation) -> None:
+    """Check that every system and check is in the tables, and that differences are reported in either direction."""
     from rich.console import Console
 
     console = Console(width=160, record=True, file=None, quiet=False, force_terminal=False)
@@ -290,8 +286,8 @@ def _shown(evaluation: Evaluation) -> None:
     assert lines[-1].startswith("decodings differ")
 
 
-def test_an_adapter_that_does_nothing_is_found_out(tiny_base: Base, trained: TrainResult, tmp_path: Path) -> None:
-    """If the tuned model were the base under another name, the evaluation would refuse to compare them."""
+def test_an_inactive_adapter_is_detected(tiny_base: Base, trained: TrainResult, tmp_path: Path) -> None:
+    """If the tuned model is the base under another name, the evaluation refuses to compare them."""
     from safetensors.torch import load_file, save_file
 
     folder = Path(shutil.copytree(trained.folder, tmp_path / "zeroed"))
@@ -304,25 +300,26 @@ def test_an_adapter_that_does_nothing_is_found_out(tiny_base: Base, trained: Tra
 
 
 def test_an_adapter_of_another_base_is_refused(tiny_base: Base, trained: TrainResult, tmp_path: Path) -> None:
-    """Weights are named by their content, so a changed base is noticed before anything is asked."""
+    """Weights are identified by content, so a changed base is noticed before anything is requested."""
     evaluated = project(tmp_path, train={"base": str(tiny_base.folder)})
     other = trained.model_copy(update={"base_hash": "another"})
     with pytest.raises(PairsmithError, match="a different base"):
         measure(evaluated, other, TeacherSettings())
 
 
-def test_a_repeated_validation_input_is_one(tmp_path: Path) -> None:
-    """The learning curve's noise floor counts inputs: one that stands there twice would make chance look like proof."""
+def test_repeated_validation_inputs_count_once(tmp_path: Path) -> None:
+    """The learning curve's noise floor depends on the number of inputs, and a repeated one would make chance look like
+    proof."""
     evaluated = project(tmp_path)
     texts = ("a fox", "A  Fox", "a pier", "a Pier ")
     with Store.open(Store.url_for(evaluated)) as store:
         seeds = (Seed(kind="input", text=text, source="seeds.jsonl:1", split="validation") for text in texts)
         store.set_active_seeds([*seeds])
-        watched = validation_seeds(store, evaluated.spec)
-    assert sorted(" ".join(seed.asked.casefold().split()) for seed in watched) == ["a fox", "a pier"]
+        validation = validation_seeds(store, evaluated.spec)
+    assert sorted(" ".join(seed.asked.casefold().split()) for seed in validation) == ["a fox", "a pier"]
 
 
-def test_no_held_out_seed_is_no_work(tiny_base: Base, trained: TrainResult, tmp_path: Path) -> None:
+def test_an_empty_test_split_is_an_error(tiny_base: Base, trained: TrainResult, tmp_path: Path) -> None:
     """A test split without seeds is an error, not a perfect score."""
     evaluated = project(tmp_path, train={"base": str(tiny_base.folder)}, split={"test": 0.0})
     with pytest.raises(NoWork, match="test split"):
@@ -332,7 +329,7 @@ def test_no_held_out_seed_is_no_work(tiny_base: Base, trained: TrainResult, tmp_
 def test_an_evaluation_without_checks_is_judged_by_the_gates(
     tiny_base: Base, trained: TrainResult, tmp_path: Path
 ) -> None:
-    """`evaluate.checks` is optional. Where no gate is on either nothing could fail, and that is said before a model is
+    """`evaluate.checks` is optional. If no gate is on either, nothing could fail, which is an error before a model is
     started."""
     base, evaluate = {"base": str(tiny_base.folder)}, {"samples": 1}
     by_gates = project(tmp_path, train=base, evaluate=evaluate)
@@ -346,8 +343,9 @@ def test_an_evaluation_without_checks_is_judged_by_the_gates(
         plan_evaluation(unjudged, seeds, trained, None)
 
 
-def test_the_same_question_has_the_same_id(trained: TrainResult, tmp_path: Path) -> None:
-    """Golden: adapter, test set, systems, checks and settings by a frozen recipe, so a finished evaluation is found."""
+def test_the_id_of_an_evaluation_never_changes(trained: TrainResult, tmp_path: Path) -> None:
+    """Golden value: adapter, test set, systems, checks and settings give the id by a frozen recipe, so that a finished
+    evaluation is reused."""
     seeds = [Seed(kind="input", text=text, source=f"s:{n}") for n, text in enumerate(("a clock", "two boats"), 1)]
     given = project(tmp_path)
     base = TeacherSettings(revision="r1", attempts=1)

@@ -1,4 +1,5 @@
-"""Any family of models: what is trained on is what is asked, served and exported, and generation stops at its end."""
+"""Tests for many model families: training, serving, export and evaluation use the same prompt, and generation stops at
+the end of the turn."""
 
 from __future__ import annotations
 
@@ -49,9 +50,9 @@ def _has_its_template(request: pytest.FixtureRequest) -> None:
 
 
 @by_family
-def test_what_is_learned_is_the_answer_and_the_end_of_its_turn(family: Family) -> None:
-    """Whatever the answer spells, the tokens with loss are the answer and the family's turn end, behind exactly the
-    prompt that evaluation asks."""
+def test_the_loss_covers_the_answer_and_the_end_of_its_turn(family: Family) -> None:
+    """Whatever the answer contains, the tokens with loss are the answer and the family's turn end, after exactly the
+    prompt that evaluation uses."""
     chat = Chat(tokenizer_of(family))
     assert chat.turn.end == family.turn_end
     for text in ANSWERS:
@@ -61,14 +62,15 @@ def test_what_is_learned_is_the_answer_and_the_end_of_its_turn(family: Family) -
         assert ids[: len(prompt)] == prompt
         assert assert_completion_only(chat, one, ids, labels) == len(ids) - len(prompt)
         assert labels[: len(prompt)] == [IGNORED] * len(prompt)
-        # A text that spells the end token is no end: only the turn's own stands there as a token.
+        # A text that spells the end token does not end the turn: only the turn's own end is the special token.
         assert ids[len(prompt) :].count(chat.turn.end_token) == 1
 
 
 @by_family
-def test_whoever_applies_the_exported_template_asks_the_same_bytes(family: Family, tmp_path: Path) -> None:
-    """A server that reads the saved tokenizer, knows no arguments and lives on another day renders the prompt of
-    training; settling it again changes nothing; the system message is in it, and no reasoning is asked for."""
+def test_the_exported_template_renders_the_same_prompt(family: Family, tmp_path: Path) -> None:
+    """A server that loads the saved tokenizer, passes no arguments and runs on another day renders the prompt of
+    training. Normalising the template again changes nothing; it contains the system message and does not start
+    reasoning."""
     from transformers import AutoTokenizer
 
     chat = Chat(tokenizer_of(family))
@@ -91,9 +93,9 @@ def test_whoever_applies_the_exported_template_asks_the_same_bytes(family: Famil
     assert bos is None or text.count(bos) <= 1
 
 
-def test_thinking_is_an_argument_of_the_spec() -> None:
-    """`train.template_arguments` decide: a template that can think is told not to unless the spec says so, and one that
-    then opens a reasoning block is refused before anything is paid for."""
+def test_thinking_is_set_by_the_spec() -> None:
+    """`train.template_arguments` decide: a template with a thinking mode has it off unless the spec says otherwise, and
+    one that then opens a reasoning block is refused before anything is paid for."""
     qwen = next(family for family in FAMILIES if family.name == "Qwen3")
     off, on = Chat(tokenizer_of(qwen)), Chat(tokenizer_of(qwen), {"enable_thinking": True})
     assert off.prompt(ASKED).endswith("<think>\n\n</think>\n\n")
@@ -115,9 +117,9 @@ def test_thinking_is_an_argument_of_the_spec() -> None:
         ("{% for message in messages %}{{ message.content | upper }}{% endfor %}", "drops the system message"),
     ],
 )
-def test_a_template_that_cannot_be_trained_on_is_one_sentence(template: str | None, what: str) -> None:
-    """No template, one without an end, one that refuses everything, one that is no Jinja, two that fail as Python does,
-    and one that changes every message: each is told what is wrong with it, and none ends in a traceback."""
+def test_an_unusable_template_is_a_clear_error(template: str | None, what: str) -> None:
+    """No template, one without an end, one that refuses everything, invalid Jinja, two that raise Python errors, and
+    one that alters every message: each error says what is wrong, without a traceback."""
     tokenizer = tokenizer_of(FAMILIES[0])
     tokenizer.chat_template = template
     with pytest.raises(PairsmithError) as refused:
@@ -140,9 +142,9 @@ _ASKING = "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif
         ("{% for m in messages %}{{ m.role + ': ' + m.content + '</s>' }}{% endfor %}", "</s>assistant:"),
     ],
 )
-def test_a_model_is_asked_behind_what_stands_before_its_answers(template: str, ending: str) -> None:
-    """A template that knows no `add_generation_prompt` left the base to open its own turn, which only the tuned model
-    learned to do; one that would think first, and writes empty thoughts before an answer, is asked behind those."""
+def test_the_prompt_ends_where_the_answer_starts(template: str, ending: str) -> None:
+    """With a template that ignores `add_generation_prompt` the base had to open its own turn, which only the tuned
+    model learned to do. With one that puts an empty thinking block before an answer, the prompt includes the block."""
     tokenizer = tokenizer_of(FAMILIES[0])
     tokenizer.chat_template = template
     chat = Chat(tokenizer)
@@ -161,8 +163,8 @@ def test_a_model_is_asked_behind_what_stands_before_its_answers(template: str, e
         ("<seed:think>", "</seed:think>"), ("<thought>", "</thought>"),
     ],
 )  # fmt: skip
-def test_thoughts_that_a_template_opens_are_refused_whatever_they_are_called(opened: str, closed: str) -> None:
-    """The answer would be taken for thoughts; where the block is closed again there is nothing to refuse."""
+def test_an_opened_thinking_block_is_refused_whatever_its_tag(opened: str, closed: str) -> None:
+    """The answer would be taken for thinking; a block that is closed again is fine."""
     tokenizer = tokenizer_of(FAMILIES[0])
     turns = _TURNS.replace("HEAD", "''")
     tokenizer.chat_template = turns + _ASKING.replace(" }}{% endif", f" + '{opened}' }}}}{{% endif")
@@ -172,9 +174,9 @@ def test_thoughts_that_a_template_opens_are_refused_whatever_they_are_called(ope
     assert Chat(tokenizer).prompt(ASKED).endswith(f"{opened}{closed}")
 
 
-def test_of_several_templates_the_default_is_taken() -> None:
-    """Hermes and Command R bring one for tools too: transformers takes the default for a plain conversation, and so
-    does everybody who gets the settled text."""
+def test_of_several_templates_the_default_is_used() -> None:
+    """Hermes and Command R have one for tools too: transformers uses the default for a plain conversation, and so does
+    the normalised template."""
     alone, several = tokenizer_of(FAMILIES[0]), tokenizer_of(FAMILIES[0])
     several.chat_template = {"tool_use": "{{ tools[0] }}", "default": alone.chat_template}
     assert Chat(several).prompt(ASKED) == Chat(alone).prompt(ASKED)
@@ -182,9 +184,9 @@ def test_of_several_templates_the_default_is_taken() -> None:
 
 
 @pytest.mark.parametrize("call", ["strftime_now(format='%H:%M:%S %f')", "strftime_now(fmt)", "strftime_now('%f')"])
-def test_no_template_knows_what_time_it_is(call: str) -> None:
-    """However a template asks for the date, it is told the same one at training and a year later; a system message that
-    it drops is kept, and settling it twice, arguments included, changes nothing."""
+def test_the_date_in_a_template_is_fixed(call: str) -> None:
+    """However a template asks for the date, it gets the same one at training and a year later. A system message that it
+    drops is kept, and normalising it twice, arguments included, changes nothing."""
     tokenizer = tokenizer_of(FAMILIES[0])
     plain = "".join(
         (
@@ -203,8 +205,9 @@ def test_no_template_knows_what_time_it_is(call: str) -> None:
 
 @by_architecture
 def test_an_architecture_is_trained_and_served(family: Family, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A tiny model of it learns; the server gives prompt and answer the logits of a plain pass, beyond the window of
-    sliding attention and with a shared beginning, and stops where the turn ends, as the exported adapter does."""
+    """A tiny model learns; the server computes the logits of a plain forward pass for prompt and answer, beyond the
+    window of sliding attention and with a shared prefix, and stops where the turn ends, as the exported adapter does.
+    """
     import torch
     from transformers import AutoModelForCausalLM, GenerationConfig
 
@@ -230,7 +233,7 @@ def test_an_architecture_is_trained_and_served(family: Family, tmp_path: Path, m
         parts = [(0, half), (half, half + 1), (half + 1, ids.shape[1])]
         logits = torch.cat(
             [
-                # Both rows are the same, so the one new token may be told that all before it is shared.
+                # Both rows are equal, so for the one new token everything before it can count as shared.
                 served.forward(rows, 0, ids[:, a:b], torch.arange(a, b).expand(2, -1), every_logit=True, shared=a)
                 for a, b in parts
             ],
@@ -241,7 +244,7 @@ def test_an_architecture_is_trained_and_served(family: Family, tmp_path: Path, m
 
 
 def test_generation_stops_where_the_turn_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Gemma's turns end in <end_of_turn>, which is not its <eos>: a model that writes it has ended its answer."""
+    """Gemma's turns end with <end_of_turn>, which is not its <eos>: a model that writes it has finished its answer."""
     import torch
 
     from synth.embedded.constrain import SchemaCompiler
@@ -273,9 +276,9 @@ def test_generation_stops_where_the_turn_ends(tmp_path: Path, monkeypatch: pytes
     assert (choice.finish_reason, choice.text) == ("stop", "o")
 
 
-def test_the_table_in_the_docs_is_what_is_measured() -> None:
-    """docs/models.md shows for every family what the tests see of its template; `python -m tests.train.families` prints
-    the table."""
+def test_the_table_in_the_docs_is_up_to_date() -> None:
+    """docs/models.md shows for every family what is determined here from its template; `python -m tests.train.families`
+    prints the table."""
     docs = (Path(__file__).parents[2] / "docs/models.md").read_text(encoding="utf-8")
     missing = [line for line in families.table() if line not in docs.splitlines()]
     assert not missing, "\n".join(missing)

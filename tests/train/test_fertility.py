@@ -1,5 +1,5 @@
 # ruff: noqa: RUF001 (Greek)
-"""What a base makes of a language is told by its tokenizer, before anything is paid for or trained."""
+"""Tests of how well a base's tokenizer covers a language, which is known before anything is paid for or trained."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ max_tokens = {limit}
 """
 
 
-def tokenizer_that_read(*texts: str) -> tokenizers.Tokenizer:
-    """One of bytes, as those of most bases, that has merged what it met in `texts`."""
+def tokenizer_trained_on(*texts: str) -> tokenizers.Tokenizer:
+    """A byte-level tokenizer, like that of most bases, with merges learned from `texts`."""
     read = tokenizers.Tokenizer(tokenizers.models.BPE())
     read.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
     alphabet = tokenizers.pre_tokenizers.ByteLevel.alphabet()
@@ -44,31 +44,31 @@ def tokenizer_that_read(*texts: str) -> tokenizers.Tokenizer:
 
 
 @pytest.mark.parametrize(("texts", "little"), [((ENGLISH,), True), ((ENGLISH, GREEK), False)])
-def test_a_base_that_has_read_little_of_a_language_is_told(texts: tuple[str, ...], little: bool) -> None:
-    """It spells what it has not read, and so takes many steps for an answer; digits and marks tell nothing."""
-    rate = fertility(tokenizer_that_read(*texts), [GREEK, GREEK, "12 345,60 € --- 2026 " * 40])
+def test_a_base_that_has_seen_little_of_a_language_is_detected(texts: tuple[str, ...], little: bool) -> None:
+    """Its tokenizer splits unknown text into many tokens; digits and punctuation are not counted."""
+    rate = fertility(tokenizer_trained_on(*texts), [GREEK, GREEK, "12 345,60 € --- 2026 " * 40])
     assert rate is not None
     assert rate.has_read_little is little
     assert (rate.times > 1.5) is little
-    assert fertility(tokenizer_that_read(*texts), ["Ναι."]) is None
+    assert fertility(tokenizer_trained_on(*texts), ["Ναι."]) is None
 
 
 @pytest.mark.parametrize("text", ["CC(=O)Oc1ccccc1C(=O)O CN1C=NC2=C1C(=O)N(C) ", "KXQZ-19 BVJW-7 GHTR-204 MPDX-88 "])
-def test_ids_and_formulas_are_no_language_that_was_not_read(text: str) -> None:
-    """They take many tokens of any base, and another base would read them no better; emoji tell nothing at all."""
-    rate = fertility(tokenizer_that_read(ENGLISH), [text * 30])
+def test_ids_and_formulas_are_not_an_unknown_language(text: str) -> None:
+    """They take many tokens in any base, so another base would be no better; emoji give no measurement."""
+    rate = fertility(tokenizer_trained_on(ENGLISH), [text * 30])
     assert rate is not None
     assert rate.is_of_codes
-    greek = fertility(tokenizer_that_read(ENGLISH), [GREEK * 9])
+    greek = fertility(tokenizer_trained_on(ENGLISH), [GREEK * 9])
     assert greek is not None
     assert not greek.is_of_codes
-    assert fertility(tokenizer_that_read(ENGLISH), ["👍🎉 ❤️ → ✔ " * 99]) is None
+    assert fertility(tokenizer_trained_on(ENGLISH), ["👍🎉 ❤️ → ✔ " * 99]) is None
 
 
-def test_doctor_tells_it_and_what_a_limit_cuts(tmp_path: Path) -> None:
-    """Beside the other facts of the base: the language, and a limit that the outputs that are there do not fit in."""
+def test_doctor_warns_of_the_language_and_of_a_short_limit(tmp_path: Path) -> None:
+    """Beside other facts about the base: the language, and a max_tokens too small for the existing outputs."""
     (tmp_path / "base").mkdir()
-    tokenizer = tokenizer_that_read(ENGLISH)
+    tokenizer = tokenizer_trained_on(ENGLISH)
     tokenizer.save(str(tmp_path / "base" / "tokenizer.json"))
     rows = [{"input": f"Πού είναι το δέμα {n};", "output": f"{GREEK} {n}"} for n in range(6)]
     (tmp_path / "real.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))

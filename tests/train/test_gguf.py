@@ -1,4 +1,4 @@
-"""A GGUF is written by llama.cpp's converter, answers in llama.cpp with the same prompt, and is compared."""
+"""Tests that a GGUF is written by llama.cpp's converter and answers in llama.cpp with the same prompt."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ MESSAGES = (Message(role="system", content="Rewrite it."), Message(role="user", 
 @pytest.fixture(scope="module")
 def merged(tiny_base: Base, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("model")
-    given = settings(epochs=3)
-    result = tune(tiny_base, Dataset("d", rows(8)), given, folder)
-    write_merged(tiny_base, given, Path(result.folder), folder / "merged")
+    train_settings = settings(epochs=3)
+    result = tune(tiny_base, Dataset("d", rows(8)), train_settings, folder)
+    write_merged(tiny_base, train_settings, Path(result.folder), folder / "merged")
     return folder / "merged"
 
 
 def _commands() -> Iterator[list[str]]:
-    """Of every process below this one; what an earlier test has left may have ended."""
+    """The commands of all child processes; a process of an earlier test may have ended meanwhile."""
     for child in psutil.Process().children(recursive=True):
-        with suppress(psutil.NoSuchProcess):  # a zombie is one
+        with suppress(psutil.NoSuchProcess):  # also raised for a zombie
             yield child.cmdline()
 
 
@@ -46,8 +46,9 @@ def _commands() -> Iterator[list[str]]:
 def test_it_answers_in_llama_cpp_with_the_prompt_of_training(
     kind: str, merged: Path, tiny_base: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """llama.cpp finds template and tokenizer in the file: the prompt has as many tokens as in training. It takes as
-    many threads as the environment says: on a busy machine two wait for each other, and busily."""
+    """llama.cpp uses template and tokenizer from the file: the prompt has as many tokens as in training. It uses as
+    many threads as the environment says, because on a busy machine more threads would spin while waiting for each
+    other."""
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     file = tmp_path / f"tiny-{kind}.gguf"
     write_gguf(merged, file, kind)
@@ -64,8 +65,8 @@ def test_it_answers_in_llama_cpp_with_the_prompt_of_training(
     assert asyncio.run(ask()) == len(expected)
 
 
-def test_what_llama_cpp_does_not_run_is_said_in_a_sentence(merged: Path, tmp_path: Path) -> None:
-    """An architecture that its converter does not know is one error with the converter's last words."""
+def test_an_unsupported_architecture_is_a_clear_error(merged: Path, tmp_path: Path) -> None:
+    """An architecture unknown to the converter is one error with the converter's last message."""
     model = tmp_path / "odd"
     model.mkdir()
     for path in merged.iterdir():
@@ -78,9 +79,9 @@ def test_what_llama_cpp_does_not_run_is_said_in_a_sentence(merged: Path, tmp_pat
 
 
 def test_q4_k_m_is_written_by_llama_cpps_library(merged: Path, tmp_path: Path) -> None:
-    """No program is on the PATH: the file is smaller than q8_0, and llama.cpp answers from it."""
+    """Without the program on the PATH: the file is smaller than q8_0, and llama.cpp answers from it."""
     if shutil.which("llama-quantize") or platform.machine() not in ("x86_64", "arm64"):
-        pytest.skip("the library is not what would write it here")
+        pytest.skip("the library is not used here")
     small, large = tmp_path / "small.gguf", tmp_path / "large.gguf"
     write_gguf(merged, small, "q4_k_m")
     write_gguf(merged, large, "q8_0")
@@ -94,10 +95,10 @@ def test_q4_k_m_is_written_by_llama_cpps_library(merged: Path, tmp_path: Path) -
     assert not list(tmp_path.glob("tmp*"))
 
 
-def test_llama_cpps_program_writes_it_where_it_is_on_the_path(
+def test_q4_k_m_is_written_by_the_program_on_the_path(
     merged: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It gets the f16 file, the name of the format, and a number of threads."""
+    """It gets the f16 file, the name of the format and a number of threads."""
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setenv("PATH", str(tmp_path))
     program = tmp_path / "llama-quantize"
@@ -107,8 +108,8 @@ def test_llama_cpps_program_writes_it_where_it_is_on_the_path(
     assert (tmp_path / "x.gguf").read_bytes() == b"GGUFQ4_K_M 1\n"
 
 
-def test_where_neither_can_be_had_it_is_said_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Before anything is written: what is missing, and what to ask for instead."""
+def test_without_program_and_library_it_is_refused_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before anything is written, the error says what is missing and which kind to use instead."""
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setenv("PAIRSMITH_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("PIP_NO_INDEX", "1")

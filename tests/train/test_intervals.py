@@ -1,4 +1,5 @@
-"""Intervals hold what they promise, from five seeds to many and at any rate; equal systems are seldom told apart."""
+"""Tests that intervals have the promised coverage, from five seeds to many and at any rate, and that equal systems are
+seldom called different."""
 
 from __future__ import annotations
 
@@ -18,15 +19,15 @@ RATES = (0.0, 0.02, 0.1, 0.3, 0.5, 0.9, 1.0)
 
 
 def answers(
-    a: float, b: float, seeds: int, samples: int, likeness: float, rng: np.random.Generator
+    a: float, b: float, seeds: int, samples: int, correlation: float, rng: np.random.Generator
 ) -> tuple[Floats, Floats]:
-    """(runs, seeds) passes of two systems whose answers to a seed have the correlation `likeness` (beta-binomial)."""
+    """(runs, seeds) passes of two systems with the given correlation between answers to a seed (beta-binomial)."""
 
     def side(rate: float) -> Floats:
-        if likeness == 0 or rate in (0.0, 1.0):
+        if correlation == 0 or rate in (0.0, 1.0):
             chances = np.full((RUNS, seeds), rate)
         else:
-            k = (1 - likeness) / likeness
+            k = (1 - correlation) / correlation
             chances = rng.beta(rate * k, (1 - rate) * k, size=(RUNS, seeds))
         return rng.binomial(samples, chances).astype(np.float64)
 
@@ -38,41 +39,41 @@ def settings() -> Iterator[tuple[int, int, float]]:
 
 
 @pytest.mark.slow
-def test_a_share_is_covered_as_often_as_promised() -> None:
-    """From 5 seeds on, at every rate, however alike a seed's answers are: at least 93 % of 2,000 runs, each."""
+def test_coverage_of_a_share() -> None:
+    """From 5 seeds on, at every rate, however correlated a seed's answers are: at least 93 % of 2,000 runs each."""
     rng = np.random.default_rng(11)
-    for (seeds, samples, likeness), rate in itertools.product(settings(), RATES):
-        passed, _ = answers(rate, rate, seeds, samples, likeness, rng)
+    for (seeds, samples, correlation), rate in itertools.product(settings(), RATES):
+        passed, _ = answers(rate, rate, seeds, samples, correlation, rng)
         limits = share_limits(passed, np.full_like(passed, samples))
         covered = np.mean((limits.low <= rate) & (rate <= limits.high))
-        assert covered >= 0.93, (seeds, samples, likeness, rate)
+        assert covered >= 0.93, (seeds, samples, correlation, rate)
 
 
 @pytest.mark.slow
-def test_a_difference_is_covered_as_often_as_promised() -> None:
-    """The same for differences, where a system at 0 or 1 has uncertainty too: 24 hits of 27 is no certainty."""
+def test_coverage_of_a_difference() -> None:
+    """The same for differences, where a system at 0 or 1 has uncertainty too: 24 passes of 27 are no certainty."""
     rng = np.random.default_rng(12)
     pairs = [(rate, rate) for rate in RATES] + [(0.0, 0.3), (0.02, 0.27), (0.1, 0.3), (0.3, 0.7), (0.0, 1.0)]
-    for (seeds, samples, likeness), (a, b) in itertools.product(settings(), pairs):
-        x, y = answers(a, b, seeds, samples, likeness, rng)
+    for (seeds, samples, correlation), (a, b) in itertools.product(settings(), pairs):
+        x, y = answers(a, b, seeds, samples, correlation, rng)
         asked = np.full_like(x, samples)
         limits = difference_limits(x, asked, y, asked)
         covered = np.mean((limits.low <= a - b + 1e-9) & (a - b - 1e-9 <= limits.high))
-        assert covered >= 0.93, (seeds, samples, likeness, a, b)
+        assert covered >= 0.93, (seeds, samples, correlation, a, b)
 
 
 @pytest.mark.slow
-def test_equal_systems_are_seldom_told_apart() -> None:
-    """The exact test says "different" of equal systems in at most 5 % of runs, chance of the simulation apart."""
+def test_equal_systems_are_seldom_called_different() -> None:
+    """The exact test calls equal systems different in at most 5 % of runs, plus simulation error."""
     rng = np.random.default_rng(13)
-    for (seeds, samples, likeness), rate in itertools.product(settings(), RATES):
-        x, y = answers(rate, rate, seeds, samples, likeness, rng)
-        assert np.mean(sign_flips((x - y).astype(np.int64)) <= 0.05) <= 0.066, (seeds, samples, likeness, rate)
+    for (seeds, samples, correlation), rate in itertools.product(settings(), RATES):
+        x, y = answers(rate, rate, seeds, samples, correlation, rng)
+        assert np.mean(sign_flips((x - y).astype(np.int64)) <= 0.05) <= 0.066, (seeds, samples, correlation, rate)
 
 
 @pytest.mark.parametrize("seeds", [1, 2, 3, 5, 27, 500])
 def test_certainty_is_never_claimed(seeds: int) -> None:
-    """All of a system's answers pass and none of the other's: both ends of the interval are still apart."""
+    """Even if all answers of one system pass and none of the other's, the intervals have a width."""
     everything, nothing, asked = [3] * seeds, [0] * seeds, [3] * seeds
     gap, none = difference(everything, asked, nothing, asked), difference(nothing, asked, nothing, asked)
     assert gap.estimate == 1.0
@@ -83,7 +84,8 @@ def test_certainty_is_never_claimed(seeds: int) -> None:
 
 
 def test_the_other_sides_uncertainty_stays_in_the_difference() -> None:
-    """19 of 81 against none of 81: the interval is wider than the share's own on the side where the other could be."""
+    """19 of 81 against none of 81: the interval is wider than the share's own on the side where the other system's rate
+    could be higher."""
     tuned = [3, 3, 2, 2, 2, 2, 1, 1, 1, 1, 1] + [0] * 16
     asked = [3] * 27
     gap, alone = difference(tuned, asked, [0] * 27, asked), share(tuned, asked)
@@ -92,8 +94,9 @@ def test_the_other_sides_uncertainty_stays_in_the_difference() -> None:
     assert 0.0 < gap.low < 0.1
 
 
-def test_a_difference_is_paired() -> None:
-    """A system that is a little better on every seed is told from the other more sharply than seeds differ."""
+def test_a_difference_uses_the_pairing() -> None:
+    """A system that is a little better on every seed gives a narrower interval than the variation between seeds
+    would."""
     lower, asked = [0, 1, 2, 0, 1, 2, 2, 1] * 5, [4] * 40
     higher, other = [count + 1 for count in lower], [count + 1 for count in reversed(lower)]
     paired, unpaired = difference(higher, asked, lower, asked), difference(other, asked, lower, asked)
@@ -113,8 +116,9 @@ def test_mirrored_data_give_mirrored_intervals() -> None:
     assert sign_flip_p(a, asked, b, asked) == pytest.approx(sign_flip_p(b, asked, a, asked))
 
 
-def test_the_sign_flip_test_counts_every_toss() -> None:
-    """p is the share of all 2^n tosses whose sum is at least as far from zero, as plain enumeration has it."""
+def test_the_sign_flip_test_is_exact() -> None:
+    """p is the share of all 2^n sign assignments whose sum is at least as far from zero, as plain enumeration gives
+    it."""
     rng = random.Random(2)
     for seeds in (1, 2, 5, 9, 12):
         asked = [rng.choice((1, 2, 3)) for _ in range(seeds)]
@@ -129,15 +133,15 @@ def test_the_sign_flip_test_counts_every_toss() -> None:
     assert sign_flip_p([1] * 500, [1] * 500, [0] * 500, [1] * 500) < 1e-12
 
 
-def test_several_tests_are_adjusted_together() -> None:
-    """Holm: the smallest p times their number, and no adjusted p below a smaller one's."""
+def test_holm_adjustment() -> None:
+    """The smallest p times the number of tests, and no adjusted p below that of a smaller one."""
     assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
     assert holm([0.5, 0.9]) == [1.0, 1.0]
     assert holm([]) == []
 
 
-def test_how_many_seeds_it_would_take() -> None:
-    """About as many as put the interval's end at zero; unknown where there is no difference."""
+def test_seeds_needed_for_a_significant_difference() -> None:
+    """About as many as move the interval's end to zero; unknown if there is no difference."""
     asked = [1] * 10
     gap = difference([1] * 4 + [0] * 6, asked, [1] * 2 + [0] * 8, asked)
     more = seeds_needed(gap)
@@ -147,8 +151,8 @@ def test_how_many_seeds_it_would_take() -> None:
 
 
 @pytest.mark.parametrize(("passed", "asked"), [([], []), ([1], [0]), ([4], [3]), ([1, 1], [3]), ([-1], [3])])
-def test_counts_that_make_no_sense_are_refused(passed: list[int], asked: list[int]) -> None:
-    """Impossible counts are a defect of the caller, not a number."""
+def test_impossible_counts_are_refused(passed: list[int], asked: list[int]) -> None:
+    """Impossible counts are a defect in the caller and raise ValueError."""
     with pytest.raises(ValueError, match="seed"):
         share(passed, asked)
 
@@ -166,9 +170,9 @@ def test_a_difference_needs_the_same_seeds() -> None:
         *((8, 0.0, 1.0, 0.0), (8, 0.5, 0.5, 0.0), (8, 0.5, 0.6, 0.1), (5, 0.5, 0.5, 0.0), (5, 0.5, 0.55, 0.05)),
     ],
 )
-def test_a_difference_is_held_as_often_as_promised(seeds: int, a: float, b: float, both: float) -> None:
-    """Exactly, over every table of who passes which input: at least 94 % with rates at the edges too, where the step
-    from one possible difference to the next is wide."""
+def test_exact_coverage_of_a_difference(seeds: int, a: float, b: float, both: float) -> None:
+    """Computed exactly over every table of who passes which input: at least 94 %, also at extreme rates, where the
+    steps between possible differences are large."""
     tables = [
         (n11, n10, n01)
         for n11 in range(seeds + 1)
@@ -194,33 +198,33 @@ def test_a_difference_is_held_as_often_as_promised(seeds: int, a: float, b: floa
     assert covered >= 0.94
 
 
-def test_zero_is_left_out_only_where_the_exact_test_rejects_it() -> None:
-    """Interval and test answer one question, so they never contradict each other, at 95 % and at the level of eight
-    simultaneous intervals: five inputs that all say the same have p = .06 and do not carry "better"."""
+def test_zero_is_excluded_only_if_the_exact_test_rejects_it() -> None:
+    """Interval and test never contradict each other, at 95 % and at the level of eight simultaneous intervals: five
+    inputs that all agree have p = .06 and are not enough for "better"."""
     rng = np.random.default_rng(17)
     assert difference([1] * 5, [1] * 5, [0] * 5, [1] * 5).low == 0.0
     assert difference([1] * 6, [1] * 6, [0] * 6, [1] * 6).excludes_zero
-    left_out = 0
+    excluded = 0
     for seeds, level in itertools.product((3, 5, 6, 8, 12, 27), (0.95, 0.99375)):
         for _ in range(60):
             asked = [int(n) for n in rng.integers(1, 4, seeds)]
             a = [int(rng.binomial(n, 0.8)) for n in asked]
             b = [int(rng.binomial(n, rng.choice((0.0, 0.2, 0.5)))) for n in asked]
             gap, p = difference(a, asked, b, asked, level=level), sign_flip_p(a, asked, b, asked)
-            left_out += gap.excludes_zero
+            excluded += gap.excludes_zero
             assert not gap.excludes_zero or p <= 1 - level + 1e-9, (seeds, level, a, b, asked)
-    assert left_out > 100
+    assert excluded > 100
 
 
-def test_groups_of_one_change_no_figure() -> None:
-    """An evaluation whose inputs all stand alone is reckoned with as ever."""
+def test_groups_of_one_change_nothing() -> None:
+    """An evaluation whose inputs are all independent is computed as without groups."""
     assert grouped(["a", "b"], {"a": "x", "b": "y", "c": "x"}) is None
     assert grouped(["a", "b", "c"], {"a": "x", "c": "x"}) == ["x", "b", "x"]
 
 
-def test_a_group_is_tossed_as_a_whole() -> None:
-    """p is the share of all tosses of groups, as plain enumeration has it: ten inputs of three groups say no more than
-    three tosses do."""
+def test_the_sign_flip_test_flips_whole_groups() -> None:
+    """p is the share of all sign assignments to groups, as plain enumeration gives it: ten inputs in three groups carry
+    no more evidence than three."""
     rng = random.Random(6)
     for number in (1, 2, 3, 6, 9):
         groups = [f"g{rng.randrange(number)}" for _ in range(12)]
@@ -237,28 +241,28 @@ def test_a_group_is_tossed_as_a_whole() -> None:
     assert (gap.seeds, sign_flip_p([1] * 10, [1] * 10, [0] * 10, [1] * 10, groups=["a"] * 10)) == (10, 1.0)
 
 
-def _of_groups(sizes: list[int], rate: float, likeness: float, rng: np.random.Generator, runs: int) -> Floats:
-    """(runs, inputs) of which each passes or fails; inputs of a group have the correlation `likeness`."""
-    k = (1 - likeness) / likeness if likeness else 0.0
+def _of_groups(sizes: list[int], rate: float, correlation: float, rng: np.random.Generator, runs: int) -> Floats:
+    """(runs, inputs) of passes with the given correlation between the inputs of a group."""
+    k = (1 - correlation) / correlation if correlation else 0.0
     shape = (runs, len(sizes))
-    chances = rng.beta(rate * k, (1 - rate) * k, size=shape) if likeness else np.full(shape, rate)
+    chances = rng.beta(rate * k, (1 - rate) * k, size=shape) if correlation else np.full(shape, rate)
     return rng.binomial(1, np.repeat(chances, sizes, axis=-1)).astype(np.float64)
 
 
 @pytest.mark.slow
-def test_groups_are_covered_as_often_as_promised() -> None:
-    """Groups of one size, of 1 to 10, and one of ten beside four alone: at least 93 % of 1,000 runs, where without
-    groups in fours that share their difficulty some 80 % are, and in tens some 60 %."""
+def test_coverage_with_groups() -> None:
+    """Groups of equal size, of 1 to 10, and one of ten beside four single inputs: at least 93 % of 1,000 runs. Without
+    groups, coverage is about 80 % for correlated groups of four and about 60 % for groups of ten."""
     rng, worst_alone = np.random.default_rng(14), 1.0
     for number, pattern in itertools.product((5, 12, 50), ([4], [10], [*range(1, 11)], [1, 1, 1, 1, 10])):
         sizes = list(np.resize(pattern, number))
         groups = [str(of) for of, size in enumerate(sizes) for _ in range(size)]
-        for likeness, rate in itertools.product((0.0, 0.3, 0.8), (0.02, 0.1, 0.5, 0.9)):
-            a, b = (_of_groups(sizes, rate, likeness, rng, 1000) for _ in range(2))
+        for correlation, rate in itertools.product((0.0, 0.3, 0.8), (0.02, 0.1, 0.5, 0.9)):
+            a, b = (_of_groups(sizes, rate, correlation, rng, 1000) for _ in range(2))
             asked = np.ones_like(a)
             alone, ours = share_limits(a, asked), share_limits(a, asked, groups=groups)
             gap = difference_limits(a, asked, b, asked, groups=groups)
             covers = np.mean((ours.low <= rate) & (rate <= ours.high)), np.mean((gap.low <= 0) & (gap.high >= 0))
-            assert min(covers) >= 0.93, (sizes, likeness, rate, covers)
+            assert min(covers) >= 0.93, (sizes, correlation, rate, covers)
             worst_alone = min(worst_alone, float(np.mean((alone.low <= rate) & (rate <= alone.high))))
     assert worst_alone < 0.75

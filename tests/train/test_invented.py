@@ -1,4 +1,5 @@
-"""The invented-detail rate: answers with a number, contact or name from nowhere, as the spec's gates find them."""
+"""Tests of the invented-detail rate: the share of answers with a number, contact or name from no source, as detected by
+the spec's gates."""
 
 from __future__ import annotations
 
@@ -34,38 +35,38 @@ def rate(texts: dict[str, str], references: dict[str, str] | None = None, **mode
     return invented and invented.estimate
 
 
-def test_a_detail_from_nowhere_is_counted_whether_its_gate_flags_or_rejects() -> None:
-    """A number, and an address; what the input says is no invention."""
+def test_details_without_a_source_are_counted() -> None:
+    """A number or an address that is not in the input counts, whether its gate flags or rejects."""
     assert rate({"s": "The parcel came on 3 May and weighed 17 kilos.", "t": "A fox stands in the snow."}) == 0.5
     assert rate({"s": "The parcel came on 3 May.", "t": "A fox in snow; write to fox@example.org for more."}) == 0.5
     assert rate({"s": "The parcel came on 3 May.", "t": "A fox stands in the snow."}) == 0.0
 
 
-def test_what_a_person_answered_too_is_no_invention() -> None:
+def test_details_in_the_reference_are_not_invented() -> None:
     """The reference is as good a source as the input."""
     answered = {"s": "The parcel came on 3 May and weighed 17 kilos."}
     assert rate(answered) == 1.0
     assert rate(answered, references={"s": "It weighed 17 kilos."}) == 0.0
 
 
-def test_no_gate_and_no_whole_answer_is_no_rate() -> None:
-    """Nothing measured is not 0."""
+def test_without_gate_or_complete_answer_there_is_no_rate() -> None:
+    """What was not measured is not 0."""
     assert rate({"s": "It weighed 17 kilos."}, invented=False) is None
     gates = gates_of(invented=True)
     cut = [output("It weighed 17 kilos and", finish="length"), output(" ")]
     assert invented_rate(cut, INPUTS, {}, gates) is None  # type: ignore[arg-type]
 
 
-def test_the_project_may_be_anywhere() -> None:
-    """Gates of a task with a schema need it, and it is a file of the project: an evaluation from elsewhere broke off
-    when every answer was there."""
+def test_gates_are_loaded_from_the_projects_folder() -> None:
+    """A task with a schema reads a file of the project: an evaluation started from another folder used to fail after
+    every answer had arrived."""
     project = load(Path(__file__).parents[2] / "examples" / "invoices")
     assert [By.read(gate.by).name for gate in detail_gates(project.spec, project.folder)] == ["values"]
 
 
 def test_a_wrong_label_is_no_invented_detail() -> None:
-    """A kind of task brings gates of its own (that a label is one, that an input is one): they have no part in it. A
-    value of a record that the text does not hold is one, unless a person wrote it too."""
+    """The gates of a task's kind (valid labels, valid records) are not part of the rate. A value in a record that is
+    not in the text is invented, unless the reference has it."""
     labels = Spec.model_validate({"task": {"kind": "classify", "name": "t", "style": "s", "labels": ["bug", "praise"]}})
     assert detail_gates(labels, Path()) == ()
     project = load(Path(__file__).parents[2] / "examples" / "invoices")

@@ -1,4 +1,4 @@
-"""What judges say of an evaluation: checklists of every system, and who is preferred, also at equal length."""
+"""Tests of judging an evaluation: checklists of every system, and which system is preferred, also at equal length."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def judged_by(url: str, **more: Any) -> Spec:
 
 
 def plan_of(subject: Project, inputs: int) -> EvaluationPlan:
-    """Base and tuned on numbered inputs; nothing of it is ever asked."""
+    """Base and tuned on numbered inputs; neither model is ever asked."""
     seeds = tuple(Seed(kind="input", text=f"a fox number {n}", source=f"s:{n}") for n in range(inputs))
     base = TeacherSettings(revision="r1", attempts=1)
     tuned = base.model_copy(update={"model": "tuned", "identity": "tuned", "revision": "adapter"})
@@ -52,7 +52,7 @@ def plan_of(subject: Project, inputs: int) -> EvaluationPlan:
 
 
 def outputs_of(plan: EvaluationPlan, texts: Callable[[str, int], str | None]) -> list[Output]:
-    """The first sampled answer of every system; None: it never came; empty: no text came."""
+    """The first sampled answer of every system; None if it never arrived, empty if it has no text."""
     return [
         Output(
             system=system.name,
@@ -73,7 +73,7 @@ def outputs_of(plan: EvaluationPlan, texts: Callable[[str, int], str | None]) ->
 def judge_both(
     reply: Callable[[Ask], Reply], folder: Path, texts: Callable[[str, int], str | None], inputs: int = 24
 ) -> tuple[JudgedEvaluation, LoopbackTeacher]:
-    """What a judge that answers by `reply` says of the answers `texts`."""
+    """The judgements of a judge that responds with `reply` on the answers `texts`."""
     with LoopbackTeacher(reply) as judge:
         judged_project = Project(folder, judged_by(judge.url))
         plan = plan_of(judged_project, inputs)
@@ -96,8 +96,8 @@ def by_word(name: str, output: str) -> float:
     return 0.9 if name in output else 0.2
 
 
-def test_the_tuned_model_is_preferred_where_the_judge_sees_it_in_both_places(tmp_path: Path) -> None:
-    """Checklists are passed whole or not; a win counts in either order; both with intervals and a test."""
+def test_the_tuned_model_is_preferred_in_both_orders(tmp_path: Path) -> None:
+    """A checklist passes only as a whole; a win counts in either order; both have intervals and a test."""
 
     def texts(system: str, number: int) -> str:
         return f"calm and bright {number}" if system == "tuned" else f"calm {number}"
@@ -108,14 +108,14 @@ def test_the_tuned_model_is_preferred_where_the_judge_sees_it_in_both_places(tmp
     assert base.questions == pytest.approx({"calm": 0.9, "bright": 0.2})
     (win,) = judgements.win_rates
     assert (win.rate and win.rate.estimate, win.outcome, win.not_scored) == (1.0, "preferred", 0)
-    assert win.length_controlled is None, "tuned is always the longer one"
+    assert win.length_controlled is None, "tuned is always longer"
     assert judgements.first is not None
     assert judgements.first.estimate == 0.5
     assert len(judge.asked) == 24 * 2 + 24 * 2
 
 
-def test_a_judge_that_likes_the_first_place_prefers_nobody(tmp_path: Path) -> None:
-    """Its bias is measured, and both orders even it out."""
+def test_position_bias_is_measured_and_cancelled(tmp_path: Path) -> None:
+    """A judge that always prefers the first answer gives a win rate of one half, because both orders are asked."""
 
     def texts(system: str, number: int) -> str:
         return f"{system} {number}"
@@ -127,8 +127,8 @@ def test_a_judge_that_likes_the_first_place_prefers_nobody(tmp_path: Path) -> No
     assert judgements.first.estimate == 1.0
 
 
-def test_what_is_no_answer_or_the_same_needs_no_judge(tmp_path: Path) -> None:
-    """An empty answer loses and passes nothing, equal ones are even, one that never came is left out."""
+def test_empty_and_equal_answers_need_no_judge(tmp_path: Path) -> None:
+    """An empty answer loses and passes nothing, equal answers are a tie, and one that never arrived is left out."""
 
     def texts(system: str, number: int) -> str | None:
         if number == 0:
@@ -147,8 +147,8 @@ def test_what_is_no_answer_or_the_same_needs_no_judge(tmp_path: Path) -> None:
     assert judgements.win_rates[0].outcome == "not enough evidence"
 
 
-def test_a_system_that_gave_no_answer_is_neither_judged_nor_beaten(tmp_path: Path) -> None:
-    """All of its answers were empty, so it was not measured: there is no checklist of 0 % and no win against it."""
+def test_a_system_with_only_empty_answers_is_not_judged(tmp_path: Path) -> None:
+    """It was not measured: there is no checklist rate of 0 % for it and no win against it."""
 
     def texts(system: str, number: int) -> str:
         return "calm and bright" if system == "tuned" else ""
@@ -160,8 +160,8 @@ def test_a_system_that_gave_no_answer_is_neither_judged_nor_beaten(tmp_path: Pat
     assert not any("<first>" in ask.prompt for ask in judge.asked)
 
 
-def test_an_unreadable_choice_is_counted_and_decides_nothing(tmp_path: Path) -> None:
-    """Neither a win nor a loss, neither a pass nor a failure."""
+def test_unreadable_judgements_are_counted_and_ignored(tmp_path: Path) -> None:
+    """They are neither a win nor a loss, neither a pass nor a failure."""
 
     def answer(ask: Ask) -> Reply:
         return says("hm") if part(ask, "input").endswith(("1", "2")) else checklist(by_word)(ask)
@@ -180,7 +180,7 @@ def test_an_unreadable_choice_is_counted_and_decides_nothing(tmp_path: Path) -> 
 
 
 def choices(won: Sequence[int], longer: Sequence[int]) -> list[PairwiseChoice]:
-    """One judge; `won` of the two orders on each input."""
+    """The choices of one judge; `won` of the two orders on each input."""
     wins = {0: (False, False), 1: (True, False), 2: (True, True)}
     return [
         PairwiseChoice(against="base", seed_id=f"s{n}", wins=(wins[w],), longer=d)
@@ -188,8 +188,9 @@ def choices(won: Sequence[int], longer: Sequence[int]) -> list[PairwiseChoice]:
     ]
 
 
-def test_a_judge_that_likes_length_is_seen_through() -> None:
-    """Where the longer answer always wins, the win rate is high because tuned is longer, and even at equal length."""
+def test_length_bias_is_controlled() -> None:
+    """If the longer answer always wins, the win rate is high because tuned is longer, and about even at equal
+    length."""
     longer = [12, 15, 9, 20, 30, 7, 11, 14, 18, 25, 6, 13, 16, 8, 22, 28, 10, 17, 19, 24, -9, -14, -7, -20, -11, -16]
     (win,) = win_rates(choices([2 if d > 0 else 0 for d in longer], longer))
     assert win.rate is not None
@@ -202,7 +203,7 @@ def test_a_judge_that_likes_length_is_seen_through() -> None:
 
 
 def test_a_better_model_is_better_at_equal_length_too() -> None:
-    """Length control takes away what length explains and nothing else."""
+    """Length control removes only what length explains."""
     chance = random.Random(3)
     longer = [chance.randint(-20, 20) for _ in range(60)]
     (win,) = win_rates(choices([chance.choice((1, 2, 2, 2)) for _ in longer], longer))
@@ -210,8 +211,9 @@ def test_a_better_model_is_better_at_equal_length_too() -> None:
     assert win.length_controlled.low > 0.6
 
 
-def test_the_interval_at_equal_length_holds_what_it_promises() -> None:
-    """95 % of 400 simulated evaluations of 30 inputs, where answers to one input are alike: within chance of it."""
+def test_coverage_of_the_length_controlled_interval() -> None:
+    """400 simulated evaluations of 30 inputs with correlated answers: more than 92.5 % of the 95 % intervals contain
+    the true value."""
     import numpy as np
 
     rng = np.random.default_rng(11)
@@ -229,14 +231,14 @@ def test_the_interval_at_equal_length_holds_what_it_promises() -> None:
     assert inside / intervals > 0.925
 
 
-def test_no_order_and_nobody_asked_is_no_bias() -> None:
-    """The share of first places needs a choice that somebody made."""
+def test_without_choices_there_is_no_bias() -> None:
+    """The share of first places needs at least one choice."""
     assert first_wins([]) is None
     assert win_rates([]) == ()
 
 
-def test_a_judge_of_the_teacher_s_family_or_of_the_rows_is_told(tmp_path: Path) -> None:
-    """Before anything is paid, and beside the figures."""
+def test_a_biased_judge_is_warned_about(tmp_path: Path) -> None:
+    """A judge of the teacher's family, or one that selected the training rows, is warned about."""
     judged_spec = judged_by("http://localhost:1")
     judge = TeacherSettings(url="http://localhost:1", model="gpt-4.1-mini")
     curate = judged_spec.curate.model_copy(
@@ -251,8 +253,8 @@ def test_a_judge_of_the_teacher_s_family_or_of_the_rows_is_told(tmp_path: Path) 
     assert "training rows" in sentences[1]
 
 
-def test_tables_and_lines_say_what_was_found(tmp_path: Path) -> None:
-    """Every system with its checklist, every comparison with both rates, and the judges' bias."""
+def test_tables_and_lines_show_the_judgements(tmp_path: Path) -> None:
+    """Checklists in a table, comparisons with their win rates in lines, and the judges' position bias."""
     from rich.console import Console
 
     judgements, _ = judge_both(

@@ -1,4 +1,5 @@
-"""kill -9 in the middle of a training: the next run makes the adapter that it would have made."""
+"""Tests of kill -9 in the middle of training: the next run makes the adapter that an uninterrupted run would have
+made."""
 
 from __future__ import annotations
 
@@ -20,7 +21,7 @@ from train.dataset import Dataset, PreferenceRow
 from train.results import TrainResult
 from train.sft import tune
 
-# One process imports TRL and forks for each objective; of DPO the preferences are killed, behind supervised training.
+# One process imports TRL and forks for each objective; DPO is killed in its preference stage, not before.
 _KILLED = """
 import os, signal, sys
 from pathlib import Path
@@ -56,7 +57,7 @@ DATASET = Dataset("d", rows(4), rows(2, start=8), preferences=preferences(4, 0),
 
 
 def given(objective: str) -> TrainSettings:
-    """Two epochs of two steps; dropout draws random numbers that have to go on where they were."""
+    """Two epochs of two steps; dropout draws random numbers, whose state must be restored."""
     return settings(objective=objective, batch=2, dropout=0.1, dpo_learning_rate=1e-2, dpo_epochs=2)
 
 
@@ -67,11 +68,11 @@ def weights(result: TrainResult) -> dict[str, Any]:
 
 
 @pytest.mark.timeout(1200)
-def test_a_killed_run_goes_on_to_the_same_adapter(tiny_base: Base, tmp_path: Path) -> None:
-    """Supervised training, DPO and ORPO, each killed in its second epoch: no half adapter is there; the next run goes
-    on from the checkpoint of the first, makes the same steps as a run that nobody killed (dropout and order of rows
-    too, and DPO against the same reference, which is the supervised adapter and not what was reached), counts the time
-    of both, and clears the rest away."""
+def test_a_killed_run_resumes_to_the_same_adapter(tiny_base: Base, tmp_path: Path) -> None:
+    """Supervised training, DPO and ORPO are each killed in their second epoch: no partial adapter is left. The next run
+    resumes from the checkpoint of the first epoch and makes the same steps as an uninterrupted run, including dropout,
+    the order of rows, and DPO's reference, which is the supervised adapter. It counts the time of both runs and removes
+    leftovers."""
     command = [sys.executable, "-c", _KILLED, str(tiny_base.folder), str(tmp_path)]
     ended = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, check=False)
     assert ended.stdout.split() == [str(int(signal.SIGKILL)).encode()] * 3, ended.stderr.decode()[-2000:]
@@ -82,12 +83,12 @@ def test_a_killed_run_goes_on_to_the_same_adapter(tiny_base: Base, tmp_path: Pat
         seen = lambda stage, numbers, steps=steps: steps.append(numbers["done"])  # noqa: E731
         assert [path for path in out.iterdir() if path.name[0] != "."] == [supervised] * (objective == "dpo")
         resumed = tune(tiny_base, DATASET, given(objective), out, seen)
-        assert set(steps) == {3, 4}, "it goes on behind the checkpoint"
+        assert set(steps) == {3, 4}, "it resumes after the checkpoint"
         assert {path.name for path in out.iterdir()} == {resumed.adapter_id, *filter(None, [resumed.began_with])}
         whole = tune(tiny_base, DATASET, given(objective), tmp_path / "whole")
         assert whole.adapter_id == resumed.adapter_id
         assert [step.step for step in resumed.curve] == [1, 2, 3, 4]
-        assert 1000 < resumed.seconds < 1500, "the time until the checkpoint counts, which was told as 1000 s more"
+        assert 1000 < resumed.seconds < 1500, "the time until the checkpoint counts; the killed process added 1000 s"
         assert [step.loss for step in resumed.curve] == pytest.approx([step.loss for step in whole.curve], abs=0.02)
         assert [m.step for m in resumed.validation] == [m.step for m in whole.validation]
         one, other = weights(resumed), weights(whole)

@@ -1,4 +1,4 @@
-"""The learning curve: what is trained, what follows from it, and one on a real, tiny model."""
+"""Tests of the learning curve: what is trained, what is concluded from it, and one on a real, tiny model."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ROWS = Dataset("whole", tiny.rows(200))
 
 
 def curve(value: Callable[[Dataset, int], float], *, rows: Dataset = ROWS, inputs: int = 1000, **more: Any) -> Any:
-    """A curve whose pass rates, of so many inputs, are `value(part, random seed)`."""
+    """A curve of pass rates on `inputs` inputs, given by `value(part, random seed)`."""
 
     def train(part: Dataset, seed: int) -> Any:
         return SimpleNamespace(adapter_id=f"{part.id} {seed}", validation=(), value=value(part, seed))
@@ -34,7 +34,8 @@ def curve(value: Callable[[Dataset, int], float], *, rows: Dataset = ROWS, input
 
 
 def test_three_shares_are_trained_with_two_seeds_each() -> None:
-    """Smaller shares lie in larger ones, each random seed draws its own rows, and all rows are the dataset itself."""
+    """Smaller shares are subsets of larger ones, each random seed draws its own rows, and the full share is the dataset
+    itself."""
     parts: dict[tuple[int, int], Dataset] = {}
 
     def value(part: Dataset, seed: int) -> float:
@@ -52,11 +53,12 @@ def test_three_shares_are_trained_with_two_seeds_each() -> None:
     assert len({part.id for part in parts.values()}) == 5
 
 
-def test_what_more_rows_buy_is_read_off_the_curve() -> None:
-    """Ten points for each doubling: 500 beside 200 rows are 1.81 doublings. Chance widens it, and that is said."""
+def test_the_gain_of_more_rows_is_extrapolated() -> None:
+    """Ten points per doubling: 500 rows added to 200 are 1.81 doublings. Noise widens the interval, and the text says
+    so."""
     steady = curve(lambda part, seed: {50: 0.4, 100: 0.5, 200: 0.6}[len(part.train)])
     assert steady.more.estimate == pytest.approx(0.1 * 1.8074, abs=0.001)
-    assert steady.floor == pytest.approx(0.006), "six of the thousand inputs, though the pairs agree"
+    assert steady.floor == pytest.approx(0.006), "six of the thousand inputs, although the pairs agree"
     noisy = curve(lambda part, seed: {50: 0.4, 100: 0.5, 200: 0.6}[len(part.train)] + (0.1 if seed == 17 else -0.1))
     assert noisy.more.low < 0 < noisy.more.estimate < noisy.more.high
     assert noisy.run_sd == pytest.approx(0.1414, abs=0.001)
@@ -64,7 +66,8 @@ def test_what_more_rows_buy_is_read_off_the_curve() -> None:
 
 
 def test_a_slice_helps_or_hurts_only_beyond_the_noise() -> None:
-    """Left out alone, and compared with both trainings on all rows; one too small or of all rows is not tried."""
+    """Each slice is left out by itself and compared with both trainings on all rows; one that is too small or has all
+    rows is not tried."""
     ids = [row["pair_id"] for row in ROWS.train]
     slices = {"backward rows": ids[:60], "forward rows": ids[60:], "a handful": ids[:3], "all": ids}
 
@@ -84,9 +87,10 @@ def test_a_slice_helps_or_hurts_only_beyond_the_noise() -> None:
     assert backward == "without backward rows (60 rows): pass rate -0.20, the slice helps"
 
 
-def test_trainings_that_agree_are_no_certainty() -> None:
-    """Where nothing passes with any rows, or everything, the line is flat and its interval is no point. What leaving a
-    slice out costs is noise up to five inputs, which no test tells apart; with six inputs no two trainings are."""
+def test_agreeing_trainings_are_not_certainty() -> None:
+    """If nothing or everything passes with any number of rows, the line is flat and its interval still has a width. The
+    cost of leaving a slice out is noise up to five inputs, which no test confirms; with six inputs no two trainings can
+    be distinguished."""
     for rate in (0.0, 1.0):
         flat = curve(lambda part, seed, rate=rate: rate, inputs=50)
         assert flat.more.estimate == pytest.approx(0)
@@ -104,8 +108,9 @@ def test_trainings_that_agree_are_no_certainty() -> None:
     assert "noise floor: 6 validation inputs are too few to distinguish any two trainings" in few
 
 
-def test_small_noise_is_a_number_and_none_is_a_sentence() -> None:
-    """Losses differ in the third digit: "less than 0.00" would say that nothing can be less."""
+def test_small_noise_is_shown_with_enough_digits() -> None:
+    """Losses differ in the third digit, so "less than 0.00" would say that no difference can be chance; no noise at all
+    has a wording of its own."""
 
     def drawn(noise: float) -> list[str]:
         def losses(part: Dataset, seed: int) -> Any:
@@ -119,8 +124,9 @@ def test_small_noise_is_a_number_and_none_is_a_sentence() -> None:
     assert not any("0.00 " in line or "-0.00" in line for line in (*drawn(0.0006), *drawn(0.0)))
 
 
-def test_no_rate_is_promised_that_cannot_be() -> None:
-    """From 8 to 508 rows is further than the curve looks back, which is said; a pass rate ends at 1, a loss at 0."""
+def test_extrapolations_stay_within_the_possible() -> None:
+    """From 8 to 508 rows is further than the curve looks back, which the text says; a pass rate stays below 1, a loss
+    above 0."""
     few = Dataset("few", tiny.rows(8))
     steep = curve(lambda part, seed: len(part.train) / 10, rows=few, inputs=50)
     assert 0.8 + steep.more.estimate <= 1
@@ -137,8 +143,8 @@ def test_no_rate_is_promised_that_cannot_be() -> None:
     assert 0.25 + fallen.more.low >= 0
 
 
-def test_preferences_go_with_the_rows_of_their_inputs() -> None:
-    """Else every point of a curve of DPO or ORPO would have learned from all of them. Where a part would have none,
+def test_preferences_are_split_with_the_rows_of_their_inputs() -> None:
+    """Otherwise every point of a DPO or ORPO curve would have learned from all of them. If a part would have none,
     nothing is trained."""
     numbered = [tiny.row(f"pair-{number}", f"fox {number}", f"a fox, number {number} --ar 3:2") for number in range(40)]
     worse = [{"role": "assistant", "content": "no"}]
@@ -158,8 +164,8 @@ def test_preferences_go_with_the_rows_of_their_inputs() -> None:
         learning_curve(few, _never, lambda result: None, seed=17, of_preferences=True)
 
 
-def test_what_cannot_be_measured_is_said() -> None:
-    """Too few rows, and neither validation inputs nor rows, are no work; a loss stands in where there is no input."""
+def test_a_curve_that_cannot_be_measured_is_an_error() -> None:
+    """Too few rows, or neither validation inputs nor validation rows, raise NoWork."""
     with pytest.raises(NoWork, match="7 rows are too few"):
         learning_curve(Dataset("few", tiny.rows(7)), _never, lambda result: None, seed=1)
 
@@ -175,7 +181,7 @@ def _never(part: Dataset, seed: int) -> Any:
 
 
 def test_a_tiny_model_has_a_curve(tiny_base: Base, tmp_path: Path) -> None:
-    """Six trainings, the validation loss of each, and the next time all are found again."""
+    """Six trainings with the validation loss of each; the next time all are reused."""
     dataset = Dataset("tiny", tiny.rows(16), tiny.rows(2, start=90))
     lines: list[str] = []
 

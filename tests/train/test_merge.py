@@ -1,4 +1,5 @@
-"""The merged model of a QLoRA adapter: both ways built, one chosen on validation, and it is what is evaluated."""
+"""Tests of merging a QLoRA adapter: both merges are built, one is chosen on validation rows, and it is what is
+evaluated."""
 
 from __future__ import annotations
 
@@ -28,12 +29,12 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def tuned(tiny_base: Base, out: Path) -> TrainResult:
-    given = settings(method="qlora", base=str(tiny_base.folder), epochs=6)
-    return tune(tiny_base, Dataset("d", rows(8), rows(3, start=8)), given, out)
+    train_settings = settings(method="qlora", base=str(tiny_base.folder), epochs=6)
+    return tune(tiny_base, Dataset("d", rows(8), rows(3, start=8)), train_settings, out)
 
 
 def test_both_merges_are_measured_on_validation_and_one_is_kept(tuned: TrainResult) -> None:
-    """The record has both builds and the one that was closer to the accepted outputs; the other leaves nothing."""
+    """The record has both builds, and the one closer to the accepted outputs is kept; the other leaves no files."""
     assert tuned.merged is not None
     by_name = {build.into: build for build in tuned.merged.builds}
     assert list(by_name) == ["rounded", "stock"]
@@ -45,9 +46,10 @@ def test_both_merges_are_measured_on_validation_and_one_is_kept(tuned: TrainResu
     assert f"merged into the {tuned.merged.into} base was measured" in tuned.artefact
 
 
-def test_whoever_merges_is_not_told_what_to_install(tiny_base: Base, tuned: TrainResult, tmp_path: Path) -> None:
-    """`export --gguf` merges in a process that has not trained: libraries say there what they want on every machine."""
-    given = str(tiny_base.folder), tuned.folder, str(tmp_path / "merged")
+def test_merging_prints_no_advice_of_libraries(tiny_base: Base, tuned: TrainResult, tmp_path: Path) -> None:
+    """`export --gguf` merges in a process that has not trained, where libraries would advise every user to install
+    something."""
+    train_settings = str(tiny_base.folder), tuned.folder, str(tmp_path / "merged")
     merging = """
 import sys
 from pathlib import Path
@@ -57,13 +59,13 @@ from train.merge import merged_folder, remove_old_rounded_bases, write_merged
 base, adapter, out = map(Path, sys.argv[1:])
 write_merged(Base("tiny-llama", base, ""), TrainSettings(), adapter, out)
 """
-    command = [sys.executable, "-c", merging, *given]
+    command = [sys.executable, "-c", merging, *train_settings]
     ended = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=True)
     assert "install" not in ended.stderr, ended.stderr
 
 
-def test_the_merged_model_says_what_base_and_adapter_say(tiny_base: Base, tuned: TrainResult, tmp_path: Path) -> None:
-    """Merged into the rounded base it has the logits of the 4-bit base with the adapter, up to 16 bits."""
+def test_the_merged_model_equals_base_and_adapter(tiny_base: Base, tuned: TrainResult, tmp_path: Path) -> None:
+    """Merged into the rounded base it has the logits of the 4-bit base with the adapter, up to 16-bit rounding."""
     import torch
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
@@ -80,9 +82,9 @@ def test_the_merged_model_says_what_base_and_adapter_say(tiny_base: Base, tuned:
     assert float((one - two).norm()) < 0.1 * float((three - two).norm())
 
 
-def test_the_evaluation_asks_the_merged_model(tuned: TrainResult) -> None:
-    """The tuned system is the folder that is exported: its revision is the hash of those weights, and under it a fixed
-    text is another one's than under the base. There is no adapter that could leak."""
+def test_the_evaluation_uses_the_merged_model(tuned: TrainResult) -> None:
+    """The tuned system is the folder that is exported: its revision is the hash of those weights, and a fixed text has
+    another score than under the base. There is no adapter that could leak into the base."""
     from train import evaluate
     from train.base_model import hash_model
 
@@ -97,12 +99,12 @@ def test_the_evaluation_asks_the_merged_model(tuned: TrainResult) -> None:
 
 
 def test_an_adapter_of_an_earlier_version_gets_its_merged_model(tiny_base: Base, tuned: TrainResult) -> None:
-    """It goes into the rounded base, which is where it was measured, and the record says that nothing was compared."""
+    """It is merged into the rounded base, on which it was measured, and the record says that nothing was compared."""
     folder = Path(tuned.folder)
     before = tuned.model_copy(update={"merged": None})
     write_result(folder, before)
     ends = folder / "generation_config.json"
-    kept = ends.rename(folder.parent / ends.name)  # 0.1 wrote none
+    kept = ends.rename(folder.parent / ends.name)  # version 0.1 wrote none
     merged = merged_folder(tiny_base, before)
     assert json.loads((merged / ends.name).read_text())["eos_token_id"] == json.loads(kept.read_text())["eos_token_id"]
     kept.rename(ends)
@@ -115,11 +117,10 @@ def test_an_adapter_of_an_earlier_version_gets_its_merged_model(tiny_base: Base,
     write_result(folder, tuned)
 
 
-def test_a_model_that_is_merged_again_is_what_other_versions_of_libraries_write(
-    tiny_base: Base, tuned: TrainResult
-) -> None:
-    """They write other configs and tokenizers of the same model: the record has those that are there, or every export
-    would be refused, however often it was made again. The adapter's own files stay those of its training."""
+def test_merging_again_with_other_library_versions_updates_the_record(tiny_base: Base, tuned: TrainResult) -> None:
+    """Other versions write other configs and tokenizers of the same model. The record lists the files that were written
+    now; otherwise every export would be refused, however often the model was merged. The adapter's own files stay those
+    of its training."""
     folder, config = Path(tuned.folder), "merged/config.json"
     others = {config: "0" * 64, "merged/special_tokens_map.json": "0" * 64, "tokenizer.json": "1" * 64}
     before = tuned.model_copy(update={"files": {**tuned.files, **others}})
@@ -134,7 +135,7 @@ def test_a_model_that_is_merged_again_is_what_other_versions_of_libraries_write(
 
 
 def test_a_merge_that_changes_nothing_is_refused(tiny_base: Base, tuned: TrainResult, tmp_path: Path) -> None:
-    """An adapter of zeros, or one so small that 16 bits lose it, would make the base under another name."""
+    """An adapter of zeros, or one so small that 16 bits lose it, would give the base under another name."""
     from safetensors.torch import load_file, save_file
 
     folder = Path(shutil.copytree(tuned.folder, tmp_path / "zeroed", ignore=shutil.ignore_patterns("merged")))
@@ -145,8 +146,8 @@ def test_a_merge_that_changes_nothing_is_refused(tiny_base: Base, tuned: TrainRe
     assert not (tmp_path / "merged").exists()
 
 
-def test_without_validation_rows_it_is_the_base_it_was_trained_on(tiny_base: Base, tmp_path: Path) -> None:
-    """Nothing is there to choose by, so nothing is chosen, and nobody is asked."""
+def test_without_validation_rows_the_rounded_base_is_used(tiny_base: Base, tmp_path: Path) -> None:
+    """There is nothing to choose by, so nothing is chosen, and no model is asked."""
     asked = Endpoint.ask
     try:
         Endpoint.ask = None  # type: ignore[method-assign,assignment]
@@ -158,7 +159,7 @@ def test_without_validation_rows_it_is_the_base_it_was_trained_on(tiny_base: Bas
 
 
 def test_rounded_bases_of_earlier_versions_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """They are as large as the model and served by nothing any more; other bases' and other things stay."""
+    """They are as large as the model and no longer used; those of other bases and other files stay."""
     monkeypatch.setenv("PAIRSMITH_CACHE", str(tmp_path))
     for name in ("base-nf4-0123456789abcdef", "other-nf4-0123456789abcdef", "base"):
         (tmp_path / name).mkdir()

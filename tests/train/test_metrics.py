@@ -1,4 +1,4 @@
-"""Conclusions from outputs: pass rates, differences, examples chosen blindly, and tables that show all of it."""
+"""Tests of what is computed from outputs: pass rates, differences, randomly drawn examples, requests and costs."""
 
 from __future__ import annotations
 
@@ -48,7 +48,8 @@ def output(
 
 
 def test_not_scored_and_empty_are_counted_and_never_pass() -> None:
-    """They stay in the denominator, so a crash can only make a system look worse; what never came is left out."""
+    """They stay in the denominator, so a crash can only make a system look worse; answers that never arrived are left
+    out."""
     outputs = [
         output("tuned", "s1", 0, True),
         output("tuned", "s1", 1, None),
@@ -63,8 +64,9 @@ def test_not_scored_and_empty_are_counted_and_never_pass() -> None:
     assert result.usage.completion_tokens == 9
 
 
-def test_an_answer_that_is_none_is_counted_once() -> None:
-    """Cut and empty is cut, which has a cause to mend; cut or empty and not scored is not scored by no check."""
+def test_an_unusable_answer_is_counted_once() -> None:
+    """A cut and empty answer counts as cut, which has a cause to fix; a cut or empty answer does not also count as not
+    scored."""
     outputs = [
         output("base", "s1", 0, None, text="", finish="length"),
         output("base", "s1", 1, None, text=""),
@@ -77,7 +79,7 @@ def test_an_answer_that_is_none_is_counted_once() -> None:
 
 
 def test_a_system_without_answers_has_no_share() -> None:
-    """Nothing is reported as zero that was never measured."""
+    """What was never measured is not reported as zero."""
     result = summarise([output("teacher", "s1", 0, None, answered=False)], Usage(), ("a",))
     assert result.pass_rate is None
     assert result.words is None
@@ -96,7 +98,8 @@ def test_a_comparison_uses_only_seeds_that_both_answered() -> None:
 
 @pytest.mark.parametrize("finish", ["length", "max_tokens", "MAX_TOKENS", "model_length"])
 def test_a_cut_answer_never_passes(finish: str) -> None:
-    """Whatever its checks say and whatever the server calls it, also in a file that was written before this rule."""
+    """Whatever its checks say and however the server names the finish reason, also in files written before this
+    rule."""
     outputs = [output("tuned", "s1", 0, True, finish=finish), output("tuned", "s2", 0, True)]
     result = summarise(outputs, Usage(), ("a",))
     assert (result.answered, result.passed, result.truncated) == (2, 1, 1)
@@ -105,8 +108,9 @@ def test_a_cut_answer_never_passes(finish: str) -> None:
 
 
 @pytest.mark.parametrize("how", [{"finish": "length"}, {"text": " "}, {"answered": False}])
-def test_a_system_without_a_whole_answer_is_not_measured(how: dict[str, Any]) -> None:
-    """All cut, all empty or none at all: nothing is known of it, so it is neither at zero nor the same as another."""
+def test_a_system_without_a_complete_answer_is_not_measured(how: dict[str, Any]) -> None:
+    """If all answers are cut, empty or missing, nothing is known about the system: it is neither at zero nor equal to
+    another."""
     nothing = [output("base", f"s{i}", 0, False, **how) for i in range(30)]
     good = [output("tuned", f"s{i}", 0, True) for i in range(30)]
     assert summarise(nothing, Usage(), ("a",)).pass_rate is None
@@ -116,7 +120,7 @@ def test_a_system_without_a_whole_answer_is_not_measured(how: dict[str, Any]) ->
 
 @pytest.mark.parametrize("seeds", [1, 2, 5, 12, 19])
 def test_few_inputs_prove_nothing(seeds: int) -> None:
-    """Even if every input leans one way it is not enough evidence, and the number that is lacking is said."""
+    """Even if every input favours one system it is not enough evidence, and the number of missing inputs is given."""
     tuned = [output("tuned", f"s{i}", n, True) for i in range(seeds) for n in range(3)]
     base = [output("base", f"s{i}", n, False) for i in range(seeds) for n in range(3)]
     (result,) = adjusted([compare(tuned, base)])
@@ -135,8 +139,8 @@ def _systems(passing: int, of: int = 30) -> list[dict[Any, list[Output]]]:
     ]
 
 
-def test_better_takes_the_adjusted_test_and_the_interval() -> None:
-    """Six comparisons at p = 0.031 each prove nothing together; at p = 0.004 and the interval above zero they do."""
+def test_better_needs_the_adjusted_p_value_and_the_interval() -> None:
+    """Six comparisons at p = 0.031 each prove nothing together; at p = 0.004 with the intervals above zero they do."""
     weak, strong = compare_last(_systems(6)), compare_last(_systems(9))
     assert len(weak) == len(strong) == 6
     assert [one.p_value for one in weak] == [pytest.approx(2**-5)] * 6
@@ -147,9 +151,9 @@ def test_better_takes_the_adjusted_test_and_the_interval() -> None:
     assert {one.more_inputs for one in strong} == {None}
 
 
-def test_the_shown_intervals_hold_together() -> None:
-    """Six differences are shown: each has an interval at 1 - 0.05 / 6, wider than its own at 0.95, around the same
-    estimate; one difference alone has the usual one. An evaluation of before is concluded so when it is read."""
+def test_the_shown_intervals_are_simultaneous() -> None:
+    """Six differences are shown, so each has an interval at 1 - 0.05 / 6, wider than its own at 0.95, around the same
+    estimate; a single difference has the usual one."""
     first, *_ = compare_last(_systems(9))
     assert first.difference is not None
     assert first.shown is not None
@@ -160,8 +164,8 @@ def test_the_shown_intervals_hold_together() -> None:
     assert alone.shown == alone.difference
 
 
-def test_seconds_and_money_are_counted_by_request() -> None:
-    """The samples of a request carry its seconds and are waited for once; an unknown price is no zero."""
+def test_seconds_and_costs_are_counted_per_request() -> None:
+    """The samples of a request share its seconds, which count once; an unknown price is not zero."""
     outputs = [output("teacher", f"s{i}", n, True) for i in range(10) for n in range(3)]
     result = summarise(outputs, Usage(completion_tokens=200), ("a",), 0.06)
     assert result.tokens_per_s == pytest.approx(200 / 10)
@@ -172,7 +176,7 @@ def test_seconds_and_money_are_counted_by_request() -> None:
 
 
 def test_test_and_interval_must_agree() -> None:
-    """Neither alone is enough: a record with only one of them is inconclusive."""
+    """Neither is enough by itself: with only one of them the outcome is inconclusive."""
     clear = compare_last(_systems(20))[0]
     assert clear.difference is not None
     wide = clear.difference.model_copy(update={"low": -0.01})
@@ -182,8 +186,8 @@ def test_test_and_interval_must_agree() -> None:
     assert Comparison(a="tuned", b="base", mode="sampled", difference=clear.difference).outcome == "inconclusive"
 
 
-def test_examples_are_drawn_without_looking() -> None:
-    """The choice depends on the recorded seed and the list alone, and has no example twice."""
+def test_examples_are_drawn_at_random() -> None:
+    """The choice depends only on the recorded seed and the list, and contains no example twice."""
     seeds = [Example(seed_id=f"s{i}", input=str(i)) for i in range(30)]
     chosen = pick_examples(seeds, 10, 17)
     assert chosen == pick_examples(seeds, 10, 17)
@@ -192,9 +196,9 @@ def test_examples_are_drawn_without_looking() -> None:
     assert len(pick_examples(seeds[:3], 10, 17)) == 3
 
 
-def test_inputs_that_belong_together_prove_less() -> None:
-    """Thirty inputs of which ten are won in three threads are no ten proofs: as they stand alone the difference is
-    confirmed, in groups it is not; and where each group is one input nothing changes."""
+def test_grouped_inputs_prove_less() -> None:
+    """Ten of thirty inputs won, all in three threads, are not ten independent proofs: without groups the difference is
+    confirmed, with groups it is not. If each group is one input nothing changes."""
     tuned = [output("tuned", f"s{i:02}", 0, True) for i in range(30)]
     base = [output("base", f"s{i:02}", 0, i >= 10) for i in range(30)]
     of_threads = {f"s{i:02}": f"thread {i // 4}" for i in range(30)}

@@ -1,4 +1,4 @@
-"""DPO and ORPO: the better answer becomes likelier than the worse one, on the tokens that are asked in evaluation."""
+"""Tests of DPO and ORPO: the better answer becomes more likely than the worse one, on the tokens used in evaluation."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def preferences(count: int, start: int = 0) -> list[PreferenceRow]:
 
 
 def preferred(tuned: TrainResult | None, base: Base) -> float:
-    """log p(better) - log p(worse) of a preference that nothing was trained on, under the saved adapter if any."""
+    """log p(better) - log p(worse) for a preference that was not trained on, under the saved adapter if any."""
     import torch
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
@@ -62,15 +62,15 @@ def dataset() -> Dataset:
     return Dataset("d", rows(8), rows(2, start=8), preferences=preferences(8), preferred=preferences(2, start=8))
 
 
-def given(objective: str, **more: Any) -> Any:
+def preference_settings(objective: str, **more: Any) -> Any:
     return settings(objective=objective, dpo_learning_rate=9e-3, dpo_epochs=1.5, **more)
 
 
-def test_dpo_goes_on_from_the_adapter_of_supervised_fine_tuning(tiny_base: Base, dataset: Dataset, out: Path) -> None:
-    """That adapter is found again where it is there; afterwards the better answer has gained on the worse one, and the
-    folder holds one adapter, without the copy that was the reference."""
+def test_dpo_starts_from_the_supervised_adapter(tiny_base: Base, dataset: Dataset, out: Path) -> None:
+    """An existing supervised adapter is reused. Afterwards the better answer has gained on the worse one, and the
+    folder contains one adapter, without the copy that was the reference."""
     supervised = tune(tiny_base, dataset, settings(), out)
-    tuned = tune(tiny_base, dataset, given("dpo"), out)
+    tuned = tune(tiny_base, dataset, preference_settings("dpo"), out)
     assert tuned.began_with == supervised.adapter_id
     assert tuned.adapter_id != supervised.adapter_id
     assert (tuned.train_rows, tuned.validation_rows) == (8, 2)
@@ -82,22 +82,22 @@ def test_dpo_goes_on_from_the_adapter_of_supervised_fine_tuning(tiny_base: Base,
     assert "direct preference optimisation" in card
     assert supervised.adapter_id in card
     assert "| learning rate | 0.009," in card
-    assert "/ 1.5 / 17 |" in card, "the epochs of DPO"
+    assert "/ 1.5 / 17 |" in card, "the epochs and seed of DPO"
     assert "(epoch 0 is the supervised adapter)" in card
-    assert "base_model:" not in card, "a folder is no model of a hub"
+    assert "base_model:" not in card, "a local folder is not a model on a hub"
     facts = dict(training_facts(tuned))
     assert facts["schedule"] == "dpo (beta 0.1), learning rate 0.009, batch 4, 1.5 epochs, seed 17"
     assert facts["preferences"] == "8 train, 2 validation"
-    assert tune(tiny_base, dataset, given("dpo"), out).reused
+    assert tune(tiny_base, dataset, preference_settings("dpo"), out).reused
 
 
-def test_orpo_begins_at_the_base(
+def test_orpo_starts_from_the_base(
     tiny_base: Base, dataset: Dataset, out: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """One stage: it learns the better answers and prefers them, no adapter stands before it, and nobody is told what
-    to do with a trainer that they have never seen."""
+    """One stage: it learns the better answers and prefers them, without a previous adapter, and no library message
+    about a trainer that the user does not know is printed."""
     before = tune(tiny_base, dataset, settings(epochs=1, learning_rate=1e-9, warmup=0.0), out)
-    tuned = tune(tiny_base, dataset, given("orpo", epochs=4), out)
+    tuned = tune(tiny_base, dataset, preference_settings("orpo", epochs=4), out)
     assert tuned.began_with is None
     assert tuned.trained_tokens > 2 * tuned.learned_tokens, "both answers and their prompts, in every epoch"
     assert preferred(tuned, tiny_base) > preferred(before, tiny_base) + 1
@@ -109,12 +109,12 @@ def test_orpo_begins_at_the_base(
 def test_preferences_are_learned_over_a_four_bit_base(
     tiny_base: Base, dataset: Dataset, tmp_path: Path, objective: str
 ) -> None:
-    """QLoRA stays QLoRA: the layers are NF4 in the stage that learns preferences too, only what ships is merged, and
-    the merged model prefers the better answer."""
-    dataset = replace(dataset, validation=())  # with some, both merges would be served to choose between them
+    """QLoRA stays QLoRA: the layers are NF4 in the preference stage too, only the final adapter is merged, and the
+    merged model prefers the better answer."""
+    dataset = replace(dataset, validation=())  # with validation rows both merges would be served to choose one
     supervised = tune(tiny_base, dataset, settings(method="qlora"), tmp_path, merge=False)
     more = {"epochs": 4} if objective == "orpo" else {}
-    tuned = tune(tiny_base, dataset, given(objective, method="qlora", **more), tmp_path)
+    tuned = tune(tiny_base, dataset, preference_settings(objective, method="qlora", **more), tmp_path)
     assert supervised.four_bit_layers == tuned.four_bit_layers == LINEAR_LAYERS
     assert tuned.began_with == (supervised.adapter_id if objective == "dpo" else None)
     assert tuned.curve[-1].loss < tuned.curve[0].loss
@@ -125,47 +125,47 @@ def test_preferences_are_learned_over_a_four_bit_base(
     assert preferred(None, merged) > preferred(None, tiny_base) + 1
 
 
-def test_dpo_does_not_go_on_from_weights_that_were_changed(tiny_base: Base, dataset: Dataset, tmp_path: Path) -> None:
-    """The supervised adapter that is found is the one that was trained, or the run stops."""
+def test_dpo_does_not_start_from_changed_weights(tiny_base: Base, dataset: Dataset, tmp_path: Path) -> None:
+    """If the reused supervised adapter is not the one that was trained, the run stops."""
     supervised = tune(tiny_base, dataset, settings(), tmp_path)
     weights = Path(supervised.folder) / "adapter_model.safetensors"
     whole = weights.read_bytes()
     weights.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
     with pytest.raises(InputError, match="not what training wrote"):
-        tune(tiny_base, dataset, given("dpo"), tmp_path)
+        tune(tiny_base, dataset, preference_settings("dpo"), tmp_path)
 
 
-def test_a_preference_that_is_too_long_costs_that_preference(tiny_base: Base, dataset: Dataset, out: Path) -> None:
-    """It is named with its length, and the others are trained on; where all are too long, that is what is said."""
+def test_a_preference_that_is_too_long_is_left_out(tiny_base: Base, dataset: Dataset, out: Path) -> None:
+    """It is named, and the others are trained on; if all are too long, the error says so."""
     long = PreferenceRow(
         prompt=dataset.preferences[0]["prompt"],
         chosen=dataset.preferences[0]["chosen"],
         rejected=[{"role": "assistant", "content": "word " * 200}],
     )
     more = Dataset("d", rows(4), preferences=[*preferences(3), long])
-    tuned = tune(tiny_base, more, given("orpo", max_length=128), out)
+    tuned = tune(tiny_base, more, preference_settings("orpo", max_length=128), out)
     assert tuned.train_rows == 3
     assert list(tuned.left_out) == ["train preference 3"]
     with pytest.raises(NoWork, match=r"fits into train\.max_length = 128 tokens; the shortest has \d{3}\."):
-        tune(tiny_base, Dataset("d", rows(4), preferences=[long]), given("orpo", max_length=128), out)
+        tune(tiny_base, Dataset("d", rows(4), preferences=[long]), preference_settings("orpo", max_length=128), out)
 
 
-def test_without_preferences_it_is_said_before_anything_is_trained(tiny_base: Base, tmp_path: Path) -> None:
-    """Not after the supervised part of DPO was paid for."""
+def test_without_preferences_nothing_is_trained(tiny_base: Base, tmp_path: Path) -> None:
+    """The error does not come only after DPO's supervised stage."""
     with pytest.raises(NoWork, match="needs preferences"):
-        tune(tiny_base, Dataset("d", rows(4)), given("dpo"), tmp_path)
+        tune(tiny_base, Dataset("d", rows(4)), preference_settings("dpo"), tmp_path)
     assert not list(tmp_path.iterdir())
 
 
-def test_a_preference_about_a_test_input_stops_the_run(tiny_base: Base, tmp_path: Path) -> None:
-    """What is preferred is learned; a test input must not be among it."""
+def test_a_preference_about_a_test_input_is_refused(tiny_base: Base, tmp_path: Path) -> None:
+    """Preferences are learned, so none may be about a test input."""
     leaked = Dataset("d", rows(4, start=4), held_out=["a fox"], preferences=preferences(1))
     with pytest.raises(InputError, match="a preference is also a test input"):
-        tune(tiny_base, leaked, given("orpo"), tmp_path)
+        tune(tiny_base, leaked, preference_settings("orpo"), tmp_path)
 
 
-def test_the_file_of_an_exported_dataset_is_read_by_split(tmp_path: Path) -> None:
-    """TRL's conversational form, a split a line; a file that was changed since is refused."""
+def test_preferences_of_an_exported_dataset_are_read_by_split(tmp_path: Path) -> None:
+    """TRL's conversational format with a split per line; a file that was changed since is refused."""
     one, two = preferences(2)
     lines = [json.dumps({**one, "split": "train", "by": "edit"}), json.dumps({**two, "split": "validation"})]
     path = tmp_path / "preferences.jsonl"
@@ -179,24 +179,22 @@ def test_the_file_of_an_exported_dataset_is_read_by_split(tmp_path: Path) -> Non
         load_preferences(tmp_path, "train")
 
 
-def test_what_another_objective_heeds_changes_nothing(tiny_base: Base, dataset: Dataset, tmp_path: Path) -> None:
-    """Keys of DPO that stay in a spec of supervised fine-tuning train nothing anew, ORPO has no rate of DPO's, and the
-    adapter that an earlier version made under another id is found."""
+def test_settings_of_another_objective_change_nothing(tiny_base: Base, dataset: Dataset, tmp_path: Path) -> None:
+    """DPO settings in the spec of a supervised training train nothing again, ORPO ignores DPO's epochs, and an adapter
+    that an earlier version stored under another id is reused."""
     tuned = tune(tiny_base, dataset, settings(), tmp_path)
     kept = settings(beta=0.3, dpo_learning_rate=1e-3, dpo_epochs=2)
     again = tune(tiny_base, dataset, kept, tmp_path)
     assert (again.adapter_id, again.reused) == (tuned.adapter_id, True)
     assert settings(objective="orpo", dpo_epochs=2).effective_settings == settings(objective="orpo")
-    assert given("dpo", beta=0.3).effective_settings == given("dpo", beta=0.3)
+    assert preference_settings("dpo", beta=0.3).effective_settings == preference_settings("dpo", beta=0.3)
     earlier = tmp_path / adapter_id(dataset, kept, tiny_base.hash)
     Path(tuned.folder).rename(earlier)
     assert tune(tiny_base, dataset, kept, tmp_path).folder == str(earlier)
 
 
-def test_the_adapter_that_dpo_began_with_is_merged_when_it_is_asked_for(
-    tiny_base: Base, dataset: Dataset, tmp_path: Path
-) -> None:
-    """On the way to DPO it was not merged; by itself it is what is measured, and both merges are tried, as ever."""
+def test_the_supervised_adapter_of_dpo_is_merged_on_request(tiny_base: Base, dataset: Dataset, tmp_path: Path) -> None:
+    """As a stage of DPO it was not merged; trained by itself it is what is measured, and both merges are tried."""
     supervised = tune(tiny_base, dataset, settings(method="qlora"), tmp_path, merge=False)
     asked = tune(tiny_base, dataset, settings(method="qlora"), tmp_path)
     assert asked.reused

@@ -1,4 +1,4 @@
-"""Answers that were bought before their price was known."""
+"""Tests of answers that were requested before their price was known."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from train.priced import priced
 from train.verdict import verdict
 
 
-def bought(usd: float | None = None, usage: Usage | None = None, model: str = "big") -> Evaluation:
-    """60 sampled and 60 greedy answers of a teacher; each sum of tokens is no multiple of 60."""
+def evaluation_at(usd: float | None = None, usage: Usage | None = None, model: str = "big") -> Evaluation:
+    """60 sampled and 60 greedy answers of a teacher; the token totals are not multiples of 60."""
     seen = evaluation(tuned=0.9, teacher=0.9, teacher_usd=usd)
     usage = Usage(prompt_tokens=6_010, completion_tokens=90) if usage is None else usage
     *others, teacher, tuned = seen.systems
@@ -31,10 +31,10 @@ def spec(**teacher: object) -> Spec:
     )
 
 
-def test_a_price_that_is_set_later_prices_what_was_bought() -> None:
+def test_a_price_set_later_applies_to_earlier_answers() -> None:
     """6,010 prompt and 90 answer tokens for 60 answers are $0.01274: the verdict has the teacher's price and the
-    break-even, and says that it is the price of now."""
-    conclusion = verdict(priced(bought(), spec()))
+    break-even, and says that it is the current price."""
+    conclusion = verdict(priced(evaluation_at(), spec()))
     assert conclusion.teacher_usd_per_1000 == pytest.approx(0.01274 / 60 * 1000)
     assert conclusion.break_even == round(100_000 / (0.01274 / 60 * 1000))
     assert any("at the current price (pairsmith.toml)" in line for line in conclusion.because)
@@ -43,25 +43,26 @@ def test_a_price_that_is_set_later_prices_what_was_bought() -> None:
 @pytest.mark.parametrize(
     ("seen", "teacher"),
     [
-        (bought(usd=0.06), {}),
-        (bought(usd=0.0), {}),
-        (bought(usage=Usage()), {}),
-        (bought(model="other"), {}),
-        (bought(), {"usd_per_million_prompt_tokens": None}),
+        (evaluation_at(usd=0.06), {}),
+        (evaluation_at(usd=0.0), {}),
+        (evaluation_at(usage=Usage()), {}),
+        (evaluation_at(model="other"), {}),
+        (evaluation_at(), {"usd_per_million_prompt_tokens": None}),
     ],
     ids=["bought at another price", "free then", "no tokens counted", "another model", "no price now"],
 )
-def test_nothing_else_gets_a_price(seen: Evaluation, teacher: dict[str, object]) -> None:
-    """What was paid then stays what it cost, and what nobody can know stays unknown."""
+def test_other_answers_keep_their_price(seen: Evaluation, teacher: dict[str, object]) -> None:
+    """A recorded cost stays, and an unknown one stays unknown."""
     assert priced(seen, spec(**teacher)) == seen
 
 
-def test_a_price_by_the_length_of_the_prompt_sees_single_requests() -> None:
-    """A list that asks twice as much for prompts over 200,000 tokens does not see 60 prompts as one long one."""
+def test_prices_by_prompt_length_apply_per_request() -> None:
+    """A price list that charges twice as much for prompts over 200,000 tokens does not treat 60 prompts as one long
+    one."""
     gemini = {"url": "https://generativelanguage.googleapis.com/v1beta/openai", "model": "gemini-2.5-pro"}
     unpriced = dict.fromkeys(("usd_per_million_prompt_tokens", "usd_per_million_completion_tokens"))
-    short = bought(usage=Usage(prompt_tokens=600_000, completion_tokens=6_000), model="gemini-2.5-pro")
-    long = bought(usage=Usage(prompt_tokens=60 * 300_000, completion_tokens=6_000), model="gemini-2.5-pro")
+    short = evaluation_at(usage=Usage(prompt_tokens=600_000, completion_tokens=6_000), model="gemini-2.5-pro")
+    long = evaluation_at(usage=Usage(prompt_tokens=60 * 300_000, completion_tokens=6_000), model="gemini-2.5-pro")
     each = [priced(one, spec(**gemini, **unpriced)).system("teacher").usd_per_1000 for one in (short, long)]
     assert None not in each
     assert each[0] == pytest.approx((10_000 * 1.25 + 100 * 10) / 1000)

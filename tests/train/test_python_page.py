@@ -1,4 +1,4 @@
-"""The script of docs/python.md that trains, on a tiny base model."""
+"""Test of the script in docs/python.md that trains, on a tiny base model."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from tests.synth.loopback import LoopbackTeacher
 from train.base_model import Base
 
 
-def test_texts_become_a_measured_adapter(
+def test_the_training_script_of_the_page_runs(
     tiny_base: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """As it stands on the page, but for the teacher's address and the base; each system is printed with its rate."""
+    """As printed, except for the teacher's address, the base and smaller settings; each system is printed with its
+    rate."""
     monkeypatch.chdir(tmp_path)
     with LoopbackTeacher(rich) as teacher:
         trains = next(script for script in scripts() if "fine_tune" in script)

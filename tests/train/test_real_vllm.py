@@ -1,4 +1,4 @@
-"""What was trained, measured and exported, asked at a real vLLM: `make test-vllm`."""
+"""Tests of a trained, measured and exported model with a real vLLM: `make test-vllm`."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from train.results import TrainResult
 from train.sft import tune
 from train.vllm_scoring import VllmRoutes, load_chat_template
 
-NOISE_PER_TOKEN = 0.05  # two programs, 16-bit numbers
+NOISE_PER_TOKEN = 0.05  # two programs, 16-bit arithmetic
 
 
 class Exported:
-    """A model of a few steps on `MODEL`, measured by vLLM, exported."""
+    """A model trained for a few steps on `MODEL`, measured by vLLM and exported."""
 
     def __init__(self, folder: Path, method: str) -> None:
         given = tiny.settings(method=method, base=MODEL, r=20, epochs=4, learning_rate=1e-3)
@@ -61,7 +61,7 @@ class Exported:
 
     @property
     def command(self) -> list[str]:
-        """vLLM's arguments as the card of the export has them."""
+        """vLLM's arguments from the card of the export."""
         (line,) = [
             part
             for part in (self.folder / "README.md").read_text().replace("\\\n", " ").splitlines()
@@ -76,33 +76,32 @@ def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     return Exported(tmp_path_factory.mktemp(request.param), request.param)
 
 
-async def here(exported: Exported, messages: Messages, text: str) -> tuple[float, int]:
-    """The score of a text by the embedded server, under the tuned model."""
+async def embedded_score(exported: Exported, messages: Messages, text: str) -> tuple[float, int]:
+    """The score of a text under the tuned model, from the embedded server."""
     local, _ = tuned_model(exported.base, exported.base.folder, exported.trained)
     async with serving(local, max_batch=1) as (server, name):
         return await score(server.base_url, name, messages, text)
 
 
 @skip_without
-def test_a_vllm_measures_the_model_that_was_trained(exported: Exported) -> None:
-    """Every input was answered, and the texts of the check have the log-probability that they have on the embedded
-    server."""
+def test_vllm_measures_the_trained_model(exported: Exported) -> None:
+    """Every input was answered, and the check's texts have the same log-probability as on the embedded server."""
     measured = exported.evaluation
     assert all(output.answered for output in measured.outputs)
     check, plan = measured.adapter_check, exported.plan
     assert check is not None
     tuned = plan.systems[-1]
-    there = [asyncio.run(here(exported, tuned.messages(seed), text)) for seed, text in plan.probes]
+    there = [asyncio.run(embedded_score(exported, tuned.messages(seed), text)) for seed, text in plan.probes]
     assert check.tokens == sum(tokens for _, tokens in there)
     assert check.tuned == pytest.approx(sum(logprob for logprob, _ in there), abs=NOISE_PER_TOKEN * check.tokens)
     assert abs(check.tuned - check.base) > NOISE_PER_TOKEN * check.tokens
 
 
 @skip_without
-def test_the_command_of_the_card_serves_what_was_measured(exported: Exported) -> None:
-    """The line in the export's README, with nothing added but where it runs: under `tuned`, the texts of the check have
-    the log-probability that was measured. What it writes greedily is no measure: 16-bit sums depend on what shares a
-    batch, and of two words as likely the other one may come."""
+def test_the_command_in_the_card_serves_the_measured_model(exported: Exported) -> None:
+    """The command in the export's README, with only paths filled in: under `tuned`, the check's texts have the
+    log-probability that was measured. Greedy texts are not compared: 16-bit sums depend on the batch, and of two
+    equally likely tokens either may be chosen."""
     model, *more = exported.command
     plan, check = exported.plan, exported.evaluation.adapter_check
     assert check is not None

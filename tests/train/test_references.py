@@ -1,4 +1,4 @@
-"""Answers against the outputs that people gave."""
+"""Tests of comparing answers with reference outputs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LABELS = ("bug", "question", "praise")
 
 
 def compared(pairs: list[tuple[str, str]], labels: tuple[str, ...] = (), *, is_json: bool = False) -> ReferenceResult:
-    """(reference, answer) of inputs of their own."""
+    """The comparison for (reference, answer) pairs, each with an input of its own."""
     references = {str(number): reference for number, (reference, _) in enumerate(pairs)}
     answers = [GivenAnswer(seed_id=str(number), text=text) for number, (_, text) in enumerate(pairs)]
     result = compare_with_references(answers, references, labels, is_json=is_json)
@@ -34,8 +34,9 @@ ANSWERED = st.lists(
 
 
 @given(ANSWERED)
-def test_macro_f1_is_the_mean_of_precision_and_recall_label_by_label(pairs: list[tuple[str, str]]) -> None:
-    """Over the labels that occur in the references; what is no label is wrong and is nobody's false alarm."""
+def test_macro_f1_is_the_mean_f1_of_the_labels(pairs: list[tuple[str, str]]) -> None:
+    """Over the labels that occur in the references; an answer that is no label is wrong, but no label's false
+    positive."""
     result = compared(pairs, LABELS)
     scores = []
     for label in {reference for reference, _ in pairs}:
@@ -51,14 +52,14 @@ def test_macro_f1_is_the_mean_of_precision_and_recall_label_by_label(pairs: list
 
 
 def test_the_confusion_counts_every_answer() -> None:
-    """Reference by answer; what is no label has a column of its own."""
+    """By reference and answer; answers that are no label have a column of their own."""
     result = compared([("bug", "bug"), ("bug", "praise"), ("question", "I think a bug"), ("question", "")], LABELS)
     assert result.confusion == {"bug": {"bug": 1, "praise": 1}, "question": {NO_LABEL: 2}}
 
 
 def test_two_inputs_of_a_rare_label_prove_little() -> None:
-    """Half of macro F1 hangs on the two of forty that are spam: both right may still be half right in truth, both wrong
-    half wrong. Simulated, an interval of the jackknife alone held in 63 % of cases."""
+    """Half of macro F1 depends on the two of forty inputs that are spam: both right may be half right in truth, both
+    wrong half wrong. In simulations a jackknife interval alone covered 63 %."""
     common = [("ham", "ham")] * 38
     right, wrong = (
         compared([*common, *[("spam", answer)] * 2], ("ham", "spam")).macro_f1 for answer in ("spam", "ham")
@@ -74,7 +75,8 @@ def test_two_inputs_of_a_rare_label_prove_little() -> None:
 
 
 def test_a_reference_that_is_no_label_counts_too() -> None:
-    """It has a row of its own and pulls the mean down unless it is answered; alone, it is no crash and no certainty."""
+    """It has a row of its own and lowers the mean unless it is answered; by itself it causes neither a crash nor
+    certainty."""
     result = compared([("bug", "bug"), ("crash", "bug"), ("crash", "crash")], LABELS)
     assert result.confusion == {"bug": {"bug": 1}, "crash": {"bug": 1, "crash": 1}}
     assert result.macro_f1
@@ -111,8 +113,8 @@ def test_a_reference_that_is_no_label_counts_too() -> None:
     ],
 )
 def test_field_f1_counts_paths_and_values(reference: object, answer: object, f1: float) -> None:
-    """A right value at a right path counts, in whatever order; JSON that cannot be read has no field. A key with null
-    is one that is left out: a prompt asks for the one, a table holds the other."""
+    """A right value at a right path counts in any order; invalid JSON has no fields. A key with null equals a missing
+    key: the prompt asks to leave it out, and tables have null."""
     text = answer if isinstance(answer, str) else json.dumps(answer)
     result = compared([(json.dumps(reference), text)], is_json=True)
     assert result.field_f1
@@ -121,7 +123,7 @@ def test_field_f1_counts_paths_and_values(reference: object, answer: object, f1:
 
 @given(st.lists(st.sampled_from("abcd"), max_size=9), st.lists(st.sampled_from("abcd"), max_size=9))
 def test_rouge_l_is_the_f1_of_the_longest_common_subsequence(a: list[str], b: list[str]) -> None:
-    """As the definition says, by trying every subsequence of the shorter text."""
+    """As defined, checked by trying every subsequence of the shorter text."""
     short, long = sorted((a, b), key=len)
 
     def inside(part: tuple[str, ...]) -> bool:
@@ -150,15 +152,15 @@ def test_rouge_l_is_the_f1_of_the_longest_common_subsequence(a: list[str], b: li
     ],
 )
 def test_rouge_l_of_known_texts(reference: str, answer: str, f1: float) -> None:
-    """The examples of the paper; case, punctuation and how an accent is composed do not count, Chinese is read by its
-    characters, and the direction of writing changes nothing."""
+    """The paper's examples; case, punctuation and Unicode composition do not matter, Chinese is split into characters,
+    and writing direction makes no difference."""
     measured = compared([(reference, answer)]).rouge_l
     assert measured
     assert measured.value == pytest.approx(f1)
 
 
-def test_text_is_compared_by_letters() -> None:
-    """chrF is 1 for the reference itself, 0 for nothing, and between for what is near."""
+def test_chrf_of_equal_similar_and_empty_texts() -> None:
+    """chrF is 1 for the reference itself, 0 for an empty text, and in between for a similar text."""
     values = [
         compared([("the cat sat on the mat", text)]).chrf for text in ("the cat sat on the mat", "the cat sat", "")
     ]
@@ -169,7 +171,7 @@ def test_text_is_compared_by_letters() -> None:
 
 
 def test_inputs_without_a_reference_are_left_out() -> None:
-    """They have nothing to be compared with; where no input has a reference there is no comparison."""
+    """There is nothing to compare them with; if no input has a reference there is no comparison."""
     answers = [GivenAnswer(seed_id="a", text="x"), GivenAnswer(seed_id="b", text="y")]
     result = compare_with_references(answers, {"a": "x"}, (), is_json=False)
     assert result
@@ -177,9 +179,9 @@ def test_inputs_without_a_reference_are_left_out() -> None:
     assert compare_with_references(answers, {}, (), is_json=False) is None
 
 
-def test_where_one_answer_is_right_it_is_a_check(tmp_path: Path) -> None:
-    """It passes for the reference, fails with the reference named, and waits where there is none; its presence is
-    another set of checks."""
+def test_the_exact_check_compares_with_the_reference(tmp_path: Path) -> None:
+    """It passes for the reference, fails with the reference in the reason, and is undecided without one; it changes the
+    fingerprint of the checks."""
     checks = Checks(exact=True)
     assert checks.names == (REFERENCE,)
     assert checks("in", "bug", "bug").all_pass is True
@@ -191,9 +193,9 @@ def test_where_one_answer_is_right_it_is_a_check(tmp_path: Path) -> None:
 SCHEMA = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
 
 
-def test_a_reference_that_is_no_answer_is_matched_by_nothing() -> None:
-    """Whoever repeats a person's mistake is not right, and whoever says nothing is not either: the row counts against
-    every system, and is told with the key that is wrong. Where the schema is kept a reference stands."""
+def test_an_invalid_reference_is_matched_by_nothing() -> None:
+    """Neither repeating the mistake in it nor an empty answer is right: the row counts against every system, and is
+    reported with the invalid key. A reference that satisfies the schema stays valid."""
     fine, broken, torn = '{"n": 1}', '{"n": "one"}', '{"n": '
     void = void_references([fine, broken, torn], AnswerForm(schema=SCHEMA))
     assert {*void} == {broken, torn}
@@ -221,8 +223,8 @@ def test_a_reference_that_is_no_answer_is_matched_by_nothing() -> None:
         ('{"n": 4.5}', False), ('{"n": 1e999}', False), ('{"n": 4', False), ("4", False), ("", False),
     ],
 )  # fmt: skip
-def test_a_number_of_a_record_is_its_value(output: str, same: bool) -> None:
-    """Who writes 4.0 where a person wrote 4 has the field right by F1 and by JSON, so by the exact match too."""
+def test_numbers_in_records_are_compared_by_value(output: str, same: bool) -> None:
+    """4.0 equals the reference's 4 in JSON and in field F1, so it does in the exact match too."""
     assert Checks(exact=True)("in", output, '{"n": 4}').passed == {REFERENCE: same}
     assert Checks(exact=True)("in", output.replace("4", "1"), '{"n": 1}').passed == {REFERENCE: same}
     result = compare_with_references([GivenAnswer(seed_id="a", text=output)], {"a": '{"n": 4}'}, (), is_json=True)
@@ -240,8 +242,8 @@ def test_a_number_of_a_record_is_its_value(output: str, same: bool) -> None:
     ],
 )  # fmt: skip
 def test_an_optional_field_may_be_null_or_left_out(output: str, same: bool) -> None:
-    """The prompt of `extract` asks to leave a key out; references from a table have null there. What a person cannot
-    tell apart decides no comparison."""
+    """The `extract` prompt asks to leave a key out, and references from a table have null: the difference decides no
+    comparison."""
     assert Checks(exact=True)("in", output, '{"n": 4, "at": null}').passed == {REFERENCE: same}
     assert Checks(exact=True)("in", '{"n": 4, "at": null}', output).passed == {REFERENCE: same}
 
@@ -255,15 +257,15 @@ _RECORDS = st.recursive(
 
 @given(_RECORDS.filter(lambda held: isinstance(held, dict)), _RECORDS.filter(lambda held: isinstance(held, dict)))
 def test_exact_match_and_field_f1_agree(reference: object, answer: object) -> None:
-    """Of records without lists one is the other exactly where all of its fields are right: no table may show an F1 of 1
-    beside a record that is wrong, nor less beside one that is right."""
+    """For records without lists a record matches exactly if and only if all of its fields are right, so no table shows
+    F1 1 beside a wrong record or less beside a right one."""
     result = compared([(json.dumps(reference), json.dumps(answer))], is_json=True)
     assert result.field_f1
     assert (result.field_f1.value == 1.0) == (result.exact.estimate == 1.0)
 
 
 def test_a_check_of_the_users_own_sees_the_reference(tmp_path: Path) -> None:
-    """`evaluate.user` gets a pair with input, output and reference."""
+    """`evaluate.user` functions get a pair with input, output and reference."""
     (tmp_path / "near_enough.py").write_text("def near(pair):\n    return pair.reference in pair.output\n")
     evaluate = {"user": ["near_enough:near"], "checks": [], "samples": 1}
     checks = checks_for(spec(flag=".", evaluate=evaluate), tmp_path)
@@ -272,8 +274,8 @@ def test_a_check_of_the_users_own_sees_the_reference(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("inputs", [1, 3, 8, 30])
-def test_a_measure_at_its_end_is_not_certain(inputs: int) -> None:
-    """All labels right, all fields right, all texts equal: with few inputs each may still be far from it in truth."""
+def test_a_perfect_measure_has_an_interval(inputs: int) -> None:
+    """Even if all labels, fields or texts are right, with few inputs the true value may be far lower."""
     answers = [GivenAnswer(seed_id=f"s{n}", text="a") for n in range(inputs)]
     by_label = compare_with_references(answers, {a.seed_id: "a" for a in answers}, ["a", "b"], is_json=False)
     by_letters = compare_with_references(answers, {a.seed_id: "a" for a in answers}, [], is_json=False)

@@ -1,4 +1,5 @@
-"""The retrieval system shows the untuned base the training rows nearest to each input, and nothing of the test."""
+"""Tests of the retrieval system, which shows the untuned base the training rows most similar to each input, and nothing
+of the test."""
 
 from __future__ import annotations
 
@@ -19,7 +20,7 @@ ROWS = [Exemplar(input=text, output=f"{text}, in warm light") for text in ("a re
 MODELS = Models(Model(BASE, HERE), Model(TUNED, LocalModel(None, Path("a"))), None)
 
 
-def asked(text: str) -> Seed:
+def input_seed(text: str) -> Seed:
     return Seed(kind="input", text=text, source=f"s:{text}")
 
 
@@ -37,22 +38,22 @@ def retrieval(folder: Path, rows: list[Exemplar], *seeds: Seed, **more: object) 
         ("xyz", ["abc", "def"], 0),
     ],
 )
-def test_the_nearest_text_shares_most_letters(query: str, texts: list[str], nearest: int) -> None:
-    """In any script and case, without a word list; where nothing is shared the order of the rows stands."""
+def test_the_nearest_text_shares_most_characters(query: str, texts: list[str], nearest: int) -> None:
+    """In any script and case, without a word list; if nothing is shared the order of the rows is kept."""
     assert Nearest(texts, [query]).order(query)[0] == nearest
 
 
 @given(st.lists(st.text(max_size=30), max_size=12), st.text(max_size=30))
-def test_every_text_has_one_place(texts: list[str], query: str) -> None:
-    """Empty texts, none at all and strange letters included; the same question has the same answer."""
+def test_the_order_is_a_permutation(texts: list[str], query: str) -> None:
+    """Also for empty texts, none at all and unusual characters; the same query gives the same order."""
     order = [*Nearest(texts, [query]).order(query)]
     assert sorted(order) == [*range(len(texts))]
     assert order == [*Nearest(texts, [query]).order(query)]
 
 
-def test_each_input_is_shown_its_own_rows_the_nearest_last(tmp_path: Path) -> None:
-    """As many as few-shot shows (one in this spec), under the same style, decoded as the evaluation says."""
-    clock, boats = asked("a clock on a wall"), asked("boats at sea")
+def test_each_input_gets_its_nearest_rows_the_nearest_last(tmp_path: Path) -> None:
+    """As many as few-shot shows (one in this spec), with the same style, decoded as the evaluation says."""
+    clock, boats = input_seed("a clock on a wall"), input_seed("boats at sea")
     (system,) = retrieval(tmp_path, ROWS, clock, boats)
     assert (system.exemplars, system.decoding, system.model.local) == (1, "evaluation", HERE)
     shown = {seed.body: [m.content for m in system.messages(seed) if m.role != "system"] for seed in (clock, boats)}
@@ -65,25 +66,25 @@ def test_each_input_is_shown_its_own_rows_the_nearest_last(tmp_path: Path) -> No
 
 
 def test_without_exemplars_retrieval_still_shows_rows(tmp_path: Path) -> None:
-    """A project of imported pairs has no exemplars; the strongest baseline without training is measured all the same.
-    Rows of one output, as the levels of a backward seed are, count once."""
+    """A project of imported pairs has no exemplars, but the strongest baseline without training is still measured. Rows
+    with the same output, such as the levels of a backward seed, count once."""
     rows = [*ROWS, Exemplar(input="a red wall clock", output=ROWS[0].output)]
-    (system,) = retrieval(tmp_path, rows * RETRIEVED, asked("a red wall clock, large"), exemplars=[])
-    contents = [message.content for message in system.messages(asked("a red wall clock, large"))]
+    (system,) = retrieval(tmp_path, rows * RETRIEVED, input_seed("a red wall clock, large"), exemplars=[])
+    contents = [message.content for message in system.messages(input_seed("a red wall clock, large"))]
     assert len([text for text in contents if "warm light" in text]) == 3
     assert contents[-3].endswith("a red wall clock")
     assert contents[-2] == ROWS[0].output
 
 
 def test_without_rows_there_is_no_retrieval(tmp_path: Path) -> None:
-    """Nor where the prompt shows no exemplars: it would be the base under another name."""
-    assert retrieval(tmp_path, [], asked("a clock")) == []
+    """It would be the base under another name."""
+    assert retrieval(tmp_path, [], input_seed("a clock")) == []
 
 
-def test_labels_are_shown_as_often_as_they_are_near(tmp_path: Path) -> None:
-    """One label in many rows is no repetition."""
+def test_rows_with_the_same_label_are_not_repetitions(tmp_path: Path) -> None:
+    """In a classification many rows share a label, and all of them may be shown."""
     rows = [Exemplar(input=f"charged {n} times", output="billing") for n in range(9)]
     task = {"kind": "classify", "name": "t", "style": "s", "labels": ["billing", "delivery"]}
-    (system,) = retrieval(tmp_path, rows, asked("charged twice"), exemplars=[], task=task, curate={})
-    contents = [message.content for message in system.messages(asked("charged twice"))]
+    (system,) = retrieval(tmp_path, rows, input_seed("charged twice"), exemplars=[], task=task, curate={})
+    contents = [message.content for message in system.messages(input_seed("charged twice"))]
     assert len([text for text in contents if "billing" in text and "charged" not in text]) >= RETRIEVED

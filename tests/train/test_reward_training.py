@@ -1,5 +1,5 @@
-"""A reward model of the project's own preferences: it learns what people prefer, is tested on inputs it never saw, and
-scores like any other."""
+"""Tests of a reward model trained on the project's own preferences: it learns them, is tested on held-out inputs, and
+scores like any other scorer."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def project(folder: Path, **train: Any) -> Project:
 
 
 def preferred(count: int, words: tuple[str, str] = ("good", "bad"), *, longer: int = 0) -> list[Preference]:
-    """One preference an input: the better text holds the first of `words`, and is longer by so many words."""
+    """One preference per input: the chosen text contains the first of `words` and is longer by `longer` words."""
     rng, preferences = random.Random(5), []
     for number in range(count):
         seed = Seed(kind="input", text=f"ban bel {number}", source="s")
@@ -53,17 +53,17 @@ def preferred(count: int, words: tuple[str, str] = ("good", "bad"), *, longer: i
     return preferences
 
 
-def test_it_learns_what_is_preferred_and_scores_like_any_other(base: Base, tmp_path: Path) -> None:
-    """Held-out inputs are ordered rightly where length says nothing; the folder that was tested is the one that is
-    saved, and the same preferences find it again."""
-    judged, rows = project(tmp_path), preferred(160)
-    result = train_reward(rows, base, judged, tmp_path / "reward-models")
+def test_it_learns_preferences_and_scores_like_any_scorer(base: Base, tmp_path: Path) -> None:
+    """Held-out pairs are ordered correctly where length says nothing; the tested model is the one that is saved, and
+    training with the same preferences reuses it."""
+    subject, rows = project(tmp_path), preferred(160)
+    result = train_reward(rows, base, subject, tmp_path / "reward-models")
     assert result.accuracy.estimate > 0.9
     assert result.length_only.estimate == 0.5
     assert result.beats_length
     assert result.by == {"verdict": 160}
     assert result.held_out == result.held_out_inputs == len(held_out_seeds([p.chosen.seed_id for p in rows]))
-    again = train_reward(rows, base, judged, tmp_path / "reward-models")
+    again = train_reward(rows, base, subject, tmp_path / "reward-models")
     assert again == result
     scorer = reward_scorer(result.folder, batch_tokens=512, rules="dor")
     fresh = preferred(170)[160:]
@@ -77,15 +77,15 @@ def test_it_learns_what_is_preferred_and_scores_like_any_other(base: Base, tmp_p
 
 
 def test_a_model_that_only_knows_length_is_not_called_better(base: Base, tmp_path: Path) -> None:
-    """Where the better answer is always the longer one, length alone is right in all of them: there is no gain."""
+    """If the better answer is always longer, length alone is always right: the model is no gain."""
     result = train_reward(preferred(80, ("ban", "ban"), longer=4), base, project(tmp_path, epochs=1), tmp_path / "out")
     assert result.length_only.estimate == 1.0
     assert result.length_rule == "longer"
     assert not result.beats_length
 
 
-def test_too_few_preferences_are_refused_in_a_sentence(base: Base, tmp_path: Path) -> None:
-    """Before any weights are read: with the number there is and the number it takes."""
+def test_too_few_preferences_are_refused(base: Base, tmp_path: Path) -> None:
+    """Before any weights are read, with the number of preferences and the number needed."""
     with pytest.raises(NoWork, match="40 preferences of 40 inputs; a reward model needs 64 preferences of 32 inputs"):
         train_reward(preferred(40), base, project(tmp_path), tmp_path / "out")
     one_input = [p._replace(chosen=preferred(1)[0].chosen, rejected=preferred(1)[0].rejected) for p in preferred(80)]
@@ -94,23 +94,22 @@ def test_too_few_preferences_are_refused_in_a_sentence(base: Base, tmp_path: Pat
     with pytest.raises(NoWork, match=r"0 inputs \(80 more are longer than train\.max_length\).* Raise train\.max_l"):
         train_reward(preferred(80), base, project(tmp_path, max_length=16), tmp_path / "out")
     with pytest.raises(NoWork, match=r"\(3 more are longer than train\.max_length\).* Have people review more"):
-        refuse_few(preferred(40), too_long=3)  # which would be too few with them, too
+        refuse_few(preferred(40), too_long=3)  # too few even with them
 
 
-def test_what_certificates_stand_on_teaches_nothing(tmp_path: Path) -> None:
-    """Of what people rejected beside what they accepted, only rows outside the estimation half are learned from; what
-    a gate rejected counts beside it, and nobody is asked."""
-    judged = project(tmp_path)
-    with Store.open(Store.url_for(judged)) as store:
+def test_reviews_of_the_estimation_half_are_not_learned(tmp_path: Path) -> None:
+    """Of rejected rows paired with accepted ones, only rows outside the estimation half are used."""
+    subject = project(tmp_path)
+    with Store.open(Store.url_for(subject)) as store:
         answers = {f"ban {n}": [f"must good {n}", f"must poor {n}", f"gone {n}"] for n in range(12)}
-        tiny.pool(store, judged, answers)
+        tiny.pool(store, subject, answers)
         for n, seed in enumerate(store.seeds()):
             good, poor, _ = (tiny.made_pair(seed, text, i) for i, text in enumerate(answers[seed.text or ""]))
             for pair, decision in ((good, "accept"), (poor, "reject")):
                 store.write(_review(pair, decision, n))
-        asyncio.run(curate_project(judged, store, fingerprints=["now"]))
-        preferences = asyncio.run(own_preferences(judged, store, ["now"]))
-        seed_number = judged.spec.review.seed
+        asyncio.run(curate_project(subject, store, fingerprints=["now"]))
+        preferences = asyncio.run(own_preferences(subject, store, ["now"]))
+        seed_number = subject.spec.review.seed
     by_people = [p for p in preferences if p.by == "verdict"]
     assert by_people
     assert not any(in_estimation_half(seed_number, p.chosen.id) for p in by_people)
@@ -122,8 +121,8 @@ def _review(pair: Pair, decision: Any, number: int) -> Review:
     return Review(pair_id=pair.id, reviewer=f"kim{number}", decision=decision, seconds=3)
 
 
-def test_the_record_says_what_it_is_worth(base: Base, tmp_path: Path) -> None:
-    """The store's artifact has an identity, as every reward model has, and the numbers of its test."""
+def test_the_artifact_has_identity_and_test_results(base: Base, tmp_path: Path) -> None:
+    """The store's artifact has an identity, as every reward model has, and its test results."""
     result = train_reward(preferred(64), base, project(tmp_path, epochs=1), tmp_path / "out")
     artifact = result.artifact
     assert artifact.kind == "reward_model"

@@ -1,4 +1,4 @@
-"""What an export says about running it elsewhere is true: the snippet runs, and every template writes the same
+"""Tests of an export's instructions for running it elsewhere: the snippet runs, and every template renders the same
 bytes."""
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from train.results import TrainResult
 from train.run_snippets import modelfile, ollama_template, snippet, vllm_command, write_generation_config
 from train.sft import tune
 
-DRAWN = Sampling(temperature=0.7, top_p=0.9, max_tokens=12)
+SAMPLED = Sampling(temperature=0.7, top_p=0.9, max_tokens=12)
 
 
 @pytest.fixture(scope="module", params=["lora", "qlora"])
 def tuned(request: pytest.FixtureRequest, tiny_base: Base, tmp_path_factory: pytest.TempPathFactory) -> TrainResult:
-    given = settings(method=request.param, epochs=3)
-    return tune(tiny_base, Dataset("d", rows(4)), given, tmp_path_factory.mktemp("adapters"))
+    train_settings = settings(method=request.param, epochs=3)
+    return tune(tiny_base, Dataset("d", rows(4)), train_settings, tmp_path_factory.mktemp("adapters"))
 
 
 def folder_of(tuned: TrainResult) -> Path:
@@ -40,9 +40,9 @@ def folder_of(tuned: TrainResult) -> Path:
 
 
 def test_the_snippet_of_the_card_runs(tiny_base: Base, tuned: TrainResult) -> None:
-    """Copied from the card into a file, with the folder's place filled in, it prints an answer."""
+    """Copied from the card into a file, with the folder's path filled in, it prints an answer."""
     folder = folder_of(tuned)
-    write_generation_config(folder, DRAWN)
+    write_generation_config(folder, SAMPLED)
     (code,) = re.findall(r"```python\n(.*?)```", model_card(tuned, place=str(folder)), re.S)
     assert code == snippet(tuned, str(folder)) + "\n"
     code = code.replace(f'"{tiny_base.name}"', repr(str(tiny_base.folder)))
@@ -51,20 +51,20 @@ def test_the_snippet_of_the_card_runs(tiny_base: Base, tuned: TrainResult) -> No
     assert done.stdout.strip()
 
 
-def test_code_is_to_be_trusted_where_the_base_was_named_with_it(tuned: TrainResult) -> None:
-    """An entry for another model is no reason to tell people to run what they have not read."""
+def test_the_snippet_trusts_code_only_for_its_own_base(tuned: TrainResult) -> None:
+    """An entry for another model is no reason to tell users to run code that they have not read."""
     for name in ("other", tuned.settings.base):
         changed = tuned.settings.model_copy(update={"trust_remote_code": (f"{name}@0",)})
         words = snippet(tuned := tuned.model_copy(update={"settings": changed})) + vllm_command(tuned)
         assert ("trust_remote_code" in words, "--trust-remote-code" in words) == (2 * (name != "other",))
 
 
-def test_the_generation_config_is_how_it_was_measured(tuned: TrainResult) -> None:
-    """It stops where a turn ends and draws as the evaluation drew: what was left off is off, where transformers would
-    take the 50 likeliest tokens. Greedy is said to transformers by do_sample, and by a temperature of zero
-    to vLLM, which knows no do_sample; neither reads the other's word as something else."""
+def test_the_generation_config_matches_the_evaluation(tuned: TrainResult) -> None:
+    """It stops at the end of a turn and samples as in the evaluation: a setting that was off is written as off, where
+    transformers would use top_k 50. Greedy decoding is do_sample for transformers and a temperature of zero for vLLM,
+    which ignores do_sample; neither misreads the other's setting."""
     folder = folder_of(tuned)
-    write_generation_config(folder, DRAWN)
+    write_generation_config(folder, SAMPLED)
     config = json.loads((folder / "generation_config.json").read_text())
     assert (config["do_sample"], config["temperature"], config["top_p"], config["max_new_tokens"]) == (
         True,
@@ -74,10 +74,10 @@ def test_the_generation_config_is_how_it_was_measured(tuned: TrainResult) -> Non
     )
     assert config["top_k"] == 0
     assert config["eos_token_id"]
-    # As every reader takes it: transformers' default of 50 does not come back.
+    # As it is loaded: transformers' default of 50 does not return.
     assert GenerationConfig.from_pretrained(folder).top_k == 0
-    (folder / "generation_config.json").unlink()  # as 0.1 left an adapter, which `export` could not describe
-    write_generation_config(folder, DRAWN)
+    (folder / "generation_config.json").unlink()  # version 0.1 wrote none, and `export` failed on that
+    write_generation_config(folder, SAMPLED)
     again = json.loads((folder / "generation_config.json").read_text())
     assert again == {name: value for name, value in config.items() if name in again}
     assert (again["top_p"], bool(again["eos_token_id"])) == (0.9, True)
@@ -90,8 +90,9 @@ def test_the_generation_config_is_how_it_was_measured(tuned: TrainResult) -> Non
     assert (aided["repetition_penalty"], aided["no_repeat_ngram_size"]) == (1.1, 3)
 
 
-def test_vllm_is_given_the_template_that_was_trained_with(tuned: TrainResult) -> None:
-    """An adapter is served over its base with its own template and a rank that vLLM takes; a merged model by itself."""
+def test_the_vllm_command_has_the_template_of_training(tuned: TrainResult) -> None:
+    """An adapter is served on its base with its own template and a rank that vLLM supports; a merged model by
+    itself."""
     command = vllm_command(tuned, "FOLDER")
     if tuned.settings.method == "qlora":
         assert command == "vllm serve FOLDER --served-model-name tuned"
@@ -101,8 +102,8 @@ def test_vllm_is_given_the_template_that_was_trained_with(tuned: TrainResult) ->
         assert "--chat-template FOLDER/chat_template.jinja" in command
 
 
-def test_a_command_that_vllm_cannot_follow_is_not_told(tuned: TrainResult) -> None:
-    """It loads no DoRA adapter; what is merged it serves."""
+def test_no_vllm_command_for_a_dora_adapter(tuned: TrainResult) -> None:
+    """vLLM cannot load a DoRA adapter, but serves it merged."""
     settings = tuned.settings.model_copy(update={"dora": True})
     card = model_card(tuned.model_copy(update={"settings": settings}), place="THIS_FOLDER")
     assert ("$ vllm serve" in card) == (tuned.settings.method == "qlora")
@@ -111,10 +112,10 @@ def test_a_command_that_vllm_cannot_follow_is_not_told(tuned: TrainResult) -> No
 
 @pytest.mark.parametrize("adds_begin", [True, False], ids=["adds", "bare"])
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
-def test_ollamas_template_is_the_familys(family: Family, adds_begin: bool) -> None:
-    """Filled in as Ollama does, with and without a system message, of one question and of several, it is the prompt
-    that was trained on, but for the begin-of-text token where llama.cpp adds one, which it does for a tokenizer that
-    does. An answer without its question, which Ollama leaves where a context is full, is left out."""
+def test_ollamas_template_renders_the_familys_prompt(family: Family, adds_begin: bool) -> None:
+    """Rendered as by Ollama, with and without a system message and with one or several questions, it gives the prompt
+    of training, except for the begin-of-text token where llama.cpp adds one, which it does for a tokenizer that does.
+    An answer without its question, which Ollama leaves when a context is full, is left out."""
     if family.text is None:
         pytest.skip("the installed trl does not ship this template")
     tokenizer = tokenizer_of(family)
@@ -129,14 +130,14 @@ def test_ollamas_template_is_the_familys(family: Family, adds_begin: bool) -> No
         asked = [{"role": role, "content": text} for role, text in turns[:length]]
         prompt = chat.prompt([*first, *asked]) + chat.turn.lead
         expected = prompt.removeprefix(family.bos or "" if adds_begin else "")
-        assert filled(template, [*first, *asked]) == expected
-        assert filled(template, [*first, {"role": "assistant", "content": "lost"}, *asked]) == expected
+        assert render(template, [*first, *asked]) == expected
+        assert render(template, [*first, {"role": "assistant", "content": "lost"}, *asked]) == expected
 
 
 @pytest.mark.parametrize("taken", ["(messages if messages | length < 4 else raise_exception(''))", "messages[-2:]"])
-def test_a_template_for_one_question_is_filled_in_for_each(taken: str) -> None:
-    """One that refuses a conversation or passes over its beginning can be exported; every question is asked with the
-    prompt that was trained on, behind the end of the turn before."""
+def test_a_single_turn_template_is_repeated_for_each_question(taken: str) -> None:
+    """A template that refuses a conversation or drops its beginning can be exported; every question has the prompt of
+    training, after the end of the previous turn."""
     tokenizer = AutoTokenizer.from_pretrained(embedded_weights().folder)
     turn = "<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n"
     lead = "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
@@ -144,18 +145,18 @@ def test_a_template_for_one_question_is_filled_in_for_each(taken: str) -> None:
     chat = Chat(tokenizer)
     asked = [{"role": role, "content": text} for role, text in (("user", "a"), ("assistant", "b"), ("user", "c"))]
     each = [chat.prompt([question]) for question in asked[::2]]
-    assert filled(ollama_template(chat), asked) == f"{each[0]}b{chat.turn.end}{each[1]}"
+    assert render(ollama_template(chat), asked) == f"{each[0]}b{chat.turn.end}{each[1]}"
 
 
-def test_a_begin_token_that_nobody_adds_stays_in_ollamas_template() -> None:
-    """SmolLM2's is that of every turn: without it the first turn of a prompt has no beginning."""
+def test_a_begin_token_that_llama_cpp_does_not_add_stays_in_the_template() -> None:
+    """SmolLM2's is the one that begins every turn: without it the first turn would have no beginning."""
     chat = Chat(AutoTokenizer.from_pretrained(embedded_weights().folder))
     assert ollama_template(chat).count("<|im_start|>system") == 2
 
 
-def test_ollama_decodes_as_it_was_measured() -> None:
-    """Every setting stands in the Modelfile, those too that the evaluation left off: Ollama's own are 40 tokens, nine
-    tenths of them, and a penalty of 1.1 that even greedy answers have."""
+def test_the_modelfile_decodes_as_in_the_evaluation() -> None:
+    """The Modelfile has every setting, also those that were off in the evaluation, because Ollama's defaults are top_k
+    40, top_p 0.9 and a repeat penalty of 1.1, which applies even to greedy answers."""
     family = next(family for family in FAMILIES if family.name == "Qwen2.5")
     chat = Chat(tokenizer_of(family))
 
@@ -165,10 +166,10 @@ def test_ollama_decodes_as_it_was_measured() -> None:
         return [line.removeprefix("PARAMETER ") for line in text.splitlines() if line.startswith("PARAMETER")]
 
     drawn = ["temperature 0.7", "top_p 0.9", "top_k 0", "repeat_penalty 1.0", "num_predict 12", "num_ctx 4096"]
-    assert parameters(DRAWN) == [*drawn, 'stop "<|im_end|>"']
+    assert parameters(SAMPLED) == [*drawn, 'stop "<|im_end|>"']
     silent = ["temperature 0.0", "top_p 1.0", "top_k 0", "repeat_penalty 1.0", "num_ctx 4096"]
     assert parameters(Sampling(temperature=0, stop=("§",))) == [*silent, 'stop "<|im_end|>"', 'stop "§"']
-    assert "num_ctx 8204" in parameters(DRAWN, max_length=8192), "a row that was trained on, and its answer"
+    assert "num_ctx 8204" in parameters(SAMPLED, max_length=8192), "a row of the maximum training length and its answer"
 
 
 @pytest.mark.parametrize(
@@ -193,16 +194,16 @@ def test_ollama_decodes_as_it_was_measured() -> None:
         (None, []),
     ],
 )
-def test_what_ollamas_reader_makes_of_a_system_message_is_said(system: str | None, lines: list[str]) -> None:
-    """It drops what cannot be printed, so a model would be asked otherwise than it was trained without a word, and
-    three quotes at the end of a line would make the file one that it does not take."""
+def test_system_messages_that_ollama_would_alter_are_pointed_out(system: str | None, lines: list[str]) -> None:
+    """Ollama silently drops characters that are not printable, so the model would get another prompt than in training;
+    three quotes at the end of a line would make the file invalid."""
     chat = Chat(tokenizer_of(FAMILIES[0]))
-    text = modelfile(chat, "m.gguf", system, DRAWN, 512)
+    text = modelfile(chat, "m.gguf", system, SAMPLED, 512)
     assert text.split('"""', 2)[2].partition("PARAMETER")[0].strip("\n").split("\n") == (lines or [""])
 
 
-def filled(template: str, messages: list[dict[str, str]]) -> str:
-    """Go's text/template, as far as this one goes, on a conversation as Ollama hands it over."""
+def render(template: str, messages: list[dict[str, str]]) -> str:
+    """Render the subset of Go's text/template used here, on a conversation as Ollama passes it."""
     opened = re.fullmatch(
         r"\{\{ \$first := true \}\}\{\{ range \$at, \$_ := \.Messages \}\}"
         r"\{\{ \$last := eq \(len \(slice \$\.Messages \$at\)\) 1 \}\}(.*)\{\{ end \}\}",

@@ -1,4 +1,4 @@
-"""A training run learns, says what it did, appears whole or not at all, and does nothing twice."""
+"""Tests that a training run learns, reports what it did, appears whole or not at all, and repeats nothing."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from train.sft import adapter_id, tune
 
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The rounded copies of a tiny base do not belong in the user's cache."""
+    """The quantised copies of a tiny base do not belong in the user's cache."""
     monkeypatch.setenv("PAIRSMITH_CACHE", str(tmp_path_factory.mktemp("cache")))
 
 
@@ -38,8 +38,8 @@ def tuned(base: Base, out_dir: Path, train: Any = DATASET.train, validation: Any
 
 
 @pytest.mark.parametrize("method", ["lora", "qlora"])
-def test_a_run_learns_and_leaves_an_adapter_with_its_card(tiny_base: Base, tmp_path: Path, method: str) -> None:
-    """The loss falls on both splits; numbers, files, card and progress agree with each other."""
+def test_a_run_learns_and_writes_an_adapter_with_its_card(tiny_base: Base, tmp_path: Path, method: str) -> None:
+    """The loss falls on both splits; results, files, card and progress agree with each other."""
     steps_seen: list[dict[str, Any]] = []
     result = tune(
         tiny_base,
@@ -73,8 +73,8 @@ def test_a_run_learns_and_leaves_an_adapter_with_its_card(tiny_base: Base, tmp_p
     assert result.masks[0].endswith("<|im_end|>⏎\n]]")
 
 
-def test_a_weight_makes_more_steps_of_what_people_corrected(tiny_base: Base, tmp_path: Path) -> None:
-    """A row that counts three times is in three places of an epoch; how many rows there are is told as before."""
+def test_edited_weight_repeats_edited_rows(tiny_base: Base, tmp_path: Path) -> None:
+    """With `edited_weight` 5 an edited row is seen five times per epoch; the reported number of rows stays the same."""
     one = replace(DATASET, edited={DATASET.train[0]["pair_id"]})
     plain, repeat_edited = (tune(tiny_base, one, settings(edited_weight=w, epochs=1), tmp_path) for w in (1, 5))
     assert plain.adapter_id != repeat_edited.adapter_id
@@ -83,18 +83,19 @@ def test_a_weight_makes_more_steps_of_what_people_corrected(tiny_base: Base, tmp
     assert repeat_edited.learned_tokens > plain.learned_tokens
 
 
-def test_measuring_validation_does_not_change_what_is_learned(tiny_base: Base, tmp_path: Path) -> None:
-    """A 4-bit model that has been evaluated trains on as if it had not been (bitsandbytes repacks weights on a CPU)."""
-    watched, unwatched = (
+def test_validation_does_not_change_training(tiny_base: Base, tmp_path: Path) -> None:
+    """A 4-bit model that was evaluated trains on as if it had not been (bitsandbytes repacks weights on a CPU)."""
+    with_validation, plain = (
         tune(tiny_base, dataset, settings(method="qlora"), tmp_path / dataset.id, merge=False)
         for dataset in (DATASET, Dataset("unwatched", DATASET.train))
     )
-    assert not unwatched.validation
-    assert [step.loss for step in watched.curve] == pytest.approx([step.loss for step in unwatched.curve], abs=0.05)
+    assert not plain.validation
+    assert [step.loss for step in with_validation.curve] == pytest.approx([step.loss for step in plain.curve], abs=0.05)
 
 
-def test_the_same_inputs_again_do_nothing(tiny_base: Base, tmp_path: Path) -> None:
-    """A finished adapter is found by the hash of dataset, settings and base; another setting is another adapter."""
+def test_the_same_inputs_are_not_trained_again(tiny_base: Base, tmp_path: Path) -> None:
+    """A finished adapter is looked up by the hash of dataset, settings and base; another setting gives another
+    adapter."""
     first = tuned(tiny_base, tmp_path, epochs=1)
     weights = Path(first.folder) / "adapter_model.safetensors"
     written = weights.stat().st_mtime_ns
@@ -107,8 +108,9 @@ def test_the_same_inputs_again_do_nothing(tiny_base: Base, tmp_path: Path) -> No
     assert tuned(tiny_base, tmp_path, epochs=1, r=2).adapter_id != first.adapter_id
 
 
-def test_the_seed_decides_everything(tiny_base: Base, tmp_path: Path) -> None:
-    """Two runs with one seed write the same adapter but for rounding; another seed starts and shuffles otherwise."""
+def test_a_run_is_reproducible_by_its_seed(tiny_base: Base, tmp_path: Path) -> None:
+    """Two runs with one seed write the same adapter up to rounding; another seed initialises and shuffles
+    differently."""
     from safetensors.torch import load_file
 
     runs = {
@@ -123,14 +125,16 @@ def test_the_seed_decides_everything(tiny_base: Base, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("seed", [-1, 2**40])
-def test_any_whole_number_is_a_seed(tiny_base: Base, tmp_path: Path, seed: int) -> None:
-    """Generators of random numbers take 32 bits without a sign, and said so in a traceback, with the base loaded."""
+def test_any_integer_is_a_valid_seed(tiny_base: Base, tmp_path: Path, seed: int) -> None:
+    """Random number generators accept unsigned 32-bit seeds; other seeds used to end in a traceback after the base was
+    loaded."""
     result = tuned(tiny_base, tmp_path, rows(4), seed=seed, warmup=0.0, epochs=1)
     assert (result.steps, result.settings.seed) == (1, seed)
 
 
-def test_a_long_row_costs_that_row(tiny_base: Base, tmp_path: Path) -> None:
-    """It is left out, named with its tokens, and the others are trained on; where all are too long, nothing is."""
+def test_rows_that_are_too_long_are_left_out(tiny_base: Base, tmp_path: Path) -> None:
+    """Such a row is reported with its number of tokens and the others are trained on; if all are too long, there is an
+    error."""
     long = row("too-long", "a fox", "a fox in deep snow, " * 40)
     result = tuned(tiny_base, tmp_path, [*rows(11), long], max_length=96, epochs=1)
     assert result.train_rows == 11
@@ -142,30 +146,30 @@ def test_a_long_row_costs_that_row(tiny_base: Base, tmp_path: Path) -> None:
 
 
 def test_a_test_input_is_never_trained_on(tiny_base: Base, tmp_path: Path) -> None:
-    """The row is shown and nothing is trained."""
+    """The error shows the row, and nothing is trained."""
     leaking = Dataset("leaking", rows(4), held_out=["A  FOX"])
     with pytest.raises(InputError, match="pair-0 is also a test input: 'a fox'"):
         tune(tiny_base, leaking, settings(), tmp_path)
     assert not list(tmp_path.iterdir())
 
 
-def test_a_run_that_moves_no_weight_is_no_work(tiny_base: Base, tmp_path: Path) -> None:
-    """One step at the first step of the warm-up has a learning rate of zero: the adapter is still the base."""
+def test_a_run_that_changes_no_weight_is_an_error(tiny_base: Base, tmp_path: Path) -> None:
+    """A single step, the first of the warm-up, has a learning rate of zero: the adapter would equal the base."""
     with pytest.raises(NoWork, match=r"all zero.*train\.warmup = 0"):
         tuned(tiny_base, tmp_path, rows(4), epochs=1)
     assert not list(tmp_path.glob("*/training.json"))
 
 
-def test_a_loss_that_is_not_a_number_is_no_work(tiny_base: Base, tmp_path: Path) -> None:
-    """A run that blew up leaves no adapter, and its loss is not smoothed over."""
+def test_a_loss_that_is_not_finite_is_an_error(tiny_base: Base, tmp_path: Path) -> None:
+    """A run that diverged to infinity leaves no adapter, and its loss is not smoothed over."""
     with pytest.raises(NoWork, match=r"(?s)not finite in step \d+, on these rows: .*\[\["):
         tuned(tiny_base, tmp_path, rows(12), learning_rate=1e30)
     assert not list(tmp_path.iterdir())
 
 
 def test_a_run_that_diverges_stops(tmp_path: Path) -> None:
-    """A loss that has grown threefold ends the run with the numbers and the step; a noisy one that falls does not. One
-    of fewer than ten steps is looked at after its last."""
+    """A loss that has more than tripled ends the run with the numbers and the step; a noisy loss that falls does not. A
+    run of fewer than ten steps is checked after its last."""
     from train.trainer import _refuse_divergence
 
     _refuse_divergence([*[2.0] * 9, 9.0], 30)
@@ -180,9 +184,9 @@ def test_a_run_that_diverges_stops(tmp_path: Path) -> None:
         _refuse_divergence([1.95, 1.67, 35.9, 20.0, 10.8, 10.8], 6)
 
 
-def test_a_step_looks_at_no_curve_of_all_steps_before_it() -> None:
-    """100,000 steps are watched as one is: the history is read when a run begins, or goes on from a checkpoint, whose
-    losses then count as the first ones."""
+def test_divergence_is_checked_without_reading_the_history() -> None:
+    """The cost per step does not grow with the number of steps: the history is read only when a run begins or resumes
+    from a checkpoint, whose losses then count as the first ones."""
     from train.trainer import LossLog
 
     history = [{"loss": 1.0} for _ in range(9)]
@@ -197,7 +201,7 @@ def test_a_step_looks_at_no_curve_of_all_steps_before_it() -> None:
 
 
 def test_the_epoch_of_the_lowest_validation_loss_is_kept(tiny_base: Base, tmp_path: Path) -> None:
-    """With patience a run that gets worse on validation ends early, and the adapter is the best one it had."""
+    """With patience a run whose validation loss rises ends early, and the adapter is the best of all epochs."""
     from safetensors.torch import load_file
 
     other = [row(f"v{i}", "a fox", "entirely other words, in no style at all") for i in range(2)]
@@ -215,8 +219,9 @@ def test_the_epoch_of_the_lowest_validation_loss_is_kept(tiny_base: Base, tmp_pa
         tuned(tiny_base, tmp_path / "none", patience=1)
 
 
-def test_the_settings_that_people_expect_are_taken(tiny_base: Base, tmp_path: Path) -> None:
-    """Accumulation halves the steps, a cosine ends at zero, targets are those named, and the rest trains."""
+def test_common_training_settings_take_effect(tiny_base: Base, tmp_path: Path) -> None:
+    """Accumulation reduces the steps, target modules are those named, precision, rsLoRA and DoRA are applied, and the
+    other settings are accepted."""
     result = tuned(
         tiny_base, tmp_path, validation=DATASET.validation, epochs=2, batch=2, accumulation=3, schedule="cosine",
         warmup=0.25, weight_decay=0.01, targets=["q_proj", "v_proj"], rslora=True, dora=True, neftune=5.0,
@@ -238,7 +243,7 @@ def test_the_settings_that_people_expect_are_taken(tiny_base: Base, tmp_path: Pa
     card = Path(in_8_bits.folder, "README.md").read_text()
     assert in_8_bits.steps == 3
     assert "| method | LoRA, with the base in 8 bits during training |" in card
-    assert "another model" not in card, "who wrote the rows is not known here: they may be a person's own"
+    assert "another model" not in card, "who wrote the rows is unknown here: it may have been a person"
 
 
 _FULL = """
@@ -256,8 +261,9 @@ except StoreFull as error:
 """
 
 
-def test_a_full_disk_is_one_sentence_and_leaves_no_half_adapter(tiny_base: Base, tmp_path: Path) -> None:
-    """Whoever writes weights has an error of its own for it. No file of the tokenizer's size may be written here."""
+def test_a_full_disk_is_a_clear_error_and_leaves_no_partial_adapter(tiny_base: Base, tmp_path: Path) -> None:
+    """The library that writes weights raises an error of its own for it. Here no file as large as the tokenizer's can
+    be written."""
     out = tmp_path / "full"
     command = [sys.executable, "-c", _FULL, str(tiny_base.folder), str(out)]
     done = subprocess.run(
@@ -268,8 +274,8 @@ def test_a_full_disk_is_one_sentence_and_leaves_no_half_adapter(tiny_base: Base,
     assert all(path.name.startswith(".") for path in out.iterdir())
 
 
-def test_a_checkpoint_that_was_not_finished_is_passed_over(tmp_path: Path) -> None:
-    """A kill while a checkpoint is written leaves the one before it to go on from."""
+def test_an_incomplete_checkpoint_is_ignored(tmp_path: Path) -> None:
+    """After a kill while a checkpoint is written, training resumes from the one before it."""
     from train.trainer import last_checkpoint
 
     assert last_checkpoint(tmp_path) is None
@@ -280,54 +286,55 @@ def test_a_checkpoint_that_was_not_finished_is_passed_over(tmp_path: Path) -> No
     assert last_checkpoint(tmp_path) == tmp_path / "checkpoint-9"
 
 
-def test_an_adapter_has_the_name_that_it_always_had() -> None:
-    """Golden: a finished adapter is found again, so the recipe never changes; where the base lies is no part of it."""
+def test_the_id_of_an_adapter_never_changes() -> None:
+    """Golden values: finished adapters are looked up by id, so the recipe never changes; the base's path is not part of
+    it."""
     assert adapter_id(Dataset("dataset-1", ()), TrainSettings(), "base-hash") == "11747331162e8855887b8103301cd3ad"
     other = TrainSettings(base="x", r=4, method="lora", epochs=2)
     assert adapter_id(Dataset("dataset-1", ()), other, "base-hash") == "c74562351b80af4ef791e9b74c3aed70"
 
 
 @pytest.mark.parametrize("method", ["lora", "qlora"])
-def test_a_training_that_is_ended_keeps_its_best_state(tiny_base: Base, tmp_path: Path, method: str) -> None:
-    """An adapter of its own with the weights of the lowest validation loss so far, measured up to the step in which it
-    ended; the next run goes on from that step to the adapter that an undisturbed one makes."""
+def test_a_stopped_training_keeps_its_best_state(tiny_base: Base, tmp_path: Path, method: str) -> None:
+    """It writes an adapter of its own with the weights of the lowest validation loss so far, measured up to the last
+    step. The next run continues from that step and makes the adapter of an uninterrupted run."""
     steps_done: list[int] = []
 
     def run(asked: Any) -> TrainResult:
-        def tell(stage: str, numbers: Any) -> None:
+        def record_step(stage: str, numbers: Any) -> None:
             if stage == "train" and "validation_loss" not in numbers:
                 steps_done.append(numbers["done"])
 
-        given = settings(method=method, epochs=3)
-        return tune(tiny_base, DATASET, given, tmp_path, tell, should_stop=asked, merge=False)
+        train_settings = settings(method=method, epochs=3)
+        return tune(tiny_base, DATASET, train_settings, tmp_path, record_step, should_stop=asked, merge=False)
 
-    ended = run(lambda: len(steps_done) >= 3)  # asked before a step is told: the fourth is the last
-    folder = Path(ended.folder)
-    assert (ended.steps, ended.planned_steps) == (4, 9)
-    assert ended.adapter_id == folder.name != adapter_id(DATASET, settings(method=method, epochs=3), tiny_base.hash)
-    measured = {one.step: one.loss for one in ended.validation if one.step}
+    stopped = run(lambda: len(steps_done) >= 3)  # checked before a step is reported: four steps
+    folder = Path(stopped.folder)
+    assert (stopped.steps, stopped.planned_steps) == (4, 9)
+    assert stopped.adapter_id == folder.name != adapter_id(DATASET, settings(method=method, epochs=3), tiny_base.hash)
+    measured = {one.step: one.loss for one in stopped.validation if one.step}
     assert set(measured) == {3, 4}
-    assert ended.kept_step == min(measured, key=lambda step: measured[step])
+    assert stopped.kept_step == min(measured, key=lambda step: measured[step])
     assert "stopped by the user after 4 of 9 steps" in (folder / "README.md").read_text()
-    assert read_result(folder) == ended
-    assert not ended.reused
+    assert read_result(folder) == stopped
+    assert not stopped.reused
     whole = run(lambda: False)
     assert steps_done[:5] == [1, 2, 3, 4, 5]
     assert (whole.steps, whole.planned_steps, whole.reused) == (9, None, False)
-    assert {path.name for path in tmp_path.iterdir()} == {ended.adapter_id, whole.adapter_id}
+    assert {path.name for path in tmp_path.iterdir()} == {stopped.adapter_id, whole.adapter_id}
 
 
-def test_a_training_that_is_ended_before_it_learned_keeps_nothing(tiny_base: Base, tmp_path: Path) -> None:
-    """The first step of a warm-up moves no weight: there is no adapter, and the next run goes on."""
+def test_a_training_stopped_before_it_learned_keeps_nothing(tiny_base: Base, tmp_path: Path) -> None:
+    """The first step of a warm-up changes no weight: no adapter is written, and the next run continues."""
     with pytest.raises(KeyboardInterrupt):
         tune(tiny_base, DATASET, settings(warmup=0.5), tmp_path, should_stop=lambda: True)
     assert not list(tmp_path.glob("*/training.json"))
     assert tune(tiny_base, DATASET, settings(warmup=0.5), tmp_path).steps == 6
 
 
-def test_files_that_generation_needs_are_those_of_training(tiny_base: Base, tmp_path: Path) -> None:
-    """A tokenizer, a chat template or a config that is gone or edited makes another model of the same weights. The
-    decoding may be added to, the card is prose."""
+def test_changed_or_missing_files_for_generation_are_refused(tiny_base: Base, tmp_path: Path) -> None:
+    """With another tokenizer, chat template or config the same weights are another model. The generation config may be
+    changed, and the card may be edited or deleted."""
     result = tune(tiny_base, DATASET, settings(epochs=1), tmp_path)
     folder = Path(result.folder)
     assert {"adapter_config.json", "chat_template.jinja", "tokenizer.json"} < {*result.files}
@@ -348,9 +355,9 @@ def test_files_that_generation_needs_are_those_of_training(tiny_base: Base, tmp_
     refuse_changed(result.model_copy(update={"files": {}}))
 
 
-def test_weights_that_were_changed_are_refused(tiny_base: Base, tmp_path: Path) -> None:
-    """Cut, swapped or gone, they are not what was trained, and say so before anybody measures or ships them; so does a
-    record that is cut. A merged model may be gone, and an adapter of an earlier version has nothing to compare with."""
+def test_changed_weights_are_refused(tiny_base: Base, tmp_path: Path) -> None:
+    """Truncated or missing weights are refused before they are measured or shipped, and so is a truncated record. The
+    merged model may be missing, and an adapter of an earlier version has no hashes to compare."""
     result = tune(tiny_base, DATASET, settings(method="qlora", epochs=1), tmp_path)
     folder = Path(result.folder)
     assert set(result.weights) == {"adapter_model.safetensors", "merged/model.safetensors"}

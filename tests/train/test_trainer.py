@@ -1,4 +1,4 @@
-"""The cheaper loss is TRL's loss."""
+"""Tests of the trainer: its cheaper loss equals TRL's, and every setting reaches it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from train.quiet import quiet
 
 @pytest.fixture
 def trainer(tiny_base: Base, tokenizer: Any, tmp_path: Path) -> Any:
-    """A trainer over rows of unequal prompts and completions, so that learning starts at another column in each."""
+    """A trainer on rows with unequal prompts and completions, so that the loss starts at another column in each."""
     with quiet():
         from datasets import Dataset
         from trl import SFTConfig
@@ -34,8 +34,8 @@ def trainer(tiny_base: Base, tokenizer: Any, tmp_path: Path) -> Any:
 
 
 @pytest.mark.parametrize("items", [None, 50])
-def test_it_is_the_loss_of_trl(trainer: Any, items: int | None) -> None:
-    """The same value and gradient as TRL's own loss, per batch and when the caller says how many tokens count."""
+def test_the_loss_equals_that_of_trl(trainer: Any, items: int | None) -> None:
+    """The same value and gradient as TRL's own loss, per batch and with a given number of tokens."""
     from trl import SFTTrainer
 
     trainer.model.train()
@@ -50,13 +50,13 @@ def test_it_is_the_loss_of_trl(trainer: Any, items: int | None) -> None:
             gradient = trainer.model.model.layers[0].self_attn.q_proj.weight.grad.clone()
             losses[name] = (loss.item(), gradient)
     assert losses["ours"][0] == pytest.approx(losses["theirs"][0], rel=1e-4)
-    assert trainer.last_rows().count("[[") == 2, "a run that is stopped shows rows of its last batch"
+    assert trainer.last_rows().count("[[") == 2, "a run that stops shows rows of its last batch"
     scale = losses["theirs"][1].abs().max()
     assert float((losses["ours"][1] - losses["theirs"][1]).abs().max()) < 1e-3 * float(scale)
 
 
 def test_every_setting_reaches_the_trainer(tiny_base: Base, chat: Chat, tmp_path: Path) -> None:
-    """As the library spells it, none at its default; a share of warm-up is a share of the steps."""
+    """Under the library's names, with no value at its default; a share of warm-up becomes a share of the steps."""
     import torch
 
     given = settings(
@@ -93,8 +93,8 @@ def test_every_setting_reaches_the_trainer(tiny_base: Base, chat: Chat, tmp_path
     assert log.shown == built.last_rows
 
 
-def test_two_gpus_make_no_data_parallel(tmp_path: Path) -> None:
-    """Where a machine shows two GPUs, one trains: a 4-bit model cannot be copied, and the batch stays as asked."""
+def test_of_two_gpus_only_one_trains(tmp_path: Path) -> None:
+    """A 4-bit model cannot be copied to a second GPU, and the batch size stays as configured."""
     from trl import SFTConfig
 
     from train.trainer import on_one_device
@@ -108,8 +108,8 @@ def test_two_gpus_make_no_data_parallel(tmp_path: Path) -> None:
     assert config.train_batch_size == 4
 
 
-def test_the_memory_that_is_told_is_the_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where there is a GPU its memory is what runs out; elsewhere it is this process's."""
+def test_reported_memory_is_the_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a GPU its memory is what runs out; otherwise it is this process's."""
     import torch
 
     from train.trainer import memory
@@ -120,9 +120,9 @@ def test_the_memory_that_is_told_is_the_gpus(monkeypatch: pytest.MonkeyPatch) ->
     assert memory() == {"memory_gib": 3.0, "peak_gib": 5.0}
 
 
-def test_checkpoints_of_one_second_are_not_worth_a_line() -> None:
-    """A short training writes them so; that transformers then goes by their steps is what is wanted, and nobody is
-    told. Outside of a training it is heard as before."""
+def test_warnings_about_checkpoint_times_are_silenced() -> None:
+    """A short training writes several checkpoints within a second, and transformers warns that it orders them by step,
+    which is intended. Outside `quiet` the logger is unchanged."""
     transformers = logging.getLogger("transformers.trainer_utils")
     before = transformers.isEnabledFor(logging.WARNING)
     with quiet():

@@ -1,7 +1,7 @@
-"""The unsloth backend: one spec, the same rows and masks, an adapter that everything after training loads.
+"""Tests of the unsloth backend: the same spec, rows and masks, and an adapter that everything after training can load.
 
-What unsloth itself does is tested where it is installed (`make test-unsloth` makes such an environment), in processes
-of their own: importing it changes TRL for a whole process.
+Tests of unsloth itself run where it is installed (`make test-unsloth` creates such an environment), in processes of
+their own: importing it changes TRL for a whole process.
 """
 
 from __future__ import annotations
@@ -28,26 +28,26 @@ installed = pytest.mark.skipif(find_spec("unsloth") is None, reason="unsloth is 
 absent = pytest.mark.skipif(find_spec("unsloth") is not None, reason="unsloth is installed")
 
 
-def once(backend: str, method: str, out: Path, base: Base) -> dict[str, Any]:
+def train_once(backend: str, method: str, out: Path, base: Base) -> dict[str, Any]:
     command = [sys.executable, "-m", "tests.train.unsloth_once", backend, method, str(out), str(base.folder)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
-    report: dict[str, Any] = json.loads(done.stdout)  # unsloth's own words do not stand there
+    report: dict[str, Any] = json.loads(done.stdout)  # unsloth's own messages are not on stdout
     return report
 
 
 @installed
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("method", ["lora", "qlora"])
-def test_it_learns_what_trl_learns_from_the_same_rows(tiny_base: Base, tmp_path: Path, method: str) -> None:
-    """The loss of the first step is that of TRL, since every adapter begins at zero; then it falls, on validation rows
-    too. The adapter, loaded by our own server's model, gives the log-probabilities that unsloth gives."""
+def test_unsloth_learns_what_trl_learns(tiny_base: Base, tmp_path: Path, method: str) -> None:
+    """The loss of the first step equals TRL's, since every adapter begins at zero; then it falls, also on validation
+    rows. Loaded by the embedded server, the adapter gives the same log-probabilities as in unsloth."""
     import torch
 
     from synth.embedded.model import ChatModel
 
-    ours = once("trl", method, tmp_path / "trl", tiny_base)
-    theirs = once("unsloth", method, tmp_path / "unsloth", tiny_base)
+    ours = train_once("trl", method, tmp_path / "trl", tiny_base)
+    theirs = train_once("unsloth", method, tmp_path / "unsloth", tiny_base)
     assert theirs["losses"][0] == pytest.approx(ours["losses"][0], rel=0.01)
     assert theirs["validation"][0] == pytest.approx(ours["validation"][0], rel=0.01)
     assert len(theirs["losses"]) == len(ours["losses"])
@@ -67,12 +67,12 @@ def test_it_learns_what_trl_learns_from_the_same_rows(tiny_base: Base, tmp_path:
 
 
 @absent
-def test_without_the_package_it_is_said_before_anything_is_paid(tmp_path: Path) -> None:
-    """doctor and the check before generation say what to install; so does a training from Python."""
+def test_without_the_package_it_is_refused(tmp_path: Path) -> None:
+    """The check of the base, before anything is paid for, and training from Python say what to install."""
     with pytest.raises(MissingDependency, match=r"needs the package unsloth") as missing:
         unsloth_backend.import_unsloth(settings(backend="unsloth"))
     assert "pairsmith[train,unsloth]" in str(missing.value.fix)
-    pytest.importorskip("transformers", reason="the base is looked at with the train extra")
+    pytest.importorskip("transformers", reason="checking the base needs the train extra")
     failed = [fact for fact in check_base(TrainSettings(backend="unsloth"), tmp_path) if fact.state == "fail"]
     assert [(fact.about, "unsloth" in fact.what) for fact in failed] == [("training", True)]
 
@@ -87,21 +87,21 @@ def test_without_the_package_it_is_said_before_anything_is_paid(tmp_path: Path) 
         ({"objective": "orpo"}, "train.objective = 'orpo'"),
     ],
 )
-def test_what_it_does_not_train_is_refused_by_name(asked: dict[str, Any], named: str) -> None:
-    """It is not trained some other way in silence."""
+def test_unsupported_settings_are_refused_by_name(asked: dict[str, Any], named: str) -> None:
+    """They are not silently ignored."""
     with pytest.raises(InputError, match=named):
         unsloth_backend.import_unsloth(settings(backend="unsloth", **asked))
 
 
-def test_an_adapter_of_trl_keeps_its_name() -> None:
-    """The backend is a part of the recipe only where it is not TRL."""
+def test_the_id_of_a_trl_adapter_is_unchanged() -> None:
+    """The backend is part of the id's recipe only if it is not TRL."""
     plain = identity(settings())
     assert plain == identity(settings(backend="trl"))
     assert content_id("adapter", [plain]) != content_id("adapter", [identity(settings(backend="unsloth"))])
 
 
-def test_after_trl_it_is_too_late(tmp_path: Path) -> None:
-    """unsloth changes TRL while it is imported; a process that has TRL already is told to start a new process."""
+def test_unsloth_cannot_be_imported_after_trl(tmp_path: Path) -> None:
+    """unsloth changes TRL while it is imported, so a process that has imported TRL is an error."""
     package = tmp_path / "unsloth"
     package.mkdir()
     (package / "__init__.py").write_text("raise SystemExit('it was imported')")

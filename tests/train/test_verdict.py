@@ -1,4 +1,4 @@
-"""The verdict: ship or not, fine-tune or not, and what would flip it, whichever way the numbers fall."""
+"""Tests of the verdict: whether to ship, whether to fine-tune, and what would change it, in either direction."""
 
 from __future__ import annotations
 
@@ -30,9 +30,10 @@ NAMES = ("base", "few-shot", "retrieval", "teacher", "tuned")
 def evaluation(
     *, inputs: int = 60, teacher_usd: float | None = 0.0, cut: str = "", **rates: float | tuple[float, float]
 ) -> Evaluation:
-    """Systems that pass the given share of inputs, sampled and greedy (a pair: different ones); the others 0.
+    """An evaluation whose systems pass the given share of inputs; a pair gives sampled and greedy rates; other systems
+    pass none.
 
-    Who passes which input is spread so that the systems are independent, nearly.
+    The passing inputs are spread so that the systems are nearly independent.
     """
 
     def answers(name: str, mode: Mode) -> list[Output]:
@@ -84,9 +85,9 @@ def test_a_clear_gain_over_every_prompt_ships() -> None:
 @pytest.mark.parametrize(
     ("inputs", "base", "tuned"), [(30, 0.05, 0.6), (60, 0.05, 0.3), (60, 0.2, 0.6), (60, 0.4, 0.8), (120, 0.2, 0.45)]
 )
-def test_a_lead_that_is_so_much_smaller_is_not_told_apart(inputs: int, base: float, tuned: float) -> None:
-    """Tried out: with a lead that is as much smaller as the verdict says, "better" is gone, and with one that loses 8
-    points less it is not. The end of the shown interval, which stood there before, is too near: there it is better."""
+def test_the_stated_smaller_lead_is_no_longer_significant(inputs: int, base: float, tuned: float) -> None:
+    """With a lead smaller by the stated points "better" is gone, and with one that loses 8 points less it is not. The
+    end of the shown interval, which was stated before, is too close: there it is still better."""
 
     def better(rate: float) -> bool:
         one = evaluation(inputs=inputs, base=base, tuned=rate, teacher=1.0)
@@ -98,9 +99,9 @@ def test_a_lead_that_is_so_much_smaller_is_not_told_apart(inputs: int, base: flo
     assert better(tuned - max(0.0, int(points) / 100 - 0.08))
 
 
-def test_a_lead_that_is_of_groups_is_lost_by_groups() -> None:
-    """Tuned passes all of twenty groups of five inputs, and the others none: eight groups are confirmed by no test of
-    eight comparisons, so 60 points less are not told apart, and not 45, as single inputs would have it."""
+def test_the_stated_smaller_lead_accounts_for_groups() -> None:
+    """The tuned model passes all of twenty groups of five inputs and the others none. With eight groups no test of
+    eight comparisons is significant, so the lead may be about 60 points smaller, not 45 as for single inputs."""
     alone = evaluation(inputs=100, tuned=1.0)
     groups = {output.seed_id: f"{int(output.seed_id[1:]) // 5}" for output in alone.outputs}
     given = [alone.outputs_of(name) for name in NAMES]
@@ -120,9 +121,9 @@ def test_a_lead_that_is_of_groups_is_lost_by_groups() -> None:
         (("length", "answered"), True),
     ],
 )
-def test_the_form_of_a_label_ships_nothing(names: tuple[str, ...], shipped: bool) -> None:
-    """Where one answer is right, any label of the task passes the gates: unless a reference or a check or gate of the
-    user's own says which, a model that is wrong each time would ship."""
+def test_passing_by_form_alone_does_not_ship(names: tuple[str, ...], shipped: bool) -> None:
+    """If one answer is right, any label of the task passes the gates: without a reference or a check or gate of the
+    user's own, a model that is always wrong would ship."""
     clear = evaluation(tuned=0.9, base=0.1, retrieval=0.3, teacher=1.0, **{"few-shot": 0.3})
     seen = verdict(clear.model_copy(update={"check_names": names}))
     assert (seen.decision == "ship", seen.fine_tune == "fine-tune") == (shipped, shipped)
@@ -134,9 +135,9 @@ def test_the_form_of_a_label_ships_nothing(names: tuple[str, ...], shipped: bool
 
 
 @pytest.mark.parametrize("rate", [1.0, 0.9])
-def test_a_tie_in_form_does_not_say_that_a_prompt_does_as_well(rate: float) -> None:
-    """Base and tuned both write a label of the task each time, and one of them may be wrong each time: nobody is told
-    to take the base, nor that more test inputs would decide it."""
+def test_a_tie_in_form_is_not_enough_evidence(rate: float) -> None:
+    """Base and tuned both always write a valid label, and either may always be wrong: the verdict neither recommends
+    the base nor says that more test inputs would decide."""
     seen = verdict(evaluation(tuned=1.0, base=rate).model_copy(update={"check_names": ("label",)}))
     assert seen.decision == seen.fine_tune == "not enough evidence"
     assert "nothing checks whether a label or a record is correct" in seen.because[0]
@@ -144,8 +145,9 @@ def test_a_tie_in_form_does_not_say_that_a_prompt_does_as_well(rate: float) -> N
 
 
 @pytest.mark.parametrize("base", [0.1, 0.3])
-def test_what_mostly_lacks_the_form_does_not_ship(base: float) -> None:
-    """No answer is right that is not even a label, so a tuned model below the bar in form is below it in truth."""
+def test_mostly_invalid_answers_do_not_ship(base: float) -> None:
+    """An answer that is not even a valid label is wrong, so a model below the bar in form is below it in
+    correctness."""
     seen = verdict(evaluation(inputs=200, tuned=0.3, base=base).model_copy(update={"check_names": ("label",)}))
     assert (seen.decision, seen.fine_tune) == ("do not ship", "not enough evidence")
     assert "which is below evaluate.ship_at" in seen.because[0]
@@ -155,9 +157,9 @@ def test_what_mostly_lacks_the_form_does_not_ship(base: float) -> None:
 
 @pytest.mark.parametrize("who", ["few-shot", "retrieval", "base"])
 @pytest.mark.parametrize(("rate", "tuned"), [(0.9, 0.9), (0.88, 0.9), (1.0, 0.9), (0.4, 0.4)])
-def test_a_prompt_that_ties_means_do_not_fine_tune(who: str, rate: float, tuned: float) -> None:
-    """Whatever the other prompts reach: what needs no training does as well, and the verdict says which. A lead that no
-    model can have over it is not asked for."""
+def test_a_tie_with_a_prompt_means_do_not_fine_tune(who: str, rate: float, tuned: float) -> None:
+    """Whatever the other prompts reach, something without training does as well, and the verdict names it. A lead that
+    is impossible over it is not asked for."""
     rates = {"base": 0.0, "few-shot": 0.1, "retrieval": 0.1, who: rate}
     seen = verdict(evaluation(tuned=tuned, **rates))
     assert (seen.decision, seen.fine_tune) == ("do not ship", "do not fine-tune")
@@ -167,8 +169,8 @@ def test_a_prompt_that_ties_means_do_not_fine_tune(who: str, rate: float, tuned:
     assert in_words(seen)[0] == "Verdict: do not ship. Should you fine-tune at all? do not fine-tune."
 
 
-def test_where_nothing_passes_the_verdict_says_so_first() -> None:
-    """At 0 of 40 everywhere a tie says little about prompts and much about checks, rows and base; one pass is a tie."""
+def test_if_nothing_passes_the_verdict_says_so_first() -> None:
+    """With 0 of 40 everywhere the problem is with checks, rows or base, not prompts; with one pass it is a tie."""
     seen = verdict(evaluation(inputs=40))
     assert (seen.decision, seen.fine_tune) == ("do not ship", "do not fine-tune")
     assert seen.because[0].startswith("no answer of tuned passes")
@@ -177,15 +179,16 @@ def test_where_nothing_passes_the_verdict_says_so_first() -> None:
     assert verdict(evaluation(inputs=1)).because[0] == "there is 1 test input, and fewer than 20 prove nothing"
 
 
-def test_who_leads_by_far_is_not_said_to_be_alike() -> None:
-    """A tie is what the test does not confirm; 8 of 21 beside 2 of 21 is none to a reader, who sees both numbers."""
+def test_a_large_unconfirmed_lead_is_not_called_equal() -> None:
+    """A tie means that the test does not confirm a difference, but 8 of 21 beside 2 of 21 does not look equal to a
+    reader who sees both."""
     seen = verdict(evaluation(inputs=21, tuned=2 / 21, base=8 / 21))
     assert seen.fine_tune == "do not fine-tune"
     assert seen.because[0].startswith("base passes at least as often without any training (")
 
 
-def test_a_slow_machine_is_not_said_to_stand_still() -> None:
-    """Beside other work a request may get less than a token a second, and that is not 0."""
+def test_a_slow_token_rate_is_not_shown_as_zero() -> None:
+    """On a busy machine a request may get less than one token per second."""
     seen = evaluation(inputs=20)
     sampled = seen.systems[-1].sampled.model_copy(update={"tokens_per_s": 0.4})
     slow = seen.systems[-1].model_copy(update={"sampled": sampled})
@@ -196,16 +199,15 @@ def test_a_slow_machine_is_not_said_to_stand_still() -> None:
 
 
 def test_few_inputs_are_not_enough_evidence() -> None:
-    """However clear it looks, and it says how many are lacking."""
+    """However clear the result looks; the verdict says how many inputs are missing."""
     seen = verdict(evaluation(inputs=12, tuned=1.0))
     assert (seen.decision, seen.fine_tune) == ("not enough evidence", "not enough evidence")
     assert seen.because[0] == "there are 12 test inputs, and fewer than 20 prove nothing"
     assert seen.flips_when == ("there were about 8 more test inputs",)
 
 
-def test_inputs_that_one_did_not_answer_do_not_count() -> None:
-    """25 inputs of which few-shot answered 17 are 17 for that comparison, and the verdict does not say "there are 25"
-    and that this is fewer than 20."""
+def test_inputs_that_one_system_did_not_answer_do_not_count() -> None:
+    """If few-shot answered 17 of 25 inputs, the comparison has 17; the verdict does not call 25 fewer than 20."""
     seen = evaluation(inputs=25, tuned=1.0)
     answered = [o.model_copy(update={"answered": o.system != "few-shot" or o.seed_id < "s017"}) for o in seen.outputs]
     of = [{mode: [o for o in answered if (o.system, o.mode) == (name, mode)] for mode in MODES} for name in NAMES]
@@ -220,9 +222,9 @@ def test_inputs_that_one_did_not_answer_do_not_count() -> None:
     ("tuned", 1, "ship"), ("tuned", 20, "not enough evidence"), ("few-shot", 20, "not enough evidence"),
     ("teacher", 60, "ship"),
 ])  # fmt: skip
-def test_what_happened_to_come_ships_nothing(who: str, missing: int, decision: str) -> None:
-    """A system that fell silent midway is known by the part that came, of which a gate in CI would say that it ships;
-    one answer that is lost, and a teacher that is no bar, change nothing."""
+def test_a_partly_answered_evaluation_does_not_ship(who: str, missing: int, decision: str) -> None:
+    """A system that stopped answering midway is known only in part, and a CI gate must not ship on that. One lost
+    answer, or an unanswering teacher, which is no bar, changes nothing."""
     seen = evaluation(tuned=0.95, base=0.1)
     outputs = tuple(o.model_copy(update={"answered": (o.system, o.seed_id >= f"s{missing:03}") != (who, False)})
                     for o in seen.outputs)  # fmt: skip
@@ -239,9 +241,9 @@ def test_what_happened_to_come_ships_nothing(who: str, missing: int, decision: s
         assert "`pairsmith evaluate` again" in conclusion.flips_when[0]
 
 
-def test_a_lead_that_the_test_does_not_confirm_is_not_enough_evidence() -> None:
-    """It is no tie: ten points on 40 inputs may be a gain. How many more would decide it hangs on the decoding, which
-    is named, for the report tells the number of the other one."""
+def test_an_unconfirmed_lead_is_not_enough_evidence() -> None:
+    """It is not a tie: ten points on 40 inputs may be a gain. How many more inputs would decide depends on the
+    decoding, which is named because the report shows the number for both."""
     measured = evaluation(inputs=40, tuned=0.7, **{"few-shot": 0.5})
     seen = verdict(measured)
     assert (seen.decision, seen.fine_tune) == ("not enough evidence", "not enough evidence")
@@ -252,7 +254,8 @@ def test_a_lead_that_the_test_does_not_confirm_is_not_enough_evidence() -> None:
 
 
 def test_a_better_model_that_mostly_fails_does_not_ship() -> None:
-    """Fine-tuning helps, and the result is still no good; the bar is the spec's, and between is undecided."""
+    """Fine-tuning helps, but the model is not good enough; the bar is set in the spec, and a rate whose interval
+    includes it is undecided."""
     low = evaluation(tuned=0.3)
     assert (verdict(low).decision, verdict(low).fine_tune) == ("do not ship", "fine-tune")
     assert verdict(low, ship_at=0.1).decision == "ship"
@@ -261,13 +264,13 @@ def test_a_better_model_that_mostly_fails_does_not_ship() -> None:
 
 
 def test_better_one_way_and_worse_the_other_is_no_verdict() -> None:
-    """Sampled it wins, greedy it loses: neither is hidden behind the other."""
+    """Better sampled and worse greedy: neither hides the other."""
     seen = verdict(evaluation(tuned=(0.9, 0.1), **{"few-shot": (0.1, 0.9)}))
     assert seen.fine_tune == "not enough evidence"
 
 
-def test_a_base_without_a_whole_answer_proves_no_gain() -> None:
-    """If every answer of the base was cut, nobody knows whether it could do it."""
+def test_a_base_without_a_complete_answer_proves_no_gain() -> None:
+    """If every answer of the base was cut, its ability is unknown."""
     seen = verdict(evaluation(tuned=0.9, cut="base"))
     assert seen.decision == "not enough evidence"
     assert any("max_tokens" in line for line in seen.flips_when)
@@ -277,22 +280,22 @@ def test_a_base_without_a_whole_answer_proves_no_gain() -> None:
     ("usd", "calls", "word"),
     [(0.12, 50_000, "50,000 calls a month"), (0.0, None, "free"), (None, None, "not known")],
 )
-def test_the_teachers_price_says_when_serving_pays(usd: float | None, calls: int | None, word: str) -> None:
-    """60 answers for $0.12 are $2 for 1,000: $100 a month is 50,000 calls. An unknown price is no zero."""
+def test_the_teachers_price_gives_the_break_even(usd: float | None, calls: int | None, word: str) -> None:
+    """60 answers for $0.12 are $2 per 1,000: $100 a month is 50,000 calls. An unknown price is not zero."""
     seen = verdict(evaluation(tuned=0.9, teacher=0.9, teacher_usd=usd))
     assert seen.break_even == calls
     assert any(word in line for line in seen.because)
 
 
-def test_a_model_without_a_whole_answer_does_not_ship() -> None:
-    """If every answer of the tuned model was cut, it is not the others that lack something."""
+def test_a_model_without_a_complete_answer_does_not_ship() -> None:
+    """If every answer of the tuned model was cut, the advice is about that model only."""
     seen = verdict(evaluation(cut="tuned"))
     assert (seen.decision, seen.fine_tune) == ("do not ship", "not enough evidence")
     assert [line.partition(" gave")[0] for line in seen.flips_when] == ["tuned"]
 
 
-def test_a_model_that_could_not_be_asked_is_not_judged() -> None:
-    """Cut and empty answers are its own fault; where none came, nothing is known of it."""
+def test_a_model_without_any_answer_is_not_judged() -> None:
+    """Cut and empty answers are the model's fault; if no answer arrived, nothing is known about it."""
     seen = evaluation(tuned=0.9)
     silent = {"pass_rate": None, "answered": 0, "passed": 0}
     tuned = seen.systems[-1]
@@ -312,14 +315,14 @@ def test_a_model_that_could_not_be_asked_is_not_judged() -> None:
         (0.9, 0.85, "not enough evidence", "more test inputs put the whole interval on one side of 85 %"),
     ],
 )
-def test_a_bar_at_the_edge_says_what_would_flip_it(tuned: float, ship_at: float, decision: str, flip: str) -> None:
-    """No bar that everything passes or that nothing can, and no rate just at it, ends in a sentence without sense."""
+def test_a_bar_at_the_edge_has_sensible_advice(tuned: float, ship_at: float, decision: str, flip: str) -> None:
+    """A bar that everything or nothing can pass, or a rate exactly at the bar, leads to meaningful advice."""
     seen = verdict(evaluation(tuned=tuned), ship_at)
     assert (seen.decision, seen.flips_when[0]) == (decision, flip)
 
 
-def test_one_of_anything_is_told_in_the_singular() -> None:
-    """A table of one sample, and a comparison that lacks one input, read as a person would write them."""
+def test_one_is_shown_in_the_singular() -> None:
+    """One sample, and one missing input, are worded in the singular."""
     seen = evaluation(inputs=19, tuned=1.0).model_copy(update={"samples": 1})
     assert systems_table(seen).title == "Pass rate on 19 held-out inputs, 1 sample each, 95% intervals"
     lines = [line for line in comparison_lines(seen) if "not enough evidence" in line]
@@ -327,8 +330,8 @@ def test_one_of_anything_is_told_in_the_singular() -> None:
     assert all(line.endswith("not enough evidence; it needs about 1 more test input") for line in lines)
 
 
-def test_a_difference_that_rounds_to_nothing_has_no_minus() -> None:
-    """The lines of comparisons and the verdict write one difference alike: `-0.00` would say that tuned is worse."""
+def test_a_difference_that_rounds_to_zero_has_no_minus() -> None:
+    """`-0.00` would suggest that the tuned model is worse."""
     seen = evaluation(tuned=0.5)
     gaps = [gap.model_copy(update={"simultaneous": nothing(gap.difference)}) for gap in seen.comparisons]
     seen = seen.model_copy(update={"comparisons": tuple(gaps)})
@@ -359,8 +362,8 @@ def nothing(difference: Interval | None) -> Interval:
         ),
     ],
 )
-def test_without_a_whole_answer_the_advice_fits_what_came(how: dict[str, object], ways: str, flip: str) -> None:
-    """More tokens help answers that were cut; of those that a server refused they change nothing."""
+def test_without_a_complete_answer_the_advice_fits_the_cause(how: dict[str, object], ways: str, flip: str) -> None:
+    """More tokens help cut answers, but not requests that a server refused."""
     seen = evaluation(tuned=0.0, base=0.1)
     outputs = tuple(
         one.model_copy(update=how | {"all_pass": False}) if one.system == "tuned" else one for one in seen.outputs

@@ -1,4 +1,4 @@
-"""An evaluation whose models are served by vLLM, with the stand-in of its command line in its place."""
+"""Tests of an evaluation whose models are served by vLLM, with a stand-in for its command line."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from train.systems import EvaluationPlan
 
 @pytest.fixture
 def python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """It answers every question with a sentence that names the model that was asked."""
+    """A Python whose vLLM answers every request with a sentence that names the requested model."""
     monkeypatch.setenv("STAND_IN_NOTE", str(tmp_path / "note.json"))
     monkeypatch.setenv("VLLM_API_KEY", "a-key-0123456789")
     return python_with_stand_in(tmp_path)
@@ -51,9 +51,9 @@ def measure(subject: Project, trained: TrainResult) -> Evaluation:
 
 
 @pytest.mark.parametrize("method", ["lora", "qlora"])
-def test_base_and_tuned_model_are_asked_at_a_vllm(tiny_base: Base, python: Path, tmp_path: Path, method: str) -> None:
-    """The adapter is a model's name, a merged model a server of its own. It is told the prompts and the ends of answers
-    that training had, and its answers are not taken for the embedded server's."""
+def test_base_and_tuned_model_are_served_by_vllm(tiny_base: Base, python: Path, tmp_path: Path, method: str) -> None:
+    """An adapter is a model name, a merged model has a server of its own. The servers get the prompts and end tokens of
+    training, and their answers are not mistaken for the embedded server's."""
     trained = tune(tiny_base, Dataset("dataset-1", tiny.rows(8)), tiny.settings(method=method), tmp_path / "adapters")
     subject = serve_with_vllm(tmp_path, tiny_base, method, python)
     measured = measure(subject, trained)
@@ -76,8 +76,8 @@ def test_base_and_tuned_model_are_asked_at_a_vllm(tiny_base: Base, python: Path,
     assert not {s.model.settings.revision for s in there.systems} & {s.model.settings.revision for s in here.systems}
 
 
-def test_a_vllm_that_renders_prompts_in_its_own_way_is_refused(tiny_base: Base, python: Path, tmp_path: Path) -> None:
-    """Asked in another way than it was trained, a model is another model."""
+def test_a_vllm_that_renders_prompts_differently_is_refused(tiny_base: Base, python: Path, tmp_path: Path) -> None:
+    """With another prompt than in training, a model is another model."""
     trained = tune(tiny_base, Dataset("dataset-1", tiny.rows(8)), tiny.settings(), tmp_path / "adapters")
     other = tmp_path / "other.jinja"
     other.write_text("{% for message in messages %}{{ message['content'] }}{% endfor %}")
@@ -88,8 +88,8 @@ def test_a_vllm_that_renders_prompts_in_its_own_way_is_refused(tiny_base: Base, 
     assert gone(noted(python)["pids"])
 
 
-def test_the_ends_of_an_answer_are_told(tiny_base: Base, python: Path, tmp_path: Path) -> None:
-    """Every end token of the chat template, and no decoding of the base's own."""
+def test_vllm_gets_the_end_tokens(tiny_base: Base, python: Path, tmp_path: Path) -> None:
+    """Every end token of the chat template, and none of the base's own sampling settings."""
     from train.systems import LocalModel, Vllm
     from train.vllm_scoring import serve_with_vllm as serving
 
@@ -105,8 +105,8 @@ def test_the_ends_of_an_answer_are_told(tiny_base: Base, python: Path, tmp_path:
     assert asyncio.run(once()) == {"eos_token_id": [2]}
 
 
-def test_code_of_the_base_is_run_by_vllm_where_it_is_named(tiny_base: Base, python: Path) -> None:
-    """vLLM is told so for a base that the spec names with its code (`LocalModel.runs_code`), and for no other."""
+def test_vllm_runs_the_bases_code_only_if_trusted(tiny_base: Base, python: Path) -> None:
+    """vLLM gets --trust-remote-code only for a base whose code the spec trusts (`LocalModel.runs_code`)."""
     from train.systems import LocalModel, Vllm
     from train.vllm_scoring import serve_with_vllm as serving
 
@@ -118,7 +118,7 @@ def test_code_of_the_base_is_run_by_vllm_where_it_is_named(tiny_base: Base, pyth
     assert "--trust-remote-code" not in asyncio.run(given(runs_code=False))
 
 
-def test_a_decoding_that_vllm_passes_over_is_refused() -> None:
-    """It answers with the setting left out, and says nothing."""
+def test_sampling_that_vllm_ignores_is_refused() -> None:
+    """vLLM would silently answer without that setting."""
     with pytest.raises(ValueError, match="no_repeat_ngram_size"):
         EvaluateSettings.model_validate({"vllm": True, "sampling": {"no_repeat_ngram_size": 3}})

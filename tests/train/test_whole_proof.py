@@ -1,4 +1,4 @@
-"""From rows to a verdict on a tiny model, stage by stage: imported pairs alone, and excellent outputs alone."""
+"""Tests of all stages from rows to a verdict on a tiny model: with imported pairs only, and with outputs only."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ PAIRS = [(f"a {animal} by a {place}", f"a {animal} by a {place}, warm light --ar
 CHECKS = [{"name": "light", "pattern": "light"}]
 
 
-def proved_project(folder: Path, base: Base, rows: list[dict[str, str]], kind: str, **more: Any) -> Project:
+def write_project(folder: Path, base: Base, rows: list[dict[str, str]], kind: str, **more: Any) -> Project:
     (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     tables = {
         "task": {
@@ -69,7 +69,7 @@ def _toml(value: Any) -> str:
 
 
 def evaluated(project: Project, store: Store, **options: Any) -> tuple[Evaluation, EvaluateOutcome, str]:
-    """The evaluation after all stages, its outcome, and the last words of training."""
+    """The evaluation after all stages, its outcome, and the learning curve printed by training."""
     for name in ("generate", "curate"):
         stage(name).run(project, store)
     trained = stage("train").run(project, store, **options)
@@ -82,20 +82,20 @@ def evaluated(project: Project, store: Store, **options: Any) -> tuple[Evaluatio
 def test_pairs_alone_get_a_verdict_and_a_learning_curve(
     tiny_base: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No teacher is among the systems, retrieval is, every test input has its reference, the curve is measured on
-    validation inputs, and eight test inputs never ship: the command for CI, which finds what was measured, ends with
-    the verdict's exit code. After seeds were added it says of which rows it is not."""
+    """Retrieval is among the systems and no teacher is, every test input has its reference, the curve is measured on
+    validation inputs, and eight test inputs never ship. `evaluate --gate`, as in CI, reuses the evaluation and ends
+    with the verdict's exit code. After seeds were added the commands warn that generation is due."""
     measured: list[EvaluationPlan] = []
-    really = train.evaluation.validated
+    real_validated = train.evaluation.validated
 
-    async def once(plan: EvaluationPlan, store: Store, progress: Progress) -> Interval | None:
-        """One server is started, not six."""
+    async def validate_once(plan: EvaluationPlan, store: Store, progress: Progress) -> Interval | None:
+        """Starts one server instead of six."""
         measured.append(plan)
-        return await really(plan, store, progress) if len(measured) == 1 else share([1], [2])
+        return await real_validated(plan, store, progress) if len(measured) == 1 else share([1], [2])
 
-    monkeypatch.setattr("train.evaluation.validated", once)
+    monkeypatch.setattr("train.evaluation.validated", validate_once)
     rows = [{"input": given, "output": wanted} for given, wanted in PAIRS]
-    project = proved_project(tmp_path, tiny_base, rows, "pair")
+    project = write_project(tmp_path, tiny_base, rows, "pair")
     with Store.open(Store.url_for(project)) as store:
         evaluation, outcome, curve = evaluated(project, store, curve=True)
         write_report(project, store, tmp_path / "report.html")
@@ -107,20 +107,20 @@ def test_pairs_alone_get_a_verdict_and_a_learning_curve(
     assert evaluation.inputs.keys() == {output.seed_id for output in evaluation.outputs}
     assert not {*evaluation.validation_inputs} & {output.seed_id for output in evaluation.outputs}
     tuned = evaluation.system("tuned")
-    # A random model may never end an answer: then there is nothing to ship, and no evidence is missing.
+    # A random model may never finish an answer: then there is nothing to ship, and more evidence is not needed.
     ended = any((tuned.sampled.pass_rate, tuned.greedy.pass_rate))
-    decided = ("not enough evidence", 15) if ended else ("do not ship", 14)
-    assert (outcome.verdict["decision"], exit_code(outcome)) == decided, outcome.verdict
-    for gate, code in ((["--gate"], decided[1]), ([], 0)):
+    expected = ("not enough evidence", 15) if ended else ("do not ship", 14)
+    assert (outcome.verdict["decision"], exit_code(outcome)) == expected, outcome.verdict
+    for gate, code in ((["--gate"], expected[1]), ([], 0)):
         done = Command(tmp_path).run("evaluate", *gate)
-        assert (done.returncode, f"Verdict: {decided[0]}. " in done.stdout) == (code, True), done.stderr
+        assert (done.returncode, f"Verdict: {expected[0]}. " in done.stdout) == (code, True), done.stderr
     assert re.search(r"100% of the rows \(28\): (pass rate|loss) ", curve)
     assert "500 more rows like these" in curve
     assert [len(plan.validation) for plan in measured] == [4] * 6
     assert len({plan.trained.adapter_id for plan in measured}) == 6
     page = (tmp_path / "report.html").read_text()
     assert "Learning curve, on validation" in page
-    assert f"Verdict: <b>{decided[0]}</b>" in page
+    assert f"Verdict: <b>{expected[0]}</b>" in page
     assert "Of 4 validation inputs" in page
     with (tmp_path / "rows.jsonl").open("a") as more:
         more.write(json.dumps({"input": "a hare by a barn", "output": "a hare by a barn, warm light --ar 3:2"}) + "\n")
@@ -130,10 +130,10 @@ def test_pairs_alone_get_a_verdict_and_a_learning_curve(
 
 
 @pytest.mark.timeout(1500)
-def test_outputs_alone_are_proved_against_themselves(tiny_base: Base, tmp_path: Path) -> None:
-    """A pile of excellent outputs: the teacher writes their inputs, one in five is held out with its input, and what
-    the systems answer is compared with the output that a person wrote. No row is trained on that is near to one.
-    A price that is set after all this prices what the teacher answered, and nothing is asked again."""
+def test_outputs_alone_are_evaluated_against_held_out_outputs(tiny_base: Base, tmp_path: Path) -> None:
+    """With seeds that are outputs, the teacher writes their inputs, one in five is held out with its input, and the
+    systems' answers are compared with the original outputs. No row similar to a held-out one is trained on. A price set
+    afterwards applies to the teacher's answers, and nothing is requested again."""
 
     def reply(ask: Ask) -> Reply:
         prompt = " ".join(message["content"] for message in ask.body["messages"])
@@ -146,7 +146,7 @@ def test_outputs_alone_are_proved_against_themselves(tiny_base: Base, tmp_path: 
         rows = [{"output": wanted} for _, wanted in PAIRS]
         whole = {"samples": 1, "sampling": {"temperature": 0.7, "max_tokens": 64, "stop": ["e"]}}
         more = {"teacher": teacher, "generate": generate, "evaluate": {**whole, "checks": CHECKS}}
-        project = proved_project(tmp_path, tiny_base, rows, "output", **more)
+        project = write_project(tmp_path, tiny_base, rows, "output", **more)
         with Store.open(Store.url_for(project)) as store:
             evaluation, before, _ = evaluated(project, store)
             trained = {pair.input for pair in store.pairs(_train_ids(store))}

@@ -25,7 +25,7 @@ def row(pair_id: str, input: str, output: str) -> TrainingRow:
 
 
 def rows(count: int, start: int = 0) -> list[TrainingRow]:
-    """Rows with one easy rule: the subject, a light, a flag."""
+    """Rows that follow one easy rule: the subject, a light, a flag."""
     subjects = [SUBJECTS[i % len(SUBJECTS)] for i in range(start, start + count)]
     texts = [f"{subject}, warm sunset light, number {start + i} --ar 3:2" for i, subject in enumerate(subjects)]
     return [
@@ -34,9 +34,9 @@ def rows(count: int, start: int = 0) -> list[TrainingRow]:
 
 
 def settings(**more: object) -> TrainSettings:
-    """Few and large steps, which is what a random model needs to be seen learning."""
-    given: dict[str, object] = {"method": "lora", "r": 4, "learning_rate": 1e-2, "batch": 4, "epochs": 2, **more}
-    return TrainSettings.model_validate(given)
+    """Few steps with a high learning rate, so that a random model visibly learns."""
+    values: dict[str, object] = {"method": "lora", "r": 4, "learning_rate": 1e-2, "batch": 4, "epochs": 2, **more}
+    return TrainSettings.model_validate(values)
 
 
 SPEC = """[task]
@@ -65,14 +65,14 @@ PAIRS = tuple(
 
 
 def write_project(folder: Path, smollm2: Path, keys: Mapping[str, object]) -> None:
-    """A project of pairs that trains the tiny model, its spec set to `keys`."""
+    """Write a project of pairs that trains the tiny model, with `keys` set in its spec."""
     (folder / "pairsmith.toml").write_text(set_keys(SPEC, keys))
     (folder / "pairs.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in PAIRS))
     make_base(folder / "tiny-llama", smollm2)
 
 
 def make_base(folder: Path, smollm2: Path) -> Base:
-    """A random Llama that shares SmolLM2's tokenizer and chat template."""
+    """Save a random Llama with SmolLM2's tokenizer and chat template."""
     import torch
     from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 

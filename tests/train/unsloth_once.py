@@ -1,8 +1,8 @@
-"""Trains the same rows through both backends, each in a process of its own, and says what came out as one JSON line.
+"""Trains the same rows with the given backend in this process, and prints the result as one JSON line.
 
     python -m tests.train.unsloth_once BACKEND METHOD OUT [BASE]
 
-BASE is a folder; without it the embedded model.
+BASE is a folder; without it the embedded model is used.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from train.sft import tune
 
 
 def main(backend: str, method: str, out: Path, folder: Path | None) -> None:
-    """Train eight rows for three epochs, and score a text with the library that trained them."""
+    """Train eight rows for three epochs, and score a text with Unsloth if that trained them."""
     base = find_base(TrainSettings(), Path()) if folder is None else Base("tiny-llama", folder, hash_model(folder))
-    given = settings(backend=backend, method=method, epochs=3, learning_rate=1e-2 if folder else 1e-3)
-    tuned = tune(base, Dataset("d", rows(8), rows(2, start=8)), given, out)
+    train_settings = settings(backend=backend, method=method, epochs=3, learning_rate=1e-2 if folder else 1e-3)
+    tuned = tune(base, Dataset("d", rows(8), rows(2, start=8)), train_settings, out)
     print(
         json.dumps(
             {
@@ -39,7 +39,7 @@ def main(backend: str, method: str, out: Path, folder: Path | None) -> None:
 
 
 def scored_by_unsloth(base: Base, adapter: Path) -> float:
-    """log p of the first row's output, with the adapter on the base that unsloth loads, in float32."""
+    """log p of the first row's output under the adapter on the base as loaded by Unsloth, in float32."""
     import torch
     from peft import PeftModel
     from unsloth import FastLanguageModel

@@ -71,21 +71,13 @@ FINDINGS = {
         "argilla/test_queues.py: test_pull_leaves_a_draft_dataset_with_our_name_alone",
         "argilla/test_client.py: test_only_our_own_drafts_are_removed",
     ),
-<<<<<<< HEAD
     "B4 two projects of one name shared a queue": (
         "argilla/test_queues.py: test_two_projects_with_the_same_name_have_separate_queues",
     ),
     "B5 --watch never drew the next batch": ("argilla/test_command.py: test_watching_shows_incoming_answers",),
-    "B6 answers were ordered by two clocks": (  # a server's clock is only a double's to set
+    "B6 answers were ordered by two clocks": (  # a server's clock can only be set by a test double
         "argilla/test_aliases.py: test_answers_count_even_if_the_servers_clock_is_behind",
-        "review/test_decision.py: test_what_counts",
-=======
-    "B4 two projects of one name shared a queue": ("argilla/test_queues.py: test_two_projects_of_one_name_never_meet",),
-    "B5 --watch never drew the next batch": ("argilla/test_command.py: test_watching_tells_what_comes_in",),
-    "B6 answers were ordered by two clocks": (  # only a test double can set a server's clock
-        "argilla/test_aliases.py: test_a_server_whose_clock_is_behind_does_not_silence_anybody",
         "review/test_decision.py: test_which_answers_count",
->>>>>>> tcurate
     ),
     "B7 empty edits, a space, fields changed by hand, a dataset with other labels": (
         "argilla/test_queues.py: test_added_space_is_not_an_edit_and_unfinished_edit_is_not_adjudicated",
@@ -116,15 +108,10 @@ FINDINGS = {
         "argilla/test_people.py: test_passwords_are_returned_even_if_a_later_invitation_fails",
         "argilla/test_command.py: test_existing_user_is_added_and_can_get_a_new_password",
     ),
-<<<<<<< HEAD
-    # Argilla's own: the missing Content-Security-Policy and filters by hidden metadata stand in docs/review.md.
+    # Argilla's own: the missing Content-Security-Policy and filters by hidden metadata are in docs/review.md.
     "C8 every origin could call the server": (
         "argilla/test_server.py: test_pages_of_other_origins_may_not_call_the_server",
     ),
-=======
-    # Argilla's own: the missing Content-Security-Policy and filters by hidden metadata are in docs/review.md.
-    "C8 every origin could call the server": ("argilla/test_server.py: test_no_page_of_another_origin_may_call_it",),
->>>>>>> tcurate
     "D1 port and host were forgotten": (
         "argilla/test_server_faults.py: test_start_options_are_remembered",
         "argilla/test_days_of_a_review.py: test_no_answer_is_lost_duplicated_or_wasted",

@@ -1,4 +1,4 @@
-"""Tells what a process finds as it begins, waits for the end of its input, and ends with the code it was given."""
+"""Prints facts about its own process, waits for the end of its input, and exits with the given code."""
 
 from __future__ import annotations
 
