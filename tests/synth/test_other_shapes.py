@@ -18,11 +18,13 @@ from schemas.store import Store
 from synth.answers import finish_meaning, judged
 from synth.batch_forms import FORMS
 from synth.chat_completions import read_answer
+from synth.engine import generate
 from synth.http_status import meaning
 from synth.ledger import Completion, FailedSample, Ledger
 from synth.rate_limits import retry_after_s
 from synth.thinking import split_thinking
 from tests.synth.loopback import Ask, LoopbackTeacher, Reply, fails
+from tests.synth.rig import input, rig
 from tests.synth.test_ledger import PLAIN, chat, texts, with_ledger
 from tests.synth.test_refusals import run
 
@@ -50,12 +52,20 @@ def test_non_answers_in_the_middle_of_a_run_are_waited_out(name: str, tmp_path: 
 
 @pytest.mark.parametrize("name", ["page", "MiniMax"])
 def test_lasting_non_answers_end_the_run_and_fail_no_row(name: str, tmp_path: Path) -> None:
-    """A login page after good answers ends the run with an error that shows it. Once it is gone, every row is
-    generated."""
+    """A login page after good answers ends the run with an error that shows it, and so does a rate limit that lasts
+    ten minutes. Once it is gone, every row is generated."""
     page = Reply(body=NO_ANSWERS[name])
+
+    async def until_it_ends(teacher: LoopbackTeacher) -> None:
+        async with rig(teacher.url, tmp_path) as r:
+            running = asyncio.create_task(generate(r.store, input(80), [r.forward], concurrency=8))
+            await asyncio.to_thread(teacher.wait_for, 56)  # every good answer has been read by then
+            r.ledger.endpoint.flow._silent_s += 600
+            await running
+
     caught = pytest.raises(TeacherError, match=r"not a chat completion: .*Maintenance|HTTP 429: rate limit")
     with LoopbackTeacher(lambda ask: Reply() if ask.number <= 40 else page) as teacher, caught:
-        run(teacher, tmp_path, 80)
+        asyncio.run(until_it_ends(teacher))
     with LoopbackTeacher() as recovered:
         result = run(recovered, tmp_path, 80)
         assert (result.rows_in, result.failed) == (160, 0)
