@@ -77,13 +77,10 @@ class Lexicon(NamedTuple):
 
 @dataclass(frozen=True)
 class Rule:
-    """One row of a table. `table` is its place (`preamble.opening`); the keys are described at the top of en.toml.
-
-    Patterns are compiled at the first text that may match, because most rules never see one.
-    """
+    """One row of a table. `table` is its place (`preamble.opening`); the keys are described at the top of en.toml."""
 
     table: str
-    written: str
+    written: str  # the pattern, compiled at the first text that may match it, because most rules never see one
     if_given: str | None = None
     unless_given: str | None = None
     unless_text: str | None = None
@@ -408,17 +405,15 @@ def _rules(table: dict[str, Any]) -> list[Rule]:
 
 
 def _rule(place: str, row: dict[str, Any], fragments: Mapping[str, str]) -> Rule:
-    expanded = {
-        key: _expand(row[key], fragments)
-        for key in ("pattern", "if_given", "unless_given", "unless_text")
-        if key in row
+    pattern = _expand(row["pattern"], fragments)
+    conditions = {
+        key: _expand(row[key], fragments) for key in ("if_given", "unless_given", "unless_text") if key in row
     }
     examples, counterexamples = (tuple(row.get(key, ())) for key in ("examples", "counterexamples"))
-    pattern = expanded.pop("pattern")
     return Rule(
         place,
         pattern,
-        **expanded,
+        **conditions,
         after_subject=row.get("after_subject", False),
         ways=required_strings(pattern),
         begins=only_at_start(pattern),
