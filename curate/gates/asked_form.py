@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from functools import cache
+from functools import cache, lru_cache
 
 from curate.gates.asked_count import wrong_item_count
 from curate.gates.asked_length import ITEM, missed_length
 from curate.gates.content import in_code
-from curate.gates.folding import fold
+from curate.gates.folding import CACHE_SIZE, fold
 from curate.gates.number_words import words_to_digits
 from curate.gates.phrases import list_pattern, says, words_of
 from curate.gates.phrases.lists import alternation
@@ -51,7 +51,7 @@ def missing_form(asked: str, text: str, language: str, *, at_least: bool = False
     """
     start = fold(asked)[:_START_LETTERS]
     folded = start.split("?")[0] if "?" in start else start
-    form = _requested_form().search(folded)
+    form = _requested_form(folded)
     if form and "?" not in start and not says(language, "denial", folded[: form.end()]):
         for name, has in _FORMS.items():
             if _form_names(name).fullmatch(form[1]) and not has(text):
@@ -119,8 +119,14 @@ def _form_names(name: str) -> re.Pattern[str]:
     return re.compile(alternation(words_of(name)))
 
 
+@lru_cache(maxsize=CACHE_SIZE)  # the style is the same for every row
+def _requested_form(folded: str) -> re.Match[str] | None:
+    """Return the form that a folded instruction begins with, or names after a word such as `only`."""
+    return _form_request().search(folded)
+
+
 @cache
-def _requested_form() -> re.Pattern[str]:
+def _form_request() -> re.Pattern[str]:
     """Return a pattern for a form that an instruction begins with, or names after a word such as `only`."""
     forms = "|".join(list_pattern("any", name).pattern for name in _FORMS)
     verbs, small, only = (alternation(words_of(name)) for name in ("form_verbs", "form_small", "form_only"))

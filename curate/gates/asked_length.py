@@ -76,10 +76,14 @@ def _lengths(asked: str, language: str) -> tuple[Length, ...]:
 
 
 def _find_lengths(asked: str, plain: str) -> Iterator[Length]:
+    behind_last = 0
     for match in _counted().finditer(plain):
+        start, low = match.start(), max(behind_last, match.start() - _MAX_BEFORE)
+        ends = (end.end() for end in _CLAUSE_END.finditer(plain, low, start + 2) if end.start() < start)
+        before, behind_last = plain[max(ends, default=low) : start], match.end()
         unit = next(name for name in _COUNTERS if match[name])
         low, high = (int(part) if part.isdigit() else 1 for part in (match["low"], match["high"] or match["low"]))
-        bound = bool(_most().search(match["before"]) or _most().match(match["behind"]))
+        bound = bool(_most().search(before) or _most().match(match["behind"]))
         # Two characters (in a story).
         of_story = high < _MIN_CHARACTERS and not bound and match["asked"].endswith("characters")
         if 0 < high < _MAX_LENGTH and not of_story:
@@ -96,6 +100,7 @@ def _as_written(asked: str, in_digits: str) -> str:
     return in_digits if in_digits in asked or own is None else own[0]
 
 
+_CLAUSE_END, _MAX_BEFORE = re.compile(r"\n|\.(?!\s?\d)"), 24  # characters of a clause before a length
 _MIN_CHARACTERS = 6  # characters of a text
 _COUNTERS: dict[str, Callable[[str], int]] = {
     "words": count_words,
@@ -153,7 +158,7 @@ def _counted() -> re.Pattern[str]:
         rf"(?P<low>(?<!\d)(?<!\d[.,])\d+|(?<!\w)(?:{ones})(?=[ -]))(?:\s?(?:[-\u2013~]|{between})\s?(?P<high>\d+))?"
     )
     return re.compile(
-        rf"(?P<before>(?:[^\n.]|\.(?=\s?\d)){{0,24}}?)(?<![a-zß-öø-ÿа-я])(?P<asked>{number}[ -]?(?:{units}))"
+        rf"(?<![a-zß-öø-ÿа-я])(?P<asked>{number}[ -]?(?:{units}))"
         rf"(?![a-zß-öø-ÿа-я])(?P<behind>.{{0,12}})"
     )
 

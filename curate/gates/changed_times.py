@@ -13,9 +13,9 @@ from curate.gates.number_words import month_name_dates
 from curate.gates.phrases import says
 from curate.gates.phrases.word_patterns import word_pattern
 
-_TIME = re.compile(r"(?<![\d.:,])(\d{1,2})[.:](\d\d)(?![\d:]|[.,]\d)")
+_TIME = re.compile(r"(\d(?<![\d.:,]\d)\d?)[.:](\d\d)(?![\d:]|[.,]\d)")
 _MAY_BE_TIME = re.compile(r"\d[.:]\d\d")
-_WHOLE = re.compile(r"(?<![\d.:,])\d{1,3}(?![\d:]|[.,]\d)")
+_WHOLE = re.compile(r"\d(?<![\d.:,]\d)\d{0,2}(?![\d:]|[.,]\d)")
 
 
 def mixed_times(before: str, after: str) -> tuple[str, str] | None:

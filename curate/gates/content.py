@@ -237,7 +237,8 @@ def in_code(text: str) -> bool:
     return 2 * len(list(filter(_CODE_SIGNS.search, lines))) >= len(lines)
 
 
-_CODE_CHARACTER = re.compile(r"[{}=<>\\;|+$#()-]")  # each of the patterns below needs one of these characters
+# Each of the patterns below needs one of these characters, and a hyphen does not follow a letter.
+_CODE_CHARACTER = re.compile(r"[{}=<>\\;|+$#(-](?:(?<![(-])|(?<=\()\)|(?<=-)(?<!\S-))")
 _CODE_SIGNS = re.compile(r"[{}=<>\\]|;\s*$|^\s*(?:[|+$]|[-#](?! ))|\(\)|\s--?\w")
 
 

@@ -191,7 +191,7 @@ def _dangling_end(pair: Pair, text: str) -> str:
 
 
 _COMMAS = (",", "\u060c", "\u3001", "\uff0c")
-_BARE_ITEM = re.compile(r"(?<=\S)\n\s*(?:\d{1,2}[.)]|[-*\u2022])\s*\Z")
+_BARE_ITEM = re.compile(r"\n(?<=\S\n)\s*(?:\d{1,2}[.)]|[-*\u2022])\s*\Z")
 
 
 def _is_sentence_start(rest: str, unspaced: bool) -> bool:

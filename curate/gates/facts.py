@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cache
 from itertools import chain, combinations
 
@@ -39,7 +39,7 @@ CONTACT = re.compile(
 )
 # Each match of CONTACT contains one of these.
 MAY_BE_CONTACT = re.compile(rf"@|:(?=//)|w(?=ww\.)|\+(?=\d)|0(?<![.,/-]0)(?<!{SPACED}0)(?=\d)|1(?=-\d)")
-_RATIO = re.compile(r"(?<![\d:.])\d{1,2}:\d(?![\d:])")
+_RATIO = re.compile(r"\d(?<![\d:.]\d)\d?:\d(?![\d:])")
 _EITHER_RATIO = re.compile(r"(\d(?<![\d:]\d)\d*)[:\u2013-](\d+)(?![\d:])")
 # Also if one ratio ends where the next begins.
 _RATIO_AT = re.compile(r"\d(?<![\d:]\d)\d*(?=([:\u2013-])(\d+)(?![\d:]))")
@@ -177,7 +177,7 @@ def swapped(pair: Pair, language: str = "en", kind: str = "rewrite") -> Judgemen
         return rejected("swapped", f"the input says {quote(instead[0])}, the output {quote(instead[1])}")
     if len(_plain_numbers(input) & _plain_numbers(output)) < 2:
         return passed("the numbers kept their places")
-    before, after = _tokens(input, language), _tokens(output, language)
+    before, after = _clauses(input, language), _clauses(output, language)
     if mixed := _regrouped_numbers(before, after):
         return rejected("swapped", f"{quote(mixed)} are not together in the input")
     if places := _changed_places(_neighbouring_words(before), _neighbouring_words(after)):
@@ -215,11 +215,9 @@ def numbers_at_other_words(before: str, after: str, language: str) -> tuple[str,
     """Return two numbers of `before` that `after` puts next to each other's words, and one such word; or None."""
     if len(_DIGIT.findall(before)) < 2:
         return None
-    here, there = (_tokens(words_to_digits(side, language), language) for side in (before, after))
-    alone = [c for c in _clauses(here) if sum(map(str.isdigit, c)) == 1]
-    return _changed_places(
-        _neighbouring_words([token for clause in alone for token in (*clause, ".")]), _neighbouring_words(there)
-    )
+    here, there = (_clauses(words_to_digits(side, language), language) for side in (before, after))
+    alone = [clause for clause in here if sum(map(str.isdigit, clause)) == 1]
+    return _changed_places(_neighbouring_words(alone), _neighbouring_words(there))
 
 
 def _changed_places(here: dict[str, set[str]], there: dict[str, set[str]]) -> tuple[str, str, str] | None:
@@ -280,7 +278,9 @@ def _crossed(before: str, after: str, language: str) -> tuple[str, str] | None:
     return None
 
 
-_NOTE_PARTS = re.compile(r"[,;\n\u3001\uff0c\uff1b]+(?!\d)|[.\u3002](?=\s|\Z)")
+_NOTE_PARTS = re.compile(
+    r"[,;\n\u3001\uff0c\uff1b.\u3002](?:(?<![.\u3002])[,;\n\u3001\uff0c\uff1b]*(?!\d)|(?<=[.\u3002])(?=\s|\Z))"
+)
 # Separators of the clauses and items of a text.
 clause_ends = word_pattern(r"[.,;:!?\n\u3001\u3002\uff0c\u060c]+|(?<!\w){listing}(?!\w)")
 
@@ -289,7 +289,7 @@ def _numbers(text: str) -> frozenset[str]:
     return frozenset(_DIGITS.findall(text))
 
 
-_DIGITS, _IN_FIGURES = re.compile(r"\d+"), re.compile(r"\d+\w*")
+_DIGITS, _IN_FIGURES = re.compile(r"\d\d*"), re.compile(r"\d\w*")
 
 
 def _conflicting_number_after(before: str, after: str, language: str) -> tuple[str, str] | None:
@@ -314,12 +314,16 @@ def _numbers_after_instead(text: str, language: str) -> dict[str, str]:
 _FOLLOWING_NUMBER = re.compile(r"\s(?:[^\W\d_]+\s)?(\d+)")
 
 
-def _tokens(text: str, language: str) -> list[str]:
-    """Return stems and plain numbers of clauses with a number, and a dot where a clause ends or `and` begins
-    another."""
-    clauses = filter(_DIGIT.search, _CLAUSE_END.split(fold(text)))
-    tokens = map(_token_of(language), _TOKEN.findall(";".join(clauses)))
-    return [token for token in tokens if token is not None]
+def _clauses(text: str, language: str) -> list[list[str]]:
+    """Return the stems and plain numbers of each clause with a number. Words such as `and` begin another clause."""
+    numbered = filter(_DIGIT.search, _CLAUSE_END.split(fold(text)))
+    clauses: list[list[str]] = [[]]
+    for token in map(_token_of(language), _TOKEN.findall(";".join(numbered))):
+        if token == ".":
+            clauses.append([])
+        elif token is not None:
+            clauses[-1].append(token)
+    return list(filter(None, clauses))
 
 
 @cache
@@ -343,41 +347,31 @@ def _plain_numbers(folded: str) -> set[str]:
 
 
 _NO_DIGIT = re.compile(r"\D")
-_FIGURES = re.compile(r"\d+(?:[.,\s]\d{3})*(?:[.,]\d+)?")
+_FIGURES = re.compile(r"\d\d*(?:[.,\s]\d{3})*(?:[.,]\d+)?")
 _TOKEN = re.compile(rf"{_FIGURES.pattern}|[^\W\d_]+|[.;:!?\n,]")
 _CLAUSE_END = re.compile(r"[.;:!?\n,](?!\d)")  # the end of a clause, outside a number
 
 
-def _regrouped_numbers(before: list[str], after: list[str]) -> str:
+def _regrouped_numbers(before: list[list[str]], after: list[list[str]]) -> str:
     """Return numbers that one clause of the output has together and no clause of the input does, or ''.
 
     Both must have the same numbers in the same number of clauses of the same sizes.
     """
-    here, there = ([sorted(filter(str.isdigit, clause)) for clause in _clauses(tokens)] for tokens in (before, after))
+    here, there = ([sorted(filter(str.isdigit, clause)) for clause in side] for side in (before, after))
     here, there = ([numbers for numbers in side if len(numbers) > 1] for side in (here, there))
     if sorted(map(len, here)) != sorted(map(len, there)) or Counter(chain(*here)) != Counter(chain(*there)):
         return ""
     return next((", ".join(numbers) for numbers in there if numbers not in here), "")
 
 
-def _clauses(tokens: list[str]) -> Iterator[list[str]]:
-    clause: list[str] = []
-    for token in (*tokens, "."):
-        if token != ".":
-            clause.append(token)
-        elif clause:
-            yield clause
-            clause = []
-
-
-def _neighbouring_words(tokens: list[str]) -> dict[str, set[str]]:
+def _neighbouring_words(clauses: list[list[str]]) -> dict[str, set[str]]:
     """Return the nearest words of each number in its clause.
 
     These are the words after it if the clause begins with a number, the words before it if the clause ends with one,
     and both otherwise.
     """
     near: dict[str, set[str]] = {}
-    for clause in _clauses(tokens):
+    for clause in clauses:
         places = [at for at, token in enumerate(clause) if token.isdigit()]
         for at in places:
             sides = clause[max(0, at - _REACH) : at][::-1], clause[at + 1 : at + 1 + _REACH]

@@ -25,11 +25,11 @@ def fold(text: str) -> str:
 
 
 @lru_cache(maxsize=CACHE_SIZE)
-def letter_runs(folded: str) -> tuple[str, ...]:
-    """Return the runs of letters in a folded text, in order: `pm` of `3pm`."""
+def letter_runs(folded: str) -> frozenset[str]:
+    """Return the runs of letters in a folded text: `pm` of `3pm`."""
     if folded.isascii():
-        return tuple(folded.encode().translate(_NO_LETTERS).decode().split())
-    return tuple(_LETTERS.findall(folded))
+        return frozenset(folded.encode().translate(_NO_LETTERS).decode().split())
+    return frozenset(_LETTERS.findall(folded))
 
 
 _LETTERS = re.compile(r"[^\W\d_]+")
@@ -38,6 +38,7 @@ _NO_LETTERS = bytes(number if chr(number).isalpha() else ord(" ") for number in 
 
 # Longer than any run that carries information, such as the closing brackets of nested JSON. Rules restart at every
 # position of a run, so one of 20,000 empty lines or letters took seconds.
+_MAX_RUN = 1000
 _LONG = re.compile(r"(?<!\W)(\W{500})\W+(\W{500})|(?<!\w)(\w{500})\w+(\w{500})")
 # In a script without spaces a transcript is one word of thousands of letters, and each of them carries information.
 _UNSPACED_RUN = re.compile(rf"(\w{{499}}[{ALONE}])(?=[{ALONE}])")
@@ -49,6 +50,8 @@ def shorten_runs(text: str) -> str:
     This applies to runs of more than 1,000 non-word characters and to words of more than 1,000 letters. In a script
     without spaces, such a word is instead split by a space about every 500 letters.
     """
+    if len(text) <= _MAX_RUN:
+        return text
     return _LONG.sub(lambda run: _LONG.sub(_ends, _UNSPACED_RUN.sub(r"\1 ", run[0])), text)
 
 

@@ -6,14 +6,14 @@ import re
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from difflib import SequenceMatcher
-from functools import cache
+from functools import cache, lru_cache
 from itertools import islice, pairwise
 from math import floor
 
 from curate.gates.content import in_code
 from curate.gates.copied_examples import copied_example
 from curate.gates.coverage import count_repeated_roots, has_known_stop_words, roots
-from curate.gates.folding import fold
+from curate.gates.folding import CACHE_SIZE, fold
 from curate.gates.frames import sentences
 from curate.gates.judgement import Judgement, passed, quote, rejected, sides
 from curate.gates.phrases import lexicon, says
@@ -24,12 +24,13 @@ from schemas.records import Pair
 from schemas.spec import LengthSettings
 
 _JSON_KEY = re.compile(r'"[^"\n]{1,80}"\s*:')
-_CLAUSE_END = re.compile(r"[,.;:!?\n\u3001\u3002]+(?:\s|$)")
+_CLAUSE_END = re.compile(r"[,.;:!?\n\u3001\u3002][,.;:!?\n\u3001\u3002]*(?:\s|$)")
 _LEAK_WORDS = 6  # first words of an instruction; a later sentence of a style may be one that it asks for
 _MANY_ITEMS = 6  # items of a list
 _MIN_WORDS = 3  # words from which on an input is more than a title
 _STUTTER = re.compile(r"\b(\w+)(?: \1\b){3,}", re.IGNORECASE)
 _SAME_CHARACTER = re.compile(r"([^\s\-=_*.~#])\1{11,}")
+_MAY_BE_SAME = re.compile(r"([^\s\-=_*.~#])\1\1")  # of 12 characters in a row, three are fourth ones
 
 
 def length(pair: Pair, bounds: LengthSettings) -> Judgement:
@@ -74,7 +75,7 @@ def repetition(pair: Pair, language: str = "en") -> Judgement:
     """
     share = 0.0
     for side, text in sides(pair):
-        if run := _SAME_CHARACTER.search(text):
+        if _MAY_BE_SAME.search(text[::4]) and (run := _SAME_CHARACTER.search(text)):
             return rejected("loop", f"one character is repeated in the {side} text: {quote(run[0], 20)}", 1.0)
         whole = text
         if '":' in text or '" :' in text:
@@ -113,7 +114,7 @@ def _without_shared_ends(text: str) -> str:
 
     The clause must be at most half of each item.
     """
-    items = [line[number.end() :] for line in map(str.strip, _lines(text)) if (number := _ITEM.match(line))]
+    items = [line[number.end() :] for line in _lines(text) if (number := _ITEM.match(line))]
     ends = Counter(_last_clause(item) for item in set(items))
     shared = {end for end, times in ends.items() if end and times > 2}
     for end in shared if len(set(items)) == len(items) else ():
@@ -127,6 +128,7 @@ def _last_clause(item: str) -> str:
     return _CLAUSE_END.split(item.rstrip(" .!;"))[-1].strip()
 
 
+@lru_cache(maxsize=CACHE_SIZE)
 def is_verse(text: str) -> bool:
     """Whether a text has four or more short lines without numbers or bullets, of which at least half are distinct."""
     lines = _lines(text)
@@ -141,8 +143,9 @@ def _is_log(text: str) -> bool:
     return len(starts) > 2 and all(starts) and len({start[0] for start in starts if start}) == len(starts)
 
 
-def _lines(text: str) -> list[str]:
-    return [line.strip() for line in text.splitlines() if line.strip()]
+@lru_cache(maxsize=CACHE_SIZE)
+def _lines(text: str) -> tuple[str, ...]:
+    return tuple(filter(None, map(str.strip, text.splitlines())))
 
 
 _ITEM = re.compile(r"[-*•·] |\d{1,2}[.)]\s")

@@ -21,6 +21,8 @@ from curate.gates.phrases.search import BIT
 from curate.gates.words import count_words
 
 _SENTENCE = re.compile(r"(?<=[.!?\u2026])[\"'\u201d\u00bb)*_]*\s+|(?<=[\u3002\uff01\uff1f\u061f])\s*|\n+")
+# The same in ASCII. It begins with the character and looks behind from there, so that most are skipped quickly.
+_SENTENCE_IN_ASCII = re.compile(r"[\s\"')*_](?:(?<=[.!?](?s:.))(?:(?<=\s)|[\"')*_]*\s)\s*|(?<=\n)\n*)")
 _PARAGRAPH = re.compile(r"\n\s*\n|\n(?:-{3,}|\*{3,})\n")
 _MARKED = re.compile(r"\A\W*(?:\*\*|__|#{1,4} )|[:\uff1a]\W*\Z")
 _ITEM = re.compile(r"(?m)^\s*(?:[-*\u2022\u00b7]|\(?\d{1,2}[.)\u3001:]|\(?[a-c][.)])\s*\S")
@@ -102,7 +104,8 @@ def _frames() -> dict[str, list[Frame]]:
 @lru_cache(maxsize=CACHE_SIZE)
 def sentences(text: str) -> tuple[str, ...]:
     """Return the sentences of a folded text. A line end also ends a sentence."""
-    return tuple(part for part in _SENTENCE.split(text) if part and part.strip())
+    end = _SENTENCE_IN_ASCII if text.isascii() else _SENTENCE
+    return tuple(part for part in end.split(text) if part and part.strip())
 
 
 @lru_cache(maxsize=CACHE_SIZE)

@@ -10,7 +10,7 @@ import re
 
 from curate.gates.phrases.word_patterns import word_pattern
 
-_HALF = re.compile(r"(?<![\d:.])(?P<hour>\d{1,2})(?:[:.]\d\d)? ?(?P<half>[ap])\.?m\b")
+_HALF = re.compile(r"(?P<hour>\d(?<![\d:.]\d)\d?)(?:[:.]\d\d)? ?(?P<half>[ap])\.?m\b")
 
 
 def other_half_of_day(before: str, after: str) -> tuple[str, str] | None:

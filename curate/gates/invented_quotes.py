@@ -14,7 +14,7 @@ from curate.gates.words import count_words
 _QUOTE = re.compile(
     r"[\"\u201c\u201e\u00ab\u300c]([^\"\u201c\u201d\u201e\u00ab\u00bb\u300c\u300d\n]{12,300})[\"\u201d\u201c\u00bb\u300d]"
 )
-_MARK = re.compile(r"[\"\u201c\u201e\u00ab\u300c]|(?<!\w)['\u2018]")
+_MARK = re.compile(r"[\"\u201c\u201e\u00ab\u300c'\u2018](?<!\w['\u2018])")
 _OWN, _LEAST, _LONGER = 0.35, 4, 4  # share of its roots in the input; its words; text words per input word
 
 

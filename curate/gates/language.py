@@ -306,10 +306,11 @@ _NO_LETTERS = bytes(number for number in range(128) if not chr(number).isalpha()
 @lru_cache(maxsize=CACHE_SIZE)
 def _is_evident(text: str, code: str, least: int = 5) -> bool:
     """Whether a text has so many stop words of `code`, and few of other languages, that it need not be identified."""
-    own = sum(map(lexicon(code).stop.__contains__, words(text)))
+    counts = _count_stop_words(text)
+    own = counts[code]
     if own < least or own < _EVIDENT_SHARE * len(words(text)):
         return False
-    return own >= 2 * max((times for other, times in _count_stop_words(text).items() if other != code), default=0)
+    return own >= 2 * [0, *sorted(counts.values())][-2]  # if another language has more, it is one of the last two
 
 
 @lru_cache(maxsize=CACHE_SIZE)

@@ -103,7 +103,8 @@ def unknown_name(text: str, other: str, language: str, letters: int = 5) -> str:
 def _unknown_party(text: str, other: str, language: str) -> str:
     """Return the name in a greeting, in a signature or before a title that `other` does not contain, or ''."""
     given = fold(other)
-    for pattern in (_greeted_name(language), _SIGNED, name_before_title(language)):
+    signed = [_SIGNED] if "\n" in text else []
+    for pattern in (_greeted_name(language), *signed, name_before_title(language)):
         for match in pattern.finditer(text):
             if not says(language, "addressees", fold(match[1])) and _is_new(match[1], given):
                 return match[1]

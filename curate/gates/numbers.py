@@ -22,10 +22,10 @@ from curate.gates.phrases.lists import alternation
 # Letters that a code or an option may begin with: those of scripts with capitals. In any other script, a letter before
 # a digit belongs to a word of the sentence.
 _CODE_LETTERS = "a-zµß-öø-ɏͰ-ԯա-և"
-_DIGITS = re.compile(r"(?P<number>\d+(?:[.,]\d+)*)(?P<tail>[^\W\d_]*)")
+_DIGITS = re.compile(r"(?P<number>\d\d*(?:[.,]\d+)*)(?P<tail>[^\W\d_]*)")
 _is_code_letter = re.compile(f"[{_CODE_LETTERS}]").match
 _LETTERS, _FIGURES, _POINT = re.compile(r"[^\W\d_]+"), re.compile(r"\d+"), re.compile(r"[.,]")
-_LIST_NUMBER, _MAY_LIST = re.compile(r"(?m)^\s*\d{1,2}[.)]\s"), re.compile(r"\d[.)]\s")
+_LIST_NUMBER, _MAY_LIST = re.compile(r"(?m)^\s*\d{1,2}[.)]\s"), re.compile(r"[.)](?<=\d.)\s")
 
 
 def required_numbers(text: str, language: str = "en") -> list[Number]:
@@ -160,7 +160,7 @@ def _without_list_numbers(text: str) -> str:
 
 
 # The grouping of digits differs by language, and a translation may change it: 1 200, 1'200 and 1.200 are all 1200.
-_GROUPED = re.compile("(?<=\\d)[ \u00a0\u202f\u2009'\u2019](?=\\d{3}(?!\\d))")
+_GROUPED = re.compile("[ \u00a0\u202f\u2009'\u2019](?<=\\d.)(?=\\d{3}(?!\\d))")
 
 
 def join_digit_groups(text: str) -> str:

@@ -31,7 +31,7 @@ energy-kilocalorie energy-kilojoule energy-kilowatt-hour frequency-hertz frequen
 frequency-gigahertz pressure-bar power-horsepower power-megawatt electric-volt electric-ampere speed-knot
 """
 CURRENCIES = ("EUR", "USD", "GBP", "JPY", "CNY", "CHF", "RUB", "INR", "BRL", "PLN", "TRY", "KRW", "SEK", "CZK")
-_DIGIT, _BEGINS = re.compile(r"\d"), re.compile(r"[0-9]+|[\d$€£₹₺₩%]")
+_DIGIT, _BEGINS = re.compile(r"\d"), re.compile(r"[\d$€£₹₺₩%](?:(?<=[0-9])[0-9]*)?")
 _COUNTS = (1, 2, 5, 1.5)
 _LENGTHS = ("long", "short", "narrow")
 # Short names that are a unit after a number in any text. Other names of one or two letters may be words.
@@ -90,9 +90,9 @@ def _other_metres(one: str, other: str) -> tuple[str, str] | None:
     return (f"{number} m", f"{number} {there[number]}") if number else None
 
 
-_METRE = re.compile(r"m(?:(?<=\dm)|(?<=\d m)|(?<=\d[ckm]m)|(?<=\d [ckm]m))")  # occurs in both of these
-_METRES = re.compile(r"(?<![\d.,])(\d+(?:[.,]\d+)?) ?(m)(?![\w\u00b2\u00b3/'\u2019.])")
-_PARTS = re.compile(r"(?<![\d.,])(\d+(?:[.,]\d+)?) ?([ckm]m)(?!\w)")
+_METRE = re.compile(r"m(?!\w)(?:(?<=\dm)|(?<=\d m)|(?<=\d[ckm]m)|(?<=\d [ckm]m))")  # occurs in both of these
+_METRES = re.compile(r"(\d(?<![\d.,]\d)\d*(?:[.,]\d+)?) ?(m)(?![\w\u00b2\u00b3/'\u2019.])")
+_PARTS = re.compile(r"(\d(?<![\d.,]\d)\d*(?:[.,]\d+)?) ?([ckm]m)(?!\w)")
 _LONE = re.compile(r"\d ?[cf]\Z")  # 34 f may be a woman
 
 

@@ -32,7 +32,7 @@ def rules_of_all() -> list[Rule]:
 
 
 def place(rule: Rule) -> str:
-    return f"{rule.table}: {rule.pattern.pattern}"
+    return f"{rule.table}: {rule.written}"
 
 
 def case(given: Any, rule: Rule) -> tuple[str, str, str]:
@@ -151,7 +151,7 @@ def test_english_stop_words_do_not_apply_to_another_language() -> None:
 def test_every_rule_reads_folded_text() -> None:
     """A capital letter in a pattern would never match, because texts are folded first."""
     for rule in (rule for rule in rules_of_all() if not is_cased(rule)):
-        plain = re.sub(r"\\.|\(\?P[<=]\w+[>)]", "", rule.pattern.pattern)
+        plain = re.sub(r"\\.|\(\?P[<=]\w+[>)]", "", rule.written)
         assert plain == plain.lower()
 
 

@@ -5,12 +5,16 @@ from __future__ import annotations
 import re
 from itertools import product
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from curate.gates import changed_times, damage, facts, form, frames, half_days, invented_quotes, numbers, units
+from curate.gates.asked_length import _find_lengths
+from curate.gates.content import _CODE_CHARACTER, _CODE_SIGNS
 from curate.gates.coverage import count_repeated_roots, roots
 from curate.gates.facts import _EITHER_RATIO, _reversed_ratio
-from curate.gates.folding import fold
+from curate.gates.folding import _LONG, fold, shorten_runs
 from curate.gates.frames import sentences
 from curate.gates.judgement import GateStep, flagged, on_shortened, passed, rejected, run_gate_on_all
 from curate.gates.number import Number
@@ -141,3 +145,92 @@ def test_wrappers_of_a_gate_apply_to_chunks_too() -> None:
         seen.append((judged[1].keep, judged[1].reason.detail, judged[1].flags))
     long, cut = (False, "3000", ()), (True, "1000", ("long",))
     assert seen == [long, (True, "3000", ("long",)), (False, "1000", ()), cut, cut]
+
+
+# A pattern of the gates that begins with a character and looks behind from there, and the same in plain spelling.
+SPELLINGS = {
+    "ratio": (facts._RATIO, r"(?<![\d:.])\d{1,2}:\d(?![\d:])"),
+    "figures": (facts._FIGURES, r"\d+(?:[.,\s]\d{3})*(?:[.,]\d+)?"),
+    "in figures": (facts._IN_FIGURES, r"\d+\w*"),
+    "parts of a note": (facts._NOTE_PARTS, r"[,;\n\u3001\uff0c\uff1b]+(?!\d)|[.\u3002](?=\s|\Z)"),
+    "time": (changed_times._TIME, r"(?<![\d.:,])(\d{1,2})[.:](\d\d)(?![\d:]|[.,]\d)"),
+    "whole number": (changed_times._WHOLE, r"(?<![\d.:,])\d{1,3}(?![\d:]|[.,]\d)"),
+    "half of the day": (half_days._HALF, r"(?<![\d:.])(?P<hour>\d{1,2})(?:[:.]\d\d)? ?(?P<half>[ap])\.?m\b"),
+    "metres": (units._METRES, r"(?<![\d.,])(\d+(?:[.,]\d+)?) ?(m)(?![\w\u00b2\u00b3/'\u2019.])"),
+    "parts of a metre": (units._PARTS, r"(?<![\d.,])(\d+(?:[.,]\d+)?) ?([ckm]m)(?!\w)"),
+    "start of a quantity": (units._BEGINS, r"[0-9]+|[\d$€£₹₺₩%]"),
+    "digits": (numbers._DIGITS, r"(?P<number>\d+(?:[.,]\d+)*)(?P<tail>[^\W\d_]*)"),
+    "grouped digits": (numbers._GROUPED, "(?<=\\d)[ \u00a0\u202f\u2009'\u2019](?=\\d{3}(?!\\d))"),
+    "quotation mark": (invented_quotes._MARK, r"[\"\u201c\u201e\u00ab\u300c]|(?<!\w)['\u2018]"),
+    "bare item": (damage._BARE_ITEM, r"(?<=\S)\n\s*(?:\d{1,2}[.)]|[-*\u2022])\s*\Z"),
+    "end of a clause": (form._CLAUSE_END, r"[,.;:!?\n\u3001\u3002]+(?:\s|$)"),
+}
+SCRAPS = (*"0012935:.,;/-*)( \n'\"$%kmcapx!?_", "\u0663", "\uff13", "\u00b2", "\u201c", "\u3002", "000", "am", "12")
+
+
+@pytest.mark.parametrize("name", SPELLINGS)
+@given(st.lists(st.sampled_from(SCRAPS), max_size=16).map("".join))
+def test_a_pattern_that_looks_behind_finds_what_its_plain_spelling_finds(name: str, text: str) -> None:
+    """The same matches and groups: a pattern that begins with a character skips most of a text five times as fast."""
+    pattern, plain = SPELLINGS[name]
+    wanted = [(match.span(), match.groups()) for match in re.finditer(plain, text)]
+    assert [(match.span(), match.groups()) for match in pattern.finditer(text)] == wanted
+
+
+@given(st.lists(st.sampled_from(tuple("ab .!?\"')*_\n")), max_size=16).map("".join))
+def test_sentences_of_ascii_end_where_those_of_other_texts_do(text: str) -> None:
+    """The quick pattern for ASCII splits a text like the one for all scripts."""
+    assert frames._SENTENCE_IN_ASCII.split(text) == frames._SENTENCE.split(text)
+
+
+@given(st.lists(st.sampled_from((*"a=*-\n ", "b" * 5, "b" * 11)), max_size=12).map("".join))
+def test_a_quick_look_admits_every_character_that_repeats(text: str) -> None:
+    """Whatever repeats 12 times in a row repeats 3 times among every fourth character."""
+    assert form._MAY_BE_SAME.search(text[::4]) or not form._SAME_CHARACTER.search(text)
+
+
+@given(st.lists(st.sampled_from(tuple(" \n-#();{}=<|$+ab.\\")), max_size=12).map("".join))
+def test_a_quick_look_admits_every_line_of_code(text: str) -> None:
+    """Whatever has a sign of code in a line has one of the characters looked for in the whole text."""
+    assert _CODE_CHARACTER.search(text) or not any(map(_CODE_SIGNS.search, text.splitlines()))
+
+
+@given(st.lists(st.sampled_from(("x" * 250, "-" * 250, " ", "x", "\u4e00" * 300)), max_size=6).map("".join))
+def test_a_short_text_has_no_run_to_shorten(text: str) -> None:
+    """A text that is returned as it is has no run that the pattern finds."""
+    assert shorten_runs(text) == text or _LONG.search(text)
+    assert len(text) > 1_000 or not _LONG.search(text)
+
+
+LENGTHS = st.lists(
+    st.sampled_from(
+        [
+            "at most",
+            "up to",
+            "5 words",
+            "3 sentences",
+            "2.5 words",
+            "one word",
+            "100 words",
+            ". x",
+            ".",
+            "\n",
+            ", ",
+            "maximum",
+        ]
+    )
+)
+
+
+@given(LENGTHS.map(" ".join))
+def test_what_is_written_before_a_length_is_its_clause(text: str) -> None:
+    """Up to 24 characters, not beyond the end of a clause or the length before: as one pattern for all of it reads."""
+    whole = re.compile(
+        r"(?P<before>(?:[^\n.]|\.(?=\s?\d)){0,24}?)(?<![a-z])(?P<asked>(?:(?<!\d)(?<!\d[.,])\d+|(?<!\w)one(?=[ -]))"
+        r"[ -]?(?:words|word|sentences))(?![a-z]).{0,12}"
+    )
+    at_most = re.compile(r"\W*(?:at most|up to|maximum)(?![a-z])")
+    bounds = [bool(at_most.search(match["before"])) for match in whole.finditer(text)]
+    lengths = list(_find_lengths(text, text))
+    assert len(lengths) == len(bounds)
+    assert all(length.bound for length, before in zip(lengths, bounds, strict=True) if before)

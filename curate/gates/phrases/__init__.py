@@ -80,16 +80,20 @@ class Rule:
     """One row of a table. `table` is its place (`preamble.opening`); the keys are described at the top of en.toml."""
 
     table: str
-    pattern: re.Pattern[str]
-    if_given: re.Pattern[str] | None = None
-    unless_given: re.Pattern[str] | None = None
-    unless_text: re.Pattern[str] | None = None
+    written: str  # the pattern, compiled at the first text that may match it, because most rules never see one
+    if_given: str | None = None
+    unless_given: str | None = None
+    unless_text: str | None = None
     after_subject: bool = False
     ways: tuple[tuple[frozenset[str], ...], ...] = ((),)  # a match needs a string of each set of one of them
     begins: bool = False
     breaks: bool = False  # every match spans the end of a line
     examples: tuple[Any, ...] = field(default=(), repr=False)
     counterexamples: tuple[Any, ...] = field(default=(), repr=False)
+
+    @cached_property
+    def pattern(self) -> re.Pattern[str]:
+        return re.compile(self.written)
 
     def find(self, text: str, other: str, style: str, known: Lexicon = Lexicon()) -> str:  # noqa: B008 (a constant)
         """Return the match in `text`, or '' if there is none or the other side or the style has it too (all folded)."""
@@ -110,19 +114,17 @@ class Rule:
 
     def settings(self) -> list[Any]:
         """Return everything that determines what this rule finds, as JSON."""
-        conditions = (self.if_given, self.unless_given, self.unless_text)
-        return [
-            self.pattern.pattern,
-            *(condition and condition.pattern for condition in conditions),
-            self.after_subject,
-        ]
+        return [self.written, self.if_given, self.unless_given, self.unless_text, self.after_subject]
 
     def _applies(self, text: str, given: str) -> bool:
         return not (
-            (self.if_given and not self.if_given.search(given))
-            or (self.unless_given and self.unless_given.search(given))
-            or (self.unless_text and self.unless_text.search(text))
+            (self.if_given and not _compiled(self.if_given).search(given))
+            or (self.unless_given and _compiled(self.unless_given).search(given))
+            or (self.unless_text and _compiled(self.unless_text).search(text))
         )
+
+
+_compiled = cache(re.compile)
 
 
 class PhraseMatch(NamedTuple):
@@ -223,7 +225,7 @@ def lexicon(language: str) -> Lexicon:
     )
 
 
-NEVER = re.compile(r"(?!)")
+NEVER = re.compile(r"\0(?!)")  # a search only looks for the first character
 
 
 @cache
@@ -403,19 +405,19 @@ def _rules(table: dict[str, Any]) -> list[Rule]:
 
 
 def _rule(place: str, row: dict[str, Any], fragments: Mapping[str, str]) -> Rule:
-    compiled = {
-        key: re.compile(_expand(row[key], fragments))
-        for key in ("pattern", "if_given", "unless_given", "unless_text")
-        if key in row
+    pattern = _expand(row["pattern"], fragments)
+    conditions = {
+        key: _expand(row[key], fragments) for key in ("if_given", "unless_given", "unless_text") if key in row
     }
     examples, counterexamples = (tuple(row.get(key, ())) for key in ("examples", "counterexamples"))
     return Rule(
         place,
-        **compiled,
+        pattern,
+        **conditions,
         after_subject=row.get("after_subject", False),
-        ways=required_strings(compiled["pattern"].pattern),
-        begins=only_at_start(compiled["pattern"].pattern),
-        breaks=spans_line_end(compiled["pattern"].pattern),
+        ways=required_strings(pattern),
+        begins=only_at_start(pattern),
+        breaks=spans_line_end(pattern),
         examples=examples,
         counterexamples=counterexamples,
     )

@@ -131,6 +131,7 @@ def _without_surrogates(text: str) -> str:
     return text.encode("utf-8", "replace").decode()
 
 
+@lru_cache(maxsize=CACHE_SIZE)
 def spaced(text: str) -> str:
     """Return `text` with a space in place of each character that is not part of a word."""
     return text.encode().translate(_BREAKS).decode() if text.isascii() else _BREAK.sub(" ", text)
