@@ -167,6 +167,15 @@ def test_sets_grow_from_a_strict_one_to_all_rows(probabilities: list[float], pre
     assert sizes[-1] == len(probabilities)
     strictest = sorted(probabilities, reverse=True)[math.ceil(0.3 * len(probabilities)) - 1]
     assert thresholds[0] >= strictest
+    assert sizes[0] >= 0.1 * len(probabilities)
+
+
+@pytest.mark.parametrize(("likely", "size"), [(40, 30), (28, 30), (18, 19), (5, 10)])
+def test_strictest_set_is_smaller_if_too_few_rows_are_likely_good(likely: int, size: int) -> None:
+    """Of 100 rows it has 30 if their mean P(good) is at least the precision of 90 %. Otherwise it has as many as have a
+    mean of 95 %, and at least 10."""
+    p = [(0.99 if n < likely else 0.3) - n * 1e-4 for n in range(100)]
+    assert sum(one >= thresholds_of(p, 0.9)[0] for one in p) == size
 
 
 def test_the_sequence_ends_at_the_first_set_that_fails() -> None:

@@ -180,6 +180,9 @@ def test_settings_are_known_to_the_installed_transformers(dataset: Path, tmp_pat
     lines = (tmp_path / "llama-factory" / "config.yaml").read_text().splitlines()
     config = {key: json.loads(value) for key, value in (line.split(": ", 1) for line in lines)}
     assert config["warmup_steps"] == 2
+    for more in ({"batch": 3}, {"accumulation": 3}):  # an incomplete batch is a step too
+        write_chat_files(dataset, "llama-factory", tmp_path / "-".join(more), settings.model_copy(update=more))
+        assert "warmup_steps: 1\n" in (tmp_path / "-".join(more) / "config.yaml").read_text()
     of_its_own = {
         *("model_name_or_path", "stage", "finetuning_type", "lora_rank", "lora_alpha", "lora_dropout", "lora_target"),
         *("dataset_dir", "dataset", "eval_dataset", "template", "mask_history", "cutoff_len"),

@@ -300,11 +300,14 @@ def test_two_labels_for_one_text_are_flagged() -> None:
 
 
 def test_one_output_for_different_inputs_is_flagged_where_texts_are_rewritten() -> None:
-    """Such a row may be right, so it is kept and flagged for a look. A reply is not flagged."""
+    """Such a row may be right, so it is kept and flagged for a look. A reply is not flagged, nor is a row that is
+    removed."""
     target = "a red fox in deep snow at dawn, soft light"
     rows = [pair(target, "fox", "s1"), pair(target, "winter animal", "s2"), pair("a boat", "boat", "s3")]
     assert find_repeated_rows(lambda: rows, 0.7, KINDS["rewrite"]) == ({}, {1})
     assert find_repeated_rows(lambda: rows, 0.7, KINDS["reply"]) == ({}, set())
+    repeated = find_repeated_rows(lambda: [*rows, pair(target, "Fox!", "s4")], 0.7, KINDS["rewrite"])
+    assert (repeated.of.keys(), repeated.flagged) == ({3}, {1})
 
 
 @pytest.mark.parametrize("pairs_a_row", [40, 0])

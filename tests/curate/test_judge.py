@@ -235,7 +235,8 @@ def test_judging_is_paid_from_the_budget_once(tmp_path: Path) -> None:
 
 
 def test_two_outputs_are_shown_in_both_orders(tmp_path: Path) -> None:
-    """A judge with a position bias prefers each output once; a fair one prefers the same output in both orders."""
+    """A judge with a position bias prefers each output once; a fair one prefers the same output in both orders. An
+    answer that names neither or both is unreadable."""
     with LoopbackTeacher(chooser(lambda first, second: True)) as biased:
         project_ = project(tmp_path / "biased", {"a": biased.url})
         project_.folder.mkdir()
@@ -247,10 +248,11 @@ def test_two_outputs_are_shown_in_both_orders(tmp_path: Path) -> None:
         assert (
             ask_judge(project_, lambda j: j.preferences("x", "short", "longer")) == [JudgePreference(False, False)] * 2
         )
-    with LoopbackTeacher(lambda ask: says("neither")) as unsure:
-        project_ = project(tmp_path / "unsure", {"a": unsure.url})
-        project_.folder.mkdir()
-        assert ask_judge(project_, lambda j: j.preferences("x", "short", "longer")).code == "unreadable"
+    for folder, text in (("neither", "neither"), ("both", '{"better": "first"}, or else {"better": "second"}')):
+        with LoopbackTeacher(lambda ask, text=text: says(text)) as unsure:
+            project_ = project(tmp_path / folder, {"a": unsure.url})
+            project_.folder.mkdir()
+            assert ask_judge(project_, lambda j: j.preferences("x", "short", "longer")).code == "unreadable"
 
 
 @pytest.mark.parametrize(

@@ -95,15 +95,23 @@ def test_insulting_seed_is_left_out_if_insults_are_rejected() -> None:
 def test_a_word_is_an_insult_in_the_language_of_its_text() -> None:
     """Spanish `con` means a fool in French, and Danish `slut` is an insult in English: translation projects lost every
     seed with such a word. An insult in the language of its text is still recognised, also in the output."""
+    asks = Message(role="user", content="Ven con él.")
+    answers = (Message(role="assistant", content=text) for text in ("Pauvre con.", "Bonjour."))
+    rude, polite = (
+        Seed(kind="conversation", messages=(asks, answer, asks), source=f"s.jsonl:{at}")
+        for at, answer in enumerate(answers, 6)
+    )
     seeds = (
         seed("Ven con tu hermano.", 1),
         Seed(kind="pair", text="¡Idiota!", reference="Bonjour.", source="s.jsonl:2"),
         Seed(kind="pair", text="Ven con él.", reference="Pauvre con.", source="s.jsonl:3"),
         Seed(kind="output", text="Le con !", source="s.jsonl:4"),
         seed("Pollo con arroz", 5, columns={"note": "con arroz"}),
+        rude,
+        polite,
     )
     remaining = treated(reading(*seeds), PersonalSettings(toxic="reject"), ("es", "fr"))
-    assert [kept.source for kept in remaining.seeds] == ["s.jsonl:1", "s.jsonl:5"]
+    assert [kept.source for kept in remaining.seeds] == ["s.jsonl:1", "s.jsonl:5", "s.jsonl:7"]
     assert treated(reading(seed("Hvornår er det slut?", 1)), PersonalSettings(toxic="reject"), ("da", "en")).seeds
 
 

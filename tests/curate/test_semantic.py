@@ -159,10 +159,11 @@ def test_evaluation_reports_similarity_next_to_chrf() -> None:
 
 
 def test_text_without_tokens_has_similarity_0() -> None:
-    """A text without tokens is similar to nothing, and very long texts do not crash."""
+    """A text without tokens is similar to no other text, equal texts have similarity 1 even then, and very long texts
+    do not crash."""
     embedding = static_embedding()
     assert not embedding.embed([""]).any()
-    assert embedding.similarity(["", "a"], ["b", "a"]) == [0.0, 1.0]
+    assert embedding.similarity(["", "a", ""], ["b", "a", ""]) == [0.0, 1.0, 1.0]
     assert np.isfinite(embedding.embed(["word " * 20_000, "\ud83d\ude00", "\u8377\u7269"])).all()
 
 

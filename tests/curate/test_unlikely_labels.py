@@ -80,9 +80,11 @@ def test_nothing_is_flagged_if_labels_cannot_be_predicted() -> None:
     """Random labels would disagree with most rows; nothing can be learnt from few rows or from a single label."""
     rows = tickets("en")
     labels = [label for _, label in rows]
-    random.Random(4).shuffle(labels)
+    random.Random(7).shuffle(labels)
     assert flagged([(text, label) for (text, _), label in zip(rows, labels, strict=True)]) == {}
-    assert flagged(rows[:40]) == {}
+    wrong = {text: "billing" if label != "billing" else "repair" for text, label in rows[:2]}
+    assert flagged([(text, wrong.get(text, label)) for text, label in rows[:60]]).keys() == wrong.keys()
+    assert flagged([(text, wrong.get(text, label)) for text, label in rows[:49]]) == {}
     assert flagged([(text, "billing") for text, _ in rows]) == {}
 
 

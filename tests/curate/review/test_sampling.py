@@ -145,14 +145,15 @@ def test_reasons_are_in_order_and_a_row_is_shown_once() -> None:
 @settings(max_examples=100, deadline=None)
 @given(st.integers(1, 500))
 def test_batch_is_divided_without_a_remainder(batch: int) -> None:
-    """The parts of a batch add up to it, each within one row of its share; the part of an empty frame goes to
-    estimation."""
+    """The parts of a batch add up to it, each within one row of its share. The part of an empty frame goes to
+    estimation, or to another reason with rows that the caller names."""
     of = targets(population())
     rows = divide(batch, ReviewShares(), of)
     assert sum(rows.values()) == batch
     assert all(abs(rows[reason] - getattr(ReviewShares(), SHARE_KEYS[reason]) * batch) < 1 for reason in rows)
     alone = divide(batch, ReviewShares(), {"certify": of["certify"]})
-    assert alone == {"certify": batch}
+    assert alone == {"certify": batch} == divide(batch, ReviewShares(), {"certify": of["certify"]}, "fit")
+    assert divide(batch, ReviewShares(), {"fit": of["fit"]}, "fit") == {"fit": batch}
 
 
 def test_actively_chosen_rows_never_enter_the_estimate() -> None:
