@@ -116,7 +116,8 @@ def picky() -> Iterator[LoopbackTeacher]:
 def test_a_mistake_gets_one_message_and_costs_nothing(
     what: str, picky: LoopbackTeacher, make_project: Callable[..., Project]
 ) -> None:
-    """Each mistake has its exit code and a message with the place and the fix; once it is fixed the run works."""
+    """Each mistake has its exit code and a message with the place and the fix, and no request is answered; once it is
+    fixed the run works."""
     breakage, code, words = BREAKAGES[what]
     project = make_project(picky.url)
     original = {name: (project.folder / name).read_bytes() for name in ("pairsmith.toml", "seeds.jsonl")}
@@ -126,6 +127,7 @@ def test_a_mistake_gets_one_message_and_costs_nothing(
     message = sentence(done)
     for word in words:
         assert word in message
+    assert not [ask for ask in picky.asked if ask.body["model"] == "loopback"], "the teacher answered a request"
     for name, body in original.items():
         (project.folder / name).write_bytes(body)
     if what == "a store that is no store":
