@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -64,12 +65,14 @@ def test_a_changed_threshold_costs_no_request(generated: Project, teacher: Loopb
 
 def test_kill_9_in_the_middle_of_curation(generated: Project) -> None:
     """Killed while it writes verdicts, the next run gives the same result as an undisturbed one."""
+    undisturbed = Project(Path(shutil.copytree(generated.folder, generated.folder.with_name("undisturbed"))))
     killed = generated.run("curate", PAIRSMITH_FAILPOINT="mid_curate")
     assert killed.returncode == -signal.SIGKILL
     assert generated.is_intact()
     resumed = generated.json("curate")
-    undisturbed = generated.json("curate")
-    assert resumed["facts"]["made"] == undisturbed["facts"]["made"]
+    expected = undisturbed.json("curate")
+    assert resumed["facts"]["made"] == expected["facts"]["made"]
+    assert (resumed["reasons"], exported(generated)) == (expected["reasons"], exported(undisturbed))
     assert generated.is_intact()
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from curate.export import mark_not_reviewed
 from curate.rows import CONTAMINATION, DUPLICATE, JUDGE
 from pairsmith import fingerprints, legacy_receipts
 from pairsmith.outcome import (
@@ -205,8 +206,8 @@ def test_missing_answers_are_requested_twice_at_most(folder: Path) -> None:
 
 
 def test_dataset_card_mentions_review_without_changing_the_id(folder: Path) -> None:
-    """The card of a dataset built with review switched off says so; the dataset keeps its id, and its manifest has the
-    hash of each file as it is now."""
+    """The card of a dataset built with review switched off, or used by a run without review, says so once. The dataset
+    keeps its id, and its manifest has the hash of each file as it is now."""
     with Store.open(Store.url_for(load(folder))) as store:
         before = store.artifacts("dataset")[-1].id
         card = folder / "dataset" / "README.md"
@@ -223,6 +224,11 @@ def test_dataset_card_mentions_review_without_changing_the_id(folder: Path) -> N
         assert stage("curate").run(load(folder), store).artifact_id == before
         assert "switched off" not in card.read_text()
         assert json.loads((card.parent / "manifest.json").read_text())["files"] == hashes()
+        for _ in range(2):  # as each `run --no-review` does
+            mark_not_reviewed(card.parent)
+            assert card.read_text().count("switched off") == 1
+            manifest = json.loads((card.parent / "manifest.json").read_text())
+            assert (manifest["id"], manifest["files"]) == (before, hashes())
 
 
 def test_piped_input_is_compared_with_what_was_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

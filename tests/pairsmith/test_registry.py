@@ -123,6 +123,8 @@ def test_invalid_exports_and_aliases_are_refused(registry: Registry, tmp_path: P
         registry.point("production", "v9")
     with pytest.raises(UsageError, match="no version or alias"):
         registry.folder_of("staging")
+    with pytest.raises(UsageError, match="there is no alias 'staging'"):
+        registry.roll_back("staging")
 
 
 def test_an_export_with_added_files_is_a_new_version(registry: Registry, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -86,13 +87,15 @@ def test_a_model_that_only_knows_length_is_not_called_better(base: Base, tmp_pat
 
 def test_too_few_preferences_are_refused(base: Base, tmp_path: Path) -> None:
     """Before any weights are read, with the number of preferences and the number needed."""
+    folder = shutil.copytree(base.folder, tmp_path / "weightless", ignore=shutil.ignore_patterns("*.safetensors"))
+    weightless = Base("tiny", Path(folder), base.hash)
     with pytest.raises(NoWork, match="40 preferences of 40 inputs; a reward model needs 64 preferences of 32 inputs"):
-        train_reward(preferred(40), base, project(tmp_path), tmp_path / "out")
+        train_reward(preferred(40), weightless, project(tmp_path), tmp_path / "out")
     one_input = [p._replace(chosen=preferred(1)[0].chosen, rejected=preferred(1)[0].rejected) for p in preferred(80)]
     with pytest.raises(NoWork, match="of 1 input;"):
-        train_reward(one_input, base, project(tmp_path), tmp_path / "out")
+        train_reward(one_input, weightless, project(tmp_path), tmp_path / "out")
     with pytest.raises(NoWork, match=r"0 inputs \(80 more are longer than train\.max_length\).* Raise train\.max_l"):
-        train_reward(preferred(80), base, project(tmp_path, max_length=16), tmp_path / "out")
+        train_reward(preferred(80), weightless, project(tmp_path, max_length=16), tmp_path / "out")
     with pytest.raises(NoWork, match=r"\(3 more are longer than train\.max_length\).* Have people review more"):
         refuse_few(preferred(40), too_long=3)  # too few even with them
 

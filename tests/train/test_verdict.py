@@ -310,6 +310,7 @@ def test_a_model_without_any_answer_is_not_judged() -> None:
     ("tuned", "ship_at", "decision", "flip"),
     [
         (0.9, 0.0, "ship", "evaluate.ship_at was above 0"),
+        (0.9, 0.5, "ship", "fewer than 50 % passed (evaluate.ship_at)"),
         (1.0, 1.0, "not enough evidence", "evaluate.ship_at was below 1: no number of answers proves that all pass"),
         (0.9, 0.9, "not enough evidence", "the rate moved away from 90 %"),
         (0.9, 0.85, "not enough evidence", "more test inputs put the whole interval on one side of 85 %"),
@@ -322,12 +323,13 @@ def test_a_bar_at_the_edge_has_sensible_advice(tuned: float, ship_at: float, dec
 
 
 def test_one_is_shown_in_the_singular() -> None:
-    """One sample, and one missing input, are worded in the singular."""
+    """One sample, and one missing input, are worded in the singular, in the table and in the verdict."""
     seen = evaluation(inputs=19, tuned=1.0).model_copy(update={"samples": 1})
     assert systems_table(seen).title == "Pass rate on 19 held-out inputs, 1 sample each, 95% intervals"
     lines = [line for line in comparison_lines(seen) if "not enough evidence" in line]
     assert lines
     assert all(line.endswith("not enough evidence; it needs about 1 more test input") for line in lines)
+    assert verdict(seen).flips_when == ("there was 1 more test input",)
 
 
 def test_a_difference_that_rounds_to_zero_has_no_minus() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +90,8 @@ def test_a_vllm_that_renders_prompts_differently_is_refused(tiny_base: Base, pyt
 
 
 def test_vllm_gets_the_end_tokens(tiny_base: Base, python: Path, tmp_path: Path) -> None:
-    """Every end token of the chat template, and none of the base's own sampling settings."""
+    """The end tokens of the base's generation config and of the chat template, and none of the base's own sampling
+    settings."""
     from train.systems import LocalModel, Vllm
     from train.vllm_scoring import serve_with_vllm as serving
 
@@ -98,11 +100,15 @@ def test_vllm_gets_the_end_tokens(tiny_base: Base, python: Path, tmp_path: Path)
         config: dict[str, Any] = json.loads((folder / "generation_config.json").read_bytes())
         return config
 
-    async def once() -> dict[str, Any]:
-        async with serving(LocalModel(tiny_base.folder), Vllm(str(python), ())):
+    async def once(folder: Path) -> dict[str, Any]:
+        async with serving(LocalModel(folder), Vllm(str(python), ())):
             return config(noted(python)["arguments"])
 
-    assert asyncio.run(once()) == {"eos_token_id": [2]}
+    assert asyncio.run(once(tiny_base.folder)) == {"eos_token_id": [2]}
+    sampling = Path(shutil.copytree(tiny_base.folder, tmp_path / "sampling"))
+    own = {"eos_token_id": [0, 2], "do_sample": True, "temperature": 0.3, "top_k": 7}
+    (sampling / "generation_config.json").write_text(json.dumps(own))
+    assert asyncio.run(once(sampling)) == {"eos_token_id": [0, 2]}
 
 
 def test_vllm_runs_the_bases_code_only_if_trusted(tiny_base: Base, python: Path) -> None:
