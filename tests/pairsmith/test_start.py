@@ -66,8 +66,9 @@ def test_status_starts_in_a_blink(project: Project) -> None:
 
 def test_generate_loads_no_model_of_languages_and_no_arrays(project: Project) -> None:
     """What a later stage would refuse is looked for before a teacher is asked, without the 100 MB that the language
-    gate needs, and what repeats the test without the 13 MB of numpy."""
-    assert {"py3langid", "numpy"}.isdisjoint(packages(imported(project.command("generate"), project)))
+    gate needs, what repeats the test without the 13 MB of numpy, and ASCII examples without the 10 MB of ftfy."""
+    unused = {"py3langid", "numpy", "ftfy", "wcwidth"}
+    assert unused.isdisjoint(packages(imported(project.command("generate"), project)))
 
 
 WORKSPACE_COMMANDS = {name for name, section, _ in COMMANDS if section == "Collaboration"}
