@@ -101,11 +101,10 @@ def assign_splits(seeds: Sequence[Seed], settings: SplitSettings, earlier: Itera
             uniforms.append(_uniform(id_, settings) if recorded is None else 0.0)
             by_kind[seed.kind].append(number)
     for kind, drawn in by_kind.items():
-        missing: list[int] = []
+        missing, had = list[int](), Counter(map(splits.__getitem__, drawn))
         for part in ("test", "validation"):
             code = SPLITS.index(part)
-            had = sum(splits[number] == code for number in drawn)
-            missing += [code] * (round(settings.share(part, kind) * len(drawn)) - had)
+            missing += [code] * (round(settings.share(part, kind) * len(drawn)) - had[code])
         new = (number for number in drawn if splits[number] < 0)
         for number, split in zip(nsmallest(len(missing), new, key=uniforms.__getitem__), missing, strict=False):
             splits[number] = split

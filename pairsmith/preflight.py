@@ -13,7 +13,7 @@ import prompts
 from curate.split import asked_of, has_given_output, seed_split
 from schemas.errors import PromptError, SpecError
 from schemas.project import Project
-from schemas.records import Messages, Seed
+from schemas.records import Seed
 from schemas.spec import Spec
 from schemas.spec.train import TrainSettings
 from schemas.step_names import By
@@ -162,9 +162,10 @@ def _refuse_indistinct_prompts(project: Project, seeds: Sequence[Seed]) -> None:
         if len(some) < 2:
             continue
         way = kind.of(project, None)
-        by_question: dict[Messages, list[Seed]] = {}
+        by_question: dict[tuple[str, ...], list[Seed]] = {}  # by its texts: hashing messages takes far longer
         for seed in some:
-            by_question.setdefault(tuple(way.questions(seed)[0][0].messages), []).append(seed)
+            texts = tuple(message.content for message in way.questions(seed)[0][0].messages)
+            by_question.setdefault(texts, []).append(seed)
         if len(some) - len(by_question) > max(1, _SAME_PROMPT_SHARE * len(some)):
             one, other, *_ = max(by_question.values(), key=len)
             raise PromptError(

@@ -166,7 +166,7 @@ class Seed(Record):
     @property
     def asked(self) -> str:
         """The question with all turns, because a last turn such as "Yes, please." is in many conversations."""
-        return spoken(self.turns, self.body)
+        return self.text if self.text is not None else spoken(self.turns, self.body)
 
     @property
     def licenses(self) -> tuple[str | None, ...]:

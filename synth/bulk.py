@@ -1,9 +1,9 @@
 """Asks questions without one coroutine each, because a coroutine costs more than all other work for a question.
 
-Many questions are in flight at once, so they are processed together: everything that is ready is sent, and all answers
-that have arrived meanwhile are read, queued for the disk, judged, made into pairs and written in one go. Nearly all
-questions take this path. One whose request fails, or whose answer is bad, is handed over: `Ledger.answer` continues it
-from the outcome so far.
+Many questions are in flight at once, so they are processed together, each step for all of them: answers that arrive
+within a few milliseconds are read, the places that they free are given to the next questions, and the answers are
+queued for the disk, judged, made into pairs and written. Nearly all questions take this path. One whose request fails,
+or whose answer is bad, is handed over: `Ledger.answer` continues it from the outcome so far.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import orjson
 from schemas.failpoints import failpoint
 from schemas.records import Call, Json, Record
 from schemas.tracing import is_on
-from synth.chat_completions import Answer, StoppedError, effective_response, read_answer
+from synth.chat_completions import Answer, effective_response, read_answer
 from synth.connections import Connection, Outcome
 from synth.flow import RetryState
 from synth.question import Completion, Question, completion
@@ -29,6 +29,11 @@ from synth.teacher_host import InFlight
 if TYPE_CHECKING:
     from synth.ledger import Ledger
     from synth.meter import Reserved
+
+
+# How long an answer may wait for others to be processed with it: at most, and as a share of the usual time of an
+# answer. A step that is repeated for many answers finds its code and data in the processor's cache.
+_GATHER_S, _GATHER_SHARE = 0.004, 1 / 16
 
 
 class BulkCaller(Protocol):
@@ -53,23 +58,25 @@ class BulkRequest:
     (given with `set_result(None)`), then for a place in flight (given with `set_result(InFlight)`)."""
 
     __slots__ = (
-        *("caller", "body", "bulk", "data", "keys", "n", "holds_place", "question"),
-        *("answer", "began", "calls", "connection", "error", "good", "outcome", "reserved", "sending", "sent", "tries"),
+        *("caller", "body", "bulk", "data", "keys", "n", "holds_place", "question", "answer", "began", "calls"),
+        *("connection", "error", "good", "outcome", "reserved", "seconds", "sending", "sent", "tries"),
     )
 
-    def __init__(self, bulk: Bulk, question: Question, keys: list[str], caller: BulkCaller, body: Json) -> None:
-        self.bulk, self.question, self.keys, self.caller, self.body = bulk, question, keys, caller, body
-        self.data, self.n = orjson.dumps(body), len(keys)
+    def __init__(self, bulk: Bulk, question: Question, keys: list[str], caller: BulkCaller) -> None:
+        self.bulk, self.question, self.keys, self.caller, self.n = bulk, question, keys, caller, len(keys)
         self.calls: list[Call] = []  # the answers, judged
         self.good: list[Completion] = []  # the same answers, if all have arrived and are good
         self.outcome: Outcome | None = None  # what came over the wire; None: nothing was sent
         self.error: Exception | None = None
         self.holds_place = False  # holds one of the places for answers that are not durable yet
+        self.body: Json
+        self.data: bytes
         self.sent: int
         self.tries: RetryState
         self.sending: InFlight
         self.reserved: Reserved
         self.began: float
+        self.seconds: float  # from sending to the last byte of the response
         self.connection: Connection
         self.answer: Answer
 
@@ -101,11 +108,13 @@ class Bulk:
     def can_ask(self) -> bool:
         """Whether a question can be asked in bulk: whether it waits for nothing but a place and the answer.
 
-        It cannot if a tracing span is recorded for each request, the endpoint is not open yet, or there is a cap. With
-        a cap, a hold has to be durable before a request is sent. That may also begin later, when a teacher that was
-        assumed to be free has charged, and then no question may be waiting here.
+        It cannot if a tracing span is recorded for each request, the endpoint has to be started first, or there is a
+        cap. With a cap, a hold has to be durable before a request is sent. That may also begin later, when a teacher
+        that was assumed to be free has charged, and then no question may be waiting here.
         """
-        return self._endpoint.is_direct and self._ledger.store.budget is None and not (self._closed or is_on())
+        if self._closed or is_on() or self._ledger.store.budget is not None:
+            return False
+        return self._endpoint.open_directly()
 
     def begin(self, question: Question, n: int, caller: BulkCaller) -> bool:
         """Ask for samples 0 to n - 1 of a question; False if one of them has been asked before."""
@@ -113,8 +122,7 @@ class Bulk:
         keys = ledger.keys(question, n)
         if any(key in ledger.pending or key in ledger.answered for key in keys):
             return False
-        body = self._endpoint.dialect.body(question.messages, question.sampling_for(0, 0), n, question.schema)
-        request = BulkRequest(self, question, keys, caller, body)
+        request = BulkRequest(self, question, keys, caller)
         for key in keys:
             ledger.pending[key] = None
         self.waiting.add(request)
@@ -123,13 +131,14 @@ class Bulk:
 
     def send(self, request: BulkRequest) -> None:
         """Request a place in flight for a question that holds its place for answers that are not durable."""
-        request.holds_place = True
-        request.sent = self._ledger.refusals.sent()
-        tokens, limit_s = self._endpoint.limits(request.body, len(request.data))
-        request.tries = RetryState(limit_s)
+        request.holds_place, (messages, sampling, schema, *_) = True, request.question
         try:
+            request.body = self._endpoint.dialect.body(messages, sampling, request.n, schema)
+            request.data = orjson.dumps(request.body)
+            tokens, limit_s = self._endpoint.limits(request.body, len(request.data))
+            request.tries, request.sent = RetryState(limit_s), self._ledger.refusals.sent()
             self._endpoint.flow.request_place(request, tokens, request.tries)
-        except StoppedError as error:
+        except Exception as error:  # StoppedError, or the spec's settings cannot be written as JSON
             self.end(request, error)
 
     def write(self, request: BulkRequest, sending: InFlight) -> None:
@@ -155,23 +164,28 @@ class Bulk:
     def _receive(self, request: BulkRequest, outcome: Outcome) -> None:
         self._on_wire.discard(request)
         request.sending.stop_clock()
-        request.outcome = outcome
-        if not self._received:
-            asyncio.get_running_loop().call_soon(self._process_received)
+        request.outcome, request.seconds = outcome, time.perf_counter() - request.began
         self._received.append(request)
+        if not self._on_wire:  # no other will arrive
+            asyncio.get_running_loop().call_soon(self._process_received)
+        elif len(self._received) == 1:
+            gather_s = min(_GATHER_S, self._endpoint.flow.answer_s * _GATHER_SHARE)
+            asyncio.get_running_loop().call_later(gather_s, self._process_received)
 
     def _process_received(self) -> None:
-        """Read the responses that have arrived, free their places in flight, and store them."""
+        """Read the responses that have arrived, free their places in flight, and store them. Does nothing if there are
+        none, because another call has come first."""
         received, self._received = self._received, []
         batch = [request for request in received if self._read(request)]
         self._ledger.unconfirmed += len(batch)
         for request in batch:
             self._endpoint.flow.finish(request.sending, request.answer, None, 0)
         if batch:
-            self._ledger.in_flight_peak = max(self._ledger.in_flight_peak, self._ledger.in_flight)
             storing = asyncio.get_running_loop().create_task(self._store(batch))
             self._storing.add(storing)
             storing.add_done_callback(self._storing.discard)
+        self._endpoint.flow.dispatch()
+        self._ledger.in_flight_peak = max(self._ledger.in_flight_peak, self._ledger.in_flight)
 
     def _read(self, request: BulkRequest) -> bool:
         """Whether the outcome is an answer, as it nearly always is. Everything else is handed over to `Endpoint`, which
@@ -180,8 +194,8 @@ class Bulk:
             status, headers, content = request.outcome
             with suppress(Exception):
                 status, content = effective_response(status, content)
-                seconds = time.perf_counter() - request.began
-                if status == 200 and (answer := read_answer(content, seconds, request.body, request.reserved)).choices:
+                seconds, body, reserved = request.seconds, request.body, request.reserved
+                if status == 200 and (answer := read_answer(content, seconds, body, reserved)).choices:
                     failpoint("received")
                     request.answer = self._endpoint.accept_answer(answer, request.sending, headers)
                     with_schema = request.question.schema is not None
@@ -291,6 +305,7 @@ class Bulk:
                     self._meter.lose(request.reserved)
                 self._endpoint.flow.finish(request.sending, None, None, 0)
             self._release(request, asyncio.CancelledError())  # its task, which has not begun, is cancelled as well
+        self._endpoint.flow.dispatch()
 
     async def wait_until_stored(self) -> None:
         """Wait until all answers that have arrived are durable."""

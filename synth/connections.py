@@ -80,6 +80,11 @@ class Connection(ResponseHandler):
             raise aiohttp.ClientPayloadError(f"the answer is not valid HTTP: {error.message}") from None
         return message.code, message.headers, content
 
+    def resume_reading(self, *parser: bool, **options: bool) -> None:
+        """Resume if it was paused. aiohttp calls this for every body that is read, and would parse again each time."""
+        if self._reading_paused:
+            super().resume_reading(*parser, **options)
+
     def feed_data(self, data: tuple[RawResponseMessage, StreamReader], size: int = 0) -> None:
         message, payload = data
         if self.on_outcome is not None and message.code >= 200 and payload.is_eof() and payload.exception() is None:

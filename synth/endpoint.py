@@ -8,12 +8,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any, Self
 
 import orjson
 
-from schemas.errors import TeacherError
+from schemas.errors import PairsmithError, TeacherError
 from schemas.failpoints import armed, failpoint
 from schemas.records import Json, Message, Sampling
 from synth import gen_ai
@@ -68,7 +69,7 @@ class Endpoint:
     headers and a secret part of the query, which replace `url`, `key` and `headers`. So work whose answers are all in
     the store needs no key and starts nothing. An exception of `start` is raised by every request.
 
-    `connections` are those to its addresses. `is_direct`: it is open, and a request is just sent and waited for.
+    `connections` are those to its addresses.
 
     Counters: `sent` (HTTP requests for completions, retries included), `lost` (those of them whose answer never
     arrived, so that their cost is unknown). `answered`: a request of this run has been answered.
@@ -129,8 +130,12 @@ class Endpoint:
     def connections(self) -> dict[str, Connections]:
         return self._wire.connections
 
-    @property
-    def is_direct(self) -> bool:
+    def open_directly(self) -> bool:
+        """Open it, unless something has to be started first. Returns whether a request is just sent over `connections`
+        and waited for. Whatever prevents opening is raised by the first request."""
+        if not self._wire.is_open and self._start is None:
+            with suppress(PairsmithError):
+                self._wire.open([host.url for host in self.flow.hosts])
         return self._wire.is_direct
 
     async def __aenter__(self) -> Self:

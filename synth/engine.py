@@ -189,10 +189,10 @@ class _Run:
         """The seeds and generators to process. With a target of accepted rows, those that already have a pair, from an
         earlier run or a forecast, come first: they are paid for and count towards the target."""
         paid_first = self._targets and self.pairs_before and isinstance(seeds, Sequence)
-        for has_pair in (True, False) if paid_first else (None,):
+        for paid in (True, False) if paid_first else (None,):
             for seed in seeds:
                 for generator in self._generators:
-                    if seed.kind in generator.takes and has_pair in (None, self._has_pair(seed, generator)):
+                    if seed.kind in generator.takes and (paid is None or paid == self._has_pair(seed, generator)):
                         yield seed, generator
 
     def _has_pair(self, seed: Seed, generator: Generator) -> bool:

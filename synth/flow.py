@@ -122,7 +122,7 @@ class Flow:
         self._failing: dict[RetryState, float] = {}  # since the last answer -> `_silent_s` at the first failure
         self._silent_s = self._failed_at = 0.0
         self._answered_at = -1.0
-        self._answer_s = backoff_s
+        self.answer_s = backoff_s  # the usual time of an answer, once some have arrived
         self._completion_tokens: float | None = None
 
     def set_addresses(self, urls: Sequence[str]) -> None:
@@ -185,6 +185,7 @@ class Flow:
                 used, failure = 0, unanswered
             finally:
                 self.finish(sending, answer, failure, used)
+                self.dispatch()
             if answer is not None:
                 return answer
             assert failure is not None
@@ -222,7 +223,7 @@ class Flow:
     def _enqueue(self, waiter: Waiter, tokens: float, tries: RetryState) -> None:
         # Retries go ahead of requests that were never sent: otherwise a row could starve.
         (self._waiting.appendleft if tries.waits else self._waiting.append)((waiter, tokens, tries))
-        self._dispatch()
+        self.dispatch()
 
     def _place_now(self, tokens: float, tries: RetryState) -> InFlight | None:
         if self.draining.is_set():
@@ -241,6 +242,7 @@ class Flow:
         except asyncio.CancelledError:
             if future.done() and not future.cancelled():
                 self.finish(future.result(), None, None, 0)
+                self.dispatch()
             raise
 
     def _pick_host(self, tokens: float, tries: RetryState, now: float) -> TeacherHost | None:
@@ -273,7 +275,7 @@ class Flow:
 
     def finish(self, sending: InFlight, answer: Answer | None, failure: UnansweredError | None, used: float) -> None:
         """Free the place of a request and record its result: an answer, a failure, or neither. `used` is the number of
-        tokens to count if the answer reports no usage."""
+        tokens to count if the answer reports no usage. Call `dispatch` afterwards, once for all that end together."""
         now = asyncio.get_running_loop().time()
         self.in_flight -= 1
         sending.host.in_flight.pop(sending.number, None)
@@ -281,7 +283,7 @@ class Flow:
             self._given_up_in_a_row = 0
             self._failing.clear()
             self._silent_s, self._answered_at = 0.0, now
-            self._answer_s += (now - sending.sent_at - self._answer_s) / 8
+            self.answer_s += (now - sending.sent_at - self.answer_s) / 8
             sending.host.succeeded(sending.number)
             if answer.usage is not None:
                 used = answer.usage.prompt_tokens + answer.usage.completion_tokens
@@ -293,13 +295,11 @@ class Flow:
             sending.host.failed(sending, failure, self._number, now, may_rest=may_rest)
         if self._tokens is not None:
             self._tokens.settle(used - sending.tokens)
-        if self._waiting:
-            self._dispatch()
 
-    def _dispatch(self) -> None:
+    def dispatch(self) -> None:
         """Give free places to waiting requests, and set a timer for the next place that rate limits allow."""
-        if self.in_flight >= self.concurrency:
-            return  # `finish` dispatches again
+        if not self._waiting or self.in_flight >= self.concurrency:
+            return  # whoever frees a place dispatches again
         if self._timer is not None:
             self._timer[1].cancel()
             self._timer = None
@@ -319,7 +319,7 @@ class Flow:
         if free_at - now > MAX_RETRY_AFTER_S and not self.in_flight:
             self._fail_waiting(_wait_too_long(free_at - now, self.hosts[0].url))
         elif (at := max(self._rate_limited_until(), free_at)) > now:
-            self._timer = at, loop.call_at(at, self._dispatch)
+            self._timer = at, loop.call_at(at, self.dispatch)
 
     def _fail_waiting(self, error: Exception) -> None:
         while self._waiting:
@@ -363,7 +363,7 @@ class Flow:
         if is_last:
             raise failure
         passing = others_answered and isinstance(failure, ThrottledError | ServerFaultError)
-        first_s = min(self._backoff_s, self._answer_s) if passing else self._backoff_s
+        first_s = min(self._backoff_s, self.answer_s) if passing else self._backoff_s
         wait_s = random.uniform(0, longest_backoff_s(first_s, tries.waits))
         if failure.retry_after_s is not None:
             if failure.retry_after_s > MAX_RETRY_AFTER_S:

@@ -289,8 +289,6 @@ def encoding(pair: Pair) -> Judgement:
     Control characters are NUL, terminal colours and the like. Misread UTF-8 (`Ã¼` for ü) is detected with ftfy.
     Whatever the other side contains too is not damage, nor are examples where the input asks about encodings.
     """
-    from ftfy.badness import badness
-
     for side, text in sides(pair):
         given = pair.input if side == "output" else pair.output
         if junk := _markup(text, given):
@@ -308,6 +306,8 @@ def encoding(pair: Pair) -> Judgement:
             return rejected("mojibake", f"the {side} text has question marks in place of letters: {quote(lost[0])}")
         if text.isascii() or (side == "output" and fragment("any", "encodings").search(fold(pair.input))):
             continue
+        from ftfy.badness import badness  # takes 10 MB, and ASCII does not need it
+
         if "\ufffd" in _shown(text) and "\ufffd" not in given:
             return rejected("mojibake", f"the {side} text has lost characters: {quote(text)}")
         if len(_READ_AS_JAPANESE.findall(_shown(text))) > 1 and not _READ_AS_JAPANESE.search(given):

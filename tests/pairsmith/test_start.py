@@ -66,9 +66,10 @@ def test_status_imports_little(project: Project) -> None:
 
 
 def test_generate_loads_neither_language_model_nor_numpy(project: Project) -> None:
-    """The checks for later stages run before a teacher is asked without the 100 MB of the language gate's model, and
-    the comparison with the test without the 13 MB of numpy."""
-    assert {"py3langid", "numpy"}.isdisjoint(packages(imported(project.command("generate"), project)))
+    """The checks for later stages run before a teacher is asked without the 100 MB of the language gate's model, the
+    comparison with the test without the 13 MB of numpy, and ASCII examples without the 10 MB of ftfy."""
+    unused = {"py3langid", "numpy", "ftfy", "wcwidth"}
+    assert unused.isdisjoint(packages(imported(project.command("generate"), project)))
 
 
 WORKSPACE_COMMANDS = {name for name, section, _ in COMMANDS if section == "Collaboration"}

@@ -18,6 +18,7 @@ import pytest
 from schemas.errors import BudgetReached, StoreError
 from schemas.records import Message, Sampling
 from schemas.store import Store
+from synth.bulk import Bulk
 from synth.engine import GenerateResult, _Run, generate
 from synth.ledger import Completion, Ledger, Question
 from tests.synth.loopback import Ask, LoopbackTeacher, Reply, cuts, fails, says
@@ -51,11 +52,11 @@ def generate_in_bulk(
 
 
 def test_answered_seeds_take_no_task(tmp_path: Path) -> None:
-    """Of many seeds only the first, which open the connections, take a task each; the others take none."""
+    """Of many seeds only the first, which open the four connections, take a task each; the others take none."""
     with LoopbackTeacher(latency_s=0.01) as teacher:
         result, tasks = generate_in_bulk(teacher, tmp_path, 2 * SEEDS)
         assert (result.waiting, result.pairs_made, len(teacher.asked)) == (2 * SEEDS, 2 * SEEDS, 2 * SEEDS)
-    assert 0 < tasks < SEEDS / 2
+    assert 0 < tasks <= 4
 
 
 def has_fault(prompt: str) -> bool:
@@ -264,3 +265,85 @@ def test_fallback_is_continued_by_its_own_asker(tmp_path: Path) -> None:
     with LoopbackTeacher(lambda ask: fails(429) if ask.prompt == "dog" and ask.nth == 1 else Reply()) as teacher:
         asyncio.run(main())
         assert teacher.counts()["dog"] == 2
+
+
+class WatchedLoop(asyncio.SelectorEventLoop):
+    """Records how long answers are to wait for others, in seconds and as a share of the usual time of an answer. With
+    `stops`, those that are to wait do so for ever."""
+
+    def __init__(self, *, stops: bool = False) -> None:
+        super().__init__()
+        self.waits, self.shares = list[float](), list[float]()
+        self.bulk: Bulk | None = None
+        self._stops = stops
+
+    def call_later(self, delay: float, callback: Any, *args: Any, **named: Any) -> asyncio.TimerHandle:
+        if isinstance(bulk := getattr(callback, "__self__", None), Bulk):
+            self.bulk = bulk
+            self.waits.append(delay)
+            self.shares.append(delay / bulk._endpoint.flow.answer_s)
+            delay = 1e6 if self._stops else delay
+        return super().call_later(delay, callback, *args, **named)
+
+    def call_soon(self, callback: Any, *args: Any, **named: Any) -> asyncio.Handle:
+        if isinstance(getattr(callback, "__self__", None), Bulk):
+            self.waits.append(0.0)
+        return super().call_soon(callback, *args, **named)
+
+
+@pytest.mark.parametrize("concurrency", [1, 8])
+def test_an_answer_waits_a_moment_for_others_and_not_at_all_for_none(concurrency: int, tmp_path: Path) -> None:
+    """A request that is alone in flight is never delayed, nor is the last one. Others are processed together, after 4
+    ms at most and a sixteenth of the usual time of an answer."""
+
+    async def main(loop: WatchedLoop) -> None:
+        async with rig(teacher.url, tmp_path, n=1, concurrency=concurrency) as r:
+            result = await generate(r.store, input(SEEDS), [r.forward], concurrency=concurrency)
+            assert (result.waiting, r.ledger.in_flight) == (SEEDS, 0)
+            assert loop.waits[-1] == 0.0
+
+    with LoopbackTeacher(latency_s=0.02) as teacher, asyncio.Runner(loop_factory=WatchedLoop) as runner:
+        loop = runner.get_loop()
+        assert isinstance(loop, WatchedLoop)
+        runner.run(main(loop))
+    assert any(loop.waits) == (concurrency > 1)
+    assert max(loop.waits) <= 0.004
+    assert max(loop.shares, default=0) <= 1 / 16
+
+
+@pytest.mark.parametrize("cancelled", [True, False], ids=["cancelled", "stopped"])
+def test_answers_that_wait_for_others_are_stored_when_the_run_ends(cancelled: bool, tmp_path: Path) -> None:
+    """A run that is cancelled stores them at once, one that is stopped with the last answer in flight."""
+
+    async def main(loop: WatchedLoop) -> set[str]:
+        async with rig(teacher.url, tmp_path, n=1, concurrency=8) as r:
+            stop = asyncio.Event()
+            run = asyncio.create_task(generate(r.store, input(SEEDS), [r.forward], concurrency=8, stop=stop))
+            while not (loop.bulk and loop.bulk._received):  # noqa: ASYNC110  the loop is what is observed
+                await asyncio.sleep(0.01)
+            gathered = {request.question.messages[-1].content for request in loop.bulk._received}
+            if cancelled:
+                run.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await run
+            stop.set()
+            await asyncio.sleep(0)
+            ended.set()
+            assert cancelled or (await run).stopped
+            return gathered
+
+    def is_ready(ask: Ask) -> bool:
+        """The first eight open the connections, each in a task. Of those in bulk, the first one is in flight for the
+        whole test."""
+        number = int(ask.prompt.removeprefix("dog "))
+        return number < 8 or 8 < number < 12 or ended.is_set()
+
+    ended = threading.Event()
+    with LoopbackTeacher(lambda ask: Reply(when=lambda: is_ready(ask))) as teacher:
+        with asyncio.Runner(loop_factory=lambda: WatchedLoop(stops=True)) as runner:
+            loop = runner.get_loop()
+            assert isinstance(loop, WatchedLoop)
+            gathered = runner.run(main(loop))
+        assert gathered
+        assert gathered <= kept(tmp_path)
+        assert cancelled or kept(tmp_path) == {ask.prompt for ask in teacher.asked}
