@@ -174,6 +174,6 @@ def test_the_curve_of_the_present_dataset_is_on_the_page(whole: tuple[Project, S
             path.write_text(LearningCurve.model_validate({**body, "more": more}).model_dump_json())
             shown = render(gather(project, store))
             is_of_it = (dataset_id, adapter_id) == (present, of_it)
-            assert ("500 more rows like these would gain about -0.20" in shown) == is_of_it
+            assert ("500 more rows like these would change the loss by about -0.20" in shown) == is_of_it
     finally:
         path.unlink()
