@@ -25,7 +25,7 @@ from schemas.identity import random_sort_key
 from schemas.progress import Say, discard_message
 from schemas.records import Record, content_id
 from schemas.wording import counted
-from train.intervals import Interval, standard_errors, student_quantile
+from train.intervals import Interval, student_quantile
 from train.results import TrainResult
 
 if TYPE_CHECKING:
@@ -208,10 +208,10 @@ def _fit_curve(dataset: Dataset, points: Sequence[Point], group_sizes: Sequence[
 def _gain(curve: LearningCurve) -> Gain:
     """Least squares on the logarithm of the number of rows.
 
-    The interval of the slope combines two errors: that of trainings, by Student's t, with points assumed to vary by at
-    least one input; and that of inputs, of which at least as many change between the fewest and all rows as the line
-    rises or falls. It is limited to the range of the measure, and if the line itself leaves that, the interval includes
-    no change at all.
+    The interval of the slope combines two errors, both by Student's t: that of trainings, with points assumed to vary
+    by at least one input; and that of inputs (or groups), of which at least as many change between the fewest and all
+    rows as the line rises or falls. It is limited to the range of the measure, and if the line itself leaves that, the
+    interval includes no change at all.
     """
     import numpy as np
 
@@ -224,7 +224,8 @@ def _gain(curve: LearningCurve) -> Gain:
     changed, sizes = min(1.0, abs(slope * reach)), np.array(curve.units or (1,), dtype=np.float64)
     independent = float(sizes.sum() ** 2 / (sizes**2).sum())
     of_inputs = math.sqrt(changed * (1 - changed) / independent) / reach if curve.inputs else 0.0
-    half = math.hypot(student_quantile(degrees, _LEVEL) * of_trainings, standard_errors(1 - _LEVEL) * of_inputs)
+    of_inputs *= student_quantile(max(1, math.floor(independent + 1e-9) - 1), _LEVEL)
+    half = math.hypot(student_quantile(degrees, _LEVEL) * of_trainings, of_inputs)
     ahead = math.log((curve.rows + MORE) / curve.rows)
     present = fmean(curve.value(point) for point in curve.points if point.share == 1.0)
     limits = -present, 1 - present if curve.of == "pass rate" else math.inf

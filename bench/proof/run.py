@@ -25,7 +25,9 @@ from statistics import NormalDist
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from bench.proof.related import related, worst_of_related
 from curate.split import LEAST_TEST_INPUTS
 from train.intervals import student_quantile
 from train.limits import Bounds, Floats, difference_limits, share_limits, sign_flips
@@ -54,9 +56,16 @@ RESULTS = Path(__file__).parents[1] / "results" / "proof.json"
 
 
 def passes(
-    rng: np.random.Generator, rates: tuple[float, ...], seeds: int, samples: int, icc: float, shared: float, runs: int
+    rng: np.random.Generator,
+    rates: tuple[float, ...],
+    seeds: int,
+    samples: int | NDArray[np.int64],
+    icc: float,
+    shared: float,
+    runs: int,
 ) -> list[Floats]:
-    """(runs, seeds) passes of one system for each rate. Chances are beta: ratios of gammas, part of them in common."""
+    """(runs, seeds) passes of one system for each rate; `samples` may differ by seed. Chances are beta: ratios of
+    gammas, part of them in common."""
     if icc == 0:
         return [rng.binomial(samples, rate, size=(runs, seeds)).astype(np.float64) for rate in rates]
     strength, size = (1 - icc) / icc, (runs, seeds)
@@ -379,11 +388,13 @@ def main(runs: int) -> None:
     rows = [*exact_shares(), *exact_differences(), *shares(runs), *differences(runs), *families(runs)]
     rows += again(rows, runs)
     RESULTS.parent.mkdir(exist_ok=True)
+    clustered = [*related(passes, runs)]
     about = {"simulated": True, "runs": runs, "level": LEVEL, "seconds": round(time.monotonic() - started, 1)}
-    body = ",\n".join(json.dumps(row, separators=(",", ":")) for row in grouped(rows))
+    body = ",\n".join(json.dumps(row, separators=(",", ":")) for row in [*grouped(rows), *clustered])
     RESULTS.write_text(f'{json.dumps(about)[:-1]}, "settings": [\n{body}\n]}}\n')
-    print(f"{len(rows)} settings of {runs} simulated evaluations each in {about['seconds']} s")
+    print(f"{len(rows) + len(clustered)} settings of {runs} simulated evaluations each in {about['seconds']} s")
     tell(rows)
+    print("\n" + "\n".join(f"| {what} | {100 * number:.1f} |" for what, number in worst_of_related(clustered)))
 
 
 if __name__ == "__main__":
