@@ -20,6 +20,7 @@ import pytest
 from curate.gates.words import count_words
 from pairsmith.file_guess import guess
 from pairsmith.guessed_spec import spec_text
+from pairsmith.serve.pages.columns import keys_for_roles, sources
 from prompts.answer_form import AnswerForm
 from schemas.errors import InputError
 from schemas.kinds import KindName
@@ -916,3 +917,59 @@ def test_a_label_beside_a_reply_is_said_to_be_perhaps_the_task(tmp_path: Path) -
     rows = [f"{'right' if n % 2 else 'wrong'},What is {n} plus {n}?,I think that it is {2 * n}\n" for n in range(8)]
     settings = taken(tmp_path, "marks.csv", "label,question,student_answer\n" + "".join(rows))
     assert "if the model should predict 'label', the task is to classify" in settings["why"]
+
+
+def _mails(header: str, values: Callable[[int], object], rows: int = 120) -> str:
+    lines = (f"{values(at)},How do I reset lamp number {at}?,Press the button on lamp {at}." for at in range(rows))
+    return f"{header},question,answer\n" + "\n".join(lines) + "\n"
+
+
+@pytest.mark.parametrize(
+    "header", ["customer_id", "conversationId", "Thread", "Document No", "Kundennummer", "客户编号", "user email"]
+)
+def test_rows_that_belong_together_are_a_group(tmp_path: Path, header: str) -> None:
+    """A column that is named like one and whose values come back: it is the source's group and no part of a prompt, and
+    the spec says so."""
+    seen = taken(tmp_path, "mails.csv", _mails(header, lambda at: f"c-{at // 3}"))
+    (source,) = seen["spec"].seeds
+    assert source.group == header
+    assert header not in source.columns.values()
+    assert f"rows with the same '{header}' (40 values in 120 rows) belong together" in seen["why"]
+    assert "Remove 'group' if they are independent" in (tmp_path / SPEC_NAME).read_text(encoding="utf-8")
+    assert len({seed.meta["group"] for seed in read_seeds([source], tmp_path).seeds}) == 40
+
+
+@pytest.mark.parametrize(
+    ("header", "values"),
+    [
+        ("customer_id", lambda at: f"c-{at}"),
+        ("customer_type", lambda at: f"t-{at % 40}"),
+        ("document", lambda at: f"d-{at % 4}"),
+        ("customer_age", lambda at: 18 + at % 60),
+        ("user_count", lambda at: at % 20),
+        ("id", lambda at: at % 40),
+        ("shop_city", lambda at: f"town {at % 40}"),
+    ],
+)
+def test_a_column_that_only_looks_like_one_is_no_group(
+    tmp_path: Path, header: str, values: Callable[[int], object]
+) -> None:
+    """All values distinct, a handful of them, another name, or a figure of the customer instead of who it is."""
+    seen = taken(tmp_path, "mails.csv", _mails(header, values))
+    assert seen["spec"].seeds[0].group is None
+    assert "belong together" not in seen["why"]
+
+
+def test_the_page_takes_a_group_for_no_column_of_the_prompt(tmp_path: Path) -> None:
+    """Saving the roles that the setup page shows would else keep every customer's number with the rows."""
+    taken(tmp_path, "mails.csv", _mails("customer_id", lambda at: f"c-{at // 3}"))
+    (shown,) = sources(load(tmp_path))
+    roles = [role for _, _, role in shown.columns]
+    assert roles == ["", "input", "output"]
+    assert "seeds.0.group" not in keys_for_roles(load(tmp_path), 0, [name for name, _, _ in shown.columns], roles, "")
+
+
+def test_of_two_groups_the_larger_one_is_taken(tmp_path: Path) -> None:
+    """A customer has several conversations: those of one customer are not independent either."""
+    mails = _mails("customer_id,thread_id", lambda at: f"c{at // 6},t{at // 2}")
+    assert taken(tmp_path, "mails.csv", mails)["spec"].seeds[0].group == "customer_id"
