@@ -345,7 +345,7 @@ def summarise(
     groups: Mapping[str, str] = ALONE,
     timed: tuple[int, float] | None = None,
 ) -> ModeResult:
-    """One system under one decoding. `usage` and `usd` are totals; `timed`: answer tokens and seconds of its requests."""
+    """One system under one decoding. `usage` and `usd` are totals; `timed`: its requests' answer tokens and seconds."""
     answers = [output for output in outputs if output.answered]
     counts = _by_seed(answers)
     seeds = sorted(counts)
