@@ -271,8 +271,8 @@ def test_tables_and_lines_say_what_was_found(tmp_path: Path) -> None:
 
 
 def test_equal_texts_are_a_tie_at_equal_length() -> None:
-    """30 of 42 answers are the same texts and the tuned model wins the rest, longer or shorter: it is preferred in 64 %,
-    and at equal length too, not in the 98 % of those that differ. The other side's numbers are the mirror image."""
+    """30 of 42 answers are the same texts and the tuned model wins the rest, longer or shorter: it is preferred in
+    64 %, and at equal length too, not in the 98 % of those that differ. The other side has the mirrored numbers."""
     same = [
         PairwiseChoice(against="base", seed_id=f"t{n}", wins=((True, False),), longer=0, asked=False) for n in range(30)
     ]
