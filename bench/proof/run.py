@@ -1,4 +1,4 @@
-"""Do the intervals and the test of an evaluation hold what they promise? `python bench/proof/run.py [RUNS]`
+"""Do the intervals and the test of an evaluation hold what they promise? `python -m bench.proof.run [RUNS]`
 
 Everything here is SIMULATED: no model is asked. Each setting draws RUNS (2,000) evaluations in which the chance to pass
 varies from input to input (beta-binomial): `icc` is the correlation of two answers to one input, `shared` how much of
