@@ -103,8 +103,8 @@ def _macro_f1(of_inputs: np.ndarray, are_groups: bool = False) -> MeanEstimate:
     _, lows, highs = score_limits(scores, label_counts[label_counts > 0].astype(np.float64))
     below, above = (math.hypot(*distances) / len(scores) for distances in (scores - lows, highs - scores))
     known = np.count_nonzero(label_counts) / len(label_counts)
-    low, high = max(0.0, min(float(low), value - below)), min(1.0, max(float(high), value + above))
-    return MeanEstimate(value=value, low=known * low, high=known * high + 1 - known)
+    least, most = max(0.0, min(float(low), value - below)), min(1.0, max(float(high), value + above))
+    return MeanEstimate(value=value, low=known * least, high=known * most + 1 - known)
 
 
 def _confusion(pairs: Sequence[tuple[str, str]], labels: Sequence[str]) -> np.ndarray:
