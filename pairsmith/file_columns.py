@@ -14,7 +14,7 @@ from statistics import fmean
 from typing import NamedTuple
 
 from curate.words import SIGNS, plain
-from pairsmith.header_words import LABELS
+from pairsmith.header_words import GROUP, ID, LABELS
 from pairsmith.record_schema import is_record
 from schemas.errors import InputError
 from schemas.labels import distinct_labels, folded_label
@@ -22,7 +22,7 @@ from schemas.spec import SeedSource
 from synth.columns import Cells, Fault, check_columns, inside, plain_text
 from synth.columns import paths_in as paths_in_source
 from synth.seed_rows import read_column_names, rows_of
-from synth.turns import extract_turns, parse_turns
+from synth.turns import extract_turns, parse_role, parse_turns
 
 LOOKED_AT = 10_000  # rows that are read
 TEXT_WORDS = 3.0  # a column with at least this many words per cell on average is text
@@ -30,6 +30,8 @@ CATEGORIES = 30  # a column that carries information has at most this many disti
 # a column of labels may have up to _MAX_LABELS distinct values if each occurs at least _OFTEN times on average
 _OFTEN, _MAX_LABELS = 5, 300
 _ONCE_PER = 10  # at most one row in this many may have a label of its own
+_MIN_GROUPS = 10  # a column that says which rows belong together has at least this many distinct values
+_CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 _BARE = re.compile(r"(?=\D*\d)(?:[!-~]+|[\d\s.,:/+-]+)")
 _SEPARATORS = re.compile(rf"(?:[^\w{SIGNS}]|_)+")  # separates the words of a header
 
@@ -194,3 +196,33 @@ def detect_language(texts: Sequence[str]) -> str:
     code = str(next(iter(ranked)))
     is_sure = sum(ranked.get(other, 0.0) for other in relatives(code)) > 0.5
     return code if is_sure and len(code) == 2 else "en"  # "zxx" means no linguistic content
+
+
+def find_group(columns: Sequence[Column]) -> Column | None:
+    """The column that says which rows belong together, such as `customer_id`: its header consists of words for that,
+    and its values recur but are more than a handful, which would be labels and too few for a test. Of several, the one
+    with the fewest values, which contain the groups of the others."""
+    fitting = [column for column in columns if _names_groups(column.header) and _has_groups(column)]
+    return min(fitting, key=lambda column: len(set(column.filled)), default=None)
+
+
+def _names_groups(header: str) -> bool:
+    words = {part for part in _SEPARATORS.split(plain(_CAMEL.sub(" ", header))) if part}
+    groups, ids = ({plain(name) for name in listed.replace("_", " ").split()} for listed in (GROUP, ID))
+    alone = {word for word in ids if len(word) > 2 and any(word.startswith(group) for group in groups)}
+    return words <= groups | ids and not words.isdisjoint(groups | alone)
+
+
+def _has_groups(column: Column) -> bool:
+    different = len(set(column.filled))
+    return not column.objects and not column.is_text and _MIN_GROUPS <= different < len(column.filled)
+
+
+def refuse_single_messages(path: Path, columns: Sequence[Column]) -> None:
+    """Raise InputError for a file with one message per line: its answers would be read as inputs."""
+    if speaker := next((c for c in columns if len(set(c.filled)) > 1 and all(map(parse_role, c.filled))), None):
+        raise InputError(
+            f"has one message per line ('{speaker.header}' names the speaker), but a row must be a whole conversation.",
+            where=path.name,
+            fix="Group the lines of each conversation into one list, `messages` (`pairsmith docs seeds`).",
+        )

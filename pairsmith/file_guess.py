@@ -18,9 +18,11 @@ from pairsmith.file_columns import (
     Column,
     columns_in,
     detect_language,
+    find_group,
     first_rows,
     inner_columns,
     paths_in,
+    refuse_single_messages,
 )
 from pairsmith.header_words import HEAD, INPUT, LABELS, OUTPUT, REPLY
 from pairsmith.record_schema import choices_in, schema_of, with_choices
@@ -195,19 +197,9 @@ def _not_read(names: Sequence[str], read: Sequence[str]) -> list[str]:
     return [f"not read: {', '.join(left[:_LISTED_COLUMNS])}{more}"] if left else []
 
 
-def _refuse_single_messages(path: Path, columns: Sequence[Column]) -> None:
-    """Raise InputError for a file with one message per line: its answers would be read as inputs."""
-    if speaker := next((c for c in columns if len(set(c.filled)) > 1 and all(map(parse_role, c.filled))), None):
-        raise InputError(
-            f"has one message per line ('{speaker.header}' names the speaker), but a row must be a whole conversation.",
-            where=path.name,
-            fix="Group the lines of each conversation into one list, `messages` (`pairsmith docs seeds`).",
-        )
-
-
 def _table(path: Path, columns: Sequence[Column], wanted: str) -> Guess:
     if wanted != "classify":
-        _refuse_single_messages(path, columns)
+        refuse_single_messages(path, columns)
     texts = [column for column in columns if column.is_text and (not column.objects or column.called(OUTPUT))]
     sides = {code: column for column in texts if (code := language_code(column.header))}
     output, reason = _output(columns, texts, wanted)
@@ -411,10 +403,17 @@ def _with_extra(guessed: Guess, used: Sequence[Column], columns: Sequence[Column
     if guessed.kind == "pair":  # also read: a row's system prompt, and objects that contain the input or output
         records = [c for c in rest if c.objects and any(one.header.startswith(f"{c.header}.") for one in used)]
         rest = [c for c in rest if c not in records and not _is_system(c)]
-    extra = [column for column in rest if column.is_informative and column.name not in RESERVED]
+    group = find_group(rest)
+    extra = [c for c in rest if c.is_informative and c.name not in RESERVED and c is not group]
     kept = {**guessed.settings["columns"], **{column.name: column.header for column in extra}}
-    read = [column.header for column in (*used, *extra)]
+    read = [column.header for column in (*used, *extra, *filter(None, [group]))]
     why = [f"'{c.header}' is kept with every row for use in prompts, because its values recur" for c in extra]
+    if group:
+        size = f"{len(set(group.filled)):,} values in {len(group.filled):,} rows"
+        why.append(
+            f"rows with the same '{group.header}' ({size}) belong together: they get the same split and count as one"
+            " input in the evaluation. Remove 'group' if they are independent"
+        )
     labels = _labels_of(c for c in extra if guessed.kind != "pair" or c.called(LABELS))
     if labels and guessed.task["kind"] != "classify":
         tells = f"if the model should predict '{labels.header}', the task is to classify"
@@ -422,7 +421,8 @@ def _with_extra(guessed: Guess, used: Sequence[Column], columns: Sequence[Column
     if label and label not in read:
         why.append(f"rows whose '{label}' is false are left out: TRL marks bad completions this way")
     why += _not_read([column.header for column in rest], read)
-    return guessed._replace(settings={**guessed.settings, "columns": kept}, why=[*guessed.why, *why])
+    settings = {**guessed.settings, "columns": kept, **({"group": group.header} if group else {})}
+    return guessed._replace(settings=settings, why=[*guessed.why, *why])
 
 
 def _size(column: Column) -> str:

@@ -6,5 +6,5 @@ import tomllib
 from pathlib import Path
 
 _LISTS = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
-REPLY, INPUT, LABELS, HEAD = (_LISTS[name] for name in ("reply", "input", "labels", "head"))
+REPLY, INPUT, LABELS, HEAD, GROUP, ID = (_LISTS[name] for name in ("reply", "input", "labels", "head", "group", "id"))
 OUTPUT = f"{_LISTS['output']} {REPLY}"

@@ -404,6 +404,7 @@ class Ledger:
                     "sample": sample,
                     "teacher": self.identity,
                     "endpoint": answer.url or self.endpoint.url,
+                    "transport": "http" if self._batches is None else "batch",
                     "seconds": answer.seconds,
                 },
             )
@@ -423,8 +424,7 @@ class Ledger:
         return answer.usage or Usage(), usd, settled
 
     async def _keep_judgements(self, calls: Sequence[Call]) -> None:
-        if not calls:
-            return
-        await self.store.judge(*calls)
+        if calls:
+            await self.store.judge(*calls)
         for call in calls:
             self.answered.mark(call.key, call.attempt, call.status)

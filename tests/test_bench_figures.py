@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,7 @@ def _quoted_figures() -> Iterator[tuple[str, str]]:
     yield "money", f"{hard['each row ten times']} where each row comes ten times"
     yield "money", f"{hard['Zipf, exponent 1.2']} of Zipf's law"
     yield "money", f"{hard['1 % of answers 300 times as long']} where one answer in a hundred is 300 times as long"
+    yield from _proof_sentences()
     generation, faults = _results("generation"), _results("faults")
     for client, cpu_ms in generation["cpu_ms_per_request"].items():
         yield "bench/generation/README.md", f"| {client} | {cpu_ms:.3f} |"
@@ -66,6 +68,49 @@ def _quoted_figures() -> Iterator[tuple[str, str]]:
         shares = " / ".join(f"{100 * of['accepted_by_labels'][labels]:.0f}" for labels in ("100", "200", "400"))
         broken, at_most = (100 * of[name] + 1e-9 for name in ("failed", "failed_at_most"))  # .25 rounds to .3
         yield "review-method", f"| {shares} % | {broken:.1f} % ({at_most:.1f} %) |"
+
+
+def _proof_sentences() -> Iterator[tuple[str, str]]:
+    """What `evaluation` and the benchmark's README say about inputs that belong together, many answers, and F1."""
+    settings = _results("proof")["settings"]
+
+    def of(kind: str, key: str = "coverage", **where: Any) -> list[float]:
+        rows = [row for row in settings if row["of"] == kind and key in row]
+        return [row[key] for row in rows if all(row[name] == value for name, value in where.items())]
+
+    def least(kind: str, key: str = "coverage", **where: Any) -> str:
+        return f"{math.floor(1000 * min(of(kind, key, **where)) + 1e-9) / 10:.1f}"
+
+    def most(key: str) -> str:
+        return f"{math.ceil(1000 * max(of('difference, groups', key)) - 1e-9) / 10:.1f}"
+
+    shares, gaps, fields, many, labels = (
+        "share, groups", "difference, groups", "field F1", "share, many answers", "macro F1",
+    )  # fmt: skip
+    counts = {kind: len(of(kind)) for kind in (shares, gaps, fields, many, labels)}
+    alone, in_fours = least(shares, "alone"), least(shares, "alone", sizes=[4])
+    absent = math.ceil(100 * max(row["absent"] / row["labels"] for row in settings if row["of"] == labels) - 1)
+    yield (
+        "evaluation",
+        f"of a share held in at least {least(shares)} % of draws ({counts[shares]} settings), that of a difference in"
+        f" at least {least(gaps)} % ({counts[gaps]} settings), and equal systems were called different in at most"
+        f" {most('claimed')} %.",
+    )
+    yield "evaluation", f"held in as little as {alone} % ({in_fours} % for groups of four)"
+    yield "evaluation", f"equal systems were called different in up to {most('claimed_alone')} %."
+    yield "evaluation", f"a share held in at least {least(many)} % of draws ({counts[many]} settings)"
+    yield "evaluation", f"in at least {least(fields)} % of draws ({counts[fields]} settings of records"
+    yield "evaluation", f"all labels in at least {least(labels)} % of draws ({counts[labels]} settings"
+    yield "evaluation", f"up to {absent} % of them without a test input"
+    page = "bench/proof/README.md"
+    for kind, words in (
+        (shares, "a share of inputs that belong together"),
+        (gaps, "a difference of those"),
+        (many, "a share, 5 to 20 answers per input"),
+        (fields, "field F1"),
+        (labels, "macro F1 of all labels, some without a test input"),
+    ):
+        yield page, f"| {words} | {counts[kind]} | {least(kind)} |"
 
 
 _ENDS = {

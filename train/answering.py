@@ -34,12 +34,15 @@ OpenTeacher = Callable[[TeacherSettings], AbstractAsyncContextManager[Endpoint]]
 
 
 class Answers(NamedTuple):
-    """The answers of one system under one decoding, in the order of the seeds, their token usage and their cost in US
-    dollars (None if any of it is unknown)."""
+    """The answers of one system under one decoding, in the order of the seeds; the token usage and the cost in US
+    dollars (None if any of it is unknown) of all requests for them; and the answer tokens and seconds of those requests
+    that were not part of a batch."""
 
     outputs: list[Output]
     usage: Usage
     usd: float | None
+    timed_tokens: int = 0
+    timed_seconds: float = 0.0
 
 
 class Round(NamedTuple):
@@ -196,39 +199,49 @@ class AnswerCollector:
         samples = self._samples[mode]
         question = system.messages(seed), system.sampling(mode, seed), system.schema, system.binding, system.name
         answers = await ledger.answer(Question(*question), samples)
-        calls = [await asyncio.to_thread(self._evaluated_call, system, answer) for answer in answers]
+        rows = [await asyncio.to_thread(self._ledger_rows, system, answer) for answer in answers]
         outputs = []
-        for sample, (answer, call) in enumerate(zip(answers, calls, strict=True)):
+        for sample, (answer, (call, _)) in enumerate(zip(answers, rows, strict=True)):
             blank = Output(
                 system=system.name, mode=mode, seed_id=seed.id, sample=sample, answered=False, key=answer.key
             )
             outputs.append(blank if call is None else _judge_output(blank, call, self._plan, seed))
         self._done += len(outputs)
-        attributed = [_attributed_usage(call, samples) for call in calls if call is not None]
+        paid = [call for _, calls in rows for call in calls]
+        attributed = [_attributed_usage(call, samples) for call in paid]
         self._written += sum(usage.completion_tokens for usage, _ in attributed)
         numbers = {**self._progress_numbers(), "system": system.name, "mode": mode}
         if system.model.local is None or system.model.local.vllm is not None:
             numbers["tokens"] = ledger.usage.completion_tokens
         self._progress("evaluate", numbers)
         usd = None if any(cost is None for _, cost in attributed) else sum(cost or 0.0 for _, cost in attributed)
-        return Answers(outputs, summed([usage for usage, _ in attributed]), usd)
+        # The row of a request's first sample has its usage.
+        timed = [call for call in paid if call.request_of is None and call.transport == "http"]
+        tokens, seconds = sum(call.usage.completion_tokens for call in timed), sum(call.seconds for call in timed)
+        return Answers(outputs, summed([usage for usage, _ in attributed]), usd, tokens, seconds)
 
-    def _evaluated_call(self, system: System, answer: Completion | FailedSample) -> Call | None:
-        """The ledger row that counts: the first attempt as it came, because retrying after a cut or empty answer would
-        flatter systems that give those. For the teacher, which is asked as in generation, the answer that generation
-        accepts."""
+    def _ledger_rows(self, system: System, answer: Completion | FailedSample) -> tuple[Call | None, list[Call]]:
+        """The ledger row that counts, and all rows that were paid for it. The first attempt counts as it came, because
+        retrying after a cut or empty answer would flatter systems that give those. For the teacher, which is asked as
+        in generation, it is the answer that generation accepts, and the attempts before it are part of its price."""
         calls = self._store.calls(answer.key)
         if system.decoding == "evaluation":
-            return calls[0] if calls else None
+            return (calls[0], calls[:1]) if calls else (None, [])
         if isinstance(answer, Completion):
-            return next(call for call in calls if call.attempt == answer.attempt)
-        return calls[-1] if calls else None
+            calls = [call for call in calls if call.attempt <= answer.attempt]
+        return (calls[-1], calls) if calls else (None, [])
 
 
 def _combine(answers: Sequence[Answers]) -> Answers:
     """The answers to several inputs as one."""
     usd = None if any(given.usd is None for given in answers) else sum(given.usd or 0.0 for given in answers)
-    return Answers([o for given in answers for o in given.outputs], summed([given.usage for given in answers]), usd)
+    return Answers(
+        [output for given in answers for output in given.outputs],
+        summed([given.usage for given in answers]),
+        usd,
+        sum(given.timed_tokens for given in answers),
+        sum(given.timed_seconds for given in answers),
+    )
 
 
 @asynccontextmanager
@@ -252,7 +265,7 @@ def _judge_output(blank: Output, call: Call, plan: EvaluationPlan, seed: Seed) -
             "text": text,
             "finish": call.raw.get("finish_reason"),
             "words": len(text.split()),
-            "seconds": call.seconds,
+            "seconds": call.seconds if call.transport == "http" else 0.0,
             "checks": dict(checked.passed),
             "reasons": dict(checked.reasons),
             "all_pass": checked.all_pass,

@@ -392,8 +392,8 @@ async def validated(plan: EvaluationPlan, store: Store, progress: Progress = uns
 def _result(plan: EvaluationPlan, system: System, answers: dict[Mode, Answers]) -> SystemResult:
     def summary(mode: Mode) -> ModeResult:
         outputs = answers[mode].outputs
-        usage, usd = answers[mode].usage, answers[mode].usd
-        result = summarise(outputs, usage, plan.checks.names, usd, groups=plan.groups)
+        usage, usd, timed = answers[mode].usage, answers[mode].usd, answers[mode][3:]
+        result = summarise(outputs, usage, plan.checks.names, usd, groups=plan.groups, timed=timed)
         answers_ = [
             GivenAnswer(seed_id=output.seed_id, text=output.text if output.whole and output.seed_id not in void else "")
             for output in outputs

@@ -47,6 +47,11 @@ class PairwiseChoice(Record):
     asked: bool = True
     reason: str = ""
 
+    @property
+    def is_equal(self) -> bool:
+        """Whether the two texts are equal, as far as the record shows it."""
+        return not self.asked and not self.longer and all(sum(won) == 1 for won in self.wins)
+
 
 class ChecklistResult(Record):
     """One system's first sampled answers: the share that passes the whole checklist, and the mean P(yes) of each
@@ -141,8 +146,9 @@ def _win_rate(against: str, choices: Sequence[PairwiseChoice], groups: Mapping[s
     decisions = [2 * len(choice.wins) for choice in judged]
     wins = [sum(map(sum, choice.wins)) for choice in judged]
     losses = [count - won for count, won in zip(decisions, wins, strict=True)]
-    # The length of an empty or cut answer is meaningless, so those comparisons are left out.
-    compared = [at for at, choice in enumerate(judged) if choice.asked]
+    # The length of an empty or cut answer is meaningless, so those comparisons are left out. Equal texts are a tie at
+    # equal length, which says as much as any other answer.
+    compared = [at for at, choice in enumerate(judged) if choice.asked or choice.is_equal]
     ids = [choice.seed_id for choice in judged]
     seed_groups = grouped(ids, groups)
     return WinRate(

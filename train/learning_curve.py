@@ -5,8 +5,8 @@ The model is trained on 25, 50 and 100 % of the rows, each with two random seeds
 pass rate is measured on validation inputs, never on the test. Two runs on the same number of rows differ by chance:
 that is the noise floor, and a smaller difference means nothing. Two runs that happen to agree do not prove the absence
 of noise: the floor is never below what an exact test could detect on as many inputs, and no point is assumed to be more
-precise than one input. A slice (rows of one origin or source) is left out in a separate training. Preferences follow
-the rows of their inputs.
+precise than one input. Inputs that belong together count as one. A slice (rows of one origin or source) is left out in
+a separate training. Preferences follow the rows of their inputs.
 
 Not covered: another base, other settings, and rows unlike the present ones.
 """
@@ -17,12 +17,14 @@ import json
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
+from statistics import fmean
 from typing import TYPE_CHECKING
 
 from schemas.errors import NoWork
 from schemas.identity import random_sort_key
 from schemas.progress import Say, discard_message
 from schemas.records import Record, content_id
+from schemas.wording import counted
 from train.intervals import Interval, student_quantile
 from train.results import TrainResult
 
@@ -57,18 +59,21 @@ class Point(Record):
 
 class Gain(Record):
     """What `rows` more rows would change, with a 95 % interval: the pass rate or loss, extrapolated along the logarithm
-    of the number of rows and limited to possible values."""
+    of the number of rows and limited to possible values. `is_limit`: the line leaves the range of a pass rate, so the
+    estimate is that limit."""
 
     rows: int
     of: str
     estimate: float
     low: float
     high: float
+    is_limit: bool = False
 
 
 class LearningCurve(Record):
     """`points` are the curve, `slices` the trainings with a slice left out. `run_sd` is the standard deviation between
-    trainings on the same number of rows, of the measure `of` (`pass rate` or `loss`)."""
+    trainings on the same number of rows, of the measure `of` (`pass rate` or `loss`). `group_sizes` are the numbers of
+    validation inputs that belong together, the largest first; empty if each stands alone."""
 
     dataset_id: str
     rows: int
@@ -77,6 +82,7 @@ class LearningCurve(Record):
     slices: tuple[Point, ...]
     run_sd: float
     more: Gain
+    group_sizes: tuple[int, ...] = ()
 
     @property
     def inputs(self) -> int:
@@ -85,10 +91,17 @@ class LearningCurve(Record):
         return min((rate.seeds for rate in rates), default=0)
 
     @property
+    def units(self) -> tuple[int, ...]:
+        """The sizes of the groups of validation inputs, counting an input that stands alone as a group."""
+        return self.group_sizes or (1,) * self.inputs
+
+    @property
     def floor(self) -> float:
-        """The noise floor: two trainings that differ by less may differ by chance (95 %)."""
+        """The noise floor: two trainings that differ by less may differ by chance (95 %). At least one input more than
+        the largest groups hold that are too few for a test."""
         by_chance = student_quantile(len(SHARES), _LEVEL) * math.sqrt(2) * self.run_sd
-        return max(by_chance, min(1.0, _MIN_FLIPS / self.inputs)) if self.inputs else by_chance
+        too_few = sum(self.units[: _MIN_FLIPS - 1])
+        return max(by_chance, min(1.0, (too_few + 1) / self.inputs)) if self.inputs else by_chance
 
     def value(self, point: Point) -> float:
         """The point's value of the measure."""
@@ -104,11 +117,12 @@ def learning_curve(
     *,
     seed: int,
     slices: Mapping[str, Collection[str]] | None = None,
+    group_sizes: Sequence[int] = (),
     of_preferences: bool = False,
     say: Say = discard_message,
 ) -> LearningCurve:
     """Train on parts of the rows and measure. `slices` maps a name to ids of rows; slices of less than a twentieth of
-    the rows, or of all rows, are left out.
+    the rows, or of all rows, are left out. `group_sizes` as in the result.
 
     Raises NoWork with fewer than 8 rows, if a training that learns from preferences (`of_preferences`) would have none,
     and if nothing can be measured.
@@ -143,7 +157,7 @@ def learning_curve(
                 slice=left_out,
             )
         )
-    return _fit_curve(dataset, points)
+    return _fit_curve(dataset, points, group_sizes)
 
 
 def _part(dataset: Dataset, share: float, seed: int, without: Collection[str]) -> Dataset:
@@ -164,7 +178,7 @@ def _part(dataset: Dataset, share: float, seed: int, without: Collection[str]) -
     return replace(dataset, id=part_id, train=rows, preferences=preferences)
 
 
-def _fit_curve(dataset: Dataset, points: Sequence[Point]) -> LearningCurve:
+def _fit_curve(dataset: Dataset, points: Sequence[Point], group_sizes: Sequence[int]) -> LearningCurve:
     of = "pass rate" if all(point.pass_rate for point in points) else "loss"
     if of == "loss" and any(point.loss is None for point in points):
         raise NoWork(
@@ -182,52 +196,72 @@ def _fit_curve(dataset: Dataset, points: Sequence[Point]) -> LearningCurve:
         slices=slices,
         run_sd=0.0,
         more=empty_gain,
+        group_sizes=tuple(sorted(group_sizes, reverse=True)) if max(group_sizes, default=1) > 1 else (),
     )
     import numpy as np
 
     pairs = [[unfitted.value(point) for point in curve if point.share == share] for share in SHARES]
     run_sd = math.sqrt(float(np.mean([np.var(pair, ddof=1) for pair in pairs])))
-    values, rows = [unfitted.value(point) for point in curve], [point.rows for point in curve]
-    min_sd = 1 / unfitted.inputs if unfitted.inputs else 0.0
-    return unfitted.model_copy(update={"run_sd": run_sd, "more": _gain(rows, values, len(dataset.train), of, min_sd)})
+    return unfitted.model_copy(update={"run_sd": run_sd, "more": _gain(unfitted)})
 
 
-def _gain(rows: Sequence[int], values: Sequence[float], now: int, of: str, min_sd: float) -> Gain:
-    """Least squares on the logarithm of the number of rows. The interval is that of the slope, by Student's t, with
-    points assumed to vary by at least `min_sd`. It is clipped to the possible range of the measure."""
+def _gain(curve: LearningCurve) -> Gain:
+    """Least squares on the logarithm of the number of rows.
+
+    The interval of the slope combines two errors, both by Student's t: that of trainings, with points assumed to vary
+    by at least one input; and that of inputs (or groups), of which at least as many change between the fewest and all
+    rows as the line rises or falls. It is limited to the range of the measure, and if the line itself leaves that, the
+    interval includes no change at all.
+    """
     import numpy as np
 
-    x, y = np.log(np.array(rows, dtype=np.float64)), np.array(values)
-    spread = x - x.mean()
-    slope = float(spread @ y / (spread @ spread))
-    residuals = y - y.mean() - slope * spread
-    degrees = len(rows) - 2
-    error = math.sqrt(max(float(residuals @ residuals) / degrees, min_sd**2) / float(spread @ spread))
-    ahead, half = math.log((now + MORE) / now), student_quantile(degrees, _LEVEL) * error
-    current = float(np.mean([value for value, count in zip(values, rows, strict=True) if count == now]))
-    reach = (-current, 1 - current if of == "pass rate" else math.inf)
-    low, estimate, high = np.clip([(slope + side * half) * ahead for side in (-1, 0, 1)], *reach).tolist()
-    return Gain(rows=MORE, of=of, estimate=estimate, low=low, high=high)
+    values, x = np.array([curve.value(point) for point in curve.points]), np.log([point.rows for point in curve.points])
+    spread, reach = x - x.mean(), float(np.ptp(x))
+    slope = float(spread @ values / (spread @ spread))
+    residuals, degrees = values - values.mean() - slope * spread, len(x) - 2
+    min_sd = 1 / curve.inputs if curve.inputs else 0.0
+    of_trainings = math.sqrt(max(float(residuals @ residuals) / degrees, min_sd**2) / float(spread @ spread))
+    changed, sizes = min(1.0, abs(slope * reach)), np.array(curve.units or (1,), dtype=np.float64)
+    independent = float(sizes.sum() ** 2 / (sizes**2).sum())
+    of_inputs = math.sqrt(changed * (1 - changed) / independent) / reach if curve.inputs else 0.0
+    of_inputs *= student_quantile(max(1, math.floor(independent + 1e-9) - 1), _LEVEL)
+    half = math.hypot(student_quantile(degrees, _LEVEL) * of_trainings, of_inputs)
+    ahead = math.log((curve.rows + MORE) / curve.rows)
+    present = fmean(curve.value(point) for point in curve.points if point.share == 1.0)
+    limits = -present, 1 - present if curve.of == "pass rate" else math.inf
+    low, estimate, high = np.clip([(slope + side * half) * ahead for side in (-1, 0, 1)], *limits).tolist()
+    if is_limit := estimate != slope * ahead:
+        low, high = min(low, 0.0), max(high, 0.0)
+    return Gain(rows=MORE, of=curve.of, estimate=estimate, low=low, high=high, is_limit=is_limit)
 
 
 def in_words(curve: LearningCurve) -> list[str]:
     """The curve in lines, what 500 more rows would gain, and the effect of each slice."""
+    unmeasured = sum(point.pass_rate is None for point in (*curve.points, *curve.slices))
     lines = []
+    if 0 < unmeasured < len(curve.points) + len(curve.slices):
+        gave = "gave no complete answer, and so"
+        which = counted(unmeasured, f"training {gave} has", f"trainings {gave} have")
+        lines.append(f"shown as validation loss: {which} no pass rate")
     for share in SHARES:
         points = [point for point in curve.points if point.share == share]
         values = " and ".join(f"{curve.value(point):.2f}" for point in points)
         lines.append(f"{share:.0%} of the rows ({points[0].rows}): {curve.of} {values}")
-    too_few = f"noise floor: {curve.inputs} validation inputs are too few to distinguish any two trainings"
+    inputs = f"{curve.inputs} validation inputs" + (f" of {len(curve.units)} groups" if curve.group_sizes else "")
+    too_few = f"noise floor: {inputs} are too few to distinguish any two trainings"
     floor = f"noise floor: two trainings that differ by less than {_digits(curve.floor)} may differ by chance"
     if not curve.floor:
         floor = "noise floor: trainings on the same number of rows gave identical results"
-    lines.append(too_few if 0 < curve.inputs <= _MIN_FLIPS else floor)
+    lines.append(too_few if 0 < len(curve.units) <= _MIN_FLIPS else floor)
     more = curve.more
-    span = f"{_digits(more.estimate, '+')} [{_digits(more.low, '+')}, {_digits(more.high, '+')}] of {more.of}"
-    flat = "; the interval includes no gain at all" if more.low <= 0 <= more.high else ""
+    span = f"{_digits(more.estimate, '+')} [{_digits(more.low, '+')}, {_digits(more.high, '+')}]"
+    flat = "; the interval includes no change at all" if more.low <= 0 <= more.high else ""
+    if more.is_limit:
+        flat = f"; the line leaves the possible range, so this is only the most that the {more.of} can still change"
     is_far = curve.rows + more.rows > _FAR * curve.rows
     guess = "; this is a rough guess, because it extrapolates further than the curve reaches back" if is_far else ""
-    lines.append(f"{more.rows} more rows like these would gain about {span}, if the curve continues{flat}{guess}")
+    change = f"{more.rows} more rows like these would change the {more.of} by about {span}"
+    lines.append(f"{change}, if the curve continues{flat}{guess}")
     full_values = [curve.value(point) for point in curve.points if point.share == 1.0]
     lines += [_describe_slice(curve, point, sum(full_values) / len(full_values)) for point in curve.slices]
     return lines

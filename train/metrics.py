@@ -35,8 +35,8 @@ class Output(Record):
     """One answer of one system. `answered=False`: the endpoint returned nothing, so there is nothing to judge.
 
     `all_pass` is None for an answer that was not scored: no check failed, but one could not judge. An answer that was
-    cut, empty or refused never passes, whatever its checks say. `seconds` is the duration of the request, which carries
-    all samples of its seed. `key` identifies its ledger row.
+    cut, empty or refused never passes, whatever its checks say. `seconds` is the duration of its request, which carries
+    all samples of its seed; 0 for a batch. `key` identifies its ledger row.
     """
 
     system: str
@@ -343,12 +343,14 @@ def summarise(
     usd: float | None = None,
     *,
     groups: Mapping[str, str] = ALONE,
+    timed: tuple[int, float] | None = None,
 ) -> ModeResult:
-    """The numbers of one system under one decoding; `usage` and `usd` are the totals of its answers."""
+    """One system under one decoding. `usage` and `usd` are totals; `timed`: its requests' answer tokens and seconds."""
     answers = [output for output in outputs if output.answered]
     counts = _by_seed(answers)
     seeds = sorted(counts)
     measured = any(output.whole for output in answers)
+    tokens, request_seconds = timed or (usage.completion_tokens, _request_seconds(answers))
     return ModeResult(
         pass_rate=share(*_columns(counts, seeds), groups=grouped(seeds, groups)) if measured else None,
         asked=len(outputs),
@@ -359,11 +361,9 @@ def summarise(
         not_scored=sum(output.whole and output.all_pass is None for output in answers),
         checks={name: fmean(output.checks[name] is True for output in answers) for name in names} if measured else {},
         words=_spread([float(output.words) for output in answers]),
-        seconds=_spread([output.seconds for output in answers]),
+        seconds=_spread([output.seconds for output in answers if output.seconds]),
         usage=usage,
-        tokens_per_s=usage.completion_tokens / request_seconds
-        if (request_seconds := _request_seconds(answers))
-        else None,
+        tokens_per_s=tokens / request_seconds if request_seconds else None,
         usd=usd,
     )
 

@@ -85,12 +85,12 @@ def _ratio(part: np.ndarray, whole: np.ndarray, groups: Sequence[str] | None) ->
 
 
 def _macro_f1(of_inputs: np.ndarray, are_groups: bool = False) -> MeanEstimate:
-    """Macro F1 from counts per input, or per group of inputs. The effective number of answers follows from the
-    jackknife.
+    """Macro F1 of the labels that occur, from counts per input, or per group of inputs. The effective number of answers
+    follows from the jackknife.
 
     Two inputs of a rare label that agree change nothing when one is left out, but prove little. Therefore each label
     also gets a score interval at the number of its inputs (or groups), and if the mean of those (MOVER) is wider, it is
-    used.
+    used. Nothing is known about a label that does not occur, so the interval allows for any F1 between 0 and 1 of it.
     """
     totals, inputs = of_inputs.sum(axis=0), len(of_inputs)
     scores = _f1_of_labels(totals)
@@ -102,9 +102,9 @@ def _macro_f1(of_inputs: np.ndarray, are_groups: bool = False) -> MeanEstimate:
     label_counts = (of_inputs.sum(axis=2) > 0).sum(axis=0)
     _, lows, highs = score_limits(scores, label_counts[label_counts > 0].astype(np.float64))
     below, above = (math.hypot(*distances) / len(scores) for distances in (scores - lows, highs - scores))
-    return MeanEstimate(
-        value=value, low=max(0.0, min(float(low), value - below)), high=min(1.0, max(float(high), value + above))
-    )
+    known = np.count_nonzero(label_counts) / len(label_counts)
+    least, most = max(0.0, min(float(low), value - below)), min(1.0, max(float(high), value + above))
+    return MeanEstimate(value=value, low=known * least, high=known * most + 1 - known)
 
 
 def _confusion(pairs: Sequence[tuple[str, str]], labels: Sequence[str]) -> np.ndarray:

@@ -75,7 +75,10 @@ def verdict(evaluation: Evaluation, ship_at: float = 0.5) -> ModelVerdict:
     relations = [(system, relation(evaluation, system)) for system in rivals]
     fine_tune = _fine_tune([how for _, how in relations])
     because = [_describe_relation(evaluation, system, how) for system, how in relations]
-    flips = [_what_would_change(evaluation, system, how) for system, how in relations if how in _DECISIVE[fine_tune]]
+    decisive = [(system, how) for system, how in relations if how in _DECISIVE[fine_tune]]
+    undecided = [(system, how) for system, how in decisive if how in ("few", "unclear")]
+    flips = [_inputs_that_decide(evaluation, undecided)] if undecided else []
+    flips += [_what_would_change(evaluation, system, how) for system, how in decisive if (system, how) not in undecided]
     decision: Decision = "ship"
     if not _is_measured(evaluation.system(TUNED)):
         ways, flip = _why_incomplete(evaluation, evaluation.system(TUNED))
@@ -214,19 +217,27 @@ def _compared_inputs(evaluation: Evaluation, other: SystemResult) -> int:
     return min((gap.seeds for gap in gaps if gap), default=evaluation.seeds)
 
 
+def _inputs_that_decide(evaluation: Evaluation, undecided: Sequence[tuple[SystemResult, Relation]]) -> str:
+    """The number of further test inputs at which all of these comparisons would be decided; a smaller number that
+    decides one of them changes no recommendation."""
+    needed, kept = 0, dict[str, list[str]]()
+    for other, how in undecided:
+        gaps = [gap for gap in _comparisons_with(evaluation, other) if gap.more_inputs]
+        more = [(gap.more_inputs or 0, f"{gap.mode} ") for gap in gaps]
+        least_more, mode = min(more, default=(evaluation.seeds, ""))
+        needed = max(needed, LEAST_TEST_INPUTS - _compared_inputs(evaluation, other), least_more)
+        if how == "unclear":
+            kept.setdefault(mode, []).append(other.label)
+    inputs = "was 1 more test input" if needed == 1 else f"were about {needed} more test inputs"
+    inputs += " of other groups" if evaluation.groups else ""
+    same = " and ".join(f"the {mode}difference from {', '.join(labels)}" for mode, labels in kept.items())
+    return f"there {inputs}" + (f", and {same} stayed the same" if same else "")
+
+
 def _what_would_change(evaluation: Evaluation, other: SystemResult, how: Relation) -> str:
     gaps = [gap for gap in _comparisons_with(evaluation, other) if gap.shown is not None]
     if how == "not measured":
         return _why_incomplete(evaluation, other)[1]
-    if how in ("few", "unclear"):
-        more = [(gap.more_inputs, f"{gap.mode} ") for gap in gaps if gap.more_inputs]
-        least_more, mode = min(more, default=(evaluation.seeds, ""))
-        needed = max(LEAST_TEST_INPUTS - _compared_inputs(evaluation, other), least_more)
-        inputs = "was 1 more test input" if needed == 1 else f"were about {needed} more test inputs"
-        inputs += " of other groups" if evaluation.groups else ""
-        if how == "few":
-            return f"there {inputs}"
-        return f"there {inputs}, and the {mode}difference from {other.label} stayed the same"
     shown = [gap.shown for gap in gaps if gap.shown]
     if how == "better":
         least = max(

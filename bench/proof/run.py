@@ -1,4 +1,4 @@
-"""Do the intervals and the test of an evaluation have the promised error rates? `python bench/proof/run.py [RUNS]`
+"""Do the intervals and the test of an evaluation have the promised error rates? `python -m bench.proof.run [RUNS]`
 
 Everything here is SIMULATED: no model is asked. Each setting draws RUNS (2,000) evaluations in which the chance to pass
 varies between inputs (beta-binomial): `icc` is the correlation of two answers to one input, `shared` how much of an
@@ -25,7 +25,9 @@ from statistics import NormalDist
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from bench.proof.related import related, worst_of_related
 from curate.split import LEAST_TEST_INPUTS
 from train.intervals import student_quantile
 from train.limits import Bounds, Floats, difference_limits, share_limits, sign_flips
@@ -54,9 +56,16 @@ RESULTS = Path(__file__).parents[1] / "results" / "proof.json"
 
 
 def passes(
-    rng: np.random.Generator, rates: tuple[float, ...], seeds: int, samples: int, icc: float, shared: float, runs: int
+    rng: np.random.Generator,
+    rates: tuple[float, ...],
+    seeds: int,
+    samples: int | NDArray[np.int64],
+    icc: float,
+    shared: float,
+    runs: int,
 ) -> list[Floats]:
-    """(runs, seeds) passes of one system for each rate. Probabilities are beta: ratios of gammas, partly shared."""
+    """(runs, seeds) passes of one system for each rate; `samples` may differ by seed. Probabilities are beta: ratios of
+    gammas, partly shared."""
     if icc == 0:
         return [rng.binomial(samples, rate, size=(runs, seeds)).astype(np.float64) for rate in rates]
     strength, size = (1 - icc) / icc, (runs, seeds)
@@ -382,11 +391,13 @@ def main(runs: int) -> None:
     rows = [*exact_shares(), *exact_differences(), *shares(runs), *differences(runs), *families(runs)]
     rows += redraw_worst(rows, runs)
     RESULTS.parent.mkdir(exist_ok=True)
+    clustered = [*related(passes, runs)]
     about = {"simulated": True, "runs": runs, "level": LEVEL, "seconds": round(time.monotonic() - started, 1)}
-    body = ",\n".join(json.dumps(row, separators=(",", ":")) for row in group_by_setting(rows))
+    body = ",\n".join(json.dumps(row, separators=(",", ":")) for row in [*group_by_setting(rows), *clustered])
     RESULTS.write_text(f'{json.dumps(about)[:-1]}, "settings": [\n{body}\n]}}\n')
-    print(f"{len(rows)} settings of {runs} simulated evaluations each in {about['seconds']} s")
+    print(f"{len(rows) + len(clustered)} settings of {runs} simulated evaluations each in {about['seconds']} s")
     print_tables(rows)
+    print("\n" + "\n".join(f"| {what} | {100 * number:.1f} |" for what, number in worst_of_related(clustered)))
 
 
 if __name__ == "__main__":

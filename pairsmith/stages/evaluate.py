@@ -171,8 +171,10 @@ def _untested(measurement: EvaluationPlan) -> Iterator[str]:
     if tested and (untested := [label for label in measurement.form.labels if label not in tested]):
         more = f" and {len(untested) - _SHOWN} more" if len(untested) > _SHOWN else ""
         labels = f"{'the label' if len(untested) == 1 else 'one of the labels'} {', '.join(untested[:_SHOWN])}{more}"
-        gap = f"no reference of a test input is {labels}"
-        yield f"warning: {gap}: macro F1 is the mean of the other labels, and says nothing about these."
+        yield (
+            f"warning: no reference of a test input is {labels}: macro F1 is the mean of the other labels, and its"
+            " interval is the wider for those without an input, which may do well or badly."
+        )
 
 
 def refuse_modified(store: Store, evaluation_id: str, digest: str, path: str) -> None:

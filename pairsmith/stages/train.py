@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from curate.split import held_out_inputs
+from curate.split import groups_of, held_out_inputs
 from pairsmith import plan
 from pairsmith.outcome import TrainOutcome
 from pairsmith.receipt import recording
@@ -142,10 +143,19 @@ def learning_curve_of(
         plan = plan_evaluation(project, watched, result, None, validation=watched)
         return run(validated(plan, store, audience.progress))
 
+    groups = groups_of(watched)
+    group_sizes = [*Counter(groups.get(seed.id, seed.id) for seed in watched).values()]
     slices = _slices(store, [row["pair_id"] for row in dataset.train])
     by_preference = settings.objective != "sft"
     drawn = learning_curve(
-        dataset, train, measure, seed=settings.seed, slices=slices, of_preferences=by_preference, say=audience.say
+        dataset,
+        train,
+        measure,
+        seed=settings.seed,
+        slices=slices,
+        group_sizes=group_sizes,
+        of_preferences=by_preference,
+        say=audience.say,
     )
     with replaced(project.folder / f"{CURVE}.json") as partial:
         partial.write_text(drawn.model_dump_json(indent=2), encoding="utf-8")

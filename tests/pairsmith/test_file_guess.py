@@ -21,6 +21,7 @@ import pytest
 from curate.gates.words import count_words
 from pairsmith.file_guess import guess
 from pairsmith.guessed_spec import spec_text
+from pairsmith.serve.pages.columns import keys_for_roles, sources
 from prompts.answer_form import AnswerForm
 from schemas.errors import InputError
 from schemas.kinds import KindName
@@ -916,3 +917,57 @@ def test_a_label_beside_a_reply_is_mentioned(tmp_path: Path) -> None:
     rows = [f"{'right' if n % 2 else 'wrong'},What is {n} plus {n}?,I think that it is {2 * n}\n" for n in range(8)]
     settings = guessed_settings(tmp_path, "marks.csv", "label,question,student_answer\n" + "".join(rows))
     assert "if the model should predict 'label', the task is to classify" in settings["why"]
+
+
+def _mails(header: str, values: Callable[[int], object], rows: int = 120) -> str:
+    lines = (f"{values(at)},How do I reset lamp number {at}?,Press the button on lamp {at}." for at in range(rows))
+    return f"{header},question,answer\n" + "\n".join(lines) + "\n"
+
+
+@pytest.mark.parametrize(
+    "header", ["customer_id", "conversationId", "Thread", "Document No", "Kundennummer", "客户编号", "user email"]
+)
+def test_rows_that_belong_together_are_a_group(tmp_path: Path, header: str) -> None:
+    """A column with a grouping name and recurring values becomes the source's `group`. It is not part of the prompt, and
+    the spec explains it."""
+    settings = guessed_settings(tmp_path, "mails.csv", _mails(header, lambda at: f"c-{at // 3}"))
+    (source,) = settings["spec"].seeds
+    assert source.group == header
+    assert header not in source.columns.values()
+    assert f"rows with the same '{header}' (40 values in 120 rows) belong together" in settings["why"]
+    assert "Remove 'group' if they are independent" in (tmp_path / SPEC_NAME).read_text(encoding="utf-8")
+    assert len({seed.meta["group"] for seed in read_seeds([source], tmp_path).seeds}) == 40
+
+
+@pytest.mark.parametrize(
+    ("header", "values"),
+    [
+        ("customer_id", lambda at: f"c-{at}"),
+        ("customer_type", lambda at: f"t-{at % 40}"),
+        ("document", lambda at: f"d-{at % 4}"),
+        ("customer_age", lambda at: 18 + at % 60),
+        ("user_count", lambda at: at % 20),
+        ("id", lambda at: at % 40),
+        ("shop_city", lambda at: f"town {at % 40}"),
+    ],
+)
+def test_other_columns_are_not_taken_for_groups(tmp_path: Path, header: str, values: Callable[[int], object]) -> None:
+    """All values are distinct, there are only a handful, the name is another one, or it is an attribute of the customer."""
+    settings = guessed_settings(tmp_path, "mails.csv", _mails(header, values))
+    assert settings["spec"].seeds[0].group is None
+    assert "belong together" not in settings["why"]
+
+
+def test_setup_page_does_not_offer_the_group_as_a_prompt_column(tmp_path: Path) -> None:
+    """Otherwise, saving the roles shown on the setup page would keep every customer number with the rows."""
+    guessed_settings(tmp_path, "mails.csv", _mails("customer_id", lambda at: f"c-{at // 3}"))
+    (shown,) = sources(load(tmp_path))
+    roles = [role for _, _, role in shown.columns]
+    assert roles == ["", "input", "output"]
+    assert "seeds.0.group" not in keys_for_roles(load(tmp_path), 0, [name for name, _, _ in shown.columns], roles, "")
+
+
+def test_of_two_group_columns_the_coarser_is_used(tmp_path: Path) -> None:
+    """A customer has several conversations, and those of one customer are not independent either."""
+    mails = _mails("customer_id,thread_id", lambda at: f"c{at // 6},t{at // 2}")
+    assert guessed_settings(tmp_path, "mails.csv", mails)["spec"].seeds[0].group == "customer_id"

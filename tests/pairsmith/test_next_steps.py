@@ -180,6 +180,6 @@ def test_the_learning_curve_must_belong_to_dataset_and_adapter(
             path.write_text(LearningCurve.model_validate({**body, "more": more}).model_dump_json())
             shown = render(gather(project, store))
             matches = (dataset_id, adapter_id) == (present, adapter)
-            assert ("500 more rows like these would gain about -0.20" in shown) == matches
+            assert ("500 more rows like these would change the loss by about -0.20" in shown) == matches
     finally:
         path.unlink()

@@ -345,5 +345,5 @@ def test_answers_that_wait_for_others_are_stored_when_the_run_ends(cancelled: bo
             assert isinstance(loop, WatchedLoop)
             gathered = runner.run(main(loop))
         assert gathered
-        assert gathered <= kept(tmp_path)
-        assert cancelled or kept(tmp_path) == {ask.prompt for ask in teacher.asked}
+        assert gathered <= durable_prompts(tmp_path)
+        assert cancelled or durable_prompts(tmp_path) == {ask.prompt for ask in teacher.asked}

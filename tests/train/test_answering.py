@@ -13,13 +13,18 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from prompts.answer_form import AnswerForm
+from prompts.answer_form import ANY_TEXT, AnswerForm
 from schemas.progress_line import Pace
-from schemas.records import Call, Seed
-from schemas.spec import Spec
-from train.answering import AnswerCollector, _judge_output
+from schemas.records import Call, Message, Sampling, Seed
+from schemas.spec import Spec, TeacherSettings
+from schemas.store import Store
+from synth.endpoint import Endpoint
+from synth.ledger import Ledger
+from tests.synth.loopback import LoopbackTeacher, says
+from train.answering import AnswerCollector, Answers, _judge_output
 from train.checks import checks_for
 from train.metrics import Output
+from train.systems import Model
 
 
 @pytest.mark.parametrize(
@@ -124,3 +129,36 @@ def test_a_starting_server_is_reported() -> None:
     assert pace.parts()[1:] == [first]
     pace.update({"system": "tuned", "most_s": 0}, 20.0)
     assert pace.parts()[1:] == ["tuned", "20s left"]
+
+
+def test_the_price_of_a_teacher_has_its_attempts(tmp_path: Path) -> None:
+    """The first of two samples came empty and was asked for again: 1,000 outputs cost both requests, of which the first
+    wrote 2 answers. Before, the request whose first answer was bad cost nothing, the good answer in it included."""
+    replies = {1: says("", "a photograph"), 2: says("a painting")}
+    price = {"usd_per_million_prompt_tokens": 1.0, "usd_per_million_completion_tokens": 1.0}
+    spec = Spec.model_validate({"task": {"name": "t", "style": "s"}, "evaluate": {"samples": 2}})
+    plan: Any = SimpleNamespace(
+        spec=spec, form=ANY_TEXT, checks=checks_for(spec, Path()), reference_of=lambda seed: None,
+        systems=(), validation=(), answers_per_system=3,
+    )  # fmt: skip
+    seed = Seed(kind="input", text="a fox", source="t:1")
+    with LoopbackTeacher(lambda ask: replies[ask.number]) as teacher:
+        settings = TeacherSettings(url=teacher.url, model="loopback", attempts=2, **price)
+        system: Any = SimpleNamespace(
+            name="teacher", decoding="generation", schema=None, binding=False, model=Model(settings),
+            messages=lambda seed: (Message(role="user", content=seed.body),), sampling=lambda mode, seed: Sampling(),
+        )  # fmt: skip
+
+        async def asked() -> Answers:
+            with Store.open(f"sqlite:///{tmp_path / 'answers.db'}") as store:
+                async with Endpoint(teacher.url, "loopback") as endpoint:
+                    collector = AnswerCollector(plan, store, lambda stage, numbers: None)
+                    return await collector._ask_seed(system, Ledger(store, endpoint, settings), seed, "sampled")
+
+        answers = asyncio.run(asked())
+    assert [output.text for output in answers.outputs] == ["a painting", "a photograph"]
+    assert len(teacher.asked) == 2
+    assert (answers.usage.prompt_tokens, answers.usage.completion_tokens) == (20, 15)
+    assert answers.timed_tokens == 15
+    assert answers.timed_seconds > max(output.seconds for output in answers.outputs)
+    assert answers.usd == pytest.approx(35 / 1e6)

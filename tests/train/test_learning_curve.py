@@ -62,7 +62,7 @@ def test_the_gain_of_more_rows_is_extrapolated() -> None:
     noisy = curve(lambda part, seed: {50: 0.4, 100: 0.5, 200: 0.6}[len(part.train)] + (0.1 if seed == 17 else -0.1))
     assert noisy.more.low < 0 < noisy.more.estimate < noisy.more.high
     assert noisy.run_sd == pytest.approx(0.1414, abs=0.001)
-    assert any("the interval includes no gain at all" in line for line in in_words(noisy))
+    assert any("the interval includes no change at all" in line for line in in_words(noisy))
 
 
 def test_a_slice_helps_or_hurts_only_beyond_the_noise() -> None:
@@ -193,3 +193,58 @@ def test_a_tiny_model_has_a_curve(tiny_base: Base, tmp_path: Path) -> None:
     assert all(point.loss for point in first.points)
     assert len({point.adapter_id for point in first.points}) == 6
     assert learning_curve(dataset, train, lambda result: None, seed=3) == first
+
+
+def test_inputs_that_belong_together_count_as_one() -> None:
+    """48 inputs of 12 groups are 12 tosses: what five groups hold, 20 inputs, may be chance, and the interval of what
+    more rows would change is as wide as with 12 inputs. Six groups are too few to distinguish any two trainings."""
+    slices = {"old rows": {row["pair_id"] for row in ROWS.train[:60]}}
+
+    def value(part: Dataset, seed: int) -> float:
+        return 0.25 if len(part.train) == 140 else {50: 0.4, 100: 0.5, 200: 0.6}[len(part.train)]
+
+    alone, of_groups = (curve(value, inputs=48, slices=slices, group_sizes=sizes) for sizes in ((), [4] * 12))
+    assert (alone.floor, of_groups.floor) == (pytest.approx(6 / 48), pytest.approx(21 / 48))
+    assert (alone.group_sizes, of_groups.units) == ((), (4,) * 12)
+    assert in_words(alone)[-1].endswith("the slice helps")
+    assert in_words(of_groups)[-1].endswith("within the noise")
+    assert of_groups.more.high - of_groups.more.low > 1.5 * (alone.more.high - alone.more.low)
+    few = in_words(curve(value, inputs=48, group_sizes=[8] * 6))
+    assert "noise floor: 48 validation inputs of 6 groups are too few to distinguish any two trainings" in few
+
+
+def test_inputs_are_drawn_too() -> None:
+    """Trainings that agree on a steady line say nothing of other inputs: ten of fifty that pass between a quarter and
+    all of the rows may be five or fifteen in truth. Simulated, trainings alone held in two of three cases."""
+    steady = curve(lambda part, seed: {50: 0.4, 100: 0.5, 200: 0.6}[len(part.train)], inputs=50)
+    assert steady.more.estimate == pytest.approx(0.181, abs=0.001)
+    assert steady.more.high - steady.more.estimate > 0.09
+    many = curve(lambda part, seed: {50: 0.4, 100: 0.5, 200: 0.6}[len(part.train)], inputs=5000)
+    assert many.more.high - many.more.estimate < 0.015
+
+
+def test_a_line_that_leaves_the_range_is_a_limit() -> None:
+    """From 0.92, in steps of ten points, more rows cannot add more than 0.08; that the line says more proves
+    nothing, so the interval includes no change. A fall is named a change, not a gain."""
+    steep = curve(lambda part, seed: {50: 0.7, 100: 0.8, 200: 0.92}[len(part.train)], inputs=500)
+    assert (steep.more.low, steep.more.is_limit) == (0, True)
+    assert steep.more.high == steep.more.estimate == pytest.approx(0.08)
+    ending = "; the line leaves the possible range, so this is only the most that the pass rate can still change"
+    assert ending in in_words(steep)[-1]
+    falling = in_words(curve(lambda part, seed: {50: 0.7, 100: 0.65, 200: 0.6}[len(part.train)]))[-1]
+    assert falling.startswith("500 more rows like these would change the pass rate by about -0.09")
+
+
+def test_a_training_without_a_pass_rate_is_told() -> None:
+    """Two of six gave only cut answers: the curve is one of losses, and says why."""
+
+    def train(part: Dataset, seed: int) -> Any:
+        loss = SimpleNamespace(step=1, loss=1 + 1 / len(part.train))
+        return SimpleNamespace(adapter_id="a", validation=[loss], rows=len(part.train))
+
+    def measure(result: Any) -> Interval | None:
+        return None if result.rows == 50 else share([1] * 20, [1] * 20)
+
+    lines = in_words(learning_curve(ROWS, train, measure, seed=1))
+    assert lines[0] == "shown as validation loss: 2 trainings gave no complete answer, and so have no pass rate"
+    assert lines[1].startswith("25% of the rows (50): loss")

@@ -380,3 +380,16 @@ def test_without_a_complete_answer_the_advice_fits_the_cause(how: dict[str, obje
     assert ways in conclusion.because[0]
     assert flip in conclusion.flips_when[0]
     assert ("max_tokens" in conclusion.flips_when[0]) == ("finish" in how)
+
+
+def test_more_inputs_that_decide_one_comparison_alone_change_nothing() -> None:
+    """At 20 inputs neither base (10 %) nor few-shot and retrieval (0 %) are told from 25 %: one number decides all of
+    them. The 24 that decide the easier two stood beside it as if they were enough."""
+    rates = {"tuned": 0.25, "base": 0.1}
+    seen = verdict(evaluation(inputs=20, **rates))
+    assert seen.fine_tune == "not enough evidence"
+    (flip,) = seen.flips_when
+    number = int(re.findall(r"\d+", flip)[0])
+    assert flip.endswith("and the greedy difference from base, few-shot, retrieval stayed the same")
+    assert verdict(evaluation(inputs=20 + number, **rates)).fine_tune == "fine-tune"
+    assert verdict(evaluation(inputs=20 + 24, **rates)).fine_tune == "not enough evidence"

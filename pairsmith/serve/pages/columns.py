@@ -14,7 +14,7 @@ from schemas.errors import InputError, PairsmithError, UsageError
 from schemas.project import Project
 from schemas.spec import SeedSource
 from schemas.wording import capital
-from synth.columns import WORSE, layout, variables
+from synth.columns import GROUP_COLUMN, WORSE, layout, variables
 
 TABLES = (".csv", ".json", ".jsonl", ".tsv")
 ROLES = {"input": "input", "output": "output", "kept": "kept with the row", "": "ignored"}
@@ -55,8 +55,10 @@ def _source_view(at: int, source: SeedSource, folder: Path) -> SourceView | None
 
 
 def _roles(columns: Sequence[Column], source: SeedSource) -> dict[int, str] | None:
-    """The role of each column that is read, by its index. None if a column holds chats, system prompts or worse
-    answers, for which the page has no role."""
+    """The role of each column that is read, by its index; a column that only names the row's group has none.
+
+    None if a column holds chats, system prompts or worse answers, for which the page has no role.
+    """
     try:
         places = layout([column.header for column in columns], source, source.path, []).columns
     except InputError:
@@ -66,7 +68,8 @@ def _roles(columns: Sequence[Column], source: SeedSource) -> dict[int, str] | No
     joined = variables(source)
     text = "output" if source.kind == "output" else "input"
     roles = {"input": "input", "instruction": "input", "output": "output", "text": text}
-    return {place: "input" if name in joined else roles.get(name, "kept") for name, place in places.items()}
+    read = ((name, place) for name, place in places.items() if name != GROUP_COLUMN)
+    return {place: "input" if name in joined else roles.get(name, "kept") for name, place in read}
 
 
 def keys_for_roles(
