@@ -928,8 +928,8 @@ def _mails(header: str, values: Callable[[int], object], rows: int = 120) -> str
     "header", ["customer_id", "conversationId", "Thread", "Document No", "Kundennummer", "客户编号", "user email"]
 )
 def test_rows_that_belong_together_are_a_group(tmp_path: Path, header: str) -> None:
-    """A column with a grouping name and recurring values becomes the source's `group`. It is not part of the prompt, and
-    the spec explains it."""
+    """A column with a grouping name and recurring values becomes the source's `group`. It is not part of the prompt,
+    and the spec explains it."""
     settings = guessed_settings(tmp_path, "mails.csv", _mails(header, lambda at: f"c-{at // 3}"))
     (source,) = settings["spec"].seeds
     assert source.group == header
@@ -952,7 +952,7 @@ def test_rows_that_belong_together_are_a_group(tmp_path: Path, header: str) -> N
     ],
 )
 def test_other_columns_are_not_taken_for_groups(tmp_path: Path, header: str, values: Callable[[int], object]) -> None:
-    """All values are distinct, there are only a handful, the name is another one, or it is an attribute of the customer."""
+    """All values are distinct, there are only a few, the name is another one, or it is an attribute of the customer."""
     settings = guessed_settings(tmp_path, "mails.csv", _mails(header, values))
     assert settings["spec"].seeds[0].group is None
     assert "belong together" not in settings["why"]
