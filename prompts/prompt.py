@@ -293,7 +293,9 @@ def compiled(source: str, where: str, line: int = 1) -> tuple[Template, set[str]
         template = sandbox.from_string(source)
     except TemplateSyntaxError as error:
         raise PromptError(
-            f"is not valid Jinja: {error.message}.", where=f"{where}:{line + error.lineno - 1}", fix="Fix that line."
+            f"is not valid Jinja: {error.message}".rstrip(".") + ".",
+            where=f"{where}:{line + error.lineno - 1}",
+            fix="Fix that line.",
         ) from None
     except RecursionError:
         raise PromptError("is nested too deeply.", where=f"{where}:{line}", fix="Make it simpler.") from None

@@ -298,7 +298,7 @@ def test_forbidden_or_failing_expression_is_a_prompt_error(tmp_path, expression)
         ("=== user ===", "=== user for one in many ===", "variable 'many', which", 8),
         ("{{ simple }}", "\n\n{{ simpel }}", "variable 'simpel', which", 11),
         ("{{ simple }}", "{{ range }}", "variable 'range', which", 9),
-        ("{{ simple }}", "x\n{{ simple", "is not valid Jinja", 10),
+        ("{{ simple }}", "x\n{{ simple", r"is not valid Jinja: .* 'end of print statement'\. Fix", 10),
         ("{{ simple }}", "{% include 'other' %}", "includes another file", 9),
         ("=== user ===\n{{ simple }}", "", "its turns are system", None),
         ("=== system ===\nRewrite.\n=== user ===\n{{ simple }}", "", "has no turn", None),

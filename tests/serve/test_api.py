@@ -128,8 +128,11 @@ def test_example_seeds_of_a_kind_can_be_removed(service: Service) -> None:
 
 
 def test_saved_prompts_are_new_versions(service: Service) -> None:
-    """Saving never overwrites a version; an invalid prompt is refused."""
+    """Saving never overwrites a version, starts no job and leaves the spec unchanged. An invalid prompt is refused with
+    the number of the wrong line."""
     editor, path = service.browser("editor"), f"/api/v1/projects/{MINE}/prompts"
+    spec = service.workspace.folder(MINE) / "pairsmith.toml"
+    before = spec.read_bytes()
     text = editor.get(f"{path}/enhance/v1").json()["text"]
     response = editor.post(f"{path}/enhance", json={"text": text})
     assert response.status_code == 201
@@ -139,8 +142,18 @@ def test_saved_prompts_are_new_versions(service: Service) -> None:
     wrong = editor.post(f"{path}/enhance", json={"text": "{{ seed"})
     assert problem(wrong)["status"] == 422
     assert str(service.workspace.root) not in wrong.text
-    refused = editor.post(f"{path}/enhance", json={"text": text.replace("{{ input }}", "{{ cycler.__init__ }}")})
-    assert refused.status_code in (201, 422)
+    for invalid, reason in (("{{ cycler.__init__ }}", "uses the variable 'cycler'"), ("{{ a b }}", "got 'b'.")):
+        changed = text.replace("=== user ===\n", f"=== user ===\n{invalid}\n")
+        refused = editor.post(f"{path}/enhance", json={"text": changed})
+        assert problem(refused)["status"] == 422
+        (error,) = problem(refused)["errors"]
+        assert error["line"] == changed[: changed.index(invalid)].count("\n") + 1
+        assert reason in error["what"]
+    kept = [editor.get(f"{path}/enhance/v{n}") for n in (1, number, number + 1, number + 2)]
+    assert [version.status_code for version in kept] == [200, 200, 200, 404]
+    assert {version.json()["text"] for version in kept[:3]} == {text}
+    assert editor.get("/api/v1/jobs").json()["items"] == []
+    assert spec.read_bytes() == before
     assert editor.get(f"{path}/none/v1").status_code == 404
 
 

@@ -102,7 +102,8 @@ def test_project_name_becomes_a_slug(service: Service, name: str, slug: str) -> 
 
 def test_name_without_latin_letters_becomes_the_title(service: Service) -> None:
     """A project named in any script gets a slug and keeps its name as the title: in the list, on its pages and in the
-    API. Empty names and names with a direction override are refused."""
+    API. After it is deleted, a project of the same slug starts without its title. Empty names and names with a
+    direction override are refused."""
     browser = service.browser("owner")
     for n, name in enumerate(("提示词", "مشروع", "🎈", "Über uns"), 1):
         answer = browser.post("/new", data={"name": name, "pasted": "a kite"})
@@ -113,6 +114,10 @@ def test_name_without_latin_letters_becomes_the_title(service: Service) -> None:
         assert f'href="/p/{slug}">{name}</a>' in page
         assert f"Setup · {name} · pairsmith</title>" in page
         assert browser.get(f"/api/v1/projects/{slug}").json()["title"] == name
+    assert browser.delete("/api/v1/projects/uber-uns").status_code == 204
+    assert browser.post("/new", data={"name": "uber-uns", "pasted": "a kite"}).status_code == 303
+    assert browser.get("/api/v1/projects/uber-uns").json()["title"] == "uber-uns"
+    assert "Über uns" not in browser.get("/").text
     for wrong in ("", "  ", "a\u202eb"):
         refused = browser.post("/new", data={"name": wrong, "pasted": "a kite"})
         assert refused.status_code == 400

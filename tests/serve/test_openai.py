@@ -138,8 +138,8 @@ def test_duplicates_are_accepted_and_a_missing_question_is_refused(service: Serv
 
 
 def test_fine_tuning_job_of_a_project(service: Service) -> None:
-    """Create, retrieve, list, paginated events, checkpoints, cancel; a second job is refused with a conflict, and what
-    is not supported with a matching error."""
+    """Create, retrieve, list, paginated events, checkpoints, cancel; a second job is refused with a conflict, which the
+    client does not retry, and what is not supported with a matching error."""
 
     async def scene(client: Any) -> None:
         created = await client.fine_tuning.jobs.create(
@@ -157,6 +157,7 @@ def test_fine_tuning_job_of_a_project(service: Service) -> None:
         with pytest.raises(openai.ConflictError) as busy:
             await client.fine_tuning.jobs.create(model="embedded", training_file=f"project:{MINE}")
         assert busy.value.code == "project_busy"
+        assert busy.value.response.request.headers["x-stainless-retry-count"] == "0"
         events = service.app.state.jobs.folder(created.id) / "events.jsonl"
         lines = [{"at": 1e9 + n, "stage": "train", "numbers": {"step": n, "loss": 2.0 - n / 10}} for n in range(30)]
         events.parent.mkdir(parents=True, exist_ok=True)  # the job may not have begun yet

@@ -383,8 +383,8 @@ def test_invalid_check_model_or_test_settings_change_nothing(
 
 
 def test_evaluation_checks_are_set_on_the_page(service: Service) -> None:
-    """A name and a pattern make a check of the test's answers; emptied fields remove it. A viewer may not set any, and
-    the other test settings stay unchanged."""
+    """A name and a pattern make a check of the test's answers; emptied fields remove it. A viewer may not set any and
+    sees no field for them, and the other test settings stay unchanged."""
     browser = create_project(service, "tickets", "t.csv", TICKETS)
     before = spec_of(service, "tickets")
     form = {"check_name": ["Names the parcel", "", ""], "check_pattern": [r"(?i)parcel \d+ ", "", ""]}
@@ -398,7 +398,11 @@ def test_evaluation_checks_are_set_on_the_page(service: Service) -> None:
     assert spec_of(service, "tickets").evaluate.checks == spec.evaluate.checks
     assert browser.post("/p/tickets/setup/test", data={"check_name": "", "check_pattern": ""}).status_code == 303
     assert spec_of(service, "tickets").evaluate.checks == ()
-    assert service.browser("viewer").post("/p/mine/setup/test", data=form).status_code == 403
+    viewer = service.browser("viewer")
+    assert viewer.post("/p/mine/setup/test", data=form).status_code == 403
+    assert spec_of(service, "mine").evaluate.checks == ()
+    assert 'name="check_name"' in service.browser("editor").get("/p/mine/setup").text
+    assert 'name="check_' not in viewer.get("/p/mine/setup").text
 
 
 def test_curation_without_accepted_rows_names_the_responsible_check(service: Service) -> None:
@@ -527,7 +531,8 @@ def test_answer_length_is_measured_with_the_tokenizer_like_init(
     service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """If the tokenizer is available, the answer limit is half as much again as the tokens of the longest output; a
-    limit by bytes would be five times too large. Measured for pasted outputs and for worked examples."""
+    limit by bytes would be five times too large. Measured for pasted outputs, for worked examples, for a table and for
+    a column of records that is chosen on the page."""
     tokenizers = pytest.importorskip("tokenizers", reason="training needs the train extra")
     read = tokenizers.Tokenizer(tokenizers.models.WordLevel({"road": 0, "?": 1}, unk_token="?"))
     read.pre_tokenizer = tokenizers.pre_tokenizers.WhitespaceSplit()
@@ -540,6 +545,14 @@ def test_answer_length_is_measured_with_the_tokenizer_like_init(
     example = {"style": "Say where it is.", "input": "Where?", "output": "road " * 100}
     assert browser.post("/p/answers/setup/style", data=example).status_code == 303
     assert spec_of(service, "answers").evaluate.sampling.max_tokens == 320
+    create_project(service, "pairs", "p.csv", f"question,answer\nwhere is it,{'road ' * 200}\n", kind="reply")
+    assert spec_of(service, "pairs").evaluate.sampling.max_tokens == 320
+    record = {"text": "where is it", "erwartet": {"way": "road " * 200}}
+    browser = create_project(service, "records", "r.jsonl", json.dumps(record) + "\n")
+    assert spec_of(service, "records").evaluate.sampling.max_tokens != 320
+    columns = {"source": "0", "header": list(record), "role": ["input", "output"]}
+    assert browser.post("/p/records/setup/columns", data=columns).status_code == 303
+    assert spec_of(service, "records").evaluate.sampling.max_tokens == 320
 
 
 def test_answer_length_of_the_test_is_set_on_the_page(

@@ -394,12 +394,15 @@ def test_unreadable_result_lines_affect_no_other_line(form: str, tmp_path: Path)
 @EVERY_FORM
 @pytest.mark.parametrize("body", [b"<html>", b"{}", b"[]"])
 def test_provider_with_unexpected_responses_is_one_clear_error(form: str, body: bytes, tmp_path: Path) -> None:
-    """There is no traceback. The error says that a batch may have been created and may be charged."""
+    """There is no traceback. The error names the address and says that a batch may have been created and be charged, so
+    it should be cancelled there first, and that every answer is kept."""
 
     async def work(ledger: Ledger, lines: list[str]) -> None:
         with pytest.raises(TeacherError, match="in an unexpected format") as caught:
             await asyncio.wait_for(ask_dogs(ledger, 3), 60)
-        assert "be charged" in str(caught.value)
+        assert "be charged for. Cancel it there before you ask again" in str(caught.value)
+        assert "Every answer so far is kept" in str(caught.value)
+        assert provider.address in str(caught.value)
 
     with BatchProvider(form) as provider:
         provider.says_only = body

@@ -215,11 +215,6 @@ def test_an_error_inside_a_200_has_the_status_it_means(content: Any, status: int
     assert effective_response(200, orjson.dumps(content))[0] == status
 
 
-def separate_counts(reasoning: int, written: int) -> dict[str, Any]:
-    thought = {"completion_tokens_details": {"reasoning_tokens": reasoning}}
-    return {"prompt_tokens": 9, "completion_tokens": written, **thought}
-
-
 @pytest.mark.parametrize(
     ("usage", "counted"),
     [

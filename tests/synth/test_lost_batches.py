@@ -229,6 +229,25 @@ def test_unknown_batch_status_is_waited_for_as_long_as_a_batch_may_take(form: st
         assert len(provider.batches) == 1
 
 
+@EVERY_FORM
+def test_overdue_batch_that_is_cancelled_at_the_provider_is_submitted_again(form: str, tmp_path: Path) -> None:
+    """A run that ends for an unknown status says to cancel the batch there. The next run then submits its requests
+    again."""
+
+    async def overdue(ledger: Ledger, lines: list[str]) -> None:
+        with pytest.raises(TeacherError, match="Cancel or delete it at the provider, then run the same command again"):
+            await ask_dogs(ledger)
+
+    with BatchProvider(form, lambda dog, nth: "a dog" if nth > 1 else None) as provider:
+        submit_and_stop(provider, tmp_path)
+        provider.word, provider.finishes, provider.keeps_results = "paused", False, False
+        age_store(tmp_path, 50)
+        with_batches(provider, tmp_path, overdue)
+        provider.word, provider.finishes, provider.keeps_results, provider.cancels = "", True, True, True
+        with_batches(provider, tmp_path, all_answered)
+        assert [len(batch) for batch in provider.batches] == [20, 20]
+
+
 @pytest.mark.parametrize("form", ["openai", "mistral", "together", "anthropic"])
 def test_results_of_a_batch_with_an_unknown_status_are_used(form: str, tmp_path: Path) -> None:
     """Once the time that a batch may take is over."""

@@ -122,7 +122,7 @@ def test_missing_answers_are_requested_again(tiny_base: Base, trained: TrainResu
         return answers(ask) if ask.number <= answered_requests[0] else fails(503)
 
     with LoopbackTeacher(silent) as loopback:
-        teacher = TeacherSettings(url=loopback.url, model="loopback", attempts=1)
+        teacher = TeacherSettings(url=loopback.url, model="loopback", attempts=1, retries=0)
         half = measure(evaluated, trained, teacher)
         missing = [output for output in half.outputs if not output.answered]
         assert {output.system for output in missing} == {"teacher"}

@@ -6,6 +6,7 @@ import random
 import shutil
 import sqlite3
 import stat
+import subprocess
 import tarfile
 import tempfile
 from collections.abc import Iterator
@@ -139,7 +140,11 @@ def test_damaged_backup_is_refused_and_leaves_nothing(used_home: Path, tmp_path:
 
 def test_full_disk_leaves_no_partial_backup(used_home: Path, tmp_path: Path) -> None:
     """A disk too small for the backup, for the working copy in the home, or for the restored home gives a message and
-    leaves no partial file."""
+    leaves no partial file. Once there is room, the same command works."""
+
+    def enlarge(disk: Path) -> None:
+        subprocess.run(["mount", "-o", "remount,size=20m", disk], check=True)
+
     good = tmp_path / "copy.tar.gz"
     backup(good, used_home)
     with small_disk("1m") as disk:
@@ -149,11 +154,17 @@ def test_full_disk_leaves_no_partial_backup(used_home: Path, tmp_path: Path) -> 
             with pytest.raises(ReviewError, match="cannot be restored"):
                 restore(good, disk / "home")
         assert not [path for path in disk.rglob("*") if path.is_file()]
+        enlarge(disk)
+        assert backup(disk / "copy.tar.gz", used_home) > 2_000_000
+        restore(good, disk / "home")
+        assert (disk / "home" / "credentials.json").read_text() == '{"username": "pairsmith"}'
     with small_disk("3m") as disk:
         shutil.copytree(used_home, disk / "home")
         with pytest.raises(ReviewError, match="no backup was made"):
             backup(tmp_path / "second.tar.gz", disk / "home")
         assert not (tmp_path / "second.tar.gz").exists()
+        enlarge(disk)
+        assert backup(tmp_path / "second.tar.gz", disk / "home") > 2_000_000
 
 
 def test_incomplete_home_is_reported(used_home: Path, tmp_path: Path) -> None:

@@ -191,13 +191,21 @@ def test_down_stops_only_the_process_that_holds_the_lock(tmp_path: Path, has_jus
 
 
 def test_log_size_is_limited(tmp_path: Path) -> None:
-    """A process that writes endlessly is given a new log; the last full one is kept beside it."""
-    process = start_supervisor(tmp_path, "while True: print('x' * 10_000, flush=True)")
-    old = tmp_path / "logs" / "server.1.log"
-    wait_until(old.exists)
+    """A process that writes endlessly is given a new log, again and again. Only the last full one is kept beside it."""
+    writes = """import os, time
+for _ in range(3_000):
+    while os.fstat(1).st_size > 6_000_000:  # more only fits into a new log
+        time.sleep(0.01)
+    print("x" * 10_000, flush=True)
+open("ended", "w").close()
+time.sleep(600)"""
+    process = start_supervisor(tmp_path, writes)
+    wait_until((tmp_path / "ended").exists)  # 30 MB are written
     server.down(tmp_path)
-    process.wait(100)
-    assert old.stat().st_size > 5_000_000
+    assert process.wait(100) == 0
+    assert {path.name for path in (tmp_path / "logs").iterdir()} == {"server.log", "server.1.log"}
+    assert (tmp_path / "logs" / "server.1.log").stat().st_size > 5_000_000
+    assert sum(path.stat().st_size for path in (tmp_path / "logs").iterdir()) < 13_000_000
 
 
 # `ps` as POSIX defines it and macOS implements it: an `=` makes the rest of the argument the header of one column.
@@ -266,10 +274,12 @@ def test_incomplete_environment_is_removed_and_never_used(tmp_path: Path, monkey
 
 
 def test_server_that_never_ran(tmp_path: Path) -> None:
-    """There is nothing to report and nothing to stop."""
-    assert server.status(tmp_path).state == "absent"
-    assert server.down(tmp_path) is False
-    assert server.logs(tmp_path) == {}
+    """There is nothing to report and nothing to stop, and asking creates no file."""
+    home = tmp_path / "home"
+    assert server.status(home).state == "absent"
+    assert server.down(home) is False
+    assert server.logs(home) == {}
+    assert list(tmp_path.iterdir()) == []
 
 
 def start_supervisor(home: Path, code: str, most_restarts: int = 1) -> subprocess.Popen[bytes]:
