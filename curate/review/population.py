@@ -91,14 +91,15 @@ def read_population(
     scorer = "judge/" if project.spec.curate.score.model == "judge" else "score/"
     by_settings: dict[tuple[str, str], dict[str, float]] = defaultdict(dict)
     rejected: dict[str, str] = {}
-    doubted, asked = set[str](), set[str]()
+    doubted, without_score = set[str](), defaultdict[StepKey, set[str]](set)
     judges, compares = _judges_and_comparer(_steps_of_last_curation(store) if judged_by is None else judged_by)
     rejected_by_judge, flagged_last = set[str](), set(flagged)
     for pair_id, verdicts in _verdicts(store, passed):
         for verdict in verdicts:
             if verdict.by.startswith(scorer) and verdict.score is not None:
                 by_settings[verdict.by, verdict.fingerprint][pair_id] = verdict.score
-            asked |= {pair_id} if (verdict.by, verdict.fingerprint) == compares else set()
+            if verdict.by.startswith(scorer) and verdict.score is None:
+                without_score[verdict.by, verdict.fingerprint].add(pair_id)
             if (verdict.by, verdict.fingerprint) in judges:
                 rejected_by_judge |= {pair_id} if verdict.keep is not True else set()
                 flagged_last |= {pair_id} if verdict.flags else set()
@@ -115,7 +116,8 @@ def read_population(
     left = {id_ for id_, keep in passed.items() if keep} - rejected_by_judge
     compared = _without_length(pool, scores, left) if scores and select.length_control else scores
     accepted, margins = _best_and_margins(inputs, left, compared, select.best, flagged_last)
-    not_asked = _not_asked(store, left - asked) if scores and not older else set()
+    asked = scores.keys() | without_score[next(iter(scorers))] if scores and not older else left
+    not_asked = _not_asked(store, left - asked)
     rows = {}
     for pair_id, keep in passed.items():
         ranks = [by_pair[pair_id] for by_pair in percentiles if pair_id in by_pair]
