@@ -45,6 +45,7 @@ TIMEOUT_RETRIES = 2  # a request that timed out may have been charged for, and e
 # First waits, two minutes by default: a per-minute limit has refilled by then, and a server may have been restarted.
 _OUTAGE_WAITS = 240
 _OUTAGE = 10  # this many failing questions in a row, or all that may be open: the rows are not the cause
+_SHARE_WEIGHT, _MOSTLY = 1 / 64, 0.9  # of one result in the share of failed ones; a share that is reported
 _SHOWN_CHARACTERS = 100  # characters of a server's message that are shown while nothing is sent
 _REPORT_AFTER_WAITS = 40  # first waits (20 s by default) without an answer before the server's message is reported
 _WORD_WITH_DIGIT = re.compile(r"\S*\d\S*")  # times and request ids, which differ between otherwise equal messages
@@ -109,7 +110,7 @@ class Flow:
     ) -> None:
         self.draining = asyncio.Event()
         self.say: Say = discard_message
-        self._reported: set[str] = set()
+        self._reported: set[tuple[bool, str]] = set()
         self.retries_by_kind: Counter[str] = Counter()
         self.in_flight = 0
         self.concurrency = concurrency
@@ -123,7 +124,7 @@ class Flow:
         self._timer: tuple[float, asyncio.Handle] | None = None
         self._given_up_in_a_row = 0
         self._failing: dict[RetryState, float] = {}  # since the last answer -> `_silent_s` at the first failure
-        self._silent_s = self._failed_at = 0.0
+        self._silent_s = self._failed_at = self._failed_share = 0.0
         self._answered_at = self._control_answered_at = -1.0
         self._controlling = asyncio.Lock()
         self._answer_s = backoff_s
@@ -287,6 +288,7 @@ class Flow:
         now = asyncio.get_running_loop().time()
         self.in_flight -= 1
         sending.host.in_flight.pop(sending.number, None)
+        self._failed_share += ((failure is not None) - self._failed_share) * _SHARE_WEIGHT
         if answer is not None:
             self._given_up_in_a_row = 0
             self._failing.clear()
@@ -371,10 +373,11 @@ class Flow:
             if failure.retry_after_s > MAX_RETRY_AFTER_S:
                 raise wait_too_long(failure.retry_after_s, where)
             wait_s = max(wait_s, failure.retry_after_s * random.uniform(1, 1.1))
-        message = _WORD_WITH_DIGIT.sub("", str(failure))
-        if silent_s >= _REPORT_AFTER_WAITS * self._backoff_s and message not in self._reported:
-            self._reported.add(message)
-            self.say(f"{where} has not answered for {clock(silent_s)} ({failure}); still retrying.")
+        silent, text = silent_s >= _REPORT_AFTER_WAITS * self._backoff_s, _WORD_WITH_DIGIT.sub("", str(failure))
+        if (silent or self._failed_share > _MOSTLY) and (silent, text) not in self._reported:
+            self._reported.add((silent, text))
+            what = f"has not answered for {clock(silent_s)}" if silent else "fails nearly all requests"
+            self.say(f"{where} {what} ({failure}); still retrying.")
         await self._pause(wait_s, failure, tries)
         self.retries_by_kind[failure.word] += 1
 
@@ -390,8 +393,7 @@ class Flow:
         all_fail = self._answered_at > 0 and len(self._failing) >= min(_OUTAGE, 2 * self.concurrency) and outage_s > 0
         throttled, all_fail_free = isinstance(failure, ThrottledError), all_fail and not failure.may_be_paid
         in_silence = not others_answered and silent_s >= (MAX_RETRY_AFTER_S if all_fail and throttled else outage_s)
-        outage = all_fail_free and not answering
-        if not (outage or throttled) or in_silence or waited_s >= MAX_RETRY_AFTER_S:
+        if not (throttled or (all_fail_free and not answering)) or in_silence or waited_s >= MAX_RETRY_AFTER_S:
             tries.counted += 1
         tries.timeouts += isinstance(failure, TimedOutError)
         if all_fail_free and not throttled and tries.counted <= self._retries and not self._controlling.locked():

@@ -916,3 +916,28 @@ def test_a_label_beside_a_reply_is_said_to_be_perhaps_the_task(tmp_path: Path) -
     rows = [f"{'right' if n % 2 else 'wrong'},What is {n} plus {n}?,I think that it is {2 * n}\n" for n in range(8)]
     settings = taken(tmp_path, "marks.csv", "label,question,student_answer\n" + "".join(rows))
     assert "if the model should predict 'label', the task is to classify" in settings["why"]
+
+
+def test_an_annotated_copy_of_a_text_is_not_what_the_model_reads(tmp_path: Path) -> None:
+    """MASSIVE's `annot_utt` is `utt` with its slots marked, and was taken as the longer of the two texts; a longer text
+    that is no such copy still is."""
+
+    def rows(longer: Callable[[int], str]) -> str:
+        asked = ({"utt": f"wake me up at nine on day {i}", "long": longer(i), "intent": "ab"[i % 2]} for i in range(60))
+        return "\n".join(map(json.dumps, asked))
+
+    read = taken(tmp_path, "massive.jsonl", rows(lambda i: f"wake me up at [time : nine] on [date : day {i}]"))
+    assert (read["input"], read["output"]) == ("utt", "intent")
+    assert "not read: long" in read["why"]
+    assert "join them" not in read["why"]
+    read = taken(tmp_path, "full.jsonl", rows(lambda i: f"wake me up at nine on day {i} because of trip {i} [to town]"))
+    assert read["input"] == "long"
+
+
+def test_outputs_that_are_lists_are_told(tmp_path: Path) -> None:
+    """A list of answers in a cell is what the model learns to write; one in JSON is no text, and is not read."""
+    cells = "".join(f"\"What is the capital of land {i}?\",\"['City {i}', 'Town {i}']\"\n" for i in range(20))
+    read = taken(tmp_path, "lists.csv", f"question,answers\n{cells}")
+    assert "every value of 'answers' is a list, which the model will write as it is" in read["why"]
+    nested = (json.dumps({"question": f"What is the capital of land {i}?", "answers": ["A", "B"]}) for i in range(20))
+    assert "not read: answers (lists, or empty)" in taken(tmp_path, "nested.jsonl", "\n".join(nested))["why"]

@@ -614,3 +614,18 @@ def test_rows_that_time_out_for_ever_end_no_run(tmp_path: Path) -> None:
     reply = lambda ask: Reply(delay_s=60) if ask.prompt[-2:] in map(str, range(10, 20)) else says()  # noqa: E731
     with LoopbackTeacher(reply) as teacher:
         assert generated([teacher], tmp_path, 20, timeout_s=0.5, concurrency=10) == (20, 10)
+
+
+def test_a_server_that_answers_one_request_in_thirty_is_told(tmp_path: Path) -> None:
+    """It is never silent for long, so a screen showed hours of hardly any progress without a word."""
+    lines: list[str] = []
+
+    async def run() -> None:
+        async with Endpoint(teacher.url, "loopback", backoff_s=0.002, retries=3, concurrency=16) as endpoint:
+            endpoint.flow.say = lines.append
+            every = (endpoint.ask(chat(f"dog {i}"), Sampling()) for i in range(100))
+            await asyncio.gather(*every, return_exceptions=True)
+
+    with LoopbackTeacher(lambda ask: says() if ask.number % 30 == 1 else fails(503, "busy")) as teacher:
+        asyncio.run(run())
+    assert any("fails nearly all requests (server: HTTP 503: busy); still retrying" in line for line in lines), lines
