@@ -115,6 +115,12 @@ def skim_states(store: Store, receipt: Receipt) -> Iterator[Json]:
     return (state.model_dump(mode="json") for state in derived)
 
 
+def count_states(store: Store, receipt: Receipt) -> int:
+    """How many rows of the curation of `receipt` there are, without those that were erased since."""
+    derived = _derived_if_missing(store, receipt)
+    return store.count_row_states(_curation_name(receipt)) if derived is None else len(derived)
+
+
 def _derived_if_missing(store: Store, receipt: Receipt) -> list[RowState] | None:
     """The derived states, if the store lacks them and cannot be written; None if the store has them, or has them
     now."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from functools import cache
 from itertools import islice
@@ -33,6 +33,7 @@ _ONCE_PER = 10  # at most one row in this many may have a label of its own
 _MIN_GROUPS = 10  # a column that says which rows belong together has at least this many distinct values
 _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 _BARE = re.compile(r"(?=\D*\d)(?:[!-~]+|[\d\s.,:/+-]+)")
+_WORD = re.compile(r"\w+")
 _SEPARATORS = re.compile(rf"(?:[^\w{SIGNS}]|_)+")  # separates the words of a header
 
 
@@ -158,6 +159,41 @@ def _cell_text(cell: object) -> object:
     if isinstance(turns, list):
         return "\n\n".join(turn.content for turn in turns)
     return json.dumps(cell, ensure_ascii=False) if isinstance(cell, dict) else cell
+
+
+def labels_of(columns: Iterable[Column]) -> Column | None:
+    """The column that a classifier would predict: among recurring values, words before bare codes, then the fewest
+    values."""
+    labels = (column for column in columns if column.is_category)
+    return min(labels, key=lambda column: (column.is_bare, len(distinct_labels(column.filled))), default=None)
+
+
+def without_annotated(columns: Sequence[Column]) -> list[Column]:
+    """The columns without copies of another one to which annotations were added, such as `[time : nine am]` (MASSIVE):
+    the words of the other one, in the same order, and a few recurring words more, in rows with more brackets."""
+    return [one for one in columns if not any(_annotates(one, other) for other in columns if other is not one)]
+
+
+def _annotates(one: Column, other: Column) -> bool:
+    added, rows = set[str](), [texts for texts in zip(one.texts, other.texts, strict=True) if all(texts)]
+    if len("".join(one.texts)) <= len("".join(other.texts)):
+        return False
+    for marked, text in rows:
+        rest = iter(words := _WORD.findall(marked))
+        if not all(word in rest for word in _WORD.findall(text)):
+            return False
+        more = Counter(words) - Counter(_WORD.findall(text))
+        if more and not set(marked) & set("[]<>{}()|") - set(text):
+            return False
+        added |= more.keys()
+    return 0 < len(added) <= min(CATEGORIES, len(rows) / 2)
+
+
+def hints_of_lists(output: Column) -> list[str]:
+    """What to know about outputs that are all written as lists, as CSV files from Python have them."""
+    if not output.filled or not all(text[0] == "[" and text[-1] == "]" for text in output.filled):
+        return []
+    return [f"every value of '{output.header}' is a list, which the model will write as it is, with its brackets"]
 
 
 def inner_columns(column: Column) -> list[Column]:

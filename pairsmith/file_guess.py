@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
@@ -20,9 +20,12 @@ from pairsmith.file_columns import (
     detect_language,
     find_group,
     first_rows,
+    hints_of_lists,
     inner_columns,
+    labels_of,
     paths_in,
     refuse_single_messages,
+    without_annotated,
 )
 from pairsmith.header_words import HEAD, INPUT, LABELS, OUTPUT, REPLY
 from pairsmith.record_schema import choices_in, schema_of, with_choices
@@ -239,7 +242,9 @@ def _table(path: Path, columns: Sequence[Column], wanted: str) -> Guess:
     rows = zip(output.texts, *(column.texts for column in (*heads, body)), strict=True)
     asked = tuple("\n".join(texts) for answer, *texts in rows if answer)
     guessed = Guess(task, kind, settings, why, output.filled, texts_of_body, asked=asked)
-    why += _join_hint([column for column in inputs if column not in (body, *heads) and not _is_system(column)])
+    why += hints_of_lists(output) + _join_hint(
+        [column for column in inputs if column not in (body, *heads) and not _is_system(column)]
+    )
     return _with_extra(guessed, [output, body, *heads], columns)
 
 
@@ -268,7 +273,7 @@ def _output(columns: Sequence[Column], texts: Sequence[Column], wanted: str) -> 
         return best, reason
     if wanted == "extract" and (objects := next((column for column in columns if column.objects), None)):
         return objects, "it contains JSON objects"
-    labels = _labels_of(column for column in columns if wanted or column.called(LABELS))
+    labels = labels_of(column for column in columns if wanted or column.called(LABELS))
     if wanted in ("", "classify") and labels:
         named = "chosen by its name and recurring values" if not wanted else "chosen for its recurring values"
         return labels, named
@@ -306,18 +311,11 @@ def _join_hint(others: Sequence[Column]) -> list[str]:
     return [f"if {names} belongs to the input, join them: see Other columns in `pairsmith docs seeds`"] if names else []
 
 
-def _labels_of(columns: Iterable[Column]) -> Column | None:
-    """The column that a classifier would predict: among recurring values, words before bare codes, then the fewest
-    values."""
-    labels = (column for column in columns if column.is_category)
-    return min(labels, key=lambda column: (column.is_bare, len(distinct_labels(column.filled))), default=None)
-
-
 def _inputs(
     columns: Sequence[Column], texts: Sequence[Column], output: Column | None
 ) -> tuple[list[Column], Sequence[Column]]:
     """The columns that may be the input, and all columns, including those inside objects if an input is found there."""
-    inputs = [column for column in texts if column is not output]
+    inputs = without_annotated([column for column in texts if column is not output])
     if output is None or inputs:
         return inputs, columns
     others = [column for column in columns if column is not output]
@@ -414,13 +412,15 @@ def _with_extra(guessed: Guess, used: Sequence[Column], columns: Sequence[Column
             f"rows with the same '{group.header}' ({size}) belong together: they get the same split and count as one"
             " input in the evaluation. Remove 'group' if they are independent"
         )
-    labels = _labels_of(c for c in extra if guessed.kind != "pair" or c.called(LABELS))
+    labels = labels_of(c for c in extra if guessed.kind != "pair" or c.called(LABELS))
     if labels and guessed.task["kind"] != "classify":
         tells = f"if the model should predict '{labels.header}', the task is to classify"
         why.append(f"{tells}: choose that kind with --kind classify")
     if label and label not in read:
         why.append(f"rows whose '{label}' is false are left out: TRL marks bad completions this way")
-    why += _not_read([column.header for column in rest], read)
+    why += _not_read(
+        [f"{c.header} (lists, or empty)" if c.header.strip() and not c.filled else c.header for c in rest], read
+    )
     settings = {**guessed.settings, "columns": kept, **({"group": group.header} if group else {})}
     return guessed._replace(settings=settings, why=[*guessed.why, *why])
 

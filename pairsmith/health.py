@@ -20,6 +20,7 @@ from typing import Literal, NamedTuple
 from schemas.cores import cores
 from schemas.errors import PairsmithError
 from schemas.money import describe_cost
+from schemas.progress import Say, discard_message
 from schemas.project import Project
 from schemas.records import Seed
 from schemas.spec_file import SPEC_NAME, load
@@ -43,7 +44,9 @@ class Check(NamedTuple):
     fix: str = ""
 
 
-def findings(folder: Path, overrides: tuple[str, ...], *, ask: bool = False) -> Iterator[Check]:
+def findings(
+    folder: Path, overrides: tuple[str, ...], *, ask: bool = False, say: Say = discard_message
+) -> Iterator[Check]:
     """Check the machine, then the project in `folder`, and yield each result as soon as it is known. With `ask`, each
     teacher gets one real request of at most 64 tokens."""
     from pairsmith.preflight import doubtful_settings
@@ -57,7 +60,7 @@ def findings(folder: Path, overrides: tuple[str, ...], *, ask: bool = False) -> 
     if project is None:
         return
     yield from (Check("train", "warn", *one) for one in doubtful_settings(project.spec))
-    seeds = yield from _seeds(project)
+    seeds = yield from _seeds(project, say)
     yield from _prompts_and_gates(project, seeds)
     yield _store(project)
     yield _review(project, ask=True)
@@ -165,7 +168,7 @@ def failed(about: str, error: PairsmithError) -> Check:
     return Check(about, "fail", f"{where}{error.what}", " ".join(part for part in (error.why, error.fix) if part))
 
 
-def _seeds(project: Project) -> Generator[Check, None, Sequence[Seed]]:
+def _seeds(project: Project, say: Say) -> Generator[Check, None, Sequence[Seed]]:
     """Check the seeds, and return them for later checks."""
     from curate.split import with_splits
     from pairsmith.style import numbers
@@ -190,7 +193,7 @@ def _seeds(project: Project) -> Generator[Check, None, Sequence[Seed]]:
         yield Check("seeds", "warn", f"{what}; {unused}", f"The first: {first.where}: {first.what}{''.join(lines[:1])}")
     else:
         yield Check("seeds", "ok", what)
-    seeds = with_splits(reading.seeds, project.spec.split, _known_seeds(project))
+    seeds = with_splits(reading.seeds, project.spec.split, _known_seeds(project, say))
     yield from _preflight(project, seeds)
     yield from _seed_counts(seeds, project)
     yield from _references(seeds, project)
@@ -214,13 +217,13 @@ def _preflight(project: Project, seeds: Sequence[Seed]) -> Iterator[Check]:
             reported.add(str(error))
 
 
-def _known_seeds(project: Project) -> list[Seed]:
+def _known_seeds(project: Project, say: Say) -> list[Seed]:
     """The seeds whose splits are recorded. A store that cannot be read is reported by another check."""
     url = Store.url_for(project)
     try:
         if not Store.exists(url):
             return []
-        with Store.open(url, write=False) as store:
+        with Store.open(url, write=False, say=say) as store:
             return store.seeds(active=False)
     except PairsmithError:
         return []

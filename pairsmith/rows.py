@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
-from curate.states import last_curation, read_states
+from curate.states import count_states, last_curation, read_states
 from pairsmith.outcome import GenerateOutcome
 from schemas.errors import NoWork, UsageError
 from schemas.records import Reason, Receipt, RowState, Verdict
@@ -20,11 +20,13 @@ def read_rows(
     flagged rows. Before the first curation these are the slots of the last generation: failed ones with their reason,
     the others waiting.
 
-    `answered_since`: reviews were added or erased since the last curation. `more`: there are more rows than `limit`.
+    `answered_since`: reviews were added or erased since the last curation. `erased`: rows in `counts` that were erased
+    since. `more`: there are more rows than `limit`.
     Raises NoWork before generation, and UsageError for a reason that no row has.
     """
     receipt, flags = last_curation(store), set[str]()
     if receipt:
+        present = count_states(store, receipt)
         flag = code if code not in receipt.reasons else None
         states = read_states(store, receipt, state=state, code=None if flag else code)
         if flag or flagged:
@@ -32,6 +34,7 @@ def read_rows(
         flags = {flag for s in read_states(store, receipt) for flag in s.flags} if flag else flags
     else:
         receipt = _generated(store)
+        present = sum(1 for _ in _uncurated(store, receipt))
         states = (s for s in _uncurated(store, receipt) if state in (None, s.state) and code in (None, _code(s)))
     found_rows = list(islice(states, limit + 1 if limit else None))
     if code and not found_rows and code not in {*receipt.reasons, *flags}:
@@ -43,6 +46,7 @@ def read_rows(
         "counts": receipt.counts.model_dump(),
         "reasons": receipt.reasons,
         "answered_since": receipt.facts.get("review_count", store.review_count()) != store.review_count(),
+        "erased": max(0, receipt.counts.rows_in - present),
         "rows": _with_texts(store, shown),
         "more": len(found_rows) > len(shown),
     }

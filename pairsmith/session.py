@@ -10,7 +10,7 @@ import sys
 import textwrap
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,6 +40,8 @@ class Session:
     write_json: WriteJson | None
     stopping: Stopping
     watcher: Watcher = NOBODY
+    waited_for: list[str] = field(default_factory=list)
+    """What held the store while this command waited for it: `waited_for` with --json."""
 
     def project(self) -> Project:
         """The checked spec of the folder. Raises SpecError."""
@@ -65,7 +67,7 @@ class Session:
         return_large_arrays_early()
         watched = stop_if_folder_disappears(project.folder, self.stopping) if write else nullcontext()
         try:
-            with watched, Store.open(Store.url_for(project), write=write) as store:
+            with watched, Store.open(Store.url_for(project), write=write, say=self.say_waiting) as store:
                 cap = project.spec.budget.max_usd
                 yield store.capped(project_usd=cap, command_usd=max_usd) if write else store
         except KeyboardInterrupt:
@@ -94,6 +96,11 @@ class Session:
         """The progress callback for long work. With --json nothing is shown, but a watcher still gets it."""
         return shown(silent=self.write_json is not None, watcher=self.watcher.progress)
 
+    def say_waiting(self, line: str) -> None:
+        """`say` why the store cannot be opened yet."""
+        self.waited_for.append(line)
+        self.say(line)
+
     def say(self, line: str) -> None:
         """Print a line to stderr; nothing with --json. On a terminal, long lines are wrapped between words."""
         if self.write_json is None:
@@ -101,6 +108,7 @@ class Session:
 
     def answer(self, data: dict[str, Any], *screen: RenderableType) -> None:
         """Print the result of the command: `data` as the one JSON object, or `screen` on stdout."""
+        data = data | {"waited_for": self.waited_for} if self.waited_for else data
         self.watcher.answer(data)
         if self.write_json:
             self.write_json(data)

@@ -11,6 +11,7 @@ import re
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from http import HTTPStatus
 
 import aiohttp
 import orjson
@@ -22,8 +23,10 @@ _PROCESSING, _PROCESSING_S = (
     ("pending", "running", "notRunning"),
     600,
 )  # Azure only accepts a file that has been processed
-# Error codes of lines without a response, other than lines that were not processed (expired): Together's refusals.
+# Error codes of lines without a response, other than lines that were not processed (expired): Together's refusals, and
+# under the same code its own faults, whose message is the phrase of their status ("Internal Server Error").
 _ERROR_STATUS = {"batch_client_error": 400}
+_STATUS_OF_PHRASE = {status.phrase.casefold(): int(status) for status in HTTPStatus if status >= 400}
 
 
 @dataclass(frozen=True)
@@ -96,7 +99,9 @@ class FileBatches:
         if body:
             return Result(name, status or 200, orjson.dumps(body))
         # No response, or an empty one of status 200: OpenAI counts unprocessed lines as completed, with status 0.
-        status = status if status >= 400 else _ERROR_STATUS.get(str(error.get("code")), 0)
+        if status < 400:
+            by_phrase = _STATUS_OF_PHRASE.get(str(error.get("message")).strip(" .").casefold())
+            status = by_phrase or _ERROR_STATUS.get(str(error.get("code")), 0)
         return Result(name, status, orjson.dumps({"error": error}))
 
 

@@ -22,9 +22,8 @@ from schemas.records import Call, Json, Record
 from schemas.tracing import is_on
 from synth.chat_completions import Answer, effective_response, read_answer
 from synth.connections import Connection, Outcome
-from synth.flow import RetryState
 from synth.question import Completion, Question, completion
-from synth.teacher_host import InFlight
+from synth.teacher_host import InFlight, RetryState
 
 if TYPE_CHECKING:
     from synth.ledger import Ledger

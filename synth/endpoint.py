@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any, Self
@@ -40,20 +40,21 @@ from synth.chat_completions import (
 from synth.connections import Connections, Outcome, Response
 from synth.dialect import Dialect
 from synth.error_words import displayed_text, error_body
-from synth.flow import Flow, StartedRequest, unreachable
+from synth.flow import Flow, StartedRequest
 from synth.http_status import Target, fatal_error, may_be_temporary, meaning, unknown_model
 from synth.listed_models import EndpointCheck, NoListError, check_listing, is_listed, parse_model_list
 from synth.proxy import proxy_note
 from synth.question import max_answer_tokens
 from synth.rate_limits import retry_after_s
 from synth.redaction import refuse_unsendable
-from synth.teacher_host import InFlight
+from synth.teacher_host import InFlight, unreachable
 from synth.wire import Wire
 
 Urls = str | Sequence[str]
 Secrets = Mapping[str, str] | None
 Reach = tuple[Urls, str | None, *tuple[Secrets, ...]]
 Start = Callable[[], Coroutine[Any, Any, Reach]]
+Control = Callable[[Json], Awaitable[str | None]]
 
 
 class Endpoint:
@@ -185,9 +186,11 @@ class Endpoint:
         account: CostAccount | None = None,
         prompt: str = "",
         started: StartedRequest | None = None,
+        control: Control | None = None,
     ) -> Answer:
         """Ask for up to `n` choices in one request, and retry by kind of failure. `account` records the cost of each.
-        A request in `started` is continued.
+        A request in `started` is continued. `control` (see `Flow`) asks once, with the settings of the given
+        request, a question that was answered before; it returns "" if that is answered.
 
         A server may return fewer choices than `n`; the caller asks again for the rest.
 
@@ -197,22 +200,31 @@ class Endpoint:
         if not self._wire.is_open:
             await self._open()
         body = self.dialect.body(messages, sampling, n, schema) if started is None else started.body
-        answer = await self.send(body, account=account, prompt=prompt, started=started)
+        answer = await self.send(body, account=account, prompt=prompt, started=started, control=control)
         self.dialect.learn(body, answer, n=n, schema=schema is not None)
         return answer
 
     async def send(
-        self, body: Json, *, account: CostAccount | None = None, prompt: str = "", started: StartedRequest | None = None
+        self,
+        body: Json,
+        *,
+        account: CostAccount | None = None,
+        prompt: str = "",
+        started: StartedRequest | None = None,
+        control: Control | None = None,
+        once: bool = False,
     ) -> Answer:
-        """`ask` with a complete request body, which is adapted in place to what the server accepts."""
+        """`ask` with a complete request body, which is adapted in place to what the server accepts. With `once`, it is
+        not sent again after a failure."""
         if not self._wire.is_open:
             await self._open()
         while True:
             data = orjson.dumps(body)
             limits = self.limits(body, len(data))
             ask = partial(self._ask_once, body, data, account, prompt, started)
+            request, is_up = gen_ai.traced(self.model, body, ask), control and partial(control, body)
             try:
-                return await self.flow.send_with_retries(gen_ai.traced(self.model, body, ask), *limits, started)
+                return await self.flow.send_with_retries(request, *limits, started, is_up, once=once)
             except RefusedError as refusal:
                 if not self.dialect.adapt(body, refusal):
                     raise

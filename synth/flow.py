@@ -9,7 +9,7 @@ from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol
 
-from schemas.errors import TeacherError, Unreachable
+from schemas.errors import TeacherError
 from schemas.progress import Say, discard_message
 from schemas.progress_line import clock
 from schemas.records import Json
@@ -28,13 +28,24 @@ from synth.chat_completions import (
 from synth.connections import Outcome
 from synth.fair_semaphore import Waiter
 from synth.rate_limits import RateLimit
-from synth.teacher_host import MAX_BACKOFF_S, MAX_RETRY_AFTER_S, InFlight, TeacherHost, longest_backoff_s
+from synth.teacher_host import (
+    MAX_BACKOFF_S,
+    MAX_RETRY_AFTER_S,
+    InFlight,
+    RetryState,
+    TeacherHost,
+    gone_silent,
+    longest_backoff_s,
+    unreachable,
+    wait_too_long,
+)
 
 FIRST_CONNECT_TRIES = 3
 TIMEOUT_RETRIES = 2  # a request that timed out may have been charged for, and each retry gets twice the time
 # First waits, two minutes by default: a per-minute limit has refilled by then, and a server may have been restarted.
 _OUTAGE_WAITS = 240
 _OUTAGE = 10  # this many failing questions in a row, or all that may be open: the rows are not the cause
+_SHARE_WEIGHT, _MOSTLY = 1 / 64, 0.9  # of one result in the share of failed ones; a share that is reported
 _SHOWN_CHARACTERS = 100  # characters of a server's message that are shown while nothing is sent
 _REPORT_AFTER_WAITS = 40  # first waits (20 s by default) without an answer before the server's message is reported
 _WORD_WITH_DIGIT = re.compile(r"\S*\d\S*")  # times and request ids, which differ between otherwise equal messages
@@ -45,19 +56,6 @@ class _RefusedHereError(ServerFaultError):
     """One of several addresses refuses this request: another one decides whether the request itself is at fault."""
 
     word = "refused"
-
-
-class RetryState:
-    """The retry state of one question, whose answer may take `limit_s`."""
-
-    counted = waits = timeouts = doubts = 0
-    refusal: RefusedError | TeacherError | None = None
-    refused_by: TeacherHost | None = None
-    host: TeacherHost | None = None
-    failed_at = looked_at = 0.0  # time of the first failure; time of the last failure, or else of the first sending
-
-    def __init__(self, limit_s: float) -> None:
-        self.limit_s = limit_s
 
 
 class StartedRequest(Protocol):
@@ -73,6 +71,9 @@ class StartedRequest(Protocol):
 
 
 _Waiting = tuple[Waiter, float, RetryState]
+
+Control = Callable[[], Awaitable[str | None]]
+"""Sends, once, a question that was answered before. Returns "" if it is answered again."""
 
 
 class Flow:
@@ -91,6 +92,9 @@ class Flow:
     minutes if others are answered or all are throttled, and two minutes if it is the only one. The same holds in an
     outage, where everything fails and costs nothing. If nothing is answered for ten minutes, waiting ends.
 
+    Whether everything that is open fails because of the server or because of these rows is decided by a `control`: a
+    question that was answered before. While it is answered, failures count as tries, and no run ends because of them.
+
     A request that one address refuses, for whatever reason, is tried at another first. So a server whose model, context
     or key differs from the others' costs no row and ends no run; it is left alone like one that fails.
     """
@@ -106,7 +110,7 @@ class Flow:
     ) -> None:
         self.draining = asyncio.Event()
         self.say: Say = discard_message
-        self._reported: set[str] = set()
+        self._reported: set[tuple[bool, str]] = set()
         self.retries_by_kind: Counter[str] = Counter()
         self.in_flight = 0
         self.concurrency = concurrency
@@ -120,8 +124,9 @@ class Flow:
         self._timer: tuple[float, asyncio.Handle] | None = None
         self._given_up_in_a_row = 0
         self._failing: dict[RetryState, float] = {}  # since the last answer -> `_silent_s` at the first failure
-        self._silent_s = self._failed_at = 0.0
-        self._answered_at = -1.0
+        self._silent_s = self._failed_at = self._failed_share = 0.0
+        self._answered_at = self._control_answered_at = -1.0
+        self._controlling = asyncio.Lock()
         self.answer_s = backoff_s  # the usual time of an answer, once some have arrived
         self._completion_tokens: float | None = None
 
@@ -157,8 +162,12 @@ class Flow:
         tokens: float,
         limit_s: float,
         started: StartedRequest | None = None,
+        control: Control | None = None,
+        *,
+        once: bool = False,
     ) -> Answer:
-        """Call `send` as soon as the request may go, and again until there is an answer; return that answer.
+        """Call `send` as soon as the request may go, and again until there is an answer (unless `once`); return that
+        answer.
 
         `tokens` is the estimated size of request and answer, `limit_s` the time that an answer may take. A `started`
         request has its place in flight. Raises what `send` raises, UnansweredError after all retries, Unreachable,
@@ -189,6 +198,8 @@ class Flow:
             if answer is not None:
                 return answer
             assert failure is not None
+            if once:
+                raise failure
             if isinstance(failure, _RefusedHereError):
                 tries.waits += 1
                 now = asyncio.get_running_loop().time()
@@ -197,7 +208,7 @@ class Flow:
                 await self._pause(free_s, failure, tries)
                 self.retries_by_kind[failure.word] += 1
             else:
-                await self._wait_or_give_up(failure, tries)
+                await self._wait_or_give_up(failure, tries, control)
             sending = None
 
     def estimated_tokens(self, prompt_bytes: int, max_tokens: int | None, n: int) -> float:
@@ -279,6 +290,7 @@ class Flow:
         now = asyncio.get_running_loop().time()
         self.in_flight -= 1
         sending.host.in_flight.pop(sending.number, None)
+        self._failed_share += ((failure is not None) - self._failed_share) * _SHARE_WEIGHT
         if answer is not None:
             self._given_up_in_a_row = 0
             self._failing.clear()
@@ -317,7 +329,7 @@ class Flow:
             return
         free_at = min(host.free_at(tokens, now) for host in self.hosts)
         if free_at - now > MAX_RETRY_AFTER_S and not self.in_flight:
-            self._fail_waiting(_wait_too_long(free_at - now, self.hosts[0].url))
+            self._fail_waiting(wait_too_long(free_at - now, self.hosts[0].url))
         elif (at := max(self._rate_limited_until(), free_at)) > now:
             self._timer = at, loop.call_at(at, self.dispatch)
 
@@ -329,20 +341,11 @@ class Flow:
 
     # -- retry or give up ----------------------------------------------------------------------------------------
 
-    async def _wait_or_give_up(self, failure: UnansweredError, tries: RetryState) -> None:
+    async def _wait_or_give_up(self, failure: UnansweredError, tries: RetryState, control: Control | None) -> None:
         """Wait before the next try, or raise the error that the failure amounts to."""
         assert tries.host is not None
-        where, now = tries.host.url, asyncio.get_running_loop().time()
-        others_answered, tries.looked_at = self._answered_at > tries.looked_at, now
-        tries.waits, tries.failed_at = tries.waits + 1, tries.failed_at or now
-        waited_s, silent_s = now - tries.failed_at, self._silence_s(failure, tries, now)
-        outage_s = _OUTAGE_WAITS * self._backoff_s if self._retries else 0
-        all_fail = self._answered_at > 0 and len(self._failing) >= min(_OUTAGE, 2 * self.concurrency) and outage_s > 0
-        outage, throttled = all_fail and not failure.may_be_paid, isinstance(failure, ThrottledError)
-        in_silence = not others_answered and silent_s >= (MAX_RETRY_AFTER_S if all_fail and throttled else outage_s)
-        if not (outage or throttled) or in_silence or waited_s >= MAX_RETRY_AFTER_S:
-            tries.counted += 1
-        tries.timeouts += isinstance(failure, TimedOutError)
+        where, now, before = tries.host.url, asyncio.get_running_loop().time(), tries.looked_at
+        silent_s = await self._count_failure(failure, tries, control, now)
         is_last = tries.counted > self._retries or tries.timeouts > TIMEOUT_RETRIES
         if isinstance(failure, UnconfirmedError):
             tries.doubts += 1
@@ -358,23 +361,53 @@ class Flow:
         long_silent = silent_s >= MAX_RETRY_AFTER_S and not failure.may_be_paid
         self._given_up_in_a_row += is_last
         last = f"all requests of {clock(silent_s)}" if long_silent else f"the last {self._given_up_in_a_row} requests"
-        if long_silent or (is_last and self._given_up_in_a_row >= max(10, self.concurrency)):
+        seems_dead = long_silent or (is_last and self._given_up_in_a_row >= max(10, self.concurrency))
+        if seems_dead and not await self._is_answering(control):
             raise failure.verdict if isinstance(failure, UnconfirmedError) else gone_silent(failure, where, last)
         if is_last:
             raise failure
-        passing = others_answered and isinstance(failure, ThrottledError | ServerFaultError)
+        passing = self._answered_at > before and isinstance(failure, ThrottledError | ServerFaultError)
         first_s = min(self._backoff_s, self.answer_s) if passing else self._backoff_s
         wait_s = random.uniform(0, longest_backoff_s(first_s, tries.waits))
         if failure.retry_after_s is not None:
             if failure.retry_after_s > MAX_RETRY_AFTER_S:
-                raise _wait_too_long(failure.retry_after_s, where)
+                raise wait_too_long(failure.retry_after_s, where)
             wait_s = max(wait_s, failure.retry_after_s * random.uniform(1, 1.1))
-        message = _WORD_WITH_DIGIT.sub("", str(failure))
-        if silent_s >= _REPORT_AFTER_WAITS * self._backoff_s and message not in self._reported:
-            self._reported.add(message)
-            self.say(f"{where} has not answered for {clock(silent_s)} ({failure}); still retrying.")
+        silent, text = silent_s >= _REPORT_AFTER_WAITS * self._backoff_s, _WORD_WITH_DIGIT.sub("", str(failure))
+        if (silent or self._failed_share > _MOSTLY) and (silent, text) not in self._reported:
+            self._reported.add((silent, text))
+            what = f"has not answered for {clock(silent_s)}" if silent else "fails nearly all requests"
+            self.say(f"{where} {what} ({failure}); still retrying.")
         await self._pause(wait_s, failure, tries)
         self.retries_by_kind[failure.word] += 1
+
+    async def _count_failure(
+        self, failure: UnansweredError, tries: RetryState, control: Control | None, now: float
+    ) -> float:
+        """Count the failure as a try unless the server is at fault. Returns for how long nothing has been answered."""
+        others_answered = self._answered_at > tries.looked_at
+        answering, tries.looked_at = self._control_answered_at > tries.looked_at, now
+        tries.waits, tries.failed_at = tries.waits + 1, tries.failed_at or now
+        waited_s, silent_s = now - tries.failed_at, self._silence_s(failure, tries, now)
+        outage_s = _OUTAGE_WAITS * self._backoff_s if self._retries else 0
+        all_fail = self._answered_at > 0 and len(self._failing) >= min(_OUTAGE, 2 * self.concurrency) and outage_s > 0
+        throttled, all_fail_free = isinstance(failure, ThrottledError), all_fail and not failure.may_be_paid
+        in_silence = not others_answered and silent_s >= (MAX_RETRY_AFTER_S if all_fail and throttled else outage_s)
+        if not (throttled or (all_fail_free and not answering)) or in_silence or waited_s >= MAX_RETRY_AFTER_S:
+            tries.counted += 1
+        tries.timeouts += isinstance(failure, TimedOutError)
+        if all_fail_free and not throttled and tries.counted <= self._retries and not self._controlling.locked():
+            silent_s = 0.0 if await self._is_answering(control) else silent_s
+        return silent_s
+
+    async def _is_answering(self, control: Control | None) -> bool:
+        """Ask the control, after the one that is in flight, if any. Returns whether anything was answered meanwhile."""
+        loop = asyncio.get_running_loop()
+        asked_at = loop.time()
+        async with self._controlling:
+            if control is not None and self._answered_at <= asked_at and await control() == "":
+                self._control_answered_at = loop.time()
+        return self._answered_at > asked_at
 
     def _silence_s(self, failure: UnansweredError, tries: RetryState, now: float) -> float:
         """How long nothing has been answered since this question first failed. Between two failures at most the longest
@@ -395,36 +428,3 @@ class Flow:
         finally:
             del self._pauses[tries]
         raise StoppedError
-
-
-def gone_silent(failure: UnansweredError, where: str, last: str) -> Unreachable:
-    """The error for a teacher that answered before and no longer does."""
-    return Unreachable(
-        f"The teacher has left {last} unanswered ({failure}).",
-        where=where,
-        why="Continuing would fail every remaining row.",
-        fix="Every answer so far is kept. Check the message and the endpoint, then run the same command again.",
-    )
-
-
-def unreachable(failure: UnansweredError, where: str) -> Unreachable:
-    """The error for an address that has never answered, or never with anything readable."""
-    if not isinstance(failure, NotConnectedError | TimedOutError):
-        return Unreachable(
-            f"The response from the teacher's address cannot be read ({failure}).",
-            where=where,
-            fix="Requests reach it: check that the server is ready, any proxy or gateway in between, and teacher.url.",
-        )
-    return Unreachable(
-        f"Nothing answers at the teacher's address ({failure}).",
-        where=where,
-        fix="Start the server or correct teacher.url; 'pairsmith doctor' tries it without spending anything.",
-    )
-
-
-def _wait_too_long(wait_s: float, where: str) -> TeacherError:
-    return TeacherError(
-        f"The teacher asks to wait {wait_s:.0f} s before the next request.",
-        where=where,
-        fix="Every answer so far is kept. Run the same command again after that time, or lower teacher.concurrency.",
-    )

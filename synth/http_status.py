@@ -43,7 +43,8 @@ _NO_QUOTA = re.compile(
     r"|FreeTierOnly|free-models-per-day|used all available credits|(requests|tokens)PerDay"
     # Ollama's cloud, Z.ai's coding plans, Gemini: limits of hours, too long to wait for with retries
     r"|(hourly|session|daily|weekly|monthly) usage limit|usage limit reached for|(weekly|monthly) limit exhausted"
-    r"|exceeded your (daily|weekly|monthly) quota",
+    r"|exceeded your (daily|weekly|monthly) quota"
+    r"|blocked_api_access",  # Groq: the organization's spend limit
     re.IGNORECASE,
 )
 # Alibaba uses these words for tokens per minute; it has other words for an account in arrears.

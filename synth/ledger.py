@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from schemas.errors import BudgetReached
@@ -306,12 +307,10 @@ class Ledger:
             self.unconfirmed += 1  # its place in flight is free again, although the answer is not durable yet
             self.in_flight_peak = max(self.in_flight_peak, self.in_flight)
             try:
-                calls, settled = self.rows(question, keys, samples, answer, refusal)
+                received, settled = self.rows(question, keys, samples, answer, refusal)
                 # Queued before any code looks at them, so that they are written whatever judging does.
-                work, written = self.store.put_revisable([*calls, *settled])
-                received = calls
-                if refusal is None:
-                    calls = [self.judge.judged(call, question) for call in received]
+                work, written = self.store.put_revisable([*received, *settled])
+                calls = [self.judge.judged(call, question) for call in received] if refusal is None else received
                 revised = work.replace([*calls, *settled])
                 try:
                     await written
@@ -334,13 +333,13 @@ class Ledger:
         if error is None:
             await self.refusals.decide(self.endpoint.url)
 
-    async def _ask_again(self, refused: Call) -> str | None:
-        """Repeat a request that was answered before. Returns the text of the refusal, empty if it is answered, None if
-        that cannot be found out. The answer is paid for and stored, under a key that no question has."""
+    async def _ask_again(self, request: Json, prompt: str, *, once: bool = False) -> str | None:
+        """Repeat a question that was answered before, with the settings of `request`. Returns the text of the refusal,
+        empty if it is answered, None if that is unknown. The answer is paid for, and stored under a key of its own."""
         text = None
-        for body, before in repeated_requests(self.store, refused, self.endpoint.model):
+        for body, before in repeated_requests(self.store, request, self.endpoint.model, self.identity, prompt):
             try:
-                answer = await self.endpoint.send(body, account=self.meter, prompt=before.prompt)
+                answer = await self.endpoint.send(body, account=self.meter, prompt=before.prompt, once=once)
             except RefusedError as refusal:
                 text = str(refusal)
                 continue
@@ -361,8 +360,9 @@ class Ledger:
     ) -> Answer:
         """Send one request for the samples of `keys`, directly or in a batch."""
         if self._batches is None:
-            parts = question.messages, sampling, len(keys), question.schema
-            return await self.endpoint.ask(*parts, account=self.meter, prompt=question.prompt, started=bulk)
+            prompt, parts = question.prompt, (question.messages, sampling, len(keys), question.schema)
+            control = partial(self._ask_again, prompt=prompt, once=True)
+            return await self.endpoint.ask(*parts, account=self.meter, prompt=prompt, started=bulk, control=control)
         name = content_id("line", [keys, len(self.answered.of(keys[0]))])
         answer = await self._batches.ask(question.messages, sampling, len(keys), question.schema, name=name)
         return answer._replace(reserved=Reserved(answer.request, question.prompt, None, batch=True))

@@ -20,9 +20,9 @@ from synth.answers import NO_COMPLETION
 _SAME_TEXT, _ANY_TEXT = 8, 20
 _VARIABLE = re.compile(r"'[^']*'|\"[^\"]*\"|[\w.:/-]*\d[\w.:/-]*")  # quotations, numbers, ids
 
-RepeatRequest = Callable[[Call], Awaitable[str | None]]
-"""Repeats a question that was answered before, with the settings of this refused call. Returns the text of the refusal,
-empty if it is answered, None if nothing was answered before or the outcome is unknown."""
+RepeatRequest = Callable[[Json, str], Awaitable[str | None]]
+"""Repeats a question that was answered before, with the settings of this request of this prompt. Returns the text of
+the refusal, empty if it is answered, None if nothing was answered before or the outcome is unknown."""
 SaveStatuses = Callable[[Sequence[Call]], Awaitable[None]]
 """Writes the final statuses of refusals."""
 
@@ -67,7 +67,8 @@ class Refusals:
         if self._error is None and self._in_a_row:
             sent, self._asking = self.sent(), True
             try:
-                text = await self._repeat(self._in_a_row[-1][1][0])
+                last = self._in_a_row[-1][1][0]
+                text = await self._repeat(last.request, last.prompt)
             finally:
                 self._asking = False
             self._decide_at *= 2
@@ -116,11 +117,12 @@ class Refusals:
         await self._save([call.model_copy(update={"status": status}) for call in changed])
 
 
-def repeated_requests(store: Store, refused: Call, model: str) -> Iterator[tuple[Json, Call]]:
-    """Two requests that repeat earlier answered questions, each with that answer, with the settings of the refused
-    call, which may be the cause. Two, because one may be moderated by now, and would then stop every later run."""
-    settings = {name: value for name, value in refused.request.items() if name != "n"} | {"model": model}
-    for before in islice(latest_answers(store, refused.teacher, refused.prompt), 2):
+def repeated_requests(store: Store, request: Json, model: str, *of: str) -> Iterator[tuple[Json, Call]]:
+    """Two requests that repeat earlier answered questions, each with that answer, with the settings of `request`,
+    which may be the cause. Two, because one may be moderated by now, and would then stop every later run. `of` is the
+    teacher's identity and the prompt."""
+    settings = {name: value for name, value in request.items() if name != "n"} | {"model": model}
+    for before in islice(latest_answers(store, *of), 2):
         yield settings | {"messages": before.request["messages"]}, before
 
 

@@ -7,7 +7,15 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from synth.chat_completions import ThrottledError, TimedOutError, UnansweredError, UnconfirmedError
+from schemas.errors import TeacherError, Unreachable
+from synth.chat_completions import (
+    NotConnectedError,
+    RefusedError,
+    ThrottledError,
+    TimedOutError,
+    UnansweredError,
+    UnconfirmedError,
+)
 from synth.rate_limits import remaining_in_headers
 
 MAX_BACKOFF_S = 30.0
@@ -200,6 +208,53 @@ class InFlight:
             raise self.timeout_error from None
 
 
+class RetryState:
+    """The retry state of one question, whose answer may take `limit_s`."""
+
+    counted = waits = timeouts = doubts = 0
+    refusal: RefusedError | TeacherError | None = None
+    refused_by: TeacherHost | None = None
+    host: TeacherHost | None = None
+    failed_at = looked_at = 0.0  # time of the first failure; time of the last failure, or else of the first sending
+
+    def __init__(self, limit_s: float) -> None:
+        self.limit_s = limit_s
+
+
 def longest_backoff_s(first_s: float, tries: int) -> float:
     """The upper bound of the wait after try number `tries`: it doubles from `first_s` up to 30 s."""
     return min(MAX_BACKOFF_S, first_s * 2.0 ** min(tries - 1, 64))
+
+
+def gone_silent(failure: UnansweredError, where: str, last: str) -> Unreachable:
+    """The error for a teacher that answered before and no longer does."""
+    return Unreachable(
+        f"The teacher has left {last} unanswered ({failure}).",
+        where=where,
+        why="Continuing would fail every remaining row.",
+        fix="Every answer so far is kept. Check the message and the endpoint, then run the same command again.",
+    )
+
+
+def unreachable(failure: UnansweredError, where: str) -> Unreachable:
+    """The error for an address that has never answered, or never with anything readable."""
+    if not isinstance(failure, NotConnectedError | TimedOutError):
+        return Unreachable(
+            f"The response from the teacher's address cannot be read ({failure}).",
+            where=where,
+            fix="Requests reach it: check that the server is ready, any proxy or gateway in between, and teacher.url.",
+        )
+    return Unreachable(
+        f"Nothing answers at the teacher's address ({failure}).",
+        where=where,
+        fix="Start the server or correct teacher.url; 'pairsmith doctor' tries it without spending anything.",
+    )
+
+
+def wait_too_long(wait_s: float, where: str) -> TeacherError:
+    """The error for a wait that the teacher asks for and that is too long to sit out."""
+    return TeacherError(
+        f"The teacher asks to wait {wait_s:.0f} s before the next request.",
+        where=where,
+        fix="Every answer so far is kept. Run the same command again after that time, or lower teacher.concurrency.",
+    )

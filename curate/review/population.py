@@ -35,6 +35,9 @@ class Population:
     `rows` are by pair id, in pool order. `inputs` maps every pair id to the candidates of its input. `scores` are those
     of the scorer that judged most rows; `compared_by` is its name if another one scores now, and else empty. `rejected`
     maps every gate to the row with the lowest id that it rejected. `doubted` are the rows with findings.
+    `not_asked` are reviewed rows that the scorer has not been asked about, because reviewers rejected or edited them
+    before it was added: which of them it would choose is unknown, and they count as chosen, so that no rate is too
+    high.
     """
 
     pool: Pool
@@ -44,6 +47,7 @@ class Population:
     rejected: Mapping[str, str]
     doubted: Collection[str]
     compared_by: str = ""
+    not_asked: Collection[str] = ()
 
     def pairs(self, pair_ids: Iterable[str]) -> dict[str, Pair]:
         """The pairs of `pair_ids` that belong to the population, in the given order."""
@@ -87,13 +91,15 @@ def read_population(
     scorer = "judge/" if project.spec.curate.score.model == "judge" else "score/"
     by_settings: dict[tuple[str, str], dict[str, float]] = defaultdict(dict)
     rejected: dict[str, str] = {}
-    doubted: set[str] = set()
+    doubted, without_score = set[str](), defaultdict[StepKey, set[str]](set)
     judges, compares = _judges_and_comparer(_steps_of_last_curation(store) if judged_by is None else judged_by)
     rejected_by_judge, flagged_last = set[str](), set(flagged)
     for pair_id, verdicts in _verdicts(store, passed):
         for verdict in verdicts:
             if verdict.by.startswith(scorer) and verdict.score is not None:
                 by_settings[verdict.by, verdict.fingerprint][pair_id] = verdict.score
+            if verdict.by.startswith(scorer) and verdict.score is None:
+                without_score[verdict.by, verdict.fingerprint].add(pair_id)
             if (verdict.by, verdict.fingerprint) in judges:
                 rejected_by_judge |= {pair_id} if verdict.keep is not True else set()
                 flagged_last |= {pair_id} if verdict.flags else set()
@@ -110,20 +116,22 @@ def read_population(
     left = {id_ for id_, keep in passed.items() if keep} - rejected_by_judge
     compared = _without_length(pool, scores, left) if scores and select.length_control else scores
     accepted, margins = _best_and_margins(inputs, left, compared, select.best, flagged_last)
+    asked = scores.keys() | without_score[next(iter(scorers))] if scores and not older else left
+    not_asked = _not_asked(store, left - asked)
     rows = {}
     for pair_id, keep in passed.items():
         ranks = [by_pair[pair_id] for by_pair in percentiles if pair_id in by_pair]
         rows[pair_id] = SamplingRow(
             pair_id=pair_id,
             passed=keep,
-            accepted=pair_id in accepted,
+            accepted=pair_id in accepted or pair_id in not_asked,
             percentile=percentiles[0].get(pair_id) if percentiles else None,
             disagreement=max(ranks) - min(ranks) if len(ranks) > 1 else None,
             margin=margins.get(pair_id),
             flagged=pair_id in flagged_by_any,
         )
     by_pair_id = {pair_id: ids for ids in inputs for pair_id in ids}
-    return Population(pool, rows, by_pair_id, scores or {}, rejected, doubted, older)
+    return Population(pool, rows, by_pair_id, scores or {}, rejected, doubted, older, not_asked)
 
 
 def _flagged_by_curation(store: Store) -> set[str]:
@@ -131,6 +139,16 @@ def _flagged_by_curation(store: Store) -> set[str]:
     curated = last_curation(store)
     states = skim_states(store, curated) if curated else ()
     return {state["pair_id"] for state in states if state.get("flags") and state.get("pair_id")}
+
+
+def _not_asked(store: Store, unscored: Collection[str]) -> set[str]:
+    """The rows among `unscored` that only reviewers keep from the scorer."""
+    reviewed = {id_ for id_ in store.reviews() if id_ in unscored} if unscored else set()
+    curated = last_curation(store) if reviewed else None
+    for state in skim_states(store, curated) if curated else ():
+        if (state.get("reason") or {}).get("code") == "contamination":
+            reviewed.discard(state.get("pair_id"))
+    return reviewed
 
 
 def _steps_of_last_curation(store: Store) -> Steps | None:

@@ -15,7 +15,7 @@ from schemas.errors import needing
 from schemas.project import Project
 from schemas.records import Json
 from schemas.store import Store
-from schemas.wording import capital, percent
+from schemas.wording import capital, counted, percent
 
 if TYPE_CHECKING:
     from curate.review.population import Population
@@ -29,7 +29,7 @@ class ReviewStatus:
     ones have none. `rates` are the acceptance rates; `advice` is the cost of a narrower interval than the one shown
     (None without one). `gate` says whether there are enough answers, `objections` why rows were not accepted as they
     are. `seconds` is the median time per answer. `compared_by` is the earlier scorer whose choice the rates refer to;
-    empty if it is the present one.
+    empty if it is the present one. `not_asked` is the number of rows that the present one was not asked about.
     """
 
     accepted: int
@@ -44,6 +44,7 @@ class ReviewStatus:
     objections: list[Objection]
     seconds: float | None
     compared_by: str
+    not_asked: int
 
     @property
     def decided(self) -> int:
@@ -116,6 +117,7 @@ def review_status(project: Project, store: Store, population: Population) -> Rev
         objections=objections(pairs, reviews),
         seconds=seconds,
         compared_by=population.compared_by,
+        not_asked=len(set(population.not_asked) & set(shown)),
     )
 
 
@@ -135,6 +137,7 @@ def as_json(status: ReviewStatus) -> Json:
         "missed_acceptance_rate": _rate(status.rates.missed),
         "set_aside": status.rates.set_aside,
         "compared_by": status.compared_by,
+        "not_asked": status.not_asked,
         "enough": status.enough,
         "gate": gate.state,
         "accept_at_least": gate.at_least,
@@ -206,9 +209,16 @@ def in_words(facts: Json) -> list[str]:
 
 
 def earlier_scorer_notice(status: Json) -> str:
-    """A sentence saying that the rates refer to the choice of an earlier scorer; empty if they do not."""
+    """A sentence saying that the rates refer to the choice of an earlier scorer, or that the choice of the present one
+    is unknown; empty if neither is so."""
     if not (by := status.get("compared_by")):
-        return ""
+        if not (rows := status.get("not_asked")):
+            return ""
+        were = counted(rows, "row that people rejected or edited was", "rows that people rejected or edited were")
+        return (
+            f"{were} never scored, because the scorer was added later; here they count as chosen by it, so these rates"
+            " may be too low: `pairsmith certify` has them scored"
+        )
     return (
         f"these rates are for the rows chosen by the earlier scorer {by}: the present scorer does not score rows that"
         " people rejected or edited, so it is not known which of them it would choose"

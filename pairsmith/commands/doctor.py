@@ -27,7 +27,7 @@ def command(session: Session, ask: bool) -> int:
         "fail": Text("fail", style="bold red"),
     }
     checks = []
-    for finding in findings(session.folder, session.overrides, ask=ask):
+    for finding in findings(session.folder, session.overrides, ask=ask, say=session.say_waiting):
         checks.append(finding)
         if session.write_json is None:
             row = Table.grid(padding=(0, 2))

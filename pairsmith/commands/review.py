@@ -95,7 +95,10 @@ def invite(session: Session, names: tuple[str, ...]) -> None:
     from pairsmith.screen import facts
     from pairsmith.stages import review
 
-    with session.progress() as progress, review.own_workspace(session.project(), progress) as connected:
+    with (
+        session.progress() as progress,
+        review.own_workspace(session.project(), progress, session.say_waiting) as connected,
+    ):
         invited = accounts.invite(connected, names)
     page, note = review.page(session.project(), invited.url)
     lines = [("page", page), *note, *invited.passwords.items()]
@@ -136,7 +139,10 @@ def people(session: Session) -> None:
     from pairsmith.screen import facts
     from pairsmith.stages import review
 
-    with session.progress() as progress, review.own_workspace(session.project(), progress) as connected:
+    with (
+        session.progress() as progress,
+        review.own_workspace(session.project(), progress, session.say_waiting) as connected,
+    ):
         everybody = accounts.people(connected)
     lines = [
         (one.name, f"{one.role}, since {one.since:%Y-%m-%d}" + ("" if one.here else ", not in this project"))
@@ -201,7 +207,7 @@ def pull(session: Session, watch: bool, every: float) -> None:
     project = session.project()
     with ExitStack() as opened:
         with session.progress() as progress:
-            connected = opened.enter_context(review.own_workspace(project, progress))
+            connected = opened.enter_context(review.own_workspace(project, progress, session.say_waiting))
             with session.store(project) as store:
                 pulled = review.pull_answers(project, store, connected, Audience(progress, session.say))
         show(pulled)

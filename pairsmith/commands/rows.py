@@ -50,6 +50,7 @@ def _screen(data: dict[str, Any]) -> list[RenderableType]:
     from pairsmith.style.reasons import shorten_ids
     from schemas.records import Counts
     from schemas.step_names import display_step
+    from schemas.wording import counted
 
     table = Table(box=None, padding=(0, 2, 1, 0), expand=True)
     table.add_column("id", width=12, no_wrap=True, overflow="crop")
@@ -69,6 +70,11 @@ def _screen(data: dict[str, Any]) -> list[RenderableType]:
     parts.append(table if data["rows"] else "No row matches.")
     if data["more"]:
         parts += ["", "There are more rows; --limit 0 lists them all."]
+    if data["erased"]:
+        parts += [
+            "",
+            f"{counted(data['erased'], 'row', 'rows')} erased since; [bold]pairsmith curate[/] counts the rest.",
+        ]
     if data["answered_since"]:
         parts += ["", "Reviews have changed since; run [bold]pairsmith curate[/] to count them."]
     return parts

@@ -119,7 +119,8 @@ class Evidence:
     """The data of the page. `stages` has all four stages, in order. `accepted` and `rejected` are up to ten rows each,
     drawn at random. `near_duplicate_seeds` counts pairs of near-duplicate seeds in different splits. `costs` is the
     ledger by stage, teacher and prompt. `curve` belongs to the present dataset. `certificate` is the last
-    certification: its text, whether it is valid, and its data (None: there was none)."""
+    certification: its text, whether it is valid, and its data (None: there was none). `erased_seeds` are among `seeds`
+    and were erased after generation."""
 
     project: str
     written_at: datetime
@@ -144,6 +145,7 @@ class Evidence:
     hashes: tuple[tuple[str, str], ...]
     versions: dict[str, str]
     certificate: dict[str, Any] | None = None
+    erased_seeds: int = 0
 
     def stage(self, command: str) -> StageEvidence:
         """The stage of that command."""

@@ -9,6 +9,8 @@ from typing import Any
 from curate.redaction import display_redactor
 from curate.tallies import spec_key_of_gate
 from pairsmith.certified import last_certification
+from pairsmith.outcome import GenerateOutcome
+from pairsmith.plan import erased_seeds
 from pairsmith.report.evidence import Evidence, Reviews, StageEvidence, StepTally
 from pairsmith.report.next_steps import next_seeds
 from pairsmith.report.rows import ReportRows
@@ -69,6 +71,7 @@ def gather(project: Project, store: Store) -> Evidence:
         hashes=tuple(_hashes(project, rows, dataset, training, evaluation)),
         versions={} if latest is None else latest.versions,
         certificate=_certificate(project, store),
+        erased_seeds=erased_seeds(store, GenerateOutcome.of(finished["generate"])) if "generate" in finished else 0,
     )
 
 

@@ -130,11 +130,15 @@ def seeds_read(evidence: Evidence) -> str | None:
     """The seeds that were read before any request was sent."""
     if evidence.seeds is None:
         return None
-    unread = evidence.unread_seeds
-    return f"Seeds: {seeds(evidence.seeds)}. " + (
-        f"{counted(unread, 'line', 'lines')} of the seed files could not be used; the receipt lists them."
-        if unread
-        else "All lines were used."
+    unread, erased = evidence.unread_seeds, evidence.erased_seeds
+    return (
+        f"Seeds: {seeds(evidence.seeds)}. "
+        + (
+            f"{counted(unread, 'line', 'lines')} of the seed files could not be used; the receipt lists them."
+            if unread
+            else "All lines were used."
+        )
+        + (f" {counted(erased, 'seed', 'seeds')} erased since, with all rows, still counted here." if erased else "")
     )
 
 

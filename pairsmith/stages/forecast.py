@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from curate.curation import curate
-from curate.forecast import Pilot, Range, forecast_accepted_rows, forecast_sum
+from curate.forecast import Pilot, Range, forecast_accepted_rows
 from curate.near_duplicates import find_repeated_rows
 from curate.pool import Pool
 from curate.rows import DUPLICATE, SPLIT
 from curate.split import max_kept_per_input, max_test_inputs, seed_split
 from curate.steps import CERTIFIED, SELECTED, best, id_of, steps_for
 from pairsmith import teachers
-from pairsmith.outcome import ENDLESS, ForecastOutcome, GenerateOutcome
+from pairsmith.outcome import ForecastOutcome, GenerateOutcome
+from pairsmith.pilot_costs import SeedCost, costs_of, hull, scaled, seed_cost
 from pairsmith.plan import pinned
 from pairsmith.preflight import refuse_base, run_preflight
 from pairsmith.receipt import Recording, recording
@@ -35,18 +35,16 @@ from prompts import load
 from schemas.blocking import run
 from schemas.errors import Interrupted, NoWork
 from schemas.kinds import KINDS
-from schemas.money import dollars, summed
+from schemas.money import dollars
 from schemas.progress import Say, discard_message
 from schemas.project import Project
-from schemas.records import Call, Direction, Json, Seed, Usage, content_id
+from schemas.records import Direction, Json, Seed, content_id
 from schemas.spec import TeacherSettings
 from schemas.store import Store
 from schemas.wording import counted
-from synth.chat_completions import charged
 from synth.engine import GenerateResult
-from synth.generators import GENERATOR_CLASSES, Backward, Forward, fingerprints
-from synth.ledger import Ledger
-from synth.prices import Prices, prices_of
+from synth.generators import GENERATOR_CLASSES, fingerprints
+from synth.prices import prices_of
 from synth.question import max_answer_tokens
 
 if TYPE_CHECKING:
@@ -58,18 +56,6 @@ _CODES = 5  # reasons listed by code
 _WHOLE_POOL_STEPS = (DUPLICATE, CERTIFIED, SELECTED, SPLIT)
 _FORECAST_STAGES = ("generate", "curate")  # stages whose settings affect the forecast rows
 _MEASURES = ("tokens", "usd", "batch_usd", "minutes", "rows")
-
-
-class SeedCost(NamedTuple):
-    """The cost of the answers about one seed."""
-
-    prompt_tokens: float
-    tokens: float
-    usd: float | None
-    batch_usd: float | None
-    seconds: float
-    cached_tokens: float = 0
-    requests: int = 1
 
 
 @dataclass(frozen=True)
@@ -175,38 +161,6 @@ async def _pilot_costs(
     return costs
 
 
-def seed_cost(store: Store, ledger: Ledger, generator: Forward | Backward, seed: Seed) -> SeedCost:
-    """The cost of the answers about a seed, including unusable ones, according to the ledger."""
-    questions = generator.questions(seed)
-    keys = [key for question, n in questions for key in ledger.keys(question, n)]
-    calls, prices = [call for key in keys for call in store.calls(key)], ledger.meter.prices
-    first = list({call.request_id: call for call in reversed(calls)}.values())
-    usage = summed(call.usage for call in calls)
-    money = [_price(call, prices) for call in calls]
-    usd = None if None in money else sum(usd or 0.0 for usd in money)
-    share = prices.batch_share if prices else None
-    if prices and share is None and ledger.teacher.batch:
-        share = prices.usual_share
-    return SeedCost(
-        usage.prompt_tokens,
-        usage.prompt_tokens + usage.completion_tokens,
-        usd,
-        None if usd is None or share is None else usd * share,
-        sum(call.seconds for call in first),
-        usage.cached_tokens,
-        max(1, len(first)),
-    )
-
-
-def _price(call: Call, prices: Prices | None) -> float | None:
-    """What an answer would cost if it were requested now, regardless of how it was bought. A charge reported by the
-    provider is kept."""
-    if prices is None or call.usage == Usage() or charged(call.facts.get("usage")) is not None:
-        return call.usd
-    tier = str(call.facts.get("service_tier") or call.request.get("service_tier") or "")
-    return prices.usd(call.usage, tier=tier)
-
-
 def _generation(
     project: Project,
     store: Store,
@@ -245,66 +199,18 @@ def _evaluation(
     n, limit = spec.generate.forward.n, max_answer_tokens(spec.generate.forward.sampling.body())
     answers = 1 + max(0, spec.evaluate.samples - n)
     requests = 1 + (spec.evaluate.samples > n)
-    prices = prices_of(forward.teacher)
-    share = [_scaled(one, answers / n, requests, prices) for one in costs]
-    measured = costs_of(forward.teacher, share, inputs, limit, answers, without_pilot=True)
-    return _line("evaluate", "", {**measured, "rows": None}, inputs)
+    teacher, prices = forward.teacher, prices_of(forward.teacher)
 
+    def measure(together: bool) -> dict[str, Range | None]:
+        # Each request pays for the prompt. Whether the server gives several answers to one is known from n > 1.
+        prompts = [
+            requests / one.requests if (one.requests < n if n > 1 else together) else answers / n for one in costs
+        ]
+        share = [scaled(one, answers / n, of_prompt, prices) for one, of_prompt in zip(costs, prompts, strict=True)]
+        return costs_of(teacher, share, inputs, limit, answers, without_pilot=True)
 
-def _scaled(cost: SeedCost, share: float, requests: int, prices: Prices | None) -> SeedCost:
-    """What a share of the answers to the same prompt cost with at least `requests` requests. Each request pays for the
-    prompt; money is computed from the token prices if they are known. A server may return several answers to one
-    request; it is assumed not to, which is more expensive."""
-    of_prompt = max(share, requests / cost.requests)
-    prompt, answers = cost.prompt_tokens * of_prompt, (cost.tokens - cost.prompt_tokens) * share
-    ratio = (prompt + answers) / cost.tokens if cost.tokens else share
-    if prices:
-        usage = Usage(prompt_tokens=round(cost.prompt_tokens), cached_tokens=round(cost.cached_tokens))
-        asking = prices.rate(usage, {})
-        both = prices.rate(usage.model_copy(update={"completion_tokens": round(cost.tokens - cost.prompt_tokens)}), {})
-        ratio = (asking * of_prompt + (both - asking) * share) / both if both else share
-    usd, batch_usd = (None if money is None else money * ratio for money in (cost.usd, cost.batch_usd))
-    return cost._replace(prompt_tokens=prompt, tokens=prompt + answers, usd=usd, batch_usd=batch_usd)
-
-
-def costs_of(
-    teacher: TeacherSettings,
-    costs: Sequence[SeedCost],
-    others: int,
-    limit: int | None,
-    answers: int,
-    *,
-    without_pilot: bool = False,
-) -> dict[str, Range | None]:
-    """The intervals for the pilot's seeds and `others`, or with `without_pilot` for `others` only.
-
-    Each of the `answers` about a seed has at most `limit` tokens. Without a limit, some are assumed to have `ENDLESS`
-    tokens on top of the longest. Their number is between one (if answers are independent) and all (if it depends on the
-    seed); the geometric mean is used. If the first seed, asked alone, found no prompt in the cache and others did, it
-    predicts nothing.
-    """
-    prices, prompt = prices_of(teacher), max((one.prompt_tokens for one in costs), default=0.0)
-    largest, slowest = (max((getattr(one, name) for one in costs), default=0.0) for name in ("tokens", "seconds"))
-    longest = prompt + limit * answers if limit else largest + ENDLESS * math.sqrt(answers)
-    maximum_usd = (
-        prices.usd(Usage(prompt_tokens=round(prompt), completion_tokens=round(longest - prompt))) if prices else None
-    )
-    ceilings = {"tokens": longest, "usd": maximum_usd, "batch_usd": maximum_usd}
-    ceilings["seconds"] = slowest * max(10.0, longest / largest) if largest else None
-
-    skipped = int(bool(costs) and not costs[0].cached_tokens and any(one.cached_tokens for one in costs))
-
-    def interval(name: str) -> Range | None:
-        values = [getattr(one, name) for one in costs]
-        whole = None if None in values else forecast_sum(values[skipped:], others, ceilings[name])
-        extra = sum(values[:skipped]) - (sum(values) if without_pilot else 0.0) if whole else 0.0
-        return None if whole is None else Range(*(end + extra for end in whole))
-
-    measured = {name: interval(name) for name in ceilings}
-    seconds = measured.pop("seconds")
-    at_once = 60 * teacher.concurrency
-    measured["minutes"] = None if seconds is None else Range(*(value / at_once for value in seconds))
-    return measured
+    fewest, most = measure(True), measure(False)
+    return _line("evaluate", "", {name: hull(fewest[name], most[name]) for name in fewest} | {"rows": None}, inputs)
 
 
 async def _pilot(

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import pairsmith
 import prompts
 from curate.contamination import filter_contaminated_seeds
+from curate.gates import free_tables
 from curate.gates.judgement import Judgement
 from curate.redaction import answer_redaction, treated
 from curate.split import assign_splits, has_given_output, shortages
@@ -91,6 +92,8 @@ def generate(
             seed_problems=(*(f"{problem.where}: {problem.what}" for problem in reading.problems), *left_out),
             fingerprints=generators.fingerprints(project, by_direction),
         )
+        if not (live or project.spec.generate.targets):  # the gates have judged the exemplars, and run no more
+            free_tables()
         give_back()
         result = GenerateResult()
         asking = AskPlan(project, store, by_direction, audience, retry_failed, live)

@@ -13,8 +13,9 @@ from curate.gates.judgement import Judgement
 from curate.redaction import answer_redaction
 from pairsmith import plan, teachers
 from pairsmith.outcome import GenerateOutcome, PreviewOutcome
+from pairsmith.pilot_costs import costs_of, seed_cost
 from pairsmith.receipt import recording
-from pairsmith.stages.forecast import costs_of, nothing_to_generate, seed_cost
+from pairsmith.stages.forecast import nothing_to_generate
 from pairsmith.stages.generate import gate_judge, load_seeds, open_ledgers, without_test_overlap
 from pairsmith.stages.table import NO_AUDIENCE, Audience, Numeric, Option, Stage
 from pairsmith.stopping import Stopping

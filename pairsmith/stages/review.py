@@ -84,12 +84,12 @@ def _variable(name: str, holds: str, url: str) -> str:
 
 
 @contextmanager
-def own_workspace(project: Project, progress: Progress = unseen) -> Iterator[Argilla]:
+def own_workspace(project: Project, progress: Progress = unseen, say: Say = discard_message) -> Iterator[Argilla]:
     """A connection that uses this project's workspace. Raises ReviewError, without starting a server, if no rows have
     been drawn yet."""
     named, url = project.spec.review.workspace, Store.url_for(project)
     with ExitStack() as reading:
-        store = reading.enter_context(Store.open(url, write=False)) if Store.exists(url) else None
+        store = reading.enter_context(Store.open(url, write=False, say=say)) if Store.exists(url) else None
         if named is None:
             require_project_id(store)
         with argilla(project, progress) as connected:
@@ -190,7 +190,7 @@ def watch(project: Project, connected: Argilla, every_s: float, *, say: Say = di
     """Poll until Ctrl-C: fetch reviews whenever there are new ones, and send the next rows when they are due. If the
     server can reach this machine, it announces reviews immediately; otherwise it is asked every `every_s` seconds. In
     between, the store is free for other commands; while another command writes to it, reviews wait on the server."""
-    with Store.open(Store.url_for(project), write=False) as store:
+    with Store.open(Store.url_for(project), write=False, say=say) as store:
         queue_id = project_id(store.sampled()) or project.spec.task.name
     with suppress(KeyboardInterrupt), listen_for_answers(connected, queue_id) as listener:
         news_wait = False
@@ -199,12 +199,12 @@ def watch(project: Project, connected: Argilla, every_s: float, *, say: Say = di
                 listener(max(every_s, _WEBHOOK_TIMEOUT_S))  # a webhook call may be lost
             else:
                 time.sleep(every_s)
-            with Store.open(Store.url_for(project), write=False) as store:
+            with Store.open(Store.url_for(project), write=False, say=say) as store:
                 news = pull(project, store, connected, dry=True).news
             if not news:
                 continue
             try:
-                with Store.open(Store.url_for(project)) as store:
+                with Store.open(Store.url_for(project), say=say) as store:
                     outcome = pull_answers(project, store, connected, Audience(say=say))
                     sent = send(project, store, judged_population(project, store, say), connected, unseen).sent
             except StoreBusy as busy:

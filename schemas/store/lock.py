@@ -19,11 +19,13 @@ import sqlalchemy as sa
 
 from schemas.errors import StoreBusy
 from schemas.files import is_locked, locked
+from schemas.progress import Say, discard_message
 from schemas.store.failures import shown
 from schemas.store.opening import is_older
 
 _PRODUCT = "pairsmith"
 _UPGRADE_S, _TICK_S = 120.0, 0.2  # how long to wait for an upgrade by another process, and how often to check
+_REPORT_AFTER_S = 1.0
 
 
 _UPGRADES = "upgrade of the store by"  # in the holder's label if the lock is held only for an upgrade
@@ -40,9 +42,12 @@ def _own_label(upgrades: bool) -> dict[str, str]:
     }
 
 
+_BUSY = "another process is writing to this store: "
+
+
 def _busy_error(url: str, who: str) -> StoreBusy:
     return StoreBusy(
-        f"another process is writing to this store: {who}.",
+        f"{_BUSY}{who}.",
         where=shown(url),
         why="Two writers would request and pay for the same answers twice.",
         fix="Wait for it to finish, or stop it with Ctrl-C and run this again.",
@@ -54,14 +59,17 @@ StillHeld = Callable[[sa.Connection], None]
 
 
 @contextlib.contextmanager
-def writer_lock(path: Path | None, engine: sa.Engine, url: str, *, upgrades: bool = False) -> Iterator[StillHeld]:
+def writer_lock(
+    path: Path | None, engine: sa.Engine, url: str, say: Say = discard_message, *, upgrades: bool = False
+) -> Iterator[StillHeld]:
     """Hold the writer lock; with `upgrades`, only for the duration of a store upgrade.
 
     If another process holds it for an upgrade, even one on behalf of a reader, this waits: the upgrade takes seconds,
-    and the user of either process did not ask for it. Raises StoreBusy.
+    and the user of either process did not ask for it. After a second, `say` gets a line with its name. Raises
+    StoreBusy.
     """
     with contextlib.ExitStack() as locks:
-        deadline, may_wait = time.monotonic() + _UPGRADE_S, True
+        began, may_wait, reported = time.monotonic(), True, False
         while True:
             try:
                 still_held: StillHeld = locks.enter_context(
@@ -69,8 +77,12 @@ def writer_lock(path: Path | None, engine: sa.Engine, url: str, *, upgrades: boo
                 )
                 break
             except StoreBusy as busy:
-                if not (may_wait or _UPGRADES in str(busy)) or time.monotonic() > deadline:
+                waited_s = time.monotonic() - began
+                if not (may_wait or _UPGRADES in str(busy)) or waited_s > _UPGRADE_S:
                     raise
+                if waited_s >= _REPORT_AFTER_S and not reported:
+                    reported = True
+                    say(f"Waiting for the store: {busy.what.removeprefix(_BUSY).rstrip('.')}.")
             may_wait = is_older(engine)  # try once more after the upgrade, because its lock is freed slightly later
             time.sleep(_TICK_S)
         yield still_held

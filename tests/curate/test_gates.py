@@ -10,12 +10,13 @@ from typing import Any
 
 import pytest
 
-from curate.gates import Judgement, gates_for, judge, judge_text
+from curate.gates import Judgement, free_tables, gates_for, judge, judge_text
 from curate.gates.chat import answered, preamble
 from curate.gates.content import lost_content, quotations
 from curate.gates.damage import encoding
 from curate.gates.form import echo, length, repetition
 from curate.gates.language import language
+from curate.gates.phrases import phrases
 from schemas.errors import SpecError
 from schemas.records import Generated, Imported, Pair, Sampling
 from schemas.spec import GateSettings, LengthSettings, Pattern, TaskSettings
@@ -509,3 +510,15 @@ def test_control_character_is_rejected(mark: str) -> None:
     assert str(encoding(pair("a fox", f"a red {mark}fox asleep in snow")).reason).startswith("control: ")
     assert encoding(pair(f"a {mark}fox", f"a red {mark}fox")).keep is True
     assert encoding(pair("a fox", "a red fox\tasleep\r\nin snow\x0c")).keep is True
+
+
+def test_freed_tables_are_loaded_again() -> None:
+    """`generate` frees the phrase tables after the gates have judged the exemplars, because 10 MB would be held during
+    the whole run. A gate that runs later gives the same judgement."""
+    refusal = pair("a fox", "I'm sorry, but I can't help with that.")
+    before = preamble(refusal)
+    assert before.keep is False
+    assert phrases.cache_info().currsize > 0
+    free_tables()
+    assert phrases.cache_info().currsize == 0
+    assert preamble(refusal) == before

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from curate.argilla.push import draw_batch
 from curate.review.population import read_population
 from curate.review.status import as_json, in_words, review_status
 from curate.states import read_states
@@ -18,6 +20,7 @@ from pairsmith.stages.table import Audience
 from schemas.progress import discard_message
 from schemas.project import Project
 from schemas.records import Reason, Verdict
+from schemas.reviews import Review
 from schemas.store import Store
 from tests.curate import tiny
 from tests.curate.judging import checklist, part
@@ -131,6 +134,44 @@ def test_review_of_an_earlier_scorers_choice_is_reported(tmp_path: Path, asked: 
     assert population.compared_by == ("score/before@1" if asked == 1 else "")
     lines = [sentence for _, sentence in in_lines(status)] + in_words(status)
     assert sum("chosen by the earlier scorer score/before@1" in line for line in lines) == (2 if asked == 1 else 0)
+
+
+def test_rows_that_people_rejected_before_there_was_a_scorer_stay_in_the_rates(tmp_path: Path) -> None:
+    """The scorer is asked about the other rows only, which are then the ones that "the programs accept": people had
+    accepted all of those, and the human gate opened for a set of which they reject half. `certify` asks about all."""
+    opened = Project(tmp_path, tiny.spec())
+    with Store.open(Store.url_for(opened)) as store:
+        fingerprint = teachers.fingerprints_of(opened, discard_message)[0]
+        rows = {f"fox {i}": [f"it must be fox number {i} in the grass"] for i in range(40)}
+        tiny.pool(store, opened, rows, fingerprint=fingerprint)
+        pairs = [pair.id for pair in store.find_pair("")]
+        assert curate(opened, store).counts.accepted == 40
+        before = read_population(opened, store, [fingerprint])
+        pairs = sorted({one.pair_id for one in draw_batch(opened, store, before)} & set(pairs))
+        assert len(pairs) >= 20
+        for number, id_ in enumerate(pairs):
+            decision = "accept" if number % 2 else "reject"
+            store.write(Review(pair_id=id_, reviewer="ann", decision=decision, at=datetime(2026, 11, 1, tzinfo=UTC)))
+
+        def rate(asked: Sequence[str]) -> tuple[float, Any, list[str]]:
+            for id_ in asked:
+                scored = {"by": "score/now@1", "fingerprint": "f" * 32, "keep": True, "score": 1.0}
+                store.write(Verdict(pair_id=id_, reason=Reason("scored"), **scored))
+            now = [("score/now@1", "f" * 32, True)]
+            population = read_population(opened, store, [fingerprint], now)
+            status = as_json(review_status(opened, store, population))
+            return status["trained_acceptance_rate"]["value"], status, in_words(status)
+
+        half = as_json(review_status(opened, store, before))["trained_acceptance_rate"]["value"]
+        assert 0.2 < half < 0.8
+        value, status, words = rate(pairs[1::2])
+        assert value == half
+        assert status["gate"] != "open"
+        assert status["not_asked"] == len(pairs[::2])
+        assert any(f"{len(pairs[::2])} rows that people rejected or edited were never scored" in line for line in words)
+        value, status, words = rate(pairs[::2])
+        assert (value, status["not_asked"]) == (half, 0)
+        assert not any("never scored" in line for line in words)
 
 
 def _pool(store: Store, opened: Project, answers: Sequence[str] = ("must be calm", "must be bright")) -> None:

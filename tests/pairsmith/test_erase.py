@@ -15,6 +15,9 @@ from pairsmith.commands import start
 from pairsmith.commands.status import status_of
 from pairsmith.erasing import erased
 from pairsmith.plan import plan
+from pairsmith.report.gather import gather
+from pairsmith.report.sentences import seeds_read
+from pairsmith.rows import read_rows
 from schemas import spec_file
 from schemas.errors import UsageError
 from schemas.records import Artifact, Call, Candidate, Generated, Pair, Reason, Sampling, Seed, Usage, content_id
@@ -391,3 +394,19 @@ def test_the_summary_is_worded_and_counts_once() -> None:
     assert shown["records"] == "seeds 1, row states 8, reviews 1"
     assert shown["files"].startswith("deleted: dataset/, /data/out/; ")
     assert shown["proof"].endswith("1 text also appears in rows of other sources, and stays there")
+
+
+def test_rows_that_were_erased_are_told_beside_counts_that_hold_them(folder: Path) -> None:
+    """The counts are those of the last curation and of generation: `rows` listed fewer than it counted, and the report
+    called the erased seeds its seeds, without a word."""
+    project = spec_file.load(folder)
+    with Store.open(Store.url_for(project), write=False) as store:
+        before = read_rows(store, state=None, code=None, limit=0)
+    assert before["erased"] == 0
+    assert len(before["rows"]) == before["counts"]["rows_in"]
+    _erase(folder, source="theirs.jsonl:2")
+    with Store.open(Store.url_for(project), write=False) as store:
+        data, evidence = read_rows(store, state=None, code=None, limit=0), gather(project, store)
+    assert data["erased"] == data["counts"]["rows_in"] - len(data["rows"]) > 0
+    assert evidence.erased_seeds == 1
+    assert "1 seed erased since" in (seeds_read(evidence) or "")

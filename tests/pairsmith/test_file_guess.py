@@ -971,3 +971,32 @@ def test_of_two_group_columns_the_coarser_is_used(tmp_path: Path) -> None:
     """A customer has several conversations, and those of one customer are not independent either."""
     mails = _mails("customer_id,thread_id", lambda at: f"c{at // 6},t{at // 2}")
     assert guessed_settings(tmp_path, "mails.csv", mails)["spec"].seeds[0].group == "customer_id"
+
+
+def test_an_annotated_copy_of_a_text_is_not_what_the_model_reads(tmp_path: Path) -> None:
+    """MASSIVE's `annot_utt` is `utt` with its slots marked, and was taken as the longer of the two texts; a longer text
+    that is no such copy still is."""
+
+    def rows(longer: Callable[[int], str]) -> str:
+        asked = ({"utt": f"wake me up at nine on day {i}", "long": longer(i), "intent": "ab"[i % 2]} for i in range(60))
+        return "\n".join(map(json.dumps, asked))
+
+    read = guessed_settings(
+        tmp_path, "massive.jsonl", rows(lambda i: f"wake me up at [time : nine] on [date : day {i}]")
+    )
+    assert (read["input"], read["output"]) == ("utt", "intent")
+    assert "not read: long" in read["why"]
+    assert "join them" not in read["why"]
+    read = guessed_settings(
+        tmp_path, "full.jsonl", rows(lambda i: f"wake me up at nine on day {i} because of trip {i} [to town]")
+    )
+    assert read["input"] == "long"
+
+
+def test_outputs_that_are_lists_are_told(tmp_path: Path) -> None:
+    """A list of answers in a cell is what the model learns to write; one in JSON is no text, and is not read."""
+    cells = "".join(f"\"What is the capital of land {i}?\",\"['City {i}', 'Town {i}']\"\n" for i in range(20))
+    read = guessed_settings(tmp_path, "lists.csv", f"question,answers\n{cells}")
+    assert "every value of 'answers' is a list, which the model will write as it is" in read["why"]
+    nested = (json.dumps({"question": f"What is the capital of land {i}?", "answers": ["A", "B"]}) for i in range(20))
+    assert "not read: answers (lists, or empty)" in guessed_settings(tmp_path, "nested.jsonl", "\n".join(nested))["why"]

@@ -115,11 +115,14 @@ def test_the_forecast_accounts_for_prompt_caching(make_project: Callable[..., Pr
 
 
 @pytest.mark.parametrize(
-    ("takes_n", "n", "tokens", "usd"),
-    [(True, 4, 1_100, 1.8), (False, 4, 1_100, 1.8), (True, 2, 2_300, 4.4), (False, 2, 3_300, 5.4)],
+    ("takes_n", "n", "samples", "tokens", "usd"),
+    [
+        *((True, 4, 4, 1_100, 1.8), (False, 4, 4, 1_100, 1.8), (True, 2, 4, 2_300, 4.4), (False, 2, 4, 3_300, 5.4)),
+        (True, 2, 10, 2_900, 9.2),
+    ],
 )
 def test_the_cost_of_evaluation_answers_is_forecast_from_their_tokens(
-    make_project: Callable[..., Project], takes_n: bool, n: int, tokens: int, usd: float
+    make_project: Callable[..., Project], takes_n: bool, n: int, samples: int, tokens: int, usd: float
 ) -> None:
     """A request for four answers is mostly completion tokens, and one for a single answer mostly prompt tokens, which
     are cheaper. The forecast of the evaluation is what its requests cost, whether or not the server supports `n`, and
@@ -138,7 +141,7 @@ def test_the_cost_of_evaluation_answers_is_forecast_from_their_tokens(
     prices = [*PRICES, "--set", "teacher.usd_per_million_completion_tokens=8000"]
     with LoopbackTeacher(reply) as teacher:
         project = make_project(teacher.url, MANY)
-        several = ["--set", f"generate.forward.n={n}", "--set", "evaluate.samples=4"]
+        several = ["--set", f"generate.forward.n={n}", "--set", f"evaluate.samples={samples}"]
         lines = project.json("forecast", *prices, *several)["facts"]["lines"]
     (line,) = (line for line in lines if line["stage"] == "evaluate")
     assert line["tokens"]["middle"] == pytest.approx(line["seeds"] * tokens)
@@ -369,3 +372,25 @@ def test_duplicates_grow_with_the_number_of_rows() -> None:
     assert few is not None
     assert many is not None
     assert many.middle / 5_000 < few.middle / 100 / 2
+
+
+def test_how_many_answers_a_request_brings_is_unknown_where_only_one_was_wanted(
+    make_project: Callable[..., Project],
+) -> None:
+    """One answer to each seed, and four to each test input: two requests or four. The line holds both, where it had
+    only the dearer one, and a real bill of half as much lay outside it."""
+    usage = {"prompt_tokens": 1_000, "completion_tokens": 100}
+
+    def reply(ask: Ask) -> Reply:
+        choice = {
+            "message": {"content": f"{subject_of(ask)} by a stone wall {ask.number} END"},
+            "finish_reason": "stop",
+        }
+        return Reply(body=orjson.dumps({"choices": [choice], "usage": usage}))
+
+    with LoopbackTeacher(reply) as teacher:
+        one = ["--set", "generate.forward.n=1", "--set", "evaluate.samples=4"]
+        lines = make_project(teacher.url, MANY).json("forecast", *one)["facts"]["lines"]
+    (line,) = (line for line in lines if line["stage"] == "evaluate")
+    assert line["tokens"]["low"] <= line["seeds"] * 2_400
+    assert line["tokens"]["high"] >= line["seeds"] * 4_400

@@ -6,12 +6,19 @@ import json
 import os
 import signal
 import subprocess
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from pairsmith.session import Session
+from pairsmith.stopping import Stopping
 from schemas.store import Store
+from schemas.store.lock import writer_lock
+from schemas.store.opening import engine_of, sqlite_path
 from tests.pairsmith.conftest import SUBJECTS, Project, answer, subject_of
 from tests.synth.batch_loopback import BatchProvider
 from tests.synth.loopback import Ask, LoopbackTeacher, Reply, says
@@ -288,3 +295,27 @@ def test_status_shows_a_running_process(teacher: LoopbackTeacher, make_project: 
         shown = project.run("status").stdout
         assert f"running      pid {os.getpid()} on " in shown
     assert "running" not in project.run("status").stdout
+
+
+def test_json_tells_what_the_store_was_waited_for(project: Project) -> None:
+    """Another command upgrades the store: this one waits for it, and says for whom."""
+    answers: list[Any] = []
+    session = Session(project.folder, (), answers.append, Stopping())
+    url = Store.url_for(session.project())
+    Store.open(url).close()
+    engine = engine_of(url)
+
+    def read() -> None:
+        with session.store(session.project()):
+            session.answer({"command": "generate"})
+
+    command = threading.Thread(target=read)
+    with writer_lock(sqlite_path(url), engine, url, upgrades=True):
+        command.start()
+        while command.is_alive() and not session.waited_for:
+            time.sleep(0.05)
+    command.join(60)
+    engine.dispose()
+    (line,) = answers[0]["waited_for"]
+    assert f"Waiting for the store: pid {os.getpid()} on " in line
+    assert "upgrade of the store by" in line

@@ -361,16 +361,20 @@ def test_upgrade_by_a_reader_is_waited_for(store_url: str) -> None:
     """Also if the schema is already up to date and only the lock is not yet free. A writer is not waited for."""
     Store.open(store_url).close()
     engine = engine_of(store_url)
-    opened = threading.Event()
+    opened, lines = threading.Event(), list[str]()
 
     def write() -> None:
-        with Store.open(store_url):
+        with Store.open(store_url, say=lines.append):
             opened.set()
 
     second = threading.Thread(target=write)
     with writer_lock(sqlite_path(store_url), engine, store_url, upgrades=True):
         second.start()
-        assert not opened.wait(1)
+        assert not opened.wait(3)
+        (line,) = lines
+        assert "Waiting for the store" in line
+        assert "upgrade of the store by" in line
+        assert f"pid {os.getpid()} on " in line
     second.join(60)
     engine.dispose()
     assert opened.is_set()

@@ -10,14 +10,16 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 
 from schemas.errors import TeacherError, UsageError
 from schemas.records import Message, Sampling
 from schemas.spec import TeacherSettings
 from schemas.store import Store
+from synth.batch_files import TOGETHER
 from synth.batch_forms import FORMS, _thinking_config
-from synth.batch_lines import BatchLine
+from synth.batch_lines import BatchLine, State
 from synth.batches import Batches
 from synth.chat_completions import StoppedError
 from synth.endpoint import Endpoint
@@ -472,3 +474,25 @@ def test_batch_format_follows_from_the_address_or_is_set() -> None:
         with pytest.raises(UsageError, match="no supported batch API"):
             Batches(None, None, TeacherSettings(url=url, batch=True), print)  # type: ignore[arg-type]
     assert TeacherSettings(url="https://api.x.ai/v1", batch_api="openai").batch_format == "openai"
+
+
+@pytest.mark.parametrize(
+    ("message", "status"),
+    [
+        ("Internal Server Error", 500),
+        ("Too Many Requests.", 429),
+        ("Input validation error: too long", 400),
+        (None, 400),
+    ],
+)
+def test_togethers_faults_are_told_from_its_refusals_by_their_message(message: str | None, status: int) -> None:
+    """Both come as `batch_client_error`: a batch of which Together failed nine of ten lines lost those rows for good,
+    as refused, instead of asking for them again."""
+    line = {"custom_id": "a", "error": {"code": "batch_client_error", "message": message}}
+
+    async def call(*_: Any, **__: Any) -> bytes:
+        return orjson.dumps(line)
+
+    state = State(ended=True, failure=None, raw={"error_file_id": "errors"})
+    (result,) = asyncio.run(TOGETHER.results(call, "http://t", state))
+    assert (result.name, result.status) == ("a", status)

@@ -593,3 +593,78 @@ def test_under_random_faults_no_row_is_lost(seed: int, tmp_path: Path) -> None:
         LoopbackTeacher(faulty(random.Random(seed + 100))) as b,
     ):
         asyncio.run(run())
+
+
+# Rows that fail for ever
+
+
+def generated(teachers: list[LoopbackTeacher], folder: Path, seeds: int, **settings: Any) -> tuple[int, int]:
+    """Rows in and rows failed of a run with one sample per seed."""
+
+    async def run() -> tuple[int, int]:
+        urls = [teacher.url for teacher in teachers]
+        async with rig(urls[0], folder, n=1, **{"urls": tuple(urls), "retries": 5, **settings}) as r:
+            r.ledger.flow._backoff_s = 0.01
+            result = await generate(r.store, input(seeds), [r.forward], concurrency=r.ledger.concurrency)
+            return result.rows_in, result.failed
+
+    return asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("poison", "concurrency", "addresses"),
+    [((5, 6), 1, 1), (range(30, 40), 4, 1), (range(30, 40), 4, 2), (range(10, 40), 16, 1)],
+    ids=["side by side", "at the end", "at the end, two addresses", "more than are open at once"],
+)
+def test_rows_that_fail_for_ever_cost_their_tries_and_end_no_run(
+    poison: Any, concurrency: int, addresses: int, tmp_path: Path
+) -> None:
+    """Everything that is open fails, because of these rows: what was answered before is answered again. Two of them
+    had held each other for minutes at a concurrency of one, and ten ended the run, and each run after it."""
+    bad = {f"dog {i}" for i in poison}
+    reply = lambda ask: fails(500, "boom") if ask.prompt in bad else says()  # noqa: E731
+    with LoopbackTeacher(reply) as a, LoopbackTeacher(reply) as b:
+        teachers = [a, b][:addresses]
+        assert generated(teachers, tmp_path, 40, concurrency=concurrency) == (40, len(bad))
+        counts = a.counts() + b.counts()
+        assert concurrency > 1 or max(counts[prompt] for prompt in bad) <= 2 * 6
+        # Nothing else is left to ask, and nothing of this run has been answered.
+        assert generated(teachers, tmp_path, 40, concurrency=concurrency) == (40, len(bad))
+
+
+def test_what_is_asked_again_in_an_outage_is_not_answered_and_costs_no_row(tmp_path: Path) -> None:
+    """The control fails as well, so no try counts; once it is answered, it is in the ledger like all that was paid."""
+
+    async def run() -> None:
+        async with rig(teacher.url, tmp_path, n=1, retries=3, concurrency=8) as r:
+            r.ledger.flow._backoff_s = 0.1
+            result = await generate(r.store, input(40), [r.forward], concurrency=8)
+            assert (result.rows_in, result.failed) == (40, 0)
+            answered = sum(len(rows) for rows in r.store.call_index().values())
+            assert answered == len(teacher.asked) - 90
+
+    with LoopbackTeacher(lambda ask: fails(503, "loading") if 10 <= ask.number < 100 else says()) as teacher:
+        asyncio.run(run())
+    assert any(ask.nth > 1 and ask.prompt in {first.prompt for first in teacher.asked[:9]} for ask in teacher.asked)
+
+
+def test_rows_that_time_out_for_ever_end_no_run(tmp_path: Path) -> None:
+    """Ten rows of a server that is silent to them alone: they are unanswered, and the run is not."""
+    reply = lambda ask: Reply(delay_s=60) if ask.prompt[-2:] in map(str, range(10, 20)) else says()  # noqa: E731
+    with LoopbackTeacher(reply) as teacher:
+        assert generated([teacher], tmp_path, 20, timeout_s=2, concurrency=10) == (20, 10)
+
+
+def test_a_server_that_answers_one_request_in_thirty_is_told(tmp_path: Path) -> None:
+    """It is never silent for long, so a screen showed hours of hardly any progress without a word."""
+    lines: list[str] = []
+
+    async def run() -> None:
+        async with Endpoint(teacher.url, "loopback", backoff_s=0.002, retries=3, concurrency=16) as endpoint:
+            endpoint.flow.say = lines.append
+            every = (endpoint.ask(chat(f"dog {i}"), Sampling()) for i in range(100))
+            await asyncio.gather(*every, return_exceptions=True)
+
+    with LoopbackTeacher(lambda ask: says() if ask.number % 30 == 1 else fails(503, "busy")) as teacher:
+        asyncio.run(run())
+    assert any("fails nearly all requests (server: HTTP 503: busy); still retrying" in line for line in lines), lines

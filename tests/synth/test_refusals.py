@@ -12,7 +12,7 @@ import pytest
 
 from prompts import load
 from schemas.errors import AuthError, TeacherError
-from schemas.records import Call, Sampling
+from schemas.records import Call, Json, Sampling
 from schemas.store import Store
 from synth.chat_completions import effective_response
 from synth.engine import GenerateResult, generate
@@ -479,9 +479,9 @@ def test_a_refusal_after_many_costs_no_more_than_the_first() -> None:
             reads += 1
             return super().__getitem__(at)
 
-    call = Call.model_construct(status="unsettled", reason="refused: flagged")
+    call = Call.model_construct(status="unsettled", reason="refused: flagged", request={}, prompt="")
 
-    async def no_verdict(refused: Call) -> str | None:
+    async def no_verdict(request: Json, prompt: str) -> str | None:
         return None
 
     async def keep(calls: Sequence[Call]) -> None:

@@ -458,6 +458,7 @@ PROVIDERS = (
             "rate limit": error(
                 429, "Rate limit reached for model", {"retry-after": "0.02"}, code="rate_limit_exceeded"
             ),
+            "no credit": error(400, "Access to the API is paused until next month", code="blocked_api_access"),
             "overloaded": error(498, "Flex tier capacity exceeded", code="capacity_exceeded"),
             "unknown model": error(404, "The model `x` does not exist", code="model_not_found"),
             "unknown setting": error(400, "property 'top_k' is unsupported", type="invalid_request_error"),
