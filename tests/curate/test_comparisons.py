@@ -116,7 +116,7 @@ def test_misplaced_prompts_items_currencies_and_numbers_are_flagged() -> None:
 
 
 def test_phrase_shared_by_list_items_is_not_a_loop() -> None:
-    """Neither is a rhythm repeated three times; the same item four times is one."""
+    """A rhythm repeated three times is no loop either; the same item four times is one."""
     row = {"kind": "free", "language": "en", "input": "a short warm-up, as a list"}
     steps = ("Arms: big slow circles forward", "Calves: heels off the edge of a step", "Neck: ear to the shoulder")
     good = "\n".join(f"- {step}. 20 seconds per side." for step in steps)

@@ -310,8 +310,8 @@ def test_counts_in_a_list_match_the_text() -> None:
 
 
 def test_invented_number_is_noticed_in_languages_with_few_known_number_words() -> None:
-    """For a language of which only the cardinals are known, a number is invented if the text has none. A fraction of
-    one is no reason to complain."""
+    """For a language of which only the cardinals are known, a number is invented if the text has none. A number that
+    the text gives as a fraction (`pół kilo`) is not flagged."""
     assert code_of(values(pair("paczka do Torunia", '{"waga": 12}'), None, "pl")) == "value"
     assert code_of(values(pair("paczka do Torunia, pół kilo", '{"gramy": 500}'), None, "pl")) == ""
     assert code_of(values(pair("paczka, dwanaście kilo", '{"waga": 12}'), None, "pl")) == ""

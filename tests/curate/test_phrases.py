@@ -244,7 +244,7 @@ def test_code_of_gates_contains_no_words_of_a_language() -> None:
     assert {(name, word) for name, word in stray if word.casefold() not in _OF_FORMATS} == set()
 
 
-def test_word_for_nothing_is_an_empty_field() -> None:
+def test_field_with_a_word_for_no_value_is_empty() -> None:
     """A field with nothing but a word such as `n/a` is empty, and the value that its text gives after the field's name
     is reported as missing."""
     listed = lexicon("any").words("nothing")

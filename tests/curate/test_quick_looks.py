@@ -147,7 +147,7 @@ def test_wrappers_of_a_gate_apply_to_chunks_too() -> None:
     assert seen == [long, (True, "3000", ("long",)), (False, "1000", ()), cut, cut]
 
 
-# A pattern of the gates that begins with a character and looks behind from there, and the same in plain spelling.
+# Patterns of the gates that begin with a character and look behind it, each with its plain equivalent.
 SPELLINGS = {
     "ratio": (facts._RATIO, r"(?<![\d:.])\d{1,2}:\d(?![\d:])"),
     "figures": (facts._FIGURES, r"\d+(?:[.,\s]\d{3})*(?:[.,]\d+)?"),
@@ -170,34 +170,36 @@ SCRAPS = (*"0012935:.,;/-*)( \n'\"$%kmcapx!?_", "\u0663", "\uff13", "\u00b2", "\
 
 @pytest.mark.parametrize("name", SPELLINGS)
 @given(st.lists(st.sampled_from(SCRAPS), max_size=16).map("".join))
-def test_a_pattern_that_looks_behind_finds_what_its_plain_spelling_finds(name: str, text: str) -> None:
-    """The same matches and groups: a pattern that begins with a character skips most of a text five times as fast."""
+def test_optimised_pattern_matches_like_the_plain_one(name: str, text: str) -> None:
+    """A pattern that begins with a character and then looks behind it skips most of a text, five times as fast as the
+    plain pattern. Matches and groups are the same."""
     pattern, plain = SPELLINGS[name]
     wanted = [(match.span(), match.groups()) for match in re.finditer(plain, text)]
     assert [(match.span(), match.groups()) for match in pattern.finditer(text)] == wanted
 
 
 @given(st.lists(st.sampled_from(tuple("ab .!?\"')*_\n")), max_size=16).map("".join))
-def test_sentences_of_ascii_end_where_those_of_other_texts_do(text: str) -> None:
-    """The quick pattern for ASCII splits a text like the one for all scripts."""
+def test_ascii_sentence_pattern_equals_the_general_one(text: str) -> None:
+    """The fast pattern for ASCII splits a text into sentences like the one for all scripts."""
     assert frames._SENTENCE_IN_ASCII.split(text) == frames._SENTENCE.split(text)
 
 
 @given(st.lists(st.sampled_from((*"a=*-\n ", "b" * 5, "b" * 11)), max_size=12).map("".join))
-def test_a_quick_look_admits_every_character_that_repeats(text: str) -> None:
-    """Whatever repeats 12 times in a row repeats 3 times among every fourth character."""
+def test_repeated_character_precheck_misses_no_repetition(text: str) -> None:
+    """A character that occurs 12 times in a row occurs 3 times in a row among every fourth character."""
     assert form._MAY_BE_SAME.search(text[::4]) or not form._SAME_CHARACTER.search(text)
 
 
 @given(st.lists(st.sampled_from(tuple(" \n-#();{}=<|$+ab.\\")), max_size=12).map("".join))
-def test_a_quick_look_admits_every_line_of_code(text: str) -> None:
-    """Whatever has a sign of code in a line has one of the characters looked for in the whole text."""
+def test_code_precheck_misses_no_line_of_code(text: str) -> None:
+    """A text with a sign of code in any line has one of the characters that the precheck searches the whole text
+    for."""
     assert _CODE_CHARACTER.search(text) or not any(map(_CODE_SIGNS.search, text.splitlines()))
 
 
 @given(st.lists(st.sampled_from(("x" * 250, "-" * 250, " ", "x", "\u4e00" * 300)), max_size=6).map("".join))
-def test_a_short_text_has_no_run_to_shorten(text: str) -> None:
-    """A text that is returned as it is has no run that the pattern finds."""
+def test_text_without_a_long_run_is_not_shortened(text: str) -> None:
+    """Only a text with a run that the pattern matches is shortened, and a text of up to 1,000 characters has none."""
     assert shorten_runs(text) == text or _LONG.search(text)
     assert len(text) > 1_000 or not _LONG.search(text)
 
@@ -223,8 +225,9 @@ LENGTHS = st.lists(
 
 
 @given(LENGTHS.map(" ".join))
-def test_what_is_written_before_a_length_is_its_clause(text: str) -> None:
-    """Up to 24 characters, not beyond the end of a clause or the length before: as one pattern for all of it reads."""
+def test_length_bound_lookup_equals_a_single_pattern(text: str) -> None:
+    """The words that make a length a bound are searched for in up to 24 characters before it, not beyond the start of
+    its clause or the previous length. The result equals that of a single pattern."""
     whole = re.compile(
         r"(?P<before>(?:[^\n.]|\.(?=\s?\d)){0,24}?)(?<![a-z])(?P<asked>(?:(?<!\d)(?<!\d[.,])\d+|(?<!\w)one(?=[ -]))"
         r"[ -]?(?:words|word|sentences))(?![a-z]).{0,12}"

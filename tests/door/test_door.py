@@ -443,7 +443,7 @@ def test_the_accepted_rows_are_a_dataset() -> None:
 
 
 def test_progress_is_a_line_on_stderr_and_can_be_off(loopback: LoopbackTeacher, capfd: Any) -> None:
-    """Plain lines in a pipe."""
+    """In a pipe progress is plain lines; with `progress=False` nothing is printed."""
     with teacher(loopback.url, "loopback") as t:
         curate(generate(["a red fox"], forward(t), progress=False), gates(), progress=False)
         assert capfd.readouterr().err == ""

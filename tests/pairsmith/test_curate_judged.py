@@ -136,9 +136,10 @@ def test_review_of_an_earlier_scorers_choice_is_reported(tmp_path: Path, asked: 
     assert sum("chosen by the earlier scorer score/before@1" in line for line in lines) == (2 if asked == 1 else 0)
 
 
-def test_rows_that_people_rejected_before_there_was_a_scorer_stay_in_the_rates(tmp_path: Path) -> None:
-    """The scorer is asked about the other rows only, which are then the ones that "the programs accept": people had
-    accepted all of those, and the human gate opened for a set of which they reject half. `certify` asks about all."""
+def test_rows_rejected_before_a_scorer_was_added_stay_in_the_rates(tmp_path: Path) -> None:
+    """A scorer scores only rows that reviewers did not reject, so "the rows that the programs accept" used to be only
+    accepted ones, and the review gate opened for a dataset of which reviewers reject half. Now the rates do not change,
+    and the status counts the rows that were never scored. `certify` scores all rows."""
     opened = Project(tmp_path, tiny.spec())
     with Store.open(Store.url_for(opened)) as store:
         fingerprint = teachers.fingerprints_of(opened, discard_message)[0]

@@ -396,9 +396,10 @@ def test_the_summary_is_worded_and_counts_once() -> None:
     assert shown["proof"].endswith("1 text also appears in rows of other sources, and stays there")
 
 
-def test_rows_that_were_erased_are_told_beside_counts_that_hold_them(folder: Path) -> None:
-    """The counts are those of the last curation and of generation: `rows` listed fewer than it counted, and the report
-    called the erased seeds its seeds, without a word."""
+def test_rows_erased_since_the_last_run_are_mentioned(folder: Path) -> None:
+    """Counts are those of the last generation and curation, so they include rows that were erased since: `rows` and the
+    report say how many. `rows` used to list fewer rows than it counted, and the report counted erased seeds, without a
+    hint."""
     project = spec_file.load(folder)
     with Store.open(Store.url_for(project), write=False) as store:
         before = read_rows(store, state=None, code=None, limit=0)

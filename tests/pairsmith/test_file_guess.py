@@ -993,8 +993,9 @@ def test_an_annotated_copy_of_a_text_is_not_what_the_model_reads(tmp_path: Path)
     assert read["input"] == "long"
 
 
-def test_outputs_that_are_lists_are_told(tmp_path: Path) -> None:
-    """A list of answers in a cell is what the model learns to write; one in JSON is no text, and is not read."""
+def test_outputs_that_are_lists_are_pointed_out(tmp_path: Path) -> None:
+    """A cell that contains a list as text is learned as it is, which the message says. A JSON list is not a text and is
+    not read."""
     cells = "".join(f"\"What is the capital of land {i}?\",\"['City {i}', 'Town {i}']\"\n" for i in range(20))
     read = guessed_settings(tmp_path, "lists.csv", f"question,answers\n{cells}")
     assert "every value of 'answers' is a list, which the model will write as it is" in read["why"]

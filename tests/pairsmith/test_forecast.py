@@ -374,11 +374,12 @@ def test_duplicates_grow_with_the_number_of_rows() -> None:
     assert many.middle / 5_000 < few.middle / 100 / 2
 
 
-def test_how_many_answers_a_request_brings_is_unknown_where_only_one_was_wanted(
+def test_forecast_of_the_evaluation_allows_for_one_or_several_answers_per_request(
     make_project: Callable[..., Project],
 ) -> None:
-    """One answer to each seed, and four to each test input: two requests or four. The line holds both, where it had
-    only the dearer one, and a real bill of half as much lay outside it."""
+    """With one answer per seed and four per test input, the pilot cannot know whether the server returns several
+    answers per request, so an input takes two requests or four. The interval includes both; it used to have only the
+    more expensive one, and an actual bill of half as much was outside it."""
     usage = {"prompt_tokens": 1_000, "completion_tokens": 100}
 
     def reply(ask: Ask) -> Reply:

@@ -297,8 +297,8 @@ def test_status_shows_a_running_process(teacher: LoopbackTeacher, make_project: 
     assert "running" not in project.run("status").stdout
 
 
-def test_json_tells_what_the_store_was_waited_for(project: Project) -> None:
-    """Another command upgrades the store: this one waits for it, and says for whom."""
+def test_json_output_names_the_process_that_was_waited_for(project: Project) -> None:
+    """While another command upgrades the store, this one waits, and its JSON output says for which process."""
     answers: list[Any] = []
     session = Session(project.folder, (), answers.append, Stopping())
     url = Store.url_for(session.project())

@@ -1,4 +1,4 @@
-"""Tests of a teacher's identity, whatever the spec says beside its address."""
+"""Tests of a teacher's identity, whatever the spec says besides its address."""
 
 from __future__ import annotations
 

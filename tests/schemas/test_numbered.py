@@ -61,7 +61,7 @@ def test_a_table_of_ids_takes_at_most_40_bytes_a_row() -> None:
 
 
 @given(st.lists(st.none() | IDS))
-def test_a_list_of_ids_gives_back_what_was_put_into_it(ids: list[str | None]) -> None:
+def test_list_of_ids_returns_its_values_unchanged(ids: list[str | None]) -> None:
     """Hashes take 16 bytes. Other texts and None are returned unchanged."""
     held = IdList()
     for id_ in ids:

@@ -58,7 +58,7 @@ def test_a_prompt_that_would_never_be_read_is_an_error(name: str, tmp_path: Path
 
 
 def test_prompt_nested_too_deeply_is_a_prompt_error(tmp_path: Path) -> None:
-    """It does not crash pairsmith."""
+    """It is reported as an error of the prompt file and does not crash pairsmith."""
     (tmp_path / "prompts" / "enhance").mkdir(parents=True)
     (tmp_path / "prompts" / "enhance" / "v1.jinja").write_text(PROMPT + "{{ " + "(" * 900 + "1" + ")" * 900 + " }}")
     with pytest.raises(PromptError, match="nested too deeply"):

@@ -485,9 +485,9 @@ def test_batch_format_follows_from_the_address_or_is_set() -> None:
         (None, 400),
     ],
 )
-def test_togethers_faults_are_told_from_its_refusals_by_their_message(message: str | None, status: int) -> None:
-    """Both come as `batch_client_error`: a batch of which Together failed nine of ten lines lost those rows for good,
-    as refused, instead of asking for them again."""
+def test_faults_of_together_are_distinguished_from_refusals_by_their_message(message: str | None, status: int) -> None:
+    """Together reports faults and refusals alike as `batch_client_error`, so the message decides. When it failed nine
+    of ten lines of a batch, those rows used to be lost as refused instead of being requested again."""
     line = {"custom_id": "a", "error": {"code": "batch_client_error", "message": message}}
 
     async def call(*_: Any, **__: Any) -> bytes:

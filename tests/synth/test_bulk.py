@@ -268,8 +268,8 @@ def test_fallback_is_continued_by_its_own_asker(tmp_path: Path) -> None:
 
 
 class WatchedLoop(asyncio.SelectorEventLoop):
-    """Records how long answers are to wait for others, in seconds and as a share of the usual time of an answer. With
-    `stops`, those that are to wait do so for ever."""
+    """Records how long answers are delayed, in seconds and as a share of the usual time of an answer. With `stops`,
+    delayed answers are delayed for ever."""
 
     def __init__(self, *, stops: bool = False) -> None:
         super().__init__()
@@ -292,9 +292,9 @@ class WatchedLoop(asyncio.SelectorEventLoop):
 
 
 @pytest.mark.parametrize("concurrency", [1, 8])
-def test_an_answer_waits_a_moment_for_others_and_not_at_all_for_none(concurrency: int, tmp_path: Path) -> None:
-    """A request that is alone in flight is never delayed, nor is the last one. Others are processed together, after 4
-    ms at most and a sixteenth of the usual time of an answer."""
+def test_answers_are_delayed_briefly_to_be_processed_together(concurrency: int, tmp_path: Path) -> None:
+    """An answer is never delayed if its request is alone in flight or is the last one. Others are processed together,
+    with a delay of at most 4 ms and a sixteenth of the usual time of an answer."""
 
     async def main(loop: WatchedLoop) -> None:
         async with rig(teacher.url, tmp_path, n=1, concurrency=concurrency) as r:
@@ -312,8 +312,9 @@ def test_an_answer_waits_a_moment_for_others_and_not_at_all_for_none(concurrency
 
 
 @pytest.mark.parametrize("cancelled", [True, False], ids=["cancelled", "stopped"])
-def test_answers_that_wait_for_others_are_stored_when_the_run_ends(cancelled: bool, tmp_path: Path) -> None:
-    """A run that is cancelled stores them at once, one that is stopped with the last answer in flight."""
+def test_delayed_answers_are_stored_when_the_run_ends(cancelled: bool, tmp_path: Path) -> None:
+    """Delayed answers are stored at once if the run is cancelled, and with the last answer in flight if it is
+    stopped."""
 
     async def main(loop: WatchedLoop) -> set[str]:
         async with rig(teacher.url, tmp_path, n=1, concurrency=8) as r:

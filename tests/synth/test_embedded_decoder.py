@@ -141,7 +141,8 @@ def test_attention_does_not_copy_keys_for_rows_without_shared_prefix() -> None:
 
 def test_shared_prefix_is_attended_to_once_for_all_rows(model: ChatModel, decoder: Decoder) -> None:
     """Rows of different lengths share a prefix of 150 tokens. The model gets 128 of them as shared (whole steps of 64),
-    and every log-probability is that of a plain forward pass (float32, 1e-4). It takes more than four rows."""
+    and every log-probability is that of a plain forward pass (float32, 1e-4). Fewer than four rows are padded and share
+    nothing."""
     long = [*PROMPT, *reversed(PROMPT)][:150]
     passes: list[tuple[int, int]] = []
     all_submitted = threading.Event()
@@ -247,7 +248,7 @@ def test_a_failed_step_fails_its_requests_and_no_others(decoder: Decoder) -> Non
     assert answer(decoder, generation(PROMPT, max_tokens=2))[0].tokens <= 2
 
 
-def test_no_more_keys_and_values_are_held_than_allowed(model: ChatModel, schemas: SchemaCompiler) -> None:
+def test_key_value_cache_stays_within_its_limit(model: ChatModel, schemas: SchemaCompiler) -> None:
     """Rows wait until their worst case fits the key-value cache. One that can never fit is run alone."""
     loop = Decoder(model, {"tiny": None}, schemas.start, max_batch=8, kv_mib=1)
     try:

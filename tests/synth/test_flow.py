@@ -595,7 +595,7 @@ def test_under_random_faults_no_row_is_lost(seed: int, tmp_path: Path) -> None:
         asyncio.run(run())
 
 
-# Rows that fail for ever
+# Rows that always fail
 
 
 def generated(teachers: list[LoopbackTeacher], folder: Path, seeds: int, **settings: Any) -> tuple[int, int]:
@@ -616,11 +616,10 @@ def generated(teachers: list[LoopbackTeacher], folder: Path, seeds: int, **setti
     [((5, 6), 1, 1), (range(30, 40), 4, 1), (range(30, 40), 4, 2), (range(10, 40), 16, 1)],
     ids=["side by side", "at the end", "at the end, two addresses", "more than are open at once"],
 )
-def test_rows_that_fail_for_ever_cost_their_tries_and_end_no_run(
-    poison: Any, concurrency: int, addresses: int, tmp_path: Path
-) -> None:
-    """Everything that is open fails, because of these rows: what was answered before is answered again. Two of them
-    had held each other for minutes at a concurrency of one, and ten ended the run, and each run after it."""
+def test_rows_that_always_fail_end_no_run(poison: Any, concurrency: int, addresses: int, tmp_path: Path) -> None:
+    """If all open questions fail because of these rows, a question answered before is answered again, so the rows use
+    up their tries and fail, and the run continues. Two of them used to block each other for minutes at a concurrency of
+    one, and ten ended the run and every later one."""
     bad = {f"dog {i}" for i in poison}
     reply = lambda ask: fails(500, "boom") if ask.prompt in bad else says()  # noqa: E731
     with LoopbackTeacher(reply) as a, LoopbackTeacher(reply) as b:
@@ -632,8 +631,9 @@ def test_rows_that_fail_for_ever_cost_their_tries_and_end_no_run(
         assert generated(teachers, tmp_path, 40, concurrency=concurrency) == (40, len(bad))
 
 
-def test_what_is_asked_again_in_an_outage_is_not_answered_and_costs_no_row(tmp_path: Path) -> None:
-    """The control fails as well, so no try counts; once it is answered, it is in the ledger like all that was paid."""
+def test_control_request_shows_an_outage_and_no_row_fails(tmp_path: Path) -> None:
+    """The control request fails in an outage too, so no try counts and no row fails. Once it is answered it is in the
+    ledger, like everything that was paid for."""
 
     async def run() -> None:
         async with rig(teacher.url, tmp_path, n=1, retries=3, concurrency=8) as r:
@@ -648,15 +648,15 @@ def test_what_is_asked_again_in_an_outage_is_not_answered_and_costs_no_row(tmp_p
     assert any(ask.nth > 1 and ask.prompt in {first.prompt for first in teacher.asked[:9]} for ask in teacher.asked)
 
 
-def test_rows_that_time_out_for_ever_end_no_run(tmp_path: Path) -> None:
-    """Ten rows of a server that is silent to them alone: they are unanswered, and the run is not."""
+def test_rows_that_always_time_out_end_no_run(tmp_path: Path) -> None:
+    """A server never responds to ten of the rows: these stay unanswered, and the run continues."""
     reply = lambda ask: Reply(delay_s=60) if ask.prompt[-2:] in map(str, range(10, 20)) else says()  # noqa: E731
     with LoopbackTeacher(reply) as teacher:
         assert generated([teacher], tmp_path, 20, timeout_s=2, concurrency=10) == (20, 10)
 
 
-def test_a_server_that_answers_one_request_in_thirty_is_told(tmp_path: Path) -> None:
-    """It is never silent for long, so a screen showed hours of hardly any progress without a word."""
+def test_server_that_fails_nearly_all_requests_is_reported(tmp_path: Path) -> None:
+    """Such a server is never silent for long, so there used to be hours with hardly any progress and no message."""
     lines: list[str] = []
 
     async def run() -> None:

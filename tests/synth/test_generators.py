@@ -92,7 +92,7 @@ def test_a_bad_sample_fails_alone(tmp_path: Path) -> None:
     assert str(outcome[1].candidate.failure).startswith("empty: ")
 
 
-def test_only_quotes_are_no_text(tmp_path: Path) -> None:
+def test_answer_of_only_quotation_marks_fails(tmp_path: Path) -> None:
     """An answer that is empty after cleaning is a failure, never an empty row."""
     with LoopbackTeacher(lambda ask: says('""', "```\n\n```")) as teacher:
         outcome, _ = outcomes(teacher, tmp_path, "forward")

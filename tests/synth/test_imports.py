@@ -151,7 +151,7 @@ def test_nested_value_in_a_null_is_empty(tmp_path):
         ([{"type": "text", "text": "What is it?"}, {"type": "image_url", "image_url": {"url": "a"}}], "'image_url'"),
     ],
 )
-def test_a_turn_with_a_picture_costs_the_row(tmp_path, asked, what):
+def test_row_with_a_picture_in_a_turn_is_left_out(tmp_path, asked, what):
     """An answer about a picture that the model never sees would teach it to make things up. Text about the tag is
     fine."""
     seen = {"messages": [{"role": "user", "content": asked}, {"role": "assistant", "content": "A red cat."}]}
@@ -162,7 +162,7 @@ def test_a_turn_with_a_picture_costs_the_row(tmp_path, asked, what):
     assert "only text is read" in reading.problems[0].what
 
 
-def test_a_picture_beside_a_chat_costs_the_row(tmp_path):
+def test_row_with_a_picture_beside_its_chat_is_left_out(tmp_path):
     """Pictures may be in a column of their own with no placeholder in the turns: the answer is about something the
     model never sees. An empty column costs nothing."""
     chat = [{"from": "human", "value": "What is it?"}, {"from": "gpt", "value": "A red kite."}]

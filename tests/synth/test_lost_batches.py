@@ -250,7 +250,7 @@ def test_overdue_batch_that_is_cancelled_at_the_provider_is_submitted_again(form
 
 @pytest.mark.parametrize("form", ["openai", "mistral", "together", "anthropic"])
 def test_results_of_a_batch_with_an_unknown_status_are_used(form: str, tmp_path: Path) -> None:
-    """Once the time that a batch may take is over."""
+    """If a batch has an unknown status, its results are used once the maximum time of a batch is over."""
     with BatchProvider(form) as provider:
         submit_and_stop(provider, tmp_path)
         age_store(tmp_path, 50)

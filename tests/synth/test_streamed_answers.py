@@ -176,7 +176,7 @@ def test_events_that_are_not_strict_json_are_used(one: bytes, other: bytes, text
 
 
 @pytest.mark.parametrize("half", [b"\\ud83d", b"\xff"])
-def test_half_a_character_in_a_stream_costs_its_choice(half: bytes) -> None:
+def test_half_a_character_in_a_stream_fails_its_choice(half: bytes) -> None:
     """As in an answer that was not streamed, the choice is malformed, and does not reach any file or database."""
     piece = b'{"choices": [{"index": 0, "delta": {"content": "' + half + b'"}}]}'
     events = [orjson.dumps(BEGINS), piece, orjson.dumps(ENDS)]

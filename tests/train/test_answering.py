@@ -131,9 +131,10 @@ def test_a_starting_server_is_reported() -> None:
     assert pace.parts()[1:] == ["tuned", "20s left"]
 
 
-def test_the_price_of_a_teacher_has_its_attempts(tmp_path: Path) -> None:
-    """The first of two samples came empty and was asked for again: 1,000 outputs cost both requests, of which the first
-    wrote 2 answers. Before, the request whose first answer was bad cost nothing, the good answer in it included."""
+def test_the_price_of_a_teacher_includes_repeated_requests(tmp_path: Path) -> None:
+    """The first of two samples was empty and requested again: the cost of 1,000 outputs includes both requests, of
+    which the first returned two answers. A request whose first answer was unusable used to cost nothing, not even for
+    the good answer in it."""
     replies = {1: says("", "a photograph"), 2: says("a painting")}
     price = {"usd_per_million_prompt_tokens": 1.0, "usd_per_million_completion_tokens": 1.0}
     spec = Spec.model_validate({"task": {"name": "t", "style": "s"}, "evaluate": {"samples": 2}})

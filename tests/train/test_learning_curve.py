@@ -195,9 +195,10 @@ def test_a_tiny_model_has_a_curve(tiny_base: Base, tmp_path: Path) -> None:
     assert learning_curve(dataset, train, lambda result: None, seed=3) == first
 
 
-def test_inputs_that_belong_together_count_as_one() -> None:
-    """48 inputs of 12 groups are 12 tosses: what five groups hold, 20 inputs, may be chance, and the interval of what
-    more rows would change is as wide as with 12 inputs. Six groups are too few to distinguish any two trainings."""
+def test_inputs_of_one_group_count_as_one() -> None:
+    """48 inputs in 12 groups are 12 independent observations: a difference of five groups (20 inputs) may be chance,
+    and the interval for more rows is wider than with independent inputs. With six groups no two trainings can be
+    distinguished."""
     slices = {"old rows": {row["pair_id"] for row in ROWS.train[:60]}}
 
     def value(part: Dataset, seed: int) -> float:
@@ -213,9 +214,10 @@ def test_inputs_that_belong_together_count_as_one() -> None:
     assert "noise floor: 48 validation inputs of 6 groups are too few to distinguish any two trainings" in few
 
 
-def test_inputs_are_drawn_too() -> None:
-    """Trainings that agree on a steady line say nothing of other inputs: ten of fifty that pass between a quarter and
-    all of the rows may be five or fifteen in truth. Simulated, trainings alone held in two of three cases."""
+def test_interval_includes_the_sampling_of_inputs() -> None:
+    """Trainings that agree on a straight line say nothing about other inputs: if ten of fifty inputs begin to pass
+    between a quarter and all of the rows, the true number may be five or fifteen. In simulations intervals from the
+    trainings alone covered two of three cases."""
     steady = curve(lambda part, seed: {50: 0.4, 100: 0.5, 200: 0.6}[len(part.train)], inputs=50)
     assert steady.more.estimate == pytest.approx(0.181, abs=0.001)
     assert steady.more.high - steady.more.estimate > 0.09
@@ -224,8 +226,8 @@ def test_inputs_are_drawn_too() -> None:
 
 
 def test_a_line_that_leaves_the_range_is_a_limit() -> None:
-    """From 0.92, in steps of ten points, more rows cannot add more than 0.08; that the line says more proves
-    nothing, so the interval includes no change. A fall is named a change, not a gain."""
+    """From 0.92, growing in steps of ten points, more rows cannot add more than 0.08. That the fitted line predicts
+    more proves nothing, so the interval includes no change. A fall is called a change, not a gain."""
     steep = curve(lambda part, seed: {50: 0.7, 100: 0.8, 200: 0.92}[len(part.train)], inputs=500)
     assert (steep.more.low, steep.more.is_limit) == (0, True)
     assert steep.more.high == steep.more.estimate == pytest.approx(0.08)
@@ -235,8 +237,8 @@ def test_a_line_that_leaves_the_range_is_a_limit() -> None:
     assert falling.startswith("500 more rows like these would change the pass rate by about -0.09")
 
 
-def test_a_training_without_a_pass_rate_is_told() -> None:
-    """Two of six gave only cut answers: the curve is one of losses, and says why."""
+def test_a_training_without_a_pass_rate_is_reported() -> None:
+    """Two of six trainings gave only truncated answers: the curve shows losses instead of pass rates, and says why."""
 
     def train(part: Dataset, seed: int) -> Any:
         loss = SimpleNamespace(step=1, loss=1 + 1 / len(part.train))

@@ -382,9 +382,10 @@ def test_without_a_complete_answer_the_advice_fits_the_cause(how: dict[str, obje
     assert ("max_tokens" in conclusion.flips_when[0]) == ("finish" in how)
 
 
-def test_more_inputs_that_decide_one_comparison_alone_change_nothing() -> None:
-    """At 20 inputs neither base (10 %) nor few-shot and retrieval (0 %) are told from 25 %: one number decides all of
-    them. The 24 that decide the easier two stood beside it as if they were enough."""
+def test_advised_inputs_decide_every_comparison() -> None:
+    """At 20 inputs 25 % cannot be distinguished from base (10 %), nor from few-shot and retrieval (0 %). The verdict
+    gives one number of further inputs that decides all comparisons. The 24 that decide only the two easier ones used to
+    be shown beside it as if they were enough."""
     rates = {"tuned": 0.25, "base": 0.1}
     seen = verdict(evaluation(inputs=20, **rates))
     assert seen.fine_tune == "not enough evidence"

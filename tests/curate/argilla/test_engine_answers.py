@@ -322,7 +322,7 @@ def test_vector_stored_late_is_found(answers: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("answers", [SQLITE_HTTP, POSTGRESQL_HTTP], indirect=True)
 def test_answered_records_leave_the_queue(answers: dict[str, Any]) -> None:
-    """Records answers_of one by one or in bulk are gone from the next queue page, and every count is updated."""
+    """Records answered one by one or in bulk are gone from the next queue page, and every count is updated."""
     flow = answers["flow"]
     first, second, third = (queue["numbers"] for queue in flow["queues"])
     assert first[1:] == second[:3]

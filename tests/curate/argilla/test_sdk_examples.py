@@ -419,7 +419,7 @@ def test_combined_queries(dataset: Any) -> None:
     assert next(dataset.records(near, limit=1))[0].id == "gem-1"
 
 
-def test_the_table_names_what_is_tried() -> None:
+def test_table_lists_every_tested_call() -> None:
     """Every test of the guides is in the table, and every row of the table names a test or says that it was not
     tried."""
     tried: set[str] = set()
@@ -430,4 +430,4 @@ def test_the_table_names_what_is_tried() -> None:
         tried |= tests
     sources = [path.read_text(encoding="utf-8") for path in Path(__file__).parent.glob("test_sdk_*.py")]
     there = {name for source in sources for name in re.findall(r"^def (test_\w+)", source, re.MULTILINE)}
-    assert tried == there - {"test_the_table_names_what_is_tried"}
+    assert tried == there - {"test_table_lists_every_tested_call"}
