@@ -31,8 +31,8 @@ def kept(file: str | Path) -> dict[str, Any]:
 
 
 def keep(file: str | Path, figures: dict[str, Any], *, whole: bool = False) -> None:
-    """Print figures and merge them into the file, or replace the file with `whole=True`: otherwise a figure that is no
-    longer measured would stay beside new ones for ever."""
+    """Print figures and merge them into the file, or replace the file with `whole=True`, so that a figure that is no
+    longer measured does not stay beside new ones."""
     path = ROOT / f"bench/results/{file}.json" if isinstance(file, str) else file
     path.write_text(json.dumps(figures if whole else kept(file) | figures, indent=2) + "\n", encoding="utf-8")
     print(json.dumps(figures, indent=2), flush=True)
@@ -72,8 +72,8 @@ def _watch(pid: int, ended: threading.Event, samples: list[int]) -> None:
 
 
 def child(*command: str, together: bool = False) -> tuple[dict[str, float], str]:
-    """What a Python process with these arguments used in its whole life, by the kernel's count, and what it printed;
-    with `together` also the peak of the sampled memory of it and its children."""
+    """The resources used by a Python process with these arguments over its lifetime, as counted by the kernel, and its
+    output; with `together` also the sampled peak memory of it and its children."""
     began, ended, samples = time.perf_counter(), threading.Event(), list[int]()
     process = subprocess.Popen([sys.executable, *command], stdout=subprocess.PIPE, text=True, env=ENVIRONMENT)
     watching = threading.Thread(target=_watch, args=(process.pid, ended, samples), daemon=True)

@@ -4,8 +4,8 @@
 
 The files are those of BANKING77 (10,003 questions to a bank, 77 intents) and CLINC150 (15,000 requests, 150 intents).
 Rows of some labels are drawn, and one label in twenty (or ten, or none) is changed to another of the list at random.
-The public labels are not all right, so a few of the rows that are counted as wrongly flagged are not. The last lines
-are labels at random, and intents in three groups at random, as labels are that letters tell badly.
+Not all public labels are right, so a few of the rows that count as wrongly flagged are not. The last lines use random
+labels, and intents in three random groups: labels that can hardly be predicted from characters.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def flagged(vectors: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 def draw(labels: np.ndarray, rows: int, count: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.random.Generator]:
-    """Places of rows with `count` of the labels, and the labels, from 0."""
+    """The positions of rows with `count` of the labels, and their labels, numbered from 0."""
     rng = np.random.default_rng(seed)
     kept = rng.choice(labels.max() + 1, count or labels.max() + 1, replace=False)
     places = rng.permutation(np.flatnonzero(np.isin(labels, kept)))[:rows]

@@ -1,13 +1,12 @@
-"""Rows a second of `curate` with the steps that a rewriting task has by default, on every core: 22 gates,
-contamination, duplicates and split, and the state of every row written down. No scorer, no export.
+"""Rows per second of `curate` with the default steps of a rewriting task, on all cores: 22 gates, contamination,
+duplicates and split, and the state of every row stored. No scorer and no export.
 
     python -m bench.curate.rate [ROWS]                 # writes "rate" into bench/results/curate.json
 
 The rows are the good English rows of tests/curate/rows of the kind rewrite, each with a number of its own, so that
-nothing is judged twice. These some 700 texts come round, so gates that remember more than a few hundred of them
-(`REMEMBERED`) look faster here than they are on texts that differ. Filling the store is not measured, starting the
-processes of the gates is.
-`core_s_per_2000_rows` is the processor time of all processes: 2 is two cores for a second.
+nothing is judged twice. These roughly 700 texts repeat, so gates that cache more than a few hundred of them
+(`REMEMBERED`) look faster here than on distinct texts. Filling the store is not measured; starting the gates'
+processes is. `core_s_per_2000_rows` is the CPU time of all processes: 2 is two cores for one second.
 """
 
 from __future__ import annotations
@@ -75,7 +74,7 @@ def measure(folder: Path, rows: int) -> dict[str, float]:
 
 
 def main(rows: int) -> None:
-    """Fill in a process of its own, measure here, write the figures."""
+    """Fill the store in a separate process, measure here, write the figures."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         if os.fork() == 0:

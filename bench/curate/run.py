@@ -1,17 +1,16 @@
-"""What a store of 100,000 rows costs: curating it, and reading it for `status`, `rows` and the report; then
-bench/curate/rate.py, and a million rows, of which the peak counts.
+"""The cost of a store of 100,000 rows: curating it, and reading it for `status`, `rows` and the report. Then
+bench/curate/rate.py, and the peak memory of a million rows.
 
     python -m bench.curate.run [ROWS]                 # writes bench/results/curate.json: first `rows_per_s` (all steps
                                                       # by default), `bytes_per_row` (read) and `peak_mb_1m`
     python -m bench.curate.run memory ROWS [FOLDER]   # writes "memory" there: `peak_mb`, with the export, of all
-                                                      # processes together, a page that several share counted once;
-                                                      # `parent_mb` is that of the parent alone, `curated_mb` the same
-                                                      # before the export. What stands in FOLDER, filled or judged in
-                                                      # part, is gone on with
+                                                      # processes together, counting shared pages once; `parent_mb`
+                                                      # is the parent's alone, `curated_mb` the same before the
+                                                      # export. A partly filled or judged FOLDER is continued
 
-Rows are 40 words of a vocabulary of 900, four candidates an input, one in ten a near-duplicate of another; three gates,
-a scorer that takes no time, best of two. Every measurement is a process of its own: wall seconds and peak resident
-memory as the kernel counted them.
+Rows are 40 words of a vocabulary of 900, with four candidates per input and one in ten a near-duplicate of another;
+three gates, a scorer that takes no time, best of two. Every measurement runs in a separate process: wall seconds and
+peak resident memory as counted by the kernel.
 """
 
 from __future__ import annotations
@@ -58,7 +57,7 @@ checks = [{ name = "a", pattern = "x" }, { name = "b", pattern = "y" }]
 
 
 def texts(rows: int) -> Iterator[tuple[int, str]]:
-    """(input, text): mostly unlike, one in ten a copy of an earlier text with one word changed."""
+    """(input, text): mostly dissimilar, one in ten a copy of an earlier text with one word changed."""
     rng = random.Random(7)
     words = [f"{a}{b}{c}" for a in "bdfgklmnprst" for b in "aeiou" for c in "bdfgklmnprst"]
     earlier: list[list[str]] = []
@@ -76,7 +75,7 @@ def fill_with(folder: Path, rows: int) -> None:
 
 
 def judge(folder: Path) -> None:
-    """Curate and export; prints the counts and what the pool takes in memory beside an empty process."""
+    """Curate and export; prints the counts, and the memory of the pool compared with an empty process."""
     from curate.accepted import AcceptedRows
     from curate.curation import curate
     from curate.export import export_dataset
@@ -173,7 +172,7 @@ def main(rows: int) -> None:
 
 
 def memory(rows: int, folder: Path | None = None) -> None:
-    """The peak of curating and exporting so many rows, over all processes; the rest of the figures stays."""
+    """The peak memory of curating and exporting this number of rows, over all processes; other figures are kept."""
     with tempfile.TemporaryDirectory() as name:
         folder = folder or Path(name)
         if not (folder / "filled").exists():
@@ -190,7 +189,7 @@ def memory(rows: int, folder: Path | None = None) -> None:
     if result["counts"]["rows_in"] != rows:
         raise SystemExit(f"{folder} holds {result['counts']['rows_in']:,} rows")
     peak = {"rows": rows, "parent_mb": cost["peak_mb"], "cpu_s": cost["cpu_s"], "curated_mb": result["curated_mb"]}
-    peak["peak_mb"] = max(cost["peak_mb"], cost["together_mb"])  # a peak of the parent may fall between two looks
+    peak["peak_mb"] = max(cost["peak_mb"], cost["together_mb"])  # a peak of the parent may be between two samples
     if rows == _MILLION:
         keep("curate", {"peak_mb_1m": peak["peak_mb"], "bytes_per_row": result["bytes_a_row_read"]})
     peak |= {"seconds": result["seconds"], "counts": result["counts"]}

@@ -27,8 +27,7 @@ _USD = 1.6e-6  # per token
 
 
 class Simulated(NamedTuple):
-    """A whole run, seed by seed: cost, rows before duplicate removal by what they say, and the maximum cost of a
-    seed."""
+    """A whole run, seed by seed: cost, rows before duplicate removal by content, and the maximum cost of a seed."""
 
     usd: list[float]
     rows: list[list[int]]
@@ -66,7 +65,7 @@ def project(number: int) -> Simulated:
 
 
 def _kinds(random: np.random.Generator, rows: int) -> Iterator[int]:
-    """What each row says, as a number: equal numbers are duplicates."""
+    """The content of each row as a number: equal numbers are duplicates."""
     model = random.choice(["none", "few", "finite", "power"])
     if model == "none":
         yield from range(rows)
@@ -100,7 +99,7 @@ def _a_few_always(random: np.random.Generator, rows: int) -> np.ndarray:
     return np.where(random.random(rows) < 0.1, -1 - random.integers(5, size=rows), np.arange(rows))
 
 
-# What each row of a project says; all its seeds cost the same.
+# The content of each row of a project; all its seeds cost the same.
 def _all_different(_: np.random.Generator, rows: int) -> np.ndarray:
     return np.arange(rows)
 
@@ -147,7 +146,7 @@ def hard(kind: str, number: int) -> Simulated:
 
 
 def coverage(projects: int, simulated: Callable[[int], Simulated] = project) -> dict[str, float]:
-    """The shares of projects whose whole run lay in the pilot's interval, and the median widths."""
+    """The shares of projects whose whole run was within the pilot's interval, and the median widths."""
     inside: Counter[str] = Counter()
     widths: dict[str, list[float]] = {"usd": [], "rows": []}
     for number in range(projects):
@@ -169,8 +168,8 @@ def coverage(projects: int, simulated: Callable[[int], Simulated] = project) -> 
 
 
 def hard_coverage(projects: int) -> dict[str, dict[str, float]]:
-    """For each kind for which twenty seeds are least informative, the share of intervals that held and their median
-    width."""
+    """For each kind for which twenty seeds are least informative, the share of intervals that contained the run and
+    their median width."""
     kinds = {**dict.fromkeys(ROWS, "rows"), **dict.fromkeys(TOKENS, "usd")}
     shares = {kind: coverage(projects, partial(hard, kind)) for kind in kinds}
     return {

@@ -1,7 +1,8 @@
 """A chat-completions server that costs next to nothing: it answers every request after a fixed wait.
 
-`python mock_teacher.py LATENCY_S` prints its port. `GET /stats` tells how many completions were asked since the last
-`/stats`, when the first arrived and when the last was answered (seconds since the epoch), and the most open at once.
+`python mock_teacher.py LATENCY_S` prints its port. `GET /stats` returns how many completions were requested since the
+last `/stats`, when the first arrived and when the last was answered (seconds since the epoch), and the maximum number
+of simultaneously open requests.
 """
 
 from __future__ import annotations

@@ -20,9 +20,9 @@ from bench.harness import child, keep, served
 IN_FLIGHT = 64
 WIDE = 256
 LATENCY_S = 0.05
-SHORT = 100  # a run of so many prompts shows what a process costs before and after its requests
-# What one more request costs is measured over this many times `--prompts`: over 2,000 requests bare aiohttp takes some
-# 0.4 s, and the 0.1 s by which two equal processes differ made the ratio anything from 1.4 to 3.7.
+SHORT = 100  # a run of this many prompts shows the cost of a process before and after its requests
+# The cost of one more request is measured over this many times `--prompts`: over 2,000 requests bare aiohttp takes
+# about 0.4 s, and the 0.1 s by which two equal processes differ made the ratio anything from 1.4 to 3.7.
 LONG = 5
 STYLE = "Write a rich image prompt: subject, setting, light, medium, mood; end with an --ar flag. " * 2
 EXEMPLARS = [
@@ -55,7 +55,7 @@ def numbered(messages: list[dict[str, str]], number: int) -> list[dict[str, str]
 
 
 async def at_once(count: int, ask: Callable[[int], Awaitable[str]], in_flight: int = IN_FLIGHT) -> None:
-    """`ask` for every number, `in_flight` at a time; the answers are held and counted."""
+    """Call `ask` for every number, `in_flight` at a time; the answers are kept and counted."""
     numbers = iter(range(count))
     answers: list[str] = []
 
@@ -69,7 +69,7 @@ async def at_once(count: int, ask: Callable[[int], Awaitable[str]], in_flight: i
 
 
 async def bare_aiohttp(base: str, count: int, in_flight: int) -> None:
-    """The least that an asyncio client can do: aiohttp, orjson, uvloop, nothing kept."""
+    """The least that an asyncio client can take: aiohttp, orjson and uvloop, nothing stored."""
     import aiohttp
     import orjson
 
@@ -143,8 +143,8 @@ def stats(base: str) -> dict[str, Any]:
 
 
 def measured(base: str, client: str, count: int, in_flight: int = IN_FLIGHT) -> dict[str, float]:
-    """One process of `client`: CPU seconds of its whole life, its window in seconds, and the most memory it held. Of
-    pairsmith also the bytes of its store and of what is in it, and how long the same command takes when all is done."""
+    """One process of `client`: its total CPU seconds, its window in seconds, and its peak memory. For pairsmith also
+    the bytes of its store and of its contents, and the seconds of the same command when everything is done."""
     stats(base)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -169,7 +169,7 @@ def measured(base: str, client: str, count: int, in_flight: int = IN_FLIGHT) -> 
 
 
 def bytes_of_texts(folder: Path) -> int:
-    """The UTF-8 bytes of what was sent and what came: every message of every request, and every answer."""
+    """The UTF-8 bytes sent and received: every message of every request, and every answer."""
     from schemas.store import Store
 
     total = 0
@@ -225,7 +225,7 @@ def main() -> None:
                 windows.append(measured(base, name, 4 * asked.prompts, WIDE)["window_s"])
         if asked.large:
             large = measured(base, "pairsmith", asked.large)
-    # The least of the rounds: other programs only ever add.
+    # The minimum of the rounds: other programs can only add.
     least = {name: {key: min(row[key] for row in rows[name]) for key in rows[name][0]} for name in names}
     for name, m in least.items():
         more = asked.prompts * (1 if name == "openai" else LONG) - SHORT

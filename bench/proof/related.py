@@ -2,7 +2,7 @@
 many answers to an input, fields of records, and labels. `bench/proof/run.py` adds them to bench/results/proof.json.
 
 Everything here is SIMULATED, and intervals and test are the product's own, as in `run.py`. Each setting has the share
-of evaluations whose interval holds the true value (`coverage`); those of groups also what comes of it if the same
+of evaluations whose interval holds the true value (`coverage`); those of groups also the coverage if the same
 inputs are treated as independent (`alone`), and `claimed` is how often equal systems are called different.
 """
 
@@ -54,13 +54,14 @@ def worst_of_related(rows: list[dict[str, Any]]) -> list[tuple[str, float]]:
 
 
 def _groups(number: int, pattern: tuple[int, ...]) -> tuple[NDArray[np.int64], list[str]]:
-    """Sizes of so many groups, and the group of each of their inputs."""
+    """The sizes of this number of groups, and the group of each of their inputs."""
     sizes = np.resize(np.array(pattern), number)
     return sizes, [f"{at:03d}" for at, size in enumerate(sizes) for _ in range(size)]
 
 
 def _inputs(of_groups: Floats, sizes: NDArray[np.int64]) -> Floats:
-    """(runs, inputs) passes of inputs from those of their groups; which of a group pass is the same to every method."""
+    """(runs, inputs) passes of inputs, given those of their groups; which inputs of a group pass is the same for every
+    method."""
     place = np.concatenate([np.arange(size) for size in sizes])
     return (place < np.repeat(of_groups, sizes, axis=-1)).astype(np.float64)
 
@@ -70,7 +71,7 @@ def _holds(limits: Bounds, truth: float) -> float:
 
 
 def group_shares(passes: Passes, runs: int) -> Iterator[dict[str, Any]]:
-    """The interval of a share of inputs that belong together."""
+    """The interval of a share for grouped inputs."""
     rng = np.random.default_rng(5)
     for number, pattern, icc, rate in itertools.product(GROUPS, SIZES, ICC, RATES):
         sizes, groups = _groups(number, pattern)

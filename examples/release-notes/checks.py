@@ -1,7 +1,7 @@
-"""Checks for the evaluation alone: they compare an answer with what was written down for its commit line.
+"""Checks for the evaluation only: they compare an answer with what was recorded for its commit line.
 
-`test.jsonl` and `validation.jsonl` hold, beside each commit line, its right label and the words that a reader must
-find. No gate knows either.
+`test.jsonl` and `validation.jsonl` have, for each commit line, its right label and the words that the note must
+contain. No gate uses either.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from pathlib import Path
 
 
 def right_label(pair):
-    """The note begins with the label that was written down for this commit line."""
+    """The note begins with the label that was recorded for this commit line."""
     expected = gold()[pair.input]["label"]
     return (True, "ok") if pair.output.startswith(f"{expected}: ") else (False, f"wrong_label it should be {expected}")
 
 
 def names_the_thing(pair):
-    """The note names everything that was written down for this commit line."""
+    """The note names everything that was recorded for this commit line."""
     phrase = pair.output.partition(": ")[2].lower()
     missing = [name for name in gold()[pair.input]["names"] if name.lower() not in phrase]
     return (True, "ok") if not missing else (False, f"unnamed {', '.join(missing)}")

@@ -1,8 +1,8 @@
-"""Gates of this project: they look at a commit line and its release note together.
+"""Gates of this project, which compare a commit line with its release note.
 
-Three functions that `pairsmith.toml` names under `curate.gates.user`. Each takes a pair and returns whether to keep it
-and why. A commit line with a verb that is not in `VERBS` is judged by nobody here: what its label should be is known
-only to `checks.py`, which no gate uses.
+`pairsmith.toml` lists three functions of this file under `curate.gates.user`. Each takes a pair and returns whether to
+keep it and why. A commit line with a verb that is not in `VERBS` is not judged here: only `checks.py`, which no gate
+uses, knows its right label.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ VERBS = {
     "discard phase hide unship",
 }
 LABEL_OF = {verb: label for label, verbs in VERBS.items() for verb in verbs.split()}
-# Where the next word decides; what one makes it (possible, faster) may be either.
+# Verbs whose next word decides; `make it` may be followed by anything (possible, faster).
 LABEL_OF_TWO = {"make sure": "Fixed", "make it": None, "turn on": "New", "turned on": "New"}
 CLOSINGS = ("Sorry for the trouble.", "Try it today.", "Enjoy the difference.", "Write to us if you miss it.")
 SMALL = """
@@ -36,13 +36,14 @@ _NOTE = re.compile(r"\w+: (.+?)\. (?:Sorry|Try|Enjoy|Write) .*", re.DOTALL)
 
 
 def numbers(pair):
-    """The same numbers on both sides: none lost, none made up."""
+    """The numbers on both sides are the same: none is lost, none invented."""
     here, there = sorted(_NUMBER.findall(pair.input)), sorted(_NUMBER.findall(pair.output))
     return (True, "ok the numbers agree") if here == there else (False, f"numbers {here} became {there}")
 
 
 def label(pair):
-    """The label is the one that the verb of the commit line asks for; the closing hangs on the label (see `must`)."""
+    """The label must be the one that the verb of the commit line requires; the closing depends on the label (see
+    `must`)."""
     expected = label_of(pair.input)
     given = pair.output.partition(":")[0]
     if expected is None:
@@ -53,7 +54,7 @@ def label(pair):
 
 
 def content(pair):
-    """Six of ten words that carry content survive in both directions, and a commit line does not quote the note."""
+    """At least 60 % of the content words are kept in both directions, and a commit line does not quote the note."""
     if written_by_a_model(pair):
         if "no more" in pair.input and not pair.output.startswith("Removed: "):
             return False, "turned_round the commit line takes away what the note gives"
@@ -77,8 +78,8 @@ def content(pair):
 
 
 def label_of(line):
-    """The label that a commit line's verb asks for; None if the table does not know it. A prefix speaks where the verb
-    is unknown, unless it breaks something (`feat!:`): that may add or take away."""
+    """The label that a commit line's verb requires; None if it is not in the table. For an unknown verb the prefix
+    decides, except for a breaking change (`feat!:`), which may add or remove something."""
     prefix = _PREFIX.match(line)
     first, second = [*_WORD.findall((line[prefix.end() :] if prefix else line).lower()), "", ""][:2]
     by_verb = LABEL_OF_TWO.get(f"{first} {second}", LABEL_OF.get(first))
@@ -97,7 +98,7 @@ def _parts(line):
 
 
 def _share(words, among):
-    """The share of `words` that stand in `among`, as they are or inflected: `sort` in `sorti(ng)`. 0 without words."""
+    """The share of `words` that occur in `among`, also inflected: `sort` in `sorti(ng)`. 0 without words."""
     met = sum(any(a.startswith(b) or b.startswith(a) for b in among) for a in words)
     return met / len(words) if words else 0.0
 
