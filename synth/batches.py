@@ -352,7 +352,7 @@ class Batches:
         usd = self._max_costs(lines)
         price = "" if usd is None else f" (about {dollars(usd[1])} at most)"
         return (
-            "It will be looked for a little longer; then "
+            "pairsmith keeps looking for it a little longer; then "
             + ("its requests are submitted again" if batch in self._earlier else "this run ends")
             + f". If it was deleted, the {len(lines):,} requests in it are paid for twice{price}. If it was created "
             "with another key or at another address, press Ctrl-C and use that one."

@@ -122,7 +122,7 @@ def test_a_label_without_a_reference_is_not_judged_correct(capsys: pytest.Captur
 
 @pytest.mark.parametrize("host", ["a..b", "a" * 64, "203.0.113.7", "nobody.invalid"])
 def test_a_host_of_another_machine_is_a_clear_error(host: str) -> None:
-    """The same for an invalid host name."""
+    """Neither the address of another machine nor an invalid host name is accepted."""
     with pytest.raises(UsageError, match="is not an address of this machine"):
         listening(host, 8000)
 

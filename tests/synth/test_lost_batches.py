@@ -298,8 +298,8 @@ def test_unrelated_batch_of_the_same_size_costs_no_row(tmp_path: Path) -> None:
 @pytest.mark.parametrize("before", [0, 1, 3])
 def test_own_batch_is_found_among_others_of_its_size_and_time(before: int, tmp_path: Path) -> None:
     """A run was killed while it submitted a batch, and other projects of the account submitted as many lines at that
-    time. Theirs are tried first, none of their ids match, and the next one is tried until the own one is found. Nothing
-    is paid for twice, and once the own one is known it is not searched for again."""
+    time. Their batches are tried first, none of their ids match, and the next one is tried until the run's own batch is
+    found. Nothing is paid for twice, and once the batch is known it is not searched for again."""
     (ours := tmp_path / "ours").mkdir()
     with BatchProvider("anthropic") as provider:
         for number in range(before):
