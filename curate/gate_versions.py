@@ -13,9 +13,10 @@ VERSIONS = {
     **dict.fromkeys(("input", "invented_name"), 8),
     "encoding": 9,
     **dict.fromkeys(("thinking", "invented", "echo"), 10),
-    **dict.fromkeys(("lost_content", "mixed_language", "repetition", "values"), 11),
-    **dict.fromkeys(("cut", "translated"), 13),
-    **dict.fromkeys(("limits", "placeholder"), 14),
+    **dict.fromkeys(("lost_content", "mixed_language", "repetition"), 11),
+    "values": 12,
+    "cut": 13,
+    **dict.fromkeys(("limits", "placeholder", "translated"), 14),
     "swapped": 15,
     "preamble": 18,
 }
