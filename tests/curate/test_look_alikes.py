@@ -209,10 +209,10 @@ def test_do_not_forget_and_not_only_limit_nothing(language: str, input: str, out
     assert outcome_of(row).flagging & {"limits"} == set(lost)
 
 
-def test_dollar_with_letters_before_it_is_no_us_dollar() -> None:
-    """NT$500 are 500元 in Taiwan. $500 and US$500 are not."""
+def test_dollar_of_taiwan_or_hong_kong_is_no_us_dollar() -> None:
+    """NT$500 and HK$500 are written 500元. $500 and US$500 are not."""
     row = {"kind": "translate", "language": "en", "to": "zh", "output": "票價為500元。"}
-    assert not any(outcome_of(row | {"input": "The ticket costs NT$500."}))
+    assert not any(any(outcome_of(row | {"input": f"The ticket costs {sign}500."})) for sign in ("NT$", "HK$"))
     assert outcome_of(row | {"input": "The ticket costs US$500."}).flagging == {"translated"}
     assert outcome_of(row | {"input": "The ticket costs $500."}).flagging == {"translated"}
 
