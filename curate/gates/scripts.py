@@ -12,8 +12,9 @@ in_simplified("今天無牛奶") == "今天无牛奶"
 from __future__ import annotations
 
 import re
-from functools import partial
+from functools import lru_cache, partial
 
+from curate.gates.folding import CACHE_SIZE
 from curate.gates.judgement import Gate, Judgement
 from schemas.records import Pair, Reason
 
@@ -57,6 +58,7 @@ def in_latin(text: str) -> str:
     return text.translate(_TO_LATIN)
 
 
+@lru_cache(maxsize=CACHE_SIZE)  # all gates ask for the same few texts
 def in_simplified(text: str, language: str = "zh") -> str:
     """Return a Chinese text in Simplified characters, of the same length; one in another `language` is unchanged."""
     return text.translate(_TO_SIMPLIFIED) if language == "zh" and not text.isascii() else text
