@@ -7,8 +7,8 @@ VERSIONS = {
     "length": 2,
     "broken_json": 3,
     "pii": 4,
-    **dict.fromkeys(("label", "instructed", "facts", "fenced"), 5),
-    **dict.fromkeys(("toxic", "contacts", "answered", "sums"), 6),
+    **dict.fromkeys(("label", "instructed", "fenced"), 5),
+    **dict.fromkeys(("toxic", "contacts", "answered", "sums", "facts"), 6),
     **dict.fromkeys(("language", "injection"), 7),
     **dict.fromkeys(("input", "invented_name"), 8),
     "encoding": 9,
@@ -17,6 +17,6 @@ VERSIONS = {
     **dict.fromkeys(("lost_content", "values"), 12),
     "cut": 13,
     **dict.fromkeys(("limits", "placeholder", "translated"), 14),
-    "swapped": 15,
+    "swapped": 16,
     "preamble": 18,
 }
