@@ -11,6 +11,7 @@ from curate.gates import rejected_personal_kinds
 from curate.gates.chat import find_insult
 from curate.gates.folding import fold
 from curate.gates.personal import ONE, REMOVED, WORDS, parse_record, personal, pieces, to_half_width
+from curate.gates.scripts import in_simplified
 from curate.words import SPACED
 from schemas.id_map import IdMap
 from schemas.records import Seed
@@ -61,7 +62,7 @@ def find_personal_data(text: str, language: str) -> Iterator[tuple[str, str]]:
     """Find the pieces of personal data in a text, and an insult in its language, each with its kind, a key of
     `[personal]`."""
     yield from pieces(text)
-    if insult := find_insult(fold(text), language):
+    if insult := find_insult(fold(in_simplified(text, language)), language):
         yield "toxic", insult
 
 

@@ -10,6 +10,7 @@ what each gate detects and misses, and gives its measured precision and recall.
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from collections import Counter
@@ -38,7 +39,7 @@ from curate.gates.patterns import must, must_not
 from curate.gates.personal import WORDS, pii
 from curate.gates.phrases import phrases
 from curate.gates.placeholder import placeholder
-from curate.gates.scripts import in_one_script, table_code
+from curate.gates.scripts import in_one_script, in_simplified, table_code
 from curate.gates.sums import sums
 from curate.gates.translations import translated
 from curate.gates.user import user_gate
@@ -105,6 +106,8 @@ def gates_for(
     style, form = task.style, AnswerForm.of(task, folder)
     code, input_code = table_code(task.output_language), table_code(task.language)
     tables = phrases(code).digest
+    if "zh" in (code, input_code) and "ja" not in (code, input_code):  # Japanese has characters that look Traditional
+        style = in_simplified(style)
     if gates.length:
         add("length", partial(length, bounds=gates.length), identity(gates.length))
     task_values: dict[str, Any] = {
@@ -112,7 +115,9 @@ def gates_for(
         "language": code,
         "input_language": input_code,
         "kind": task.kind,
-        "exemplars": tuple((one.input, one.output) for one in exemplars),
+        "exemplars": tuple(
+            (in_simplified(one.input, input_code), in_simplified(one.output, code)) for one in exemplars
+        ),
     }
     for name, (gate, needs) in _BY_KEY.items():
         mode = getattr(gates, name) if task.kind in _OF_KINDS.get(name, (task.kind,)) else False
@@ -140,7 +145,8 @@ def gates_for(
         if is_known(input_code):
             input_gates.append(partial(language, code=input_code))
         settings = [style, input_code, phrases(input_code).digest]
-        add("input", on_shortened(partial(generated_input, gates=input_gates)), settings)
+        gate = on_shortened(partial(generated_input, gates=input_gates))
+        add("input", in_one_script(gate, input_code, input_code), settings)
     if form.labels:
         named = tuple(form.labels)
         add("label", partial(label, labels=named, language=input_code), [list(named), input_code, tables])
@@ -148,14 +154,9 @@ def gates_for(
         model, source_hash = model_of(task, folder) or (None, "")
         add("schema", json_schema(form.schema, model), [form.schema, source_hash] if model else form.schema)
     if gates.values:
-        add(
-            "values",
-            in_one_script(
-                on_shortened(partial(values, schema=form.schema, language=input_code)), input_code, input_code
-            ),
-            [form.schema, input_code],
-            gates.values,
-        )
+        keys = json.loads(in_simplified(json.dumps(form.schema, ensure_ascii=False), input_code))
+        gate = on_shortened(partial(values, schema=keys, language=input_code))
+        add("values", in_one_script(gate, input_code, input_code), [form.schema, input_code], gates.values)
     if gates.translated:
         gate = in_one_script(on_shortened(partial(translated, language=input_code, to=code)), code, input_code)
         add("translated", gate, [input_code, code], gates.translated)

@@ -21,6 +21,7 @@ from curate.gates.phrases import lexicon, says, words_of
 from curate.gates.record_fields import crossed_field, partly_invented, unfilled_field
 from curate.gates.record_lists import misplaced_count, omitted_thing
 from curate.gates.record_numbers import is_computed, miscounted_field
+from curate.gates.scripts import in_simplified
 from curate.gates.units import CURRENCIES, SHORT, changed_unit, named_currencies
 from curate.gates.words import stemmer_for
 from curate.words import words
@@ -51,7 +52,8 @@ def label(pair: Pair, labels: Collection[str], language: str = "en") -> Judgemen
     Not covered: any other wrong label.
     """
     if pair.output in labels:
-        doubt = doubt_about_label(pair.input, pair.output, labels, language)
+        text, named, *others = (in_simplified(one, language) for one in (pair.input, pair.output, *labels))
+        doubt = doubt_about_label(text, named, others, language)
         return passed(doubt)._replace(flags=("contrary",)) if doubt else passed()
     shown = ", ".join(list(labels)[:_MAX_LABELS]) + (", ..." if len(labels) > _MAX_LABELS else "")
     return rejected("label", f"{quote(pair.output)} is not one of the {len(labels)} labels: {shown}")

@@ -22,6 +22,11 @@ _SPELT_OUT = (*range(2, 101), *range(200, 1000, 100), *range(1000, 10_000, 1000)
 _ORDINALS = range(1, 32)
 _DIGITS = "〇一二三四五六七八九零"  # 0 to 9, and a second 0
 _RUNS = re.compile(f"[{_DIGITS}]{{2,}}")
+_NUMERALS = dict(zip("两兩壹壱贰貳弐叁參参肆伍陆柒捌玖", "2211222333456789", strict=True))  # the latter on cheques
+_NUMERALS |= {digit: str(number % 10) for number, digit in enumerate(_DIGITS)}
+_POWERS = {"十": 1, "拾": 1, "百": 2, "佰": 2, "千": 3, "仟": 3, "万": 4, "萬": 4, "亿": 8, "億": 8}
+_COMPOUND = re.compile(rf"(?:\d{{1,12}}|[{''.join((*_NUMERALS, *_POWERS))}]){{2,24}}")
+_PART = re.compile(r"\d+|\D")
 _UNSPACED, _DIGIT = ("zh", "ja", "ko"), re.compile(r"\d")
 
 
@@ -35,16 +40,37 @@ def spelt_out_values(folded: str, language: str) -> set[str]:
     if pattern is None:
         return set()
     candidates, runs = _prefix_locator(language)(folded), () if folded.isascii() else _RUNS.findall(folded)
-    years = {"".join(str(_DIGITS.index(digit) % 10) for digit in run) for run in runs}
+    read = {"".join(str(_DIGITS.index(digit) % 10) for digit in run) for run in runs}
+    if language in ("zh", "ja") and not _POWERS.keys().isdisjoint(folded):
+        read.update(str(value) for run in _COMPOUND.findall(folded) for value in _values_of_numeral(run))
     if not candidates:
-        return years
+        return read
     plain = folded.replace("-", " ")
     in_words = (
         matches(pattern, plain, (start for _, start, _ in candidates))
         if _is_word_start_required(language)
         else pattern.finditer(plain)
     )
-    return years | {value for match in in_words for value in values[match[1]]}
+    return read | {value for match in in_words for value in values[match[1]]}
+
+
+def _values_of_numeral(numeral: str) -> set[int]:
+    """Return the values that a Chinese or Japanese numeral may have: 35000 for 三万五千, and also for 三万五."""
+    total = section = digit = 0
+    power = 0
+    for part in _PART.findall(numeral):
+        if part not in _POWERS:
+            digit = int(_NUMERALS.get(part, part))
+            power = power if digit else 0  # 三万零五 is 30005
+            continue
+        power = _POWERS[part]
+        if power < 4:  # 十百千 count within 10,000
+            section, digit = section + (digit or 1) * 10**power, 0
+            continue
+        below, total = (0, total + section + digit) if power == 8 else (total, section + digit)
+        total, section, digit = below + (total or 1) * 10**power, 0, 0
+    value = total + section + digit
+    return {value, value + digit * (10 ** (power - 1) - 1)} if power > 1 else {value}
 
 
 @cache

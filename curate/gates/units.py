@@ -281,7 +281,7 @@ def _table(language: str) -> tuple[dict[str, frozenset[str]], re.Pattern[str]]:
     spelt = alternation(names)
     return names, re.compile(
         rf"(?<![a-z0-9_.,:])(?P<number>\d++(?:[.,]\d++)*+)[ \u00a0\u202f-]?(?P<unit>{spelt})(?![a-zß-öø-ÿа-я])"
-        rf"|(?P<sign>[$€£₹₺₩%])\s?(?P<signed>\d+(?:[.,]\d+)*)"
+        rf"|(?P<sign>(?<!nt)(?<!hk)\$|[€£₹₺₩%])\s?(?P<signed>\d+(?:[.,]\d+)*)"
     )
 
 

@@ -118,20 +118,33 @@ def read_population(
     accepted, margins = _best_and_margins(inputs, left, compared, select.best, flagged_last)
     asked = scores.keys() | without_score[next(iter(scorers))] if scores and not older else left
     not_asked = _not_asked(store, left - asked)
+    rows = _sampling_rows(passed, accepted | not_asked, percentiles, margins, flagged_by_any)
+    by_pair_id = {pair_id: ids for ids in inputs for pair_id in ids}
+    return Population(pool, rows, by_pair_id, scores or {}, rejected, doubted, older, not_asked)
+
+
+def _sampling_rows(
+    passed: Mapping[str, bool | None],
+    accepted: Collection[str],
+    percentiles: Sequence[Mapping[str, float]],
+    margins: Mapping[str, float],
+    flagged: Collection[str],
+) -> dict[str, SamplingRow]:
+    """What sampling needs to know about each pair, by its id. `percentiles` are those of each scorer, the most used
+    first."""
     rows = {}
     for pair_id, keep in passed.items():
         ranks = [by_pair[pair_id] for by_pair in percentiles if pair_id in by_pair]
         rows[pair_id] = SamplingRow(
             pair_id=pair_id,
             passed=keep,
-            accepted=pair_id in accepted or pair_id in not_asked,
+            accepted=pair_id in accepted,
             percentile=percentiles[0].get(pair_id) if percentiles else None,
             disagreement=max(ranks) - min(ranks) if len(ranks) > 1 else None,
             margin=margins.get(pair_id),
-            flagged=pair_id in flagged_by_any,
+            flagged=pair_id in flagged,
         )
-    by_pair_id = {pair_id: ids for ids in inputs for pair_id in ids}
-    return Population(pool, rows, by_pair_id, scores or {}, rejected, doubted, older, not_asked)
+    return rows
 
 
 def _flagged_by_curation(store: Store) -> set[str]:

@@ -6,11 +6,12 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from itertools import chain
 from pathlib import Path
 
 import pytest
 
-from curate.gates import injection, limits, preamble, swapped
+from curate.gates import injection, judge_text, limits, preamble, swapped
 from curate.gates.content import lost_content
 from curate.gates.facts import invented
 from curate.gates.judgement import Gate, Judgement
@@ -18,7 +19,7 @@ from curate.gates.number_forms import clock_forms, is_rounded
 from curate.gates.translations import translated
 from curate.gates.units import find_conversions
 from schemas.records import Imported, Pair
-from tests.curate.test_gate_rates import Row, outcome_of
+from tests.curate.test_gate_rates import Row, outcome_of, steps_of
 
 ROWS: list[Row] = [
     json.loads(line) for line in (Path(__file__).parent / "look_alikes.jsonl").read_text(encoding="utf-8").splitlines()
@@ -143,3 +144,101 @@ def test_ai_may_say_what_it_is_if_asked() -> None:
     answer = "No, I'm an AI assistant, and I can look up your order."
     assert of(preamble, "Am I talking to a real person?", answer, language="en").flags == ()
     assert of(preamble, "Where is my parcel?", answer, language="en").flags == ("refusal",)
+
+
+def test_traditional_chinese_is_judged_like_simplified() -> None:
+    """Of 60 good rows as written in Taiwan and Hong Kong none is rejected and 2 are flagged; all of 30 bad ones are
+    rejected or flagged. When the rules only knew Simplified characters, it was 13 and 18."""
+    rows = (Path(__file__).parent / "traditional_chinese.jsonl").read_text(encoding="utf-8").splitlines()
+    good, bad = list[Row](), list[Row]()
+    for row in map(json.loads, rows):
+        (bad if row.pop("defect", "") else good).append(row)
+    assert (len(good), len(bad)) == (60, 30)
+    outcomes = [outcome_of(row) for row in good]
+    assert not any(one.rejecting for one in outcomes)
+    assert sum(bool(one.flagging) for one in outcomes) <= 2
+    assert [row["output"] for row in bad if not any(outcome_of(row))] == []
+
+
+def zh(input: str, output: str, **more: object) -> Row:
+    return {"kind": "rewrite", "language": "zh", "input": input, "output": output, **more}
+
+
+def test_traditional_chinese_is_quoted_as_it_is_written() -> None:
+    """A reason quotes the characters of the row, not the Simplified ones that the tables have."""
+    row = zh("別在群組傳照片", "請在群組傳照片。")
+    judged = judge_text(row["input"], row["output"], steps_of(row)).values()
+    assert "“別”" in next(one.reason.detail for one in judged if "limits" in str(one) or "lost_negation" in one.flags)
+
+
+def test_text_in_the_other_script_of_chinese_is_no_echo() -> None:
+    """A note in Traditional characters may be asked for in Simplified ones. The same note again is an echo."""
+    given = "請把電視機的說明書寄給我們 還有發票"
+    asked = {"style": "改成簡體字"}
+    assert "echo" not in {*chain(*outcome_of(zh(given, "请把电视机的说明书寄给我们 还有发票", **asked)))}
+    assert "echo" in {*chain(*outcome_of(zh(given, given, **asked)))}
+
+
+def test_labels_and_fields_may_be_in_traditional_chinese() -> None:
+    """A label contradicts the text in either script, and a value that the schema takes from a list may be inferred."""
+    review = {"kind": "classify", "labels": ["好評", "負評"]}
+    assert outcome_of(zh("太失望了,很難吃,再也不來。", "好評", **review)).flagging == {"label"}
+    assert not any(outcome_of(zh("非常好吃,推薦!", "好評", **review)))
+    of_kind = {"type": "string", "enum": ["維修", "諮詢"]}
+    record = {
+        "kind": "extract",
+        "schema": {"type": "object", "properties": {"姓名": {"type": "string"}, "類別": of_kind}},
+    }
+    assert not any(outcome_of(zh("陳小姐來問熱水器壞掉", '{"姓名":"陳小姐","類別":"維修"}', **record)))
+    assert outcome_of(zh("陳小姐來問熱水器壞掉", '{"姓名":"林大文","類別":"維修"}', **record)).flagging == {"values"}
+
+
+@pytest.mark.parametrize(
+    ("language", "input", "output", "lost"),
+    [
+        ("ja", "鍵を忘れないでください。", "Please remember your key.", ()),
+        ("ja", "鍵を渡さないでください。", "Please hand over your key.", ("limits",)),
+        ("zh", "别忘了带伞。", "Remember your umbrella.", ()),
+        ("hi", "यह न केवल सस्ता है, बल्कि सुंदर भी है।", "It is cheap, and it is beautiful too.", ()),
+        ("hi", "केवल सदस्य आ सकते हैं।", "Everybody can come.", ("limits",)),
+    ],
+)
+def test_do_not_forget_and_not_only_limit_nothing(language: str, input: str, output: str, lost: tuple[str]) -> None:
+    """Neither `do not forget` nor `not only` has to be kept in a translation; a plain denial or limit has to be."""
+    row = {"kind": "translate", "language": language, "to": "en", "input": input, "output": output}
+    assert outcome_of(row).flagging & {"limits"} == set(lost)
+
+
+def test_dollar_of_taiwan_or_hong_kong_is_no_us_dollar() -> None:
+    """NT$500 and HK$500 are written 500元. $500 and US$500 are not."""
+    row = {"kind": "translate", "language": "en", "to": "zh", "output": "票價為500元。"}
+    assert not any(any(outcome_of(row | {"input": f"The ticket costs {sign}500."})) for sign in ("NT$", "HK$"))
+    assert outcome_of(row | {"input": "The ticket costs US$500."}).flagging == {"translated"}
+    assert outcome_of(row | {"input": "The ticket costs $500."}).flagging == {"translated"}
+
+
+@pytest.mark.parametrize(
+    ("numeral", "value", "other"),
+    [
+        ("三万五千", "35,000", "85,000"),
+        ("三萬五", "35,000", "53,000"),
+        ("三万零五", "30,005", "30,500"),
+        ("一百二十三", "123", "153"),
+        ("一億兩千萬", "120,000,000", "320,000,000"),
+        ("三万五千亿", "3,500,000,000,000", "350,000,000"),
+        ("貳仟參佰", "2,300", "3,200"),
+    ],
+)
+def test_numeral_of_several_characters_is_one_number(numeral: str, value: str, other: str) -> None:
+    """In Chinese it may be abbreviated, or in the characters of cheques, and it is the same number as in digits, in
+    translations too; another number is invented or lost."""
+    notice, there = f"總額{numeral}元", {"kind": "translate", "to": "en"}
+    for row, good, bad in (
+        (zh(notice, ""), f"總額為{value}元。", f"總額為{other}元。"),
+        (zh(notice, "", **there), f"A total of {value} yuan.", f"A total of {other} yuan."),
+    ):
+        assert not outcome_of(row | {"output": good}).flagging
+        assert outcome_of(row | {"output": bad}).flagging
+    back = {"kind": "translate", "language": "en", "to": "zh", "output": f"總額為{numeral}元。"}
+    assert not any(outcome_of(back | {"input": f"The total is {value} yuan."}))
+    assert outcome_of(back | {"input": f"The total is {other} yuan."}).rejecting == {"translated"}

@@ -3,7 +3,7 @@
 In a list, `_` stands for a space, `*` for any letters and `|` for a word edge; a word after `!` is excluded, as in
 `un* !until`. In languages written without spaces (`before` is empty), a short word may occur inside another one, as the
 denial `ない` in `少ない` (few). There, a word after `!` and any of the `holders` is excluded wherever it contains a
-listed word.
+listed word. In other languages, a holder of several words is: `केवल` (only) in `न_केवल` (not only).
 """
 
 from __future__ import annotations
@@ -23,9 +23,10 @@ def pattern_of(listed: Collection[str], before: str, after: str, holders: Collec
     words = {word for word in listed if not word.startswith("!")}
     never = {word[1:] for word in listed if word.startswith("!")} | (set(holders) - words)
     exclusions = [f"(?:{alternation(never)}){after}"] if never else []
-    for word in sorted(never) if not before else ():
+    for word in sorted(never):
         starts = (at for at in range(1, len(word)) if word.startswith(tuple(words), at))
-        exclusions += (f"(?<={alternation([word[:at]])}){alternation([word[at:]])}" for at in starts)
+        inside = (at for at in starts if not before or (word in holders and word[at - 1] == "_"))
+        exclusions += (f"(?<={before}{alternation([word[:at]])}){alternation([word[at:]])}{after}" for at in inside)
     exclude = f"(?!{'|'.join(exclusions)})" if exclusions else ""
     wanted = alternation(words).replace(r"\|", _EDGE)
     return f"{before}{exclude}(?:{wanted}){after}" if wanted else ""
