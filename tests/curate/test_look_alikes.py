@@ -147,8 +147,9 @@ def test_ai_may_say_what_it_is_if_asked() -> None:
 
 
 def test_traditional_chinese_is_judged_like_simplified() -> None:
-    """Of 60 good rows as written in Taiwan and Hong Kong none is rejected and 2 are flagged; all of 30 bad ones are
-    rejected or flagged. When the rules only knew Simplified characters, it was 13 and 18."""
+    """Of 60 good rows as written in Taiwan and Hong Kong, none is rejected and at most 2 are flagged; all of 30 bad
+    rows are rejected or flagged. When the rules knew only Simplified characters, 13 good rows were flagged and 18 bad
+    rows detected."""
     rows = (Path(__file__).parent / "traditional_chinese.jsonl").read_text(encoding="utf-8").splitlines()
     good, bad = list[Row](), list[Row]()
     for row in map(json.loads, rows):
@@ -172,7 +173,8 @@ def test_traditional_chinese_is_quoted_as_it_is_written() -> None:
 
 
 def test_text_in_the_other_script_of_chinese_is_no_echo() -> None:
-    """A note in Traditional characters may be asked for in Simplified ones. The same note again is an echo."""
+    """A request for Simplified characters is fulfilled by the same note in that script; the unchanged note is an
+    echo."""
     given = "請把電視機的說明書寄給我們 還有發票"
     asked = {"style": "改成簡體字"}
     assert "echo" not in {*chain(*outcome_of(zh(given, "请把电视机的说明书寄给我们 还有发票", **asked)))}
@@ -180,7 +182,8 @@ def test_text_in_the_other_script_of_chinese_is_no_echo() -> None:
 
 
 def test_labels_and_fields_may_be_in_traditional_chinese() -> None:
-    """A label contradicts the text in either script, and a value that the schema takes from a list may be inferred."""
+    """A label that contradicts the text is flagged in either script. A value that the schema lists may be inferred; an
+    invented name is flagged."""
     review = {"kind": "classify", "labels": ["好評", "負評"]}
     assert outcome_of(zh("太失望了,很難吃,再也不來。", "好評", **review)).flagging == {"label"}
     assert not any(outcome_of(zh("非常好吃,推薦!", "好評", **review)))
@@ -203,14 +206,14 @@ def test_labels_and_fields_may_be_in_traditional_chinese() -> None:
         ("hi", "केवल सदस्य आ सकते हैं।", "Everybody can come.", ("limits",)),
     ],
 )
-def test_do_not_forget_and_not_only_limit_nothing(language: str, input: str, output: str, lost: tuple[str]) -> None:
+def test_do_not_forget_and_not_only_are_no_limits(language: str, input: str, output: str, lost: tuple[str]) -> None:
     """Neither `do not forget` nor `not only` has to be kept in a translation; a plain denial or limit has to be."""
     row = {"kind": "translate", "language": language, "to": "en", "input": input, "output": output}
     assert outcome_of(row).flagging & {"limits"} == set(lost)
 
 
-def test_dollar_of_taiwan_or_hong_kong_is_no_us_dollar() -> None:
-    """NT$500 and HK$500 are written 500元. $500 and US$500 are not."""
+def test_taiwan_and_hong_kong_dollars_are_not_us_dollars() -> None:
+    """NT$500 and HK$500 may be translated as 500元; $500 and US$500 may not."""
     row = {"kind": "translate", "language": "en", "to": "zh", "output": "票價為500元。"}
     assert not any(any(outcome_of(row | {"input": f"The ticket costs {sign}500."})) for sign in ("NT$", "HK$"))
     assert outcome_of(row | {"input": "The ticket costs US$500."}).flagging == {"translated"}
@@ -229,9 +232,9 @@ def test_dollar_of_taiwan_or_hong_kong_is_no_us_dollar() -> None:
         ("貳仟參佰", "2,300", "3,200"),
     ],
 )
-def test_numeral_of_several_characters_is_one_number(numeral: str, value: str, other: str) -> None:
-    """In Chinese it may be abbreviated, or in the characters of cheques, and it is the same number as in digits, in
-    translations too; another number is invented or lost."""
+def test_chinese_numeral_equals_the_number_in_digits(numeral: str, value: str, other: str) -> None:
+    """A Chinese numeral, also an abbreviated one or one in the characters used on cheques, equals the same number in
+    digits, in translations too. Any other number counts as invented or lost."""
     notice, there = f"總額{numeral}元", {"kind": "translate", "to": "en"}
     for row, good, bad in (
         (zh(notice, ""), f"總額為{value}元。", f"總額為{other}元。"),
