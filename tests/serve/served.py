@@ -28,7 +28,7 @@ class Served:
         self._log = tempfile.TemporaryFile()  # noqa: SIM115  it is closed with the block
         auth = ["--no-auth"] if no_auth else []
         command = Project(root).command("serve", str(root), *auth, "--port", "0", *words)
-        models = forked.address(forked.MODELS) if trains else forked.NOBODY
+        models = forked.address(forked.MODELS) if trains else forked.NO_SERVER
         jobs = models if trains else forked.address(forked.COMMANDS)
         command[2:3] = ["tests.serve.serving", jobs, models]
         self.process = subprocess.Popen(
