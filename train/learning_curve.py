@@ -92,8 +92,9 @@ class LearningCurve(Record):
 
     @property
     def units(self) -> tuple[int, ...]:
-        """The sizes of the groups of validation inputs, counting an input that stands alone as a group."""
-        return self.group_sizes or (1,) * self.inputs
+        """The sizes of the groups of validation inputs, counting an input that stands alone as a group; none for a
+        loss."""
+        return (self.group_sizes or (1,) * self.inputs) if self.inputs else ()
 
     @property
     def floor(self) -> float:
