@@ -50,7 +50,7 @@ class PairwiseChoice(Record):
 
     @property
     def is_equal(self) -> bool:
-        """Whether both answers are complete and their texts equal, as far as a record of an earlier version shows it."""
+        """Whether both answers are complete and equal, as far as a record of an earlier version shows it."""
         return not (self.asked or self.reason or self.longer) and all(sum(won) == 1 for won in self.wins)
 
 

@@ -108,6 +108,17 @@ def test_agreeing_trainings_are_not_certainty() -> None:
     assert "noise floor: 6 validation inputs are too few to distinguish any two trainings" in few
 
 
+@pytest.mark.parametrize("rate", [0.4, 1.0])
+def test_a_flat_line_changes_nothing(rate: float) -> None:
+    """Six equal pass rates have a slope of zero, not of what rounding leaves: that was shown as -5e-16, and at a pass
+    rate of 1 it may be a line that leaves the range."""
+    flat = curve(lambda part, seed: rate, inputs=50)
+    assert (flat.more.estimate, flat.more.is_limit) == (0, False)
+    assert any("change the pass rate by about +0.00 [" in line for line in in_words(flat))
+    few = curve(lambda part, seed: rate, inputs=5, group_sizes=[5])
+    assert "noise floor: 5 validation inputs of 1 group are too few to distinguish any two trainings" in in_words(few)
+
+
 def test_small_noise_is_shown_with_enough_digits() -> None:
     """Losses differ in the third digit, so "less than 0.00" would say that no difference can be chance; no noise at all
     has a wording of its own."""
