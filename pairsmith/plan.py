@@ -25,7 +25,7 @@ from schemas.records import Receipt, content_id
 from schemas.spec import Section, Spec, TeacherSettings
 from schemas.store import Store
 from schemas.store.latest import last_good
-from schemas.store.since import active_seeds, stored_seeds
+from schemas.store.since import active_seeds
 from schemas.user_modules import UserReference
 from schemas.wording import counted
 
@@ -98,12 +98,6 @@ def plan(project: Project, store: Store | None, *, stdin: bool = False) -> list[
 def erased_since(store: Store, generated: GenerateOutcome) -> bool:
     """Whether seeds read by `generate` have been erased since, if its files are unchanged."""
     return active_seeds(store)[0] < sum(generated.seeds.values())
-
-
-def erased_seeds(store: Store, generated: GenerateOutcome) -> int:
-    """At least how many of the seeds read by `generate` have been erased since. Seeds that only left the files, which
-    `preview` notices, are still stored."""
-    return max(0, sum(generated.seeds.values()) - stored_seeds(store))
 
 
 def warn_outdated(project: Project, store: Store, makers: Mapping[str, str], say: Say) -> None:
