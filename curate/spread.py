@@ -40,7 +40,7 @@ def at_random(ids: Iterable[str], salt: str) -> list[str]:
 
 
 def by_quota(ids: Sequence[str], group_of: Callable[[str], str], count: int, fixed: Iterable[str] = ()) -> list[str]:
-    """Choose `wanted` of the ids so that, together with the already chosen `fixed` ones, all groups have equal numbers.
+    """Choose `count` of the ids so that, together with the already chosen `fixed` ones, all groups have equal numbers.
 
     What a small group cannot provide, the others do. Within a group, earlier ids come first.
     """
@@ -54,7 +54,7 @@ def by_quota(ids: Sequence[str], group_of: Callable[[str], str], count: int, fix
 
 
 def spread_out(vectors: Any, count: int, fixed: Sequence[int] = ()) -> list[int]:
-    """Choose the indices of `wanted` rows that are far from each other (greedy k-center, Gonzalez 1985).
+    """Choose the indices of `count` rows that are far from each other (greedy k-center, Gonzalez 1985).
 
     Each is the row farthest from all chosen before it; the radius is at most twice the optimum. The `fixed` rows are
     chosen from the start. `vectors` [rows, dimensions] have unit length. Time is rows x wanted x dimensions.

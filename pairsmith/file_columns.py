@@ -34,6 +34,7 @@ _MIN_GROUPS = 10  # a column that says which rows belong together has at least t
 _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 _BARE = re.compile(r"(?=\D*\d)(?:[!-~]+|[\d\s.,:/+-]+)")
 _WORD = re.compile(r"\w+")
+_LIST = re.compile(r"""\[\s*["'\[\]{\d.-]""")  # the beginning of a list in JSON or Python
 _SEPARATORS = re.compile(rf"(?:[^\w{SIGNS}]|_)+")  # separates the words of a header
 
 
@@ -193,6 +194,8 @@ def hints_of_lists(output: Column) -> list[str]:
     """What to know about outputs that are all written as lists, as CSV files from Python have them."""
     if not output.filled or not all(text[0] == "[" and text[-1] == "]" for text in output.filled):
         return []
+    if not any(_LIST.match(text) or "," in text for text in output.filled):
+        return []  # placeholders, such as [NAME]
     return [f"every value of '{output.header}' is a list, which the model will write as it is, with its brackets"]
 
 
@@ -250,8 +253,10 @@ def _names_groups(header: str) -> bool:
 
 
 def _has_groups(column: Column) -> bool:
-    different = len(set(column.filled))
-    return not column.objects and not column.is_text and _MIN_GROUPS <= different < len(column.filled)
+    """If one value has most of the rows, such as `guest` or `0`, it stands for rows that belong to nothing."""
+    counts, rows = Counter(column.filled), len(column.filled)
+    recur = _MIN_GROUPS <= len(counts) < rows and max(counts.values()) <= rows / 2
+    return recur and not column.objects and not column.is_text
 
 
 def refuse_single_messages(path: Path, columns: Sequence[Column]) -> None:

@@ -89,15 +89,15 @@ def plan(project: Project, store: Store | None, *, stdin: bool = False) -> list[
         if stage == "evaluate" and done and (evaluated := last_good(receipts, stage)) and evaluated.counts.failed:
             why = f"{_missing_answers(evaluated)}, although requested twice (`pairsmith evaluate` asks again)"
         if stage == "generate" and done and store and (generated := last_good(receipts, stage)):
-            why = _ERASED if erased_seeds(store, GenerateOutcome.of(generated)) else ""
+            why = _ERASED if erased_since(store, GenerateOutcome.of(generated)) else ""
         steps.append(PlannedStage(stage, done, why))
         waits_for = waits_for or ("" if done else stage)
     return steps
 
 
-def erased_seeds(store: Store, generated: GenerateOutcome) -> int:
-    """How many of the seeds read by `generate` have been erased since."""
-    return max(0, sum(generated.seeds.values()) - active_seeds(store)[0])
+def erased_since(store: Store, generated: GenerateOutcome) -> bool:
+    """Whether seeds read by `generate` have been erased since, if its files are unchanged."""
+    return active_seeds(store)[0] < sum(generated.seeds.values())
 
 
 def warn_outdated(project: Project, store: Store, makers: Mapping[str, str], say: Say) -> None:

@@ -34,7 +34,7 @@ def read_rows(
         flags = {flag for s in read_states(store, receipt) for flag in s.flags} if flag else flags
     else:
         receipt = _generated(store)
-        present = sum(1 for _ in _uncurated(store, receipt))
+        present = store.count_candidates(GenerateOutcome.of(receipt).fingerprints.values())
         states = (s for s in _uncurated(store, receipt) if state in (None, s.state) and code in (None, _code(s)))
     found_rows = list(islice(states, limit + 1 if limit else None))
     if code and not found_rows and code not in {*receipt.reasons, *flags}:

@@ -15,7 +15,7 @@ independent answers, and at least as much as `n`. Everything below uses that *ef
 - **Seeds that belong together** (`groups`: parts of one document, tickets of one customer) are handled in the same
   way, with a group in place of a seed: its answers are summed, and its sign is flipped as a whole. Few groups give a
   poor estimate of how similar answers within a group are, so the effective number is reduced according to the number
-  of groups. If every group is a single seed, the results equal those without groups.
+  of groups with weight in it. The same holds for a share with more than three answers to a seed.
 - **A test**: the sign-flip (permutation) test on the seeds' differences, McNemar's test for clusters. If both systems
   are equally good, which of the two gave which answers to a seed is a coin toss. All 2^n tosses are counted.
 - **Several tests**: Holm's adjustment (1979), valid whatever the dependence between them.
@@ -24,8 +24,8 @@ independent answers, and at least as much as `n`. Everything below uses that *ef
 interval.
 
 Not covered: seeds that are not a random sample of the inputs the model will meet; related seeds that are not declared
-as a group (with groups of four that share their difficulty the intervals cover in some 80 % of cases); the variation of
-a second training run.
+as a group (with groups of four the intervals of shares cover in as little as 69 % of cases); the variation of a second
+training run.
 """
 
 from __future__ import annotations

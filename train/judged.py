@@ -126,7 +126,9 @@ class _JudgingRun:
         if not tuned.whole or not other.whole or tuned.text == other.text:
             self._report_progress()
             wins = (True, False) if tuned.whole == other.whole else (tuned.whole, tuned.whole)
-            return choice.model_copy(update={"wins": (wins,) * len(self._judge.ledgers), "asked": False})
+            reason = "" if tuned.whole and other.whole else "an answer is not complete"
+            wins_of_judges = (wins,) * len(self._judge.ledgers)
+            return choice.model_copy(update={"wins": wins_of_judges, "asked": False, "reason": reason})
         input_text, system = self._asked[tuned.seed_id], self._system[tuned.seed_id]
         preferences = await self._judge.preferences(input_text, tuned.text, other.text, system)
         self._report_progress()

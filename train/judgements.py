@@ -37,7 +37,8 @@ class PairwiseChoice(Record):
     when shown first, and when shown second. `longer` is the number of words by which the tuned answer is longer.
 
     `asked` is False if no judge was needed: equal texts win once and lose once, and an empty or cut answer loses to a
-    complete one. Empty, with a `reason`, if no judge could answer.
+    complete one; of two such answers neither wins. `reason` says that an answer was incomplete, or, if `wins` is
+    empty, why no judge could answer.
     """
 
     against: str
@@ -49,8 +50,8 @@ class PairwiseChoice(Record):
 
     @property
     def is_equal(self) -> bool:
-        """Whether the two texts are equal, as far as the record shows it."""
-        return not self.asked and not self.longer and all(sum(won) == 1 for won in self.wins)
+        """Whether both answers are complete and equal, as far as a record of an earlier version shows it."""
+        return not (self.asked or self.reason or self.longer) and all(sum(won) == 1 for won in self.wins)
 
 
 class ChecklistResult(Record):

@@ -92,8 +92,9 @@ class LearningCurve(Record):
 
     @property
     def units(self) -> tuple[int, ...]:
-        """The sizes of the groups of validation inputs, counting an input that stands alone as a group."""
-        return self.group_sizes or (1,) * self.inputs
+        """The sizes of the groups of validation inputs, counting an input that stands alone as a group; none for a
+        loss."""
+        return (self.group_sizes or (1,) * self.inputs) if self.inputs else ()
 
     @property
     def floor(self) -> float:
@@ -217,7 +218,7 @@ def _gain(curve: LearningCurve) -> Gain:
 
     values, x = np.array([curve.value(point) for point in curve.points]), np.log([point.rows for point in curve.points])
     spread, reach = x - x.mean(), float(np.ptp(x))
-    slope = float(spread @ values / (spread @ spread))
+    slope = round(float(spread @ values / (spread @ spread)), 12)  # a flat line has exactly none
     residuals, degrees = values - values.mean() - slope * spread, len(x) - 2
     min_sd = 1 / curve.inputs if curve.inputs else 0.0
     of_trainings = math.sqrt(max(float(residuals @ residuals) / degrees, min_sd**2) / float(spread @ spread))
@@ -247,8 +248,9 @@ def in_words(curve: LearningCurve) -> list[str]:
         points = [point for point in curve.points if point.share == share]
         values = " and ".join(f"{curve.value(point):.2f}" for point in points)
         lines.append(f"{share:.0%} of the rows ({points[0].rows}): {curve.of} {values}")
-    inputs = f"{curve.inputs} validation inputs" + (f" of {len(curve.units)} groups" if curve.group_sizes else "")
-    too_few = f"noise floor: {inputs} are too few to distinguish any two trainings"
+    inputs = counted(curve.inputs, "validation input", "validation inputs")
+    inputs += f" of {counted(len(curve.units), 'group', 'groups')}" if curve.group_sizes else ""
+    too_few = f"noise floor: {inputs} {'is' if curve.inputs == 1 else 'are'} too few to distinguish any two trainings"
     floor = f"noise floor: two trainings that differ by less than {_digits(curve.floor)} may differ by chance"
     if not curve.floor:
         floor = "noise floor: trainings on the same number of rows gave identical results"

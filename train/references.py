@@ -104,7 +104,7 @@ def _macro_f1(of_inputs: np.ndarray, are_groups: bool = False) -> MeanEstimate:
     below, above = (math.hypot(*distances) / len(scores) for distances in (scores - lows, highs - scores))
     known = np.count_nonzero(label_counts) / len(label_counts)
     least, most = max(0.0, min(float(low), value - below)), min(1.0, max(float(high), value + above))
-    return MeanEstimate(value=value, low=known * least, high=known * most + 1 - known)
+    return MeanEstimate(value=value, low=known * least, high=1 - known * (1 - most))
 
 
 def _confusion(pairs: Sequence[tuple[str, str]], labels: Sequence[str]) -> np.ndarray:

@@ -219,15 +219,22 @@ def _compared_inputs(evaluation: Evaluation, other: SystemResult) -> int:
 
 def _inputs_that_decide(evaluation: Evaluation, undecided: Sequence[tuple[SystemResult, Relation]]) -> str:
     """The number of further test inputs at which all of these comparisons would be decided; a smaller number that
-    decides one of them changes no recommendation."""
-    needed, kept = 0, dict[str, list[str]]()
+    decides one of them changes no recommendation. Except where tuned has no lead: the least number of inputs then makes
+    a tie of the comparison, which is enough for "do not fine-tune"."""
+    needed, ties, kept = 0, list[int](), dict[str, list[str]]()
     for other, how in undecided:
         gaps = [gap for gap in _comparisons_with(evaluation, other) if gap.more_inputs]
         more = [(gap.more_inputs or 0, f"{gap.mode} ") for gap in gaps]
         least_more, mode = min(more, default=(evaluation.seeds, ""))
-        needed = max(needed, LEAST_TEST_INPUTS - _compared_inputs(evaluation, other), least_more)
+        up_to_least = LEAST_TEST_INPUTS - _compared_inputs(evaluation, other)
+        needed = max(needed, up_to_least, least_more)
+        leads = [gap.difference.estimate for gap in _comparisons_with(evaluation, other) if gap.difference]
         if how == "unclear":
             kept.setdefault(mode, []).append(other.label)
+        elif max(leads) <= TIE_MARGIN:
+            ties.append(up_to_least)
+    if ties:
+        needed, kept = min(ties), {}
     inputs = "was 1 more test input" if needed == 1 else f"were about {needed} more test inputs"
     inputs += " of other groups" if evaluation.groups else ""
     same = " and ".join(f"the {mode}difference from {', '.join(labels)}" for mode, labels in kept.items())

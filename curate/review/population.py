@@ -11,6 +11,7 @@ from itertools import islice
 
 from curate.gates import gates_of
 from curate.pool import Pool
+from curate.review.answers import current_answers
 from curate.review.sampling import SamplingRow
 from curate.rows import ROWS
 from curate.selection import LengthFit, ranked
@@ -35,9 +36,9 @@ class Population:
     `rows` are by pair id, in pool order. `inputs` maps every pair id to the candidates of its input. `scores` are those
     of the scorer that judged most rows; `compared_by` is its name if another one scores now, and else empty. `rejected`
     maps every gate to the row with the lowest id that it rejected. `doubted` are the rows with findings.
-    `not_asked` are reviewed rows that the scorer has not been asked about, because reviewers rejected or edited them
-    before it was added: which of them it would choose is unknown, and they count as chosen, so that no rate is too
-    high.
+    `not_asked` are rows that the scorer has not been asked about, because reviewers rejected or edited them before it
+    was added: which of them it would choose is unknown, and they count as chosen, so that the rate of its choice is not
+    too high.
     """
 
     pool: Pool
@@ -156,7 +157,11 @@ def _flagged_by_curation(store: Store) -> set[str]:
 
 def _not_asked(store: Store, unscored: Collection[str]) -> set[str]:
     """The rows among `unscored` that only reviewers keep from the scorer."""
-    reviewed = {id_ for id_ in store.reviews() if id_ in unscored} if unscored else set()
+    reviewed = {
+        id_
+        for id_, reviews in (store.reviews() if unscored else {}).items()
+        if id_ in unscored and any(answer.decision != "accept" for answer in current_answers(reviews))
+    }
     curated = last_curation(store) if reviewed else None
     for state in skim_states(store, curated) if curated else ():
         if (state.get("reason") or {}).get("code") == "contamination":

@@ -216,8 +216,9 @@ def earlier_scorer_notice(status: Json) -> str:
             return ""
         were = counted(rows, "row that people rejected or edited was", "rows that people rejected or edited were")
         return (
-            f"{were} never scored, because the scorer was added later; here they count as chosen by it, so these rates"
-            " may be too low: `pairsmith certify` has them scored"
+            f"{were} never scored, because the scorer was added later; here they count as chosen by it, so the rate of"
+            " its choice may be too low, and that of good rows that it missed too high: `pairsmith certify` has them"
+            " scored"
         )
     return (
         f"these rates are for the rows chosen by the earlier scorer {by}: the present scorer does not score rows that"

@@ -74,10 +74,10 @@ def status_of(project: Project, store: Store | None) -> dict[str, Any]:
 
 def _seeds_and_pairs(store: Store | None, generated: GenerateOutcome) -> dict[str, Any]:
     """Seeds and pairs as `generate` left them, recounted if rows were erased since."""
-    from pairsmith.plan import erased_seeds
+    from pairsmith.plan import erased_since
 
     as_generated = {"seeds": dict(generated.seeds), "pairs": generated.pairs_made + generated.pairs_kept}
-    if store is None or not erased_seeds(store, generated):
+    if store is None or not erased_since(store, generated):
         return as_generated
     slots = (slot for fingerprint in generated.fingerprints.values() for slot in store.skim_candidates(fingerprint))
     pairs = sum(1 for slot in slots if slot.get("pair_id"))

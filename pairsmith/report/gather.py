@@ -10,7 +10,6 @@ from curate.redaction import display_redactor
 from curate.tallies import spec_key_of_gate
 from pairsmith.certified import last_certification
 from pairsmith.outcome import GenerateOutcome
-from pairsmith.plan import erased_seeds
 from pairsmith.report.evidence import Evidence, Reviews, StageEvidence, StepTally
 from pairsmith.report.next_steps import next_seeds
 from pairsmith.report.rows import ReportRows
@@ -20,6 +19,7 @@ from schemas.records import Artifact, Receipt, now
 from schemas.step_names import display_step
 from schemas.store import Store
 from schemas.store.latest import last_good, present
+from schemas.store.since import stored_seeds
 from train.learning_curve import LearningCurve
 from train.metrics import Evaluation
 from train.results import TrainResult, read_record
@@ -71,8 +71,14 @@ def gather(project: Project, store: Store) -> Evidence:
         hashes=tuple(_hashes(project, rows, dataset, training, evaluation)),
         versions={} if latest is None else latest.versions,
         certificate=_certificate(project, store),
-        erased_seeds=erased_seeds(store, GenerateOutcome.of(finished["generate"])) if "generate" in finished else 0,
+        erased_seeds=_erased_seeds(store, finished["generate"]) if "generate" in finished else 0,
     )
+
+
+def _erased_seeds(store: Store, generated: Receipt) -> int:
+    """At least how many of the seeds that were generated from have been erased since. Seeds that only left the files,
+    which `preview` notices, are still stored."""
+    return max(0, sum(GenerateOutcome.of(generated).seeds.values()) - stored_seeds(store))
 
 
 def _curve(project: Project, dataset: Artifact | None, training: TrainResult | None) -> LearningCurve | None:

@@ -173,7 +173,7 @@ def _untested(measurement: EvaluationPlan) -> Iterator[str]:
         labels = f"{'the label' if len(untested) == 1 else 'one of the labels'} {', '.join(untested[:_SHOWN])}{more}"
         yield (
             f"warning: no reference of a test input is {labels}: macro F1 is the mean of the other labels, and its"
-            " interval is the wider for those without an input, which may do well or badly."
+            f" interval is wider, because {'this one' if len(untested) == 1 else 'these'} may do well or badly."
         )
 
 

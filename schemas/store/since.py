@@ -86,6 +86,11 @@ def active_seeds(store: Store) -> tuple[int, int]:
     return int(count), int(places)
 
 
+def stored_seeds(store: Store) -> int:
+    """The number of seeds that were ever read and not erased."""
+    return store._count(tables.seeds)
+
+
 def newest_fingerprints(store: Store) -> dict[str, str]:
     """generator -> the fingerprint of its latest candidate."""
     c = tables.candidates.c

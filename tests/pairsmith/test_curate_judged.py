@@ -175,6 +175,27 @@ def test_rows_rejected_before_a_scorer_was_added_stay_in_the_rates(tmp_path: Pat
         assert not any("never scored" in line for line in words)
 
 
+def test_only_rows_that_people_reject_or_edit_count_as_never_scored(tmp_path: Path) -> None:
+    """A row that people accept, or whose rejection was withdrawn, is scored by the next curation. Until then it has no
+    score, but the scorer will be asked, so it does not count as chosen."""
+    opened = Project(tmp_path, tiny.spec())
+    with Store.open(Store.url_for(opened)) as store:
+        fingerprint = teachers.fingerprints_of(opened, discard_message)[0]
+        rows = {f"fox {i}": [f"it must be fox number {i} in the grass"] for i in range(4)}
+        tiny.pool(store, opened, rows, fingerprint=fingerprint)
+        assert curate(opened, store).counts.accepted == 4
+        scored, accepted, rejected, withdrawn = [pair.id for pair in store.find_pair("")]
+        verdict = {"by": "score/now@1", "fingerprint": "f" * 32, "keep": True, "score": 1.0}
+        store.write(Verdict(pair_id=scored, reason=Reason("scored"), **verdict))
+        for day, (id_, decision) in enumerate(
+            [(accepted, "accept"), (rejected, "reject"), (withdrawn, "reject"), (withdrawn, "withdrawn")], 1
+        ):
+            at = datetime(2026, 11, day, tzinfo=UTC)
+            store.write(Review.model_validate({"pair_id": id_, "reviewer": "ann", "decision": decision, "at": at}))
+        population = read_population(opened, store, [fingerprint], [("score/now@1", "f" * 32, True)])
+    assert population.not_asked == {rejected}
+
+
 def _pool(store: Store, opened: Project, answers: Sequence[str] = ("must be calm", "must be bright")) -> None:
     """Add rows under the fingerprint of the spec's own generation."""
     fingerprint = teachers.fingerprints_of(opened, discard_message)[0]

@@ -18,8 +18,10 @@ from pairsmith.plan import plan
 from pairsmith.report.gather import gather
 from pairsmith.report.sentences import seeds_read
 from pairsmith.rows import read_rows
+from pairsmith.stages.generate import load_seeds
 from schemas import spec_file
 from schemas.errors import UsageError
+from schemas.progress import discard_message
 from schemas.records import Artifact, Call, Candidate, Generated, Pair, Reason, Sampling, Seed, Usage, content_id
 from schemas.reviews import Review
 from schemas.store import Store
@@ -411,3 +413,19 @@ def test_rows_erased_since_the_last_run_are_mentioned(folder: Path) -> None:
     assert data["erased"] == data["counts"]["rows_in"] - len(data["rows"]) > 0
     assert evidence.erased_seeds == 1
     assert "1 seed erased since" in (seeds_read(evidence) or "")
+
+
+@pytest.mark.parametrize("curated", [True, False])
+def test_seeds_that_left_their_file_are_not_called_erased(folder: Path, curated: bool) -> None:
+    """A user shortens a file, and `preview` reads it: the other seeds are no longer active, but their rows are all
+    there, and neither the report nor `rows`, before and after curation, may say that they were erased."""
+    if not curated:
+        (folder / "pairsmith.db").unlink()
+        pairsmith.Project(folder).generate()
+    lines = (folder / "ours.jsonl").read_text(encoding="utf-8").splitlines()
+    (folder / "ours.jsonl").write_text(lines[0], encoding="utf-8")
+    project = spec_file.load(folder)
+    with Store.open(Store.url_for(project)) as store:
+        assert len(load_seeds(project, store, discard_message)[1]) == 5
+        data, evidence = read_rows(store, state=None, code=None, limit=0), gather(project, store)
+    assert (data["erased"], evidence.erased_seeds) == (0, 0)

@@ -949,10 +949,12 @@ def test_rows_that_belong_together_are_a_group(tmp_path: Path, header: str) -> N
         ("user_count", lambda at: at % 20),
         ("id", lambda at: at % 40),
         ("shop_city", lambda at: f"town {at % 40}"),
+        ("customer_id", lambda at: f"c-{at}" if at < 40 else "guest"),
     ],
 )
 def test_other_columns_are_not_taken_for_groups(tmp_path: Path, header: str, values: Callable[[int], object]) -> None:
-    """All values are distinct, there are only a few, the name is another one, or it is an attribute of the customer."""
+    """All values are distinct, there are only a few, the name is another one, it is an attribute of the customer, or
+    most rows have the same value: as a group they would be nearly all of the test part or of the training."""
     settings = guessed_settings(tmp_path, "mails.csv", _mails(header, values))
     assert settings["spec"].seeds[0].group is None
     assert "belong together" not in settings["why"]
@@ -999,5 +1001,8 @@ def test_outputs_that_are_lists_are_pointed_out(tmp_path: Path) -> None:
     cells = "".join(f"\"What is the capital of land {i}?\",\"['City {i}', 'Town {i}']\"\n" for i in range(20))
     read = guessed_settings(tmp_path, "lists.csv", f"question,answers\n{cells}")
     assert "every value of 'answers' is a list, which the model will write as it is" in read["why"]
+    labels = "".join(f"What is the capital of land {i}?,[CITY_{i % 3}]\n" for i in range(20))
+    placeholders = guessed_settings(tmp_path, "labels.csv", f"question,label\n{labels}")
+    assert "is a list" not in placeholders["why"]
     nested = (json.dumps({"question": f"What is the capital of land {i}?", "answers": ["A", "B"]}) for i in range(20))
     assert "not read: answers (lists, or empty)" in guessed_settings(tmp_path, "nested.jsonl", "\n".join(nested))["why"]

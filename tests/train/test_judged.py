@@ -147,6 +147,18 @@ def test_empty_and_equal_answers_need_no_judge(tmp_path: Path) -> None:
     assert judgements.win_rates[0].outcome == "not enough evidence"
 
 
+def test_two_incomplete_answers_are_not_equal_texts(tmp_path: Path) -> None:
+    """If both answers are empty, neither wins, but their length means nothing: the comparison at equal length leaves
+    them out, and only complete answers with the same text count as a tie there."""
+    texts = ["", "the same"]
+    judgements, _ = judge_both(
+        both(checklist(by_word), chooser(lambda a, b: True)), tmp_path, lambda system, number: texts[number], inputs=2
+    )
+    assert [choice.wins for choice in judgements.choices] == [((True, False),)] * 2
+    assert [choice.is_equal for choice in judgements.choices] == [False, True]
+    assert judgements.win_rates[0].not_scored == 0
+
+
 def test_a_system_with_only_empty_answers_is_not_judged(tmp_path: Path) -> None:
     """It was not measured: there is no checklist rate of 0 % for it and no win against it."""
 

@@ -108,6 +108,17 @@ def test_agreeing_trainings_are_not_certainty() -> None:
     assert "noise floor: 6 validation inputs are too few to distinguish any two trainings" in few
 
 
+@pytest.mark.parametrize("rate", [0.4, 1.0])
+def test_a_flat_line_changes_nothing(rate: float) -> None:
+    """Six equal pass rates have a slope of zero, not of what rounding leaves: that was shown as -5e-16, and at a pass
+    rate of 1 it may be a line that leaves the range."""
+    flat = curve(lambda part, seed: rate, inputs=50)
+    assert (flat.more.estimate, flat.more.is_limit) == (0, False)
+    assert any("change the pass rate by about +0.00 [" in line for line in in_words(flat))
+    few = curve(lambda part, seed: rate, inputs=5, group_sizes=[5])
+    assert "noise floor: 5 validation inputs of 1 group are too few to distinguish any two trainings" in in_words(few)
+
+
 def test_small_noise_is_shown_with_enough_digits() -> None:
     """Losses differ in the third digit, so "less than 0.00" would say that no difference can be chance; no noise at all
     has a wording of its own."""
@@ -247,6 +258,7 @@ def test_a_training_without_a_pass_rate_is_reported() -> None:
     def measure(result: Any) -> Interval | None:
         return None if result.rows == 50 else share([1] * 20, [1] * 20)
 
-    lines = in_words(learning_curve(ROWS, train, measure, seed=1))
+    lines = in_words(learning_curve(ROWS, train, measure, seed=1, group_sizes=[4] * 5))
+    assert not any("validation inputs" in line for line in lines), "a loss is not of inputs in groups"
     assert lines[0] == "shown as validation loss: 2 trainings gave no complete answer, and so have no pass rate"
     assert lines[1].startswith("25% of the rows (50): loss")
