@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from multidict import CIMultiDict
+from sqlalchemy import event
 
 from schemas import blocking
 from schemas.errors import TeacherError, Unreachable
@@ -646,6 +647,47 @@ def test_what_is_asked_again_in_an_outage_is_not_answered_and_costs_no_row(tmp_p
     with LoopbackTeacher(lambda ask: fails(503, "loading") if 10 <= ask.number < 100 else says()) as teacher:
         asyncio.run(run())
     assert any(ask.nth > 1 and ask.prompt in {first.prompt for first in teacher.asked[:9]} for ask in teacher.asked)
+
+
+def test_many_rows_that_fail_for_ever_buy_few_answers_to_the_control(tmp_path: Path) -> None:
+    """An answer to it counts for a while, and is not bought again after every ten failures. The store is searched for
+    its question outside the event loop: if the prompt is new, that takes seconds in a large one."""
+    searched_in = set[int]()
+
+    def note_search(connection: Any, cursor: Any, statement: str, *_: object) -> None:
+        if "calls.position DESC" in statement:
+            searched_in.add(threading.get_ident())
+
+    async def run() -> None:
+        async with rig(teacher.url, tmp_path, n=1, retries=1, concurrency=16) as r:
+            event.listen(r.store._engine, "before_cursor_execute", note_search)
+            r.ledger.flow._backoff_s = 0.5
+            result = await generate(r.store, input(120), [r.forward], concurrency=16)
+            assert (result.rows_in, result.failed) == (120, 100)
+            assert r.store.costs()[0].requests <= 20 + 3
+
+    reply = lambda ask: fails(500, "boom") if int(ask.prompt.removeprefix("dog ")) >= 20 else says()  # noqa: E731
+    with LoopbackTeacher(reply) as teacher:
+        asyncio.run(run())
+    assert searched_in
+    assert threading.get_ident() not in searched_in
+
+
+def test_long_wait_that_answers_the_control_ends_the_run(tmp_path: Path) -> None:
+    """A day's limit that only the control meets used to hold the run for ten minutes, again and again."""
+
+    def reply(ask: Ask) -> Reply:
+        if int(ask.prompt.removeprefix("dog ")) >= 10:
+            return fails(500, "boom")
+        return fails(429, "daily limit", headers={"Retry-After": "28800"}) if ask.nth > 1 else says()
+
+    async def run() -> None:
+        async with rig(teacher.url, tmp_path, n=1, concurrency=8) as r, asyncio.timeout(60):
+            r.ledger.flow._backoff_s = 0.5
+            await generate(r.store, input(40), [r.forward], concurrency=8)
+
+    with LoopbackTeacher(reply) as teacher, pytest.raises(TeacherError, match="asks to wait 28800 s"):
+        asyncio.run(run())
 
 
 def test_rows_that_time_out_for_ever_end_no_run(tmp_path: Path) -> None:
