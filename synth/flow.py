@@ -47,8 +47,7 @@ _OUTAGE_WAITS = 240
 _OUTAGE = 10  # this many failing questions in a row, or all that may be open: the rows are not the cause
 _SHARE_WEIGHT, _MOSTLY = 1 / 64, 0.9  # of one result in the share of failed ones; a share that is reported
 _SHOWN_CHARACTERS = 100  # characters of a server's message that are shown while nothing is sent
-_REPORT_AFTER_WAITS = 40  # first waits (20 s by default) without an answer before the server's message is reported
-_CONTROL_WAITS = 40  # first waits for which an answered control, which costs money, is not repeated
+_REPORT_AFTER_WAITS = 40  # first waits (20 s) of silence before it is reported, and for which a control counts at most
 _WORD_WITH_DIGIT = re.compile(r"\S*\d\S*")  # times and request ids, which differ between otherwise equal messages
 _UNKNOWN_COMPLETION_TOKENS = 256
 
@@ -94,7 +93,8 @@ class Flow:
     outage, where everything fails and costs nothing. If nothing is answered for ten minutes, waiting ends.
 
     Whether everything that is open fails because of the server or because of these rows is decided by a `control`: a
-    question that was answered before. For 20 s after it is answered, failures count as tries, and end no run.
+    question that was answered before. While it is answered, failures count as tries, and no run ends because of them.
+    Because an answer costs money, it counts for a while, for longer after each in a row (0.5, 1.5, 3.5, ... 20 s).
 
     A request that one address refuses, for whatever reason, is tried at another first. So a server whose model, context
     or key differs from the others' costs no row and ends no run; it is left alone like one that fails.
@@ -125,8 +125,8 @@ class Flow:
         self._timer: tuple[float, asyncio.Handle] | None = None
         self._given_up_in_a_row = 0
         self._failing: dict[RetryState, float] = {}  # since the last answer -> `_silent_s` at the first failure
-        self._silent_s = self._failed_at = self._failed_share = 0.0
-        self._answered_at, self._control_answered_at = -1.0, float("-inf")
+        self._silent_s = self._failed_at = self._failed_share = self._control_counts_s = 0.0
+        self._answered_at = self._control_answered_at = -1.0
         self._controlling = asyncio.Lock()
         self.answer_s = backoff_s  # the usual time of an answer, once some have arrived
         self._completion_tokens: float | None = None
@@ -384,29 +384,29 @@ class Flow:
     async def _count_failure(self, failure: UnansweredError, tries: RetryState, control: Control | None) -> float:
         """Count the failure as a try unless the server is at fault. Returns for how long nothing has been answered."""
         now, others_answered = asyncio.get_running_loop().time(), self._answered_at > tries.looked_at
-        since = min(tries.looked_at, now - _CONTROL_WAITS * self._backoff_s)
-        answering, tries.looked_at = self._control_answered_at > since, now
+        answering, tries.looked_at = self._control_answered_at > min(tries.looked_at, now - self._control_counts_s), now
         tries.waits, tries.failed_at = tries.waits + 1, tries.failed_at or now
         waited_s, silent_s = now - tries.failed_at, self._silence_s(failure, tries, now)
-        outage_s = _OUTAGE_WAITS * self._backoff_s if self._retries else 0
+        throttled, outage_s = isinstance(failure, ThrottledError), _OUTAGE_WAITS * self._backoff_s * (self._retries > 0)
         all_fail = self._answered_at > 0 and len(self._failing) >= min(_OUTAGE, 2 * self.concurrency) and outage_s > 0
-        throttled, all_fail_free = isinstance(failure, ThrottledError), all_fail and not failure.may_be_paid
+        all_fail_free = all_fail and not (throttled or failure.may_be_paid)
         in_silence = not others_answered and silent_s >= (MAX_RETRY_AFTER_S if all_fail and throttled else outage_s)
         if not (throttled or (all_fail_free and not answering)) or in_silence or waited_s >= MAX_RETRY_AFTER_S:
             tries.counted += 1
         tries.timeouts += isinstance(failure, TimedOutError)
-        unknown = all_fail_free and not (throttled or answering or self._controlling.locked())
-        is_up = unknown and tries.counted <= self._retries and await self._is_answering(control)
-        return 0.0 if is_up else silent_s
+        unknown = all_fail_free and not (answering or self._controlling.locked()) and tries.counted <= self._retries
+        return 0.0 if unknown and await self._is_answering(control) else silent_s
 
     async def _is_answering(self, control: Control | None) -> bool:
         """Ask the control, unless it was answered lately. Returns whether it was, or anything else meanwhile."""
         asked_at = asyncio.get_running_loop().time()
-        if self._control_answered_at > asked_at - _CONTROL_WAITS * self._backoff_s:
+        if self._control_answered_at > asked_at - self._control_counts_s:
             return True
         async with self._controlling:  # after the one that is in flight, if any
-            if control is not None and self._answered_at <= asked_at and await control() == "":
-                self._control_answered_at = self._answered_at
+            if control is not None and self._answered_at <= asked_at:
+                is_up, longer_s = await control() == "", 2 * self._control_counts_s + self._backoff_s
+                self._control_counts_s = min(longer_s, _REPORT_AFTER_WAITS * self._backoff_s) if is_up else 0.0
+                self._control_answered_at = self._answered_at if is_up else self._control_answered_at
         return self._answered_at > asked_at
 
     def _silence_s(self, failure: UnansweredError, tries: RetryState, now: float) -> float:

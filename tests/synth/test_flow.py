@@ -662,9 +662,9 @@ def test_many_rows_that_fail_for_ever_buy_few_answers_to_the_control(tmp_path: P
         async with rig(teacher.url, tmp_path, n=1, retries=1, concurrency=16) as r:
             event.listen(r.store._engine, "before_cursor_execute", note_search)
             r.ledger.flow._backoff_s = 0.5
-            result = await generate(r.store, input(120), [r.forward], concurrency=16)
-            assert (result.rows_in, result.failed) == (120, 100)
-            assert r.store.costs()[0].requests <= 20 + 3
+            result = await generate(r.store, input(320), [r.forward], concurrency=16)
+            assert (result.rows_in, result.failed) == (320, 300)
+            assert r.store.costs()[0].requests <= 20 + 12
 
     reply = lambda ask: fails(500, "boom") if int(ask.prompt.removeprefix("dog ")) >= 20 else says()  # noqa: E731
     with LoopbackTeacher(reply) as teacher:
