@@ -261,10 +261,10 @@ class Store(Reading):
         """An answer with the parts that its row leaves out."""
         if (id_ := call.request.get(PREFIX_KEY)) is None:
             return restored_call(call, None)
-        if id_ != (last := self._last_prefix)[0]:  # another thread may replace it meanwhile
+        if id_ != self._last_prefix[0]:
             ((body,),) = self._rows(sa.select(tables.requests.c.body).where(tables.requests.c.id == id_))
-            self._last_prefix = last = id_, orjson.loads(body)
-        return restored_call(call, last[1])
+            self._last_prefix = id_, orjson.loads(body)
+        return restored_call(call, self._last_prefix[1])
 
     def costs(self) -> list[Cost]:
         """The cost of the ledger by stage, teacher and prompt, with what is reserved for unanswered requests."""
