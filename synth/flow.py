@@ -47,7 +47,7 @@ _OUTAGE_WAITS = 240
 _OUTAGE = 10  # this many failing questions in a row, or all that may be open: the rows are not the cause
 _SHARE_WEIGHT, _MOSTLY = 1 / 64, 0.9  # of one result in the share of failed ones; a share that is reported
 _SHOWN_CHARACTERS = 100  # characters of a server's message that are shown while nothing is sent
-_REPORT_AFTER_WAITS = 40  # first waits (20 s by default) without an answer before the server's message is reported
+_REPORT_AFTER_WAITS = 40  # first waits (20 s) of silence before it is reported, and for which a control counts at most
 _WORD_WITH_DIGIT = re.compile(r"\S*\d\S*")  # times and request ids, which differ between otherwise equal messages
 _UNKNOWN_COMPLETION_TOKENS = 256
 
@@ -94,6 +94,7 @@ class Flow:
 
     Whether everything that is open fails because of the server or because of these rows is decided by a `control`: a
     question that was answered before. While it is answered, failures count as tries, and no run ends because of them.
+    Because an answer costs money, it counts for a while, for longer after each in a row (0.5, 1.5, 3.5, ... 20 s).
 
     A request that one address refuses, for whatever reason, is tried at another first. So a server whose model, context
     or key differs from the others' costs no row and ends no run; it is left alone like one that fails.
@@ -124,7 +125,7 @@ class Flow:
         self._timer: tuple[float, asyncio.Handle] | None = None
         self._given_up_in_a_row = 0
         self._failing: dict[RetryState, float] = {}  # since the last answer -> `_silent_s` at the first failure
-        self._silent_s = self._failed_at = self._failed_share = 0.0
+        self._silent_s = self._failed_at = self._failed_share = self._control_counts_s = 0.0
         self._answered_at = self._control_answered_at = -1.0
         self._controlling = asyncio.Lock()
         self.answer_s = backoff_s  # the usual time of an answer, once some have arrived
@@ -166,8 +167,7 @@ class Flow:
         *,
         once: bool = False,
     ) -> Answer:
-        """Call `send` as soon as the request may go, and again until there is an answer (unless `once`); return that
-        answer.
+        """Call `send` as soon as the request may go, and again (unless `once`) until it returns an answer; return that.
 
         `tokens` is the estimated size of request and answer, `limit_s` the time that an answer may take. A `started`
         request has its place in flight. Raises what `send` raises, UnansweredError after all retries, Unreachable,
@@ -198,7 +198,7 @@ class Flow:
             if answer is not None:
                 return answer
             assert failure is not None
-            if once:
+            if once and (failure.retry_after_s or 0) <= MAX_RETRY_AFTER_S:
                 raise failure
             if isinstance(failure, _RefusedHereError):
                 tries.waits += 1
@@ -344,8 +344,8 @@ class Flow:
     async def _wait_or_give_up(self, failure: UnansweredError, tries: RetryState, control: Control | None) -> None:
         """Wait before the next try, or raise the error that the failure amounts to."""
         assert tries.host is not None
-        where, now, before = tries.host.url, asyncio.get_running_loop().time(), tries.looked_at
-        silent_s = await self._count_failure(failure, tries, control, now)
+        where, before = tries.host.url, tries.looked_at
+        silent_s = await self._count_failure(failure, tries, control)
         is_last = tries.counted > self._retries or tries.timeouts > TIMEOUT_RETRIES
         if isinstance(failure, UnconfirmedError):
             tries.doubts += 1
@@ -381,32 +381,32 @@ class Flow:
         await self._pause(wait_s, failure, tries)
         self.retries_by_kind[failure.word] += 1
 
-    async def _count_failure(
-        self, failure: UnansweredError, tries: RetryState, control: Control | None, now: float
-    ) -> float:
+    async def _count_failure(self, failure: UnansweredError, tries: RetryState, control: Control | None) -> float:
         """Count the failure as a try unless the server is at fault. Returns for how long nothing has been answered."""
-        others_answered = self._answered_at > tries.looked_at
-        answering, tries.looked_at = self._control_answered_at > tries.looked_at, now
+        now, others_answered = asyncio.get_running_loop().time(), self._answered_at > tries.looked_at
+        answering, tries.looked_at = self._control_answered_at > min(tries.looked_at, now - self._control_counts_s), now
         tries.waits, tries.failed_at = tries.waits + 1, tries.failed_at or now
         waited_s, silent_s = now - tries.failed_at, self._silence_s(failure, tries, now)
-        outage_s = _OUTAGE_WAITS * self._backoff_s if self._retries else 0
+        throttled, outage_s = isinstance(failure, ThrottledError), _OUTAGE_WAITS * self._backoff_s * (self._retries > 0)
         all_fail = self._answered_at > 0 and len(self._failing) >= min(_OUTAGE, 2 * self.concurrency) and outage_s > 0
-        throttled, all_fail_free = isinstance(failure, ThrottledError), all_fail and not failure.may_be_paid
+        all_fail_free = all_fail and not (throttled or failure.may_be_paid)
         in_silence = not others_answered and silent_s >= (MAX_RETRY_AFTER_S if all_fail and throttled else outage_s)
         if not (throttled or (all_fail_free and not answering)) or in_silence or waited_s >= MAX_RETRY_AFTER_S:
             tries.counted += 1
         tries.timeouts += isinstance(failure, TimedOutError)
-        if all_fail_free and not throttled and tries.counted <= self._retries and not self._controlling.locked():
-            silent_s = 0.0 if await self._is_answering(control) else silent_s
-        return silent_s
+        unknown = all_fail_free and not (answering or self._controlling.locked()) and tries.counted <= self._retries
+        return 0.0 if unknown and await self._is_answering(control) else silent_s
 
     async def _is_answering(self, control: Control | None) -> bool:
-        """Ask the control, after the one that is in flight, if any. Returns whether anything was answered meanwhile."""
-        loop = asyncio.get_running_loop()
-        asked_at = loop.time()
-        async with self._controlling:
-            if control is not None and self._answered_at <= asked_at and await control() == "":
-                self._control_answered_at = loop.time()
+        """Ask the control, unless it was answered lately. Returns whether it was, or anything else meanwhile."""
+        asked_at = asyncio.get_running_loop().time()
+        if self._control_answered_at > asked_at - self._control_counts_s:
+            return True
+        async with self._controlling:  # after the one that is in flight, if any
+            if control is not None and self._answered_at <= asked_at:
+                is_up, longer_s = await control() == "", 2 * self._control_counts_s + self._backoff_s
+                self._control_counts_s = min(longer_s, _REPORT_AFTER_WAITS * self._backoff_s) if is_up else 0.0
+                self._control_answered_at = self._answered_at if is_up else self._control_answered_at
         return self._answered_at > asked_at
 
     def _silence_s(self, failure: UnansweredError, tries: RetryState, now: float) -> float:

@@ -227,7 +227,7 @@ def free_tables() -> None:
     """Free the phrase tables and everything derived from them, some 10 MB; the next gate that runs loads them again."""
     for name, module in list(sys.modules.items()):
         if name.startswith(__name__):
-            for value in vars(module).values():
+            for value in list(vars(module).values()):  # another thread may import something meanwhile
                 getattr(value, "cache_clear", bool)()
 
 

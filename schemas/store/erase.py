@@ -119,7 +119,7 @@ def _add_pairs(traces: Traces, pairs: Iterable[Pair], *, inputs: bool = True) ->
         if inputs:
             traces.texts.update([pair.input, pair.reference or ""])
         if pair.origin.by == "generated":
-            traces.calls.update(of for key, _ in pair.origin.calls for of in (key, probe_key(key)))
+            traces.calls.update(key for key, _ in pair.origin.calls)
 
 
 def erase(store: Store, traces: Traces) -> dict[str, int]:
@@ -190,6 +190,7 @@ def _quoting_calls(store: Store, traces: Traces, spellings: Sequence[str]) -> tu
         id_ = json.loads(body).get("request", {}).get(PREFIX_KEY, "")
         if key in traces.calls or id_ in quoting or _quotes(body, spellings):
             affected.add(request_id)
+            traces.calls.add(probe_key(key))  # its repetition, which is stored later and may itself be repeated
         left[request_id] = id_ or left.get(request_id, "")
     kept = {id_ for request_id, id_ in left.items() if request_id not in affected}
     return affected, set(before) - kept

@@ -3,9 +3,11 @@ files."""
 
 from __future__ import annotations
 
+import sys
 from functools import partial
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -522,3 +524,14 @@ def test_freed_tables_are_loaded_again() -> None:
     free_tables()
     assert phrases.cache_info().currsize == 0
     assert preamble(refusal) == before
+
+
+def test_tables_are_freed_while_a_module_of_the_gates_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a notebook, another thread may judge rows and import a module at that moment."""
+    name = "curate.gates.of_another_thread"
+    module, imported = ModuleType(name), SimpleNamespace()
+    imported.cache_clear = lambda: setattr(module, "imported_now", imported)
+    module.table = imported  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, name, module)
+    free_tables()
+    assert hasattr(module, "imported_now")

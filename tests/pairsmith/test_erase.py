@@ -189,20 +189,23 @@ def test_texts_shared_with_other_rows_stay(tmp_path: Path) -> None:
 
 def test_the_answer_to_a_repeated_request_is_erased_too(tmp_path: Path) -> None:
     """A run may repeat a request only to check whether the teacher still answers. That answer is located by the key of
-    the request, because short texts are not searched for: they occur in texts of others."""
+    the request, because short texts are not searched for: they occur in texts of others. The repeated request may be
+    repeated in turn."""
     (tmp_path / "pairsmith.toml").write_text(SPEC, encoding="utf-8")
     question = {"messages": [{"role": "user", "content": "dog 1"}]}
     kept = {"status": "ok", "attempt": 1, "request": question, "raw": {}, "sample": 0, "teacher": "t"}
     kept |= {"endpoint": "e", "seconds": 1.0}
     seed = Seed(kind="input", text="dog 1", source="theirs.jsonl:1")
     origin = Generated(generator="forward", prompt="p/v1@0", teacher="t", sampling=Sampling(), calls=(("asked", 1),))
+    first = probe_key("asked")
+    keys = ("asked", first, probe_key(first))
     with Store.open(Store.url_for(spec_file.load(tmp_path))) as store:
         store.write(seed, Pair(seed_id=seed.id, input="dog 1", output="a dog", system="", origin=origin))
-        for number, key in enumerate(("asked", probe_key("asked"), "another")):
+        for number, key in enumerate((*keys, "another")):
             store.write(Call.model_validate({**kept, "key": key, "request_id": f"r{number}"}))
     _erase(tmp_path, source="theirs.jsonl")
     with Store.open(Store.url_for(spec_file.load(tmp_path)), write=False) as store:
-        assert [store.calls(key) for key in ("asked", probe_key("asked"))] == [[], []]
+        assert [store.calls(key) for key in keys] == [[], [], []]
         assert [call.key for call in store.calls("another")] == ["another"]
 
 

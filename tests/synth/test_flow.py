@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from multidict import CIMultiDict
+from sqlalchemy import event
 
 from schemas import blocking
 from schemas.errors import TeacherError, Unreachable
@@ -646,6 +647,47 @@ def test_control_request_shows_an_outage_and_no_row_fails(tmp_path: Path) -> Non
     with LoopbackTeacher(lambda ask: fails(503, "loading") if 10 <= ask.number < 100 else says()) as teacher:
         asyncio.run(run())
     assert any(ask.nth > 1 and ask.prompt in {first.prompt for first in teacher.asked[:9]} for ask in teacher.asked)
+
+
+def test_many_failing_rows_cause_few_control_requests(tmp_path: Path) -> None:
+    """An answer to the control request is valid for a while, and is not bought again after every ten failures. Its
+    question is looked up outside the event loop: with a new prompt, that takes seconds in a large store."""
+    searched_in = set[int]()
+
+    def note_search(connection: Any, cursor: Any, statement: str, *_: object) -> None:
+        if "calls.position DESC" in statement:
+            searched_in.add(threading.get_ident())
+
+    async def run() -> None:
+        async with rig(teacher.url, tmp_path, n=1, retries=1, concurrency=16) as r:
+            event.listen(r.store._engine, "before_cursor_execute", note_search)
+            r.ledger.flow._backoff_s = 0.5
+            result = await generate(r.store, input(320), [r.forward], concurrency=16)
+            assert (result.rows_in, result.failed) == (320, 300)
+            assert r.store.costs()[0].requests <= 20 + 12
+
+    reply = lambda ask: fails(500, "boom") if int(ask.prompt.removeprefix("dog ")) >= 20 else says()  # noqa: E731
+    with LoopbackTeacher(reply) as teacher:
+        asyncio.run(run())
+    assert searched_in
+    assert threading.get_ident() not in searched_in
+
+
+def test_long_wait_that_answers_the_control_ends_the_run(tmp_path: Path) -> None:
+    """A daily limit that only the control request meets used to hold the run for ten minutes, again and again."""
+
+    def reply(ask: Ask) -> Reply:
+        if int(ask.prompt.removeprefix("dog ")) >= 10:
+            return fails(500, "boom")
+        return fails(429, "daily limit", headers={"Retry-After": "28800"}) if ask.nth > 1 else says()
+
+    async def run() -> None:
+        async with rig(teacher.url, tmp_path, n=1, concurrency=8) as r, asyncio.timeout(60):
+            r.ledger.flow._backoff_s = 0.5
+            await generate(r.store, input(40), [r.forward], concurrency=8)
+
+    with LoopbackTeacher(reply) as teacher, pytest.raises(TeacherError, match="asks to wait 28800 s"):
+        asyncio.run(run())
 
 
 def test_rows_that_always_time_out_end_no_run(tmp_path: Path) -> None:
