@@ -337,7 +337,7 @@ class Ledger:
         """Repeat a question that was answered before, with the settings of `request`. Returns the text of the refusal,
         empty if it is answered, None if that is unknown. The answer is paid for, and stored under a key of its own."""
         text, earlier = None, repeated_requests(self.store, request, self.endpoint.model, self.identity, prompt)
-        for body, before in await asyncio.to_thread(list, earlier):  # a large store takes seconds
+        for body, before in await asyncio.to_thread(list, earlier) if once else earlier:  # may take seconds
             try:
                 answer = await self.endpoint.send(body, account=self.meter, prompt=before.prompt, once=once)
             except RefusedError as refusal:
