@@ -228,7 +228,8 @@ def free_tables() -> None:
     for name, module in list(sys.modules.items()):
         if name.startswith(__name__):
             for value in list(vars(module).values()):  # another thread may import something meanwhile
-                getattr(value, "cache_clear", bool)()
+                if hasattr(value, "cache_clear"):
+                    value.cache_clear()
 
 
 class _Door(ModuleType):
