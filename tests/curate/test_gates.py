@@ -18,7 +18,7 @@ from curate.gates.content import lost_content, quotations
 from curate.gates.damage import encoding
 from curate.gates.form import echo, length, repetition
 from curate.gates.language import language
-from curate.gates.phrases import phrases
+from curate.gates.phrases import lexicon, phrases
 from schemas.errors import SpecError
 from schemas.records import Generated, Imported, Pair, Sampling
 from schemas.spec import GateSettings, LengthSettings, Pattern, TaskSettings
@@ -517,13 +517,14 @@ def test_control_character_is_rejected(mark: str) -> None:
 def test_freed_tables_are_loaded_again() -> None:
     """`generate` frees the phrase tables after the gates have judged the exemplars, because 10 MB would be held during
     the whole run. A gate that runs later gives the same judgement."""
+    phrases("en")
     refusal = pair("a fox", "I'm sorry, but I can't help with that.")
     before = preamble(refusal)
     assert before.keep is False
-    assert phrases.cache_info().currsize > 0
     free_tables()
-    assert phrases.cache_info().currsize == 0
+    assert phrases.cache_info().currsize == lexicon.cache_info().currsize == 0
     assert preamble(refusal) == before
+    assert lexicon.cache_info().currsize > 0
 
 
 def test_tables_are_freed_while_a_module_of_the_gates_changes(monkeypatch: pytest.MonkeyPatch) -> None:
