@@ -27,6 +27,7 @@ from synth.turns import extract_turns, parse_role, parse_turns
 LOOKED_AT = 10_000  # rows that are read
 TEXT_WORDS = 3.0  # a column with at least this many words per cell on average is text
 CATEGORIES = 30  # a column that carries information has at most this many distinct values
+_MAX_COMPARED = 200  # columns that are compared each with each other: 20,000 pairs take a tenth of a second
 # a column of labels may have up to _MAX_LABELS distinct values if each occurs at least _OFTEN times on average
 _OFTEN, _MAX_LABELS = 5, 300
 _ONCE_PER = 10  # at most one row in this many may have a label of its own
@@ -171,7 +172,10 @@ def labels_of(columns: Iterable[Column]) -> Column | None:
 
 def without_annotated(columns: Sequence[Column]) -> list[Column]:
     """The columns without copies of another one to which annotations were added, such as `[time : nine am]` (MASSIVE):
-    the words of the other one, in the same order, and a few recurring words more, in rows with more brackets."""
+    the words of the other one, in the same order, and a few recurring words more, in rows with more brackets. All
+    columns are returned if there are too many to compare each with each other."""
+    if len(columns) > _MAX_COMPARED:
+        return list(columns)
     return [one for one in columns if not any(_annotates(one, other) for other in columns if other is not one)]
 
 
