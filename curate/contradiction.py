@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +21,7 @@ from curate.scorers.reward import RewardModel, load_classifier
 from curate.steps import NamedStep
 from schemas.errors import SpecError
 from schemas.records import Pair, Reason, Verdict, content_id
+from schemas.streamed import batched
 
 if TYPE_CHECKING:
     import torch
@@ -58,7 +58,7 @@ def contradictions(where: str | Path, *, batch_tokens: int, revision: str | None
 
     async def look(pool: Pool) -> AsyncIterator[Verdict]:
         rows = (row.pair for row in pool.unsettled(id_) if row.pair)
-        while chunk := list(islice(rows, _BATCH_ROWS)):
+        for chunk in batched(rows, _BATCH_ROWS):
             for pair, score in zip(chunk, await asyncio.to_thread(work, chunk), strict=True):
                 yield step.verdict(pair.id, True, score.value, *_opinion(score))
 

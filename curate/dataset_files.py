@@ -13,6 +13,7 @@ import orjson
 from curate.split import SPLITS
 from schemas.files import files_in, replaced, sha256
 from schemas.records import Json, Split
+from schemas.streamed import batched
 
 BATCH = 1_000  # rows in memory at once, and in a batch of the Arrow file
 _GROUP_BATCHES = 32  # batches in a row group of Parquet
@@ -67,8 +68,7 @@ def _write_split(folder: Path, split: Split, schema: Any) -> None:
     from datasets.arrow_writer import ArrowWriter
 
     arrow = next((folder / "arrow" / split).glob("*.arrow"), None)
-    rows = read_lines(folder / "data" / f"{split}.jsonl")
-    batches = iter(lambda: list(islice(rows, BATCH)), [])
+    batches = batched(read_lines(folder / "data" / f"{split}.jsonl"), BATCH)
     with pq.ParquetWriter(folder / "data" / f"{split}.parquet", schema) as parquet:
         if arrow is None:  # the split is empty
             parquet.write_table(schema.empty_table())

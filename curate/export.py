@@ -16,7 +16,6 @@ import hashlib
 import shutil
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +46,7 @@ from schemas.project import Project
 from schemas.records import Artifact, Generated, Json, Pair, Seed, Split, now
 from schemas.spec import GateSettings
 from schemas.store import Store
+from schemas.streamed import batched
 
 FORMAT = "pairsmith-dataset@1"
 _REASONS = 3
@@ -229,11 +229,11 @@ def chat_row(pair: Pair, score: float | None = None) -> Json:
 
 def _write_rows(folder: Path, result: CurateResult, store: Store) -> CardFacts:
     """Write the rows as JSONL and as tables and their provenance as lines. Returns the facts for the card."""
-    totals, rest = CardFacts(), iter(result.accepted)
+    totals = CardFacts()
     with ExitStack() as stack:
         files = {split: stack.enter_context((folder / "data" / f"{split}.jsonl").open("wb")) for split in SPLITS}
         origins = stack.enter_context((folder / _PROVENANCE).open("wb"))
-        while some := list(islice(rest, BATCH)):
+        for some in batched(result.accepted, BATCH):
             seeds = store.seeds_by_id(accepted.pair.seed_id for accepted in some)
             for accepted in some:
                 _require_all_verdicts(accepted, result)

@@ -42,6 +42,7 @@ from schemas.records import Counts, Pair, Reason, Verdict
 from schemas.reviews import Review
 from schemas.store import Store
 from schemas.store.rows import Texts
+from schemas.streamed import batched
 
 
 class VerdictCollector:
@@ -235,8 +236,7 @@ class Pool:
 
     def texts_of(self, pair_ids: Iterable[str]) -> Iterator[Texts]:
         """The input and output of pairs of the pool, in the given order."""
-        rest = iter(pair_ids)
-        while chunk := list(islice(rest, ROWS)):
+        for chunk in batched(pair_ids, ROWS):
             yield from self._slots.texts(chunk)
 
     def unsettled(self, step: StepId) -> Iterator[Row]:
@@ -268,7 +268,7 @@ class Pool:
         chosen = pending.any(axis=1)
         for known in (False, True):
             for _, group in groupby(np.flatnonzero(chosen & (retry == known)).tolist(), lambda s: pending[s].tobytes()):
-                while slots := list(islice(group, size)):
+                for slots in batched(group, size):
                     bits = np.unpackbits(pending[slots[0]], bitorder="little")
                     places, ids = tuple(np.flatnonzero(bits).tolist()), self.pair_ids(slots)
                     yield Unjudged(slots, ids, places, self.source.verdicts(ids) if known else {})
@@ -320,8 +320,7 @@ class Pool:
     def _stream(
         self, slots: Iterable[int], steps: Sequence[StepId] | None = None, *, verdicts: bool = True
     ) -> Iterator[Row]:
-        rest = iter(slots)
-        while chunk := [int(slot) for slot in islice(rest, ROWS)]:
+        for chunk in batched(map(int, slots), ROWS):
             ids = [self._slots.ids[slot] for slot in chunk]
             texts = self._slots.pairs(filter(None, ids))
             known = self.source.verdicts(texts) if verdicts else None

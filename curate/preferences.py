@@ -40,7 +40,7 @@ from schemas.identity import changed_copy
 from schemas.project import Project
 from schemas.records import Imported, Json, Pair, Seed, Split
 from schemas.spooled_seeds import SpooledSeeds
-from schemas.streamed import Streamed
+from schemas.streamed import Streamed, batched
 
 PreferredBy = Literal["edit", "verdict", "ranking", "file", "gate", "score"]
 BY_PEOPLE: tuple[PreferredBy, ...] = ("edit", "verdict", "ranking")
@@ -155,8 +155,7 @@ class Preferences(Streamed[Preference]):
 
     def __iter__(self) -> Iterator[Preference]:
         edited = {pair.id: pair for pair in self._pool.edited}
-        for start in range(0, len(self), ROWS):
-            some = [self._table[number] for number in self._numbers[start : start + ROWS]]
+        for some in batched(map(self._table.__getitem__, self._numbers), ROWS):
             stored = (kept.ids[:1] if kept.by == "file" else kept.ids for kept in some)
             ids = dict.fromkeys(id_ for ids_ in stored for id_ in ids_ if id_ not in edited)
             pairs = edited | {pair.id: pair for pair in self._pool.source.pairs(ids)}

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import AsyncIterator
-from itertools import islice
 
 import numpy as np
 
@@ -25,6 +24,7 @@ from curate.words import numbers_in
 from schemas.kinds import KINDS, DuplicateRule
 from schemas.records import Reason, Verdict, content_id
 from schemas.spec import Spec
+from schemas.streamed import batched
 
 SEMANTIC = "pool/semantic@1"
 FLAG = "semantic_duplicate"
@@ -56,7 +56,7 @@ def semantic_duplicates(cosine: float, rule: DuplicateRule) -> NamedStep:
         ids, numbers = list[str](), array("q")
         rows = (row.pair for row in pool.accepted(verdicts=False) if row.pair is not None)
         with Vectors(len(sides)) as vectors:
-            while block := list(islice(rows, _BLOCK)):
+            for block in batched(rows, _BLOCK):
                 ids += (pair.id for pair in block)
                 numbers.extend(hash((_numbers(pair.asked), _numbers(pair.output))) for pair in block)
                 vectors.add(*(static_embedding().embed([getattr(pair, side) for pair in block]) for side in sides))
@@ -85,7 +85,7 @@ def semantic_contamination(held_out: HeldOut, cosine: float) -> NamedStep:
         held = [(name, text) for name, text in named if count_words(text) >= _WORDS]
         known = static_embedding().embed([text for _, text in held])
         rows = (row.pair for row in pool.accepted(verdicts=False) if row.pair is not None)
-        while block := list(islice(rows, _BLOCK)):
+        for block in batched(rows, _BLOCK):
             sides = [[pair.asked for pair in block], [pair.output for pair in block]]
             cosines = [static_embedding().embed(texts) @ known.T for texts in sides]
             for at, pair in enumerate(block):

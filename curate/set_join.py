@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curate.words import ALONE, SIGNS, plain
+from schemas.streamed import batched
 
 Tokens = NDArray[np.uint64]
 Numbers = NDArray[np.int64]
@@ -104,9 +105,8 @@ class TokenSets:
         self._starts = array("q", [0])
         self._known: dict[int, tuple[frozenset[int], ...]] = {}
         self._fields = 1
-        rest = iter(rows)
         try:
-            while chunk := list(islice(rest, _CHUNK)):
+            for chunk in batched(rows, _CHUNK):
                 self._add(chunk)
             if len(self) > _ROW:
                 raise ValueError(f"{len(self):,} rows are too many: a join takes at most {int(_ROW):,}")

@@ -6,7 +6,6 @@ import hashlib
 from array import array
 from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
-from itertools import islice
 from typing import Any, NamedTuple, Protocol, get_args
 
 import numpy as np
@@ -19,6 +18,7 @@ from schemas.records import Candidate, GeneratorName, Json, Pair, Reason, Verdic
 from schemas.reviews import Review
 from schemas.store import Store
 from schemas.store.rows import Texts, texts_of
+from schemas.streamed import batched
 
 _CHUNK = 1_000
 _GENERATORS: tuple[GeneratorName, ...] = get_args(GeneratorName)  # do not reorder: the draws of review depend on it
@@ -105,8 +105,8 @@ class Slots:
     @cached_property
     def input(self) -> Any:
         """A hash of the input of every slot, read on first use: most curations compare no candidates of one input."""
-        hashes, rest = np.zeros(len(self.ids), np.uint64), iter(np.flatnonzero(~self.failed).tolist())
-        while chunk := list(islice(rest, _CHUNK)):
+        hashes = np.zeros(len(self.ids), np.uint64)
+        for chunk in batched(np.flatnonzero(~self.failed).tolist(), _CHUNK):
             for slot, texts in zip(chunk, self.texts(self.ids[slot] or "" for slot in chunk), strict=True):
                 input = "\0".join(texts[:2]).encode("utf-8", "surrogatepass")
                 hashes[slot] = int.from_bytes(hashlib.blake2b(input, digest_size=8).digest())
@@ -178,8 +178,8 @@ def candidate_from_json(kept: Json) -> Candidate:
 
 def read_slots(source: Source, candidates: Iterable[Candidate], *, people: bool) -> Slots:
     """Read the slots of `candidates` in chunks. An edit replaces the pair that it corrects."""
-    slots, rest = Slots(source), iter(candidates)
-    while chunk := list(islice(rest, _CHUNK)):
+    slots = Slots(source)
+    for chunk in batched(candidates, _CHUNK):
         ids = [candidate.pair_id for candidate in chunk if candidate.pair_id]
         reviews = source.reviews(ids) if people else {}
         pairs = {pair.id: pair for pair in source.pairs(reviews)} if reviews else {}

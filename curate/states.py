@@ -10,7 +10,6 @@ import asyncio
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import Future
-from itertools import islice
 from typing import TYPE_CHECKING, get_args
 
 from curate.rows import DUPLICATE, GENERATE, REVIEW, SPLIT, Row
@@ -19,6 +18,7 @@ from schemas.failpoints import failpoint
 from schemas.identity import made
 from schemas.records import Candidate, Json, Reason, Receipt, RowState, Split, State, Verdict, content_id
 from schemas.store import Store
+from schemas.streamed import batched
 
 if TYPE_CHECKING:
     from curate.pool import Pool
@@ -39,7 +39,7 @@ async def write_states(store: Store, pool: Pool, curation: str) -> dict[str, dic
     flags = Counter[str]()
     # The previous chunk, stored by the writer thread while the next one is prepared.
     writing: Future[None] | None = None
-    while chunk := list(islice(states, _CHUNK)):
+    for chunk in batched(states, _CHUNK):
         if writing:
             await asyncio.wrap_future(writing)
             failpoint("mid_curate")
@@ -160,7 +160,7 @@ def _derive_states(store: Store, receipt: Receipt, curation: str) -> Iterator[Ro
     order = {name: at for at, name in enumerate(receipt.facts.get("steps", ()))}
     scorer = (receipt.facts.get("scorer") or {}).get("by")
     rows, seen = Pool.read(store, receipt.facts.get("scopes", ())).rows(), set[str]()
-    while chunk := list(islice(rows, _CHUNK)):
+    for chunk in batched(rows, _CHUNK):
         verdicts = store.verdicts(row.pair.id for row in chunk if row.pair)
         for row in chunk:
             if row.pair is None:

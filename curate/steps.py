@@ -13,7 +13,6 @@ import math
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 
 from pydantic import ValidationError
@@ -39,6 +38,7 @@ from schemas.kinds import KINDS, KindName
 from schemas.project import Project
 from schemas.records import Pair, Reason, Seed, Split, Verdict, content_id, identity
 from schemas.spec import SplitSettings
+from schemas.streamed import batched
 
 Step = Callable[[Pool], AsyncIterator[Verdict]]
 """A step reads a pool and yields verdicts on its rows. It never drops a row: one without a verdict is not judged and
@@ -168,8 +168,7 @@ def scored(
     id_ = StepId(by, settings, per_row=True, scores=compares)
 
     async def look(pool: Pool) -> AsyncIterator[Verdict]:
-        rows = pool.unsettled(id_)
-        while chunk := list(islice(rows, at_once)):
+        for chunk in batched(pool.unsettled(id_), at_once):
             for row, score in zip(chunk, await _scores(batch, [_pair(row) for row in chunk]), strict=True):
                 judgement = {"score": score.value, "reason": score.reason, "flags": score.flags}
                 keep = None if score.value is None else not score.rejects

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import AsyncIterator, Iterator, Sequence
-from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
@@ -23,6 +22,7 @@ from curate.pool import Pool
 from curate.rows import StepId
 from curate.steps import NamedStep
 from schemas.records import Reason, Verdict, content_id
+from schemas.streamed import batched
 
 UNLIKELY = "pool/unlikely_label@1"
 FLAG = "unlikely_label"
@@ -50,7 +50,7 @@ def unlikely_labels() -> NamedStep:
         ids, labels, names = list[str](), array("L"), dict[str, int]()
         rows = (row.pair for row in pool.accepted(verdicts=False) if row.pair is not None)
         with Vectors(1) as vectors:
-            while block := list(islice(rows, _BLOCK)):
+            for block in batched(rows, _BLOCK):
                 ids += (pair.id for pair in block)
                 labels.extend(names.setdefault(pair.output, len(names)) for pair in block)
                 vectors.add(character_vectors([pair.asked for pair in block]))

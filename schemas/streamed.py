@@ -1,13 +1,20 @@
-"""Sequences that can be iterated any number of times and are never in memory as a whole."""
+"""Rows that are never in memory as a whole: in chunks, or as sequences that can be iterated any number of times."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, TypeVar, overload
 
 R = TypeVar("R")
+
+
+def batched(rows: Iterable[R], size: int) -> Iterator[list[R]]:
+    """The rows in lists of `size`, of which the last may be shorter."""
+    rest = iter(rows)
+    while batch := list(islice(rest, size)):
+        yield batch
 
 
 class Streamed(Sequence[R]):

@@ -18,6 +18,7 @@ from schemas.money import Cost, total
 from schemas.records import Candidate, Counts, Pair, Seed, Usage
 from schemas.store import Store
 from schemas.store.shared import DEFAULT, is_open, reader, shared, url_of
+from schemas.streamed import batched
 from synth import engine
 from synth.functions import AT_ONCE, Function
 from synth.generators import Generator
@@ -56,7 +57,7 @@ class Generation:
         """The pairs, read from the store a few at a time."""
         store = reader(self.store)
         ids = (candidate.pair_id for candidate in self.candidates(store) if candidate.pair_id)
-        while chunk := list(islice(ids, SHOWN)):
+        for chunk in batched(ids, SHOWN):
             yield from store.pairs(chunk)
 
     def __repr__(self) -> str:

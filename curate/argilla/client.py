@@ -23,6 +23,7 @@ import orjson
 from curate.argilla.probe import fetch_username, is_local_address
 from schemas.errors import ReviewError, needing
 from schemas.records import Json
+from schemas.streamed import batched
 from synth.error_words import displayed_text
 
 PATIENCE_S = 180.0  # a server's restart takes up to 100 s on a busy machine
@@ -319,9 +320,8 @@ class Argilla:
 
     def delete(self, queue: Queue, record_ids: Sequence[str]) -> int:
         """Remove rows from a queue together with their answers; return their number."""
-        for start in range(0, len(record_ids), _MAX_DELETED):
-            ids = ",".join(record_ids[start : start + _MAX_DELETED])
-            self.call("DELETE", f"datasets/{queue.id}/records", params={"ids": ids})
+        for some in batched(record_ids, _MAX_DELETED):
+            self.call("DELETE", f"datasets/{queue.id}/records", params={"ids": ",".join(some)})
         return len(record_ids)
 
     @property

@@ -37,6 +37,7 @@ from schemas.project import Project
 from schemas.records import Json, Message, Pair, content_id
 from schemas.reviews import Review, Sampled, SamplingReason, first_drawn
 from schemas.store import Store
+from schemas.streamed import batched
 
 SHARED, ADJUDICATION = "-shared", "-adjudication"
 _GOLD_SHARE = 0.1  # of a batch
@@ -333,8 +334,7 @@ def _recount(argilla: Argilla, queue: Queue, pair_ids: set[str]) -> None:
         and row["status"] == "completed"
         and sum(response["status"] == "submitted" for response in row.get("responses") or ()) < queue.min_submitted
     ]
-    for start in range(0, len(wrong), _RECOUNT_BATCH):
-        items = wrong[start : start + _RECOUNT_BATCH]  # an update with only the id changes nothing but the count
+    for items in batched(wrong, _RECOUNT_BATCH):  # an update with only the id changes nothing but the count
         argilla.call("PUT", f"datasets/{queue.id}/records/bulk", json={"items": items})
 
 

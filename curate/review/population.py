@@ -7,7 +7,6 @@ import statistics
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 
 from curate.gates import gates_of
 from curate.pool import Pool
@@ -21,6 +20,7 @@ from schemas.project import Project
 from schemas.records import Pair, Verdict
 from schemas.store import Store
 from schemas.store.latest import last_judged
+from schemas.streamed import batched
 
 Scores = Mapping[str, float]  # pair id -> score
 StepKey = tuple[str, str]  # a step's name and the hash of its settings
@@ -198,8 +198,7 @@ def _without_length(pool: Pool, scores: Scores, left: Collection[str]) -> Scores
 
 def _verdicts(store: Store, pair_ids: Iterable[str]) -> Iterator[tuple[str, list[Verdict]]]:
     """Every pair with its verdicts, with `ROWS` pairs in memory at a time."""
-    remaining = iter(pair_ids)
-    while chunk := list(islice(remaining, ROWS)):
+    for chunk in batched(pair_ids, ROWS):
         yield from store.verdicts(chunk).items()
 
 

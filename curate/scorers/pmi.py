@@ -20,6 +20,7 @@ from typing import Any
 from curate.scorers import Score, Scorer
 from schemas.errors import TeacherError, Unreachable
 from schemas.records import Pair, Reason
+from schemas.streamed import batched
 
 FORM = "chat[system, user, assistant], empty user turn as the baseline, sum of log-probabilities"
 _UNSCORED = Score(None, Reason("unscored"))
@@ -54,9 +55,7 @@ def pmi_scorer(base_url: str, model: str) -> Scorer:
                     chats[pair.system, pair.input if asked is None else asked][pair.output].append(row)
                 for (system, input), outputs in chats.items():
                     body = {"model": model, "messages": messages(system, input)}
-                    texts = list(outputs)  # equal outputs are requested once
-                    for start in range(0, len(texts), _COMPLETIONS):
-                        part = texts[start : start + _COMPLETIONS]
+                    for part in batched(outputs, _COMPLETIONS):  # equal outputs are requested once
                         for text, sum_ in zip(part, await _sums(http, url, body, part), strict=True):
                             for row in outputs[text]:
                                 sums[row] = sum_

@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
 from typing import Any, NamedTuple
 
 from curate.selection import in_words
@@ -15,6 +14,7 @@ from pairsmith.style.reasons import shorten_ids
 from schemas.records import Reason, Receipt
 from schemas.step_names import display_step
 from schemas.store import Store
+from schemas.streamed import batched
 
 _EXAMPLES = 3  # for each reason
 _DRAWN = 10  # accepted rows, and as many rejected ones
@@ -81,7 +81,7 @@ class ReportRows:
                 yield state["pair_id"], accepted
 
     def _read(self, ids: Iterator[tuple[str, bool]]) -> None:
-        while chunk := list(islice(ids, _CHUNK)):
+        for chunk in batched(ids, _CHUNK):
             for accepted in (False, True):
                 for pair in self._store.skim_pairs(id_ for id_, yes in chunk if yes is accepted):
                     self._words[accepted].append(float(len(pair["output"].split())))

@@ -10,7 +10,6 @@ import re
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from pairsmith.outcome import GenerateOutcome
 from schemas.records import Reason, Receipt, content_id
 from schemas.store import Store, tables
 from schemas.store.since import Ends, active_among, active_seeds, bodies, newest_fingerprints, since
+from schemas.streamed import batched
 
 _VERSION = 1
 _CHUNK = 500
@@ -177,7 +177,7 @@ def _add(store: Store, view: sqlite3.Connection, slots: Iterator[dict[str, Any]]
     """Add slots with their texts. Rows that exist already stay unchanged."""
     marks = ", ".join("?" * len(COLUMNS))
     insert = f"INSERT OR IGNORE INTO rows ({', '.join(COLUMNS)}) VALUES ({marks})"
-    while chunk := list(islice(slots, _CHUNK)):
+    for chunk in batched(slots, _CHUNK):
         if only_active:
             active = active_among(store, (slot["seed_id"] for slot in chunk))
             chunk = [slot for slot in chunk if slot["seed_id"] in active]
@@ -211,7 +211,7 @@ def _seed_text(body: str) -> str:
 
 def _add_reviews(store: Store, view: sqlite3.Connection, position: int, now: Ends) -> None:
     answers = since(store, tables.reviews, position, ["pair_id"], until=now.reviews)
-    while chunk := list(islice(answers, _CHUNK)):
+    for chunk in batched(answers, _CHUNK):
         view.executemany("UPDATE rows SET reviewed = reviewed + 1 WHERE pair_id = ?", [(row[1],) for row in chunk])
 
 

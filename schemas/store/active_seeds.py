@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from itertools import islice
 
 import orjson
 import sqlalchemy as sa
@@ -16,7 +15,7 @@ from schemas.store import tables
 from schemas.store.reading import Reading
 from schemas.store.rows import COLUMN_FIELDS, INTO_SEEDS, body_columns
 from schemas.store.writer import Work, insert
-from schemas.streamed import Streamed
+from schemas.streamed import Streamed, batched
 
 _PAGE = 2_000  # seeds compared or written at a time
 
@@ -26,8 +25,8 @@ def set_active(store: Reading, seeds: Sequence[Seed], write: Callable[[Work], No
     if _are_active(store, seeds):
         return  # unchanged: writing it again would take longer than everything else in a resumed run
     ((last,),) = store._rows(sa.select(sa.func.max(tables.seeds.c.position)))
-    bodies, ids = seed_bodies(seeds), bytearray()
-    while page := list(islice(bodies, _PAGE)):
+    ids = bytearray()
+    for page in batched(seed_bodies(seeds), _PAGE):
         write(partial(_insert_page, page))
         ids += bytes.fromhex("".join(id_ for id_, _ in page))
     write(partial(_mark_active, ids, last or 0))
@@ -35,14 +34,13 @@ def set_active(store: Reading, seeds: Sequence[Seed], write: Callable[[Work], No
 
 def _are_active(store: Reading, seeds: Sequence[Seed]) -> bool:
     """Whether exactly these seeds, with this content and in this order, are the seeds of the project."""
-    c, bodies = tables.seeds.c, seed_bodies(seeds)
+    c = tables.seeds.c
     places = store._places(sa.select(c.position).where(c.active >= 0).order_by(c.active))
     if len(places) != len(seeds):
         return False
-    for start in range(0, len(places), _PAGE):
-        page = places[start : start + _PAGE]
+    for page, bodies in zip(batched(places, _PAGE), batched(seed_bodies(seeds), _PAGE), strict=True):
         at = dict(map(tuple, store._at(sa.select(c.position, c.body), c.position, page)))
-        if [at[place] for place in page] != [body for _, body in islice(bodies, _PAGE)]:
+        if [at[place] for place in page] != [body for _, body in bodies]:
             return False
     return True
 
@@ -114,8 +112,7 @@ class ActiveSeeds(Streamed[Seed]):
 
     def __iter__(self) -> Iterator[Seed]:
         c = tables.seeds.c
-        for start in range(0, len(self._places), _PAGE):
-            page = self._places[start : start + _PAGE]
+        for page in batched(self._places, _PAGE):
             rows = self._store._at(sa.select(c.position, c.id, c.body), c.position, page)
             at = {place: (id_, body) for place, id_, body in rows if id_ not in self._excluded}
             yield from (_seed_of_row(self._store, *at[place]) for place in page if place in at)

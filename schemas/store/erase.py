@@ -26,6 +26,7 @@ from schemas.store.opening import sqlite_path
 from schemas.store.reading import IN
 from schemas.store.rows import PREFIX_KEY, origins_named
 from schemas.store.store import Store
+from schemas.streamed import batched
 
 ERASED = "[erased]"
 LEAST = 8  # minimum length of a text to search for elsewhere: shorter texts also occur in unrelated rows
@@ -147,10 +148,9 @@ def erase(store: Store, traces: Traces) -> dict[str, int]:
             (tables.calls, tables.calls.c.request_id, calls),
             (tables.requests, tables.requests.c.id, requests),
         ):
-            ordered = sorted(values)
-            for at in range(0, len(ordered), IN):
+            for some in batched(sorted(values), IN):
                 rows = _reduce_to_cost() if table is tables.calls else sa.delete(table)
-                rows = rows.where(column.in_(ordered[at : at + IN]))
+                rows = rows.where(column.in_(some))
                 if table is tables.sampled and first:
                     rows = rows.where(table.c.id != first.id)
                 removed = connection.execute(rows).rowcount

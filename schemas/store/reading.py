@@ -15,6 +15,7 @@ from schemas.records import Json, Record
 from schemas.store import tables
 from schemas.store.failures import explained, shown
 from schemas.store.rows import body_columns, body_of, origin_parts
+from schemas.streamed import batched
 
 R = TypeVar("R", bound=Record)
 IN = 500  # ids in one IN (...) list
@@ -78,9 +79,8 @@ class Reading:
 
     def _in(self, query: Any, column: sa.Column[Any], ids: Iterable[str]) -> Iterator[Any]:
         """The rows of a query with one of these ids in a column, in any order."""
-        ordered = sorted(set(ids))
-        for start in range(0, len(ordered), IN):
-            yield from self._rows(query.where(column.in_(SOME)), some=ordered[start : start + IN])
+        for some in batched(sorted(set(ids)), IN):
+            yield from self._rows(query.where(column.in_(SOME)), some=some)
 
     def _row_pages(self, columns: Sequence[sa.Column[Any]], *wanted: sa.ColumnElement[bool]) -> Iterator[Any]:
         # First the positions, 8 bytes each: without an index that ends in the position, every page would sort all rows.
@@ -88,8 +88,8 @@ class Reading:
         query = sa.select(c.position).where(*wanted).order_by(c.position)
         page = sa.select(*columns).order_by(c.position)
         while places := self._places(query.where(c.position > last)):
-            for start in range(0, len(places), PAGE):
-                yield from self._at(page, c.position, places[start : start + PAGE])
+            for some in batched(places, PAGE):
+                yield from self._at(page, c.position, some)
             last = places[-1]
 
     def _at(self, query: Any, position: sa.Column[Any], places: Sequence[int]) -> Sequence[Any]:

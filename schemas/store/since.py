@@ -13,7 +13,6 @@ from schemas.store.rows import body_columns
 from schemas.store.store import Store
 
 _PAGE = 2_000
-_IN = 500
 
 
 class Ends(NamedTuple):
@@ -70,11 +69,8 @@ def bodies(store: Store, table: sa.Table, ids: Iterable[str]) -> Iterator[tuple[
 
 def active_among(store: Store, seed_ids: Iterable[str]) -> set[str]:
     """The given seeds that the project has now."""
-    ordered, active, c = sorted(set(seed_ids)), set[str](), tables.seeds.c
-    for start in range(0, len(ordered), _IN):
-        query = sa.select(c.id).where(c.id.in_(ordered[start : start + _IN]), c.active >= 0)
-        active |= {str(id_) for (id_,) in store._rows(query)}
-    return active
+    c = tables.seeds.c
+    return {str(id_) for (id_,) in store._in(sa.select(c.id).where(c.active >= 0), c.id, seed_ids)}
 
 
 def active_seeds(store: Store) -> tuple[int, int]:

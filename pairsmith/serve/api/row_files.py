@@ -6,13 +6,13 @@ import csv
 import io
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
-from itertools import islice
 from typing import Any
 
 import orjson
 
 from pairsmith.serve.rows_projection import COLUMNS
 from pairsmith.serve.rows_view import RowView
+from schemas.streamed import batched
 
 CSV_COLUMNS = ("id", "state", "code", "reason", "score", "split", "generator", "input", "output")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -35,7 +35,7 @@ def parquet(rows: Iterable[RowView]) -> Iterator[bytes]:
     schema = pa.schema([(name, types.get(name, text)) for name in COLUMNS])
     buffer = ChunkBuffer()
     with pq.ParquetWriter(pa.PythonFile(buffer, mode="w"), schema) as writer:
-        for chunk in _batches(rows):
+        for chunk in batched(rows, _GROUP):
             writer.write_table(pa.Table.from_pylist([vars(row) for row in chunk], schema))
             yield buffer.take()
     yield buffer.take()
@@ -65,12 +65,6 @@ FORMATS: dict[str, tuple[str, Callable[[Iterable[RowView]], Iterator[bytes] | It
     "parquet": ("application/vnd.apache.parquet", parquet),
     "csv": ("text/csv; charset=utf-8", csv_lines),
 }
-
-
-def _batches(rows: Iterable[RowView]) -> Iterator[list[RowView]]:
-    left = iter(rows)
-    while chunk := list(islice(left, _GROUP)):
-        yield chunk
 
 
 class ChunkBuffer(io.RawIOBase):
