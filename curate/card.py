@@ -63,7 +63,7 @@ class CardFacts:
 def card(project: Project, result: CurateResult, totals: CardFacts) -> str:
     """The card as Markdown with the YAML front matter that the Hugging Face Hub reads. It contains no date, so that
     equal datasets have equal cards."""
-    task, rows, splits = project.spec.task, len(totals.members), totals.splits
+    task, rows, splits, review = project.spec.task, len(totals.members), totals.splits, result.facts.get("review")
     return "\n".join(
         [
             *_front_matter(project, totals),
@@ -105,7 +105,7 @@ def card(project: Project, result: CurateResult, totals: CardFacts) -> str:
             "",
             *(f"- {word}: {number}" for word, number in result.reasons.items()),
             "",
-            *_human_review(result),
+            *(["## Human review", "", *(f"- {line}" for line in in_words(review)), ""] if review else []),
             "## What the numbers do not show",
             "",
             "- Gates see form, not sense: a row can pass all of them and be wrong or dull.",
@@ -135,12 +135,6 @@ def with_review_switched_off(text: str) -> str:
     return text.replace(_NEXT_SECTION, f"\n{_SWITCHED_OFF}{_NEXT_SECTION}", 1)
 
 
-def _human_review(result: CurateResult) -> list[str]:
-    """The section on human review; empty if no rows were sent to reviewers."""
-    review = result.facts.get("review")
-    return ["## Human review", "", *(f"- {line}" for line in in_words(review)), ""] if review else []
-
-
 def _sides(task: TaskSettings, *, generated: bool) -> str:
     """How the card names the two sides of a row."""
     kind = KINDS[task.kind]
@@ -157,6 +151,7 @@ def _label_definitions(task: TaskSettings) -> list[tuple[str, ...]]:
 def _sources(task: TaskSettings, result: CurateResult, totals: CardFacts) -> list[str]:
     """The section on sources: seeds, teachers, prompts, labels, style and scorer."""
     licenses, teachers, prompts = (sorted(names) for names in (totals.licenses, totals.teachers, totals.prompts))
+    scorer = result.facts["scorer"]
     by = f"{', '.join(teachers)}. Its terms of use apply to what it wrote" if teachers else "none"
     return [
         f"- Seeds: {_seed_counts(totals.kinds)}. License of the seeds: {', '.join(licenses)}.",
@@ -164,7 +159,7 @@ def _sources(task: TaskSettings, result: CurateResult, totals: CardFacts) -> lis
         f"- Prompts: {', '.join(prompts) or 'none'}.",
         *(["- Labels: " + "; ".join(map(": ".join, _label_definitions(task))) + "."] if task.labels else []),
         f"- House style: {' '.join(task.style.split())}",
-        f"- Scorer: {_scorer_sentence(result)}.",
+        f"- Scorer: {scorer['why'] if scorer else 'none; every row that passed is kept'}.",
     ]
 
 
@@ -190,11 +185,6 @@ def _front_matter(project: Project, totals: CardFacts) -> list[str]:
 
 def _seed_counts(kinds: Counter[str]) -> str:
     return ", ".join(f"{number} {kind}" for kind, number in sorted(kinds.items())) or "none"
-
-
-def _scorer_sentence(result: CurateResult) -> str:
-    scorer = result.facts["scorer"]
-    return scorer["why"] if scorer else "none; every row that passed is kept"
 
 
 def _near_duplicate_seeds(result: CurateResult) -> list[str]:

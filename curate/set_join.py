@@ -219,11 +219,9 @@ class TokenSets:
             in_prefix = (place < np.repeat(length, sizes)) & ((keys & _TOKEN) >> np.uint64(42) >= least)
             yield _key(keys[in_prefix]) | (row[in_prefix] + np.uint64(first))
 
-    def _bucket(self, tokens: Tokens) -> Numbers:
-        return (tokens & np.uint64(len(self.counts) - 1)).astype(np.int64)
-
     def _ranked(self, tokens: Tokens) -> Tokens:
-        count = np.minimum(self.counts[self._bucket(tokens)], _MOST).astype(np.uint64)
+        buckets = (tokens & np.uint64(len(self.counts) - 1)).astype(np.int64)
+        count = np.minimum(self.counts[buckets], _MOST).astype(np.uint64)
         return (count << np.uint64(42)) | (tokens >> np.uint64(12))
 
 

@@ -46,9 +46,11 @@ def _sha256(path: Path) -> str:
     status = path.stat()
     if status.st_size <= LARGE_BYTES:
         return sha256(path)
+    from synth.embedded.weights import cache_folder
+
     # A copy has another inode and another change time, which no program can set, so it is hashed again.
     same = [str(path.resolve()), status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns]
-    known = _cached_hash(content_id("file", same))
+    known = cache_folder() / "hashes" / content_id("file", same)
     try:
         return known.read_text(encoding="ascii")
     except (OSError, UnicodeDecodeError):
@@ -56,12 +58,6 @@ def _sha256(path: Path) -> str:
     digest = sha256(path)
     _store_hash(known, digest)
     return digest
-
-
-def _cached_hash(name: str) -> Path:
-    from synth.embedded.weights import cache_folder
-
-    return cache_folder() / "hashes" / name
 
 
 def _store_hash(known: Path, digest: str) -> None:

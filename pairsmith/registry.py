@@ -170,13 +170,10 @@ class Registry:
             {
                 "version": version,
                 "aliases": sorted(alias for alias, named in present.items() if named == version),
-                **self._contents_of(version),
+                **_mark_of(self.folder / version).model_dump(),
             }
             for version in self.versions()
         ]
-
-    def _contents_of(self, version: str) -> Json:
-        return _mark_of(self.folder / version).model_dump()
 
     def _write(self, named: dict[str, list[str]]) -> None:
         with replaced(self.folder / _ALIASES) as partial:

@@ -243,9 +243,8 @@ def _locate(
                 fix="Rename one of them.",
             )
         if hits and not exact:
-            notes.append(
-                SeedProblem(where, "header", f"the column '{_name_at(by_name, hits[0])}' was read as '{name}'.")
-            )
+            spelt = next(header for header, at in by_name.items() if hits[0] in at)
+            notes.append(SeedProblem(where, "header", f"the column '{spelt}' was read as '{name}'."))
         if hits:
             return hits[0]
         if objects and (outer := name.partition(".")[0]) != name and len(by_name.get(outer, ())) == 1:
@@ -259,10 +258,6 @@ def _locate(
         where=where,
         fix=f"{hint}Name the column in its [[seeds]], as in {column_hint(ours, example, source, variables(source))}.",
     )
-
-
-def _name_at(by_name: Mapping[str, Sequence[int]], place: int) -> str:
-    return next(name for name, at in by_name.items() if place in at)
 
 
 def count_known_headers(cells: Iterable[str], source: SeedSource) -> int:

@@ -167,7 +167,7 @@ def _read(
         Path(source.path).suffix in (".txt", ".text")
         and source.format is None
         and 3 < rows < 4 * blank
-        and not _has_lines_note(reading)
+        and not any(note.code == "lines" for note in reading.notes)
     ):
         kept = f"{blank:,} of its {rows:,} lines are blank, and each other line is a seed"
         reading.notes.append(SeedProblem(name, "lines", f'{kept}; for one seed per file add format = "document".'))
@@ -176,10 +176,6 @@ def _read(
     if not accepted and not duplicates and not is_row:
         raise _no_usable_row(unusable, "rows")
     return accepted
-
-
-def _has_lines_note(reading: SeedReading) -> bool:
-    return any(note.code == "lines" for note in reading.notes)
 
 
 def _no_usable_row(problems: Sequence[SeedProblem], noun: str) -> InputError:

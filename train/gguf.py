@@ -86,7 +86,7 @@ def write_gguf(model: Path, file: Path, kind: str, say: Say = discard_message) -
             say(f"writing {file.name}")
             _run([*command, str(full), str(file), kind.upper(), str(threads())], dict(os.environ), model, "quantiser")
         return
-    packages = _site_packages(say)
+    (packages,) = ensure_llama_cpp_python(say).parents[1].glob("lib/python*/site-packages")
     say(f"writing {file.name}")
     # First on its path, because the `gguf` package shipped with the converter is newer than a released one.
     environment = {**os.environ, "PYTHONPATH": str(packages)}
@@ -113,12 +113,6 @@ def ensure_llama_cpp_python(say: Say = discard_message) -> Path:
 
 def _step_progress(say: Say) -> Progress:
     return lambda stage, numbers: say(f"{stage}: {numbers['step']}")
-
-
-def _site_packages(say: Say) -> Path:
-    python = ensure_llama_cpp_python(say)
-    (folder,) = python.parents[1].glob("lib/python*/site-packages")
-    return folder
 
 
 @asynccontextmanager

@@ -123,7 +123,8 @@ def checklist_result(system: str, answers: Sequence[Checklist], groups: Mapping[
 
 def win_rates(choices: Sequence[PairwiseChoice], groups: Mapping[str, str] = ALONE) -> tuple[WinRate, ...]:
     """A win rate for every system the tuned one was compared with; the p-values are adjusted for one another."""
-    rates = [_win_rate(name, [c for c in choices if c.against == name], groups) for name in _system_names(choices)]
+    names = dict.fromkeys(choice.against for choice in choices)
+    rates = [_win_rate(name, [c for c in choices if c.against == name], groups) for name in names]
     p_holm = iter(holm([rate.p_value for rate in rates if rate.p_value is not None]))
     return tuple(rate if rate.p_value is None else rate.model_copy(update={"p_holm": next(p_holm)}) for rate in rates)
 
@@ -165,7 +166,3 @@ def _win_rate(against: str, choices: Sequence[PairwiseChoice], groups: Mapping[s
         ),
         not_scored=not_scored,
     )
-
-
-def _system_names(choices: Sequence[PairwiseChoice]) -> list[str]:
-    return list(dict.fromkeys(choice.against for choice in choices))

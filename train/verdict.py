@@ -80,10 +80,11 @@ def verdict(evaluation: Evaluation, ship_at: float = 0.5) -> ModelVerdict:
     flips = [_inputs_that_decide(evaluation, undecided)] if undecided else []
     flips += [_what_would_change(evaluation, system, how) for system, how in decisive if (system, how) not in undecided]
     decision: Decision = "ship"
-    if not _is_measured(evaluation.system(TUNED)):
-        ways, flip = _why_incomplete(evaluation, evaluation.system(TUNED))
+    tuned = evaluation.system(TUNED)
+    if tuned.sampled.pass_rate is None and tuned.greedy.pass_rate is None:
+        ways, flip = _why_incomplete(evaluation, tuned)
         decision, because, flips = "do not ship", [f"tuned gave no complete answer: {ways}"], [flip]
-        if not evaluation.system(TUNED).sampled.answered + evaluation.system(TUNED).greedy.answered:
+        if not tuned.sampled.answered + tuned.greedy.answered:
             decision, because = "not enough evidence", ["no answer of tuned arrived, so nothing is known about it"]
             flips = [_RERUN]
     elif fine_tune != "fine-tune":
@@ -112,10 +113,6 @@ def verdict(evaluation: Evaluation, ship_at: float = 0.5) -> ModelVerdict:
         break_even=calls,
         teacher_usd_per_1000=price,
     )
-
-
-def _is_measured(system: SystemResult) -> bool:
-    return system.sampled.pass_rate is not None or system.greedy.pass_rate is not None
 
 
 def _why_incomplete(evaluation: Evaluation, system: SystemResult) -> tuple[str, str]:
@@ -188,7 +185,8 @@ def _comparisons_with(evaluation: Evaluation, other: SystemResult) -> list[Compa
 
 
 def _describe_relation(evaluation: Evaluation, other: SystemResult, how: Relation) -> str:
-    numbers = _format_gaps(_comparisons_with(evaluation, other))
+    gaps = [(gap.mode, gap.shown) for gap in _comparisons_with(evaluation, other) if gap.shown]
+    numbers = ", ".join(f"{mode} {format_interval(shown, '+')}" for mode, shown in gaps)
     there = f"there {'is 1 test input' if evaluation.seeds == 1 else f'are {evaluation.seeds} test inputs'}"
     there += evaluation.group_note
     if (both := _compared_inputs(evaluation, other)) < evaluation.seeds:
@@ -326,11 +324,6 @@ def in_words(verdict: ModelVerdict) -> list[str]:
 
 def _list_lines(heading: str, sentences: Iterable[str]) -> list[str]:
     return [f"  {heading if not number else ' ' * len(heading)} {line}" for number, line in enumerate(sentences)]
-
-
-def _format_gaps(gaps: Sequence[Comparison]) -> str:
-    parts = [(gap.mode, gap.shown) for gap in gaps if gap.shown]
-    return ", ".join(f"{mode} {format_interval(shown, '+')}" for mode, shown in parts)
 
 
 def _percent(share: float) -> str:

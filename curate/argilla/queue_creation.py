@@ -35,14 +35,14 @@ def make_queue(
 
     Raises ReviewError if a draft of that name exists that may be somebody's work, or if the queue cannot be created.
     """
-    mark = {"project": project, "queue": name, "store": store}
+    wanted = {"project": project, "queue": name}
+    mark = {**wanted, "store": store}
     started = time.monotonic()
     argilla.workspace_id(make=True)
     while True:
         datasets = argilla.datasets()
-        questions = [
-            (read_mark(dataset), dataset) for dataset in datasets if read_mark(dataset).items() >= _project_items(mark)
-        ]
+        questions = [(read_mark(dataset), dataset) for dataset in datasets]
+        questions = [(claimed, dataset) for claimed, dataset in questions if claimed.items() >= wanted.items()]
         for ready in (argilla.queue_of(dataset) for _, dataset in questions if dataset["status"] == "ready"):
             if fits(ready):
                 return ready
@@ -65,10 +65,6 @@ def make_queue(
                 f"The queue {name} cannot be created: {failure}.", "Fix that (its log has details)"
             )
         time.sleep(1 if failure else 0)
-
-
-def _project_items(mark: Json) -> Any:
-    return {key: mark[key] for key in ("project", "queue")}.items()
 
 
 def _find_unmarked_draft(argilla: Argilla, name: str, datasets: list[Json]) -> list[Json]:

@@ -392,7 +392,8 @@ def _wait_until_ready(
                 where=str(home / "logs"),
                 fix="Read server.log and supervisor.log there; `pairsmith review logs` shows their last lines.",
             )
-        if not already_running and _server_restarts(home) > 0:  # another attempt would fail in the same way
+        restarts = int(_read_facts(home).get("children", {}).get("server", {}).get("restarts", 0))
+        if not already_running and restarts:  # another attempt would fail in the same way
             down(home)
             last = [line for line in logs(home, 40).get("server", ()) if line.strip()][-1:] or ["no output"]
             raise ReviewError(
@@ -412,11 +413,6 @@ def _wait_until_ready(
         where=str(home / "logs"),
         fix=f"Read server.log there; {fix}",
     )
-
-
-def _server_restarts(home: Path) -> int:
-    """Return how often the supervisor has restarted the server."""
-    return int(_read_facts(home).get("children", {}).get("server", {}).get("restarts", 0))
 
 
 def _memory_mib(pid: int | None) -> float | None:

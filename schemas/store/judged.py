@@ -20,14 +20,9 @@ from schemas.store.writer import insert
 GATES = "gates"
 
 
-def list_id(steps: Sequence[StepName]) -> str:
-    """The id of a list of steps."""
-    return content_id("steps", [list(step) for step in steps])
-
-
 def store_judged(connection: sa.Connection, steps: Sequence[StepName], rows: Sequence[tuple[str, str]]) -> None:
     """Write the verdicts of the steps: for each pair its id and the body."""
-    name = list_id(steps)
+    name = content_id("steps", [list(step) for step in steps])
     insert(connection, insert_target(tables.step_lists, "id", "body"), [(name, orjson.dumps(steps).decode())])
     judged = [(id_, GATES, name, body) for id_, body in rows]
     insert(connection, insert_target(tables.verdicts, "pair_id", "by", "fingerprint", "body"), judged)

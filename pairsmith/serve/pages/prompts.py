@@ -41,9 +41,8 @@ def _prompts(
     error: PairsmithError | None = None,
 ) -> Response:
     now = snapshot(request, slug)
-    used = _prompts_in_use(now)
-    names = library.available(now.project.folder)
-    in_use = {way: ref_.partition("@")[0] for way, ref_ in used.items()}
+    ways, names = now.project.spec.generate.directions.items(), library.available(now.project.folder)
+    in_use = {name: library.load(way.prompt, now.project.folder).ref.partition("@")[0] for name, way in ways}
     shown = ref or next(iter(in_use.values()), names[0])
     prompt = library.load(shown, now.project.folder)
     preview = now.last("preview")
@@ -70,11 +69,6 @@ def _prompts(
         rows=_side_by_side(outcome) if outcome else [],
         job=live_job(request, slug),
     )
-
-
-def _prompts_in_use(now: Snapshot) -> dict[str, str]:
-    ways = now.project.spec.generate.directions.items()
-    return {name: library.load(way.prompt, now.project.folder).ref for name, way in ways}
 
 
 def _heading(in_use: dict[str, str], outcome: PreviewOutcome | None, asked_since: bool) -> str:
