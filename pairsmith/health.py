@@ -52,7 +52,8 @@ def findings(
     from pairsmith.preflight import doubtful_settings
     from pairsmith.teacher_health import judges, teachers
 
-    yield _python()
+    system = f"{platform.python_version()} on {platform.system()} {platform.machine()}"
+    yield Check("python", "ok", system)
     project, spec = _spec(folder, overrides)
     yield from _packages(project)
     yield from _machine(folder if folder.is_dir() else Path())
@@ -68,11 +69,6 @@ def findings(
     yield from _language(project, seeds)
     yield from teachers(project, ask=ask)
     yield from judges(project)
-
-
-def _python() -> Check:
-    version = platform.python_version()
-    return Check("python", "ok", f"{version} on {platform.system()} {platform.machine()}")
 
 
 def requirements() -> dict[str, list[str]]:

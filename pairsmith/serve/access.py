@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Annotated, Any, NamedTuple
@@ -117,10 +117,6 @@ class Caller:
         """The projects of `slugs` whose existence the caller may know of."""
         return [slug for slug in slugs if self.may(Right.see_project, slug)]
 
-    def may_somewhere(self, right: Right, slugs: Iterable[str]) -> bool:
-        """Whether the caller has a right in any of the projects `slugs`, or in `*`."""
-        return any(self.may(right, slug) for slug in (ALL, *slugs))
-
     def require(self, right: Right, project: str = ALL) -> None:
         """Raises Refusal unless the caller has the right.
 
@@ -168,7 +164,8 @@ def needs(right: Right, *, job: bool = False, somewhere: bool = False) -> Any:
             request.state.typed = await _submitted_fields(request)
             caller.require(Right.account)
         await _check_same_site(request, caller)
-        if not (somewhere and caller.may_somewhere(right, await run_in_threadpool(_slugs, request))):
+        places = (ALL, *await run_in_threadpool(_slugs, request)) if somewhere else ()
+        if not any(caller.may(right, place) for place in places):
             caller.require(right, await _project_in_path(request, caller, job))
         if "project" in request.path_params and request.path_params["project"] not in _slugs(request):
             raise project_not_found(request.path_params["project"])

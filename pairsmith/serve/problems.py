@@ -141,6 +141,7 @@ def problem_of(error: PairsmithError, root: Path, *, instance: str, request_id: 
     if status == 422:
         pointer = "/" + key[1].replace(".", "/") if key else None
         mistakes = [ErrorDetail(pointer=pointer, line=int(line[1]) if line else None, what=error.what)]
+    openai_type = _OPENAI_TYPE.get(status, "server_error" if status >= 500 else "invalid_request_error")
     code = error.code if isinstance(error, Refusal) else _words(kind).replace(" ", "_")
     return Problem(
         type=f"urn:pairsmith:problem:{code}",
@@ -155,9 +156,7 @@ def problem_of(error: PairsmithError, root: Path, *, instance: str, request_id: 
         kind=kind,
         exit_code=None if isinstance(error, Refusal) else error.exit_code,
         request_id=request_id,
-        error=OpenAIError(
-            message=parts["message"] or "", type=_openai_type(status), param=key[1] if key else None, code=code
-        ),
+        error=OpenAIError(message=parts["message"] or "", type=openai_type, param=key[1] if key else None, code=code),
         errors=mistakes,
     )
 
@@ -261,10 +260,6 @@ async def on_invalid_request(request: Request, error: Exception) -> Response:
 
 def _root(request: Request) -> Path:
     return state_of(request).workspace.root
-
-
-def _openai_type(status: int) -> str:
-    return _OPENAI_TYPE.get(status, "server_error" if status >= 500 else "invalid_request_error")
 
 
 def _words(name: str) -> str:

@@ -77,7 +77,9 @@ def generate(
         inputs = plan.inputs_of("generate", project, store, stdin=True)
         if not (retry_failed or live) and (before := _outcome_if_complete(project, store, inputs)) is not None:
             record.outcome = before
-            _repeat_warnings(say, before)
+            _say_first(say, before.seed_problems)
+            for shortage in before.shortages:
+                say(f"warning: {shortage}.")
             return before
         reading, all_seeds = load_seeds(project, store, say)
         by_direction = teachers.by_direction(project, say, batch=batch)
@@ -155,12 +157,6 @@ def _outcome_if_complete(project: Project, store: Store, inputs: plan.Inputs) ->
     return replace(nothing, pairs_kept=rows, costs=(), **{name: getattr(outcome, name) for name in kept})
 
 
-def _repeat_warnings(say: Say, outcome: GenerateOutcome) -> None:
-    _say_first(say, outcome.seed_problems)
-    for shortage in outcome.shortages:
-        say(f"warning: {shortage}.")
-
-
 def load_seeds(project: Project, store: Store, say: Say) -> tuple[SeedReading, Sequence[Seed]]:
     """Read the seeds, give them their splits, and store them as the project's active seeds. Returns the reading, and
     the active seeds as a sequence that keeps one page in memory."""
@@ -169,7 +165,9 @@ def load_seeds(project: Project, store: Store, say: Say) -> tuple[SeedReading, S
         stdin.seek(0)
     read = read_seeds(project.spec.seeds, project.folder, stdin)
     reading = treated(read, project.spec.personal, project.spec.task.languages)
-    _report_problems(say, reading)
+    _say_first(say, [f"{problem.where}: {problem.what}" for problem in (*reading.notes, *reading.problems)])
+    if reading.not_used:
+        say(f"{reading.not_used}.")
     store.set_active_seeds(assign_splits(reading.seeds, project.spec.split, store.each_seed()))
     return reading, store.active_seeds()
 
@@ -226,12 +224,6 @@ def summary(outcome: GenerateOutcome) -> list[tuple[str, str]]:
         by = f"{len(models)} models" if len(models) > 1 else "another model"
         lines.append(("warning", f"answers of '{teacher}' came from {by}: {names}"))
     return lines
-
-
-def _report_problems(say: Say, reading: SeedReading) -> None:
-    _say_first(say, [f"{problem.where}: {problem.what}" for problem in (*reading.notes, *reading.problems)])
-    if reading.not_used:
-        say(f"{reading.not_used}.")
 
 
 def _say_first(say: Say, lines: Sequence[str]) -> None:

@@ -21,11 +21,11 @@ from pairsmith.stages.export import EXPORT, FORMATS, MARK
 from pairsmith.style.numbers import count
 from schemas.files import sha256, size_of
 from schemas.records import Artifact
-from schemas.store import Store
 from schemas.store.latest import present
 from schemas.wording import counted
 
 router = page_router()
+_KINDS = ("dataset", "adapter", "evaluation")
 _SPLITS = ("train", "validation", "test")
 _HASHED_BYTES = 200_000_000
 
@@ -43,10 +43,10 @@ class File(NamedTuple):
 def downloads(caller: Viewer, project: str, request: Request) -> Response:
     """Everything that can be downloaded."""
     now = snapshot(request, project)
-    artifacts, on_disk = (_listed_artifacts(now.store), present(now.store)) if now.store else ([], {})
+    artifacts, on_disk = (now.store.artifacts()[::-1], present(now.store)) if now.store else ([], {})
     folder = now.project.folder
     base = f"/api/v1/projects/{project}"
-    things = [_artifact_view(folder, base, artifact) for artifact in artifacts]
+    things = [_artifact_view(folder, base, artifact) for artifact in artifacts if artifact.kind in _KINDS]
     newest = [thing for one in on_disk.values() for thing in things if thing["id"] == one.id]
     report = folder / "report.html"
     return project_page(
@@ -88,11 +88,6 @@ def _export(folder: Path, present: Mapping[str, Artifact]) -> dict[str, Any] | N
         ],
         "older": [kind for kind, artifact in present.items() if saved.get(kind) != artifact.id],
     }
-
-
-def _listed_artifacts(store: Store) -> list[Artifact]:
-    shown = ("dataset", "adapter", "evaluation")
-    return [artifact for artifact in store.artifacts()[::-1] if artifact.kind in shown]
 
 
 def _heading(newest: Sequence[Mapping[str, Any]]) -> str:

@@ -246,12 +246,8 @@ def _field_values(project: Project, of_the_test: Mapping[int, str], step: str, f
 def _heading(seeds: dict[str, Any], project: Project) -> str:
     teacher = project.spec.teacher
     who = "no teacher is needed" if not project.spec.needs_teacher else f"{teacher.model} is the teacher"
-    return f"{seeds['says']}; {who}; {_cap_clause(project)}."
-
-
-def _cap_clause(project: Project) -> str:
     cap = project.spec.budget.max_usd
-    return f"spending is capped at {dollars(cap)}" if cap else "spending has no cap"
+    return f"{seeds['says']}; {who}; {f'spending is capped at {dollars(cap)}' if cap else 'spending has no cap'}."
 
 
 _seed_cache: OrderedDict[Path, tuple[object, dict[str, Any]]] = OrderedDict()
