@@ -33,7 +33,8 @@ async def write_states(store: Store, pool: Pool, curation: str) -> dict[str, dic
 
     Returns the number of accepted rows in each of `splits` and with each of `flags`, most frequent first.
     """
-    store.delete_row_states(but=_names_in_use(store))
+    in_use = (last_curation(store), last_curation(store, finished=True))
+    store.delete_row_states(but={_curation_name(receipt) for receipt in in_use if receipt})
     decided = zip(pool.outcomes(), pool.codes(SPLIT), strict=True)
     states, splits = (_state(row, code, curation) for row, code in decided), Counter[Split | None]()
     flags = Counter[str]()
@@ -143,11 +144,6 @@ def _curation_name(receipt: Receipt) -> str:
     return (
         str(named) if named else content_id("curation", receipt.model_dump(mode="json", include={"started", "facts"}))
     )
-
-
-def _names_in_use(store: Store) -> set[str]:
-    receipts = (last_curation(store), last_curation(store, finished=True))
-    return {_curation_name(receipt) for receipt in receipts if receipt}
 
 
 def _derive_states(store: Store, receipt: Receipt, curation: str) -> Iterator[RowState]:

@@ -13,12 +13,13 @@ from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from curate.argilla import supervisor
 from curate.argilla.probe import LOOPBACK, local_url
 from curate.argilla.venv import ARGILLA_VERSION, SERVER_CODE, fingerprint
 from schemas.errors import ReviewError
+from schemas.files import read_json
 from schemas.progress import Progress
 
 OWNER = "pairsmith"
@@ -49,7 +50,7 @@ class Options(NamedTuple):
 def last_options(home: Path) -> Options:
     """Return the options that the server of this home was last started with. The built-in SQLite database and Redis are
     None."""
-    config = _read_config(home)
+    config = read_json(home / "supervisor.json")
     if config is None:
         return Options()
     facts, environment = config["facts"], config["children"][-1]["environment"]
@@ -70,7 +71,7 @@ def remove_leftovers(home: Path) -> None:
     file as the next one; it is terminated.
     """
     shutil.rmtree(home / _TEMPORARY, ignore_errors=True)
-    config = _read_config(home)
+    config = read_json(home / "supervisor.json")
     scratch = config and config.get("scratch")
     if not scratch:
         return
@@ -82,14 +83,6 @@ def remove_leftovers(home: Path) -> None:
             with suppress(ProcessLookupError):
                 os.kill(int(pid), signal.SIGTERM)
     shutil.rmtree(scratch, ignore_errors=True)
-
-
-def _read_config(home: Path) -> dict[str, Any] | None:
-    try:
-        config: dict[str, Any] = json.loads((home / "supervisor.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    return config
 
 
 def allowed_variables(environment: Mapping[str, str]) -> dict[str, str]:
@@ -113,7 +106,7 @@ def restrict_permissions(home: Path) -> None:
 
 def remove_shell_variables(home: Path) -> None:
     """Remove from `supervisor.json` the shell's variables, including secrets, that an earlier version stored there."""
-    config = _read_config(home)
+    config = read_json(home / "supervisor.json")
     if config is None:
         return
     children = [

@@ -38,7 +38,7 @@ from curate.argilla.launch import (
 from curate.argilla.probe import fetch_username, identify_program, listen_problem, local_url, public_url
 from curate.argilla.venv import ARGILLA_VERSION, VENV_BYTES, ensure_environment, fingerprint
 from schemas.errors import ReviewError
-from schemas.files import exclusive_lock, is_locked
+from schemas.files import exclusive_lock, is_locked, read_json
 from schemas.progress import Progress, unseen
 
 _DATA_BYTES = 100_000_000
@@ -264,11 +264,7 @@ def _is_supervised(home: Path) -> bool:
 
 
 def _read_facts(home: Path) -> dict[str, Any]:
-    try:
-        facts: dict[str, Any] = json.loads((home / "server.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    return facts
+    return read_json(home / "server.json") or {}
 
 
 def _already_running(home: Path, timeout_s: float, progress: Progress) -> ArgillaServer:
@@ -302,11 +298,8 @@ def _refuse_other_options(home: Path, requested: Options, now: Options) -> None:
 def _refuse_other_database(home: Path) -> None:
     """Raise ReviewError if this home was used with SQLite: after a switch to PostgreSQL, its rows and answers would
     seem to be gone."""
-    try:
-        before = json.loads((home / "supervisor.json").read_text(encoding="utf-8"))["facts"]["database"]
-    except FileNotFoundError:
-        return
-    if before == "PostgreSQL":
+    config = read_json(home / "supervisor.json")
+    if config is None or (before := config["facts"]["database"]) == "PostgreSQL":
         return
     raise ReviewError(
         f"The review server of this folder was used with {before}, and PostgreSQL is requested now.",

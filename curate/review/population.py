@@ -93,7 +93,9 @@ def read_population(
     by_settings: dict[tuple[str, str], dict[str, float]] = defaultdict(dict)
     rejected: dict[str, str] = {}
     doubted, without_score = set[str](), defaultdict[StepKey, set[str]](set)
-    judges, compares = _judges_and_comparer(_steps_of_last_curation(store) if judged_by is None else judged_by)
+    if judged_by is None and (curated := last_judged(store.receipts("curate"))):
+        judged_by = curated.facts.get("judged_by")
+    judges, compares = _judges_and_comparer(judged_by)
     rejected_by_judge, flagged_last = set[str](), set(flagged)
     for pair_id, verdicts in _verdicts(store, passed):
         for verdict in verdicts:
@@ -167,11 +169,6 @@ def _not_asked(store: Store, unscored: Collection[str]) -> set[str]:
         if (state.get("reason") or {}).get("code") == "contamination":
             reviewed.discard(state.get("pair_id"))
     return reviewed
-
-
-def _steps_of_last_curation(store: Store) -> Steps | None:
-    curated = last_judged(store.receipts("curate"))
-    return curated.facts.get("judged_by") if curated else None
 
 
 def _judges_and_comparer(steps: Steps | None) -> tuple[set[StepKey], StepKey | None]:

@@ -22,7 +22,7 @@ from pairsmith.serve.events import each
 from pairsmith.serve.parts import Part
 from pairsmith.stopping import INTERRUPTED
 from schemas.errors import PairsmithError
-from schemas.files import is_locked, replaced
+from schemas.files import is_locked, read_json, replaced
 from synth.embedded.child import child_command, child_environment
 
 MOST_DEATHS = 4  # how many processes may die without a result before the job fails: the first and three more
@@ -93,11 +93,7 @@ async def keep_alive(
 
 def ended(folder: Path, nth: int) -> dict[str, Any] | None:
     """The recorded result of a part; None if it has not ended."""
-    try:
-        end: dict[str, Any] = json.loads((folder / f"exit-{nth}.json").read_bytes())
-    except FileNotFoundError:
-        return None
-    return end
+    return read_json(folder / f"exit-{nth}.json")
 
 
 def starts(folder: Path) -> list[dict[str, Any]]:

@@ -95,7 +95,10 @@ def forecast(
             raise nothing_to_generate("forecast")
         result, recorded = GenerateResult(), Recording(GenerateOutcome())
         pilot = [seed for direction in directions for seed in direction.pilot]
-        asking = AskPlan(piloted, store, by_direction, audience, first=_asked_first(directions))
+        # Asked first, so that later requests find the prompt in the provider's cache, as nearly all of a full run do.
+        # Not in batches: a batch of one seed would take a day.
+        first = [direction.pilot[0] for direction in directions if not direction.teacher.batch]
+        asking = AskPlan(piloted, store, by_direction, audience, first=first)
         try:
             run(ask(asking, pilot, recorded, result))
         finally:
@@ -140,12 +143,6 @@ def _direction(way: Direction, teacher: TeacherSettings, seeds: Sequence[Seed], 
     takes = GENERATOR_CLASSES[way].takes
     matching = sorted((seed for seed in seeds if seed.kind in takes), key=lambda seed: content_id("pilot", seed.id))
     return _Direction(way, teacher, matching, matching[:pilot])
-
-
-def _asked_first(directions: Sequence[_Direction]) -> list[Seed]:
-    """The seeds that a pilot asks about first, so that later requests find the prompt in the provider's cache, as
-    nearly all of a full run do. Batches are excluded: a batch of one seed would take a day."""
-    return [direction.pilot[0] for direction in directions if not direction.teacher.batch]
 
 
 async def _pilot_costs(

@@ -109,12 +109,6 @@ UPSERT = {candidates, holds, row_states, seeds}
 
 def row(record: Record) -> tuple[sa.Table, dict[str, Any]]:
     """The table of a record, its columns and its body. Raises TypeError for a record type that is not stored."""
-    table, values = columns(record)
-    return table, {**values, "body": record.model_dump_json()}
-
-
-def columns(record: Record) -> tuple[sa.Table, dict[str, Any]]:
-    """`row` without the body."""
     try:
         table, names = _COLUMNS_OF[type(record)]
     except KeyError:
@@ -134,7 +128,7 @@ def columns(record: Record) -> tuple[sa.Table, dict[str, Any]]:
     elif table is row_states:
         assert isinstance(record, RowState)
         values["code"] = record.reason.code if record.reason else None
-    return table, values
+    return table, {**values, "body": record.model_dump_json()}
 
 
 _COLUMNS_OF: dict[type[Record], tuple[sa.Table, tuple[str, ...]]] = {

@@ -82,25 +82,23 @@ class Writer:
         future: Future[None] = Future()
         # Cancelling a waiter does not withdraw its rows, and the future must stay resolvable.
         future.set_running_or_notify_cancel()
-        if self._broken:
-            future.set_exception(self._broken)
-        elif self._closed:
-            future.set_exception(StoreError("the store is closed.", where=shown(self._url)))
-        else:
-            self._queue.put((work, future))
+        if self._enqueue(work, future):
             self._hurry.set()
         return future
 
     def submit_here(self, work: Work) -> asyncio.Future[None]:
         """`submit` for a coroutine. All futures of one commit wake the event loop only once."""
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        if self._broken:
-            future.set_exception(self._broken)
-        elif self._closed:
-            future.set_exception(StoreError("the store is closed.", where=shown(self._url)))
-        else:
-            self._queue.put((work, future))
+        self._enqueue(work, future)
         return future
+
+    def _enqueue(self, work: Work, future: _Waiter) -> bool:
+        """Queue the work. False if the store is closed or an earlier commit has failed: the future has that error."""
+        if self._broken or self._closed:
+            future.set_exception(self._broken or StoreError("the store is closed.", where=shown(self._url)))
+            return False
+        self._queue.put((work, future))
+        return True
 
     def mark(self, mark: Mark) -> None:
         """Write the hold that `mark` returns with the next commit, and with each one after it until the hold is
