@@ -37,7 +37,7 @@ from curate.rows import (
 )
 from curate.slots import Slots, Source, candidate_from_json, in_memory, read_slots, skim_candidates_of
 from schemas.html_table import SHOWN, html_table
-from schemas.identity import made
+from schemas.identity import construct
 from schemas.records import Counts, Pair, Reason, Verdict
 from schemas.reviews import Review
 from schemas.store import Store
@@ -370,7 +370,7 @@ class Pool:
         keep, _ = self._table.meanings[opinions.values[slot]]
         named = {"pair_id": pair_id, "by": step.by, "fingerprint": step.settings, "keep": keep}
         opinion = {"score": opinions.score(slot), "reason": reason, "flags": opinions.flags.get(slot, ())}
-        return made(Verdict, named | opinion)
+        return construct(Verdict, named | opinion)
 
     @cached_property
     def _steps_with_reasons(self) -> list[StepId]:

@@ -13,7 +13,7 @@ import numpy as np
 from curate.review.decision import Decision, decide, edited_pair
 from schemas.gate_verdicts import StepName, UnvalidatedVerdict
 from schemas.id_map import IdList, IdMap
-from schemas.identity import made
+from schemas.identity import construct
 from schemas.records import Candidate, GeneratorName, Json, Pair, Reason, Verdict
 from schemas.reviews import Review
 from schemas.store import Store
@@ -114,7 +114,7 @@ class Slots:
 
     def candidate(self, slot: int) -> Candidate:
         """The candidate of a slot, with its present pair."""
-        return made(
+        return construct(
             Candidate,
             {
                 "fingerprint": self._names[self._generation[slot]],
@@ -173,7 +173,7 @@ def skim_candidates_of(
 
 def candidate_from_json(kept: Json) -> Candidate:
     """The candidate for its stored JSON."""
-    return made(Candidate, kept) if kept.get("failure") is None else Candidate.model_validate(kept)
+    return construct(Candidate, kept) if kept.get("failure") is None else Candidate.model_validate(kept)
 
 
 def read_slots(source: Source, candidates: Iterable[Candidate], *, people: bool) -> Slots:

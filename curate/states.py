@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, get_args
 from curate.rows import DUPLICATE, GENERATE, REVIEW, SPLIT, Row
 from curate.split import SPLITS
 from schemas.failpoints import failpoint
-from schemas.identity import made
+from schemas.identity import construct
 from schemas.records import Candidate, Json, Reason, Receipt, RowState, Split, State, Verdict, content_id
 from schemas.store import Store
 from schemas.streamed import batched
@@ -82,7 +82,7 @@ def _record(
         "sample": candidate.sample,
     }
     decided: Json = {"pair_id": candidate.pair_id, "state": state, "step": step, "reason": reason}
-    return made(RowState, {"curation": curation, **slot, **decided, **more})
+    return construct(RowState, {"curation": curation, **slot, **decided, **more})
 
 
 # Reading

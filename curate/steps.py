@@ -33,7 +33,7 @@ from curate.spread import at_random, by_quota, length_group, refuse_unknown, spr
 from schemas.errors import PairsmithError, UsageError, several
 from schemas.functions import Identity, function_identity
 from schemas.gate_verdicts import decode_verdicts
-from schemas.identity import made
+from schemas.identity import construct
 from schemas.kinds import KINDS, KindName
 from schemas.project import Project
 from schemas.records import Pair, Reason, Seed, Split, Verdict, content_id, identity
@@ -70,7 +70,7 @@ class NamedStep:
     ) -> Verdict:
         """A verdict of this step on a pair."""
         ids = {"pair_id": pair_id, "by": self.id.by, "fingerprint": self.id.settings}
-        return made(Verdict, {**ids, "keep": keep, "score": score, "reason": reason, "flags": flags})
+        return construct(Verdict, {**ids, "keep": keep, "score": score, "reason": reason, "flags": flags})
 
 
 def named(function: Callable[..., Any], by: str, settings: Any = None, **counts: bool) -> NamedStep:

@@ -38,7 +38,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn, cast
 from prompts.answer_schema import check_answer_schema
 from schemas import toml
 from schemas.errors import PromptError
-from schemas.identity import made
+from schemas.identity import construct
 from schemas.records import Json, Message, Messages
 
 if TYPE_CHECKING:
@@ -177,7 +177,7 @@ class Prompt:
             parts[1::2] = map(values.get, turn.plain[1::2])
             if {*map(type, parts)} == {str}:
                 sent = {"role": turn.role, "content": "".join(parts)}
-                return made(Message, sent, sent=sent)
+                return construct(Message, sent, sent=sent)
         from jinja2 import TemplateError
 
         try:

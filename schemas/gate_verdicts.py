@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from schemas.identity import made
+from schemas.identity import construct
 from schemas.records import Reason, Verdict
 
 StepName = tuple[str, str]
@@ -30,7 +30,7 @@ class UnvalidatedVerdict(NamedTuple):
     def verdict(self) -> Verdict:
         named = {"pair_id": self.pair_id, "by": self.step[0], "fingerprint": self.step[1], "keep": self.keep}
         rest = {"score": self.score, "reason": Reason(self.code, self.detail), "flags": self.flags}
-        return made(Verdict, named | rest)
+        return construct(Verdict, named | rest)
 
 
 def body_of(judgements: Sequence[Any]) -> str:

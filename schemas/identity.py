@@ -69,7 +69,7 @@ def identity(model: BaseModel) -> Json:
 
 def part(model: BaseModel) -> Json:
     """`identity` of a nested model that many models share, such as the sampling of all pairs. It is computed once and
-    cached, or passed to `made` as `_identity`."""
+    cached, or passed to `construct` as `_identity`."""
     kept = model.__dict__
     if (known := kept.get("_identity")) is None:
         known = kept["_identity"] = identity(model)
@@ -105,7 +105,7 @@ def changed_copy(model: M, changed: Json, *, deep: bool = False, **cached: Any) 
     return assembled(type(model), {**values, **changed, **cached}, known)
 
 
-def made(kind: type[M], values: Json, **cached: Any) -> M:
+def construct(kind: type[M], values: Json, **cached: Any) -> M:
     """A model built from trusted values without validation, which would take twice as long; external values must be
     validated. `cached` are known cached properties, such as the id."""
     names = tuple(values)
@@ -141,8 +141,8 @@ _PLANS: dict[tuple[type[BaseModel], tuple[str, ...]], ConstructionPlan] = {}
 
 
 def _plan_construction(kind: type[BaseModel], names: tuple[str, ...]) -> ConstructionPlan:
-    """What `made` needs for values with these names: each field in order with its plain default, the default factories
-    of the fields not given, and one shared set of the given names."""
+    """What `construct` needs for values with these names: each field in order with its plain default, the default
+    factories of the fields not given, and one shared set of the given names."""
     fields = kind.model_fields.items()
     factories = [(name, cast("Callable[[], Any]", f.default_factory)) for name, f in fields if f.default_factory]
     return {name: f.default for name, f in fields}, [one for one in factories if one[0] not in names], set(names)

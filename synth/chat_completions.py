@@ -16,7 +16,7 @@ import orjson
 from yarl import URL
 
 from schemas.errors import AuthError, SpecError
-from schemas.identity import made
+from schemas.identity import construct
 from schemas.records import Json, Usage
 from synth.error_words import error_body
 from synth.redaction import without_user_info
@@ -320,7 +320,7 @@ def _parse_usage(usage: Any) -> Usage | None:
     completion = max(completion, (total or 0) - prompt)
     completion += reasoning if reasoning and reasoning > completion else 0
     fields = {"prompt_tokens": prompt, "completion_tokens": completion}
-    return made(Usage, fields | {"cached_tokens": read or 0, "reasoning_tokens": reasoning or 0})
+    return construct(Usage, fields | {"cached_tokens": read or 0, "reasoning_tokens": reasoning or 0})
 
 
 def _usage_detail(usage: Json, parts: Iterable[str], name: str) -> int | None:

@@ -18,7 +18,7 @@ from prompts import OLD_NAMES, Prompt, load
 from prompts.answer_form import ANY_TEXT, AnswerForm
 from prompts.languages import language_name
 from schemas.errors import PromptError
-from schemas.identity import made
+from schemas.identity import construct
 from schemas.project import Project
 from schemas.records import Direction, Generated, Json, Messages, Pair, Reason, Sampling, Seed, content_id, identity
 from schemas.spec import (
@@ -137,8 +137,8 @@ class _TeacherGenerator:
         fields, hashed_fields = self._origin
         calls = {"calls": ((answer.key, answer.attempt),)}
         texts = {"input": input, "output": output, "system": self.system, "columns": seed.columns}
-        origin = made(Generated, {**fields, **calls}, _identity={**hashed_fields, **calls})
-        pair = made(Pair, {"seed_id": seed.id, "origin": origin, "meta": meta, **texts})
+        origin = construct(Generated, {**fields, **calls}, _identity={**hashed_fields, **calls})
+        pair = construct(Pair, {"seed_id": seed.id, "origin": origin, "meta": meta, **texts})
         return Outcome(slot.filled(pair), pair)
 
     @cached_property
@@ -146,7 +146,7 @@ class _TeacherGenerator:
         """The fields that the origins of all pairs share, as stored and as hashed into ids."""
         origin: Json = {"by": "generated", "generator": self.name, "prompt": self._ref, "teacher": self.asked.identity}
         origin["sampling"] = self.sampling
-        return origin, identity(made(Generated, {**origin, "calls": ()}))
+        return origin, identity(construct(Generated, {**origin, "calls": ()}))
 
     @property
     def asked(self) -> Ledger:

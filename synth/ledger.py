@@ -13,7 +13,7 @@ from typing import Any
 
 from schemas.errors import BudgetReached
 from schemas.failpoints import failpoint
-from schemas.identity import made
+from schemas.identity import construct
 from schemas.money import Cost, total
 from schemas.records import Call, Json, Message, Record, Sampling, Usage, content_id
 from schemas.spec import TeacherSettings
@@ -384,7 +384,7 @@ class Ledger:
         if len(samples) > 1 and len(answer.choices) == 1:  # the token count is that of this single choice
             facts = {**facts, "choices": 1}
         calls = [
-            made(
+            construct(
                 Call,
                 {
                     "key": key,

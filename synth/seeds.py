@@ -15,7 +15,7 @@ from typing import BinaryIO
 
 from schemas.errors import InputError
 from schemas.id_map import IdMap
-from schemas.identity import made
+from schemas.identity import construct
 from schemas.records import GROUP, Json, Seed, content_id
 from schemas.spec import SeedSource
 from schemas.spooled_seeds import SpooledSeeds
@@ -241,7 +241,7 @@ def _seed_builder(source: SeedSource, notes: list[SeedProblem]) -> Callable[[Cel
             if isinstance(reference, Fault):
                 return Fault(reference.code, f"{reference.detail} The column is '{source.reference}'.")
             shared["text"], shared["reference"] = text, reference or None
-            return made(Seed, shared)
+            return construct(Seed, shared)
         several = source.kind == "conversation"
         turns = exchange(cells, several=several)
         if isinstance(turns, Fault):
@@ -256,7 +256,7 @@ def _seed_builder(source: SeedSource, notes: list[SeedProblem]) -> Callable[[Cel
                     )
                 )
         if source.kind == "pair" and len(turns.asked) == 1:
-            return made(Seed, {**shared, "text": turns.asked[0].content, "reference": turns.answer})
+            return construct(Seed, {**shared, "text": turns.asked[0].content, "reference": turns.answer})
         return Seed(messages=turns.asked, reference=turns.answer, **shared)
 
     return build_seed

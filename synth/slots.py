@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
-from schemas.identity import made
+from schemas.identity import construct
 from schemas.records import Candidate, Counts, GeneratorName, Pair, Reason
 
 Name = GeneratorName
@@ -25,7 +25,7 @@ class Slot(NamedTuple):
         """The candidate for this slot with its pair."""
         fingerprint, seed_id, generator, sample = self
         place = {"fingerprint": fingerprint, "seed_id": seed_id, "generator": generator, "sample": sample}
-        return made(Candidate, {**place, "pair_id": pair.id})
+        return construct(Candidate, {**place, "pair_id": pair.id})
 
     def failed(self, reason: Reason) -> Candidate:
         """The candidate for this slot without a pair, and why."""

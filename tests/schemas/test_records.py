@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from schemas.identity import changed_copy, made
+from schemas.identity import changed_copy, construct
 from schemas.records import (
     Call,
     Candidate,
@@ -157,12 +157,12 @@ RECORDS: list[tuple[type[Record], Json]] = [
 def test_record_created_without_validation_equals_a_validated_one(kind: type[Record], values: Json) -> None:
     """Fields, defaults, JSON bytes and id are the same, and two records share no mutable default."""
     checked = kind.model_validate(values)
-    ours = made(kind, {name: getattr(checked, name) for name in checked.model_fields_set})
+    ours = construct(kind, {name: getattr(checked, name) for name in checked.model_fields_set})
     assert ours == checked
     assert ours.model_dump_json() == checked.model_dump_json()
     assert ours.model_fields_set == checked.model_fields_set
     assert getattr(ours, "id", None) == getattr(checked, "id", None)
-    twin = made(kind, {name: getattr(checked, name) for name in checked.model_fields_set})
+    twin = construct(kind, {name: getattr(checked, name) for name in checked.model_fields_set})
     for name in kind.model_fields.keys() - values.keys():
         held = getattr(ours, name)
         assert not isinstance(held, dict) or held is not getattr(twin, name)
