@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from train.intervals import format_estimate, format_interval, format_p_value
 from train.judgements import JudgedEvaluation, WinRate
 from train.metrics import TUNED, Evaluation
+from train.results_table import new_table
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -17,14 +18,10 @@ _OUTCOMES = {"inconclusive": "no significant difference", "not preferred": f"the
 def judged_table(evaluation: Evaluation) -> Table | None:
     """One row per system: the share of answers that pass the whole checklist, and the share of yes to each question.
     None if there were no judges."""
-    from rich.table import Table
-
     if (judged := evaluation.judged) is None:
         return None
-    table = Table(title=f"Checklist of {', '.join(judged.judges)}, the first sampled answer to each input")
-    table.add_column("system")
-    for heading in ("all yes", *judged.questions, "(not scored)"):
-        table.add_column(heading, justify="right")
+    title = f"Checklist of {', '.join(judged.judges)}, the first sampled answer to each input"
+    table = new_table(title, ["system"], ["all yes", *judged.questions, "(not scored)"])
     for result in judged.checklists:
         shares = (f"{result.questions[name]:.2f}" if result.questions else "-" for name in judged.questions)
         passed = format_interval(result.pass_rate) if result.pass_rate else "not measured"

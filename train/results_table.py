@@ -20,19 +20,22 @@ NOT_MEASURED = "not measured"
 _SHORT = {"temperature": "T", "repetition_penalty": "rep", "no_repeat_ngram_size": "no-repeat"}
 
 
+def new_table(title: str, words: Sequence[str], numbers: Sequence[str]) -> Table:
+    """A table without rows; its columns of numbers, which follow those of words, are aligned to the right."""
+    from rich.table import Column, Table
+
+    return Table(*words, *(Column(heading, justify="right") for heading in numbers), title=title)
+
+
 def systems_table(evaluation: Evaluation) -> Table:
     """One row per system: its decoding, the pass rate with its interval, sampled and greedy, then length, time, speed
     (sampled) and price."""
-    from rich.table import Table
-
     level = f"{_level(evaluation):.0%}"
     inputs = counted(evaluation.seeds, "held-out input", "held-out inputs") + evaluation.group_note
     samples = counted(evaluation.samples, "sample", "samples")
-    table = Table(title=f"Pass rate on {inputs}, {samples} each, {level} intervals")
-    table.add_column("system")
-    table.add_column("decoded as in")
-    for heading in ("sampled", "greedy", "words", "s p50/p95", "tokens/s", "$/1,000"):
-        table.add_column(heading, justify="right")
+    title = f"Pass rate on {inputs}, {samples} each, {level} intervals"
+    numbers = ("sampled", "greedy", "words", "s p50/p95", "tokens/s", "$/1,000")
+    table = new_table(title, ["system", "decoded as in"], numbers)
     for system in evaluation.systems:
         sampled = system.sampled
         table.add_row(
@@ -60,13 +63,9 @@ def _format_speed(tokens_per_s: float | None) -> str:
 def checks_table(evaluation: Evaluation) -> Table:
     """One row per check, one column per system: the share of sampled answers that pass it. Independent checks come
     last."""
-    from rich.table import Table
-
     systems = evaluation.systems
-    table = Table(title="Each check separately (sampled); those named check: are not used by any gate")
-    table.add_column("check")
-    for system in systems:
-        table.add_column(system.label, justify="right")
+    title = "Each check separately (sampled); those named check: are not used by any gate"
+    table = new_table(title, ["check"], [system.label for system in systems])
     for name in evaluation.check_names:
         table.add_row(name, *(_format_percent(system.sampled.checks.get(name)) for system in systems))
     if any(system.sampled.invented for system in systems):
@@ -79,19 +78,14 @@ def checks_table(evaluation: Evaluation) -> Table:
 
 def references_table(evaluation: Evaluation) -> Table | None:
     """One row per system: its answers compared with those that people wrote; None if the test inputs have none."""
-    from rich.table import Table
-
     results = [(system, mode, getattr(system, mode)) for system in evaluation.systems for mode in MODES]
     compared = [result.by_reference for _, _, result in results if result.by_reference]
     if not compared:
         return None
     inputs = max(result.inputs for result in compared)
     measures = [name for name in MEASURES if any(getattr(result, name, None) for result in compared)]
-    table = Table(title=f"Against the references of {counted(inputs, 'test input', 'test inputs')}")
-    for heading in ("system", "decoding"):
-        table.add_column(heading)
-    for heading in ("exact", *(MEASURES[name] for name in measures)):
-        table.add_column(heading, justify="right")
+    title = f"Against the references of {counted(inputs, 'test input', 'test inputs')}"
+    table = new_table(title, ["system", "decoding"], ["exact", *(MEASURES[name] for name in measures)])
     for system, mode, result in results:
         table.add_row(system.label, mode, *reference_cells(result, measures))
     return table

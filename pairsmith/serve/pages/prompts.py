@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from fastapi import Form, Request, Response
@@ -71,7 +72,7 @@ def _prompts(
     )
 
 
-def _heading(in_use: dict[str, str], outcome: PreviewOutcome | None, asked_since: bool) -> str:
+def _heading(in_use: Mapping[str, str], outcome: PreviewOutcome | None, asked_since: bool) -> str:
     using = " and ".join(in_use.values()) if in_use else "no prompt"
     if outcome is None:
         return f"This project uses {using}; no other version has been previewed yet."
