@@ -93,7 +93,7 @@ def collect_held_out(spec: Spec, folder: Path, seeds: Iterable[Seed]) -> HeldOut
 
 
 def with_generated_inputs(pool: Pool, held_out: HeldOut) -> HeldOut:
-    """Add the generated inputs of accepted test rows to `held`.
+    """Add the generated inputs of accepted test rows to `held_out`.
 
     For output seeds a teacher writes the input, so it is only known after generation.
     """

@@ -254,10 +254,8 @@ def _ran_without_review(project: Project, receipts: Sequence[Receipt]) -> bool:
     if last is None or curated is None:
         return False
     outcome = RunOutcome.of(last)
-    if outcome.not_reviewed is None and outcome.waits is None and last.started < curated.started:
-        return False
     if outcome.not_reviewed is None and outcome.waits is None:
-        return legacy_receipts.ran_without_review(last, project)
+        return last.started >= curated.started and legacy_receipts.ran_without_review(last, project)
     return outcome.not_reviewed == StageOutcome.of(curated).artifact_id
 
 

@@ -152,8 +152,7 @@ def without_system(messages: list[Json]) -> list[Json]:
 
 
 def undone(sent: Json, original: Json) -> Json:
-    """A request as sent, with the adaptations of a dialect to the original request `asked` undone; other differences
-    remain."""
+    """A request as sent, without the adaptations of a dialect to the `original` request; other differences remain."""
     plain = {name: value for name, value in sent.items() if name not in _DIALECT_SETTINGS}
     if "max_completion_tokens" in plain and "max_completion_tokens" not in original:
         plain["max_tokens"] = plain.pop("max_completion_tokens")

@@ -345,7 +345,7 @@ class Argilla:
 
 
 def _chunks(items: Iterable[bytes], max_items: int) -> Iterator[list[bytes]]:
-    """Group items into chunks of at most `most` items and, unless a chunk is a single item, `_MAX_REQUEST_BYTES`."""
+    """Group items into chunks of at most `max_items` and, unless a chunk is a single item, `_MAX_REQUEST_BYTES`."""
     chunk: list[bytes] = []
     size = 0
     for item in items:

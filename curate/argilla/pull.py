@@ -129,7 +129,7 @@ def _process_response(
     why_not: NotCounted | None,
 ) -> tuple[str, list[Record]]:
     """Return the field of `PullResult` that counts a response, and the records to store for it (two for an edit).
-    `own`: the same reviewer's earlier answers."""
+    `previous`: the same reviewer's earlier answers."""
     if why_not in ("discarded", "foreign"):
         return why_not, []
     review = review_of(response, pair, sampled[-1].sampling_probability if sampled else None, form)

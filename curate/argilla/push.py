@@ -310,7 +310,7 @@ def _send_missing(
 
 
 def _reconcile(argilla: Argilla, queue: Queue, pair_ids: set[str], sampled: set[str]) -> tuple[set[str], int]:
-    """Withdraw our unanswered rows that are not `wanted`; return the ids of the remaining rows, and the number
+    """Withdraw our unanswered rows that are not in `pair_ids`; return the ids of the remaining rows, and the number
     withdrawn."""
     rows = {record["external_id"]: record for record in argilla.records(queue)}
     if any(rows[id_]["status"] == "completed" for id_ in pair_ids & rows.keys()):
@@ -323,7 +323,7 @@ def _reconcile(argilla: Argilla, queue: Queue, pair_ids: set[str], sampled: set[
 
 
 def _recount(argilla: Argilla, queue: Queue, pair_ids: set[str]) -> None:
-    """Make Argilla recount the answers of `wanted` rows that are marked completed but lack answers.
+    """Make Argilla recount the answers of the rows `pair_ids` that are marked completed but lack answers.
 
     This happens if a user was deleted together with their answers; Argilla would never show such a row again.
     """

@@ -158,7 +158,7 @@ def draw(
     seed: int,
     sampled: SampledIds | None = None,
 ) -> list[SampledRow]:
-    """The next rows: for every reason, `wanted` more of its order than `sampled` (ids by reason) has.
+    """The next rows: for every reason, `rows_by_reason` more of its order than `sampled` (ids by reason) has.
 
     Rows come in the order of `REASONS`, then as drawn. A frame smaller than requested gives all its rows.
     """
