@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from curate.pool import Pool
-from curate.rows import Row
+from curate.rows import Row, pair_of
 from schemas.records import Json
 
 LEAST = 20  # reviewed rows of the calibration half that a fit needs
@@ -103,9 +103,8 @@ def _features_of_input(rows: Sequence[Row], *, scores: bool) -> Iterator[tuple[s
     known = [row for row in rows if row.pair and (row.score is not None if scores else row.keep)]
     ranks = [row.score or 0.0 for row in known]
     for row in known:
-        assert row.pair is not None
-        score = row.score or 0.0
+        pair, score = pair_of(row), row.score or 0.0
         others = len(known) - 1
         beaten = sum(rank < score for rank in ranks) + (ranks.count(score) - 1) / 2
-        length = math.log((len(row.pair.output) + 1) / (len(row.pair.asked) + 1))
-        yield row.pair.id, (score, beaten / others if others else 0.5, length, length * length, float(bool(row.flags)))
+        length = math.log((len(pair.output) + 1) / (len(pair.asked) + 1))
+        yield pair.id, (score, beaten / others if others else 0.5, length, length * length, float(bool(row.flags)))

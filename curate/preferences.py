@@ -32,7 +32,7 @@ from curate.overlap import contaminated
 from curate.pool import Pool
 from curate.review.answers import current_answers
 from curate.review.sampling import in_estimation_half
-from curate.rows import ROWS, Row
+from curate.rows import ROWS, Row, pair_of
 from curate.split import SPLITS, recorded_splits, split_of
 from prompts.answer_form import AnswerForm
 from schemas.id_map import IdList, IdMap
@@ -252,7 +252,7 @@ def counted(given: Sequence[Preference]) -> Json:
 def _originals(pool: Pool, rows: Sequence[Row]) -> dict[str, Pair]:
     """The pairs that reviewers' edits replaced, by id."""
     originals: dict[str, Pair] = {}
-    edited = list(map(_pair, rows))
+    edited = list(map(pair_of, rows))
     while parent_ids := [pair.origin.parent_id for pair in edited if pair.origin.by == "edited"]:
         edited = pool.source.pairs(parent_ids)
         originals |= {pair.id: pair for pair in edited}
@@ -266,22 +266,22 @@ def _preferences_of_input(
     accepted = [row for row in rows if row.keep]
     lost: set[str] = set()
     for by, loser, winners in _comparisons(rows, accepted, originals, least_gap, files):
-        worse = _pair(loser)
-        better = [row for row in winners if _comparable(_pair(row), worse)]
+        worse = pair_of(loser)
+        better = [row for row in winners if _comparable(pair_of(row), worse)]
         if worse.id in lost or not better:
             continue
         lost.add(worse.id)
-        winner = min(better, key=lambda row: (abs(_log_ratio(_pair(row), worse)), _pair(row).id))
+        winner = min(better, key=lambda row: (abs(_log_ratio(pair_of(row), worse)), pair_of(row).id))
         gap = None if winner.score is None or loser.score is None else winner.score - loser.score
         rests_on = _rests_on(by, winner, loser, rows) if by in BY_PEOPLE else ()
-        yield Preference(by, split, _pair(winner), worse, gap, rests_on)
+        yield Preference(by, split, pair_of(winner), worse, gap, rests_on)
 
 
 def _rests_on(by: PreferredBy, winner: Row, loser: Row, rows: Sequence[Row]) -> tuple[str, ...]:
     """The rows whose reviews a preference is based on. A ranking covers more rows than the one that it was given
     with."""
     ids = [review.pair_id for row in (rows if by == "ranking" else (winner, loser)) for review in row.reviews]
-    return tuple(dict.fromkeys([*ids, *([_pair(winner).id, _pair(loser).id] if by == "ranking" else [])]))
+    return tuple(dict.fromkeys([*ids, *([pair_of(winner).id, pair_of(loser).id] if by == "ranking" else [])]))
 
 
 def _comparisons(
@@ -293,7 +293,7 @@ def _comparisons(
 ) -> Iterator[tuple[PreferredBy, Row, list[Row]]]:
     """Every answer that may lose, with the accepted rows that are better; those by reviewers first."""
     for row in accepted:
-        pair = _pair(row)
+        pair = pair_of(row)
         while pair.origin.by == "edited":
             pair = originals[pair.origin.parent_id]
             yield "edit", row._replace(pair=pair, score=None), [row]
@@ -305,7 +305,7 @@ def _comparisons(
     for row in rows if any(ranks) else ():
         yield "ranking", row, [other for other in accepted if _ranked_above(other, row, ranks)]
     for row in accepted:
-        for worse in files.rejected_answers(_pair(row)):
+        for worse in files.rejected_answers(pair_of(row)):
             yield "file", row._replace(pair=worse, score=None), [row]
     unseen = [row for row in accepted if row.decision is None]
     for row in rows:
@@ -319,7 +319,7 @@ def _comparisons(
 
 def _ranked_above(a: Row, b: Row, ranks: Sequence[Mapping[str, int]]) -> bool:
     """Whether some reviewer ranks `a` above `b` and none ranks `b` above `a`."""
-    first, second = _pair(a).id, _pair(b).id
+    first, second = pair_of(a).id, pair_of(b).id
     orders = [rank[first] - rank[second] for rank in ranks if first in rank and second in rank]
     return min(orders, default=0) < 0 and max(orders) <= 0
 
@@ -331,8 +331,3 @@ def _comparable(a: Pair, b: Pair) -> bool:
 
 def _log_ratio(a: Pair, b: Pair) -> float:
     return math.log((len(a.output) + 1) / (len(b.output) + 1))
-
-
-def _pair(row: Row) -> Pair:
-    assert row.pair is not None, "rows of an input have a pair"
-    return row.pair

@@ -71,6 +71,12 @@ class Row(NamedTuple):
         return Verdict(pair_id=self.pair.id, by="", fingerprint="", keep=keep, score=score, reason=reason)
 
 
+def pair_of(row: Row) -> Pair:
+    """The pair of a row that was judged or compared."""
+    assert row.pair is not None, "a failed slot is never judged"
+    return row.pair
+
+
 class Survivor(NamedTuple):
     """The facts about an accepted row that steps without need for its texts use."""
 
@@ -108,8 +114,8 @@ def as_dataset(rows: Iterable[Row]) -> Any:
     names = ("pair_id", "seed_id", "system", "input", "output", "score")
     columns: dict[str, list[Any]] = {name: [] for name in names}
     for row in rows:
-        assert row.pair is not None
-        values = (row.pair.id, row.pair.seed_id, row.pair.system, row.pair.input, row.pair.output, row.score)
+        pair = pair_of(row)
+        values = (pair.id, pair.seed_id, pair.system, pair.input, pair.output, row.score)
         for name, value in zip(names, values, strict=True):
             columns[name].append(value)
     return datasets.Dataset.from_dict(columns)

@@ -24,7 +24,7 @@ from curate.gates.user import check_plain, guarded
 from curate.near_duplicates import find_repeated_rows
 from curate.overlap import Overlap, contaminated
 from curate.pool import Pool
-from curate.rows import CONTAMINATION, DUPLICATE, SPLIT, Row, StepId, Survivor, Unjudged
+from curate.rows import CONTAMINATION, DUPLICATE, SPLIT, StepId, Survivor, Unjudged, pair_of
 from curate.scorers import Score, Scorer, own_scorer
 from curate.scorers.choose import ChosenScorer
 from curate.selection import BEST, LengthFit, ranked, scored_outputs
@@ -169,10 +169,10 @@ def scored(
 
     async def look(pool: Pool) -> AsyncIterator[Verdict]:
         for chunk in batched(pool.unsettled(id_), at_once):
-            for row, score in zip(chunk, await _scores(batch, [_pair(row) for row in chunk]), strict=True):
+            for row, score in zip(chunk, await _scores(batch, [pair_of(row) for row in chunk]), strict=True):
                 judgement = {"score": score.value, "reason": score.reason, "flags": score.flags}
                 keep = None if score.value is None else not score.rejects
-                verdict = Verdict(pair_id=_pair(row).id, by=by, fingerprint=settings, keep=keep, **judgement)
+                verdict = Verdict(pair_id=pair_of(row).id, by=by, fingerprint=settings, keep=keep, **judgement)
                 if verdict not in row.verdicts:
                     yield verdict
 
@@ -243,10 +243,10 @@ def best(n: int = 1, *, length_control: bool = False) -> NamedStep:
     async def look(pool: Pool) -> AsyncIterator[Verdict]:
         fit = LengthFit.of(scored_outputs(pool)) if length_control else LengthFit()
         for rows in pool.by_input():
-            candidates = {_pair(row).id: row for row in rows if row.keep}
+            candidates = {pair_of(row).id: row for row in rows if row.keep}
             chosen = {id_ for id_, row in candidates.items() if row.by_people}
             scores = {
-                id_: None if row.score is None else fit.residual(row.score, _pair(row).output)
+                id_: None if row.score is None else fit.residual(row.score, pair_of(row).output)
                 for id_, row in candidates.items()
             }
             if not any(step.scores for step in pool.steps):
@@ -347,7 +347,7 @@ def choose_rows(rows: int, spread: str, seeds: Sequence[Seed], by_seed: Callable
             else:
                 yield step.verdict(row.pair_id, True, None, Reason("apart", "it is not in the training split"))
         order = [*at_random(by_people, "people"), *at_random(ids, spread)]
-        pairs = {_pair(row).id: _pair(row) for row in pool.rows(order)} if len(order) > rows else {}
+        pairs = {pair.id: pair for pair in map(pair_of, pool.rows(order))} if len(order) > rows else {}
         chosen = set(_chosen(order, pairs, len(by_people), rows, spread, kinds) if pairs else order)
         for id_ in order:
             reason = Reason(CHOSEN, spread) if id_ in chosen else Reason(NOT_CHOSEN, f"{rows} rows are enough")
@@ -421,8 +421,3 @@ def _inference(project: Project, name: str) -> list[NamedStep]:
     if not folder.is_dir():
         return [contradictions(name, batch_tokens=tokens)]
     return [contradictions(folder, batch_tokens=tokens, revision=folder_weights(folder).revision)]
-
-
-def _pair(row: Row) -> Pair:
-    assert row.pair is not None, "a failed slot is never judged"
-    return row.pair

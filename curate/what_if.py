@@ -13,7 +13,7 @@ from curate.certifying import present_certificate
 from curate.curation import curate
 from curate.pool import Pool
 from curate.remote_scorers import RemoteScorers
-from curate.rows import Row
+from curate.rows import Row, pair_of
 from curate.scorers import Score
 from curate.scorers.choose import choose
 from curate.states import assigned_split, state_of
@@ -104,5 +104,5 @@ def compare(before: Pool, after: Pool) -> WhatIf:
 
 
 def _example(row: Row) -> BorderRow:
-    assert row.pair is not None, "a failed slot never changes state"
-    return BorderRow(row.pair.id, row.pair.input, row.pair.output, str(row.reason or ""))
+    pair = pair_of(row)
+    return BorderRow(pair.id, pair.input, pair.output, str(row.reason or ""))

@@ -13,7 +13,7 @@ import orjson
 from curate.export import preference_rows
 from curate.export import rows as exported_rows
 from curate.pool import Pool
-from curate.rows import SPLIT
+from curate.rows import SPLIT, pair_of
 from curate.split import split_of
 from schemas.errors import InputError, NoWork, several
 from schemas.records import Message, Messages, Pair, Split, content_id
@@ -115,9 +115,9 @@ def load_preferences(folder: Path, split: Split) -> list[PreferenceRow]:
 
 def _rows_of_pool(pool: Pool, system_prompt: str) -> Iterator[tuple[Split, TrainingRow]]:
     for row in pool.accepted():
-        assert row.pair is not None, "an accepted row has a pair"
+        pair = pair_of(row)
         splits: Iterator[Any] = (verdict.reason.code for verdict in row.verdicts if verdict.by == SPLIT)
-        yield next(splits, split_of(row.pair.seed_id, SplitSettings())), _pair_row(row.pair, system_prompt)
+        yield next(splits, split_of(pair.seed_id, SplitSettings())), _pair_row(pair, system_prompt)
 
 
 def _convert_rows(rows: Iterable[RowLike], system_prompt: str) -> Iterator[tuple[Split, TrainingRow]]:
