@@ -136,21 +136,17 @@ class Registry:
         if alias not in self.aliases():
             raise UsageError(f"there is no alias '{alias}'.", where=str(self.folder))
         with self._locked():
-            return self._roll_back(alias)
-
-    def _roll_back(self, alias: str) -> str:
-        named = self.aliases()
-        if len(named.get(alias, [])) < 2:
-            raise UsageError(f"'{alias}' has no previous version.", where=str(self.folder))
-        if (before := named[alias][-2]) not in self.versions():
-            fix = f"Point it to another version: `pairsmith registry alias {alias} VERSION`."
-            raise UsageError(
-                f"the previous version of '{alias}', {before}, no longer exists.", where=str(self.folder), fix=fix
-            )
-        named[alias].pop()
-        self._write(named)
-        self._link(alias, named[alias][-1])
-        return named[alias][-1]
+            named = self.aliases()
+            if len(named.get(alias, [])) < 2:
+                raise UsageError(f"'{alias}' has no previous version.", where=str(self.folder))
+            if (before := named[alias][-2]) not in self.versions():
+                what = f"the previous version of '{alias}', {before}, no longer exists."
+                fix = f"Point it to another version: `pairsmith registry alias {alias} VERSION`."
+                raise UsageError(what, where=str(self.folder), fix=fix)
+            named[alias].pop()
+            self._write(named)
+            self._link(alias, before)
+        return before
 
     def folder_of(self, name: str) -> Path:
         """The folder of a version or an alias. Raises UsageError."""

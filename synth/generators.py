@@ -201,7 +201,7 @@ class Forward(_TeacherGenerator):
     @classmethod
     def of(cls, project: Project, ledger: Ledger | None, redaction: Redaction = NO_REDACTION) -> Forward:
         """The forward generator that the spec configures."""
-        settings: ForwardSettings = getattr(project.spec.generate, cls.name)
+        settings = project.spec.generate.forward
         return cls(**cls._common_arguments(project, ledger, settings, redaction), n=settings.n)
 
     @property

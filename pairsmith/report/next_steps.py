@@ -44,9 +44,9 @@ def next_seeds(
 
 def next_steps(evidence: Evidence) -> list[str]:
     """What to do next, most important first; each step follows from the evidence."""
-    for command in ("generate", "curate", "train", "evaluate"):
-        if evidence.counts(command) is None:
-            return [f"Run `pairsmith run`: {command} has not finished yet."]
+    for stage in evidence.stages:
+        if stage.counts is None:
+            return [f"Run `pairsmith run`: {stage.command} has not finished yet."]
     steps = [*_for_the_verdict(evidence)]
     training = evidence.training
     before = training.validation[0].loss if training and training.validation else None

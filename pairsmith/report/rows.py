@@ -59,7 +59,7 @@ class ReportRows:
             for candidate in self._store.each_candidate(fingerprint):
                 if candidate.failure and candidate.seed_id in active:
                     row = _RowReason(None, candidate.seed_id, str(candidate.failure))
-                    self._examples.add("failed", candidate.failure.code, row)
+                    self._examples["failed", candidate.failure.code].add(row)
                 elif candidate.pair_id and candidate.seed_id in active:
                     yield candidate.pair_id, False
 
@@ -69,7 +69,7 @@ class ReportRows:
             accepted = state["state"] == "accepted"
             if why := state["reason"]:
                 row = _RowReason(state["pair_id"], state["seed_id"], str(Reason(**why)))
-                self._examples.add(state["state"], why["code"], row)
+                self._examples[state["state"], why["code"]].add(row)
                 if state["state"] == "rejected":
                     self._rejected.add(row)
             elif accepted:
@@ -124,8 +124,8 @@ class ReportRows:
         possible: tuple[NotAccepted, ...] = ("failed",) if receipt.command == "generate" else _OUTCOMES
         ranked = []
         for code, count in sorted(receipt.reasons.items(), key=lambda item: (-item[1], item[0])):
-            outcome = max(possible, key=lambda candidate: self._examples.count(candidate, code))
-            ranked.append(ReasonCount(code, outcome, count, self._shown(self._examples.of(outcome, code))))
+            outcome = max(possible, key=lambda candidate: self._examples[candidate, code].count)
+            ranked.append(ReasonCount(code, outcome, count, self._shown(self._examples[outcome, code].drawn)))
         return ranked
 
     def _shown(self, rows: Sequence[_RowReason]) -> tuple[RowExample, ...]:
@@ -172,19 +172,10 @@ class _Reservoir:
             self.drawn[at] = row
 
 
-class _Examples:
-    """The number of rows for each reason, and a few of them."""
+class _Examples(dict[tuple[str, str], _Reservoir]):
+    """The number of rows for each outcome and reason, and a few of them."""
 
-    def __init__(self) -> None:
-        self._by_reason: dict[tuple[str, str], _Reservoir] = {}
-
-    def add(self, outcome: str, code: str, row: _RowReason) -> None:
-        if (outcome, code) not in self._by_reason:
-            self._by_reason[outcome, code] = _Reservoir(code, _EXAMPLES)
-        self._by_reason[outcome, code].add(row)
-
-    def count(self, outcome: str, code: str) -> int:
-        return self._by_reason[outcome, code].count if (outcome, code) in self._by_reason else 0
-
-    def of(self, outcome: str, code: str) -> list[_RowReason]:
-        return self._by_reason[outcome, code].drawn if (outcome, code) in self._by_reason else []
+    def __missing__(self, outcome_and_code: tuple[str, str]) -> _Reservoir:
+        _, code = outcome_and_code
+        self[outcome_and_code] = reservoir = _Reservoir(code, _EXAMPLES)
+        return reservoir

@@ -8,6 +8,7 @@ also given in a table or a sentence beside it; `label` is its text for screen re
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from statistics import fmean
 from typing import NamedTuple
@@ -107,14 +108,8 @@ def bins(everything: Sequence[float], kept: Sequence[float]) -> list[Bin]:
     def at(value: float) -> int:
         return min(max(math.floor(value / width), first), last)
 
-    all_counts, kept_counts = [0] * (last - first + 1), [0] * (last - first + 1)
-    for value in everything:
-        all_counts[at(value) - first] += 1
-    for value in kept:
-        kept_counts[at(value) - first] += 1
-    return [
-        Bin((first + i) * width, (first + i + 1) * width, count, kept_counts[i]) for i, count in enumerate(all_counts)
-    ]
+    all_counts, kept_counts = (Counter(map(at, values)) for values in (everything, kept))
+    return [Bin(i * width, (i + 1) * width, all_counts[i], kept_counts[i]) for i in range(first, last + 1)]
 
 
 def histogram(columns: Sequence[Bin], label: str) -> Markup:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection
 from typing import Annotated, Any
 
 from fastapi import Form, Request, Response
@@ -54,7 +54,7 @@ def _prompts(
         "prompts",
         caller,
         slug,
-        heading=_heading(in_use, outcome, now.asked_since(preview)),
+        heading=_heading(in_use.values(), outcome, now.asked_since(preview)),
         error=error,
         versions=[(name, name in in_use.values()) for name in names if name.partition("/")[0] in kinds],
         others=[name for name in names if name.partition("/")[0] not in kinds],
@@ -72,8 +72,8 @@ def _prompts(
     )
 
 
-def _heading(in_use: Mapping[str, str], outcome: PreviewOutcome | None, asked_since: bool) -> str:
-    using = " and ".join(in_use.values()) if in_use else "no prompt"
+def _heading(in_use: Collection[str], outcome: PreviewOutcome | None, asked_since: bool) -> str:
+    using = " and ".join(in_use) or "no prompt"
     if outcome is None:
         return f"This project uses {using}; no other version has been previewed yet."
     if asked_since:
