@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import aiohttp
 
+from schemas.blocking import together
 from schemas.money import Cost, summed
 from schemas.progress import Progress
 from schemas.progress_line import clock
@@ -138,16 +139,8 @@ class AnswerCollector:
         # The rate is measured from here: the first answers finish together, after minutes.
         self._target = self._done + len(seeds) * sum(self._samples[mode] for mode in modes)
         self._progress("evaluate", {**self._progress_numbers(), "system": system.name, "most_s": 0})
-        tasks = [
-            (mode, asyncio.create_task(self._ask_seed(system, ledger, seed, mode))) for seed in seeds for mode in modes
-        ]
-        try:
-            await asyncio.gather(*(task for _, task in tasks))
-        finally:
-            for _, task in tasks:
-                task.cancel()
-            await asyncio.gather(*(task for _, task in tasks), return_exceptions=True)
-        return {mode: _combine([task.result() for of, task in tasks if of == mode]) for mode in modes}
+        answers = await together(self._ask_seed(system, ledger, seed, mode) for seed in seeds for mode in modes)
+        return {mode: _combine(answers[at :: len(modes)]) for at, mode in enumerate(modes)}
 
     def _progress_numbers(self) -> dict[str, int]:
         in_flight = min(self._plan.spec.evaluate.concurrency, self._target - self._done)
