@@ -24,6 +24,7 @@ import torch
 from aiohttp import web
 from pydantic import BaseModel
 
+from schemas.blocking import is_cancelled
 from synth.embedded.constrain import SchemaCompiler, SchemaError
 from synth.embedded.decoder import Decoder
 from synth.embedded.jobs import Choice, GenerationJob, Piece, ScoringJob, TokenLogprob
@@ -160,7 +161,7 @@ class Api:
             try:
                 choices = await done
             except asyncio.CancelledError:
-                if _client_disconnected():
+                if is_cancelled():  # by the client, not by this server
                     raise
                 await send(**_SHUTTING_DOWN.body())
                 return response
@@ -288,12 +289,6 @@ async def _read_json(request: web.Request) -> Any:
 _SHUTTING_DOWN = RequestError("The server is shutting down.", status=503)
 
 
-def _client_disconnected() -> bool:
-    """Whether the client ended the current request, rather than this server."""
-    task = asyncio.current_task()
-    return task is None or task.cancelling() > 0
-
-
 @web.middleware
 async def _errors_as_openai(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
@@ -303,7 +298,7 @@ async def _errors_as_openai(request: web.Request, handler: Handler) -> web.Strea
     except web.HTTPException as error:
         failure = RequestError(f"{request.method} {request.path}: {error.reason}.", status=error.status)
     except asyncio.CancelledError:
-        if _client_disconnected():
+        if is_cancelled():  # by the client, not by this server
             raise
         failure = _SHUTTING_DOWN
     except Exception as error:
