@@ -23,6 +23,11 @@ _NOT_CHAT = re.compile(
 _END_DATE_FIELDS = ("shutdown_date", "deprecation", "expiration_date")
 _DATE = re.compile(r"\d{4}-\d\d-\d\d")
 _CONTEXT_FIELDS = ("max_model_len", "loaded_context_length", "context_length", "context_window", "max_context_length")
+_CONTEXT_FIELDS += ("max_input_tokens",)  # LiteLLM
+_META_CONTEXT_FIELDS = (
+    "n_ctx",
+    "n_ctx_train",
+)  # llama-server: of a slot; of the model, which older versions list alone
 # Families that think unless told otherwise, according to their model cards.
 _THINKING = re.compile(
     r"qwen-?3(?!.*(instruct|coder|non-?thinking))|\bqwq|deepseek-?(r1|reasoner|v[4-9]|(flash|pro)\b)|gpt-oss|\bo[134](-mini|-pro)?\b|gpt-5"
@@ -86,13 +91,13 @@ def is_chat_model(row: Json) -> bool:
     capabilities = row.get("capabilities")
     if isinstance(capabilities, dict) and capabilities.get("completion_chat") is False:
         return False
-    return not _NOT_CHAT.search(f"{row.get('id')} {row.get('type') or ''}")
+    return not _NOT_CHAT.search(f"{row.get('id')} {row.get('type') or row.get('mode') or ''}")
 
 
 def context_length(row: Json) -> int | None:
     """The context length of a listed model in tokens, None if the list does not give it."""
     meta = row.get("meta") if isinstance(row.get("meta"), dict) else {}
-    lengths = [*(row.get(name) for name in _CONTEXT_FIELDS), (meta or {}).get("n_ctx_train")]
+    lengths = [row.get(name) for name in _CONTEXT_FIELDS] + [(meta or {}).get(name) for name in _META_CONTEXT_FIELDS]
     return next((length for length in lengths if isinstance(length, int) and length > 0), None)
 
 

@@ -256,6 +256,9 @@ def test_model_lists_are_interpreted() -> None:
     """The context length under each server's name for it, and model families that think by default."""
     for row in ({"max_model_len": 9}, {"context_length": 9}, {"context_window": 9}, {"meta": {"n_ctx_train": 9}}):
         assert context_length({"id": "m", **row}) == 9
+    assert context_length({"id": "m", "meta": {"n_ctx": 9, "n_ctx_train": 131072}}) == 9, "of a slot of llama-server"
+    assert context_length({"id": "m", "mode": "chat", "max_input_tokens": 9}) == 9, "LiteLLM"
+    assert not is_chat_model({"id": "m", "mode": "embedding"})
     assert context_length({"id": "m", "meta": None, "context_length": "9"}) is None
     thinking = (
         "qwen3:8b",

@@ -60,6 +60,17 @@ def mistral_error(status: int, message: str, kind: str, code: str | None = None)
     return Response(status, {"object": "error", "message": message, "type": kind, "param": None, "code": code})
 
 
+def litellm_error(status: int, message: str) -> Response:
+    """LiteLLM's error: the message of the provider behind it, between the kind of error and a note."""
+    note = "\n\nLiteLLM: model group 'model-1' failed with the error above. No fallback was attempted."
+    return error(status, message + note, type="None", param=None, code=str(status))
+
+
+def native(word: str) -> Body:
+    """The provider's own finish reason, where LiteLLM reports another one ("stop" if it does not know it)."""
+    return {"provider_specific_fields": {"native_finish_reason": word}}
+
+
 TEMPLATE = (
     "\n------------\nWhile executing CallExpression at line 1, column 67 in source:\n"
     "..._exception('System role not...\n"
@@ -512,27 +523,44 @@ PROVIDERS = (
         ),
     ),
     Provider(
-        "LiteLLM proxy",
+        "LiteLLM proxy",  # version 1.110; wrong key: "No connected db." without a database, else 401
         "https://docs.litellm.ai/docs/proxy/error_reference",
         {
             "wrong key": error(
                 401, "Authentication Error, Invalid proxy server token passed", type="auth_error", code="401"
             ),
-            "no credit": error(400, "Budget has been exceeded! Max budget: 1.0", type="budget_exceeded", code="400"),
-            "rate limit": error(429, "litellm.RateLimitError: limit reached", type="throttling_error", code="429"),
-            "overloaded": error(500, "litellm.InternalServerError: upstream", type=None, code="500"),
-            "unknown model": error(400, "Invalid model name passed in model=x. Call `/v1/models`.", code="400"),
-            "unknown setting": error(
-                400, "litellm.UnsupportedParamsError: openai does not support parameters: ['top_k']", code="400"
+            "no credit": error(
+                422,
+                "Budget has been exceeded! Key=k Current cost: 2.0, Max budget: 1.0",
+                type="budget_exceeded",
+                param=None,
+                code="422",
             ),
-            "prompt too long": error(400, "litellm.ContextWindowExceededError: too long", code="400"),
+            "rate limit": litellm_error(429, "No deployments available for selected model, Try again in 0.02 seconds."),
+            "overloaded": litellm_error(500, "litellm.InternalServerError: OpenAIException - upstream"),
+            "model unloaded": litellm_error(400, "litellm.BadRequestError: Lm_studioException - Model unloaded."),
+            "unknown model": error(400, "Invalid model name passed in model=x. Call `/v1/models`.", code="400"),
+            "unknown setting": litellm_error(
+                400, "litellm.UnsupportedParamsError: openai does not support parameters: ['top_k']"
+            ),
+            "no system role": litellm_error(500, f"litellm.InternalServerError: OpenAIException - {TEMPLATE}"),
+            "prompt refused": litellm_error(424, "litellm.APIError: OpenAIException - Prompt blocked due to security"),
+            "prompt too long": litellm_error(400, "litellm.ContextWindowExceededError: too long"),
+            "more tokens than a minute allows": litellm_error(
+                429, f"litellm.RateLimitError: RateLimitError: OpenAIException - {TOO_LARGE}"
+            ),
+            "context full": litellm_error(
+                500, "litellm.InternalServerError: OpenAIException - context shift is disabled"
+            ),
             "no choice": Response(200, {"object": "chat.completion", "choices": [], **NO_CHOICE}),
             "thinking": reasoned("reasoning_content"),
-            "cut answer": CUT,
+            "cut answer": completion({**choice("a dog on"), **native("model_length")}),  # reported as a stop
+            "broken off answer": completion({**choice("a dog on"), **native("insufficient_system_resource")}),
+            "filtered answer": completion({**choice("a dog on"), **native("MODEL_ARMOR")}),
         },
-        unauthorized=error(
-            401, "Authentication Error, Invalid proxy server token passed", type="auth_error", code="401"
-        ),
+        unauthorized=error(400, "No connected db.", type="no_db_connection", param=None, code="400"),
+        refuses=one_only(400, "litellm.UnsupportedParamsError: mistral does not support parameters: ['n']"),
+        answer=single,
     ),
     *HOSTED,
 )
