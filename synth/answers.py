@@ -81,6 +81,7 @@ _FINISH_WORDS: dict[FinishMeaning, str] = {
     """,
     "malformed": "malformed_model_output tool_calls tool_call tool_use function_call",
 }
+_NOT_A_NUMBER = "NaN happened"  # SGLang's `matched_stop` when the model's numbers broke, with finish_reason "stop"
 # For words not listed above, the part that shows what went wrong. Only a complete word means a complete answer.
 _WORD_PARTS: tuple[tuple[re.Pattern[str], FinishMeaning], ...] = (
     (re.compile("repetition"), "failed"),  # cut off, but with more tokens it would only continue to repeat (MiMo)
@@ -316,8 +317,6 @@ def _first_violation(first: Violation, second: Violation) -> Violation:
 
 _FENCE = re.compile(r"```[\w-]*\n((?:(?!```).)*)```", re.DOTALL)
 _QUOTES = {'"': '"', "\u201c": "\u201d", "\u00ab": "\u00bb", "\u201e": "\u201c", "'": "'"}
-
-
 _SURROUNDS = frozenset(("`", *_QUOTES))
 
 
@@ -365,7 +364,7 @@ def _finish_word(choice: Json) -> str | None:
     error next to a partial answer overrides it (OpenRouter). LiteLLM writes "stop" for many, and keeps the original."""
     own, reason = choice.get("provider_specific_fields"), choice.get("finish_reason")
     own = own if isinstance(own, dict) else {}
-    if choice.get("error") or own.get("error"):
+    if choice.get("error") or own.get("error") or choice.get("matched_stop") == _NOT_A_NUMBER:
         return "error"
     word = reason.get("type") if isinstance(reason, dict) else reason
     if word == "stop" and (native := own.get("native_finish_reason")) and finish_meaning(native, {}) != "malformed":

@@ -223,6 +223,19 @@ PROVIDERS = (
         "SGLang",
         "https://docs.sglang.io/docs/basic_usage/openai_api_completions",
         {
+            "wrong key": Response(401, {"error": "Unauthorized"}),
+            "overloaded": Response(
+                503, {"object": "error", "message": "The request queue is full.", "type": "503", "code": 503}
+            ),
+            "unknown setting": Response(  # an invalid value; it ignores an unknown setting
+                400,
+                {
+                    "object": "error",
+                    "message": "top_k must be -1 or at least 1, got 0.",
+                    "type": "BadRequest",
+                    "code": 400,
+                },
+            ),
             "no system role": Response(500, {"object": "error", "message": "System role not supported", "code": 500}),
             "prompt too long": Response(
                 400,
@@ -236,8 +249,8 @@ PROVIDERS = (
             "only thinking": TINY,
             "cut answer": completion(choice("a dog on", finish="length", matched_stop=None)),
             "broken off answer": completion(
-                choice("") | {"finish_reason": {"type": "abort", "message": "The request queue is full."}}
-            ),
+                {**choice("a dog on"), "matched_stop": "NaN happened"}
+            ),  # reported as a stop
             "schema": completion(choice('{"caption": "a dog"}')),
         },
         key_header=None,
@@ -268,7 +281,7 @@ PROVIDERS = (
             "overloaded": error(503, "Loading model", type="unavailable_error", code=503),
             "prompt too long": error(
                 400,
-                "the request exceeds the available context size, try increasing it",
+                "request (5000 tokens) exceeds the available context size (4096 tokens), try increasing it",
                 type="exceed_context_size_error",
                 code=400,
                 n_prompt_tokens=5000,
@@ -280,7 +293,9 @@ PROVIDERS = (
             "schema": completion(choice('{"caption": "a dog"}')),
         },
         unauthorized=error(401, "Invalid API Key", type="authentication_error", code=401),
+        refuses=one_only(400, "n_cmpl cannot be greater than the number of slots, please increase -np"),
         answer=single,
+        lists=lambda self: {"data": [{"id": name, "meta": {"n_ctx": 4096}} for name in self.models]},
     ),
     Provider(
         "LM Studio",
@@ -290,6 +305,7 @@ PROVIDERS = (
                 400,
                 {"error": "The number of tokens to keep from the initial prompt is greater than the context length."},
             ),
+            "wrong key": error(401, "Malformed LM Studio API token provided", code="invalid_api_key"),
             "unknown model": error(404, "Model x not found", type="invalid_request_error", code="model_not_found"),
             "model unloaded": Response(400, {"error": "Model unloaded."}),
             "thinking": reasoned("reasoning_content"),
@@ -401,6 +417,12 @@ PROVIDERS = (
             "wrong key": Response(401, {"message": "Unauthorized", "request_id": "1"}),
             "no credit": mistral_error(402, "Payment required", "payment_required"),
             "rate limit": Response(429, {"message": "Requests rate limit exceeded"}),
+            "overloaded": mistral_error(
+                429, "Service tier capacity exceeded for this model.", "service_tier_capacity_exceeded", "3505"
+            ),
+            "prompt too long": mistral_error(
+                400, "Prompt contains 40235 tokens, too large for model with 32768 maximum context length", "x", "3051"
+            ),
             "unknown model": mistral_error(400, "Invalid model: x", "invalid_model", "1500"),
             "unknown setting": Response(
                 422,
@@ -512,6 +534,14 @@ PROVIDERS = (
             "wrong key": Response(
                 403, {"message": "The security token included in the request is invalid: access denied."}
             ),
+            "unknown setting": error(
+                400,
+                "Failed to deserialize the JSON body into the target type: top_k: invalid type at line 1 column 187",
+                code="validation_error",
+                type="invalid_request_error",
+            ),
+            "thinking": completion(choice(f"<reasoning>{THOUGHT}</reasoning>a dog 0")),
+            "prompt too long": Response(400, {"message": "Input is too long for requested model."}),
             "rate limit": Response(429, {"message": "Too many requests, please wait before trying again."}),
             "overloaded": Response(424, {"message": "The model returned an unexpected error: ModelErrorException"}),
             "unknown model": Response(404, {"message": "The model you requested is not found in this region."}),
