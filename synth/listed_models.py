@@ -32,6 +32,7 @@ _META_CONTEXT_FIELDS = (
 _THINKING = re.compile(
     r"qwen-?3(?!.*(instruct|coder|non-?thinking))|\bqwq|deepseek-?(r1|reasoner|v[4-9]|(flash|pro)\b)|gpt-oss|\bo[134](-mini|-pro)?\b|gpt-5"
     r"|magistral|glm-(4\.[5-9]|z1|5)|minimax-m|nemotron|smollm3|seed-oss|gemini-(2\.5-(pro|flash(?!-lite))|[3-9])"
+    r"|kimi-k(2\.[5-9]|[3-9])|grok-([4-9](?!.*non-reasoning)|3-mini)"
     r"|(?<!non)[-_](think(ing)?|reason(er|ing))\b",
     re.IGNORECASE,
 )
@@ -49,6 +50,10 @@ class EndpointCheck(NamedTuple):
 
 class NoListError(TeacherError):
     """The endpoint is there but does not list its models."""
+
+
+class UnlistedModelError(TeacherError):
+    """The endpoint lists other models. It may serve more (LiteLLM's wildcard routes, Bedrock's inference profiles)."""
 
 
 def parse_model_list(content: bytes) -> list[Json] | None:
@@ -69,13 +74,15 @@ def is_listed(model: str, served: Sequence[str]) -> bool:
 
 
 def check_listing(rows: Sequence[Json], target: Target, seconds: float) -> EndpointCheck:
-    """Check the model of `target` against a list of models. Raises TeacherError if it is not listed."""
+    """Check the model of `target` against a list of models. Raises UnlistedModelError if it is not listed."""
     served = [str(row["id"]) for row in rows]
     if served and not is_listed(target.model, served):
         if not lists_deployments(target.url):
             instead = f"it lists models, and '{target.model}' is not one of them; it may be a deployment"
             return EndpointCheck(None, seconds, instead=instead)
-        raise unknown_model("it is not listed", target, served)
+        error = unknown_model("it is not listed", target, served)
+        more = " If it serves more than it lists, `pairsmith doctor --ask` sends one request."
+        raise UnlistedModelError(error.what, where=error.where, fix=error.fix + more)
     listed = next((row for row in rows if is_listed(target.model, [str(row["id"])])), None)
     return EndpointCheck(tuple(served), seconds, listed)
 
