@@ -120,10 +120,11 @@ _TEMPLATE_ERROR = re.compile(
     r"jinja|raise_exception|template ?error|chat[ _]template|\bsystem role (is )?not supported|roles must alternate",
     re.IGNORECASE,
 )
-# Errors that are temporary: a server that loads models on demand (LM Studio) has none loaded just now.
+# Errors that are temporary: a server that loads models on demand (LM Studio) has none loaded just now. They begin with
+# these words, perhaps after a gateway's ("The requested model is not loaded" means another one than that of the spec).
 _NOT_LOADED = re.compile(
-    r"\bmodel (was |is |has )?(been )?(unloaded|crashed|not loaded|(re)?loading)|no models? (is |are )?loaded"
-    r"|failed to load model",
+    r"(?:\A|(?<=[\"':-])|(?<=[:-] ))(the )?(model (was |is |has )?(been )?(unloaded|crashed|not loaded|(re)?loading)"
+    r"|no models? (is |are )?loaded|failed to load model)",
     re.IGNORECASE,
 )
 
