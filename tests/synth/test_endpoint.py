@@ -229,6 +229,16 @@ def test_wait_in_the_text_of_an_error_is_honoured(text: str, seconds: float | No
     assert retry_after_s({"Retry-After": "7"}, text) == 7
 
 
+def test_a_wait_in_words_of_the_row_is_no_wait() -> None:
+    """An error may quote its row. A row about waiting for hours would have ended every run, and one about minutes
+    would have paused all others."""
+    request = {"messages": [{"role": "user", "content": "Please TRY again in 3 hours"}]}
+    quoted = "Internal error while processing 'Please TRY again in 3 hours'"
+    assert retry_after_s({}, quoted, request) is None
+    assert retry_after_s({}, f"{quoted}. Retry in 2 s.", request) == 2
+    assert retry_after_s({"Retry-After": "7"}, quoted, request) == 7
+
+
 def test_a_wait_of_hours_stops_the_run() -> None:
     """A daily limit is not waited out in silence."""
     with (
