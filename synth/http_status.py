@@ -143,7 +143,7 @@ def meaning(status: int, error: Json, text: str, body: Json, *, answered: bool, 
     elif (
         status == 402
         or (400 <= status < 500 and _is_quota_error(status, words, body))
-        or _says_itself(_NO_BALANCE, words, body)
+        or says_itself(_NO_BALANCE, words, body)
     ):
         kind = "quota"
     elif status == 401 or _is_key_error(status, words, body, answered=answered):
@@ -170,7 +170,7 @@ def meaning(status: int, error: Json, text: str, body: Json, *, answered: bool, 
 def may_be_temporary(status: int, kind: Kind, words: str, body: Json) -> bool:
     """Whether a refusal, after other requests were answered, may be temporary: a key that one of several gateways does
     not know for a moment, or a gateway's error page. A refusal that names the account, or moderation, is final."""
-    of_key = status == 400 and _says_itself(_WRONG_KEY, words[:2000], body)  # Gemini, xAI
+    of_key = status == 400 and says_itself(_WRONG_KEY, words[:2000], body)  # Gemini, xAI
     if kind == "key":
         return status == 401 or of_key
     page = words.lstrip().startswith("<")
@@ -178,29 +178,29 @@ def may_be_temporary(status: int, kind: Kind, words: str, body: Json) -> bool:
 
 
 def _denies_access(words: str, body: Json) -> bool:
-    return not _MODERATION.search(words) and _says_itself(_NO_ACCESS, words, body)
+    return not _MODERATION.search(words) and says_itself(_NO_ACCESS, words, body)
 
 
 def _is_final(status: int, words: str, body: Json) -> bool:
     """Whether an error that by its status is temporary is a refusal by its text, also behind a gateway's words: the row
     is too long, the chat template does not accept it, or it was moderated (Cohere's 498, Cloudflare's gateway)."""
-    if status in (429, 500) and _says_itself(_TOO_LARGE, words, body):
+    if status in (429, 500) and says_itself(_TOO_LARGE, words, body):
         return True
     final = _TEMPLATE_ERROR if status == 500 else _MODERATION if status in (424, 498) else None
-    return final is not None and _says_itself(final, words, body)
+    return final is not None and says_itself(final, words, body)
 
 
 def _is_not_loaded(status: int, words: str, body: Json) -> bool:
-    return status in (400, 404) and _says_itself(_NOT_LOADED, words, body)
+    return status in (400, 404) and says_itself(_NOT_LOADED, words, body)
 
 
 def _is_quota_error(status: int, words: str, body: Json) -> bool:
-    used_up = status in _ACCOUNT_STATUSES and _says_itself(_USED_UP, words, body) and not _RATE.search(words)
-    return used_up or _says_itself(_NO_QUOTA, words, body)
+    used_up = status in _ACCOUNT_STATUSES and says_itself(_USED_UP, words, body) and not _RATE.search(words)
+    return used_up or says_itself(_NO_QUOTA, words, body)
 
 
 def _is_key_error(status: int, words: str, body: Json, *, answered: bool) -> bool:
-    if status in _ACCOUNT_STATUSES and _says_itself(_ACCOUNT_DISABLED, words, body):
+    if status in _ACCOUNT_STATUSES and says_itself(_ACCOUNT_DISABLED, words, body):
         return True
     if answered or status not in (400, 403):
         return False
@@ -209,7 +209,7 @@ def _is_key_error(status: int, words: str, body: Json, *, answered: bool) -> boo
     return _WRONG_KEY.search(words) is not None
 
 
-def _says_itself(pattern: re.Pattern[str], words: str, body: Json) -> bool:
+def says_itself(pattern: re.Pattern[str], words: str, body: Json) -> bool:
     """Whether the endpoint says it, in words that the request does not contain: an error may quote the row."""
     phrases = [match[0].lower() for match in pattern.finditer(words)]
     request_text = " ".join(str(message.get("content")) for message in body.get("messages", ()) if phrases).lower()

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import os
 import time
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
@@ -370,6 +371,26 @@ def test_a_stray_refusal_does_not_end_the_use_of_n() -> None:
         with LoopbackTeacher(reply) as teacher:
             assert asyncio.run(many()) == 21
         assert [ask.n for ask in teacher.asked].count(4) == 20
+
+
+@pytest.mark.parametrize(
+    "row", ["solve for n", "the only stream in the valley must be a stream", "what is max_completion_tokens?"]
+)
+def test_a_refusal_that_quotes_its_row_changes_no_other_request(row: str) -> None:
+    """A moderated row may mention n, a stream or a setting. All further requests stay as they were: without n, each
+    sample would pay for the prompt again, and under another name a limit may be ignored."""
+
+    async def many() -> None:
+        async with Endpoint(teacher.url, "loopback") as endpoint:
+            for text in ("a dog", row, "a cat"):
+                with suppress(RefusedError):
+                    await endpoint.ask(chat(text), Sampling(max_tokens=64), n=4)
+
+    refusal = fails(400, f"flagged: '{row}'")
+    with LoopbackTeacher(lambda ask: refusal if ask.prompt == row else Reply()) as teacher:
+        asyncio.run(many())
+    assert teacher.asked[-1].n == 4
+    assert teacher.asked[-1].body.keys() == teacher.asked[0].body.keys()
 
 
 def test_refusals_that_do_not_mention_n_end_its_use_in_the_end() -> None:
