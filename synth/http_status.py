@@ -72,7 +72,7 @@ _ACCOUNT_DISABLED = re.compile(
     rf"\b(account|organi[sz]ation|team|workspace|subscription|consumer|key){_WORDS} (is|are|was|been)( \w+)?"
     r" (suspended|disabled|deactivated|restricted|terminated|blocked|banned|revoked|expired|reported as leaked)"
     r"|\bapi[ _-]?key (is |was |has )?(not valid|invalid|expired|revoked)"
-    rf"|\b(token|credentials?){_WORDS} (has|have|is|are) expired",  # Bedrock
+    rf"|\b(token|credentials?){_WORDS} (has|have|is|are) expired|\bexpired[_ ]key\b",  # Bedrock, earlier LiteLLM
     re.IGNORECASE,
 )
 _ACCOUNT_STATUSES = (400, 403, 412)

@@ -248,6 +248,7 @@ def test_minimax_error_with_status_200_is_recognised(code: int, words: str, stat
         (500, {"message": "litellm.InternalServerError: OpenAIException - context shift is disabled"}, "refused"),
         (400, {"message": "litellm.BadRequestError: Lm_studioException - Model unloaded."}, "server"),
         (404, {"message": "The requested model is not loaded. Loaded: other"}, "model"),
+        (400, {"message": "Authentication Error - Expired Key. Expiry time 2026", "type": "expired_key"}, "key"),
         (400, {"message": "No connected db.", "type": "no_db_connection"}, "key"),
         (422, {"message": "Budget has been exceeded! Max budget: 1", "type": "budget_exceeded"}, "quota"),
         (498, {"message": "blocked input"}, "refused"),
