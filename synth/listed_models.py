@@ -22,8 +22,10 @@ _NOT_CHAT = re.compile(
 # OpenAI, Mistral, OpenRouter.
 _END_DATE_FIELDS = ("shutdown_date", "deprecation", "expiration_date")
 _DATE = re.compile(r"\d{4}-\d\d-\d\d")
-_CONTEXT_FIELDS = ("max_model_len", "loaded_context_length", "context_length", "context_window", "max_context_length")
-_CONTEXT_FIELDS += ("max_input_tokens",)  # LiteLLM
+_CONTEXT_FIELDS = (
+    *("max_model_len", "loaded_context_length", "context_length", "context_window", "max_context_length"),
+    "max_input_tokens",  # LiteLLM
+)
 _META_CONTEXT_FIELDS = (
     "n_ctx",
     "n_ctx_train",
@@ -82,7 +84,7 @@ def check_listing(rows: Sequence[Json], target: Target, seconds: float) -> Endpo
             return EndpointCheck(None, seconds, instead=instead)
         error = unknown_model("it is not listed", target, served)
         more = " If it serves more than it lists, `pairsmith doctor --ask` sends one request."
-        raise UnlistedModelError(error.what, where=error.where, fix=error.fix + more)
+        raise UnlistedModelError(error.what, where=error.where, fix=f"{error.fix}{more}")
     listed = next((row for row in rows if is_listed(target.model, [str(row["id"])])), None)
     return EndpointCheck(tuple(served), seconds, listed)
 
