@@ -156,7 +156,11 @@ def meaning(status: int, error: Json, text: str, body: Json, *, answered: bool, 
         kind = "throttled"
     elif status >= 500 or status in _TEMPORARY or (answered and status < 400) or _is_not_loaded(status, words, body):
         kind = "server"
-    elif status in (400, 404, 410, 422) and not answered and (status in (404, 410) or _NO_MODEL.search(words)):
+    elif (
+        status in (400, 404, 410, 422)
+        and not answered
+        and (status in (404, 410) or says_itself(_NO_MODEL, words, body))
+    ):
         kind = "model"
     elif status in (400, 403, 422) and (setting := refused_setting(error, words, body, answered=answered)):
         return Meaning("setting", setting)
@@ -206,7 +210,7 @@ def _is_key_error(status: int, words: str, body: Json, *, answered: bool) -> boo
         return False
     if status == 403 and not words.lstrip().startswith("<"):  # an HTML page is a firewall's, and may concern this row
         return not _MODERATION.search(words) and _NO_ACCESS.search(words) is not None
-    return _WRONG_KEY.search(words) is not None
+    return says_itself(_WRONG_KEY, words, body)
 
 
 def says_itself(pattern: re.Pattern[str], words: str, body: Json) -> bool:

@@ -271,14 +271,17 @@ def test_documented_errors_of_providers_are_recognised(status: int, error: dict[
         (400, "the model has crashed", "Flagged: 'the model has crashed'", "refused"),
         (500, "insufficient balance", "Cannot answer 'insufficient balance'", "server"),
         (424, "my prompt was blocked", "Generation of 'my prompt was blocked' failed", "server"),
+        (400, "my API key is not valid", "Flagged: 'my API key is not valid'", "refused"),
+        (400, "this model was not found", "Flagged: 'this model was not found'", "refused"),
     ],
 )
 def test_error_that_quotes_the_row_means_what_the_rest_of_it_says(
     status: int, row: str, message: str, kind: str
 ) -> None:
-    """Words of the row in an error decide nothing."""
+    """Words of the row in an error decide nothing, not even in the first one of a run."""
     body = {"messages": [{"role": "user", "content": row}]}
-    assert meaning(status, {"message": message}, message, body, answered=True).kind == kind
+    for answered in (False, True):
+        assert meaning(status, {"message": message}, message, body, answered=answered).kind == kind
 
 
 _CURRENT_QUOTA = "You exceeded your current quota, please check your plan and billing details."
