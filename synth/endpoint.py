@@ -287,7 +287,7 @@ class Endpoint:
             raise
         sending.host.record_limits(sending, headers, asyncio.get_running_loop().time())
         seconds = time.perf_counter() - began
-        status, content = effective_response(status, content)
+        status, content = effective_response(status, content, body)
         if status != 200:
             raise await self.failure(status, headers, content, body, seconds, sending.host.url)
         failpoint("received")
