@@ -110,6 +110,10 @@ def costs_of(
         return None if whole is None else Range(*(end + extra for end in whole))
 
     measured = {name: interval(name) for name in ceilings}
+    if prices and prices.highest and (usd := measured["usd"]):  # the run may go on in the hours with that price
+        sample = Usage(prompt_tokens=1_000, completion_tokens=1_000)
+        dearer = (prices.usd(sample, highest=True) or 0.0) / (prices.usd(sample) or 1.0)
+        measured["usd"] = usd._replace(high=usd.high * dearer)
     seconds = measured.pop("seconds")
     at_once = 60 * teacher.concurrency
     measured["minutes"] = None if seconds is None else Range(*(value / at_once for value in seconds))

@@ -112,13 +112,22 @@ def _check_teacher(
     project: Project, teacher: TeacherSettings, about: str, way: Purpose, *, ask: bool
 ) -> Iterator[Check]:
     from synth.chat_completions import RefusedError, UnansweredError
-    from synth.listed_models import context_length, is_chat_model, retirement_date, thinks_by_default
+    from synth.listed_models import (
+        EndpointCheck,
+        UnlistedModelError,
+        context_length,
+        is_chat_model,
+        retirement_date,
+        thinks_by_default,
+    )
 
     try:
         check = asyncio.run(_check_endpoint(teacher))
     except PairsmithError as error:
-        yield failed(about, error)
-        return
+        if not (ask and isinstance(error, UnlistedModelError)):
+            yield failed(about, error)
+            return
+        check = EndpointCheck(None, 0.0, instead=f"it does not list model '{teacher.model}'")
     if check.models is None:
         alone = "Only a real request can show more: pairsmith doctor --ask"
         yield Check(about, "warn", f"{teacher.url}: {check.instead}", "" if ask else alone)

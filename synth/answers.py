@@ -73,17 +73,15 @@ _FINISH_WORDS: dict[FinishMeaning, str] = {
     """,
     "refused": """
         content_filter content_filtered safety recitation blocklist prohibited_content spii refusal sensitive
-        guardrail_intervened error_toxic language image_safety image_prohibited_content blocked moderation
+        guardrail_intervened error_toxic language image_safety image_prohibited_content blocked moderation model_armor
     """,
     "failed": """
         error insufficient_system_resource abort aborted cancelled canceled timeout network_error user_cancel load
         unload repetition other failed user_stopped model_unloaded pause_turn malformed_response
     """,
-    "malformed": """
-        malformed_model_output malformed_tool_use unexpected_tool_call tool_calls tool_call tool_use function_call
-        malformed_function_call
-    """,
+    "malformed": "malformed_model_output tool_calls tool_call tool_use function_call",
 }
+_NOT_A_NUMBER = "NaN happened"  # SGLang's `matched_stop` when the model's numbers broke, with finish_reason "stop"
 # For words not listed above, the part that shows what went wrong. Only a complete word means a complete answer.
 _WORD_PARTS: tuple[tuple[re.Pattern[str], FinishMeaning], ...] = (
     (re.compile("repetition"), "failed"),  # cut off, but with more tokens it would only continue to repeat (MiMo)
@@ -121,14 +119,12 @@ def judged(
     content = _content(message)
     if content is None:
         return _bad("malformed", "", "the content is neither text nor a list of texts")
-    word = _finish_word(choice.get("finish_reason"))
+    word = _finish_word(choice)
     if word is None:
         return _bad("malformed", "", "its finish_reason is not a text")
-    if choice.get("error"):  # an error next to a partial answer overrides the finish reason (OpenRouter)
-        word = "error"
     text, thinking, refusal = content
     meaning = finish_meaning(word, declared)
-    if meaning == "complete" and "native_finish_reason" in choice:  # the reason before the gateway's (OpenRouter)
+    if meaning == "complete" and "native_finish_reason" in choice:  # OpenRouter: of any vocabulary
         native = finish_meaning(choice["native_finish_reason"], {})
         meaning = native if native in ("truncated", "refused", "failed") else meaning
     if meaning == "complete" and tokens and (limit := max_answer_tokens(request)):
@@ -224,7 +220,7 @@ class AnswerJudge:
         """Raise TeacherError for an answer with an unknown finish reason."""
         if (call := next((call for call in calls if call.status == "unknown_finish"), None)) is None:
             return
-        word = call.raw.get("finish_reason")
+        word = _finish_word(call.raw)
         raise TeacherError(
             f"An answer ended with finish_reason '{word}', which pairsmith does not know.",
             where=self._endpoint.url,
@@ -321,8 +317,6 @@ def _first_violation(first: Violation, second: Violation) -> Violation:
 
 _FENCE = re.compile(r"```[\w-]*\n((?:(?!```).)*)```", re.DOTALL)
 _QUOTES = {'"': '"', "\u201c": "\u201d", "\u00ab": "\u00bb", "\u201e": "\u201c", "'": "'"}
-
-
 _SURROUNDS = frozenset(("`", *_QUOTES))
 
 
@@ -365,10 +359,17 @@ def _message(choice: Any) -> Json | None:
     return message if isinstance(message, dict) else None
 
 
-def _finish_word(finish_reason: Any) -> str | None:
-    """The word of a finish reason, which SGLang may write as `{"type": "stop"}`; None for anything else."""
-    word = finish_reason.get("type") if isinstance(finish_reason, dict) else finish_reason
-    return "" if finish_reason is None else word if isinstance(word, str) else None
+def _finish_word(choice: Json) -> str | None:
+    """The word of a choice's finish reason, which SGLang may write as `{"type": "stop"}`; None for anything else. An
+    error next to a partial answer overrides it (OpenRouter). LiteLLM writes "stop" for many, and keeps the original."""
+    own, reason = choice.get("provider_specific_fields"), choice.get("finish_reason")
+    own = own if isinstance(own, dict) else {}
+    if choice.get("error") or own.get("error") or choice.get("matched_stop") == _NOT_A_NUMBER:
+        return "error"
+    word = reason.get("type") if isinstance(reason, dict) else reason
+    if word == "stop" and (native := own.get("native_finish_reason")) and finish_meaning(native, {}) != "malformed":
+        word = str(native)  # a tool's is used for a schema
+    return "" if reason is None else word if isinstance(word, str) else None
 
 
 @lru_cache(maxsize=256)

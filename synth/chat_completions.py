@@ -19,6 +19,7 @@ from schemas.errors import AuthError, SpecError
 from schemas.identity import construct
 from schemas.records import Json, Usage
 from synth.error_words import error_body
+from synth.http_status import says_itself
 from synth.redaction import without_user_info
 from synth.streamed_answer import assemble_stream
 
@@ -366,12 +367,12 @@ def prompt_seems_cut(request: Json, prompt_tokens: int) -> bool:
     return sum(map(len, texts)) > most and sum(len(_REPEATED.sub(r"\1\2", text)) for text in texts) > most
 
 
-def effective_response(status: int, content: bytes) -> tuple[int, bytes]:
-    """The effective status of a response, and its body. An error inside a body of status 200 has its own status. A text
-    that Groq generated and rejected because it violates the schema is an answer, although a bad one."""
+def effective_response(status: int, content: bytes, request: Json | None = None) -> tuple[int, bytes]:
+    """The effective status of a response to `request`, and its body. An error inside a body of status 200 has its own
+    status. A text that Groq generated and rejected because it violates the schema is an answer, although a bad one."""
     content = _decompress(content)
     if status == 200 or (200 < status < 300 and b'"choices"' in content):  # some frameworks answer a POST with 201
-        return error_status(content) or 200, content
+        return error_status(content, request) or 200, content
     if status == 400 and b'"failed_generation"' in content:
         _, error = error_body(content)
         if isinstance(text := error.get("failed_generation"), str):
@@ -398,9 +399,9 @@ def _decompress(content: bytes) -> bytes:
     return content
 
 
-def error_status(content: bytes) -> int | None:
-    """The HTTP status for an error inside a body of status 200 (OpenRouter, MiniMax, gateways). None if there is no
-    error, or if the body also holds an answer or tokens that were charged for."""
+def error_status(content: bytes, request: Json | None = None) -> int | None:
+    """The HTTP status for an error inside a body of status 200 (OpenRouter, MiniMax, gateways); words of the `request`
+    do not count. None if there is no error, or if the body also holds an answer or tokens that were charged for."""
     if b'"error"' not in content and b'"base_resp"' not in content:
         return None
     body, error = error_body(content)
@@ -416,7 +417,8 @@ def error_status(content: bytes) -> int | None:
             return int(str(word))
     by_word = {"rate.?limit|too.many|overload": 429, "authenti|unauthor|api.?key|login fail": 401}
     by_word |= {"quota|credit|balance": 402, "sensitive": 400, "unexpected endpoint": 405}  # LM Studio's
-    status = next((s for word, s in by_word.items() if re.search(word, str(words), re.IGNORECASE)), 502)
+    patterns = ((re.compile(word, re.IGNORECASE), status) for word, status in by_word.items())
+    status = next((status for pattern, status in patterns if says_itself(pattern, str(words), request or {})), 502)
     of_the_row = re.search("invalid_request|bad_?request|content_(filter|policy)", str(words[:3]).lower())
     return 400 if status == 502 and of_the_row else status
 

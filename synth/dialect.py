@@ -9,6 +9,7 @@ from prompts.answer_schema import is_closed
 from schemas.records import Json, Message, Sampling
 from synth.chat_completions import Answer, RefusedError
 from synth.error_words import error_body
+from synth.http_status import says_itself
 
 _LOGPROBS = ("logprobs", "top_logprobs")
 _STREAM: Json = {"stream": True, "stream_options": {"include_usage": True}}
@@ -19,6 +20,8 @@ _ONLY_STREAMS = re.compile(
     r"|\bstream\W{0,4}false\b.{0,40}(not (supported|allowed)|unsupported)",
     re.IGNORECASE,
 )
+
+_OTHER_NAME = re.compile("max_completion_tokens")
 
 # vLLM with some templates such as Gemma's, Gemini's endpoint for Gemma, OpenAI's first reasoning models, MiniMax.
 _NO_SYSTEM = re.compile(
@@ -93,7 +96,7 @@ class Dialect:
             return True
         if "stream_options" not in self._stream and _drop(body, ("stream_options",)):
             return True
-        if "max_tokens" in body and "max_completion_tokens" in str(refusal):
+        if "max_tokens" in body and says_itself(_OTHER_NAME, str(refusal), body):
             self._renames_max_tokens = True
             _rename_max_tokens(body)
             return True
@@ -105,11 +108,11 @@ class Dialect:
         if turns != body["messages"] and alternating and (refused or not self._has_system):
             self._has_system, body["messages"] = False, turns
             return True
-        if "stream" not in body and _ONLY_STREAMS.search(str(refusal)):
+        if "stream" not in body and says_itself(_ONLY_STREAMS, str(refusal), body):
             self._streams = True
             body |= self._stream
             return True
-        if _concerns_n(refusal) and "n" in body:
+        if "n" in body and _concerns_n(refusal, by_words=not self._n_worked):
             self._takes_n = False
         if body.pop("n", None) is not None:
             return True
@@ -175,8 +178,8 @@ def _drop(body: Json, names: Sequence[str]) -> bool:
     return any(value is not None for value in dropped)
 
 
-def _concerns_n(refusal: RefusedError) -> bool:
-    """Whether a refusal concerns the setting `n`: in `param`, or as a separate word."""
+def _concerns_n(refusal: RefusedError, *, by_words: bool) -> bool:
+    """Whether a refusal concerns the setting `n`: in `param`, or as a separate word, which may be one of the row."""
     _, error = error_body(refusal.answer.body.encode())
     message = str(error.get("message") or refusal)
-    return error.get("param") == "n" or re.search(r"(?<![\w\\])n(?!\w)", message) is not None
+    return error.get("param") == "n" or (by_words and re.search(r"(?<![\w\\])n(?!\w)", message) is not None)

@@ -287,7 +287,7 @@ class Endpoint:
             raise
         sending.host.record_limits(sending, headers, asyncio.get_running_loop().time())
         seconds = time.perf_counter() - began
-        status, content = effective_response(status, content)
+        status, content = effective_response(status, content, body)
         if status != 200:
             raise await self.failure(status, headers, content, body, seconds, sending.host.url)
         failpoint("received")
@@ -295,7 +295,7 @@ class Endpoint:
         if self.answered and not answer.choices and answer.usage is None:
             # A gateway's page, or an error in an unknown format: temporary, like any other server fault.
             page = one_line(self.shown(displayed_text(content.decode(errors="replace"))), 120) or "nothing"
-            raise LostError(f"the answer was not a chat completion: {page}", retry_after_s(headers, page))
+            raise LostError(f"the answer was not a chat completion: {page}", retry_after_s(headers, page, body))
         return answer
 
     async def _response(self, data: bytes, sending: InFlight, outcome: Outcome | None) -> Response:
@@ -317,7 +317,7 @@ class Endpoint:
         """The exception for a response of the address `base` whose HTTP status is not 200."""
         error, text, message = self._describe_error(status, headers, content, base)
         kind, setting = meaning(status, error, text, body, answered=self.answered, url=base or self.url)
-        wait_s = retry_after_s(headers, text if kind in ("throttled", "server") else "")
+        wait_s = retry_after_s(headers, text if kind in ("throttled", "server") else "", body)
         if status == 402 and wait_s is not None:
             kind = "throttled"  # requests in flight use up the credit (OpenRouter)
         refused = RefusedError(message, Answer([], None, seconds, new_request_id(None), None, body, text), status)

@@ -64,14 +64,15 @@ _USED_UP = re.compile(
 )
 _WRONG_KEY = re.compile(
     r"api[ _-]?key.{0,60}(not valid|invalid|expired|incorrect|missing|provided)"
-    r"|(invalid|incorrect|expired|missing|no).{0,20}api[ _-]?key|api_key_invalid|authentication_error",
+    r"|(invalid|incorrect|expired|missing|no).{0,20}api[ _-]?key|api_key_invalid|authentication_error"
+    r"|no_db_connection",  # LiteLLM without a database, for any key but its own
     re.IGNORECASE | re.DOTALL,
 )
 _ACCOUNT_DISABLED = re.compile(
     rf"\b(account|organi[sz]ation|team|workspace|subscription|consumer|key){_WORDS} (is|are|was|been)( \w+)?"
     r" (suspended|disabled|deactivated|restricted|terminated|blocked|banned|revoked|expired|reported as leaked)"
     r"|\bapi[ _-]?key (is |was |has )?(not valid|invalid|expired|revoked)"
-    rf"|\b(token|credentials?){_WORDS} (has|have|is|are) expired",  # Bedrock
+    rf"|\b(token|credentials?){_WORDS} (has|have|is|are) expired|\bexpired[_ ]key\b",  # Bedrock, earlier LiteLLM
     re.IGNORECASE,
 )
 _ACCOUNT_STATUSES = (400, 403, 412)
@@ -88,7 +89,11 @@ _NO_ACCESS = re.compile(
     re.IGNORECASE,
 )
 # The same status and perhaps the word "key" (xAI), but the objection is to a text.
-_MODERATION = re.compile(r"moderat|flagged|guardrail|violates|safety|content[ _](filter|polic)|prompt injection", re.I)
+_MODERATION = re.compile(
+    r"moderat|flagged|guardrail|violates|safety|content[ _](filter|polic)|prompt injection"
+    r"|\b(prompt|input|response|output|content) (was |is )?blocked|\bblocked (prompt|input|response|output|content)",
+    re.IGNORECASE,
+)
 _NO_MODEL = re.compile(
     r"model.{0,80}(not exist|not found|is not (available|supported|a chat model)|decommissioned|identifier is invalid)"
     r"|(unknown|invalid|not a valid|no such|malformed publisher)[ _]model|unable to access (non-serverless )?model",
@@ -105,7 +110,7 @@ _INVALID_VALUE = re.compile(
     r"|\b(valid range|only [\d.-]+ is allowed|is illegal)\b",
     re.I,
 )
-# Beginnings of errors that retrying cannot fix: OpenAI's 429 for more tokens than a minute allows, llama.cpp's 500.
+# Errors that retrying cannot fix: OpenAI's 429 for more tokens than a minute allows, llama.cpp's 500, LiteLLM's 429.
 _TOO_LARGE = re.compile(
     r"request too large|the request exceeds the available context|context shift is disabled|context_length_exceeded",
     re.IGNORECASE,
@@ -115,10 +120,11 @@ _TEMPLATE_ERROR = re.compile(
     r"jinja|raise_exception|template ?error|chat[ _]template|\bsystem role (is )?not supported|roles must alternate",
     re.IGNORECASE,
 )
-# Beginnings of errors that are temporary: a server that loads models on demand (LM Studio) has none loaded just now.
+# Errors that are temporary: a server that loads models on demand (LM Studio) has none loaded just now. They begin with
+# these words, perhaps after a gateway's ("The requested model is not loaded" means another one than that of the spec).
 _NOT_LOADED = re.compile(
-    r"(the )?model (was |is |has )?(been )?(unloaded|crashed|not loaded|(re)?loading)|no models? (is |are )?loaded"
-    r"|failed to load model",
+    r"(?:\A|(?<=[\"':-])|(?<=[:-] ))(the )?(model (was |is |has )?(been )?(unloaded|crashed|not loaded|(re)?loading)"
+    r"|no models? (is |are )?loaded|failed to load model)",
     re.IGNORECASE,
 )
 
@@ -134,19 +140,27 @@ def meaning(status: int, error: Json, text: str, body: Json, *, answered: bool, 
     kind: Kind
     if status == 429 and "aliyun" in f"{url} {words}" and _QUOTA_PER_MINUTE.search(message):
         kind = "throttled"
-    elif status == 402 or (400 <= status < 500 and _is_quota_error(status, words, body)) or _NO_BALANCE.match(message):
+    elif (
+        status == 402
+        or (400 <= status < 500 and _is_quota_error(status, words, body))
+        or says_itself(_NO_BALANCE, words, body)
+    ):
         kind = "quota"
     elif status == 401 or _is_key_error(status, words, body, answered=answered):
         kind = "key"
-    elif status in (429, 500) and (_TOO_LARGE.match(message) or _is_template_error(status, words, body)):
+    elif _is_final(status, words, body):
         kind = "refused"
     elif status == 429 or (
         status in (400, 403) and _THROTTLING_CODES.search(" ".join(str(error.get(name)) for name in _CODE_FIELDS))
     ):
         kind = "throttled"
-    elif status >= 500 or status in _TEMPORARY or (answered and status < 400) or _is_not_loaded(status, error):
+    elif status >= 500 or status in _TEMPORARY or (answered and status < 400) or _is_not_loaded(status, words, body):
         kind = "server"
-    elif status in (400, 404, 410, 422) and not answered and (status in (404, 410) or _NO_MODEL.search(words)):
+    elif (
+        status in (400, 404, 410, 422)
+        and not answered
+        and (status in (404, 410) or says_itself(_NO_MODEL, words, body))
+    ):
         kind = "model"
     elif status in (400, 403, 422) and (setting := refused_setting(error, words, body, answered=answered)):
         return Meaning("setting", setting)
@@ -160,7 +174,7 @@ def meaning(status: int, error: Json, text: str, body: Json, *, answered: bool, 
 def may_be_temporary(status: int, kind: Kind, words: str, body: Json) -> bool:
     """Whether a refusal, after other requests were answered, may be temporary: a key that one of several gateways does
     not know for a moment, or a gateway's error page. A refusal that names the account, or moderation, is final."""
-    of_key = status == 400 and _says_itself(_WRONG_KEY, words[:2000], body)  # Gemini, xAI
+    of_key = status == 400 and says_itself(_WRONG_KEY, words[:2000], body)  # Gemini, xAI
     if kind == "key":
         return status == 401 or of_key
     page = words.lstrip().startswith("<")
@@ -168,33 +182,38 @@ def may_be_temporary(status: int, kind: Kind, words: str, body: Json) -> bool:
 
 
 def _denies_access(words: str, body: Json) -> bool:
-    return not _MODERATION.search(words) and _says_itself(_NO_ACCESS, words, body)
+    return not _MODERATION.search(words) and says_itself(_NO_ACCESS, words, body)
 
 
-def _is_template_error(status: int, words: str, body: Json) -> bool:
-    return status == 500 and _says_itself(_TEMPLATE_ERROR, words, body)
+def _is_final(status: int, words: str, body: Json) -> bool:
+    """Whether an error that by its status is temporary is a refusal by its text, also behind a gateway's words: the row
+    is too long, the chat template does not accept it, or it was moderated (Cohere's 498, Cloudflare's gateway)."""
+    if status in (429, 500) and says_itself(_TOO_LARGE, words, body):
+        return True
+    final = _TEMPLATE_ERROR if status == 500 else _MODERATION if status in (424, 498) else None
+    return final is not None and says_itself(final, words, body)
 
 
-def _is_not_loaded(status: int, error: Json) -> bool:
-    return status in (400, 404) and _NOT_LOADED.match(str(error.get("message"))) is not None
+def _is_not_loaded(status: int, words: str, body: Json) -> bool:
+    return status in (400, 404) and says_itself(_NOT_LOADED, words, body)
 
 
 def _is_quota_error(status: int, words: str, body: Json) -> bool:
-    used_up = status in _ACCOUNT_STATUSES and _says_itself(_USED_UP, words, body) and not _RATE.search(words)
-    return used_up or _says_itself(_NO_QUOTA, words, body)
+    used_up = status in _ACCOUNT_STATUSES and says_itself(_USED_UP, words, body) and not _RATE.search(words)
+    return used_up or says_itself(_NO_QUOTA, words, body)
 
 
 def _is_key_error(status: int, words: str, body: Json, *, answered: bool) -> bool:
-    if status in _ACCOUNT_STATUSES and _says_itself(_ACCOUNT_DISABLED, words, body):
+    if status in _ACCOUNT_STATUSES and says_itself(_ACCOUNT_DISABLED, words, body):
         return True
     if answered or status not in (400, 403):
         return False
     if status == 403 and not words.lstrip().startswith("<"):  # an HTML page is a firewall's, and may concern this row
         return not _MODERATION.search(words) and _NO_ACCESS.search(words) is not None
-    return _WRONG_KEY.search(words) is not None
+    return says_itself(_WRONG_KEY, words, body)
 
 
-def _says_itself(pattern: re.Pattern[str], words: str, body: Json) -> bool:
+def says_itself(pattern: re.Pattern[str], words: str, body: Json) -> bool:
     """Whether the endpoint says it, in words that the request does not contain: an error may quote the row."""
     phrases = [match[0].lower() for match in pattern.finditer(words)]
     request_text = " ".join(str(message.get("content")) for message in body.get("messages", ()) if phrases).lower()

@@ -22,11 +22,19 @@ _NOT_CHAT = re.compile(
 # OpenAI, Mistral, OpenRouter.
 _END_DATE_FIELDS = ("shutdown_date", "deprecation", "expiration_date")
 _DATE = re.compile(r"\d{4}-\d\d-\d\d")
-_CONTEXT_FIELDS = ("max_model_len", "loaded_context_length", "context_length", "context_window", "max_context_length")
+_CONTEXT_FIELDS = (
+    *("max_model_len", "loaded_context_length", "context_length", "context_window", "max_context_length"),
+    "max_input_tokens",  # LiteLLM
+)
+_META_CONTEXT_FIELDS = (
+    "n_ctx",
+    "n_ctx_train",
+)  # llama-server: of a slot; of the model, which older versions list alone
 # Families that think unless told otherwise, according to their model cards.
 _THINKING = re.compile(
     r"qwen-?3(?!.*(instruct|coder|non-?thinking))|\bqwq|deepseek-?(r1|reasoner|v[4-9]|(flash|pro)\b)|gpt-oss|\bo[134](-mini|-pro)?\b|gpt-5"
     r"|magistral|glm-(4\.[5-9]|z1|5)|minimax-m|nemotron|smollm3|seed-oss|gemini-(2\.5-(pro|flash(?!-lite))|[3-9])"
+    r"|kimi-k(2\.[5-9]|[3-9])|grok-([4-9](?!.*non-reasoning)|3-mini)"
     r"|(?<!non)[-_](think(ing)?|reason(er|ing))\b",
     re.IGNORECASE,
 )
@@ -44,6 +52,10 @@ class EndpointCheck(NamedTuple):
 
 class NoListError(TeacherError):
     """The endpoint is there but does not list its models."""
+
+
+class UnlistedModelError(TeacherError):
+    """The endpoint lists other models. It may serve more (LiteLLM's wildcard routes, Bedrock's inference profiles)."""
 
 
 def parse_model_list(content: bytes) -> list[Json] | None:
@@ -64,13 +76,15 @@ def is_listed(model: str, served: Sequence[str]) -> bool:
 
 
 def check_listing(rows: Sequence[Json], target: Target, seconds: float) -> EndpointCheck:
-    """Check the model of `target` against a list of models. Raises TeacherError if it is not listed."""
+    """Check the model of `target` against a list of models. Raises UnlistedModelError if it is not listed."""
     served = [str(row["id"]) for row in rows]
     if served and not is_listed(target.model, served):
         if not lists_deployments(target.url):
             instead = f"it lists models, and '{target.model}' is not one of them; it may be a deployment"
             return EndpointCheck(None, seconds, instead=instead)
-        raise unknown_model("it is not listed", target, served)
+        error = unknown_model("it is not listed", target, served)
+        more = " If it serves more than it lists, `pairsmith doctor --ask` sends one request."
+        raise UnlistedModelError(error.what, where=error.where, fix=f"{error.fix}{more}")
     listed = next((row for row in rows if is_listed(target.model, [str(row["id"])])), None)
     return EndpointCheck(tuple(served), seconds, listed)
 
@@ -86,13 +100,13 @@ def is_chat_model(row: Json) -> bool:
     capabilities = row.get("capabilities")
     if isinstance(capabilities, dict) and capabilities.get("completion_chat") is False:
         return False
-    return not _NOT_CHAT.search(f"{row.get('id')} {row.get('type') or ''}")
+    return not _NOT_CHAT.search(f"{row.get('id')} {row.get('type') or row.get('mode') or ''}")
 
 
 def context_length(row: Json) -> int | None:
     """The context length of a listed model in tokens, None if the list does not give it."""
     meta = row.get("meta") if isinstance(row.get("meta"), dict) else {}
-    lengths = [*(row.get(name) for name in _CONTEXT_FIELDS), (meta or {}).get("n_ctx_train")]
+    lengths = [row.get(name) for name in _CONTEXT_FIELDS] + [(meta or {}).get(name) for name in _META_CONTEXT_FIELDS]
     return next((length for length in lengths if isinstance(length, int) and length > 0), None)
 
 

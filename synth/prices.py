@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib.metadata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from ipaddress import ip_address
 from typing import Any, cast
@@ -22,9 +22,12 @@ from schemas.spec import TeacherSettings
 Rate = Callable[[Usage, Mapping[str, str]], float]
 """US dollars for a request's tokens. The context selects among prices: service tier, `batch` or not."""
 
+Clock = Callable[[], datetime]
+
 FREE = "free"  # the source of prices that were explicitly set to 0
 _BATCH = {"processing": "batch"}
 _MILLION, _HALF = 1e6, 0.5
+_HALF_HOUR = timedelta(minutes=30)
 # Hosts that the table does not know -> hosts of the same provider that it does.
 _HOST_ALIASES = {"api.together.ai": "api.together.xyz"}
 
@@ -33,6 +36,7 @@ _HOST_ALIASES = {"api.together.ai": "api.together.xyz"}
 class Prices:
     """The prices of one model at one provider. `source` is where they come from, with a version.
 
+    `highest` is the highest price within a day, if the price depends on the hour (DeepSeek); `rate` is that of now.
     `batch_share` is the batch price as a fraction of the usual price (0.5: half), None if no batch price is known. Then
     `usual_share` applies: half, as OpenAI, Anthropic, Gemini, Mistral and Groq all state, or the full price at
     Together, which discounts only a few models.
@@ -42,12 +46,15 @@ class Prices:
     rate: Rate
     batch_share: float | None = None
     usual_share: float = _HALF
+    highest: Rate | None = None
 
-    def usd(self, usage: Usage, *, tier: str = "", batch: bool = False) -> float | None:
-        """The price of a request; None for a batch without a known batch price."""
+    def usd(self, usage: Usage, *, tier: str = "", batch: bool = False, highest: bool = False) -> float | None:
+        """The price of a request, at the hour with the `highest` or now; None for a batch without a known batch
+        price."""
         if batch:
             return None if self.batch_share is None else self.batch_share * self.rate(usage, {})
-        return self.rate(usage, {"service_tier": tier} if tier else {})
+        rate = self.highest if highest and self.highest is not None else self.rate
+        return rate(usage, {"service_tier": tier} if tier else {})
 
     def batch_usd(self, usage: Usage) -> float:
         """The price of a request through a batch API."""
@@ -60,15 +67,19 @@ def free(teacher: TeacherSettings) -> TeacherSettings:
     return teacher.model_copy(update=rates)
 
 
-def prices_of(teacher: TeacherSettings) -> Prices | None:
-    """The teacher's prices, None if they are unknown."""
-    prices = _prices_of(teacher)
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+def prices_of(teacher: TeacherSettings, clock: Clock = _utc_now) -> Prices | None:
+    """The teacher's prices, None if they are unknown. `clock` returns the time in UTC, on which they may depend."""
+    prices = _prices_of(teacher, clock)
     full_price = teacher.batch_format == "together"
     return replace(prices, usual_share=1.0) if prices is not None and full_price else prices
 
 
-def _prices_of(teacher: TeacherSettings) -> Prices | None:
-    listed = _listed_prices(teacher.url, teacher.model)
+def _prices_of(teacher: TeacherSettings, clock: Clock) -> Prices | None:
+    listed = _listed_prices(teacher.url, teacher.model, clock)
     prompt, completion = teacher.usd_per_million_prompt_tokens, teacher.usd_per_million_completion_tokens
     cached = teacher.usd_per_million_cached_tokens
     if (prompt, completion, cached) == (None, None, None):
@@ -79,11 +90,12 @@ def _prices_of(teacher: TeacherSettings) -> Prices | None:
     free = not prompt and not completion and None not in (prompt, completion)
     complete = listed is None or None not in (prompt, completion)
     source = FREE if free else "pairsmith.toml" if complete or listed is None else f"pairsmith.toml, {listed.source}"
-    rate = _spec_rate(prompt, cached, completion, None if complete else listed)
-    return Prices(source, rate, listed.batch_share if listed else None)
+    rates = None if complete or listed is None else (listed.rate, listed.highest or listed.rate)
+    usual, highest = (_spec_rate(prompt, cached, completion, rates and rates[i]) for i in (0, 1))
+    return Prices(source, usual, listed.batch_share if listed else None, highest=highest)
 
 
-def _spec_rate(prompt: float | None, cached: float | None, completion: float | None, listed: Prices | None) -> Rate:
+def _spec_rate(prompt: float | None, cached: float | None, completion: float | None, listed: Rate | None) -> Rate:
     """The prices of the spec; for those it does not set, the listed prices for a request of that length."""
 
     def rate(usage: Usage, context: Mapping[str, str]) -> float:
@@ -95,16 +107,16 @@ def _spec_rate(prompt: float | None, cached: float | None, completion: float | N
             return spec_usd
         # The list may have higher prices for long prompts, so each part is priced with prompts of the same length.
         prompt_only = usage.model_copy(update={"completion_tokens": 0, "reasoning_tokens": 0})
-        fee, prompt_usd = listed.rate(Usage(), context), listed.rate(prompt_only, context)
-        uncached = listed.rate(prompt_only.model_copy(update={"cached_tokens": 0}), context) - fee
+        fee, prompt_usd = listed(Usage(), context), listed(prompt_only, context)
+        uncached = listed(prompt_only.model_copy(update={"cached_tokens": 0}), context) - fee
         fresh_usd = uncached * fresh / max(1, usage.prompt_tokens)
-        listed_usd = (fresh_usd, prompt_usd - fee - fresh_usd, listed.rate(usage, context) - prompt_usd)
+        listed_usd = (fresh_usd, prompt_usd - fee - fresh_usd, listed(usage, context) - prompt_usd)
         return fee + spec_usd + sum(usd for usd, (price, _) in zip(listed_usd, parts, strict=True) if price is None)
 
     return rate
 
 
-def _listed_prices(url: str, model: str) -> Prices | None:
+def _listed_prices(url: str, model: str, clock: Clock) -> Prices | None:
     """The prices in `genai-prices` for the model at this address."""
     host = urlsplit(url).hostname or ""
     if "." not in host or _is_ip_address(host):
@@ -117,23 +129,38 @@ def _listed_prices(url: str, model: str) -> Prices | None:
     except LookupError:
         return None
 
-    price = known.get_prices(datetime.now(UTC))
+    opened = clock()
+    price = known.get_prices(opened)
     if price.input_mtok is None and price.output_mtok is None:
         return None  # listed without a price
+    tiers = any(hasattr(value, "tiers") for value in vars(price).values())
 
-    def rate(usage: Usage, context: Mapping[str, str]) -> float:
-        genai_usage = _to_genai_usage(usage)
-        return float(known.calc_price(genai_usage, provider, price_context=cast(Any, context) or None).total_price)
+    def table_rate(moment: datetime) -> Rate:
+        def rate(usage: Usage, context: Mapping[str, str]) -> float:
+            genai_usage, options = _to_genai_usage(usage), {"price_context": cast(Any, context) or None}
+            cost = known.calc_price(genai_usage, provider, genai_request_timestamp=moment, **options)
+            return float(cost.total_price)
 
-    sample = Usage(prompt_tokens=1_000, completion_tokens=1_000)
-    usual, batch = rate(sample, {}), rate(sample, _BATCH)
+        return rate
+
+    rates: dict[int, Rate] = {}  # by the price that applies: it may depend on the hour, or change on a day
+
+    def rate_at(moment: datetime) -> Rate:
+        key = id(known.get_prices(moment))
+        if key not in rates:
+            rates[key] = table_rate(moment) if tiers else _linear(table_rate(moment))
+        return rates[key]
+
+    day = {id(rate): rate for rate in (rate_at(opened + number * _HALF_HOUR) for number in range(48))}.values()
+    sample, varies = Usage(prompt_tokens=1_000, completion_tokens=1_000), len(day) > 1
+    usual, batch = (table_rate(opened)(sample, context) for context in ({}, _BATCH))
     # A batch variant lists only the prices that differ; a model without one has the same price "in a batch".
     version = importlib.metadata.version("genai-prices")
-    tiers = any(hasattr(value, "tiers") for value in vars(price).values())
     return Prices(
-        f"genai-prices {version}, {provider.id}/{known.id}",
-        rate if tiers else _linear(rate),
+        f"genai-prices {version}, {provider.id}/{known.id}{', by the hour' if varies else ''}",
+        (lambda usage, context: rate_at(clock())(usage, context)) if varies else rate_at(opened),
         batch / usual if usual and batch != usual else None,
+        highest=(lambda usage, context: max(rate(usage, context) for rate in day)) if varies else None,
     )
 
 

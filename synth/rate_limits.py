@@ -20,6 +20,8 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Literal, NamedTuple
 
+from schemas.records import Json
+
 Unit = Literal["requests", "tokens"]
 
 _TOKENS = re.compile("token|bysize")
@@ -93,12 +95,12 @@ def reset_s(text: str) -> float:
     return max(0.0, (reset_at - datetime.now(UTC)).total_seconds())
 
 
-def retry_after_s(headers: Mapping[str, str], text: str = "") -> float | None:
+def retry_after_s(headers: Mapping[str, str], text: str = "", request: Json | None = None) -> float | None:
     """Seconds that a server asks to wait, or None if it does not say so in a readable form.
 
     Reads `retry-after-ms` or `Retry-After` (a number, or an HTTP date relative to the server's own `Date` if present,
     RFC 9110, 10.2.3; some servers send a duration or a timestamp), else the error's `text` (Gemini's `retryDelay`, "try
-    again in 7m12s").
+    again in 7m12s"), except where it may quote the `request`.
     """
     with suppress(ValueError, TypeError, OverflowError):
         if (ms := headers.get("retry-after-ms")) is not None:
@@ -107,10 +109,12 @@ def retry_after_s(headers: Mapping[str, str], text: str = "") -> float | None:
             return max(0.0, (parsedate_to_datetime(wait) - parsedate_to_datetime(headers["Date"])).total_seconds())
         if wait:
             return reset_s(wait)
-    if (request := _WAIT_REQUEST.search(text)) is None:
+    asked = " ".join(str(turn.get("content")) for turn in (request or {}).get("messages", ())).lower()
+    wait_match = next((match for match in _WAIT_REQUEST.finditer(text) if match[0].lower() not in asked), None)
+    if wait_match is None:
         return None
-    parts = _UNIT.findall(request[1] or "")
-    return float(request[2]) if request[2] else sum(float(n) / _UNITS_PER_S[unit.lower()] for n, unit in parts)
+    parts = _UNIT.findall(wait_match[1] or "")
+    return float(wait_match[2]) if wait_match[2] else sum(float(n) / _UNITS_PER_S[unit.lower()] for n, unit in parts)
 
 
 class RateLimit:

@@ -11,6 +11,8 @@ import orjson
 
 from schemas.records import Json
 
+# Fields of a choice that say how it ended: OpenAI; OpenRouter; LiteLLM.
+_END_FIELDS = ("finish_reason", "native_finish_reason", "error", "provider_specific_fields")
 _STREAM_START = re.compile(rb"\A(?:\xef\xbb\xbf)?\s*(?:data:|event:|id:|retry:|:)")
 
 
@@ -77,8 +79,7 @@ def _add_piece(choice: Json, piece: Json) -> None:
     is_delta = isinstance(delta, dict) and bool(delta)
     for name, value in _fields(delta if is_delta else piece.get("message")):
         message[name] = value if name == "role" else _append(message.get(name), value, is_delta=is_delta)
-    if piece.get("finish_reason"):
-        choice["finish_reason"] = piece["finish_reason"]
+    choice |= {name: piece[name] for name in _END_FIELDS if piece.get(name)}
     if isinstance(logprobs := piece.get("logprobs"), dict) and isinstance(tokens := logprobs.get("content"), list):
         choice.setdefault("logprobs", {"content": []})["content"] += tokens
 

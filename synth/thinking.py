@@ -14,7 +14,8 @@ from typing import NamedTuple
 # The settings in a sampling table's `extra` that disable thinking, by server.
 NO_THINKING = (
     "{ chat_template_kwargs = { enable_thinking = false } } (vLLM, SGLang), "
-    '{ reasoning_effort = "none" } (Ollama, OpenAI), or { thinking = { type = "disabled" } } (DeepSeek, Z.ai)'
+    '{ reasoning_effort = "none" } (Ollama, OpenAI, Mistral), '
+    'or { thinking = { type = "disabled" } } (DeepSeek, Moonshot, Z.ai)'
 )
 
 # The models' own tags (Seed and LongCat prefix their name), and words for a block that a task may request as well.

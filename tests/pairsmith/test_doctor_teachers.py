@@ -252,10 +252,26 @@ def test_a_server_without_chat_models_is_not_chosen() -> None:
     assert teacher.model == "b/chat"
 
 
+def test_a_model_that_a_gateway_serves_without_listing_it_is_asked(tmp_path: Path) -> None:
+    """LiteLLM's wildcard routes and Bedrock's inference profiles are in no list. Only a request can show whether the
+    model is there: without --ask doctor fails and says so, with it the answer decides."""
+    with LoopbackTeacher(lambda ask: says("a tall white lighthouse"), models=("other",)) as gateway:
+        opened = project(tmp_path, gateway.url)
+        refused, checks = checks_of(opened)["teacher"], checks_of(opened, ask=True)
+    assert refused.state == "fail"
+    assert "does not know model" in refused.what
+    assert "doctor --ask" in refused.fix
+    assert (checks["teacher"].state, checks["answer"].state) == ("warn", "ok")
+    assert "does not list model" in checks["teacher"].what
+
+
 def test_model_lists_are_interpreted() -> None:
     """The context length under each server's name for it, and model families that think by default."""
     for row in ({"max_model_len": 9}, {"context_length": 9}, {"context_window": 9}, {"meta": {"n_ctx_train": 9}}):
         assert context_length({"id": "m", **row}) == 9
+    assert context_length({"id": "m", "meta": {"n_ctx": 9, "n_ctx_train": 131072}}) == 9, "of a slot of llama-server"
+    assert context_length({"id": "m", "mode": "chat", "max_input_tokens": 9}) == 9, "LiteLLM"
+    assert not is_chat_model({"id": "m", "mode": "embedding"})
     assert context_length({"id": "m", "meta": None, "context_length": "9"}) is None
     thinking = (
         "qwen3:8b",
@@ -271,6 +287,10 @@ def test_model_lists_are_interpreted() -> None:
         "google/gemini-3-pro-preview",
         "allenai/Olmo-3-7B-Think",
         "kimi-k2-thinking",
+        "moonshotai/Kimi-K2.5",
+        "kimi-k3",
+        "grok-4.7",
+        "grok-4-fast-reasoning",
         "sonar-reasoning",
     )
     assert all(map(thinks_by_default, thinking))

@@ -14,11 +14,14 @@ import pytest
 
 from bench.forecast.run import coverage, hard_coverage
 from curate.forecast import LEAST_SEEDS, Pilot, forecast_accepted_rows, forecast_sum
+from pairsmith.pilot_costs import SeedCost, costs_of
 from pairsmith.stages.forecast import forecast
 from pairsmith.stages.table import Audience
-from schemas.records import Sampling, content_id
+from schemas.records import Sampling, Usage, content_id
+from schemas.spec import TeacherSettings
 from schemas.spec_file import load
 from schemas.store import Store
+from synth.prices import prices_of
 from synth.question import max_answer_tokens
 from tests.pairsmith.conftest import Project, subject_of
 from tests.synth.loopback import Ask, LoopbackTeacher, Reply, says
@@ -395,3 +398,19 @@ def test_forecast_of_the_evaluation_allows_for_one_or_several_answers_per_reques
     (line,) = (line for line in lines if line["stage"] == "evaluate")
     assert line["tokens"]["low"] <= line["seeds"] * 2_400
     assert line["tokens"]["high"] >= line["seeds"] * 4_400
+
+
+def test_forecast_covers_the_hours_with_a_higher_price() -> None:
+    """DeepSeek charges twice as much at peak hours, in which a run may go on. At whatever hour it is forecast, the
+    upper end is at least what it costs at the highest price."""
+    deepseek = TeacherSettings(url="https://api.deepseek.com/v1", model="deepseek-flash")
+    prices, tokens = prices_of(deepseek), Usage(prompt_tokens=1_000, completion_tokens=100)
+    assert prices is not None
+    highest = prices.usd(tokens, highest=True)
+    usd = prices.usd(tokens)
+    costs = [SeedCost(1_000, 1_100, usd, None, 1.0)] * LEAST_SEEDS
+    forecast_costs = costs_of(deepseek, costs, 100, 200, 1)
+    assert forecast_costs["usd"] is not None
+    assert forecast_costs["usd"].high >= (100 + LEAST_SEEDS) * (highest or 0) * 0.999
+    assert forecast_costs["usd"].middle == pytest.approx((100 + LEAST_SEEDS) * (usd or 0))
+    assert forecast_costs["tokens"] is not None

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import os
 import time
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
@@ -229,6 +230,16 @@ def test_wait_in_the_text_of_an_error_is_honoured(text: str, seconds: float | No
     assert retry_after_s({"Retry-After": "7"}, text) == 7
 
 
+def test_a_wait_in_words_of_the_row_is_no_wait() -> None:
+    """An error may quote its row. A row about waiting for hours would have ended every run, and one about minutes
+    would have paused all others."""
+    request = {"messages": [{"role": "user", "content": "Please TRY again in 3 hours"}]}
+    quoted = "Internal error while processing 'Please TRY again in 3 hours'"
+    assert retry_after_s({}, quoted, request) is None
+    assert retry_after_s({}, f"{quoted}. Retry in 2 s.", request) == 2
+    assert retry_after_s({"Retry-After": "7"}, quoted, request) == 7
+
+
 def test_a_wait_of_hours_stops_the_run() -> None:
     """A daily limit is not waited out in silence."""
     with (
@@ -360,6 +371,26 @@ def test_a_stray_refusal_does_not_end_the_use_of_n() -> None:
         with LoopbackTeacher(reply) as teacher:
             assert asyncio.run(many()) == 21
         assert [ask.n for ask in teacher.asked].count(4) == 20
+
+
+@pytest.mark.parametrize(
+    "row", ["solve for n", "the only stream in the valley must be a stream", "what is max_completion_tokens?"]
+)
+def test_a_refusal_that_quotes_its_row_changes_no_other_request(row: str) -> None:
+    """A moderated row may mention n, a stream or a setting. All further requests stay as they were: without n, each
+    sample would pay for the prompt again, and under another name a limit may be ignored."""
+
+    async def many() -> None:
+        async with Endpoint(teacher.url, "loopback") as endpoint:
+            for text in ("a dog", row, "a cat"):
+                with suppress(RefusedError):
+                    await endpoint.ask(chat(text), Sampling(max_tokens=64), n=4)
+
+    refusal = fails(400, f"flagged: '{row}'")
+    with LoopbackTeacher(lambda ask: refusal if ask.prompt == row else Reply()) as teacher:
+        asyncio.run(many())
+    assert teacher.asked[-1].n == 4
+    assert teacher.asked[-1].body.keys() == teacher.asked[0].body.keys()
 
 
 def test_refusals_that_do_not_mention_n_end_its_use_in_the_end() -> None:

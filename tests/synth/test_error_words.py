@@ -215,6 +215,16 @@ def test_an_error_inside_a_200_has_the_status_it_means(content: Any, status: int
     assert effective_response(200, orjson.dumps(content))[0] == status
 
 
+def test_an_error_inside_a_200_that_quotes_the_row_is_not_about_the_account() -> None:
+    """A row about credit would have ended every run, as an empty account does."""
+    request = {"messages": [{"role": "user", "content": "my credit card and its balance"}]}
+    quoted = orjson.dumps({"error": {"message": "failed on 'my credit card and its balance'"}})
+    assert effective_response(200, quoted)[0] == 402
+    assert effective_response(200, quoted, request)[0] == 502
+    empty = orjson.dumps({"error": {"message": "your quota is used up"}})
+    assert effective_response(200, empty, request)[0] == 402
+
+
 @pytest.mark.parametrize(
     ("usage", "counted"),
     [

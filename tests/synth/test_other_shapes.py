@@ -587,6 +587,31 @@ def test_native_finish_reason_of_a_gateway_is_used(native: str | None, status: s
 
 
 @pytest.mark.parametrize(
+    ("own", "status"),
+    [
+        ({"native_finish_reason": "model_length"}, "truncated"),
+        ({"native_finish_reason": "insufficient_system_resource"}, "failed"),
+        ({"native_finish_reason": "MODEL_ARMOR"}, "refused"),
+        ({"native_finish_reason": "COMPLETE"}, "ok"),
+        ({"native_finish_reason": "tool_use"}, "ok"),
+        ({"native_finish_reason": "weird"}, "unknown_finish"),
+        ({"error": {"code": 502, "message": "gone"}}, "failed"),
+        ({}, "ok"),
+        (None, "ok"),
+    ],
+)
+def test_finish_reason_that_litellm_calls_a_stop_is_the_one_it_keeps(own: Json | None, status: str) -> None:
+    """LiteLLM reports errors, and every reason that it does not know, as "stop" and keeps the provider's own. One that
+    pairsmith does not know either ends the run, as if the provider had been asked directly, until the spec says what it
+    means."""
+    raw = {"finish_reason": "stop", "provider_specific_fields": own, "message": {"content": "A dog."}}
+    verdict = judged(raw, None, {}, {}, 0)
+    assert verdict.status == status
+    assert "'stop'" not in verdict.reason
+    assert judged(raw, None, {"weird": "complete"}, {}, 0).status == ("ok" if status == "unknown_finish" else status)
+
+
+@pytest.mark.parametrize(
     ("base", "endpoint"),
     [
         ("https://api.openai.com/v1", "/v1/chat/completions"),

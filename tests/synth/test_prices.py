@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import orjson
@@ -260,6 +261,29 @@ def test_reservation_covers_the_default_tier_for_a_flex_request(tmp_path: Path) 
         )
         assert flexible == usual
         assert prior == pytest.approx(2 * (usual or 0))
+
+
+def test_price_that_depends_on_the_hour_is_that_of_the_answer(tmp_path: Path) -> None:
+    """DeepSeek charges twice as much from 01:00 to 04:00 and 06:00 to 10:00 UTC. A run that begins before such an hour
+    and goes on in it pays both prices, and a cap reserves the higher one throughout. The spec may set one of them."""
+    deepseek, at = teacher_at("https://api.deepseek.com/v1", "deepseek-flash"), [datetime(2026, 11, 30, 5, tzinfo=UTC)]
+    prices = prices_of(deepseek, lambda: at[0])
+    partly = prices_of(deepseek.model_copy(update={"usd_per_million_prompt_tokens": 1.0}), lambda: at[0])
+    assert prices is not None
+    assert partly is not None
+    cheap, mixed = prices.usd(MANY), partly.usd(MANY)
+    assert cheap is not None
+    assert prices.usd(MANY, highest=True) == pytest.approx(2 * cheap)
+    at[0] += timedelta(hours=2)
+    assert prices.usd(MANY) == prices.usd(MANY, highest=True) == pytest.approx(2 * cheap)
+    assert partly.usd(MANY) == partly.usd(MANY, highest=True) != mixed
+    assert "by the hour" in prices.source
+    usual = prices_of(teacher_at("https://api.openai.com/v1", "gpt-5"))
+    assert usual is not None
+    assert usual.usd(MANY, highest=True) == usual.usd(MANY)
+    with Store.open(f"sqlite:///{tmp_path / 's.db'}") as store:
+        reserved = Meter(store, deepseek, "generate").max_usd({"max_tokens": 1_000_000}, 1_000_000)
+    assert reserved == pytest.approx(2 * cheap), "at any hour"
 
 
 @pytest.mark.parametrize(

@@ -240,12 +240,20 @@ def test_minimax_error_with_status_200_is_recognised(code: int, words: str, stat
         (400, {"message": "Invalid top_k value, the valid range of top_k is [0, 2]"}, "setting"),
         (500, {"message": "insufficient balance (1008)", "type": "api_error"}, "quota"),
         (429, {"message": "Request too large for m on tokens per min (TPM): Limit 10, Requested 20."}, "refused"),
-        (429, {"message": 'Slow down. Your last prompt was "request too large".'}, "throttled"),
         (500, {"message": "context shift is disabled"}, "refused"),
         (500, {"message": "The server had an error."}, "server"),
         (400, {"message": "Model unloaded."}, "server"),
         (400, {"message": "The model has crashed without additional information. (Exit code: 6)"}, "server"),
-        (400, {"message": "Flagged: 'the model has crashed'"}, "refused"),
+        (429, {"message": "litellm.RateLimitError: OpenAIException - Request too large for model"}, "refused"),
+        (500, {"message": "litellm.InternalServerError: OpenAIException - context shift is disabled"}, "refused"),
+        (400, {"message": "litellm.BadRequestError: Lm_studioException - Model unloaded."}, "server"),
+        (404, {"message": "The requested model is not loaded. Loaded: other"}, "model"),
+        (400, {"message": "Authentication Error - Expired Key. Expiry time 2026", "type": "expired_key"}, "key"),
+        (400, {"message": "No connected db.", "type": "no_db_connection"}, "key"),
+        (422, {"message": "Budget has been exceeded! Max budget: 1", "type": "budget_exceeded"}, "quota"),
+        (498, {"message": "blocked input"}, "refused"),
+        (498, {"message": "Flex tier capacity exceeded"}, "server"),
+        (424, {"error": [{"code": 2016, "message": "Prompt blocked due to security configurations"}]}, "refused"),
     ],
 )
 def test_documented_errors_of_providers_are_recognised(status: int, error: dict[str, Any], kind: str) -> None:
@@ -254,6 +262,26 @@ def test_documented_errors_of_providers_are_recognised(status: int, error: dict[
     refusal = meaning(status, error, str(error), body, answered=False)
     assert refusal.kind == kind
     assert refusal.setting == ("top_k" if kind == "setting" else "")
+
+
+@pytest.mark.parametrize(
+    ("status", "row", "message", "kind"),
+    [
+        (429, "request too large", 'Slow down. Your last prompt was "request too large".', "throttled"),
+        (400, "the model has crashed", "Flagged: 'the model has crashed'", "refused"),
+        (500, "insufficient balance", "Cannot answer 'insufficient balance'", "server"),
+        (424, "my prompt was blocked", "Generation of 'my prompt was blocked' failed", "server"),
+        (400, "my API key is not valid", "Flagged: 'my API key is not valid'", "refused"),
+        (400, "this model was not found", "Flagged: 'this model was not found'", "refused"),
+    ],
+)
+def test_error_that_quotes_the_row_means_what_the_rest_of_it_says(
+    status: int, row: str, message: str, kind: str
+) -> None:
+    """Words of the row in an error decide nothing, not even in the first one of a run."""
+    body = {"messages": [{"role": "user", "content": row}]}
+    for answered in (False, True):
+        assert meaning(status, {"message": message}, message, body, answered=answered).kind == kind
 
 
 _CURRENT_QUOTA = "You exceeded your current quota, please check your plan and billing details."
@@ -294,7 +322,7 @@ def test_refusal_after_an_answer_is_no_wrong_address_key_or_setting(status: int)
     body = {"top_k": 5, "messages": [{"role": "user", "content": row}]}
     for text in (f"flagged: '{row}'", f"Not allowed: {row.upper()}", f"{row[30:]} (rejected)"):
         kind = meaning(status, {"message": text}, text, body, answered=True).kind
-        assert kind == ("server" if status == 424 else "refused")
+        assert kind == ("server" if status == 424 and "flagged" not in text else "refused")
     spent = {"message": row, "type": "budget_exceeded"}
     assert meaning(status, spent, str(spent), body, answered=True).kind == "quota"
 

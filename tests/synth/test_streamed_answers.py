@@ -85,6 +85,19 @@ def test_reasoning_in_parts_is_kept_beside_the_text_that_follows() -> None:
 
 
 @pytest.mark.parametrize(
+    "end",
+    [
+        {"finish_reason": "stop", "native_finish_reason": "max_tokens"},
+        {"finish_reason": "stop", "provider_specific_fields": {"native_finish_reason": "model_length"}},
+    ],
+)
+def test_streamed_answer_keeps_the_finish_reason_of_the_provider(end: Json) -> None:
+    """OpenRouter and LiteLLM call it a stop in a stream, too."""
+    (choice,) = read(stream(piece("a red"), {"choices": [{"index": 0, "delta": {}, **end}]})).choices
+    assert judged(choice, None, {}, {}, 0).status == "truncated"
+
+
+@pytest.mark.parametrize(
     ("error", "status"),
     [({"code": 429, "message": "Rate limited"}, 429), ({"type": "overloaded_error", "message": "Overloaded"}, 429)],
 )

@@ -60,6 +60,17 @@ def mistral_error(status: int, message: str, kind: str, code: str | None = None)
     return Response(status, {"object": "error", "message": message, "type": kind, "param": None, "code": code})
 
 
+def litellm_error(status: int, message: str) -> Response:
+    """LiteLLM's error: the message of the provider behind it, between the kind of error and a note."""
+    note = "\n\nLiteLLM: model group 'model-1' failed with the error above. No fallback was attempted."
+    return error(status, message + note, type="None", param=None, code=str(status))
+
+
+def native(word: str) -> Body:
+    """The provider's own finish reason, where LiteLLM reports another one ("stop" if it does not know it)."""
+    return {"provider_specific_fields": {"native_finish_reason": word}}
+
+
 TEMPLATE = (
     "\n------------\nWhile executing CallExpression at line 1, column 67 in source:\n"
     "..._exception('System role not...\n"
@@ -212,6 +223,19 @@ PROVIDERS = (
         "SGLang",
         "https://docs.sglang.io/docs/basic_usage/openai_api_completions",
         {
+            "wrong key": Response(401, {"error": "Unauthorized"}),
+            "overloaded": Response(
+                503, {"object": "error", "message": "The request queue is full.", "type": "503", "code": 503}
+            ),
+            "unknown setting": Response(  # an invalid value; it ignores an unknown setting
+                400,
+                {
+                    "object": "error",
+                    "message": "top_k must be -1 or at least 1, got 0.",
+                    "type": "BadRequest",
+                    "code": 400,
+                },
+            ),
             "no system role": Response(500, {"object": "error", "message": "System role not supported", "code": 500}),
             "prompt too long": Response(
                 400,
@@ -225,8 +249,8 @@ PROVIDERS = (
             "only thinking": TINY,
             "cut answer": completion(choice("a dog on", finish="length", matched_stop=None)),
             "broken off answer": completion(
-                choice("") | {"finish_reason": {"type": "abort", "message": "The request queue is full."}}
-            ),
+                {**choice("a dog on"), "matched_stop": "NaN happened"}
+            ),  # reported as a stop
             "schema": completion(choice('{"caption": "a dog"}')),
         },
         key_header=None,
@@ -257,7 +281,7 @@ PROVIDERS = (
             "overloaded": error(503, "Loading model", type="unavailable_error", code=503),
             "prompt too long": error(
                 400,
-                "the request exceeds the available context size, try increasing it",
+                "request (5000 tokens) exceeds the available context size (4096 tokens), try increasing it",
                 type="exceed_context_size_error",
                 code=400,
                 n_prompt_tokens=5000,
@@ -269,7 +293,9 @@ PROVIDERS = (
             "schema": completion(choice('{"caption": "a dog"}')),
         },
         unauthorized=error(401, "Invalid API Key", type="authentication_error", code=401),
+        refuses=one_only(400, "n_cmpl cannot be greater than the number of slots, please increase -np"),
         answer=single,
+        lists=lambda self: {"data": [{"id": name, "meta": {"n_ctx": 4096}} for name in self.models]},
     ),
     Provider(
         "LM Studio",
@@ -279,6 +305,7 @@ PROVIDERS = (
                 400,
                 {"error": "The number of tokens to keep from the initial prompt is greater than the context length."},
             ),
+            "wrong key": error(401, "Malformed LM Studio API token provided", code="invalid_api_key"),
             "unknown model": error(404, "Model x not found", type="invalid_request_error", code="model_not_found"),
             "model unloaded": Response(400, {"error": "Model unloaded."}),
             "thinking": reasoned("reasoning_content"),
@@ -390,6 +417,12 @@ PROVIDERS = (
             "wrong key": Response(401, {"message": "Unauthorized", "request_id": "1"}),
             "no credit": mistral_error(402, "Payment required", "payment_required"),
             "rate limit": Response(429, {"message": "Requests rate limit exceeded"}),
+            "overloaded": mistral_error(
+                429, "Service tier capacity exceeded for this model.", "service_tier_capacity_exceeded", "3505"
+            ),
+            "prompt too long": mistral_error(
+                400, "Prompt contains 40235 tokens, too large for model with 32768 maximum context length", "x", "3051"
+            ),
             "unknown model": mistral_error(400, "Invalid model: x", "invalid_model", "1500"),
             "unknown setting": Response(
                 422,
@@ -501,6 +534,14 @@ PROVIDERS = (
             "wrong key": Response(
                 403, {"message": "The security token included in the request is invalid: access denied."}
             ),
+            "unknown setting": error(
+                400,
+                "Failed to deserialize the JSON body into the target type: top_k: invalid type at line 1 column 187",
+                code="validation_error",
+                type="invalid_request_error",
+            ),
+            "thinking": completion(choice(f"<reasoning>{THOUGHT}</reasoning>a dog 0")),
+            "prompt too long": Response(400, {"message": "Input is too long for requested model."}),
             "rate limit": Response(429, {"message": "Too many requests, please wait before trying again."}),
             "overloaded": Response(424, {"message": "The model returned an unexpected error: ModelErrorException"}),
             "unknown model": Response(404, {"message": "The model you requested is not found in this region."}),
@@ -512,27 +553,44 @@ PROVIDERS = (
         ),
     ),
     Provider(
-        "LiteLLM proxy",
+        "LiteLLM proxy",  # version 1.110; wrong key: "No connected db." without a database, else 401
         "https://docs.litellm.ai/docs/proxy/error_reference",
         {
             "wrong key": error(
                 401, "Authentication Error, Invalid proxy server token passed", type="auth_error", code="401"
             ),
-            "no credit": error(400, "Budget has been exceeded! Max budget: 1.0", type="budget_exceeded", code="400"),
-            "rate limit": error(429, "litellm.RateLimitError: limit reached", type="throttling_error", code="429"),
-            "overloaded": error(500, "litellm.InternalServerError: upstream", type=None, code="500"),
-            "unknown model": error(400, "Invalid model name passed in model=x. Call `/v1/models`.", code="400"),
-            "unknown setting": error(
-                400, "litellm.UnsupportedParamsError: openai does not support parameters: ['top_k']", code="400"
+            "no credit": error(
+                422,
+                "Budget has been exceeded! Key=k Current cost: 2.0, Max budget: 1.0",
+                type="budget_exceeded",
+                param=None,
+                code="422",
             ),
-            "prompt too long": error(400, "litellm.ContextWindowExceededError: too long", code="400"),
+            "rate limit": litellm_error(429, "No deployments available for selected model, Try again in 0.02 seconds."),
+            "overloaded": litellm_error(500, "litellm.InternalServerError: OpenAIException - upstream"),
+            "model unloaded": litellm_error(400, "litellm.BadRequestError: Lm_studioException - Model unloaded."),
+            "unknown model": error(400, "Invalid model name passed in model=x. Call `/v1/models`.", code="400"),
+            "unknown setting": litellm_error(
+                400, "litellm.UnsupportedParamsError: openai does not support parameters: ['top_k']"
+            ),
+            "no system role": litellm_error(500, f"litellm.InternalServerError: OpenAIException - {TEMPLATE}"),
+            "prompt refused": litellm_error(424, "litellm.APIError: OpenAIException - Prompt blocked due to security"),
+            "prompt too long": litellm_error(400, "litellm.ContextWindowExceededError: too long"),
+            "more tokens than a minute allows": litellm_error(
+                429, f"litellm.RateLimitError: RateLimitError: OpenAIException - {TOO_LARGE}"
+            ),
+            "context full": litellm_error(
+                500, "litellm.InternalServerError: OpenAIException - context shift is disabled"
+            ),
             "no choice": Response(200, {"object": "chat.completion", "choices": [], **NO_CHOICE}),
             "thinking": reasoned("reasoning_content"),
-            "cut answer": CUT,
+            "cut answer": completion({**choice("a dog on"), **native("model_length")}),  # reported as a stop
+            "broken off answer": completion({**choice("a dog on"), **native("insufficient_system_resource")}),
+            "filtered answer": completion({**choice("a dog on"), **native("MODEL_ARMOR")}),
         },
-        unauthorized=error(
-            401, "Authentication Error, Invalid proxy server token passed", type="auth_error", code="401"
-        ),
+        unauthorized=error(400, "No connected db.", type="no_db_connection", param=None, code="400"),
+        refuses=one_only(400, "litellm.UnsupportedParamsError: mistral does not support parameters: ['n']"),
+        answer=single,
     ),
     *HOSTED,
 )

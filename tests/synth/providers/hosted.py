@@ -89,12 +89,69 @@ HOSTED = (
             "rate limit": plain(429, "You are past the per minute request limit, please wait and try again later."),
             "unknown model": plain(404, "model 'x' not found, make sure the correct model ID was used"),
             "unknown setting": plain(422, "unknown field: parameter 'top_k' is not a valid field"),
+            "prompt refused": plain(498, "blocked input"),
             "prompt too long": plain(400, "too many tokens: size limit exceeded by 20000 tokens."),
             "cut answer": completion(choice("a dog on", finish="MAX_TOKENS")),
         },
         path="/compatibility/v1",
         unauthorized=plain(401, "no api key supplied"),
         answer=single,
+    ),
+    Provider(
+        "Moonshot",
+        "https://platform.kimi.ai/docs/api/errors",
+        {
+            "wrong key": error(401, "Invalid Authentication", type="invalid_authentication_error"),
+            "no credit": error(
+                429,
+                "Your account is suspended due to insufficient balance, please recharge your account",
+                type="exceeded_current_quota_error",
+            ),
+            "rate limit": error(
+                429,
+                "Your account reached max request: 3, please try again after 0.02 seconds",
+                type="rate_limit_reached_error",
+            ),
+            "overloaded": error(
+                429, "The engine is currently overloaded, please try again later", type="engine_overloaded_error"
+            ),
+            "unknown model": error(404, "Not found the model x or Permission denied", type="resource_not_found_error"),
+            "unknown setting": error(
+                400, "invalid top_k: only 1 is allowed for this model", type="invalid_request_error"
+            ),
+            "prompt refused": error(
+                400, "The request was rejected because it was considered high risk", type="content_filter"
+            ),
+            "prompt too long": error(
+                400,
+                "Invalid request: Your request exceeded model token limit: 262144 (requested: 269030)",
+                type="invalid_request_error",
+            ),
+            "thinking": completion(choice("a dog 0", reasoning_content=THOUGHT)),
+            "cut answer": CUT,
+            "cached tokens": completion(choice("a dog 0"), usage={"cached_tokens": 16}),
+        },
+        unauthorized=error(401, "Invalid Authentication", type="invalid_authentication_error"),
+    ),
+    Provider(
+        "GitHub Models",
+        "https://docs.github.com/en/rest/models/inference",
+        {
+            "wrong key": error(401, "Bad credentials", code="unauthorized"),
+            "rate limit": error(
+                429,
+                "Rate limit of 15 per 60s exceeded for UserByModelByMinute. Please wait 0.02 seconds before retrying.",
+                code="RateLimitReached",
+            ),
+            "unknown model": error(400, "Unknown model: x", code="unknown_model"),
+            "prompt refused": error(400, "The response was filtered", code="content_filter", param="prompt"),
+            "prompt too long": error(
+                413, "Request body too large for gpt-4o model. Max size: 8000 tokens.", code="tokens_limit_reached"
+            ),
+            "cut answer": CUT,
+        },
+        path="/inference/chat/completions",
+        unauthorized=error(401, "Bad credentials", code="unauthorized"),
     ),
     Provider(
         "Fireworks",
@@ -128,6 +185,13 @@ HOSTED = (
                 "You have used up your daily free allocation of 10,000 neurons. Please upgrade.",
             ),
             "overloaded": cloudflare(429, 3040, "No more data centers to forward the request to"),
+            "prompt refused": Response(  # by a guardrail of its AI Gateway
+                424,
+                {
+                    "success": False,
+                    "error": [{"code": 2016, "message": "Prompt blocked due to security configurations"}],
+                },
+            ),
             "prompt too long": cloudflare(413, 3006, "Request is too large"),
             "cut answer": CUT,
         },

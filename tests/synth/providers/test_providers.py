@@ -6,8 +6,10 @@ The table that this prints (`pytest -s`) is part of docs/providers.md.
 from __future__ import annotations
 
 import asyncio
+import random
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +19,12 @@ from schemas.errors import AuthError, PairsmithError
 from schemas.records import Json, Message, Sampling
 from schemas.spec import TeacherSettings
 from schemas.store import Store
+from synth.engine import generate
 from synth.ledger import Completion, FailedSample, Ledger
 from synth.teachers import opened
 from tests.synth.providers.documented import PROVIDERS
 from tests.synth.providers.played import KEY, KEY_ENV, Body, Played, Provider, Response, choice, completion, text_of
+from tests.synth.rig import input, rig
 
 PAGE = Path(__file__).parents[3] / "docs" / "providers.md"
 SCHEMA: Json = {
@@ -376,3 +380,38 @@ def test_wrong_key_raises_auth_error(tmp_path: Path, empty_store: Path, monkeypa
             shutil.copy(empty_store, folder)
             with pytest.raises(AuthError):
                 run_with_provider(provider, lambda body, nth: None, work, folder)
+
+
+ERRORS = [documented.body for one in PROVIDERS for documented in one.says.values() if documented.status >= 400]
+MIXED = [
+    (status, body, before)
+    for status, body in zip(
+        (400, 403, 404, 413, 422, 424, 498, 500, 502), random.Random(2).sample(ERRORS, 9), strict=True
+    )
+    for before in (0, 12)
+]
+
+
+@pytest.mark.parametrize(("status", "body", "before"), MIXED)
+def test_no_error_of_a_gateway_that_mixes_them_gives_rows_up(
+    status: int, body: Any, before: int, tmp_path: Path
+) -> None:
+    """A gateway may pass on any provider's error with any status. If all requests get it, from the start or after some
+    answers, no row is given up and no answer made of it: once the cause is gone, the next run has them all."""
+    documented, broken = Response(status, body), [True]
+
+    def reply(asked: Body, nth: int) -> Response | None:
+        return documented if broken[0] and len(server.asked) > before else None
+
+    async def once() -> int:
+        async with rig(server.url, tmp_path, concurrency=4) as r:
+            with suppress(PairsmithError):
+                result = await generate(r.store, input(30), [r.forward], concurrency=4)
+                return result.counts.waiting
+            return len(list(r.store.pairs()))
+
+    provider = Provider("a gateway", "", {}, key_header=None)
+    with Played(provider, reply) as server:
+        assert asyncio.run(once()) <= 2 * before
+        broken[0] = False
+        assert asyncio.run(once()) == 60
