@@ -27,7 +27,7 @@ from synth.turns import extract_turns, parse_role, parse_turns
 LOOKED_AT = 10_000  # rows that are read
 TEXT_WORDS = 3.0  # a column with at least this many words per cell on average is text
 CATEGORIES = 30  # a column that carries information has at most this many distinct values
-_MAX_COMPARED = 200  # columns that are compared each with each other: 20,000 pairs take a tenth of a second
+_MAX_COMPARED, _COMPARED_ROWS = 200, 500  # columns that are compared each with each other, and rows of each
 # a column of labels may have up to _MAX_LABELS distinct values if each occurs at least _OFTEN times on average
 _OFTEN, _MAX_LABELS = 5, 300
 _ONCE_PER = 10  # at most one row in this many may have a label of its own
@@ -176,14 +176,21 @@ def without_annotated(columns: Sequence[Column]) -> list[Column]:
     columns are returned if there are too many to compare each with each other."""
     if len(columns) > _MAX_COMPARED:
         return list(columns)
-    return [one for one in columns if not any(_annotates(one, other) for other in columns if other is not one)]
+    first = [(column.texts[:_COMPARED_ROWS], sum(map(len, column.texts))) for column in columns]
+    longer = [[other for other, less in first if less < size] for _, size in first]
+    return [
+        column
+        for column, (texts, _), others in zip(columns, first, longer, strict=True)
+        if not any(_annotates(texts, other) for other in others)
+    ]
 
 
-def _annotates(one: Column, other: Column) -> bool:
-    added, rows = set[str](), [texts for texts in zip(one.texts, other.texts, strict=True) if all(texts)]
-    if len("".join(one.texts)) <= len("".join(other.texts)):
-        return False
-    for marked, text in rows:
+def _annotates(annotated: Sequence[str], texts: Sequence[str]) -> bool:
+    added, rows = set[str](), 0
+    for marked, text in zip(annotated, texts, strict=True):
+        if not (marked and text):
+            continue
+        rows += 1
         rest = iter(words := _WORD.findall(marked))
         if not all(word in rest for word in _WORD.findall(text)):
             return False
@@ -191,7 +198,9 @@ def _annotates(one: Column, other: Column) -> bool:
         if more and not set(marked) & set("[]<>{}()|") - set(text):
             return False
         added |= more.keys()
-    return 0 < len(added) <= min(CATEGORIES, len(rows) / 2)
+        if len(added) > CATEGORIES:
+            return False
+    return 0 < len(added) <= rows / 2
 
 
 def hints_of_lists(output: Column) -> list[str]:
@@ -204,9 +213,12 @@ def hints_of_lists(output: Column) -> list[str]:
 
 
 def inner_columns(column: Column) -> list[Column]:
-    """The texts inside a column's objects, as columns named by their paths."""
+    """The texts inside a column's objects, as columns named by the paths that at least a quarter of the objects
+    have. Keys that are data, such as ids, are none."""
     records = [json.loads(text) if is_record(text) else None for text in column.texts]
-    paths = dict.fromkeys(path for value in records for path in paths_in(value, ""))
+    times = Counter(path for value in records for path in paths_in(value, ""))
+    least = len(column.filled) / 4
+    paths = [path for path, rows in times.items() if rows >= least]
     cells = [{f"c{at}": _at(value, path) for at, path in enumerate(paths)} for value in records]
     return [_column(at, f"{column.header}{path}", cells) for at, path in enumerate(paths)]
 
