@@ -160,7 +160,7 @@ def csv_rows(lines: Lines, source: SeedSource, notes: list[SeedProblem]) -> Rows
     head, rest = first[above], chain(first[above:], rest)
     reader = csv.reader(texts(), delimiter=separator, strict=True)
     places: Layout | None = None
-    end, width = head[0] - 1, 0
+    end, width, headers = head[0] - 1, 0, list[str]()
     while True:
         start = end + 1
         where = f"{display_name(source)}:{start}"
@@ -172,10 +172,12 @@ def csv_rows(lines: Lines, source: SeedSource, notes: list[SeedProblem]) -> Rows
             return
         end = head[0] - 1 + reader.line_num
         if places is None:
-            places, width = layout(cells, source, where, notes, objects=False), len(cells)
+            places, width, headers = layout(cells, source, where, notes, objects=False), len(cells), cells
         elif skipped:
             yield from skipped
             skipped.clear()
+        elif cells == headers and width > 1:
+            yield start, Fault("title", "the line repeats the headers.")  # of a file that was joined from several
         elif any(cell.strip() for cell in cells[width:]):
             yield (
                 start,

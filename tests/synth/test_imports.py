@@ -277,7 +277,7 @@ def test_completion_labelled_bad_is_no_output(tmp_path, name, rows, columns):
     assert [(problem.code, problem.where) for problem in reading.problems] == [
         ("disliked", f"{name}:{3 if name == 'a.csv' else 2}")
     ]
-    assert "its label is false" in reading.problems[0].detail
+    assert "it is marked 'false'" in reading.problems[0].detail
 
 
 def test_label_as_output_or_of_another_format_keeps_its_meaning(tmp_path):
