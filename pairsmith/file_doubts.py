@@ -9,14 +9,15 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from pairsmith.file_columns import Column
-from schemas.labels import distinct_labels, folded_label
+from schemas.labels import folded_label
 from schemas.wording import counted
 from synth.columns import Cells, Fault
-from synth.turns import CONTENT, exchange, extract_turns, parse_turns
+from synth.turns import CONTENT, exchange, extract_turns, parse_role, parse_turns
 
 _LISTED = 8  # columns and labels that are listed by name
 _SHARE = 20  # the same output in at least one row of this many is pointed out
 _SPEAKER = re.compile("role|from|author|sender|speaker|user")  # in a key of a turn
+_LINE_BY = re.compile(r"^\W*(\w+) *[\d\w() ]{0,20}:", re.MULTILINE)  # the name before a line of a conversation
 _TAG = re.compile(r"</\w+>|<br\s*/?>")
 _LIST = re.compile(r"""\[\s*["'\[\]{\d.-]""")  # the beginning of a list in JSON or Python
 
@@ -33,7 +34,7 @@ def doubts_about(outputs: Sequence[str], asked: Sequence[str], *, are_labels: bo
     if are_labels or not outputs:
         return sentences
     (same, rows), *_ = Counter(outputs).most_common(1)
-    if rows > 1 and rows * _SHARE >= len(outputs) > rows:
+    if rows > 1 and rows * _SHARE >= len(outputs):
         shown = same if len(same) <= 40 else f"{same[:40]}..."
         sentences.append(f"{rows:,} of {len(outputs):,} outputs are '{shown}': remove these rows if that is no answer")
     if 2 * sum(bool(_TAG.search(text)) for text in outputs) > len(outputs):
@@ -41,14 +42,31 @@ def doubts_about(outputs: Sequence[str], asked: Sequence[str], *, are_labels: bo
     return sentences
 
 
-def rare_labels(outputs: Sequence[str]) -> list[str]:
-    """That some labels occur only once, as those of a line of totals or of a typing error do."""
+def hints_of_labels(labels: Sequence[str], outputs: Sequence[str]) -> list[str]:
+    """Which labels these outputs have, and which occur only once, as those of a line of totals or of a typing error
+    do."""
     times = Counter(map(folded_label, outputs))
-    rare = [repr(label) for label in distinct_labels(outputs) if times[folded_label(label)] == 1]
-    if not rare:
+    rare = [label for label in labels if times[folded_label(label)] == 1]
+    sentences = [f"the outputs have recurring values, so they are labels: {_listed(labels)}"]
+    if rare:
+        sentences.append(f"labels that occur only once: {_listed(rare)}. Remove what is no label, with its rows")
+    return sentences
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _LISTED:,} more" if len(names) > _LISTED else ""
+    return f"{', '.join(repr(name[:40]) for name in names[:_LISTED])}{more}"
+
+
+def hints_of_transcripts(texts: Column) -> list[str]:
+    """That texts contain whole conversations, whose lines begin with the names of both sides."""
+    both = sum({"user", "assistant"} <= {parse_role(name) for name in _LINE_BY.findall(text)} for text in texts.filled)
+    if 2 * both <= len(texts.filled):
         return []
-    more = f" and {len(rare) - _LISTED:,} more" if len(rare) > _LISTED else ""
-    return [f"labels that occur only once: {', '.join(rare[:_LISTED])}{more}. Remove what is no label, with its rows"]
+    return [
+        f"'{texts.header}' contains whole conversations as text, with an answer in each: write each as a list of turns,"
+        " `messages`, to learn from its answers (`pairsmith docs seeds`)"
+    ]
 
 
 def are_turns_as_text(texts: Sequence[str]) -> bool:

@@ -28,9 +28,10 @@ from pairsmith.file_doubts import (
     hint_of_names,
     hint_of_rivals,
     hint_to_join,
+    hints_of_labels,
     hints_of_lists,
+    hints_of_transcripts,
     hints_of_unread_chats,
-    rare_labels,
 )
 from pairsmith.file_roles import find_inputs, find_output, is_system, side_of, sides_inside
 from pairsmith.header_words import HEAD, INPUT, LABELS, MODEL, OUTPUT, REPLY, THREAD
@@ -139,8 +140,8 @@ def _with_doubts(path: Path, guessed: Guess) -> Guess:
     if 2 * len(outputs) >= LOOKED_AT:
         source = SeedSource(path=path.name, kind=guessed.kind, **guessed.settings)
         outputs = tuple(seed.reference or "" for seed in read_seeds([source], path.parent).seeds)
-    guessed.why.extend(rare_labels(outputs))
-    return guessed._replace(task={**guessed.task, "labels": distinct_labels(outputs)})
+    guessed.why.extend(hints_of_labels(labels := distinct_labels(outputs), outputs))
+    return guessed._replace(task={**guessed.task, "labels": labels})
 
 
 def refuse_without_needs(path: Path, kind: KindName, guessed: Guess) -> None:
@@ -285,7 +286,6 @@ def _table(path: Path, columns: Sequence[Column], wanted: str) -> Guess:
     values = distinct_labels(output.filled)
     if not wanted and output.is_category and len(values) > 1:
         task = {"kind": "classify", "labels": values}
-        why.append(f"'{output.header}' has recurring values, so they are labels")
     prose = output.is_text and not output.filled[0].startswith(("{", "["))
     texts_of_body = (output if prose else body).filled
     rows = zip(output.texts, *(column.texts for column in (*heads, body)), strict=True)
@@ -347,7 +347,7 @@ def _one_text(text: Column, columns: Sequence[Column]) -> Guess:
     finished = text.words >= _LONG_WORDS or text.called(OUTPUT)
     kind = "output" if finished else "input"
     what = "finished outputs, for which inputs are generated" if finished else "inputs, for which outputs are generated"
-    why = [f"'{text.header}' contains {what} ({_size(text)})"]
+    why = [f"'{text.header}' contains {what} ({_size(text)})", *hints_of_transcripts(text)]
     others = [column for column in columns if column.is_text and column is not text][:_LISTED_PATHS]
     if others:
         names = " or ".join(repr(column.header) for column in others)

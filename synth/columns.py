@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import difflib
 import math
 import operator
@@ -273,19 +272,6 @@ def count_known_headers(cells: Iterable[str], source: SeedSource) -> int:
     known_names |= {name for shape in _shapes(source) for names in shape.columns.values() for name in names}
     known = {_normalise(name) for name in known_names}
     return sum(_normalise(cell) in known for cell in cells)
-
-
-def delimiter(header: str, source: SeedSource) -> str:
-    """The separator that yields the most known column names, then the most cells; a comma if in doubt."""
-
-    def rank(separator: str) -> tuple[int, int]:
-        try:
-            cells = next(csv.reader([header], delimiter=separator), [])
-        except csv.Error:  # a lone carriage return, which is quoted only under another separator
-            return 0, 0
-        return count_known_headers(cells, source), len(cells)
-
-    return max(",;\t|", key=rank)
 
 
 def variables(source: SeedSource) -> tuple[str, ...]:

@@ -241,6 +241,12 @@ ASKED = "where is my lamp number {n} now"
         ("prompt,response_a,response_b,winner", f"{ASKED},it is {{n}} or so,no lamp {{n}},b", "'response_b' is named"),
         ("sorry for that,late", f"{ASKED},{{word}}", "but its 'late' is a value of that column too"),
         ("note,question,answer,note", f"x,{ASKED},it is lamp {{n}},y", "none of them is read: 'note' (2 columns)"),
+        (
+            "id,chat",
+            '{n},"Customer: where is {n}?\nAgent (Bo): it is here now"',
+            "contains whole conversations as text",
+        ),
+        ("text,label", f"{ASKED},{{word}}", "so they are labels: 'broken', 'late'"),
         ("thread_id,sender,text", f"{{m}},Ann,{ASKED}", "half of these inputs may be answers: group them"),
     ],
 )
