@@ -14,7 +14,7 @@ from statistics import fmean
 from typing import NamedTuple
 
 from curate.words import SIGNS, plain
-from pairsmith.header_words import GROUP, ID, LABELS
+from pairsmith.header_words import GROUP, ID, LABELS, MODEL
 from pairsmith.record_schema import is_record
 from schemas.errors import InputError
 from schemas.labels import distinct_labels, folded_label
@@ -22,12 +22,12 @@ from schemas.spec import SeedSource
 from synth.columns import Cells, Fault, check_columns, inside, plain_text
 from synth.columns import paths_in as paths_in_source
 from synth.seed_rows import read_column_names, rows_of
-from synth.turns import extract_turns, parse_role, parse_turns
+from synth.turns import TOOLS, extract_turns, parse_role, parse_turns
 
-LOOKED_AT = 10_000  # rows that are read
+LOOKED_AT = 10_000  # rows that are inspected: half of them the first ones
 TEXT_WORDS = 3.0  # a column with at least this many words per cell on average is text
 CATEGORIES = 30  # a column that carries information has at most this many distinct values
-_MAX_COMPARED = 200  # columns that are compared each with each other: 20,000 pairs take a tenth of a second
+_MAX_COMPARED, _COMPARED_ROWS = 200, 500  # columns that are compared each with each other, and rows of each
 # a column of labels may have up to _MAX_LABELS distinct values if each occurs at least _OFTEN times on average
 _OFTEN, _MAX_LABELS = 5, 300
 _ONCE_PER = 10  # at most one row in this many may have a label of its own
@@ -35,7 +35,6 @@ _MIN_GROUPS = 10  # a column that says which rows belong together has at least t
 _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 _BARE = re.compile(r"(?=\D*\d)(?:[!-~]+|[\d\s.,:/+-]+)")
 _WORD = re.compile(r"\w+")
-_LIST = re.compile(r"""\[\s*["'\[\]{\d.-]""")  # the beginning of a list in JSON or Python
 _SEPARATORS = re.compile(rf"(?:[^\w{SIGNS}]|_)+")  # separates the words of a header
 
 
@@ -94,9 +93,11 @@ class Column(NamedTuple):
         """It describes many rows in a word or two, so it may be the label of a classifier, with up to hundreds of
         values if each recurs often. A column in which many values occur only once is open-ended and is no category,
         unless its header names labels."""
-        if self.objects or self.is_text:
+        if self.objects or (self.is_text and not self.called(LABELS)):
             return False
         different, rows = len(distinct_labels(self.filled)), len(self.filled)
+        if self.is_text and different > min(CATEGORIES, rows / _OFTEN):  # labels of several words
+            return False
         once = sum(times == 1 for times in Counter(map(folded_label, self.filled)).values())
         is_open = 2 * once > different and once > rows / _ONCE_PER and not self.called(LABELS)
         return not is_open and 1 < different <= min(rows / 2, max(CATEGORIES, min(_MAX_LABELS, rows / _OFTEN)))
@@ -117,20 +118,30 @@ def columns_in(names: Sequence[str], rows: Sequence[Cells]) -> list[Column]:
 
 
 def first_rows(
-    path: Path, names: Sequence[str], encoding: str | None = None, *, strict: bool = False, skip: int = 0
+    path: Path,
+    names: Sequence[str],
+    encoding: str | None = None,
+    *,
+    strict: bool = False,
+    skip: int = 0,
+    spread: bool = False,
 ) -> list[Cells]:
-    """The first rows after the first `skip`, with cells keyed by column number. A line that is not JSON is skipped, as
-    for rows with outputs; with `strict` it raises InputError, as for other rows."""
-    named = {f"c{at}": name for at, name in enumerate(names) if name.strip()}
+    """The first rows after the first `skip`, with cells keyed by column number; with `spread`, half of them from the
+    whole file. A line that is not JSON is skipped, as for rows with outputs; with `strict` it raises InputError, as for
+    other rows. Columns of the same name are not read."""
+    times = Counter(names)
+    named = {f"c{at}": name for at, name in enumerate(names) if name.strip() and times[name] == 1}
     if not named:
-        raise InputError("has no column names.", where=f"{path.name}:1", fix="Add a name above each column.")
+        fix = "Write a name of its own above each column, in a single line."
+        raise InputError("has no column with a name of its own.", where=f"{path.name}:1", fix=fix)
     first, header = next(iter(named.items()))
     source = SeedSource(path=path.name, encoding=encoding, columns=named, input=f"{{{{ {first} }}}}")
     if not strict:  # read as pairs whose output equals the input: no row needs it, so no row is refused for lacking one
         columns, both = {**named, "output": header}, f"{{{{ {first} }}}}{{{{ output }}}}"
         source = source.model_copy(update={"kind": "pair", "columns": columns, "input": both})
     with ExitStack() as stack:
-        rows_read = list(islice(rows_of(source, path.parent, None, [], stack), skip, skip + LOOKED_AT))
+        every = rows_of(source, path.parent, None, [], stack)
+        rows_read = _spread(every) if spread else list(islice(every, skip, skip + LOOKED_AT))
     paths = paths_in_source(source)  # for headers with a dot, whose parts are the keys of objects
     parts = (row if isinstance(row, Fault) else inside(paths, row) for _, row in rows_read)
     rows = [row for row in parts if not isinstance(row, Fault)]
@@ -139,6 +150,18 @@ def first_rows(
         number, (code, detail) = fault
         raise InputError(f"none of its rows can be used; the first: {code}: {detail}", where=f"{path.name}:{number}")
     return rows
+
+
+def _spread(rows: Iterator[tuple[int, Cells | Fault]]) -> list[tuple[int, Cells | Fault]]:
+    """The first rows, which show what belongs together, and as many at equal distances among the others, because a file
+    may be sorted by its labels."""
+    first, others, step = list(islice(rows, LOOKED_AT // 2)), list[tuple[int, Cells | Fault]](), 1
+    for at, row in enumerate(rows):
+        if at % step == 0:
+            others.append(row)
+        if len(others) > LOOKED_AT // 2:
+            others, step = others[::2], 2 * step
+    return first + others
 
 
 def _column(at: int, header: str, rows: Sequence[Cells]) -> Column:
@@ -164,10 +187,10 @@ def _cell_text(cell: object) -> object:
 
 
 def labels_of(columns: Iterable[Column]) -> Column | None:
-    """The column that a classifier would predict: among recurring values, words before bare codes, then the fewest
-    values."""
+    """The column that a classifier would predict: among recurring values, those of people before a model's, words
+    before bare codes, then the fewest values."""
     labels = (column for column in columns if column.is_category)
-    return min(labels, key=lambda column: (column.is_bare, len(distinct_labels(column.filled))), default=None)
+    return min(labels, key=lambda c: (c.called(MODEL), c.is_bare, len(distinct_labels(c.filled))), default=None)
 
 
 def without_annotated(columns: Sequence[Column]) -> list[Column]:
@@ -176,14 +199,21 @@ def without_annotated(columns: Sequence[Column]) -> list[Column]:
     columns are returned if there are too many to compare each with each other."""
     if len(columns) > _MAX_COMPARED:
         return list(columns)
-    return [one for one in columns if not any(_annotates(one, other) for other in columns if other is not one)]
+    first = [(column.texts[:_COMPARED_ROWS], sum(map(len, column.texts))) for column in columns]
+    longer = [[other for other, less in first if less < size] for _, size in first]
+    return [
+        column
+        for column, (texts, _), others in zip(columns, first, longer, strict=True)
+        if not any(_annotates(texts, other) for other in others)
+    ]
 
 
-def _annotates(one: Column, other: Column) -> bool:
-    added, rows = set[str](), [texts for texts in zip(one.texts, other.texts, strict=True) if all(texts)]
-    if len("".join(one.texts)) <= len("".join(other.texts)):
-        return False
-    for marked, text in rows:
+def _annotates(annotated: Sequence[str], texts: Sequence[str]) -> bool:
+    added, rows = set[str](), 0
+    for marked, text in zip(annotated, texts, strict=True):
+        if not (marked and text):
+            continue
+        rows += 1
         rest = iter(words := _WORD.findall(marked))
         if not all(word in rest for word in _WORD.findall(text)):
             return False
@@ -191,22 +221,18 @@ def _annotates(one: Column, other: Column) -> bool:
         if more and not set(marked) & set("[]<>{}()|") - set(text):
             return False
         added |= more.keys()
-    return 0 < len(added) <= min(CATEGORIES, len(rows) / 2)
-
-
-def hints_of_lists(output: Column) -> list[str]:
-    """What to know about outputs that are all written as lists, as CSV files from Python have them."""
-    if not output.filled or not all(text[0] == "[" and text[-1] == "]" for text in output.filled):
-        return []
-    if not any(_LIST.match(text) or "," in text for text in output.filled):
-        return []  # placeholders, such as [NAME]
-    return [f"every value of '{output.header}' is a list, which the model will write as it is, with its brackets"]
+        if len(added) > CATEGORIES:
+            return False
+    return 0 < len(added) <= rows / 2
 
 
 def inner_columns(column: Column) -> list[Column]:
-    """The texts inside a column's objects, as columns named by their paths."""
+    """The texts inside a column's objects, as columns named by the paths that at least a quarter of the objects
+    have. Keys that are data, such as ids, are none."""
     records = [json.loads(text) if is_record(text) else None for text in column.texts]
-    paths = dict.fromkeys(path for value in records for path in paths_in(value, ""))
+    times = Counter(path for value in records for path in paths_in(value, ""))
+    least = len(column.filled) / 4
+    paths = [path for path, rows in times.items() if rows >= least]
     cells = [{f"c{at}": _at(value, path) for at, path in enumerate(paths)} for value in records]
     return [_column(at, f"{column.header}{path}", cells) for at, path in enumerate(paths)]
 
@@ -265,9 +291,15 @@ def _has_groups(column: Column) -> bool:
 
 def refuse_single_messages(path: Path, columns: Sequence[Column]) -> None:
     """Raise InputError for a file with one message per line: its answers would be read as inputs."""
-    if speaker := next((c for c in columns if len(set(c.filled)) > 1 and all(map(parse_role, c.filled))), None):
+    if speaker := next(filter(_names_speakers, columns), None):
         raise InputError(
             f"has one message per line ('{speaker.header}' names the speaker), but a row must be a whole conversation.",
             where=path.name,
             fix="Group the lines of each conversation into one list, `messages` (`pairsmith docs seeds`).",
         )
+
+
+def _names_speakers(column: Column) -> bool:
+    """Its values are all roles, at least two, of which some may be tools."""
+    names = set(column.filled)
+    return any(map(parse_role, names)) and len(names) > 1 and all(parse_role(n) or n.casefold() in TOOLS for n in names)

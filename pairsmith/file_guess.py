@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from curate.words import plain
 from pairsmith.file_columns import (
-    CATEGORIES,
     LOOKED_AT,
     TEXT_WORDS,
     Column,
@@ -20,14 +17,24 @@ from pairsmith.file_columns import (
     detect_language,
     find_group,
     first_rows,
-    hints_of_lists,
     inner_columns,
     labels_of,
     paths_in,
     refuse_single_messages,
-    without_annotated,
 )
-from pairsmith.header_words import HEAD, INPUT, LABELS, OUTPUT, REPLY
+from pairsmith.file_doubts import (
+    are_turns_as_text,
+    doubts_about,
+    hint_of_names,
+    hint_of_rivals,
+    hint_to_join,
+    hints_of_labels,
+    hints_of_lists,
+    hints_of_transcripts,
+    hints_of_unread_chats,
+)
+from pairsmith.file_roles import find_inputs, find_output, is_system, side_of, sides_inside
+from pairsmith.header_words import HEAD, INPUT, LABELS, MODEL, OUTPUT, REPLY, THREAD
 from pairsmith.record_schema import choices_in, schema_of, with_choices
 from prompts.languages import language_code
 from schemas.errors import InputError
@@ -37,7 +44,16 @@ from schemas.records import Json, Seed
 from schemas.spec import SeedSource
 from schemas.spec.task import RESERVED
 from schemas.wording import counted
-from synth.columns import PREFERENCES, Cells, Fault, check_columns, find_rejected_column, quote_column_names, unpaired
+from synth.columns import (
+    PREFERENCES,
+    Cells,
+    Fault,
+    check_columns,
+    find_rejected_column,
+    plain_text,
+    quote_column_names,
+    unpaired,
+)
 from synth.seed_rows import read_column_names
 from synth.seeds import read_seeds
 from synth.turns import exchange, parse_role
@@ -45,11 +61,9 @@ from synth.turns import exchange, parse_role
 _LONG_WORDS = 40.0  # a single column of texts at least this long is assumed to contain finished outputs
 _HEADER_WORDS = 7  # a longer header is probably a row of a file without headers
 _LISTED_COLUMNS, _EXAMINED_LISTS = 40, 20  # unread columns listed by name; lists examined to detect chats
-_KINDS_WITH_NEEDS = [kind for kind, row in KINDS.items() if row.needs]
 _COPY_RATIO = 50  # outputs that equal their input are intended if they are at least one in this many
 _LISTED_PATHS = 8  # paths and columns that are listed by name
 _CHATS = ("messages", "conversations")
-_ID = re.compile(r"(?=\D*\d)[!-~]+")
 SCHEMA = "schema.json"
 _NEEDED_COLUMNS = {
     "labels": "column of labels with recurring values",
@@ -86,16 +100,23 @@ def guess(path: Path, kind: str = "", encoding: str | None = None) -> Guess:
     """Inspect the first rows of a CSV or JSON file, in UTF-8 unless `encoding` names another. `kind` is the kind of
     task chosen by the user; with it, a column of labels may have any name. Raises InputError for a file that cannot be
     read or contains no text."""
-    guessed = _guess(path, kind, encoding)
+    try:
+        guessed = _guess(path, kind, encoding)
+        schema = schema_of(guessed.outputs) if guessed.kind == "pair" and kind in ("", "extract") else None
+    except RecursionError:
+        fix = "Give each row its texts as columns of their own."
+        raise InputError("has objects that are nested too deeply.", where=path.name, fix=fix) from None
     if encoding:
         guessed = guessed._replace(settings={"encoding": encoding, **guessed.settings})
-    schema = schema_of(guessed.outputs) if guessed.kind == "pair" and kind in ("", "extract") else None
+    if kind != "extract" and (are_turns_as_text(guessed.outputs) or are_turns_as_text(guessed.asked)):
+        raise InputError(
+            "contains turns of chats as text in JSON, which the model would learn to write.",
+            where=path.name,
+            fix="Export it as JSON or JSONL, with objects instead of these texts: they are read as turns.",
+        )
     if schema is None:
         guessed = guessed if kind in ("", guessed.task["kind"]) else guessed._replace(task=_named(kind, guessed))
-        if guessed.copies:
-            what = f"{guessed.copies:,} of {len(guessed.outputs):,} outputs equal their inputs"
-            guessed.why.append(f"{what}, so the gate 'echo' is off to keep them")
-        return guessed
+        return _with_doubts(path, guessed)
     why = [f"every output is a JSON object, so outputs are records: check their keys and types in {SCHEMA}"]
     choices = choices_in(guessed.outputs, guessed.asked) if guessed.asked else {}
     if choices and first_rows(path, read_column_names(path, encoding), encoding, skip=LOOKED_AT):
@@ -104,6 +125,23 @@ def guess(path: Path, kind: str = "", encoding: str | None = None) -> Guess:
         names = " and ".join(map(repr, bound[:_LISTED_PATHS]))
         why.append(f"{names} must be one of the values found in the file ('enum'): add any other values that may occur")
     return guessed._replace(task={"kind": "extract", "schema": SCHEMA}, schema=schema, why=[*guessed.why, *why])
+
+
+def _with_doubts(path: Path, guessed: Guess) -> Guess:
+    """The guess with what is doubtful about its outputs, and all labels of a long file."""
+    if guessed.copies:
+        what = f"{guessed.copies:,} of {len(guessed.outputs):,} outputs equal their inputs"
+        guessed.why.append(f"{what}, so the gate 'echo' is off to keep them")
+    outputs = guessed.outputs if guessed.kind != "output" else ()
+    is_labels = "labels" in guessed.task
+    guessed.why.extend(doubts_about(outputs, guessed.asked, are_labels=is_labels))
+    if not is_labels:
+        return guessed
+    if 2 * len(outputs) >= LOOKED_AT:
+        source = SeedSource(path=path.name, kind=guessed.kind, **guessed.settings)
+        outputs = tuple(seed.reference or "" for seed in read_seeds([source], path.parent).seeds)
+    guessed.why.extend(hints_of_labels(labels := distinct_labels(outputs), outputs))
+    return guessed._replace(task={**guessed.task, "labels": labels})
 
 
 def refuse_without_needs(path: Path, kind: KindName, guessed: Guess) -> None:
@@ -121,7 +159,7 @@ def refuse_without_needs(path: Path, kind: KindName, guessed: Guess) -> None:
 def _guess(path: Path, kind: str, encoding: str | None) -> Guess:
     names = read_column_names(path, encoding)
     check_columns(names, path.name)
-    rows = first_rows(path, names, encoding) if names else []
+    rows = first_rows(path, names, encoding, spread=True) if names else []
     if not rows:
         raise InputError("has no rows.", where=path.name, fix="Add at least one row below the headers.")
     if (worse := find_rejected_column(names, names)) and (preferred := _preferences(path, names, worse, encoding)):
@@ -135,9 +173,12 @@ def _guess(path: Path, kind: str, encoding: str | None) -> Guess:
         outputs = next(column.filled for column in columns if column.header == read[1])
         why = [f"it has the columns instruction and {read[1]}, like {whose}", *_not_read(names, read)]
         return Guess({"kind": "free"}, "pair", {}, why, outputs, outputs)
+    if not any(column.filled for column in columns) and (fault := _first_fault(rows[0])):
+        raise InputError(f"no column of its first row can be used; {fault.code}: {fault.detail}", where=path.name)
     guessed = _table(path, columns, kind)
     if guessed.kind != "pair":
         first_rows(path, names, encoding, strict=True)
+    guessed.why.extend(hint_of_names(names, columns) + hints_of_unread_chats(names, rows))
     if row := next((name for name in names if len(name.split()) > _HEADER_WORDS), None):
         guessed.why.append(f"the first line was read as headers, but looks like a row: '{row[:40]}...'")
     return guessed
@@ -164,6 +205,10 @@ def _holds_chats(at: int, name: str, rows: Sequence[Cells]) -> bool:
     cells = islice((cell for row in rows if isinstance(cell := row.get(f"c{at}"), list)), _EXAMINED_LISTS)
     known = name.casefold() in _CHATS
     return known or any(not isinstance(exchange({"messages": cell}, several=True), Fault) for cell in cells)
+
+
+def _first_fault(row: Cells) -> Fault | None:
+    return next((text for cell in row.values() if isinstance(text := plain_text(cell), Fault)), None)
 
 
 def _path_hint(columns: Sequence[Column]) -> str:
@@ -205,16 +250,21 @@ def _table(path: Path, columns: Sequence[Column], wanted: str) -> Guess:
         refuse_single_messages(path, columns)
     texts = [column for column in columns if column.is_text and (not column.objects or column.called(OUTPUT))]
     sides = {code: column for column in texts if (code := language_code(column.header))}
-    output, reason = _output(columns, texts, wanted)
+    if not texts:  # all texts may be inside objects, as in traces of a model
+        inner = [one for column in columns if column.nested for one in inner_columns(column)]
+        inner_texts = [column for column in inner if column.is_text]
+        if (inside := find_output(inner, inner_texts, wanted)[0]) and not inside.called(MODEL):
+            columns, texts = [*columns, *inner], inner_texts
+    output, reason, rivals = find_output(columns, texts, wanted)
     if not sides and (output is None or output.nested or wanted == "translate"):
-        sides = _sides_inside(columns)
+        sides = sides_inside(columns)
     if len(sides) != 2 and wanted == "translate":
         sides = {}
         for column in sorted(texts, key=lambda column: (column is output, not column.called(INPUT))):
             sides.setdefault(detect_language(column.filled), column)
     if len(sides) == 2 and wanted in ("", "translate"):
         return _translation(sides, columns)
-    inputs, columns = _inputs(columns, texts, output)
+    inputs, columns = find_inputs(columns, texts, output)
     if not inputs and (output is None or output.nested):
         raise InputError(
             f"no column contains text; its columns: {quote_column_names(column.header for column in columns)}.",
@@ -225,7 +275,7 @@ def _table(path: Path, columns: Sequence[Column], wanted: str) -> Guess:
     if output is None or not inputs:
         return _one_text(max(texts or columns, key=lambda column: column.words), columns)
     # A header like "ticket subject" may name a heading: of columns named like inputs, the longest is the body.
-    asks = _side(inputs, "user") if parse_role(output.header) else None
+    asks = side_of(inputs, "user") if parse_role(output.header) else None
     body = asks or max(inputs, key=lambda c: (c.called(INPUT), c.words, len("".join(c.filled))))
     heads = [column for column in columns if column.called(HEAD) and column.filled and column is not body]
     kind, settings = seed_settings([*heads, body], output, ())
@@ -236,101 +286,18 @@ def _table(path: Path, columns: Sequence[Column], wanted: str) -> Guess:
     values = distinct_labels(output.filled)
     if not wanted and output.is_category and len(values) > 1:
         task = {"kind": "classify", "labels": values}
-        why.append(f"'{output.header}' has {len(values)} recurring values, so they are labels")
     prose = output.is_text and not output.filled[0].startswith(("{", "["))
     texts_of_body = (output if prose else body).filled
     rows = zip(output.texts, *(column.texts for column in (*heads, body)), strict=True)
     asked = tuple("\n".join(texts) for answer, *texts in rows if answer)
     guessed = Guess(task, kind, settings, why, output.filled, texts_of_body, asked=asked)
-    why += hints_of_lists(output) + _join_hint(
-        [column for column in inputs if column not in (body, *heads) and not _is_system(column)]
-    )
+    languages = [detect_language(c.filled) for c in (body, output)] if task["kind"] == "free" and prose else []
+    if len(set(languages)) > 1:
+        both = "the input is in {} and the output in {}".format(*languages)
+        why.append(f"{both}: if one is a translation of the other, choose that kind with --kind translate")
+    others = [column for column in inputs if column not in (body, *heads, *rivals) and not is_system(column)]
+    why += hints_of_lists(output) + hint_of_rivals(output, rivals) + hint_to_join(others)
     return _with_extra(guessed, [output, body, *heads], columns)
-
-
-def _output(columns: Sequence[Column], texts: Sequence[Column], wanted: str) -> tuple[Column | None, str]:
-    """The output column, and why it was chosen. Of several columns named like outputs, a written reply takes precedence
-    over its label, and both over columns such as `answer_id` and numbers, unless the chosen kind of task wants
-    those."""
-    label = unpaired(column.header for column in columns)
-    called = [c for c in columns if c.filled and c.called(OUTPUT) and (c.header != label or wanted == "classify")]
-
-    def fits(column: Column) -> bool:
-        alone = plain(column.header) in REPLY.split()  # the reply itself, not its time or id
-        if wanted == "classify":
-            of_reply = column.called(REPLY) and column.is_bare and not alone
-            return column.called(LABELS) or (column.is_category and not of_reply)
-        if wanted == "extract":
-            return column.objects
-        replies = column.called(REPLY) and (column.is_text or alone)
-        inputs = (c for c in columns if c is not column and (c.is_text or c.called(INPUT)) and not c.is_bare)
-        # Without an input the reply may be the text to label; if most rows have none, others may wait for one.
-        return replies and any(inputs) and 2 * len(column.filled) > len(column.texts)
-
-    best = min(called, key=lambda column: (not fits(column), column.is_bare), default=None)
-    reason = "chosen by its name"
-    if best and (fits(best) or wanted not in ("classify", "extract")):
-        return best, reason
-    if wanted == "extract" and (objects := next((column for column in columns if column.objects), None)):
-        return objects, "it contains JSON objects"
-    labels = labels_of(column for column in columns if wanted or column.called(LABELS))
-    if wanted in ("", "classify") and labels:
-        named = "chosen by its name and recurring values" if not wanted else "chosen for its recurring values"
-        return labels, named
-    if best is None and wanted not in _KINDS_WITH_NEEDS and len(columns) == len(texts) == 2:
-        best = next((other for one, other in (texts, texts[::-1]) if one.called(INPUT)), None)
-        reason = "it is the only column besides the input"
-    # Columns such as customer and agent may contain the names of people, next to a column with a text in each row.
-    others = (c for c in texts if parse_role(c.header) is None and 2 * len(set(c.filled)) > len(c.filled))
-    if best is None and not any(others) and _side(texts, "user"):
-        best, reason = _side(texts, "assistant"), "it is named after the answering side"
-    return best, reason
-
-
-def _sides_inside(columns: Sequence[Column]) -> dict[str, Column]:
-    """Two texts inside objects, named after languages as on the hub: {"translation": {"en": ..., "de": ...}}. Empty if
-    there are more, such as a question and its answer in two languages each."""
-    inner = [c for column in columns if column.nested for c in inner_columns(column) if c.is_text]
-    sides = [(code, c) for c in inner if (code := language_code(c.header.rpartition(".")[2]))]
-    return dict(sides) if len(sides) == 2 else {}
-
-
-def _side(texts: Sequence[Column], role: str) -> Column | None:
-    """The only text column that is named after this role."""
-    of_role = [column for column in texts if parse_role(column.header) == role]
-    return of_role[0] if len(of_role) == 1 else None
-
-
-def _is_system(column: Column) -> bool:
-    return " ".join(column.header.split()).casefold() == "system"
-
-
-def _join_hint(others: Sequence[Column]) -> list[str]:
-    """How to include more text columns in the input."""
-    names = " or ".join(repr(column.header) for column in others[:_LISTED_PATHS])
-    return [f"if {names} belongs to the input, join them: see Other columns in `pairsmith docs seeds`"] if names else []
-
-
-def _inputs(
-    columns: Sequence[Column], texts: Sequence[Column], output: Column | None
-) -> tuple[list[Column], Sequence[Column]]:
-    """The columns that may be the input, and all columns, including those inside objects if an input is found there."""
-    inputs = without_annotated([column for column in texts if column is not output])
-    if output is None or inputs:
-        return inputs, columns
-    others = [column for column in columns if column is not output]
-    if not output.nested:
-        inner = [c for column in others if column.objects for c in inner_columns(column)]
-        inputs, others = [column for column in inner if column.is_text], [*others, *inner]
-        columns = [*columns, *inner]
-    if output.is_category and not inputs:  # with labels, even a single word counts as a text
-        worded = (c for c in others if any(map(str.isalpha, "".join(c.filled))))
-        inputs = [c for c in worded if len(set(c.filled)) > CATEGORIES / 2]
-        inputs = [c for c in inputs if not all(map(_ID.fullmatch, c.filled))] or inputs
-    if not inputs:  # too short to count as text elsewhere
-        named = (c for c in others if c.filled and c.called(INPUT) and not c.objects)
-        inputs = [c for c in named if not all(map(_ID.fullmatch, c.filled))]
-    return inputs, columns
 
 
 def _named(kind: str, guessed: Guess) -> dict[str, Any]:
@@ -380,13 +347,13 @@ def _one_text(text: Column, columns: Sequence[Column]) -> Guess:
     finished = text.words >= _LONG_WORDS or text.called(OUTPUT)
     kind = "output" if finished else "input"
     what = "finished outputs, for which inputs are generated" if finished else "inputs, for which outputs are generated"
-    why = [f"'{text.header}' contains {what} ({_size(text)})"]
+    why = [f"'{text.header}' contains {what} ({_size(text)})", *hints_of_transcripts(text)]
     others = [column for column in columns if column.is_text and column is not text][:_LISTED_PATHS]
     if others:
         names = " or ".join(repr(column.header) for column in others)
         why.append(f'if {names} is its input or output, set kind = "pair" and name both columns, as input and output')
         if not finished:
-            why += _join_hint(others)
+            why += hint_to_join(others)
         if len(others) == 1 and detect_language(others[0].filled) != detect_language(text.filled):
             why.append("if one is a translation of the other, choose that kind with --kind translate")
     settings = {"columns": {"text": text.header}}
@@ -400,7 +367,7 @@ def _with_extra(guessed: Guess, used: Sequence[Column], columns: Sequence[Column
     rest = [column for column in columns if column not in used and column.header != label]
     if guessed.kind == "pair":  # also read: a row's system prompt, and objects that contain the input or output
         records = [c for c in rest if c.objects and any(one.header.startswith(f"{c.header}.") for one in used)]
-        rest = [c for c in rest if c not in records and not _is_system(c)]
+        rest = [c for c in rest if c not in records and not is_system(c)]
     group = find_group(rest)
     extra = [c for c in rest if c.is_informative and c.name not in RESERVED and c is not group]
     kept = {**guessed.settings["columns"], **{column.name: column.header for column in extra}}
@@ -416,13 +383,24 @@ def _with_extra(guessed: Guess, used: Sequence[Column], columns: Sequence[Column
     if labels and guessed.task["kind"] != "classify":
         tells = f"if the model should predict '{labels.header}', the task is to classify"
         why.append(f"{tells}: choose that kind with --kind classify")
-    if label and label not in read:
-        why.append(f"rows whose '{label}' is false are left out: TRL marks bad completions this way")
+    if label and label not in read and guessed.kind == "pair":
+        why.append(
+            f"rows whose '{label}' is false, reject or ignore are left out: TRL and Prodigy mark bad rows this way"
+        )
+    if guessed.kind == "input" and (thread := next((c for c in columns if c.called(THREAD) and _recurs(c)), None)):
+        why.append(
+            f"if each row is one message of a conversation ('{thread.header}'), half of these inputs may be answers:"
+            " group them into one list, `messages` (`pairsmith docs seeds`)"
+        )
     why += _not_read(
         [f"{c.header} (lists, or empty)" if c.header.strip() and not c.filled else c.header for c in rest], read
     )
     settings = {**guessed.settings, "columns": kept, **({"group": group.header} if group else {})}
     return guessed._replace(settings=settings, why=[*guessed.why, *why])
+
+
+def _recurs(column: Column) -> bool:
+    return not column.is_text and 1 < len(set(column.filled)) < len(column.filled)
 
 
 def _size(column: Column) -> str:

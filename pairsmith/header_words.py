@@ -6,5 +6,8 @@ import tomllib
 from pathlib import Path
 
 _LISTS = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
-REPLY, INPUT, LABELS, HEAD, GROUP, ID = (_LISTS[name] for name in ("reply", "input", "labels", "head", "group", "id"))
+REPLY, INPUT, LABELS, MODEL, HEAD, THREAD, ID = (
+    _LISTS[name] for name in ("reply", "input", "labels", "model", "head", "thread", "id")
+)
+GROUP = f"{_LISTS['group']} {THREAD}"
 OUTPUT = f"{_LISTS['output']} {REPLY}"

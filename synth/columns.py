@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import difflib
 import math
 import operator
@@ -94,7 +93,8 @@ _PAIR_SHAPES = (
         {"input": ("context",), **_SYSTEM},
     ),
 )
-_UNPAIRED = ("prompt", "completion", "label")  # TRL's unpaired preferences: the label of a bad completion is false
+# Columns by which TRL's unpaired preferences and Prodigy's annotations are recognised, and the one that marks bad rows.
+_MARKED = (({"prompt", "completion", "label"}, "label"), ({"_task_hash", "answer"}, "answer"))
 GROUP_COLUMN = "is of"  # our name for the column with a row's group; not a name that a spec can contain
 LABEL_COLUMN = "is liked"  # our name for the label column; not a name that a spec can contain
 _TEMPLATE_INPUT = _Shape("an input built from columns, and output", {"output": ("output",)}, _SYSTEM)
@@ -188,9 +188,9 @@ def _shapes(source: SeedSource) -> Sequence[_Shape]:
 
 
 def unpaired(columns: Iterable[str]) -> str | None:
-    """The label column, if the columns are those of TRL's unpaired preferences."""
+    """The column that marks bad rows, if the columns are those of TRL's unpaired preferences or of Prodigy."""
     known = {_normalise(column): column for column in columns}
-    return known["label"] if known.keys() >= set(_UNPAIRED) else None
+    return next((known[label] for names, label in _MARKED if known.keys() >= names), None)
 
 
 def find_rejected_column(answers: Iterable[str], columns: Iterable[str]) -> str | None:
@@ -201,10 +201,11 @@ def find_rejected_column(answers: Iterable[str], columns: Iterable[str]) -> str 
 
 
 def dislike_fault(cells: Cells) -> Fault | None:
-    """A fault for a row whose label marks its completion as one not to train on."""
-    if LABEL_COLUMN not in cells or str(cells[LABEL_COLUMN]).strip().casefold() != "false":
+    """A fault for a row that is marked as one not to train on."""
+    mark = str(cells.get(LABEL_COLUMN)).strip().casefold()
+    if mark not in ("false", "reject", "ignore"):
         return None
-    return Fault("disliked", "its label is false, which marks a bad completion in TRL's unpaired preferences.")
+    return Fault("disliked", f"it is marked '{mark}', as TRL and Prodigy mark a row that is not to be learned from.")
 
 
 def _matches(shape: _Shape, known: set[str]) -> bool:
@@ -266,19 +267,6 @@ def count_known_headers(cells: Iterable[str], source: SeedSource) -> int:
     known_names |= {name for shape in _shapes(source) for names in shape.columns.values() for name in names}
     known = {_normalise(name) for name in known_names}
     return sum(_normalise(cell) in known for cell in cells)
-
-
-def delimiter(header: str, source: SeedSource) -> str:
-    """The separator that yields the most known column names, then the most cells; a comma if in doubt."""
-
-    def rank(separator: str) -> tuple[int, int]:
-        try:
-            cells = next(csv.reader([header], delimiter=separator), [])
-        except csv.Error:  # a lone carriage return, which is quoted only under another separator
-            return 0, 0
-        return count_known_headers(cells, source), len(cells)
-
-    return max(",;\t|", key=rank)
 
 
 def variables(source: SeedSource) -> tuple[str, ...]:
@@ -369,9 +357,7 @@ def paths_in(source: SeedSource) -> dict[str, list[str]]:
 
 def inside(paths: Mapping[str, Sequence[str]], cells: Cells) -> Cells | Fault:
     """The row with every path replaced by the value it leads to. A path through `null` is empty (`milestone.title` of
-    an issue without a milestone); a list of one text, or of the same text repeated, becomes that text."""
-    if not paths:
-        return cells
+    an issue without a milestone). A list of one text, or of the same text repeated, becomes that text."""
     values = dict(cells)
     for name, (outer, *keys) in paths.items():
         for at, key in enumerate(keys if isinstance(values.get(name), dict) else ()):
@@ -381,9 +367,9 @@ def inside(paths: Mapping[str, Sequence[str]], cells: Cells) -> Cells | Fault:
                 there = ", ".join(map(repr, value)) if isinstance(value, dict) else f"a {type(value).__name__}"
                 return Fault("column", f"no '{key}' in {'.'.join([outer, *keys[:at]])}; found: {there or 'none'}.")
             values[name] = value[key]
-        if isinstance(held := values[name], list) and held and isinstance(held[0], str) and len({*map(str, held)}) == 1:
-            values[name] = held[0]  # such as SQuAD's answers.text
-    return values
+    lists = [(name, cell) for name, cell in values.items() if isinstance(cell, list) and cell]
+    # such as SQuAD's answers.text, or doccano's label
+    return values | {name: cell[0] for name, cell in lists if isinstance(cell[0], str) and len({*map(str, cell)}) == 1}
 
 
 def plain_text(cell: object) -> str | Fault:

@@ -169,7 +169,7 @@ def _first_suffix(folder: Path) -> str:
 
 
 def _nested_list_key(content: bytes) -> str | None:
-    """The key of the first list of objects in a file that is a single object.
+    """The key of the longest list of objects in a file that is a single object.
 
     None if that object is itself a row: it has texts of its own, or the listed objects are turns of a chat.
     """
@@ -178,14 +178,16 @@ def _nested_list_key(content: bytes) -> str | None:
         record = value if isinstance(value, dict) else {}
         if any(isinstance(text, str) and " " in text.strip() for text in record.values()):
             return None
-        for key, rows in record.items():
-            if (
-                isinstance(rows, list)
-                and rows
-                and all(isinstance(row, dict) and not _TURN_KEYS & row.keys() for row in rows)
-            ):
-                return str(key)
+        lists = {
+            key: rows for key, rows in record.items() if isinstance(rows, list) and rows and all(map(_is_row, rows))
+        }
+        return max(lists, key=lambda key: len(lists[key]), default=None)
     return None
+
+
+def _is_row(value: object) -> bool:
+    """Whether this is an object, but no turn of a chat."""
+    return isinstance(value, dict) and not any(isinstance(value.get(key), str) for key in _TURN_KEYS)
 
 
 def _is_table(content: bytes) -> bool:

@@ -21,13 +21,13 @@ ROLES: Mapping[str, Role] = {
     **dict.fromkeys(("user", "human", "customer", "client", "prompter", "requester"), "user"),
     **dict.fromkeys(("assistant", "gpt", "chatgpt", "bot", "chatbot", "model", "agent", "support"), "assistant"),
 }
-_TOOLS = frozenset(
+TOOLS = frozenset(
     ("tool", "function", "function_call", "tool_call", "observation", "tool_response", "tool_results", "ipython")
 )
 _WHY_NO_TOOLS = "and a model that cannot see what a tool returns would learn to make it up"
 _MEDIA_TAG = re.compile(r"\A\s*<(image|video|audio)>|<(image|video|audio)>\s*\Z")  # placeholders of LLaVA and others
 _SPEAKERS = re.compile(r"(?:\A\s*|\n\n)(Human|Assistant):")
-_ROLE, _CONTENT = ("role", "from", "author", "speaker"), ("content", "value", "text", "body")
+_ROLE, CONTENT = ("role", "from", "author", "speaker"), ("content", "value", "text", "body", "parts")
 
 
 class Exchange(NamedTuple):
@@ -170,7 +170,7 @@ def extract_turns(side: object) -> list[object] | None:
     first = turns[0] if _is_list(turns) and turns else None
     if not _is_list(turns) or not isinstance(first, dict) or first.keys().isdisjoint(_ROLE):
         return None
-    is_turn = not first.keys().isdisjoint(_CONTENT) and any(parse_role(str(first.get(key))) for key in _ROLE)
+    is_turn = not first.keys().isdisjoint(CONTENT) and any(parse_role(str(first.get(key))) for key in _ROLE)
     return turns if is_turn or turns is side else None  # a record may use `from` and `author` for other things
 
 
@@ -188,13 +188,13 @@ def _message(turn: object, number: int) -> Message | Fault:
         return Fault("type", f"turn {number} is a {type(turn).__name__}, not an object.")
     named = next((turn[key] for key in _ROLE if isinstance(turn.get(key), str)), None)
     role = parse_role(named) if named else None
-    if role is None and named and named.strip().casefold() in _TOOLS:
+    if role is None and named and named.strip().casefold() in TOOLS:
         what = f"turn {number} is by a tool ('{named[:40]}'), {_WHY_NO_TOOLS}"
         return Fault("tool", f"{what}. Write its result into the question, or leave the chat out.")
     if role is None:
         who = f"the role '{named[:40]}' is unknown" if named else "it has no role"
         return Fault("role", f"turn {number}: {who}; known roles: {', '.join(ROLES)}.")
-    content = next((turn[key] for key in _CONTENT if key in turn), None)
+    content = next((turn[key] for key in CONTENT if key in turn), None)
     if not content and (turn.get("tool_calls") or turn.get("function_call")):
         return Fault("tool", f"turn {number} calls a tool, {_WHY_NO_TOOLS}.")
     if other := _media_in(content):
@@ -219,5 +219,6 @@ def _join_text_parts(content: object) -> object:
     """The text of a content that is a list of text parts; anything else unchanged."""
     if not _is_list(content):
         return content
-    texts = [part.get("text") if isinstance(part, dict) and part.get("type") == "text" else None for part in content]
+    parts = (part if isinstance(part, dict) and part.get("type", "text") == "text" else {} for part in content)
+    texts = [part.get("text") for part in parts]
     return "\n\n".join(text for text in texts if text) if texts and all(isinstance(t, str) for t in texts) else content

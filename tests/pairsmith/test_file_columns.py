@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
 
+from pairsmith.file_columns import Column, inner_columns, without_annotated
 from pairsmith.file_guess import Guess, guess
 from pairsmith.guessed_spec import spec_text
 from schemas.errors import InputError
 from schemas.kinds import KindName
 from schemas.spec_file import parse
+from synth.seeds import read_seeds
 
 REPLY = "Sorry for that and we send you a new lamp today"
 
@@ -223,3 +225,185 @@ def test_the_advice_for_a_folder_fits_its_contents(tmp_path: Path, file: str, na
     (tmp_path / "folder" / file).write_text("{}")
     with pytest.raises(InputError, match=rf"is a folder\..*set \S+{named} as the path of its \[\[seeds\]\]"):
         guess(tmp_path / "folder")
+
+
+ASKED = "where is my lamp number {n} now"
+
+
+@pytest.mark.parametrize(
+    ("header", "row", "sentence"),
+    [
+        ("question,answer", f"{ASKED},{{null}}", "10 of 30 outputs are 'NULL': remove these rows if that is no answer"),
+        ("question,answer", "where is my lamp {m} now,it is lamp {n}", "3 inputs have several different outputs"),
+        ("text,label", "where is my lamp {m} now,{word}", "3 inputs have several different labels"),
+        ("text,label", f"{ASKED},{{total}}", "labels that occur only once: '29'. Remove what is no label"),
+        ("question,answer", f"{ASKED},<p>it is lamp {{n}}</p>", "most outputs contain HTML tags"),
+        ("prompt,response_a,response_b,winner", f"{ASKED},it is {{n}} or so,no lamp {{n}},b", "'response_b' is named"),
+        ("sorry for that,late", f"{ASKED},{{word}}", "but its 'late' is a value of that column too"),
+        ("note,question,answer,note", f"x,{ASKED},it is lamp {{n}},y", "none of them is read: 'note' (2 columns)"),
+        (
+            "id,chat",
+            '{n},"Customer: where is {n}?\nAgent (Bo): it is here now"',
+            "contains whole conversations as text",
+        ),
+        ("text,label", f"{ASKED},{{word}}", "so they are labels: 'broken', 'late'"),
+        ("thread_id,sender,text", f"{{m}},Ann,{ASKED}", "half of these inputs may be answers: group them"),
+    ],
+)
+def test_what_is_doubtful_about_a_file_is_said(tmp_path: Path, header: str, row: str, sentence: str) -> None:
+    """Each of these files was read without a word: NULL as an answer, worse answers, the loser of two, a label that is
+    the number of a line of totals, a first row as headers, answers of a conversation as inputs. Names that occur twice,
+    which Jira writes for every second comment, made the file unreadable."""
+    rows = [
+        row.format(
+            n=n,
+            m=n % 3,
+            word=("late", "broken")[n % 2],
+            null=f"it is lamp {n}" if n % 3 else "NULL",
+            total="29" if n == 29 else ("late", "broken")[n % 2],
+        )
+        for n in range(30)
+    ]
+    assert sentence in "\n".join(table(tmp_path, header, rows).why)
+
+
+def test_a_label_by_a_person_is_preferred_to_a_prediction(tmp_path: Path) -> None:
+    """The first of the two columns was learned, with the errors of the model that had filled it."""
+    words = ("late", "broken", "other")
+    rows = [f"where is my lamp {n} now,{words[n % 3]},{words[n * n % 3]}" for n in range(30)]
+    guessed = table(tmp_path, "text,predicted_label,true_label", rows)
+    assert output(guessed) == "true_label"
+    assert "'predicted_label' is named like an output too: check that 'true_label'" in "\n".join(guessed.why)
+
+
+def test_input_and_output_in_different_languages_may_be_a_translation(tmp_path: Path) -> None:
+    """A file with `source_text` and `target_text` became a task of no kind, without a word."""
+    rows = [
+        f"the lamp number {n} is on the table in the garden,die Lampe Nummer {n} steht im Garten" for n in range(20)
+    ]
+    guessed = table(tmp_path, "source_text,target_text", rows)
+    assert "the input is in en and the output in de: if one is a translation of the other" in "\n".join(guessed.why)
+
+
+@pytest.mark.parametrize("header", ["reply_count", "in_reply_to", "answer_id"])
+def test_numbers_of_replies_are_no_output(tmp_path: Path, header: str) -> None:
+    """Slack's `reply_count` was the output of its messages, if no other column was named like one."""
+    assert table(tmp_path, f"text,{header}", [f"{ASKED},{n}".format(n=n) for n in range(20)]).kind == "input"
+    rows = [f"{ASKED},{n}".format(n=n) for n in range(20)]
+    assert output(table(tmp_path, "text,final_answer", rows)) == "final_answer"
+
+
+def test_labels_of_several_words_are_labels(tmp_path: Path) -> None:
+    """Three words counted as a text, which is one long word in Thai: such labels became texts to write."""
+    for labels in (["Problem with a charged fee", "The parcel has not come"], ["เปลี่ยนสินค้า", "ขอคืนเงินค่าสินค้า"]):
+        rows = [f"where is my lamp {n} now,{labels[n % 2]}" for n in range(20)]
+        assert table(tmp_path, "text,category", rows).task == {"kind": "classify", "labels": sorted(labels)}
+
+
+def test_labels_of_a_sorted_file_are_all_read(tmp_path: Path) -> None:
+    """Only the first 10,000 rows were inspected: in a file sorted by its labels, the rows of the others were rejected.
+    One that occurs in a single row is listed as such."""
+    labels = [f"label {'abc'[n // 4_000]}" for n in range(12_000)]
+    labels[11_501] = "label d"
+    rows = (f"where is my lamp {n} now,{label},{n // 4}" for n, label in enumerate(labels))
+    guessed = table(tmp_path, "text,label,customer_id", rows)
+    assert guessed.task["labels"] == ["label a", "label b", "label c", "label d"]
+    assert "labels that occur only once: 'label d'" in guessed.why[-1]
+    assert guessed.settings["group"] == "customer_id"
+
+
+def test_annotations_of_prodigy_are_read(tmp_path: Path) -> None:
+    """Its `answer` says whether the label is right; it was taken for the label. A list of one text is that text, as
+    doccano writes its labels too."""
+    rows = [
+        {
+            "text": ASKED.format(n=n),
+            "label": ["late", "broken"][n % 2],
+            "_task_hash": n,
+            "answer": ["accept", "reject", "ignore"][n % 3],
+        }
+        for n in range(30)
+    ]
+    guessed = lines(tmp_path, *rows)
+    assert (guessed.task["labels"], output(guessed)) == (["broken", "late"], "label")
+    spec = parse(spec_text(tmp_path / "a.jsonl", guessed, "a"), tmp_path).spec
+    reading = read_seeds(spec.seeds, tmp_path)
+    assert (len(reading.seeds), reading.not_used) == (10, "20 of 30 rows are not used: disliked 20")
+    doccano = lines(tmp_path, *({"id": n, "text": ASKED.format(n=n), "label": [f"l {n % 2}"]} for n in range(20)))
+    assert doccano.task == {"kind": "classify", "labels": ["l 0", "l 1"]}
+
+
+def test_objects_with_input_and_output_inside_are_pairs(tmp_path: Path) -> None:
+    """LangSmith's examples have all texts inside objects; they were refused. A model's suggestion is no reason to read
+    them so."""
+    rows = [{"inputs": {"question": ASKED.format(n=n)}, "outputs": {"answer": f"it is lamp {n}"}} for n in range(9)]
+    assert lines(tmp_path, *rows).settings["columns"] == {"input": "inputs.question", "output": "outputs.answer"}
+    rows = [
+        {"fields": {"text": ASKED.format(n=n)}, "suggestions": {"label": f"l {n % 2}"}, "responses": [{"x": 1}]}
+        for n in range(20)
+    ]
+    with pytest.raises(InputError, match="no column contains text"):
+        lines(tmp_path, *rows)
+
+
+def test_lists_without_known_roles_are_pointed_out(tmp_path: Path) -> None:
+    """Zendesk's comments, which contain the replies, were listed as "lists, or empty"."""
+    chat = [{"author_id": 1, "body": "where is it"}, {"author_id": 2, "body": "it is here"}]
+    guessed = lines(tmp_path, *({"description": ASKED.format(n=n), "comments": chat} for n in range(9)))
+    assert "'comments' looks like chats, but is not read: turn 1: it has no role" in guessed.why[-1]
+
+
+def test_turns_as_text_are_refused(tmp_path: Path) -> None:
+    """In a CSV file of traces the turns are JSON in text, which the model would have learned to write."""
+    turn = '"{{""role"": ""assistant"", ""content"": ""it is lamp {n}""}}"'
+    with pytest.raises(InputError, match=r"turns of chats as text in JSON.*Export it as JSON or JSONL"):
+        table(tmp_path, "input,output", [f"{ASKED},{turn}".format(n=n) for n in range(9)])
+
+
+def test_a_log_with_messages_of_tools_is_refused(tmp_path: Path) -> None:
+    """One row by a tool among one message per line hid the speakers, and the answers were read as inputs."""
+    roles = ("user", "assistant", "tool")
+    with pytest.raises(InputError, match="one message per line"):
+        table(tmp_path, "id,role,text", [f"{n},{roles[n % 3]},{ASKED}".format(n=n) for n in range(12)])
+
+
+def test_the_longest_list_of_an_object_contains_the_rows(tmp_path: Path) -> None:
+    """The dataset viewer's `features` come before its `rows`, and messages of Teams have a `from` that is an object."""
+    rows = [{"row_idx": n, "row": {"text": "x"}} for n in range(9)]
+    for content in ({"features": [{"name": "text"}], "rows": rows}, {"rows": [{"from": {"user": "Ann"}}] * 2}):
+        (tmp_path / "a.json").write_text(json.dumps(content))
+        with pytest.raises(InputError, match="its rows are in the list 'rows'"):
+            guess(tmp_path / "a.json")
+
+
+def test_what_is_too_deep_or_too_long_is_an_error_that_says_so(tmp_path: Path) -> None:
+    """Deep objects were a traceback, and cells of a megabyte "no column contains text"."""
+    deep = '{"a":' * 600 + '"x"' + "}" * 600
+    (tmp_path / "a.jsonl").write_text(f'{{"question": "where is my lamp", "answer": {deep}}}\n' * 3)
+    with pytest.raises(InputError, match="nested too deeply"):
+        guess(tmp_path / "a.jsonl")
+    with pytest.raises(InputError, match=r"no column of its first row can be used; long: .* 400,000 characters"):
+        table(tmp_path, "question,answer", [f"{'ab c' * 100_000},{'de f' * 100_000}"])
+
+
+def test_keys_that_are_data_are_no_columns() -> None:
+    """Objects with an id as the key made a column for each: a file of 4,000 rows took minutes and 3 GB."""
+    texts = tuple(json.dumps({f"id {n}": "some words", "both": "more words"}) for n in range(50))
+    assert [column.header for column in inner_columns(Column("a", "a", texts, 3.0, True, True))] == ["a.both"]
+
+
+def test_many_text_columns_are_compared_by_few_rows() -> None:
+    """A hundred columns of texts with brackets were read through some 10,000 times."""
+
+    class Texts(tuple[str, ...]):
+        read = 0
+
+        def __iter__(self) -> Iterator[str]:
+            Texts.read += 1
+            return super().__iter__()
+
+    texts = [Texts(f"[{n}] {'word ' * (n % 7)}{row}" for row in range(9)) for n in range(60)]
+    columns = [Column(f"c{n}", f"c{n}", cells, 3.0) for n, cells in enumerate(texts)]
+    Texts.read = 0
+    assert len(without_annotated(columns)) == 60
+    assert Texts.read <= 3 * len(columns)

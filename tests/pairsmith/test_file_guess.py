@@ -248,7 +248,7 @@ def test_unpaired_preference_marks_are_not_a_column_of_the_task(tmp_path: Path) 
     (tmp_path / "a.jsonl").write_text(rows)
     guessed = guess(tmp_path / "a.jsonl")
     assert guessed.settings == {"columns": {"input": "prompt", "output": "completion"}}
-    assert any("rows whose 'label' is false are left out" in sentence for sentence in guessed.why)
+    assert any("rows whose 'label' is false, reject or ignore are left out" in sentence for sentence in guessed.why)
 
 
 EARLIER = [{"role": role, "content": "and?"} for role in ("user", "assistant", "user")]

@@ -302,6 +302,20 @@ def test_columns_are_read_with_the_encoding_of_the_spec(service: Service) -> Non
     assert '<input type="hidden" name="header" value="Frage">' in page
 
 
+def test_doubts_about_a_file_are_shown(service: Service) -> None:
+    """What `init --from` says on the screen was only in the spec file of a project made in the browser. Once somebody
+    has decided what the columns are, it is gone."""
+    browser = service.browser("owner")
+    rows = "".join(f"Where is parcel {n} now?,{'NULL' if n % 2 else f'It is on road {n}'}\n" for n in range(20))
+    browser.post("/new", data={"name": "doubts"}, files={"file": ("t.csv", f"question,answer\n{rows}".encode())})
+    doubt = "10 of 20 outputs are 'NULL': remove these rows if that is no answer."
+    assert f"<li>{doubt}</li>" in unescape(page := browser.get("/p/doubts/setup").text)
+    seen = page.split('setup/columns#seeds')[1].split('name="seen" value="')[1].split('"')[0]
+    roles = {"source": "0", "seen": seen, "header": ["question", "answer"], "role": ["input", "output"]}
+    assert browser.post("/p/doubts/setup/columns", data=roles).status_code == 303
+    assert doubt not in unescape(browser.get("/p/doubts/setup").text)
+
+
 @pytest.mark.parametrize("path", ["/new", "/p/mine/setup/seeds"])
 def test_pasted_lines_and_a_file_together_must_be_decided(service: Service, path: str) -> None:
     """If both are given, at once or one after the other, the user must choose; each stays in the form until then."""

@@ -277,7 +277,7 @@ def test_completion_labelled_bad_is_no_output(tmp_path, name, rows, columns):
     assert [(problem.code, problem.where) for problem in reading.problems] == [
         ("disliked", f"{name}:{3 if name == 'a.csv' else 2}")
     ]
-    assert "its label is false" in reading.problems[0].detail
+    assert "it is marked 'false'" in reading.problems[0].detail
 
 
 def test_label_as_output_or_of_another_format_keeps_its_meaning(tmp_path):
@@ -448,3 +448,22 @@ def test_turn_of_a_tool_is_reported_as_one(turn, sentence):
     turns = [{"role": "user", "content": "Where is it?"}, turn, {"role": "assistant", "content": "Nearly there."}]
     with pytest.raises(InputError, match=f"{sentence}, and a model that cannot see what a tool returns would learn"):
         pairs([{"messages": turns}])
+
+
+def test_chats_in_the_form_of_gemini_are_read(tmp_path):
+    """Its turns have `parts`, whose texts have no type; a turn with an image costs its row, not its text."""
+    answer = {"role": "model", "parts": [{"text": "Here."}]}
+    image = {"inlineData": {"mimeType": "image/png", "data": "AA"}}
+    parts = ([{"text": "Where?"}], [{"text": "What is this?"}, image])
+    rows = [{"contents": [{"role": "user", "parts": asked}, answer]} for asked in parts]
+    reading = read(tmp_path, rows, columns={"messages": "contents"})
+    assert [(seed.body, seed.reference) for seed in reading.seeds] == [("Where?", "Here.")]
+    assert [problem.code for problem in reading.problems] == ["type"]
+
+
+def test_a_list_of_one_text_is_that_text(tmp_path):
+    """doccano writes each label as a list; with two labels nothing says which one is meant."""
+    rows = [{"text": f"Where is {n}?", "label": ["late", "broken"][:n]} for n in (1, 2)]
+    reading = read(tmp_path, rows, columns={"input": "text", "output": "label"})
+    assert [seed.reference for seed in reading.seeds] == ["late"]
+    assert [problem.code for problem in reading.problems] == ["type"]

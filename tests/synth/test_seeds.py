@@ -66,7 +66,7 @@ def test_unusable_rows_are_reported_by_line_and_the_rest_is_read(tmp_path, write
     rows += [
         '{"text": "a\\u0000b"}',
         '{"txt": "lost"}',
-        '{"text": ["a"]}',
+        '{"text": ["a", "b"]}',
         orjson.dumps({"text": "x" * 100_001}).decode(),
     ]
     rows += ['{"text": "last"}']
@@ -339,6 +339,24 @@ def test_title_above_the_header_is_skipped(tmp_path, write, above):
     reading = read(tmp_path, "seeds.csv", columns={"text": "Anfrage"})
     assert [seed.text for seed in reading.seeds] == ["Wo ist mein Paket?", "Geht das auch heute?"]
     assert set(reasons(reading).values()) == {"title", "blank"}
+
+
+def test_the_separator_fits_the_rows(tmp_path, write):
+    """With as many commas as semicolons in the headers, the commas won, and texts were cut in two."""
+    header = "Datum;Nachricht, Text, lang;Antwort"
+    write("seeds.csv", "\n".join([header, *(f"{n}.5.;Wo ist {n}, und wann, bitte?;Hier, bald." for n in range(20))]))
+    assert read_column_names(tmp_path / "seeds.csv") == header.split(";")
+    columns = {"input": "Nachricht, Text, lang", "output": "Antwort"}
+    reading = read(tmp_path, "seeds.csv", kind="pair", columns=columns)
+    assert (len(reading.seeds), reading.problems) == (20, [])
+
+
+def test_repeated_headers_are_no_row(tmp_path, write):
+    """A file that was joined from several has their headers in the middle, which were learned as a pair."""
+    write("seeds.csv", "question,answer\nWhere is it?,Here.\nquestion,answer\nAnd this?,There.\n")
+    reading = read(tmp_path, "seeds.csv", kind="pair")
+    assert [seed.text for seed in reading.seeds] == ["Where is it?", "And this?"]
+    assert set(reasons(reading).values()) == {"title"}
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping, Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,6 +14,7 @@ from pairsmith.guessed_spec import comment
 from schemas.errors import InputError, PairsmithError, UsageError
 from schemas.project import Project
 from schemas.spec import SeedSource
+from schemas.spec_file import SPEC_NAME
 from schemas.wording import capital
 from synth.columns import GROUP_COLUMN, WORSE, layout, variables
 
@@ -23,12 +25,13 @@ LINES = {"input": "inputs: what your users type", "output": "finished outputs: t
 
 class SourceView(NamedTuple):
     """A seed source for the setup page. `columns` holds (header, first cell, role). It is empty for lines of text,
-    whose role is `kind`."""
+    whose role is `kind`. `notes` are the comments above it in the spec: how its file was interpreted, and doubts."""
 
     at: int
     path: str
     kind: str
     columns: list[tuple[str, str, str]]
+    notes: Sequence[str] = ()
 
 
 def sources(project: Project) -> list[SourceView]:
@@ -51,7 +54,13 @@ def _source_view(at: int, source: SeedSource, folder: Path) -> SourceView | None
     if roles is None:
         return None
     cells = [(c.header, next(iter(c.filled), "")[:300], roles.get(n, "")) for n, c in enumerate(columns)]
-    return SourceView(at, source.path, source.kind, cells)
+    return SourceView(at, source.path, source.kind, cells, _comments_above(at, folder))
+
+
+def _comments_above(at: int, folder: Path) -> list[str]:
+    parts = (folder / SPEC_NAME).read_text(encoding="utf-8").split("\n[[seeds]]")
+    above = parts[at].splitlines() if at < len(parts) - 1 else []
+    return [line.removeprefix("# ") for line in takewhile(lambda line: line.startswith("# "), reversed(above))][::-1]
 
 
 def _roles(columns: Sequence[Column], source: SeedSource) -> dict[int, str] | None:

@@ -1,0 +1,136 @@
+"""What is doubtful about rows that a file offers to learn from, one sentence each."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from contextlib import suppress
+
+from pairsmith.file_columns import Column
+from schemas.labels import folded_label
+from schemas.wording import counted
+from synth.columns import Cells, Fault
+from synth.turns import CONTENT, exchange, extract_turns, parse_role, parse_turns
+
+_LISTED = 8  # columns and labels that are listed by name
+_SHARE = 20  # the same output in at least one row of this many is pointed out
+_SPEAKER = re.compile("role|from|author|sender|speaker|user")  # in a key of a turn
+_LINE_BY = re.compile(r"^\W*(\w+) *[\d\w() ]{0,20}:", re.MULTILINE)  # the name before a line of a conversation
+_TAG = re.compile(r"</\w+>|<br\s*/?>")
+_LIST = re.compile(r"""\[\s*["'\[\]{\d.-]""")  # the beginning of a list in JSON or Python
+
+
+def doubts_about(outputs: Sequence[str], asked: Sequence[str], *, are_labels: bool) -> list[str]:
+    """Sentences about these outputs, and about the inputs that were `asked` for them, if these are known."""
+    sentences, different = [], defaultdict[str, set[str]](set)
+    for text, output in zip(asked, outputs, strict=bool(asked)):
+        different[text].add(folded_label(output) if are_labels else output)
+    if several := sum(len(texts) > 1 for texts in different.values()):
+        have = "input has" if several == 1 else "inputs have"
+        what, bad = ("labels", "wrong") if are_labels else ("outputs, and the model learns them all", "worse")
+        sentences.append(f"{several:,} {have} several different {what}: remove the rows with the {bad} ones")
+    if are_labels or not outputs:
+        return sentences
+    (same, rows), *_ = Counter(outputs).most_common(1)
+    if rows > 1 and rows * _SHARE >= len(outputs):
+        shown = same if len(same) <= 40 else f"{same[:40]}..."
+        sentences.append(f"{rows:,} of {len(outputs):,} outputs are '{shown}': remove these rows if that is no answer")
+    if 2 * sum(bool(_TAG.search(text)) for text in outputs) > len(outputs):
+        sentences.append("most outputs contain HTML tags, which the model will write as they are")
+    return sentences
+
+
+def hints_of_labels(labels: Sequence[str], outputs: Sequence[str]) -> list[str]:
+    """Which labels these outputs have, and which occur only once, as those of a line of totals or of a typing error
+    do."""
+    times = Counter(map(folded_label, outputs))
+    rare = [label for label in labels if times[folded_label(label)] == 1]
+    sentences = [f"the outputs have recurring values, so they are labels: {_listed(labels)}"]
+    if rare:
+        sentences.append(f"labels that occur only once: {_listed(rare)}. Remove what is no label, with its rows")
+    return sentences
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _LISTED:,} more" if len(names) > _LISTED else ""
+    return f"{', '.join(repr(name[:40]) for name in names[:_LISTED])}{more}"
+
+
+def hints_of_transcripts(texts: Column) -> list[str]:
+    """That texts contain whole conversations, whose lines begin with the names of both sides."""
+    both = sum({"user", "assistant"} <= {parse_role(name) for name in _LINE_BY.findall(text)} for text in texts.filled)
+    if 2 * both <= len(texts.filled):
+        return []
+    return [
+        f"'{texts.header}' contains whole conversations as text, with an answer in each: write each as a list of turns,"
+        " `messages`, to learn from its answers (`pairsmith docs seeds`)"
+    ]
+
+
+def are_turns_as_text(texts: Sequence[str]) -> bool:
+    """Whether all of these texts are turns of a chat as JSON, which are read as turns only if they are objects."""
+    return bool(texts) and all(map(_is_turns_as_text, texts))
+
+
+def _is_turns_as_text(text: str) -> bool:
+    if text.startswith(("{", "[")):
+        with suppress(ValueError, RecursionError):
+            return not isinstance(parse_turns(extract_turns(json.loads(text))), Fault)
+    return False
+
+
+def hints_of_lists(output: Column) -> list[str]:
+    """What to know about outputs that are all written as lists, as CSV files from Python have them."""
+    if not output.filled or not all(text[0] == "[" and text[-1] == "]" for text in output.filled):
+        return []
+    if not any(_LIST.match(text) or "," in text for text in output.filled):
+        return []  # placeholders, such as [NAME]
+    return [f"every value of '{output.header}' is a list, which the model will write as it is, with its brackets"]
+
+
+def hint_to_join(others: Sequence[Column]) -> list[str]:
+    """How to include more text columns in the input."""
+    names = " or ".join(repr(column.header) for column in others[:_LISTED])
+    return [f"if {names} belongs to the input, join them: see Other columns in `pairsmith docs seeds`"] if names else []
+
+
+def hint_of_rivals(output: Column, rivals: Sequence[Column]) -> list[str]:
+    """That other columns could be the output as well, such as a second answer or a label by a model."""
+    names = ", ".join(repr(column.header) for column in rivals[:_LISTED])
+    if not names:
+        return []
+    worse = "; of two answers, name the worse one as `rejected`" if rivals[0].is_text else ""
+    be = "is" if len(rivals) == 1 else "are"
+    return [f"{names} {be} named like an output too: check that '{output.header}' is the one to learn{worse}"]
+
+
+def hint_of_names(names: Sequence[str], columns: Sequence[Column]) -> list[str]:
+    """What is doubtful about the names of the columns."""
+    times = Counter(name for name in names if name.strip())
+    twice = [f"'{name}' ({counted(count, 'column', 'columns')})" for name, count in times.items() if count > 1]
+    sentences = []
+    if twice:
+        more = f" and {len(twice) - _LISTED:,} more" if len(twice) > _LISTED else ""
+        which = f"{', '.join(twice[:_LISTED])}{more}"
+        sentences.append(f"several columns have the same name, so none of them is read: {which}. Rename those you need")
+    if value := next((column.header for column in columns if column.header in column.filled), None):
+        sentences.append(
+            f"the first line was read as headers, but its '{value[:40]}' is a value of that column too: if it is a row,"
+            " add a line of headers above it"
+        )
+    return sentences
+
+
+def hints_of_unread_chats(names: Sequence[str], rows: Sequence[Cells]) -> list[str]:
+    """Why a column of lists that look like chats is not read as chats."""
+    sentences = []
+    for at, name in enumerate(names):
+        chat = next((cell for row in rows if isinstance(cell := row.get(f"c{at}"), list) and cell), ())
+        keys = [str(key).casefold() for key in chat[0]] if chat and isinstance(chat[0], dict) else []
+        if not set(CONTENT).isdisjoint(keys) and any(map(_SPEAKER.search, keys)):
+            fault = exchange({"messages": chat}, several=True)
+            if isinstance(fault, Fault) and fault.code == "role":
+                sentences.append(f"'{name}' looks like chats, but is not read: {fault.detail.removesuffix('.')}")
+    return sentences

@@ -1,0 +1,109 @@
+"""Chooses which columns of a user's table are the input and the output."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from curate.words import plain
+from pairsmith.file_columns import CATEGORIES, Column, inner_columns, labels_of, without_annotated
+from pairsmith.header_words import INPUT, LABELS, MODEL, OUTPUT, REPLY
+from prompts.languages import language_code
+from schemas.kinds import KINDS
+from synth.columns import unpaired
+from synth.turns import parse_role
+
+_KINDS_WITH_NEEDS = [kind for kind, row in KINDS.items() if row.needs]
+_ID = re.compile(r"(?=\D*\d)[!-~]+")
+
+
+def find_output(
+    columns: Sequence[Column], texts: Sequence[Column], wanted: str
+) -> tuple[Column | None, str, Sequence[Column]]:
+    """The output column, why it was chosen, and others that are named like it. Of several columns named like outputs, a
+    written reply takes precedence over its label, and both over columns such as `answer_id` and numbers, unless the
+    chosen kind of task wants those."""
+    mark = unpaired(column.header for column in columns)
+    columns = [c for c in columns if c.header != mark or (wanted == "classify" and c.called(LABELS))]
+    called = [c for c in columns if c.filled and c.called(OUTPUT) and not _is_about_replies(c)]
+
+    def fits(column: Column) -> bool:
+        alone = plain(column.header) in REPLY.split()  # the reply itself, not its time or id
+        if wanted == "classify":
+            of_reply = column.called(REPLY) and column.is_bare and not alone
+            return column.called(LABELS) or (column.is_category and not of_reply)
+        if wanted == "extract":
+            return column.objects
+        replies = column.called(REPLY) and (column.is_text or alone)
+        inputs = (c for c in columns if c is not column and (c.is_text or c.called(INPUT)) and not c.is_bare)
+        # Without an input the reply may be the text to label; if most rows have none, others may wait for one.
+        return replies and any(inputs) and 2 * len(column.filled) > len(column.texts)
+
+    def rank(column: Column) -> tuple[bool, ...]:
+        return not fits(column), column.is_bare, column.called(MODEL)
+
+    best, reason = min(called, key=rank, default=None), "chosen by its name"
+    if best and (fits(best) or wanted not in ("classify", "extract")):
+        same = (*rank(best)[:2], best.is_text, best.is_category)
+        return best, reason, [c for c in called if c != best and (*rank(c)[:2], c.is_text, c.is_category) == same]
+    if wanted == "extract" and (objects := next((column for column in columns if column.objects), None)):
+        return objects, "it contains JSON objects", ()
+    labels = labels_of(column for column in columns if wanted or column.called(LABELS))
+    if wanted in ("", "classify") and labels:
+        named = "chosen by its name and recurring values" if not wanted else "chosen for its recurring values"
+        return labels, named, ()
+    if best is None and wanted not in _KINDS_WITH_NEEDS and len(columns) == len(texts) == 2:
+        best = next((other for one, other in (texts, texts[::-1]) if one.called(INPUT)), None)
+        reason = "it is the only column besides the input"
+    # Columns such as customer and agent may contain the names of people, next to a column with a text in each row.
+    others = (c for c in texts if parse_role(c.header) is None and 2 * len(set(c.filled)) > len(c.filled))
+    if best is None and not any(others) and side_of(texts, "user"):
+        best, reason = side_of(texts, "assistant"), "it is named after the answering side"
+    return best, reason, ()
+
+
+def _is_about_replies(column: Column) -> bool:
+    """Whether numbers, ids or times are those of replies, such as `reply_count` or `answer_id`, but not
+    `final_answer`."""
+    last = re.sub(r"[\W\d_]+\Z", "", plain(column.header))
+    return column.is_bare and column.called(REPLY) and not last.endswith(tuple(map(plain, REPLY.split())))
+
+
+def sides_inside(columns: Sequence[Column]) -> dict[str, Column]:
+    """Two texts inside objects, named after languages as on the hub: {"translation": {"en": ..., "de": ...}}. Empty if
+    there are more, such as a question and its answer in two languages each."""
+    inner = [c for column in columns if column.nested for c in inner_columns(column) if c.is_text]
+    sides = [(code, c) for c in inner if (code := language_code(c.header.rpartition(".")[2]))]
+    return dict(sides) if len(sides) == 2 else {}
+
+
+def side_of(texts: Sequence[Column], role: str) -> Column | None:
+    """The only text column that is named after this role."""
+    of_role = [column for column in texts if parse_role(column.header) == role]
+    return of_role[0] if len(of_role) == 1 else None
+
+
+def is_system(column: Column) -> bool:
+    return " ".join(column.header.split()).casefold() == "system"
+
+
+def find_inputs(
+    columns: Sequence[Column], texts: Sequence[Column], output: Column | None
+) -> tuple[list[Column], Sequence[Column]]:
+    """The columns that may be the input, and all columns, including those inside objects if an input is found there."""
+    inputs = without_annotated([column for column in texts if column is not output])
+    if output is None or inputs:
+        return inputs, columns
+    others = [column for column in columns if column is not output]
+    if not output.nested:
+        inner = [c for column in others if column.objects for c in inner_columns(column)]
+        inputs, others = [column for column in inner if column.is_text], [*others, *inner]
+        columns = [*columns, *inner]
+    if output.is_category and not inputs:  # with labels, even a single word counts as a text
+        worded = (c for c in others if any(map(str.isalpha, "".join(c.filled))))
+        inputs = [c for c in worded if len(set(c.filled)) > CATEGORIES / 2]
+        inputs = [c for c in inputs if not all(map(_ID.fullmatch, c.filled))] or inputs
+    if not inputs:  # too short to count as text elsewhere
+        named = (c for c in others if c.filled and c.called(INPUT) and not c.objects)
+        inputs = [c for c in named if not all(map(_ID.fullmatch, c.filled))]
+    return inputs, columns
