@@ -45,7 +45,7 @@ ABSENT = {
     *("sacrebleu", "argilla", "openai", "playwright", "safetensors", "tokenizers", "wordllama"),
 }
 MIDDLE_GC = 1_000  # collections of the youngest generation per collection of the middle one: few tests get so far
-QUICK_CPU_S = 5.0  # per test; the slowest takes 2.5 s on a busy machine, and nearly all others a hundredth of that
+QUICK_CPU_S = 5.0  # per test; the slowest takes 3 s on a busy machine, and nearly all others a hundredth of that
 
 TESTS = Path(__file__).parent
 ARGILLA = TESTS / "curate" / "argilla"
