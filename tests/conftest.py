@@ -268,7 +268,7 @@ def _collect_garbage_after_each_test(request: pytest.FixtureRequest) -> Iterator
     creates so many that the other generations are collected meanwhile."""
     before = _count_collections()
     yield
-    request.node.funcargs.clear()  # pytest would hold them until after the collection
+    (request.node.funcargs or {}).clear()  # pytest would hold them until after the collection; None after Ctrl-C
     gc.collect(1 if _count_collections() == before else 2)
 
 
