@@ -30,6 +30,10 @@ if (hangup := getattr(signal, "SIGHUP", None)) is not None and signal.getsignal(
     with contextlib.suppress(ValueError):  # not the main thread
         signal.signal(hangup, lambda number, frame: None)
 
+# Images of Docker often set this. Each of the processes that tests start would compile everything again.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
 # One thread per worker, also in the processes it starts: two threads that wait for each other on a busy core spin, and
 # have used 146 s of CPU where one thread used 39. vLLM, which is tested separately, keeps its own setting.
 if "PYTEST_XDIST_WORKER" in os.environ:
@@ -40,8 +44,8 @@ ABSENT = {
     *("torch", "transformers", "trl", "peft", "accelerate", "bitsandbytes", "unsloth", "vllm", "gguf", "llguidance"),
     *("sacrebleu", "argilla", "openai", "playwright", "safetensors", "tokenizers", "wordllama"),
 }
-MAX_TRAVERSED = 5_000  # objects that are traversed again at the end of each test: 2 ms
-QUICK_CPU_S = 5.0  # per test; the slowest takes 2.5 s on a busy machine, and nearly all others a hundredth of that
+MIDDLE_GC = 1_000  # collections of the youngest generation per collection of the middle one: few tests get so far
+QUICK_CPU_S = 5.0  # per test; the slowest takes 3 s on a busy machine, and nearly all others a hundredth of that
 
 TESTS = Path(__file__).parent
 ARGILLA = TESTS / "curate" / "argilla"
@@ -247,28 +251,30 @@ def _fork_embedded_servers() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True, scope="module")
-def _collect_garbage_after_each_file() -> Iterator[list[int]]:
+def _collect_garbage_after_each_file() -> Iterator[None]:
     """Free what a file's tests share, e.g. a model of many megabytes. Resources left open are reported here, or at the
     start of the next file if the last test still held them. Objects from before the file are not traversed, which would
-    take half a second, unless a test of the file has frozen more of them."""
+    take half a second."""
     gc.collect()
     gc.freeze()
-    frozen_counts: list[int] = []
-    yield frozen_counts
-    if frozen_counts:
-        gc.unfreeze()
+    yield
     gc.collect()
 
 
 @pytest.fixture(autouse=True)
-def _collect_garbage_after_each_test(_collect_garbage_after_each_file: list[int]) -> Iterator[None]:
-    """Garbage is collected after each test, so that a resource left open fails that test and not a later one. If many
-    objects are still in use, they are not traversed again while the file runs."""
+def _collect_garbage_after_each_test(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Garbage is collected after each test, so that a resource left open fails that test and not a later one. Objects
+    from before the test are not traversed: they are in the oldest generation. A test's own objects get there only if it
+    creates so many that the other generations are collected meanwhile."""
+    before = _count_collections()
     yield
-    gc.collect()
-    if (used := len(gc.get_objects())) > MAX_TRAVERSED:
-        gc.freeze()
-        _collect_garbage_after_each_file.append(used)
+    (request.node.funcargs or {}).clear()  # pytest would hold them until after the collection; None after Ctrl-C
+    gc.collect(1 if _count_collections() == before else 2)
+
+
+def _count_collections() -> int:
+    """Collections so far, except those of the youngest generation."""
+    return sum(generation["collections"] for generation in gc.get_stats()[1:])
 
 
 class _QuickFinder(PathFinder):
@@ -322,6 +328,8 @@ def pytest_collection() -> Iterator[None]:
         return (yield)
     finally:
         gc.freeze()
+        young, _, oldest = gc.get_threshold()
+        gc.set_threshold(young, MIDDLE_GC, oldest)
         gc.enable()
 
 

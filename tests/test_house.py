@@ -9,7 +9,9 @@ import subprocess
 import sys
 import zipfile
 from collections import Counter
+from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -53,10 +55,9 @@ def test_a_layer_imports_only_layers_below_it() -> None:
 def test_files_are_named_for_their_one_subject() -> None:
     """No file has a catch-all name such as `utils`, none is longer than 430 lines, and each has a module docstring."""
     drawers = {"utils", "util", "helpers", "common", "base", "manager", "factory", "misc", "core"}
-    texts = {path: path.read_text(encoding="utf-8") for path in FILES}
     assert not [path for path in FILES if path.stem in drawers]
-    assert not [path for path in FILES if len(texts[path].splitlines()) > 430 and path not in LONG]
-    assert not [path for path in FILES if not ast.get_docstring(ast.parse(texts[path]))], "no module docstring"
+    assert not [path for path in FILES if len(path.read_text(encoding="utf-8").splitlines()) > 430 and path not in LONG]
+    assert not [path for path in FILES if not source_of(path).docstring], "no module docstring"
 
 
 def _bound_name(node: ast.AST) -> str | None:
@@ -71,29 +72,45 @@ def _bound_name(node: ast.AST) -> str | None:
     return None
 
 
+class Source(NamedTuple):
+    """What the rules are about, of one file; its syntax tree is large and not kept."""
+
+    docstring: str | None
+    classes: list[str]
+    functions: dict[str, int]  # name -> its lines; of functions with the same name, the longest
+    vague_names: list[str]  # as `file:line name`
+
+
+@cache
+def source_of(path: Path) -> Source:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    source = Source(ast.get_docstring(tree), [], {}, [])
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ClassDef):
+            source.classes.append(node.name)
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            lines = (node.end_lineno or 0) - node.lineno + 1
+            source.functions[node.name] = max(lines, source.functions.get(node.name, 0))
+        elif (name := _bound_name(node)) in VAGUE_NAMES:
+            source.vague_names.append(f"{path.relative_to(ROOT)}:{getattr(node, 'lineno', 0)} {name}")
+    return source
+
+
 @pytest.mark.parametrize("folder", [*LAYERS, "tests", "bench"])
 def test_a_variable_is_named_for_its_content(folder: str) -> None:
     """No variable, field or argument has one of the names in `VAGUE_NAMES`, in the product, the tests or the
     benchmarks."""
-    assert not [
-        f"{path.relative_to(ROOT)}:{getattr(node, 'lineno', 0)} {_bound_name(node)}"
-        for path in sorted((ROOT / folder).rglob("*.py"))
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        if _bound_name(node) in VAGUE_NAMES
-    ]
+    word = re.compile(rf"\b(?:{'|'.join(VAGUE_NAMES)})\b")  # a file without them need not be parsed
+    files = [path for path in (ROOT / folder).rglob("*.py") if word.search(path.read_text(encoding="utf-8"))]
+    assert not [name for path in sorted(files) for name in source_of(path).vague_names]
 
 
 def test_class_names_are_unique() -> None:
     """No two classes of the product share a name. Exempt are the client's classes, which copy those of the service;
     `Project`, which is a folder with its spec and also the object that the Python API opens for it; and `Answer`, which
     is also a request body of the API."""
-    names = [
-        node.name
-        for path in FILES
-        if ROOT / "pairsmith" / "client" not in path.parents
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        if isinstance(node, ast.ClassDef)
-    ]
+    client = ROOT / "pairsmith" / "client"
+    names = [name for path in FILES if client not in path.parents for name in source_of(path).classes]
     assert {name for name, times in Counter(names).items() if times > 1} == {"Answer", "Project"}
 
 
@@ -107,20 +124,17 @@ def test_only_listed_files_split_text_at_a_colon() -> None:
 
 def test_functions_of_sft_are_under_60_lines() -> None:
     """Every function in train/sft.py is shorter than a screen."""
-    tree = ast.parse((ROOT / "train" / "sft.py").read_text(encoding="utf-8"))
-    functions = (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef))
-    assert max((node.end_lineno or 0) - node.lineno + 1 for node in functions) < 60
+    assert max(source_of(ROOT / "train" / "sft.py").functions.values()) < 60
 
 
 def test_a_function_fits_on_a_screen() -> None:
     """No function of the product has more than 60 lines, except the first migration and two of the gates."""
-    functions = (
-        (f"{path.relative_to(ROOT)}:{node.name}", (node.end_lineno or 0) - node.lineno + 1)
+    functions = [
+        (f"{path.relative_to(ROOT)}:{name}", lines)
         for path in FILES
         if path not in LONG
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-    )
+        for name, lines in source_of(path).functions.items()
+    ]
     assert {name for name, lines in functions if lines > 60} <= LONG_FUNCTIONS
 
 
@@ -192,6 +206,60 @@ def test_quick_run_hides_packages_missing_from_its_environment(tmp_path: Path) -
     assert "1 failed" in tried.stdout
     read = quick("--collect-only", "tests")
     assert read.returncode == 0, read.stdout[-3000:]
+
+
+LEAKS = """
+import pytest
+
+class Kept:
+    def __init__(self, file):
+        self.file = file
+        self.itself = self  # only the collector frees it
+
+def leak():
+    return Kept(open(__file__))
+
+@pytest.fixture
+def leaking():
+    return leak()
+
+def test_leaks():
+    leak()
+
+def test_clean():
+    pass
+
+def test_fixture_leaks(leaking):
+    pass
+
+def test_clean_too():
+    global many
+    many = [[] for _ in range(1_500_000)]
+
+def test_leaks_among_many():
+    leaked = leak()
+    many = [[] for _ in range(1_500_000)]
+
+def test_clean_at_last():
+    pass
+"""
+
+
+@pytest.mark.slow
+def test_resource_left_open_fails_its_own_test(tmp_path: Path) -> None:
+    """A file that only the garbage collector closes is an error of the test that left it open, also if the test got it
+    from a fixture or created a million other objects."""
+    (tmp_path / "test_it.py").write_text(LEAKS)
+    command = [sys.executable, "-m", "pytest", "-n", "0", "-rA", "-p", "no:randomly", "-p", "no:cacheprovider"]
+    done = subprocess.run(
+        [*command, "-p", "tests.conftest", "-W", "error", tmp_path],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=280,
+    )
+    failed = re.findall(r"^(?:ERROR|FAILED) .*::(\w+)", done.stdout, re.MULTILINE)
+    assert sorted(failed) == ["test_fixture_leaks", "test_leaks", "test_leaks_among_many"], done.stdout
 
 
 def test_a_built_wheel_holds_every_layer_and_its_data(wheel: Path) -> None:

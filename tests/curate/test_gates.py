@@ -514,6 +514,7 @@ def test_control_character_is_rejected(mark: str) -> None:
     assert encoding(pair("a fox", "a red fox\tasleep\r\nin snow\x0c")).keep is True
 
 
+@pytest.mark.slow  # each language that a later test needs is loaded again
 def test_freed_tables_are_loaded_again() -> None:
     """`generate` frees the phrase tables after the gates have judged the exemplars, because 10 MB would be held during
     the whole run. A gate that runs later gives the same judgement."""
@@ -527,6 +528,7 @@ def test_freed_tables_are_loaded_again() -> None:
     assert lexicon.cache_info().currsize > 0
 
 
+@pytest.mark.slow  # as above
 def test_tables_are_freed_while_a_module_of_the_gates_changes(monkeypatch: pytest.MonkeyPatch) -> None:
     """In a notebook, another thread may judge rows and import a module at that moment."""
     name = "curate.gates.of_another_thread"

@@ -561,7 +561,7 @@ def test_an_outage_stops_the_run_instead_of_failing_every_row() -> None:
 
     async def many() -> int:
         failed = 0
-        async with Endpoint(teacher.url, "m", retries=1, backoff_s=0.001, concurrency=2) as endpoint:
+        async with Endpoint(teacher.url, "m", retries=1, backoff_s=0.0002, concurrency=2) as endpoint:
             await endpoint.ask(chat("warm up"), Sampling())
             while True:
                 try:
