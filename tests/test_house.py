@@ -354,7 +354,7 @@ def test_wheel_ships_its_types(wheel: Path, tmp_path: Path) -> None:
     python = str(tmp_path / "venv/bin/python")
     command = [sys.executable, "-m", "mypy", "--strict", "--python-executable", python, "--cache-dir", os.devnull]
     checked = subprocess.run(
-        [*command, "right.py", "wrong.py"], cwd=tmp_path, capture_output=True, text=True, timeout=280
+        [*command, "right.py", "wrong.py"], cwd=tmp_path, capture_output=True, text=True, timeout=800
     )
     seen = re.findall(r"(\S+):\d+: error: .*\[([\w-]+)\]", checked.stdout)
     assert seen == [("wrong.py", "arg-type"), ("wrong.py", "assignment")], checked.stdout + checked.stderr
