@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import threading
 from collections.abc import Coroutine, Iterable
 from contextlib import suppress
@@ -50,6 +49,8 @@ def run(coroutine: Coroutine[Any, Any, Result]) -> Result:
     except KeyboardInterrupt:
         loop.call_soon_threadsafe(give_up)
         if not cancelled.wait(_BUSY_S):
+            import ctypes
+
             ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(KeyboardInterrupt))
         ended.wait()
         raise
