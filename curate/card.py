@@ -18,6 +18,7 @@ from schemas.kinds import KINDS
 from schemas.project import Project
 from schemas.records import Generated, Seed, Split
 from schemas.spec import TaskSettings
+from schemas.wording import counted
 
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 
@@ -188,9 +189,6 @@ def _seed_counts(kinds: Counter[str]) -> str:
 
 
 def _near_duplicate_seeds(result: CurateResult) -> list[str]:
-    near = result.facts["near_duplicate_seeds"]
-    if not near:
-        return []
-    return [
-        f"- {len(near)} pairs of seeds in different splits are near-duplicates; rows like a test seed were removed."
-    ]
+    near = result.facts["near_duplicate_seed_count"]
+    like = "seed is a near-duplicate of an earlier one", "seeds are near-duplicates of an earlier one"
+    return [f"- {counted(near, *like)} in another split; rows like a test seed were removed."] if near else []

@@ -63,13 +63,15 @@ async def _apply(pool: Pool, steps: Sequence[Step], store: Store | None, progres
     total = max(pool.count_pending(id_, accepted=accepted) for id_ in ids)
     shown, done = "gates" if gates else By.read(first.by).name, 0
     collectors = [pool.collect(id_) for id_ in ids]
-    progress(shown, {"done": 0, "total": total})
+    # A step that looks at the whole pool is almost done when its first verdict comes, so its pace forecasts nothing.
+    left: dict[str, Any] = {} if first.per_row else {"most_s": None}
+    progress(shown, {"done": 0, "total": total, **left})
     chunk_sizes = (
         _run_gates(pool, gates, collectors, store) if gates else _run_step(pool, steps[0], collectors[0], store)
     )
     async for rows in chunk_sizes:
         done = min(done + rows, total)
-        progress(shown, {"done": done, "total": total})
+        progress(shown, {"done": done, "total": total, **left})
     for collector in collectors:
         pool = collector.applied_to(pool)
     return pool

@@ -14,9 +14,10 @@ VERSIONS = {
     "encoding": 9,
     **dict.fromkeys(("thinking", "echo"), 10),
     **dict.fromkeys(("invented", "mixed_language", "repetition"), 11),
-    **dict.fromkeys(("lost_content", "values"), 12),
-    "cut": 13,
-    **dict.fromkeys(("limits", "placeholder", "translated"), 14),
+    "values": 12,
+    **dict.fromkeys(("cut", "lost_content"), 13),
+    **dict.fromkeys(("limits", "placeholder"), 14),
+    "translated": 15,
     "swapped": 16,
     "preamble": 18,
 }

@@ -119,9 +119,3 @@ def _with_numbers(pair: HasTexts, kind: TaskKind) -> str:
         return mark + f" {mark}".join(words(pair.asked))
     # In hexadecimal, because a Chinese character has to form a single word with the mark.
     return " ".join(mark + (word if word.isascii() else word.encode().hex()) for word in words(pair.asked))
-
-
-def similar_pairs(texts: Iterable[str], threshold: float) -> list[SimilarRows]:
-    """All pairs of similar texts."""
-    with TokenSets((text,) for text in texts) as sets:
-        return list(find_similar_rows(sets, threshold))

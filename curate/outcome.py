@@ -11,7 +11,7 @@ from pathlib import Path
 from curate.accepted import Accepted, AcceptedRows
 from curate.certifying import current_parts, present_certificate
 from curate.curation import curate
-from curate.near_duplicates import similar_pairs
+from curate.near_duplicates import duplicates
 from curate.pool import Pool
 from curate.preferences import Preference, preferences
 from curate.remote_scorers import RemoteScorers
@@ -84,7 +84,7 @@ async def curate_project(
         "verdicts_appended": store.verdict_count() - before,
         "steps": tally(pool),
         **by_mark,
-        "near_duplicate_seeds": _near_duplicates_across_splits(project, seeds),
+        **_near_duplicates_across_splits(project, seeds),
         "reviewed": len(people),
         "undecided": sum(decision.verdict == "undecided" for decision in people),
         "judged_by": [[s.by, s.settings, s.scores] for s in pool.steps if s.per_row and not s.by.startswith("gate/")],
@@ -176,19 +176,28 @@ def _checked_counts(pool: Pool) -> Counts:
     return counts
 
 
-def _near_duplicates_across_splits(project: Project, seeds: Sequence[Seed]) -> list[Json]:
-    """Pairs of near-duplicate seeds in different splits. They are reported, because the split is by hash and cannot
-    avoid them."""
-    alike = similar_pairs((seed.body for seed in seeds), project.spec.curate.duplicates.jaccard)
-    numbers = {number for pair in alike for number in pair[:2]}
-    by_number = {number: seed for number, seed in enumerate(seeds) if number in numbers} if numbers else {}
-    return [
-        {"seeds": [a.id, b.id], "sources": [a.source, b.source], "splits": splits, "jaccard": round(similarity, 3)}
-        for second, first, similarity in alike
-        for a, b in [(by_number[first], by_number[second])]
-        for splits in [[seed_split(seed, project.spec.split) for seed in (a, b)]]
-        if splits[0] != splits[1]
-    ]
+def _near_duplicates_across_splits(project: Project, seeds: Sequence[Seed]) -> Json:
+    """Seeds in another split than the first seed that they are near-duplicates of: their number, and the first hundred
+    with that seed. They are reported, because the split is by hash and cannot avoid them.
+
+    Pairs of seeds would be too many: ten thousand messages with one text have fifty million.
+    """
+    of = duplicates(((seed.body,) for seed in seeds), project.spec.curate.duplicates.jaccard)
+    numbers = {number for pair in of.values() for number in pair[:2]}
+    places = {
+        number: (seed.id, seed.source, seed_split(seed, project.spec.split))
+        for number, seed in enumerate(seeds if numbers else ())
+        if number in numbers
+    }
+    apart = [one for _, one in sorted(of.items()) if places[one.earlier][2] != places[one.later][2]]
+    listed: list[Json] = []
+    for later, earlier, similarity in apart[:_LISTED]:
+        ids, sources, splits = map(list, zip(places[earlier], places[later], strict=True))
+        listed.append({"seeds": ids, "sources": sources, "splits": splits, "jaccard": round(similarity, 3)})
+    return {"near_duplicate_seeds": listed, "near_duplicate_seed_count": len(apart)}
+
+
+_LISTED = 100  # near-duplicate seeds in a receipt, which every command reads
 
 
 def _reward_model(chosen: ChosenScorer, folder: Path) -> Artifact:

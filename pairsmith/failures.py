@@ -86,7 +86,9 @@ def exit_code_of(error: BaseException, write_json: WriteJson | None, watcher: Wr
         return error.exit_code
     if isinstance(error, SystemExit) and "_PAIRSMITH_COMPLETE" in os.environ:  # shell completion is running
         return int(error.code or 0)
-    if isinstance(error, BrokenPipeError):
+    # click turns the error into a SystemExit, after wrapping stdout.
+    by_click = isinstance(error, SystemExit) and type(sys.stdout).__name__.endswith("PacifyFlushWrapper")
+    if isinstance(error, BrokenPipeError) or by_click:
         # The reader, such as `head`, has closed the pipe. Point stdout elsewhere so that the last flush does not fail.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 0

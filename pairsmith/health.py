@@ -166,7 +166,7 @@ def failed(about: str, error: PairsmithError) -> Check:
 
 def _seeds(project: Project, say: Say) -> Generator[Check, None, Sequence[Seed]]:
     """Check the seeds, and return them for later checks."""
-    from curate.split import with_splits
+    from curate.split import assign_splits
     from pairsmith.style import numbers
     from synth.seeds import read_seeds
 
@@ -189,7 +189,7 @@ def _seeds(project: Project, say: Say) -> Generator[Check, None, Sequence[Seed]]
         yield Check("seeds", "warn", f"{what}; {unused}", f"The first: {first.where}: {first.what}{''.join(lines[:1])}")
     else:
         yield Check("seeds", "ok", what)
-    seeds = with_splits(reading.seeds, project.spec.split, _known_seeds(project, say))
+    seeds = assign_splits(reading.seeds, project.spec.split, _known_seeds(project, say))
     yield from _preflight(project, seeds)
     yield from _seed_counts(seeds, project)
     yield from _references(seeds, project)
@@ -213,16 +213,13 @@ def _preflight(project: Project, seeds: Sequence[Seed]) -> Iterator[Check]:
             reported.add(str(error))
 
 
-def _known_seeds(project: Project, say: Say) -> list[Seed]:
+def _known_seeds(project: Project, say: Say) -> Iterator[Seed]:
     """The seeds whose splits are recorded. A store that cannot be read is reported by another check."""
     url = Store.url_for(project)
-    try:
-        if not Store.exists(url):
-            return []
-        with Store.open(url, write=False, say=say) as store:
-            return store.seeds(active=False)
-    except PairsmithError:
-        return []
+    with suppress(PairsmithError):
+        if Store.exists(url):
+            with Store.open(url, write=False, say=say) as store:
+                yield from store.each_seed()
 
 
 def _seed_counts(seeds: Sequence[Seed], project: Project) -> Iterator[Check]:

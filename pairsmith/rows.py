@@ -91,23 +91,27 @@ def curated(store: Store) -> Receipt:
 
 
 def _with_texts(store: Store, states: Sequence[RowState]) -> list[dict[str, Any]]:
+    chunks = (states[at : at + _AT_ONCE] for at in range(0, len(states), _AT_ONCE))
+    return [row for chunk in chunks for row in _chunk_with_texts(store, chunk)]
+
+
+_AT_ONCE = 1_000  # rows whose records are in memory at a time
+
+
+def _chunk_with_texts(store: Store, states: Sequence[RowState]) -> Iterator[dict[str, Any]]:
     verdicts = store.verdicts(state.pair_id for state in states if state.pair_id and state.flags)
     pairs = {pair.id: pair for pair in store.pairs(state.pair_id for state in states if state.pair_id)}
     seeds = store.seeds_by_id(state.seed_id for state in states if state.pair_id not in pairs)
-    rows = []
     for state in states:
         pair = pairs.get(state.pair_id or "")
-        rows.append(
-            {
-                **state.model_dump(mode="json", exclude={"curation", "generation"}),
-                "code": _code(state),
-                "reason": str(state.reason) if state.reason else None,
-                "flagged": _flagged(state, verdicts.get(state.pair_id or "", ())),
-                "input": pair.input if pair else seeds[state.seed_id].body if state.seed_id in seeds else "",
-                "output": pair.output if pair else None,
-            }
-        )
-    return rows
+        yield {
+            **state.model_dump(mode="json", exclude={"curation", "generation"}),
+            "code": _code(state),
+            "reason": str(state.reason) if state.reason else None,
+            "flagged": _flagged(state, verdicts.get(state.pair_id or "", ())),
+            "input": pair.input if pair else seeds[state.seed_id].body if state.seed_id in seeds else "",
+            "output": pair.output if pair else None,
+        }
 
 
 def flagged_reason(verdict: Verdict) -> str:

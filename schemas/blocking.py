@@ -18,9 +18,11 @@ def run(coroutine: Coroutine[Any, Any, Result]) -> Result:
     """Run `coroutine` to completion on a private event loop in its own thread, and return its result.
 
     It blocks the calling thread and works whether or not a loop is running there. Ctrl-C cancels the coroutine, waits
-    for its cleanup, and is raised. Raises UsageError if called from the private loop, which would wait for itself.
+    for its cleanup, and is raised. If the coroutine computes for so long that it cannot be cancelled, the interrupt is
+    raised inside it too. Raises UsageError if called from the private loop, which would wait for itself.
     """
-    loop, ended, tasks = _loop(), threading.Event(), list[asyncio.Task[Result]]()
+    (loop, thread), tasks = _loop(), list[asyncio.Task[Result]]()
+    ended, cancelled = threading.Event(), threading.Event()
     try:
         refuse_on_private_loop()
     except UsageError:
@@ -32,6 +34,7 @@ def run(coroutine: Coroutine[Any, Any, Result]) -> Result:
         tasks[0].add_done_callback(lambda _: ended.set())
 
     def give_up() -> None:
+        cancelled.set()
         for task in tasks:
             task.cancel()
         if not tasks:  # Ctrl-C came before it started
@@ -45,21 +48,30 @@ def run(coroutine: Coroutine[Any, Any, Result]) -> Result:
             pass
     except KeyboardInterrupt:
         loop.call_soon_threadsafe(give_up)
+        if not cancelled.wait(_BUSY_S):
+            import ctypes
+
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(KeyboardInterrupt))
         ended.wait()
         raise
     return tasks[0].result()
 
 
+_BUSY_S = 1.0  # after which a loop that has not answered is computing
+
+
 @cache
-def _loop() -> asyncio.AbstractEventLoop:
+def _loop() -> tuple[asyncio.AbstractEventLoop, int]:
+    """The private loop, and the identifier of its thread."""
     try:
         import uvloop
     except ImportError:  # not available for Windows
         loop = asyncio.new_event_loop()
     else:
         loop = uvloop.new_event_loop()
-    threading.Thread(target=_run_forever, args=(loop,), name="pairsmith-loop", daemon=True).start()
-    return loop
+    thread = threading.Thread(target=_run_forever, args=(loop,), name="pairsmith-loop", daemon=True)
+    thread.start()
+    return loop, thread.ident or 0
 
 
 def _run_forever(loop: asyncio.AbstractEventLoop) -> None:
@@ -71,7 +83,7 @@ def _run_forever(loop: asyncio.AbstractEventLoop) -> None:
 
 def refuse_on_private_loop() -> None:
     """Raise UsageError when called on the private loop, where waiting for its own result would block forever."""
-    if asyncio._get_running_loop() is _loop():
+    if asyncio._get_running_loop() is _loop()[0]:
         raise UsageError(
             "a function called by pairsmith called pairsmith again and would wait for itself forever.",
             fix="Call generate, curate and the like beforehand, or from a plain (not async) function from texts to "

@@ -27,7 +27,8 @@ class Streamed(Sequence[R]):
     def __getitem__(self, place: slice) -> list[R]: ...
     def __getitem__(self, place: int | slice) -> R | list[R]:
         if isinstance(place, slice):
-            return list(self)[place]
+            start, stop, step = place.indices(len(self))
+            return list(islice(self, start, stop, step)) if step > 0 else list(self)[place]
         number = place if place >= 0 else place + len(self)
         if not 0 <= number < len(self):
             raise IndexError(place)

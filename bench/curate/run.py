@@ -113,7 +113,7 @@ def judge(folder: Path) -> None:
         seconds["states"] = time.perf_counter() - began
         scorer = {"by": id_of(ranking[0]).by, "why": "it takes no time"}
         began, curated_mb = time.perf_counter(), peak_mb()
-        facts = {"scorer": scorer, "near_duplicate_seeds": []}
+        facts = {"scorer": scorer, "near_duplicate_seed_count": 0}
         preferred = preferences(project, pool, seeds)
         result = CurateResult(pool.counts, pool.reasons, AcceptedRows(pool), pool.steps, facts, preferred)
         export_dataset(project, store, result, folder / "dataset")

@@ -247,7 +247,9 @@ def mark_differences(before: str, after: str) -> tuple[str, str]:
     counts = Counter(old_words)
     alignable = sum(counts[word] for word in words) <= _MAX_COMPARED
     blocks = difflib.SequenceMatcher(None, old_words, words, autojunk=False).get_matching_blocks() if alignable else []
-    kept = [any(block.b <= at < block.b + block.size for block in blocks) for at in range(len(words))]
+    kept = [False] * len(words)
+    for block in blocks:
+        kept[block.b : block.b + block.size] = [True] * block.size
     left = Counter(old_words) - Counter(word for word, is_kept in zip(words, kept, strict=True) if is_kept)
     for at, present in enumerate(_present_in_other(new, words, old, old_words)):
         if _is_unspaced_character(words[at]):

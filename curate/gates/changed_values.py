@@ -14,7 +14,7 @@ from curate.gates.numbers import NumberMentions, with_ascii_digits
 from curate.gates.words import stemmer_for
 
 _TIME = re.compile(r"(?<![\d.:,])(\d{1,2})[:h](\d\d)(?![\d:])|(?<![\d.:,])(\d{1,2}) ?[ap][.]?m(?!\w)")
-_ASKED = re.compile(r"[^.!?\u061f\uff1f\u3002\n(\[]*[?\u061f\uff1f]")
+_ASKED = re.compile(r"(?<![^.!?\u061f\uff1f\u3002\n(\[])[^.!?\u061f\uff1f\u3002\n(\[]*+[?\u061f\uff1f]")
 _NUMBERED = re.compile(r"([^\W\d_]{3,}) (\d+[a-z]?)(?![\w:%\u00b0]|[.,]\d)")
 
 

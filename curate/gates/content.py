@@ -77,11 +77,12 @@ def lost_content(pair: Pair, language: str = "en", style: str = "") -> Judgement
         missing = ", ".join(map(quote, lost))
         return rejected("lost_number", f"the input says {missing}, the output does not")
     vocabulary = Vocabulary(pair.output, language)
-    for quoted in [] if summary or in_code(pair.input) else quotations(pair.input):
+    quoted_texts = [] if summary or in_code(pair.input) else quotations(pair.input)
+    output_words = f" {' '.join(vocabulary.words)} " if quoted_texts else ""
+    for quoted in dict.fromkeys(quoted_texts):
         if 2 * len(quoted) > len(pair.input) and len(quoted.split()) > 4:
             continue  # the quotation is the text to rewrite
         wanted = " ".join(words(quoted))
-        output_words = f" {' '.join(vocabulary.words)} "
         if f" {wanted} " not in output_words if wanted else fold(quoted) not in fold(pair.output):
             return rejected("lost_quote", f"the quoted text {quote(quoted)} is missing")
     content = content_words(pair.input, language)

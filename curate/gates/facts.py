@@ -9,7 +9,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from functools import cache
-from itertools import chain, combinations
+from itertools import chain, combinations, islice
 
 from curate.gates.changed_times import mixed_times, reversed_move
 from curate.gates.changed_values import another_value
@@ -257,13 +257,16 @@ def _crossed(before: str, after: str, language: str) -> tuple[str, str] | None:
     for clause in pieces:
         for number in (held := _numbers(clause)):
             clauses_with[number].append((clause, held))
-    places = []
+    places, holders = [], dict[frozenset[str], list[str]]()
     for part, numbers in parts:
-        holding = [clause for clause, held in clauses_with[min(numbers)] if numbers <= held]
-        if len(holding) == 1:
-            of_part, here = (roots(_IN_FIGURES.sub(" ", text), language) for text in (part, holding[0]))
+        if numbers not in holders:
+            rarest = min(numbers, key=lambda number: len(clauses_with[number]))
+            holding = (clause for clause, held in clauses_with[rarest] if numbers <= held)
+            holders[numbers] = list(islice(holding, 2))
+        if len(holding_one := holders[numbers]) == 1:
+            of_part, here = (roots(_IN_FIGURES.sub(" ", text), language) for text in (part, holding_one[0]))
             if here - of_part:  # only if it has words of another part, anything can be crossed
-                places.append((part, numbers, holding[0], of_part, here))
+                places.append((part, numbers, holding_one[0], of_part, here))
     for (one, numbers, first, of_one, here), (other, others, second, of_other, there) in combinations(places, 2):
         own, foreign = of_one - of_other, of_other - of_one
         if (

@@ -318,6 +318,9 @@ def _number_words(language: str) -> frozenset[str]:
     return frozenset().union(known.ones, known.tens, known.scales)
 
 
+_LARGEST_SCALED = 1_000_000  # larger than anything that a text multiplies: `hundred hundred hundred ...` is a loop
+
+
 def _read_words(folded: str, known: Lexicon, listed: Collection[str]) -> Iterator[Number]:
     """Yield the numbers in runs of number words: `twenty-five`, `two hundred and five`, `a dozen`."""
     total = current = 0
@@ -339,7 +342,7 @@ def _read_words(folded: str, known: Lexicon, listed: Collection[str]) -> Iterato
             continue
         ones, tens, scale = known.ones.get(word), known.tens.get(word), known.scales.get(word)
         continues = joined and (
-            (scale is not None and current > 0)
+            (scale is not None and 0 < current < _LARGEST_SCALED)
             or (ones is not None and (words[-1] in known.scales or (words[-1] in known.tens and 0 < ones < 10)))
             or (tens is not None and words[-1] in known.scales)
         )

@@ -170,10 +170,16 @@ def _is_transliterated(source: str, text: str) -> bool:
     if scripts[0] == scripts[1] or sum(word[0].islower() for word in in_latin.replace("-", " ").split()) < 2:
         return False
     first, second = _consonants(source), _consonants(text)
-    return (
-        min(len(first), len(second)) > 5
-        and SequenceMatcher(None, first, second, autojunk=False).ratio() >= _MIN_ALIKE_CONSONANTS
-    )
+    return min(len(first), len(second)) > 5 and _are_alike(first, second, _MIN_ALIKE_CONSONANTS)
+
+
+def _are_alike(one: str, other: str, ratio: float) -> bool:
+    """Whether the beginnings of two texts have this share of their characters in order (quadratic time)."""
+    matcher = SequenceMatcher(None, one[:_MAX_COMPARED], other[:_MAX_COMPARED], autojunk=False)
+    return matcher.quick_ratio() >= ratio and matcher.ratio() >= ratio
+
+
+_MAX_COMPARED = 2_000  # characters
 
 
 _MIN_ALIKE_CONSONANTS = 0.8
@@ -257,9 +263,7 @@ _FEW_ROOTS, _ALIKE = 3, 0.6
 
 def _repeated_sentence(parts: tuple[str, ...]) -> str:
     """Return a sentence that is nearly the same as the previous one, or ''."""
-    alike = (
-        SequenceMatcher(None, one, other, autojunk=False).ratio() >= _MIN_SIMILARITY for one, other in pairwise(parts)
-    )
+    alike = (_are_alike(one, other, _MIN_SIMILARITY) for one, other in pairwise(parts))
     return next((sentence for sentence, again in zip(parts[1:], alike, strict=True) if again), "")
 
 

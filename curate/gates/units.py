@@ -5,7 +5,6 @@ quantities("5 pounds", "en") == (({"5"}, {"mass-pound", "GBP"}, "5 pounds"),)
 
 from __future__ import annotations
 
-import math
 import re
 from bisect import bisect_left
 from collections import Counter
@@ -136,29 +135,38 @@ def find_conversions(
         return frozenset(), frozenset()
     here = quantities(words_to_digits(before, input_language), input_language)
     there = quantities(words_to_digits(after, language), language) if here else ()
-    by_kind = dict[str, list[tuple[float, int]]]()  # the amounts of each kind in the text, and their indexes
+    # By kind and unit: the amounts of the text, sorted, and the spans of them that a number of `before` may be.
+    amounts_of = dict[tuple[str, frozenset[str]], list[tuple[float, int]]]()
     for at, other in enumerate(there):
         for kind, amount in in_base_units(other):
-            by_kind.setdefault(kind, []).append((amount, at))
-    for amounts in by_kind.values():
+            amounts_of.setdefault((kind, other[1]), []).append((amount, at))
+    for amounts in amounts_of.values():
         amounts.sort()
     kept, stating = set[str](), set[str]()
-    for one in here:
-        for kind, amount in in_base_units(one):
-            for also, at in _amounts_near(amount, _margin(kind, amount), by_kind.get(kind, [])):
-                if abs(amount - also) <= _margin(kind, amount) and one[1].isdisjoint(there[at][1]):
-                    kept |= one[0]
-                    stating |= there[at][0]
+    spans: dict[tuple[str, frozenset[str]], dict[int, int]] = {key: {} for key in amounts_of}
+    for forms, units, _ in here:
+        for kind, amount in in_base_units((forms, units, "")):
+            for key in (key for key in amounts_of if key[0] == kind and key[1].isdisjoint(units)):
+                first, end = _near(amount, _margin(kind, amount), amounts_of[key])
+                if first < end:
+                    kept |= forms
+                    spans[key][first] = max(end, spans[key].get(first, 0))
+    for key, ends in spans.items():
+        reached = 0
+        for first, end in sorted(ends.items()):
+            for _, at in amounts_of[key][max(first, reached) : end]:
+                stating |= there[at][0]
+            reached = max(reached, end)
     return frozenset(kept), frozenset(stating)
 
 
-def _amounts_near(amount: float, margin: float, amounts: list[tuple[float, int]]) -> list[tuple[float, int]]:
-    """Return the amounts within the margin, or slightly outside; `amounts` is sorted.
+def _near(amount: float, margin: float, amounts: list[tuple[float, int]]) -> tuple[int, int]:
+    """Return the span of the amounts within the margin; `amounts` is sorted.
 
-    All amounts are returned if the number is too large to compute the margin.
+    It is empty if the number is too large to compute the margin.
     """
-    low, high = amount - 1.01 * margin, amount + 1.01 * margin
-    return amounts[bisect_left(amounts, (low,)) : bisect_left(amounts, (high, math.inf))] if low == low else amounts
+    first = bisect_left(amounts, True, key=lambda other: amount - other[0] <= margin)
+    return first, bisect_left(amounts, True, key=lambda other: other[0] - amount > margin)
 
 
 def in_base_units(quantity: Quantity) -> Iterator[tuple[str, float]]:

@@ -169,6 +169,7 @@ def _stemmer(language: str) -> Stemmer | None:
     return Stemmer(name, 0) if name else None  # 0: `stem` has its own cache
 
 
+_MAX_RESEMBLED = 3_000  # distinct words of a text that are compared letter by letter
 _SAME_START = 2  # letters that a compound and its inflections share at the start
 
 
@@ -207,13 +208,18 @@ class Vocabulary:
         """True for the word itself, an inflection, its two halves side by side, its abbreviation or its misspelling.
 
         A longer word that begins with it is another word (`lighthouse` is not `light`), and so is a shorter one.
-        Not covered: synonyms and derived words (`baker` for `bake`).
+        Not covered: synonyms and derived words (`baker` for `bake`), and in a text of more than 3,000 distinct words,
+        where nearly any word has one that resembles it, all but inflections.
         """
         if word in self._distinct:
             return True
         stem = stemmer_for(self.language)
         root = stem(word)
-        if root in self._stems or any(stem(one) == root for one in self._joined_like(word)):
+        if root in self._stems:
+            return True
+        if len(self._distinct) > _MAX_RESEMBLED:
+            return False
+        if any(stem(one) == root for one in self._joined_like(word)):
             return True
         return _abbreviated(word, self._distinct) or (
             len(word) >= 6 and _misspelt(word, self._by_letter.get(word[0], ()))

@@ -1,16 +1,18 @@
 """Agreement between annotators: Krippendorff's alpha and Cohen's and Fleiss' kappa, with bootstrap intervals over rows.
 
-Alpha (Krippendorff 2011, package `krippendorff`) allows any number of annotators and missing answers. Kappa comes from
-`statsmodels`. Answers are nominal. The verdict is one question; every reason is a question of its own (given or not).
+Alpha (Krippendorff 2011) allows any number of annotators and missing answers; the kappas are those of Cohen 1960 and
+Fleiss 1971. Answers are nominal. The verdict is one question; every reason is a question of its own (given or not).
 Intervals are percentiles of 2,000 resamples of whole rows. A resample in which a measure is undefined (all answers are
-equal) is left out; the interval is None if more than a tenth of them are undefined.
+equal) is left out; the interval is None if more than a tenth of them are undefined. Cohen's kappa is left out if there
+are more than ten annotators, of whom there are too many pairs to read.
+
+Rows with the same answers are counted once, so the time grows with the number of answers only.
 """
 
 from __future__ import annotations
 
-import warnings
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
@@ -20,7 +22,10 @@ from schemas.reviews import Review
 
 _RESAMPLES = 2_000
 _UNDEFINED = 0.1
-Answers = Mapping[str, Mapping[str, str]]  # pair id -> annotator -> answer
+_MAX_PAIRED = 10  # annotators
+Answers = Mapping[str, str]  # annotator -> answer to a row
+Rows = Counter[tuple[str, ...]]  # the answers to a row -> number of rows with these answers
+Question = tuple[Rows, dict[tuple[str, str], Rows]]  # the rows of all annotators, sorted; those of each pair, in order
 
 
 @dataclass(frozen=True)
@@ -44,110 +49,118 @@ class Agreement:
 def agreement(reviews: Mapping[str, Sequence[Review]]) -> list[Agreement]:
     """Every measure of every question, on the rows with current answers of at least two annotators (adjudicators do not
     count)."""
-    names = display_names(reviews)
-    answers = {
-        id_: {names[r.reviewer]: r for r in current_answers(of_row) if r.role == "annotator"}
-        for id_, of_row in reviews.items()
-    }
-    shared = {id_: by for id_, by in sorted(answers.items()) if len(by) > 1}
+    display = display_names(reviews)
+    answers = (
+        {display[r.reviewer]: r for r in current_answers(of_row) if r.role == "annotator"}
+        for of_row in reviews.values()
+    )
+    shared = [by for by in answers if len(by) > 1]
     if not shared:
         return []
-    questions: dict[str, Answers] = {
-        "verdict": {id_: {name: r.decision for name, r in by.items()} for id_, by in shared.items()}
-    }
-    for reason in sorted({reason for by in shared.values() for r in by.values() for reason in r.reasons}):
-        questions[f"reason {reason}"] = {
-            id_: {name: "yes" if reason in r.reasons else "no" for name, r in by.items()} for id_, by in shared.items()
-        }
-    return [measure for question, by_row in questions.items() for measure in _measures(question, by_row)]
-
-
-def _measures(question: str, by_row: Answers) -> list[Agreement]:
-    names = tuple(sorted({name for by in by_row.values() for name in by}))
-    rows = list(by_row.values())
-    measures = [_measure_with_interval(question, "Krippendorff's alpha", names, rows, *_alpha(rows))]
-    for pair in combinations(names, 2):
-        both = [{name: by[name] for name in pair} for by in rows if set(pair) <= set(by)]
-        if both:
-            measures.append(_measure_with_interval(question, "Cohen's kappa", pair, both, *_cohen(both, pair)))
-    raters, times = Counter(len(by) for by in rows).most_common(1)[0]
-    if raters > 2 or len(names) > 2:
-        equal = [by for by in rows if len(by) == raters]
-        kappa = _none_if_undefined(_inter_rater().fleiss_kappa)
-        measures.append(_measure_with_interval(question, "Fleiss' kappa", names, equal, _counts(equal), kappa))
-        assert len(equal) == times
+    names = tuple(sorted({name for by in shared for name in by}))
+    with_reason: dict[str, list[Mapping[str, Review]]] = {}
+    for by in shared:
+        for reason in {reason for r in by.values() for reason in r.reasons}:
+            with_reason.setdefault(reason, []).append(by)
+    measures = _measures("verdict", names, _question(names, ({n: r.decision for n, r in by.items()} for by in shared)))
+    nobody = _question(names, (dict.fromkeys(by, "no") for by in shared))
+    for reason, rows in sorted(with_reason.items()):
+        given = ({name: "yes" if reason in r.reasons else "no" for name, r in by.items()} for by in rows)
+        others = _question(names, (dict.fromkeys(by, "no") for by in rows))
+        measures += _measures(f"reason {reason}", names, _replaced(nobody, others, _question(names, given)))
     return measures
 
 
-Measure = Callable[[Any], float | None]
+def _question(names: Sequence[str], answers: Iterable[Answers]) -> Question:
+    """The answers to a question; pairs of annotators only if there are few of `names`."""
+    rows, of_pairs = Rows(), dict[tuple[str, str], Rows]()
+    for by in answers:
+        rows[tuple(sorted(by.values()))] += 1
+        for one, other in combinations(sorted(by), 2) if len(names) <= _MAX_PAIRED else ():
+            of_pairs.setdefault((one, other), Rows())[by[one], by[other]] += 1
+    return rows, of_pairs
+
+
+def _replaced(whole: Question, old: Question, new: Question) -> Question:
+    """The `whole` question with the answers to some rows replaced."""
+    of_pairs = {pair: rows - old[1].get(pair, Rows()) + new[1].get(pair, Rows()) for pair, rows in whole[1].items()}
+    return whole[0] - old[0] + new[0], of_pairs
+
+
+def _measures(question: str, names: tuple[str, ...], answers: Question) -> list[Agreement]:
+    rows, of_pairs = answers
+    measures = [_measure_with_interval(question, "Krippendorff's alpha", names, rows, _alpha)]
+    measures += [
+        _measure_with_interval(question, "Cohen's kappa", pair, of_pair, _cohen)
+        for pair, of_pair in sorted(of_pairs.items())
+    ]
+    raters = Counter[int]()
+    for row, times in rows.items():
+        raters[len(row)] += times
+    often = raters.most_common(1)[0][0]
+    if often > 2 or len(names) > 2:
+        equal = Rows({row: times for row, times in rows.items() if len(row) == often})
+        measures.append(_measure_with_interval(question, "Fleiss' kappa", names, equal, _fleiss))
+    return measures
+
+
+# From the kinds of row and, for each sample, the number of rows of each kind (samples x kinds), the numerator and the
+# denominator of the measure in each sample. The denominator is 0 where all answers are equal.
+Measure = Callable[[Sequence[tuple[str, ...]], Any], tuple[Any, Any]]
 
 
 def _measure_with_interval(
-    question: str,
-    measure: str,
-    annotators: tuple[str, ...],
-    rows: Sequence[Mapping[str, str]],
-    table: Any,
-    of: Measure,
+    question: str, measure: str, annotators: tuple[str, ...], rows: Rows, of: Measure
 ) -> Agreement:
     import numpy as np
 
-    value = of(table)
-    low = high = None
-    if value is not None and len(rows) > 1:
-        generator = np.random.default_rng(0)
-        resampled = [of(table[generator.integers(len(table), size=len(table))]) for _ in range(_RESAMPLES)]
-        defined = [resampled_value for resampled_value in resampled if resampled_value is not None]
-        if len(defined) >= (1 - _UNDEFINED) * _RESAMPLES:
-            low, high = (float(bound) for bound in np.quantile(defined, [0.025, 0.975]))
-    return Agreement(question, measure, annotators, len(rows), _agreed(rows), value, low, high)
+    def values(samples: Any) -> list[float]:
+        above, below = of(kinds, samples)
+        return list((above[below > 0] / below[below > 0]).tolist())
+
+    kinds, number, low, high = sorted(rows), rows.total(), None, None
+    times = np.array([rows[kind] for kind in kinds], dtype=float)
+    value = values(times[None])
+    if value and number > 1:
+        resampled = values(np.random.default_rng(0).multinomial(number, times / number, size=_RESAMPLES).astype(float))
+        if len(resampled) >= (1 - _UNDEFINED) * _RESAMPLES:
+            low, high = (float(bound) for bound in np.quantile(resampled, [0.025, 0.975]))
+    given, raters = _counts(kinds)
+    agreed = times @ (given * (given - 1)).sum(axis=1) / (times @ (raters * (raters - 1)))
+    return Agreement(question, measure, annotators, number, float(agreed), value[0] if value else None, low, high)
 
 
-def _agreed(rows: Sequence[Mapping[str, str]]) -> float:
-    equal = [a == b for by in rows for a, b in combinations(by.values(), 2)]
-    return sum(equal) / len(equal)
-
-
-def _counts(rows: Sequence[Mapping[str, str]]) -> Any:
-    """rows x answers: how many annotators gave each answer."""
+def _counts(kinds: Sequence[tuple[str, ...]]) -> tuple[Any, Any]:
+    """How many annotators gave each answer in each kind of row (kinds x answers), and how many there were."""
     import numpy as np
 
-    values = sorted({value for by in rows for value in by.values()})
-    return np.array([[list(by.values()).count(value) for value in values] for by in rows])
+    answers = sorted({answer for kind in kinds for answer in kind})
+    given = np.array([[kind.count(answer) for answer in answers] for kind in kinds], dtype=float)
+    return given, given.sum(axis=1)
 
 
-def _none_if_undefined(measure: Callable[[Any], float]) -> Measure:
-    """The measure of a table of `_counts`, or None if all answers are equal."""
-    return lambda table: None if (table.sum(axis=0) > 0).sum() < 2 else float(measure(table))
+def _alpha(kinds: Sequence[tuple[str, ...]], samples: Any) -> tuple[Any, Any]:
+    given, raters = _counts(kinds)
+    differing = samples @ ((raters**2 - (given**2).sum(axis=1)) / (raters - 1))
+    answers = samples @ raters
+    by_chance = answers**2 - ((samples @ given) ** 2).sum(axis=1)
+    return by_chance - (answers - 1) * differing, by_chance
 
 
-def _alpha(rows: Sequence[Mapping[str, str]]) -> tuple[Any, Measure]:
-    import krippendorff
+def _fleiss(kinds: Sequence[tuple[str, ...]], samples: Any) -> tuple[Any, Any]:
+    given, raters = _counts(kinds)
+    answers, by_chance = samples @ raters, ((samples @ given) ** 2).sum(axis=1)
+    equal = samples @ (((given**2).sum(axis=1) - raters) / (raters * (raters - 1))) / samples.sum(axis=1)
+    return equal * answers**2 - by_chance, answers**2 - by_chance
 
-    return _counts(rows), _none_if_undefined(
-        lambda t: krippendorff.alpha(value_counts=t, level_of_measurement="nominal")
+
+def _cohen(kinds: Sequence[tuple[str, ...]], samples: Any) -> tuple[Any, Any]:
+    import numpy as np
+
+    rows, equal = samples.sum(axis=1), samples @ np.array([float(one == other) for one, other in kinds])
+    answers = sorted({answer for kind in kinds for answer in kind})
+    first, second = (
+        samples @ np.array([[float(kind[side] == answer) for answer in answers] for kind in kinds]) for side in (0, 1)
     )
-
-
-def _cohen(rows: Sequence[Mapping[str, str]], pair: tuple[str, str]) -> tuple[Any, Measure]:
-    import numpy as np
-
-    inter_rater = _inter_rater()
-    values = sorted({value for by in rows for value in by.values()})
-    codes = np.array([[values.index(by[name]) for name in pair] for by in rows])
-
-    def kappa(table: Any) -> float | None:
-        square = np.zeros((len(values), len(values)))
-        np.add.at(square, (table[:, 0], table[:, 1]), 1)
-        if len(np.unique(table)) < 2:
-            return None
-        return float(inter_rater.cohens_kappa(square, return_results=False))
-
-    return codes, kappa
-
-
-def _inter_rater() -> Any:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        from statsmodels.stats import inter_rater
-    return inter_rater
+    by_chance = (first * second).sum(axis=1)
+    return rows * equal - by_chance, rows**2 - by_chance

@@ -39,8 +39,9 @@ def status_of(project: Project, store: Store | None) -> dict[str, Any]:
     from pairsmith.outcome import GenerateOutcome
     from pairsmith.plan import plan
     from schemas.money import per_row, total
+    from schemas.store.latest import listed_artifacts
 
-    costs, receipts, artifacts = (store.costs(), store.receipts(), store.artifacts()) if store else ([], [], [])
+    costs, receipts, artifacts = (store.costs(), store.receipts(), listed_artifacts(store)) if store else ([], [], [])
     steps = plan(project, store)
     latest = {receipt.command: receipt for receipt in receipts}
     stages: list[dict[str, Any]] = []
@@ -67,7 +68,7 @@ def status_of(project: Project, store: Store | None) -> dict[str, Any]:
         },
         "stages": stages,
         "certificate": last_certification(project, store, steps) if store else None,
-        "artifacts": [{"kind": a.kind, "id": a.id, "path": a.path} for a in artifacts if a.kind not in _NOT_LISTED],
+        "artifacts": [{"kind": a.kind, "id": a.id, "path": a.path} for a, _ in artifacts if a.kind not in _NOT_LISTED],
         "next": todo,
     }
 

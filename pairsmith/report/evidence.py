@@ -117,8 +117,8 @@ class NextSeeds:
 @dataclass(frozen=True)
 class Evidence:
     """The data of the page. `stages` has all four stages, in order. `accepted` and `rejected` are up to ten rows each,
-    drawn at random. `near_duplicate_seeds` counts pairs of near-duplicate seeds in different splits. `costs` is the
-    ledger by stage, teacher and prompt. `curve` belongs to the present dataset. `certificate` is the last
+    drawn at random. `near_duplicate_seeds` counts seeds in another split than one that they nearly repeat. `costs` is
+    the ledger by stage, teacher and prompt. `curve` belongs to the present dataset. `certificate` is the last
     certification: its text, whether it is valid, and its data (None: there was none). `erased_seeds` are among `seeds`
     and were erased after generation."""
 

@@ -57,7 +57,7 @@ def gather(project: Project, store: Store) -> Evidence:
             for name, tally in _facts(finished, "curate").get("steps", {}).items()
         ),
         splits=_facts(finished, "curate").get("splits"),
-        near_duplicate_seeds=len(_facts(finished, "curate").get("near_duplicate_seeds", ())),
+        near_duplicate_seeds=_near_duplicate_seeds(_facts(finished, "curate")),
         lengths=rows.lengths,
         scorer=rows.scorer,
         training=training,
@@ -100,6 +100,11 @@ def _stage(command: str, receipts: Sequence[Receipt], rows: ReportRows) -> Stage
 
 def _facts(finished: Mapping[str, Receipt], command: str) -> dict[str, Any]:
     return finished[command].facts if command in finished else {}
+
+
+def _near_duplicate_seeds(facts: Mapping[str, Any]) -> int:
+    """Their number; receipts of earlier versions list all of them instead."""
+    return int(facts.get("near_duplicate_seed_count", len(facts.get("near_duplicate_seeds", ()))))
 
 
 def _training(folder: Path, adapter: Artifact) -> TrainResult:

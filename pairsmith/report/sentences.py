@@ -154,8 +154,8 @@ def splits(evidence: Evidence) -> str:
     sizes = ", ".join(f"{count(number)} {split}" for split, number in rows.items())
     alike = evidence.near_duplicate_seeds
     return f"Accepted rows by split: {sizes}. All rows of a seed are in the same split. " + (
-        f"{counted(alike, 'pair', 'pairs')} of near-duplicate seeds fell into different splits, so the splits are not"
-        " fully separate; the receipt lists them."
+        f"{counted(alike, 'seed', 'seeds')} fell into another split than a seed that {'it' if alike == 1 else 'they'}"
+        f" nearly repeat{'s' if alike == 1 else ''}, so the splits are not fully separate; the receipt lists some."
         if alike
         else "No two near-duplicate seeds fell into different splits."
     )

@@ -313,7 +313,7 @@ async def ask(
                 run_engine,
                 store,
                 generators=generators.enabled_generators(project, ledgers, answer_redaction(project.spec.personal)),
-                concurrency=sum(ledger.concurrency for ledger in distinct) or 1,
+                concurrency=sum(ledger.concurrency for ledger in distinct) or 50,  # imported rows share commits
                 accept=_acceptance_check(project) if generate.targets else None,
                 targets=generate.targets,
                 candidates=generate.limits,

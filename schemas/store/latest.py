@@ -3,12 +3,14 @@ found (which need not be the newest), and recent answers with which to test whet
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 import sqlalchemy as sa
 
-from schemas.records import Artifact, Call, Json, Receipt, content_id
+from schemas.records import Artifact, Call, Json, Receipt, Split, content_id
 from schemas.store import tables
 from schemas.store.store import Store
 
@@ -32,11 +34,31 @@ def latest(store: Store, kind: Kind) -> Artifact | None:
     """The artifact of `kind` that the last run of its stage named, including a stopped run; the newest one if no
     receipt names any. A run with earlier settings finds an earlier artifact, and later stages must continue from that
     one."""
-    youngest_first = store.artifacts(kind)[::-1]
-    by_id = {artifact.id: artifact for artifact in youngest_first}
+    youngest_first = [artifact.id for artifact, _ in listed_artifacts(store, kind)[::-1]]
     named = (receipt.facts.get("made") for receipt in reversed(store.receipts(_MAKERS[kind])))
-    newest = next((by_id[id_] for id_ in named if isinstance(id_, str) and id_ in by_id), None)
-    return newest or next(iter(youngest_first), None)
+    newest = next((id_ for id_ in named if isinstance(id_, str) and id_ in youngest_first), (youngest_first or [""])[0])
+    return next(iter(store._records(Artifact, tables.artifacts, tables.artifacts.c.id == newest)), None)
+
+
+# Nothing else in an artifact is a list of lists.
+_MEMBERS = re.compile(r'(?<=\],)"members":\[\[[^{}]*?\]\]')
+
+
+def listed_artifacts(store: Store, kind: str | None = None) -> list[tuple[Artifact, Counter[str]]]:
+    """Artifacts, oldest first, without their members, and the number of members in each split.
+
+    Each dataset has a member for every row, so reading all of them would take longer with every curation.
+    """
+    c, listed = tables.artifacts.c, list[tuple[Artifact, Counter[str]]]()
+    query = sa.select(c.body).order_by(c.position)
+    for (body,) in store._each(query if kind is None else query.where(c.kind == kind)):
+        members = _MEMBERS.search(body)
+        artifact = store._read(Artifact, body.replace(members[0], '"members":[]', 1) if members else body)
+        rows = Counter[str](split for _, split in artifact.members)
+        for split in get_args(Split) if members else ():
+            rows[split] = members[0].count(f'"{split}"]') if members else 0
+        listed.append((artifact, +rows))
+    return listed
 
 
 def present(store: Store) -> dict[str, Artifact]:

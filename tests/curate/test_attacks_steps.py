@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,8 +19,9 @@ from curate.curation import curate
 from curate.pool import Pool
 from curate.scorers import Score
 from curate.scorers.choose import ChosenScorer
-from curate.steps import Step, named, scored
+from curate.steps import Step, duplicates, named, scored
 from schemas.errors import UsageError
+from schemas.progress_line import Pace
 from schemas.project import Project
 from schemas.records import Pair, Reason, Verdict
 from schemas.store import Store
@@ -105,6 +107,15 @@ def test_verdicts_of_a_slow_scorer_are_stored_and_shown_as_they_come(
     assert (given, shown) == ([2, 2, 1], [0, 2, 4, 5])
     mine = ChosenScorer("score/mine@1", "mine", batch, "mine", {})
     assert mine.at_once < 256
+
+
+def test_a_step_over_the_whole_pool_forecasts_no_time() -> None:
+    """Its verdicts come at its end: the line read "1 of 97,501, 6988h 17m left" after four minutes of comparing."""
+    shown: list[dict[str, Any]] = []
+    asyncio.run(curate(Pool.of(PAIRS), [duplicates(0.7)], progress=lambda _, numbers: shown.append(dict(numbers))))
+    pace = Pace("duplicate", shown[0], 0.0)
+    pace.update({**shown[-1], "done": 1}, 255.0)
+    assert (pace.left_s, pace.parts()) == (None, ["1 of 5"])
 
 
 def test_unnamed_step_error_says_how_to_name_it() -> None:

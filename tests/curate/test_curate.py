@@ -21,9 +21,9 @@ from aiohttp import web
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from curate.outcome import CurateResult, curate_project
+from curate.outcome import CurateResult, _near_duplicates_across_splits, curate_project
 from curate.scorers.choose import EmbeddedModel, choose
-from curate.split import split_of
+from curate.split import seed_split, split_of
 from schemas.errors import NoWork
 from schemas.project import Project
 from schemas.records import Candidate, Counts, Edited, Pair, Seed
@@ -250,6 +250,17 @@ def test_rows_like_a_test_seed_are_rejected_and_similar_seeds_reported(project: 
     (similar,) = result.facts["near_duplicate_seeds"]
     assert sorted(similar["splits"]) == ["test", "train"]
     assert similar["jaccard"] >= 0.7
+
+
+def test_one_seed_text_used_thousands_of_times_is_not_paired_with_itself(project: Project, store: Store) -> None:
+    """3,000 seeds of one text in several splits are counted and a hundred are listed; their pairs, over two million,
+    took minutes and gigabytes and were stored in each receipt."""
+    seeds = [Seed(kind="pair", text="Where is my parcel?", reference=f"Answer {n}.", source="s") for n in range(3_000)]
+    splits = [seed_split(seed, project.spec.split) for seed in seeds]
+    facts = _near_duplicates_across_splits(project, seeds)
+    assert facts["near_duplicate_seed_count"] == sum(split != splits[0] for split in splits)
+    assert len(facts["near_duplicate_seeds"]) == 100
+    assert all(listed["seeds"][0] == seeds[0].id for listed in facts["near_duplicate_seeds"])
 
 
 def test_row_with_a_crashed_gate_waits_until_the_gate_works(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from curate import near_duplicates, set_join
 from curate.curation import curate
-from curate.near_duplicates import duplicates, find_repeated_rows, similar_pairs
+from curate.near_duplicates import duplicates, find_repeated_rows
 from curate.overlap import contaminated
 from curate.pool import Pool
 from curate.set_join import SimilarRows, TokenSets, find_similar_rows
@@ -118,6 +118,11 @@ def test_time_is_linear_in_a_run_of_spaces() -> None:
     began = time.process_time()
     assert words("ä" + "\u200b " * 50_000 + "b") == ["ä", "b"]
     assert time.process_time() - began < 1
+
+
+def similar_pairs(texts: list[str], threshold: float) -> list[SimilarRows]:
+    with TokenSets((text,) for text in texts) as sets:
+        return list(find_similar_rows(sets, threshold))
 
 
 @pytest.mark.parametrize("pairs_a_text", [40, 0])

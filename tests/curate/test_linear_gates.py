@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from functools import cache
-from itertools import product
+from itertools import product, starmap
 from pathlib import Path
 
 import pytest
@@ -13,6 +13,7 @@ import pytest
 from curate.gates import GateStep, gates_for
 from curate.gates.folding import shorten_runs
 from curate.gates.judgement import run_gate
+from curate.gates.units import _margin, find_conversions, in_base_units, quantities
 from schemas.kinds import with_defaults
 from schemas.records import Imported, Pair
 from schemas.spec import Spec
@@ -150,3 +151,68 @@ def test_transcript_without_punctuation_is_read_to_its_end() -> None:
     keeps("".join(clauses), "、".join(clauses) + "。", "invented", "lost_content")
     assert shorten_runs("".join(clauses)).replace(" ", "") == "".join(clauses)
     assert len(shorten_runs("x" * 20_000 + "中" * 2_000)) < 3_100
+
+
+@cache
+def steps_of(kind: str, to: str = "") -> list[GateStep]:
+    task = {"name": "runs", "kind": kind, "style": "Write it well.", "language": "en", **({"to": to} if to else {})}
+    spec = Spec.model_validate(with_defaults({"task": task}))
+    return gates_for(spec.task, spec.curate.gates, Path())
+
+
+LATIN = " ".join(f"{a}{b}ter{c}on" for a, b, c in product("bdgkl", "aeiou", "mnprst"))
+CYRILLIC = LATIN.translate(str.maketrans("bdgklaeioumnprst", "бдгклаеиоумнпрст"))
+
+
+@pytest.mark.parametrize(
+    ("gate", "kind", "to", "input", "output"),
+    [
+        ("invented", "rewrite", "", "5 kg ", "5 kg "),
+        ("swapped", "rewrite", "", "5 kg ", "5 kg "),
+        ("swapped", "rewrite", "", "1. ", "1. "),
+        ("lost_content", "rewrite", "", "hundred ", "hundred "),
+        ("swapped", "reply", "", "1,", "yes "),
+        ("translated", "translate", "ru", f"{LATIN} ", f"{CYRILLIC} "),
+    ],
+)
+def test_time_is_linear_in_repeated_quantities_numbers_and_sounds(
+    gate: str, kind: str, to: str, input: str, output: str
+) -> None:
+    """Forty thousand characters take no more than three times what eight times five thousand take: each quantity was
+    compared with each other one, each part of a note with each clause that has its number, and a question was sought
+    from every character. Endless `hundred`s became a number too long to be written."""
+    (step,) = (step for step in steps_of(kind, to) if step.by.startswith(f"gate/{gate}@"))
+
+    def taken(length: int) -> float:
+        return min(seconds(step, *((one * length)[: length - at] for one in (input, output))) for at in range(3))
+
+    taken(100)  # tables are loaded
+    assert taken(40_000) < 3 * 8 * max(taken(5_000), 0.005)
+
+
+def test_conversions_are_those_of_a_comparison_of_each_with_each() -> None:
+    """The spans of sorted amounts give what comparing every number with every other one gave."""
+    from itertools import count
+
+    draw, units = count(7), ["km", "miles", "kg", "pounds", "°C", "°F", "m", "feet", "hours", "minutes"]
+
+    def text(length: int) -> str:
+        numbers = ((next(draw) * 7919) % 1009 for _ in range(length))
+        return ", ".join(f"{1 + number % 60} {units[number % len(units)]}" for number in numbers)
+
+    def near(one: tuple[str, float], other: tuple[str, float]) -> bool:
+        return one[0] == other[0] and abs(one[1] - other[1]) <= _margin(*one)
+
+    seen = 0
+    for length in range(1, 40):
+        before, after = text(length), text(length)
+        here, there = quantities(before, "en"), quantities(after, "en")
+        pairs = [
+            (one, other)
+            for one, other in product(here, there)
+            if one[1].isdisjoint(other[1]) and any(starmap(near, product(in_base_units(one), in_base_units(other))))
+        ]
+        expected = frozenset().union(*(one[0] for one, _ in pairs)), frozenset().union(*(two[0] for _, two in pairs))
+        assert find_conversions(before, after, "en", "en") == expected
+        seen += len(pairs)
+    assert seen > 50

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import Engine, event
 
+import pairsmith
 from curate import curate, decontaminate
 from schemas.records import Imported, Message, Pair
 from tests.pairsmith import forked
@@ -85,6 +87,23 @@ def test_pairs_need_no_teacher_and_keep_their_columns(tickets: Project) -> None:
     card = (tickets.folder / "dataset" / "README.md").read_text(encoding="utf-8")
     assert "Teacher: none." in card
     assert "- synthetic" not in card
+
+
+def test_imported_rows_share_commits(tmp_path: Path) -> None:
+    """A commit for coroutines comes at most every 40 ms. With four rows in each, 100,000 rows took over a quarter of an
+    hour; 2,000 rows take at most forty commits."""
+    lines = (json.dumps({"input": f"Where is parcel {n}?", "output": f"Parcel {n} is late."}) for n in range(2_000))
+    (tmp_path / "pairs.jsonl").write_text("\n".join(lines))
+    spec = '[task]\nkind = "reply"\nname = "own"\nstyle = "Kind."\n\n[[seeds]]\npath = "pairs.jsonl"\nkind = "pair"\n'
+    (tmp_path / "pairsmith.toml").write_text(spec)
+    commits = list[object]()
+    count = commits.append
+    event.listen(Engine, "commit", count)
+    try:
+        assert pairsmith.Project(tmp_path).generate().counts.rows_in == 2_000
+    finally:
+        event.remove(Engine, "commit", count)
+    assert len(commits) <= 40
 
 
 def test_another_teacher_undoes_nothing_if_none_is_used(tickets: Project) -> None:

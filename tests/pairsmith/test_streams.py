@@ -54,6 +54,16 @@ def test_a_full_disk_behind_stdout_is_a_clear_error(
     assert "Traceback" not in ended.stderr
 
 
+def test_a_reader_that_stops_reading_ends_a_command_in_silence(make_project: Callable[..., Project]) -> None:
+    """`pairsmith docs spec | head -1` is not a defect of pairsmith."""
+    environ, ends = make_project("http://localhost").environ(), os.pipe()
+    os.close(ends[0])
+    command = [sys.executable, "-m", "pairsmith", "docs", "spec"]
+    ended = subprocess.run(command, env=environ, stdout=ends[1], stderr=subprocess.PIPE, text=True, timeout=250)
+    os.close(ends[1])
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
 def on_terminal(project: Project, columns: int, *command: str) -> str:
     """What both streams write to a terminal of `columns` columns, without escape sequences."""
     ours, theirs = pty.openpty()

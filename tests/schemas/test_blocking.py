@@ -65,3 +65,27 @@ def test_ctrl_c_cancels_and_waits_for_cleanup(after_s: float) -> None:
         signal.signal(signal.SIGINT, left)
     assert cleaned.is_set()
     assert time.monotonic() - started < 100
+
+
+def test_ctrl_c_ends_a_coroutine_that_computes_without_awaiting() -> None:
+    """Comparing all rows takes minutes on the loop, which cannot be cancelled meanwhile: the interrupt is raised in
+    the computation, its `finally` runs, and the loop serves the next call."""
+    ended = list[str]()
+
+    async def computing() -> None:
+        threading.Timer(0.2, signal.raise_signal, (signal.SIGINT,)).start()
+        try:
+            for _ in range(2_000_000_000):
+                pass
+            ended.append("computed")
+        finally:
+            ended.append("cleaned")
+
+    left = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run(computing())
+    finally:
+        signal.signal(signal.SIGINT, left)
+    assert ended == ["cleaned"]
+    assert run(answer()) == 42

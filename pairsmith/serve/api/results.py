@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+from collections import Counter
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -23,6 +24,7 @@ from pairsmith.stages.evaluate import refuse_modified
 from pairsmith.stages.export import EXPORT, MARK, REPORT
 from schemas.files import sha256, size_of
 from schemas.records import Artifact
+from schemas.store.latest import listed_artifacts
 
 router = APIRouter(prefix="/api/v1/projects/{project}", tags=["results"])
 _CHUNK = 256 * 1024
@@ -66,9 +68,9 @@ def artifacts(
 ) -> Page[ArtifactInfo]:
     """Datasets, adapters and evaluations, newest first."""
     store = state_of(request).readers.store(project)
-    artifacts = [artifact for artifact in store.artifacts()[::-1] if artifact.kind != "batch"] if store else []
+    artifacts = [one for one in listed_artifacts(store)[::-1] if one[0].kind != "batch"] if store else []
     folder = state_of(request).workspace.folder(project)
-    return page_of(artifacts, limit, cursor, lambda artifact: _artifact_info(folder, artifact))
+    return page_of(artifacts, limit, cursor, lambda one: _artifact_info(folder, *one))
 
 
 @router.get("/artifacts/{artifact}/download", name="download_artifact", response_class=Response, responses=_ANY_FILE)
@@ -210,12 +212,12 @@ def path_of(request: Request, slug: str, artifact: Artifact) -> Path:
     return path
 
 
-def _artifact_info(folder: Path, artifact: Artifact) -> ArtifactInfo:
+def _artifact_info(folder: Path, artifact: Artifact, rows: Counter[str]) -> ArtifactInfo:
     return ArtifactInfo(
         id=artifact.id,
         kind=artifact.kind,
         parents=list(artifact.parents),
-        rows=len(artifact.members),
+        rows=rows.total(),
         bytes=size_of(folder / artifact.path),
         at=artifact.at.isoformat(),
         facts=artifact.facts,

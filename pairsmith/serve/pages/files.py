@@ -21,7 +21,8 @@ from pairsmith.stages.export import EXPORT, FORMATS, MARK
 from pairsmith.style.numbers import count
 from schemas.files import sha256, size_of
 from schemas.records import Artifact
-from schemas.store.latest import present
+from schemas.store import Store
+from schemas.store.latest import listed_artifacts, present
 from schemas.wording import counted
 
 router = page_router()
@@ -43,10 +44,10 @@ class File(NamedTuple):
 def downloads(caller: Viewer, project: str, request: Request) -> Response:
     """Everything that can be downloaded."""
     now = snapshot(request, project)
-    artifacts, on_disk = (now.store.artifacts()[::-1], present(now.store)) if now.store else ([], {})
+    artifacts, on_disk = (_shown_artifacts(now.store), present(now.store)) if now.store else ([], {})
     folder = now.project.folder
     base = f"/api/v1/projects/{project}"
-    things = [_artifact_view(folder, base, artifact) for artifact in artifacts if artifact.kind in _KINDS]
+    things = [_artifact_view(folder, base, *one) for one in artifacts]
     newest = [thing for one in on_disk.values() for thing in things if thing["id"] == one.id]
     report = folder / "report.html"
     return project_page(
@@ -90,6 +91,10 @@ def _export(folder: Path, present: Mapping[str, Artifact]) -> dict[str, Any] | N
     }
 
 
+def _shown_artifacts(store: Store) -> list[tuple[Artifact, Counter[str]]]:
+    return [one for one in listed_artifacts(store)[::-1] if one[0].kind in _KINDS]
+
+
 def _heading(newest: Sequence[Mapping[str, Any]]) -> str:
     """The summary of the page. Only artifacts whose files exist can be downloaded."""
     if not newest:
@@ -104,7 +109,7 @@ def _heading(newest: Sequence[Mapping[str, Any]]) -> str:
     return f"Ready to download: {sentence}."
 
 
-def _artifact_view(folder: Path, base: str, artifact: Artifact) -> dict[str, Any]:
+def _artifact_view(folder: Path, base: str, artifact: Artifact, splits: Counter[str]) -> dict[str, Any]:
     path = (folder / artifact.path).resolve()
     there = path.is_relative_to(folder.resolve()) and path.exists()
     download = f"{base}/artifacts/{artifact.id}/download"
@@ -115,7 +120,6 @@ def _artifact_view(folder: Path, base: str, artifact: Artifact) -> dict[str, Any
                 file = path / "data" / f"{split}.{ending}"
                 if file.is_file():
                     files.append(_file(file, f"{split}.{ending}", f"{download}?format={ending}&split={split}"))
-    splits = Counter[str](split for _, split in artifact.members)
     rows = ", ".join(f"{count(splits[split])} {split}" for split in _SPLITS if split in splits)
     return {
         "kind": artifact.kind,
@@ -123,7 +127,7 @@ def _artifact_view(folder: Path, base: str, artifact: Artifact) -> dict[str, Any
         "at": artifact.at,
         "there": there,
         "zip": download,
-        "members": len(artifact.members),
+        "members": splits.total(),
         "size": _size(path) if there else "",
         "rows": rows,
         "parents": artifact.parents,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from curate.argilla.push import draw_batch
@@ -46,12 +47,55 @@ def test_alpha_is_krippendorffs_published_value() -> None:
     """The published example with missing answers gives 0.743."""
     from curate.review.agreement import _alpha
 
-    units: list[dict[str, str]] = [
-        {name: line.split()[unit] for name, line in OBSERVERS.items() if line.split()[unit] != "."}
-        for unit in range(12)
+    units = [
+        tuple(line.split()[unit] for line in OBSERVERS.values() if line.split()[unit] != ".") for unit in range(12)
     ]
-    table, alpha = _alpha(units)
-    assert alpha(table) == pytest.approx(0.743, abs=5e-4)
+    above, below = _alpha([unit for unit in units if len(unit) > 1], np.ones((1, 11)))
+    assert above / below == pytest.approx(0.743, abs=5e-4)
+
+
+def test_measures_and_intervals_are_those_of_the_packages() -> None:
+    """Alpha equals that of `krippendorff`, the kappas those of `statsmodels`, on the rows and on every sample of them:
+    samples are counts of kinds of row, and resampling whole rows draws such counts."""
+    import krippendorff
+    from statsmodels.stats import inter_rater
+
+    from curate.review.agreement import _alpha, _cohen, _fleiss
+
+    draw = np.random.default_rng(3)
+    kinds = [("a", "a"), ("a", "r"), ("e", "r"), ("r", "a"), ("r", "r")]
+    unequal = [("a", "a"), ("a", "a", "r"), ("e", "r"), ("a", "e", "r", "r"), ("r", "r")]
+    for sample in draw.multinomial(60, [0.3, 0.1, 0.1, 0.2, 0.3], size=20):
+        for rows in (kinds, unequal):
+            table = [[kind.count(answer) for answer in "aer"] for kind in rows]
+            counts = np.repeat(np.array(table), sample, axis=0)
+            above, below = _alpha(rows, sample[None].astype(float))
+            expected = krippendorff.alpha(value_counts=counts, level_of_measurement="nominal")
+            assert above / below == pytest.approx(expected)
+        above, below = _fleiss(kinds, sample[None].astype(float))
+        counts = np.repeat(np.array([[kind.count(answer) for answer in "aer"] for kind in kinds]), sample, axis=0)
+        assert above / below == pytest.approx(inter_rater.fleiss_kappa(counts))
+        square = np.zeros((3, 3))
+        for (one, other), times in zip(kinds, sample, strict=True):
+            square["aer".index(one), "aer".index(other)] += times
+        above, below = _cohen(kinds, sample[None].astype(float))
+        assert above / below == pytest.approx(inter_rater.cohens_kappa(square, return_results=False))
+
+
+def test_fifty_annotators_and_two_thousand_reasons_are_measured_without_pairs() -> None:
+    """With more than ten annotators only alpha and Fleiss' kappa remain: 1,225 pairs of annotators with 2,000 resamples
+    for each reason took hours."""
+    reviews = {
+        f"p{row}": [
+            Review(pair_id=f"p{row}", reviewer=f"n{(row + at) % 50}", decision="reject", reasons=(f"r{row // 2}",))
+            for at in range(2)
+        ]
+        for row in range(4_000)
+    }
+    measures = agreement(reviews)
+    assert {one.measure for one in measures} == {"Krippendorff's alpha", "Fleiss' kappa"}
+    assert len(measures) == 2 * 2_001
+    assert measure(measures, "Krippendorff's alpha", "reason r7")[0].rows == 4_000
 
 
 def test_kappa_is_the_textbook_value() -> None:
