@@ -322,7 +322,7 @@ def test_preferences_are_recognized(tmp_path: Path) -> None:
         guessed = guess(tmp_path / f"{name}.jsonl")
         assert (guessed.kind, guessed.settings) == (name, {})
         assert "a worse one, 'rejected'" in guessed.why[0]
-    assert guess(tmp_path / "pair.jsonl").why[1:] == ["not read: id"]
+    assert guess(tmp_path / "pair.jsonl").why[1] == "not read: id"
 
 
 def test_columns_named_chosen_and_rejected_alone_are_no_preference(tmp_path: Path) -> None:

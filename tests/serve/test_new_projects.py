@@ -309,8 +309,9 @@ def test_doubts_about_a_file_are_shown(service: Service) -> None:
     rows = "".join(f"Where is parcel {n} now?,{'NULL' if n % 2 else f'It is on road {n}'}\n" for n in range(20))
     browser.post("/new", data={"name": "doubts"}, files={"file": ("t.csv", f"question,answer\n{rows}".encode())})
     doubt = "10 of 20 outputs are 'NULL': remove these rows if that is no answer."
-    assert f"<li>{doubt}</li>" in unescape(page := browser.get("/p/doubts/setup").text)
-    seen = page.split('setup/columns#seeds')[1].split('name="seen" value="')[1].split('"')[0]
+    page = browser.get("/p/doubts/setup").text
+    assert f"<li>{doubt}</li>" in unescape(page)
+    seen = page.split("setup/columns#seeds")[1].split('name="seen" value="')[1].split('"')[0]
     roles = {"source": "0", "seen": seen, "header": ["question", "answer"], "role": ["input", "output"]}
     assert browser.post("/p/doubts/setup/columns", data=roles).status_code == 303
     assert doubt not in unescape(browser.get("/p/doubts/setup").text)

@@ -190,11 +190,11 @@ def test_unused_output_column_of_a_test_source_gets_a_note(tmp_path, settings, n
 def test_a_reference_may_be_a_record(tmp_path):
     """A test file for an extraction may have the reference as an object, like a pair's output. Its JSON is the
     reference. A value that cannot be a reference is reported with its column."""
-    rows = '{"input": "bill 3", "output": {"a": 3, "b": null}}\n{"input": "bill 4", "output": ["x"]}\n'
+    rows = '{"input": "bill 3", "output": {"a": 3, "b": null}}\n{"input": "bill 4", "output": ["x", "y"]}\n'
     reading = read(tmp_path, rows, name="test.jsonl", use="test", reference="output")
     assert [seed.reference for seed in reading.seeds] == ['{"a":3,"b":null}']
     (problem,) = reading.problems
-    assert problem.detail == "expected text, found list ['x']. The column is 'output'."
+    assert problem.detail == "expected text, found list ['x', 'y']. The column is 'output'."
 
 
 def test_one_answer_in_a_list_is_read_by_its_path(tmp_path):

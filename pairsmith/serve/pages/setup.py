@@ -64,6 +64,7 @@ from schemas.money import dollars
 from schemas.project import Project
 from schemas.records import Receipt
 from schemas.spec import EvaluateSettings
+from schemas.spec_file import SPEC_NAME
 from schemas.wording import counted
 
 router = page_router()
@@ -257,6 +258,7 @@ _CACHED_PROJECTS = 8  # projects whose seeds are cached
 def _seeds(project: Project) -> dict[str, Any]:
     """A summary of the seed files, cached until one of them or the spec changes."""
     files = [project.folder / one.path for source in project.spec.seeds for one in source.each(project.folder)]
+    files.append(project.folder / SPEC_NAME)  # whose comments are shown
     there = [(path.stat().st_mtime_ns, path.stat().st_size) for path in files if path.is_file()]
     key = (project, there)
     kept = _seed_cache.get(project.folder)
