@@ -53,7 +53,10 @@ class Budget:
             if stopped():
                 return False
             if not self._requests:
-                raise self._reached(cap, max(usd, self._highest_cost))
+                await asyncio.sleep(0)  # those that wait as well may ask for less, and what they cost belongs in the error
+                if not self._requests and not stopped():
+                    raise self._reached(cap, max(usd, self._highest_cost))
+                continue
             change: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._waiting.append(change)
             await change
