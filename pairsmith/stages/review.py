@@ -218,8 +218,8 @@ def watch(project: Project, connected: Argilla, every_s: float, *, say: Say = di
 
 
 def _status_facts(status: ReviewStatus) -> dict[str, Any]:
-    """Row counts by review status, and what stops the pipeline. A row is a sampled row of the present pool; gold rows are
-    counted separately."""
+    """Row counts by review status, and what stops the pipeline. A row is a sampled row of the present pool; gold rows
+    are counted separately."""
     reasons = {
         "review": status.rejected,
         "undecided": status.undecided,

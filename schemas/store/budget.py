@@ -53,7 +53,7 @@ class Budget:
             if stopped():
                 return False
             if not self._requests:
-                await asyncio.sleep(0)  # those that wait as well may ask for less, and what they cost belongs in the error
+                await asyncio.sleep(0)  # others that wait may need less, and what they spend belongs in the error
                 if not self._requests and not stopped():
                     raise self._reached(cap, max(usd, self._highest_cost))
                 continue
