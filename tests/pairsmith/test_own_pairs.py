@@ -85,6 +85,10 @@ def test_pairs_need_no_teacher_and_keep_their_columns(tickets: Project) -> None:
     card = (tickets.folder / "dataset" / "README.md").read_text(encoding="utf-8")
     assert "Teacher: none." in card
     assert "- synthetic" not in card
+    assert "The split is by a hash of the seed, so all rows of a seed" in card
+    tickets.json("curate", "--set", "seeds.0.group=product", "--set", "curate.gates.repetition=false")
+    card = (tickets.folder / "dataset" / "README.md").read_text(encoding="utf-8")
+    assert "The split is by a hash of the group, so all rows of a group" in card
 
 
 def test_another_teacher_undoes_nothing_if_none_is_used(tickets: Project) -> None:
