@@ -41,7 +41,7 @@ def test_a_relative_folder_is_that_of_the_beginning(tmp_path: Path, monkeypatch:
     monkeypatch.chdir(tmp_path)
     project = Project("mine")
     monkeypatch.chdir(tmp_path / "mine")
-    assert [step.stage for step in project.status()][0] == "generate"
+    assert next(step.stage for step in project.status()) == "generate"
 
 
 def test_the_stages_run_without_a_screen(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -163,9 +163,9 @@ def test_reached_cap_says_how_far_to_raise_which_caps(
     assert fix in str(asyncio.run(asked()))
 
 
-def test_reached_cap_counts_what_smaller_requests_waiting_behind_it_spend() -> None:
-    """If the next request does not fit and a smaller one that waits as well does, the smaller one is sent first, and
-    the error counts its cost: the amounts are those of `status`, and the advised cap is enough."""
+def test_reached_cap_counts_what_smaller_requests_still_spend() -> None:
+    """If the next request does not fit, a smaller one may still be sent before the run ends. The error counts its cost:
+    the amounts are those of `status`, and the advised cap is enough."""
 
     async def asked() -> BudgetReached:
         budget = Budget(Cost(), project_usd=1.0)
