@@ -65,6 +65,7 @@ def card(project: Project, result: CurateResult, totals: CardFacts) -> str:
     """The card as Markdown with the YAML front matter that the Hugging Face Hub reads. It contains no date, so that
     equal datasets have equal cards."""
     task, rows, splits, review = project.spec.task, len(totals.members), totals.splits, result.facts.get("review")
+    of = "group" if any(source.group for source in project.spec.seeds) else "seed"
     return "\n".join(
         [
             *_front_matter(project, totals),
@@ -83,7 +84,7 @@ def card(project: Project, result: CurateResult, totals: CardFacts) -> str:
             "|---|---:|---:|",
             *(f"| {split} | {splits[split]} | {totals.inputs(split)} |" for split in SPLITS),
             "",
-            "The split is by a hash of the seed, so all rows of a seed are in one split. The test split is only for",
+            f"The split is by a hash of the {of}, so all rows of a {of} are in one split. The test split is only for",
             "the evaluation. Every row has `messages` (the whole chat), `prompt` with `completion` (the same chat,",
             f"split for loss on the completion only), and `score`, {_SCORE if result.facts['scorer'] else _NO_SCORE}.",
             "",

@@ -7,6 +7,7 @@ work, a killed run resumes where it stopped, and only rows on which a step crash
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sequence
 from itertools import groupby
@@ -144,6 +145,8 @@ async def _run_step(pool: Pool, step: Step, collector: VerdictCollector, store: 
         if sink:
             await sink.put(*chunk)
             failpoint("mid_curate")
+        else:
+            await asyncio.sleep(0)  # a step that never waits would keep Ctrl-C from cancelling it
         yield len(chunk)
 
 

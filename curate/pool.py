@@ -11,7 +11,7 @@ stay in memory, some 250 bytes per row (bench/curate measures it).
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import chain, groupby, islice
 from operator import attrgetter
@@ -255,8 +255,8 @@ class Pool:
         crashed = np.isin(opinions, self._table.numbers("crashed"))
         return np.flatnonzero((opinions == 0) & selected), np.flatnonzero(crashed & selected)
 
-    def unjudged_by(self, steps: Sequence[StepId], size: int) -> Iterator[Unjudged]:
-        """The pairs that any of `steps` has not judged or on which it crashed, each once, in chunks of at most `size`
+    def unjudged_by(self, steps: Sequence[StepId], size: Callable[[], int]) -> Iterator[Unjudged]:
+        """The pairs that any of `steps` has not judged or on which it crashed, each once, in chunks of at most `size()`
         pairs that are pending for the same steps."""
         pending = np.zeros((len(self), -(-len(steps) // 8)), np.uint8)  # one bit per step
         retry = np.zeros(len(self), bool)
@@ -268,7 +268,7 @@ class Pool:
         chosen = pending.any(axis=1)
         for known in (False, True):
             for _, group in groupby(np.flatnonzero(chosen & (retry == known)).tolist(), lambda s: pending[s].tobytes()):
-                for slots in batched(group, size):
+                while slots := list(islice(group, size())):
                     bits = np.unpackbits(pending[slots[0]], bitorder="little")
                     places, ids = tuple(np.flatnonzero(bits).tolist()), self.pair_ids(slots)
                     yield Unjudged(slots, ids, places, self.source.verdicts(ids) if known else {})

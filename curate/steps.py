@@ -19,7 +19,7 @@ from pydantic import ValidationError
 
 from curate.contamination import HeldOut, collect_held_out, with_generated_inputs
 from curate.gates import GateStep, gates_of
-from curate.gates.processes import CHUNK, JudgedPairs, judging
+from curate.gates.processes import JudgedPairs, judging
 from curate.gates.user import check_plain, guarded
 from curate.near_duplicates import find_repeated_rows
 from curate.overlap import Overlap, contaminated
@@ -115,8 +115,9 @@ async def run_gates(pool: Pool, steps: Sequence[NamedStep]) -> AsyncIterator[tup
     pass over the rows, on every core if there are many rows."""
     ids, gates = [step.id for step in steps], [step.gate for step in steps if step.gate]
     in_flight: deque[tuple[Unjudged, asyncio.Task[list[JudgedPairs]]]] = deque()
-    chunks = pool.unjudged_by(ids, CHUNK)
-    async with judging(gates, max(pool.count_pending(id_, accepted=False) for id_ in ids)) as (judge_chunk, at_once):
+    rows = max(pool.count_pending(id_, accepted=False) for id_ in ids)
+    async with judging(gates, rows) as (judge_chunk, at_once, size):
+        chunks = pool.unjudged_by(ids, size)
         try:
             while True:
                 while len(in_flight) < at_once and (chunk := next(chunks, None)):

@@ -253,7 +253,8 @@ class ReviewOutcome(StageOutcome):
 
 @dataclass(frozen=True, kw_only=True)
 class PushOutcome(CommandOutcome):
-    """Rows that were sent to reviewers, rows that were already there, and the state of the review."""
+    """Rows that were sent to reviewers, rows that were already there, and the state of the review (`waits` as in
+    `ReviewOutcome`)."""
 
     url: str = ""
     sent: int = 0
@@ -262,11 +263,12 @@ class PushOutcome(CommandOutcome):
     queues: tuple[str, ...] = ()
     pages: tuple[str, ...] = ()
     review: Json | None = None
+    waits: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PullOutcome(CommandOutcome):
-    """Reviews that were fetched, by kind, and the state of the review."""
+    """Reviews that were fetched, by kind, and the state of the review (`waits` as in `ReviewOutcome`)."""
 
     url: str = ""
     new: int = 0
@@ -279,6 +281,7 @@ class PullOutcome(CommandOutcome):
     altered: int = 0
     not_named: int = 0
     review: Json | None = None
+    waits: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

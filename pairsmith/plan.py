@@ -24,7 +24,7 @@ from schemas.project import Project
 from schemas.records import Receipt, content_id
 from schemas.spec import Section, Spec, TeacherSettings
 from schemas.store import Store
-from schemas.store.latest import last_good
+from schemas.store.latest import last_good, last_review
 from schemas.store.since import active_seeds
 from schemas.user_modules import UserReference
 from schemas.wording import counted
@@ -171,7 +171,7 @@ def _why_not(
     if outcome.source != _source_id(stage, receipts):
         return "the stage before it produced something new"
     if stage == "review" and (waits := ReviewOutcome.of(receipt).waits):
-        return waits
+        return ReviewOutcome.of(last_review(receipts) or receipt).waits or waits
     if stage == "generate" and (unanswered := GenerateOutcome.of(receipt).unanswered):
         return f"{counted(unanswered, 'row is', 'rows are')} still unanswered"
     if stage == "evaluate" and receipt.counts.failed and not _still_missing(receipts, receipt):

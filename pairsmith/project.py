@@ -65,7 +65,7 @@ class Project:
         progress: bool = False,
         say: Say = discard_message,
     ) -> None:
-        self.folder = Path(folder)
+        self.folder = Path(folder).absolute()  # a notebook may change its working folder later
         self.overrides = tuple(several(overrides, "overrides", "them", 'Write ["KEY=VALUE"].'))
         self._progress, self._say = progress, say
 

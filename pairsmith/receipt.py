@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -15,9 +15,11 @@ import pairsmith
 from pairsmith.outcome import CommandOutcome, OutcomeT
 from schemas import tracing
 from schemas.errors import NoWork, PairsmithError, RowCountMismatch, StoreError
+from schemas.money import Cost, total
 from schemas.project import Project
 from schemas.records import Receipt, now
 from schemas.store import Store
+from schemas.store.since import costs_since, ends
 
 PACKAGES = (
     *("torch", "transformers", "trl", "peft", "bitsandbytes", "datasets", "aiohttp", "sqlalchemy"),
@@ -44,7 +46,7 @@ def recording(project: Project, store: Store, command: str, outcome: OutcomeT) -
     Raises RowCountMismatch if the rows do not add up, and NoWork if there were no rows or every row failed. In these
     cases the receipt has `ok = false`, as it has if the command itself raises.
     """
-    record, started, clock_s = Recording(outcome), now(), time.monotonic()
+    record, started, clock_s, before = Recording(outcome), now(), time.monotonic(), ends(store)
     error: BaseException | None = None
     try:
         with tracing.span(f"pairsmith.{command}", {"pairsmith.project": project.spec.task.name}) as set_attributes:
@@ -55,6 +57,8 @@ def recording(project: Project, store: Store, command: str, outcome: OutcomeT) -
                 set_attributes(_figures(record.outcome))
     except BaseException as raised:
         error = raised
+        with suppress(StoreError):  # already being raised, or less important than what is
+            record.outcome = _with_ledger(record.outcome, costs_since(store, before))
         raise
     finally:
         record.outcome = done = replace(record.outcome, seconds=round(time.monotonic() - clock_s, 3))
@@ -78,6 +82,20 @@ def recording(project: Project, store: Store, command: str, outcome: OutcomeT) -
         with suppress(*hidden):
             store.write(receipt)
             _write_file(project.folder / "receipts", receipt)
+
+
+def _with_ledger(outcome: OutcomeT, costs: Sequence[Cost]) -> OutcomeT:
+    """The outcome of a command that was ended before it had counted its requests: with those in the ledger."""
+    whole = total(costs)
+    if whole.requests + whole.lost <= outcome.calls_sent:
+        return outcome
+    return replace(
+        outcome,
+        calls_sent=whole.requests + whole.lost,
+        usage=whole.usage,
+        usd=whole.total,
+        costs=tuple(cost.as_json() for cost in costs),
+    )
 
 
 def _figures(outcome: CommandOutcome) -> tracing.Facts:

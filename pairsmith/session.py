@@ -147,7 +147,7 @@ def put(*screen: RenderableType) -> None:
     from rich.console import Console
 
     terminal = sys.stdout.isatty()
-    out = Console(highlight=False, width=None if terminal else 110)
+    out = Console(highlight=False, emoji=False, width=None if terminal else 110)
     with out.capture() as captured:
         for part in screen:
             is_block = isinstance(part, str) and (

@@ -7,13 +7,19 @@ with teacher("http://localhost:8000/v1", "qwen3") as t:
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Iterator
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import (
+    AbstractAsyncContextManager,
+    AbstractContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+    contextmanager,
+)
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from schemas.blocking import run
-from schemas.errors import AuthError
+from schemas.errors import AuthError, UsageError
 from schemas.progress import Say, discard_message
 from schemas.spec import TeacherSettings, given
 from schemas.store.shared import DEFAULT, shared
@@ -28,7 +34,27 @@ if TYPE_CHECKING:
 EMBEDDED_TIMEOUT_S = 3600.0  # a child process does not vanish unnoticed, and a slow machine may write for long
 
 
-@contextmanager
+class TeacherBlock(AbstractContextManager[Ledger]):
+    """What `teacher` returns: each `with` opens the teacher anew, so that a cell of a notebook can run again."""
+
+    def __init__(self, block: Callable[[], AbstractContextManager[Ledger]]) -> None:
+        self._block = block
+        self._open: AbstractContextManager[Ledger] | None = None
+
+    def __enter__(self) -> Ledger:
+        if self._open is not None:
+            raise UsageError("this teacher is open already.", fix="Use it in its block, or call teacher(...) again.")
+        block = self._block()
+        ledger = block.__enter__()
+        self._open = block
+        return ledger
+
+    def __exit__(self, *failure: Any) -> bool | None:
+        assert self._open is not None
+        block, self._open = self._open, None
+        return block.__exit__(*failure)
+
+
 def teacher(
     url: str = "embedded",
     model: str = NAME,
@@ -38,7 +64,7 @@ def teacher(
     max_usd: float | None = None,
     say: Say = discard_message,
     **settings: Any,
-) -> Iterator[Ledger]:
+) -> TeacherBlock:
     """Open a teacher for generators, for the duration of a `with` block. Works in a notebook too.
 
     `url` is an OpenAI-compatible endpoint, or `embedded`, a small model that needs no key. `settings` are further keys
@@ -48,7 +74,19 @@ def teacher(
 
     Raises UsageError for invalid settings, StoreError, MissingDependency.
     """
-    named = identified(given(TeacherSettings, "teacher", url=url, model=model, **settings), say)
+
+    def block() -> AbstractContextManager[Ledger]:
+        checked = given(TeacherSettings, "teacher", url=url, model=model, **settings)
+        return _opened_with_store(checked, store, say, max_usd=max_usd, retry_failed=retry_failed)
+
+    return TeacherBlock(block)
+
+
+@contextmanager
+def _opened_with_store(
+    settings: TeacherSettings, store: str | Path, say: Say, *, max_usd: float | None, retry_failed: bool
+) -> Iterator[Ledger]:
+    named = identified(settings, say)
     stack = AsyncExitStack()
     with shared(store, max_usd=max_usd) as records:
         endpoint = run(stack.enter_async_context(opened(named, say)))

@@ -1,7 +1,7 @@
 """Runs gates on every core, in child processes that judge chunks of pairs, for pools large enough to justify the start.
 
-    async with judging(gates, rows) as (judge_chunk, at_once):
-        (judged,) = await judge_chunk(pairs, (0, 2, 5))      # by the gates 0, 2 and 5
+    async with judging(gates, rows) as (judge_chunk, at_once, size):
+        (judged,) = await judge_chunk(pairs[: size()], (0, 2, 5))      # by the gates 0, 2 and 5
 
 A child is a new Python process, never a fork or a spawn of the caller's script: a script needs no `__main__` guard, and
 threads of the caller do not matter. A child exits when its standard input is closed, even if the caller was killed.
@@ -15,6 +15,7 @@ import math
 import os
 import pickle
 import sys
+import time
 from array import array
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -48,7 +49,8 @@ class JudgedPairs(NamedTuple):
 JudgeChunk = Callable[[Sequence[Pair | str], Sequence[int]], Coroutine[Any, Any, list[JudgedPairs]]]
 """Judges pairs, or their stored form, by the gates at some places. Gates run in this process give a separate result."""
 
-CHUNK = 128  # pairs per message and per commit
+CHUNK = 128  # pairs per message and per commit, at most
+_HERE_S = 0.5  # how long gates in this process should take for a chunk: Ctrl-C and the display wait for it
 _PAIRS_IN_A_ROW = CACHE_SIZE // 8  # a gate looks up two texts of a pair, and several forms of them
 _CHUNKS_AHEAD = 2  # chunks sent to a child in advance, so that it does not wait for this process
 WORTH = 2_000  # rows from which on two processes are faster than none: starting one takes half a second
@@ -60,15 +62,16 @@ _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THR
 
 
 @asynccontextmanager
-async def judging(gates: Sequence[GateStep], rows: int) -> AsyncIterator[tuple[JudgeChunk, int]]:
-    """Yield a function that judges chunks, and how many chunks may be in flight.
+async def judging(gates: Sequence[GateStep], rows: int) -> AsyncIterator[tuple[JudgeChunk, int, Callable[[], int]]]:
+    """Yield a function that judges chunks, how many chunks may be in flight, and the size of the next chunk.
 
     Children are only started if there are enough `rows`. A gate that cannot be pickled (a user's function, a closure)
     runs in this process. `judge_chunk` raises PairsmithError if a child died; earlier results are kept.
     """
     count, picklable = cores(), [_is_picklable(gate.judge) for gate in gates]
+    here_only = _JudgeHere(gates, CHUNK if all(picklable) else 1)
     if rows < WORTH or count < 2 or not any(picklable):
-        yield partial(_judge_here, gates), 1
+        yield here_only.judge_chunk, 1, here_only.size
         return
     async with AsyncExitStack() as children:
         payload = pickle.dumps(
@@ -83,7 +86,7 @@ async def judging(gates: Sequence[GateStep], rows: int) -> AsyncIterator[tuple[J
 
         async def judge_chunk(pairs: Sequence[Pair | str], places: Sequence[int]) -> list[JudgedPairs]:
             for_child, here = (tuple(p for p in places if picklable[p] is in_child) for in_child in (True, False))
-            judged = [judge_all(gates, pairs, here)] if here else []
+            judged = await here_only.judge_chunk(pairs, here) if here else []
             if not for_child:
                 return judged
             child, in_turn = await free.get()
@@ -94,13 +97,25 @@ async def judging(gates: Sequence[GateStep], rows: int) -> AsyncIterator[tuple[J
             finally:
                 free.put_nowait((child, in_turn))
 
-        yield judge_chunk, free.qsize() + len(started)
+        yield judge_chunk, free.qsize() + len(started), here_only.size
 
 
-async def _judge_here(
-    gates: Sequence[GateStep], pairs: Sequence[Pair | str], places: Sequence[int]
-) -> list[JudgedPairs]:
-    return [judge_all(gates, pairs, tuple(places))]
+class _JudgeHere:
+    """Judges chunks in this process. A user's gate may take seconds for a pair, so a chunk is as large as `_HERE_S`
+    allows."""
+
+    def __init__(self, gates: Sequence[GateStep], pairs: int) -> None:
+        self._gates, self._pairs = gates, pairs
+
+    def size(self) -> int:
+        return self._pairs
+
+    async def judge_chunk(self, pairs: Sequence[Pair | str], places: Sequence[int]) -> list[JudgedPairs]:
+        began = time.monotonic()
+        judged = judge_all(self._gates, pairs, tuple(places))
+        in_time = len(pairs) * _HERE_S / max(time.monotonic() - began, 1e-6)
+        self._pairs = max(1, min(CHUNK, 4 * len(pairs), int(in_time)))
+        return [judged]
 
 
 def judge_all(gates: Sequence[GateStep], pairs: Sequence[Pair | str], places: tuple[int, ...]) -> JudgedPairs:

@@ -39,14 +39,14 @@ def status_of(project: Project, store: Store | None) -> dict[str, Any]:
     from pairsmith.outcome import GenerateOutcome
     from pairsmith.plan import plan
     from schemas.money import per_row, total
-    from schemas.store.latest import listed_artifacts
+    from schemas.store.latest import last_review, listed_artifacts
 
     costs, receipts, artifacts = (store.costs(), store.receipts(), listed_artifacts(store)) if store else ([], [], [])
     steps = plan(project, store)
     latest = {receipt.command: receipt for receipt in receipts}
     stages: list[dict[str, Any]] = []
     for step in steps:
-        receipt = latest.get(step.stage)
+        receipt = (step.stage == "review" and last_review(receipts)) or latest.get(step.stage)
         counts = receipt.counts.model_dump() if receipt else None
         stages.append({**step._asdict(), "counts": counts, "reasons": receipt.reasons if receipt else {}})
     curated, spent = latest.get("curate"), total(costs)

@@ -330,8 +330,8 @@ def limits(evaluation: Evaluation) -> list[str]:
     return [
         used,
         f"The intervals cover the random variation of these {count(evaluation.seeds)} inputs with"
-        f" {count(evaluation.samples)} samples each. They do not cover inputs of another kind or language, or a"
-        " second training run: one adapter with one random seed was trained.",
+        f" {counted(evaluation.samples, 'sample', 'samples')} each. They do not cover inputs of another kind or"
+        " language, or a second training run: one adapter with one random seed was trained.",
         "Seconds are per request with others in flight, including waiting; they compare systems and do not describe an"
         " idle server.",
     ]

@@ -121,7 +121,7 @@ def review(project: Project, store: Store, audience: Audience = NO_AUDIENCE) -> 
                 pushed = send(project, store, population, connected, progress)
                 record.add(url=connected.url, queues=pushed.queues, pages=pushed.pages, sent=pushed.sent)
         status = review_status(project, store, population)
-        record.add(**_status_facts(status), waits="" if status.enough else waits(status))
+        record.add(**_status_facts(status))
     return record.outcome
 
 
@@ -218,7 +218,8 @@ def watch(project: Project, connected: Argilla, every_s: float, *, say: Say = di
 
 
 def _status_facts(status: ReviewStatus) -> dict[str, Any]:
-    """Row counts by review status. A row is a sampled row of the present pool; gold rows are counted separately."""
+    """Row counts by review status, and what stops the pipeline. A row is a sampled row of the present pool; gold rows
+    are counted separately."""
     reasons = {
         "review": status.rejected,
         "undecided": status.undecided,
@@ -228,7 +229,8 @@ def _status_facts(status: ReviewStatus) -> dict[str, Any]:
     accepted = status.accepted + status.edited
     counts = Counts(rows_in=status.sampled, accepted=accepted, rejected=status.rejected, waiting=status.waiting)
     reasons = {reason: number for reason, number in reasons.items() if number}
-    return {"counts": counts, "reasons": reasons, "review": as_json(status)}
+    left = "" if status.enough else waits(status)
+    return {"counts": counts, "reasons": reasons, "review": as_json(status), "waits": left}
 
 
 def waits(status: ReviewStatus) -> str:

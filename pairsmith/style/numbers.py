@@ -23,9 +23,13 @@ def count(number: float | None) -> str:
     return rounded(number, 0)
 
 
+_OLD_KINDS = {"simple": "input", "enhanced": "output"}  # in receipts of 0.1
+
+
 def seeds(kinds: Mapping[str, int]) -> str:
-    """The number of seeds of each kind."""
-    *others, last = [counted(number, kind, f"{kind}s") for kind, number in kinds.items()] or ["0 seeds"]
+    """The number of seeds of each kind, under its present name."""
+    now = {_OLD_KINDS.get(kind, kind): number for kind, number in kinds.items()}
+    *others, last = [counted(number, kind, f"{kind}s") for kind, number in now.items()] or ["0 seeds"]
     return f"{', '.join(others)} and {last}" if others else last
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from typing import NamedTuple
+from weakref import WeakKeyDictionary
 
 from schemas.errors import BudgetReached
 from schemas.money import Cost, dollars, rounded_up
@@ -35,6 +36,7 @@ class Budget:
         self._pending, self._requests = 0.0, 0
         self._highest_cost = 0.0  # the highest cost among requests that cost more than was reserved for them
         self._waiting: list[asyncio.Future[None]] = []
+        self._raised = WeakKeyDictionary[BudgetReached, Cap]()
 
     def cap(self, project_usd: float | None, command_usd: float | None, name: str = "--max-usd") -> list[Cap]:
         """Add caps and return them: the project's cap counts all spending, a command's cap only spending from now
@@ -73,6 +75,8 @@ class Budget:
         self._settled += reserved if usd is None else usd
         if usd is not None and usd > reserved:
             self._highest_cost = max(self._highest_cost, usd)
+        for error, cap in list(self._raised.items()):  # smaller requests may be sent until the run ends
+            self._explain(error, cap)
         waiting, self._waiting = self._waiting, []
         for change in waiting:
             if not change.done():
@@ -83,18 +87,25 @@ class Budget:
         return next((cap for cap in self.caps if used - cap.before > cap.usd), None)
 
     def _reached(self, cap: Cap, usd: float) -> BudgetReached:
-        used = self._settled - cap.before
+        error = BudgetReached("")
+        error.request_usd = usd
+        self._explain(error, cap)
+        self._raised[error] = cap
+        return error
+
+    def _explain(self, error: BudgetReached, cap: Cap) -> None:
+        """Write the message of `error`, with what is spent by now."""
+        used, usd = self._settled - cap.before, error.request_usd or 0.0
         # The command's cap starts from zero when the command runs again.
         needs = {one: usd + (self._settled if one.name == _PROJECT else 0.0) for one in self.caps}
         too_low = [f"{one.name} to {rounded_up(needed)} or more" for one, needed in needs.items() if needed > one.usd]
         raise_caps = f"raise {' and '.join(too_low)}, or lower max_tokens, and run the same command again"
         rerun = f"run the same command again, which may spend {dollars(cap.usd)} once more"
         state = f"is reached: {dollars(used)} is spent or reserved for requests without an answer; the next request"
-        reached = BudgetReached(
+        BudgetReached.__init__(
+            error,
             f"the budget of {dollars(cap.usd)} {state if used else 'does not cover a single request, which'} may cost "
             f"{dollars(usd)}.",
             where=cap.name,
             fix=f"Every answer is in the store. To continue, {raise_caps if too_low else rerun}.",
         )
-        reached.request_usd = usd
-        return reached

@@ -13,15 +13,15 @@ from schemas.store import tables
 _NAMES = ("stage", "teacher", "prompt")
 
 
-def queries() -> tuple[Any, Any]:
-    """The queries for the sums of calls and of open holds by stage, teacher and prompt."""
+def queries(calls_from: int = -1, holds_from: int = -1) -> tuple[Any, Any]:
+    """The queries for the sums of calls and of open holds, after these positions, by stage, teacher and prompt."""
     c, h = tables.calls.c, tables.holds.c
     sums = (sa.func.sum(col) for col in (c.prompt_tokens, c.completion_tokens, c.cached_tokens, c.usd, c.unpriced))
     calls = sa.select(*(c[name] for name in _NAMES), sa.func.count(sa.distinct(c.request_id)), *sums)
     holds = sa.select(*(h[name] for name in _NAMES), sa.func.sum(h.open), sa.func.coalesce(sa.func.sum(h.usd), 0.0))
     return (
-        calls.group_by(*(c[name] for name in _NAMES)),
-        holds.where(h.open > 0).group_by(*(h[name] for name in _NAMES)),
+        calls.where(c.position > calls_from).group_by(*(c[name] for name in _NAMES)),
+        holds.where(h.position > holds_from, h.open > 0).group_by(*(h[name] for name in _NAMES)),
     )
 
 

@@ -30,6 +30,12 @@ def last_judged(receipts: Sequence[Receipt]) -> Receipt | None:
     return next((receipt for receipt in curated if receipt.ok or receipt.counts.rows_in), None)
 
 
+def last_review(receipts: Sequence[Receipt]) -> Receipt | None:
+    """The newest receipt with the state of the rows that were sent to reviewers, whichever command counted them."""
+    commands = ("review", "review-push", "review-pull")
+    return next((receipt for receipt in reversed(receipts) if receipt.command in commands and receipt.ok), None)
+
+
 def latest(store: Store, kind: Kind) -> Artifact | None:
     """The artifact of `kind` that the last run of its stage named, including a stopped run; the newest one if no
     receipt names any. A run with earlier settings finds an earlier artifact, and later stages must continue from that

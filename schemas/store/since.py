@@ -8,7 +8,9 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
+from schemas.money import Cost
 from schemas.store import tables
+from schemas.store.costs import costs_of, queries
 from schemas.store.rows import body_columns
 from schemas.store.store import Store
 
@@ -39,6 +41,12 @@ def ends(store: Store) -> Ends:
     """The positions up to which the store has been written."""
     ((*places,),) = store._rows(_ends())
     return Ends(*map(int, places))
+
+
+def costs_since(store: Store, before: Ends) -> list[Cost]:
+    """What was added to the ledger since `before`, by stage, teacher and prompt."""
+    calls, holds = queries(before.calls, before.holds)
+    return costs_of(list(store._rows(calls)), list(store._rows(holds)))
 
 
 def since(

@@ -77,7 +77,7 @@ def test_dead_process_raises_a_clear_error(tmp_path: Path, monkeypatch: pytest.M
     gates = gates_for(TaskSettings(name="t", style="Say it well."), GateSettings(), tmp_path)
 
     async def killed() -> None:
-        async with processes.judging(gates, 1_000) as (judge_chunk, _):
+        async with processes.judging(gates, 1_000) as (judge_chunk, *_):
             (judged,) = await judge_chunk(PAIRS[:20], range(len(gates)))
             assert len(judged.bodies) == 20
             for pid in children_of(os.getpid()):

@@ -83,7 +83,7 @@ def test_gate_in_a_child_process_is_limited_too(tmp_path: Path, monkeypatch: pyt
 
     async def scene() -> list[bool | None]:
         steps = [slow_gate(tmp_path, "must")]
-        async with judging(steps, 2 * CHUNK) as (judge_chunk, at_once):
+        async with judging(steps, 2 * CHUNK) as (judge_chunk, at_once, _):
             assert at_once > 1
             (judged,) = await judge_chunk([pair("aab"), pair(SLOW)], (0,))
         return [judged.meanings[opinion][0] for opinion in judged.opinions]

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from curate import Pool, best, curate, decontaminate, duplicates, each, gates, named, scored
+from curate.curation import curate as asynchronous
 from schemas.errors import AuthError, InputError, UsageError
 from schemas.records import Pair, Seed, Verdict
 from synth import Backward, Forward, Function, generate, teacher
@@ -65,6 +66,17 @@ def test_texts_become_curated_rows_and_a_second_run_sends_nothing(loopback: Loop
     with teacher(loopback.url, "loopback", store="other.db") as t:
         assert generate(["a lighthouse"], forward(t), progress=False).calls_sent == 1
     assert Path("other.db").is_file()
+
+
+def test_a_teacher_of_an_earlier_cell_can_be_opened_again(loopback: LoopbackTeacher) -> None:
+    """Running a cell with `with t as ledger:` a second time failed inside contextlib. It cannot be open twice."""
+    t = teacher(loopback.url, "loopback")
+    for kept in (0, 1):
+        with t as ledger:
+            result = generate(["a fox"], Forward(ledger, style="Richly.", n=1), progress=False)
+            with pytest.raises(UsageError, match="this teacher is open already"), t:
+                pass
+        assert result.pairs_kept == kept
 
 
 def test_failed_rows_are_counted_with_their_reason(loopback: LoopbackTeacher) -> None:
@@ -295,6 +307,36 @@ def test_a_step_may_be_a_plain_function_and_must_yield_verdicts() -> None:
     for wrong in (lambda pool: 3, lambda pool: [True]):
         with pytest.raises(UsageError, match=r"the step mine returned (3|True), which is not a verdict"):
             curate(ROWS, [named(wrong, "mine")], progress=False)
+
+
+def test_functions_that_never_wait_can_be_cancelled() -> None:
+    """Ctrl-C in a notebook cancels the task of `curate`, which used to come through only after 128 rows of a slow gate,
+    and never before the end of a scorer without a store."""
+    rows = [(f"input {number}", f"output {number}") for number in range(400)]
+    judged: list[Pair] = []
+
+    def cancelled_by(judge: Callable[[Pair], Any], step: Callable[[Any], Any]) -> int:
+        judged.clear()
+        running: list[asyncio.Task[Pool]] = []
+
+        def function(pair: Pair) -> Any:
+            judged.append(pair)
+            if len(judged) == 3:
+                running[0].cancel()
+            return judge(pair)
+
+        async def run() -> Pool:
+            running.append(
+                asyncio.create_task(asynchronous(Pool.of(pairs_of(rows)), [step(named(function, "judge-1"))]))
+            )
+            return await running[0]
+
+        with pytest.raises(asyncio.CancelledError):
+            asyncio.run(run())
+        return len(judged)
+
+    assert cancelled_by(lambda _: True, each) <= 8
+    assert cancelled_by(lambda pair: len(pair.output), scored) <= 256
 
 
 def test_arguments_of_the_wrong_type_are_clear_errors(loopback: LoopbackTeacher) -> None:

@@ -34,6 +34,16 @@ model = "none"
 """
 
 
+def test_a_relative_folder_is_that_of_the_beginning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After `%cd` in a notebook the project was not there any more, or another one was read."""
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "pairsmith.toml").write_text(SPEC.format(url="http://127.0.0.1:9"))
+    monkeypatch.chdir(tmp_path)
+    project = Project("mine")
+    monkeypatch.chdir(tmp_path / "mine")
+    assert next(step.stage for step in project.status()) == "generate"
+
+
 def test_the_stages_run_without_a_screen(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """Typed outcomes and nothing printed; a pool that can be curated from Python, the rows of the last curation, and
     the report."""

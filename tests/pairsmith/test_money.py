@@ -33,6 +33,19 @@ def test_a_reached_budget_is_an_orderly_stop(project: Project, teacher: Loopback
     assert len(teacher.asked) == 12
 
 
+def test_a_stopped_run_records_what_it_spent(project: Project) -> None:
+    """The receipt of a `run` that ended inside a stage, as that of a stopped evaluation, said 0 requests and $0."""
+    prices = (*PRICES, "--set", "teacher.usd_per_million_prompt_tokens=0")
+    stopped = project.run("run", *prices, "--set", "teacher.concurrency=1", "--max-usd", "0.2")
+    assert stopped.returncode == 12, stopped.stderr
+    generate, run = project.receipts()[-2:]
+    assert (generate["command"], run["command"]) == ("generate", "run")
+    assert run["usd"] == generate["usd"] > 0
+    for key in ("calls_sent", "usage"):
+        assert run[key] == generate[key]
+    assert [cost["requests"] for cost in run["facts"]["costs"]] == [run["calls_sent"]]
+
+
 def test_without_a_price_a_cap_is_refused(project: Project, teacher: LoopbackTeacher) -> None:
     """Nothing is sent, and the missing keys are named."""
     refused = project.run("generate", "--max-usd", "1", "--json")

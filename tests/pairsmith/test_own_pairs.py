@@ -87,6 +87,10 @@ def test_pairs_need_no_teacher_and_keep_their_columns(tickets: Project) -> None:
     card = (tickets.folder / "dataset" / "README.md").read_text(encoding="utf-8")
     assert "Teacher: none." in card
     assert "- synthetic" not in card
+    assert "The split is by a hash of the seed, so all rows of a seed" in card
+    tickets.json("curate", "--set", "seeds.0.group=product", "--set", "curate.gates.repetition=false")
+    card = (tickets.folder / "dataset" / "README.md").read_text(encoding="utf-8")
+    assert "The split is by a hash of the group, so all rows of a group" in card
 
 
 def test_imported_rows_share_commits(tmp_path: Path) -> None:
@@ -182,6 +186,23 @@ def test_unusable_lines_are_reported_and_in_the_receipt(tmp_path: Path) -> None:
         "chats.jsonl:2",
         "chats.jsonl:3",
     ]
+
+
+def test_names_between_colons_are_shown_as_they_are(tmp_path: Path) -> None:
+    """`:smile:` in a text, or a gate of `house.py`, was shown as a picture that the data do not contain."""
+    row = {"input": "Where is :house: number nine of your street?", "output": "It is on its way to you :smile:"}
+    project = chats(tmp_path, "pair", [row])
+    (tmp_path / "house.py").write_text("def kind(pair):\n    return True\n")
+    gate = ("--set", 'curate.gates.user=["house:kind"]')
+    assert project.run("generate").returncode == 0
+    assert project.run("curate", *gate).returncode == 0
+    listed = " ".join(project.run("rows").stdout.split())
+    assert ":house:" in listed
+    assert ":smile:" in listed
+    ((pair,),) = project.rows("SELECT id FROM pairs")
+    explained = project.run("explain", pair).stdout
+    assert "gate/user:house:kind@1" in explained
+    assert "to you :smile:" in explained
 
 
 def test_a_prompt_can_use_the_columns_of_a_seed(tmp_path: Path) -> None:

@@ -130,6 +130,11 @@ def test_curation_of_an_old_project_gives_the_same_result(old: Project) -> None:
     assert accepted == EXPECTED["accepted"]
 
 
+def test_status_names_seeds_as_now(old: Project) -> None:
+    """The receipt of 0.1 counts them as simple and enhanced: the screen said "20 simples and 4 enhanceds"."""
+    assert "20 inputs and 4 outputs" in old.run("status").stdout
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("lineage", EXPECTED["explain"], ids=lambda lineage: lineage["origin"]["by"])
 def test_a_row_is_explained_as_it_was(old: Project, lineage: dict[str, Any]) -> None:

@@ -163,6 +163,28 @@ def test_reached_cap_says_how_far_to_raise_which_caps(
     assert fix in str(asyncio.run(asked()))
 
 
+def test_reached_cap_counts_what_smaller_requests_still_spend() -> None:
+    """If the next request does not fit, a smaller one may still be sent before the run ends. The error counts its cost:
+    the amounts are those of `status`, and the advised cap is enough."""
+
+    async def asked() -> BudgetReached:
+        budget = Budget(Cost(), project_usd=1.0)
+        assert await budget.reserve(0.9, lambda: False)
+        large = asyncio.create_task(budget.reserve(0.5, lambda: False))
+        small = asyncio.create_task(budget.reserve(0.2, lambda: False))
+        await asyncio.sleep(0)
+        budget.settle(0.9, 0.6)
+        assert await small
+        budget.settle(0.2, 0.1)
+        with pytest.raises(BudgetReached) as reached:
+            await large
+        return reached.value
+
+    message = str(asyncio.run(asked()))
+    assert "$0.7000 is spent" in message
+    assert "raise budget.max_usd to $1.20 or more" in message
+
+
 def test_without_a_price_or_a_limit_a_cap_is_refused_before_anything_is_sent(tmp_path: Path) -> None:
     """The possible cost of a request would be unknown. The message says which key is missing."""
     with LoopbackTeacher() as teacher, Store.open(f"sqlite:///{tmp_path / 's.db'}") as store:
