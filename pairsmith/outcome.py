@@ -300,6 +300,8 @@ class TrainOutcome(StageOutcome):
     reused: bool = False
     curve: tuple[str, ...] = ()
     """The learning curve as lines of text, if it was requested."""
+    curve_sha256: str = ""
+    """The hash of its file."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -147,6 +148,17 @@ def read_result(folder: Path) -> TrainResult | None:
     """The record in an adapter's folder; None if there is none. Raises InputError for an invalid file."""
     result = read_record(folder / _NAME, TrainResult)
     return result and result.model_copy(update={"folder": str(folder)})
+
+
+def as_recorded(result: TrainResult, facts: Mapping[str, Any]) -> TrainResult:
+    """The result with the digests in `facts`, the adapter's record in the store, so that an edit of `training.json`
+    does not hide one of the weights. A merged model may have been built again since, and facts of earlier versions have
+    no digests."""
+    recorded = {
+        part: {name: digest for name, digest in facts.get(part, {}).items() if not name.startswith("merged/")}
+        for part in ("weights", "files")
+    }
+    return result.model_copy(update={part: {**getattr(result, part), **own} for part, own in recorded.items()})
 
 
 def read_record(path: Path, kind: type[R]) -> R | None:

@@ -222,14 +222,14 @@ def evaluation_in(project: Project, evaluated: Artifact, store: Store) -> Evalua
 def latest_adapter(project: Project, store: Store) -> TrainResult:
     """The adapter that was trained or reused last. Raises NoWork if there is none, and InputError if its weights are
     not those that training wrote."""
-    from train.results import read_result, refuse_changed
+    from train.results import as_recorded, read_result, refuse_changed
 
     adapter = latest(store, "adapter")
     if adapter is None:
         raise NoWork("there is no tuned model yet.", fix="Run `pairsmith train` first.")
     folder = project.folder / adapter.path
     if result := read_result(folder):
-        refuse_changed(result)
+        refuse_changed(as_recorded(result, adapter.facts))
         return result
     raise NoWork("the tuned model is missing.", where=str(folder), fix="Run `pairsmith train` again.")
 

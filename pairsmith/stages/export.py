@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from curate import chat_files, licences
+from curate.export import refuse_edited
 from pairsmith import exported_model
 from pairsmith.certified import in_lines, last_certification
 from pairsmith.exported_model import GGUF
@@ -63,6 +64,7 @@ def export(
             raise NoWork("there is no dataset to export.", fix="Run `pairsmith curate` first.")
         _refuse_other(out)
         _refuse_password(project)
+        refuse_edited(project.folder / artifacts["dataset"].path)
         if "evaluation" in artifacts:
             evaluation_in(project, artifacts["evaluation"], store)
         refuse_unchecked(project, store)

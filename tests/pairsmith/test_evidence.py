@@ -171,6 +171,18 @@ def test_no_report_of_an_edited_evaluation(tmp_path: Path) -> None:
         assert write_report(project, store, page).is_file()
 
 
+def test_the_report_has_the_recorded_training(tmp_path: Path) -> None:
+    """An edit of `training.json` does not change the losses that the report shows as measured."""
+    project, store = report_project.whole(tmp_path)
+    file = tmp_path / "adapters" / "one" / "training.json"
+    with store:
+        file.write_text(file.read_text().replace('"loss":0.83', '"loss":0.01'))
+        training = gather(project, store).training
+    assert training is not None
+    assert [measured.loss for measured in training.validation] == [2.62, 0.98, 0.83]
+    assert training.curve
+
+
 def test_returning_to_earlier_settings_uses_their_adapter(whole: tuple[Project, Store]) -> None:
     """Training reuses the earlier adapter: it is the one that is evaluated and exported, although another is newer. The
     evaluation of another adapter is neither exported nor in the report."""
@@ -207,7 +219,8 @@ def test_the_verdict_sets_the_exit_code() -> None:
 
 def test_an_outdated_report_is_not_exported(tmp_path: Path) -> None:
     """After another curation the existing report is about other rows: it is left out, with a warning that says why.
-    Once it is written again it is exported and can be rendered there."""
+    Once it is written again it is exported and can be rendered there. Rows that were edited in the file are neither
+    exported nor reported, and curation restores them."""
     lines = list[str]()
     (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in tiny.PAIRS))
     (tmp_path / "pairsmith.toml").write_text(tiny.SPEC)
@@ -216,6 +229,13 @@ def test_an_outdated_report_is_not_exported(tmp_path: Path) -> None:
     rows.curate()
     assert start(["report", "--project", str(tmp_path)]) == 0
     assert "evidence.json" in rows.export().written
+    data = tmp_path / "dataset" / "data" / "train.jsonl"
+    data.write_text(data.read_text().replace("warm", "cold"))
+    with pytest.raises(InputError, match=r"train\.jsonl: the file is not the one that was exported"):
+        rows.export()
+    assert start(["report", "--project", str(tmp_path)]) == InputError.exit_code
+    rows.curate()
+    rows.export()
     rows = Door(tmp_path, ["split.test=0.3", "split.validation=0.3"], say=lines.append)
     rows.curate()
     assert not {"report.html", "evidence.json"} & {*rows.export().written}
