@@ -92,7 +92,7 @@ def export_dataset(project: Project, store: Store, result: CurateResult, folder:
     artifact = Artifact(
         id=id_,
         kind="dataset",
-        path=_display_path(folder, project.folder),
+        path=project.inside(folder),
         parents=_reward_models(store, result),
         members=tuple(totals.members),
         facts={
@@ -350,8 +350,3 @@ def _is_same_dataset(folder: Path, manifest: Json) -> bool:
     if old is None or (old["id"], old["files"]) != (manifest["id"], manifest["files"]):
         return False
     return bool(hashes(folder).items() >= old["files"].items())
-
-
-def _display_path(folder: Path, project: Path) -> str:
-    resolved, base = folder.resolve(), project.resolve()
-    return resolved.relative_to(base).as_posix() if resolved.is_relative_to(base) else str(resolved)

@@ -150,7 +150,8 @@ def _copy_documents(project: Project, exported: Path, more: Sequence[str], say: 
         if EVIDENCE in names:
             read_evidence(exported / EVIDENCE)
     except InputError as error:
-        other = Path(error.where or EVIDENCE).relative_to(exported)
+        place = Path(error.where or EVIDENCE)
+        other = place.relative_to(exported) if place.is_relative_to(exported) else place
         say(
             f"warning: {REPORT} and {EVIDENCE} are left out, because {other} is not the file they describe: run"
             " `pairsmith report`, then `pairsmith export` again."

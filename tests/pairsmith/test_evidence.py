@@ -171,6 +171,27 @@ def test_no_report_of_an_edited_evaluation(tmp_path: Path) -> None:
         assert write_report(project, store, page).is_file()
 
 
+def test_models_may_lie_on_another_disk(tmp_path: Path) -> None:
+    """With `adapters` linked to a folder elsewhere the evidence has paths in the project; an adapter that is recorded
+    outside has its absolute path."""
+    project, store = report_project.whole(tmp_path / "project")
+    adapters, elsewhere = project.folder / "adapters", tmp_path / "disk"
+    page = project.folder / "report.html"
+    with store:
+        adapters.rename(elsewhere)
+        adapters.symlink_to(elsewhere)
+        assert project.inside(adapters / "one") == "adapters/one"
+        write_report(project, store, page)
+        assert "adapters/one/training.json" in render_evidence(page.with_name("evidence.json"), page).same
+        adapters.unlink()
+        adapter = store.artifacts("adapter")[-1]
+        store.write(adapter.model_copy(update={"id": "moved", "path": str(elsewhere / "one")}))
+        with recording(project, store, "train", TrainOutcome()) as record:
+            record.outcome = TrainOutcome(counts=Counts(rows_in=1, accepted=1), artifact_id="moved")
+        write_report(project, store, page)
+        assert f"{elsewhere}/one/training.json" in render_evidence(page.with_name("evidence.json"), page).same
+
+
 def test_the_report_has_the_recorded_training(tmp_path: Path) -> None:
     """An edit of `training.json` does not change the losses that the report shows as measured."""
     project, store = report_project.whole(tmp_path)
