@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal, TypeVar
 
 import orjson
@@ -150,17 +151,6 @@ def read_result(folder: Path) -> TrainResult | None:
     return result and result.model_copy(update={"folder": str(folder)})
 
 
-def as_recorded(result: TrainResult, facts: Mapping[str, Any]) -> TrainResult:
-    """The result with the digests in `facts`, the adapter's record in the store, so that an edit of `training.json`
-    does not hide one of the weights. A merged model may have been built again since, and facts of earlier versions have
-    no digests."""
-    recorded = {
-        part: {name: digest for name, digest in facts.get(part, {}).items() if not name.startswith("merged/")}
-        for part in ("weights", "files")
-    }
-    return result.model_copy(update={part: {**getattr(result, part), **own} for part, own in recorded.items()})
-
-
 def read_record(path: Path, kind: type[R]) -> R | None:
     """The record in a file; None if the file does not exist. Raises InputError for a file that is not such a record."""
     try:
@@ -220,11 +210,14 @@ def with_files(result: TrainResult, folder: Path) -> TrainResult:
     return result.model_copy(update={"weights": weights, "files": digests})
 
 
-def refuse_changed(result: TrainResult, merged: Path | None = None) -> None:
+def refuse_changed(
+    result: TrainResult, merged: Path | None = None, recorded: Mapping[str, str] = MappingProxyType({})
+) -> None:
     """Raise InputError if a file is missing or differs from what training wrote: the model that is measured, served and
     exported has to be the one that was trained. A merged model is looked for in `merged`; without that argument it may
-    be missing, because it is rebuilt when needed."""
-    for name, digest in {**result.weights, **result.files}.items():
+    be missing, because it is rebuilt when needed. Digests in `recorded` take precedence over those in the result, whose
+    file may have been edited too."""
+    for name, digest in {**result.weights, **result.files, **recorded}.items():
         inside = name.removeprefix("merged/")
         place = merged / inside if merged and name != inside else Path(result.folder, name)
         if not place.is_file():

@@ -123,9 +123,9 @@ def _facts(finished: Mapping[str, Receipt], command: str) -> dict[str, Any]:
 
 
 def _training(folder: Path, adapter: Artifact) -> TrainResult:
-    """The training result as the store recorded it, with the curve from the adapter's folder, if that exists."""
+    """The training result with its curve, or if the folder is missing, without the curve from the artifact's facts."""
     saved = read_record(folder / "training.json", TrainResult)
-    return TrainResult.model_validate({**adapter.facts, "curve": saved.curve if saved else (), "masks": ()})
+    return saved or TrainResult.model_validate({**adapter.facts, "curve": (), "masks": ()})
 
 
 def _reviews(project: Project, store: Store, receipts: Sequence[Receipt]) -> Reviews:

@@ -99,6 +99,7 @@ def _ended(result: TrainResult) -> Interrupted:
 def _with_result(outcome: TrainOutcome, result: TrainResult, path: str) -> TrainOutcome:
     rows, left_out = result.train_rows + result.validation_rows, len(result.left_out)
     losses = [validation.loss for validation in result.validation]
+    digests = {**result.weights, **result.files}
     return replace(
         outcome,
         counts=Counts(rows_in=rows + left_out, accepted=rows, rejected=left_out),
@@ -106,6 +107,7 @@ def _with_result(outcome: TrainOutcome, result: TrainResult, path: str) -> Train
         artifact_id=result.adapter_id,
         files=(path,),
         reused=result.reused,
+        digests={name: digest for name, digest in digests.items() if digest and not name.startswith("merged/")},
         base=result.base,
         train_rows=result.train_rows,
         validation_rows=result.validation_rows,

@@ -192,18 +192,6 @@ def test_models_may_lie_on_another_disk(tmp_path: Path) -> None:
         assert f"{elsewhere}/one/training.json" in render_evidence(page.with_name("evidence.json"), page).same
 
 
-def test_the_report_has_the_recorded_training(tmp_path: Path) -> None:
-    """An edit of `training.json` does not change the losses that the report shows as measured."""
-    project, store = report_project.whole(tmp_path)
-    file = tmp_path / "adapters" / "one" / "training.json"
-    with store:
-        file.write_text(file.read_text().replace('"loss":0.83', '"loss":0.01'))
-        training = gather(project, store).training
-    assert training is not None
-    assert [measured.loss for measured in training.validation] == [2.62, 0.98, 0.83]
-    assert training.curve
-
-
 def test_returning_to_earlier_settings_uses_their_adapter(whole: tuple[Project, Store]) -> None:
     """Training reuses the earlier adapter: it is the one that is evaluated and exported, although another is newer. The
     evaluation of another adapter is neither exported nor in the report."""

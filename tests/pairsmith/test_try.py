@@ -19,10 +19,13 @@ import pytest
 
 pytest.importorskip("trl", reason="training needs the train extra")
 
+from pairsmith.outcome import TrainOutcome
+from pairsmith.receipt import recording
 from pairsmith.session import put
 from schemas.errors import InputError, UsageError
 from schemas.files import sha256
 from schemas.ports import free_port, listening
+from schemas.records import Counts
 from schemas.spec_file import load
 from schemas.store import Store
 from tests.pairsmith import forked, forked_child
@@ -261,6 +264,11 @@ def test_weights_changed_after_training_are_refused(folder: Path, tmp_path: Path
     done = pairsmith(changed, command, *(["a fox"] if command == "try" else []))
     assert (done.returncode, done.stdout) == (InputError.exit_code, "")
     assert "these weights are not what training wrote" in " ".join(done.stderr.split())
+    project, digest = load(changed), hashlib.sha256(whole).hexdigest()
+    with Store.open(Store.url_for(project)) as store, recording(project, store, "train", TrainOutcome()) as recorded:
+        counts = Counts(rows_in=1, accepted=1)
+        digests = {weights.name: digest}
+        recorded.outcome = TrainOutcome(counts=counts, artifact_id=weights.parent.name, digests=digests)
     record = weights.with_name("training.json")
-    record.write_text(record.read_text().replace(hashlib.sha256(whole).hexdigest(), sha256(weights)))
+    record.write_text(record.read_text().replace(digest, sha256(weights)))
     assert pairsmith(changed, command, *(["a fox"] if command == "try" else [])).returncode == InputError.exit_code
