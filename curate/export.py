@@ -92,7 +92,7 @@ def export_dataset(project: Project, store: Store, result: CurateResult, folder:
     artifact = Artifact(
         id=id_,
         kind="dataset",
-        path=_display_path(folder, project.folder),
+        path=project.inside(folder),
         parents=_reward_models(store, result),
         members=tuple(totals.members),
         facts={
@@ -195,13 +195,27 @@ def _verified_lines(folder: Path, name: str, manifest: Json) -> list[Json]:
     except OSError as error:
         raise InputError(f"cannot be read: {error.strerror}.", where=str(folder / name)) from None
     if hashlib.sha256(content).hexdigest() != manifest["files"].get(name):
-        raise InputError(
-            "the file is not the one that was exported: its SHA-256 differs from the manifest's.",
-            where=str(folder / name),
-            why="A model trained on it could not be traced to its rows.",
-            fix="Export again; correct rows by review, not in the file.",
-        )
+        raise _edited(folder / name)
     return [orjson.loads(line) for line in content.splitlines()]
+
+
+def refuse_edited(folder: Path) -> None:
+    """Raise InputError if a file of the exported dataset, except its card, does not match its hash in the manifest. A
+    missing file is not an edited one."""
+    manifest = _manifest(folder) or {"files": {}}
+    for name, digest in manifest["files"].items():
+        file = folder / name
+        if name != "README.md" and file.is_file() and sha256(file) != digest:
+            raise _edited(file)
+
+
+def _edited(file: Path) -> InputError:
+    return InputError(
+        "the file is not the one that was exported: its SHA-256 differs from the manifest's.",
+        where=str(file),
+        why="A model trained on it could not be traced to its rows.",
+        fix="Run `pairsmith curate`, which writes it again; correct rows by review, not in the file.",
+    )
 
 
 def row(accepted: Accepted) -> Json:
@@ -336,8 +350,3 @@ def _is_same_dataset(folder: Path, manifest: Json) -> bool:
     if old is None or (old["id"], old["files"]) != (manifest["id"], manifest["files"]):
         return False
     return bool(hashes(folder).items() >= old["files"].items())
-
-
-def _display_path(folder: Path, project: Path) -> str:
-    resolved, base = folder.resolve(), project.resolve()
-    return resolved.relative_to(base).as_posix() if resolved.is_relative_to(base) else str(resolved)

@@ -55,6 +55,7 @@ def write(
     Raises NoWork if the adapter is missing, MissingDependency, before anything is written, for a kind of GGUF that
     cannot be written here, and InputError for weights that are not those that were trained.
     """
+    from pairsmith.stages.evaluate import recorded_digests
     from train.base_model import find_trained_base
     from train.gguf import refuse_missing
     from train.merge import merged_folder
@@ -64,7 +65,7 @@ def write(
     trained = read_result(source)
     if trained is None:
         raise NoWork("the adapter is missing.", where=str(source), fix="`pairsmith run` creates it again.")
-    refuse_changed(trained)
+    refuse_changed(trained, recorded=recorded_digests(store, artifact.id))
     refuse_missing(gguf, say)
     is_qlora, written = trained.settings.method == "qlora", {"adapter": "adapter"}
     if is_qlora or gguf:

@@ -303,6 +303,10 @@ class TrainOutcome(StageOutcome):
     reused: bool = False
     curve: tuple[str, ...] = ()
     """The learning curve as lines of text, if it was requested."""
+    curve_sha256: str = ""
+    """The hash of its file."""
+    digests: Mapping[str, str] = field(default_factory=dict)
+    """The hashes of the adapter's own files, without a merged model, which may be built again."""
 
 
 @dataclass(frozen=True, kw_only=True)

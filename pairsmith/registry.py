@@ -127,9 +127,9 @@ class Registry:
         before = named.get(alias, [])
         if (place := self.folder / alias).exists() and not place.is_symlink():
             raise UsageError(f"'{alias}' is a file or folder, not an alias.", where=str(place), fix="Move it away.")
+        self._link(alias, version)
         if before[-1:] != [version]:
             self._write({**named, alias: [*before, version]})
-        self._link(alias, version)
 
     def roll_back(self, alias: str) -> str:
         """Point `alias` back to its previous version and return that version. Raises UsageError if there is none."""
@@ -144,8 +144,8 @@ class Registry:
                 fix = f"Point it to another version: `pairsmith registry alias {alias} VERSION`."
                 raise UsageError(what, where=str(self.folder), fix=fix)
             named[alias].pop()
-            self._write(named)
             self._link(alias, before)
+            self._write(named)  # last: a rollback that was killed and is repeated goes back one version, not two
         return before
 
     def folder_of(self, name: str) -> Path:

@@ -30,5 +30,9 @@ class Project:
         return content_id("spec", self.spec.model_dump(mode="json"))
 
     def inside(self, path: Path) -> str:
-        """`path` relative to the project, so that the project can be moved. Raises ValueError if it is outside."""
-        return path.resolve().relative_to(self.folder.resolve()).as_posix()
+        """`path` relative to the project, so that the project can be moved; an absolute path if it is outside. A linked
+        folder in the project is inside, wherever it points."""
+        for place, folder in ((path.absolute(), self.folder.absolute()), (path.resolve(), self.folder.resolve())):
+            if place.is_relative_to(folder) and ".." not in place.parts:
+                return place.relative_to(folder).as_posix()
+        return str(path.resolve())

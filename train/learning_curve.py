@@ -98,10 +98,21 @@ class LearningCurve(Record):
 
     @property
     def floor(self) -> float:
-        """The noise floor: two trainings that differ by less may differ by chance (95 %). At least one input more than
-        the largest groups hold that are too few for a test."""
-        by_chance = student_quantile(len(SHARES), _LEVEL) * math.sqrt(2) * self.run_sd
-        too_few = sum(self.units[: _MIN_FLIPS - 1])
+        """The noise floor: two trainings that differ by less may differ by chance (95 %)."""
+        return self._floor(1, variance=2)
+
+    @property
+    def slice_floor(self) -> float:
+        """The same for a training without a slice against the mean of those on all rows; it holds for all slices at
+        once (Bonferroni)."""
+        return self._floor(len(self.slices), variance=1 + 1 / SEEDS)
+
+    def _floor(self, comparisons: int, variance: float) -> float:
+        """At least one input more than the largest groups hold that are too few for a test."""
+        risk = (1 - _LEVEL) / comparisons
+        by_chance = student_quantile(len(SHARES), 1 - risk) * math.sqrt(variance) * self.run_sd
+        # n inputs that all favour one side have p = 2 ** (1 - n) in the sign-flip test.
+        too_few = sum(self.units[: math.ceil(1 - math.log2(risk)) - 1])
         return max(by_chance, min(1.0, (too_few + 1) / self.inputs)) if self.inputs else by_chance
 
     def value(self, point: Point) -> float:
@@ -273,7 +284,7 @@ def _describe_slice(curve: LearningCurve, point: Point, all_rows: float) -> str:
     change = curve.value(point) - all_rows
     better = change > 0 if curve.of == "pass rate" else change < 0
     sense = "hurts" if better else "helps"
-    effect = f"the slice {sense}" if abs(change) > curve.floor + 1e-9 else "within the noise"
+    effect = f"the slice {sense}" if abs(change) > curve.slice_floor + 1e-9 else "within the noise"
     return f"without {point.slice} ({curve.rows - point.rows} rows): {curve.of} {_digits(change, '+')}, {effect}"
 
 

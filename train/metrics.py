@@ -132,7 +132,7 @@ class SystemResult(Record):
 
     `decoding` says whose settings its answers were drawn with; `sampling` and `greedy_sampling` are those settings,
     absent in evaluations of earlier versions, where all used the evaluation's decoding. `priced_by` names the source of
-    the price if the answers were bought before one was known (train/priced.py).
+    the price if the answers were bought before one was known, in a batch or several at once (train/priced.py).
     """
 
     name: str

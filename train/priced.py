@@ -1,4 +1,5 @@
-"""Apply the present price to answers that were bought before their price was known.
+"""Apply the present price to answers whose recorded cost is not what single requests cost: bought before a price was
+known, in a batch at half the price, or together with further samples.
 
 This happens when an evaluation is read and never changes its file, so a price that is set or corrected later takes
 effect. Not covered: a provider that reported token counts for only some of the answers.
@@ -11,37 +12,40 @@ from collections.abc import Sequence
 from schemas.records import Usage
 from schemas.spec import Spec
 from synth.prices import Prices, prices_of
-from train.metrics import MODES, Evaluation, ModeResult, Output, SystemResult
+from train.metrics import MODES, Evaluation, Mode, ModeResult, Output, SystemResult
 
 
 def priced(evaluation: Evaluation, spec: Spec) -> Evaluation:
-    """The evaluation with a price for the teacher's answers of unknown cost, if its model is the spec's teacher."""
+    """The evaluation with the price of single requests for the teacher's answers, if its model is the spec's
+    teacher."""
     teacher = spec.teacher_for("evaluate")
-    unpriced = [
-        system
+    unpriced: dict[str, list[Mode]] = {
+        system.name: modes
         for system in evaluation.systems
         if "teacher" in system.names
         and system.model == (teacher.identity or teacher.model)
-        and any(_is_unpriced(getattr(system, mode)) for mode in MODES)
-    ]
+        and (modes := [mode for mode in MODES if _is_unpriced(evaluation, system, mode)])
+    }
     prices = prices_of(teacher) if unpriced else None
     if prices is None:
         return evaluation
-    systems = (_apply_price(prices, each, evaluation) if each in unpriced else each for each in evaluation.systems)
+    systems = (_apply_price(prices, each, evaluation, unpriced.get(each.name, [])) for each in evaluation.systems)
     return evaluation.model_copy(update={"systems": tuple(systems)})
 
 
-def _is_unpriced(result: ModeResult) -> bool:
-    return result.usd is None and result.usage != Usage()
+def _is_unpriced(evaluation: Evaluation, system: SystemResult, mode: Mode) -> bool:
+    """True if the cost is unknown, or was paid for a batch, whose answers have no time, or for several samples at once:
+    a model with only one way to sample gives its first sample as the greedy answer too."""
+    result: ModeResult = getattr(system, mode)
+    if result.usd is None or not result.usd or result.usage == Usage():
+        return result.usd is None and result.usage != Usage()
+    is_shared = mode == "greedy" and system.sampling is not None and system.sampling == system.greedy_sampling
+    return is_shared or any(each.answered and not each.seconds for each in evaluation.outputs_of(system.name)[mode])
 
 
-def _apply_price(prices: Prices, system: SystemResult, evaluation: Evaluation) -> SystemResult:
+def _apply_price(prices: Prices, system: SystemResult, evaluation: Evaluation, modes: Sequence[Mode]) -> SystemResult:
     outputs = evaluation.outputs_of(system.name)
-    usd = {
-        mode: _estimate_usd(prices, result, outputs[mode])
-        for mode in MODES
-        if _is_unpriced(result := getattr(system, mode))
-    }
+    usd = {mode: _estimate_usd(prices, getattr(system, mode), outputs[mode]) for mode in modes}
     results: dict[str, ModeResult] = {
         mode: getattr(system, mode).model_copy(update={"usd": cost}) for mode, cost in usd.items() if cost is not None
     }

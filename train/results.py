@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal, TypeVar
 
 import orjson
@@ -208,11 +210,14 @@ def with_files(result: TrainResult, folder: Path) -> TrainResult:
     return result.model_copy(update={"weights": weights, "files": digests})
 
 
-def refuse_changed(result: TrainResult, merged: Path | None = None) -> None:
+def refuse_changed(
+    result: TrainResult, merged: Path | None = None, recorded: Mapping[str, str] = MappingProxyType({})
+) -> None:
     """Raise InputError if a file is missing or differs from what training wrote: the model that is measured, served and
     exported has to be the one that was trained. A merged model is looked for in `merged`; without that argument it may
-    be missing, because it is rebuilt when needed."""
-    for name, digest in {**result.weights, **result.files}.items():
+    be missing, because it is rebuilt when needed. Digests in `recorded` take precedence over those in the result, whose
+    file may have been edited too."""
+    for name, digest in {**result.weights, **result.files, **recorded}.items():
         inside = name.removeprefix("merged/")
         place = merged / inside if merged and name != inside else Path(result.folder, name)
         if not place.is_file():

@@ -50,7 +50,8 @@ def systems_table(evaluation: Evaluation) -> Table:
         )
         if system.priced_by:
             table.caption = (
-                f"$ of {system.label}: at the current price ({system.priced_by}); none was known when bought"
+                f"$ of {system.label}: at the current price ({system.priced_by}); that of single requests was not"
+                " recorded"
             )
     return table
 

@@ -108,7 +108,15 @@ def modelfile(chat: Chat, gguf: str, system: str | None, sampling: Sampling, max
     ]
     lines = [f"PARAMETER {name} {value}" for name, value in parameters if value is not None]
     template = ollama_template(chat)
-    return "\n".join([f"FROM ./{gguf}", f'TEMPLATE """{template}"""', *_system_lines(system or ""), *lines]) + "\n"
+    shown = _as_rendered(chat, system or "")
+    return "\n".join([f"FROM ./{gguf}", f'TEMPLATE """{template}"""', *_system_lines(shown), *lines]) + "\n"
+
+
+def _as_rendered(chat: Chat, system: str) -> str:
+    """The system message as it stands in the prompt: many chat templates strip it, and Ollama's template cannot."""
+    pattern, actual = (_surrounding_texts(chat, text)[0] for text in ("{{ $.System }}", system))
+    forms = (system, system.rstrip(), system.lstrip(), system.strip())
+    return next((form for form in forms if pattern.replace("{{ $.System }}", form) == actual), system)
 
 
 def _system_lines(text: str) -> list[str]:

@@ -307,7 +307,7 @@ def _break_even(evaluation: Evaluation) -> tuple[float | None, int | None, list[
     if price == 0:
         return price, None, ["the teacher's price is 0 (free), so cost is no reason for your own model"]
     calls = round(_MONTHLY_USD / price * 1000)
-    at = f" at the current price ({teacher.priced_by}), because none was known when its answers were bought"
+    at = f" at the current price ({teacher.priced_by}), because what they cost one by one was not recorded"
     at = at if teacher.priced_by else ""
     sentence = (
         f"the teacher costs {dollars(price)} per 1,000 outputs{at}: every {dollars(_MONTHLY_USD)} a month spent on"

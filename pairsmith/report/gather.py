@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from curate.export import refuse_edited
 from curate.redaction import display_redactor
 from curate.tallies import spec_key_of_gate
 from pairsmith.certified import last_certification
@@ -14,6 +15,9 @@ from pairsmith.report.evidence import Evidence, Reviews, StageEvidence, StepTall
 from pairsmith.report.next_steps import next_seeds
 from pairsmith.report.rows import ReportRows
 from pairsmith.stages.evaluate import evaluation_in
+from pairsmith.stages.train import CURVE_FILE
+from schemas.errors import InputError
+from schemas.files import sha256
 from schemas.project import Project
 from schemas.records import Artifact, Receipt, now
 from schemas.step_names import display_step
@@ -37,6 +41,8 @@ def gather(project: Project, store: Store) -> Evidence:
     dataset, adapter, evaluated = artifacts.get("dataset"), artifacts.get("adapter"), artifacts.get("evaluation")
     if evaluated is None:  # none, or it belongs to another adapter
         stage_receipts = [receipt for receipt in receipts if receipt.command != "evaluate" or not receipt.ok]
+    if dataset is not None:
+        refuse_edited(project.folder / dataset.path)
     training = None if adapter is None else _training(project.folder / adapter.path, adapter)
     evaluation = None if evaluated is None else evaluation_in(project, evaluated, store)
     latest = receipts[-1] if receipts else None
@@ -64,7 +70,7 @@ def gather(project: Project, store: Store) -> Evidence:
         evaluation=evaluation,
         verdict=None if evaluation is None else verdict(evaluation, project.spec.evaluate.ship_at),
         failing=next_seeds(store, project.spec, evaluation, rows.seeds_with_rows),
-        curve=_curve(project, dataset, training),
+        curve=_curve(project, receipts, dataset, training),
         receipts=tuple(receipts),
         costs=tuple(store.costs()),
         reviews=_reviews(project, store, receipts),
@@ -81,12 +87,26 @@ def _erased_seeds(store: Store, generated: Receipt) -> int:
     return max(0, sum(GenerateOutcome.of(generated).seeds.values()) - stored_seeds(store))
 
 
-def _curve(project: Project, dataset: Artifact | None, training: TrainResult | None) -> LearningCurve | None:
-    """The learning curve, if it belongs to the present dataset and has the settings of the present adapter."""
-    curve = read_record(project.folder / "curve.json", LearningCurve)
+def _curve(
+    project: Project, receipts: Sequence[Receipt], dataset: Artifact | None, training: TrainResult | None
+) -> LearningCurve | None:
+    """The learning curve, if it belongs to the present dataset and has the settings of the present adapter. Raises
+    InputError if its file was changed after it was written."""
+    file = project.folder / CURVE_FILE
+    curve = read_record(file, LearningCurve)
     if curve is None or dataset is None or training is None or curve.dataset_id != dataset.id:
         return None
-    return curve if training.adapter_id in {point.adapter_id for point in curve.points} else None
+    if training.adapter_id not in {point.adapter_id for point in curve.points}:
+        return None
+    digests = (receipt.facts.get("curve_sha256") for receipt in reversed(receipts) if receipt.command == "train")
+    if (known := next(filter(None, digests), None)) and known != sha256(file):
+        raise InputError(
+            "this learning curve was changed after it was written, or the run that wrote it was killed.",
+            where=CURVE_FILE,
+            why="Its numbers may not be the measured ones.",
+            fix="Delete the file and run `pairsmith train --curve` again: its trainings are reused.",
+        )
+    return curve
 
 
 def _stage(command: str, receipts: Sequence[Receipt], rows: ReportRows) -> StageEvidence:

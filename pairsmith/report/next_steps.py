@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from itertools import islice
 
+from curate.overlap import contaminated
 from curate.split import LEAST_TEST_INPUTS, asked_of, seed_split
 from pairsmith.report.evidence import Evidence, NextSeeds
+from schemas.kinds import KINDS
 from schemas.spec import Spec
 from schemas.store import Store
 from schemas.wording import capital, counted
@@ -16,7 +17,8 @@ from train.results import no_gain_warning
 from train.retrieval import Nearest
 from train.verdict import PROMPTED
 
-_MAX_GROUPS, _MAX_SEEDS, _MAX_SEARCHED = 6, 3, 20_000
+_MAX_GROUPS, _MAX_SEEDS, _MAX_NEAR, _MAX_SEARCHED = 6, 3, 50, 20_000
+_MAX_CHARACTERS = 2_000  # of a text that is compared by its characters: a document would take minutes
 
 
 def next_seeds(
@@ -24,19 +26,28 @@ def next_seeds(
 ) -> tuple[NextSeeds, ...]:
     """The largest groups of validation failures, each with similar training seeds that have no accepted row.
 
-    `with_rows` are the ids of seeds that have one. Validation inputs themselves are never proposed, because training on
-    them would make them useless for validation.
+    `with_rows` are the ids of seeds that have one. Validation and test inputs, and seeds that repeat one, are never
+    proposed: curation would reject the rows, or training on them would make the input useless for validation.
     """
     groups = [] if evaluation is None else failures(evaluation)[:_MAX_GROUPS]
     if not groups:
         return ()
-    train = (seed for seed in store.seeds() if asked_of(seed) and seed_split(seed, spec.split) == "train")
-    unused = [seed.asked for seed in islice((seed for seed in train if seed.id not in with_rows), _MAX_SEARCHED)]
-    questions = [" ".join(group.inputs) for group in groups]
-    nearest = Nearest(unused, questions)
-    proposed, proposals = set[str](), []
-    for group, question in zip(groups, questions, strict=True):
-        near = [unused[at] for at in nearest.order(question) if unused[at] not in proposed][:_MAX_SEEDS]
+    with_split = ((seed, seed_split(seed, spec.split)) for seed in store.seeds() if asked_of(seed))
+    held_out, unused = list[str](), list[str]()
+    for seed, split in with_split:
+        if split != "train":
+            held_out.append(seed.asked)
+        elif seed.id not in with_rows and len(unused) < _MAX_SEARCHED:
+            unused.append(seed.asked)
+    questions = [" ".join(text[:_MAX_CHARACTERS] for text in group.inputs) for group in groups]
+    nearest = Nearest([text[:_MAX_CHARACTERS] for text in unused], questions)
+    orders = [[unused[at] for at in nearest.order(question)[:_MAX_NEAR]] for question in questions]
+    candidates = list({text: None for order in orders for text in order})
+    equal_numbers, jaccard = KINDS[spec.task.kind].equal_numbers, spec.curate.duplicates.jaccard
+    repeats = contaminated(((text,) for text in candidates), held_out, jaccard, equal_numbers)
+    proposed, proposals = {candidates[number] for number in repeats}, []
+    for group, order in zip(groups, orders, strict=True):
+        near = [text for text in order if text not in proposed][:_MAX_SEEDS]
         proposed.update(near)
         proposals.append(NextSeeds(group, tuple(near)))
     return tuple(proposals)

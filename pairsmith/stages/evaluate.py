@@ -229,9 +229,17 @@ def latest_adapter(project: Project, store: Store) -> TrainResult:
         raise NoWork("there is no tuned model yet.", fix="Run `pairsmith train` first.")
     folder = project.folder / adapter.path
     if result := read_result(folder):
-        refuse_changed(result)
+        refuse_changed(result, recorded=recorded_digests(store, adapter.id))
         return result
     raise NoWork("the tuned model is missing.", where=str(folder), fix="Run `pairsmith train` again.")
+
+
+def recorded_digests(store: Store, adapter_id: str) -> dict[str, str]:
+    """The SHA-256 of the adapter's files as its last training or reuse recorded them; none in receipts of earlier
+    versions."""
+    receipts = (receipt for receipt in reversed(store.receipts("train")) if receipt.facts.get("made") == adapter_id)
+    last = next(receipts, None)
+    return dict(last.facts.get("digests") or {}) if last else {}
 
 
 def _spent(measured: Evaluation) -> Json:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from curate import chat_files, licences
+from curate.export import refuse_edited
 from pairsmith import exported_model
 from pairsmith.certified import in_lines, last_certification
 from pairsmith.exported_model import GGUF
@@ -63,6 +64,7 @@ def export(
             raise NoWork("there is no dataset to export.", fix="Run `pairsmith curate` first.")
         _refuse_other(out)
         _refuse_password(project)
+        refuse_edited(project.folder / artifacts["dataset"].path)
         if "evaluation" in artifacts:
             evaluation_in(project, artifacts["evaluation"], store)
         refuse_unchecked(project, store)
@@ -148,7 +150,8 @@ def _copy_documents(project: Project, exported: Path, more: Sequence[str], say: 
         if EVIDENCE in names:
             read_evidence(exported / EVIDENCE)
     except InputError as error:
-        other = Path(error.where or EVIDENCE).relative_to(exported)
+        place = Path(error.where or EVIDENCE)
+        other = place.relative_to(exported) if place.is_relative_to(exported) else place
         say(
             f"warning: {REPORT} and {EVIDENCE} are left out, because {other} is not the file they describe: run"
             " `pairsmith report`, then `pairsmith export` again."

@@ -16,7 +16,7 @@ from pairsmith.stages.table import NO_AUDIENCE, Audience, Option, Stage
 from pairsmith.stopping import Stopping
 from schemas.blocking import run
 from schemas.errors import Interrupted, NoWork
-from schemas.files import replaced
+from schemas.files import replaced, sha256
 from schemas.progress_line import clock
 from schemas.project import Project
 from schemas.records import Counts
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from train.intervals import Interval
     from train.results import TrainResult
 
-ADAPTERS, CURVE = "adapters", "curve"
+ADAPTERS, CURVE, CURVE_FILE = "adapters", "curve", "curve.json"
 
 
 def train(project: Project, store: Store, audience: Audience = NO_AUDIENCE, *, curve: bool = False) -> TrainOutcome:
@@ -76,7 +76,7 @@ def train(project: Project, store: Store, audience: Audience = NO_AUDIENCE, *, c
             raise _ended(result)
         if curve:
             lines = learning_curve_of(project, store, audience, base, dataset, result.settings)
-            record.add(curve=tuple(lines))
+            record.add(curve=tuple(lines), curve_sha256=sha256(project.folder / CURVE_FILE))
     return record.outcome
 
 
@@ -99,6 +99,7 @@ def _ended(result: TrainResult) -> Interrupted:
 def _with_result(outcome: TrainOutcome, result: TrainResult, path: str) -> TrainOutcome:
     rows, left_out = result.train_rows + result.validation_rows, len(result.left_out)
     losses = [validation.loss for validation in result.validation]
+    digests = {**result.weights, **result.files}
     return replace(
         outcome,
         counts=Counts(rows_in=rows + left_out, accepted=rows, rejected=left_out),
@@ -106,6 +107,7 @@ def _with_result(outcome: TrainOutcome, result: TrainResult, path: str) -> Train
         artifact_id=result.adapter_id,
         files=(path,),
         reused=result.reused,
+        digests={name: digest for name, digest in digests.items() if digest and not name.startswith("merged/")},
         base=result.base,
         train_rows=result.train_rows,
         validation_rows=result.validation_rows,
@@ -157,7 +159,7 @@ def learning_curve_of(
         of_preferences=by_preference,
         say=audience.say,
     )
-    with replaced(project.folder / f"{CURVE}.json") as partial:
+    with replaced(project.folder / CURVE_FILE) as partial:
         partial.write_text(drawn.model_dump_json(indent=2), encoding="utf-8")
     return in_words(drawn)
 

@@ -171,6 +171,27 @@ def test_no_report_of_an_edited_evaluation(tmp_path: Path) -> None:
         assert write_report(project, store, page).is_file()
 
 
+def test_models_may_lie_on_another_disk(tmp_path: Path) -> None:
+    """With `adapters` linked to a folder elsewhere the evidence has paths in the project; an adapter that is recorded
+    outside has its absolute path."""
+    project, store = report_project.whole(tmp_path / "project")
+    adapters, elsewhere = project.folder / "adapters", tmp_path / "disk"
+    page = project.folder / "report.html"
+    with store:
+        adapters.rename(elsewhere)
+        adapters.symlink_to(elsewhere)
+        assert project.inside(adapters / "one") == "adapters/one"
+        write_report(project, store, page)
+        assert "adapters/one/training.json" in render_evidence(page.with_name("evidence.json"), page).same
+        adapters.unlink()
+        adapter = store.artifacts("adapter")[-1]
+        store.write(adapter.model_copy(update={"id": "moved", "path": str(elsewhere / "one")}))
+        with recording(project, store, "train", TrainOutcome()) as record:
+            record.outcome = TrainOutcome(counts=Counts(rows_in=1, accepted=1), artifact_id="moved")
+        write_report(project, store, page)
+        assert f"{elsewhere}/one/training.json" in render_evidence(page.with_name("evidence.json"), page).same
+
+
 def test_returning_to_earlier_settings_uses_their_adapter(whole: tuple[Project, Store]) -> None:
     """Training reuses the earlier adapter: it is the one that is evaluated and exported, although another is newer. The
     evaluation of another adapter is neither exported nor in the report."""
@@ -207,7 +228,8 @@ def test_the_verdict_sets_the_exit_code() -> None:
 
 def test_an_outdated_report_is_not_exported(tmp_path: Path) -> None:
     """After another curation the existing report is about other rows: it is left out, with a warning that says why.
-    Once it is written again it is exported and can be rendered there."""
+    Once it is written again it is exported and can be rendered there. Rows that were edited in the file are neither
+    exported nor reported, and curation restores them."""
     lines = list[str]()
     (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in tiny.PAIRS))
     (tmp_path / "pairsmith.toml").write_text(tiny.SPEC)
@@ -216,6 +238,13 @@ def test_an_outdated_report_is_not_exported(tmp_path: Path) -> None:
     rows.curate()
     assert start(["report", "--project", str(tmp_path)]) == 0
     assert "evidence.json" in rows.export().written
+    data = tmp_path / "dataset" / "data" / "train.jsonl"
+    data.write_text(data.read_text().replace("warm", "cold"))
+    with pytest.raises(InputError, match=r"train\.jsonl: the file is not the one that was exported"):
+        rows.export()
+    assert start(["report", "--project", str(tmp_path)]) == InputError.exit_code
+    rows.curate()
+    rows.export()
     rows = Door(tmp_path, ["split.test=0.3", "split.validation=0.3"], say=lines.append)
     rows.curate()
     assert not {"report.html", "evidence.json"} & {*rows.export().written}

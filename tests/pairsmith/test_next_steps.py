@@ -9,13 +9,16 @@ from dataclasses import replace
 import pytest
 
 from pairsmith.outcome import TrainOutcome
+from pairsmith.receipt import recording
 from pairsmith.report import render
 from pairsmith.report.evidence import Evidence
 from pairsmith.report.gather import gather
 from pairsmith.report.next_steps import next_seeds, next_steps
 from pairsmith.stages.train import summary
+from schemas.errors import InputError
+from schemas.files import sha256
 from schemas.project import Project
-from schemas.records import Seed
+from schemas.records import Counts, Seed
 from schemas.store import Store
 from tests.pairsmith import report_project
 from train.failures import failures
@@ -111,6 +114,32 @@ def test_suggested_seeds_are_unused_training_seeds(whole: tuple[Project, Store])
     assert "Add seeds like those that fail on validation: 2 inputs fail" in page
 
 
+def test_a_seed_that_repeats_a_held_out_input_is_not_suggested(whole: tuple[Project, Store]) -> None:
+    """Curation rejects every row that repeats a test input, so such a seed never has an accepted row; one that repeats
+    a validation input would make that useless. Long texts are compared by their beginning."""
+    project, store = whole
+    evaluation = gather(project, store).evaluation
+    assert evaluation is not None
+    seeds = store.seeds()
+    texts = {
+        "train": [
+            "A crab on a wet rock by the old harbour!",
+            "a crab, on a red rock",
+            f"a crab in a bucket {'x' * 9000}",
+        ],
+        "test": ["a crab on a wet rock by the old harbour"],
+        "validation": ["a crab on a red rock"],
+    }
+    store.set_active_seeds(
+        [Seed(kind="input", text=text, source="s:1", meta={"use": use}) for use in texts for text in texts[use]]
+    )
+    try:
+        crabs, _ = next_seeds(store, project.spec, with_validation_answers(evaluation), set())
+    finally:
+        store.set_active_seeds(seeds)
+    assert crabs.seeds == (texts["train"][2],)
+
+
 def test_what_to_do_next_follows_from_the_verdict(evidence: Evidence) -> None:
     """Too few test inputs: add more. No gain: do not train. Ready to ship: export. Without reviews: have some rows
     reviewed."""
@@ -181,5 +210,12 @@ def test_the_learning_curve_must_belong_to_dataset_and_adapter(
             shown = render(gather(project, store))
             matches = (dataset_id, adapter_id) == (present, adapter)
             assert ("500 more rows like these would change the loss by about -0.20" in shown) == matches
+        with recording(project, store, "train", TrainOutcome()) as record:
+            counts = Counts(rows_in=1, accepted=1)
+            record.outcome = TrainOutcome(counts=counts, artifact_id=adapter, curve_sha256=sha256(path))
+        assert gather(project, store).curve
+        path.write_text(path.read_text().replace("-0.2,", "-0.9,"))
+        with pytest.raises(InputError, match=r"curve\.json: this learning curve was changed"):
+            gather(project, store)
     finally:
         path.unlink()

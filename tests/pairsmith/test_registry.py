@@ -191,6 +191,19 @@ def test_an_interrupted_change_of_an_alias_can_be_repeated(registry: Registry) -
             registry.listed()
 
 
+def test_a_repeated_rollback_goes_back_one_version(registry: Registry) -> None:
+    """If the link cannot be changed, or the process is killed there, the history is still the old one."""
+    for version in ("v1", "v2", "v1"):
+        registry.point("production", version)
+    blocking = registry.folder / ".production.new"
+    blocking.mkdir()
+    with pytest.raises(OSError, match="production"):
+        registry.roll_back("production")
+    blocking.rmdir()
+    assert registry.roll_back("production") == "v2"
+    assert (registry.folder / "production").resolve() == registry.folder / "v2"
+
+
 class Hub(OnThreads):
     """A hub on this machine. It accepts commits like the real one, or answers requests whose path contains `refused`
     with `status` and a message."""

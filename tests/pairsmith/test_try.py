@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import signal
@@ -18,9 +19,13 @@ import pytest
 
 pytest.importorskip("trl", reason="training needs the train extra")
 
+from pairsmith.outcome import TrainOutcome
+from pairsmith.receipt import recording
 from pairsmith.session import put
 from schemas.errors import InputError, UsageError
+from schemas.files import sha256
 from schemas.ports import free_port, listening
+from schemas.records import Counts
 from schemas.spec_file import load
 from schemas.store import Store
 from tests.pairsmith import forked, forked_child
@@ -251,7 +256,7 @@ def test_the_tuned_model_is_served_until_it_is_stopped(folder: Path) -> None:
 
 @pytest.mark.parametrize("command", ["try", "serve-model", "evaluate"])
 def test_weights_changed_after_training_are_refused(folder: Path, tmp_path: Path, command: str) -> None:
-    """Nothing is answered, served or measured with them."""
+    """Nothing is answered, served or measured with them, even if their hash in the record was edited as well."""
     changed = Path(shutil.copytree(folder, tmp_path / "project"))
     (weights,) = changed.glob("adapters/*/adapter_model.safetensors")
     whole = weights.read_bytes()
@@ -259,3 +264,11 @@ def test_weights_changed_after_training_are_refused(folder: Path, tmp_path: Path
     done = pairsmith(changed, command, *(["a fox"] if command == "try" else []))
     assert (done.returncode, done.stdout) == (InputError.exit_code, "")
     assert "these weights are not what training wrote" in " ".join(done.stderr.split())
+    project, digest = load(changed), hashlib.sha256(whole).hexdigest()
+    with Store.open(Store.url_for(project)) as store, recording(project, store, "train", TrainOutcome()) as recorded:
+        counts = Counts(rows_in=1, accepted=1)
+        digests = {weights.name: digest}
+        recorded.outcome = TrainOutcome(counts=counts, artifact_id=weights.parent.name, digests=digests)
+    record = weights.with_name("training.json")
+    record.write_text(record.read_text().replace(digest, sha256(weights)))
+    assert pairsmith(changed, command, *(["a fox"] if command == "try" else [])).returncode == InputError.exit_code

@@ -532,7 +532,7 @@ def test_answer_length_is_measured_with_the_tokenizer_like_init(
 ) -> None:
     """If the tokenizer is available, the answer limit is half as much again as the tokens of the longest output; a
     limit by bytes would be five times too large. Measured for pasted outputs, for worked examples, for a table and for
-    a column of records that is chosen on the page."""
+    a column of outputs or records that is chosen on the page."""
     tokenizers = pytest.importorskip("tokenizers", reason="training needs the train extra")
     read = tokenizers.Tokenizer(tokenizers.models.WordLevel({"road": 0, "?": 1}, unk_token="?"))
     read.pre_tokenizer = tokenizers.pre_tokenizers.WhitespaceSplit()
@@ -553,6 +553,13 @@ def test_answer_length_is_measured_with_the_tokenizer_like_init(
     columns = {"source": "0", "header": list(record), "role": ["input", "output"]}
     assert browser.post("/p/records/setup/columns", data=columns).status_code == 303
     assert spec_of(service, "records").evaluate.sampling.max_tokens == 320
+    table = f"question,answer,letter\nwhere is it,road,{'road ' * 200}\n"
+    browser = create_project(service, "letters", "l.csv", table, kind="reply")
+    assert spec_of(service, "letters").evaluate.sampling.max_tokens == 64
+    columns = {"source": "0", "header": ["question", "answer", "letter"]}
+    for roles in (["input", "kept", "output"], ["input", "output", "kept"]):
+        assert browser.post("/p/letters/setup/columns", data={**columns, "role": roles}).status_code == 303
+        assert spec_of(service, "letters").evaluate.sampling.max_tokens == 320, "it is never lowered"
 
 
 def test_answer_length_of_the_test_is_set_on_the_page(

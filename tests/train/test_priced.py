@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from schemas.records import Usage
+from schemas.records import Sampling, Usage
 from schemas.spec import Spec
 from tests.train.test_verdict import evaluation
 from train.metrics import Evaluation
@@ -54,6 +54,23 @@ def test_a_price_set_later_applies_to_earlier_answers() -> None:
 def test_other_answers_keep_their_price(seen: Evaluation, teacher: dict[str, object]) -> None:
     """A recorded cost stays, and an unknown one stays unknown."""
     assert priced(seen, spec(**teacher)) == seen
+
+
+def test_a_batch_price_is_not_that_of_single_requests() -> None:
+    """A teacher without a temperature gives the answers of generation as its greedy ones, at half the price in a batch,
+    or as one of four samples of a request: the break-even is that of single requests."""
+    single = 0.01274
+    batch, seen = evaluation_at(usd=single / 2), evaluation_at(usd=single / 4)
+    batch = batch.model_copy(update={"outputs": tuple(o.model_copy(update={"seconds": 0.0}) for o in batch.outputs)})
+    *others, teacher, tuned = seen.systems
+    same = teacher.model_copy(update={"sampling": Sampling(max_tokens=9), "greedy_sampling": Sampling(max_tokens=9)})
+    shared = seen.model_copy(update={"systems": (*others, same, tuned)})
+    for evaluation_, recorded in ((batch, single / 2), (shared, single / 4)):
+        assert verdict(evaluation_).teacher_usd_per_1000 == pytest.approx(recorded / 60 * 1000)
+        shown = priced(evaluation_, spec())
+        assert verdict(shown).teacher_usd_per_1000 == pytest.approx(single / 60 * 1000)
+        assert any("one by one was not recorded" in line for line in verdict(shown).because)
+        assert shown.system("tuned") == evaluation_.system("tuned")
 
 
 def test_prices_by_prompt_length_apply_per_request() -> None:

@@ -202,6 +202,20 @@ def test_system_messages_that_ollama_would_alter_are_pointed_out(system: str | N
     assert text.split('"""', 2)[2].partition("PARAMETER")[0].strip("\n").split("\n") == (lines or [""])
 
 
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
+def test_the_system_message_is_stripped_as_in_training(family: Family) -> None:
+    """A system prompt between three quotes in TOML ends in a line break. Llama's, Gemma's and other templates strip it:
+    the model must get no other prompt from Ollama."""
+    if family.text is None:
+        pytest.skip("the installed trl does not ship this template")
+    chat, system = Chat(tokenizer_of(family)), "  Rewrite it.\n"
+    text = modelfile(chat, "m.gguf", system, SAMPLED, 512)
+    shown = text.split('SYSTEM """')[1].partition('"""')[0]
+    asked = {"role": "user", "content": "a fox"}
+    prompt = chat.prompt([{"role": "system", "content": system}, asked]) + chat.turn.lead
+    assert render(ollama_template(chat), [{"role": "system", "content": shown}, asked]) == prompt
+
+
 def render(template: str, messages: list[dict[str, str]]) -> str:
     """Render the subset of Go's text/template used here, on a conversation as Ollama passes it."""
     opened = re.fullmatch(

@@ -300,18 +300,21 @@ def replace_seeds(
 def save_columns(
     request: Request, caller: Caller, slug: str, source: int, headers: list[str], roles: list[str], kind: str
 ) -> str:
-    """Save how a seed file is read. If the outputs are records, a rewrite task becomes an extract task.
+    """Save how a seed file is read. If the outputs are records, a rewrite task becomes an extract task. The token limit
+    of test answers is raised if it has no room for the outputs.
 
     Returns the key of the message to show. Raises UsageError, SpecError or Refusal."""
     folder = state_of(request).workspace.folder(slug)
     project = state_of(request).workspace.project(slug)
     values = keys_for_roles(project, source, headers, roles, kind)
-    outputs = outputs_of(project, source, roles) if project.spec.task.kind in ("rewrite", "free") else ()
-    schema = schema_of(outputs)
+    outputs = outputs_of(project, source, roles)
+    schema = schema_of(outputs) if project.spec.task.kind in ("rewrite", "free") else None
     if extracts := schema is not None and not (folder / SCHEMA).exists():
         values |= {**_keys_for_kind("extract"), "task.schema": SCHEMA}
-        if "sampling" not in project.spec.evaluate.model_fields_set:
-            values |= {"evaluate.sampling.max_tokens": answer_tokens(outputs)}
+    evaluate, needed = project.spec.evaluate, answer_tokens(outputs) if outputs else 0
+    is_estimate = extracts and "sampling" not in evaluate.model_fields_set
+    if is_estimate or (evaluate.sampling.max_tokens or needed) < needed:
+        values |= {"evaluate.sampling.max_tokens": needed}
     text = current_spec(request, slug)
     shown = project.spec.seeds[source]
     fresh = remove_guess_comments(text, folder / shown.path, project.spec.task.kind, shown.encoding)
