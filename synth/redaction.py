@@ -17,7 +17,7 @@ _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # a header's name: RFC 9110,
 _FRAMING_HEADERS = ("content-length", "transfer-encoding")  # set by the HTTP client for the body
 _KEY_LABEL = r"(?i:\b(?:bearer|authorization|api[ _-]?key|key|token|provided)\b[\"']?\s*(?:[:=]|is\b)?\s*[\"']?)"
 # The repeats are limited, because each bracket of a long row of them may begin a user.
-_USER_INFO = re.compile(r"(?:(?<=//)[^\s/\"'<>]*|(?<![^\s\"'<>(=,])[^\s/\"'<>:@]{1,256}:[^\s/\"'<>@]{1,4096})@")
+_USER_INFO = re.compile(r"(?:(?<=//)[^\s/\"'<>]*|(?<![^\s\"'<>(=,])[^\s/\"'<>:@]{1,256}:[^\s/\"'<>@]{1,1024})@")
 
 
 def extract_secrets(header: str) -> list[str]:

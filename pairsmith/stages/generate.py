@@ -77,9 +77,7 @@ def generate(
         inputs = plan.inputs_of("generate", project, store, stdin=True)
         if not (retry_failed or live) and (before := _outcome_if_complete(project, store, inputs)) is not None:
             record.outcome = before
-            _say_first(say, before.seed_problems)
-            for shortage in before.shortages:
-                say(f"warning: {shortage}.")
+            _repeat_warnings(say, before)
             return before
         reading, all_seeds = load_seeds(project, store, say)
         by_direction = teachers.by_direction(project, say, batch=batch)
@@ -155,6 +153,12 @@ def _outcome_if_complete(project: Project, store: Store, inputs: plan.Inputs) ->
     nothing = GenerateOutcome(**inputs._asdict())
     kept = ("counts", "seeds", "shortages", "seed_problems", "fingerprints", "artifact_id")
     return replace(nothing, pairs_kept=rows, costs=(), **{name: getattr(outcome, name) for name in kept})
+
+
+def _repeat_warnings(say: Say, outcome: GenerateOutcome) -> None:
+    _say_first(say, outcome.seed_problems)
+    for shortage in outcome.shortages:
+        say(f"warning: {shortage}.")
 
 
 def load_seeds(project: Project, store: Store, say: Say) -> tuple[SeedReading, Sequence[Seed]]:

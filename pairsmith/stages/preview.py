@@ -121,9 +121,7 @@ async def _ask(
         ),
         left_candidates=left_samples,
         left_seeds=left_seeds,
-        left_usd=None
-        if None in left_usd
-        else {end: sum(getattr(amount, end) for amount in left_usd) for end in Range._fields},
+        left_usd=None if None in left_usd else _sum_ranges([amount for amount in left_usd if amount is not None]),
     )
 
 
@@ -192,6 +190,10 @@ def _remaining_cost(
     limit = max_answer_tokens(generator.sampling.body())
     costs = costs_of(teacher, measured, others, limit, generator.samples, without_pilot=True)
     return costs["batch_usd" if teacher.batch else "usd"]
+
+
+def _sum_ranges(parts: Sequence[Range]) -> Json:
+    return {end: sum(getattr(part, end) for part in parts) for end in Range._fields}
 
 
 def shown(project: Project, outcome: PreviewOutcome) -> list[RenderableType]:
