@@ -40,7 +40,7 @@ def missed_length(asked: str, text: str, language: str, *, at_least: bool = Fals
     """Return the length that a folded instruction asks for, if the text has far more of the unit; or ''.
 
     With `at_least`, also if it has less than half. Lists and code are not checked. If two units are named, those in
-    words and characters do not refer to the whole text.
+    words and characters do not refer to the whole text. One sentence too many counts if the sentences are certain.
     """
     lengths = _lengths(asked, language)
     if not lengths or len(ITEM.findall(text)) > 1 or in_code(text):
@@ -52,11 +52,32 @@ def missed_length(asked: str, text: str, language: str, *, at_least: bool = Fals
         has = _COUNTERS[wanted.unit](text)
         times = 1.0 if small and (wanted.bound or wanted.low < wanted.high) else 1.15 if wanted.bound else 1.5
         slack = 2 if not small else int("\n" in text or not wanted.bound)
-        if has > times * wanted.high + slack:
+        if has > times * wanted.high + slack or (
+            wanted.unit == "sentences" and _least_sentences(text) > wanted.high + int("\n" in text)
+        ):
             return wanted.quoted
         if at_least and not wanted.bound and wanted.low > (2 if small else 20) and has <= 0.5 * wanted.low:
             return wanted.quoted
     return ""
+
+
+def _least_sentences(text: str) -> int:
+    """Return the number of sentences that a text certainly has.
+
+    A full stop counts after a word of three letters if a capital follows. Quotations count as a word, and lines
+    without an end mark, such as a greeting, not at all.
+    """
+    plain = _QUOTATION.sub("x", text)
+    return sum(1 + len(_SURE_END.findall(line)) for line in plain.splitlines() if _END_MARK.search(line))
+
+
+_QUOTATION = re.compile(r"[\"\u201c\u201e\u00ab\u300c\u2018][^\"\u201c\u201d\u00bb\u300d\u2019\n]*[\"\u201d\u201c\u00bb\u300d\u2019]")
+_END_MARK = re.compile(r"[.!?\u2026\u3002\uff01\uff1f\u061f\u0964][\W_]*\Z")
+# The end of a sentence with text behind it. Titles and words such as approx. end in a full stop as well.
+_SURE_END = re.compile(
+    r"(?:(?<=[^\W\d_]{3})(?<!\b(?:Mrs|Nos|Sra|Srs|Dra|Mme))(?<!\b(?:Prof|Mlle|Sras|Sigg))\.|[!?\u2026\u061f\u0964])"
+    r"[)\]*_]*\s+(?=[(\[*_\u00bf\u00a1]*(?![a-z\u00df-\u00ff\u0430-\u045f])[^\W\d_])|[\u3002\uff01\uff1f](?=\s*\S)"
+)
 
 
 class Length(NamedTuple):
@@ -154,11 +175,12 @@ def _units() -> re.Pattern[str]:
 def _counted() -> re.Pattern[str]:
     units = "|".join(f"(?P<{name}>{alternation(words_of(f'unit_{name}'))})" for name in _COUNTERS)
     ones, between = alternation(words_of("one_of_text")), alternation(words_of("between_lengths"))
+    sized = alternation(words_of("sized"))
     number = (
         rf"(?P<low>(?<!\d)(?<!\d[.,])\d+|(?<!\w)(?:{ones})(?=[ -]))(?:\s?(?:[-\u2013~]|{between})\s?(?P<high>\d+))?"
     )
     return re.compile(
-        rf"(?<![a-zß-öø-ÿа-я])(?P<asked>{number}[ -]?(?:{units}))"
+        rf"(?<![a-zß-öø-ÿа-я])(?P<asked>{number}[ -]?(?:(?:{sized}) )?(?:{units}))"
         rf"(?![a-zß-öø-ÿа-я])(?P<behind>.{{0,12}})"
     )
 

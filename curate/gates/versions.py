@@ -81,6 +81,50 @@ def unrelated_heading(given: str, text: str, language: str) -> str:
     return first if share(whole, roots(rest, language)) >= _MIN_KEPT else ""
 
 
+def unrelated_opening(given: str, text: str, language: str) -> str:
+    """Return what a text says before its first colon, if it announces the rest, or ''.
+
+    It agrees (`sure, a bit shorter:`) or has words of two lists (`here it is in one sentence:`) and nothing of the
+    input, and the rest contains most of the input.
+    """
+    opening = _OPENING.match(text) if ":" in text or "\uff1a" in text else None
+    if opening is None or not has_known_stop_words(language):
+        return ""
+    head = fold(opening[1])
+    codes = dict.fromkeys((language, "en"))
+    agreed = any(word.start() < _AT_START for code in codes if (word := says(code, "agrees", head)))
+    if not agreed and sum(any(says(code, name, head) for code in codes) for name in _ANNOUNCING) < 2:
+        return ""
+    whole, before = roots(given, language), roots(head, language)
+    if len(whole) < _MIN_ROOTS or share(before, whole) > _SHARED_BY_CHANCE:
+        return ""
+    return opening[1] if share(whole, roots(text[opening.end() :], language)) >= _MIN_KEPT else ""
+
+
+def unrelated_question(given: str, text: str, language: str) -> str:
+    """Return the last paragraph of a text, if it is a question that has nothing of the input in it, although the input
+    asks nothing and the rest contains most of it; or ''.
+    """
+    rest, _, last = text.strip().rpartition("\n\n")
+    if not rest or len(last) > _MAX_QUESTION or not _ASKS.search(last) or any(mark in given for mark in "?\uff1f\u061f"):
+        return ""
+    whole, asked = roots(given, language), roots(last, language)
+    if len(whole) < _MIN_ROOTS or not has_known_stop_words(language) or _LABEL.match(last):
+        return ""
+    related = share(asked, whole) > _SHARED_BY_CHANCE or share(whole, roots(rest, language)) < _MIN_RETOLD
+    return "" if related else last
+
+
+def repeated_unit(given: str, style: str, text: str) -> str:
+    """Return a word for sentences that a text has in common with the style and not with the input, or ''.
+
+    Whoever is asked for one sentence does not write the word.
+    """
+    asked = says("any", "unit_sentences", fold(style)) if style else None
+    unit = says("any", "unit_sentences", fold(text)) if asked else None
+    return unit[0] if unit and not says("any", "unit_sentences", fold(given)) else ""
+
+
 def repeated_prompt(given: str, text: str) -> str:
     """Return the part of a prompt that a text repeats before it begins, or ''.
 
@@ -104,6 +148,10 @@ def repeated_prompt(given: str, text: str) -> str:
     return again if len(again.split()) >= _MIN_ROOTS or (len(again) >= _MIN_ROOTS and _UNSPACED.search(again)) else ""
 
 
+_OPENING = re.compile(r"\s*([^\n:\uff1a]{2,140}?)\s?(?::\s+|\uff1a\s*)(?=\S)")
+_ANNOUNCING, _AT_START = ("here", "shape", "as_asked"), 3  # lists; characters
+_SHARED_BY_CHANCE = 0.15  # share of the roots of an opening, in languages in which they are pairs of characters
+_ASKS, _MAX_QUESTION, _MIN_RETOLD = re.compile(r"[?\uff1f\u061f]\W*\Z|\u304b\u3002\Z"), 200, 0.4
 _LABEL_BEFORE = 12  # characters of a label before a prompt, such as Task:
 _FIRST_SENTENCE = re.compile(r"[^.!?\n]{8,200}[.!?](?=\s)")
 _MARKUP = " *#_:\"'"
