@@ -67,11 +67,14 @@ def _least_sentences(text: str) -> int:
     A full stop counts after a word of three letters if a capital follows. Quotations count as a word, and lines
     without an end mark, such as a greeting, not at all.
     """
-    plain = _QUOTATION.sub("x", text)
-    return sum(1 + len(_SURE_END.findall(line)) for line in plain.splitlines() if _END_MARK.search(line))
+    return sum(1 + len(_SURE_END.findall(line)) for line in _ended_lines(_QUOTATION.sub("x", text)))
 
 
-_QUOTATION = re.compile(r"[\"\u201c\u201e\u00ab\u300c\u2018][^\"\u201c\u201d\u00bb\u300d\u2019\n]*[\"\u201d\u201c\u00bb\u300d\u2019]")
+def _ended_lines(text: str) -> list[str]:
+    return [line for line in text.splitlines() if _END_MARK.search(line)]
+
+
+_QUOTATION = re.compile(r"[\"\u201c\u201e\u00ab\u300c][^\"\u201c\u201d\u00bb\u300d\n]*[\"\u201d\u201c\u00bb\u300d]")
 _END_MARK = re.compile(r"[.!?\u2026\u3002\uff01\uff1f\u061f\u0964][\W_]*\Z")
 # The end of a sentence with text behind it. Titles and words such as approx. end in a full stop as well.
 _SURE_END = re.compile(
@@ -126,7 +129,7 @@ _MIN_CHARACTERS = 6  # characters of a text
 _COUNTERS: dict[str, Callable[[str], int]] = {
     "words": count_words,
     "characters": lambda text: sum(map(str.isalnum, text)),
-    "sentences": lambda text: len(sentences(fold(text))),
+    "sentences": lambda text: sum(len(sentences(fold(line))) for line in _ended_lines(text)) or 1,
     "paragraphs": lambda text: len([part for part in re.split(r"\n\s*\n", text) if part.strip()]),
 }
 

@@ -97,7 +97,8 @@ def _matched_text(row: Frame, place: str, given: str, language: str) -> str:
 def _frames() -> dict[str, list[Frame]]:
     frames: dict[str, list[Frame]] = {}
     for row in frame_rows():
-        frame = Frame(**{**row, "lists": tuple(row["lists"]), "kinds": tuple(row.get("kinds", ())), "words": reduce(or_, map(BIT.__getitem__, row["lists"]))})
+        lists, kinds = tuple(row["lists"]), tuple(row.get("kinds", ()))
+        frame = Frame(**{**row, "lists": lists, "kinds": kinds, "words": reduce(or_, map(BIT.__getitem__, lists))})
         frames.setdefault(frame.gate, []).append(frame)
     return frames
 
@@ -220,6 +221,11 @@ def _first(text: str) -> Iterator[str]:
         yield arrow[0] if len(arrow) > 1 or len(first) > _SHORT or not others[1:] else f"{first} {others[0]}"
 
 
+def _clause(text: str) -> Iterator[str]:
+    """Every sentence, or part of one before or after a colon or semicolon."""
+    yield from (clause for sentence in sentences(text) for clause in _CLAUSE_END.split(sentence) if clause.strip())
+
+
 def _anywhere(text: str) -> Iterator[str]:
     yield text
 
@@ -269,6 +275,7 @@ def _choice(text: str) -> Iterator[str]:
 
 _BRACKET_AT_END = re.compile(r"(?<=\S)\s*[(\uff08]([^()\uff08\uff09\n]{8,300})[)\uff09]\W*\Z")
 _BRACKET = re.compile(r"(?m)(?<=\S)[ \u3000]?[(\uff08]([^()\uff08\uff09\n]{3,60})[)\uff09]\W*$")
+_CLAUSE_END = re.compile(r"[:;]")
 _ARROW, _SHORT = re.compile(r"\s(?:\u2192|\u21d2|[-=]>)\s"), 25  # characters of a very short sentence
 # Places that may contain words that the whole text does not, because lines are joined anew or words are cut.
 _REJOINED = frozenset(("before", "first"))
@@ -285,6 +292,7 @@ _PLACES: dict[str, Callable[[str], Iterator[str]]] = {
     "before": _before,
     "plan": _plan,
     "first": _first,
+    "clause": _clause,
     "anywhere": _anywhere,
     "label": _label,
     "head": _head,
