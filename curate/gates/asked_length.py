@@ -40,7 +40,7 @@ def missed_length(asked: str, text: str, language: str, *, at_least: bool = Fals
     """Return the length that a folded instruction asks for, if the text has far more of the unit; or ''.
 
     With `at_least`, also if it has less than half. Lists and code are not checked. If two units are named, those in
-    words and characters do not refer to the whole text. One sentence too many counts if the sentences are certain.
+    words and characters do not refer to the whole text.
     """
     lengths = _lengths(asked, language)
     if not lengths or len(ITEM.findall(text)) > 1 or in_code(text):
@@ -50,24 +50,29 @@ def missed_length(asked: str, text: str, language: str, *, at_least: bool = Fals
         if len(lengths) > 1 and not small:
             continue
         has = _COUNTERS[wanted.unit](text)
-        times = 1.0 if small and (wanted.bound or wanted.low < wanted.high) else 1.15 if wanted.bound else 1.5
-        slack = 2 if not small else int("\n" in text or not wanted.bound)
-        if has > times * wanted.high + slack or (
-            wanted.unit == "sentences" and _least_sentences(text) > wanted.high + int("\n" in text)
-        ):
+        if wanted.unit == "sentences":
+            if _least_sentences(text) > wanted.high + int("\n" in text):
+                return wanted.quoted
+        elif has > _most_allowed(wanted, text, small=small):
             return wanted.quoted
         if at_least and not wanted.bound and wanted.low > (2 if small else 20) and has <= 0.5 * wanted.low:
             return wanted.quoted
     return ""
 
 
+def _most_allowed(wanted: Length, text: str, *, small: bool) -> float:
+    times = 1.0 if small and (wanted.bound or wanted.low < wanted.high) else 1.15 if wanted.bound else 1.5
+    return times * wanted.high + (2 if not small else int("\n" in text or not wanted.bound))
+
+
 def _least_sentences(text: str) -> int:
     """Return the number of sentences that a text certainly has.
 
-    A full stop counts after a word of three letters if a capital follows. Quotations count as a word, and lines
-    without an end mark, such as a greeting, not at all.
+    A full stop counts after a word of three letters that is no title, if no small letter follows. Quotations count as a
+    word, and lines without an end mark, such as a greeting, not at all.
     """
-    return sum(1 + len(_SURE_END.findall(line)) for line in _ended_lines(_QUOTATION.sub("x", text)))
+    titles, lines = words_of("titles"), _ended_lines(_QUOTATION.sub("x", text))
+    return sum(1 + sum(fold(end[1] or "") not in titles for end in _SURE_END.finditer(line)) for line in lines)
 
 
 def _ended_lines(text: str) -> list[str]:
@@ -76,10 +81,9 @@ def _ended_lines(text: str) -> list[str]:
 
 _QUOTATION = re.compile(r"[\"\u201c\u201e\u00ab\u300c][^\"\u201c\u201d\u00bb\u300d\n]*[\"\u201d\u201c\u00bb\u300d]")
 _END_MARK = re.compile(r"[.!?\u2026\u3002\uff01\uff1f\u061f\u0964][\W_]*\Z")
-# The end of a sentence with text behind it. Titles and words such as approx. end in a full stop as well.
 _SURE_END = re.compile(
-    r"(?:(?<=[^\W\d_]{3})(?<!\b(?:Mrs|Nos|Sra|Srs|Dra|Mme))(?<!\b(?:Prof|Mlle|Sras|Sigg))\.|[!?\u2026\u061f\u0964])"
-    r"[)\]*_]*\s+(?=[(\[*_\u00bf\u00a1]*(?![a-z\u00df-\u00ff\u0430-\u045f])[^\W\d_])|[\u3002\uff01\uff1f](?=\s*\S)"
+    r"(?:(?<![^\W\d_])([^\W\d_]{3,})\.|[!?\u2026\u061f\u0964])[)\]*_]*\s+"
+    r"(?=[(\[*_\u00bf\u00a1]*(?![a-z\u00df-\u00ff\u0430-\u045f])[^\W\d_])|[\u3002\uff01\uff1f](?=\s*\S)"
 )
 
 
