@@ -86,9 +86,11 @@ def unwanted_emoji(asked: str, text: str) -> str:
 
 def unwanted_title(asked: str, text: str) -> str:
     """Return a short first line of a text that does not end like a sentence, if a title is excluded; or ''."""
+    if not says("any", "no_title", fold(asked)):
+        return ""
     first, _, rest = text.strip().partition("\n")
     short = rest.strip() and count_words(first) <= _MAX_TITLE and first.rstrip("*_ ")[-1:] not in _ENDS_A_LINE
-    return first if short and not ITEM.match(first) and says("any", "no_title", fold(asked)) else ""
+    return first if short and not ITEM.match(first) else ""
 
 
 def wrong_person(asked: str, text: str, language: str) -> str:

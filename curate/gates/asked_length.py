@@ -82,7 +82,7 @@ def _ended_lines(text: str) -> list[str]:
 _QUOTATION = re.compile(r"[\"\u201c\u201e\u00ab\u300c][^\"\u201c\u201d\u00bb\u300d\n]*[\"\u201d\u201c\u00bb\u300d]")
 _END_MARK = re.compile(r"[.!?\u2026\u3002\uff01\uff1f\u061f\u0964][\W_]*\Z")
 _SURE_END = re.compile(
-    r"(?:(?<![^\W\d_])([^\W\d_]{3,})\.|[!?\u2026\u061f\u0964])[)\]*_]*\s+"
+    r"(?:(?<![^\W\d_])([^\W\d_]{3,}|[\u0590-\u0fff\uac00-\ud7a3]+)\.|[!?\u2026\u061f\u0964])[)\]*_]*\s+"
     r"(?=[(\[*_\u00bf\u00a1]*(?![a-z\u00df-\u00ff\u0430-\u045f])[^\W\d_])|[\u3002\uff01\uff1f](?=\s*\S)"
 )
 

@@ -278,7 +278,7 @@ _BRACKET = re.compile(r"(?m)(?<=\S)[ \u3000]?[(\uff08]([^()\uff08\uff09\n]{3,60}
 _CLAUSE_END = re.compile(r"[:;]")
 _ARROW, _SHORT = re.compile(r"\s(?:\u2192|\u21d2|[-=]>)\s"), 25  # characters of a very short sentence
 # Places that may contain words that the whole text does not, because lines are joined anew or words are cut.
-_REJOINED = frozenset(("before", "first"))
+_REJOINED = frozenset(("before",))
 _CUT = _REJOINED | {"start", "end", "choice"}
 _PLACES: dict[str, Callable[[str], Iterator[str]]] = {
     "title": _title,
