@@ -161,7 +161,8 @@ def thinking(pair: Pair, style: str = "", language: str = "en") -> Judgement:
             )
         folded = _without_code(fold(text))
         if frame := match_frame("thinking", folded, f"{_other(pair, side)}\n{fold(style)}", language):
-            return _flag(frame.code, side, frame.quoted)
+            aloud = rejected("thinking", f"the {side} text says {quote(frame.quoted)}")
+            return aloud if frame.code == "aloud" else _flag(frame.code, side, frame.quoted)
     return passed(f"no reasoning of a model{_coverage_note(language)}")
 
 
