@@ -50,13 +50,41 @@ def missed_length(asked: str, text: str, language: str, *, at_least: bool = Fals
         if len(lengths) > 1 and not small:
             continue
         has = _COUNTERS[wanted.unit](text)
-        times = 1.0 if small and (wanted.bound or wanted.low < wanted.high) else 1.15 if wanted.bound else 1.5
-        slack = 2 if not small else int("\n" in text or not wanted.bound)
-        if has > times * wanted.high + slack:
+        if wanted.unit == "sentences":
+            if _least_sentences(text) > wanted.high + int("\n" in text):
+                return wanted.quoted
+        elif has > _most_allowed(wanted, text, small=small):
             return wanted.quoted
         if at_least and not wanted.bound and wanted.low > (2 if small else 20) and has <= 0.5 * wanted.low:
             return wanted.quoted
     return ""
+
+
+def _most_allowed(wanted: Length, text: str, *, small: bool) -> float:
+    times = 1.0 if small and (wanted.bound or wanted.low < wanted.high) else 1.15 if wanted.bound else 1.5
+    return times * wanted.high + (2 if not small else int("\n" in text or not wanted.bound))
+
+
+def _least_sentences(text: str) -> int:
+    """Return the number of sentences that a text certainly has.
+
+    A full stop counts after a word of three letters that is no title, if no small letter follows. Quotations count as a
+    word, and lines without an end mark, such as a greeting, not at all.
+    """
+    titles, lines = words_of("titles"), _ended_lines(_QUOTATION.sub("x", text))
+    return sum(1 + sum(fold(end[1] or "") not in titles for end in _SURE_END.finditer(line)) for line in lines)
+
+
+def _ended_lines(text: str) -> list[str]:
+    return [line for line in text.splitlines() if _END_MARK.search(line)]
+
+
+_QUOTATION = re.compile(r"[\"\u201c\u201e\u00ab\u300c][^\"\u201c\u201d\u00bb\u300d\n]*[\"\u201d\u201c\u00bb\u300d]")
+_END_MARK = re.compile(r"[.!?\u2026\u3002\uff01\uff1f\u061f\u0964][\W_]*\Z")
+_SURE_END = re.compile(
+    r"(?:(?<![^\W\d_])([^\W\d_]{3,}|[\u0590-\u0fff\uac00-\ud7a3]+)\.|[!?\u2026\u061f\u0964])[)\]*_]*\s+"
+    r"(?=[(\[*_\u00bf\u00a1]*(?![a-z\u00df-\u00ff\u0430-\u045f])[^\W\d_])|[\u3002\uff01\uff1f](?=\s*\S)"
+)
 
 
 class Length(NamedTuple):
@@ -105,7 +133,7 @@ _MIN_CHARACTERS = 6  # characters of a text
 _COUNTERS: dict[str, Callable[[str], int]] = {
     "words": count_words,
     "characters": lambda text: sum(map(str.isalnum, text)),
-    "sentences": lambda text: len(sentences(fold(text))),
+    "sentences": lambda text: sum(len(sentences(fold(line))) for line in _ended_lines(text)) or 1,
     "paragraphs": lambda text: len([part for part in re.split(r"\n\s*\n", text) if part.strip()]),
 }
 
@@ -154,11 +182,12 @@ def _units() -> re.Pattern[str]:
 def _counted() -> re.Pattern[str]:
     units = "|".join(f"(?P<{name}>{alternation(words_of(f'unit_{name}'))})" for name in _COUNTERS)
     ones, between = alternation(words_of("one_of_text")), alternation(words_of("between_lengths"))
+    sized = alternation(words_of("sized"))
     number = (
         rf"(?P<low>(?<!\d)(?<!\d[.,])\d+|(?<!\w)(?:{ones})(?=[ -]))(?:\s?(?:[-\u2013~]|{between})\s?(?P<high>\d+))?"
     )
     return re.compile(
-        rf"(?<![a-zß-öø-ÿа-я])(?P<asked>{number}[ -]?(?:{units}))"
+        rf"(?<![a-zß-öø-ÿа-я])(?P<asked>{number}[ -]?(?:(?:{sized}) )?(?:{units}))"
         rf"(?![a-zß-öø-ÿа-я])(?P<behind>.{{0,12}})"
     )
 

@@ -12,7 +12,15 @@ from curate.gates.frames import match_frame
 from curate.gates.judgement import Judgement, Side, passed, quote, rejected, sides
 from curate.gates.phrases import all_languages_pattern, list_pattern, phrases, says
 from curate.gates.turns import chat_turn, empty_statement, is_bare_refusal
-from curate.gates.versions import repeated_prompt, repeated_version, unrelated_heading
+from curate.gates.versions import (
+    numbered_versions,
+    repeated_prompt,
+    repeated_unit,
+    repeated_version,
+    unrelated_ending,
+    unrelated_heading,
+    unrelated_opening,
+)
 from curate.gates.words import content_words, count_words, stemmer_for, words
 from schemas.records import Pair, Reason
 
@@ -65,8 +73,9 @@ def preamble(
                 if part != "maybe":
                     return chat
                 flagged = flagged or chat._replace(keep=True, flags=(chat.reason.code,))
-        frame = None if flagged else match_frame("preamble", folded[0], f"{folded[1]}\n{folded[2]}", language)
-        if frame and frame.code == "prompt_leak" and says("any", "prompts", folded[1]):
+        frame = None if flagged else match_frame("preamble", folded[0], f"{folded[1]}\n{folded[2]}", language, kind)
+        excuse = {"prompt_leak": "prompts", "ai": "machines"}.get(frame.code, "") if frame else ""
+        if excuse and says("any", excuse, folded[1]):
             frame = None
         restated = frame and frame.code == "refusal" and _restates_denial(*folded[:2], *spoken)
         if frame and not restated and not (frame.code in ("refusal", "policy") and _is_spoken(frame.quoted)):
@@ -76,6 +85,14 @@ def preamble(
     same = input_language in (None, language)
     if not flagged and same and (head := unrelated_heading(pair.input, pair.output, language)):
         flagged = _flag("title", "output", head)
+    if not flagged and same and kind == "rewrite" and (head := unrelated_opening(pair.input, pair.output, language)):
+        flagged = _flag("preamble", "output", head)
+    if not flagged and same and kind == "rewrite" and (last := unrelated_ending(pair.input, pair.output, language)):
+        flagged = _flag("afterword", "output", last)
+    if not flagged and kind == "reply" and (second := numbered_versions(pair.output)):
+        flagged = _flag("options", "output", second)
+    if not flagged and (unit := repeated_unit(pair.input, style, pair.output)):
+        flagged = _flag("prompt_leak", "output", unit)
     if not flagged and (prompt := repeated_prompt(pair.input, pair.output)):
         flagged = _flag("prompt_leak", "output", prompt)
     return flagged or passed(f"no chat and no refusal{_coverage_note(language)}")
@@ -144,7 +161,8 @@ def thinking(pair: Pair, style: str = "", language: str = "en") -> Judgement:
             )
         folded = _without_code(fold(text))
         if frame := match_frame("thinking", folded, f"{_other(pair, side)}\n{fold(style)}", language):
-            return _flag(frame.code, side, frame.quoted)
+            aloud = rejected("thinking", f"the {side} text says {quote(frame.quoted)}")
+            return aloud if frame.code == "aloud" else _flag(frame.code, side, frame.quoted)
     return passed(f"no reasoning of a model{_coverage_note(language)}")
 
 

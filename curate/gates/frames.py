@@ -43,6 +43,7 @@ class Frame(NamedTuple):
     lists: tuple[str, ...]
     unless: str = ""
     apart: bool = False
+    kinds: tuple[str, ...] = ()  # the kinds of task that it is used for; all if empty
     words: int = 0  # a mask of `lists`, to compare with the lists that occur in a text
 
 
@@ -53,7 +54,7 @@ class FrameMatch(NamedTuple):
     quoted: str
 
 
-def match_frame(gate: str, text: str, given: str, language: str) -> FrameMatch | None:
+def match_frame(gate: str, text: str, given: str, language: str, kind: str = "") -> FrameMatch | None:
     """Return the first frame of `gate` that a folded text matches, or None. `given` is the other side and the style."""
     if not phrases(language).known:
         return None
@@ -62,7 +63,7 @@ def match_frame(gate: str, text: str, given: str, language: str) -> FrameMatch |
     uncertain = _CUT if len(text) > _MAX_START else _REJOINED
     places: dict[str, list[tuple[str, str, int]]] = {}  # the texts of each place, with the lists that may occur in them
     for row in _frames().get(gate, ()):
-        if row.words & ~every and row.place not in uncertain:
+        if (row.words & ~every and row.place not in uncertain) or (row.kinds and kind not in row.kinds):
             continue
         if row.place not in places:
             texts = _parts_at(row.place, text)
@@ -96,7 +97,8 @@ def _matched_text(row: Frame, place: str, given: str, language: str) -> str:
 def _frames() -> dict[str, list[Frame]]:
     frames: dict[str, list[Frame]] = {}
     for row in frame_rows():
-        frame = Frame(**{**row, "lists": tuple(row["lists"]), "words": reduce(or_, map(BIT.__getitem__, row["lists"]))})
+        lists, kinds = tuple(row["lists"]), tuple(row.get("kinds", ()))
+        frame = Frame(**{**row, "lists": lists, "kinds": kinds, "words": reduce(or_, map(BIT.__getitem__, lists))})
         frames.setdefault(frame.gate, []).append(frame)
     return frames
 
@@ -211,6 +213,19 @@ def _plan(text: str) -> Iterator[str]:
         yield parts[0]
 
 
+def _first(text: str) -> Iterator[str]:
+    """The first of several sentences, with the second if it is very short, or the text before an arrow."""
+    first, *others = sentences(text) or ("",)
+    arrow = _ARROW.split(first, maxsplit=1)
+    if len(arrow) > 1 or (others and len(first) <= _MAX_START):
+        yield arrow[0] if len(arrow) > 1 or len(first) > _SHORT or not others[1:] else f"{first} {others[0]}"
+
+
+def _clause(text: str) -> Iterator[str]:
+    """Every sentence, or part of one before or after a colon or semicolon."""
+    yield from (clause for sentence in sentences(text) for clause in _CLAUSE_END.split(sentence) if clause.strip())
+
+
 def _anywhere(text: str) -> Iterator[str]:
     yield text
 
@@ -260,6 +275,8 @@ def _choice(text: str) -> Iterator[str]:
 
 _BRACKET_AT_END = re.compile(r"(?<=\S)\s*[(\uff08]([^()\uff08\uff09\n]{8,300})[)\uff09]\W*\Z")
 _BRACKET = re.compile(r"(?m)(?<=\S)[ \u3000]?[(\uff08]([^()\uff08\uff09\n]{3,60})[)\uff09]\W*$")
+_CLAUSE_END = re.compile(r"[:;]")
+_ARROW, _SHORT = re.compile(r"\s(?:\u2192|\u21d2|[-=]>)\s"), 25  # characters of a very short sentence
 # Places that may contain words that the whole text does not, because lines are joined anew or words are cut.
 _REJOINED = frozenset(("before",))
 _CUT = _REJOINED | {"start", "end", "choice"}
@@ -274,6 +291,8 @@ _PLACES: dict[str, Callable[[str], Iterator[str]]] = {
     "aside": _aside,
     "before": _before,
     "plan": _plan,
+    "first": _first,
+    "clause": _clause,
     "anywhere": _anywhere,
     "label": _label,
     "head": _head,

@@ -81,7 +81,7 @@ def language(pair: Pair, code: str, input_code: str | None = None) -> Judgement:
 
 _SEGMENTS = re.compile(r"([^.!?…。！？।؟\n]*[.!?…。！？।؟])\s*|([^.!?…。！？।؟\n]+)")
 _LATIN_RUN = re.compile(r"(?:\b[a-zß-ÿ][A-Za-zÀ-ÿ'\u2019]*[ ,]*){4,}")
-_LATIN_WORD = re.compile(r"(?<![\w@./:#<>{}='\"*`-])[a-z]{4,}(?![\w@./:#<>{}='\"*`-])")
+_LATIN_WORD = re.compile(r"(?<![A-Za-z\d_@./:#<>{}='\"*`-])[a-z]{4,}(?![A-Za-z\d_@./:#<>{}='\"*`-])")
 # Minimum letters of a text wholly in Latin letters, so that it is not just a name; characters of links and code.
 _MIN_ALL_LATIN, _LINK = 12, re.compile(r"://|[@_<>=\\$]")
 _MIN_SEGMENT, _SHORT = 35, 10  # letters of a sentence; letters of a whole text
@@ -154,6 +154,8 @@ def _judge_text(pair: Pair, side: str, text: str, code: str, input_code: str | N
         if short and (other_one := _distinct_language(text, wanted)):
             return rejected("mixed_language", f"the {side} text looks like {other_one}: {quote(text)}", expected)
         least, most = (_SURE_OF_A_TEXT, 1 - _SURE) if short else (_SURE_OF_A_SEGMENT, _UNLIKELY)
+        if segment is text and not short and (counts := _count_stop_words(text))[other] > counts[wanted] + 2:
+            least, most = _SURE_OF_A_TEXT, 1 - _SURE_OF_A_TEXT  # Portuguese, which shares many words with Spanish
         if short and translated and len(letters) >= _SHORT_TRANSLATION and not keeps_source_words(pair.input, text):
             least, most = _LIKELY, 1 - _LIKELY
         if sure >= least and expected <= most:

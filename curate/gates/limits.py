@@ -149,6 +149,9 @@ def _word_count(text: str) -> float:
 _SENTENCES = re.compile(r"[.;!?\n\u3002\uff1b\uff01\u061f\u061b\u0964]+(?:\s|(?<=[\u3002\uff1b\uff01])|$)")
 
 
+_MANY = 3  # words that a clause has in common with what is denied
+
+
 def _undenied_word(before: str, after: str, language: str) -> str:
     """Return a word right after a denial in one text that the other only has in clauses without a denial; or ''."""
     stem = stemmer_for(language)
@@ -161,6 +164,10 @@ def _undenied_word(before: str, after: str, language: str) -> str:
         root = stem(word) if word else ""
         again = root and any(stem(w) == root for w in words(after))
         saying = [clause for clause in clauses if again and any(stem(w) == root for w in words(clause))]
+        if len(saying) > 1:  # only the clauses that say most of what is denied
+            roots = set(map(stem, content_words(behind, language)))
+            kept = [len(roots.intersection(map(stem, words(clause)))) for clause in saying]
+            saying = [clause for clause, n in zip(saying, kept, strict=True) if n == max(kept) or max(kept) < _MANY]
         if language in _DENIES_AT_THE_END:
             denying = any(denied.search(clause.replace(word, " ")) for clause in saying)
         else:

@@ -52,7 +52,7 @@ def placeholder(pair: Pair, style: str = "", language: str = "en") -> Judgement:
         for slot, certain in _placeholders(text, given, fold(style), language):
             if slot.endswith(":") and f" {fold(slot)[:-1]} " in f" {given} ":
                 continue
-            if says("any", "form", f"{given}\n{fold(style)}"):
+            if _asks_for_a_form(f"{given}\n{fold(style)}"):
                 break
             if certain:
                 return rejected("placeholder", f"the {side} text has an unfilled placeholder: {quote(slot)}")
@@ -60,6 +60,13 @@ def placeholder(pair: Pair, style: str = "", language: str = "en") -> Judgement:
     if flagged:
         return passed()._replace(reason=Reason("ok", f"{quote(flagged)} may be a placeholder"), flags=("bracketed",))
     return passed("no unfilled placeholder")
+
+
+def _asks_for_a_form(given: str) -> bool:
+    """Whether a folded text mentions a form or a template, and not only a polite form or the verb to formulate."""
+    return bool(says("any", "form", given)) and bool(
+        says("any", "form", all_languages_pattern("no_form").sub(" ", given))
+    )
 
 
 def _placeholders(text: str, given: str, style: str, language: str) -> Iterator[tuple[str, bool]]:

@@ -74,7 +74,29 @@ def _wrong_table_or_answer(pair: Pair, language: str, kind: str) -> str:
         return wrong
     if kind != "free" or not _DIGIT.search(pair.output):
         return ""
-    return wrong_unit(pair.output, language) or wrong_end(pair.input, pair.output, language)
+    share = _wrong_bare_share(pair.input, pair.output)
+    return share or wrong_unit(pair.output, language) or wrong_end(pair.input, pair.output, language)
+
+
+def _wrong_bare_share(asked: str, answer: str) -> str:
+    """Return an answer of one number to a question for a percentage of a number, if it is wrong; or ''."""
+    shares, number = _asked_share().findall(asked), _BARE_NUMBER.fullmatch(answer.strip(" .\n"))
+    if number is None or len(shares) != 1 or len(_ANY_NUMBER.findall(asked)) != 2:
+        return ""
+    rates, wholes, results = ([*_readings(part)] for part in (*shares[0], number[1]))
+    right = any(
+        abs(rate * whole / 100 - result) <= 10**-places
+        for rate, _ in rates
+        for whole, _ in wholes
+        for result, places in results
+    )
+    return "" if right else f"{asked.strip()} {number[0]}"
+
+
+_BARE_NUMBER, _ANY_NUMBER = re.compile(rf"[€$£¥]?({_DIGITS}){_UNIT}[€$£¥]?"), re.compile(r"\d+(?:[.,]\d+)*")
+_asked_share = word_pattern(
+    rf"(?<![.,\d])({_DIGITS}) ?(?:%|{{per_cent}})\s+{{share_of}}\s+[€$£¥]?({_DIGITS})", re.IGNORECASE
+)
 
 
 _DIGIT = re.compile(r"\d")

@@ -16,3 +16,14 @@ def test_probes_are_caught() -> None:
     """At least 95 % of the rows written for the rules are rejected or flagged."""
     hits = [bool(outcome.rejecting or outcome.flagging) for outcome in map(outcome_of, PROBES)]
     assert sum(hits) >= 0.95 * len(hits)
+
+
+def test_chat_in_other_words_is_found_in_every_language() -> None:
+    """Nine of ten rows of each defect are found: an announcement before a colon, a plan in the first sentence, a doubt
+    about the answer, an AI that speaks of itself, a last question, a placeholder although the style says `formulate` or
+    `Sie-Form`, a second sentence where one was asked for, a title or a person that the style excludes."""
+    by_defect: dict[str, list[bool]] = {}
+    for row in PROBES[322:]:
+        by_defect.setdefault(row["defect"], []).append(any(outcome_of(row)))
+    assert len(by_defect) >= 9
+    assert {defect: hits for defect, hits in by_defect.items() if sum(hits) < 0.9 * len(hits)} == {}
