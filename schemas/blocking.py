@@ -34,12 +34,14 @@ def run(coroutine: Coroutine[Any, Any, Result]) -> Result:
         tasks[0].add_done_callback(lambda _: ended.set())
 
     def give_up() -> None:
-        cancelled.set()
+        if cancelled.is_set():
+            return
         for task in tasks:
             task.cancel()
         if not tasks:  # Ctrl-C came before it started
             coroutine.close()
             ended.set()
+        cancelled.set()
 
     try:
         loop.call_soon_threadsafe(begin)
@@ -48,10 +50,11 @@ def run(coroutine: Coroutine[Any, Any, Result]) -> Result:
             pass
     except KeyboardInterrupt:
         loop.call_soon_threadsafe(give_up)
-        if not cancelled.wait(_BUSY_S):
+        if not cancelled.wait(_BUSY_S) and not ended.is_set():
             import ctypes
 
             ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(KeyboardInterrupt))
+            loop.call_soon_threadsafe(give_up)  # again, because the interrupt may have been raised in the first one
         ended.wait()
         raise
     return tasks[0].result()

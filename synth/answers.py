@@ -367,8 +367,9 @@ def _finish_word(choice: Json) -> str | None:
     if choice.get("error") or own.get("error") or choice.get("matched_stop") == _NOT_A_NUMBER:
         return "error"
     word = reason.get("type") if isinstance(reason, dict) else reason
-    if word == "stop" and (native := own.get("native_finish_reason")) and finish_meaning(native, {}) != "malformed":
-        word = str(native)  # a tool's is used for a schema
+    native = own.get("native_finish_reason")
+    if word == "stop" and isinstance(native, str) and native and finish_meaning(native, {}) != "malformed":
+        word = native  # a tool's is used for a schema
     return "" if reason is None else word if isinstance(word, str) else None
 
 

@@ -417,7 +417,8 @@ def error_status(content: bytes, request: Json | None = None) -> int | None:
             return int(str(word))
     by_word = {"rate.?limit|too.many|overload": 429, "authenti|unauthor|api.?key|login fail": 401}
     by_word |= {"quota|credit|balance": 402, "sensitive": 400, "unexpected endpoint": 405}  # LM Studio's
-    patterns = ((re.compile(word, re.IGNORECASE), status) for word, status in by_word.items())
+    around = r"\b[\w ]{0,30}(?:%s)(?:[\w ]{0,30}\w)?"  # a row that contains the word alone is not quoted
+    patterns = ((re.compile(around % word, re.IGNORECASE), status) for word, status in by_word.items())
     status = next((status for pattern, status in patterns if says_itself(pattern, str(words), request or {})), 502)
     of_the_row = re.search("invalid_request|bad_?request|content_(filter|policy)", str(words[:3]).lower())
     return 400 if status == 502 and of_the_row else status

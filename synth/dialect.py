@@ -96,8 +96,9 @@ class Dialect:
             return True
         if "stream_options" not in self._stream and _drop(body, ("stream_options",)):
             return True
-        if "max_tokens" in body and says_itself(_OTHER_NAME, str(refusal), body):
-            self._renames_max_tokens = True
+        # Words that the row contains as well may be quoted: they change this request and no other.
+        if "max_tokens" in body and _OTHER_NAME.search(str(refusal)):
+            self._renames_max_tokens = self._renames_max_tokens or says_itself(_OTHER_NAME, str(refusal), body)
             _rename_max_tokens(body)
             return True
         turns = without_system(body["messages"])
@@ -108,8 +109,8 @@ class Dialect:
         if turns != body["messages"] and alternating and (refused or not self._has_system):
             self._has_system, body["messages"] = False, turns
             return True
-        if "stream" not in body and says_itself(_ONLY_STREAMS, str(refusal), body):
-            self._streams = True
+        if "stream" not in body and _ONLY_STREAMS.search(str(refusal)):
+            self._streams = self._streams or says_itself(_ONLY_STREAMS, str(refusal), body)
             body |= self._stream
             return True
         if "n" in body and _concerns_n(refusal, by_words=not self._n_worked):

@@ -143,18 +143,23 @@ def meaning(status: int, error: Json, text: str, body: Json, *, answered: bool, 
     elif (
         status == 402
         or (400 <= status < 500 and _is_quota_error(status, words, body))
-        or says_itself(_NO_BALANCE, words, body)
+        or _begins_or_says(_NO_BALANCE, message, words, body)
     ):
         kind = "quota"
     elif status == 401 or _is_key_error(status, words, body, answered=answered):
         kind = "key"
-    elif _is_final(status, words, body):
+    elif _is_final(status, message, words, body):
         kind = "refused"
     elif status == 429 or (
         status in (400, 403) and _THROTTLING_CODES.search(" ".join(str(error.get(name)) for name in _CODE_FIELDS))
     ):
         kind = "throttled"
-    elif status >= 500 or status in _TEMPORARY or (answered and status < 400) or _is_not_loaded(status, words, body):
+    elif (
+        status >= 500
+        or status in _TEMPORARY
+        or (answered and status < 400)
+        or _is_not_loaded(status, message, words, body)
+    ):
         kind = "server"
     elif (
         status in (400, 404, 410, 422)
@@ -185,17 +190,17 @@ def _denies_access(words: str, body: Json) -> bool:
     return not _MODERATION.search(words) and says_itself(_NO_ACCESS, words, body)
 
 
-def _is_final(status: int, words: str, body: Json) -> bool:
+def _is_final(status: int, message: str, words: str, body: Json) -> bool:
     """Whether an error that by its status is temporary is a refusal by its text, also behind a gateway's words: the row
     is too long, the chat template does not accept it, or it was moderated (Cohere's 498, Cloudflare's gateway)."""
-    if status in (429, 500) and says_itself(_TOO_LARGE, words, body):
+    if status in (429, 500) and _begins_or_says(_TOO_LARGE, message, words, body):
         return True
     final = _TEMPLATE_ERROR if status == 500 else _MODERATION if status in (424, 498) else None
     return final is not None and says_itself(final, words, body)
 
 
-def _is_not_loaded(status: int, words: str, body: Json) -> bool:
-    return status in (400, 404) and says_itself(_NOT_LOADED, words, body)
+def _is_not_loaded(status: int, message: str, words: str, body: Json) -> bool:
+    return status in (400, 404) and _begins_or_says(_NOT_LOADED, message, words, body)
 
 
 def _is_quota_error(status: int, words: str, body: Json) -> bool:
@@ -218,6 +223,11 @@ def says_itself(pattern: re.Pattern[str], words: str, body: Json) -> bool:
     phrases = [match[0].lower() for match in pattern.finditer(words)]
     request_text = " ".join(str(message.get("content")) for message in body.get("messages", ()) if phrases).lower()
     return any(phrase not in request_text for phrase in phrases)
+
+
+def _begins_or_says(pattern: re.Pattern[str], message: str, words: str, body: Json) -> bool:
+    """`says_itself`, or the error begins with it: those are the endpoint's own words, whatever the row contains."""
+    return pattern.match(message) is not None or says_itself(pattern, words, body)
 
 
 def refused_setting(error: Json, text: str, body: Json, *, answered: bool) -> str:

@@ -89,3 +89,21 @@ def test_ctrl_c_ends_a_coroutine_that_computes_without_awaiting() -> None:
         signal.signal(signal.SIGINT, left)
     assert ended == ["cleaned"]
     assert run(answer()) == 42
+
+
+def test_ctrl_c_after_a_call_that_runs_no_python_is_not_lost() -> None:
+    """The interrupt is raised at the next Python code of the loop, which may be the one that cancels the coroutine. It
+    would then run on to its end, perhaps for hours."""
+    left = signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    async def waiting() -> None:
+        asyncio.get_running_loop().call_soon(time.sleep, 2)
+        threading.Timer(0.2, signal.raise_signal, (signal.SIGINT,)).start()
+        await asyncio.sleep(600)
+
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run(waiting())
+    finally:
+        signal.signal(signal.SIGINT, left)
+    assert run(answer()) == 42

@@ -393,6 +393,32 @@ def test_a_refusal_that_quotes_its_row_changes_no_other_request(row: str) -> Non
     assert teacher.asked[-1].body.keys() == teacher.asked[0].body.keys()
 
 
+@pytest.mark.parametrize(
+    ("row", "setting", "message"),
+    [
+        ("what is max_completion_tokens?", "max_tokens", "Unsupported. Use 'max_completion_tokens' instead."),
+        ("all non-streaming is disabled", "stream", "Non-streaming is disabled."),
+    ],
+)
+def test_a_row_with_the_words_of_a_refusal_is_asked_as_the_server_wants_it(
+    row: str, setting: str, message: str
+) -> None:
+    """A row about this very setting would have been refused for good, because the refusal seemed to quote it."""
+
+    async def many() -> None:
+        async with Endpoint(teacher.url, "loopback") as endpoint:
+            for text in (row, "a dog", row):
+                assert (await endpoint.ask(chat(text), Sampling(max_tokens=64))).choices
+
+    def reply(ask: Ask) -> Reply:
+        is_wrong = "max_tokens" in ask.body if setting == "max_tokens" else not ask.body.get("stream")
+        return fails(400, message) if is_wrong else Reply()
+
+    with LoopbackTeacher(reply) as teacher:
+        asyncio.run(many())
+    assert len(teacher.asked) == 5, "twice until another row has shown it"
+
+
 def test_refusals_that_do_not_mention_n_end_its_use_in_the_end() -> None:
     """After two refusals with n, two answers without it and never several choices, n is left out."""
 

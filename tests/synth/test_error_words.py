@@ -221,8 +221,9 @@ def test_an_error_inside_a_200_that_quotes_the_row_is_not_about_the_account() ->
     quoted = orjson.dumps({"error": {"message": "failed on 'my credit card and its balance'"}})
     assert effective_response(200, quoted)[0] == 402
     assert effective_response(200, quoted, request)[0] == 502
-    empty = orjson.dumps({"error": {"message": "your quota is used up"}})
-    assert effective_response(200, empty, request)[0] == 402
+    for empty in ("your quota is used up", "Insufficient credits", "insufficient balance"):
+        content = orjson.dumps({"error": {"message": empty}})
+        assert effective_response(200, content, request)[0] == 402, "the row has the word, but is not quoted"
 
 
 @pytest.mark.parametrize(

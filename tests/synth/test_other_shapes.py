@@ -594,6 +594,7 @@ def test_native_finish_reason_of_a_gateway_is_used(native: str | None, status: s
         ({"native_finish_reason": "MODEL_ARMOR"}, "refused"),
         ({"native_finish_reason": "COMPLETE"}, "ok"),
         ({"native_finish_reason": "tool_use"}, "ok"),
+        ({"native_finish_reason": 1}, "ok"),
         ({"native_finish_reason": "weird"}, "unknown_finish"),
         ({"error": {"code": 502, "message": "gone"}}, "failed"),
         ({}, "ok"),

@@ -284,6 +284,25 @@ def test_error_that_quotes_the_row_means_what_the_rest_of_it_says(
         assert meaning(status, {"message": message}, message, body, answered=answered).kind == kind
 
 
+@pytest.mark.parametrize(
+    ("status", "message", "kind"),
+    [
+        (500, "insufficient balance (1008)", "quota"),
+        (429, "Request too large for m on tokens per min (TPM): Limit 10, Requested 20.", "refused"),
+        (400, "The model has crashed without additional information. (Exit code: 6)", "server"),
+    ],
+)
+def test_error_that_begins_with_the_words_of_the_row_is_the_endpoint_s_own(
+    status: int, message: str, kind: str
+) -> None:
+    """A row about an insufficient balance would have hidden that the account is empty, and one about a crash would have
+    been given up in a real one."""
+    row = "insufficient balance, request too large, or the model has crashed"
+    body = {"messages": [{"role": "user", "content": row}]}
+    for answered in (False, True):
+        assert meaning(status, {"message": message}, message, body, answered=answered).kind == kind
+
+
 _CURRENT_QUOTA = "You exceeded your current quota, please check your plan and billing details."
 
 
