@@ -125,8 +125,6 @@ class Registry:
     def _point(self, alias: str, version: str) -> None:
         named = self.aliases()
         before = named.get(alias, [])
-        if (place := self.folder / alias).exists() and not place.is_symlink():
-            raise UsageError(f"'{alias}' is a file or folder, not an alias.", where=str(place), fix="Move it away.")
         self._link(alias, version)
         if before[-1:] != [version]:
             self._write({**named, alias: [*before, version]})
@@ -176,10 +174,12 @@ class Registry:
             partial.write_text(json.dumps(named, indent=2) + "\n", encoding="utf-8")
 
     def _link(self, alias: str, version: str) -> None:
+        if (place := self.folder / alias).exists() and not place.is_symlink():
+            raise UsageError(f"'{alias}' is a file or folder, not an alias.", where=str(place), fix="Move it away.")
         new = self.folder / f".{alias}.new"
         new.unlink(missing_ok=True)
         new.symlink_to(version, target_is_directory=True)
-        os.replace(new, self.folder / alias)
+        os.replace(new, place)
 
 
 def _mark_of(folder: Path) -> _ExportMark:

@@ -33,6 +33,6 @@ class Project:
         """`path` relative to the project, so that the project can be moved; an absolute path if it is outside. A linked
         folder in the project is inside, wherever it points."""
         for place, folder in ((path.absolute(), self.folder.absolute()), (path.resolve(), self.folder.resolve())):
-            if place.is_relative_to(folder) and ".." not in place.parts:
-                return place.relative_to(folder).as_posix()
+            if place.is_relative_to(folder) and ".." not in (rest := place.relative_to(folder)).parts:
+                return rest.as_posix()
         return str(path.resolve())

@@ -172,8 +172,8 @@ def test_no_report_of_an_edited_evaluation(tmp_path: Path) -> None:
 
 
 def test_models_may_lie_on_another_disk(tmp_path: Path) -> None:
-    """With `adapters` linked to a folder elsewhere the evidence has paths in the project; an adapter that is recorded
-    outside has its absolute path."""
+    """With `adapters` linked to a folder elsewhere the evidence has paths in the project, also if the project is opened
+    by a path with `..`; an adapter that is recorded outside has its absolute path."""
     project, store = report_project.whole(tmp_path / "project")
     adapters, elsewhere = project.folder / "adapters", tmp_path / "disk"
     page = project.folder / "report.html"
@@ -181,6 +181,8 @@ def test_models_may_lie_on_another_disk(tmp_path: Path) -> None:
         adapters.rename(elsewhere)
         adapters.symlink_to(elsewhere)
         assert project.inside(adapters / "one") == "adapters/one"
+        roundabout = Project(tmp_path / "disk" / ".." / "project", project.spec)
+        assert roundabout.inside(roundabout.folder / "adapters" / "one") == "adapters/one"
         write_report(project, store, page)
         assert "adapters/one/training.json" in render_evidence(page.with_name("evidence.json"), page).same
         adapters.unlink()

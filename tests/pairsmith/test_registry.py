@@ -204,6 +204,19 @@ def test_a_repeated_rollback_goes_back_one_version(registry: Registry) -> None:
     assert (registry.folder / "production").resolve() == registry.folder / "v2"
 
 
+def test_an_alias_that_was_copied_as_a_folder_is_not_rolled_back(registry: Registry) -> None:
+    """`cp -rL` and some archives make folders of links. Nothing changes, and the error names the folder."""
+    link = registry.folder / "production"
+    link.unlink()
+    shutil.copytree(registry.folder / "v2", link)
+    before = registry.aliases()
+    with pytest.raises(UsageError, match="'production' is a file or folder, not an alias") as refused:
+        registry.roll_back("production")
+    assert (refused.value.where, registry.aliases()) == (str(link), before)
+    shutil.rmtree(link)
+    assert registry.roll_back("production") == "v1"
+
+
 class Hub(OnThreads):
     """A hub on this machine. It accepts commits like the real one, or answers requests whose path contains `refused`
     with `status` and a message."""

@@ -19,8 +19,10 @@ pytest.importorskip("fastapi", reason="needs pairsmith[serve]")
 
 from pairsmith import guessed_spec
 from pairsmith.serve.access import ALL, Role
+from pairsmith.serve.pages.columns import sources
 from schemas.kinds import KINDS
 from schemas.spec import Spec
+from schemas.spec_file import SPEC_NAME, load
 from tests.serve.people import Service
 
 
@@ -315,6 +317,15 @@ def test_doubts_about_a_file_are_shown(service: Service) -> None:
     roles = {"source": "0", "seen": seen, "header": ["question", "answer"], "role": ["input", "output"]}
     assert browser.post("/p/doubts/setup/columns", data=roles).status_code == 303
     assert doubt not in unescape(browser.get("/p/doubts/setup").text)
+
+
+def test_comments_belong_to_the_source_below_them(tmp_path: Path) -> None:
+    """Also if the spec begins with its first source."""
+    sources_ = "".join(f'[[seeds]]\npath = "{n}.csv"\nkind = "pair"\n\n# Note on {n + 1}.\n' for n in range(2))
+    (tmp_path / SPEC_NAME).write_text(f'{sources_}[task]\nname = "t"\nsystem = "Rewrite it."\nstyle = "Plain."\n')
+    for n in range(2):
+        (tmp_path / f"{n}.csv").write_text("input,output\na fox,a red fox\n")
+    assert [source.notes for source in sources(load(tmp_path))] == [[], ["Note on 1."]]
 
 
 @pytest.mark.parametrize("path", ["/new", "/p/mine/setup/seeds"])

@@ -58,7 +58,7 @@ def _source_view(at: int, source: SeedSource, folder: Path) -> SourceView | None
 
 
 def _comments_above(at: int, folder: Path) -> list[str]:
-    parts = (folder / SPEC_NAME).read_text(encoding="utf-8").split("\n[[seeds]]")
+    parts = f"\n{(folder / SPEC_NAME).read_text(encoding='utf-8')}".split("\n[[seeds]]")
     above = parts[at].splitlines() if at < len(parts) - 1 else []
     return [line.removeprefix("# ") for line in takewhile(lambda line: line.startswith("# "), reversed(above))][::-1]
 
