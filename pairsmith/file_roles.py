@@ -22,9 +22,24 @@ def find_output(
 ) -> tuple[Column | None, str, Sequence[Column]]:
     """The output column, why it was chosen, and others that are named like it. Of several columns named like outputs, a
     written reply takes precedence over its label, and both over columns such as `answer_id` and numbers, unless the
-    chosen kind of task wants those."""
+    chosen kind of task wants those. A column that marks bad rows is none, unless its marks are all that was
+    annotated."""
     mark = unpaired(column.header for column in columns)
-    columns = [c for c in columns if c.header != mark or (wanted == "classify" and c.called(LABELS))]
+    others = [c for c in columns if c.header != mark or (wanted == "classify" and c.called(LABELS))]
+    chosen = _find_output(others, texts, wanted)
+    output, annotated = chosen[0], (c for c in others if c not in texts and not c.header.startswith("_"))
+    if output is None:
+        is_known = wanted != "classify" and any(len(set(c.filled)) != 1 for c in annotated)
+    else:
+        is_known = len(set(output.filled)) > 1 and (wanted != "classify" or output.is_category)
+    if len(others) == len(columns) or is_known:
+        return chosen
+    return _find_output([c for c in columns if len(set(c.filled)) > 1], texts, wanted)
+
+
+def _find_output(
+    columns: Sequence[Column], texts: Sequence[Column], wanted: str
+) -> tuple[Column | None, str, Sequence[Column]]:
     called = [c for c in columns if c.filled and c.called(OUTPUT) and not _is_about_replies(c)]
 
     def fits(column: Column) -> bool:

@@ -19,10 +19,10 @@ def run(coroutine: Coroutine[Any, Any, Result]) -> Result:
 
     It blocks the calling thread and works whether or not a loop is running there. Ctrl-C cancels the coroutine, waits
     for its cleanup, and is raised. If the coroutine computes for so long that it cannot be cancelled, the interrupt is
-    raised inside it too. Raises UsageError if called from the private loop, which would wait for itself.
+    raised inside it instead. Raises UsageError if called from the private loop, which would wait for itself.
     """
     (loop, thread), tasks = _loop(), list[asyncio.Task[Result]]()
-    ended, cancelled = threading.Event(), threading.Event()
+    ended, cancelled, interrupted = threading.Event(), threading.Event(), threading.Event()
     try:
         refuse_on_private_loop()
     except UsageError:
@@ -35,7 +35,7 @@ def run(coroutine: Coroutine[Any, Any, Result]) -> Result:
 
     def give_up() -> None:
         cancelled.set()
-        for task in tasks:
+        for task in () if interrupted.is_set() else tasks:
             task.cancel()
         if not tasks:  # Ctrl-C came before it started
             coroutine.close()
@@ -48,11 +48,16 @@ def run(coroutine: Coroutine[Any, Any, Result]) -> Result:
             pass
     except KeyboardInterrupt:
         loop.call_soon_threadsafe(give_up)
-        if not cancelled.wait(_BUSY_S):
+        computing = None if cancelled.wait(_BUSY_S) or ended.is_set() else asyncio.current_task(loop)
+        if computing:
             import ctypes
 
+            if computing in tasks:  # cancelled as well, its cleanup would be cut off
+                interrupted.set()
             ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(KeyboardInterrupt))
         ended.wait()
+        for task in tasks:
+            _ = task.cancelled() or task.exception()  # or asyncio prints that it was never retrieved
         raise
     return tasks[0].result()
 

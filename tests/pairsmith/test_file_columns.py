@@ -24,9 +24,9 @@ def table(folder: Path, header: str, rows: Iterable[str], kind: str = "") -> Gue
     return guess(folder / "a.csv", kind)
 
 
-def lines(folder: Path, *rows: object, name: str = "a.jsonl") -> Guess:
+def lines(folder: Path, *rows: object, name: str = "a.jsonl", kind: str = "") -> Guess:
     (folder / name).write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    return guess(folder / name)
+    return guess(folder / name, kind)
 
 
 def output(guessed: Guess) -> str:
@@ -331,6 +331,20 @@ def test_annotations_of_prodigy_are_read(tmp_path: Path) -> None:
     assert (len(reading.seeds), reading.not_used) == (10, "20 of 30 rows are not used: disliked 20")
     doccano = lines(tmp_path, *({"id": n, "text": ASKED.format(n=n), "label": [f"l {n % 2}"]} for n in range(20)))
     assert doccano.task == {"kind": "classify", "labels": ["l 0", "l 1"]}
+
+
+@pytest.mark.parametrize("label", [{}, {"label": "SPAM"}])
+def test_accepted_or_rejected_is_the_label_of_prodigy_if_there_is_no_other(
+    tmp_path: Path, label: dict[str, str]
+) -> None:
+    """Binary annotation has one label for all texts, or none: its `answer` is the label, and no row is left out."""
+    answers = ["accept", "reject"]
+    rows = [{"text": ASKED.format(n=n), **label, "_task_hash": n, "answer": answers[n % 2]} for n in range(30)]
+    for kind in ("", "classify"):
+        guessed = lines(tmp_path, *rows, kind=kind)
+        assert (guessed.task["labels"], output(guessed)) == (answers, "answer")
+    spec = parse(spec_text(tmp_path / "a.jsonl", guessed, "a"), tmp_path).spec
+    assert len(read_seeds(spec.seeds, tmp_path).seeds) == 30
 
 
 def test_objects_with_input_and_output_inside_are_pairs(tmp_path: Path) -> None:
