@@ -14,6 +14,7 @@ from synth.columns import unpaired
 from synth.turns import parse_role
 
 _KINDS_WITH_NEEDS = [kind for kind, row in KINDS.items() if row.needs]
+_ITSELF = ("text", "texte", "texto", "value", "wert", "valeur", "valor", "number", "index", "idx")  # after `answer`
 _ID = re.compile(r"(?=\D*\d)[!-~]+")
 
 
@@ -79,9 +80,9 @@ def _find_output(
 
 def _is_about_replies(column: Column) -> bool:
     """Whether numbers, ids or times are those of replies, such as `reply_count` or `answer_id`, but not
-    `final_answer`."""
+    `final_answer` or `answer_value`."""
     last = re.sub(r"[\W\d_]+\Z", "", plain(column.header))
-    return column.is_bare and column.called(REPLY) and not last.endswith(tuple(map(plain, REPLY.split())))
+    return column.is_bare and column.called(REPLY) and not last.endswith((*map(plain, REPLY.split()), *_ITSELF))
 
 
 def sides_inside(columns: Sequence[Column]) -> dict[str, Column]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -290,7 +291,15 @@ def test_numbers_of_replies_are_no_output(tmp_path: Path, header: str) -> None:
     """Slack's `reply_count` was the output of its messages, if no other column was named like one."""
     assert table(tmp_path, f"text,{header}", [f"{ASKED},{n}".format(n=n) for n in range(20)]).kind == "input"
     rows = [f"{ASKED},{n}".format(n=n) for n in range(20)]
-    assert output(table(tmp_path, "text,final_answer", rows)) == "final_answer"
+    for itself in ("final_answer", "answer_value", "Answer number"):
+        assert output(table(tmp_path, f"text,{itself}", rows)) == itself
+
+
+def test_lines_without_words_are_searched_for_speakers_once(tmp_path: Path) -> None:
+    """Each of 100,000 blank lines in a text was searched up to the next word, which takes minutes."""
+    before_s = time.process_time()
+    lines(tmp_path, {"text": "where is my lamp" + "\n" * 100_000 + "x"}, {"text": ASKED})
+    assert time.process_time() - before_s < 20
 
 
 def test_labels_of_several_words_are_labels(tmp_path: Path) -> None:
