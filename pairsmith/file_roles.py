@@ -32,7 +32,7 @@ def find_output(
     if output is None:
         is_known = wanted != "classify" and any(len(set(c.filled)) != 1 for c in annotated)
     else:
-        is_known = len(set(output.filled)) > 1 and (wanted != "classify" or output.is_category)
+        is_known = output.is_category if wanted == "classify" else output.is_text or len(set(output.filled)) > 1
     if len(others) == len(columns) or is_known:
         return chosen
     return _find_output([c for c in columns if len(set(c.filled)) > 1], texts, wanted)
