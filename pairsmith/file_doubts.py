@@ -17,7 +17,7 @@ from synth.turns import CONTENT, exchange, extract_turns, parse_role, parse_turn
 _LISTED = 8  # columns and labels that are listed by name
 _SHARE = 20  # the same output in at least one row of this many is pointed out
 _SPEAKER = re.compile("role|from|author|sender|speaker|user")  # in a key of a turn
-_LINE_BY = re.compile(r"^\W*(\w+) *[\d\w() ]{0,20}:", re.MULTILINE)  # the name before a line of a conversation
+_LINE_BY = re.compile(r"^[^\w\n]*(\w+) *[\d\w() ]{0,20}:", re.MULTILINE)  # the name before a line of a conversation
 _TAG = re.compile(r"</\w+>|<br\s*/?>")
 _LIST = re.compile(r"""\[\s*["'\[\]{\d.-]""")  # the beginning of a list in JSON or Python
 

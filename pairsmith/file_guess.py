@@ -133,7 +133,7 @@ def _with_doubts(path: Path, guessed: Guess) -> Guess:
         what = f"{guessed.copies:,} of {len(guessed.outputs):,} outputs equal their inputs"
         guessed.why.append(f"{what}, so the gate 'echo' is off to keep them")
     outputs = guessed.outputs if guessed.kind != "output" else ()
-    is_labels = "labels" in guessed.task
+    is_labels = "labels" in guessed.task and guessed.kind == "pair"
     guessed.why.extend(doubts_about(outputs, guessed.asked, are_labels=is_labels))
     if not is_labels:
         return guessed

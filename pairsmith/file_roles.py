@@ -14,6 +14,7 @@ from synth.columns import unpaired
 from synth.turns import parse_role
 
 _KINDS_WITH_NEEDS = [kind for kind, row in KINDS.items() if row.needs]
+_ITSELF = ("text", "texte", "texto", "value", "wert", "valeur", "valor", "number", "index", "idx")  # after `answer`
 _ID = re.compile(r"(?=\D*\d)[!-~]+")
 
 
@@ -22,9 +23,24 @@ def find_output(
 ) -> tuple[Column | None, str, Sequence[Column]]:
     """The output column, why it was chosen, and others that are named like it. Of several columns named like outputs, a
     written reply takes precedence over its label, and both over columns such as `answer_id` and numbers, unless the
-    chosen kind of task wants those."""
+    chosen kind of task wants those. A column that marks bad rows is none, unless its marks are all that was
+    annotated."""
     mark = unpaired(column.header for column in columns)
-    columns = [c for c in columns if c.header != mark or (wanted == "classify" and c.called(LABELS))]
+    others = [c for c in columns if c.header != mark or (wanted == "classify" and c.called(LABELS))]
+    chosen = _find_output(others, texts, wanted)
+    output, annotated = chosen[0], (c for c in others if c not in texts and not c.header.startswith("_"))
+    if output is None:
+        is_known = wanted != "classify" and any(len(set(c.filled)) != 1 for c in annotated)
+    else:
+        is_known = output.is_category if wanted == "classify" else output.is_text or len(set(output.filled)) > 1
+    if len(others) == len(columns) or is_known:
+        return chosen
+    return _find_output([c for c in columns if len(set(c.filled)) > 1], texts, wanted)
+
+
+def _find_output(
+    columns: Sequence[Column], texts: Sequence[Column], wanted: str
+) -> tuple[Column | None, str, Sequence[Column]]:
     called = [c for c in columns if c.filled and c.called(OUTPUT) and not _is_about_replies(c)]
 
     def fits(column: Column) -> bool:
@@ -64,9 +80,9 @@ def find_output(
 
 def _is_about_replies(column: Column) -> bool:
     """Whether numbers, ids or times are those of replies, such as `reply_count` or `answer_id`, but not
-    `final_answer`."""
+    `final_answer` or `answer_value`."""
     last = re.sub(r"[\W\d_]+\Z", "", plain(column.header))
-    return column.is_bare and column.called(REPLY) and not last.endswith(tuple(map(plain, REPLY.split())))
+    return column.is_bare and column.called(REPLY) and not last.endswith((*map(plain, REPLY.split()), *_ITSELF))
 
 
 def sides_inside(columns: Sequence[Column]) -> dict[str, Column]:

@@ -19,10 +19,10 @@ def run(coroutine: Coroutine[Any, Any, Result]) -> Result:
 
     It blocks the calling thread and works whether or not a loop is running there. Ctrl-C cancels the coroutine, waits
     for its cleanup, and is raised. If the coroutine computes for so long that it cannot be cancelled, the interrupt is
-    raised inside it too. Raises UsageError if called from the private loop, which would wait for itself.
+    raised inside it instead. Raises UsageError if called from the private loop, which would wait for itself.
     """
     (loop, thread), tasks = _loop(), list[asyncio.Task[Result]]()
-    ended, cancelled = threading.Event(), threading.Event()
+    ended, cancelled, interrupted = threading.Event(), threading.Event(), threading.Event()
     try:
         refuse_on_private_loop()
     except UsageError:
@@ -33,10 +33,11 @@ def run(coroutine: Coroutine[Any, Any, Result]) -> Result:
         tasks.append(loop.create_task(coroutine))
         tasks[0].add_done_callback(lambda _: ended.set())
 
-    def give_up() -> None:
+    def give_up(again: bool = False) -> None:
         if cancelled.is_set():
             return
-        for task in tasks:
+        # If the first of two calls runs, the interrupt was raised in the task, whose cleanup a cancellation would cut.
+        for task in tasks if again or not interrupted.is_set() else ():
             task.cancel()
         if not tasks:  # Ctrl-C came before it started
             coroutine.close()
@@ -50,12 +51,17 @@ def run(coroutine: Coroutine[Any, Any, Result]) -> Result:
             pass
     except KeyboardInterrupt:
         loop.call_soon_threadsafe(give_up)
-        if not cancelled.wait(_BUSY_S) and not ended.is_set():
+        computing = None if cancelled.wait(_BUSY_S) or ended.is_set() else asyncio.current_task(loop)
+        if computing:
             import ctypes
 
+            if computing in tasks:
+                interrupted.set()
             ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(KeyboardInterrupt))
-            loop.call_soon_threadsafe(give_up)  # again, because the interrupt may have been raised in the first one
+            loop.call_soon_threadsafe(give_up, True)  # because the interrupt may be raised in the first one
         ended.wait()
+        for task in tasks:
+            _ = task.cancelled() or task.exception()  # or asyncio prints that it was never retrieved
         raise
     return tasks[0].result()
 

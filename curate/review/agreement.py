@@ -97,7 +97,7 @@ def _measures(question: str, names: tuple[str, ...], answers: Question) -> list[
     raters = Counter[int]()
     for row, times in rows.items():
         raters[len(row)] += times
-    often = raters.most_common(1)[0][0]
+    often = max(raters, key=lambda number: (raters[number], number))
     if often > 2 or len(names) > 2:
         equal = Rows({row: times for row, times in rows.items() if len(row) == often})
         measures.append(_measure_with_interval(question, "Fleiss' kappa", names, equal, _fleiss))

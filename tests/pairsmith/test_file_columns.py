@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -24,9 +25,9 @@ def table(folder: Path, header: str, rows: Iterable[str], kind: str = "") -> Gue
     return guess(folder / "a.csv", kind)
 
 
-def lines(folder: Path, *rows: object, name: str = "a.jsonl") -> Guess:
+def lines(folder: Path, *rows: object, name: str = "a.jsonl", kind: str = "") -> Guess:
     (folder / name).write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    return guess(folder / name)
+    return guess(folder / name, kind)
 
 
 def output(guessed: Guess) -> str:
@@ -290,7 +291,15 @@ def test_numbers_of_replies_are_no_output(tmp_path: Path, header: str) -> None:
     """Slack's `reply_count` was the output of its messages, if no other column was named like one."""
     assert table(tmp_path, f"text,{header}", [f"{ASKED},{n}".format(n=n) for n in range(20)]).kind == "input"
     rows = [f"{ASKED},{n}".format(n=n) for n in range(20)]
-    assert output(table(tmp_path, "text,final_answer", rows)) == "final_answer"
+    for itself in ("final_answer", "answer_value", "Answer number"):
+        assert output(table(tmp_path, f"text,{itself}", rows)) == itself
+
+
+def test_lines_without_words_are_searched_for_speakers_once(tmp_path: Path) -> None:
+    """Each of 100,000 blank lines in a text was searched up to the next word, which takes minutes."""
+    before_s = time.process_time()
+    lines(tmp_path, {"text": "where is my lamp" + "\n" * 100_000 + "x"}, {"text": ASKED})
+    assert time.process_time() - before_s < 20
 
 
 def test_labels_of_several_words_are_labels(tmp_path: Path) -> None:
@@ -331,6 +340,20 @@ def test_annotations_of_prodigy_are_read(tmp_path: Path) -> None:
     assert (len(reading.seeds), reading.not_used) == (10, "20 of 30 rows are not used: disliked 20")
     doccano = lines(tmp_path, *({"id": n, "text": ASKED.format(n=n), "label": [f"l {n % 2}"]} for n in range(20)))
     assert doccano.task == {"kind": "classify", "labels": ["l 0", "l 1"]}
+
+
+@pytest.mark.parametrize("label", [{}, {"label": "SPAM"}])
+def test_accepted_or_rejected_is_the_label_of_prodigy_if_there_is_no_other(
+    tmp_path: Path, label: dict[str, str]
+) -> None:
+    """Binary annotation has one label for all texts, or none: its `answer` is the label, and no row is left out."""
+    answers = ["accept", "reject"]
+    rows = [{"text": ASKED.format(n=n), **label, "_task_hash": n, "answer": answers[n % 2]} for n in range(30)]
+    for kind in ("", "classify"):
+        guessed = lines(tmp_path, *rows, kind=kind)
+        assert (guessed.task["labels"], output(guessed)) == (answers, "answer")
+    spec = parse(spec_text(tmp_path / "a.jsonl", guessed, "a"), tmp_path).spec
+    assert len(read_seeds(spec.seeds, tmp_path).seeds) == 30
 
 
 def test_objects_with_input_and_output_inside_are_pairs(tmp_path: Path) -> None:

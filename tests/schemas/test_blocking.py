@@ -69,7 +69,7 @@ def test_ctrl_c_cancels_and_waits_for_cleanup(after_s: float) -> None:
 
 def test_ctrl_c_ends_a_coroutine_that_computes_without_awaiting() -> None:
     """Comparing all rows takes minutes on the loop, which cannot be cancelled meanwhile: the interrupt is raised in
-    the computation, its `finally` runs, and the loop serves the next call."""
+    the computation, its whole `finally` runs, and the loop serves the next call."""
     ended = list[str]()
 
     async def computing() -> None:
@@ -79,6 +79,7 @@ def test_ctrl_c_ends_a_coroutine_that_computes_without_awaiting() -> None:
                 pass
             ended.append("computed")
         finally:
+            await asyncio.sleep(0.05)
             ended.append("cleaned")
 
     left = signal.signal(signal.SIGINT, signal.default_int_handler)
