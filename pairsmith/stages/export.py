@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from curate import chat_files, licences
-from curate.export import refuse_edited
 from pairsmith import exported_model
 from pairsmith.certified import in_lines, last_certification
 from pairsmith.exported_model import GGUF
@@ -56,6 +55,8 @@ def export(
     held-out files, UsageError if `out` holds something else, InputError for an evaluation that was changed by hand, and
     NotLicensed for rows that `[export]` does not allow out.
     """
+    from curate.export import refuse_edited  # with numpy: the service, which has this module, starts without it
+
     say = audience.say
     out = out.resolve() if out else project.folder / EXPORT  # absolute, so that `erase` finds it from any folder
     with recording(project, store, "export", ExportOutcome()) as record:
