@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from curate import chat_files, licences
@@ -55,8 +55,6 @@ def export(
     held-out files, UsageError if `out` holds something else, InputError for an evaluation that was changed by hand, and
     NotLicensed for rows that `[export]` does not allow out.
     """
-    from curate.export import refuse_edited  # with numpy: the service, which has this module, starts without it
-
     say = audience.say
     out = out.resolve() if out else project.folder / EXPORT  # absolute, so that `erase` finds it from any folder
     with recording(project, store, "export", ExportOutcome()) as record:
@@ -65,9 +63,7 @@ def export(
             raise NoWork("there is no dataset to export.", fix="Run `pairsmith curate` first.")
         _refuse_other(out)
         _refuse_password(project)
-        refuse_edited(project.folder / artifacts["dataset"].path)
-        if "evaluation" in artifacts:
-            evaluation_in(project, artifacts["evaluation"], store)
+        _refuse_edited(project, store, artifacts)
         refuse_unchecked(project, store)
         makers = {stage: f"the exported {kind}" for stage, kind in _KIND_BY_STAGE.items() if kind in artifacts}
         warn_outdated(project, store, makers, say)
@@ -125,6 +121,14 @@ def _refuse_other(out: Path) -> None:
             where=str(out),
             fix="Name another folder with --out, or move it away.",
         )
+
+
+def _refuse_edited(project: Project, store: Store, artifacts: Mapping[str, Artifact]) -> None:
+    from curate.export import refuse_edited  # with numpy, without which the service starts
+
+    refuse_edited(project.folder / artifacts["dataset"].path)
+    if "evaluation" in artifacts:
+        evaluation_in(project, artifacts["evaluation"], store)
 
 
 def _refuse_password(project: Project) -> None:
