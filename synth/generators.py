@@ -201,7 +201,7 @@ class Forward(_TeacherGenerator):
     @classmethod
     def of(cls, project: Project, ledger: Ledger | None, redaction: Redaction = NO_REDACTION) -> Forward:
         """The forward generator that the spec configures."""
-        settings = project.spec.generate.forward
+        settings: ForwardSettings = getattr(project.spec.generate, cls.name)  # of a subclass: see CONTRIBUTING
         return cls(**cls._common_arguments(project, ledger, settings, redaction), n=settings.n)
 
     @property

@@ -256,6 +256,7 @@ def test_resource_left_open_fails_its_own_test(tmp_path: Path) -> None:
         cwd=ROOT,
         capture_output=True,
         text=True,
+        env={**os.environ, "PYTEST_ADDOPTS": ""},
         timeout=280,
     )
     failed = re.findall(r"^(?:ERROR|FAILED) .*::(\w+)", done.stdout, re.MULTILINE)

@@ -202,11 +202,12 @@ def test_frame_matching_equals_trying_every_place(language: str) -> None:
             filled = (
                 FrameMatch(frame.code, quoted)
                 for frame in rows
+                if not frame.kinds or row["kind"] in frame.kinds
                 for place in _parts_at(frame.place, text)
                 for code in codes
                 if (quoted := _matched_text(frame, place, given, code))
             )
-            assert match_frame(gate, text, given, language) == next(filled, None), (gate, text)
+            assert match_frame(gate, text, given, language, row["kind"]) == next(filled, None), (gate, text)
 
 
 _GROUPS = re.compile(r"^\d{1,3}(?:[ ']\d{3})*[ '](?=\d{3}(?!\d))")  # before the last group, which the pattern matches
