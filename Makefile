@@ -42,7 +42,7 @@ test-page: $(VENV)/.dev
 	PAIRSMITH_PAGE_ROWS=50 $(BIN)/python -m pytest -n 0 -s tests/curate/argilla/test_kinds_in_browser.py
 
 test-quick: $(VENV)/.quick
-	$(BIN)/python -m pytest --quick -n 2
+	$(BIN)/python -m pytest --quick -n 3
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

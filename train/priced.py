@@ -39,8 +39,7 @@ def _is_unpriced(evaluation: Evaluation, system: SystemResult, mode: Mode) -> bo
     result: ModeResult = getattr(system, mode)
     if result.usd is None or not result.usd or result.usage == Usage():
         return result.usd is None and result.usage != Usage()
-    one_way = system.sampling is not None and system.sampling == system.greedy_sampling
-    is_shared = mode == "greedy" and evaluation.samples > 1 and one_way
+    is_shared = mode == "greedy" and system.sampling is not None and system.sampling == system.greedy_sampling
     return is_shared or any(each.answered and not each.seconds for each in evaluation.outputs_of(system.name)[mode])
 
 
