@@ -84,25 +84,6 @@ def unwanted_emoji(asked: str, text: str) -> str:
     return emoji[0] if emoji and says("any", "no_emoji", fold(asked)) else ""
 
 
-def unwanted_title(asked: str, text: str) -> str:
-    """Return a short first line of a text that does not end like a sentence, if a title is excluded; or ''."""
-    if not says("any", "no_title", fold(asked)):
-        return ""
-    first, _, rest = text.strip().partition("\n")
-    short = rest.strip() and count_words(first) <= _MAX_TITLE and first.rstrip("*_ ")[-1:] not in _ENDS_A_LINE
-    return first if short and not ITEM.match(first) else ""
-
-
-def wrong_person(asked: str, text: str, language: str) -> str:
-    """Return a word for the writer in a text that should be in the third person, or ''. Quotations do not count."""
-    if not asked or not says("any", "third_person", fold(asked)):
-        return ""
-    mine = says(language, "first_person", _QUOTED.sub(" ", fold(text)))
-    return mine[0] if mine else ""
-
-
-_MAX_TITLE, _ENDS_A_LINE = 8, (".", ",", ":", ";", "?", "|", "\u2026", "\u3002", "\uff0c", "\uff1a", "\u060c")
-_QUOTED = re.compile(r"[\"\u201c\u201e\u00ab\u300c][^\"\u201c\u201d\u00bb\u300d]*[\"\u201d\u201c\u00bb\u300d]")
 # Symbols such as a telephone or a warning sign are text, unless a variation selector makes them pictures.
 _EMOJI = re.compile("[\U0001f300-\U0001faff\u2614\u2615\u26a1\u26bd\u26c4\u2728\u2764]|[\u2600-\u27bf]\ufe0f")
 

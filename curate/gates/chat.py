@@ -13,9 +13,7 @@ from curate.gates.judgement import Judgement, Side, passed, quote, rejected, sid
 from curate.gates.phrases import all_languages_pattern, list_pattern, phrases, says
 from curate.gates.turns import chat_turn, empty_statement, is_bare_refusal
 from curate.gates.versions import (
-    numbered_versions,
     repeated_prompt,
-    repeated_unit,
     repeated_version,
     unrelated_ending,
     unrelated_heading,
@@ -89,10 +87,6 @@ def preamble(
         flagged = _flag("preamble", "output", head)
     if not flagged and same and kind == "rewrite" and (last := unrelated_ending(pair.input, pair.output, language)):
         flagged = _flag("afterword", "output", last)
-    if not flagged and kind == "reply" and (second := numbered_versions(pair.output)):
-        flagged = _flag("options", "output", second)
-    if not flagged and (unit := repeated_unit(pair.input, style, pair.output)):
-        flagged = _flag("prompt_leak", "output", unit)
     if not flagged and (prompt := repeated_prompt(pair.input, pair.output)):
         flagged = _flag("prompt_leak", "output", prompt)
     return flagged or passed(f"no chat and no refusal{_coverage_note(language)}")

@@ -8,9 +8,7 @@ from curate.gates.asked_form import (
     prose_before_code,
     several_instead_of_one,
     unwanted_emoji,
-    unwanted_title,
     wrong_line_count,
-    wrong_person,
 )
 from curate.gates.folding import fold
 from curate.gates.judgement import Judgement, passed, quote, rejected
@@ -41,10 +39,6 @@ def instructed(
             return rejected(
                 "form", f"the instruction asks for {quote(lines)}, and the text has another number of lines"
             )
-        if binding and (title := unwanted_title(asked, pair.output)):
-            return rejected("form", f"the instruction excludes a title, and the text begins with {quote(title)}")
-        if asked is style and (mine := wrong_person(style, pair.output, language)):
-            return rejected("form", f"the style asks for the third person, and the text says {quote(mine)}")
         if binding and (emoji := unwanted_emoji(asked, pair.output)):
             return rejected("form", f"the instruction excludes emoji, and the text has {quote(emoji)}")
         if binding and (one := several_instead_of_one(asked, pair.output)):

@@ -85,8 +85,8 @@ def unrelated_heading(given: str, text: str, language: str) -> str:
 def unrelated_opening(given: str, text: str, language: str) -> str:
     """Return what a text says before its first colon or in its first sentence, if it talks about the rest, or ''.
 
-    It agrees (`sure, like this:`), names a form (`in one sentence:`) or refers to the request, it has nothing of the
-    input in it, and the rest contains most of the input.
+    It agrees (`sure, like this:`) although the input does not, names a form (`in one sentence:`, but not `in short:`)
+    or refers to the request, it has nothing of the input in it, and the rest contains most of the input.
     """
     if not has_known_stop_words(language):
         return ""
@@ -97,7 +97,8 @@ def unrelated_opening(given: str, text: str, language: str) -> str:
             continue
         head = fold(opening[1])
         agreed = pattern is _BEFORE_A_COLON and _begins_with(head, "agrees", codes)
-        if not agreed and not any(says(code, name, head) for code in codes for name in ("shape", "as_asked")):
+        shaped = len(head.split()) != 2 and any(says(code, n, head) for code in codes for n in ("shape", "as_asked"))
+        if not shaped and (not agreed or any(says(code, "agrees", fold(given)) for code in codes)):
             continue
         if _is_apart(given, opening[1], text[opening.end() :], language, _MIN_KEPT):
             return opening[1]
@@ -118,35 +119,16 @@ def _is_apart(given: str, part: str, rest: str, language: str, least: float) -> 
 
 
 def unrelated_ending(given: str, text: str, language: str) -> str:
-    """Return the last paragraph of a text, if it asks a question or speaks of a form and has nothing of the input in
-    it, although the input asks nothing and the rest contains much of it; or ''.
-    """
+    """Return the last paragraph of a text, if it speaks of a text's form and has nothing of the input in it, although
+    the input asks nothing and the rest contains much of it; or ''. A question alone may be one of the writer's."""
     rest, _, last = text.strip().rpartition("\n\n")
     if not rest or not _ENDS_A_SENTENCE.fullmatch(last) or _ASKS.search(given) or _LABEL.match(last):
         return ""
     folded, codes = fold(last), dict.fromkeys((language, "en"))
-    if not _ASKED.search(last) and not any(says(code, "craft", folded) for code in codes):
+    if not any(says(code, "craft", folded) for code in codes):
         return ""
     apart = has_known_stop_words(language) and _is_apart(given, last, rest, language, _MIN_RETOLD)
     return last if apart else ""
-
-
-def numbered_versions(text: str) -> str:
-    """Return the second line of a text that is nothing but two to four numbered sentences, or ''."""
-    lines = [line for line in text.splitlines() if line.strip()] if "\n" in text else []
-    if not 1 < len(lines) < _MANY_VERSIONS or not all(map(_NUMBERED.fullmatch, lines)):
-        return ""
-    return lines[1]
-
-
-def repeated_unit(given: str, style: str, text: str) -> str:
-    """Return a word for sentences that a text has in common with the style and not with the input, or ''.
-
-    Whoever is asked for one sentence does not write the word.
-    """
-    asked = says("any", "unit_sentences", fold(style)) if style else None
-    unit = says("any", "unit_sentences", fold(text)) if asked else None
-    return unit[0] if unit and not says("any", "unit_sentences", fold(given)) else ""
 
 
 def repeated_prompt(given: str, text: str) -> str:
@@ -175,15 +157,8 @@ def repeated_prompt(given: str, text: str) -> str:
 _BEFORE_A_COLON = re.compile(r"\s*([^\n:\uff1a]{2,140}?)\s?(?::\s+|\uff1a\s*)(?=\S)")
 _FIRST_OF_SEVERAL = re.compile(r"\s*([^\n]{8,200}?)(?:[.!\u2026]\s+|\s(?:\u2192|->|=>)\s|[\u3002\uff01])\s*(?=\S)")
 _AT_START = 3  # characters
-_NUMBERED, _MANY_VERSIONS = (
-    re.compile(r"\s*\(?\d[.):]\s+[^\n]{20,}[.!?\u3002\uff01\uff1f\u061f][\"\u201d\u00bb]?\s*"),
-    5,
-)
-_MIN_PAIRS, _SHARED_BY_CHANCE = (
-    0.25,
-    0.15,
-)  # shares of roots
-_ASKS, _ASKED = re.compile(r"[?\uff1f\u061f]"), re.compile(r"[?\uff1f\u061f]\W*\Z|\u304b\u3002\Z")
+_MIN_PAIRS, _SHARED_BY_CHANCE = 0.25, 0.15  # shares of roots
+_ASKS = re.compile(r"[?\uff1f\u061f]")
 _ENDS_A_SENTENCE, _MIN_RETOLD = re.compile(r"[^\n]{4,200}[.!?\u2026\u3002\uff01\uff1f\u061f]\W*"), 0.4
 _LABEL_BEFORE = 12  # characters of a label before a prompt, such as Task:
 _FIRST_SENTENCE = re.compile(r"[^.!?\n]{8,200}[.!?](?=\s)")
