@@ -20,8 +20,8 @@ def test_probes_are_caught() -> None:
 
 def test_chat_in_other_words_is_found_in_every_language() -> None:
     """Nine of ten rows of each defect are found: an announcement before a colon, a plan in the first sentence, a doubt
-    about the answer, an AI that speaks of itself, a last question, a placeholder although the style says `formulate` or
-    `Sie-Form`, a second sentence where one was asked for, a title or a person that the style excludes."""
+    about the answer, an AI that speaks of itself, an offer at the end, a placeholder although the style says
+    `formulate` or `Sie-Form`, a second sentence where one was asked for, a list that the style asks for."""
     by_defect: dict[str, list[bool]] = {}
     for row in PROBES[322:]:
         by_defect.setdefault(row["defect"], []).append(any(outcome_of(row)))
