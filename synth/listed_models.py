@@ -26,10 +26,8 @@ _CONTEXT_FIELDS = (
     *("max_model_len", "loaded_context_length", "context_length", "context_window", "max_context_length"),
     "max_input_tokens",  # LiteLLM
 )
-_META_CONTEXT_FIELDS = (
-    "n_ctx",
-    "n_ctx_train",
-)  # llama-server: of a slot; of the model, which older versions list alone
+# llama-server: of a slot; of the model, which older versions list alone
+_META_CONTEXT_FIELDS = ("n_ctx", "n_ctx_train")
 # Families that think unless told otherwise, according to their model cards.
 _THINKING = re.compile(
     r"qwen-?3(?!.*(instruct|coder|non-?thinking))|\bqwq|deepseek-?(r1|reasoner|v[4-9]|(flash|pro)\b)|gpt-oss|\bo[134](-mini|-pro)?\b|gpt-5"

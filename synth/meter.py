@@ -116,9 +116,8 @@ class Meter:
         tokens, tier = Usage(prompt_tokens=size_bytes, completion_tokens=limit * int(body.get("n", 1))), _tier(body)
         usd = self.prices.usd(tokens, tier=tier, highest=True) or 0.0
         if tier not in ("", "auto"):
-            return max(
-                usd, self.prices.usd(tokens, highest=True) or 0.0
-            )  # a "flex" request may be served at the usual price
+            # a "flex" request may be served at the usual price
+            return max(usd, self.prices.usd(tokens, highest=True) or 0.0)
         return usd * max(self._tier_factor.values())  # a project may have a default tier
 
     async def failed(self, reserved: Reserved, failure: BaseException, *, is_sent: bool) -> None:
