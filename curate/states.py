@@ -61,7 +61,7 @@ def state_of(row: Row) -> State:
 
 def _state(row: Row, code: str, curation: str) -> RowState:
     split = next((split for split in SPLITS if split == code), None) if row.keep else None
-    return _record(
+    return record_of(
         curation, row.candidate, state_of(row), row.step, row.reason, flags=row.flags, score=row.score, split=split
     )
 
@@ -72,9 +72,10 @@ def assigned_split(row: Row) -> Split | None:
     return next((split for split in SPLITS if split in codes), None)
 
 
-def _record(
+def record_of(
     curation: str, candidate: Candidate, state: State, step: str | None, reason: Reason | None, **more: object
 ) -> RowState:
+    """The state of a slot; `more` are its flags, score and split."""
     slot: Json = {
         "generation": candidate.fingerprint,
         "seed_id": candidate.seed_id,
@@ -160,7 +161,7 @@ def _derive_states(store: Store, receipt: Receipt, curation: str) -> Iterator[Ro
         verdicts = store.verdicts(row.pair.id for row in chunk if row.pair)
         for row in chunk:
             if row.pair is None:
-                yield _record(curation, row.candidate, "failed", GENERATE, row.reason)
+                yield record_of(curation, row.candidate, "failed", GENERATE, row.reason)
                 continue
             latest = {verdict.by: verdict for verdict in verdicts.get(row.pair.id, ()) if verdict.by in order}
             verdicts_here = sorted(latest.values(), key=lambda verdict: order[verdict.by])
@@ -168,7 +169,7 @@ def _derive_states(store: Store, receipt: Receipt, curation: str) -> Iterator[Ro
             keep, step, reason = _kept_out(row, verdicts_here, row.pair.id in members, row.pair.id in seen)
             seen.add(row.pair.id)
             split = members[row.pair.id] if keep else None
-            yield _record(curation, row.candidate, _STATE[keep], step, reason, score=score, split=split)
+            yield record_of(curation, row.candidate, _STATE[keep], step, reason, score=score, split=split)
 
 
 def _kept_out(

@@ -6,11 +6,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
-from curate.states import count_states, last_curation, read_states
+from curate.rows import GENERATE
+from curate.states import count_states, last_curation, read_states, record_of
 from pairsmith.outcome import GenerateOutcome
 from schemas.errors import NoWork, UsageError
-from schemas.records import Reason, Receipt, RowState, Verdict
+from schemas.records import Reason, Receipt, RowState, State, Verdict
 from schemas.store import Store
+from schemas.streamed import batched
+
+_AT_ONCE = 1_000  # rows whose records are in memory at a time
 
 
 def read_rows(
@@ -47,7 +51,7 @@ def read_rows(
         "reasons": receipt.reasons,
         "answered_since": receipt.facts.get("review_count", store.review_count()) != store.review_count(),
         "erased": max(0, receipt.counts.rows_in - present),
-        "rows": _with_texts(store, shown),
+        "rows": [row for chunk in batched(shown, _AT_ONCE) for row in _with_texts(store, chunk)],
         "more": len(found_rows) > len(shown),
     }
 
@@ -65,17 +69,9 @@ def _uncurated(store: Store, receipt: Receipt) -> Iterator[RowState]:
     for fingerprint in GenerateOutcome.of(receipt).fingerprints.values():
         for candidate in store.each_candidate(fingerprint):
             if candidate.seed_id in seeds:
-                yield RowState(
-                    curation="",
-                    generation=fingerprint,
-                    seed_id=candidate.seed_id,
-                    generator=candidate.generator,
-                    sample=candidate.sample,
-                    pair_id=candidate.pair_id,
-                    state="failed" if candidate.failure else "waiting",
-                    reason=candidate.failure or Reason("uncurated", "not judged yet; run `pairsmith curate`"),
-                    step="generate",
-                )
+                state: State = "failed" if candidate.failure else "waiting"
+                reason = candidate.failure or Reason("uncurated", "not judged yet; run `pairsmith curate`")
+                yield record_of("", candidate, state, GENERATE, reason)
 
 
 def _code(state: RowState) -> str | None:
@@ -90,15 +86,7 @@ def curated(store: Store) -> Receipt:
     return receipt
 
 
-def _with_texts(store: Store, states: Sequence[RowState]) -> list[dict[str, Any]]:
-    chunks = (states[at : at + _AT_ONCE] for at in range(0, len(states), _AT_ONCE))
-    return [row for chunk in chunks for row in _chunk_with_texts(store, chunk)]
-
-
-_AT_ONCE = 1_000  # rows whose records are in memory at a time
-
-
-def _chunk_with_texts(store: Store, states: Sequence[RowState]) -> Iterator[dict[str, Any]]:
+def _with_texts(store: Store, states: Sequence[RowState]) -> Iterator[dict[str, Any]]:
     verdicts = store.verdicts(state.pair_id for state in states if state.pair_id and state.flags)
     pairs = {pair.id: pair for pair in store.pairs(state.pair_id for state in states if state.pair_id)}
     seeds = store.seeds_by_id(state.seed_id for state in states if state.pair_id not in pairs)

@@ -10,13 +10,13 @@ from __future__ import annotations
 import importlib.metadata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import cache
 from ipaddress import ip_address
 from typing import Any, cast
 from urllib.parse import urlsplit
 
-from schemas.records import Usage
+from schemas.records import Usage, now
 from schemas.spec import TeacherSettings
 
 Rate = Callable[[Usage, Mapping[str, str]], float]
@@ -67,11 +67,7 @@ def free(teacher: TeacherSettings) -> TeacherSettings:
     return teacher.model_copy(update=rates)
 
 
-def _utc_now() -> datetime:
-    return datetime.now(UTC)
-
-
-def prices_of(teacher: TeacherSettings, clock: Clock = _utc_now) -> Prices | None:
+def prices_of(teacher: TeacherSettings, clock: Clock = now) -> Prices | None:
     """The teacher's prices, None if they are unknown. `clock` returns the time in UTC, on which they may depend."""
     prices = _prices_of(teacher, clock)
     full_price = teacher.batch_format == "together"

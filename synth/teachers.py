@@ -133,7 +133,8 @@ async def opened(teacher: TeacherSettings, say: Say) -> AsyncIterator[Endpoint]:
                 query = {
                     name: _read_secret(env, "teacher.query_env", teacher.url) for name, env in teacher.query_env.items()
                 }
-                return teacher.addresses, _read_key(teacher), _read_headers(teacher), query
+                key = _read_secret(teacher.key_env, "teacher.key_env", teacher.url) if teacher.key_env else None
+                return teacher.addresses, key, _read_headers(teacher), query
             from synth.embedded import process
 
             server = await running.enter_async_context(process.embedded(max_batch=teacher.concurrency, progress=say))
@@ -165,10 +166,6 @@ def run_own_vllm(teacher: TeacherSettings, say: Say, *first: str) -> AbstractAsy
 
     assert teacher.vllm is not None
     return vllm(teacher.vllm, python=teacher.vllm_python, more=(*first, *teacher.vllm_args), say=say)
-
-
-def _read_key(teacher: TeacherSettings) -> str | None:
-    return None if teacher.key_env is None else _read_secret(teacher.key_env, "teacher.key_env", teacher.url)
 
 
 def _read_headers(teacher: TeacherSettings) -> dict[str, str]:

@@ -16,20 +16,16 @@ from schemas.records import Direction
 from schemas.spec.budget import BudgetSettings
 from schemas.spec.curate import (
     CurateSettings,
-    DuplicateSettings,
     GateSettings,
     JudgeQuestion,
-    JudgeSettings,
     LengthSettings,
     Mode,
-    ScoreSettings,
-    SelectSettings,
 )
 from schemas.spec.export import ExportSettings
 from schemas.spec.generate import BackwardSettings, ForwardSettings, GenerateSettings
 from schemas.spec.personal import PersonalSettings
 from schemas.spec.review import ReviewSettings, ReviewShares
-from schemas.spec.section import Drawing, EnvNameIfAny, Pattern, Regex, Section, UserFunction, given
+from schemas.spec.section import Drawing, EnvNameIfAny, Pattern, Section, given
 from schemas.spec.task import Exemplar, SeedSource, TaskSettings
 from schemas.spec.teacher import BatchForm, TeacherSettings
 from schemas.spec.train import EvaluateSettings, SeedKind, SplitSettings, TrainSettings
@@ -37,38 +33,27 @@ from schemas.spec.train import EvaluateSettings, SeedKind, SplitSettings, TrainS
 __all__ = [
     "BackwardSettings",
     "BatchForm",
-    "BudgetSettings",
-    "CurateSettings",
     "Drawing",
-    "DuplicateSettings",
     "EvaluateSettings",
     "Exemplar",
-    "ExportSettings",
     "ForwardSettings",
     "GateSettings",
-    "GenerateSettings",
     "JudgeQuestion",
-    "JudgeSettings",
     "LengthSettings",
     "Mode",
     "Pattern",
     "PersonalSettings",
     "Purpose",
-    "Regex",
     "ReviewSettings",
     "ReviewShares",
-    "ScoreSettings",
     "Section",
     "SeedKind",
     "SeedSource",
-    "SelectSettings",
     "Spec",
     "SplitSettings",
-    "StoreSettings",
     "TaskSettings",
     "TeacherSettings",
     "TrainSettings",
-    "UserFunction",
     "given",
 ]
 

@@ -144,7 +144,3 @@ class Reading:
             read = self._read(record, self._body(table, row))
             read.__dict__["id"] = str(id_)  # the cached property; computing it takes as long as reading
             yield read
-
-
-def id_and_body(table: sa.Table) -> Any:
-    return sa.select(table.c.id, table.c.body)

@@ -45,7 +45,7 @@ from schemas.store.opening import (
     sqlite_path,
     sqlite_url,
 )
-from schemas.store.reading import Reading, id_and_body
+from schemas.store.reading import Reading
 from schemas.store.rows import PREFIX_KEY, Texts, restored_call, texts_in, texts_of
 from schemas.store.writer import Mark, Revisable, Writer, mark_judged
 
@@ -346,7 +346,7 @@ class Store(Reading):
     def verdicts_of_steps(self, steps: Collection[StepName]) -> Iterator[UnvalidatedVerdict]:
         """All verdicts of these steps, in the order they were written; of two on the same pair, the later counts. They
         are not validated again; for counting very many."""
-        self._step_lists = {id_: _steps(body) for id_, body in self._rows(id_and_body(tables.step_lists))}
+        self._load_step_lists()
         c, condition = tables.verdicts.c, has_any_step(self._step_lists, list(steps))
         for pair_id, by, name, body in self._row_pages((c.pair_id, c.by, c.fingerprint, c.body), condition):
             if by == GATES:
@@ -357,8 +357,12 @@ class Store(Reading):
 
     def _step_list(self, name: str) -> list[StepName]:
         if name not in self._step_lists:
-            self._step_lists = {id_: _steps(body) for id_, body in self._rows(id_and_body(tables.step_lists))}
+            self._load_step_lists()
         return self._step_lists[name]
+
+    def _load_step_lists(self) -> None:
+        rows = self._rows(sa.select(tables.step_lists.c.id, tables.step_lists.c.body))
+        self._step_lists = {id_: [(by, fingerprint) for by, fingerprint in orjson.loads(body)] for id_, body in rows}
 
     def row_states(
         self, curation: str, *, state: str | None = None, code: str | None = None, pair_id: str | None = None
@@ -424,7 +428,3 @@ class Store(Reading):
         """Artifacts, oldest first."""
         c = tables.artifacts.c
         return self._records(Artifact, tables.artifacts, *(() if kind is None else (c.kind == kind,)))
-
-
-def _steps(body: str) -> list[StepName]:
-    return [(by, fingerprint) for by, fingerprint in orjson.loads(body)]

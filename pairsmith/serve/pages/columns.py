@@ -14,7 +14,7 @@ from pairsmith.guessed_spec import comment
 from schemas.errors import InputError, PairsmithError, UsageError
 from schemas.project import Project
 from schemas.spec import SeedSource
-from schemas.spec_file import SPEC_NAME
+from schemas.spec_file import SPEC_NAME, key_line
 from schemas.wording import capital
 from synth.columns import GROUP_COLUMN, WORSE, layout, variables
 
@@ -58,8 +58,8 @@ def _source_view(at: int, source: SeedSource, folder: Path) -> SourceView | None
 
 
 def _comments_above(at: int, folder: Path) -> list[str]:
-    parts = f"\n{(folder / SPEC_NAME).read_text(encoding='utf-8')}".split("\n[[seeds]]")
-    above = parts[at].splitlines() if at < len(parts) - 1 else []
+    text = (folder / SPEC_NAME).read_text(encoding="utf-8")
+    above = text.split("\n")[: (key_line(text, ("seeds", str(at))) or 1) - 1]
     return [line.removeprefix("# ") for line in takewhile(lambda line: line.startswith("# "), reversed(above))][::-1]
 
 
