@@ -7,6 +7,7 @@ import sys
 import time
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
@@ -72,11 +73,8 @@ async def generate(
         raise ValueError("a target of accepted rows needs an accept function")
     result = GenerateResult() if result is None else result
     progress = None if progress is unseen else progress  # without a display nothing is counted for it
-    run = _Run(store, generators, 4 * concurrency, accept, targets or {}, candidates or {}, progress, result)
-    run.earlier_prompts = tuple(earlier_prompts)
-    run.tally = tally if run.pairs_before <= _MAX_TALLIED else None
-    if progress is not None and isinstance(seeds, Sequence) and all(g.samples is not None for g in generators):
-        run.total = sum(g.samples or 0 for seed in seeds for g in generators if seed.kind in g.takes)
+    limits = targets or {}, candidates or {}
+    run = _Run(store, generators, 4 * concurrency, accept, *limits, progress, result, earlier_prompts, tally)
     side_tasks = [asyncio.create_task(run.stop_at(stop))] if stop is not None else []
     side_tasks += [asyncio.create_task(run.report_regularly())] if progress is not None else []
     began = time.perf_counter()
@@ -90,29 +88,26 @@ async def generate(
     return result
 
 
+@dataclass(eq=False)
 class _Run:
     """The state of one call of `generate`."""
 
-    def __init__(
-        self,
-        store: Store,
-        generators: Sequence[Generator],
-        window: int,
-        accept: Accept | None,
-        targets: Mapping[str, int],
-        candidates: Mapping[str, int],
-        progress: Progress | None,
-        result: GenerateResult,
-    ) -> None:
-        self.total: int | None = None
-        self.earlier_prompts: tuple[str, ...] = ()
-        self.tally: Tally | None = None
+    store: Store
+    generators: Sequence[Generator]
+    window: int  # the most seeds that are open at once
+    accept: Accept | None
+    targets: Mapping[str, int]
+    limits: Mapping[str, int]
+    progress: Progress | None
+    result: GenerateResult
+    earlier_prompts: Collection[str]
+    tally: Tally | None
+
+    def __post_init__(self) -> None:
+        self._total: int | None = None
         self._tallied: Mapping[str, Any] = {}
-        self._store, self._generators, self._window = store, generators, window
-        self._accept, self._progress, self._result = accept, progress, result
-        self._targets, self._limits = targets, candidates
-        self._names = {g.name for g in generators}
-        self._ledgers = list({id(g.ledger): g.ledger for g in generators if g.ledger is not None}.values())
+        self._names = {g.name for g in self.generators}
+        self._ledgers = list({id(g.ledger): g.ledger for g in self.generators if g.ledger is not None}.values())
         self._bulks = {id(ledger): bulk for ledger in self._ledgers if (bulk := ledger.bulk()) is not None}
         self._open: dict[asyncio.Task[None] | _BulkRow, tuple[str, int]] = {}
         # By the name of a generator. `_ended`: generators that ended before the seeds did.
@@ -124,15 +119,13 @@ class _Run:
         # The pairs of earlier runs: (fingerprint, sample) -> seed id -> index in `_pair_ids`.
         self._before: dict[tuple[str, int], IdMap] = defaultdict(IdMap)
         self._pair_ids = IdList()
-        for fingerprint in {g.fingerprint for g in generators}:
-            for candidate in store.skim_candidates(fingerprint):
+        for fingerprint in {g.fingerprint for g in self.generators}:
+            for candidate in self.store.skim_candidates(fingerprint):
                 if candidate.get("pair_id") is not None:
-                    self._before[fingerprint, candidate["sample"]][candidate["seed_id"]] = self.pairs_before
+                    self._before[fingerprint, candidate["sample"]][candidate["seed_id"]] = len(self._pair_ids)
                     self._pair_ids.append(candidate["pair_id"])
-
-    @property
-    def pairs_before(self) -> int:
-        return len(self._pair_ids)
+        if len(self._pair_ids) > _MAX_TALLIED:
+            self.tally = None
 
     def _pair_id(self, fingerprint: str, seed_id: str, sample: int) -> str | None:
         """The id of the pair that an earlier run made of this slot, if any."""
@@ -141,14 +134,17 @@ class _Run:
         return None if index is None else self._pair_ids[index]
 
     async def process(self, seeds: Iterable[Seed]) -> None:
+        generators = self.generators
+        if self.progress is not None and isinstance(seeds, Sequence) and all(g.samples is not None for g in generators):
+            self._total = sum(g.samples or 0 for seed in seeds for g in generators if seed.kind in g.takes)
         try:
             for number, (seed, generator) in enumerate(self._iter_work(seeds)):
                 if not await self._wait_to_begin(generator):
-                    if self._result.stopped or self._error is not None or self._ended >= self._names:
+                    if self.result.stopped or self._error is not None or self._ended >= self._names:
                         break
                     continue  # this generator has enough; seeds for another direction may follow
                 earlier = self._earlier_pairs(seed, generator)
-                if earlier is not None and self._accept is None and self.tally is None:
+                if earlier is not None and self.accept is None and self.tally is None:
                     self._count_kept(len(earlier))
                     if number % 1000 == 0:
                         await asyncio.sleep(0)  # let other tasks run while many earlier pairs are skipped
@@ -160,10 +156,10 @@ class _Run:
                     self._start_task(self._ask(seed, generator), generator)
             while self._open:
                 await self._wait_for_change()
-            for ledger in [] if self._error is not None or self._result.stopped else self._ledgers:
+            for ledger in [] if self._error is not None or self.result.stopped else self._ledgers:
                 await ledger.settle_refusals()
-            counts = ((name, self._accepted[name]) for name in self._targets if name in self._names)
-            self._result.missed = {name: accepted for name, accepted in counts if accepted < self._targets[name]}
+            counts = ((name, self._accepted[name]) for name in self.targets if name in self._names)
+            self.result.missed = {name: accepted for name, accepted in counts if accepted < self.targets[name]}
         except BaseException:
             self._cancel()
             await asyncio.gather(*(bulk.wait_until_stored() for bulk in self._bulks.values()), return_exceptions=True)
@@ -176,7 +172,7 @@ class _Run:
 
     async def stop_at(self, stop: asyncio.Event) -> None:
         await stop.wait()
-        self._result.stopped = True
+        self.result.stopped = True
         self._drain()
 
     async def report_regularly(self) -> None:
@@ -188,10 +184,10 @@ class _Run:
     def _iter_work(self, seeds: Iterable[Seed]) -> Iterator[tuple[Seed, Generator]]:
         """The seeds and generators to process. With a target of accepted rows, those that already have a pair, from an
         earlier run or a forecast, come first: they are paid for and count towards the target."""
-        paid_first = self._targets and self.pairs_before and isinstance(seeds, Sequence)
+        paid_first = self.targets and len(self._pair_ids) and isinstance(seeds, Sequence)
         for paid in (True, False) if paid_first else (None,):
             for seed in seeds:
-                for generator in self._generators:
+                for generator in self.generators:
                     if seed.kind in generator.takes and (paid is None or paid == self._has_pair(seed, generator)):
                         yield seed, generator
 
@@ -201,22 +197,22 @@ class _Run:
     async def _wait_to_begin(self, generator: Generator) -> bool:
         """Wait until `generator` may begin one more seed; False if it will begin no more."""
         while True:
-            if self._result.stopped or self._error is not None:
+            if self.result.stopped or self._error is not None:
                 return False
             name, slots = generator.name, generator.samples or 1
-            target, enough = self._targets.get(name), False
+            target, enough = self.targets.get(name), False
             if target is not None:
                 if self._accepted[name] >= target:
-                    self._result.target_reached = True
+                    self.result.target_reached = True
                     self._ended.add(name)
                     return False
                 # If all open slots were accepted, would another seed still be needed?
                 enough = self._accepted[name] + self._open_slots[name] >= target
-            if not enough and self._begun[name] + slots > self._limits.get(name, sys.maxsize):
-                self._result.limit_reached = True
+            if not enough and self._begun[name] + slots > self.limits.get(name, sys.maxsize):
+                self.result.limit_reached = True
                 self._ended.add(name)
                 return False
-            if len(self._open) < self._window and not enough:
+            if len(self._open) < self.window and not enough:
                 self._begun[name] += slots
                 return True
             await self._wait_for_change()
@@ -233,10 +229,7 @@ class _Run:
     def _start_task(self, work: Coroutine[Any, Any, None], generator: Generator) -> None:
         task = asyncio.create_task(work)
         self._open[task] = (generator.name, generator.samples or 1)
-        task.add_done_callback(self._on_task_done)
-
-    def _on_task_done(self, task: asyncio.Task[None]) -> None:
-        self.ended(task, None if task.cancelled() else task.exception())
+        task.add_done_callback(lambda done: self.ended(done, None if done.cancelled() else done.exception()))
 
     def _start_in_bulk(self, seed: Seed, generator: Generator) -> bool:
         """Ask the question about a seed in bulk, without a task of its own; False if that is not possible."""
@@ -263,7 +256,7 @@ class _Run:
 
     def finish_row(self, row: _BulkRow) -> None:
         """Count the pairs of a row, which are durable now."""
-        if self._accept is not None:  # it may have to wait
+        if self.accept is not None:  # it may have to wait
             del self._open[row]
             self._start_task(self._count_all(row.seed, row.outcomes, row.generator), row.generator)
             return
@@ -298,7 +291,7 @@ class _Run:
 
     def _earlier_pairs(self, seed: Seed, generator: Generator) -> list[str] | None:
         """The ids of the pairs of earlier runs, if every slot of this seed has one."""
-        if not self.pairs_before:
+        if not len(self._pair_ids):
             return None
         ids: list[str] = []
         for sample in count() if generator.samples is None else range(generator.samples):
@@ -309,14 +302,14 @@ class _Run:
         return ids
 
     def _count_kept(self, slots: int) -> None:
-        self._result.rows_in += slots
-        self._result.waiting += slots
-        self._result.pairs_kept += slots
+        self.result.rows_in += slots
+        self.result.waiting += slots
+        self.result.pairs_kept += slots
         self._report()
 
     async def _recount(self, pair_ids: list[str], generator: Generator) -> None:
         """Count pairs of an earlier run by what `accept` returns now."""
-        for pair in await asyncio.to_thread(self._store.pairs, pair_ids):
+        for pair in await asyncio.to_thread(self.store.pairs, pair_ids):
             await self._count(pair, generator, new=False)
 
     async def _ask(self, seed: Seed, generator: Generator) -> None:
@@ -324,7 +317,7 @@ class _Run:
         outcomes = await generator(seed)
         if self.earlier_prompts:
             outcomes = await asyncio.to_thread(self._with_earlier_pairs, outcomes)
-        await self._store.put(*_records(outcomes))
+        await self.store.put(*_records(outcomes))
         failpoint("pair_written")
         await self._count_all(seed, outcomes, generator)
 
@@ -345,57 +338,57 @@ class _Run:
             for ref in self.earlier_prompts:
                 before = pair.model_copy(update={"origin": pair.origin.model_copy(update={"prompt": ref})})
                 same[before.id] = Outcome(candidate.model_copy(update={"pair_id": before.id}), before)
-        kept = {same[pair.id].candidate.sample: same[pair.id] for pair in self._store.pairs(same)}
+        kept = {same[pair.id].candidate.sample: same[pair.id] for pair in self.store.pairs(same)}
         return [kept.get(outcome.candidate.sample, outcome) for outcome in outcomes]
 
     def _count_failed(self, seed: Seed, failure: Reason) -> None:
-        self._result.rows_in += 1
-        self._result.failed += 1
-        self._result.reasons[failure.code] += 1
-        text, texts = str(failure), self._result.sentences
+        self.result.rows_in += 1
+        self.result.failed += 1
+        self.result.reasons[failure.code] += 1
+        text, texts = str(failure), self.result.sentences
         count, source = texts.get(text, (0, seed.source))
         if count or len(texts) < _MAX_FAILURE_TEXTS:
             texts[text] = (count + 1, source)
 
     async def _count(self, pair: Pair, generator: Generator, *, new: bool) -> None:
-        keep = None if self._accept is None else await self._accept(pair)
+        keep = None if self.accept is None else await self.accept(pair)
         self._count_decision(keep, pair, generator, new=new)
 
     def _count_decision(self, keep: bool | None, pair: Pair, generator: Generator, *, new: bool) -> None:
         self._tallied = self._tallied if self.tally is None else self.tally(pair)
-        self._result.rows_in += 1
-        self._result.pairs_made += new
-        self._result.pairs_kept += not new
+        self.result.rows_in += 1
+        self.result.pairs_made += new
+        self.result.pairs_kept += not new
         if keep is None:
-            self._result.waiting += 1
+            self.result.waiting += 1
         elif keep:
-            self._result.accepted += 1
+            self.result.accepted += 1
             self._accepted[generator.name] += 1
         else:
-            self._result.rejected += 1
+            self.result.rejected += 1
 
     def _report(self, *, last: bool = False) -> None:
         now_s = time.monotonic()
-        if self._progress is None or (not last and now_s - self._reported_s < _PROGRESS_EVERY_S):
+        if self.progress is None or (not last and now_s - self._reported_s < _PROGRESS_EVERY_S):
             return
         self._reported_s = now_s
         numbers: dict[str, Any] = {
-            "done": self._result.rows_in,
-            "kept": self._result.pairs_kept,
-            "failed": self._result.failed,
+            "done": self.result.rows_in,
+            "kept": self.result.pairs_kept,
+            "failed": self.result.failed,
             "in_flight": sum(ledger.in_flight for ledger in self._ledgers),
             "tokens": sum(ledger.usage.completion_tokens for ledger in self._ledgers),
             "usd": total(cost for ledger in self._ledgers for cost in ledger.costs).total,
         }
         numbers["message"] = next(filter(None, (ledger.flow.held for ledger in self._ledgers)), "")
-        if self.total is not None:
-            numbers["total"] = self.total
-        if self._accept is not None:
-            numbers["accepted"] = self._result.accepted
+        if self._total is not None:
+            numbers["total"] = self._total
+        if self.accept is not None:
+            numbers["accepted"] = self.result.accepted
         if self.tally is not None:
             numbers |= self._tallied
-            numbers["reasons"] = Counter(numbers.get("reasons", {})) + self._result.reasons
-        self._progress("generate", numbers)
+            numbers["reasons"] = Counter(numbers.get("reasons", {})) + self.result.reasons
+        self.progress("generate", numbers)
 
 
 def _records(outcomes: Iterable[Outcome]) -> list[Record]:

@@ -173,13 +173,17 @@ class SQLSearchEngine(SearchEngine):
         """Return `{"total": n, "pending": n, "completed": n}`, counting records by status; {} for a draft."""
         if dataset.is_draft:
             return {}
-        return await asyncio.to_thread(_count_records, dataset.id)
+        by_status = sa.select(_records.c.status, sa.func.count()).where(_records.c.dataset_id == dataset.id)
+        return await asyncio.to_thread(_counts, by_status.group_by(_records.c.status))
 
     async def get_dataset_user_progress(self, dataset: Dataset, user: User) -> dict:
         """Return `{"total": n, "submitted": n, ...}`, counting that user's own responses by status; {} for a draft."""
         if dataset.is_draft:
             return {}
-        return await asyncio.to_thread(_count_responses, dataset.id, user.id)
+        dataset_records = sa.select(_records.c.id).where(_records.c.dataset_id == dataset.id)
+        by_status = sa.select(_responses.c.status, sa.func.count()).where(_responses.c.user_id == user.id)
+        by_status = by_status.where(_responses.c.record_id.in_(dataset_records))
+        return await asyncio.to_thread(_counts, by_status.group_by(_responses.c.status))
 
     async def compute_metrics_for(self, metadata_property: MetadataProperty) -> MetadataMetrics:
         """Return how often each term occurs, most frequent first, or the smallest and largest number."""
@@ -258,18 +262,7 @@ def _ping() -> bool:
         return False
 
 
-def _count_records(dataset_id: UUID) -> dict:
-    by_status = sa.select(_records.c.status, sa.func.count()).where(_records.c.dataset_id == dataset_id)
-    return _counts_by_status(by_status.group_by(_records.c.status))
-
-
-def _count_responses(dataset_id: UUID, user_id: UUID) -> dict:
-    dataset_records = sa.select(_records.c.id).where(_records.c.dataset_id == dataset_id)
-    by_status = sa.select(_responses.c.status, sa.func.count()).where(_responses.c.user_id == user_id)
-    return _counts_by_status(by_status.where(_responses.c.record_id.in_(dataset_records)).group_by(_responses.c.status))
-
-
-def _counts_by_status(by_status: sa.Select) -> dict:
+def _counts(by_status: sa.Select) -> dict:
     with _connections().connect() as connection:
         counts = {status.value: count for status, count in connection.execute(by_status)}
     return {"total": sum(counts.values()), **counts}
@@ -829,10 +822,8 @@ def _tsquery(node: Any) -> Any:
 
 
 _WORDS_LOCK = threading.Lock()
-_QUEUE_MARK, _HOUSE_STYLE_FIELD = (
-    "pairsmith",
-    "rules",
-)  # metadata key that marks our queues, and their field with the house style, which is not indexed
+_QUEUE_MARK = "pairsmith"  # the metadata key that marks our queues
+_HOUSE_STYLE_FIELD = "rules"  # their field with the house style, which is not indexed
 
 
 def _words_file() -> Path | None:
