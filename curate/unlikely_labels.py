@@ -90,10 +90,8 @@ def find_likelier_labels(vectors: Vectors, labels: np.ndarray) -> dict[int, Like
         given /= (1 - leverage)[:, None]
         own_score = given[at, labelled] + 1
         given[at, labelled] = given[:, ~known] = -np.inf
-        best[rows], ahead[rows] = (
-            given.argmax(axis=1),
-            np.where(known[labelled], given.max(axis=1) - own_score, -np.inf),
-        )
+        best[rows] = given.argmax(axis=1)
+        ahead[rows] = np.where(known[labelled], given.max(axis=1) - own_score, -np.inf)
     bound = _bound(ahead[np.isfinite(ahead)])
     return {int(row): LikelierLabel(int(best[row]), float(ahead[row])) for row in np.flatnonzero(ahead > bound)}
 

@@ -67,12 +67,10 @@ class Registry:
         except FileNotFoundError:
             return {}
         except ValueError:
-            where, fix = (
-                str(self.folder / _ALIASES),
-                ("Restore it from a backup, or delete it and set the aliases again."),
-            )
             raise UsageError(
-                "it is damaged, so the versions of the aliases are unknown.", where=where, fix=fix
+                "it is damaged, so the versions of the aliases are unknown.",
+                where=str(self.folder / _ALIASES),
+                fix="Restore it from a backup, or delete it and set the aliases again.",
             ) from None
 
     def add(self, export: Path) -> str:

@@ -124,12 +124,8 @@ def listening() -> Iterator[Stopping]:
     if _HANGUP is not None and signal.getsignal(_HANGUP) is not signal.SIG_IGN:
         numbers.append(_HANGUP)
     before = {number: signal.signal(number, stopping.handle_signal) for number in numbers}
-    sys.stdout, sys.stderr, *shown = (
-        _surviving_hangup(sys.stdout),
-        _surviving_hangup(sys.stderr),
-        sys.stdout,
-        sys.stderr,
-    )
+    shown = sys.stdout, sys.stderr
+    sys.stdout, sys.stderr = map(_surviving_hangup, shown)
     try:
         yield stopping
     finally:

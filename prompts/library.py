@@ -66,10 +66,8 @@ def available(folder: Path | None = None) -> list[str]:
 def unused(used: Iterable[str], folder: Path) -> list[str]:
     """The project's own prompts that none of the `used` names refers to. Empty unless one of the names refers to a
     bundled prompt: only then may an unused one, such as `prompts/enhanse`, be a misspelling."""
-    project_prompts, names = (
-        {sub.name for sub in _folders(folder / "prompts") if _versions(sub)},
-        {n.partition("/")[0] for n in used},
-    )
+    project_prompts = {sub.name for sub in _folders(folder / "prompts") if _versions(sub)}
+    names = {name.partition("/")[0] for name in used}
     return sorted(project_prompts - names - {"judge", "compare"}) if names - project_prompts else []
 
 

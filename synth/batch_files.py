@@ -19,10 +19,7 @@ import orjson
 from schemas.records import Json
 from synth.batch_lines import LABEL, Announced, BatchLine, Call, Result, State, parse_lines, parse_results
 
-_PROCESSING, _PROCESSING_S = (
-    ("pending", "running", "notRunning"),
-    600,
-)  # Azure only accepts a file that has been processed
+_PROCESSING, _PROCESSING_S = ("pending", "running", "notRunning"), 600  # Azure only accepts a processed file
 # Error codes of lines without a response, other than lines that were not processed (expired): Together's refusals, and
 # under the same code its own faults, whose message is the phrase of their status ("Internal Server Error").
 _ERROR_STATUS = {"batch_client_error": 400}

@@ -83,10 +83,8 @@ def difference_limits(
     low = gap - _mover_distance(a.estimate - a.low, b.high - b.estimate, r) - half_a_step
     high = gap + _mover_distance(a.high - a.estimate, b.estimate - b.low, r) + half_a_step
     # Five inputs that all agree have p = .06; without this, their 95 % interval would exclude zero.
-    low, high = (
-        np.where(zero_not_rejected, np.minimum(low, 0.0), low),
-        np.where(zero_not_rejected, np.maximum(high, 0.0), high),
-    )
+    low = np.where(zero_not_rejected, np.minimum(low, 0.0), low)
+    high = np.where(zero_not_rejected, np.maximum(high, 0.0), high)
     return Bounds(gap, np.maximum(low, -1.0), np.minimum(high, 1.0))
 
 

@@ -70,10 +70,8 @@ def fine_tune(
     method, r, alpha, dropout, learning_rate, batch, epochs, max_length, seed. No project is needed. For errors see
     `tune` and `find_base`.
     """
-    train_settings, dataset = (
-        given(TrainSettings, "fine_tune", base=str(base), **settings),
-        dataset_of(data, system_prompt),
-    )
+    train_settings = given(TrainSettings, "fine_tune", base=str(base), **settings)
+    dataset = dataset_of(data, system_prompt)
     refuse_untrainable(dataset, train_settings)
     return tune(find_base(train_settings, Path(), progress), dataset, train_settings, Path(out), progress)
 
@@ -242,11 +240,8 @@ def _build_row_trainer(
     _check_masks(chat, dataset.validation, trainer.eval_dataset or ())
     sample = [trainer.train_dataset[index] for index in range(min(_SHOWN_MASKS, len(dataset.train)))]
     masks = tuple(plain_preview(chat.tokenizer, row["input_ids"], row["labels"]) for row in sample)
-    return trainer, (
-        learned_tokens,
-        masks,
-        {"train_rows": len(dataset.train), "validation_rows": len(dataset.validation)},
-    )
+    row_counts = {"train_rows": len(dataset.train), "validation_rows": len(dataset.validation)}
+    return trainer, (learned_tokens, masks, row_counts)
 
 
 def _train(
@@ -347,11 +342,7 @@ def _refuse_no_learning(model: Any, losses: Sequence[float], steps: int) -> None
         what = "the loss is not finite"
     else:
         return
-    raise NoWork(
-        f"training ended, but {what}.",
-        why="The tuned model would be the base model, or broken.",
-        fix=fix,
-    )
+    raise NoWork(f"training ended, but {what}.", why="The tuned model would be the base model, or broken.", fix=fix)
 
 
 def _save(model: Any, chat: Chat, base: Base, folder: Path) -> None:

@@ -171,8 +171,7 @@ class EvaluationPlan:
         """Questions with one answer each: the shortest rows that the adapter learned from, which it affects most and
         which fit any context; otherwise exemplars, otherwise the style as the answer to a test input."""
         known = sorted(self.learned or self.spec.exemplars, key=lambda row: len(row.input) + len(row.output))
-        selection = known[:_PROBES]
-        rows = [(Seed(kind="input", text=row.input, source="probe"), row.output) for row in selection]
+        rows = [(Seed(kind="input", text=row.input, source="probe"), row.output) for row in known[:_PROBES]]
         return rows or [(self.seeds[0], self.spec.task.style)]
 
 
@@ -244,10 +243,8 @@ def _retrieval_systems(
 
 
 def _teacher_system(spec: Spec, prompt: Prompt, base: Model, settings: TeacherSettings, form: AnswerForm) -> System:
-    is_base = settings.url == "embedded" and (settings.model, settings.revision) == (
-        base.settings.model,
-        base.settings.revision,
-    )
+    served = settings.url, settings.model, settings.revision
+    is_base = served == ("embedded", base.settings.model, base.settings.revision)
     sampling = spec.generate.forward.sampling
     return System(
         names=("teacher",),

@@ -211,10 +211,8 @@ def prepare_database(
         return
     output = done.stderr + done.stdout
     last = [line for line in output.splitlines() if line.strip()][-1:] or ["no output"]
-    where, fix = (
-        str(home / "logs" / "migrate.log"),
-        "Read the log, fix the problem it reports and run the command again.",
-    )
+    where = str(home / "logs" / "migrate.log")
+    fix = "Read the log, fix the problem it reports and run the command again."
     if "disk is full" in output or "No space left" in output:
         raise ReviewError("The disk is full.", where=str(home), fix="Free at least 0.1 GB there and try again.")
     if "with another API key" in output:

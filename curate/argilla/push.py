@@ -342,12 +342,8 @@ class _QueueSpec:
     """How a project's queues should look according to the present spec."""
 
     def __init__(self, delivery: Delivery, project_key: str, *, conversation: bool) -> None:
-        self.project, self.argilla, self.project_id, self.conversation = (
-            delivery.project,
-            delivery.argilla,
-            project_key,
-            conversation,
-        )
+        self.project, self.argilla = delivery.project, delivery.argilla
+        self.project_id, self.conversation = project_key, conversation
         self.store = content_id("store", [socket.gethostname(), delivery.store.url])
         self.guidelines = guidelines(delivery.project, bad_examples(delivery.population))
         self.form = AnswerForm.of(delivery.project.spec.task, delivery.project.folder)

@@ -223,10 +223,8 @@ def status(home: Path | None = None) -> ServerStatus:
     alive = _is_supervised(home)
     state, reason = facts["state"], facts["reason"]
     if not alive and state == "running":
-        state, reason = (
-            "stopped",
-            "its supervisor ended without giving a reason: it was killed, or the machine restarted",
-        )
+        state = "stopped"
+        reason = "its supervisor ended without giving a reason: it was killed, or the machine restarted"
     elif alive and shutil.disk_usage(home).free < _FULL_BYTES:
         state, reason = "unhealthy", "its disk is full, so it cannot store anything: free at least 0.1 GB"
     elif alive and identify_program(facts["host"], facts["port"]) != f"Argilla {facts['version']}":

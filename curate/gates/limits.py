@@ -42,10 +42,8 @@ def limits(pair: Pair, language: str = "en", input_language: str | None = None) 
     if lacking := _unrequired(before, after, input_lang, language) or _unrequired(after, before, language, input_lang):
         return rejected("lost_condition", f"{quote(lacking)} is a requirement on one side and not on the other")
     needed = says(language, "conditions", after) is not None
-    denying, short = (
-        _plain_denials(before, input_lang, lacking=needed),
-        count_words(after) <= 1.6 * count_words(before) + _EXTRA_WORDS,
-    )
+    denying = _plain_denials(before, input_lang, lacking=needed)
+    short = count_words(after) <= 1.6 * count_words(before) + _EXTRA_WORDS
     conditions = ("condition", "supposes") if translated else ("condition",)
     for words_asked, lists, code in (
         (("negation",), ("negated",), "lost_negation"),

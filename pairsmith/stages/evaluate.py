@@ -25,7 +25,6 @@ from schemas.wording import counted
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from schemas.spec import TeacherSettings
     from train.metrics import Evaluation
     from train.results import TrainResult
     from train.systems import EvaluationPlan
@@ -53,10 +52,12 @@ def evaluate(
         record.outcome = EvaluateOutcome(**plan.inputs_of("evaluate", project, store)._asdict())
         trained = latest_adapter(project, store)
         plan.warn_outdated(project, store, _MEASURED, say)
-        teacher = _teacher(project, say)
-        say("starting the models")
         from pairsmith import teachers
+
+        teacher = teachers.identified(project, say, "evaluate") if project.spec.needs_teacher else None
+        say("starting the models")
         from train.evaluation import held_out_seeds, measure_or_load, plan_evaluation, trained_rows, validation_seeds
+        from train.failures import describe_refusals
         from train.judged import judge_opener
         from train.priced import priced
         from train.verdict import verdict
@@ -74,7 +75,7 @@ def evaluate(
         _say_all(say, (*_caveats(project, store, measurement), *_planned_requests(measurement, folder)))
         judges = judge_opener(project, store, say)
         measured = run(measure_or_load(measurement, store, folder, lambda t: teachers.opened(t, say), progress, judges))
-        _say_all(say, _refusal_warnings(measured))
+        _say_all(say, (f"warning: {sentence}" for sentence in describe_refusals(measured)))
         path = project.inside(Path(measured.path))
         digest = sha256(Path(measured.path))
         if measured.reused:
@@ -82,6 +83,7 @@ def evaluate(
         store.write(measured.artifact.model_copy(update={"path": path}))
         concluded = verdict(priced(measured, project.spec), project.spec.evaluate.ship_at)
         counts, reasons = counts_of(measured)
+        by_system = systems(measured)
         record.add(
             **_spent(measured),
             counts=counts,
@@ -89,8 +91,8 @@ def evaluate(
             artifact_id=measured.id,
             files=(path,),
             reused=measured.reused,
-            pass_rate=pass_rates(measured),
-            systems=systems(measured),
+            pass_rate={name: rates["sampled"] for name, rates in by_system.items() if "sampled" in rates},
+            systems=by_system,
             outcomes=outcomes(measured),
             verdict=concluded.model_dump(mode="json"),
             gated=gate,
@@ -99,22 +101,9 @@ def evaluate(
     return record.outcome
 
 
-def _teacher(project: Project, say: Say) -> TeacherSettings | None:
-    """The teacher as its endpoint identifies it, if one is asked."""
-    from pairsmith import teachers
-
-    return teachers.identified(project, say, "evaluate") if project.spec.needs_teacher else None
-
-
 def _say_all(say: Say, sentences: Iterable[str]) -> None:
     for sentence in sentences:
         say(sentence)
-
-
-def _refusal_warnings(measured: Evaluation) -> Iterator[str]:
-    from train.failures import describe_refusals
-
-    yield from (f"warning: {sentence}" for sentence in describe_refusals(measured))
 
 
 def _caveats(project: Project, store: Store, measurement: EvaluationPlan) -> Iterator[str]:
@@ -274,13 +263,9 @@ def outcomes(evaluation: Evaluation) -> dict[str, dict[str, str]]:
     return by_system
 
 
-def pass_rates(evaluation: Evaluation) -> dict[str, dict[str, float]]:
-    """system -> its sampled pass rate with its interval. Names of merged systems are joined with an equals sign."""
-    return {name: rates["sampled"] for name, rates in systems(evaluation).items() if "sampled" in rates}
-
-
 def systems(evaluation: Evaluation) -> dict[str, dict[str, dict[str, float]]]:
-    """system -> decoding -> its pass rate with its interval. A decoding that was not measured is left out."""
+    """system -> decoding -> its pass rate with its interval. A decoding that was not measured is left out. Names of
+    merged systems are joined with an equals sign."""
     return {
         system.label: {
             mode: {"share": round(rate.estimate, 4), "low": round(rate.low, 4), "high": round(rate.high, 4)}

@@ -229,12 +229,9 @@ def shown(project: Project, outcome: PreviewOutcome) -> list[RenderableType]:
 
 def _shortened(seed: str) -> str:
     """A seed for display. A long one is shortened, with its number of words."""
-    words = len(seed.split())
-    return (
-        seed
-        if len(seed) <= _SEED_CHARACTERS
-        else (f"{seed[:_SEED_CHARACTERS].rsplit(maxsplit=1)[0]} … ({words:,} words)")
-    )
+    if len(seed) <= _SEED_CHARACTERS:
+        return seed
+    return f"{seed[:_SEED_CHARACTERS].rsplit(maxsplit=1)[0]} … ({len(seed.split()):,} words)"
 
 
 STAGE = Stage[PreviewOutcome](

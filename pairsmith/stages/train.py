@@ -147,16 +147,14 @@ def learning_curve_of(
 
     groups = groups_of(watched)
     group_sizes = [*Counter(groups.get(seed.id, seed.id) for seed in watched).values()]
-    slices = _slices(store, [row["pair_id"] for row in dataset.train])
-    by_preference = settings.objective != "sft"
     drawn = learning_curve(
         dataset,
         train,
         measure,
         seed=settings.seed,
-        slices=slices,
+        slices=_slices(store, [row["pair_id"] for row in dataset.train]),
         group_sizes=group_sizes,
-        of_preferences=by_preference,
+        of_preferences=settings.objective != "sft",
         say=audience.say,
     )
     with replaced(project.folder / CURVE_FILE) as partial:

@@ -156,10 +156,8 @@ class SeedSource(Section):
         or nothing matches."""
         if self.path == "-" or self.format == "hub" or not _PATTERN.search(self.path) or (folder / self.path).exists():
             return [self]
-        matches, files = (
-            map(Path, glob(os.path.join(escape(str(folder)), self.path), recursive=True)),
-            dict[Path, Path](),
-        )
+        matches = map(Path, glob(os.path.join(escape(str(folder)), self.path), recursive=True))
+        files: dict[Path, Path] = {}
         for path in sorted(matches, key=lambda path: (len(path.parts), path)):
             if path.is_file():
                 refuse_non_utf8_name(path)
