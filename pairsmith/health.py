@@ -52,8 +52,7 @@ def findings(
     from pairsmith.preflight import doubtful_settings
     from pairsmith.teacher_health import judges, teachers
 
-    system = f"{platform.python_version()} on {platform.system()} {platform.machine()}"
-    yield Check("python", "ok", system)
+    yield Check("python", "ok", f"{platform.python_version()} on {platform.system()} {platform.machine()}")
     project, spec = _spec(folder, overrides)
     yield from _packages(project)
     yield from _machine(folder if folder.is_dir() else Path())
@@ -64,7 +63,7 @@ def findings(
     seeds = yield from _seeds(project, say)
     yield from _prompts_and_gates(project, seeds)
     yield _store(project)
-    yield _review(project, ask=True)
+    yield review(project, ask=True)
     yield from _base(project)
     yield from _language(project, seeds)
     yield from teachers(project, ask=ask)
@@ -104,10 +103,8 @@ def _packages(project: Project | None) -> Iterator[Check]:
         yield Check(
             "postgres", "fail", "the store is PostgreSQL", "Install its driver: pip install 'pairsmith[postgres]'"
         )
-    summary = "; ".join(
-        f"{', '.join(names)} {word}" for names, word in ((installed, "installed"), (absent, "not installed")) if names
-    )
-    yield Check("optional", "ok", summary)
+    lists = ((installed, "installed"), (absent, "not installed"))
+    yield Check("optional", "ok", "; ".join(f"{', '.join(names)} {word}" for names, word in lists if names))
 
 
 def _versions(names: list[str]) -> tuple[list[str], list[str]]:
@@ -139,14 +136,13 @@ def _machine(folder: Path) -> Iterator[Check]:
 
 
 def _gpu() -> Check:
-    none = Check("gpu", "ok", f"none; runs on {cores()} CPU cores")
     from train.models import gpus
 
     try:
         listing = [f"{name}, {gib:.1f} GiB" for name, gib in gpus()]
     except (OSError, subprocess.SubprocessError):
         return Check("gpu", "warn", "nvidia-smi is installed but does not respond", "Check the driver.")
-    return Check("gpu", "ok", "; ".join(listing)) if listing else none
+    return Check("gpu", "ok", "; ".join(listing) or f"none; runs on {cores()} CPU cores")
 
 
 def _spec(folder: Path, overrides: tuple[str, ...]) -> tuple[Project | None, Check]:
@@ -288,12 +284,7 @@ def _store(project: Project) -> Check:
         return failed("store", error)
 
 
-def review(project: Project) -> Check:
-    """Whether reviewers can be asked in Argilla, as far as that can be checked instantly."""
-    return _review(project, ask=False)
-
-
-def _review(project: Project, *, ask: bool) -> Check:
+def review(project: Project, *, ask: bool = False) -> Check:
     """Check that reviewers can be asked. Nothing is started or sent, and a remote Argilla is contacted only with
     `ask`."""
     spec = project.spec.review
@@ -312,13 +303,9 @@ def _review(project: Project, *, ask: bool) -> Check:
             foreseen()
         except PairsmithError as error:
             return Check("review", "warn", error.what, f"{error.fix} {without}")
-        runs = server.state in ("running", "starting")
-        what = (
-            f"Argilla is running at {server.url}"
-            if runs
-            else ("Argilla is started when it is needed (0.6 GB at first)")
-        )
-        return Check("review", "ok", what)
+        if server.state in ("running", "starting"):
+            return Check("review", "ok", f"Argilla is running at {server.url}")
+        return Check("review", "ok", "Argilla is started when it is needed (0.6 GB at first)")
     from curate.argilla.probe import fetch_username
 
     key = os.environ.get(spec.key_env or "")

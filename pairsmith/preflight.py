@@ -92,10 +92,8 @@ def doubtful_settings(spec: Spec) -> Iterator[tuple[str, str]]:
     for entry in train.trust_remote_code:
         if not _PINNED_CODE.fullmatch(entry):
             yield (
-                (
-                    f"train.trust_remote_code contains '{entry}', a name without the hash of its code, so that code is "
-                    "not run"
-                ),
+                f"train.trust_remote_code contains '{entry}', a name without the hash of its code, so that code is "
+                "not run",
                 "Remove it; if the base needs its own code, `pairsmith doctor` shows what to set.",
             )
 
@@ -139,8 +137,8 @@ def gates_against_examples(
             against = [judgements[step.by].reason.detail for judgements in judged if judgements[step.by].keep is False]
             if against and len(against) >= at_least:
                 from curate.tallies import (
-                    spec_key_of_gate,  # imports numpy, which is not needed if there is nothing to report
-                )
+                    spec_key_of_gate,
+                )  # imports numpy, only needed if there is something to report
 
                 rejects = f"{By.read(step.by).name} rejects {len(against)} of {len(texts)} {what}"
                 yield (

@@ -165,11 +165,8 @@ def _split_bare_harmony(text: str) -> SplitAnswer | None:
     thinking, final, answer = text.partition(_BARE_FINAL)
     is_joined = thinking.lstrip().startswith("analysis") or not thinking.strip() or thinking[-1] in ".!?)\n\u2026\u3002"
     is_code = thinking.count("`") % 2 == 1
-    return (
-        SplitAnswer(thinking.strip() or None, answer)
-        if final and answer.strip() and is_joined and not is_code
-        else None
-    )
+    is_split = final and answer.strip() and is_joined and not is_code
+    return SplitAnswer(thinking.strip() or None, answer) if is_split else None
 
 
 def _find_closing(text: str, at: int, fences: list[int], opening_lines: list[int]) -> re.Match[str] | None:

@@ -89,11 +89,9 @@ def _validation_section(result: TrainResult, rows: str) -> str:
     lines = [f"| {validation.epoch:.3g} | {validation.loss:.3f} |" for validation in result.validation]
     first = "base model" if result.began_with is None else "supervised adapter"
     head = f"Validation on {result.validation_rows} {rows} of other seeds (epoch 0 is the {first}):"
-    kept = (
-        ""
-        if result.kept_step is None
-        else f"\n\nThe adapter has the weights of step {result.kept_step}, the lowest loss."
-    )
+    kept = ""
+    if result.kept_step is not None:
+        kept = f"\n\nThe adapter has the weights of step {result.kept_step}, the lowest loss."
     return "\n".join([head, "", "| epoch | loss |", "|---|---|", *lines]) + kept + _early_stop_note(result)
 
 

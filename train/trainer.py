@@ -100,11 +100,9 @@ def new_adapter(model: Any, settings: TrainSettings) -> Any:
                 where="train.targets",
                 fix=f"Choose from its layers: {', '.join(sorted({name.rpartition('.')[2] for name in layers}))}.",
             )
-    return (
-        unsloth_backend.new_adapter(model, settings)
-        if settings.backend == "unsloth"
-        else _lora_adapter(model, settings)
-    )
+    if settings.backend == "unsloth":
+        return unsloth_backend.new_adapter(model, settings)
+    return _lora_adapter(model, settings)
 
 
 def _lora_adapter(model: Any, settings: TrainSettings) -> Any:

@@ -109,9 +109,8 @@ def _make(
     text = with_base(text) if user_file or not (example or kind) else text
     written = write_project(folder, {**files, SPEC_NAME: text.encode()})
     short, reading = read or _shortages(spec, folder)
-    run_command = replace(session, folder=Path() if folder.resolve() == Path.cwd() else folder, overrides=()).command(
-        "run"
-    )
+    folder_to_name = Path() if folder.resolve() == Path.cwd() else folder
+    run_command = replace(session, folder=folder_to_name, overrides=()).command("run")
     names = [path.relative_to(folder).as_posix() for path in written]
     teacher_found = {"url": teacher.url, "model": teacher.model, "why": teacher.why, "tried": teacher.tried}
     data = {

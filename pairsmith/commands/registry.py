@@ -45,9 +45,8 @@ def list_(session: Session) -> None:
     _, registry = _registry(session)
     versions = registry.listed()
     lines = [f"{one['version']}  {', '.join(one['aliases']) or '-'}  adapter {one['adapter'][:12]}" for one in versions]
-    session.answer(
-        {"command": "registry list", "versions": versions}, "\n".join(lines) or ("nothing has been released yet")
-    )
+    nothing = "nothing has been released yet"
+    session.answer({"command": "registry list", "versions": versions}, "\n".join(lines) or nothing)
 
 
 @command.command(short_help="Point an alias to a version.")

@@ -272,12 +272,8 @@ def down(session: Session) -> None:
     from curate.argilla.server import down as stop
 
     stopped = stop()
-    line = (
-        "stopped; the data are kept, and `pairsmith review up` starts it again"
-        if stopped
-        else ("no server was running")
-    )
-    session.answer({"command": "review down", "stopped": stopped}, line)
+    again = "stopped; the data are kept, and `pairsmith review up` starts it again"
+    session.answer({"command": "review down", "stopped": stopped}, again if stopped else "no server was running")
 
 
 @command.command(short_help="Back up the server's database, users and keys.")

@@ -346,9 +346,8 @@ class Jobs:
         if part.queue_name != HEAVY:
             return _Status("queued", waiting=part.workflow_id)
         ahead = next((one for one in parts if one.queue_name == HEAVY and one.status == "PENDING"), None)
-        note = (
-            describe_running_job(self.folder(ahead.parent_workflow_id)) if ahead and ahead.parent_workflow_id else None
-        )
+        holder = ahead and ahead.parent_workflow_id
+        note = describe_running_job(self.folder(holder)) if holder else None
         return _Status("waits_for_gpu", waiting=part.workflow_id, note=note)
 
     def _end_of_stopped_job(self, job_id: str) -> End:

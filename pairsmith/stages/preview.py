@@ -87,9 +87,8 @@ async def _ask(
                     if not (matching := [seed for seed in seeds if seed.kind in generator.takes]):
                         continue
                     old = _outputs(store, pools.get(way), generator)
-                    chosen = sorted(matching, key=lambda seed: (seed.id not in old, content_id("preview", seed.id)))[
-                        :most
-                    ]
+                    order = sorted(matching, key=lambda seed: (seed.id not in old, content_id("preview", seed.id)))
+                    chosen = order[:most]
                     answered = await _answered(generator, chosen, distinct)
                     for seed, outcomes in zip(chosen, answered, strict=True):
                         new = [_shown(way, outcome) for outcome in outcomes]
@@ -97,28 +96,24 @@ async def _ask(
                         texts = {"old": old.get(seed.id, []), "new": new, "rejected": rejected}
                         rows.append({"direction": way, "seed": seed.text, **texts})
                         audience.progress("preview", {"done": len(rows)})
-                    left = [
-                        sum(ledger.count_missing_samples(*one) for one in generator.questions(seed))
-                        for seed in matching
-                    ]
+                    questions = (generator.questions(seed) for seed in matching)
+                    left = [sum(ledger.count_missing_samples(*one) for one in of_seed) for of_seed in questions]
                     left_samples += sum(left)
                     seeds_left = sum(map(bool, left))
                     left_seeds += seeds_left
                     if seeds_left:
-                        left_usd.append(
-                            _remaining_cost(by_direction[way], store, ledger, generator, chosen, seeds_left)
-                        )
+                        asked = by_direction[way], store, ledger, generator, chosen
+                        left_usd.append(_remaining_cost(*asked, seeds_left))
             finally:
                 watch.cancel()
     failed = sum(isinstance(new, dict) for row in rows for new in row["new"])
     answers = sum(len(row["new"]) for row in rows)
+    present = fingerprints(project, by_direction)
     return PreviewOutcome(
         counts=Counts(rows_in=answers, waiting=answers - failed, failed=failed),
         **teachers.spent(distinct),
         rows=tuple(rows),
-        same_prompt=all(
-            pools.get(way) == fingerprint for way, fingerprint in fingerprints(project, by_direction).items()
-        ),
+        same_prompt=all(pools.get(way) == fingerprint for way, fingerprint in present.items()),
         left_candidates=left_samples,
         left_seeds=left_seeds,
         left_usd=None if None in left_usd else _sum_ranges([amount for amount in left_usd if amount is not None]),

@@ -218,9 +218,8 @@ def stage_of(now: Snapshot, job: Job, progress: JobProgress) -> str:
     earlier stage has to run again in the meantime."""
     word, known = progress.stage.split()[0], [stage.stage for stage in now.stages]
     named = "review" if word == "argilla" else word
-    return next(
-        (name for name in (named, job.command) if name in known), now.next_stage.stage if now.next_stage else named
-    )
+    following = now.next_stage.stage if now.next_stage else named
+    return next((name for name in (named, job.command) if name in known), following)
 
 
 class StageLine(NamedTuple):
@@ -267,14 +266,7 @@ def _parts(stage: str, counts: Counts) -> list[BarPart]:
 def _progress_bar(progress: JobProgress) -> tuple[list[BarPart], int, str]:
     if not progress.total or progress.done is None:
         return [], 1, progress.stage
-    known = [
-        BarPart("accepted", progress.passed or 0),
-        BarPart("rejected", progress.rejected or 0),
-        BarPart("failed", progress.failed or 0),
-    ]
-    rest = progress.done - sum(part.value for part in known)
-    return (
-        [*known, BarPart("pale", max(0, rest))],
-        progress.total,
-        f"{progress.stage}: {progress.done} of {progress.total}",
-    )
+    numbers = {"accepted": progress.passed, "rejected": progress.rejected, "failed": progress.failed}
+    known = [BarPart(tone, number or 0) for tone, number in numbers.items()]
+    rest = BarPart("pale", max(0, progress.done - sum(part.value for part in known)))
+    return [*known, rest], progress.total, f"{progress.stage}: {progress.done} of {progress.total}"

@@ -102,9 +102,8 @@ def _figures(
     done = (progress.done or 0) if progress else 0
     passed = progress.passed if progress else None
     cap_says = f"cap {dollars(cap)}" if cap else "no cap"
-    answers = (
-        done - progress.numbers.get("kept", 0) if progress else 0
-    )  # answers from a preview are not part of this pace
+    # Answers from a preview are not part of this pace.
+    answers = done - progress.numbers.get("kept", 0) if progress else 0
     if spent and progress and progress.usd is not None and progress.total and answers > 0:
         cap_says += f"; {dollars(spent + progress.usd / answers * max(0, progress.total - done))} in total at this pace"
     if not rows_in_progress:
@@ -115,13 +114,11 @@ def _figures(
     if spent:
         costs = dollars(spent)
     else:  # zero or unknown: "nothing" for a job with its own cap, else the cost of the project in words
-        costs = (
-            "nothing" if not now.spent.requests or (spent == 0 and now.spent.total != 0) else describe_cost(now.spent)
-        )
+        is_nothing = not now.spent.requests or (spent == 0 and now.spent.total != 0)
+        costs = "nothing" if is_nothing else describe_cost(now.spent)
     sum_, *rest = costs.split(", ")
-    moves = bool(
-        progress and progress.per_min and progress.share != 1
-    )  # the pace of a finished step does not apply to the next one
+    # The pace of a finished step does not apply to the next one.
+    moves = bool(progress and progress.per_min and progress.share != 1)
     unit = {"train": "steps", "evaluate": "answers"}.get(progress.stage, "rows") if progress else ""
     pace = f"{count(progress.per_min)} {unit}/min" if progress and progress.per_min and moves else "—"
     speed = [f"{count(progress.in_flight)} in flight"] if progress and progress.in_flight else []

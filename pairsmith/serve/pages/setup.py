@@ -165,6 +165,9 @@ def _setup(
     job = live_job(request, slug)
     preview, forecast = now.last("preview"), now.last("forecast")
     shown = PreviewOutcome.of(preview) if preview else None
+    changed = ""
+    if preview and shown:
+        changed = _changed_since(preview, shown.shaped_by and {"generate": shown.shaped_by}, now)
     spec, allowed = now.project.spec, state_of(request).policy.allowed()
     return project_page(
         request,
@@ -199,9 +202,7 @@ def _setup(
         preview=shown,
         preview_at=preview.started if preview else None,
         asked_since=now.asked_since(preview),
-        changed=_changed_since(preview, shown.shaped_by and {"generate": shown.shaped_by}, now)
-        if preview and shown
-        else "",
+        changed=changed,
         is_priced=None not in [getattr(spec.teacher, key) for key in PRICES.values()],
         forecast=_forecast(forecast, now) if forecast else None,
     )

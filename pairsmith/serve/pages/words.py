@@ -99,11 +99,9 @@ def project(snapshot: Snapshot, job: Job | None, progress: JobProgress | None) -
             return f"{JOB_STATES[job.state]}{place}"
         if job.state == "stopping":
             return "stopping; every answer is kept"
-        done = (
-            f", {count(progress.done)} of {count(progress.total)}"
-            if progress and progress.total and progress.done is not None
-            else ""
-        )
+        done = ""
+        if progress and progress.total and progress.done is not None:
+            done = f", {count(progress.done)} of {count(progress.total)}"
         left = f", {minutes(progress.left_s)} left" if progress and progress.left_s else ""
         return f"{verb}{done}{left}"
     if not snapshot.receipts:
@@ -227,10 +225,9 @@ def run(
         if not snapshot.receipts:
             return "Nothing has run yet."
         return "Every stage is done." if step is None else f"Nothing is running; {step.stage} is next: {step.why}."
-    if job.state == "queued":
-        return f"Waiting in the queue{f', position {job.position}' if job.position else ''}."
-    if job.state == "waits_for_gpu":
-        return f"Waiting for compute{f', position {job.position}' if job.position else ''}."
+    if job.state in ("queued", "waits_for_gpu"):
+        where = "in the queue" if job.state == "queued" else "for compute"
+        return f"Waiting {where}{f', position {job.position}' if job.position else ''}."
     if job.state == "running":
         return _running(snapshot, job, progress, spent_usd, cap)
     if job.state == "stopping" and progress and progress.stage.startswith("train") and progress.done != progress.total:
@@ -271,20 +268,15 @@ def _running(
         began = "the run" if job.command == "run" else _ACTIVITIES.get(job.command, job.command)
         return f"{capital(began)} has started."
     following = snapshot.next_stage
-    over = progress.done == progress.total and any(
-        stage.done for stage in snapshot.stages if stage.stage == progress.stage
-    )
+    stages = {stage.stage: stage.done for stage in snapshot.stages}
+    over = progress.done == progress.total and stages.get(progress.stage)
     if job.command == "run" and following and over:
         return f"{capital(_ACTIVITIES[following.stage])} has started."  # it is loading and has not reported yet
     if progress.stage.startswith("train"):
         steps = f" step {count(progress.done)} of {count(progress.total)}" if progress.total else ""
         ends = f"; {minutes(progress.left_s)} left" if progress.left_s else ""
         return f"Training,{steps or ' just started'}{ends}."
-    if (
-        progress.total
-        and progress.done == progress.total
-        and progress.stage.split()[0] not in {stage.stage for stage in snapshot.stages}
-    ):
+    if progress.total and progress.done == progress.total and progress.stage.split()[0] not in stages:
         return f"{_stage_of_step(snapshot, job, progress)}: one step is done, the next is loading."
     what, of_total = _step(snapshot, job, progress), f" of {count(progress.total)}" if progress.total else ""
     unit = {"generate": "rows requested", "curate": "rows judged"}.get(progress.stage.split()[0], "done")
@@ -303,9 +295,9 @@ def _running(
 def _step(snapshot: Snapshot, job: Job, progress: JobProgress) -> str:
     """The current activity: a stage, or a step within one."""
     named = progress.stage.split()[0]
-    return (
-        capital(_ACTIVITIES[named]) if named in _ACTIVITIES else f"{_stage_of_step(snapshot, job, progress)}, {named}"
-    )
+    if named in _ACTIVITIES:
+        return capital(_ACTIVITIES[named])
+    return f"{_stage_of_step(snapshot, job, progress)}, {named}"
 
 
 def _stage_of_step(snapshot: Snapshot, job: Job, progress: JobProgress) -> str:
