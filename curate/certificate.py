@@ -176,11 +176,7 @@ class Certificate:
 
 
 def certify(
-    trial: Trial,
-    probabilities: Mapping[str, float],
-    labels: Mapping[str, bool],
-    possible: int,
-    confidence: float,
+    trial: Trial, probabilities: Mapping[str, float], labels: Mapping[str, bool], possible: int, confidence: float
 ) -> Certificate:
     """Test the sets of a trial.
 

@@ -62,12 +62,7 @@ class Slots:
         self._generator, self._sample = array("B"), array("l")
         self._reasons: dict[Reason, Reason] = {}
 
-    def add(
-        self,
-        candidate: Candidate,
-        pair_id: str | None,
-        reviewed: Reviewed | None = None,
-    ) -> None:
+    def add(self, candidate: Candidate, pair_id: str | None, reviewed: Reviewed | None = None) -> None:
         slot = len(self.ids)
         self._generation.append(self._generations.setdefault(candidate.fingerprint, len(self._generations)))
         seed = self._seeds.setdefault(candidate.seed_id, len(self._seed_ids))

@@ -101,10 +101,7 @@ class Project:
 
     def review_pull(self) -> PullOutcome:
         """Fetch the reviews once."""
-        with (
-            self._open() as (opened, store, audience),
-            review.own_workspace(opened, audience.progress) as connected,
-        ):
+        with self._open() as (opened, store, audience), review.own_workspace(opened, audience.progress) as connected:
             return review.pull_answers(opened, store, connected, audience)
 
     def certify(

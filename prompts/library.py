@@ -109,10 +109,7 @@ def _refuse_misplaced(folder: Path, own: Path) -> None:
             misspelt = path.name.lower() in ("prompt", "prompts")  # otherwise it may belong to another program
             for file in (*path.glob("v[1-9]*.jinja"), *path.glob("*/v[1-9]*.jinja")):
                 if (misspelt or (_BUNDLED / file.parent.name).is_dir()) and not (own / file.parent.name).is_dir():
-                    raise _misnamed(
-                        path,
-                        f"{'Move its contents' if own.is_dir() else 'Rename it'} to {own}.",
-                    )
+                    raise _misnamed(path, f"{'Move its contents' if own.is_dir() else 'Rename it'} to {own}.")
         elif name != path.name and (_BUNDLED / name).is_dir() and not (own / name).is_dir():
             raise _misnamed(path, f"Move it to {own / name / 'v1.jinja'}.")
 

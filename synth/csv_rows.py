@@ -130,9 +130,7 @@ def _parse_records(lines: Sequence[str], separator: str) -> list[tuple[int, list
     return records
 
 
-def split_leading_blanks(
-    lines: Lines,
-) -> tuple[list[tuple[int, Fault]], Lines]:
+def split_leading_blanks(lines: Lines) -> tuple[list[tuple[int, Fault]], Lines]:
     """The leading blank lines, as faults, and the remaining lines."""
     blank: list[tuple[int, Fault]] = []
     for number, line in lines:

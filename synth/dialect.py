@@ -53,11 +53,7 @@ class Dialect:
 
     def body(self, messages: Sequence[Message], sampling: Sampling, n: int, schema: Json | None) -> Json:
         """A request body in the form that this server accepts, as far as is known."""
-        body: Json = {
-            **sampling.body(),
-            "model": self._model,
-            "messages": [message.sent for message in messages],
-        }
+        body: Json = {**sampling.body(), "model": self._model, "messages": [message.sent for message in messages]}
         if not self._has_system:
             body["messages"] = without_system(body["messages"])
         if self._renames_max_tokens and "max_tokens" in body:

@@ -21,15 +21,7 @@ from schemas.errors import PromptError
 from schemas.identity import construct
 from schemas.project import Project
 from schemas.records import Direction, Generated, Json, Messages, Pair, Reason, Sampling, Seed, content_id, identity
-from schemas.spec import (
-    BackwardSettings,
-    Exemplar,
-    ForwardSettings,
-    Spec,
-    TaskSettings,
-    TeacherSettings,
-    given,
-)
+from schemas.spec import BackwardSettings, Exemplar, ForwardSettings, Spec, TaskSettings, TeacherSettings, given
 from synth.answers import clean
 from synth.imports import Import
 from synth.ledger import Completion, FailedSample, Ledger, Question

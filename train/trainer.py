@@ -211,11 +211,7 @@ class CompletionTrainer(SFTTrainer):  # type: ignore[misc]  # trl ships no types
     _last_batch: Any = None
 
     def compute_loss(
-        self,
-        model: Any,
-        inputs: dict[str, Any],
-        return_outputs: bool = False,
-        num_items_in_batch: Any = None,
+        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
         labels = inputs["labels"]
         if model.training:

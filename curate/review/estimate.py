@@ -236,12 +236,7 @@ def _minutes(minutes: float) -> str:
 
 
 def advice(
-    share: Estimate,
-    wanted: float,
-    *,
-    seconds: float | None,
-    answers_per_row: float = 1.0,
-    left: int | None = None,
+    share: Estimate, wanted: float, *, seconds: float | None, answers_per_row: float = 1.0, left: int | None = None
 ) -> Advice:
     """What to do next for an interval of at most `wanted` to either side.
 

@@ -153,10 +153,7 @@ class SampledRow(NamedTuple):
 
 
 def draw(
-    of: Frames,
-    rows_by_reason: Mapping[SamplingReason, int],
-    seed: int,
-    sampled: SampledIds | None = None,
+    of: Frames, rows_by_reason: Mapping[SamplingReason, int], seed: int, sampled: SampledIds | None = None
 ) -> list[SampledRow]:
     """The next rows: for every reason, `rows_by_reason` more of its order than `sampled` (ids by reason) has.
 

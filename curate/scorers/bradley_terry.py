@@ -175,11 +175,7 @@ def _head(examples: Sequence[GoodText], pairs: Sequence[PreferencePair], states:
 
 
 def _pmi(
-    examples: Sequence[GoodText],
-    pairs: Sequence[PreferencePair],
-    model: Any,
-    system: str,
-    rng: random.Random,
+    examples: Sequence[GoodText], pairs: Sequence[PreferencePair], model: Any, system: str, rng: random.Random
 ) -> dict[str, Any]:
     """Accuracy of the training-free PMI score on one comparison per example, with a 95 % interval."""
     import numpy as np

@@ -20,10 +20,7 @@ class FrozenEncoder:
     """A causal model, run in batches of at most `batch_tokens` tokens including padding."""
 
     def __init__(
-        self,
-        folder: Path,
-        batch_tokens: int,
-        progress: Callable[[str, dict[str, Any]], None] | None = None,
+        self, folder: Path, batch_tokens: int, progress: Callable[[str, dict[str, Any]], None] | None = None
     ) -> None:
         from synth.embedded.model import best_dtype
 

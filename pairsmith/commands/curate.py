@@ -51,10 +51,7 @@ def _screen(comparison: WhatIf) -> list[Any]:
     parts: list[RenderableType] = [
         facts([("now", row_count_check(comparison.before)), ("would be", row_count_check(comparison.after))])
     ]
-    sums = (
-        (comparison.splits_before, comparison.splits_after),
-        (comparison.reasons_before, comparison.reasons_after),
-    )
+    sums = ((comparison.splits_before, comparison.splits_after), (comparison.reasons_before, comparison.reasons_after))
     changed = [
         (name, f"{before.get(name, 0):,} -> {after.get(name, 0):,}")
         for before, after in sums

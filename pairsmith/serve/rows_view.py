@@ -140,12 +140,7 @@ class RowsView:
     # Reading
 
     def page(
-        self,
-        slug: str,
-        filters: Filters = ALL,
-        sort: Sort = "asked",
-        cursor: str | None = None,
-        limit: int = LIMIT,
+        self, slug: str, filters: Filters = ALL, sort: Sort = "asked", cursor: str | None = None, limit: int = LIMIT
     ) -> RowsPage:
         """The page of rows after `cursor`. Raises UsageError for an invalid cursor."""
         view = self._view(slug)

@@ -27,12 +27,7 @@ from schemas.wording import percent
 
 
 def certify(
-    project: Project,
-    store: Store,
-    audience: Audience = NO_AUDIENCE,
-    *,
-    precision: float = 0.9,
-    confidence: float = 0.9,
+    project: Project, store: Store, audience: Audience = NO_AUDIENCE, *, precision: float = 0.9, confidence: float = 0.9
 ) -> CertifyOutcome:
     """From the reviews, find rows of which at least the share `precision` is good, with `confidence`.
 

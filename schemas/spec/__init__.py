@@ -14,13 +14,7 @@ from schemas.kinds import with_defaults
 from schemas.labels import label_in
 from schemas.records import Direction
 from schemas.spec.budget import BudgetSettings
-from schemas.spec.curate import (
-    CurateSettings,
-    GateSettings,
-    JudgeQuestion,
-    LengthSettings,
-    Mode,
-)
+from schemas.spec.curate import CurateSettings, GateSettings, JudgeQuestion, LengthSettings, Mode
 from schemas.spec.export import ExportSettings
 from schemas.spec.generate import BackwardSettings, ForwardSettings, GenerateSettings
 from schemas.spec.personal import PersonalSettings

@@ -31,11 +31,7 @@ class BackwardSettings(Section):
     2023)."""
 
     enabled: bool = True
-    levels: tuple[str, ...] = (
-        "three to five words",
-        "a short phrase of six to ten words",
-        "one plain sentence",
-    )
+    levels: tuple[str, ...] = ("three to five words", "a short phrase of six to ten words", "one plain sentence")
     prompt: str = "simplify"
     teacher: str | None = None
     sampling: Drawing = Sampling(temperature=0.7, max_tokens=96)

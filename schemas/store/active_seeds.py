@@ -27,7 +27,7 @@ def set_active(store: Reading, seeds: Sequence[Seed], write: Callable[[Work], No
     ((last,),) = store._rows(sa.select(sa.func.max(tables.seeds.c.position)))
     ids = bytearray()
     for page in batched(seed_bodies(seeds), _PAGE):
-        write(partial(insert, target=INTO_SEEDS, rows=page))
+        write(partial(_insert_page, page))
         ids += bytes.fromhex("".join(id_ for id_, _ in page))
     write(partial(_mark_active, ids, last or 0))
 
@@ -56,6 +56,10 @@ def each_seed(store: Reading) -> Iterator[Seed]:
 
 def _seed_of_row(store: Reading, id_: str, body: str) -> Seed:
     return seed_from_body(id_, body) or store._read(Seed, body)
+
+
+def _insert_page(rows: Sequence[tuple[str, str]], connection: sa.Connection) -> None:
+    insert(connection, INTO_SEEDS, rows)
 
 
 def _mark_active(ids: bytearray, before: int, connection: sa.Connection) -> None:

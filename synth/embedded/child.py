@@ -37,11 +37,7 @@ def child_environment() -> dict[str, str]:
 
 @contextlib.asynccontextmanager
 async def serving_child(
-    command: Sequence[str],
-    log: IO[bytes],
-    *,
-    pipe_stdout: bool = True,
-    more: Mapping[str, str] = MappingProxyType({}),
+    command: Sequence[str], log: IO[bytes], *, pipe_stdout: bool = True, more: Mapping[str, str] = MappingProxyType({})
 ) -> AsyncIterator[Process]:
     """A server process that runs for the duration of the block, with `more` added to its environment variables.
 

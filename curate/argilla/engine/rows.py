@@ -121,12 +121,7 @@ _SUGGESTION_KEYS = {"question_id", "value", "score", "agent", "type"}
 
 
 async def get_records(
-    dataset_id: UUID,
-    db: Db,
-    current_user: Me,
-    offset: int = 0,
-    limit: int = 2000,
-    responses: bool = False,
+    dataset_id: UUID, db: Db, current_user: Me, offset: int = 0, limit: int = 2000, responses: bool = False
 ):
     """Return records, oldest first, in the format of Argilla's own route; without `responses` only ids and status."""
     dataset = await Dataset.get_or_raise(db, dataset_id)

@@ -91,10 +91,7 @@ def continue_job(caller: JobRunner, job: str, request: Request, response: Respon
     "/jobs/{job}/log", name="job_log", response_class=Response, responses={200: {"content": {"text/plain": {}}}}
 )
 def log(
-    caller: JobViewer,
-    job: str,
-    request: Request,
-    begin: Annotated[int, Query(alias="from", ge=0, le=10**15)] = 0,
+    caller: JobViewer, job: str, request: Request, begin: Annotated[int, Query(alias="from", ge=0, le=10**15)] = 0
 ) -> Response:
     """The output of the job's processes, from a byte offset on."""
     return Response(state_of(request).jobs.log(job, begin)[:_MOST_LOG], media_type="text/plain; charset=utf-8")
