@@ -154,9 +154,10 @@ def _sources(task: TaskSettings, result: CurateResult, totals: CardFacts) -> lis
     """The section on sources: seeds, teachers, prompts, labels, style and scorer."""
     licenses, teachers, prompts = (sorted(names) for names in (totals.licenses, totals.teachers, totals.prompts))
     scorer = result.facts["scorer"]
+    seeds = ", ".join(f"{number} {kind}" for kind, number in sorted(totals.kinds.items())) or "none"
     by = f"{', '.join(teachers)}. Its terms of use apply to what it wrote" if teachers else "none"
     return [
-        f"- Seeds: {_seed_counts(totals.kinds)}. License of the seeds: {', '.join(licenses)}.",
+        f"- Seeds: {seeds}. License of the seeds: {', '.join(licenses)}.",
         f"- Teacher: {by}.",
         f"- Prompts: {', '.join(prompts) or 'none'}.",
         *(["- Labels: " + "; ".join(map(": ".join, _label_definitions(task))) + "."] if task.labels else []),
@@ -183,10 +184,6 @@ def _front_matter(project: Project, totals: CardFacts) -> list[str]:
         "---",
         "",
     ]
-
-
-def _seed_counts(kinds: Counter[str]) -> str:
-    return ", ".join(f"{number} {kind}" for kind, number in sorted(kinds.items())) or "none"
 
 
 def _near_duplicate_seeds(result: CurateResult) -> list[str]:

@@ -72,7 +72,8 @@ def forecast_sum(known: Sequence[float], others: int, most: float | None) -> Ran
     if m < 2:
         return None
     mean, spread = float(x.mean()), float(x.std(ddof=1))
-    half = _t_quantile(m - 1) * spread * math.sqrt(others * others / m + others)
+    quantile = _T[m - 2] if m - 1 <= len(_T) else 1.645 + 1.7 / (m - 1)  # within 0.01 of the t-quantile
+    half = quantile * spread * math.sqrt(others * others / m + others)
     top = float(x.max())
     ceiling = max(top, 10 * top if most is None else most)
     random = np.random.default_rng(0)
@@ -178,7 +179,3 @@ def _models(groups: Sequence[int]) -> _Models:
     log = np.concatenate(logs)
     weight = prior * np.exp(log - log.max())
     return _Models(np.concatenate(thetas), np.concatenate(discounts), log, weight / weight.sum())
-
-
-def _t_quantile(degrees: int) -> float:
-    return _T[degrees - 1] if degrees <= len(_T) else 1.645 + 1.7 / degrees  # within 0.01 of the quantile

@@ -106,8 +106,13 @@ def read_states(
     """
     if (derived := _derived_if_missing(store, receipt)) is None:
         return store.row_states(_curation_name(receipt), state=state, code=code, pair_id=pair_id)
-    filters = (state, code, pair_id)
-    return (s for s in derived if all(w is None or w == o for w, o in zip(filters, _filter_fields(s), strict=True)))
+    return (
+        row
+        for row in derived
+        if state in (None, row.state)
+        and code in (None, row.reason.code if row.reason else None)
+        and pair_id in (None, row.pair_id)
+    )
 
 
 def skim_states(store: Store, receipt: Receipt) -> Iterator[Json]:
@@ -134,10 +139,6 @@ def _derived_if_missing(store: Store, receipt: Receipt) -> list[RowState] | None
         return derived
     store.write(*derived)
     return None
-
-
-def _filter_fields(state: RowState) -> tuple[str, str | None, str | None]:
-    return state.state, state.reason.code if state.reason else None, state.pair_id
 
 
 def _curation_name(receipt: Receipt) -> str:

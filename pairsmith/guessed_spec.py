@@ -11,7 +11,7 @@ from typing import Any
 
 from pairsmith.file_columns import detect_language
 from pairsmith.file_guess import Guess
-from schemas.kinds import KINDS, KindName
+from schemas.kinds import KINDS
 from schemas.spec import TrainSettings
 from schemas.wording import capital
 
@@ -28,6 +28,7 @@ def spec_text(path: Path, guessed: Guess, task: str) -> str:
     imported = guessed.kind in ("pair", "conversation")
     seeds = [f"path = {in_toml(path.name)}", f"kind = {in_toml(guessed.kind)}"]
     seeds += [f"{key} = {in_toml(value)}" for key, value in guessed.settings.items()]
+    system = KINDS[guessed.task["kind"]].defaults.get("task.system", "Rewrite the input in the house style.")
     return "\n".join(
         [
             comment(f"Written by `pairsmith init --from {path.name}`. `pairsmith docs spec` describes every key."),
@@ -36,7 +37,7 @@ def spec_text(path: Path, guessed: Guess, task: str) -> str:
             *(f"{key} = {in_toml(value)}" for key, value in guessed.task.items()),
             f"name = {in_toml(task)}",
             "# The system prompt of the tuned model, in production too. Keep it short: training teaches the rest.",
-            f"system = {in_toml('Answer as our examples do.' if imported else _system(guessed.task['kind']))}",
+            f"system = {in_toml('Answer as our examples do.' if imported else system)}",
             (
                 "# Replace this with what makes a good output, in rules that a stranger could check. It is sent to the "
                 "untuned"
@@ -56,10 +57,6 @@ def spec_text(path: Path, guessed: Guess, task: str) -> str:
             *(_sampling_table(guessed.outputs) if guessed.outputs else ()),
         ]
     )
-
-
-def _system(kind: KindName) -> str:
-    return str(KINDS[kind].defaults.get("task.system", "Rewrite the input in the house style."))
 
 
 _EXEMPLARS = (

@@ -40,10 +40,6 @@ def _gates_off(*names: str) -> dict[str, bool]:
     return {f"curate.gates.{name}": False for name in names}
 
 
-def _length(**bounds: float) -> dict[str, float]:
-    return {f"curate.gates.length.{name}": bound for name, bound in bounds.items()}
-
-
 _OF_STYLE = ("off_style", "too_long", "too_short", "bad_language")
 
 
@@ -141,7 +137,9 @@ KINDS: Mapping[KindName, TaskKind] = {
             "generate.backward.prompt": "translate-back",
             "generate.backward.levels": ["a translation"],
             "generate.backward.sampling": {"temperature": 0.0, "max_tokens": 1024},
-            **_length(min_words=1, min_ratio=0.2, max_ratio=8.0),
+            "curate.gates.length.min_words": 1,
+            "curate.gates.length.min_ratio": 0.2,
+            "curate.gates.length.max_ratio": 8.0,
             **_gates_off("echo", "answered", "lost_content", "invented_name", "swapped"),
             "curate.gates.translated": True,
         },

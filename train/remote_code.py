@@ -60,7 +60,8 @@ def runnable(base: str, folder: Path, trusted: Sequence[str]) -> Path | None:
     with tempfile.TemporaryDirectory(dir=cache, prefix=".") as scratch:
         copy = Path(scratch, "copy", name := folder.resolve().name)
         _copy(folder, copy)
-        for outside in (*_linked_folders(folder), *_outside_classes(copy)):
+        linked = (path.name for path in folder.rglob("*") if path.is_symlink() and path.is_dir())
+        for outside in (*linked, *_outside_classes(copy)):
             raise InputError(
                 f"the base loads '{outside}' from outside its own folder.",
                 where=str(folder),
@@ -141,10 +142,6 @@ def copy_code(base: Path, target: Path) -> None:
 def _code(folder: Path) -> list[Path]:
     """Every Python file, including `.PY`, which macOS treats the same. Linked folders are not followed."""
     return sorted(path for path in folder.rglob("*") if path.suffix.lower() == ".py" and path.is_file())
-
-
-def _linked_folders(folder: Path) -> Iterator[str]:
-    yield from (path.name for path in folder.rglob("*") if path.is_symlink() and path.is_dir())
 
 
 def _outside_classes(folder: Path) -> Iterator[str]:

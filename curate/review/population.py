@@ -7,6 +7,7 @@ import statistics
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from curate.gates import gates_of
 from curate.pool import Pool
@@ -97,7 +98,7 @@ def read_population(
         judged_by = curated.facts.get("judged_by")
     judges, compares = _judges_and_comparer(judged_by)
     rejected_by_judge, flagged_last = set[str](), set(flagged)
-    for pair_id, verdicts in _verdicts(store, passed):
+    for pair_id, verdicts in chain.from_iterable(store.verdicts(chunk).items() for chunk in batched(passed, ROWS)):
         for verdict in verdicts:
             if verdict.by.startswith(scorer) and verdict.score is not None:
                 by_settings[verdict.by, verdict.fingerprint][pair_id] = verdict.score
@@ -191,12 +192,6 @@ def _without_length(pool: Pool, scores: Scores, left: Collection[str]) -> Scores
 
     fit = LengthFit.of([(output, scores[id_]) for id_, output in rows if id_ in left] for rows in outputs())
     return {id_: fit.residual(scores[id_], output) for rows in outputs() for id_, output in rows}
-
-
-def _verdicts(store: Store, pair_ids: Iterable[str]) -> Iterator[tuple[str, list[Verdict]]]:
-    """Every pair with its verdicts, with `ROWS` pairs in memory at a time."""
-    for chunk in batched(pair_ids, ROWS):
-        yield from store.verdicts(chunk).items()
 
 
 def _findings(pool: Pool, verdicts: Iterable[Verdict]) -> list[Verdict]:

@@ -130,7 +130,8 @@ def _make(
     first = "" if example else f"Put {change} into pairsmith.toml, then:\n"
     lines = (
         f"Created a project in {folder.resolve()}: {', '.join(names)}\n",
-        *(_guess_in_lines(guessed) if guessed else []),
+        *([f"Read as rows of kind {guessed.kind}:"] if guessed else []),
+        *(f"  - {sentence}" for sentence in (guessed.why if guessed else [])),
         *(f"  - {reading.not_used}; the first: {lost.where}: {lost.what}" for lost in reading.problems[:1]),
         *(_in_lines(teacher) if asks else ["Teacher   none needed: the rows already have outputs"]),
         *(f"\nAs it is: {shortage.what}.\n          {shortage.fix}" for shortage in short),
@@ -152,10 +153,6 @@ def _encoding_of(file: Path, encoding: str) -> str | None:
         )
         fix = f"Choose the one that reads correctly, or save the file as UTF-8:{''.join(lines)}"
         raise InputError(asked.what, where=asked.where, why=asked.why, fix=fix) from None
-
-
-def _guess_in_lines(guessed: Guess) -> list[str]:
-    return [f"Read as rows of kind {guessed.kind}:", *(f"  - {sentence}" for sentence in guessed.why)]
 
 
 def _in_lines(teacher: FoundTeacher) -> list[str]:

@@ -21,7 +21,6 @@ from pairsmith.stages.export import EXPORT, FORMATS, MARK
 from pairsmith.style.numbers import count
 from schemas.files import sha256, size_of
 from schemas.records import Artifact
-from schemas.store import Store
 from schemas.store.latest import listed_artifacts, present
 from schemas.wording import counted
 
@@ -44,10 +43,10 @@ class File(NamedTuple):
 def downloads(caller: Viewer, project: str, request: Request) -> Response:
     """Everything that can be downloaded."""
     now = snapshot(request, project)
-    artifacts, on_disk = (_shown_artifacts(now.store), present(now.store)) if now.store else ([], {})
+    listed, on_disk = (listed_artifacts(now.store), present(now.store)) if now.store else ([], {})
     folder = now.project.folder
     base = f"/api/v1/projects/{project}"
-    things = [_artifact_view(folder, base, *one) for one in artifacts]
+    things = [_artifact_view(folder, base, *one) for one in reversed(listed) if one[0].kind in _KINDS]
     newest = [thing for one in on_disk.values() for thing in things if thing["id"] == one.id]
     report = folder / "report.html"
     return project_page(
@@ -91,10 +90,6 @@ def _export(folder: Path, present: Mapping[str, Artifact]) -> dict[str, Any] | N
     }
 
 
-def _shown_artifacts(store: Store) -> list[tuple[Artifact, Counter[str]]]:
-    return [one for one in listed_artifacts(store)[::-1] if one[0].kind in _KINDS]
-
-
 def _heading(newest: Sequence[Mapping[str, Any]]) -> str:
     """The summary of the page. Only artifacts whose files exist can be downloaded."""
     if not newest:
@@ -119,7 +114,8 @@ def _artifact_view(folder: Path, base: str, artifact: Artifact, splits: Counter[
             for ending in ("jsonl", "parquet"):
                 file = path / "data" / f"{split}.{ending}"
                 if file.is_file():
-                    files.append(_file(file, f"{split}.{ending}", f"{download}?format={ending}&split={split}"))
+                    href = f"{download}?format={ending}&split={split}"
+                    files.append(File(file.name, href, _size(file), _hash(file, file.stat().st_mtime_ns)))
     rows = ", ".join(f"{count(splits[split])} {split}" for split in _SPLITS if split in splits)
     return {
         "kind": artifact.kind,
@@ -135,10 +131,6 @@ def _artifact_view(folder: Path, base: str, artifact: Artifact, splits: Counter[
         "one_file": path.is_file(),
         "sha256": _hash(path, path.stat().st_mtime_ns) if there and path.is_file() else "",
     }
-
-
-def _file(path: Path, name: str, href: str) -> File:
-    return File(name, href, _size(path), _hash(path, path.stat().st_mtime_ns))
 
 
 @lru_cache(maxsize=256)
