@@ -224,7 +224,6 @@ def row(accepted: Accepted) -> Json:
 
 
 def chat_row(pair: Pair, score: float | None = None) -> Json:
-    """The row of a pair."""
     prompt, completion = chat_of(pair)
     return {
         "pair_id": pair.id,

@@ -98,7 +98,6 @@ class PreferenceTable:
         self._rests_on: dict[int, tuple[str, ...]] = {}  # sparse
 
     def add(self, one: Preference | PreferenceIds) -> None:
-        """Append a preference."""
         if one.rests_on:
             self._rests_on[len(self)] = one.rests_on
         for id_ in one.ids:

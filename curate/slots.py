@@ -122,7 +122,6 @@ class Slots:
         )
 
     def seed(self, slot: int) -> str:
-        """The seed id of a slot."""
         return self._seed_ids[self._seed[slot]] or ""
 
     def key(self, slot: int) -> bytes:
@@ -167,7 +166,6 @@ def skim_candidates_of(
 
 
 def candidate_from_json(kept: Json) -> Candidate:
-    """The candidate for its stored JSON."""
     return construct(Candidate, kept) if kept.get("failure") is None else Candidate.model_validate(kept)
 
 

@@ -55,7 +55,6 @@ async def write_states(store: Store, pool: Pool, curation: str) -> dict[str, dic
 
 
 def state_of(row: Row) -> State:
-    """The state of a row."""
     return "failed" if row.candidate.pair_id is None else _STATE[row.keep]
 
 

@@ -68,7 +68,6 @@ class NamedStep:
     def verdict(
         self, pair_id: str, keep: bool | None, score: float | None, reason: Reason, flags: tuple[str, ...] = ()
     ) -> Verdict:
-        """A verdict of this step on a pair."""
         ids = {"pair_id": pair_id, "by": self.id.by, "fingerprint": self.id.settings}
         return construct(Verdict, {**ids, "keep": keep, "score": score, "reason": reason, "flags": flags})
 

@@ -120,7 +120,6 @@ def comment(sentence: str) -> str:
 
 
 def in_toml(value: Any) -> str:
-    """A value in TOML syntax."""
     if isinstance(value, dict):
         return "{ " + ", ".join(f"{_key(key)} = {in_toml(item)}" for key, item in value.items()) + " }"
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -331,7 +331,6 @@ def _named_teacher(key: str, spec: Spec, name: str | None) -> InputTable:
 
 
 def _judges(key: str, project: Project, names: Sequence[str]) -> InputTable:
-    """The judges and their prompts."""
     if not names:
         return {}
     judges = {k: v for name in names for k, v in _named_teacher(f"{key}.{name}", project.spec, name).items()}

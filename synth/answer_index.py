@@ -29,7 +29,6 @@ class AnswerIndex:
         return () if number is None else self._attempt_lists[number]
 
     def add(self, key: str, attempt: int, status: str) -> None:
-        """Add an answer."""
         before = self.of(key) if attempt > 1 else ()  # answers arrive in order of attempts
         self._set(key, (*before, (attempt, status)))
 

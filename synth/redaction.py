@@ -37,7 +37,6 @@ def extract_secrets(header: str) -> list[str]:
 
 
 def without_keys(text: str, *keys: str) -> str:
-    """`text` without any of `keys`."""
     for key in keys:
         text = without_key(text, key)
     return text

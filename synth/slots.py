@@ -22,7 +22,6 @@ class Slot(NamedTuple):
     sample: int
 
     def filled(self, pair: Pair) -> Candidate:
-        """The candidate for this slot with its pair."""
         fingerprint, seed_id, generator, sample = self
         place = {"fingerprint": fingerprint, "seed_id": seed_id, "generator": generator, "sample": sample}
         return construct(Candidate, {**place, "pair_id": pair.id})

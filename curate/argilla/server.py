@@ -97,7 +97,6 @@ class ServerStatus:
 
 
 def default_home() -> Path:
-    """Return the default home folder."""
     import platformdirs
 
     configured = os.environ.get("PAIRSMITH_ARGILLA_HOME")

@@ -148,7 +148,6 @@ class Evidence:
     erased_seeds: int = 0
 
     def stage(self, command: str) -> StageEvidence:
-        """The stage of that command."""
         return next(stage for stage in self.stages if stage.command == command)
 
     def counts(self, command: str) -> Counts | None:

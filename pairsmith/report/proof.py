@@ -314,7 +314,6 @@ def failed_checks(output: Output) -> list[tuple[str, str]]:
 
 
 def limits(evaluation: Evaluation) -> list[str]:
-    """The limits of the evaluation."""
     checks = [check_name(name) for name in evaluation.check_names]
     independent = [name for name, unseen in checks if unseen]
     gates = len(checks) - len(independent)

@@ -240,7 +240,6 @@ def spending(costs: Sequence[Cost]) -> str:
 
 
 def limits(evidence: Evidence) -> list[str]:
-    """The limits of the numbers."""
     sentences = [
         "Gates and checks test form, not meaning. A text can have the right length, the right ending and every word"
         " that a pattern looks for, and still be empty or absurd. Read the answers side by side.",

@@ -166,7 +166,6 @@ def write(engine: sa.Engine, *statements: sa.Executable) -> int:
 
 
 def rows(engine: sa.Engine, query: sa.Select[Any]) -> Sequence[sa.RowMapping]:
-    """All rows of a query."""
     with engine.connect() as connection:
         return connection.execute(query).mappings().all()
 

@@ -127,7 +127,6 @@ class Hub:
         self._states = {key: state for key, state in self._states.items() if state["project"] != project}
 
     def states(self) -> list[State]:
-        """The current states."""
         return list(self._states.values())
 
     async def subscribe(self, slugs: Collection[str], after: int = 0) -> AsyncIterator[State]:

@@ -126,7 +126,6 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
 
 
 def status_of(error: PairsmithError) -> int:
-    """The HTTP status of an error."""
     if isinstance(error, Refusal):
         return error.status
     return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)

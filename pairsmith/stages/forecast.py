@@ -166,7 +166,6 @@ def _generation(
     all_seeds: Sequence[Seed],
     say: Say,
 ) -> Json:
-    """The line of one direction."""
     settings = project.spec.generate.directions[direction.way]
     n, limit = settings.samples, max_answer_tokens(settings.sampling.body())
     others = len(direction.seeds) - len(costs)

@@ -340,7 +340,6 @@ def _earlier_prompts(store: Store, ways: Iterable[str]) -> set[str]:
 
 
 def _counted(ledgers: Sequence[Ledger]) -> dict[str, Any]:
-    """The combined counts of the ledgers."""
     return {
         **teachers.spent(ledgers),
         "retries": dict(sum((ledger.flow.retries_by_kind for ledger in ledgers), Counter())),

@@ -74,7 +74,6 @@ def _load_with(project: Project, overrides: Sequence[str]) -> Project:
 
 
 def as_json(comparison: WhatIf, overrides: Sequence[str]) -> Json:
-    """The comparison as JSON for `--json`."""
     before, after = comparison.before, comparison.after
     return {
         "what_if": list(overrides),

@@ -32,5 +32,4 @@ class PersonalSettings(Section):
     toxic: Annotated[Literal["flag", "reject"], _ONLY_FLAGS] = "flag"
 
     def kinds(self, treatment: Treatment) -> tuple[str, ...]:
-        """The kinds with this treatment."""
         return tuple(kind for kind in type(self).model_fields if getattr(self, kind) == treatment)

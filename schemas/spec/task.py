@@ -57,7 +57,6 @@ class TaskSettings(Section):
 
     @property
     def output_language(self) -> str:
-        """The language of the outputs."""
         return self.to or self.language
 
     @property

@@ -288,7 +288,6 @@ class Store(Reading):
         return self._json_pages(tables.candidates, fingerprint=fingerprint)
 
     def active_seed_ids(self) -> Container[str]:
-        """The ids of `seeds()`."""
         return active_ids(self)
 
     def count_candidates(self, fingerprints: Iterable[str]) -> int:

@@ -29,7 +29,6 @@ class Page(BaseModel, Generic[Item]):
 
 
 def encode_cursor(position: Any) -> str:
-    """The cursor for a position."""
     return base64.urlsafe_b64encode(json.dumps(position).encode()).decode().rstrip("=")
 
 

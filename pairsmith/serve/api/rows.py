@@ -217,7 +217,6 @@ def pair_of(store: Store, row: str) -> Pair:
 
 
 def no_row(row: str) -> Refusal:
-    """The 404 for a row."""
     return not_there(f"there is no row '{row[:80]}'.", fix="GET .../rows lists the rows.")
 
 
