@@ -178,7 +178,8 @@ def _why_not(
         return _missing_answers(receipt)
     if stage == "curate" and (since := store.review_count() - CurateOutcome.of(receipt).review_count):
         return ANSWERED if since > 0 else ANSWERS_ERASED
-    if stage == "curate" and project.spec.curate.select.certified and last_good(_after(receipts, receipt), "certify"):
+    later = receipts[receipts.index(receipt) + 1 :]
+    if stage == "curate" and project.spec.curate.select.certified and last_good(later, "certify"):
         return "a certification has run since"
     gone = [path for path in outcome.files if not (project.folder / path).exists()]
     return f"{gone[0]} is missing" if gone else ""
@@ -191,7 +192,7 @@ def _missing_answers(evaluated: Receipt) -> str:
 def _still_missing(receipts: Sequence[Receipt], evaluated: Receipt) -> bool:
     """Whether an evaluation is missing as many answers as the one before it, although it asked for them again: a server
     may fail on the same input every time."""
-    before = last_good(receipts[: next(at for at, one in enumerate(receipts) if one is evaluated)], "evaluate")
+    before = last_good(receipts[: receipts.index(evaluated)], "evaluate")
     outcome = EvaluateOutcome.of(evaluated)
     return (
         before is not None
@@ -257,10 +258,6 @@ def _ran_without_review(project: Project, receipts: Sequence[Receipt]) -> bool:
     if outcome.not_reviewed is None and outcome.waits is None:
         return last.started >= curated.started and legacy_receipts.ran_without_review(last, project)
     return outcome.not_reviewed == StageOutcome.of(curated).artifact_id
-
-
-def _after(receipts: Sequence[Receipt], receipt: Receipt) -> Sequence[Receipt]:
-    return receipts[next(at for at, other in enumerate(receipts) if other is receipt) + 1 :]
 
 
 def _source_id(stage: str, receipts: Sequence[Receipt]) -> str:
