@@ -24,7 +24,7 @@ from pairsmith.serve.database import (
     titles,
     users,
     write,
-)  # fmt: skip
+)
 from pairsmith.serve.problems import Refusal, not_there
 from schemas.records import now
 

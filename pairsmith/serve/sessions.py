@@ -87,10 +87,8 @@ def shown_id(session: str) -> str:
 
 def set_cookie(response: Response, token: str, *, secure: bool) -> None:
     """Set the session cookie in the browser."""
-    response.set_cookie(
-        cookie_name(secure), token, max_age=int(ABSOLUTE.total_seconds()), path="/", secure=secure, httponly=True,
-        samesite="lax",
-    )  # fmt: skip
+    name, age = cookie_name(secure), int(ABSOLUTE.total_seconds())
+    response.set_cookie(name, token, max_age=age, path="/", secure=secure, httponly=True, samesite="lax")
 
 
 def clear_cookie(response: Response, *, secure: bool) -> None:

@@ -135,21 +135,20 @@ def keys(caller: SignedIn, request: Request) -> Response:
 
 def _keys(request: Request, caller: Caller, new_key: str = "", error: PairsmithError | None = None) -> Response:
     keys = state_of(request).keys.of(caller.user)
-    live = [key for key in keys if not key["revoked"]]
+    live = sum(not key["revoked"] for key in keys)
     return render(
         request,
         "keys",
         caller,
         place="Keys",
-        heading=f"You have {counted(len(live), 'active API key', 'active API keys')}." if live
-        else "You have no active API keys.",
+        heading=f"You have {counted(live, 'active API key', 'active API keys') if live else 'no active API keys'}.",
         keys=keys,
         new_key=new_key,
         roles=list(Role),
         slugs=caller.projects(state_of(request).workspace.projects()),
         address=state_of(request).settings.address,
         error=error,
-    )  # fmt: skip
+    )
 
 
 @router.post("/keys", name="page_make_key")

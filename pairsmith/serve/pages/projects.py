@@ -51,8 +51,8 @@ def _project_row(request: Request, slug: str, jobs: list[Job]) -> dict[str, Any]
     try:
         now = snapshot(request, slug).for_job(displayed_run(job, jobs))
     except PairsmithError as error:
-        return {"slug": slug, "says": error.what, "broken": True, "live": "", "waits": False, "accepted": "",
-                "spent": "", "sign": ""}  # fmt: skip
+        unknown = dict.fromkeys(("live", "accepted", "spent", "sign"), "")
+        return {"slug": slug, "says": error.what, "broken": True, "waits": False, **unknown}
     live = job if job and not job.has_ended else None
     step = now.next_stage
     at = job.last_sign_of_life or job.created if job else (now.receipts[-1].started if now.receipts else None)
@@ -78,16 +78,20 @@ def overview(caller: Annotated[Caller, needs(Right.see_project)], project: str, 
     each = per_row(spent, c.accepted)
     sum_, _, unknown = words.spent(now).partition(", ")
     training, judged = now.last("train"), now.last("curate")
+    share = share_of(c.accepted, c.rows_in) if judged else "not judged yet"
+    asked = counted(spent.requests, "request", "requests") if spent.requests else "no requests yet"
+    trained = words.ago(training.started + timedelta(seconds=training.seconds)) if training else "—"
+    trained_on = f"{count(training.counts.accepted)} rows" if training else "not trained yet"
     figures = [
-        ("rows accepted", count(c.accepted) if judged else "—",
-         f"of {count(c.rows_in)}, {share_of(c.accepted, c.rows_in)}" if judged and c.rows_in
-         else f"of {count(c.rows_in)}, not judged yet" if c.rows_in else "not generated yet"),
-        ("spent on teachers", sum_, unknown or (f"{dollars(each)} per accepted row" if each
-         else f"{counted(spent.requests, 'request', 'requests')}" if spent.requests else "no requests yet")),
+        (
+            "rows accepted",
+            count(c.accepted) if judged else "—",
+            f"of {count(c.rows_in)}, {share}" if c.rows_in else "not generated yet",
+        ),
+        ("spent on teachers", sum_, unknown or (f"{dollars(each)} per accepted row" if each else asked)),
         ("review answers", count(now.store.review_count() if now.store else 0), "in the store"),
-        ("last trained", words.ago(training.started + timedelta(seconds=training.seconds)) if training else "—",
-         f"{count(training.counts.accepted)} rows" if training else "not trained yet"),
-    ]  # fmt: skip
+        ("last trained", trained, trained_on),
+    ]
     return project_page(
         request,
         "overview",

@@ -148,11 +148,12 @@ def _rates(status: dict[str, Any]) -> list[tuple[str, Interval, str]]:
         ("rows selected for training", status["trained_acceptance_rate"]),
         ("rows rejected by gates", status["missed_acceptance_rate"]),
     )
-    return [
-        (name, Interval(estimate=r["value"], low=r["low"], high=r["high"], level=r["confidence"], seeds=r["rows"]),
-         f"{count(r['rows'])} of {count(r['population'])} rows decided")
-        for name, r in named if r
-    ]  # fmt: skip
+    rates = []
+    for name, r in named:
+        if r:
+            share = Interval(estimate=r["value"], low=r["low"], high=r["high"], level=r["confidence"], seeds=r["rows"])
+            rates.append((name, share, f"{count(r['rows'])} of {count(r['population'])} rows decided"))
+    return rates
 
 
 def _by_reviewer(now: Snapshot) -> list[dict[str, Any]]:

@@ -123,13 +123,13 @@ def _figures(
     pace = f"{count(progress.per_min)} {unit}/min" if progress and progress.per_min and moves else "—"
     speed = [f"{count(progress.in_flight)} in flight"] if progress and progress.in_flight else []
     speed += [f"{count(progress.tokens_per_s)} tok/s"] if progress and progress.tokens_per_s else []
+    left = words.minutes(progress.left_s).removeprefix("about ") if progress and progress.left_s else ""
     return [
         first,
         ("spent", sum_, "; ".join([*rest, cap_says])),
         ("pace", pace, ", ".join(speed) or ("in the current step" if moves else "none yet")),
-        ("time left", words.minutes(progress.left_s).removeprefix("about ") if progress and progress.left_s else "—",
-         "at the current pace" if progress and progress.left_s else "not known yet"),
-    ]  # fmt: skip
+        ("time left", left or "—", "at the current pace" if left else "not known yet"),
+    ]
 
 
 def _is_judged(now: Snapshot) -> bool:
@@ -173,11 +173,11 @@ def _reasons(now: Snapshot, progress: JobProgress | None, *, rows_in_progress: b
         reasons, rows = (now.count_receipt.reasons, now.count_receipt.counts.rows_in) if now.count_receipt else ({}, 0)
     failed = {"empty", "truncated", "malformed", "schema", "refused", "failed", "declined", "unanswered"}
     ordered = sorted(reasons.items(), key=lambda item: (-item[1], item[0]))[:12]
+    tones = {code: "failed" if code in failed else "rejected" for code in reasons}
     return [
-        {"code": code, "says": words.reason(code), "count": number, "whole": max(rows, number),
-         "tone": "failed" if code in failed else "rejected"}
+        {"code": code, "says": words.reason(code), "count": number, "whole": max(rows, number), "tone": tones[code]}
         for code, number in ordered
-    ]  # fmt: skip
+    ]
 
 
 def _newest(now: Snapshot) -> list[dict[str, Any]]:

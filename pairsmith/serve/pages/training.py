@@ -103,15 +103,18 @@ def _heading(now: Snapshot, result: TrainResult | None, adapters: list[Artifact]
 def _figures(progress: JobProgress) -> list[tuple[str, str, str]]:
     numbers = progress.numbers
     loss, memory, peak = numbers.get("loss"), numbers.get("memory_gib"), numbers.get("peak_gib")
+    left = words.minutes(progress.left_s).removeprefix("about ") or "—"
+    speed = f"{count(progress.tokens_per_s)} tok/s" if progress.tokens_per_s else "not known yet"
     return [
-        ("step", f"{count(progress.done)}" if progress.done is not None else "—",
-         f"of {count(progress.total)}" if progress.total else ""),
+        ("step", count(progress.done), f"of {count(progress.total)}" if progress.total else ""),
         ("loss", rounded(loss, 2), f"epoch {numbers['epoch']:.2f}" if "epoch" in numbers else "mean per learned token"),
-        ("memory", f"{rounded(memory)} GiB" if memory else "—",
-         f"{rounded(peak)} GiB peak" if peak else "not reported"),
-        ("time left", words.minutes(progress.left_s).removeprefix("about ") or "—",
-         f"{count(progress.tokens_per_s)} tok/s" if progress.tokens_per_s else "not known yet"),
-    ]  # fmt: skip
+        (
+            "memory",
+            f"{rounded(memory)} GiB" if memory else "—",
+            f"{rounded(peak)} GiB peak" if peak else "not reported",
+        ),
+        ("time left", left, speed),
+    ]
 
 
 def _live_curve(request: Request, job: Job) -> tuple[list[Step], list[Validation]]:
