@@ -11,6 +11,7 @@ import json
 import logging
 import time
 import uuid
+from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
@@ -285,9 +286,12 @@ class Jobs:
         if not any(row.status in _ACTIVE for row in rows):
             return [self._job(row, (), {}) for row in rows]
         active = self._rows(status=_ACTIVE)  # one query: a workflow enqueued between two would have no position
-        waiting = _by_queue(row for row in active if row.status == "ENQUEUED")
         parts = [row for row in active if row.name == "process"]
-        places = {row.workflow_id: place for queue in waiting for place, row in enumerate(queue, 1)}
+        in_queue, places = Counter[str | None](), dict[str, int]()
+        for row in sorted(active, key=lambda row: row.created_at or 0):
+            if row.status == "ENQUEUED":
+                in_queue[row.queue_name] += 1
+                places[row.workflow_id] = in_queue[row.queue_name]
         return [self._job(row, parts, places) for row in rows]
 
     def _job(self, row: WorkflowStatus, parts: Iterable[WorkflowStatus], places: dict[str, int]) -> Job:
@@ -380,13 +384,6 @@ def describe_running_job(folder: Path) -> str:
         return "another project is using the GPU"
     minutes = counted(max(1, round(left_s / 60)), "more minute", "more minutes")
     return f"another project is using the GPU; its current step takes about {minutes}"
-
-
-def _by_queue(rows: Iterable[WorkflowStatus]) -> Iterable[Sequence[WorkflowStatus]]:
-    queues: dict[str | None, list[WorkflowStatus]] = {}
-    for row in sorted(rows, key=lambda row: row.created_at or 0):
-        queues.setdefault(row.queue_name, []).append(row)
-    return queues.values()
 
 
 def _id_prefix(slug: str) -> str:
