@@ -33,7 +33,7 @@ from synth.columns import (
     plain_text,
     render_input,
 )
-from synth.csv_rows import display_name
+from synth.csv_rows import Rows, display_name
 from synth.seed_rows import object_rows, rows_of
 from synth.turns import as_json, exchange, rejected_answer
 
@@ -103,7 +103,9 @@ def read_seeds(
         for one in files:
             if remaining is None or remaining > 0:
                 one = one if remaining == one.limit else one.model_copy(update={"limit": remaining})
-                accepted = _read(one, folder, stdin, reading, first_seen, most_rows=most_rows, is_row=documents)
+                with ExitStack() as stack:
+                    rows = rows_of(one, folder, stdin, reading.notes, stack)
+                    accepted = _read(one, rows, reading, first_seen, most_rows=most_rows, is_row=documents)
                 remaining = None if remaining is None else remaining - accepted
         unusable = reading.problems[problems:]
         if documents and len(reading.seeds) == seeds and all(problem.code != "duplicate" for problem in unusable):
@@ -114,53 +116,45 @@ def read_seeds(
 def read_objects(source: SeedSource, rows: Iterable[object]) -> SeedReading:
     """Read seeds from objects in memory as if they were the rows of a JSON file with the settings of `source`."""
     reading = SeedReading()
-    _read(source, Path(), None, reading, IdMap(), enumerate(rows, 1))
+    _read(source, object_rows(enumerate(rows, 1), source, reading.notes), reading, IdMap())
     return reading
 
 
 def _read(
     source: SeedSource,
-    folder: Path,
-    stdin: BinaryIO | None,
+    numbered: Rows,
     reading: SeedReading,
     first_seen: IdMap,
-    held: Iterable[tuple[int, object]] | None = None,
     most_rows: int | None = None,
     is_row: bool = False,
 ) -> int:
-    """Read `source`, or the rows in `held`, into `reading`, and return the number of new seeds."""
+    """Read the rows of `source` into `reading`, and return the number of new seeds."""
     rows = accepted = duplicates = 0
     name, build_seed, seeds = display_name(source), _seed_builder(source, reading.notes), len(reading.seeds)
     unusable: list[SeedProblem] = []
-    with ExitStack() as stack:
-        numbered_rows = (
-            rows_of(source, folder, stdin, reading.notes, stack)
-            if held is None
-            else object_rows(held, source, reading.notes)
-        )
-        for number, cells in numbered_rows:
-            rows += 1
-            if most_rows is not None and rows > most_rows:
-                raise InputError(f"has more than {most_rows:,} rows.", where=name, fix="Split it into several files.")
-            where = f"{name}:{number}"
-            seed = cells if isinstance(cells, Fault) else build_seed(cells, where)
-            if isinstance(seed, Fault):
-                unusable.append(SeedProblem(where, *seed))
-                reading.problems.append(unusable[-1])
-                continue
-            if (index := first_seen.setdefault(seed.id, seeds)) < seeds:
-                duplicates += 1
-                earlier = reading.seeds[index]
-                merged, first = _merge_duplicate(earlier, seed)
-                if merged is not earlier:
-                    reading.seeds[index] = merged
-                reading.problems.append(SeedProblem(where, "duplicate", f"the same text as {first}."))
-                continue
-            reading.seeds.append(seed)
-            seeds += 1
-            accepted += 1
-            if accepted == source.limit:
-                break
+    for number, cells in numbered:
+        rows += 1
+        if most_rows is not None and rows > most_rows:
+            raise InputError(f"has more than {most_rows:,} rows.", where=name, fix="Split it into several files.")
+        where = f"{name}:{number}"
+        seed = cells if isinstance(cells, Fault) else build_seed(cells, where)
+        if isinstance(seed, Fault):
+            unusable.append(SeedProblem(where, *seed))
+            reading.problems.append(unusable[-1])
+            continue
+        if (index := first_seen.setdefault(seed.id, seeds)) < seeds:
+            duplicates += 1
+            earlier = reading.seeds[index]
+            merged, first = _merge_duplicate(earlier, seed)
+            if merged is not earlier:
+                reading.seeds[index] = merged
+            reading.problems.append(SeedProblem(where, "duplicate", f"the same text as {first}."))
+            continue
+        reading.seeds.append(seed)
+        seeds += 1
+        accepted += 1
+        if accepted == source.limit:
+            break
     reading.rows_in += rows
     blank = sum(one.code == "blank" for one in unusable)
     if (
