@@ -190,14 +190,14 @@ def _clean_up(path: Path) -> None:
 
 def _exchange(first: Path, second: Path) -> bool:
     """Swap the two paths in one step; False if the system or the file system cannot do it."""
-    names = os.fsencode(first), os.fsencode(second)
+    one, other = os.fsencode(first), os.fsencode(second)
     libc = ctypes.CDLL(None)
     if sys.platform == "linux" and hasattr(libc, "renameat2"):
         here, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
-        return bool(libc.renameat2(here, names[0], here, names[1], exchange) == 0)
+        return bool(libc.renameat2(here, one, here, other, exchange) == 0)
     if sys.platform == "darwin" and hasattr(libc, "renamex_np"):
         swap = 2  # RENAME_SWAP
-        return bool(libc.renamex_np(*names, swap) == 0)
+        return bool(libc.renamex_np(one, other, swap) == 0)
     return False
 
 

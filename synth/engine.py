@@ -73,8 +73,8 @@ async def generate(
         raise ValueError("a target of accepted rows needs an accept function")
     result = GenerateResult() if result is None else result
     progress = None if progress is unseen else progress  # without a display nothing is counted for it
-    limits = targets or {}, candidates or {}
-    run = _Run(store, generators, 4 * concurrency, accept, *limits, progress, result, earlier_prompts, tally)
+    window, targets = 4 * concurrency, targets or {}
+    run = _Run(store, generators, window, accept, targets, candidates or {}, progress, result, earlier_prompts, tally)
     side_tasks = [asyncio.create_task(run.stop_at(stop))] if stop is not None else []
     side_tasks += [asyncio.create_task(run.report_regularly())] if progress is not None else []
     began = time.perf_counter()

@@ -256,8 +256,7 @@ class Backward(_TeacherGenerator):
 
     def questions(self, seed: Seed) -> list[tuple[Question, int]]:
         chats = (self.render(output=seed.text, level=level, **seed.columns) for level in self.levels)
-        shared = self.sampling, self.template.schema, True, self._ref
-        return [(Question(chat, *shared), 1) for chat in chats]
+        return [(Question(chat, self.sampling, self.template.schema, True, self._ref), 1) for chat in chats]
 
     async def __call__(self, seed: Seed) -> list[Outcome]:
         requests = [asyncio.create_task(self.asked.answer(*question)) for question in self.questions(seed)]

@@ -190,8 +190,8 @@ class AnswerCollector:
 
     async def _ask_seed(self, system: System, ledger: Ledger, seed: Seed, mode: Mode) -> Answers:
         samples = self._samples[mode]
-        question = system.messages(seed), system.sampling(mode, seed), system.schema, system.binding, system.name
-        answers = await ledger.answer(Question(*question), samples)
+        asked = Question(system.messages(seed), system.sampling(mode, seed), system.schema, system.binding, system.name)
+        answers = await ledger.answer(asked, samples)
         rows = [await asyncio.to_thread(self._ledger_rows, system, answer) for answer in answers]
         outputs = []
         for sample, (answer, (call, _)) in enumerate(zip(answers, rows, strict=True)):

@@ -240,8 +240,8 @@ def _gain(curve: LearningCurve) -> Gain:
     half = math.hypot(student_quantile(degrees, _LEVEL) * of_trainings, of_inputs)
     ahead = math.log((curve.rows + MORE) / curve.rows)
     present = fmean(curve.value(point) for point in curve.points if point.share == 1.0)
-    limits = -present, 1 - present if curve.of == "pass rate" else math.inf
-    low, estimate, high = np.clip([(slope + side * half) * ahead for side in (-1, 0, 1)], *limits).tolist()
+    most = 1 - present if curve.of == "pass rate" else math.inf
+    low, estimate, high = np.clip([(slope + side * half) * ahead for side in (-1, 0, 1)], -present, most).tolist()
     if is_limit := estimate != slope * ahead:
         low, high = min(low, 0.0), max(high, 0.0)
     return Gain(rows=MORE, of=curve.of, estimate=estimate, low=low, high=high, is_limit=is_limit)

@@ -102,8 +102,8 @@ async def _ask(
                     seeds_left = sum(map(bool, left))
                     left_seeds += seeds_left
                     if seeds_left:
-                        asked = by_direction[way], store, ledger, generator, chosen
-                        left_usd.append(_remaining_cost(*asked, seeds_left))
+                        usd = _remaining_cost(by_direction[way], store, ledger, generator, chosen, seeds_left)
+                        left_usd.append(usd)
             finally:
                 watch.cancel()
     failed = sum(isinstance(new, dict) for row in rows for new in row["new"])

@@ -367,8 +367,7 @@ class Store(Reading):
         self, curation: str, *, state: str | None = None, code: str | None = None, pair_id: str | None = None
     ) -> Iterator[RowState]:
         """The decisions of a curation in pool order, with one page in memory at a time; `code` is the reason's."""
-        filters = {"curation": curation, "state": state, "code": code, "pair_id": pair_id}
-        return self._pages(RowState, tables.row_states, **filters)
+        return self._pages(RowState, tables.row_states, curation=curation, state=state, code=code, pair_id=pair_id)
 
     def row_state_curations(self) -> set[str]:
         """The names of all curations that have row states."""
