@@ -1,9 +1,10 @@
 """A small client for `pairsmith serve`, typed from its OpenAPI schema.
 
-from pairsmith.client import Client
+    from pairsmith.client import Client
 
-service = Client("http://127.0.0.1:8660", key="ps_...") job = service.start_job("tickets", {"command": "run"},
-idempotency_key="monday") job = service.wait(job)
+    service = Client("http://127.0.0.1:8660", key="ps_...")
+    job = service.start_job("tickets", {"command": "run"}, idempotency_key="monday")
+    job = service.wait(job)
 
 Each operation of `/api/v1` is a method of the same name in `calls.py`, with the types in `shapes.py`. Both are written
 by `python -m pairsmith.serve.write_client`. For `/v1` use OpenAI's client.
@@ -11,6 +12,7 @@ by `python -m pairsmith.serve.write_client`. For `/v1` use OpenAI's client.
 
 from __future__ import annotations
 
+import time
 from http.client import HTTPException
 
 from pairsmith.client.calls import Calls
@@ -20,6 +22,7 @@ from pairsmith.client.shapes import Job
 __all__ = ["Client", "ProblemError"]
 
 _RESTART_S = 120.0
+_UNAVAILABLE = (502, 503, 504)  # the statuses with which a proxy reports that the service is away
 ENDED = frozenset({"stopped", "waits_for_people", "done", "failed"})
 
 
@@ -32,8 +35,6 @@ class Client(Calls):
         A restart of the service is waited out, because its jobs continue. Raises the error of the call once the service
         has been unavailable for two minutes.
         """
-        import time
-
         answered = time.monotonic()
         while job["state"] not in ENDED:
             time.sleep(every_s)
@@ -41,11 +42,7 @@ class Client(Calls):
                 job = self.job(job["id"])
                 answered = time.monotonic()
             except (OSError, HTTPException, ProblemError) as error:
-                unavailable = not isinstance(error, ProblemError) or error.status in (
-                    502,
-                    503,
-                    504,
-                )  # as a proxy reports it
+                unavailable = not isinstance(error, ProblemError) or error.status in _UNAVAILABLE
                 if not unavailable or time.monotonic() - answered > _RESTART_S:
                     raise
         return job

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
@@ -303,8 +304,6 @@ def restore(session: Session, file: Path) -> None:
 
 
 def _server_screen(server: ServerStatus) -> RenderableType:
-    import time
-
     from curate.argilla.launch import OWNER
     from pairsmith.screen import facts
     from schemas.progress_line import clock

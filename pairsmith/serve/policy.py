@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.request import getproxies
@@ -383,8 +384,6 @@ def _is_known_base(name: str) -> bool:
 
 def _is_private_name(name: str) -> bool:
     try:
-        from ipaddress import ip_address
-
         return not ip_address(name).is_global
     except ValueError:
         return name.endswith((".local", ".internal", ".lan", ".home.arpa", ".localhost"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from typing import Annotated
 
 from fastapi import Form, Request, Response
@@ -189,6 +190,7 @@ def _settings(request: Request, caller: Caller, error: PairsmithError | None = N
     sessions = state.sessions.of(caller.user, caller.session) if caller.user else []
     roles = ", ".join(f"{role} of {'every project' if slug == ALL else slug}" for slug, role in caller.roles.items())
     allowed = state.policy.allowed()
+    usage = shutil.disk_usage(state.workspace.root)
     return render(
         request,
         "settings",
@@ -200,7 +202,7 @@ def _settings(request: Request, caller: Caller, error: PairsmithError | None = N
         allowed=allowed,
         is_set={row["key_env"]: row["key_env"] in os.environ for row in allowed},
         no_auth=state.settings.no_auth,
-        disk=_disk(request),
+        disk=[("free disk space", f"{usage.free / 1e9:.0f} GB of {usage.total / 1e9:.0f} GB")],
         error=error,
     )
 
@@ -220,13 +222,6 @@ def forbid(caller: Administrator, request: Request, host: Url, key_env: Short = 
     """Remove an allowed host."""
     forbid_host(caller, host, request, key_env)
     return redirect_to("/settings", done="saved")
-
-
-def _disk(request: Request) -> list[tuple[str, str]]:
-    import shutil
-
-    usage = shutil.disk_usage(state_of(request).workspace.root)
-    return [("free disk space", f"{usage.free / 1e9:.0f} GB of {usage.total / 1e9:.0f} GB")]
 
 
 @router.post("/settings/password", name="page_password")
