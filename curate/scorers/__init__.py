@@ -31,6 +31,13 @@ Scorer = Callable[[Sequence[Pair]], Awaitable[Sequence[Score]]]
 """Returns one Score per pair, in the same order."""
 
 
+def score_of_logit(logit: float) -> Score:
+    """The score of a reward model's logit; none if it is not finite."""
+    if math.isfinite(logit):
+        return Score(logit, Reason("scored"))
+    return Score(None, Reason("nan", f"the model's logit is {logit}"))
+
+
 def own_scorer(function: Callable[[Pair], Any]) -> Scorer:
     """Wrap a user's function of one pair as a scorer. It returns a number, None, or one of these with a reason.
 

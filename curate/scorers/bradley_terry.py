@@ -27,8 +27,6 @@ from schemas.files import replaced_folder
 from schemas.records import content_id
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from synth.embedded.weights import Weights
 
 VERSION = 1
@@ -116,6 +114,7 @@ def fit(
     folder = artifacts / f"reward-{identity[:12]}"
     if (folder / "fit.json").is_file():
         return Fitted(folder, _read_facts(folder))
+    from curate.scorers.cross_validation import head, lengths, measured
     from curate.scorers.frozen_encoder import FrozenEncoder
 
     started = time.monotonic()
@@ -124,18 +123,20 @@ def fit(
     model = FrozenEncoder(weights.folder, _BATCH_TOKENS, progress)
     texts = [(e.input, e.text) for e in with_input] + [(with_input[c.example].input, c.corrupted) for c in pairs]
     states, tokens = model.states(texts)
+    good, bad = [c.example for c in pairs], [*range(len(with_input), len(texts))]
+    sizes = lengths([text for _, text in texts], tokens)
     facts = {
         "identity": identity,
         "examples": len(with_input),
         "comparisons": len(pairs),
-        **_measured(with_input, pairs, states, tokens),
+        **measured(states, sizes, good, bad, [c.group for c in pairs]),
         "pmi": _pmi(with_input, pairs, model, system, random.Random(identity)),
     }
     # If the length rule does worse than a coin on unseen corruptions, the coin is the baseline.
     facts["beats_length"] = facts["low"] > max(facts["length_only"], 0.5)
     with replaced_folder(folder) as partial:
         if facts["beats_length"]:
-            model.save_reward_model(partial, _head(with_input, pairs, states, facts["l2"]))
+            model.save_reward_model(partial, head(states, good, bad, facts["l2"]))
         facts["seconds"] = round(time.monotonic() - started, 1)
         (partial / "fit.json").write_bytes(orjson.dumps(facts, option=orjson.OPT_INDENT_2))
     forget_old_fits(artifacts)
@@ -154,24 +155,6 @@ def _read_facts(folder: Path) -> dict[str, Any]:
     """The facts of an earlier fit, under their present names."""
     facts = orjson.loads((folder / "fit.json").read_bytes())
     return {_RENAMED.get(name, name): value for name, value in facts.items()}
-
-
-def _measured(
-    examples: Sequence[GoodText], pairs: Sequence[PreferencePair], states: np.ndarray, tokens: Sequence[int]
-) -> dict[str, Any]:
-    from curate.scorers.cross_validation import lengths, measured
-
-    texts = [e.text for e in examples] + [c.corrupted for c in pairs]
-    good = [c.example for c in pairs]
-    bad = [len(examples) + at for at in range(len(pairs))]
-    return measured(states, lengths(texts, tokens), good, bad, [c.group for c in pairs])
-
-
-def _head(examples: Sequence[GoodText], pairs: Sequence[PreferencePair], states: np.ndarray, l2: float) -> np.ndarray:
-    from curate.scorers.cross_validation import head
-
-    good = [c.example for c in pairs]
-    return head(states, good, [len(examples) + at for at in range(len(pairs))], l2)
 
 
 def _pmi(

@@ -12,13 +12,12 @@ Not covered: models with custom code (`.score()` heads), several labels, several
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from curate.rules import asked_of
-from curate.scorers import Score, Scorer
+from curate.scorers import Score, Scorer, score_of_logit
 from schemas.allocator import keep_large_blocks
 from schemas.errors import MissingDependency, SpecError, first_line
 from schemas.records import Pair, Reason
@@ -98,7 +97,7 @@ class RewardModel:
             try:
                 logits = self._logits(rows)
                 if not self._reads_padding(rows, logits):
-                    return [_as_score(logit) for logit in logits]
+                    return [score_of_logit(logit) for logit in logits]
                 self._fits, out_of_memory = 0, False
             except Exception as error:  # the code of a model may raise anything
                 problem = f"the model raised {type(error).__name__}: {str(error)[:200]}"
@@ -187,12 +186,6 @@ def encoded(tokenizer: Any, chat: Sequence[dict[str, str]], output: str) -> Toke
     bos = tokenizer.bos_token_id
     # The template and the tokenizer may both have added a BOS.
     return Tokens(ids[1:] if bos is not None and ids[:2] == [bos, bos] else ids)
-
-
-def _as_score(logit: float) -> Score:
-    if math.isfinite(logit):
-        return Score(logit, Reason("scored"))
-    return Score(None, Reason("nan", f"the model's logit is {logit}"))
 
 
 def _is_out_of_memory(error: Exception) -> bool:

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from curate.rules import asked_of, rules_of
-from curate.scorers import Score
+from curate.scorers import Score, score_of_logit
 from schemas.blocking import together
 from schemas.errors import TeacherError, Unreachable
 from schemas.progress import Say
@@ -205,10 +205,7 @@ def _read(text: bytes) -> Score:
     try:
         (row,) = orjson.loads(text)["data"]
         (value,) = row["probs"]
-        number = float(value)
+        return score_of_logit(float(value))
     except (ValueError, KeyError, TypeError):
         sentence = f"/classify returned {text[:200].decode(errors='replace')!r}, not one number"
         return Score(None, Reason("unreadable", sentence))
-    if not math.isfinite(number):
-        return Score(None, Reason("nan", f"the model's logit is {number}"))
-    return Score(number, Reason("scored"))
