@@ -296,8 +296,7 @@ class Pool:
 
     def outcomes(self) -> Iterator[Row]:
         """Every slot in pool order, as a row without its pair, and with verdicts only if it is not kept."""
-        for first in range(0, len(self), ROWS):
-            slots = range(first, min(first + ROWS, len(self)))
+        for slots in batched(range(len(self)), ROWS):
             out = [self._slots.ids[slot] for slot in slots if FALSE <= self._keep[slot] < TRUE and self._by[slot] >= 0]
             known = self.source.verdicts(filter(None, out))
             for slot in slots:
