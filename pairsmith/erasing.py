@@ -13,6 +13,7 @@ from schemas.project import CERTIFICATE, Project
 from schemas.records import Json
 from schemas.store import Store
 from schemas.store.erase import Traces, erase, left_in, traces_of_reviewer, traces_of_source
+from schemas.store.latest import listed_artifacts, members_of
 from schemas.store.opening import sqlite_path
 from schemas.text_search import LEAST, FileSearch
 from schemas.wording import counted
@@ -68,8 +69,8 @@ def _no_match(store: Store, source: str | None, person: str | None) -> UsageErro
 
 def _models(store: Store, traces: Traces) -> list[Json]:
     """Adapters and reward models that learned from an affected row, and everything derived from them."""
-    by_id = {each.id: each for each in store.artifacts()}
-    affected = {id_ for id_, artifact in by_id.items() if {pair_id for pair_id, _ in artifact.members} & traces.pairs}
+    by_id = {each.id: each for each, _ in listed_artifacts(store)}
+    affected = {id_ for id_, members in members_of(store) if not traces.pairs.isdisjoint(members)}
     if traces.seeds:  # a reward model is trained on good texts among the seeds, and its artifact lists no members
         affected |= {id_ for id_, artifact in by_id.items() if artifact.kind == "reward_model"}
     while more := {id_ for id_, artifact in by_id.items() if set(artifact.parents) & affected} - affected:
