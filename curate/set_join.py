@@ -275,7 +275,9 @@ def find_similar_rows(sets: TokenSets, threshold: float, *, first: bool = False)
     del keys
     removed = np.zeros(len(sets), bool)
     for row in map(int, np.flatnonzero((np.diff(first_of) > 0) | frequent_rows.holds)):
-        others = np.union1d(candidates[first_of[row] : first_of[row + 1]], frequent_rows.met_by(row))
+        others = np.concatenate([candidates[first_of[row] : first_of[row + 1]], frequent_rows.met_by(row)])
+        others.sort(kind="stable")  # fast for two sorted parts
+        others = others[_is_first_of_run(others)]
         others = sets.possible(row, others[~removed[others]], threshold)
         similar = ((other, sets.similarity(row, other)) for other in others.tolist())
         pairs = (SimilarRows(row, other, similarity) for other, similarity in similar if similarity >= threshold)
