@@ -67,8 +67,8 @@ def certified_rows(store: Store, parts: Mapping[str, str]) -> tuple[frozenset[st
     """The rows of the last certificate and its id, if it is bound to `parts`; else no rows and "none"."""
     looks = [receipt for receipt in store.receipts("certify") if receipt.ok]
     certificate_id = looks[-1].facts.get("made") if looks else None
-    for artifact in store.artifacts("certificate")[::-1]:
-        if artifact.id == certificate_id and not changed_parts(artifact.facts["bound_to"], parts):
+    for artifact in store.artifacts("certificate", ids=[str(certificate_id)]):
+        if not changed_parts(artifact.facts["bound_to"], parts):
             return frozenset(id_ for id_, _ in artifact.members), artifact.id
     return frozenset(), "none"
 

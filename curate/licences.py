@@ -19,6 +19,7 @@ from schemas.project import Project
 from schemas.records import Artifact, Generated, Json, Pair, Seed
 from schemas.spec.export import NOT_STATED, ExportSettings
 from schemas.store import Store
+from schemas.store.latest import listed_artifacts, members_of
 
 
 class DeclaredTerms(NamedTuple):
@@ -65,7 +66,8 @@ def refuse_unlicensed(
     """
     if project.spec.export == ExportSettings():
         return
-    known, queue, rows = {each.id: each for each in store.artifacts()}, list(artifacts), set(pair_ids)
+    known, queue = {each.id: each for each, _ in listed_artifacts(store)}, list(artifacts)
+    rows, used = set(pair_ids), set[str]()
     bare_seed_ids = set(seed_ids)
     for each in queue:
         if each.kind == "dataset":
@@ -74,8 +76,10 @@ def refuse_unlicensed(
             bare_seed_ids |= _evaluated_seed_ids(project.folder / each.path)
     while queue:
         each = queue.pop()
-        rows |= {id_ for id_, _ in each.members}
+        used.add(each.id)
         queue += [known[parent] for parent in each.parents if parent in known]
+    for _, members in members_of(store, used):
+        rows |= members.keys()
     counts = ledger(project, store, rows)
     if bare_seed_ids:
         seeds = (seed for seed in store.seeds(active=False) if seed.id in bare_seed_ids)

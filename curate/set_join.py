@@ -3,11 +3,13 @@
 Two sets with Jaccard similarity >= t share at least t of the larger one. So if the tokens of all sets are sorted by one
 order, rare ones first, the prefixes of both sets meet (AllPairs, Bayardo et al. 2007; PPJoin, Xiao et al. 2008; with
 several common tokens required instead of one, AdaptJoin, Wang et al. 2012). Rare tokens seldom meet, so few pairs are
-compared in vain, and none is missed.
+compared in vain, and none is missed. Those of texts from one template meet often; most such pairs are excluded by a
+sketch of 256 bits per set (the bitmap filter of Sandes et al. 2020).
 
 A token is a 53-bit hash, so "exact" is up to collisions: among a million texts of 50 words, two different tokens
 collide about once. Tokens are in a temporary file (8 bytes each). Memory holds at most 32 MB of counts, 8 bytes per
-text, and during a join about 30 bytes for each token that may meet another and at most 100 MB of pairs.
+text (44 with sketches), and during a join about 30 bytes for each token that may meet another and at most 100 MB of
+pairs.
 """
 
 from __future__ import annotations
@@ -41,7 +43,10 @@ _MEET = 3  # tokens that two prefixes must share, if the sets are large enough
 # Candidate pairs per text, and in total. Tokens so frequent that they would exceed either are joined separately.
 _PAIRS, _MOST_PAIRS = 40, 1 << 22
 _PART = 1 << 20  # keys that are processed at a time
+_SKETCH = 256  # bits of a sketch
+_FEW = 8  # up to so many candidates it is faster to compare their sets than their sketches
 _MIX = np.uint64(0x9E3779B97F4A7C15)
+_BITS = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).sum(axis=1, dtype=np.uint8)  # set in a byte
 _LONGEST = 64  # the position of a letter beyond this many does not matter
 
 
@@ -148,6 +153,30 @@ class TokenSets:
         """The least Jaccard similarity among the texts of two rows."""
         return min(map(jaccard, self[one], self[other]))
 
+    @cached_property
+    def _sketches(self) -> tuple[NDArray[np.uint8], Numbers]:
+        """For every row and text, the sketch of its set and the number of its tokens. A bit of a sketch says whether an
+        odd number of tokens hash to it."""
+        sketches, sizes = np.empty((len(self), self._fields, _SKETCH // 8), np.uint8), []
+        for first, end, tokens, row in self._chunks():
+            text = (row * self._fields + (tokens >> _FIELD)).astype(np.int64)
+            bit = text * _SKETCH + (tokens % np.uint64(_SKETCH)).astype(np.int64)
+            texts = (end - first) * self._fields
+            odd = np.bincount(bit, minlength=texts * _SKETCH) & 1
+            sketches[first:end] = np.packbits(odd.astype(bool)).reshape(end - first, self._fields, -1)
+            sizes.append(np.bincount(text, minlength=texts).reshape(end - first, -1))
+        return sketches, np.concatenate(sizes)
+
+    def possible(self, row: int, others: Numbers, threshold: float) -> Numbers:
+        """Those of `others` that may be similar to a row. Each bit in which two sketches differ is due to a token that
+        only one of the sets has, of which similar sets have few."""
+        if len(others) <= _FEW:
+            return others
+        sketches, sizes = self._sketches
+        differing = _BITS[sketches[others] ^ sketches[row]].sum(axis=2, dtype=np.int64)
+        most = (sizes[others] + sizes[row]) * ((1 - threshold) / (1 + threshold)) + 1e-9
+        return others[(differing <= most).all(axis=1)]
+
     def _add(self, rows: Sequence[tuple[str, ...]]) -> None:
         word, text = _hashed_words([text for row in rows for text in row])
         last = np.append(text[1:] != text[:-1], True)
@@ -244,16 +273,19 @@ def find_similar_rows(sets: TokenSets, threshold: float, *, first: bool = False)
     first_of, candidates, keys = _candidates(sets, needed, meet)
     frequent_rows = _RowsWithFrequentTokens(keys, meet)
     del keys
-    removed: set[int] = set()
+    removed = np.zeros(len(sets), bool)
     for row in map(int, np.flatnonzero((np.diff(first_of) > 0) | frequent_rows.holds)):
-        others = sorted({*candidates[first_of[row] : first_of[row + 1]].tolist(), *frequent_rows.met_by(row)} - removed)
-        similar = ((other, sets.similarity(row, other)) for other in others)
+        others = np.concatenate([candidates[first_of[row] : first_of[row + 1]], frequent_rows.met_by(row)])
+        others.sort(kind="stable")  # fast for two sorted parts
+        others = others[_is_first_of_run(others)]
+        others = sets.possible(row, others[~removed[others]], threshold)
+        similar = ((other, sets.similarity(row, other)) for other in others.tolist())
         pairs = (SimilarRows(row, other, similarity) for other, similarity in similar if similarity >= threshold)
         for pair in islice(pairs, 1 if first else None):
             yield pair
             if first:
-                removed.add(row)
-        if row not in removed:
+                removed[row] = True
+        if not removed[row]:
             frequent_rows.add(row)
 
 
@@ -291,10 +323,10 @@ class _RowsWithFrequentTokens:
         place = self._place[row]
         return self._tokens[self._first[place] : self._first[place + 1]]
 
-    def met_by(self, row: int) -> list[int]:
-        """The added rows that share enough tokens with a row."""
+    def met_by(self, row: int) -> NDArray[np.uint32]:
+        """The added rows that share enough tokens with a row, in order; one may occur several times."""
         if self._place[row] < 0:
-            return []
+            return np.array([], np.uint32)
         tokens = self._of(row)
         begin = self._starts[tokens]
         size = self._ends[tokens] - begin
@@ -304,7 +336,8 @@ class _RowsWithFrequentTokens:
         others.sort()
         last = np.arange(len(others)) + np.minimum(self._meet[row], self._meet[others]) - 1
         there = (last < len(others)).nonzero()[0]
-        return list(dict.fromkeys(others[there[others[last[there]] == others[there]]].tolist()))
+        met: NDArray[np.uint32] = others[there[others[last[there]] == others[there]]]
+        return met
 
     def add(self, row: int) -> None:
         if self._place[row] >= 0:

@@ -18,6 +18,7 @@ from schemas.failpoints import failpoint
 from schemas.identity import construct
 from schemas.records import Candidate, Json, Reason, Receipt, RowState, Split, State, Verdict, content_id
 from schemas.store import Store
+from schemas.store.latest import members_of
 from schemas.streamed import batched
 
 if TYPE_CHECKING:
@@ -152,8 +153,7 @@ def _derive_states(store: Store, receipt: Receipt, curation: str) -> Iterator[Ro
     of its steps that rejected them, else by the first that could not judge."""
     from curate.pool import Pool
 
-    datasets = {artifact.id: dict(artifact.members) for artifact in store.artifacts("dataset")}
-    members = datasets.get(str(receipt.facts.get("made")), {})
+    members = dict(members_of(store, [str(receipt.facts.get("made"))])).get(str(receipt.facts.get("made")), {})
     order = {name: at for at, name in enumerate(receipt.facts.get("steps", ()))}
     scorer = (receipt.facts.get("scorer") or {}).get("by")
     rows, seen = Pool.read(store, receipt.facts.get("scopes", ())).rows(), set[str]()

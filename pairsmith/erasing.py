@@ -12,8 +12,10 @@ from schemas.errors import PairsmithError, UsageError
 from schemas.project import CERTIFICATE, Project
 from schemas.records import Json
 from schemas.store import Store
-from schemas.store.erase import LEAST, Traces, erase, holds, left_in, traces_of_reviewer, traces_of_source
+from schemas.store.erase import Traces, erase, left_in, traces_of_reviewer, traces_of_source
+from schemas.store.latest import listed_artifacts, members_of
 from schemas.store.opening import sqlite_path
+from schemas.text_search import LEAST, FileSearch
 from schemas.wording import counted
 
 # Files that pairsmith wrote and can write again. A tuned model is not among them: it is reported, and kept.
@@ -29,6 +31,7 @@ def erased(project: Project, store: Store, *, source: str | None = None, person:
     if not traces.seeds and not traces.reviews:
         raise _no_match(store, source, person)
     texts = traces.searched
+    search = FileSearch(texts)
     models = _models(store, traces)
     exports = _exports(project, store)
     argilla = _erase_in_argilla(project, store, traces, source)
@@ -38,7 +41,7 @@ def erased(project: Project, store: Store, *, source: str | None = None, person:
     left = [
         path.relative_to(project.folder).as_posix()
         for path in sorted(project.folder.rglob("*"))
-        if path.is_file() and not _is_store(path, store) and holds(path, texts)
+        if path.is_file() and not _is_store(path, store) and search.in_file(path)
     ]
     return {
         "seeds": len(traces.seeds),
@@ -66,8 +69,8 @@ def _no_match(store: Store, source: str | None, person: str | None) -> UsageErro
 
 def _models(store: Store, traces: Traces) -> list[Json]:
     """Adapters and reward models that learned from an affected row, and everything derived from them."""
-    by_id = {each.id: each for each in store.artifacts()}
-    affected = {id_ for id_, artifact in by_id.items() if {pair_id for pair_id, _ in artifact.members} & traces.pairs}
+    by_id = {each.id: each for each, _ in listed_artifacts(store)}
+    affected = {id_ for id_, members in members_of(store) if not traces.pairs.isdisjoint(members)}
     if traces.seeds:  # a reward model is trained on good texts among the seeds, and its artifact lists no members
         affected |= {id_ for id_, artifact in by_id.items() if artifact.kind == "reward_model"}
     while more := {id_ for id_, artifact in by_id.items() if set(artifact.parents) & affected} - affected:
@@ -90,19 +93,19 @@ def _exports(project: Project, store: Store) -> list[str]:
 def _delete_files(project: Project, store: Store, texts: list[str], exports: list[str]) -> list[str]:
     """Delete the files written by pairsmith, including `exports`, that contain one of the texts, and the copies of the
     store made before upgrades. Returns their names."""
-    deleted = []
+    deleted, search = [], FileSearch(texts)
     if (project.folder / CERTIFICATE).is_file():  # it certifies rows that are changing
         (project.folder / CERTIFICATE).unlink()
         deleted.append(CERTIFICATE)
     for name in (*_REWRITABLE, *exports):
         path = project.folder / name
-        if path.is_file() and holds(path, texts):
+        if search.in_file(path):
             path.unlink()
             deleted.append(name)
-        elif path.is_dir() and any(holds(file, texts) for file in path.rglob("*")):
+        elif path.is_dir() and any(map(search.in_file, path.rglob("*"))):
             if name == "receipts":  # receipts are independent of each other, and the store has them too
                 for file in path.glob("*.json"):
-                    if holds(file, texts):
+                    if search.in_file(file):
                         file.unlink()
             else:
                 shutil.rmtree(path)

@@ -66,6 +66,7 @@ _COMMON = {
 # words in these alphabets contain no Latin letters
 _ALPHABETS = ("cp1251", "koi8_r", "cp1253", "cp1255", "cp1256", "cp874")
 _SAMPLE = 200_000  # bytes that are examined
+_PART = 1 << 20  # bytes that are decoded at once
 _LINES, _CONTEXT = 3, 40  # excerpts per encoding, and characters on each side of a difference
 
 
@@ -98,7 +99,10 @@ def encoding_of(content: bytes, name: str, encoding: str = "") -> str | None:
     """
     wide = wide_encoding(content[:4])
     with suppress(UnicodeError):  # unpaired surrogates can be decoded but not encoded
-        content.decode(wide or "utf-8").encode()
+        decode = codecs.getincrementaldecoder(wide or "utf-8")().decode
+        for at in range(0, len(content), _PART):  # the text of a large file would take several times its memory
+            decode(content[at : at + _PART]).encode()
+        decode(b"", final=True)
         return wide or None
     if encoding:
         known = encoding.lower().replace("-", "_").replace("windows_", "cp")

@@ -10,6 +10,7 @@ from schemas.project import Project
 from schemas.records import Artifact, Call, Generated, Pair, RowState, Verdict
 from schemas.step_names import display_step
 from schemas.store import Store
+from schemas.store.latest import listed_artifacts, members_of
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -56,8 +57,7 @@ def lineage_of(project: Project, store: Store, pair: Pair) -> dict[str, Any]:
         "rows": [_as_json(s) for s in (read_states(store, curation, pair_id=pair.id) if curation else ())],
         "split": seed_split(seed, project.spec.split) if seed else split_of(pair.seed_id, project.spec.split),
         "artifacts": [
-            {"kind": a.kind, "id": a.id, "path": a.path, "split": split}
-            for a, split in _holding(store.artifacts(), pair.id)
+            {"kind": a.kind, "id": a.id, "path": a.path, "split": split} for a, split in _holding(store, pair.id)
         ],
         "meta": pair.meta,
     }
@@ -88,11 +88,12 @@ def _as_json(record: Verdict | RowState) -> dict[str, Any]:
     return {**record.model_dump(mode="json"), "reason": reason}
 
 
-def _holding(artifacts: list[Artifact], pair_id: str) -> list[tuple[Artifact, str | None]]:
+def _holding(store: Store, pair_id: str) -> list[tuple[Artifact, str | None]]:
     """The datasets that contain the pair, and everything derived from them, oldest first."""
+    splits = {id_: members[pair_id] for id_, members in members_of(store, holding=pair_id)}
     holding: dict[str, tuple[Artifact, str | None]] = {}
-    for artifact in artifacts:
-        split = next((split for member, split in artifact.members if member == pair_id), None)
+    for artifact, _ in listed_artifacts(store):
+        split = splits.get(artifact.id)
         inherited = any(parent in holding for parent in artifact.parents)
         if split is not None or inherited:
             holding[artifact.id] = (artifact, split)

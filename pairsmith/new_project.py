@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -67,8 +69,8 @@ def files_of(template: Path) -> dict[str, bytes]:
     return {path.relative_to(template).as_posix(): path.read_bytes() for path in copied}
 
 
-def write_project(folder: Path, files: dict[str, bytes]) -> list[Path]:
-    """Write `files` into `folder` and return their paths.
+def write_project(folder: Path, files: Mapping[str, bytes | Path]) -> list[Path]:
+    """Write `files`, or copy those that are paths, into `folder` and return their paths.
 
     Raises UsageError, without writing anything, if there is a project already or a file would be overwritten.
     """
@@ -89,7 +91,10 @@ def write_project(folder: Path, files: dict[str, bytes]) -> list[Path]:
         folder.mkdir(parents=True, exist_ok=True)
         for name, body in files.items():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            (folder / name).write_bytes(body)
+            if isinstance(body, Path):
+                shutil.copyfile(body, folder / name)
+            else:
+                (folder / name).write_bytes(body)
     except OSError as error:
         raise UsageError(
             f"cannot be written: {error.strerror}.", where=str(folder), fix="Choose another folder."

@@ -33,7 +33,7 @@ from schemas.project import Project
 from schemas.records import Pair, Seed
 from schemas.spec import EvaluateSettings, Exemplar, SeedSource, Spec, TaskSettings, TeacherSettings, given
 from schemas.store import Store
-from schemas.store.latest import latest
+from schemas.store.latest import latest, members_of
 from train.answering import AnswerCollector, Answers, OpenTeacher
 from train.base_model import Base, find_trained_base
 from train.checks import Check, Checks, build_checks, checks_for, void_references
@@ -153,9 +153,8 @@ def _exemplar(row: TrainingRow) -> Exemplar:
 def trained_rows(store: Store, trained: TrainResult) -> list[Exemplar]:
     """The accepted rows of the training split that `trained` learned from, by pair id, at most 20,000; empty if the
     dataset is not in the store."""
-    datasets = {artifact.id: artifact for artifact in store.artifacts("dataset")}
-    members = datasets[trained.dataset_id].members if trained.dataset_id in datasets else ()
-    pairs = store.pairs(sorted(pair_id for pair_id, split in members if split == "train")[:_MAX_RETRIEVAL_ROWS])
+    ids = [id_ for _, of in members_of(store, [trained.dataset_id]) for id_, split in of.items() if split == "train"]
+    pairs = store.pairs(sorted(ids)[:_MAX_RETRIEVAL_ROWS])
     return [Exemplar(input=pair.asked, output=pair.output) for pair in sorted(pairs, key=lambda pair: pair.id)]
 
 

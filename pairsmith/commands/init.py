@@ -96,10 +96,10 @@ def _make(
     if user_file and guessed:
         if kind:
             refuse_without_needs(user_file, kind, guessed)
-        files = _files_for(user_file, guessed, folder)
+        text, files = _files_for(user_file, guessed, folder)
     else:
-        files = files_of(template_folder(FIRST_OF_KIND[kind] if kind else example))
-    text = files[SPEC_NAME].decode()
+        template = files_of(template_folder(FIRST_OF_KIND[kind] if kind else example))
+        text, files = template[SPEC_NAME].decode(), {**template}
     spec = parse(text, folder).spec
     # Read the file before anything is written: a file without a single usable row must not leave a project behind.
     read = _shortages(spec, user_file.resolve().parent) if user_file else None
@@ -160,11 +160,12 @@ def _in_lines(teacher: FoundTeacher) -> list[str]:
     return [f"Teacher   {teacher.model} ({teacher.url})", f"          {teacher.why}", *tried]
 
 
-def _files_for(file: Path, guessed: Guess, folder: Path) -> dict[str, bytes]:
-    """The files of a project that starts from the user's own file."""
-    files = {SPEC_NAME: spec_text(file, guessed, task_name(folder.resolve().name)).encode()}
-    files |= {SCHEMA: orjson.dumps(guessed.schema, option=orjson.OPT_INDENT_2)} if guessed.schema else {}
-    return files | ({} if file.resolve().parent == folder.resolve() else {file.name: file.read_bytes()})
+def _files_for(file: Path, guessed: Guess, folder: Path) -> tuple[str, dict[str, bytes | Path]]:
+    """The spec of a project that starts from the user's own file, and all its files, the user's as a path."""
+    text = spec_text(file, guessed, task_name(folder.resolve().name))
+    schema = {SCHEMA: orjson.dumps(guessed.schema, option=orjson.OPT_INDENT_2)} if guessed.schema else {}
+    own = {} if file.resolve().parent == folder.resolve() else {file.name: file}
+    return text, {SPEC_NAME: text.encode(), **schema, **own}
 
 
 def _shortages(spec: Spec, folder: Path) -> tuple[list[Shortage], SeedReading]:

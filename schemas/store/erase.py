@@ -13,7 +13,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import chain
-from pathlib import Path
 
 import sqlalchemy as sa
 
@@ -23,13 +22,13 @@ from schemas.reviews import first_drawn
 from schemas.store import tables
 from schemas.store.latest import probe_key
 from schemas.store.opening import sqlite_path
-from schemas.store.reading import IN
+from schemas.store.reading import IN, PAGE
 from schemas.store.rows import PREFIX_KEY, origins_named
 from schemas.store.store import Store
 from schemas.streamed import batched
+from schemas.text_search import LEAST, FileSearch, TextSearch, json_spellings
 
 ERASED = "[erased]"
-LEAST = 8  # minimum length of a text to search for elsewhere: shorter texts also occur in unrelated rows
 _QUOTING = (tables.receipts, tables.artifacts, tables.verdicts, tables.row_states, tables.candidates)
 
 
@@ -49,7 +48,8 @@ class Traces:
     @property
     def searched(self) -> list[str]:
         """The texts and names to search for, longest first."""
-        return [text for text in self.quoted if text not in self.shared - self.names]
+        kept = self.shared - self.names
+        return [text for text in self.quoted if text not in kept]
 
     @property
     def quoted(self) -> list[str]:
@@ -60,7 +60,7 @@ class Traces:
 def traces_of_source(store: Store, source: str) -> Traces:
     """Everything read from `source` (`seeds.jsonl`, a single row `seeds.jsonl:14`, or a folder of files, `notes`), and
     everything derived from it."""
-    of_source = [seed for seed in store.seeds(active=False) if any(_is_from(place, source) for place in _places(seed))]
+    of_source = [seed for seed in store.each_seed() if any(_is_from(place, source) for place in _places(seed))]
     traces = Traces(seeds={seed.id for seed in of_source})
     traces.texts.update(text for seed in of_source for text in _texts_of(seed))
     _add_pairs(traces, store._by_id(Pair, tables.pairs, tables.pairs.c.seed_id, traces.seeds))
@@ -78,7 +78,7 @@ def traces_of_reviewer(store: Store, person: str) -> Traces:
         names=ids | {review.who for review in theirs} if theirs else set(),
     )
     traces.texts.update(review.edited for review in theirs if review.edited)
-    edited = [pair for pair in store.find_pair("") if pair.origin.by == "edited"]
+    edited = [pair for pair in store._pages(Pair, tables.pairs) if pair.origin.by == "edited"]
     own_edits = {pair.id for pair in edited if pair.origin.by == "edited" and pair.origin.review_id in traces.reviews}
     while more := {p.id for p in edited if p.origin.by == "edited" and p.origin.parent_id in own_edits} - own_edits:
         own_edits |= more
@@ -93,8 +93,8 @@ def _texts_of(seed: Seed) -> Iterator[str]:
 def _mark_shared(store: Store, traces: Traces) -> Traces:
     """Mark the texts that are an entire input, output, column or edit of other rows. They belong to those rows as well:
     searching for a label or a product name would erase the answers of every row that has it."""
-    seeds = (seed for seed in store.seeds(active=False) if seed.id not in traces.seeds)
-    pairs = (store._read(Pair, body) for body in store._body_pages(tables.pairs))
+    seeds = (seed for seed in store.each_seed() if seed.id not in traces.seeds)
+    pairs = store._pages(Pair, tables.pairs)
     texts = (text for seed in seeds for text in _texts_of(seed))
     answers = (text for pair in pairs if pair.id not in traces.pairs for text in (pair.input, pair.output))
     reviews = (review for reviews in store.reviews().values() for review in reviews if review.edited)
@@ -126,8 +126,8 @@ def _add_pairs(traces: Traces, pairs: Iterable[Pair], *, inputs: bool = True) ->
 def erase(store: Store, traces: Traces) -> dict[str, int]:
     """Delete everything in `traces` and replace quotes of it; returns how many records of each table were deleted or
     changed."""
-    spellings = _spellings(traces.searched)
-    calls, requests = _quoting_calls(store, traces, spellings)
+    search = TextSearch(json_spellings(traces.searched))
+    calls, requests = _quoting_calls(store, traces, search)
     # Queues and reviews are located by it, and it contains no text.
     first = first_drawn(record for records in store.sampled().values() for record in records)
     deleted: dict[str, int] = {}
@@ -161,7 +161,7 @@ def erase(store: Store, traces: Traces) -> dict[str, int]:
             removed = connection.execute(sa.delete(tables.aliases).where(named)).rowcount
             deleted["aliases"] = deleted.get("aliases", 0) + removed
         for table in _QUOTING:
-            deleted[f"{table.name} changed"] = _replace(connection, table, spellings)
+            deleted[f"{table.name} changed"] = _replace(connection, table, search)
 
     store._write().submit(work).result()
     failpoint("mid_erase")
@@ -177,50 +177,40 @@ def _reduce_to_cost() -> sa.Update:
     return sa.update(tables.calls).values(key=key, status="declined", body="{}")
 
 
-def _quoting_calls(store: Store, traces: Traces, spellings: Sequence[str]) -> tuple[set[str], set[str]]:
+def _quoting_calls(store: Store, traces: Traces, search: TextSearch[str]) -> tuple[set[str], set[str]]:
     """The requests whose question or answer contains one of the texts, all of whose answers are erased, and the ids of
     the shared request prefixes that only they use."""
     c, r = tables.calls.c, tables.requests.c
-    before = [str(id_) for (id_,) in store._rows(sa.select(r.id))]
-    quoting = {id_ for id_ in before if _quotes(store._rows(sa.select(r.body).where(r.id == id_))[0][0], spellings)}
+    before, quoting = set[str](), set[str]()
+    for id_, body in store._row_pages((r.id, r.body)):
+        before.add(id_)
+        if search.occurring(body):
+            quoting.add(id_)
     affected: set[str] = set()
     left: dict[str, str] = {}
-    for (position,) in store._rows(sa.select(c.position).order_by(c.position)):
-        ((key, request_id, body),) = store._rows(sa.select(c.key, c.request_id, c.body).where(c.position == position))
+    for key, request_id, body in store._row_pages((c.key, c.request_id, c.body)):
         id_ = json.loads(body).get("request", {}).get(PREFIX_KEY, "")
-        if key in traces.calls or id_ in quoting or _quotes(body, spellings):
+        if key in traces.calls or id_ in quoting or search.occurring(body):
             affected.add(request_id)
             traces.calls.add(probe_key(key))  # its repetition, which is stored later and may itself be repeated
         left[request_id] = id_ or left.get(request_id, "")
     kept = {id_ for request_id, id_ in left.items() if request_id not in affected}
-    return affected, set(before) - kept
+    return affected, before - kept
 
 
-def _quotes(body: str, spellings: Sequence[str]) -> bool:
-    return any(text in body for text in spellings)
-
-
-def _replace(connection: sa.Connection, table: sa.Table, spellings: Sequence[str]) -> int:
-    c, changed = table.c, 0
-    for position, body in connection.execute(sa.select(c.position, c.body)).all():
-        without = body
-        for text in spellings:
-            without = without.replace(text, ERASED)
-        if without != body:
-            connection.execute(sa.update(table).where(c.position == position).values(body=without))
-            changed += 1
+def _replace(connection: sa.Connection, table: sa.Table, search: TextSearch[str]) -> int:
+    c, changed, last = table.c, 0, -1
+    page = sa.select(c.position, c.body).order_by(c.position).limit(PAGE)
+    while rows := connection.execute(page.where(c.position > last)).all():
+        for position, body in rows:
+            without = body
+            for text in search.occurring(body):
+                without = without.replace(text, ERASED)
+            if without != body:
+                connection.execute(sa.update(table).where(c.position == position).values(body=without))
+                changed += 1
+        last = rows[-1].position
     return changed
-
-
-def _spellings(texts: Iterable[str]) -> list[str]:
-    """The texts as JSON spells them: in a string, in a string within a string, and with escaped characters; longest
-    first."""
-    spelt: set[str] = set()
-    for text in texts:
-        for escaped in (False, True):
-            once = json.dumps(text, ensure_ascii=escaped)[1:-1]
-            spelt |= {once, json.dumps(once, ensure_ascii=escaped)[1:-1]}
-    return sorted(spelt, key=len, reverse=True)
 
 
 def _rewrite_file(store: Store) -> None:
@@ -237,24 +227,15 @@ def _rewrite_file(store: Store) -> None:
 def left_in(store: Store, texts: Sequence[str]) -> int:
     """The number of records that still contain one of the texts, plus the number of files of a SQLite store whose bytes
     do."""
-    spellings = _spellings(texts)
+    search = TextSearch(json_spellings(texts))
     count = sum(
-        any(text in body for text in spellings)
+        bool(search.occurring(body))
         for table in tables.metadata.sorted_tables
         if "body" in table.c
-        for (body,) in store._rows(sa.select(table.c.body))
+        for (body,) in store._row_pages((table.c.body,))
     )
     path = sqlite_path(store.url)
     if path is None:
         return count
-    files = [path, *(path.with_name(path.name + end) for end in ("-wal", "-shm"))]
-    return count + sum(holds(file, texts) for file in files)
-
-
-def holds(path: Path, texts: Sequence[str]) -> bool:
-    """Whether a file contains one of the texts, as it is or as JSON spells it."""
-    if not path.is_file() or not texts:
-        return False
-    content = path.read_bytes()
-    encoded = {text.encode("utf-8", "surrogatepass") for text in [*texts, *_spellings(texts)]}
-    return any(text in content for text in encoded)
+    in_files = FileSearch(texts)
+    return count + sum(in_files.in_file(path.with_name(path.name + end)) for end in ("", "-wal", "-shm"))

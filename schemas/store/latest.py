@@ -3,11 +3,11 @@ found (which need not be the newest), and recent answers with which to test whet
 
 from __future__ import annotations
 
-import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from typing import Literal, get_args
+from collections.abc import Collection, Iterator, Sequence
+from typing import Literal
 
+import orjson
 import sqlalchemy as sa
 
 from schemas.records import Artifact, Call, Json, Receipt, Split, content_id
@@ -40,14 +40,11 @@ def latest(store: Store, kind: Kind) -> Artifact | None:
     """The artifact of `kind` that the last run of its stage named, including a stopped run; the newest one if no
     receipt names any. A run with earlier settings finds an earlier artifact, and later stages must continue from that
     one."""
-    youngest_first = [artifact.id for artifact, _ in listed_artifacts(store, kind)[::-1]]
+    c = tables.artifacts.c
+    youngest_first = [id_ for (id_,) in store._rows(sa.select(c.id).where(c.kind == kind).order_by(c.position.desc()))]
     named = (receipt.facts.get("made") for receipt in reversed(store.receipts(_MAKERS[kind])))
     newest = next((id_ for id_ in named if isinstance(id_, str) and id_ in youngest_first), (youngest_first or [""])[0])
-    return next(iter(store._records(Artifact, tables.artifacts, tables.artifacts.c.id == newest)), None)
-
-
-# Nothing else in an artifact is a list of lists.
-_MEMBERS = re.compile(r'(?<=\],)"members":\[\[[^{}]*?\]\]')
+    return next(iter(store.artifacts(ids=[newest])), None)
 
 
 def listed_artifacts(store: Store, kind: str | None = None) -> list[tuple[Artifact, Counter[str]]]:
@@ -55,16 +52,23 @@ def listed_artifacts(store: Store, kind: str | None = None) -> list[tuple[Artifa
 
     Each dataset has a member for every row, so reading all of them would take longer with every curation.
     """
-    c, listed = tables.artifacts.c, list[tuple[Artifact, Counter[str]]]()
-    query = sa.select(c.body).order_by(c.position)
-    for (body,) in store._each(query if kind is None else query.where(c.kind == kind)):
-        members = _MEMBERS.search(body)
-        artifact = store._read(Artifact, body.replace(members[0], '"members":[]', 1) if members else body)
-        rows = Counter[str](split for _, split in artifact.members)
-        for split in get_args(Split) if members else ():
-            rows[split] = members[0].count(f'"{split}"]') if members else 0
-        listed.append((artifact, +rows))
-    return listed
+    c = tables.artifacts.c
+    query = sa.select(c.body, c.splits).order_by(c.position)
+    rows = store._rows(query if kind is None else query.where(c.kind == kind))
+    return [(store._read(Artifact, body), Counter(orjson.loads(splits))) for body, splits in rows]
+
+
+def members_of(
+    store: Store, ids: Collection[str] | None = None, *, holding: str = ""
+) -> Iterator[tuple[str, dict[str, Split]]]:
+    """(artifact id, the split of each member by pair id), with one artifact in memory at a time: of the artifacts
+    `ids` (None: all) that have members, the pair `holding` among them."""
+    c = tables.artifacts.c
+    for (id_,) in store._rows(sa.select(c.id).where(c.splits != "{}").order_by(c.position)):
+        if ids is None or id_ in ids:
+            query = sa.select(c.members).where(c.id == id_, c.members.contains(holding, autoescape=True))
+            for (members,) in store._rows(query):
+                yield id_, dict(orjson.loads(members))
 
 
 def present(store: Store) -> dict[str, Artifact]:

@@ -7,6 +7,7 @@
   share it; only the answers it was made from stay in the pair's row.
 - Candidate: its columns are left out.
 - Seed: fields at their default are left out.
+- Artifact: its members are a column.
 
 Rows of earlier versions contain everything and are still readable.
 """
@@ -35,6 +36,7 @@ COLUMN_FIELDS: dict[sa.Table, tuple[str, ...]] = {
     ),
     tables.candidates: ("fingerprint", "seed_id", "generator", "sample"),
     tables.pairs: ("seed_id",),
+    tables.artifacts: ("members",),  # as JSON
 }
 """The fields that are stored as columns and left out of the body."""
 PREFIX_KEY = "$before"  # in a request: the id of the shared request without its last message
@@ -216,6 +218,8 @@ def body_of(table: sa.Table, row: Sequence[Any], origin: Callable[[str], tuple[s
     *values, body = row
     if table is tables.seeds or table not in COLUMN_FIELDS:
         return str(body)
+    if table is tables.artifacts:
+        return f'{{"members":{values[0]},{body[1:]}'
     fields = dict(zip(COLUMN_FIELDS[table], values, strict=True))
     if table is tables.calls:
         tokens = {name: fields.pop(name) for name in ("prompt_tokens", "completion_tokens")}

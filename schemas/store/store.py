@@ -422,7 +422,8 @@ class Store(Reading):
         c = tables.receipts.c
         return self._records(Receipt, tables.receipts, *(() if command is None else (c.command == command,)))
 
-    def artifacts(self, kind: str | None = None) -> list[Artifact]:
-        """Artifacts, oldest first."""
+    def artifacts(self, kind: str | None = None, *, ids: Collection[str] | None = None) -> list[Artifact]:
+        """Artifacts, oldest first, all or those of `ids`. `latest.listed_artifacts` reads them without members."""
         c = tables.artifacts.c
-        return self._records(Artifact, tables.artifacts, *(() if kind is None else (c.kind == kind,)))
+        where = [*([] if kind is None else [c.kind == kind]), *([] if ids is None else [c.id.in_(ids)])]
+        return self._records(Artifact, tables.artifacts, *where)

@@ -1,28 +1,37 @@
 """The tables, and how a record becomes a row.
 
-Every table holds the record's JSON in `body` and, besides it, only the columns that are searched. `position` is the
-order of insertion, so reading is deterministic. A change here needs a migration and a new SCHEMA_VERSION.
+Every table holds the record's JSON in `body` and, besides it, only the columns that are searched, and the members of an
+artifact, which are seldom read. `position` is the order of insertion, so reading is deterministic. A change here needs
+a migration and a new SCHEMA_VERSION.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
+import orjson
 import sqlalchemy as sa
 
 from schemas.money import Hold
 from schemas.records import Artifact, Call, Candidate, Pair, Receipt, Record, RowState, Seed, Verdict
 from schemas.reviews import Alias, Review, Sampled
 
-SCHEMA_VERSION = "0010"
+SCHEMA_VERSION = "0011"
 
 metadata = sa.MetaData()
 
 
-def _table(name: str, *columns: sa.Column[Any] | sa.Index, unique: tuple[str, ...] = ()) -> sa.Table:
+def _table(
+    name: str,
+    *columns: sa.Column[Any] | sa.Index,
+    unique: tuple[str, ...] = (),
+    after_body: tuple[sa.Column[Any], ...] = (),
+) -> sa.Table:
     position = sa.Column("position", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True)
     constraints = [sa.UniqueConstraint(*unique, name=f"uq_{name}")] if unique else []
-    return sa.Table(name, metadata, position, *columns, sa.Column("body", sa.Text, nullable=False), *constraints)
+    body = sa.Column("body", sa.Text, nullable=False)
+    return sa.Table(name, metadata, position, *columns, body, *after_body, *constraints)
 
 
 def _text(name: str, **kwargs: Any) -> sa.Column[Any]:
@@ -100,7 +109,14 @@ reviews = _table("reviews", _text("id"), _text("pair_id", index=True), unique=("
 aliases = _table("aliases", _text("id"), unique=("id",))
 sampled = _table("routed", _text("id"), _text("pair_id", index=True), unique=("id",))
 receipts = _table("receipts", _text("command"))
-artifacts = _table("artifacts", _text("id"), _text("kind"), unique=("id",))
+# SQLite reads a row up to the last column that is asked for, so the long one is the last.
+artifacts = _table(
+    "artifacts",
+    _text("id"),
+    _text("kind"),
+    unique=("id",),
+    after_body=(_text("splits", server_default="{}"), _text("members", server_default="[]")),  # splits: members in each
+)
 
 # The latest outcome and state of a slot replace earlier ones, the latest reading of a seed determines its source and
 # license, and a later version of a hold closes it. In other tables the first row stays.
@@ -128,6 +144,11 @@ def row(record: Record) -> tuple[sa.Table, dict[str, Any]]:
     elif table is row_states:
         assert isinstance(record, RowState)
         values["code"] = record.reason.code if record.reason else None
+    elif table is artifacts:
+        assert isinstance(record, Artifact)
+        values["splits"] = orjson.dumps(Counter(split for _, split in record.members)).decode()
+        values["members"] = orjson.dumps(record.members).decode()
+        return table, {**values, "body": record.model_dump_json(exclude={"members"})}
     return table, {**values, "body": record.model_dump_json()}
 
 

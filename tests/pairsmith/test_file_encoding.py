@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import time
+import tracemalloc
 from pathlib import Path
 
 import pytest
 
-from pairsmith.file_encoding import ENCODINGS, AmbiguousEncoding, as_utf8
+from pairsmith.file_encoding import ENCODINGS, AmbiguousEncoding, as_utf8, encoding_of
 from pairsmith.file_guess import guess
 from schemas.errors import InputError
 
@@ -162,3 +163,20 @@ def test_a_very_wide_table_is_read_in_seconds(tmp_path: Path) -> None:
     path.write_text(json.dumps({f"c{n}": "a few words here" for n in range(16_385)}) + "\n")
     with pytest.raises(InputError, match="has 16,385 columns; at most 16,384 can be read"):
         guess(path)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_large_file_is_decoded_in_parts(encoding: str) -> None:
+    """Whether a file is UTF-8 takes a few MB, however large it is, and not three times its size. A character may lie
+    across two parts, or be cut off at the end."""
+    content = ("a" + "\u20ac\U0001f3b9" * 600_000).encode(encoding)
+    tracemalloc.start()
+    try:
+        known = encoding_of(content, "large.txt")
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert (known is None) == (encoding == "utf-8")
+    assert most < 8_000_000 < 3 * len(content)
+    with pytest.raises(AmbiguousEncoding):
+        encoding_of("caf\u00e9 \u20ac".encode()[:-1], "cut.txt")

@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from schemas.records import Artifact, Call, Candidate, Generated, Json, Message, Pair, Record, Sampling, Usage
-from schemas.store import Store
+from schemas.store import Store, tables
+from schemas.store.migrate import upgrade_to
 
 SYSTEM_TURN = [{"role": "system", "content": "Write."}]
 SAMPLING = Sampling(temperature=0.9)
@@ -103,14 +105,18 @@ def test_any_response_is_read_back_unchanged(raw: Json, store_url: str) -> None:
 def test_artifacts_are_listed_without_their_members(tmp_path: Path) -> None:
     """`status` and the pages list every dataset ever made. Sixty of 20,000 rows each took 350 MB, because each was read
     with all of its members; only the latest one is."""
-    from schemas.store.latest import latest, listed_artifacts
+    from schemas.store.latest import latest, listed_artifacts, members_of
 
     members = tuple((f"{number:032x}", "test" if number % 5 == 0 else "train") for number in range(100))
     facts = {"note": '"members":[["b","test"]]', "nan": float("nan")}
     with Store.open(f"sqlite:///{tmp_path / 's.db'}") as store:
         for number, held in enumerate((members, (), members[:1])):
             store.write(Artifact(id=f"d{number}", kind="dataset", path='"members":[[', members=held, facts=facts))
+        statements: list[str] = []
+        sa.event.listen(store._engine, "before_cursor_execute", lambda _c, _cursor, sql, *_: statements.append(sql))
         listed = listed_artifacts(store, "dataset")
+        assert len(statements) == 1
+        assert "members" not in statements[0]
         whole = store.artifacts("dataset")
         assert [artifact.members for artifact, _ in listed] == [(), (), ()]
         assert [rows for _, rows in listed] == [{"test": 20, "train": 80}, {}, {"test": 1}]
@@ -119,3 +125,36 @@ def test_artifacts_are_listed_without_their_members(tmp_path: Path) -> None:
         newest = latest(store, "dataset")
         assert newest is not None
         assert newest.members == members[:1]
+        assert dict(members_of(store)) == {"d0": dict(members), "d2": dict(members[:1])}
+        assert [id_ for id_, _ in members_of(store, holding=members[1][0])] == ["d0"]
+        statements.clear()
+        assert list(members_of(store, ["d2"])) == [("d2", dict(members[:1]))]
+        assert len(statements) == 2
+
+
+def test_members_in_the_json_of_an_older_store_become_a_column(store_url: str) -> None:
+    """Artifacts of schema 0010, whose JSON contains their members, are the same after the upgrade, and listed without
+    reading them."""
+    from schemas.store.latest import listed_artifacts
+
+    facts = {"note": '"members":[["b","test"]]', "big": 2**70, "small": 1e-300}
+    members = (("a", "test"), ("b", "train"), ("c", "train"))
+    old = [
+        Artifact(id="1", kind="dataset", path="d", members=members, facts=facts),
+        Artifact(id="2", kind="adapter", path="a"),
+    ]
+    engine = sa.create_engine(sa.make_url(store_url.replace("postgresql:", "postgresql+psycopg:")))
+    upgrade_to(engine, "0010")
+    table = sa.table("artifacts", *map(sa.column, ("id", "kind", "body")))
+    with engine.begin() as connection:
+        for one in old:
+            values = {"id": one.id, "kind": one.kind, "body": one.model_dump_json()}
+            connection.execute(sa.insert(table), values)
+    engine.dispose()
+    with Store.open(store_url) as store:
+        new = Artifact(id="3", kind="certificate", path="c", members=members[:1])
+        store.write(new)
+        assert store.artifacts() == [*old, new]
+        assert store.artifacts(ids=["2", "3"]) == [old[1], new]
+        assert [rows for _, rows in listed_artifacts(store)] == [{"test": 1, "train": 2}, {}, {"test": 1}]
+        assert not any('"members":[[' in body for (body,) in store._rows(sa.select(tables.artifacts.c.body)))

@@ -187,8 +187,8 @@ def report(caller: Viewer, project: str, request: Request) -> Response:
 def artifact_of(request: Request, slug: str, artifact: str, kind: str | None = None) -> Artifact:
     """An artifact by its id. Raises Refusal."""
     store = state_of(request).readers.store(slug)
-    artifacts = store.artifacts(kind) if store else []
-    newest = next((each for each in artifacts[::-1] if each.id == artifact and each.kind != "batch"), None)
+    artifacts = [each for each, _ in listed_artifacts(store, kind)] if store else []
+    newest = next((each for each in artifacts if each.id == artifact and each.kind != "batch"), None)
     if newest is None:
         raise not_there(f"there is no artifact '{artifact[:80]}'.", fix="GET .../artifacts lists the artifacts.")
     return newest
@@ -197,7 +197,7 @@ def artifact_of(request: Request, slug: str, artifact: str, kind: str | None = N
 def check_licences(request: Request, slug: str, ids: Collection[str]) -> None:
     """Raises NotLicensed if the `[export]` settings withhold a source of one of these artifacts."""
     if store := state_of(request).readers.store(slug):
-        artifacts = [artifact for artifact in store.artifacts() if artifact.id in ids]
+        artifacts = [artifact for artifact, _ in listed_artifacts(store) if artifact.id in ids]
         refuse_unlicensed(state_of(request).workspace.project(slug), store, artifacts)
 
 
