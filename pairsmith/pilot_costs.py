@@ -12,10 +12,10 @@ from schemas.money import summed
 from schemas.records import Call, Seed, Usage
 from schemas.spec import TeacherSettings
 from schemas.store import Store
-from synth.chat_completions import charged
 from synth.generators import Backward, Forward
 from synth.ledger import Ledger
 from synth.prices import Prices, prices_of
+from synth.usage import charged
 
 
 class SeedCost(NamedTuple):
