@@ -56,7 +56,7 @@ def seed_cost(store: Store, ledger: Ledger, generator: Forward | Backward, seed:
 def _price(call: Call, prices: Prices | None) -> float | None:
     """What an answer would cost if it were requested now, regardless of how it was bought. A charge reported by the
     provider is kept."""
-    if prices is None or call.usage == Usage() or charged(call.facts.get("usage")) is not None:
+    if prices is None or not call.usage.prompt_tokens or charged(call.facts.get("usage")) is not None:
         return call.usd
     tier = str(call.facts.get("service_tier") or call.request.get("service_tier") or "")
     return prices.usd(call.usage, tier=tier)

@@ -211,6 +211,8 @@ def read_answer(
     }
     if not isinstance(choices, list) or not any(map(_is_choice, choices)):
         return Answer([], usage, seconds, request_id, model, request, content.decode(errors="replace"), facts, **paid)
+    if usage is not None and not usage.completion_tokens and any(map(_has_text, choices)):
+        usage = None  # a text has tokens, so they were not counted
     if nested > _MAX_DEPTH:
         choices = [_limit_depth(choice, content) for choice in choices]
     error = parsed.get("error")
@@ -224,6 +226,11 @@ def read_answer(
 def _is_choice(value: Any) -> bool:
     """Whether it contains any part of an answer; an error in place of a choice is not one."""
     return isinstance(value, dict) and not {"message", "finish_reason", "body"}.isdisjoint(value)
+
+
+def _has_text(choice: Any) -> bool:
+    message = choice.get("message") if isinstance(choice, dict) else None
+    return isinstance(message, dict) and bool(message.get("content"))
 
 
 def _parse(content: bytes) -> Any:

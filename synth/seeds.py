@@ -33,10 +33,10 @@ from synth.columns import (
     paths_in,
     plain_text,
     render_input,
-    variables,
     without_single_lists,
 )
 from synth.csv_rows import display_name
+from synth.input_template import variables
 from synth.seed_rows import object_rows, rows_of
 from synth.turns import as_json, exchange, rejected_answer
 

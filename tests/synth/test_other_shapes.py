@@ -193,6 +193,24 @@ def test_zero_token_counts_are_unknown() -> None:
     assert read_answer(orjson.dumps(body), 0, {}).usage is None
 
 
+@pytest.mark.parametrize(("counts", "text"), [((9, 0), "a dog"), ((0, 5), "a dog"), ((9, 0), "")])
+def test_text_without_completion_tokens_and_prompt_without_tokens_have_an_unknown_cost(
+    counts: tuple[int, int], text: str, tmp_path: Path
+) -> None:
+    """Each has at least one token, so the other count alone would be priced too low, and a cap exceeded. No text needs
+    no token."""
+    usage = dict(zip(("prompt_tokens", "completion_tokens"), counts, strict=True))
+    body = orjson.dumps({"choices": [{"finish_reason": "stop", "message": {"content": text}}], "usage": usage})
+    prices = {"usd_per_million_prompt_tokens": 1.0, "usd_per_million_completion_tokens": 2.0}
+
+    async def ask(ledger: Ledger, store: Store) -> None:
+        await ledger.complete(chat("a dog"), Sampling(max_tokens=7))
+        assert ledger.usd == (None if text else pytest.approx(9e-6 * ledger.sent))
+
+    with LoopbackTeacher(lambda ask: Reply(body=body)) as teacher:
+        with_ledger(teacher, tmp_path, ask, **prices)
+
+
 @pytest.mark.parametrize(
     ("word", "meaning"),
     [
