@@ -8,6 +8,7 @@ rest. Here the constant part of a request is built once.
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import ssl
 import time
@@ -287,9 +288,18 @@ def tls_failure(url: str, error: Exception) -> TeacherError | None:
         f"The certificate of this address is not trusted on this machine ({why}).",
         where=url,
         why="The server may not be the one it claims to be, so neither the key nor any prompt is sent.",
-        fix="If a company proxy or gateway presents its own certificate, name its CA file (PEM): "
-        "export SSL_CERT_FILE=/path/to/authority.pem. Otherwise correct the address, or this machine's clock.",
+        fix=f"{_unusable_authorities()}If a company proxy or gateway presents its own certificate, name its CA file "
+        "(PEM): export SSL_CERT_FILE=/path/to/authority.pem. Otherwise correct the address, or this machine's clock.",
     )
+
+
+def _unusable_authorities() -> str:
+    """Why the file in SSL_CERT_FILE cannot be used, which OpenSSL does not report; empty if it can, or is not set."""
+    try:
+        ssl.create_default_context(cafile=os.environ.get("SSL_CERT_FILE") or None)
+    except OSError as error:
+        return f"SSL_CERT_FILE is {os.environ['SSL_CERT_FILE']}, which cannot be used: {error.strerror or error}. "
+    return ""
 
 
 @cache

@@ -132,8 +132,8 @@ def _listed_prices(url: str, model: str, clock: Clock) -> Prices | None:
 
     opened = clock()
     price_now = known.get_prices(opened)
-    if price_now.input_mtok is None and price_now.output_mtok is None:
-        return None  # listed without a price
+    if price_now.input_mtok is None or price_now.output_mtok is None:
+        return None  # listed without a price, or for something other than text
 
     def table_rate(moment: datetime) -> Rate:
         def rate(usage: Usage, context: Mapping[str, str]) -> float:

@@ -410,6 +410,11 @@ async def test_untrusted_certificate_is_an_error_with_the_way_to_trust_it(
                 assert not isinstance(caught.value, Unreachable)
                 assert endpoint.lost == 0
         assert server.requests == 0
+        for bad, why in (("/no/such.pem", "No such file"), (__file__, "no certificate")):
+            monkeypatch.setenv("SSL_CERT_FILE", bad)
+            _tls.cache_clear()
+            with pytest.raises(TeacherError, match=f"SSL_CERT_FILE is {bad}, which cannot be used: .*(?i:{why})"):
+                await Connections(url, {}, connect_s=60).post(b"{}")
         monkeypatch.setenv("SSL_CERT_FILE", str(_CERTIFICATE))
         _tls.cache_clear()
         trusting = Connections(url, {}, connect_s=60)
