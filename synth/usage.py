@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -10,6 +9,7 @@ from schemas.identity import construct
 from schemas.records import Json, Usage
 
 _MAX_TOKENS = 2**40  # of one request; a higher count is invalid, and sums of many must fit into 64 bits
+_MAX_USD = 1e6  # of one request; a higher amount is in another unit
 _BASIC_COUNTS = frozenset(("prompt_tokens", "completion_tokens", "total_tokens"))
 _CACHE_COUNTS = ("cache_read_input_tokens", "cache_creation_input_tokens")
 _CACHED_NAMES = {"prompt_cache_hit_tokens", "cached_tokens", "cache_read_input_tokens"}  # DeepSeek; Moonshot, Together
@@ -57,9 +57,9 @@ def charged(usage: Any) -> float | None:
     `estimated_cost` or xAI's `cost_in_usd_ticks`."""
     if not isinstance(usage, dict):
         return None
-    cost, ticks = usage.get("cost", usage.get("estimated_cost")), _parse_amount(usage.get("cost_in_usd_ticks"))
+    cost = usage.get("cost", usage.get("estimated_cost"))
     if cost is None and "is_byok" not in usage:
-        return None if ticks is None else ticks / 1e10
+        return _parse_amount(usage.get("cost_in_usd_ticks"), per_usd=1e10)
     details = usage.get("cost_details")
     if usage.get("is_byok") and isinstance(details, dict):
         parts = (_parse_amount(cost), _parse_amount(details.get("upstream_inference_cost")))
@@ -87,9 +87,9 @@ def with_cost_header(usage: Any, headers: Mapping[str, str]) -> Any:
     return {**counted, "cost": cost}
 
 
-def _parse_amount(amount: Any) -> float | None:
-    number = isinstance(amount, int | float) and not isinstance(amount, bool) and 0 <= amount < math.inf
-    return float(amount) if number else None
+def _parse_amount(amount: Any, per_usd: float = 1.0) -> float | None:
+    number = isinstance(amount, int | float) and not isinstance(amount, bool)
+    return amount / per_usd if number and 0 <= amount < _MAX_USD * per_usd else None
 
 
 def _token_count(count: Any) -> int | None:

@@ -172,6 +172,8 @@ def test_known_providers_have_the_prices_of_the_table() -> None:
         ({"cost": {}}, None),
         ({"cost": "0.1"}, None),
         ({"cost": -1}, None),
+        ({"cost": 1e300}, None),
+        ({"cost_in_usd_ticks": 10**18}, None),
         ({"cost": True}, None),
         ({}, None),
     ],
@@ -198,7 +200,7 @@ COST = "x-litellm-response-cost"
         ({COST: "0.0"}, {}, None),
         ({COST: "0.0"}, {"cost": 0.0004}, 0.0004),
         ({COST: "0.0", "x-litellm-cache-key": "k1"}, {}, 0.0),
-        *[({COST: text}, {}, None) for text in ("None", "", "nan", "inf", "-1", "$0.1")],
+        *[({COST: text}, {}, None) for text in ("None", "", "nan", "inf", "1e300", "-1", "$0.1")],
     ],
 )
 def test_cost_in_the_header_of_a_litellm_proxy_is_the_cost(
