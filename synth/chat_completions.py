@@ -229,8 +229,9 @@ def _is_choice(value: Any) -> bool:
 
 
 def _has_text(choice: Any) -> bool:
+    """Whether its message holds anything that was generated: a text, reasoning, a call."""
     message = choice.get("message") if isinstance(choice, dict) else None
-    return isinstance(message, dict) and bool(message.get("content"))
+    return isinstance(message, dict) and any(value for name, value in message.items() if name != "role")
 
 
 def _parse(content: bytes) -> Any:
