@@ -12,10 +12,10 @@ from schemas.money import summed
 from schemas.records import Call, Seed, Usage
 from schemas.spec import TeacherSettings
 from schemas.store import Store
-from synth.chat_completions import charged
 from synth.generators import Backward, Forward
 from synth.ledger import Ledger
 from synth.prices import Prices, prices_of
+from synth.usage import charged
 
 
 class SeedCost(NamedTuple):
@@ -56,7 +56,7 @@ def seed_cost(store: Store, ledger: Ledger, generator: Forward | Backward, seed:
 def _price(call: Call, prices: Prices | None) -> float | None:
     """What an answer would cost if it were requested now, regardless of how it was bought. A charge reported by the
     provider is kept."""
-    if prices is None or call.usage == Usage() or charged(call.facts.get("usage")) is not None:
+    if prices is None or not call.usage.prompt_tokens or charged(call.facts.get("usage")) is not None:
         return call.usd
     tier = str(call.facts.get("service_tier") or call.request.get("service_tier") or "")
     return prices.usd(call.usage, tier=tier)

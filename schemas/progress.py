@@ -8,6 +8,7 @@ and maximum seconds left; None: unknown). Any other number is shown after them u
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -27,6 +28,11 @@ def unseen(stage: str, numbers: Mapping[str, Any]) -> None:
 
 def discard_message(line: str) -> None:
     """A `Say` that discards the line."""
+
+
+def log_message(line: str) -> None:
+    """A `Say` that logs the line as a warning, for a server or a program, which have no screen of ours."""
+    logging.getLogger("pairsmith").warning(line)
 
 
 def never_stop() -> bool:

@@ -194,7 +194,7 @@ class Bulk:
             with suppress(Exception):
                 status, content = effective_response(status, content)
                 seconds, body, reserved = request.seconds, request.body, request.reserved
-                if status == 200 and (answer := read_answer(content, seconds, body, reserved)).choices:
+                if status == 200 and (answer := read_answer(content, seconds, body, reserved, headers)).choices:
                     failpoint("received")
                     request.answer = self._endpoint.accept_answer(answer, request.sending, headers)
                     with_schema = request.question.schema is not None

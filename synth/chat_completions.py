@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import itertools
 import json
-import math
 import os
 import re
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 from urllib.parse import parse_qsl, urlsplit
 
@@ -16,15 +16,15 @@ import orjson
 from yarl import URL
 
 from schemas.errors import AuthError, SpecError
-from schemas.identity import construct
 from schemas.records import Json, Usage
 from synth.error_words import error_body
 from synth.http_status import says_itself
 from synth.redaction import without_user_info
 from synth.streamed_answer import assemble_stream
+from synth.usage import charged, parse_usage, with_cost_header
 
+_NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 _PROCESS, _NUMBER = os.urandom(8).hex(), itertools.count(1)
-_MAX_TOKENS = 2**40  # of one request; a higher count is invalid, and sums of many must fit into 64 bits
 _MAX_ID = 200
 MAX_ANSWER_BYTES = 2**27  # of an answer; a longer one never ends, or was compressed to exhaust the memory
 _MAX_LAYERS = 3  # of compression; some inputs decompress to themselves
@@ -36,9 +36,6 @@ _CONTROL = re.compile(r"\x1b\[[\d;]*m|[\0-\x1f\x7f-\x9f]")
 _REPEATED = re.compile(r"(\s)\s+|([\W_])\2+")
 # Facts that cannot be obtained later: the snapshot, backend, provider and tier that answered, and its token counts.
 _FACTS = ("model", "system_fingerprint", "provider", "service_tier", "usage")
-_BASIC_COUNTS = frozenset(("prompt_tokens", "completion_tokens", "total_tokens"))
-_CACHE_COUNTS = ("cache_read_input_tokens", "cache_creation_input_tokens")
-_CACHED_NAMES = {"prompt_cache_hit_tokens", "cached_tokens", "cache_read_input_tokens"}  # DeepSeek; Moonshot, Together
 _MAX_DEPTH = 64  # of lists and objects in a choice; readers of the store give up at about 200
 # Statuses with which a gateway reports that it does not know what became of the request.
 LOST_BY_A_GATEWAY = (408, 499, 502, 504, 520, 522, 524)
@@ -190,15 +187,19 @@ def query_of(url: str) -> dict[str, str]:
     return query if query.keys() == {"api-version"} else {}
 
 
-def read_answer(content: bytes, seconds: float, request: Json, reserved: Any = None) -> Answer:
-    """Parse a body of status 200; anything that is not a chat completion gives an answer without choices."""
+def read_answer(
+    content: bytes, seconds: float, request: Json, reserved: Any = None, headers: Mapping[str, str] = _NO_HEADERS
+) -> Answer:
+    """Parse a body of status 200, with the `headers` of its response; anything that is not a chat completion gives an
+    answer without choices."""
     parsed = _parse(content)
     if not isinstance(parsed, dict):
         body = content.decode(errors="replace")
         return Answer([], None, seconds, new_request_id(None), None, request, body, reserved=reserved)
     request_id = new_request_id(parsed.get("id"))
-    choices, model, counted = parsed.get("choices"), parsed.get("model"), parsed.get("usage")
-    usage, usd = _parse_usage(counted), charged(counted)
+    choices, model = parsed.get("choices"), parsed.get("model")
+    parsed["usage"] = counted = with_cost_header(parsed.get("usage"), headers)
+    usage, usd = parse_usage(counted), charged(counted)
     model = model if isinstance(model, str) else None
     paid = {"usd": usd, "reserved": reserved}
     nested = content.count(b"[") + content.count(b"{")  # cheap upper bound of the nesting depth, nearly always enough
@@ -210,6 +211,8 @@ def read_answer(content: bytes, seconds: float, request: Json, reserved: Any = N
     }
     if not isinstance(choices, list) or not any(map(_is_choice, choices)):
         return Answer([], usage, seconds, request_id, model, request, content.decode(errors="replace"), facts, **paid)
+    if usage is not None and not usage.completion_tokens and any(map(_has_text, choices)):
+        usage = None  # a text has tokens, so they were not counted
     if nested > _MAX_DEPTH:
         choices = [_limit_depth(choice, content) for choice in choices]
     error = parsed.get("error")
@@ -223,6 +226,12 @@ def read_answer(content: bytes, seconds: float, request: Json, reserved: Any = N
 def _is_choice(value: Any) -> bool:
     """Whether it contains any part of an answer; an error in place of a choice is not one."""
     return isinstance(value, dict) and not {"message", "finish_reason", "body"}.isdisjoint(value)
+
+
+def _has_text(choice: Any) -> bool:
+    """Whether its message holds anything that was generated: a text, reasoning, a call."""
+    message = choice.get("message") if isinstance(choice, dict) else None
+    return isinstance(message, dict) and any(value for name, value in message.items() if name != "role")
 
 
 def _parse(content: bytes) -> Any:
@@ -292,69 +301,6 @@ def new_request_id(response_id: Any) -> str:
     local_id = f"{_PROCESS}-{next(_NUMBER)}"
     their_id = response_id.replace("\0", "")[:_MAX_ID] if isinstance(response_id, str) else ""  # PostgreSQL: no NUL
     return f"{local_id}/{their_id}" if their_id else local_id
-
-
-def _parse_usage(usage: Any) -> Usage | None:
-    """The endpoint's token counts, or None if it sends no plausible ones."""
-    if not isinstance(usage, dict):
-        return None
-    # Gateways to Anthropic's models pass on its field names.
-    prompt = _token_count(usage.get("prompt_tokens", usage.get("input_tokens")))
-    completion = _token_count(usage.get("completion_tokens", usage.get("output_tokens")))
-    total = _token_count(usage.get("total_tokens"))
-    if completion is None and prompt is not None and total is not None:  # Gemini omits it if all tokens were thinking
-        completion = max(0, total - prompt)
-    if prompt is None or completion is None or not (prompt or completion):  # gateways send zeros for unknown
-        return None
-    read = reasoning = None
-    if not usage.keys() <= _BASIC_COUNTS:
-        read = _usage_detail(usage, ("prompt", "input"), "cached_tokens")  # names of chat completions and of responses
-        for name in _CACHED_NAMES & usage.keys():
-            read = read or _token_count(usage[name])
-        reasoning = _usage_detail(usage, ("completion", "output"), "reasoning_tokens")
-        if "reasoning_tokens" in usage:  # SGLang
-            reasoning = reasoning or _token_count(usage["reasoning_tokens"])
-        if "prompt_tokens" not in usage:  # Anthropic counts cache reads and writes separately
-            prompt += sum(_token_count(usage.get(name)) or 0 for name in _CACHE_COUNTS)
-        prompt += read if read and read > prompt else 0  # so do others, under other names
-    # Some (xAI, Gemini) do not count thinking as completion, only in the total.
-    completion = max(completion, (total or 0) - prompt)
-    completion += reasoning if reasoning and reasoning > completion else 0
-    fields = {"prompt_tokens": prompt, "completion_tokens": completion}
-    return construct(Usage, fields | {"cached_tokens": read or 0, "reasoning_tokens": reasoning or 0})
-
-
-def _usage_detail(usage: Json, parts: Iterable[str], name: str) -> int | None:
-    details = (usage.get(f"{part}_tokens_details") for part in parts)
-    return next((_token_count(each.get(name)) for each in details if isinstance(each, dict)), None)
-
-
-def charged(usage: Any) -> float | None:
-    """US dollars that the endpoint reports to have charged, None if it does not: `cost` (OpenRouter, including what the
-    owner of the key pays upstream; Perplexity, an object with fees included) or xAI's `cost_in_usd_ticks`."""
-    if not isinstance(usage, dict):
-        return None
-    cost, ticks = usage.get("cost"), _parse_amount(usage.get("cost_in_usd_ticks"))
-    if cost is None and "is_byok" not in usage:
-        return None if ticks is None else ticks / 1e10
-    details = usage.get("cost_details")
-    if usage.get("is_byok") and isinstance(details, dict):
-        parts = (_parse_amount(cost), _parse_amount(details.get("upstream_inference_cost")))
-        return None if None in parts else sum(part or 0.0 for part in parts)
-    return _parse_amount(cost.get("total_cost") if isinstance(cost, dict) else cost)
-
-
-def _parse_amount(amount: Any) -> float | None:
-    number = isinstance(amount, int | float) and not isinstance(amount, bool) and 0 <= amount < math.inf
-    return float(amount) if number else None
-
-
-def _token_count(count: Any) -> int | None:
-    """A number of tokens, None if it cannot be one."""
-    if type(count) is int and 0 <= count <= _MAX_TOKENS:
-        return count
-    number = isinstance(count, int | float) and not isinstance(count, bool) and 0 <= count <= _MAX_TOKENS
-    return int(count) if number and count == int(count) else None
 
 
 def prompt_seems_cut(request: Json, prompt_tokens: int) -> bool:

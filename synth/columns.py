@@ -4,22 +4,17 @@ from __future__ import annotations
 
 import difflib
 import math
-import operator
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date, time
 from decimal import Decimal
-from functools import cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import NamedTuple
 
-from prompts import compiled
 from schemas.errors import InputError
 from schemas.spec import SeedSource
+from synth.input_template import JsonText, Texts, as_texts, rendered, variables
 from synth.seed_errors import column_hint
-
-if TYPE_CHECKING:
-    from jinja2 import Template
 
 MAX_CHARS = 100_000
 """A row with a longer text is a problem: few teachers accept it, and it nearly always means a broken file."""
@@ -269,66 +264,35 @@ def count_known_headers(cells: Iterable[str], source: SeedSource) -> int:
     return sum(_normalise(cell) in known for cell in cells)
 
 
-def variables(source: SeedSource) -> tuple[str, ...]:
-    """The columns that the source's input template uses. Raises PromptError for an invalid template."""
-    return tuple(sorted(_template(source.input)[1])) if source.input is not None else ()
+def _template_value(name: str, cell: object) -> str | Texts | Fault:
+    """The value of a column in a template. A list keeps its texts; one text that is repeated is a list of one."""
+    if isinstance(cell, list):
+        texts = [plain_text(part) for part in cell]
+        fault = next((text for text in texts if isinstance(text, Fault)), None)
+        return fault or as_texts(list(dict.fromkeys(str(text) for text in texts if text)), name)
+    text = plain_text(cell)
+    return JsonText.of(text, cell) if text and isinstance(text, str) and isinstance(cell, int | float) else text
 
 
-@cache
-def _template(text: str) -> tuple[Template, frozenset[str]]:
-    template, used = compiled(text, "seeds.input")
-    if not used:
-        raise InputError("uses no column, so all inputs would be the same.", where=f"seeds.input = {text!r}")
-    return template, frozenset(used)
-
-
-def _compare_by_value(compare: Callable[[Any, Any], bool]) -> Any:
-    def of(self: _JsonText, other: object) -> bool:
-        if isinstance(other, _JsonText):
-            return compare(self.value, other.value)
-        return compare(str(self) if isinstance(other, str) else self.value, other)
-
-    return of
-
-
-class _JsonText(str):
-    """A JSON number or boolean in a template: rendered as text, but tested and compared by value, so that
-    `{% if paid %}` works as expected. Compared with a string, it is a string."""
-
-    __slots__ = ("value",)
-    value: float
-
-    @classmethod
-    def of(cls, text: str, value: float) -> _JsonText:
-        instance = cls(text)
-        instance.value = value
-        return instance
-
-    def __bool__(self) -> bool:
-        return bool(self.value)
-
-    __hash__ = str.__hash__
-    __eq__, __ne__ = _compare_by_value(operator.eq), _compare_by_value(operator.ne)
-    __lt__, __le__, __gt__, __ge__ = map(_compare_by_value, (operator.lt, operator.le, operator.gt, operator.ge))
+def joined_list(cell: object) -> object:
+    """A list of texts as one text, with commas; any other cell as it is."""
+    value = _template_value("", cell) if isinstance(cell, list) else cell
+    return ", ".join(value) if isinstance(value, Texts) else value
 
 
 def render_input(source: SeedSource, cells: Cells) -> str | Fault:
     """The input that the source's template renders for a row; a `blank` fault if all its columns are empty."""
-    from jinja2 import TemplateError
-
-    assert source.input is not None
-    template, names = _template(source.input)
-    values: dict[str, str] = {}
-    for name in names:
-        text = plain_text(cell := cells.get(name))
-        if isinstance(text, Fault):
-            return text
-        values[name] = _JsonText.of(text, cell) if text and isinstance(cell, int | float) else text
+    values: dict[str, str | Texts] = {}
+    for name in variables(source):
+        value = _template_value(name, cells.get(name))
+        if isinstance(value, Fault):
+            return value
+        values[name] = value
     if not any(map(len, values.values())):
-        return Fault("blank", f"there is no text in {', '.join(sorted(names))}.")
+        return Fault("blank", f"there is no text in {', '.join(values)}.")
     try:
-        return template.render(values)
-    except (TemplateError, ArithmeticError, LookupError, TypeError, ValueError) as error:
+        return rendered(source, values)
+    except ValueError as error:
         return Fault("template", f"{error}.")
 
 
@@ -356,8 +320,15 @@ def paths_in(source: SeedSource) -> dict[str, list[str]]:
 
 
 def inside(paths: Mapping[str, Sequence[str]], cells: Cells) -> Cells | Fault:
+    """The row with every path replaced by the value it leads to, in which a list of one text, or of the same text
+    repeated, is that text, such as SQuAD's answers.text, or doccano's label."""
+    values = follow(paths, cells)
+    return values if isinstance(values, Fault) else without_single_lists(values)
+
+
+def follow(paths: Mapping[str, Sequence[str]], cells: Cells) -> Cells | Fault:
     """The row with every path replaced by the value it leads to. A path through `null` is empty (`milestone.title` of
-    an issue without a milestone). A list of one text, or of the same text repeated, becomes that text."""
+    an issue without a milestone)."""
     values = dict(cells)
     for name, (outer, *keys) in paths.items():
         for at, key in enumerate(keys if isinstance(values.get(name), dict) else ()):
@@ -367,9 +338,14 @@ def inside(paths: Mapping[str, Sequence[str]], cells: Cells) -> Cells | Fault:
                 there = ", ".join(map(repr, value)) if isinstance(value, dict) else f"a {type(value).__name__}"
                 return Fault("column", f"no '{key}' in {'.'.join([outer, *keys[:at]])}; found: {there or 'none'}.")
             values[name] = value[key]
-    lists = [(name, cell) for name, cell in values.items() if isinstance(cell, list) and cell]
-    # such as SQuAD's answers.text, or doccano's label
-    return values | {name: cell[0] for name, cell in lists if isinstance(cell[0], str) and len({*map(str, cell)}) == 1}
+    return values
+
+
+def without_single_lists(cells: Cells) -> Cells:
+    """The row with every list of one text, or of the same text repeated, replaced by that text."""
+    lists = [(name, cell) for name, cell in cells.items() if isinstance(cell, list) and cell]
+    ones = {name: cell[0] for name, cell in lists if isinstance(cell[0], str) and len({*map(str, cell)}) == 1}
+    return {**cells, **ones} if ones else cells
 
 
 def plain_text(cell: object) -> str | Fault:

@@ -8,6 +8,7 @@ rest. Here the constant part of a request is built once.
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import ssl
 import time
@@ -26,6 +27,10 @@ from schemas.errors import TeacherError
 from synth.chat_completions import MAX_ANSWER_BYTES
 
 _MAX_IDLE_S = 60.0  # how long an idle connection may be reused; servers and proxies close idle ones sooner or later
+# Some close a connection after each response without announcing it, and a request that was sent on it meanwhile counts
+# as lost. After this many in a row that were closed so soon, none is reused for a while, longer each time.
+_MAX_CLOSED, _SOON_S, _FIRST_PAUSE_S = 3, 1.0, 30.0
+_CLOSED = (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError, ConnectionError)  # before any byte of a response
 
 
 # Some gateways and firewalls send longer headers, and more of them, than aiohttp accepts by default (8 KB, 128).
@@ -59,6 +64,7 @@ class Connection(ResponseHandler):
     """
 
     on_outcome: OutcomeCallback | None = None
+    reused_at: float | None = None  # monotonic time
     _reading: asyncio.Task[Response] | None = None
 
     def send(self, request: bytes) -> None:
@@ -150,6 +156,7 @@ class Connections:
         self._head = f"POST {parsed.raw_path_qs} HTTP/1.1\r\n{''.join(lines.values())}Content-Length: ".encode()
         self._idle: list[tuple[Connection, float]] = []
         self._closed = False
+        self._closed_in_a_row, self._reuse_from, self._pause_s = 0, 0.0, _FIRST_PAUSE_S
 
     async def post(
         self, body: bytes, on_first_byte: Callable[[], None] | None = None, on_sent: Callable[[], None] | None = None
@@ -170,6 +177,9 @@ class Connections:
                 on_sent()
             response = await connection.read_response(on_first_byte)
             reusable = True
+        except _CLOSED:
+            self._record_closed(connection)
+            raise
         finally:
             self._release(connection, reusable)
         return response
@@ -181,13 +191,25 @@ class Connections:
         connection.send(self._request(body))
 
     def _complete(self, connection: Connection, on_outcome: OutcomeCallback, response: Outcome) -> None:
+        if isinstance(response, _CLOSED):
+            self._record_closed(connection)
         self._release(connection, isinstance(response, tuple))
         on_outcome(response)
+
+    def _record_closed(self, connection: Connection) -> None:
+        now = time.monotonic()
+        if connection.reused_at is None or now - connection.reused_at > _SOON_S:
+            return
+        self._closed_in_a_row += 1
+        if self._closed_in_a_row >= _MAX_CLOSED and now >= self._reuse_from:
+            self._reuse_from, self._pause_s = now + self._pause_s, 2 * self._pause_s
 
     def _request(self, body: bytes) -> bytes:
         return b"%b%d\r\n\r\n%b" % (self._head, len(body), body)
 
     def _release(self, connection: Connection, reusable: bool) -> None:
+        if reusable and connection.reused_at is not None:
+            self._closed_in_a_row = 0
         if reusable and not (self._closed or connection.should_close):
             self._idle.append((connection, time.monotonic()))
         else:
@@ -207,8 +229,11 @@ class Connections:
         """Return an idle connection that is still usable, or None."""
         while self._idle:
             connection, since = self._idle.pop()
+            now = time.monotonic()
             # Unsolicited data, such as the 408 of a server that closes an idle connection, answers no later request.
-            if not connection.should_close and connection.is_connected() and time.monotonic() - since < _MAX_IDLE_S:
+            is_usable = not connection.should_close and connection.is_connected() and now >= self._reuse_from
+            if is_usable and now - since < _MAX_IDLE_S:
+                connection.reused_at = now
                 return connection
             connection.abort()
         return None
@@ -263,9 +288,18 @@ def tls_failure(url: str, error: Exception) -> TeacherError | None:
         f"The certificate of this address is not trusted on this machine ({why}).",
         where=url,
         why="The server may not be the one it claims to be, so neither the key nor any prompt is sent.",
-        fix="If a company proxy or gateway presents its own certificate, name its CA file (PEM): "
-        "export SSL_CERT_FILE=/path/to/authority.pem. Otherwise correct the address, or this machine's clock.",
+        fix=f"{_unusable_authorities()}If a company proxy or gateway presents its own certificate, name its CA file "
+        "(PEM): export SSL_CERT_FILE=/path/to/authority.pem. Otherwise correct the address, or this machine's clock.",
     )
+
+
+def _unusable_authorities() -> str:
+    """Why the file in SSL_CERT_FILE cannot be used, which OpenSSL does not report; empty if it can, or is not set."""
+    try:
+        ssl.create_default_context(cafile=os.environ.get("SSL_CERT_FILE") or None)
+    except OSError as error:
+        return f"SSL_CERT_FILE is {os.environ['SSL_CERT_FILE']}, which cannot be used: {error.strerror or error}. "
+    return ""
 
 
 @cache

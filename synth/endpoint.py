@@ -291,7 +291,7 @@ class Endpoint:
         if status != 200:
             raise await self.failure(status, headers, content, body, seconds, sending.host.url)
         failpoint("received")
-        answer = read_answer(content, seconds, body, reserved)
+        answer = read_answer(content, seconds, body, reserved, headers)
         if self.answered and not answer.choices and answer.usage is None:
             # A gateway's page, or an error in an unknown format: temporary, like any other server fault.
             page = one_line(self.shown(displayed_text(content.decode(errors="replace"))), 120) or "nothing"

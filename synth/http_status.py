@@ -44,7 +44,8 @@ _NO_QUOTA = re.compile(
     # Ollama's cloud, Z.ai's coding plans, Gemini: limits of hours, too long to wait for with retries
     r"|(hourly|session|daily|weekly|monthly) usage limit|usage limit reached for|(weekly|monthly) limit exhausted"
     r"|exceeded your (daily|weekly|monthly) quota"
-    r"|blocked_api_access",  # Groq: the organization's spend limit
+    # Groq: the organization's spend limit; Vercel: no credit card on file
+    r"|blocked_api_access|customer_verification_required",
     re.IGNORECASE,
 )
 # Alibaba uses these words for tokens per minute; it has other words for an account in arrears.
@@ -90,10 +91,12 @@ _NO_ACCESS = re.compile(
 )
 # The same status and perhaps the word "key" (xAI), but the objection is to a text.
 _MODERATION = re.compile(
-    r"moderat|flagged|guardrail|violates|safety|content[ _](filter|polic)|prompt injection"
+    r"moderat|flagged|guardrail|violates|safety|content[ _](filter|polic)|prompt injection|deny-?listed"
     r"|\b(prompt|input|response|output|content) (was |is )?blocked|\bblocked (prompt|input|response|output|content)",
     re.IGNORECASE,
 )
+# Cloudflare's gateway (codes 2016 and 2017), which documents no HTTP status for it.
+_BLOCKED_BY_GATEWAY = re.compile("(prompt|response) blocked due to security configurations", re.IGNORECASE)
 _NO_MODEL = re.compile(
     r"model.{0,80}(not exist|not found|is not (available|supported|a chat model)|decommissioned|identifier is invalid)"
     r"|(unknown|invalid|not a valid|no such|malformed publisher)[ _]model|unable to access (non-serverless )?model",
@@ -192,8 +195,10 @@ def _denies_access(words: str, body: Json) -> bool:
 
 def _is_final(status: int, message: str, words: str, body: Json) -> bool:
     """Whether an error that by its status is temporary is a refusal by its text, also behind a gateway's words: the row
-    is too long, the chat template does not accept it, or it was moderated (Cohere's 498, Cloudflare's gateway)."""
+    is too long, the chat template does not accept it, or it was moderated (Cohere's 498: "a deny-listed token")."""
     if status in (429, 500) and _begins_or_says(_TOO_LARGE, message, words, body):
+        return True
+    if says_itself(_BLOCKED_BY_GATEWAY, words, body):
         return True
     final = _TEMPLATE_ERROR if status == 500 else _MODERATION if status in (424, 498) else None
     return final is not None and says_itself(final, words, body)

@@ -195,7 +195,7 @@ class Meter:
         """Return the cost of an answered request, and the records to write with its answer.
 
         `charged` is the amount that the provider reports; it takes precedence over our own calculation. Without it, and
-        without a token count or a price, the cost is unknown. `tier` is the service tier that the provider reports,
+        without token counts or a price, the cost is unknown. `tier` is the service tier that the provider reports,
         which may differ from the one requested.
         """
         self._remove_from_wire(reserved)
@@ -204,7 +204,8 @@ class Meter:
             usual, served = self.prices.usd(sample), self.prices.usd(sample, tier=str(tier))
             self._tier_factor[str(tier)] = served / usual if usual and served else 1.0
         usd = charged
-        if usd is None and usage is not None and self.prices is not None:
+        # Ollama reports 0 prompt tokens for a prompt in its cache; no prompt has none.
+        if usd is None and usage is not None and usage.prompt_tokens and self.prices is not None:
             listed = self.prices
             usd = (
                 listed.batch_usd(usage) if reserved.batch else listed.usd(usage, tier=str(tier or _tier(reserved.body)))

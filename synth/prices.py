@@ -27,7 +27,8 @@ Clock = Callable[[], datetime]
 FREE = "free"  # the source of prices that were explicitly set to 0
 _BATCH = {"processing": "batch"}
 _MILLION, _HALF = 1e6, 0.5
-_HALF_HOUR = timedelta(minutes=30)
+_HALF_HOUR, _WEEK = timedelta(minutes=30), 7 * 48
+_SATURDAY, _CHEAP_HOUR = 5, 20
 # Hosts that the table does not know -> hosts of the same provider that it does.
 _HOST_ALIASES = {"api.together.ai": "api.together.xyz"}
 
@@ -36,7 +37,7 @@ _HOST_ALIASES = {"api.together.ai": "api.together.xyz"}
 class Prices:
     """The prices of one model at one provider. `source` is where they come from, with a version.
 
-    `highest` is the highest price within a day, if the price depends on the hour (DeepSeek); `rate` is that of now.
+    `highest` is the highest price within a week, if the price depends on the hour (DeepSeek); `rate` is that of now.
     `batch_share` is the batch price as a fraction of the usual price (0.5: half), None if no batch price is known. Then
     `usual_share` applies: half, as OpenAI, Anthropic, Gemini, Mistral and Groq all state, or the full price at
     Together, which discounts only a few models.
@@ -126,10 +127,9 @@ def _listed_prices(url: str, model: str, clock: Clock) -> Prices | None:
         return None
 
     opened = clock()
-    price = known.get_prices(opened)
-    if price.input_mtok is None and price.output_mtok is None:
-        return None  # listed without a price
-    tiers = any(hasattr(value, "tiers") for value in vars(price).values())
+    price_now = known.get_prices(opened)
+    if price_now.input_mtok is None or price_now.output_mtok is None:
+        return None  # listed without a price, or for something other than text
 
     def table_rate(moment: datetime) -> Rate:
         def rate(usage: Usage, context: Mapping[str, str]) -> float:
@@ -142,13 +142,17 @@ def _listed_prices(url: str, model: str, clock: Clock) -> Prices | None:
     rates: dict[int, Rate] = {}  # by the price that applies: it may depend on the hour, or change on a day
 
     def rate_at(moment: datetime) -> Rate:
-        key = id(known.get_prices(moment))
-        if key not in rates:
-            rates[key] = table_rate(moment) if tiers else _linear(table_rate(moment))
-        return rates[key]
+        if provider.id == "deepseek" and moment.weekday() >= _SATURDAY:
+            # "Peak hours are 01:00 - 04:00 and 06:00 - 10:00 UTC, Monday through Friday"; the table has only the hours.
+            moment = moment.replace(hour=_CHEAP_HOUR)
+        price = known.get_prices(moment)
+        if id(price) not in rates:
+            tiers = any(hasattr(value, "tiers") for value in vars(price).values())
+            rates[id(price)] = table_rate(moment) if tiers else _linear(table_rate(moment))
+        return rates[id(price)]
 
-    day = {id(rate): rate for rate in (rate_at(opened + number * _HALF_HOUR) for number in range(48))}.values()
-    sample, varies = Usage(prompt_tokens=1_000, completion_tokens=1_000), len(day) > 1
+    week = {id(rate): rate for rate in (rate_at(opened + number * _HALF_HOUR) for number in range(_WEEK))}.values()
+    sample, varies = Usage(prompt_tokens=1_000, completion_tokens=1_000), len(week) > 1
     usual, batch = (table_rate(opened)(sample, context) for context in ({}, _BATCH))
     # A batch variant lists only the prices that differ; a model without one has the same price "in a batch".
     version = importlib.metadata.version("genai-prices")
@@ -156,7 +160,7 @@ def _listed_prices(url: str, model: str, clock: Clock) -> Prices | None:
         f"genai-prices {version}, {provider.id}/{known.id}{', by the hour' if varies else ''}",
         (lambda usage, context: rate_at(clock())(usage, context)) if varies else rate_at(opened),
         batch / usual if usual and batch != usual else None,
-        highest=(lambda usage, context: max(rate(usage, context) for rate in day)) if varies else None,
+        highest=(lambda usage, context: max(rate(usage, context) for rate in week)) if varies else None,
     )
 
 

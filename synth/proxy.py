@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from ipaddress import ip_address, ip_network
 from types import SimpleNamespace
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -54,10 +56,9 @@ def proxy_for(url: str) -> str | None:
     would otherwise be spoken to `socks5://`.
     """
     parts = urlsplit(url)
-    host = parts.hostname or ""
-    if host in _LOOPBACK or proxy_bypass(host):
+    host, proxies = parts.hostname or "", getproxies()
+    if host in _LOOPBACK or _is_bypassed(host, parts.port, proxies.get("no", "")):
         return None
-    proxies = getproxies()
     name = parts.scheme if parts.scheme in proxies else "all"
     proxy = proxies.get(name)
     if proxy is None:
@@ -74,6 +75,17 @@ def proxy_for(url: str) -> str | None:
             fix="Use an HTTP proxy, as in http://host:3128, or unset the variable; NO_PROXY lists hosts to bypass.",
         )
     return parsed.geturl()
+
+
+def _is_bypassed(host: str, port: int | None, no_proxy: str) -> bool:
+    """Whether NO_PROXY contains the host, with or without its port, or a network that its address is in."""
+    if proxy_bypass(f"{host}:{port}" if port else host):
+        return True
+    for network in (entry.strip() for entry in no_proxy.split(",") if "/" in entry):
+        with suppress(ValueError):
+            if ip_address(host) in ip_network(network, strict=False):
+                return True
+    return False
 
 
 def new_session(headers: Mapping[str, str], *, connect_s: float) -> aiohttp.ClientSession:

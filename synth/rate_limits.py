@@ -65,12 +65,13 @@ def remaining_in_headers(headers: Mapping[str, str]) -> list[Remaining]:
         for amount, reset in limits:
             with suppress(ValueError, OverflowError):
                 if unit is not None and reset is not None and float(amount) >= 0:  # -1: unlimited
-                    limits_left.append(Remaining(unit, float(amount), reset_s(reset)))
+                    limits_left.append(Remaining(unit, float(amount), reset_s(reset, headers.get("Date"))))
     return limits_left
 
 
-def reset_s(text: str) -> float:
-    """Seconds from now until the time in a reset header, in any of its forms. Raises ValueError."""
+def reset_s(text: str, date: str | None = None) -> float:
+    """Seconds from now until the time in a reset header, in any of its forms; now is the server's `date` if it is
+    readable, because this machine's clock may be wrong. Raises ValueError."""
     text = text.strip()
     try:
         number = float(text)
@@ -79,7 +80,7 @@ def reset_s(text: str) -> float:
     else:
         if number >= _EPOCH_S:
             reset_at_s = number / 1000 if number >= _EPOCH_MS else number
-            number = reset_at_s - datetime.now(UTC).timestamp()
+            number = reset_at_s - _now(date).timestamp()
         if not math.isfinite(number):
             raise ValueError(text)
         return max(0.0, number)
@@ -87,28 +88,34 @@ def reset_s(text: str) -> float:
     if text and parts:
         return sum(float(n) * unit for n, unit in zip(parts.groups(default="0"), _GO_UNITS_S, strict=True))
     try:
-        reset_at = datetime.fromisoformat(text)
+        reset_at = _in_utc(datetime.fromisoformat(text))
     except ValueError:
-        reset_at = parsedate_to_datetime(text)
-    if reset_at.tzinfo is None:
-        reset_at = reset_at.replace(tzinfo=UTC)
-    return max(0.0, (reset_at - datetime.now(UTC)).total_seconds())
+        reset_at = _in_utc(parsedate_to_datetime(text))
+    return max(0.0, (reset_at - _now(date)).total_seconds())
+
+
+def _now(date: str | None) -> datetime:
+    with suppress(ValueError, TypeError):
+        return _in_utc(parsedate_to_datetime(date or ""))
+    return datetime.now(UTC)
+
+
+def _in_utc(time: datetime) -> datetime:
+    return time.replace(tzinfo=UTC) if time.tzinfo is None else time
 
 
 def retry_after_s(headers: Mapping[str, str], text: str = "", request: Json | None = None) -> float | None:
     """Seconds that a server asks to wait, or None if it does not say so in a readable form.
 
-    Reads `retry-after-ms` or `Retry-After` (a number, or an HTTP date relative to the server's own `Date` if present,
-    RFC 9110, 10.2.3; some servers send a duration or a timestamp), else the error's `text` (Gemini's `retryDelay`, "try
-    again in 7m12s"), except where it may quote the `request`.
+    Reads `retry-after-ms` or `Retry-After` (a number, or an HTTP date, RFC 9110, 10.2.3; some servers send a duration
+    or a timestamp), else the error's `text` (Gemini's `retryDelay`, "try again in 7m12s"), except where it may quote
+    the `request`. Points in time are relative to the server's own `Date` if present.
     """
     with suppress(ValueError, TypeError, OverflowError):
         if (ms := headers.get("retry-after-ms")) is not None:
             return max(0.0, float(ms) / 1000)
-        if (wait := headers.get("Retry-After", "").strip()).endswith("GMT") and "Date" in headers:
-            return max(0.0, (parsedate_to_datetime(wait) - parsedate_to_datetime(headers["Date"])).total_seconds())
-        if wait:
-            return reset_s(wait)
+        if wait := headers.get("Retry-After", "").strip():
+            return reset_s(wait, headers.get("Date"))
     asked = " ".join(str(turn.get("content")) for turn in (request or {}).get("messages", ())).lower()
     wait_match = next((match for match in _WAIT_REQUEST.finditer(text) if match[0].lower() not in asked), None)
     if wait_match is None:

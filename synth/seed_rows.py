@@ -18,9 +18,10 @@ import orjson
 from schemas.errors import InputError
 from schemas.spec import SeedSource
 from schemas.wide_text import wide_encoding
-from synth.columns import Fault, SeedProblem, check_objects, layout, object_columns, variables
+from synth.columns import Fault, SeedProblem, check_objects, layout, object_columns
 from synth.csv_rows import BLANK, MAX_LINE_BYTES, Lines, Rows, csv_names, csv_rows, display_name, split_leading_blanks
 from synth.hub_rows import hub_rows
+from synth.input_template import variables
 from synth.seed_errors import lone_cr_error, missing_error, not_utf8_error, one_per_line_hint
 from synth.table_rows import datasets_rows, parquet_names, parquet_rows
 from synth.transcoding import Utf8Reader

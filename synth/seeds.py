@@ -28,12 +28,15 @@ from synth.columns import (
     SeedProblem,
     check_text,
     dislike_fault,
-    inside,
+    follow,
+    joined_list,
     paths_in,
     plain_text,
     render_input,
+    without_single_lists,
 )
 from synth.csv_rows import Rows, display_name
+from synth.input_template import variables
 from synth.seed_rows import object_rows, rows_of
 from synth.turns import as_json, exchange, rejected_answer
 
@@ -205,21 +208,22 @@ def _seed_builder(source: SeedSource, notes: list[SeedProblem]) -> Callable[[Cel
 
     Parts of a row that are not read are reported in `notes`.
     """
-    imported, extra, paths = source.imported, source.extra, paths_in(source)
+    imported, extra, paths, in_template = source.imported, source.extra, paths_in(source), variables(source)
     meta = _EMPTY if source.use is None else _USE_META.setdefault(source.use, {"use": source.use})
 
     def build_seed(cells: Cells, where: str) -> Seed | Fault:
-        parts = dislike_fault(cells) or inside(paths, cells)
+        parts = dislike_fault(cells) or follow(paths, cells)
         if isinstance(parts, Fault):
             return parts
-        cells, columns = parts, dict[str, str]() if extra else _EMPTY
+        cells, columns = without_single_lists(parts), dict[str, str]() if extra else _EMPTY
         for name in extra:
-            text = plain_text(cells.get(name))
+            cell = cells.get(name)
+            text = plain_text(joined_list(cell) if name in in_template else cell)
             if isinstance(text, Fault):
                 return Fault(text.code, f"{text.detail} The column is '{name}'.")
             columns[name] = text
         if source.input is not None:
-            cells = {**cells, "input" if imported else "text": render_input(source, cells)}
+            cells = {**cells, "input" if imported else "text": render_input(source, parts)}
         cell = cells.get(GROUP_COLUMN)  # pandas writes 12 as 12.0 in a column with empty cells
         group = plain_text(int(cell) if isinstance(cell, float) and cell.is_integer() else cell)
         if isinstance(group, Fault):

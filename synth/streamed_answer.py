@@ -32,7 +32,8 @@ def assemble_stream(content: bytes) -> Json | None:
         if event is None:
             has_gap = True
             continue
-        fields |= {name: value for name, value in event.items() if value is not None and name != "choices"}
+        # A last event may have an empty usage, after one with the counts.
+        fields |= {name: value for name, value in event.items() if value not in (None, {}) and name != "choices"}
         pieces = event.get("choices")
         for piece in pieces if isinstance(pieces, list) else ():
             index = piece.get("index") if isinstance(piece, dict) else ""

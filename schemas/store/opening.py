@@ -16,9 +16,11 @@ from urllib.parse import quote, unquote
 import sqlalchemy as sa
 
 from schemas.errors import StoreError, needing
+from schemas.progress import Say, log_message
 from schemas.store import tables
 from schemas.store.failures import shown
 
+_LARGE = 2**26  # bytes of a file whose upgrade takes more than a second or so
 _SQLITE = re.compile(r"sqlite(\+\w+)?:///")
 
 
@@ -109,9 +111,9 @@ def empty_store(url: str) -> StoreError:
     return StoreError("the store is empty.", where=shown(url), fix="Run `pairsmith generate`, which creates it.")
 
 
-def check_version(engine: sa.Engine, url: str, *, upgrade: bool) -> None:
-    """Bring the store to the current schema. Raises StoreError for a newer schema and, unless `upgrade`, for an empty
-    store."""
+def check_version(engine: sa.Engine, url: str, *, upgrade: bool, say: Say = log_message) -> None:
+    """Bring the store to the current schema; `say` gets a line if that takes long. Raises StoreError for a newer schema
+    and, unless `upgrade`, for an empty store."""
     version = _version(engine)
     if version == tables.SCHEMA_VERSION:
         return
@@ -138,7 +140,10 @@ def check_version(engine: sa.Engine, url: str, *, upgrade: bool) -> None:
         return
     from schemas.store.migrate import upgrade_to
 
-    if (path := sqlite_path(url)) is not None:
+    path = sqlite_path(url)
+    if path is None or path.stat().st_size > _LARGE:
+        say(f"Upgrading the store from schema {version} to {tables.SCHEMA_VERSION}, which may take a while.")
+    if path is not None:
         _copy(path, path.with_name(f"{path.name}.before-{tables.SCHEMA_VERSION}"))
     upgrade_to(engine, "head")
 

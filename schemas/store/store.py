@@ -21,7 +21,7 @@ import sqlalchemy as sa
 from schemas.errors import PairsmithError, StoreBusy, StoreError, UsageError
 from schemas.gate_verdicts import StepName, UnvalidatedVerdict, decode_verdict, decode_verdicts
 from schemas.money import Cost, total
-from schemas.progress import Say, discard_message
+from schemas.progress import Say, log_message
 from schemas.project import Project
 from schemas.records import Artifact, Call, Candidate, Json, Pair, Receipt, Record, RowState, Seed, Verdict
 from schemas.reviews import Alias, Review, Sampled, resolve_alias
@@ -54,7 +54,7 @@ def _upgrade_for_reader(engine: sa.Engine, url: str, say: Say) -> None:
     """Upgrade the store, because a reader needs the new tables too, unless a writer does so first."""
     try:
         with writer_lock(sqlite_path(url), engine, url, say, upgrades=True):
-            check_version(engine, url, upgrade=True)
+            check_version(engine, url, upgrade=True, say=say)
     except StoreBusy:
         if is_older(engine):
             raise
@@ -109,11 +109,11 @@ class Store(Reading):
             engine.dispose()
 
     @classmethod
-    def open(cls, url: str, *, write: bool = True, say: Say = discard_message) -> Store:
+    def open(cls, url: str, *, write: bool = True, say: Say = log_message) -> Store:
         """Open the store; with `write`, create it if missing. An older schema is upgraded, which takes the writer lock.
 
         A SQLite store with an older schema is copied first, to `FILE.before-` and the number of the new schema. A store
-        that cannot be written in its place is read from a copy in a temporary folder. `say`: `writer_lock`'s.
+        that cannot be written in its place is read from a copy in a temporary folder. `say` gets what it waits for.
 
         Raises StoreBusy (another writer), StoreFull, StoreError (unreachable, damaged, created by a newer pairsmith),
         MissingDependency (no PostgreSQL driver).
@@ -132,10 +132,10 @@ class Store(Reading):
             still_held = closing.enter_context(writer_lock(path, engine, url, say)) if write else None
             if not write and is_older(engine):
                 _upgrade_for_reader(engine, url, say)
-            check_version(engine, url, upgrade=write)
+            check_version(engine, url, upgrade=write, say=say)
             writer = None
             if still_held is not None:
-                writer = Writer(engine, url, still_held)
+                writer = Writer(engine, url, still_held, say)
                 closing.callback(writer.close)
             return cls(engine, url, writer, closing)
         except PairsmithError:

@@ -16,8 +16,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from schemas.errors import StoreError
+from schemas.errors import StoreError, first_line
 from schemas.money import Hold
+from schemas.progress import Say, log_message
 from schemas.records import Call, Record
 from schemas.store import tables
 from schemas.store.failures import explained, is_transient, shown
@@ -61,12 +62,13 @@ _PACE_S = 0.04
 class Writer:
     """Owns the only writing connection. `still_held` is called in each of its transactions.
 
-    Transient failures (a file locked by another process, a server restart) are retried. After any other failed commit
-    every later write fails with the same error, because a disk that is full for one row may have lost any of them.
+    Transient failures (a file locked by another process, a server restart) are retried, and `say` gets the first one.
+    After any other failed commit every later write fails with the same error, because a disk that is full for one row
+    may have lost any of them.
     """
 
-    def __init__(self, engine: sa.Engine, url: str, still_held: StillHeld) -> None:
-        self._engine, self._url, self._still_held = engine, url, still_held
+    def __init__(self, engine: sa.Engine, url: str, still_held: StillHeld, say: Say = log_message) -> None:
+        self._engine, self._url, self._still_held, self._say = engine, url, still_held, say
         self._queue: queue.SimpleQueue[tuple[Work, _Waiter] | None] = queue.SimpleQueue()
         self._broken: StoreError | None = None
         self._closed = False
@@ -188,6 +190,9 @@ class Writer:
             except Exception as raised:
                 if wait_s is None or not is_transient(raised, committing=committing):
                     return explained(raised, self._url)
+                if wait_s == _RETRY_DELAYS_S[0]:
+                    cause = first_line(raised.orig if isinstance(raised, sa.exc.DBAPIError) else raised)
+                    self._say(f"The store cannot be written at the moment ({cause}). Trying again.")
                 time.sleep(wait_s)
         return None
 

@@ -275,8 +275,9 @@ def test_process_suspended_in_a_transaction_continues(postgres_url: str) -> None
     assert next(asleep, None) is None
 
 
-def test_file_locked_for_long_is_waited_for(tmp_path: Path) -> None:
-    """A backup or a viewer that locks the file for longer than SQLite's timeout ends no run."""
+def test_file_locked_for_long_is_waited_for(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A backup or a viewer that locks the file for longer than SQLite's timeout ends no run, and a server or a program,
+    which has no screen of ours, logs what it waits for."""
     path = tmp_path / "p.db"
     with Store.open(f"sqlite:///{path}") as store:
         store.write(seed("first"))
@@ -290,6 +291,7 @@ def test_file_locked_for_long_is_waited_for(tmp_path: Path) -> None:
         release.join()
         held.close()
         assert len(store.seeds(active=False)) == 2
+    assert caplog.messages == ["The store cannot be written at the moment (database is locked). Trying again."]
 
 
 def test_which_errors_are_transient() -> None:

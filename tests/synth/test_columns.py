@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 from pydantic import ValidationError
 
@@ -76,6 +77,45 @@ def test_template_uses_json_cells_by_type_or_as_text(tmp_path: Path, cell: str, 
     text."""
     reading = read(tmp_path, f'{{"body": "x", "ok": {cell}}}\n', "a.jsonl", input=template)
     assert [seed.text for seed in reading.seeds] == [expected], reading.problems
+
+
+@pytest.mark.parametrize(
+    ("template", "one", "two", "none"),
+    [
+        ("{{ body }}: {{ tags | join(', ') }}", "x: a dog", "x: a, b", "x:"),
+        ("{{ body }}{% for tag in tags %} <{{ tag }}>{% endfor %}", "x <a dog>", "x <a> <b>", "x"),
+        ("{{ body }} {{ tags | length }}", "x 1", "x 2", "x 0"),
+        ("{{ body }} {{ tags[0][:3] }}{{ tags | last }}", "x a da dog", "x ab", None),
+        ("{{ body }} {{ tags }}", "x a dog", None, "x"),
+        (
+            "{{ body }}{{ ' dog' if tags == 'a dog' }}{{ ' b' if 'b' in tags }} {{ tags[:1] }}",
+            "x dog a dog",
+            "x b a",
+            "x",
+        ),
+        ("{{ body }} {{ tags | join | upper }}", "x A DOG", "x AB", "x"),
+    ],
+)
+@pytest.mark.parametrize("path", [False, True])
+def test_template_sees_a_list_of_texts_as_a_list(
+    tmp_path: Path, template: str, one: str, two: str | None, none: str | None, path: bool
+) -> None:
+    """Also where a row's list has a single text, which was joined letter by letter, and at the end of a path. Several
+    texts are never printed as a list: the row is a problem that says how to join them."""
+    settings = {"input": template, **({"columns": {"tags": "tags.texts"}} if path else {})}
+    for tags, expected in ((["a dog"], one), (["a dog", "a dog"], one), (["a", "b"], two), ([], none)):
+        rows = [
+            {"body": body, "tags": {"texts": texts} if path else texts} for body, texts in (("x", tags), ("y", ["k"]))
+        ]
+        reading = read(tmp_path, b"\n".join(map(orjson.dumps, rows)), "a.jsonl", **settings)
+        assert [seed.text for seed in reading.seeds][:-1] == ([] if expected is None else [expected])
+        assert [seed.columns for seed in reading.seeds[:-1] if path] == (
+            [{"tags": ", ".join(dict.fromkeys(tags))}] if path and expected else []
+        )
+        if expected is None:
+            (problem,) = reading.problems
+            assert problem.what.startswith("template: ")
+            assert not tags or "is a list of 2 texts: write {{ tags | join(', ') }} or loop over it" in problem.what
 
 
 @pytest.mark.parametrize(

@@ -157,6 +157,33 @@ async def test_an_idle_connection_that_was_closed_meanwhile_costs_no_request() -
         assert (server.connections, server.requests) == (2, 2)
 
 
+@pytest.mark.parametrize("in_bulk", [False, True])
+@run_in_loop
+async def test_connections_are_not_reused_at_a_server_that_closes_each_of_them(
+    in_bulk: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without announcing it. A request that was sent on such a connection may have been paid for, and under a cap its
+    reservation stays. So this happens three times, not with every second request."""
+    monkeypatch.setattr("synth.connections._SOON_S", 600)  # on a busy machine
+    requests: dict[asyncio.StreamWriter, int] = {}
+
+    async def answer(number: int, writer: asyncio.StreamWriter) -> None:
+        requests[writer] = requests.get(writer, 0) + 1
+        writer.write(_PLAIN) if requests[writer] == 1 else writer.close()
+
+    async with serving(answer) as (server, connections):
+        outcomes: list[Outcome] = []
+        for _ in range(12):
+            if in_bulk and (connection := connections.take_idle()) is not None:
+                arrived = asyncio.get_running_loop().create_future()
+                connections.send(connection, b"{}", arrived.set_result)
+                outcomes.append(await arrived)
+            else:
+                outcomes += await asyncio.gather(connections.post(b"{}"), return_exceptions=True)
+        assert sum(isinstance(outcome, BaseException) for outcome in outcomes) == 3
+        assert server.requests == 12
+
+
 @run_in_loop
 async def test_unsolicited_response_is_not_used_for_the_next_request() -> None:
     """A server may end an idle connection with a message such as 408, which does not answer what is sent afterwards."""
@@ -383,6 +410,11 @@ async def test_untrusted_certificate_is_an_error_with_the_way_to_trust_it(
                 assert not isinstance(caught.value, Unreachable)
                 assert endpoint.lost == 0
         assert server.requests == 0
+        for bad, why in (("/no/such.pem", "No such file"), (__file__, "no certificate")):
+            monkeypatch.setenv("SSL_CERT_FILE", bad)
+            _tls.cache_clear()
+            with pytest.raises(TeacherError, match=f"SSL_CERT_FILE is {bad}, which cannot be used: .*(?i:{why})"):
+                await Connections(url, {}, connect_s=60).post(b"{}")
         monkeypatch.setenv("SSL_CERT_FILE", str(_CERTIFICATE))
         _tls.cache_clear()
         trusting = Connections(url, {}, connect_s=60)

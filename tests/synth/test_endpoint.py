@@ -535,6 +535,28 @@ def test_proxy_that_answers_instead_of_the_teacher_is_named(monkeypatch: pytest.
     asyncio.run(once())
 
 
+@pytest.mark.parametrize(
+    ("url", "direct"),
+    [
+        ("http://gpu-box:8000/v1", True),
+        ("http://gpu-box:9000/v1", False),
+        ("http://other/v1", True),
+        ("http://10.1.2.3:8000/v1", True),
+        ("http://11.1.2.3/v1", False),
+        ("http://[fd00::5]:8000/v1", True),
+        ("http://a.lab.example/v1", True),
+    ],
+)
+def test_no_proxy_is_read_with_ports_and_networks(url: str, direct: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A key and prompts for a server of one's own must not go through the company's proxy because an entry of NO_PROXY
+    was not understood."""
+    for name in ("http_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HTTP_PROXY", "http://proxy:3128")
+    monkeypatch.setenv("NO_PROXY", "gpu-box:8000, other,a/b,10.0.0.0/8,fd00::/8,.lab.example")
+    assert proxy_for(url) == (None if direct else "http://proxy:3128")
+
+
 def test_max_tokens_is_sent_under_its_newer_name() -> None:
     """The limit is sent under the name that newer models expect. The setting in the spec stays max_tokens."""
 

@@ -231,7 +231,8 @@ def test_an_error_inside_a_200_that_quotes_the_row_is_not_about_the_account() ->
     [
         # Gemini leaves out the completion tokens if all of them were reasoning. Missing this would make the bill zero.
         ({"prompt_tokens": 9, "total_tokens": 73}, (9, 64, 0, 0)),
-        ({"prompt_tokens": 9, "completion_tokens": None, "total_tokens": 9}, (9, 0, 0, 0)),
+        # The answer has a text, which has tokens.
+        ({"prompt_tokens": 9, "completion_tokens": None, "total_tokens": 9}, None),
         # Reasoning is counted separately from the completion, and there is no total.
         (
             {"prompt_tokens": 9, "completion_tokens": 3, "completion_tokens_details": {"reasoning_tokens": 100}},

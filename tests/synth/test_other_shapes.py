@@ -21,7 +21,7 @@ from synth.chat_completions import read_answer
 from synth.engine import generate
 from synth.http_status import meaning
 from synth.ledger import Completion, FailedSample, Ledger
-from synth.rate_limits import retry_after_s
+from synth.rate_limits import remaining_in_headers, retry_after_s
 from synth.thinking import split_thinking
 from tests.synth.loopback import Ask, LoopbackTeacher, Reply, fails
 from tests.synth.rig import input, rig
@@ -193,6 +193,24 @@ def test_zero_token_counts_are_unknown() -> None:
     assert read_answer(orjson.dumps(body), 0, {}).usage is None
 
 
+@pytest.mark.parametrize(("counts", "text"), [((9, 0), "a dog"), ((0, 5), "a dog"), ((9, 0), "")])
+def test_text_without_completion_tokens_and_prompt_without_tokens_have_an_unknown_cost(
+    counts: tuple[int, int], text: str, tmp_path: Path
+) -> None:
+    """Each has at least one token, so the other count alone would be priced too low, and a cap exceeded. No text needs
+    no token."""
+    usage = dict(zip(("prompt_tokens", "completion_tokens"), counts, strict=True))
+    body = orjson.dumps({"choices": [{"finish_reason": "stop", "message": {"content": text}}], "usage": usage})
+    prices = {"usd_per_million_prompt_tokens": 1.0, "usd_per_million_completion_tokens": 2.0}
+
+    async def ask(ledger: Ledger, store: Store) -> None:
+        await ledger.complete(chat("a dog"), Sampling(max_tokens=7))
+        assert ledger.usd == (None if text else pytest.approx(9e-6 * ledger.sent))
+
+    with LoopbackTeacher(lambda ask: Reply(body=body)) as teacher:
+        with_ledger(teacher, tmp_path, ask, **prices)
+
+
 @pytest.mark.parametrize(
     ("word", "meaning"),
     [
@@ -302,12 +320,17 @@ def test_wait_is_parsed_from_other_formats(headers: dict[str, str], text: str, s
 
 
 def test_retry_date_is_relative_to_the_clock_of_the_server() -> None:
-    """This machine's clock may be an hour off. A time since the epoch comes without a Date header and uses our
-    clock."""
-    then = datetime.now(UTC) - timedelta(hours=5)
-    headers = {"Date": format_datetime(then, usegmt=True)}
-    headers["Retry-After"] = format_datetime(then + timedelta(seconds=90), usegmt=True)
-    assert retry_after_s(headers) == 90
+    """This machine's clock may be an hour off: a run would be held that long, or stopped by a long wait. That holds for
+    each form of a point in time, also for the reset of a limit. Without a readable Date header our clock is used."""
+    then = (datetime.now(UTC) - timedelta(hours=5)).replace(microsecond=0)
+    until = then + timedelta(seconds=90)
+    date = {"Date": format_datetime(then, usegmt=True)}
+    stamp = until.timestamp()
+    for form in (format_datetime(until, usegmt=True), until.isoformat(), f"{stamp:.0f}", f"{stamp * 1000:.0f}"):
+        assert retry_after_s({**date, "Retry-After": form}) == 90
+        (left,) = remaining_in_headers({**date, "x-ratelimit-remaining": "0", "x-ratelimit-reset": form})
+        assert left.reset_s == 90
+    assert retry_after_s({"Date": "soon", "Retry-After": "90"}) == 90
     moment = datetime.now(UTC).timestamp() + 90
     assert retry_after_s({"Retry-After": f"{moment:.0f}"}) == pytest.approx(90, abs=5)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -13,8 +14,13 @@ from schemas.records import Usage
 from schemas.spec import TeacherSettings
 from schemas.store import Store
 from synth.chat_completions import read_answer
+from synth.engine import generate
 from synth.meter import Meter
 from synth.prices import free, prices_of
+from synth.usage import charged
+from tests.synth.loopback import LoopbackTeacher, Reply
+from tests.synth.rig import input as seeds
+from tests.synth.rig import rig
 
 MANY = Usage(prompt_tokens=1_000_000, completion_tokens=1_000_000)
 
@@ -161,9 +167,13 @@ def test_known_providers_have_the_prices_of_the_table() -> None:
         ({"cost": {"total_cost": 0.0086, "request_cost": 0.006}}, 0.0086),
         ({"cost_in_usd_ticks": 37_756_000}, 0.0037756),
         ({"cost_in_usd_ticks": "many"}, None),
+        ({"estimated_cost": 0.0000268}, 0.0000268),
+        ({"estimated_cost": None}, None),
         ({"cost": {}}, None),
         ({"cost": "0.1"}, None),
         ({"cost": -1}, None),
+        ({"cost": 1e300}, None),
+        ({"cost_in_usd_ticks": 10**18}, None),
         ({"cost": True}, None),
         ({}, None),
     ],
@@ -177,14 +187,52 @@ def test_charge_reported_by_the_provider_is_read(usage: dict[str, object], usd: 
     assert read_answer(orjson.dumps(body), 0.1, {}).usd == usd
 
 
-def test_cached_tokens_counted_separately_from_the_prompt_are_added() -> None:
-    """If there are more cached tokens than prompt tokens, they were counted separately. They are neither lost nor taken
-    for reasoning."""
-    usage = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 75}
-    usage |= {"prompt_tokens_details": {"cached_tokens": 60}}
+COST = "x-litellm-response-cost"
+
+
+@pytest.mark.parametrize(
+    ("headers", "usage", "usd"),
+    [
+        ({COST: "0.00042"}, {}, 0.00042),
+        ({COST: "4.2e-07"}, {}, 4.2e-07),
+        ({COST: "0.0005"}, {"cost": 0.0004}, 0.0005),
+        ({COST: "0.0005"}, {"cost": 0.0, "is_byok": True, "cost_details": {"upstream_inference_cost": 0.0004}}, 0.0005),
+        ({COST: "0.0"}, {}, None),
+        ({COST: "0.0"}, {"cost": 0.0004}, 0.0004),
+        ({COST: "0.0", "x-litellm-cache-key": "k1"}, {}, 0.0),
+        *[({COST: text}, {}, None) for text in ("None", "", "nan", "inf", "1e300", "-1", "$0.1")],
+    ],
+)
+def test_cost_in_the_header_of_a_litellm_proxy_is_the_cost(
+    headers: dict[str, str], usage: dict[str, object], usd: float | None, tmp_path: Path
+) -> None:
+    """With its discounts and margins. Over the wire, for a single request and for one in bulk, the cost is stored and
+    kept apart from a list price. A 0 that is not of its cache may be a model without a price: the cost is unknown."""
+    counts = {"prompt_tokens": 1, "completion_tokens": 1, **usage}
+    choices = [{"message": {"content": "a dog on a hill"}, "finish_reason": "stop"}]
+    body = orjson.dumps({"choices": choices, "usage": counts})
+
+    async def main(url: str) -> None:
+        async with rig(url, tmp_path, n=1, concurrency=1) as r:
+            await generate(r.store, seeds(3), [r.forward], concurrency=1)
+            calls = [call for key, _, _ in r.store.each_answer() for call in r.store.calls(key)]
+            assert [call.usd for call in calls] == [usd] * 3
+            assert [charged(call.facts.get("usage")) for call in calls] == [usd] * 3
+            assert [call.usage.prompt_tokens for call in calls] == [1] * 3
+
+    with LoopbackTeacher(lambda ask: Reply(body=body, headers=headers)) as teacher:
+        asyncio.run(main(teacher.url))
+
+
+@pytest.mark.parametrize(("fresh", "read"), [(10, 60), (100, 60)])
+def test_cached_tokens_counted_separately_from_the_prompt_are_added(fresh: int, read: int) -> None:
+    """If there are more cached tokens than prompt tokens, or the total is the sum of the three, they were counted
+    separately. They are neither lost nor taken for reasoning, which costs as much as output."""
+    usage: dict[str, object] = {"prompt_tokens": fresh, "completion_tokens": 5, "total_tokens": fresh + 5 + read}
+    usage |= {"prompt_tokens_details": {"cached_tokens": read}}
     body = {"choices": [{"message": {"content": "x"}, "finish_reason": "stop"}], "usage": usage}
-    read = read_answer(orjson.dumps(body), 0.1, {}).usage
-    assert read == Usage(prompt_tokens=70, completion_tokens=5, cached_tokens=60)
+    counted = read_answer(orjson.dumps(body), 0.1, {}).usage
+    assert counted == Usage(prompt_tokens=fresh + read, completion_tokens=5, cached_tokens=read)
 
 
 def test_token_counts_under_the_names_of_another_protocol_are_read() -> None:
@@ -284,6 +332,26 @@ def test_price_that_depends_on_the_hour_is_that_of_the_answer(tmp_path: Path) ->
     with Store.open(f"sqlite:///{tmp_path / 's.db'}") as store:
         reserved = Meter(store, deepseek, "generate").max_usd({"max_tokens": 1_000_000}, 1_000_000)
     assert reserved == pytest.approx(2 * cheap), "at any hour"
+
+
+def test_weekends_have_no_peak_hours(tmp_path: Path) -> None:
+    """DeepSeek's peak hours are those of Monday to Friday. A cap that is opened on a Friday evening reserves Monday's
+    price."""
+    deepseek, at = teacher_at("https://api.deepseek.com/v1", "deepseek-flash"), [datetime(2026, 11, 27, 20, tzinfo=UTC)]
+    prices = prices_of(deepseek, lambda: at[0])
+    assert prices is not None
+    cheap, peak = prices.usd(MANY), prices.usd(MANY, highest=True)
+    assert peak == pytest.approx(2 * (cheap or 0))
+    for day, hour, usd in (
+        (28, 2, cheap),
+        (28, 9, cheap),
+        (29, 2, cheap),
+        (30, 0, cheap),
+        (30, 2, peak),
+        (30, 9, peak),
+    ):
+        at[0] = datetime(2026, 11, day, hour, tzinfo=UTC)
+        assert prices.usd(MANY) == usd, at[0]
 
 
 @pytest.mark.parametrize(

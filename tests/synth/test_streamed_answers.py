@@ -53,6 +53,7 @@ SHAPES = {
     "no index": stream({"choices": [{"delta": {"content": "a red dog"}, "finish_reason": "stop"}]}, COUNTED),
     "an index that is null": stream(piece("a red dog", "stop", index=None), COUNTED),
     "an index that is a text": stream(piece("a red dog", "stop", index="0"), COUNTED),
+    "an empty usage after the counts": stream(*PIECES, {"choices": [], "usage": {}}),
     "the whole message in one event": stream(WHOLE),
     "the whole message after its pieces": stream(piece("a red "), piece("dog"), WHOLE),
     "the message so far in each event": stream(

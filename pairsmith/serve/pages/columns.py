@@ -16,7 +16,8 @@ from schemas.project import Project
 from schemas.spec import SeedSource
 from schemas.spec_file import SPEC_NAME, key_line
 from schemas.wording import capital
-from synth.columns import GROUP_COLUMN, WORSE, layout, variables
+from synth.columns import GROUP_COLUMN, WORSE, layout
+from synth.input_template import variables
 
 TABLES = (".csv", ".json", ".jsonl", ".tsv")
 ROLES = {"input": "input", "output": "output", "kept": "kept with the row", "": "ignored"}

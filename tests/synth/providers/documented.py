@@ -566,6 +566,9 @@ PROVIDERS = (
                 param=None,
                 code="422",
             ),
+            "real cost": completion(choice("a dog 0"), usage={"cost": 0.0004, "is_byok": True})._replace(
+                headers={"x-litellm-response-cost": "0.00042", "x-litellm-response-cost-original": "0.0004"}
+            ),
             "rate limit": litellm_error(429, "No deployments available for selected model, Try again in 0.02 seconds."),
             "overloaded": litellm_error(500, "litellm.InternalServerError: OpenAIException - upstream"),
             "model unloaded": litellm_error(400, "litellm.BadRequestError: Lm_studioException - Model unloaded."),

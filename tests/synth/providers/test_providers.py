@@ -272,9 +272,11 @@ def observe_special_answer(provider: Provider, behaviour: str, folder: Path) -> 
             case "thinking":
                 return "separated from the answer" if answer.text == "a dog 0" else answer.text
             case "real cost":
-                usage = call.facts["usage"]
-                kept = (usage["cost"], usage["completion_tokens_details"]["reasoning_tokens"], call.facts["provider"])
-                return "kept" if kept == (0.00042, 3, "Someone") and "2026" in call.facts["model"] else str(call.facts)
+                usage, own = call.facts["usage"], call.facts.get("provider", "LiteLLM")
+                kept = call.usd == usage["cost"] == 0.00042 and own in ("LiteLLM", "Someone")
+                thought = usage.get("completion_tokens_details", {}).get("reasoning_tokens")
+                known = own == "LiteLLM" or (thought == 3 and "2026" in call.facts["model"])
+                return "kept" if kept and known else str(call.facts)
             case "cached tokens":
                 return "counted" if call.usage.cached_tokens == 16 else str(call.usage)
             case "prompt truncated":

@@ -1,0 +1,100 @@
+"""What an endpoint reports about an answer's tokens and cost, under the names of different providers and gateways."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from schemas.identity import construct
+from schemas.records import Json, Usage
+
+_MAX_TOKENS = 2**40  # of one request; a higher count is invalid, and sums of many must fit into 64 bits
+_MAX_USD = 1e6  # of one request; a higher amount is in another unit
+_BASIC_COUNTS = frozenset(("prompt_tokens", "completion_tokens", "total_tokens"))
+_CACHE_COUNTS = ("cache_read_input_tokens", "cache_creation_input_tokens")
+_CACHED_NAMES = {"prompt_cache_hit_tokens", "cached_tokens", "cache_read_input_tokens"}  # DeepSeek; Moonshot, Together
+
+
+def parse_usage(usage: Any) -> Usage | None:
+    """The endpoint's token counts, or None if it sends no plausible ones."""
+    if not isinstance(usage, dict):
+        return None
+    # Gateways to Anthropic's models pass on its field names.
+    prompt = _token_count(usage.get("prompt_tokens", usage.get("input_tokens")))
+    completion = _token_count(usage.get("completion_tokens", usage.get("output_tokens")))
+    total = _token_count(usage.get("total_tokens"))
+    if completion is None and prompt is not None and total is not None:  # Gemini omits it if all tokens were thinking
+        completion = max(0, total - prompt)
+    if prompt is None or completion is None or not (prompt or completion):  # gateways send zeros for unknown
+        return None
+    read = reasoning = None
+    if not usage.keys() <= _BASIC_COUNTS:
+        read = _usage_detail(usage, ("prompt", "input"), "cached_tokens")  # names of chat completions and of responses
+        for name in _CACHED_NAMES & usage.keys():
+            read = read or _token_count(usage[name])
+        reasoning = _usage_detail(usage, ("completion", "output"), "reasoning_tokens")
+        if "reasoning_tokens" in usage:  # SGLang
+            reasoning = reasoning or _token_count(usage["reasoning_tokens"])
+        if "prompt_tokens" not in usage:  # Anthropic counts cache reads and writes separately
+            prompt += sum(_token_count(usage.get(name)) or 0 for name in _CACHE_COUNTS)
+        if read and (read > prompt or total == prompt + completion + read):  # so do others, under other names
+            prompt += read
+    # Some (xAI, Gemini) do not count thinking as completion, only in the total.
+    completion = max(completion, (total or 0) - prompt)
+    completion += reasoning if reasoning and reasoning > completion else 0
+    fields = {"prompt_tokens": prompt, "completion_tokens": completion}
+    return construct(Usage, fields | {"cached_tokens": read or 0, "reasoning_tokens": reasoning or 0})
+
+
+def _usage_detail(usage: Json, parts: Iterable[str], name: str) -> int | None:
+    details = (usage.get(f"{part}_tokens_details") for part in parts)
+    return next((_token_count(each.get(name)) for each in details if isinstance(each, dict)), None)
+
+
+def charged(usage: Any) -> float | None:
+    """US dollars that the endpoint reports to have charged, None if it does not: `cost` (OpenRouter and Vercel, with
+    what the owner of the key pays upstream; Requesty; Perplexity, an object with fees included), DeepInfra's
+    `estimated_cost` or xAI's `cost_in_usd_ticks`."""
+    if not isinstance(usage, dict):
+        return None
+    cost = usage.get("cost", usage.get("estimated_cost"))
+    if cost is None and "is_byok" not in usage:
+        return _parse_amount(usage.get("cost_in_usd_ticks"), per_usd=1e10)
+    details = usage.get("cost_details")
+    if usage.get("is_byok") and isinstance(details, dict):
+        parts = (_parse_amount(cost), _parse_amount(details.get("upstream_inference_cost")))
+        return None if None in parts else sum(part or 0.0 for part in parts)
+    return _parse_amount(cost.get("total_cost") if isinstance(cost, dict) else cost)
+
+
+def with_cost_header(usage: Any, headers: Mapping[str, str]) -> Any:
+    """`usage` with the cost that LiteLLM's proxy reports in a header instead, as its `cost`.
+
+    It is in US dollars, after the proxy's own discounts and margins, so it replaces what the provider charged it.
+    A cost of 0 counts only for an answer from the proxy's cache: for a model without a price it may be 0 as well
+    (docs.litellm.ai/docs/proxy/response_headers; `cost_headers` in its source).
+    """
+    text = headers.get("x-litellm-response-cost")
+    if text is None:
+        return usage
+    try:
+        cost = _parse_amount(float(text))
+    except ValueError:
+        return usage
+    if not (cost or (cost == 0 and headers.get("x-litellm-cache-key"))):
+        return usage
+    counted = {name: value for name, value in usage.items() if name != "is_byok"} if isinstance(usage, dict) else {}
+    return {**counted, "cost": cost}
+
+
+def _parse_amount(amount: Any, per_usd: float = 1.0) -> float | None:
+    number = isinstance(amount, int | float) and not isinstance(amount, bool)
+    return amount / per_usd if number and 0 <= amount < _MAX_USD * per_usd else None
+
+
+def _token_count(count: Any) -> int | None:
+    """A number of tokens, None if it cannot be one."""
+    if type(count) is int and 0 <= count <= _MAX_TOKENS:
+        return count
+    number = isinstance(count, int | float) and not isinstance(count, bool) and 0 <= count <= _MAX_TOKENS
+    return int(count) if number and count == int(count) else None
