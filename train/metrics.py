@@ -92,7 +92,7 @@ class ModeResult(Record):
 
     `by_reference` compares the answers with outputs written by people, `invented` is the share of complete answers with
     an invented detail (train/invented.py). `seconds` is per request at the evaluation's concurrency, including the wait
-    for a slot in the server's batch, `tokens_per_s` answer tokens per second of a request: they describe no idle server.
+    for a slot in the server's batch, `tokens_per_s` answer tokens per second of a request: not of an idle server.
     `usd` is the original cost, None if any price is unknown. `shared`: some were requested with others (None: unknown).
     """
 
