@@ -209,8 +209,8 @@ def test_stages_of_the_current_version_stay_done_after_a_copy(old: Project, tmp_
 
 @pytest.mark.slow
 def test_an_old_adapter_is_evaluated_for_ci_and_exported(old: Project) -> None:
-    """With its base and its tokenizer, which the kept project lacks, the adapter of 0.1 is measured. `--gate` exits with
-    the code of the verdict (eight tokens give no complete answer), and the export has a card and the decoding."""
+    """With its base and its tokenizer, which the kept project lacks, the adapter of 0.1 is measured. `--gate` exits
+    with the code of the verdict (eight tokens give no complete answer), and the export has a card and the decoding."""
     from synth.embedded.weights import embedded_weights
     from tests.train.tiny import make_base
 
@@ -222,7 +222,7 @@ def test_an_old_adapter_is_evaluated_for_ci_and_exported(old: Project) -> None:
         shutil.copy(file, adapter)
     spec, models = old.folder / "pairsmith.toml", replace(old, kind=forked.MODELS)
     with LoopbackTeacher(lambda ask: says("a kite on a wall, soft sun END")) as teacher:
-        spec.write_text(spec.read_text().replace("http://127.0.0.1:41941/v1", f"{teacher.url}/v1" if "/v1" not in teacher.url else teacher.url))
+        spec.write_text(spec.read_text().replace("http://127.0.0.1:41941", teacher.url))
         evaluated = models.run("evaluate", "--gate")
     assert evaluated.returncode == 14, evaluated.stderr[-3000:]
     assert "Verdict: do not ship" in evaluated.stdout

@@ -91,8 +91,8 @@ def test_a_check_may_be_a_pattern_or_a_function() -> None:
 
 
 def test_a_check_with_a_reference_that_may_be_missing_gets_it() -> None:
-    """With `reference=None` as its third parameter a check would otherwise never see one, and fail every answer. A third
-    parameter of another name keeps its default."""
+    """With `reference=None` as its third parameter a check would otherwise never see one, and fail every answer. A
+    third parameter of another name keeps its default."""
 
     def as_written(input: str, output: str, reference: str | None = None) -> bool:
         return output == reference

@@ -406,3 +406,20 @@ def test_changed_weights_are_refused(tiny_base: Base, tmp_path: Path) -> None:
     record.write_bytes(record.read_bytes()[:300])
     with pytest.raises(InputError, match="not in the format that this version of pairsmith writes"):
         read_result(folder)
+
+
+def test_a_token_that_the_model_lacks_is_refused(tiny_base: Base, tmp_path: Path) -> None:
+    """Words or a padding token that were added to the tokenizer alone end in an index error of torch in the middle of
+    training. Special tokens that no text contains, such as Gemma's for images, do no harm."""
+    from transformers import AutoTokenizer
+
+    folder = Path(shutil.copytree(tiny_base.folder, tmp_path / "base"))
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.add_tokens(["<image>"], special_tokens=True)
+    tokenizer.save_pretrained(folder)
+    base = Base("more", folder, "b" * 64)
+    assert tune(base, Dataset("d", rows(4)), settings(epochs=1, warmup=0.0), tmp_path / "out").steps == 1
+    tokenizer.add_tokens(["caravanserai"])
+    tokenizer.save_pretrained(folder)
+    with pytest.raises(InputError, match=r"does not match the model: it has 49,154 tokens, but the model has 49,152"):
+        tune(Base("more", folder, "c" * 64), Dataset("d", rows(4)), settings(epochs=1), tmp_path / "out")
