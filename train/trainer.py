@@ -166,7 +166,9 @@ def _is_sealed(checkpoint: Path) -> bool:
 
 
 def _digests(checkpoint: Path) -> dict[str, str]:
-    return {name: sha256(path) for name, path in files_in(checkpoint).items() if name != _DIGESTS_FILE}
+    """Without the random states, which other processes of `accelerate launch` may still be writing."""
+    left_out = (_DIGESTS_FILE, "rng_state")
+    return {name: sha256(path) for name, path in files_in(checkpoint).items() if not name.startswith(left_out)}
 
 
 def _step_of(checkpoint: Path) -> int:
@@ -325,6 +327,8 @@ class LossLog(TrainerCallback):  # type: ignore[misc]  # transformers ships no t
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self._saved = time.monotonic()
+        if not state.is_world_process_zero:  # of several processes, the first one writes the checkpoint
+            return
         checkpoint = Path(args.output_dir, f"checkpoint-{state.global_step}")
         elapsed = f"{self.earlier_s + self._saved - self._started:.3f}"
         (checkpoint / _ELAPSED_FILE).write_text(elapsed, encoding="ascii")

@@ -117,7 +117,7 @@ def _own_padding(base: Path) -> None:
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(base)
-    tokenizer.add_special_tokens({"pad_token": "<pad>"})
+    tokenizer.add_special_tokens({"pad_token": "<padding>"})
     tokenizer.save_pretrained(base)
 
 
