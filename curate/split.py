@@ -25,10 +25,9 @@ from schemas.wording import counted
 
 SPLITS: tuple[Split, ...] = get_args(Split)
 
-# With fewer test inputs an evaluation concludes neither "better" nor "worse", see train/evaluation.py.
+# With fewer test inputs, or groups of inputs that belong together, an evaluation concludes neither "better" nor
+# "worse", see train/metrics.py.
 LEAST_TEST_INPUTS = 20
-# With fewer groups the exact test confirms no difference at 5 %, since it adjusts for eight comparisons.
-LEAST_TEST_GROUPS = 9
 # With fewer rows a tuned model hardly learns more than it would from examples in its prompt.
 LEAST_TRAIN_ROWS = 50
 _LARGE_SAMPLE = 2_000
@@ -324,12 +323,10 @@ def _group_shortages(seeds: list[Seed], spec: Spec) -> list[Shortage]:
         )
         fix = "A seed that was read before it had a group, or whose source names its split, never moves: begin a new"
         short.append(Shortage(what, f"{fix} project with `group` from the start, or keep these groups in one source."))
-    if groups < LEAST_TEST_GROUPS and len(held_out) >= LEAST_TEST_INPUTS:
-        what = (
-            f"{len(held_out)} test inputs, but of {counted(groups, 'group', 'groups')}: fewer than {LEAST_TEST_GROUPS}"
-        )
+    if groups < LEAST_TEST_INPUTS <= len(held_out):
+        what = f"{len(held_out)} test inputs, but of {counted(groups, 'group', 'groups')}: fewer than"
         fix = "Add seeds of other groups, or raise split.test."
-        short.append(Shortage(f"{what} cannot confirm a difference, however many inputs they have", fix))
+        short.append(Shortage(f"{what} {LEAST_TEST_INPUTS} can prove nothing, however many inputs they have", fix))
     return short
 
 

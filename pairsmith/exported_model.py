@@ -55,7 +55,7 @@ def write(
     Raises NoWork if the adapter is missing, MissingDependency, before anything is written, for a kind of GGUF that
     cannot be written here, and InputError for weights that are not those that were trained.
     """
-    from pairsmith.stages.evaluate import recorded_digests
+    from pairsmith.stages.train import recorded_digests
     from train.base_model import find_trained_base
     from train.gguf import refuse_missing
     from train.merge import merged_folder

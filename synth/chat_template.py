@@ -19,8 +19,7 @@ from schemas.errors import InputError
 
 # The date for templates that write the current date; any fixed day would do.
 _FIXED_DATE = date(2024, 7, 26)
-_DATE = re.compile(r"""strftime_now\(\s*(["'])(.*?)\1\s*\)""")
-_DATE_CALL = re.compile(r"\bstrftime_now\s*\(")
+_DATE = re.compile(r"""strftime_now\(\s*(["'])((?:(?!\1)[^\\])*)\1\s*\)""")
 _FIXED_CLOCK = f"{{%- macro strftime_now(format) %}}{_FIXED_DATE.isoformat()}{{%- endmacro %}}"
 _GENERATION = re.compile(r"\{%(-?)\s*(end)?generation\s*(-?)%\}")
 _THINKING = "enable_thinking"
@@ -164,7 +163,8 @@ def freeze_template(tokenizer: Any, arguments: Mapping[str, Any] | None = None) 
         raise _unusable(tokenizer, "has no single chat template", fix)
     template = _GENERATION.sub(_as_noop_block, template)
     template = _DATE.sub(lambda match: json.dumps(_FIXED_DATE.strftime(match[2])), template)
-    if _DATE_CALL.search(template) and _FIXED_CLOCK not in template:  # a call whose format is computed
+    # A computed format, another name for the clock, or a test whether there is one, which not every server has.
+    if "strftime_now" in template and _FIXED_CLOCK not in template:
         template = _FIXED_CLOCK + template
     given = dict(arguments or {})
     if _THINKING in template:

@@ -36,14 +36,15 @@ OpenTeacher = Callable[[TeacherSettings], AbstractAsyncContextManager[Endpoint]]
 
 class Answers(NamedTuple):
     """The answers of one system under one decoding, in the order of the seeds; the token usage and the cost in US
-    dollars (None if any of it is unknown) of all requests for them; and the answer tokens and seconds of those requests
-    that were not part of a batch."""
+    dollars (None if any of it is unknown) of all requests for them; the answer tokens and seconds of those requests
+    that were not part of a batch; and whether any of them asked for further answers."""
 
     outputs: list[Output]
     usage: Usage
     usd: float | None
     timed_tokens: int = 0
     timed_seconds: float = 0.0
+    shared: bool = False
 
 
 class Round(NamedTuple):
@@ -211,7 +212,8 @@ class AnswerCollector:
         # The row of a request's first sample has its usage.
         timed = [call for call in paid if call.request_of is None and call.transport == "http"]
         tokens, seconds = sum(call.usage.completion_tokens for call in timed), sum(call.seconds for call in timed)
-        return Answers(outputs, summed([usage for usage, _ in attributed]), usd, tokens, seconds)
+        shared = any((call.request.get("n") or 1) > samples for call in paid)
+        return Answers(outputs, summed([usage for usage, _ in attributed]), usd, tokens, seconds, shared)
 
     def _ledger_rows(self, system: System, answer: Completion | FailedSample) -> tuple[Call | None, list[Call]]:
         """The ledger row that counts, and all rows that were paid for it. The first attempt counts as it came, because
@@ -234,6 +236,7 @@ def _combine(answers: Sequence[Answers]) -> Answers:
         usd,
         sum(given.timed_tokens for given in answers),
         sum(given.timed_seconds for given in answers),
+        any(given.shared for given in answers),
     )
 
 

@@ -5,8 +5,6 @@ No weights are downloaded. For a model on a hub, its model info, config and toke
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,7 +14,7 @@ from schemas.errors import InputError, MissingDependency, PairsmithError, SpecEr
 from schemas.spec import TrainSettings
 from synth.chat_template import Chat
 from train import unsloth_backend
-from train.base_model import compute_dtype
+from train.base_model import compute_dtype, read_config, refuse_other_vocabulary
 from train.models import Machine, billions_in, fitting_method, machine, training_gib
 from train.remote_code import has_code, runnable, trust_entry
 
@@ -91,8 +89,8 @@ def check_base(settings: TrainSettings, project_folder: Path) -> Iterator[Fact]:
         return
     yield _check_weights(settings, inspected)
     yield _check_template(settings, inspected.folder)
-    yield _check_serving(_read_config(inspected.folder))
-    yield from _check_context(settings, _read_config(inspected.folder))
+    yield _check_serving(read_config(inspected.folder))
+    yield from _check_context(settings, read_config(inspected.folder))
     yield _check_memory(settings, inspected.billions, machine())
     yield _check_licence(inspected.licence)
 
@@ -149,7 +147,7 @@ def _inspect(settings: TrainSettings, project_folder: Path) -> InspectedBase | F
         if not (folder / "config.json").is_file():
             return Fact("base", "fail", "the folder has no config.json", "Name a folder that contains a model.")
         try:
-            _read_config(folder)
+            read_config(folder)
             safe = any(folder.glob("*.safetensors"))
             return InspectedBase(folder, billions_in(folder), _read_licence(folder), safe)
         except InputError as error:
@@ -190,21 +188,10 @@ def _inspect_on_hub(settings: TrainSettings) -> InspectedBase | Fact:
     return InspectedBase(Path(folder), counted, str(licence) if licence else None, bool(weights))
 
 
-def _read_config(folder: Path) -> dict[str, Any]:
-    path = folder / "config.json"
-    try:
-        config = json.loads(path.read_bytes())
-    except ValueError:
-        config = None
-    if not isinstance(config, dict):
-        raise InputError("this is not a valid model config.", where=str(path), fix="Download the model again.")
-    return config
-
-
 def _check_weights(settings: TrainSettings, inspected: InspectedBase) -> Fact:
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
-    config = _read_config(inspected.folder)
+    config = read_config(inspected.folder)
     if not inspected.is_safe:
         fix = "Choose a model with *.safetensors: other formats can run code when they are loaded."
         return Fact("base", "fail", "it has no safetensors weights", fix)
@@ -258,6 +245,7 @@ def _check_template(settings: TrainSettings, folder: Path) -> Fact:
         copy = runnable(settings.base, folder, settings.trust_remote_code)
         tokenizer = AutoTokenizer.from_pretrained(copy or folder, trust_remote_code=copy is not None)
         chat = Chat(tokenizer, settings.template_arguments)
+        refuse_other_vocabulary(chat, folder)
     except PairsmithError as error:
         return Fact("template", "fail", error.what, error.fix or "")
     except Exception as error:  # a tokenizer's files may be broken in any way
@@ -266,17 +254,7 @@ def _check_template(settings: TrainSettings, folder: Path) -> Fact:
             what = "its tokenizer is code shipped with the model, which runs only if the spec trusts it"
             return Fact("template", "fail", what, _fix_for_untrusted_code(settings, folder))
         return Fact("template", "fail", what, "Choose another base.")
-    if (tokens := max(tokenizer.vocab_size, chat.turn.end_token + 1)) > (known := _vocabulary_size(folder)):
-        what = f"its tokenizer does not match the model: it has {tokens:,} tokens, but the model has {known:,}"
-        return Fact("template", "fail", what, "Use the tokenizer that came with the weights.")
     return Fact("template", "ok", f"turns end with {chat.turn.end!r}; the same in training, evaluation and export")
-
-
-def _vocabulary_size(folder: Path) -> float:
-    """The model's vocabulary size according to its config; infinite if the config has none."""
-    config = _read_config(folder)
-    size = config.get("vocab_size") or (config.get("text_config") or {}).get("vocab_size")
-    return size if isinstance(size, int) else math.inf
 
 
 def _check_serving(config: dict[str, Any]) -> Fact:

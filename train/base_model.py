@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -138,12 +139,39 @@ def training_device() -> int | str:
 
 def load_chat(base: Base, arguments: Mapping[str, Any] | None = None) -> Chat:
     """The tokenizer of the base with its settled chat template; raises what `synth.chat_template.freeze_template` does.
-    Raises InputError if it needs code that is not trusted. `arguments` are the spec's `train.template_arguments`."""
+    Raises InputError if it needs code that is not trusted, or does not match the model. `arguments` are the spec's
+    `train.template_arguments`."""
     from transformers import AutoTokenizer
 
     with explain_untrusted_code(base.folder):
         tokenizer = AutoTokenizer.from_pretrained(base.folder, trust_remote_code=base.runs_code)
-    return Chat(tokenizer, arguments)
+    chat = Chat(tokenizer, arguments)
+    refuse_other_vocabulary(chat, base.folder)
+    return chat
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The config of a base model. Raises InputError for a file that is not one."""
+    path = folder / "config.json"
+    try:
+        config = json.loads(path.read_bytes())
+    except ValueError:
+        config = None
+    if not isinstance(config, dict):
+        raise InputError("this is not a valid model config.", where=str(path), fix="Download the model again.")
+    return config
+
+
+def refuse_other_vocabulary(chat: Chat, folder: Path) -> None:
+    """Raise InputError if texts, the end of a turn or padding may have tokens that the model in `folder` does not know.
+    Special tokens are only counted if they are one of these: Gemma's tokenizer has one more, for images."""
+    tokenizer, config = chat.tokenizer, read_config(folder)
+    of_text = [token for token, added in tokenizer.added_tokens_decoder.items() if not added.special]
+    tokens = max(tokenizer.vocab_size, 1 + max(chat.turn.end_token, tokenizer.pad_token_id or 0, *of_text, 0))
+    known = config.get("vocab_size") or (config.get("text_config") or {}).get("vocab_size")
+    if isinstance(known, int) and tokens > known:
+        what = f"its tokenizer does not match the model: it has {tokens:,} tokens, but the model has {known:,}"
+        raise InputError(what, where=str(folder), fix="Use the tokenizer that came with the weights.")
 
 
 def load_for_training(base: Base, settings: TrainSettings) -> tuple[Any, int]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import inspect
 import json
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -118,7 +119,8 @@ class Checks:
 
 def matches_reference(output: str, reference: str) -> bool:
     """Whether an answer, in the form of its task, equals the reference. JSON records are compared by value; `true` is
-    not equal to 1."""
+    not equal to 1. An accented letter equals the same letter and its accent as two characters (NFC)."""
+    output, reference = (unicodedata.normalize("NFC", text) for text in (output, reference))
     if output == reference or not reference.startswith(("{", "[")):
         return output == reference
     try:
@@ -138,6 +140,7 @@ def parse_values(record: str) -> Any:
     def drop_unknown(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         return {key: value for key, value in pairs if value is not None and value != {}}
 
+    record = unicodedata.normalize("NFC", record)
     return json.loads(record, parse_float=to_number, object_pairs_hook=drop_unknown)
 
 
@@ -190,14 +193,16 @@ def _function_check(check: Callable[..., bool | None]) -> GateStep:
 
 
 def _arity(check: Callable[..., bool | None]) -> int:
-    """How many of input, output and reference a check takes; 3 if it cannot be called with two."""
+    """How many of input, output and reference a check takes: 3 if it cannot be called with two, or if its third
+    parameter is called reference and may be left out."""
     try:
-        inspect.signature(check).bind(None, None)
+        signature = inspect.signature(check)
+        signature.bind(None, None)
     except TypeError:
         return 3
     except ValueError:  # a builtin without a signature
-        pass
-    return 2
+        return 2
+    return 3 if [*signature.parameters][2:3] == ["reference"] else 2
 
 
 def _short_name(by: str) -> str:

@@ -391,7 +391,7 @@ async def validated(plan: EvaluationPlan, store: Store, progress: Progress = uns
 def _result(plan: EvaluationPlan, system: System, answers: dict[Mode, Answers]) -> SystemResult:
     def summary(mode: Mode) -> ModeResult:
         outputs = answers[mode].outputs
-        usage, usd, timed = answers[mode].usage, answers[mode].usd, answers[mode][3:]
+        usage, usd, timed = answers[mode].usage, answers[mode].usd, answers[mode][3:5]
         result = summarise(outputs, usage, plan.checks.names, usd, groups=plan.groups, timed=timed)
         answers_ = [
             GivenAnswer(seed_id=output.seed_id, text=output.text if output.whole and output.seed_id not in void else "")
@@ -402,7 +402,8 @@ def _result(plan: EvaluationPlan, system: System, answers: dict[Mode, Answers]) 
             answers_, plan.references, labels, is_json=is_json, groups=plan.groups
         )
         invented = invented_rate(outputs, inputs, plan.references, plan.detail_gates, plan.groups)
-        return result.model_copy(update={"by_reference": by_reference, "invented": invented})
+        more = {"by_reference": by_reference, "invented": invented, "shared": answers[mode].shared}
+        return result.model_copy(update=more)
 
     inputs, void = {seed.id: seed.asked for seed in plan.seeds}, plan.void
     prompt = system.messages(plan.seeds[0])[0]

@@ -46,7 +46,8 @@ ALONE: Mapping[str, str] = {}
 
 
 class Interval(Record):
-    """An estimate with a two-sided interval at `level`, from `seeds` seeds.
+    """An estimate with a two-sided interval at `level`, from `seeds` seeds, in `groups` groups if seeds belong together
+    (0 if each stands alone, and in evaluations of earlier versions).
 
     `method` is `score` today; `bootstrap` and `exact` occur in evaluations of earlier versions.
     """
@@ -56,7 +57,13 @@ class Interval(Record):
     high: float
     level: float
     seeds: int
+    groups: int = 0
     method: Literal["score", "bootstrap", "exact"] = "bootstrap"
+
+    @property
+    def units(self) -> int:
+        """The number of independent observations: groups, or seeds if each stands alone."""
+        return self.groups or self.seeds
 
     @property
     def excludes_zero(self) -> bool:
@@ -92,7 +99,7 @@ def share(
     `groups[i]` is the group of seed i (see `grouped`)."""
     from train.limits import counts, share_limits
 
-    return _interval(share_limits(*counts(passed, asked), level, groups=groups), level, len(passed))
+    return _interval(share_limits(*counts(passed, asked), level, groups=groups), level, len(passed), groups)
 
 
 def difference(
@@ -108,7 +115,7 @@ def difference(
     from train.limits import difference_limits, paired_counts
 
     sides = paired_counts(passed_a, asked_a, passed_b, asked_b)
-    return _interval(difference_limits(*sides, level, groups=groups), level, len(passed_a))
+    return _interval(difference_limits(*sides, level, groups=groups), level, len(passed_a), groups)
 
 
 def sign_flip_p(
@@ -185,6 +192,7 @@ def student_quantile(degrees: int, level: float) -> float:
     return z + math.fsum(term / v**power for power, term in enumerate(terms, 1))
 
 
-def _interval(limits: Bounds, level: float, seeds: int) -> Interval:
+def _interval(limits: Bounds, level: float, seeds: int, groups: Sequence[str] | None) -> Interval:
     estimate, low, high = (float(number) for number in limits)
-    return Interval(estimate=estimate, low=low, high=high, level=level, seeds=seeds, method="score")
+    number = len({*groups}) if groups else 0
+    return Interval(estimate=estimate, low=low, high=high, level=level, seeds=seeds, groups=number, method="score")

@@ -82,10 +82,11 @@ class WinRate(Record):
 
     @property
     def outcome(self) -> Preferred:
-        """A preference is reported only with enough inputs, and if the adjusted exact test and the interval agree."""
+        """A preference is reported only with enough inputs (or groups), and if the adjusted exact test and the interval
+        agree."""
         if self.rate is None or self.p_holm is None:
             return "not measured"
-        if self.rate.seeds < LEAST_TEST_INPUTS:
+        if self.rate.units < LEAST_TEST_INPUTS:
             return "not enough evidence"
         if self.p_holm > 1 - self.rate.level + 1e-12 or self.rate.low <= 0.5 <= self.rate.high:
             return "inconclusive"

@@ -35,8 +35,6 @@ SHARES, SEEDS, MIN_ROWS, MORE = (0.25, 0.5, 1.0), 2, 8, 500
 _LEVEL, _MIN_SLICE_SHARE, _MAX_SLICES = 0.95, 0.05, 6
 # On the logarithmic scale, this factor reaches as far ahead as the smallest share reaches back.
 _FAR = 1 / SHARES[0]
-# Five inputs that all favour one side have p = .06 in the sign-flip test, six have .03.
-_MIN_FLIPS = 6
 
 Train = Callable[["Dataset", int], TrainResult]
 """Trains on a dataset with a random seed."""
@@ -98,22 +96,21 @@ class LearningCurve(Record):
 
     @property
     def floor(self) -> float:
-        """The noise floor: two trainings that differ by less may differ by chance (95 %)."""
-        return self._floor(1, variance=2)
+        """The noise floor: two trainings that differ by no more may differ by chance (95 %). It holds for all slices at
+        once (Bonferroni), and is at least the share of the inputs, in the largest groups, that are too few for a test.
+        """
+        by_chance = student_quantile(len(SHARES), 1 - self._risk) * math.sqrt(2) * self.run_sd
+        return max(by_chance, sum(self.units[: self.min_units - 1]) / self.inputs) if self.inputs else by_chance
 
     @property
-    def slice_floor(self) -> float:
-        """The same for a training without a slice against the mean of those on all rows; it holds for all slices at
-        once (Bonferroni)."""
-        return self._floor(len(self.slices), variance=1 + 1 / SEEDS)
+    def min_units(self) -> int:
+        """The least number of inputs (or groups) with which two trainings can be distinguished: n that all favour one
+        side have p = 2 ** (1 - n) in the sign-flip test."""
+        return math.ceil(1 - math.log2(self._risk))
 
-    def _floor(self, comparisons: int, variance: float) -> float:
-        """At least one input more than the largest groups hold that are too few for a test."""
-        risk = (1 - _LEVEL) / comparisons
-        by_chance = student_quantile(len(SHARES), 1 - risk) * math.sqrt(variance) * self.run_sd
-        # n inputs that all favour one side have p = 2 ** (1 - n) in the sign-flip test.
-        too_few = sum(self.units[: math.ceil(1 - math.log2(risk)) - 1])
-        return max(by_chance, min(1.0, (too_few + 1) / self.inputs)) if self.inputs else by_chance
+    @property
+    def _risk(self) -> float:
+        return (1 - _LEVEL) / max(1, len(self.slices))
 
     def value(self, point: Point) -> float:
         """The point's value of the measure."""
@@ -262,10 +259,12 @@ def in_words(curve: LearningCurve) -> list[str]:
     inputs = counted(curve.inputs, "validation input", "validation inputs")
     inputs += f" of {counted(len(curve.units), 'group', 'groups')}" if curve.group_sizes else ""
     too_few = f"noise floor: {inputs} {'is' if curve.inputs == 1 else 'are'} too few to distinguish any two trainings"
-    floor = f"noise floor: two trainings that differ by less than {_digits(curve.floor)} may differ by chance"
+    floor = f"noise floor: two trainings that differ by {_digits(curve.floor)} or less may differ by chance"
     if not curve.floor:
         floor = "noise floor: trainings on the same number of rows gave identical results"
-    lines.append(too_few if 0 < len(curve.units) <= _MIN_FLIPS else floor)
+    elif len(curve.slices) > 1:
+        floor += f" (allowing for {len(curve.slices)} slices)"
+    lines.append(too_few if 0 < len(curve.units) < curve.min_units else floor)
     more = curve.more
     span = f"{_digits(more.estimate, '+')} [{_digits(more.low, '+')}, {_digits(more.high, '+')}]"
     flat = "; the interval includes no change at all" if more.low <= 0 <= more.high else ""
@@ -284,7 +283,7 @@ def _describe_slice(curve: LearningCurve, point: Point, all_rows: float) -> str:
     change = curve.value(point) - all_rows
     better = change > 0 if curve.of == "pass rate" else change < 0
     sense = "hurts" if better else "helps"
-    effect = f"the slice {sense}" if abs(change) > curve.slice_floor + 1e-9 else "within the noise"
+    effect = f"the slice {sense}" if abs(change) > curve.floor + 1e-9 else "within the noise"
     return f"without {point.slice} ({curve.rows - point.rows} rows): {curve.of} {_digits(change, '+')}, {effect}"
 
 

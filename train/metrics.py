@@ -90,12 +90,10 @@ class ModeResult(Record):
     of single checks and no comparison with references either. A cut answer counts in `truncated`, an empty one that
     ended by itself in `empty`, a complete one that a check could not judge in `not_scored`; no answer counts twice.
 
-    `by_reference` compares the answers with outputs written by people, if the test inputs have them. `invented` is the
-    share of complete answers with an invented detail (train/invented.py).
-    `seconds` is per request at the evaluation's concurrency, including the wait for a slot in the server's batch, so it
-    compares systems and does not describe an idle server. `tokens_per_s` is answer tokens per second of a request,
-    under that load. `usd` is the metered cost of the answers, for reused ones the original cost; None if any price is
-    unknown. Local models cost 0; electricity is not counted.
+    `by_reference` compares the answers with outputs written by people, `invented` is the share of complete answers with
+    an invented detail (train/invented.py). `seconds` is per request at the evaluation's concurrency, including the wait
+    for a slot in the server's batch, `tokens_per_s` answer tokens per second of a request: not of an idle server.
+    `usd` is the original cost, None if any price is unknown. `shared`: some were requested with others (None: unknown).
     """
 
     pass_rate: Interval | None
@@ -113,6 +111,7 @@ class ModeResult(Record):
     usd: float | None = None
     by_reference: ReferenceResult | None = None
     invented: Interval | None = None
+    shared: bool | None = None
 
     @field_validator("by_reference")
     @classmethod
@@ -163,9 +162,9 @@ class SystemResult(Record):
 class Comparison(Record):
     """Pass rate of system `a` minus that of system `b`, on the same seeds.
 
-    `difference` is None if one of the two was not measured. `simultaneous` is the same difference with a wider
-    interval: those of all comparisons of the evaluation hold together at `difference.level` (Bonferroni). It is the one
-    that is shown. `p_value` is from the exact sign-flip test, `p_holm` is adjusted for all comparisons.
+    `difference` is None if one of the two was not measured. `simultaneous`, which is shown, is the same with a wider
+    interval: those of all comparisons of the evaluation hold together at `difference.level` (Bonferroni). `p_value` is
+    from the exact sign-flip test, `p_holm` is adjusted for all comparisons.
     """
 
     a: str
@@ -178,12 +177,11 @@ class Comparison(Record):
 
     @property
     def outcome(self) -> Outcome:
-        """The verdict on a against b: the adjusted exact test, given enough seeds and an interval that excludes
-        zero."""
+        """The verdict on a against b: the adjusted exact test, given enough seeds or groups and a non-zero interval."""
         gap = self.difference
         if gap is None:
             return "not measured"
-        if gap.seeds < LEAST_TEST_INPUTS:
+        if gap.units < LEAST_TEST_INPUTS:
             return "not enough evidence"
         if self.p_holm is None or self.p_holm > 1 - gap.level + 1e-12 or not gap.excludes_zero:
             return "inconclusive"
@@ -203,11 +201,11 @@ class Comparison(Record):
             return None
         needed = seeds_needed(gap)
         if needed is None:
-            return LEAST_TEST_INPUTS - gap.seeds if gap.seeds < LEAST_TEST_INPUTS else None
+            return LEAST_TEST_INPUTS - gap.units if gap.units < LEAST_TEST_INPUTS else None
         if self.outcome == "inconclusive":
             # If the interval already excludes zero, the adjusted test sets the number.
             needed = max(needed, math.ceil(gap.seeds * max(1.1, seeds_factor(self.p_value, self.p_holm))))
-        return max(needed, LEAST_TEST_INPUTS) - gap.seeds
+        return max(needed - gap.seeds, LEAST_TEST_INPUTS - gap.units)
 
 
 class AdapterCheck(Record):
@@ -279,14 +277,16 @@ class Evaluation(Record):
         evaluation = handler(rename_old_keys(data))
         gaps = [gap for gap in evaluation.comparisons if gap.difference is not None]
         untested = any(gap.p_value is None or gap.simultaneous is None for gap in gaps)
-        return evaluation._recomputed() if untested else evaluation
+        alone = not any(gap.difference.groups for gap in gaps if gap.difference)
+        return evaluation._recomputed() if untested or (alone and evaluation.groups) else evaluation
 
     def _recomputed(self) -> Self:
         """The same outputs with the current intervals and tests."""
 
         def redo(result: ModeResult, outputs: Sequence[Output]) -> ModeResult:
             summary = summarise(outputs, result.usage, self.check_names, result.usd, groups=self.groups)
-            return summary.model_copy(update={"by_reference": result.by_reference})
+            kept = {of: getattr(result, of) for of in ("by_reference", "invented", "tokens_per_s", "shared")}
+            return summary.model_copy(update={of: value for of, value in kept.items() if value is not None})
 
         outputs = {system.name: self.outputs_of(system.name) for system in self.systems}
         systems = tuple(

@@ -34,12 +34,13 @@ def priced(evaluation: Evaluation, spec: Spec) -> Evaluation:
 
 
 def _is_unpriced(evaluation: Evaluation, system: SystemResult, mode: Mode) -> bool:
-    """True if the cost is unknown, or was paid for a batch, whose answers have no time, or for several samples at once:
-    a model with only one way to sample gives its first sample as the greedy answer too."""
+    """True if the cost is unknown, or was paid for a batch, whose answers have no time, or for several samples at once.
+    Where that was not recorded: a model with only one way to sample gives its first sample as the greedy answer too."""
     result: ModeResult = getattr(system, mode)
     if result.usd is None or not result.usd or result.usage == Usage():
         return result.usd is None and result.usage != Usage()
-    is_shared = mode == "greedy" and system.sampling is not None and system.sampling == system.greedy_sampling
+    has_one_way = system.sampling is not None and system.sampling == system.greedy_sampling
+    is_shared = mode == "greedy" and (has_one_way if result.shared is None else result.shared)
     return is_shared or any(each.answered and not each.seconds for each in evaluation.outputs_of(system.name)[mode])
 
 

@@ -12,12 +12,12 @@ from pydantic import Field, ValidationError
 
 from schemas.errors import InputError
 from schemas.files import files_in, sha256
-from schemas.records import Artifact, Record
+from schemas.records import Artifact, Record, content_id
 from schemas.spec import TrainSettings
 
 R = TypeVar("R", bound=Record)
-_NAME = "training.json"
-_OWN_FILES = {_NAME, "README.md"}
+RECORD = "training.json"
+_OWN_FILES = {RECORD, "README.md"}
 _EXPORT = "Export again: `pairsmith export`."
 _RESTORE = "Restore the original file, or remove the adapter's folder and run `pairsmith train` again."
 
@@ -111,6 +111,13 @@ class TrainResult(Record):
     reused: bool = False
 
     @property
+    def digest(self) -> str:
+        """A hash of what training measured. The merge and the files are left out, because they may be made again."""
+        losses = [[*([of.step, of.epoch, of.loss] for of in side)] for side in (self.curve, self.validation)]
+        counts = [self.train_rows, self.validation_rows, self.learned_tokens, self.trained_tokens, self.steps]
+        return content_id("training", [losses, counts, self.kept_step, self.left_out, self.seconds, self.peak_gib])
+
+    @property
     def kept_loss(self) -> float | None:
         """The validation loss of the adapter's weights; None if none was measured."""
         kept = (measured.loss for measured in self.validation if measured.step == self.kept_step)
@@ -147,7 +154,7 @@ class TrainResult(Record):
 
 def read_result(folder: Path) -> TrainResult | None:
     """The record in an adapter's folder; None if there is none. Raises InputError for an invalid file."""
-    result = read_record(folder / _NAME, TrainResult)
+    result = read_record(folder / RECORD, TrainResult)
     return result and result.model_copy(update={"folder": str(folder)})
 
 
@@ -224,7 +231,7 @@ def refuse_changed(
             if name != inside and merged is None:
                 continue
             what = "the weights are missing." if name in result.weights else "a file that generation needs is missing."
-        elif digest and sha256(place) != digest:
+        elif digest and (result.digest if name == RECORD else sha256(place)) != digest:
             is_weights = name in result.weights
             what = f"{'these weights are' if is_weights else 'this file is'} not what training wrote."
         else:
@@ -236,4 +243,4 @@ def refuse_changed(
 def write_result(folder: Path, result: TrainResult) -> None:
     """Write the record to an adapter's folder."""
     body = result.model_dump(mode="json", exclude={"folder", "reused"})
-    (folder / _NAME).write_bytes(orjson.dumps(body, option=orjson.OPT_INDENT_2))
+    (folder / RECORD).write_bytes(orjson.dumps(body, option=orjson.OPT_INDENT_2))

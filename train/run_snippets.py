@@ -104,12 +104,17 @@ def modelfile(chat: Chat, gguf: str, system: str | None, sampling: Sampling, max
         ("repeat_penalty", sampling.repetition_penalty or 1.0),
         ("num_predict", sampling.max_tokens),
         ("num_ctx", max(_CONTEXT, max_length + (sampling.max_tokens or 0))),
-        *(("stop", f'"{text}"') for text in (chat.turn.end.strip(), *(sampling.stop or ()))),
+        *(("stop", _quoted(text)) for text in (chat.turn.end.strip(), *(sampling.stop or ()))),
     ]
     lines = [f"PARAMETER {name} {value}" for name, value in parameters if value is not None]
     template = ollama_template(chat)
     shown = _as_rendered(chat, system or "")
     return "\n".join([f"FROM ./{gguf}", f'TEMPLATE """{template}"""', *_system_lines(shown), *lines]) + "\n"
+
+
+def _quoted(text: str) -> str:
+    """A value for Ollama's parser, which knows no escapes: a quote within one pair of quotes may end it early."""
+    return f'"""{text}"""' if '"' in text else f'"{text}"'
 
 
 def _as_rendered(chat: Chat, system: str) -> str:

@@ -147,12 +147,12 @@ def tune(
 
 
 def _reuse(base: Base, dataset: Dataset, finished: TrainResult, progress: Progress, *, merge: bool) -> TrainResult:
-    """The existing adapter. If DPO had only used it as an intermediate step, it is merged now that it is requested on
-    its own."""
+    """The existing adapter, whose files must be those that training wrote. If DPO had only used it as an intermediate
+    step, it is merged now that it is requested on its own."""
+    refuse_changed(finished)
     finished = finished.model_copy(update={"reused": True})
     if not (merge and finished.is_step):
         return finished
-    refuse_changed(finished)
     folder, settings = Path(finished.folder), finished.settings
     chat = load_chat(base, settings.template_arguments)
     validation, _ = split_by_length(dataset.validation, chat, settings.max_length, "validation")
@@ -212,9 +212,7 @@ def _train_sft(
     _refuse_settings(settings, dataset)
     without = {"objective", "beta", "dpo_learning_rate", "dpo_epochs"}
     supervised = TrainSettings.model_validate(settings.model_dump(exclude=without))
-    start = tune(base, dataset, supervised, out_dir, progress, merge=False, should_stop=should_stop)
-    refuse_changed(start)
-    return start
+    return tune(base, dataset, supervised, out_dir, progress, merge=False, should_stop=should_stop)
 
 
 def _refuse_settings(settings: TrainSettings, dataset: Dataset) -> None:

@@ -9,7 +9,6 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -24,6 +23,7 @@ from transformers.pytorch_utils import Conv1D
 from trl import SFTConfig, SFTTrainer
 
 from schemas.errors import InputError, NoWork
+from schemas.files import files_in, sha256
 from schemas.progress import Progress, ShouldStop, never_stop
 from schemas.spec import TrainSettings
 from synth.chat_template import Chat
@@ -34,8 +34,8 @@ from train.results import Step, Validation
 
 # A checkpoint is written at least this often, so that a killed run loses little.
 _CHECKPOINT_S = 120.0
-# Stored in each checkpoint: the training time until then, in seconds.
-_ELAPSED_FILE = "seconds.txt"
+# Stored in each checkpoint: the training time until then, in seconds; and last, the SHA-256 of its files.
+_ELAPSED_FILE, _DIGESTS_FILE = "seconds.txt", "sha256.json"
 # A run has diverged if the mean loss of the last _WINDOW steps exceeds this multiple of that of the first ones.
 _WINDOW, _DIVERGED = 5, 3.0
 
@@ -127,24 +127,50 @@ def train(trainer: CompletionTrainer, folder: Path, log: LossLog) -> None:
     """Train to the end, resuming from the last complete checkpoint in `folder` if there is one. With validation rows,
     the weights with the lowest validation loss are kept."""
     resumed = last_checkpoint(folder)
+    newest = max((_step_of(path) for path in folder.glob("checkpoint-*")), default=0)
+    if newest > (step := _step_of(resumed) if resumed else 0):
+        what = f"the checkpoint of step {newest} is incomplete or was changed; training continues after step {step}"
+        log.progress("train", {"message": what})
     if resumed:
         # The loss was already measured when the checkpoint was written.
         trainer.args.eval_on_start = False
-        with suppress(OSError, ValueError):  # a checkpoint of an earlier version has no such file
-            log.earlier_s = float((resumed / _ELAPSED_FILE).read_text())
+        log.earlier_s = float((resumed / _ELAPSED_FILE).read_text())
     trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
 
 
 def last_checkpoint(folder: Path) -> Path | None:
-    """The newest complete checkpoint; the trainer writes its state file last."""
-    states = folder.glob("checkpoint-*/trainer_state.json")
-    for state in sorted(states, key=lambda path: -int(path.parent.name.rpartition("-")[2])):
-        try:
-            json.loads(state.read_bytes())
-        except ValueError:
-            continue
-        return state.parent
+    """The newest checkpoint that is as the trainer wrote it, and so are the best weights until then, which may be in an
+    earlier one."""
+    for checkpoint in sorted(folder.glob("checkpoint-*"), key=_step_of, reverse=True):
+        if _is_sealed(checkpoint):
+            best = json.loads((checkpoint / "trainer_state.json").read_bytes()).get("best_global_step")
+            if not best or _is_sealed(folder / f"checkpoint-{best}"):
+                return checkpoint
     return None
+
+
+def seal(checkpoint: Path) -> None:
+    """Write the SHA-256 of the files of a checkpoint beside them. One that was not written completely has none, or has
+    others."""
+    (checkpoint / _DIGESTS_FILE).write_text(json.dumps(_digests(checkpoint)), encoding="utf-8")
+
+
+def _is_sealed(checkpoint: Path) -> bool:
+    try:
+        recorded = json.loads((checkpoint / _DIGESTS_FILE).read_bytes())
+    except (OSError, ValueError):
+        return False
+    return bool(recorded == _digests(checkpoint))
+
+
+def _digests(checkpoint: Path) -> dict[str, str]:
+    """Without the random states, which other processes of `accelerate launch` may still be writing."""
+    left_out = (_DIGESTS_FILE, "rng_state")
+    return {name: sha256(path) for name, path in files_in(checkpoint).items() if not name.startswith(left_out)}
+
+
+def _step_of(checkpoint: Path) -> int:
+    return int(checkpoint.name.rpartition("-")[2])
 
 
 def _config(settings: TrainSettings, folder: Path, dtype: torch.dtype, *, validate: bool) -> SFTConfig:
@@ -276,6 +302,8 @@ class LossLog(TrainerCallback):  # type: ignore[misc]  # transformers ships no t
         self._losses = list[float]()
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if state.best_global_step:  # the folder may have been moved or copied since
+            state.best_model_checkpoint = str(Path(args.output_dir, f"checkpoint-{state.best_global_step}"))
         self._started = self._saved = time.monotonic()
         self._losses = [entry["loss"] for entry in state.log_history if "loss" in entry]  # before a resume
 
@@ -293,8 +321,12 @@ class LossLog(TrainerCallback):  # type: ignore[misc]  # transformers ships no t
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self._saved = time.monotonic()
-        place = Path(args.output_dir, f"checkpoint-{state.global_step}", _ELAPSED_FILE)
-        place.write_text(f"{self.earlier_s + self._saved - self._started:.3f}", encoding="ascii")
+        if not state.is_world_process_zero:  # of several processes, the first one writes the checkpoint
+            return
+        checkpoint = Path(args.output_dir, f"checkpoint-{state.global_step}")
+        elapsed = f"{self.earlier_s + self._saved - self._started:.3f}"
+        (checkpoint / _ELAPSED_FILE).write_text(elapsed, encoding="ascii")
+        seal(checkpoint)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any], **_: Any) -> None:
         if "eval_loss" in logs:

@@ -197,7 +197,7 @@ def _describe_relation(evaluation: Evaluation, other: SystemResult, how: Relatio
         "tie": f"{other.label} passes {_how_often(evaluation, other)} without any training ({numbers})",
         "unclear": f"tuned and {other.label} do not differ significantly, but the result is too uncertain to be called"
         f" a tie ({numbers})",
-        "few": f"{there}, and fewer than {LEAST_TEST_INPUTS} prove nothing",
+        "few": f"{there}, and fewer than {LEAST_TEST_INPUTS}{' groups' * bool(evaluation.groups)} prove nothing",
         "not measured": f"tuned and {other.label} were not both measured: one gave no complete answer",
     }
     return sentences[how]
@@ -224,9 +224,10 @@ def _inputs_that_decide(evaluation: Evaluation, undecided: Sequence[tuple[System
         gaps = [gap for gap in _comparisons_with(evaluation, other) if gap.more_inputs]
         more = [(gap.more_inputs or 0, f"{gap.mode} ") for gap in gaps]
         least_more, mode = min(more, default=(evaluation.seeds, ""))
-        up_to_least = LEAST_TEST_INPUTS - _compared_inputs(evaluation, other)
+        differences = [gap.difference for gap in _comparisons_with(evaluation, other) if gap.difference]
+        up_to_least = LEAST_TEST_INPUTS - min((gap.units for gap in differences), default=evaluation.number_of_groups)
         needed = max(needed, up_to_least, least_more)
-        leads = [gap.difference.estimate for gap in _comparisons_with(evaluation, other) if gap.difference]
+        leads = [gap.estimate for gap in differences]
         if how == "unclear":
             kept.setdefault(mode, []).append(other.label)
         elif max(leads) <= TIE_MARGIN:

@@ -15,7 +15,7 @@ from pairsmith.report.evidence import Evidence, Reviews, StageEvidence, StepTall
 from pairsmith.report.next_steps import next_seeds
 from pairsmith.report.rows import ReportRows
 from pairsmith.stages.evaluate import evaluation_in
-from pairsmith.stages.train import CURVE_FILE
+from pairsmith.stages.train import CURVE_FILE, recorded_digests
 from schemas.errors import InputError
 from schemas.files import sha256
 from schemas.project import Project
@@ -26,7 +26,7 @@ from schemas.store.latest import last_good, present
 from schemas.store.since import stored_seeds
 from train.learning_curve import LearningCurve
 from train.metrics import Evaluation
-from train.results import TrainResult, read_record
+from train.results import RECORD, TrainResult, read_record, refuse_changed
 from train.verdict import verdict
 
 COMMANDS = ("generate", "curate", "train", "evaluate")
@@ -43,7 +43,7 @@ def gather(project: Project, store: Store) -> Evidence:
         stage_receipts = [receipt for receipt in receipts if receipt.command != "evaluate" or not receipt.ok]
     if dataset is not None:
         refuse_edited(project.folder / dataset.path)
-    training = None if adapter is None else _training(project.folder / adapter.path, adapter)
+    training = None if adapter is None else _training(project.folder / adapter.path, adapter, store)
     evaluation = None if evaluated is None else evaluation_in(project, evaluated, store)
     latest = receipts[-1] if receipts else None
     return Evidence(
@@ -90,8 +90,8 @@ def _erased_seeds(store: Store, generated: Receipt) -> int:
 def _curve(
     project: Project, receipts: Sequence[Receipt], dataset: Artifact | None, training: TrainResult | None
 ) -> LearningCurve | None:
-    """The learning curve, if it belongs to the present dataset and has the settings of the present adapter. Raises
-    InputError if its file was changed after it was written."""
+    """The learning curve, if it belongs to the present dataset and has the settings of the present adapter, and if the
+    hash of its file was recorded. Raises InputError if the file was changed after it was written."""
     file = project.folder / CURVE_FILE
     curve = read_record(file, LearningCurve)
     if curve is None or dataset is None or training is None or curve.dataset_id != dataset.id:
@@ -99,7 +99,9 @@ def _curve(
     if training.adapter_id not in {point.adapter_id for point in curve.points}:
         return None
     digests = (receipt.facts.get("curve_sha256") for receipt in reversed(receipts) if receipt.command == "train")
-    if (known := next(filter(None, digests), None)) and known != sha256(file):
+    if (known := next(filter(None, digests), None)) is None:
+        return None
+    if known != sha256(file):
         raise InputError(
             "this learning curve was changed after it was written, or the run that wrote it was killed.",
             where=CURVE_FILE,
@@ -127,9 +129,13 @@ def _near_duplicate_seeds(facts: Mapping[str, Any]) -> int:
     return int(facts.get("near_duplicate_seed_count", len(facts.get("near_duplicate_seeds", ()))))
 
 
-def _training(folder: Path, adapter: Artifact) -> TrainResult:
-    """The training result with its curve, or if the folder is missing, without the curve from the artifact's facts."""
-    saved = read_record(folder / "training.json", TrainResult)
+def _training(folder: Path, adapter: Artifact, store: Store) -> TrainResult:
+    """The training result with its curve, or if the folder is missing, without the curve from the artifact's facts.
+    Raises InputError if its numbers were changed after they were written."""
+    if saved := read_record(folder / RECORD, TrainResult):
+        digests = {name: digest for name, digest in recorded_digests(store, adapter.id).items() if name == RECORD}
+        own = saved.model_copy(update={"weights": {}, "files": {}, "folder": str(folder)})
+        refuse_changed(own, recorded=digests)
     return saved or TrainResult.model_validate({**adapter.facts, "curve": (), "masks": ()})
 
 

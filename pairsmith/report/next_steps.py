@@ -89,9 +89,9 @@ def _for_the_verdict(evidence: Evidence) -> list[str]:
         return []
     if verdict.decision == "ship":
         return ["Ship it: `pairsmith export` copies adapter, dataset, report and evidence into one folder."]
-    if evaluation.seeds < LEAST_TEST_INPUTS:
-        needed = LEAST_TEST_INPUTS - evaluation.seeds
-        return [f"Add {evaluation.more_inputs(needed)}: fewer than {LEAST_TEST_INPUTS} prove nothing."]
+    if (needed := LEAST_TEST_INPUTS - evaluation.number_of_groups) > 0:
+        units = " groups" if evaluation.groups else ""
+        return [f"Add {evaluation.more_inputs(needed)}: fewer than {LEAST_TEST_INPUTS}{units} prove nothing."]
     more = "improve the training: more rows, better outputs, or a larger base."
     if verdict.fine_tune == "do not fine-tune":
         prompted = [system for system in evaluation.systems if PROMPTED & {*system.names}]

@@ -145,9 +145,11 @@ def is_busy(workspace: Workspace) -> bool:
 
 
 def _load_model(tuned: Tuned, workspace: Workspace) -> LocalModel:
-    """The model that was evaluated, or the base it was tuned from. Raises Refusal if the base has changed since."""
+    """The model that was evaluated, or the base it was tuned from. Raises Refusal if the base has changed since, and
+    InputError if the weights are not those that training wrote."""
     from train.base_model import find_base
     from train.local_model import tuned_model
+    from train.results import refuse_changed
     from train.systems import LocalModel
 
     settings = tuned.result.settings
@@ -157,7 +159,9 @@ def _load_model(tuned: Tuned, workspace: Workspace) -> LocalModel:
     base = find_base(settings, workspace.folder(tuned.project))
     if base.hash != tuned.result.base_hash:
         raise Refusal(409, "the base model is not the one that the adapter was trained on.", code="other_base")
-    local, _ = tuned_model(base, base.folder, tuned.result.model_copy(update={"folder": str(tuned.folder)}))
+    trained = tuned.result.model_copy(update={"folder": str(tuned.folder)})
+    refuse_changed(trained)
+    local, _ = tuned_model(base, base.folder, trained)
     if local.is_merged and not tuned.adapter:
         return LocalModel(base.folder, template_arguments=local.template_arguments, runs_code=base.runs_code)
     return local

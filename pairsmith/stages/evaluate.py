@@ -211,6 +211,7 @@ def evaluation_in(project: Project, evaluated: Artifact, store: Store) -> Evalua
 def latest_adapter(project: Project, store: Store) -> TrainResult:
     """The adapter that was trained or reused last. Raises NoWork if there is none, and InputError if its weights are
     not those that training wrote."""
+    from pairsmith.stages.train import recorded_digests
     from train.results import read_result, refuse_changed
 
     adapter = latest(store, "adapter")
@@ -221,14 +222,6 @@ def latest_adapter(project: Project, store: Store) -> TrainResult:
         refuse_changed(result, recorded=recorded_digests(store, adapter.id))
         return result
     raise NoWork("the tuned model is missing.", where=str(folder), fix="Run `pairsmith train` again.")
-
-
-def recorded_digests(store: Store, adapter_id: str) -> dict[str, str]:
-    """The SHA-256 of the adapter's files as its last training or reuse recorded them; none in receipts of earlier
-    versions."""
-    receipts = (receipt for receipt in reversed(store.receipts("train")) if receipt.facts.get("made") == adapter_id)
-    last = next(receipts, None)
-    return dict(last.facts.get("digests") or {}) if last else {}
 
 
 def _spent(measured: Evaluation) -> Json:

@@ -60,6 +60,7 @@ def train(project: Project, store: Store, audience: Audience = NO_AUDIENCE, *, c
         dataset = dataset_of(project.folder / exported.path)
         tested = [seed.text for seed in held_out_inputs(store.seeds(), project.spec) if seed.text]
         dataset = replace(dataset, held_out=[*dataset.held_out, *tested])
+        from train.results import refuse_changed
         from train.sft import refuse_untrainable, tune
 
         refuse_untrainable(dataset, settings)
@@ -69,6 +70,9 @@ def train(project: Project, store: Store, audience: Audience = NO_AUDIENCE, *, c
         base = find_base(settings, project.folder, progress)
         with (stop or Stopping()).polled() as should_stop:
             result = tune(base, dataset, settings, project.folder / ADAPTERS, progress, should_stop=should_stop)
+        if result.reused:  # its own record may have been edited together with its files
+            own = result.model_copy(update={"weights": {}, "files": {}})
+            refuse_changed(own, recorded=recorded_digests(store, result.adapter_id))
         path = project.inside(Path(result.folder))
         store.write(result.artifact.model_copy(update={"path": path}))
         record.outcome = _with_result(record.outcome, result, path)
@@ -96,10 +100,20 @@ def _ended(result: TrainResult) -> Interrupted:
     )
 
 
+def recorded_digests(store: Store, adapter_id: str) -> dict[str, str]:
+    """The SHA-256 of the adapter's files, and the digest of its record, as its last training or reuse recorded them;
+    none in receipts of earlier versions."""
+    receipts = (receipt for receipt in reversed(store.receipts("train")) if receipt.facts.get("made") == adapter_id)
+    last = next(receipts, None)
+    return dict(last.facts.get("digests") or {}) if last else {}
+
+
 def _with_result(outcome: TrainOutcome, result: TrainResult, path: str) -> TrainOutcome:
+    from train.results import RECORD
+
     rows, left_out = result.train_rows + result.validation_rows, len(result.left_out)
     losses = [validation.loss for validation in result.validation]
-    digests = {**result.weights, **result.files}
+    digests = {**result.weights, **result.files, RECORD: result.digest}
     return replace(
         outcome,
         counts=Counts(rows_in=rows + left_out, accepted=rows, rejected=left_out),

@@ -25,6 +25,7 @@ from schemas.store import Store
 from schemas.store.latest import latest, present
 from tests.pairsmith import report_project
 from tests.train import tiny
+from train.results import TrainResult
 
 
 @pytest.fixture(scope="module")
@@ -169,6 +170,26 @@ def test_no_report_of_an_edited_evaluation(tmp_path: Path) -> None:
         assert not page.with_name("evidence.json").exists()
         file.write_bytes(written)
         assert write_report(project, store, page).is_file()
+
+
+def test_no_report_of_edited_losses(tmp_path: Path) -> None:
+    """The losses in `training.json` are those that the run recorded. Otherwise the evidence would vouch for edited
+    ones; receipts of earlier versions have no digest to compare with."""
+    project, store = report_project.whole(tmp_path)
+    page, adapter = tmp_path / "report.html", latest(store, "adapter")
+    assert adapter is not None
+    file = tmp_path / adapter.path / "training.json"
+    result = TrainResult.model_validate_json(file.read_bytes())
+    better = [one.model_copy(update={"loss": one.loss / 2}) for one in result.validation]
+    with store:
+        assert write_report(project, store, page).is_file()
+        with recording(project, store, "train", TrainOutcome()) as record:
+            counts, digests = Counts(rows_in=1, accepted=1), {"training.json": result.digest}
+            record.outcome = TrainOutcome(counts=counts, artifact_id=adapter.id, digests=digests)
+        assert write_report(project, store, page).is_file()
+        file.write_text(result.model_copy(update={"validation": tuple(better)}).model_dump_json())
+        with pytest.raises(InputError, match=r"training\.json: this file is not what training wrote"):
+            write_report(project, store, page)
 
 
 def test_models_may_lie_on_another_disk(tmp_path: Path) -> None:

@@ -190,7 +190,8 @@ def test_a_training_without_gain_is_reported(evidence: Evidence) -> None:
 def test_the_learning_curve_must_belong_to_dataset_and_adapter(
     whole: tuple[Project, Store], evidence: Evidence
 ) -> None:
-    """A curve of another dataset, or one drawn with other settings than the adapter's, is not shown."""
+    """A curve of another dataset, or one drawn with other settings than the adapter's, is not shown, nor is one whose
+    hash was not recorded."""
     project, store = whole
     assert evidence.curve is None
     assert evidence.training is not None
@@ -198,7 +199,8 @@ def test_the_learning_curve_must_belong_to_dataset_and_adapter(
     more = {"rows": 500, "of": "loss", "estimate": -0.2, "low": -0.3, "high": -0.1}
     path = project.folder / "curve.json"
     try:
-        for dataset_id, adapter_id in (("another", adapter), (present, "another"), (present, adapter)):
+        right = present, adapter
+        for dataset_id, adapter_id in (right, ("another", adapter), (present, "another"), right):
             point = {"seed": 1, "adapter_id": adapter_id, "pass_rate": None}
             points = [
                 {**point, "rows": 100 * share, "share": share, "loss": 1 - share / 2}
@@ -207,13 +209,14 @@ def test_the_learning_curve_must_belong_to_dataset_and_adapter(
             ]
             body = {"dataset_id": dataset_id, "rows": 100, "of": "loss", "points": points, "slices": [], "run_sd": 0.01}
             path.write_text(LearningCurve.model_validate({**body, "more": more}).model_dump_json())
+            if not store.receipts("train")[-1].facts.get("curve_sha256"):
+                assert gather(project, store).curve is None
+            with recording(project, store, "train", TrainOutcome()) as record:
+                counts = Counts(rows_in=1, accepted=1)
+                record.outcome = TrainOutcome(counts=counts, artifact_id=adapter, curve_sha256=sha256(path))
             shown = render(gather(project, store))
-            matches = (dataset_id, adapter_id) == (present, adapter)
+            matches = (dataset_id, adapter_id) == right
             assert ("500 more rows like these would change the loss by about -0.20" in shown) == matches
-        with recording(project, store, "train", TrainOutcome()) as record:
-            counts = Counts(rows_in=1, accepted=1)
-            record.outcome = TrainOutcome(counts=counts, artifact_id=adapter, curve_sha256=sha256(path))
-        assert gather(project, store).curve
         path.write_text(path.read_text().replace("-0.2,", "-0.9,"))
         with pytest.raises(InputError, match=r"curve\.json: this learning curve was changed"):
             gather(project, store)

@@ -11,6 +11,7 @@ import json
 import shutil
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,9 @@ import pytest
 
 from schemas.records import content_id
 from schemas.store import Store
+from tests.pairsmith import forked
 from tests.pairsmith.conftest import Project
+from tests.synth.loopback import LoopbackTeacher, says
 
 KEPT = Path(__file__).parent / "v0_1"
 EXPECTED: dict[str, Any] = json.loads((KEPT / "expected.json").read_text())
@@ -202,3 +205,31 @@ def test_stages_of_the_current_version_stay_done_after_a_copy(old: Project, tmp_
     seeds = moved.folder / "seeds.jsonl"
     seeds.write_text(seeds.read_text().replace("night tram", "dawn trams"))
     assert "generate" in moved.json("status")["next"]
+
+
+@pytest.mark.slow
+def test_an_old_adapter_is_evaluated_for_ci_and_exported(old: Project) -> None:
+    """With its base and its tokenizer, which the kept project lacks, the adapter of 0.1 is measured. `--gate` exits
+    with the code of the verdict (eight tokens give no complete answer), and the export has a card and the decoding."""
+    from synth.embedded.weights import embedded_weights
+    from tests.train.tiny import make_base
+
+    base = make_base(old.folder / "base-model", embedded_weights().folder)
+    (adapter,) = (old.folder / "adapters").iterdir()
+    record = json.loads((adapter / "training.json").read_bytes())
+    (adapter / "training.json").write_text(json.dumps({**record, "base_hash": base.hash}))
+    for file in (base.folder / "chat_template.jinja", *base.folder.glob("tokenizer*")):
+        shutil.copy(file, adapter)
+    spec, models = old.folder / "pairsmith.toml", replace(old, kind=forked.MODELS)
+    with LoopbackTeacher(lambda ask: says("a kite on a wall, soft sun END")) as teacher:
+        spec.write_text(spec.read_text().replace("http://127.0.0.1:41941", teacher.url))
+        evaluated = models.run("evaluate", "--gate")
+    assert evaluated.returncode == 14, evaluated.stderr[-3000:]
+    assert "Verdict: do not ship" in evaluated.stdout
+    assert "tuned gave no complete answer" in evaluated.stdout
+    exported = models.run("export")
+    assert exported.returncode == 0, exported.stderr[-3000:]
+    written = {path.name for path in (old.folder / "export" / "adapter").iterdir()}
+    assert {"README.md", "generation_config.json", "adapter_model.safetensors"} <= written
+    mark = json.loads((old.folder / "export" / "export.json").read_bytes())
+    assert mark["adapter"] in EXPECTED["ids"]["artifacts"]

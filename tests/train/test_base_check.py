@@ -105,9 +105,27 @@ def _others_tokenizer(base: Path) -> None:
     change_json(base / "config.json", vocab_size=100)
 
 
+def _more_words(base: Path) -> None:
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    tokenizer.add_tokens(["caravanserai"])
+    tokenizer.save_pretrained(base)
+
+
+def _own_padding(base: Path) -> None:
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    tokenizer.add_special_tokens({"pad_token": "<padding>"})
+    tokenizer.save_pretrained(base)
+
+
 @pytest.mark.parametrize(
     ("spoil", "what"),
     [
+        (_more_words, "does not match the model"),
+        (_own_padding, "does not match the model"),
         (_truncated, "are incomplete"),
         (_pointer, "are incomplete"),
         (_half, "part of the weights is missing"),

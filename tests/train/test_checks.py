@@ -90,6 +90,21 @@ def test_a_check_may_be_a_pattern_or_a_function() -> None:
     assert checks.fingerprint != build_checks([r"--ar \d+:\d+$"]).fingerprint
 
 
+def test_a_check_with_a_reference_that_may_be_missing_gets_it() -> None:
+    """With `reference=None` as its third parameter a check would otherwise never see one, and fail every answer. A
+    third parameter of another name keeps its default."""
+
+    def as_written(input: str, output: str, reference: str | None = None) -> bool:
+        return output == reference
+
+    def long_enough(input: str, output: str, least: int = 3) -> bool:
+        return len(output.split()) >= least
+
+    checks = build_checks([as_written, long_enough])
+    assert checks("a fox", GOOD, GOOD).all_pass is True
+    assert checks("a fox", GOOD).passed == {"check:as_written": False, "check:long_enough": True}
+
+
 def with_own(*names: str, **more: object) -> Spec:
     """The spec with checks of the user's own instead of its patterns."""
     evaluate = {"samples": 2, "sampling": {"max_tokens": 6}, "user": names, **more}

@@ -25,15 +25,17 @@ from train.sft import tune
 _KILLED = """
 import os, signal, sys
 from pathlib import Path
-import train.preferences, train.trainer, trl.experimental.orpo
+import train.preferences, trl.experimental.orpo
 from tests.train.test_killed import DATASET, given
 from train.base_model import Base, hash_model
 from train.sft import tune
+from train.trainer import seal
 
 def killed(thirds, stage, numbers):
     if numbers.get("done") == 3 and "loss" in numbers and thirds.pop():
         checkpoint = next(path for path in out.rglob("checkpoint-2/seconds.txt") if objective in path.parts)
         checkpoint.write_text(str(1000 + float(checkpoint.read_text())))
+        seal(checkpoint.parent)
         os.kill(os.getpid(), signal.SIGKILL)
 
 base, out = map(Path, sys.argv[1:])

@@ -197,18 +197,18 @@ def test_examples_are_drawn_at_random() -> None:
 
 
 def test_grouped_inputs_prove_less() -> None:
-    """Ten of thirty inputs won, all in three threads, are not ten independent proofs: without groups the difference is
+    """Nine of sixty inputs won, all in three threads, are not nine independent proofs: without groups the difference is
     confirmed, with groups it is not. If each group is one input nothing changes."""
-    tuned = [output("tuned", f"s{i:02}", 0, True) for i in range(30)]
-    base = [output("base", f"s{i:02}", 0, i >= 10) for i in range(30)]
-    of_threads = {f"s{i:02}": f"thread {i // 4}" for i in range(30)}
+    tuned = [output("tuned", f"s{i:02}", 0, True) for i in range(60)]
+    base = [output("base", f"s{i:02}", 0, i >= 9) for i in range(60)]
+    of_threads = {f"s{i:02}": f"thread {i // 3}" for i in range(60)}
     alone, grouped = compare(tuned, base), compare(tuned, base, groups=of_threads)
-    assert (alone.p_value, grouped.p_value) == (pytest.approx(2 / 2**10), pytest.approx(2 / 2**3))
+    assert (alone.p_value, grouped.p_value) == (pytest.approx(2 / 2**9), pytest.approx(2 / 2**3))
     assert adjusted([alone])[0].outcome == "better"
     assert adjusted([grouped])[0].outcome == "inconclusive"
     assert grouped.difference is not None
-    assert grouped.difference.seeds == 30
-    assert compare(tuned, base, groups={f"s{i:02}": f"{i}" for i in range(30)}) == alone
+    assert grouped.difference.seeds == 60
+    assert compare(tuned, base, groups={f"s{i:02}": f"{i}" for i in range(60)}) == alone
     narrow, wide = (summarise(base, Usage(), ("a",), groups=of).pass_rate for of in ({}, of_threads))
     assert narrow is not None
     assert wide is not None

@@ -73,6 +73,20 @@ def test_a_batch_price_is_not_that_of_single_requests() -> None:
         assert shown.system("tuned") == evaluation_.system("tuned")
 
 
+def test_a_single_sample_has_its_recorded_price() -> None:
+    """One sample, and a teacher without a temperature: its request asked for nothing else, so what it cost is the
+    price, and the note that it was not recorded would be wrong."""
+    seen = evaluation_at(usd=0.06)
+    *others, teacher, tuned = seen.systems
+    same = {"sampling": Sampling(max_tokens=9), "greedy_sampling": Sampling(max_tokens=9)}
+    for shared in (False, True):
+        greedy = teacher.greedy.model_copy(update={"shared": shared})
+        one = teacher.model_copy(update={**same, "greedy": greedy})
+        shown = priced(seen.model_copy(update={"systems": (*others, one, tuned)}), spec())
+        assert (shown.system("teacher").priced_by == "") == (not shared)
+        assert (verdict(shown).teacher_usd_per_1000 == pytest.approx(1.0)) == (not shared)
+
+
 def test_prices_by_prompt_length_apply_per_request() -> None:
     """A price list that charges twice as much for prompts over 200,000 tokens does not treat 60 prompts as one long
     one."""

@@ -251,6 +251,16 @@ def test_numbers_in_records_are_compared_by_value(output: str, same: bool) -> No
     assert result.exact.estimate == same
 
 
+def test_accents_typed_in_two_ways_are_the_same_letter() -> None:
+    """Files of a Mac often store an accented letter as two characters, and models write one: the record is right."""
+    one, two = '{"caf\u00e9": "\u00e9t\u00e9"}', '{"cafe\u0301": "e\u0301te\u0301"}'
+    assert Checks(exact=True)("in", one, two).passed == {REFERENCE: True}
+    assert Checks(exact=True)("in", one.replace("\u00e9", "e"), two).passed == {REFERENCE: False}
+    result = compared([(two, one)], is_json=True)
+    assert result.field_f1
+    assert (result.exact.estimate, result.field_f1.value) == (1, 1)
+
+
 @pytest.mark.parametrize(
     ("output", "same"),
     [

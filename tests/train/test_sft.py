@@ -275,15 +275,46 @@ def test_a_full_disk_is_a_clear_error_and_leaves_no_partial_adapter(tiny_base: B
 
 
 def test_an_incomplete_checkpoint_is_ignored(tmp_path: Path) -> None:
-    """After a kill while a checkpoint is written, training resumes from the one before it."""
-    from train.trainer import last_checkpoint
+    """After a kill while a checkpoint is written, training resumes from the one before it; and so it does if a
+    checkpoint, or the one with the best weights until then, was changed."""
+    from train.trainer import last_checkpoint, seal
 
     assert last_checkpoint(tmp_path) is None
-    for name, state in (("checkpoint-9", "{}"), ("checkpoint-12", '{"global_'), ("checkpoint-15", None)):
-        (tmp_path / name).mkdir()
-        if state is not None:
-            (tmp_path / name / "trainer_state.json").write_text(state)
+    for step in (9, 12, 15, 18):
+        folder = tmp_path / f"checkpoint-{step}"
+        folder.mkdir()
+        (folder / "trainer_state.json").write_text('{"best_global_step": 12}' if step == 15 else "{}")
+        (folder / "optimizer.pt").write_text("numbers")
+        if step < 18:
+            seal(folder)
+    assert last_checkpoint(tmp_path) == tmp_path / "checkpoint-15"
+    (tmp_path / "checkpoint-12/optimizer.pt").write_text("others")
     assert last_checkpoint(tmp_path) == tmp_path / "checkpoint-9"
+    (tmp_path / "checkpoint-9/sha256.json").write_text('{"optim')
+    assert last_checkpoint(tmp_path) is None
+
+
+def test_edited_checkpoints_are_not_continued(tiny_base: Base, tmp_path: Path) -> None:
+    """A training that was stopped continues from what it wrote itself, also in another folder. From weights that were
+    edited since it does not: it says so, and begins again."""
+
+    def run(out: Path, stop: bool = False) -> tuple[TrainResult, list[Any]]:
+        reported: list[Any] = []
+        seen = lambda stage, numbers: reported.append(numbers)  # noqa: E731
+        done = lambda: stop and any(one.get("done") == 4 for one in reported)  # noqa: E731
+        return tune(tiny_base, DATASET, settings(epochs=3), out, seen, should_stop=done), reported
+
+    run(tmp_path / "here", stop=True)
+    (tmp_path / "here").rename(tmp_path / "moved")
+    shutil.copytree(tmp_path / "moved", tmp_path / "edited")
+    whole, reported = run(tmp_path / "moved")
+    assert min(one["done"] for one in reported if one.get("done")) > 4
+    (weights,) = (tmp_path / "edited").glob(".*/checkpoint-5/adapter_model.safetensors")
+    content = weights.read_bytes()
+    weights.write_bytes(content[:-4] + b"\0\0\x80?")
+    again, reported = run(tmp_path / "edited")
+    assert "the checkpoint of step 5 is incomplete or was changed" in str(reported)
+    assert [one.loss for one in again.curve] == pytest.approx([one.loss for one in whole.curve], abs=0.02)
 
 
 def test_the_id_of_an_adapter_never_changes() -> None:
@@ -375,3 +406,20 @@ def test_changed_weights_are_refused(tiny_base: Base, tmp_path: Path) -> None:
     record.write_bytes(record.read_bytes()[:300])
     with pytest.raises(InputError, match="not in the format that this version of pairsmith writes"):
         read_result(folder)
+
+
+def test_a_token_that_the_model_lacks_is_refused(tiny_base: Base, tmp_path: Path) -> None:
+    """Words or a padding token that were added to the tokenizer alone end in an index error of torch in the middle of
+    training. Special tokens that no text contains, such as Gemma's for images, do no harm."""
+    from transformers import AutoTokenizer
+
+    folder = Path(shutil.copytree(tiny_base.folder, tmp_path / "base"))
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.add_tokens(["<image>"], special_tokens=True)
+    tokenizer.save_pretrained(folder)
+    base = Base("more", folder, "b" * 64)
+    assert tune(base, Dataset("d", rows(4)), settings(epochs=1, warmup=0.0), tmp_path / "out").steps == 1
+    tokenizer.add_tokens(["caravanserai"])
+    tokenizer.save_pretrained(folder)
+    with pytest.raises(InputError, match=r"does not match the model: it has 49,154 tokens, but the model has 49,152"):
+        tune(Base("more", folder, "c" * 64), Dataset("d", rows(4)), settings(epochs=1), tmp_path / "out")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
@@ -97,6 +98,27 @@ def test_the_stated_smaller_lead_is_no_longer_significant(inputs: int, base: flo
     (points,) = re.findall(r"lead over base was about (\d+) points? smaller", words)
     assert not better(tuned - int(points) / 100)
     assert better(tuned - max(0.0, int(points) / 100 - 0.08))
+
+
+@pytest.mark.parametrize(("groups", "inputs"), [(16, 20), (19, 95), (20, 24)])
+def test_groups_are_counted_instead_of_inputs(groups: int, inputs: int) -> None:
+    """Sixteen threads with twenty mails are sixteen observations: too few for a verdict, which asks for four more of
+    other threads. An evaluation stored by a version that counted inputs is decided by groups as well."""
+    alone = evaluation(inputs=inputs, tuned=1.0)
+    of = {output.seed_id: f"{int(output.seed_id[1:]) % groups}" for output in alone.outputs}
+    given = [alone.outputs_of(name) for name in NAMES]
+    seen = alone.model_copy(update={"groups": of, "comparisons": compare_last(given, of)})
+    stored = json.loads(seen.model_dump_json())
+    for gap in stored["comparisons"]:
+        del gap["difference"]["groups"]
+    for one in (seen, Evaluation.model_validate(stored)):
+        decided = verdict(one)
+        assert decided.decision == ("ship" if groups == 20 else "not enough evidence")
+        if groups < 20:
+            few = f"there are {inputs} test inputs of {groups} groups, and fewer than 20 groups prove nothing"
+            assert decided.because[0] == few
+            more = "was 1 more test input" if groups == 19 else "were about 4 more test inputs"
+            assert decided.flips_when == (f"there {more} of other groups",)
 
 
 def test_the_stated_smaller_lead_accounts_for_groups() -> None:
