@@ -23,7 +23,7 @@ from schemas.errors import UsageError
 from schemas.failpoints import failpoint
 from schemas.gate_verdicts import StepName, decode_verdicts
 from schemas.progress import Progress, unseen
-from schemas.records import Verdict
+from schemas.records import Pair, Verdict
 from schemas.step_names import By
 from schemas.store import Store
 
@@ -130,11 +130,21 @@ def _collect(
         collectors[place].opinions.add_all(chunk.slots, opinions[:, column], flags[column])
 
 
+_GATE_OF_ONE = "A function that judges one pair is a gate: curate(pairs, [*gates(function)])."
+
+
 async def _run_step(pool: Pool, step: Step, collector: VerdictCollector, store: Store | None) -> AsyncIterator[int]:
     """Run a step and yield the number of verdicts of each chunk, once those on single rows are stored."""
     id_ = id_of(step)
     sink = store if id_.per_row else None
-    async for chunk in _chunks(step(pool), id_, step.at_once if isinstance(step, NamedStep) else 1):
+    try:
+        verdicts = step(pool)
+    except AttributeError as error:
+        if error.obj is pool and error.name in Pair.model_fields:
+            what = f"the step {id_.by} asks the pool for '{error.name}', which a pair has."
+            raise UsageError(what, why="A step gets the whole pool.", fix=_GATE_OF_ONE) from None
+        raise
+    async for chunk in _chunks(verdicts, id_, step.at_once if isinstance(step, NamedStep) else 1):
         try:
             collector.add(chunk, stored=sink is not None)
         except KeyError as unknown_pair:
@@ -168,7 +178,7 @@ async def _chunks(given: object, step: StepId, at_once: int) -> AsyncIterator[li
         if not isinstance(verdict, Verdict):
             raise UsageError(
                 f"the step {step.by} returned {verdict!r:.80}, which is not a verdict.",
-                fix='A step yields verdicts on rows of the pool: yield row.verdict(False, "why").',
+                fix=f'A step yields verdicts on rows of the pool: yield row.verdict(False, "why"). {_GATE_OF_ONE}',
             )
         if (verdict.by, verdict.fingerprint) != (step.by, step.settings):
             verdict = verdict.model_copy(update={"by": step.by, "fingerprint": step.settings})

@@ -79,6 +79,9 @@ def gates(
 
 
 def _patterns(given_: Mapping[str, str] | None) -> tuple[Pattern, ...]:
+    if not isinstance(given_, Mapping | None):
+        fix = r'Give each pattern a name: must={"ends": r"\.\Z"}.'
+        raise UsageError(f"gates: a pattern has no name: {given_!r:.80}.", fix=fix)
     return tuple(
         given(Pattern, f"gates: the pattern {name}", name=name, pattern=pattern)
         for name, pattern in (given_ or {}).items()

@@ -96,7 +96,9 @@ def exit_code_of(error: BaseException, write_json: WriteJson | None, watcher: Wr
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # stdout itself may be on the full disk
         error = StoreFull(
             f"no more data can be written ({os.strerror(error.errno)}).",
-            where=str(error.filename or "standard output, or a file of the project"),
+            where=str(
+                error.filename2 or error.filename or "standard output, or a file of the project"
+            ),  # a copy has both
             fix="Free some space there, then run the same command again: everything finished is in the store.",
         )
     if isinstance(error, OSError) and error.filename and (why := _fix_for_path(error)):

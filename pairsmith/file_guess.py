@@ -33,7 +33,7 @@ from pairsmith.file_doubts import (
     hints_of_transcripts,
     hints_of_unread_chats,
 )
-from pairsmith.file_roles import find_inputs, find_output, is_system, side_of, sides_inside
+from pairsmith.file_roles import find_inputs, find_output, is_system, names_in, side_of, sides_inside
 from pairsmith.header_words import HEAD, INPUT, LABELS, MODEL, OUTPUT, REPLY, THREAD
 from pairsmith.record_schema import choices_in, schema_of, with_choices
 from prompts.languages import language_code
@@ -273,7 +273,7 @@ def _table(path: Path, columns: Sequence[Column], wanted: str) -> Guess:
             fix=f"Write the spec by hand (`pairsmith docs seeds`).{_path_hint(columns)}",
         )
     if output is None or not inputs:
-        return _one_text(max(texts or columns, key=lambda column: column.words), columns)
+        return _one_text(max(texts or inputs or columns, key=lambda column: column.words), columns)
     # A header like "ticket subject" may name a heading: of columns named like inputs, the longest is the body.
     asks = side_of(inputs, "user") if parse_role(output.header) else None
     body = asks or max(inputs, key=lambda c: (c.called(INPUT), c.words, len("".join(c.filled))))
@@ -349,12 +349,14 @@ def _one_text(text: Column, columns: Sequence[Column]) -> Guess:
     what = "finished outputs, for which inputs are generated" if finished else "inputs, for which outputs are generated"
     why = [f"'{text.header}' contains {what} ({_size(text)})", *hints_of_transcripts(text)]
     others = [column for column in columns if column.is_text and column is not text][:_LISTED_PATHS]
+    others = others or (names_in(columns)[:_LISTED_PATHS] if finished else [])
     if others:
         names = " or ".join(repr(column.header) for column in others)
         why.append(f'if {names} is its input or output, set kind = "pair" and name both columns, as input and output')
         if not finished:
             why += hint_to_join(others)
-        if len(others) == 1 and detect_language(others[0].filled) != detect_language(text.filled):
+        one = others[0] if len(others) == 1 and others[0].is_text else text
+        if detect_language(one.filled) != detect_language(text.filled):
             why.append("if one is a translation of the other, choose that kind with --kind translate")
     settings = {"columns": {"text": text.header}}
     guessed = Guess({"kind": "rewrite"}, kind, settings, why, text.filled if finished else (), text.filled)

@@ -106,10 +106,11 @@ def is_system(column: Column) -> bool:
 def find_inputs(
     columns: Sequence[Column], texts: Sequence[Column], output: Column | None
 ) -> tuple[list[Column], Sequence[Column]]:
-    """The columns that may be the input, and all columns, including those inside objects if an input is found there."""
+    """The columns that may be the input, and all columns, including those inside objects if an input is found there.
+    In a table without texts and outputs, names are inputs, such as those of products."""
     inputs = without_annotated([column for column in texts if column is not output])
     if output is None or inputs:
-        return inputs, columns
+        return inputs or (names_in(columns) if not texts else []), columns
     others = [column for column in columns if column is not output]
     if not output.nested:
         inner = [c for column in others if column.objects for c in inner_columns(column)]
@@ -123,3 +124,10 @@ def find_inputs(
         named = (c for c in others if c.filled and c.called(INPUT) and not c.objects)
         inputs = [c for c in named if not all(map(_ID.fullmatch, c.filled))]
     return inputs, columns
+
+
+def names_in(columns: Sequence[Column]) -> list[Column]:
+    """The columns of names or titles: too short for texts, but with letters, and different in most rows."""
+    short = (c for c in columns if c.filled and not c.is_text and not c.objects and not c.is_bare)
+    worded = (c for c in short if any(map(str.isalpha, "".join(c.filled))) and not all(map(_ID.fullmatch, c.filled)))
+    return [c for c in worded if 2 * len(set(c.filled)) > len(c.filled)]

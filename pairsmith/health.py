@@ -251,7 +251,7 @@ def _references(seeds: Sequence[Seed], project: Project) -> Iterator[Check]:
 def _prompts_and_gates(project: Project, seeds: Sequence[Seed]) -> Iterator[Check]:
     import prompts
     from curate.gates import gates_of
-    from pairsmith.preflight import gates_against_examples, unused_task_texts
+    from pairsmith.preflight import gates_against_examples, language_against_seeds, unused_task_texts
 
     try:
         named = [way.prompt for way in project.spec.generate.directions.values()]
@@ -265,7 +265,8 @@ def _prompts_and_gates(project: Project, seeds: Sequence[Seed]) -> Iterator[Chec
     try:
         steps = gates_of(project)
         yield Check("gates", "ok", ", ".join(By.read(step.by).name for step in steps))
-        yield from (Check("gates", "warn", *one) for one in gates_against_examples(project, seeds))
+        doubts = (*gates_against_examples(project, seeds), *language_against_seeds(project, seeds))
+        yield from (Check("gates", "warn", *one) for one in doubts)
     except PairsmithError as error:
         yield failed("gates", error)
 

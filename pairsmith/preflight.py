@@ -6,6 +6,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,6 +20,7 @@ from schemas.spec.train import TrainSettings
 from schemas.step_names import By
 
 _GATE_SAMPLE = 100  # number of outputs that the gates are tried on
+_LANGUAGE_CHARACTERS = 500  # of a text whose language is identified
 # number of seeds to compare, and the share of them whose prompt may equal that of another seed
 _SEED_SAMPLE, _SAME_PROMPT_SHARE = 1_000, 0.1
 _MIN_LEARNING_RATE, _MAX_LEARNING_RATE = 1e-6, 1e-2
@@ -145,6 +147,35 @@ def gates_against_examples(
                     f"{rejects} that were checked: {against[0]}",
                     f"Change {spec_key_of_gate(step.by)} or these texts: rows like them are rejected.",
                 )
+
+
+def language_against_seeds(project: Project, seeds: Sequence[Seed]) -> Iterator[tuple[str, str]]:
+    """Seeds in another language than the task's, with a suggested fix: the gate `language` would reject answers in
+    their language after they were paid for. Reported for a tenth of them, or for all as one text, because short texts
+    show their language only together. Imports the language identifier."""
+    from curate.gates import judge_text
+    from curate.gates.judgement import GateStep
+    from curate.gates.language import language
+    from curate.gates.scripts import table_code
+
+    task = project.spec.task
+    if project.spec.curate.gates.language is not True:
+        return
+    for kind, key, code in (("input", "language", task.language), ("output", "to", task.output_language)):
+        bodies = [seed.body for seed in seeds if seed.kind == kind]
+        texts = [body[:_LANGUAGE_CHARACTERS] for body in bodies[:: len(bodies) // _GATE_SAMPLE + 1]]
+        step = GateStep("language", "", partial(language, code=table_code(code)))
+        judged = [judge_text("", text, [step])["language"] for text in ("\n".join(texts), *texts)]
+        against = [one.reason.detail.replace("output text", kind) for one in judged[1:] if one.keep is False]
+        if 10 * len(against) >= len(texts) > 0 or judged[0].keep is False:
+            key = f"task.{key if task.to else 'language'}"
+            share = f"{len(against)} of {len(texts)} {kind}s that were checked are" if against else f"the {kind}s seem"
+            detail = against[0] if against else judged[0].reason.detail.replace("output text", f"text of all {kind}s")
+            yield (
+                f"{share} in another language than {key} = '{code}': {detail}",
+                f"Correct {key}; texts in several languages need a project for each, or curate.gates.language = false:"
+                " that gate rejects answers in their language.",
+            )
 
 
 def _refuse_indistinct_prompts(project: Project, seeds: Sequence[Seed]) -> None:

@@ -77,7 +77,8 @@ def find_teacher(environ: Mapping[str, str] | None = None, local: tuple[tuple[st
         return FoundTeacher(url, model, why, api.key_env, tuple(attempts))
     if not attempts:
         attempts.append("none of " + ", ".join(api.key_env for api in APIS) + " is set")
-    for name, url in local:
+    keyless = [api.url_env for api in APIS if environ.get(api.url_env) and not environ.get(api.key_env)]
+    for name, url in (*((name, environ[name].rstrip("/")) for name in keyless), *local):
         served = ask(url, None)
         if isinstance(served, str):
             attempts.append(f"{name} at {url}: {served}")

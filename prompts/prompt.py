@@ -295,7 +295,7 @@ def compiled(source: str, where: str, line: int = 1) -> tuple[Template, set[str]
         raise PromptError(
             f"is not valid Jinja: {error.message}".rstrip(".") + ".",
             where=f"{where}:{line + error.lineno - 1}",
-            fix="Fix that line.",
+            fix=_spaced_name_fix(source) or "Fix that line.",
         ) from None
     except RecursionError:
         raise PromptError("is nested too deeply.", where=f"{where}:{line}", fix="Make it simpler.") from None
@@ -304,6 +304,15 @@ def compiled(source: str, where: str, line: int = 1) -> tuple[Template, set[str]
             "includes another file.", where=f"{where}:{line}", fix="A prompt is a single file: copy the text into it."
         )
     return template, used
+
+
+def _spaced_name_fix(source: str) -> str:
+    """How to use a column whose name has spaces, if the template names one; otherwise empty."""
+    spaced = re.search(r"\{\{\s*(\w+(?:[ \t]+[\w()/&#%°€$.-]+)+)\s*\}\}", source)
+    if spaced is None:
+        return ""
+    name = "_".join(re.findall(r"\w+", spaced[1].casefold()))
+    return f'A name in {{{{ }}}} has no spaces: write {{{{ {name} }}}}, and columns = {{ {name} = "{spaced[1]}" }}.'
 
 
 def _undeclared(name: str, where: str) -> PromptError:

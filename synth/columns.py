@@ -208,7 +208,7 @@ def _matches(shape: _Shape, known: set[str]) -> bool:
 
 
 def _normalise(name: str) -> str:
-    return " ".join(name.split()).casefold()
+    return " ".join(unicodedata.normalize("NFC", name).split()).casefold()
 
 
 def _index_by(columns: Sequence[str], of: Callable[[str], str]) -> dict[str, list[int]]:

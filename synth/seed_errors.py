@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import difflib
 from collections.abc import Collection
+from contextlib import suppress
+from itertools import takewhile
 from pathlib import Path
 
 from schemas.errors import InputError
@@ -12,15 +14,34 @@ from schemas.spec import SeedSource
 
 
 def missing_error(source: SeedSource, path: Path) -> InputError:
-    names = [entry.name for entry in path.parent.iterdir() if entry.exists()] if path.parent.is_dir() else []
-    near = difflib.get_close_matches(path.name, names, n=1)
-    hint = f"Did you mean '{near[0]}'? " if near else ""
-    if any(map(source.path.__contains__, "*?[")):
-        hint = f"No file matches the pattern {path}; folders do not count. "
     hub = "" if path.suffix else ' For a dataset on the hub add format = "hub".'
+    hint = _path_hint(source.path, path)
     return InputError(
         "these seeds do not exist.", where=source.path, fix=f"{hint}Paths are relative to pairsmith.toml.{hub}"
     )
+
+
+def _path_hint(named: str, path: Path) -> str:
+    """How `named`, which leads to the missing `path`, may have been meant, as a sentence with a space; may be empty."""
+    after = len(list(takewhile(lambda parent: not parent.is_dir(), path.parents)))  # parts behind the missing one
+    missing = (path, *path.parents)[after]
+    names: dict[str, str] = {}
+    with suppress(OSError):  # a folder that may not be listed
+        names = {entry.name.casefold(): entry.name for entry in missing.parent.iterdir() if entry.exists()}
+    near = difflib.get_close_matches(missing.name.casefold(), names, n=1)
+    if near and names[near[0]] != missing.name:
+        parts = list(Path(named).parts)
+        parts[-1 - after] = names[near[0]]
+        return f"Did you mean '{Path(*parts)}'? "
+    if "://" in named:
+        return "Addresses are not downloaded: save the file and give its path. "
+    if named.startswith("~") or "$" in named:
+        return "'~' and variables are not expanded: write the whole path. "
+    if "\\" in named or not named.isprintable():
+        return "Write / between folders: \\ separates none here, and begins a special character in TOML. "
+    if any(map(named.__contains__, "*?[")):
+        return f"No file matches the pattern {path}; folders do not count. "
+    return f"There is no folder '{missing.name}' in {missing.parent}. " if after else ""
 
 
 def not_utf8_error(error: UnicodeDecodeError, line: bytes, where: str, offset: int) -> InputError:

@@ -15,7 +15,7 @@ from markupsafe import Markup, escape
 from pairsmith.report import certified, judged, proof, sentences
 from pairsmith.stages.export import EVIDENCE
 from pairsmith.style import charts, numbers
-from schemas.errors import PairsmithError
+from schemas.errors import StoreError
 from schemas.files import replaced
 from schemas.project import Project
 from schemas.store import Store
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 def write_report(project: Project, store: Store, out: Path) -> Path:
     """Write the report of the store's present state to the file `out`, and `evidence.json` beside it; return its path.
 
-    Stages that have not run are shown as such. Raises PairsmithError if a file cannot be written.
+    Stages that have not run are shown as such. Raises StoreError if a file cannot be written.
     """
     from pairsmith.report.evidence_file import write_evidence
     from pairsmith.report.gather import gather
@@ -55,7 +55,7 @@ def _write(out: Path, page: str) -> None:
         with replaced(out) as partial:
             partial.write_text(page, encoding="utf-8")
     except OSError as error:
-        raise PairsmithError(
+        raise StoreError(
             f"the report cannot be written: {error.strerror or error}.",
             where=str(out),
             fix="Free some space or fix the folder's permissions, and run it again.",

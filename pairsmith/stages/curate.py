@@ -24,6 +24,7 @@ from schemas.errors import NoWork
 from schemas.progress import Say
 from schemas.project import Project
 from schemas.records import Json
+from schemas.step_names import By
 from schemas.store import Store
 from schemas.wording import counted
 
@@ -122,8 +123,8 @@ def summary(outcome: CurateOutcome) -> list[tuple[str, str]]:
     lines = [
         (
             "by one gate",
-            f"{by} alone rejects {counted(rows, 'row', 'rows')}; {spec_key_of_gate(by)} changes it, the report shows"
-            " examples",
+            f"{by} alone rejects {counted(rows, 'row', 'rows')}; {spec_key_of_gate(by)}"
+            f"{' or task.language' * (By.read(by).key == 'language')} changes it, the report shows examples",
         )
         for rows, by in by_number[:_GATES_SHOWN]
         if rows

@@ -7,6 +7,7 @@ import re
 from glob import escape, glob
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from unicodedata import normalize
 
 from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
@@ -152,9 +153,19 @@ class SeedSource(Section):
 
     def each(self, folder: Path) -> list[SeedSource]:
         """One source for each file under `folder` that matches the pattern in `path`; itself if `path` is not a pattern
-        or nothing matches."""
-        if self.path == "-" or self.format == "hub" or not _PATTERN.search(self.path) or (folder / self.path).exists():
+        or nothing matches. macOS may store `ä` in a file's name as `a` and a separate accent: such a name is found
+        however the spec writes it."""
+        if self.path == "-" or self.format == "hub":
             return [self]
+        forms = dict.fromkeys((self.path, normalize("NFD", self.path), normalize("NFC", self.path)))
+        matching = (self.model_copy(update={"path": path})._matching(folder) for path in forms)
+        return next(filter(None, matching), [self])
+
+    def _matching(self, folder: Path) -> list[SeedSource]:
+        if (folder / self.path).exists():
+            return [self]
+        if not _PATTERN.search(self.path):
+            return []
         matches = map(Path, glob(os.path.join(escape(str(folder)), self.path), recursive=True))
         files: dict[Path, Path] = {}
         for path in sorted(matches, key=lambda path: (len(path.parts), path)):
@@ -163,7 +174,7 @@ class SeedSource(Section):
                 files.setdefault(path.resolve(), path)  # a link to a parent folder yields one file many times
         paths = sorted(files.values())
         names = [os.path.relpath(path, folder) if path.is_relative_to(folder) else str(path) for path in paths]
-        return [self.model_copy(update={"path": name}) for name in names] or [self]
+        return [self.model_copy(update={"path": name}) for name in names]
 
     @property
     def imported(self) -> bool:

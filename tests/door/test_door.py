@@ -309,6 +309,30 @@ def test_a_step_may_be_a_plain_function_and_must_yield_verdicts() -> None:
             curate(ROWS, [named(wrong, "mine")], progress=False)
 
 
+def long_enough(pair: Pair) -> bool:
+    return len(pair.output) > 3
+
+
+def faulty(pool: Pool) -> Any:
+    return pool.outputs  # type: ignore[attr-defined]
+
+
+def test_a_gate_among_the_steps_is_explained() -> None:
+    """A function of one pair that is passed as a step was a traceback about an attribute of the pool. An error of one's
+    own step stays one's own."""
+    with pytest.raises(UsageError, match=r"asks the pool for 'output', which a pair has.*\[\*gates\(function\)\]"):
+        curate(ROWS, [long_enough], progress=False)
+    with pytest.raises(AttributeError, match="outputs"):
+        curate(ROWS, [faulty], progress=False)
+
+
+@pytest.mark.parametrize("patterns", [r"\.\Z", [r"\.\Z"]])
+def test_a_pattern_without_a_name_is_refused(patterns: Any) -> None:
+    """Its name is what reasons and counts call it."""
+    with pytest.raises(UsageError, match="a pattern has no name"):
+        gates(must=patterns)
+
+
 def test_functions_that_never_wait_can_be_cancelled() -> None:
     """Ctrl-C in a notebook cancels the task of `curate`, which used to come through only after 128 rows of a slow gate,
     and never before the end of a scorer without a store."""

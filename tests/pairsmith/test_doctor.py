@@ -242,3 +242,40 @@ def test_an_invalid_reference_is_reported_by_its_row(tmp_path: Path) -> None:
     (check,) = [check for check in findings(tmp_path, ()) if "not valid for the task" in check.what]
     assert check.state == "warn"
     assert "real.jsonl:3: schema: at $.n: 'two' is not of type 'integer'" in check.what
+
+
+GERMAN = "Der Patient wurde wegen einer Lungenentzündung aufgenommen und konnte nach {} Tagen nach Hause gehen."
+KOREAN = "오늘은 문이 {}시에 열려요."
+FINNISH = [
+    "Puinen leikkuulauta {}",
+    "Kuparinen kahvipannu {}",
+    "Pellavainen pöytäliina {}",
+    "Lasinen kynttilänjalka {}",
+]
+
+
+@pytest.mark.parametrize(
+    ("kind", "language", "texts", "reported"),
+    [
+        ("rewrite", "en", [GERMAN] * 20, "20 of 20 inputs that were checked are in another language than"),
+        ("rewrite", "de", [GERMAN] * 20, ""),
+        ("rewrite", "de", [GERMAN] * 18 + [KOREAN] * 2, "2 of 20 inputs that were checked are in another language"),
+        ("rewrite", "de", [GERMAN] * 19 + [KOREAN], ""),
+        ("rewrite", "en", FINNISH * 5, "the inputs seem in another language than task.language = 'en'"),
+        ("classify", "en", [GERMAN] * 20, ""),
+    ],
+)
+def test_seeds_in_another_language_are_reported(
+    tmp_path: Path, kind: str, language: str, texts: list[str], reported: str
+) -> None:
+    """Answers in the language of such seeds would be paid for and then rejected by the gate `language`. A tenth of the
+    seeds is enough; short texts are identified together; where no gate checks the language, nothing is reported."""
+    rows = (json.dumps({"text": text.format(n)}) for n, text in enumerate(texts))
+    (tmp_path / "seeds.jsonl").write_text("".join(f"{row}\n" for row in rows))
+    labels = 'labels = ["a", "b"]\n' if kind == "classify" else ""
+    (tmp_path / "pairsmith.toml").write_text(
+        f'[task]\nname = "t"\nkind = "{kind}"\nstyle = "s"\nlanguage = "{language}"\n{labels}'
+        '[[seeds]]\npath = "seeds.jsonl"\n[teacher]\nurl = "embedded"\nmodel = "smollm2-135m-instruct"\n'
+    )
+    warnings = [check.what for check in findings(tmp_path, ()) if check.about == "gates" and check.state == "warn"]
+    assert [reported in what for what in warnings] == [True] * bool(reported)

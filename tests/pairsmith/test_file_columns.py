@@ -430,3 +430,18 @@ def test_many_text_columns_are_compared_by_few_rows() -> None:
     Texts.read = 0
     assert len(without_annotated(columns)) == 60
     assert Texts.read <= 3 * len(columns)
+
+
+def test_names_are_inputs_where_nothing_is_longer(tmp_path: Path) -> None:
+    """A shop's list of products, for which descriptions are to be written, was refused: names have too few words to
+    count as texts. Codes, prices and dates remain none, and next to finished outputs a hint names the column."""
+    goods = [f"brass kettle {chr(97 + n)}" if n % 2 else f"lamp {chr(97 + n)}" for n in range(20)]
+    rows = [f"SKU{n},{good},2025-01-01 10:00" for n, good in enumerate(goods)]
+    guessed = table(tmp_path, "code,product,since", rows)
+    assert (guessed.kind, guessed.settings["columns"]) == ("input", {"text": "product"})
+    assert guessed.why[-1] == "not read: code, since"
+    with pytest.raises(InputError, match="no column contains text"):
+        table(tmp_path, "code,since", [f"SKU{n},2025-01-01 10:00" for n in range(20)])
+    guessed = table(tmp_path, "product,body", [f"{good},{'made by hand in a small town ' * 9}" for good in goods])
+    assert (guessed.kind, guessed.settings["columns"]) == ("output", {"text": "body"})
+    assert "if 'product' is its input or output, set kind = \"pair\"" in guessed.why[1]

@@ -115,6 +115,17 @@ def test_a_server_on_this_machine_is_found() -> None:
     assert any("vLLM" in line and "nothing answers" in line for line in teacher.tried)
 
 
+def test_an_address_in_the_environment_needs_no_key() -> None:
+    """A server in one's own network, named by OPENAI_BASE_URL, may ask for no key; a refusal there is reported."""
+    with LoopbackTeacher(models=("qwen3",)) as server, LoopbackTeacher(key="sesame") as other:
+        environ = {"GROQ_BASE_URL": f"{other.url}/v1", "OPENAI_BASE_URL": f"{server.url}/v1/"}
+        teacher = find_teacher(environ, NO_LOCAL_SERVER)
+        refused = find_teacher({"GROQ_BASE_URL": f"{other.url}/v1"}, NO_LOCAL_SERVER)
+    assert (teacher.url, teacher.model, teacher.key_env) == (f"{server.url}/v1", "qwen3", None)
+    assert refused.url == "embedded"
+    assert any("GROQ_BASE_URL at" in line and "refused" in line for line in refused.tried)
+
+
 def test_a_server_that_takes_seconds_to_answer_is_found() -> None:
     """A server on a busy machine may answer slowly."""
 

@@ -54,6 +54,34 @@ def test_a_full_disk_behind_stdout_is_a_clear_error(
     assert "Traceback" not in ended.stderr
 
 
+def test_a_copy_onto_a_full_disk_names_the_copy(make_project: Callable[..., Project]) -> None:
+    """`export --out` named the dataset that it copied, as if the disk of the project were full. A limit on the size of
+    files stands for a full disk here."""
+    project = make_project("http://localhost")
+    copying = """import resource, shutil, sys
+from pairsmith.failures import exit_code_of
+resource.setrlimit(resource.RLIMIT_FSIZE, (10, 10))
+try:
+    shutil.copyfile("pairsmith.toml", "copy.toml")
+except OSError as error:
+    sys.exit(exit_code_of(error, None))"""
+    command = [sys.executable, "-c", copying]
+    ended = subprocess.run(
+        command, env=project.environ(), cwd=project.folder, capture_output=True, text=True, timeout=250
+    )
+    assert (ended.returncode, ended.stderr.startswith("error: copy.toml: no more data can be written")) == (6, True)
+
+
+def test_a_report_that_cannot_be_written_is_no_defect_of_pairsmith(
+    make_project: Callable[..., Project], teacher: LoopbackTeacher
+) -> None:
+    """Exit code 1 is for defects of pairsmith."""
+    project = make_project(teacher.url, ("a dog",))
+    project.run("generate")
+    ended = project.run("report", "--out", "pairsmith.toml/report.html")
+    assert (ended.returncode, "the report cannot be written" in ended.stderr) == (6, True), ended.stderr
+
+
 def test_a_reader_that_stops_reading_ends_a_command_in_silence(make_project: Callable[..., Project]) -> None:
     """`pairsmith docs spec | head -1` is not a defect of pairsmith."""
     environ, ends = make_project("http://localhost").environ(), os.pipe()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -203,6 +204,19 @@ def test_invalid_template_is_refused(tmp_path, template):
     """Broken Jinja, a template without a column, and an include are reported before a row is read."""
     with pytest.raises((InputError, PromptError)):
         read(tmp_path, CSV, input=template)
+
+
+@pytest.mark.parametrize(
+    ("named", "column", "name"),
+    [("{{ Product name }}", "Product name", "product_name"), ("{{Preis in €}}", "Preis in €", "preis_in")],
+)
+def test_column_name_with_spaces_in_a_template_gets_a_name(tmp_path, named, column, name):
+    """Spreadsheets have such headers, and Jinja only reports the second word as unexpected."""
+    fix = f'write {{{{ {name} }}}}, and columns = {{ {name} = "{column}" }}.'
+    with pytest.raises(PromptError, match=re.escape(fix)):
+        read(tmp_path, f"{column}\na lamp\n", input=f"Sell: {named}")
+    reading = read(tmp_path, f"{column}\na lamp\n", input=f"Sell: {{{{ {name} }}}}", columns={name: column})
+    assert [seed.text for seed in reading.seeds] == ["Sell: a lamp"]
 
 
 def test_a_prompt_may_use_the_columns_that_every_source_has():

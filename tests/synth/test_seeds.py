@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 import unicodedata
@@ -421,6 +422,44 @@ def test_missing_file_suggests_the_closest_name(tmp_path, write):
         read(tmp_path, "seed.jsonl")
     with pytest.raises(InputError, match=r'do not exist.*For a dataset on the hub add format = "hub"'):
         read(tmp_path, "nowhere/seeds")
+
+
+@pytest.mark.parametrize(
+    ("path", "hint"),
+    [
+        ("logs/seeds.jsonl", "Did you mean 'log/seeds.jsonl'?"),
+        ("Log/Seed.jsonl", "Did you mean 'log/Seed.jsonl'?"),
+        ("./log/seed.jsonl", "Did you mean 'log/seeds.jsonl'?"),
+        ("nowhere/seeds.jsonl", "There is no folder 'nowhere' in "),
+        ("log/seeds.jsonl/x", "There is no folder 'seeds.jsonl' in "),
+        ("log\\seeds.jsonl", r"Write / between folders: \ separates none here"),
+        ("log\tickets.jsonl", r"Write / between folders: \ separates none here"),
+        ("~/seeds.csv", "'~' and variables are not expanded"),
+        ("https://example.com/a.csv", "Addresses are not downloaded"),
+    ],
+)
+def test_missing_path_says_what_may_have_been_meant(tmp_path: Path, write: Any, path: str, hint: str) -> None:
+    """A misspelt folder is corrected in its place; what other systems and shells allow in a path is explained."""
+    (tmp_path / "log").mkdir()
+    write("log/seeds.jsonl", '{"text": "a"}')
+    with pytest.raises(InputError, match=f"these seeds do not exist.*{re.escape(hint)}"):
+        read(tmp_path, path)
+
+
+@pytest.mark.parametrize("forms", [("NFC", "NFD"), ("NFD", "NFC")])
+def test_name_with_separate_accents_is_found(tmp_path: Path, forms: tuple[str, str]) -> None:
+    """An archive from macOS may hold `ü` as two characters: the path in the spec, which looks the same, leads to it."""
+    stored = unicodedata.normalize(forms[1], "Prüfungen/März.jsonl")
+    (tmp_path / stored).parent.mkdir()
+    (tmp_path / stored).write_text('{"text": "a fox"}\n')
+    for path in ("Prüfungen/*.jsonl", "Prüfungen/M*z.jsonl", "Prüfungen/März.jsonl"):
+        assert [one.source for one in read(tmp_path, unicodedata.normalize(forms[0], path)).seeds] == [f"{stored}:1"]
+
+
+def test_header_with_separate_accents_is_found(tmp_path: Path, write: Any) -> None:
+    """Likewise a column of such a file."""
+    write("a.csv", unicodedata.normalize("NFD", "Prüfung,b\na fox,1\n"))
+    assert texts(read(tmp_path, "a.csv", columns={"text": unicodedata.normalize("NFC", "Prüfung")})) == ["a fox"]
 
 
 def test_unknown_extension_asks_for_the_format(tmp_path, write):
