@@ -68,12 +68,20 @@ _EXEMPLARS = (
 )
 
 
+def word_bounds(outputs: Sequence[str]) -> tuple[int, int]:
+    """Length bounds derived from the existing outputs, in words, with a margin on both sides."""
+    from curate.gates.words import count_words
+
+    words = [count_words(output) for output in outputs]
+    return min(words) // 2, 2 * max(words)
+
+
 def _length_gate(outputs: Sequence[str]) -> list[str]:
-    """Length bounds derived from the existing outputs, with a margin on both sides."""
     from curate.gates.words import count_words
 
     words = sorted(map(count_words, outputs))
-    bounds = f"min_words = {words[0] // 2}, max_words = {2 * words[-1]}, min_ratio = 0.0, max_ratio = 1000.0"
+    least, most = word_bounds(outputs)
+    bounds = f"min_words = {least}, max_words = {most}, min_ratio = 0.0, max_ratio = 1000.0"
     span = f"{words[0]} to {words[-1]}" if words[0] < words[-1] else f"{words[0]}"
     return [
         "[curate.gates]",

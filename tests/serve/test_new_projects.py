@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import tomllib
 from html import escape, unescape
 from pathlib import Path
@@ -317,6 +318,33 @@ def test_doubts_about_a_file_are_shown(service: Service) -> None:
     roles = {"source": "0", "seen": seen, "header": ["question", "answer"], "role": ["input", "output"]}
     assert browser.post("/p/doubts/setup/columns", data=roles).status_code == 303
     assert doubt not in unescape(browser.get("/p/doubts/setup").text)
+
+
+def test_advice_about_a_file_names_what_the_page_has(service: Service) -> None:
+    """The comments in the spec advise what to do there or in a terminal. On the page, they name its own fields instead
+    of options, keys and commands."""
+    texts = [f"the pump {n} in the cellar hums" for n in range(40)]
+    french = [f"la pompe {n} dans la cave ronronne encore" for n in range(40)]
+    states, owners = ["on", "off"] * 20, [f"o{n % 12}" for n in range(40)]
+    files: dict[str, dict[str, list[str]]] = {
+        "start a new project with the task “classify”": {"remark": texts, "state": states},
+        "start a new project with the task “translate”": {"source text": texts, "target text": french},
+        "and the other target language": {"en": texts, "fr": french},
+        "set both columns below, as input and output": {"one": texts, "two": french},
+        "set it to “input” below too": {"question": texts, "answer": french, "place": texts[::-1]},
+        "set that column to “ignored” below": {"question": texts, "answer": french, "customer": owners},
+        "ignore the worse one": {"question": texts, "answer": french, "answer 2": texts[::-1]},
+        "the check “echo” is off": {"question": texts, "answer": texts},
+        "into one list, `messages`": {"text": texts, "thread_id": owners},
+    }
+    browser = service.browser("owner")
+    for at, (advice, columns) in enumerate(files.items()):
+        table = "".join(",".join(row) + "\n" for row in [list(columns), *zip(*columns.values(), strict=True)])
+        browser.post("/new", data={"name": f"n{at}"}, files={"file": ("t.csv", table.encode())})
+        (shown,) = sources(service.workspace.project(f"n{at}"))
+        notes = "\n".join(shown.notes)
+        assert advice in notes
+        assert not re.search(r"`pairsmith|--\w|\[\[|\w = |'group'|`rejected`", notes), notes
 
 
 def test_comments_belong_to_the_source_below_them(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ pytest.importorskip("fastapi", reason="needs pairsmith[serve]")
 from starlette.testclient import TestClient
 
 from pairsmith.serve.access import ALL, Role
+from pairsmith.serve.pages.columns import sources
 from schemas.errors import NoWork
 from schemas.spec import Spec, TrainSettings
 from schemas.spec_file import set_keys
@@ -44,6 +45,12 @@ def create_project(service: Service, name: str, file: str, content: str, **form:
 
 def spec_of(service: Service, name: str) -> Spec:
     return service.workspace.project(name).spec
+
+
+def word_limits(service: Service, name: str) -> tuple[int, int]:
+    length = spec_of(service, name).curate.gates.length
+    assert length
+    return length.min_words, length.max_words
 
 
 def bodies(service: Service, name: str) -> list[tuple[str, str | None]]:
@@ -152,6 +159,73 @@ def test_replacement_seeds_are_read_by_their_columns(service: Service) -> None:
     assert sent.status_code == 303, sent.text
     assert [source.kind for source in spec_of(service, "later").seeds] == ["pair"]
     assert len(bodies(service, "later")) == 8
+
+
+def test_replaced_table_leaves_nothing_behind(service: Service) -> None:
+    """A new table under the same name is read by its own columns: its group is stored, and neither the old group nor
+    the old comments stay, which had made the seeds unreadable and described columns that were no longer there."""
+    rows = "".join(f"Where is parcel {n} now?,It is on the road {n} again,c{n % 12}\n" for n in range(48))
+    browser = create_project(service, "groups", "t.csv", f"question,answer,customer\n{rows}")
+    assert spec_of(service, "groups").seeds[0].group == "customer"
+    other = "\n".join(row.rpartition(",")[0] for row in rows.splitlines())
+    for name, content, group in (
+        ("t.csv", f"Frage,Antwort\n{other}\n", None),
+        ("new.csv", f"question,answer,customer\n{rows}", "customer"),
+        ("t.csv", f"question,answer\n{other}\n", None),  # the earlier file of this name is kept
+    ):
+        sent = browser.post("/p/groups/setup/seeds", files={"file": (name, content.encode())})
+        assert sent.status_code == 303, sent.text
+        (source,) = spec_of(service, "groups").seeds
+        assert source.group == group
+        assert len(bodies(service, "groups")) == 48
+        notes = "\n".join(sources(service.workspace.project("groups"))[0].notes)
+        assert [header in notes for header in ("Antwort", "answer", "customer")] == [
+            header in content for header in ("Antwort", "answer", "customer")
+        ]
+    assert source.path == "seeds/t-2.csv"
+
+
+def test_group_of_rows_is_chosen_among_the_columns(service: Service) -> None:
+    """The page says which column keeps rows in one split, and another one, or none, can be chosen."""
+    rows = "".join(f"Where is parcel {n} now?,It is on the road {n} again,c{n % 12},r{n % 11}\n" for n in range(48))
+    browser = create_project(service, "groups", "t.csv", f"question,answer,customer,road\n{rows}")
+    (shown,) = sources(service.workspace.project("groups"))
+    assert [role for _, _, role in shown.columns] == ["input", "output", "group", "kept"]
+    assert "set that column to “ignored” below" in "".join(shown.notes)
+    headers = [header for header, _, _ in shown.columns]
+    for roles, group in (
+        (["input", "output", "kept", "group"], "road"),
+        (["input", "output", "", "group"], "road"),
+        (["input", "output", "", ""], None),
+    ):
+        form = {"source": "0", "header": headers, "role": roles}
+        assert browser.post("/p/groups/setup/columns", data=form).status_code == 303
+        assert spec_of(service, "groups").seeds[0].group == group
+    twice = {"source": "0", "header": headers, "role": ["input", "output", "group", "group"]}
+    assert "Only one column can say which rows belong" in browser.post("/p/groups/setup/columns", data=twice).text
+
+
+def test_settings_derived_from_outputs_follow_them(service: Service) -> None:
+    """Labels, and bounds on words that nobody chose, come from the outputs of a file. Kept for other outputs, they
+    would reject every row."""
+    table = "text,label\n" + "".join(f"the lamp {n} is out again,{'dark' if n % 2 else 'light'}\n" for n in range(20))
+    browser = create_project(service, "lamps", "t.csv", table)
+    for dark, light, labels in (("dim", "Light.", ["dark", "dim", "light"]), ("on", "off", ["off", "on"])):
+        changed = table.replace(",dark", f",{dark}").replace(",light", f",{light}")
+        sent = browser.post("/p/lamps/setup/seeds", files={"file": ("t.csv", changed.encode())})
+        assert "done=fitted" in sent.headers["location"]
+        assert sorted(spec_of(service, "lamps").task.labels) == labels
+
+    browser = create_project(service, "tickets", "t.csv", TICKETS)
+    assert word_limits(service, "tickets") == (5, 20)
+    headers = TICKETS.partition("\n")[0].split(";")
+    form = {"source": "0", "header": headers, "role": ["", "input", "", "output"]}
+    assert "done=fitted" in browser.post("/p/tickets/setup/columns", data=form).headers["location"]
+    assert word_limits(service, "tickets") == (0, 2)
+    browser.post("/p/tickets/setup/checks", data={"least_words": "1", "most_words": "99"})
+    form = {"source": "0", "header": headers, "role": ["", "input", "output", ""]}
+    browser.post("/p/tickets/setup/columns", data=form)
+    assert word_limits(service, "tickets") == (1, 99)  # chosen by a user
 
 
 def test_labels_are_read_from_a_column_of_any_name(service: Service) -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from itertools import takewhile
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from pairsmith.file_columns import Column, columns_of
-from pairsmith.file_guess import guess, seed_settings
+from pairsmith.file_guess import Guess, guess, seed_settings
 from pairsmith.guessed_spec import comment
 from schemas.errors import InputError, PairsmithError, UsageError
 from schemas.project import Project
@@ -20,13 +22,20 @@ from synth.columns import GROUP_COLUMN, WORSE, layout
 from synth.input_template import variables
 
 TABLES = (".csv", ".json", ".jsonl", ".tsv")
-ROLES = {"input": "input", "output": "output", "kept": "kept with the row", "": "ignored"}
+ROLES = {
+    "input": "input",
+    "output": "output",
+    "kept": "kept with the row",
+    "group": "which rows belong together",
+    "": "ignored",
+}
 LINES = {"input": "inputs: what your users type", "output": "finished outputs: the teacher writes inputs for them"}
 
 
 class SourceView(NamedTuple):
     """A seed source for the setup page. `columns` holds (header, first cell, role). It is empty for lines of text,
-    whose role is `kind`. `notes` are the comments above it in the spec: how its file was interpreted, and doubts."""
+    whose role is `kind`, and for chats, which have only notes. `notes` are the comments above it in the spec: how its
+    file was interpreted, and doubts."""
 
     at: int
     path: str
@@ -36,7 +45,8 @@ class SourceView(NamedTuple):
 
 
 def sources(project: Project) -> list[SourceView]:
-    """The sources whose reading can be changed on the page: lines of text, and tables without chats."""
+    """The sources whose reading can be changed on the page (lines of text, and tables without chats), and chats with
+    notes."""
     shown = [_source_view(at, source, project.folder) for at, source in enumerate(project.spec.seeds)]
     return [source for source in shown if source is not None]
 
@@ -52,10 +62,34 @@ def _source_view(at: int, source: SeedSource, folder: Path) -> SourceView | None
     except PairsmithError:
         return None  # the error is shown with its seeds
     roles = _roles(columns, source)
+    notes = [on_page(note) for note in _comments_above(at, folder)]
     if roles is None:
-        return None
+        return SourceView(at, source.path, "chats", [], notes) if notes else None
     cells = [(c.header, next(iter(c.filled), "")[:300], roles.get(n, "")) for n, c in enumerate(columns)]
-    return SourceView(at, source.path, source.kind, cells, _comments_above(at, folder))
+    return SourceView(at, source.path, source.kind, cells, notes)
+
+
+# What a comment advises for the spec or a terminal, and what to do on the page instead.
+_ON_PAGE = (
+    (r"name the worse one as `rejected`", "ignore the worse one"),
+    (r"Remove 'group' if they are independent", "If they are independent, set that column to “ignored” below"),
+    (r'set kind = "pair" and name both columns, as input and output', "set both columns below, as input and output"),
+    (r"join them: see Other columns in `pairsmith docs seeds`", "set it to “input” below too"),
+    (r"choose that kind with --kind (\w+)", r"start a new project with the task “\1”"),
+    (
+        "swap them here and swap language and to above",
+        "start a new project with the task “translate” and the other target language",
+    ),
+    (r"the gate 'echo' is off", "the check “echo” is off"),
+    (r" \(`pairsmith docs seeds`\)", ""),
+)
+
+
+def on_page(note: str) -> str:
+    """A comment of the spec in the words of the page: it names what to choose there instead of keys and options."""
+    for pattern, words in _ON_PAGE:
+        note = re.sub(pattern, words, note)
+    return note
 
 
 def _comments_above(at: int, folder: Path) -> list[str]:
@@ -65,10 +99,8 @@ def _comments_above(at: int, folder: Path) -> list[str]:
 
 
 def _roles(columns: Sequence[Column], source: SeedSource) -> dict[int, str] | None:
-    """The role of each column that is read, by its index; a column that only names the row's group has none.
-
-    None if a column holds chats, system prompts or worse answers, for which the page has no role.
-    """
+    """The role of each column that is read, by its index. None if a column holds chats, system prompts or worse
+    answers, for which the page has no role."""
     try:
         places = layout([column.header for column in columns], source, source.path, []).columns
     except InputError:
@@ -77,9 +109,10 @@ def _roles(columns: Sequence[Column], source: SeedSource) -> dict[int, str] | No
         return None
     joined = variables(source)
     text = "output" if source.kind == "output" else "input"
-    roles = {"input": "input", "instruction": "input", "output": "output", "text": text}
-    read = ((name, place) for name, place in places.items() if name != GROUP_COLUMN)
-    return {place: "input" if name in joined else roles.get(name, "kept") for name, place in read}
+    roles = {"input": "input", "instruction": "input", "output": "output", "text": text, GROUP_COLUMN: "group"}
+    by_name = {name: "input" if name in joined else roles.get(name, "kept") for name in places}
+    first = sorted(places, key=GROUP_COLUMN.__ne__)  # a column that is also read as a text has that role
+    return {places[name]: by_name[name] for name in first}
 
 
 def keys_for_roles(
@@ -100,12 +133,25 @@ def keys_for_roles(
     if len(by_role["output"]) > 1 or not (by_role["input"] or by_role["output"]):
         wrong = "only one column can be the output" if by_role["output"] else "no column is the input or the output"
         raise UsageError(f"{wrong}.", where=path.name, fix="Choose one output, one or more inputs, or both.")
+    if len(by_role["group"]) > 1:
+        wrong = "only one column can say which rows belong together."
+        raise UsageError(wrong, where=path.name, fix="Keep the others with the row, or ignore them.")
     kind, settings = seed_settings(by_role["input"], next(iter(by_role["output"]), None), by_role["kept"])
-    return source_keys(at, {"kind": kind, **settings})
+    return source_keys(at, {"kind": kind, **settings, "group": _group(source, columns, roles)})
+
+
+def _group(source: SeedSource, columns: Sequence[Column], roles: Sequence[str]) -> str | None:
+    """The column chosen to say which rows belong together. The source's own one stays, as the spec names it, if it has
+    that role, or another one: it is also read as a text then."""
+    headers = [column.header for column in columns]
+    place = layout(headers, source, source.path, []).columns[GROUP_COLUMN] if source.group else None
+    if place is not None and (roles[place] == "group" or (roles[place] and "group" not in roles)):
+        return source.group
+    return headers[roles.index("group")] if "group" in roles else None
 
 
 def outputs_of(project: Project, at: int, roles: Sequence[str]) -> tuple[str, ...]:
-    """The non-empty cells of the column chosen as the output; empty if there is no such column."""
+    """The non-empty cells of the column with the role of the output; empty if there is no such column."""
     source = project.spec.seeds[at]
     path = project.folder / source.path
     if path.suffix.lower() not in TABLES or "output" not in roles:
@@ -113,22 +159,45 @@ def outputs_of(project: Project, at: int, roles: Sequence[str]) -> tuple[str, ..
     return columns_of(path, source.encoding)[roles.index("output")].filled
 
 
-def guess_source(content: bytes, name: str, task: str) -> dict[str, Any]:
-    """Guess how to read a table for this kind of task, as the keys of a seed source. Raises InputError."""
+def current_outputs(project: Project, at: int) -> tuple[str, ...]:
+    """The outputs of source number `at` as it is read now; empty if it has none or cannot be read."""
+    source = project.spec.seeds[at]
+    path = project.folder / source.path
+    if path.suffix.lower() not in TABLES or not path.is_file():
+        return ()
+    with suppress(PairsmithError):
+        columns = columns_of(path, source.encoding)
+        if (roles := _roles(columns, source)) is None:
+            return guess(path, project.spec.task.kind, source.encoding).outputs
+        return next((columns[n].filled for n, role in roles.items() if role == "output"), ())
+    return ()
+
+
+def guess_source(content: bytes, name: str, task: str) -> Guess:
+    """Guess how to read a table for this kind of task. Raises InputError."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / name
         path.write_bytes(content)
-        source = guess(path, task)
-    return {"kind": source.kind, **source.settings}
+        return guess(path, task)
 
 
 def source_keys(at: int, reads: Mapping[str, Any]) -> dict[str, Any]:
     """How source number `at` is read, as spec keys."""
-    return {f"seeds.{at}.{name}": reads.get(name) or None for name in ("kind", "columns", "input")}
+    return {f"seeds.{at}.{name}": reads.get(name) or None for name in ("kind", "columns", "input", "group")}
 
 
-def remove_guess_comments(text: str, path: Path, task: str, encoding: str | None) -> str:
-    """The spec without the comments that explain how the file was guessed to be read, now that a user has decided."""
-    for sentence in guess(path, task, encoding).why if path.suffix.lower() in TABLES else ():
+def guess_sentences(project: Project, at: int) -> Sequence[str]:
+    """What was guessed about the file of source number `at`, as written above it in the spec."""
+    source = project.spec.seeds[at]
+    path = project.folder / source.path
+    if path.suffix.lower() in TABLES and path.is_file():
+        with suppress(PairsmithError):
+            return guess(path, project.spec.task.kind, source.encoding).why
+    return ()
+
+
+def remove_comments(text: str, sentences: Sequence[str]) -> str:
+    """The spec without these comments, now that a user has decided how the file is read, or replaced it."""
+    for sentence in sentences:
         text = text.replace(comment(f"{capital(sentence)}.") + "\n", "", 1)
     return text

@@ -18,7 +18,7 @@ from starlette.datastructures import UploadFile
 from pairsmith.file_columns import Column, detect_language
 from pairsmith.file_encoding import as_utf8
 from pairsmith.file_guess import SCHEMA, Guess, guess
-from pairsmith.guessed_spec import answer_tokens, spec_text
+from pairsmith.guessed_spec import answer_tokens, comment, spec_text, word_bounds
 from pairsmith.header_words import HEAD, INPUT, LABELS, OUTPUT
 from pairsmith.new_project import with_base, write_project
 from pairsmith.record_schema import schema_of
@@ -26,14 +26,16 @@ from pairsmith.serve import limits
 from pairsmith.serve.access import Caller, Right
 from pairsmith.serve.api.projects import NewProject, create_project_files
 from pairsmith.serve.api.seeds import ENDINGS, add, check_size_inside
-from pairsmith.serve.api.specs import etag_of, save_keys, save_spec
+from pairsmith.serve.api.specs import etag_of, save_spec
 from pairsmith.serve.api.specs import spec_text as current_spec
 from pairsmith.serve.pages.columns import (
     TABLES,
+    current_outputs,
+    guess_sentences,
     guess_source,
     keys_for_roles,
     outputs_of,
-    remove_guess_comments,
+    remove_comments,
     source_keys,
 )
 from pairsmith.serve.state import state_of
@@ -43,7 +45,10 @@ from prompts.answer_schema import is_example
 from schemas import toml
 from schemas.errors import InputError, PairsmithError, UsageError
 from schemas.kinds import KINDS, KindName
+from schemas.labels import distinct_labels, label_in
+from schemas.project import Project
 from schemas.spec_file import SPEC_NAME, parse, set_keys
+from schemas.wording import capital
 from synth.csv_rows import looks_like_table
 from synth.seed_rows import refuse_non_text_file
 from synth.seeds import read_seeds
@@ -275,33 +280,54 @@ def _safe_name(given: Path) -> str:
 
 def replace_seeds(
     request: Request, caller: Caller, slug: str, file_name: str, given: bytes, encoding: str, line_kind: str = ""
-) -> None:
+) -> str:
     """Replace the seeds of the project. How a table is read is guessed from its columns. Lines are read as `line_kind`,
-    or if that is empty, as the previous lines were. Raises InputError or Refusal."""
+    or if that is empty, as the previous lines were. Settings derived from the previous outputs follow the new ones.
+
+    Returns the key of the message to show. Raises InputError or Refusal."""
     workspace = state_of(request).workspace
     name, content = _with_detected_suffix(file_name, as_utf8(given, file_name, encoding), line_kind)
-    spec = workspace.project(slug).spec
-    before = spec.seeds
+    project = workspace.project(slug)
+    before, table = project.spec.seeds, None
     if Path(name).suffix.lower() in TABLES:
         with _suggest_lines(file_name, name):
-            reads = guess_source(content, name, spec.task.kind)
+            table = guess_source(content, name, project.spec.task.kind)
+        reads: dict[str, Any] = {"kind": table.kind, **table.settings}
     else:
         lines = any(
             source.kind == "output" for source in before if source.path == f"seeds/{name}" or not source.columns
         )
         reads = {"kind": line_kind or ("output" if lines else "input")}
+    fitted = _keys_for_outputs(project, 0, table.outputs if table else ()) if before else {}
+    fitted |= {"curate.gates.echo": False} if table and table.copies else {}
+    name = _free_name(project, name)
+    sentences = [one for at in range(len(before)) for one in guess_sentences(project, at)]  # before `add` overwrites
     add(request, caller, slug, content, name, reads["kind"], reads)
     now = workspace.project(slug).spec.seeds
     at = next(number for number, source in enumerate(now) if source.path == f"seeds/{name}")
+    left = dict.fromkeys(f"seeds.{at}.{key}" for key in now[at].model_fields_set - {"path", *reads})
     removed = {f"seeds.{number}": None for number in reversed(range(len(now))) if number != at}
-    save_keys(request, caller, slug, {**source_keys(at, reads), **removed})
+    text = current_spec(request, slug)
+    fresh = remove_comments(text, sentences)
+    above = [comment(f"{capital(sentence)}.").removeprefix("# ") for sentence in table.why] if table else []
+    values = {**left, **source_keys(at, reads), **fitted, **removed}
+    save_spec(request, caller, slug, set_keys(fresh, values, {"seeds.0": above}), if_match=etag_of(text))
+    return "fitted" if fitted else "saved"
+
+
+def _free_name(project: Project, name: str) -> str:
+    """The name of the current seeds or a new one, with a number if an earlier file, which nothing reads, has it."""
+    current = {source.path for source in project.spec.seeds}
+    stem, ending = Path(name).stem, Path(name).suffix
+    names = (name, *(f"{stem}-{n}{ending}" for n in range(2, 1000)))
+    return next(n for n in names if f"seeds/{n}" in current or not (project.folder / "seeds" / n).exists())
 
 
 def save_columns(
     request: Request, caller: Caller, slug: str, source: int, headers: list[str], roles: list[str], kind: str
 ) -> str:
-    """Save how a seed file is read. If the outputs are records, a rewrite task becomes an extract task. The token limit
-    of test answers is raised if it has no room for the outputs.
+    """Save how a seed file is read. If the outputs are records, a rewrite task becomes an extract task. Settings
+    derived from the previous outputs follow the chosen ones.
 
     Returns the key of the message to show. Raises UsageError, SpecError or Refusal."""
     folder = state_of(request).workspace.folder(slug)
@@ -311,13 +337,11 @@ def save_columns(
     schema = schema_of(outputs) if project.spec.task.kind in ("rewrite", "free") else None
     if extracts := schema is not None and not (folder / SCHEMA).exists():
         values |= {**_keys_for_kind("extract"), "task.schema": SCHEMA}
-    evaluate, needed = project.spec.evaluate, answer_tokens(outputs) if outputs else 0
-    is_estimate = extracts and "sampling" not in evaluate.model_fields_set
-    if is_estimate or (evaluate.sampling.max_tokens or needed) < needed:
-        values |= {"evaluate.sampling.max_tokens": needed}
+    values |= (fitted := _keys_for_outputs(project, source, outputs))
+    if extracts and "sampling" not in project.spec.evaluate.model_fields_set:
+        values |= {"evaluate.sampling.max_tokens": answer_tokens(outputs)}
     text = current_spec(request, slug)
-    shown = project.spec.seeds[source]
-    fresh = remove_guess_comments(text, folder / shown.path, project.spec.task.kind, shown.encoding)
+    fresh = remove_comments(text, guess_sentences(project, source))
     if extracts:
         (folder / SCHEMA).write_text(json.dumps(schema, ensure_ascii=False, indent=2), encoding="utf-8")
     try:
@@ -326,4 +350,26 @@ def save_columns(
         if extracts:
             (folder / SCHEMA).unlink()
         raise
-    return "records" if extracts else "saved"
+    return "records" if extracts else "fitted" if fitted else "saved"
+
+
+def _keys_for_outputs(project: Project, at: int, outputs: Sequence[str]) -> dict[str, Any]:
+    """The spec keys that follow from `outputs`, the new outputs of source number `at`: the token limit of test answers,
+    if it has no room for them; the bounds on their words, if these were derived from the present outputs; and the
+    labels of a classifier. New labels are added, or replace the old ones if none of these occurs any more."""
+    spec, values = project.spec, dict[str, Any]()
+    if not outputs or outputs == (before := current_outputs(project, at)):
+        return {}
+    if (limit := spec.evaluate.sampling.max_tokens) and limit < (needed := answer_tokens(outputs)):
+        values["evaluate.sampling.max_tokens"] = needed
+    length = spec.curate.gates.length
+    if before and length and (length.min_words, length.max_words) == word_bounds(before):
+        keys = ("curate.gates.length.min_words", "curate.gates.length.max_words")
+        values |= dict(zip(keys, word_bounds(outputs), strict=True))
+    labels = distinct_labels(outputs)
+    other = [label for label in labels if label_in(spec.task.labels, label) is None]
+    if spec.task.kind == "classify" and other and 1 < len(labels) <= len(outputs) / 2:
+        kept = spec.task.labels if len(other) < len(labels) else {}
+        every = {**kept, **dict.fromkeys(other, "")}
+        values["task.labels"] = every if any(every.values()) else list(every)
+    return values

@@ -336,7 +336,7 @@ def save(caller: Editor, project: str, step: str, request: Request, form: Submit
             given = _submitted_seeds(request, caller, texts.get("pasted", ""), upload, texts.get("chosen_before", ""))
             encoding = "" if upload else texts.get("encoding", "")  # it was chosen for the previous file
             says = texts["lines"] if texts.get("lines") in LINES else ""
-            replace_seeds(request, caller, project, *given, encoding, says)
+            done = replace_seeds(request, caller, project, *given, encoding, says)
             pending_upload.discard(request, caller)
         elif step == "columns":
             given_at, kind = texts.get("source", ""), texts.get("kind", "")
