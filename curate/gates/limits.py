@@ -63,6 +63,8 @@ def limits(pair: Pair, language: str = "en", input_language: str | None = None) 
         if word and known and not any(says(language, name, after) for name in lists):
             if not translated and code == "lost_negation" and not _keeps_denied_word(denying, word, after, language):
                 continue
+            if code == "lost_negation" and _turns_into_exception(denying, after, input_lang, language):
+                continue
             return rejected(code, f"the input says {quote(word[0])}, and the output has nothing like it")
     if not (translated or excepted) and (
         flipped := _undenied_word(_plain_denials(before, input_lang), after, language)
@@ -101,9 +103,15 @@ def _lost_denial_of_sentence(before: str, after: str, input_lang: str, language:
             and not _denies_twice(one, input_lang, lacking=False)
             and (not _denies(other, language) or _denies_only_by_lack(one, other, input_lang, language))
             and not _ASKS.search(one)
+            and not _turns_into_exception(one, other, input_lang, language)
         ):
             return denies[0]
     return ""
+
+
+def _turns_into_exception(before: str, after: str, input_lang: str, language: str) -> bool:
+    """Whether one text says `if it does not rain` and the other `unless it rains`."""
+    return bool(says(input_lang, "supposes", before) and says(language, "condition", after))
 
 
 def _denies_only_by_lack(source: str, text: str, input_lang: str, language: str) -> bool:
