@@ -18,8 +18,9 @@ from curate.gates.judgement import Judgement, passed, quote, rejected
 from curate.gates.limits import limits
 from curate.gates.names import invented_name, unknown_name, unknown_signer
 from curate.gates.numbers import NumberMentions, digit_numbers
+from curate.gates.phrases import says
 from curate.gates.phrases.word_patterns import word_pattern
-from curate.gates.promises import invented_price, invented_promise, invented_street
+from curate.gates.promises import invented_price, invented_promise, invented_street, unwarranted_promise
 from curate.gates.words import count_words
 from schemas.records import Pair
 
@@ -41,6 +42,12 @@ def kept_facts(
     """
     if kind == "reply" and (gift := invented_promise(fold(f"{pair.input}\n{style}"), fold(pair.output), language)):
         return rejected("promise", f"the reply promises something that was not offered: {quote(gift)}")
+    if kind == "reply" and (promise := unwarranted_promise(fold(style), fold(pair.output), language)):
+        return rejected("promise", f"the style excludes promises, and the reply says {quote(promise)}")
+    if says("any", "only_given", fold(style)):
+        known = pair.model_copy(update={"input": f"{pair.input}\n{style}"})
+        if not (added := invented(known, language, input_language)).keep:
+            return added
     if kind == "reply" and (own := _invention(pair, style, language)):
         return rejected(*own)
     facts = noted_facts(pair.input, kind)
