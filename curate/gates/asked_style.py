@@ -19,17 +19,30 @@ from curate.gates.phrases.word_patterns import word_pattern
 from curate.gates.words import count_words
 
 
-def ignored_case(style: str, given: str, text: str) -> str:
-    """Return the style's request for capitals or small letters throughout, if the text has none or only has capitals
-    in the usual places; or ''.
+def ignored_case(style: str, given: str, text: str, language: str) -> str:
+    """Return the style's request for capitals or small letters throughout, if the text has the usual capitals; or ''.
 
-    If the input is in capitals, the style may speak of it.
+    The request ends its clause, and its sentence has no denial and no exception. If the input is in capitals, the style
+    may speak of it.
     """
-    asked = _asked_case().search(fold(style))
-    if not asked or says("any", "avoids", fold(style)) or _share_of_capitals(given) > _MOSTLY:
+    if _share_of_capitals(given) > _MOSTLY:
         return ""
-    capitals = _share_of_capitals(text)
-    return asked[0] if (capitals < _FEW if asked["upper"] else capitals > 0 and text[:1].isupper()) else ""
+    for sentence in _SENTENCE.split(fold(style)):
+        asked = _asked_case().search(sentence)
+        if asked and not _is_restricted(sentence, language):
+            capitals = _share_of_capitals(text)
+            ignored = capitals < _FEW if asked["upper"] else capitals > 0 and text[:1].isupper()
+            return asked[0].strip(" ,.!") if ignored else ""
+    return ""
+
+
+def _is_restricted(sentence: str, language: str, *, denied: bool = True) -> bool:
+    """Whether a sentence of a style has an exception or a condition or, with `denied`, a denial."""
+    lists = ("condition", "supposes", "except", *(("denial",) if denied else ()))
+    avoided = denied and says("any", "avoids", sentence)
+    return bool(avoided) or any(
+        says(code, name, sentence) for code in dict.fromkeys((language, "en")) for name in lists
+    )
 
 
 def _share_of_capitals(text: str) -> float:
@@ -40,7 +53,8 @@ def _share_of_capitals(text: str) -> float:
 
 _MOSTLY, _FEW = 0.6, 0.3  # shares of the letters
 _asked_case = word_pattern(
-    r"(?<!\w){throughout}\s(?:\w{1,4}\s){0,2}(?:(?P<upper>{all_capitals})|{small_letters})(?!\w)"
+    r"(?:(?:\A|[,:]\s?)(?:in\s)?(?:all\s)?|(?<!\w){throughout}\s(?:(?:in|en|em|på|med|the|con)\s)?(?:all\s)?"
+    r"|(?<!\w){everything}\s(?:in|en|em|i|på|med)\s(?:all\s)?)(?:(?P<upper>{all_capitals})|{small_letters})\W*(?:\Z|,)"
 )
 
 
@@ -60,11 +74,12 @@ def _forbidden_words(style: str, language: str) -> tuple[str, ...]:
     """Return the words in quotation marks right after `without the word` or right before `という言葉を使わずに`."""
     forbidden = list[str]()
     for sentence in _SENTENCE.split(fold(style)) if _QUOTED.search(fold(style)) else ():
-        if says(language, "condition", sentence) or says("en", "condition", sentence):
+        if _is_restricted(sentence, language, denied=False):
             continue
         for series in _SERIES.finditer(sentence):
             before, after = sentence[: series.start()], sentence[series.end() :]
-            if _avoids_before().search(before) or _avoids_after().match(after):
+            ends = _ends().match(after) is not None
+            if (ends and _avoids_before().search(before)) or _avoids_after().match(after):
                 forbidden += (next(filter(None, quoted.groups())).strip() for quoted in _QUOTED.finditer(series[0]))
     return tuple(word for word in forbidden if len(word) > 1 or word.isalpha())
 
@@ -75,9 +90,11 @@ _QUOTED = re.compile(
     r"|\u300c([^\u300d\n]{1,40})\u300d|(?<!\w)['\u2018]([^'\u2019\n]{1,40})['\u2019](?!\w)"
 )
 _ONE_QUOTED = _QUOTED.pattern.replace("([", "(?:[")
-_SERIES = re.compile(rf"(?:{_ONE_QUOTED})(?:\s?(?:[,/\u3001]\s?|\s)(?:[^\W\d_]{{1,4}}\s)?(?:{_ONE_QUOTED}))*")
-_avoids_before = word_pattern(r"(?<![a-zà-ÿа-яё]){avoids}(?:\s[^\W\d_,]+){0,2}\W{0,3}\Z")
-_avoids_after = word_pattern(r"\s?(?:{named_words}\S{0,2}\s?)?(?:\w{1,3}\s){0,2}{not_used}")
+_JOINS = "or|and|nor|oder|und|noch|ou|et|ni|o|u|y|e|или|и|ни|of|en|lub|i|ani|veya|ve|och|eller|og|和|或|や|と|و|أو"
+_SERIES = re.compile(rf"(?:{_ONE_QUOTED})(?:\s?(?:[,/\u3001]\s?|\s)(?:(?:{_JOINS})\s?)?(?:{_ONE_QUOTED}))*")
+_ends = word_pattern(r"\s?{a_word}?\s?(?:\Z|[,:)])")
+_avoids_before = word_pattern(r"(?<![a-zà-ÿа-яё]){avoids}(?:\s?{named_things}){0,3}\W{0,3}\Z")
+_avoids_after = word_pattern(r"\s?(?:{named_words}\S{0,2}\s?)?{not_used}\W*(?:\Z|[,:)]|に|で)")
 
 
 def wrong_exact_count(asked: str, text: str, language: str) -> str:
@@ -87,7 +104,8 @@ def wrong_exact_count(asked: str, text: str, language: str) -> str:
     if not says("any", "precisely", folded):
         return ""
     for exact in _exact_number().finditer(words_to_digits(words_to_digits(folded, language), "en")):
-        if not says("any", "precisely", exact[0]):
+        behind = exact.string[exact.end() : exact.end() + _REACH]
+        if not says("any", "precisely", exact[0]) or says("any", "for_each", behind):
             continue
         wanted, unit = _number(exact["number"]), next(name for name in _COUNTERS if exact[name])
         has = _COUNTERS[unit](text)
@@ -98,6 +116,9 @@ def wrong_exact_count(asked: str, text: str, language: str) -> str:
 
 def _number(written: str) -> int:
     return int(written) if written.isdecimal() else "〇一二三四五六七八九十".find(written.replace("两", "二"))
+
+
+_REACH = 20  # characters behind a number of things that may say for what it is
 
 
 def _outer_items(text: str) -> int:

@@ -59,7 +59,7 @@ def instructed(
 
 def _disregarded(asked: str, pair: Pair, language: str) -> str:
     """Describe a case, an exact number or a forbidden word of an instruction that the output disregards; or ''."""
-    if case := ignored_case(asked, "" if asked is pair.input else pair.input, pair.output):
+    if case := ignored_case(asked, "" if asked is pair.input else pair.input, pair.output, language):
         return f"the instruction asks for {quote(case)}, and the text has the usual capitals"
     if word := forbidden_word(asked, pair.output, language):
         return f"the instruction excludes the word {quote(word)}"

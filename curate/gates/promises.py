@@ -29,7 +29,7 @@ def _is_doubted(sentence: str, language: str, *others: str) -> bool:
     """Whether a sentence is a question, a denial, conditional, or has a word of another list."""
     if sentence.rstrip().endswith(("?", "\uff1f", "\u061f")):
         return True
-    doubted = any(says(language, name, sentence) for name in ("denial", "condition", "supposes"))
+    doubted = any(says(language, name, sentence) for name in ("denial", "negation", "condition", "supposes"))
     return doubted or any(says("any", name, sentence) for name in ("may_grant", *others))
 
 
