@@ -28,16 +28,53 @@ def wrong_addressee(given: str, text: str, language: str, kind: str = "rewrite")
     folded, signed = fold(given), _LAST_LINE.search(text.strip())
     signature = _names(signed[1]) if signed else frozenset[str]()
     if kind == "reply":
+        if own := _own_greeting(given, text, language):
+            return own
         writers = [_names(name) for name in _writers().findall(given)]
         return (signed or "")[1] if signature and any(signature <= writer for writer in writers) else ""
     if not (to := _to().match(folded)):
-        return ""
+        return _other_vocative(given, text)
     addressee, rest = _names(to[1]), _names(folded[to.end() :])
     greeted = _greeted(language).search(fold(text))
     names = _names(greeted[1]) if greeted else frozenset[str]()
     if greeted and names and addressee and names.isdisjoint(addressee) and names <= rest:
         return greeted[1].strip()
     return signed[1] if signed and signature and signature <= addressee and not signature <= rest else ""
+
+
+def _own_greeting(given: str, text: str, language: str) -> str:
+    """Return the name that a reply greets, if its message greets it too and somebody else signed the message; or ''.
+
+    Not in German, where `dear neighbours` has a capital as well.
+    """
+    here, there = (_greeted(language).search(fold(side)) for side in (given, text))
+    signed = _SIGNED.search(given)
+    if not here or not there or not signed or language == "de" or not given[: here.end(1)].split()[-1][0].isupper():
+        return ""
+    greeted, same = (_names(greeting[1]) - _everybody() for greeting in (here, there))
+    return there[1].strip() if greeted and greeted == same and _names(signed[1]).isdisjoint(greeted) else ""
+
+
+_SIGNED = re.compile(r"[\n.!?,][^\S\n]*([A-ZÀ-ÞА-Я][^\n.!?:]{1,40})\W*\Z")
+
+
+@cache
+def _everybody() -> frozenset[str]:
+    return frozenset(word[:_ROOT_LETTERS] for word in words_of("everybody"))
+
+
+def _other_vocative(given: str, text: str) -> str:
+    """Return the person with a title whom a text addresses first, if the input first addresses another one and only
+    mentions this one: 박 부장님, 田中様、王经理,."""
+    here, there = _VOCATIVE.match(given), _VOCATIVE.match(text)
+    swapped = here and there and here[1] != there[1] and there[1] in given[here.end() :]
+    return there[1] if there and swapped else ""
+
+
+_VOCATIVE = re.compile(
+    r"\W*([가-힣]{1,4} ?[가-힣]{0,3}님|[一-鿿々ァ-ヶー]{1,6}(?:さん|様|さま|先生|部長|課長)"
+    r"|[一-鿿]{1,2}(?:经理|經理|先生|女士|小姐|老师|老師|总|總|主任))[,，、!！\s]"
+)
 
 
 def _names(text: str) -> frozenset[str]:

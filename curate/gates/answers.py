@@ -245,7 +245,7 @@ class _Input:
             return False
         field = at.rpartition(".")[2]
         thing, _, unit = field.rpartition("_")
-        in_unit = bool(thing) and unit in SHORT
+        in_unit = bool(thing) and (unit in SHORT or unit.upper() in CURRENCIES or unit in ("percent", "pct"))
         if in_unit and re.search(rf"(?<![\w.,]){re.escape(_plain(leaf))} ?{unit}(?!\w)", fold(self.figures)):
             return False
         name = re.escape((thing if in_unit else field).replace("_", " "))

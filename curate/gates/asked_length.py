@@ -49,6 +49,8 @@ def missed_length(asked: str, text: str, language: str, *, at_least: bool = Fals
         small = wanted.unit in ("sentences", "paragraphs")
         if len(lengths) > 1 and not small:
             continue
+        if wanted.unit == "paragraphs" and wanted.high == 1 and _HEADING.match(text) and not _titles().search(asked):
+            return wanted.quoted
         has = _COUNTERS[wanted.unit](text)
         if wanted.unit == "sentences":
             if _least_sentences(text) > wanted.high + int("\n" in text):
@@ -58,6 +60,10 @@ def missed_length(asked: str, text: str, language: str, *, at_least: bool = Fals
         if at_least and not wanted.bound and wanted.low > (2 if small else 20) and has <= 0.5 * wanted.low:
             return wanted.quoted
     return ""
+
+
+_titles = word_pattern(r"(?<!\w){one_things}")
+_HEADING = re.compile(r"\s*(?:#{1,4} |\*\*)[^\n]+\n\s*\n")
 
 
 def _most_allowed(wanted: Length, text: str, *, small: bool) -> float:

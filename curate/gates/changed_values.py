@@ -41,6 +41,32 @@ def another_value(before: str, after: str, language: str) -> tuple[str, str, str
     return None
 
 
+def exchanged_values(before: str, after: str) -> tuple[str, str] | None:
+    """Return two numbers that each follow the other's key: 3.4 and 4.3 if `2022: 3.4. 2023: 4.3` has become `2022: 4.3
+    and 2023: 3.4`; or None.
+
+    Each clause of the input has a key and its value, and a sentence of the output begins with the two keys and values.
+    """
+    numbers = _FIGURES.findall(before)
+    clauses = (_FIGURES.findall(clause) for clause in _CLAUSE_END.split(before))
+    values = dict(clause for clause in clauses if len(clause) == _PAIR and all(numbers.count(n) == 1 for n in clause))
+    if len(values) < _PAIR:
+        return None
+    for sentence in _SENTENCE_END.split(after):
+        first, one, second, other = (*_FIGURES.findall(sentence)[: 2 * _PAIR], "", "", "", "")[: 2 * _PAIR]
+        if one != other and values.get(first) == other and values.get(second) == one:
+            return one, other
+    return None
+
+
+_PAIR = 2  # a key and its value
+_FIGURES = re.compile(r"\d+(?:[.,:]\d+)*")
+_CLAUSE_END, _SENTENCE_END = (
+    re.compile(r"[.,;](?:\s|\Z)|[\n;\u3001\u3002\uff0c\uff1b]"),
+    re.compile(r"[.;](?:\s|\Z)|[\n\u3002]"),
+)
+
+
 def _numbers_by_word(folded: str, language: str) -> dict[str, set[str]]:
     """Map each word, by its stem, to the numbers that follow it."""
     numbers, stem = dict[str, set[str]](), stemmer_for(language)

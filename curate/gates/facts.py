@@ -12,7 +12,7 @@ from functools import cache
 from itertools import chain, combinations, islice
 
 from curate.gates.changed_times import mixed_times, reversed_move
-from curate.gates.changed_values import another_value
+from curate.gates.changed_values import another_value, exchanged_values
 from curate.gates.content import in_code, is_summary, without_photo_settings
 from curate.gates.coverage import roots
 from curate.gates.dates import swapped_date
@@ -185,6 +185,8 @@ def swapped(pair: Pair, language: str = "en", kind: str = "rewrite") -> Judgemen
         return rejected("swapped", f"{first} and {second} changed places next to {word}")
     if moved := _changed_time(input, output):
         return rejected("swapped", f"the input says {quote(moved[0])}, the output {quote(moved[1])}")
+    if exchanged := exchanged_values(input, output):
+        return rejected("swapped", f"{quote(exchanged[0])} and {quote(exchanged[1])} changed places")
     if moved := _crossed(fold(pair.input), fold(pair.output), language):
         return rejected("swapped", f"the numbers of {quote(moved[0])} and {quote(moved[1])} changed places")
     return passed("the numbers kept their places")

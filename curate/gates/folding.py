@@ -41,7 +41,8 @@ _NO_LETTERS = bytes(number if chr(number).isalpha() else ord(" ") for number in 
 _MAX_RUN = 1000
 _LONG = re.compile(r"(?<!\W)(\W{500})\W+(\W{500})|(?<!\w)(\w{500})\w+(\w{500})")
 # In a script without spaces a transcript is one word of thousands of letters, and each of them carries information.
-_UNSPACED_RUN = re.compile(rf"(\w{{499}}[{ALONE}])(?=[{ALONE}])")
+_UNSPACED = re.compile(f"[{ALONE}](?=[{ALONE}])")
+_PIECE = _MAX_RUN // 2  # letters of a piece of such a word
 
 
 def shorten_runs(text: str) -> str:
@@ -52,7 +53,16 @@ def shorten_runs(text: str) -> str:
     """
     if len(text) <= _MAX_RUN:
         return text
-    return _LONG.sub(lambda run: _LONG.sub(_ends, _UNSPACED_RUN.sub(r"\1 ", run[0])), text)
+    return _LONG.sub(lambda run: _LONG.sub(_ends, _in_pieces(run[0])), text)
+
+
+def _in_pieces(run: str) -> str:
+    """Return a run with a space about every 500 characters, wherever two letters of a script without spaces meet."""
+    pieces, start = list[str](), 0
+    while pair := _UNSPACED.search(run, start + _PIECE - 1):
+        pieces.append(run[start : pair.end()])
+        start = pair.end()
+    return " ".join((*pieces, run[start:]))
 
 
 def _ends(run: re.Match[str]) -> str:

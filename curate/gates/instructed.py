@@ -10,6 +10,7 @@ from curate.gates.asked_form import (
     unwanted_emoji,
     wrong_line_count,
 )
+from curate.gates.asked_style import forbidden_word, ignored_case, wrong_exact_count
 from curate.gates.folding import fold
 from curate.gates.judgement import Judgement, passed, quote, rejected
 from curate.gates.register import informal_slip, wrong_address_form
@@ -39,6 +40,8 @@ def instructed(
             return rejected(
                 "form", f"the instruction asks for {quote(lines)}, and the text has another number of lines"
             )
+        if binding and (other := _disregarded(asked, pair, language)):
+            return rejected("form", other)
         if binding and (emoji := unwanted_emoji(asked, pair.output)):
             return rejected("form", f"the instruction excludes emoji, and the text has {quote(emoji)}")
         if binding and (one := several_instead_of_one(asked, pair.output)):
@@ -52,3 +55,13 @@ def instructed(
     if other := wrong_addressee(pair.input, pair.output, language, kind) if kind != "free" else "":
         return rejected("addressee", f"the instruction names somebody other than {quote(other)}")
     return passed("it follows the explicit instructions")
+
+
+def _disregarded(asked: str, pair: Pair, language: str) -> str:
+    """Describe a case, an exact number or a forbidden word of an instruction that the output disregards; or ''."""
+    if case := ignored_case(asked, "" if asked is pair.input else pair.input, pair.output, language):
+        return f"the instruction asks for {quote(case)}, and the text has the usual capitals"
+    if word := forbidden_word(asked, pair.output, language):
+        return f"the instruction excludes the word {quote(word)}"
+    count = wrong_exact_count(asked, pair.output, language)
+    return f"the instruction asks for {quote(count)}, and the text has another number" if count else ""

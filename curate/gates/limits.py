@@ -37,6 +37,8 @@ def limits(pair: Pair, language: str = "en", input_language: str | None = None) 
     excepted = bool(says(input_lang, "condition", before) and says(language, "condition", after))
     if not excepted and (flipped := _reversed_permission(before, after, input_lang, language)):
         return rejected("lost_negation", f"the input says {quote(flipped)}, the output the opposite")
+    if excepted and (denied := _lost_denial_before_exception(before, after, input_lang, language)):
+        return rejected("lost_negation", f"the input says {quote(denied)} before an exception, the output does not")
     if is_summary(pair) and count_words(pair.input) > _LONG_INPUT and not translated:
         return passed("a summary may leave things out")
     if lacking := _unrequired(before, after, input_lang, language) or _unrequired(after, before, language, input_lang):
@@ -61,6 +63,8 @@ def limits(pair: Pair, language: str = "en", input_language: str | None = None) 
         if word and known and not any(says(language, name, after) for name in lists):
             if not translated and code == "lost_negation" and not _keeps_denied_word(denying, word, after, language):
                 continue
+            if code == "lost_negation" and _turns_into_exception(denying, after, input_lang, language):
+                continue
             return rejected(code, f"the input says {quote(word[0])}, and the output has nothing like it")
     if not (translated or excepted) and (
         flipped := _undenied_word(_plain_denials(before, input_lang), after, language)
@@ -75,6 +79,28 @@ def limits(pair: Pair, language: str = "en", input_language: str | None = None) 
     if added := _added_denial(given, _without_idioms(after, language), input_lang, language):
         return rejected("added_negation", f"the output denies {quote(added)}, the input does not")
     return passed("denials, limits and questions are kept")
+
+
+def _lost_denial_before_exception(before: str, after: str, input_lang: str, language: str) -> str:
+    """Return what the only sentence with an exception denies, if the output's such sentence denies nothing; or ''.
+
+    `No dogs except guide dogs` may become `guide dogs only`, but not `dogs are allowed, except guide dogs`.
+    """
+    here, there = (
+        [(part, excepts) for part in _SENTENCES.split(side) if (excepts := says(code, "except", part))]
+        for side, code in ((before, input_lang), (after, language))
+    )
+    if not len(here) == len(there) == 1:
+        return ""
+    (sentence, excepts), (other, excluded) = here[0], there[0]
+    ahead, behind = sentence[: excepts.start()], other[excluded.end() :]
+    rest = max(other[: excluded.start()], "" if other[: excluded.start()].strip() else behind, key=len)
+    denial = says(input_lang, "denial", ahead)
+    if not denial or any(says(language, name, rest) for name in ("negated", "conditions", "only", "forbidden")):
+        return ""
+    translated = input_lang != language
+    kept = not _DIGIT.search(ahead) if translated else roots(ahead, language) <= roots(other, language)
+    return denial[0] if kept else ""
 
 
 def _lost_question(before: str, after: str, input_lang: str, language: str) -> str:
@@ -99,9 +125,16 @@ def _lost_denial_of_sentence(before: str, after: str, input_lang: str, language:
             and not _denies_twice(one, input_lang, lacking=False)
             and (not _denies(other, language) or _denies_only_by_lack(one, other, input_lang, language))
             and not _ASKS.search(one)
+            and not _turns_into_exception(one, other, input_lang, language)
         ):
             return denies[0]
     return ""
+
+
+def _turns_into_exception(before: str, after: str, input_lang: str, language: str) -> bool:
+    """Whether one text says `if it does not rain` and the other `unless it rains`, or `no ... except` and `only`."""
+    lists = (("supposes", "condition"), ("except", "only"))
+    return any(says(input_lang, one, before) and says(language, other, after) for one, other in lists)
 
 
 def _denies_only_by_lack(source: str, text: str, input_lang: str, language: str) -> bool:
@@ -298,6 +331,7 @@ _starts = word_pattern(r"\W*{question_starts}(?!\w)")
 _START_LETTERS = 40  # characters in which a question begins
 _EXTRA_WORDS = 4  # words by which a text may exceed 1.6 times another
 _LONG_INPUT = 30  # words of an input from which on a shorter output may be a summary
+_DIGIT = re.compile(r"\d")
 _LIMIT = re.compile(r"([^\W\d_]+)\s+(\d+)(?!\d)")
 _CLAUSE_WHOLE = re.compile(r"[\s\S]+?(?:[.,;:!?\n\u2013\u2014]+(?:\s|$)|\s[\u2013\u2014-]\s|\Z)")
 _CLAUSE = re.compile(r"[.,;:!?\n–—]+(?:\s|$)|\s[–—-]\s")

@@ -18,8 +18,9 @@ from curate.gates.judgement import Judgement, passed, quote, rejected
 from curate.gates.limits import limits
 from curate.gates.names import invented_name, unknown_name, unknown_signer
 from curate.gates.numbers import NumberMentions, digit_numbers
+from curate.gates.phrases import says
 from curate.gates.phrases.word_patterns import word_pattern
-from curate.gates.promises import invented_price, invented_promise, invented_street
+from curate.gates.promises import invented_price, invented_promise, invented_street, unwarranted_promise
 from curate.gates.words import count_words
 from schemas.records import Pair
 
@@ -41,6 +42,12 @@ def kept_facts(
     """
     if kind == "reply" and (gift := invented_promise(fold(f"{pair.input}\n{style}"), fold(pair.output), language)):
         return rejected("promise", f"the reply promises something that was not offered: {quote(gift)}")
+    if kind == "reply" and (promise := unwarranted_promise(fold(style), fold(pair.output), language)):
+        return rejected("promise", f"the style excludes promises, and the reply says {quote(promise)}")
+    if kind == "reply" and says("any", "only_given", fold(style)):
+        known = pair.model_copy(update={"input": f"{pair.input}\n{style}"})
+        if not (added := invented(known, language, input_language)).keep:
+            return added
     if kind == "reply" and (own := _invention(pair, style, language)):
         return rejected(*own)
     facts = noted_facts(pair.input, kind)
@@ -63,6 +70,8 @@ def kept_facts(
         kind == "reply" and _are_mostly_lost(facts, pair.output, language)
     ):
         return rejected("lost_facts", f"nothing is left of {quote(facts)}")
+    if says("any", "keep_all", fold(style)) and (fact := _lost_fact(facts, pair.output, language)):
+        return rejected("lost_facts", f"the style asks for everything, and nothing is left of {quote(fact)}")
     return passed("it agrees with the note")
 
 
@@ -75,10 +84,18 @@ def _invention(pair: Pair, style: str, language: str) -> tuple[str, str] | None:
     if street := invented_street(fold(given), fold(pair.output)):
         return "invented_contact", f"neither the message nor the style names {quote(street)}"
     name = unknown_name(pair.output, given, language) or unknown_signer(pair.output, given, language)
+    introduced = None if name else _introduced().search(pair.output)
+    if introduced and (own := next(filter(None, introduced.groups()))) and fold(own) not in fold(given):
+        name = own
     quoted = name and any(name in one for one in _IN_QUOTES.findall(pair.output))
     return ("invented_name", f"the message does not name {quote(name)}") if name and not quoted else None
 
 
+# A writer who introduces themselves: `my name is Ada`, 상담원 박지훈입니다, 担当の佐藤です, 我是客服小李.
+_introduced = word_pattern(
+    r"(?<!\w)(?i:{my_name_is})\s([A-ZÀ-ÞА-Я][^\W\d_]+)|{staff}\s?([가-힣]{2,4})입니다|{staff}の([一-鿿々]{1,4})(?:です|と申)"
+    r"|{staff}(小[一-鿿]|[一-鿿]{2,3})(?=[,，。、！])"
+)
 _IN_QUOTES = re.compile(r"[\"\u201c\u201e\u00ab\u300c][^\"\u201d\u00bb\u300d\n]+[\"\u201d\u201c\u00bb\u300d]")
 
 
@@ -106,6 +123,17 @@ def _are_mostly_lost(facts: str, text: str, language: str) -> bool:
     return len(lost) >= 2 * len(parts) / _MIN_FACTS
 
 
+def _lost_fact(facts: str, text: str, language: str) -> str:
+    """Return a sentence of the facts with a number and content words, none of which the text contains; or ''."""
+    there, mentions = roots(text, language), NumberMentions(text, language)
+    for part in _FACT_SENTENCES.split(facts) if has_known_stop_words(language) else ():
+        numbers = digit_numbers(part)
+        if numbers and not any(number in mentions for number in numbers) and roots(part, language).isdisjoint(there):
+            return part.strip()
+    return ""
+
+
+_FACT_SENTENCES = re.compile(r"[.;\n]+(?=\s|\Z)|[\u3002\uff1b]")
 _FACTS, _MIN_FACTS, _MAX_LENGTH = re.compile(r"[,;\n\u3001\uff0c\uff1b]+(?!\d)"), 3, 1.75
 
 
@@ -140,5 +168,5 @@ def noted_facts(message: str, kind: str) -> str:
 
 
 _labelled = word_pattern(
-    r"(?:\A|[\n.?!,;]\s*)(?:[^\W\d_]+ )?{facts_named}\s*[:\uff1a]\s*(\S[\s\S]{7,})\Z", re.IGNORECASE
+    r"(?:\A|[\n.?!,;]\s*)[\[(\uff08\u3010]?(?:[^\W\d_]+ )?{facts_named}\s*[:\uff1a]\s*(\S[\s\S]{7,})\Z", re.IGNORECASE
 )

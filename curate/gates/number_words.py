@@ -26,6 +26,7 @@ _NUMERALS = dict(zip("两兩壹壱贰貳弐叁參参肆伍陆柒捌玖", "221122
 _NUMERALS |= {digit: str(number % 10) for number, digit in enumerate(_DIGITS)}
 _POWERS = {"十": 1, "拾": 1, "百": 2, "佰": 2, "千": 3, "仟": 3, "万": 4, "萬": 4, "亿": 8, "億": 8}
 _COMPOUND = re.compile(rf"(?:\d{{1,12}}|[{''.join((*_NUMERALS, *_POWERS))}]){{2,24}}")
+_HANGUL = str.maketrans("일이삼사오육륙칠팔구영공십백천만억", "一二三四五六六七八九零零十百千万億")
 _PART = re.compile(r"\d+|\D")
 _UNSPACED, _DIGIT = ("zh", "ja", "ko"), re.compile(r"\d")
 
@@ -41,8 +42,9 @@ def spelt_out_values(folded: str, language: str) -> set[str]:
         return set()
     candidates, runs = _prefix_locator(language)(folded), () if folded.isascii() else _RUNS.findall(folded)
     read = {"".join(str(_DIGITS.index(digit) % 10) for digit in run) for run in runs}
-    if language in ("zh", "ja") and not _POWERS.keys().isdisjoint(folded):
-        read.update(str(value) for run in _COMPOUND.findall(folded) for value in _values_of_numeral(run))
+    numerals = folded.translate(_HANGUL).replace(" ", "") if language == "ko" else folded
+    if language in _UNSPACED and not _POWERS.keys().isdisjoint(numerals):
+        read.update(str(value) for run in _COMPOUND.findall(numerals) for value in values_of_numeral(run))
     if not candidates:
         return read
     plain = folded.replace("-", " ")
@@ -54,11 +56,11 @@ def spelt_out_values(folded: str, language: str) -> set[str]:
     return read | {value for match in in_words for value in values[match[1]]}
 
 
-def _values_of_numeral(numeral: str) -> set[int]:
-    """Return the values that a Chinese or Japanese numeral may have: 35000 for 三万五千, and also for 三万五."""
+def values_of_numeral(numeral: str) -> set[int]:
+    """Return the values that an East Asian numeral may have: 35000 for 三万五千 and 3만 5천, and also for 三万五."""
     total = section = digit = 0
     power = 0
-    for part in _PART.findall(numeral):
+    for part in _PART.findall(numeral.translate(_HANGUL).replace(" ", "")):
         if part not in _POWERS:
             digit = int(_NUMERALS.get(part, part))
             power = power if digit else 0  # 三万零五 is 30005
@@ -70,7 +72,7 @@ def _values_of_numeral(numeral: str) -> set[int]:
         below, total = (0, total + section + digit) if power == 8 else (total, section + digit)
         total, section, digit = below + (total or 1) * 10**power, 0, 0
     value = total + section + digit
-    return {value, value + digit * (10 ** (power - 1) - 1)} if power > 1 else {value}
+    return {value, value + digit * (10 ** (power - 1) - 1)} if power > 1 and digit < 10 else {value}
 
 
 @cache

@@ -10,12 +10,13 @@ import unicodedata
 from bisect import bisect_left
 from collections.abc import Collection, Iterable, Iterator
 from functools import cache, cached_property, lru_cache
+from itertools import takewhile
 from math import inf, nextafter
 
 from curate.gates.folding import CACHE_SIZE, fold, letter_runs
 from curate.gates.number import Number
 from curate.gates.number_forms import are_computable, clock_forms, is_rounded, rounding_ranges
-from curate.gates.number_words import has_number_words, spelt_out_values
+from curate.gates.number_words import has_number_words, spelt_out_values, values_of_numeral
 from curate.gates.phrases import Lexicon, lexicon, words_of
 from curate.gates.phrases.lists import alternation
 
@@ -169,7 +170,12 @@ def join_digit_groups(text: str) -> str:
 
 
 _SHORT_SCALES = {"k": 3, "m": 6, "b": 9, "bn": 9}
-_SCALES = {"万": 4, "萬": 4, "만": 4, "億": 8, "亿": 8, "억": 8, "千": 3}
+_SCALES = {"万": 4, "萬": 4, "만": 4, "億": 8, "亿": 8, "억": 8, "千": 3, "천": 3, "百": 2, "백": 2}
+# Digits mixed with scales: 3万5千, 1億2500万, 3만 5천, 1万2000円.
+_GROUP = r"(?:\d{1,3}(?:,\d{3})+|\d{1,4})(?!\d|[.,]\d)"
+_SCALED = rf"{_GROUP}[{''.join(_SCALES)}]+"
+_REST = rf"(?: ?{_GROUP}(?=[원명円元块人名])|{_GROUP}(?!\w)|\d{{4}}(?![\d年년]|[.,]\d))"
+_MIXED = re.compile(rf"{_SCALED}(?:(?: ?{_SCALED}){{1,6}}{_REST}?|{_REST})")
 
 
 @cache
@@ -188,6 +194,11 @@ def _scale_zeros(after: str) -> int:
         return 0
     scale = _scale_words().match(after)
     return int((scale.lastgroup or "n0")[1:]) if scale else 0
+
+
+def _scale_of(tail: str) -> int:
+    """Return the number of zeros that the scales at the start of the letters behind a number stand for: 7 for 千万."""
+    return sum(_SCALES[scale] for scale in takewhile(_SCALES.__contains__, tail[:3]))
 
 
 def digit_numbers(text: str) -> tuple[Number, ...]:
@@ -209,8 +220,14 @@ def _read_digits(folded: str) -> Iterator[Number]:
     end = 0
     for match in _DIGITS.finditer(folded):
         number, tail, start = match["number"], match["tail"], match.start()
+        if start < end:
+            continue  # a part of a numeral
         while start > end and _is_code_letter(folded[start - 1]):
             start -= 1
+        if match["tail"][:1] in _SCALES and start == match.start() and (numeral := _MIXED.match(folded, start)):
+            end = numeral.end()
+            yield Number(numeral[0], frozenset(map(str, values_of_numeral(numeral[0].replace(",", "")))))
+            continue
         head, end = folded[start : match.start()], match.end()
         letters = "" if head in ("x", "v", "f") else head
         parts = [number] if number.isdecimal() else _POINT.split(number)
@@ -228,7 +245,7 @@ def _forms(number: str, tail: str, before: str, after: str) -> frozenset[str]:
     forms = set(_values(number, parts))
     if (zeros := _SHORT_SCALES.get(tail)) and len(parts) <= 2:
         forms.add(_plain(parts[0] + (parts[1] if parts[1:] else "").ljust(zeros, "0")))
-    if (zeros := _SCALES.get(tail[:1]) or _scale_zeros(after)) and len(parts) <= 2:
+    if (zeros := _scale_of(tail) or _scale_zeros(after)) and len(parts) <= 2:
         fraction = parts[1] if len(parts) == 2 else ""
         forms.add(_plain(parts[0] + fraction.ljust(zeros, "0")))
     if tail == "s" and len(number) in (2, 4):

@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import re
 
+from curate.gates.coverage import roots, share
 from curate.gates.frames import FrameMatch
-from curate.gates.phrases import fragment, is_listed, list_pattern, says
+from curate.gates.phrases import fragment, is_listed, lexicon, list_pattern, says
 from curate.gates.words import count_words
 
 # A label at the start of a line, followed by text.
 _LABEL = re.compile(r"(?m)^[\s*_#>\[【]{0,6}([^\W\d_][^\n:：*\[\]【】]{0,30}?)[*_\]】\s]{0,4}[:：][^\w\n]{0,4}(?=\w)")
+_ALONE = re.compile(
+    r"(?m)^[\s*_#>\[【]{0,6}([^\W\d_][^\n:：*\[\]【】]{0,30}?)[*_\]】\s]{0,4}(?:[:：][*_\]】\s]{0,4}|(?<=\*\*))$"
+)
 _BOXED = re.compile(r"\A\s*[\[【(（]([^\[\]【】()（）\n]{2,30})[\]】)）]:?\s*\n")
 _MARKED = re.compile(r"\A\s*(?:\*\*|#{1,4} )\s*([^\n:：*]{2,40}?)\s*(?:[:：][^\n]*|\*\*[:：]?|)\n")
 _MORE_HEADINGS = re.compile(r"(?m)^\s*(?:\*\*|#{1,4} )")
@@ -21,11 +25,14 @@ _AFTER_PARAGRAPH = re.compile(r"\n\s*\n[\s*_#>]{0,6}\Z")
 _EMPTY_FENCE = re.compile(r"\s*```[\w+-]*\s*```\s*")
 _OPENS = ("[", "【", "(", "（", "*", "#")  # characters that a title may be set in
 _MAX_COURTESY, _MIN_REQUEST = 12, 12  # words of a courtesy text; letters of an input that asks for more
+_MIN_COURTESY = 3  # words of a courtesy text that is certainly not a plain yes or no
 
 
 def chat_turn(text: str, other: str, language: str, *, same_language: bool = True) -> FrameMatch | None:
     """Return what makes a folded text look like a chat turn, or None. `other` is the other side and the style."""
     labels = list(_LABEL.finditer(text)) if ":" in text or "：" in text else []
+    if version := _labelled_version(text, other, language):
+        return FrameMatch("options", version)
     first = labels[0] if labels and not text[: labels[0].start()].strip() else None
     if not labels and text.lstrip()[:1] not in _OPENS:
         return _next_turn(text, other, language)
@@ -43,6 +50,19 @@ def chat_turn(text: str, other: str, language: str, *, same_language: bool = Tru
             return FrameMatch("next_turn", behind[0][0].strip())
     headed = None if in_turns else _heading_kind(text, other, language, labels, first)
     return headed or _next_turn(text, other, language)
+
+
+def _labelled_version(text: str, other: str, language: str) -> str:
+    """Return the second of several lines that name a manner, if the texts below the first two are alike; or ''."""
+    named = [label for label in _ALONE.finditer(text) if _is_manner(label[1], language)] if "\n" in text else []
+    if len(named) < 2 or any(label[1] in other for label in named):
+        return ""
+    first, second = text[named[0].end() : named[1].start()], text[named[1].end() :].partition("\n\n")[0]
+    alike = share(roots(first, language), roots(second, language)) >= _ALIKE
+    return named[1][1] if alike and second.strip() else ""
+
+
+_ALIKE = 0.4  # share of the roots of one version that another one has
 
 
 def _speakers(labels: list[re.Match[str]], language: str) -> list[re.Match[str]]:
@@ -84,7 +104,11 @@ def empty_statement(text: str, other: str, language: str) -> str:
     if _is_in_list(plain, "nothing", language):
         return plain
     asked = sum(map(str.isalpha, other))
-    if asked < _MIN_REQUEST or says(language, "courtesy", other[:12]):
+    polite = list_pattern(language, "courtesy").finditer(other[:12])
+    likewise = [
+        word[0] for word in polite if count_words(plain) < _MIN_COURTESY or word[0] not in lexicon(language).stop
+    ]
+    if asked < _MIN_REQUEST or likewise or says(language, "thanks", other):
         return ""
     left = list_pattern(language, "courtesy").sub(" ", text)
     return plain if not any(map(str.isalnum, left)) else ""

@@ -288,7 +288,8 @@ def _table(language: str) -> tuple[dict[str, frozenset[str]], re.Pattern[str]]:
         names[name] = names.get(name, frozenset()) | {unit}
     spelt = alternation(names)
     return names, re.compile(
-        rf"(?<![a-z0-9_.,:])(?P<number>\d++(?:[.,]\d++)*+)[ \u00a0\u202f-]?(?P<unit>{spelt})(?![a-zß-öø-ÿа-я])"
+        rf"(?<![a-z0-9_.,:万萬億亿千百만억천백])(?<![만억천백] )(?P<number>\d++(?:[.,]\d++)*+)[ \u00a0\u202f-]?"
+        rf"(?P<unit>{spelt})(?![a-zß-öø-ÿа-я])"
         rf"|(?P<sign>(?<!nt)(?<!hk)\$|[€£₹₺₩%])\s?(?P<signed>\d+(?:[.,]\d+)*)"
     )
 

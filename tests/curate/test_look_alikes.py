@@ -230,6 +230,9 @@ def test_taiwan_and_hong_kong_dollars_are_not_us_dollars() -> None:
         ("一億兩千萬", "120,000,000", "320,000,000"),
         ("三万五千亿", "3,500,000,000,000", "350,000,000"),
         ("貳仟參佰", "2,300", "3,200"),
+        ("3万5千", "35,000", "36,000"),
+        ("3萬5", "35,000", "53,000"),
+        ("1亿2500万", "125,000,000", "12,500,000"),
     ],
 )
 def test_chinese_numeral_equals_the_number_in_digits(numeral: str, value: str, other: str) -> None:
@@ -245,3 +248,81 @@ def test_chinese_numeral_equals_the_number_in_digits(numeral: str, value: str, o
     back = {"kind": "translate", "language": "en", "to": "zh", "output": f"總額為{numeral}元。"}
     assert not any(outcome_of(back | {"input": f"The total is {value} yuan."}))
     assert outcome_of(back | {"input": f"The total is {other} yuan."}).rejecting == {"translated"}
+
+
+@pytest.mark.parametrize(
+    ("language", "numeral", "value", "other"),
+    [
+        ("ja", "3万5千円", "35,000", "36,000"),
+        ("ja", "1億2千万円", "120,000,000", "12,000,000"),
+        ("ja", "1万2000円", "12,000", "21,000"),
+        ("ko", "3만 5천 원", "35,000", "36,000"),
+        ("ko", "3만5천원", "35,000", "53,000"),
+        ("ko", "1억 2천만 원", "120,000,000", "12,000,000"),
+        ("ko", "2천5백 원", "2,500", "5,200"),
+        ("ko", "삼만 오천 원", "35,000", "45,000"),
+    ],
+)
+def test_digits_mixed_with_myriads_are_one_number(language: str, numeral: str, value: str, other: str) -> None:
+    """3万5千 and 3만 5천 are 35,000, in a rewrite and in translations of either direction; another number is lost or
+    invented."""
+    unit = {"ja": "円", "ko": "원"}[language]
+    before, after = {
+        "ja": ("土曜休み、料金", "土曜日は休みです。料金は"),
+        "ko": ("토요일 휴무, 요금 ", "토요일은 쉽니다. 요금은 "),
+    }[language]
+    row = {"kind": "rewrite", "language": language, "input": f"{before}{numeral}"}
+    assert not any(outcome_of(row | {"output": f"{after}{value}{unit}。"}))
+    assert any(outcome_of(row | {"output": f"{after}{other}{unit}。"}))
+    there = {"kind": "translate", "language": language, "to": "en", "input": f"{after}{numeral}。"}
+    assert not any(outcome_of(there | {"output": f"We are closed on Saturdays. The fee is {value}."}))
+    assert any(outcome_of(there | {"output": f"We are closed on Saturdays. The fee is {other}."}))
+    back = {"kind": "translate", "language": "en", "to": language, "output": f"{after}{numeral}。"}
+    assert not any(outcome_of(back | {"input": f"We are closed on Saturdays. The fee is {value}."}))
+    assert any(outcome_of(back | {"input": f"We are closed on Saturdays. The fee is {other}."}))
+
+
+@pytest.mark.parametrize(
+    ("language", "input", "output"),
+    [
+        ("ko", "회원 10만 2024년 목표 20만", "2024년에는 회원 10만 명에서 20만 명이 목표입니다."),
+        ("ko", "5만 원, 3명", "3명이 5만 원을 냅니다."),
+        ("zh", "人口100万2023年统计", "据2023年的统计、当地人口达到100万。"),
+        ("ja", "3万円、5千人、2日間", "2日間で5千人、費用は3万円です。"),
+        ("zh", "买5千克苹果 3.5万元", "购买5千克苹果、共3.5万元。"),
+    ],
+)
+def test_neighbouring_numbers_with_scales_stay_two(language: str, input: str, output: str) -> None:
+    """A year, a count or another amount next to a number with a scale is a number of its own."""
+    assert not any(outcome_of({"kind": "rewrite", "language": language, "input": input, "output": output}))
+
+
+@pytest.mark.parametrize(
+    ("language", "input", "output", "lost"),
+    [
+        ("zh", "我哋星期一唔開門。", "We open on Monday.", True),
+        ("zh", "呢度冇停車位。", "There is parking here.", True),
+        ("zh", "咪踩草地。", "Please walk on the grass.", True),
+        ("zh", "唔該幫我攞杯水。", "Please get me a glass of water.", False),
+        ("zh", "你有冇時間?", "Do you have time?", False),
+        ("zh", "你食咗飯未呀?", "Have you eaten?", False),
+        ("zh", "媽咪同貓咪喺屋企。", "Mommy and the cat are at home.", False),
+        ("zh", "唔單止平,仲好靚。", "It is cheap, and pretty too.", False),
+        ("zh", "得唔得閒食飯?", "Are you free for a meal?", False),
+        ("es", "Avísame si no puedes venir.", "Let me know if you can come.", True),
+        ("es", "Paga hoy; si no, se cancela.", "Pay today; otherwise it will be cancelled.", False),
+        ("es", "Vamos en tren, si no hay huelga.", "We go by train unless there is a strike.", False),
+        ("es", "Si no te importa, trae pan.", "Please bring bread.", False),
+        ("pt", "Avise se não puder vir.", "Let me know if you can come.", True),
+        ("pt", "Pague hoje; se não, cancelamos.", "Pay today; otherwise we cancel.", False),
+        ("it", "Avvisami se non puoi venire.", "Let me know if you can come.", True),
+        ("it", "Porta il pane, se non ti dispiace.", "Please bring the bread.", False),
+        ("ru", "Если вам не трудно, позвоните мне.", "Please call me.", False),
+        ("de", "Komm bitte pünktlich, wenn es dir nichts ausmacht.", "Please be on time.", False),
+    ],
+)
+def test_if_not_and_cantonese_denials_are_read(language: str, input: str, output: str, lost: bool) -> None:
+    """唔, 冇 and 咪 deny, unlike 唔該, 有冇 and 貓咪. *Si no* denies, except where it means *otherwise* or is courtesy;
+    *unless* keeps it."""
+    row = {"kind": "translate", "language": language, "to": "en", "input": input, "output": output}
+    assert ("limits" in outcome_of(row).flagging) == lost
