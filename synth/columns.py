@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from schemas.errors import InputError
 from schemas.spec import SeedSource
-from synth.input_template import JsonText, Texts, as_texts, rendered, variables
+from synth.input_template import JsonText, TextList, as_texts, rendered, variables
 from synth.seed_errors import column_hint
 
 MAX_CHARS = 100_000
@@ -264,7 +264,7 @@ def count_known_headers(cells: Iterable[str], source: SeedSource) -> int:
     return sum(_normalise(cell) in known for cell in cells)
 
 
-def _template_value(name: str, cell: object) -> str | Texts | Fault:
+def _template_value(name: str, cell: object) -> str | TextList | Fault:
     """The value of a column in a template. A list keeps its texts; one text that is repeated is a list of one."""
     if isinstance(cell, list):
         texts = [plain_text(part) for part in cell]
@@ -277,12 +277,12 @@ def _template_value(name: str, cell: object) -> str | Texts | Fault:
 def joined_list(cell: object) -> object:
     """A list of texts as one text, with commas; any other cell as it is."""
     value = _template_value("", cell) if isinstance(cell, list) else cell
-    return ", ".join(value) if isinstance(value, Texts) else value
+    return ", ".join(value) if isinstance(value, TextList) else value
 
 
 def render_input(source: SeedSource, cells: Cells) -> str | Fault:
     """The input that the source's template renders for a row; a `blank` fault if all its columns are empty."""
-    values: dict[str, str | Texts] = {}
+    values: dict[str, str | TextList] = {}
     for name in variables(source):
         value = _template_value(name, cells.get(name))
         if isinstance(value, Fault):

@@ -72,10 +72,10 @@ class _OneText(str):
     def __getitem__(self, at: Any) -> Any:
         if not isinstance(at, slice):
             return [str(self)][at]
-        return self if [self][at] else Texts()
+        return self if [self][at] else TextList()
 
 
-class Texts(list[str]):
+class TextList(list[str]):
     """A list of several texts in a template, or an empty one. Rendering several at once raises TypeError."""
 
     column = ""
@@ -91,16 +91,16 @@ class Texts(list[str]):
         return part if isinstance(part, str) else as_texts(part, self.column)
 
 
-def as_texts(texts: Sequence[str], column: str) -> _OneText | Texts:
+def as_texts(texts: Sequence[str], column: str) -> _OneText | TextList:
     """The value in a template of a list in `column`."""
     if len(texts) == 1:
         return _OneText(texts[0])
-    several = Texts(texts)
+    several = TextList(texts)
     several.column = column
     return several
 
 
-def rendered(source: SeedSource, values: Mapping[str, str | Texts]) -> str:
+def rendered(source: SeedSource, values: Mapping[str, str | TextList]) -> str:
     """The input that the source's template renders for `values`. Raises ValueError with the template's error."""
     from jinja2 import TemplateError
 
