@@ -57,6 +57,7 @@ def contaminated(
     how rare they are among these texts.
     """
 
+    @lru_cache(_RECENT)
     def numbers_of(text: str) -> frozenset[str]:
         return frozenset(numbers_in(text) if equal_numbers else ())
 
@@ -124,20 +125,19 @@ def _nearest(matches: Iterable[Overlap]) -> Overlap:
 
 
 class _Templates:
-    """For each held-out text that others are similar to: how many, and how many of them have each of its bigrams.
+    """For each held-out text that others are similar to: how many, and how many of them lack each of its bigrams.
 
     Texts of one input count once, so that many answers to a question are no template.
     """
 
     def __init__(self, held_out: Sequence[str]) -> None:
-        self._texts = held_out
-        self._counts: dict[int, Counter[Hashable]] = {}
-        self._sizes, self._inputs = Counter[int](), set[int]()
-        self._information: dict[int, dict[Hashable, float]] = {}
+        self._texts, self._inputs = held_out, set[int]()
+        self._sizes, self._lacking = Counter[int](), dict[int, dict[Hashable, int]]()
+        self._information: dict[int, tuple[dict[Hashable, float], float]] = {}
         self._grams_of = lru_cache(2)(_bigrams)  # a text is compared with many held-out ones
 
     def __contains__(self, number: int) -> bool:
-        return number in self._counts
+        return number in self._sizes
 
     @property
     def any_large(self) -> bool:
@@ -151,13 +151,14 @@ class _Templates:
         self._inputs.add(key)
         grams = {place: _bigrams(row[place]) for place in {match.text for match in matches}}
         for number, place in {match.held_out: match.text for match in matches}.items():
-            if number not in self._counts:
-                self._counts[number], self._sizes[number] = Counter(_bigrams(self._texts[number])), 1
-            counts = self._counts[number]
-            if counts.keys() != grams[place]:
+            if number not in self._lacking:
+                self._lacking[number] = dict.fromkeys(_bigrams(self._texts[number]), 0)
+                self._sizes[number] = 1
+            lacking = self._lacking[number]
+            if lacking.keys() != grams[place]:
                 self._sizes[number] += 1
-                for gram in counts.keys() & grams[place]:
-                    counts[gram] += 1
+                for gram in lacking.keys() - grams[place]:
+                    lacking[gram] += 1
 
     def repeats(self, text: str, number: int) -> bool:
         """Whether a similar text also shares what distinguishes the held-out text from its template, if it has one."""
@@ -165,10 +166,12 @@ class _Templates:
         if size < TEMPLATE:
             return True
         if number not in self._information:
-            self._information[number] = {gram: math.log(size / n) for gram, n in self._counts[number].items()}
-        information = self._information[number]
-        shared = sum(information[gram] for gram in information.keys() & self._grams_of(text))
-        return shared >= _CONTAINED * sum(information.values()) - 1e-9
+            lacking = self._lacking[number].items()
+            varying = {gram: math.log(size / (size - without)) for gram, without in lacking if without}
+            self._information[number] = varying, sum(varying.values())
+        varying, total = self._information[number]
+        shared = sum(varying[gram] for gram in varying.keys() & self._grams_of(text))
+        return shared >= _CONTAINED * total - 1e-9
 
 
 class _Chains:
