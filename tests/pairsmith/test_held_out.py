@@ -332,11 +332,11 @@ def test_rows_of_the_tests_template_stay_and_many_repeated_rows_are_explained(tm
         " tell me where my parcel is, when it will be here, and whom I can call about it. Kind regards, {}"
     )
     things, towns = ("lamp", "desk", "rug", "mug", "clock", "vase"), ("Lyon", "Graz", "Porto", "Basel", "Leeds")
-    names = "Ann Bob Eve Tom Mia Leo Ida Max Zoe Jan Kim Lea Ben Amy Sam Eli Una Gus"
+    names = "Ann Bob Eve Tom Mia Leo Ida Max Zoe Jan Kim Lea Ben Amy Sam Eli Una Gus Dan Joe Pam Ron Sue Ted"
     messages = [letter.format(things[n % 6], towns[n % 5], name) for n, name in enumerate(names.split(" "))]
     answers = {message: f"Dear customer {n}, your parcel is on its way." for n, message in enumerate(messages)}
-    test = dict([*answers.items()][:6])
-    running = imported(tmp_path, "reply", {text: answers[text] for text in messages[6:]}, test)
+    test = dict([*answers.items()][:10])
+    running = imported(tmp_path, "reply", {text: answers[text] for text in messages[10:]}, test)
     outcome = running.curate()
     assert "contamination" not in outcome.reasons
     lines = dict(summary(outcome))
@@ -346,7 +346,7 @@ def test_rows_of_the_tests_template_stay_and_many_repeated_rows_are_explained(tm
     copies = {f"{text} Thanks!": "It is on its way." for text in test}
     lines = dict(summary(imported(tmp_path / "copies", "reply", copies, test).curate()))
     assert lines["repeated"].startswith(
-        "6 repeat a test text, of 12 rows; `pairsmith rows --reason contamination` lists"
+        "10 repeat a test text, of 20 rows; `pairsmith rows --reason contamination` lists"
     )
     assert "seeds.group" in lines["repeated"]
     assert "curate.duplicates.jaccard" in lines["repeated"]
