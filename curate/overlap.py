@@ -56,6 +56,30 @@ def contaminated(
     then repeats a held-out one only if it contains 80 % of that one's bigrams by their information, the logarithm of
     how rare they are among these texts.
     """
+    matches = _matcher(held_out, threshold, equal_numbers, inputs_only)
+    touches, templates = dict[int, Overlap](), _Templates(held_out)
+    for number, row in enumerate(rows()):
+        if of_row := matches(row):
+            touches[number] = _nearest(of_row)
+            templates.add(row, of_row)
+    if touches and len(touches) + len(held_out) >= TEMPLATE:
+        for text in held_out:
+            templates.add((text,), [match for match in matches((text,)) if match.held_out in templates])
+    if templates.any_large:
+        for number, row in enumerate(rows()):
+            if number in touches and not (
+                repeated := [match for match in matches(row) if templates.repeats(row[match.text], match.held_out)]
+            ):
+                del touches[number]
+            elif number in touches:
+                touches[number] = _nearest(repeated)
+    return touches
+
+
+def _matcher(
+    held_out: Sequence[str], threshold: float, equal_numbers: bool, inputs_only: Collection[int]
+) -> Callable[[tuple[str, ...]], list[Overlap]]:
+    """A function that finds the held-out texts to which the texts of a row are similar, whatever their template."""
 
     @lru_cache(_RECENT)
     def numbers_of(text: str) -> frozenset[str]:
@@ -101,23 +125,7 @@ def contaminated(
             for match in matches_of(place, text, numbers, sets)
         ]
 
-    touches, templates = dict[int, Overlap](), _Templates(held_out)
-    for number, row in enumerate(rows()):
-        if of_row := matches(row):
-            touches[number] = _nearest(of_row)
-            templates.add(row, of_row)
-    if len(touches) + len(held_out) >= TEMPLATE and touches:
-        for text in held_out:
-            templates.add((text,), [match for match in matches((text,)) if match.held_out in templates])
-    if templates.any_large:
-        for number, row in enumerate(rows()):
-            if number in touches and not (
-                repeated := [match for match in matches(row) if templates.repeats(row[match.text], match.held_out)]
-            ):
-                del touches[number]
-            elif number in touches:
-                touches[number] = _nearest(repeated)
-    return touches
+    return matches
 
 
 def _nearest(matches: Iterable[Overlap]) -> Overlap:
