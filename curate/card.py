@@ -189,4 +189,5 @@ def _front_matter(project: Project, totals: CardFacts) -> list[str]:
 def _near_duplicate_seeds(result: CurateResult) -> list[str]:
     near = result.facts["near_duplicate_seed_count"]
     like = "seed is a near-duplicate of an earlier one", "seeds are near-duplicates of an earlier one"
-    return [f"- {counted(near, *like)} in another split; rows like a test seed were removed."] if near else []
+    removed = "rows that repeat a test seed, not only its template, were removed"
+    return [f"- {counted(near, *like)} in another split; {removed}."] if near else []

@@ -126,7 +126,10 @@ def filter_contaminated_seeds(
     held, jaccard = collect_held_out(spec, folder, seeds), spec.curate.duplicates.jaccard
     judged = FilteredRows(seeds, lambda seed: seed.id not in held.seed_ids and not has_given_output(seed))
     exemplar_texts = [(one.input, one.output) for one in spec.exemplars]
-    rows = chain(exemplar_texts, ((seed.asked,) for seed in judged))
+
+    def rows() -> Iterator[tuple[str, ...]]:
+        return chain(exemplar_texts, ((seed.asked,) for seed in judged))
+
     touches = contaminated(rows, held.texts, jaccard, held.equal_numbers, held.inputs_only) if held.texts else {}
     exemplars = [
         _held_out_match(number, touches.pop(number), held) for number in sorted(touches) if number < len(exemplar_texts)

@@ -1,20 +1,22 @@
 """Near-duplicates by word bigrams: `curate.set_join` finds every similar pair exactly.
 
 A row is removed only for being similar to one row that stays, which the reason names, and never because of a chain of
-similar rows.
+similar rows. Of many similar rows, only those are removed that also agree in what is not a template of theirs.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple, Protocol
 
+from curate.overlap import TEMPLATE
 from curate.set_join import SimilarRows, TokenSets, find_similar_rows
 from curate.words import numbers_in, words
 from schemas.kinds import TaskKind
 
+_COUNTED = 1_000  # rows of a cluster that show what its template is
 _PAIRS = 40  # per row; above this on both sides, most rows are duplicates and both texts are joined at once
 
 
@@ -60,10 +62,12 @@ def find_repeated_rows(pairs: Callable[[], Iterable[HasTexts]], threshold: float
     if kind.duplicate == "both exact":
         of = _exact_duplicates((pair.asked.strip(), pair.output.strip()) for pair in pairs())
     elif kind.duplicate == "input near":
-        of = duplicates(((_with_numbers(pair, kind),) for pair in pairs()), threshold)
+        with TokenSets((_with_numbers(pair, kind),) for pair in pairs()) as sets:
+            of = _without_templates(sets, _first_matches(sets, threshold), threshold)
     else:
         with TokenSets((_with_numbers(pair, kind), pair.output) for pair in pairs()) as sets:
             of, outputs = _duplicates_on_both_sides(sets, threshold)
+            of = _without_templates(sets, of, threshold)
         flagged = outputs - of.keys() if kind.flag == "one_output" else flagged
     if kind.flag == "two_labels":
         labels = [pair.output for pair in pairs()]
@@ -82,7 +86,7 @@ def _duplicates_on_both_sides(sets: TokenSets, threshold: float) -> tuple[dict[i
     for side in (0, 1):
         with sets.side(side) as texts:
             of = _first_matches(texts, threshold)
-        outputs = set(of)
+            outputs = set(_without_templates(texts, of, threshold))
         comparisons.append(
             sum(cluster_size * cluster_size for cluster_size in Counter(one.earlier for one in of.values()).values())
         )
@@ -100,6 +104,44 @@ def _duplicates_on_both_sides(sets: TokenSets, threshold: float) -> tuple[dict[i
             if similarity >= threshold:
                 of[pair.later] = pair._replace(similarity=similarity)
     return of, outputs
+
+
+def _without_templates(sets: TokenSets, of: dict[int, SimilarRows], threshold: float) -> dict[int, SimilarRows]:
+    """`of` without the rows that only share a template with the row that they are similar to.
+
+    Rows that stay and are similar to each other, at a threshold that allows for one step in between, make a cluster
+    with all rows that are similar to them. Of a cluster of at least TEMPLATE different first texts, the tokens in more
+    than half are the template. Two of its rows are duplicates if the other tokens of their first texts are the same.
+    """
+    staying = sorted({one.earlier for one in of.values()})
+    with sets.of_rows(staying) as their_sets:
+        similar = find_similar_rows(their_sets, threshold * threshold, first=True)
+        nearest = {pair.later: pair.earlier for pair in similar}
+    first_of = {row: staying[nearest.get(number, number)] for number, row in enumerate(staying)}
+    clusters = dict[int, list[int]]()
+    for row in sorted({*staying, *of}):
+        clusters.setdefault(first_of[of[row].earlier if row in of else row], []).append(row)
+    template_of = {first: _template(sets, rows) for first, rows in clusters.items() if len(rows) >= TEMPLATE}
+    kept = {row: one for row, one in of.items() if not template_of.get(first_of[one.earlier])}
+    for first, template in template_of.items():
+        same_input = dict[frozenset[int], list[int]]()
+        for row in clusters[first] if template else ():
+            others = same_input.setdefault(sets[row][0] - template, [])
+            compared = ((other, sets.similarity(row, other)) for other in others)
+            if near := next((one for one in compared if one[1] >= threshold), None):
+                kept[row] = SimilarRows(row, *near)
+            else:
+                others.append(row)
+    return kept
+
+
+def _template(sets: TokenSets, rows: Sequence[int]) -> frozenset[int]:
+    """The tokens of more than half of these rows, or of a thousand of them; empty if too few first texts differ."""
+    of_input = {sets[row][0]: sets[row] for row in rows[:: max(1, len(rows) // _COUNTED)]}
+    if len(of_input) < TEMPLATE:
+        return frozenset()
+    counts = Counter(token for texts in of_input.values() for tokens in texts for token in tokens)
+    return frozenset(token for token, count in counts.items() if 2 * count > len(of_input))
 
 
 def _exact_duplicates(rows: Iterable[tuple[str, ...]]) -> dict[int, SimilarRows]:

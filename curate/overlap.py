@@ -10,7 +10,7 @@ import math
 from array import array
 from collections import Counter
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from itertools import chain, pairwise
 from typing import NamedTuple
 
@@ -19,7 +19,9 @@ from curate.words import numbers_in, plain, words
 SHORT = 6  # words; a shorter text may be part of another by chance, so it is compared as a whole, by character n-grams
 _LETTERS = 4  # characters of an n-gram
 _CONTAINED = 0.8  # a longer text with this share of a held-out text's word bigrams repeats it
+_RECENT = 1_024  # held-out texts whose n-grams are kept: many rows are similar to texts from one template
 _BUCKETS = 1 << 20  # grams in the same hash bucket count as equally frequent
+TEMPLATE = 10  # similar texts of different inputs, from which on what most of them share is a template
 
 Grams = frozenset[Hashable]
 
@@ -34,21 +36,52 @@ class Overlap(NamedTuple):
 
 
 def contaminated(
-    rows: Iterable[tuple[str, ...]],
+    rows: Callable[[], Iterable[tuple[str, ...]]],
     held_out: Sequence[str],
     threshold: float,
     equal_numbers: bool = False,
     inputs_only: Collection[int] = (),
 ) -> dict[int, Overlap]:
-    """Map the index of each contaminated row to the most similar held-out text that it repeats.
+    """Map the index of each contaminated row to the most similar held-out text that it repeats. `rows` reads the rows,
+    in the same order at every call; they are read a second time only if some are similar.
 
     Texts are similar by their word bigrams (Jaccard similarity >= `threshold`), or if a longer text contains 80 % of
     the bigrams of a held-out text of at least 6 words. Shorter texts are compared as wholes, by their 4-grams of
     characters. Paraphrases in other words are not found. With `equal_numbers`, a text repeats a held-out one only if it
     contains all its numbers: a question about invoice 12 does not repeat one about invoice 13. Held-out texts in
     `inputs_only` (indices) are only compared with the first text of a row.
-    """
 
+    If TEMPLATE texts are similar, what most of them share is a template, which says nothing about where a text comes
+    from (GPT-3's decontamination ignores n-grams of more than ten documents; Brown et al. 2020, appendix C). A text
+    then repeats a held-out one only if it contains 80 % of that one's bigrams by their information, the logarithm of
+    how rare they are among these texts.
+    """
+    matches = _matcher(held_out, threshold, equal_numbers, inputs_only)
+    touches, templates = dict[int, Overlap](), _Templates(held_out)
+    for number, row in enumerate(rows()):
+        if of_row := matches(row):
+            touches[number] = _nearest(of_row)
+            templates.add(row, of_row)
+    if touches and len(touches) + len(held_out) >= TEMPLATE:
+        for text in held_out:
+            templates.add((text,), [match for match in matches((text,)) if match.held_out in templates])
+    if templates.any_large:
+        for number, row in enumerate(rows()):
+            if number in touches and not (
+                repeated := [match for match in matches(row) if templates.repeats(row[match.text], match.held_out)]
+            ):
+                del touches[number]
+            elif number in touches:
+                touches[number] = _nearest(repeated)
+    return touches
+
+
+def _matcher(
+    held_out: Sequence[str], threshold: float, equal_numbers: bool, inputs_only: Collection[int]
+) -> Callable[[tuple[str, ...]], list[Overlap]]:
+    """A function that finds the held-out texts to which the texts of a row are similar, whatever their template."""
+
+    @lru_cache(_RECENT)
     def numbers_of(text: str) -> frozenset[str]:
         return frozenset(numbers_in(text) if equal_numbers else ())
 
@@ -71,7 +104,6 @@ def contaminated(
         return _Index(held_out, range(len(held_out)), numbers_of, _bigrams, min(threshold, _CONTAINED))
 
     number_sets = _NumberSets(lambda: map(numbers_of, held_out))
-    touches: dict[int, Overlap] = {}
 
     def matches_of(place: int, text: str, numbers: frozenset[str], sets: Sequence[frozenset[str]]) -> Iterator[Overlap]:
         is_longer = len(text) > 2 * short()[1] / threshold + 8  # too long to match a short text as a whole
@@ -85,14 +117,69 @@ def contaminated(
             if value >= threshold and numbers_of(held_out[number]) <= numbers and not (place and number in inputs_only):
                 yield Overlap(number, place, value)
 
-    for number, row in enumerate(rows):
-        matches: list[Overlap] = []
-        for place, text in enumerate(row):
-            if sets := number_sets.within(numbers := numbers_of(text)):
-                matches += matches_of(place, text, numbers, sets)
-        if matches:
-            touches[number] = min(matches, key=lambda touch: (-touch.similarity, touch.held_out, touch.text))
-    return touches
+    def matches(row: tuple[str, ...]) -> list[Overlap]:
+        return [
+            match
+            for place, text in enumerate(row)
+            if (sets := number_sets.within(numbers := numbers_of(text)))
+            for match in matches_of(place, text, numbers, sets)
+        ]
+
+    return matches
+
+
+def _nearest(matches: Iterable[Overlap]) -> Overlap:
+    return min(matches, key=lambda match: (-match.similarity, match.held_out, match.text))
+
+
+class _Templates:
+    """For each held-out text that others are similar to: how many, and how many of them lack each of its bigrams.
+
+    Texts of one input count once, so that many answers to a question are no template.
+    """
+
+    def __init__(self, held_out: Sequence[str]) -> None:
+        self._texts, self._inputs = held_out, set[int]()
+        self._sizes, self._lacking = Counter[int](), dict[int, dict[Hashable, int]]()
+        self._information: dict[int, tuple[dict[Hashable, float], float]] = {}
+        self._grams_of = lru_cache(2)(_bigrams)  # a text is compared with many held-out ones
+
+    def __contains__(self, number: int) -> bool:
+        return number in self._sizes
+
+    @property
+    def any_large(self) -> bool:
+        return any(size >= TEMPLATE for size in self._sizes.values())
+
+    def add(self, row: tuple[str, ...], matches: Sequence[Overlap]) -> None:
+        """Add a row that is similar to held-out texts."""
+        key = hash(tuple(words(row[0])))
+        if not matches or key in self._inputs:
+            return
+        self._inputs.add(key)
+        grams = {place: _bigrams(row[place]) for place in {match.text for match in matches}}
+        for number, place in {match.held_out: match.text for match in matches}.items():
+            if number not in self._lacking:
+                self._lacking[number] = dict.fromkeys(_bigrams(self._texts[number]), 0)
+                self._sizes[number] = 1
+            lacking = self._lacking[number]
+            if lacking.keys() != grams[place]:
+                self._sizes[number] += 1
+                for gram in lacking.keys() - grams[place]:
+                    lacking[gram] += 1
+
+    def repeats(self, text: str, number: int) -> bool:
+        """Whether a similar text also shares what distinguishes the held-out text from its template, if it has one."""
+        size = self._sizes[number]
+        if size < TEMPLATE:
+            return True
+        if number not in self._information:
+            lacking = self._lacking[number].items()
+            varying = {gram: math.log(size / (size - without)) for gram, without in lacking if without}
+            self._information[number] = varying, sum(varying.values())
+        varying, total = self._information[number]
+        shared = sum(varying[gram] for gram in varying.keys() & self._grams_of(text))
+        return shared >= _CONTAINED * total - 1e-9
 
 
 class _Chains:
@@ -176,6 +263,7 @@ class _Index:
         share: float,
     ) -> None:
         self._texts, self._grams, self._share = texts, grams, share
+        self._recent_grams = lru_cache(_RECENT)(lambda number: grams(texts[number]))
         approximate_words = sum(len(texts[number]) for number in chosen) >> 2
         self._counts = _zeros(min(_BUCKETS, 1 << approximate_words.bit_length()))
         # The grams of a text take a hundred times its own memory, so they are recomputed where needed.
@@ -213,7 +301,7 @@ class _Index:
                 if min(ours, left) >= share * (len(grams) + self._sizes[place]) - 1e-9:
                     others.add(self._chosen[place])
         for number in sorted(others):
-            its = self._grams(self._texts[number])
+            its = self._recent_grams(number)
             yield number, len(grams & its) / len(grams | its)
 
     def meeting(self, text: str, among: Sequence[frozenset[str]]) -> Iterator[tuple[int, Grams, Grams]]:
@@ -222,7 +310,7 @@ class _Index:
         hashes = self._chains.known(hash((numbers, gram)) for numbers in among for gram in grams)
         places = {self._entries[entry] for hashed in hashes for entry in self._chains.of(hashed)}
         for number in sorted(self._chosen[place] for place in places):
-            yield number, grams, self._grams(self._texts[number])
+            yield number, grams, self._recent_grams(number)
 
 
 def _in_letters(text: str) -> str:

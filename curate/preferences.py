@@ -189,7 +189,10 @@ def preferences(project: Project, pool: Pool, seeds: Sequence[Seed]) -> Sequence
     held = with_generated_inputs(pool, collect_held_out(project.spec, project.folder, seeds))
     jaccard = project.spec.curate.duplicates.jaccard
     losers = Preferences(pool, files, table, range(len(table)))
-    texts = (("", p.rejected.output) for p in losers)
+
+    def texts() -> Iterator[tuple[str, str]]:
+        return ((p.rejected.asked, p.rejected.output) for p in losers)
+
     touched = contaminated(texts, held.texts, jaccard, held.equal_numbers, held.inputs_only) if held.texts else {}
     kinds = rejected_personal_kinds(project.spec)
     personal = [number for number, p in enumerate(losers) if not pii(p.rejected, kinds).keep] if kinds else []

@@ -13,7 +13,7 @@ from schemas.reviews import Review
 ROWS = 512  # rows whose texts are in memory at a time
 ORDER = (False, None, True)
 REVIEW, GENERATE = "review", "generate"  # what decides a row if no step does
-CONTAMINATION, DUPLICATE, SPLIT = "pool/contamination@2", "pool/duplicate@3", "pool/split@1"
+CONTAMINATION, DUPLICATE, SPLIT = "pool/contamination@3", "pool/duplicate@4", "pool/split@1"
 JUDGE = "judge/checklist@2"
 
 

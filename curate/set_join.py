@@ -204,6 +204,15 @@ class TokenSets:
             )
         return one
 
+    def of_rows(self, rows: Iterable[int]) -> TokenSets:
+        """The sets of these rows."""
+        chosen = TokenSets(())
+        chosen._fields = self._fields
+        for row in rows:
+            tokens = self._read(row, row + 1)
+            chosen._append(tokens, np.array([len(tokens)]))
+        return chosen
+
     def _read(self, first: int, end: int) -> Tokens:
         start, stop = self._starts[first], self._starts[end]
         self._file.seek(8 * start)

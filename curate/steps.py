@@ -214,7 +214,7 @@ def decontaminate(held_out: HeldOut | Mapping[str, str] | Iterable[str], jaccard
             for row, pair in zip(pool.survivors(), pool.texts(), strict=True):
                 yield ("", "") if row.seed_id in held_out.seed_ids else (pair.asked, pair.output)
 
-        touches = contaminated(rows(), held_out.texts, jaccard, held_out.equal_numbers, held_out.inputs_only)
+        touches = contaminated(rows, held_out.texts, jaccard, held_out.equal_numbers, held_out.inputs_only)
         for number, row in enumerate(pool.survivors()):
             touch = None if row.seed_id in held_out.seed_ids else touches.get(number)
             yield step.verdict(row.pair_id, touch is None, touch and touch.similarity, _contaminated(touch, held_out))

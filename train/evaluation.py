@@ -241,7 +241,7 @@ def _find_near(learned: Sequence[str], written: Sequence[str], jaccard: float) -
     nearest text of each row, so the matches are removed and the search repeated until there are none."""
     near = set[int]()
     while left := [place for place in range(len(written)) if place not in near]:
-        touches = contaminated(((text,) for text in learned), [written[place] for place in left], jaccard)
+        touches = contaminated(lambda: ((text,) for text in learned), [written[place] for place in left], jaccard)
         if not touches:
             break
         near |= {left[touch.held_out] for touch in touches.values()}

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from curate.export import export_dataset
 from curate.judge import same_family_warnings
 from curate.outcome import CurateResult, curate_project
+from curate.overlap import TEMPLATE
 from curate.remote_scorers import RemoteScorers, open_remote_scorers
 from curate.review.population import read_population
 from curate.review.status import as_json, review_status
@@ -31,6 +32,7 @@ from schemas.wording import counted
 DATASET = "dataset"
 Judged = TypeVar("Judged")
 _GATES_SHOWN = 3
+_MANY_REPEATED = 0.2  # share of the rows from which on their repetition is explained
 _USELESS = {
     "unreadable": ("row whose answer could not be read", "rows whose answer could not be read"),
     "unanswered": ("answer that never came", "answers that never came"),
@@ -129,6 +131,11 @@ def summary(outcome: CurateOutcome) -> list[tuple[str, str]]:
         for rows, by in by_number[:_GATES_SHOWN]
         if rows
     ]
+    if many := _repeated_rows(outcome):
+        lines.append(("repeated", many))
+    if (alike := more.get("near_duplicate_seed_count", 0)) >= TEMPLATE:
+        kept = f"rows that only share a template with a test input ({TEMPLATE} or more similar texts) stay"
+        lines.append(("templates", f"{alike:,} seeds nearly repeat one in another split; {kept}: the test measures it"))
     if flags := more.get("flags"):
         by_flag = ", ".join(f"{flag} {counted(count, 'row', 'rows')}" for flag, count in flags.items())
         listed = "`pairsmith rows --state accepted --flagged` lists them"
@@ -138,6 +145,22 @@ def summary(outcome: CurateOutcome) -> list[tuple[str, str]]:
     lines += [(word, says(more[name])) for name, word, says in facts if more.get(name)]
     rows_ = ", ".join(f"{count:,} {part}" for part, count in outcome.rows.items())
     return [*lines, ("dataset", f"{outcome.files[0]}: {rows_}")]
+
+
+def _repeated_rows(outcome: CurateOutcome) -> str:
+    """What to do if a large share of the rows repeats test inputs or other rows; empty otherwise."""
+    why = {"contamination": "repeat a test text", "duplicate": "repeat an accepted row"}
+    numbers = {code: outcome.reasons.get(code, 0) for code in why}
+    if outcome.counts is None or sum(numbers.values()) < _MANY_REPEATED * outcome.counts.rows_in:
+        return ""
+    parts = [f"{number:,} {why[code]}" for code, number in numbers.items() if number]
+    code = max(numbers, key=lambda name: numbers[name])
+    return (
+        f"{' and '.join(parts)}, of {outcome.counts.rows_in:,} rows; `pairsmith rows --reason {code}` lists them."
+        " If they are versions of one text, begin a new project and name the column that says which belong together:"
+        " seeds.group. If they differ in what matters, raise curate.duplicates.jaccard: `pairsmith curate --what-if"
+        " curate.duplicates.jaccard=0.9` shows what that changes"
+    )
 
 
 def _selection(choice: Json) -> str:

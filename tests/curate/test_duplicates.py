@@ -10,6 +10,7 @@ import time
 import tracemalloc
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -97,7 +98,7 @@ def test_spelling_variants_of_a_text_are_duplicates(one: str, other: str) -> Non
         assert set(duplicates([(text,) for text in texts], 1.0)) == {1}
         rows = [pair("answer", text, seed=text) for text in texts]
         assert len(find_repeated_rows(lambda rows=rows: rows, 1.0, KINDS["extract"]).of) == 1
-        assert set(contaminated([(texts[1], "x")], [texts[0]], 1.0, equal_numbers=True)) == {0}
+        assert set(contaminated(lambda texts=texts: [(texts[1], "x")], [texts[0]], 1.0, equal_numbers=True)) == {0}
     rows = [pair("answer", text, seed=text) for text in (one, other.replace("4471", "4472"))]
     assert len(find_repeated_rows(lambda: rows, 1.0, KINDS["extract"]).of) == ("4471" not in other)
 
@@ -397,7 +398,7 @@ def test_a_training_row_with_a_test_seeds_text_is_contaminated(side: int) -> Non
     held = ["of something else entirely", "an old fisherman mending a torn net on the quay"]
     row = ["a boat", "a white boat far out at sea, blue light"]
     row[side] = "An old fisherman mending a torn net on the quay!"
-    assert contaminated([("a fox", "a fox in snow"), tuple(row)], held, 0.7) == {1: (1, side, 1.0)}
+    assert contaminated(lambda: [("a fox", "a fox in snow"), tuple(row)], held, 0.7) == {1: (1, side, 1.0)}
 
 
 def test_held_out_text_inside_a_longer_one_is_contamination() -> None:
@@ -405,9 +406,9 @@ def test_held_out_text_inside_a_longer_one_is_contamination() -> None:
     common words are not."""
     held = "The courier left parcel 4471 with a neighbour whose name nobody at this address has ever heard."
     long = f"Hello, I am writing about an order. {held} Please send it again, or return the money, and tell me when."
-    touch = contaminated([("late parcel", long), ("late parcel", long.replace(held, ""))], [held], 0.7)
+    touch = contaminated(lambda: [("late parcel", long), ("late parcel", long.replace(held, ""))], [held], 0.7)
     assert touch == {0: (0, 1, pytest.approx(1.0))}
-    assert contaminated([("red fox", "a red fox in deep snow at dawn")], ["red fox"], 0.99) == {0: (0, 0, 1.0)}
+    assert contaminated(lambda: [("red fox", "a red fox in deep snow at dawn")], ["red fox"], 0.99) == {0: (0, 0, 1.0)}
 
 
 @pytest.mark.parametrize(
@@ -421,7 +422,7 @@ def test_held_out_text_inside_a_longer_one_is_contamination() -> None:
 def test_short_texts_are_compared_by_character_n_grams(held: str, near: str, far: str) -> None:
     """A short test input with a changed word or ending is recognised; another text about the same subject does not
     match."""
-    assert set(contaminated([(far, "x"), (near, "x")], [held], 0.6)) == {1}
+    assert set(contaminated(lambda: [(far, "x"), (near, "x")], [held], 0.6)) == {1}
 
 
 def test_texts_with_different_numbers_match_only_without_equal_numbers() -> None:
@@ -430,24 +431,25 @@ def test_texts_with_different_numbers_match_only_without_equal_numbers() -> None
     held = ["lighthouse number 12", "Please send invoice 4471 again, the first one got lost in the post."]
     other = [("lighthouse number 112",), (held[1].replace("4471", "4472"),)]
     same = [("Lighthouse number 12!",), (f"Hello. {held[1]} It is 3 weeks late by now.",)]
-    assert contaminated(other, held, 0.6, equal_numbers=True) == {}
-    assert set(contaminated(same, held, 0.6, equal_numbers=True)) == {0, 1}
-    assert set(contaminated(other, held, 0.6)) == {0, 1}
+    assert contaminated(lambda: other, held, 0.6, equal_numbers=True) == {}
+    assert set(contaminated(lambda: same, held, 0.6, equal_numbers=True)) == {0, 1}
+    assert set(contaminated(lambda: other, held, 0.6)) == {0, 1}
 
 
 @settings(deadline=None)
 @given(
-    st.lists(st.tuples(st.sampled_from(["lamp", "lamps", "a red lamp"]), st.integers(0, 120)), max_size=12),
-    st.lists(st.tuples(st.sampled_from(["lamp", "lamps", "red lamp"]), st.integers(0, 120)), max_size=12),
+    st.lists(st.tuples(st.sampled_from(["lamp", "lamps", "a red lamp"]), st.integers(0, 120)), max_size=4),
+    st.lists(st.tuples(st.sampled_from(["lamp", "lamps", "red lamp"]), st.integers(0, 120)), max_size=4),
     st.sampled_from([0.3, 0.5, 0.8, 1.0]),
     st.booleans(),
 )
 def test_lookup_of_short_templated_texts_equals_brute_force(
     ours: list[tuple[str, int]], theirs: list[tuple[str, int]], threshold: float, equal_numbers: bool
 ) -> None:
-    """Candidates are looked up by rare n-grams and by numbers; the result equals comparing all texts with all."""
+    """Candidates are looked up by rare n-grams and by numbers; the result equals comparing all texts with all, of which
+    there are too few here for a template."""
     rows, held = ([f"{word} {number}" for word, number in texts] for texts in (ours, theirs))
-    matches = contaminated([(row,) for row in rows], held, threshold, equal_numbers)
+    matches = contaminated(lambda: [(row,) for row in rows], held, threshold, equal_numbers)
 
     def four_grams(text: str) -> set[str]:
         whole = f" {text} "
@@ -482,7 +484,7 @@ def test_too_little_to_compare_is_not_an_error() -> None:
     assert duplicates([], 0.7) == {}
     assert similar_pairs(["a"], 0.7) == []
     assert duplicates([("...",), ("!",), ("...",), ("",), ("",)], 0.7).keys() == {2, 4}
-    assert contaminated([], ["a"], 0.7) == contaminated([("a", "b")], [], 0.7) == {}
+    assert contaminated(list, ["a"], 0.7) == contaminated(lambda: [("a", "b")], [], 0.7) == {}
 
 
 def test_more_rows_than_fit_in_a_key_are_refused() -> None:
@@ -513,10 +515,10 @@ def test_short_held_out_text_takes_at_most_900_bytes_while_rows_are_compared() -
     seed of a project that generates."""
     held = [f"lighthouse number {number}" for number in range(5_000)]
     rows = [(f"lighthouse number {number} at dusk",) for number in range(5_000, 6_000)]
-    contaminated(rows[:9], held[:9], 0.7, equal_numbers=True)  # builds what is cached
+    contaminated(lambda: rows[:9], held[:9], 0.7, equal_numbers=True)  # builds what is cached
     tracemalloc.start()
     try:
-        contaminated(rows, held, 0.7, equal_numbers=True)
+        contaminated(lambda: rows, held, 0.7, equal_numbers=True)
         _, most = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -529,6 +531,62 @@ def test_number_shared_by_most_held_out_texts_is_not_looked_up_in_each() -> None
     held = [f"the 1 cabin of lighthouse {number}" for number in range(2_000, 4_000)]
     rows = [(f"the 1 cabin of lighthouse number {number}",) for number in range(3_900, 4_100)]
     with cProfile.Profile() as profile:
-        assert set(contaminated(rows, held, 0.5, equal_numbers=True)) == set(range(100))
+        assert set(contaminated(lambda: rows, held, 0.5, equal_numbers=True)) == set(range(100))
     lookups = {entry.code: entry.callcount for entry in profile.getstats() if "issuperset" in str(entry.code)}
-    assert 0 < sum(lookups.values()) < 5 * len(rows)
+    assert 0 < sum(lookups.values()) < 5 * (len(rows) + len(held))
+
+
+class Text(NamedTuple):
+    """The texts of a row."""
+
+    asked: str
+    output: str
+
+
+def late_parcel(name: str, thing: str, town: str, please: str = "Please") -> str:
+    """A message from a template."""
+    return (
+        f"Hello, I ordered the {thing} in your shop two weeks ago and it has not arrived at my address in {town} yet."
+        f" {please} tell me where my parcel is and when it will be here. Kind regards, {name}"
+    )
+
+
+_VARYING = (
+    *("Anna green Lyon", "Bob blue Hamburg", "Carla small Porto", "David round Graz", "Elena heavy Turin"),
+    *("Farid old Ghent", "Grace tall Leeds", "Hugo white Basel", "Ines cheap Brno", "Jakob grey Dublin"),
+    *("Kemal narrow Seville", "Lena brass Utrecht", "Marta wide Malmo", "Nils paper Krakow"),
+)
+LATE_PARCELS = [late_parcel(name, f"{kind} lamp", town) for name, kind, town in map(str.split, _VARYING)]
+
+
+def test_a_shared_template_is_not_contamination() -> None:
+    """Sixty tickets from one template lost all 48 training rows, because each was 70 % like a test input. Rows that
+    differ from it in what varies stay. Copies of a test input do not, whatever is changed around these words; and with
+    fewer than ten similar texts, nothing shows what the template is."""
+    held, rows = LATE_PARCELS[:3], [(text, "x") for text in LATE_PARCELS[3:]]
+    reworded = late_parcel("Bob", "blue lamp", "Hamburg", "Kindly")
+    leaks = [(leak, "x") for leak in (held[1].upper(), f"{held[1]} PS: thank you", reworded)]
+    assert contaminated(lambda: rows, held, 0.7) == {}
+    assert set(contaminated(lambda: [*rows, *leaks], held, 0.7)) == {11, 12, 13}
+    assert set(contaminated(lambda: rows[:5], held, 0.7)) == set(range(5))
+
+
+def test_many_answers_to_one_input_are_no_template() -> None:
+    """A dozen answers to an input that repeats a held-out reference do not hide the reference in a crowd."""
+    held = LATE_PARCELS[0]
+    rows = [("where is my lamp", held.replace("parcel", f"{word} parcel")) for word in "abcdefghijkl"]
+    assert len(contaminated(lambda: rows, [held], 0.7)) == len(rows)
+
+
+@pytest.mark.parametrize("kind", ["reply", "classify", "extract", "translate", "rewrite"])
+def test_rows_from_one_template_are_not_duplicates(kind: KindName) -> None:
+    """One of sixty rows from a template was kept, also where the records that they give differ. A copy is still a
+    duplicate, and so are near-identical answers to one input."""
+    answer = "Dear {}, thank you for your message; we are very sorry and will send your lamp before Friday evening."
+    rows = [Text(message, answer.format(message.split()[-1])) for message in LATE_PARCELS]
+    again = [Text(rows[4].asked.upper(), rows[4].output), Text(rows[5].asked, rows[5].output.replace("very", "so"))]
+    repeats = find_repeated_rows(lambda: [*rows, *again], 0.6, KINDS[kind])
+    assert {number: one.earlier for number, one in repeats.of.items()} == {14: 4, 15: 5}
+    assert repeats.flagged <= {5, 15}
+    few = find_repeated_rows(lambda: rows[:6], 0.6, KINDS[kind])
+    assert len(few.of) == 5, "with fewer than ten, nothing shows what the template is"

@@ -9,6 +9,7 @@ import pytest
 
 from curate.contamination import collect_held_out
 from pairsmith.project import Project
+from pairsmith.stages.curate import summary
 from schemas.errors import InputError, NoWork, UsageError
 from schemas.progress import Say, discard_message
 from schemas.spec_file import load
@@ -321,3 +322,31 @@ def test_short_benchmark_texts_are_compared_with_inputs(name: str, content: byte
     assert [state.reason.detail.partition(" (")[0] for state in running.rows("rejected") if state.reason] == [
         f"near-duplicate of {name}:{2 if name.endswith('csv') else 1}"
     ]
+
+
+def test_rows_of_the_tests_template_stay_and_many_repeated_rows_are_explained(tmp_path: Path) -> None:
+    """Tickets from the template of the test inputs are trained on, and the summary says that the test measures this
+    template. If most rows repeat test inputs, it says how many, why, and what to do."""
+    letter = (
+        "Hello, two weeks ago I ordered the {} in your shop, and it has still not arrived at my address in {}. Please"
+        " tell me where my parcel is, when it will be here, and whom I can call about it. Kind regards, {}"
+    )
+    things, towns = ("lamp", "desk", "rug", "mug", "clock", "vase"), ("Lyon", "Graz", "Porto", "Basel", "Leeds")
+    names = "Ann Bob Eve Tom Mia Leo Ida Max Zoe Jan Kim Lea Ben Amy Sam Eli Una Gus Dan Joe Pam Ron Sue Ted"
+    messages = [letter.format(things[n % 6], towns[n % 5], name) for n, name in enumerate(names.split(" "))]
+    answers = {message: f"Dear customer {n}, your parcel is on its way." for n, message in enumerate(messages)}
+    test = dict([*answers.items()][:10])
+    running = imported(tmp_path, "reply", {text: answers[text] for text in messages[10:]}, test)
+    outcome = running.curate()
+    assert "contamination" not in outcome.reasons
+    lines = dict(summary(outcome))
+    assert "10 or more similar texts) stay: the test measures it" in lines["templates"]
+    assert "repeated" not in lines
+    (tmp_path / "copies").mkdir()
+    copies = {f"{text} Thanks!": "It is on its way." for text in test}
+    lines = dict(summary(imported(tmp_path / "copies", "reply", copies, test).curate()))
+    assert lines["repeated"].startswith(
+        "10 repeat a test text, of 20 rows; `pairsmith rows --reason contamination` lists"
+    )
+    assert "seeds.group" in lines["repeated"]
+    assert "curate.duplicates.jaccard" in lines["repeated"]

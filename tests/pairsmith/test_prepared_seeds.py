@@ -127,8 +127,8 @@ def test_unneeded_overlap_indexes_are_not_built() -> None:
         built.clear()
         sys.setprofile(count)
         try:
-            assert contaminated([*rows, *more], held, 0.7, equal_numbers=True) == {}
+            assert contaminated(lambda more=more: [*rows, *more], held, 0.7, equal_numbers=True) == {}
         finally:
             sys.setprofile(None)
         assert built == indices
-    assert set(contaminated([*rows, (held[7],)], held, 0.7, equal_numbers=True)) == {len(rows)}
+    assert set(contaminated(lambda: [*rows, (held[7],)], held, 0.7, equal_numbers=True)) == {len(rows)}
