@@ -408,6 +408,8 @@ def test_changed_weights_are_refused(tiny_base: Base, tmp_path: Path) -> None:
     weights.write_bytes(weights.read_bytes()[:1000])
     with pytest.raises(InputError, match="not what training wrote"):
         refuse_changed(result)
+    with pytest.raises(InputError, match="not what training wrote"):
+        tune(tiny_base, DATASET, settings(method="qlora", epochs=1), tmp_path)
     refuse_changed(result.model_copy(update={"weights": {}, "files": {}}))
     weights.unlink()
     with pytest.raises(InputError, match="missing"):
