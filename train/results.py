@@ -11,7 +11,7 @@ import orjson
 from pydantic import Field, ValidationError
 
 from schemas.errors import InputError
-from schemas.files import files_in, sha256
+from schemas.files import files_in, replaced, sha256
 from schemas.records import Artifact, Record, content_id
 from schemas.spec import TrainSettings
 
@@ -243,4 +243,5 @@ def refuse_changed(
 def write_result(folder: Path, result: TrainResult) -> None:
     """Write the record to an adapter's folder."""
     body = result.model_dump(mode="json", exclude={"folder", "reused"})
-    (folder / RECORD).write_bytes(orjson.dumps(body, option=orjson.OPT_INDENT_2))
+    with replaced(folder / RECORD) as partial:  # of a finished adapter too, when it is merged later
+        partial.write_bytes(orjson.dumps(body, option=orjson.OPT_INDENT_2))

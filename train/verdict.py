@@ -189,8 +189,11 @@ def _describe_relation(evaluation: Evaluation, other: SystemResult, how: Relatio
     numbers = ", ".join(f"{mode} {format_interval(shown, '+')}" for mode, shown in gaps)
     there = f"there {'is 1 test input' if evaluation.seeds == 1 else f'are {evaluation.seeds} test inputs'}"
     there += evaluation.group_note
-    if (both := _compared_inputs(evaluation, other)) < evaluation.seeds:
-        there = f"tuned and {other.label} both answered only {both} of {evaluation.seeds} test inputs"
+    differences = (gap.difference for gap in _comparisons_with(evaluation, other) if gap.difference)
+    gap = min(differences, key=lambda gap: gap.seeds, default=None)
+    if gap and gap.seeds < evaluation.seeds:  # answers of either may be missing
+        there = f"tuned and {other.label} both answered only {gap.seeds} of {evaluation.seeds} test inputs"
+        there += f" (of {gap.groups} groups)" if gap.groups else ""
     sentences = {
         "better": f"tuned passes more often than {other.label} ({numbers})",
         "worse": f"{other.label} passes more often than tuned, without any training ({numbers})",
@@ -207,12 +210,6 @@ def _how_often(evaluation: Evaluation, other: SystemResult) -> str:
     """A tie in words: the difference is not significant, but in these answers the other system may be far ahead."""
     leads = [gap.shown.estimate for gap in _comparisons_with(evaluation, other) if gap.shown]
     return "at least as often" if leads and max(leads) < -TIE_MARGIN else "about as often"
-
-
-def _compared_inputs(evaluation: Evaluation, other: SystemResult) -> int:
-    """The number of test inputs on which tuned is compared with `other`, since answers of either may be missing."""
-    gaps = (gap.difference for gap in _comparisons_with(evaluation, other))
-    return min((gap.seeds for gap in gaps if gap), default=evaluation.seeds)
 
 
 def _inputs_that_decide(evaluation: Evaluation, undecided: Sequence[tuple[SystemResult, Relation]]) -> str:

@@ -82,10 +82,8 @@ def describe_difference(evaluation: Evaluation, comparison: Comparison) -> str:
     level = percent(gap.level)
     if comparison.outcome == "not enough evidence":
         more = f" About {evaluation.more_inputs(inputs)} would be needed." if inputs else ""
-        return (
-            f"There is not enough evidence about tuned and {than}: {counted(gap.seeds, 'input', 'inputs')} cannot prove"
-            f" a difference.{more}"
-        )
+        few = counted(gap.seeds, "input", "inputs") + (f" of {gap.groups} groups" if gap.groups else "")
+        return f"There is not enough evidence about tuned and {than}: {few} cannot prove a difference.{more}"
     if comparison.outcome == "inconclusive":
         more = (
             f" About {evaluation.more_inputs(inputs)} would decide it if the difference stayed the same."

@@ -22,6 +22,7 @@ from curate.scorers.choose import EmbeddedModel
 from curate.split import split_of
 from pairsmith.outcome import CurateOutcome, EvaluateOutcome, GenerateOutcome, TrainOutcome
 from pairsmith.receipt import recording
+from schemas.files import sha256
 from schemas.project import Project
 from schemas.records import (
     Artifact,
@@ -352,7 +353,11 @@ def with_curve(project: Project, store: Store, adapter: TrainResult) -> Learning
         dataset_id=adapter.dataset_id, rows=adapter.train_rows, of="pass rate", points=tuple(points), slices=(),
         run_sd=0.04, more=more,
     )  # fmt: skip
-    (project.folder / "curve.json").write_text(curve.model_dump_json())
+    file = project.folder / "curve.json"
+    file.write_text(curve.model_dump_json())
+    with recording(project, store, "train", TrainOutcome()) as record:
+        counts = Counts(rows_in=adapter.train_rows, accepted=adapter.train_rows)
+        record.outcome = TrainOutcome(counts=counts, artifact_id=adapter.adapter_id, curve_sha256=sha256(file))
     return curve
 
 

@@ -192,8 +192,9 @@ def test_of_several_templates_the_default_is_used() -> None:
     ],
 )  # fmt: skip
 def test_the_date_in_a_template_is_fixed(call: str) -> None:
-    """However a template asks for the date, it gets the same one at training and a year later, also from a server without
-    a clock. A system message that it drops is kept, and normalising it twice, arguments included, changes nothing."""
+    """However a template asks for the date, it gets the same one at training and a year later, also from a server
+    without a clock. A system message that it drops is kept, and normalising it twice, arguments included, changes
+    nothing."""
     tokenizer = tokenizer_of(FAMILIES[0])
     plain = "".join(
         (

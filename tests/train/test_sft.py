@@ -317,6 +317,16 @@ def test_edited_checkpoints_are_not_continued(tiny_base: Base, tmp_path: Path) -
     assert [one.loss for one in again.curve] == pytest.approx([one.loss for one in whole.curve], abs=0.02)
 
 
+def test_the_best_weights_are_found_in_a_moved_folder(tmp_path: Path) -> None:
+    """The trainer remembers them by path. After the last step it would keep the last weights instead, under the name of
+    the best ones."""
+    from train.trainer import LossLog
+
+    state = SimpleNamespace(best_global_step=3, best_model_checkpoint=None, log_history=[])
+    LossLog(unseen).on_train_begin(SimpleNamespace(output_dir=str(tmp_path)), state, None)
+    assert state.best_model_checkpoint == str(tmp_path / "checkpoint-3")
+
+
 def test_the_id_of_an_adapter_never_changes() -> None:
     """Golden values: finished adapters are looked up by id, so the recipe never changes; the base's path is not part of
     it."""
@@ -398,6 +408,8 @@ def test_changed_weights_are_refused(tiny_base: Base, tmp_path: Path) -> None:
     weights.write_bytes(weights.read_bytes()[:1000])
     with pytest.raises(InputError, match="not what training wrote"):
         refuse_changed(result)
+    with pytest.raises(InputError, match="not what training wrote"):
+        tune(tiny_base, DATASET, settings(method="qlora", epochs=1), tmp_path)
     refuse_changed(result.model_copy(update={"weights": {}, "files": {}}))
     weights.unlink()
     with pytest.raises(InputError, match="missing"):

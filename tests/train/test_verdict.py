@@ -7,6 +7,7 @@ import re
 
 import pytest
 
+from pairsmith.report.proof import describe_difference
 from schemas.records import Sampling, Usage
 from tests.train.test_metrics import output
 from train.failures import REFUSAL
@@ -119,6 +120,8 @@ def test_groups_are_counted_instead_of_inputs(groups: int, inputs: int) -> None:
             assert decided.because[0] == few
             more = "was 1 more test input" if groups == 19 else "were about 4 more test inputs"
             assert decided.flips_when == (f"there {more} of other groups",)
+            difference = describe_difference(one, one.comparisons[0])
+            assert f"{inputs} inputs of {groups} groups cannot prove a difference" in difference
 
 
 def test_the_stated_smaller_lead_accounts_for_groups() -> None:

@@ -17,6 +17,8 @@ from pairsmith.outcome import EvaluateOutcome
 from pairsmith.report import write_report
 from pairsmith.stages.evaluate import exit_code
 from pairsmith.stages.table import stage
+from schemas.errors import InputError
+from schemas.files import sha256
 from schemas.progress import Progress
 from schemas.project import Project
 from schemas.spec import Spec
@@ -84,7 +86,8 @@ def test_pairs_alone_get_a_verdict_and_a_learning_curve(
 ) -> None:
     """Retrieval is among the systems and no teacher is, every test input has its reference, the curve is measured on
     validation inputs, and eight test inputs never ship. `evaluate --gate`, as in CI, reuses the evaluation and ends
-    with the verdict's exit code. After seeds were added the commands warn that generation is due."""
+    with the verdict's exit code. After seeds were added the commands warn that generation is due. Weights that were
+    edited together with their record are not reused."""
     measured: list[EvaluationPlan] = []
     real_validated = train.evaluation.validated
 
@@ -127,6 +130,12 @@ def test_pairs_alone_get_a_verdict_and_a_learning_curve(
     for command in ("train", "evaluate"):
         done = Command(tmp_path).run(command)
         assert "warning: `pairsmith generate` is due (" in done.stderr, done.stdout
+    (weights,) = tmp_path.glob("adapters/*/adapter_model.safetensors")
+    record, before, content = weights.with_name("training.json"), sha256(weights), weights.read_bytes()
+    weights.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    record.write_text(record.read_text().replace(before, sha256(weights)))
+    done = Command(tmp_path).run("train")
+    assert (done.returncode, "not what training wrote" in done.stderr) == (InputError.exit_code, True), done.stderr
 
 
 @pytest.mark.timeout(1500)
