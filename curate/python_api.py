@@ -78,7 +78,7 @@ def gates(
     return [*map(each, gates_for(task, checked, Path())), *map(each, own)]
 
 
-def _patterns(given_: Mapping[str, str] | None) -> tuple[Pattern, ...]:
+def _patterns(given_: object) -> tuple[Pattern, ...]:
     if not isinstance(given_, Mapping | None):
         fix = r'Give each pattern a name: must={"ends": r"\.\Z"}.'
         raise UsageError(f"gates: a pattern has no name: {given_!r:.80}.", fix=fix)

@@ -7,8 +7,10 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from contextlib import suppress
+from itertools import chain
 
-from pairsmith.file_columns import Column
+from pairsmith.file_columns import CATEGORIES, Column
+from pairsmith.header_words import LABELS
 from schemas.labels import folded_label
 from schemas.wording import counted
 from synth.columns import Cells, Fault
@@ -19,6 +21,8 @@ _SHARE = 20  # the same output in at least one row of this many is pointed out
 _SPEAKER = re.compile("role|from|author|sender|speaker|user")  # in a key of a turn
 _LINE_BY = re.compile(r"^[^\w\n]*(\w+) *[\d\w() ]{0,20}:", re.MULTILINE)  # the name before a line of a conversation
 _TAG = re.compile(r"</\w+>|<br\s*/?>")
+_LABEL_SETS = f"{LABELS} labels tags categories topics classes"
+_OR = re.compile(r"\s*[;,|]\s*")  # between labels in one cell
 _LIST = re.compile(r"""\[\s*["'\[\]{\d.-]""")  # the beginning of a list in JSON or Python
 
 
@@ -88,6 +92,26 @@ def hints_of_lists(output: Column) -> list[str]:
     if not any(_LIST.match(text) or "," in text for text in output.filled):
         return []  # placeholders, such as [NAME]
     return [f"every value of '{output.header}' is a list, which the model will write as it is, with its brackets"]
+
+
+def hints_of_label_sets(columns: Sequence[Column], rows: Sequence[Cells]) -> list[str]:
+    """Columns named like labels with several labels in some rows, as lists or separated, some of which also occur
+    alone: a classifier gives each text one."""
+    hints = []
+    for at, column in enumerate(columns):
+        cells = (row.get(f"c{at}") for row in rows) if column.called(_LABEL_SETS) and not column.objects else ()
+        sets = [
+            [str(x).strip() for x in cell] if isinstance(cell, list) else _OR.split(str(cell)) for cell in cells if cell
+        ]
+        labels, several = Counter(chain.from_iterable(sets)), [one for one in sets if len(one) > 1]
+        alone = {one[0] for one in sets if len(one) == 1}
+        if len(labels) <= min(CATEGORIES, len(sets) / 2) and not alone.isdisjoint(chain.from_iterable(several)):
+            hints.append(
+                f"'{column.header}' has several labels in {len(several):,} of {len(sets):,} rows, and a task of kind"
+                ' classify gives each text one: to learn several, write them as an object, {"labels": ["...", "..."]},'
+                " and choose --kind extract"
+            )
+    return hints
 
 
 def hint_to_join(others: Sequence[Column]) -> list[str]:

@@ -28,6 +28,7 @@ from pairsmith.file_doubts import (
     hint_of_names,
     hint_of_rivals,
     hint_to_join,
+    hints_of_label_sets,
     hints_of_labels,
     hints_of_lists,
     hints_of_transcripts,
@@ -179,6 +180,7 @@ def _guess(path: Path, kind: str, encoding: str | None) -> Guess:
     if guessed.kind != "pair":
         first_rows(path, names, encoding, strict=True)
     guessed.why.extend(hint_of_names(names, columns) + hints_of_unread_chats(names, rows))
+    guessed.why.extend(hints_of_label_sets(columns, rows))
     if row := next((name for name in names if len(name.split()) > _HEADER_WORDS), None):
         guessed.why.append(f"the first line was read as headers, but looks like a row: '{row[:40]}...'")
     return guessed

@@ -445,3 +445,20 @@ def test_names_are_inputs_where_nothing_is_longer(tmp_path: Path) -> None:
     guessed = table(tmp_path, "product,body", [f"{good},{'made by hand in a small town ' * 9}" for good in goods])
     assert (guessed.kind, guessed.settings["columns"]) == ("output", {"text": "body"})
     assert "if 'product' is its input or output, set kind = \"pair\"" in guessed.why[1]
+
+
+def test_several_labels_in_a_row_are_pointed_out(tmp_path: Path) -> None:
+    """A file of texts with sets of labels was read as inputs to rewrite, or each set as a label, without a word on the
+    task that can learn sets. A label with a comma of its own is one label."""
+    sets = [["login"], ["login", "refund"], ["refund"], ["delivery", "login"]] * 5
+    hint = "'labels' has several labels in 10 of 20 rows"
+    for separator in "; ", ",", " | ":
+        rows = [f'{ASKED.format(n=n)},"{separator.join(labels)}"' for n, labels in enumerate(sets)]
+        assert any(why.startswith(hint) for why in table(tmp_path, "text,labels", rows).why)
+        assert any(why.startswith(hint) for why in table(tmp_path, "text,labels", rows, "classify").why)
+    listed = [{"text": ASKED.format(n=n), "labels": labels} for n, labels in enumerate(sets)]
+    assert any(why.startswith(hint) for why in lines(tmp_path, *listed).why)
+    as_object = [{"text": row["text"], "output": {"labels": row["labels"]}} for row in listed]
+    assert lines(tmp_path, *as_object, kind="extract").task["kind"] == "extract"
+    rows = [f'{ASKED.format(n=n)},"{("Sales, Marketing", "Support")[n % 2]}"' for n in range(20)]
+    assert not any("several labels" in why for why in table(tmp_path, "text,label", rows).why)
