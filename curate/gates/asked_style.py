@@ -94,7 +94,9 @@ _JOINS = "or|and|nor|oder|und|noch|ou|et|ni|o|u|y|e|или|и|ни|of|en|lub|i|a
 _SERIES = re.compile(rf"(?:{_ONE_QUOTED})(?:\s?(?:[,/\u3001]\s?|\s)(?:(?:{_JOINS})\s?)?(?:{_ONE_QUOTED}))*")
 _ends = word_pattern(r"\s?{a_word}?\s?(?:\Z|[,:)])")
 _avoids_before = word_pattern(r"(?<![a-zà-ÿа-яё]){avoids}(?:\s?{named_things}){0,3}\W{0,3}\Z")
-_avoids_after = word_pattern(r"\s?(?:{named_words}\S{0,2}\s?)?{not_used}\W*(?:\Z|[,:)]|に|で)")
+_avoids_after = word_pattern(
+    r"\s?(?:{named_words}\S{0,2}\s?)?{not_used}(?:[\u3040-\u30ff\uac00-\ud7a3 ]|\W*(?:\Z|[,:)]))"
+)
 
 
 def wrong_exact_count(asked: str, text: str, language: str) -> str:
@@ -136,5 +138,5 @@ _UNSPACED = re.compile(r"[\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff]")
 _exact_number = word_pattern(
     r"(?:(?<![a-zà-ÿа-яё]){precisely}\s?)?(?<![\d.,])(?P<number>\d{1,3}|[一二三四五六七八九十两])[\s个個つ-]?[の]?\s?(?:[^\W\d_]+\s)?"
     r"(?:(?P<bullets>{unit_bullets})|(?P<hashtags>{unit_hashtags})|(?P<questions>{unit_questions})|(?P<words>{unit_words}))"
-    r"(?:\s{precisely})?(?![^\W\u3040-\u9fff])"
+    r"(?:\s{precisely})?(?![^\W\u3040-\u9fff\uac00-\ud7a3])"
 )
