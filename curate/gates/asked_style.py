@@ -15,6 +15,7 @@ from curate.gates.asked_length import ITEM
 from curate.gates.folding import CACHE_SIZE, fold
 from curate.gates.number_words import words_to_digits
 from curate.gates.phrases import says
+from curate.gates.phrases.cheap import demands
 from curate.gates.phrases.word_patterns import word_pattern
 from curate.gates.words import count_words
 
@@ -25,15 +26,20 @@ def ignored_case(style: str, given: str, text: str, language: str) -> str:
     The request ends its clause, and its sentence has no denial and no exception. If the input is in capitals, the style
     may speak of it.
     """
-    if _share_of_capitals(given) > _MOSTLY:
+    asked = _case_request(style, language)
+    if not asked or _share_of_capitals(given) > _MOSTLY:
         return ""
+    capitals = _share_of_capitals(text)
+    ignored = capitals < _FEW if asked["upper"] else capitals > 0 and text[:1].isupper()
+    return asked[0].strip(" ,.!") if ignored else ""
+
+
+@lru_cache(maxsize=CACHE_SIZE)  # the style is the same for every row
+def _case_request(style: str, language: str) -> re.Match[str] | None:
     for sentence in _SENTENCE.split(fold(style)):
-        asked = _asked_case().search(sentence)
-        if asked and not _is_restricted(sentence, language):
-            capitals = _share_of_capitals(text)
-            ignored = capitals < _FEW if asked["upper"] else capitals > 0 and text[:1].isupper()
-            return asked[0].strip(" ,.!") if ignored else ""
-    return ""
+        if (asked := _asked_case().search(sentence)) and not _is_restricted(sentence, language):
+            return asked
+    return None
 
 
 def _is_restricted(sentence: str, language: str, *, denied: bool = True) -> bool:
@@ -60,8 +66,9 @@ _asked_case = word_pattern(
 
 def forbidden_word(style: str, text: str, language: str) -> str:
     """Return a word of the text that the style names in quotation marks as one not to be used, or ''."""
-    folded = fold(text)
-    for word in _forbidden_words(style, language):
+    forbidden = _forbidden_words(style, language)
+    folded = fold(text) if forbidden else ""
+    for word in forbidden:
         edges = [r"(?<!\w)" if word[0].isascii() and word[0].isalnum() else "", r"(?!\w)" if word[-1].isalnum() else ""]
         spaced = edges if language not in ("zh", "ja", "ko", "th") else ["", ""]
         if re.search(rf"{spaced[0]}{re.escape(word)}{spaced[1]}", folded):
@@ -102,10 +109,9 @@ _avoids_after = word_pattern(
 def wrong_exact_count(asked: str, text: str, language: str) -> str:
     """Return an exact number of items, hashtags, questions or words that an instruction asks for, if the text has
     another number of them; or ''."""
-    folded = fold(asked)
-    if not says("any", "precisely", folded):
+    if not demands(asked, "precisely"):
         return ""
-    for exact in _exact_number().finditer(words_to_digits(words_to_digits(folded, language), "en")):
+    for exact in _exact_number().finditer(words_to_digits(words_to_digits(fold(asked), language), "en")):
         behind = exact.string[exact.end() : exact.end() + _REACH]
         if not says("any", "precisely", exact[0]) or says("any", "for_each", behind):
             continue
