@@ -134,13 +134,18 @@ def _outer_items(text: str) -> int:
     return indents.count(min(indents)) if indents else 0
 
 
+def _count_spaced_words(text: str) -> int:
+    """Count the words of a text; 0 in a script without spaces."""
+    return 0 if _UNSPACED.search(text) else count_words(text)
+
+
+_UNSPACED = re.compile(r"[\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff]")
 _COUNTERS: dict[str, Callable[[str], int]] = {
     "bullets": _outer_items,
     "hashtags": lambda text: len(re.findall(r"(?<!\w)#\w", text)),
     "questions": lambda text: len(re.findall(r"[?\uff1f\u061f]", text)),
-    "words": lambda text: 0 if _UNSPACED.search(text) else count_words(text),
+    "words": _count_spaced_words,
 }
-_UNSPACED = re.compile(r"[\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff]")
 _exact_number = word_pattern(
     r"(?:(?<![a-zà-ÿа-яё]){precisely}\s?)?(?<![\d.,])(?P<number>\d{1,3}|[一二三四五六七八九十两])[\s个個つ-]?[の]?\s?(?:[^\W\d_]+\s)?"
     r"(?:(?P<bullets>{unit_bullets})|(?P<hashtags>{unit_hashtags})|(?P<questions>{unit_questions})|(?P<words>{unit_words}))"
