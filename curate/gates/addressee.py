@@ -67,13 +67,13 @@ def _other_vocative(given: str, text: str) -> str:
     """Return the person with a title whom a text addresses first, if the input first addresses another one and only
     mentions this one: 박 부장님, 田中様、王经理,."""
     here, there = _VOCATIVE.match(given), _VOCATIVE.match(text)
-    swapped = here and there and here[1] != there[1] and there[1] in given[here.end() :]
-    return there[1] if there and swapped else ""
+    one, other = (next(filter(None, match.groups())) if match else "" for match in (here, there))
+    return other if here and one and one != other and other and other in given[here.end() :] else ""
 
 
 _VOCATIVE = re.compile(
-    r"\W*([가-힣]{1,4} ?[가-힣]{0,3}님|[一-鿿々ァ-ヶー]{1,6}(?:さん|様|さま|先生|部長|課長)"
-    r"|[一-鿿]{1,2}(?:经理|經理|先生|女士|小姐|老师|老師|总|總|主任))[,，、!！\s]"
+    r"\W*(?:([가-힣]{1,4} ?[가-힣]{0,3})님|([一-鿿々ァ-ヶー]{1,6}?)(?:さん|様|さま|先生|部長|課長)"
+    r"|([一-鿿]{1,2})(?:经理|經理|先生|女士|小姐|老师|老師|总|總|主任))[,，、!！\s]"
 )
 
 

@@ -15,7 +15,7 @@ from curate.gates.content import in_code
 from curate.gates.folding import CACHE_SIZE, fold
 from curate.gates.frames import sentences
 from curate.gates.number_words import words_to_digits
-from curate.gates.phrases import words_of
+from curate.gates.phrases import says, words_of
 from curate.gates.phrases.lists import alternation
 from curate.gates.phrases.word_patterns import word_pattern
 from curate.gates.words import count_words
@@ -49,7 +49,12 @@ def missed_length(asked: str, text: str, language: str, *, at_least: bool = Fals
         small = wanted.unit in ("sentences", "paragraphs")
         if len(lengths) > 1 and not small:
             continue
-        if wanted.unit == "paragraphs" and wanted.high == 1 and _HEADING.match(text) and not _titles().search(asked):
+        if (
+            wanted.unit == "paragraphs"
+            and wanted.high == 1
+            and _HEADING.match(text)
+            and not _asks_for_title(asked, language)
+        ):
             return wanted.quoted
         has = _COUNTERS[wanted.unit](text)
         if wanted.unit == "sentences":
@@ -62,6 +67,13 @@ def missed_length(asked: str, text: str, language: str, *, at_least: bool = Fals
     return ""
 
 
+def _asks_for_title(asked: str, language: str) -> bool:
+    titled = _titles().search(asked)
+    before = asked[max(0, titled.start() - _DENIAL_REACH) : titled.start()] if titled else ""
+    return titled is not None and not any(says(code, "negation", before) for code in (language, "en"))
+
+
+_DENIAL_REACH = 12  # characters before a word in which a denial refers to it
 _titles = word_pattern(r"(?<!\w){one_things}")
 _HEADING = re.compile(r"\s*(?:#{1,4} |\*\*)[^\n]+\n\s*\n")
 

@@ -15,6 +15,7 @@ from curate.gates.asked_length import ITEM
 from curate.gates.folding import CACHE_SIZE, fold
 from curate.gates.number_words import words_to_digits
 from curate.gates.phrases import says
+from curate.gates.phrases.cheap import demands
 from curate.gates.phrases.word_patterns import word_pattern
 from curate.gates.words import count_words
 
@@ -25,15 +26,20 @@ def ignored_case(style: str, given: str, text: str, language: str) -> str:
     The request ends its clause, and its sentence has no denial and no exception. If the input is in capitals, the style
     may speak of it.
     """
-    if _share_of_capitals(given) > _MOSTLY:
+    asked = _case_request(style, language)
+    if not asked or _share_of_capitals(given) > _MOSTLY:
         return ""
+    capitals = _share_of_capitals(text)
+    ignored = capitals < _FEW if asked["upper"] else capitals > 0 and text[:1].isupper()
+    return asked[0].strip(" ,.!") if ignored else ""
+
+
+@lru_cache(maxsize=CACHE_SIZE)  # the style is the same for every row
+def _case_request(style: str, language: str) -> re.Match[str] | None:
     for sentence in _SENTENCE.split(fold(style)):
-        asked = _asked_case().search(sentence)
-        if asked and not _is_restricted(sentence, language):
-            capitals = _share_of_capitals(text)
-            ignored = capitals < _FEW if asked["upper"] else capitals > 0 and text[:1].isupper()
-            return asked[0].strip(" ,.!") if ignored else ""
-    return ""
+        if (asked := _asked_case().search(sentence)) and not _is_restricted(sentence, language):
+            return asked
+    return None
 
 
 def _is_restricted(sentence: str, language: str, *, denied: bool = True) -> bool:
@@ -60,8 +66,9 @@ _asked_case = word_pattern(
 
 def forbidden_word(style: str, text: str, language: str) -> str:
     """Return a word of the text that the style names in quotation marks as one not to be used, or ''."""
-    folded = fold(text)
-    for word in _forbidden_words(style, language):
+    forbidden = _forbidden_words(style, language)
+    folded = fold(text) if forbidden else ""
+    for word in forbidden:
         edges = [r"(?<!\w)" if word[0].isascii() and word[0].isalnum() else "", r"(?!\w)" if word[-1].isalnum() else ""]
         spaced = edges if language not in ("zh", "ja", "ko", "th") else ["", ""]
         if re.search(rf"{spaced[0]}{re.escape(word)}{spaced[1]}", folded):
@@ -94,16 +101,17 @@ _JOINS = "or|and|nor|oder|und|noch|ou|et|ni|o|u|y|e|или|и|ни|of|en|lub|i|a
 _SERIES = re.compile(rf"(?:{_ONE_QUOTED})(?:\s?(?:[,/\u3001]\s?|\s)(?:(?:{_JOINS})\s?)?(?:{_ONE_QUOTED}))*")
 _ends = word_pattern(r"\s?{a_word}?\s?(?:\Z|[,:)])")
 _avoids_before = word_pattern(r"(?<![a-zà-ÿа-яё]){avoids}(?:\s?{named_things}){0,3}\W{0,3}\Z")
-_avoids_after = word_pattern(r"\s?(?:{named_words}\S{0,2}\s?)?{not_used}\W*(?:\Z|[,:)]|に|で)")
+_avoids_after = word_pattern(
+    r"\s?(?:{named_words}\S{0,2}\s?)?{not_used}(?:[\u3040-\u30ff\uac00-\ud7a3 ]|\W*(?:\Z|[,:)]))"
+)
 
 
 def wrong_exact_count(asked: str, text: str, language: str) -> str:
     """Return an exact number of items, hashtags, questions or words that an instruction asks for, if the text has
     another number of them; or ''."""
-    folded = fold(asked)
-    if not says("any", "precisely", folded):
+    if not demands(asked, "precisely"):
         return ""
-    for exact in _exact_number().finditer(words_to_digits(words_to_digits(folded, language), "en")):
+    for exact in _exact_number().finditer(words_to_digits(words_to_digits(fold(asked), language), "en")):
         behind = exact.string[exact.end() : exact.end() + _REACH]
         if not says("any", "precisely", exact[0]) or says("any", "for_each", behind):
             continue
@@ -126,15 +134,20 @@ def _outer_items(text: str) -> int:
     return indents.count(min(indents)) if indents else 0
 
 
+def _count_spaced_words(text: str) -> int:
+    """Count the words of a text; 0 in a script without spaces."""
+    return 0 if _UNSPACED.search(text) else count_words(text)
+
+
+_UNSPACED = re.compile(r"[\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff]")
 _COUNTERS: dict[str, Callable[[str], int]] = {
     "bullets": _outer_items,
     "hashtags": lambda text: len(re.findall(r"(?<!\w)#\w", text)),
     "questions": lambda text: len(re.findall(r"[?\uff1f\u061f]", text)),
-    "words": lambda text: 0 if _UNSPACED.search(text) else count_words(text),
+    "words": _count_spaced_words,
 }
-_UNSPACED = re.compile(r"[\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff]")
 _exact_number = word_pattern(
     r"(?:(?<![a-zà-ÿа-яё]){precisely}\s?)?(?<![\d.,])(?P<number>\d{1,3}|[一二三四五六七八九十两])[\s个個つ-]?[の]?\s?(?:[^\W\d_]+\s)?"
     r"(?:(?P<bullets>{unit_bullets})|(?P<hashtags>{unit_hashtags})|(?P<questions>{unit_questions})|(?P<words>{unit_words}))"
-    r"(?:\s{precisely})?(?![^\W\u3040-\u9fff])"
+    r"(?:\s{precisely})?(?![^\W\u3040-\u9fff\uac00-\ud7a3])"
 )

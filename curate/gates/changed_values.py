@@ -48,6 +48,8 @@ def exchanged_values(before: str, after: str) -> tuple[str, str] | None:
     Each clause of the input has a key and its value, and a sentence of the output begins with the two keys and values.
     """
     numbers = _FIGURES.findall(before)
+    if len(numbers) < 2 * _PAIR:
+        return None
     clauses = (_FIGURES.findall(clause) for clause in _CLAUSE_END.split(before))
     values = dict(clause for clause in clauses if len(clause) == _PAIR and all(numbers.count(n) == 1 for n in clause))
     if len(values) < _PAIR:

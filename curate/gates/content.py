@@ -10,6 +10,7 @@ from curate.gates.folding import CACHE_SIZE, fold
 from curate.gates.judgement import Judgement, passed, quote, rejected
 from curate.gates.numbers import join_digit_groups, number_mentions, required_numbers
 from curate.gates.phrases import all_languages_pattern, lexicon, list_pattern, says
+from curate.gates.phrases.cheap import demands
 from curate.gates.units import find_conversions
 from curate.gates.words import (
     OPTION,
@@ -97,7 +98,7 @@ def lost_content(pair: Pair, language: str = "en", style: str = "") -> Judgement
     part = "" if leaves_out else _lost_parts(pair, vocabulary, language)
     if part := part or ("" if asked or leaves_out else _lost_piece(pair.input, pair.output, language)):
         return rejected("lost_part", f"nothing is left of {quote(part)}", share)
-    if says("any", "keep_all", fold(style)) and (part := _lost_sentence(pair.input, pair.output, language)):
+    if demands(style, "keep_all") and (part := _lost_sentence(pair.input, pair.output, language)):
         return rejected("lost_part", f"the style asks for everything, and nothing is left of {quote(part)}", share)
     if not has_stemmer(language):
         return passed(f"the words are not compared: no stemmer for '{language}'", share)

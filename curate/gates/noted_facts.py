@@ -18,7 +18,7 @@ from curate.gates.judgement import Judgement, passed, quote, rejected
 from curate.gates.limits import limits
 from curate.gates.names import invented_name, unknown_name, unknown_signer
 from curate.gates.numbers import NumberMentions, digit_numbers
-from curate.gates.phrases import says
+from curate.gates.phrases.cheap import demands
 from curate.gates.phrases.word_patterns import word_pattern
 from curate.gates.promises import invented_price, invented_promise, invented_street, unwarranted_promise
 from curate.gates.words import count_words
@@ -42,9 +42,9 @@ def kept_facts(
     """
     if kind == "reply" and (gift := invented_promise(fold(f"{pair.input}\n{style}"), fold(pair.output), language)):
         return rejected("promise", f"the reply promises something that was not offered: {quote(gift)}")
-    if kind == "reply" and (promise := unwarranted_promise(fold(style), fold(pair.output), language)):
+    if kind == "reply" and (promise := unwarranted_promise(style, fold(pair.output), language)):
         return rejected("promise", f"the style excludes promises, and the reply says {quote(promise)}")
-    if kind == "reply" and says("any", "only_given", fold(style)):
+    if kind == "reply" and demands(style, "only_given"):
         known = pair.model_copy(update={"input": f"{pair.input}\n{style}"})
         if not (added := invented(known, language, input_language)).keep:
             return added
@@ -70,7 +70,7 @@ def kept_facts(
         kind == "reply" and _are_mostly_lost(facts, pair.output, language)
     ):
         return rejected("lost_facts", f"nothing is left of {quote(facts)}")
-    if says("any", "keep_all", fold(style)) and (fact := _lost_fact(facts, pair.output, language)):
+    if demands(style, "keep_all") and (fact := _lost_fact(facts, pair.output, language)):
         return rejected("lost_facts", f"the style asks for everything, and nothing is left of {quote(fact)}")
     return passed("it agrees with the note")
 

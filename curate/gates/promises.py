@@ -9,15 +9,16 @@ import re
 
 from curate.gates.frames import sentences
 from curate.gates.phrases import says
+from curate.gates.phrases.cheap import demands
 from curate.gates.phrases.word_patterns import word_pattern
 
 
 def unwarranted_promise(style: str, text: str, language: str) -> str:
-    """Return a promise in a folded reply whose folded style excludes promises or says that nothing is decided; or ''.
+    """Return a promise in a folded reply whose style excludes promises or says that nothing is decided; or ''.
 
     The sentence must not be a question, a denial, conditional, or about checking and deciding.
     """
-    if not says("any", "no_promises", style) or not says("any", "grants", text):
+    if not demands(style, "no_promises") or not says("any", "grants", text):
         return ""
     for sentence in sentences(text):
         if (grant := says("any", "grants", sentence)) and not _is_doubted(sentence, language, "undecided"):

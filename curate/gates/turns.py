@@ -105,9 +105,8 @@ def empty_statement(text: str, other: str, language: str) -> str:
         return plain
     asked = sum(map(str.isalpha, other))
     polite = list_pattern(language, "courtesy").finditer(other[:12])
-    likewise = [
-        word[0] for word in polite if count_words(plain) < _MIN_COURTESY or word[0] not in lexicon(language).stop
-    ]
+    short = len(re.findall(r"[^\W\d_]+", plain)) < _MIN_COURTESY
+    likewise = [word[0] for word in polite if short or word[0] not in lexicon(language).stop]
     if asked < _MIN_REQUEST or likewise or says(language, "thanks", other):
         return ""
     left = list_pattern(language, "courtesy").sub(" ", text)

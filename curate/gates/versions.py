@@ -10,6 +10,7 @@ from curate.gates.coverage import has_known_stop_words, max_share_in_two_parts, 
 from curate.gates.folding import fold
 from curate.gates.form import is_verse
 from curate.gates.phrases import list_pattern, phrases, says
+from curate.gates.phrases.cheap import may_say
 from curate.gates.words import count_words
 
 _LINES = re.compile(r"\n+")
@@ -91,6 +92,8 @@ def unrelated_opening(given: str, text: str, language: str) -> str:
     if not has_known_stop_words(language):
         return ""
     codes = dict.fromkeys((language, "en"))
+    if not any(may_say(code, fold(text), "agrees", "shape", "as_asked") for code in codes):
+        return ""
     for pattern in (_BEFORE_A_COLON, _FIRST_OF_SEVERAL):
         opening = pattern.match(text)
         if opening is None:
@@ -112,7 +115,8 @@ def announcement(given: str, text: str, language: str, kind: str) -> str:
     reply, which may hand over what the message asks for, a new sentence has to follow, and the message must not ask for
     anything to be sent or told.
     """
-    opening = _ANNOUNCED.match(text)
+    start = text.lstrip()[:_MAX_ANNOUNCED]
+    opening = _ANNOUNCED.match(text) if ":" in start or "\uff1a" in start else None
     if opening is None or not phrases(language).known:
         return ""
     head = fold(opening[1])
@@ -137,7 +141,7 @@ def _is_whole_reply(given: str, rest: str) -> bool:
 
 
 _ANNOUNCED = re.compile(r"\s*([^\n:\uff1a]{2,60}?)\s?(?::\s+|:(?=[^\x00-\x7f])|\uff1a\s*)(?=\S)")
-_MAX_ANNOUNCED, _MIN_REPLY, _QUOTES = 60, 6, "\"'\u201c\u201e\u00ab\u300c"
+_MAX_ANNOUNCED, _MIN_REPLY, _QUOTES = 64, 6, "\"'\u201c\u201e\u00ab\u300c"
 
 
 def _begins_with(text: str, name: str, codes: Iterable[str]) -> bool:

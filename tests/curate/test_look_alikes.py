@@ -27,13 +27,21 @@ ROWS: list[Row] = [
 
 
 def test_good_rows_close_to_what_gates_look_for_are_kept() -> None:
-    """Of 323 rows of every kind of task in 19 languages none is rejected and at most one in five is flagged. With the
+    """Of 536 rows of every kind of task in 19 languages none is rejected and at most one in five is flagged. With the
     rules before them, 17 of the first 194 were rejected and 72 flagged."""
     assert {row["kind"] for row in ROWS} == {"rewrite", "reply", "classify", "extract", "translate", "free"}
     assert len({row["language"] for row in ROWS}) >= 12
     outcomes = [outcome_of(row) for row in ROWS]
     assert Counter(gate for one in outcomes for gate in one.rejecting) == {}
     assert sum(bool(one.flagging) for one in outcomes) <= len(ROWS) / 5
+
+
+def test_rows_beside_a_demand_of_the_style_are_not_flagged() -> None:
+    """Part of a text in capitals, an excluded word with an exception, a number for each item, a promise to check, and
+    a reply that hands over what was asked for: none of 159 rows in fifteen languages is flagged."""
+    beside = [row for row in ROWS if row["domain"] == "beside a style's demand"]
+    assert len(beside) >= 159
+    assert [(row["output"], outcome) for row in beside if any(outcome := outcome_of(row))] == []
 
 
 def of(gate: Gate, input: str, output: str, **task: str) -> Judgement:

@@ -21,9 +21,11 @@ def test_probes_are_caught() -> None:
 def test_chat_in_other_words_is_found_in_every_language() -> None:
     """Nine of ten rows of each defect are found: an announcement before a colon, a plan in the first sentence, a doubt
     about the answer, an AI that speaks of itself, an offer at the end, a placeholder although the style says
-    `formulate` or `Sie-Form`, a second sentence where one was asked for, a list that the style asks for."""
+    `formulate` or `Sie-Form`, a second sentence where one was asked for, a list that the style asks for; a word that
+    the style excludes, ignored capitals, another number than the exact one, a promise or facts that it excludes, an
+    announced reply, another addressee, a denial lost before an exception, exchanged values."""
     by_defect: dict[str, list[bool]] = {}
     for row in PROBES[322:]:
         by_defect.setdefault(row["defect"], []).append(any(outcome_of(row)))
-    assert len(by_defect) >= 9
+    assert len(by_defect) >= 18
     assert {defect: hits for defect, hits in by_defect.items() if sum(hits) < 0.9 * len(hits)} == {}
