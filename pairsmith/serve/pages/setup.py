@@ -195,7 +195,7 @@ def _setup(
         teachers=teacher_options({row["host"] for row in allowed}),
         hosts=[row for row in allowed if row["by"]],
         typed=_field_values(now.project, seeds["of_the_test"], step, form),
-        seen=stale_forms.fingerprints(spec),
+        seen=stale_forms.fingerprints(now.project),
         preview=shown,
         preview_at=preview.started if preview else None,
         asked_since=now.asked_since(preview),
@@ -329,10 +329,11 @@ def save(caller: Editor, project: str, step: str, request: Request, form: Submit
     texts, done = text_fields(form), "saved"
     try:
         current = state_of(request).workspace.project(project)
-        stale_forms.refuse_if_stale(current.spec, step, texts.get("seen"))
         if step == "seeds":
             upload = uploaded_file(form)
             given = _submitted_seeds(request, caller, texts.get("pasted", ""), upload, texts.get("chosen_before", ""))
+        stale_forms.refuse_if_stale(current, step, texts.get("seen"))  # after an uploaded file was kept
+        if step == "seeds":
             encoding = "" if upload else texts.get("encoding", "")  # it was chosen for the previous file
             says = texts["lines"] if texts.get("lines") in LINES else ""
             done = replace_seeds(request, caller, project, *given, encoding, says)

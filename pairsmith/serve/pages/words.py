@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from pairsmith.serve.job import Job
+from pairsmith.serve.pages.page_terms import on_page
 from pairsmith.style.numbers import between, bounds, count, format_bounds, percent
 from pairsmith.style.reasons import sentence_of
 from schemas.money import describe_cost, dollars
@@ -111,13 +112,13 @@ def project(snapshot: Snapshot, job: Job | None, progress: JobProgress | None) -
     stopped = snapshot.receipts[-1]
     if not stopped.ok and stopped.facts.get("error") != "stopped by Ctrl-C":
         why = str(stopped.facts.get("error", "the receipt does not say why"))
-        return f"{stopped.command} failed: {_without_details(why.partition('. ')[0])}"
+        return f"{stopped.command} failed: {_without_details(on_page(why).partition('. ')[0])}"
     step = snapshot.next_stage
     if step is None:
         return verdict(snapshot) or "every stage is done"
     if step.stage == "review":
-        return f"waiting for review: {step.why}"
-    return f"{step.stage} is next: {step.why}"
+        return f"waiting for review: {on_page(step.why)}"
+    return f"{step.stage} is next: {on_page(step.why)}"
 
 
 def verdict(snapshot: Snapshot) -> str | None:
@@ -195,7 +196,7 @@ def progress_text(progress: JobProgress) -> str:
 def stage(snapshot: Snapshot, planned: PlannedStage, receipt: Receipt | None) -> str:
     """What a stage did, or why it is not done."""
     if not planned.done:
-        return planned.why or "not run yet"
+        return on_page(planned.why) or "not run yet"
     done = planned.why.partition(" (")[0] or "done"  # leave out terminal commands in parentheses
     if receipt is None:
         return done
@@ -226,7 +227,11 @@ def run(
         step = snapshot.next_stage
         if not snapshot.receipts:
             return "Nothing has run yet."
-        return "Every stage is done." if step is None else f"Nothing is running; {step.stage} is next: {step.why}."
+        return (
+            "Every stage is done."
+            if step is None
+            else f"Nothing is running; {step.stage} is next: {on_page(step.why)}."
+        )
     if job.state == "queued":
         return f"Waiting in the queue{f', position {job.position}' if job.position else ''}."
     if job.state == "waits_for_gpu":
@@ -246,10 +251,10 @@ def run(
         why = job.note if no_certificate else step and step.why
         if step is not None and step.why == "people have answered since":
             return "Reviewers have answered since. Continue to include their answers."
-        return f"{capital(why or 'The review is in progress')}."
+        return f"{capital(on_page(why or 'the review is in progress'))}."
     if job.state == "failed":
         problem = job.problem or {}
-        return capital(_without_details(str(problem.get("what") or "the job failed; see the log for the reason"))) + "."
+        return capital(_without_details(on_page(str(problem.get("what") or "the job failed; see its log")))) + "."
     if job.command == "certify":
         return certificate((job.answer or {}).get("facts") or {})
     if job.command in ("preview", "forecast"):
