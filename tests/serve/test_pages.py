@@ -401,7 +401,7 @@ def test_reviewer_sees_only_the_queue(tmp_path: Path, browse: Browse) -> None:
     assert client.post(f"/p/whole/review/{'0' * 64}", data=sent, headers=own).status_code == 404
     for path in ("/rows", "/run", "/setup", "/prompts", "/downloads"):
         page, text = get_page(client, f"/p/whole{path}", 403)
-        assert "does not have the right" in text
+        assert "does not allow this" in text
     assert "whole" in get_page(client, "/")[1]
 
 

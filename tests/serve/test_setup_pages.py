@@ -217,7 +217,9 @@ def test_group_of_rows_is_chosen_among_the_columns(service: Service) -> None:
         assert browser.post("/p/groups/setup/columns", data=form).status_code == 303
         assert spec_of(service, "groups").seeds[0].group == group
     twice = {"source": "0", "header": headers, "role": ["input", "output", "group", "group"]}
-    assert "Only one column can say which rows belong" in browser.post("/p/groups/setup/columns", data=twice).text
+    page = browser.post("/p/groups/setup/columns", data=twice).text
+    assert "Only one column can say which rows belong" in page
+    assert page.count('<option value="group" selected>') == 2  # nothing chosen is lost
 
 
 def test_settings_derived_from_outputs_follow_them(service: Service) -> None:

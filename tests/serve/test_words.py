@@ -349,6 +349,18 @@ def test_generation_after_a_preview_is_detected() -> None:
     assert not of.asked_since(None)
 
 
+def test_step_names_are_readable() -> None:
+    """A gate is a check on the pages, and reviewers need no version of its rules."""
+    steps = ("gate/lost_content@3", "gate/user:rules:polite@1", "score/relevance@1", "pool/best@1", "review")
+    assert [words.step(by) for by in steps] == [
+        "check lost content",
+        "check user:rules:polite",
+        "pmi",
+        "best",
+        "review",
+    ]
+
+
 @pytest.mark.parametrize(
     ("text", "shown"),
     [

@@ -195,6 +195,7 @@ def _setup(
         teachers=teacher_options({row["host"] for row in allowed}),
         hosts=[row for row in allowed if row["by"]],
         typed=_field_values(now.project, seeds["of_the_test"], step, form),
+        typed_roles=_typed_roles(form) if form is not None and step == "columns" else {},
         seen=stale_forms.fingerprints(now.project),
         preview=shown,
         preview_at=preview.started if preview else None,
@@ -242,6 +243,12 @@ def _field_values(project: Project, of_the_test: Mapping[int, str], step: str, f
     typed["exemplars"] = shown = judge_examples(project, of_the_test) if examples is None else unjudged
     typed["blank_exemplars"] = max(1, min(2, _EXAMPLES - len(shown)))
     return typed
+
+
+def _typed_roles(form: FormData) -> dict[tuple[str, str], str]:
+    """The roles chosen in a form that could not be saved, by the source and the header of the column."""
+    headers, roles = (map(str, form.getlist(name)) for name in ("header", "role"))
+    return {(str(form.get("source")), header): role for header, role in zip(headers, roles, strict=False)}
 
 
 def _heading(seeds: dict[str, Any], project: Project) -> str:

@@ -13,6 +13,7 @@ from pairsmith.style.numbers import between, bounds, count, format_bounds, perce
 from pairsmith.style.reasons import sentence_of
 from schemas.money import describe_cost, dollars
 from schemas.records import Receipt, now
+from schemas.step_names import By, display_step
 from schemas.wording import capital, counted
 
 if TYPE_CHECKING:
@@ -343,6 +344,12 @@ def reason(code: str | None, detail: str | None = None) -> str:
         return sentence
     shown = _HASH.sub(lambda hash_: hash_[0][:8], detail)
     return f"{sentence.rstrip('.')}: {shown}" if code in _NEEDS_SENTENCE else capital(shown)
+
+
+def step(by: str) -> str:
+    """The name of the step that gave a verdict, e.g. `check lost content`, without the version of its rules."""
+    read = By.read(display_step(by))
+    return f"check {read.name.replace('_', ' ')}" if read.kind == "gate" else read.name or by
 
 
 def spent(snapshot: Snapshot) -> str:
