@@ -232,6 +232,8 @@ def test_settings_derived_from_outputs_follow_them(service: Service) -> None:
         sent = browser.post("/p/lamps/setup/seeds", files={"file": ("t.csv", changed.encode())})
         assert "done=fitted" in sent.headers["location"]
         assert sorted(spec_of(service, "lamps").task.labels) == labels
+        notes = sources(service.workspace.project("lamps"))[0].notes
+        assert len(notes) == len(set(notes)) == 3
 
     german = "".join(f"die Lampe {n} im Flur ist schon wieder aus,{'hell' if n % 2 else 'dunkel'}\n" for n in range(20))
     browser.post("/p/lamps/setup/seeds", files={"file": ("de.csv", f"text,label\n{german}".encode())})

@@ -163,12 +163,13 @@ def source_keys(at: int, reads: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def guess_sentences(project: Project, at: int) -> Sequence[str]:
-    """What was guessed about the file of source number `at`, as written above it in the spec."""
+    """What was guessed about the file of source number `at`, as written above it in the spec: with the kind of the task
+    given, or detected."""
     source = project.spec.seeds[at]
     path = project.folder / source.path
     if path.suffix.lower() in TABLES and path.is_file():
         with suppress(PairsmithError):
-            return guess(path, project.spec.task.kind, source.encoding).why
+            return [one for kind in (project.spec.task.kind, "") for one in guess(path, kind, source.encoding).why]
     return ()
 
 
