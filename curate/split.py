@@ -297,8 +297,8 @@ def _test_shortages(seeds: list[Seed], spec: Spec) -> list[Shortage]:
     else:
         fix = f"Have about {enough} {noun} at split.test = {share:g}, or raise split.test."
     if not available:
-        of = f"none of {kinds.total()} {noun} falls into the test split"
-        return [Shortage(f"{of}: nothing can be evaluated", fix)]
+        of = f"none of {kinds.total()} {noun} falls" if kinds.total() > 1 else "the only seed does not fall"
+        return [Shortage(f"{of} into the test split: nothing can be evaluated", fix)]
     what = (
         f"{counted(available, 'test input', 'test inputs')} (of {kinds.total()} {noun});"
         f" fewer than {LEAST_TEST_INPUTS} can prove nothing:"

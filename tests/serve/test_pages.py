@@ -318,12 +318,16 @@ def test_saved_prompt_is_a_new_version(client: TestClient, workspace: Workspace)
 
 
 def test_answer_on_a_page_is_stored(client: TestClient, workspace: Workspace) -> None:
-    """Accept, edit and reject are stored at once; an edit without a text is refused; the row shows who answered."""
+    """Accept, edit and reject are stored at once; an edit without a text, or without a change, is refused, because it
+    decides nothing; the row shows who answered."""
     row = client.app.state.views.page("whole").rows[5]  # type: ignore[attr-defined]
     for data in ({"decision": "reject"}, {"decision": "edit", "edited": "a better text"}, {"decision": "accept"}):
         response = client.post(f"/p/whole/rows/{row.id}/answer", data=data)
         assert response.status_code == 303, response.text
-    assert client.post(f"/p/whole/rows/{row.id}/answer", data={"decision": "edit"}).status_code == 422
+    for text in ("", f"{row.output}\r\n"):
+        refused = client.post(f"/p/whole/rows/{row.id}/answer", data={"decision": "edit", "edited": text})
+        assert refused.status_code == 422
+        assert "Corrected output" in refused.text
     assert client.post("/p/whole/rows/none/answer", data={"decision": "accept"}).status_code == 404
     with Store.open(f"sqlite:///{workspace.folder('whole') / 'pairsmith.db'}", write=False) as store:
         assert [r.decision for r in store.reviews([row.id])[row.id]] == ["reject", "edit", "accept"]
@@ -397,7 +401,7 @@ def test_reviewer_sees_only_the_queue(tmp_path: Path, browse: Browse) -> None:
     assert client.post(f"/p/whole/review/{'0' * 64}", data=sent, headers=own).status_code == 404
     for path in ("/rows", "/run", "/setup", "/prompts", "/downloads"):
         page, text = get_page(client, f"/p/whole{path}", 403)
-        assert "does not have the right" in text
+        assert "does not allow this" in text
     assert "whole" in get_page(client, "/")[1]
 
 

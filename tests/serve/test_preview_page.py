@@ -55,7 +55,7 @@ def test_preview_is_outdated_only_by_settings_that_affect_answers(
     with Store.open(Store.url_for(project := load(folder))) as store:
         preview.preview(project, store)
     assert "✗ rejected" in page()
-    assert "Since this preview, task.style has changed, so the run may give different answers" in page(
+    assert "Since this preview, “Style” (task.style) has changed, so the run may give different answers" in page(
         task__style="Briefly."
     )
 
@@ -104,8 +104,8 @@ def test_forecast_is_outdated_by_settings_that_affect_rows(
     client, spec = browse(workspace), folder / SPEC_NAME
     before = spec.read_text()
     cases = {
-        "curate.gates.cut": (False, "curate.gates.cut"),
-        "task.language": ("de", "task.language"),
+        "curate.gates.cut": (False, "“Checks” (curate.gates.cut)"),
+        "task.language": ("de", "“Style” (task.language)"),
         "budget.max_usd": (2, ""),
         "train.epochs": (1, ""),
     }

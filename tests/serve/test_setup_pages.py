@@ -185,6 +185,21 @@ def test_replaced_table_leaves_nothing_behind(service: Service) -> None:
     assert source.path == "seeds/t-2.csv"
 
 
+def test_seeds_replaced_by_a_colleague_are_not_overwritten_unseen(service: Service) -> None:
+    """A page that was open meanwhile says so, keeps the text or the chosen file, and replaces them when sent again."""
+    browser = create_project(service, "both", "p.txt", "A fox in fog.\n")
+    seen = browser.get("/p/both/setup").text.split("setup/seeds#seeds")[1].split('name="seen" value="')[1].split('"')[0]
+    browser.post("/p/both/setup/seeds", data={"pasted": "A tram in the rain.\n", "seen": seen})
+    late: dict[str, Any] = {"data": {"seen": seen}, "files": {"file": ("late.txt", b"A late kite.\n")}}
+    refused = browser.post("/p/both/setup/seeds", **late)
+    assert refused.status_code == 412
+    assert 'name="chosen_before" value="late.txt" checked' in refused.text
+    assert bodies(service, "both") == [("A tram in the rain.", None)]
+    seen = refused.text.split("setup/seeds#seeds")[1].split('name="seen" value="')[1].split('"')[0]
+    browser.post("/p/both/setup/seeds", data={"chosen_before": "late.txt", "seen": seen})
+    assert bodies(service, "both") == [("A late kite.", None)]
+
+
 def test_group_of_rows_is_chosen_among_the_columns(service: Service) -> None:
     """The page says which column keeps rows in one split, and another one, or none, can be chosen."""
     rows = "".join(f"Where is parcel {n} now?,It is on the road {n} again,c{n % 12},r{n % 11}\n" for n in range(48))
@@ -202,7 +217,9 @@ def test_group_of_rows_is_chosen_among_the_columns(service: Service) -> None:
         assert browser.post("/p/groups/setup/columns", data=form).status_code == 303
         assert spec_of(service, "groups").seeds[0].group == group
     twice = {"source": "0", "header": headers, "role": ["input", "output", "group", "group"]}
-    assert "Only one column can say which rows belong" in browser.post("/p/groups/setup/columns", data=twice).text
+    page = browser.post("/p/groups/setup/columns", data=twice).text
+    assert "Only one column can say which rows belong" in page
+    assert page.count('<option value="group" selected>') == 2  # nothing chosen is lost
 
 
 def test_settings_derived_from_outputs_follow_them(service: Service) -> None:
@@ -215,6 +232,15 @@ def test_settings_derived_from_outputs_follow_them(service: Service) -> None:
         sent = browser.post("/p/lamps/setup/seeds", files={"file": ("t.csv", changed.encode())})
         assert "done=fitted" in sent.headers["location"]
         assert sorted(spec_of(service, "lamps").task.labels) == labels
+        notes = sources(service.workspace.project("lamps"))[0].notes
+        assert len(notes) == len(set(notes)) == 3
+
+    german = "".join(f"die Lampe {n} im Flur ist schon wieder aus,{'hell' if n % 2 else 'dunkel'}\n" for n in range(20))
+    browser.post("/p/lamps/setup/seeds", files={"file": ("de.csv", f"text,label\n{german}".encode())})
+    assert spec_of(service, "lamps").task.language == "de"
+    browser.post("/p/lamps/setup/style", data={"style": "One label.", "language": "fr"})
+    browser.post("/p/lamps/setup/seeds", files={"file": ("t.csv", table.encode())})
+    assert spec_of(service, "lamps").task.language == "fr"  # chosen by a user
 
     browser = create_project(service, "tickets", "t.csv", TICKETS)
     assert word_limits(service, "tickets") == (5, 20)

@@ -6,10 +6,13 @@ import dataclasses
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pytest
+
 from pairsmith.plan import PlannedStage, plan
 from pairsmith.serve.job import Job, JobOptions, State
 from pairsmith.serve.pages import words
 from pairsmith.serve.pages.figures import Snapshot, displayed_run, job_progress, stage_lines
+from pairsmith.serve.pages.page_terms import on_page
 from pairsmith.serve.pages.review import continue_action
 from pairsmith.serve.pages.run import _figures, _final_figures, _reasons, _rows_in_progress, _spent_and_cap
 from pairsmith.serve.pages.training import _heading
@@ -344,3 +347,38 @@ def test_generation_after_a_preview_is_detected() -> None:
         of = Snapshot("a", Project(Path(), SPEC), None, (), tuple(receipts), ())
         assert of.asked_since(of.last("preview")) is asked
     assert not of.asked_since(None)
+
+
+def test_step_names_are_readable() -> None:
+    """A gate is a check on the pages, and reviewers need no version of its rules."""
+    steps = ("gate/lost_content@3", "gate/user:rules:polite@1", "score/relevance@1", "pool/best@1", "review")
+    assert [words.step(by) for by in steps] == [
+        "check lost content",
+        "check user:rules:polite",
+        "pmi",
+        "best",
+        "review",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("Run `pairsmith curate` first.", "Run “curate” on the Run page first."),
+        ("`pairsmith review pull` fetches them.", "“Fetch answers” on the Review page fetches them."),
+        ("Run `pairsmith review push` first.", "Use “Send rows to reviewers” on the Review page first."),
+        ("`pairsmith rows --state failed` lists them.", "The Rows page lists them."),
+        ("--max-usd cannot be kept.", "The cap cannot be kept."),
+        ("Have 80 pairs at split.test = 0.25, or raise split.test.",
+         "Have 80 pairs at 25 percent of test seeds, or raise that share."),
+        ("your role here, viewer, does not have the right 'edit'.", "your role here, viewer, does not allow this."),
+        ("generate is next: task.style and 2 more have changed",
+         "generate is next: “Style” (task.style) and 2 more have changed"),
+        ("See `pairsmith doctor`.", "See `pairsmith doctor`."),
+        ("The task runs `pairsmith`.", "The task runs `pairsmith`."),
+    ],
+)  # fmt: skip
+def test_messages_of_commands_name_what_the_pages_have(text: str, shown: str) -> None:
+    """A message written for a terminal names buttons, pages and fields when a page shows it."""
+    assert on_page(text) == shown
+    assert on_page(shown) == shown

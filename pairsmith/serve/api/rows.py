@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field
 from starlette.responses import StreamingResponse
 
 from curate.licences import refuse_unlicensed
+from curate.review.decision import differs
 from pairsmith.lineage import lineage_of
 from pairsmith.serve.access import Answerer, Caller, Member, Right, Viewer, needs
 from pairsmith.serve.api.pages import Cursor, Limit, Page, attachment_headers, link_next, page_of
@@ -180,6 +181,9 @@ def record_answer(
         raise Refusal(
             422, "an edit needs a text, and other decisions must not have one.", where="/body/edited", code="not_valid"
         )
+    if answer.edited is not None and not differs(answer.edited, pair):
+        fix = "Change the text, or accept the row as it is."
+        raise Refusal(422, "the edit does not change the output.", where="/body/edited", code="not_valid", fix=fix)
     known = state_of(request).readers.project(slug).spec.review.reasons
     if wrong := [reason for reason in answer.reasons if reason not in known]:
         raise Refusal(

@@ -27,7 +27,7 @@ from synth.seeds import read_seeds
 router = APIRouter(prefix="/api/v1/projects/{project}", tags=["seeds"])
 ENDINGS = (".jsonl", ".json", ".csv", ".tsv", ".txt", ".parquet")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
-_EXCERPTS = 20
+EXCERPTS = 20
 _MAX_UNCOMPRESSED = 2_000_000_000  # bytes of a Parquet file after decompression
 
 
@@ -179,7 +179,7 @@ def _read(source: SeedSource, folder: Path, most_rows: int | None = None) -> See
         kind=source.kind,
         rows=reading.rows_in,
         kinds=dict(Counter(seed.kind for seed in reading.seeds)),
-        first=[SeedExcerpt(kind=seed.kind, text=seed.body[:2000]) for seed in reading.seeds[:_EXCERPTS]],
+        first=[SeedExcerpt(kind=seed.kind, text=seed.body[:2000]) for seed in reading.seeds[:EXCERPTS]],
         problems=[UnusableSeed(where=problem.where, what=problem.what) for problem in reading.problems[:200]],
     )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -13,6 +12,7 @@ from typing import Any, NamedTuple
 from pairsmith.file_columns import Column, columns_of
 from pairsmith.file_guess import Guess, guess, seed_settings
 from pairsmith.guessed_spec import comment
+from pairsmith.serve.pages.page_terms import on_page
 from schemas.errors import InputError, PairsmithError, UsageError
 from schemas.project import Project
 from schemas.spec import SeedSource
@@ -67,29 +67,6 @@ def _source_view(at: int, source: SeedSource, folder: Path) -> SourceView | None
         return SourceView(at, source.path, "chats", [], notes) if notes else None
     cells = [(c.header, next(iter(c.filled), "")[:300], roles.get(n, "")) for n, c in enumerate(columns)]
     return SourceView(at, source.path, source.kind, cells, notes)
-
-
-# What a comment advises for the spec or a terminal, and what to do on the page instead.
-_ON_PAGE = (
-    (r"name the worse one as `rejected`", "ignore the worse one"),
-    (r"Remove 'group' if they are independent", "If they are independent, set that column to “ignored” below"),
-    (r'set kind = "pair" and name both columns, as input and output', "set both columns below, as input and output"),
-    (r"join them: see Other columns in `pairsmith docs seeds`", "set it to “input” below too"),
-    (r"choose that kind with --kind (\w+)", r"start a new project with the task “\1”"),
-    (
-        "swap them here and swap language and to above",
-        "start a new project with the task “translate” and the other target language",
-    ),
-    (r"the gate 'echo' is off", "the check “echo” is off"),
-    (r" \(`pairsmith docs seeds`\)", ""),
-)
-
-
-def on_page(note: str) -> str:
-    """A comment of the spec in the words of the page: it names what to choose there instead of keys and options."""
-    for pattern, words in _ON_PAGE:
-        note = re.sub(pattern, words, note)
-    return note
 
 
 def _comments_above(at: int, folder: Path) -> list[str]:
@@ -187,12 +164,13 @@ def source_keys(at: int, reads: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def guess_sentences(project: Project, at: int) -> Sequence[str]:
-    """What was guessed about the file of source number `at`, as written above it in the spec."""
+    """What was guessed about the file of source number `at`, as written above it in the spec: with the kind of the task
+    given, or detected."""
     source = project.spec.seeds[at]
     path = project.folder / source.path
     if path.suffix.lower() in TABLES and path.is_file():
         with suppress(PairsmithError):
-            return guess(path, project.spec.task.kind, source.encoding).why
+            return [one for kind in (project.spec.task.kind, "") for one in guess(path, kind, source.encoding).why]
     return ()
 
 

@@ -25,7 +25,7 @@ from pairsmith.record_schema import schema_of
 from pairsmith.serve import limits
 from pairsmith.serve.access import Caller, Right
 from pairsmith.serve.api.projects import NewProject, create_project_files
-from pairsmith.serve.api.seeds import ENDINGS, add, check_size_inside
+from pairsmith.serve.api.seeds import ENDINGS, EXCERPTS, add, check_size_inside
 from pairsmith.serve.api.specs import etag_of, save_spec
 from pairsmith.serve.api.specs import spec_text as current_spec
 from pairsmith.serve.pages.columns import (
@@ -302,7 +302,11 @@ def replace_seeds(
     fitted |= {"curate.gates.echo": False} if table and table.copies else {}
     name = _free_name(project, name)
     sentences = [one for at in range(len(before)) for one in guess_sentences(project, at)]  # before `add` overwrites
-    add(request, caller, slug, content, name, reads["kind"], reads)
+    was = _language_of(project)
+    shown = add(request, caller, slug, content, name, reads["kind"], reads)
+    language = detect_language([seed.text for seed in shown.first])
+    if project.spec.task.kind != "translate" and was == project.spec.task.language != language:
+        fitted |= {"task.language": language}
     now = workspace.project(slug).spec.seeds
     at = next(number for number, source in enumerate(now) if source.path == f"seeds/{name}")
     left = dict.fromkeys(f"seeds.{at}.{key}" for key in now[at].model_fields_set - {"path", *reads})
@@ -313,6 +317,14 @@ def replace_seeds(
     values = {**left, **source_keys(at, reads), **fitted, **removed}
     save_spec(request, caller, slug, set_keys(fresh, values, {"seeds.0": above}), if_match=etag_of(text))
     return "fitted" if fitted else "saved"
+
+
+def _language_of(project: Project) -> str:
+    """The language detected in the first seeds; empty if they cannot be read."""
+    with suppress(PairsmithError):
+        seeds = read_seeds(project.spec.seeds, project.folder).seeds[:EXCERPTS]
+        return detect_language([seed.body for seed in seeds]) if seeds else ""
+    return ""
 
 
 def _free_name(project: Project, name: str) -> str:

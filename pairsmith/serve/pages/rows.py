@@ -18,7 +18,6 @@ from pairsmith.serve.rows_view import COUNTED, SORTS, Filters, RowFacets, RowsVi
 from pairsmith.serve.state import state_of
 from pairsmith.style.numbers import count
 from schemas.errors import UsageError
-from schemas.step_names import display_step
 
 router = page_router()
 _SORT_WORDS: dict[Sort, str] = {
@@ -110,7 +109,6 @@ def rows(
         rows_line=words.row_sum(facets.all) if facets.all else None,
         download=lambda form: link(f"/api/v1/projects/{project}/rows/download", format=form, **_api_query(filters)),
         reasons=snapshot(request, project).project.spec.review.reasons,
-        step_name=lambda by: display_step(by) if by else "",
     )
 
 
@@ -151,7 +149,7 @@ def _heading(facets: RowFacets, filters: Filters) -> str:
     chosen += [f"“{filters.q}”"] if filters.q else []
     chosen += [words.reason(filters.reason).rstrip(".").lower()] if filters.reason else []
     chosen += [f"{filters.split} split"] if filters.split else []
-    chosen += [f"rejected by {display_step(filters.step)}"] if filters.step else []
+    chosen += [f"rejected by {words.step(filters.step)}"] if filters.step else []
     chosen += [filters.generator] if filters.generator else []
     chosen += (
         ["answered by reviewers" if filters.reviewed else "not answered by reviewers"]

@@ -198,7 +198,8 @@ def _setup(
         teachers=teacher_options({row["host"] for row in allowed}),
         hosts=[row for row in allowed if row["by"]],
         typed=_field_values(now.project, seeds["of_the_test"], step, form),
-        seen=stale_forms.fingerprints(spec),
+        typed_roles=_typed_roles(form) if form is not None and step == "columns" else {},
+        seen=stale_forms.fingerprints(now.project),
         preview=shown,
         preview_at=preview.started if preview else None,
         asked_since=now.asked_since(preview),
@@ -243,6 +244,12 @@ def _field_values(project: Project, of_the_test: Mapping[int, str], step: str, f
     typed["exemplars"] = shown = judge_examples(project, of_the_test) if examples is None else unjudged
     typed["blank_exemplars"] = max(1, min(2, _EXAMPLES - len(shown)))
     return typed
+
+
+def _typed_roles(form: FormData) -> dict[tuple[str, str], str]:
+    """The roles chosen in a form that could not be saved, by the source and the header of the column."""
+    headers, roles = (map(str, form.getlist(name)) for name in ("header", "role"))
+    return {(str(form.get("source")), header): role for header, role in zip(headers, roles, strict=False)}
 
 
 def _heading(seeds: dict[str, Any], project: Project) -> str:
@@ -330,10 +337,11 @@ def save(caller: Editor, project: str, step: str, request: Request, form: Submit
     texts, done = text_fields(form), "saved"
     try:
         current = state_of(request).workspace.project(project)
-        stale_forms.refuse_if_stale(current.spec, step, texts.get("seen"))
         if step == "seeds":
             upload = uploaded_file(form)
             given = _submitted_seeds(request, caller, texts.get("pasted", ""), upload, texts.get("chosen_before", ""))
+        stale_forms.refuse_if_stale(current, step, texts.get("seen"))  # after an uploaded file was kept
+        if step == "seeds":
             encoding = "" if upload else texts.get("encoding", "")  # it was chosen for the previous file
             says = texts["lines"] if texts.get("lines") in LINES else ""
             done = replace_seeds(request, caller, project, *given, encoding, says)

@@ -29,6 +29,7 @@ from pairsmith.serve import problems
 from pairsmith.serve.access import ALL, AnyOne, Caller, Right
 from pairsmith.serve.pages import words
 from pairsmith.serve.pages.figures import rows_line
+from pairsmith.serve.pages.page_terms import FIELDS, on_page
 from pairsmith.serve.problems import Refusal, not_there, status_of
 from pairsmith.serve.state import state_of
 from pairsmith.serve.workspace import within
@@ -148,7 +149,7 @@ def _templates() -> Environment:
     environment = Environment(
         loader=FileSystemLoader(_HERE / "templates"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    environment.filters["coded"] = _with_code
+    environment.filters |= {"coded": _with_code, "place": _place}
     environment.globals |= {
         "static": static,
         "version": __version__,
@@ -163,8 +164,14 @@ def _templates() -> Environment:
 
 
 def _with_code(text: str) -> Markup:
-    """Escape a message for HTML and render the parts in backticks as code."""
-    return Markup(re.sub(r"`([^`\n]+)`", r"<code>\1</code>", str(escape(text))))
+    """Escape a message for HTML, in the terms of the pages, and render the parts in backticks as code."""
+    return Markup(re.sub(r"`([^`\n]+)`", r"<code>\1</code>", str(escape(on_page(text)))))
+
+
+def _place(where: str) -> Markup:
+    """Where an error is: the label of a form field, or a file and line as code."""
+    label = FIELDS.get(where)
+    return escape(label) if label else Markup("<code>{}</code>").format(where)
 
 
 def link(path: str, **query: Any) -> str:
@@ -230,7 +237,7 @@ def _title(request: Request, slug: str) -> str:
 CONFIRMATIONS = {
     "saved": "Saved. It applies from the next run. A run in progress may stop at its next stage and says why.",
     "records": "Saved. Every output is a JSON object, so the task is now extract; schema.json has the keys.",
-    "fitted": "Saved. Labels, word limits and answer lengths that came from the previous outputs now follow these.",
+    "fitted": "Saved. Language, labels and lengths that were derived from the previous seeds now follow these.",
     "unpriced": "Saved without prices, which were for the previous teacher. If they still apply, enter them again.",
     "rate": "Saved, with the learning rate and batch size set to suit this model.",
     "answered": "Your answer is saved. The next curation takes it into account.",
@@ -303,6 +310,9 @@ _ERROR_HEADINGS = {
     403: "You do not have permission to do this.",
     404: "Page not found.",
     409: "This is not possible right now.",
+    400: "This cannot be used as it is.",
+    413: "This is too large.",
+    422: "This cannot be used as it is.",
     429: "Too many requests.",
 }
 

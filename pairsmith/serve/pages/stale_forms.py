@@ -10,9 +10,11 @@ import orjson
 from pydantic import BaseModel
 
 from pairsmith.serve.problems import Refusal
+from schemas.project import Project
 from schemas.spec import Spec
 
 _SETTINGS: Mapping[str, Callable[[Spec], tuple[Any, ...]]] = {
+    "seeds": lambda spec: spec.seeds,
     "columns": lambda spec: spec.seeds,
     "teacher": lambda spec: (spec.teacher,),
     "style": lambda spec: (spec.task.style, spec.task.language, *spec.exemplars),
@@ -23,15 +25,18 @@ _SETTINGS: Mapping[str, Callable[[Spec], tuple[Any, ...]]] = {
 }
 
 
-def fingerprints(spec: Spec) -> dict[str, str]:
-    """A fingerprint of the settings of each step."""
-    return {step: _fingerprint(settings(spec)) for step, settings in _SETTINGS.items()}
+def fingerprints(project: Project) -> dict[str, str]:
+    """A fingerprint of the settings of each step; for `seeds`, of their files too."""
+    settings = {step: settings(project.spec) for step, settings in _SETTINGS.items()}
+    paths = [project.folder / source.path for source in project.spec.seeds]
+    files = [(stat.st_mtime_ns, stat.st_size) for stat in (path.stat() for path in paths if path.is_file())]
+    return {step: _fingerprint((*parts, *(files if step == "seeds" else ()))) for step, parts in settings.items()}
 
 
-def refuse_if_stale(spec: Spec, step: str, seen: str | None) -> None:
+def refuse_if_stale(project: Project, step: str, seen: str | None) -> None:
     """Raises Refusal if the settings of `step` have changed since the submitted page was rendered. Programs send no
     fingerprint (`seen`) and are not checked."""
-    if seen and step in _SETTINGS and seen != fingerprints(spec)[step]:
+    if seen and step in _SETTINGS and seen != fingerprints(project)[step]:
         raise Refusal(
             412,
             "someone else changed this after you opened the page.",

@@ -8,10 +8,12 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from pairsmith.serve.job import Job
+from pairsmith.serve.pages.page_terms import on_page
 from pairsmith.style.numbers import between, bounds, count, format_bounds, percent
 from pairsmith.style.reasons import sentence_of
 from schemas.money import describe_cost, dollars
 from schemas.records import Receipt, now
+from schemas.step_names import By, display_step
 from schemas.wording import capital, counted
 
 if TYPE_CHECKING:
@@ -109,13 +111,13 @@ def project(snapshot: Snapshot, job: Job | None, progress: JobProgress | None) -
     stopped = snapshot.receipts[-1]
     if not stopped.ok and stopped.facts.get("error") != "stopped by Ctrl-C":
         why = str(stopped.facts.get("error", "the receipt does not say why"))
-        return f"{stopped.command} failed: {_without_details(why.partition('. ')[0])}"
+        return f"{stopped.command} failed: {_without_details(on_page(why).partition('. ')[0])}"
     step = snapshot.next_stage
     if step is None:
         return verdict(snapshot) or "every stage is done"
     if step.stage == "review":
-        return f"waiting for review: {step.why}"
-    return f"{step.stage} is next: {step.why}"
+        return f"waiting for review: {on_page(step.why)}"
+    return f"{step.stage} is next: {on_page(step.why)}"
 
 
 def verdict(snapshot: Snapshot) -> str | None:
@@ -193,7 +195,7 @@ def progress_text(progress: JobProgress) -> str:
 def stage(snapshot: Snapshot, planned: PlannedStage, receipt: Receipt | None) -> str:
     """What a stage did, or why it is not done."""
     if not planned.done:
-        return planned.why or "not run yet"
+        return on_page(planned.why) or "not run yet"
     done = planned.why.partition(" (")[0] or "done"  # leave out terminal commands in parentheses
     if receipt is None:
         return done
@@ -224,7 +226,9 @@ def run(
         step = snapshot.next_stage
         if not snapshot.receipts:
             return "Nothing has run yet."
-        return "Every stage is done." if step is None else f"Nothing is running; {step.stage} is next: {step.why}."
+        if step is None:
+            return "Every stage is done."
+        return f"Nothing is running; {step.stage} is next: {on_page(step.why)}."
     if job.state in ("queued", "waits_for_gpu"):
         where = "in the queue" if job.state == "queued" else "for compute"
         return f"Waiting {where}{f', position {job.position}' if job.position else ''}."
@@ -243,10 +247,10 @@ def run(
         why = job.note if no_certificate else step and step.why
         if step is not None and step.why == "people have answered since":
             return "Reviewers have answered since. Continue to include their answers."
-        return f"{capital(why or 'The review is in progress')}."
+        return f"{capital(on_page(why or 'the review is in progress'))}."
     if job.state == "failed":
         problem = job.problem or {}
-        return capital(_without_details(str(problem.get("what") or "the job failed; see the log for the reason"))) + "."
+        return capital(_without_details(on_page(str(problem.get("what") or "the job failed; see its log")))) + "."
     if job.command == "certify":
         return certificate((job.answer or {}).get("facts") or {})
     if job.command in ("preview", "forecast"):
@@ -330,6 +334,12 @@ def reason(code: str | None, detail: str | None = None) -> str:
         return sentence
     shown = _HASH.sub(lambda hash_: hash_[0][:8], detail)
     return f"{sentence.rstrip('.')}: {shown}" if code in _NEEDS_SENTENCE else capital(shown)
+
+
+def step(by: str) -> str:
+    """The name of the step that gave a verdict, e.g. `check lost content`, without the version of its rules."""
+    read = By.read(display_step(by))
+    return f"check {read.name.replace('_', ' ')}" if read.kind == "gate" else read.name or by
 
 
 def spent(snapshot: Snapshot) -> str:

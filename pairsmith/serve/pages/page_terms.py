@@ -1,0 +1,97 @@
+"""Messages written for a terminal or a spec, in the terms of the pages: their buttons and fields instead of commands,
+options and keys."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from schemas.wording import capital
+
+_ON_RUN = "run generate curate certify train train-reward evaluate export preview forecast"
+_COMMANDS = {
+    **{name: f"“{name}” on the Run page" for name in _ON_RUN.split()},
+    "preview": "“Preview 5 seeds” under Setup",
+    "forecast": "“Forecast from 20 seeds” under Setup",
+    "certify": "“Check now” on the Review page",
+    "review push": "“Send rows to reviewers” on the Review page",
+    "review pull": "“Fetch answers” on the Review page",
+    "review up": "“Send rows to reviewers” on the Review page",
+    "review status": "the Review page",
+    "rows": "the Rows page",
+    "explain": "the Rows page",
+    "jobs": "the Run page",
+    "status": "the Overview page",
+}
+_COMMAND = re.compile(rf"`pairsmith ({'|'.join(sorted(_COMMANDS, key=len, reverse=True))})(?: [^`]*)?`")
+_OPENED = re.compile(r"\b(R|r)un(?= the \w+ page| “[A-Z])")  # before a page or a button, which are not run
+_PHRASES: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
+    (r"name the worse one as `rejected`", "ignore the worse one"),
+    (r"Remove 'group' if they are independent", "If they are independent, set that column to “ignored” below"),
+    (r'set kind = "pair" and name both columns, as input and output', "set both columns below, as input and output"),
+    (r"join them: see Other columns in `pairsmith docs seeds`", "set it to “input” below too"),
+    (r"choose that kind with --kind (\w+)", r"start a new project with the task “\1”"),
+    (
+        "swap them here and swap language and to above",
+        "start a new project with the task “translate” and the other target language",
+    ),
+    (r"the gate 'echo' is off", "the check “echo” is off"),
+    (r"Leave out --kind \w+ to see .*", "Let the task be detected to see how the file is read."),
+    (
+        r"at split\.test = ([\d.]+), or raise split\.test",
+        lambda share: f"at {100 * float(share[1]):g} percent of test seeds, or raise that share",
+    ),
+    (r"or raise split\.test", "or raise the percentage of test seeds"),
+    (r"split\.test is 0", "the percentage of test seeds is 0"),
+    (r"Set split\.test, for instance to 0\.2", "Set it, for instance to 20"),
+    (r" in teacher\.key_env", " under Teacher in Setup"),
+    (
+        r"[Ss]et teacher\.usd_per_million_prompt_tokens and teacher\.usd_per_million_completion_tokens",
+        "Enter the token prices under Teacher in Setup",
+    ),
+    ("with --retry-failed", "with “Retry rows” checked,"),
+    ("--max-usd", "the cap"),
+    ("Sign in, or send an API key", "Sign in"),
+    (r"does not have the right '\w+'", "does not allow this"),
+    (r" \(`pairsmith docs \w+`\)", ""),
+)
+_STEPS = {
+    "exemplars": "Style",
+    "teacher": "Teacher",
+    "curate": "Checks",
+    "train": "Model",
+    "split": "Test",
+    "evaluate": "Test",
+}
+_CHANGED = re.compile(rf"\b((task|{'|'.join(_STEPS)})[\w.]*)(?=(?: and \d+ more)? ha(?:s|ve) changed)")
+# The labels of form fields whose names errors give as their place.
+FIELDS = {
+    "edited": "Corrected output",
+    "cap_usd": "Cap for this run",
+    "stop_after_accepted": "Stop once this many rows have passed",
+    "precision": "Minimum share of good rows",
+    "confidence": "Confidence",
+    "max_usd": "Project cap",
+    "epochs": "Epochs",
+    "test_share": "Test seeds, in percent",
+    "answer_tokens": "Maximum tokens per test answer",
+    "min_words": "Minimum words per output",
+    "max_words": "Maximum words per output",
+}
+
+
+def on_page(text: str) -> str:
+    """`text` in the terms of the pages. Commands that have no page, such as `pairsmith doctor`, stay."""
+    shown = text
+    for pattern, words in _PHRASES:
+        shown = re.sub(pattern, words, shown)
+    shown = _CHANGED.sub(_with_step, shown)
+    shown = _COMMAND.sub(lambda command: _COMMANDS[command[1]], shown)
+    shown = _OPENED.sub(lambda run: "Use" if run[1] == "R" else "use", shown)
+    return capital(shown) if text.startswith(("`", "--")) else shown
+
+
+def _with_step(key: re.Match[str]) -> str:
+    """A changed key of the spec, after the step of the setup page that sets it."""
+    step = "Style" if key[1] in ("task.style", "task.language") else _STEPS.get(key[2])
+    return f"“{step}” ({key[1]})" if step else key[1]
