@@ -8,7 +8,6 @@ done: running it again is cheap, because answers, adapters and evaluations are r
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -147,11 +146,12 @@ def _same_gate_files(facts: Mapping[str, Any], project: Project) -> bool:
     gates = project.spec.curate.gates
     if not gates.user and not gates.json_schema:
         return True
+    from curate.dataset_files import read_manifest
     from curate.gates import gates_for
 
     try:
         (folder,) = facts.get("files", ())
-        manifest = json.loads((project.folder / folder / "manifest.json").read_bytes())
+        manifest = read_manifest(project.folder / folder / "manifest.json")
         now = gates_for(project.spec.task, gates, project.folder, project.spec.exemplars)
     except (OSError, ValueError, PairsmithError):
         return False

@@ -59,7 +59,7 @@ def test_all_three_formats_have_the_same_rows(project: Project, store: Store) ->
         assert lines
         assert pq.read_table(folder / "data" / f"{split}.parquet").to_pylist() == lines
         assert saved[split].to_list() == lines
-        assert rows(folder, split) == lines
+        assert list(rows(folder, split)) == lines
         assert [r["pair_id"] for r in lines] == [k.pair.id for k in result.accepted if k.split == split]
 
 
@@ -133,7 +133,7 @@ def test_changed_dataset_replaces_the_old_one_completely(project: Project, store
     (folder / "stray.txt").write_text("from the old one")
     fewer = dict(list(ANSWERS.items())[:12])
     artifact = export_dataset(project, store, curated(project, store, answers=fewer), folder)
-    assert sum(len(rows(folder, split)) for split in SPLITS) == len(artifact.members) < 2 * len(ANSWERS)
+    assert sum(len(list(rows(folder, split))) for split in SPLITS) == len(artifact.members) < 2 * len(ANSWERS)
     assert not (folder / "stray.txt").exists()
     assert [p.name for p in project.folder.iterdir() if "dataset" in p.name] == ["dataset"]
 
@@ -207,7 +207,9 @@ def test_dataset_card_has_what_the_hub_and_readers_need(project: Project, store:
     assert "What the numbers do not show" in card.text
     # The configuration in the card loads as on the hub.
     loaded = datasets.load_dataset(str(folder), cache_dir=str(project.folder / "cache"))
-    assert {split: len(loaded[split]) for split in loaded} == {split: len(rows(folder, split)) for split in SPLITS}
+    assert {split: len(loaded[split]) for split in loaded} == {
+        split: len(list(rows(folder, split))) for split in SPLITS
+    }
 
 
 def test_reviewed_rows_are_recorded_in_card_and_manifest(project: Project, store: Store) -> None:
@@ -243,7 +245,7 @@ def test_an_interrupted_export_leaves_the_old_dataset(project: Project, store: S
     leftover = project.folder / ".dataset.1.partial"
     shutil.copytree(folder / "data", leftover / "data")
     os.utime(leftover, (0, 0))
-    assert len(rows(folder, "train")) == sum(k.split == "train" for k in result.accepted)
+    assert len(list(rows(folder, "train"))) == sum(k.split == "train" for k in result.accepted)
     fewer = dict(list(ANSWERS.items())[:12])
     export_dataset(project, store, curated(project, store, answers=fewer), folder)
     assert not leftover.exists()
