@@ -9,7 +9,6 @@ import os
 import shutil
 import subprocess
 import sys
-import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
