@@ -136,7 +136,9 @@ def _same_seeds(project: Project, store: Store) -> bool:
     if any(source.path == "-" or source.format == "hub" for source in sources):
         return True  # version 0.1 did not detect changes of these either
     try:
-        return [seed.id for seed in read_seeds(sources, project.folder).seeds] == [seed.id for seed in store.seeds()]
+        return [seed.id for seed in read_seeds(sources, project.folder).seeds] == [
+            seed.id for seed in store.active_seeds()
+        ]
     except PairsmithError:
         return False
 
