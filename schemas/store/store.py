@@ -422,9 +422,8 @@ class Store(Reading):
 
     def artifacts(self, kind: str | None = None, *, ids: Collection[str] | None = None) -> list[Artifact]:
         """Artifacts, oldest first, all or those of `ids`. `latest.listed_artifacts` reads them without members."""
-        c = tables.artifacts.c
-        where = [*([] if kind is None else [c.kind == kind]), *([] if ids is None else [c.id.in_(ids)])]
-        return self._records(Artifact, tables.artifacts, *where)
+        wanted = ((tables.artifacts.c.kind, None if kind is None else [kind]), (tables.artifacts.c.id, ids))
+        return self._records(Artifact, tables.artifacts, *(c.in_(some) for c, some in wanted if some is not None))
 
 
 def _steps(body: str) -> list[StepName]:
