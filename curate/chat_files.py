@@ -52,9 +52,9 @@ def write_chat_files(dataset: Path, name: str, folder: Path, settings: TrainSett
     chosen, counts = FORMATS[name], dict[str, int]()
     folder.mkdir(parents=True)
     for split in SPLITS:
-        if shaped := [chosen.row(row) for row in rows(dataset, split)]:
-            (folder / f"{split}.jsonl").write_bytes(b"".join(orjson.dumps(row) + b"\n" for row in shaped))
-            counts[split] = len(shaped)
+        if lines := [orjson.dumps(chosen.row(row)) + b"\n" for row in rows(dataset, split)]:
+            (folder / f"{split}.jsonl").write_bytes(b"".join(lines))
+            counts[split] = len(lines)
         elif split == "train":
             fix = "Run `pairsmith rows` to see what became of the rows, or leave --format out."
             raise NoWork(f"there is no row to train on, so {name} has nothing to read.", fix=fix)

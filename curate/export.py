@@ -14,8 +14,9 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -169,7 +170,7 @@ def mark_not_reviewed(folder: Path) -> None:
     change_manifest(folder / _MANIFEST, manifest)
 
 
-def rows(folder: Path, split: Split) -> list[Json]:
+def rows(folder: Path, split: Split) -> Iterator[Json]:
     """The rows of one split of an exported dataset, in its order.
 
     Raises InputError if `folder` is not a dataset of ours, or if the split's file does not match its hash in the
@@ -189,14 +190,14 @@ def preference_rows(folder: Path, split: Split) -> list[Json]:
     return [line for line in _verified_lines(folder, PREFERENCES, manifest) if line["split"] == split]
 
 
-def _verified_lines(folder: Path, name: str, manifest: Json) -> list[Json]:
+def _verified_lines(folder: Path, name: str, manifest: Json) -> Iterator[Json]:
     try:
         content = (folder / name).read_bytes()
     except OSError as error:
         raise InputError(f"cannot be read: {error.strerror}.", where=str(folder / name)) from None
     if hashlib.sha256(content).hexdigest() != manifest["files"].get(name):
         raise _edited(folder / name)
-    return [orjson.loads(line) for line in content.splitlines()]
+    return map(orjson.loads, BytesIO(content))
 
 
 def refuse_edited(folder: Path) -> None:

@@ -20,6 +20,9 @@ from schemas.records import Artifact, Generated, Json, Pair, Seed
 from schemas.spec.export import NOT_STATED, ExportSettings
 from schemas.store import Store
 from schemas.store.latest import listed_artifacts, members_of
+from schemas.streamed import batched
+
+_AT_ONCE = 1_000  # rows whose records are in memory at a time
 
 
 class DeclaredTerms(NamedTuple):
@@ -31,11 +34,12 @@ class DeclaredTerms(NamedTuple):
 
 def ledger(project: Project, store: Store, pair_ids: Iterable[str]) -> Counter[DeclaredTerms]:
     """Count the rows by their declared licences and terms; seeds as they were last read."""
-    seeds = {seed.id: seed for seed in store.seeds(active=False)}
     terms = terms_of(project)
     counts: Counter[DeclaredTerms] = Counter()
-    for pair in store.pairs(pair_ids):
-        counts[_declared(_unedited(store, pair), seeds.get(pair.seed_id), terms)] += 1
+    for ids in batched(sorted(set(pair_ids)), _AT_ONCE):
+        pairs = store.pairs(ids)
+        seeds = store.seeds_by_id(pair.seed_id for pair in pairs)
+        counts.update(_declared(_unedited(store, pair), seeds.get(pair.seed_id), terms) for pair in pairs)
     return counts
 
 
@@ -82,7 +86,7 @@ def refuse_unlicensed(
         rows |= members.keys()
     counts = ledger(project, store, rows)
     if bare_seed_ids:
-        seeds = (seed for seed in store.seeds(active=False) if seed.id in bare_seed_ids)
+        seeds = store.seeds_by_id(bare_seed_ids).values()
         counts += Counter(DeclaredTerms(_licenses(seed), ()) for seed in seeds)
     check(counts, project.spec.export)
 

@@ -175,7 +175,8 @@ class TokenSets:
         sketches, sizes = self._sketches
         differing = _BITS[sketches[others] ^ sketches[row]].sum(axis=2, dtype=np.int64)
         most = (sizes[others] + sizes[row]) * ((1 - threshold) / (1 + threshold)) + 1e-9
-        return others[(differing <= most).all(axis=1)]
+        possible: Numbers = others[(differing <= most).all(axis=1)]
+        return possible
 
     def _add(self, rows: Sequence[tuple[str, ...]]) -> None:
         word, text = _hashed_words([text for row in rows for text in row])

@@ -60,7 +60,7 @@ def erased(project: Project, store: Store, *, source: str | None = None, person:
 
 def _no_match(store: Store, source: str | None, person: str | None) -> UsageError:
     if source is not None:
-        files = ", ".join(sorted({seed.file for seed in store.seeds(active=False)})) or "none"
+        files = ", ".join(sorted({seed.file for seed in store.each_seed()})) or "none"
         return UsageError(f"no seed was read from '{source}'.", fix=f"Sources in the store: {files}.")
     who = {review.who for reviews in store.reviews().values() for review in reviews}
     people = ", ".join(sorted(who)) or "none"

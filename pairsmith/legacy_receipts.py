@@ -8,7 +8,6 @@ done: running it again is cheap, because answers, adapters and evaluations are r
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -137,7 +136,9 @@ def _same_seeds(project: Project, store: Store) -> bool:
     if any(source.path == "-" or source.format == "hub" for source in sources):
         return True  # version 0.1 did not detect changes of these either
     try:
-        return [seed.id for seed in read_seeds(sources, project.folder).seeds] == [seed.id for seed in store.seeds()]
+        return [seed.id for seed in read_seeds(sources, project.folder).seeds] == [
+            seed.id for seed in store.active_seeds()
+        ]
     except PairsmithError:
         return False
 
@@ -147,11 +148,12 @@ def _same_gate_files(facts: Mapping[str, Any], project: Project) -> bool:
     gates = project.spec.curate.gates
     if not gates.user and not gates.json_schema:
         return True
+    from curate.dataset_files import read_manifest
     from curate.gates import gates_for
 
     try:
         (folder,) = facts.get("files", ())
-        manifest = json.loads((project.folder / folder / "manifest.json").read_bytes())
+        manifest = read_manifest(project.folder / folder / "manifest.json")
         now = gates_for(project.spec.task, gates, project.folder, project.spec.exemplars)
     except (OSError, ValueError, PairsmithError):
         return False

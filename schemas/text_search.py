@@ -17,7 +17,7 @@ class TextSearch(Generic[AnyStr]):
     """A search for texts of at least `LEAST` characters or bytes each."""
 
     def __init__(self, texts: Iterable[AnyStr]) -> None:
-        self._texts = set(texts)
+        self._texts: set[AnyStr] = set(texts)
         self._longest = max(map(len, self._texts), default=0)
         self._lengths: dict[AnyStr, set[int]] = defaultdict(set)  # the first `LEAST` characters -> lengths of the texts
         for text in self._texts:

@@ -8,8 +8,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, TypedDict, get_args
 
-import orjson
-
+from curate.dataset_files import manifest_rows, read_manifest
 from curate.export import preference_rows
 from curate.export import rows as exported_rows
 from curate.pool import Pool
@@ -79,11 +78,11 @@ def dataset_of(data: Data, system_prompt: str = "") -> Dataset:
     if isinstance(data, str | Path):
         folder = Path(data)
         train, validation = _exported_rows(folder, "train"), _exported_rows(folder, "validation")
-        held_out = [_conversation_text(row["prompt"]) for row in _exported_rows(folder, "test")]
-        manifest = orjson.loads((folder / "manifest.json").read_bytes())
+        held_out = [_conversation_text(row["prompt"]) for row in exported_rows(folder, "test")]
+        manifest = folder / "manifest.json"
         preferences, preferred = load_preferences(folder, "train"), load_preferences(folder, "validation")
-        edited = {row["pair_id"] for row in manifest.get("rows", ()) if row.get("replaces")}
-        return Dataset(manifest["id"], train, validation, held_out, preferences, preferred, edited)
+        edited = {row["pair_id"] for row in manifest_rows(manifest) if row.get("replaces")}
+        return Dataset(read_manifest(manifest)["id"], train, validation, held_out, preferences, preferred, edited)
     if not isinstance(data, Pool):
         data = list(several(data, "data", "rows, a pool or an exported folder"))
     splits: dict[Split, list[TrainingRow]] = {"train": [], "validation": [], "test": []}

@@ -203,7 +203,7 @@ def held_out_seeds(store: Store, spec: Spec) -> list[Seed]:
     """The inputs of an evaluation, by id, at most `evaluate.max_seeds`: the active inputs of the test split, and its
     outputs paired with an input written by backward generation, with the output as reference. Raises NoWork if there
     are none."""
-    seeds = store.seeds()
+    seeds = store.active_seeds()
     candidates = [*held_out_inputs(seeds, spec), *_outputs_with_inputs(store, held_out_outputs(seeds, spec), spec)]
     if candidates:
         return distinct_questions(candidates)[: spec.evaluate.max_seeds]
@@ -250,7 +250,7 @@ def _find_near(learned: Sequence[str], written: Sequence[str], jaccard: float) -
 
 def validation_seeds(store: Store, spec: Spec) -> list[Seed]:
     """Validation inputs, at most as many as are needed to see where the tuned model fails; duplicates count once."""
-    watched = (seed for seed in store.seeds() if asked_of(seed) and seed_split(seed, spec.split) == "validation")
+    watched = (seed for seed in store.active_seeds() if asked_of(seed) and seed_split(seed, spec.split) == "validation")
     return distinct_questions(watched)[:_MAX_VALIDATION_INPUTS]
 
 

@@ -96,7 +96,7 @@ async def own_preferences(
 ) -> list[Preference]:
     """The preferences of reviewers and gates in the present pool, without the rows that certificates rely on. No model
     is asked."""
-    pool, seeds = Pool.read(store, fingerprints, forward_n=project.spec.generate.forward.n), store.seeds()
+    pool, seeds = Pool.read(store, fingerprints, forward_n=project.spec.generate.forward.n), store.active_seeds()
     steps = [step for step in steps_for(project, seeds, None) if step.id.by != "pool/semantic@1"]
     pool = await curate(pool, steps, store, progress)
     drawn = sampled_ids(record for records in store.sampled().values() for record in records)

@@ -261,7 +261,7 @@ def send(
     Works on the annotators' queues, or with `adjudication` on the adjudication queues.
     """
     project, store, argilla = delivery.project, delivery.store, delivery.argilla
-    conversations = {seed.id: seed.messages for seed in store.seeds() if seed.messages}
+    conversations = {seed.id: seed.messages for seed in store.active_seeds() if seed.messages}
     drawn = store.sampled()
     project_key = project_id(drawn)
     if project_key is None:

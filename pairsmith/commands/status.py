@@ -82,7 +82,7 @@ def _seeds_and_pairs(store: Store | None, generated: GenerateOutcome) -> dict[st
         return as_generated
     slots = (slot for fingerprint in generated.fingerprints.values() for slot in store.skim_candidates(fingerprint))
     pairs = sum(1 for slot in slots if slot.get("pair_id"))
-    return {"seeds": dict(Counter(seed.kind for seed in store.seeds())), "pairs": pairs}
+    return {"seeds": dict(Counter(seed.kind for seed in store.active_seeds())), "pairs": pairs}
 
 
 def _summarized(reasons: Counter[str]) -> str:

@@ -32,7 +32,7 @@ def next_seeds(
     groups = [] if evaluation is None else failures(evaluation)[:_MAX_GROUPS]
     if not groups:
         return ()
-    with_split = ((seed, seed_split(seed, spec.split)) for seed in store.seeds() if asked_of(seed))
+    with_split = ((seed, seed_split(seed, spec.split)) for seed in store.active_seeds() if asked_of(seed))
     held_out, unused = list[str](), list[str]()
     for seed, split in with_split:
         if split != "train":

@@ -47,7 +47,9 @@ def certify(
                 raise NoWork("there are no rows to certify.", fix="Run `pairsmith generate` and `pairsmith curate`.")
             unselected, progress = _before_selection(project), audience.progress
             return (
-                await judged(unselected, pool, store.seeds(), store, remote_scorers=remote_scorers, progress=progress)
+                await judged(
+                    unselected, pool, store.active_seeds(), store, remote_scorers=remote_scorers, progress=progress
+                )
             )[0]
 
         pool = run_with_judges(project, store, audience.say, record, work)
@@ -102,7 +104,7 @@ def _store_certificate(
         path.unlink(missing_ok=True)
         return ""
     artifact_id = content_id("artifact", ["certificate", facts, parts, rows])
-    splits = {seed.id: seed_split(seed, project.spec.split) for seed in store.seeds()}
+    splits = {seed.id: seed_split(seed, project.spec.split) for seed in store.active_seeds()}
     members = tuple((pair.id, splits[pair.seed_id]) for pair in store.pairs(rows))
     with replaced(path) as partial:
         certificate = {"id": artifact_id, "words": words, "bound_to": parts, **facts, "rows": list(rows)}

@@ -111,7 +111,7 @@ def _caveats(project: Project, store: Store, measurement: EvaluationPlan) -> Ite
     from train.checks import describe_void_references
     from train.judged import warnings
 
-    if disputed := disputed_questions(store.seeds(), project.spec):
+    if disputed := disputed_questions(store.active_seeds(), project.spec):
         sources = ", ".join(seed.source for seed in disputed[:_SHOWN])
         number = counted(len(disputed), "test input has", "test inputs have")
         yield f"warning: {number} several references; answers are compared only with that of {sources}."

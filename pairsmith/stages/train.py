@@ -58,7 +58,7 @@ def train(project: Project, store: Store, audience: Audience = NO_AUDIENCE, *, c
         from train.dataset import dataset_of
 
         dataset = dataset_of(project.folder / exported.path)
-        tested = [seed.text for seed in held_out_inputs(store.seeds(), project.spec) if seed.text]
+        tested = [seed.text for seed in held_out_inputs(store.active_seeds(), project.spec) if seed.text]
         dataset = replace(dataset, held_out=[*dataset.held_out, *tested])
         from train.results import refuse_changed
         from train.sft import refuse_untrainable, tune
@@ -178,7 +178,7 @@ def learning_curve_of(
 
 def _slices(store: Store, pair_ids: Sequence[str]) -> dict[str, list[str]]:
     """The rows by origin and by the file of their seed; slices with the same rows are listed once."""
-    sources = {seed.id: seed.file for seed in store.seeds(active=False)}
+    sources = {seed.id: seed.file for seed in store.each_seed()}
     slices: dict[str, list[str]] = {}
     for pair in store.pairs(pair_ids):
         origin = pair.origin.generator if pair.origin.by == "generated" else pair.origin.by

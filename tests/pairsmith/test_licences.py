@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 import pairsmith
 from curate.licences import DeclaredTerms, ledger, refuse_unlicensed, terms_of
@@ -120,6 +121,19 @@ def test_terms_are_those_of_the_teacher_of_the_row(folder: Path) -> None:
         pairs = [pair.id for pair in store.find_pair("") if pair.output.startswith("answer")]
         counts = ledger(project, store, pairs)
     assert counts == {DeclaredTerms(("CC0-1.0",), ("no rivals",)): 1, DeclaredTerms(("CC0-1.0",), ("not stated",)): 1}
+
+
+def test_licences_of_some_rows_are_looked_up_by_their_seeds(folder: Path) -> None:
+    """A download checks the licences of its rows. It read every seed and the members of every dataset for that."""
+    project = spec_file.load(folder)
+    with Store.open(Store.url_for(project)) as store:
+        statements: list[str] = []
+        sa.event.listen(store._engine, "before_cursor_execute", lambda _c, _cursor, sql, *_: statements.append(sql))
+        counts = ledger(project, store, [store.artifacts("dataset")[0].members[0][0]])
+    assert counts.total() == 1
+    reading = [" ".join(sql.split()) for sql in statements if "FROM seeds" in sql]
+    assert reading
+    assert all("WHERE seeds.id IN" in sql for sql in reading)
 
 
 def test_the_policy_applies_to_the_rows_that_a_model_was_trained_on(folder: Path) -> None:
