@@ -155,8 +155,8 @@ def test_output_that_is_not_a_label_is_rejected_with_the_list_of_labels(tmp_path
     gates = steps_of({"kind": "classify", "labels": ["billing", "delivery"]}, tmp_path)
     assert gates["names"] == EVERY | {"broken_json", "input", "label"}
     judgements = judge_text("Where is it?", "refunds", gates["steps"])
-    assert judgements["gate/label@5"].reason.code == "label"
-    assert judgements["gate/label@5"].reason.detail == "“refunds” is not one of the 2 labels: billing, delivery"
+    assert judgements["gate/label@6"].reason.code == "label"
+    assert judgements["gate/label@6"].reason.detail == "“refunds” is not one of the 2 labels: billing, delivery"
     assert all(judgement.keep for judgement in judge_text("Where is it?", "delivery", gates["steps"]).values())
 
 
@@ -173,7 +173,7 @@ def test_generated_input_for_a_label_is_judged_as_a_text(input: str, code: str, 
     """Refusals, loops and texts in another language would be learnt as texts with this label. Inputs of users are not
     judged."""
     steps = steps_of({"kind": "classify", "labels": ["billing", "delivery"]}, tmp_path)["steps"]
-    (step,) = (step for step in steps if step.by == "gate/input@8")
+    (step,) = (step for step in steps if step.by == "gate/input@9")
     origin = Generated(generator="backward", prompt="p", teacher="t", sampling=Sampling(), calls=())
     written = pair(input, "delivery")
     assert step.judge(written).keep is True
