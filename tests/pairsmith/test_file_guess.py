@@ -960,13 +960,16 @@ def test_other_columns_are_not_taken_for_groups(tmp_path: Path, header: str, val
     assert "belong together" not in settings["why"]
 
 
-def test_setup_page_does_not_offer_the_group_as_a_prompt_column(tmp_path: Path) -> None:
+def test_setup_page_shows_the_group_in_a_role_of_its_own(tmp_path: Path) -> None:
     """Otherwise, saving the roles shown on the setup page would keep every customer number with the rows."""
     guessed_settings(tmp_path, "mails.csv", _mails("customer_id", lambda at: f"c-{at // 3}"))
     (shown,) = sources(load(tmp_path))
     roles = [role for _, _, role in shown.columns]
-    assert roles == ["", "input", "output"]
-    assert "seeds.0.group" not in keys_for_roles(load(tmp_path), 0, [name for name, _, _ in shown.columns], roles, "")
+    assert roles == ["group", "input", "output"]
+    keys = keys_for_roles(load(tmp_path), 0, [name for name, _, _ in shown.columns], roles, "")
+    assert (
+        keys["seeds.0.columns"] == {"input": "question", "output": "answer"} and keys["seeds.0.group"] == "customer_id"
+    )
 
 
 def test_of_two_group_columns_the_coarser_is_used(tmp_path: Path) -> None:
