@@ -967,9 +967,8 @@ def test_setup_page_shows_the_group_in_a_role_of_its_own(tmp_path: Path) -> None
     roles = [role for _, _, role in shown.columns]
     assert roles == ["group", "input", "output"]
     keys = keys_for_roles(load(tmp_path), 0, [name for name, _, _ in shown.columns], roles, "")
-    assert (
-        keys["seeds.0.columns"] == {"input": "question", "output": "answer"} and keys["seeds.0.group"] == "customer_id"
-    )
+    assert keys["seeds.0.columns"] == {"input": "question", "output": "answer"}
+    assert keys["seeds.0.group"] == "customer_id"
 
 
 def test_of_two_group_columns_the_coarser_is_used(tmp_path: Path) -> None:
