@@ -9,7 +9,7 @@ import re
 from functools import cache
 
 from curate.gates.folding import fold
-from curate.gates.phrases import lexicon, words_of
+from curate.gates.phrases import lexicon, says, words_of
 from curate.gates.phrases.lists import alternation
 from curate.gates.phrases.word_patterns import word_pattern
 from curate.gates.words import words
@@ -33,7 +33,7 @@ def wrong_addressee(given: str, text: str, language: str, kind: str = "rewrite")
         writers = [_names(name) for name in _writers().findall(given)]
         return (signed or "")[1] if signature and any(signature <= writer for writer in writers) else ""
     if not (to := _to().match(folded)):
-        return _other_vocative(given, text)
+        return ""
     addressee, rest = _names(to[1]), _names(folded[to.end() :])
     greeted = _greeted(language).search(fold(text))
     names = _names(greeted[1]) if greeted else frozenset[str]()
@@ -43,38 +43,19 @@ def wrong_addressee(given: str, text: str, language: str, kind: str = "rewrite")
 
 
 def _own_greeting(given: str, text: str, language: str) -> str:
-    """Return the name that a reply greets, if its message greets it too and somebody else signed the message; or ''.
-
-    Not in German, where `dear neighbours` has a capital as well.
-    """
+    """Return the name that a reply greets, if its message greets it too and somebody else signed the message; or ''."""
     here, there = (_greeted(language).search(fold(side)) for side in (given, text))
     signed = _SIGNED.search(given)
-    if not here or not there or not signed or language == "de" or not given[: here.end(1)].split()[-1][0].isupper():
+    if not here or not there or not signed or not given[: here.end(1)].split()[-1][0].isupper():
         return ""
-    greeted, same = (_names(greeting[1]) - _everybody() for greeting in (here, there))
+    greeted, same = (_names(greeting[1]) for greeting in (here, there))
+    named = " ".join(word for word in words(here[1]) if word[:_ROOT_LETTERS] not in _ignored_words())
+    if says(language, "addressees", named):
+        return ""
     return there[1].strip() if greeted and greeted == same and _names(signed[1]).isdisjoint(greeted) else ""
 
 
 _SIGNED = re.compile(r"[\n.!?,][^\S\n]*([A-ZÀ-ÞА-Я][^\n.!?:]{1,40})\W*\Z")
-
-
-@cache
-def _everybody() -> frozenset[str]:
-    return frozenset(word[:_ROOT_LETTERS] for word in words_of("everybody"))
-
-
-def _other_vocative(given: str, text: str) -> str:
-    """Return the person with a title whom a text addresses first, if the input first addresses another one and only
-    mentions this one: 박 부장님, 田中様、王经理,."""
-    here, there = _VOCATIVE.match(given), _VOCATIVE.match(text)
-    one, other = (next(filter(None, match.groups())) if match else "" for match in (here, there))
-    return other if here and one and one != other and other and other in given[here.end() :] else ""
-
-
-_VOCATIVE = re.compile(
-    r"\W*(?:([가-힣]{1,4} ?[가-힣]{0,3})님|([一-鿿々ァ-ヶー]{1,6}?)(?:さん|様|さま|先生|部長|課長)"
-    r"|([一-鿿]{1,2})(?:经理|經理|先生|女士|小姐|老师|老師|总|總|主任))[,，、!！\s]"
-)
 
 
 def _names(text: str) -> frozenset[str]:

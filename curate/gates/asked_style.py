@@ -23,32 +23,40 @@ from curate.gates.words import count_words
 def ignored_case(style: str, given: str, text: str, language: str) -> str:
     """Return the style's request for capitals or small letters throughout, if the text has the usual capitals; or ''.
 
-    The request ends its clause, and its sentence has no denial and no exception. If the input is in capitals, the style
-    may speak of it.
+    The request is a clause that names nothing but the whole text. If the input is in capitals, the style may speak of it.
     """
-    asked = _case_request(style, language)
+    asked, upper = _case_request(style, language)
     if not asked or _share_of_capitals(given) > _MOSTLY:
         return ""
     capitals = _share_of_capitals(text)
-    ignored = capitals < _FEW if asked["upper"] else capitals > 0 and text[:1].isupper()
-    return asked[0].strip(" ,.!") if ignored else ""
+    return asked if (capitals < _FEW if upper else capitals > 0 and text[:1].isupper()) else ""
 
 
 @lru_cache(maxsize=CACHE_SIZE)  # the style is the same for every row
-def _case_request(style: str, language: str) -> re.Match[str] | None:
+def _case_request(style: str, language: str) -> tuple[str, bool]:
+    """Return the clause of a style that asks for a case throughout, and whether it is capitals; or ''."""
     for sentence in _SENTENCE.split(fold(style)):
-        if (asked := _asked_case().search(sentence)) and not _is_restricted(sentence, language):
-            return asked
-    return None
+        for clause in _CLAUSE.finditer(sentence):
+            asked = _case().search(clause[0])
+            if not asked or any(map(str.isalnum, _throughout().sub(" ", _case().sub(" ", clause[0])))):
+                continue
+            before = sentence[: clause.start()]
+            if not (_is_restricted(before + sentence[clause.end() :], language) or _is_denied(before, language)):
+                return clause[0].strip(), asked["upper"] is not None
+    return "", False
 
 
-def _is_restricted(sentence: str, language: str, *, denied: bool = True) -> bool:
-    """Whether a sentence of a style has an exception or a condition or, with `denied`, a denial."""
-    lists = ("condition", "supposes", "except", *(("denial",) if denied else ()))
-    avoided = denied and says("any", "avoids", sentence)
-    return bool(avoided) or any(
-        says(code, name, sentence) for code in dict.fromkeys((language, "en")) for name in lists
-    )
+def _is_restricted(sentence: str, language: str) -> bool:
+    """Whether a sentence of a style has an exception or a condition, or speaks of a title."""
+    return _titles().search(sentence) is not None or _has_list(sentence, language, "condition", "supposes", "except")
+
+
+def _is_denied(clause: str, language: str) -> bool:
+    return _has_list(clause, language, "negation", "denial") or says("any", "avoids", clause) is not None
+
+
+def _has_list(text: str, language: str, *names: str) -> bool:
+    return any(says(code, name, text) for code in dict.fromkeys((language, "en")) for name in names)
 
 
 def _share_of_capitals(text: str) -> float:
@@ -58,10 +66,10 @@ def _share_of_capitals(text: str) -> float:
 
 
 _MOSTLY, _FEW = 0.6, 0.3  # shares of the letters
-_asked_case = word_pattern(
-    r"(?:(?:\A|[,:]\s?)(?:in\s)?(?:all\s)?|(?<!\w){throughout}\s(?:(?:in|en|em|på|med|the|con)\s)?(?:all\s)?"
-    r"|(?<!\w){everything}\s(?:in|en|em|i|på|med)\s(?:all\s)?)(?:(?P<upper>{all_capitals})|{small_letters})\W*(?:\Z|,)"
-)
+_CLAUSE = re.compile(r"[^,]+")
+_case = word_pattern(r"(?<!\w)(?:(?P<upper>{all_capitals})|{small_letters})(?!\w)")
+_throughout = word_pattern(r"(?<!\w){throughout}(?!\w)")
+_titles = word_pattern(r"(?<!\w){one_things}(?!\w)")
 
 
 def forbidden_word(style: str, text: str, language: str) -> str:
@@ -81,14 +89,16 @@ def _forbidden_words(style: str, language: str) -> tuple[str, ...]:
     """Return the words in quotation marks right after `without the word` or right before `という言葉を使わずに`."""
     forbidden = list[str]()
     for sentence in _SENTENCE.split(fold(style)) if _QUOTED.search(fold(style)) else ():
-        if _is_restricted(sentence, language, denied=False):
+        if _has_list(sentence, language, "condition", "supposes", "except"):
             continue
         for series in _SERIES.finditer(sentence):
             before, after = sentence[: series.start()], sentence[series.end() :]
             ends = _ends().match(after) is not None
-            if (ends and _avoids_before().search(before)) or _avoids_after().match(after):
+            uses = _uses_before().search(before) if ends else None
+            denied = uses and _is_denied(before[max(0, uses.start() - _NEAR) :].rpartition(",")[2], language)
+            if denied or (ends and _avoids_before().search(before)) or _avoids_after().match(after):
                 forbidden += (next(filter(None, quoted.groups())).strip() for quoted in _QUOTED.finditer(series[0]))
-    return tuple(word for word in forbidden if len(word) > 1 or word.isalpha())
+    return tuple(word for word in forbidden if len(word) > 1 or (word.isalpha() and not "\u3040" <= word <= "\u30ff"))
 
 
 _SENTENCE = re.compile(r"[.;!?\n\u3002\uff1b]\s*(?![\"'\u201d\u00bb\u300d)])")
@@ -101,6 +111,8 @@ _JOINS = "or|and|nor|oder|und|noch|ou|et|ni|o|u|y|e|или|и|ни|of|en|lub|i|a
 _SERIES = re.compile(rf"(?:{_ONE_QUOTED})(?:\s?(?:[,/\u3001]\s?|\s)(?:(?:{_JOINS})\s?)?(?:{_ONE_QUOTED}))*")
 _ends = word_pattern(r"\s?{a_word}?\s?(?:\Z|[,:)])")
 _avoids_before = word_pattern(r"(?<![a-zà-ÿа-яё]){avoids}(?:\s?{named_things}){0,3}\W{0,3}\Z")
+_NEAR = 10  # characters before a verb in which a denial refers to it
+_uses_before = word_pattern(r"(?<!\w){uses_word}(?:\s{named_things}|\s?[^\W\d_]{2,10}){0,3}\W{0,3}\Z")
 _avoids_after = word_pattern(
     r"\s?(?:{named_words}\S{0,2}\s?)?{not_used}(?:[\u3040-\u30ff\uac00-\ud7a3 ]|\W*(?:\Z|[,:)]))"
 )

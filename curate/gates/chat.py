@@ -13,7 +13,6 @@ from curate.gates.judgement import Judgement, Side, passed, quote, rejected, sid
 from curate.gates.phrases import all_languages_pattern, list_pattern, phrases, says
 from curate.gates.turns import chat_turn, empty_statement, is_bare_refusal
 from curate.gates.versions import (
-    announcement,
     repeated_prompt,
     repeated_version,
     unrelated_ending,
@@ -84,8 +83,6 @@ def preamble(
     same = input_language in (None, language)
     if not flagged and same and (head := unrelated_heading(pair.input, pair.output, language)):
         flagged = _flag("title", "output", head)
-    if not flagged and (head := announcement(pair.input, pair.output, language, kind)):
-        flagged = _flag("preamble", "output", head)
     if not flagged and same and kind == "rewrite" and (head := unrelated_opening(pair.input, pair.output, language)):
         flagged = _flag("preamble", "output", head)
     if not flagged and same and kind == "rewrite" and (last := unrelated_ending(pair.input, pair.output, language)):

@@ -10,7 +10,6 @@ from curate.gates.folding import CACHE_SIZE, fold
 from curate.gates.judgement import Judgement, passed, quote, rejected
 from curate.gates.numbers import join_digit_groups, number_mentions, required_numbers
 from curate.gates.phrases import all_languages_pattern, lexicon, list_pattern, says
-from curate.gates.phrases.cheap import demands
 from curate.gates.units import find_conversions
 from curate.gates.words import (
     OPTION,
@@ -98,8 +97,6 @@ def lost_content(pair: Pair, language: str = "en", style: str = "") -> Judgement
     part = "" if leaves_out else _lost_parts(pair, vocabulary, language)
     if part := part or ("" if asked or leaves_out else _lost_piece(pair.input, pair.output, language)):
         return rejected("lost_part", f"nothing is left of {quote(part)}", share)
-    if demands(style, "keep_all") and (part := _lost_sentence(pair.input, pair.output, language)):
-        return rejected("lost_part", f"the style asks for everything, and nothing is left of {quote(part)}", share)
     if not has_stemmer(language):
         return passed(f"the words are not compared: no stemmer for '{language}'", share)
     if not in_code(pair.input) and in_code(without_options(pair.output)):
@@ -187,25 +184,6 @@ def _lost_piece(given: str, text: str, language: str) -> str:
         (part for (part, content), n in list(zip(parts, held, strict=True))[1:] if not n and len(content) > 1), ""
     )
 
-
-def _lost_sentence(given: str, text: str, language: str) -> str:
-    """Return a sentence of which hardly a word is in the text, each sentence of which is about the others; or ''."""
-    parts = [(part.strip(), roots(part, language)) for part in _SENTENCES.split(given)]
-    parts = [(part, content) for part, content in parts if len(content) >= _MIN_SENTENCE]
-    if len(parts) < _MIN_SENTENCES or not has_known_stop_words(language):
-        return ""
-    there = roots(text, language)
-    kept = sorted((len(content & there) / len(content), part) for part, content in parts)
-    if kept[0][0] > _HARDLY or kept[1][0] < _CLEARLY:
-        return ""
-    others = roots(given.replace(kept[0][1], " "), language)
-    written = [roots(part, language) for part in _SENTENCES.split(text) if part.strip()]
-    return kept[0][1] if all(part and len(part & others) >= _CLEARLY * len(part) for part in written) else ""
-
-
-_SENTENCES = re.compile(r"[.!?;\n]+(?=\s|\Z)|[\u3002\uff01\uff1f\uff1b]")
-_MIN_SENTENCES, _MIN_SENTENCE = 3, 4  # sentences of an input; roots of a sentence
-_HARDLY, _CLEARLY = 0.2, 0.4  # shares of a lost sentence's roots, and of those of the one that is kept worst
 
 _NOTE, _SHORT_NOTE = 900, 12  # characters of a note; words of a note so short that full sentences make it longer
 _LONGER = (1.5, 1.1)  # maximum length relative to a short note and to any other, for an output that keeps the words

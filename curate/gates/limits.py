@@ -66,9 +66,8 @@ def limits(pair: Pair, language: str = "en", input_language: str | None = None) 
             if code == "lost_negation" and _turns_into_exception(denying, after, input_lang, language):
                 continue
             return rejected(code, f"the input says {quote(word[0])}, and the output has nothing like it")
-    if not (translated or excepted) and (
-        flipped := _undenied_word(_plain_denials(before, input_lang), after, language)
-    ):
+    unexcepted = not (translated or excepted or _turns_into_exception(before, after, input_lang, language))
+    if unexcepted and (flipped := _undenied_word(_plain_denials(before, input_lang), after, language)):
         return rejected("lost_negation", f"the input denies {quote(flipped)}, the output does not")
     if (
         translated
@@ -95,11 +94,12 @@ def _lost_denial_before_exception(before: str, after: str, input_lang: str, lang
     (sentence, excepts), (other, excluded) = here[0], there[0]
     ahead, behind = sentence[: excepts.start()], other[excluded.end() :]
     rest = max(other[: excluded.start()], "" if other[: excluded.start()].strip() else behind, key=len)
-    denial = says(input_lang, "denial", ahead)
+    denial = says(input_lang, "denial", ahead) or says(input_lang, "forbidden", ahead)
     if not denial or any(says(language, name, rest) for name in ("negated", "conditions", "only", "forbidden")):
         return ""
+    denied = ahead.replace(denial[0], " ")
     translated = input_lang != language
-    kept = not _DIGIT.search(ahead) if translated else roots(ahead, language) <= roots(other, language)
+    kept = not _DIGIT.search(denied) if translated else roots(denied, language) <= roots(other, language)
     return denial[0] if kept else ""
 
 
@@ -133,7 +133,7 @@ def _lost_denial_of_sentence(before: str, after: str, input_lang: str, language:
 
 def _turns_into_exception(before: str, after: str, input_lang: str, language: str) -> bool:
     """Whether one text says `if it does not rain` and the other `unless it rains`, or `no ... except` and `only`."""
-    lists = (("supposes", "condition"), ("except", "only"))
+    lists = (("supposes", "except"), ("except", "only"))
     return any(says(input_lang, one, before) and says(language, other, after) for one, other in lists)
 
 

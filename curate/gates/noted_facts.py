@@ -20,7 +20,7 @@ from curate.gates.names import invented_name, unknown_name, unknown_signer
 from curate.gates.numbers import NumberMentions, digit_numbers
 from curate.gates.phrases.cheap import demands
 from curate.gates.phrases.word_patterns import word_pattern
-from curate.gates.promises import invented_price, invented_promise, invented_street, unwarranted_promise
+from curate.gates.promises import invented_price, invented_promise, invented_street
 from curate.gates.words import count_words
 from schemas.records import Pair
 
@@ -42,8 +42,6 @@ def kept_facts(
     """
     if kind == "reply" and (gift := invented_promise(fold(f"{pair.input}\n{style}"), fold(pair.output), language)):
         return rejected("promise", f"the reply promises something that was not offered: {quote(gift)}")
-    if kind == "reply" and (promise := unwarranted_promise(style, fold(pair.output), language)):
-        return rejected("promise", f"the style excludes promises, and the reply says {quote(promise)}")
     if kind == "reply" and demands(style, "only_given"):
         known = pair.model_copy(update={"input": f"{pair.input}\n{style}"})
         if not (added := invented(known, language, input_language)).keep:
@@ -85,17 +83,13 @@ def _invention(pair: Pair, style: str, language: str) -> tuple[str, str] | None:
         return "invented_contact", f"neither the message nor the style names {quote(street)}"
     name = unknown_name(pair.output, given, language) or unknown_signer(pair.output, given, language)
     introduced = None if name else _introduced().search(pair.output)
-    if introduced and (own := next(filter(None, introduced.groups()))) and fold(own) not in fold(given):
-        name = own
+    if introduced and fold(introduced[1]) not in fold(given):
+        name = introduced[1]
     quoted = name and any(name in one for one in _IN_QUOTES.findall(pair.output))
     return ("invented_name", f"the message does not name {quote(name)}") if name and not quoted else None
 
 
-# A writer who introduces themselves: `my name is Ada`, 상담원 박지훈입니다, 担当の佐藤です, 我是客服小李.
-_introduced = word_pattern(
-    r"(?<!\w)(?i:{my_name_is})\s([A-ZÀ-ÞА-Я][^\W\d_]+)|{staff}\s?([가-힣]{2,4})입니다|{staff}の([一-鿿々]{1,4})(?:です|と申)"
-    r"|{staff}(小[一-鿿]|[一-鿿]{2,3})(?=[,，。、！])"
-)
+_introduced = word_pattern(r"(?<!\w)(?i:{my_name_is})\s([A-ZÀ-ÞА-Я][^\W\d_]+)")
 _IN_QUOTES = re.compile(r"[\"\u201c\u201e\u00ab\u300c][^\"\u201d\u00bb\u300d\n]+[\"\u201d\u201c\u00bb\u300d]")
 
 

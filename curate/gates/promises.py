@@ -9,29 +9,7 @@ import re
 
 from curate.gates.frames import sentences
 from curate.gates.phrases import says
-from curate.gates.phrases.cheap import demands
 from curate.gates.phrases.word_patterns import word_pattern
-
-
-def unwarranted_promise(style: str, text: str, language: str) -> str:
-    """Return a promise in a folded reply whose style excludes promises or says that nothing is decided; or ''.
-
-    The sentence must not be a question, a denial, conditional, or about checking and deciding.
-    """
-    if not demands(style, "no_promises") or not says("any", "grants", text):
-        return ""
-    for sentence in sentences(text):
-        if (grant := says("any", "grants", sentence)) and not _is_doubted(sentence, language, "undecided"):
-            return grant[0]
-    return ""
-
-
-def _is_doubted(sentence: str, language: str, *others: str) -> bool:
-    """Whether a sentence is a question, a denial, conditional, or has a word of another list."""
-    if sentence.rstrip().endswith(("?", "\uff1f", "\u061f")):
-        return True
-    doubted = any(says(language, name, sentence) for name in ("denial", "negation", "condition", "supposes"))
-    return doubted or any(says("any", name, sentence) for name in ("may_grant", *others))
 
 
 def invented_price(given: str, text: str) -> str:
@@ -74,6 +52,8 @@ def invented_promise(given: str, text: str, language: str) -> str:
         return ""
     for sentence in sentences(text):
         word = says("any", "compensates", sentence)
-        if word and not _is_doubted(sentence, language):
-            return word[0]
+        if word and not sentence.rstrip().endswith(("?", "\uff1f", "\u061f")):
+            doubted = any(says(language, name, sentence) for name in ("denial", "condition", "supposes"))
+            if not (doubted or says("any", "may_grant", sentence)):
+                return word[0]
     return ""

@@ -108,42 +108,6 @@ def unrelated_opening(given: str, text: str, language: str) -> str:
     return ""
 
 
-def announcement(given: str, text: str, language: str, kind: str) -> str:
-    """Return the words before the first colon of a text, if they only agree and present something; or ''.
-
-    Every word of them is one of agreement (`sure`), of presenting (`here you go`), a kind of text or a stop word. In a
-    reply, which may hand over what the message asks for, a new sentence has to follow, and the message must not ask for
-    anything to be sent or told.
-    """
-    start = text.lstrip()[:_MAX_ANNOUNCED]
-    opening = _ANNOUNCED.match(text) if ":" in start or "\uff1a" in start else None
-    if opening is None or not phrases(language).known:
-        return ""
-    head = fold(opening[1])
-    for code in dict.fromkeys((language, "en")):
-        agreed = any(says(code, name, head) for name in ("agrees", "yes"))
-        if not agreed or not (says(code, "here", head) or says(code, "text", head)):
-            continue
-        left = head
-        for name in ("here", "agrees", "yes", "text", "made", "stop"):
-            left = list_pattern(code, name).sub(" ", left)
-        if any(map(str.isalnum, left)) or says(code, "agrees", fold(given)[:_MAX_ANNOUNCED]):
-            continue
-        return opening[1] if kind != "reply" or _is_whole_reply(given, text[opening.end() :]) else ""
-    return ""
-
-
-def _is_whole_reply(given: str, rest: str) -> bool:
-    """Whether what follows an announcement is a reply of its own rather than the thing that a message asks for."""
-    begins = rest[0] in _QUOTES or (rest[0].isalpha() and not rest[0].islower())
-    sentence = _ENDS_A_SENTENCE.fullmatch(rest.rpartition("\n")[2]) is not None and count_words(rest) >= _MIN_REPLY
-    return begins and sentence and not says("any", "hands_over", fold(given))
-
-
-_ANNOUNCED = re.compile(r"\s*([^\n:\uff1a]{2,60}?)\s?(?::\s+|:(?=[^\x00-\x7f])|\uff1a\s*)(?=\S)")
-_MAX_ANNOUNCED, _MIN_REPLY, _QUOTES = 64, 6, "\"'\u201c\u201e\u00ab\u300c"
-
-
 def _begins_with(text: str, name: str, codes: Iterable[str]) -> bool:
     return any(word.start() < _AT_START for code in codes if (word := says(code, name, text)))
 

@@ -27,7 +27,7 @@ ROWS: list[Row] = [
 
 
 def test_good_rows_close_to_what_gates_look_for_are_kept() -> None:
-    """Of 536 rows of every kind of task in 19 languages none is rejected and at most one in five is flagged. With the
+    """Of 612 rows of every kind of task in 22 languages none is rejected and at most one in five is flagged. With the
     rules before them, 17 of the first 194 were rejected and 72 flagged."""
     assert {row["kind"] for row in ROWS} == {"rewrite", "reply", "classify", "extract", "translate", "free"}
     assert len({row["language"] for row in ROWS}) >= 12
@@ -37,10 +37,10 @@ def test_good_rows_close_to_what_gates_look_for_are_kept() -> None:
 
 
 def test_rows_beside_a_demand_of_the_style_are_not_flagged() -> None:
-    """Part of a text in capitals, an excluded word with an exception, a number for each item, a promise to check, and
-    a reply that hands over what was asked for: none of 159 rows in fifteen languages is flagged."""
+    """Part of a text in capitals, an excluded word with an exception, a number for each item, `unless` for `if not`, a
+    greeting to neighbours, a title that was asked for: none of 235 rows in 16 languages is flagged."""
     beside = [row for row in ROWS if row["domain"] == "beside a style's demand"]
-    assert len(beside) >= 159
+    assert len(beside) >= 235
     assert [(row["output"], outcome) for row in beside if any(outcome := outcome_of(row))] == []
 
 

@@ -22,8 +22,8 @@ def test_chat_in_other_words_is_found_in_every_language() -> None:
     """Nine of ten rows of each defect are found: an announcement before a colon, a plan in the first sentence, a doubt
     about the answer, an AI that speaks of itself, an offer at the end, a placeholder although the style says
     `formulate` or `Sie-Form`, a second sentence where one was asked for, a list that the style asks for; a word that
-    the style excludes, ignored capitals, another number than the exact one, a promise or facts that it excludes, an
-    announced reply, another addressee, a denial lost before an exception, exchanged values."""
+    the style excludes, ignored capitals, another number than the exact one, facts that it excludes, another addressee,
+    a denial lost before an exception or before `only ... if`, exchanged values, a heading on one paragraph."""
     by_defect: dict[str, list[bool]] = {}
     for row in PROBES[322:]:
         by_defect.setdefault(row["defect"], []).append(any(outcome_of(row)))
