@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple, Protocol
 
-from curate.overlap import TEMPLATE
+from curate.overlap import TEMPLATE, is_edited_copy
 from curate.set_join import SimilarRows, TokenSets, find_similar_rows
 from curate.words import numbers_in, words
 from schemas.kinds import TaskKind
@@ -111,7 +111,8 @@ def _without_templates(sets: TokenSets, of: dict[int, SimilarRows], threshold: f
 
     Rows that stay and are similar to each other, at a threshold that allows for one step in between, make a cluster
     with all rows that are similar to them. Of a cluster of at least TEMPLATE different first texts, the tokens in more
-    than half are the template. Two of its rows are duplicates if the other tokens of their first texts are the same.
+    than half are the template. Two of its rows are duplicates if the other tokens of their first texts are the same, or
+    if one is an edited copy of the other.
     """
     staying = sorted({one.earlier for one in of.values()})
     with sets.of_rows(staying) as their_sets:
@@ -127,6 +128,10 @@ def _without_templates(sets: TokenSets, of: dict[int, SimilarRows], threshold: f
         same_input = dict[frozenset[int], list[int]]()
         for row in clusters[first] if template else ():
             others = same_input.setdefault(sets[row][0] - template, [])
+            if row in of and (like := of[row].earlier) not in kept:
+                if is_edited_copy(sets[row][0], sets[like][0], template):
+                    kept[row] = of[row]
+                    continue
             compared = ((other, sets.similarity(row, other)) for other in others)
             if near := next((one for one in compared if one[1] >= threshold), None):
                 kept[row] = SimilarRows(row, *near)
