@@ -128,12 +128,11 @@ def _without_templates(sets: TokenSets, of: dict[int, SimilarRows], threshold: f
         same_input = dict[frozenset[int], list[int]]()
         for row in clusters[first] if template else ():
             others = same_input.setdefault(sets[row][0] - template, [])
-            if row in of and (like := of[row].earlier) not in kept:
-                if is_edited_copy(sets[row][0], sets[like][0], template):
-                    kept[row] = of[row]
-                    continue
+            like = of[row].earlier if row in of else row
             compared = ((other, sets.similarity(row, other)) for other in others)
-            if near := next((one for one in compared if one[1] >= threshold), None):
+            if like != row and like not in kept and is_edited_copy(sets[row][0], sets[like][0], template):
+                kept[row] = of[row]
+            elif near := next((one for one in compared if one[1] >= threshold), None):
                 kept[row] = SimilarRows(row, *near)
             else:
                 others.append(row)
