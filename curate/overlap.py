@@ -23,6 +23,7 @@ _LETTERS = 4  # characters of an n-gram
 _CONTAINED = 0.8  # a longer text with this share of a held-out text's word bigrams repeats it
 _RECENT = 1_024  # held-out texts whose n-grams are kept: many rows are similar to texts from one template
 _BUCKETS = 1 << 20  # grams in the same hash bucket count as equally frequent
+NEARLY_ALL = 0.8  # share of such texts; similar texts often share some of what they fill in, too
 _SAMPLED = 32  # similar texts of a held-out one that show what most of them share
 TEMPLATE = 10  # similar texts of different inputs, from which on what most of them share is a template
 
@@ -132,14 +133,14 @@ def _matcher(
     return matches
 
 
-def is_edited_copy(one: Set[Token], other: Set[Token], template: Set[Token]) -> bool:
-    """Whether at least a third of the tokens in which two texts differ belong to the template of texts like them.
+def is_edited_copy(one: Set[Token], other: Set[Token], frame: Set[Token]) -> bool:
+    """Whether at least a third of the tokens in which two texts differ belong to what nearly all texts like them share.
 
     Two texts that fill in a template differ only in other tokens. A changed, added or lost word destroys one or two
-    bigrams of the template and adds at most two others.
+    bigrams of this frame and adds at most two others.
     """
     differing = one ^ other
-    return len(differing) <= 3 * len(differing & template)
+    return len(differing) <= 3 * len(differing & frame)
 
 
 def _nearest(matches: Iterable[Overlap]) -> Overlap:
@@ -157,7 +158,7 @@ class _Templates:
         self._sizes, self._lacking = Counter[int](), dict[int, dict[Hashable, int]]()
         self._samples = dict[int, list[tuple[int, str]]]()  # similar texts, which do not depend on the order of rows
         self._information: dict[int, tuple[dict[Hashable, float], float]] = {}
-        self._common: dict[int, frozenset[Hashable]] = {}
+        self._frames = dict[int, Grams]()
         self._grams_of = lru_cache(2 * _SAMPLED)(_bigrams)  # a text is compared with many held-out ones
 
     def __contains__(self, number: int) -> bool:
@@ -203,11 +204,13 @@ class _Templates:
         grams = self._grams_of(text)
         if sum(varying[gram] for gram in varying.keys() & grams) >= _CONTAINED * total - 1e-9:
             return True
-        if number not in self._common:
+        if number not in self._frames:
             sample = self._samples[number]
             counts = Counter(gram for _, similar in sample for gram in self._grams_of(similar))
-            self._common[number] = frozenset(gram for gram, count in counts.items() if 2 * count > len(sample))
-        return is_edited_copy(grams, self._lacking[number].keys(), self._common[number])
+            self._frames[number] = frozenset(
+                gram for gram, count in counts.items() if count >= NEARLY_ALL * len(sample)
+            )
+        return is_edited_copy(grams, self._lacking[number].keys(), self._frames[number])
 
 
 class _Chains:
