@@ -23,7 +23,7 @@ _LETTERS = 4  # characters of an n-gram
 _CONTAINED = 0.8  # a longer text with this share of a held-out text's word bigrams repeats it
 _RECENT = 1_024  # held-out texts whose n-grams are kept: many rows are similar to texts from one template
 _BUCKETS = 1 << 20  # grams in the same hash bucket count as equally frequent
-NEARLY_ALL = 0.8  # share of such texts; similar texts often share some of what they fill in, too
+NEARLY_ALL = 0.75  # share of such texts; similar texts often share some of what they fill in, too
 _SAMPLED = 32  # similar texts of a held-out one that show what most of them share
 TEMPLATE = 10  # similar texts of different inputs, from which on what most of them share is a template
 
