@@ -11,12 +11,13 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple, Protocol
 
-from curate.overlap import TEMPLATE
+from curate.overlap import NEARLY_ALL, TEMPLATE, is_edited_copy
 from curate.set_join import SimilarRows, TokenSets, find_similar_rows
 from curate.words import numbers_in, words
 from schemas.kinds import TaskKind
 
 _COUNTED = 1_000  # rows of a cluster that show what its template is
+_NO_TEMPLATE = frozenset[int](), frozenset[int]()
 _PAIRS = 40  # per row; above this on both sides, most rows are duplicates and both texts are joined at once
 
 
@@ -111,7 +112,8 @@ def _without_templates(sets: TokenSets, of: dict[int, SimilarRows], threshold: f
 
     Rows that stay and are similar to each other, at a threshold that allows for one step in between, make a cluster
     with all rows that are similar to them. Of a cluster of at least TEMPLATE different first texts, the tokens in more
-    than half are the template. Two of its rows are duplicates if the other tokens of their first texts are the same.
+    than half are the template. Two of its rows are duplicates if the other tokens of their first texts are the same, or
+    if one is an edited copy of the other.
     """
     staying = sorted({one.earlier for one in of.values()})
     with sets.of_rows(staying) as their_sets:
@@ -122,26 +124,31 @@ def _without_templates(sets: TokenSets, of: dict[int, SimilarRows], threshold: f
     for row in sorted({*staying, *of}):
         clusters.setdefault(first_of[of[row].earlier if row in of else row], []).append(row)
     template_of = {first: _template(sets, rows) for first, rows in clusters.items() if len(rows) >= TEMPLATE}
-    kept = {row: one for row, one in of.items() if not template_of.get(first_of[one.earlier])}
-    for first, template in template_of.items():
+    kept = {row: one for row, one in of.items() if not template_of.get(first_of[one.earlier], _NO_TEMPLATE)[0]}
+    for first, (template, frame) in template_of.items():
         same_input = dict[frozenset[int], list[int]]()
         for row in clusters[first] if template else ():
             others = same_input.setdefault(sets[row][0] - template, [])
+            like = of[row].earlier if row in of else row
             compared = ((other, sets.similarity(row, other)) for other in others)
-            if near := next((one for one in compared if one[1] >= threshold), None):
+            if like != row and like not in kept and is_edited_copy(sets[row][0], sets[like][0], frame):
+                kept[row] = of[row]
+            elif near := next((one for one in compared if one[1] >= threshold), None):
                 kept[row] = SimilarRows(row, *near)
             else:
                 others.append(row)
     return kept
 
 
-def _template(sets: TokenSets, rows: Sequence[int]) -> frozenset[int]:
-    """The tokens of more than half of these rows, or of a thousand of them; empty if too few first texts differ."""
+def _template(sets: TokenSets, rows: Sequence[int]) -> tuple[frozenset[int], frozenset[int]]:
+    """The tokens of more than half of these rows, or of a thousand of them, and those of nearly all; empty if too few
+    first texts differ."""
     of_input = {sets[row][0]: sets[row] for row in rows[:: max(1, len(rows) // _COUNTED)]}
     if len(of_input) < TEMPLATE:
-        return frozenset()
+        return _NO_TEMPLATE
     counts = Counter(token for texts in of_input.values() for tokens in texts for token in tokens)
-    return frozenset(token for token, count in counts.items() if 2 * count > len(of_input))
+    of_most = frozenset(token for token, count in counts.items() if 2 * count > len(of_input))
+    return of_most, frozenset(token for token in of_most if counts[token] >= NEARLY_ALL * len(of_input))
 
 
 def _exact_duplicates(rows: Iterable[tuple[str, ...]]) -> dict[int, SimilarRows]:

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import math
 from array import array
+from bisect import insort
 from collections import Counter
-from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Sequence, Set
 from functools import cache, lru_cache
 from itertools import chain, pairwise
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
+from zlib import crc32
 
 from curate.words import numbers_in, plain, words
 
@@ -21,9 +23,12 @@ _LETTERS = 4  # characters of an n-gram
 _CONTAINED = 0.8  # a longer text with this share of a held-out text's word bigrams repeats it
 _RECENT = 1_024  # held-out texts whose n-grams are kept: many rows are similar to texts from one template
 _BUCKETS = 1 << 20  # grams in the same hash bucket count as equally frequent
+NEARLY_ALL = 0.75  # share of such texts; similar texts often share some of what they fill in, too
+_SAMPLED = 32  # similar texts of a held-out one that show what most of them share
 TEMPLATE = 10  # similar texts of different inputs, from which on what most of them share is a template
 
 Grams = frozenset[Hashable]
+Token = TypeVar("Token")
 
 
 class Overlap(NamedTuple):
@@ -54,7 +59,7 @@ def contaminated(
     If TEMPLATE texts are similar, what most of them share is a template, which says nothing about where a text comes
     from (GPT-3's decontamination ignores n-grams of more than ten documents; Brown et al. 2020, appendix C). A text
     then repeats a held-out one only if it contains 80 % of that one's bigrams by their information, the logarithm of
-    how rare they are among these texts.
+    how rare they are among these texts, or if it is an edited copy.
     """
     matches = _matcher(held_out, threshold, equal_numbers, inputs_only)
     touches, templates = dict[int, Overlap](), _Templates(held_out)
@@ -128,6 +133,16 @@ def _matcher(
     return matches
 
 
+def is_edited_copy(one: Set[Token], other: Set[Token], frame: Set[Token]) -> bool:
+    """Whether at least a third of the tokens in which two texts differ belong to what nearly all texts like them share.
+
+    Two texts that fill in a template differ only in other tokens. A changed, added or lost word destroys one or two
+    bigrams of this frame and adds at most two others.
+    """
+    differing = one ^ other
+    return len(differing) <= 3 * len(differing & frame)
+
+
 def _nearest(matches: Iterable[Overlap]) -> Overlap:
     return min(matches, key=lambda match: (-match.similarity, match.held_out, match.text))
 
@@ -141,8 +156,10 @@ class _Templates:
     def __init__(self, held_out: Sequence[str]) -> None:
         self._texts, self._inputs = held_out, set[int]()
         self._sizes, self._lacking = Counter[int](), dict[int, dict[Hashable, int]]()
+        self._samples = dict[int, list[tuple[int, str]]]()  # similar texts, which do not depend on the order of rows
         self._information: dict[int, tuple[dict[Hashable, float], float]] = {}
-        self._grams_of = lru_cache(2)(_bigrams)  # a text is compared with many held-out ones
+        self._frames = dict[int, Grams]()
+        self._grams_of = lru_cache(2 * _SAMPLED)(_bigrams)  # a text is compared with many held-out ones
 
     def __contains__(self, number: int) -> bool:
         return number in self._sizes
@@ -157,7 +174,9 @@ class _Templates:
         if not matches or key in self._inputs:
             return
         self._inputs.add(key)
-        grams = {place: _bigrams(row[place]) for place in {match.text for match in matches}}
+        places = {match.text for match in matches}
+        grams = {place: _bigrams(row[place]) for place in places}
+        drawn = {place: (crc32(row[place].encode("utf-8", "surrogatepass")), row[place]) for place in places}
         for number, place in {match.held_out: match.text for match in matches}.items():
             if number not in self._lacking:
                 self._lacking[number] = dict.fromkeys(_bigrams(self._texts[number]), 0)
@@ -165,6 +184,10 @@ class _Templates:
             lacking = self._lacking[number]
             if lacking.keys() != grams[place]:
                 self._sizes[number] += 1
+                sample = self._samples.setdefault(number, [])
+                if len(sample) < _SAMPLED or drawn[place] < sample[-1]:
+                    insort(sample, drawn[place])
+                    del sample[_SAMPLED:]
                 for gram in lacking.keys() - grams[place]:
                     lacking[gram] += 1
 
@@ -178,8 +201,16 @@ class _Templates:
             varying = {gram: math.log(size / (size - without)) for gram, without in lacking if without}
             self._information[number] = varying, sum(varying.values())
         varying, total = self._information[number]
-        shared = sum(varying[gram] for gram in varying.keys() & self._grams_of(text))
-        return shared >= _CONTAINED * total - 1e-9
+        grams = self._grams_of(text)
+        if sum(varying[gram] for gram in varying.keys() & grams) >= _CONTAINED * total - 1e-9:
+            return True
+        if number not in self._frames:
+            sample = self._samples[number]
+            counts = Counter(gram for _, similar in sample for gram in self._grams_of(similar))
+            self._frames[number] = frozenset(
+                gram for gram, count in counts.items() if count >= NEARLY_ALL * len(sample)
+            )
+        return is_edited_copy(grams, self._lacking[number].keys(), self._frames[number])
 
 
 class _Chains:

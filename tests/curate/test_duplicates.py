@@ -571,6 +571,34 @@ def test_a_shared_template_is_not_contamination() -> None:
     assert set(contaminated(lambda: rows[:5], held, 0.7)) == set(range(5))
 
 
+def edited_copies(words: int, edits: int, count: int, seed: int = 5) -> list[str]:
+    """Copies of one text, each with a few other words replaced, added or left out."""
+    rng = random.Random(seed)
+    original, copies = [rng.choice(WORDS) for _ in range(words)], []
+    for _ in range(count):
+        copy = [*original]
+        for _ in range(edits):
+            at, change = rng.randrange(len(copy)), rng.choice(["replaced", "added", "left out"])
+            copy[at : at + (change != "added")] = [] if change == "left out" else [rng.choice(WORDS)]
+        copies.append(" ".join(copy))
+    return copies
+
+
+@pytest.mark.parametrize(("words", "edits"), [(40, 1), (150, 3)])
+def test_edited_copies_of_one_text_are_not_from_a_template(words: int, edits: int) -> None:
+    """Of a dozen copies of an article in which one to three words were changed, each counted as a text of its own that
+    fills in a template: all stayed, and all were trained on if one of them was in the test. From ten copies on, those
+    changes were taken for what matters."""
+    copies = edited_copies(words, edits, 14)
+    rows = [Text(copy, answer) for copy, answer in zip(copies, edited_copies(words, edits, 14, seed=6), strict=True)]
+    for kind in ("reply", "classify", "extract"):
+        assert len(find_repeated_rows(lambda: rows, 0.7, KINDS[kind]).of) >= 12
+    contaminated_rows = contaminated(lambda: [(copy, "x") for copy in copies[1:]], copies[:1], 0.7)
+    assert len(contaminated_rows) >= 12
+    backwards = contaminated(lambda: [(copy, "x") for copy in copies[:0:-1]], copies[:1], 0.7)
+    assert {12 - number: touch for number, touch in backwards.items()} == contaminated_rows, "order decides nothing"
+
+
 def test_many_answers_to_one_input_are_no_template() -> None:
     """A dozen answers to an input that repeats a held-out reference do not hide the reference in a crowd."""
     held = LATE_PARCELS[0]
