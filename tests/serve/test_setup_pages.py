@@ -254,6 +254,34 @@ def test_settings_derived_from_outputs_follow_them(service: Service) -> None:
     assert word_limits(service, "tickets") == (1, 99)  # chosen by a user
 
 
+def test_derived_schema_follows_the_records(service: Service) -> None:
+    """Kept for records of another shape, it would reject every row. One that a user wrote or changed stays."""
+
+    def table(*keys: str) -> str:
+        rows = ({"text": f"ticket {n} is late again", "output": dict.fromkeys(keys, f"v{n}")} for n in range(9))
+        return "".join(f"{json.dumps({**row, 'other': {'x': 1}})}\n" for row in rows)
+
+    browser = create_project(service, "shapes", "t.jsonl", table("product"))
+    schema = service.workspace.folder("shapes") / "schema.json"
+
+    def keys() -> list[str]:
+        return list(json.loads(schema.read_text())["properties"])
+
+    def replaced_by(content: str) -> str:
+        sent = browser.post("/p/shapes/setup/seeds", files={"file": ("u.jsonl", content.encode())})
+        return sent.headers["location"]
+
+    assert (spec_of(service, "shapes").task.kind, keys()) == ("extract", ["product"])
+    assert "done=fitted" in replaced_by(table("city", "zip"))
+    assert keys() == ["city", "zip"]
+    form = {"source": "0", "header": ["text", "output", "other"], "role": ["input", "", "output"]}
+    assert "done=fitted" in browser.post("/p/shapes/setup/columns", data=form).headers["location"]
+    assert keys() == ["x"]
+    schema.write_text(json.dumps(FIELDS))
+    replaced_by(table("product"))
+    assert json.loads(schema.read_text()) == FIELDS
+
+
 def test_labels_are_read_from_a_column_of_any_name(service: Service) -> None:
     """For a classification task the labels in the file need not be entered by hand."""
     rows = "".join(f"das Gerät {n} geht nicht an,{'Strom' if n % 2 else 'Lärm'},{n}\n" for n in range(10))
