@@ -238,6 +238,10 @@ def test_settings_derived_from_outputs_follow_them(service: Service) -> None:
     german = "".join(f"die Lampe {n} im Flur ist schon wieder aus,{'hell' if n % 2 else 'dunkel'}\n" for n in range(20))
     browser.post("/p/lamps/setup/seeds", files={"file": ("de.csv", f"text,label\n{german}".encode())})
     assert spec_of(service, "lamps").task.language == "de"
+    short = "text,label\ndie Lampe ist aus,dunkel\nsie brennt,hell\nder Flur,dunkel\ndas Bad,hell\n"
+    browser.post("/p/lamps/setup/seeds", files={"file": ("short.csv", short.encode())})
+    assert spec_of(service, "lamps").task.language == "de"  # too little text to detect another one
+    browser.post("/p/lamps/setup/seeds", files={"file": ("de.csv", f"text,label\n{german}".encode())})
     browser.post("/p/lamps/setup/style", data={"style": "One label.", "language": "fr"})
     browser.post("/p/lamps/setup/seeds", files={"file": ("t.csv", table.encode())})
     assert spec_of(service, "lamps").task.language == "fr"  # chosen by a user

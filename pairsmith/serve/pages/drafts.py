@@ -307,7 +307,7 @@ def replace_seeds(
     sentences = [one for at in range(len(before)) for one in guess_sentences(project, at)]
     was, schema = _language_of(project), _schema_to_follow(project, 0, table.schema if table else None)
     shown = add(request, caller, slug, content, name, reads["kind"], reads)
-    language = detect_language([seed.text for seed in shown.first])
+    language = detect_language([seed.text for seed in shown.first], project.spec.task.language)
     if project.spec.task.kind != "translate" and was == project.spec.task.language != language:
         fitted |= {"task.language": language}
     now = workspace.project(slug).spec.seeds
