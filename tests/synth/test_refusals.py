@@ -123,7 +123,7 @@ def test_login_page_ends_the_run_and_fails_no_row(tmp_path: Path) -> None:
     page = Reply(body=b"<html><title>Sign in to the company network</title></html>")
     with LoopbackTeacher(lambda ask: page) as teacher:
         with pytest.raises(TeacherError, match="not a chat completion"):
-            run(teacher, tmp_path, 60)
+            run(teacher, tmp_path, 60, concurrency=1)
         assert len(teacher.asked) <= 40
     with LoopbackTeacher() as recovered:
         result = run(recovered, tmp_path, 60)
@@ -144,7 +144,7 @@ def test_error_shows_what_came_instead_of_an_answer(body: bytes, shown: str, tmp
     """ "Fix the cause" does not help a user who is not shown what the server sent."""
     with LoopbackTeacher(lambda ask: Reply(body=body)) as teacher:
         with pytest.raises(TeacherError, match=rf"was not a chat completion: .*{shown}"):
-            run(teacher, tmp_path, 60)
+            run(teacher, tmp_path, 60, concurrency=1)
         assert len(teacher.asked) <= 40
 
 
@@ -163,7 +163,7 @@ def test_cause_that_spoils_all_answers_ends_the_run(reply: Reply, why: str, tmp_
     of their own."""
     with LoopbackTeacher(lambda ask: reply) as teacher:
         with pytest.raises(TeacherError, match=rf"None of the first 20 answers can be used; the last: .*{why}"):
-            run(teacher, tmp_path, 60)
+            run(teacher, tmp_path, 60, concurrency=1)
         assert len(teacher.asked) <= 40
     (tmp_path / "hard").mkdir()
     with LoopbackTeacher(lambda ask: Reply() if ask.number <= 3 else reply) as teacher:
