@@ -250,12 +250,12 @@ def paths_in(value: object, path: str) -> Iterator[str]:
         yield from paths_in(inner, f"{path}.{name}")
 
 
-def detect_language(texts: Sequence[str]) -> str:
-    """The two-letter code of the language of these texts together. Returns en if there is too little text, or if no
-    language has a probability above one half, as for lists of names or products."""
+def detect_language(texts: Sequence[str], otherwise: str = "en") -> str:
+    """The two-letter code of the language of these texts together. Returns `otherwise` if there is too little text, or
+    if no language has a probability above one half, as for lists of names or products."""
     sample = " ".join(texts)[:20_000]
     if len(sample.encode()) < 200:
-        return "en"
+        return otherwise
     from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
     from curate.gates.language import relatives
@@ -264,7 +264,7 @@ def detect_language(texts: Sequence[str]) -> str:
     ranked = dict(LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True).rank(sample))
     code = str(next(iter(ranked)))
     is_sure = sum(ranked.get(other, 0.0) for other in relatives(code)) > 0.5
-    return code if is_sure and len(code) == 2 else "en"  # "zxx" means no linguistic content
+    return code if is_sure and len(code) == 2 else otherwise  # "zxx" means no linguistic content
 
 
 def find_group(columns: Sequence[Column]) -> Column | None:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from schemas.errors import AuthError, TeacherError
+from schemas.errors import AuthError, SpecError, TeacherError
 from schemas.records import Usage
 from schemas.spec import TeacherSettings
 
@@ -70,7 +70,7 @@ def find_teacher(environ: Mapping[str, str] | None = None, local: tuple[tuple[st
         url = environ.get(api.url_env, api.url).rstrip("/")
         served = ask(url, key)
         if isinstance(served, str):
-            attempts.append(f"{api.key_env} is set, but at {url} {served}")
+            attempts.append(f"{api.key_env} is set, but at {_shown(url)} {served}")
             continue
         model = next((name for name in api.models if name in served), "") or _cheapest(url, served) or api.models[0]
         why = f"{api.key_env} is set and {url} accepts it. Its answers cost money."
@@ -81,12 +81,19 @@ def find_teacher(environ: Mapping[str, str] | None = None, local: tuple[tuple[st
     for name, url in (*((name, environ[name].rstrip("/")) for name in keyless), *local):
         served = ask(url, None)
         if isinstance(served, str):
-            attempts.append(f"{name} at {url}: {served}")
+            attempts.append(f"{name} at {_shown(url)}: {served}")
         elif served:
             return FoundTeacher(url, served[0], f"{name} at {url} serves {served[0]}.", None, tuple(attempts))
         else:
             attempts.append(f"{name} at {url}: it serves no chat model yet")
     return replace(EMBEDDED, tried=tuple(attempts))
+
+
+def _shown(url: str) -> str:
+    """The address without what may be a secret."""
+    from synth.redaction import without_user_info
+
+    return without_user_info(url.partition("?")[0])
 
 
 def _cheapest(url: str, served: Sequence[str]) -> str:
@@ -120,6 +127,8 @@ def ask(url: str, key: str | None) -> list[str] | str:
 
     try:
         return asyncio.run(_models_at(url, key))
+    except SpecError:
+        return "no endpoint can be: write http:// or https://, a host and a path, without a user or a query"
     except AuthError:
         return "access is refused"
     except TeacherError:

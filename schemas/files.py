@@ -4,6 +4,7 @@ version is there, complete. Also hashes and locks of files."""
 from __future__ import annotations
 
 import ctypes
+import errno
 import fcntl
 import hashlib
 import json
@@ -109,7 +110,10 @@ def replaced_folder(path: Path) -> Iterator[Path]:
     partial = _beside(path, "partial")
     _clean_up(path)
     shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
+    try:
+        partial.mkdir(parents=True)
+    except FileNotFoundError:  # where nothing can be created, such as /proc
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path)) from None
     descriptor = os.open(partial, os.O_RDONLY)
     try:
         with suppress(OSError):  # the file system has no locks

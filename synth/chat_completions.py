@@ -231,7 +231,9 @@ def _is_choice(value: Any) -> bool:
 def _has_text(choice: Any) -> bool:
     """Whether its message holds anything that was generated: a text, reasoning, a call."""
     message = choice.get("message") if isinstance(choice, dict) else None
-    return isinstance(message, dict) and any(value for name, value in message.items() if name != "role")
+    return isinstance(message, dict) and any(
+        value for name, value in message.items() if name != "role" and isinstance(value, str | list)
+    )
 
 
 def _parse(content: bytes) -> Any:

@@ -265,11 +265,15 @@ def count_known_headers(cells: Iterable[str], source: SeedSource) -> int:
 
 
 def _template_value(name: str, cell: object) -> str | TextList | Fault:
-    """The value of a column in a template. A list keeps its texts; one text that is repeated is a list of one."""
+    """The value of a column in a template. A list keeps its texts."""
     if isinstance(cell, list):
-        texts = [plain_text(part) for part in cell]
+        texts = [_scalar(part) for part in cell]
         fault = next((text for text in texts if isinstance(text, Fault)), None)
-        return fault or as_texts(list(dict.fromkeys(str(text) for text in texts if text)), name)
+        return fault or as_texts([text for text in texts if not isinstance(text, Fault)], name)
+    return _scalar(cell)
+
+
+def _scalar(cell: object) -> str | Fault:
     text = plain_text(cell)
     return JsonText.of(text, cell) if text and isinstance(text, str) and isinstance(cell, int | float) else text
 
@@ -277,7 +281,7 @@ def _template_value(name: str, cell: object) -> str | TextList | Fault:
 def joined_list(cell: object) -> object:
     """A list of texts as one text, with commas; any other cell as it is."""
     value = _template_value("", cell) if isinstance(cell, list) else cell
-    return ", ".join(value) if isinstance(value, TextList) else value
+    return ", ".join(filter(len, value)) if isinstance(value, TextList) else value
 
 
 def render_input(source: SeedSource, cells: Cells) -> str | Fault:

@@ -116,9 +116,9 @@ class Endpoint:
             self._set_address(url, key, headers)
 
     def _set_address(self, url: Urls, key: str | None, headers: Secrets = None, secret_query: Secrets = None) -> None:
-        urls = [url] if isinstance(url, str) else list(url)
-        secret, plain = dict(secret_query or {}), {**query_of(urls[0]), **self._query}
-        urls = [base_url(one) for one in urls]
+        first, *others = [url] if isinstance(url, str) else url
+        urls = [base_url(first), *map(base_url, others)]
+        secret, plain = dict(secret_query or {}), {**query_of(first), **self._query}
         self.url = urls[0]
         self.flow.set_addresses(list(dict.fromkeys(urls)))
         self._wire.configure((key or "").strip(), headers or {}, plain, secret)

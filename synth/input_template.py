@@ -53,30 +53,34 @@ class JsonText(str):
     def __bool__(self) -> bool:
         return bool(self.value)
 
+    def lower(self) -> JsonText:
+        """Itself: `sort`, `max` and `min` compare what this returns."""
+        return self
+
     __hash__ = str.__hash__
     __eq__, __ne__ = _compare_by_value(operator.eq), _compare_by_value(operator.ne)
     __lt__, __le__, __gt__, __ge__ = map(_compare_by_value, (operator.lt, operator.le, operator.gt, operator.ge))
 
 
 class _OneText(str):
-    """A list of one text in a template: rendered as that text, but with the length and the items of the list."""
+    """A list whose texts are all the same, or blank, in a template: rendered as that text, but with the length and the
+    items of the list."""
 
-    __slots__ = ()
+    __slots__ = ("texts",)
+    texts: TextList
 
     def __len__(self) -> int:
-        return 1
+        return len(self.texts)
 
     def __iter__(self) -> Iterator[str]:
-        return iter([str(self)])
+        return iter(self.texts)
 
     def __getitem__(self, at: Any) -> Any:
-        if not isinstance(at, slice):
-            return [str(self)][at]
-        return self if [self][at] else TextList()
+        return self.texts[at]
 
 
 class TextList(list[str]):
-    """A list of several texts in a template, or an empty one. Rendering several at once raises TypeError."""
+    """A list of different texts in a template, or an empty one. Rendering several at once raises TypeError."""
 
     column = ""
 
@@ -92,12 +96,16 @@ class TextList(list[str]):
 
 
 def as_texts(texts: Sequence[str], column: str) -> _OneText | TextList:
-    """The value in a template of a list in `column`."""
-    if len(texts) == 1:
-        return _OneText(texts[0])
-    several = TextList(texts)
+    """The value in a template of a list in `column`. It keeps its order, repeated texts and blanks, so that a template
+    may loop over two lists side by side; only a list of nothing but blanks is empty."""
+    different = set(filter(len, map(str, texts)))
+    several = TextList(texts if different else ())
     several.column = column
-    return several
+    if len(different) != 1:
+        return several
+    one = _OneText(*different)
+    one.texts = several
+    return one
 
 
 def rendered(source: SeedSource, values: Mapping[str, str | TextList]) -> str:

@@ -57,7 +57,8 @@ def proxy_for(url: str) -> str | None:
     """
     parts = urlsplit(url)
     host, proxies = parts.hostname or "", getproxies()
-    if host in _LOOPBACK or _is_bypassed(host, parts.port, proxies.get("no", "")):
+    port = parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+    if host in _LOOPBACK or _is_bypassed(host, port, proxies.get("no", "")):
         return None
     name = parts.scheme if parts.scheme in proxies else "all"
     proxy = proxies.get(name)
@@ -78,12 +79,17 @@ def proxy_for(url: str) -> str | None:
 
 
 def _is_bypassed(host: str, port: int | None, no_proxy: str) -> bool:
-    """Whether NO_PROXY contains the host, with or without its port, or a network that its address is in."""
-    if proxy_bypass(f"{host}:{port}" if port else host):
+    """Whether NO_PROXY, or the setting of the system, lists the host: by its name or that of a domain, with or without
+    its port, or by a network that its address is in."""
+    if proxy_bypass(host):
         return True
-    for network in (entry.strip() for entry in no_proxy.split(",") if "/" in entry):
+    for entry in no_proxy.lower().replace(",", " ").split():
         with suppress(ValueError):
-            if ip_address(host) in ip_network(network, strict=False):
+            if ip_address(host) in ip_network(entry, strict=False):
+                return True
+        with suppress(ValueError):
+            listed = urlsplit(f"//{entry.removeprefix('*').lstrip('.')}")
+            if entry == "*" or (f".{host}".endswith(f".{listed.hostname}") and listed.port in (None, port)):
                 return True
     return False
 

@@ -39,7 +39,7 @@ _WAIT_REQUEST = re.compile(
 )
 _UNIT = re.compile(r"([\d.]+) ?(ms|m|s|h)", re.IGNORECASE)
 _UNITS_PER_S = {"ms": 1000.0, "s": 1.0, "m": 1 / 60, "h": 1 / 3600}
-_MINUTE_S = 60.0
+_MINUTE_S, _DAY_S = 60.0, 86_400.0
 _CATCH_UP_S = 0.05  # how late a timer may fire without losing capacity
 
 
@@ -78,11 +78,10 @@ def reset_s(text: str, date: str | None = None) -> float:
     except ValueError:
         pass
     else:
-        if number >= _EPOCH_S:
-            reset_at_s = number / 1000 if number >= _EPOCH_MS else number
-            number = reset_at_s - _now(date).timestamp()
         if not math.isfinite(number):
             raise ValueError(text)
+        if number >= _EPOCH_S:
+            return _seconds_until(datetime.fromtimestamp(number / (1000 if number >= _EPOCH_MS else 1), UTC), date)
         return max(0.0, number)
     parts = _GO_DURATION.fullmatch(text)
     if text and parts:
@@ -91,13 +90,15 @@ def reset_s(text: str, date: str | None = None) -> float:
         reset_at = _in_utc(datetime.fromisoformat(text))
     except ValueError:
         reset_at = _in_utc(parsedate_to_datetime(text))
-    return max(0.0, (reset_at - _now(date)).total_seconds())
+    return _seconds_until(reset_at, date)
 
 
-def _now(date: str | None) -> datetime:
-    with suppress(ValueError, TypeError):
-        return _in_utc(parsedate_to_datetime(date or ""))
-    return datetime.now(UTC)
+def _seconds_until(moment: datetime, date: str | None) -> float:
+    with suppress(ValueError, TypeError, OverflowError):
+        by_server = (moment - _in_utc(parsedate_to_datetime(date or ""))).total_seconds()
+        if abs(by_server) < _DAY_S:  # else its `Date` is of another clock than the moment, such as one never set
+            return max(0.0, by_server)
+    return max(0.0, (moment - datetime.now(UTC)).total_seconds())
 
 
 def _in_utc(time: datetime) -> datetime:

@@ -203,6 +203,9 @@ def test_an_export_is_a_self_contained_folder(generated: Project, tmp_path: Path
     done = generated.run("export", "--out", str(foreign))
     assert done.returncode == 2
     assert (foreign / "thesis.txt").read_text() == "mine"
+    if Path("/proc/self").exists():  # nothing can be created there
+        done = generated.run("export", "--out", "/proc/handed-on")
+        assert (done.returncode, "error: /proc/handed-on: it cannot be used (" in done.stderr) == (6, True), done.stderr
 
 
 def test_later_stages_name_the_missing_one(project: Project) -> None:

@@ -126,6 +126,19 @@ def test_an_address_in_the_environment_needs_no_key() -> None:
     assert any("GROQ_BASE_URL at" in line and "refused" in line for line in refused.tried)
 
 
+@pytest.mark.parametrize(
+    "address", ["gpu:8000/v1", "http://ann:sesame@gpu/v1", "http://gpu/v1?k=sesame", "http://[::1"]
+)
+@pytest.mark.parametrize("key", [{}, {"OPENAI_API_KEY": "sk-1"}])
+def test_an_unusable_address_in_the_environment_stops_nothing(address: str, key: dict[str, str]) -> None:
+    """It may be meant for another program. It is reported without its secrets."""
+    teacher = find_teacher({"OPENAI_BASE_URL": address, **key}, NO_LOCAL_SERVER)
+    assert teacher.url == "embedded"
+    (line,) = [line for line in teacher.tried if "no endpoint can be: write http://" in line]
+    assert "OPENAI_" in line
+    assert "sesame" not in line
+
+
 def test_a_server_that_takes_seconds_to_answer_is_found() -> None:
     """A server on a busy machine may answer slowly."""
 

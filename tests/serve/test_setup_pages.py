@@ -238,6 +238,10 @@ def test_settings_derived_from_outputs_follow_them(service: Service) -> None:
     german = "".join(f"die Lampe {n} im Flur ist schon wieder aus,{'hell' if n % 2 else 'dunkel'}\n" for n in range(20))
     browser.post("/p/lamps/setup/seeds", files={"file": ("de.csv", f"text,label\n{german}".encode())})
     assert spec_of(service, "lamps").task.language == "de"
+    short = "text,label\ndie Lampe ist aus,dunkel\nsie brennt,hell\nder Flur,dunkel\ndas Bad,hell\n"
+    browser.post("/p/lamps/setup/seeds", files={"file": ("short.csv", short.encode())})
+    assert spec_of(service, "lamps").task.language == "de"  # too little text to detect another one
+    browser.post("/p/lamps/setup/seeds", files={"file": ("de.csv", f"text,label\n{german}".encode())})
     browser.post("/p/lamps/setup/style", data={"style": "One label.", "language": "fr"})
     browser.post("/p/lamps/setup/seeds", files={"file": ("t.csv", table.encode())})
     assert spec_of(service, "lamps").task.language == "fr"  # chosen by a user
@@ -252,6 +256,34 @@ def test_settings_derived_from_outputs_follow_them(service: Service) -> None:
     form = {"source": "0", "header": headers, "role": ["", "input", "output", ""]}
     browser.post("/p/tickets/setup/columns", data=form)
     assert word_limits(service, "tickets") == (1, 99)  # chosen by a user
+
+
+def test_derived_schema_follows_the_records(service: Service) -> None:
+    """Kept for records of another shape, it would reject every row. One that a user wrote or changed stays."""
+
+    def table(*keys: str) -> str:
+        rows = ({"text": f"ticket {n} is late again", "output": dict.fromkeys(keys, f"v{n}")} for n in range(9))
+        return "".join(f"{json.dumps({**row, 'other': {'x': 1}})}\n" for row in rows)
+
+    browser = create_project(service, "shapes", "t.jsonl", table("product"))
+    schema = service.workspace.folder("shapes") / "schema.json"
+
+    def keys() -> list[str]:
+        return list(json.loads(schema.read_text())["properties"])
+
+    def replaced_by(content: str) -> str:
+        sent = browser.post("/p/shapes/setup/seeds", files={"file": ("u.jsonl", content.encode())})
+        return sent.headers["location"]
+
+    assert (spec_of(service, "shapes").task.kind, keys()) == ("extract", ["product"])
+    assert "done=fitted" in replaced_by(table("city", "zip"))
+    assert keys() == ["city", "zip"]
+    form = {"source": "0", "header": ["text", "output", "other"], "role": ["input", "", "output"]}
+    assert "done=fitted" in browser.post("/p/shapes/setup/columns", data=form).headers["location"]
+    assert keys() == ["x"]
+    schema.write_text(json.dumps(FIELDS))
+    replaced_by(table("product"))
+    assert json.loads(schema.read_text()) == FIELDS
 
 
 def test_labels_are_read_from_a_column_of_any_name(service: Service) -> None:

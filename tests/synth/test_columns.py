@@ -104,19 +104,43 @@ def test_template_sees_a_list_of_texts_as_a_list(
     """Also where a row's list has a single text, which was joined letter by letter, and at the end of a path. Several
     texts are never printed as a list: the row is a problem that says how to join them."""
     settings = {"input": template, **({"columns": {"tags": "tags.texts"}} if path else {})}
-    for tags, expected in ((["a dog"], one), (["a dog", "a dog"], one), (["a", "b"], two), ([], none)):
+    for tags, expected in ((["a dog"], one), (["a", "b"], two), ([], none), (["", None], none)):
         rows = [
             {"body": body, "tags": {"texts": texts} if path else texts} for body, texts in (("x", tags), ("y", ["k"]))
         ]
         reading = read(tmp_path, b"\n".join(map(orjson.dumps, rows)), "a.jsonl", **settings)
         assert [seed.text for seed in reading.seeds][:-1] == ([] if expected is None else [expected])
         assert [seed.columns for seed in reading.seeds[:-1] if path] == (
-            [{"tags": ", ".join(dict.fromkeys(tags))}] if path and expected else []
+            [{"tags": ", ".join(filter(None, tags))}] if path and expected else []
         )
         if expected is None:
             (problem,) = reading.problems
             assert problem.what.startswith("template: ")
-            assert not tags or "is a list of 2 texts: write {{ tags | join(', ') }} or loop over it" in problem.what
+            assert (
+                not any(tags) or "is a list of 2 texts: write {{ tags | join(', ') }} or loop over it" in problem.what
+            )
+
+
+@pytest.mark.parametrize(
+    ("template", "expected"),
+    [
+        (
+            "{% for q in ask %}{{ q }} {{ said[loop.index0] }}. {% endfor %}",
+            ["Wet? yes. Dry? no. Wet? yes.", "Old? no. New? no."],
+        ),
+        ("{{ ask | length }} {{ said | unique | join(', ') }}", ["3 yes, no", "2 no"]),
+        ("{{ grades | max }}, {{ grades | select | sort | join(' ') }}", ["10, 9 9 10", "2, 2"]),
+    ],
+)
+def test_template_reads_lists_side_by_side(tmp_path: Path, template: str, expected: list[str]) -> None:
+    """A list keeps repeated and blank items, without which each further item would stand next to another one's. Its
+    numbers are compared as numbers."""
+    rows = [
+        {"ask": ["Wet?", "Dry?", "Wet?"], "said": ["yes", "no", "yes"], "grades": [9, 10, 9]},
+        {"ask": ["Old?", "New?"], "said": ["no", "no"], "grades": [None, 2]},
+    ]
+    reading = read(tmp_path, b"\n".join(map(orjson.dumps, rows)), "a.jsonl", input=template)
+    assert [seed.text for seed in reading.seeds] == expected, reading.problems
 
 
 @pytest.mark.parametrize(

@@ -545,6 +545,13 @@ def test_proxy_that_answers_instead_of_the_teacher_is_named(monkeypatch: pytest.
         ("http://11.1.2.3/v1", False),
         ("http://[fd00::5]:8000/v1", True),
         ("http://a.lab.example/v1", True),
+        ("http://a.wild.example/v1", True),
+        ("http://mild.example/v1", False),
+        ("http://[2001:db8::1]:8000/v1", True),
+        ("http://[2001:db8::2]:8000/v1", True),
+        ("http://[2001:db8::2]:9000/v1", False),
+        ("http://web/v1", True),
+        ("http://web:8080/v1", False),
     ],
 )
 def test_no_proxy_is_read_with_ports_and_networks(url: str, direct: bool, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -553,7 +560,8 @@ def test_no_proxy_is_read_with_ports_and_networks(url: str, direct: bool, monkey
     for name in ("http_proxy", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HTTP_PROXY", "http://proxy:3128")
-    monkeypatch.setenv("NO_PROXY", "gpu-box:8000, other,a/b,10.0.0.0/8,fd00::/8,.lab.example")
+    own = "gpu-box:8000, other,a/b,10.0.0.0/8,fd00::/8,.lab.example *.wild.example"
+    monkeypatch.setenv("NO_PROXY", f"{own} [2001:db8::1],[2001:db8::2]:8000,web:80")
     assert proxy_for(url) == (None if direct else "http://proxy:3128")
 
 

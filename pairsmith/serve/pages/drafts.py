@@ -44,9 +44,11 @@ from prompts.answer_form import AnswerForm
 from prompts.answer_schema import is_example
 from schemas import toml
 from schemas.errors import InputError, PairsmithError, UsageError
+from schemas.files import replaced
 from schemas.kinds import KINDS, KindName
 from schemas.labels import distinct_labels, label_in
 from schemas.project import Project
+from schemas.records import Json
 from schemas.spec_file import SPEC_NAME, parse, set_keys
 from schemas.wording import capital
 from synth.csv_rows import looks_like_table
@@ -301,10 +303,11 @@ def replace_seeds(
     fitted = _keys_for_outputs(project, 0, table.outputs if table else ()) if before else {}
     fitted |= {"curate.gates.echo": False} if table and table.copies else {}
     name = _free_name(project, name)
-    sentences = [one for at in range(len(before)) for one in guess_sentences(project, at)]  # before `add` overwrites
-    was = _language_of(project)
+    # These read the present files, which `add` may overwrite.
+    sentences = [one for at in range(len(before)) for one in guess_sentences(project, at)]
+    was, schema = _language_of(project), _schema_to_follow(project, 0, table.schema if table else None)
     shown = add(request, caller, slug, content, name, reads["kind"], reads)
-    language = detect_language([seed.text for seed in shown.first])
+    language = detect_language([seed.text for seed in shown.first], project.spec.task.language)
     if project.spec.task.kind != "translate" and was == project.spec.task.language != language:
         fitted |= {"task.language": language}
     now = workspace.project(slug).spec.seeds
@@ -316,7 +319,9 @@ def replace_seeds(
     above = [comment(f"{capital(sentence)}.").removeprefix("# ") for sentence in table.why] if table else []
     values = {**left, **source_keys(at, reads), **fitted, **removed}
     save_spec(request, caller, slug, set_keys(fresh, values, {"seeds.0": above}), if_match=etag_of(text))
-    return "fitted" if fitted else "saved"
+    if schema:
+        _write_schema(project.folder, schema)
+    return "fitted" if fitted or schema else "saved"
 
 
 def _language_of(project: Project) -> str:
@@ -346,8 +351,10 @@ def save_columns(
     project = state_of(request).workspace.project(slug)
     values = keys_for_roles(project, source, headers, roles, kind)
     outputs = outputs_of(project, source, roles)
-    schema = schema_of(outputs) if project.spec.task.kind in ("rewrite", "free") else None
-    if extracts := schema is not None and not (folder / SCHEMA).exists():
+    schema = schema_of(outputs)
+    followed = _schema_to_follow(project, source, schema)
+    kind_may_change = project.spec.task.kind in ("rewrite", "free") and not (folder / SCHEMA).exists()
+    if extracts := schema is not None and kind_may_change:
         values |= {**_keys_for_kind("extract"), "task.schema": SCHEMA}
     values |= (fitted := _keys_for_outputs(project, source, outputs))
     if extracts and "sampling" not in project.spec.evaluate.model_fields_set:
@@ -355,14 +362,38 @@ def save_columns(
     text = current_spec(request, slug)
     fresh = remove_comments(text, guess_sentences(project, source))
     if extracts:
-        (folder / SCHEMA).write_text(json.dumps(schema, ensure_ascii=False, indent=2), encoding="utf-8")
+        _write_schema(folder, schema)
     try:
         save_spec(request, caller, slug, set_keys(fresh, values), if_match=etag_of(text))
     except PairsmithError:
         if extracts:
             (folder / SCHEMA).unlink()
         raise
-    return "records" if extracts else "fitted" if fitted else "saved"
+    if followed:
+        _write_schema(folder, followed)
+    return "records" if extracts else "fitted" if fitted or followed else "saved"
+
+
+def _write_schema(folder: Path, schema: Json | None) -> None:
+    with replaced(folder / SCHEMA) as file:
+        file.write_text(json.dumps(schema, ensure_ascii=False, indent=2), encoding="utf-8")
+
+
+def _schema_to_follow(project: Project, at: int, schema: Json | None) -> Json | None:
+    """`schema`, of the new outputs of source number `at`, if the task's own was derived from the present outputs."""
+    if schema is None or project.spec.task.answer_schema != SCHEMA or not project.spec.seeds[at:]:
+        return None
+    source = project.spec.seeds[at]
+    with suppress(PairsmithError, OSError, ValueError):
+        present = json.loads((project.folder / SCHEMA).read_bytes())
+        if present == schema:
+            return None
+        if present in (
+            schema_of(current_outputs(project, at)),
+            guess(project.folder / source.path, "extract", source.encoding).schema,
+        ):
+            return schema
+    return None
 
 
 def _keys_for_outputs(project: Project, at: int, outputs: Sequence[str]) -> dict[str, Any]:

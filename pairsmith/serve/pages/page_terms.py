@@ -23,14 +23,16 @@ _COMMANDS = {
     "jobs": "the Run page",
     "status": "the Overview page",
 }
-_COMMAND = re.compile(rf"`pairsmith ({'|'.join(sorted(_COMMANDS, key=len, reverse=True))})(?: [^`]*)?`")
+_COMMAND = re.compile(rf"`pairsmith ({'|'.join(sorted(_COMMANDS, key=len, reverse=True))})(?: ([^`]*))?`")
+# Options of commands on the Run page. A command with another one stays: without it, it would do something else.
+_OPTIONS = {"--no-review": " with “Skip review” checked", "--retry-failed": " with “Retry rows” checked"}
 _OPENED = re.compile(r"\b(R|r)un(?= the \w+ page| “[A-Z])")  # before a page or a button, which are not run
 _PHRASES: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
     (r"name the worse one as `rejected`", "ignore the worse one"),
     (r"Remove 'group' if they are independent", "If they are independent, set that column to “ignored” below"),
     (r'set kind = "pair" and name both columns, as input and output', "set both columns below, as input and output"),
     (r"join them: see Other columns in `pairsmith docs seeds`", "set it to “input” below too"),
-    (r"choose that kind with --kind (\w+)", r"start a new project with the task “\1”"),
+    (r"choose (?:that kind with )?--kind (\w+)", r"start a new project with the task “\1”"),
     (
         "swap them here and swap language and to above",
         "start a new project with the task “translate” and the other target language",
@@ -86,9 +88,16 @@ def on_page(text: str) -> str:
     for pattern, words in _PHRASES:
         shown = re.sub(pattern, words, shown)
     shown = _CHANGED.sub(_with_step, shown)
-    shown = _COMMAND.sub(lambda command: _COMMANDS[command[1]], shown)
+    shown = _COMMAND.sub(_with_button, shown)
     shown = _OPENED.sub(lambda run: "Use" if run[1] == "R" else "use", shown)
     return capital(shown) if text.startswith(("`", "--")) else shown
+
+
+def _with_button(command: re.Match[str]) -> str:
+    shown, options = _COMMANDS[command[1]], command[2]
+    if not options or not shown.endswith("on the Run page"):
+        return shown
+    return f"{shown}{_OPTIONS[options]}" if options in _OPTIONS else command[0]
 
 
 def _with_step(key: re.Match[str]) -> str:

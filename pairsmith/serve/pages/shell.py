@@ -237,7 +237,7 @@ def _title(request: Request, slug: str) -> str:
 CONFIRMATIONS = {
     "saved": "Saved. It applies from the next run. A run in progress may stop at its next stage and says why.",
     "records": "Saved. Every output is a JSON object, so the task is now extract; schema.json has the keys.",
-    "fitted": "Saved. Language, labels and lengths that were derived from the previous seeds now follow these.",
+    "fitted": "Saved. Language, labels, lengths and schema that were derived from the previous seeds now follow these.",
     "unpriced": "Saved without prices, which were for the previous teacher. If they still apply, enter them again.",
     "rate": "Saved, with the learning rate and batch size set to suit this model.",
     "answered": "Your answer is saved. The next curation takes it into account.",
