@@ -191,6 +191,7 @@ def test_divergence_is_checked_without_reading_the_history() -> None:
 
     history = [{"loss": 1.0} for _ in range(9)]
     state: Any = SimpleNamespace(log_history=history, global_step=9, max_steps=100, epoch=0, num_input_tokens_seen=1)
+    state.best_global_step = None
     log = LossLog(unseen)
     log.on_train_begin(None, state, None)
     del state.log_history
