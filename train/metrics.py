@@ -288,10 +288,10 @@ class Evaluation(Record):
             kept = {of: getattr(result, of) for of in ("by_reference", "invented", "tokens_per_s", "shared")}
             return summary.model_copy(update={of: value for of, value in kept.items() if value is not None})
 
-        outputs = {system.name: self.outputs_of(system.name) for system in self.systems}
-        redone = [{mode: redo(getattr(of, mode), outputs[of.name][mode]) for mode in MODES} for of in self.systems]
+        given = {system.name: self.outputs_of(system.name) for system in self.systems}
+        redone = [{str(mode): redo(getattr(of, mode), given[of.name][mode]) for mode in MODES} for of in self.systems]
         systems = tuple(of.model_copy(update=new) for of, new in zip(self.systems, redone, strict=True))
-        gaps, judged = compare_last(list(outputs.values()), self.groups), self.judged
+        gaps, judged = compare_last(list(given.values()), self.groups), self.judged
         judged = judged and judged.model_copy(update={"win_rates": win_rates(judged.choices, self.groups)})
         return self.model_copy(update={"systems": systems, "comparisons": gaps, "judged": judged})
 
@@ -306,7 +306,7 @@ class Evaluation(Record):
     @property
     def group_note(self) -> str:
         """` of 16 groups` if inputs belong together, otherwise an empty string."""
-        return f" of {self.number_of_groups} groups" if self.groups else ""
+        return f" of {counted(self.number_of_groups, 'group', 'groups')}" if self.groups else ""
 
     @property
     def number_of_groups(self) -> int:
