@@ -56,7 +56,7 @@ def write(
     cannot be written here, and InputError for weights that are not those that were trained.
     """
     from pairsmith.stages.train import recorded_digests
-    from train.base_model import find_trained_base
+    from train.base_model import find_trained_base, load_chat
     from train.gguf import refuse_missing
     from train.merge import merged_folder
     from train.results import read_result, refuse_changed
@@ -68,7 +68,8 @@ def write(
     refuse_changed(trained, recorded=recorded_digests(store, artifact.id))
     refuse_missing(gguf, say)
     is_qlora, written = trained.settings.method == "qlora", {"adapter": "adapter"}
-    if is_qlora or gguf:
+    has_tokenizer = (source / "tokenizer_config.json").is_file()
+    if is_qlora or gguf or not has_tokenizer:
         base = find_trained_base(trained, project.spec.train, project.folder)
     if is_qlora:
         merged = merged_folder(base, trained)
@@ -76,6 +77,8 @@ def write(
         copy_folder(merged, out / "model")
         written["model"] = "model"
     copy_folder(source, out / "adapter", without=("merged",))
+    if not has_tokenizer:  # an adapter of pairsmith 0.1 may have none: it was evaluated with that of the base
+        load_chat(base, trained.settings.template_arguments).tokenizer.save_pretrained(out / "adapter")
     tuned = _Tuned(project, store, trained, _evaluation(project, store, trained))
     for name in written:
         _describe(out / name, tuned, "../model" if is_qlora and name == "adapter" else "THIS_FOLDER")

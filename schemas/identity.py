@@ -6,6 +6,7 @@ The same content has the same id on every machine. Every id has a frozen recipe,
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Iterable, Sequence
 from copy import deepcopy
 from datetime import UTC, datetime
@@ -15,6 +16,10 @@ from typing import Any, TypeVar, cast
 import orjson
 from pydantic import BaseModel, Field
 
+from schemas.errors import InputError
+
+# The escape of an unpaired surrogate in a representation, with what stands before it.
+_SURROGATE = re.compile(r"[^'\"]{0,40}\\ud[89a-f][0-9a-f]{2}")
 Json = dict[str, Any]
 M = TypeVar("M", bound=BaseModel)
 
@@ -22,9 +27,17 @@ M = TypeVar("M", bound=BaseModel)
 def content_id(kind: str, parts: Any) -> str:
     """32 hex digits that identify `parts` (anything JSON can hold), distinct for every `kind` of record.
 
-    Keys are sorted and floats written in their shortest form, so the id does not depend on the order of a dict.
+    Keys are sorted and floats written in their shortest form, so the id does not depend on the order of a dict. Raises
+    InputError for a text with half of a surrogate pair.
     """
-    body = orjson.dumps([kind, parts], option=orjson.OPT_SORT_KEYS)
+    try:
+        body = orjson.dumps([kind, parts], option=orjson.OPT_SORT_KEYS)
+    except TypeError:
+        if half := _SURROGATE.search(repr(parts)):
+            what = f"half of a surrogate pair is not text: '{half[0]}'."
+            fix = 'Remove it: text.encode("utf-8", "ignore").decode().'
+            raise InputError(what, why="It cannot be stored or sent to a model.", fix=fix) from None
+        raise
     return hashlib.sha256(body).hexdigest()[:32]
 
 

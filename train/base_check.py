@@ -14,7 +14,7 @@ from schemas.errors import InputError, MissingDependency, PairsmithError, SpecEr
 from schemas.spec import TrainSettings
 from synth.chat_template import Chat
 from train import unsloth_backend
-from train.base_model import compute_dtype, read_config, refuse_other_vocabulary
+from train.base_model import compute_dtype, context_of, read_config, refuse_other_vocabulary
 from train.models import Machine, billions_in, fitting_method, machine, training_gib
 from train.remote_code import has_code, runnable, trust_entry
 
@@ -267,8 +267,8 @@ def _check_serving(config: dict[str, Any]) -> Fact:
 
 
 def _check_context(settings: TrainSettings, config: dict[str, Any]) -> Iterator[Fact]:
-    context = (config.get("text_config") or config).get("max_position_embeddings")
-    if isinstance(context, int) and settings.max_length > context:
+    context = context_of(config)
+    if context is not None and settings.max_length > context:
         longer = f"train.max_length = {settings.max_length} allows longer rows"
         what = f"its context holds {context:,} tokens, and {longer}"
         fix = f"Set train.max_length to at most {context}: prompt and answer together cannot exceed the context."

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 _WEIGHT_FILES = ("*.safetensors", "*.safetensors.index.json")
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "*.model", "vocab.json")
 _OTHER_FILES = ("config.json", *_TOKENIZER_FILES)
+_LEARNED_POSITIONS = ("wpe.weight", "embed_positions.weight", "positions_embed.weight")
 
 
 @dataclass(frozen=True)
@@ -160,6 +161,25 @@ def read_config(folder: Path) -> dict[str, Any]:
     if not isinstance(config, dict):
         raise InputError("this is not a valid model config.", where=str(path), fix="Download the model again.")
     return config
+
+
+def context_of(config: Mapping[str, Any]) -> int | None:
+    """The number of tokens that a model reads at once according to its config; None if it does not say."""
+    config = config.get("text_config") or config
+    context = config.get("max_position_embeddings", config.get("n_positions"))
+    return context if isinstance(context, int) else None
+
+
+def longest_row(base: Base, max_length: int) -> int:
+    """The number of tokens that a training row may have: `max_length`, or the context of a base that learned a vector
+    for each position (GPT-2, OPT), if that is shorter. Rotary positions have no end."""
+    from safetensors import safe_open
+
+    for file in base.folder.glob("*.safetensors"):
+        with safe_open(file, "pt") as tensors:
+            if any(name.endswith(_LEARNED_POSITIONS) for name in tensors.keys()):  # noqa: SIM118  not a mapping
+                return min(max_length, context_of(read_config(base.folder)) or max_length)
+    return max_length
 
 
 def refuse_other_vocabulary(chat: Chat, folder: Path) -> None:

@@ -16,7 +16,9 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from inspect import Parameter
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from curate.gates import GateStep, gates_of, judge_text
@@ -27,7 +29,7 @@ from curate.rows import fold
 from prompts.answer_form import AnswerForm
 from schemas.errors import UsageError
 from schemas.project import Project
-from schemas.records import content_id
+from schemas.records import Pair, content_id
 from schemas.spec import Pattern, Spec
 from schemas.step_names import INDEPENDENT, By
 from schemas.time_limit import CheckTimedOut, search
@@ -188,21 +190,24 @@ def _function_check(check: Callable[..., bool | None]) -> GateStep:
         source = inspect.getsource(check)
     except (OSError, TypeError):  # defined interactively, or not written in Python
         source = repr(check)
-    judge = guarded(lambda pair: check(*(pair.input, pair.output, pair.reference)[: _arity(check)]), name)
-    return GateStep(f"{INDEPENDENT}{name}", content_id("check", [name, source]), judge)
+    return GateStep(f"{INDEPENDENT}{name}", content_id("check", [name, source]), guarded(_caller(check), name))
 
 
-def _arity(check: Callable[..., bool | None]) -> int:
-    """How many of input, output and reference a check takes: 3 if it cannot be called with two, or if its third
-    parameter is called reference and may be left out."""
+def _caller(check: Callable[..., bool | None]) -> Callable[[Pair], bool | None]:
+    """Calls a check with input, output, and the reference if it has a further parameter called reference (not one that
+    functools.partial has bound) or requires a third argument."""
     try:
-        signature = inspect.signature(check)
-        signature.bind(None, None)
-    except TypeError:
-        return 3
-    except ValueError:  # a builtin without a signature
-        return 2
-    return 3 if [*signature.parameters][2:3] == ["reference"] else 2
+        parameters = inspect.signature(check).parameters
+    except (TypeError, ValueError):  # not callable, or a builtin without a signature
+        parameters = MappingProxyType({})
+    by_name = {"reference"} & {*[*parameters][2:]} - {*getattr(check, "keywords", ())}
+    if by_name and parameters["reference"].kind in (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY):
+        return lambda pair: check(pair.input, pair.output, reference=pair.reference)
+    places = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
+    required = [one for one in parameters.values() if one.kind in places and one.default is Parameter.empty]
+    if len(required) > 2:
+        return lambda pair: check(pair.input, pair.output, pair.reference)
+    return lambda pair: check(pair.input, pair.output)
 
 
 def _short_name(by: str) -> str:

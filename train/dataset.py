@@ -171,10 +171,10 @@ def split_by_length(
     fitting = [row for row, length in zip(rows, lengths, strict=True) if length <= max_length]
     if not fitting and split == "train":
         raise NoWork(
-            f"the dataset has no training rows: all {len(rows)} are longer than train.max_length = {max_length}"
-            " tokens.",
+            f"the dataset has no training rows: all {len(rows)} are longer than {max_length} tokens, which is"
+            " train.max_length or all that the base can read.",
             why=_NOTHING,
-            fix=f"Set train.max_length to {max(lengths)}.",
+            fix=f"Set train.max_length to {max(lengths)}, for a base with a context as long.",
         )
     rows_with_lengths = zip(rows, lengths, strict=True)
     return fitting, {row["pair_id"]: length for row, length in rows_with_lengths if length > max_length}

@@ -15,7 +15,7 @@ from schemas.money import Cost
 from schemas.records import Artifact, Record, Sampling, Usage
 from schemas.wording import counted
 from train.intervals import ALONE, Interval, difference, grouped, holm, seeds_factor, seeds_needed, share, sign_flip_p
-from train.judgements import JudgedEvaluation
+from train.judgements import JudgedEvaluation, win_rates
 from train.reference_result import ReferenceResult
 from train.results import rename_old_keys
 
@@ -275,7 +275,7 @@ class Evaluation(Record):
     @classmethod
     def _read(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
         evaluation = handler(rename_old_keys(data))
-        gaps = [gap for gap in evaluation.comparisons if gap.difference is not None]
+        gaps = [gap for gap in evaluation.comparisons if gap.difference]
         untested = any(gap.p_value is None or gap.simultaneous is None for gap in gaps)
         alone = not any(gap.difference.groups for gap in gaps if gap.difference)
         return evaluation._recomputed() if untested or (alone and evaluation.groups) else evaluation
@@ -288,13 +288,12 @@ class Evaluation(Record):
             kept = {of: getattr(result, of) for of in ("by_reference", "invented", "tokens_per_s", "shared")}
             return summary.model_copy(update={of: value for of, value in kept.items() if value is not None})
 
-        outputs = {system.name: self.outputs_of(system.name) for system in self.systems}
-        systems = tuple(
-            system.model_copy(update={mode: redo(getattr(system, mode), outputs[system.name][mode]) for mode in MODES})
-            for system in self.systems
-        )
-        gaps = compare_last(list(outputs.values()), self.groups)
-        return self.model_copy(update={"systems": systems, "comparisons": gaps})
+        given = {system.name: self.outputs_of(system.name) for system in self.systems}
+        redone = [{str(mode): redo(getattr(of, mode), given[of.name][mode]) for mode in MODES} for of in self.systems]
+        systems = tuple(of.model_copy(update=new) for of, new in zip(self.systems, redone, strict=True))
+        gaps, judged = compare_last(list(given.values()), self.groups), self.judged
+        judged = judged and judged.model_copy(update={"win_rates": win_rates(judged.choices, self.groups)})
+        return self.model_copy(update={"systems": systems, "comparisons": gaps, "judged": judged})
 
     @property
     def artifact(self) -> Artifact:
@@ -307,7 +306,7 @@ class Evaluation(Record):
     @property
     def group_note(self) -> str:
         """` of 16 groups` if inputs belong together, otherwise an empty string."""
-        return f" of {self.number_of_groups} groups" if self.groups else ""
+        return f" of {counted(self.number_of_groups, 'group', 'groups')}" if self.groups else ""
 
     @property
     def number_of_groups(self) -> int:

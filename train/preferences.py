@@ -82,16 +82,15 @@ def build_preference_trainer(
     kept, long = tokenise_preferences(dataset.preferences, chat, settings.max_length, "train")
     if long and not kept:
         raise NoWork(
-            f"no preference fits into train.max_length = {settings.max_length} tokens; the shortest has"
-            f" {min(long.values())}.",
+            f"no preference fits into {settings.max_length} tokens, which is train.max_length or all that the base can"
+            f" read; the shortest has {min(long.values())}.",
             why="There would be nothing to learn from.",
-            fix="Raise train.max_length.",
+            fix="Raise train.max_length, for a base with a context as long.",
         )
     validation, also_long = tokenise_preferences(dataset.preferred, chat, settings.max_length, "validation")
     if settings.patience is not None and not validation:
         raise InputError(
-            f"train.patience needs validation preferences, and none fits into train.max_length ="
-            f" {settings.max_length} tokens.",
+            f"train.patience needs validation preferences, and none fits into {settings.max_length} tokens.",
             fix="Raise train.max_length, or remove train.patience.",
         )
     training_arguments = arguments(settings.last_stage, folder, model.dtype, validate=bool(validation))

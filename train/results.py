@@ -68,9 +68,9 @@ class TrainResult(Record):
     `peak_gib` is the peak memory of the GPU; without one, this process's peak resident memory. `masks` are plain
     previews of a few rows. For a run resumed from a checkpoint, `seconds` includes the time before it. `system_prompt`
     is the one shared by all training rows; None if they differ, and in runs of earlier versions. `left_out` are the
-    rows longer than `max_length`, with their token counts. `kept_step` is the step of the lowest validation loss, whose
-    weights the adapter has; None means those of the last step. `merged` is set for QLoRA: the model in the folder
-    `merged` is the one that is evaluated and exported.
+    rows longer than `max_length` or than the base can read, with their token counts. `kept_step` is the step of the
+    lowest validation loss, whose weights the adapter has; None means those of the last step. `merged` is set for QLoRA:
+    the model in the folder `merged` is the one that is evaluated and exported.
 
     `began_with` is the adapter that DPO continued from. With DPO and ORPO a row is a preference. `planned_steps` is set
     if the user stopped the training before that many steps; the adapter then has the best weights until that point, and

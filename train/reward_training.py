@@ -38,7 +38,7 @@ from schemas.records import Artifact, Record, content_id
 from schemas.spec import TrainSettings
 from schemas.store import Store
 from schemas.wording import counted
-from train.base_model import Base, compute_dtype
+from train.base_model import Base, compute_dtype, longest_row
 from train.intervals import Interval, difference, share
 
 MIN_PAIRS, MIN_INPUTS = 64, 32
@@ -135,7 +135,8 @@ def train_reward(
         )
         for preference in preferred
     ]
-    fitting = [c for c in compared if max(len(c.chosen.ids), len(c.rejected.ids)) <= settings.max_length]
+    longest = longest_row(base, settings.max_length)
+    fitting = [c for c in compared if max(len(c.chosen.ids), len(c.rejected.ids)) <= longest]
     held_out = held_out_seeds([c.preference.chosen.seed_id for c in fitting])
     learned = [c for c in fitting if c.preference.chosen.seed_id not in held_out]
     tested = [c.preference for c in fitting if c.preference.chosen.seed_id in held_out]

@@ -27,7 +27,7 @@ from schemas.spec import TrainSettings, given
 from synth.chat_template import Chat
 from train import unsloth_backend
 from train.base_check import refuse_conflicting_settings
-from train.base_model import Base, find_base, load_chat, load_for_training, unpack_if_small
+from train.base_model import Base, find_base, load_chat, load_for_training, longest_row, unpack_if_small
 from train.dataset import (
     Data,
     Dataset,
@@ -118,8 +118,9 @@ def tune(
     start = _train_sft(base, dataset, settings, out_dir, progress, should_stop) if settings.objective == "dpo" else None
     if start and start.planned_steps is not None:
         return start
-    train, long = split_by_length(dataset.train, chat, settings.max_length, "train")
-    validation, also_long = split_by_length(dataset.validation, chat, settings.max_length, "validation")
+    longest = longest_row(base, settings.max_length)
+    train, long = split_by_length(dataset.train, chat, longest, "train")
+    validation, also_long = split_by_length(dataset.validation, chat, longest, "validation")
     fitting = replace(dataset, train=train, validation=validation)
     _refuse_settings(settings, fitting)
     with quiet():
@@ -155,7 +156,7 @@ def _reuse(base: Base, dataset: Dataset, finished: TrainResult, progress: Progre
         return finished
     folder, settings = Path(finished.folder), finished.settings
     chat = load_chat(base, settings.template_arguments)
-    validation, _ = split_by_length(dataset.validation, chat, settings.max_length, "validation")
+    validation, _ = split_by_length(dataset.validation, chat, longest_row(base, settings.max_length), "validation")
     with _report_full_disk(folder):
         merged = choose_merge(base, settings, folder, validation, progress)
     return _write_record(folder, finished.model_copy(update={"merged": merged}))
@@ -262,10 +263,11 @@ def _train(
     model, four_bit_layers = load_for_training(base, settings)
     if four_bit_layers and settings.backend == "trl":
         unpack_if_small(model)
+    limited = settings.model_copy(update={"max_length": longest_row(base, settings.max_length)})
     if settings.objective == "sft":
-        trainer, prepared = _build_row_trainer(model, chat, dataset, settings, checkpoints, log)
+        trainer, prepared = _build_row_trainer(model, chat, dataset, limited, checkpoints, log)
     else:
-        trainer, prepared = build_preference_trainer(model, chat, dataset, settings, checkpoints, log, start)
+        trainer, prepared = build_preference_trainer(model, chat, dataset, limited, checkpoints, log, start)
     learned_tokens, masks, facts = prepared
     train(trainer, checkpoints, log)
     curve, validation = read_curve(trainer.state)

@@ -129,8 +129,8 @@ def train(trainer: CompletionTrainer, folder: Path, log: LossLog) -> None:
     resumed = last_checkpoint(folder)
     newest = max((_step_of(path) for path in folder.glob("checkpoint-*")), default=0)
     if newest > (step := _step_of(resumed) if resumed else 0):
-        what = f"the checkpoint of step {newest} is incomplete or was changed; training continues after step {step}"
-        log.progress("train", {"message": what})
+        what = f"the checkpoint of step {newest} is incomplete, was changed or is of an earlier version"
+        log.progress("train", {"message": f"{what}; training continues after step {step}"})
     if resumed:
         # The loss was already measured when the checkpoint was written.
         trainer.args.eval_on_start = False

@@ -193,7 +193,7 @@ def _describe_relation(evaluation: Evaluation, other: SystemResult, how: Relatio
     gap = min(differences, key=lambda gap: gap.seeds, default=None)
     if gap and gap.seeds < evaluation.seeds:  # answers of either may be missing
         there = f"tuned and {other.label} both answered only {gap.seeds} of {evaluation.seeds} test inputs"
-        there += f" (of {gap.groups} groups)" if gap.groups else ""
+        there += f" (of {counted(gap.groups, 'group', 'groups')})" if gap.groups else ""
     sentences = {
         "better": f"tuned passes more often than {other.label} ({numbers})",
         "worse": f"{other.label} passes more often than tuned, without any training ({numbers})",

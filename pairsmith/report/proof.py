@@ -82,7 +82,9 @@ def describe_difference(evaluation: Evaluation, comparison: Comparison) -> str:
     level = percent(gap.level)
     if comparison.outcome == "not enough evidence":
         more = f" About {evaluation.more_inputs(inputs)} would be needed." if inputs else ""
-        few = counted(gap.seeds, "input", "inputs") + (f" of {gap.groups} groups" if gap.groups else "")
+        few = counted(gap.seeds, "input", "inputs") + (
+            f" of {counted(gap.groups, 'group', 'groups')}" if gap.groups else ""
+        )
         return f"There is not enough evidence about tuned and {than}: {few} cannot prove a difference.{more}"
     if comparison.outcome == "inconclusive":
         more = (

@@ -19,6 +19,7 @@ from schemas.spec import TrainSettings
 from tests.train.families import FAMILIES, make
 from train import base_check, models
 from train.base_check import check_base, refuse_unfit
+from train.base_model import context_of
 from train.models import KNOWN, Machine, default_base, fitting_method, settled, training_gib
 
 SMALL, CARD_4090, CARD_T4 = Machine("laptop", 8, False), Machine("RTX 4090", 24, True), Machine("T4", 15, True)
@@ -58,6 +59,7 @@ def test_a_context_shorter_than_max_length_is_warned_about(base: Path) -> None:
     assert state == "warn"
     assert "context holds 512 tokens, and train.max_length = 1024" in what
     assert facts_of(base, max_length=512)["serving"][0] == "ok"
+    assert context_of({"n_positions": 1024}) == 1024  # as GPT-2 calls it
 
 
 def _pickled(base: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -103,6 +104,28 @@ def test_a_check_with_a_reference_that_may_be_missing_gets_it() -> None:
     checks = build_checks([as_written, long_enough])
     assert checks("a fox", GOOD, GOOD).all_pass is True
     assert checks("a fox", GOOD).passed == {"check:as_written": False, "check:long_enough": True}
+
+
+def test_a_reference_may_be_passed_by_name_only_or_be_bound() -> None:
+    """A parameter that takes no position, or that stands behind others, gets the reference by its name; one that
+    functools.partial has bound keeps its value."""
+
+    def by_name(input: str, output: str, *, reference: str | None = None) -> bool:
+        return output == reference
+
+    def required(input: str, output: str, *, reference: str | None) -> bool:
+        return output == reference
+
+    def behind(input: str, output: str, least: int = 3, reference: str | None = None) -> bool:
+        return output == reference and len(output.split()) >= least
+
+    def any_name(input: str, output: str, wanted: str | None) -> bool:
+        return output == wanted
+
+    for check in (by_name, required, behind, any_name):
+        assert [build_checks([check])("a fox", GOOD, text).all_pass for text in (GOOD, "a hare")] == [True, False]
+    bound = build_checks([partial(by_name, reference=GOOD)])
+    assert [bound("a fox", GOOD, text).all_pass for text in (GOOD, "a hare", None)] == [True, True, True]
 
 
 def with_own(*names: str, **more: object) -> Spec:

@@ -128,6 +128,17 @@ def test_a_single_value_is_not_iterated_over(trained: TrainResult, wrong: Any, s
         evaluate(trained, **{"inputs": ["a fox"], "checks": ["sunset"], **wrong})
 
 
+def test_half_of_a_surrogate_pair_is_refused(trained: TrainResult) -> None:
+    """UTF-8 cannot write it: in an input, its reference or a training row it is an error that shows the place."""
+    half = "a \ud83d fox"
+    for asked in ({"inputs": [half]}, {"inputs": ["a fox"], "references": [half]}):
+        with pytest.raises(InputError, match=r"half of a surrogate pair is not text: 'a \\ud83d"):
+            evaluate(trained, checks=["x"], **asked)
+    for row in (("a fox", half), {"input": half, "output": "a fox"}):
+        with pytest.raises(InputError, match=r"half of a surrogate pair is not text: 'a \\ud83d"):
+            dataset_of([row])
+
+
 def test_rows_come_in_several_shapes() -> None:
     """Pairs of texts, mappings with a split of their own, and accepted rows of a pool; anything else is an error that
     names the row."""

@@ -146,7 +146,7 @@ def test_a_preference_that_is_too_long_is_left_out(tiny_base: Base, dataset: Dat
     tuned = tune(tiny_base, more, preference_settings("orpo", max_length=128), out)
     assert tuned.train_rows == 3
     assert list(tuned.left_out) == ["train preference 3"]
-    with pytest.raises(NoWork, match=r"fits into train\.max_length = 128 tokens; the shortest has \d{3}\."):
+    with pytest.raises(NoWork, match=r"fits into 128 tokens, .*; the shortest has \d{3}\."):
         tune(tiny_base, Dataset("d", rows(4), preferences=[long]), preference_settings("orpo", max_length=128), out)
 
 

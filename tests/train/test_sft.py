@@ -18,8 +18,8 @@ from schemas.errors import InputError, MissingDependency, NoWork
 from schemas.progress import unseen
 from schemas.spec import TrainSettings
 from tests.train.tiny import LINEAR_LAYERS, row, rows, settings
-from train.base_model import Base
-from train.dataset import Dataset
+from train.base_model import Base, hash_model, longest_row
+from train.dataset import Dataset, PreferenceRow
 from train.results import TrainResult, read_result, refuse_changed
 from train.sft import adapter_id, tune
 
@@ -145,6 +145,37 @@ def test_rows_that_are_too_long_are_left_out(tiny_base: Base, tmp_path: Path) ->
     assert not (tmp_path / "b").exists()
 
 
+def test_a_row_longer_than_learned_positions_is_left_out(smollm2_folder: Path, tmp_path: Path) -> None:
+    """A base that learned a vector for each position has none after the last, which ended the training with an index
+    error: the row is left out and listed like one longer than train.max_length, in ORPO its preference."""
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(smollm2_folder)
+    sizes = {"vocab_size": len(tokenizer), "max_position_embeddings": 96, "hidden_size": 32, "num_attention_heads": 2}
+    more = {"num_hidden_layers": 2, "ffn_dim": 64, "word_embed_proj_dim": 32, "pad_token_id": tokenizer.pad_token_id}
+    bases = {}
+    for name in ("gpt2", "opt"):
+        config = AutoConfig.for_model(name, eos_token_id=tokenizer.eos_token_id, **sizes, **more)
+        AutoModelForCausalLM.from_config(config).save_pretrained(folder := tmp_path / name)
+        tokenizer.save_pretrained(folder)
+        bases[name] = Base(name, folder, hash_model(folder))
+    assert [longest_row(bases["gpt2"], length) for length in (64, 1024)] == [64, 96]
+    base = bases["opt"]
+    long = row("too-long", "a fox", "a fox in deep snow, " * 40)
+    result = tuned(base, tmp_path / "a", [*rows(7), long], epochs=1)
+    assert result.train_rows == 7
+    assert list(result.left_out) == ["too-long"]
+    with pytest.raises(NoWork, match="longer than 96 tokens, which is train"):
+        tuned(base, tmp_path / "b", [long])
+    kept, left = (
+        PreferenceRow(prompt=one["prompt"], chosen=one["completion"], rejected=[{"role": "assistant", "content": "no"}])
+        for one in (rows(1)[0], long)
+    )
+    preferences = Dataset("d", rows(4), preferences=[kept, left])
+    result = tune(base, preferences, settings(objective="orpo", epochs=1, warmup=0), tmp_path / "c")
+    assert list(result.left_out) == ["train preference 1"]
+
+
 def test_a_test_input_is_never_trained_on(tiny_base: Base, tmp_path: Path) -> None:
     """The error shows the row, and nothing is trained."""
     leaking = Dataset("leaking", rows(4), held_out=["A  FOX"])
@@ -191,6 +222,7 @@ def test_divergence_is_checked_without_reading_the_history() -> None:
 
     history = [{"loss": 1.0} for _ in range(9)]
     state: Any = SimpleNamespace(log_history=history, global_step=9, max_steps=100, epoch=0, num_input_tokens_seen=1)
+    state.best_global_step = None
     log = LossLog(unseen)
     log.on_train_begin(None, state, None)
     del state.log_history
@@ -313,7 +345,7 @@ def test_edited_checkpoints_are_not_continued(tiny_base: Base, tmp_path: Path) -
     content = weights.read_bytes()
     weights.write_bytes(content[:-4] + b"\0\0\x80?")
     again, reported = run(tmp_path / "edited")
-    assert "the checkpoint of step 5 is incomplete or was changed" in str(reported)
+    assert "the checkpoint of step 5 is incomplete, was changed or" in str(reported)
     assert [one.loss for one in again.curve] == pytest.approx([one.loss for one in whole.curve], abs=0.02)
 
 

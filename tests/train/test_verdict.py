@@ -12,6 +12,7 @@ from schemas.records import Sampling, Usage
 from tests.train.test_metrics import output
 from train.failures import REFUSAL
 from train.intervals import Interval
+from train.judgements import JudgedEvaluation, PairwiseChoice, win_rates
 from train.metrics import (
     MODES,
     NO_ANSWER,
@@ -108,12 +109,19 @@ def test_groups_are_counted_instead_of_inputs(groups: int, inputs: int) -> None:
     alone = evaluation(inputs=inputs, tuned=1.0)
     of = {output.seed_id: f"{int(output.seed_id[1:]) % groups}" for output in alone.outputs}
     given = [alone.outputs_of(name) for name in NAMES]
-    seen = alone.model_copy(update={"groups": of, "comparisons": compare_last(given, of)})
+    won = [PairwiseChoice(against="base", seed_id=id_, wins=((True, True),), longer=0) for id_ in of]
+    rates = win_rates(won, of)
+    judged = JudgedEvaluation(
+        judges=("j",), questions={}, checklists=(), win_rates=rates, first=None, answers=(), choices=tuple(won)
+    )
+    seen = alone.model_copy(update={"groups": of, "comparisons": compare_last(given, of), "judged": judged})
     stored = json.loads(seen.model_dump_json())
-    for gap in stored["comparisons"]:
-        del gap["difference"]["groups"]
+    for interval in (*(gap["difference"] for gap in stored["comparisons"]), stored["judged"]["win_rates"][0]["rate"]):
+        del interval["groups"]
     for one in (seen, Evaluation.model_validate(stored)):
         decided = verdict(one)
+        assert one.judged is not None
+        assert one.judged.win_rates[0].outcome == ("preferred" if groups == 20 else "not enough evidence")
         assert decided.decision == ("ship" if groups == 20 else "not enough evidence")
         if groups < 20:
             few = f"there are {inputs} test inputs of {groups} groups, and fewer than 20 groups prove nothing"
