@@ -21,13 +21,13 @@ _SIGNS_ALONE = _marks((0x0E00, 0x0EFF), (0x1000, 0x109F), (0x1780, 0x17FF))
 # syllable, since spacing in Korean varies between writers.
 ALONE = rf"\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7a3\uf900-\ufaff{_SIGNS_ALONE}"
 _LETTERS = f"[^\\W_{ALONE}]"
-_WORD = re.compile(f"[{ALONE}]|(?:{_LETTERS}|[{SIGNS}]){_LETTERS}*(?:[{SIGNS}]+{_LETTERS}*)*")
+WORD = re.compile(f"[{ALONE}]|(?:{_LETTERS}|[{SIGNS}]){_LETTERS}*(?:[{SIGNS}]+{_LETTERS}*)*")
 # A letter or digit of a script that separates words by spaces; in other scripts a number directly adjoins letters.
 SPACED = rf"[^\W{ALONE}\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff]"
 
 # Most texts are pure ASCII, for which a table of 256 bytes takes half the time of a regular expression: lower-case
 # letters and digits for words, digits for numbers, and a space for everything else.
-_WORDS_OF_ASCII = bytes(ord(chr(code).lower()) if code < 128 and chr(code).isalnum() else 32 for code in range(256))
+WORDS_OF_ASCII = bytes(ord(chr(code).lower()) if code < 128 and chr(code).isalnum() else 32 for code in range(256))
 _NUMBERS_OF_ASCII = bytes(code if chr(code) in "0123456789" else 32 for code in range(256))
 
 _OPTIONAL = r"\u00ad\u2060\ufeff\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7\u0640\u064b-\u065f\u0670"
@@ -61,9 +61,9 @@ def _canonical(variant: re.Match[str]) -> str:
 def words(text: str) -> list[str]:
     """The words of a text without case and punctuation. A text without words is a single word, unchanged."""
     if text.isascii():
-        return text.encode().translate(_WORDS_OF_ASCII).decode().split() or text.split() or [""]
+        return text.encode().translate(WORDS_OF_ASCII).decode().split() or text.split() or [""]
     written = plain(text)
-    return _WORD.findall(written) or written.split() or [""]
+    return WORD.findall(written) or written.split() or [""]
 
 
 def numbers_in(text: str) -> list[str]:
