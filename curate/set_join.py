@@ -15,13 +15,12 @@ pairs.
 from __future__ import annotations
 
 import os
-import re
 import tempfile
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from hashlib import blake2b
-from itertools import islice
+from itertools import chain, islice, repeat
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -49,9 +48,7 @@ _SKETCH = 256  # bits of a sketch
 _FEW = 8  # up to so many candidates it is faster to compare their sets than their sketches
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 _BITS = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).sum(axis=1, dtype=np.uint8)  # set in a byte
-_HAS_WORD = re.compile("[a-zA-Z0-9]").search  # an ASCII text
 _BYTES = WORDS_OF_ASCII[:128] + bytes(range(128, 256))
-_MASKS = np.array([(1 << 8 * number) - 1 for number in range(9)], np.uint64)  # of the first bytes of a number
 _LONG = 64  # bytes of a word beyond these are hashed one word at a time
 
 
@@ -62,13 +59,26 @@ def jaccard(a: frozenset[int], b: frozenset[int]) -> float:
     return both / union if union else 1.0
 
 
-def _bytes_of_words(text: str) -> bytes:
-    """The words of a text, separated by spaces. Those of a text without words, which may be any characters, are in
-    hexadecimal, after a character that no word contains."""
+def _hashed_words(texts: Sequence[str]) -> tuple[Tokens, Numbers]:
+    """A hash of every word of the texts, in order, and the number of words of each text.
+
+    Equivalent to `hash(word) for word in words(text)`, but the same in every process. ASCII is read from all texts at
+    once, as numbers of eight bytes, which takes a third of the time.
+    """
+    written = [text if text.isascii() else _utf8_of_words(text) for text in texts]
+    hashes, number = _hashed_utf8(written)
+    if number.all():
+        return hashes, number
+    return _hashed_utf8([one if many else _utf8_of_words(one) for one, many in zip(written, number, strict=True)])
+
+
+def _utf8_of_words(text: str) -> str:
+    """The words of a text, separated by spaces, with a character for every byte. Those of a text without words, which
+    may be any characters, are in hexadecimal, after a character that no word contains."""
     separate = words(text)
     if not WORD.match(separate[0]):
         separate = ["…" + word.encode(errors="surrogatepass").hex() for word in separate]
-    return " ".join(separate).encode()
+    return " ".join(separate).encode().decode("latin-1")
 
 
 def _mixed(hashes: Tokens) -> Tokens:
@@ -77,29 +87,28 @@ def _mixed(hashes: Tokens) -> Tokens:
     return hashes
 
 
-def _hashed_words(texts: Sequence[str]) -> tuple[Tokens, Numbers]:
-    """A hash of every word of the texts, in order, and the number of words of each text.
-
-    Equivalent to `hash(word) for word in words(text)`, but the same in every process. ASCII is read from all texts at
-    once, as numbers of eight bytes, which takes a third of the time.
-    """
-    written = [text.encode() if text.isascii() and _HAS_WORD(text) else _bytes_of_words(text) for text in texts]
-    joined = b" ".join((b"", *written, bytes(8))).translate(_BYTES)
+def _hashed_utf8(written: Sequence[str]) -> tuple[Tokens, Numbers]:
+    joined = " ".join(("", *written, "\0" * 8)).encode("latin-1").translate(_BYTES)
     letter = np.frombuffer(joined, np.uint8) != ord(" ")
     edges = np.flatnonzero(letter[1:] != letter[:-1])  # one before a word, and its last byte
     begin, length = edges[::2], edges[1::2] - edges[::2]
-    numbers = np.ndarray(len(joined) - 8, "<u8", joined, offset=1, strides=(1,))  # the eight bytes from every byte on
-    hashes = _mixed(numbers[begin] & _MASKS[np.minimum(length, 8)])
+    eight = np.ndarray(len(joined) - 8, "<u8", joined, offset=1, strides=(1,))  # the eight bytes from every byte on
+    hashes = _mixed(_first_bytes(eight[begin], length))
     longer = np.flatnonzero(length > 8)
     for place in range(8, _LONG, 8):
-        part = numbers[begin[longer] + place] & _MASKS[np.minimum(length[longer] - place, 8)]
+        part = _first_bytes(eight[begin[longer] + place], length[longer] - place)
         hashes[longer] = _mixed(hashes[longer] ^ part)
         longer = longer[length[longer] > place + 8]
     for word in longer.tolist():
         rest = joined[begin[word] + 1 + _LONG : begin[word] + 1 + length[word]]
         hashes[word] ^= np.uint64(int.from_bytes(blake2b(rest, digest_size=8).digest()))
-    ends = np.searchsorted(begin, np.cumsum([len(one) + 1 for one in written]))
-    return hashes, np.diff(ends, prepend=0)
+    ends = np.cumsum([*map(len, written)]) + np.arange(len(written))
+    return hashes, np.diff(begin.searchsorted(ends), prepend=0)
+
+
+def _first_bytes(eight: Tokens, number: Numbers) -> Tokens:
+    """The first `number` of eight bytes, and zeros, which no word contains."""
+    return eight << ((8 - np.minimum(number, 8)) * 8).view(np.uint64)
 
 
 class TokenSets:
@@ -129,7 +138,7 @@ class TokenSets:
         # As many buckets as separate the tokens: a few texts do not need the 32 MB that a million does.
         counts = np.zeros(min(_BUCKETS, max(1 << 12, 1 << (4 * self._starts[-1]).bit_length())), np.uint32)
         for _, _, tokens, _ in self._chunks():
-            np.add.at(counts, (tokens & np.uint64(len(counts) - 1)).astype(np.int64), np.uint32(1))
+            np.add.at(counts, (tokens & np.uint64(len(counts) - 1)).view(np.int64), np.uint32(1))
         return counts
 
     def __enter__(self) -> TokenSets:
@@ -160,13 +169,15 @@ class TokenSets:
     def similarities(self, ones: Numbers, others: Numbers) -> NDArray[np.float64]:
         """`similarity` of many pairs of rows at once, which takes a tenth of the time."""
         least = np.empty(len(ones))
-        starts = np.frombuffer(self._starts, np.int64)
+        starts, file = np.frombuffer(self._starts, np.int64), self._file.fileno()
         for part in (slice(first, first + _CHUNK) for first in range(0, len(ones), _CHUNK)):
             rows, pairs = np.concatenate([ones[part], others[part]]), len(ones[part])
-            keys = np.frombuffer(b"".join([self._bytes(row, row + 1) for row in rows.tolist()]), np.uint64)
+            start, size = starts[rows], starts[rows + 1] - starts[rows]
+            read = map(os.pread, repeat(file), (8 * size).tolist(), (8 * start).tolist())
             pair = np.tile(np.arange(pairs, dtype=np.uint64), 2)
-            keys = np.sort(keys | np.repeat(pair << _NUMBER, starts[rows + 1] - starts[rows]), kind="stable")
-            text = (keys >> _FIELD).astype(np.int64)
+            keys = np.frombuffer(b"".join(read), np.uint64) | np.repeat(pair << _NUMBER, size)
+            keys.sort(kind="stable")
+            text = (keys >> _FIELD).view(np.int64)
             both = np.bincount(text[~_is_first_of_run(keys)], minlength=2 * pairs)
             union = np.bincount(text, minlength=2 * pairs) - both
             least[part] = np.where(union, both / np.maximum(union, 1), 1.0).reshape(pairs, 2).min(axis=1)
@@ -197,7 +208,7 @@ class TokenSets:
         return others[(differing <= most).all(axis=1)]
 
     def _add(self, rows: Sequence[tuple[str, ...]]) -> None:
-        word, number = _hashed_words([text for row in rows for text in row])
+        word, number = _hashed_words([*chain.from_iterable(rows)])
         self._fields = len(rows[0])
         token = _mixed(word ^ (word >> np.uint64(29)))
         token[:-1] += word[1:]
@@ -216,9 +227,9 @@ class TokenSets:
         self._append(keys & _TOKEN, sizes)
 
     def _append(self, tokens: Tokens, sizes: Numbers) -> None:
-        self._file.write(tokens.tobytes())
+        self._file.write(tokens.data)
         self._file.flush()  # it is read without the buffer
-        self._starts.extend((self._starts[-1] + np.cumsum(sizes)).tolist())
+        self._starts.frombytes((self._starts[-1] + np.cumsum(sizes)).tobytes())
 
     def side(self, text: int) -> TokenSets:
         """The sets of one text of every row, without reading the rows again."""
@@ -240,11 +251,8 @@ class TokenSets:
         return chosen
 
     def _read(self, first: int, end: int) -> Tokens:
-        return np.frombuffer(self._bytes(first, end), np.uint64)
-
-    def _bytes(self, first: int, end: int) -> bytes:
-        start = self._starts[first]
-        return os.pread(self._file.fileno(), 8 * (self._starts[end] - start), 8 * start)
+        start, stop = self._starts[first], self._starts[end]
+        return np.frombuffer(os.pread(self._file.fileno(), 8 * (stop - start), 8 * start), np.uint64)
 
     def needed(self, share: float) -> Numbers:
         """For every row, the number of tokens that make up `share` of its set."""
@@ -280,21 +288,21 @@ class TokenSets:
             sizes = np.diff(self._starts[first : end + 1])
             count = np.minimum(self.counts[self._buckets(tokens)], _MOST)
             common = count >= least
-            # The others come first in every prefix.
-            length = sizes - needed[first:end] + np.minimum(needed[first:end], meet)
-            length -= np.bincount(row[~common].astype(np.int64), minlength=end - first)
+            # The other tokens come first in every prefix.
+            length = np.add.reduceat(common, np.cumsum(sizes) - sizes, dtype=np.int64)
+            length += np.minimum(needed[first:end], meet) - needed[first:end]
             chosen = common & np.repeat(length > 0, sizes)
             row = row[chosen]
             # Sort by row, then by how often the token occurs, then by as many bits of the token as fit.
             rank = (count[chosen].astype(np.uint64) << np.uint64(42)) | (tokens[chosen] >> np.uint64(12))
             keys = np.sort((row << _NUMBER) | rank, kind="stable")
-            sizes = np.bincount(row.astype(np.int64), minlength=end - first)
+            sizes = np.bincount(row.view(np.int64), minlength=end - first)
             place = np.arange(len(keys)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
             in_prefix = place < np.repeat(length, sizes)
             yield _key(keys[in_prefix]) | (row[in_prefix] + np.uint64(first))
 
     def _buckets(self, tokens: Tokens) -> Numbers:
-        return (tokens & np.uint64(len(self.counts) - 1)).astype(np.int64)
+        return (tokens & np.uint64(len(self.counts) - 1)).view(np.int64)
 
 
 class SimilarRows(NamedTuple):
