@@ -20,7 +20,7 @@ from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from hashlib import blake2b
-from itertools import chain, islice, repeat
+from itertools import accumulate, chain, islice, repeat
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -32,7 +32,7 @@ from schemas.streamed import batched
 Tokens = NDArray[np.uint64]
 Numbers = NDArray[np.int64]
 
-_CHUNK = 1 << 10  # texts that are sorted at once: the index of a text takes the bits that a token leaves free
+_CHUNK = 1 << 9  # texts that are sorted at once: the index of a text takes the bits that a token leaves free
 _NUMBER, _FIELD = np.uint64(54), np.uint64(53)  # bit offsets of the index of a text and of its field
 _TOKEN = np.uint64((1 << 54) - 1)
 _WITHOUT_FIELD = np.uint64((1 << 53) - 1)  # mask of a token without its field
@@ -102,7 +102,7 @@ def _hashed_utf8(written: Sequence[str]) -> tuple[Tokens, Numbers]:
     for word in longer.tolist():
         rest = joined[begin[word] + 1 + _LONG : begin[word] + 1 + length[word]]
         hashes[word] ^= np.uint64(int.from_bytes(blake2b(rest, digest_size=8).digest()))
-    ends = np.cumsum([*map(len, written)]) + np.arange(len(written))
+    ends = np.fromiter(accumulate(map(len, written)), np.int64) + np.arange(len(written))
     return hashes, np.diff(begin.searchsorted(ends), prepend=0)
 
 
@@ -200,8 +200,6 @@ class TokenSets:
     def possible(self, row: int, others: Numbers, threshold: float) -> Numbers:
         """Those of `others` that may be similar to a row. Each bit in which two sketches differ is due to a token that
         only one of the sets has, of which similar sets have few."""
-        if len(others) <= _FEW:
-            return others
         sketches, sizes = self._sketches
         differing = _BITS[sketches[others] ^ sketches[row]].sum(axis=2, dtype=np.int64)
         most = (sizes[others] + sizes[row]) * ((1 - threshold) / (1 + threshold)) + 1e-9
@@ -210,7 +208,7 @@ class TokenSets:
     def _add(self, rows: Sequence[tuple[str, ...]]) -> None:
         word, number = _hashed_words([*chain.from_iterable(rows)])
         self._fields = len(rows[0])
-        token = _mixed(word ^ (word >> np.uint64(29)))
+        token = _mixed(word)
         token[:-1] += word[1:]
         last = np.cumsum(number) - 1
         single = last[number == 1]
@@ -286,23 +284,17 @@ class TokenSets:
     def _prefixes(self, needed: Numbers, meet: int, least: int) -> Iterator[Tokens]:
         for first, end, tokens, row in self._chunks():
             sizes = np.diff(self._starts[first : end + 1])
-            count = np.minimum(self.counts[self._buckets(tokens)], _MOST)
+            count = np.minimum(self.counts.take((tokens & np.uint64(len(self.counts) - 1)).view(np.int64)), _MOST)
             common = count >= least
             # The other tokens come first in every prefix.
-            length = np.add.reduceat(common, np.cumsum(sizes) - sizes, dtype=np.int64)
-            length += np.minimum(needed[first:end], meet) - needed[first:end]
-            chosen = common & np.repeat(length > 0, sizes)
-            row = row[chosen]
+            commons = np.add.reduceat(common, np.cumsum(sizes) - sizes, dtype=np.int64)
+            length = commons - needed[first:end] + np.minimum(needed[first:end], meet)
             # Sort by row, then by how often the token occurs, then by as many bits of the token as fit.
-            rank = (count[chosen].astype(np.uint64) << np.uint64(42)) | (tokens[chosen] >> np.uint64(12))
-            keys = np.sort((row << _NUMBER) | rank, kind="stable")
-            sizes = np.bincount(row.view(np.int64), minlength=end - first)
-            place = np.arange(len(keys)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-            in_prefix = place < np.repeat(length, sizes)
-            yield _key(keys[in_prefix]) | (row[in_prefix] + np.uint64(first))
-
-    def _buckets(self, tokens: Tokens) -> Numbers:
-        return (tokens & np.uint64(len(self.counts) - 1)).view(np.int64)
+            keys = (row << _NUMBER) | (count.astype(np.uint64) << np.uint64(42)) | (tokens >> np.uint64(12))
+            keys = np.sort(keys[common & np.repeat(length > 0, sizes)], kind="stable")
+            sizes = np.where(length > 0, commons, 0)
+            keys = keys[np.arange(len(keys)) < np.repeat(np.cumsum(sizes) - sizes + length, sizes)]
+            yield _key(keys) | ((keys >> _NUMBER) + np.uint64(first))
 
 
 class SimilarRows(NamedTuple):
@@ -335,10 +327,12 @@ def find_similar_rows(sets: TokenSets, threshold: float, *, first: bool = False)
             others = np.concatenate([others, frequent_rows.met_by(row)])
             others.sort(kind="stable")  # fast for two sorted parts
             others = others[_is_first_of_run(others)]
-        others = sets.possible(row, others[~removed[others]], threshold)
+        if len(others) > _FEW:
+            others = sets.possible(row, others[~removed[others]], threshold)
         similar = (
             (other, float(known[row]) if other == nearest[row] else sets.similarity(row, other))
             for other in others.tolist()
+            if not removed[other]
         )
         pairs = (SimilarRows(row, other, similarity) for other, similarity in similar if similarity >= threshold)
         for pair in islice(pairs, 1 if first else None):
