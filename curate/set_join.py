@@ -32,14 +32,15 @@ from schemas.streamed import batched
 Tokens = NDArray[np.uint64]
 Numbers = NDArray[np.int64]
 
-_CHUNK = 1 << 9  # texts that are sorted at once: the index of a text takes the bits that a token leaves free
+_CHUNK = 1 << 9  # texts that are sorted at once: the index of a text takes the bits that a token, or a rank, leaves free
+_RANK = np.uint64(7)  # bits of the rank of a token
 _NUMBER, _FIELD = np.uint64(54), np.uint64(53)  # bit offsets of the index of a text and of its field
 _TOKEN = np.uint64((1 << 54) - 1)
 _WITHOUT_FIELD = np.uint64((1 << 53) - 1)  # mask of a token without its field
 _SECOND_FIELD = np.uint64(1 << 53)  # tokens from here on are of the second field
 _CACHED_ROWS = 256  # rows whose sets are cached
 _ROW = np.uint64((1 << 24) - 1)  # 16 million rows
-_BUCKETS, _MOST = 1 << 23, (1 << 12) - 1  # tokens with at least `_MOST` occurrences count as equally frequent
+_BUCKETS = 1 << 23
 _MEET = 3  # tokens that two prefixes must share, if the sets are large enough
 # Candidate pairs per text, and in total. Tokens so frequent that they would exceed either are joined separately.
 _PAIRS, _MOST_PAIRS = 40, 1 << 22
@@ -284,17 +285,24 @@ class TokenSets:
     def _prefixes(self, needed: Numbers, meet: int, least: int) -> Iterator[Tokens]:
         for first, end, tokens, row in self._chunks():
             sizes = np.diff(self._starts[first : end + 1])
-            count = np.minimum(self.counts.take((tokens & np.uint64(len(self.counts) - 1)).view(np.int64)), _MOST)
+            count = self.counts.take((tokens & np.uint64(len(self.counts) - 1)).view(np.int64))
             common = count >= least
             # The other tokens come first in every prefix.
             commons = np.add.reduceat(common, np.cumsum(sizes) - sizes, dtype=np.int64)
             length = commons - needed[first:end] + np.minimum(needed[first:end], meet)
-            # Sort by row, then by how often the token occurs, then by as many bits of the token as fit.
-            keys = (row << _NUMBER) | (count.astype(np.uint64) << np.uint64(42)) | (tokens >> np.uint64(12))
-            keys = np.sort(keys[common & np.repeat(length > 0, sizes)], kind="stable")
+            chosen = np.flatnonzero(common & np.repeat(length > 0, sizes))
             sizes = np.where(length > 0, commons, 0)
-            keys = keys[np.arange(len(keys)) < np.repeat(np.cumsum(sizes) - sizes + length, sizes)]
-            yield _key(keys) | ((keys >> _NUMBER) + np.uint64(first))
+            # Sort by row, then by how often the token occurs, then by the token, which is the order so far. For numbers
+            # of 16 bits the sort is a radix sort.
+            keys = ((row << _RANK) | _ranks(count)).astype(np.uint16)[chosen]
+            in_prefix = np.arange(len(chosen)) < np.repeat(np.cumsum(sizes) - sizes + length, sizes)
+            chosen = chosen[keys.argsort(kind="stable")[in_prefix]]
+            yield _key(tokens[chosen]) | (row[chosen] + np.uint64(first))
+
+
+def _ranks(counts: NDArray[np.uint32]) -> NDArray[np.uint32]:
+    """Their order in seven bits, exact up to 16: the exponent of a floating-point number, and the next three bits."""
+    return np.minimum((counts.astype(np.float32).view(np.uint32) >> np.uint32(20)) - np.uint32(1016), np.uint32(127))
 
 
 class SimilarRows(NamedTuple):
