@@ -8,8 +8,8 @@ sketch of 256 bits per set (the bitmap filter of Sandes et al. 2020).
 
 A token is a 53-bit hash, so "exact" is up to collisions: among a million texts of 50 words, two different tokens
 collide about once. Tokens are in a temporary file (8 bytes each). Memory holds at most 32 MB of counts, 8 bytes per
-text (44 with sketches), and during a join about 30 bytes for each token that may meet another and at most 100 MB of
-pairs.
+text (44 with sketches), and during a join 12 more, about 30 bytes for each token that may meet another and at most
+100 MB of pairs.
 """
 
 from __future__ import annotations
@@ -19,20 +19,16 @@ import tempfile
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
-from hashlib import blake2b
-from itertools import accumulate, chain, islice, repeat
+from itertools import chain, islice, repeat
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from curate.words import WORD, WORDS_OF_ASCII, words
+from curate.hashed_words import MIX, Numbers, Tokens, hashed_words, mixed
 from schemas.streamed import batched
 
-Tokens = NDArray[np.uint64]
-Numbers = NDArray[np.int64]
-
-_CHUNK = 1 << 9  # texts that are sorted at once: the index of a text takes the bits that a token, or a rank, leaves free
+_CHUNK = 1 << 9  # texts that are sorted at once: the index of a text takes the bits that a token or a rank leaves free
 _RANK = np.uint64(7)  # bits of the rank of a token
 _NUMBER, _FIELD = np.uint64(54), np.uint64(53)  # bit offsets of the index of a text and of its field
 _TOKEN = np.uint64((1 << 54) - 1)
@@ -40,17 +36,14 @@ _WITHOUT_FIELD = np.uint64((1 << 53) - 1)  # mask of a token without its field
 _SECOND_FIELD = np.uint64(1 << 53)  # tokens from here on are of the second field
 _CACHED_ROWS = 256  # rows whose sets are cached
 _ROW = np.uint64((1 << 24) - 1)  # 16 million rows
-_BUCKETS = 1 << 23
+_BUCKETS = 1 << 23  # of tokens, which are counted by bucket
 _MEET = 3  # tokens that two prefixes must share, if the sets are large enough
 # Candidate pairs per text, and in total. Tokens so frequent that they would exceed either are joined separately.
 _PAIRS, _MOST_PAIRS = 40, 1 << 22
 _PART = 1 << 20  # keys that are processed at a time
 _SKETCH = 256  # bits of a sketch
 _FEW = 8  # up to so many candidates it is faster to compare their sets than their sketches
-_MIX = np.uint64(0x9E3779B97F4A7C15)
 _BITS = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).sum(axis=1, dtype=np.uint8)  # set in a byte
-_BYTES = WORDS_OF_ASCII[:128] + bytes(range(128, 256))
-_LONG = 64  # bytes of a word beyond these are hashed one word at a time
 
 
 def jaccard(a: frozenset[int], b: frozenset[int]) -> float:
@@ -58,58 +51,6 @@ def jaccard(a: frozenset[int], b: frozenset[int]) -> float:
     both = len(a & b)
     union = len(a) + len(b) - both
     return both / union if union else 1.0
-
-
-def _hashed_words(texts: Sequence[str]) -> tuple[Tokens, Numbers]:
-    """A hash of every word of the texts, in order, and the number of words of each text.
-
-    Equivalent to `hash(word) for word in words(text)`, but the same in every process. ASCII is read from all texts at
-    once, as numbers of eight bytes, which takes a third of the time.
-    """
-    written = [text if text.isascii() else _utf8_of_words(text) for text in texts]
-    hashes, number = _hashed_utf8(written)
-    if number.all():
-        return hashes, number
-    return _hashed_utf8([one if many else _utf8_of_words(one) for one, many in zip(written, number, strict=True)])
-
-
-def _utf8_of_words(text: str) -> str:
-    """The words of a text, separated by spaces, with a character for every byte. Those of a text without words, which
-    may be any characters, are in hexadecimal, after a character that no word contains."""
-    separate = words(text)
-    if not WORD.match(separate[0]):
-        separate = ["…" + word.encode(errors="surrogatepass").hex() for word in separate]
-    return " ".join(separate).encode().decode("latin-1")
-
-
-def _mixed(hashes: Tokens) -> Tokens:
-    hashes = hashes * _MIX
-    hashes ^= hashes >> np.uint64(31)
-    return hashes
-
-
-def _hashed_utf8(written: Sequence[str]) -> tuple[Tokens, Numbers]:
-    joined = " ".join(("", *written, "\0" * 8)).encode("latin-1").translate(_BYTES)
-    letter = np.frombuffer(joined, np.uint8) != ord(" ")
-    edges = np.flatnonzero(letter[1:] != letter[:-1])  # one before a word, and its last byte
-    begin, length = edges[::2], edges[1::2] - edges[::2]
-    eight = np.ndarray(len(joined) - 8, "<u8", joined, offset=1, strides=(1,))  # the eight bytes from every byte on
-    hashes = _mixed(_first_bytes(eight[begin], length))
-    longer = np.flatnonzero(length > 8)
-    for place in range(8, _LONG, 8):
-        part = _first_bytes(eight[begin[longer] + place], length[longer] - place)
-        hashes[longer] = _mixed(hashes[longer] ^ part)
-        longer = longer[length[longer] > place + 8]
-    for word in longer.tolist():
-        rest = joined[begin[word] + 1 + _LONG : begin[word] + 1 + length[word]]
-        hashes[word] ^= np.uint64(int.from_bytes(blake2b(rest, digest_size=8).digest()))
-    ends = np.fromiter(accumulate(map(len, written)), np.int64) + np.arange(len(written))
-    return hashes, np.diff(begin.searchsorted(ends), prepend=0)
-
-
-def _first_bytes(eight: Tokens, number: Numbers) -> Tokens:
-    """The first `number` of eight bytes, and zeros, which no word contains."""
-    return eight << ((8 - np.minimum(number, 8)) * 8).view(np.uint64)
 
 
 class TokenSets:
@@ -207,9 +148,9 @@ class TokenSets:
         return others[(differing <= most).all(axis=1)]
 
     def _add(self, rows: Sequence[tuple[str, ...]]) -> None:
-        word, number = _hashed_words([*chain.from_iterable(rows)])
+        word, number = hashed_words([*chain.from_iterable(rows)])
         self._fields = len(rows[0])
-        token = _mixed(word)
+        token = mixed(word)
         token[:-1] += word[1:]
         last = np.cumsum(number) - 1
         single = last[number == 1]
@@ -218,7 +159,7 @@ class TokenSets:
         paired[last[number > 1]] = False
         row, field = np.divmod(np.arange(len(number), dtype=np.uint64), np.uint64(self._fields))
         keys = np.repeat((row << _NUMBER) | (field << _FIELD), np.maximum(number - 1, 1))
-        keys |= _mixed(token[paired]) >> np.uint64(11)
+        keys |= mixed(token[paired]) >> np.uint64(11)
         keys.sort(kind="stable")  # fast where the order of rows is right already
         keys = keys[_is_first_of_run(keys)]
         starts = keys.searchsorted(np.arange(len(rows), dtype=np.uint64) << _NUMBER)
@@ -325,7 +266,7 @@ def find_similar_rows(sets: TokenSets, threshold: float, *, first: bool = False)
     frequent_rows = _RowsWithFrequentTokens(keys, meet)
     del keys
     rows = np.flatnonzero(np.diff(first_of))
-    nearest, known = np.full(len(sets), -1), np.zeros(len(sets))  # the first candidate of a row, and its similarity
+    nearest, known = np.full(len(sets), -1, np.int32), np.zeros(len(sets))  # the first candidate, and its similarity
     nearest[rows] = candidates[first_of[rows]]
     known[rows] = sets.similarities(rows, nearest[rows])
     removed, frequent = np.zeros(len(sets), bool), frequent_rows.holds
@@ -466,4 +407,4 @@ def _is_first_of_run(ordered: NDArray[Any]) -> NDArray[np.bool_]:
 
 def _key(tokens: Tokens) -> Tokens:
     """A shorter hash of a token that leaves 24 bits for the index of a row."""
-    return ((tokens << np.uint64(10)) * _MIX) & ~_ROW
+    return ((tokens << np.uint64(10)) * MIX) & ~_ROW
