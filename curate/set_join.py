@@ -14,12 +14,11 @@ text (44 with sketches), and during a join 12 more, about 30 bytes for each toke
 
 from __future__ import annotations
 
-import os
 import tempfile
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
-from itertools import chain, islice, repeat
+from itertools import chain, islice
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -108,17 +107,15 @@ class TokenSets:
         """The least Jaccard similarity among the texts of two rows."""
         return min(map(jaccard, self[one], self[other]))
 
-    def similarities(self, ones: Numbers, others: Numbers) -> NDArray[np.float64]:
+    def similarities(self, ones: NDArray[Any], others: NDArray[Any]) -> NDArray[np.float64]:
         """`similarity` of many pairs of rows at once, which takes a tenth of the time."""
-        least = np.empty(len(ones))
-        starts, file = np.frombuffer(self._starts, np.int64), self._file.fileno()
+        least: NDArray[np.float64] = np.empty(len(ones))
+        starts = np.frombuffer(self._starts, np.int64)
         for part in (slice(first, first + _CHUNK) for first in range(0, len(ones), _CHUNK)):
             rows, pairs = np.concatenate([ones[part], others[part]]), len(ones[part])
-            start, size = starts[rows], starts[rows + 1] - starts[rows]
-            read = map(os.pread, repeat(file), (8 * size).tolist(), (8 * start).tolist())
+            tokens = np.frombuffer(b"".join([self._bytes(row, row + 1) for row in rows.tolist()]), np.uint64)
             pair = np.tile(np.arange(pairs, dtype=np.uint64), 2)
-            keys = np.frombuffer(b"".join(read), np.uint64) | np.repeat(pair << _NUMBER, size)
-            keys.sort(kind="stable")
+            keys = np.sort(tokens | np.repeat(pair << _NUMBER, starts[rows + 1] - starts[rows]), kind="stable")
             text = (keys >> _FIELD).view(np.int64)
             both = np.bincount(text[~_is_first_of_run(keys)], minlength=2 * pairs)
             union = np.bincount(text, minlength=2 * pairs) - both
@@ -139,13 +136,14 @@ class TokenSets:
             sizes.append(np.bincount(text, minlength=texts).reshape(end - first, -1))
         return sketches, np.concatenate(sizes)
 
-    def possible(self, row: int, others: Numbers, threshold: float) -> Numbers:
+    def possible(self, row: int, others: NDArray[np.uint32], threshold: float) -> NDArray[np.uint32]:
         """Those of `others` that may be similar to a row. Each bit in which two sketches differ is due to a token that
         only one of the sets has, of which similar sets have few."""
         sketches, sizes = self._sketches
         differing = _BITS[sketches[others] ^ sketches[row]].sum(axis=2, dtype=np.int64)
         most = (sizes[others] + sizes[row]) * ((1 - threshold) / (1 + threshold)) + 1e-9
-        return others[(differing <= most).all(axis=1)]
+        possible: NDArray[np.uint32] = others[(differing <= most).all(axis=1)]
+        return possible
 
     def _add(self, rows: Sequence[tuple[str, ...]]) -> None:
         word, number = hashed_words([*chain.from_iterable(rows)])
@@ -168,7 +166,6 @@ class TokenSets:
 
     def _append(self, tokens: Tokens, sizes: Numbers) -> None:
         self._file.write(tokens.data)
-        self._file.flush()  # it is read without the buffer
         self._starts.frombytes((self._starts[-1] + np.cumsum(sizes)).tobytes())
 
     def side(self, text: int) -> TokenSets:
@@ -191,8 +188,12 @@ class TokenSets:
         return chosen
 
     def _read(self, first: int, end: int) -> Tokens:
-        start, stop = self._starts[first], self._starts[end]
-        return np.frombuffer(os.pread(self._file.fileno(), 8 * (stop - start), 8 * start), np.uint64)
+        return np.frombuffer(self._bytes(first, end), np.uint64)
+
+    def _bytes(self, first: int, end: int) -> bytes:
+        start = self._starts[first]
+        self._file.seek(8 * start)
+        return self._file.read(8 * (self._starts[end] - start))
 
     def needed(self, share: float) -> Numbers:
         """For every row, the number of tokens that make up `share` of its set."""
@@ -243,7 +244,8 @@ class TokenSets:
 
 def _ranks(counts: NDArray[np.uint32]) -> NDArray[np.uint32]:
     """Their order in seven bits, exact up to 16: the exponent of a floating-point number, and the next three bits."""
-    return np.minimum((counts.astype(np.float32).view(np.uint32) >> np.uint32(20)) - np.uint32(1016), np.uint32(127))
+    ranks = (counts.astype(np.float32).view(np.uint32) >> np.uint32(20)) - np.uint32(1016)  # 0 for a count of 1
+    return ranks.clip(max=np.uint32(127))
 
 
 class SimilarRows(NamedTuple):
