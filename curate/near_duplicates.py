@@ -9,12 +9,14 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from curate.overlap import NEARLY_ALL, TEMPLATE, is_edited_copy
 from curate.set_join import SimilarRows, TokenSets, find_similar_rows
 from curate.words import numbers_in, words
-from schemas.kinds import TaskKind
+
+if TYPE_CHECKING:
+    from schemas.kinds import TaskKind
 
 _COUNTED = 1_000  # rows of a cluster that show what its template is
 _NO_TEMPLATE = frozenset[int](), frozenset[int]()

@@ -8,46 +8,41 @@ sketch of 256 bits per set (the bitmap filter of Sandes et al. 2020).
 
 A token is a 53-bit hash, so "exact" is up to collisions: among a million texts of 50 words, two different tokens
 collide about once. Tokens are in a temporary file (8 bytes each). Memory holds at most 32 MB of counts, 8 bytes per
-text (44 with sketches), and during a join about 30 bytes for each token that may meet another and at most 100 MB of
-pairs.
+text (44 with sketches), and during a join 12 more, about 30 bytes for each token that may meet another and at most
+100 MB of pairs.
 """
 
 from __future__ import annotations
 
-import re
 import tempfile
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
-from functools import cache, cached_property
-from itertools import islice
+from functools import cached_property
+from itertools import chain, islice
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from curate.words import ALONE, SIGNS, plain
+from curate.hashed_words import MIX, Numbers, Tokens, hashed_words, mixed
 from schemas.streamed import batched
 
-Tokens = NDArray[np.uint64]
-Numbers = NDArray[np.int64]
-
-_CHUNK = 1 << 10  # texts that are sorted at once: the index of a text takes the bits that a token leaves free
+_CHUNK = 1 << 9  # texts that are sorted at once: the index of a text takes the bits that a token or a rank leaves free
+_RANK = np.uint64(7)  # bits of the rank of a token
 _NUMBER, _FIELD = np.uint64(54), np.uint64(53)  # bit offsets of the index of a text and of its field
 _TOKEN = np.uint64((1 << 54) - 1)
 _WITHOUT_FIELD = np.uint64((1 << 53) - 1)  # mask of a token without its field
 _SECOND_FIELD = np.uint64(1 << 53)  # tokens from here on are of the second field
 _CACHED_ROWS = 256  # rows whose sets are cached
 _ROW = np.uint64((1 << 24) - 1)  # 16 million rows
-_BUCKETS, _MOST = 1 << 23, (1 << 12) - 1  # tokens with at least `_MOST` occurrences count as equally frequent
+_BUCKETS = 1 << 23  # of tokens, which are counted by bucket
 _MEET = 3  # tokens that two prefixes must share, if the sets are large enough
 # Candidate pairs per text, and in total. Tokens so frequent that they would exceed either are joined separately.
 _PAIRS, _MOST_PAIRS = 40, 1 << 22
 _PART = 1 << 20  # keys that are processed at a time
 _SKETCH = 256  # bits of a sketch
 _FEW = 8  # up to so many candidates it is faster to compare their sets than their sketches
-_MIX = np.uint64(0x9E3779B97F4A7C15)
 _BITS = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).sum(axis=1, dtype=np.uint8)  # set in a byte
-_LONGEST = 64  # the position of a letter beyond this many does not matter
 
 
 def jaccard(a: frozenset[int], b: frozenset[int]) -> float:
@@ -55,47 +50,6 @@ def jaccard(a: frozenset[int], b: frozenset[int]) -> float:
     both = len(a & b)
     union = len(a) + len(b) - both
     return both / union if union else 1.0
-
-
-@cache
-def _letter_tables() -> tuple[NDArray[np.uint8], Tokens]:
-    """The kind of every code point (0: not part of a word, 1: a letter of a word, 2: a word by itself), and the hash
-    factor of a letter by its position in the word."""
-    kinds = np.zeros(0x110000, np.uint8)
-    for plane in range(0, 0x110000, 0x10000):
-        every = np.arange(plane, plane + 0x10000, dtype=np.uint32).tobytes().decode("utf-32-le", "surrogatepass")
-        for kind, letters in ((1, rf"[^\W_]+|[{SIGNS}]+"), (2, f"[{ALONE}]+")):
-            for run in re.finditer(letters, every):
-                kinds[plane + run.start() : plane + run.end()] = kind
-    with np.errstate(over="ignore"):
-        return kinds, np.cumprod(np.full(_LONGEST, 0xD1342543DE82EF95, np.uint64), dtype=np.uint64)
-
-
-def _hashed_words(texts: Sequence[str]) -> tuple[Tokens, Tokens]:
-    """A hash of every word of the texts, in order, and the index of the text that it belongs to.
-
-    Equivalent to `hash(word) for word in words(text)`, but the same in every process, and vectorised over many texts,
-    which takes a fifth of the time.
-    """
-    kinds, factors = _letter_tables()
-    plains = [plain(text) + "\n" for text in texts]
-    ends = np.cumsum([len(text) for text in plains])
-    code = np.frombuffer("".join(plains).encode("utf-32-le", "surrogatepass"), np.uint32)
-    kind = kinds[code]
-    letter = kind > 0
-    first = ends - np.diff(ends, prepend=0)
-    for number in np.flatnonzero(~np.logical_or.reduceat(letter, first)):
-        visible = [not char.isspace() for char in plains[number]]
-        letter[first[number] : ends[number]] = visible if any(visible) else [*visible[:-1], True]
-    single = kind == 2
-    begins = letter.copy()
-    begins[1:] &= ~letter[:-1] | single[1:] | single[:-1]
-    begins[first] = letter[first]
-    begin = np.flatnonzero(begins)
-    code, letter = code[begin[0] :], letter[begin[0] :]
-    place = np.arange(begin[0], begin[0] + len(code)) - np.repeat(begin, np.diff(begin, append=begin[0] + len(code)))
-    word = np.add.reduceat(code * letter * factors[np.minimum(place, _LONGEST - 1)], begin - begin[0]) * _MIX
-    return word, np.searchsorted(ends, begin, side="right").astype(np.uint64)
 
 
 class TokenSets:
@@ -125,7 +79,7 @@ class TokenSets:
         # As many buckets as separate the tokens: a few texts do not need the 32 MB that a million does.
         counts = np.zeros(min(_BUCKETS, max(1 << 12, 1 << (4 * self._starts[-1]).bit_length())), np.uint32)
         for _, _, tokens, _ in self._chunks():
-            np.add.at(counts, (tokens & np.uint64(len(counts) - 1)).astype(np.int64), np.uint32(1))
+            np.add.at(counts, (tokens & np.uint64(len(counts) - 1)).view(np.int64), np.uint32(1))
         return counts
 
     def __enter__(self) -> TokenSets:
@@ -153,6 +107,21 @@ class TokenSets:
         """The least Jaccard similarity among the texts of two rows."""
         return min(map(jaccard, self[one], self[other]))
 
+    def similarities(self, ones: NDArray[Any], others: NDArray[Any]) -> NDArray[np.float64]:
+        """`similarity` of many pairs of rows at once, which takes a tenth of the time."""
+        least: NDArray[np.float64] = np.empty(len(ones))
+        starts = np.frombuffer(self._starts, np.int64)
+        for part in (slice(first, first + _CHUNK) for first in range(0, len(ones), _CHUNK)):
+            rows, pairs = np.concatenate([ones[part], others[part]]), len(ones[part])
+            tokens = np.frombuffer(b"".join([self._bytes(row, row + 1) for row in rows.tolist()]), np.uint64)
+            pair = np.tile(np.arange(pairs, dtype=np.uint64), 2)
+            keys = np.sort(tokens | np.repeat(pair << _NUMBER, starts[rows + 1] - starts[rows]), kind="stable")
+            text = (keys >> _FIELD).view(np.int64)
+            both = np.bincount(text[~_is_first_of_run(keys)], minlength=2 * pairs)
+            union = np.bincount(text, minlength=2 * pairs) - both
+            least[part] = np.where(union, both / np.maximum(union, 1), 1.0).reshape(pairs, 2).min(axis=1)
+        return least
+
     @cached_property
     def _sketches(self) -> tuple[NDArray[np.uint8], Numbers]:
         """For every row and text, the sketch of its set and the number of its tokens. A bit of a sketch says whether an
@@ -167,33 +136,37 @@ class TokenSets:
             sizes.append(np.bincount(text, minlength=texts).reshape(end - first, -1))
         return sketches, np.concatenate(sizes)
 
-    def possible(self, row: int, others: Numbers, threshold: float) -> Numbers:
+    def possible(self, row: int, others: NDArray[np.uint32], threshold: float) -> NDArray[np.uint32]:
         """Those of `others` that may be similar to a row. Each bit in which two sketches differ is due to a token that
         only one of the sets has, of which similar sets have few."""
-        if len(others) <= _FEW:
-            return others
         sketches, sizes = self._sketches
         differing = _BITS[sketches[others] ^ sketches[row]].sum(axis=2, dtype=np.int64)
         most = (sizes[others] + sizes[row]) * ((1 - threshold) / (1 + threshold)) + 1e-9
-        possible: Numbers = others[(differing <= most).all(axis=1)]
+        possible: NDArray[np.uint32] = others[(differing <= most).all(axis=1)]
         return possible
 
     def _add(self, rows: Sequence[tuple[str, ...]]) -> None:
-        word, text = _hashed_words([text for row in rows for text in row])
-        last = np.append(text[1:] != text[:-1], True)
-        single = last & np.insert(last[:-1], 0, True)
-        token = np.where(single, word, (word ^ (word >> np.uint64(29))) * _MIX + np.append(word[1:], np.uint64(0)))
-        token ^= token >> np.uint64(31)
+        word, number = hashed_words([*chain.from_iterable(rows)])
         self._fields = len(rows[0])
-        row, field = np.divmod(text, np.uint64(self._fields))
-        keys = np.sort(((row << _NUMBER) | (field << _FIELD) | (token >> np.uint64(11)))[~last | single])
-        keys = keys[np.append(True, keys[1:] != keys[:-1])]
-        sizes = np.bincount((keys >> _NUMBER).astype(np.int64), minlength=len(rows))
+        token = mixed(word)
+        token[:-1] += word[1:]
+        last = np.cumsum(number) - 1
+        single = last[number == 1]
+        token[single] = word[single]
+        paired = np.ones(len(token), bool)
+        paired[last[number > 1]] = False
+        row, field = np.divmod(np.arange(len(number), dtype=np.uint64), np.uint64(self._fields))
+        keys = np.repeat((row << _NUMBER) | (field << _FIELD), np.maximum(number - 1, 1))
+        keys |= mixed(token[paired]) >> np.uint64(11)
+        keys.sort(kind="stable")  # fast where the order of rows is right already
+        keys = keys[_is_first_of_run(keys)]
+        starts = keys.searchsorted(np.arange(len(rows), dtype=np.uint64) << _NUMBER)
+        sizes = np.diff(starts, append=len(keys))
         self._append(keys & _TOKEN, sizes)
 
     def _append(self, tokens: Tokens, sizes: Numbers) -> None:
-        self._file.write(tokens.tobytes())
-        self._starts.extend((self._starts[-1] + np.cumsum(sizes)).tolist())
+        self._file.write(tokens.data)
+        self._starts.frombytes((self._starts[-1] + np.cumsum(sizes)).tobytes())
 
     def side(self, text: int) -> TokenSets:
         """The sets of one text of every row, without reading the rows again."""
@@ -215,9 +188,12 @@ class TokenSets:
         return chosen
 
     def _read(self, first: int, end: int) -> Tokens:
-        start, stop = self._starts[first], self._starts[end]
+        return np.frombuffer(self._bytes(first, end), np.uint64)
+
+    def _bytes(self, first: int, end: int) -> bytes:
+        start = self._starts[first]
         self._file.seek(8 * start)
-        return np.frombuffer(self._file.read(8 * (stop - start)), np.uint64)
+        return self._file.read(8 * (self._starts[end] - start))
 
     def needed(self, share: float) -> Numbers:
         """For every row, the number of tokens that make up `share` of its set."""
@@ -251,17 +227,25 @@ class TokenSets:
     def _prefixes(self, needed: Numbers, meet: int, least: int) -> Iterator[Tokens]:
         for first, end, tokens, row in self._chunks():
             sizes = np.diff(self._starts[first : end + 1])
-            # Sort by row, then by how often the token occurs, then by as many bits of the token as fit.
-            keys = np.sort((row << _NUMBER) | self._ranked(tokens))
-            length = sizes - needed[first:end] + np.minimum(needed[first:end], meet)
-            place = np.arange(len(keys)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-            in_prefix = (place < np.repeat(length, sizes)) & ((keys & _TOKEN) >> np.uint64(42) >= least)
-            yield _key(keys[in_prefix]) | (row[in_prefix] + np.uint64(first))
+            count = self.counts.take((tokens & np.uint64(len(self.counts) - 1)).view(np.int64))
+            common = count >= least
+            # The other tokens come first in every prefix.
+            commons = np.add.reduceat(common, np.cumsum(sizes) - sizes, dtype=np.int64)
+            length = commons - needed[first:end] + np.minimum(needed[first:end], meet)
+            chosen = np.flatnonzero(common & np.repeat(length > 0, sizes))
+            sizes = np.where(length > 0, commons, 0)
+            # Sort by row, then by how often the token occurs, then by the token, which is the order so far. For numbers
+            # of 16 bits the sort is a radix sort.
+            keys = ((row << _RANK) | _ranks(count)).astype(np.uint16)[chosen]
+            in_prefix = np.arange(len(chosen)) < np.repeat(np.cumsum(sizes) - sizes + length, sizes)
+            chosen = chosen[keys.argsort(kind="stable")[in_prefix]]
+            yield _key(tokens[chosen]) | (row[chosen] + np.uint64(first))
 
-    def _ranked(self, tokens: Tokens) -> Tokens:
-        buckets = (tokens & np.uint64(len(self.counts) - 1)).astype(np.int64)
-        count = np.minimum(self.counts[buckets], _MOST).astype(np.uint64)
-        return (count << np.uint64(42)) | (tokens >> np.uint64(12))
+
+def _ranks(counts: NDArray[np.uint32]) -> NDArray[np.uint32]:
+    """Their order in seven bits, exact up to 16: the exponent of a floating-point number, and the next three bits."""
+    ranks = (counts.astype(np.float32).view(np.uint32) >> np.uint32(20)) - np.uint32(1016)  # 0 for a count of 1
+    return ranks.clip(max=np.uint32(127))
 
 
 class SimilarRows(NamedTuple):
@@ -283,13 +267,24 @@ def find_similar_rows(sets: TokenSets, threshold: float, *, first: bool = False)
     first_of, candidates, keys = _candidates(sets, needed, meet)
     frequent_rows = _RowsWithFrequentTokens(keys, meet)
     del keys
-    removed = np.zeros(len(sets), bool)
-    for row in map(int, np.flatnonzero((np.diff(first_of) > 0) | frequent_rows.holds)):
-        others = np.concatenate([candidates[first_of[row] : first_of[row + 1]], frequent_rows.met_by(row)])
-        others.sort(kind="stable")  # fast for two sorted parts
-        others = others[_is_first_of_run(others)]
-        others = sets.possible(row, others[~removed[others]], threshold)
-        similar = ((other, sets.similarity(row, other)) for other in others.tolist())
+    rows = np.flatnonzero(np.diff(first_of))
+    nearest, known = np.full(len(sets), -1, np.int32), np.zeros(len(sets))  # the first candidate, and its similarity
+    nearest[rows] = candidates[first_of[rows]]
+    known[rows] = sets.similarities(rows, nearest[rows])
+    removed, frequent = np.zeros(len(sets), bool), frequent_rows.holds
+    for row in np.flatnonzero((nearest >= 0) | frequent).tolist():
+        others = candidates[first_of[row] : first_of[row + 1]]
+        if frequent[row]:
+            others = np.concatenate([others, frequent_rows.met_by(row)])
+            others.sort(kind="stable")  # fast for two sorted parts
+            others = others[_is_first_of_run(others)]
+        if len(others) > _FEW:
+            others = sets.possible(row, others[~removed[others]], threshold)
+        similar = (
+            (other, float(known[row]) if other == nearest[row] else sets.similarity(row, other))
+            for other in others.tolist()
+            if not removed[other]
+        )
         pairs = (SimilarRows(row, other, similarity) for other, similarity in similar if similarity >= threshold)
         for pair in islice(pairs, 1 if first else None):
             yield pair
@@ -414,4 +409,4 @@ def _is_first_of_run(ordered: NDArray[Any]) -> NDArray[np.bool_]:
 
 def _key(tokens: Tokens) -> Tokens:
     """A shorter hash of a token that leaves 24 bits for the index of a row."""
-    return ((tokens << np.uint64(10)) * _MIX) & ~_ROW
+    return ((tokens << np.uint64(10)) * MIX) & ~_ROW

@@ -9,16 +9,18 @@ import random
 import time
 import tracemalloc
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import NamedTuple
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from curate import near_duplicates, set_join
 from curate.curation import curate
+from curate.hashed_words import hashed_words
 from curate.near_duplicates import duplicates, find_repeated_rows
 from curate.overlap import contaminated
 from curate.pool import Pool
@@ -70,13 +72,25 @@ def near(rng: random.Random, original: str, changes: int) -> str:
 def test_bulk_hashing_gives_the_words_of_words(texts: list[str]) -> None:
     """The fast bulk reader yields the same words as `words`: equal words have equal hashes, different words different
     ones."""
-    hashes, of = set_join._hashed_words(texts)
-    expected = [(word, number) for number, one in enumerate(texts) for word in words(one)]
-    assert [number for _, number in expected] == of.tolist()
+    hashes, number = hashed_words(texts)
+    expected = list(map(words, texts))
+    assert list(map(len, expected)) == number.tolist()
     one_hash: dict[str, int] = {}
-    for (word, _), hash_ in zip(expected, hashes.tolist(), strict=True):
+    for word, hash_ in zip(chain.from_iterable(expected), hashes.tolist(), strict=True):
         assert one_hash.setdefault(word, hash_) == hash_
     assert len(set(one_hash.values())) == len(one_hash)
+
+
+def test_every_letter_of_a_long_word_counts() -> None:
+    """Words are read eight bytes at a time: another letter at any place makes another word, and so does another length.
+    The texts around a word make no difference."""
+    long = "abcdefghij" * 12
+    varied = [*(f"{long[:place]}0{long[place + 1 :]}" for place in range(120)), *(long[:end] for end in range(1, 121))]
+    hashes = hashed_words(varied)[0]
+    assert len(set(hashes.tolist())) == len(varied)
+    among, number = hashed_words([f"the {word.upper()}!" for word in varied] + ["?!"])
+    assert number.tolist() == [2] * len(varied) + [1]
+    assert among[1:-1:2].tolist() == hashes.tolist()
 
 
 @pytest.mark.parametrize(
@@ -181,6 +195,10 @@ class CountedSets(TokenSets):
     def similarity(self, one: int, other: int) -> float:
         self.compared += 1
         return super().similarity(one, other)
+
+    def similarities(self, ones: set_join.Numbers, others: set_join.Numbers) -> NDArray[np.float64]:
+        self.compared += len(ones)
+        return super().similarities(ones, others)
 
 
 @pytest.mark.parametrize("fields", [1, 2])

@@ -28,3 +28,10 @@ def test_numbers_are_runs_of_digits_in_every_script() -> None:
     """The numbers of a text are its runs of digits, with the digits of every script converted to 0 to 9."""
     for text in texts(SIGNS + OTHERS):
         assert numbers_in(text) == re.findall("[0-9]+", plain(text))
+
+
+def test_text_without_variants_is_recognised_by_its_characters() -> None:
+    """No character that has a variant, alone or next to a space, is missed by the searches that come first."""
+    every = (f"a {chr(code)} a" for code in range(0x110000))
+    searches = words._HAS_VARIANT, words._HAS_DIGIT_OF_OTHER_SCRIPT
+    assert [text for text in every if words._VARIANTS.search(text) and not any(has(text) for has in searches)] == []
