@@ -42,6 +42,7 @@ _SPAN = re.compile(r"(\d\d?:\d\d) ?[-\u2013] ?(\d\d?:\d\d)")
 _TIME = re.compile(r"([01]?\d|2[0-3]):(\d\d)(?::\d\d)?")
 _SPELLABLE_FRACTIONS = ("", "5", "25", "75")  # fractions that every language can express in words
 _SQUARED = re.compile(r"(?<=[^\W\d_])[\u00b2\u00b3]")  # the exponent of m² is not the number 2
+_OF_TERMS = ("day", "week", "month")  # units of a term, by which a date may be computed
 _MIN_CHECKED = 5  # the least number that is rarely inferred from a text without numbers
 # Minutes expressed by the half hour before the next hour: fünf vor halb zehn.
 _MINUTES_AROUND_HALF = 20, 25, 30, 35, 40
@@ -99,14 +100,11 @@ def values(pair: Pair, schema: Json | None, language: str = "en") -> Judgement:
     source = _Input(pair.input, language)
     leaves = list(_leaves(value, schema or {}, schema or {}, "$"))
     fields = {at.rpartition(".")[2] for at, _ in leaves}
-    absent = [
-        (at, leaf)
-        for at, leaf in leaves
-        if not is_read_as(pair.input, leaf, language)
-        and (
-            (not source.holds(leaf) and not is_computed(pair.input, leaf)) or source.has_other_number(at, leaf, fields)
-        )
-    ]
+    absent = []
+    for at, leaf in leaves:
+        held = source.holds(leaf) or is_computed(pair.input, leaf)
+        if not (held or is_read_as(pair.input, leaf, language)) or (held and source.has_other_number(at, leaf, fields)):
+            absent.append((at, leaf))
     share = 1 - len(absent) / len(leaves) if leaves else 1.0
     if absent:
         at, leaf = absent[0]
@@ -240,11 +238,11 @@ class _Input:
         return f" {' '.join(words(leaf))} " in self._words or self._is_code(leaf) or self._paraphrased(leaf)
 
     def _has_other_month(self, month: str, day: str) -> bool:
-        """Whether the text gives the day of a date in other months only, and names no length in months."""
+        """Whether the text gives the day of a date in other months only, and names no term of payment or the like."""
         months = {m for _, m in self._days}
         there = letter_runs(fold(self._text))
-        lengths = any(unit == "month" and name in there for name, unit in duration_names(self._language).items())
-        return any(d == day for d, _ in self._days) and month not in months and not lengths
+        terms = any(unit in _OF_TERMS and name in there for name, unit in duration_names(self._language).items())
+        return any(d == day for d, _ in self._days) and month not in months and not terms
 
     def _is_code(self, leaf: str) -> bool:
         """Whether a code of letters and digits is in the input, with or without spaces and punctuation: BA 117."""
