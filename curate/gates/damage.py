@@ -70,8 +70,7 @@ def cut(pair: Pair, language: str = "en") -> Judgement:
         return passed("it has an end")
     if is_signed_off(line, language):
         return passed("it ends with a signature")
-    last = fold(line.split()[-1])
-    known = lexicon(language).words("cut")
+    last, known = fold(line.split()[-1]), lexicon(language).words("cut")
     unspaced = bool(_UNSPACED.search(line[-1]))
     words = count_words(line)
     dangles = line.endswith(tuple(known)) if unspaced else last in known
