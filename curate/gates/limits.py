@@ -61,7 +61,10 @@ def limits(pair: Pair, language: str = "en", input_language: str | None = None) 
             and says(language, "denial", after)
         ):
             continue  # `only members may` also means that others may not
-        if word and known and not any(says(language, name, after) for name in lists):
+        kept = any(says(language, name, after) for name in lists)
+        if word and kept and code == "lost_negation" and not translated:
+            kept = _denies_anew(denying[: word.start()], denying[word.end() :], after, language)
+        if word and known and not kept:
             if not translated and code == "lost_negation" and not _keeps_denied_word(denying, word, after, language):
                 continue
             if code == "lost_negation" and (
@@ -153,6 +156,17 @@ def _denies_only_by_lack(source: str, text: str, input_lang: str, language: str)
     return bool(denied & lacks) and bool(denied - lacks) and denies <= lacking
 
 
+def _denies_anew(ahead: str, behind: str, text: str, language: str) -> bool:
+    """Whether a text denies something by more than what another text denies: `not closed` is not `closed`."""
+    denied = _CLAUSE.split(behind, maxsplit=1)[0]
+    denied += _CLAUSE.split(ahead)[-1] if language in _DENIES_AT_THE_END else ""
+    denials = {denial[0] for denial in list_pattern(language, "negated").finditer(text)}
+    return any(
+        denial not in denied or any(says(language, name, denial) for name in ("negation", "except"))
+        for denial in denials
+    )
+
+
 def _denies(text: str, language: str) -> bool:
     """Whether a text denies something with a word that always denies, unlike `empty` or `only`."""
     loosely = lexicon(language).words("loosely")
@@ -210,7 +224,11 @@ def _undenied_word(before: str, after: str, language: str) -> str:
             denying = any(
                 denied.search(clause.partition(word[:_STEM])[0]) or surely.search(clause) for clause in saying
             )
-        if saying and not denying and not any(says(language, "forbidden", clause) for clause in saying):
+        if (
+            saying
+            and not denying
+            and not any(says(language, "forbidden", clause.replace(word, " ")) for clause in saying)
+        ):
             return word
     if language == "ja":
         return _denied_in_japanese(before, after)
