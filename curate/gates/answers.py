@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import suppress
 from functools import cached_property
 from typing import Any
 
 from curate.gates.dates import find_days
 from curate.gates.doubted_labels import doubt_about_label
 from curate.gates.facts import CONTACT, clause_ends, is_date
-from curate.gates.folding import fold
+from curate.gates.folding import fold, letter_runs
 from curate.gates.judgement import Gate, Judgement, passed, quote, rejected, sides
 from curate.gates.number import Number
 from curate.gates.number_words import has_number_words, spelt_out_values, words_to_digits
-from curate.gates.numbers import NumberMentions, join_digit_groups, thousands_separator
+from curate.gates.numbers import NumberMentions, join_digit_groups, thousands_separator, with_ascii_digits
 from curate.gates.phrases import lexicon, says, words_of
-from curate.gates.record_fields import crossed_field, partly_invented, unfilled_field
+from curate.gates.phrases.word_patterns import word_pattern
+from curate.gates.readings import has_hijri_date, has_year, is_read_as, names_an_era
+from curate.gates.record_fields import answered_no, contains_word, crossed_field, partly_invented, unfilled_field
 from curate.gates.record_lists import misplaced_count, omitted_thing
 from curate.gates.record_numbers import is_computed, miscounted_field
 from curate.gates.scripts import in_simplified
-from curate.gates.units import CURRENCIES, SHORT, changed_unit, named_currencies
+from curate.gates.units import CURRENCIES, SHORT, changed_unit, duration_names, named_currencies
 from curate.gates.words import stemmer_for
 from curate.words import words
 from prompts.answer_form import alternatives, resolved
@@ -38,10 +42,14 @@ _SPAN = re.compile(r"(\d\d?:\d\d) ?[-\u2013] ?(\d\d?:\d\d)")
 _TIME = re.compile(r"([01]?\d|2[0-3]):(\d\d)(?::\d\d)?")
 _SPELLABLE_FRACTIONS = ("", "5", "25", "75")  # fractions that every language can express in words
 _SQUARED = re.compile(r"(?<=[^\W\d_])[\u00b2\u00b3]")  # the exponent of m² is not the number 2
+_OF_TERMS = ("day", "week", "month")  # units of a term, by which a date may be computed
 _MIN_CHECKED = 5  # the least number that is rarely inferred from a text without numbers
 # Minutes expressed by the half hour before the next hour: fünf vor halb zehn.
 _MINUTES_AROUND_HALF = 20, 25, 30, 35, 40
 ADDRESS = re.compile(r"https?://[^\s<>\"')\]]+[^\s<>\"')\].,;:!?]|(?<![\w.+-])[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
+
+
+_midday_or_midnight = word_pattern(r"(?<!\w){noon|midnight}(?!\w)")
 
 
 def label(pair: Pair, labels: Collection[str], language: str = "en") -> Judgement:
@@ -92,11 +100,11 @@ def values(pair: Pair, schema: Json | None, language: str = "en") -> Judgement:
     source = _Input(pair.input, language)
     leaves = list(_leaves(value, schema or {}, schema or {}, "$"))
     fields = {at.rpartition(".")[2] for at, _ in leaves}
-    absent = [
-        (at, leaf)
-        for at, leaf in leaves
-        if (not source.holds(leaf) and not is_computed(pair.input, leaf)) or source.has_other_number(at, leaf, fields)
-    ]
+    absent = []
+    for at, leaf in leaves:
+        held = source.holds(leaf) or is_computed(pair.input, leaf)
+        if not (held or is_read_as(pair.input, leaf, language)) or (held and source.has_other_number(at, leaf, fields)):
+            absent.append((at, leaf))
     share = 1 - len(absent) / len(leaves) if leaves else 1.0
     if absent:
         at, leaf = absent[0]
@@ -149,11 +157,6 @@ def _leaves(value: Any, schema: Any, root: Json, at: str) -> Iterator[tuple[str,
         yield at, value
 
 
-def _contains_word(clause: str, word: str) -> bool:
-    """Whether a clause contains a word with any ending. `pets` in `petsitting` is another word."""
-    return re.search(rf"(?<!\w){re.escape(word[: max(5, len(word) - 2)])}\w{{0,3}}(?!\w)", clause) is not None
-
-
 def _plain(number: float) -> str:
     digits = format(abs(number), "f") if isinstance(number, float) else str(abs(number))
     return digits.rstrip("0").rstrip(".") if "." in digits else digits
@@ -175,7 +178,7 @@ class _Input:
     @cached_property
     def _days(self) -> set[tuple[str, str]]:
         """The days that the text names, as (day, month)."""
-        return {day for _, days in find_days(self._text, self._language) for day in days}
+        return {day for _, days in find_days(with_ascii_digits(self._text), self._language) for day in days}
 
     @cached_property
     def _only_number(self) -> str:
@@ -212,14 +215,19 @@ class _Input:
             return self._has_time(int(time[1]), int(time[2]))
         if date := _DATE.fullmatch(leaf.strip()):
             year, day = date[1] or "", date[3]
+            with suppress(ValueError):
+                if year and has_hijri_date(self._text, datetime.date.fromisoformat(leaf.strip()[:10])):
+                    return True
             years = (
                 not year
-                or self._in_digits(year)
-                or self._in_digits(year[2:])
+                or has_year(self._text, year, self._language)
+                or (self._in_digits(year[2:]) and not names_an_era(self._text))
                 or (self._known and self._has_number(year))
             )
             swapped = (date[2].lstrip("0"), date[3].lstrip("0"))
-            return self._has_number(day) and years and not (swapped in self._days and swapped[::-1] not in self._days)
+            if swapped[::-1] not in self._days and (swapped in self._days or self._has_other_month(*swapped)):
+                return False
+            return self._has_number(day) and years
         if spanned := _SPAN.fullmatch(leaf.strip()):
             return all(self.holds(time) for time in spanned.groups())
         if month := _MONTH.fullmatch(leaf.strip()):
@@ -228,6 +236,13 @@ class _Input:
             held = all(f" {word} " in self._words for word in words(address[0].partition("://")[2] or address[0]))
             return held or fold(address[0]) in fold(self._text)
         return f" {' '.join(words(leaf))} " in self._words or self._is_code(leaf) or self._paraphrased(leaf)
+
+    def _has_other_month(self, month: str, day: str) -> bool:
+        """Whether the text gives the day of a date in other months only, and names no term of payment or the like."""
+        months = {m for _, m in self._days}
+        there = letter_runs(fold(self._text))
+        terms = any(unit in _OF_TERMS and name in there for name, unit in duration_names(self._language).items())
+        return any(d == day for d, _ in self._days) and month not in months and not terms
 
     def _is_code(self, leaf: str) -> bool:
         """Whether a code of letters and digits is in the input, with or without spaces and punctuation: BA 117."""
@@ -282,12 +297,22 @@ class _Input:
         True contradicts a clause with a denial, false one without.
         """
         fields = value.items() if isinstance(value, dict) else ()
-        clauses = [clause for clause in clause_ends().split(fold(self._text)) if clause.strip()]
+        folded = fold(self._text)
+        clauses = [clause for clause in clause_ends().split(folded) if clause.strip()]
         for key, inside in fields:
             if not isinstance(inside, bool):
                 continue
             named = [word for word in _PARTS.split(fold(key)) if len(word) > 2 and word not in words_of("field_words")]
-            speaking = [clause for clause in clauses if any(_contains_word(clause, word) for word in named)]
+            own = _PARTS.split(fold(key))
+            if (
+                named
+                and words_of("field_denials").isdisjoint(own)
+                and (denied := answered_no(folded, named, self._language))
+            ):
+                if inside:
+                    return key, inside, denied
+                continue
+            speaking = [clause for clause in clauses if any(contains_word(clause, word) for word in named)]
             if (
                 len(speaking) == 1
                 and lexicon(self._language).words("denial")
@@ -355,7 +380,7 @@ class _Input:
 
         9:45 may be a quarter to ten, 9:30 half ten.
         """
-        if not self._known:
+        if not self._known or (not minute and hour in (0, 12) and _midday_or_midnight().search(fold(self._text))):
             return True
         here, next_one = (
             any(self._has_number(str(h)) for h in (hour, hour % 12 or 12, hour % 12 + 12)) for hour in (hour, hour + 1)

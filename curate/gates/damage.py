@@ -13,7 +13,7 @@ from curate.gates.folding import fold
 from curate.gates.judgement import Judgement, passed, quote, rejected, sides
 from curate.gates.phrases import fragment, lexicon, says
 from curate.gates.phrases.word_patterns import word_pattern
-from curate.gates.unfinished import missing_last_item, needs_no_full_stop, unbalanced
+from curate.gates.unfinished import is_signed_off, missing_last_item, needs_no_full_stop, unbalanced
 from curate.gates.unfinished_code import broken_code_end
 from curate.gates.words import count_words, without_options
 from schemas.records import Pair
@@ -68,8 +68,9 @@ def cut(pair: Pair, language: str = "en") -> Judgement:
     before, _, line = (part.strip() for part in text.rpartition("\n"))
     if not line or _ENDS.search(line) or "```" in text or not line[-1].isalpha() or pair.output.rstrip()[-1] == "`":
         return passed("it has an end")
-    last = fold(line.split()[-1])
-    known = lexicon(language).words("cut")
+    if is_signed_off(line, language):
+        return passed("it ends with a signature")
+    last, known = fold(line.split()[-1]), lexicon(language).words("cut")
     unspaced = bool(_UNSPACED.search(line[-1]))
     words = count_words(line)
     dangles = line.endswith(tuple(known)) if unspaced else last in known

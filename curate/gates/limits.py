@@ -11,6 +11,7 @@ from curate.gates.content import is_summary, quotations
 from curate.gates.coverage import roots
 from curate.gates.folding import fold
 from curate.gates.judgement import Judgement, passed, quote, rejected
+from curate.gates.opposites import turns_into_opposite
 from curate.gates.phrases import lexicon, list_pattern, says, says_one
 from curate.gates.phrases.word_patterns import word_pattern
 from curate.gates.words import content_words, count_words, stemmer_for, words
@@ -60,10 +61,16 @@ def limits(pair: Pair, language: str = "en", input_language: str | None = None) 
             and says(language, "denial", after)
         ):
             continue  # `only members may` also means that others may not
-        if word and known and not any(says(language, name, after) for name in lists):
+        kept = any(says(language, name, after) for name in lists)
+        if word and kept and code == "lost_negation" and not translated:
+            kept = _denies_anew(denying[: word.start()], denying[word.end() :], after, language)
+        if word and known and not kept:
             if not translated and code == "lost_negation" and not _keeps_denied_word(denying, word, after, language):
                 continue
-            if code == "lost_negation" and _turns_into_exception(denying, after, input_lang, language):
+            if code == "lost_negation" and (
+                _turns_into_exception(denying, after, input_lang, language)
+                or turns_into_opposite(denying, after, input_lang, language)
+            ):
                 continue
             return rejected(code, f"the input says {quote(word[0])}, and the output has nothing like it")
     unexcepted = not (translated or excepted or _turns_into_exception(before, after, input_lang, language))
@@ -126,6 +133,7 @@ def _lost_denial_of_sentence(before: str, after: str, input_lang: str, language:
             and (not _denies(other, language) or _denies_only_by_lack(one, other, input_lang, language))
             and not _ASKS.search(one)
             and not _turns_into_exception(one, other, input_lang, language)
+            and not turns_into_opposite(one, other, input_lang, language)
         ):
             return denies[0]
     return ""
@@ -146,6 +154,17 @@ def _denies_only_by_lack(source: str, text: str, input_lang: str, language: str)
     denied = {denial[0] for denial in list_pattern(input_lang, "negation").finditer(source)}
     denies = {denial[0] for denial in list_pattern(language, "negated").finditer(text)}
     return bool(denied & lacks) and bool(denied - lacks) and denies <= lacking
+
+
+def _denies_anew(ahead: str, behind: str, text: str, language: str) -> bool:
+    """Whether a text denies something by more than what another text denies: `not closed` is not `closed`."""
+    denied = _CLAUSE.split(behind, maxsplit=1)[0]
+    denied += _CLAUSE.split(ahead)[-1] if language in _DENIES_AT_THE_END else ""
+    denials = {denial[0] for denial in list_pattern(language, "negated").finditer(text)}
+    return any(
+        denial not in denied or any(says(language, name, denial) for name in ("negation", "except"))
+        for denial in denials
+    )
 
 
 def _denies(text: str, language: str) -> bool:
@@ -205,7 +224,11 @@ def _undenied_word(before: str, after: str, language: str) -> str:
             denying = any(
                 denied.search(clause.partition(word[:_STEM])[0]) or surely.search(clause) for clause in saying
             )
-        if saying and not denying:
+        if (
+            saying
+            and not denying
+            and not any(says(language, "forbidden", clause.replace(word, " ")) for clause in saying)
+        ):
             return word
     if language == "ja":
         return _denied_in_japanese(before, after)
@@ -275,10 +298,13 @@ _STEM = 4
 def _denied_in_japanese(before: str, after: str) -> str:
     """Return a word of two or more characters that precedes a denial in one text and none in the other; or ''."""
     known = lexicon("ja")
-    denials = "|".join(sorted(known.words("denial"), key=len, reverse=True))
+    denials, forbids = (
+        "|".join(sorted(words, key=len, reverse=True))
+        for words in (known.words("denial"), known.words("denial") | known.words("forbidden"))
+    )
     denied: list[str] = re.findall(rf"([一-鿿]{{2,6}})[ぁ-ん]{{0,4}}?(?:{denials})", before)
     for word in dict.fromkeys(denied):
-        if word in after and not re.search(rf"{word}[一-鿿]?[ぁ-ん]{{0,5}}(?:{denials})", after):
+        if word in after and not re.search(rf"{word}[一-鿿]?[ぁ-ん]{{0,5}}(?:{forbids})", after):
             return word
     return ""
 

@@ -29,7 +29,7 @@ def changed_scale(before: str, after: str, language: str, to: str) -> tuple[str,
 
 def _scaled_digits(folded: str, language: str) -> dict[str, tuple[int, str]]:
     """Map the digits before a scale word to its power of ten and the text. Digits that occur twice are left out."""
-    scales, of_digits = _scale_powers(language), dict[str, tuple[int, str]]()
+    scales, of_digits = scale_powers(language), dict[str, tuple[int, str]]()
     for match in _scaled_number(language).finditer(folded) if scales else ():
         digits = match[1].replace(",", ".")
         of_digits[digits] = (0 if digits in of_digits else scales[match[2]], match[0])
@@ -38,11 +38,11 @@ def _scaled_digits(folded: str, language: str) -> dict[str, tuple[int, str]]:
 
 @cache
 def _scaled_number(language: str) -> re.Pattern[str]:
-    return re.compile(rf"(?<![\d.,])(\d+(?:[.,]\d+)?) ?({alternation(_scale_powers(language))})")
+    return re.compile(rf"(?<![\d.,])(\d+(?:[.,]\d+)?) ?({alternation(scale_powers(language))})")
 
 
 @cache
-def _scale_powers(language: str) -> dict[str, int]:
+def scale_powers(language: str) -> dict[str, int]:
     """Return the scale words of a language with their powers of ten.
 
     `billion` is left out of every language but English, because in some of them it means 10^12.

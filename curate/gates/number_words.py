@@ -322,6 +322,10 @@ def _numbers(language: str, *, ordinals: bool = True) -> Iterator[tuple[str, str
         yield from _numbers(also, ordinals=ordinals)
 
 
+# Countries with month names of their own: Levantine, Maghrebi and Moroccan ones, Jänner, Sept.
+_REGIONS = {"ar": ("ar_LB", "ar_DZ", "ar_MA"), "de": ("de_AT",), "en": ("en_GB",)}
+
+
 def _months(language: str) -> Iterator[tuple[str, str]]:
     from babel import UnknownLocaleError
     from babel.dates import get_month_names
@@ -329,9 +333,10 @@ def _months(language: str) -> Iterator[tuple[str, str]]:
     try:
         for width in ("wide", "abbreviated"):
             for context in ("format", "stand-alone"):
-                for number, name in get_month_names(width, context, language).items():
-                    if not any(c.isdigit() for c in name):
-                        yield name, str(number)
+                for place in (language, *_REGIONS.get(language, ())):
+                    for number, name in get_month_names(width, context, place).items():
+                        if not any(c.isdigit() for c in name) and (place == language or len(name) > 2):
+                            yield name, str(number)
     except (UnknownLocaleError, ValueError):
         return
     if also := _SECOND_SCRIPT.get(language):

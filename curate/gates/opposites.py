@@ -38,6 +38,17 @@ class _Table(NamedTuple):
     parts: dict[str, frozenset[str]]
 
 
+def turns_into_opposite(before: str, after: str, source_language: str, language: str) -> bool:
+    """Whether the second text has the opposite of a word of the first that can be denied: `not open` is closed."""
+    here = _meanings_by_group(before, source_language)
+    there = _meanings_by_group(after, language) if not here.keys().isdisjoint(_DENIABLE) else {}
+    both = ((here[group], there[group]) for group in _DENIABLE if group in here and group in there)
+    return any(
+        frozenset().union(*(meant for _, meant in one)).isdisjoint(frozenset().union(*(meant for _, meant in other)))
+        for one, other in both
+    )
+
+
 def contradicting_words(before: str, after: str, source_language: str, language: str) -> tuple[str, str] | None:
     """Return a word of `before` and a word of `after` that excludes it, or None.
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from curate.gates.folding import fold, unaccented
 from curate.gates.misspelt_names import misspelt
 from curate.gates.number_words import is_day_or_month
-from curate.gates.phrases import is_listed, lexicon, words_of
+from curate.gates.phrases import is_listed, lexicon, list_pattern, says, words_of
 from curate.gates.phrases.lists import alternation
 from curate.words import words
 
@@ -114,3 +114,23 @@ def _text_fields(value: Any) -> Iterator[tuple[str, str]]:
     for key, inside in value.items() if isinstance(value, dict) else ():
         if isinstance(inside, str) and inside.strip():
             yield key, inside
+
+
+def contains_word(clause: str, word: str) -> bool:
+    """Whether a clause contains a word with any ending. `pets` in `petsitting` is another word."""
+    return re.search(rf"(?<!\w){re.escape(word[: max(5, len(word) - 2)])}\w{{0,3}}(?!\w)", clause) is not None
+
+
+def answered_no(folded: str, named: Collection[str], language: str) -> str:
+    """Return the name of a field and the denial that directly follows it (`breakfast: no`), or ''."""
+    for match in _ANSWER.finditer(folded):
+        denied = match[2] in words_of("field_denials") or says(language, "negation", match[2])
+        if denied and any(contains_word(match[1], word) for word in named):
+            return "" if list_pattern(language, "idioms").match(folded, match.start(2)) else match[0]
+    return ""
+
+
+# A name of up to three words, a colon or question mark, and an answer of one or two words.
+_ANSWER = re.compile(
+    r"((?:[^\W\d_]+[ _-]){0,2}[^\W\d_]+) ?[:?\uff1a\uff1f] ?([^\W\d_]+)(?=\s*(?:[^\w\s]|\Z)| \w+(?:[^\w\s]|\Z))"
+)

@@ -10,6 +10,7 @@ import re
 from collections import Counter
 
 from curate.gates.folding import fold
+from curate.gates.phrases import lexicon
 from curate.gates.phrases.word_patterns import word_pattern
 
 _WHOLE_WORD = re.compile(r"\w+")
@@ -77,3 +78,25 @@ def needs_no_full_stop(line: str) -> bool:
 
 _MIN_PARTS = 4  # parts of a list
 _FIGURE_AFTER_SENTENCE = re.compile(r"[.!?] \W{0,2}\d[^.!?\s]*(?: \S{1,4}){0,2}\Z")  # with a unit, if any
+
+
+def is_signed_off(line: str, language: str) -> bool:
+    """Whether a line ends with a formula that ends a letter, and who signs it: `Kind regards, the shop team`.
+
+    Nothing but the signature follows the formula, and it does not end with a word that requires a continuation.
+    """
+    folded, known = fold(line), lexicon(language)
+    if not (match := _signed_off().search(folded)):
+        return False
+    signed = _WHOLE_WORD.findall(match["name"] or "")
+    needy = known.stop | known.words("cut") | known.words("prepositions") | known.words("hangs")
+    return not signed or signed[-1] not in needy
+
+
+# A formula at the start of a line or after the end of a sentence, and the rest of the line without such an end.
+_signed_off = word_pattern(
+    r"(?:\A|[.!?\u2026\u3002\uff01\uff1f\u061f)\]\"'\u201d\u00bb]|[^\w\s,;:-])\s*"
+    r"(?:{sign_offs}(?:(?<=[\u3040-\u30ff\u4e00-\u9fff])|(?!\w))"
+    r"(?P<name>(?:[^.!?\u3002\uff01\uff1f\u061f;:\n]|(?<=\b\w)\.){0,60})"
+    r"|[^.!?\u3002\uff01\uff1f\u061f;:\n]{0,60}{signed_last})\Z"
+)

@@ -218,6 +218,13 @@ def _currency_names(language: str) -> re.Pattern[str]:
     return re.compile(rf"(?<![^\W\d_])(?:{alternation(_named_currencies(language))})(?![^\W\d_])")
 
 
+@cache
+def duration_names(language: str) -> dict[str, str]:
+    """Return the names of the units of time with the unit in English: `heures` is `hour`."""
+    named = ((name, unit.partition("-")) for name, units in _table(language)[0].items() for unit in units)
+    return {name: unit for name, (kind, _, unit) in named if kind == "duration"}
+
+
 Quantity = tuple[frozenset[str], frozenset[str], str]
 
 

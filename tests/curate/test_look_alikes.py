@@ -6,13 +6,16 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from functools import partial
 from itertools import chain
 from pathlib import Path
 
 import pytest
 
 from curate.gates import injection, judge_text, limits, preamble, swapped
+from curate.gates.answers import values
 from curate.gates.content import lost_content
+from curate.gates.damage import cut
 from curate.gates.facts import invented
 from curate.gates.judgement import Gate, Judgement
 from curate.gates.number_forms import clock_forms, is_rounded
@@ -334,3 +337,36 @@ def test_if_not_and_cantonese_denials_are_read(language: str, input: str, output
     *unless* keeps it."""
     row = {"kind": "translate", "language": language, "to": "en", "input": input, "output": output}
     assert ("limits" in outcome_of(row).flagging) == lost
+
+
+def written(name: str) -> list[Row]:
+    lines = (Path(__file__).parent / name).read_text(encoding="utf-8").splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def test_values_that_are_readings_of_the_text_are_kept_and_others_are_not() -> None:
+    """Amounts in words and abbreviated, percentages as fractions, dates of other calendars and in words, durations,
+    fields answered with a denial, telephone numbers and names: all readings in fourteen languages are kept, all other
+    numbers, swapped digits, other months and tenfold amounts are found."""
+    rows = written("readings.jsonl")
+    assert len({row["language"] for row in rows}) >= 14
+
+    def is_kept(row: Row, value: object) -> bool:
+        record = json.dumps({row["key"]: value}, ensure_ascii=False)
+        return of(partial(values, schema=None), row["text"], record, language=row["language"]).keep is True
+
+    assert [(row["text"], value) for row in rows for value in row["right"] if not is_kept(row, value)] == []
+    assert [(row["text"], value) for row in rows for value in row["wrong"] if is_kept(row, value)] == []
+
+
+def test_a_sign_off_behind_the_last_sentence_is_an_end_and_a_cut_sentence_is_not() -> None:
+    """`... by Friday. Kind regards, the shop team` in twelve languages, and sentences cut at the same place."""
+    rows = written("sign_offs.jsonl")
+
+    def is_whole(row: Row, end: str) -> bool:
+        text = row["body"] + ("" if row["language"] in ("zh", "ja") else " ") + end
+        judged = of(cut, row["input"], text, language=row["language"])
+        return judged.keep is True and not judged.flags
+
+    assert [end for row in rows for end in row["ends"] if not is_whole(row, end)] == []
+    assert [end for row in rows for end in row["cut"] if is_whole(row, end)] == []
