@@ -74,7 +74,9 @@ def _asks_for_title(asked: str, language: str) -> bool:
 
 
 _DENIAL_REACH = 12  # characters before a word in which a denial refers to it
-_titles = word_pattern(r"(?<!\w)(?:{one_things}|rubrik|nagłów|nadpis|otsik|judul)|[题題]|見出し|タイトル|제목|عنوان|शीर्षक")
+_titles = word_pattern(
+    r"(?<!\w)(?:{one_things}|rubrik|nagłów|nadpis|otsik|judul)|[题題]|見出し|タイトル|제목|عنوان|शीर्षक"
+)
 _HEADING = re.compile(r"\s*(?:#{1,4} |\*\*)[^\n]+\n\s*\n")
 
 

@@ -23,7 +23,8 @@ from curate.gates.words import count_words
 def ignored_case(style: str, given: str, text: str, language: str) -> str:
     """Return the style's request for capitals or small letters throughout, if the text has the usual capitals; or ''.
 
-    The request is a clause that names nothing but the whole text. If the input is in capitals, the style may speak of it.
+    The request is a clause that names nothing but the whole text. If the input is in capitals, the style may speak of
+    it.
     """
     asked, upper = _case_request(style, language)
     if not asked or _share_of_capitals(given) > _MOSTLY:

@@ -9,7 +9,7 @@ from curate.gates.content import in_code
 from curate.gates.coverage import has_known_stop_words, max_share_in_two_parts, roots, share
 from curate.gates.folding import fold
 from curate.gates.form import is_verse
-from curate.gates.phrases import list_pattern, phrases, says
+from curate.gates.phrases import says
 from curate.gates.phrases.cheap import may_say
 from curate.gates.words import count_words
 
