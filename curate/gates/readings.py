@@ -24,7 +24,7 @@ from curate.gates.numbers import digit_numbers, join_digit_groups, with_ascii_di
 from curate.gates.phrases import words_of
 from curate.gates.phrases.lists import alternation
 from curate.gates.phrases.word_patterns import word_pattern
-from curate.gates.units import duration_names
+from curate.gates.units import CURRENCIES, duration_names
 
 _LARGEST = 10**15  # values from which on nothing is looked for in words
 _SECONDS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400, "week": 604800}
@@ -152,14 +152,15 @@ def _spells(text: str, value: int, language: str) -> bool:
 def _tokens(folded: str, language: str) -> tuple[str, ...]:
     """Return the words of a text without those that may be left out of a number (`and`); `.` for the end of a part."""
     if language == "ar":
-        folded = re.sub("[إأآ]", "ا", folded).replace("مائة", "مئة")
-        folded = re.sub(r"(?<=\w)[ةه]?[ ]?مئة", "مئة", folded)
+        folded = re.sub("[إأآ]", "ا", folded)
+        folded = _hundred().sub("\u0645", folded)
         folded = re.sub(r"(?<!\w)و(?=\w{3})", "", folded)
     plain = folded.replace("\u00ad", "").replace("ё", "е").replace("-", " ")
     links = words_of("number_links")
     return tuple(word for word in _TOKENS.findall(plain) if word not in links)
 
 
+_hundred = word_pattern(r"(?:(?<=\w)[\u0629\u0647]? ?)?{hundreds}")  # five hundred is one word or two
 _TOKENS = re.compile(r"[^\W\d_]+|\d+|[^\w\s]")
 
 
@@ -213,16 +214,17 @@ def _totals(text: str, language: str) -> tuple[set[float], set[float], set[float
 
 def _figures(text: str, language: str) -> str:
     """Return a folded text with its numbers in digits, as far as they are in few words."""
-    figures = _HALF_BEHIND.sub(" einhalb", join_digit_groups(with_ascii_digits(text).translate(_ARABIC_MARKS)))
+    figures = _half_behind().sub(r" \g<0>", join_digit_groups(with_ascii_digits(text).translate(_ARABIC_MARKS)))
     figures = words_to_digits(figures, language)
     if not figures.isascii():
         figures = _NUMERAL.sub(_numeral_in_digits, figures)
-    figures = re.sub(r"百分之(\d+(?:\.\d+)?)", r"\1%", figures)
+    figures = _percent_before().sub(r"\1%", figures)
     return _in_figures().sub(lambda word: _pairs("in_figures")[word[0]], figures)
 
 
 _ARABIC_MARKS = str.maketrans("\u066b\u066c", ".,")
-_HALF_BEHIND = re.compile(r"(?<=[^\W\d])(?<!\bein)einhalb(?!\w)")  # German zweieinhalb
+_percent_before = word_pattern(r"{percent_before}(\d+(?:\.\d+)?)")
+_half_behind = word_pattern(r"(?<=[^\W\d]){attached_halves}(?!\w)")  # as in zweieinhalb
 
 
 def _numeral_in_digits(numeral: re.Match[str]) -> str:
@@ -251,16 +253,16 @@ def _quantity(language: str) -> re.Pattern[str]:
     return re.compile(
         rf"(?<![\d.,])(?:(?P<number>\d+(?:[.,]\d+)*)|(?P<one>(?<!\w)(?:{alternation(words_of('one'))})(?= )))?"
         rf"(?P<between>{added}(?!\w))?[ -]?"
-        rf"(?:(?P<percent>%|٪|per ?mille|‰|(?:{alternation(words_of('per_cent'))}))"
+        rf"(?:(?P<mille>‰|(?:{alternation(words_of('per_mille'))}))|(?P<percent>%|٪|(?:{alternation(words_of('per_cent'))}))"
         rf"|(?P<time>{times})(?P<minutes>\d\d(?!\d))?"
-        rf"|(?P<scale>{scales})|(?P<short>bn|[kmbt])(?= ?(?:[€$£¥₽₺]|(?:eur|usd|gbp|chf)\b)))"
+        rf"|(?P<scale>{scales})|(?P<short>bn|[kmbt])(?= ?(?:[€$£¥₽₺]|(?:{alternation(map(fold, CURRENCIES))})\b)))"
         rf"(?![a-zß-öø-ÿа-я])(?P<after>{added}(?!\w))?"
     )
 
 
 def _factor(match: re.Match[str], language: str) -> tuple[str, float]:
-    if match["percent"]:
-        return "exact", 0.001 if match["percent"] in ("‰", "per mille", "permille") else 0.01
+    if match["percent"] or match["mille"]:
+        return "exact", 0.01 if match["percent"] else 0.001
     if match["short"]:
         return "exact", {"k": 1e3, "t": 1e3, "m": 1e6, "b": 1e9, "bn": 1e9}[match["short"]]
     if match["scale"]:

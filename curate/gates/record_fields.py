@@ -132,5 +132,6 @@ def answered_no(folded: str, named: Collection[str], language: str) -> str:
 
 # A name of up to three words, a colon or question mark, and an answer of one or two words.
 _ANSWER = re.compile(
-    r"((?:[^\W\d_]+[ _-]){0,2}[^\W\d_]+) ?[:?\uff1a\uff1f] ?([^\W\d_]+)(?=\s*(?:[^\w\s]|\Z)| \w+(?:[^\w\s]|\Z))"
+    r"(?<![^\W\d_])((?:[^\W\d_]+[ _-]){0,2}[^\W\d_]+) ?[:?\uff1a\uff1f] ?([^\W\d_]+)"
+    r"(?=\s*(?:[^\w\s]|\Z)| \w+(?:[^\w\s]|\Z))"
 )
