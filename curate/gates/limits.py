@@ -44,8 +44,7 @@ def limits(pair: Pair, language: str = "en", input_language: str | None = None) 
         return passed("a summary may leave things out")
     if lacking := _unrequired(before, after, input_lang, language) or _unrequired(after, before, language, input_lang):
         return rejected("lost_condition", f"{quote(lacking)} is a requirement on one side and not on the other")
-    needed = says(language, "conditions", after) is not None
-    denying = _plain_denials(before, input_lang, lacking=needed)
+    denying = _plain_denials(before, input_lang, lacking=says(language, "conditions", after) is not None)
     short = count_words(after) <= 1.6 * count_words(before) + _EXTRA_WORDS
     conditions = ("condition", "supposes") if translated else ("condition",)
     for words_asked, lists, code in (
@@ -54,12 +53,8 @@ def limits(pair: Pair, language: str = "en", input_language: str | None = None) 
     ):
         word = next(filter(None, (says(input_lang, name, denying) for name in words_asked)), None)
         known = any(lexicon(language).words(name) for name in lists)
-        if (
-            code == "lost_condition"
-            and short
-            and not says(input_lang, "denial", before)
-            and says(language, "denial", after)
-        ):
+        denied_instead = not says(input_lang, "denial", before) and says(language, "denial", after)
+        if code == "lost_condition" and short and denied_instead:
             continue  # `only members may` also means that others may not
         kept = any(says(language, name, after) for name in lists)
         if word and kept and code == "lost_negation" and not translated:
