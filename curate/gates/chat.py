@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 
 from curate.gates.folding import fold
+from curate.gates.form import is_verse
 from curate.gates.frames import match_frame
 from curate.gates.judgement import Judgement, Side, passed, quote, rejected, sides
 from curate.gates.phrases import all_languages_pattern, list_pattern, phrases, says
@@ -142,22 +143,28 @@ def thinking(pair: Pair, style: str = "", language: str = "en") -> Judgement:
     """The text contains no reasoning of the model: no block in tags, no reasoning aloud about what the user wants.
 
     The tags are recognised with any language's word for thinking. A plan in the first paragraph that does not mention
-    the user is only flagged.
+    the user is only flagged, unless the text then starts again.
     Not covered: reasoning without tags in a language without a table.
     """
     for side, text in sides(pair):
         if finding := phrases(language).find("thinking", _without_code(fold(text)), _other(pair, side), fold(style)):
             reasoning = rejected("thinking", f"the {side} text says {quote(finding.quoted)}")
-            return (
-                reasoning._replace(keep=True, flags=("thinking",))
-                if finding.rule.table.endswith(".maybe")
-                else reasoning
-            )
+            is_plan = finding.rule.table.endswith(".maybe") and not _starts_again(text)
+            return reasoning._replace(keep=True, flags=("thinking",)) if is_plan else reasoning
         folded = _without_code(fold(text))
         if frame := match_frame("thinking", folded, f"{_other(pair, side)}\n{fold(style)}", language):
             aloud = rejected("thinking", f"the {side} text says {quote(frame.quoted)}")
-            return aloud if frame.code == "aloud" else _flag(frame.code, side, frame.quoted)
+            return aloud if frame.code == "aloud" or _starts_again(text) else _flag(frame.code, side, frame.quoted)
     return passed(f"no reasoning of a model{_coverage_note(language)}")
+
+
+def _starts_again(text: str) -> bool:
+    """Whether the beginning of a text that is no verse comes back in it, as that of a draft does in the next one."""
+    folded = fold(text).strip()
+    return folded[:_BEGINNING] in folded[_BEGINNING:] and len(folded) > 2 * _BEGINNING and not is_verse(text)
+
+
+_BEGINNING = 30  # characters
 
 
 def injection(pair: Pair, style: str = "", input_language: str = "en") -> Judgement:

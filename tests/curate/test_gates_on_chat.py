@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import pytest
 
-from curate.gates.chat import preamble
+from curate.gates.chat import preamble, thinking
 from curate.gates.contacts import contacts
 from curate.gates.damage import cut, encoding
 from curate.gates.facts import swapped
@@ -174,3 +174,16 @@ def test_short_text_in_another_script_is_rejected() -> None:
     """A dozen Latin letters and none of the language's own are another language; a link is not."""
     assert mixed_language(pair("شكرا على رسالتكم", "Thank you, friend"), "ar").keep is False
     assert mixed_language(pair("رابط", "https://example.org/menu"), "ar").keep is True
+
+
+def test_reasoning_between_two_drafts_is_rejected() -> None:
+    """A plan alone is only flagged, because a text may tell one; a text that then starts again has been redone."""
+    draft, aloud = (
+        "The lift is out of service until Friday evening",
+        'Wait, "noon" means midday, so I should be precise.',
+    )
+    asked = "lift broken till fri noon"
+    assert not thinking(pair(asked, f"{draft}. {aloud} Let me redo that.\n\n{draft}, 12:00.")).keep
+    plan = thinking(pair(asked, f"{draft}. {aloud} Let me redo that.\n\nOut of service until Friday, 12:00."))
+    assert plan.keep
+    assert plan.flags
