@@ -62,19 +62,18 @@ def is_read_as(text: str, leaf: str | int | float, language: str) -> bool:
 def has_year(text: str, year: str, language: str) -> bool:
     """Whether a text gives a year of four digits in words, in another script, or of another era that it names."""
     digits = with_ascii_digits(text)
-    return (
-        re.search(rf"(?<!\d){year}(?!\d)", digits) is not None
-        or int(year) in _years_of_eras(digits, islamic=False)
-        or any("".join(str("〇一二三四五六七八九".index(d)) for d in run.replace("零", "〇")) == year
-               for run in _FOUR.findall(digits))
-        or _spells(text, int(year), language)
-    )  # fmt: skip
+    if re.search(rf"(?<!\d){year}(?!\d)", digits) or int(year) in _years_of_eras(digits, islamic=False):
+        return True
+    runs = (run.replace("零", "〇") for run in _FOUR.findall(digits))
+    in_characters = any("".join(str("〇一二三四五六七八九".index(digit)) for digit in run) == year for run in runs)
+    return in_characters or _spells(text, int(year), language)
 
 
 _FOUR = re.compile(r"[〇零一二三四五六七八九]{4}")
 
 
 def names_an_era(text: str) -> bool:
+    """Whether a text gives a year of an era, such as 令和6年, or of the Islamic calendar."""
     return bool(_years_of_eras(with_ascii_digits(text)))
 
 
