@@ -61,16 +61,10 @@ def limits(pair: Pair, language: str = "en", input_language: str | None = None) 
             and says(language, "denial", after)
         ):
             continue  # `only members may` also means that others may not
-        kept = any(says(language, name, after) for name in lists)
-        if word and kept and code == "lost_negation" and not translated:
-            kept = _denies_anew(denying[: word.start()], denying[word.end() :], after, language)
-        if word and known and not kept:
+        if word and known and not _keeps(denying, word, after, language, () if translated else lists, lists):
             if not translated and code == "lost_negation" and not _keeps_denied_word(denying, word, after, language):
                 continue
-            if code == "lost_negation" and (
-                _turns_into_exception(denying, after, input_lang, language)
-                or turns_into_opposite(denying, after, input_lang, language)
-            ):
+            if code == "lost_negation" and _turns_into_exception(denying, after, input_lang, language):
                 continue
             return rejected(code, f"the input says {quote(word[0])}, and the output has nothing like it")
     if not (translated or excepted) and (
@@ -133,14 +127,16 @@ def _lost_denial_of_sentence(before: str, after: str, input_lang: str, language:
             and (not _denies(other, language) or _denies_only_by_lack(one, other, input_lang, language))
             and not _ASKS.search(one)
             and not _turns_into_exception(one, other, input_lang, language)
-            and not turns_into_opposite(one, other, input_lang, language)
         ):
             return denies[0]
     return ""
 
 
 def _turns_into_exception(before: str, after: str, input_lang: str, language: str) -> bool:
-    """Whether one text says `if it does not rain` and the other `unless it rains`, or `no ... except` and `only`."""
+    """Whether one text says `if it does not rain` and the other `unless it rains`, `no ... except` and `only`, or
+    `not open` and `closed`."""
+    if turns_into_opposite(before, after, input_lang, language):
+        return True
     lists = (("supposes", "condition"), ("except", "only"))
     return any(says(input_lang, one, before) and says(language, other, after) for one, other in lists)
 
@@ -154,6 +150,15 @@ def _denies_only_by_lack(source: str, text: str, input_lang: str, language: str)
     denied = {denial[0] for denial in list_pattern(input_lang, "negation").finditer(source)}
     denies = {denial[0] for denial in list_pattern(language, "negated").finditer(text)}
     return bool(denied & lacks) and bool(denied - lacks) and denies <= lacking
+
+
+def _keeps(
+    before: str, word: re.Match[str], after: str, language: str, same: tuple[str, ...], lists: tuple[str, ...]
+) -> bool:
+    """Whether a text has a word of the lists; in the `same` language a denial must not only repeat what is denied."""
+    if not any(says(language, name, after) for name in lists):
+        return False
+    return "negated" not in same or _denies_anew(before[: word.start()], before[word.end() :], after, language)
 
 
 def _denies_anew(ahead: str, behind: str, text: str, language: str) -> bool:
