@@ -44,7 +44,7 @@ from train.model_card import model_card
 from train.models import settled
 from train.preferences import build_preference_trainer, no_preferences_error
 from train.quiet import quiet
-from train.results import TrainResult, read_result, refuse_changed, with_files, write_result
+from train.results import Step, TrainResult, Validation, read_result, refuse_changed, with_files, write_result
 
 if TYPE_CHECKING:
     from train.trainer import LossLog
@@ -118,10 +118,7 @@ def tune(
     start = _train_sft(base, dataset, settings, out_dir, progress, should_stop) if settings.objective == "dpo" else None
     if start and start.planned_steps is not None:
         return start
-    longest = longest_row(base, settings.max_length)
-    train, long = split_by_length(dataset.train, chat, longest, "train")
-    validation, also_long = split_by_length(dataset.validation, chat, longest, "validation")
-    fitting = replace(dataset, train=train, validation=validation)
+    fitting, long = _fitting_rows(dataset, chat, longest_row(base, settings.max_length))
     _refuse_settings(settings, fitting)
     with quiet():
         from train.trainer import LossLog
@@ -136,15 +133,23 @@ def tune(
             # Resuming from there would only fail in the same way.
             shutil.rmtree(checkpoints, ignore_errors=True)
             raise
-        result = result.model_copy(update={"left_out": result.left_out | long | also_long})
+        result = result.model_copy(update={"left_out": result.left_out | long})
         if settings.method == "qlora" and merge and result.planned_steps is None:
             gc.collect()  # frees the trained model, which is as large as each merged one
-            result = result.model_copy(update={"merged": choose_merge(base, settings, partial, validation, progress)})
+            merged = choose_merge(base, settings, partial, fitting.validation, progress)
+            result = result.model_copy(update={"merged": merged})
         result = _write_record(partial, result)
         if result.planned_steps is not None:
             return _save_stopped(partial, out_dir, result)
     shutil.rmtree(checkpoints, ignore_errors=True)
     return result.model_copy(update={"folder": str(folder)})
+
+
+def _fitting_rows(dataset: Dataset, chat: Chat, longest: int) -> tuple[Dataset, dict[str, int]]:
+    """The dataset without its rows of more tokens than `longest`, and the token counts of these rows, by id."""
+    train, long = split_by_length(dataset.train, chat, longest, "train")
+    validation, also_long = split_by_length(dataset.validation, chat, longest, "validation")
+    return replace(dataset, train=train, validation=validation), long | also_long
 
 
 def _reuse(base: Base, dataset: Dataset, finished: TrainResult, progress: Progress, *, merge: bool) -> TrainResult:
@@ -276,8 +281,7 @@ def _train(
     is_complete = state.global_step >= state.max_steps or not log.ended
     if not is_complete and not _adapter_changed(trainer.model):
         raise KeyboardInterrupt
-    losses = [*(step.loss for step in curve), *(measured.loss for measured in validation)]
-    _refuse_no_learning(trainer.model, losses, len(curve))
+    _refuse_no_learning(trainer.model, curve, validation)
     _save(trainer.model, chat, base, folder)
     return TrainResult(
         adapter_id=name if is_complete else content_id("adapter", [name, "ended", kept_step or state.global_step]),
@@ -331,14 +335,14 @@ def _adapter_changed(model: Any) -> bool:
     )
 
 
-def _refuse_no_learning(model: Any, losses: Sequence[float], steps: int) -> None:
+def _refuse_no_learning(model: Any, curve: Sequence[Step], validation: Sequence[Validation]) -> None:
     fix = "Lower train.learning_rate, raise train.epochs, or look at the rows with `pairsmith explain`."
-    if not steps:
+    if not curve:
         what = "no step was taken"
     elif not _adapter_changed(model):
         what = "the adapter's weights did not change, or are all zero"
         fix = "Raise train.epochs, or set train.warmup = 0: during warm-up, the first step has a learning rate of 0."
-    elif not all(math.isfinite(loss) for loss in losses):
+    elif not all(math.isfinite(loss) for loss in [*(s.loss for s in curve), *(v.loss for v in validation)]):
         what = "the loss is not finite"
     else:
         return

@@ -56,10 +56,7 @@ def limits(pair: Pair, language: str = "en", input_language: str | None = None) 
         denied_instead = not says(input_lang, "denial", before) and says(language, "denial", after)
         if code == "lost_condition" and short and denied_instead:
             continue  # `only members may` also means that others may not
-        kept = any(says(language, name, after) for name in lists)
-        if word and kept and code == "lost_negation" and not translated:
-            kept = _denies_anew(denying[: word.start()], denying[word.end() :], after, language)
-        if word and known and not kept:
+        if word and known and not _keeps(denying, word, after, language, () if translated else lists, lists):
             if not translated and code == "lost_negation" and not _keeps_denied_word(denying, word, after, language):
                 continue
             if code == "lost_negation" and (
@@ -80,6 +77,15 @@ def limits(pair: Pair, language: str = "en", input_language: str | None = None) 
     if added := _added_denial(given, _without_idioms(after, language), input_lang, language):
         return rejected("added_negation", f"the output denies {quote(added)}, the input does not")
     return passed("denials, limits and questions are kept")
+
+
+def _keeps(
+    before: str, word: re.Match[str], after: str, language: str, same: tuple[str, ...], lists: tuple[str, ...]
+) -> bool:
+    """Whether a text has a word of the lists; in the `same` language a denial must not only repeat what is denied."""
+    if not any(says(language, name, after) for name in lists):
+        return False
+    return "negated" not in same or _denies_anew(before[: word.start()], before[word.end() :], after, language)
 
 
 def _lost_denial_before_exception(before: str, after: str, input_lang: str, language: str) -> str:
