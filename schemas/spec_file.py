@@ -20,7 +20,7 @@ from schemas.kinds import with_defaults
 from schemas.project import Project
 from schemas.spec import Spec
 from schemas.spec.expected import expected
-from schemas.spec.section import is_env
+from schemas.spec.section import is_env, shown
 from schemas.spec_line import suggest_fix
 
 SPEC_NAME = "pairsmith.toml"
@@ -336,7 +336,7 @@ def _to_spec_error(first: Mapping[str, Any], written: _WrittenSpec) -> SpecError
             fix="Put the secret into an environment variable and write its name here, such as OPENAI_API_KEY.",
         )
     given = first.get("input")
-    shown = f" (got {_shortened(repr(given))})" if isinstance(given, str | int | float | bool) else ""
+    got = f" (got {_shortened(shown(given))})" if isinstance(given, str | int | float | bool) else ""
     # Alternatives are irrelevant for a value of the right type.
     words = "" if first["type"] == "value_error" else first.get("words", "")
     message = (expected(first) or first["msg"].removeprefix("Value error, ")) + words
@@ -344,7 +344,7 @@ def _to_spec_error(first: Mapping[str, Any], written: _WrittenSpec) -> SpecError
     near = difflib.get_close_matches(str(given), one_of, n=1)
     subject = f"'{key}': " if key and not named else ""
     return SpecError(
-        f"{subject}{message}{shown}.",
+        f"{subject}{message}{got}.",
         where=where,
         fix=(f"Did you mean '{near[0]}'? " if near else "")
         + "`pairsmith docs spec` describes every key and its values.",

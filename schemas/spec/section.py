@@ -43,6 +43,11 @@ def is_env(loc: Iterable[int | str]) -> bool:
     return any(str(part).endswith("_env") for part in loc)
 
 
+def shown(value: Any) -> str:
+    """A wrong value as errors quote it: without the user and password of an address."""
+    return re.sub(r"//[^/\s]*@", "//***@", repr(value))
+
+
 def given(section: type[Given], where: str, **values: Any) -> Given:
     """Build a section from values in Python code; `where` names the code in errors. Raises UsageError."""
     try:
@@ -55,7 +60,7 @@ def given(section: type[Given], where: str, **values: Any) -> Given:
             raise UsageError(f"{where} has no setting '{key}'.", fix=f"It has: {legal}.") from None
         # A value in place of a variable's name, or in a table of headers, may be the secret itself.
         is_shown = not is_env(first["loc"]) and not isinstance(first.get("input"), Mapping)
-        place = f": {key} = {first.get('input')!r}" if is_shown else f": {key}"
+        place = f": {key} = {shown(first.get('input'))}" if is_shown else f": {key}"
         raise usage_error_from([first], where=f"{where}{place}" if key else where) from None
 
 

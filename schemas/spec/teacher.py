@@ -19,9 +19,18 @@ def _complete_if_listed(value: Any) -> Any:
     return dict.fromkeys(value, "complete") if is_listed else value
 
 
+def _check_divisible(url: str) -> str:
+    try:
+        urlsplit(url)  # whether it can be used is checked before it is
+    except ValueError:
+        raise ValueError("is not the address of an endpoint: write http:// or https:// and a host") from None
+    return url
+
+
 FinishReasons = Annotated[dict[str, FinishMeaning], BeforeValidator(_complete_if_listed)]
 
 
+_Address = Annotated[str, AfterValidator(_check_divisible)]
 BatchForm = Literal["openai", "mistral", "together", "anthropic", "gemini"]
 """The provider whose batch API format is used."""
 _BATCH_HOSTS: dict[str, BatchForm | None] = {
@@ -72,8 +81,8 @@ class TeacherSettings(Section):
     it is needed (`url = "vllm"`).
     """
 
-    url: str = "embedded"
-    urls: tuple[str, ...] = ()
+    url: _Address = "embedded"
+    urls: tuple[_Address, ...] = ()
     vllm: str | None = None
     vllm_python: str | None = None
     vllm_args: tuple[str, ...] = ()

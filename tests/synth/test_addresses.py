@@ -204,6 +204,14 @@ def test_key_instead_of_its_variable_is_refused_and_not_shown(key: str) -> None:
         assert given(TeacherSettings, "teacher", url="http://h", key_env=name).key_env == name
 
 
+@pytest.mark.parametrize("settings", [{"url": "http://u:pw77@[::1"}, {"urls": ["http://h", "http://u:pw77@[::1"]}])
+def test_address_with_an_open_bracket_is_refused_without_its_password(settings: dict[str, Any]) -> None:
+    """It ended in a traceback of urllib, where prices are looked up by host."""
+    with pytest.raises(UsageError, match="is not the address of an endpoint") as caught:
+        given(TeacherSettings, "teacher", **settings)
+    assert "pw77" not in str(caught.value)
+
+
 @pytest.mark.parametrize("key", ['"sk-abc"', "'sk-abc'"])
 def test_key_in_quotation_marks_is_an_error(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """An env file of Docker keeps quotation marks. In the server's error the key, and with it the marks, would be
