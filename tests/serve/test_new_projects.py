@@ -443,7 +443,7 @@ def test_lines_that_only_look_like_a_table_stay_lines(service: Service, pasted: 
 def test_json_lines_can_be_plain_inputs(service: Service) -> None:
     """If a pasted text is taken for a table whose columns cannot be read, the message says how to treat it as lines,
     for a new and for an existing project; then each line is an input."""
-    browser, pasted = service.browser("owner"), '{"part": "lid", "eur": 3}\n{"part": "jug", "eur": 9}\n'
+    browser, pasted = service.browser("owner"), '{"part": "A-17", "eur": 3}\n{"part": "B-22", "eur": 9}\n'
     form = {"name": "records", "pasted": pasted}
     refused = browser.post("/new", data=form)
     assert refused.status_code == 422
