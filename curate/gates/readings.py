@@ -15,7 +15,7 @@ from contextlib import suppress
 from datetime import date
 from functools import cache, lru_cache
 from itertools import chain
-from math import isclose, isfinite
+from math import isclose
 
 from curate.gates.folding import CACHE_SIZE, fold
 from curate.gates.number_scales import scale_powers
@@ -46,7 +46,7 @@ def is_read_as(text: str, leaf: str | int | float, language: str) -> bool:
         if _PHONE.fullmatch(plain) and sum(map(str.isdigit, plain)) >= _MIN_PHONE and _has_phone(text, plain):
             return True
         return _PLAIN.fullmatch(plain) is not None and is_read_as(text, float(plain), language)
-    if not isfinite(leaf) or not 0 < abs(leaf) < _LARGEST:
+    if not 0 < abs(leaf) < _LARGEST:  # nor NaN
         return False
     exact, seconds, months = _totals(text, language)
     times = chain((s / size for s in seconds for size in _SECONDS.values()), (m / n for m in months for n in (1, 12)))
