@@ -344,6 +344,7 @@ def written(name: str) -> list[Row]:
     return [json.loads(line) for line in lines]
 
 
+@pytest.mark.slow  # the number words of fourteen languages
 def test_values_that_are_readings_of_the_text_are_kept_and_others_are_not() -> None:
     """Amounts in words and abbreviated, percentages as fractions, dates of other calendars and in words, durations,
     fields answered with a denial, telephone numbers and names: all readings in fourteen languages are kept, all other
