@@ -139,17 +139,6 @@ def project_not_found(slug: str) -> Refusal:
     return not_there(f"there is no project '{slug}'.", fix="The list of projects shows yours.")
 
 
-class Needs(NamedTuple):
-    """What a route declares: the right, and where it is needed.
-
-    That is the project or the job in its path, any project (`somewhere`), or otherwise `*`.
-    """
-
-    right: Right
-    job: bool
-    somewhere: bool
-
-
 def needs(right: Right, *, job: bool = False, somewhere: bool = False) -> Any:
     """A FastAPI dependency that returns the Caller if they have `right`, and raises Refusal otherwise.
 
@@ -171,14 +160,7 @@ def needs(right: Right, *, job: bool = False, somewhere: bool = False) -> Any:
             raise project_not_found(request.path_params["project"])
         return caller
 
-    authorize.needs = Needs(right, job, somewhere)  # type: ignore[attr-defined]
     return Depends(authorize)
-
-
-def needs_of_route(route: Any) -> Needs | None:
-    """What a route declares; None if it declares nothing, which a test rejects."""
-    calls = [dependant.call for dependant in getattr(getattr(route, "dependant", None), "dependencies", ())]
-    return next((call.needs for call in calls if hasattr(call, "needs")), None)
 
 
 def _slugs(request: Request) -> list[str]:

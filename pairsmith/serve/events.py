@@ -154,11 +154,6 @@ class Hub:
         for subscriber in self._subscribers:
             subscriber.changed.set()
 
-    @property
-    def subscriber_count(self) -> int:
-        """The number of subscribers."""
-        return len(self._subscribers)
-
 
 class _Subscriber:
     def __init__(self, slugs: Collection[str]) -> None:

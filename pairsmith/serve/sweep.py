@@ -32,8 +32,6 @@ class JobMonitor:
         self._jobs = jobs
         self._watched: dict[str, Job] = {}
         self._changed_s: dict[str, float] = {}
-        self.swept = 0
-        """How many workflows the sweep has recovered."""
 
     async def run(self) -> None:
         checked_s = swept_s = -math.inf
@@ -128,5 +126,4 @@ class JobMonitor:
             if row.workflow_id not in running and is_settled:
                 _LOG.warning("job %s was interrupted by a database outage and continues", row.workflow_id)
                 self._jobs.client.resume_workflow(row.workflow_id, queue_name=row.queue_name)
-                self.swept += 1
                 metrics.repaired()

@@ -2,7 +2,7 @@
 outcome is shown. The stage's command is built from it, and `pairsmith run` runs the stages. A stage works without a
 command line:
 
-    outcome = stage("curate").run(project, store)
+    outcome = stage("curate").do(project, store)
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ from schemas.project import Project
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from schemas.store import Store
 
 Lines = list[tuple[str, str]]
 
@@ -83,19 +82,6 @@ class Stage(Generic[OutcomeT]):
     """Whether it may ask a teacher for money."""
     code: Callable[[OutcomeT], int] = lambda outcome: 0
     """The exit code of its command after success."""
-
-    def run(
-        self,
-        project: Project,
-        store: Store,
-        *,
-        progress: Progress = unseen,
-        say: Say = discard_message,
-        stop: Stopping | None = None,
-        **options: Any,
-    ) -> OutcomeT:
-        """Call `do` without building an Audience first."""
-        return self.do(project, store, Audience(progress, say, stop), **options)
 
 
 def stage(name: str) -> Stage[Any]:

@@ -369,10 +369,6 @@ class Store(Reading):
         """The decisions of a curation in pool order, with one page in memory at a time; `code` is the reason's."""
         return self._pages(RowState, tables.row_states, curation=curation, state=state, code=code, pair_id=pair_id)
 
-    def row_state_curations(self) -> set[str]:
-        """The names of all curations that have row states."""
-        return {name for (name,) in self._rows(sa.select(tables.row_states.c.curation).distinct())}
-
     def skim_row_states(self, curation: str) -> Iterator[Json]:
         """`row_states` as JSON, not validated again; for totals over very many."""
         return self._json_pages(tables.row_states, curation=curation)

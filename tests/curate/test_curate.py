@@ -26,10 +26,10 @@ from curate.scorers.choose import EmbeddedModel, choose
 from curate.split import seed_split, split_of
 from schemas.errors import NoWork
 from schemas.project import Project
-from schemas.records import Candidate, Counts, Edited, Pair, Seed
+from schemas.records import Candidate, Counts, Edited, Pair, RowState, Seed
 from schemas.reviews import Review
 from schemas.spec_file import parse
-from schemas.store import Store
+from schemas.store import Store, tables
 from synth.embedded.weights import Weights
 from tests.curate import tiny
 from tests.servers import served
@@ -146,7 +146,7 @@ def test_killed_curation_resumes(project: Project, nth: int) -> None:
         resumed = run(project, store)
         assert resumed.facts["verdicts_appended"] + stored == sum(len(v) for v in store.verdicts().values())
         assert resumed.counts == Counts(rows_in=300, accepted=300)
-        assert store.row_state_curations() == {resumed.facts["curation"]}
+        assert {state.curation for state in store._pages(RowState, tables.row_states)} == {resumed.facts["curation"]}
 
 
 def test_only_current_candidates_count(project: Project, store: Store) -> None:

@@ -26,7 +26,7 @@ from pairsmith.outcome import (
 )
 from pairsmith.plan import STAGES, inputs_of, plan
 from pairsmith.receipt import recording
-from pairsmith.stages.table import stage
+from pairsmith.stages.table import Audience, stage
 from pairsmith.standard_input import piped
 from schemas.errors import InputError, MissingDependency, NoWork
 from schemas.files import sha256
@@ -51,8 +51,8 @@ def folder(tmp_path: Path) -> Iterator[Path]:
         (folder / "pairsmith.toml").write_text(text)
         project = load(folder)
         with Store.open(Store.url_for(project)) as store:
-            assert stage("generate").run(project, store).pairs_made == 24
-            assert stage("curate").run(project, store).counts.accepted > 0
+            assert stage("generate").do(project, store).pairs_made == 24
+            assert stage("curate").do(project, store).counts.accepted > 0
         yield folder
 
 
@@ -81,7 +81,7 @@ def test_a_stage_runs_without_a_command_line(folder: Path) -> None:
     """A stage returns a typed outcome, its receipt contains the same, and progress goes to the caller's callback."""
     project, seen = load(folder), []
     with Store.open(Store.url_for(project)) as store:
-        outcome = stage("curate").run(project, store, progress=lambda name, numbers: seen.append(name))
+        outcome = stage("curate").do(project, store, Audience(lambda name, numbers: seen.append(name)))
         receipt = store.receipts("curate")[-1]
     assert isinstance(outcome, CurateOutcome)
     assert CurateOutcome.of(receipt) == outcome
@@ -98,9 +98,9 @@ def test_finished_training_is_accepted_on_a_machine_that_could_not_train(folder:
             inputs = inputs_of("train", project, store)._asdict()
             record.outcome = replace(TrainOutcome(), **inputs, counts=Counts(rows_in=1, accepted=1))
         with pytest.raises(InputError, match="this folder contains no model"):  # it got as far as the base
-            stage("train").run(project, store)
+            stage("train").do(project, store)
         with pytest.raises(MissingDependency, match="needs a CUDA GPU"):  # because now no training is finished
-            stage("train").run(project, store)
+            stage("train").do(project, store)
 
 
 @pytest.mark.parametrize("way", ["cp", "mv", "clone"])
@@ -156,7 +156,7 @@ def test_an_override_is_named_as_the_cause(folder: Path) -> None:
     with LoopbackTeacher(answer) as teacher:
         project = load(folder, [hot, f"teacher.url={teacher.url}"])
         with Store.open(Store.url_for(project)) as store:
-            stage("generate").run(project, store)
+            stage("generate").do(project, store)
     assert todo(folder)["generate"] == f"it was run with --set {hot}"
 
 
@@ -165,7 +165,7 @@ def test_an_empty_pool_names_the_override_that_emptied_it(folder: Path) -> None:
     project = load(folder, ["generate.forward.sampling.temperature=0.5"])
     named = "--set generate.forward.sampling.temperature=0.5"
     with Store.open(Store.url_for(project)) as store, pytest.raises(NoWork) as raised:
-        stage("curate").run(project, store)
+        stage("curate").do(project, store)
     assert named in str(raised.value)
 
 
@@ -218,10 +218,10 @@ def test_dataset_card_mentions_review_without_changing_the_id(folder: Path) -> N
             return {path.relative_to(card.parent).as_posix(): sha256(path) for path in present}
 
         off = load(folder, ["review.enabled=false"])
-        assert stage("curate").run(off, store).artifact_id == before
+        assert stage("curate").do(off, store).artifact_id == before
         assert card.read_text().count("switched off") == 1
         assert json.loads((card.parent / "manifest.json").read_text())["files"] == hashes()
-        assert stage("curate").run(load(folder), store).artifact_id == before
+        assert stage("curate").do(load(folder), store).artifact_id == before
         assert "switched off" not in card.read_text()
         assert json.loads((card.parent / "manifest.json").read_text())["files"] == hashes()
         for _ in range(2):  # as each `run --no-review` does
@@ -251,8 +251,8 @@ def test_piped_input_is_compared_with_what_was_read(tmp_path: Path, monkeypatch:
         project = load(tmp_path)
         with Store.open(Store.url_for(project)) as store:
             pipe("a fox\na boat\n")
-            stage("generate").run(project, store)
-            stage("curate").run(project, store)
+            stage("generate").do(project, store)
+            stage("curate").do(project, store)
 
             def first(*, stdin: bool = True) -> list[bool]:
                 return [step.done for step in plan(project, store, stdin=stdin)][:2]
@@ -341,7 +341,7 @@ def test_rows_not_redacted_by_an_older_version_are_due(folder: Path) -> None:
     (folder / "pairsmith.toml").write_text(f'{spec}\n[personal]\nemail = "redact"\n')
     project = load(folder)
     with Store.open(Store.url_for(project)) as store:
-        assert stage("generate").run(project, store).calls_sent == 0
+        assert stage("generate").do(project, store).calls_sent == 0
         assert "generate" not in todo(folder)
         receipt = store.receipts("generate")[-1]
         shaped = {key: value for key, value in receipt.facts["shaped_by"].items() if "redacts" not in key}

@@ -11,10 +11,18 @@ from typing import Any, NamedTuple
 import pytest
 from fastapi.routing import iter_route_contexts
 
-from pairsmith.serve.access import ALL, RIGHTS, Caller, KeyLimit, Needs, Right, Role, allows, needs_of_route
+from pairsmith.serve.access import ALL, RIGHTS, Caller, KeyLimit, Right, Role, allows
 from pairsmith.serve.api import jobs
 from pairsmith.serve.job import JobOptions
 from tests.serve.people import MINE, OTHER, PASSWORD, SPEC, Service, problem, staffed, unlimited
+
+
+class Needs(NamedTuple):
+    """The arguments of `access.needs` in the declaration of a route."""
+
+    right: Right
+    job: bool
+    somewhere: bool
 
 
 class Endpoint(NamedTuple):
@@ -24,6 +32,13 @@ class Endpoint(NamedTuple):
     path: str
     name: str
     needs: Needs | None
+
+
+def needs_of_route(route: Any) -> Needs | None:
+    """What a route declares; None if it declares nothing."""
+    calls = [dependant.call for dependant in getattr(getattr(route, "dependant", None), "dependencies", ())]
+    declared = (inspect.getclosurevars(call).nonlocals for call in calls if "needs.<locals>" in call.__qualname__)
+    return next((Needs(**arguments) for arguments in declared), None)
 
 
 def endpoints(app: Any) -> Iterator[Endpoint]:

@@ -41,7 +41,7 @@ def used_workspace(workspace: Workspace, teacher: LoopbackTeacher) -> Workspace:
     (folder / ".adapters.1.partial/half").write_text("half")
     project = load(folder)
     with Store.open(Store.url_for(project)) as store:
-        stage("generate").run(project, store)
+        stage("generate").do(project, store)
     jobs = Jobs(workspace)
     jobs.start("tiny", "curate", JobOptions(), "ann")
     jobs.close()

@@ -111,9 +111,9 @@ def test_subscribers_receive_states_not_a_log() -> None:
         cut_off = hub.subscribe(["mine"], after=101)
         assert (await anext(cut_off))["number"] == 102, "an old state was sent again"
         await cut_off.aclose()  # type: ignore[attr-defined]
-        assert hub.subscriber_count == 1
+        assert len(hub._subscribers) == 1
         await slow.aclose()  # type: ignore[attr-defined]
-        assert hub.subscriber_count == 0
+        assert not hub._subscribers
         assert [state["event"] for state in hub.states()] == ["job", "review", "job"]
 
     asyncio.run(scene())

@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 
 from bench.service.kills import WORDS
-from pairsmith.serve import parts, sweep
+from pairsmith.serve import metrics, parts, sweep
 from pairsmith.serve.environment import job_environment
 from pairsmith.serve.job import Job, JobOptions, NoSuchJob, ProjectBusy
 from pairsmith.serve.jobs import Jobs, describe_running_job
@@ -423,6 +423,11 @@ def test_unavailable_database_is_reported(workspace: Workspace, monkeypatch: pyt
         assert "secret" not in str(refused.value)
 
 
+def repairs() -> float:
+    """How many workflows sweeps have recovered, as the service counts them."""
+    return metrics.REGISTRY.get_sample_value("pairsmith_sweep_repairs_total") or 0.0
+
+
 def test_database_outage_leaves_no_job_pending(
     workspace: Workspace, teacher: LoopbackTeacher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -439,12 +444,12 @@ def test_database_outage_leaves_no_job_pending(
             database.execute("UPDATE workflow_status SET status = 'PENDING', output = NULL, completed_at = NULL")
         assert jobs.get(job.id).state == "running"
         await asyncio.sleep(0.1)
-        watch = JobMonitor(jobs)
+        watch, before = JobMonitor(jobs), repairs()
         watch.sweep()
-        assert watch.swept == 0, "a new job was swept too early"
+        assert repairs() == before, "a new job was swept too early"
         monkeypatch.setattr(sweep, "_SETTLED_S", 0)
         watch.sweep()
-        assert watch.swept == 2, "the job and its process"
+        assert repairs() == before + 2, "the job and its process"
         assert (await ended(jobs, job.id)).state == "done"
         assert len(starts(jobs.folder(job.id))) == 1, "the process ran again although its result was written"
 
@@ -474,13 +479,13 @@ def test_database_that_refuses_a_write_fails_no_job(
     async def scene() -> None:
         job = await asyncio.to_thread(jobs.start, "tiny", "generate", NO_OPTIONS, "ann")
         await job_that(jobs, job.id, lambda job: (jobs.folder(job.id) / "exit-0.json").exists() or job.has_ended)
-        watch = JobMonitor(jobs)
+        watch, before = JobMonitor(jobs), repairs()
 
         def swept(job: Job) -> Job:
             watch.sweep()
             return job
 
-        await job_that(jobs, job.id, lambda job: swept(job).has_ended or watch.swept > 0)
+        await job_that(jobs, job.id, lambda job: swept(job).has_ended or repairs() > before)
         assert not jobs.get(job.id).has_ended
         database_full(False)
         now = await job_that(jobs, job.id, lambda job: swept(job).has_ended)

@@ -85,7 +85,7 @@ def test_run_is_split_into_processes_by_gpu_use(workspace: Workspace, teacher: L
     assert (next_part(request("run"), folder, None) or {})["until"] == "curate"
     project = load(folder)
     with Store.open(Store.url_for(project)) as store:
-        stage("generate").run(project, store)
+        stage("generate").do(project, store)
     part = next_part(request("run"), folder, None)
     assert part is not None
     assert (part["stage"], part["until"], part["heavy"]) == ("curate", "review", True)

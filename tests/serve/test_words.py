@@ -242,8 +242,8 @@ def test_run_without_review_is_shown_without_the_review_stage(tmp_path: Path) ->
     (folder / "seeds.jsonl").write_text('{"input": "a red kite", "output": "a red kite over a grey sea END"}\n')
     project = load(folder)
     with Store.open(Store.url_for(project)) as store:
-        table.stage("generate").run(project, store)
-        table.stage("curate").run(project, store)
+        table.stage("generate").do(project, store)
+        table.stage("curate").do(project, store)
         of = Snapshot("a", project, store, tuple(plan(project, store)), tuple(store.receipts()), ())
         progress = {"stage": "curate", "numbers": {"done": 1, "total": 1}}
         job = Job(id="1", project="a", command="run", options=JobOptions(no_review=True), by="ann", state="running",

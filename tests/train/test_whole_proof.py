@@ -73,9 +73,9 @@ def _toml(value: Any) -> str:
 def evaluated(project: Project, store: Store, **options: Any) -> tuple[Evaluation, EvaluateOutcome, str]:
     """The evaluation after all stages, its outcome, and the learning curve printed by training."""
     for name in ("generate", "curate"):
-        stage(name).run(project, store)
-    trained = stage("train").run(project, store, **options)
-    outcome = stage("evaluate").run(project, store, gate=True)
+        stage(name).do(project, store)
+    trained = stage("train").do(project, store, **options)
+    outcome = stage("evaluate").do(project, store, gate=True)
     body = (project.folder / outcome.files[0]).read_bytes()
     return Evaluation.model_validate_json(body), outcome, "\n".join(trained.curve)
 
@@ -162,7 +162,7 @@ def test_outputs_alone_are_evaluated_against_held_out_outputs(tiny_base: Base, t
             own = {"usd_per_million_prompt_tokens": 1.0, "usd_per_million_completion_tokens": 2.0}
             tables = {**project.spec.model_dump(), "teacher": {**teacher, **own}}
             cheaper = Project(project.folder, Spec.model_validate(tables))
-            after = stage("evaluate").run(cheaper, store)
+            after = stage("evaluate").do(cheaper, store)
             shown = _printed(stage("evaluate").shown(cheaper, after))
             write_report(cheaper, store, tmp_path / "report.html")
     assert before.verdict["teacher_usd_per_1000"] is None
