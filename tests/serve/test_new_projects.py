@@ -486,6 +486,19 @@ def test_owner_deletes_a_project_by_entering_its_name(service: Service) -> None:
     assert "kept" in there
 
 
+def test_owner_deletes_a_project_whose_spec_cannot_be_read(service: Service) -> None:
+    """Its pages show what is wrong with the spec, and to an owner the form that deletes the project."""
+    service.person("mender", Role.editor, ALL)
+    owner = service.browser("owner")
+    assert owner.post("/new", data={"name": "torn", "pasted": "a kite"}).status_code == 303
+    (service.workspace.folder("torn") / "pairsmith.toml").write_text("[task\n")
+    for page in ("/p/torn", "/p/torn/setup"):
+        assert '"/p/torn/delete"' in owner.get(page).text
+        assert "/p/torn/delete" not in service.browser("mender").get(page).text
+    assert owner.post("/p/torn/delete", data={"name": "torn"}).status_code == 303
+    assert "torn" not in service.workspace.projects()
+
+
 def test_recommended_number_of_inputs_is_sufficient() -> None:
     """The number of inputs that the first page recommends gives a new project the test inputs that an evaluation
     requires."""

@@ -174,14 +174,19 @@ def test_missing_things_are_reported_on_a_page(client: TestClient) -> None:
     [
         ("/p/whole/setup/cap", "/p/whole/setup"), ("/p/whole/run/1/stop", "/p/whole/run"),
         ("/settings/hosts/forbid", "/settings"), ("/p/whole/review/certified", "/p/whole/review"),
+        ("/p/whole/", "/p/whole"), ("/p/whole/rows/", "/p/whole/rows"), ("/settings/", "/settings"),
     ],
 )  # fmt: skip
 def test_form_address_redirects_to_its_page(client: TestClient, address: str, page: str) -> None:
     """After a refused form the browser shows the form's address, so opening it again must lead to the page with the
-    form."""
+    form. A slash at the end of a page's address does no harm either."""
     led = client.get(address, headers={"Accept": "text/html"})
     assert (led.status_code, led.headers.get("location")) == (303, page)
-    assert client.get(address, headers={"Accept": "application/json"}).status_code == 405
+    assert client.get(address, headers={"Accept": "application/json"}).status_code == (
+        404 if address[-1] == "/" else 405
+    )
+    for elsewhere in ("/none/", "/%2Fexample.org/", "/p/whole//", "/api/v1/projects/"):
+        assert client.get(elsewhere, headers={"Accept": "text/html"}).status_code == 404
     assert client.get("/api/v1/sign-in", headers={"Accept": "text/html"}).status_code == 405
 
 

@@ -34,7 +34,7 @@ from pairsmith.serve.problems import Refusal, not_there, status_of
 from pairsmith.serve.state import state_of
 from pairsmith.serve.workspace import within
 from pairsmith.style import charts, numbers
-from schemas.errors import PairsmithError, usage_error_from
+from schemas.errors import PairsmithError, SpecError, usage_error_from
 from schemas.money import dollars
 from schemas.wording import capital
 
@@ -272,7 +272,17 @@ def error_page(request: Request, error: PairsmithError) -> Response:
     status = status_of(error)
     heading = _ERROR_HEADINGS.get(status, "Something went wrong.")
     failure, typed = problem_view(error, state_of(request).workspace.root), getattr(request.state, "typed", [])
-    return render(request, "failed", caller, slug=known, status=status, heading=heading, failure=failure, typed=typed)
+    return render(
+        request,
+        "failed",
+        caller,
+        slug=known,
+        status=status,
+        heading=heading,
+        failure=failure,
+        typed=typed,
+        is_broken=known is not None and request.method == "GET" and isinstance(error, SpecError),
+    )
 
 
 def page_of(request: Request, error: PairsmithError) -> Response | None:
@@ -297,10 +307,13 @@ def _parent_page(request: Request) -> str:
 async def on_http_exception(request: Request, error: Exception) -> Response:
     """Handle an unknown address: a page for browsers, an API error for programs.
 
-    Form actions are not pages. A browser that opens one, e.g. from a bookmark, is redirected to the page above it."""
+    Form actions are not pages, and neither is an address with a slash at its end. A browser that opens one, e.g. from a
+    bookmark, is redirected to the page above it."""
     assert isinstance(error, HTTPException)
-    if error.status_code == 405 and request.method == "GET" and _wants_html(request):
-        return RedirectResponse(_parent_page(request), 303)
+    if request.method == "GET" and _wants_html(request):
+        parent = _parent_page(request)
+        if error.status_code == 405 or request.url.path == f"{parent}/":
+            return RedirectResponse(parent, 303)
     unknown = not_there("this page does not exist.", fix="The start page lists your projects.")
     return page_of(request, unknown) or await problems.on_http_exception(request, error)
 
