@@ -104,3 +104,16 @@ def test_prices_apply_only_to_the_teacher_they_were_entered_for(service: Service
     assert save_and_get_prices(**local) == (0, 0)
     assert save_and_get_prices(**paid, price_in="0", price_out="0") == (None, None)
     assert save_and_get_prices(**local, **PRICED) == (0.4, 1.6)
+
+
+def test_outdated_seeds_are_noticed_in_every_file_of_a_pattern(service: Service) -> None:
+    """A file that matches the pattern of a seed source, changed or added after the page was opened, is not replaced
+    without notice."""
+    me, folder = service.browser("owner"), service.workspace.folder(MINE)
+    (folder / "more").mkdir()
+    (folder / "more" / "a.txt").write_text("a red kite\n")
+    (folder / "pairsmith.toml").write_text('[task]\nname = "x"\nstyle = "y"\n[[seeds]]\npath = "more/*.txt"\n')
+    for name, text in (("a.txt", "a blue kite over the bay\n"), ("b.txt", "a boat\n")):
+        old = form_of(me, "seeds")
+        (folder / "more" / name).write_text(text)
+        assert me.post(f"{SETUP}/seeds", data={**old, "pasted": "a lamp"}).status_code == 412

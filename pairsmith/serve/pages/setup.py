@@ -265,10 +265,8 @@ _CACHED_PROJECTS = 8  # projects whose seeds are cached
 
 def _seeds(project: Project) -> dict[str, Any]:
     """A summary of the seed files, cached until one of them or the spec changes."""
-    files = [project.folder / one.path for source in project.spec.seeds for one in source.each(project.folder)]
-    files.append(project.folder / SPEC_NAME)  # whose comments are shown
-    there = [(path.stat().st_mtime_ns, path.stat().st_size) for path in files if path.is_file()]
-    key = (project, there)
+    spec_file = project.folder / SPEC_NAME  # whose comments are shown
+    key = (project, stale_forms.changed_at([*stale_forms.seed_files(project), spec_file]))
     kept = _seed_cache.get(project.folder)
     if kept is None or kept[0] != key:
         _seed_cache[project.folder] = kept = (key, {**_read_seeds(project), "sources": sources(project)})

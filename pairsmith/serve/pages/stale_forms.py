@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -28,9 +29,18 @@ _SETTINGS: Mapping[str, Callable[[Spec], tuple[Any, ...]]] = {
 def fingerprints(project: Project) -> dict[str, str]:
     """A fingerprint of the settings of each step; for `seeds`, of their files too."""
     settings = {step: settings(project.spec) for step, settings in _SETTINGS.items()}
-    paths = [project.folder / source.path for source in project.spec.seeds]
-    files = [(stat.st_mtime_ns, stat.st_size) for stat in (path.stat() for path in paths if path.is_file())]
+    files = changed_at(seed_files(project))
     return {step: _fingerprint((*parts, *(files if step == "seeds" else ()))) for step, parts in settings.items()}
+
+
+def seed_files(project: Project) -> list[Path]:
+    """The paths of all seed sources; of a pattern, every file that matches it."""
+    return [project.folder / one.path for source in project.spec.seeds for one in source.each(project.folder)]
+
+
+def changed_at(paths: Iterable[Path]) -> list[tuple[int, int]]:
+    """When each of these files was changed, in nanoseconds, and its size in bytes; nothing for one that is missing."""
+    return [(path.stat().st_mtime_ns, path.stat().st_size) for path in paths if path.is_file()]
 
 
 def refuse_if_stale(project: Project, step: str, seen: str | None) -> None:
