@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pairsmith.stopping import Stopping
+from schemas.blocking import beside
 from schemas.errors import StoreError
 
 _CHECK_EVERY_S = 1.0
@@ -21,11 +22,11 @@ _MISSES = 4  # in a row: a sync or a slow disk may hide the folder for a moment
 def stop_if_folder_disappears(folder: Path, stopping: Stopping) -> Iterator[None]:
     """Stop the work cleanly once `folder` has been deleted, moved or replaced, and raise StoreError. Its files may be
     replaced: editors save that way."""
-    path, ended, is_gone = folder.absolute(), threading.Event(), threading.Event()
+    path, is_gone = folder.absolute(), threading.Event()
     # no other folder can get this inode while it is open
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
-    def watch_folder() -> None:
+    def watch_folder(ended: threading.Event) -> None:
         misses = 0
         while misses < _MISSES and not ended.wait(_CHECK_EVERY_S):
             misses = misses + 1 if _is_away(path, descriptor) else 0
@@ -34,10 +35,9 @@ def stop_if_folder_disappears(folder: Path, stopping: Stopping) -> Iterator[None
             if not stopping.asked:
                 signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
 
-    thread = threading.Thread(target=watch_folder, daemon=True)
-    thread.start()
     try:
-        yield
+        with beside(watch_folder):
+            yield
     except BaseException as error:
         if is_gone.is_set() or (
             isinstance(error, Exception) and _is_away(path, descriptor)
@@ -48,8 +48,6 @@ def stop_if_folder_disappears(folder: Path, stopping: Stopping) -> Iterator[None
         if is_gone.is_set():
             raise gone(path)
     finally:
-        ended.set()
-        thread.join()
         os.close(descriptor)
 
 

@@ -147,6 +147,25 @@ def exclusive_lock(lock: Path, waits: Callable[[], None] = lambda: None) -> Iter
         yield
 
 
+@contextmanager
+def labelled_lock(
+    path: Path, label: bytes, *, mode: int = 0o600, take: Callable[[int], bool] | None = None
+) -> Iterator[bool]:
+    """Hold the lock of the file `path`, which then contains `label`; yield False if another process holds it.
+
+    `take` tries to take the lock of the open file; by default it is `locked`. Raises what `take` raises.
+    """
+    opened = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, mode)
+    try:
+        if ours := (take or locked)(opened):
+            with suppress(OSError):  # on a full disk the lock works without its label
+                os.ftruncate(opened, 0)
+                os.pwrite(opened, label, 0)
+        yield ours
+    finally:
+        os.close(opened)
+
+
 def locked(opened: IO[Any] | int, *, shared: bool = False) -> bool:
     """Take the kernel's lock on an open file without waiting; with `shared`, together with other shared holders. False
     if another process has it.

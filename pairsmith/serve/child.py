@@ -41,9 +41,10 @@ from pairsmith.serve.pulse import heartbeat
 from pairsmith.serve.workspace import lock_with_timeout
 from pairsmith.stopping import INTERRUPTED
 from pairsmith.watching import Watcher
+from schemas.blocking import beside
 from schemas.errors import Interrupted, PairsmithError, SpecError
 from schemas.failpoints import failpoint
-from schemas.files import exclusive_lock, replaced
+from schemas.files import exclusive_lock, labelled_lock, replaced
 from schemas.money import dollars, rounded_up
 
 if TYPE_CHECKING:
@@ -60,10 +61,10 @@ _WRITE_TIMEOUT_S = 60.0
 def main(folder: Path, nth: int) -> int:
     """Run part `nth` of the job in `folder` and return its exit code."""
     began = time.time()
-    with held(folder / "lock") as lock:
-        if lock is None:
+    holder = json.dumps({"pid": os.getpid(), "part": nth}).encode()
+    with labelled_lock(folder / "lock", holder, take=lock_with_timeout) as ours:
+        if not ours:
             return BUSY
-        _write_holder(lock, {"pid": os.getpid(), "part": nth})
         if (folder / f"exit-{nth}.json").exists():
             return 0
         # The command has handlers of its own. This one ends the process cleanly before and after it, for example while
@@ -88,16 +89,6 @@ def main(folder: Path, nth: int) -> int:
 
 def _ignore_signal(signum: int, frame: FrameType | None) -> None:
     """The process is already ending and recording how."""
-
-
-@contextmanager
-def held(path: Path) -> Iterator[int | None]:
-    """Yields the lock's file descriptor; None if another process holds it."""
-    lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        yield lock if lock_with_timeout(lock) else None
-    finally:
-        os.close(lock)
 
 
 _SMALLEST_CAP_USD = 1e-9  # a cap of 0 would mean no cap
@@ -237,22 +228,19 @@ def _log_to(folder: Path) -> Iterator[None]:
         io.TextIOWrapper(_LossyFile(number, "w", closefd=False), "utf-8", "backslashreplace", write_through=True)
         for number in (1, 2)
     )
-    ended = threading.Event()
     log_file = _open_log_file(folder)
 
-    def watch(log_file: Path) -> None:
+    def watch(ended: threading.Event) -> None:
+        nonlocal log_file
         while not ended.wait(_CHECK_EVERY_S):
             with contextlib.suppress(OSError):
                 if log_file.stat().st_size >= LOG_FILE_BYTES:
                     log_file = _open_log_file(folder)
 
-    watching = threading.Thread(target=watch, args=(log_file,), daemon=True)
-    watching.start()
     try:
-        yield
+        with beside(watch):  # which has named the last file that it opened when this ends
+            yield
     finally:
-        ended.set()
-        watching.join()  # a file that it has just opened still gets its name
         sys.stdout.flush()
         sys.stderr.flush()
 
@@ -301,13 +289,6 @@ def _write_exit(folder: Path, nth: int, how: dict[str, Any]) -> None:
             time.sleep(1.0)
         else:
             return
-
-
-def _write_holder(lock: int, holder: dict[str, Any]) -> None:
-    """Write the holder's pid and part number into the lock file."""
-    with contextlib.suppress(OSError):  # on a full disk the lock works without its content
-        os.ftruncate(lock, 0)
-        os.pwrite(lock, json.dumps(holder).encode(), 0)
 
 
 def _append_line(path: Path, line: dict[str, Any]) -> None:

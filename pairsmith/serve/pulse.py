@@ -14,15 +14,16 @@ from pathlib import Path
 
 import psutil
 
+from schemas.blocking import beside
+
 _BUSY_SHARE = 0.02  # share of one CPU; a process that only waits uses less
 
 
 @contextmanager
 def heartbeat(path: Path, every_s: float = 15.0) -> Iterator[None]:
     """Touch `path`, the file of the progress reports, as long as this process or its children use the CPU."""
-    ended = threading.Event()
 
-    def beat() -> None:
+    def beat(ended: threading.Event) -> None:
         before_s = _cpu_s()
         while not ended.wait(every_s):
             now_s = _cpu_s()
@@ -31,13 +32,8 @@ def heartbeat(path: Path, every_s: float = 15.0) -> Iterator[None]:
                     os.utime(path)
             before_s = now_s
 
-    thread = threading.Thread(target=beat, daemon=True)
-    thread.start()
-    try:
+    with beside(beat):  # a check in progress at the end may still touch the file
         yield
-    finally:
-        ended.set()
-        thread.join()  # a check in progress may still touch the file
 
 
 def _cpu_s() -> float:

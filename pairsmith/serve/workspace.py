@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from schemas.errors import PairsmithError, StoreBusy, StoreError, UsageError
-from schemas.files import locked
+from schemas.files import labelled_lock, locked
 from schemas.project import Project
 
 SPEC = "pairsmith.toml"
@@ -122,22 +122,18 @@ class Workspace:
                 fix="Name the folder above it, or an empty one.",
             )
         self.jobs_folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        lock_fd = os.open(self.serve / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            if not lock_with_timeout(lock_fd):
+        lock = self.serve / "lock"
+        with labelled_lock(lock, str(os.getpid()).encode(), take=lock_with_timeout) as ours:
+            if not ours:
                 raise StoreBusy(
-                    f"another server is using this workspace (pid {os.pread(lock_fd, 32, 0).decode() or 'unknown'}).",
+                    f"another server is using this workspace (pid {lock.read_text() or 'unknown'}).",
                     where=str(self.root),
                     why="Two servers would run each other's jobs.",
                     fix="Stop it, or serve another workspace.",
                 )
-            os.ftruncate(lock_fd, 0)
-            os.pwrite(lock_fd, str(os.getpid()).encode(), 0)
             for left in self.new_folder("").glob(_PARTIAL + "[0-9a-f]" * 32):  # left by a server that was killed
                 shutil.rmtree(left, ignore_errors=True)
             yield
-        finally:
-            os.close(lock_fd)
 
     def _homes(self) -> tuple[Path, Path]:
         return self.root / "projects", self.root

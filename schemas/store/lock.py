@@ -18,7 +18,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from schemas.errors import StoreBusy
-from schemas.files import is_locked, locked
+from schemas.files import is_locked, labelled_lock
 from schemas.progress import Say, discard_message
 from schemas.store.failures import shown
 from schemas.store.opening import is_older
@@ -113,16 +113,10 @@ def file_lock(path: Path, url: str, upgrades: bool) -> Iterator[StillHeld]:
 
     Raises StoreBusy with the holder's pid, command and start time. Not covered: network file systems without flock.
     """
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    try:
-        if not locked(fd):
-            raise _busy_error(url, _describe(os.pread(fd, 4096, 0))) from None
-        with contextlib.suppress(OSError):  # on a full disk the lock works without its label
-            os.ftruncate(fd, 0)
-            os.pwrite(fd, json.dumps(_own_label(upgrades)).encode(), 0)
+    with labelled_lock(path, json.dumps(_own_label(upgrades)).encode(), mode=0o644) as ours:
+        if not ours:
+            raise _busy_error(url, _describe(path.read_bytes()))
         yield lambda connection: None  # a kernel lock cannot be lost
-    finally:
-        os.close(fd)
 
 
 @contextlib.contextmanager

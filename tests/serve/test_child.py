@@ -15,12 +15,13 @@ from pathlib import Path
 
 import pytest
 
-from pairsmith.serve.child import BUSY, STOPPING, held
+from pairsmith.serve.child import BUSY, STOPPING
 from pairsmith.serve.job import JobOptions
 from pairsmith.serve.jobs import Jobs
 from pairsmith.serve.process import End, is_held, keep_alive, starts, stop
 from pairsmith.serve.workspace import Workspace
 from pairsmith.stopping import INTERRUPTED
+from schemas.files import labelled_lock
 from synth.embedded.child import child_command, child_environment
 from tests.serve.conftest import write_project
 from tests.synth.loopback import LoopbackTeacher
@@ -71,8 +72,8 @@ def job_folder(workspace: Workspace) -> Path:
 @pytest.mark.slow
 def test_one_process_runs_a_part_and_records_its_end_once(job_folder: Path) -> None:
     """While one process holds the lock, another exits; one that is started after the end does nothing."""
-    with held(job_folder / "lock") as lock:
-        assert lock is not None
+    with labelled_lock(job_folder / "lock", b"{}") as ours:
+        assert ours
         assert is_held(job_folder)
         assert run_part(job_folder).returncode == BUSY
     assert not is_held(job_folder)
