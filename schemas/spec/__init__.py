@@ -19,7 +19,7 @@ from schemas.spec.export import ExportSettings
 from schemas.spec.generate import BackwardSettings, ForwardSettings, GenerateSettings
 from schemas.spec.personal import PersonalSettings
 from schemas.spec.review import ReviewSettings, ReviewShares
-from schemas.spec.section import Drawing, EnvNameIfAny, Pattern, Section, given
+from schemas.spec.section import Drawing, EnvNameIfAny, Pattern, Section, given, later
 from schemas.spec.task import Exemplar, SeedSource, TaskSettings
 from schemas.spec.teacher import BatchForm, TeacherSettings
 from schemas.spec.train import EvaluateSettings, SeedKind, SplitSettings, TrainSettings
@@ -79,10 +79,8 @@ class Spec(Section):
     evaluate: EvaluateSettings = EvaluateSettings()
     store: StoreSettings = StoreSettings()
     budget: BudgetSettings = BudgetSettings()
-    personal: PersonalSettings = Field(
-        default=PersonalSettings(), exclude_if=lambda personal: personal == PersonalSettings()
-    )
-    export: ExportSettings = Field(default=ExportSettings(), exclude_if=lambda export: export == ExportSettings())
+    personal: PersonalSettings = later(PersonalSettings())
+    export: ExportSettings = later(ExportSettings())
 
     @property
     def needs_teacher(self) -> bool:

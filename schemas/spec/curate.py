@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from schemas.records import Sampling
-from schemas.spec.section import Drawing, Pattern, Section, UserFunction
+from schemas.spec.section import Drawing, Pattern, Section, UserFunction, later
 
 
 class LengthSettings(Section):
@@ -61,12 +61,11 @@ class GateSettings(Section):
     must: tuple[Pattern, ...] = ()
     must_not: tuple[Pattern, ...] = ()
     json_schema: str | None = None
-    # Omitted from the dump at their defaults, so that the hash of a spec without them does not change.
-    sums: Mode = Field(default="flag", exclude_if=lambda mode: mode == "flag")
-    facts: Mode = Field(default="flag", exclude_if=lambda mode: mode == "flag")
-    instructed: Mode = Field(default="flag", exclude_if=lambda mode: mode == "flag")
-    values: Mode = Field(default=False, exclude_if=lambda on: not on)
-    translated: Mode = Field(default=False, exclude_if=lambda on: not on)
+    sums: Mode = later("flag")
+    facts: Mode = later("flag")
+    instructed: Mode = later("flag")
+    values: Mode = later(False)
+    translated: Mode = later(False)
     user: tuple[UserFunction, ...] = ()
 
 
@@ -85,8 +84,8 @@ class ContaminationSettings(Section):
     JSONL, CSV, TSV or Parquet file beside the spec counts. Rows with a similarity of `semantic` or more to a held-out
     text, which say about the same in different words, are flagged."""
 
-    files: tuple[str, ...] = Field(default=(), exclude_if=lambda files: not files)
-    semantic: float | None = Field(default=None, gt=0, le=1, exclude_if=lambda least: least is None)
+    files: tuple[str, ...] = later(())
+    semantic: float | None = later(gt=0, le=1)
 
 
 class ScoreSettings(Section):
@@ -156,10 +155,9 @@ class SelectSettings(Section):
 
     best: int = Field(default=1, ge=1)
     length_control: bool = False
-    # Omitted from the dump at their defaults, so that the hash of a spec without them does not change.
-    certified: bool = Field(default=False, exclude_if=lambda on: not on)
-    rows: int | None = Field(default=None, ge=1, exclude_if=lambda rows: rows is None)
-    spread: str = Field(default="diverse", min_length=1, exclude_if=lambda spread: spread == "diverse")
+    certified: bool = later(False)
+    rows: int | None = later(ge=1)
+    spread: str = later("diverse", min_length=1)
 
 
 class CurateSettings(Section):
@@ -167,17 +165,13 @@ class CurateSettings(Section):
     outputs that contradict their input. `unlikely_labels` flags labels that the other rows contradict."""
 
     gates: GateSettings = GateSettings()
-    # Omitted from the dump when empty, so that the hash of a spec without it does not change.
-    contamination: ContaminationSettings = Field(
-        default=ContaminationSettings(), exclude_if=lambda section: section == ContaminationSettings()
-    )
+    contamination: ContaminationSettings = later(ContaminationSettings())
     duplicates: DuplicateSettings = DuplicateSettings()
     score: ScoreSettings = ScoreSettings()
     select: SelectSettings = SelectSettings()
     judge: JudgeSettings = JudgeSettings()
     nli: str | None = None
-    # Omitted from the dump at its default, so that the hash of a spec without it does not change.
-    unlikely_labels: bool = Field(default=True, exclude_if=lambda on: on)
+    unlikely_labels: bool = later(True)
 
     @model_validator(mode="after")
     def _check_judges(self) -> CurateSettings:

@@ -35,6 +35,12 @@ def _reject_boolean_numbers(model: type[BaseModel], raw: Any) -> Any:
     return raw
 
 
+def later(default: Any = None, **limits: Any) -> Any:
+    """A key that was added after specs had been hashed. A dump leaves it out at its default, so that the hash of a spec
+    without it does not change."""
+    return Field(default=default, exclude_if=lambda value: value == default, **limits)
+
+
 Given = TypeVar("Given", bound=Section)
 
 

@@ -14,7 +14,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 from schemas.files import refuse_non_utf8_name
 from schemas.kinds import KINDS, KindName
 from schemas.labels import folded_label
-from schemas.spec.section import Section
+from schemas.spec.section import Section, later
 
 
 def _with_definitions(value: Any) -> Any:
@@ -53,8 +53,8 @@ class TaskSettings(Section):
     language: str = Field(default="en", pattern=r"^[a-z]{2}$")
     # Omitted from the dump when unset, so that the hash of a spec without them does not change.
     labels: Labels = Field(default_factory=dict, exclude_if=lambda labels: not labels)
-    answer_schema: str | None = Field(default=None, min_length=1, alias="schema", exclude_if=lambda name: name is None)
-    to: str | None = Field(default=None, pattern=r"^[a-z]{2}$", exclude_if=lambda code: code is None)
+    answer_schema: str | None = later(min_length=1, alias="schema")
+    to: str | None = later(pattern=r"^[a-z]{2}$")
 
     @property
     def output_language(self) -> str:
@@ -138,16 +138,15 @@ class SeedSource(Section):
     kind: Literal["input", "output", "pair", "conversation"] = "input"
     format: Literal["jsonl", "json", "csv", "parquet", "text", "document", "datasets", "hub"] | None = None
     columns: dict[str, str] = Field(default_factory=dict)
-    # Omitted from the dump when unset, so that the hash of a spec without it does not change.
-    input: str | None = Field(default=None, min_length=1, exclude_if=lambda template: template is None)
-    reference: str | None = Field(default=None, min_length=1, exclude_if=lambda column: column is None)
-    rejected: str | None = Field(default=None, min_length=1, exclude_if=lambda column: column is None)
-    group: str | None = Field(default=None, min_length=1, exclude_if=lambda column: column is None)
+    input: str | None = later(min_length=1)
+    reference: str | None = later(min_length=1)
+    rejected: str | None = later(min_length=1)
+    group: str | None = later(min_length=1)
     split: str | None = None
-    config: str | None = Field(default=None, min_length=1, exclude_if=lambda config: config is None)
-    revision: str | None = Field(default=None, min_length=1, exclude_if=lambda revision: revision is None)
-    encoding: str | None = Field(default=None, min_length=1, exclude_if=lambda encoding: encoding is None)
-    use: Literal["train", "validation", "test"] | None = Field(default=None, exclude_if=lambda use: use is None)
+    config: str | None = later(min_length=1)
+    revision: str | None = later(min_length=1)
+    encoding: str | None = later(min_length=1)
+    use: Literal["train", "validation", "test"] | None = later()
     license: str | None = None
     limit: int | None = Field(default=None, ge=1)
 

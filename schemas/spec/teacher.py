@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from schemas import secret_names
 from schemas.records import FinishMeaning
-from schemas.spec.section import EnvName, EnvNameIfAny, Section
+from schemas.spec.section import EnvName, EnvNameIfAny, Section, later
 
 
 def _complete_if_listed(value: Any) -> Any:
@@ -109,7 +109,7 @@ class TeacherSettings(Section):
     usd_per_million_prompt_tokens: float | None = Field(default=None, ge=0)
     usd_per_million_completion_tokens: float | None = Field(default=None, ge=0)
     usd_per_million_cached_tokens: float | None = Field(default=None, ge=0)
-    terms: str | None = Field(default=None, min_length=1, exclude_if=lambda terms: terms is None)
+    terms: str | None = later(min_length=1)
 
     @model_validator(mode="before")
     @classmethod

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import Field, field_validator, model_validator
 
 from schemas.records import Sampling, added
-from schemas.spec.section import Drawing, Pattern, Section, UserFunction
+from schemas.spec.section import Drawing, Pattern, Section, UserFunction, later
 from schemas.user_modules import UserReference
 
 SeedKind = Literal["input", "output", "pair", "conversation"]
@@ -134,7 +134,7 @@ class EvaluateSettings(Section):
     samples: int = Field(default=3, ge=1)
     sampling: Drawing = Sampling(temperature=0.7, top_p=0.95, max_tokens=512)
     checks: tuple[Pattern, ...] = ()
-    user: tuple[UserFunction, ...] = Field(default=(), exclude_if=lambda user: not user)
+    user: tuple[UserFunction, ...] = later(())
     judges: tuple[str, ...] = added(default=())
     max_seeds: int | None = Field(default=None, ge=1)
     ship_at: float = added(0.5, ge=0, le=1)
