@@ -11,9 +11,10 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from pairsmith.style.numbers import row_sum
 from schemas.money import Cost, describe_cost, dollars, total
 from schemas.progress_line import clock
-from schemas.records import Counts, Json
+from schemas.records import Json
 from schemas.wording import counted
 
 if TYPE_CHECKING:
@@ -45,15 +46,6 @@ def next_steps(*lines: str) -> list[RenderableType]:
     return [f"[bold]{head:<13}[/]{escape(line)}" for head, line in zip_longest(("next",), lines, fillvalue="")]
 
 
-def row_count_check(counts: Counts) -> str:
-    """`12 rows in = 8 accepted + 3 rejected + 0 waiting + 1 failed`."""
-    c = counts
-    return (
-        f"{c.rows_in:,} rows in = {c.accepted:,} accepted + {c.rejected:,} rejected"
-        f" + {c.waiting:,} waiting + {c.failed:,} failed"
-    )
-
-
 def reasons(numbers: Mapping[str, int]) -> RenderableType:
     """Reasons and how often each was given, most frequent first."""
     grid = Table.grid(padding=(0, 2))
@@ -70,7 +62,7 @@ def reasons(numbers: Mapping[str, int]) -> RenderableType:
 
 def stage(name: str, outcome: CommandOutcome, more: Iterable[tuple[str, str]] = ()) -> Group:
     """The result of a stage: row counts, why rows were lost, requests and cost, and any further lines."""
-    head, rest = [(name, row_count_check(outcome.counts))], [*more, ("", cost(outcome))]
+    head, rest = [(name, row_sum(outcome.counts.model_dump()))], [*more, ("", cost(outcome))]
     width = max(11, *(len(named) for named, _ in rest))
     parts: list[RenderableType] = [facts(head, width=width)]
     if outcome.reasons:

@@ -45,12 +45,12 @@ def _screen(comparison: WhatIf) -> list[Any]:
     from rich.table import Table
     from rich.text import Text
 
-    from pairsmith.screen import facts, row_count_check
+    from pairsmith.screen import facts
+    from pairsmith.style.numbers import row_sum
     from schemas.wording import counted
 
-    parts: list[RenderableType] = [
-        facts([("now", row_count_check(comparison.before)), ("would be", row_count_check(comparison.after))])
-    ]
+    both = (("now", comparison.before), ("would be", comparison.after))
+    parts: list[RenderableType] = [facts((name, row_sum(counts.model_dump())) for name, counts in both)]
     sums = ((comparison.splits_before, comparison.splits_after), (comparison.reasons_before, comparison.reasons_after))
     changed = [
         (name, f"{before.get(name, 0):,} -> {after.get(name, 0):,}")

@@ -46,9 +46,8 @@ def _screen(data: dict[str, Any]) -> list[RenderableType]:
     from rich.table import Table
     from rich.text import Text
 
-    from pairsmith.screen import row_count_check
+    from pairsmith.style.numbers import row_sum
     from pairsmith.style.reasons import shorten_ids
-    from schemas.records import Counts
     from schemas.step_names import display_step
     from schemas.wording import counted
 
@@ -66,7 +65,7 @@ def _screen(data: dict[str, Any]) -> list[RenderableType]:
         why = "; ".join(filter(None, (why, *(f"flag {sentence}" for sentence in row["flagged"]))))
         texts = (_short(row["input"], 120), _short(row["output"] or "", 160), _short(shorten_ids(why), 400))
         table.add_row(*map(Text, (row["pair_id"] or "", row["state"], *texts)))
-    parts: list[RenderableType] = [row_count_check(Counts(**data["counts"])), ""]
+    parts: list[RenderableType] = [row_sum(data["counts"]), ""]
     parts.append(table if data["rows"] else "No row matches.")
     if data["more"]:
         parts += ["", "There are more rows; --limit 0 lists them all."]

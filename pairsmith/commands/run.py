@@ -101,11 +101,12 @@ def _ended(project: Project, store: Store, outcome: RunOutcome, again: str) -> l
     """The evaluation tables, row counts, cost and the path of the report; for a partial run, the command that continues
     it."""
     from pairsmith.outcome import CurateOutcome, EvaluateOutcome
-    from pairsmith.screen import cost, facts, next_steps, row_count_check
+    from pairsmith.screen import cost, facts, next_steps
     from pairsmith.stages.evaluate import tables
+    from pairsmith.style.numbers import row_sum
     from schemas.store.latest import last_good
 
-    closing = [("rows", row_count_check(outcome.counts)), ("this run", cost(outcome))]
+    closing = [("rows", row_sum(outcome.counts.model_dump())), ("this run", cost(outcome))]
     if outcome.report:
         closing.append(("report", str(project.folder / outcome.report)))
     if outcome.until:

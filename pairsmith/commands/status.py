@@ -96,9 +96,8 @@ def _screen(data: dict[str, Any], run: str) -> list[Any]:
     from rich.table import Table
 
     from pairsmith.certified import in_lines
-    from pairsmith.screen import facts, row_count_check, spending
-    from pairsmith.style.numbers import describe_failure, seeds
-    from schemas.records import Counts
+    from pairsmith.screen import facts, spending
+    from pairsmith.style.numbers import describe_failure, row_sum, seeds
 
     rows = [("project", f"{data['task']} in {data['folder']}")]
     if data["running"]:
@@ -113,7 +112,7 @@ def _screen(data: dict[str, Any], run: str) -> list[Any]:
     table.add_column(width=4)
     for stage in data["stages"]:
         word = "[green]done[/]" if stage["done"] else "[yellow]todo[/]"
-        lines = [] if stage["counts"] is None else [row_count_check(Counts(**stage["counts"]))]
+        lines = [] if stage["counts"] is None else [row_sum(stage["counts"])]
         if stage["reasons"]:
             lines.append(_summarized(Counter(stage["reasons"])))
         lines += [escape(describe_failure(failure)) for failure in stage["failures"]]

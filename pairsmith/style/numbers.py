@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from schemas.money import dollars
-from schemas.records import Json, Receipt
+from schemas.records import Json, Receipt, State
 from schemas.wording import counted
 
 if TYPE_CHECKING:  # `status` uses this module too, and has to start fast
@@ -21,6 +21,13 @@ _THIN, _HARD, _MINUS = "\u202f", "\u00a0", "\u2212"
 def count(number: float | None) -> str:
     """A whole number with a comma between thousands, as on the terminal and in the manual."""
     return rounded(number, 0)
+
+
+def row_sum(counts: Mapping[str, int]) -> str:
+    """Rows by state as a sum, `9 rows in = 5 accepted + 2 rejected + 1 waiting + 1 failed`; `rows_in` is what a command
+    counted itself."""
+    parts = " + ".join(f"{count(counts.get(state, 0))} {state}" for state in get_args(State))
+    return f"{count(counts.get('rows_in', sum(counts.values())))} rows in = {parts}"
 
 
 _OLD_KINDS = {"simple": "input", "enhanced": "output"}  # in receipts of 0.1

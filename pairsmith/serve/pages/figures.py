@@ -12,11 +12,13 @@ from weakref import WeakKeyDictionary
 from fastapi import Request
 
 from pairsmith.plan import PlannedStage, plan
+from pairsmith.report import sentences
 from pairsmith.serve.job import Job
 from pairsmith.serve.readers import Readers
 from pairsmith.serve.rows_view import RowsView
 from pairsmith.serve.state import state_of
 from pairsmith.style.charts import BarPart
+from pairsmith.style.numbers import row_sum
 from schemas.money import Cost, total
 from schemas.project import Project
 from schemas.records import Counts, Receipt
@@ -155,10 +157,8 @@ def problem_of(job: Job | None) -> dict[str, Any] | None:
 
 def rows_line(request: Request, slug: str) -> str | None:
     """The row counts by state, as a sum, for the footer of every project page. None if there are no rows."""
-    from pairsmith.serve.pages import words
-
     counts = state_of(request).views.facets(slug).all
-    return words.row_sum(counts) if counts else None
+    return row_sum(counts) if counts else None
 
 
 class JobProgress(NamedTuple):
@@ -249,18 +249,12 @@ def stage_lines(now: Snapshot, job: Job | None) -> list[StageLine]:
         else:
             says = words.stage(now, stage, receipt)
             counts = receipt.counts if receipt and stage.stage in ("generate", "curate") else None
-            parts = _parts(stage.stage, counts) if counts else []
+            parts = sentences.parts(counts, sentences.STAGES[stage.stage]) if counts else []
             rows_in = counts.rows_in if counts else 1
             if not counts and stage.done:
                 parts = [BarPart("accepted", 1)]
             lines.append(StageLine(stage.stage, stage.done, False, parts, rows_in, f"{stage.stage}: {says}", says))
     return lines
-
-
-def _parts(stage: str, counts: Counts) -> list[BarPart]:
-    waiting = "pale" if stage == "generate" else "waiting"
-    names = (("accepted", counts.accepted), ("rejected", counts.rejected), (waiting, counts.waiting))
-    return [*(BarPart(tone, count) for tone, count in names), BarPart("failed", counts.failed)]
 
 
 def _progress_bar(progress: JobProgress) -> tuple[list[BarPart], int, str]:

@@ -16,7 +16,7 @@ from pairsmith.serve.pages.shell import link, page_router, redirect_to, render
 from pairsmith.serve.pages.word_diff import word_diff
 from pairsmith.serve.rows_view import COUNTED, SORTS, Filters, RowFacets, RowsView, RowView, Sort
 from pairsmith.serve.state import state_of
-from pairsmith.style.numbers import count
+from pairsmith.style.numbers import count, row_sum
 from schemas.errors import UsageError
 
 router = page_router()
@@ -106,7 +106,7 @@ def rows(
         editing=edit,
         here=to(row=row, after=after),
         answers=link(f"{base}/{opened.id}/answer", **query, after=after) if opened else None,
-        rows_line=words.row_sum(facets.all) if facets.all else None,
+        rows_line=row_sum(facets.all) if facets.all else None,
         download=lambda form: link(f"/api/v1/projects/{project}/rows/download", format=form, **_api_query(filters)),
         reasons=snapshot(request, project).project.spec.review.reasons,
     )

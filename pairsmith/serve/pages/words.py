@@ -50,12 +50,6 @@ _DONE = {
 }
 
 
-def row_sum(counts: Mapping[str, int]) -> str:
-    """The row counts by state as a sum, e.g. `9 rows in = 5 accepted + 2 rejected + 1 waiting + 1 failed`."""
-    parts = " + ".join(f"{count(counts.get(state, 0))} {state}" for state in STATES)
-    return f"{count(sum(counts.values()))} rows in = {parts}"
-
-
 def minutes(seconds: float | None) -> str:
     """An approximate remaining time in words."""
     if seconds is None:
