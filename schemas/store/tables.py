@@ -14,7 +14,7 @@ import orjson
 import sqlalchemy as sa
 
 from schemas.money import Hold
-from schemas.records import Artifact, Call, Candidate, Pair, Receipt, Record, RowState, Seed, Verdict
+from schemas.records import Artifact, Receipt, Record, RowState, Verdict
 from schemas.reviews import Alias, Review, Sampled
 
 SCHEMA_VERSION = "0011"
@@ -24,98 +24,78 @@ metadata = sa.MetaData()
 
 def _table(
     name: str,
-    *columns: sa.Column[Any] | sa.Index,
+    *columns: str | sa.Column[Any] | sa.Index,
     unique: tuple[str, ...] = (),
     after_body: tuple[sa.Column[Any], ...] = (),
 ) -> sa.Table:
+    """A table with these columns, of which a name alone is a required text."""
     position = sa.Column("position", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True)
     constraints = [sa.UniqueConstraint(*unique, name=f"uq_{name}")] if unique else []
-    body = sa.Column("body", sa.Text, nullable=False)
-    return sa.Table(name, metadata, position, *columns, body, *after_body, *constraints)
+    listed = (_text(column) if isinstance(column, str) else column for column in columns)
+    return sa.Table(name, metadata, position, *listed, _text("body"), *after_body, *constraints)
 
 
-def _text(name: str, **kwargs: Any) -> sa.Column[Any]:
-    return sa.Column(name, sa.Text, nullable=False, **kwargs)
+def _text(name: str, default: str | None = None, *, index: bool = False) -> sa.Column[Any]:
+    return sa.Column(name, sa.Text, nullable=False, server_default=default, index=index or None)
 
 
-seeds = _table(
-    "seeds",
-    _text("id"),
-    sa.Column("active", sa.Integer, nullable=False, server_default="-1"),  # place in the latest reading; -1: not in it
-    unique=("id",),
-)
+def _number(name: str, default: str | None = None) -> sa.Column[Any]:
+    return sa.Column(name, sa.Integer, nullable=False, server_default=default)
+
+
+_TOKENS = ("prompt_tokens", "completion_tokens", "cached_tokens")
+
+seeds = _table("seeds", "id", _number("active", "-1"), unique=("id",))  # place in the latest reading; -1: not in it
 calls = _table(
     "calls",
-    _text("key"),
-    sa.Column("attempt", sa.Integer, nullable=False),
-    _text("status"),
-    _text("request_id"),
-    sa.Column("prompt_tokens", sa.BigInteger, nullable=False),
-    sa.Column("completion_tokens", sa.BigInteger, nullable=False),
-    sa.Column("cached_tokens", sa.BigInteger, nullable=False),
+    *("key", _number("attempt"), "status", "request_id"),
+    *(sa.Column(name, sa.BigInteger, nullable=False) for name in _TOKENS),
     sa.Column("usd", sa.Double, nullable=False),  # 0 where `unpriced`
-    sa.Column("unpriced", sa.Integer, nullable=False, server_default="0"),
-    sa.Column("stage", sa.Text, nullable=False, server_default=""),
-    sa.Column("teacher", sa.Text, nullable=False, server_default=""),
-    sa.Column("prompt", sa.Text, nullable=False, server_default=""),
+    _number("unpriced", "0"),
+    *(_text(name, "") for name in ("stage", "teacher", "prompt")),
     unique=("key", "attempt"),
 )
-requests = _table("requests", _text("id"), unique=("id",))  # requests without the last message: schemas/store/rows.py
-origins = _table("origins", _text("id"), unique=("id",))  # origins shared by many pairs: schemas/store/rows.py
+requests = _table("requests", "id", unique=("id",))  # requests without the last message: schemas/store/rows.py
+origins = _table("origins", "id", unique=("id",))  # origins shared by many pairs: schemas/store/rows.py
 holds = _table(
     "holds",
-    _text("id"),
-    _text("stage"),
-    _text("teacher"),
-    _text("prompt"),
+    *("id", "stage", "teacher", "prompt"),
     sa.Column("usd", sa.Double),
-    sa.Column("open", sa.Integer, nullable=False),  # the number of requests it is open for
+    _number("open"),  # the number of requests it is open for
     unique=("id",),
 )
-pairs = _table("pairs", _text("id"), _text("seed_id"), unique=("id",))
+pairs = _table("pairs", "id", "seed_id", unique=("id",))
 candidates = _table(
     "candidates",
-    _text("fingerprint"),
-    _text("seed_id"),
-    _text("generator"),
-    sa.Column("sample", sa.Integer, nullable=False),
+    *("fingerprint", "seed_id", "generator", _number("sample")),
     unique=("fingerprint", "seed_id", "generator", "sample"),
 )
 verdicts = _table(
     "verdicts",
-    _text("pair_id", index=True),
-    _text("by"),
-    _text("fingerprint"),
+    *(_text("pair_id", index=True), "by", "fingerprint"),
     sa.Index("ix_verdicts_step", "by", "fingerprint", "position"),
 )
-step_lists = _table(
-    "step_lists", _text("id"), unique=("id",)
-)  # the steps whose verdicts share a row: schemas/store/judged.py
+step_lists = _table("step_lists", "id", unique=("id",))  # steps whose verdicts share a row: schemas/store/judged.py
 row_states = _table(
     "row_states",
-    _text("curation"),
-    _text("generation"),
-    _text("seed_id"),
-    _text("generator"),
-    sa.Column("sample", sa.Integer, nullable=False),
+    *("curation", "generation", "seed_id", "generator", _number("sample")),
     sa.Column("pair_id", sa.Text, index=True),
-    _text("state"),
+    "state",
     sa.Column("code", sa.Text),  # of the reason
     sa.Column("split", sa.Text),
     sa.Index("ix_row_states_state", "curation", "state", "code", "position"),
     unique=("curation", "seed_id", "generation", "generator", "sample"),
 )
-reviews = _table("reviews", _text("id"), _text("pair_id", index=True), unique=("id",))
-aliases = _table("aliases", _text("id"), unique=("id",))
-sampled = _table("routed", _text("id"), _text("pair_id", index=True), unique=("id",))
-receipts = _table("receipts", _text("command"))
+reviews = _table("reviews", "id", _text("pair_id", index=True), unique=("id",))
+aliases = _table("aliases", "id", unique=("id",))
+sampled = _table("routed", "id", _text("pair_id", index=True), unique=("id",))
+receipts = _table("receipts", "command")
 # SQLite reads a row up to the last column that is asked for, so the long one is the last.
 artifacts = _table(
     "artifacts",
-    _text("id"),
-    _text("kind"),
+    *("id", "kind"),
     unique=("id",),
-    after_body=(_text("splits", server_default="{}"), _text("members", server_default="[]")),  # splits: members in each
+    after_body=(_text("splits", "{}"), _text("members", "[]")),  # splits: members in each
 )
 
 # The latest outcome and state of a slot replace earlier ones, the latest reading of a seed determines its source and
@@ -124,21 +104,15 @@ UPSERT = {candidates, holds, row_states, seeds}
 
 
 def row(record: Record) -> tuple[sa.Table, dict[str, Any]]:
-    """The table of a record, its columns and its body. Raises TypeError for a record type that is not stored."""
+    """The table of a record, its columns and its body. Raises TypeError for a record type that is not stored. Seeds,
+    answers, pairs and slots, of which there are very many, have rows of their own: schemas/store/rows.py."""
     try:
         table, names = _COLUMNS_OF[type(record)]
     except KeyError:
         raise TypeError(f"{type(record).__name__} is not stored") from None
     fields = record.__dict__
     values = {name: fields[name] if name in fields else getattr(record, name) for name in names}
-    if table is calls:
-        assert isinstance(record, Call)
-        usage = record.usage
-        values["prompt_tokens"] = usage.prompt_tokens
-        values["completion_tokens"] = usage.completion_tokens
-        values["cached_tokens"] = usage.cached_tokens
-        values["usd"], values["unpriced"] = record.usd or 0.0, int(record.usd is None)
-    elif table is holds:
+    if table is holds:
         assert isinstance(record, Hold)
         values["open"] = record.requests * record.open
     elif table is row_states:
@@ -153,16 +127,9 @@ def row(record: Record) -> tuple[sa.Table, dict[str, Any]]:
 
 
 _COLUMNS_OF: dict[type[Record], tuple[sa.Table, tuple[str, ...]]] = {
-    Seed: (seeds, ("id",)),
-    Call: (calls, ("key", "attempt", "status", "request_id", "stage", "teacher", "prompt")),
     Hold: (holds, ("id", "stage", "teacher", "prompt", "usd")),
-    Pair: (pairs, ("id", "seed_id")),
-    Candidate: (candidates, ("fingerprint", "seed_id", "generator", "sample")),
     Verdict: (verdicts, ("pair_id", "by", "fingerprint")),
-    RowState: (
-        row_states,
-        ("curation", "generation", "seed_id", "generator", "sample", "pair_id", "state", "split"),
-    ),
+    RowState: (row_states, ("curation", "generation", "seed_id", "generator", "sample", "pair_id", "state", "split")),
     Review: (reviews, ("id", "pair_id")),
     Alias: (aliases, ("id",)),
     Sampled: (sampled, ("id", "pair_id")),

@@ -280,7 +280,7 @@ def test_shared_parts_of_requests_are_stored_once_and_answers_read_back_whole(st
 
     answers = [asked(0, "a dog"), asked(1, "dog"), asked(2, ""), asked(3, "a dog")]
     with Store.open(store_url) as store:
-        table, values = tables.row(answers[3])
+        table, values = _whole_row(answers[3])
         store._write().submit(lambda connection: connection.execute(sa.insert(table), values) and None).result()
         store.write(*answers[:2])
         store.write(answers[2])
@@ -368,7 +368,7 @@ def test_rows_of_earlier_versions_are_read_beside_current_ones(store_url: str) -
     with Store.open(store_url) as store:
         with store._engine.begin() as connection:
             for record in old:
-                table, values = tables.row(record)
+                table, values = _whole_row(record)
                 connection.execute(sa.insert(table), values)
         store.write(*new)
         assert store.pairs() == [old[0], new[0]]
@@ -420,9 +420,29 @@ FIRST_REVIEW = (
 FIRST_REVIEW_ID = "d890db4c9beefb3697974e86a718e7ed"
 
 
+def _whole_row(record: Record) -> tuple[sa.Table, dict[str, Any]]:
+    """The row of a record as versions before schema 0008 wrote it: with its whole body."""
+    names: dict[type[Record], tuple[sa.Table, tuple[str, ...]]] = {
+        Seed: (tables.seeds, ("id",)),
+        Call: (tables.calls, ("key", "attempt", "status", "request_id", "stage", "teacher", "prompt", "usd")),
+        Pair: (tables.pairs, ("id", "seed_id")),
+        Candidate: (tables.candidates, ("fingerprint", "seed_id", "generator", "sample")),
+    }
+    if type(record) not in names:
+        return tables.row(record)
+    table, fields = names[type(record)]
+    values = {name: getattr(record, name) for name in fields}
+    if isinstance(record, Call):
+        values |= {"usd": record.usd or 0.0, "unpriced": int(record.usd is None)}
+        values |= {
+            f"{kind}_tokens": getattr(record.usage, f"{kind}_tokens") for kind in ("prompt", "completion", "cached")
+        }
+    return table, {**values, "body": record.model_dump_json()}
+
+
 def _insert_of_first_schema(record: Record) -> tuple[Any, dict[str, Any]]:
     """The statement and the values with which the code of the first schema wrote `record`."""
-    table, values = tables.row(record)
+    table, values = _whole_row(record)
     old_words = {"fingerprint": "scope", "input": "simple", "output": "enhanced"}
     body = values["body"]
     for new, old in old_words.items():
@@ -646,7 +666,7 @@ def test_a_store_is_copied_before_it_is_upgraded(tmp_path: Path) -> None:
     engine = sa.create_engine(f"sqlite:///{path}")
     upgrade_to(engine, "0002")
     with engine.begin() as connection:
-        table, values = tables.row(pair("kept"))
+        table, values = _whole_row(pair("kept"))
         connection.execute(sa.insert(table).values(values))
     engine.dispose()
     with Store.open(f"sqlite:///{path}") as store:
@@ -742,7 +762,7 @@ def test_leak_of_an_older_store_is_read_as_contamination(store_url: str) -> None
     ]
     with engine.begin() as connection:
         for record in rows:
-            table, values = tables.row(record)
+            table, values = _whole_row(record)
             connection.execute(sa.insert(table).values(values))
     engine.dispose()
     with Store.open(store_url) as store:
@@ -776,14 +796,14 @@ def test_older_store_distinguishes_unknown_costs_from_free_ones(store_url: str) 
     ]
     with engine.begin() as connection:
         for record in old:
-            table, values = tables.row(record)
+            table, values = _whole_row(record)
             then = {name: v for name, v in values.items() if name not in ("unpriced", "stage", "teacher", "prompt")}
             connection.execute(sa.insert(sa.table(table.name, *map(sa.column, then))), then)
         for sent in (0, 2):
             spent = Receipt(
                 command="generate", ok=True, counts=Counts(), calls_sent=sent, seconds=1.0, started=now(), spec_hash=""
             )
-            table, values = tables.row(spent)
+            table, values = _whole_row(spent)
             connection.execute(sa.insert(sa.table(table.name, *map(sa.column, values))), values)
     engine.dispose()
     with Store.open(store_url) as store:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -12,15 +12,17 @@ from alembic import op
 _CHUNK = 2_000  # rows
 
 
-def make_records(name: str) -> None:
-    """Create a table of records that are looked up by their id."""
-    op.create_table(
-        name,
-        sa.Column("position", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True),
-        sa.Column("id", sa.Text, nullable=False),
-        sa.Column("body", sa.Text, nullable=False),
-        sa.UniqueConstraint("id", name=f"uq_{name}"),
-    )
+def number(name: str, default: str | None = None) -> sa.Column[int]:
+    """A required column of integers."""
+    return sa.Column(name, sa.Integer, nullable=False, server_default=default)
+
+
+def make_table(name: str, *columns: str | sa.Column[Any], unique: Sequence[str] = ()) -> None:
+    """Create a table with a position and these columns, of which a name alone is a required text."""
+    position = sa.Column("position", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True)
+    listed = (sa.Column(one, sa.Text, nullable=False) if isinstance(one, str) else one for one in columns)
+    constraints = [sa.UniqueConstraint(*unique, name=f"uq_{name}")] if unique else []
+    op.create_table(name, position, *listed, *constraints)
 
 
 def rewrite(

@@ -9,6 +9,8 @@ import json
 import sqlalchemy as sa
 from alembic import op
 
+from schemas.store.migrations.steps import make_table, number
+
 revision = "0007"
 down_revision = "0006"
 
@@ -17,16 +19,9 @@ _HERE = ("http://127.0.0.1", "http://localhost", "http://[::1]")
 
 
 def upgrade() -> None:
-    op.create_table(
-        "holds",
-        sa.Column("position", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True),
-        *(sa.Column(name, sa.Text, nullable=False) for name in ("id", "stage", "teacher", "prompt")),
-        sa.Column("usd", sa.Double),
-        sa.Column("open", sa.Integer, nullable=False),
-        sa.Column("body", sa.Text, nullable=False),
-        sa.UniqueConstraint("id", name="uq_holds"),
-    )
-    op.add_column("calls", sa.Column("unpriced", sa.Integer, nullable=False, server_default="0"))
+    usd = sa.Column("usd", sa.Double)
+    make_table("holds", "id", "stage", "teacher", "prompt", usd, number("open"), "body", unique=["id"])
+    op.add_column("calls", number("unpriced", "0"))
     for name in ("stage", "teacher", "prompt"):
         op.add_column("calls", sa.Column(name, sa.Text, nullable=False, server_default=""))
     if _fill_calls():
