@@ -16,110 +16,76 @@ from schemas.store.failures import explained
 from schemas.store.opening import engine_of, sqlite_url
 
 _metadata = sa.MetaData()
-_time = sa.String(32)  # ISO 8601 in UTC, so it sorts and reads the same in SQLite and PostgreSQL
 
 
-def _table(name: str, *columns: sa.Column[object] | sa.schema.SchemaItem) -> sa.Table:
+def _table(name: str, *columns: sa.Column[Any]) -> sa.Table:
     return sa.Table(name, _metadata, *columns)
+
+
+def _text(name: str, length: int, **more: Any) -> sa.Column[Any]:
+    """A required text of at most this many characters."""
+    return sa.Column(name, sa.String(length), **({"nullable": False} | more))
+
+
+def _key(name: str, length: int) -> sa.Column[Any]:
+    return _text(name, length, primary_key=True)
+
+
+def _time(name: str, *, required: bool = False) -> sa.Column[Any]:
+    """A time in ISO 8601 and UTC, so it sorts and reads the same in SQLite and PostgreSQL."""
+    return _text(name, 32, nullable=not required)
+
+
+def _number(name: str) -> sa.Column[Any]:
+    return sa.Column(name, sa.Integer, nullable=False)
 
 
 users = _table(
     "users",
-    sa.Column("id", sa.String(32), primary_key=True),
-    sa.Column("name", sa.String(80), nullable=False, unique=True),
-    sa.Column("password", sa.String(200)),
-    sa.Column("created", _time, nullable=False),
-    sa.Column("disabled", _time),
+    *(_key("id", 32), _text("name", 80, unique=True), _text("password", 200, nullable=True)),
+    *(_time("created", required=True), _time("disabled")),
 )
-members = _table(
-    "members",
-    sa.Column("user", sa.String(32), primary_key=True),
-    sa.Column("project", sa.String(80), primary_key=True),
-    sa.Column("role", sa.String(16), nullable=False),
-)
+members = _table("members", _key("user", 32), _key("project", 80), _text("role", 16))
 invitations = _table(
     "invitations",
-    sa.Column("hash", sa.String(64), primary_key=True),
-    sa.Column("project", sa.String(80), nullable=False),
-    sa.Column("role", sa.String(16), nullable=False),
-    sa.Column("by", sa.String(32)),
-    sa.Column("expires", _time, nullable=False),
-    sa.Column("used", _time),
+    *(_key("hash", 64), _text("project", 80), _text("role", 16), _text("by", 32, nullable=True)),
+    *(_time("expires", required=True), _time("used")),
 )
 sessions = _table(
     "sessions",
-    sa.Column("hash", sa.String(64), primary_key=True),
-    sa.Column("user", sa.String(32), nullable=False, index=True),
-    sa.Column("csrf", sa.String(64), nullable=False),
-    sa.Column("created", _time, nullable=False),
-    sa.Column("seen", _time, nullable=False),
-    sa.Column("address", sa.String(64), nullable=False),
-    sa.Column("agent", sa.String(200), nullable=False),
+    *(_key("hash", 64), _text("user", 32, index=True), _text("csrf", 64)),
+    *(_time("created", required=True), _time("seen", required=True), _text("address", 64), _text("agent", 200)),
 )
 keys = _table(
     "keys",
-    sa.Column("id", sa.String(16), primary_key=True),
-    sa.Column("hash", sa.String(64), nullable=False),
-    sa.Column("user", sa.String(32), nullable=False, index=True),
-    sa.Column("name", sa.String(80), nullable=False),
-    sa.Column("role", sa.String(16), nullable=False),
-    sa.Column("project", sa.String(80), nullable=False),
-    sa.Column("created", _time, nullable=False),
-    sa.Column("expires", _time),
-    sa.Column("used", _time),
-    sa.Column("revoked", _time),
+    *(_key("id", 16), _text("hash", 64), _text("user", 32, index=True), _text("name", 80)),
+    *(_text("role", 16), _text("project", 80), _time("created", required=True)),
+    *(_time("expires"), _time("used"), _time("revoked")),
 )
 audit = _table(
     "audit",
     sa.Column("number", sa.Integer, primary_key=True, autoincrement=True),
-    sa.Column("at", _time, nullable=False),
-    sa.Column("user", sa.String(32)),
-    sa.Column("key", sa.String(16)),
-    sa.Column("address", sa.String(64), nullable=False),
-    sa.Column("action", sa.String(80), nullable=False, index=True),
-    sa.Column("project", sa.String(80), index=True),
-    sa.Column("target", sa.String(300), nullable=False),
-    sa.Column("status", sa.Integer, nullable=False),
-    sa.Column("before", sa.String(64)),
-    sa.Column("after", sa.String(64)),
-    sa.Column("request_id", sa.String(32), nullable=False),
+    *(_time("at", required=True), _text("user", 32, nullable=True), _text("key", 16, nullable=True)),
+    *(_text("address", 64), _text("action", 80, index=True), _text("project", 80, nullable=True, index=True)),
+    *(_text("target", 300), _number("status")),
+    *(_text("before", 64, nullable=True), _text("after", 64, nullable=True), _text("request_id", 32)),
 )
 answers = _table(  # responses to POST requests with an Idempotency-Key
     "answers",
-    sa.Column("caller", sa.String(64), primary_key=True),
-    sa.Column("route", sa.String(300), primary_key=True),
-    sa.Column("key", sa.String(128), primary_key=True),
-    sa.Column("sent", sa.String(64), nullable=False),
-    sa.Column("at", _time, nullable=False),
-    sa.Column("status", sa.Integer),
-    sa.Column("headers", sa.Text),
-    sa.Column("body", sa.LargeBinary),
+    *(_key("caller", 64), _key("route", 300), _key("key", 128), _text("sent", 64), _time("at", required=True)),
+    *(sa.Column("status", sa.Integer), sa.Column("headers", sa.Text), sa.Column("body", sa.LargeBinary)),
 )
 allowances = _table(  # hosts that owners allow specs to reach, each with or without the name of a key
     "allowances",
-    sa.Column("host", sa.String(260), primary_key=True),
-    sa.Column("key_env", sa.String(128), primary_key=True),
-    sa.Column("by", sa.String(32)),
-    sa.Column("at", _time, nullable=False),
+    *(_key("host", 260), _key("key_env", 128), _text("by", 32, nullable=True), _time("at", required=True)),
 )
-titles = _table(
-    "titles",
-    sa.Column("project", sa.String(80), primary_key=True),
-    sa.Column("title", sa.String(200), nullable=False),
-)
+titles = _table("titles", _key("project", 80), _text("title", 200))
 files = _table(  # uploads of /v1/files; their content is in .serve/uploads
     "files",
-    sa.Column("id", sa.String(40), primary_key=True),
-    sa.Column("user", sa.String(32), nullable=False, index=True),
-    sa.Column("name", sa.String(200), nullable=False),
-    sa.Column("bytes", sa.Integer, nullable=False),
-    sa.Column("created", sa.Integer, nullable=False),
+    *(_key("id", 40), _text("user", 32, index=True), _text("name", 200), _number("bytes"), _number("created")),
 )
-tuning_jobs = _table(  # the requests to /v1/fine_tuning/jobs; their state is that of the job
-    "tuning_jobs",
-    sa.Column("id", sa.String(64), primary_key=True),
-    sa.Column("asked", sa.Text, nullable=False),
-)
+# the requests to /v1/fine_tuning/jobs; their state is that of the job
+tuning_jobs = _table("tuning_jobs", _key("id", 64), sa.Column("asked", sa.Text, nullable=False))
 
 _APPEND_ONLY = {
     "sqlite": [
