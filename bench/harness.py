@@ -13,9 +13,10 @@ import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from itertools import chain
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 ROOT = Path(__file__).parents[1]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}  # the checkout need not be installed
@@ -56,14 +57,19 @@ def peak_mb(who: int = resource.RUSAGE_SELF) -> int:
     return resource.getrusage(who).ru_maxrss // 1024
 
 
+def cpu_s_of(pid: int) -> float:
+    """CPU time of a running process, without its children."""
+    return float(sum(psutil.Process(pid).cpu_times()[:2]))
+
+
 def together_mb(pid: int) -> int:
     """Present memory of a process and all its descendants; a page shared by several of them counts once (PSS)."""
-    try:
-        *_, held = Path(f"/proc/{pid}/smaps_rollup").read_text().partition("\nPss:")
-        started = [path.read_text().split() for path in Path(f"/proc/{pid}/task").glob("*/children")]
-    except (FileNotFoundError, ProcessLookupError):  # it has ended
-        return 0
-    return (int(held.split()[0]) >> 10 if held else 0) + sum(map(together_mb, map(int, chain(*started))))
+    held = 0
+    with suppress(psutil.NoSuchProcess):
+        for process in (psutil.Process(pid), *psutil.Process(pid).children(recursive=True)):
+            with suppress(psutil.NoSuchProcess):  # it has ended
+                held += process.memory_full_info().pss
+    return held >> 20
 
 
 def _watch(pid: int, ended: threading.Event, samples: list[int]) -> None:

@@ -15,7 +15,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -95,10 +95,7 @@ def runnable(base: str, folder: Path, trusted: Sequence[str]) -> Path | None:
 def _copy(folder: Path, copy: Path) -> None:
     copied = {*_code(folder), *(path for path in folder.glob("*.json") if path.is_file())}
     copy.mkdir(parents=True)
-    for path in copied:
-        place = copy / path.relative_to(folder)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, place)
+    _copy_files(copied, folder, copy)
     for path in folder.iterdir():
         if path.is_file() and path not in copied:
             (copy / path.name).symlink_to(path.resolve())
@@ -133,7 +130,11 @@ def copy_code(base: Path, target: Path) -> None:
     folders."""
     for path in _code(target):
         path.unlink()
-    for path in _code(base):
+    _copy_files(_code(base), base, target)
+
+
+def _copy_files(paths: Iterable[Path], base: Path, target: Path) -> None:
+    for path in paths:
         place = target / path.relative_to(base)
         place.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, place)

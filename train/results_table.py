@@ -10,7 +10,7 @@ from schemas.records import Sampling
 from schemas.step_names import INDEPENDENT
 from schemas.wording import counted
 from train.intervals import format_estimate, format_interval, format_p_value
-from train.metrics import MODES, TUNED, Comparison, Evaluation, ModeResult, SystemResult
+from train.metrics import MODES, TUNED, Comparison, Evaluation, ModeResult
 from train.reference_result import MeanEstimate
 
 if TYPE_CHECKING:
@@ -139,18 +139,14 @@ def decoding_lines(evaluation: Evaluation) -> list[str]:
     """One line for each decoding with its systems, and one more if there are several decodings."""
     systems: dict[str, list[str]] = {}
     for system in evaluation.systems:
-        systems.setdefault(f"{system.decoding} ({settings(evaluation, system)})", []).append(system.label)
+        decoding = f"{system.decoding} ({describe_sampling(evaluation.sampling_of(system))})"
+        systems.setdefault(decoding, []).append(system.label)
     lines = [f"decoded as in {named}: {', '.join(names)}" for named, names in systems.items()]
     return [*lines, "decodings differ, so part of a difference may come from them"] if len(lines) > 1 else lines
 
 
-def settings(evaluation: Evaluation, system: SystemResult) -> str:
-    """A system's sampled decoding in short: `T 0.9, top_k 50, rep 1.1`. The random seed is left out."""
-    return describe_sampling(evaluation.sampling_of(system))
-
-
 def describe_sampling(sampling: Sampling) -> str:
-    """A decoding in short."""
+    """A decoding in short: `T 0.9, top_k 50, rep 1.1`. The random seed is left out."""
     named = [f"{_SHORT.get(name, name)} {value}" for name, value in sampling.body().items() if name != "seed"]
     return ", ".join(named) or "the server's defaults"
 

@@ -20,13 +20,14 @@ import json
 import os
 import platform
 import random
-import resource
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from bench.harness import child, fill, keep, kept, peak_mb
 
@@ -135,8 +136,7 @@ def judge(folder: Path) -> None:
 
 
 def _resident_kb() -> int:
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * resource.getpagesize() // 1024
+    return int(psutil.Process().memory_info().rss) // 1024
 
 
 REPORT = """

@@ -31,7 +31,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bench.harness import keep, timed
+from bench.harness import cpu_s_of, keep, timed
 from bench.service.postgres import Postgres
 from curate.argilla import server
 from curate.argilla.client import Argilla
@@ -98,12 +98,8 @@ def fill(project: Project, store: Store, rows: int) -> None:
 
 
 def cpu_s(home: Path) -> float:
-    """CPU seconds used so far by this process and the server's children (Linux)."""
-    spent = time.process_time()
-    for child in server.status(home).children:
-        fields = Path(f"/proc/{child.pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
-        spent += (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-    return spent
+    """CPU seconds used so far by this process and the server's children."""
+    return time.process_time() + sum(cpu_s_of(child.pid) for child in server.status(home).children if child.pid)
 
 
 def official(

@@ -31,7 +31,7 @@ from typing import Any
 
 import psutil
 
-from bench.harness import answers, ask, keep, until
+from bench.harness import answers, ask, cpu_s_of, keep, until
 from bench.service.kills import SPEC, WORDS
 from bench.service.make_store import make
 from tests.synth.loopback import LoopbackTeacher, says
@@ -71,12 +71,12 @@ def _measure(root: Path, pages: int) -> dict[str, Any]:
     with _serving(root) as (url, pid):
         began_s = time.monotonic()
         ask(f"{url}/p/many/rows")
-        built_s, built_cpu_s = time.monotonic() - began_s, _cpu_s(pid)
+        built_s, built_cpu_s = time.monotonic() - began_s, cpu_s_of(pid)
         for path in MIX:
             ask(url + path)
-        before_s = _cpu_s(pid)
+        before_s = cpu_s_of(pid)
         latencies_ms = _load(url, [MIX[number % len(MIX)] for number in range(pages)])
-        cpu_ms = 1000 * (_cpu_s(pid) - before_s) / pages
+        cpu_ms = 1000 * (cpu_s_of(pid) - before_s) / pages
         rss = _rss_mb(pid)
         cpu = _streams(url, pid)
         new_ms, start_ms = _start_page(root, url, pages)
@@ -146,9 +146,9 @@ def _streams(url: str, pid: int) -> float:
     """The share of a core that the server uses with 50 open streams."""
     opened = [urllib.request.urlopen(f"{url}/api/v1/events", timeout=60) for _ in range(STREAMS)]
     time.sleep(1)
-    began_s, before_s = time.monotonic(), _cpu_s(pid)
+    began_s, before_s = time.monotonic(), cpu_s_of(pid)
     time.sleep(STREAM_S)
-    share = (_cpu_s(pid) - before_s) / (time.monotonic() - began_s)
+    share = (cpu_s_of(pid) - before_s) / (time.monotonic() - began_s)
     for stream in opened:
         stream.close()
     return share
@@ -185,9 +185,9 @@ def _measure_streams_beside_runs(root: Path, url: str, pid: int) -> dict[str, fl
         time.sleep(1)
         with lock:
             ages.clear()  # the first ones are the states before the measurement
-        began_s, before_s = time.monotonic(), _cpu_s(pid)
+        began_s, before_s = time.monotonic(), cpu_s_of(pid)
         time.sleep(STREAM_S)
-        share = (_cpu_s(pid) - before_s) / (time.monotonic() - began_s)
+        share = (cpu_s_of(pid) - before_s) / (time.monotonic() - began_s)
         with lock:
             sorted_ages = sorted(ages)
         running = [json.loads(ask(f"{url}/api/v1/jobs/{job}"))["state"] for job in jobs]
@@ -210,10 +210,6 @@ def _quantile(values: list[float], share: float) -> float:
 
 def _rss_mb(pid: int) -> float:
     return float(psutil.Process(pid).memory_info().rss) / 1e6
-
-
-def _cpu_s(pid: int) -> float:
-    return float(sum(psutil.Process(pid).cpu_times()[:2]))
 
 
 if __name__ == "__main__":
