@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import resource
 import subprocess
@@ -137,6 +138,15 @@ def served(*command: str) -> Iterator[str]:
     finally:
         server.terminate()
         server.wait()
+
+
+def fill_apart(work: Callable[..., None], *arguments: Any) -> None:
+    """Fill a store in a process of its own, so that its memory does not count as this one's."""
+    process = multiprocessing.get_context("fork").Process(target=work, args=arguments)
+    process.start()
+    process.join()
+    if process.exitcode:
+        raise SystemExit("the store could not be filled")
 
 
 def fill(folder: Path, spec: str, inputs: Sequence[str], outputs: Iterable[tuple[int, str]]) -> None:

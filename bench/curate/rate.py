@@ -21,7 +21,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from bench.harness import ROOT, cpu_s, fill, keep, peak_mb
+from bench.harness import ROOT, cpu_s, fill, fill_apart, keep, peak_mb
 
 SPEC = """
 [task]
@@ -38,6 +38,13 @@ def texts() -> list[tuple[str, str]]:
     files = sorted((ROOT / "tests/curate/rows").glob("good*.jsonl"))
     rows = [json.loads(line) for file in files for line in file.read_text(encoding="utf-8").splitlines()]
     return [(row["input"], row["output"]) for row in rows if (row["kind"], row["language"]) == ("rewrite", "en")]
+
+
+def fill_with(folder: Path, rows: int) -> None:
+    given = texts()
+    pairs = [given[row % len(given)] for row in range(rows)]
+    inputs = [f"{input} [{row}]" for row, (input, _) in enumerate(pairs)]
+    fill(folder, SPEC, inputs, ((row, f"{output} {row}") for row, (_, output) in enumerate(pairs)))
 
 
 def measure(folder: Path, rows: int) -> dict[str, float]:
@@ -77,15 +84,7 @@ def main(rows: int) -> None:
     """Fill the store in a separate process, measure here, write the figures."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        if os.fork() == 0:
-            given = texts()
-            pairs = [given[row % len(given)] for row in range(rows)]
-            inputs = [f"{input} [{row}]" for row, (input, _) in enumerate(pairs)]
-            fill(folder, SPEC, inputs, ((row, f"{output} {row}") for row, (_, output) in enumerate(pairs)))
-            os._exit(0)
-        _, status = os.wait()
-        if status:
-            raise SystemExit("the store could not be filled")
+        fill_apart(fill_with, folder, rows)
         figures = {**measure(folder, rows), "python": platform.python_version()}
     keep("curate", {"rows_per_s": figures["rows_per_s"], "rate": figures})
 

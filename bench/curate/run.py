@@ -29,7 +29,7 @@ from typing import Any
 
 import psutil
 
-from bench.harness import child, fill, keep, kept, peak_mb
+from bench.harness import child, fill, fill_apart, keep, kept, peak_mb
 
 EACH, _MILLION = 4, 1_000_000
 SPEC = """
@@ -177,13 +177,8 @@ def memory(rows: int, folder: Path | None = None) -> None:
         folder = folder or Path(name)
         if not (folder / "filled").exists():
             folder.mkdir(exist_ok=True)
-            filling = os.fork()
-            if filling == 0:
-                fill_with(folder, rows)
-                (folder / "filled").touch()
-                os._exit(0)
-            if os.waitpid(filling, 0)[1]:
-                raise SystemExit("the store could not be filled")
+            fill_apart(fill_with, folder, rows)
+            (folder / "filled").touch()
         cost, printed = child("-m", "bench.curate.run", "judge", str(folder), together=True)
     result = json.loads(printed)
     if result["counts"]["rows_in"] != rows:

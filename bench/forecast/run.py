@@ -99,11 +99,11 @@ def _a_few_always(random: np.random.Generator, rows: int) -> np.ndarray:
     return np.where(random.random(rows) < 0.1, -1 - random.integers(5, size=rows), np.arange(rows))
 
 
-# The content of each row of a project; all its seeds cost the same.
 def _all_different(_: np.random.Generator, rows: int) -> np.ndarray:
     return np.arange(rows)
 
 
+# The content of each row of a project; all its seeds cost the same.
 ROWS: dict[str, Callable[[np.random.Generator, int], np.ndarray]] = {
     "100 different rows in all": lambda random, rows: random.integers(100, size=rows),
     "300 different rows in all": lambda random, rows: random.integers(300, size=rows),

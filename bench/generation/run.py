@@ -181,9 +181,6 @@ def bytes_of_texts(folder: Path) -> int:
     return total
 
 
-CLIENTS = {"bare aiohttp": bare_aiohttp, "openai": openai_client}
-
-
 def run_client(client: str, base: str, count: int, in_flight: int) -> None:
     if client == "openai":
         asyncio.run(openai_client(base, count))

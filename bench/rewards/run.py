@@ -22,8 +22,6 @@ from typing import Any
 
 from bench.harness import cpu_s, keep, timed
 
-ROOT = Path(__file__).parents[2]
-RESULTS = ROOT / "bench/results/rewards.json"
 TOKENS, TURNS = 2048, 5
 Rows = list[tuple[list[dict[str, str]], str]]
 

@@ -19,7 +19,6 @@ from typing import Any
 
 from bench.harness import figures_of, keep, peak_mb
 
-RESULTS = Path(__file__).parents[1] / "results" / "training.json"
 SIDES = ("pairsmith", "trl")
 
 
