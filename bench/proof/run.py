@@ -26,6 +26,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import gammaln, xlogy
+from scipy.stats import binom, binomtest
 
 from bench.proof.related import related, worst_of_related
 from curate.split import LEAST_TEST_INPUTS
@@ -46,9 +48,9 @@ UNEQUAL = (
     (0.9, 1.0),
     (0.0, 1.0),
 )
-# The bootstrap is the most expensive and no longer a candidate: it gets a quarter of the runs.
 # Four systems beside the tuned one (base, few-shot, retrieval, teacher), sampled and greedy.
 OTHERS = 4
+# The bootstrap is the most expensive and no longer a candidate: it gets a quarter of the runs.
 RESAMPLES, BOOTSTRAPPED, COMPARISONS, LEVEL = 1000, 4, 2 * OTHERS, 0.95
 AGAIN = 25
 Z = NormalDist().inv_cdf((1 + LEVEL) / 2)
@@ -209,16 +211,8 @@ def exact_shares() -> Iterator[dict[str, Any]]:
         limits = share_limits(hits, np.ones_like(hits), LEVEL)
         for rate in np.linspace(0, 1, 101):
             inside = (limits.low <= rate + 1e-9) & (rate - 1e-9 <= limits.high)
-            chance = _binomial(seeds, rate)
+            chance = binom.pmf(np.arange(seeds + 1), seeds, rate)
             yield {"of": "share, exact", "seeds": seeds, "rate": round(float(rate), 2), "coverage": chance @ inside}
-
-
-def _binomial(number: int, rate: float) -> Floats:
-    """The probability of 0 to `number` passes."""
-    k = np.arange(number + 1)
-    ways: Floats = _log_factorial(number) - _log_factorial(k) - _log_factorial(number - k)
-    chance: Floats = np.exp(ways + _times(k, rate) + _times(number - k, 1 - rate))
-    return chance
 
 
 def exact_differences() -> Iterator[dict[str, Any]]:
@@ -232,11 +226,11 @@ def exact_differences() -> Iterator[dict[str, Any]]:
         limits, p = _of_tables(cells, seeds)
         excludes_zero = (limits.low > 0) | (limits.high < 0)
         whole = np.column_stack([cells, seeds - cells.sum(1)])
-        ways = _log_factorial(seeds) - _log_factorial(whole).sum(1)
+        ways = gammaln(seeds + 1) - gammaln(whole + 1).sum(1)
         for a, b in itertools.combinations_with_replacement(grid, 2):
             for both in sorted({a * b, a, max(0.0, a + b - 1)}):
                 shares = (both, b - both, a - both, 1 - a - b + both)
-                chance = np.exp(ways + sum(_times(whole[:, at], share) for at, share in enumerate(shares)))
+                chance = np.exp(ways + sum(xlogy(whole[:, at], max(share, 0.0)) for at, share in enumerate(shares)))
                 inside = (limits.low <= b - a + 1e-9) & (b - a - 1e-9 <= limits.high)
                 yield {
                     "of": "difference, exact",
@@ -263,16 +257,6 @@ def _of_tables(cells: Any, seeds: int) -> tuple[Bounds, Floats]:
     return Bounds(*columns[:3]), columns[3]
 
 
-def _log_factorial(number: Any) -> Any:
-    table = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, 1001)))])
-    return table[number]
-
-
-def _times(count: Any, share: float) -> Any:
-    """count * log(share), or 0 if the count is 0."""
-    return np.where(count > 0, count * np.log(max(share, 1e-300)), 0.0)
-
-
 def _coverage_rows(methods: dict[str, Bounds], truth: float, place: dict[str, Any]) -> Iterator[dict[str, Any]]:
     for name, limits in methods.items():
         inside = (limits.low <= truth + 1e-9) & (truth - 1e-9 <= limits.high)
@@ -289,10 +273,8 @@ def _coverage_rows(methods: dict[str, Bounds], truth: float, place: dict[str, An
 
 def bounds(rate: float, runs: int) -> str:
     """A rate with its Monte-Carlo bounds (Wilson, 95 %), in percent."""
-    z2 = Z * Z
-    middle = (rate + z2 / (2 * runs)) / (1 + z2 / runs)
-    half = Z * np.sqrt(rate * (1 - rate) / runs + z2 / (4 * runs * runs)) / (1 + z2 / runs)
-    return f"{100 * rate:.1f} [{100 * max(0, middle - half):.1f}, {100 * min(1, middle + half):.1f}]"
+    ends = binomtest(round(rate * runs), runs).proportion_ci(LEVEL, "wilson")
+    return f"{100 * rate:.1f} [{100 * ends.low:.1f}, {100 * ends.high:.1f}]"
 
 
 def worst(rows: list[dict[str, Any]], key: str, choose: Callable[..., Any]) -> list[str]:
