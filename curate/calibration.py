@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -49,12 +49,9 @@ class Calibrator:
         p = _logistic(numbers @ np.array(self.weights) + self.intercept)
         return dict(zip(features, p.round(6).tolist(), strict=True))
 
-    def as_json(self) -> Json:
-        return asdict(self)
-
     @classmethod
     def read(cls, facts: Json) -> Calibrator:
-        """Rebuild a calibrator from the result of `as_json`."""
+        """Rebuild a calibrator from the result of `asdict`."""
         lists: dict[str, Any] = {name: tuple(facts[name]) for name in ("weights", "mean", "scale")}
         return cls(**{**facts, **lists})
 

@@ -81,7 +81,7 @@ class Trial:
     thresholds: tuple[float, ...]
 
     def as_artifact(self) -> Artifact:
-        facts = {**asdict(self), "calibrator": self.calibrator.as_json()}
+        facts = asdict(self)
         return Artifact(id=content_id("artifact", ["calibration", facts]), kind="calibration", path="", facts=facts)
 
     @classmethod

@@ -219,12 +219,8 @@ def _edited(file: Path) -> InputError:
     )
 
 
-def row(accepted: Accepted) -> Json:
-    """A row: the chat as `messages`, and split into `prompt` and `completion` for completion-only loss."""
-    return chat_row(accepted.pair, accepted.score)
-
-
 def chat_row(pair: Pair, score: float | None = None) -> Json:
+    """A row: the chat as `messages`, and split into `prompt` and `completion` for completion-only loss."""
     prompt, completion = chat_of(pair)
     return {
         "pair_id": pair.id,
@@ -252,7 +248,7 @@ def _write_rows(folder: Path, result: CurateResult, store: Store) -> CardFacts:
             for accepted in some:
                 _require_all_verdicts(accepted, result)
                 totals.add(accepted, seeds.get(accepted.pair.seed_id))
-                files[accepted.split].write(orjson.dumps(row(accepted)) + b"\n")
+                files[accepted.split].write(orjson.dumps(chat_row(accepted.pair, accepted.score)) + b"\n")
                 origins.write(orjson.dumps(_provenance(accepted, result, seeds, store)) + b"\n")
     write_tables(folder, sorted(totals.columns))
     return totals

@@ -25,7 +25,6 @@ class FairSemaphore:
     def __init__(self, count: int) -> None:
         self._free = count
         self._waiting: deque[Waiter] = deque()
-        self.held = _HeldPlace(self)
 
     def take(self, waiter: Waiter) -> None:
         """Give `waiter` a place, now or as soon as one is free, by calling `set_result(None)`."""
@@ -59,16 +58,3 @@ class FairSemaphore:
                 waiter.set_result(None)
                 return
         self._free += 1
-
-
-class _HeldPlace:
-    """A context manager for a place that is already held: it only returns the place at the end."""
-
-    def __init__(self, places: FairSemaphore) -> None:
-        self._places = places
-
-    async def __aenter__(self) -> None:
-        pass
-
-    async def __aexit__(self, *exc: object) -> None:
-        self._places.give_back()

@@ -49,11 +49,8 @@ class Prices:
     usual_share: float = _HALF
     highest: Rate | None = None
 
-    def usd(self, usage: Usage, *, tier: str = "", batch: bool = False, highest: bool = False) -> float | None:
-        """The price of a request, at the hour with the `highest` or now; None for a batch without a known batch
-        price."""
-        if batch:
-            return None if self.batch_share is None else self.batch_share * self.rate(usage, {})
+    def usd(self, usage: Usage, *, tier: str = "", highest: bool = False) -> float:
+        """The price of a request, at the hour with the `highest` or now."""
         rate = self.highest if highest and self.highest is not None else self.rate
         return rate(usage, {"service_tier": tier} if tier else {})
 

@@ -68,10 +68,4 @@ class GenerateResult:
     @property
     def counts(self) -> Counts:
         """The number of rows in each state."""
-        return Counts(
-            rows_in=self.rows_in,
-            accepted=self.accepted,
-            rejected=self.rejected,
-            waiting=self.waiting,
-            failed=self.failed,
-        )
+        return Counts(**{name: getattr(self, name) for name in Counts.model_fields})

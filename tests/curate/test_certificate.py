@@ -283,7 +283,7 @@ def test_calibrated_probabilities_match_the_share_of_good_rows() -> None:
     for low, high in ((0, 0.3), (0.3, 0.7), (0.7, 1)):
         inside = [id_ for id_, value in p.items() if low <= value < high]
         assert abs(np.mean([p[i] for i in inside]) - np.mean([good[i] for i in inside])) < 0.07
-    assert Calibrator.read({**calibrator.as_json(), "weights": list(calibrator.weights)}) == calibrator
+    assert Calibrator.read({**dataclasses.asdict(calibrator), "weights": list(calibrator.weights)}) == calibrator
 
 
 @pytest.mark.parametrize("good", [True, False])

@@ -138,7 +138,7 @@ def test_known_providers_have_the_prices_of_the_table() -> None:
     assert openai.source.startswith("genai-prices 0.")
     assert openai.source.endswith("openai/gpt-4.1-mini")
     usual, read = openai.usd(MANY), openai.usd(MANY.model_copy(update={"cached_tokens": 1_000_000}))
-    batch = openai.usd(MANY, batch=True)
+    batch = openai.batch_usd(MANY)
     assert usual is not None
     assert read is not None
     assert 0 < read < usual
@@ -148,7 +148,7 @@ def test_known_providers_have_the_prices_of_the_table() -> None:
     # Without a batch price in the table, the batch price is unknown.
     groq = prices_of(teacher_at("https://api.groq.com/openai/v1", "llama-3.3-70b-versatile"))
     assert groq is not None
-    assert groq.usd(MANY, batch=True) is None
+    assert groq.batch_share is None
     # The longer prompt is in the more expensive tier.
     tiered = prices_of(teacher_at("https://generativelanguage.googleapis.com/v1beta/openai", "gemini-2.5-pro"))
     assert tiered is not None
