@@ -84,17 +84,17 @@ async def embedded(
     """
     _require_packages()
     served = await asyncio.to_thread(_model_entries, model, adapters or {}, progress, name)
-    command = child_command(
-        "synth.embedded.server",
-        *("--served", json.dumps(served)),
-        *("--dtype", dtype),
-        *("--max-batch", str(max_batch)),
-        *("--threads", str(threads())),
-        *("--template-arguments", json.dumps(dict(template_arguments or {}))),
-        *("--defaults", json.dumps(dict(defaults or {}))),
-        *(("--runs-code",) if runs_code else ()),
-        *(() if listen is None else ("--listen", json.dumps(listen))),
-    )
+    settings = {
+        "served": served,
+        "dtype": dtype,
+        "max_batch": max_batch,
+        "threads": threads(),
+        "template_arguments": dict(template_arguments or {}),
+        "defaults": dict(defaults or {}),
+        "runs_code": runs_code,
+        "listen": listen,
+    }
+    command = child_command("synth.embedded.server", json.dumps(settings))
     name = str(served[0]["name"])
     progress(f"starting the embedded server of {name}")
     with tempfile.TemporaryFile() as stderr:
