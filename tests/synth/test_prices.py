@@ -354,6 +354,19 @@ def test_weekends_have_no_peak_hours(tmp_path: Path) -> None:
         assert prices.usd(MANY) == usd, at[0]
 
 
+def test_models_with_other_cheap_hours_have_them_on_weekends_too() -> None:
+    """DeepSeek's older models cost less from 16:30 to 00:30 UTC. Its peak hours on weekdays are those of the newer
+    ones, so a Saturday noon is no cheaper than a Friday noon."""
+    at = [datetime(2026, 11, 27, 12, tzinfo=UTC)]
+    prices = prices_of(teacher_at("https://api.deepseek.com/v1", "deepseek-chat"), lambda: at[0])
+    assert prices is not None
+    noon = prices.usd(MANY)
+    at[0] += timedelta(days=1)
+    assert prices.usd(MANY) == noon
+    at[0] += timedelta(hours=8)
+    assert prices.usd(MANY) < noon
+
+
 @pytest.mark.parametrize(
     ("cost", "words"),
     [
