@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from schemas.identity import construct
 from schemas.records import Candidate, Counts, GeneratorName, Pair, Reason
+from schemas.spec import SeedKind
 
 Name = GeneratorName
-Kind = Literal["input", "output", "pair", "conversation"]
+Kind = SeedKind
 
 
 class Slot(NamedTuple):

@@ -14,8 +14,9 @@ from typing import IO, Any
 
 from schemas.cores import threads
 from schemas.errors import MissingDependency, TeacherError, UsageError
+from schemas.progress import Say, discard_message
 from synth.embedded.child import child_command, first_line, last_words, serving_child
-from synth.embedded.weights import NAME, Progress, embedded_weights, folder_weights
+from synth.embedded.weights import NAME, embedded_weights, folder_weights
 
 _START_S = 180.0
 _CHILD_SETTINGS = {
@@ -62,7 +63,7 @@ async def embedded(
     template_arguments: Mapping[str, Any] | None = None,
     runs_code: bool = False,
     defaults: Mapping[str, Any] | None = None,
-    progress: Progress = lambda message: None,
+    progress: Say = discard_message,
     name: str | None = None,
     listen: tuple[str, int] | None = None,
 ) -> AsyncIterator[EmbeddedServer]:
@@ -115,7 +116,7 @@ def _require_packages() -> None:
 
 
 def _model_entries(
-    model: Path | None, adapters: Mapping[str, Path], progress: Progress, name: str | None
+    model: Path | None, adapters: Mapping[str, Path], progress: Say, name: str | None
 ) -> list[dict[str, Any]]:
     """The models to pass to the child, the base first. Hashing and fetching block, so this runs in a thread."""
     base = folder_weights(model) if model else embedded_weights(progress)
