@@ -8,7 +8,7 @@ import json
 import tempfile
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -42,15 +42,10 @@ class EmbeddedServer:
     model: str
     revisions: Mapping[str, str]
     context_tokens: int
-    _stderr: IO[bytes] = field(repr=False)
 
     @property
     def revision(self) -> str:
         return self.revisions[self.model]
-
-    def last_words(self) -> str:
-        """The end of the child's standard error: the cause, if it died."""
-        return last_words(self._stderr)
 
 
 @asynccontextmanager
@@ -102,7 +97,7 @@ async def embedded(
         async with serving_child(command, stderr, more=_CHILD_SETTINGS) as process:
             address, context_tokens = await _read_address(process, stderr)
             revisions = {str(entry["name"]): str(entry["revision"]) for entry in served}
-            yield EmbeddedServer(address, process.pid, name, revisions, context_tokens, stderr)
+            yield EmbeddedServer(address, process.pid, name, revisions, context_tokens)
 
 
 def _require_packages() -> None:
