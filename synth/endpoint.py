@@ -51,7 +51,7 @@ from synth.wire import Wire
 
 if TYPE_CHECKING:
     from synth.bulk import BulkRequest
-    from synth.meter import Meter
+    from synth.meter import Meter, Reserved
 
 Urls = str | Sequence[str]
 Secrets = Mapping[str, str] | None
@@ -248,15 +248,16 @@ class Endpoint:
         sending: InFlight,
     ) -> Answer:
         outcome = started.outcome if started is not None and started.sending is sending else None
+        reserved: Reserved | None
         if started is not None and outcome is not None:
             reserved, began = started.reserved, started.began
         else:
-            reserved = account and await account.reserve(prompt, body, len(data), self.flow.draining.is_set)
+            reserved = await account.reserve(prompt, body, len(data), self.flow.draining.is_set) if account else None
             began = time.perf_counter()
         try:
             answer = await self._answer(body, data, sending, began, reserved, outcome)
         except BaseException as failure:
-            if account is not None:
+            if account is not None and reserved is not None:
                 await account.failed(reserved, failure, is_sent=sending.is_sent)
             raise
         self.answered = self.answered or bool(answer.choices)
