@@ -244,7 +244,7 @@ def _locate(
         if hits:
             return hits[0]
         if objects and (outer := name.partition(".")[0]) != name and len(by_name.get(outer, ())) == 1:
-            return by_name[outer][0]  # an object, in which `inside` follows the rest of the path
+            return by_name[outer][0]  # an object, in which `follow` follows the rest of the path
     plain = {_normalise(column): column for column in by_name if column.strip()}
     near = [plain[hit] for name in headers for hit in difflib.get_close_matches(_normalise(name), plain, n=1)]
     hint = f"Did you mean '{near[0]}'? " if near else ""
