@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any, Protocol
 
 
@@ -49,6 +51,14 @@ class FairSemaphore:
 
     async def __aexit__(self, *exc: object) -> None:
         self.give_back()
+
+    @asynccontextmanager
+    async def held(self) -> AsyncIterator[None]:
+        """A context for a place that is already held: it only returns the place at the end."""
+        try:
+            yield
+        finally:
+            self.give_back()
 
     def give_back(self) -> None:
         """Return a place: it goes to the waiter that has waited longest."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import AsyncExitStack
 from functools import partial
 from typing import Any
 
@@ -298,11 +297,7 @@ class Ledger:
         if handed_over is not None and handed_over.calls:
             return handed_over.calls
         sampling = question.sampling_for(samples[0], len(self.answered.of(keys[0])))
-        async with AsyncExitStack() as place:
-            if handed_over is None:
-                await place.enter_async_context(self.places)
-            else:  # it holds its place already
-                place.callback(self.places.give_back)
+        async with self.places if handed_over is None else self.places.held():
             try:
                 sent = self.refusals.sent() if handed_over is None else handed_over.sent
                 answer = await self._answer(question, sampling, keys, handed_over)
