@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from curate.pool import Pool
 from curate.rows import Row, pair_of
-from schemas.records import Json
 
 LEAST = 20  # reviewed rows of the calibration half that a fit needs
 FEATURES = ("score", "percentile", "length", "length squared", "flagged")
@@ -48,15 +47,6 @@ class Calibrator:
         numbers = (np.array(list(features.values()), float) - self.mean) / self.scale
         p = _logistic(numbers @ np.array(self.weights) + self.intercept)
         return dict(zip(features, p.round(6).tolist(), strict=True))
-
-    def as_json(self) -> Json:
-        return asdict(self)
-
-    @classmethod
-    def read(cls, facts: Json) -> Calibrator:
-        """Rebuild a calibrator from the result of `as_json`."""
-        lists: dict[str, Any] = {name: tuple(facts[name]) for name in ("weights", "mean", "scale")}
-        return cls(**{**facts, **lists})
 
 
 def calibrate(features: Features, good: Mapping[str, bool]) -> Calibrator:

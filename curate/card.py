@@ -5,6 +5,7 @@ from __future__ import annotations
 from array import array
 from collections import Counter
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import orjson
@@ -62,70 +63,40 @@ class CardFacts:
 
 
 def card(project: Project, result: CurateResult, totals: CardFacts) -> str:
-    """The card as Markdown with the YAML front matter that the Hugging Face Hub reads. It contains no date, so that
-    equal datasets have equal cards."""
-    task, rows, splits, review = project.spec.task, len(totals.members), totals.splits, result.facts.get("review")
-    of = "group" if any(source.group for source in project.spec.seeds) else "seed"
-    return "\n".join(
-        [
-            *_front_matter(project, totals),
-            f"# {task.name}",
-            "",
-            f"{rows} pairs of {_sides(task, generated=totals.generated)}, for supervised fine-tuning of",
-            "a small model. Made with pairsmith.",
-            "",
-            "**"
-            + (f"{totals.reviewed} of {rows} rows were reviewed by people." if totals.reviewed else _UNREVIEWED)
-            + "**",
-            "",
-            "## What is in it",
-            "",
-            "| split | rows | inputs |",
-            "|---|---:|---:|",
-            *(f"| {split} | {splits[split]} | {totals.inputs(split)} |" for split in SPLITS),
-            "",
-            f"The split is by a hash of the {of}, so all rows of a {of} are in one split. The test split is only for",
-            "the evaluation. Every row has `messages` (the whole chat), `prompt` with `completion` (the same chat,",
-            f"split for loss on the completion only), and `score`, {_SCORE if result.facts['scorer'] else _NO_SCORE}.",
-            "",
-            "```python",
-            "from datasets import load_dataset, load_from_disk",
-            "",
-            'load_dataset("parquet", data_files={"train": "data/train.parquet"})',
-            'load_from_disk("arrow")',
-            "```",
-            "",
-            "## How it was made",
-            "",
-            *_sources(task, result, totals),
-            "",
-            "## The funnel",
-            "",
-            "| rows in | accepted | rejected | waiting | failed |",
-            "|---:|---:|---:|---:|---:|",
-            "| {rows_in} | {accepted} | {rejected} | {waiting} | {failed} |".format(**result.counts.model_dump()),
-            "",
-            *(f"- {word}: {number}" for word, number in result.reasons.items()),
-            "",
-            *(["## Human review", "", *(f"- {line}" for line in in_words(review)), ""] if review else []),
-            "## What the numbers do not show",
-            "",
-            "- Gates see form, not sense: a row can pass all of them and be wrong or dull.",
-            *([_UNCHECKED] if result.facts["scorer"] else []),
-            "- Near-duplicates are found by shared word pairs; a paraphrase in other words is not seen.",
-            *_near_duplicate_seeds(result),
-            "",
-            "`manifest.json` names the seed, prompt, teacher, sampling, calls, verdicts and reviews of every row, and",
-            "the SHA-256 of every file.",
-            "",
-        ]
+    """The card as Markdown with the YAML front matter that the Hugging Face Hub reads (`card.md.j2`). It contains no
+    date, so that equal datasets have equal cards."""
+    from jinja2 import Environment
+
+    task, licenses, review = project.spec.task, sorted(totals.licenses), result.facts.get("review")
+    only = licenses[0].casefold() if len(licenses) == 1 and licenses != ["not stated"] else None
+    near = result.facts["near_duplicate_seed_count"]
+    environment = Environment(keep_trailing_newline=True)
+    environment.filters["json"] = lambda value: orjson.dumps(value).decode()
+    return environment.from_string(Path(__file__).with_name("card.md.j2").read_text(encoding="utf-8")).render(
+        task=task,
+        totals=totals,
+        rows=len(totals.members),
+        size=next((name for most, name in _SIZES if len(totals.members) < most), "n>1M"),
+        splits=SPLITS,
+        license=only or ("unknown" if licenses in ([], ["not stated"]) else "other"),
+        licenses=licenses,
+        languages=dict.fromkeys((task.language, task.output_language)),
+        sides=_sides(task, generated=totals.generated),
+        of="group" if any(source.group for source in project.spec.seeds) else "seed",
+        seeds=[f"{number} {kind}" for kind, number in sorted(totals.kinds.items())],
+        teachers=sorted(totals.teachers),
+        prompts=sorted(totals.prompts),
+        labels=[": ".join(filter(None, (label, " ".join(text.split())))) for label, text in task.labels.items()],
+        scorer=result.facts["scorer"],
+        counts=result.counts,
+        reasons=result.reasons,
+        review=in_words(review) if review else [],
+        near=near
+        and counted(near, "seed is a near-duplicate of an earlier one", "seeds are near-duplicates of an earlier one"),
     )
 
 
-_SCORE = "which compares rows of one input and no others"
-_NO_SCORE = "which is empty here: nothing was scored"
-_UNCHECKED = "- The scorer was not checked against people's judgement of these rows."
-_UNREVIEWED = "Not reviewed by humans: every row was accepted by programs."
+_NEAR = "seed is a near-duplicate of an earlier one", "seeds are near-duplicates of an earlier one"
 _SWITCHED_OFF = "Human review was switched off for this dataset (`--no-review`, or `[review] enabled = false`)."
 _NEXT_SECTION = "\n\n## What is in it\n"
 
@@ -143,51 +114,3 @@ def _sides(task: TaskSettings, *, generated: bool) -> str:
     if task.kind != "rewrite":
         return f"a {kind.input} and its {kind.output}"
     return f"an input and its {'rewrite in a house style' if generated else 'output'}"
-
-
-def _label_definitions(task: TaskSettings) -> list[tuple[str, ...]]:
-    """(label, definition) of each label on one line; (label,) for a label without a definition."""
-    return [tuple(filter(None, (label, " ".join(text.split())))) for label, text in task.labels.items()]
-
-
-def _sources(task: TaskSettings, result: CurateResult, totals: CardFacts) -> list[str]:
-    """The section on sources: seeds, teachers, prompts, labels, style and scorer."""
-    licenses, teachers, prompts = (sorted(names) for names in (totals.licenses, totals.teachers, totals.prompts))
-    scorer = result.facts["scorer"]
-    seeds = ", ".join(f"{number} {kind}" for kind, number in sorted(totals.kinds.items())) or "none"
-    by = f"{', '.join(teachers)}. Its terms of use apply to what it wrote" if teachers else "none"
-    return [
-        f"- Seeds: {seeds}. License of the seeds: {', '.join(licenses)}.",
-        f"- Teacher: {by}.",
-        f"- Prompts: {', '.join(prompts) or 'none'}.",
-        *(["- Labels: " + "; ".join(map(": ".join, _label_definitions(task))) + "."] if task.labels else []),
-        f"- House style: {' '.join(task.style.split())}",
-        f"- Scorer: {scorer['why'] if scorer else 'none; every row that passed is kept'}.",
-    ]
-
-
-def _front_matter(project: Project, totals: CardFacts) -> list[str]:
-    task, licenses, rows = project.spec.task, sorted(totals.licenses), len(totals.members)
-    only = licenses[0].casefold() if len(licenses) == 1 and licenses != ["not stated"] else None
-    license = only or ("unknown" if licenses in ([], ["not stated"]) else "other")
-    return [
-        "---",
-        f"pretty_name: {orjson.dumps(task.name).decode()}",
-        f"license: {orjson.dumps(license).decode()}",
-        "language:",
-        *(f"- {orjson.dumps(code).decode()}" for code in dict.fromkeys((task.language, task.output_language))),
-        "task_categories:\n- text-generation",
-        f"size_categories:\n- {next((name for most, name in _SIZES if rows < most), 'n>1M')}",
-        "tags:\n" + "- synthetic\n" * totals.generated + "- pairsmith",
-        "configs:\n- config_name: default\n  data_files:",
-        *(f"  - split: {split}\n    path: data/{split}.parquet" for split in SPLITS if totals.splits[split]),
-        "---",
-        "",
-    ]
-
-
-def _near_duplicate_seeds(result: CurateResult) -> list[str]:
-    near = result.facts["near_duplicate_seed_count"]
-    like = "seed is a near-duplicate of an earlier one", "seeds are near-duplicates of an earlier one"
-    removed = "rows that repeat a test seed, not only its template, were removed"
-    return [f"- {counted(near, *like)} in another split; {removed}."] if near else []

@@ -23,6 +23,7 @@ from dataclasses import asdict, dataclass
 from typing import NamedTuple
 
 import numpy as np
+from pydantic import TypeAdapter
 
 from curate.calibration import LEAST, Calibrator, Features, calibrate
 from curate.evidence import GoodShare, evidence, good_share
@@ -81,14 +82,12 @@ class Trial:
     thresholds: tuple[float, ...]
 
     def as_artifact(self) -> Artifact:
-        facts = {**asdict(self), "calibrator": self.calibrator.as_json()}
+        facts = asdict(self)
         return Artifact(id=content_id("artifact", ["calibration", facts]), kind="calibration", path="", facts=facts)
 
     @classmethod
     def read(cls, artifact: Artifact) -> Trial:
-        facts = artifact.facts
-        calibrator, thresholds = Calibrator.read(facts["calibrator"]), tuple(facts["thresholds"])
-        return cls(**{**facts, "calibrator": calibrator, "thresholds": thresholds})
+        return TypeAdapter(cls).validate_python(artifact.facts)
 
     def error(self, confidence: float) -> float:
         """The error budget of this trial. The budgets of all trials sum to 1 - confidence."""

@@ -6,11 +6,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from curate.review.estimate import binomial
+from curate.review.estimate import binomial, log_chances
 
 _NUMBERS = 2_000  # numbers of bad rows to average over at most
 
@@ -35,30 +35,11 @@ def evidence(size: int, seen: int, bad: int, precision: float) -> float:
     if bad > max_bad:
         return 0.0
     numbers = np.unique(np.linspace(0, max_bad, min(max_bad + 1, _NUMBERS)).round().astype(int))
-    supporting, against = np.split(_log_chances(np.append(numbers, max_bad + 1), size, seen, bad), [len(numbers)])
+    supporting, against = np.split(log_chances(size, np.append(numbers, max_bad + 1), seen, bad), [len(numbers)])
     if max_bad + 1 > size or against[0] == -math.inf:  # the rows seen leave no room for so many bad ones
         return math.inf
     top = float(supporting.max())
     return math.exp(min(top - float(against[0]), 700.0)) * float(np.exp(supporting - top).mean())
-
-
-@lru_cache(maxsize=4)
-def _log_factorials(most: int) -> Any:
-    return np.concatenate([[0.0], np.log(np.arange(1, most + 1)).cumsum()])
-
-
-def _log_choose(size: int, n: Any, k: Any) -> Any:
-    table = _log_factorials(1 << max(8, size.bit_length()))
-    possible = (k >= 0) & (k <= n)
-    n, k = np.where(possible, n, 0), np.where(possible, k, 0)
-    return np.where(possible, table[n] - table[k] - table[n - k], -np.inf)
-
-
-def _log_chances(total_bad: Any, size: int, seen: int, bad: int) -> Any:
-    """The log probability of `bad` among `seen` rows, for each total number of bad rows."""
-    of_bad = _log_choose(size, total_bad, np.full_like(total_bad, bad))
-    of_good = _log_choose(size, size - total_bad, np.full_like(total_bad, seen - bad))
-    return of_bad + of_good - _log_choose(size, np.array(size), np.array(seen))
 
 
 class GoodShare(NamedTuple):

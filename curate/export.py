@@ -37,6 +37,7 @@ from curate.dataset_files import (
 )
 from curate.outcome import CurateResult
 from curate.preferences import as_row, chat_of, counted
+from curate.review.decision import replaced_pairs
 from curate.split import SPLITS
 from curate.steps import UNCERTIFIED
 from curate.tallies import spec_key_of_gate
@@ -219,12 +220,8 @@ def _edited(file: Path) -> InputError:
     )
 
 
-def row(accepted: Accepted) -> Json:
-    """A row: the chat as `messages`, and split into `prompt` and `completion` for completion-only loss."""
-    return chat_row(accepted.pair, accepted.score)
-
-
 def chat_row(pair: Pair, score: float | None = None) -> Json:
+    """A row: the chat as `messages`, and split into `prompt` and `completion` for completion-only loss."""
     prompt, completion = chat_of(pair)
     return {
         "pair_id": pair.id,
@@ -252,7 +249,7 @@ def _write_rows(folder: Path, result: CurateResult, store: Store) -> CardFacts:
             for accepted in some:
                 _require_all_verdicts(accepted, result)
                 totals.add(accepted, seeds.get(accepted.pair.seed_id))
-                files[accepted.split].write(orjson.dumps(row(accepted)) + b"\n")
+                files[accepted.split].write(orjson.dumps(chat_row(accepted.pair, accepted.score)) + b"\n")
                 origins.write(orjson.dumps(_provenance(accepted, result, seeds, store)) + b"\n")
     write_tables(folder, sorted(totals.columns))
     return totals
@@ -266,17 +263,14 @@ def _write_lines(path: Path, rows: Iterable[Any]) -> None:
 def _provenance(accepted: Accepted, result: CurateResult, seeds: Mapping[str, Seed], store: Store) -> Json:
     """The provenance of a row. For an edited row it has the origin of the pair that was corrected, and the ids it
     replaced."""
-    pair = accepted.pair
-    replaced = []
-    while pair.origin.by == "edited":
-        replaced.append(pair.origin.parent_id)
-        (pair,) = store.pairs([pair.origin.parent_id])
+    replaced = replaced_pairs(accepted.pair, store)
+    pair = replaced[-1] if replaced else accepted.pair
     seed = seeds.get(accepted.pair.seed_id)
     scorer = result.facts["scorer"]
     return {
         "pair_id": accepted.pair.id,
         "split": accepted.split,
-        "replaces": replaced,
+        "replaces": [pair.id for pair in replaced],
         "seed": {
             "id": accepted.pair.seed_id,
             "kind": seed and seed.kind,

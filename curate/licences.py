@@ -14,6 +14,7 @@ from typing import NamedTuple
 import orjson
 
 from curate.dataset_files import pair_ids_next_to
+from curate.review.decision import replaced_pairs
 from schemas.errors import NotLicensed
 from schemas.project import Project
 from schemas.records import Artifact, Generated, Json, Pair, Seed
@@ -39,7 +40,8 @@ def ledger(project: Project, store: Store, pair_ids: Iterable[str]) -> Counter[D
     for ids in batched(sorted(set(pair_ids)), _AT_ONCE):
         pairs = store.pairs(ids)
         seeds = store.seeds_by_id(pair.seed_id for pair in pairs)
-        counts.update(_declared(_unedited(store, pair), seeds.get(pair.seed_id), terms) for pair in pairs)
+        generated = [[pair, *replaced_pairs(pair, store)][-1] for pair in pairs]
+        counts.update(_declared(pair, seeds.get(pair.seed_id), terms) for pair in generated)
     return counts
 
 
@@ -97,13 +99,6 @@ def _evaluated_seed_ids(evaluation: Path) -> set[str]:
         return set()
     measured = orjson.loads(evaluation.read_bytes())
     return {*measured.get("inputs", ()), *(example["seed_id"] for example in measured.get("side_by_side", ()))}
-
-
-def _unedited(store: Store, pair: Pair) -> Pair:
-    """The pair that a teacher wrote, for one that a reviewer may have edited."""
-    while pair.origin.by == "edited":
-        (pair,) = store.pairs([pair.origin.parent_id])
-    return pair
 
 
 def _declared(pair: Pair, seed: Seed | None, terms: Mapping[str, tuple[str, ...]]) -> DeclaredTerms:

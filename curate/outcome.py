@@ -93,7 +93,7 @@ async def curate_project(
     }
     select = project.spec.curate.select
     if chosen and (selection := selection_summary(pool, select.best, length_control=select.length_control)):
-        facts["selection"] = selection.as_json
+        facts["selection"] = selection
     if remote_scorers and remote_scorers.judge:
         # Includes rows of earlier runs, which are not judged again and which this run's judge did not count.
         facts["judge"] = remote_scorers.judge.facts | {"unreadable": pool.reasons.get("unreadable", 0)}

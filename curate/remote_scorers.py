@@ -9,7 +9,6 @@ from curate.judge import Judge, open_judge
 from curate.rows import JUDGE
 from curate.scorers.choose import ChosenScorer
 from curate.scorers.served_reward import REWARD, HostedReward, ServedReward, open_served
-from schemas.money import Cost
 from schemas.progress import Say
 from schemas.project import Project
 from schemas.store import Store
@@ -29,11 +28,6 @@ class RemoteScorers:
     def ledgers(self) -> tuple[Ledger, ...]:
         hosted = (self.reward.ledger,) if isinstance(self.reward, HostedReward) else ()
         return (*(self.judge.ledgers if self.judge else ()), *hosted)
-
-    @property
-    def costs(self) -> list[Cost]:
-        """The costs of the requests sent in this run."""
-        return [cost for ledger in self.ledgers for cost in ledger.costs]
 
     @property
     def as_judge(self) -> ChosenScorer | None:

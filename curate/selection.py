@@ -69,32 +69,6 @@ def log_length(text: str) -> float:
     return math.log(1 + len(text))
 
 
-@dataclass(frozen=True)
-class SelectionSummary:
-    """What selection changed: of `inputs` with more candidates than `best` it left out `left_out` rows, and for
-    `not_first` of them it kept others than the first ones."""
-
-    best: int
-    inputs: int
-    left_out: int
-    not_first: int
-    length: LengthFit
-    length_control: bool
-
-    @property
-    def as_json(self) -> Json:
-        """The facts for a receipt."""
-        return {
-            "best": self.best,
-            "inputs": self.inputs,
-            "left_out": self.left_out,
-            "not_first": self.not_first,
-            "length_slope": self.length.slope,
-            "length_r_squared": self.length.r_squared,
-            "length_control": self.length_control,
-        }
-
-
 def scored_outputs(pool: Pool, *, kept: bool = True) -> Iterator[list[tuple[str, float]]]:
     """Output and score of the candidates of each input: those kept so far, or all that have a score."""
     for rows in pool.by_input():
@@ -105,8 +79,12 @@ def scored_outputs(pool: Pool, *, kept: bool = True) -> Iterator[list[tuple[str,
         ]
 
 
-def selection_summary(pool: Pool, n: int, *, length_control: bool = False) -> SelectionSummary | None:
-    """What `best` changed in a curated pool; None if it did not run."""
+def selection_summary(pool: Pool, n: int, *, length_control: bool = False) -> Json | None:
+    """What `best` changed in a curated pool, for a receipt; None if it did not run.
+
+    Of `inputs` with more than `n` candidates it left out `left_out` rows, and for `not_first` of them it kept others
+    than the first ones. `length_slope` and `length_r_squared` are those of `LengthFit`.
+    """
     if not any(step.by == BEST for step in pool.steps):
         return None
     inputs = left_out = not_first = 0
@@ -117,9 +95,16 @@ def selection_summary(pool: Pool, n: int, *, length_control: bool = False) -> Se
         inputs, left_out = inputs + 1, left_out + out
         first = [keep for keep in kept if keep is not None][:n]
         not_first += not all(first)
-    return SelectionSummary(
-        n, inputs, left_out, not_first, LengthFit.of(scored_outputs(pool, kept=False)), length_control
-    )
+    length = LengthFit.of(scored_outputs(pool, kept=False))
+    return {
+        "best": n,
+        "inputs": inputs,
+        "left_out": left_out,
+        "not_first": not_first,
+        "length_slope": length.slope,
+        "length_r_squared": length.r_squared,
+        "length_control": length_control,
+    }
 
 
 def in_words(facts: Json) -> str:

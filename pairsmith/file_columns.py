@@ -19,7 +19,7 @@ from pairsmith.record_schema import is_record
 from schemas.errors import InputError
 from schemas.labels import distinct_labels, folded_label
 from schemas.spec import SeedSource
-from synth.columns import Cells, Fault, check_columns, inside, plain_text
+from synth.columns import Cells, Fault, check_columns, follow, plain_text, without_single_lists
 from synth.columns import paths_in as paths_in_source
 from synth.seed_rows import read_column_names, rows_of
 from synth.turns import TOOLS, extract_turns, parse_role, parse_turns
@@ -143,8 +143,8 @@ def first_rows(
         every = rows_of(source, path.parent, None, [], stack)
         rows_read = _spread(every) if spread else list(islice(every, skip, skip + LOOKED_AT))
     paths = paths_in_source(source)  # for headers with a dot, whose parts are the keys of objects
-    parts = (row if isinstance(row, Fault) else inside(paths, row) for _, row in rows_read)
-    rows = [row for row in parts if not isinstance(row, Fault)]
+    parts = (row if isinstance(row, Fault) else follow(paths, row) for _, row in rows_read)
+    rows = [without_single_lists(row) for row in parts if not isinstance(row, Fault)]
     faults = ((number, row) for number, row in rows_read if isinstance(row, Fault) and row.code != "blank")
     if not rows and not skip and (fault := next(faults, None)):
         number, (code, detail) = fault

@@ -252,7 +252,7 @@ class Batches:
             )
             for line in lines
         ]
-        return sum(prices.usd(usage) or 0.0 for usage in each), sum(map(prices.batch_usd, each))
+        return sum(map(prices.usd, each)), sum(map(prices.batch_usd, each))
 
     # -- waiting -------------------------------------------------------------------------------------------------
 

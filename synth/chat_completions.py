@@ -7,9 +7,9 @@ import json
 import os
 import re
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, urlsplit
 
 import orjson
@@ -124,14 +124,6 @@ class Answer(NamedTuple):
     url: str = ""
     usd: float | None = None
     reserved: Any = None
-
-
-class CostAccount(Protocol):
-    """Accounts for requests, each made with `prompt`. `reserve` is awaited before a request is sent, and returns the
-    `reserved` of its answer; `failed` is awaited if none came, although the request may have been sent (`is_sent`)."""
-
-    async def reserve(self, prompt: str, body: Json, size_bytes: int, stopped: Callable[[], bool]) -> Any: ...
-    async def failed(self, reserved: Any, failure: BaseException, *, is_sent: bool) -> None: ...
 
 
 class RefusedError(Exception):

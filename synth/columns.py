@@ -244,7 +244,7 @@ def _locate(
         if hits:
             return hits[0]
         if objects and (outer := name.partition(".")[0]) != name and len(by_name.get(outer, ())) == 1:
-            return by_name[outer][0]  # an object, in which `inside` follows the rest of the path
+            return by_name[outer][0]  # an object, in which `follow` follows the rest of the path
     plain = {_normalise(column): column for column in by_name if column.strip()}
     near = [plain[hit] for name in headers for hit in difflib.get_close_matches(_normalise(name), plain, n=1)]
     hint = f"Did you mean '{near[0]}'? " if near else ""
@@ -323,13 +323,6 @@ def paths_in(source: SeedSource) -> dict[str, list[str]]:
     return {name: path.split(".") for name, path in _in_spec(source).items() if "." in path}
 
 
-def inside(paths: Mapping[str, Sequence[str]], cells: Cells) -> Cells | Fault:
-    """The row with every path replaced by the value it leads to, in which a list of one text, or of the same text
-    repeated, is that text, such as SQuAD's answers.text, or doccano's label."""
-    values = follow(paths, cells)
-    return values if isinstance(values, Fault) else without_single_lists(values)
-
-
 def follow(paths: Mapping[str, Sequence[str]], cells: Cells) -> Cells | Fault:
     """The row with every path replaced by the value it leads to. A path through `null` is empty (`milestone.title` of
     an issue without a milestone)."""
@@ -346,7 +339,8 @@ def follow(paths: Mapping[str, Sequence[str]], cells: Cells) -> Cells | Fault:
 
 
 def without_single_lists(cells: Cells) -> Cells:
-    """The row with every list of one text, or of the same text repeated, replaced by that text."""
+    """The row with every list of one text, or of the same text repeated, replaced by that text, such as SQuAD's
+    answers.text, or doccano's label."""
     lists = [(name, cell) for name, cell in cells.items() if isinstance(cell, list) and cell]
     ones = {name: cell[0] for name, cell in lists if isinstance(cell[0], str) and len({*map(str, cell)}) == 1}
     return {**cells, **ones} if ones else cells

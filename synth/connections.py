@@ -14,7 +14,7 @@ import ssl
 import time
 from collections.abc import Callable, Mapping
 from functools import cache, partial
-from typing import TypedDict
+from typing import Any
 
 import aiohttp
 from aiohappyeyeballs import start_connection
@@ -32,21 +32,9 @@ _MAX_IDLE_S = 60.0  # how long an idle connection may be reused; servers and pro
 _MAX_CLOSED, _SOON_S, _FIRST_PAUSE_S = 3, 1.0, 30.0
 _CLOSED = (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError, ConnectionError)  # before any byte of a response
 
-
 # Some gateways and firewalls send longer headers, and more of them, than aiohttp accepts by default (8 KB, 128).
-class _Limits(TypedDict):
-    max_line_size: int
-    max_field_size: int
-    max_headers: int
-
-
-LIMITS = _Limits(max_line_size=2**16, max_field_size=2**16, max_headers=1024)
-_PLAIN_HTTP_REASONS = (
-    "WRONG_VERSION_NUMBER",
-    "RECORD_LAYER_FAILURE",
-    "HTTP_REQUEST",
-    "UNKNOWN_PROTOCOL",
-)  # reasons of OpenSSL
+LIMITS: dict[str, Any] = {"max_line_size": 2**16, "max_field_size": 2**16, "max_headers": 1024}
+_PLAIN_HTTP_REASONS = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST", "UNKNOWN_PROTOCOL")  # OpenSSL's
 Response = tuple[int, Mapping[str, str], bytes]
 Outcome = Response | BaseException
 """A response, or the error that prevented one."""

@@ -10,7 +10,7 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import orjson
 
@@ -21,7 +21,6 @@ from synth import gen_ai
 from synth.chat_completions import (
     LOST_BY_A_GATEWAY,
     Answer,
-    CostAccount,
     LostError,
     RefusedError,
     ServerFaultError,
@@ -40,7 +39,7 @@ from synth.chat_completions import (
 from synth.connections import Connections, Outcome, Response
 from synth.dialect import Dialect
 from synth.error_words import displayed_text, error_body
-from synth.flow import Flow, StartedRequest
+from synth.flow import Flow
 from synth.http_status import Target, fatal_error, may_be_temporary, meaning, unknown_model
 from synth.listed_models import EndpointCheck, NoListError, check_listing, is_listed, parse_model_list
 from synth.proxy import proxy_note
@@ -49,6 +48,10 @@ from synth.rate_limits import retry_after_s
 from synth.redaction import refuse_unsendable
 from synth.teacher_host import InFlight, unreachable
 from synth.wire import Wire
+
+if TYPE_CHECKING:
+    from synth.bulk import BulkRequest
+    from synth.meter import Meter, Reserved
 
 Urls = str | Sequence[str]
 Secrets = Mapping[str, str] | None
@@ -183,13 +186,13 @@ class Endpoint:
         n: int = 1,
         schema: Json | None = None,
         *,
-        account: CostAccount | None = None,
+        account: Meter | None = None,
         prompt: str = "",
-        started: StartedRequest | None = None,
+        started: BulkRequest | None = None,
         control: Control | None = None,
     ) -> Answer:
         """Ask for up to `n` choices in one request, and retry by kind of failure. `account` records the cost of each.
-        A request in `started` is continued. `control` (see `Flow`) asks once, with the settings of the given
+        A request `started` in bulk is continued. `control` (see `Flow`) asks once, with the settings of the given
         request, a question that was answered before; it returns "" if that is answered.
 
         A server may return fewer choices than `n`; the caller asks again for the rest.
@@ -208,9 +211,9 @@ class Endpoint:
         self,
         body: Json,
         *,
-        account: CostAccount | None = None,
+        account: Meter | None = None,
         prompt: str = "",
-        started: StartedRequest | None = None,
+        started: BulkRequest | None = None,
         control: Control | None = None,
         once: bool = False,
     ) -> Answer:
@@ -239,21 +242,22 @@ class Endpoint:
         self,
         body: Json,
         data: bytes,
-        account: CostAccount | None,
+        account: Meter | None,
         prompt: str,
-        started: StartedRequest | None,
+        started: BulkRequest | None,
         sending: InFlight,
     ) -> Answer:
         outcome = started.outcome if started is not None and started.sending is sending else None
+        reserved: Reserved | None
         if started is not None and outcome is not None:
             reserved, began = started.reserved, started.began
         else:
-            reserved = account and await account.reserve(prompt, body, len(data), self.flow.draining.is_set)
+            reserved = await account.reserve(prompt, body, len(data), self.flow.draining.is_set) if account else None
             began = time.perf_counter()
         try:
             answer = await self._answer(body, data, sending, began, reserved, outcome)
         except BaseException as failure:
-            if account is not None:
+            if account is not None and reserved is not None:
                 await account.failed(reserved, failure, is_sent=sending.is_sent)
             raise
         self.answered = self.answered or bool(answer.choices)

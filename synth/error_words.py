@@ -13,26 +13,10 @@ from synth.streamed_answer import assemble_stream
 
 # Fields in which errors hold their message, in whole or in part, the plainest first: OpenAI and most others; FastAPI
 # and problem details (RFC 9457; NIM); various gateways; AWS; Apigee; Cloudflare and watsonx.
-_MESSAGE_FIELDS: tuple[str, ...] = (
-    "message",
-    "detail",
-    "msg",
-    "error_message",
-    "error_msg",
-    "errorMessage",
-    "description",
+_MESSAGE_FIELDS = (
+    *("message", "detail", "msg", "error_message", "error_msg", "errorMessage", "description", "error_description"),
+    *("Message", "faultstring", "error", "errors", "fault", "base_resp", "status_msg", "title", "reason"),
 )
-_MESSAGE_FIELDS += (
-    "error_description",
-    "Message",
-    "faultstring",
-    "error",
-    "errors",
-    "fault",
-    "base_resp",
-    "status_msg",
-)
-_MESSAGE_FIELDS += ("title", "reason")
 _MAX_LAYERS, _MAX_PARTS = 6, 3
 _PAGE = re.compile(r"\s*<[a-z!?]", re.IGNORECASE)
 _LONGEST_PAGE = 20_000  # characters of a page that are searched

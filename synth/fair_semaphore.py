@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any, Protocol
 
 
@@ -25,7 +27,6 @@ class FairSemaphore:
     def __init__(self, count: int) -> None:
         self._free = count
         self._waiting: deque[Waiter] = deque()
-        self.held = _HeldPlace(self)
 
     def take(self, waiter: Waiter) -> None:
         """Give `waiter` a place, now or as soon as one is free, by calling `set_result(None)`."""
@@ -51,6 +52,14 @@ class FairSemaphore:
     async def __aexit__(self, *exc: object) -> None:
         self.give_back()
 
+    @asynccontextmanager
+    async def held(self) -> AsyncIterator[None]:
+        """A context for a place that is already held: it only returns the place at the end."""
+        try:
+            yield
+        finally:
+            self.give_back()
+
     def give_back(self) -> None:
         """Return a place: it goes to the waiter that has waited longest."""
         while self._waiting:
@@ -59,16 +68,3 @@ class FairSemaphore:
                 waiter.set_result(None)
                 return
         self._free += 1
-
-
-class _HeldPlace:
-    """A context manager for a place that is already held: it only returns the place at the end."""
-
-    def __init__(self, places: FairSemaphore) -> None:
-        self._places = places
-
-    async def __aenter__(self) -> None:
-        pass
-
-    async def __aexit__(self, *exc: object) -> None:
-        self._places.give_back()

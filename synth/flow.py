@@ -7,12 +7,11 @@ import random
 import re
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING
 
 from schemas.errors import TeacherError
 from schemas.progress import Say, discard_message
 from schemas.progress_line import clock
-from schemas.records import Json
 from synth.chat_completions import (
     Answer,
     BrokenError,
@@ -25,7 +24,6 @@ from synth.chat_completions import (
     UnansweredError,
     UnconfirmedError,
 )
-from synth.connections import Outcome
 from synth.fair_semaphore import Waiter
 from synth.rate_limits import RateLimit
 from synth.teacher_host import (
@@ -39,6 +37,9 @@ from synth.teacher_host import (
     unreachable,
     wait_too_long,
 )
+
+if TYPE_CHECKING:
+    from synth.bulk import BulkRequest
 
 FIRST_CONNECT_TRIES = 3
 TIMEOUT_RETRIES = 2  # a request that timed out may have been charged for, and each retry gets twice the time
@@ -56,18 +57,6 @@ class _RefusedHereError(ServerFaultError):
     """One of several addresses refuses this request: another one decides whether the request itself is at fault."""
 
     word = "refused"
-
-
-class StartedRequest(Protocol):
-    """A request that was started in bulk, without a coroutine, and is continued here: its place in flight, its cost
-    reservation, when it was sent, and its outcome (None if it was not sent)."""
-
-    body: Json
-    tries: RetryState
-    sending: InFlight
-    reserved: Any
-    began: float
-    outcome: Outcome | None
 
 
 _Waiting = tuple[Waiter, float, RetryState]
@@ -162,7 +151,7 @@ class Flow:
         send: Callable[[InFlight], Awaitable[Answer]],
         tokens: float,
         limit_s: float,
-        started: StartedRequest | None = None,
+        started: BulkRequest | None = None,
         control: Control | None = None,
         *,
         once: bool = False,

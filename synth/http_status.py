@@ -161,7 +161,7 @@ def meaning(status: int, error: Json, text: str, body: Json, *, answered: bool, 
         status >= 500
         or status in _TEMPORARY
         or (answered and status < 400)
-        or _is_not_loaded(status, message, words, body)
+        or (status in (400, 404) and _begins_or_says(_NOT_LOADED, message, words, body))
     ):
         kind = "server"
     elif (
@@ -202,10 +202,6 @@ def _is_final(status: int, message: str, words: str, body: Json) -> bool:
         return True
     final = _TEMPLATE_ERROR if status == 500 else _MODERATION if status in (424, 498) else None
     return final is not None and says_itself(final, words, body)
-
-
-def _is_not_loaded(status: int, message: str, words: str, body: Json) -> bool:
-    return status in (400, 404) and _begins_or_says(_NOT_LOADED, message, words, body)
 
 
 def _is_quota_error(status: int, words: str, body: Json) -> bool:
@@ -255,13 +251,10 @@ def refused_setting(error: Json, text: str, body: Json, *, answered: bool) -> st
         (match.start(), name)
         for name in settings
         # A long name may begin a sentence ("Logprobs is not enabled") or be spelt differently ("presencePenalty").
-        if (match := re.search(rf"(?<!\w){_spelling_pattern(name)}(?!\w)", text, re.IGNORECASE if len(name) > 4 else 0))
+        for spelling in [re.escape(name).replace("_", "[_ ]?")]
+        if (match := re.search(rf"(?<!\w){spelling}(?!\w)", text, re.IGNORECASE if len(name) > 4 else 0))
     ]
     return min(mentions)[1] if mentions else ""
-
-
-def _spelling_pattern(name: str) -> str:
-    return re.escape(name).replace("_", "[_ ]?")
 
 
 class Target(NamedTuple):

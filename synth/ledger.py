@@ -297,7 +297,7 @@ class Ledger:
         if handed_over is not None and handed_over.calls:
             return handed_over.calls
         sampling = question.sampling_for(samples[0], len(self.answered.of(keys[0])))
-        async with self.places if handed_over is None else self.places.held:
+        async with self.places if handed_over is None else self.places.held():
             try:
                 sent = self.refusals.sent() if handed_over is None else handed_over.sent
                 answer = await self._answer(question, sampling, keys, handed_over)

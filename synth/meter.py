@@ -114,10 +114,10 @@ class Meter:
         if (limit := max_answer_tokens(body)) is None:
             return None
         tokens, tier = Usage(prompt_tokens=size_bytes, completion_tokens=limit * int(body.get("n", 1))), _tier(body)
-        usd = self.prices.usd(tokens, tier=tier, highest=True) or 0.0
+        usd = self.prices.usd(tokens, tier=tier, highest=True)
         if tier not in ("", "auto"):
             # a "flex" request may be served at the usual price
-            return max(usd, self.prices.usd(tokens, highest=True) or 0.0)
+            return max(usd, self.prices.usd(tokens, highest=True))
         return usd * max(self._tier_factor.values())  # a project may have a default tier
 
     async def failed(self, reserved: Reserved, failure: BaseException, *, is_sent: bool) -> None:

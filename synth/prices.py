@@ -28,7 +28,7 @@ FREE = "free"  # the source of prices that were explicitly set to 0
 _BATCH = {"processing": "batch"}
 _MILLION, _HALF = 1e6, 0.5
 _HALF_HOUR, _WEEK = timedelta(minutes=30), 7 * 48
-_SATURDAY, _CHEAP_HOUR = 5, 20
+_SATURDAY, _PEAK_HOURS, _BETWEEN_PEAKS = 5, (1, 2, 3, 6, 7, 8, 9), 5
 # Hosts that the table does not know -> hosts of the same provider that it does.
 _HOST_ALIASES = {"api.together.ai": "api.together.xyz"}
 
@@ -49,11 +49,8 @@ class Prices:
     usual_share: float = _HALF
     highest: Rate | None = None
 
-    def usd(self, usage: Usage, *, tier: str = "", batch: bool = False, highest: bool = False) -> float | None:
-        """The price of a request, at the hour with the `highest` or now; None for a batch without a known batch
-        price."""
-        if batch:
-            return None if self.batch_share is None else self.batch_share * self.rate(usage, {})
+    def usd(self, usage: Usage, *, tier: str = "", highest: bool = False) -> float:
+        """The price of a request, at the hour with the `highest` or now."""
         rate = self.highest if highest and self.highest is not None else self.rate
         return rate(usage, {"service_tier": tier} if tier else {})
 
@@ -142,9 +139,9 @@ def _listed_prices(url: str, model: str, clock: Clock) -> Prices | None:
     rates: dict[int, Rate] = {}  # by the price that applies: it may depend on the hour, or change on a day
 
     def rate_at(moment: datetime) -> Rate:
-        if provider.id == "deepseek" and moment.weekday() >= _SATURDAY:
+        if provider.id == "deepseek" and moment.weekday() >= _SATURDAY and moment.hour in _PEAK_HOURS:
             # "Peak hours are 01:00 - 04:00 and 06:00 - 10:00 UTC, Monday through Friday"; the table has only the hours.
-            moment = moment.replace(hour=_CHEAP_HOUR)
+            moment = moment.replace(hour=_BETWEEN_PEAKS)
         price = known.get_prices(moment)
         if id(price) not in rates:
             tiers = any(hasattr(value, "tiers") for value in vars(price).values())

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from schemas.identity import construct
 from schemas.records import Candidate, Counts, GeneratorName, Pair, Reason
+from schemas.spec import SeedKind
 
 Name = GeneratorName
-Kind = Literal["input", "output", "pair", "conversation"]
+Kind = SeedKind
 
 
 class Slot(NamedTuple):
@@ -68,10 +69,4 @@ class GenerateResult:
     @property
     def counts(self) -> Counts:
         """The number of rows in each state."""
-        return Counts(
-            rows_in=self.rows_in,
-            accepted=self.accepted,
-            rejected=self.rejected,
-            waiting=self.waiting,
-            failed=self.failed,
-        )
+        return Counts(**{name: getattr(self, name) for name in Counts.model_fields})

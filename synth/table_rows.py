@@ -25,14 +25,22 @@ def parquet_rows(source: SeedSource, path: Path, notes: list[SeedProblem]) -> It
     with table:
         names = table.schema_arrow.names
         columns = {name: names[at] for name, at in layout(names, source, source.path, notes).columns.items()}
-        objects, labels, number = object_columns(source, columns), _labels(table.schema_arrow), 0
+        number, batches = 0, table.iter_batches(batch_size=1024, columns=list(dict.fromkeys(columns.values())))
         try:
-            for batch in table.iter_batches(batch_size=1024, columns=list(dict.fromkeys(columns.values()))):
-                for cells in zip(*(batch.column(column) for column in columns.values()), strict=True):
-                    number += 1
-                    yield number, _cells(objects, labels, columns, cells, f"{source.path}:{number}")
+            for number, cells in _rows(batches, columns, table.schema_arrow, source):
+                yield number, cells
         except (pa.ArrowException, OSError) as error:
             raise InputError(f"cannot be read any further: {error}.", where=f"{source.path}:{number + 1}") from None
+
+
+def _rows(
+    batches: Iterable[Any], columns: Mapping[str, str], schema: Any, source: SeedSource
+) -> Iterator[tuple[int, Cells | Fault]]:
+    """The rows of record batches, numbered from 1."""
+    objects, labels = object_columns(source, columns), _labels(schema)
+    rows = (row for batch in batches for row in zip(*(batch.column(of) for of in columns.values()), strict=True))
+    for number, cells in enumerate(rows, 1):
+        yield number, _cells(objects, labels, columns, cells, f"{source.path}:{number}")
 
 
 def parquet_names(path: Path) -> list[str]:
@@ -106,9 +114,5 @@ def datasets_rows(source: SeedSource, path: Path, notes: list[SeedProblem]) -> I
         data = data[split]
     names = data.column_names
     columns = {name: names[at] for name, at in layout(names, source, source.path, notes).columns.items()}
-    objects, labels, number = object_columns(source, columns), _labels(data.features.arrow_schema), 0
-    wanted = list(dict.fromkeys(columns.values()))
-    for batch in data.with_format("arrow").select_columns(wanted).iter(batch_size=1024):
-        for cells in zip(*(batch.column(column) for column in columns.values()), strict=True):
-            number += 1
-            yield number, _cells(objects, labels, columns, cells, f"{source.path}:{number}")
+    tables = data.with_format("arrow").select_columns(list(dict.fromkeys(columns.values()))).iter(batch_size=1024)
+    yield from _rows(tables, columns, data.features.arrow_schema, source)

@@ -90,11 +90,6 @@ class ServerStatus:
     public_url: str | None = None
     children: tuple[Child, ...] = field(default=())
 
-    @property
-    def memory_mib(self) -> float:
-        """Return the resident memory of all children together."""
-        return sum(child.memory_mib or 0.0 for child in self.children)
-
 
 def default_home() -> Path:
     import platformdirs

@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 from curate.argilla import edits, rules
@@ -341,30 +342,6 @@ def _paragraphs(lines: Sequence[str]) -> str:
     return f"<div>{''.join(f'<p>{line}</p>' for line in lines)}</div>" if lines else ""
 
 
-# Whether the page has the keys of our own server's script (curate/argilla/engine/page.js) or only Argilla's own.
-_KEYS = {
-    True: [
-        "Every other choice (what is wrong with a row, and which output is best) shows the letter that selects it. "
-        "Letters and numbers mean the same wherever you are on the page. `←` and `→` show other rows, and `Ctrl`+`S` "
-        "saves a draft.",
-    ],
-    False: [
-        "After the verdict, `Shift`+`Enter` starts editing the text and `Esc` ends it. `↓` moves on to what is wrong, "
-        "which is optional; there, numbers select. `←` and `→` show other rows, `↑` moves back, `Tab` makes the keys "
-        "work again after a click elsewhere, and `Ctrl`+`S` saves a draft.",
-    ],
-}
-
-
-def _how_to_edit(project: Project) -> str:
-    if project.spec.task.labels:
-        return "Choose the right label; that alone is an edit."
-    if project.spec.review.url is None:
-        fields = " `Tab` moves to the next field." if project.spec.task.answer_schema else ""
-        return f"The key moves the cursor into the text; edit it, and leave with `Esc`.{fields}"
-    return "Correct the text on the right."
-
-
 def guidelines(project: Project, bad: Sequence[tuple[Pair, str]]) -> str:
     """Return the annotation guidelines in Markdown: the task, the keys, good examples (from the spec) and `bad` ones
     (rows that a gate rejected, with its reason). Long texts are cut so that the whole fits Argilla's limit."""
@@ -376,50 +353,26 @@ def guidelines(project: Project, bad: Sequence[tuple[Pair, str]]) -> str:
 
 
 def _guidelines(project: Project, bad: Sequence[tuple[Pair, str]], limit: int) -> str:
-    task, kind = project.spec.task, KINDS[project.spec.task.kind]
-    marks = [
-        "- **Bold** in the output: taken over from the input. Where most of it was taken over, new words are "
-        "<ins>underlined</ins> instead.",
-        "- <del>Struck through</del> in the input: a word that is missing in the output.",
-        "",
-    ]
-    lines = [
-        f"# {task.name}",
-        "",
-        f"A person wrote the **{kind.input}**, and a model the **{kind.output}**: {kind.about}. Does the {kind.output} "
-        "follow the house style?",
-        "",
-        f"- `1` **Accept**: you would be happy to see this {kind.output} in the training data, as it is.",
-        "- `2` **Reject**: it is wrong, or correcting it would take longer than writing it from scratch.",
-        f"- `3` **Edit**: it is good after your changes. {_how_to_edit(project)}",
-        "- `Enter` submits and shows the next row. Only the verdict is required.",
-        "- `Backspace` discards the row, if you cannot judge it.",
-        "",
-        *_KEYS[project.spec.review.url is None],
-        "",
-        *(marks if project.spec.curate.gates.lost_content and not task.labels and not task.answer_schema else ()),
-        "## The house style",
-        "",
-        f"<p>{escaped(_cut(task.style.strip(), max(4 * limit, 1_000)))}</p>",
-    ]
-    if project.spec.exemplars:
-        lines += ["", "## Good", ""]
-        for exemplar in project.spec.exemplars[:_MAX_EXAMPLES]:
-            lines += [_example(_cut(exemplar.input, limit), _cut(exemplar.output, limit), ""), ""]
-    if bad:
-        lines += ["", "## Bad", ""]
-        for pair, reason in bad:
-            lines += [_example(_cut(pair.input, limit), _cut(pair.output, limit), _cut(reason, limit)), ""]
-    return "\n".join(lines).rstrip() + "\n"
+    """Render `guidelines.md.j2`, with texts of at most `limit` characters."""
+    from jinja2 import Environment
+
+    task, environment = project.spec.task, Environment()
+    environment.filters |= {"cut": _cut, "escaped": escaped}
+    template = environment.from_string(Path(__file__).with_name("guidelines.md.j2").read_text(encoding="utf-8"))
+    text = template.render(
+        task=task,
+        kind=KINDS[task.kind],
+        own_server=project.spec.review.url is None,
+        marks=project.spec.curate.gates.lost_content and not task.labels and not task.answer_schema,
+        exemplars=project.spec.exemplars[:_MAX_EXAMPLES],
+        bad=bad,
+        limit=limit,
+    )
+    return text.rstrip() + "\n"
 
 
 def _cut(text: str, limit: int) -> str:
     return text if len(text) <= limit else f"{text[:limit].rstrip()} [...]"
-
-
-def _example(input: str, output: str, reason: str) -> str:
-    why = f"<br><i>Why not: {escaped(reason)}</i>" if reason else ""
-    return f"<p><b>Input</b> {escaped(input)}<br><b>Output</b> {escaped(output)}{why}</p>"
 
 
 def bad_examples(population: Population) -> list[tuple[Pair, str]]:

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from curate.review.answers import current_answers
 from schemas.records import Edited, Pair, Reason
 from schemas.reviews import Review
+
+if TYPE_CHECKING:
+    from schemas.store import Store
 
 
 @dataclass(frozen=True)
@@ -102,6 +105,15 @@ def _changes(review: Review, pair: Pair) -> bool:
 def differs(text: str, pair: Pair) -> bool:
     """Whether an edit changes the text, ignoring surrounding whitespace, which the page may add."""
     return text.strip() not in ("", pair.output.strip())
+
+
+def replaced_pairs(pair: Pair, store: Store) -> list[Pair]:
+    """The pairs that reviewers' edits replaced by `pair`, the one that was generated last."""
+    replaced = []
+    while pair.origin.by == "edited":
+        (pair,) = store.pairs([pair.origin.parent_id])
+        replaced.append(pair)
+    return replaced
 
 
 def edited_pair(pair: Pair, review: Review) -> Pair:

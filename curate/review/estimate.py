@@ -24,7 +24,7 @@ import math
 import statistics
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
 
 _MINIMUM = 2  # reviewed rows that a stratum of its own needs
@@ -156,18 +156,32 @@ def _candidate_totals(stratum: Stratum, error: float) -> Any:
 def _chances(stratum: Stratum, totals: Any) -> Any:
     """totals x (0 ... reviewed): the probability of that many accepted rows among the reviewed."""
     import numpy as np
-    from scipy.special import gammaln
 
-    k, size = np.arange(stratum.reviewed + 1)[None, :], stratum.population
-    log_factorial = gammaln(np.arange(size + 1) + 1)
+    k = np.arange(stratum.reviewed + 1)[None, :]
+    return np.exp(log_chances(stratum.population, totals[:, None], stratum.reviewed, k))
 
-    def log_choose(n: Any, k: Any) -> Any:
-        possible = (k >= 0) & (k <= n)
-        of = np.where(possible, k, 0), np.where(possible, n - k, 0)
-        return np.where(possible, log_factorial[n] - log_factorial[of[0]] - log_factorial[of[1]], -np.inf)
 
-    ways = log_choose(totals[:, None], k) + log_choose(size - totals[:, None], stratum.reviewed - k)
-    return np.exp(ways - log_choose(np.asarray(size), np.asarray(stratum.reviewed)))
+def log_chances(size: int, marked: Any, drawn: int, hits: Any) -> Any:
+    """The log probability of `hits` marked rows among `drawn` of `size` rows, of which `marked` are marked. The two may
+    be arrays. Much faster than scipy's hypergeometric distribution, for which a large pool takes a minute."""
+    chosen = _log_choose(size, marked, hits) + _log_choose(size, size - marked, drawn - hits)
+    return chosen - _log_choose(size, size, drawn)
+
+
+def _log_choose(size: int, n: Any, k: Any) -> Any:
+    import numpy as np
+
+    table = _log_factorials(1 << max(8, size.bit_length()))
+    possible = (k >= 0) & (k <= n)
+    n, k = np.where(possible, n, 0), np.where(possible, k, 0)
+    return np.where(possible, table[n] - table[k] - table[n - k], -np.inf)
+
+
+@lru_cache(maxsize=4)
+def _log_factorials(most: int) -> Any:
+    import numpy as np
+
+    return np.concatenate([[0.0], np.log(np.arange(1, most + 1)).cumsum()])
 
 
 def _complement(stratum: Stratum) -> Stratum:
@@ -185,18 +199,14 @@ def _first(low: int, high: int, holds: Callable[[int], bool]) -> int:
     return low
 
 
-def _clopper_pearson(share: float, n: float, confidence: float) -> tuple[float, float]:
+def binomial(k: float, n: float, confidence: float = 0.95) -> tuple[float, float]:
+    """The exact (Clopper-Pearson) interval for a share of `k` in `n` independent trials; both may be fractional."""
     from scipy.stats import beta
 
-    k, tail = share * n, (1 - confidence) / 2
+    tail = (1 - confidence) / 2
     low = float(beta.ppf(tail, k, n - k + 1)) if k > 0 else 0.0
     high = float(beta.ppf(1 - tail, k + 1, n - k)) if k < n else 1.0
     return low, high
-
-
-def binomial(k: float, n: float, confidence: float = 0.95) -> tuple[float, float]:
-    """The exact (Clopper-Pearson) interval for a share of `k` in `n` independent trials; both may be fractional."""
-    return _clopper_pearson(k / n, n, confidence)
 
 
 def seconds_per_item(seconds: Iterable[float | None]) -> float | None:

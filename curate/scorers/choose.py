@@ -13,7 +13,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from curate.rules import rules_of
 from curate.scorers import Score, Scorer
@@ -26,18 +26,8 @@ from schemas.progress import Progress
 from schemas.project import Project
 from schemas.records import Pair, Seed, content_id
 from schemas.wording import counted
-from synth.embedded.process import embedded
+from synth.embedded.process import EmbeddedServer, embedded
 from synth.embedded.weights import Weights, embedded_weights, folder_weights
-
-
-class RunningModel(Protocol):
-    """A running embedded model."""
-
-    @property
-    def base_url(self) -> str: ...
-    @property
-    def model(self) -> str: ...
-
 
 PMI = "score/relevance@1"
 
@@ -46,7 +36,7 @@ class EmbeddedModel(NamedTuple):
     """The embedded model: how to get its weights, and how to start it. Neither is called before it is needed."""
 
     weights: Callable[[], Weights] = embedded_weights
-    serve: Callable[[], AbstractAsyncContextManager[RunningModel]] = embedded
+    serve: Callable[[], AbstractAsyncContextManager[EmbeddedServer]] = embedded
 
 
 EMBEDDED_MODEL = EmbeddedModel()

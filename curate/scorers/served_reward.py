@@ -83,14 +83,12 @@ class HostedReward:
 
 @dataclass
 class PoolingReward:
-    """A reward model served by a vLLM for pooling. `sent` counts requests; no cost is computed for them. `start` is
-    awaited before the first request."""
+    """A reward model served by a vLLM for pooling; no cost is computed. `start` is awaited before the first request."""
 
     teacher: TeacherSettings
     rules: str
     session: Any
     start: StartServer
-    sent: int = 0
     _checked: bool = field(default=False, init=False)
     _reached: ServerAccess | None = field(default=None, init=False)
     _url: str = field(default="", init=False)
@@ -156,7 +154,6 @@ class PoolingReward:
 
         assert self._reached is not None
         headers, params = {"Content-Type": "application/json", **self._reached.headers}, self._reached.query
-        self.sent += 1
         try:
             async with self.session.post(self._url, data=body, headers=headers, params=params) as response:
                 return response.status, await response.read()

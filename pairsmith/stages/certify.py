@@ -90,7 +90,7 @@ def _facts(looked: Look) -> Json:
     facts["rows"] = len(looked.certificate.rows)
     facts["sets"] = [part._asdict() for part in looked.certificate.sets]
     facts["share"] = looked.certificate.share and looked.certificate.share._asdict()
-    facts["calibrator"] = looked.trial and looked.trial.calibrator.as_json()
+    facts["calibrator"] = looked.trial and asdict(looked.trial.calibrator)
     facts["reliability"] = [part._asdict() for part in looked.reliability]
     return facts
 

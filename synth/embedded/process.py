@@ -8,14 +8,15 @@ import json
 import tempfile
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 from schemas.cores import threads
 from schemas.errors import MissingDependency, TeacherError, UsageError
+from schemas.progress import Say, discard_message
 from synth.embedded.child import child_command, first_line, last_words, serving_child
-from synth.embedded.weights import NAME, Progress, embedded_weights, folder_weights
+from synth.embedded.weights import NAME, embedded_weights, folder_weights
 
 _START_S = 180.0
 _CHILD_SETTINGS = {
@@ -41,15 +42,10 @@ class EmbeddedServer:
     model: str
     revisions: Mapping[str, str]
     context_tokens: int
-    _stderr: IO[bytes] = field(repr=False)
 
     @property
     def revision(self) -> str:
         return self.revisions[self.model]
-
-    def last_words(self) -> str:
-        """The end of the child's standard error: the cause, if it died."""
-        return last_words(self._stderr)
 
 
 @asynccontextmanager
@@ -62,7 +58,7 @@ async def embedded(
     template_arguments: Mapping[str, Any] | None = None,
     runs_code: bool = False,
     defaults: Mapping[str, Any] | None = None,
-    progress: Progress = lambda message: None,
+    progress: Say = discard_message,
     name: str | None = None,
     listen: tuple[str, int] | None = None,
 ) -> AsyncIterator[EmbeddedServer]:
@@ -84,24 +80,24 @@ async def embedded(
     """
     _require_packages()
     served = await asyncio.to_thread(_model_entries, model, adapters or {}, progress, name)
-    command = child_command(
-        "synth.embedded.server",
-        *("--served", json.dumps(served)),
-        *("--dtype", dtype),
-        *("--max-batch", str(max_batch)),
-        *("--threads", str(threads())),
-        *("--template-arguments", json.dumps(dict(template_arguments or {}))),
-        *("--defaults", json.dumps(dict(defaults or {}))),
-        *(("--runs-code",) if runs_code else ()),
-        *(() if listen is None else ("--listen", json.dumps(listen))),
-    )
+    settings = {
+        "served": served,
+        "dtype": dtype,
+        "max_batch": max_batch,
+        "threads": threads(),
+        "template_arguments": dict(template_arguments or {}),
+        "defaults": dict(defaults or {}),
+        "runs_code": runs_code,
+        "listen": listen,
+    }
+    command = child_command("synth.embedded.server", json.dumps(settings))
     name = str(served[0]["name"])
     progress(f"starting the embedded server of {name}")
     with tempfile.TemporaryFile() as stderr:
         async with serving_child(command, stderr, more=_CHILD_SETTINGS) as process:
             address, context_tokens = await _read_address(process, stderr)
             revisions = {str(entry["name"]): str(entry["revision"]) for entry in served}
-            yield EmbeddedServer(address, process.pid, name, revisions, context_tokens, stderr)
+            yield EmbeddedServer(address, process.pid, name, revisions, context_tokens)
 
 
 def _require_packages() -> None:
@@ -115,7 +111,7 @@ def _require_packages() -> None:
 
 
 def _model_entries(
-    model: Path | None, adapters: Mapping[str, Path], progress: Progress, name: str | None
+    model: Path | None, adapters: Mapping[str, Path], progress: Say, name: str | None
 ) -> list[dict[str, Any]]:
     """The models to pass to the child, the base first. Hashing and fetching block, so this runs in a thread."""
     base = folder_weights(model) if model else embedded_weights(progress)

@@ -6,7 +6,6 @@ exits on SIGTERM or when standard input closes, which happens even if the parent
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
 import os
@@ -18,7 +17,7 @@ import time
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from aiohttp import web
@@ -44,32 +43,38 @@ class Served(BaseModel):
     is_adapter: bool
 
 
+class ServerSettings(BaseModel):
+    """What the parent passes (`synth.embedded.process.embedded`). `served` has the base first. `defaults` are sampling
+    parameters for requests that set none. `listen`: a host and a port to serve on without a secret path."""
+
+    served: list[Served]
+    dtype: Literal["auto", "bfloat16", "float32"]
+    max_batch: int
+    threads: int
+    template_arguments: dict[str, Any]
+    defaults: dict[str, Any]
+    runs_code: bool
+    listen: tuple[str, int] | None
+
+
 class Api:
     """The routes. Tokenising happens here, on the event loop; everything that uses the model, in the decode loop."""
 
-    def __init__(
-        self,
-        base: Served,
-        adapters: Sequence[Served],
-        *,
-        dtype: str,
-        max_batch: int,
-        template_arguments: dict[str, Any],
-        runs_code: bool = False,
-        defaults: dict[str, Any] | None = None,
-    ) -> None:
-        self._defaults = dict(defaults or {})
+    def __init__(self, settings: ServerSettings) -> None:
+        self._defaults = dict(settings.defaults)
         self._default_max_tokens = self._defaults.pop("max_tokens", DEFAULT_MAX_TOKENS)
-        self._served = {served.name: served for served in (base, *adapters)}
+        self._served = {served.name: served for served in settings.served}
         self._device = best_device()
-        chosen = best_dtype(self._device) if dtype == "auto" else getattr(torch, dtype)
+        chosen = best_dtype(self._device) if settings.dtype == "auto" else getattr(torch, settings.dtype)
+        base, *adapters = settings.served
         folders = {adapter.name: adapter.folder for adapter in adapters}
-        self._model = ChatModel(base.folder, folders, chosen, template_arguments, self._device, runs_code=runs_code)
+        arguments, runs_code = settings.template_arguments, settings.runs_code
+        self._model = ChatModel(base.folder, folders, chosen, arguments, self._device, runs_code=runs_code)
         self._dtype = str(chosen).removeprefix("torch.")
         self._schemas = SchemaCompiler(self._model.tokenizer, self._model.vocabulary, self._model.end_tokens)
         lanes = {name: name if served.is_adapter else None for name, served in self._served.items()}
         memory = free_kv_mib(self._device)
-        self._decoder = Decoder(self._model, lanes, self._schemas.start, max_batch=max_batch, kv_mib=memory)
+        self._decoder = Decoder(self._model, lanes, self._schemas.start, max_batch=settings.max_batch, kv_mib=memory)
 
     @property
     def context_tokens(self) -> int:
@@ -335,38 +340,15 @@ def _watch_parent() -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m synth.embedded.server", description=__doc__)
-    parser.add_argument("--served", required=True, type=json.loads, help="JSON list of models, the base first")
-    parser.add_argument("--dtype", choices=["auto", "bfloat16", "float32"], default="auto")
-    parser.add_argument("--max-batch", type=int, required=True)
-    parser.add_argument("--threads", type=int, required=True)
-    parser.add_argument(
-        "--listen", type=json.loads, help="JSON list of a host and a port to serve on without a secret path"
-    )
-    parser.add_argument(
-        "--template-arguments", type=json.loads, default={}, help="see synth.chat_template.freeze_template"
-    )
-    parser.add_argument(
-        "--defaults", type=json.loads, default={}, help="sampling parameters for requests that set none"
-    )
-    parser.add_argument("--runs-code", action="store_true", help="run the code that comes with the base")
-    options = parser.parse_args()
+    """Serve with the `ServerSettings` in `sys.argv[1]`, as JSON."""
+    settings = ServerSettings.model_validate_json(sys.argv[1])
     threading.Thread(target=_watch_parent, daemon=True).start()
-    torch.set_num_threads(options.threads)
-    base, *adapters = (Served.model_validate(entry) for entry in options.served)
+    torch.set_num_threads(settings.threads)
     try:
-        api = Api(
-            base,
-            adapters,
-            dtype=options.dtype,
-            max_batch=options.max_batch,
-            template_arguments=options.template_arguments,
-            runs_code=options.runs_code,
-            defaults=options.defaults,
-        )
+        api = Api(settings)
     except UnsupportedModel as error:
         sys.exit(f"The model cannot be served: {error}.")
-    asyncio.run(_serve(api, options.listen and tuple(options.listen)))
+    asyncio.run(_serve(api, settings.listen))
 
 
 if __name__ == "__main__":

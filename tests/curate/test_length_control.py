@@ -56,17 +56,17 @@ def test_selection_reports_what_it_changed() -> None:
     pool = asyncio.run(curate(Pool.of(rows(40)), [by_length(worth=0.0), best(1)]))
     selection = selection_summary(pool, 1)
     assert selection is not None
-    assert (selection.inputs, selection.left_out) == (40, 120)
-    assert 20 < selection.not_first < 40
-    assert selection.length.r_squared > 0.8
-    assert selection.length.slope > 0
-    words = in_words(selection.as_json)
+    assert (selection["inputs"], selection["left_out"]) == (40, 120)
+    assert 20 < selection["not_first"] < 40
+    assert selection["length_r_squared"] > 0.8
+    assert selection["length_slope"] > 0
+    words = in_words(selection)
     assert words.startswith("keeping the best left out 120 rows of 40 inputs with more candidates")
     assert "(longer is better)" in words
     flat = asyncio.run(curate(Pool.of(rows(5)), [scored(named(lambda p: 1.0, "score/flat@1")), best(1)]))
     unselective = selection_summary(flat, 1)
     assert unselective is not None
-    assert in_words(unselective.as_json).endswith("; length explains 0% of the score within inputs")
+    assert in_words(unselective).endswith("; length explains 0% of the score within inputs")
 
 
 def test_selection_that_changed_nothing_says_so() -> None:
@@ -74,8 +74,8 @@ def test_selection_that_changed_nothing_says_so() -> None:
     pool = asyncio.run(curate(Pool.of(rows(5)), [by_length(), best(4)]))
     selection = selection_summary(pool, 4)
     assert selection is not None
-    assert selection.left_out == 0
-    assert in_words(selection.as_json) == "selection changed nothing: no input had more candidates left than the best 4"
+    assert selection["left_out"] == 0
+    assert in_words(selection) == "selection changed nothing: no input had more candidates left than the best 4"
     assert selection_summary(Pool.of(rows(1)), 1) is None
 
 

@@ -174,10 +174,11 @@ def test_child_ends_while_it_is_loading(tmp_path: Path) -> None:
     pytest.importorskip("transformers", reason="the embedded teacher needs the train extra")
     os.mkfifo(tmp_path / "config.json")  # opening it blocks forever
     served = [{"name": "hangs", "folder": str(tmp_path), "revision": "r", "is_adapter": False}]
-    options = ["--served", json.dumps(served), "--max-batch", "1", "--threads", "1"]
+    settings = {"served": served, "dtype": "auto", "max_batch": 1, "threads": 1, "runs_code": False, "listen": None}
+    settings |= {"template_arguments": {}, "defaults": {}}
 
     async def stopped() -> int | None:
-        async with serving_child(child_command("synth.embedded.server", *options), log) as process:
+        async with serving_child(child_command("synth.embedded.server", json.dumps(settings)), log) as process:
             pass
         return process.returncode
 

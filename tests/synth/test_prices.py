@@ -138,7 +138,7 @@ def test_known_providers_have_the_prices_of_the_table() -> None:
     assert openai.source.startswith("genai-prices 0.")
     assert openai.source.endswith("openai/gpt-4.1-mini")
     usual, read = openai.usd(MANY), openai.usd(MANY.model_copy(update={"cached_tokens": 1_000_000}))
-    batch = openai.usd(MANY, batch=True)
+    batch = openai.batch_usd(MANY)
     assert usual is not None
     assert read is not None
     assert 0 < read < usual
@@ -148,7 +148,7 @@ def test_known_providers_have_the_prices_of_the_table() -> None:
     # Without a batch price in the table, the batch price is unknown.
     groq = prices_of(teacher_at("https://api.groq.com/openai/v1", "llama-3.3-70b-versatile"))
     assert groq is not None
-    assert groq.usd(MANY, batch=True) is None
+    assert groq.batch_share is None
     # The longer prompt is in the more expensive tier.
     tiered = prices_of(teacher_at("https://generativelanguage.googleapis.com/v1beta/openai", "gemini-2.5-pro"))
     assert tiered is not None
@@ -352,6 +352,19 @@ def test_weekends_have_no_peak_hours(tmp_path: Path) -> None:
     ):
         at[0] = datetime(2026, 11, day, hour, tzinfo=UTC)
         assert prices.usd(MANY) == usd, at[0]
+
+
+def test_models_with_other_cheap_hours_have_them_on_weekends_too() -> None:
+    """DeepSeek's older models cost less from 16:30 to 00:30 UTC. Its peak hours on weekdays are those of the newer
+    ones, so a Saturday noon is no cheaper than a Friday noon."""
+    at = [datetime(2026, 11, 27, 12, tzinfo=UTC)]
+    prices = prices_of(teacher_at("https://api.deepseek.com/v1", "deepseek-chat"), lambda: at[0])
+    assert prices is not None
+    noon = prices.usd(MANY)
+    at[0] += timedelta(days=1)
+    assert prices.usd(MANY) == noon
+    at[0] += timedelta(hours=8)
+    assert prices.usd(MANY) < noon
 
 
 @pytest.mark.parametrize(
