@@ -113,7 +113,7 @@ def _without_templates(sets: TokenSets, of: dict[int, SimilarRows], threshold: f
     """`of` without the rows that only share a template with the row that they are similar to.
 
     Rows that stay and are similar to each other, at a threshold that allows for one step in between, make a cluster
-    with all rows that are similar to them. Of a cluster of at least TEMPLATE different first texts, the tokens in more
+    with all rows that are similar to them. Of a cluster of at least FEW different first texts, the tokens in more
     than half are the template. Two of its rows are duplicates if the other tokens of their first texts are the same, or
     if one is an edited copy of the other.
     """
@@ -144,7 +144,7 @@ def _without_templates(sets: TokenSets, of: dict[int, SimilarRows], threshold: f
 
 def _template(sets: TokenSets, rows: Sequence[int]) -> tuple[frozenset[int], frozenset[int]]:
     """The tokens of more than half of these rows, or of a thousand of them, and those of nearly all; empty if too few
-    first texts differ."""
+    first texts differ, or if a few do not contain the tokens whole."""
     of_input = {sets[row][0]: sets[row] for row in rows[:: max(1, len(rows) // _COUNTED)]}
     if len(of_input) < FEW:
         return _NO_TEMPLATE

@@ -1,4 +1,5 @@
-"""Find rows that repeat a held-out text by shared n-grams. Exact; each row is read once and not kept.
+"""Find rows that repeat a held-out text by shared n-grams. Rows are not kept; the comparison is exact, except that what
+a template is shows in a sample where very many texts are similar.
 
 Written in plain Python without numpy, which the joins of `curate.set_join` need: generation runs this check on its
 seeds before it pays for them, and would load numpy, a tenth of its memory, for nothing else.
@@ -12,7 +13,7 @@ from bisect import insort
 from collections import Counter
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Sequence, Set
 from functools import cache, lru_cache
-from itertools import pairwise
+from itertools import chain, groupby, pairwise
 from typing import NamedTuple, TypeVar
 from zlib import crc32
 
@@ -22,6 +23,7 @@ from curate.words import numbers_in, words
 SHORT = 6  # words; a shorter text may be part of another by chance, so it is compared as a whole, by character n-grams
 _CONTAINED = 0.8  # a longer text with this share of a held-out text's word bigrams repeats it
 NEARLY_ALL = 0.75  # share of such texts; similar texts often share some of what they fill in, too
+_PART = 4  # broken bigrams in a row; one changed word breaks two, two words in a row three
 _SAMPLED = 32  # similar texts of a held-out one that show what most of them share
 TEMPLATE = 10  # similar texts of different inputs, from which on what most of them share is a template
 FEW = 5  # or from which on it is one if nearly all contain it whole
@@ -49,7 +51,7 @@ def contaminated(
     inputs_only: Collection[int] = (),
 ) -> dict[int, Overlap]:
     """Map the index of each contaminated row to the most similar held-out text that it repeats. `rows` reads the rows,
-    in the same order at every call; they are read a second time only if some are similar.
+    in the same order at every call; they are read again only if some are similar.
 
     Texts are similar by their word bigrams (Jaccard similarity >= `threshold`), or if a longer text contains 80 % of
     the bigrams of a held-out text of at least 6 words. Shorter texts are compared as wholes, by their 4-grams of
@@ -60,7 +62,8 @@ def contaminated(
     If TEMPLATE texts are similar, what most of them share is a template, which says nothing about where a text comes
     from (GPT-3's decontamination ignores n-grams of more than ten documents; Brown et al. 2020, appendix C). A text
     then repeats a held-out one only if it contains 80 % of that one's bigrams by their information, the logarithm of
-    how rare they are among these texts, or if it is an edited copy.
+    how rare they are among these texts, or if it is an edited or shortened copy. FEW texts show a template if nearly
+    all contain it whole.
     """
     similar = _Similarity(held_out, threshold, equal_numbers, frozenset(inputs_only))
     try:
@@ -218,6 +221,15 @@ def is_edited_copy(one: Set[Token], other: Set[Token], frame: Set[Token]) -> boo
     return len(differing) <= 3 * len(differing & frame)
 
 
+def _parts(text: str, broken: Grams) -> Grams:
+    """The broken bigrams of a frame that lie in a row: an edit breaks few, an optional part of a template many."""
+    if len(broken) < _PART:
+        return frozenset()
+    ordered = [gram if gram in broken else None for gram in map(hash, pairwise(words(text)))]
+    runs = (list(run) for gram, run in groupby(ordered, lambda gram: gram is not None) if gram)
+    return frozenset(chain.from_iterable(run for run in runs if len(run) >= _PART))
+
+
 def _nearest(matches: Iterable[Overlap]) -> Overlap:
     return min(matches, key=lambda match: (-match.similarity, match.held_out, match.text))
 
@@ -286,7 +298,10 @@ class _Templates:
         grams = self._grams_of(text)
         if sum(varying[gram] for gram in varying.keys() & grams) >= _CONTAINED * total - 1e-9:
             return True
-        return is_edited_copy(grams, self._lacking[number].keys(), self._frame(number))
+        its, frame = self._lacking[number].keys(), self._frame(number)
+        broken = frame & (grams ^ its)
+        parts = _parts(text, broken) | _parts(self._texts[number], broken)
+        return grams <= its or is_edited_copy(grams - parts, its - parts, frame)
 
     def _varying(self, number: int) -> tuple[dict[Hashable, float], float]:
         """The information of each bigram of a held-out text that not all similar texts have, and its sum."""
