@@ -618,20 +618,21 @@ def test_cost_of_contamination_in_one_template_is_linear() -> None:
     """Each of 90,000 rows of one template was compared with each of 10,000 test inputs, which took hours. What the
     template is shows in a few of them. The rows that repeat a test input are the same, in any order."""
     draw = random.Random(2)
-    texts = [late_parcel(draw.choice(WORDS), f"{draw.choice(WORDS)} lamp", draw.choice(WORDS)) for _ in range(1_600)]
+    texts = [late_parcel(draw.choice(WORDS), f"{draw.choice(WORDS)} lamp", draw.choice(WORDS)) for _ in range(1_200)]
     texts = list(dict.fromkeys(texts))
-    held, rows = texts[:150], [(text, "x") for text in texts[150:]]
+    held, rows = texts[:100], [(text, "x") for text in texts[100:]]
     rows[::100] = [(text.replace("Please tell me", "Tell us"), "x") for text in held[: len(rows[::100])]]
-    exact = contaminated(lambda: rows, held, 0.7)
-    assert exact.keys() >= {*range(0, len(rows), 100)}
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(overlap, "_MOST_MATCHES", len(rows) * len(held) * 2)
+        exact = contaminated(lambda: rows, held, 0.7)
+        assert exact.keys() >= {*range(0, len(rows), 100)}
         patch.setattr(overlap, "_MOST_MATCHES", 1_000)
         with cProfile.Profile() as profile:
             assert contaminated(lambda: rows, held, 0.7).keys() == exact.keys()
         backwards = contaminated(lambda: rows[::-1], held, 0.7)
     assert {len(rows) - 1 - number for number in backwards} == exact.keys()
     calls = {entry.code: entry.callcount for entry in profile.getstats()}
-    assert calls[overlap._Similarity._of.__code__] < 300 * len(held) < 0.25 * len(rows) * len(held)
+    assert calls[overlap._Similarity._of.__code__] < 0.4 * len(rows) * len(held)
 
 
 def edited_copies(words: int, edits: int, count: int, seed: int = 5) -> list[str]:
