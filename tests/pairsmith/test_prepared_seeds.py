@@ -124,7 +124,7 @@ def test_unneeded_overlap_indexes_are_not_built() -> None:
             built[frame.f_locals["grams"].__name__] += 1
 
     rows = [(f"lighthouse number {number}",) for number in range(2_000) if number % 5]
-    for more, indices in (([], {}), ([("A harbour at dawn, 35 mm photograph, " * 4,)], {"_bigrams": 1})):
+    for more, indices in (([], {}), ([("A harbour at dawn, 35 mm photograph, " * 4,)], {"bigrams": 1})):
         built.clear()
         sys.setprofile(count)
         try:
