@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from curate.overlap import NEARLY_ALL, TEMPLATE, is_edited_copy
+from curate.overlap import FEW, NEARLY_ALL, TEMPLATE, is_edited_copy, is_whole
 from curate.set_join import SimilarRows, TokenSets, find_similar_rows
 from curate.words import numbers_in, words
 
@@ -113,7 +113,7 @@ def _without_templates(sets: TokenSets, of: dict[int, SimilarRows], threshold: f
     """`of` without the rows that only share a template with the row that they are similar to.
 
     Rows that stay and are similar to each other, at a threshold that allows for one step in between, make a cluster
-    with all rows that are similar to them. Of a cluster of at least TEMPLATE different first texts, the tokens in more
+    with all rows that are similar to them. Of a cluster of at least FEW different first texts, the tokens in more
     than half are the template. Two of its rows are duplicates if the other tokens of their first texts are the same, or
     if one is an edited copy of the other.
     """
@@ -125,7 +125,7 @@ def _without_templates(sets: TokenSets, of: dict[int, SimilarRows], threshold: f
     clusters = dict[int, list[int]]()
     for row in sorted({*staying, *of}):
         clusters.setdefault(first_of[of[row].earlier if row in of else row], []).append(row)
-    template_of = {first: _template(sets, rows) for first, rows in clusters.items() if len(rows) >= TEMPLATE}
+    template_of = {first: _template(sets, rows) for first, rows in clusters.items() if len(rows) >= FEW}
     kept = {row: one for row, one in of.items() if not template_of.get(first_of[one.earlier], _NO_TEMPLATE)[0]}
     for first, (template, frame) in template_of.items():
         same_input = dict[frozenset[int], list[int]]()
@@ -144,12 +144,17 @@ def _without_templates(sets: TokenSets, of: dict[int, SimilarRows], threshold: f
 
 def _template(sets: TokenSets, rows: Sequence[int]) -> tuple[frozenset[int], frozenset[int]]:
     """The tokens of more than half of these rows, or of a thousand of them, and those of nearly all; empty if too few
-    first texts differ."""
+    first texts differ, or if a few do not contain the tokens whole."""
     of_input = {sets[row][0]: sets[row] for row in rows[:: max(1, len(rows) // _COUNTED)]}
-    if len(of_input) < TEMPLATE:
+    if len(of_input) < FEW:
         return _NO_TEMPLATE
     counts = Counter(token for texts in of_input.values() for tokens in texts for token in tokens)
     of_most = frozenset(token for token, count in counts.items() if 2 * count > len(of_input))
+    if len(of_input) < TEMPLATE:
+        first = Counter(token for tokens in of_input for token in tokens)
+        broken = sum(len(of_input) - first[token] for token in of_most & first.keys())
+        if not is_whole(broken, sum(first[token] for token in first.keys() - of_most)):
+            return _NO_TEMPLATE
     return of_most, frozenset(token for token in of_most if counts[token] >= NEARLY_ALL * len(of_input))
 
 

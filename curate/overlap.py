@@ -1,4 +1,5 @@
-"""Find rows that repeat a held-out text by shared n-grams. Exact; each row is read once and not kept.
+"""Find rows that repeat a held-out text by shared n-grams. Rows are not kept; the comparison is exact, except that what
+a template is shows in a sample where very many texts are similar.
 
 Written in plain Python without numpy, which the joins of `curate.set_join` need: generation runs this check on its
 seeds before it pays for them, and would load numpy, a tenth of its memory, for nothing else.
@@ -12,22 +13,24 @@ from bisect import insort
 from collections import Counter
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Sequence, Set
 from functools import cache, lru_cache
-from itertools import chain, pairwise
+from itertools import chain, groupby, pairwise
 from typing import NamedTuple, TypeVar
 from zlib import crc32
 
-from curate.words import numbers_in, plain, words
+from curate.gram_index import RECENT, GramIndex, Grams, NumberSets, bigrams, in_letters, letter_grams
+from curate.words import numbers_in, words
 
 SHORT = 6  # words; a shorter text may be part of another by chance, so it is compared as a whole, by character n-grams
-_LETTERS = 4  # characters of an n-gram
 _CONTAINED = 0.8  # a longer text with this share of a held-out text's word bigrams repeats it
-_RECENT = 1_024  # held-out texts whose n-grams are kept: many rows are similar to texts from one template
-_BUCKETS = 1 << 20  # grams in the same hash bucket count as equally frequent
 NEARLY_ALL = 0.75  # share of such texts; similar texts often share some of what they fill in, too
+_PART = 4  # broken bigrams in a row; one changed word breaks two, two words in a row three
 _SAMPLED = 32  # similar texts of a held-out one that show what most of them share
 TEMPLATE = 10  # similar texts of different inputs, from which on what most of them share is a template
+FEW = 5  # or from which on it is one if nearly all contain it whole
+_ENOUGH = 64  # similar texts that show the template of a held-out one where most texts are similar
+_MOST_MATCHES = 1 << 16  # and 4 per held-out text; with more, templates are learned from samples
+_SHARES = tuple(4.0**-power for power in range(6, -1, -1))  # of the texts, by hash: their order decides nothing
 
-Grams = frozenset[Hashable]
 Token = TypeVar("Token")
 
 
@@ -48,7 +51,7 @@ def contaminated(
     inputs_only: Collection[int] = (),
 ) -> dict[int, Overlap]:
     """Map the index of each contaminated row to the most similar held-out text that it repeats. `rows` reads the rows,
-    in the same order at every call; they are read a second time only if some are similar.
+    in the same order at every call; they are read again only if some are similar.
 
     Texts are similar by their word bigrams (Jaccard similarity >= `threshold`), or if a longer text contains 80 % of
     the bigrams of a held-out text of at least 6 words. Shorter texts are compared as wholes, by their 4-grams of
@@ -59,18 +62,38 @@ def contaminated(
     If TEMPLATE texts are similar, what most of them share is a template, which says nothing about where a text comes
     from (GPT-3's decontamination ignores n-grams of more than ten documents; Brown et al. 2020, appendix C). A text
     then repeats a held-out one only if it contains 80 % of that one's bigrams by their information, the logarithm of
-    how rare they are among these texts, or if it is an edited copy.
+    how rare they are among these texts, or if it is an edited or shortened copy. FEW texts show a template if nearly
+    all contain it whole.
     """
-    matches = _matcher(held_out, threshold, equal_numbers, inputs_only)
-    touches, templates = dict[int, Overlap](), _Templates(held_out)
+    similar = _Similarity(held_out, threshold, equal_numbers, frozenset(inputs_only))
+    try:
+        return _compared_with_all(rows, similar)
+    except _TooManyMatches:
+        return _compared_by_samples(rows, similar)
+
+
+class _TooManyMatches(Exception):
+    """So many texts come from one template that comparing each with each would take quadratic time."""
+
+
+def _compared_with_all(rows: Callable[[], Iterable[tuple[str, ...]]], similar: _Similarity) -> dict[int, Overlap]:
+    held_out, matches = similar.texts, similar.matcher(similar.distinct)
+    touches, templates, left = dict[int, Overlap](), _Templates(held_out), _MOST_MATCHES + 4 * len(held_out)
     for number, row in enumerate(rows()):
         if of_row := matches(row):
             touches[number] = _nearest(of_row)
             templates.add(row, of_row)
-    if touches and len(touches) + len(held_out) >= TEMPLATE:
+            left -= len(of_row)
+            if left < 0:
+                raise _TooManyMatches
+    if touches and len(touches) + len(held_out) >= FEW:
         for text in held_out:
-            templates.add((text,), [match for match in matches((text,)) if match.held_out in templates])
-    if templates.any_large:
+            of_text = [match for match in matches((text,)) if match.held_out in templates]
+            templates.add((text,), of_text)
+            left -= len(of_text)
+            if left < 0:
+                raise _TooManyMatches
+    if templates.any:
         for number, row in enumerate(rows()):
             if number in touches and not (
                 repeated := [match for match in matches(row) if templates.repeats(row[match.text], match.held_out)]
@@ -81,56 +104,111 @@ def contaminated(
     return touches
 
 
-def _matcher(
-    held_out: Sequence[str], threshold: float, equal_numbers: bool, inputs_only: Collection[int]
-) -> Callable[[tuple[str, ...]], list[Overlap]]:
-    """A function that finds the held-out texts to which the texts of a row are similar, whatever their template."""
+def _compared_by_samples(rows: Callable[[], Iterable[tuple[str, ...]]], similar: _Similarity) -> dict[int, Overlap]:
+    """The same in near-linear time. A held-out text to which _ENOUGH texts of a sample are similar is compared with no
+    more of them: only with the texts that share what distinguishes it from its template, or that break its frame."""
+    held_out, templates, left = similar.texts, _Templates(similar.texts), similar.distinct
+    for texts in (rows, lambda: ((text,) for text in held_out)):
+        for least, share in pairwise((0.0, *_SHARES)):
+            matches = similar.matcher(left)
+            for row in texts() if left else ():
+                if least <= crc32(row[0].encode("utf-8", "surrogatepass")) / 2**32 < share:
+                    templates.add(row, [one for one in matches(row) if texts is rows or one.held_out in templates])
+            left = [number for number in left if templates.size(number) < _ENOUGH]
+    matches, known = similar.matcher(left), set(left)
+    by_template = templates.index([number for number in similar.distinct if number not in known])
+    touches = dict[int, Overlap]()
+    for number, row in enumerate(rows()):
+        of_row = matches(row)
+        of_row += [match for place, text in enumerate(row) for match in similar.among(by_template(text), place, text)]
+        if repeated := [match for match in of_row if templates.repeats(row[match.text], match.held_out)]:
+            touches[number] = _nearest(repeated)
+    return touches
 
-    @lru_cache(_RECENT)
-    def numbers_of(text: str) -> frozenset[str]:
-        return frozenset(numbers_in(text) if equal_numbers else ())
 
-    # Each index is built when it is first needed, which may be never.
-    @cache
-    def is_short() -> bytearray:
-        return bytearray(len(words(text)) < SHORT for text in held_out)
+class _Similarity:
+    """Which held-out texts a text is similar to, whatever their template."""
 
-    @cache
-    def short() -> tuple[array[int], int]:
-        numbers = array("I", (number for number, flag in enumerate(is_short()) if flag))
-        return numbers, max((len(_in_letters(held_out[number])) for number in numbers), default=0)
+    def __init__(
+        self, texts: Sequence[str], threshold: float, equal_numbers: bool, inputs_only: frozenset[int]
+    ) -> None:
+        self.texts, self._threshold, self._inputs_only = texts, threshold, inputs_only
+        self.distinct = sorted({text: number for number, text in reversed([*enumerate(texts)])}.values())
+        self._numbers_of = lru_cache(RECENT)(lambda text: frozenset(numbers_in(text) if equal_numbers else ()))
+        self._grams_of = lru_cache(RECENT)(bigrams)
+        self._is_short: bytearray | None = None
 
-    @cache
-    def letter_index() -> _Index:
-        return _Index(held_out, short()[0], numbers_of, _letter_grams, threshold)
+    def is_short(self, number: int) -> bool:
+        """Whether a held-out text is compared as a whole."""
+        if self._is_short is None:
+            self._is_short = bytearray(len(words(text)) < SHORT for text in self.texts)
+        return bool(self._is_short[number])
 
-    @cache
-    def bigram_index() -> _Index:
-        return _Index(held_out, range(len(held_out)), numbers_of, _bigrams, min(threshold, _CONTAINED))
+    def _of(self, number: int, ours: Grams, its: Grams) -> float:
+        both = len(ours & its)
+        share = 0.0 if self.is_short(number) else both / len(its)
+        value = both / (len(ours) + len(its) - both)
+        return max(value, share) if share >= _CONTAINED else value
 
-    number_sets = _NumberSets(lambda: map(numbers_of, held_out))
+    def among(self, numbers: Iterable[int], place: int, text: str) -> Iterator[Overlap]:
+        """Those of the held-out texts with these `numbers` to which the text at this `place` of a row is similar."""
+        for number in numbers:
+            value = self._of(number, self._grams_of(text), self._grams_of(self.texts[number]))
+            if self.is_short(number):
+                ours, its = letter_grams(text), letter_grams(self.texts[number])
+                value = max(value, len(ours & its) / len(ours | its))
+            yield from self._overlap(number, place, value, self._numbers_of(text))
 
-    def matches_of(place: int, text: str, numbers: frozenset[str], sets: Sequence[frozenset[str]]) -> Iterator[Overlap]:
-        is_longer = len(text) > 2 * short()[1] / threshold + 8  # too long to match a short text as a whole
-        similar = [] if is_longer else list(letter_index().whole(text, sets, threshold))
-        for number, ours, its in bigram_index().meeting(text, sets):
-            both = len(ours & its)
-            share = 0.0 if is_short()[number] else both / len(its)
-            value = both / (len(ours) + len(its) - both)
-            similar.append((number, max(value, share) if share >= _CONTAINED else value))
-        for number, value in similar:
-            if value >= threshold and numbers_of(held_out[number]) <= numbers and not (place and number in inputs_only):
-                yield Overlap(number, place, value)
+    def _overlap(self, number: int, place: int, value: float, numbers: frozenset[str]) -> Iterator[Overlap]:
+        may_recur = place and number in self._inputs_only
+        if value >= self._threshold and self._numbers_of(self.texts[number]) <= numbers and not may_recur:
+            yield Overlap(number, place, value)
 
-    def matches(row: tuple[str, ...]) -> list[Overlap]:
-        return [
-            match
-            for place, text in enumerate(row)
-            if (sets := number_sets.within(numbers := numbers_of(text)))
-            for match in matches_of(place, text, numbers, sets)
-        ]
+    def matcher(self, chosen: Sequence[int]) -> Callable[[tuple[str, ...]], list[Overlap]]:
+        """A function that finds those of the held-out texts in `chosen` to which the texts of a row are similar."""
+        held_out, threshold, numbers_of = self.texts, self._threshold, self._numbers_of
 
-    return matches
+        # Each index is built when it is first needed, which may be never.
+        @cache
+        def short() -> tuple[array[int], int]:
+            numbers = array("I", filter(self.is_short, chosen))
+            return numbers, max((len(in_letters(held_out[number])) for number in numbers), default=0)
+
+        @cache
+        def letter_index() -> GramIndex:
+            return GramIndex(held_out, short()[0], numbers_of, letter_grams, threshold)
+
+        @cache
+        def bigram_index() -> GramIndex:
+            return GramIndex(held_out, chosen, numbers_of, bigrams, min(threshold, _CONTAINED))
+
+        number_sets = NumberSets(lambda: (numbers_of(held_out[number]) for number in chosen))
+
+        def matches_of(
+            place: int, text: str, numbers: frozenset[str], sets: Sequence[frozenset[str]]
+        ) -> Iterator[Overlap]:
+            is_longer = len(text) > 2 * short()[1] / threshold + 8  # too long to match a short text as a whole
+            similar = [] if is_longer else list(letter_index().whole(text, sets, threshold))
+            meeting = bigram_index().meeting(text, sets)
+            similar += [(number, self._of(number, ours, its)) for number, ours, its in meeting]
+            for number, value in similar:
+                yield from self._overlap(number, place, value, numbers)
+
+        def matches(row: tuple[str, ...]) -> list[Overlap]:
+            return [
+                match
+                for place, text in enumerate(row)
+                if (sets := number_sets.within(numbers := numbers_of(text)))
+                for match in matches_of(place, text, numbers, sets)
+            ]
+
+        return matches
+
+
+def is_whole(broken: int, varying: int) -> bool:
+    """Whether what most of a few texts share is a template: the number of tokens of it that these texts lack is at most
+    a third of the number that vary. An edit destroys about as many as it adds."""
+    return 3 * broken <= varying
 
 
 def is_edited_copy(one: Set[Token], other: Set[Token], frame: Set[Token]) -> bool:
@@ -141,6 +219,15 @@ def is_edited_copy(one: Set[Token], other: Set[Token], frame: Set[Token]) -> boo
     """
     differing = one ^ other
     return len(differing) <= 3 * len(differing & frame)
+
+
+def _parts(text: str, broken: Grams) -> Grams:
+    """The broken bigrams of a frame that lie in a row: an edit breaks few, an optional part of a template many."""
+    if len(broken) < _PART:
+        return frozenset()
+    ordered = [gram if gram in broken else None for gram in map(hash, pairwise(words(text)))]
+    runs = (list(run) for gram, run in groupby(ordered, lambda gram: gram is not None) if gram)
+    return frozenset(chain.from_iterable(run for run in runs if len(run) >= _PART))
 
 
 def _nearest(matches: Iterable[Overlap]) -> Overlap:
@@ -158,15 +245,27 @@ class _Templates:
         self._sizes, self._lacking = Counter[int](), dict[int, dict[Hashable, int]]()
         self._samples = dict[int, list[tuple[int, str]]]()  # similar texts, which do not depend on the order of rows
         self._information: dict[int, tuple[dict[Hashable, float], float]] = {}
-        self._frames = dict[int, Grams]()
-        self._grams_of = lru_cache(2 * _SAMPLED)(_bigrams)  # a text is compared with many held-out ones
+        self._frames, self._same_frame = dict[int, Grams](), dict[Grams, Grams]()
+        self._grams_of = lru_cache(2 * _SAMPLED)(bigrams)  # a text is compared with many held-out ones
 
     def __contains__(self, number: int) -> bool:
         return number in self._sizes
 
+    def size(self, number: int) -> int:
+        """How many different texts are known to be similar to a held-out one, with itself."""
+        return self._sizes[number]
+
     @property
-    def any_large(self) -> bool:
-        return any(size >= TEMPLATE for size in self._sizes.values())
+    def any(self) -> bool:
+        return any(map(self._has_template, self._sizes))
+
+    def _has_template(self, number: int) -> bool:
+        size = self._sizes[number]
+        if not FEW <= size < TEMPLATE:
+            return size >= TEMPLATE
+        lacking = self._lacking[number].values()
+        broken = sum(without for without in lacking if 2 * without < size)
+        return is_whole(broken, sum(lacking) - broken)
 
     def add(self, row: tuple[str, ...], matches: Sequence[Overlap]) -> None:
         """Add a row that is similar to held-out texts."""
@@ -175,11 +274,11 @@ class _Templates:
             return
         self._inputs.add(key)
         places = {match.text for match in matches}
-        grams = {place: _bigrams(row[place]) for place in places}
+        grams = {place: bigrams(row[place]) for place in places}
         drawn = {place: (crc32(row[place].encode("utf-8", "surrogatepass")), row[place]) for place in places}
         for number, place in {match.held_out: match.text for match in matches}.items():
             if number not in self._lacking:
-                self._lacking[number] = dict.fromkeys(_bigrams(self._texts[number]), 0)
+                self._lacking[number] = dict.fromkeys(bigrams(self._texts[number]), 0)
                 self._sizes[number] = 1
             lacking = self._lacking[number]
             if lacking.keys() != grams[place]:
@@ -193,167 +292,56 @@ class _Templates:
 
     def repeats(self, text: str, number: int) -> bool:
         """Whether a similar text also shares what distinguishes the held-out text from its template, if it has one."""
-        size = self._sizes[number]
-        if size < TEMPLATE:
+        if not self._has_template(number):
             return True
-        if number not in self._information:
-            lacking = self._lacking[number].items()
-            varying = {gram: math.log(size / (size - without)) for gram, without in lacking if without}
-            self._information[number] = varying, sum(varying.values())
-        varying, total = self._information[number]
+        varying, total = self._varying(number)
         grams = self._grams_of(text)
         if sum(varying[gram] for gram in varying.keys() & grams) >= _CONTAINED * total - 1e-9:
             return True
+        its, frame = self._lacking[number].keys(), self._frame(number)
+        broken = frame & (grams ^ its)
+        parts = _parts(text, broken) | _parts(self._texts[number], broken)
+        return grams <= its or is_edited_copy(grams - parts, its - parts, frame)
+
+    def _varying(self, number: int) -> tuple[dict[Hashable, float], float]:
+        """The information of each bigram of a held-out text that not all similar texts have, and its sum."""
+        if number not in self._information:
+            size, lacking = self._sizes[number], self._lacking[number].items()
+            varying = {gram: math.log(size / (size - without)) for gram, without in lacking if without}
+            self._information[number] = varying, sum(varying.values())
+        return self._information[number]
+
+    def _frame(self, number: int) -> Grams:
+        """The bigrams that nearly all similar texts have."""
         if number not in self._frames:
             sample = self._samples[number]
             counts = Counter(gram for _, similar in sample for gram in self._grams_of(similar))
-            self._frames[number] = frozenset(
-                gram for gram, count in counts.items() if count >= NEARLY_ALL * len(sample)
-            )
-        return is_edited_copy(grams, self._lacking[number].keys(), self._frames[number])
+            frame = frozenset(gram for gram, count in counts.items() if count >= NEARLY_ALL * len(sample))
+            self._frames[number] = self._same_frame.setdefault(frame, frame)
+        return self._frames[number]
 
+    def index(self, numbers: Sequence[int]) -> Callable[[str], set[int]]:
+        """A function that finds those of the held-out texts with a template that a text may repeat.
 
-class _Chains:
-    """A hash table with chaining: hash -> the indices added under it, last first. 20 to 28 bytes each."""
+        A text that has 80 % of the information has one of the rarest bigrams, which together have more than the rest.
+        An edited copy breaks the frame, and where many do, also of the first few texts with this frame.
+        """
+        times = Counter(gram for number in numbers for gram in self._varying(number)[0])
+        by_gram, by_frame = dict[Hashable, list[int]](), dict[Grams, list[int]]()
+        for number in numbers:
+            (varying, total), weight = self._varying(number), 0.0
+            for gram in sorted(varying, key=lambda gram: (-varying[gram], gram)):
+                if weight <= (1 - _CONTAINED) * total + 1e-9 or times[gram] <= _ENOUGH:
+                    by_gram.setdefault(gram, []).append(number)
+                weight += varying[gram]
+            first = by_frame.setdefault(self._frame(number), [])
+            if len(first) < _SAMPLED:
+                first.append(number)
 
-    def __init__(self) -> None:
-        self._first, self._next, self._hashes = _zeros(1 << 10), array("I"), array("q")
+        def candidates(text: str) -> set[int]:
+            grams = self._grams_of(text)
+            chosen = {number for gram in grams & by_gram.keys() for number in by_gram[gram]}
+            broken = (frame for frame in by_frame if not frame <= grams and 2 * len(frame & grams) >= len(frame))
+            return chosen.union(*(by_frame[frame] for frame in broken))
 
-    def __len__(self) -> int:
-        return len(self._hashes)
-
-    def add(self, hashed: int) -> None:
-        """Add the next index under this hash."""
-        if 2 * len(self) == len(self._first):
-            places, self._first = 2 * len(self._first), _zeros(0)  # free the old table before allocating the new one
-            self._first = _zeros(places)
-            for number, known in enumerate(self._hashes):
-                self._link(number, known)
-        self._hashes.append(hashed)
-        self._next.append(0)
-        self._link(len(self) - 1, hashed)
-
-    def _link(self, number: int, hashed: int) -> None:
-        place = hashed & (len(self._first) - 1)
-        self._next[number], self._first[place] = self._first[place], number + 1
-
-    def known(self, hashes: Iterable[int]) -> list[int]:
-        """The hashes that may have an index."""
-        first, mask = self._first, len(self._first) - 1
-        return [hashed for hashed in hashes if first[hashed & mask]]
-
-    def of(self, hashed: int) -> Iterator[int]:
-        """The indices under a hash."""
-        place = self._first[hashed & (len(self._first) - 1)]
-        while place:
-            if self._hashes[place - 1] == hashed:
-                yield place - 1
-            place = self._next[place - 1]
-
-
-def _zeros(count: int) -> array[int]:
-    return array("I", (0,)) * count
-
-
-class _NumberSets:
-    """The distinct sets of numbers in texts, each filed under its rarest number.
-
-    Under a common one, such as a 1 that thousands of texts contain, every text with a 1 would be compared with
-    thousands.
-    """
-
-    def __init__(self, sets: Callable[[], Iterable[frozenset[str]]]) -> None:
-        known, self._by_rarest = _Chains(), dict[str, list[tuple[str, ...]]]()
-        times = Counter(chain.from_iterable(sets()))
-        for numbers in sets():
-            if not any(True for _ in known.of(hash(numbers))):
-                known.add(hash(numbers))
-                rarest = min(numbers, key=lambda number: (times[number], number), default="")
-                self._by_rarest.setdefault(rarest, []).append(tuple(numbers))
-
-    def within(self, numbers: frozenset[str]) -> list[frozenset[str]]:
-        """The sets that are subsets of `numbers`."""
-        candidates = [its for number in ("", *numbers) for its in self._by_rarest.get(number, ())]
-        return [frozenset(its) for its in candidates if numbers.issuperset(its)]
-
-
-class _Index:
-    """Held-out texts (`chosen`, their indices) by their n-grams. A text repeats another only with all its `numbers_of`.
-
-    Two sets that share `share` of a held-out one have one of its rarest grams in common (prefix filter, as in
-    `curate.set_join`). Entries are keyed by such a gram and the text's numbers, so thousands of texts from one template
-    that differ in a number are not all compared with each other.
-    """
-
-    def __init__(
-        self,
-        texts: Sequence[str],
-        chosen: Sequence[int],
-        numbers_of: Callable[[str], frozenset[str]],
-        grams: Callable[[str], Grams],
-        share: float,
-    ) -> None:
-        self._texts, self._grams, self._share = texts, grams, share
-        self._recent_grams = lru_cache(_RECENT)(lambda number: grams(texts[number]))
-        approximate_words = sum(len(texts[number]) for number in chosen) >> 2
-        self._counts = _zeros(min(_BUCKETS, 1 << approximate_words.bit_length()))
-        # The grams of a text take a hundred times its own memory, so they are recomputed where needed.
-        for number in chosen:
-            for gram in grams(texts[number]):
-                self._counts[hash(gram) & (len(self._counts) - 1)] += 1
-        # `_chains` maps a hash of (numbers, gram) to entries, `_entries` an entry to an index in `chosen`. Per text,
-        # `_firsts` holds its first entry and `_sizes` the number of its grams.
-        self._chosen, self._entries, self._chains = chosen, array("I"), _Chains()
-        self._firsts, self._sizes = array("I"), array("I")
-        for place, number in enumerate(chosen):
-            its, numbers = grams(texts[number]), numbers_of(texts[number])
-            self._firsts.append(len(self._entries))
-            self._sizes.append(len(its))
-            for gram, _ in self._rarest(its):
-                self._chains.add(hash((numbers, gram)))
-                self._entries.append(place)
-
-    def _rarest(self, grams: Grams) -> list[tuple[Hashable, int]]:
-        """The prefix: the rarest grams, as many as a similar set cannot all miss, each with the number of grams from it
-        on."""
-        counts, mask = self._counts, len(self._counts) - 1
-        ordered = sorted(grams, key=lambda gram: (counts[hash(gram) & mask], hash(gram)))
-        count = len(ordered) - math.ceil(self._share * len(ordered) - 1e-9) + 1
-        return list(zip(ordered[:count], range(len(ordered), 0, -1), strict=False))
-
-    def whole(self, text: str, among: Sequence[frozenset[str]], threshold: float) -> Iterator[tuple[int, float]]:
-        """The texts, with one of these sets of numbers, to which `text` as a whole is similar, and the similarity."""
-        grams, share = self._grams(text), threshold / (1 + threshold)
-        others = set[int]()
-        for gram, ours in self._rarest(grams):
-            for entry in (entry for numbers in among for entry in self._chains.of(hash((numbers, gram)))):
-                place = self._entries[entry]
-                left = self._sizes[place] - (entry - self._firsts[place])  # the number of its grams from this one on
-                if min(ours, left) >= share * (len(grams) + self._sizes[place]) - 1e-9:
-                    others.add(self._chosen[place])
-        for number in sorted(others):
-            its = self._recent_grams(number)
-            yield number, len(grams & its) / len(grams | its)
-
-    def meeting(self, text: str, among: Sequence[frozenset[str]]) -> Iterator[tuple[int, Grams, Grams]]:
-        """The texts of which `text` may contain the share, as (index, grams of `text`, grams of that text)."""
-        grams = self._grams(text)
-        hashes = self._chains.known(hash((numbers, gram)) for numbers in among for gram in grams)
-        places = {self._entries[entry] for hashed in hashes for entry in self._chains.of(hashed)}
-        for number in sorted(self._chosen[place] for place in places):
-            yield number, grams, self._recent_grams(number)
-
-
-def _in_letters(text: str) -> str:
-    return f" {' '.join(words(text))} "
-
-
-def _letter_grams(text: str) -> Grams:
-    characters = _in_letters(plain(text))
-    return frozenset(characters[at : at + _LETTERS] for at in range(max(1, len(characters) - _LETTERS + 1)))
-
-
-def _bigrams(text: str) -> Grams:
-    """Hashes of the pairs of neighbouring words; of a single word, its own hash."""
-    in_order = words(text)
-    return frozenset(map(hash, pairwise(in_order) if in_order[1:] else in_order))
+        return candidates

@@ -59,11 +59,28 @@ def json_on_stdout(enabled: bool) -> Iterator[WriteJson | None]:
     os.dup2(2, 1)
 
     def write(data: dict[str, Any]) -> None:
+        import tempfile
+
         import orjson
 
-        body = orjson.dumps(data, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS, default=str) + b"\n"
-        while body:
-            body = body[os.write(real, body) :]
+        def encoded(value: Any) -> bytes:
+            return orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS, default=str)
+
+        values = {key: value for key, value in data.items() if not isinstance(value, Iterator)}
+        with tempfile.SpooledTemporaryFile(
+            1 << 20
+        ) as whole:  # nothing is written of an object that cannot be completed
+            whole.write(encoded(values).removesuffix(b"\n}"))
+            for key in data.keys() - values:
+                whole.write(b",\n  " + encoded(key) + b": [")
+                for number, value in enumerate(data[key]):
+                    whole.write(b"," * bool(number) + b"\n    " + encoded(value).replace(b"\n", b"\n    "))
+                whole.write(b"\n  ]")
+            whole.write(b"\n}\n" if values else encoded(values) + b"\n")
+            whole.seek(0)
+            while body := whole.read(1 << 20):
+                while body:
+                    body = body[os.write(real, body) :]
 
     try:
         yield write

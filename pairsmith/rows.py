@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 from curate.rows import GENERATE
@@ -21,8 +21,8 @@ def read_rows(
     store: Store, *, state: str | None, code: str | None, limit: int, flagged: bool = False
 ) -> dict[str, Any]:
     """The first `limit` rows (0: all) in pool order, filtered by state, by reason or flag, and with `flagged` only
-    flagged rows. Before the first curation these are the slots of the last generation: failed ones with their reason,
-    the others waiting.
+    flagged rows; `rows` iterates over them and reads them from the store. Before the first curation these are the slots
+    of the last generation: failed ones with their reason, the others waiting.
 
     `answered_since`: reviews were added or erased since the last curation. `erased`: rows in `counts` that were erased
     since. `more`: there are more rows than `limit`.
@@ -40,19 +40,19 @@ def read_rows(
         receipt = _generated(store)
         present = store.count_candidates(GenerateOutcome.of(receipt).fingerprints.values())
         states = (s for s in _uncurated(store, receipt) if state in (None, s.state) and code in (None, _code(s)))
-    found_rows = list(islice(states, limit + 1 if limit else None))
-    if code and not found_rows and code not in {*receipt.reasons, *flags}:
+    first = list(islice(states, limit + 1 if limit else 1))
+    if code and not first and code not in {*receipt.reasons, *flags}:
         codes = ", ".join(sorted({*receipt.reasons, *flags})) or "none"
         raise UsageError(f"no row has the reason or flag '{code}'.", fix=f"Existing reasons: {codes}.")
-    shown = found_rows[:limit] if limit else found_rows
+    shown = first[:limit] if limit else chain(first, states)
     return {
-        "curation": shown[0].curation if shown else receipt.facts.get("curation"),
+        "curation": first[0].curation if first else receipt.facts.get("curation"),
         "counts": receipt.counts.model_dump(),
         "reasons": receipt.reasons,
         "answered_since": receipt.facts.get("review_count", store.review_count()) != store.review_count(),
         "erased": max(0, receipt.counts.rows_in - present),
-        "rows": [row for chunk in batched(shown, _AT_ONCE) for row in _with_texts(store, chunk)],
-        "more": len(found_rows) > len(shown),
+        "rows": (row for chunk in batched(shown, _AT_ONCE) for row in _with_texts(store, chunk)),
+        "more": bool(limit) and len(first) > limit,
     }
 
 

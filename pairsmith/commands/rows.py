@@ -39,7 +39,7 @@ def command(session: Session, state: str | None, code: str | None, flagged: bool
     project = session.project()
     with session.store(project, write=False) as store:
         data = read_rows(store, state=state, code=code, limit=limit, flagged=flagged)
-    session.answer(data, *(_screen(data) if session.write_json is None else ()))
+        session.answer(data, *(_screen(data) if session.write_json is None else ()))
 
 
 def _screen(data: dict[str, Any]) -> list[RenderableType]:
@@ -66,7 +66,7 @@ def _screen(data: dict[str, Any]) -> list[RenderableType]:
         texts = (_short(row["input"], 120), _short(row["output"] or "", 160), _short(shorten_ids(why), 400))
         table.add_row(*map(Text, (row["pair_id"] or "", row["state"], *texts)))
     parts: list[RenderableType] = [row_sum(data["counts"]), ""]
-    parts.append(table if data["rows"] else "No row matches.")
+    parts.append(table if table.row_count else "No row matches.")
     if data["more"]:
         parts += ["", "There are more rows; --limit 0 lists them all."]
     if data["erased"]:

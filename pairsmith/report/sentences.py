@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from statistics import median
 from typing import NamedTuple
 
-from curate.overlap import TEMPLATE
+from curate.overlap import FEW
 from curate.review.status import in_words
 from pairsmith.report import proof
 from pairsmith.report.evidence import Distribution, Evidence, Reviews, Scorer
@@ -158,7 +158,7 @@ def splits(evidence: Evidence) -> str:
         f"{counted(alike, 'seed', 'seeds')} fell into another split than a seed that {'it' if alike == 1 else 'they'}"
         f" nearly repeat{'s' if alike == 1 else ''}, so the splits are not fully separate; the receipt lists some."
         " Rows that repeat a test input are removed. Rows that only share a template with it"
-        f" ({TEMPLATE} or more similar texts) stay, so the test does not show how the model does on other templates."
+        f" ({FEW} or more similar texts) stay, so the test does not show how the model does on other templates."
         if alike
         else "No two near-duplicate seeds fell into different splits."
     )

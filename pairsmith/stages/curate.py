@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from curate.export import export_dataset
 from curate.judge import same_family_warnings
 from curate.outcome import CurateResult, curate_project
-from curate.overlap import TEMPLATE
+from curate.overlap import FEW
 from curate.remote_scorers import RemoteScorers, open_remote_scorers
 from curate.review.population import read_population
 from curate.review.status import as_json, review_status
@@ -133,8 +133,8 @@ def summary(outcome: CurateOutcome) -> list[tuple[str, str]]:
     ]
     if many := _repeated_rows(outcome):
         lines.append(("repeated", many))
-    if (alike := more.get("near_duplicate_seed_count", 0)) >= TEMPLATE:
-        kept = f"rows that only share a template with a test input ({TEMPLATE} or more similar texts) stay"
+    if (alike := more.get("near_duplicate_seed_count", 0)) >= FEW:
+        kept = f"rows that only share a template with a test input ({FEW} or more similar texts) stay"
         lines.append(("templates", f"{alike:,} seeds nearly repeat one in another split; {kept}: the test measures it"))
     if flags := more.get("flags"):
         by_flag = ", ".join(f"{flag} {counted(count, 'row', 'rows')}" for flag, count in flags.items())

@@ -340,7 +340,7 @@ def test_rows_of_the_tests_template_stay_and_many_repeated_rows_are_explained(tm
     outcome = running.curate()
     assert "contamination" not in outcome.reasons
     lines = dict(summary(outcome))
-    assert "10 or more similar texts) stay: the test measures it" in lines["templates"]
+    assert "5 or more similar texts) stay: the test measures it" in lines["templates"]
     assert "repeated" not in lines
     (tmp_path / "copies").mkdir()
     copies = {f"{text} Thanks!": "It is on its way." for text in test}

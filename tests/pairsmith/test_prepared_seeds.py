@@ -12,7 +12,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from curate.overlap import _Index, contaminated
+from curate.gram_index import GramIndex
+from curate.overlap import contaminated
 from curate.split import assign_splits
 from pairsmith.stages.generate import load_seeds, without_test_overlap
 from schemas.project import Project
@@ -119,11 +120,11 @@ def test_unneeded_overlap_indexes_are_not_built() -> None:
     held, built = [f"lighthouse number {number}" for number in range(0, 2_000, 5)], Counter[str]()
 
     def count(frame: Any, event: str, _argument: Any) -> None:
-        if event == "call" and frame.f_code is _Index.__init__.__code__:
+        if event == "call" and frame.f_code is GramIndex.__init__.__code__:
             built[frame.f_locals["grams"].__name__] += 1
 
     rows = [(f"lighthouse number {number}",) for number in range(2_000) if number % 5]
-    for more, indices in (([], {}), ([("A harbour at dawn, 35 mm photograph, " * 4,)], {"_bigrams": 1})):
+    for more, indices in (([], {}), ([("A harbour at dawn, 35 mm photograph, " * 4,)], {"bigrams": 1})):
         built.clear()
         sys.setprofile(count)
         try:

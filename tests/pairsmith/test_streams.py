@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import pty
 import re
@@ -186,3 +187,31 @@ def test_a_secret_in_an_override_is_not_printed(tmp_path: Path) -> None:
         assert f"--set '{typed.split('=')[0]}=" in " ".join(shown.split())
         assert "hunter2" not in shown
         assert key not in shown
+
+
+def test_rows_are_written_as_json_without_being_in_memory() -> None:
+    """`rows --limit 0 --json` took 479 MB for 100,000 rows: all of them, and all of the text. Nothing is written if one
+    of them cannot be read."""
+    writing = """import sys, tracemalloc
+from pairsmith.failures import json_on_stdout
+def rows(last):
+    for number in range(20_001):
+        yield {"number": number, "text": "long\\n" * 200} if number < 20_000 else last()
+with json_on_stdout(True) as write:
+    write({"rows": iter(()), "more": False})
+    tracemalloc.start()
+    try:
+        write({"rows": rows(lambda: 1 / 0), "more": False})
+    except ZeroDivisionError:
+        write({"rows": rows(dict), "more": False})
+    print(tracemalloc.get_traced_memory()[1], file=sys.stderr)"""
+    ended = subprocess.run([sys.executable, "-c", writing], capture_output=True, text=True, timeout=250)
+    assert int(ended.stderr) < 6_000_000 < len(ended.stdout)
+    first, second = ended.stdout.split("\n}\n{\n")
+    assert json.loads(f"{first}\n}}") == {"more": False, "rows": []}
+    written = json.loads(f"{{\n{second}")
+    assert [len(written["rows"]), written["rows"][7], written["more"]] == [
+        20_001,
+        {"number": 7, "text": "long\n" * 200},
+        False,
+    ]

@@ -40,10 +40,11 @@ def test_view_matches_the_store(shared: Workspace, view: RowsView) -> None:
     """Every slot is a row, in the order of the pool and as `pairsmith rows` lists it; the counts add up."""
     with Store.open(f"sqlite:///{shared.folder('many') / 'pairsmith.db'}", write=False) as store:
         listing = read_rows(store, state=None, code=None, limit=0)
+        listed = list(listing["rows"])
     shown = list(view.each("many", Filters()))
     assert [(r.pair_id, r.seed_id, r.sample, r.state, r.code, r.input, r.output, r.split) for r in shown] == [
         (r["pair_id"], r["seed_id"], r["sample"], r["state"], r["code"], r["input"], r["output"], r["split"])
-        for r in listing["rows"]
+        for r in listed
     ]
     facets = view.facets("many")
     assert facets.all == {state: n for state, n in listing["counts"].items() if state != "rows_in" and n}
