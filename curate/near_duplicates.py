@@ -89,7 +89,7 @@ def _duplicates_on_both_sides(sets: TokenSets, threshold: float) -> tuple[dict[i
     for side in (0, 1):
         with sets.side(side) as texts:
             of = _first_matches(texts, threshold)
-            outputs = set(_without_templates(texts, of, threshold))
+            outputs = set(_without_templates(texts, of, threshold)) if side else outputs
         comparisons.append(
             sum(cluster_size * cluster_size for cluster_size in Counter(one.earlier for one in of.values()).values())
         )
@@ -125,11 +125,14 @@ def _without_templates(sets: TokenSets, of: dict[int, SimilarRows], threshold: f
     clusters = dict[int, list[int]]()
     for row in sorted({*staying, *of}):
         clusters.setdefault(first_of[of[row].earlier if row in of else row], []).append(row)
-    template_of = {first: _template(sets, rows) for first, rows in clusters.items() if len(rows) >= FEW}
-    kept = {row: one for row, one in of.items() if not template_of.get(first_of[one.earlier], _NO_TEMPLATE)[0]}
-    for first, (template, frame) in template_of.items():
+    kept = dict[int, SimilarRows]()
+    for rows in clusters.values():  # both readings of a cluster's sets in a row, while they are cached
+        template, frame = _template(sets, rows) if len(rows) >= FEW else _NO_FEW
+        if not template:
+            kept.update((row, of[row]) for row in rows if row in of)
+            continue
         same_input = dict[frozenset[int], list[int]]()
-        for row in clusters[first] if template else ():
+        for row in rows:
             others = same_input.setdefault(sets[row][0] - template, [])
             like = of[row].earlier if row in of else row
             compared = ((other, sets.similarity(row, other)) for other in others)

@@ -212,10 +212,13 @@ class Pool:
 
     def survivors(self) -> Iterator[Survivor]:
         """The rows of `accepted` without their texts."""
-        slots, scores, flagging = self._slots, self._scored, self._flagging
-        for slot in self._kept.tolist():
-            score, flagged = scores.score(slot) if scores else None, any(slot in flags for flags in flagging)
-            yield Survivor(slots.ids[slot] or "", slots.seed(slot), bool(slots.accepted[slot]), flagged, score)
+        slots, scores, kept, flagged = self._slots, self._scored, self._kept, np.zeros(len(self), bool)
+        for flags in self._flagging:
+            flagged[list(flags)] = True
+        columns = (column[kept].tolist() for column in (slots.accepted, flagged))
+        for slot, by_people, has_flags in zip(kept.tolist(), *columns, strict=True):
+            score = scores.score(slot) if scores else None
+            yield Survivor(slots.ids[slot] or "", slots.seed(slot), by_people, has_flags, score)
 
     @cached_property
     def _scored(self) -> Opinions | None:

@@ -209,14 +209,15 @@ def decontaminate(held_out: HeldOut | Mapping[str, str] | Iterable[str], jaccard
 
     async def look(pool: Pool) -> AsyncIterator[Verdict]:
         held_out = with_generated_inputs(pool, known)
+        of_test = bytearray(row.seed_id in held_out.seed_ids for row in pool.survivors())
 
         def rows() -> Iterator[tuple[str, str]]:
-            for row, pair in zip(pool.survivors(), pool.texts(), strict=True):
-                yield ("", "") if row.seed_id in held_out.seed_ids else (pair.asked, pair.output)
+            for is_test, pair in zip(of_test, pool.texts(), strict=True):
+                yield ("", "") if is_test else (pair.asked, pair.output)
 
         touches = contaminated(rows, held_out.texts, jaccard, held_out.equal_numbers, held_out.inputs_only)
         for number, row in enumerate(pool.survivors()):
-            touch = None if row.seed_id in held_out.seed_ids else touches.get(number)
+            touch = None if of_test[number] else touches.get(number)
             yield step.verdict(row.pair_id, touch is None, touch and touch.similarity, _contaminated(touch, held_out))
 
     step = named(look, CONTAMINATION, known.settings(jaccard), final=True)
@@ -308,8 +309,10 @@ def split(settings: SplitSettings, seeds: Sequence[Seed] = ()) -> NamedStep:
 
     `seeds` provide the recorded splits; for a row of any other seed, the hash decides.
     """
-    recorded = recorded_splits(seeds, settings)
+    return _split_by(settings, recorded_splits(seeds, settings))
 
+
+def _split_by(settings: SplitSettings, recorded: Mapping[str, Split]) -> NamedStep:
     async def look(pool: Pool) -> AsyncIterator[Verdict]:
         reasons = {name: Reason(name, "split") for name in SPLITS}
         for row in pool.survivors():
@@ -410,7 +413,7 @@ def steps_for(
         steps.append(certified_only(*(certificate([step.id for step in steps]) if certificate else NO_CERTIFICATE)))
     if curate.select.rows is not None:
         steps.append(choose_rows(curate.select.rows, curate.select.spread, seeds, by_seed))
-    return [*steps, split(spec.split, seeds)]
+    return [*steps, _split_by(spec.split, recorded)]
 
 
 def _inference(project: Project, name: str) -> list[NamedStep]:

@@ -233,8 +233,11 @@ def _changed_places(here: dict[str, set[str]], there: dict[str, set[str]]) -> tu
 
 def _changed_time(before: str, after: str) -> tuple[str, str] | None:
     """Return a number with its time (`82 at 6`) in `before` and with another of the same times in `after`, or None."""
-    here, there = ({match[1]: match for match in _number_at_time().finditer(fold(side))} for side in (before, after))
-    both = here.keys() & there.keys() if len(here) > 1 else frozenset[str]()
+    here = {match[1]: match for match in _number_at_time().finditer(fold(before))}
+    if len(here) < 2:
+        return None
+    there = {match[1]: match for match in _number_at_time().finditer(fold(after))}
+    both = here.keys() & there.keys()
     given = {here[number][2] for number in here}
     moved = (n for n in sorted(both) if here[n][2] != there[n][2] and there[n][2] in given)
     return next(((here[number][0], there[number][0]) for number in moved), None) if len(both) > 1 else None
@@ -362,11 +365,17 @@ def _regrouped_numbers(before: list[list[str]], after: list[list[str]]) -> str:
 
     Both must have the same numbers in the same number of clauses of the same sizes.
     """
-    here, there = ([sorted(filter(str.isdigit, clause)) for clause in side] for side in (before, after))
-    here, there = ([numbers for numbers in side if len(numbers) > 1] for side in (here, there))
+    if not (there := _several_numbers(after)):
+        return ""
+    here = _several_numbers(before)
     if sorted(map(len, here)) != sorted(map(len, there)) or Counter(chain(*here)) != Counter(chain(*there)):
         return ""
     return next((", ".join(numbers) for numbers in there if numbers not in here), "")
+
+
+def _several_numbers(clauses: list[list[str]]) -> list[list[str]]:
+    """Return the numbers of each clause with several, sorted."""
+    return [sorted(numbers) for clause in clauses if len(numbers := list(filter(str.isdigit, clause))) > 1]
 
 
 def _neighbouring_words(clauses: list[list[str]]) -> dict[str, set[str]]:

@@ -82,10 +82,12 @@ def repetition(pair: Pair, language: str = "en") -> Judgement:
             text = _JSON_KEY.sub(" ", text)
         text = _without_shared_ends(_without_refrain(text)) if "\n" in text else text
         tokens = tuple(fold(text).split()) if is_unspaced_alphabet(text) else words(text)
-        repeats = len(set(pairwise(tokens))) < len(tokens) - 1  # a repeated run, clause or pair requires this
+        # A repeated run, clause or pair requires two equal pairs, and one that occurs three times, three.
+        repeats = max(0, len(tokens) - 1 - len(set(pairwise(tokens))))
         repeated, example = _repeated_runs(tokens) if repeats else (0.0, "")
         share = max(share, repeated)
-        loop = _find_loop(text, tokens, repeated, example, lexicon(language).stop) if repeats else _few_words(tokens)
+        stop = lexicon(language).stop
+        loop = _find_loop(text, tokens, repeats, repeated, example, stop) if repeats else _few_words(tokens)
         loop = loop or _repeated_item(text) or letter_loop(text)
         if loop:
             looped = rejected("loop", f"{loop} in the {side} text", share)
@@ -115,6 +117,8 @@ def _without_shared_ends(text: str) -> str:
     The clause must be at most half of each item.
     """
     items = [line[number.end() :] for line in _lines(text) if (number := _ITEM.match(line))]
+    if len(items) < 3:
+        return text
     ends = Counter(_last_clause(item) for item in set(items))
     shared = {end for end, times in ends.items() if end and times > 2}
     for end in shared if len(set(items)) == len(items) else ():
@@ -170,10 +174,12 @@ def _repeated_runs(tokens: Sequence[str]) -> tuple[float, str]:
     return len(covered) / len(tokens), example
 
 
-def _find_loop(text: str, tokens: Sequence[str], repeated: float, example: str, stop: Collection[str]) -> str:
+def _find_loop(
+    text: str, tokens: Sequence[str], repeats: int, repeated: float, example: str, stop: Collection[str]
+) -> str:
     """Describe the loop in a text, as the start of a message; '' if there is none."""
-    pairs = Counter(pairwise(tokens))
-    often = max(pairs.values()) > 2  # anything that repeats three times in a row contains such a pair
+    pairs = Counter(pairwise(tokens)) if repeats > 1 else Counter[tuple[str, str]]()
+    often = max(pairs.values(), default=0) > 2  # anything that repeats three times in a row contains such a pair
     # Chinese or Japanese characters, each of which is less than a word
     characters = sum(map(len, tokens)) < 1.5 * len(tokens)
     if repeated >= 0.25 and repeated * len(tokens) >= (12 if characters else 6):
@@ -183,9 +189,9 @@ def _find_loop(text: str, tokens: Sequence[str], repeated: float, example: str, 
         return f"{quote(stutter[0])} repeats directly"
     if often and (run := _immediate_repeat(tokens)):
         return f"{quote(run)} repeats directly"
-    clauses = Counter(clause for part in _CLAUSE_END.split(fold(text)) if " " in (clause := " ".join(part.split())))
-    if clauses:
-        clause, times = clauses.most_common(1)[0]
+    clauses = [clause for part in _CLAUSE_END.split(fold(text)) if " " in (clause := " ".join(part.split()))]
+    if len(clauses) - len(set(clauses)) > 1:
+        clause, times = Counter(clauses).most_common(1)[0]
         if times >= (5 if "\n" in text and len(clause.split()) == 2 else 3):
             return f"the phrase {quote(clause)} occurs {times} times"
     if often and len(tokens) >= 12:
@@ -201,7 +207,7 @@ def _find_loop(text: str, tokens: Sequence[str], repeated: float, example: str, 
 
 
 def _few_words(tokens: Sequence[str]) -> str:
-    if len(tokens) < 30:
+    if len(tokens) - len(set(tokens)) <= 18:  # a stretch of 30 with fewer than 40 % distinct words repeats more
         return ""
     tokens = [
         token for token in tokens if (len(token) > 1 and not token.isdecimal()) or not _FORMULA_SYMBOL.fullmatch(token)

@@ -62,8 +62,9 @@ def match_frame(gate: str, text: str, given: str, language: str, kind: str = "")
     every = reduce(or_, [list_finder(code)(text).lists for code in codes])
     uncertain = _CUT if len(text) > _MAX_START else _REJOINED
     places: dict[str, list[tuple[str, str, int]]] = {}  # the texts of each place, with the lists that may occur in them
-    for row in _frames().get(gate, ()):
-        if (row.words & ~every and row.place not in uncertain) or (row.kinds and kind not in row.kinds):
+    missing = ~every
+    for row in [row for row in _frames().get(gate, ()) if not row.words & missing or row.place in uncertain]:
+        if row.kinds and kind not in row.kinds:
             continue
         if row.place not in places:
             texts = _parts_at(row.place, text)

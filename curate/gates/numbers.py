@@ -188,9 +188,12 @@ def _scale_words() -> re.Pattern[str]:
     return re.compile(rf"[ \u00a0-]?(?:{'|'.join(named)})")
 
 
+_GAPS = frozenset(" \u00a0-")  # between a number and the scale word behind it
+
+
 def _scale_zeros(after: str) -> int:
     """Return the number of zeros of the scale word at the start of a folded text; 0 if there is none."""
-    if not after[1 if after[:1] in (" ", "\u00a0", "-") else 0 :][:1].isalpha():
+    if not after[1 if after[:1] in _GAPS else 0 :][:1].isalpha():
         return 0
     scale = _scale_words().match(after)
     return int((scale.lastgroup or "n0")[1:]) if scale else 0
@@ -219,12 +222,12 @@ def _in_digits(folded: str) -> tuple[Number, ...]:
 def _read_digits(folded: str) -> Iterator[Number]:
     end = 0
     for match in _DIGITS.finditer(folded):
-        number, tail, start = match["number"], match["tail"], match.start()
+        (number, tail), start = match.groups(), match.start()
         if start < end:
             continue  # a part of a numeral
         while start > end and _is_code_letter(folded[start - 1]):
             start -= 1
-        if match["tail"][:1] in _SCALES and start == match.start() and (numeral := _MIXED.match(folded, start)):
+        if tail[:1] in _SCALES and start == match.start() and (numeral := _MIXED.match(folded, start)):
             end = numeral.end()
             yield Number(numeral[0], frozenset(map(str, values_of_numeral(numeral[0].replace(",", "")))))
             continue
@@ -234,8 +237,15 @@ def _read_digits(folded: str) -> Iterator[Number]:
         if len(parts) > 2 and not _is_grouped(parts):  # a date or a version: every part counts
             yield from (Number(part, frozenset({_plain(part)}), letters) for part in parts)
             continue
-        before, after = folded[start - 1 : start] if start else "", folded[end : end + 12]
-        yield Number(folded[start:end] if letters else number, _forms(number, tail, before, after), letters)
+        before = ":" if start and folded[start - 1] == ":" else ""
+        forms = _forms(number, tail, before, _behind(folded, end))
+        yield Number(folded[start:end] if letters else number, forms, letters)
+
+
+def _behind(folded: str, end: int) -> str:
+    """Return the text behind a number if it may begin with minutes, a scale word or an afternoon word, else ''."""
+    gap, then = folded[end : end + 1], folded[end + 1 : end + 2]
+    return folded[end : end + 12] if gap == ":" or (gap in _GAPS and then.isalpha()) else ""
 
 
 @lru_cache(maxsize=8 * CACHE_SIZE)  # a number is read in several forms of a text

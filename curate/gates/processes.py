@@ -17,6 +17,7 @@ import pickle
 import sys
 import time
 from array import array
+from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
@@ -120,15 +121,13 @@ class _JudgeHere:
 
 def judge_all(gates: Sequence[GateStep], pairs: Sequence[Pair | str], places: tuple[int, ...]) -> JudgedPairs:
     """Return the judgements of the pairs by the gates at `places`."""
-    numbers = dict[tuple[bool | None, str], int]()
+    numbers: defaultdict[tuple[bool | None, str], int] = defaultdict(lambda: len(numbers))
     judged = JudgedPairs(places, [], [], array("H"), array("d"), [])
     for number, judgements in enumerate(_judgements([gates[place] for place in places], pairs)):
         judged.bodies.append(body_of(judgements))
-        for at, (keep, score, reason, flags) in enumerate(judgements):
-            judged.opinions.append(numbers.setdefault((keep, reason.code), len(numbers)))
-            judged.scores.append(math.nan if score is None else score)
-            if flags:
-                judged.flags.append((number, at, flags))
+        judged.opinions.extend([numbers[keep, reason.code] for keep, _, reason, _ in judgements])
+        judged.scores.extend([math.nan if score is None else score for _, score, _, _ in judgements])
+        judged.flags.extend([(number, at, one.flags) for at, one in enumerate(judgements) if one.flags])
     judged.meanings.extend(numbers)
     return judged
 

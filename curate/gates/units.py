@@ -140,6 +140,8 @@ def find_conversions(
     for at, other in enumerate(there):
         for kind, amount in in_base_units(other):
             amounts_of.setdefault((kind, other[1]), []).append((amount, at))
+    if not amounts_of:
+        return frozenset(), frozenset()
     for amounts in amounts_of.values():
         amounts.sort()
     kept, stating = set[str](), set[str]()

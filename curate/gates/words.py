@@ -6,7 +6,7 @@ The words of a language (stop words, irregular forms) are in curate/gates/phrase
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable
 from difflib import SequenceMatcher
 from functools import cache, cached_property, lru_cache
 from itertools import chain, pairwise
@@ -48,16 +48,16 @@ def words(text: str) -> tuple[str, ...]:
 
     Hyphenated words are split. In a script without spaces each character is a word.
     """
-    folded = fold(text)
+    folded = text if text.isascii() else fold(text)
     if not folded.isascii():
         return tuple(_WORD.findall(folded))
-    split = folded.encode().translate(_NON_WORD_TO_SPACE).decode().split()  # ten times faster
+    split = folded.encode().translate(_FOLDED_OR_SPACE).decode().split()  # ten times faster
     if "'" not in folded:
         return tuple(split)
     return tuple(chain.from_iterable([_WORD.findall(one) if "'" in one else (one,) for one in split]))
 
 
-_NON_WORD_TO_SPACE = bytes(n if chr(n).isalnum() or chr(n) == "'" else ord(" ") for n in range(128)) + bytes(128)
+_FOLDED_OR_SPACE = bytes(ord(c.lower()) if c.isalnum() or c == "'" else 32 for c in map(chr, range(128))) + bytes(128)
 
 
 def without_options(text: str) -> str:
@@ -190,14 +190,16 @@ class Vocabulary:
         """Adjacent words written as one (`lighthouse` for `light house`), one per line."""
         return "\n".join(("", *map(add, self.words, self.words[1:]), ""))
 
-    def _joined_like(self, word: str) -> Iterator[str]:
-        """Yield the joined neighbours that begin with the same two letters as a word; none for a word of one letter."""
-        begins = f"\n{word[:_SAME_START]}"
+    def _is_joined(self, word: str, root: str) -> bool:
+        """Whether joined neighbours that begin with the same two letters as a word have its stem, `root`."""
+        begins, stem = f"\n{word[:_SAME_START]}", stemmer_for(self.language)
         at = self._joined.find(begins) if len(word) >= _SAME_START else -1
         while at >= 0:
             end = self._joined.index("\n", at + 1)
-            yield self._joined[at + 1 : end]
+            if stem(self._joined[at + 1 : end]) == root:
+                return True
             at = self._joined.find(begins, end)
+        return False
 
     def inflected(self, words: Iterable[str]) -> set[str]:
         """Return those of `words` that occur in some form. A word is skipped if no word of the text begins like it."""
@@ -213,16 +215,15 @@ class Vocabulary:
         """
         if word in self._distinct:
             return True
-        stem = stemmer_for(self.language)
-        root = stem(word)
+        root = stemmer_for(self.language)(word)
         if root in self._stems:
             return True
         if len(self._distinct) > _MAX_RESEMBLED:
             return False
-        if any(stem(one) == root for one in self._joined_like(word)):
-            return True
-        return _abbreviated(word, self._distinct) or (
-            len(word) >= 6 and _misspelt(word, self._by_letter.get(word[0], ()))
+        return (
+            self._is_joined(word, root)
+            or _abbreviated(word, self._distinct)
+            or (len(word) >= 6 and _misspelt(word, self._by_letter.get(word[0], ())))
         )
 
     @cached_property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from itertools import product
+from itertools import pairwise, product
 
 import pytest
 from hypothesis import given
@@ -15,11 +15,12 @@ from curate.gates.content import _CODE_CHARACTER, _CODE_SIGNS
 from curate.gates.coverage import count_repeated_roots, roots
 from curate.gates.facts import _EITHER_RATIO, _reversed_ratio
 from curate.gates.folding import _LONG, fold, shorten_runs
+from curate.gates.form import _few_words, _find_loop
 from curate.gates.frames import sentences
 from curate.gates.judgement import GateStep, flagged, on_shortened, passed, rejected, run_gate_on_all
 from curate.gates.number import Number
 from curate.gates.number_forms import is_rounded
-from curate.gates.numbers import NumberMentions
+from curate.gates.numbers import _DIGITS, NumberMentions, _behind, _forms
 from curate.gates.units import (
     _MAX_DEGREES,
     _MAX_ERROR,
@@ -237,3 +238,62 @@ def test_length_bound_lookup_equals_a_single_pattern(text: str) -> None:
     lengths = list(_find_lengths(text, text))
     assert len(lengths) == len(bounds)
     assert all(length.bound for length, before in zip(lengths, bounds, strict=True) if before)
+
+
+BEHIND = st.lists(
+    st.sampled_from(
+        [
+            *" \xa0-:.,_%/",
+            "30",
+            "00",
+            "7",
+            "k",
+            "s",
+            "pm",
+            "p.m.",
+            "p m",
+            "Uhr",
+            "million",
+            "mio",
+            "thousand",
+            "下午",
+            "م",
+            "μ.μ.",
+            "é",
+            "a",
+            "\n",
+        ]
+    ),
+    max_size=5,
+).map("".join)
+
+
+@given(st.sampled_from(["2", "14", "10.30", "00", "1500", "2.5"]), st.sampled_from(["", "at ", "3:"]), BEHIND)
+def test_what_is_not_read_behind_a_number_does_not_change_its_values(number: str, before: str, behind: str) -> None:
+    """Only minutes, a scale and an afternoon word behind a number count, so anything else is not part of the key under
+    which its values are cached."""
+    folded = fold(f"{before}{number}{behind}")
+    for match in _DIGITS.finditer(folded):
+        (digits, tail), ahead, end = match.groups(), folded[max(0, match.start() - 1) : match.start()], match.end()
+        in_full = _forms(digits, tail, ahead, folded[end : end + 12])
+        assert _forms(digits, tail, ":" if ahead == ":" else "", _behind(folded, end)) == in_full
+
+
+TOKENS = st.lists(st.sampled_from(["red", "fox", "ran", "the", "a", "3", "hill", "over", "green", "tea"]), max_size=130)
+
+
+@given(TOKENS, st.integers(0, 120))
+def test_too_few_equal_words_for_a_stretch_without_variety(tokens: list[str], distinct: int) -> None:
+    """Counting the repeated words of a text excludes no stretch with fewer than 40 % distinct words."""
+    tokens = [f"w{number}" for number in range(distinct)] + tokens
+    kept = [token for token in tokens if len(token) > 1 and not token.isdecimal()]
+    stretches = [kept[start : start + 100] for start in range(0, len(kept), 100)]
+    assert bool(_few_words(tokens)) == any(len(set(s)) < 0.4 * len(s) for s in stretches if len(s) >= 30)
+
+
+@given(TOKENS)
+def test_pairs_are_counted_wherever_one_may_occur_three_times(tokens: list[str]) -> None:
+    """The number of repeated pairs excludes no loop that counting each pair finds."""
+    repeats = max(0, len(tokens) - 1 - len(set(pairwise(tokens))))
+    looped = [_find_loop(" ".join(tokens), tokens, n, 0.0, "", ()) for n in (repeats, len(tokens) + 2)]
+    assert looped[0] == looped[1]

@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 from curate.gates.folding import CACHE_SIZE, fold
 from curate.gates.phrases.lists import alternation, pattern_of
 from curate.gates.phrases.literals import only_at_start, required_strings, satisfies_any, spans_line_end
-from curate.gates.phrases.search import BIT, ListHits, hits_finder, matches, string_finder, strings_for, strings_of
+from curate.gates.phrases.search import BIT, ListHits, hits_finder, string_finder, strings_for, strings_of
 from curate.gates.phrases.subject import end_of_subject
 from schemas.records import content_id
 
@@ -287,8 +287,10 @@ def says(language: str, name: str, folded: str) -> re.Match[str] | None:
     pattern, (leading, within) = list_pattern(language, name), _strings_of(language, name)
     if not leading or not within.isdisjoint(strings):
         return pattern.search(folded)
-    led = (start for string, start in zip(strings, starts, strict=True) if string in leading)
-    return next(matches(pattern, folded, led), None)
+    for start in sorted([start for string, start in zip(strings, starts, strict=True) if string in leading]):
+        if match := pattern.match(folded, start):
+            return match
+    return None
 
 
 def says_one(language: str, name: str, folded: str) -> re.Match[str] | None:
