@@ -100,6 +100,7 @@ def _root(name: str) -> str:
 
 def _signature(text: str) -> list[str]:
     """Return the names at the very end of a text, or of whoever says `this is Ada` in it."""
+    text = _FORWARDED.sub("", text)
     signed = _SIGNATURE.search(text) or _SIGNED_AS.search(text) or _writers().search(text)
     return _without_titles(signed[1]) if signed else []
 
@@ -138,12 +139,13 @@ _WITHOUT_CASES = frozenset(("en", "de", "fr", "es", "it", "pt", "nl", "sv", "da"
 _GREETINGS = ("greet", "greets_elsewhere", "sign_offs")
 _NAME = re.compile(r"[^\W\d_]+(?:['\u2019-][^\W\d_]+)*")
 _CAPITAL = "[A-ZÀ-ÞĀ-ŽА-ЯЁЄІЇҐΑ-Ω]"
+_FORWARDED = re.compile(r"(?m)^\s*>.*\n?")
 _SIGNATURE = re.compile(rf"[\n.?!,\u2026][^\S\n]*((?:{_CAPITAL}[\w'\u2019.-]*\s?){{1,4}})\W*\Z")
 _SIGNED_AS = re.compile(
     rf"[\n.?!\u2026][^\S\n]*((?:{_CAPITAL}[\w'\u2019.-]*\s?){{1,4}}),[^\n.?!]{{1,50}}\W*\Z"
 )  # Ada, flat 4
 _greeting = word_pattern(r"\W*(?:{greet|greets_elsewhere}(?!\w),?\s?)+")
-_GREETED = re.compile(r"\W*((?:[^\W\d_][\w'\u2019.-]*[^\S\n]*){1,5})[,!:\n]")
+_GREETED = re.compile(r"\W*((?:[^\W\d_][\w'\u2019.-]*[^\S\n]*){1,5})(?:[,!:\n]|\.\s)")
 _SIGNED = re.compile(r"[\n.!?,][^\S\n]*([A-ZÀ-ÞА-Я][^\n.!?:]{1,40})\W*\Z")
 
 

@@ -91,8 +91,8 @@ _behind_line = word_pattern(
 def longer_than_asked(asked: str, text: str) -> str:
     """Return the request for only a number, or for only yes or no, if the text is a sentence; or ''."""
     folded = fold(asked)
-    size = len(_WORD.findall(text)) + len(_CJK_RUN.findall(text))
-    if size > _NUMBER_AND_UNIT and (number := _only_number(folded)):
+    size = len(_WORD.findall(text)) + 2 * len(_CJK_LETTER.findall(text)) // 3
+    if (size > _NUMBER_AND_UNIT or "=" in text) and (number := _only_number(folded)):
         return number[0]
     if (
         size > _NAME
@@ -112,11 +112,13 @@ _only_thing = word_pattern(
     r"(?<!\w){only_words}\s(?:{rules_out_small}\s){0,2}{small_things}(?=\W*(?:\Z|[.;:!]))|(?<!\w){small_things}\s{only_words}(?!\w)"
 )
 _only_of_code = word_pattern(
-    r"(?<!\w){only_words}\s(?:{rules_out_small}\s?){0,2}(?:[^\W\d_]+\s)?{code_things}(?!\w)|(?<!\w){code_things}\s?{only_words}(?![a-z])"
+    r"(?<!\w){only_words}\s(?:{rules_out_small}\s?){0,2}(?:[^\W\d_]+\s)?{code_things}(?!\w)"
+    r"|(?<!\w){code_things}\s?{only_words}(?![a-z])|[只仅][^\s\u3002]{0,8}(?:代码|函数|语句|命令|公式)"
 )
-_WORD, _CJK_RUN = re.compile(r"[^\W\d_\u3040-\u9fff]+"), re.compile(r"[\u3040-\u9fff]{2}")
+_WORD, _CJK_LETTER = re.compile(r"[^\W\d_\u3040-\u9fff]+"), re.compile(r"[\u3040-\u9fff]")
 _yes_or_no = word_pattern(
-    r"(?<![^\W\u3040-\u9fff\uac00-\ud7a3])[\"'\u201c\u201e\u00ab\u300c]?\s?(?:{yes_first}\W{0,3}(?:{or_between}|/)\W{0,3}{no_first}|{no_first}\W{0,3}(?:{or_between}|/)\W{0,3}{yes_first}|是或否|是还是否|是或不是|はいかいいえ|はいまたはいいえ)(?![^\W\u3040-\u9fff\uac00-\ud7a3])"
+    r"(?<![^\W\u3040-\u9fff\uac00-\ud7a3])[\"'\u201c\u201e\u00ab\u300c]?\s?(?:{yes_first}\W{0,3}(?:{or_between}|/)\W{0,3}{no_first}"
+    r"|{no_first}\W{0,3}(?:{or_between}|/)\W{0,3}{yes_first}|是或否|是还是否|是或不是|はいかいいえ|はいまたはいいえ)(?![^\W\u3040-\u9fff\uac00-\ud7a3])"
 )
 _only_words = word_pattern(r"(?<![a-zà-ÿа-я]){only_words}(?![a-zà-ÿа-я])")
 _one_thing = word_pattern(r"\W*(?:{form_verbs}\s)?(?:{articles_of_one}\s)(?:{form_small}\s)?{one_things}(?!\w)")
@@ -132,10 +134,9 @@ def prose_before_code(asked: str, text: str) -> str:
         return first
     before, fence, last = text.strip().rpartition("```")
     if not fence:
-        before, _, last = (part.strip() for part in text.strip().rpartition("\n\n" if "\n\n" in text.strip() else "\n"))
-    is_prose = count_words(last) > 2 and all(
-        _PROSE.fullmatch(line.strip()) for line in last.splitlines() if line.strip()
-    )
+        before, _, last = text.strip().rpartition("\n\n" if "\n\n" in text.strip() else "\n")
+    lines = [line for line in last.splitlines() if line.strip()]
+    is_prose = count_words(last) > 2 and all(map(_PROSE.fullmatch, lines))  # what is indented is code
     return last.strip() if is_prose and ("```" in before or _CODE_SIGN.search(before)) else ""
 
 

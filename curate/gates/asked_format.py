@@ -41,7 +41,7 @@ _FENCE = re.compile(r"```[\w+-]*[^\S\n]*\n([\s\S]*?)\n?```")
 _NAMES = re.compile(r"(?<![a-z])(?:csv|tsv|ya?ml|xml|html|json|markdown|md|latex|toml|table|sql)(?![a-z])")
 # The format is asked for, not what the instruction is about: `a parser for CSV`, `turn the CSV into sentences`.
 _asks_for = word_pattern(
-    r"(?:\A\W*|[.:;!,\u3002\uff0c]\s*|(?<![^\W\u3040-\u9fff]){format_verbs}\s(?:[^\W\d_]{1,7}\s)?)(?P<name>csv|tsv|yaml|xml|html)"
+    r"(?:\A\W*|[.:;!,\u3002\uff0c]\s*|(?<![^\W\u3040-\u9fff]){format_verbs}\s(?:[^\W\d_]{1,7}\s)?|(?:输出|返回|给出|写成|转成|用|以|出力は)\s?)(?P<name>csv|tsv|yaml|xml|html)"
     r"(?![a-z]|\s?\?)(?!-?\s?[a-z-]*(?:file|datei|fichier|archiv|parser|reader|import|export))"
 )
 _markdown_table = word_pattern(
@@ -54,6 +54,8 @@ def _is_table_of_values(body: str, delimiters: str = ",;\t|") -> bool:
     """Whether every line has the same number of values. One column is enough if no line is a sentence or an item."""
     lines = [line for line in body.splitlines() if line.strip()]
     delimiter = max(delimiters, key=lines[0].count)
+    if body[0] in "{[<":
+        return False
     if not lines[0].count(delimiter):
         return not any(ITEM.match(line) or line.rstrip().endswith((".", "!", "{", "}", "\u3002")) for line in lines)
     if ITEM.match(lines[0]) and not lines[0].startswith("|"):
@@ -185,8 +187,8 @@ _KIN = {("javascript", "typescript"), ("typescript", "javascript"), ("c++", "c")
     ("javascript", "kotlin"),
 }
 _LANGUAGES = re.compile(
-    r"(?<![a-z./])(?:(?<=in )go(?=[.,;\n]|\Z)|python|javascript|typescript|sql|bash|shell|java|kotlin|rust|golang"
-    r"|php|ruby|perl|swift|haskell|scala|lua|julia|c\+\+|c#|html|css|react|django|pandas|node|jquery|vue|mongodb|excel)(?![a-z])"
+    r"(?<![a-z./])(?:(?<=in )go(?=[.,;\n]|\Z)|go(?=\scode)|python|javascript|typescript|sql|bash|shell|java|kotlin|rust"
+    r"|golang|php|ruby|perl|swift|haskell|scala|lua|julia|c\+\+|c#|html|css|react|django|pandas|node|jquery|vue|mongodb|excel)(?![a-z])"
 )
 _CODE = {
     "python": re.compile(

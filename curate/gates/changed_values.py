@@ -6,15 +6,11 @@ another_value("the kitchen closes at 21:00", "It closes at 22:00.", "en") == ("c
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Iterable
-from itertools import combinations, pairwise, product
 
-from curate.gates.folding import fold
 from curate.gates.number import Number
 from curate.gates.number_words import invented_weekday, month_name_dates
 from curate.gates.numbers import NumberMentions, with_ascii_digits
-from curate.gates.phrases import lexicon
 from curate.gates.words import stemmer_for
 
 _TIME = re.compile(r"(?<![\d.:,])(\d{1,2})[:h](\d\d)(?![\d:])|(?<![\d.:,])(\d{1,2}) ?[ap][.]?m(?!\w)")
@@ -43,65 +39,6 @@ def another_value(before: str, after: str, language: str) -> tuple[str, str, str
         if not any(_are_mentioned([number], mentions) for number in now[thing]):
             return "changed_number", f"{thing} {min(own[thing])}", f"{thing} {min(now[thing])}"
     return None
-
-
-def turned_digits(before: str, after: str) -> tuple[str, str] | None:
-    """Return a number that only the first text has, and one with its digits in another order that only the second has;
-    or None. Only the text, not a format, is compared: `2.350,80` is `2,350.80`."""
-    here, there = (dict.fromkeys(_WHOLE.findall(with_ascii_digits(side))) for side in (before, after))
-    plain = [frozenset(_NO_DIGIT.sub("", number) for number in side) for side in (here, there)]
-    for number in there:
-        digits = _NO_DIGIT.sub("", number)
-        if len(digits) < _PAIR or digits in plain[0] or digits[0] == "0" or ":" in number:
-            continue
-        for own in here:
-            other = _NO_DIGIT.sub("", own)
-            if other[0] != "0" and sorted(other) == sorted(digits) and other not in plain[1]:
-                return own, number
-    return None
-
-
-_WHOLE, _NO_DIGIT = re.compile(r"(?<![\w.,:/-])\d+(?:[.,:]\d+)*(?![\w/-]*\d)"), re.compile(r"\D")
-
-
-def crossed_things(before: str, after: str, language: str) -> tuple[str, str] | None:
-    """Return two numbers that have changed places between the words next to them (`200 g flour, 120 g sugar`), or None.
-
-    Each is in both texts once. The word right before or behind the first is the one next to the second in the other
-    text, and the other way round.
-    """
-    if len(_WHOLE.findall(before)) < _PAIR:
-        return None
-    given, said = _words_beside(before, language), _words_beside(after, language)
-    for (here, aside), there in product((given, given[::-1]), said):
-        for one, other in combinations([number for number in here if number in there], 2):
-            crossed = here[one] != here[other] and here[one] == there[other] and here[other] == there[one]
-            if not crossed:
-                continue
-            unclear = {aside.get(one), aside.get(other)} & {here[one], here[other]}  # a word between two numbers
-            if not unclear or all(here[number] != side.get(number) for number in (one, other) for side in said):
-                return one, other
-    return None
-
-
-def _words_beside(text: str, language: str) -> tuple[dict[str, str], dict[str, str]]:
-    """Map each number that occurs once to the stem right before it, and to the one right behind it, leaving out words
-    that carry no content and those of fewer than three letters."""
-    stem, stop, joins = stemmer_for(language), lexicon(language).stop, lexicon(language).words("joins")
-    tokens = ["," if one in joins else one for one in _TOKEN.findall(fold(text))]
-    tokens = [one for one in tokens if not one.isalpha() or not (one in stop or len(one) < _SHORT)]
-    once = {number for number, times in Counter(one for one in tokens if one[0].isdigit()).items() if times == 1}
-    before, behind = dict[str, str](), dict[str, str]()
-    for left, right in pairwise(tokens):
-        if right in once and left.isalpha():
-            before[right] = stem(left)
-        if left in once and right.isalpha():
-            behind[left] = stem(right)
-    return before, behind
-
-
-_SHORT = 3  # letters below which a word is a unit or the like
-_TOKEN = re.compile(r"\d+(?:[.,:]\d+)*|[^\W\d_]+|[^\w\s'\u2019%]")
 
 
 def exchanged_values(before: str, after: str) -> tuple[str, str] | None:

@@ -18,9 +18,9 @@ def stray_character(text: str, given: str) -> str:
     if text.isascii():
         return ""
     for pattern in (_INVISIBLE, *(() if _FROM_RIGHT.search(text) else (_DIRECTION,)), *_LOOK_ALIKES):
-        for found_at in pattern.finditer(text):
-            if found_at[0] not in given:
-                return found_at[0]
+        for stray in pattern.finditer(text):
+            if stray[0] not in given:
+                return str(stray[0])
     return ""
 
 

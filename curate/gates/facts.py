@@ -12,7 +12,7 @@ from functools import cache
 from itertools import chain, combinations, islice
 
 from curate.gates.changed_times import mixed_times, reversed_move
-from curate.gates.changed_values import another_value, crossed_things, exchanged_values, turned_digits
+from curate.gates.changed_values import another_value, exchanged_values
 from curate.gates.content import in_code, is_summary, without_photo_settings
 from curate.gates.coverage import roots
 from curate.gates.dates import swapped_date
@@ -149,10 +149,6 @@ def swapped(pair: Pair, language: str = "en", kind: str = "rewrite") -> Judgemen
     """
     if kind == "reply":
         changed = another_value(pair.input, pair.output, language)
-        if not changed and (turned := turned_digits(pair.input, pair.output)):
-            changed = "changed_number", *turned
-        if not changed and (crossed := crossed_things(pair.input, pair.output, language)):
-            changed = "swapped", *crossed
         if not changed and (units := changed_unit(pair.input, pair.output, language, language, alike=True)):
             changed = "changed_unit", *units
         code, *values = changed or ("", "", "")
@@ -189,7 +185,7 @@ def swapped(pair: Pair, language: str = "en", kind: str = "rewrite") -> Judgemen
         return rejected("swapped", f"{first} and {second} changed places next to {word}")
     if moved := _changed_time(input, output):
         return rejected("swapped", f"the input says {quote(moved[0])}, the output {quote(moved[1])}")
-    if exchanged := exchanged_values(input, output) or crossed_things(input, output, language):
+    if exchanged := exchanged_values(input, output):
         return rejected("swapped", f"{quote(exchanged[0])} and {quote(exchanged[1])} changed places")
     if moved := _crossed(fold(pair.input), fold(pair.output), language):
         return rejected("swapped", f"the numbers of {quote(moved[0])} and {quote(moved[1])} changed places")
