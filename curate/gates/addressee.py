@@ -100,13 +100,14 @@ def _root(name: str) -> str:
 
 def _signature(text: str) -> list[str]:
     """Return the names at the very end of a text, or of whoever says `this is Ada` in it."""
-    text = _FORWARDED.sub("", text)
+    text = (_FORWARDED.sub("", text) if ">" in text else text).rstrip()[-_MAX_END:]
     signed = _SIGNATURE.search(text) or _SIGNED_AS.search(text) or _writers().search(text)
     return _without_titles(signed[1]) if signed else []
 
 
 def _greeted_name(text: str) -> list[str]:
     """Return the names after a greeting at the start of a text, or before a first comma or line end."""
+    text = text.lstrip()[:_MAX_START]
     greets = _greeting().match(fold(text))
     begun = _GREETED.match(text, greets.end() if greets and len(fold(text)) == len(text) else 0)
     return _without_titles(begun[1]) if begun else []
@@ -140,12 +141,14 @@ _GREETINGS = ("greet", "greets_elsewhere", "sign_offs")
 _NAME = re.compile(r"[^\W\d_]+(?:['\u2019-][^\W\d_]+)*")
 _CAPITAL = "[A-ZÀ-ÞĀ-ŽА-ЯЁЄІЇҐΑ-Ω]"
 _FORWARDED = re.compile(r"(?m)^\s*>.*\n?")
-_SIGNATURE = re.compile(rf"[\n.?!,\u2026][^\S\n]*((?:{_CAPITAL}[\w'\u2019.-]*\s?){{1,4}})\W*\Z")
-_SIGNED_AS = re.compile(
-    rf"[\n.?!\u2026][^\S\n]*((?:{_CAPITAL}[\w'\u2019.-]*\s?){{1,4}}),[^\n.?!]{{1,50}}\W*\Z"
-)  # Ada, flat 4
+_MAX_START, _MAX_END = 80, 160  # characters of a text in which it greets and is signed
+_NAMES = rf"({_CAPITAL}[\w'\u2019.-]*(?:\s{_CAPITAL}[\w'\u2019.-]*){{0,3}})"
+_SIGNATURE = re.compile(rf"[\n.?!,\u2026][^\S\n]*{_NAMES}\W{{0,3}}\Z")
+_SIGNED_AS = re.compile(rf"[\n.?!\u2026][^\S\n]*{_NAMES},[^\n.?!]{{1,50}}\W?\Z")  # Ada, flat 4
 _greeting = word_pattern(r"\W*(?:{greet|greets_elsewhere}(?!\w),?\s?)+")
-_GREETED = re.compile(r"\W*((?:[^\W\d_][\w'\u2019.-]*[^\S\n]*){1,5})(?:[,!:\n]|\.\s)")
+_GREETED = re.compile(
+    r"\W*([^\W\d_][\w'\u2019.-]*(?:[^\S\n]+[^\W\d_][\w'\u2019.-]*){0,4})(?:[^\S\n]*[,!:\n]|(?<=\.)\s)"
+)
 _SIGNED = re.compile(r"[\n.!?,][^\S\n]*([A-ZÀ-ÞА-Я][^\n.!?:]{1,40})\W*\Z")
 
 

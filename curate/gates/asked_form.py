@@ -88,22 +88,26 @@ _behind_line = word_pattern(
 )
 
 
-def longer_than_asked(asked: str, text: str) -> str:
-    """Return the request for only a number, or for only yes or no, if the text is a sentence; or ''."""
-    folded = fold(asked)
+def longer_than_asked(style: str, text: str) -> str:
+    """Return a style's request for only a number, a name, or yes or no, if the text is a sentence; or ''."""
+    number, thing, answer = _short_request(style)
+    if not (number or thing or answer):
+        return ""
     size = len(_WORD.findall(text)) + 2 * len(_CJK_LETTER.findall(text)) // 3
-    if (size > _NUMBER_AND_UNIT or "=" in text) and (number := _only_number(folded)):
-        return number[0]
-    if (
-        size > _NAME
-        and text.rstrip().endswith((".", "!", "\u3002", "\u0964"))
-        and (thing := _only_thing().search(folded))
-    ):
-        return thing[0]
-    answer = _yes_or_no().search(folded) if size > 1 else None
-    if answer and (_only_words().search(folded) or not any(map(str.isalnum, folded[answer.end() :]))):
-        return answer[0]
-    return ""
+    if number and (size > _NUMBER_AND_UNIT or "=" in text):
+        return number
+    if thing and size > _NAME and text.rstrip().endswith((".", "!", "\u3002", "\u0964")):
+        return thing
+    return answer if size > 1 else ""
+
+
+@lru_cache(maxsize=CACHE_SIZE)  # the style is the same for every row
+def _short_request(style: str) -> tuple[str, str, str]:
+    """Return what a style asks for alone: a number, a name or the like, yes or no; each '' if it does not."""
+    folded = fold(style)
+    number, thing, answer = _only_number(folded), _only_thing().search(folded), _yes_or_no().search(folded)
+    alone = answer and (_only_words().search(folded) or not any(map(str.isalnum, folded[answer.end() :])))
+    return number[0] if number else "", thing[0] if thing else "", answer[0] if answer and alone else ""
 
 
 _NUMBER_AND_UNIT, _NAME = 2, 4  # words next to a number (`square metres`); words of a name or a date
@@ -126,11 +130,10 @@ _one_thing = word_pattern(r"\W*(?:{form_verbs}\s)?(?:{articles_of_one}\s)(?:{for
 
 def prose_before_code(asked: str, text: str) -> str:
     """Return a first line of prose before code, or a last paragraph after it, if only code was asked for; or ''."""
-    only = says("any", "only_code", fold(asked)) or _only_of_code().search(fold(asked))
-    if not only and not _no_comment(fold(asked)):
+    if "\n" not in text or not (only := _asks_for_code(asked)):
         return ""
     first, _, rest = text.strip().partition("\n")
-    if rest.strip() and count_words(first) > 3 and _PROSE.fullmatch(first) and only:
+    if rest.strip() and count_words(first) > 3 and _PROSE.fullmatch(first) and only == "code":
         return first
     before, fence, last = text.strip().rpartition("```")
     if not fence:
@@ -138,6 +141,15 @@ def prose_before_code(asked: str, text: str) -> str:
     lines = [line for line in last.splitlines() if line.strip()]
     is_prose = count_words(last) > 2 and all(map(_PROSE.fullmatch, lines))  # what is indented is code
     return last.strip() if is_prose and ("```" in before or _CODE_SIGN.search(before)) else ""
+
+
+@lru_cache(maxsize=CACHE_SIZE)  # the style is the same for every row
+def _asks_for_code(asked: str) -> str:
+    """Return `code` if an instruction asks for code only, `bare` if for something without comments, or ''."""
+    folded = fold(asked)
+    if says("any", "only_code", folded) or _only_of_code().search(folded):
+        return "code"
+    return "bare" if _no_comment(folded) else ""
 
 
 _CODE_SIGN = re.compile(r"[=;{}<>\\$|]|\w\(|\s--?\w|\bselect\b", re.IGNORECASE)

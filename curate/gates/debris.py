@@ -17,13 +17,24 @@ def stray_character(text: str, given: str) -> str:
     """
     if text.isascii():
         return ""
-    for pattern in (_INVISIBLE, *(() if _FROM_RIGHT.search(text) else (_DIRECTION,)), *_LOOK_ALIKES):
+    patterns = list[re.Pattern[str]]()
+    if _HIDDEN.search(text):
+        patterns += [_INVISIBLE, *(() if _FROM_RIGHT.search(text) else (_DIRECTION,))]
+    scripts = [script for script, letter in _LETTERS_OF.items() if letter.search(text)]
+    patterns += [pattern for of, pattern in _LOOK_ALIKES.items() if of <= frozenset(scripts)] if scripts[1:] else []
+    for pattern in patterns:
         for stray in pattern.finditer(text):
             if stray[0] not in given:
                 return str(stray[0])
     return ""
 
 
+_HIDDEN = re.compile("[\u00ad\u200b-\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff\ue000-\uf8ff]")
+_LETTERS_OF = {
+    "latin": re.compile("[A-Za-z]"),
+    "cyrillic": re.compile("[\u0400-\u052f]"),
+    "greek": re.compile("[\u0370-\u03ff]"),
+}
 # Zero-width characters and soft hyphens inside words of letters that need none, overrides of the direction, and
 # characters without a meaning.
 _INVISIBLE = re.compile(
@@ -38,23 +49,23 @@ _GREEK_TWINS = "οανρτυικΑΒΕΖΗΙΚΜΝΟΡΤΥΧ"
 _LATIN_TWINS = "aceopxyijsABEKMHOPCTXYIJS"
 
 
-def _twin_inside(letters: str, twins: str) -> re.Pattern[str]:
+def _twins(letters: str, twins: str) -> str:
     """Return a pattern for words of one script with letters of another one among them, or a single one at an end.
 
     A number of capitals with an ending (`SMS` and one Cyrillic letter) is not such a word.
     """
-    return re.compile(
-        rf"(?<![\w'\u2019-])(?:[{letters}]+[{twins}]{{1,2}}[{letters}][{letters}{twins}]*"
-        rf"|[{twins}][{letters}]{{3,}}|(?=\w*[a-z\u0430-\u044f\u03b1-\u03c9][{letters}]?[{twins}])[{letters}]{{3,}}[{twins}])(?![\w'\u2019-])"
+    return (
+        rf"(?<![\w'\u2019-])(?:[{letters}]+[{twins}]{{1,2}}[{letters}][{letters}{twins}]*|[{twins}][{letters}]{{3,}}"
+        rf"|(?=\w*[a-z\u0430-\u044f\u03b1-\u03c9][{letters}]?[{twins}])[{letters}]{{3,}}[{twins}])(?![\w'\u2019-])"
     )
 
 
-_LOOK_ALIKES = (
-    _twin_inside(_LATIN, _CYRILLIC_TWINS),
-    _twin_inside(_LATIN, _GREEK_TWINS),
-    _twin_inside(_CYRILLIC, _LATIN_TWINS),
-    _twin_inside(_GREEK, _LATIN_TWINS),
-)
+_LOOK_ALIKES = {
+    frozenset(("latin", "cyrillic")): re.compile(
+        f"{_twins(_LATIN, _CYRILLIC_TWINS)}|{_twins(_CYRILLIC, _LATIN_TWINS)}"
+    ),
+    frozenset(("latin", "greek")): re.compile(f"{_twins(_LATIN, _GREEK_TWINS)}|{_twins(_GREEK, _LATIN_TWINS)}"),
+}
 
 
 def foreign_markup(text: str, given: str) -> str:

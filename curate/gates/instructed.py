@@ -75,9 +75,9 @@ def _disregarded(asked: str, pair: Pair, language: str) -> str:
         return f"the instruction asks for {quote(case)}, and the text has the usual capitals"
     if word := forbidden_word(asked, pair.output, language):
         return f"the instruction excludes the word {quote(word)}"
-    if name := wrong_format(asked, pair.output):
+    if asked is not pair.input and (name := wrong_format(asked, pair.output)):
         return f"the instruction asks for {quote(name)}, and the text is something else or broken"
-    if short := longer_than_asked(asked, pair.output):
+    if asked is not pair.input and (short := longer_than_asked(asked, pair.output)):
         return f"the instruction asks for {quote(short)}, and the text is longer"
     count = wrong_exact_count(asked, pair.output, language)
     return f"the instruction asks for {quote(count)}, and the text has another number" if count else ""

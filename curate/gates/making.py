@@ -56,7 +56,7 @@ def labelled_answer(style: str, given: str, text: str) -> str:
 
     Not below a question, nor if the input or the style has the label, nor in a form with other labels of its own.
     """
-    if ":" not in text and "\uff1a" not in text:
+    if "\n" not in text or not (":" in text or "\uff1a" in text):
         return ""
     label = _answer_label().search(fold(text))
     if not label or label.start() == 0:
@@ -79,7 +79,12 @@ def change_note(style: str, given: str, text: str) -> str:
 
     It is the last paragraph or bracket, or a line with an arrow. Not if the style asks for notes or marks.
     """
-    if _asks_for_notes(fold(style)) or in_code(text) or in_code(given):
+    if (
+        not any(map(text.__contains__, (*_ARROWS, "~~", "\n", ")", "]", "\uff09")))
+        or _wants_notes(style)
+        or in_code(text)
+        or in_code(given)
+    ):
         return ""
     folded = fold(given)
     for line in text.splitlines() if any(map(text.__contains__, _ARROWS)) else ():
@@ -92,6 +97,8 @@ def change_note(style: str, given: str, text: str) -> str:
     last = _LAST.search(text.rstrip())
     if last is None:
         return ""
+    if not (quoted_texts := [quoted.strip() for quoted in quotations(last[0])]):
+        return ""
     rest = fold(text[: last.start()])
     gone = [
         quoted
@@ -99,7 +106,7 @@ def change_note(style: str, given: str, text: str) -> str:
         if fold(quoted) in folded and not _has(rest, fold(quoted))
     ]
     around = last[0]
-    for quoted in quotations(last[0]):
+    for quoted in quoted_texts:
         around = around.replace(quoted, " ")
     apart = frozenset(re.findall(r"[^\W\d_]{4,}", fold(around))).isdisjoint(re.findall(r"[^\W\d_]{4,}", folded))
     short = all(len(quoted) < _WORDS for quoted in gone)
@@ -111,6 +118,11 @@ def change_note(style: str, given: str, text: str) -> str:
 
 def _has(text: str, word: str) -> bool:
     return re.search(rf"(?<![^\W\u3040-\u9fff]){re.escape(word)}(?![^\W\u3040-\u9fff])", text) is not None
+
+
+@lru_cache(maxsize=CACHE_SIZE)  # the style is the same for every row
+def _wants_notes(style: str) -> bool:
+    return _asks_for_notes(fold(style)) is not None
 
 
 _asks_for_notes = listed("asks_for_notes")

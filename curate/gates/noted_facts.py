@@ -10,10 +10,11 @@ noted_facts("Write a line. Facts: open since May", "free") == "open since May"
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from curate.gates.coverage import has_known_stop_words, roots
 from curate.gates.facts import invented, numbers_at_other_words
-from curate.gates.folding import fold
+from curate.gates.folding import CACHE_SIZE, fold
 from curate.gates.judgement import Judgement, passed, quote, rejected
 from curate.gates.limits import limits
 from curate.gates.names import invented_name, unknown_name, unknown_signer
@@ -82,7 +83,7 @@ def _settles(pair: Pair, style: str, language: str, input_language: str) -> str:
 
     Denials, questions and conditions do not count.
     """
-    if not _is_open(fold(style)):
+    if not _leaves_open(style):
         return ""
     given = f"{pair.input}\n{style}"
     subject = roots(pair.input, language)
@@ -97,6 +98,11 @@ def _settles(pair: Pair, style: str, language: str, input_language: str) -> str:
         if not subject.isdisjoint(roots(sentence, language)) and not invented(stated, language, input_language).keep:
             return sentence.strip()
     return ""
+
+
+@lru_cache(maxsize=CACHE_SIZE)  # the style is the same for every row
+def _leaves_open(style: str) -> bool:
+    return _is_open(fold(style)) is not None
 
 
 _is_open, _commits, _informs = listed("unsettled"), listed("commits"), listed("informs")
