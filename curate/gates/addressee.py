@@ -66,8 +66,9 @@ def _greets_another(given: str, text: str, language: str) -> str:
 
     The message only mentions that person, or the name is that of the writer with one or two letters changed.
     """
-    writer, greeted = _signature(given), _greeted_name(text)
-    if not writer or not greeted or says(language, "addressees", fold(" ".join(greeted))):
+    greeted = _greeted_name(text)
+    writer = (_signature(given) or _introduction(given)) if greeted else []
+    if not writer or says(language, "addressees", fold(" ".join(greeted))):
         return ""
     known, rest = frozenset(map(_root, writer)), given.replace(writer[-1], " ")
     if known.isdisjoint(map(_root, greeted)):
@@ -83,11 +84,11 @@ def _greets_another(given: str, text: str, language: str) -> str:
 
 def _turned_letter(given: str, text: str) -> str:
     """Return the name that a rewritten letter wrongly greets, the writer's, or is signed by, the addressee's; or ''."""
-    writer, greeted = _signature(given), _greeted_name(text)
-    first = _greeted_name(given)
-    to, by = frozenset(map(_root, first)), frozenset(map(_root, writer))
-    if not to or not by or not to.isdisjoint(by):
+    to = frozenset(map(_root, _greeted_name(given)))
+    by = frozenset(map(_root, _signature(given))) if to else to
+    if not by or not to.isdisjoint(by):
         return ""
+    greeted = _greeted_name(text)
     names, signed = frozenset(map(_root, greeted)), frozenset(map(_root, _signature(text)))
     if names and names <= by:
         return " ".join(greeted)
@@ -99,15 +100,23 @@ def _root(name: str) -> str:
 
 
 def _signature(text: str) -> list[str]:
-    """Return the names at the very end of a text, or of whoever says `this is Ada` in it."""
+    """Return the names at the very end of a text, behind the end of a line or sentence or a comma."""
     text = (_FORWARDED.sub("", text) if ">" in text else text).rstrip()[-_MAX_END:]
-    signed = _SIGNATURE.search(text) or _SIGNED_AS.search(text) or _writers().search(text)
+    signed = _SIGNATURE.search(text) or _SIGNED_AS.search(text)
     return _without_titles(signed[1]) if signed else []
+
+
+def _introduction(text: str) -> list[str]:
+    """Return the name after `this is` or `I am`."""
+    introduced = _writers().search(_FORWARDED.sub("", text))
+    return _without_titles(introduced[1]) if introduced else []
 
 
 def _greeted_name(text: str) -> list[str]:
     """Return the names after a greeting at the start of a text, or before a first comma or line end."""
     text = text.lstrip()[:_MAX_START]
+    if not _GREETS_SOMEBODY.match(text):
+        return []
     greets = _greeting().match(fold(text))
     begun = _GREETED.match(text, greets.end() if greets and len(fold(text)) == len(text) else 0)
     return _without_titles(begun[1]) if begun else []
@@ -146,6 +155,7 @@ _NAMES = rf"({_CAPITAL}[\w'\u2019.-]*(?:\s{_CAPITAL}[\w'\u2019.-]*){{0,3}})"
 _SIGNATURE = re.compile(rf"[\n.?!,\u2026][^\S\n]*{_NAMES}\W{{0,3}}\Z")
 _SIGNED_AS = re.compile(rf"[\n.?!\u2026][^\S\n]*{_NAMES},[^\n.?!]{{1,50}}\W?\Z")  # Ada, flat 4
 _greeting = word_pattern(r"\W*(?:{greet|greets_elsewhere}(?!\w),?\s?)+")
+_GREETS_SOMEBODY = re.compile(rf"(?=[^\n]*?(?<!\w){_CAPITAL})[^\n.!?:]{{2,60}}(?:[.,!:\n])")
 _GREETED = re.compile(
     r"\W*([^\W\d_][\w'\u2019.-]*(?:[^\S\n]+[^\W\d_][\w'\u2019.-]*){0,4})(?:[^\S\n]*[,!:\n]|(?<=\.)\s)"
 )
