@@ -89,8 +89,8 @@ def preamble(
         flagged = _flag("preamble", "output", head)
     if not flagged and same and kind == "rewrite" and (last := unrelated_ending(pair.input, pair.output, language)):
         flagged = _flag("afterword", "output", last)
-    if not flagged and (made := _making(pair, style, language, input_language or language, kind)):
-        flagged = _flag("prompt_leak", "output", made)
+    if not flagged and (aside := _making(pair, style, language, input_language or language, kind)):
+        flagged = _flag("prompt_leak", "output", aside)
     if not flagged and (prompt := repeated_prompt(pair.input, pair.output)):
         flagged = _flag("prompt_leak", "output", prompt)
     return flagged or passed(f"no chat and no refusal{_coverage_note(language)}")

@@ -110,10 +110,10 @@ def change_note(style: str, given: str, text: str) -> str:
         around = around.replace(quoted, " ")
     apart = frozenset(re.findall(r"[^\W\d_]{4,}", fold(around))).isdisjoint(re.findall(r"[^\W\d_]{4,}", folded))
     short = all(len(quoted) < _WORDS for quoted in gone)
-    told = len(re.findall(r"[^\W\d_]{3,}|[\u3040-\u9fff\uac00-\ud7a3]{2}", around)) > int(
+    around_it = len(re.findall(r"[^\W\d_]{3,}|[\u3040-\u9fff\uac00-\ud7a3]{2}", around)) > int(
         last[0].lstrip()[0] not in "([\uff08"
     )
-    return last[0].strip() if gone and short and apart and told else ""
+    return last[0].strip() if gone and short and apart and around_it else ""
 
 
 def _has(text: str, word: str) -> bool:

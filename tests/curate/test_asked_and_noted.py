@@ -407,8 +407,8 @@ def test_what_a_text_tells_of_its_making_is_noticed() -> None:
     """A style repeated as a statement, a label of the answer below reasoning, and notes on changes are noticed, unless
     they were asked for."""
     style = "You are a sommelier. Describe wines in two sentences without jargon."
-    said = "I describe wines in two sentences without jargon. Riesling is crisp."
-    assert restated_style(style, "Riesling", said, "en", "en", "free")
+    leaked = "I describe wines in two sentences without jargon. Riesling is crisp."
+    assert restated_style(style, "Riesling", leaked, "en", "en", "free")
     assert (
         restated_style(
             "We bake sourdough bread daily.", "Bread?", "We bake sourdough bread. Daily.", "en", "en", "reply"
