@@ -192,22 +192,22 @@ _LANGUAGES = re.compile(
 )
 _CODE = {
     "python": re.compile(
-        r"(?m)^\s*def \w+\(.*\).*:\s*$|^from \w[\w.]* import |^import \w+\s*$|\bprint\(f?[\"']|\blambda \w+:"
+        r"(?m)^[ \t]*def \w+\(.*\).*:\s*$|^from \w[\w.]* import |^import \w+\s*$|\bprint\(f?[\"']|\blambda \w+:"
     ),
     "javascript": re.compile(
-        r"\bconsole\.log\(|\)\s*=>|\bfunction\s*\w*\([^)]*\)\s*\{|(?m:^\s*(?:const|let) \w+\s*=)|===|\.find\(\{"
+        r"\bconsole\.log\(|\)\s*=>|\bfunction\s*\w*\([^)]*\)\s*\{|(?m:^[ \t]*(?:const|let) \w+\s*=)|===|\.find\(\{"
     ),
     "typescript": re.compile(r"\w\??: (?:string|number|boolean)\b|\binterface \w+ \{"),
     "sql": re.compile(
         r"(?i)\bselect\b[\s\S]+\bfrom\b|\binsert into\b|\bupdate \w+ set\b|\bdelete from\b|\bcreate table\b"
     ),
-    "bash": re.compile(r"#!/bin/|(?m:^\s*(?:echo|grep|awk|sed|find|ls|for \w+ in|if \[)\b)"),
+    "bash": re.compile(r"#!/bin/|(?m:^[ \t]*(?:echo|grep|awk|sed|find|ls|for \w+ in|if \[)\b)"),
     "java": re.compile(r"\bpublic (?:static |class |void |int )|System\.out\.|\bString\[\]"),
     "kotlin": re.compile(r"\bfun \w*[\w.]*\("),
     "rust": re.compile(r"\bfn \w+|\blet mut\b|println!|&str\b"),
     "go": re.compile(r"\bfunc (?:\(\w+ \*?\w+\) )?\w+\(|fmt\.Print|:="),
     "php": re.compile(r"<\?php|\$\w+\s*=[^=]|\bfunction \w+\(\$|\becho \$"),
-    "ruby": re.compile(r"(?m)^\s*def \w+[?!]?(?:\([^)]*\))?\s*$|\bputs\b|\bdo \|\w+\||^\s*end\s*$"),
+    "ruby": re.compile(r"(?m)^[ \t]*def \w+[?!]?(?:\([^)]*\))?\s*$|\bputs\b|\bdo \|\w+\||^[ \t]*end[ \t]*$"),
     "c++": re.compile(r"#include <\w+>|\bstd::|\bcout\b"),
     "c#": re.compile(r"\bConsole\.Write|\busing System|\bpublic (?:static |class |void |int )"),
 }

@@ -84,7 +84,10 @@ def _mark(pattern: re.Pattern[str], text: str, given: str) -> str:
     for quoted in quotations(text):
         text = text.replace(quoted, " ")
     mark = pattern.search(text)
-    return mark[0].strip() if mark else ""
+    return text[max(0, mark.start() - _AHEAD) : mark.end()].strip() if mark else ""
+
+
+_AHEAD = 30  # characters shown before a mark
 
 
 def _greeting(text: str, given: str) -> str:
@@ -104,10 +107,10 @@ _MARKED = re.compile(r"\s*(?:#{1,6} |\*\*[^*\n]+\*\*:?\s*\Z|__[^_\n]+__\s*\Z|<h\
 _ENDED = re.compile(r"[.!?,;:\u2026\u3002\uff01\uff1f\uff0c\u060c\u061f\u0964][\"'\u201d\u00bb)*_]*\s*\Z")
 _MARKDOWN = re.compile(
     r"\*\*\S[^*\n]*\*\*|(?m:^#{1,6} \S)|__\S[^_\n]*__|\]\(https?:|(?m:^\|.*\|\s*$)"
-    r"|(?m:^\s*[*+-] \S.*\n+\s*[*+-] \S)|`[^`\n]+`"
+    r"|(?m:^[ \t]*[*+-] \S.*\n+[ \t]*[*+-] \S)|`[^`\n]+`"
 )
-_EXCLAMATION = re.compile(r"[^\s!]*[!\uff01](?!=)")
-_QUESTION = re.compile(r"[^.!?\n\u3002\uff01\uff1f\u061f]*[?\uff1f\u061f](?![\w=&/])")
+_EXCLAMATION = re.compile(r"[!\uff01](?!=)")
+_QUESTION = re.compile(r"[?\uff1f\u061f](?![\w=&/])")
 _greets = word_pattern(r"\W*(?:{greet|greets_elsewhere}(?![^\W\u3040-\u9fff\uac00-\ud7a3])|{greets_joined})")
 _closes = word_pattern(r"\W*{sign_offs}(?=\s*(?:[,.!\u3001\u3002\uff0c\uff01]|\Z))")
 _closes_inside = word_pattern(r"(?<=[.!?]\s){sign_offs}(?=,?\s[^.!?\n]{0,40}[.!]?\Z|[.!]?\Z)")

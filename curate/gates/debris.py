@@ -25,10 +25,12 @@ def stray_character(text: str, given: str) -> str:
     for pattern in patterns:
         for stray in pattern.finditer(text):
             if stray[0] not in given:
-                return str(stray[0])
+                around = text[max(0, stray.start() - _AROUND) : stray.end() + _AROUND]
+                return str(stray[0]) if stray[0][1:] else around
     return ""
 
 
+_AROUND = 8  # characters shown around an invisible one
 _HIDDEN = re.compile("[\u00ad\u200b-\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff\ue000-\uf8ff]")
 _LETTERS_OF = {
     "latin": re.compile("[A-Za-z]"),
@@ -38,11 +40,11 @@ _LETTERS_OF = {
 # Zero-width characters and soft hyphens inside words of letters that need none, overrides of the direction, and
 # characters without a meaning.
 _INVISIBLE = re.compile(
-    "[A-Za-z\u00c0-\u024f\u0370-\u052f]+[\u00ad\u200b-\u200d\u2060\ufeff][A-Za-z\u00c0-\u024f\u0370-\u052f]+"
-    "|[\u202d\u202e]|\\A\ufeff|\\w*[\ue000-\uf8ff]\\w*"
+    "(?<=[A-Za-z\u00c0-\u024f\u0370-\u052f])[\u00ad\u200b-\u200d\u2060\ufeff](?=[A-Za-z\u00c0-\u024f\u0370-\u052f])"
+    "|[\u202d\u202e]|\\A\ufeff|[\ue000-\uf8ff]"
 )
 _FROM_RIGHT = re.compile("[\u0590-\u08ff\ufb1d-\ufefc]")
-_DIRECTION = re.compile("\\w*[\u200e\u200f\u202a-\u202e\u2066-\u2069]\\w*")
+_DIRECTION = re.compile("[\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 _LATIN, _CYRILLIC, _GREEK = "A-Za-z\u00c0-\u024f", "\u0400-\u052f", "\u0370-\u03ff\u1f00-\u1fff"
 _CYRILLIC_TWINS = "асеорхуіјѕԁһАВЕКМНОРСТХУІЈЅ"
 _GREEK_TWINS = "οανρτυικΑΒΕΖΗΙΚΜΝΟΡΤΥΧ"
