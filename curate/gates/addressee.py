@@ -6,7 +6,9 @@ wrong_addressee("to Ms Hale: Rob's ring is ready. Kit", "Dear Rob,\\n\\nIt is re
 from __future__ import annotations
 
 import re
+from difflib import SequenceMatcher
 from functools import cache
+from itertools import chain
 
 from curate.gates.folding import fold
 from curate.gates.phrases import lexicon, says, words_of
@@ -30,8 +32,12 @@ def wrong_addressee(given: str, text: str, language: str, kind: str = "rewrite")
     if kind == "reply":
         if own := _own_greeting(given, text, language):
             return own
+        if other := _greets_another(given, text, language):
+            return other
         writers = [_names(name) for name in _writers().findall(given)]
         return (signed or "")[1] if signature and any(signature <= writer for writer in writers) else ""
+    if turned := _turned_letter(given, text):
+        return turned
     if not (to := _to().match(folded)):
         return ""
     addressee, rest = _names(to[1]), _names(folded[to.end() :])
@@ -55,6 +61,104 @@ def _own_greeting(given: str, text: str, language: str) -> str:
     return there[1].strip() if greeted and greeted == same and _names(signed[1]).isdisjoint(greeted) else ""
 
 
+def _greets_another(given: str, text: str, language: str) -> str:
+    """Return the name that a reply greets, if its message is signed by somebody else; or ''.
+
+    The message only mentions that person, or the name is that of the writer with one or two letters changed.
+    """
+    greeted = _greeted_name(text)
+    writer = (_signature(given) or _introduction(given)) if greeted else []
+    if not writer or says(language, "addressees", fold(" ".join(greeted))):
+        return ""
+    known, rest = frozenset(map(_root, writer)), given.replace(writer[-1], " ")
+    if known.isdisjoint(map(_root, greeted)):
+        mentioned = all(
+            re.search(rf"(?<!\w){re.escape(name[: max(3, min(_ROOT_LETTERS, len(name) - 1))])}", rest)
+            for name in greeted
+        )
+        return " ".join(greeted) if mentioned else ""
+    wrong = [name for name in greeted if name not in given]
+    misspelt = wrong and all(any(_is_near(fold(name), fold(own), language) for own in writer) for name in wrong)
+    return " ".join(greeted) if misspelt else ""
+
+
+def _turned_letter(given: str, text: str) -> str:
+    """Return the name that a rewritten letter wrongly greets, the writer's, or is signed by, the addressee's; or ''."""
+    to = frozenset(map(_root, _greeted_name(given)))
+    by = frozenset(map(_root, _signature(given))) if to else to
+    if not by or not to.isdisjoint(by):
+        return ""
+    greeted = _greeted_name(text)
+    names, signed = frozenset(map(_root, greeted)), frozenset(map(_root, _signature(text)))
+    if names and names <= by:
+        return " ".join(greeted)
+    return " ".join(_signature(text)) if signed and signed <= to else ""
+
+
+def _root(name: str) -> str:
+    return fold(name)[:_ROOT_LETTERS]
+
+
+def _signature(text: str) -> list[str]:
+    """Return the names at the very end of a text, behind the end of a line or sentence or a comma."""
+    text = (_FORWARDED.sub("", text) if ">" in text else text).rstrip()[-_MAX_END:]
+    signed = _SIGNATURE.search(text) or _SIGNED_AS.search(text)
+    return _without_titles(signed[1]) if signed else []
+
+
+def _introduction(text: str) -> list[str]:
+    """Return the name after `this is` or `I am`."""
+    introduced = _writers().search(_FORWARDED.sub("", text))
+    return _without_titles(introduced[1]) if introduced else []
+
+
+def _greeted_name(text: str) -> list[str]:
+    """Return the names after a greeting at the start of a text, or before a first comma or line end."""
+    text = text.lstrip()[:_MAX_START]
+    if not _GREETS_SOMEBODY.match(text):
+        return []
+    greets = _greeting().match(fold(text))
+    begun = _GREETED.match(text, greets.end() if greets and len(fold(text)) == len(text) else 0)
+    return _without_titles(begun[1]) if begun else []
+
+
+def _without_titles(names: str) -> list[str]:
+    listed = [name.removesuffix("'s") for name in _NAME.findall(names) if _root(name) not in _greeting_roots()]
+    return listed if all(name[0].isupper() for name in listed) else []
+
+
+@cache
+def _greeting_roots() -> frozenset[str]:
+    greetings = chain.from_iterable(re.split(r"[_*]", word) for name in _GREETINGS for word in words_of(name))
+    return frozenset(word[:_ROOT_LETTERS] for word in chain(greetings, words_of("titles")) if word)
+
+
+def _is_near(one: str, other: str, language: str) -> bool:
+    """Whether two different names differ by one letter, or by two letters of at least six, and not only by an ending
+    where names are inflected (Basia, Basiu)."""
+    if one == other or one[0] != other[0] or abs(len(one) - len(other)) > 2:
+        return False
+    stem = min(len(one), len(other)) - 1
+    if language not in _WITHOUT_CASES and one[:stem] == other[:stem]:
+        return False
+    same = sum(block.size for block in SequenceMatcher(None, one, other, autojunk=False).get_matching_blocks())
+    return max(len(one), len(other)) - same <= (1 if max(len(one), len(other)) < 6 else 2)
+
+
+_WITHOUT_CASES = frozenset(("en", "de", "fr", "es", "it", "pt", "nl", "sv", "da", "no"))
+_GREETINGS = ("greet", "greets_elsewhere", "sign_offs")
+_NAME = re.compile(r"[^\W\d_]+(?:['\u2019-][^\W\d_]+)*")
+_CAPITAL = "[A-ZÀ-ÞĀ-ŽА-ЯЁЄІЇҐΑ-Ω]"
+_FORWARDED = re.compile(r"(?m)^\s*>.*\n?")
+_MAX_START, _MAX_END = 80, 160  # characters of a text in which it greets and is signed
+_NAMES = rf"({_CAPITAL}[\w'\u2019.-]*(?:\s{_CAPITAL}[\w'\u2019.-]*){{0,3}})"
+_SIGNATURE = re.compile(rf"[\n.?!,\u2026][^\S\n]*{_NAMES}\W{{0,3}}\Z")
+_SIGNED_AS = re.compile(rf"[\n.?!\u2026][^\S\n]*{_NAMES},[^\n.?!]{{1,50}}\W?\Z")  # Ada, flat 4
+_greeting = word_pattern(r"\W*(?:{greet|greets_elsewhere}(?!\w),?\s?)+")
+_GREETS_SOMEBODY = re.compile(rf"(?=[^\n]*?(?<!\w){_CAPITAL})[^\n.!?:]{{2,60}}(?:[.,!:\n])")
+_GREETED = re.compile(
+    r"\W*([^\W\d_][\w'\u2019.-]*(?:[^\S\n]+[^\W\d_][\w'\u2019.-]*){0,4})(?:[^\S\n]*[,!:\n]|(?<=\.)\s)"
+)
 _SIGNED = re.compile(r"[\n.!?,][^\S\n]*([A-ZÀ-ÞА-Я][^\n.!?:]{1,40})\W*\Z")
 
 

@@ -17,7 +17,7 @@ from curate.gates.folding import CACHE_SIZE, fold
 from curate.gates.number_words import words_to_digits
 from curate.gates.phrases import list_pattern, says, words_of
 from curate.gates.phrases.lists import alternation
-from curate.gates.phrases.word_patterns import word_pattern
+from curate.gates.phrases.word_patterns import listed, word_pattern
 from curate.gates.words import count_words
 
 _REGEX = re.compile(r"[\\\[\]^$+*?{}|]")
@@ -66,16 +66,93 @@ _START_LETTERS = 90  # characters of an instruction in which it says what it ask
 
 def several_instead_of_one(asked: str, text: str) -> str:
     """Return the request for one thing (`one title`, `just the title`), if the text is a list of several; or ''."""
-    one = _one_asked().search(fold(asked)) if len(ITEM.findall(text)) > 1 else None
     lines = [line for line in text.splitlines() if line.strip()]
+    if len(lines) < 2:
+        return ""
+    if (line := _one_line(fold(asked))) and not says("any", "for_each", fold(asked)):
+        return line[0] if all(map(ITEM.match, lines)) or _is_whole_request(fold(asked), line) else ""
+    one = _one_asked().search(fold(asked)) or _one_thing().match(fold(asked)) if len(ITEM.findall(text)) > 1 else None
     return one[0] if one and all(map(ITEM.match, lines)) else ""
 
 
+def _is_whole_request(folded: str, line: re.Match[str]) -> bool:
+    """Whether a line is all that an instruction asks for, and not a part (`one line of dedication above the poem`)."""
+    return bool(_before_line().fullmatch(folded[: line.start()]) and _behind_line().match(folded[line.end() :]))
+
+
+_before_line = word_pattern(
+    r"(?:[\s\S]*[.:;,\u3002\uff0c])?\W*(?:{form_verbs}\s)?(?:(?:{only_words|exactly|form_small|format_verbs})\s?){0,2}"
+)
+_behind_line = word_pattern(
+    r"\s*(?:\Z|[.,;:!\u3002\uff0c\u3001]|(?:{for_what|only_words})(?!\w)|[\u3040-\u9fff\uac00-\ud7a3])"
+)
+
+
+def longer_than_asked(style: str, text: str) -> str:
+    """Return a style's request for only a number, a name, or yes or no, if the text is a sentence; or ''."""
+    number, thing, answer = _short_request(style)
+    if not (number or thing or answer):
+        return ""
+    size = len(_WORD.findall(text)) + 2 * len(_CJK_LETTER.findall(text)) // 3
+    if number and (size > _NUMBER_AND_UNIT or "=" in text):
+        return number
+    if thing and size > _NAME and text.rstrip().endswith((".", "!", "\u3002", "\u0964")):
+        return thing
+    return answer if size > 1 else ""
+
+
+@lru_cache(maxsize=CACHE_SIZE)  # the style is the same for every row
+def _short_request(style: str) -> tuple[str, str, str]:
+    """Return what a style asks for alone: a number, a name or the like, yes or no; each '' if it does not."""
+    folded = fold(style)
+    number, thing, answer = _only_number(folded), _only_thing().search(folded), _yes_or_no().search(folded)
+    alone = answer and (_only_words().search(folded) or not any(map(str.isalnum, folded[answer.end() :])))
+    return number[0] if number else "", thing[0] if thing else "", answer[0] if answer and alone else ""
+
+
+_NUMBER_AND_UNIT, _NAME = 2, 4  # words next to a number (`square metres`); words of a name or a date
+_one_line, _only_number, _no_comment = listed("one_line"), listed("only_number"), listed("no_comment")
+_only_thing = word_pattern(
+    r"(?<!\w){only_words}\s(?:{rules_out_small}\s){0,2}{small_things}(?=\W*(?:\Z|[.;:!]))|(?<!\w){small_things}\s{only_words}(?!\w)"
+)
+_only_of_code = word_pattern(
+    r"(?<!\w){only_words}\s(?:{rules_out_small}\s?){0,2}(?:[^\W\d_]+\s)?{code_things}(?!\w)"
+    r"|(?<!\w){code_things}\s?{only_words}(?![a-z])|[只仅][^\s\u3002]{0,8}(?:代码|函数|语句|命令|公式)"
+)
+_WORD, _CJK_LETTER = re.compile(r"[^\W\d_\u3040-\u9fff]+"), re.compile(r"[\u3040-\u9fff]")
+_yes_or_no = word_pattern(
+    r"(?<![^\W\u3040-\u9fff\uac00-\ud7a3])[\"'\u201c\u201e\u00ab\u300c]?\s?(?:{yes_first}\W{0,3}(?:{or_between}|/)\W{0,3}{no_first}"
+    r"|{no_first}\W{0,3}(?:{or_between}|/)\W{0,3}{yes_first}|是或否|是还是否|是或不是|はいかいいえ|はいまたはいいえ)(?![^\W\u3040-\u9fff\uac00-\ud7a3])"
+)
+_only_words = word_pattern(r"(?<![a-zà-ÿа-я]){only_words}(?![a-zà-ÿа-я])")
+_one_thing = word_pattern(r"\W*(?:{form_verbs}\s)?(?:{articles_of_one}\s)(?:{form_small}\s)?{one_things}(?!\w)")
+
+
 def prose_before_code(asked: str, text: str) -> str:
-    """Return a first line of prose before code, if only code was asked for; or ''."""
+    """Return a first line of prose before code, or a last paragraph after it, if only code was asked for; or ''."""
+    if "\n" not in text or not (only := _asks_for_code(asked)):
+        return ""
     first, _, rest = text.strip().partition("\n")
-    prose = rest.strip() and count_words(first) > 3 and _PROSE.fullmatch(first)
-    return first if prose and says("any", "only_code", fold(asked)) else ""
+    if rest.strip() and count_words(first) > 3 and _PROSE.fullmatch(first) and only == "code":
+        return first
+    before, fence, last = text.strip().rpartition("```")
+    if not fence:
+        before, _, last = text.strip().rpartition("\n\n" if "\n\n" in text.strip() else "\n")
+    lines = [line for line in last.splitlines() if line.strip()]
+    is_prose = count_words(last) > 2 and all(map(_PROSE.fullmatch, lines))  # what is indented is code
+    return last.strip() if is_prose and ("```" in before or _CODE_SIGN.search(before)) else ""
+
+
+@lru_cache(maxsize=CACHE_SIZE)  # the style is the same for every row
+def _asks_for_code(asked: str) -> str:
+    """Return `code` if an instruction asks for code only, `bare` if for something without comments, or ''."""
+    folded = fold(asked)
+    if says("any", "only_code", folded) or _only_of_code().search(folded):
+        return "code"
+    return "bare" if _no_comment(folded) else ""
+
+
+_CODE_SIGN = re.compile(r"[=;{}<>\\$|]|\w\(|\s--?\w|\bselect\b", re.IGNORECASE)
 
 
 def unwanted_emoji(asked: str, text: str) -> str:
@@ -110,7 +187,7 @@ _line_count = word_pattern(
     r"(?:(?:\A|[.,;:!\u3001\u3002\uff0c])\s*|(?<!\w){exactly}\s?)((\d{1,2}) ?{lines_of_verse})"
     r"(?![^\W\u3040-\u9fff])(?!\W*{at_least|at_most})"
 )
-_PROSE = re.compile(r"[^\W\d_][^=;{}()\[\]<>$#|\\/]*[:.!\uff1a]")
+_PROSE = re.compile(r"[^\W\d_][^=;{}()\[\]<>$#|\\/]*[:.!\uff1a\u3002]")
 _one_asked = word_pattern(r"(?<!\w){only_one}\s{one_things}(?!\w)")
 
 

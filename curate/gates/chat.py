@@ -11,6 +11,7 @@ from curate.gates.folding import fold
 from curate.gates.form import is_verse
 from curate.gates.frames import match_frame
 from curate.gates.judgement import Judgement, Side, passed, quote, rejected, sides
+from curate.gates.making import change_note, labelled_answer, restated_style
 from curate.gates.phrases import all_languages_pattern, list_pattern, phrases, says
 from curate.gates.turns import chat_turn, empty_statement, is_bare_refusal
 from curate.gates.versions import (
@@ -88,9 +89,20 @@ def preamble(
         flagged = _flag("preamble", "output", head)
     if not flagged and same and kind == "rewrite" and (last := unrelated_ending(pair.input, pair.output, language)):
         flagged = _flag("afterword", "output", last)
+    if not flagged and (aside := _making(pair, style, language, input_language or language, kind)):
+        flagged = _flag("prompt_leak", "output", aside)
     if not flagged and (prompt := repeated_prompt(pair.input, pair.output)):
         flagged = _flag("prompt_leak", "output", prompt)
     return flagged or passed(f"no chat and no refusal{_coverage_note(language)}")
+
+
+def _making(pair: Pair, style: str, language: str, input_language: str, kind: str) -> str:
+    """Return what the output tells of its making, or ''."""
+    if restated := restated_style(style, pair.input, pair.output, language, input_language, kind):
+        return restated
+    if kind == "free":
+        return ""
+    return labelled_answer(style, pair.input, pair.output) or change_note(style, pair.input, pair.output)
 
 
 def _flag_chat(text: str, other: str, language: str, same_language: bool) -> Judgement | None:

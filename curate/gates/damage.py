@@ -9,11 +9,12 @@ from typing import Any
 import orjson
 
 from curate.gates.content import in_code, is_summary, is_title
+from curate.gates.debris import foreign_markup, stray_character
 from curate.gates.folding import fold
 from curate.gates.judgement import Judgement, passed, quote, rejected, sides
 from curate.gates.phrases import fragment, lexicon, says
 from curate.gates.phrases.word_patterns import word_pattern
-from curate.gates.unfinished import is_signed_off, missing_last_item, needs_no_full_stop, unbalanced
+from curate.gates.unfinished import is_signed_off, missing_last_item, needs_no_full_stop, numbering_gap, unbalanced
 from curate.gates.unfinished_code import broken_code_end
 from curate.gates.words import count_words, without_options
 from schemas.records import Pair
@@ -59,14 +60,20 @@ def cut(pair: Pair, language: str = "en") -> Judgement:
         return passed(f"it does not mention {quote(left)}")._replace(flags=("unended",))
     if dangling := _dangling_end(pair, text):
         return passed(f"it ends with {quote(dangling)}")._replace(flags=("unended",))
-    if gap := _numbering_gap(pair.input, text):
+    if gap := numbering_gap(pair.input, text):
         return passed(f"a list continues with number {quote(gap)}")._replace(flags=("numbering",))
     if opened := _unclosed_mark(text, pair.input) or unbalanced(text, pair.input):
         return passed(f"{quote(opened)} is never closed")._replace(flags=("unclosed",))
     if block := _incomplete_code(pair.input, text):
         return passed(f"its code ends with {quote(block)}")._replace(flags=("unended",))
     before, _, line = (part.strip() for part in text.rpartition("\n"))
-    if not line or _ENDS.search(line) or "```" in text or not line[-1].isalpha() or pair.output.rstrip()[-1] == "`":
+    if (
+        not line
+        or _ENDS.search(line)
+        or "```" in text
+        or not _LETTER_END.search(line)
+        or pair.output.rstrip()[-1] == "`"
+    ):
         return passed("it has an end")
     if is_signed_off(line, language):
         return passed("it ends with a signature")
@@ -135,6 +142,7 @@ def cut(pair: Pair, language: str = "en") -> Judgement:
     return passed("it has an end")
 
 
+_LETTER_END = re.compile(r"(?:[^\W\d_]|[\u0900-\u0963\u0981-\u0d4f])\Z")  # or a vowel sign of a script of India
 _ONLY_PUNCTUATION = re.compile(r"[.,:;\u2026\u3002\uff0c\u3001!\uff01\u2014-]+")
 # A last line of code that must be followed by its block, or that ends in mid-word.
 _begun_block = word_pattern(r"(?m)^[ \t]*(?:{code_blocks}\b[^\n:]*:|{code_halves})\Z")
@@ -198,27 +206,6 @@ _BARE_ITEM = re.compile(r"\n(?<=\S\n)\s*(?:\d{1,2}[.)]|[-*\u2022])\s*\Z")
 def _is_sentence_start(rest: str, unspaced: bool) -> bool:
     """Whether words may begin a sentence: only the first one may start with a capital."""
     return not unspaced and rest[-1].islower() and not any(word[0].isupper() for word in rest.split()[1:])
-
-
-def _numbering_gap(given: str, text: str) -> str:
-    """Return the number of an item that does not follow the previous one, in a flat list from 1, or ''.
-
-    Not if the input has a numbered list. Markdown lists may number all items 1, and a second list starts again.
-    """
-    numbers = _NUMBERED.findall(text)
-    if (
-        len(numbers) < 3
-        or numbers[0] != "1"
-        or _NUMBERED.search(given)
-        or (numbers.count("1") > 1 and numbers[1] != "1")
-    ):
-        return ""
-    if set(numbers) == {"1"}:
-        return ""
-    return next((number for number, at in zip(numbers, range(1, 100), strict=False) if int(number) != at), "")
-
-
-_NUMBERED = re.compile(r"(?m)^[ \t]*(?:\*\*)?(\d{1,2})[.)](?=\s|\*)")
 
 
 def _unclosed_mark(text: str, given: str) -> str:
@@ -307,6 +294,9 @@ def encoding(pair: Pair) -> Judgement:
             return rejected("mojibake", f"the {side} text has question marks in place of letters: {quote(lost[0])}")
         if text.isascii() or (side == "output" and fragment("any", "encodings").search(fold(pair.input))):
             continue
+        if stray := stray_character(text, given):
+            kept = passed(f"the {side} text has a letter of another alphabet or an invisible one: {stray!a}")
+            return kept._replace(flags=("control",))
         from ftfy.badness import badness  # takes 10 MB, and ASCII does not need it
 
         if "\ufffd" in _shown(text) and "\ufffd" not in given:
@@ -371,6 +361,9 @@ def fenced(pair: Pair, style: str = "") -> Judgement:
     A fence that names a programming language is intended, and so is any fence if the input or the style mentions code.
     """
     asked = f"{fold(pair.input)}\n{fold(style)}"
+    markup = foreign_markup(pair.output, f"{pair.input}\n{style}")
+    if markup and not says("any", "code", asked):
+        return passed(f"it has markup that nothing asks for: {quote(markup)}")._replace(flags=("tagged",))
     tag = _IN_A_TAG.match(pair.output)
     if tag and not tag["inside"].strip().startswith("<") and "<" not in asked and not says("any", "code", asked):
         return passed(f"it is wrapped in a tag: {quote(tag['tag'])}")._replace(flags=("tagged",))

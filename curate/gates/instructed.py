@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from curate.gates.addressee import wrong_addressee
 from curate.gates.asked_form import (
+    longer_than_asked,
     missing_form,
     prose_before_code,
     several_instead_of_one,
     unwanted_emoji,
     wrong_line_count,
 )
+from curate.gates.asked_format import other_code, uneven_table, wrong_format
+from curate.gates.asked_marks import excluded_mark
 from curate.gates.asked_style import forbidden_word, ignored_case, wrong_exact_count
 from curate.gates.folding import fold
 from curate.gates.judgement import Judgement, passed, quote, rejected
@@ -47,9 +50,18 @@ def instructed(
         if binding and (one := several_instead_of_one(asked, pair.output)):
             return rejected("form", f"the instruction asks for {quote(one)}, and the text gives several")
         if binding and (prose := prose_before_code(asked, pair.output)):
-            return rejected("form", f"the instruction asks for code only, and the text begins with {quote(prose)}")
+            return rejected("form", f"the instruction asks for code only, and the text has {quote(prose)}")
     if kind == "translate":
         return passed("it follows the explicit instructions")
+    if mark := excluded_mark(style, pair.input, pair.output):
+        return rejected("form", f"the style excludes what the text has: {quote(mark)}")
+    if row := uneven_table(pair.output):
+        return rejected(
+            "form", f"the rows of a table have different numbers of cells, or no line below the head: {quote(row)}"
+        )
+    asked = f"{style}\n{pair.input}"
+    if kind == "free" and (name := other_code(asked, pair.output)):
+        return rejected("form", f"the instruction asks for another programming language than {quote(name)}")
     if familiar := informal_slip(f"{fold(pair.input)}\n{fold(style)}", fold(pair.output), language):
         return rejected("register", f"a formal text uses {quote(familiar)}")
     if other := wrong_addressee(pair.input, pair.output, language, kind) if kind != "free" else "":
@@ -63,5 +75,9 @@ def _disregarded(asked: str, pair: Pair, language: str) -> str:
         return f"the instruction asks for {quote(case)}, and the text has the usual capitals"
     if word := forbidden_word(asked, pair.output, language):
         return f"the instruction excludes the word {quote(word)}"
+    if asked is not pair.input and (name := wrong_format(asked, pair.output)):
+        return f"the instruction asks for {quote(name)}, and the text is something else or broken"
+    if asked is not pair.input and (short := longer_than_asked(asked, pair.output)):
+        return f"the instruction asks for {quote(short)}, and the text is longer"
     count = wrong_exact_count(asked, pair.output, language)
     return f"the instruction asks for {quote(count)}, and the text has another number" if count else ""

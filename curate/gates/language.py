@@ -257,7 +257,7 @@ _MIXED_WITH = {"ja": ("zh",), "zh": ("ja",), "uk": ("ru",), "ru": ("uk",), "cs":
 _FOREIGN_RUNS = re.compile(r"[Ѐ-ӿ]{2,}|[֐-׿؀-ۿऀ-ॿ฀-๿]{2,}|[぀-ヿ一-鿿가-힣]+")
 _BRACKETS = re.compile(r"[(（][^()（）]*[)）]")
 _CODE_SPAN = re.compile(r"`[^`\n]+`")
-_HAN = re.compile(r"[一-鿿]{2,}")
+_HAN = re.compile(r"[一-鿿]{2,}|[一-鿿]?[ぁ-ゖァ-ヺ]{2,}|[一-鿿][ぁ-ゖ]")  # Korean has neither
 _RUN_WORD = re.compile(r"[^\W\d_]+(?:['\u2019][^\W\d_]+)*|[.!?;:,\"«»„“”()\n]|\d+")
 
 

@@ -100,3 +100,24 @@ _signed_off = word_pattern(
     r"(?P<name>(?:[^.!?\u3002\uff01\uff1f\u061f;:\n]|(?<=\b\w)\.){0,60})"
     r"|[^.!?\u3002\uff01\uff1f\u061f;:\n]{0,60}{signed_last})\Z"
 )
+
+
+def numbering_gap(given: str, text: str) -> str:
+    """Return the number of an item that does not follow the previous one, in a flat list from 1, or ''.
+
+    Not if the input has a numbered list. Markdown lists may number all items 1, and a second list starts again.
+    """
+    numbers = _NUMBERED.findall(text)
+    if (
+        len(numbers) < 3
+        or numbers[0] != "1"
+        or _NUMBERED.search(given)
+        or (numbers.count("1") > 1 and numbers[1] != "1")
+    ):
+        return ""
+    if set(numbers) == {"1"}:
+        return ""
+    return next((number for number, at in zip(numbers, range(1, 100), strict=False) if int(number) != at), "")
+
+
+_NUMBERED = re.compile(r"(?m)^[ \t]*(?:\*\*)?(\d{1,2})[.)](?=\s|\*)")

@@ -8,16 +8,23 @@ from time import process_time
 
 import pytest
 
-from curate.gates.asked_form import prose_before_code, several_instead_of_one
+from curate.gates.addressee import wrong_addressee
+from curate.gates.asked_form import longer_than_asked, prose_before_code, several_instead_of_one
+from curate.gates.asked_format import other_code, uneven_table, wrong_format
 from curate.gates.asked_length import missed_length
+from curate.gates.asked_marks import excluded_mark
 from curate.gates.chat import answered
 from curate.gates.content import lost_content
 from curate.gates.damage import cut, encoding, fenced
+from curate.gates.debris import foreign_markup, stray_character
 from curate.gates.facts import swapped
 from curate.gates.folding import fold
 from curate.gates.form import echo, repetition
+from curate.gates.language import mixed_language
 from curate.gates.limits import limits
+from curate.gates.making import change_note, labelled_answer, restated_style
 from curate.gates.noted_facts import kept_facts
+from curate.gates.placeholder import placeholder
 from curate.gates.register import wrong_address_form
 from curate.gates.translations import translated
 from curate.gates.units import changed_unit
@@ -277,3 +284,147 @@ def test_headline_may_cover_only_part_of_a_report() -> None:
     assert lost_content(pair(report, "The harbour of Trabzon was closed in the night")).keep
     note = "Lift out of order, use the stairs, back on Monday"
     assert not lost_content(pair(note, "Lift out of order, use the stairs")).keep
+
+
+@pytest.mark.parametrize(
+    ("style", "given", "bad", "good"),
+    [
+        ("No lists, please.", "What do I need?", "- flour\n- sugar", "Flour and sugar."),
+        (
+            "No heading.",
+            "shop closed",
+            "Notice to customers\n\nThe shop is closed today because of a burst pipe.",
+            "The shop is closed.",
+        ),
+        ("Keine Ausrufezeichen.", "Wann?", "Wir öffnen um neun!", "Auf dem Schild steht „Halt!“."),
+        ("箇条書きは使わない。", "持ち物は?", "- 水筒\n- 帽子", "水筒と帽子です。"),
+        ("不要用问候语。", "几点?", "您好,九点。", "九点。"),
+        ("Sans liste ni titre.", "Quoi ?", "- une gourde\n- un pull", "Une gourde et un pull."),
+        ("Без приветствия.", "Когда?", "Здравствуйте! В девять.", "В девять."),
+        ("No lists longer than three items.", "What?", "", "- flour\n- sugar"),
+        ("Do not ask a question.", "When?", "At nine. Shall I book a table?", "At nine."),
+    ],
+)
+def test_what_a_style_rules_out_is_noticed(style: str, given: str, bad: str, good: str) -> None:
+    """A heading, list, question, exclamation mark or greeting that the style rules out is noticed; in a quotation, or
+    if only some of them are ruled out, it is not."""
+    assert bool(excluded_mark(style, given, bad)) == bool(bad)
+    assert excluded_mark(style, given, good) == ""
+
+
+@pytest.mark.parametrize(
+    ("asked", "bad", "good"),
+    [
+        ("Answer as CSV.", "- yoga, 18:00\n- chess, 19:30", 'name,quote\nLea,"yes, sure"\nBo,no'),
+        ("Nur CSV.", "name,age\nLea,7\nBo", "name;age\nLea;7"),
+        ("Output YAML only.", '{"port": 80}', "pets:\n- cat\nowner:\n  name: Bo\n  notes: |\n    likes\n      cats"),
+        ("Output YAML.", "server:\n  port: 80\n hosts:\n    - a", "server:\n  port: 80"),
+        ("Return XML.", "<a><b></a>", '<?xml version="1.0"?><a><b/></a>'),
+        ("Give it as HTML.", "<ul><li>a</li>", "<ul>\n<li>apple\n<li>pear\n</ul>"),
+        ("CSVで出力してください。", "りんごは3個です。", "りんご,3"),
+        ("As a Markdown table.", "Name: Lea, Age: 7", "| Name |\n|---|\n| Lea |"),
+        ("Turn the CSV into sentences.", "", "Lea is 7."),
+        ("What is YAML?", "", "A format for configuration files."),
+    ],
+)
+def test_named_data_format_has_to_be_delivered(asked: str, bad: str, good: str) -> None:
+    """A text in another format than the one asked for, or a broken one, is noticed; a format that is only mentioned
+    asks for nothing."""
+    assert bool(wrong_format(asked, bad)) == bool(bad)
+    assert wrong_format(asked, good) == ""
+
+
+def test_uneven_tables_other_code_and_longer_answers_are_noticed() -> None:
+    """So are table rows of different widths, code in another language than the named one, words around code that was
+    asked for alone, and a sentence where a number, yes or no, or one line was wanted."""
+    assert uneven_table("| a | b |\n|---|---|\n| 1 |\n| 2 | 3 |") == "| 1 |"
+    assert uneven_table("| a | b |\n|---|---|\n| 1 | `x|y` |\n| 2 | 3 |") == ""
+    assert other_code("A function in Rust.", "def add(a, b):\n    return a + b") == "python"
+    assert other_code("Rewrite this Python in Rust.", "fn f() {}") == ""
+    assert prose_before_code("Nur der Code.", "x = 1\n\nDas setzt die Variable auf eins.")
+    assert prose_before_code("Only YAML, text as a block.", "a: |\n  It is: so here.\n  She counts all of them.") == ""
+    assert longer_than_asked("Only the number.", "Two spiders have 16 legs.")
+    assert longer_than_asked("Number and unit only.", "152.4 cm") == ""
+    assert longer_than_asked("Answer only yes or no.", "Yes, it is the capital.")
+    assert longer_than_asked("Answer yes or no and say why.", "Yes, it is the capital.") == ""
+    assert several_instead_of_one("Одна строка для открытки.", "1. С юбилеем!\n2. Здоровья!")
+    assert several_instead_of_one("Add one line of dedication above the poem.", "For Ann\nThe sea is wide.") == ""
+
+
+@pytest.mark.parametrize(
+    ("language", "style", "message", "bad", "good"),
+    [
+        (
+            "en",
+            "The date is not known yet.",
+            "When does the pool open?",
+            "The pool opens on 3 May.",
+            "We do not know yet.",
+        ),
+        ("de", "Keine Zusagen.", "Bekomme ich Geld zurück?", "Wir erstatten alles.", "Wir melden uns bis Freitag."),
+        ("it", "Nessun impegno.", "Riapre?", "Le garantiamo che riaprirà presto.", "Le scriveremo appena lo sapremo."),
+        ("zh", "是否免费尚未确认。", "能免费修吗?", "我们会为您免费维修。", "一有消息我们会通知您。"),
+    ],
+)
+def test_reply_leaves_open_what_its_style_leaves_open(
+    language: str, style: str, message: str, bad: str, good: str
+) -> None:
+    """If the style says that something is not known or not to be promised, a reply neither states a figure for it nor
+    promises it. When it will be announced may be said."""
+    judged = [kept_facts(pair(message, text), "reply", language, language, style) for text in (bad, good)]
+    assert [one.reason.code for one in judged] == ["promise", "ok"]
+
+
+def test_reply_greets_who_signed_the_message() -> None:
+    """A reply does not greet somebody whom the message only mentions, nor misspell its writer's name. Diminutives,
+    vocatives and forwarded messages are no mistakes."""
+    mother = "My son Jules is ill. Ann Ferrand"
+    assert wrong_addressee(mother, "Dear Jules, get well soon.", "en", "reply") == "Jules"
+    assert wrong_addressee(mother, "Dear Ms Ferrand, we hope Jules gets well.", "en", "reply") == ""
+    assert wrong_addressee("The tap drips. Regards, Hannah Berg", "Dear Hannah Burg, sorry.", "en", "reply")
+    assert wrong_addressee("Dear Tom, see you? Katherine", "Dear Kathy, yes!", "en", "reply") == ""
+    assert wrong_addressee("Wracam w środę. Basia", "Cześć Basiu, jasne!", "pl", "reply") == ""
+    assert wrong_addressee("See below. Marcus\n> No lid. Best, Harriet Lund", "Hi Marcus, sure.", "en", "reply") == ""
+    letter = "Hi Zoe, can you swap shifts? Thanks, Ben"
+    assert wrong_addressee(letter, "Hi Ben, could you swap shifts? Thanks, Zoe", "en") == "Ben"
+    assert wrong_addressee(letter, "Hi Zoe, could you swap shifts? Thanks, Ben", "en") == ""
+
+
+def test_debris_is_noticed() -> None:
+    """Letters of another alphabet inside a word, invisible characters and markup of other systems are noticed, but not
+    what scripts, units, emoji or the style account for."""
+    for text in ("The f\u0435rry", "plea\u200bse", "the \u202eend", "Ανo\u03af\u03b3", "Fäh\u00adre"):
+        assert stray_character(text + " leaves", ""), text
+    for text in ("Wi-Fi-роутер", "4.7 kΩ", "α-particles", "می\u200cخواهم", "👩\u200d🍳", "הקוד \u200eABC", "SMS\u0430"):
+        assert stray_character(text, "") == "", text
+    for text in ("It is \\textbf{closed}.", "[b]closed[/b]", "It is '''closed'''.", "20\\% off", "In [[Bath]]"):
+        assert foreign_markup(text, ""), text
+    assert foreign_markup("\\textbf{hello}", "Write it in LaTeX.") == ""
+    assert foreign_markup("Then $\\text{area}$ is 3.", "") == ""
+
+
+def test_what_a_text_tells_of_its_making_is_noticed() -> None:
+    """A style repeated as a statement, a label of the answer below reasoning, and notes on changes are noticed, unless
+    they were asked for."""
+    style = "You are a sommelier. Describe wines in two sentences without jargon."
+    leaked = "I describe wines in two sentences without jargon. Riesling is crisp."
+    assert restated_style(style, "Riesling", leaked, "en", "en", "free")
+    assert (
+        restated_style(
+            "We bake sourdough bread daily.", "Bread?", "We bake sourdough bread. Daily.", "en", "en", "reply"
+        )
+        == ""
+    )
+    assert labelled_answer("", "kiedy?", "Rodzic pyta o termin.\nOdpowiedź: W czwartek.") == "odpowiedź"
+    assert labelled_answer("", "when?", "Question: when?\nAnswer: At nine.") == ""
+    assert change_note("", "an venido", 'Han venido.\n\n("an" corregido)')
+    assert change_note("Corrige y anota los cambios.", "an venido", 'Han venido.\n\n("an" corregido)') == ""
+    assert change_note("", "УК Берег, воды нет", "Воды нет.\n\nУК «Берег»") == ""
+
+
+def test_korean_has_no_kana_and_a_sentence_of_hindi_ends() -> None:
+    """Kana in a Korean text, a Hindi sentence without an end and XX before a currency are noticed."""
+    assert mixed_language(pair("바다가 예뻤다", "바다가 예뻤고 宿は古かった."), "ko").keep is False
+    begun = "नमस्ते, आपका कार्ड खो जाने का हमें खेद है। नया कार्ड 7 कार्यदिवस में आपके"
+    assert cut(pair("कार्ड खो गया", begun), "hi").reason.detail != "it has an end"
+    assert placeholder(pair("How much?", "It costs XX euros.")).keep is False

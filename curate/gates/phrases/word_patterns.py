@@ -23,3 +23,13 @@ def word_pattern(template: str, flags: int = 0) -> Callable[[], re.Pattern[str]]
         return f"(?:{alternation(word for name in lists[1].split('|') for word in words_of(name))})"
 
     return cache(lambda: re.compile(_LISTS.sub(words, template), flags))
+
+
+def listed(name: str) -> Callable[[str], re.Match[str] | None]:
+    """Return a function that finds the first word of a list in folded text, in any language and at any place in it."""
+    pattern = word_pattern(rf"(?<!{_LETTER}){{{name}}}(?!{_LETTER})")
+    return lambda folded: pattern().search(folded)
+
+
+# A letter of a script that puts spaces between words.
+_LETTER = r"[^\W\u3040-\u30ff\u3400-\u9fff\uac00-\ud7a3]"

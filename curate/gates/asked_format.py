@@ -1,0 +1,214 @@
+"""A data format or programming language that an instruction names, and a text that is something else.
+
+wrong_format("Answer as CSV.", "- yoga, 18:00") == "csv"
+other_code("A function in Rust.", "def add(a, b):\\n    return a + b") == "python"
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Callable
+from functools import lru_cache
+
+from curate.gates.asked_length import ITEM
+from curate.gates.folding import CACHE_SIZE, fold
+from curate.gates.phrases.word_patterns import word_pattern
+from curate.gates.words import count_words
+
+
+def wrong_format(asked: str, text: str) -> str:
+    """Return the data format that an instruction asks for, if the text is in another one or not well formed; or ''."""
+    name = _format_asked(asked)
+    if not name:
+        return ""
+    fenced = _FENCE.search(text)
+    body = (fenced[1] if fenced else text).strip()
+    return "" if not body or _IS[name](body) else name
+
+
+@lru_cache(maxsize=CACHE_SIZE)  # the style is the same for every row
+def _format_asked(asked: str) -> str:
+    folded = fold(asked)
+    if _markdown_table().search(folded):
+        return "markdown"
+    names = set(_NAMES.findall(folded))
+    request = _asks_for().search(folded) or _ASKS_BEHIND.search(folded) if len(names) == 1 else None
+    return request["name"] if request else ""
+
+
+_FENCE = re.compile(r"```[\w+-]*[^\S\n]*\n([\s\S]*?)\n?```")
+_NAMES = re.compile(r"(?<![a-z])(?:csv|tsv|ya?ml|xml|html|json|markdown|md|latex|toml|table|sql)(?![a-z])")
+# The format is asked for, not what the instruction is about: `a parser for CSV`, `turn the CSV into sentences`.
+_asks_for = word_pattern(
+    r"(?:\A\W*|[.:;!,\u3002\uff0c]\s*|(?<![^\W\u3040-\u9fff]){format_verbs}\s(?:[^\W\d_]{1,7}\s)?|(?:输出|返回|给出|写成|转成|用|以|出力は)\s?)(?P<name>csv|tsv|yaml|xml|html)"
+    r"(?![a-z]|\s?\?)(?!-?\s?[a-z-]*(?:file|datei|fichier|archiv|parser|reader|import|export))"
+)
+_markdown_table = word_pattern(
+    r"(?<![a-z])markdown[ -]?(?:{forms_table}|表)(?!\w)|(?<!\w){forms_table}\s(?:[^\W\d_]{1,7}\s)?markdown"
+)
+_ASKS_BEHIND = re.compile(r"(?P<name>csv|tsv|yaml|xml|html)\s?(?:形式|で|格式|형식|로)")
+
+
+def _is_table_of_values(body: str, delimiters: str = ",;\t|") -> bool:
+    """Whether every line has the same number of values. One column is enough if no line is a sentence or an item."""
+    lines = [line for line in body.splitlines() if line.strip()]
+    delimiter = max(delimiters, key=lines[0].count)
+    if body[0] in "{[<":
+        return False
+    if not lines[0].count(delimiter):
+        return not any(ITEM.match(line) or line.rstrip().endswith((".", "!", "{", "}", "\u3002")) for line in lines)
+    if ITEM.match(lines[0]) and not lines[0].startswith("|"):
+        return False
+    widths = {len(row) for row in csv.reader(lines, delimiter=delimiter, skipinitialspace=True)}
+    prose = len(lines) == 1 and lines[0].endswith((".", "!")) and count_words(body) > _FEW
+    return len(widths) == 1 and not prose
+
+
+def _is_yaml(body: str) -> bool:
+    """Whether a text begins like YAML, and each line is indented like one above it, or more below one that opens."""
+    if not _YAML_START.match(body):
+        return False
+    levels, opens, scalar = [0], True, False
+    for line in (line for line in body.splitlines() if line.strip() and not line.lstrip().startswith("#")):
+        indent = len(line) - len(line.lstrip())
+        if (scalar and indent > levels[-1]) or not _ENTRY.match(line):
+            continue
+        less = indent < levels[-1]
+        while indent < levels[-1]:
+            levels.pop()
+        if "\t" in line[:indent] or (indent > levels[-1] and (less or not opens)):
+            return False
+        inner = len(line) - len(line.lstrip(" -"))
+        levels += [level for level in dict.fromkeys((indent, inner)) if level > levels[-1]]
+        opens, scalar = line.rstrip().endswith(":") or inner > indent, line.rstrip()[-1] in "|>-+"
+    return True
+
+
+def _has_matching_tags(body: str) -> bool:
+    """Whether a text begins with a tag, and every tag that needs an end has it, in the right order."""
+    if not body.startswith("<"):
+        return False
+    still = list[str]()
+    for end, name, closed in _TAG.findall(_NOT_TAGS.sub(" ", body)):
+        tag = name.casefold()
+        if end:
+            while still and still[-1] != tag and still[-1] in _OPTIONAL:
+                still.pop()
+            if not still or still.pop() != tag:
+                return False
+        elif not closed and tag not in _VOID:
+            still.append(tag)
+    return all(tag in _OPTIONAL for tag in still)
+
+
+_FEW = 5  # words of a line that may be a sentence
+_ENTRY = re.compile(r"\s*(?:-(?:\s|$)|[^\s:#][^:]*:(?:\s|$))")
+_YAML_START = re.compile(r"(?:---|%|#.*\n|- ?\S|- *\n|[\"']?[\w./ -]+[\"']?:(?:\s|\Z))")
+_TAG = re.compile(r"<(/?)([A-Za-z][\w:.-]*)(?:\s[^<>]*?)?(/?)>")
+_NOT_TAGS = re.compile(r"<!--[\s\S]*?-->|<\?[\s\S]*?\?>|<!\[CDATA\[[\s\S]*?\]\]>|<!\w[^>]*>")
+_VOID = frozenset(
+    ["area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr", "!doctype"]
+)
+_OPTIONAL = frozenset(["p", "li", "dt", "dd", "tr", "td", "th", "thead", "tbody", "option", "colgroup"])
+_IS: dict[str, Callable[[str], bool]] = {
+    "csv": _is_table_of_values,
+    "tsv": lambda body: _is_table_of_values(body, "\t"),
+    "yaml": _is_yaml,
+    "xml": _has_matching_tags,
+    "html": _has_matching_tags,
+    "markdown": lambda body: "|" in body,
+}
+
+
+def uneven_table(text: str) -> str:
+    """Return a row of a Markdown table with another number of cells than its first row, or the first row of a table
+    without a separator; or ''."""
+    if text.count("|") < _MIN_BARS or "```" in text:
+        return ""
+    rows = [line.strip() for line in text.splitlines() if line.strip().startswith("|") and line.strip().endswith("|")]
+    if len(rows) < _MIN_ROWS or len(rows) < len([line for line in text.splitlines() if line.strip().startswith("|")]):
+        return ""
+    width = len(_cells(rows[0]))
+    return next(
+        (row for row in rows if len(_cells(row)) != width), "" if any(map(_RULE.fullmatch, rows[:2])) else rows[0]
+    )
+
+
+def _cells(row: str) -> list[str]:
+    return _ESCAPED.sub("", row).strip("|").split("|") if row.strip("|") else row[1:-1].split("|")
+
+
+_MIN_BARS, _MIN_ROWS = 6, 3
+_RULE = re.compile(r"[|:\s-]*-[|:\s-]*")
+_ESCAPED = re.compile(r"\\\||`[^`\n]*`")
+
+
+def other_code(asked: str, text: str) -> str:
+    """Return the programming language of a text, if an instruction names another one and the text has nothing of it;
+    or ''."""
+    named = _languages_named(asked)
+    if len(named) != 1 or named[0] not in _CODE:
+        return ""
+    label = _LABEL.search(text)
+    written = _SAME.get(label[1].casefold(), label[1].casefold()) if label else ""
+    if written in _CODE and written != named[0] and (written, named[0]) not in _KIN:
+        return written
+    if _CODE[named[0]].search(text):
+        return ""
+    return next((name for name, marks in _CODE.items() if marks.search(text) and (name, named[0]) not in _KIN), "")
+
+
+@lru_cache(maxsize=CACHE_SIZE)  # the style is the same for every row
+def _languages_named(asked: str) -> tuple[str, ...]:
+    names = (_SAME.get(name, name) for name in _LANGUAGES.findall(fold(asked)))
+    return tuple(dict.fromkeys(names))
+
+
+_SAME = {
+    "js": "javascript",
+    "py": "python",
+    "query": "sql",
+} | {
+    "ts": "typescript",
+    "golang": "go",
+    "sh": "bash",
+    "shell": "bash",
+    "rb": "ruby",
+    "rs": "rust",
+    "cpp": "c++",
+    "csharp": "c#",
+}
+_KIN = {("javascript", "typescript"), ("typescript", "javascript"), ("c++", "c"), ("c", "c++"), ("java", "kotlin")} | {
+    ("java", "c#"),
+    ("c#", "java"),
+    ("bash", "python"),
+    ("javascript", "html"),
+    ("javascript", "kotlin"),
+}
+_LANGUAGES = re.compile(
+    r"(?<![a-z./])(?:(?<=in )go(?=[.,;\n]|\Z)|go(?=\scode)|python|javascript|typescript|sql|bash|shell|java|kotlin|rust"
+    r"|golang|php|ruby|perl|swift|haskell|scala|lua|julia|c\+\+|c#|html|css|react|django|pandas|node|jquery|vue|mongodb|excel)(?![a-z])"
+)
+_CODE = {
+    "python": re.compile(
+        r"(?m)^[ \t]*def \w+\(.*\).*:\s*$|^from \w[\w.]* import |^import \w+\s*$|\bprint\(f?[\"']|\blambda \w+:"
+    ),
+    "javascript": re.compile(
+        r"\bconsole\.log\(|\)\s*=>|\bfunction\s*\w*\([^)]*\)\s*\{|(?m:^[ \t]*(?:const|let) \w+\s*=)|===|\.find\(\{"
+    ),
+    "typescript": re.compile(r"\w\??: (?:string|number|boolean)\b|\binterface \w+ \{"),
+    "sql": re.compile(
+        r"(?i)\bselect\b[\s\S]+\bfrom\b|\binsert into\b|\bupdate \w+ set\b|\bdelete from\b|\bcreate table\b"
+    ),
+    "bash": re.compile(r"#!/bin/|(?m:^[ \t]*(?:echo|grep|awk|sed|find|ls|for \w+ in|if \[)\b)"),
+    "java": re.compile(r"\bpublic (?:static |class |void |int )|System\.out\.|\bString\[\]"),
+    "kotlin": re.compile(r"\bfun \w*[\w.]*\("),
+    "rust": re.compile(r"\bfn \w+|\blet mut\b|println!|&str\b"),
+    "go": re.compile(r"\bfunc (?:\(\w+ \*?\w+\) )?\w+\(|fmt\.Print|:="),
+    "php": re.compile(r"<\?php|\$\w+\s*=[^=]|\bfunction \w+\(\$|\becho \$"),
+    "ruby": re.compile(r"(?m)^[ \t]*def \w+[?!]?(?:\([^)]*\))?\s*$|\bputs\b|\bdo \|\w+\||^[ \t]*end[ \t]*$"),
+    "c++": re.compile(r"#include <\w+>|\bstd::|\bcout\b"),
+    "c#": re.compile(r"\bConsole\.Write|\busing System|\bpublic (?:static |class |void |int )"),
+}
+_LABEL = re.compile(r"```([A-Za-z+#]+)")
