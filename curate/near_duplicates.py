@@ -127,7 +127,7 @@ def _without_templates(sets: TokenSets, of: dict[int, SimilarRows], threshold: f
         clusters.setdefault(first_of[of[row].earlier if row in of else row], []).append(row)
     kept = dict[int, SimilarRows]()
     for rows in clusters.values():  # both readings of a cluster's sets in a row, while they are cached
-        template, frame = _template(sets, rows) if len(rows) >= FEW else _NO_FEW
+        template, frame = _template(sets, rows) if len(rows) >= FEW else _NO_TEMPLATE
         if not template:
             kept.update((row, of[row]) for row in rows if row in of)
             continue
