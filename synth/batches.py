@@ -24,7 +24,7 @@ from schemas.spec import TeacherSettings
 from schemas.store import Store
 from schemas.wording import counted
 from synth.batch_api import BatchApi, NotThereError, batches_unavailable
-from synth.batch_lines import Announced, BatchLine, Result, State
+from synth.batch_lines import Announced, BatchLine, Result, State, merge_answers
 from synth.chat_completions import (
     Answer,
     RefusedError,
@@ -125,7 +125,7 @@ class Batches:
         # With a seed, each sample gets its own, as with servers that accept `n`.
         bodies = [{**body, "seed": body["seed"] + i} if "seed" in body else body for i in range(n)]
         lines = [BatchLine(f"{name}-{i}", one) for i, one in enumerate(bodies)]
-        return _merge_answers(await asyncio.gather(*map(self._ask_line, lines)))
+        return merge_answers(await asyncio.gather(*map(self._ask_line, lines), return_exceptions=True))
 
     async def _ask_line(self, line: BatchLine) -> Answer:
         loop = asyncio.get_running_loop()
@@ -272,6 +272,14 @@ class Batches:
                     return
             elif guess:
                 await self._record_created(guess.label, batch)
+            elif results and not any(result.name in names for result in results):
+                raise TeacherError(
+                    f"No result of batch {batch} can be read as the answer to a request in it.",
+                    where=self._api.base,
+                    why="Its requests are paid for, and another batch would probably end the same way.",
+                    fix="Every answer so far is kept. Look at the results at the provider, correct teacher.batch_api,"
+                    " or run without --batch, which pays for these requests again.",
+                )
             if state is None:
                 self._resubmit(names)
                 return
@@ -417,14 +425,3 @@ class Batches:
             if batch is not None:
                 self._batch_of.update(dict.fromkeys(names, batch))
         self._is_open = True  # only now: concurrent calls would submit requests that are already in a batch
-
-
-def _merge_answers(answers: Sequence[Answer]) -> Answer:
-    """Combine the answers to several lines of one question."""
-    first = answers[0]
-    used = [answer.usage for answer in answers if answer.usage is not None]
-    total = Usage(**{name: sum(getattr(one, name) for one in used) for name in Usage.model_fields})
-    choices = [choice for a in answers for choice in (a.choices or [{"body": a.body}])]
-    sums = [answer.usd for answer in answers]
-    usd = None if None in sums else sum(usd or 0.0 for usd in sums)
-    return first._replace(choices=choices, usage=total if len(used) == len(answers) else None, usd=usd)

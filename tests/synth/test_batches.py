@@ -193,6 +193,22 @@ def test_refused_line_fails_only_its_row(form: str, tmp_path: Path) -> None:
         assert len(provider.batches) == 1
 
 
+@pytest.mark.parametrize("form", ["anthropic", "gemini"])
+def test_line_refused_beside_answers_to_its_question_costs_no_answer(form: str, tmp_path: Path) -> None:
+    """Without `n`, each sample is a line. One is refused, as by a filter of what was written: the answers to the others
+    are kept with their cost, and only its sample is requested again."""
+
+    async def work(ledger: Ledger, lines: list[str]) -> None:
+        ((*samples,),) = await ask_dogs(ledger, 1, n=3)
+        assert [a.text for a in samples if isinstance(a, Completion)] == ["answer 1", "answer 4", "answer 3"]
+        assert ledger.usd == 3 * 15 * 0.5
+
+    price = {"usd_per_million_prompt_tokens": 1e6, "usd_per_million_completion_tokens": 1e6}
+    with BatchProvider(form, lambda prompt, nth: 400 if nth == 2 else f"answer {nth}") as provider:
+        with_batches(provider, tmp_path, work, **price)
+        assert [len(batch) for batch in provider.batches] == [3, 1]
+
+
 def test_empty_account_gets_no_further_batch(tmp_path: Path) -> None:
     """Another batch would take another day to give the same result. The other answers of the batch are there for the
     next run."""
@@ -409,6 +425,23 @@ def test_provider_with_unexpected_responses_is_one_clear_error(form: str, body: 
     with BatchProvider(form) as provider:
         provider.says_only = body
         with_batches(provider, tmp_path, work)
+
+
+@pytest.mark.parametrize("results", [b"\x1f\x8b\x08 compressed", b"<html>", b'{"custom_id": "r1", "response": {}}\n'])
+@pytest.mark.parametrize("form", ["openai", "mistral", "together", "anthropic"])
+def test_unreadable_results_are_not_bought_again(form: str, results: bytes, tmp_path: Path) -> None:
+    """If no result of a batch can be assigned to a request (a compressed file, a page, other ids), the run ends and
+    says that the requests are paid for. No further batch is submitted, by this run or the next one."""
+
+    async def work(ledger: Ledger, lines: list[str]) -> None:
+        with pytest.raises(TeacherError, match=r"No result of batch b1 can be read.*are paid for"):
+            await asyncio.wait_for(ask_dogs(ledger, 3), 60)
+
+    with BatchProvider(form) as provider:
+        provider.replaces_results = results
+        with_batches(provider, tmp_path, work)
+        with_batches(provider, tmp_path, work)
+        assert [len(batch) for batch in provider.batches] == [3]
 
 
 @pytest.mark.parametrize("form", ["openai", "mistral", "together", "gemini"])
