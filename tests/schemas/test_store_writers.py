@@ -294,6 +294,31 @@ def test_file_locked_for_long_is_waited_for(tmp_path: Path, caplog: pytest.LogCa
     assert caplog.messages == ["The store cannot be written at the moment (database is locked). Trying again."]
 
 
+@pytest.mark.parametrize("other", [None, "another store"])
+def test_store_file_that_is_deleted_or_replaced_loses_nothing_confirmed(other: str | None, tmp_path: Path) -> None:
+    """SQLite would keep writing to the deleted file without an error. The next write is refused, and what was confirmed
+    is in a copy that the error names. The old file's log is not applied to a file that took its place."""
+    path = tmp_path / "pairsmith.db"
+    if other:
+        with Store.open(f"sqlite:///{tmp_path / 'other.db'}") as store:
+            store.write(call("other"))
+    with Store.open(f"sqlite:///{path}") as store:
+        store.write(call("kept"))
+        (tmp_path / "other.db").replace(path) if other else path.unlink()
+        with pytest.raises(StoreError, match="deleted or replaced") as caught:
+            store.write(call("late"))
+    (copy,) = tmp_path.glob("pairsmith.db.saved-*")
+    assert f"mv {copy} {path}" in str(caught.value)
+    assert path.exists() == bool(other)
+    assert not Path(f"{path}-wal").exists()
+    if other:
+        with Store.open(f"sqlite:///{path}", write=False) as store:
+            assert [key for key, _, _ in store.each_answer()] == ["other"]
+    copy.replace(path)
+    with Store.open(f"sqlite:///{path}") as store:
+        assert [key for key, _, _ in store.each_answer()] == ["kept"]
+
+
 def test_which_errors_are_transient() -> None:
     """A locked file and an unreachable server are retried, but a commit whose outcome is unknown is never repeated."""
     locked = sa.exc.OperationalError("x", None, sqlite3.OperationalError("database is locked"))
