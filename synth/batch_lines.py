@@ -10,7 +10,10 @@ from typing import Any, NamedTuple
 import orjson
 
 from schemas.records import Json, Usage
+from schemas.spec import TeacherSettings
 from synth.chat_completions import Answer, RefusedError
+from synth.prices import FREE, prices_of
+from synth.question import max_answer_tokens
 
 Call = Callable[..., Awaitable[bytes]]
 """`call(method, url, json=... or form=...)` returns the body of the response; it raises for any failure."""
@@ -72,6 +75,23 @@ def parse_results(result: Callable[[Json], Result], rows: Iterable[Any]) -> Iter
             yield result(row)
         except (ValueError, TypeError, AttributeError, KeyError, IndexError):
             yield Result("", 0, b"{}")
+
+
+def max_costs(
+    teacher: TeacherSettings, lines: Sequence[BatchLine], bytes_per_token: int = 4
+) -> tuple[float, float] | None:
+    """The maximum cost of lines, asked directly and in a batch; None if it is unknown or nothing."""
+    prices = prices_of(teacher)
+    if prices is None or prices.source == FREE or not all(max_answer_tokens(line.body) for line in lines):
+        return None
+    each = [  # per line, because a list may have other prices for long prompts
+        Usage(
+            prompt_tokens=len(orjson.dumps(line.body)) // bytes_per_token,
+            completion_tokens=int(line.body.get("n") or 1) * (max_answer_tokens(line.body) or 0),
+        )
+        for line in lines
+    ]
+    return sum(prices.usd(usage) or 0.0 for usage in each), sum(map(prices.batch_usd, each))
 
 
 def merge_answers(results: Sequence[Answer | BaseException]) -> Answer:
