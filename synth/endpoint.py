@@ -286,8 +286,8 @@ class Endpoint:
         if last.get(name) == answer.choices and len(last) > 1 and not self._cache_is_reported:
             self._cache_is_reported = True
             self.flow.say(
-                "A cache at the teacher's address answers repeated requests (two answers have the same id and text), so "
-                "candidates of one input are copies. Switch it off for this run (LiteLLM: sampling.extra = "
+                "A cache at the teacher's address answers repeated requests (two answers have the same id and text): "
+                "candidates of an input are copies. Switch it off for this run (LiteLLM: sampling.extra = "
                 "{ cache = { no-cache = true } }), or set sampling.seed, which makes the requests differ."
             )
         last[name] = answer.choices
