@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import shutil
@@ -253,6 +254,19 @@ def test_a_connection_that_is_lost_in_a_commit_costs_no_answer(postgres_url: str
         with pytest.raises(StoreBusy):
             Store.open(postgres_url)
     assert {Receipt, Verdict} == tables.NOT_IDEMPOTENT
+
+
+def test_a_connection_that_is_lost_while_a_judgement_is_committed_costs_no_answer(postgres_url: str) -> None:
+    """Judging an answer again changes nothing, so such a commit is repeated too, with the answers in it."""
+    with Store.open(postgres_url) as store:
+        store.write(call())
+        engine = engine_of(postgres_url)
+        with engine.begin() as connection:
+            sql = DIES_AT_ITS_FIRST_COMMIT.replace("INSERT ON writers.seeds", "UPDATE ON writers.calls")
+            connection.exec_driver_sql(sql)
+        engine.dispose()
+        asyncio.run(store.judge(call(text="a cat")))
+        assert [answer.text for answer in store.calls("k")] == ["a cat"]
 
 
 def test_process_suspended_in_a_transaction_continues(postgres_url: str) -> None:
