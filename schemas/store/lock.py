@@ -22,7 +22,7 @@ from schemas.errors import StoreBusy, StoreError
 from schemas.files import is_locked, locked
 from schemas.progress import Say, discard_message
 from schemas.store.failures import shown
-from schemas.store.opening import is_older
+from schemas.store.opening import has_tables, is_older
 
 _PRODUCT = "pairsmith"
 _UPGRADE_S, _TICK_S = 120.0, 0.2  # how long to wait for an upgrade by another process, and how often to check
@@ -141,21 +141,23 @@ def _in_place_check(path: Path, url: str) -> StillHeld:
         return ()
 
     def check(connection: sa.Connection) -> None:
-        names = str(path), f"{path}-wal", f"{path}-shm"
+        names = str(path), f"{path}-wal", f"{path}-shm", str(path.parent)
         try:
             now = [inode(name) for name in names]
         except OSError:  # a slow network drive
             return
         first[:] = first or now
-        if now[0] == first[0] or not path.parent.is_dir():  # a folder may be hidden for a moment by a sync
+        # A sync may hide the folder for a moment, and in another one with its name a copy would be out of place.
+        if now[0] == first[0] or now[3] != first[3]:
             return
         copy = path.with_name(f"{path.name}.saved-{datetime.now(UTC):%Y%m%d-%H%M%S}")
         fix = "Restore it from a backup, if there is one, and run the same command again."
-        for name, was, is_ in zip(names[1:], first[1:], now[1:], strict=True):
+        for name, was, is_ in zip(names[1:3], first[1:3], now[1:3], strict=True):
             if was == is_ != ():  # the log of the deleted file would be applied to another one with its name
                 os.unlink(name)
         with contextlib.suppress(sqlite3.Error), contextlib.closing(sqlite3.connect(copy)) as new:
             connection.connection.dbapi_connection.backup(new)  # type: ignore[union-attr]
+        if has_tables(copy):  # else this connection was opened after the file was deleted
             in_place = shlex.join(["mv", str(copy), str(path)])
             fix = f"Everything confirmed before was saved to {copy.name}: {in_place}, and run the same command again."
         raise StoreError("its file was deleted or replaced while this ran.", where=shown(url), fix=fix)
