@@ -22,7 +22,7 @@ from schemas.errors import StoreBusy, StoreError
 from schemas.files import is_locked, locked
 from schemas.progress import Say, discard_message
 from schemas.store.failures import shown
-from schemas.store.opening import has_tables, is_older
+from schemas.store.opening import is_older
 
 _PRODUCT = "pairsmith"
 _UPGRADE_S, _TICK_S = 120.0, 0.2  # how long to wait for an upgrade by another process, and how often to check
@@ -157,9 +157,11 @@ def _in_place_check(path: Path, url: str) -> StillHeld:
                 os.unlink(name)
         with contextlib.suppress(sqlite3.Error), contextlib.closing(sqlite3.connect(copy)) as new:
             connection.connection.dbapi_connection.backup(new)  # type: ignore[union-attr]
-        if has_tables(copy):  # else this connection was opened after the file was deleted
-            in_place = shlex.join(["mv", str(copy), str(path)])
-            fix = f"Everything confirmed before was saved to {copy.name}: {in_place}, and run the same command again."
+            if new.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:  # else opened after the deletion
+                in_place = shlex.join(["mv", str(copy), str(path)])
+                fix = (
+                    f"Everything confirmed before was saved to {copy.name}: {in_place}, and run the same command again."
+                )
         raise StoreError("its file was deleted or replaced while this ran.", where=shown(url), fix=fix)
 
     return check
