@@ -7,6 +7,7 @@ import contextlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any, Self
 
 import aiohttp
@@ -37,6 +38,30 @@ def batches_unavailable(teacher: TeacherSettings, cap: str = "") -> UsageError |
         f"{cap} cannot be kept in a batch.",
         why="The requests of a batch are paid for together, within a day, whatever is spent meanwhile.",
         fix="Run without --batch and teacher.batch, or remove the cap after a look at `pairsmith forecast`.",
+    )
+
+
+def overdue(base: str, batch: str, word: str, submitted_at: datetime) -> TeacherError:
+    """The error for a batch whose status `word` is unknown, after the longest time that a batch takes."""
+    hours = (datetime.now(UTC) - submitted_at).total_seconds() / 3600
+    return TeacherError(
+        f"Batch {batch} is '{word}' after {hours:.0f} hours, a status that pairsmith does not know, and it "
+        "has no results.",
+        where=base,
+        why="Waiting longer is unlikely to help, and asking again would pay for its requests twice.",
+        fix="Every answer so far is kept. Cancel or delete it at the provider, then run the same command again, "
+        "which submits its requests again. Or run without --batch.",
+    )
+
+
+def unreadable_results(base: str, batch: str) -> TeacherError:
+    """The error for a batch with results of which none belongs to a line."""
+    return TeacherError(
+        f"No result of batch {batch} can be read as the answer to a request in it.",
+        where=base,
+        why="Its requests are paid for, and another batch would probably end the same way.",
+        fix="Every answer so far is kept. Look at the results at the provider, correct teacher.batch_api, or run "
+        "without --batch, which pays for these requests again.",
     )
 
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
 import orjson
 
-from schemas.records import Json
+from schemas.records import Json, Usage
+from schemas.spec import TeacherSettings
+from synth.chat_completions import Answer, RefusedError
+from synth.prices import FREE, prices_of
+from synth.question import max_answer_tokens
 
 Call = Callable[..., Awaitable[bytes]]
 """`call(method, url, json=... or form=...)` returns the body of the response; it raises for any failure."""
@@ -56,13 +59,60 @@ class State:
 
 
 def parse_lines(content: bytes) -> Iterator[Any]:
-    for line in content.splitlines():
-        with contextlib.suppress(ValueError):  # cut off, or an HTML page
-            yield orjson.loads(line)
+    """The rows of a file; None for a line that is not JSON (cut off, or an HTML page)."""
+    for line in content.split(b"\n"):
+        if line.strip():
+            try:
+                yield orjson.loads(line)
+            except ValueError:
+                yield None
 
 
 def parse_results(result: Callable[[Json], Result], rows: Iterable[Any]) -> Iterator[Result]:
-    """The results of rows, without rows of an unexpected format, so that these do not affect the others."""
+    """The results of rows. A row of an unexpected format gives one without a name and does not affect the others."""
     for row in rows:
-        with contextlib.suppress(ValueError, TypeError, AttributeError, KeyError, IndexError):
+        try:
             yield result(row)
+        except (ValueError, TypeError, AttributeError, KeyError, IndexError):
+            yield Result("", 0, b"{}")
+
+
+def max_costs(
+    teacher: TeacherSettings, lines: Sequence[BatchLine], bytes_per_token: int = 4
+) -> tuple[float, float] | None:
+    """The maximum cost of lines, asked directly and in a batch; None if it is unknown or nothing."""
+    prices = prices_of(teacher)
+    if prices is None or prices.source == FREE or not all(max_answer_tokens(line.body) for line in lines):
+        return None
+    each = [  # per line, because a list may have other prices for long prompts
+        Usage(
+            prompt_tokens=len(orjson.dumps(line.body)) // bytes_per_token,
+            completion_tokens=int(line.body.get("n") or 1) * (max_answer_tokens(line.body) or 0),
+        )
+        for line in lines
+    ]
+    return sum(map(prices.usd, each)), sum(map(prices.batch_usd, each))
+
+
+def merge_answers(results: Sequence[Answer | BaseException]) -> Answer:
+    """Combine the answers to several lines of one question. A line that was refused while another was answered, as by a
+    filter of what was written, is a bad answer to its sample. Any other failure is raised; the next run reads the
+    answers beside it from their batch."""
+    failures = [result for result in results if isinstance(result, BaseException)]
+    others = [failure for failure in failures if not isinstance(failure, RefusedError)]
+    if others or len(failures) == len(results):
+        raise (others or failures)[0]
+    answers = [result if isinstance(result, Answer) else _as_choice(result) for result in results]
+    used = [answer.usage for answer in answers if answer.usage is not None]
+    total = Usage(**{name: sum(getattr(one, name) for one in used) for name in Usage.model_fields})
+    choices = [choice for a in answers for choice in (a.choices or [{"body": a.body}])]
+    sums = [answer.usd for answer in answers]
+    usd = None if None in sums else sum(usd or 0.0 for usd in sums)
+    usage, first = total if len(used) == len(answers) else None, next(r for r in results if isinstance(r, Answer))
+    return first._replace(request=answers[0].request, choices=choices, usage=usage, usd=usd)
+
+
+def _as_choice(refusal: BaseException) -> Answer:
+    assert isinstance(refusal, RefusedError)
+    choice = {"error": str(refusal), "body": refusal.answer.body}
+    return refusal.answer._replace(choices=[choice], usage=Usage(), usd=0.0)

@@ -15,16 +15,16 @@ from typing import Self
 
 import orjson
 
-from schemas.errors import TeacherError
+from schemas.errors import TeacherError, Unreachable
 from schemas.failpoints import failpoint
-from schemas.money import dollars
+from schemas.money import Hold, dollars
 from schemas.progress import Say
-from schemas.records import Artifact, Json, Message, Sampling, Usage, content_id
+from schemas.records import Artifact, Json, Message, Sampling, content_id
 from schemas.spec import TeacherSettings
 from schemas.store import Store
 from schemas.wording import counted
-from synth.batch_api import BatchApi, NotThereError, batches_unavailable
-from synth.batch_lines import Announced, BatchLine, Result, State
+from synth.batch_api import BatchApi, NotThereError, batches_unavailable, overdue, unreadable_results
+from synth.batch_lines import Announced, BatchLine, Result, State, max_costs, merge_answers
 from synth.chat_completions import (
     Answer,
     RefusedError,
@@ -38,7 +38,6 @@ from synth.chat_completions import (
 from synth.endpoint import Endpoint
 from synth.error_words import error_body
 from synth.prices import FREE, prices_of
-from synth.question import max_answer_tokens
 
 OPEN_QUESTIONS = 10_000  # open at once, so that a batch is large enough to be worthwhile
 RESULT_RETENTION = timedelta(days=29)  # providers keep results for about so long, or less
@@ -67,13 +66,14 @@ class Batches:
         teacher: TeacherSettings,
         say: Say,
         *,
+        stage: str = "generate",
         gather_s: float = 1.0,
         poll_s: float = 1.0,
     ) -> None:
         if refusal := batches_unavailable(teacher):
             raise refusal
         self._store, self._endpoint, self._teacher, self._say = store, endpoint, teacher, say
-        self._gather_s, self._poll_s = gather_s, poll_s
+        self._stage, self._gather_s, self._poll_s = stage, gather_s, poll_s
         self._queue: list[BatchLine] = []
         self._waiting: dict[str, tuple[BatchLine, asyncio.Future[Result]]] = {}
         self._results: dict[str, Result] = {}  # results that arrived before they were asked for
@@ -81,6 +81,8 @@ class Batches:
         self._earlier: set[str] = set()  # batches of earlier runs
         self._guessed: dict[str, Announced] = {}  # batches without a label, until one of their lines proves to be ours
         self._submitted_at: dict[str, datetime] = {}  # when each batch was submitted
+        self._holds: dict[str, Hold] = {}  # the most that each batch may cost
+        self._finished: set[str] = set()
         self._watched: dict[str, asyncio.Task[None]] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -100,6 +102,8 @@ class Batches:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        for batch in self._finished:
+            self._settle(batch)  # again: more of its results may have been used
         await self._stack.aclose()
 
     @property
@@ -125,7 +129,7 @@ class Batches:
         # With a seed, each sample gets its own, as with servers that accept `n`.
         bodies = [{**body, "seed": body["seed"] + i} if "seed" in body else body for i in range(n)]
         lines = [BatchLine(f"{name}-{i}", one) for i, one in enumerate(bodies)]
-        return _merge_answers(await asyncio.gather(*map(self._ask_line, lines)))
+        return merge_answers(await asyncio.gather(*map(self._ask_line, lines), return_exceptions=True))
 
     async def _ask_line(self, line: BatchLine) -> Answer:
         loop = asyncio.get_running_loop()
@@ -217,12 +221,20 @@ class Batches:
     async def _submit(self, lines: list[BatchLine]) -> str:
         names = [line.name for line in lines]
         label = content_id("batch", [names, datetime.now(UTC).isoformat()])[:16]
-        await self._store.put(Artifact(id=f"batch:{label}", kind="batch", path="", facts={"lines": names}))
+        hold = self._hold(lines, label)
+        facts = {"lines": names, "hold": hold and hold.model_dump(mode="json")}
+        await self._store.put(Artifact(id=f"batch:{label}", kind="batch", path="", facts=facts), *filter(None, [hold]))
         failpoint("batch_announced")
-        batch = await self._api.submit(lines, label)
+        try:
+            batch = await self._api.submit(lines, label)
+        except TeacherError as error:
+            if hold is not None and not isinstance(error, Unreachable):  # the provider refused to create it
+                self._store.append(hold.model_copy(update={"open": False}))
+            raise
         failpoint("batch_made")
         await self._record_created(label, batch)
         self._submitted_at[batch] = datetime.now(UTC)
+        self._holds |= {} if hold is None else {batch: hold}
         self._endpoint.sent += len(lines)
         self._say(
             f"batch {batch}: {counted(len(lines), 'request', 'requests')} submitted; answers come within 24 hours, "
@@ -234,25 +246,28 @@ class Batches:
         self._watch(batch)
         return batch
 
+    def _hold(self, lines: Sequence[BatchLine], label: str) -> Hold | None:
+        """The most that a batch may cost, which counts as spent until its results are read; None if it is free."""
+        prices, costs = prices_of(self._teacher), max_costs(self._teacher, lines, bytes_per_token=1)
+        if prices is not None and prices.source == FREE:
+            return None
+        teacher, usd = self._teacher.identity or self._teacher.model, None if costs is None else costs[1]
+        return Hold(id=label, usd=usd, requests=len(lines), stage=self._stage, teacher=teacher)
+
+    def _settle(self, batch: str) -> None:
+        """Release the hold of a finished batch, except for answers that were not asked for, whose cost is in no row."""
+        self._finished.add(batch)
+        if (hold := self._holds.get(batch)) is None:
+            return
+        unused = sum(result.status == 200 for name, result in self._results.items() if self._batch_of[name] == batch)
+        usd = None if hold.usd is None else hold.usd * unused / hold.requests
+        self._store.append(hold.model_copy(update={"usd": usd, "requests": unused, "open": unused > 0}))
+
     def _describe_cost(self, lines: Sequence[BatchLine]) -> str:
-        usd = self._max_costs(lines)
+        usd = max_costs(self._teacher, lines)
         if usd is None:
             return "the usual price" if self._teacher.batch_format == "together" else "half the usual price"
         return f"about {dollars(usd[1])} at most, instead of {dollars(usd[0])}"
-
-    def _max_costs(self, lines: Sequence[BatchLine]) -> tuple[float, float] | None:
-        """The maximum cost of lines, asked directly and in a batch; None if unknown."""
-        prices = prices_of(self._teacher)
-        if prices is None or prices.source == FREE or not all(max_answer_tokens(line.body) for line in lines):
-            return None
-        each = [  # per line, because a list may have other prices for long prompts
-            Usage(
-                prompt_tokens=sum(len(m["content"].encode()) for m in line.body["messages"]) // 4,
-                completion_tokens=int(line.body.get("n") or 1) * (max_answer_tokens(line.body) or 0),
-            )
-            for line in lines
-        ]
-        return sum(map(prices.usd, each)), sum(map(prices.batch_usd, each))
 
     # -- waiting -------------------------------------------------------------------------------------------------
 
@@ -268,13 +283,17 @@ class Batches:
             if (guess := self._guessed.pop(batch, None)) and not any(result.name in names for result in results):
                 if (other := await self._find_announced(guess, batch)) is not None:
                     self._batch_of.update(dict.fromkeys(names, other))
+                    self._holds |= {other: self._holds.pop(batch)} if batch in self._holds else {}
                     self._watch(other)
                     return
             elif guess:
                 await self._record_created(guess.label, batch)
+            elif results and not any(result.name in names for result in results):
+                raise unreadable_results(self._api.base, batch)
             if state is None:
                 self._resubmit(names)
                 return
+            self._settle(batch)
             if state.failure is not None and len(names) > 1 and _QUEUE_FULL.search(state.failure):
                 self._max_lines = len(names) // 2
                 self._say(
@@ -297,6 +316,7 @@ class Batches:
             for name in names:
                 result = by_name.get(name, Result(name, 0, b"{}"))
                 self._deliver(result if result.status or not state.cancelled else Result(name, _CANCELLED, b"{}"))
+            self._settle(batch)
         except Exception as error:  # each caller raises it
             self._fail_all(self._explain(error))
 
@@ -314,7 +334,7 @@ class Batches:
                     with suppress(NotThereError):
                         if results := list(await self._api.results(state)):
                             return state, results
-                    raise self._overdue(batch, state.strange)
+                    raise overdue(self._api.base, batch, state.strange, self._submitted_at[batch])
                 if state.strange is not None and state.strange != strange:
                     self._say(f"batch {batch}: its status is '{state.strange}', which is unknown. Waiting for it.")
                 misses, strange = 0, state.strange
@@ -349,24 +369,13 @@ class Batches:
     def _describe_missing(self, batch: str) -> str:
         """What happens to a missing batch, and what that costs."""
         lines = [line for name, (line, _) in self._waiting.items() if self._batch_of.get(name) == batch]
-        usd = self._max_costs(lines)
+        usd = max_costs(self._teacher, lines)
         price = "" if usd is None else f" (about {dollars(usd[1])} at most)"
         return (
             "pairsmith keeps looking for it a little longer; then "
             + ("its requests are submitted again" if batch in self._earlier else "this run ends")
             + f". If it was deleted, the {len(lines):,} requests in it are paid for twice{price}. If it was created "
             "with another key or at another address, press Ctrl-C and use that one."
-        )
-
-    def _overdue(self, batch: str, word: str) -> TeacherError:
-        hours = (datetime.now(UTC) - self._submitted_at[batch]).total_seconds() / 3600
-        return TeacherError(
-            f"Batch {batch} is '{word}' after {hours:.0f} hours, a status that pairsmith does not know, and it "
-            "has no results.",
-            where=self._api.base,
-            why="Waiting longer is unlikely to help, and asking again would pay for its requests twice.",
-            fix="Every answer so far is kept. Cancel or delete it at the provider, then run the same command again, "
-            "which submits its requests again. Or run without --batch.",
         )
 
     def _resubmit(self, names: Iterable[str]) -> None:
@@ -416,15 +425,6 @@ class Batches:
                     others.append(batch)
             if batch is not None:
                 self._batch_of.update(dict.fromkeys(names, batch))
+                if hold := artifact.facts.get("hold"):
+                    self._holds[batch] = Hold(**hold)
         self._is_open = True  # only now: concurrent calls would submit requests that are already in a batch
-
-
-def _merge_answers(answers: Sequence[Answer]) -> Answer:
-    """Combine the answers to several lines of one question."""
-    first = answers[0]
-    used = [answer.usage for answer in answers if answer.usage is not None]
-    total = Usage(**{name: sum(getattr(one, name) for one in used) for name in Usage.model_fields})
-    choices = [choice for a in answers for choice in (a.choices or [{"body": a.body}])]
-    sums = [answer.usd for answer in answers]
-    usd = None if None in sums else sum(usd or 0.0 for usd in sums)
-    return first._replace(choices=choices, usage=total if len(used) == len(answers) else None, usd=usd)

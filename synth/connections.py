@@ -35,6 +35,10 @@ _CLOSED = (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError, ConnectionErr
 # Some gateways and firewalls send longer headers, and more of them, than aiohttp accepts by default (8 KB, 128).
 LIMITS: dict[str, Any] = {"max_line_size": 2**16, "max_field_size": 2**16, "max_headers": 1024}
 _PLAIN_HTTP_REASONS = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST", "UNKNOWN_PROTOCOL")  # OpenSSL's
+# What helps for OpenSSL's reasons to reject a certificate for which an authority's file would not.
+_EXPIRED_FIX = "Have the server's certificate renewed, or correct this machine's clock."
+_OTHER_NAME_FIX = "Correct the address: the host must be one of the names in the server's certificate."
+_CERTIFICATE_FIXES = {9: _EXPIRED_FIX, 10: _EXPIRED_FIX, 62: _OTHER_NAME_FIX, 64: _OTHER_NAME_FIX}
 Response = tuple[int, Mapping[str, str], bytes]
 Outcome = Response | BaseException
 """A response, or the error that prevented one."""
@@ -276,7 +280,8 @@ def tls_failure(url: str, error: Exception) -> TeacherError | None:
         f"The certificate of this address is not trusted on this machine ({why}).",
         where=url,
         why="The server may not be the one it claims to be, so neither the key nor any prompt is sent.",
-        fix=f"{_unusable_authorities()}If a company proxy or gateway presents its own certificate, name its CA file "
+        fix=_CERTIFICATE_FIXES.get(cause.verify_code)
+        or f"{_unusable_authorities()}If a company proxy or gateway presents its own certificate, name its CA file "
         "(PEM): export SSL_CERT_FILE=/path/to/authority.pem. Otherwise correct the address, or this machine's clock.",
     )
 

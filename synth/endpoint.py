@@ -58,6 +58,7 @@ Secrets = Mapping[str, str] | None
 Reach = tuple[Urls, str | None, *tuple[Secrets, ...]]
 Start = Callable[[], Coroutine[Any, Any, Reach]]
 Control = Callable[[Json], Awaitable[str | None]]
+_LAST_CHOICES = 256  # answers that are remembered in order to notice copies
 
 
 class Endpoint:
@@ -101,6 +102,7 @@ class Endpoint:
         self.model = model
         self.sent = self.lost = 0
         self.answered = False
+        self._last_choices, self._cache_is_reported = dict[str, list[Any]](), False  # by the id of the response
         self.flow = Flow(
             concurrency=concurrency,
             retries=retries,
@@ -263,6 +265,7 @@ class Endpoint:
         self.answered = self.answered or bool(answer.choices)
         # A body without choices is an error rather than an answer, and may repeat the key.
         answer = answer if answer.choices else answer._replace(body=self._wire.without_secrets(answer.body))
+        self._report_cache(answer)
         return answer if sending.host.url == self.url else answer._replace(url=sending.host.url)
 
     def mark_sent(self, sending: InFlight) -> None:
@@ -276,7 +279,24 @@ class Endpoint:
         """Record an answer, with choices, that came over `connections`; return it with the address it came from."""
         sending.host.record_limits(sending, headers, asyncio.get_running_loop().time())
         self.answered = True
+        self._report_cache(answer)
         return answer if sending.host.url == self.url else answer._replace(url=sending.host.url)
+
+    def _report_cache(self, answer: Answer) -> None:
+        """Report once that a response is a copy of an earlier one, if the server gives each response an id."""
+        name, last = answer.request_id.partition("/")[2], self._last_choices
+        if not name or not answer.choices or answer.request.get("temperature") == 0:
+            return
+        if last.get(name) == answer.choices and len(last) > 1 and not self._cache_is_reported:
+            self._cache_is_reported = True
+            self.flow.say(
+                "A cache at the teacher's address answers repeated requests (two answers have the same id and text): "
+                "candidates of an input are copies. Switch it off for this run (LiteLLM: sampling.extra = "
+                "{ cache = { no-cache = true } }), or set sampling.seed, which makes the requests differ."
+            )
+        last[name] = answer.choices
+        if len(last) > _LAST_CHOICES:
+            del last[next(iter(last))]
 
     async def _answer(
         self, body: Json, data: bytes, sending: InFlight, began: float, reserved: Any, outcome: Outcome | None

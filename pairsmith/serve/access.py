@@ -130,8 +130,12 @@ class Caller:
         if project != ALL and not self.may(Right.see_project, project):
             raise project_not_found(project)
         role = self.role(project)
-        who = f"your role here, {role}, does not have" if role else "you have no role here with"
-        raise Refusal(403, f"{who} the right '{right}'.", code="not_allowed", fix="Ask an owner for another role.")
+        message = (
+            f"your role here, {role}, does not have the right '{right}'."
+            if role
+            else f"you have no role here with the right '{right}'."
+        )
+        raise Refusal(403, message, code="not_allowed", fix="Ask an owner for another role.")
 
 
 def project_not_found(slug: str) -> Refusal:

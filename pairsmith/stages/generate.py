@@ -297,7 +297,7 @@ async def open_ledgers(
                     caps = store.budget.caps if store.budget is not None else ()
                     if caps and (refusal := batches_unavailable(teacher, caps[0].name)):
                         raise refusal
-                    batches = await stack.enter_async_context(Batches(store, endpoint, teacher, say))
+                    batches = await stack.enter_async_context(Batches(store, endpoint, teacher, say, stage=stage))
                 shared = Ledger(store, endpoint, teacher, retry_failed=retry_failed, stage=stage, batches=batches)
             ledgers[way] = shared
         yield ledgers

@@ -8,6 +8,7 @@ import json
 import os
 import shlex
 import socket
+import sqlite3
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -17,7 +18,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from schemas.errors import StoreBusy
+from schemas.errors import StoreBusy, StoreError
 from schemas.files import is_locked, labelled_lock
 from schemas.progress import Say, discard_message
 from schemas.store.failures import shown
@@ -116,7 +117,48 @@ def file_lock(path: Path, url: str, upgrades: bool) -> Iterator[StillHeld]:
     with labelled_lock(path, json.dumps(_own_label(upgrades)).encode(), mode=0o644) as ours:
         if not ours:
             raise _busy_error(url, _describe(path.read_bytes()))
-        yield lambda connection: None  # a kernel lock cannot be lost
+        yield _in_place_check(path.with_suffix(""), url)  # a kernel lock cannot be lost, but the file can
+
+
+def _in_place_check(path: Path, url: str) -> StillHeld:
+    """A check that a SQLite file was neither deleted nor replaced since the first call.
+
+    SQLite would keep writing to the deleted file without an error, and everything would be lost when it is closed.
+    What was confirmed is therefore copied to a new file, whose name is in the StoreError.
+    """
+    first: list[tuple[int, ...]] = []
+
+    def inode(name: str) -> tuple[int, ...]:
+        with contextlib.suppress(FileNotFoundError):
+            status = os.stat(name)
+            return status.st_dev, status.st_ino
+        return ()
+
+    def check(connection: sa.Connection) -> None:
+        names = str(path), f"{path}-wal", f"{path}-shm", str(path.parent)
+        try:
+            now = [inode(name) for name in names]
+        except OSError:  # a slow network drive
+            return
+        first[:] = first or now
+        # A sync may hide the folder for a moment, and in another one with its name a copy would be out of place.
+        if now[0] == first[0] or now[3] != first[3]:
+            return
+        copy = path.with_name(f"{path.name}.saved-{datetime.now(UTC):%Y%m%d-%H%M%S}")
+        fix = "Restore it from a backup, if there is one, and run the same command again."
+        for name, was, is_ in zip(names[1:3], first[1:3], now[1:3], strict=True):
+            if was == is_ != ():  # the log of the deleted file would be applied to another one with its name
+                os.unlink(name)
+        with contextlib.suppress(sqlite3.Error), contextlib.closing(sqlite3.connect(copy)) as new:
+            connection.connection.dbapi_connection.backup(new)  # type: ignore[union-attr]
+            if new.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:  # else opened after the deletion
+                in_place = shlex.join(["mv", str(copy), str(path)])
+                fix = (
+                    f"Everything confirmed before was saved to {copy.name}: {in_place}, and run the same command again."
+                )
+        raise StoreError("its file was deleted or replaced while this ran.", where=shown(url), fix=fix)
+
+    return check
 
 
 @contextlib.contextmanager

@@ -183,7 +183,8 @@ class Writer:
                             records.extend(work.take() if isinstance(work, Revisable) else work)
                     shared = _insert(connection, records, self._rows, self._url)
                     # Whether a commit that may have succeeded after all must not be repeated; most rows are idempotent.
-                    committing = any(map(callable, group)) or not tables.NOT_IDEMPOTENT.isdisjoint(map(type, records))
+                    unknown = any(callable(work) and getattr(work, "func", None) is not mark_judged for work in group)
+                    committing = unknown or not tables.NOT_IDEMPOTENT.isdisjoint(map(type, records))
                     transaction.commit()
                 self._rows.committed(shared)
                 return None
@@ -274,7 +275,7 @@ def _check_no_other_writer(connection: sa.Connection, rows: Sequence[Row], url: 
 
 
 def mark_judged(calls: Sequence[Call], connection: sa.Connection) -> None:
-    """Update the status and the body of answers that are already in the store."""
+    """Update the status and the body of answers that are already in the store. It may be repeated."""
     c = tables.calls.c
     place = sa.update(tables.calls).where(c.key == sa.bindparam("key_"), c.attempt == sa.bindparam("attempt_"))
     rows, _ = StoredRows().of(calls)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import shutil
@@ -255,6 +256,19 @@ def test_a_connection_that_is_lost_in_a_commit_costs_no_answer(postgres_url: str
     assert {Receipt, Verdict} == tables.NOT_IDEMPOTENT
 
 
+def test_a_connection_that_is_lost_while_a_judgement_is_committed_costs_no_answer(postgres_url: str) -> None:
+    """Judging an answer again changes nothing, so such a commit is repeated too, with the answers in it."""
+    with Store.open(postgres_url) as store:
+        store.write(call())
+        engine = engine_of(postgres_url)
+        with engine.begin() as connection:
+            sql = DIES_AT_ITS_FIRST_COMMIT.replace("INSERT ON writers.seeds", "UPDATE ON writers.calls")
+            connection.exec_driver_sql(sql)
+        engine.dispose()
+        asyncio.run(store.judge(call(text="a cat")))
+        assert [answer.text for answer in store.calls("k")] == ["a cat"]
+
+
 def test_process_suspended_in_a_transaction_continues(postgres_url: str) -> None:
     """The server ends the session of a process that was suspended. What it was about to write is written afterwards."""
     asleep = iter([1.5, 0.0])
@@ -292,6 +306,31 @@ def test_file_locked_for_long_is_waited_for(tmp_path: Path, caplog: pytest.LogCa
         held.close()
         assert len(store.seeds(active=False)) == 2
     assert caplog.messages == ["The store cannot be written at the moment (database is locked). Trying again."]
+
+
+@pytest.mark.parametrize("other", [None, "another store"])
+def test_store_file_that_is_deleted_or_replaced_loses_nothing_confirmed(other: str | None, tmp_path: Path) -> None:
+    """SQLite would keep writing to the deleted file without an error. The next write is refused, and what was confirmed
+    is in a copy that the error names. The old file's log is not applied to a file that took its place."""
+    path = tmp_path / "pairsmith.db"
+    if other:
+        with Store.open(f"sqlite:///{tmp_path / 'other.db'}") as store:
+            store.write(call("other"))
+    with Store.open(f"sqlite:///{path}") as store:
+        store.write(call("kept"))
+        (tmp_path / "other.db").replace(path) if other else path.unlink()
+        with pytest.raises(StoreError, match="deleted or replaced") as caught:
+            store.write(call("late"))
+    (copy,) = tmp_path.glob("pairsmith.db.saved-*")
+    assert f"mv {copy} {path}" in str(caught.value)
+    assert path.exists() == bool(other)
+    assert not Path(f"{path}-wal").exists()
+    if other:
+        with Store.open(f"sqlite:///{path}", write=False) as store:
+            assert [key for key, _, _ in store.each_answer()] == ["other"]
+    copy.replace(path)
+    with Store.open(f"sqlite:///{path}") as store:
+        assert [key for key, _, _ in store.each_answer()] == ["kept"]
 
 
 def test_which_errors_are_transient() -> None:

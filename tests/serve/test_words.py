@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from pairsmith.plan import PlannedStage, plan
 from pairsmith.serve.job import Job, JobOptions, State
 from pairsmith.serve.pages import words
 from pairsmith.serve.pages.figures import Snapshot, displayed_run, job_progress, stage_lines
-from pairsmith.serve.pages.page_terms import on_page
+from pairsmith.serve.pages.page_terms import _PHRASES, on_page
 from pairsmith.serve.pages.review import continue_action
 from pairsmith.serve.pages.run import _figures, _final_figures, _reasons, _rows_in_progress, _spent_and_cap
 from pairsmith.serve.pages.training import _heading
@@ -387,3 +388,15 @@ def test_messages_of_commands_name_what_the_pages_have(text: str, shown: str) ->
     """A message written for a terminal names buttons, pages and fields when a page shows it."""
     assert on_page(text) == shown
     assert on_page(shown) == shown
+
+
+def test_every_reworded_phrase_is_in_a_message() -> None:
+    """If a message is reworded at its source, the table of the pages must follow, or they show terminal words again."""
+    root = Path(__file__).parents[2]
+    folders = ("pairsmith", "curate", "train", "synth", "schemas")
+    files = (file for folder in folders for file in (root / folder).rglob("*.py") if file.stem != "page_terms")
+    source = re.sub(r"[\"']\s*\n\s*f?[\"']", "", "\n".join(file.read_text(encoding="utf-8") for file in files))
+    for pattern, _ in _PHRASES:
+        literal = re.split(r"\(.*?\)\??|\[.*?\]|\\w\+|\.\*", pattern)
+        longest = re.sub(r"\\(.)", r"\1", max(literal, key=len))
+        assert longest in source or "usd_per_million" in longest, pattern  # joined from a list of keys

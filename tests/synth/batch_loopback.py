@@ -24,7 +24,8 @@ class BatchProvider(InThread):
     line that gets a status in OpenAI's format. `cancels`: batches were cancelled at the provider, so lines that expire
     count as cancelled. `expiry` is the error of an expired line in OpenAI's format. `garbles`: in this many files of
     results the last line is cut in half, another one is duplicated, and some lines are invalid. `says_only` replaces
-    every response. `forgets` is how often a batch is reported as unknown, with the status `unknown_is`.
+    every response, `replaces_results` every file of results. `forgets` is how often a batch is reported as unknown,
+    with the status `unknown_is`.
     `keeps_results=False` has deleted the results. `word` replaces the status of each batch. `looks` counts how often a
     batch was polled. `error` is the error of a line that gets a status, in the format's own form. `azure`: the address
     is that of a deployment, files and batches belong to the resource, and a file can be used only after it was
@@ -45,7 +46,7 @@ class BatchProvider(InThread):
         self.form, self.refuses, self.takes, self.finishes = form, refuses, takes, True
         self.because, self.error, self.azure = because, error, azure
         self._read: set[str] = set()
-        self.cancels, self.garbles, self.says_only = False, 0, b""
+        self.cancels, self.garbles, self.says_only, self.replaces_results = False, 0, b"", b""
         self.expiry: Any = {"code": "batch_expired", "message": "late"}
         self.forgets, self.unknown_is, self.keeps_results, self.word, self.looks = 0, 404, True, "", 0
         self.batches: list[list[str]] = []
@@ -130,7 +131,7 @@ class BatchProvider(InThread):
     async def _content(self, request: web.Request) -> web.Response:
         if not self.keeps_results:
             return web.json_response({"error": {"message": "No such File object"}}, status=404)
-        body = self._files[request.match_info["id"]]
+        body = self.replaces_results or self._files[request.match_info["id"]]
         if self.garbles and body:
             self.garbles -= 1
             first, *_, last = body.splitlines()

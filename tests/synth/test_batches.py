@@ -14,12 +14,13 @@ import orjson
 import pytest
 
 from schemas.errors import TeacherError, UsageError
+from schemas.money import Cost
 from schemas.records import Message, Sampling
 from schemas.spec import TeacherSettings
 from schemas.store import Store
 from synth.batch_files import TOGETHER
 from synth.batch_forms import FORMS, _thinking_config
-from synth.batch_lines import BatchLine, State
+from synth.batch_lines import BatchLine, State, max_costs
 from synth.batches import Batches
 from synth.chat_completions import StoppedError
 from synth.endpoint import Endpoint
@@ -105,8 +106,7 @@ def test_cost_of_a_batch_is_estimated_line_by_line() -> None:
     """Many short prompts do not count as one long one if a model has a higher price for long prompts."""
     teacher = TeacherSettings(url="https://generativelanguage.googleapis.com/v1beta/openai", model="gemini-2.5-pro")
     line = BatchLine("x", {"messages": [{"role": "user", "content": "a dog " * 1_000}], "max_tokens": 10})
-    batches = Batches(None, None, teacher, print)  # type: ignore[arg-type]
-    one, many = batches._max_costs([line]), batches._max_costs([line] * 500)
+    one, many = max_costs(teacher, [line]), max_costs(teacher, [line] * 500)
     assert one is not None
     assert many == pytest.approx(tuple(500 * usd for usd in one))
 
@@ -145,6 +145,55 @@ def test_a_run_that_ended_while_it_waited_is_continued(form: str, tmp_path: Path
         provider.finishes = True
         with_batches(provider, tmp_path, continued)
         assert [len(batch) for batch in provider.batches] == [20, 1]
+
+
+@EVERY_FORM
+@pytest.mark.parametrize("asked_again", [0, 2, 3])
+def test_batch_in_flight_counts_as_spent_until_it_is_read(form: str, asked_again: int, tmp_path: Path) -> None:
+    """A process that ended while it waited leaves the most that the batch may cost in every total, so that a cap set
+    afterwards counts it. Once the results are read, their real cost replaces it, except for answers that nobody asks
+    for any more, whose share remains."""
+    price = {"usd_per_million_prompt_tokens": 0, "usd_per_million_completion_tokens": 1e6}
+    half = 1.0 if form == "together" else 0.5
+
+    def spent() -> Cost:
+        with Store.open(f"sqlite:///{tmp_path / 'pairsmith.db'}") as store:
+            return store.spent()
+
+    async def stopped(ledger: Ledger, lines: list[str]) -> None:
+        asked = asyncio.ensure_future(ask_dogs(ledger, 3))
+        await asyncio.to_thread(provider.wait_for_a_batch)
+        ledger.drain()
+        with pytest.raises(StoppedError):
+            await asked
+
+    async def continued(ledger: Ledger, lines: list[str]) -> None:
+        await ask_dogs(ledger, asked_again)
+
+    with BatchProvider(form) as provider:
+        provider.finishes = False
+        with_batches(provider, tmp_path, stopped, **price)
+        assert (spent().lost, spent().reserved, spent().usd) == (3, 3 * 64 * half, 0.0)
+        provider.finishes = True
+        with_batches(provider, tmp_path, continued, **price)
+        left = 3 - asked_again
+        assert (spent().lost, spent().reserved) == (left, pytest.approx(left * 64 * half))
+        assert spent().usd == asked_again * 5 * half
+
+
+@pytest.mark.parametrize("is_unclear", [False, True])
+def test_refused_batch_costs_nothing(is_unclear: bool, tmp_path: Path) -> None:
+    """A batch that was refused as a whole is in no total; one that may have been created is."""
+
+    async def work(ledger: Ledger, lines: list[str]) -> None:
+        with pytest.raises(TeacherError):
+            await ask_dogs(ledger, 3)
+
+    with BatchProvider("openai") as provider:
+        provider.refuses, provider.says_only = ("", b"{}") if is_unclear else ("no", b"")
+        with_batches(provider, tmp_path, work, usd_per_million_prompt_tokens=1, usd_per_million_completion_tokens=1)
+    with Store.open(f"sqlite:///{tmp_path / 'pairsmith.db'}") as store:
+        assert store.spent().lost == (3 if is_unclear else 0)
 
 
 @EVERY_FORM
@@ -191,6 +240,22 @@ def test_refused_line_fails_only_its_row(form: str, tmp_path: Path) -> None:
     with BatchProvider(form, lambda prompt, nth: 400 if prompt == "dog 2" else "x") as provider:
         with_batches(provider, tmp_path, work, attempts=1)
         assert len(provider.batches) == 1
+
+
+@pytest.mark.parametrize("form", ["anthropic", "gemini"])
+def test_line_refused_beside_answers_to_its_question_costs_no_answer(form: str, tmp_path: Path) -> None:
+    """Without `n`, each sample is a line. One is refused, as by a filter of what was written: the answers to the others
+    are kept with their cost, and only its sample is requested again."""
+
+    async def work(ledger: Ledger, lines: list[str]) -> None:
+        ((*samples,),) = await ask_dogs(ledger, 1, n=3)
+        assert [a.text for a in samples if isinstance(a, Completion)] == ["answer 1", "answer 4", "answer 3"]
+        assert ledger.usd == 3 * 15 * 0.5
+
+    price = {"usd_per_million_prompt_tokens": 1e6, "usd_per_million_completion_tokens": 1e6}
+    with BatchProvider(form, lambda prompt, nth: 400 if nth == 2 else f"answer {nth}") as provider:
+        with_batches(provider, tmp_path, work, **price)
+        assert [len(batch) for batch in provider.batches] == [3, 1]
 
 
 def test_empty_account_gets_no_further_batch(tmp_path: Path) -> None:
@@ -409,6 +474,23 @@ def test_provider_with_unexpected_responses_is_one_clear_error(form: str, body: 
     with BatchProvider(form) as provider:
         provider.says_only = body
         with_batches(provider, tmp_path, work)
+
+
+@pytest.mark.parametrize("results", [b"\x1f\x8b\x08 compressed", b"<html>", b'{"custom_id": "r1", "response": {}}\n'])
+@pytest.mark.parametrize("form", ["openai", "mistral", "together", "anthropic"])
+def test_unreadable_results_are_not_bought_again(form: str, results: bytes, tmp_path: Path) -> None:
+    """If no result of a batch can be assigned to a request (a compressed file, a page, other ids), the run ends and
+    says that the requests are paid for. No further batch is submitted, by this run or the next one."""
+
+    async def work(ledger: Ledger, lines: list[str]) -> None:
+        with pytest.raises(TeacherError, match=r"No result of batch b1 can be read.*are paid for"):
+            await asyncio.wait_for(ask_dogs(ledger, 3), 60)
+
+    with BatchProvider(form) as provider:
+        provider.replaces_results = results
+        with_batches(provider, tmp_path, work)
+        with_batches(provider, tmp_path, work)
+        assert [len(batch) for batch in provider.batches] == [3]
 
 
 @pytest.mark.parametrize("form", ["openai", "mistral", "together", "gemini"])

@@ -21,7 +21,7 @@ from aiohttp import web
 from schemas.errors import TeacherError, Unreachable
 from schemas.records import Message, Sampling
 from synth.chat_completions import MAX_ANSWER_BYTES
-from synth.connections import Connections, NoConnectionError, Outcome, _tls
+from synth.connections import Connections, NoConnectionError, Outcome, _tls, tls_failure
 from synth.endpoint import Endpoint
 from tests.servers import served
 
@@ -426,6 +426,23 @@ async def test_untrusted_certificate_is_an_error_with_the_way_to_trust_it(
         await asyncio.sleep(0)
         assert connected.fileno() == -1  # the end of a loop does not wait for TLS shutdown
     _tls.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("code", "reason", "fix"),
+    [
+        (10, "certificate has expired", "certificate renewed, or correct this machine's clock"),
+        (62, "Hostname mismatch", "the host must be one of the names in the server's certificate"),
+    ],
+)
+def test_certificate_of_another_host_or_time_has_its_own_fix(code: int, reason: str, fix: str) -> None:
+    """An authority's file helps neither for a certificate of another host nor for one that has expired."""
+    failure = ssl.SSLCertVerificationError()
+    failure.verify_code, failure.verify_message = code, reason
+    text = str(tls_failure("https://localhost", failure))
+    assert f"({reason})" in text
+    assert fix in text
+    assert "SSL_CERT_FILE" not in text
 
 
 @run_in_loop

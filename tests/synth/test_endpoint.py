@@ -10,6 +10,7 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
+import orjson
 import pytest
 
 from schemas.errors import AuthError, SpecError, TeacherError, Unreachable
@@ -252,6 +253,32 @@ def test_a_wait_of_hours_stops_the_run() -> None:
 def test_backoff_doubles_up_to_its_cap() -> None:
     """The wait is uniform between zero and a bound that doubles up to 30 s."""
     assert [longest_backoff_s(0.5, tries) for tries in range(1, 10)] == [0.5, 1, 2, 4, 8, 16, 30, 30, 30]
+
+
+@pytest.mark.parametrize(
+    ("id_of", "temperature", "is_reported"),
+    [("{prompt}", 0.7, True), ("{prompt}", 0.0, False), ("{number}", 0.7, False), ("constant", 0.7, False)],
+)
+def test_cache_that_answers_repeated_requests_is_reported(id_of: str, temperature: float, is_reported: bool) -> None:
+    """A gateway's cache returns one answer for all samples of a question. It is reported once, if ids are not constant
+    and the answer could have differed: a label may be the same for good reasons."""
+    lines: list[str] = []
+
+    def reply(ask: Ask) -> Reply:
+        choice = {"index": 0, "message": {"role": "assistant", "content": f"{ask.prompt}."}, "finish_reason": "stop"}
+        id_ = id_of.format(prompt=ask.prompt, number=ask.number)
+        return Reply(body=orjson.dumps({"id": id_, "choices": [choice]}))
+
+    async def run() -> None:
+        async with Endpoint(teacher.url, "loopback") as endpoint:
+            endpoint.flow.say = lines.append
+            for _ in range(3):
+                for prompt in ("dog 1", "dog 2"):
+                    await endpoint.ask(chat(prompt), Sampling(temperature=temperature))
+
+    with LoopbackTeacher(reply) as teacher:
+        asyncio.run(run())
+    assert ["A cache" in line for line in lines] == [True] * is_reported
 
 
 @pytest.mark.parametrize("status", [401, 403])
