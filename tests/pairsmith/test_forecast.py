@@ -307,12 +307,12 @@ def test_intervals_hold_in_simulated_projects() -> None:
 
 def test_intervals_hold_in_hard_simulated_cases() -> None:
     """SIMULATED: a teacher with only 100 or 300 distinct rows, rows that each occur twice or ten times, and unlimited
-    answers of which a few are a hundred times as long, or one in a hundred 300 times. In each case, by itself, at least
-    85 of 100 whole runs are within the pilot's interval."""
+    answers of which a few are a hundred times as long, or one in a hundred 300 times, and one seed in twenty whose
+    answers run to `max_tokens`. In each case, at least 85 of 100 whole runs are within the pilot's interval."""
     shares = hard_coverage(60)
     assert {kind: one["coverage"] for kind, one in shares.items() if one["coverage"] < 0.85} == {}
     # And not because the intervals are too wide to be useful.
-    assert shares["1 % of answers 300 times as long"]["width"] < 2.2
+    assert shares["1 % of answers 300 times as long"]["width"] < 2.9
 
 
 def test_without_max_tokens_very_long_answers_are_allowed_for(
