@@ -4,11 +4,11 @@ from __future__ import annotations
 
 # Raise a version with every change of a gate's rules. Verdicts of older versions stay in the projects that have them.
 VERSIONS = {
-    "length": 2,
+    **dict.fromkeys(("length", "schema", "json_schema"), 2),
     "broken_json": 3,
     **dict.fromkeys(("pii", "fenced"), 5),
-    **dict.fromkeys(("label", "toxic", "answered"), 6),
-    **dict.fromkeys(("language", "injection", "contacts", "sums", "instructed"), 7),
+    **dict.fromkeys(("toxic", "answered"), 6),
+    **dict.fromkeys(("label", "language", "injection", "contacts", "sums", "instructed"), 7),
     "invented_name": 8,
     **dict.fromkeys(("encoding", "input", "facts"), 9),
     "echo": 10,

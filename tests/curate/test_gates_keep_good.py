@@ -212,6 +212,11 @@ def test_other_causes_of_false_rejections() -> None:
     assert not doubt_about_label(
         "Pt denies any allergy to penicillin, allergic to nothing", "not allergic", labels, "en"
     )
+    # Two compounds with the same first part are two things; an inflected word is the same one.
+    german = ("Beleuchtung", "Straßenschäden")
+    assert not doubt_about_label("Straßenlampe seit Tagen dunkel", "Beleuchtung", german, "de")
+    doubt = doubt_about_label("wegen Straßenschäden gesperrt", "Beleuchtung", german, "de")
+    assert doubt.endswith("the text has the words of “Straßenschäden”")
 
 
 def test_style_that_asks_for_a_summary_allows_missing_parts() -> None:
