@@ -35,7 +35,6 @@ _MIN_GROUPS = 10  # a column that says which rows belong together has at least t
 _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 _BARE = re.compile(r"(?=\D*\d)(?:[!-~]+|[\d\s.,:/+-]+)")
 _WORD = re.compile(r"\w+")
-_FIGURES = re.compile(r"(?<!\S)[+(]*\d[\d()+/.:,-]*(?!\S)")
 _SEPARATORS = re.compile(rf"(?:[^\w{SIGNS}]|_)+")  # separates the words of a header
 
 
@@ -51,9 +50,9 @@ def _names(listed: str) -> tuple[frozenset[str], tuple[str, ...], tuple[str, ...
 
 
 class Column(NamedTuple):
-    """What the rows read so far contain in one column. `name` is a safe name for prompts. `words` is the average
-    number of words other than numbers per filled cell; if words are not separated by spaces, three characters count as
-    one. `objects`: cells are JSON objects, or strings that contain them; `nested`: some are actual objects."""
+    """What the rows read so far contain in one column. `name` is a safe name for prompts. `words` is the average number
+    of words per filled cell; if words are not separated by spaces, three characters count as one. `objects`: cells are
+    JSON objects, or strings that contain them; `nested`: some are actual objects."""
 
     name: str
     header: str
@@ -175,8 +174,7 @@ def _column(at: int, header: str, rows: Sequence[Cells]) -> Column:
     spelt = [text for text in texts if text]
     nested = any(isinstance(cell, dict) for cell in turns)
     objects = nested or (bool(spelt) and all(map(is_record, spelt)))
-    worded = [_FIGURES.sub("", text) for text in spelt]  # a telephone number is no text
-    words = fmean((2 * len(text.split()) + count_words(text)) / 3 for text in worded) if worded else 0.0
+    words = fmean((2 * len(text.split()) + count_words(text)) / 3 for text in spelt) if spelt else 0.0
     return Column(name if name.isidentifier() else f"c_{name}", header, texts, words, objects, nested)
 
 
