@@ -4,8 +4,9 @@ The unit is the seed: candidates of one seed share a prompt and are alike, so on
 of the pilot are known, the others are predicted.
 
 - **Sums** (tokens, US dollars, seconds): the hull of two intervals. One is Student's t for the sum of the other seeds.
-  The other is the Bayesian bootstrap (Rubin 1981) with one additional unseen seed of half a seed's weight, whose size
-  lies between the largest one seen and the most that a seed can take: twenty seeds rarely show the end of a heavy tail.
+  The other is the Bayesian bootstrap (Rubin 1981) with one additional unseen seed, whose size lies between the largest
+  one seen and the most that a seed can take: twenty seeds rarely show the end of a heavy tail. It weighs as much as the
+  others, because the next seed exceeds n exchangeable ones with probability 1 / (n + 1).
 - **Rows before duplicates**: the distribution of rows per seed, with a Dirichlet prior, drawn for every other seed.
 - **Duplicates** grow with the number of rows. A few rows do not show how fast, so the interval is the hull of two.
   One averages Gibbs-type species sampling models (Pitman and Yor 1997; De Blasi et al. 2015), from finitely many
@@ -32,7 +33,6 @@ LEAST_SEEDS = 10  # pilot seeds needed to forecast the accepted rows
 _DRAWS = 2_000
 _BLOCKS = 48
 _SCALES = 80
-_TAIL_WEIGHT = 0.5
 # t quantiles for a central 90 % interval, by degrees of freedom.
 _T = (6.314, 2.920, 2.353, 2.132, 2.015, 1.943, 1.895, 1.860, 1.833, 1.812, 1.796, 1.782, 1.771, 1.761, 1.753)
 # Discounts of the models of duplicates: below 0 finitely many distinct rows, above 0 a power law.
@@ -77,7 +77,7 @@ def forecast_sum(known: Sequence[float], others: int, most: float | None) -> Ran
     top = float(x.max())
     ceiling = max(top, 10 * top if most is None else most)
     random = np.random.default_rng(0)
-    weights = random.dirichlet([*([1.0] * m), _TAIL_WEIGHT], _DRAWS)
+    weights = random.dirichlet(np.ones(m + 1), _DRAWS)
     unseen = top * np.exp(random.uniform(0, 1, _DRAWS) * math.log(ceiling / top)) if top else np.full(_DRAWS, ceiling)
     means = weights[:, :m] @ x + weights[:, m] * unseen
     variances = np.maximum(weights[:, :m] @ (x * x) + weights[:, m] * unseen**2 - means**2, 0)

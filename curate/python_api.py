@@ -34,6 +34,8 @@ def curate(
     """
     if not isinstance(steps, Iterable):
         raise UsageError(f"steps is a single step, {steps!r:.80}, not a list of steps.", fix="Write [step].")
+    if any(isinstance(step, list | tuple) for step in steps):
+        raise UsageError("steps contains a list of steps.", fix="`gates` returns a list: write [*gates(...), ...].")
     with ExitStack() as stack:
         shown = stack.enter_context(progress_line.shown(silent=not progress))
         kept: Store | None = None

@@ -196,10 +196,13 @@ async def _scores(scorer: Scorer, pairs: Sequence[Pair]) -> Sequence[Score]:
         return [(await _scores(scorer, [pair]))[0] for pair in pairs]
 
 
-def decontaminate(held_out: HeldOut | Mapping[str, str] | Iterable[str], jaccard: float = 0.7) -> NamedStep:
+def decontaminate(
+    held_out: HeldOut | Mapping[str, str] | Iterable[str], jaccard: float = 0.7, beside: Sequence[str] = ()
+) -> NamedStep:
     """Reject rows that repeat a held-out text, as defined by `contaminated`; no review overrides it. `held_out` are
     texts, or a map from test seed id to text. The rows of test seeds are the test and stay; inputs that a teacher wrote
-    for them are held out as well."""
+    for them are held out as well. `beside` are texts of seeds without rows, which may share a template with the rows.
+    """
     if isinstance(held_out, Mapping):
         held_out = HeldOut(tuple(held_out.values()), tuple(f"test seed {id_}" for id_ in held_out), frozenset(held_out))
     elif not isinstance(held_out, HeldOut):
@@ -211,9 +214,10 @@ def decontaminate(held_out: HeldOut | Mapping[str, str] | Iterable[str], jaccard
         held_out = with_generated_inputs(pool, known)
         of_test = bytearray(row.seed_id in held_out.seed_ids for row in pool.survivors())
 
-        def rows() -> Iterator[tuple[str, str]]:
+        def rows() -> Iterator[tuple[str, ...]]:
             for is_test, pair in zip(of_test, pool.texts(), strict=True):
                 yield ("", "") if is_test else (pair.asked, pair.output)
+            yield from ((text,) for text in beside)
 
         touches = contaminated(rows, held_out.texts, jaccard, held_out.equal_numbers, held_out.inputs_only)
         for number, row in enumerate(pool.survivors()):

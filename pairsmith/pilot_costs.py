@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -87,14 +86,13 @@ def costs_of(
 ) -> dict[str, Range | None]:
     """The intervals for the pilot's seeds and `others`, or with `without_pilot` for `others` only.
 
-    Each of the `answers` about a seed has at most `limit` tokens. Without a limit, some are assumed to have `ENDLESS`
-    tokens on top of the longest. Their number is between one (if answers are independent) and all (if it depends on the
-    seed); the geometric mean is used. If the first seed, asked alone, found no prompt in the cache and others did, it
-    predicts nothing.
+    Each of the `answers` about a seed has at most `limit` tokens. Without a limit, one of them is assumed to have
+    `ENDLESS` tokens on top of the longest. If the first seed, asked alone, found no prompt in the cache and others did,
+    it predicts nothing.
     """
     prices, prompt = prices_of(teacher), max((one.prompt_tokens for one in costs), default=0.0)
     largest, slowest = (max((getattr(one, name) for one in costs), default=0.0) for name in ("tokens", "seconds"))
-    longest = prompt + limit * answers if limit else largest + ENDLESS * math.sqrt(answers)
+    longest = prompt + limit * answers if limit else largest + ENDLESS
     maximum_usd = (
         prices.usd(Usage(prompt_tokens=round(prompt), completion_tokens=round(longest - prompt))) if prices else None
     )

@@ -47,8 +47,9 @@ def find_header_row(lines: Sequence[str | Fault], source: SeedSource, given: str
     """How many of the first lines precede the headers, such as a report's title, and the separator (`given`, or
     detected).
 
-    A line above the headers has at most one filled cell, which is not a known column. Or it has no separator, and is
-    followed by headers without empty cells and by rows of the same width.
+    A line above the headers has at most one filled cell, which is not a known column. Or at most half of its cells are
+    filled, as where merged cells name groups of columns, and names without digits follow. Or it has no separator, and
+    is followed by headers without empty cells and by rows of the same width.
     """
     texts = ["\n" if isinstance(line, Fault) else line for line in lines]
     separator = given or _separator(texts, source)
@@ -57,13 +58,18 @@ def find_header_row(lines: Sequence[str | Fault], source: SeedSource, given: str
         return 0, separator
     if len(records[0][1]) > 1:
         # Only the first cell of the headers may be empty: the column of an unnamed index.
-        filled = ((at, [bool(cell.strip()) for cell in cells]) for at, cells in records)
-        return next((at for at, cells in filled if sum(cells) > 1 or (len(cells) > 1 and all(cells[1:]))), 0), separator
+        rows = [
+            (at, cells)
+            for at, cells in records
+            if _count_filled(cells) > 1 or (len(cells) > 1 and all(map(str.strip, cells[1:])))
+        ]
+        is_band = len(rows) > 1 and 2 * _count_filled(rows[0][1]) <= len(rows[0][1]) and _are_names(rows[1][1])
+        return rows[int(is_band)][0] if rows else 0, separator
     is_title = texts[0].startswith('"') or " " in texts[0].strip()  # a single word is a header
     for start in range(1, len(texts) if is_title else 1):
         separator = given or _separator(texts[start:], source)
         above = [cells for _, cells in _parse_records(texts[:start], separator)]
-        alone = texts[start].strip() and all(sum(bool(cell.strip()) for cell in cells) < 2 for cells in above)
+        alone = texts[start].strip() and all(_count_filled(cells) < 2 for cells in above)
         if alone and _are_headers(_parse_records(texts[start:], separator), source):
             return start, separator
     return 0, given or _separator(texts, source)
@@ -81,6 +87,14 @@ def _separator(lines: Sequence[str], source: SeedSource) -> str:
         return even, count_known_headers(headers, source), len(headers)
 
     return max(",;\t|", key=rank)
+
+
+def _count_filled(cells: Sequence[str]) -> int:
+    return sum(bool(cell.strip()) for cell in cells)
+
+
+def _are_names(cells: Sequence[str]) -> bool:
+    return all(cell.strip() and not any(map(str.isdigit, cell)) for cell in cells)
 
 
 def _are_headers(records: Sequence[tuple[int, list[str]]], source: SeedSource) -> bool:

@@ -220,7 +220,7 @@ def _fit(
     import torch
     from datasets import Dataset
     from peft import LoraConfig, TaskType
-    from transformers import TrainerCallback, set_seed
+    from transformers import PrinterCallback, TrainerCallback, set_seed
     from trl import RewardConfig, RewardTrainer
 
     from train.quiet import quiet
@@ -262,6 +262,7 @@ def _fit(
             peft_config=LoraConfig(**lora, target_modules="all-linear", task_type=TaskType.SEQ_CLS),
             callbacks=[ProgressCallback()],
         )
+        trainer.remove_callback(PrinterCallback)  # it prints to standard output
         trainer.train()
         losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
         if not losses or not all(map(math.isfinite, losses)):

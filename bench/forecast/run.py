@@ -126,6 +126,8 @@ TOKENS: dict[str, Callable[[np.random.Generator, int], np.ndarray]] = {
     "lognormal, sigma 2": lambda random, answers: 100 * np.exp(2 * random.normal(size=answers)),
     "Pareto, index 1.1": lambda random, answers: 30 * (1 + random.pareto(1.1, size=answers)),
 }
+# All answers to 5 % of the seeds run to a `max_tokens` of 512, the others have about 40 tokens.
+CUT, _LIMIT = "5 % of seeds at max_tokens", 512
 
 
 def hard(kind: str, number: int) -> Simulated:
@@ -133,12 +135,15 @@ def hard(kind: str, number: int) -> Simulated:
     random = np.random.default_rng(number)
     seeds, n = int(random.choice([60, 200, 800, 2_000])), int(random.choice([1, 2, 4]))
     usd, limit = [1.0] * seeds, 1.0
-    if kind in TOKENS:
+    if kind == CUT:
+        of_seed = np.where(random.random(seeds) < 0.05, _LIMIT, 40 * np.exp(0.3 * random.normal(size=seeds)))
+        usd, limit = [float(cost) for cost in n * np.minimum(of_seed, _LIMIT) * _USD], n * _LIMIT * _USD
+    elif kind in TOKENS:
         tokens = np.minimum(TOKENS[kind](random, seeds * n), ENDLESS).reshape(seeds, n)
         if random.random() < 0.5:  # all answers to a seed are as long as its first
             tokens = np.repeat(tokens[:, :1], n, axis=1)
         usd = [float(cost) for cost in tokens.sum(1) * _USD]
-        limit = max(usd[:PILOT_SEEDS]) + ENDLESS * np.sqrt(n) * _USD  # as in `costs_of`
+        limit = max(usd[:PILOT_SEEDS]) + ENDLESS * _USD  # as in `costs_of`
     best = min(n, 2)
     count = random.binomial(best, random.beta(2, 2, size=seeds))
     contents = iter(ROWS.get(kind, _all_different)(random, int(count.sum())).tolist())
@@ -170,7 +175,7 @@ def coverage(projects: int, simulated: Callable[[int], Simulated] = project) -> 
 def hard_coverage(projects: int) -> dict[str, dict[str, float]]:
     """For each kind for which twenty seeds are least informative, the share of intervals that contained the run and
     their median width."""
-    kinds = {**dict.fromkeys(ROWS, "rows"), **dict.fromkeys(TOKENS, "usd")}
+    kinds = {**dict.fromkeys(ROWS, "rows"), **dict.fromkeys((*TOKENS, CUT), "usd")}
     shares = {kind: coverage(projects, partial(hard, kind)) for kind in kinds}
     return {
         kind: {name: round(shares[kind][f"{of}_{name}"], 3) for name in ("coverage", "width")}

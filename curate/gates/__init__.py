@@ -21,7 +21,7 @@ from types import ModuleType
 from typing import Any
 
 from curate.gate_versions import VERSIONS
-from curate.gates.answers import generated_input, label, values
+from curate.gates.answers import YEAR, generated_input, label, values
 from curate.gates.chat import answered, injection, preamble, thinking, toxic
 from curate.gates.contacts import contacts
 from curate.gates.content import lost_content
@@ -155,8 +155,9 @@ def gates_for(
         add("schema", json_schema(form.schema, model), [form.schema, source_hash] if model else form.schema)
     if gates.values:
         keys = json.loads(in_simplified(json.dumps(form.schema, ensure_ascii=False), input_code))
-        gate = on_shortened(partial(values, schema=keys, language=input_code))
-        add("values", in_one_script(gate, input_code, input_code), [form.schema, input_code], gates.values)
+        years = YEAR.findall(style)
+        gate = on_shortened(partial(values, schema=keys, language=input_code, years=years))
+        add("values", in_one_script(gate, input_code, input_code), [form.schema, input_code, *years], gates.values)
     if gates.translated:
         gate = in_one_script(on_shortened(partial(translated, language=input_code, to=code)), code, input_code)
         add("translated", gate, [input_code, code], gates.translated)

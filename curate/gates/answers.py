@@ -39,6 +39,7 @@ _DATE = re.compile(r"(?:(\d{4})-)?(\d\d)-(\d\d)(?:[T ].*)?")
 _FIGURES = r"\d+(?:[.,]\d+)*"
 _MONTH = re.compile(r"(\d{4})-(0[1-9]|1[0-2])")
 _SPAN = re.compile(r"(\d\d?:\d\d) ?[-\u2013] ?(\d\d?:\d\d)")
+YEAR = re.compile(r"(?<!\d)(?:19|20)\d\d(?!\d)")
 _TIME = re.compile(r"([01]?\d|2[0-3]):(\d\d)(?::\d\d)?")
 _SPELLABLE_FRACTIONS = ("", "5", "25", "75")  # fractions that every language can express in words
 _SQUARED = re.compile(r"(?<=[^\W\d_])[\u00b2\u00b3]")  # the exponent of m² is not the number 2
@@ -80,16 +81,16 @@ def generated_input(pair: Pair, gates: Sequence[Gate]) -> Judgement:
     return next((judgement for judgement in judgements if judgement.keep is not True), passed())
 
 
-def values(pair: Pair, schema: Json | None, language: str = "en") -> Judgement:
+def values(pair: Pair, schema: Json | None, language: str = "en", years: Sequence[str] = ()) -> Judgement:
     """The texts and numbers in a JSON output are not invented. Score: the share of them that are in the input.
 
     A number must be in the input in some spelling: `1.200,50` is 1200.5, `three` is 3, `40k` is 40000. In a language
     whose number words are not known, this applies only to numbers of four or more digits. Of a date, the day and the
-    year must be there, of a time the hour. A text may be paraphrased: it is invented if none of its words is there
-    (ignoring case and endings) or a number of three or more digits in it is not. Exempt are true, false and null, texts
-    of up to three letters (PLN, °C), and values that the schema takes from a list (`enum`, `const`), which may be
-    inferred. In addition, a list must not repeat an item over and over, and a currency code must be one that the input
-    names, if it names any.
+    year must be there (`years` are those that the style gives for texts without one), of a time the hour. A text may be
+    paraphrased: it is invented if none of its words is there (ignoring case and endings) or a number of three or more
+    digits in it is not. Exempt are true, false and null, texts of up to three letters (PLN, °C), and values that the
+    schema takes from a list (`enum`, `const`), which may be inferred. In addition, a list must not repeat an item over
+    and over, and a currency code must be one that the input names, if it names any.
     Not covered: a value of the input under the wrong key, and a text of which half is invented. A schema with fields
     that are not in the input (a summary in another language) should switch the gate off.
     """
@@ -97,7 +98,7 @@ def values(pair: Pair, schema: Json | None, language: str = "en") -> Judgement:
         value = json.loads(pair.output)
     except ValueError:
         return passed("it is not JSON, which another gate checks")
-    source = _Input(pair.input, language)
+    source = _Input(pair.input, language, () if YEAR.search(pair.input) else years)
     leaves = list(_leaves(value, schema or {}, schema or {}, "$"))
     fields = {at.rpartition(".")[2] for at, _ in leaves}
     absent = []
@@ -165,7 +166,8 @@ def _plain(number: float) -> str:
 class _Input:
     """The contents of an input, with tests for whether it contains a value."""
 
-    def __init__(self, text: str, language: str) -> None:
+    def __init__(self, text: str, language: str, years: Sequence[str]) -> None:
+        self._years = years
         text = _SQUARED.sub("", text)
         self._numbers = NumberMentions(join_digit_groups(text), language)
         self._known, self._language = bool(lexicon(language).ones), language
@@ -219,7 +221,7 @@ class _Input:
                 if year and has_hijri_date(self._text, datetime.date.fromisoformat(leaf.strip()[:10])):
                     return True
             years = (
-                not year
+                year in ("", *self._years)
                 or has_year(self._text, year, self._language)
                 or (self._in_digits(year[2:]) and not names_an_era(self._text))
                 or (self._known and self._has_number(year))

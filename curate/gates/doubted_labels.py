@@ -5,7 +5,8 @@ doubt_about_label("Worst hotel ever.", "positive", ("positive", "negative"), "en
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from itertools import takewhile
 
 from curate.gates.folding import fold
 from curate.gates.judgement import quote
@@ -45,22 +46,27 @@ def doubt_about_label(text: str, label: str, labels: Collection[str], language: 
 
 _DENIAL_REACH = 12  # characters between a denial and what it refers to
 _ROOT_LETTERS = 5  # letters by which a word of a label is recognised
+_COMPOUND_LETTERS = 4  # letters after the root from which on an ending is a word of its own
 
 
 def _names_other_label(text: str, named: str, labels: Collection[str], language: str) -> str:
     """Return the reason to doubt a label of which the text has no word, but those of exactly one other label; or ''."""
-    beginnings = {word[:_ROOT_LETTERS] for word in words(text)}
-    known = [
-        one for one in labels if (parts := words(_plain(one))) and all(_occurs(word, beginnings) for word in parts)
-    ]
+    spoken = words(text)
+    known = [one for one in labels if (parts := words(_plain(one))) and all(_occurs(word, spoken) for word in parts)]
     denials = ("denial", "negation", "negated") if known and f" {_plain(known[0])} " in f" {named} " else ("denial",)
     if len(known) != 1 or _plain(known[0]) == named or any(says(language, name, fold(text)) for name in denials):
         return ""  # the same word indicates both `allergic` and `not allergic`
-    return f"the label is {quote(named)}, and the text says {quote(known[0])}"
+    return f"the label is {quote(named)}, and the text has the words of {quote(known[0])}"
 
 
-def _occurs(word: str, beginnings: set[str]) -> bool:
-    return len(word) > _ROOT_LETTERS and word[:_ROOT_LETTERS] in beginnings
+def _occurs(word: str, spoken: Sequence[str]) -> bool:
+    """Whether a word of the text has the same root. `Straßenlampe` is not `Straßenschäden`: long endings make them two
+    compounds."""
+    for other in spoken if len(word) > _ROOT_LETTERS else ():
+        shared = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(word, other, strict=False)))
+        if shared >= _ROOT_LETTERS and min(len(word), len(other)) - shared < _COMPOUND_LETTERS:
+            return True
+    return False
 
 
 def _is_other_language(text: str, named: str, labels: Collection[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime, time
 from typing import Any
 
 import orjson
@@ -18,15 +19,19 @@ def json_schema(schema: Any, model: Any = None) -> Gate:
 
     JSON is RFC 8259: no NaN, no comments, no code fence. `model` is the pydantic class that the schema was derived
     from.
-    Reasons: `not_json` with line and column, `schema` with the path of the worst error. `format` is not checked, which
-    the standard leaves open; a model checks whatever it defines. A schema that cannot be applied (an unresolvable or
-    circular reference) judges no row; a pattern that takes too long leaves the current row unjudged
-    (`schemas.time_limit`).
+    Reasons: `not_json` with line and column, `schema` with the path of the worst error. Of the formats, which the
+    standard leaves open, `date`, `date-time` and `time` are checked; a model checks whatever it defines. A schema that
+    cannot be applied (an unresolvable or circular reference) judges no row; a pattern that takes too long leaves the
+    current row unjudged (`schemas.time_limit`).
     """
-    from jsonschema import exceptions, validators
+    from jsonschema import FormatChecker, exceptions, validators
     from referencing import Registry
 
-    validator = validators.validator_for(schema)(schema, registry=Registry())
+    formats = FormatChecker(("date",))
+    for name, parse in (("date-time", datetime.fromisoformat), ("time", time.fromisoformat)):
+        formats.checks(name, ValueError)(lambda value, parse=parse: not isinstance(value, str) or bool(parse(value)))
+    checker = formats if model is None else None
+    validator = validators.validator_for(schema)(schema, registry=Registry(), format_checker=checker)
     settings = repr(schema)
 
     def gate(pair: Pair) -> Judgement:

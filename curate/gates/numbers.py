@@ -147,11 +147,15 @@ def number_mentions(text: str, language: str) -> NumberMentions:
 
 _FOUR_DIGITS, _OTHER = re.compile(r"([01]\d|2[0-3])([0-5]\d)"), re.compile(r"[^\D0-9]")
 
+_ARABIC_SEPARATORS = str.maketrans("\u066b\u066c", ".,")
+
 
 def with_ascii_digits(text: str) -> str:
-    """Return `text` folded, with the digits of every script as 0-9."""
+    """Return `text` folded, with the digits of every script as 0-9, and Arabic separators as `.` and `,`."""
     folded = fold(text)
-    return folded if folded.isascii() else _OTHER.sub(lambda digit: str(unicodedata.digit(digit[0])), folded)
+    if folded.isascii():
+        return folded
+    return _OTHER.sub(lambda digit: str(unicodedata.digit(digit[0])), folded).translate(_ARABIC_SEPARATORS)
 
 
 def _without_list_numbers(text: str) -> str:

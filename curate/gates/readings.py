@@ -213,7 +213,7 @@ def _totals(text: str, language: str) -> tuple[set[float], set[float], set[float
 
 def _figures(text: str, language: str) -> str:
     """Return a folded text with its numbers in digits, as far as they are in few words."""
-    figures = _half_behind().sub(r" \g<0>", join_digit_groups(with_ascii_digits(text).translate(_ARABIC_MARKS)))
+    figures = _half_behind().sub(r" \g<0>", join_digit_groups(with_ascii_digits(text)))
     figures = words_to_digits(figures, language)
     if not figures.isascii():
         figures = _NUMERAL.sub(_numeral_in_digits, figures)
@@ -221,7 +221,6 @@ def _figures(text: str, language: str) -> str:
     return _in_figures().sub(lambda word: _pairs("in_figures")[word[0]], figures)
 
 
-_ARABIC_MARKS = str.maketrans("\u066b\u066c", ".,")
 _percent_before = word_pattern(r"{percent_before}(\d+(?:\.\d+)?)")
 _half_behind = word_pattern(r"(?<=[^\W\d]){attached_halves}(?!\w)")  # as in zweieinhalb
 

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from curate.contamination import collect_held_out
 from curate.curation import curate
 from curate.forecast import Pilot, Range, forecast_accepted_rows
 from curate.near_duplicates import find_repeated_rows
+from curate.overlap import FEW, TEMPLATE
 from curate.pool import Pool
-from curate.rows import DUPLICATE, SPLIT
+from curate.rows import CONTAMINATION, DUPLICATE, SPLIT
 from curate.split import max_kept_per_input, max_test_inputs, seed_split
-from curate.steps import CERTIFIED, SELECTED, best, id_of, steps_for
+from curate.steps import CERTIFIED, SELECTED, best, decontaminate, id_of, steps_for
 from pairsmith import teachers
 from pairsmith.outcome import ForecastOutcome, GenerateOutcome
 from pairsmith.pilot_costs import SeedCost, costs_of, hull, scaled, seed_cost
@@ -214,18 +217,26 @@ async def _pilot(
 ) -> tuple[Pilot, Mapping[str, int]]:
     """The rows of the pilot after gates, contamination and best of n, which of them repeat each other, and why the
     others were rejected. Near-duplicate candidates of one seed count as one row: they predict nothing about other
-    seeds. No scorer runs: the first candidates that pass stand for the best. Reviews are ignored."""
+    seeds. A template counts as one that all seeds have: the other seeds stand beside the pilot's rows, of which fewer
+    have to be similar. No scorer runs: the first candidates that pass stand for the best. Reviews are ignored."""
     spec, ids = project.spec, {seed.id for seed in direction.pilot}
     fingerprint = fingerprints(project, {direction.way: direction.teacher})[direction.way]
     n = spec.generate.directions[direction.way].samples
     slots = (slot for slot in store.candidates(fingerprint) if slot.seed_id in ids and slot.sample < n)
     pairs = store.pairs([slot.pair_id for slot in slots if slot.pair_id])
-    steps = [step for step in steps_for(project, all_seeds, None) if id_of(step).by not in _WHOLE_POOL_STEPS]
+    beside = [seed.asked for seed in direction.seeds if seed.id not in ids]
+    held_out, threshold = collect_held_out(spec, project.folder, all_seeds), spec.curate.duplicates.jaccard
+    steps = [
+        decontaminate(held_out, threshold, beside) if id_of(step).by == CONTAMINATION else step
+        for step in steps_for(project, all_seeds, None)
+        if id_of(step).by not in _WHOLE_POOL_STEPS
+    ]
     pool = await curate(Pool.of(pairs), [*steps, best(max_kept_per_input(spec, n))])
     accepted = [row.pair for row in pool.accepted() if row.pair is not None]
     repeats: Mapping[int, Any] = {}
     if spec.curate.duplicates.enabled:
-        repeats = find_repeated_rows(lambda: accepted, spec.curate.duplicates.jaccard, KINDS[spec.task.kind]).of
+        least = max(2, min(FEW, math.ceil(TEMPLATE * len(ids) / len(direction.seeds))))
+        repeats = find_repeated_rows(lambda: accepted, threshold, KINDS[spec.task.kind], least).of
     first = (repeats[number].earlier if number in repeats else number for number in range(len(accepted)))
     rows = {(pair.seed_id, group) for pair, group in zip(accepted, first, strict=True)}
     groups, rows_by_seed = Counter(group for _, group in rows), Counter(seed_id for seed_id, _ in rows)
@@ -309,7 +320,9 @@ def shown(project: Project, outcome: ForecastOutcome) -> list[RenderableType]:
         for way, rows in project.spec.generate.targets.items()
         if any(line["direction"] == way for line in outcome.lines)
     )
-    return [table, "", screen.facts(spent), "", " ".join(filter(None, (note, alternatives, outcome.note)))]
+    most = project.spec.curate.select.rows
+    limited = f"The total has at most curate.select.rows = {most:,} rows of the training split." if most else ""
+    return [table, "", screen.facts(spent), "", " ".join(filter(None, (note, limited, alternatives, outcome.note)))]
 
 
 def _spent_elsewhere(project: Project, store: Store, directions: Sequence[_Direction]) -> float:

@@ -129,6 +129,15 @@ def test_record_values_are_matched_with_the_text() -> None:
     assert baths.reason.detail.startswith("next to the name of $.baths, the input has another number than “3”")
     assert values(pair("přišlo 6 812 diváků", '{"diváků": 6812}'), None, "cs").keep
     assert values(pair("STK do 6/2025", '{"stk": "2025-06"}'), None, "cs").keep
+    assert values(pair("السعر ١٬٢٥٠ ريال", '{"price": 1250}'), None, "ar").keep
+    assert values(pair("الميزانية ٢٫٥ مليون", '{"budget": 2500000}'), None, "ar").keep
+    assert not values(pair("الميزانية ٢٫٥ مليون", '{"budget": 3500000}'), None, "ar").keep
+    assert "“2.5”" in str(invented(pair("جریمه", "هر روز ۲٫۵ هزار تومان"), "fa").reason)
+    # The style says which year is meant where the text has none.
+    move, of_2026 = "Ik verhuis op 28 juli van Leiden naar Breda.", '{"datum": "2026-07-28"}'
+    assert values(pair(move, of_2026), None, "nl", ("2026",)).keep
+    assert not values(pair(move, of_2026), None, "nl").keep
+    assert not values(pair(move.replace("juli", "juli 2027"), of_2026), None, "nl", ("2026",)).keep
     assert not values(pair("STK do 6/2025", '{"stk": "2026-06"}'), None, "cs").keep
     assert values(pair("14h-17h, xưởng Mây", '{"gio": "14:00-17:00"}'), None, "vi").keep
     sizes = '{"ten": "Đầm linen cổ vuông", "size": ["S", "M", "L"]}'
@@ -212,6 +221,11 @@ def test_other_causes_of_false_rejections() -> None:
     assert not doubt_about_label(
         "Pt denies any allergy to penicillin, allergic to nothing", "not allergic", labels, "en"
     )
+    # Two compounds with the same first part are two things; an inflected word is the same one.
+    german = ("Beleuchtung", "Straßenschäden")
+    assert not doubt_about_label("Straßenlampe seit Tagen dunkel", "Beleuchtung", german, "de")
+    doubt = doubt_about_label("wegen Straßenschäden gesperrt", "Beleuchtung", german, "de")
+    assert doubt.endswith("the text has the words of “Straßenschäden”")
 
 
 def test_style_that_asks_for_a_summary_allows_missing_parts() -> None:

@@ -135,7 +135,9 @@ def test_an_unusable_user_gate_is_an_error_of_the_spec(tmp_path: Path, source: s
 
 SCHEMA = """{
   "type": "object", "required": ["subject", "light"], "additionalProperties": false,
-  "properties": {"subject": {"$ref": "#/$defs/text"}, "light": {"enum": ["dawn", "dusk"]}},
+  "properties": {"subject": {"$ref": "#/$defs/text"}, "light": {"enum": ["dawn", "dusk"]},
+    "day": {"type": "string", "format": "date"}, "at": {"type": "string", "format": "time"},
+    "seen": {"type": ["string", "null"], "format": "date-time"}},
   "$defs": {"text": {"type": "string", "minLength": 2}}
 }"""
 
@@ -151,12 +153,26 @@ SCHEMA = """{
         ('```json\n{"subject": "fox", "light": "dawn"}\n```', False, "not_json"),
         ("a fox at dawn", False, "not_json"),
         ("", False, "not_json"),
+        (
+            '{"subject": "fox", "light": "dawn", "day": "2026-02-30"}',
+            False,
+            "schema: at $.day: '2026-02-30' is not a 'd",
+        ),
+        ('{"subject": "fox", "light": "dawn", "day": "28 juli"}', False, "schema: at $.day: '28 juli' is not a 'date'"),
+        ('{"subject": "fox", "light": "dawn", "day": "2026-07-28", "at": "07:30", "seen": null}', True, "ok"),
+        (
+            '{"subject": "fox", "light": "dawn", "at": "half past"}',
+            False,
+            "schema: at $.at: 'half past' is not a 'time'",
+        ),
+        ('{"subject": "fox", "light": "dawn", "seen": "2026-07-28T07:30Z"}', True, "ok"),
+        ('{"subject": "fox", "light": "dawn", "seen": "now"}', False, "schema: at $.seen: 'now' is not a 'date-time'"),
         ("[" * 5000, False, "not_json"),
         ("\ud800", False, "not_json"),
     ],
 )
 def test_json_schema_parses_and_validates(tmp_path: Path, output: str, keep: bool, reason: str) -> None:
-    """The output must be strict JSON and valid, or the reason names the place."""
+    """The output must be strict JSON and valid, dates and times included, or the reason names the place."""
     (tmp_path / "out.json").write_text(SCHEMA)
     judgement = ask(only(GateSettings(json_schema="out.json"), tmp_path), output)
     assert judgement.keep is keep
@@ -203,7 +219,7 @@ def test_record_must_be_accepted_by_the_pydantic_model(
     that the model rejects is rejected whatever the schema says; one on which it crashes waits."""
     (tmp_path / "bills.py").write_text(MODEL)
     task = TaskSettings(name="bills", style="Read it.", kind="extract", schema="bills:Bill")
-    (schema,) = (step for step in gates_for(task, GateSettings(values=False), tmp_path) if step.by == "gate/schema@1")
+    (schema,) = (step for step in gates_for(task, GateSettings(values=False), tmp_path) if step.by == "gate/schema@2")
     judgement = ask(schema, output)
     assert judgement.keep is keep
     assert str(judgement.reason).startswith(reason)

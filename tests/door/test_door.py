@@ -368,6 +368,8 @@ def test_arguments_of_the_wrong_type_are_clear_errors(loopback: LoopbackTeacher)
     was never opened and one that is closed: each is a clear error that does not mention a spec."""
     with pytest.raises(UsageError, match=r"steps is a single step, .* not a list of steps\. Write \[step\]"):
         curate(ROWS, best(1))  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match=r"steps contains a list of steps\. `gates` returns a list: write \[\*gates"):
+        curate(ROWS, [gates(), best(1)])  # type: ignore[list-item]
     with pytest.raises(UsageError, match="rows is of type int, not a list of pairs, a pool or"):
         curate(42, [best(1)])  # type: ignore[arg-type]
     with pytest.raises(UsageError, match=r"pair 2 is \('a',\), not \(input, output\)"):

@@ -196,6 +196,8 @@ def test_the_forecast_of_rows_respects_the_selection(
         <= answer["whole"]["rows"]["high"]
         < answer["lines"][0]["rows"]["low"]
     )
+    shown = " ".join(project.run("forecast", *chosen).stdout.split())
+    assert "The total has at most curate.select.rows = 10 rows of the training split." in shown
 
 
 def test_five_seeds_are_too_few_to_forecast_rows(
@@ -307,12 +309,12 @@ def test_intervals_hold_in_simulated_projects() -> None:
 
 def test_intervals_hold_in_hard_simulated_cases() -> None:
     """SIMULATED: a teacher with only 100 or 300 distinct rows, rows that each occur twice or ten times, and unlimited
-    answers of which a few are a hundred times as long, or one in a hundred 300 times. In each case, by itself, at least
-    85 of 100 whole runs are within the pilot's interval."""
+    answers of which a few are a hundred times as long, or one in a hundred 300 times, and one seed in twenty whose
+    answers run to `max_tokens`. In each case, at least 85 of 100 whole runs are within the pilot's interval."""
     shares = hard_coverage(60)
     assert {kind: one["coverage"] for kind, one in shares.items() if one["coverage"] < 0.85} == {}
     # And not because the intervals are too wide to be useful.
-    assert shares["1 % of answers 300 times as long"]["width"] < 2.2
+    assert shares["1 % of answers 300 times as long"]["width"] < 2.9
 
 
 def test_without_max_tokens_very_long_answers_are_allowed_for(
@@ -414,3 +416,28 @@ def test_forecast_covers_the_hours_with_a_higher_price() -> None:
     assert forecast_costs["usd"].high >= (100 + LEAST_SEEDS) * (highest or 0) * 0.999
     assert forecast_costs["usd"].middle == pytest.approx((100 + LEAST_SEEDS) * (usd or 0))
     assert forecast_costs["tokens"] is not None
+
+
+@pytest.mark.slow
+def test_templates_of_all_seeds_count_in_the_pilot(
+    teacher: LoopbackTeacher, make_project: Callable[..., Project]
+) -> None:
+    """Seeds from a few templates: the pilot has too few of each to show the template, and rejected a third of its rows
+    as copies of test inputs, so that the run had more rows than the forecast's upper end."""
+    frames = (
+        "good morning I would like to know where my parcel for {} is because it has not come yet",
+        "can I send the lamp that came last week from your shop in {} back to you without paying",
+        "the app on my telephone does not let me log in any more since I moved to {} in spring",
+        "do you open your house on the first day of the holiday in {} or only on the second",
+        "my neighbour took a box for me and now she is away in {} so what should I do about it",
+        "please change the address on my last order because we live in {} until the end of summer",
+        "I was charged twice for the same pair of boots that I bought at {} with my old card",
+        "is there a discount for schools in {} if they order more than one box of chalk a month",
+    )
+    digits = str.maketrans("0123456789", "ghijklmnop")
+    places = [content_id("place", number)[:9].translate(digits) for number in range(120)]
+    project = make_project(teacher.url, tuple(frames[number % 8].format(place) for number, place in enumerate(places)))
+    (generation, *_) = project.json("forecast")["facts"]["lines"]
+    project.json("generate")
+    accepted = project.json("curate")["accepted"]
+    assert generation["rows"]["low"] <= accepted <= generation["rows"]["high"]

@@ -457,4 +457,4 @@ def test_every_step_whose_rules_changed_is_named_once(tmp_path: Path) -> None:
     assert of("gate/cut@1", "gate/language@1", "pool/duplicate@2", "judge/checklist@1").startswith(
         "by older rules (gates, duplicate, judge);"
     )
-    assert of("gate/schema@1", DUPLICATE, CONTAMINATION, JUDGE, "pool/split@1", "score/reward:m@abc") == ""
+    assert of("gate/schema@2", DUPLICATE, CONTAMINATION, JUDGE, "pool/split@1", "score/reward:m@abc") == ""

@@ -328,6 +328,8 @@ TITLES = [
     '"Report\nof May";;\n',
     '"Report\nof May"\n\n',
     "sep=;\nReport of May\n",
+    "Kunde;;\n",
+    "Report of May;;\n;Kunde;\n",
 ]
 
 
@@ -367,6 +369,9 @@ def test_repeated_headers_are_no_row(tmp_path, write):
         ("wort;;\neins;;\nzwei;;\n", ["wort", "", ""]),
         ("a;b\n;\n", ["a", "b"]),
         (";wort\n0;eins\n1;zwei\n", ["", "wort"]),
+        ("Kunde;;;Amt;\nNr.;Datum;Frage;Art;Euro\n1;2;a;b;3\n", ["Nr.", "Datum", "Frage", "Art", "Euro"]),
+        ("Kunde;;;Amt;\n1;2;a;b;3\n", ["Kunde", "", "", "Amt", ""]),
+        ("text;;;note\nan owl;a;b;sees all\n", ["text", "", "", "note"]),
         ("Report;\n;wort\n0;eins\n1;zwei\n", ["", "wort"]),
         ("idea\na lighthouse, at dusk\ntwo goats, on a roof\n", ["idea"]),
         ("idea\ngoats,roofs\ntwo goats and, well, a roof\n", ["idea"]),
@@ -378,8 +383,8 @@ def test_repeated_headers_are_no_row(tmp_path, write):
 )
 def test_header_with_empty_cells_is_a_header(tmp_path, write, content, names):
     """A spreadsheet also exports its empty columns, and a data frame of one column has an unnamed index: the line with
-    the requested column, or the only filled one, is the header. A single column of texts with commas has no title above
-    it."""
+    the requested column, or the only filled one, is the header. A line of merged cells above names is none. A single
+    column of texts with commas has no title above it."""
     write("seeds.csv", content)
     assert read_column_names(tmp_path / "seeds.csv") == names
 

@@ -54,11 +54,14 @@ def preferred(count: int, words: tuple[str, str] = ("good", "bad"), *, longer: i
     return preferences
 
 
-def test_it_learns_preferences_and_scores_like_any_scorer(base: Base, tmp_path: Path) -> None:
+def test_it_learns_preferences_and_scores_like_any_scorer(
+    base: Base, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Held-out pairs are ordered correctly where length says nothing; the tested model is the one that is saved, and
-    training with the same preferences reuses it."""
+    training with the same preferences reuses it. The trainer used to print its log to standard output."""
     subject, rows = project(tmp_path), preferred(160)
     result = train_reward(rows, base, subject, tmp_path / "reward-models")
+    assert capsys.readouterr().out == ""
     assert result.accuracy.estimate > 0.9
     assert result.length_only.estimate == 0.5
     assert result.beats_length
