@@ -42,13 +42,14 @@ class Fact(NamedTuple):
 
 
 class InspectedBase(NamedTuple):
-    """A base model as inspected: a folder with at least config and tokenizer, its size and licence, and whether it has
-    safetensors weights."""
+    """A base model as inspected: a folder with at least config and tokenizer, its size and licence, whether it has
+    safetensors weights, and whether they are in the folder."""
 
     folder: Path
     billions: float
     licence: str | None
     is_safe: bool
+    is_local: bool = False
 
 
 def refuse_unfit(settings: TrainSettings, project_folder: Path) -> None:
@@ -149,7 +150,7 @@ def _inspect(settings: TrainSettings, project_folder: Path) -> InspectedBase | F
         try:
             read_config(folder)
             safe = any(folder.glob("*.safetensors"))
-            return InspectedBase(folder, billions_in(folder), _read_licence(folder), safe)
+            return InspectedBase(folder, billions_in(folder), _read_licence(folder), safe, is_local=True)
         except InputError as error:
             return Fact("base", "fail", f"{error.where}: {error.what}", error.fix or "")
     if settings.base.startswith((".", "/")) or settings.base.count("/") > 1:
@@ -208,6 +209,13 @@ def _check_weights(settings: TrainSettings, inspected: InspectedBase) -> Fact:
         code = ", and the code shipped with it runs only if the spec trusts it" if has_code(inspected.folder) else ""
         fix = _fix_for_untrusted_code(settings, inspected.folder)
         return Fact("base", "fail", f"transformers has no text model of type '{kind}'{code}", fix)
+    try:
+        if inspected.is_local:
+            from synth.embedded.model import refuse_incomplete
+
+            refuse_incomplete(inspected.folder)
+    except InputError as error:
+        return Fact("base", "fail", error.what, error.fix or "")
     return Fact("base", "ok", what)
 
 

@@ -144,8 +144,14 @@ def load_chat(base: Base, arguments: Mapping[str, Any] | None = None) -> Chat:
     `train.template_arguments`."""
     from transformers import AutoTokenizer
 
-    with explain_untrusted_code(base.folder):
-        tokenizer = AutoTokenizer.from_pretrained(base.folder, trust_remote_code=base.runs_code)
+    try:
+        with explain_untrusted_code(base.folder):
+            tokenizer = AutoTokenizer.from_pretrained(base.folder, trust_remote_code=base.runs_code)
+    except PairsmithError:
+        raise
+    except Exception as error:  # a tokenizer's files may be broken in any way
+        what = f"its tokenizer cannot be loaded: {first_line(error)}"
+        raise InputError(what, where=str(base.folder), fix="Choose another base.") from None
     chat = Chat(tokenizer, arguments)
     refuse_other_vocabulary(chat, base.folder)
     return chat
@@ -201,6 +207,10 @@ def load_for_training(base: Base, settings: TrainSettings) -> tuple[Any, int]:
     and raises PairsmithError if bitsandbytes did not actually do so. `lora-8bit` loads them in 8 bits (Dettmers et al.,
     LLM.int8(), 2022). Works without a GPU.
     """
+    from synth.embedded.model import refuse_incomplete
+
+    with explain_untrusted_code(base.folder):
+        refuse_incomplete(base.folder, runs_code=base.runs_code)
     keep_large_blocks()
     qlora, dtype = settings.method == "qlora", compute_dtype(settings.precision)
     if settings.backend == "unsloth":

@@ -144,6 +144,13 @@ def billions_in(folder: Path) -> float:
         named = {*json.loads(index.read_bytes())["weight_map"].values()} if index.is_file() else set()
     except (ValueError, KeyError, TypeError, AttributeError):
         raise InputError("the weights index cannot be read.", where=str(index), fix=_FETCH) from None
+    if named and "model.safetensors" not in named and (folder / "model.safetensors").is_file():
+        raise InputError(
+            f"the weights are there twice: as model.safetensors, and as the files that {index.name} names.",
+            where=str(folder),
+            why="It depends on the program which of the two is loaded.",
+            fix="Remove the files that do not belong to the model.",
+        )
     files = [folder / str(name) for name in sorted(named)] or sorted(folder.glob("*.safetensors"))
     return sum(map(_count_parameters, files)) / 1e9
 

@@ -18,7 +18,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from schemas.errors import InputError, NoWork, PairsmithError, StoreFull
+from schemas.errors import InputError, NoWork, PairsmithError, StoreFull, first_line
 from schemas.failpoints import failpoint
 from schemas.files import replaced_folder
 from schemas.progress import Progress, ShouldStop, never_stop, unseen
@@ -52,6 +52,8 @@ if TYPE_CHECKING:
 _PACKAGES = ("torch", "transformers", "trl", "peft", "bitsandbytes", "accelerate", "datasets")
 _BACKEND_PACKAGES = {"trl": (), "unsloth": ("unsloth", "unsloth_zoo")}
 _SHOWN_MASKS = 3
+# What libraries say of a full disk; the last two are torch's, whose file is then shorter than what it wrote.
+_FULL_DISK = ("No space left", "Disk quota exceeded", "File too large", "unexpected pos", "PytorchStreamWriter")
 
 
 def fine_tune(
@@ -175,10 +177,10 @@ def _report_full_disk(out_dir: Path) -> Iterator[None]:
     except PairsmithError:
         raise
     except Exception as error:
-        if "No space left" not in str(error) and "File too large" not in str(error):
+        if not any(words in str(error) for words in _FULL_DISK):
             raise
         raise StoreFull(
-            f"no space is left to write ({error}).",
+            f"no space is left to write ({first_line(error)}).",
             where=str(out_dir),
             why="The adapter was not saved; the last complete checkpoint is kept.",
             fix="Free some space and run the same command again; it resumes from there.",

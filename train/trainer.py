@@ -127,7 +127,7 @@ def train(trainer: CompletionTrainer, folder: Path, log: LossLog) -> None:
     """Train to the end, resuming from the last complete checkpoint in `folder` if there is one. With validation rows,
     the weights with the lowest validation loss are kept."""
     resumed = last_checkpoint(folder)
-    newest = max((_step_of(path) for path in folder.glob("checkpoint-*")), default=0)
+    newest = max(map(_step_of, _checkpoints(folder)), default=0)
     if newest > (step := _step_of(resumed) if resumed else 0):
         what = f"the checkpoint of step {newest} is incomplete, was changed or is of an earlier version"
         log.progress("train", {"message": f"{what}; training continues after step {step}"})
@@ -141,12 +141,17 @@ def train(trainer: CompletionTrainer, folder: Path, log: LossLog) -> None:
 def last_checkpoint(folder: Path) -> Path | None:
     """The newest checkpoint that is as the trainer wrote it, and so are the best weights until then, which may be in an
     earlier one."""
-    for checkpoint in sorted(folder.glob("checkpoint-*"), key=_step_of, reverse=True):
+    for checkpoint in sorted(_checkpoints(folder), key=_step_of, reverse=True):
         if _is_sealed(checkpoint):
             best = json.loads((checkpoint / "trainer_state.json").read_bytes()).get("best_global_step")
             if not best or _is_sealed(folder / f"checkpoint-{best}"):
                 return checkpoint
     return None
+
+
+def _checkpoints(folder: Path) -> list[Path]:
+    """Without other folders, such as a copy `checkpoint-4.bak`."""
+    return [path for path in folder.glob("checkpoint-*") if path.name.removeprefix("checkpoint-").isdecimal()]
 
 
 def seal(checkpoint: Path) -> None:

@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers.utils import logging
 
-from schemas.errors import PairsmithError
+from schemas.errors import InputError, PairsmithError, first_line
 from synth.chat_template import Chat
 from synth.embedded import shared_prefix
 from synth.embedded.rows import RowCache, RowTokens
@@ -71,6 +72,54 @@ def make_head_input_contiguous(model: Any) -> None:
         head.register_forward_pre_hook(lambda head, given: (given[0].contiguous(), *given[1:]))
 
 
+def refuse_incomplete(folder: Path, *, runs_code: bool = False) -> None:
+    """Raise InputError if transformers would load other weights from `folder` than its model files hold: random numbers
+    for missing ones, or an adapter beside them on that adapter's own base. Reads headers only.
+
+    A model that needs code which is not trusted remains transformers' ValueError.
+    """
+    fix = "Use the folder or the hub id of a complete model."
+    if (folder / "adapter_config.json").is_file():
+        raise InputError(
+            "this folder contains an adapter beside the model, and it would be loaded with a base of its own.",
+            where=str(folder / "adapter_config.json"),
+            why="The tuned and measured model would not be the one in this folder.",
+            fix="Remove adapter_config.json and adapter_model.safetensors, or copy the model without them.",
+        )
+    level, has_bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        model, loading = AutoModelForCausalLM.from_pretrained(
+            folder,
+            device_map="meta",
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
+            trust_remote_code=runs_code,
+        )
+    except Exception as error:  # config and code come from third parties and may be wrong in any way
+        if "trust_remote_code" in str(error):
+            raise
+        raise InputError(
+            f"transformers cannot load the model: {first_line(error)}", where=str(folder), fix=fix
+        ) from None
+    finally:
+        logging.set_verbosity(level)
+        if has_bars:
+            logging.enable_progress_bar()
+    names = {name for name, _ in model.named_parameters()}
+    missing = sorted(names & {*loading["missing_keys"]})
+    other_shape = sorted(name for name, *_ in loading["mismatched_keys"])
+    if missing or other_shape:
+        what, named = ("are missing", missing) if missing else ("have other shapes than its config says", other_shape)
+        raise InputError(
+            f"weights of the model {what}: {len(named)} of {len(names)}, such as {named[0]}.",
+            where=str(folder),
+            why="transformers would put random numbers in their place.",
+            fix=fix,
+        )
+
+
 def _multiplies_bfloat16() -> bool:
     # Not registered if torch is built without oneDNN, as on Apple silicon.
     return hasattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported") and torch.ops.mkldnn._is_mkldnn_bf16_supported()
@@ -96,6 +145,7 @@ class ChatModel:
     ) -> None:
         self.dtype, self.device = dtype, device
         try:
+            refuse_incomplete(folder, runs_code=runs_code)
             self.chat = Chat(AutoTokenizer.from_pretrained(folder, trust_remote_code=runs_code), template_arguments)
         except PairsmithError as error:
             raise UnsupportedModel(f"{folder}: {error.what}") from error

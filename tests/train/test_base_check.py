@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -99,11 +100,41 @@ def _half(base: Path) -> None:
     (base / "model.safetensors.index.json").write_text(json.dumps(index))
 
 
+def _twice(base: Path) -> None:
+    shutil.copy(base / "model.safetensors", base / "model-00001-of-00001.safetensors")
+    index = {"weight_map": {"a": "model-00001-of-00001.safetensors"}}
+    (base / "model.safetensors.index.json").write_text(json.dumps(index))
+
+
+def rename_weights(base: Path, name: Callable[[str], str]) -> None:
+    """Save the weights again under the names that `name` gives."""
+    from safetensors.torch import load_file, save_file
+
+    path = str(base / "model.safetensors")
+    save_file({name(key): weight for key, weight in load_file(path).items()}, path, {"format": "pt"})
+
+
+def _compiled(base: Path) -> None:
+    rename_weights(base, lambda name: f"_orig_mod.{name}")
+
+
+def _without_layer(base: Path) -> None:
+    rename_weights(base, lambda name: name.replace("layers.1.mlp.", "lost."))
+
+
+def _other_width(base: Path) -> None:
+    change_json(base / "config.json", intermediate_size=48)
+
+
+def _with_adapter(base: Path) -> None:
+    (base / "adapter_config.json").write_text('{"peft_type": "LORA", "base_model_name_or_path": "another/model"}')
+
+
 def _damaged(base: Path) -> None:
     (base / "config.json").write_text("[")
 
 
-def _others_tokenizer(base: Path) -> None:
+def _other_vocabulary(base: Path) -> None:
     change_json(base / "config.json", vocab_size=100)
 
 
@@ -131,8 +162,13 @@ def _own_padding(base: Path) -> None:
         (_truncated, "are incomplete"),
         (_pointer, "are incomplete"),
         (_half, "part of the weights is missing"),
+        (_twice, "the weights are there twice"),
+        (_compiled, "weights of the model are missing: 25 of 25"),
+        (_without_layer, "weights of the model are missing: 3 of 25, such as model.layers.1.mlp.down_proj.weight"),
+        (_other_width, "have other shapes than its config says: 6 of 25"),
+        (_with_adapter, "contains an adapter beside the model"),
         (_damaged, "not a valid model config"),
-        (_others_tokenizer, "does not match the model"),
+        (_other_vocabulary, "have other shapes than its config says"),
         (_pickled, "no safetensors"),
         (_unknown, "the code shipped with it runs only if the spec trusts it"),
         (_quantised, "already quantised"),

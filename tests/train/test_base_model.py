@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -201,3 +202,20 @@ def test_training_after_generation_keeps_memory_blocks(tiny_base: Base) -> None:
         block = bytearray(8_000_000)
     assert block is not None
     assert resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before < 100_000
+
+
+def test_missing_weights_are_neither_trained_nor_served(tiny_base: Base, tmp_path: Path) -> None:
+    """Of a model saved from `torch.compile`, transformers finds no weight, and would train and measure random
+    numbers."""
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    from synth.embedded.model import ChatModel, UnsupportedModel
+
+    base = replace(tiny_base, folder=shutil.copytree(tiny_base.folder, tmp_path / "compiled"))
+    file = str(base.folder / "model.safetensors")
+    save_file({f"_orig_mod.{name}": weight for name, weight in load_file(file).items()}, file, {"format": "pt"})
+    with pytest.raises(PairsmithError, match="weights of the model are missing: 20 of 20"):
+        load_for_training(base, TrainSettings(method="lora"))
+    with pytest.raises(UnsupportedModel, match="weights of the model are missing"):
+        ChatModel(base.folder, {}, torch.float32)

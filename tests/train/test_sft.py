@@ -285,19 +285,22 @@ from schemas.errors import StoreFull
 from tests.train.test_sft import DATASET, settings
 from train.base_model import Base
 from train.sft import tune
-resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, resource.RLIM_INFINITY))
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]), resource.RLIM_INFINITY))
 try:
-    tune(Base("tiny-llama", Path(sys.argv[1]), "hash"), DATASET, settings(), Path(sys.argv[2]))
+    tune(Base("tiny-llama", Path(sys.argv[1]), "hash"), DATASET, settings(r=int(sys.argv[4])), Path(sys.argv[2]))
 except StoreFull as error:
     print(error)
 """
 
 
-def test_a_full_disk_is_a_clear_error_and_leaves_no_partial_adapter(tiny_base: Base, tmp_path: Path) -> None:
-    """The library that writes weights raises an error of its own for it. Here no file as large as the tokenizer's can
-    be written."""
+@pytest.mark.parametrize(("largest", "r"), [(200_000, 4), (3_700_000, 256)])
+def test_a_full_disk_is_a_clear_error_and_leaves_no_partial_adapter(
+    tiny_base: Base, tmp_path: Path, largest: int, r: int
+) -> None:
+    """The libraries that write weights and the optimiser's state raise errors of their own for it. Here no file as
+    large as the tokenizer's can be written, or none as large as the optimiser's."""
     out = tmp_path / "full"
-    command = [sys.executable, "-c", _FULL, str(tiny_base.folder), str(out)]
+    command = [sys.executable, "-c", _FULL, str(tiny_base.folder), str(out), str(largest), str(r)]
     done = subprocess.run(
         command, cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=800, check=False
     )
@@ -319,6 +322,7 @@ def test_an_incomplete_checkpoint_is_ignored(tmp_path: Path) -> None:
         (folder / "optimizer.pt").write_text("numbers")
         if step < 18:
             seal(folder)
+    shutil.copytree(tmp_path / "checkpoint-15", tmp_path / "checkpoint-15.bak")  # by the user: no checkpoint
     assert last_checkpoint(tmp_path) == tmp_path / "checkpoint-15"
     (tmp_path / "checkpoint-12/optimizer.pt").write_text("others")
     assert last_checkpoint(tmp_path) == tmp_path / "checkpoint-9"
