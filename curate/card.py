@@ -96,7 +96,6 @@ def card(project: Project, result: CurateResult, totals: CardFacts) -> str:
     )
 
 
-_NEAR = "seed is a near-duplicate of an earlier one", "seeds are near-duplicates of an earlier one"
 _SWITCHED_OFF = "Human review was switched off for this dataset (`--no-review`, or `[review] enabled = false`)."
 _NEXT_SECTION = "\n\n## What is in it\n"
 
