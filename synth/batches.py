@@ -23,7 +23,7 @@ from schemas.records import Artifact, Json, Message, Sampling, content_id
 from schemas.spec import TeacherSettings
 from schemas.store import Store
 from schemas.wording import counted
-from synth.batch_api import BatchApi, NotThereError, batches_unavailable, overdue, unreadable_results
+from synth.batch_api import BatchApi, NotThereError, UploadError, batches_unavailable, overdue, unreadable_results
 from synth.batch_lines import Announced, BatchLine, Result, State, hold_of, max_costs, merge_answers
 from synth.chat_completions import (
     Answer,
@@ -228,7 +228,8 @@ class Batches:
         try:
             batch = await self._api.submit(lines, label)
         except TeacherError as error:
-            if hold is not None and not isinstance(error, Unreachable):  # the provider refused to create it
+            # The provider refused to create it, or does not have its file.
+            if hold is not None and (not isinstance(error, Unreachable) or isinstance(error, UploadError)):
                 self._store.append(hold.model_copy(update={"open": False}))
             raise
         failpoint("batch_made")
