@@ -65,12 +65,12 @@ class CardFacts:
 def card(project: Project, result: CurateResult, totals: CardFacts) -> str:
     """The card as Markdown with the YAML front matter that the Hugging Face Hub reads (`card.md.j2`). It contains no
     date, so that equal datasets have equal cards."""
-    from jinja2 import Environment
+    from jinja2 import Environment, StrictUndefined
 
     task, licenses, review = project.spec.task, sorted(totals.licenses), result.facts.get("review")
     only = licenses[0].casefold() if len(licenses) == 1 and licenses != ["not stated"] else None
     near = result.facts["near_duplicate_seed_count"]
-    environment = Environment(keep_trailing_newline=True)
+    environment = Environment(keep_trailing_newline=True, undefined=StrictUndefined)
     environment.filters["json"] = lambda value: orjson.dumps(value).decode()
     return environment.from_string(Path(__file__).with_name("card.md.j2").read_text(encoding="utf-8")).render(
         task=task,
@@ -96,7 +96,6 @@ def card(project: Project, result: CurateResult, totals: CardFacts) -> str:
     )
 
 
-_NEAR = "seed is a near-duplicate of an earlier one", "seeds are near-duplicates of an earlier one"
 _SWITCHED_OFF = "Human review was switched off for this dataset (`--no-review`, or `[review] enabled = false`)."
 _NEXT_SECTION = "\n\n## What is in it\n"
 

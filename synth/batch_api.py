@@ -65,6 +65,10 @@ def unreadable_results(base: str, batch: str) -> TeacherError:
     )
 
 
+class UploadError(Unreachable):
+    """The provider did not confirm an uploaded file, so there is no batch of it."""
+
+
 class NotThereError(TeacherError):
     """The provider does not know the requested object."""
 
@@ -155,7 +159,7 @@ class BatchApi:
             faults += 1
             may_exist = method != "GET" and asked_to_wait_s is None
             if may_exist or faults >= _MAX_FAULTS:
-                raise Unreachable(
+                raise (Unreachable if form is None else UploadError)(
                     f"The provider's batch API does not answer ({why}).",
                     where=url,
                     fix="Every answer so far is kept, and the next run with --batch finds the batches in flight.",

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from schemas.money import Hold
 from schemas.records import Json, Usage
 from schemas.spec import TeacherSettings
 from synth.chat_completions import Answer, RefusedError
@@ -92,6 +93,15 @@ def max_costs(
         for line in lines
     ]
     return sum(map(prices.usd, each)), sum(map(prices.batch_usd, each))
+
+
+def hold_of(teacher: TeacherSettings, lines: Sequence[BatchLine], label: str, stage: str) -> Hold | None:
+    """The most that a batch may cost, which counts as spent until its results are read; None if it is free."""
+    prices, costs = prices_of(teacher), max_costs(teacher, lines, bytes_per_token=1)
+    if prices is not None and prices.source == FREE:
+        return None
+    usd = None if costs is None else costs[1]
+    return Hold(id=label, usd=usd, requests=len(lines), stage=stage, teacher=teacher.identity or teacher.model)
 
 
 def merge_answers(results: Sequence[Answer | BaseException]) -> Answer:

@@ -23,8 +23,8 @@ from schemas.records import Artifact, Json, Message, Sampling, content_id
 from schemas.spec import TeacherSettings
 from schemas.store import Store
 from schemas.wording import counted
-from synth.batch_api import BatchApi, NotThereError, batches_unavailable, overdue, unreadable_results
-from synth.batch_lines import Announced, BatchLine, Result, State, max_costs, merge_answers
+from synth.batch_api import BatchApi, NotThereError, UploadError, batches_unavailable, overdue, unreadable_results
+from synth.batch_lines import Announced, BatchLine, Result, State, hold_of, max_costs, merge_answers
 from synth.chat_completions import (
     Answer,
     RefusedError,
@@ -37,7 +37,6 @@ from synth.chat_completions import (
 )
 from synth.endpoint import Endpoint
 from synth.error_words import error_body
-from synth.prices import FREE, prices_of
 
 OPEN_QUESTIONS = 10_000  # open at once, so that a batch is large enough to be worthwhile
 RESULT_RETENTION = timedelta(days=29)  # providers keep results for about so long, or less
@@ -82,7 +81,7 @@ class Batches:
         self._guessed: dict[str, Announced] = {}  # batches without a label, until one of their lines proves to be ours
         self._submitted_at: dict[str, datetime] = {}  # when each batch was submitted
         self._holds: dict[str, Hold] = {}  # the most that each batch may cost
-        self._finished: set[str] = set()
+        self._unused: dict[str, int] = {}  # for each batch that was read, how many of its answers are in no row
         self._watched: dict[str, asyncio.Task[None]] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -102,8 +101,8 @@ class Batches:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        for batch in self._finished:
-            self._settle(batch)  # again: more of its results may have been used
+        for batch in self._unused:
+            self._settle(batch)
         await self._stack.aclose()
 
     @property
@@ -155,6 +154,7 @@ class Batches:
             batch = self._batch_of.pop(line.name, None)
             seconds = loop.time() - began
             if result.status == 200:
+                self._count_used(batch)
                 return read_answer(result.content, seconds, line.body)
             if result.status == _RESUBMIT or (result.status == _CANCELLED and batch in self._earlier):
                 continue
@@ -221,14 +221,15 @@ class Batches:
     async def _submit(self, lines: list[BatchLine]) -> str:
         names = [line.name for line in lines]
         label = content_id("batch", [names, datetime.now(UTC).isoformat()])[:16]
-        hold = self._hold(lines, label)
-        facts = {"lines": names, "hold": hold and hold.model_dump(mode="json")}
-        await self._store.put(Artifact(id=f"batch:{label}", kind="batch", path="", facts=facts), *filter(None, [hold]))
+        hold = hold_of(self._teacher, lines, label, self._stage)
+        announced = Artifact(id=f"batch:{label}", kind="batch", path="", facts={"lines": names})
+        await self._store.put(announced, *filter(None, [hold]))
         failpoint("batch_announced")
         try:
             batch = await self._api.submit(lines, label)
         except TeacherError as error:
-            if hold is not None and not isinstance(error, Unreachable):  # the provider refused to create it
+            # The provider refused to create it, or does not have its file.
+            if hold is not None and (not isinstance(error, Unreachable) or isinstance(error, UploadError)):
                 self._store.append(hold.model_copy(update={"open": False}))
             raise
         failpoint("batch_made")
@@ -246,21 +247,22 @@ class Batches:
         self._watch(batch)
         return batch
 
-    def _hold(self, lines: Sequence[BatchLine], label: str) -> Hold | None:
-        """The most that a batch may cost, which counts as spent until its results are read; None if it is free."""
-        prices, costs = prices_of(self._teacher), max_costs(self._teacher, lines, bytes_per_token=1)
-        if prices is not None and prices.source == FREE:
-            return None
-        teacher, usd = self._teacher.identity or self._teacher.model, None if costs is None else costs[1]
-        return Hold(id=label, usd=usd, requests=len(lines), stage=self._stage, teacher=teacher)
+    def _count_read(self, batch: str, lines: int, answers: int) -> None:
+        """Note how many answers of a batch are in no row. The hold knows it if an earlier run has read the batch."""
+        if (hold := self._holds.get(batch)) is not None:
+            self._unused[batch] = hold.requests if hold.requests < lines else answers
+            self._count_used(batch, 0)
+
+    def _count_used(self, batch: str | None, answers: int = 1) -> None:
+        if batch in self._unused:
+            self._unused[batch] -= answers
+            if self._unused[batch] <= 0:
+                self._settle(batch)
 
     def _settle(self, batch: str) -> None:
-        """Release the hold of a finished batch, except for answers that were not asked for, whose cost is in no row."""
-        self._finished.add(batch)
-        if (hold := self._holds.get(batch)) is None:
-            return
-        unused = sum(result.status == 200 for name, result in self._results.items() if self._batch_of[name] == batch)
-        usd = None if hold.usd is None else hold.usd * unused / hold.requests
+        """Release the hold of a batch that was read, except for answers that nobody has asked for yet."""
+        hold, unused = self._holds[batch], max(0, self._unused[batch])
+        usd = None if hold.usd is None else hold.usd * unused / max(1, hold.requests)
         self._store.append(hold.model_copy(update={"usd": usd, "requests": unused, "open": unused > 0}))
 
     def _describe_cost(self, lines: Sequence[BatchLine]) -> str:
@@ -293,7 +295,8 @@ class Batches:
             if state is None:
                 self._resubmit(names)
                 return
-            self._settle(batch)
+            by_name = {result.name: result for result in reversed(results) if result.name in names}
+            self._count_read(batch, len(names), sum(result.status == 200 for result in by_name.values()))
             if state.failure is not None and len(names) > 1 and _QUEUE_FULL.search(state.failure):
                 self._max_lines = len(names) // 2
                 self._say(
@@ -312,11 +315,9 @@ class Batches:
                 )
             # Before refusals are read: if others were answered, a refusal concerns its row alone.
             self._endpoint.answered |= any(result.status == 200 for result in results)
-            by_name = {result.name: result for result in reversed(results) if result.name in names}
             for name in names:
                 result = by_name.get(name, Result(name, 0, b"{}"))
                 self._deliver(result if result.status or not state.cancelled else Result(name, _CANCELLED, b"{}"))
-            self._settle(batch)
         except Exception as error:  # each caller raises it
             self._fail_all(self._explain(error))
 
@@ -408,7 +409,7 @@ class Batches:
                 batches[label] = artifact
             else:
                 announced[artifact.id.removeprefix("batch:")] = artifact
-        others = [one.path for one in batches.values()]
+        others, holds = [one.path for one in batches.values()], self._store.holds(announced)
         for label, artifact in announced.items():
             names: list[str] = artifact.facts["lines"]
             if (known := batches.get(label)) is not None:
@@ -425,6 +426,5 @@ class Batches:
                     others.append(batch)
             if batch is not None:
                 self._batch_of.update(dict.fromkeys(names, batch))
-                if hold := artifact.facts.get("hold"):
-                    self._holds[batch] = Hold(**hold)
+                self._holds |= {batch: holds[label]} if label in holds else {}
         self._is_open = True  # only now: concurrent calls would submit requests that are already in a batch

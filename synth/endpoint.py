@@ -58,7 +58,7 @@ Secrets = Mapping[str, str] | None
 Reach = tuple[Urls, str | None, *tuple[Secrets, ...]]
 Start = Callable[[], Coroutine[Any, Any, Reach]]
 Control = Callable[[Json], Awaitable[str | None]]
-_LAST_CHOICES = 256  # answers that are remembered in order to notice copies
+_LAST_ANSWERS = 256  # answers that are remembered in order to notice copies
 
 
 class Endpoint:
@@ -101,8 +101,8 @@ class Endpoint:
     ) -> None:
         self.model = model
         self.sent = self.lost = 0
-        self.answered = False
-        self._last_choices, self._cache_is_reported = dict[str, list[Any]](), False  # by the id of the response
+        self.answered = self._cache_is_reported = False
+        self._last_answers: dict[str, tuple[Json, list[Any]]] = {}  # the request and choices by the id of the response
         self.flow = Flow(
             concurrency=concurrency,
             retries=retries,
@@ -284,18 +284,18 @@ class Endpoint:
 
     def _report_cache(self, answer: Answer) -> None:
         """Report once that a response is a copy of an earlier one, if the server gives each response an id."""
-        name, last = answer.request_id.partition("/")[2], self._last_choices
+        name, last = answer.request_id.partition("/")[2], self._last_answers
         if not name or not answer.choices or answer.request.get("temperature") == 0:
             return
-        if last.get(name) == answer.choices and len(last) > 1 and not self._cache_is_reported:
+        if last.get(name) == (answer.request, answer.choices) and len(last) > 1 and not self._cache_is_reported:
             self._cache_is_reported = True
             self.flow.say(
                 "A cache at the teacher's address answers repeated requests (two answers have the same id and text): "
                 "candidates of an input are copies. Switch it off for this run (LiteLLM: sampling.extra = "
                 "{ cache = { no-cache = true } }), or set sampling.seed, which makes the requests differ."
             )
-        last[name] = answer.choices
-        if len(last) > _LAST_CHOICES:
+        last[name] = answer.request, answer.choices
+        if len(last) > _LAST_ANSWERS:
             del last[next(iter(last))]
 
     async def _answer(

@@ -40,6 +40,7 @@ from schemas.store import Store
 from schemas.wording import counted
 from train.base_model import Base, compute_dtype, longest_row
 from train.intervals import Interval, difference, share
+from train.quiet import quiet
 
 MIN_PAIRS, MIN_INPUTS = 64, 32
 """With fewer preferences or inputs, a small model only learns length, and its test is meaningless."""
@@ -222,8 +223,6 @@ def _fit(
     from peft import LoraConfig, TaskType
     from transformers import PrinterCallback, TrainerCallback, set_seed
     from trl import RewardConfig, RewardTrainer
-
-    from train.quiet import quiet
 
     class ProgressCallback(TrainerCallback):  # type: ignore[misc]  # transformers ships no types
         def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:

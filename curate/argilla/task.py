@@ -354,9 +354,9 @@ def guidelines(project: Project, bad: Sequence[tuple[Pair, str]]) -> str:
 
 def _guidelines(project: Project, bad: Sequence[tuple[Pair, str]], limit: int) -> str:
     """Render `guidelines.md.j2`, with texts of at most `limit` characters."""
-    from jinja2 import Environment
+    from jinja2 import Environment, StrictUndefined
 
-    task, environment = project.spec.task, Environment()
+    task, environment = project.spec.task, Environment(undefined=StrictUndefined)
     environment.filters |= {"cut": _cut, "escaped": escaped}
     template = environment.from_string(Path(__file__).with_name("guidelines.md.j2").read_text(encoding="utf-8"))
     text = template.render(

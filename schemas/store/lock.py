@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from itertools import takewhile
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -121,44 +122,69 @@ def file_lock(path: Path, url: str, upgrades: bool) -> Iterator[StillHeld]:
 
 
 def _in_place_check(path: Path, url: str) -> StillHeld:
-    """A check that a SQLite file was neither deleted nor replaced since the first call.
+    """A check that a SQLite file was neither deleted nor replaced since the lock was taken, or since the first call if
+    it was created later.
 
     SQLite would keep writing to the deleted file without an error, and everything would be lost when it is closed.
     What was confirmed is therefore copied to a new file, whose name is in the StoreError.
     """
-    first: list[tuple[int, ...]] = []
-
-    def inode(name: str) -> tuple[int, ...]:
-        with contextlib.suppress(FileNotFoundError):
-            status = os.stat(name)
-            return status.st_dev, status.st_ino
-        return ()
+    logs = Path(f"{path}-wal"), Path(f"{path}-shm")
+    first = _inodes(path, path.parent) if path.exists() else []
+    last: list[Any] = []  # the driver's connection to the file in its place, and the inodes of its logs
 
     def check(connection: sa.Connection) -> None:
-        names = str(path), f"{path}-wal", f"{path}-shm", str(path.parent)
+        driver: Any = connection.connection.dbapi_connection
         try:
-            now = [inode(name) for name in names]
+            now = _inodes(path, path.parent)
+            first[:] = first or now
+            if now == first:
+                last[:] = driver, _inodes(*logs)
         except OSError:  # a slow network drive
             return
-        first[:] = first or now
         # A sync may hide the folder for a moment, and in another one with its name a copy would be out of place.
-        if now[0] == first[0] or now[3] != first[3]:
+        if now == first or now[1] != first[1]:
             return
+        # A connection that was opened later would be to another file.
+        old, inodes = last or (driver, [(), ()])
         copy = path.with_name(f"{path.name}.saved-{datetime.now(UTC):%Y%m%d-%H%M%S}")
-        fix = "Restore it from a backup, if there is one, and run the same command again."
-        for name, was, is_ in zip(names[1:3], first[1:3], now[1:3], strict=True):
-            if was == is_ != ():  # the log of the deleted file would be applied to another one with its name
-                os.unlink(name)
-        with contextlib.suppress(sqlite3.Error), contextlib.closing(sqlite3.connect(copy)) as new:
-            connection.connection.dbapi_connection.backup(new)  # type: ignore[union-attr]
-            if new.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:  # else opened after the deletion
-                in_place = shlex.join(["mv", str(copy), str(path)])
-                fix = (
-                    f"Everything confirmed before was saved to {copy.name}: {in_place}, and run the same command again."
-                )
+        fix = (
+            f"If it was renamed, move it back. Otherwise delete {path.name}-wal, which belongs to the old file, and "
+            "restore a backup, if there is one. Then run the same command again."
+        )
+        if _is_copied(old, copy):
+            # The logs of the old file would be applied to another one with its name, and the copy has what is in them.
+            with contextlib.suppress(OSError):
+                for log, was, is_ in zip(logs, inodes, _inodes(*logs), strict=True):
+                    if was == is_ != ():
+                        log.unlink()
+            in_place = shlex.join(["mv", str(copy), str(path)])
+            fix = f"Everything confirmed before was saved to {copy.name}: {in_place}, and run the same command again."
         raise StoreError("its file was deleted or replaced while this ran.", where=shown(url), fix=fix)
 
     return check
+
+
+def _inodes(*paths: Path) -> list[tuple[int, ...]]:
+    """What each path leads to; () for nothing. Raises OSError."""
+    identities: list[tuple[int, ...]] = []
+    for path in paths:
+        try:
+            status = path.stat()
+            identities.append((status.st_dev, status.st_ino))
+        except FileNotFoundError:
+            identities.append(())
+    return identities
+
+
+def _is_copied(old: Any, copy: Path) -> bool:
+    """Copy the database of a SQLite connection to a new file, unless it has no tables; whether that succeeded."""
+    with contextlib.suppress(sqlite3.Error), contextlib.closing(sqlite3.connect(copy)) as new:
+        old.backup(new)
+        if new.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+            return True
+    with contextlib.suppress(OSError):
+        copy.unlink()
+    return False
 
 
 @contextlib.contextmanager

@@ -20,7 +20,7 @@ import sqlalchemy as sa
 
 from schemas.errors import PairsmithError, StoreBusy, StoreError, UsageError
 from schemas.gate_verdicts import StepName, UnvalidatedVerdict, decode_verdict, decode_verdicts
-from schemas.money import Cost, total
+from schemas.money import Cost, Hold, total
 from schemas.progress import Say, log_message
 from schemas.project import Project
 from schemas.records import Artifact, Call, Candidate, Json, Pair, Receipt, Record, RowState, Seed, Verdict
@@ -270,6 +270,10 @@ class Store(Reading):
         """The cost of the ledger by stage, teacher and prompt, with what is reserved for unanswered requests."""
         calls, holds = queries()
         return costs_of(list(self._rows(calls)), list(self._rows(holds)))
+
+    def holds(self, ids: Iterable[str]) -> dict[str, Hold]:
+        """id -> the hold, in its current state."""
+        return {id_: self._read(Hold, body) for id_, body in self._with_ids(tables.holds, ids)}
 
     def spent(self) -> Cost:
         """The sum of `costs`."""

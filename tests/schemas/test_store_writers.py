@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import resource
 import shutil
 import sqlite3
 import subprocess
 import sys
 import threading
 import time
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
@@ -329,6 +330,61 @@ def test_store_file_that_is_deleted_or_replaced_loses_nothing_confirmed(other: s
         with Store.open(f"sqlite:///{path}", write=False) as store:
             assert [key for key, _, _ in store.each_answer()] == ["other"]
     copy.replace(path)
+    with Store.open(f"sqlite:///{path}") as store:
+        assert [key for key, _, _ in store.each_answer()] == ["kept"]
+
+
+def test_store_file_deleted_before_the_first_write_of_a_run_loses_nothing(tmp_path: Path) -> None:
+    """A command may read for hours before it writes. What earlier runs stored is in the copy."""
+    path = tmp_path / "pairsmith.db"
+    with Store.open(f"sqlite:///{path}") as store:
+        store.write(call("kept"))
+    with Store.open(f"sqlite:///{path}") as store:
+        path.unlink()
+        with pytest.raises(StoreError, match="Everything confirmed before was saved"):
+            store.write(call("late"))
+    (copy,) = tmp_path.glob("pairsmith.db.saved-*")
+    with Store.open(f"sqlite:///{copy}", write=False) as store:
+        assert [key for key, _, _ in store.each_answer()] == ["kept"]
+
+
+def test_copy_of_a_replaced_store_is_of_the_old_file(tmp_path: Path) -> None:
+    """While another thread reads, a write may open a connection of its own, which is to the new file."""
+    path, backup = tmp_path / "pairsmith.db", tmp_path / "backup.db"
+    with Store.open(f"sqlite:///{backup}") as store:
+        store.write(call("old"))
+    with Store.open(f"sqlite:///{path}") as store:
+        store.write(*(call(f"new {n}") for n in range(200)))
+    with Store.open(f"sqlite:///{path}") as store:
+        store.write(call("newest"))
+        pool = store._engine.pool
+        assert isinstance(pool, sa.QueuePool)
+        with ExitStack() as reading:
+            for _ in range(pool.checkedin()):
+                reading.enter_context(store._engine.connect())
+            backup.replace(path)
+            with pytest.raises(StoreError, match="Everything confirmed before was saved"):
+                store.write(call("late"))
+    (copy,) = tmp_path.glob("pairsmith.db.saved-*")
+    with Store.open(f"sqlite:///{copy}", write=False) as store:
+        assert [key for key, _, _ in store.each_answer()] == [*(f"new {n}" for n in range(200)), "newest"]
+
+
+def test_log_of_a_renamed_store_stays_where_no_copy_can_be_made(tmp_path: Path) -> None:
+    """On a full disk, the log has the only lasting copy of the latest rows: renamed back, the store has them."""
+    path, elsewhere = tmp_path / "pairsmith.db", tmp_path / "renamed.db"
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with Store.open(f"sqlite:///{path}") as store:
+        store.write(call("kept"))
+        path.replace(elsewhere)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))  # a file may not become larger than this
+        try:
+            with pytest.raises(StoreError, match="If it was renamed, move it back"):
+                store.write(call("late"))
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert not list(tmp_path.glob("*.saved-*"))
+    elsewhere.replace(path)
     with Store.open(f"sqlite:///{path}") as store:
         assert [key for key, _, _ in store.each_answer()] == ["kept"]
 

@@ -151,8 +151,8 @@ def test_a_run_that_ended_while_it_waited_is_continued(form: str, tmp_path: Path
 @pytest.mark.parametrize("asked_again", [0, 2, 3])
 def test_batch_in_flight_counts_as_spent_until_it_is_read(form: str, asked_again: int, tmp_path: Path) -> None:
     """A process that ended while it waited leaves the most that the batch may cost in every total, so that a cap set
-    afterwards counts it. Once the results are read, their real cost replaces it, except for answers that nobody asks
-    for any more, whose share remains."""
+    afterwards counts it. Once the results are read, their real cost replaces it, except for answers that nobody has
+    asked for, whose share remains until a later run does."""
     price = {"usd_per_million_prompt_tokens": 0, "usd_per_million_completion_tokens": 1e6}
     half = 1.0 if form == "together" else 0.5
 
@@ -167,18 +167,17 @@ def test_batch_in_flight_counts_as_spent_until_it_is_read(form: str, asked_again
         with pytest.raises(StoppedError):
             await asked
 
-    async def continued(ledger: Ledger, lines: list[str]) -> None:
-        await ask_dogs(ledger, asked_again)
-
     with BatchProvider(form) as provider:
         provider.finishes = False
         with_batches(provider, tmp_path, stopped, **price)
         assert (spent().lost, spent().reserved, spent().usd) == (3, 3 * 64 * half, 0.0)
         provider.finishes = True
-        with_batches(provider, tmp_path, continued, **price)
-        left = 3 - asked_again
-        assert (spent().lost, spent().reserved) == (left, pytest.approx(left * 64 * half))
-        assert spent().usd == asked_again * 5 * half
+        for asked in (asked_again, 3):
+            with_batches(provider, tmp_path, lambda ledger, lines, asked=asked: ask_dogs(ledger, asked), **price)
+            left = 3 - asked
+            assert (spent().lost, spent().reserved) == (left, pytest.approx(left * 64 * half))
+            assert spent().usd == asked * 5 * half
+        assert len(provider.batches) == 1
 
 
 @pytest.mark.parametrize("is_unclear", [False, True])

@@ -16,7 +16,7 @@ import pytest
 
 from schemas.errors import InputError, MissingDependency, TeacherError, UsageError
 from synth.embedded import child, weights
-from synth.embedded.child import child_command, first_line, serving_child
+from synth.embedded.child import child_command, first_line, last_words, serving_child
 from synth.embedded.process import embedded
 
 ROOT = Path(__file__).parents[2]
@@ -172,18 +172,23 @@ def test_child_ends_while_it_is_loading(tmp_path: Path) -> None:
     """Ctrl-C while weights are loading, which may take minutes, does not wait: the child ends with its parent's pipe,
     and is not killed after a timeout."""
     pytest.importorskip("transformers", reason="the embedded teacher needs the train extra")
-    os.mkfifo(tmp_path / "config.json")  # opening it blocks forever
+    loading = tmp_path / "loading"
+    (tmp_path / "hangs.py").write_text(f"import time\nopen({str(loading)!r}, 'w').close()\ntime.sleep(600)\n")
+    (tmp_path / "config.json").write_text('{"model_type": "hangs", "auto_map": {"AutoConfig": "hangs.Config"}}')
     served = [{"name": "hangs", "folder": str(tmp_path), "revision": "r", "is_adapter": False}]
-    settings = {"served": served, "dtype": "auto", "max_batch": 1, "threads": 1, "runs_code": False, "listen": None}
+    settings = {"served": served, "dtype": "auto", "max_batch": 1, "threads": 1, "runs_code": True, "listen": None}
     settings |= {"template_arguments": {}, "defaults": {}}
 
     async def stopped() -> int | None:
-        async with serving_child(child_command("synth.embedded.server", json.dumps(settings)), log) as process:
-            pass
+        command = child_command("synth.embedded.server", json.dumps(settings))
+        async with serving_child(command, log, more={"HF_MODULES_CACHE": str(tmp_path / "modules")}) as process:
+            # On a busy machine its imports alone may take longer than it is given to end.
+            while process.returncode is None and not loading.exists():  # noqa: ASYNC110 another process makes it
+                await asyncio.sleep(0.05)
         return process.returncode
 
     with (tmp_path / "log").open("w+b") as log:
-        assert asyncio.run(stopped()) == -signal.SIGTERM
+        assert asyncio.run(stopped()) == -signal.SIGTERM, last_words(log)
 
 
 def test_child_that_hangs_at_start_is_one_clear_error(tmp_path: Path) -> None:

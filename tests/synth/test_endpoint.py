@@ -257,16 +257,23 @@ def test_backoff_doubles_up_to_its_cap() -> None:
 
 @pytest.mark.parametrize(
     ("id_of", "temperature", "is_reported"),
-    [("{prompt}", 0.7, True), ("{prompt}", 0.0, False), ("{number}", 0.7, False), ("constant", 0.7, False)],
+    [
+        ("{prompt}", 0.7, True),
+        ("{prompt}", 0.0, False),
+        ("{number}", 0.7, False),
+        ("{second}", 0.7, False),
+        ("constant", 0.7, False),
+    ],
 )
 def test_cache_that_answers_repeated_requests_is_reported(id_of: str, temperature: float, is_reported: bool) -> None:
     """A gateway's cache returns one answer for all samples of a question. It is reported once, if ids are not constant
-    and the answer could have differed: a label may be the same for good reasons."""
+    or shared by other requests, as times are, and the answer could have differed: a label may be the same for good
+    reasons."""
     lines: list[str] = []
 
     def reply(ask: Ask) -> Reply:
-        choice = {"index": 0, "message": {"role": "assistant", "content": f"{ask.prompt}."}, "finish_reason": "stop"}
-        id_ = id_of.format(prompt=ask.prompt, number=ask.number)
+        choice = {"index": 0, "message": {"role": "assistant", "content": "positive"}, "finish_reason": "stop"}
+        id_ = id_of.format(prompt=ask.prompt, number=ask.number, second=ask.number // 2)
         return Reply(body=orjson.dumps({"id": id_, "choices": [choice]}))
 
     async def run() -> None:

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from schemas.errors import AuthError, TeacherError
+from schemas.errors import AuthError, TeacherError, Unreachable
+from schemas.store import Store
 from synth.chat_completions import StoppedError
 from synth.ledger import Completion, Ledger
 from tests.synth.batch_loopback import BatchProvider
@@ -117,6 +118,16 @@ def test_throttled_upload_is_retried(tmp_path: Path) -> None:
         with_batches(provider, tmp_path, all_answered)
         assert time.monotonic() - began >= 2
         assert len(provider.batches) == 1
+
+
+def test_batch_whose_file_was_not_uploaded_costs_nothing(tmp_path: Path) -> None:
+    """A fault during the upload leaves no batch that could be charged for."""
+    with Busy("openai") as provider:
+        provider.refusals = [web.Response(status=502)]
+        with pytest.raises(Unreachable, match="HTTP 502"):
+            with_batches(provider, tmp_path, all_answered)
+    with Store.open(f"sqlite:///{tmp_path / 'pairsmith.db'}") as store:
+        assert store.spent().lost == 0
 
 
 def test_account_without_credit_ends_the_run_before_a_batch_is_created(tmp_path: Path) -> None:
