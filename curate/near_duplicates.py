@@ -160,7 +160,7 @@ def _template(sets: TokenSets, rows: Sequence[int], least: int) -> tuple[frozens
     if len(of_input) < TEMPLATE:
         first = Counter(token for tokens in of_input for token in tokens)
         broken = sum(len(of_input) - first[token] for token in of_most & first.keys())
-        if not is_whole(broken, sum(first[token] for token in first.keys() - of_most)):
+        if not is_whole(broken, sum(first[token] for token in first.keys() - of_most), first.total()):
             return _NO_TEMPLATE
     return of_most, frozenset(token for token in of_most if counts[token] >= NEARLY_ALL * len(of_input))
 
