@@ -206,10 +206,10 @@ class _Similarity:
 
 
 def is_whole(broken: int, varying: int, tokens: int) -> bool:
-    """Whether what most of a few texts share is a template: of their `tokens` at least a twelfth vary (a changed word
-    of a longer text does not), and they lack at most a sixth as many of what they share. An edit destroys about as many
-    as it adds."""
-    return 6 * broken <= varying and 12 * varying >= tokens
+    """Whether what most of a few texts share is a template: of their `tokens`, at least a twelfth vary (more than one
+    changed word of a longer text) and at most half (short texts share a word or none), and they lack at most a sixth as
+    many of what they share. An edit destroys about as many as it adds."""
+    return 6 * broken <= varying and tokens <= 12 * varying <= 6 * tokens
 
 
 def is_edited_copy(one: Set[Token], other: Set[Token], frame: Set[Token]) -> bool:

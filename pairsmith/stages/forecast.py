@@ -245,8 +245,8 @@ async def _pilot(
         kind, others = KINDS[spec.task.kind], [_Input(text) for text in beside]
         by_input = replace(kind, duplicate="input near", flag=None)
         among_all = find_repeated_rows(lambda: chain(accepted, others), threshold, by_input).of
-        repeats = find_repeated_rows(lambda: accepted, threshold, kind).of
-        repeats = {number: one for number, one in repeats.items() if number in among_all}
+        alone = find_repeated_rows(lambda: accepted, threshold, kind).of
+        repeats = {number: one for number, one in among_all.items() if number in alone}
     first = (repeats[number].earlier if number in repeats else number for number in range(len(accepted)))
     rows = {(pair.seed_id, group) for pair, group in zip(accepted, first, strict=True)}
     groups, rows_by_seed = Counter(group for _, group in rows), Counter(seed_id for seed_id, _ in rows)

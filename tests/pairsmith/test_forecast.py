@@ -444,22 +444,26 @@ def test_templates_of_all_seeds_count_in_the_pilot(
 
 
 @pytest.mark.slow
-def test_edited_copies_among_all_seeds_count_as_one_row_in_the_pilot(
-    teacher: LoopbackTeacher, make_project: Callable[..., Project]
-) -> None:
-    """Seeds that are edited copies of a few texts: with two or three of each in the pilot, what differs passed for what
-    fills in a template, so that the forecast's lower end was above the rows of the run."""
+def test_edited_copies_count_as_repeats_in_the_pilot(make_project: Callable[..., Project]) -> None:
+    """Of two similar inputs in the pilot, nothing showed whether they fill in a template or one is a copy. All passed
+    for a template, so that the forecast of a project of copies was far above the rows of the run."""
     digits = str.maketrans("0123456789", "ghijklmnop")
-    words = [content_id("word", number)[:6].translate(digits) for number in range(700)]
+    words = [content_id("word", number)[:6].translate(digits) for number in range(800)]
 
     def copy(number: int) -> str:
-        copied = words[number % 6 * 40 :][:40]
-        copied[number * 7 % 40] = words[300 + number]
+        copied = words[number % 12 * 24 :][:24]
+        copied[number // 12 * 5 % 24] = words[400 + number]
         return " ".join(copied)
 
-    project = make_project(teacher.url, tuple(copy(number) for number in range(120)))
-    (generation, *_) = project.json("forecast")["facts"]["lines"]
-    project.json("generate")
-    accepted = project.json("curate")["accepted"]
+    answer = "The lighthouse stands behind a wall of old stones above the sea END"
+    with LoopbackTeacher(lambda ask: says(*[answer] * ask.n)) as teacher:
+        project = make_project(teacher.url, tuple(copy(number) for number in range(120)))
+        plain = [
+            f"--set=curate.gates.{name}=false" for name in ("lost_content", "invented", "invented_name", "answered")
+        ]
+        plain += ["--set=split.test=0.01", "--set=split.validation=0.01"]
+        (generation, *_) = project.json("forecast", *plain)["facts"]["lines"]
+        project.json("generate", *plain)
+        accepted = project.json("curate", *plain)["accepted"]
     assert generation["rows"]["low"] <= accepted <= generation["rows"]["high"]
-    print(generation["rows"], accepted)
+    assert generation["rows"]["middle"] < 3 * accepted
