@@ -60,7 +60,7 @@ _FORECAST_STAGES = ("generate", "curate")  # stages whose settings affect the fo
 _MEASURES = ("tokens", "usd", "batch_usd", "minutes", "rows")
 
 
-class _Input(NamedTuple):
+class _SeedInput(NamedTuple):
     """The input of a seed that has no rows yet, compared like a pair."""
 
     asked: str
@@ -242,7 +242,7 @@ async def _pilot(
     accepted = [row.pair for row in pool.accepted() if row.pair is not None]
     repeats: Mapping[int, Any] = {}
     if spec.curate.duplicates.enabled:
-        kind, others = KINDS[spec.task.kind], [_Input(text) for text in beside]
+        kind, others = KINDS[spec.task.kind], [_SeedInput(text) for text in beside]
         by_input = replace(kind, duplicate="input near", flag=None)
         among_all = find_repeated_rows(lambda: chain(accepted, others), threshold, by_input).of
         alone = find_repeated_rows(lambda: accepted, threshold, kind).of
