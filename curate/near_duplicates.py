@@ -54,25 +54,23 @@ class RepeatedRows(NamedTuple):
     flagged: frozenset[int]
 
 
-def find_repeated_rows(
-    pairs: Callable[[], Iterable[HasTexts]], threshold: float, kind: TaskKind, template: int = FEW
-) -> RepeatedRows:
+def find_repeated_rows(pairs: Callable[[], Iterable[HasTexts]], threshold: float, kind: TaskKind) -> RepeatedRows:
     """Find the pairs that are the same row as an earlier one, by the rule of their task kind (`TaskKind.duplicate`).
 
     `pairs` reads them, in the same order at every call. Depending on `TaskKind.flag`, flagged are pairs that stay but
     whose output is like an earlier one's (`one_output`), or two pairs that are the same row with different outputs
-    (`two_labels`). `template` similar rows have a template: fewer for a sample of the rows.
+    (`two_labels`).
     """
     flagged: set[int] = set()
     if kind.duplicate == "both exact":
         of = _exact_duplicates((pair.asked.strip(), pair.output.strip()) for pair in pairs())
     elif kind.duplicate == "input near":
         with TokenSets((_with_numbers(pair, kind),) for pair in pairs()) as sets:
-            of = _without_templates(sets, _first_matches(sets, threshold), threshold, template)
+            of = _without_templates(sets, _first_matches(sets, threshold), threshold)
     else:
         with TokenSets((_with_numbers(pair, kind), pair.output) for pair in pairs()) as sets:
             of, outputs = _duplicates_on_both_sides(sets, threshold)
-            of = _without_templates(sets, of, threshold, template)
+            of = _without_templates(sets, of, threshold)
         flagged = outputs - of.keys() if kind.flag == "one_output" else flagged
     if kind.flag == "two_labels":
         labels = [pair.output for pair in pairs()]
@@ -111,15 +109,13 @@ def _duplicates_on_both_sides(sets: TokenSets, threshold: float) -> tuple[dict[i
     return of, outputs
 
 
-def _without_templates(
-    sets: TokenSets, of: dict[int, SimilarRows], threshold: float, least: int = FEW
-) -> dict[int, SimilarRows]:
+def _without_templates(sets: TokenSets, of: dict[int, SimilarRows], threshold: float) -> dict[int, SimilarRows]:
     """`of` without the rows that only share a template with the row that they are similar to.
 
     Rows that stay and are similar to each other, at a threshold that allows for one step in between, make a cluster
-    with all rows that are similar to them. Of a cluster of `least` or more different first texts, the tokens in more
-    than half are the template. Two of its rows are duplicates if the other tokens of their first texts are the same, or
-    if one is an edited copy of the other.
+    with all rows that are similar to them. Of a cluster of FEW or more different first texts, the tokens in more
+    than half are the template. Two of its rows are duplicates if the other tokens of their first texts are the same, if
+    one is an edited copy of the other, or if one has all tokens of the other.
     """
     staying = sorted({one.earlier for one in of.values()})
     with sets.of_rows(staying) as their_sets:
@@ -131,7 +127,7 @@ def _without_templates(
         clusters.setdefault(first_of[of[row].earlier if row in of else row], []).append(row)
     kept = dict[int, SimilarRows]()
     for rows in clusters.values():  # both readings of a cluster's sets in a row, while they are cached
-        template, frame = _template(sets, rows, least) if len(rows) >= least else _NO_TEMPLATE
+        template, frame = _template(sets, rows) if len(rows) >= FEW else _NO_TEMPLATE
         if not template:
             kept.update((row, of[row]) for row in rows if row in of)
             continue
@@ -140,7 +136,8 @@ def _without_templates(
             others = same_input.setdefault(sets[row][0] - template, [])
             like = of[row].earlier if row in of else row
             compared = ((other, sets.similarity(row, other)) for other in others)
-            if like != row and like not in kept and is_edited_copy(sets[row][0], sets[like][0], frame):
+            its, ours = sets[like][0], sets[row][0]
+            if like != row and like not in kept and (ours <= its or its <= ours or is_edited_copy(ours, its, frame)):
                 kept[row] = of[row]
             elif near := next((one for one in compared if one[1] >= threshold), None):
                 kept[row] = SimilarRows(row, *near)
@@ -149,18 +146,18 @@ def _without_templates(
     return kept
 
 
-def _template(sets: TokenSets, rows: Sequence[int], least: int) -> tuple[frozenset[int], frozenset[int]]:
+def _template(sets: TokenSets, rows: Sequence[int]) -> tuple[frozenset[int], frozenset[int]]:
     """The tokens of more than half of these rows, or of a thousand of them, and those of nearly all; empty if too few
     first texts differ, or if a few do not contain the tokens whole."""
     of_input = {sets[row][0]: sets[row] for row in rows[:: max(1, len(rows) // _COUNTED)]}
-    if len(of_input) < least:
+    if len(of_input) < FEW:
         return _NO_TEMPLATE
     counts = Counter(token for texts in of_input.values() for tokens in texts for token in tokens)
     of_most = frozenset(token for token, count in counts.items() if 2 * count > len(of_input))
     if len(of_input) < TEMPLATE:
         first = Counter(token for tokens in of_input for token in tokens)
         broken = sum(len(of_input) - first[token] for token in of_most & first.keys())
-        if not is_whole(broken, sum(first[token] for token in first.keys() - of_most)):
+        if not is_whole(broken, sum(first[token] for token in first.keys() - of_most), first.total()):
             return _NO_TEMPLATE
     return of_most, frozenset(token for token in of_most if counts[token] >= NEARLY_ALL * len(of_input))
 

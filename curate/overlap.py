@@ -205,10 +205,11 @@ class _Similarity:
         return matches
 
 
-def is_whole(broken: int, varying: int) -> bool:
-    """Whether what most of a few texts share is a template: the number of tokens of it that these texts lack is at most
-    a third of the number that vary. An edit destroys about as many as it adds."""
-    return 3 * broken <= varying
+def is_whole(broken: int, varying: int, tokens: int) -> bool:
+    """Whether what most of a few texts share is a template: of their `tokens`, at least a twelfth vary (more than one
+    changed word of a longer text) and at most half (short texts share a word or none), and they lack at most a sixth as
+    many of what they share. An edit destroys about as many as it adds."""
+    return 6 * broken <= varying and tokens <= 12 * varying <= 6 * tokens
 
 
 def is_edited_copy(one: Set[Token], other: Set[Token], frame: Set[Token]) -> bool:
@@ -265,7 +266,7 @@ class _Templates:
             return size >= TEMPLATE
         lacking = self._lacking[number].values()
         broken = sum(without for without in lacking if 2 * without < size)
-        return is_whole(broken, sum(lacking) - broken)
+        return is_whole(broken, sum(lacking) - broken, size * len(lacking))
 
     def add(self, row: tuple[str, ...], matches: Sequence[Overlap]) -> None:
         """Add a row that is similar to held-out texts."""

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from itertools import chain
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from curate.contamination import collect_held_out
 from curate.curation import curate
 from curate.forecast import Pilot, Range, forecast_accepted_rows
 from curate.near_duplicates import find_repeated_rows
-from curate.overlap import FEW, TEMPLATE
 from curate.pool import Pool
 from curate.rows import CONTAMINATION, DUPLICATE, SPLIT
 from curate.split import max_kept_per_input, max_test_inputs, seed_split
@@ -59,6 +58,13 @@ _CODES = 5  # reasons listed by code
 _WHOLE_POOL_STEPS = (DUPLICATE, CERTIFIED, SELECTED, SPLIT)
 _FORECAST_STAGES = ("generate", "curate")  # stages whose settings affect the forecast rows
 _MEASURES = ("tokens", "usd", "batch_usd", "minutes", "rows")
+
+
+class _SeedInput(NamedTuple):
+    """The input of a seed that has no rows yet, compared like a pair."""
+
+    asked: str
+    output: str = ""
 
 
 @dataclass(frozen=True)
@@ -217,8 +223,9 @@ async def _pilot(
 ) -> tuple[Pilot, Mapping[str, int]]:
     """The rows of the pilot after gates, contamination and best of n, which of them repeat each other, and why the
     others were rejected. Near-duplicate candidates of one seed count as one row: they predict nothing about other
-    seeds. A template counts as one that all seeds have: the other seeds stand beside the pilot's rows, of which fewer
-    have to be similar. No scorer runs: the first candidates that pass stand for the best. Reviews are ignored."""
+    seeds. What is a template shows in the inputs of all seeds: those without rows stand beside the pilot's rows, which
+    are repeats only if they are also among them. No scorer runs: the first candidates that pass stand for the best.
+    Reviews are ignored."""
     spec, ids = project.spec, {seed.id for seed in direction.pilot}
     fingerprint = fingerprints(project, {direction.way: direction.teacher})[direction.way]
     n = spec.generate.directions[direction.way].samples
@@ -235,8 +242,11 @@ async def _pilot(
     accepted = [row.pair for row in pool.accepted() if row.pair is not None]
     repeats: Mapping[int, Any] = {}
     if spec.curate.duplicates.enabled:
-        least = max(2, min(FEW, math.ceil(TEMPLATE * len(ids) / len(direction.seeds))))
-        repeats = find_repeated_rows(lambda: accepted, threshold, KINDS[spec.task.kind], least).of
+        kind, others = KINDS[spec.task.kind], [_SeedInput(text) for text in beside]
+        by_input = replace(kind, duplicate="input near", flag=None)
+        among_all = find_repeated_rows(lambda: chain(accepted, others), threshold, by_input).of
+        alone = find_repeated_rows(lambda: accepted, threshold, kind).of
+        repeats = {number: one for number, one in among_all.items() if number in alone}
     first = (repeats[number].earlier if number in repeats else number for number in range(len(accepted)))
     rows = {(pair.seed_id, group) for pair, group in zip(accepted, first, strict=True)}
     groups, rows_by_seed = Counter(group for _, group in rows), Counter(seed_id for seed_id, _ in rows)

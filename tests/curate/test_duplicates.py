@@ -464,8 +464,8 @@ def test_texts_with_different_numbers_match_only_without_equal_numbers() -> None
 def test_lookup_of_short_templated_texts_equals_brute_force(
     ours: list[tuple[str, int]], theirs: list[tuple[str, int]], threshold: float, equal_numbers: bool
 ) -> None:
-    """Candidates are looked up by rare n-grams and by numbers; the result equals comparing all texts with all, of which
-    there are too few here for a template."""
+    """Candidates are looked up by rare n-grams and by numbers; the result equals comparing all texts with all, which
+    share too little here for a template."""
     rows, held = ([f"{word} {number}" for word, number in texts] for texts in (ours, theirs))
     matches = contaminated(lambda: [(row,) for row in rows], held, threshold, equal_numbers)
 
@@ -655,6 +655,34 @@ def test_few_edited_copies_of_one_text_are_not_from_a_template(count: int) -> No
     rows = [Text(copy, "x") for copy in copies]
     assert len(find_repeated_rows(lambda: rows, 0.7, KINDS["classify"]).of) >= count - 2
     assert len(contaminated(lambda: [(copy, "x") for copy in copies[1:]], copies[:1], 0.7)) >= count - 2
+
+
+@pytest.mark.parametrize("count", [5, 9])
+def test_few_copies_with_one_word_changed_are_no_template(count: int) -> None:
+    """Where the same word is changed in each copy of a text, all contain the rest whole, as if they had filled it in.
+    Every such copy was a row of its own, and none a leak."""
+    base = text(random.Random(3)).split()
+    copies = [
+        " ".join([*base[:20], word, *base[21:]])
+        for word in ["amber", "brass", "coral", "dusty", "empty", "fancy", "gritty", "heavy", "icy"]
+    ]
+    copies = copies[:count]
+    assert len(find_repeated_rows(lambda: [Text(copy, "x") for copy in copies], 0.7, KINDS["classify"]).of) == count - 1
+    assert len(contaminated(lambda: [(copy, "x") for copy in copies[1:]], copies[:1], 0.7)) == count - 1
+
+
+def test_few_copies_with_a_sentence_more_are_no_template() -> None:
+    """A copy that has all of another text, with a sentence before or after it, is the same row."""
+    rng = random.Random(3)
+    base, more = text(rng), [text(rng, 6) for _ in range(6)]
+    copies = [base, *(f"{base} {words}" for words in more[:3]), *(f"{words} {base}" for words in more[3:])]
+    assert len(find_repeated_rows(lambda: [Text(copy, "x") for copy in copies], 0.7, KINDS["classify"]).of) == 6
+
+
+def test_few_short_copies_are_no_template() -> None:
+    """Short texts share a bigram or none, which is no template: copies of a short test input stayed from five on."""
+    copies = ["return policies", "returns policy", "retun policy", "return polizy", "a return policy"]
+    assert len(contaminated(lambda: [(copy, "x") for copy in copies], ["return policy"], 0.4)) == 5
 
 
 @pytest.mark.parametrize(("words", "edits"), [(40, 1), (150, 3)])

@@ -441,3 +441,29 @@ def test_templates_of_all_seeds_count_in_the_pilot(
     project.json("generate")
     accepted = project.json("curate")["accepted"]
     assert generation["rows"]["low"] <= accepted <= generation["rows"]["high"]
+
+
+@pytest.mark.slow
+def test_edited_copies_count_as_repeats_in_the_pilot(make_project: Callable[..., Project]) -> None:
+    """Of two similar inputs in the pilot, nothing showed whether they fill in a template or one is a copy. All passed
+    for a template, so that the forecast of a project of copies was far above the rows of the run."""
+    digits = str.maketrans("0123456789", "ghijklmnop")
+    words = [content_id("word", number)[:6].translate(digits) for number in range(800)]
+
+    def copy(number: int) -> str:
+        copied = words[number % 12 * 24 :][:24]
+        copied[number // 12 * 5 % 24] = words[400 + number]
+        return " ".join(copied)
+
+    answer = "The lighthouse stands behind a wall of old stones above the sea END"
+    with LoopbackTeacher(lambda ask: says(*[answer] * ask.n)) as teacher:
+        project = make_project(teacher.url, tuple(copy(number) for number in range(120)))
+        plain = [
+            f"--set=curate.gates.{name}=false" for name in ("lost_content", "invented", "invented_name", "answered")
+        ]
+        plain += ["--set=split.test=0.01", "--set=split.validation=0.01"]
+        (generation, *_) = project.json("forecast", *plain)["facts"]["lines"]
+        project.json("generate", *plain)
+        accepted = project.json("curate", *plain)["accepted"]
+    assert generation["rows"]["low"] <= accepted <= generation["rows"]["high"]
+    assert generation["rows"]["middle"] < 3 * accepted
