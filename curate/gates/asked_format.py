@@ -81,7 +81,7 @@ def _is_yaml(body: str) -> bool:
             return False
         inner = len(line) - len(line.lstrip(" -"))
         levels += [level for level in dict.fromkeys((indent, inner)) if level > levels[-1]]
-        opens, scalar = line.rstrip().endswith(":") or inner > indent, line.rstrip()[-1] in "|>-+"
+        opens, scalar = _OPENS.search(line) is not None or inner > indent, line.rstrip()[-1] in "|>-+"
     return True
 
 
@@ -104,6 +104,7 @@ def _has_matching_tags(body: str) -> bool:
 
 _FEW = 5  # words of a line that may be a sentence
 _ENTRY = re.compile(r"\s*(?:-(?:\s|$)|[^\s:#][^:]*:(?:\s|$))")
+_OPENS = re.compile(r":(?:\s+[&!]\S+)*(?:\s+#.*)?\s*\Z")  # an anchor, a tag or a comment may stand behind the colon
 _YAML_START = re.compile(r"(?:---|%|#.*\n|- ?\S|- *\n|[\"']?[\w./ -]+[\"']?:(?:\s|\Z))")
 _TAG = re.compile(r"<(/?)([A-Za-z][\w:.-]*)(?:\s[^<>]*?)?(/?)>")
 _NOT_TAGS = re.compile(r"<!--[\s\S]*?-->|<\?[\s\S]*?\?>|<!\[CDATA\[[\s\S]*?\]\]>|<!\w[^>]*>")
