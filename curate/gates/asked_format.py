@@ -107,7 +107,7 @@ _ENTRY = re.compile(r"\s*(?:-(?:\s|$)|[^\s:#][^:]*:(?:\s|$))")
 _OPENS = re.compile(r":(?:\s+[&!]\S+)*(?:\s+#.*)?\s*\Z")  # an anchor, a tag or a comment may stand behind the colon
 _YAML_START = re.compile(r"(?:---|%|#.*\n|- ?\S|- *\n|[\"']?[\w./ -]+[\"']?:(?:\s|\Z))")
 _TAG = re.compile(r"<(/?)([A-Za-z][\w:.-]*)(?:\s[^<>]*?)?(/?)>")
-_NOT_TAGS = re.compile(r"<!--[\s\S]*?-->|<\?[\s\S]*?\?>|<!\[CDATA\[[\s\S]*?\]\]>|<!\w[^>]*>")
+_NOT_TAGS = re.compile(r"<!--[\s\S]*?(?:-->|\Z)|<\?[\s\S]*?(?:\?>|\Z)|<!\[CDATA\[[\s\S]*?(?:\]\]>|\Z)|<!\w[^<>]*>")
 _VOID = frozenset(
     ["area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr", "!doctype"]
 )
@@ -193,14 +193,14 @@ _LANGUAGES = re.compile(
 )
 _CODE = {
     "python": re.compile(
-        r"(?m)^[ \t]*def \w+\(.*\).*:\s*$|^from \w[\w.]* import |^import \w+\s*$|\bprint\(f?[\"']|\blambda \w+:"
+        r"(?m)^[ \t]*def \w+\(.*:\s*$|^from \w[\w.]* import |^import \w+\s*$|\bprint\(f?[\"']|\blambda \w+:"
     ),
     "javascript": re.compile(
-        r"\bconsole\.log\(|\)\s*=>|\bfunction\s*\w*\([^)]*\)\s*\{|(?m:^[ \t]*(?:const|let) \w+\s*=)|===|\.find\(\{"
+        r"\bconsole\.log\(|\)\s*=>|\bfunction\s*\w*\([^()]*\)\s*\{|(?m:^[ \t]*(?:const|let) \w+\s*=)|===|\.find\(\{"
     ),
     "typescript": re.compile(r"\w\??: (?:string|number|boolean)\b|\binterface \w+ \{"),
     "sql": re.compile(
-        r"(?i)\bselect\b[\s\S]+\bfrom\b|\binsert into\b|\bupdate \w+ set\b|\bdelete from\b|\bcreate table\b"
+        r"(?i)\bselect\b[\s\S]{1,400}?\bfrom\b|\binsert into\b|\bupdate \w+ set\b|\bdelete from\b|\bcreate table\b"
     ),
     "bash": re.compile(r"#!/bin/|(?m:^[ \t]*(?:echo|grep|awk|sed|find|ls|for \w+ in|if \[)\b)"),
     "java": re.compile(r"\bpublic (?:static |class |void |int )|System\.out\.|\bString\[\]"),

@@ -346,7 +346,7 @@ def _markup(text: str, given: str) -> str:
     shown = _shown(text)
     if "|" not in text and (broken := _BREAK.search(shown)):
         return broken[0]
-    if scrap := _ENTITY.search(shown) or _COMMENT.search(shown):
+    if scrap := _ENTITY.search(shown) or _COMMENT.search(shown[: shown.rfind("-->") + 3]):
         return scrap[0]
     return next((end[0] for end in _CLOSING.finditer(shown) if f"<{end[1].lower()}" not in shown.lower()), "")
 

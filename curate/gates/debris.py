@@ -98,7 +98,7 @@ _MARKUP = (
     (
         re.compile(
             r"\[/(?:b|i|u|s|url|quote|code|img|size|color|colour|list|center|spoiler|font)\]"
-            r"|\[(?:url|img|size|colou?r|font|quote)=[^\]\n]*\]",
+            r"|\[(?:url|img|size|colou?r|font|quote)=[^\]\[\n]*\]",
             re.IGNORECASE,
         ),
         r"bb-?code|\bforum",

@@ -97,14 +97,10 @@ def change_note(style: str, given: str, text: str) -> str:
     last = _LAST.search(text.rstrip())
     if last is None:
         return ""
-    if not (quoted_texts := [quoted.strip() for quoted in quotations(last[0])]):
+    if not (quoted_texts := dict.fromkeys(map(str.strip, quotations(last[0])))):
         return ""
     rest = fold(text[: last.start()])
-    gone = [
-        quoted
-        for quoted in map(str.strip, quotations(last[0]))
-        if fold(quoted) in folded and not _has(rest, fold(quoted))
-    ]
+    gone = [quoted for quoted in quoted_texts if fold(quoted) in folded and not _has(rest, fold(quoted))]
     around = last[0]
     for quoted in quoted_texts:
         around = around.replace(quoted, " ")
