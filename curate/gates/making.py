@@ -27,11 +27,14 @@ def restated_style(style: str, given: str, text: str, language: str, style_langu
     )
     if len(own) < _MIN_ROOTS:
         return ""
-    own -= roots(given, language) | roots(given, style_language)
     parts = [part for part in _SENTENCES.split(text) if any(map(str.isalnum, part))]
-    for part in parts if len(parts) > 1 and len(own) >= _MIN_ROOTS else ():
+    for part in parts if len(parts) > 1 else ():
         here = roots(part, language)
-        if len(here & own) >= _MIN_ROOTS and len(here & own) >= _MOST * len(here):
+        needed = max(_MIN_ROOTS, _MOST * len(here))
+        if (
+            len(here & own) >= needed
+            and len((here & own) - roots(given, language) - roots(given, style_language)) >= needed
+        ):
             return part.strip()
     return ""
 
