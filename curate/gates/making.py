@@ -66,7 +66,7 @@ def labelled_answer(style: str, given: str, text: str) -> str:
         return ""
     above = fold(text)[: label.start()].strip()
     known = fold(f"{given}\n{style}")
-    if len(_LABEL.findall(above)) > 1:
+    if len(_LABEL.findall(fold(text))) > 1:
         return ""
     asked = above.endswith(("?", "\uff1f", "\u061f")) or _question_label().search(above)
     return "" if not above or asked or label["name"] in known else label["name"]
