@@ -13,14 +13,14 @@ from itertools import chain
 from curate.gates.folding import fold
 from curate.gates.phrases import lexicon, says, words_of
 from curate.gates.phrases.lists import alternation
-from curate.gates.phrases.word_patterns import word_pattern
+from curate.gates.phrases.word_patterns import listed, word_pattern
 from curate.gates.words import words
 
 _ROOT_LETTERS = 5  # letters by which an inflected name is recognised
 _LAST_LINE = re.compile(r"\n[^\S\n]*([^\W\d_][^\n,.!?:]{1,40}?)\W*\Z")
 
 
-def wrong_addressee(given: str, text: str, language: str, kind: str = "rewrite") -> str:
+def wrong_addressee(given: str, text: str, language: str, kind: str = "rewrite", style: str = "") -> str:
     """Return the wrong person that a text greets or is signed by, or ''.
 
     The instruction (`to Ms Hale: ...`) names the addressee. A greeting is wrong if it names somebody whom the
@@ -32,7 +32,7 @@ def wrong_addressee(given: str, text: str, language: str, kind: str = "rewrite")
     if kind == "reply":
         if own := _own_greeting(given, text, language):
             return own
-        if other := _greets_another(given, text, language):
+        if other := _greets_another(given, text, language, style):
             return other
         writers = [_names(name) for name in _writers().findall(given)]
         return (signed or "")[1] if signature and any(signature <= writer for writer in writers) else ""
@@ -61,14 +61,17 @@ def _own_greeting(given: str, text: str, language: str) -> str:
     return there[1].strip() if greeted and greeted == same and _names(signed[1]).isdisjoint(greeted) else ""
 
 
-def _greets_another(given: str, text: str, language: str) -> str:
+def _greets_another(given: str, text: str, language: str, style: str) -> str:
     """Return the name that a reply greets, if its message is signed by somebody else; or ''.
 
-    The message only mentions that person, or the name is that of the writer with one or two letters changed.
+    The message only mentions that person, or the name is that of the writer with one or two letters changed. Not if the
+    style names that person, or the message is written for somebody.
     """
     greeted = _greeted_name(text)
     writer = (_signature(given) or _introduction(given)) if greeted else []
     if not writer or says(language, "addressees", fold(" ".join(greeted))):
+        return ""
+    if any(name in style for name in greeted) or _for_somebody(fold(given)):
         return ""
     known, rest = frozenset(map(_root, writer)), given.replace(writer[-1], " ")
     if known.isdisjoint(map(_root, greeted)):
@@ -80,6 +83,9 @@ def _greets_another(given: str, text: str, language: str) -> str:
     wrong = [name for name in greeted if name not in given]
     misspelt = wrong and all(any(_is_near(fold(name), fold(own), language) for own in writer) for name in wrong)
     return " ".join(greeted) if misspelt else ""
+
+
+_for_somebody = listed("written_for")
 
 
 def _turned_letter(given: str, text: str) -> str:

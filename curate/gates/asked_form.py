@@ -98,18 +98,21 @@ def longer_than_asked(style: str, text: str) -> str:
         return number
     if thing and size > _NAME and text.rstrip().endswith((".", "!", "\u3002", "\u0964")):
         return thing
-    return answer if size > 1 else ""
+    begun = size > 1 and _begins_with_answer().match(fold(text)) and not _only_words().search(fold(style))
+    return answer if size > 1 and not begun else ""
 
 
 @lru_cache(maxsize=CACHE_SIZE)  # the style is the same for every row
 def _short_request(style: str) -> tuple[str, str, str]:
     """Return what a style asks for alone: a number, a name or the like, yes or no; each '' if it does not."""
     folded = fold(style)
-    number, thing, answer = _only_number(folded), _only_thing().search(folded), _yes_or_no().search(folded)
+    requests = (_only_number(folded), _only_thing().search(folded), _yes_or_no().search(folded))
+    number, thing, answer = (one if one and not _denied().search(folded[: one.start()]) else None for one in requests)
     alone = answer and (_only_words().search(folded) or not any(map(str.isalnum, folded[answer.end() :])))
     return number[0] if number else "", thing[0] if thing else "", answer[0] if answer and alone else ""
 
 
+_denied = word_pattern(r"(?<!\w)(?:{address_denied})\s(?:[^\W\d_]+\s){0,2}\W*\Z")  # never answer only
 _NUMBER_AND_UNIT, _NAME = 2, 4  # words next to a number (`square metres`); words of a name or a date
 _one_line, _only_number, _no_comment = listed("one_line"), listed("only_number"), listed("no_comment")
 _only_thing = word_pattern(
@@ -124,6 +127,7 @@ _yes_or_no = word_pattern(
     r"(?<![^\W\u3040-\u9fff\uac00-\ud7a3])[\"'\u201c\u201e\u00ab\u300c]?\s?(?:{yes_first}\W{0,3}(?:{or_between}|/)\W{0,3}{no_first}"
     r"|{no_first}\W{0,3}(?:{or_between}|/)\W{0,3}{yes_first}|是或否|是还是否|是或不是|はいかいいえ|はいまたはいいえ)(?![^\W\u3040-\u9fff\uac00-\ud7a3])"
 )
+_begins_with_answer = word_pattern(r"\W*(?:{yes_first|no_first})(?![^\W\u3040-\u9fff\uac00-\ud7a3])")
 _only_words = word_pattern(r"(?<![a-zà-ÿа-я]){only_words}(?![a-zà-ÿа-я])")
 _one_thing = word_pattern(r"\W*(?:{form_verbs}\s)?(?:{articles_of_one}\s)(?:{form_small}\s)?{one_things}(?!\w)")
 

@@ -81,7 +81,7 @@ def _is_yaml(body: str) -> bool:
             return False
         inner = len(line) - len(line.lstrip(" -"))
         levels += [level for level in dict.fromkeys((indent, inner)) if level > levels[-1]]
-        opens, scalar = line.rstrip().endswith(":") or inner > indent, line.rstrip()[-1] in "|>-+"
+        opens, scalar = _OPENS.search(line) is not None or inner > indent, line.rstrip()[-1] in "|>-+"
     return True
 
 
@@ -104,9 +104,10 @@ def _has_matching_tags(body: str) -> bool:
 
 _FEW = 5  # words of a line that may be a sentence
 _ENTRY = re.compile(r"\s*(?:-(?:\s|$)|[^\s:#][^:]*:(?:\s|$))")
+_OPENS = re.compile(r":(?:\s+[&!]\S+)*(?:\s+#.*)?\s*\Z")  # an anchor, a tag or a comment may stand behind the colon
 _YAML_START = re.compile(r"(?:---|%|#.*\n|- ?\S|- *\n|[\"']?[\w./ -]+[\"']?:(?:\s|\Z))")
 _TAG = re.compile(r"<(/?)([A-Za-z][\w:.-]*)(?:\s[^<>]*?)?(/?)>")
-_NOT_TAGS = re.compile(r"<!--[\s\S]*?-->|<\?[\s\S]*?\?>|<!\[CDATA\[[\s\S]*?\]\]>|<!\w[^>]*>")
+_NOT_TAGS = re.compile(r"<!--[\s\S]*?(?:-->|\Z)|<\?[\s\S]*?(?:\?>|\Z)|<!\[CDATA\[[\s\S]*?(?:\]\]>|\Z)|<!\w[^<>]*>")
 _VOID = frozenset(
     ["area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr", "!doctype"]
 )
@@ -192,14 +193,14 @@ _LANGUAGES = re.compile(
 )
 _CODE = {
     "python": re.compile(
-        r"(?m)^[ \t]*def \w+\(.*\).*:\s*$|^from \w[\w.]* import |^import \w+\s*$|\bprint\(f?[\"']|\blambda \w+:"
+        r"(?m)^[ \t]*def \w+\(.*:\s*$|^from \w[\w.]* import |^import \w+\s*$|\bprint\(f?[\"']|\blambda \w+:"
     ),
     "javascript": re.compile(
-        r"\bconsole\.log\(|\)\s*=>|\bfunction\s*\w*\([^)]*\)\s*\{|(?m:^[ \t]*(?:const|let) \w+\s*=)|===|\.find\(\{"
+        r"\bconsole\.log\(|\)\s*=>|\bfunction\s*\w*\([^()]*\)\s*\{|(?m:^[ \t]*(?:const|let) \w+\s*=)|===|\.find\(\{"
     ),
     "typescript": re.compile(r"\w\??: (?:string|number|boolean)\b|\binterface \w+ \{"),
     "sql": re.compile(
-        r"(?i)\bselect\b[\s\S]+\bfrom\b|\binsert into\b|\bupdate \w+ set\b|\bdelete from\b|\bcreate table\b"
+        r"(?i)\bselect\b[\s\S]{1,400}?\bfrom\b|\binsert into\b|\bupdate \w+ set\b|\bdelete from\b|\bcreate table\b"
     ),
     "bash": re.compile(r"#!/bin/|(?m:^[ \t]*(?:echo|grep|awk|sed|find|ls|for \w+ in|if \[)\b)"),
     "java": re.compile(r"\bpublic (?:static |class |void |int )|System\.out\.|\bString\[\]"),

@@ -81,7 +81,7 @@ def _markdown(text: str, given: str) -> str:
 
 
 def _mark(pattern: re.Pattern[str], text: str, given: str) -> str:
-    for quoted in quotations(text):
+    for quoted in dict.fromkeys(quotations(text)):
         text = text.replace(quoted, " ")
     mark = pattern.search(text)
     return text[max(0, mark.start() - _AHEAD) : mark.end()].strip() if mark else ""

@@ -277,6 +277,7 @@ def encoding(pair: Pair) -> Judgement:
     Control characters are NUL, terminal colours and the like. Misread UTF-8 (`Ã¼` for ü) is detected with ftfy.
     Whatever the other side contains too is not damage, nor are examples where the input asks about encodings.
     """
+    kept = passed("no garbled characters")
     for side, text in sides(pair):
         given = pair.input if side == "output" else pair.output
         if junk := _markup(text, given):
@@ -294,9 +295,6 @@ def encoding(pair: Pair) -> Judgement:
             return rejected("mojibake", f"the {side} text has question marks in place of letters: {quote(lost[0])}")
         if text.isascii() or (side == "output" and fragment("any", "encodings").search(fold(pair.input))):
             continue
-        if stray := stray_character(text, given):
-            kept = passed(f"the {side} text has a letter of another alphabet or an invisible one: {stray!a}")
-            return kept._replace(flags=("control",))
         from ftfy.badness import badness  # takes 10 MB, and ASCII does not need it
 
         if "\ufffd" in _shown(text) and "\ufffd" not in given:
@@ -305,7 +303,10 @@ def encoding(pair: Pair) -> Judgement:
             return rejected("mojibake", f"the {side} text was decoded with the wrong encoding: {quote(text)}")
         if (bad := badness(_shown(text))) and bad > badness(given):
             return rejected("mojibake", f"the {side} text is garbled: {quote(text)}")
-    return passed("no garbled characters")
+        if stray := stray_character(text, given):
+            kept = passed(f"the {side} text has a letter of another alphabet or an invisible one: {stray!a}")
+            kept = kept._replace(flags=("control",))
+    return kept
 
 
 _READ_AS_JAPANESE = re.compile("[\u7e3a\u7e67\u7e5d]")  # the first bytes of kana, read as Shift-JIS
@@ -345,7 +346,7 @@ def _markup(text: str, given: str) -> str:
     shown = _shown(text)
     if "|" not in text and (broken := _BREAK.search(shown)):
         return broken[0]
-    if scrap := _ENTITY.search(shown) or _COMMENT.search(shown):
+    if scrap := _ENTITY.search(shown) or _COMMENT.search(shown[: shown.rfind("-->") + 3]):
         return scrap[0]
     return next((end[0] for end in _CLOSING.finditer(shown) if f"<{end[1].lower()}" not in shown.lower()), "")
 

@@ -31,16 +31,16 @@ def stray_character(text: str, given: str) -> str:
 
 
 _AROUND = 8  # characters shown around an invisible one
-_HIDDEN = re.compile("[\u00ad\u200b-\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff\ue000-\uf8ff]")
+_HIDDEN = re.compile("[\u200b-\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff\ue000-\uf8ff]")
 _LETTERS_OF = {
     "latin": re.compile("[A-Za-z]"),
     "cyrillic": re.compile("[\u0400-\u052f]"),
     "greek": re.compile("[\u0370-\u03ff]"),
 }
-# Zero-width characters and soft hyphens inside words of letters that need none, overrides of the direction, and
-# characters without a meaning.
+# Zero-width characters inside words of letters that need none (a soft hyphen is hyphenation), overrides of the
+# direction, and characters without a meaning.
 _INVISIBLE = re.compile(
-    "(?<=[A-Za-z\u00c0-\u024f\u0370-\u052f])[\u00ad\u200b-\u200d\u2060\ufeff](?=[A-Za-z\u00c0-\u024f\u0370-\u052f])"
+    "(?<=[A-Za-z\u00c0-\u024f\u0370-\u052f])[\u200b-\u200d\u2060\ufeff](?=[A-Za-z\u00c0-\u024f\u0370-\u052f])"
     "|[\u202d\u202e]|\\A\ufeff|[\ue000-\uf8ff]"
 )
 _FROM_RIGHT = re.compile("[\u0590-\u08ff\ufb1d-\ufefc]")
@@ -98,14 +98,14 @@ _MARKUP = (
     (
         re.compile(
             r"\[/(?:b|i|u|s|url|quote|code|img|size|color|colour|list|center|spoiler|font)\]"
-            r"|\[(?:url|img|size|colou?r|font|quote)=[^\]\n]*\]",
+            r"|\[(?:url|img|size|colou?r|font|quote)=[^\]\[\n]*\]",
             re.IGNORECASE,
         ),
         r"bb-?code|\bforum",
     ),
     (
         re.compile(
-            r"'''[^'\n]+'''|\[\[[^\]\[\n]{2,60}\]\]|^={2,4} ?[^=\n]+ ?={2,4}\s*$|\{\{[^{}\n]+\|[^{}\n]+\}\}",
+            r"'''[^'\n]+'''|\[\[[^\]\[\n]{2,60}\]\]|^={2,4} ?[^=\n]+ ?={2,4}\s*$|\{\{[^{}|\n]+\|[^{}\n]+\}\}",
             re.MULTILINE,
         ),
         r"wiki|\[\[",

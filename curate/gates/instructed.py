@@ -64,7 +64,7 @@ def instructed(
         return rejected("form", f"the instruction asks for another programming language than {quote(name)}")
     if familiar := informal_slip(f"{fold(pair.input)}\n{fold(style)}", fold(pair.output), language):
         return rejected("register", f"a formal text uses {quote(familiar)}")
-    if other := wrong_addressee(pair.input, pair.output, language, kind) if kind != "free" else "":
+    if other := wrong_addressee(pair.input, pair.output, language, kind, style) if kind != "free" else "":
         return rejected("addressee", f"the instruction names somebody other than {quote(other)}")
     return passed("it follows the explicit instructions")
 

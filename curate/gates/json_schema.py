@@ -29,7 +29,9 @@ def json_schema(schema: Any, model: Any = None) -> Gate:
 
     formats = FormatChecker(("date",))
     for name, parse in (("date-time", datetime.fromisoformat), ("time", time.fromisoformat)):
-        formats.checks(name, ValueError)(lambda value, parse=parse: not isinstance(value, str) or bool(parse(value)))
+        formats.checks(name, ValueError)(
+            lambda value, parse=parse: not isinstance(value, str) or bool(parse(value.upper()))
+        )
     checker = formats if model is None else None
     validator = validators.validator_for(schema)(schema, registry=Registry(), format_checker=checker)
     settings = repr(schema)

@@ -59,7 +59,7 @@ def language(pair: Pair, code: str, input_code: str | None = None) -> Judgement:
     relatives, and a mixture.
     """
     score: float | None = None
-    given = quotations(pair.input)
+    given = dict.fromkeys(quotations(pair.input))
     for side, text in sides(pair):
         wanted = input_code or code if side == "input" else code
         for quoted in given:
@@ -113,7 +113,7 @@ def _judge_text(pair: Pair, side: str, text: str, code: str, input_code: str | N
     given = fold(pair.input)
     wanted = input_code or code if side == "input" else code
     text = _CODE_SPAN.sub(" ", text) if "`" in text else text
-    for quoted in quotations(text):
+    for quoted in dict.fromkeys(quotations(text)):
         text = text.replace(quoted, " ")
     translated = input_code not in (None, code) and side == "output"
     given_in = code if side == "input" else input_code or code

@@ -27,11 +27,14 @@ def restated_style(style: str, given: str, text: str, language: str, style_langu
     )
     if len(own) < _MIN_ROOTS:
         return ""
-    own -= roots(given, language) | roots(given, style_language)
     parts = [part for part in _SENTENCES.split(text) if any(map(str.isalnum, part))]
-    for part in parts if len(parts) > 1 and len(own) >= _MIN_ROOTS else ():
+    for part in parts if len(parts) > 1 else ():
         here = roots(part, language)
-        if len(here & own) >= _MIN_ROOTS and len(here & own) >= _MOST * len(here):
+        needed = max(_MIN_ROOTS, _MOST * len(here))
+        if (
+            len(here & own) >= needed
+            and len((here & own) - roots(given, language) - roots(given, style_language)) >= needed
+        ):
             return part.strip()
     return ""
 
@@ -63,7 +66,7 @@ def labelled_answer(style: str, given: str, text: str) -> str:
         return ""
     above = fold(text)[: label.start()].strip()
     known = fold(f"{given}\n{style}")
-    if len(_LABEL.findall(above)) > 1:
+    if len(_LABEL.findall(fold(text))) > 1:
         return ""
     asked = above.endswith(("?", "\uff1f", "\u061f")) or _question_label().search(above)
     return "" if not above or asked or label["name"] in known else label["name"]
@@ -97,14 +100,10 @@ def change_note(style: str, given: str, text: str) -> str:
     last = _LAST.search(text.rstrip())
     if last is None:
         return ""
-    if not (quoted_texts := [quoted.strip() for quoted in quotations(last[0])]):
+    if not (quoted_texts := dict.fromkeys(map(str.strip, quotations(last[0])))):
         return ""
     rest = fold(text[: last.start()])
-    gone = [
-        quoted
-        for quoted in map(str.strip, quotations(last[0]))
-        if fold(quoted) in folded and not _has(rest, fold(quoted))
-    ]
+    gone = [quoted for quoted in quoted_texts if fold(quoted) in folded and not _has(rest, fold(quoted))]
     around = last[0]
     for quoted in quoted_texts:
         around = around.replace(quoted, " ")

@@ -10,18 +10,16 @@ noted_facts("Write a line. Facts: open since May", "free") == "open since May"
 from __future__ import annotations
 
 import re
-from functools import lru_cache
 
 from curate.gates.coverage import has_known_stop_words, roots
 from curate.gates.facts import invented, numbers_at_other_words
-from curate.gates.folding import CACHE_SIZE, fold
+from curate.gates.folding import fold
 from curate.gates.judgement import Judgement, passed, quote, rejected
 from curate.gates.limits import limits
 from curate.gates.names import invented_name, unknown_name, unknown_signer
 from curate.gates.numbers import NumberMentions, digit_numbers
-from curate.gates.phrases import says
 from curate.gates.phrases.cheap import demands
-from curate.gates.phrases.word_patterns import listed, word_pattern
+from curate.gates.phrases.word_patterns import word_pattern
 from curate.gates.promises import invented_price, invented_promise, invented_street
 from curate.gates.words import count_words
 from schemas.records import Pair
@@ -48,8 +46,6 @@ def kept_facts(
         known = pair.model_copy(update={"input": f"{pair.input}\n{style}"})
         if not (added := invented(known, language, input_language)).keep:
             return added
-    if kind == "reply" and (settled := _settles(pair, style, language, input_language)):
-        return rejected("promise", f"the style says that this is open, the reply says {quote(settled)}")
     if kind == "reply" and (own := _invention(pair, style, language)):
         return rejected(*own)
     facts = noted_facts(pair.input, kind)
@@ -75,38 +71,6 @@ def kept_facts(
     if demands(style, "keep_all") and (fact := _lost_fact(facts, pair.output, language)):
         return rejected("lost_facts", f"the style asks for everything, and nothing is left of {quote(fact)}")
     return passed("it agrees with the note")
-
-
-def _settles(pair: Pair, style: str, language: str, input_language: str) -> str:
-    """Return a sentence of a reply that promises something, or states a figure about the subject of its message, if the
-    style says that it is not known or that nothing may be promised; or ''.
-
-    Denials, questions and conditions do not count.
-    """
-    if not _leaves_open(style):
-        return ""
-    given = f"{pair.input}\n{style}"
-    subject = roots(pair.input, language)
-    for sentence in _REPLY_SENTENCES.split(pair.output):
-        folded = fold(sentence)
-        doubted = any(says(language, name, folded) for name in ("negation", "condition", "supposes"))
-        if not folded.strip() or doubted or _informs(folded) or folded.rstrip().endswith(("?", "\uff1f", "\u061f")):
-            continue
-        if _commits(folded) and not says("any", "may_grant", folded):
-            return sentence.strip()
-        stated = pair.model_copy(update={"input": given, "output": sentence})
-        if not subject.isdisjoint(roots(sentence, language)) and not invented(stated, language, input_language).keep:
-            return sentence.strip()
-    return ""
-
-
-@lru_cache(maxsize=CACHE_SIZE)  # the style is the same for every row
-def _leaves_open(style: str) -> bool:
-    return _is_open(fold(style)) is not None
-
-
-_is_open, _commits, _informs = listed("unsettled"), listed("commits"), listed("informs")
-_REPLY_SENTENCES = re.compile(r"(?<=[.!?\u2026])\s+|(?<=[\u3002\uff01\uff1f\u061f\u0964])\s*|\n+")
 
 
 def _invention(pair: Pair, style: str, language: str) -> tuple[str, str] | None:

@@ -318,6 +318,7 @@ def test_what_a_style_rules_out_is_noticed(style: str, given: str, bad: str, goo
         ("Answer as CSV.", "- yoga, 18:00\n- chess, 19:30", 'name,quote\nLea,"yes, sure"\nBo,no'),
         ("Nur CSV.", "name,age\nLea,7\nBo", "name;age\nLea;7"),
         ("Output YAML only.", '{"port": 80}', "pets:\n- cat\nowner:\n  name: Bo\n  notes: |\n    likes\n      cats"),
+        ("Output YAML.", "a: b\n  c: d", "a: &b  # for both\n  port: 80\nc: !!map\n  <<: *b\n  d: 1"),
         ("Output YAML.", "server:\n  port: 80\n hosts:\n    - a", "server:\n  port: 80"),
         ("Return XML.", "<a><b></a>", '<?xml version="1.0"?><a><b/></a>'),
         ("Give it as HTML.", "<ul><li>a</li>", "<ul>\n<li>apple\n<li>pear\n</ul>"),
@@ -346,33 +347,10 @@ def test_uneven_tables_other_code_and_longer_answers_are_noticed() -> None:
     assert longer_than_asked("Only the number.", "Two spiders have 16 legs.")
     assert longer_than_asked("Number and unit only.", "152.4 cm") == ""
     assert longer_than_asked("Answer only yes or no.", "Yes, it is the capital.")
-    assert longer_than_asked("Answer yes or no and say why.", "Yes, it is the capital.") == ""
+    for style in ("Answer yes or no and say why.", "Answer yes or no.", "Never answer only yes or no."):
+        assert longer_than_asked(style, "Yes, it is the capital.") == ""
     assert several_instead_of_one("Одна строка для открытки.", "1. С юбилеем!\n2. Здоровья!")
     assert several_instead_of_one("Add one line of dedication above the poem.", "For Ann\nThe sea is wide.") == ""
-
-
-@pytest.mark.parametrize(
-    ("language", "style", "message", "bad", "good"),
-    [
-        (
-            "en",
-            "The date is not known yet.",
-            "When does the pool open?",
-            "The pool opens on 3 May.",
-            "We do not know yet.",
-        ),
-        ("de", "Keine Zusagen.", "Bekomme ich Geld zurück?", "Wir erstatten alles.", "Wir melden uns bis Freitag."),
-        ("it", "Nessun impegno.", "Riapre?", "Le garantiamo che riaprirà presto.", "Le scriveremo appena lo sapremo."),
-        ("zh", "是否免费尚未确认。", "能免费修吗?", "我们会为您免费维修。", "一有消息我们会通知您。"),
-    ],
-)
-def test_reply_leaves_open_what_its_style_leaves_open(
-    language: str, style: str, message: str, bad: str, good: str
-) -> None:
-    """If the style says that something is not known or not to be promised, a reply neither states a figure for it nor
-    promises it. When it will be announced may be said."""
-    judged = [kept_facts(pair(message, text), "reply", language, language, style) for text in (bad, good)]
-    assert [one.reason.code for one in judged] == ["promise", "ok"]
 
 
 def test_reply_greets_who_signed_the_message() -> None:
@@ -385,6 +363,11 @@ def test_reply_greets_who_signed_the_message() -> None:
     assert wrong_addressee("Dear Tom, see you? Katherine", "Dear Kathy, yes!", "en", "reply") == ""
     assert wrong_addressee("Wracam w środę. Basia", "Cześć Basiu, jasne!", "pl", "reply") == ""
     assert wrong_addressee("See below. Marcus\n> No lid. Best, Harriet Lund", "Hi Marcus, sure.", "en", "reply") == ""
+    passed_on = "Please tell Sabine that the key is here. Jochen"
+    assert wrong_addressee(passed_on, "Dear Sabine, the key is here.", "en", "reply") == "Sabine"
+    assert wrong_addressee(passed_on, "Dear Sabine, the key is here.", "en", "reply", "Write to Sabine.") == ""
+    behalf = "Writing for my mother, Ruth Sands, who wants an answer. Tom"
+    assert wrong_addressee(behalf, "Dear Ms Sands, we are glad to help.", "en", "reply") == ""
     letter = "Hi Zoe, can you swap shifts? Thanks, Ben"
     assert wrong_addressee(letter, "Hi Ben, could you swap shifts? Thanks, Zoe", "en") == "Ben"
     assert wrong_addressee(letter, "Hi Zoe, could you swap shifts? Thanks, Ben", "en") == ""
@@ -393,14 +376,33 @@ def test_reply_greets_who_signed_the_message() -> None:
 def test_debris_is_noticed() -> None:
     """Letters of another alphabet inside a word, invisible characters and markup of other systems are noticed, but not
     what scripts, units, emoji or the style account for."""
-    for text in ("The f\u0435rry", "plea\u200bse", "the \u202eend", "Ανo\u03af\u03b3", "Fäh\u00adre"):
+    for text in ("The f\u0435rry", "plea\u200bse", "the \u202eend", "Ανo\u03af\u03b3"):
         assert stray_character(text + " leaves", ""), text
-    for text in ("Wi-Fi-роутер", "4.7 kΩ", "α-particles", "می\u200cخواهم", "👩\u200d🍳", "הקוד \u200eABC", "SMS\u0430"):
+    for text in (
+        "Wi-Fi-роутер",
+        "4.7 kΩ",
+        "α-particles",
+        "می\u200cخواهم",
+        "👩\u200d🍳",
+        "הקוד \u200eABC",
+        "SMS\u0430",
+        "Fäh\u00adre",
+    ):
         assert stray_character(text, "") == "", text
     for text in ("It is \\textbf{closed}.", "[b]closed[/b]", "It is '''closed'''.", "20\\% off", "In [[Bath]]"):
         assert foreign_markup(text, ""), text
     assert foreign_markup("\\textbf{hello}", "Write it in LaTeX.") == ""
     assert foreign_markup("Then $\\text{area}$ is 3.", "") == ""
+
+
+def test_garbled_text_is_rejected_whatever_else_it_contains() -> None:
+    """A stray letter only flags a text, and does not save it from rejection: misread UTF-8 may contain one too."""
+    for text in (
+        "El perÃ\u00adodo del paÃ\u00ads",
+        "The f\u0435rry caf\ufffd leaves",
+        "\ufeffThe cafÃ© and the naÃ¯ve crew",
+    ):
+        assert not encoding(pair("x", text)).keep, text
 
 
 def test_what_a_text_tells_of_its_making_is_noticed() -> None:

@@ -94,6 +94,22 @@ def test_blank_lines_and_endless_words_are_fast(run: str) -> None:
     assert slow_gates(run) == []
 
 
+@pytest.mark.parametrize("run", ["a|", "select a ", ")a:b ", '"ab" ', "<!--a ", "\n \n\n", "[url=a ", "(ab) "])
+@pytest.mark.parametrize("style", ["No questions, no lists. Answer as XML, only the code.", "A query in Python."])
+def test_time_is_linear_under_a_style_that_demands_something(run: str, style: str) -> None:
+    """A hundred thousand characters of markup without an end, of code or quotations take no gate two seconds. Bars of
+    a wiki template took 7, comments 9."""
+    task = {"name": "runs", "kind": "free", "style": style, "language": "en"}
+    spec = Spec.model_validate(with_defaults({"task": task}))
+    text = ("[{{\ndef f(" + run * 50_000)[:100_000]
+    slow = {
+        step.by: took
+        for step in gates_for(spec.task, spec.curate.gates, Path())
+        if (took := seconds(step, "pool?", text)) > 2
+    }
+    assert slow == {}
+
+
 @pytest.mark.parametrize(
     "text",
     [
