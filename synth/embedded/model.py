@@ -78,7 +78,6 @@ def refuse_incomplete(folder: Path, *, runs_code: bool = False) -> None:
 
     A model that needs code which is not trusted remains transformers' ValueError.
     """
-    fix = "Use the folder or the hub id of a complete model."
     if (folder / "adapter_config.json").is_file():
         raise InputError(
             "this folder contains an adapter beside the model, and it would be loaded with a base of its own.",
@@ -101,7 +100,9 @@ def refuse_incomplete(folder: Path, *, runs_code: bool = False) -> None:
         if "trust_remote_code" in str(error):
             raise
         raise InputError(
-            f"transformers cannot load the model: {first_line(error)}", where=str(folder), fix=fix
+            f"transformers cannot load the model: {first_line(error)}",
+            where=str(folder),
+            fix="It may need other packages, or another version of transformers; otherwise use another model.",
         ) from None
     finally:
         logging.set_verbosity(level)
@@ -116,7 +117,7 @@ def refuse_incomplete(folder: Path, *, runs_code: bool = False) -> None:
             f"weights of the model {what}: {len(named)} of {len(names)}, such as {named[0]}.",
             where=str(folder),
             why="transformers would put random numbers in their place.",
-            fix=fix,
+            fix="Use the folder or the hub id of a complete model.",
         )
 
 
