@@ -63,8 +63,8 @@ def find_header_row(lines: Sequence[str | Fault], source: SeedSource, given: str
             for at, cells in records
             if _count_filled(cells) > 1 or (len(cells) > 1 and all(map(str.strip, cells[1:])))
         ]
-        above = len(rows) > 1 and _is_band(rows[0][1], source) and _are_names(rows[1][1])
-        return rows[int(above)][0] if rows else 0, separator
+        has_band = len(rows) > 1 and _is_band(rows[0][1], source) and _are_names(rows[1][1])
+        return rows[int(has_band)][0] if rows else 0, separator
     is_title = texts[0].startswith('"') or " " in texts[0].strip()  # a single word is a header
     for start in range(1, len(texts) if is_title else 1):
         separator = given or _separator(texts[start:], source)

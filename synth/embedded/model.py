@@ -113,8 +113,10 @@ def refuse_incomplete(folder: Path, *, runs_code: bool = False) -> None:
     other_shape = sorted(name for name, *_ in loading["mismatched_keys"])
     if missing or other_shape:
         what, named = ("are missing", missing) if missing else ("have other shapes than its config says", other_shape)
+        others = sorted(loading["unexpected_keys"]) if missing else ()
+        instead = f"; the files have others, such as {others[0]}" if others else ""
         raise InputError(
-            f"weights of the model {what}: {len(named)} of {len(names)}, such as {named[0]}.",
+            f"weights of the model {what}: {len(named)} of {len(names)}, such as {named[0]}{instead}.",
             where=str(folder),
             why="transformers would put random numbers in their place.",
             fix="Use the folder or the hub id of a complete model.",

@@ -164,7 +164,7 @@ def _own_padding(base: Path) -> None:
         (_pointer, "are incomplete"),
         (_half, "part of the weights is missing"),
         (_twice, "the weights are there twice"),
-        (_compiled, "weights of the model are missing: 25 of 25"),
+        (_compiled, r"weights of the model are missing: 25 of 25, .*; the files have others, such as _orig_mod\."),
         (_without_layer, "weights of the model are missing: 3 of 25, such as model.layers.1.mlp.down_proj.weight"),
         (_other_width, "have other shapes than its config says: 6 of 25"),
         (_with_adapter, "contains an adapter beside the model"),
