@@ -66,17 +66,24 @@ def json_on_stdout(enabled: bool) -> Iterator[WriteJson | None]:
         def encoded(value: Any) -> bytes:
             return orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS, default=str)
 
-        values = {key: value for key, value in data.items() if not isinstance(value, Iterator)}
-        with tempfile.SpooledTemporaryFile(
-            1 << 20
-        ) as whole:  # nothing is written of an object that cannot be completed
-            whole.write(encoded(values).removesuffix(b"\n}"))
-            for key in data.keys() - values:
-                whole.write(b",\n  " + encoded(key) + b": [")
-                for number, value in enumerate(data[key]):
-                    whole.write(b"," * bool(number) + b"\n    " + encoded(value).replace(b"\n", b"\n    "))
-                whole.write(b"\n  ]")
-            whole.write(b"\n}\n" if values else encoded(values) + b"\n")
+        def parts() -> Iterator[bytes]:
+            for number, (key, value) in enumerate(data.items()):
+                yield (b",\n  " if number else b"\n  ") + encoded(key) + b": "
+                if not isinstance(value, Iterator):
+                    yield encoded(value).replace(b"\n", b"\n  ")
+                    continue
+                start = b"["
+                for item in value:
+                    yield start + b"\n    " + encoded(item).replace(b"\n", b"\n    ")
+                    start = b","
+                yield b"[]" if start == b"[" else b"\n  ]"
+
+        # Nothing is written of an object that cannot be completed.
+        with tempfile.SpooledTemporaryFile(1 << 20) as whole:
+            whole.write(b"{")
+            for part in parts():
+                whole.write(part)
+            whole.write(b"\n}\n" if data else b"}\n")
             whole.seek(0)
             while body := whole.read(1 << 20):
                 while body:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import chain, islice
+from itertools import chain, islice, pairwise
 
 from schemas.spec import SeedSource
 from synth.columns import Cells, Fault, Layout, SeedProblem, count_known_headers, layout
@@ -47,9 +47,9 @@ def find_header_row(lines: Sequence[str | Fault], source: SeedSource, given: str
     """How many of the first lines precede the headers, such as a report's title, and the separator (`given`, or
     detected).
 
-    A line above the headers has at most one filled cell, which is not a known column. Or at most half of its cells are
-    filled, as where merged cells name groups of columns, and names without digits follow. Or it has no separator, and
-    is followed by headers without empty cells and by rows of the same width.
+    A line above the headers has at most one filled cell, which is not a known column. Or it names groups of columns in
+    merged cells (`_is_band`), and names without digits follow. Or it has no separator, and is followed by headers
+    without empty cells and by rows of the same width.
     """
     texts = ["\n" if isinstance(line, Fault) else line for line in lines]
     separator = given or _separator(texts, source)
@@ -63,8 +63,8 @@ def find_header_row(lines: Sequence[str | Fault], source: SeedSource, given: str
             for at, cells in records
             if _count_filled(cells) > 1 or (len(cells) > 1 and all(map(str.strip, cells[1:])))
         ]
-        is_band = len(rows) > 1 and 2 * _count_filled(rows[0][1]) <= len(rows[0][1]) and _are_names(rows[1][1])
-        return rows[int(is_band)][0] if rows else 0, separator
+        has_band = len(rows) > 1 and _is_band(rows[0][1], source) and _are_names(rows[1][1])
+        return rows[int(has_band)][0] if rows else 0, separator
     is_title = texts[0].startswith('"') or " " in texts[0].strip()  # a single word is a header
     for start in range(1, len(texts) if is_title else 1):
         separator = given or _separator(texts[start:], source)
@@ -91,6 +91,13 @@ def _separator(lines: Sequence[str], source: SeedSource) -> str:
 
 def _count_filled(cells: Sequence[str]) -> int:
     return sum(bool(cell.strip()) for cell in cells)
+
+
+def _is_band(cells: Sequence[str], source: SeedSource) -> bool:
+    """Whether at most half of these cells are filled, none is a known column, and an empty one follows a filled one, as
+    it does when merged cells are exported. The unnamed columns of a data frame's index come first."""
+    is_merged = any(left.strip() and not right.strip() for left, right in pairwise(cells))
+    return is_merged and 2 * _count_filled(cells) <= len(cells) and not count_known_headers(cells, source)
 
 
 def _are_names(cells: Sequence[str]) -> bool:

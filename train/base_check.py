@@ -6,6 +6,7 @@ No weights are downloaded. For a model on a hub, its model info, config and toke
 from __future__ import annotations
 
 from collections.abc import Iterator
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -74,7 +75,8 @@ def check_base(settings: TrainSettings, project_folder: Path) -> Iterator[Fact]:
     """Yield every finding about the base of `settings`. Raises MissingDependency if nothing can be checked: without the
     extra `train`, or when the hub cannot be reached."""
     try:
-        import transformers  # noqa: F401
+        for package in ("accelerate", "torch", "transformers"):
+            import_module(package)
     except ImportError:
         raise MissingDependency(
             "the base model was not checked.", fix="Install the packages: pip install 'pairsmith[train]'"
@@ -201,22 +203,21 @@ def _check_weights(settings: TrainSettings, inspected: InspectedBase) -> Fact:
     kind = str(config.get("model_type"))
     what = f"{settings.base}, {kind}, {inspected.billions:.2g} billion parameters"
     try:
-        if copy := runnable(settings.base, inspected.folder, settings.trust_remote_code):
-            return _check_own_code(copy, what)
-    except InputError as error:
-        return Fact("base", "fail", error.what, error.fix or "")
-    if kind not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
-        code = ", and the code shipped with it runs only if the spec trusts it" if has_code(inspected.folder) else ""
-        fix = _fix_for_untrusted_code(settings, inspected.folder)
-        return Fact("base", "fail", f"transformers has no text model of type '{kind}'{code}", fix)
-    try:
-        if inspected.is_local:
+        copy = runnable(settings.base, inspected.folder, settings.trust_remote_code)
+        if copy is None and kind not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
+            code = (
+                ", and the code shipped with it runs only if the spec trusts it" if has_code(inspected.folder) else ""
+            )
+            fix = _fix_for_untrusted_code(settings, inspected.folder)
+            return Fact("base", "fail", f"transformers has no text model of type '{kind}'{code}", fix)
+        fact = _check_own_code(copy, what) if copy else Fact("base", "ok", what)
+        if inspected.is_local and fact.state != "fail":
             from synth.embedded.model import refuse_incomplete
 
-            refuse_incomplete(inspected.folder)
+            refuse_incomplete(copy or inspected.folder, runs_code=copy is not None)
     except InputError as error:
         return Fact("base", "fail", error.what, error.fix or "")
-    return Fact("base", "ok", what)
+    return fact
 
 
 def _check_own_code(folder: Path, what: str) -> Fact:

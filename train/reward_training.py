@@ -231,7 +231,6 @@ def _fit(
 
     set_seed(settings.random_seed)
     on_gpu, dtype = torch.cuda.is_available(), compute_dtype(settings.precision)
-    rows = [{"chosen_ids": c.chosen.ids, "rejected_ids": c.rejected.ids} for c in learned]
     lora = {"r": settings.r, "lora_alpha": settings.alpha}
     with quiet(), tempfile.TemporaryDirectory() as scratch:
         trainer = RewardTrainer(
@@ -256,7 +255,7 @@ def _fit(
                 report_to="none",
                 disable_tqdm=True,
             ),
-            train_dataset=Dataset.from_list(rows),
+            train_dataset=Dataset.from_list([{"chosen_ids": a.ids, "rejected_ids": b.ids} for _, a, b in learned]),
             processing_class=tokenizer,
             peft_config=LoraConfig(**lora, target_modules="all-linear", task_type=TaskType.SEQ_CLS),
             callbacks=[ProgressCallback()],

@@ -109,16 +109,8 @@ def key_figures(evidence: Evidence) -> list[tuple[str, str, str]]:
     ]
 
 
-def row_count_check(counts: Counts) -> str:
-    """The sum that must hold."""
-    return (
-        f"{count(counts.rows_in)} in = {count(counts.accepted)} accepted + {count(counts.rejected)} rejected"
-        f" + {count(counts.waiting)} waiting + {count(counts.failed)} failed"
-    )
-
-
 def parts(counts: Counts, words: StageWords) -> list[BarPart]:
-    """The sum as the segments of a bar."""
+    """The sum of rows as the segments of a bar."""
     return [
         BarPart("accepted", counts.accepted),
         BarPart("rejected", counts.rejected),

@@ -78,7 +78,6 @@ def refuse_incomplete(folder: Path, *, runs_code: bool = False) -> None:
 
     A model that needs code which is not trusted remains transformers' ValueError.
     """
-    fix = "Use the folder or the hub id of a complete model."
     if (folder / "adapter_config.json").is_file():
         raise InputError(
             "this folder contains an adapter beside the model, and it would be loaded with a base of its own.",
@@ -101,7 +100,9 @@ def refuse_incomplete(folder: Path, *, runs_code: bool = False) -> None:
         if "trust_remote_code" in str(error):
             raise
         raise InputError(
-            f"transformers cannot load the model: {first_line(error)}", where=str(folder), fix=fix
+            f"transformers cannot load the model: {first_line(error)}",
+            where=str(folder),
+            fix="It may need other packages, or another version of transformers; otherwise use another model.",
         ) from None
     finally:
         logging.set_verbosity(level)
@@ -112,11 +113,13 @@ def refuse_incomplete(folder: Path, *, runs_code: bool = False) -> None:
     other_shape = sorted(name for name, *_ in loading["mismatched_keys"])
     if missing or other_shape:
         what, named = ("are missing", missing) if missing else ("have other shapes than its config says", other_shape)
+        others = sorted(loading["unexpected_keys"]) if missing else ()
+        instead = f"; the files have others, such as {others[0]}" if others else ""
         raise InputError(
-            f"weights of the model {what}: {len(named)} of {len(names)}, such as {named[0]}.",
+            f"weights of the model {what}: {len(named)} of {len(names)}, such as {named[0]}{instead}.",
             where=str(folder),
             why="transformers would put random numbers in their place.",
-            fix=fix,
+            fix="Use the folder or the hub id of a complete model.",
         )
 
 

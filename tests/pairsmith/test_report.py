@@ -19,9 +19,8 @@ from pairsmith.receipt import recording
 from pairsmith.report import proof, render, sentences, write_report
 from pairsmith.report.gather import gather
 from pairsmith.report.proof import describe_difference, limits, method
-from pairsmith.report.sentences import row_count_check
 from pairsmith.style.charts import learning_curve
-from pairsmith.style.numbers import count, percent, points
+from pairsmith.style.numbers import count, percent, points, row_sum
 from schemas.errors import PairsmithError, TeacherError
 from schemas.project import Project
 from schemas.records import Artifact, Counts
@@ -97,7 +96,7 @@ def test_row_counts_are_those_of_the_receipts(project: Project, done: Store) -> 
     for command in ("generate", "curate"):
         receipt = done.receipts(command)[-1]
         assert receipt.counts.adds_up
-        assert _flat(row_count_check(receipt.counts)) in text
+        assert _flat(row_sum(receipt.counts.model_dump())) in text
         for word, number in receipt.reasons.items():
             assert f"{word}{count(number)}" in text
     curated = done.receipts("curate")[-1].counts

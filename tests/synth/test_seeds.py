@@ -372,6 +372,8 @@ def test_repeated_headers_are_no_row(tmp_path, write):
         ("Kunde;;;Amt;\nNr.;Datum;Frage;Art;Euro\n1;2;a;b;3\n", ["Nr.", "Datum", "Frage", "Art", "Euro"]),
         ("Kunde;;;Amt;\n1;2;a;b;3\n", ["Kunde", "", "", "Amt", ""]),
         ("text;;;note\nan owl;a;b;sees all\n", ["text", "", "", "note"]),
+        ("Report of May;;;\ntext;;;note\nan owl;a;b;sees all\n", ["text", "", "", "note"]),
+        (";;Frage;Amt\nx;y;Wo ist es;Bad\n", ["", "", "Frage", "Amt"]),
         ("Report;\n;wort\n0;eins\n1;zwei\n", ["", "wort"]),
         ("idea\na lighthouse, at dusk\ntwo goats, on a roof\n", ["idea"]),
         ("idea\ngoats,roofs\ntwo goats and, well, a roof\n", ["idea"]),
@@ -383,8 +385,8 @@ def test_repeated_headers_are_no_row(tmp_path, write):
 )
 def test_header_with_empty_cells_is_a_header(tmp_path, write, content, names):
     """A spreadsheet also exports its empty columns, and a data frame of one column has an unnamed index: the line with
-    the requested column, or the only filled one, is the header. A line of merged cells above names is none. A single
-    column of texts with commas has no title above it."""
+    the requested column, or the only filled one, is the header. A line of merged cells above names is none, unless it
+    has a known column, below a title too. A single column of texts with commas has no title above it."""
     write("seeds.csv", content)
     assert read_column_names(tmp_path / "seeds.csv") == names
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sys
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -163,7 +164,7 @@ def _own_padding(base: Path) -> None:
         (_pointer, "are incomplete"),
         (_half, "part of the weights is missing"),
         (_twice, "the weights are there twice"),
-        (_compiled, "weights of the model are missing: 25 of 25"),
+        (_compiled, r"weights of the model are missing: 25 of 25, .*; the files have others, such as _orig_mod\."),
         (_without_layer, "weights of the model are missing: 3 of 25, such as model.layers.1.mlp.down_proj.weight"),
         (_other_width, "have other shapes than its config says: 6 of 25"),
         (_with_adapter, "contains an adapter beside the model"),
@@ -183,6 +184,16 @@ def test_a_base_that_cannot_be_trained_is_refused_with_its_reason(base: Path, sp
     with pytest.raises(PairsmithError, match=what) as refused:
         refuse_unfit(TrainSettings(base="base"), base.parent)
     assert refused.value.fix
+
+
+@pytest.mark.parametrize("package", ["accelerate", "torch", "transformers"])
+def test_without_all_packages_nothing_is_checked(base: Path, package: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that only generates may have transformers alone; it refuses no base that another one trains."""
+    _compiled(base)
+    monkeypatch.setitem(sys.modules, package, None)
+    refuse_unfit(TrainSettings(base="base"), base.parent)
+    with pytest.raises(MissingDependency, match="was not checked"):
+        list(check_base(TrainSettings(base="base"), base.parent))
 
 
 def test_custom_code_is_never_offered_interactively(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -22,6 +22,7 @@ from schemas.records import Message, Sampling
 from schemas.spec import TrainSettings
 from synth.endpoint import Endpoint
 from tests.train import tiny
+from tests.train.test_base_check import rename_weights
 from train.base_check import check_base, refuse_unfit
 from train.base_model import Base, find_base, find_trained_base, load_chat, load_for_training
 from train.dataset import Dataset
@@ -101,6 +102,15 @@ def test_untrusted_code_is_not_run_and_the_error_has_its_entry(own: Path) -> Non
             find_base(settings_with(), own.parent), Dataset("d", tiny.rows(2)), settings_with(), own.parent / "adapters"
         )
     assert not (own.parent / "ran").exists()
+
+
+def test_missing_weights_of_a_model_with_own_code_are_found_before_generation(own: Path) -> None:
+    """Otherwise training would refuse them only after the rows were paid for."""
+    entry = entry_of(own)
+    refuse_unfit(settings_with(entry), own.parent)
+    rename_weights(own, lambda name: f"_orig_mod.{name}")
+    with pytest.raises(PairsmithError, match="weights of the model are missing"):
+        refuse_unfit(settings_with(entry), own.parent)
 
 
 @pytest.mark.parametrize("name", ["own", "own@0123456789abcdef0123456789abcdef"])

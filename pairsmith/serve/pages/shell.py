@@ -265,7 +265,7 @@ def error_page(request: Request, error: PairsmithError) -> Response:
     """Render an error as a page. Users who are not signed in are redirected to the sign-in and back."""
     caller: Caller = getattr(request.state, "caller", None) or Caller()
     if status_of(error) == 401 and caller.user is None and request.method == "GET":
-        back = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+        back = _with_query(request, request.url.path)
         return RedirectResponse(link("/sign-in", next="" if back == "/" else back), 303)
     slug = request.path_params.get("project")
     known = slug if slug and caller.may(Right.see_project, slug) and status_of(error) != 404 else None
@@ -283,6 +283,10 @@ def error_page(request: Request, error: PairsmithError) -> Response:
         typed=typed,
         is_broken=known is not None and request.method == "GET" and isinstance(error, SpecError),
     )
+
+
+def _with_query(request: Request, path: str) -> str:
+    return path + (f"?{request.url.query}" if request.url.query else "")
 
 
 def page_of(request: Request, error: PairsmithError) -> Response | None:
@@ -312,7 +316,9 @@ async def on_http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     if request.method == "GET" and _wants_html(request):
         parent = _parent_page(request)
-        if error.status_code == 405 or request.url.path == f"{parent}/":
+        if request.url.path == f"{parent}/":
+            return RedirectResponse(_with_query(request, parent), 303)
+        if error.status_code == 405:
             return RedirectResponse(parent, 303)
     unknown = not_there("this page does not exist.", fix="The start page lists your projects.")
     return page_of(request, unknown) or await problems.on_http_exception(request, error)
