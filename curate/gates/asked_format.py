@@ -168,24 +168,29 @@ def _languages_named(asked: str) -> tuple[str, ...]:
 
 _SAME = {
     "js": "javascript",
-    "py": "python",
-    "query": "sql",
-} | {
     "ts": "typescript",
+    "py": "python",
+    "rb": "ruby",
+    "rs": "rust",
     "golang": "go",
     "sh": "bash",
     "shell": "bash",
-    "rb": "ruby",
-    "rs": "rust",
     "cpp": "c++",
     "csharp": "c#",
+    "query": "sql",
 }
-_KIN = {("javascript", "typescript"), ("typescript", "javascript"), ("c++", "c"), ("c", "c++"), ("java", "kotlin")} | {
+# Languages (written, asked for) whose marks a text in the other one may have.
+_KIN = {
+    ("javascript", "typescript"),
+    ("typescript", "javascript"),
+    ("javascript", "html"),
+    ("javascript", "kotlin"),
+    ("c++", "c"),
+    ("c", "c++"),
+    ("java", "kotlin"),
     ("java", "c#"),
     ("c#", "java"),
     ("bash", "python"),
-    ("javascript", "html"),
-    ("javascript", "kotlin"),
 }
 _LANGUAGES = re.compile(
     r"(?<![a-z./])(?:(?<=in )go(?=[.,;\n]|\Z)|go(?=\scode)|python|javascript|typescript|sql|bash|shell|java|kotlin|rust"
