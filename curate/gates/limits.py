@@ -30,7 +30,7 @@ def limits(pair: Pair, language: str = "en", input_language: str | None = None) 
     """
     input_lang = input_language or language
     before, after = _without_shared_quotes(pair.input, pair.output)
-    before = _without_idioms(before, input_lang)
+    given, before = before, _without_idioms(before, input_lang)
     if not_asked := _lost_question(before, after, input_lang, language):
         return rejected("lost_question", f"the input {not_asked}")
     translated = input_lang != language
@@ -74,6 +74,8 @@ def limits(pair: Pair, language: str = "en", input_language: str | None = None) 
         and (denied := _lost_denial_of_sentence(before, after, input_lang, language))
     ):
         return rejected("lost_negation", f"the input says {quote(denied)}, the same sentence of the output does not")
+    if added := _added_denial(given, _without_idioms(after, language), input_lang, language):
+        return rejected("added_negation", f"the output denies {quote(added)}, the input does not")
     return passed("denials, limits and questions are kept")
 
 
@@ -170,6 +172,29 @@ def _denies(text: str, language: str) -> bool:
     """Whether a text denies something with a word that always denies, unlike `empty` or `only`."""
     loosely = lexicon(language).words("loosely")
     return any(denial[0] not in loosely for denial in list_pattern(language, "negated").finditer(text))
+
+
+def _added_denial(before: str, after: str, input_lang: str, language: str) -> str:
+    """Return what the output denies although the input denies and limits nothing; or ''."""
+    denies = says(language, "denial", _plain_denials(after, language))
+    lists = ("negated", "denial", "conditions", "supposes", "forbidden", "lacking", "denies")
+    if not denies or any(says(input_lang, name, before) for name in lists) or _ASKS.search(f"{before}{after}"):
+        return ""
+    if not lexicon(input_lang).words("negated"):
+        return ""
+    if input_lang != language:
+        plain = after[denies.end() : denies.end() + 1] != "." and denies[0] not in lexicon(language).words("loosely")
+        return denies[0] if plain and _word_count(before) <= _LONG_INPUT / 2 else ""
+    return (
+        _undenied_word(after, before, language)
+        if count_words(after) <= 1.6 * count_words(before) + _EXTRA_WORDS
+        else ""
+    )
+
+
+def _word_count(text: str) -> float:
+    """Count the words of a text; two characters of a script without spaces count as one."""
+    return count_words(text) / (2 if not text.isascii() and count_words(text) > 2 * len(text.split()) else 1)
 
 
 _SENTENCES = re.compile(r"[.;!?\n\u3002\uff1b\uff01\u061f\u061b\u0964]+(?:\s|(?<=[\u3002\uff1b\uff01])|$)")

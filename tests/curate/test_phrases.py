@@ -55,6 +55,7 @@ def test_tables_exist() -> None:
     everywhere = {"preamble.marker", "preamble.leak", "preamble.maybe", "preamble.empty", "preamble.opening"}
     everywhere |= {"preamble.options", "preamble.title", "refusal.maybe"}
     everywhere |= {"placeholder.mark", "placeholder.maybe", "thinking.tag", "thinking.summary", "thinking.maybe"}
+    everywhere |= {"thinking.shown"}
     assert {rule.table for rule in phrases(UNWRITTEN).rules} == everywhere
     assert all(rule in phrases("en").rules for rule in phrases(UNWRITTEN).rules)
 

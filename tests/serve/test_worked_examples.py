@@ -50,10 +50,10 @@ def test_worked_example_from_the_test_split_is_reported(service: Service) -> Non
 
 
 def test_seeds_similar_to_the_test_are_counted_before_a_run(service: Service) -> None:
-    """A few prompts that end with the same words are similar (ten would be a template), and no request is sent for
+    """A few prompts that end with the same words are similar (five would be a template), and no request is sent for
     seeds similar to a test seed. The setup page shows their number and the first of them."""
     ending = ", low golden light from the right, long soft shadows, film grain, muted blues, calm mood, wide shot"
-    things = ("a kettle", "a tram", "a goat", "an owl", "a pier", "a violin", "a fox", "a bridge")
+    things = ("a kettle", "a tram", "a goat", "an owl")
     browser = create_project(service, "alike", "p.txt", "\n".join(thing + ending for thing in things), lines="output")
     page = unescape(browser.get("/p/alike/setup").text)
     assert "are too similar to a seed in the test split, so no request is sent for them" in page
