@@ -94,6 +94,7 @@ def test_blank_lines_and_endless_words_are_fast(run: str) -> None:
     assert slow_gates(run) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("run", ["a|", "select a ", ")a:b ", '"ab" ', "<!--a ", "\n \n\n", "[url=a ", "(ab) "])
 @pytest.mark.parametrize("style", ["No questions, no lists. Answer as XML, only the code.", "A query in Python."])
 def test_time_is_linear_under_a_style_that_demands_something(run: str, style: str) -> None:
