@@ -29,8 +29,9 @@ def json_schema(schema: Any, model: Any = None) -> Gate:
 
     formats = FormatChecker(("date",))
     for name, parse in (("date-time", datetime.fromisoformat), ("time", time.fromisoformat)):
+        # A time has a colon; a date alone is no date-time.
         formats.checks(name, ValueError)(
-            lambda value, parse=parse: not isinstance(value, str) or bool(parse(value.upper()))
+            lambda value, parse=parse: not isinstance(value, str) or (":" in value and bool(parse(value.upper())))
         )
     checker = formats if model is None else None
     validator = validators.validator_for(schema)(schema, registry=Registry(), format_checker=checker)

@@ -167,6 +167,11 @@ SCHEMA = """{
         ),
         ('{"subject": "fox", "light": "dawn", "seen": "2026-07-28T07:30Z"}', True, "ok"),
         ('{"subject": "fox", "light": "dawn", "seen": "now"}', False, "schema: at $.seen: 'now' is not a 'date-time'"),
+        (
+            '{"subject": "fox", "light": "dawn", "seen": "2026-01-02"}',
+            False,
+            "schema: at $.seen: '2026-01-02' is not a 'date-time'",
+        ),
         ("[" * 5000, False, "not_json"),
         ("\ud800", False, "not_json"),
     ],
