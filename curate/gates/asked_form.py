@@ -120,12 +120,12 @@ _only_thing = word_pattern(
 )
 _only_of_code = word_pattern(
     r"(?<!\w){only_words}\s(?:{rules_out_small}\s?){0,2}(?:[^\W\d_]+\s)?{code_things}(?!\w)"
-    r"|(?<!\w){code_things}\s?{only_words}(?![a-z])|[只仅][^\s\u3002]{0,8}(?:代码|函数|语句|命令|公式)"
+    r"|(?<!\w){code_things}\s?{only_words}(?![a-z])|{only_joined}[^\s\u3002]{0,8}{code_joined}"
 )
 _WORD, _CJK_LETTER = re.compile(r"[^\W\d_\u3040-\u9fff]+"), re.compile(r"[\u3040-\u9fff]")
 _yes_or_no = word_pattern(
     r"(?<![^\W\u3040-\u9fff\uac00-\ud7a3])[\"'\u201c\u201e\u00ab\u300c]?\s?(?:{yes_first}\W{0,3}(?:{or_between}|/)\W{0,3}{no_first}"
-    r"|{no_first}\W{0,3}(?:{or_between}|/)\W{0,3}{yes_first}|是或否|是还是否|是或不是|はいかいいえ|はいまたはいいえ)(?![^\W\u3040-\u9fff\uac00-\ud7a3])"
+    r"|{no_first}\W{0,3}(?:{or_between}|/)\W{0,3}{yes_first}|{yes_or_no_joined})(?![^\W\u3040-\u9fff\uac00-\ud7a3])"
 )
 _begins_with_answer = word_pattern(r"\W*(?:{yes_first|no_first})(?![^\W\u3040-\u9fff\uac00-\ud7a3])")
 _only_words = word_pattern(r"(?<![a-zà-ÿа-я]){only_words}(?![a-zà-ÿа-я])")

@@ -33,7 +33,7 @@ def _format_asked(asked: str) -> str:
     if _markdown_table().search(folded):
         return "markdown"
     names = set(_NAMES.findall(folded))
-    request = _asks_for().search(folded) or _ASKS_BEHIND.search(folded) if len(names) == 1 else None
+    request = _asks_for().search(folded) or _asks_behind().search(folded) if len(names) == 1 else None
     return request["name"] if request else ""
 
 
@@ -41,13 +41,13 @@ _FENCE = re.compile(r"```[\w+-]*[^\S\n]*\n([\s\S]*?)\n?```")
 _NAMES = re.compile(r"(?<![a-z])(?:csv|tsv|ya?ml|xml|html|json|markdown|md|latex|toml|table|sql)(?![a-z])")
 # The format is asked for, not what the instruction is about: `a parser for CSV`, `turn the CSV into sentences`.
 _asks_for = word_pattern(
-    r"(?:\A\W*|[.:;!,\u3002\uff0c]\s*|(?<![^\W\u3040-\u9fff]){format_verbs}\s(?:[^\W\d_]{1,7}\s)?|(?:输出|返回|给出|写成|转成|用|以|出力は)\s?)(?P<name>csv|tsv|yaml|xml|html)"
-    r"(?![a-z]|\s?\?)(?!-?\s?[a-z-]*(?:file|datei|fichier|archiv|parser|reader|import|export))"
+    r"(?:\A\W*|[.:;!,\u3002\uff0c]\s*|(?<![^\W\u3040-\u9fff]){format_verbs}\s(?:[^\W\d_]{1,7}\s)?|{format_verbs_joined}\s?)(?P<name>csv|tsv|yaml|xml|html)"
+    r"(?![a-z]|\s?\?)(?!-?\s?[a-z-]*{format_carriers})"
 )
 _markdown_table = word_pattern(
     r"(?<![a-z])markdown[ -]?(?:{forms_table}|表)(?!\w)|(?<!\w){forms_table}\s(?:[^\W\d_]{1,7}\s)?markdown"
 )
-_ASKS_BEHIND = re.compile(r"(?P<name>csv|tsv|yaml|xml|html)\s?(?:形式|で|格式|형식|로)")
+_asks_behind = word_pattern(r"(?P<name>csv|tsv|yaml|xml|html)\s?{format_particles}")
 
 
 def _is_table_of_values(body: str, delimiters: str = ",;\t|") -> bool:
