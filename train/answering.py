@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import aiohttp
 
+from curate.gates.words import count_words
 from schemas.blocking import together
 from schemas.money import Cost, summed
 from schemas.progress import Progress
@@ -36,8 +37,9 @@ OpenTeacher = Callable[[TeacherSettings], AbstractAsyncContextManager[Endpoint]]
 
 class Answers(NamedTuple):
     """The answers of one system under one decoding, in the order of the seeds; the token usage and the cost in US
-    dollars (None if any of it is unknown) of all requests for them; the answer tokens and seconds of those requests
-    that were not part of a batch; and whether any of them asked for further answers."""
+    dollars (None if any of it is unknown) of all requests for them; the tokens of the answers that were not part of a
+    batch, and the sum of their seconds, where every answer of a request takes as long as the request; and whether any
+    request asked for further answers."""
 
     outputs: list[Output]
     usage: Usage
@@ -211,7 +213,8 @@ class AnswerCollector:
         usd = None if any(cost is None for _, cost in attributed) else sum(cost or 0.0 for _, cost in attributed)
         # The row of a request's first sample has its usage.
         timed = [call for call in paid if call.request_of is None and call.transport == "http"]
-        tokens, seconds = sum(call.usage.completion_tokens for call in timed), sum(call.seconds for call in timed)
+        tokens = sum(call.usage.completion_tokens for call in timed)
+        seconds = sum(call.seconds * (call.request.get("n") or 1) for call in timed)
         shared = any((call.request.get("n") or 1) > samples for call in paid)
         return Answers(outputs, summed([usage for usage, _ in attributed]), usd, tokens, seconds, shared)
 
@@ -260,7 +263,7 @@ def _judge_output(blank: Output, call: Call, plan: EvaluationPlan, seed: Seed) -
             "answered": True,
             "text": text,
             "finish": call.raw.get("finish_reason"),
-            "words": len(text.split()),
+            "words": count_words(text),
             "seconds": call.seconds if call.transport == "http" else 0.0,
             "checks": dict(checked.passed),
             "reasons": dict(checked.reasons),

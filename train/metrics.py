@@ -92,7 +92,7 @@ class ModeResult(Record):
 
     `by_reference` compares the answers with outputs written by people, `invented` is the share of complete answers with
     an invented detail (train/invented.py). `seconds` is per request at the evaluation's concurrency, including the wait
-    for a slot in the server's batch, `tokens_per_s` answer tokens per second of a request: not of an idle server.
+    for a slot in the server's batch, `tokens_per_s` tokens per second of one answer: not of an idle server.
     `usd` is the original cost, None if any price is unknown. `shared`: some were requested with others (None: unknown).
     """
 
@@ -344,12 +344,13 @@ def summarise(
     groups: Mapping[str, str] = ALONE,
     timed: tuple[int, float] | None = None,
 ) -> ModeResult:
-    """One system under one decoding. `usage` and `usd` are totals; `timed`: its requests' answer tokens and seconds."""
+    """One system under one decoding. `usage` and `usd` are totals; `timed`: tokens and seconds of all answers."""
     answers = [output for output in outputs if output.answered]
     counts = _by_seed(answers)
     seeds = sorted(counts)
     measured = any(output.whole for output in answers)
-    tokens, request_seconds = timed or (usage.completion_tokens, _request_seconds(answers))
+    tokens, answer_seconds = timed or (usage.completion_tokens, sum(output.seconds for output in answers))
+    requests = {(output.seed_id, output.seconds) for output in answers if output.seconds}
     return ModeResult(
         pass_rate=share(*_columns(counts, seeds), groups=grouped(seeds, groups)) if measured else None,
         asked=len(outputs),
@@ -360,9 +361,9 @@ def summarise(
         not_scored=sum(output.whole and output.all_pass is None for output in answers),
         checks={name: fmean(output.checks[name] is True for output in answers) for name in names} if measured else {},
         words=_spread([float(output.words) for output in answers]),
-        seconds=_spread([output.seconds for output in answers if output.seconds]),
+        seconds=_spread([seconds for _, seconds in requests]),
         usage=usage,
-        tokens_per_s=tokens / request_seconds if request_seconds else None,
+        tokens_per_s=tokens / answer_seconds if answer_seconds else None,
         usd=usd,
     )
 
@@ -415,15 +416,12 @@ def _columns(counts: dict[str, tuple[int, int]], seeds: Sequence[str]) -> tuple[
     return [counts[seed][0] for seed in seeds], [counts[seed][1] for seed in seeds]
 
 
-def _request_seconds(answers: Iterable[Output]) -> float:
-    """The total duration of all requests; samples of one request share one duration."""
-    return sum(seconds for _, seconds in {(output.seed_id, output.seconds) for output in answers})
-
-
 def _spread(values: Sequence[float]) -> Spread | None:
+    """Percentiles that are too low as often as too high. numpy's default interpolation shows a 95th percentile that is
+    too low in 71 % of samples of 20, by 13 % in the median."""
     if not values:
         return None
     import numpy as np
 
-    p10, p50, p90, p95 = np.percentile(values, [10, 50, 90, 95])
+    p10, p50, p90, p95 = np.percentile(values, [10, 50, 90, 95], method="median_unbiased")
     return Spread(p10=float(p10), p50=float(p50), p90=float(p90), p95=float(p95))

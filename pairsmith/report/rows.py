@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
+from curate.gates.words import count_words
 from curate.selection import in_words
 from curate.states import skim_states
 from pairsmith.report.evidence import Distribution, NotAccepted, ReasonCount, RowExample, Scorer
@@ -84,7 +85,7 @@ class ReportRows:
         for chunk in batched(ids, _CHUNK):
             for accepted in (False, True):
                 for pair in self._store.skim_pairs(id_ for id_, yes in chunk if yes is accepted):
-                    self._words[accepted].append(float(len(pair["output"].split())))
+                    self._words[accepted].append(float(count_words(pair["output"])))
                     if pair["origin"]["by"] == "generated":
                         self.prompts[pair["origin"]["prompt"]] += 1
                         self.teachers[pair["origin"]["teacher"]] += 1

@@ -27,6 +27,23 @@ from train.metrics import Output
 from train.systems import Model
 
 
+def answered(text: str) -> Call:
+    """The ledger row of an answer."""
+    return Call(
+        key="k",
+        attempt=1,
+        status="ok",
+        request={},
+        raw={"finish_reason": "stop"},
+        text=text,
+        request_id="r",
+        sample=0,
+        teacher="m",
+        endpoint="e",
+        seconds=1.0,
+    )
+
+
 @pytest.mark.parametrize(
     ("answer", "text", "passes"),
     [
@@ -43,21 +60,8 @@ def test_a_label_is_read_from_json_or_plain_text(answer: str, text: str, passes:
     form, checks = AnswerForm.of(spec.task, Path()), checks_for(spec, Path())
     plan: Any = SimpleNamespace(form=form, checks=checks, reference_of=lambda seed: None)
     seed = Seed(kind="input", text="I was charged twice.", source="t:1")
-    call = Call(
-        key="k",
-        attempt=1,
-        status="ok",
-        request={},
-        raw={"finish_reason": "stop"},
-        text=answer,
-        request_id="r",
-        sample=0,
-        teacher="m",
-        endpoint="e",
-        seconds=1.0,
-    )
     blank = Output(system="few-shot", mode="greedy", seed_id=seed.id, sample=0, answered=False, key="k")
-    output = _judge_output(blank, call, plan, seed)
+    output = _judge_output(blank, answered(answer), plan, seed)
     assert (output.text, output.all_pass) == (text, passes)
 
 
@@ -163,3 +167,14 @@ def test_the_price_of_a_teacher_includes_repeated_requests(tmp_path: Path) -> No
     assert answers.timed_tokens == 15
     assert answers.timed_seconds > max(output.seconds for output in answers.outputs)
     assert answers.usd == pytest.approx(35 / 1e6)
+
+
+@pytest.mark.parametrize(("text", "number"), [("a fox by a mill", 5), ("一只狐狸", 4), ("สุนัข", 5), ("ثعلب صغير", 2)])
+def test_words_of_an_answer_are_counted_in_every_script(text: str, number: int) -> None:
+    """In a script without spaces every character counts, as everywhere else. Otherwise all answers of a Chinese task
+    would be one word long, and judges could not be asked which is better at equal length."""
+    spec = Spec.model_validate({"task": {"name": "t", "style": "s"}})
+    plan: Any = SimpleNamespace(form=ANY_TEXT, checks=checks_for(spec, Path()), reference_of=lambda seed: None)
+    blank = Output(system="tuned", mode="greedy", seed_id="s", sample=0, answered=False, key="k")
+    seed = Seed(kind="input", text="a fox", source="t:1")
+    assert _judge_output(blank, answered(text), plan, seed).words == number
