@@ -32,7 +32,7 @@ Relation = Literal["better", "worse", "tie", "unclear", "few", "not measured"]
 
 PROMPTED = frozenset({"base", "few-shot", "retrieval"})
 TIE_MARGIN, TIE_UPPER_BOUND = 0.05, 0.10
-MAX_UNANSWERED = 0.02
+MAX_UNKNOWN = 0.02
 FORM_ONLY_NOTE = "any answer in the right form passes: nothing checks whether a label or a record is correct"
 _MONTHLY_USD = 100.0
 _NONE_PASSES = "no answer of tuned passes: the checks are too hard for this base with these rows, or they are wrong"
@@ -40,6 +40,7 @@ _LARGER_BASE = "a larger base (`pairsmith models`), more rows or other checks le
 _CHECK_CORRECTNESS = "each test input had a reference, or your own check (evaluate.user) judged what is correct"
 _RERUN = "the server of the tuned model responded: run the evaluation again"
 _RERUN_MISSING = "the missing answers arrived: run `pairsmith evaluate` again, which requests only those"
+_REPAIR_CHECK = "no check crashed or timed out: correct it and run `pairsmith evaluate` again, which requests nothing"
 _COMPLETE_ANSWERS = {
     "cut": "{} gave complete answers: raise evaluate.sampling.max_tokens, or look at its answers",
     "empty": "{} gave complete answers: look at what it writes",
@@ -102,8 +103,10 @@ def verdict(evaluation: Evaluation, ship_at: float = 0.5) -> ModelVerdict:
         fine_tune, decision = "not enough evidence", bar if bar == "do not ship" else "not enough evidence"
         because = [*([why] if decision == "do not ship" else []), FORM_ONLY_NOTE, *because]
         flips = [_CHECK_CORRECTNESS, *flips]
-    if decision == "ship" and (incomplete := [*_incomplete_systems([evaluation.system(TUNED), *rivals])]):
+    if decision == "ship" and (incomplete := [*_incomplete_systems([tuned, *rivals])]):
         decision, because, flips = "not enough evidence", [*incomplete, *because], [_RERUN_MISSING, *flips]
+    fine_tune, decision, unscored = _allow_for_crashes(fine_tune, decision, tuned, rivals)
+    because, flips = [*unscored, *because], [*([_REPAIR_CHECK] if unscored else []), *flips]
     price, calls, money = _break_even(evaluation)
     return ModelVerdict(
         decision=decision,
@@ -134,8 +137,31 @@ def _incomplete_systems(systems: Iterable[SystemResult]) -> Iterator[str]:
         asked, answered = (
             sum(getattr(mode, of) for mode in (system.sampled, system.greedy)) for of in ("asked", "answered")
         )
-        if asked - answered > MAX_UNANSWERED * asked:
+        if asked - answered > MAX_UNKNOWN * asked:
             yield f"{asked - answered} of {asked} answers of {system.label} never arrived, and they may differ"
+
+
+def _allow_for_crashes(
+    fine_tune: FineTune, decision: Decision, tuned: SystemResult, rivals: Sequence[SystemResult]
+) -> tuple[FineTune, Decision, list[str]]:
+    """Both recommendations without those that a crashed check may have caused, and the systems it could not judge. Such
+    answers count as not passed: a rival may be as good as tuned, and tuned may be good enough."""
+    of_rivals = [*_unscored_systems(rivals)] if fine_tune == "fine-tune" else []
+    of_tuned = [*_unscored_systems([tuned])] if decision == "do not ship" else []
+    if of_tuned or (of_rivals and decision == "ship"):
+        decision = "not enough evidence"
+    if of_rivals or (of_tuned and fine_tune == "do not fine-tune"):
+        fine_tune = "not enough evidence"
+    return fine_tune, decision, [*of_tuned, *of_rivals]
+
+
+def _unscored_systems(systems: Iterable[SystemResult]) -> Iterator[str]:
+    """Systems with more than a few answers that no check failed but one could not judge."""
+    for system in systems:
+        modes = (system.sampled, system.greedy)
+        unscored, answered = sum(mode.not_scored for mode in modes), sum(mode.answered for mode in modes)
+        if unscored > MAX_UNKNOWN * answered:
+            yield f"a check could not judge {unscored} of {answered} answers of {system.label}, which may be good ones"
 
 
 def _passes_nothing(evaluation: Evaluation) -> bool:
@@ -185,8 +211,7 @@ def _comparisons_with(evaluation: Evaluation, other: SystemResult) -> list[Compa
 
 
 def _describe_relation(evaluation: Evaluation, other: SystemResult, how: Relation) -> str:
-    gaps = [(gap.mode, gap.shown) for gap in _comparisons_with(evaluation, other) if gap.shown]
-    numbers = ", ".join(f"{mode} {format_interval(shown, '+')}" for mode, shown in gaps)
+    numbers = _differences(evaluation, other)
     there = f"there {'is 1 test input' if evaluation.seeds == 1 else f'are {evaluation.seeds} test inputs'}"
     there += evaluation.group_note
     differences = (gap.difference for gap in _comparisons_with(evaluation, other) if gap.difference)
@@ -204,6 +229,12 @@ def _describe_relation(evaluation: Evaluation, other: SystemResult, how: Relatio
         "not measured": f"tuned and {other.label} were not both measured: one gave no complete answer",
     }
     return sentences[how]
+
+
+def _differences(evaluation: Evaluation, other: SystemResult) -> str:
+    """`sampled +0.12 [+0.03, +0.21], greedy ...`: tuned minus the other system."""
+    gaps = [(gap.mode, gap.shown) for gap in _comparisons_with(evaluation, other) if gap.shown]
+    return ", ".join(f"{mode} {format_interval(shown, '+')}" for mode, shown in gaps)
 
 
 def _how_often(evaluation: Evaluation, other: SystemResult) -> str:
@@ -299,11 +330,14 @@ def _break_even(evaluation: Evaluation) -> tuple[float | None, int | None, list[
     teacher = next((system for system in evaluation.systems if "teacher" in system.names), None)
     if teacher is None:
         return None, None, []
+    quality = []
+    if TUNED not in teacher.names and PROMPTED.isdisjoint(teacher.names) and relation(evaluation, teacher) == "worse":
+        quality = [f"the teacher passes more often than tuned ({_differences(evaluation, teacher)})"]
     price = teacher.usd_per_1000
     if price is None:
-        return None, None, ["the teacher's price is not known, so there is no break-even point"]
+        return None, None, [*quality, "the teacher's price is not known, so there is no break-even point"]
     if price == 0:
-        return price, None, ["the teacher's price is 0 (free), so cost is no reason for your own model"]
+        return price, None, [*quality, "the teacher's price is 0 (free), so cost is no reason for your own model"]
     calls = round(_MONTHLY_USD / price * 1000)
     at = f" at the current price ({teacher.priced_by}), because what they cost one by one was not recorded"
     at = at if teacher.priced_by else ""
@@ -311,7 +345,7 @@ def _break_even(evaluation: Evaluation) -> tuple[float | None, int | None, list[
         f"the teacher costs {dollars(price)} per 1,000 outputs{at}: every {dollars(_MONTHLY_USD)} a month spent on"
         f" serving the tuned model is paid back from {calls:,} calls a month"
     )
-    return price, calls, [sentence]
+    return price, calls, [*quality, sentence]
 
 
 def in_words(verdict: ModelVerdict) -> list[str]:

@@ -274,6 +274,52 @@ def test_a_partly_answered_evaluation_does_not_ship(who: str, missing: int, deci
         assert "`pairsmith evaluate` again" in conclusion.flips_when[0]
 
 
+def crashed(seen: Evaluation, who: str, inputs: int) -> Evaluation:
+    """The evaluation in which a check crashed on the answers of a system to its first `inputs` inputs."""
+    gone = {"all_pass": None, "checks": {"a": None}}
+    outputs = tuple(
+        o.model_copy(update=gone) if o.system == who and o.seed_id < f"s{inputs:03}" else o for o in seen.outputs
+    )
+    of = [{mode: [o for o in outputs if (o.system, o.mode) == (name, mode)] for mode in MODES} for name in NAMES]
+    systems = tuple(
+        system.model_copy(update={mode: summarise(given[mode], Usage(), ("a",), 0.0) for mode in MODES})
+        for system, given in zip(seen.systems, of, strict=True)
+    )
+    return seen.model_copy(update={"outputs": outputs, "systems": systems, "comparisons": compare_last(of)})
+
+
+@pytest.mark.parametrize(("who", "inputs", "rates", "decision", "fine_tune"), [
+    ("base", 60, {"tuned": 0.95, "base": 0.9}, "not enough evidence", "not enough evidence"),
+    ("base", 1, {"tuned": 0.95, "base": 0.1}, "ship", "fine-tune"),
+    ("teacher", 60, {"tuned": 0.95, "base": 0.1}, "ship", "fine-tune"),
+    ("tuned", 10, {"tuned": 0.95, "base": 0.1}, "ship", "fine-tune"),
+    ("tuned", 60, {"tuned": 0.95, "base": 0.9}, "not enough evidence", "fine-tune or not"),
+    ("tuned", 20, {"tuned": 0.4, "base": 0.0}, "not enough evidence", "fine-tune"),
+])  # fmt: skip
+def test_a_check_that_crashes_decides_nothing(
+    who: str, inputs: int, rates: dict[str, float], decision: str, fine_tune: str
+) -> None:
+    """An answer that a check could not judge counts as not passed. A check that crashes on the base's answers must not
+    let the tuned model look better than the base, nor one that crashes on the tuned model's condemn it."""
+    seen = verdict(crashed(evaluation(**rates), who, inputs), ship_at=0.5)
+    assert seen.decision == decision
+    assert seen.fine_tune == fine_tune or fine_tune == "fine-tune or not"
+    if decision != "ship":
+        assert seen.because[0].startswith(f"a check could not judge {2 * inputs} of 120 answers of {who}")
+        assert "no check crashed" in seen.flips_when[0]
+
+
+def test_a_better_teacher_is_named_beside_its_price() -> None:
+    """A break-even that does not say that the teacher is better would compare prices of different things."""
+    seen = verdict(evaluation(tuned=0.6, teacher=1.0, teacher_usd=0.12))
+    assert seen.decision != "do not ship"
+    (quality,) = (line for line in seen.because if line.startswith("the teacher passes more often than tuned"))
+    assert "sampled -0.40" in quality
+    assert seen.because.index(quality) == len(seen.because) - 2
+    equal = verdict(evaluation(tuned=0.9, teacher=0.9, teacher_usd=0.12))
+    assert not any("teacher passes" in line for line in equal.because)
+
+
 def test_few_inputs_without_a_lead_need_no_more_than_the_minimum() -> None:
     """At 15 inputs few-shot passes twice as often as tuned. Five more inputs like these make that "do not fine-tune",
     whatever comes of the narrow lead over base, which 61 more would decide."""
