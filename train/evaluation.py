@@ -306,8 +306,9 @@ def load_saved(plan: EvaluationPlan, out_dir: Path) -> Evaluation | None:
 
 
 def count_missing(evaluation: Evaluation) -> int:
-    """How many answers are missing and will be requested again."""
-    return sum(not output.answered for output in evaluation.outputs)
+    """How many answers of systems and judges are missing and will be requested again."""
+    judgements = evaluation.judged
+    return sum(not output.answered for output in evaluation.outputs) + (judgements.unanswered if judgements else 0)
 
 
 async def measured(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from schemas.wording import counted
 from train.intervals import format_estimate, format_interval, format_p_value
 from train.judgements import JudgedEvaluation, WinRate
 from train.metrics import TUNED, Evaluation
@@ -35,17 +36,25 @@ def judged_lines(evaluation: Evaluation) -> list[str]:
     judged = evaluation.judged
     if judged is None:
         return []
+    silent = judged.unanswered
+    missing = (
+        f"{counted(silent, 'request', 'requests')} of judges got no answer: `pairsmith evaluate` repeats only those"
+    )
     wins = [f"{TUNED} preferred to {evaluation.system(w.against).label}: {in_words(w)}" for w in judged.win_rates]
-    return [*wins, *position_lines(judged), *judged.warnings]
+    return [*wins, *position_lines(judged), *([missing] if silent else []), *judged.warnings]
 
 
 def position_lines(judged: JudgedEvaluation) -> list[str]:
-    """How often the judges choose the answer shown first."""
+    """How often the judges choose the answer shown first, and in how many comparisons only the order decided."""
     if judged.first is None:
         return []
     biased = not judged.first.low <= 0.5 <= judged.first.high
     effect = "a position bias, which showing both orders evens out" if biased else "no position bias"
-    return [f"the judges choose the answer shown first in {format_interval(judged.first)} of comparisons: {effect}"]
+    lines = [f"the judges choose the answer shown first in {format_interval(judged.first)} of requests: {effect}"]
+    asked = [(as_first, as_second) for choice in judged.choices if choice.asked for as_first, as_second in choice.wins]
+    if undecided := sum(as_first != as_second for as_first, as_second in asked):
+        lines.append(f"the order alone decided {undecided} of {counted(len(asked), 'comparison', 'comparisons')}: ties")
+    return lines
 
 
 def in_words(win: WinRate) -> str:
@@ -58,4 +67,5 @@ def in_words(win: WinRate) -> str:
         at_equal_length = f"at equal length {format_estimate(controlled.value, controlled.low, controlled.high)}"
     else:
         at_equal_length = f"{TUNED} is longer in {win.longer:.0%}, so the effect of length cannot be separated"
-    return f"{format_interval(win.rate)}{p}: {_OUTCOMES.get(win.outcome, win.outcome)}; {at_equal_length}"
+    unscored = f" ({win.not_scored} of {win.not_scored + win.rate.seeds} not scored)" if win.not_scored else ""
+    return f"{format_interval(win.rate)}{p}: {_OUTCOMES.get(win.outcome, win.outcome)}{unscored}; {at_equal_length}"

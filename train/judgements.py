@@ -17,6 +17,9 @@ from train.length_control import LengthControlled, length_controlled
 Preferred = Literal["preferred", "not preferred", "inconclusive", "not enough evidence", "not measured"]
 
 
+_UNANSWERED = "crashed:"  # the code of `Judge` for a request without an answer
+
+
 class Checklist(Record):
     """The checklist of one answer: question -> P(yes). Empty, with a `reason`, if no judge could answer. An empty or
     cut answer has P(yes) = 0 for every question."""
@@ -105,6 +108,11 @@ class JudgedEvaluation(Record):
     first: Interval | None
     answers: tuple[Checklist, ...]
     choices: tuple[PairwiseChoice, ...]
+
+    @property
+    def unanswered(self) -> int:
+        """How many checklists and comparisons are missing because a judge did not answer."""
+        return sum(one.reason.startswith(_UNANSWERED) for one in (*self.answers, *self.choices))
 
 
 def checklist_result(system: str, answers: Sequence[Checklist], groups: Mapping[str, str] = ALONE) -> ChecklistResult:
