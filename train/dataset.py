@@ -15,10 +15,14 @@ from curate.pool import Pool
 from curate.rows import SPLIT, pair_of
 from curate.split import split_of
 from schemas.errors import InputError, NoWork, several
-from schemas.records import Message, Messages, Pair, Split, content_id
+from schemas.records import Message, Messages, Pair, Seed, Split, content_id
 from schemas.spec import SplitSettings
+from schemas.store import Store
+from schemas.store.latest import members_of
+from schemas.streamed import batched
 from synth.chat_template import Chat
 
+_CHUNK = 1_000
 _NOTHING = "A model trained on nothing is the base model."
 
 
@@ -208,6 +212,18 @@ def refuse_contaminated(dataset: Dataset) -> None:
                 why="A model that has seen the test set would be measured on what it memorised.",
                 fix="Run `pairsmith curate` again, or remove the row from the dataset.",
             )
+
+
+def seen_in_training(store: Store, dataset_id: str, seeds: Sequence[Seed]) -> list[Seed]:
+    """The seeds whose input is that of a training or validation row of the dataset: after it was exported, a test set
+    may have been added that repeats it. Inputs are equal as for `refuse_contaminated`."""
+    inputs = {_normalise(seed.asked): seed for seed in seeds}
+    seen = dict[str, Seed]()
+    for _, splits in members_of(store, [dataset_id]):
+        for ids in batched((id_ for id_, split in splits.items() if split != "test"), _CHUNK):
+            questions = (_normalise(texts.asked) for texts in store.pair_texts(ids).values())
+            seen |= {question: inputs[question] for question in questions if question in inputs}
+    return sorted(seen.values(), key=lambda seed: seed.source)
 
 
 def _conversation_text(prompt: Sequence[Mapping[str, str]]) -> str:

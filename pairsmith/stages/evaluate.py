@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,7 @@ from schemas.errors import InputError, NoWork
 from schemas.files import sha256
 from schemas.progress import Say
 from schemas.project import Project
-from schemas.records import Artifact, Counts, Json, Receipt
+from schemas.records import Artifact, Counts, Json, Receipt, Seed
 from schemas.store import Store
 from schemas.store.latest import latest
 from schemas.wording import counted
@@ -62,7 +62,8 @@ def evaluate(
         from train.priced import priced
         from train.verdict import verdict
 
-        seeds, rows = held_out_seeds(store, project.spec), trained_rows(store, trained)
+        seeds = _unseen(store, trained, held_out_seeds(store, project.spec), say)
+        rows = trained_rows(store, trained)
         watched = validation_seeds(store, project.spec)
         measurement = plan_evaluation(project, seeds, trained, teacher, rows=rows, validation=watched)
         folder = project.folder / EVALUATIONS
@@ -97,8 +98,27 @@ def evaluate(
             verdict=concluded.model_dump(mode="json"),
             gated=gate,
             sha256=digest,
+            unjudged=measured.judged.unanswered if measured.judged else 0,
         )
     return record.outcome
+
+
+def _unseen(store: Store, trained: TrainResult, seeds: Sequence[Seed], say: Say) -> list[Seed]:
+    """The test inputs without those that `trained` learned from, which are named. Raises NoWork if none is left."""
+    from train.dataset import seen_in_training
+
+    seen = seen_in_training(store, trained.dataset_id, seeds)
+    if not seen:
+        return [*seeds]
+    sources = ", ".join(seed.source for seed in seen[:_SHOWN])
+    number = counted(len(seen), "test input is an input", "test inputs are inputs")
+    what = f"{number} that the evaluated model was trained on ({sources})"
+    fix = "`pairsmith run` removes such rows from training and trains again"
+    if len(seen) == len(seeds):
+        raise NoWork(f"{what}.", why="It would be measured on what it has memorised.", fix=f"{fix}.")
+    say(f"warning: {what}: left out of this evaluation; {fix}.")
+    known = {seed.id for seed in seen}
+    return [seed for seed in seeds if seed.id not in known]
 
 
 def _say_all(say: Say, sentences: Iterable[str]) -> None:
@@ -184,7 +204,8 @@ def drop_unfinished(store: Store, evaluation_id: str, file: Path) -> None:
     """Delete the file of an interrupted run that was completing an evaluation and was killed before its receipt: its
     content cannot be verified. The evaluation is computed again from the answers in the store."""
     last = _last_of(store, evaluation_id)
-    if last and last.counts.failed and file.is_file() and sha256(file) != last.facts.get("sha256"):
+    is_open = last and (last.counts.failed or last.facts.get("unjudged"))
+    if last and is_open and file.is_file() and sha256(file) != last.facts.get("sha256"):
         file.unlink()
 
 

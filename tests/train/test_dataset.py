@@ -9,11 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from pairsmith.stages.evaluate import _unseen
 from schemas.errors import InputError, NoWork
-from schemas.records import Edited, Imported, Pair
+from schemas.records import Artifact, Edited, Imported, Pair, Seed
+from schemas.store import Store
 from synth.chat_template import Chat
 from tests.train.tiny import row, rows
 from train.dataset import Dataset, TrainingRow, dataset_of, refuse_contaminated, repeat_edited, split_by_length
+from train.results import TrainResult
 
 
 def test_a_row_that_is_too_long_is_left_out(chat: Chat) -> None:
@@ -47,6 +50,27 @@ def test_a_test_input_in_the_training_rows_is_refused() -> None:
     refuse_contaminated(Dataset("turns", [later], held_out=["a fox"]))
     with pytest.raises(InputError, match="later"):
         refuse_contaminated(Dataset("turns", [later], held_out=["hello\nyes?\na fox"]))
+
+
+def test_test_inputs_that_a_model_was_trained_on_are_left_out(tmp_path: Path) -> None:
+    """A test file that was added after training, and repeats training inputs, does not make the model look good: the
+    evaluation leaves those out and names them, and a test set of nothing else is refused."""
+    origin = Imported(source="p:1")
+    trained = [Pair(seed_id=f"s{n}", input=f"A  fox {n}", output="x", system="", origin=origin) for n in range(4)]
+    splits = dict(zip((pair.id for pair in trained), ("train", "train", "validation", "test"), strict=True))
+    seeds = [Seed(kind="input", text=f"a Fox {n}", source=f"real.jsonl:{n}") for n in range(5)]
+    spoken: list[str] = []
+    with Store.open(f"sqlite:///{tmp_path / 'store.db'}") as store:
+        store.write(*trained, Artifact(id="d", kind="dataset", path="dataset", members=tuple(splits.items())))
+        result = TrainResult.model_construct(dataset_id="d")
+        kept = _unseen(store, result, seeds, spoken.append)
+        with pytest.raises(NoWork, match="3 test inputs are inputs that the evaluated model was trained on"):
+            _unseen(store, result, seeds[:3], spoken.append)
+        other = TrainResult.model_construct(dataset_id="another")
+        assert _unseen(store, other, seeds, spoken.append) == seeds
+    assert kept == seeds[3:]
+    (warning,) = spoken
+    assert "real.jsonl:0, real.jsonl:1, real.jsonl:2" in warning
 
 
 @pytest.mark.parametrize(
