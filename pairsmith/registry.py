@@ -108,7 +108,8 @@ class Registry:
         return exclusive_lock(self.folder / ".lock")
 
     def point(self, alias: str, version: str) -> None:
-        """Point `alias` to `version`. Raises UsageError for an invalid alias or an unknown version."""
+        """Point `alias` to `version`. Raises UsageError for an invalid alias or an unknown version, and InputError for
+        a version with a missing or changed file."""
         if not _ALIAS.fullmatch(alias) or _VERSION.fullmatch(alias):
             raise UsageError(
                 f"'{alias}' cannot be an alias.",
@@ -117,6 +118,7 @@ class Registry:
         if version not in self.versions():
             known = ", ".join(self.versions()) or "none"
             raise UsageError(f"there is no version '{version}'; existing versions: {known}.", where=str(self.folder))
+        self._refuse_damaged(version, alias)
         with self._locked():
             self._point(alias, version)
 
@@ -128,7 +130,8 @@ class Registry:
             self._write({**named, alias: [*before, version]})
 
     def roll_back(self, alias: str) -> str:
-        """Point `alias` back to its previous version and return that version. Raises UsageError if there is none."""
+        """Point `alias` back to its previous version and return that version. Raises UsageError if there is none, and
+        InputError if a file of it is missing or has changed."""
         if alias not in self.aliases():
             raise UsageError(f"there is no alias '{alias}'.", where=str(self.folder))
         with self._locked():
@@ -139,10 +142,19 @@ class Registry:
                 what = f"the previous version of '{alias}', {before}, no longer exists."
                 fix = f"Point it to another version: `pairsmith registry alias {alias} VERSION`."
                 raise UsageError(what, where=str(self.folder), fix=fix)
+            self._refuse_damaged(before, alias)
             named[alias].pop()
             self._link(alias, before)
             self._write(named)  # last: a rollback that was killed and is repeated goes back one version, not two
         return before
+
+    def _refuse_damaged(self, version: str, alias: str) -> None:
+        """Raise InputError if a file of a version is missing or has changed since training and export wrote it."""
+        try:
+            refuse_other_weights(self.folder / version)
+        except InputError as damage:
+            fix = f"Restore the file, or choose another version: `pairsmith registry alias {alias} VERSION`."
+            raise InputError(damage.what, where=damage.where, why=damage.why, fix=fix) from None
 
     def folder_of(self, name: str) -> Path:
         """The folder of a version or an alias. Raises UsageError."""

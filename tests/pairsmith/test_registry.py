@@ -138,7 +138,8 @@ def test_an_export_with_added_files_is_a_new_version(registry: Registry, tmp_pat
 
 def test_weights_that_training_did_not_write_are_not_released(registry: Registry, tmp_path: Path) -> None:
     """An export whose adapter or merged model was edited or is missing, or whose training record is missing, is not
-    released; a release that was edited later is not pushed."""
+    released; a release that was edited later, or lost a file, is not pushed and no alias is pointed or rolled back to
+    it."""
     pytest.importorskip("train.results")
     exported = export(tmp_path / "three", "a3")
     files = {
@@ -158,6 +159,22 @@ def test_weights_that_training_did_not_write_are_not_released(registry: Registry
         with pytest.raises(InputError, match=f"{place}.*not what training wrote"):
             registry.add(exported)
         (exported / place).write_text("trained")
+    registry.point("production", "v1")
+    registry.point("production", "v3")
+    registry.point("staging", "v3")
+    registry.point("staging", "v1")
+    before = registry.aliases()
+    model = registry.folder / "v3" / "model" / "x.safetensors"
+    for change in (partial(model.write_text, "edited"), model.unlink):
+        change()
+        with pytest.raises(InputError, match="registry alias staging VERSION"):
+            registry.roll_back("staging")
+        with pytest.raises(InputError, match="registry alias production VERSION"):
+            registry.point("production", "v3")
+    assert registry.aliases() == before
+    assert registry.roll_back("production") == "v1"
+    model.write_text("trained")
+    assert registry.roll_back("staging") == "v3"
     for gone in (exported / "model", exported / "adapter/adapter_model.safetensors", record):
         gone.rename(exported.with_name("aside"))
         with pytest.raises(InputError, match=r"(weights are missing|record of its training is missing)"):
