@@ -7,7 +7,8 @@ one at a difference of 0. Half a win and half a loss at 0, and a normal prior on
 won.
 
 The interval is the sandwich estimate over inputs, or groups of them, with Student's quantile, on the logit scale,
-because the answers to one input, in both orders and from all judges, are not independent.
+because the answers to one input, in both orders and from all judges, are not independent. Each residual is divided by
+one minus its leverage (HC3), because a fit to few inputs makes residuals too small.
 
 Not covered: qualities that correlate with length and that readers also value, such as detail.
 """
@@ -24,7 +25,10 @@ MIN_EACH_WAY = 5
 """The minimum number of inputs on which each side is longer; with fewer, the effect of length is a guess."""
 
 _PSEUDO = 0.5  # pseudo-wins and pseudo-losses at a difference of 0
-_PRIOR = 0.25  # the precision of b: a standard deviation of 2 on the logit scale
+# The precision of b: a standard deviation of 8 on the logit scale. With 2, a judge that mostly prefers the longer answer
+# (b = 4) had its win rate drawn towards 0.5, and the interval covered 79 % at 20 inputs.
+_PRIOR = 1 / 64
+_MAX_LEVERAGE = 0.9
 
 
 class LengthControlled(Record):
@@ -63,12 +67,13 @@ def length_controlled(
         if np.abs(step).max() < 1e-10:
             break
     p = 1 / (1 + np.exp(-(beta @ x)))
-    scores = sum_by_group(x * (hits - totals * p), groups)
+    inverse = np.linalg.inv(curvature)
+    leverage = sum_by_group(np.einsum("in,ij,jn->n", x, inverse, x) * totals * p * (1 - p), groups)
+    scores = sum_by_group(x * (hits - totals * p), groups) / (1 - np.minimum(leverage, _MAX_LEVERAGE))
     if (inputs := scores.shape[-1]) < 3:
         return None
-    inverse = np.linalg.inv(curvature)
     # If nothing varies, the sandwich estimate would be zero, so the prior's curvature sets a lower bound.
-    robust = inverse @ (scores @ scores.T) @ inverse * inputs / (inputs - 2)
+    robust = inverse @ (scores @ scores.T) @ inverse
     error = math.sqrt(max(float(robust[0, 0]), float(inverse[0, 0]) / max(1.0, float(totals.sum()) / inputs)))
     margin = student_quantile(inputs - 2, 0.95) * error
     value, low, high = (1 / (1 + math.exp(-z)) for z in (beta[0], beta[0] - margin, beta[0] + margin))
