@@ -104,9 +104,9 @@ def sign_flips(differences: NDArray[np.int64]) -> Floats:
     angles = 2 * np.pi * np.arange(length // 2 + 1) / length
     transform = np.ones((*sizes.shape[:-1], len(angles)))
     for size in np.unique(sizes[sizes > 0]):
-        counts = (sizes == size).sum(-1)
-        powers = np.cos(angles * size) ** np.arange(counts.max() + 1)[:, None]
-        transform *= powers[counts]
+        counts, place = np.unique((sizes == size).sum(-1), return_inverse=True)
+        powers = np.cos(angles * size) ** counts[:, None]
+        transform *= powers[place.reshape(sizes.shape[:-1])]
     chances = np.maximum(np.fft.irfft(transform, n=length, axis=-1), 0.0)
     sums = np.arange(length)
     reached = np.minimum(sums, length - sums) >= observed[..., None]

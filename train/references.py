@@ -16,7 +16,9 @@ import json
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any
+from unicodedata import normalize
 
 import numpy as np
 
@@ -48,9 +50,10 @@ def compare_with_references(
 ) -> ReferenceResult | None:
     """Compare the answers whose seeds have references; None if there are none. `groups` maps seed to group."""
     compared: dict[str, list[str]] = {}
+    references = {id_: normalize("NFC", reference) for id_, reference in references.items()}
     for answer in answers:
         if answer.seed_id in references:
-            compared.setdefault(answer.seed_id, []).append(answer.text)
+            compared.setdefault(answer.seed_id, []).append(normalize("NFC", answer.text))
     if not compared:
         return None
     ids = sorted(compared)
@@ -60,9 +63,9 @@ def compare_with_references(
     result = ReferenceResult(inputs=len(ids), exact=matched)
     pairs = [[(references[id_], text) for text in compared[id_]] for id_ in ids]
     if labels:
-        labels = list(dict.fromkeys([*labels, *(references[id_] for id_ in ids)]))
-        counts = np.stack([_confusion(of_input, labels) for of_input in pairs])
-        table = _tables(counts.sum(axis=0), labels)
+        labels = list(dict.fromkeys([normalize("NFC", label) for label in labels] + [references[id_] for id_ in ids]))
+        counts = np.stack([label_counts(_confusion(of_input, labels)) for of_input in pairs])
+        table = _tables(_confusion(list(chain.from_iterable(pairs)), labels), labels)
         counts = np.moveaxis(sum_by_group(np.moveaxis(counts, 0, -1), id_groups), -1, 0)
         return result.model_copy(update={"macro_f1": _macro_f1(counts, id_groups is not None), "confusion": table})
     if is_json:
@@ -85,8 +88,8 @@ def _ratio(part: np.ndarray, whole: np.ndarray, groups: Sequence[str] | None) ->
 
 
 def _macro_f1(of_inputs: np.ndarray, are_groups: bool = False) -> MeanEstimate:
-    """Macro F1 of the labels that occur, from counts per input, or per group of inputs. The effective number of answers
-    follows from the jackknife.
+    """Macro F1 of the labels that occur, from `label_counts` per input, or per group of inputs. The effective number of
+    answers follows from the jackknife.
 
     Two inputs of a rare label that agree change nothing when one is left out, but prove little. Therefore each label
     also gets a score interval at the number of its inputs (or groups), and if the mean of those (MOVER) is wider, it is
@@ -98,11 +101,11 @@ def _macro_f1(of_inputs: np.ndarray, are_groups: bool = False) -> MeanEstimate:
     variance = float(((leave_one_out - leave_one_out.mean()) ** 2).sum()) * (inputs - 1) / inputs
     effective = value * (1 - value) / variance if variance else float(inputs)
     effective *= group_discount(inputs) if are_groups else 1.0
-    _, low, high = score_limits(np.array(value), np.array(np.clip(effective, 1.0, totals.sum())))
-    label_counts = (of_inputs.sum(axis=2) > 0).sum(axis=0)
-    _, lows, highs = score_limits(scores, label_counts[label_counts > 0].astype(np.float64))
+    _, low, high = score_limits(np.array(value), np.array(np.clip(effective, 1.0, totals[1].sum())))
+    inputs_with = (of_inputs[:, 1] > 0).sum(axis=0)
+    _, lows, highs = score_limits(scores, inputs_with[inputs_with > 0].astype(np.float64))
     below, above = (math.hypot(*distances) / len(scores) for distances in (scores - lows, highs - scores))
-    known = np.count_nonzero(label_counts) / len(label_counts)
+    known = np.count_nonzero(inputs_with) / len(inputs_with)
     least, most = max(0.0, min(float(low), value - below)), min(1.0, max(float(high), value + above))
     return MeanEstimate(value=value, low=known * least, high=1 - known * (1 - most))
 
@@ -115,10 +118,15 @@ def _confusion(pairs: Sequence[tuple[str, str]], labels: Sequence[str]) -> np.nd
     return counts
 
 
+def label_counts(confusion: np.ndarray) -> np.ndarray:
+    """Three counts of each label: correct answers, references, and answers. A table of every label by every other for
+    each input would take gigabytes at 20,000 inputs."""
+    return np.stack([np.diagonal(confusion), confusion.sum(axis=1), confusion[:, :-1].sum(axis=0)])
+
+
 def _f1_of_labels(counts: np.ndarray) -> np.ndarray:
-    """F1 of each label that occurs in the references; a single 0 if there are none."""
-    right = np.diagonal(counts)
-    expected, answered = counts.sum(axis=1), counts[:, :-1].sum(axis=0)
+    """F1 of each label that occurs in the references, from `label_counts`; a single 0 if there are none."""
+    right, expected, answered = counts
     occurs = expected > 0
     return 2 * right[occurs] / (expected + answered)[occurs] if occurs.any() else np.zeros(1)
 

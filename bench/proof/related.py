@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from train.limits import Bounds, Floats, difference_limits, share_limits, sign_flips
-from train.references import _macro_f1
+from train.references import _macro_f1, label_counts
 
 Passes = Callable[..., list[Floats]]
 
@@ -145,7 +145,7 @@ def labels(runs: int) -> Iterator[dict[str, Any]]:
         held = absent = 0
         for _ in range(runs):
             counts = _counts(rng, prevalence, right, inputs, samples, size)
-            estimate = _macro_f1(counts, size > 1)
+            estimate = _macro_f1(np.stack([label_counts(of_unit) for of_unit in counts]), size > 1)
             held += estimate.low - 1e-9 <= float(scores.mean()) <= estimate.high + 1e-9
             absent += int((counts.sum((0, 2)) == 0).sum())
         row = {"of": "macro F1", "labels": number, "rarer": rarer, "seeds": inputs, "right": right}

@@ -6,6 +6,7 @@ from __future__ import annotations
 import itertools
 import math
 import random
+import tracemalloc
 from collections.abc import Iterator
 
 import numpy as np
@@ -281,3 +282,17 @@ def test_coverage_with_many_answers_per_input(answers_each: tuple[int, int]) -> 
         assert np.mean((limits.low <= rate) & (rate <= limits.high)) >= 0.93, (likeness, rate)
     few = share([3] * 10 + [2] * 17, [3] * 27)
     assert (few.low, few.high) == (pytest.approx(0.6765, abs=1e-4), pytest.approx(0.8730, abs=1e-4))
+
+
+def test_twenty_thousand_inputs_are_tested_in_little_memory() -> None:
+    """The exact test of 20,000 inputs with three answers each takes less than 50 MiB, as its time depends only on the
+    largest sum. A table of every power up to the number of inputs had taken gigabytes."""
+    rng = np.random.default_rng(1)
+    a, b, asked = rng.binomial(3, 0.51, 20_000), rng.binomial(3, 0.5, 20_000), [3] * 20_000
+    tracemalloc.start()
+    p = sign_flip_p(a.tolist(), asked, b.tolist(), asked)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    z = abs(float((a - b).sum())) / math.sqrt(float(((a - b) ** 2).sum()))
+    assert p == pytest.approx(math.erfc(z / math.sqrt(2)), rel=0.05)
+    assert peak < 50 * 2**20
