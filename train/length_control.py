@@ -25,8 +25,8 @@ MIN_EACH_WAY = 5
 """The minimum number of inputs on which each side is longer; with fewer, the effect of length is a guess."""
 
 _PSEUDO = 0.5  # pseudo-wins and pseudo-losses at a difference of 0
-# The precision of b: a standard deviation of 8 on the logit scale. With 2, a judge that mostly prefers the longer answer
-# (b = 4) had its win rate drawn towards 0.5, and the interval covered 79 % at 20 inputs.
+# The precision of b: a standard deviation of 8 on the logit scale. With 2, the win rate by a judge that mostly prefers
+# the longer answer (b = 4) was drawn towards 0.5, and the interval covered 79 % at 20 inputs.
 _PRIOR = 1 / 64
 _MAX_LEVERAGE = 0.9
 
