@@ -4,9 +4,11 @@ Argilla."""
 from __future__ import annotations
 
 import shutil
+from collections.abc import Collection
 from pathlib import Path
 
 from pairsmith.outcome import ExportOutcome
+from pairsmith.registry import Registry
 from pairsmith.stages.export import EXPORT, MARK
 from schemas.errors import PairsmithError, UsageError
 from schemas.project import CERTIFICATE, Project
@@ -32,7 +34,7 @@ def erased(project: Project, store: Store, *, source: str | None = None, person:
         raise _no_match(store, source, person)
     texts = traces.searched
     search = FileSearch(texts)
-    models = _models(store, traces)
+    models = [*(learned := _models(store, traces)), *_releases(project, {model["id"] for model in learned})]
     exports = _exports(project, store)
     argilla = _erase_in_argilla(project, store, traces, source)
     files = _delete_files(project, store, traces.quoted, exports)
@@ -79,6 +81,17 @@ def _models(store: Store, traces: Traces) -> list[Json]:
         artifact for id_, artifact in by_id.items() if id_ in affected and artifact.kind in ("adapter", "reward_model")
     ]
     return [{"kind": artifact.kind, "id": artifact.id, "path": artifact.path} for artifact in models]
+
+
+def _releases(project: Project, adapters: Collection[str]) -> list[Json]:
+    """The versions in the registry that hold one of the adapters. Raises UsageError for a damaged version."""
+    folders = sorted(path for path in (project.folder / "registry").glob("*") if path.is_dir())
+    return [
+        {"kind": "release", "id": each["adapter"], "path": f"registry/{folder.name}/{each['version']}"}
+        for folder in folders
+        for each in Registry(folder).listed()
+        if each["adapter"] in adapters
+    ]
 
 
 def _exports(project: Project, store: Store) -> list[str]:

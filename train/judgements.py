@@ -112,7 +112,8 @@ class JudgedEvaluation(Record):
     @property
     def unanswered(self) -> int:
         """How many checklists and comparisons are missing because a judge did not answer."""
-        return sum(one.reason.startswith(_UNANSWERED) for one in (*self.answers, *self.choices))
+        reasons = [*(answer.reason for answer in self.answers), *(choice.reason for choice in self.choices)]
+        return sum(reason.startswith(_UNANSWERED) for reason in reasons)
 
 
 def checklist_result(system: str, answers: Sequence[Checklist], groups: Mapping[str, str] = ALONE) -> ChecklistResult:

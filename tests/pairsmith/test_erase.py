@@ -114,7 +114,8 @@ def _erase(folder: Path, **of: Any) -> Any:
 
 def test_an_erased_source_is_gone_from_all_files(folder: Path) -> None:
     """Seeds, pairs, calls, reviews, the dataset and the export: a scan of every byte finds the source's texts only in
-    the source file itself. Everything from elsewhere stays, and models trained on the source are listed."""
+    the source file itself. Everything from elsewhere stays, and models trained on the source, released ones too, are
+    listed."""
     project = spec_file.load(folder)
     with Store.open(Store.url_for(project)) as store:
         _call(store, THEIRS, 1)
@@ -128,10 +129,16 @@ def test_an_erased_source_is_gone_from_all_files(folder: Path) -> None:
         store.write(
             Review(pair_id=theirs[0].id, reviewer="argilla:here/1", decision="edit", edited=f"{THEIRS}, edited")
         )
+    for version, released in (("v1", "another"), ("v2", adapter.id)):
+        (folder / "registry" / "a-task" / version).mkdir(parents=True)
+        (folder / "registry" / "a-task" / version / "export.json").write_text(json.dumps({"adapter": released}))
     assert len(_files_with(folder, THEIRS)) > 4
     erased = _erase(folder, source="theirs.jsonl")
     assert (erased["seeds"], erased["pairs"]) == (4, 4)
-    assert erased["models"] == [{"kind": "adapter", "id": adapter.id, "path": "adapters/x"}]
+    assert erased["models"] == [
+        {"kind": "adapter", "id": adapter.id, "path": "adapters/x"},
+        {"kind": "release", "id": adapter.id, "path": "registry/a-task/v2"},
+    ]
     assert erased["left_in_store"] == 0
     assert erased["left_in_files"] == ["theirs.jsonl"]
     assert _files_with(folder, THEIRS) == ["theirs.jsonl"]
