@@ -350,6 +350,20 @@ def test_a_better_model_that_mostly_fails_does_not_ship() -> None:
     assert (between.decision, between.fine_tune) == ("not enough evidence", "fine-tune")
 
 
+def test_a_bar_that_one_decoding_may_reach_is_not_missed() -> None:
+    """Three samples give a narrower interval than one greedy answer: it is below the bar, but the greedy rate may not
+    be."""
+    seen = evaluation(tuned=0.42)
+    tuned = seen.systems[-1]
+    assert tuned.sampled.pass_rate is not None
+    narrow = tuned.sampled.pass_rate.model_copy(update={"low": 0.36, "high": 0.48})
+    narrower = tuned.model_copy(update={"sampled": tuned.sampled.model_copy(update={"pass_rate": narrow})})
+    conclusion = verdict(seen.model_copy(update={"systems": (*seen.systems[:-1], narrower)}))
+    assert conclusion.decision == "not enough evidence"
+    assert conclusion.because[0].startswith("tuned passes 42 % [29 %, 5")
+    assert " of greedy answers" in conclusion.because[0]
+
+
 def test_better_one_way_and_worse_the_other_is_no_verdict() -> None:
     """Better sampled and worse greedy: neither hides the other."""
     seen = verdict(evaluation(tuned=(0.9, 0.1), **{"few-shot": (0.1, 0.9)}))
