@@ -63,8 +63,7 @@ def evaluate(
         from train.verdict import verdict
 
         seeds = _unseen(store, trained, held_out_seeds(store, project.spec), say)
-        rows = trained_rows(store, trained)
-        watched = validation_seeds(store, project.spec)
+        rows, watched = trained_rows(store, trained), validation_seeds(store, project.spec)
         measurement = plan_evaluation(project, seeds, trained, teacher, rows=rows, validation=watched)
         folder = project.folder / EVALUATIONS
         drop_unfinished(store, measurement.id, folder / f"{measurement.id}.json")
@@ -77,8 +76,7 @@ def evaluate(
         judges = judge_opener(project, store, say)
         measured = run(measure_or_load(measurement, store, folder, lambda t: teachers.opened(t, say), progress, judges))
         _say_all(say, (f"warning: {sentence}" for sentence in describe_refusals(measured)))
-        path = project.inside(Path(measured.path))
-        digest = sha256(Path(measured.path))
+        path, digest = project.inside(Path(measured.path)), sha256(Path(measured.path))
         if measured.reused:
             refuse_modified(store, measured.id, digest, path)
         store.write(measured.artifact.model_copy(update={"path": path}))
