@@ -21,8 +21,9 @@ ROWS: list[Row] = [
 
 
 def flags_of(row: Row) -> tuple[str, ...]:
-    judgements = judge_text(row["input"], row["output"], steps_of(row))
-    return next(judgement.flags for by, judgement in judgements.items() if by.startswith("gate/limits@"))
+    limits = [step for step in steps_of(row) if step.by.startswith("gate/limits@")]
+    (judgement,) = judge_text(row["input"], row["output"], limits).values()
+    return judgement.flags
 
 
 def test_negation_within_another_word_is_ignored() -> None:
