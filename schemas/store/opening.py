@@ -92,6 +92,12 @@ def engine_of(url: str) -> sa.Engine:
     return engine
 
 
+def close_connections(engine: sa.Engine) -> None:
+    """Close all connections. A connection that a result opens later, to read its rows, is closed as soon as it has."""
+    engine.dispose()
+    sa.event.listen(engine, "checkin", lambda _connection, entry: entry.close())
+
+
 def _version(engine: sa.Engine) -> str | None:
     """The schema version of a store; None if it has no schema yet."""
     with engine.connect() as connection:

@@ -35,6 +35,7 @@ from schemas.store.lock import writer_lock, writer_of
 from schemas.store.opening import (
     check_place,
     check_version,
+    close_connections,
     copy_for_reading,
     empty_store,
     engine_of,
@@ -128,7 +129,7 @@ class Store(Reading):
                 folder = closing.enter_context(tempfile.TemporaryDirectory(prefix="pairsmith-"))
                 url = sqlite_url(copy_for_reading(path, Path(folder)))
             engine = engine_of(url)
-            closing.callback(engine.dispose)
+            closing.callback(close_connections, engine)
             still_held = closing.enter_context(writer_lock(path, engine, url, say)) if write else None
             if not write and is_older(engine):
                 _upgrade_for_reader(engine, url, say)

@@ -710,6 +710,15 @@ def test_a_project_folder_may_have_any_name(tmp_path, name):
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
+def test_reading_after_close_leaves_no_connection_open(tmp_path: Path) -> None:
+    """A result reads its rows when they are asked for, perhaps after its store was closed. SQLite removes the files next
+    to a store when its last connection is closed."""
+    with Store.open(f"sqlite:///{tmp_path / 'pairsmith.db'}") as store:
+        store.write(*(asked := [seed(f"text {n}") for n in range(3)]))
+    assert sorted(one.text for one in store.seeds(active=False)) == [one.text for one in asked]
+    assert list(tmp_path.glob("*.db-*")) == []
+
+
 def test_a_relative_url_means_a_file_in_the_project(tmp_path, monkeypatch):
     """It does not mean the current folder of the command, where everything would be bought again."""
     (tmp_path / "project").mkdir()
