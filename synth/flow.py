@@ -358,10 +358,11 @@ class Flow:
         passing = self._answered_at > before and isinstance(failure, ThrottledError | ServerFaultError)
         first_s = min(self._backoff_s, self.answer_s) if passing else self._backoff_s
         wait_s = random.uniform(0, longest_backoff_s(first_s, tries.waits))
-        if failure.retry_after_s is not None:
-            if failure.retry_after_s > MAX_RETRY_AFTER_S:
-                raise wait_too_long(failure.retry_after_s, where)
-            wait_s = max(wait_s, failure.retry_after_s * random.uniform(1, 1.1))
+        asked_s = failure.retry_after_s or 0.0
+        if asked_s <= MAX_RETRY_AFTER_S:
+            wait_s = max(wait_s, asked_s * random.uniform(1, 1.1))
+        elif control is None or not await self._is_answering(control):  # None: this is the control
+            raise wait_too_long(asked_s, where, failure)
         silent, text = silent_s >= _REPORT_AFTER_WAITS * self._backoff_s, _WORD_WITH_DIGIT.sub("", str(failure))
         if (silent or self._failed_share > _MOSTLY) and (silent, text) not in self._reported:
             self._reported.add((silent, text))

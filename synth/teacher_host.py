@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from schemas.errors import TeacherError, Unreachable
+from schemas.progress_line import clock
 from synth.chat_completions import (
     NotConnectedError,
     RefusedError,
@@ -140,8 +141,10 @@ class TeacherHost:
         if sending.number > self._shrunk_at:
             self._shrunk_at = newest
             self.window = max(1.0, self.window * (1 - self._throttled / 2))
-        if failure.retry_after_s is not None and self._throttled > 0.5:
-            self.opens_at = max(self.opens_at, now + min(failure.retry_after_s, MAX_RETRY_AFTER_S))
+        asked_s = failure.retry_after_s or 0.0
+        # Without another address, a longer wait either ends the run or is not meant for every request.
+        if self._throttled > 0.5 and (asked_s <= MAX_RETRY_AFTER_S or may_rest):
+            self.opens_at = max(self.opens_at, now + min(asked_s, MAX_RETRY_AFTER_S))
 
 
 class InFlight:
@@ -251,10 +254,12 @@ def unreachable(failure: UnansweredError, where: str) -> Unreachable:
     )
 
 
-def wait_too_long(wait_s: float, where: str) -> TeacherError:
-    """The error for a wait that the teacher asks for and that is too long to sit out."""
+def wait_too_long(wait_s: float, where: str, failure: UnansweredError | None = None) -> TeacherError:
+    """The error for a wait that is too long to sit out, which the teacher asks for in a `failure`, or else in the
+    rate-limit headers of an answer."""
+    words = "the rate-limit headers of its last answer" if failure is None else failure.what
     return TeacherError(
-        f"The teacher asks to wait {wait_s:.0f} s before the next request.",
+        f"The teacher asks to wait {clock(wait_s)} before the next request ({words}).",
         where=where,
         fix="Every answer so far is kept. Run the same command again after that time, or lower teacher.concurrency.",
     )

@@ -242,10 +242,10 @@ def test_a_wait_in_words_of_the_row_is_no_wait() -> None:
 
 
 def test_a_wait_of_hours_stops_the_run() -> None:
-    """A daily limit is not waited out in silence."""
+    """A daily limit is not waited out in silence, and the error says for what the server asks to wait."""
     with (
-        LoopbackTeacher(lambda ask: fails(429, headers={"Retry-After": "7200"})) as teacher,
-        pytest.raises(TeacherError, match="7200 s"),
+        LoopbackTeacher(lambda ask: fails(429, "tokens per day", headers={"Retry-After": "266400"})) as teacher,
+        pytest.raises(TeacherError, match=r"asks to wait 3d 02h before the next request \(HTTP 429: tokens per day\)"),
     ):
         ask(teacher)
 
