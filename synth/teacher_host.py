@@ -10,6 +10,7 @@ from typing import Any
 from schemas.errors import TeacherError, Unreachable
 from schemas.progress_line import clock
 from synth.chat_completions import (
+    NoProxyError,
     NotConnectedError,
     RefusedError,
     ThrottledError,
@@ -245,12 +246,16 @@ def unreachable(failure: UnansweredError, where: str) -> Unreachable:
         return Unreachable(
             f"The response from the teacher's address cannot be read ({failure}).",
             where=where,
-            fix="Requests reach it: check that the server is ready, any proxy or gateway in between, and teacher.url.",
+            fix="Requests reach it: check that the server is ready, any proxy or gateway in between, and teacher.url"
+            + (", which begins with https:// if the server speaks TLS." if where.startswith("http:") else "."),
         )
+    fix = "Start the server or correct teacher.url"
+    if isinstance(failure, NoProxyError):
+        fix = "Start the proxy or correct its environment variable; NO_PROXY lists hosts to bypass"
     return Unreachable(
         f"Nothing answers at the teacher's address ({failure}).",
         where=where,
-        fix="Start the server or correct teacher.url; 'pairsmith doctor' tries it without spending anything.",
+        fix=f"{fix}; 'pairsmith doctor' tries it without spending anything.",
     )
 
 

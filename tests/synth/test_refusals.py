@@ -52,7 +52,7 @@ def test_cause_shared_by_all_requests_ends_the_run_and_fails_no_row(cause: str, 
         body = SHARED_CAUSES[cause].body
         assert body is not None
         assert str(caught.value).count("HTTP 4") == 1
-        assert caught.value.what.split(": ", 3)[3].rstrip(".")[:20] in body.decode()
+        assert caught.value.what.split(": ", 2)[2].rstrip(".")[:20] in body.decode()
         # The first eight, and the other seeds of the four that are open at once; each with n and without.
         assert len(teacher.asked) <= 2 * (8 + 3)
     with LoopbackTeacher() as recovered:
