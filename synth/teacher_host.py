@@ -108,10 +108,12 @@ class TeacherHost:
             self._timer = at, loop.call_at(at, self._check_clocks, loop)
 
     def _check_clocks(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._timer, now = None, loop.time()
-        at = min(
-            (sending.check_clock(now, ahead) for ahead, sending in enumerate(self.in_flight.values())), default=math.inf
-        )
+        if self._timer is None:
+            return
+        now = loop.time()
+        late_s, self._timer = now - self._timer[0], None
+        clocks = (one.check_clock(now, ahead, late_s) for ahead, one in enumerate(self.in_flight.values()))
+        at = min(clocks, default=math.inf)
         if at < math.inf:
             self.schedule_check(at, loop)
 
@@ -189,11 +191,13 @@ class InFlight:
         """The error for a request whose time is over."""
         return TimedOutError(f"no answer within {self.limit_s:g} s; raise teacher.timeout_s if it needs longer")
 
-    def check_clock(self, now: float, ahead: int) -> float:
+    def check_clock(self, now: float, ahead: int, late_s: float) -> float:
         """Time the request out if its time is over, given `ahead` requests in flight that were sent before it. Returns
-        when to check again."""
+        when to check again. The check is `late_s` late, for which this process was stopped or busy: no answer could be
+        read in that time, so it does not count."""
         if self._on_timeout is None or self._timed_out:
             return math.inf
+        self._since += late_s
         if ahead < self._ahead:
             self._since, self._ahead = now, ahead
         if (left_s := self._since + self.limit_s - now) > 0:

@@ -356,6 +356,23 @@ def test_slow_work_and_sleep_do_not_count_as_silence() -> None:
     assert all_answered(answers), answers
 
 
+def test_time_in_which_this_process_stood_still_does_not_count() -> None:
+    """A process that was stopped for longer than `timeout_s`, as in a paused virtual machine, takes the answer that has
+    arrived meanwhile. It gave the answer up and bought another."""
+
+    async def run() -> None:
+        async with Endpoint(teacher.url, "loopback", timeout_s=2) as endpoint:
+            asking = asyncio.ensure_future(endpoint.ask(chat("a dog"), Sampling()))
+            while not teacher.asked:  # noqa: ASYNC110 the teacher is in another thread
+                await asyncio.sleep(0.01)
+            time.sleep(3)  # noqa: ASYNC251 the whole process stands still
+            assert (await asking).choices
+
+    with LoopbackTeacher(latency_s=0.5) as teacher:
+        asyncio.run(run())
+    assert len(teacher.asked) == 1
+
+
 @pytest.mark.parametrize("headers", [{}, {"retry-after-ms": "20"}, {"Retry-After": "30"}])
 def test_exhausted_account_with_an_unknown_message_ends_the_run(headers: dict[str, str]) -> None:
     """A used-up monthly budget in words that are not recognised ends the run with the provider's message after ten
