@@ -85,8 +85,9 @@ class Flow:
     question that was answered before. While it is answered, failures count as tries, and no run ends because of them.
     Because an answer costs money, it counts for a while, for longer after each in a row (0.5, 1.5, 3.5, ... 20 s).
 
-    A request that one address refuses, for whatever reason, is tried at another first. So a server whose model, context
-    or key differs from the others' costs no row and ends no run; it is left alone like one that fails.
+    A request that one address refuses, for whatever reason, or wants to be sent in more than ten minutes, is tried at
+    another first. So a server whose model, context, key or daily limit differs from the others' costs no row and ends
+    no run; it is left alone like one that fails.
     """
 
     def __init__(
@@ -181,6 +182,9 @@ class Flow:
                 failure = _RefusedHereError(what)
             except UnansweredError as unanswered:
                 used, failure = 0, unanswered
+                too_long = (unanswered.retry_after_s or 0) > MAX_RETRY_AFTER_S
+                if too_long and tries.refused_by is None and self._others(sending.host, tokens):
+                    tries.refused_by, failure = sending.host, _RefusedHereError(unanswered.what)
             finally:
                 self.finish(sending, answer, failure, used)
                 self.dispatch()

@@ -717,6 +717,20 @@ def test_a_long_wait_ends_no_run_while_requests_are_answered(tmp_path: Path, sta
     assert len(teacher.asked) <= 60 + 2 * len(stray), "each is sent again once, with one control at most"
 
 
+@pytest.mark.parametrize("before", [0, 15])
+def test_used_up_day_of_one_address_ends_no_run(tmp_path: Path, before: int) -> None:
+    """One of two addresses wants no request for a day, from the beginning or from some request on. The other answers
+    everything, and the first is hardly asked. The run used to end. If both want none, it does."""
+    day = fails(429, "daily limit", headers={"Retry-After": "86400"})
+    with LoopbackTeacher(lambda ask: day if ask.number > before else says()) as used_up, LoopbackTeacher() as other:
+        assert generated([used_up, other], tmp_path, 60, concurrency=8) == (60, 0)
+        assert len(used_up.asked) < 30
+    with LoopbackTeacher(lambda ask: day) as first, LoopbackTeacher(lambda ask: day) as second:
+        with pytest.raises(TeacherError, match=r"asks to wait 24h 00m before the next request \(HTTP 429: daily limit"):
+            generated([first, second], tmp_path, 70, concurrency=8)
+        assert len(first.asked) + len(second.asked) < 60
+
+
 def test_rows_that_always_time_out_end_no_run(tmp_path: Path) -> None:
     """A server never responds to ten of the rows: these stay unanswered, and the run continues."""
     reply = lambda ask: Reply(delay_s=60) if ask.prompt[-2:] in map(str, range(10, 20)) else says()  # noqa: E731
