@@ -110,7 +110,7 @@ def reported(paces: dict[str, Pace], stage: str, numbers: Mapping[str, Any], at_
 
 
 def clock(seconds: float) -> str:
-    """0.4s, 12s, 1m 05s, 2h 03m."""
+    """0.4s, 12s, 1m 05s, 2h 03m, 3d 04h."""
     total_s = round(seconds)
     if seconds < 9.95:
         return f"{seconds:.1f}s"
@@ -118,7 +118,9 @@ def clock(seconds: float) -> str:
         return f"{total_s}s"
     if total_s < 3600:
         return f"{total_s // 60}m {total_s % 60:02d}s"
-    return f"{total_s // 3600}h {total_s % 3600 // 60:02d}m"
+    if total_s < 172_800:
+        return f"{total_s // 3600}h {total_s % 3600 // 60:02d}m"
+    return f"{total_s // 86_400}d {total_s % 86_400 // 3600:02d}h"
 
 
 @contextmanager

@@ -14,23 +14,13 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from schemas.errors import TeacherError
-from schemas.records import Call, CallStatus, FinishMeaning, Json, Message, content_id
+from schemas.records import CallStatus, FinishMeaning, Json, Message
 from schemas.time_limit import limited
-from synth.endpoint import Endpoint
 from synth.error_words import displayed_text
-from synth.question import Question, max_answer_tokens
+from synth.question import max_answer_tokens
 from synth.thinking import NO_THINKING, TASK_WORDS, leading_tag, opens_with_thinking, split_thinking
 
 Violation = Callable[[Any], str | None]
-# This many questions in a row whose answers are only thinking end a run, which would pay for useless answers. Fewer
-# suffice at the beginning: if half of all answers are only thinking, 1 run in 256 has eight in a row, none has twenty.
-_THINKING_FIRST, _THINKING_LATER = 8, 20
-# This many answers without a usable one end a run: with a max_tokens that is too low, or the wrong server, every row
-# would use up its attempts. If one answer in seven is good, 1 run in 20 begins like this; if one in three is, none
-# does.
-_UNUSABLE_FIRST = 20
-
 _THINKING_HINT = f"went to thinking: raise max_tokens, or switch thinking off: sampling.extra = {NO_THINKING}"
 NO_COMPLETION = "the answer was not a chat completion"
 _REASON_TEXTS = {
@@ -119,7 +109,7 @@ def judged(
     content = _content(message)
     if content is None:
         return _bad("malformed", "", "the content is neither text nor a list of texts")
-    word = _finish_word(choice)
+    word = finish_word(choice)
     if word is None:
         return _bad("malformed", "", "its finish_reason is not a text")
     text, thinking, refusal = content
@@ -167,100 +157,6 @@ def judge_or_malformed(
         return judged(choice, violation, declared, request, tokens)
     except Exception as error:  # schemas, patterns and references are the user's and may raise anything
         return _bad("malformed", "", f"it could not be judged: {type(error).__name__}: {str(error)[:300]}")
-
-
-class AnswerJudge:
-    """Judges the answers of one run, and ends the run if all further answers would be useless. A run whose
-    teacher was `tried` before, with good answers, ends only if all answers are thinking."""
-
-    def __init__(
-        self,
-        declared: Mapping[str, FinishMeaning],
-        endpoint: Endpoint,
-        *,
-        keep_asking: bool = False,
-        tried: bool = False,
-    ) -> None:
-        self._declared, self._endpoint = declared, endpoint
-        self._violations: dict[str, Violation] = {}
-        self._keep_asking, self._tried = keep_asking, tried
-        self._thinking_in_a_row = self._unusable_in_a_row = 0
-        self._answered = False
-
-    def judged(self, call: Call, question: Question) -> Call:
-        """The row with its current judgement."""
-        violation, schema = None, question.judged_by
-        if schema is not None:
-            violation = self._violations.setdefault(content_id("schema", schema), schema_violation(schema))
-        if violation is not None and question.refused is not None:
-            violation = _first_violation(violation, question.refused)
-        alone = call.request.get("n", 1) == 1 or call.facts.get("choices") == 1
-        tokens = call.usage.completion_tokens if alone else 0
-        verdict = judge_or_malformed(call.raw, violation, self._declared, call.request, tokens)
-        return call.model_copy(update={"status": verdict.status, "text": verdict.text, "reason": verdict.reason})
-
-    def are_good(self, calls: Sequence[Call]) -> bool:
-        """Whether all answers to one question are good, as they nearly always are; if so, records that."""
-        for call in calls:
-            if call.status != "ok":
-                return False
-        self._answered, self._thinking_in_a_row = True, 0
-        return True
-
-    def stop_if_useless(self, calls: Sequence[Call]) -> None:
-        """Raise TeacherError if these answers to one question, with those before them, show that all further ones would
-        be useless."""
-        if self.are_good(calls):
-            return
-        self.stop_if_unknown(calls)
-        self._stop_if_thinking(calls)
-        self._stop_if_unusable(calls)
-
-    def stop_if_unknown(self, calls: Sequence[Call]) -> None:
-        """Raise TeacherError for an answer with an unknown finish reason."""
-        if (call := next((call for call in calls if call.status == "unknown_finish"), None)) is None:
-            return
-        word = _finish_word(call.raw)
-        raise TeacherError(
-            f"An answer ended with finish_reason '{word}', which pairsmith does not know.",
-            where=self._endpoint.url,
-            why="The answer may have been cut off or refused, so it is kept but not used, and not bought again.",
-            fix=f'If it means a complete answer, add teacher.finish_reasons = ["{word}"] to the spec; if not, '
-            f'teacher.finish_reasons = {{ "{word}" = "truncated" }} (or "refused", "failed").',
-        )
-
-    def _stop_if_thinking(self, calls: Sequence[Call]) -> None:
-        """Raise once the answers to several questions in a row are only thinking; `calls` answer one of them."""
-        written = [call for call in calls if call.status != "refused"]
-        if not written or self._keep_asking:
-            return
-        if any(call.status != "thinking" for call in written):
-            self._thinking_in_a_row = 0
-            self._answered = self._answered or any(call.status == "ok" for call in written)
-            return
-        self._thinking_in_a_row += 1
-        if self._thinking_in_a_row >= (_THINKING_LATER if self._answered else _THINKING_FIRST):
-            raise TeacherError(
-                f"The answers to {self._thinking_in_a_row} questions in a row contain no text ({written[-1].reason}).",
-                where=self._endpoint.url,
-                why="Every further answer would cost money and be useless.",
-            )
-
-    def _stop_if_unusable(self, calls: Sequence[Call]) -> None:
-        """Raise once many answers have arrived and none of them was usable."""
-        self._answered = self._answered or any(call.status == "ok" for call in calls)
-        if self._answered or self._tried or self._keep_asking or any(call.status == "unsettled" for call in calls):
-            return
-        self._unusable_in_a_row += 1
-        if self._unusable_in_a_row >= _UNUSABLE_FIRST:
-            last = calls[-1]
-            raise TeacherError(
-                f"None of the first {_UNUSABLE_FIRST} answers can be used; the last: {last.reason.rstrip('.')}.",
-                where=self._endpoint.url,
-                why="Every further answer would cost money and be useless.",
-                fix="Fix the cause, then run the same command again, with --retry-failed if nothing that is sent has "
-                "changed; `pairsmith rows --state failed` lists them.",
-            )
 
 
 def finish_meaning(word: Any, declared: Mapping[str, FinishMeaning]) -> FinishMeaning | None:
@@ -311,10 +207,6 @@ def schema_violation(schema: Json) -> Violation:
     return violation
 
 
-def _first_violation(first: Violation, second: Violation) -> Violation:
-    return lambda text: first(text) or second(text)
-
-
 _FENCE = re.compile(r"```[\w-]*\n((?:(?!```).)*)```", re.DOTALL)
 _QUOTES = {'"': '"', "\u201c": "\u201d", "\u00ab": "\u00bb", "\u201e": "\u201c", "'": "'"}
 _SURROUNDS = frozenset(("`", *_QUOTES))
@@ -359,7 +251,7 @@ def _message(choice: Any) -> Json | None:
     return message if isinstance(message, dict) else None
 
 
-def _finish_word(choice: Json) -> str | None:
+def finish_word(choice: Json) -> str | None:
     """The word of a choice's finish reason, which SGLang may write as `{"type": "stop"}`; None for anything else. An
     error next to a partial answer overrides it (OpenRouter). LiteLLM writes "stop" for many, and keeps the original."""
     own, reason = choice.get("provider_specific_fields"), choice.get("finish_reason")

@@ -93,6 +93,10 @@ class NotConnectedError(BrokenError):
     may_be_paid = False
 
 
+class NoProxyError(NotConnectedError):
+    """The proxy that the environment sets cannot be reached."""
+
+
 class TimedOutError(UnansweredError):
     """The request was sent and its answer did not arrive in time. It may have been charged for."""
 

@@ -40,7 +40,7 @@ from synth.connections import Connections, Outcome, Response
 from synth.dialect import Dialect
 from synth.error_words import displayed_text, error_body
 from synth.flow import Flow
-from synth.http_status import Target, fatal_error, may_be_temporary, meaning, unknown_model
+from synth.http_status import Target, fatal_error, is_elsewhere, may_be_temporary, meaning, unknown_model
 from synth.listed_models import EndpointCheck, NoListError, check_listing, is_listed, parse_model_list
 from synth.proxy import proxy_note
 from synth.question import max_answer_tokens
@@ -390,8 +390,7 @@ class Endpoint:
     # -- models --------------------------------------------------------------------------------------------------
 
     async def listing(self) -> list[Json]:
-        """The rows of `GET /models`, each with its `id`. Raises AuthError, TeacherError (NoListError if there is no
-        list) or UnansweredError."""
+        """The rows of `GET /models`, with their `id`. Raises TeacherError (NoListError: no list) or UnansweredError."""
         await self._open()
         try:
             async with asyncio.timeout(self._timeout_s):
@@ -405,7 +404,8 @@ class Endpoint:
             return rows
         error, text, message = self._describe_error(status, headers, content)
         kind = "key" if status in (401, 403) else meaning(status, error, text, {}, answered=False).kind
-        if kind in ("key", "quota") and b"model.read" not in content:  # OpenAI's keys may be limited to chat
+        moved = status < 400 and is_elsewhere(headers.get("Location", ""), self.url)
+        if moved or (kind in ("key", "quota") and b"model.read" not in content):  # OpenAI's keys may be limited to chat
             raise fatal_error(kind, "", message, self._target())
         if kind == "server" and status != 501:  # 501: it has no such list
             raise ServerFaultError(message)

@@ -85,8 +85,9 @@ class Flow:
     question that was answered before. While it is answered, failures count as tries, and no run ends because of them.
     Because an answer costs money, it counts for a while, for longer after each in a row (0.5, 1.5, 3.5, ... 20 s).
 
-    A request that one address refuses, for whatever reason, is tried at another first. So a server whose model, context
-    or key differs from the others' costs no row and ends no run; it is left alone like one that fails.
+    A request that one address refuses, for whatever reason, or wants to be sent in more than ten minutes, is tried at
+    another first. So a server whose model, context, key or daily limit differs from the others' costs no row and ends
+    no run; it is left alone like one that fails.
     """
 
     def __init__(
@@ -181,6 +182,9 @@ class Flow:
                 failure = _RefusedHereError(what)
             except UnansweredError as unanswered:
                 used, failure = 0, unanswered
+                too_long = (unanswered.retry_after_s or 0) > MAX_RETRY_AFTER_S
+                if too_long and tries.refused_by is None and self._others(sending.host, tokens):
+                    tries.refused_by, failure = sending.host, _RefusedHereError(unanswered.what)
             finally:
                 self.finish(sending, answer, failure, used)
                 self.dispatch()
@@ -358,10 +362,11 @@ class Flow:
         passing = self._answered_at > before and isinstance(failure, ThrottledError | ServerFaultError)
         first_s = min(self._backoff_s, self.answer_s) if passing else self._backoff_s
         wait_s = random.uniform(0, longest_backoff_s(first_s, tries.waits))
-        if failure.retry_after_s is not None:
-            if failure.retry_after_s > MAX_RETRY_AFTER_S:
-                raise wait_too_long(failure.retry_after_s, where)
-            wait_s = max(wait_s, failure.retry_after_s * random.uniform(1, 1.1))
+        asked_s = failure.retry_after_s or 0.0
+        if asked_s <= MAX_RETRY_AFTER_S:
+            wait_s = max(wait_s, asked_s * random.uniform(1, 1.1))
+        elif control is None or not await self._is_answering(control):  # None: this is the control
+            raise wait_too_long(asked_s, where, failure)
         silent, text = silent_s >= _REPORT_AFTER_WAITS * self._backoff_s, _WORD_WITH_DIGIT.sub("", str(failure))
         if (silent or self._failed_share > _MOSTLY) and (silent, text) not in self._reported:
             self._reported.add((silent, text))

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Literal, NamedTuple
+from urllib.parse import urljoin, urlsplit
 
 from schemas.errors import AuthError, TeacherError
 from schemas.records import Json, Sampling
@@ -288,11 +290,18 @@ def fatal_error(kind: Kind, setting: str, message: str, target: Target) -> Teach
             why="Every request would be refused.",
             fix=fix,
         )
-    return TeacherError(
-        f"The endpoint answers {message}.".replace("..", "."),
-        where=target.completions,
-        fix="Check teacher.url: it is the address before /chat/completions, or the complete one.",
-    )
+    fix = "Check teacher.url: it is the address before /chat/completions, or the complete one."
+    if "It points to " in message:
+        fix = "Redirects are not followed, since the key would go along: set teacher.url to the address it points to."
+    return TeacherError(f"The endpoint answers {message}.".replace("..", "."), where=target.completions, fix=fix)
+
+
+def is_elsewhere(location: str, url: str) -> bool:
+    """Whether a redirect leads from `url` to another scheme, host or port, and not just to another path."""
+    with suppress(ValueError):
+        here, there = urlsplit(url), urlsplit(urljoin(url, location))
+        return (here.scheme, here.netloc) != (there.scheme, there.netloc)
+    return False
 
 
 def _wrong_key(message: str, target: Target) -> AuthError:

@@ -20,7 +20,8 @@ from schemas.spec import TeacherSettings
 from schemas.store import Store
 from schemas.store.latest import probe_key
 from synth.answer_index import AnswerIndex
-from synth.answers import AnswerJudge, why_bad
+from synth.answer_judge import AnswerJudge
+from synth.answers import why_bad
 from synth.batches import OPEN_QUESTIONS, Batches
 from synth.bulk import Bulk, BulkRequest
 from synth.chat_completions import Answer, RefusedError, StoppedError, UnansweredError, prompt_seems_cut
@@ -43,8 +44,8 @@ class Ledger:
 
     `concurrency` (default `teacher.concurrency`) limits the requests in flight; twice that number may be in flight or
     answered but not durable. `retry_failed` grants samples that have used up their attempts another `teacher.attempts`
-    answers each. A run whose first answers are all unusable, all thinking, or all refused ends with a TeacherError,
-    unless `keep_asking`. With `batches` it asks through them, and `concurrency` is the number of open questions.
+    answers each. A run ends with a TeacherError if all further answers would be unusable or refused, unless
+    `keep_asking`. With `batches` it asks through them, and `concurrency` is the number of open questions.
 
     Counters: `reused` (samples answered from the store), `in_flight` (requests sent and not durable), `in_flight_peak`,
     `costs`, `usage` and `usd` of this run, `served` (names of the models that answered, as reported by the endpoint),
@@ -81,14 +82,12 @@ class Ledger:
         self.answered = AnswerIndex(store.each_answer())
         self.pending: dict[str, asyncio.Future[Completion | FailedSample] | None] = {}  # None: nobody else waits for it
         self.refusals = Refusals(self._ask_again, self._keep_judgements, keep_asking=keep_asking)
-        # If any answer was good before, the rest may be the hard rows; and a batch is paid for as a whole.
-        tried = batches is not None or self.answered.has_status("ok")
-        self.judge = AnswerJudge(teacher.finish_reasons, endpoint, keep_asking=keep_asking, tried=tried)
+        repeat, tried = None if keep_asking or batches is not None else self._ask_again, self.answered.has_status("ok")
+        self.judge = AnswerJudge(teacher.finish_reasons, endpoint, repeat, keep_asking=keep_asking, tried=tried)
         self.handed_over: dict[str, BulkRequest] = {}  # handed over from bulk, to be continued here
         self._granted: dict[str, int] = {}
-        if retry_failed:
-            keys = (key for key, _, _ in store.each_answer())
-            self._granted = {key: len(self._settled_statuses(key)) for key in keys if self._is_given_up(key)}
+        keys = [key for key, _, _ in store.each_answer() if self._is_given_up(key)] if retry_failed else []
+        self._granted = {key: len(self._settled_statuses(key)) for key in keys}
 
     @property
     def in_flight(self) -> int:
@@ -256,7 +255,7 @@ class Ledger:
                         settled[call.sample] = completion(call)
                     elif call.status == "unsettled" or self._is_given_up(call.key):
                         settled[call.sample] = FailedSample(why_bad(call.status, call.attempt, call.reason), call.key)
-                self.judge.stop_if_useless(calls)
+                await self.judge.stop_if_useless(calls, question)
         except BaseException as error:
             for sample in samples:
                 self.release(keys[sample], settled.get(sample), error)
@@ -333,9 +332,11 @@ class Ledger:
         if error is None:
             await self.refusals.decide(self.endpoint.url)
 
-    async def _ask_again(self, request: Json, prompt: str, *, once: bool = False) -> str | None:
+    async def _ask_again(
+        self, request: Json, prompt: str, like: Question | None = None, *, once: bool = False
+    ) -> str | None:
         """Repeat a question that was answered before, with the settings of `request`. Returns the text of the refusal,
-        empty if it is answered, None if that is unknown. The answer is paid for, and stored under a key of its own."""
+        empty if it is answered (usably for `like`), None if that is unknown. It is paid for, with its own key."""
         text, earlier = None, repeated_requests(self.store, request, self.endpoint.model, self.identity, prompt)
         for body, before in await asyncio.to_thread(list, earlier) if once else earlier:  # may take seconds
             try:
@@ -345,12 +346,12 @@ class Ledger:
                 continue
             except (UnansweredError, StoppedError, BudgetReached):
                 return None
-            question = Question((), Sampling(), prompt=before.prompt)
+            question = (like or Question((), Sampling()))._replace(prompt=before.prompt)
             (call,), settled = self.rows(question, [probe_key(before.key)], [0], answer, None)
             call = self.judge.judged(call, question)
             self.answered.add(call.key, call.attempt, call.status)  # before the await: written even if cancelled
             await self.store.put(call, *settled)
-            if answer.choices:
+            if answer.choices and (like is None or call.status == "ok"):
                 return ""
             text = call.reason
         return text
@@ -359,12 +360,11 @@ class Ledger:
         self, question: Question, sampling: Sampling, keys: list[str], bulk: BulkRequest | None
     ) -> Answer:
         """Send one request for the samples of `keys`, directly or in a batch."""
+        prompt, parts = question.prompt, (question.messages, sampling, len(keys), question.schema)
+        control = partial(self._ask_again, prompt=prompt, once=True)
         if self._batches is None:
-            prompt, parts = question.prompt, (question.messages, sampling, len(keys), question.schema)
-            control = partial(self._ask_again, prompt=prompt, once=True)
             return await self.endpoint.ask(*parts, account=self.meter, prompt=prompt, started=bulk, control=control)
-        name = content_id("line", [keys, len(self.answered.of(keys[0]))])
-        answer = await self._batches.ask(question.messages, sampling, len(keys), question.schema, name=name)
+        answer = await self._batches.ask(*parts, name=content_id("line", [keys, len(self.answered.of(keys[0]))]))
         return answer._replace(reserved=Reserved(answer.request, question.prompt, None, batch=True))
 
     def rows(

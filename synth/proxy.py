@@ -33,7 +33,7 @@ def proxy_secrets(*proxies: str | None) -> list[str]:
 
 def proxy_refusal(proxy: str, url: str, status: int) -> AuthError:
     """The error that ends a run because the proxy rejects all requests."""
-    fix = "Include user and password, as in http://user:password@host:3128." if status == 407 else ""
+    fix = "It needs a user and the right password, as in http://user:password@host:3128." if status == 407 else ""
     return AuthError(
         f"The proxy '{without_user_info(proxy)}' rejects requests to {url} (HTTP {status}).",
         where="the environment variable of the proxy",

@@ -112,9 +112,10 @@ def retry_after_s(headers: Mapping[str, str], text: str = "", request: Json | No
     or a timestamp), else the error's `text` (Gemini's `retryDelay`, "try again in 7m12s"), except where it may quote
     the `request`. Points in time are relative to the server's own `Date` if present.
     """
+    with suppress(ValueError):
+        if math.isfinite(wait_ms := float(headers.get("retry-after-ms", "nan"))):
+            return max(0.0, wait_ms / 1000)
     with suppress(ValueError, TypeError, OverflowError):
-        if (ms := headers.get("retry-after-ms")) is not None:
-            return max(0.0, float(ms) / 1000)
         if wait := headers.get("Retry-After", "").strip():
             return reset_s(wait, headers.get("Date"))
     asked = " ".join(str(turn.get("content")) for turn in (request or {}).get("messages", ())).lower()

@@ -88,7 +88,7 @@ class Refusals:
         last, count = self._in_a_row[-1][1][0], len(self._in_a_row)
         many = f"{count} requests in a row were" if count > 1 else "A request was"
         return TeacherError(
-            f"{many} refused: {last.reason.rstrip('.')}.",
+            f"{many} refused: {last.reason.removeprefix('refused: ').rstrip('.')}.",
             where=url,
             why=("A question that had been answered before was refused as well when repeated. " if known else "")
             + "The cause concerns every row, so no row is given up.",

@@ -8,7 +8,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from schemas.errors import TeacherError, Unreachable
+from schemas.progress_line import clock
 from synth.chat_completions import (
+    NoProxyError,
     NotConnectedError,
     RefusedError,
     ThrottledError,
@@ -106,10 +108,12 @@ class TeacherHost:
             self._timer = at, loop.call_at(at, self._check_clocks, loop)
 
     def _check_clocks(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._timer, now = None, loop.time()
-        at = min(
-            (sending.check_clock(now, ahead) for ahead, sending in enumerate(self.in_flight.values())), default=math.inf
-        )
+        if self._timer is None:
+            return
+        now = loop.time()
+        late_s, self._timer = now - self._timer[0], None
+        clocks = (one.check_clock(now, ahead, late_s) for ahead, one in enumerate(self.in_flight.values()))
+        at = min(clocks, default=math.inf)
         if at < math.inf:
             self.schedule_check(at, loop)
 
@@ -140,8 +144,10 @@ class TeacherHost:
         if sending.number > self._shrunk_at:
             self._shrunk_at = newest
             self.window = max(1.0, self.window * (1 - self._throttled / 2))
-        if failure.retry_after_s is not None and self._throttled > 0.5:
-            self.opens_at = max(self.opens_at, now + min(failure.retry_after_s, MAX_RETRY_AFTER_S))
+        asked_s = failure.retry_after_s or 0.0
+        # Without another address, a longer wait either ends the run or is not meant for every request.
+        if self._throttled > 0.5 and (asked_s <= MAX_RETRY_AFTER_S or may_rest):
+            self.opens_at = max(self.opens_at, now + min(asked_s, MAX_RETRY_AFTER_S))
 
 
 class InFlight:
@@ -185,11 +191,13 @@ class InFlight:
         """The error for a request whose time is over."""
         return TimedOutError(f"no answer within {self.limit_s:g} s; raise teacher.timeout_s if it needs longer")
 
-    def check_clock(self, now: float, ahead: int) -> float:
+    def check_clock(self, now: float, ahead: int, late_s: float) -> float:
         """Time the request out if its time is over, given `ahead` requests in flight that were sent before it. Returns
-        when to check again."""
+        when to check again. The check is `late_s` late, for which this process was stopped or busy: no answer could be
+        read in that time, so it does not count."""
         if self._on_timeout is None or self._timed_out:
             return math.inf
+        self._since += late_s
         if ahead < self._ahead:
             self._since, self._ahead = now, ahead
         if (left_s := self._since + self.limit_s - now) > 0:
@@ -242,19 +250,25 @@ def unreachable(failure: UnansweredError, where: str) -> Unreachable:
         return Unreachable(
             f"The response from the teacher's address cannot be read ({failure}).",
             where=where,
-            fix="Requests reach it: check that the server is ready, any proxy or gateway in between, and teacher.url.",
+            fix="Requests reach it: check that the server is ready, any proxy or gateway in between, and teacher.url"
+            + (", which begins with https:// if the server speaks TLS." if where.startswith("http:") else "."),
         )
+    fix = "Start the server or correct teacher.url"
+    if isinstance(failure, NoProxyError):
+        fix = "Start the proxy or correct its environment variable; NO_PROXY lists hosts to bypass"
     return Unreachable(
         f"Nothing answers at the teacher's address ({failure}).",
         where=where,
-        fix="Start the server or correct teacher.url; 'pairsmith doctor' tries it without spending anything.",
+        fix=f"{fix}; 'pairsmith doctor' tries it without spending anything.",
     )
 
 
-def wait_too_long(wait_s: float, where: str) -> TeacherError:
-    """The error for a wait that the teacher asks for and that is too long to sit out."""
+def wait_too_long(wait_s: float, where: str, failure: UnansweredError | None = None) -> TeacherError:
+    """The error for a wait that is too long to sit out, which the teacher asks for in a `failure`, or else in the
+    rate-limit headers of an answer."""
+    words = "the rate-limit headers of its last answer" if failure is None else failure.what
     return TeacherError(
-        f"The teacher asks to wait {wait_s:.0f} s before the next request.",
+        f"The teacher asks to wait {clock(wait_s)} before the next request ({words}).",
         where=where,
         fix="Every answer so far is kept. Run the same command again after that time, or lower teacher.concurrency.",
     )

@@ -9,9 +9,16 @@ from urllib.parse import urlencode
 
 import aiohttp
 
-from synth.chat_completions import BrokenError, NotConnectedError, TimedOutError, one_line
+from synth.chat_completions import BrokenError, NoProxyError, NotConnectedError, TimedOutError, one_line
 from synth.connections import Connections, NoConnectionError, Response, tls_failure
-from synth.proxy import PROXY_REFUSALS, new_session, proxy_for, proxy_refusal, proxy_secrets, send_by_session
+from synth.proxy import (
+    PROXY_REFUSALS,
+    new_session,
+    proxy_for,
+    proxy_refusal,
+    proxy_secrets,
+    send_by_session,
+)
 from synth.redaction import extract_secrets, without_keys, without_user_info
 
 _FAILURES = (aiohttp.ClientError, NoConnectionError, OSError)
@@ -126,6 +133,10 @@ class Wire:
         if isinstance(error, TimeoutError):
             limit = f"nothing came within {self._first_byte_s:g} s; raise teacher.first_byte_s if it needs longer"
             return TimedOutError(limit) if late else error
+        if isinstance(error, aiohttp.ClientProxyConnectionError):
+            return NoProxyError(
+                f"no connection to the proxy '{without_user_info(self.proxies[base] or '')}': {error.os_error}"
+            )
         unsent = isinstance(error, aiohttp.ClientConnectorError | NoConnectionError)
         reason = one_line(self.shown(str(error))) or type(error).__name__
         return (NotConnectedError if unsent else BrokenError)(reason)

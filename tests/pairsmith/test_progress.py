@@ -67,7 +67,8 @@ def test_an_upper_bound_of_the_time_left_is_shown_as_such() -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "text"), [(0.44, "0.4s"), (9.96, "10s"), (59.4, "59s"), (65, "1m 05s"), (7380, "2h 03m")]
+    ("seconds", "text"),
+    [(0.44, "0.4s"), (9.96, "10s"), (59.4, "59s"), (65, "1m 05s"), (7380, "2h 03m"), (273_600, "3d 04h")],
 )
 def test_durations_are_short_and_exact(seconds: float, text: str) -> None:
     """Durations are written as a person would write them."""

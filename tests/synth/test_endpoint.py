@@ -6,12 +6,14 @@ import asyncio
 import base64
 import os
 import time
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
 import orjson
 import pytest
+from aiohttp import web
 
 from schemas.errors import AuthError, SpecError, TeacherError, Unreachable
 from schemas.ports import free_port
@@ -28,8 +30,10 @@ from synth.chat_completions import (
 )
 from synth.endpoint import Endpoint
 from synth.flow import longest_backoff_s
+from synth.listed_models import EndpointCheck
 from synth.proxy import proxy_for
 from synth.rate_limits import retry_after_s
+from tests.servers import InThread
 from tests.synth.loopback import Ask, LoopbackTeacher, Reply, cuts, fails, says
 
 KEY = "sk-very-secret-0123456789"
@@ -242,10 +246,10 @@ def test_a_wait_in_words_of_the_row_is_no_wait() -> None:
 
 
 def test_a_wait_of_hours_stops_the_run() -> None:
-    """A daily limit is not waited out in silence."""
+    """A daily limit is not waited out in silence, and the error says for what the server asks to wait."""
     with (
-        LoopbackTeacher(lambda ask: fails(429, headers={"Retry-After": "7200"})) as teacher,
-        pytest.raises(TeacherError, match="7200 s"),
+        LoopbackTeacher(lambda ask: fails(429, "tokens per day", headers={"Retry-After": "266400"})) as teacher,
+        pytest.raises(TeacherError, match=r"asks to wait 3d 02h before the next request \(HTTP 429: tokens per day\)"),
     ):
         ask(teacher)
 
@@ -546,6 +550,60 @@ def test_proxy_that_requires_a_password_ends_the_run_with_its_name(url: str, mon
 
     asyncio.run(once())
     assert len(seen) == 2
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_proxy_that_cannot_be_reached_is_named(scheme: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error named the proxy's port as if it were the teacher's, and recommended to correct teacher.url."""
+
+    async def once() -> None:
+        async with Endpoint(f"{scheme}://teacher.invalid/v1", "m", retries=1, backoff_s=0.001) as endpoint:
+            await endpoint.ask(chat("a dog"), Sampling())
+
+    port = free_port()
+    monkeypatch.setenv(f"{scheme.upper()}_PROXY", f"http://me:s3cr3tPassw0rd@127.0.0.1:{port}")
+    with pytest.raises(Unreachable, match=rf"no connection to the proxy 'http://\*\*\*@127.0.0.1:{port}'") as caught:
+        asyncio.run(once())
+    assert "its environment variable" in caught.value.fix
+    assert "s3cr3t" not in str(caught.value)
+
+
+def test_redirect_to_another_host_is_an_error_of_the_address() -> None:
+    """`doctor` found that a project could run whose every request would be redirected. The key goes nowhere else."""
+
+    async def check(url: str) -> EndpointCheck:
+        async with Endpoint(url, "loopback", key="sk-0123456789abcdef") as endpoint:
+            return await endpoint.check()
+
+    with LoopbackTeacher() as other:
+        moved = web.Application()
+        moved.router.add_get("/v1/models", _redirect(f"{other.url}/v1/models"))
+        moved.router.add_get("/slash/v1/models", _redirect("/slash/v1/models/"))
+        with InThread(moved) as server:
+            with pytest.raises(TeacherError, match=rf"HTTP 308. It points to {other.url}") as caught:
+                asyncio.run(check(server.address))
+            assert "Redirects are not followed, since the key would go along" in caught.value.fix
+            assert asyncio.run(check(f"{server.address}/slash/v1")).models is None, "only a list that is elsewhere"
+    assert not other.asked
+
+
+def _redirect(to: str) -> Callable[[web.Request], Awaitable[web.Response]]:
+    async def handler(_: web.Request) -> web.Response:
+        return web.Response(status=308, headers={"Location": to})
+
+    return handler
+
+
+def test_server_that_closes_each_connection_may_speak_tls() -> None:
+    """Requests in plain HTTP to a TLS port are reset, which looked like a server that is not ready."""
+
+    async def once() -> None:
+        server = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0)
+        async with server, Endpoint(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", "m", backoff_s=0) as one:
+            await one.ask(chat("a dog"), Sampling())
+
+    with pytest.raises(Unreachable, match="begins with https:// if the server speaks TLS"):
+        asyncio.run(once())
 
 
 def test_proxy_that_answers_instead_of_the_teacher_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -226,7 +226,7 @@ def test_exhausted_daily_limit_stops_the_run(by: str) -> None:
     with LoopbackTeacher(lambda ask: last if ask.number == 1 else rest) as teacher:
         answers, _ = ask_all(teacher.url, 3, concurrency=1)
     assert isinstance(answers[0], Answer)
-    assert all(isinstance(answer, TeacherError) and "asks to wait 28800 s" in str(answer) for answer in answers[1:])
+    assert all(isinstance(answer, TeacherError) and "asks to wait 8h 00m" in str(answer) for answer in answers[1:])
     assert len(teacher.asked) <= 3
 
 
@@ -354,6 +354,23 @@ def test_slow_work_and_sleep_do_not_count_as_silence() -> None:
     with LoopbackTeacher(reply) as teacher:
         answers = asyncio.run(run())
     assert all_answered(answers), answers
+
+
+def test_time_in_which_this_process_stood_still_does_not_count() -> None:
+    """A process that was stopped for longer than `timeout_s`, as in a paused virtual machine, takes the answer that has
+    arrived meanwhile. It gave the answer up and bought another."""
+
+    async def run() -> None:
+        async with Endpoint(teacher.url, "loopback", timeout_s=2) as endpoint:
+            asking = asyncio.ensure_future(endpoint.ask(chat("a dog"), Sampling()))
+            while not teacher.asked:  # noqa: ASYNC110 the teacher is in another thread
+                await asyncio.sleep(0.01)
+            time.sleep(3)  # noqa: ASYNC251 the whole process stands still
+            assert (await asking).choices
+
+    with LoopbackTeacher(latency_s=0.5) as teacher:
+        asyncio.run(run())
+    assert len(teacher.asked) == 1
 
 
 @pytest.mark.parametrize("headers", [{}, {"retry-after-ms": "20"}, {"Retry-After": "30"}])
@@ -686,8 +703,32 @@ def test_long_wait_that_answers_the_control_ends_the_run(tmp_path: Path) -> None
             r.ledger.flow._backoff_s = 0.5
             await generate(r.store, input(40), [r.forward], concurrency=8)
 
-    with LoopbackTeacher(reply) as teacher, pytest.raises(TeacherError, match="asks to wait 28800 s"):
+    with LoopbackTeacher(reply) as teacher, pytest.raises(TeacherError, match="asks to wait 8h 00m"):
         asyncio.run(run())
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_long_wait_ends_no_run_while_requests_are_answered(tmp_path: Path, status: int) -> None:
+    """One provider behind a gateway asks to wait for a day, the others answer. This used to end the run."""
+    day = fails(status, "try another provider", headers={"Retry-After": "86400"})
+    stray = [f"dog {i}" for i in (31, 37, 49)]
+    with LoopbackTeacher(lambda ask: day if ask.nth == 1 and ask.prompt in stray else says()) as teacher:
+        assert generated([teacher], tmp_path, 60, concurrency=8) == (60, 0)
+    assert len(teacher.asked) <= 60 + 2 * len(stray), "each is sent again once, with one control at most"
+
+
+@pytest.mark.parametrize("before", [0, 15])
+def test_used_up_day_of_one_address_ends_no_run(tmp_path: Path, before: int) -> None:
+    """One of two addresses wants no request for a day, from the beginning or from some request on. The other answers
+    everything, and the first is hardly asked. The run used to end. If both want none, it does."""
+    day = fails(429, "daily limit", headers={"Retry-After": "86400"})
+    with LoopbackTeacher(lambda ask: day if ask.number > before else says()) as used_up, LoopbackTeacher() as other:
+        assert generated([used_up, other], tmp_path, 60, concurrency=8) == (60, 0)
+        assert len(used_up.asked) < 30
+    with LoopbackTeacher(lambda ask: day) as first, LoopbackTeacher(lambda ask: day) as second:
+        with pytest.raises(TeacherError, match=r"asks to wait 24h 00m before the next request \(HTTP 429: daily limit"):
+            generated([first, second], tmp_path, 70, concurrency=8)
+        assert len(first.asked) + len(second.asked) < 60
 
 
 def test_rows_that_always_time_out_end_no_run(tmp_path: Path) -> None:

@@ -312,6 +312,10 @@ def test_block_named_in_the_request_is_kept(asked: str, kept: bool) -> None:
         ({}, '{"detail": "slow down", "retry_after": 12}', 12),
         ({}, "wait a moment", None),
         ({"Retry-After": "soon"}, "", None),
+        ({"retry-after-ms": "300", "Retry-After": "9"}, "", 0.3),
+        ({"retry-after-ms": "inf", "Retry-After": "9"}, "", 9),
+        ({"retry-after-ms": "soon", "Retry-After": "9"}, "", 9),
+        ({"retry-after-ms": "inf"}, "", None),
     ],
 )
 def test_wait_is_parsed_from_other_formats(headers: dict[str, str], text: str, seconds: float | None) -> None:

@@ -1,0 +1,141 @@
+"""Judges the answers of one run, and ends the run if all further answers would be useless."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+from schemas.errors import TeacherError
+from schemas.records import Call, FinishMeaning, Json, content_id
+from synth.answers import Violation, finish_word, judge_or_malformed, schema_violation
+from synth.endpoint import Endpoint
+from synth.question import Question
+
+# This many questions in a row whose answers are only thinking end a run, which would pay for useless answers. Fewer
+# suffice at the beginning: if half of all answers are only thinking, 1 run in 256 has eight in a row, none has twenty.
+_THINKING_FIRST, _THINKING_LATER = 8, 20
+# This many answers in a row without a usable one end a run: with a max_tokens that is too low, or the wrong server,
+# every row would use up its attempts. If one answer in seven is good, 1 run in 20 begins like this; if one in three is,
+# none does.
+_UNUSABLE = 20
+
+Repeat = Callable[[Json, str, Question], Awaitable[str | None]]
+"""Repeats a question that was answered before, with the settings of this request of this prompt, and judges the answer
+as one to this question. Returns why it is unusable, empty if it is good, None if that is unknown."""
+
+
+class AnswerJudge:
+    """Judges the answers of one run, and ends the run if all further answers would be useless.
+
+    If many answers in a row are unusable, and none was good before, the run ends. If one was, in this run or because
+    the teacher was `tried` before, the rows may be the cause: `repeat` decides, and not again until twice as many in a
+    row are unusable. Without `repeat` no such answers end it: a batch is paid for as a whole.
+    """
+
+    def __init__(
+        self,
+        declared: Mapping[str, FinishMeaning],
+        endpoint: Endpoint,
+        repeat: Repeat | None,
+        *,
+        keep_asking: bool = False,
+        tried: bool = False,
+    ) -> None:
+        self._declared, self._endpoint = declared, endpoint
+        self._violations: dict[str, Violation] = {}
+        self._repeat, self._keep_asking = repeat, keep_asking
+        self._thinking_in_a_row = self._unusable_in_a_row = 0
+        self._decide_at = _UNUSABLE
+        self._answered = False  # well, in this run
+        self._tried = tried
+
+    def judged(self, call: Call, question: Question) -> Call:
+        """The row with its current judgement."""
+        violation, schema = None, question.judged_by
+        if schema is not None:
+            violation = self._violations.setdefault(content_id("schema", schema), schema_violation(schema))
+        if violation is not None and question.refused is not None:
+            violation = _first_violation(violation, question.refused)
+        alone = call.request.get("n", 1) == 1 or call.facts.get("choices") == 1
+        tokens = call.usage.completion_tokens if alone else 0
+        verdict = judge_or_malformed(call.raw, violation, self._declared, call.request, tokens)
+        return call.model_copy(update={"status": verdict.status, "text": verdict.text, "reason": verdict.reason})
+
+    def are_good(self, calls: Sequence[Call]) -> bool:
+        """Whether all answers to one question are good, as they nearly always are; if so, records that."""
+        for call in calls:
+            if call.status != "ok":
+                return False
+        self._record_good()
+        return True
+
+    def _record_good(self) -> None:
+        self._answered, self._thinking_in_a_row, self._unusable_in_a_row = True, 0, 0
+
+    async def stop_if_useless(self, calls: Sequence[Call], question: Question) -> None:
+        """Raise TeacherError if these answers to one question, with those before them, show that all further ones would
+        be useless."""
+        if self.are_good(calls):
+            return
+        self.stop_if_unknown(calls)
+        self._stop_if_thinking(calls)
+        await self._stop_if_unusable(calls, question)
+
+    def stop_if_unknown(self, calls: Sequence[Call]) -> None:
+        """Raise TeacherError for an answer with an unknown finish reason."""
+        if (call := next((call for call in calls if call.status == "unknown_finish"), None)) is None:
+            return
+        word = finish_word(call.raw)
+        raise TeacherError(
+            f"An answer ended with finish_reason '{word}', which pairsmith does not know.",
+            where=self._endpoint.url,
+            why="The answer may have been cut off or refused, so it is kept but not used, and not bought again.",
+            fix=f'If it means a complete answer, add teacher.finish_reasons = ["{word}"] to the spec; if not, '
+            f'teacher.finish_reasons = {{ "{word}" = "truncated" }} (or "refused", "failed").',
+        )
+
+    def _stop_if_thinking(self, calls: Sequence[Call]) -> None:
+        """Raise once the answers to several questions in a row are only thinking; `calls` answer one of them."""
+        written = [call for call in calls if call.status != "refused"]
+        if not written or self._keep_asking:
+            return
+        if any(call.status != "thinking" for call in written):
+            self._thinking_in_a_row = 0
+            self._answered = self._answered or any(call.status == "ok" for call in written)
+            return
+        self._thinking_in_a_row += 1
+        if self._thinking_in_a_row >= (_THINKING_LATER if self._answered else _THINKING_FIRST):
+            raise TeacherError(
+                f"The answers to {self._thinking_in_a_row} questions in a row contain no text ({written[-1].reason}).",
+                where=self._endpoint.url,
+                why="Every further answer would cost money and be useless.",
+            )
+
+    async def _stop_if_unusable(self, calls: Sequence[Call], question: Question) -> None:
+        """Raise once many answers in a row are unusable, and a repeated question gets no usable answer either."""
+        if any(call.status == "ok" for call in calls):
+            self._record_good()
+            return
+        if self._repeat is None or any(call.status == "unsettled" for call in calls):
+            return
+        self._unusable_in_a_row += 1
+        count, last = self._unusable_in_a_row, calls[-1]
+        if count < self._decide_at:
+            return
+        what, why = f"None of the first {count} answers can be used", ""
+        if self._answered or self._tried:
+            self._decide_at *= 2
+            if not await self._repeat(last.request, last.prompt, question):
+                return
+            what = f"The last {count} answers cannot be used"
+            why = "A question that had a good answer before was repeated, and the answer cannot be used either. "
+        raise TeacherError(
+            f"{what}; the last: {last.reason.rstrip('.')}.",
+            where=self._endpoint.url,
+            why=f"{why}Every further answer would cost money and be useless.",
+            fix="Fix the cause, then run the same command again, with --retry-failed if nothing that is sent has "
+            "changed; `pairsmith rows --state failed` lists them.",
+        )
+
+
+def _first_violation(first: Violation, second: Violation) -> Violation:
+    return lambda text: first(text) or second(text)
