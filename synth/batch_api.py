@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Self
@@ -23,7 +23,9 @@ from synth.endpoint import Endpoint
 from synth.proxy import PROXY_REFUSALS, proxy_for, proxy_refusal
 from synth.teacher_host import MAX_RETRY_AFTER_S
 
+FORMAT_ERRORS = (ValueError, TypeError, AttributeError, KeyError, IndexError)  # parsing a response of another format
 _MAX_FAULTS = 20
+_READS = 3  # of results that are incomplete
 _MAX_KEY_REFUSALS = 3  # refusals of a key that was accepted before: seven seconds
 _NOT_FOUND = re.compile(r"not exist|not found", re.IGNORECASE)  # in a 403 (Gemini)
 
@@ -54,6 +56,18 @@ def overdue(base: str, batch: str, word: str, submitted_at: datetime) -> Teacher
     )
 
 
+def not_ended(base: str, batch: str, lines: int, submitted_at: datetime) -> UsageError:
+    """The error for questions that are in a batch in progress when none is to be waited for."""
+    are = "request of this project is" if lines == 1 else "requests of this project are"
+    return UsageError(
+        f"{lines:,} {are} in batch {batch}, submitted on {submitted_at:%Y-%m-%d at %H:%M} UTC, which has not ended.",
+        where=base,
+        why="Without --batch they would be sent, and paid for, a second time.",
+        fix="Run with --batch, which waits for it. Or cancel it at the provider and run the same command again: what "
+        "the batch has answered by then is used, and the rest is asked without it.",
+    )
+
+
 def unreadable_results(base: str, batch: str) -> TeacherError:
     """The error for a batch with results of which none belongs to a line."""
     return TeacherError(
@@ -65,8 +79,8 @@ def unreadable_results(base: str, batch: str) -> TeacherError:
     )
 
 
-class UploadError(Unreachable):
-    """The provider did not confirm an uploaded file, so there is no batch of it."""
+class NotCreatedError(Unreachable):
+    """The provider did not confirm an uploaded file, or accepted no batch, so there is none."""
 
 
 class NotThereError(TeacherError):
@@ -106,20 +120,27 @@ class BatchApi:
         return await self.form.submit(self._call, self.base, self._model, lines, label)
 
     async def find(self, one: Announced) -> str | None:
-        """The id of an announced batch; None if it was not created, or that cannot be found out."""
-        try:
-            return await self.form.find(self._call, self.base, one)
-        except NotThereError:
-            return None
+        """The id of an announced batch; None if the provider has none. Raises NotThereError if it lists no batches."""
+        return await self.form.find(self._call, self.base, one)
 
     async def state(self, batch: str) -> State:
         """The state of a batch. Raises NotThereError."""
         state = await self.form.state(self._call, self.base, batch)
         return state if state.failure is None else replace(state, failure=self._endpoint.shown(state.failure))
 
-    async def results(self, state: State) -> Iterator[Result]:
-        """The results of a batch's lines. Raises NotThereError."""
-        return await self.form.results(self._call, self.base, state)
+    async def results(self, state: State, wait_s: float = 1.0) -> list[Result]:
+        """The results of a batch's lines, read again if they have fewer answers than the provider counts: a file may
+        break off. Raises NotThereError."""
+        for nth in range(_READS):
+            await asyncio.sleep(nth * wait_s)
+            results = list(await self.form.results(self._call, self.base, state))
+            if sum(result.status == 200 for result in results) >= state.answered:
+                break
+        return results
+
+    def shown(self, error: BaseException) -> str:
+        """An error in words, without keys."""
+        return self._endpoint.shown(str(error) or type(error).__name__)
 
     async def _call(self, method: str, url: str, *, json: Any = None, form: aiohttp.FormData | None = None) -> bytes:
         """Return the body of a response of status 200. Temporary faults of a GET are waited out. Requests that create
@@ -159,7 +180,8 @@ class BatchApi:
             faults += 1
             may_exist = method != "GET" and asked_to_wait_s is None
             if may_exist or faults >= _MAX_FAULTS:
-                raise (Unreachable if form is None else UploadError)(
+                is_certain = form is not None or (method != "GET" and not may_exist)
+                raise (NotCreatedError if is_certain else Unreachable)(
                     f"The provider's batch API does not answer ({why}).",
                     where=url,
                     fix="Every answer so far is kept, and the next run with --batch finds the batches in flight.",

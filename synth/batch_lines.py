@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Sequence
+import gzip
+import zlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -10,7 +12,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from schemas.money import Hold
-from schemas.records import Json, Usage
+from schemas.records import Json, Usage, content_id
 from schemas.spec import TeacherSettings
 from synth.chat_completions import Answer, RefusedError
 from synth.prices import FREE, prices_of
@@ -27,6 +29,11 @@ class BatchLine(NamedTuple):
 
     name: str
     body: Json
+
+
+def line_name(keys: Sequence[str], tried: int) -> str:
+    """The name of the line that asks for the samples of these keys, of which the first has been tried so often."""
+    return content_id("line", [list(keys), tried])
 
 
 class Announced(NamedTuple):
@@ -50,18 +57,44 @@ class Result(NamedTuple):
 @dataclass(frozen=True)
 class State:
     """The state of a batch. `failure` is the provider's message for one that was refused as a whole; `cancelled`: it
-    was cancelled at the provider; `strange` is the provider's status if it is unknown."""
+    was cancelled at the provider; `strange` is the provider's status if it is unknown; `answered` is the number of
+    answers in its results according to the provider, 0 if it does not say."""
 
     ended: bool
     failure: str | None
     raw: Json
     cancelled: bool = False
     strange: str | None = None
+    answered: int = 0
+
+
+async def listed(
+    call: Call, url: str, rows: Callable[[Json], list[Json]], next_page: Callable[[Json, int, int], str]
+) -> AsyncIterator[Json]:
+    """Every entry of a provider's list, in its order. `url` ends with a query; `rows` are the entries of a page, and
+    `next_page` returns what to add to the query for the page after it, given the numbers of pages and of entries so
+    far, or an empty text."""
+    query, asked, number, count = "", {""}, 0, 0
+    while True:
+        page = orjson.loads(await call("GET", url + query))
+        entries = rows(page)
+        for entry in entries:
+            yield entry
+        asked.add(query)
+        number, count = number + 1, count + len(entries)
+        if not entries or (query := next_page(page, number, count)) in asked:  # a server may ignore the query
+            return
 
 
 def parse_lines(content: bytes) -> Iterator[Any]:
-    """The rows of a file; None for a line that is not JSON (cut off, or an HTML page)."""
-    for line in content.split(b"\n"):
+    """The rows of a file, which may be compressed; None for a line that is not JSON (cut off, or an HTML page)."""
+    if content.startswith(b"\x1f\x8b"):
+        try:
+            content = gzip.decompress(content)
+        except (OSError, EOFError, zlib.error):
+            yield None
+            return
+    for line in content.removeprefix(b"\xef\xbb\xbf").split(b"\n"):
         if line.strip():
             try:
                 yield orjson.loads(line)

@@ -1,0 +1,56 @@
+"""Batches of earlier runs that nothing is asked of any more, because the prompt, the model or the seeds have changed
+since: what they cost."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Container
+
+from schemas.errors import TeacherError
+from schemas.money import dollars
+from schemas.progress import Say
+from schemas.wording import counted
+from synth.batch_api import FORMAT_ERRORS, BatchApi, NotThereError
+from synth.batch_holds import BatchHolds
+from synth.chat_completions import one_line
+from synth.earlier_batches import EarlierBatches
+
+_MAX_S = 60.0  # a run that is otherwise done waits no longer for a batch that it does not need
+
+
+def unasked(holds: BatchHolds, earlier: EarlierBatches, asked: Container[str]) -> list[str]:
+    """The batches of earlier runs that are neither `asked` nor read. A guessed one may be another project's."""
+    names = earlier.lines.keys() - earlier.guessed.keys()
+    return [batch for batch in holds.open() if batch in names and batch not in asked]
+
+
+def describe_unasked(batch: str, holds: BatchHolds) -> str:
+    """That a batch will be paid for in vain."""
+    hold = holds.open()[batch]
+    cost = "" if hold.usd is None else f" ({dollars(hold.usd)} at most)"
+    return (
+        f"batch {batch} of an earlier run has {counted(hold.requests, 'request', 'requests')}{cost} that this run does "
+        "not need. They are paid for all the same, unless you cancel the batch at the provider."
+    )
+
+
+async def settle_unasked(
+    api: BatchApi, holds: BatchHolds, earlier: EarlierBatches, asked: Container[str], say: Say
+) -> None:
+    """Replace the most that these batches may cost by their real cost, if they have ended."""
+    for batch in unasked(holds, earlier, asked):
+        try:
+            async with asyncio.timeout(_MAX_S):
+                state = await api.state(batch)
+                if not state.ended:
+                    say(describe_unasked(batch, holds))
+                    continue
+                results = [] if state.failure is not None else await api.results(state)
+        except NotThereError:
+            continue  # its cost remains unknown
+        except (TimeoutError, TeacherError, *FORMAT_ERRORS) as error:
+            why = one_line(api.shown(error))
+            say(f"batch {batch} of an earlier run: its cost could not be read ({why}).")
+            continue
+        answers = {result.name: result for result in reversed(results) if result.status == 200}
+        holds.read(batch, len(earlier.lines[batch]), answers, ())
