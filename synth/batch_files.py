@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 
@@ -17,7 +17,8 @@ import aiohttp
 import orjson
 
 from schemas.records import Json
-from synth.batch_lines import LABEL, Announced, BatchLine, Call, Result, State, listed, parse_lines, parse_results
+from synth.batch_lines import LABEL, Announced, BatchLine, Call, Download, Result, State, listed
+from synth.batch_results import Results
 
 _PROCESSING, _PROCESSING_S = ("pending", "running", "notRunning"), 600  # Azure only accepts a processed file
 # Error codes of lines without a response, other than lines that were not processed (expired): Together's refusals, and
@@ -94,10 +95,9 @@ class FileBatches:
         answered = int((raw.get("request_counts") or {}).get("completed") or raw.get("succeeded_requests") or 0)
         return State(status in self.ended, failure, raw, status.startswith("cancel"), strange, answered)
 
-    async def results(self, call: Call, base: str, state: State) -> Iterator[Result]:
+    async def results(self, download: Download, base: str, state: State) -> Results:
         files = [state.raw[name] for name in self.output_files if state.raw.get(name)]
-        contents = [await call("GET", f"{base}/files/{file}/content") for file in files]
-        return (result for content in contents for result in parse_results(self._result, parse_lines(content)))
+        return Results([await download(f"{base}/files/{file}/content") for file in files], self._result)
 
     def _result(self, row: Json) -> Result:
         name, response, error = str(row.get("custom_id")), row.get("response") or {}, row.get("error") or {}

@@ -6,7 +6,7 @@ converted to a chat completion that keeps the provider's own finish reason.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from operator import itemgetter
@@ -19,7 +19,8 @@ from schemas.errors import TeacherError
 from schemas.records import Json
 from schemas.spec import BatchForm
 from synth.batch_files import MISTRAL, OPENAI, TOGETHER, FileBatches
-from synth.batch_lines import LABEL, Announced, BatchLine, Call, Result, State, listed, parse_lines, parse_results
+from synth.batch_lines import LABEL, Announced, BatchLine, Call, Download, Result, State, listed
+from synth.batch_results import Results, spooled
 
 _MAX_CLOCK_SKEW, _MAX_SUBMIT_TIME = timedelta(minutes=5), timedelta(minutes=30)
 # HTTP statuses for the error types of a single line, according to the providers' references.
@@ -88,9 +89,8 @@ class AnthropicBatches:
         answered = int((raw.get("request_counts") or {}).get("succeeded") or 0)
         return State(status == "ended", None, raw, bool(raw.get("cancel_initiated_at")), strange, answered)
 
-    async def results(self, call: Call, base: str, state: State) -> Iterator[Result]:
-        content = await call("GET", f"{base}/messages/batches/{state.raw['id']}/results")
-        return parse_results(self._result, parse_lines(content))
+    async def results(self, download: Download, base: str, state: State) -> Results:
+        return Results([await download(f"{base}/messages/batches/{state.raw['id']}/results")], self._result)
 
     def _params(self, body: Json) -> Json:
         params = {k: v for k, v in body.items() if k not in ("messages", "n", "seed", "stop", "response_format")}
@@ -161,8 +161,8 @@ class GeminiBatches:
         strange = None if state.endswith(("PENDING", "RUNNING", "UNSPECIFIED")) or not state else state
         return State(ended or expired, None if expired else failure, raw, state.endswith("CANCELLED"), strange)
 
-    async def results(self, call: Call, base: str, state: State) -> Iterator[Result]:
-        return parse_results(self._result, _inline_responses(state.raw))
+    async def results(self, download: Download, base: str, state: State) -> Results:
+        return Results([spooled(_inline_responses(state.raw))], self._result)
 
     def _request(self, body: Json) -> Json:
         config: Json = {}

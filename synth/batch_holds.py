@@ -8,7 +8,7 @@ from collections.abc import Container, Mapping
 from schemas.money import Hold
 from schemas.spec import TeacherSettings
 from schemas.store import Store
-from synth.batch_lines import Result
+from synth.batch_results import StoredResult
 from synth.chat_completions import read_answer
 from synth.prices import prices_of
 
@@ -43,7 +43,7 @@ class BatchHolds:
         if hold is not None and hold.open:
             self._replace(hold, 0.0, 0)
 
-    def read(self, batch: str, lines: int, answers: Mapping[str, Result], wanted: Container[str]) -> None:
+    def read(self, batch: str, lines: int, answers: Mapping[str, StoredResult], wanted: Container[str]) -> None:
         """The results of a batch of `lines` requests are read: `answers` are the good ones, by their lines; the lines
         in `wanted` are asked for now."""
         if (hold := self._holds.get(batch)) is None:
@@ -84,7 +84,7 @@ class BatchHolds:
                 self._store.budget.charge((usd or 0.0) - (hold.usd or 0.0))
         return new
 
-    def _usd(self, result: Result, most: float | None) -> float | None:
+    def _usd(self, result: StoredResult, most: float | None) -> float | None:
         """The cost of an answer that nobody asks for; `most` if it is unknown."""
         answer = read_answer(result.content, 0.0, {})
         if answer.usd is not None or answer.usage is None or self._prices is None:

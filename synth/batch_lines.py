@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import gzip
-import zlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import IO, NamedTuple
 
 import orjson
 
@@ -20,8 +18,11 @@ from synth.question import max_answer_tokens
 
 Call = Callable[..., Awaitable[bytes]]
 """`call(method, url, json=... or form=...)` returns the body of the response; it raises for any failure."""
+Download = Callable[[str], Awaitable[IO[bytes]]]
+"""`download(url)` returns a temporary file."""
 
 LABEL = "pairsmith"
+FORMAT_ERRORS = (ValueError, TypeError, AttributeError, KeyError, IndexError)  # parsing a response of another format
 
 
 class BatchLine(NamedTuple):
@@ -52,6 +53,10 @@ class Result(NamedTuple):
     name: str
     status: int
     content: bytes
+
+
+class NotInBatchError(Exception):
+    """No batch of an earlier run has the answer."""
 
 
 @dataclass(frozen=True)
@@ -86,31 +91,6 @@ async def listed(
             return
 
 
-def parse_lines(content: bytes) -> Iterator[Any]:
-    """The rows of a file, which may be compressed; None for a line that is not JSON (cut off, or an HTML page)."""
-    if content.startswith(b"\x1f\x8b"):
-        try:
-            content = gzip.decompress(content)
-        except (OSError, EOFError, zlib.error):
-            yield None
-            return
-    for line in content.removeprefix(b"\xef\xbb\xbf").split(b"\n"):
-        if line.strip():
-            try:
-                yield orjson.loads(line)
-            except ValueError:
-                yield None
-
-
-def parse_results(result: Callable[[Json], Result], rows: Iterable[Any]) -> Iterator[Result]:
-    """The results of rows. A row of an unexpected format gives one without a name and does not affect the others."""
-    for row in rows:
-        try:
-            yield result(row)
-        except (ValueError, TypeError, AttributeError, KeyError, IndexError):
-            yield Result("", 0, b"{}")
-
-
 def max_costs(
     teacher: TeacherSettings, lines: Sequence[BatchLine], bytes_per_token: int = 4
 ) -> tuple[float, float] | None:
@@ -138,9 +118,18 @@ def hold_of(teacher: TeacherSettings, lines: Sequence[BatchLine], label: str, st
 
 
 def merge_answers(results: Sequence[Answer | BaseException]) -> Answer:
-    """Combine the answers to several lines of one question. A line that was refused while another was answered, as by a
-    filter of what was written, is a bad answer to its sample. Any other failure is raised; the next run reads the
-    answers beside it from their batch."""
+    """Combine the answers to the lines of one question, if there are several. A line that was refused while another was
+    answered, as by a filter of what was written, is a bad answer to its sample. One that is in no batch ends the answer
+    before it, if it is not the first. Any other failure is raised; the next run reads the answers beside it from their
+    batch."""
+    missing = [isinstance(result, NotInBatchError) for result in results]
+    if any(missing):
+        results = results[: missing.index(True) or 1]
+    if len(results) == 1:
+        (only,) = results
+        if isinstance(only, BaseException):
+            raise only
+        return only
     failures = [result for result in results if isinstance(result, BaseException)]
     others = [failure for failure in failures if not isinstance(failure, RefusedError)]
     if others or len(failures) == len(results):

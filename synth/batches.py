@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, suppress
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Self
 
 import orjson
@@ -24,17 +25,28 @@ from schemas.spec import TeacherSettings
 from schemas.store import Store
 from schemas.wording import counted
 from synth.batch_api import (
-    FORMAT_ERRORS,
     BatchApi,
     NotCreatedError,
     NotThereError,
     batches_unavailable,
+    explained,
+    if_missing,
     not_ended,
     overdue,
     unreadable_results,
 )
 from synth.batch_holds import BatchHolds
-from synth.batch_lines import BatchLine, Result, State, hold_of, max_costs, merge_answers
+from synth.batch_lines import (
+    FORMAT_ERRORS,
+    BatchLine,
+    NotInBatchError,
+    Result,
+    State,
+    hold_of,
+    max_costs,
+    merge_answers,
+)
+from synth.batch_results import Results, StoredResult
 from synth.chat_completions import (
     Answer,
     RefusedError,
@@ -53,14 +65,11 @@ from synth.unasked_batches import describe_unasked, settle_unasked, unasked
 OPEN_QUESTIONS = 10_000  # open at once, so that a batch is large enough to be worthwhile
 MAX_BATCH_TIME = timedelta(hours=48)  # by then every provider has finished a batch or reports it as expired
 _MAX_POLL_FACTOR = 60  # in units of the first wait
+_ANSWERS_AT_ONCE = 500  # in memory; the others stay in the file of results
 _MISSES_IN_A_ROW = 20  # batches, or their results, are missing for a moment at times (anthropic-sdk-python#1432)
 _QUEUE_FULL = re.compile(r"enqueued token|token_limit_exceeded|too many (enqueued|queued)", re.IGNORECASE)
 # Status of a line that goes into another batch, and of one whose batch was cancelled at the provider.
 _RESUBMIT, _CANCELLED = -1, -2
-
-
-class NotInBatchError(Exception):
-    """No batch of an earlier run has the answer."""
 
 
 class Batches:
@@ -91,8 +100,8 @@ class Batches:
         self.submits, self._stage, self._gather_s, self._poll_s = submits, stage, gather_s, poll_s
         self._unread = unread_lines(store)
         self._queue: list[BatchLine] = []
-        self._waiting: dict[str, tuple[BatchLine, asyncio.Future[Result]]] = {}
-        self._results: dict[str, Result] = {}  # results that arrived before they were asked for
+        self._waiting: dict[str, tuple[BatchLine, asyncio.Future[Result | StoredResult]]] = {}
+        self._results: dict[str, Result | StoredResult] = {}  # results that arrived before they were asked for
         self._batch_of: dict[str, str] = {}
         self._holds = BatchHolds(store, teacher)
         self._watched: dict[str, asyncio.Task[None]] = {}
@@ -102,6 +111,7 @@ class Batches:
         self._earlier: EarlierBatches
         self._is_open, self._stack = False, AsyncExitStack()
         self._opening = asyncio.Lock()
+        self.places = asyncio.Semaphore(_ANSWERS_AT_ONCE)  # for answers of `ask` that are not durable
         self._max_lines: int | None = None  # the number of lines in a batch if the account's queue is limited
         self._one_at_a_time = asyncio.Lock()
 
@@ -141,17 +151,28 @@ class Batches:
         """
         await self._open()
         body = self._endpoint.dialect.body(messages, sampling, n, schema)
-        if n == 1 or (self._api.form.takes_n and "n" in body):
-            return await self._ask_line(BatchLine(name, body))
-        body.pop("n", None)
-        # With a seed, each sample gets its own, as with servers that accept `n`.
-        bodies = [{**body, "seed": body["seed"] + i} if "seed" in body else body for i in range(n)]
-        lines = [BatchLine(f"{name}-{i}", one) for i, one in enumerate(bodies)]
-        results = await asyncio.gather(*map(self._ask_line, lines), return_exceptions=True)
-        missing = [isinstance(result, NotInBatchError) for result in results]
-        return merge_answers(results[: missing.index(True) or n] if any(missing) else results)
+        lines = [BatchLine(name, body)]
+        if n > 1 and not (self._api.form.takes_n and "n" in body):
+            body.pop("n", None)
+            # With a seed, each sample gets its own, as with servers that accept `n`.
+            bodies = [{**body, "seed": body["seed"] + i} if "seed" in body else body for i in range(n)]
+            lines = [BatchLine(f"{name}-{i}", one) for i, one in enumerate(bodies)]
+        waiting = (asyncio.ensure_future(self._ask_line(line)) for line in lines)
+        results = await asyncio.gather(*waiting, return_exceptions=True)
+        await self.places.acquire()
+        try:
+            return merge_answers([one if isinstance(one, BaseException) else one() for one in results])
+        except BaseException:
+            self.places.release()
+            raise
 
-    async def _ask_line(self, line: BatchLine) -> Answer:
+    def _read(self, line: BatchLine, result: Result | StoredResult, batch: str | None, seconds: float) -> Answer:
+        self._holds.use(batch, line.name)
+        content = result.results.take(line.name) if isinstance(result, StoredResult) else result.content
+        return read_answer(content, seconds, line.body)
+
+    async def _ask_line(self, line: BatchLine) -> Callable[[], Answer]:
+        """Wait for the answer to a line. Returns a function that reads it."""
         loop = asyncio.get_running_loop()
         began, tries, doubts = loop.time(), 0, 0
         while True:
@@ -178,8 +199,7 @@ class Batches:
             batch = self._batch_of.pop(line.name, None)
             seconds = loop.time() - began
             if result.status == 200:
-                self._holds.use(batch, line.name)
-                return read_answer(result.content, seconds, line.body)
+                return partial(self._read, line, result, batch, seconds)
             if result.status == _RESUBMIT or (result.status == _CANCELLED and batch in self._earlier):
                 continue
             if result.status == _CANCELLED:
@@ -232,18 +252,7 @@ class Batches:
                 async with self._one_at_a_time:
                     await asyncio.wait((self._watched[await self._submit(part)],))
         except Exception as error:  # it concerns every line, and each caller raises it
-            self._fail_all(self._explain(error))
-
-    def _explain(self, error: Exception) -> Exception:
-        """`error`, or a TeacherError for one raised by parsing a response of an unexpected format."""
-        if not isinstance(error, FORMAT_ERRORS):
-            return error
-        return TeacherError(
-            f"The provider's batch API responds in an unexpected format ({type(error).__name__}: {error}).",
-            where=self._api.base,
-            why="A submitted batch may still be processed there, and be charged for.",
-            fix="Cancel it there before you ask again; teacher.batch_api sets its format. Every answer so far is kept.",
-        )
+            self._fail_all(explained(self._api.base, error))
 
     async def _submit(self, lines: list[BatchLine]) -> str:
         names = [line.name for line in lines]
@@ -291,8 +300,9 @@ class Batches:
         try:
             ended = await self._wait_for_end(batch)
             names = {name for name, other in self._batch_of.items() if other == batch}
-            state, results = ended or (None, [])
-            if (guess := self._earlier.guessed.pop(batch, None)) and not any(one.name in names for one in results):
+            state, results = ended or (None, None)
+            is_ours = results is not None and not names.isdisjoint(results.names)
+            if (guess := self._earlier.guessed.pop(batch, None)) and not is_ours:
                 if (other := await self._earlier.find(guess, batch)) is not None:
                     self._batch_of.update(dict.fromkeys(names, other))
                     self._holds.move(batch, other)
@@ -304,13 +314,13 @@ class Batches:
                 return
             if guess:
                 await self._earlier.record(guess.label, batch)
-            elif results and not any(result.name in names for result in results):
+            elif results is not None and results.lines and not is_ours:
                 raise unreadable_results(self._api.base, batch)
-            if state is None:
+            if state is None or results is None:
                 self._resubmit(names)
                 return
-            by_name = {result.name: result for result in reversed(results) if result.name in names}
-            answers = {name: result for name, result in by_name.items() if result.status == 200}
+            results.keep(names)
+            answers = results.answers
             self._holds.read(batch, len(names), answers, self._waiting)
             if state.failure is not None and len(names) > 1 and _QUEUE_FULL.search(state.failure):
                 self._max_lines = len(names) // 2
@@ -329,21 +339,21 @@ class Batches:
                     fix="None of its requests was answered. Run without --batch, or fix the cause.",
                 )
             # Before refusals are read: if others were answered, a refusal concerns its row alone.
-            self._endpoint.answered |= any(result.status == 200 for result in results)
+            self._endpoint.answered |= bool(answers)
             for name in names:
-                result = by_name.get(name, Result(name, 0, b"{}"))
+                result = results[name]
                 self._deliver(result if result.status or not state.cancelled else Result(name, _CANCELLED, b"{}"))
         except Exception as error:  # each caller raises it
-            self._fail_all(self._explain(error))
+            self._fail_all(explained(self._api.base, error))
 
-    async def _wait_for_end(self, batch: str) -> tuple[State, list[Result]] | None:
+    async def _wait_for_end(self, batch: str) -> tuple[State, Results] | None:
         """The final state of a batch, and its results. None for a batch of an earlier run that no longer exists."""
         wait_s, misses, strange = self._poll_s, 0, None
         while True:
             try:
                 state = await self._api.state(batch)
                 if state.failure is not None:
-                    return state, []
+                    return state, Results()
                 if state.ended:
                     return state, await self._api.results(state, self._poll_s)
                 if not self.submits:
@@ -351,7 +361,7 @@ class Batches:
                     raise not_ended(self._api.base, batch, lines, self._submitted_at[batch])
                 if state.strange is not None and datetime.now(UTC) - self._submitted_at[batch] > MAX_BATCH_TIME:
                     with suppress(NotThereError):
-                        if results := await self._api.results(state, self._poll_s):
+                        if (results := await self._api.results(state, self._poll_s)).lines:
                             return state, results
                     raise overdue(self._api.base, batch, state.strange, self._submitted_at[batch])
                 if state.strange is not None and state.strange != strange:
@@ -380,19 +390,13 @@ class Batches:
         """What happens to a missing batch, and what that costs."""
         lines = [line for name, (line, _) in self._waiting.items() if self._batch_of.get(name) == batch]
         usd = max_costs(self._teacher, lines)
-        price = "" if usd is None else f" (about {dollars(usd[1])} at most)"
-        return (
-            "pairsmith keeps looking for it a little longer; then "
-            + ("its requests are submitted again" if batch in self._earlier else "this run ends")
-            + f". If it was deleted, the {len(lines):,} requests in it are paid for twice{price}. If it was created "
-            "with another key or at another address, press Ctrl-C and use that one."
-        )
+        return if_missing(len(lines), usd and usd[1], is_earlier=batch in self._earlier)
 
     def _resubmit(self, names: Iterable[str]) -> None:
         for name in names:
             self._deliver(Result(name, _RESUBMIT, b"{}"))
 
-    def _deliver(self, result: Result) -> None:
+    def _deliver(self, result: Result | StoredResult) -> None:
         if result.name not in self._waiting:
             self._results[result.name] = result
         elif not (future := self._waiting[result.name][1]).done():
@@ -418,6 +422,6 @@ class Batches:
         try:
             await self._earlier.load()
         except FORMAT_ERRORS as error:
-            raise self._explain(error) from None
+            raise explained(self._api.base, error) from None
         self._batch_of, self._submitted_at = self._earlier.batch_of, dict(self._earlier.submitted_at)
         self._is_open = True  # only now: concurrent calls would submit requests that are already in a batch

@@ -21,8 +21,8 @@ from schemas.store import Store
 from schemas.store.latest import probe_key
 from synth.answer_index import AnswerIndex
 from synth.answers import AnswerJudge, why_bad
-from synth.batch_lines import line_name
-from synth.batches import OPEN_QUESTIONS, Batches, NotInBatchError
+from synth.batch_lines import NotInBatchError, line_name
+from synth.batches import OPEN_QUESTIONS, Batches
 from synth.bulk import Bulk, BulkRequest
 from synth.call_rows import call_rows
 from synth.chat_completions import Answer, RefusedError, StoppedError, UnansweredError, prompt_seems_cut
@@ -326,6 +326,8 @@ class Ledger:
                         self.answered.add(call.key, call.attempt, call.status)
             finally:
                 self.unconfirmed -= 1
+                if self.batches is not None and answer.reserved is not None and answer.reserved.batch:
+                    self.batches.places.release()
         failpoint("committed")
         if refusal is None and not revised:
             await self._keep_judgements(calls)

@@ -10,8 +10,9 @@ from schemas.errors import TeacherError
 from schemas.money import dollars
 from schemas.progress import Say
 from schemas.wording import counted
-from synth.batch_api import FORMAT_ERRORS, BatchApi, NotThereError
+from synth.batch_api import BatchApi, NotThereError
 from synth.batch_holds import BatchHolds
+from synth.batch_lines import FORMAT_ERRORS
 from synth.chat_completions import one_line
 from synth.earlier_batches import EarlierBatches
 
@@ -45,12 +46,11 @@ async def settle_unasked(
                 if not state.ended:
                     say(describe_unasked(batch, holds))
                     continue
-                results = [] if state.failure is not None else await api.results(state)
+                answers = {} if state.failure is not None else (await api.results(state)).answers
         except NotThereError:
             continue  # its cost remains unknown
         except (TimeoutError, TeacherError, *FORMAT_ERRORS) as error:
             why = one_line(api.shown(error))
             say(f"batch {batch} of an earlier run: its cost could not be read ({why}).")
             continue
-        answers = {result.name: result for result in reversed(results) if result.status == 200}
         holds.read(batch, len(earlier.lines[batch]), answers, ())

@@ -184,7 +184,8 @@ class BatchProvider(InThread):
         output, error = ("output_file", "error_file") if mistral else ("output_file_id", "error_file_id")
         for field, rows in ((output, done), (error, failed)):
             self._files[f"{id_}-{field}"] = b"\n".join(map(orjson.dumps, rows))
-        counts = {"succeeded_requests": len(done)} if mistral else {"request_counts": {"completed": len(done)}}
+        counts: Any = {"succeeded_requests": len(done)} if mistral else {"request_counts": {"completed": len(done)}}
+        counts = {} if self.form == "together" else counts
         words = ("SUCCESS", "FAILED", "RUNNING") if mistral else ("COMPLETED", "FAILED", "IN_PROGRESS")
         words = tuple(map(str.lower, words)) if self.form == "openai" else words
         errors: Any = [{"message": self.refuses}]

@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import tracemalloc
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 from aiohttp import web
 
@@ -17,6 +19,8 @@ from schemas.money import Cost
 from schemas.spec import TeacherSettings
 from schemas.store import Store
 from synth import batch_api
+from synth.batch_lines import Result
+from synth.batch_results import Results, spooled
 from synth.batches import Batches
 from synth.endpoint import Endpoint
 from synth.ledger import Completion, Ledger
@@ -278,3 +282,22 @@ def test_batch_that_no_run_needs_counts_with_its_real_cost(form: str, tmp_path: 
         assert "20 requests ($" in lines[0]
         assert (spent(tmp_path).lost, spent(tmp_path).reserved) == (20, 20 * 5 * half)
         assert without_batches(provider, tmp_path, nothing, **PRICE) == []
+
+
+def test_results_are_not_in_memory() -> None:
+    """The results of a batch may be gigabytes. They stay in a file, and reading all of them takes a small part of their
+    size."""
+
+    def parse(row: Any) -> Result:
+        return Result(row["custom_id"], 200, orjson.dumps(row["body"]))
+
+    text = "a dog in the rain " * 150
+    tracemalloc.start()
+    try:
+        results = Results([spooled({"custom_id": f"line-{i}", "body": f"{text} {i}"} for i in range(10_000))], parse)
+        bytes_read = sum(len(results.take(f"line-{i}")) for i in range(10_000))
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert bytes_read > 25e6
+    assert peak_bytes < 8e6

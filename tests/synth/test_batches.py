@@ -7,8 +7,9 @@ import re
 import sqlite3
 from collections.abc import Awaitable, Callable
 from contextlib import closing
+from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import orjson
 import pytest
@@ -571,9 +572,9 @@ def test_faults_of_together_are_distinguished_from_refusals_by_their_message(mes
     of ten lines of a batch, those rows used to be lost as refused instead of being requested again."""
     line = {"custom_id": "a", "error": {"code": "batch_client_error", "message": message}}
 
-    async def call(*_: Any, **__: Any) -> bytes:
-        return orjson.dumps(line)
+    async def download(url: str) -> IO[bytes]:
+        return BytesIO(orjson.dumps(line))
 
     state = State(ended=True, failure=None, raw={"error_file_id": "errors"})
-    (result,) = asyncio.run(TOGETHER.results(call, "http://t", state))
-    assert (result.name, result.status) == ("a", status)
+    results = asyncio.run(TOGETHER.results(download, "http://t", state))
+    assert [(name, results[name].status) for name in results.names] == [("a", status)]
