@@ -27,6 +27,7 @@ from synth.proxy import PROXY_REFUSALS, proxy_for, proxy_refusal
 from synth.teacher_host import MAX_RETRY_AFTER_S
 
 _MAX_FAULTS = 20
+_TIMEOUT = aiohttp.ClientTimeout(total=600, sock_connect=15)
 _DOWNLOAD_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=15, sock_read=120)
 _READS = 3  # of results that are incomplete
 _MAX_KEY_REFUSALS = 3  # refusals of a key that was accepted before: seven seconds
@@ -124,9 +125,7 @@ class BatchApi:
         self._endpoint, self._model, self._params = endpoint, model, params
         self._key_accepted, self._stack = False, contextlib.ExitStack()
         self._proxy = proxy_for(self.base)
-        self._session = aiohttp.ClientSession(
-            headers=headers, timeout=aiohttp.ClientTimeout(total=600, sock_connect=15), proxy=self._proxy
-        )
+        self._session = aiohttp.ClientSession(headers=headers, proxy=self._proxy)
 
     @classmethod
     async def connect(cls, endpoint: Endpoint, teacher: TeacherSettings) -> Self:
@@ -190,20 +189,13 @@ class BatchApi:
         """Return the body of a response of status 200, or write it to the file `to`. Temporary faults of a GET are
         waited out. Requests that create something are sent once, since it is unknown whether a failed one has created
         it."""
-        faults, limits = 0, {} if to is None else {"timeout": _DOWNLOAD_TIMEOUT}
+        faults = 0
         while True:
             data = form if form is not None else orjson.dumps(json) if json is not None else None
             content_type = {"Content-Type": "application/json"} if json is not None else None
             asked_to_wait_s: float | None = None
             try:
-                async with self._session.request(
-                    method, url, params=self._params, data=data, headers=content_type, allow_redirects=False, **limits
-                ) as response:
-                    status, headers, content = response.status, response.headers, b""
-                    if to is not None and status == 200:
-                        await _write(response, to)
-                    else:
-                        content = await response.read()
+                status, headers, content = await self._request(method, url, data, content_type, to)
                 if status in (200, 201):
                     self._key_accepted = True
                     return content
@@ -238,6 +230,17 @@ class BatchApi:
             with contextlib.suppress(TimeoutError):
                 wait_s = max(asked_to_wait_s or 0.0, min(60.0, 2.0 ** (faults - 1)))
                 await asyncio.wait_for(self._endpoint.flow.draining.wait(), wait_s)
+
+    async def _request(
+        self, method: str, url: str, data: Any, headers: Mapping[str, str] | None, to: IO[bytes] | None
+    ) -> tuple[int, Mapping[str, str], bytes]:
+        timeout = _TIMEOUT if to is None else _DOWNLOAD_TIMEOUT
+        options: Any = {"data": data, "headers": headers, "allow_redirects": False, "timeout": timeout}
+        async with self._session.request(method, url, params=self._params, **options) as response:
+            if to is not None and response.status == 200:
+                await _write(response, to)
+                return response.status, response.headers, b""
+            return response.status, response.headers, await response.read()
 
     async def _wait_or_raise(self, status: int, headers: Mapping[str, str], content: bytes, url: str) -> float:
         """How long the provider asks to wait if it is throttling; raises the error for any other refusal."""

@@ -19,7 +19,7 @@ _GZIP, _BYTE_ORDER_MARK = b"\x1f\x8b", b"\xef\xbb\xbf"
 
 def spool() -> IO[bytes]:
     """A temporary file, in memory while it is small."""
-    return tempfile.SpooledTemporaryFile(_IN_MEMORY)  # type: ignore[return-value]
+    return tempfile.SpooledTemporaryFile(_IN_MEMORY)
 
 
 def spooled(rows: Iterable[Any]) -> IO[bytes]:

@@ -157,8 +157,10 @@ class Batches:
             # With a seed, each sample gets its own, as with servers that accept `n`.
             bodies = [{**body, "seed": body["seed"] + i} if "seed" in body else body for i in range(n)]
             lines = [BatchLine(f"{name}-{i}", one) for i, one in enumerate(bodies)]
-        waiting = (asyncio.ensure_future(self._ask_line(line)) for line in lines)
-        results = await asyncio.gather(*waiting, return_exceptions=True)
+        if len(lines) == 1:
+            results: Sequence[Callable[[], Answer] | BaseException] = [await self._ask_line(lines[0])]
+        else:
+            results = await asyncio.gather(*map(self._ask_line, lines), return_exceptions=True)
         await self.places.acquire()
         try:
             return merge_answers([one if isinstance(one, BaseException) else one() for one in results])

@@ -20,18 +20,19 @@ _MAX_S = 60.0  # a run that is otherwise done waits no longer for a batch that i
 
 
 def unasked(holds: BatchHolds, earlier: EarlierBatches, asked: Container[str]) -> list[str]:
-    """The batches of earlier runs that are neither `asked` nor read. A guessed one may be another project's."""
-    names = earlier.lines.keys() - earlier.guessed.keys()
-    return [batch for batch in holds.open() if batch in names and batch not in asked]
+    """The batches of earlier runs that are neither `asked` nor read. Not those whose requests were all submitted again,
+    and no guessed one, which may be another project's."""
+    current = set(earlier.batch_of.values()) - earlier.guessed.keys()
+    return [batch for batch in holds.open() if batch in current and batch not in asked]
 
 
 def describe_unasked(batch: str, holds: BatchHolds) -> str:
-    """That a batch will be paid for in vain."""
+    """That a batch is paid for, perhaps in vain."""
     hold = holds.open()[batch]
     cost = "" if hold.usd is None else f" ({dollars(hold.usd)} at most)"
     return (
         f"batch {batch} of an earlier run has {counted(hold.requests, 'request', 'requests')}{cost} that this run does "
-        "not need. They are paid for all the same, unless you cancel the batch at the provider."
+        "not ask. They are paid for all the same: if you do not need them, cancel the batch at the provider."
     )
 
 
