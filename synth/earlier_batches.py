@@ -29,7 +29,7 @@ def recorded(store: Store) -> tuple[dict[str, Artifact], dict[str, Artifact]]:
             continue
         if label := artifact.facts.get("label"):
             created[label] = artifact
-        else:
+        elif "lines" in artifact.facts:
             announced[artifact.id.removeprefix("batch:")] = artifact
     announced = {label: one for label, one in announced.items() if label not in created or created[label].path}
     return announced, created
@@ -50,7 +50,7 @@ def unread_lines(store: Store) -> set[str]:
 class EarlierBatches:
     """The batches of earlier runs at one provider: `batch_of` is the last batch of each line, `lines` are the lines of
     each batch, `submitted_at` is its time, and `guessed` are those without a label, until one of their lines proves to
-    be ours.
+    be ours. The hold of those in `priced` is their real cost, although their answers are in no row.
 
     A batch that may have been created although its id is not recorded is looked for at the provider: several times, at
     first after `poll_s`, if its process may have ended just now, because its request may still be on its way.
@@ -63,6 +63,7 @@ class EarlierBatches:
         self.lines: dict[str, list[str]] = {}
         self.submitted_at: dict[str, datetime] = {}
         self.guessed: dict[str, Announced] = {}
+        self.priced = {artifact.path for artifact in store.artifacts("batch") if artifact.facts.get("priced")}
 
     def __contains__(self, batch: object) -> bool:
         return batch in self.submitted_at
@@ -108,6 +109,12 @@ class EarlierBatches:
     async def record(self, label: str, batch: str) -> None:
         """Record the id of a batch; an empty one if it was not created."""
         await self._store.put(Artifact(id=f"batch:{label}:made", kind="batch", path=batch, facts={"label": label}))
+
+    async def record_priced(self, batch: str) -> None:
+        """Record that the hold of a batch is its real cost."""
+        self.priced.add(batch)
+        facts = {"priced": True}
+        await self._store.put(Artifact(id=f"batch:{batch}:priced", kind="batch", path=batch, facts=facts))
 
     async def _look_for(self, announced: Announced, hold: Hold | None, is_here: bool, may_arrive: bool) -> str | None:
         """`find`, repeated if the batch `may_arrive`. If the provider does not have it, its `hold` is released."""

@@ -20,9 +20,9 @@ _MAX_S = 60.0  # a run that is otherwise done waits no longer for a batch that i
 
 
 def unasked(holds: BatchHolds, earlier: EarlierBatches, asked: Container[str]) -> list[str]:
-    """The batches of earlier runs that are neither `asked` nor read. Not those whose requests were all submitted again,
-    and no guessed one, which may be another project's."""
-    current = set(earlier.batch_of.values()) - earlier.guessed.keys()
+    """The batches of earlier runs that are not `asked` and whose real cost is unknown. Not those whose requests were
+    all submitted again, and no guessed one, which may be another project's."""
+    current = set(earlier.batch_of.values()) - earlier.guessed.keys() - earlier.priced
     return [batch for batch in holds.open() if batch in current and batch not in asked]
 
 
@@ -55,3 +55,4 @@ async def settle_unasked(
             say(f"batch {batch} of an earlier run: its cost could not be read ({why}).")
             continue
         holds.read(batch, len(earlier.lines[batch]), answers, ())
+        await earlier.record_priced(batch)

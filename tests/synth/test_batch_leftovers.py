@@ -258,8 +258,8 @@ def test_samples_that_a_batch_has_answered_are_not_asked_again(form: str, tmp_pa
 @EVERY_FORM
 def test_batch_that_no_run_needs_counts_with_its_real_cost(form: str, tmp_path: Path) -> None:
     """The prompt has changed while a batch was in progress. A run says what that batch may still cost, before it
-    submits another one and also without one; once it has ended, its real cost replaces the highest possible one. Its
-    answers are used when the prompt is the old one again."""
+    submits another one and also without one; once it has ended, its real cost replaces the highest possible one,
+    which takes one look. Its answers are used when the prompt is the old one again."""
 
     async def others(ledger: Ledger, lines: list[str]) -> list[str]:
         await asyncio.gather(*(ledger.complete(chat(f"cat {i}"), SAMPLING) for i in range(2)))
@@ -282,7 +282,9 @@ def test_batch_that_no_run_needs_counts_with_its_real_cost(form: str, tmp_path: 
         lines = with_batches(provider, tmp_path, others, **PRICE)
         assert "20 requests ($" in lines[0]
         assert (spent(tmp_path).lost, spent(tmp_path).reserved) == (20, 20 * 5 * half)
+        looks = provider.looks
         assert without_batches(provider, tmp_path, nothing, **PRICE) == []
+        assert provider.looks == looks
         without_batches(provider, tmp_path, ask_dogs, **PRICE)
         assert (spent(tmp_path).lost, spent(tmp_path).usd, provider.live) == (0, 22 * 5 * half, 0)
 
