@@ -5,18 +5,21 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+import tempfile
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any, Self
+from typing import IO, Any, Self
 
 import aiohttp
 import orjson
 
-from schemas.errors import TeacherError, Unreachable, UsageError
+from schemas.errors import InputError, TeacherError, Unreachable, UsageError
+from schemas.money import dollars
 from schemas.spec import TeacherSettings
 from synth.batch_forms import FORMS, Form
-from synth.batch_lines import Announced, BatchLine, Result, State
+from synth.batch_lines import FORMAT_ERRORS, Announced, BatchLine, State
+from synth.batch_results import Results, spool
 from synth.chat_completions import ThrottledError, UnconfirmedError
 from synth.connections import tls_failure
 from synth.endpoint import Endpoint
@@ -24,6 +27,9 @@ from synth.proxy import PROXY_REFUSALS, proxy_for, proxy_refusal
 from synth.teacher_host import MAX_RETRY_AFTER_S
 
 _MAX_FAULTS = 20
+_TIMEOUT = aiohttp.ClientTimeout(total=600, sock_connect=15)
+_DOWNLOAD_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=15, sock_read=120)
+_READS = 3  # of results that are incomplete
 _MAX_KEY_REFUSALS = 3  # refusals of a key that was accepted before: seven seconds
 _NOT_FOUND = re.compile(r"not exist|not found", re.IGNORECASE)  # in a 403 (Gemini)
 
@@ -54,6 +60,30 @@ def overdue(base: str, batch: str, word: str, submitted_at: datetime) -> Teacher
     )
 
 
+def explained(base: str, error: Exception) -> Exception:
+    """`error`, or a TeacherError for one raised by parsing a response of an unexpected format."""
+    if not isinstance(error, FORMAT_ERRORS):
+        return error
+    return TeacherError(
+        f"The provider's batch API responds in an unexpected format ({type(error).__name__}: {error}).",
+        where=base,
+        why="A submitted batch may still be processed there, and be charged for.",
+        fix="Cancel it there before you ask again; teacher.batch_api sets its format. Every answer so far is kept.",
+    )
+
+
+def not_ended(base: str, batch: str, lines: int, submitted_at: datetime) -> UsageError:
+    """The error for questions that are in a batch in progress when none is to be waited for."""
+    are = "request of this project is" if lines == 1 else "requests of this project are"
+    return UsageError(
+        f"{lines:,} {are} in batch {batch}, submitted on {submitted_at:%Y-%m-%d at %H:%M} UTC, which has not ended.",
+        where=base,
+        why="Without --batch they would be sent, and paid for, a second time.",
+        fix="`pairsmith run --batch` waits for it. Or cancel it at the provider and run the same command again: what "
+        "the batch has answered by then is used, and the rest is asked without it.",
+    )
+
+
 def unreadable_results(base: str, batch: str) -> TeacherError:
     """The error for a batch with results of which none belongs to a line."""
     return TeacherError(
@@ -65,8 +95,19 @@ def unreadable_results(base: str, batch: str) -> TeacherError:
     )
 
 
-class UploadError(Unreachable):
-    """The provider did not confirm an uploaded file, so there is no batch of it."""
+def if_missing(lines: int, usd: float | None, *, is_earlier: bool) -> str:
+    """What happens to the requests of a missing batch, and what they cost at most."""
+    price = "" if usd is None else f" (about {dollars(usd)} at most)"
+    return (
+        "pairsmith keeps looking for it a little longer; then "
+        + ("its requests are submitted again" if is_earlier else "this run ends")
+        + f". If it was deleted, the {lines:,} requests in it are paid for twice{price}. If it was created "
+        "with another key or at another address, press Ctrl-C and use that one."
+    )
+
+
+class NotCreatedError(Unreachable):
+    """The provider did not confirm an uploaded file, or accepted no batch, so there is none."""
 
 
 class NotThereError(TeacherError):
@@ -82,11 +123,9 @@ class BatchApi:
         # Azure's files and batches belong to the resource, not to a deployment.
         self.form, self.base = form, endpoint.url.partition("/deployments/")[0]
         self._endpoint, self._model, self._params = endpoint, model, params
-        self._key_accepted = False
+        self._key_accepted, self._stack = False, contextlib.ExitStack()
         self._proxy = proxy_for(self.base)
-        self._session = aiohttp.ClientSession(
-            headers=headers, timeout=aiohttp.ClientTimeout(total=600, sock_connect=15), proxy=self._proxy
-        )
+        self._session = aiohttp.ClientSession(headers=headers, proxy=self._proxy)
 
     @classmethod
     async def connect(cls, endpoint: Endpoint, teacher: TeacherSettings) -> Self:
@@ -98,7 +137,8 @@ class BatchApi:
         return cls(endpoint, form, teacher.model, all_headers, params)
 
     async def close(self) -> None:
-        """Close its connections."""
+        """Close its connections and files."""
+        self._stack.close()
         await self._session.close()
 
     async def submit(self, lines: Sequence[BatchLine], label: str) -> str:
@@ -106,34 +146,56 @@ class BatchApi:
         return await self.form.submit(self._call, self.base, self._model, lines, label)
 
     async def find(self, one: Announced) -> str | None:
-        """The id of an announced batch; None if it was not created, or that cannot be found out."""
-        try:
-            return await self.form.find(self._call, self.base, one)
-        except NotThereError:
-            return None
+        """The id of an announced batch; None if the provider has none. Raises NotThereError if it lists no batches."""
+        return await self.form.find(self._call, self.base, one)
 
     async def state(self, batch: str) -> State:
         """The state of a batch. Raises NotThereError."""
         state = await self.form.state(self._call, self.base, batch)
         return state if state.failure is None else replace(state, failure=self._endpoint.shown(state.failure))
 
-    async def results(self, state: State) -> Iterator[Result]:
-        """The results of a batch's lines. Raises NotThereError."""
-        return await self.form.results(self._call, self.base, state)
+    async def results(self, state: State, wait_s: float = 1.0) -> Results:
+        """The results of a batch's lines, read again if they have fewer answers than the provider counts: a file may
+        break off. Raises NotThereError."""
+        results = Results()
+        for nth in range(_READS):
+            results.close()
+            await asyncio.sleep(nth * wait_s)
+            results = await self.form.results(self._download, self.base, state)
+            self._stack.callback(results.close)
+            if len(results.answers) >= state.answered:
+                break
+        return results
 
-    async def _call(self, method: str, url: str, *, json: Any = None, form: aiohttp.FormData | None = None) -> bytes:
-        """Return the body of a response of status 200. Temporary faults of a GET are waited out. Requests that create
-        something are sent once, since it is unknown whether a failed one has created it."""
+    async def _download(self, url: str) -> IO[bytes]:
+        file = spool()
+        self._stack.callback(file.close)
+        await self._call("GET", url, to=file)
+        return file
+
+    def shown(self, error: BaseException) -> str:
+        """An error in words, without keys."""
+        return self._endpoint.shown(str(error) or type(error).__name__)
+
+    async def _call(
+        self,
+        method: str,
+        url: str,
+        *,
+        json: Any = None,
+        form: aiohttp.FormData | None = None,
+        to: IO[bytes] | None = None,
+    ) -> bytes:
+        """Return the body of a response of status 200, or write it to the file `to`. Temporary faults of a GET are
+        waited out. Requests that create something are sent once, since it is unknown whether a failed one has created
+        it."""
         faults = 0
         while True:
             data = form if form is not None else orjson.dumps(json) if json is not None else None
             content_type = {"Content-Type": "application/json"} if json is not None else None
             asked_to_wait_s: float | None = None
             try:
-                async with self._session.request(
-                    method, url, params=self._params, data=data, headers=content_type, allow_redirects=False
-                ) as response:
-                    status, headers, content = response.status, response.headers, await response.read()
+                status, headers, content = await self._request(method, url, data, content_type, to)
                 if status in (200, 201):
                     self._key_accepted = True
                     return content
@@ -159,7 +221,8 @@ class BatchApi:
             faults += 1
             may_exist = method != "GET" and asked_to_wait_s is None
             if may_exist or faults >= _MAX_FAULTS:
-                raise (Unreachable if form is None else UploadError)(
+                is_certain = form is not None or (method != "GET" and not may_exist)
+                raise (NotCreatedError if is_certain else Unreachable)(
                     f"The provider's batch API does not answer ({why}).",
                     where=url,
                     fix="Every answer so far is kept, and the next run with --batch finds the batches in flight.",
@@ -167,6 +230,17 @@ class BatchApi:
             with contextlib.suppress(TimeoutError):
                 wait_s = max(asked_to_wait_s or 0.0, min(60.0, 2.0 ** (faults - 1)))
                 await asyncio.wait_for(self._endpoint.flow.draining.wait(), wait_s)
+
+    async def _request(
+        self, method: str, url: str, data: Any, headers: Mapping[str, str] | None, to: IO[bytes] | None
+    ) -> tuple[int, Mapping[str, str], bytes]:
+        timeout = _TIMEOUT if to is None else _DOWNLOAD_TIMEOUT
+        options: Any = {"data": data, "headers": headers, "allow_redirects": False, "timeout": timeout}
+        async with self._session.request(method, url, params=self._params, **options) as response:
+            if to is not None and response.status == 200:
+                await _write(response, to)
+                return response.status, response.headers, b""
+            return response.status, response.headers, await response.read()
 
     async def _wait_or_raise(self, status: int, headers: Mapping[str, str], content: bytes, url: str) -> float:
         """How long the provider asks to wait if it is throttling; raises the error for any other refusal."""
@@ -182,3 +256,18 @@ class BatchApi:
             fix="Every answer so far is kept. If the provider has no batch API, run without --batch; "
             f"teacher.batch_api sets its format ({', '.join(FORMS)}).",
         )
+
+
+async def _write(response: aiohttp.ClientResponse, file: IO[bytes]) -> None:
+    """Replace the content of `file` by the body of `response`."""
+    file.seek(0)
+    file.truncate()
+    async for part in response.content.iter_chunked(1 << 16):
+        try:
+            file.write(part)
+        except OSError as error:
+            raise InputError(
+                f"the results of a batch cannot be stored in a temporary file ({error.strerror}).",
+                where=tempfile.gettempdir(),
+                fix="Free some space there, or set TMPDIR to a larger folder, and run the same command again.",
+            ) from None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 
@@ -17,7 +17,8 @@ import aiohttp
 import orjson
 
 from schemas.records import Json
-from synth.batch_lines import LABEL, Announced, BatchLine, Call, Result, State, parse_lines, parse_results
+from synth.batch_lines import LABEL, Announced, BatchLine, Call, Download, Result, State, listed
+from synth.batch_results import Results
 
 _PROCESSING, _PROCESSING_S = ("pending", "running", "notRunning"), 600  # Azure only accepts a processed file
 # Error codes of lines without a response, other than lines that were not processed (expired): Together's refusals, and
@@ -41,6 +42,7 @@ class FileBatches:
     max_bytes: int = 100_000_000
     takes_n: bool = True
     labels: bool = True  # batches can carry our label
+    page_size: str = "limit"
     headers: tuple[tuple[str, str], ...] = ()
 
     def key(self, key: str) -> dict[str, str]:
@@ -74,21 +76,28 @@ class FileBatches:
         return {}
 
     async def find(self, call: Call, base: str, one: Announced) -> str | None:
-        """The id of the batch with this label, if it is among the last hundred."""
-        listed = orjson.loads(await call("GET", f"{base}{self.jobs}?limit=100")).get("data") or []
-        return next((str(job["id"]) for job in listed if (job.get("metadata") or {}).get(LABEL) == one.label), None)
+        """The id of the batch with this label."""
+        async for job in listed(call, f"{base}{self.jobs}?{self.page_size}=100", _entries, self.next_page):
+            if (job.get("metadata") or {}).get(LABEL) == one.label:
+                return str(job["id"])
+        return None
+
+    def next_page(self, page: Json, number: int, count: int) -> str:
+        """The query for the next page of the list of batches."""
+        return f"&after={page['data'][-1]['id']}" if page.get("has_more") else ""
 
     async def state(self, call: Call, base: str, batch: str) -> State:
         raw = orjson.loads(await call("GET", f"{base}{self.jobs}/{batch}"))
         status = str(raw.get("status", "")).lower()
-        failure = _first_error(raw) if status == self.failed else None
+        # A job that fails in the middle has answers.
+        failure = _first_error(raw) if status == self.failed and not raw.get(self.output_files[0]) else None
         strange = None if status in self.running + self.ended else status
-        return State(status in self.ended, failure, raw, status.startswith("cancel"), strange)
+        answered = int((raw.get("request_counts") or {}).get("completed") or raw.get("succeeded_requests") or 0)
+        return State(status in self.ended, failure, raw, status.startswith("cancel"), strange, answered)
 
-    async def results(self, call: Call, base: str, state: State) -> Iterator[Result]:
+    async def results(self, download: Download, base: str, state: State) -> Results:
         files = [state.raw[name] for name in self.output_files if state.raw.get(name)]
-        contents = [await call("GET", f"{base}/files/{file}/content") for file in files]
-        return (result for content in contents for result in parse_results(self._result, parse_lines(content)))
+        return Results([await download(f"{base}/files/{file}/content") for file in files], self._result)
 
     def _result(self, row: Json) -> Result:
         name, response, error = str(row.get("custom_id")), row.get("response") or {}, row.get("error") or {}
@@ -110,6 +119,9 @@ class MistralBatches(FileBatches):
 
     def job(self, file: str, endpoint: str, model: str, label: str) -> Json:
         return {"input_files": [file], "endpoint": endpoint, "metadata": {LABEL: label}, "model": model}
+
+    def next_page(self, page: Json, number: int, count: int) -> str:
+        return f"&page={number}" if count < int(page.get("total") or 0) else ""
 
 
 class TogetherBatches(FileBatches):
@@ -137,8 +149,13 @@ MISTRAL = MistralBatches(
     output_files=("output_file", "error_file"),
     running=("queued", "running", "cancellation_requested"),
     ended=("success", "failed", "timeout_exceeded", "cancelled"),
+    page_size="page_size",
 )
 TOGETHER = TogetherBatches(uploads="/files/upload", purpose="batch-api")
+
+
+def _entries(page: Json) -> list[Json]:
+    return page["data"] or []
 
 
 def _first_error(raw: Json) -> str:

@@ -6,10 +6,12 @@ converted to a chat completion that keeps the provider's own finish reason.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from operator import itemgetter
 from typing import Any
+from urllib.parse import quote
 
 import orjson
 
@@ -17,7 +19,8 @@ from schemas.errors import TeacherError
 from schemas.records import Json
 from schemas.spec import BatchForm
 from synth.batch_files import MISTRAL, OPENAI, TOGETHER, FileBatches
-from synth.batch_lines import LABEL, Announced, BatchLine, Call, Result, State, parse_lines, parse_results
+from synth.batch_lines import LABEL, Announced, BatchLine, Call, Download, Result, State, listed
+from synth.batch_results import Results, spooled
 
 _MAX_CLOCK_SKEW, _MAX_SUBMIT_TIME = timedelta(minutes=5), timedelta(minutes=30)
 # HTTP statuses for the error types of a single line, according to the providers' references.
@@ -70,8 +73,9 @@ class AnthropicBatches:
     async def find(self, call: Call, base: str, one: Announced) -> str | None:
         """The id of a batch of that time and size, since batches have no label here. If it is someone else's, none of
         its lines has a name that we wait for, and it is added to the others when the next one is looked for."""
-        listed = orjson.loads(await call("GET", f"{base}/messages/batches?limit=1000")).get("data") or []
-        for job in reversed(listed):  # the oldest first
+        url = f"{base}/messages/batches?limit=1000"
+        jobs = [job async for job in listed(call, url, itemgetter("data"), _after_last)]
+        for job in reversed(jobs):  # the oldest first
             late = datetime.fromisoformat(job["created_at"]) - one.at
             same = sum(job["request_counts"].values()) == one.lines and -_MAX_CLOCK_SKEW < late < _MAX_SUBMIT_TIME
             if same and job["id"] not in one.others:
@@ -82,11 +86,11 @@ class AnthropicBatches:
         raw = orjson.loads(await call("GET", f"{base}/messages/batches/{batch}"))
         status = str(raw.get("processing_status"))
         strange = None if status in ("in_progress", "canceling", "ended") else status
-        return State(status == "ended", None, raw, bool(raw.get("cancel_initiated_at")), strange)
+        answered = int((raw.get("request_counts") or {}).get("succeeded") or 0)
+        return State(status == "ended", None, raw, bool(raw.get("cancel_initiated_at")), strange, answered)
 
-    async def results(self, call: Call, base: str, state: State) -> Iterator[Result]:
-        content = await call("GET", f"{base}/messages/batches/{state.raw['id']}/results")
-        return parse_results(self._result, parse_lines(content))
+    async def results(self, download: Download, base: str, state: State) -> Results:
+        return Results([await download(f"{base}/messages/batches/{state.raw['id']}/results")], self._result)
 
     def _params(self, body: Json) -> Json:
         params = {k: v for k, v in body.items() if k not in ("messages", "n", "seed", "stop", "response_format")}
@@ -141,21 +145,24 @@ class GeminiBatches:
         return str(orjson.loads(await call("POST", url, json={"batch": batch}))["name"])
 
     async def find(self, call: Call, base: str, one: Announced) -> str | None:
-        listed = orjson.loads(await call("GET", f"{_native_url(base)}/batches?pageSize=100")).get("operations") or []
-        label = f"{LABEL}-{one.label}"
-        return next((str(o["name"]) for o in listed if (o.get("metadata") or {}).get("displayName") == label), None)
+        async for job in listed(call, f"{_native_url(base)}/batches?pageSize=100", _operations, _page_token):
+            if (job.get("metadata") or {}).get("displayName") == f"{LABEL}-{one.label}":
+                return str(job["name"])
+        return None
 
     async def state(self, call: Call, base: str, batch: str) -> State:
         raw = orjson.loads(await call("GET", f"{_native_url(base)}/{batch}"))
-        ended = bool(raw.get("done"))
-        failure = (raw.get("error") or {}).get("message") if ended and not _inline_responses(raw) else None
         state = str((raw.get("metadata") or {}).get("state", ""))
+        ended = bool(raw.get("done")) or state.endswith(("SUCCEEDED", "FAILED"))
+        failure = (raw.get("error") or {}).get("message") if ended and not _inline_responses(raw) else None
+        if failure is None and state.endswith("FAILED") and not _inline_responses(raw):
+            failure = "no reason given"
         expired = state.endswith(("EXPIRED", "CANCELLED"))
         strange = None if state.endswith(("PENDING", "RUNNING", "UNSPECIFIED")) or not state else state
         return State(ended or expired, None if expired else failure, raw, state.endswith("CANCELLED"), strange)
 
-    async def results(self, call: Call, base: str, state: State) -> Iterator[Result]:
-        return parse_results(self._result, _inline_responses(state.raw))
+    async def results(self, download: Download, base: str, state: State) -> Results:
+        return Results([spooled(_inline_responses(state.raw))], self._result)
 
     def _request(self, body: Json) -> Json:
         config: Json = {}
@@ -234,6 +241,18 @@ def _unsupported_setting(setting: str) -> TeacherError:
 
 def _native_url(base: str) -> str:
     return base.removesuffix("/openai")
+
+
+def _after_last(page: Json, number: int, count: int) -> str:
+    return f"&after_id={page['data'][-1]['id']}" if page.get("has_more") else ""
+
+
+def _operations(page: Json) -> list[Json]:
+    return page.get("operations") or []  # left out if there are none
+
+
+def _page_token(page: Json, number: int, count: int) -> str:
+    return f"&pageToken={quote(token)}" if (token := page.get("nextPageToken")) else ""
 
 
 def _inline_responses(operation: Json) -> list[Json]:

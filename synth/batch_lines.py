@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import IO, NamedTuple
 
 import orjson
 
 from schemas.money import Hold
-from schemas.records import Json, Usage
+from schemas.records import Json, Usage, content_id
 from schemas.spec import TeacherSettings
 from synth.chat_completions import Answer, RefusedError
 from synth.prices import FREE, prices_of
@@ -18,8 +18,11 @@ from synth.question import max_answer_tokens
 
 Call = Callable[..., Awaitable[bytes]]
 """`call(method, url, json=... or form=...)` returns the body of the response; it raises for any failure."""
+Download = Callable[[str], Awaitable[IO[bytes]]]
+"""`download(url)` returns a temporary file."""
 
 LABEL = "pairsmith"
+FORMAT_ERRORS = (ValueError, TypeError, AttributeError, KeyError, IndexError)  # parsing a response of another format
 
 
 class BatchLine(NamedTuple):
@@ -27,6 +30,11 @@ class BatchLine(NamedTuple):
 
     name: str
     body: Json
+
+
+def line_name(keys: Sequence[str], tried: int) -> str:
+    """The name of the line that asks for the samples of these keys, of which the first has been tried so often."""
+    return content_id("line", [list(keys), tried])
 
 
 class Announced(NamedTuple):
@@ -47,35 +55,40 @@ class Result(NamedTuple):
     content: bytes
 
 
+class NotInBatchError(Exception):
+    """No batch of an earlier run has the answer."""
+
+
 @dataclass(frozen=True)
 class State:
     """The state of a batch. `failure` is the provider's message for one that was refused as a whole; `cancelled`: it
-    was cancelled at the provider; `strange` is the provider's status if it is unknown."""
+    was cancelled at the provider; `strange` is the provider's status if it is unknown; `answered` is the number of
+    answers in its results according to the provider, 0 if it does not say."""
 
     ended: bool
     failure: str | None
     raw: Json
     cancelled: bool = False
     strange: str | None = None
+    answered: int = 0
 
 
-def parse_lines(content: bytes) -> Iterator[Any]:
-    """The rows of a file; None for a line that is not JSON (cut off, or an HTML page)."""
-    for line in content.split(b"\n"):
-        if line.strip():
-            try:
-                yield orjson.loads(line)
-            except ValueError:
-                yield None
-
-
-def parse_results(result: Callable[[Json], Result], rows: Iterable[Any]) -> Iterator[Result]:
-    """The results of rows. A row of an unexpected format gives one without a name and does not affect the others."""
-    for row in rows:
-        try:
-            yield result(row)
-        except (ValueError, TypeError, AttributeError, KeyError, IndexError):
-            yield Result("", 0, b"{}")
+async def listed(
+    call: Call, url: str, rows: Callable[[Json], list[Json]], next_page: Callable[[Json, int, int], str]
+) -> AsyncIterator[Json]:
+    """Every entry of a provider's list, in its order. `url` ends with a query; `rows` are the entries of a page, and
+    `next_page` returns what to add to the query for the page after it, given the numbers of pages and of entries so
+    far, or an empty text."""
+    query, asked, number, count = "", {""}, 0, 0
+    while True:
+        page = orjson.loads(await call("GET", url + query))
+        entries = rows(page)
+        for entry in entries:
+            yield entry
+        asked.add(query)
+        number, count = number + 1, count + len(entries)
+        if not entries or (query := next_page(page, number, count)) in asked:  # a server may ignore the query
+            return
 
 
 def max_costs(
@@ -105,9 +118,18 @@ def hold_of(teacher: TeacherSettings, lines: Sequence[BatchLine], label: str, st
 
 
 def merge_answers(results: Sequence[Answer | BaseException]) -> Answer:
-    """Combine the answers to several lines of one question. A line that was refused while another was answered, as by a
-    filter of what was written, is a bad answer to its sample. Any other failure is raised; the next run reads the
-    answers beside it from their batch."""
+    """Combine the answers to the lines of one question, if there are several. A line that was refused while another was
+    answered, as by a filter of what was written, is a bad answer to its sample. One that is in no batch ends the answer
+    before it, if it is not the first. Any other failure is raised; the next run reads the answers beside it from their
+    batch."""
+    missing = [isinstance(result, NotInBatchError) for result in results]
+    if any(missing):
+        results = results[: missing.index(True) or 1]
+    if len(results) == 1:
+        (only,) = results
+        if isinstance(only, BaseException):
+            raise only
+        return only
     failures = [result for result in results if isinstance(result, BaseException)]
     others = [failure for failure in failures if not isinstance(failure, RefusedError)]
     if others or len(failures) == len(results):

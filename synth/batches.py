@@ -8,23 +8,45 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, suppress
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Self
 
 import orjson
 
 from schemas.errors import TeacherError, Unreachable
 from schemas.failpoints import failpoint
-from schemas.money import Hold, dollars
+from schemas.money import dollars
 from schemas.progress import Say
 from schemas.records import Artifact, Json, Message, Sampling, content_id
 from schemas.spec import TeacherSettings
 from schemas.store import Store
 from schemas.wording import counted
-from synth.batch_api import BatchApi, NotThereError, UploadError, batches_unavailable, overdue, unreadable_results
-from synth.batch_lines import Announced, BatchLine, Result, State, hold_of, max_costs, merge_answers
+from synth.batch_api import (
+    BatchApi,
+    NotCreatedError,
+    NotThereError,
+    batches_unavailable,
+    explained,
+    if_missing,
+    not_ended,
+    overdue,
+    unreadable_results,
+)
+from synth.batch_holds import BatchHolds
+from synth.batch_lines import (
+    FORMAT_ERRORS,
+    BatchLine,
+    NotInBatchError,
+    Result,
+    State,
+    hold_of,
+    max_costs,
+    merge_answers,
+)
+from synth.batch_results import Results, StoredResult
 from synth.chat_completions import (
     Answer,
     RefusedError,
@@ -35,22 +57,24 @@ from synth.chat_completions import (
     one_line,
     read_answer,
 )
+from synth.earlier_batches import EarlierBatches, unread_lines
 from synth.endpoint import Endpoint
 from synth.error_words import error_body
+from synth.unasked_batches import describe_unasked, settle_unasked, unasked
 
 OPEN_QUESTIONS = 10_000  # open at once, so that a batch is large enough to be worthwhile
-RESULT_RETENTION = timedelta(days=29)  # providers keep results for about so long, or less
 MAX_BATCH_TIME = timedelta(hours=48)  # by then every provider has finished a batch or reports it as expired
 _MAX_POLL_FACTOR = 60  # in units of the first wait
+_ANSWERS_AT_ONCE = 500  # in memory; the others stay in the file of results
 _MISSES_IN_A_ROW = 20  # batches, or their results, are missing for a moment at times (anthropic-sdk-python#1432)
-_FORMAT_ERRORS = (ValueError, TypeError, AttributeError, KeyError, IndexError)  # parsing a response of another format
 _QUEUE_FULL = re.compile(r"enqueued token|token_limit_exceeded|too many (enqueued|queued)", re.IGNORECASE)
 # Status of a line that goes into another batch, and of one whose batch was cancelled at the provider.
 _RESUBMIT, _CANCELLED = -1, -2
 
 
 class Batches:
-    """Asks `endpoint`'s provider in batches. Use as an async context manager.
+    """Asks `endpoint`'s provider in batches. Use as an async context manager. Without `submits`, nothing is submitted:
+    answers are only taken from batches of earlier runs that have ended.
 
     Gathered lines are submitted when none was added for `gather_s`. A line that expired, was cancelled or met a server
     fault is submitted again, up to `retries` times; after that its row is unanswered. A batch with more tokens than the
@@ -66,28 +90,28 @@ class Batches:
         say: Say,
         *,
         stage: str = "generate",
+        submits: bool = True,
         gather_s: float = 1.0,
         poll_s: float = 1.0,
     ) -> None:
         if refusal := batches_unavailable(teacher):
             raise refusal
         self._store, self._endpoint, self._teacher, self._say = store, endpoint, teacher, say
-        self._stage, self._gather_s, self._poll_s = stage, gather_s, poll_s
+        self.submits, self._stage, self._gather_s, self._poll_s = submits, stage, gather_s, poll_s
+        self._unread = unread_lines(store)
         self._queue: list[BatchLine] = []
-        self._waiting: dict[str, tuple[BatchLine, asyncio.Future[Result]]] = {}
-        self._results: dict[str, Result] = {}  # results that arrived before they were asked for
+        self._waiting: dict[str, tuple[BatchLine, asyncio.Future[Result | StoredResult]]] = {}
+        self._results: dict[str, Result | StoredResult] = {}  # results that arrived before they were asked for
         self._batch_of: dict[str, str] = {}
-        self._earlier: set[str] = set()  # batches of earlier runs
-        self._guessed: dict[str, Announced] = {}  # batches without a label, until one of their lines proves to be ours
-        self._submitted_at: dict[str, datetime] = {}  # when each batch was submitted
-        self._holds: dict[str, Hold] = {}  # the most that each batch may cost
-        self._unused: dict[str, int] = {}  # for each batch that was read, how many of its answers are in no row
+        self._holds = BatchHolds(store, teacher)
         self._watched: dict[str, asyncio.Task[None]] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._api: BatchApi
+        self._earlier: EarlierBatches
         self._is_open, self._stack = False, AsyncExitStack()
         self._opening = asyncio.Lock()
+        self.places = asyncio.Semaphore(_ANSWERS_AT_ONCE)  # for answers of `ask` that are not durable
         self._max_lines: int | None = None  # the number of lines in a batch if the account's queue is limited
         self._one_at_a_time = asyncio.Lock()
 
@@ -101,14 +125,17 @@ class Batches:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        for batch in self._unused:
-            self._settle(batch)
+        self._holds.settle()
         await self._stack.aclose()
 
     @property
     def waiting(self) -> int:
         """Number of lines that are submitted, or about to be, and have no answer yet."""
         return len(self._waiting)
+
+    def may_have(self, name: str) -> bool:
+        """Whether the answer to the question with this name is to be taken from a batch."""
+        return self.submits or name in self._unread or f"{name}-0" in self._unread
 
     def drain(self) -> None:
         """Submit nothing more and wait for nothing; the next run finds the batches in flight."""
@@ -117,20 +144,37 @@ class Batches:
     async def ask(
         self, messages: Sequence[Message], sampling: Sampling, n: int, schema: Json | None, *, name: str
     ) -> Answer:
-        """Like `Endpoint.ask`, but in a batch. `name` must be the same when an answer is asked for after a crash."""
-        async with self._opening:
-            if not self._is_open:
-                await self._open()
-        body = self._endpoint.dialect.body(messages, sampling, n, schema)
-        if n == 1 or (self._api.form.takes_n and "n" in body):
-            return await self._ask_line(BatchLine(name, body))
-        body.pop("n", None)
-        # With a seed, each sample gets its own, as with servers that accept `n`.
-        bodies = [{**body, "seed": body["seed"] + i} if "seed" in body else body for i in range(n)]
-        lines = [BatchLine(f"{name}-{i}", one) for i, one in enumerate(bodies)]
-        return merge_answers(await asyncio.gather(*map(self._ask_line, lines), return_exceptions=True))
+        """Like `Endpoint.ask`, but in a batch. `name` must be the same when an answer is asked for after a crash.
 
-    async def _ask_line(self, line: BatchLine) -> Answer:
+        Raises NotInBatchError if nothing is submitted and no batch has the answer, and UsageError if its batch has not
+        ended.
+        """
+        await self._open()
+        body = self._endpoint.dialect.body(messages, sampling, n, schema)
+        lines = [BatchLine(name, body)]
+        if n > 1 and not (self._api.form.takes_n and "n" in body):
+            body.pop("n", None)
+            # With a seed, each sample gets its own, as with servers that accept `n`.
+            bodies = [{**body, "seed": body["seed"] + i} if "seed" in body else body for i in range(n)]
+            lines = [BatchLine(f"{name}-{i}", one) for i, one in enumerate(bodies)]
+        if len(lines) == 1:
+            results: Sequence[Callable[[], Answer] | BaseException] = [await self._ask_line(lines[0])]
+        else:
+            results = await asyncio.gather(*map(self._ask_line, lines), return_exceptions=True)
+        await self.places.acquire()
+        try:
+            return merge_answers([one if isinstance(one, BaseException) else one() for one in results])
+        except BaseException:
+            self.places.release()
+            raise
+
+    def _read(self, line: BatchLine, result: Result | StoredResult, batch: str | None, seconds: float) -> Answer:
+        self._holds.use(batch, line.name)
+        content = result.results.take(line.name) if isinstance(result, StoredResult) else result.content
+        return read_answer(content, seconds, line.body)
+
+    async def _ask_line(self, line: BatchLine) -> Callable[[], Answer]:
+        """Wait for the answer to a line. Returns a function that reads it."""
         loop = asyncio.get_running_loop()
         began, tries, doubts = loop.time(), 0, 0
         while True:
@@ -142,6 +186,9 @@ class Batches:
                 self._waiting[line.name] = line, future
                 if (batch := self._batch_of.get(line.name)) is not None:
                     self._watch(batch)
+                elif not self.submits:
+                    del self._waiting[line.name]
+                    raise NotInBatchError
                 else:
                     self._queue.append(line)
                     if self._timer is not None:
@@ -154,8 +201,7 @@ class Batches:
             batch = self._batch_of.pop(line.name, None)
             seconds = loop.time() - began
             if result.status == 200:
-                self._count_used(batch)
-                return read_answer(result.content, seconds, line.body)
+                return partial(self._read, line, result, batch, seconds)
             if result.status == _RESUBMIT or (result.status == _CANCELLED and batch in self._earlier):
                 continue
             if result.status == _CANCELLED:
@@ -177,7 +223,7 @@ class Batches:
                     raise failure
                 reason = failure.what
             tries += 1
-            if tries > self._teacher.retries:
+            if tries > self._teacher.retries and self.submits:
                 raise ServerFaultError(reason)
             self._endpoint.flow.retries_by_kind["server" if result.status else "expired"] += 1
 
@@ -185,6 +231,9 @@ class Batches:
 
     def _submit_gathered(self) -> None:
         lines, self._queue = self._queue, []
+        if not self._tasks and not any(batch not in self._earlier for batch in self._watched):
+            for batch in unasked(self._holds, self._earlier, self._watched):
+                self._say(describe_unasked(batch, self._holds))
         task = asyncio.ensure_future(self._submit_all(lines))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -205,37 +254,27 @@ class Batches:
                 async with self._one_at_a_time:
                     await asyncio.wait((self._watched[await self._submit(part)],))
         except Exception as error:  # it concerns every line, and each caller raises it
-            self._fail_all(self._explain(error))
-
-    def _explain(self, error: Exception) -> Exception:
-        """`error`, or a TeacherError for one raised by parsing a response of an unexpected format."""
-        if not isinstance(error, _FORMAT_ERRORS):
-            return error
-        return TeacherError(
-            f"The provider's batch API responds in an unexpected format ({type(error).__name__}: {error}).",
-            where=self._api.base,
-            why="A submitted batch may still be processed there, and be charged for.",
-            fix="Cancel it there before you ask again; teacher.batch_api sets its format. Every answer so far is kept.",
-        )
+            self._fail_all(explained(self._api.base, error))
 
     async def _submit(self, lines: list[BatchLine]) -> str:
         names = [line.name for line in lines]
         label = content_id("batch", [names, datetime.now(UTC).isoformat()])[:16]
         hold = hold_of(self._teacher, lines, label, self._stage)
-        announced = Artifact(id=f"batch:{label}", kind="batch", path="", facts={"lines": names})
+        facts = {"lines": names, "base": self._api.base}
+        announced = Artifact(id=f"batch:{label}", kind="batch", path="", facts=facts)
         await self._store.put(announced, *filter(None, [hold]))
         failpoint("batch_announced")
         try:
             batch = await self._api.submit(lines, label)
         except TeacherError as error:
-            # The provider refused to create it, or does not have its file.
-            if hold is not None and (not isinstance(error, Unreachable) or isinstance(error, UploadError)):
-                self._store.append(hold.model_copy(update={"open": False}))
+            if not isinstance(error, Unreachable) or isinstance(error, NotCreatedError):
+                self._holds.release(hold)
+                await self._earlier.record(label, "")
             raise
         failpoint("batch_made")
-        await self._record_created(label, batch)
+        await self._earlier.record(label, batch)
         self._submitted_at[batch] = datetime.now(UTC)
-        self._holds |= {} if hold is None else {batch: hold}
+        self._holds.add(batch, hold)
         self._endpoint.sent += len(lines)
         self._say(
             f"batch {batch}: {counted(len(lines), 'request', 'requests')} submitted; answers come within 24 hours, "
@@ -246,24 +285,6 @@ class Batches:
             self._batch_of[name] = batch
         self._watch(batch)
         return batch
-
-    def _count_read(self, batch: str, lines: int, answers: int) -> None:
-        """Note how many answers of a batch are in no row. The hold knows it if an earlier run has read the batch."""
-        if (hold := self._holds.get(batch)) is not None:
-            self._unused[batch] = hold.requests if hold.requests < lines else answers
-            self._count_used(batch, 0)
-
-    def _count_used(self, batch: str | None, answers: int = 1) -> None:
-        if batch in self._unused:
-            self._unused[batch] -= answers
-            if self._unused[batch] <= 0:
-                self._settle(batch)
-
-    def _settle(self, batch: str) -> None:
-        """Release the hold of a batch that was read, except for answers that nobody has asked for yet."""
-        hold, unused = self._holds[batch], max(0, self._unused[batch])
-        usd = None if hold.usd is None else hold.usd * unused / max(1, hold.requests)
-        self._store.append(hold.model_copy(update={"usd": usd, "requests": unused, "open": unused > 0}))
 
     def _describe_cost(self, lines: Sequence[BatchLine]) -> str:
         usd = max_costs(self._teacher, lines)
@@ -281,22 +302,28 @@ class Batches:
         try:
             ended = await self._wait_for_end(batch)
             names = {name for name, other in self._batch_of.items() if other == batch}
-            state, results = ended or (None, [])
-            if (guess := self._guessed.pop(batch, None)) and not any(result.name in names for result in results):
-                if (other := await self._find_announced(guess, batch)) is not None:
+            state, results = ended or (None, None)
+            is_ours = results is not None and not names.isdisjoint(results.names)
+            if (guess := self._earlier.guessed.pop(batch, None)) and not is_ours:
+                if (other := await self._earlier.find(guess, batch)) is not None:
                     self._batch_of.update(dict.fromkeys(names, other))
-                    self._holds |= {other: self._holds.pop(batch)} if batch in self._holds else {}
+                    self._holds.move(batch, other)
                     self._watch(other)
-                    return
-            elif guess:
-                await self._record_created(guess.label, batch)
-            elif results and not any(result.name in names for result in results):
+                else:
+                    self._holds.read(batch, len(names), {}, ())
+                    await self._earlier.record(guess.label, "")
+                    self._resubmit(names)
+                return
+            if guess:
+                await self._earlier.record(guess.label, batch)
+            elif results is not None and results.lines and not is_ours:
                 raise unreadable_results(self._api.base, batch)
-            if state is None:
+            if state is None or results is None:
                 self._resubmit(names)
                 return
-            by_name = {result.name: result for result in reversed(results) if result.name in names}
-            self._count_read(batch, len(names), sum(result.status == 200 for result in by_name.values()))
+            results.keep(names)
+            answers = results.answers
+            self._holds.read(batch, len(names), answers, self._waiting)
             if state.failure is not None and len(names) > 1 and _QUEUE_FULL.search(state.failure):
                 self._max_lines = len(names) // 2
                 self._say(
@@ -314,26 +341,29 @@ class Batches:
                     fix="None of its requests was answered. Run without --batch, or fix the cause.",
                 )
             # Before refusals are read: if others were answered, a refusal concerns its row alone.
-            self._endpoint.answered |= any(result.status == 200 for result in results)
+            self._endpoint.answered |= bool(answers)
             for name in names:
-                result = by_name.get(name, Result(name, 0, b"{}"))
+                result = results[name]
                 self._deliver(result if result.status or not state.cancelled else Result(name, _CANCELLED, b"{}"))
         except Exception as error:  # each caller raises it
-            self._fail_all(self._explain(error))
+            self._fail_all(explained(self._api.base, error))
 
-    async def _wait_for_end(self, batch: str) -> tuple[State, list[Result]] | None:
+    async def _wait_for_end(self, batch: str) -> tuple[State, Results] | None:
         """The final state of a batch, and its results. None for a batch of an earlier run that no longer exists."""
         wait_s, misses, strange = self._poll_s, 0, None
         while True:
             try:
                 state = await self._api.state(batch)
                 if state.failure is not None:
-                    return state, []
+                    return state, Results()
                 if state.ended:
-                    return state, list(await self._api.results(state))
+                    return state, await self._api.results(state, self._poll_s)
+                if not self.submits:
+                    lines = sum(other == batch for other in self._batch_of.values())
+                    raise not_ended(self._api.base, batch, lines, self._submitted_at[batch])
                 if state.strange is not None and datetime.now(UTC) - self._submitted_at[batch] > MAX_BATCH_TIME:
                     with suppress(NotThereError):
-                        if results := list(await self._api.results(state)):
+                        if (results := await self._api.results(state, self._poll_s)).lines:
                             return state, results
                     raise overdue(self._api.base, batch, state.strange, self._submitted_at[batch])
                 if state.strange is not None and state.strange != strange:
@@ -351,39 +381,24 @@ class Batches:
             await asyncio.sleep(wait_s)
             wait_s = min(_MAX_POLL_FACTOR * self._poll_s, wait_s * 1.5)
 
-    async def _find_announced(self, announced: Announced, wrong: str = "") -> str | None:
-        """The id of a batch that was announced and may have been created, if the provider has it. One identified by
-        size and time alone may prove `wrong` (none of its lines is ours): then the next candidate is looked for.
-        """
-        others = {*announced.others, *self._guessed, *([wrong] if wrong else ())}
-        batch = await self._api.find(announced._replace(others=others))
-        if batch is not None:
-            self._earlier.add(batch)
-            self._submitted_at[batch] = announced.at
-            if not self._api.form.labels:
-                self._guessed[batch] = announced._replace(others=others)
-        return batch
-
-    async def _record_created(self, label: str, batch: str) -> None:
-        await self._store.put(Artifact(id=f"batch:{label}:made", kind="batch", path=batch, facts={"label": label}))
+    async def settle_unasked(self) -> None:
+        """Replace the most that earlier batches may cost by their real cost, if they have ended although no question of
+        this run is in them (the prompt or the model has changed since, for example)."""
+        if self._unread:
+            await self._open()
+            await settle_unasked(self._api, self._holds, self._earlier, self._watched, self._say)
 
     def _describe_missing(self, batch: str) -> str:
         """What happens to a missing batch, and what that costs."""
         lines = [line for name, (line, _) in self._waiting.items() if self._batch_of.get(name) == batch]
         usd = max_costs(self._teacher, lines)
-        price = "" if usd is None else f" (about {dollars(usd[1])} at most)"
-        return (
-            "pairsmith keeps looking for it a little longer; then "
-            + ("its requests are submitted again" if batch in self._earlier else "this run ends")
-            + f". If it was deleted, the {len(lines):,} requests in it are paid for twice{price}. If it was created "
-            "with another key or at another address, press Ctrl-C and use that one."
-        )
+        return if_missing(len(lines), usd and usd[1], is_earlier=batch in self._earlier)
 
     def _resubmit(self, names: Iterable[str]) -> None:
         for name in names:
             self._deliver(Result(name, _RESUBMIT, b"{}"))
 
-    def _deliver(self, result: Result) -> None:
+    def _deliver(self, result: Result | StoredResult) -> None:
         if result.name not in self._waiting:
             self._results[result.name] = result
         elif not (future := self._waiting[result.name][1]).done():
@@ -398,33 +413,17 @@ class Batches:
                 future.set_exception(error)
 
     async def _open(self) -> None:
+        async with self._opening:
+            if not self._is_open:
+                await self._connect()
+
+    async def _connect(self) -> None:
         self._api = await BatchApi.connect(self._endpoint, self._teacher)
         self._stack.push_async_callback(self._api.close)
-        announced: dict[str, Artifact] = {}
-        batches: dict[str, Artifact] = {}
-        for artifact in self._store.artifacts("batch"):
-            if artifact.at < datetime.now(UTC) - RESULT_RETENTION:
-                continue
-            if label := artifact.facts.get("label"):
-                batches[label] = artifact
-            else:
-                announced[artifact.id.removeprefix("batch:")] = artifact
-        others, holds = [one.path for one in batches.values()], self._store.holds(announced)
-        for label, artifact in announced.items():
-            names: list[str] = artifact.facts["lines"]
-            if (known := batches.get(label)) is not None:
-                batch: str | None = known.path
-                self._earlier.add(known.path)
-                self._submitted_at[known.path] = known.at
-            else:  # the process ended while submitting it: it may exist at the provider
-                try:
-                    batch = await self._find_announced(Announced(label, len(names), artifact.at, others))
-                except _FORMAT_ERRORS as error:
-                    raise self._explain(error) from None
-                if batch is not None and self._api.form.labels:
-                    await self._record_created(label, batch)
-                    others.append(batch)
-            if batch is not None:
-                self._batch_of.update(dict.fromkeys(names, batch))
-                self._holds |= {batch: holds[label]} if label in holds else {}
+        self._earlier = EarlierBatches(self._store, self._api, self._holds, self._say, self._poll_s)
+        try:
+            await self._earlier.load()
+        except FORMAT_ERRORS as error:
+            raise explained(self._api.base, error) from None
+        self._batch_of, self._submitted_at = self._earlier.batch_of, dict(self._earlier.submitted_at)
         self._is_open = True  # only now: concurrent calls would submit requests that are already in a batch

@@ -119,7 +119,7 @@ class Bulk:
         """Ask for samples 0 to n - 1 of a question; False if one of them has been asked before."""
         ledger = self._ledger
         keys = ledger.keys(question, n)
-        if any(key in ledger.pending or key in ledger.answered for key in keys):
+        if any(key in ledger.pending or key in ledger.answered for key in keys) or ledger.may_be_in_batch(keys):
             return False
         request = BulkRequest(self, question, keys, caller)
         for key in keys:

@@ -8,22 +8,24 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
 from schemas.errors import BudgetReached
 from schemas.failpoints import failpoint
-from schemas.identity import construct
 from schemas.money import Cost, total
-from schemas.records import Call, Json, Message, Record, Sampling, Usage, content_id
+from schemas.records import Call, Json, Message, Record, Sampling, Usage
 from schemas.spec import TeacherSettings
 from schemas.store import Store
 from schemas.store.latest import probe_key
 from synth.answer_index import AnswerIndex
 from synth.answer_judge import AnswerJudge
 from synth.answers import why_bad
+from synth.batch_lines import NotInBatchError, line_name
 from synth.batches import OPEN_QUESTIONS, Batches
 from synth.bulk import Bulk, BulkRequest
+from synth.call_rows import call_rows
 from synth.chat_completions import Answer, RefusedError, StoppedError, UnansweredError, prompt_seems_cut
 from synth.endpoint import Endpoint
 from synth.fair_semaphore import FairSemaphore
@@ -67,14 +69,15 @@ class Ledger:
         self.teacher = teacher
         self.identity = teacher.identity or teacher.model
         self.revision = teacher.revision
-        self.concurrency = concurrency or (OPEN_QUESTIONS if batches is not None else teacher.concurrency)
+        self._in_batches = batches is not None and batches.submits
+        self.concurrency = concurrency or (OPEN_QUESTIONS if self._in_batches else teacher.concurrency)
         self.reused = self.in_flight_peak = self.cut_prompts = 0
         self.meter = Meter(store, teacher, stage)
         self.unconfirmed = self._usage_unknown = 0
         self.served: Counter[str] = Counter()
         self.store = store
         self.endpoint = endpoint
-        self._batches = batches
+        self.batches = batches
         self._attempts = teacher.attempts
         self._stage = stage
         endpoint.flow.concurrency = min(endpoint.flow.concurrency, self.concurrency)
@@ -82,7 +85,7 @@ class Ledger:
         self.answered = AnswerIndex(store.each_answer())
         self.pending: dict[str, asyncio.Future[Completion | FailedSample] | None] = {}  # None: nobody else waits for it
         self.refusals = Refusals(self._ask_again, self._keep_judgements, keep_asking=keep_asking)
-        repeat, tried = None if keep_asking or batches is not None else self._ask_again, self.answered.has_status("ok")
+        repeat, tried = None if keep_asking or self._in_batches else self._ask_again, self.answered.has_status("ok")
         self.judge = AnswerJudge(teacher.finish_reasons, endpoint, repeat, keep_asking=keep_asking, tried=tried)
         self.handed_over: dict[str, BulkRequest] = {}  # handed over from bulk, to be continued here
         self._granted: dict[str, int] = {}
@@ -92,7 +95,7 @@ class Ledger:
     @property
     def in_flight(self) -> int:
         """Number of requests that are sent and not durable yet."""
-        in_batches = 0 if self._batches is None else self._batches.waiting
+        in_batches = 0 if self.batches is None else self.batches.waiting
         return self.endpoint.flow.in_flight + in_batches + self.unconfirmed
 
     @property
@@ -127,13 +130,17 @@ class Ledger:
 
     def bulk(self) -> Bulk | None:
         """A `Bulk` for the questions of one run; None if they go in batches."""
-        return Bulk(self) if self._batches is None else None
+        return None if self._in_batches else Bulk(self)
 
     def drain(self) -> None:
         """Send nothing more: requests in flight become durable, waiting `complete` calls raise StoppedError."""
         self.endpoint.drain()
-        if self._batches is not None:
-            self._batches.drain()
+        if self.batches is not None:
+            self.batches.drain()
+
+    def may_be_in_batch(self, keys: Sequence[str]) -> bool:
+        """Whether the answer for these samples is to be taken from a batch."""
+        return self.batches is not None and self.batches.may_have(line_name(keys, len(self.answered.of(keys[0]))))
 
     def count_missing_samples(self, question: Question, n: int = 1) -> int:
         """For how many of samples 0 to n - 1 `answer` would send a request."""
@@ -318,13 +325,15 @@ class Ledger:
                         self.answered.add(call.key, call.attempt, call.status)
             finally:
                 self.unconfirmed -= 1
+                if self.batches is not None and answer.reserved is not None and answer.reserved.batch:
+                    self.batches.places.release()
         failpoint("committed")
         if refusal is None and not revised:
             await self._keep_judgements(calls)
         if not answer.choices:
             await self.refusals.record_refusal(calls, self.endpoint.url)
         else:  # the requests of a batch are sent together, so an answer settles all refusals of the batch
-            await self.refusals.answered(sent if self._batches is None else self.refusals.sent())
+            await self.refusals.answered(sent if not self._in_batches else self.refusals.sent())
         return calls
 
     async def settle_refusals(self, error: object = None, *_: object) -> None:
@@ -360,12 +369,14 @@ class Ledger:
         self, question: Question, sampling: Sampling, keys: list[str], bulk: BulkRequest | None
     ) -> Answer:
         """Send one request for the samples of `keys`, directly or in a batch."""
-        prompt, parts = question.prompt, (question.messages, sampling, len(keys), question.schema)
+        if self.batches is not None and self.may_be_in_batch(keys):
+            name, parts = line_name(keys, len(self.answered.of(keys[0]))), (question.messages, sampling, len(keys))
+            with suppress(NotInBatchError):
+                answer = await self.batches.ask(*parts, question.schema, name=name)
+                return answer._replace(reserved=Reserved(answer.request, question.prompt, None, batch=True))
+        prompt, whole = question.prompt, (question.messages, sampling, len(keys), question.schema)
         control = partial(self._ask_again, prompt=prompt, once=True)
-        if self._batches is None:
-            return await self.endpoint.ask(*parts, account=self.meter, prompt=prompt, started=bulk, control=control)
-        answer = await self._batches.ask(*parts, name=content_id("line", [keys, len(self.answered.of(keys[0]))]))
-        return answer._replace(reserved=Reserved(answer.request, question.prompt, None, batch=True))
+        return await self.endpoint.ask(*whole, account=self.meter, prompt=prompt, started=bulk, control=control)
 
     def rows(
         self, question: Question, keys: list[str], samples: Sequence[int], answer: Answer, refusal: str | None
@@ -380,37 +391,22 @@ class Ledger:
         else:
             choices = answer.choices[: len(samples)] or [{"body": answer.body}] * len(samples)
             usage, usd, settled = self._count_answer(answer)
-        facts, attempts = answer.facts or {}, [len(self.answered.of(key)) + 1 for key in keys]
-        if len(samples) > 1 and len(answer.choices) == 1:  # the token count is that of this single choice
-            facts = {**facts, "choices": 1}
-        calls = [
-            construct(
-                Call,
-                {
-                    "key": key,
-                    "attempt": attempts[nth],
-                    "status": status,
-                    "request": answer.request,
-                    "request_of": None if nth == 0 else (keys[0], attempts[0]),
-                    "facts": facts if nth == 0 else {name: value for name, value in facts.items() if name != "usage"},
-                    "raw": raw if isinstance(raw, dict) else {"body": raw},
-                    "text": "",
-                    "reason": refusal or "",
-                    "usage": usage if nth == 0 else Usage(),
-                    "usd": usd if nth == 0 else 0.0,
-                    "request_id": answer.request_id,
-                    "stage": self._stage,
-                    "prompt": question.prompt,
-                    "sample": sample,
-                    "teacher": self.identity,
-                    "endpoint": answer.url or self.endpoint.url,
-                    "transport": "http" if self._batches is None else "batch",
-                    "seconds": answer.seconds,
-                },
-            )
-            for nth, (key, sample, raw) in enumerate(zip(keys, samples, choices, strict=False))
-        ]
-        return calls, settled
+        in_batch = self._in_batches or (answer.reserved is not None and answer.reserved.batch)
+        common: Json = {
+            "status": status,
+            "request": answer.request,
+            "text": "",
+            "reason": refusal or "",
+            "request_id": answer.request_id,
+            "stage": self._stage,
+            "prompt": question.prompt,
+            "teacher": self.identity,
+            "endpoint": answer.url or self.endpoint.url,
+            "transport": "batch" if in_batch else "http",
+            "seconds": answer.seconds,
+        }
+        attempts = [len(self.answered.of(key)) + 1 for key in keys]
+        return call_rows(answer, choices, list(zip(keys, attempts, samples, strict=True)), usage, usd, common), settled
 
     def _count_answer(self, answer: Answer) -> tuple[Usage, float | None, list[Record]]:
         if answer.model:

@@ -191,6 +191,7 @@ SLOW_FILES = {
         "serve/test_whole_flow_in_browser.py",
         "synth/providers/test_providers.py",
         "synth/test_addresses.py",
+        "synth/test_batch_leftovers.py",
         "synth/test_batches.py",
         "synth/test_budget.py",
         "synth/test_bulk.py",

@@ -41,6 +41,7 @@ from schemas.streamed import FilteredRows
 from synth import generators
 from synth.batch_api import batches_unavailable
 from synth.batches import Batches
+from synth.earlier_batches import unread_lines
 from synth.engine import GenerateResult
 from synth.engine import generate as run_engine
 from synth.families import is_different_model
@@ -292,12 +293,12 @@ async def open_ledgers(
             shared = next((ledger for ledger in ledgers.values() if ledger.teacher is teacher), None)
             if shared is None:
                 endpoint = await stack.enter_async_context(teachers.opened(teacher, say))
-                batches = None
-                if teacher.batch:
-                    caps = store.budget.caps if store.budget is not None else ()
-                    if caps and (refusal := batches_unavailable(teacher, caps[0].name)):
-                        raise refusal
-                    batches = await stack.enter_async_context(Batches(store, endpoint, teacher, say, stage=stage))
+                batches, caps = None, store.budget.caps if store.budget is not None else ()
+                if teacher.batch and caps and (refusal := batches_unavailable(teacher, caps[0].name)):
+                    raise refusal
+                if teacher.batch or (unread_lines(store) and batches_unavailable(teacher) is None):
+                    of_all = Batches(store, endpoint, teacher, say, stage=stage, submits=teacher.batch)
+                    batches = await stack.enter_async_context(of_all)
                 shared = Ledger(store, endpoint, teacher, retry_failed=retry_failed, stage=stage, batches=batches)
             ledgers[way] = shared
         yield ledgers
@@ -329,6 +330,9 @@ async def ask(
                 if asking.first:
                     await engine(iter(asking.first), progress=progress)  # without a total, because more follow
                 await engine(seeds, progress=progress, result=result, tally=tally)
+                if not result.stopped:
+                    for batches in filter(None, (ledger.batches for ledger in distinct)):
+                        await batches.settle_unasked()
             finally:
                 record.add(**_counted(distinct))
 

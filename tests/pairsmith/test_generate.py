@@ -261,7 +261,8 @@ def test_an_unknown_or_ambiguous_id(project: Project) -> None:
 
 def test_a_batch_survives_ctrl_c(make_project: Callable[..., Project]) -> None:
     """`--batch` shows its cost; the first Ctrl-C ends the waiting with exit code 130, and the same command continues
-    with the batch at the provider. No live request is sent, and every slot has its pair."""
+    with the batch at the provider. Without --batch it ends before it asks a second time. No live request is sent, and
+    every slot has its pair."""
     with BatchProvider("openai", lambda prompt, nth: f"{prompt} beside a wall END") as provider:
         project = make_project(provider.url)
         spec = (project.folder / "pairsmith.toml").read_text()
@@ -280,6 +281,8 @@ def test_a_batch_survives_ctrl_c(make_project: Callable[..., Project]) -> None:
             finally:
                 waiting.kill()
         assert waiting.returncode == 130
+        refused = project.run("generate", BATCH_KEY="sk-batch")
+        assert (refused.returncode, "are in batch b1" in refused.stderr, provider.live) == (2, True, 0)
         provider.finishes = True
         done = project.json("generate", "--batch", BATCH_KEY="sk-batch")
         assert (done["rows_in"], done["failed"], done["usd"]) == (ROWS, 0, ROWS * 5 * 0.1 / 2)

@@ -711,8 +711,8 @@ def test_a_project_folder_may_have_any_name(tmp_path, name):
 
 
 def test_reading_after_close_leaves_no_connection_open(tmp_path: Path) -> None:
-    """A result reads its rows when they are asked for, perhaps after its store was closed. SQLite removes the files next
-    to a store when its last connection is closed."""
+    """A result reads its rows when they are asked for, perhaps after its store was closed. SQLite removes the files
+    next to a store when its last connection is closed."""
     with Store.open(f"sqlite:///{tmp_path / 'pairsmith.db'}") as store:
         store.write(*(asked := [seed(f"text {n}") for n in range(3)]))
     assert sorted(one.text for one in store.seeds(active=False)) == [one.text for one in asked]

@@ -29,7 +29,9 @@ class BatchProvider(InThread):
     `keeps_results=False` has deleted the results. `word` replaces the status of each batch. `looks` counts how often a
     batch was polled. `error` is the error of a line that gets a status, in the format's own form. `azure`: the address
     is that of a deployment, files and batches belong to the resource, and a file can be used only after it was
-    processed, which the second poll of it reports.
+    processed, which the second poll of it reports. `page` is the number of batches on a page of the list, and `hides`
+    how often the list is empty. `breaks_off`: so many files of results lack their last line, which is counted.
+    `wraps` changes a file of results.
     """
 
     def __init__(
@@ -49,6 +51,8 @@ class BatchProvider(InThread):
         self.cancels, self.garbles, self.says_only, self.replaces_results = False, 0, b"", b""
         self.expiry: Any = {"code": "batch_expired", "message": "late"}
         self.forgets, self.unknown_is, self.keeps_results, self.word, self.looks = 0, 404, True, "", 0
+        self.page, self.hides, self.breaks_off = 100, 0, 0
+        self.wraps: Callable[[bytes], bytes] = bytes
         self.batches: list[list[str]] = []
         self.bodies: list[dict[str, Any]] = []
         self.listed = 0
@@ -137,7 +141,10 @@ class BatchProvider(InThread):
             first, *_, last = body.splitlines()
             none = b'<html>\n\n[1]\n"text"\n{"custom_id": 7, "response": "none", "result": []}\n'
             body = none + body.removesuffix(last) + first + b"\n" + last[: len(last) // 2]
-        return web.Response(body=body)
+        if self.breaks_off and body:
+            self.breaks_off -= 1
+            body = body[: body.rindex(b"\n") + 20]
+        return web.Response(body=self.wraps(body))
 
     async def _create_from_file(self, request: web.Request) -> web.Response:
         job = await request.json()
@@ -177,6 +184,8 @@ class BatchProvider(InThread):
         output, error = ("output_file", "error_file") if mistral else ("output_file_id", "error_file_id")
         for field, rows in ((output, done), (error, failed)):
             self._files[f"{id_}-{field}"] = b"\n".join(map(orjson.dumps, rows))
+        counts: Any = {"succeeded_requests": len(done)} if mistral else {"request_counts": {"completed": len(done)}}
+        counts = {} if self.form == "together" else counts
         words = ("SUCCESS", "FAILED", "RUNNING") if mistral else ("COMPLETED", "FAILED", "IN_PROGRESS")
         words = tuple(map(str.lower, words)) if self.form == "openai" else words
         errors: Any = [{"message": self.refuses}]
@@ -184,7 +193,7 @@ class BatchProvider(InThread):
         self._jobs[id_] = {
             "id": id_,
             **({"input_file_id": source} if self.form == "together" else {"metadata": job["metadata"]}),
-            "ended": {"status": words[0], output: f"{id_}-{output}", error: f"{id_}-{error}"},
+            "ended": {"status": words[0], output: f"{id_}-{output}", error: f"{id_}-{error}", **counts},
             "refused": {"status": words[1], **({"error": self.refuses} if self.form == "together" else refused)},
             "running": {"status": words[2]},
         }
@@ -223,7 +232,11 @@ class BatchProvider(InThread):
             "id": id_,
             "created_at": datetime.now(UTC).isoformat().replace("+00:00", "Z"),
             "request_counts": {"processing": len(rows), "succeeded": 0, "errored": 0, "canceled": 0, "expired": 0},
-            "ended": {"processing_status": "ended", "results_url": f"{self.url}/messages/batches/{id_}/results"},
+            "ended": {
+                "processing_status": "ended",
+                "results_url": f"{self.url}/messages/batches/{id_}/results",
+                "request_counts": {"succeeded": sum(row["result"]["type"] == "succeeded" for row in rows)},
+            },
             "running": {"processing_status": "in_progress"},
         }
         return web.json_response({"id": id_, "processing_status": "in_progress"})
@@ -274,9 +287,21 @@ class BatchProvider(InThread):
         self.listed += 1
         named = ("id", "name", "metadata", "created_at", "request_counts", "input_file_id")
         jobs = [{k: v for k, v in job.items() if k in named} for job in reversed(self._jobs.values())]
+        if self.hides:
+            self.hides -= 1
+            jobs = []
         if self.form == "together":
             return web.json_response(jobs)
-        return web.json_response({"operations" if self.form == "gemini" else "data": jobs})
+        query, size = request.query, self.page
+        ids = [str(job.get("id") or job["name"]) for job in jobs]
+        cursor = query.get({"anthropic": "after_id", "gemini": "pageToken"}.get(self.form, "after"))
+        start = int(query.get("page", 0)) * size if self.form == "mistral" else ids.index(cursor) + 1 if cursor else 0
+        shown, more = jobs[start : start + size], start + size < len(jobs)
+        if self.form == "gemini":
+            token = {"nextPageToken": ids[start + size - 1]} if more else {}
+            return web.json_response(({"operations": shown} if shown else {}) | token)
+        end = {"total": len(jobs)} if self.form == "mistral" else {"has_more": more}
+        return web.json_response({"data": shown, **end})
 
     async def _job(self, request: web.Request) -> web.Response:
         name = request.match_info["id"]

@@ -29,7 +29,7 @@ def age_store(folder: Path, hours: int) -> None:
         assert db.execute("UPDATE artifacts SET body = json_set(body, '$.at', ?)", (at,)).rowcount
 
 
-def submit_and_stop(provider: BatchProvider, folder: Path) -> None:
+def submit_and_stop(provider: BatchProvider, folder: Path, **settings: Any) -> None:
     """Submit 20 lines in a run that is then stopped."""
 
     async def stopped(ledger: Ledger, lines: list[str]) -> None:
@@ -40,7 +40,7 @@ def submit_and_stop(provider: BatchProvider, folder: Path) -> None:
             await asked
 
     provider.finishes = False
-    with_batches(provider, folder, stopped)
+    with_batches(provider, folder, stopped, **settings)
     provider.finishes = True
 
 

@@ -1,0 +1,138 @@
+"""The batches that earlier runs have submitted, and those of which it is unknown whether they were created."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+
+from schemas.money import Hold
+from schemas.progress import Say
+from schemas.records import Artifact
+from schemas.store import Store
+from schemas.wording import counted
+from synth.batch_api import BatchApi, NotThereError
+from synth.batch_holds import BatchHolds
+from synth.batch_lines import Announced
+
+RESULT_RETENTION = timedelta(days=29)  # providers keep results for about so long, or less
+_LOOKS = 5  # for batches that may arrive: 13 seconds
+_MAX_SUBMIT_TIME = timedelta(minutes=30)  # after that no request of a process that has ended can still be on its way
+
+
+def recorded(store: Store) -> tuple[dict[str, Artifact], dict[str, Artifact]]:
+    """The announced batches that a provider may still have, by label, and the record of the creation of each, if any.
+    The latter has no path if the batch was not created."""
+    announced: dict[str, Artifact] = {}
+    created: dict[str, Artifact] = {}
+    for artifact in store.artifacts("batch"):
+        if artifact.at < datetime.now(UTC) - RESULT_RETENTION:
+            continue
+        if label := artifact.facts.get("label"):
+            created[label] = artifact
+        elif "lines" in artifact.facts:
+            announced[artifact.id.removeprefix("batch:")] = artifact
+    announced = {label: one for label, one in announced.items() if label not in created or created[label].path}
+    return announced, created
+
+
+def unread_lines(store: Store) -> set[str]:
+    """The names of requests whose answers may be in a batch that was not read completely."""
+    announced, _ = recorded(store)
+    holds = store.holds(announced) if announced else {}
+    return {
+        name
+        for label, one in announced.items()
+        if label not in holds or holds[label].open
+        for name in one.facts["lines"]
+    }
+
+
+class EarlierBatches:
+    """The batches of earlier runs at one provider: `batch_of` is the last batch of each line, `lines` are the lines of
+    each batch, `submitted_at` is its time, and `guessed` are those without a label, until one of their lines proves to
+    be ours. The hold of those in `priced` is their real cost, although their answers are in no row.
+
+    A batch that may have been created although its id is not recorded is looked for at the provider: several times, at
+    first after `poll_s`, if its process may have ended just now, because its request may still be on its way.
+    """
+
+    def __init__(self, store: Store, api: BatchApi, holds: BatchHolds, say: Say, poll_s: float) -> None:
+        self._store, self._api, self._holds, self._say, self._wait_s = store, api, holds, say, poll_s
+        self._looks = _LOOKS
+        self.batch_of: dict[str, str] = {}
+        self.lines: dict[str, list[str]] = {}
+        self.submitted_at: dict[str, datetime] = {}
+        self.guessed: dict[str, Announced] = {}
+        self.priced = {artifact.path for artifact in store.artifacts("batch") if artifact.facts.get("priced")}
+
+    def __contains__(self, batch: object) -> bool:
+        return batch in self.submitted_at
+
+    async def load(self) -> None:
+        """Read them from the store, and look for those whose id is not recorded."""
+        announced, created = recorded(self._store)
+        others, holds = [one.path for one in created.values()], self._store.holds(announced)
+        for label, artifact in announced.items():
+            names: list[str] = artifact.facts["lines"]
+            if (known := created.get(label)) is not None:
+                batch: str | None = known.path
+                self.submitted_at[known.path] = known.at
+            else:  # the process ended while submitting it
+                is_here = artifact.facts.get("base") == self._api.base
+                one = Announced(label, len(names), artifact.at, others)
+                may_arrive = is_here and datetime.now(UTC) - artifact.at < _MAX_SUBMIT_TIME
+                batch = await self._look_for(one, holds.get(label), is_here, may_arrive)
+                if batch is None and is_here:
+                    await self.record(label, "")
+                elif batch is not None and self._api.form.labels:
+                    await self.record(label, batch)
+                    others.append(batch)
+            if batch is not None:
+                self.lines[batch] = names
+                self.batch_of.update(dict.fromkeys(names, batch))
+                self._holds.add(batch, holds.get(label))
+
+    async def find(self, announced: Announced, wrong: str = "") -> str | None:
+        """The id of a batch that was announced and may have been created, if the provider has it. One identified by
+        size and time alone may prove `wrong` (none of its lines is ours): then the next candidate is looked for.
+
+        Raises NotThereError if the provider does not list batches.
+        """
+        others = {*announced.others, *self.guessed, *([wrong] if wrong else ())}
+        batch = await self._api.find(announced._replace(others=others))
+        if batch is not None:
+            self.submitted_at[batch] = announced.at
+            if not self._api.form.labels:
+                self.guessed[batch] = announced._replace(others=others)
+        return batch
+
+    async def record(self, label: str, batch: str) -> None:
+        """Record the id of a batch; an empty one if it was not created."""
+        await self._store.put(Artifact(id=f"batch:{label}:made", kind="batch", path=batch, facts={"label": label}))
+
+    async def record_priced(self, batch: str) -> None:
+        """Record that the hold of a batch is its real cost."""
+        self.priced.add(batch)
+        facts = {"priced": True}
+        await self._store.put(Artifact(id=f"batch:{batch}:priced", kind="batch", path=batch, facts=facts))
+
+    async def _look_for(self, announced: Announced, hold: Hold | None, is_here: bool, may_arrive: bool) -> str | None:
+        """`find`, repeated if the batch `may_arrive`. If the provider does not have it, its `hold` is released."""
+        size = counted(announced.lines, "request", "requests")
+        try:
+            while (batch := await self.find(announced)) is None and may_arrive and self._looks:
+                self._looks -= 1
+                await asyncio.sleep(self._wait_s)
+                self._wait_s *= 1.5
+        except NotThereError as error:
+            self._say(
+                f"warning: an earlier run ended while it submitted {size}, and whether it did is unknown, because the "
+                f"provider lists no batches. If it did, they are paid for twice. ({error.what})"
+            )
+            return None
+        if batch is None and is_here:
+            self._say(
+                f"An earlier run ended while it submitted {size}. The provider has no such batch, so it costs nothing."
+            )
+            self._holds.release(hold)
+        return batch
