@@ -12,7 +12,7 @@ from curate.gates.form import is_verse
 from curate.gates.frames import match_frame
 from curate.gates.judgement import Judgement, Side, passed, quote, rejected, sides
 from curate.gates.making import change_note, labelled_answer, restated_style
-from curate.gates.phrases import all_languages_pattern, list_pattern, phrases, says
+from curate.gates.phrases import all_languages_pattern, find_all, phrases, says
 from curate.gates.turns import chat_turn, empty_statement, is_bare_refusal
 from curate.gates.versions import (
     repeated_prompt,
@@ -230,7 +230,7 @@ def _contempt(text: str, language: str) -> str:
     """Return a word of the list `contempt` right after a form of address, together with it; or ''."""
     if not says(language, "contempt", text):
         return ""
-    for addressed in list_pattern(language, "addressed").finditer(text):
+    for addressed in find_all(language, "addressed", text):
         behind = _BREAK.split(text[addressed.end() : addressed.end() + _ADDRESS_REACH], maxsplit=1)[0]
         if contempt := says(language, "contempt", behind):
             return text[addressed.start() : addressed.end() + contempt.end()]

@@ -77,7 +77,7 @@ def lost_content(pair: Pair, language: str = "en", style: str = "") -> Judgement
         missing = ", ".join(map(quote, lost))
         return rejected("lost_number", f"the input says {missing}, the output does not")
     vocabulary = Vocabulary(pair.output, language)
-    quoted_texts = [] if summary or in_code(pair.input) else quotations(pair.input)
+    quoted_texts = () if summary or in_code(pair.input) else quotations(pair.input)
     output_words = f" {' '.join(vocabulary.words)} " if quoted_texts else ""
     for quoted in dict.fromkeys(quoted_texts):
         if 2 * len(quoted) > len(pair.input) and len(quoted.split()) > 4:
@@ -249,9 +249,10 @@ def without_photo_settings(text: str) -> str:
     return _lens().sub(" , ", text) if "mm" in fold(text) else text
 
 
-def quotations(text: str) -> list[str]:
+@lru_cache(maxsize=CACHE_SIZE)
+def quotations(text: str) -> tuple[str, ...]:
     """Return the texts in quotation marks, without the marks."""
-    return [next(filter(None, match.groups())) for match in _QUOTED.finditer(text)]
+    return tuple([next(filter(None, match.groups())) for match in _QUOTED.finditer(text)])
 
 
 _ONE_PHRASE = re.compile(r"[^,.;:!?\n]*[.!?]?\s*")

@@ -25,7 +25,7 @@ from curate.gates.number import Number
 from curate.gates.number_words import invented_weekday, month_name_dates, single_word_numbers, words_to_digits
 from curate.gates.numbers import digit_numbers, join_digit_groups, number_mentions, spelt_out_numbers
 from curate.gates.opposites import contradicting_words
-from curate.gates.phrases import lexicon, list_pattern, says, words_of
+from curate.gates.phrases import find_all, lexicon, says, words_of
 from curate.gates.phrases.word_patterns import word_pattern
 from curate.gates.units import changed_quantity, changed_unit, find_conversions
 from curate.gates.words import cached_per_word, count_words, stemmer_for
@@ -262,17 +262,22 @@ def _crossed(before: str, after: str, language: str) -> tuple[str, str] | None:
     for clause in pieces:
         for number in (held := _numbers(clause)):
             clauses_with[number].append((clause, held))
-    places, holders = [], dict[frozenset[str], list[str]]()
+    places, holders = list[tuple[str, frozenset[str], str]](), dict[frozenset[str], list[str]]()
     for part, numbers in parts:
         if numbers not in holders:
             rarest = min(numbers, key=lambda number: len(clauses_with[number]))
             holding = (clause for clause, held in clauses_with[rarest] if numbers <= held)
             holders[numbers] = list(islice(holding, 2))
         if len(holding_one := holders[numbers]) == 1:
-            of_part, here = (roots(_IN_FIGURES.sub(" ", text), language) for text in (part, holding_one[0]))
-            if here - of_part:  # only if it has words of another part, anything can be crossed
-                places.append((part, numbers, holding_one[0], of_part, here))
-    for (one, numbers, first, of_one, here), (other, others, second, of_other, there) in combinations(places, 2):
+            places.append((part, numbers, holding_one[0]))
+    if len({clause for _, _, clause in places}) < 2:
+        return None
+    with_roots = []
+    for part, numbers, clause in places:
+        of_part, here = (roots(_IN_FIGURES.sub(" ", text), language) for text in (part, clause))
+        if here - of_part:  # only if it has words of another part, anything can be crossed
+            with_roots.append((part, numbers, clause, of_part, here))
+    for (one, numbers, first, of_one, here), (other, others, second, of_other, there) in combinations(with_roots, 2):
         own, foreign = of_one - of_other, of_other - of_one
         if (
             first == second
@@ -315,7 +320,7 @@ def _conflicting_number_after(before: str, after: str, language: str) -> tuple[s
 
 def _numbers_after_instead(text: str, language: str) -> dict[str, str]:
     """Return each number after a word of `instead`, with at most one word between, and its context."""
-    numbers = (_FOLLOWING_NUMBER.match(text, word.end()) for word in list_pattern(language, "instead").finditer(text))
+    numbers = (_FOLLOWING_NUMBER.match(text, word.end()) for word in find_all(language, "instead", text))
     return {match[1]: text[max(0, match.start() - 12) : match.end()].strip() for match in numbers if match}
 
 

@@ -221,7 +221,9 @@ def _few_words(tokens: Sequence[str]) -> str:
 
 def _repeated_item(text: str) -> str:
     """Describe a list whose items repeat, as the start of a message; '' if they do not."""
-    items = [fold(line[number.end() :]).strip(" .;,") for line in _lines(text) if (number := _ITEM.match(line))]
+    if len(lines := _lines(text)) < _MANY_ITEMS:
+        return ""
+    items = [fold(line[number.end() :]).strip(" .;,") for line in lines if (number := _ITEM.match(line))]
     if len(items) < _MANY_ITEMS or len(items) <= 2 * len(set(items)):
         return ""
     item, times = Counter(items).most_common(1)[0]

@@ -12,7 +12,7 @@ from curate.gates.coverage import roots
 from curate.gates.folding import fold
 from curate.gates.judgement import Judgement, passed, quote, rejected
 from curate.gates.opposites import turns_into_opposite
-from curate.gates.phrases import lexicon, list_pattern, says, says_one
+from curate.gates.phrases import find_all, lexicon, list_pattern, says, says_one
 from curate.gates.phrases.word_patterns import word_pattern
 from curate.gates.words import content_words, count_words, stemmer_for, words
 from schemas.records import Pair
@@ -152,8 +152,8 @@ def _denies_only_by_lack(source: str, text: str, input_lang: str, language: str)
     An example of such a source is `do not stop without asking`.
     """
     lacks, lacking = lexicon(input_lang).words("lacking"), lexicon(language).words("lacking")
-    denied = {denial[0] for denial in list_pattern(input_lang, "negation").finditer(source)}
-    denies = {denial[0] for denial in list_pattern(language, "negated").finditer(text)}
+    denied = {denial[0] for denial in find_all(input_lang, "negation", source)}
+    denies = {denial[0] for denial in find_all(language, "negated", text)}
     return bool(denied & lacks) and bool(denied - lacks) and denies <= lacking
 
 
@@ -161,7 +161,7 @@ def _denies_anew(ahead: str, behind: str, text: str, language: str) -> bool:
     """Whether a text denies something by more than what another text denies: `not closed` is not `closed`."""
     denied = _CLAUSE.split(behind, maxsplit=1)[0]
     denied += _CLAUSE.split(ahead)[-1] if language in _DENIES_AT_THE_END else ""
-    denials = {denial[0] for denial in list_pattern(language, "negated").finditer(text)}
+    denials = {denial[0] for denial in find_all(language, "negated", text)}
     return any(
         denial not in denied or any(says(language, name, denial) for name in ("negation", "except"))
         for denial in denials
@@ -171,7 +171,7 @@ def _denies_anew(ahead: str, behind: str, text: str, language: str) -> bool:
 def _denies(text: str, language: str) -> bool:
     """Whether a text denies something with a word that always denies, unlike `empty` or `only`."""
     loosely = lexicon(language).words("loosely")
-    return any(denial[0] not in loosely for denial in list_pattern(language, "negated").finditer(text))
+    return any(denial[0] not in loosely for denial in find_all(language, "negated", text))
 
 
 def _added_denial(before: str, after: str, input_lang: str, language: str) -> str:
@@ -206,10 +206,10 @@ _MANY = 3  # words that a clause has in common with what is denied
 def _undenied_word(before: str, after: str, language: str) -> str:
     """Return a word right after a denial in one text that the other only has in clauses without a denial; or ''."""
     stem = stemmer_for(language)
-    denials, denied, surely = (list_pattern(language, name) for name in ("denies", "negated", "negation"))
-    denies = says(language, "denies", before)
-    clauses = [clause for clause in _CLAUSE.split(after) if clause.strip()] if denies else []
-    for denial in denials.finditer(before) if denies else ():
+    denied, surely = (list_pattern(language, name) for name in ("negated", "negation"))
+    denials = find_all(language, "denies", before)
+    clauses = [clause for clause in _CLAUSE.split(after) if clause.strip()] if denials else []
+    for denial in denials:
         behind = _CLAUSE.split(before[denial.end() : denial.end() + _DENIAL_REACH], maxsplit=1)[0]
         word = next((w for w in words(behind)[:4] if len(w) > 3 and w not in lexicon(language).stop), "")
         root = stem(word) if word else ""

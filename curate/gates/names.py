@@ -154,7 +154,7 @@ def _added_name(before: str, after: str, language: str) -> str:
         or count_words(after) > 2 * count_words(before) + _EXTRA_WORDS
     ):
         return ""
-    if _in_title_case(before) or _in_title_case(after):
+    if _in_title_case(after):
         return ""
     given, known = fold(before), _other_capitalised_words(language)
     articles = lexicon(language).words("articles")
@@ -168,14 +168,14 @@ def _added_name(before: str, after: str, language: str) -> str:
             and not is_day_or_month(name, language)
             and not says(language, "addressees", name)
         ):
-            return inside
+            return "" if _in_title_case(before) else inside
     for match in _NAMED_AT_START.finditer(after):
         name = fold(match[1])
         if match[1][0].isupper() and match[2][0].isupper() and name[:_ROOT_LETTERS] not in given and name not in known:
             days = is_day_or_month(name, language) or is_day_or_month(fold(match[2]), language)
             called = says(language, "greet", name) or says(language, "addressees", name)
             if not days and not called and name not in lexicon(language).words("hangs"):
-                return match[1]
+                return "" if _in_title_case(before) else match[1]
     return ""
 
 

@@ -102,7 +102,7 @@ def has_number_words(language: str) -> bool:
 def month_name_dates(folded: str, language: str) -> tuple[tuple[str, str, str], ...]:
     """Return each day next to a month name in a folded text: the text (`1 october`), the day and the month."""
     months, pattern = _dates(language)
-    if pattern is None or not _DIGIT.search(folded) or not _may_contain(months, folded):
+    if pattern is None or not _DIGIT.search(folded) or not _may_name_month(folded, language):
         return ()
     return tuple(
         (date[0], (date["day"] or date["after"]).lstrip("0"), months[date["month"] or date["first"]])
@@ -110,11 +110,17 @@ def month_name_dates(folded: str, language: str) -> tuple[tuple[str, str, str], 
     )
 
 
-def _may_contain(names: dict[str, str], folded: str) -> bool:
-    """Whether any of the names may occur in a text without a letter next to it."""
-    if names.keys().isdisjoint(letter_runs(folded)):
-        return any(name in folded for name in names if not name.isalpha())
+def _may_name_month(folded: str, language: str) -> bool:
+    """Whether the name of a month may occur in a text without a letter next to it."""
+    if _dates(language)[0].keys().isdisjoint(letter_runs(folded)):
+        return any(map(folded.__contains__, _months_with_signs(language)))
     return True
+
+
+@cache
+def _months_with_signs(language: str) -> tuple[str, ...]:
+    """Return the names of months that do not consist of letters alone."""
+    return tuple(name for name in _dates(language)[0] if not name.isalpha())
 
 
 @cache

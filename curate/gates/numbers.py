@@ -63,7 +63,10 @@ class NumberMentions:
         self._digits = _in_digits(self._folded)
         self._in_digits = set[str]().union(*(n.forms for n in self._digits))
         for n in self._digits:
-            if len(n.text) <= 2 or not n.text.isdecimal():
+            if n.text.isdecimal():
+                if len(n.text) <= 2:
+                    self._in_digits.add(_plain(n.text))
+            else:
                 parts = _FIGURES.findall(n.text)
                 self._in_digits.update(_plain(part) for part in parts if len(part) <= 2 or "," in n.text)
 

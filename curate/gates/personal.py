@@ -40,7 +40,8 @@ SECRET = re.compile(
 )
 # American numbers have neither + nor 0 in front.
 _AMERICAN = re.compile(rf"(?<![.,/-]){_BEGINS}(?:\(\d{{3}}\) ?|\d{{3}}[-.])\d{{3}}[-.]\d{{4}}(?!-){_ENDS}")
-_DIGITS = rf"[+(]?\d[\d ()/.\u2013-]{{5,}}\d{_ENDS}"
+_NUMBER = rf"\d[\d ()/.\u2013-]{{5,}}\d{_ENDS}"
+_DIGITS, _HAS_NUMBER = rf"[+(]?{_NUMBER}", re.compile(_NUMBER)
 _HYPHENS = dict.fromkeys((0x2010, 0x2011, 0x2012, 0x2212), "-")
 _TO_NARROW: dict[int, str | int] = {0x3000: " ", **{code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)}, **_HYPHENS}
 _REMOVED_MARK = "\0"  # replaces what has been returned, and is never part of anything else
@@ -109,7 +110,7 @@ def personal(text: str) -> Iterator[tuple[str, str]]:
             yield match.lastgroup, match[0]
     for number in (
         *(m[0] for m in _AMERICAN.finditer(text)),
-        *(m["number"] for m in _number_after_phone_word().finditer(text)),
+        *(m["number"] for m in (_number_after_phone_word().finditer(text) if _HAS_NUMBER.search(text) else ())),
     ):
         if (
             not is_date(number)

@@ -18,6 +18,7 @@ _UNIT = r"(?: ?[€$£¥]| (?:kg|[cmk]?m[²³]?|[gl]|ml|h))?"
 # 12, 1,250.50, 1.250,50, 2 000; with a currency before it or a unit after it. The digits are matched atomically, so
 # that a row of ones or of terms is not searched again from each of its positions.
 _DIGITS = r"(?>\d{1,3}(?:[ \u00a0\u202f]\d{3}){1,6}(?!\d)|\d+(?:[.,]\d+)*)"
+_MORE_DIGITS = r"(?>\d{0,2}(?:[ \u00a0\u202f]\d{3}){1,6}(?!\d)|\d*(?:[.,]\d+)*)"  # _DIGITS after its first digit
 _NUMBER = rf"[€$£¥]?(?!0\d){_DIGITS}{_UNIT}(?!{_LETTER})"
 _MARKS = r"+×*·÷\u2212\u2013/"
 _SIGN = rf"\s*+(?:[{_MARKS}]|-|(?<=[\d ])x(?=[\d ])|(?<=\s):(?=\s))\s*+"
@@ -117,8 +118,9 @@ def _wrong_in_words(text: str, given: str) -> str:
 
 
 _OPERATOR_WORDS = {"sum_plus": "+", "sum_minus": "-", "sum_times": "×", "sum_divided": "÷"}
+# The pattern begins with a digit and looks behind from there, so that other characters are skipped quickly.
 _calculation_in_words = word_pattern(
-    rf"(?<!{_LETTER})(?<![.,:/%$€£\d-])(?P<first>{_DIGITS})\s+"
+    rf"(?P<first>\d(?<!{_LETTER}\d)(?<![.,:/%$€£\d-]\d){_MORE_DIGITS})\s+"
     r"(?:(?P<sum_plus>{sum_plus})|(?P<sum_minus>{sum_minus})|(?P<sum_times>{sum_times})|(?P<sum_divided>{sum_divided}))"
     rf"\s+(?P<second>{_DIGITS})\s+{{equals}}\s+(?P<result>{_DIGITS})(?![\d%:/]| ?%|{_LETTER}|\s*[{_MARKS}=x-]|[.,]\d)",
     re.IGNORECASE,

@@ -9,7 +9,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curate.gates import changed_times, damage, facts, form, frames, half_days, invented_quotes, numbers, units
+from curate.gates import (
+    changed_times,
+    damage,
+    facts,
+    form,
+    frames,
+    half_days,
+    invented_quotes,
+    number_words,
+    numbers,
+    personal,
+    units,
+)
 from curate.gates.asked_length import _find_lengths
 from curate.gates.content import _CODE_CHARACTER, _CODE_SIGNS
 from curate.gates.coverage import count_repeated_roots, roots
@@ -21,6 +33,9 @@ from curate.gates.judgement import GateStep, flagged, on_shortened, passed, reje
 from curate.gates.number import Number
 from curate.gates.number_forms import is_rounded
 from curate.gates.numbers import _DIGITS, NumberMentions, _behind, _forms
+from curate.gates.phrases import find_all, lexicon, list_pattern
+from curate.gates.sums import _DIGITS as OPERAND
+from curate.gates.sums import _MORE_DIGITS
 from curate.gates.units import (
     _MAX_DEGREES,
     _MAX_ERROR,
@@ -297,3 +312,50 @@ def test_pairs_are_counted_wherever_one_may_occur_three_times(tokens: list[str])
     repeats = max(0, len(tokens) - 1 - len(set(pairwise(tokens))))
     looped = [_find_loop(" ".join(tokens), tokens, n, 0.0, "", ()) for n in (repeats, len(tokens) + 2)]
     assert looped[0] == looped[1]
+
+
+DENYING = st.sampled_from(["denies", "negated", "negation", "instead", "addressed"])
+
+
+@pytest.mark.parametrize("language", ["en", "de", "fr", "es", "ru", "zh"])
+@given(DENYING, st.data())
+def test_words_of_a_list_are_found_where_its_pattern_finds_them(language: str, name: str, data: st.DataObject) -> None:
+    """Searching only where the strings of a list occur finds each of its words, also next to and inside others."""
+    listed = [word.strip("!").replace("*", "ly").replace("_", " ") for word in sorted(lexicon(language).words(name))]
+    parts = st.sampled_from([*listed, *listed, " ", " ", " ", ", ", "n't", "able", "x", "."])
+    text = "".join(data.draw(st.lists(parts, max_size=9)))
+    spans = [match.span() for match in find_all(language, name, text)]
+    assert spans == [match.span() for match in list_pattern(language, name).finditer(text)]
+
+
+FIGURES = st.lists(st.sampled_from([*"1234", "12", "123", "4567", " ", "\u00a0", ".", ",", "٣", "x"]), max_size=10)
+
+
+@given(FIGURES.map("".join))
+def test_a_number_begins_with_its_first_digit(text: str) -> None:
+    """The pattern of calculations in words reads the first digit of a number before the rest, to skip other characters
+    quickly, and reads the same numbers."""
+    whole, in_parts = re.compile(OPERAND), re.compile(rf"\d{_MORE_DIGITS}")
+    for start in range(len(text)):
+        spans = [match and match.span() for match in (whole.match(text, start), in_parts.match(text, start))]
+        assert spans[0] == spans[1]
+
+
+PHONES = st.lists(st.sampled_from(["call", "phone: ", " ", "+", "(", "0", "12", "345", "6789", "-", ") ", ".", "x"]))
+
+
+@given(PHONES.map("".join))
+def test_a_number_after_a_phone_word_is_among_the_long_numbers(text: str) -> None:
+    """The words for a telephone are only searched for in texts with a number long enough to be one."""
+    if personal._number_after_phone_word().search(text):
+        assert personal._HAS_NUMBER.search(text)
+
+
+@pytest.mark.parametrize("language", ["en", "de", "fr", "pl", "zh", "ja", "vi", "cs"])
+def test_every_month_may_be_named(language: str) -> None:
+    """No date with the name of a month is passed over, however the language writes it."""
+    months, pattern = number_words._dates(language)
+    if pattern is not None:
+        for name in months:
+            for text in (f"am 3 {name} um", f"{name} 3 x", f"3. {name}"):
+                assert number_words._may_name_month(text, language) or not pattern.search(text)

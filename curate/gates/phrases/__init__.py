@@ -24,26 +24,14 @@ from typing import Any, NamedTuple
 from curate.gates.folding import CACHE_SIZE, fold
 from curate.gates.phrases.lists import alternation, pattern_of
 from curate.gates.phrases.literals import only_at_start, required_strings, satisfies_any, spans_line_end
-from curate.gates.phrases.search import BIT, ListHits, hits_finder, string_finder, strings_for, strings_of
+from curate.gates.phrases.search import BIT, ListHits, hits_finder, matches, string_finder, strings_for, strings_of
 from curate.gates.phrases.subject import end_of_subject
 from schemas.records import content_id
 
 FOLDER = Path(__file__).parent
 _OTHER_SECTIONS = {
-    "words",
-    "frames",
-    "units",
-    "lists",
-    "letters",
-    "alphabets",
-    "concepts",
-    "groups",
-    "tried",
-    "around",
-    "irregular",
-    "numbers",
-    "weekdays",
-    "address",
+    *("words", "frames", "units", "lists", "letters", "alphabets", "concepts", "groups", "tried", "around"),
+    *("irregular", "numbers", "weekdays", "address"),
 }
 
 
@@ -281,16 +269,28 @@ def says(language: str, name: str, folded: str) -> re.Match[str] | None:
     """Return the first word of a list in a folded text; with the language `any`, of the list in all languages."""
     if language == "any":
         return all_languages_pattern(name).search(folded) if word_finder(name)(folded) else None
-    lists, strings, starts = list_finder(language)(folded)
-    if not lists & BIT[name]:
+    hits = list_finder(language)(folded)
+    if not hits.lists & BIT[name]:
         return None
-    pattern, (leading, within) = list_pattern(language, name), _strings_of(language, name)
-    if not leading or not within.isdisjoint(strings):
-        return pattern.search(folded)
-    for start in sorted([start for string, start in zip(strings, starts, strict=True) if string in leading]):
-        if match := pattern.match(folded, start):
-            return match
-    return None
+    pattern, starts = list_pattern(language, name), _starts(language, name, hits)
+    return pattern.search(folded) if starts is None else next(matches(pattern, folded, starts), None)
+
+
+def find_all(language: str, name: str, folded: str) -> list[re.Match[str]]:
+    """Return every word of a list of `language` in a folded text."""
+    hits = list_finder(language)(folded)
+    if not hits.lists & BIT[name]:
+        return []
+    pattern, starts = list_pattern(language, name), _starts(language, name, hits)
+    return list(pattern.finditer(folded) if starts is None else matches(pattern, folded, starts))
+
+
+def _starts(language: str, name: str, hits: ListHits) -> list[int] | None:
+    """Return where words of a list may start in a text, or None if that is not known."""
+    leading, within = _strings_of(language, name)
+    if not leading or not within.isdisjoint(hits.strings):
+        return None
+    return [start for string, start in zip(hits.strings, hits.starts, strict=True) if string in leading]
 
 
 def says_one(language: str, name: str, folded: str) -> re.Match[str] | None:
