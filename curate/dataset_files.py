@@ -12,6 +12,7 @@ import orjson
 
 from curate.split import SPLITS
 from schemas.files import files_in, replaced, sha256
+from schemas.progress import Progress, reporting, unseen
 from schemas.records import Json, Split
 from schemas.streamed import batched
 
@@ -38,7 +39,7 @@ def pair_ids_next_to(folder: Path) -> set[str]:
     return {line[key] for path, keys in files for line in read_lines(path) for key in keys}
 
 
-def write_tables(folder: Path, columns: Sequence[str]) -> None:
+def write_tables(folder: Path, columns: Sequence[str], progress: Progress = unseen) -> None:
     """Write the rows in `data/<split>.jsonl` as Parquet and as a `datasets` folder; `columns` are the extra columns of
     the rows."""
     import datasets
@@ -57,10 +58,10 @@ def write_tables(folder: Path, columns: Sequence[str]) -> None:
         if bars:
             datasets.enable_progress_bars()
     for split in SPLITS:
-        _write_split(folder, split, schema)
+        _write_split(folder, split, schema, progress)
 
 
-def _write_split(folder: Path, split: Split, schema: Any) -> None:
+def _write_split(folder: Path, split: Split, schema: Any, progress: Progress) -> None:
     """Write the rows of a split to Parquet, and into its `datasets` folder in place of the one row written there."""
     import datasets
     import pyarrow as pa
@@ -68,7 +69,8 @@ def _write_split(folder: Path, split: Split, schema: Any) -> None:
     from datasets.arrow_writer import ArrowWriter
 
     arrow = next((folder / "arrow" / split).glob("*.arrow"), None)
-    batches = batched(read_lines(folder / "data" / f"{split}.jsonl"), BATCH)
+    lines = read_lines(folder / "data" / f"{split}.jsonl")
+    batches = batched(reporting(lines, progress, "tables"), BATCH)
     with pq.ParquetWriter(folder / "data" / f"{split}.parquet", schema) as parquet:
         if arrow is None:  # the split is empty
             parquet.write_table(schema.empty_table())

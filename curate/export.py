@@ -44,6 +44,7 @@ from curate.tallies import spec_key_of_gate
 from schemas.errors import InputError, NoWork, RowCountMismatch, Uncertified, UsageError
 from schemas.files import replaced, replaced_folder, sha256
 from schemas.identity import content_id_of
+from schemas.progress import Progress, reporting, unseen
 from schemas.project import Project
 from schemas.records import Artifact, Generated, Json, Pair, Seed, Split, now
 from schemas.spec import GateSettings
@@ -56,7 +57,9 @@ _MANIFEST = "manifest.json"
 _PROVENANCE = ".provenance.jsonl"  # temporary file with the rows of the manifest
 
 
-def export_dataset(project: Project, store: Store, result: CurateResult, folder: Path) -> Artifact:
+def export_dataset(
+    project: Project, store: Store, result: CurateResult, folder: Path, progress: Progress = unseen
+) -> Artifact:
     """Write the accepted rows of `result` to `folder` and record the dataset in the store.
 
     An older dataset of ours in `folder` is replaced atomically; an identical one is left as it is. Raises NoWork if no
@@ -68,7 +71,7 @@ def export_dataset(project: Project, store: Store, result: CurateResult, folder:
     _refuse_foreign(folder)
     with replaced_folder(folder) as new:
         (new / "data").mkdir()
-        totals = _write_rows(new, result, store)
+        totals = _write_rows(new, result, store, progress)
         id_ = _write_card(new, project, result, totals, _manifest(folder))
         if result.preferences:  # not part of the id: it identifies the rows of the dataset
             _write_lines(new / PREFERENCES, map(as_row, result.preferences))
@@ -238,20 +241,21 @@ def chat_row(pair: Pair, score: float | None = None) -> Json:
     }
 
 
-def _write_rows(folder: Path, result: CurateResult, store: Store) -> CardFacts:
+def _write_rows(folder: Path, result: CurateResult, store: Store, progress: Progress) -> CardFacts:
     """Write the rows as JSONL and as tables and their provenance as lines. Returns the facts for the card."""
     totals = CardFacts()
     with ExitStack() as stack:
         files = {split: stack.enter_context((folder / "data" / f"{split}.jsonl").open("wb")) for split in SPLITS}
         origins = stack.enter_context((folder / _PROVENANCE).open("wb"))
-        for some in batched(result.accepted, BATCH):
+        rows = reporting(result.accepted, progress, "dataset", len(result.accepted))
+        for some in batched(rows, BATCH):
             seeds = store.seeds_by_id(accepted.pair.seed_id for accepted in some)
             for accepted in some:
                 _require_all_verdicts(accepted, result)
                 totals.add(accepted, seeds.get(accepted.pair.seed_id))
                 files[accepted.split].write(orjson.dumps(chat_row(accepted.pair, accepted.score)) + b"\n")
                 origins.write(orjson.dumps(_provenance(accepted, result, seeds, store)) + b"\n")
-    write_tables(folder, sorted(totals.columns))
+    write_tables(folder, sorted(totals.columns), progress)
     return totals
 
 

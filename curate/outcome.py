@@ -24,7 +24,7 @@ from curate.states import write_states
 from curate.steps import CHOSEN, NOT_CHOSEN, SELECTED, CertificateOf, steps_for
 from curate.tallies import tally
 from schemas.errors import NoWork, RowCountMismatch
-from schemas.progress import Progress, unseen
+from schemas.progress import Progress, reporting, unseen
 from schemas.project import Project
 from schemas.records import Artifact, Counts, Json, Pair, Seed, content_id
 from schemas.store import Store
@@ -76,7 +76,7 @@ async def curate_project(
         await store.put(_reward_model(chosen, project.folder))
     counts = _checked_counts(pool)
     curation = content_id("curation", [fingerprints, [[s.by, s.settings] for s in pool.steps], time.time_ns()])
-    by_mark = await write_states(store, pool, curation)
+    by_mark = await write_states(store, pool, curation, progress)
     people = pool.decisions()
     facts = {
         "scopes": list(fingerprints),
@@ -84,7 +84,7 @@ async def curate_project(
         "verdicts_appended": store.verdict_count() - before,
         "steps": tally(pool),
         **by_mark,
-        **_near_duplicates_across_splits(project, seeds),
+        **_near_duplicates_across_splits(project, seeds, progress),
         "reviewed": len(people),
         "undecided": sum(decision.verdict == "undecided" for decision in people),
         "judged_by": [[s.by, s.settings, s.scores] for s in pool.steps if s.per_row and not s.by.startswith("gate/")],
@@ -176,13 +176,14 @@ def _checked_counts(pool: Pool) -> Counts:
     return counts
 
 
-def _near_duplicates_across_splits(project: Project, seeds: Sequence[Seed]) -> Json:
+def _near_duplicates_across_splits(project: Project, seeds: Sequence[Seed], progress: Progress) -> Json:
     """Seeds in another split than the first seed that they are near-duplicates of: their number, and the first hundred
     with that seed. They are reported, because the split is by hash and cannot avoid them.
 
     Pairs of seeds would be too many: ten thousand messages with one text have fifty million.
     """
-    of = duplicates(((seed.body,) for seed in seeds), project.spec.curate.duplicates.jaccard)
+    texts = ((seed.body,) for seed in reporting(seeds, progress, "seeds", len(seeds)))
+    of = duplicates(texts, project.spec.curate.duplicates.jaccard)
     numbers = {number for pair in of.values() for number in pair[:2]}
     places = {
         number: (seed.id, seed.source, seed_split(seed, project.spec.split))

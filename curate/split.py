@@ -30,7 +30,7 @@ SPLITS: tuple[Split, ...] = get_args(Split)
 LEAST_TEST_INPUTS = 20
 # With fewer rows a tuned model hardly learns more than it would from examples in its prompt.
 LEAST_TRAIN_ROWS = 50
-_LARGE_SAMPLE = 2_000
+_LARGE_SAMPLE = 2_000  # seeds that are checked first, then eight times as many, and so on
 
 
 def split_of(seed_id: str, settings: SplitSettings, kind: SeedKind = "input") -> Split:
@@ -245,12 +245,15 @@ def shortages(seeds: Sequence[Seed], spec: Spec) -> list[Shortage]:
     Training rows are counted as if every gate and step accepted everything, so there will be fewer.
     """
     uses = (_test_shortages, _group_shortages, _reference_shortages, _training_shortages)
-    # Check a sample first, which is nearly always enough; but not with groups, whose seeds may be anywhere.
-    some = list(islice(seeds, None if any(source.group for source in spec.seeds) else _LARGE_SAMPLE))
-    if not any(use(some, spec) for use in uses):
-        return []
-    seeds = list(seeds)
-    return [shortage for use in uses for shortage in use(seeds, spec)]
+    # Check samples first, of which one of the first is nearly always enough; but not with groups, whose seeds may be
+    # anywhere.
+    size = None if any(source.group for source in spec.seeds) else _LARGE_SAMPLE
+    while True:
+        some = list(islice(seeds, size))
+        short = [shortage for use in uses for shortage in use(some, spec)]
+        if not short or size is None or len(some) < size:
+            return short
+        size *= 8
 
 
 def max_kept_per_input(spec: Spec, candidates: int) -> int:

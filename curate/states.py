@@ -16,6 +16,7 @@ from curate.rows import DUPLICATE, GENERATE, REVIEW, SPLIT, Row
 from curate.split import SPLITS
 from schemas.failpoints import failpoint
 from schemas.identity import construct
+from schemas.progress import Progress, reporting, unseen
 from schemas.records import Candidate, Json, Reason, Receipt, RowState, Split, State, Verdict, content_id
 from schemas.store import Store
 from schemas.store.latest import members_of
@@ -29,7 +30,9 @@ STATES: tuple[State, ...] = get_args(State)
 _STATE: dict[bool | None, State] = {True: "accepted", False: "rejected", None: "waiting"}
 
 
-async def write_states(store: Store, pool: Pool, curation: str) -> dict[str, dict[str, int]]:
+async def write_states(
+    store: Store, pool: Pool, curation: str, progress: Progress = unseen
+) -> dict[str, dict[str, int]]:
     """Store the outcome of every slot under the new name `curation`, and delete the states that no receipt names.
 
     Returns the number of accepted rows in each of `splits` and with each of `flags`, most frequent first.
@@ -37,8 +40,8 @@ async def write_states(store: Store, pool: Pool, curation: str) -> dict[str, dic
     in_use = (last_curation(store), last_curation(store, finished=True))
     store.delete_row_states(but={_curation_name(receipt) for receipt in in_use if receipt})
     decided = zip(pool.outcomes(), pool.codes(SPLIT), strict=True)
-    states, splits = (_state(row, code, curation) for row, code in decided), Counter[Split | None]()
-    flags = Counter[str]()
+    states = (_state(row, code, curation) for row, code in reporting(decided, progress, "decisions", len(pool)))
+    splits, flags = Counter[Split | None](), Counter[str]()
     # The previous chunk, stored by the writer thread while the next one is prepared.
     writing: Future[None] | None = None
     for chunk in batched(states, _CHUNK):

@@ -9,8 +9,10 @@ and maximum seconds left; None: unknown). Any other number is shown after them u
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, TypeVar
+
+R = TypeVar("R")
 
 Progress = Callable[[str, Mapping[str, Any]], None]
 """Called from the worker thread up to ten times a second; it must not block."""
@@ -24,6 +26,23 @@ ShouldStop = Callable[[], bool]
 
 def unseen(stage: str, numbers: Mapping[str, Any]) -> None:
     """A progress callback that does nothing."""
+
+
+_EVERY = 1_000  # rows between two reports
+
+
+def reporting(rows: Iterable[R], progress: Progress, stage: str, total: int | None = None) -> Iterator[R]:
+    """The rows, with a report whenever another thousand of them has been used, and at the end. Fewer rows are used
+    before anybody could read a report, so there is none."""
+    known, done = {} if total is None else {"total": total}, 0
+    if total is not None and total >= _EVERY:
+        progress(stage, {"done": 0, **known})
+    for done, row in enumerate(rows, 1):
+        yield row
+        if done % _EVERY == 0 and done != total:
+            progress(stage, {"done": done, **known})
+    if done >= _EVERY:
+        progress(stage, {"done": done, "total": done})
 
 
 def discard_message(line: str) -> None:

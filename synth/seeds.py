@@ -16,6 +16,7 @@ from typing import BinaryIO
 from schemas.errors import InputError
 from schemas.id_map import IdMap
 from schemas.identity import construct
+from schemas.progress import Progress, reporting, unseen
 from schemas.records import GROUP, Json, Seed, content_id
 from schemas.spec import SeedSource
 from schemas.spooled_seeds import SpooledSeeds
@@ -68,7 +69,12 @@ class SeedReading:
 
 
 def read_seeds(
-    sources: Sequence[SeedSource], folder: Path, stdin: BinaryIO | None = None, *, most_rows: int | None = None
+    sources: Sequence[SeedSource],
+    folder: Path,
+    stdin: BinaryIO | None = None,
+    *,
+    most_rows: int | None = None,
+    progress: Progress = unseen,
 ) -> SeedReading:
     """Read every source in order. Paths are relative to `folder`; the path `-` is read from `stdin`.
 
@@ -107,7 +113,7 @@ def read_seeds(
             if remaining is None or remaining > 0:
                 one = one if remaining == one.limit else one.model_copy(update={"limit": remaining})
                 with ExitStack() as stack:
-                    rows = rows_of(one, folder, stdin, reading.notes, stack)
+                    rows = reporting(rows_of(one, folder, stdin, reading.notes, stack), progress, "seeds")
                     accepted = _read(one, rows, reading, first_seen, most_rows=most_rows, is_row=documents)
                 remaining = None if remaining is None else remaining - accepted
         unusable = reading.problems[problems:]

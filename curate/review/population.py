@@ -79,8 +79,10 @@ def read_population(
     `judged_by` are the steps of a curation that has no receipt yet.
     """
     pool = Pool.read(store, fingerprints, people=False, forward_n=project.spec.generate.forward.n)
-    for gate in gates_of(project):
-        pool = pool.judged_by(each(gate).id, ())
+    gates = [each(gate).id for gate in gates_of(project)]
+    pool.load_known(gates)  # in one pass: `judged_by` would read all verdicts once for each gate
+    for gate in gates:
+        pool = pool.judged_by(gate, ())
     passed: dict[str, bool | None] = {}
     flagged: set[str] = set()
     inputs: list[tuple[str, ...]] = []

@@ -14,7 +14,8 @@ from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from threading import Lock
+from pathlib import Path
+from threading import Lock, Thread
 from typing import Any, Literal, NamedTuple, get_args
 
 import orjson
@@ -30,6 +31,8 @@ LIMIT, MOST = 50, 200  # rows per page: default and maximum
 COUNTED = 10_000  # the most search results that are counted
 _CHUNK = 2_000
 _MAX_CACHED = 64  # how many counts are cached
+_MANY = 10_000  # slots from which on bringing a view up to date may take seconds
+_WAIT_S = 0.5
 Sort = Literal["asked", "newest", "best", "worst", "longest", "shortest"]
 # What a page is sorted by, before the place; each has an index.
 _KEYS: dict[Sort, tuple[str, str]] = {
@@ -135,9 +138,27 @@ class RowsView:
         self._lock = Lock()
         self._locks: dict[str, Lock] = {}
         self._synced: dict[str, tuple[Store, Ends]] = {}
+        self._updating: dict[str, tuple[Thread, int]] = {}  # with the last receipt at its start
         self._cubes: OrderedDict[tuple[Any, ...], tuple[_Cube, bool]] = OrderedDict()
 
     # Reading
+
+    def is_ready(self, slug: str) -> bool:
+        """Whether the rows can be read at once. If not, they are being brought up to date by a thread of their own,
+        which takes ten seconds for 100,000 rows of another curation: a page shows that instead of waiting."""
+        store = self.readers.store(slug)
+        if store is None or (now := ends(store)).candidates < _MANY or self._is_synced(slug, store, now):
+            return True
+        with self._lock:
+            thread, receipts = self._updating.get(slug, (None, -1))
+            # Rows that were added since without a receipt are few. With another thread for them, no page would be shown
+            # during a long run.
+            if thread is None or not (thread.is_alive() or receipts == now.receipts):
+                thread = Thread(target=self._update, args=(slug, store), daemon=True)
+                self._updating[slug] = (thread, now.receipts)
+                thread.start()
+        thread.join(_WAIT_S)
+        return not thread.is_alive()
 
     def page(
         self, slug: str, filters: Filters = ALL, sort: Sort = "asked", cursor: str | None = None, limit: int = LIMIT
@@ -226,21 +247,24 @@ class RowsView:
         store = self.readers.store(slug)
         if store is None:
             return None
-        path, now = self._workspace.serve / "views" / f"{slug}.db", ends(store)
-        synced = self._synced.get(slug)
-        if (
-            synced is None
-            or synced[0] is not store
-            or row_positions(synced[1]) != row_positions(now)
-            or not path.exists()
-        ):
-            with self._lock:
-                project_lock = self._locks.setdefault(slug, Lock())
-            with project_lock:
-                now = ends(store)  # another thread may have updated the view meanwhile
-                update_view(store, path, now)
-                self._synced[slug] = (store, now)
-        return connect(path)
+        if not self._is_synced(slug, store, ends(store)):
+            self._update(slug, store)
+        return connect(self._path(slug))
+
+    def _path(self, slug: str) -> Path:
+        return self._workspace.serve / "views" / f"{slug}.db"
+
+    def _is_synced(self, slug: str, store: Store, now: Ends) -> bool:
+        known, then = self._synced.get(slug, (None, now))
+        return known is store and row_positions(then) == row_positions(now) and self._path(slug).exists()
+
+    def _update(self, slug: str, store: Store) -> None:
+        with self._lock:
+            project_lock = self._locks.setdefault(slug, Lock())
+        with project_lock:
+            now = ends(store)  # another thread may have updated the view meanwhile
+            update_view(store, self._path(slug), now)
+            self._synced[slug] = (store, now)
 
 
 # Selecting

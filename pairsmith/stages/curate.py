@@ -67,7 +67,7 @@ def curate(project: Project, store: Store, audience: Audience = NO_AUDIENCE) -> 
             review = as_json(review_status(project, store, population))
             record.add(review=review)
             result.facts["review"] = review
-        dataset = export_dataset(project, store, result, project.folder / DATASET)
+        dataset = export_dataset(project, store, result, project.folder / DATASET, audience.progress)
         record.add(artifact_id=dataset.id, files=(dataset.path,), rows=dataset.facts["rows"])
         if not dataset.facts["rows"]["train"]:
             nothing = "no accepted row is in the train split, so `pairsmith train` has nothing to learn from"

@@ -93,7 +93,7 @@ def forecast(
     piloted = replace(project, spec=unlimited_spec)
     refuse_base(project)
     with recording(project, store, "forecast", ForecastOutcome()) as record:
-        _, all_seeds = load_seeds(project, store, say)
+        _, all_seeds = load_seeds(project, store, say, audience.progress)
         short = warn_about_shortages(say, project, all_seeds)
         by_direction = teachers.by_direction(project, say)
         run_preflight(project, all_seeds)

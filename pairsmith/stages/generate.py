@@ -31,7 +31,7 @@ from schemas.blocking import run
 from schemas.errors import InputError, Interrupted, UsageError
 from schemas.gc_tuning import infrequent_gc
 from schemas.identity import content_id_of_list
-from schemas.progress import Say
+from schemas.progress import Progress, Say, unseen
 from schemas.project import Project
 from schemas.records import Candidate, Direction, Json, Pair, Seed
 from schemas.spec import TeacherSettings
@@ -80,7 +80,7 @@ def generate(
             record.outcome = before
             _repeat_warnings(say, before)
             return before
-        reading, all_seeds = load_seeds(project, store, say)
+        reading, all_seeds = load_seeds(project, store, say, audience.progress)
         by_direction = teachers.by_direction(project, say, batch=batch)
         run_preflight(project, all_seeds)
         _warn(project, all_seeds, by_direction.values(), say)
@@ -162,13 +162,15 @@ def _repeat_warnings(say: Say, outcome: GenerateOutcome) -> None:
         say(f"warning: {shortage}.")
 
 
-def load_seeds(project: Project, store: Store, say: Say) -> tuple[SeedReading, Sequence[Seed]]:
+def load_seeds(
+    project: Project, store: Store, say: Say, progress: Progress = unseen
+) -> tuple[SeedReading, Sequence[Seed]]:
     """Read the seeds, give them their splits, and store them as the project's active seeds. Returns the reading, and
     the active seeds as a sequence that keeps one page in memory."""
     stdin = piped().content if any(source.path == "-" for source in project.spec.seeds) else None
     if stdin:
         stdin.seek(0)
-    read = read_seeds(project.spec.seeds, project.folder, stdin)
+    read = read_seeds(project.spec.seeds, project.folder, stdin, progress=progress)
     reading = treated(read, project.spec.personal, project.spec.task.languages)
     _say_first(say, [f"{problem.where}: {problem.what}" for problem in (*reading.notes, *reading.problems)])
     if reading.not_used:

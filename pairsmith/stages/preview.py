@@ -49,7 +49,7 @@ def preview(project: Project, store: Store, audience: Audience = NO_AUDIENCE, *,
     """
     say = audience.say
     with recording(project, store, "preview", PreviewOutcome()) as record:
-        _, all_seeds = load_seeds(project, store, say)
+        _, all_seeds = load_seeds(project, store, say, audience.progress)
         by_direction = teachers.by_direction(project, say)
         before = store.receipts("generate")[-1:]
         pools = GenerateOutcome.of(before[0]).fingerprints if before else {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any, Literal
 
 import pytest
@@ -24,6 +25,7 @@ from curate.split import (
 )
 from schemas.records import Message, Seed, content_id
 from schemas.spec import Spec, SplitSettings
+from schemas.streamed import Streamed
 
 
 @given(st.text(), st.floats(0, 0.49), st.floats(0, 0.49))
@@ -225,6 +227,29 @@ def test_repeated_question_counts_once() -> None:
     later = Seed(kind="conversation", messages=turns, reference="r", source="a", meta={"use": "test"})
     assert len(held_out_inputs([*seeds, later], _spec())) == 3
     assert max_test_inputs(seeds, _spec()) == 2
+
+
+class CountedPairs(Streamed[Seed]):
+    """100,000 pairs, of which every 120th is a test input, read one at a time."""
+
+    read = 0
+
+    def __len__(self) -> int:
+        return 100_000
+
+    def __iter__(self) -> Iterator[Seed]:
+        for number in range(len(self)):
+            self.read += 1
+            split = "train" if number % 120 else "test"
+            yield Seed(kind="pair", text=f"question {number}", reference="answer", source="a", split=split)
+
+
+def test_a_small_test_share_is_checked_on_few_of_many_seeds() -> None:
+    """Of the first 2,000 seeds 17 are test inputs, too few to prove anything, but of the next ones enough are. All
+    100,000 were read then, and were in memory together."""
+    seeds = CountedPairs()
+    assert shortages(seeds, _spec()) == []
+    assert seeds.read <= 20_000
 
 
 def test_held_out_outputs_are_test_inputs_too() -> None:

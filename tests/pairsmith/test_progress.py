@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import io
+import json
+from collections import defaultdict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+from pairsmith.stages.table import Audience, stage
 from schemas import progress_line as progress
+from schemas.progress import reporting
 from schemas.progress_line import Pace, clock, reported, shown
+from schemas.spec import GateSettings
+from schemas.spec_file import parse
+from schemas.store import Store
 
 
 class Terminal(io.StringIO):
@@ -127,3 +137,55 @@ def test_json_is_silent() -> None:
     with shown(silent=True, stream=stream) as report:
         report("generate", {"done": 4, "total": 4})
     assert stream.getvalue() == ""
+
+
+_SWITCHES = (name for name in GateSettings.model_fields if name not in ("must", "must_not", "json_schema", "user"))
+PAIRS = f"""
+[task]
+kind = "free"
+name = "many"
+style = "Answer in one sentence."
+[[seeds]]
+path = "pairs.jsonl"
+kind = "pair"
+[curate.gates]
+{"".join(f"{name} = false{chr(10)}" for name in _SWITCHES)}
+"""
+
+
+def test_no_phase_of_many_rows_is_silent(tmp_path: Path) -> None:
+    """Reading seeds, storing decisions, and writing a dataset and its tables are reported at least every thousand rows
+    and at their end. For 100,000 pairs, all of the reading and two fifths of a curation passed without a word."""
+    rows = 2_300
+    lines = (json.dumps({"input": f"Question {n}?", "output": f"Answer number {n}."}) for n in range(rows))
+    (tmp_path / "pairs.jsonl").write_text("\n".join(lines))
+    reports: dict[str, list[tuple[int, int | None]]] = defaultdict(list)
+
+    def keep(name: str, numbers: Mapping[str, Any]) -> None:
+        reports[name].append((numbers["done"], numbers.get("total")))
+
+    project = parse(PAIRS, tmp_path)
+    with Store.open(Store.url_for(project)) as store:
+        for name in ("generate", "curate"):
+            stage(name).do(project, store, Audience(keep))
+    assert reports["seeds"] == [(1_000, None), (2_000, None), (2_300, 2_300)] + [
+        (done, 2_300)
+        for done in (0, 1_000, 2_000, 2_300)  # compared with each other
+    ]
+    assert reports["decisions"] == [(done, rows) for done in (0, 1_000, 2_000, rows)]
+    assert reports["dataset"] == [(done, rows) for done in (0, 1_000, 2_000, rows)]
+    assert reports["tables"][-1][0] > 1_000
+
+
+def test_few_rows_are_not_reported() -> None:
+    """A phase over fewer than a thousand rows is over before anybody could read a report. One whose last report was
+    made early ends with a report as well."""
+
+    def reports(rows: int, total: int | None) -> list[Mapping[str, Any]]:
+        seen: list[Mapping[str, Any]] = []
+        assert list(reporting(range(rows), lambda _, numbers: seen.append(numbers), "rows", total)) == [*range(rows)]
+        return seen
+
+    assert reports(999, None) == reports(999, 999) == []
+    assert reports(1_000, None) == [{"done": 1_000}, {"done": 1_000, "total": 1_000}]
+    assert reports(1_001, 1_001)[-1] == {"done": 1_001, "total": 1_001}

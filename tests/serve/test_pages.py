@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import re
+import threading
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from itertools import pairwise
@@ -16,6 +17,7 @@ pytest.importorskip("fastapi", reason="needs pairsmith[serve]")
 
 from starlette.testclient import TestClient
 
+from pairsmith.serve import rows_view
 from pairsmith.serve.access import Role
 from pairsmith.serve.settings import Settings
 from pairsmith.serve.workspace import Workspace
@@ -199,6 +201,27 @@ def test_filters_are_kept_in_the_url(client: TestClient, q: str) -> None:
     assert page.wrong == []
     assert "state=accepted" in response.text
     assert "sort=best" in response.text
+
+
+def test_pages_do_not_wait_for_the_list_of_very_many_rows(
+    client: TestClient, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While very many rows are being listed, the other pages of the project are shown without their counts, and the
+    rows page says so and asks again for the same list."""
+    views = client.app.state.views  # type: ignore[attr-defined]
+    (workspace.serve / "views" / "whole.db").unlink(missing_ok=True)
+    monkeypatch.setattr(rows_view, "_MANY", 0)
+    monkeypatch.setattr(rows_view, "_WAIT_S", 0.0)
+    with views._locks.setdefault("whole", threading.Lock()):  # the list takes its time
+        page, text = get_page(client, "/p/whole/rows?state=accepted&q=fog")
+        assert page.headings == ["The rows are being listed."]
+        assert page.wrong == []
+        assert 'hx-get="/p/whole/rows?state=accepted&amp;q=fog"' in text
+        assert "rows in =" not in get_page(client, "/p/whole")[1]
+        assert "rows in =" not in get_page(client, "/p/whole/run")[1]
+    views._updating["whole"][0].join(30)
+    assert "rows in =" in get_page(client, "/p/whole")[1]
+    assert "being listed" not in get_page(client, "/p/whole/rows?state=accepted&q=fog")[1]
 
 
 def test_scripts_in_texts_are_not_run(client: TestClient, workspace: Workspace) -> None:

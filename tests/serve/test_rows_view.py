@@ -13,6 +13,7 @@ import pytest
 
 from bench.service.make_store import make
 from pairsmith.rows import read_rows
+from pairsmith.serve import rows_view
 from pairsmith.serve.rows_view import SORTS, Filters, RowsView, Sort
 from pairsmith.serve.workspace import Workspace
 from schemas.errors import UsageError
@@ -209,3 +210,28 @@ def test_concurrent_readers_count_everything_once(growing: tuple[Workspace, Stor
     assert wrong == []
     assert {row.reviewed for row in view.each("new", Filters())} == {1}
     assert view.page("new").total == 60
+
+
+def test_a_page_does_not_wait_for_very_many_rows(
+    shared: Workspace, view: RowsView, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a curation of 100,000 rows every page of the project stood still for the ten seconds that their list takes.
+    It is brought up to date beside the pages, once. A list of few rows is simply read, and so is one to
+    which only rows were added since."""
+    (shared.serve / "views" / "many.db").unlink(missing_ok=True)
+    assert view.is_ready("many")  # few rows: whoever reads them brings them up to date
+    monkeypatch.setattr(rows_view, "_MANY", ROWS // 2)
+    monkeypatch.setattr(rows_view, "_WAIT_S", 0.0)
+    with view._locks.setdefault("many", threading.Lock()):  # the list takes its time
+        assert not view.is_ready("many")
+        assert not view.is_ready("many")
+        ((thread, receipts),) = view._updating.values()
+    thread.join(30)
+    view._synced.clear()  # rows were added meanwhile
+    assert view.is_ready("many")
+    assert view.page("many").total == ROWS
+    view._synced.clear()
+    view._updating["many"] = (thread, receipts - 1)  # as after another curation
+    with view._locks["many"]:
+        assert not view.is_ready("many")
+    view._updating["many"][0].join(30)

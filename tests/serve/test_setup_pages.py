@@ -16,6 +16,7 @@ pytest.importorskip("fastapi", reason="needs pairsmith[serve]")
 from starlette.testclient import TestClient
 
 from pairsmith.serve.access import ALL, Role
+from pairsmith.serve.pages import setup
 from pairsmith.serve.pages.columns import sources
 from schemas.errors import NoWork
 from schemas.spec import Spec, TrainSettings
@@ -756,3 +757,23 @@ def test_local_server_is_offered_with_its_precondition(service: Service) -> None
     page = browser.get("/p/local/setup").text
     assert says in page
     assert f"{says}; an owner" not in page
+
+
+def test_seeds_are_read_again_only_for_settings_that_decide_their_summary(service: Service) -> None:
+    """Saving a teacher, a base model or a cap read all seeds again, ten seconds for 100,000. A share of test inputs
+    decides what there are too few seeds for, and a comment above a source is shown, so these read them again."""
+    create_project(service, "reread", "tickets.csv", TICKETS)
+    folder = service.workspace.folder("reread")
+    spec = folder / "pairsmith.toml"
+
+    def summary() -> Any:
+        return setup._seeds(service.workspace.project("reread"))
+
+    before = summary()
+    for keys in ({"budget.max_usd": 3.0}, {"train.epochs": 7}, {"task.style": "Answer in one line."}):
+        spec.write_text(set_keys(spec.read_text(), keys))
+        assert summary() is before
+    spec.write_text(set_keys(spec.read_text(), {"split.test": 0.4}))
+    assert (after := summary()) is not before
+    spec.write_text(spec.read_text().replace("[[seeds]]", "# Checked by hand.\n[[seeds]]"))
+    assert summary() is not after

@@ -62,14 +62,14 @@ def _source_view(at: int, source: SeedSource, folder: Path) -> SourceView | None
     except PairsmithError:
         return None  # the error is shown with its seeds
     roles = _roles(columns, source)
-    notes = [on_page(note) for note in _comments_above(at, folder)]
+    notes = [on_page(note) for note in comments_above(at, folder)]
     if roles is None:
         return SourceView(at, source.path, "chats", [], notes) if notes else None
     cells = [(c.header, next(iter(c.filled), "")[:300], roles.get(n, "")) for n, c in enumerate(columns)]
     return SourceView(at, source.path, source.kind, cells, notes)
 
 
-def _comments_above(at: int, folder: Path) -> list[str]:
+def comments_above(at: int, folder: Path) -> list[str]:
     text = (folder / SPEC_NAME).read_text(encoding="utf-8")
     above = text.split("\n")[: (key_line(text, ("seeds", str(at))) or 1) - 1]
     return [line.removeprefix("# ") for line in takewhile(lambda line: line.startswith("# "), reversed(above))][::-1]

@@ -67,6 +67,9 @@ def rows(
     """One page of filtered rows, with the open row next to it."""
     views = state_of(request).views
     order = _sort(sort)
+    if not views.is_ready(project):
+        again = link(f"/p/{project}/rows", **request.query_params)
+        return render(request, "rows_awaited", caller, slug=project, place="Rows", again=again, refresh_s=5)
     page, facets = views.page(project, filters, order, after), views.facets(project, filters)
     opened = views.row(project, row) if row else None
     query = _query(filters, order)

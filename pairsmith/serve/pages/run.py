@@ -49,6 +49,7 @@ def run(caller: Viewer, project: str, request: Request, job: str | None = None) 
     live = shown is not None and not shown.has_ended
     spent, cap = _spent_and_cap(now, shown, progress, state_of(request).jobs.uncounted_usd(shown.id) if shown else None)
     rows_in_progress = live and _rows_in_progress(now, shown, progress)
+    kept = sum(views.facets(project).all.values()) if views.is_ready(project) else None
     percent_done = f"{100 * progress.share:.0f} % · " if progress and live and progress.share is not None else ""
     return project_page(
         request,
@@ -56,7 +57,7 @@ def run(caller: Viewer, project: str, request: Request, job: str | None = None) 
         caller,
         project,
         title=f"{percent_done}{project} · pairsmith",
-        heading=words.run(now, shown, progress, spent, cap, rows=sum(views.facets(project).all.values())),
+        heading=words.run(now, shown, progress, spent, cap, rows=kept),
         now=now,
         job=shown,
         live=live,

@@ -22,7 +22,7 @@ from pairsmith.serve.api.teachers import allow_host, teacher_request, test_teach
 from pairsmith.serve.job import JobOptions
 from pairsmith.serve.limits import UPLOAD_BYTES
 from pairsmith.serve.pages import checks, pending_upload, stale_forms
-from pairsmith.serve.pages.columns import LINES, ROLES, sources
+from pairsmith.serve.pages.columns import LINES, ROLES, comments_above, sources
 from pairsmith.serve.pages.drafts import (
     NewProjectForm,
     answer_token_limit,
@@ -63,8 +63,7 @@ from schemas.kinds import KINDS
 from schemas.money import dollars
 from schemas.project import Project
 from schemas.records import Receipt
-from schemas.spec import EvaluateSettings
-from schemas.spec_file import SPEC_NAME
+from schemas.spec import EvaluateSettings, Spec
 from schemas.wording import counted
 
 router = page_router()
@@ -264,9 +263,10 @@ _CACHED_PROJECTS = 8  # projects whose seeds are cached
 
 
 def _seeds(project: Project) -> dict[str, Any]:
-    """A summary of the seed files, cached until one of them or the spec changes."""
-    spec_file = project.folder / SPEC_NAME  # whose comments are shown
-    key = (project, stale_forms.changed_at([*stale_forms.seed_files(project), spec_file]))
+    """A summary of the seed files, cached until one of them or a setting that decides it changes: 100,000 seeds take
+    ten seconds to read, and other settings are saved one after the other."""
+    comments = [comments_above(at, project.folder) for at in range(len(project.spec.seeds))]
+    key = (_decide_summary(project.spec), stale_forms.changed_at(stale_forms.seed_files(project)), comments)
     kept = _seed_cache.get(project.folder)
     if kept is None or kept[0] != key:
         _seed_cache[project.folder] = kept = (key, {**_read_seeds(project), "sources": sources(project)})
@@ -275,10 +275,18 @@ def _seeds(project: Project) -> dict[str, Any]:
     return kept[1]
 
 
+def _decide_summary(spec: Spec) -> tuple[object, ...]:
+    """The settings that decide which seeds are used and what they are too few for."""
+    task, curate = spec.task, spec.curate
+    kind = (task.kind, task.labels, task.answer_schema, curate.gates.user, curate.score, curate.select)
+    compared = (spec.exemplars, curate.contamination, curate.duplicates)
+    return (spec.seeds, spec.split, spec.generate, spec.evaluate, *kind, *compared)
+
+
 def _read_seeds(project: Project) -> dict[str, Any]:
     """Read the seed files: their kinds, first rows, problems by line, and what there are too few seeds for."""
     from curate.contamination import filter_contaminated_seeds
-    from curate.split import shortages, with_splits
+    from curate.split import assign_splits, shortages
     from synth.seeds import read_seeds
 
     try:
@@ -298,7 +306,7 @@ def _read_seeds(project: Project) -> dict[str, Any]:
         "problems": [(p.where, p.what) for p in reading.problems[:_SHOWN]],
         "more_problems": max(0, len(reading.problems) - _SHOWN),
         "duplicates": duplicates,
-        "short": [(s.what, s.fix) for s in shortages(with_splits(reading.seeds, project.spec.split), project.spec)],
+        "short": [(s.what, s.fix) for s in shortages(assign_splits(reading.seeds, project.spec.split), project.spec)],
         "kinds": [counted(n, kind, f"{kind}s") for kind, n in kinds.items()],
         "of_the_test": {like.number: like.text for like in shown},
         "left_out": [(seed.source, like.text) for seed, like in left_out],

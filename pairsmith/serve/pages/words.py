@@ -213,7 +213,7 @@ def run(
     progress: JobProgress | None,
     spent_usd: float | None,
     cap: float | None,
-    rows: int = 0,
+    rows: int | None = 0,
 ) -> str:
     """The summary of the run page, by the state of its job."""
     if job is None:
@@ -233,7 +233,8 @@ def run(
     if job.state == "stopping":
         return "Stopping. Requests in flight will finish, and every answer is kept."
     if job.state == "stopped":
-        return f"Stopped. {counted(rows, 'row is', 'rows are')} kept; continuing repeats none of these requests."
+        kept = "Every row is" if rows is None else counted(rows, "row is", "rows are")
+        return f"Stopped. {kept} kept; continuing repeats none of these requests."
     if job.state == "waits_for_people":
         step = snapshot.next_stage
         gate = ((job.answer or {}).get("facts") or {}).get("gate")
