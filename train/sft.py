@@ -52,8 +52,9 @@ if TYPE_CHECKING:
 _PACKAGES = ("torch", "transformers", "trl", "peft", "bitsandbytes", "accelerate", "datasets")
 _BACKEND_PACKAGES = {"trl": (), "unsloth": ("unsloth", "unsloth_zoo")}
 _SHOWN_MASKS = 3
-# What libraries say of a full disk; the last two are torch's, whose file is then shorter than what it wrote.
-_FULL_DISK = ("No space left", "Disk quota exceeded", "File too large", "unexpected pos", "PytorchStreamWriter")
+# What libraries say of a full disk. torch, whose file is then shorter than what it wrote, does not name the cause.
+_FULL_DISK = ("No space left", "Disk quota exceeded", "File too large")
+_FULL_DISK_IN_TORCH = ("unexpected pos", "PytorchStreamWriter")
 
 
 def fine_tune(
@@ -177,10 +178,11 @@ def _report_full_disk(out_dir: Path) -> Iterator[None]:
     except PairsmithError:
         raise
     except Exception as error:
-        if not any(words in str(error) for words in _FULL_DISK):
+        named = any(words in str(error) for words in _FULL_DISK)
+        if not (named or any(words in str(error) for words in _FULL_DISK_IN_TORCH)):
             raise
         raise StoreFull(
-            f"no space is left to write ({first_line(error)}).",
+            f"no space is left to write{f' ({first_line(error)})' if named else ''}.",
             where=str(out_dir),
             why="The adapter was not saved; the last complete checkpoint is kept.",
             fix="Free some space and run the same command again; it resumes from there.",
