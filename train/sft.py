@@ -110,11 +110,14 @@ def tune(
     Raises InputError for unusable rows and rows that are in the test set, and NoWork if nothing was learned: no rows,
     no token with loss, a loss that is not finite, or an adapter that is still zero.
     """
-    settings = (requested := settled(settings, base.folder, base.hash, out_dir)).effective_settings
+    hashes = (base.hash, base.earlier_hash)
+    settings = (requested := settled(settings, base.folder, hashes, out_dir)).effective_settings
     unsloth_backend.import_unsloth(settings)
     name = adapter_id(dataset, settings, base.hash)
     folder = out_dir / name
-    if finished := read_result(folder) or read_result(out_dir / adapter_id(dataset, requested, base.hash)):
+    ids = dict.fromkeys(adapter_id(dataset, each, hash_) for hash_ in hashes for each in (settings, requested))
+    results = filter(None, (read_result(out_dir / each) for each in ids))
+    if finished := next(filter(base.is_base_of, results), None):
         return _reuse(base, dataset, finished, progress, merge=merge)
     refuse_untrainable(dataset, settings)
     chat = load_chat(base, settings.template_arguments)

@@ -324,7 +324,7 @@ def test_the_method_follows_spec_project_or_size(base: Path, monkeypatch: pytest
     monkeypatch.setattr(models, "machine", lambda: SMALL)
 
     def method(**settings: Any) -> str:
-        return settled(TrainSettings.model_validate(settings), base, "hash", adapters).method
+        return settled(TrainSettings.model_validate(settings), base, ("hash",), adapters).method
 
     assert method(method="qlora") == "qlora"
     for billions, expected in ((0.3, "lora"), (1.7, "lora"), (7.0, "qlora")):
