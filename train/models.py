@@ -179,8 +179,8 @@ def _count_parameters(file: Path) -> int:
 
 def settled(settings: TrainSettings, folder: Path, base_hashes: Sequence[str], adapters: Path) -> TrainSettings:
     """`settings` with a method: the one that the spec names, otherwise that of the newest adapter of this base (one of
-    `base_hashes`) in `adapters`, otherwise `lora` for a base below a billion parameters or one that fits on this machine, otherwise
-    `qlora`."""
+    `base_hashes`) in `adapters`, otherwise `lora` for a base below a billion parameters or one that fits on this
+    machine, otherwise `qlora`."""
     if "method" in settings.model_fields_set:
         return settings
     from train.results import read_result

@@ -11,12 +11,12 @@ import gc
 import math
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from schemas.errors import InputError, NoWork, PairsmithError, StoreFull, first_line
 from schemas.failpoints import failpoint
@@ -55,6 +55,17 @@ _SHOWN_MASKS = 3
 # What libraries say of a full disk. torch, whose file is then shorter than what it wrote, does not name the cause.
 _FULL_DISK = ("No space left", "Disk quota exceeded", "File too large")
 _FULL_DISK_IN_TORCH = ("unexpected pos", "PytorchStreamWriter")
+
+
+class Receipts(NamedTuple):
+    """What a project has recorded of its adapters: `digests` returns the SHA-256 of an adapter's files by its id, and
+    `begin` is called before an adapter is trained, after which its earlier receipts no longer describe it."""
+
+    digests: Callable[[str], Mapping[str, str]]
+    begin: Callable[[str], None]
+
+
+NO_RECEIPTS = Receipts(lambda adapter: {}, lambda adapter: None)
 
 
 def fine_tune(
@@ -97,11 +108,13 @@ def tune(
     *,
     merge: bool = True,
     should_stop: ShouldStop = never_stop,
+    receipts: Receipts = NO_RECEIPTS,
 ) -> TrainResult:
     """Train an adapter on `dataset.train`, measure `dataset.validation`, and save it as `out_dir/<adapter id>`.
 
     With `train.objective` "dpo", the adapter of supervised fine-tuning is trained first (or reused) and DPO continues
-    from it; "orpo" starts from the base. After QLoRA the adapter is merged, unless `merge` is False.
+    from it; "orpo" starts from the base. After QLoRA the adapter is merged, unless `merge` is False. The files of an
+    adapter that is reused must be those in its record and in `receipts`.
 
     Reports progress("train", {done, total, loss, tokens, eta_s, epoch}) after each step, and `validation_loss` when one
     is measured. An existing adapter is returned and nothing is trained (`reused`). Blocks for minutes; a killed run
@@ -118,10 +131,13 @@ def tune(
     ids = dict.fromkeys(adapter_id(dataset, each, hash_) for hash_ in hashes for each in (settings, requested))
     results = filter(None, (read_result(out_dir / each) for each in ids))
     if finished := next(filter(base.is_base_of, results), None):
+        refuse_changed(finished, recorded=receipts.digests(finished.adapter_id))
         return _reuse(base, dataset, finished, progress, merge=merge)
     refuse_untrainable(dataset, settings)
     chat = load_chat(base, settings.template_arguments)
-    start = _train_sft(base, dataset, settings, out_dir, progress, should_stop) if settings.objective == "dpo" else None
+    start = None
+    if settings.objective == "dpo":
+        start = _train_sft(base, dataset, settings, out_dir, progress, should_stop, receipts)
     if start and start.planned_steps is not None:
         return start
     fitting, long = _fitting_rows(dataset, chat, longest_row(base, settings.max_length))
@@ -132,6 +148,7 @@ def tune(
     log = LossLog(progress, should_stop)
     checkpoints = out_dir / f".{name}.checkpoints"
     with _report_full_disk(out_dir), replaced_folder(folder) as partial:
+        receipts.begin(name)
         try:
             with quiet():
                 result = _train(base, chat, fitting, settings, partial, checkpoints, log, start)
@@ -159,9 +176,8 @@ def _fitting_rows(dataset: Dataset, chat: Chat, longest: int) -> tuple[Dataset, 
 
 
 def _reuse(base: Base, dataset: Dataset, finished: TrainResult, progress: Progress, *, merge: bool) -> TrainResult:
-    """The existing adapter, whose files must be those that training wrote. If DPO had only used it as an intermediate
-    step, it is merged now that it is requested on its own."""
-    refuse_changed(finished)
+    """The existing adapter. If DPO had only used it as an intermediate step, it is merged now that it is requested on
+    its own."""
     finished = finished.model_copy(update={"reused": True})
     if not (merge and finished.is_step):
         return finished
@@ -219,13 +235,19 @@ def adapter_id(dataset: Dataset, settings: TrainSettings, base_hash: str) -> str
 
 
 def _train_sft(
-    base: Base, dataset: Dataset, settings: TrainSettings, out_dir: Path, progress: Progress, should_stop: ShouldStop
+    base: Base,
+    dataset: Dataset,
+    settings: TrainSettings,
+    out_dir: Path,
+    progress: Progress,
+    should_stop: ShouldStop,
+    receipts: Receipts,
 ) -> TrainResult:
     """The adapter that DPO continues from."""
     _refuse_settings(settings, dataset)
     without = {"objective", "beta", "dpo_learning_rate", "dpo_epochs"}
     supervised = TrainSettings.model_validate(settings.model_dump(exclude=without))
-    return tune(base, dataset, supervised, out_dir, progress, merge=False, should_stop=should_stop)
+    return tune(base, dataset, supervised, out_dir, progress, merge=False, should_stop=should_stop, receipts=receipts)
 
 
 def _refuse_settings(settings: TrainSettings, dataset: Dataset) -> None:
