@@ -135,7 +135,7 @@ def tune(
         return _reuse(base, dataset, finished, progress, merge=merge)
     refuse_untrainable(dataset, settings)
     chat = load_chat(base, settings.template_arguments)
-    start = None
+    start: TrainResult | None = None
     if settings.objective == "dpo":
         start = _train_sft(base, dataset, settings, out_dir, progress, should_stop, receipts)
     if start and start.planned_steps is not None:

@@ -140,7 +140,8 @@ def _with_result(outcome: TrainOutcome, result: TrainResult, path: str) -> Train
 
     rows, left_out = result.train_rows + result.validation_rows, len(result.left_out)
     losses = [validation.loss for validation in result.validation]
-    start, adapters = None, Path(result.folder).parent
+    adapters = Path(result.folder).parent
+    start: TrainResult | None = None
     if result.began_with and (not result.reused or _mark_of(adapters, result.began_with).exists()):
         start = read_result(adapters / result.began_with)
     return replace(

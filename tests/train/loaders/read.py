@@ -67,7 +67,7 @@ def swift(base: str) -> Rows:
     from swift.template import get_template
 
     _, processor = get_model_processor(base, load_model=False, model_type="qwen2")
-    template = get_template(processor, template_type="qwen2_5", max_length=None, loss_scale="last_round")
+    template = get_template(processor, template_type="qwen2_5", max_length=16384, loss_scale="last_round")
     template.set_mode("train")
     encoded = (template.encode(dict(row)) for row in load_dataset(["train.jsonl"], num_proc=1)[0])
     return [(list(row["input_ids"]), list(row["labels"])) for row in encoded]
