@@ -19,7 +19,7 @@ from train.dataset import dataset_of
 from train.sft import tune
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1500)
 def test_every_adapter_of_a_training_has_a_receipt(tiny_base: Base, tmp_path: Path) -> None:
     """The supervised adapter that DPO continues from is refused if it was edited together with its own record. An
     adapter that was trained again, by a process killed before it wrote a receipt, is accepted."""
