@@ -43,6 +43,11 @@ class Base:
     runs_code: bool = False
     earlier_hash: str = ""
 
+    @property
+    def hashes(self) -> tuple[str, ...]:
+        """The hashes by which an adapter's record may name this base."""
+        return tuple(dict.fromkeys(filter(None, (self.hash, self.earlier_hash))))
+
     def is_base_of(self, trained: TrainResult) -> bool:
         """Whether an adapter was trained on this base. An adapter of an earlier version must also have the end tokens
         that this base has now, because its record does not cover the generation config."""

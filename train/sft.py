@@ -113,8 +113,8 @@ def tune(
     """Train an adapter on `dataset.train`, measure `dataset.validation`, and save it as `out_dir/<adapter id>`.
 
     With `train.objective` "dpo", the adapter of supervised fine-tuning is trained first (or reused) and DPO continues
-    from it; "orpo" starts from the base. After QLoRA the adapter is merged, unless `merge` is False. The files of an
-    adapter that is reused must be those in its record and in `receipts`.
+    from it; "orpo" starts from the base. After QLoRA the adapter is merged, unless `merge` is False. A reused
+    adapter must be as its record and `receipts` say.
 
     Reports progress("train", {done, total, loss, tokens, eta_s, epoch}) after each step, and `validation_loss` when one
     is measured. An existing adapter is returned and nothing is trained (`reused`). Blocks for minutes; a killed run
@@ -123,21 +123,15 @@ def tune(
     Raises InputError for unusable rows and rows that are in the test set, and NoWork if nothing was learned: no rows,
     no token with loss, a loss that is not finite, or an adapter that is still zero.
     """
-    hashes = (base.hash, base.earlier_hash)
-    settings = (requested := settled(settings, base.folder, hashes, out_dir)).effective_settings
+    settings = (requested := settled(settings, base.folder, base.hashes, out_dir)).effective_settings
     unsloth_backend.import_unsloth(settings)
-    name = adapter_id(dataset, settings, base.hash)
-    folder = out_dir / name
-    ids = dict.fromkeys(adapter_id(dataset, each, hash_) for hash_ in hashes for each in (settings, requested))
-    results = filter(None, (read_result(out_dir / each) for each in ids))
-    if finished := next(filter(base.is_base_of, results), None):
+    folder = out_dir / (name := adapter_id(dataset, settings, base.hash))
+    if finished := _finished(base, dataset, (settings, requested), out_dir):
         refuse_changed(finished, recorded=receipts.digests(finished.adapter_id))
         return _reuse(base, dataset, finished, progress, merge=merge)
     refuse_untrainable(dataset, settings)
     chat = load_chat(base, settings.template_arguments)
-    start: TrainResult | None = None
-    if settings.objective == "dpo":
-        start = _train_sft(base, dataset, settings, out_dir, progress, should_stop, receipts)
+    start = _train_start(base, dataset, settings, out_dir, progress, should_stop, receipts)
     if start and start.planned_steps is not None:
         return start
     fitting, long = _fitting_rows(dataset, chat, longest_row(base, settings.max_length))
@@ -161,11 +155,17 @@ def tune(
             gc.collect()  # frees the trained model, which is as large as each merged one
             merged = choose_merge(base, settings, partial, fitting.validation, progress)
             result = result.model_copy(update={"merged": merged})
-        result = _write_record(partial, result)
-        if result.planned_steps is not None:
+        if (result := _write_record(partial, result)).planned_steps is not None:
             return _save_stopped(partial, out_dir, result)
     shutil.rmtree(checkpoints, ignore_errors=True)
     return result.model_copy(update={"folder": str(folder)})
+
+
+def _finished(base: Base, dataset: Dataset, asked: Sequence[TrainSettings], out_dir: Path) -> TrainResult | None:
+    """The existing adapter of these inputs; those of earlier versions have other ids."""
+    ids = dict.fromkeys(adapter_id(dataset, each, hash_) for hash_ in base.hashes for each in asked)
+    results = filter(None, (read_result(out_dir / each) for each in ids))
+    return next(filter(base.is_base_of, results), None)
 
 
 def _fitting_rows(dataset: Dataset, chat: Chat, longest: int) -> tuple[Dataset, dict[str, int]]:
@@ -234,7 +234,7 @@ def adapter_id(dataset: Dataset, settings: TrainSettings, base_hash: str) -> str
     return content_id("adapter", [dataset.id, recipe, base_hash, *preferred])
 
 
-def _train_sft(
+def _train_start(
     base: Base,
     dataset: Dataset,
     settings: TrainSettings,
@@ -242,8 +242,10 @@ def _train_sft(
     progress: Progress,
     should_stop: ShouldStop,
     receipts: Receipts,
-) -> TrainResult:
-    """The adapter that DPO continues from."""
+) -> TrainResult | None:
+    """The adapter that DPO continues from; None for another objective."""
+    if settings.objective != "dpo":
+        return None
     _refuse_settings(settings, dataset)
     without = {"objective", "beta", "dpo_learning_rate", "dpo_epochs"}
     supervised = TrainSettings.model_validate(settings.model_dump(exclude=without))
