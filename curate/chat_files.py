@@ -74,6 +74,13 @@ def _messages(row: Json, **earlier: Any) -> Json:
     }
 
 
+def _trained_messages(row: Json) -> Json:
+    """`messages` in which every answer says whether it is trained on. `datasets`, with which Axolotl reads the file,
+    takes the keys from the first 10 MB and refuses a file in which another key appears later."""
+    *earlier, last = _messages(row, train=False)["messages"]
+    return {"messages": [*earlier, {**last, "train": True}]}
+
+
 def _openai(settings: TrainSettings, counts: Mapping[str, int]) -> dict[str, str]:
     files = "".join(
         f'{split} = client.files.create(file=open("{split}.jsonl", "rb"), purpose="fine-tune")\n' for split in counts
@@ -248,7 +255,7 @@ def _yaml(config: Json) -> str:
 FORMATS: Mapping[str, ChatFormat] = {
     "openai": ChatFormat(lambda row: _messages(row, weight=0), _openai, least=10),
     "together": ChatFormat(lambda row: _messages(row, weight=0), _together),
-    "axolotl": ChatFormat(lambda row: _messages(row, train=False), _axolotl),
+    "axolotl": ChatFormat(_trained_messages, _axolotl),
     "llama-factory": ChatFormat(_messages, _llama_factory),
     "unsloth": ChatFormat(lambda row: {"prompt": row["prompt"], "completion": row["completion"]}, _unsloth),
 }

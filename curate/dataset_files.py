@@ -89,12 +89,31 @@ def _write_split(folder: Path, split: Split, schema: Any, progress: Progress) ->
         writer.close()
 
 
+def write_preference_table(folder: Path) -> None:
+    """Write `preferences.jsonl` as Parquet too: types guessed from JSON differ between files. `datasets` reads answers
+    that are all dates as times, and refuses a score after 10 MB of rows without one."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    chats = [(name, _chat_type()) for name in ("prompt", "chosen", "rejected")]
+    texts = [(name, pa.string()) for name in ("split", "by", "chosen_id", "rejected_id")]
+    schema = pa.schema([*chats, *texts, ("score_gap", pa.float64())])
+    with pq.ParquetWriter((folder / PREFERENCES).with_suffix(".parquet"), schema) as parquet:
+        for batch in batched(read_lines(folder / PREFERENCES), BATCH):
+            parquet.write_table(pa.Table.from_pylist(batch, schema=schema))
+
+
+def _chat_type() -> Any:
+    import pyarrow as pa
+
+    return pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
+
+
 def _schema(columns: Sequence[str]) -> Any:
     import pyarrow as pa
 
-    chat = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
     texts = [(name, pa.string()) for name in ("pair_id", "seed_id", "system", "input", "output")]
-    chats = [(name, chat) for name in ("messages", "prompt", "completion")]
+    chats = [(name, _chat_type()) for name in ("messages", "prompt", "completion")]
     extra = [("columns", pa.struct([(name, pa.string()) for name in columns]))] if columns else []
     return pa.schema([*texts, *chats, ("score", pa.float64()), ("made_by", pa.string()), *extra])
 

@@ -2,7 +2,7 @@
 
     data/{train,validation,test}.jsonl    data/{train,validation,test}.parquet
     arrow/                                `datasets.load_from_disk`
-    preferences.jsonl                     pairs of a better and a worse answer in TRL's format; absent if there are none
+    preferences.{jsonl,parquet}           pairs of a better and a worse answer in TRL's format; absent if there are none
     random_arm.jsonl                      as many training rows, drawn at random; absent if all rows were selected
     README.md                             the dataset card
     manifest.json                         SHA-256 of every file; provenance of every row
@@ -33,6 +33,7 @@ from curate.dataset_files import (
     read_lines,
     read_manifest,
     write_manifest,
+    write_preference_table,
     write_tables,
 )
 from curate.outcome import CurateResult
@@ -75,6 +76,7 @@ def export_dataset(
         id_ = _write_card(new, project, result, totals, _manifest(folder))
         if result.preferences:  # not part of the id: it identifies the rows of the dataset
             _write_lines(new / PREFERENCES, map(as_row, result.preferences))
+            write_preference_table(new)
         if result.random_arm:
             _write_lines(new / RANDOM_ARM, map(chat_row, result.random_arm))
         files = hashes(new)

@@ -307,6 +307,9 @@ class TrainOutcome(StageOutcome):
     """The hash of its file."""
     digests: Mapping[str, str] = field(default_factory=dict)
     """The hashes of the adapter's own files, without a merged model, which may be built again."""
+    began_with: str = ""
+    began_with_digests: Mapping[str, str] = field(default_factory=dict)
+    """The adapter that DPO continued from, and the hashes of its own files."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,18 +26,34 @@ if TYPE_CHECKING:
 _WEIGHT_FILES = ("*.safetensors", "*.safetensors.index.json")
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "*.model", "vocab.json")
 _OTHER_FILES = ("config.json", *_TOKENIZER_FILES)
+# These too decide what is generated, by its end tokens; hashes of earlier versions do not cover them.
+_GENERATION_FILES = ("generation_config.json", "special_tokens_map.json", "added_tokens.json", "merges.txt")
 _LEARNED_POSITIONS = ("wpe.weight", "embed_positions.weight", "positions_embed.weight")
 
 
 @dataclass(frozen=True)
 class Base:
-    """A base model on disk. `name` is for display. `hash` covers weights, config, tokenizer and chat template, and the
-    code shipped with it where the spec allows it to run (`runs_code`)."""
+    """A base model on disk. `name` is for display. `hash` covers weights, config, tokenizer, chat template and
+    generation config, and the code shipped with it where the spec allows it to run (`runs_code`). `earlier_hash` is the
+    hash that earlier versions recorded, which does not cover the generation config."""
 
     name: str
     folder: Path
     hash: str
     runs_code: bool = False
+    earlier_hash: str = ""
+
+    @property
+    def hashes(self) -> tuple[str, ...]:
+        """The hashes by which an adapter's record may name this base."""
+        return tuple(dict.fromkeys(filter(None, (self.hash, self.earlier_hash))))
+
+    def is_base_of(self, trained: TrainResult) -> bool:
+        """Whether an adapter was trained on this base. An adapter of an earlier version must also have the end tokens
+        that this base has now, because its record does not cover the generation config."""
+        if trained.base_hash == self.hash:
+            return True
+        return trained.base_hash == self.earlier_hash and _has_same_ends(self, trained)
 
 
 def find_base(settings: TrainSettings, project_folder: Path, progress: Progress = unseen) -> Base:
@@ -51,36 +67,50 @@ def find_base(settings: TrainSettings, project_folder: Path, progress: Progress 
         from synth.embedded.weights import HUB_ID, embedded_weights
 
         folder = embedded_weights(lambda message: progress("weights", {"message": message})).folder
-        return Base(HUB_ID, folder, hash_model(folder))
+        hash_, earlier = hash_base(folder)
+        return Base(HUB_ID, folder, hash_, earlier_hash=earlier)
     folder = project_folder / base
     name = folder.name if folder.is_dir() else base
     if not folder.is_dir():
         folder = _fetch(base, settings.revision)
     copy = runnable(base, folder, settings.trust_remote_code)
-    hash_ = hash_model(copy or folder)
+    hash_, earlier = hash_base(copy or folder)
     billions_in(folder)  # detects truncated files before they are loaded
     if copy is None:
-        return Base(name, folder, hash_)
-    return Base(name, copy, content_id("model", [hash_, trust_entry(base, copy)]), runs_code=True)
+        return Base(name, folder, hash_, earlier_hash=earlier)
+    hash_, earlier = (content_id("model", [each, trust_entry(base, copy)]) for each in (hash_, earlier))
+    return Base(name, copy, hash_, runs_code=True, earlier_hash=earlier)
 
 
 def find_trained_base(trained: TrainResult, settings: TrainSettings, project_folder: Path) -> Base:
     """The base that `settings` name, which must be the base the adapter was trained on. Raises InputError if it is
-    another one, and the errors of `find_base`."""
+    another one, and the errors of `find_base`. The hash of the result is the one that the adapter's record has, so what
+    an earlier version measured of this base is not measured again."""
     base = find_base(settings, project_folder)
-    if base.hash != trained.base_hash:
+    if not base.is_base_of(trained):
         raise InputError(
             f"the adapter {trained.adapter_id} was trained on a different base than train.base = '{settings.base}'.",
             why="It would be applied to weights that it does not fit.",
             fix="Train again, or set train.base, revision and trust_remote_code to the base it was trained on.",
         )
-    return base
+    return replace(base, hash=trained.base_hash)
+
+
+def _has_same_ends(base: Base, trained: TrainResult) -> bool:
+    """Whether the end tokens saved with an adapter are those that it would get now. pairsmith 0.1 saved none."""
+    saved = Path(trained.folder, "generation_config.json")
+    if not saved.is_file():
+        return True
+    own = base.folder / "generation_config.json"
+    named = json.loads(own.read_bytes()) if own.is_file() else read_config(base.folder)
+    chat = load_chat(base, trained.settings.template_arguments)
+    return bool(json.loads(saved.read_bytes()).get("eos_token_id") == chat.end_tokens(named.get("eos_token_id")))
 
 
 def _fetch(hub_id: str, revision: str | None) -> Path:
     import huggingface_hub
 
-    patterns = [*_WEIGHT_FILES, *_OTHER_FILES, "*.py", "generation_config.json", "README.md"]
+    patterns = [*_WEIGHT_FILES, *_OTHER_FILES, *_GENERATION_FILES, "*.py", "README.md"]
     try:
         # Mistral's repositories hold a second copy of the weights in one file (consolidated*).
         return Path(
@@ -96,8 +126,20 @@ def _fetch(hub_id: str, revision: str | None) -> Path:
 
 
 def hash_model(folder: Path) -> str:
-    """A hash (32 hex digits) over every file that affects the model's output. Reads all weights once (about 1.5
-    GB/s)."""
+    """A hash (32 hex digits) over the files of a model; without its generation config, which an export extends by the
+    decoding of the evaluation. Reads all weights once (about 1.5 GB/s)."""
+    return content_id("model", _digests(folder))
+
+
+def hash_base(folder: Path) -> tuple[str, str]:
+    """A hash over every file that affects a base's output, and the hash that earlier versions recorded."""
+    digests = _digests(folder)
+    more = [(name, sha256(folder / name)) for name in _GENERATION_FILES if (folder / name).is_file()]
+    earlier = content_id("model", digests)
+    return (content_id("model", [earlier, more]) if more else earlier), earlier
+
+
+def _digests(folder: Path) -> list[tuple[str, str]]:
     weights = [path for pattern in _WEIGHT_FILES for path in folder.glob(pattern)]
     if not weights or not (folder / "config.json").is_file():
         raise InputError(
@@ -106,7 +148,7 @@ def hash_model(folder: Path) -> str:
             fix="A base model is a folder with config.json, *.safetensors and the tokenizer's files.",
         )
     files = sorted({*weights, *(path for pattern in _OTHER_FILES for path in folder.glob(pattern))})
-    return content_id("model", [(path.name, sha256(path)) for path in files])
+    return [(path.name, sha256(path)) for path in files]
 
 
 def compute_dtype(precision: str = "auto") -> Any:

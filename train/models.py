@@ -177,10 +177,10 @@ def _count_parameters(file: Path) -> int:
     return count
 
 
-def settled(settings: TrainSettings, folder: Path, base_hash: str, adapters: Path) -> TrainSettings:
-    """`settings` with a method: the one that the spec names, otherwise that of the newest adapter of this base in
-    `adapters`, otherwise `lora` for a base below a billion parameters or one that fits on this machine, otherwise
-    `qlora`."""
+def settled(settings: TrainSettings, folder: Path, base_hashes: Sequence[str], adapters: Path) -> TrainSettings:
+    """`settings` with a method: the one that the spec names, otherwise that of the newest adapter of this base (one of
+    `base_hashes`) in `adapters`, otherwise `lora` for a base below a billion parameters or one that fits on this
+    machine, otherwise `qlora`."""
     if "method" in settings.model_fields_set:
         return settings
     from train.results import read_result
@@ -188,7 +188,7 @@ def settled(settings: TrainSettings, folder: Path, base_hash: str, adapters: Pat
     newest = sorted(adapters.glob("*/training.json"), key=lambda path: -path.stat().st_mtime)
     for record in newest:
         earlier = read_result(record.parent)
-        if earlier and earlier.base_hash == base_hash:
+        if earlier and earlier.base_hash in base_hashes:
             return settings.model_copy(update={"method": earlier.settings.method})
     billions = billions_in(folder)
     small = billions < _SMALL_BILLIONS

@@ -193,7 +193,8 @@ def refuse_few(preferred: Sequence[Preference], too_long: int = 0) -> None:
 def _reward_id(preferred: Sequence[Preference], base: Base, settings: TrainSettings, rules: str) -> str:
     pairs = sorted((preference.chosen.id, preference.rejected.id) for preference in preferred)
     recipe = [settings.r, settings.alpha, settings.learning_rate, settings.batch, settings.epochs]
-    return content_id("reward", [VERSION, pairs, base.hash, rules, *recipe, settings.max_length, settings.seed])
+    own = base.earlier_hash or base.hash  # a reward model generates nothing
+    return content_id("reward", [VERSION, pairs, own, rules, *recipe, settings.max_length, settings.seed])
 
 
 def _load_scoring_model(base: Base, tokenizer: Any, dtype: Any, *, on_gpu: bool) -> Any:

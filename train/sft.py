@@ -11,12 +11,12 @@ import gc
 import math
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from schemas.errors import InputError, NoWork, PairsmithError, StoreFull, first_line
 from schemas.failpoints import failpoint
@@ -52,8 +52,20 @@ if TYPE_CHECKING:
 _PACKAGES = ("torch", "transformers", "trl", "peft", "bitsandbytes", "accelerate", "datasets")
 _BACKEND_PACKAGES = {"trl": (), "unsloth": ("unsloth", "unsloth_zoo")}
 _SHOWN_MASKS = 3
-# What libraries say of a full disk; the last two are torch's, whose file is then shorter than what it wrote.
-_FULL_DISK = ("No space left", "Disk quota exceeded", "File too large", "unexpected pos", "PytorchStreamWriter")
+# What libraries say of a full disk. torch, whose file is then shorter than what it wrote, does not name the cause.
+_FULL_DISK = ("No space left", "Disk quota exceeded", "File too large")
+_FULL_DISK_IN_TORCH = ("unexpected pos", "PytorchStreamWriter")
+
+
+class Receipts(NamedTuple):
+    """What a project has recorded of its adapters: `digests` returns the SHA-256 of an adapter's files by its id, and
+    `begin` is called before an adapter is trained, after which its earlier receipts no longer describe it."""
+
+    digests: Callable[[str], Mapping[str, str]]
+    begin: Callable[[str], None]
+
+
+NO_RECEIPTS = Receipts(lambda adapter: {}, lambda adapter: None)
 
 
 def fine_tune(
@@ -96,11 +108,13 @@ def tune(
     *,
     merge: bool = True,
     should_stop: ShouldStop = never_stop,
+    receipts: Receipts = NO_RECEIPTS,
 ) -> TrainResult:
     """Train an adapter on `dataset.train`, measure `dataset.validation`, and save it as `out_dir/<adapter id>`.
 
     With `train.objective` "dpo", the adapter of supervised fine-tuning is trained first (or reused) and DPO continues
-    from it; "orpo" starts from the base. After QLoRA the adapter is merged, unless `merge` is False.
+    from it; "orpo" starts from the base. After QLoRA the adapter is merged, unless `merge` is False. A reused
+    adapter must be as its record and `receipts` say.
 
     Reports progress("train", {done, total, loss, tokens, eta_s, epoch}) after each step, and `validation_loss` when one
     is measured. An existing adapter is returned and nothing is trained (`reused`). Blocks for minutes; a killed run
@@ -109,15 +123,15 @@ def tune(
     Raises InputError for unusable rows and rows that are in the test set, and NoWork if nothing was learned: no rows,
     no token with loss, a loss that is not finite, or an adapter that is still zero.
     """
-    settings = (requested := settled(settings, base.folder, base.hash, out_dir)).effective_settings
+    settings = (requested := settled(settings, base.folder, base.hashes, out_dir)).effective_settings
     unsloth_backend.import_unsloth(settings)
-    name = adapter_id(dataset, settings, base.hash)
-    folder = out_dir / name
-    if finished := read_result(folder) or read_result(out_dir / adapter_id(dataset, requested, base.hash)):
+    folder = out_dir / (name := adapter_id(dataset, settings, base.hash))
+    if finished := _finished(base, dataset, (settings, requested), out_dir):
+        refuse_changed(finished, recorded=receipts.digests(finished.adapter_id))
         return _reuse(base, dataset, finished, progress, merge=merge)
     refuse_untrainable(dataset, settings)
     chat = load_chat(base, settings.template_arguments)
-    start = _train_sft(base, dataset, settings, out_dir, progress, should_stop) if settings.objective == "dpo" else None
+    start = _train_start(base, dataset, settings, out_dir, progress, should_stop, receipts)
     if start and start.planned_steps is not None:
         return start
     fitting, long = _fitting_rows(dataset, chat, longest_row(base, settings.max_length))
@@ -128,6 +142,7 @@ def tune(
     log = LossLog(progress, should_stop)
     checkpoints = out_dir / f".{name}.checkpoints"
     with _report_full_disk(out_dir), replaced_folder(folder) as partial:
+        receipts.begin(name)
         try:
             with quiet():
                 result = _train(base, chat, fitting, settings, partial, checkpoints, log, start)
@@ -140,11 +155,17 @@ def tune(
             gc.collect()  # frees the trained model, which is as large as each merged one
             merged = choose_merge(base, settings, partial, fitting.validation, progress)
             result = result.model_copy(update={"merged": merged})
-        result = _write_record(partial, result)
-        if result.planned_steps is not None:
+        if (result := _write_record(partial, result)).planned_steps is not None:
             return _save_stopped(partial, out_dir, result)
     shutil.rmtree(checkpoints, ignore_errors=True)
     return result.model_copy(update={"folder": str(folder)})
+
+
+def _finished(base: Base, dataset: Dataset, asked: Sequence[TrainSettings], out_dir: Path) -> TrainResult | None:
+    """The existing adapter of these inputs; those of earlier versions have other ids."""
+    ids = dict.fromkeys(adapter_id(dataset, each, hash_) for hash_ in base.hashes for each in asked)
+    results = filter(None, (read_result(out_dir / each) for each in ids))
+    return next(filter(base.is_base_of, results), None)
 
 
 def _fitting_rows(dataset: Dataset, chat: Chat, longest: int) -> tuple[Dataset, dict[str, int]]:
@@ -155,9 +176,8 @@ def _fitting_rows(dataset: Dataset, chat: Chat, longest: int) -> tuple[Dataset, 
 
 
 def _reuse(base: Base, dataset: Dataset, finished: TrainResult, progress: Progress, *, merge: bool) -> TrainResult:
-    """The existing adapter, whose files must be those that training wrote. If DPO had only used it as an intermediate
-    step, it is merged now that it is requested on its own."""
-    refuse_changed(finished)
+    """The existing adapter. If DPO had only used it as an intermediate step, it is merged now that it is requested on
+    its own."""
     finished = finished.model_copy(update={"reused": True})
     if not (merge and finished.is_step):
         return finished
@@ -177,10 +197,11 @@ def _report_full_disk(out_dir: Path) -> Iterator[None]:
     except PairsmithError:
         raise
     except Exception as error:
-        if not any(words in str(error) for words in _FULL_DISK):
+        named = any(words in str(error) for words in _FULL_DISK)
+        if not (named or any(words in str(error) for words in _FULL_DISK_IN_TORCH)):
             raise
         raise StoreFull(
-            f"no space is left to write ({first_line(error)}).",
+            f"no space is left to write{f' ({first_line(error)})' if named else ''}.",
             where=str(out_dir),
             why="The adapter was not saved; the last complete checkpoint is kept.",
             fix="Free some space and run the same command again; it resumes from there.",
@@ -213,14 +234,22 @@ def adapter_id(dataset: Dataset, settings: TrainSettings, base_hash: str) -> str
     return content_id("adapter", [dataset.id, recipe, base_hash, *preferred])
 
 
-def _train_sft(
-    base: Base, dataset: Dataset, settings: TrainSettings, out_dir: Path, progress: Progress, should_stop: ShouldStop
-) -> TrainResult:
-    """The adapter that DPO continues from."""
+def _train_start(
+    base: Base,
+    dataset: Dataset,
+    settings: TrainSettings,
+    out_dir: Path,
+    progress: Progress,
+    should_stop: ShouldStop,
+    receipts: Receipts,
+) -> TrainResult | None:
+    """The adapter that DPO continues from; None for another objective."""
+    if settings.objective != "dpo":
+        return None
     _refuse_settings(settings, dataset)
     without = {"objective", "beta", "dpo_learning_rate", "dpo_epochs"}
     supervised = TrainSettings.model_validate(settings.model_dump(exclude=without))
-    return tune(base, dataset, supervised, out_dir, progress, merge=False, should_stop=should_stop)
+    return tune(base, dataset, supervised, out_dir, progress, merge=False, should_stop=should_stop, receipts=receipts)
 
 
 def _refuse_settings(settings: TrainSettings, dataset: Dataset) -> None:

@@ -157,9 +157,9 @@ def _load_model(tuned: Tuned, workspace: Workspace) -> LocalModel:
         trusted = workspace.project(tuned.project).spec.train.trust_remote_code
         settings = settings.model_copy(update={"trust_remote_code": trusted})
     base = find_base(settings, workspace.folder(tuned.project))
-    if base.hash != tuned.result.base_hash:
-        raise Refusal(409, "the base model is not the one that the adapter was trained on.", code="other_base")
     trained = tuned.result.model_copy(update={"folder": str(tuned.folder)})
+    if not base.is_base_of(trained):
+        raise Refusal(409, "the base model is not the one that the adapter was trained on.", code="other_base")
     refuse_changed(trained)
     local, _ = tuned_model(base, base.folder, trained)
     if local.is_merged and not tuned.adapter:

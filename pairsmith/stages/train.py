@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from train.dataset import Dataset
     from train.intervals import Interval
     from train.results import TrainResult
+    from train.sft import Receipts
 
 ADAPTERS, CURVE, CURVE_FILE = "adapters", "curve", "curve.json"
 
@@ -60,19 +61,16 @@ def train(project: Project, store: Store, audience: Audience = NO_AUDIENCE, *, c
         dataset = dataset_of(project.folder / exported.path)
         tested = [seed.text for seed in held_out_inputs(store.active_seeds(), project.spec) if seed.text]
         dataset = replace(dataset, held_out=[*dataset.held_out, *tested])
-        from train.results import refuse_changed
         from train.sft import refuse_untrainable, tune
 
         refuse_untrainable(dataset, settings)
         say("loading the base model")
         from train.base_model import find_base
 
-        base = find_base(settings, project.folder, progress)
+        base, adapters = find_base(settings, project.folder, progress), project.folder / ADAPTERS
         with (stop or Stopping()).polled() as should_stop:
-            result = tune(base, dataset, settings, project.folder / ADAPTERS, progress, should_stop=should_stop)
-        if result.reused:  # its own record may have been edited together with its files
-            own = result.model_copy(update={"weights": {}, "files": {}})
-            refuse_changed(own, recorded=recorded_digests(store, result.adapter_id))
+            receipts = _receipts(adapters, store)
+            result = tune(base, dataset, settings, adapters, progress, should_stop=should_stop, receipts=receipts)
         path = project.inside(Path(result.folder))
         store.write(result.artifact.model_copy(update={"path": path}))
         record.outcome = _with_result(record.outcome, result, path)
@@ -81,7 +79,25 @@ def train(project: Project, store: Store, audience: Audience = NO_AUDIENCE, *, c
         if curve:
             lines = learning_curve_of(project, store, audience, base, dataset, result.settings)
             record.add(curve=tuple(lines), curve_sha256=sha256(project.folder / CURVE_FILE))
+    for adapter in filter(None, (result.adapter_id, result.began_with)):
+        _mark_of(adapters, adapter).unlink(missing_ok=True)
     return record.outcome
+
+
+def _receipts(adapters: Path, store: Store) -> Receipts:
+    """What receipts record of adapters. One that is being trained is marked by a file until its receipt is written: if
+    the process is killed in between, earlier receipts are about files that no longer exist."""
+    from train.sft import Receipts
+
+    def digests(adapter: str) -> Mapping[str, str]:
+        # its own record may have been edited together with its files
+        return {} if _mark_of(adapters, adapter).exists() else recorded_digests(store, adapter)
+
+    return Receipts(digests, begin=lambda adapter: _mark_of(adapters, adapter).touch())
+
+
+def _mark_of(adapters: Path, adapter: str) -> Path:
+    return adapters / f".{adapter}.unrecorded"
 
 
 def _ended(result: TrainResult) -> Interrupted:
@@ -101,19 +117,33 @@ def _ended(result: TrainResult) -> Interrupted:
 
 
 def recorded_digests(store: Store, adapter_id: str) -> dict[str, str]:
-    """The SHA-256 of the adapter's files, and the digest of its record, as its last training or reuse recorded them;
-    none in receipts of earlier versions."""
-    receipts = (receipt for receipt in reversed(store.receipts("train")) if receipt.facts.get("made") == adapter_id)
-    last = next(receipts, None)
-    return dict(last.facts.get("digests") or {}) if last else {}
+    """The SHA-256 of the adapter's files, and the digest of its record, as its last training or reuse recorded them, or
+    the DPO that continued from it; none in receipts of earlier versions."""
+    keys = (("made", "digests"), ("began_with", "began_with_digests"))
+    for receipt in reversed(store.receipts("train")):
+        for name, digests in keys:
+            if receipt.facts.get(name) == adapter_id:
+                return dict(receipt.facts.get(digests) or {})
+    return {}
+
+
+def _digests_of(result: TrainResult | None) -> dict[str, str]:
+    """Of the adapter's own files and its record."""
+    from train.results import RECORD
+
+    digests = {**result.weights, **result.files, RECORD: result.digest} if result else {}
+    return {name: digest for name, digest in digests.items() if digest and not name.startswith("merged/")}
 
 
 def _with_result(outcome: TrainOutcome, result: TrainResult, path: str) -> TrainOutcome:
-    from train.results import RECORD
+    from train.results import read_result
 
     rows, left_out = result.train_rows + result.validation_rows, len(result.left_out)
     losses = [validation.loss for validation in result.validation]
-    digests = {**result.weights, **result.files, RECORD: result.digest}
+    adapters = Path(result.folder).parent
+    start: TrainResult | None = None
+    if result.began_with and (not result.reused or _mark_of(adapters, result.began_with).exists()):
+        start = read_result(adapters / result.began_with)
     return replace(
         outcome,
         counts=Counts(rows_in=rows + left_out, accepted=rows, rejected=left_out),
@@ -121,7 +151,9 @@ def _with_result(outcome: TrainOutcome, result: TrainResult, path: str) -> Train
         artifact_id=result.adapter_id,
         files=(path,),
         reused=result.reused,
-        digests={name: digest for name, digest in digests.items() if digest and not name.startswith("merged/")},
+        digests=_digests_of(result),
+        began_with=start.adapter_id if start else "",
+        began_with_digests=_digests_of(start) if start else {},
         base=result.base,
         train_rows=result.train_rows,
         validation_rows=result.validation_rows,

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Mapping, Sequence
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +21,9 @@ from synth.embedded.rows import RowCache, RowTokens
 
 # Rough activation memory of a small model for one token; it bounds how many rows are recomputed together.
 _RECOMPUTED_BYTES = 16 * 2**10
+
+
+_LAYER = re.compile(r"(.*?)\.(\d+)\.(.+)")
 
 
 class UnsupportedModel(Exception):
@@ -74,7 +79,8 @@ def make_head_input_contiguous(model: Any) -> None:
 
 def refuse_incomplete(folder: Path, *, runs_code: bool = False) -> None:
     """Raise InputError if transformers would load other weights from `folder` than its model files hold: random numbers
-    for missing ones, or an adapter beside them on that adapter's own base. Reads headers only.
+    for missing ones, fewer layers than there are, or an adapter beside them on that adapter's own base. Reads headers
+    only.
 
     A model that needs code which is not trusted remains transformers' ValueError.
     """
@@ -115,12 +121,55 @@ def refuse_incomplete(folder: Path, *, runs_code: bool = False) -> None:
         what, named = ("are missing", missing) if missing else ("have other shapes than its config says", other_shape)
         others = sorted(loading["unexpected_keys"]) if missing else ()
         instead = f"; the files have others, such as {others[0]}" if others else ""
+        fix = "Use the folder or the hub id of a complete model."
+        if missing and not _of_text(model, missing):
+            fix += " What is missing does not read text: a text model of its own has text_config as its config.json."
         raise InputError(
             f"weights of the model {what}: {len(named)} of {len(names)}, such as {named[0]}{instead}.",
             where=str(folder),
             why="transformers would put random numbers in their place.",
-            fix="Use the folder or the hub id of a complete model.",
+            fix=fix,
         )
+    _refuse_left_out_layers(folder, names, loading["unexpected_keys"], getattr(model, "config", None))
+
+
+def _of_text(model: Any, names: Sequence[str]) -> bool:
+    """Whether any of these weights belongs to the part of `model` that reads and writes text. Vision and audio towers
+    and their projectors do not."""
+    text = [model.get_decoder(), model.get_output_embeddings()]
+    places = tuple(f"{name}." for name, module in model.named_modules() if name and any(module is one for one in text))
+    return not places or any(name.startswith(places) for name in names)
+
+
+def _refuse_left_out_layers(folder: Path, names: set[str], unexpected: Iterable[str], config: Any) -> None:
+    """Raise InputError if the files have more layers than the config, which transformers does not report.
+
+    Weights that belong to no layer of this kind are usual: vision towers, heads that predict further tokens (also as
+    layers, which the config counts as `num_nextn_predict_layers`), stored tables of positions.
+    """
+    sizes = Counter(prefix for prefix, *_ in {(prefix, number) for prefix, number, _ in map(_numbered, names)})
+    kinds = {(prefix, rest) for prefix, _, rest in map(_numbered, names)}
+    left_out: dict[str, set[int]] = {}
+    for prefix, number, rest in map(_numbered, unexpected):
+        if prefix and number >= sizes[prefix] and (prefix, rest) in kinds:
+            left_out.setdefault(prefix, set()).add(number)
+    further = getattr(config, "num_nextn_predict_layers", None) or 0
+    for prefix, numbers in left_out.items():
+        if len(numbers) > further:
+            raise InputError(
+                f"the files have {sizes[prefix] + len(numbers)} layers in {prefix}, and config.json describes only"
+                f" {sizes[prefix]}.",
+                where=str(folder),
+                why="transformers would leave the others out without an error.",
+                fix="Use the config.json that came with the weights. A model that was shortened on purpose has to be"
+                " saved again with save_pretrained, which writes only the layers it has.",
+            )
+
+
+def _numbered(name: str) -> tuple[str, int, str]:
+    """The name of a weight in a list of layers: the list, the layer's number, and the rest. Without a list: empty."""
+    match = _LAYER.match(name)
+    return (match[1], int(match[2]), match[3]) if match else ("", -1, name)
 
 
 def _multiplies_bfloat16() -> bool:

@@ -35,13 +35,13 @@ def row(asked: str, answer: str, turns: list[dict[str, str]]) -> dict[str, Any]:
 @pytest.fixture
 def dataset(tmp_path: Path) -> Path:
     """Two training rows, the second a conversation; one validation row; one test row."""
-    folder = tmp_path / "dataset"
+    more = {"validation": [row("four", 'vier: "4"', [])], "test": [row("secret", "geheim", [])]}
+    return _dataset(tmp_path / "dataset", [row("two", "zwei", []), row("three", "drei", TURNS)], **more)
+
+
+def _dataset(folder: Path, train: list[dict[str, Any]], **more: list[dict[str, Any]]) -> Path:
     (folder / "data").mkdir(parents=True)
-    files = {
-        "train": [row("two", "zwei", []), row("three", "drei", TURNS)],
-        "validation": [row("four", 'vier: "4"', [])],
-        "test": [row("secret", "geheim", [])],
-    }
+    files = {"train": train, "validation": [], "test": [], **more}
     hashes = {}
     for split, rows in files.items():
         body = "".join(json.dumps(one) + "\n" for one in rows).encode()
@@ -97,12 +97,13 @@ def test_every_file_has_one_shape_and_no_test_row(written: tuple[str, Path]) -> 
 
 
 def test_only_the_last_answer_of_a_conversation_is_learned(dataset: Path, tmp_path: Path) -> None:
-    """Each trainer has its own setting for this; rows with a single answer have none."""
+    """Each trainer has its own setting for this; only Axolotl's is also in rows with a single answer."""
     for name, key, value in (("openai", "weight", 0), ("together", "weight", 0), ("axolotl", "train", False)):
         write_chat_files(dataset, name, tmp_path / name, TrainSettings())
         single, conversation = (one["messages"] for one in lines(tmp_path / name / "train.jsonl"))
-        assert [message.get(key) for message in conversation] == [None, None, value, None, None]
-        assert all(set(message) == {"role", "content"} for message in single)
+        last = True if name == "axolotl" else None
+        assert [message.get(key) for message in conversation] == [None, None, value, None, last]
+        assert [message.get(key) for message in single] == [None, None, last]
     write_chat_files(dataset, "llama-factory", tmp_path / "llama-factory", TrainSettings())
     assert "mask_history: true" in (tmp_path / "llama-factory" / "config.yaml").read_text()
 
@@ -236,3 +237,30 @@ def test_without_validation_rows_no_config_names_them(tmp_path: Path, dataset: P
         assert "validation.jsonl" not in text
         assert "pairsmith_validation" not in text
         assert "--n-evals" not in text
+
+
+def test_axolotl_can_read_a_conversation_after_ten_megabytes(tmp_path: Path) -> None:
+    """`datasets` takes the keys of messages from the first 10 MB, and refused a file whose first conversation came
+    later, because only there an answer had the key `train`."""
+    datasets = pytest.importorskip("datasets")
+    folder = _dataset(
+        tmp_path / "dataset", [row(f"{n} " + "x" * 400, "y", []) for n in range(60)] + [row("z", "y", TURNS)]
+    )
+    write_chat_files(folder, "axolotl", tmp_path / "chat", TrainSettings())
+    file = str(tmp_path / "chat" / "train.jsonl")
+    loaded = datasets.load_dataset("json", data_files=file, split="train", chunksize=5000, cache_dir=str(tmp_path))
+    assert [message.get("train") for message in loaded[60]["messages"]] == [None, None, False, None, True]
+
+
+def test_unsloth_learns_dates_as_texts(tmp_path: Path) -> None:
+    """`datasets` turns answers that are all dates into times, so 2024-05-01 was learned as 2024-05-01 00:00:00. The
+    script reads the rows itself."""
+    pytest.importorskip("datasets")
+    folder = _dataset(tmp_path / "dataset", [row("when", f"2024-05-0{day}", []) for day in range(1, 8)])
+    write_chat_files(folder, "unsloth", tmp_path / "chat", TrainSettings())
+    script = ast.parse((tmp_path / "chat" / "train.py").read_text())
+    reader = [node for node in script.body if isinstance(node, ast.FunctionDef | ast.Import)]
+    reader += [node for node in script.body if isinstance(node, ast.ImportFrom) and node.module == "datasets"]
+    names: dict[str, Any] = {}
+    exec(compile(ast.Module(reader, []), "train.py", "exec"), names)
+    assert names["rows_of"](tmp_path / "chat" / "train.jsonl").to_list() == lines(tmp_path / "chat" / "train.jsonl")

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 import pairsmith
 from curate.curation import curate
-from curate.dataset_files import PREFERENCES
+from curate.dataset_files import PREFERENCES, write_preference_table
 from curate.export import export_dataset, preference_rows
 from curate.outcome import curate_project
 from curate.pool import Pool
@@ -329,6 +329,25 @@ def test_preferences_file_is_conversational_and_does_not_change_the_dataset_id(t
     assert {line["split"] for line in lines} == {"train", "validation"}
     assert preference_rows(tmp_path / "dataset", "train") == [line for line in lines if line["split"] == "train"]
     assert preference_rows(tmp_path / "dataset", "test") == []
+
+
+def test_preferences_can_be_loaded_whatever_they_contain(tmp_path: Path) -> None:
+    """In the Parquet file answers that are all dates stay texts, and scores may begin after rows without any; from JSON
+    `datasets` turns the former into times and refuses the latter."""
+    datasets = pytest.importorskip("datasets")
+    asked = [{"role": "user", "content": "when?" + "x" * 400}]
+    days = ["2024-05-01", "2024-05-02T10:00:00"]
+    chosen, rejected = ([{"role": "assistant", "content": day}] for day in days)
+    texts = {"split": "train", "by": "edit", "chosen_id": "a", "rejected_id": "b"}
+    rows = [
+        {"prompt": asked, "chosen": chosen, "rejected": rejected, **texts, "score_gap": gap}
+        for gap in [None] * 60 + [0.5]
+    ]
+    (tmp_path / PREFERENCES).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    write_preference_table(tmp_path)
+    file = str(tmp_path / "preferences.parquet")
+    loaded = datasets.load_dataset("parquet", data_files=file, split="train", cache_dir=str(tmp_path))
+    assert loaded.to_list() == rows
 
 
 def test_rows_are_read_once_and_only_if_they_can_be_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

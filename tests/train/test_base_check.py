@@ -18,6 +18,7 @@ pytest.importorskip("trl", reason="training needs the train extra")
 
 from schemas.errors import MissingDependency, PairsmithError
 from schemas.spec import TrainSettings
+from synth.embedded.model import refuse_incomplete
 from tests.train.families import FAMILIES, make
 from train import base_check, models
 from train.base_check import check_base, refuse_unfit
@@ -123,6 +124,10 @@ def _without_layer(base: Path) -> None:
     rename_weights(base, lambda name: name.replace("layers.1.mlp.", "lost."))
 
 
+def _fewer_layers(base: Path) -> None:
+    change_json(base / "config.json", num_hidden_layers=1, layer_types=None)
+
+
 def _other_width(base: Path) -> None:
     change_json(base / "config.json", intermediate_size=48)
 
@@ -166,6 +171,7 @@ def _own_padding(base: Path) -> None:
         (_twice, "the weights are there twice"),
         (_compiled, r"weights of the model are missing: 25 of 25, .*; the files have others, such as _orig_mod\."),
         (_without_layer, "weights of the model are missing: 3 of 25, such as model.layers.1.mlp.down_proj.weight"),
+        (_fewer_layers, r"the files have 2 layers in model\.layers, and config\.json describes only 1"),
         (_other_width, "have other shapes than its config says: 6 of 25"),
         (_with_adapter, "contains an adapter beside the model"),
         (_damaged, "not a valid model config"),
@@ -179,11 +185,53 @@ def _own_padding(base: Path) -> None:
 )
 def test_a_base_that_cannot_be_trained_is_refused_with_its_reason(base: Path, spoil: Any, what: str) -> None:
     """Other formats than safetensors, truncated or missing weights, unknown architectures or custom code, quantised
-    weights, another model's tokenizer, no template, no model."""
+    weights, fewer layers than there are weights for, another model's tokenizer, no template, no model."""
     spoil(base)
     with pytest.raises(PairsmithError, match=what) as refused:
         refuse_unfit(TrainSettings(base="base"), base.parent)
     assert refused.value.fix
+
+
+def test_weights_that_families_ship_beside_the_layers_are_no_error(base: Path) -> None:
+    """Towers for images, heads that predict further tokens, as a list or a last layer of their own, tables of
+    positions, and a head that equals the embeddings: transformers does not load them, and nothing is missing."""
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    names = (
+        *("vision_tower.encoder.layers.0.mlp.fc1.weight", "mtp.layers.0.mlp.down_proj.weight"),
+        *("model.layers.0.self_attn.rotary_emb.inv_freq", "model.layers.2.mlp.down_proj.weight"),
+    )
+    path = str(base / "model.safetensors")
+    weights = load_file(path)
+    head = {"lm_head.weight": weights["model.embed_tokens.weight"].clone()}
+    save_file({**weights, **head, **{name: torch.ones(1) for name in names}}, path, {"format": "pt"})
+    with pytest.raises(PairsmithError, match="have 3 layers in model"):
+        refuse_unfit(TrainSettings(base="base"), base.parent)
+    change_json(base / "config.json", num_nextn_predict_layers=1)
+    refuse_unfit(TrainSettings(base="base"), base.parent)
+
+
+def test_a_model_for_images_without_its_tower_says_what_to_do(tmp_path: Path) -> None:
+    """Gemma 3 saved without the vision tower under the config of the whole model: the message names the way out, and it
+    works."""
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    text = {"vocab_size": 64, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "head_dim": 8}
+    text |= {"num_attention_heads": 4, "num_key_value_heads": 2}
+    eyes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 4}
+    config = AutoConfig.for_model("gemma3", text_config=text, vision_config=eyes)
+    AutoModelForCausalLM.from_config(config.text_config).save_pretrained(tmp_path)
+    refuse_incomplete(tmp_path)
+    own = (tmp_path / "config.json").read_bytes()
+    AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path)
+    rename_weights(tmp_path, lambda name: name if "language_model" in name else f"lost.{name}")
+    with pytest.raises(PairsmithError, match=r"vision_tower|multi_modal") as refused:
+        refuse_incomplete(tmp_path)
+    assert "text_config as its config.json" in str(refused.value.fix)
+    (tmp_path / "config.json").write_bytes(own)
+    rename_weights(tmp_path, lambda name: name.replace("language_model.model.", "model."))
+    refuse_incomplete(tmp_path)
 
 
 @pytest.mark.parametrize("package", ["accelerate", "torch", "transformers"])
@@ -276,7 +324,7 @@ def test_the_method_follows_spec_project_or_size(base: Path, monkeypatch: pytest
     monkeypatch.setattr(models, "machine", lambda: SMALL)
 
     def method(**settings: Any) -> str:
-        return settled(TrainSettings.model_validate(settings), base, "hash", adapters).method
+        return settled(TrainSettings.model_validate(settings), base, ("hash",), adapters).method
 
     assert method(method="qlora") == "qlora"
     for billions, expected in ((0.3, "lora"), (1.7, "lora"), (7.0, "qlora")):

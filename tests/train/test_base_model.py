@@ -22,18 +22,22 @@ import pytest
 from schemas.allocator import return_large_arrays_early
 from schemas.errors import MissingDependency, PairsmithError
 from schemas.spec import TrainSettings
-from tests.train.tiny import LINEAR_LAYERS
+from tests.train.tiny import LINEAR_LAYERS, rows, settings
 from train.base_model import (
     Base,
     count_four_bit_layers,
     find_base,
+    find_trained_base,
+    hash_base,
     hash_model,
     load_chat,
     load_dequantised,
     load_for_training,
     unpack_if_small,
 )
+from train.dataset import Dataset
 from train.quiet import quiet
+from train.sft import tune
 
 ROOT = Path(__file__).parents[2]
 
@@ -51,6 +55,38 @@ def test_the_hash_covers_the_chat_template_and_not_the_path(tiny_base: Base, tmp
     assert hash_model(folder) != tiny_base.hash
 
 
+@pytest.mark.parametrize("name", ["generation_config.json", "special_tokens_map.json"])
+def test_files_that_name_end_tokens_are_part_of_a_base(name: str, tiny_base: Base, tmp_path: Path) -> None:
+    """They change what the tuned model generates, so with other ones it is another base. The hash that earlier versions
+    recorded does not cover them."""
+    folder = copy_of(tiny_base, tmp_path)
+    before = find_base(TrainSettings(base="base"), tmp_path)
+    (folder / name).write_text('{"eos_token_id": 7}')
+    after = find_base(TrainSettings(base="base"), tmp_path)
+    assert after.hash != before.hash
+    assert after.earlier_hash == before.earlier_hash == hash_model(folder)
+
+
+def test_an_adapter_of_an_earlier_version_fits_its_base_until_its_end_tokens_change(
+    tiny_base: Base, tmp_path: Path
+) -> None:
+    """Its record has a hash without the generation config. The adapter is reused and measured as before, and trained
+    again only for a base whose answers would now end elsewhere."""
+    folder, trained_on = copy_of(tiny_base, tmp_path), settings(base="base")
+    data, out = Dataset("d", rows(4)), tmp_path / "adapters"
+    base = find_base(trained_on, tmp_path)
+    earlier = tune(replace(base, hash=base.earlier_hash), data, trained_on, out)
+    again = tune(base, data, trained_on, out)
+    assert (again.reused, again.adapter_id) == (True, earlier.adapter_id)
+    assert find_trained_base(again, trained_on, tmp_path).hash == earlier.base_hash
+    (folder / "generation_config.json").write_text('{"eos_token_id": [2, 7]}')
+    with pytest.raises(PairsmithError, match="trained on a different base"):
+        find_trained_base(again, trained_on, tmp_path)
+    anew = tune(find_base(trained_on, tmp_path), data, trained_on, out)
+    assert not anew.reused
+    assert find_trained_base(anew, trained_on, tmp_path).hash == anew.base_hash
+
+
 def test_generation_marks_are_removed(tiny_base: Base, tmp_path: Path) -> None:
     """A trainer's marks in a template, which servers cannot parse, never reach an exported model; the prompt stays the
     same."""
@@ -66,7 +102,7 @@ def test_generation_marks_are_removed(tiny_base: Base, tmp_path: Path) -> None:
 def test_a_folder_of_the_project_is_used_and_an_empty_one_refused(tiny_base: Base, tmp_path: Path) -> None:
     """`train.base` may be a folder relative to the project; one without a model is a clear error."""
     copy_of(tiny_base, tmp_path)
-    assert find_base(TrainSettings(base="base"), tmp_path).hash == tiny_base.hash
+    assert find_base(TrainSettings(base="base"), tmp_path).earlier_hash == tiny_base.hash
     (tmp_path / "empty").mkdir()
     with pytest.raises(PairsmithError, match="contains no model"):
         find_base(TrainSettings(base="empty"), tmp_path)
@@ -104,7 +140,7 @@ def test_a_base_on_a_hub_is_downloaded_at_its_revision(tiny_base: Base, tmp_path
         done = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=ROOT, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     hash_, *names = done.stdout.split()
-    assert hash_ == tiny_base.hash
+    assert hash_ == hash_base(tiny_base.folder)[0]
     assert "modeling_own.py" in names
     assert not set(names) & {"pytorch_model.bin", "consolidated.safetensors", "onnx"}
     assert any(path.startswith("/api/models/someone/model/revision/v2.0") for path in asked)
