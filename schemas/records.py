@@ -385,9 +385,8 @@ class RowState(Record):
 class Artifact(Record):
     """Something made of pairs and kept as files: a dataset, an adapter, an evaluation.
 
-    `parents` are the artifacts it was made from, `members` its pairs with their split (empty if the parents imply
-    them). A provider holds a batch: one record has the names of its requests, a second one its provider id as `path`
-    (empty if it was not created), a third one says that its cost is known.
+    `parents` are the artifacts it was made from, `members` its pairs with their split (empty if parents imply them). Of
+    a batch, one record has its requests' names, one its provider id as `path` (empty: not created), one a known cost.
     """
 
     id: str

@@ -391,7 +391,7 @@ def test_lost_content_is_strict_on_numbers_and_quotes_and_mild_on_words(input: s
 def test_quotations_are_recognised_in_every_kind_of_marks() -> None:
     """Straight, curly, low and angled marks open a quotation; an inch mark and an apostrophe do not."""
     text = "\"one\" \u201ctwo\u201d «three» „four\u201c 'five' \u2018six\u2019 7\" it's the dogs' 8\""
-    assert quotations(text) == ["one", "two", "three", "four", "five", "six"]
+    assert quotations(text) == ("one", "two", "three", "four", "five", "six")
 
 
 @pytest.mark.parametrize(
