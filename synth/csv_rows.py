@@ -56,8 +56,8 @@ def find_header_row(lines: Sequence[str | Fault], source: SeedSource, given: str
     """
     texts = ["\n" if isinstance(line, Fault) else line for line in lines]
     if comments := _count_comments(texts, source, given):
-        above, separator = find_header_row(texts[comments:], source, given)
-        return comments + above, separator
+        more, separator = find_header_row(texts[comments:], source, given)
+        return comments + more, separator
     separator = given or _separator(texts, source)
     records = _parse_records(texts, separator)
     if not records or count_known_headers(records[0][1], source):
@@ -82,7 +82,7 @@ def find_header_row(lines: Sequence[str | Fault], source: SeedSource, given: str
 
 
 def _count_comments(lines: Sequence[str], source: SeedSource, given: str | None) -> int:
-    if not lines[0].startswith("#"):
+    if not (lines and lines[0].startswith("#")):
         return 0
     below = next((at for at, line in enumerate(lines) if line.strip() and not line.startswith("#")), 0)
     separator = given or _separator(lines[below:], source)
