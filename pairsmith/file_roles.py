@@ -116,7 +116,8 @@ def find_inputs(
     """The columns that may be the input, and all columns, including those inside objects if an input is found there.
     In a table without texts and outputs, names are inputs, such as those of products."""
     inputs = without_annotated([column for column in texts if column is not output])
-    inputs = [column for column in inputs if not column.is_constant] or inputs
+    varied = [column for column in inputs if not column.is_constant]
+    inputs = inputs if all(column.called(HEAD) for column in varied) else varied
     if output is None or inputs:
         return inputs or (names_in(columns) if not texts else []), columns
     others = [column for column in columns if column is not output]
