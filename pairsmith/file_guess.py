@@ -261,7 +261,8 @@ def _table(path: Path, columns: Sequence[Column], wanted: str) -> Guess:
         inner = [one for column in columns if column.nested for one in inner_columns(column)]
         inner_texts = [column for column in inner if column.is_text]
         inside = find_output(inner, inner_texts, wanted)[0]
-        is_clear = not inside.called(MODEL) if inside else len(inner_texts) == 1 and not names_in(columns)
+        is_alone = len(inner_texts) == 1 and all(c is inner_texts[0] or c.is_bare or c.reference for c in inner)
+        is_clear = not inside.called(MODEL) if inside else is_alone and not names_in(columns)
         if is_clear:
             columns, texts = [*columns, *inner], inner_texts
     output, reason, rivals = find_output(columns, texts, wanted)
