@@ -230,8 +230,8 @@ def test_labels_with_commas_are_told_from_several_labels(
     rows = "".join(f'{ENGLISH[n % 6][0]} {n},"{labels[n % len(labels)]}"\n' for n in range(30))
     guessed, _ = read(tmp_path, "a.csv", f"text,category\n{rows}")
     assert sorted(guessed.task["labels"]) == sorted(labels)
-    (said_of_labels,) = (one for one in guessed.why if one.startswith("'category' has"))
-    assert sentence in said_of_labels
+    (decided,) = (one for one in guessed.why if one.startswith("'category' has"))
+    assert sentence in decided
 
 
 def test_texts_in_several_languages_are_pointed_out(tmp_path: Path) -> None:
