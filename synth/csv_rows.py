@@ -217,14 +217,10 @@ def csv_rows(lines: Lines, source: SeedSource, notes: list[SeedProblem]) -> Rows
         try:
             cells = next(reader, None)
         except csv.Error as error:
-            if places and last:
-                yield _row(*last, places, width, separator)
             raise invalid_csv_error(error, where) from None
         end = head[0] - 1 + reader.line_num
-        if places and last and (cells is not None or not are_totals(last[1])):
-            yield _row(*last, places, width, separator)
-        elif last:
-            yield last[0], Fault("title", "the line adds up the rows above it.")
+        if places and last:
+            yield _row(*last, places, width, separator, is_last=cells is None)
         last, records = None, records + 1
         if cells is None:
             return
@@ -242,7 +238,11 @@ def csv_rows(lines: Lines, source: SeedSource, notes: list[SeedProblem]) -> Rows
             last = start, cells
 
 
-def _row(start: int, cells: list[str], places: Layout, width: int, separator: str) -> tuple[int, Cells | Fault]:
+def _row(
+    start: int, cells: list[str], places: Layout, width: int, separator: str, *, is_last: bool
+) -> tuple[int, Cells | Fault]:
+    if is_last and are_totals(cells):
+        return start, Fault("title", "the line adds up the rows above it.")
     if any(cell.strip() for cell in cells[width:]):
         fix = f"{len(cells)} cells for {width} headers; quote texts that contain the separator {separator!r}."
         return start, Fault("cells", fix)
