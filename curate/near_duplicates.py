@@ -48,10 +48,12 @@ class HasTexts(Protocol):
 
 class RepeatedRows(NamedTuple):
     """`of` maps the index of each duplicate pair to the earlier pair that is the same row; `flagged` holds the indices
-    of the pairs that get the flag `TaskKind.flag`."""
+    of the pairs that get the flag `TaskKind.flag`, `other_labels` the label that the other row has of each that is
+    flagged for that."""
 
     of: dict[int, SimilarRows]
     flagged: frozenset[int]
+    other_labels: dict[int, str]
 
 
 def find_repeated_rows(pairs: Callable[[], Iterable[HasTexts]], threshold: float, kind: TaskKind) -> RepeatedRows:
@@ -61,7 +63,7 @@ def find_repeated_rows(pairs: Callable[[], Iterable[HasTexts]], threshold: float
     whose output is like an earlier one's (`one_output`), or two pairs that are the same row with different outputs
     (`two_labels`).
     """
-    flagged: set[int] = set()
+    flagged, other_labels = set[int](), dict[int, str]()
     if kind.duplicate == "both exact":
         of = _exact_duplicates((pair.asked.strip(), pair.output.strip()) for pair in pairs())
     elif kind.duplicate == "input near":
@@ -75,8 +77,9 @@ def find_repeated_rows(pairs: Callable[[], Iterable[HasTexts]], threshold: float
     if kind.flag == "two_labels":
         labels = [pair.output for pair in pairs()]
         conflicting = [(one.later, one.earlier) for one in of.values() if labels[one.later] != labels[one.earlier]]
-        flagged = {number for both in conflicting for number in both}
-    return RepeatedRows(of, frozenset(flagged))
+        other_labels = {number: labels[other] for one in conflicting for number, other in (one, one[::-1])}
+        flagged = set(other_labels)
+    return RepeatedRows(of, frozenset(flagged), other_labels)
 
 
 def _duplicates_on_both_sides(sets: TokenSets, threshold: float) -> tuple[dict[int, SimilarRows], set[int]]:

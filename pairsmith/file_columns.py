@@ -14,15 +14,16 @@ from statistics import fmean
 from typing import NamedTuple
 
 from curate.words import SIGNS, plain
+from pairsmith.file_values import are_references
 from pairsmith.header_words import GROUP, ID, LABELS, MODEL
 from pairsmith.record_schema import is_record
 from schemas.errors import InputError
 from schemas.labels import distinct_labels, folded_label
 from schemas.spec import SeedSource
-from synth.columns import Cells, Fault, check_columns, follow, plain_text, without_single_lists
+from synth.columns import Cells, Fault, SeedProblem, check_columns, follow, plain_text, without_single_lists
 from synth.columns import paths_in as paths_in_source
 from synth.seed_rows import read_column_names, rows_of
-from synth.turns import TOOLS, extract_turns, parse_role, parse_turns
+from synth.turns import extract_turns, parse_turns
 
 LOOKED_AT = 10_000  # rows that are inspected: half of them the first ones
 TEXT_WORDS = 3.0  # a column with at least this many words per cell on average is text
@@ -31,6 +32,7 @@ _MAX_COMPARED, _COMPARED_ROWS = 200, 500  # columns that are compared each with 
 # a column of labels may have up to _MAX_LABELS distinct values if each occurs at least _OFTEN times on average
 _OFTEN, _MAX_LABELS = 5, 300
 _ONCE_PER = 10  # at most one row in this many may have a label of its own
+_CONSTANT = 3  # rows with the same value
 _MIN_GROUPS = 10  # a column that says which rows belong together has at least this many distinct values
 _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 _BARE = re.compile(r"(?=\D*\d)(?:[!-~]+|[\d\s.,:/+-]+)")
@@ -52,7 +54,8 @@ def _names(listed: str) -> tuple[frozenset[str], tuple[str, ...], tuple[str, ...
 class Column(NamedTuple):
     """What the rows read so far contain in one column. `name` is a safe name for prompts. `words` is the average number
     of words per filled cell; if words are not separated by spaces, three characters count as one. `objects`: cells are
-    JSON objects, or strings that contain them; `nested`: some are actual objects."""
+    JSON objects, or strings that contain them; `nested`: some are actual objects. `reference`: they are dates, contacts
+    or other values that mean nothing as a text."""
 
     name: str
     header: str
@@ -60,6 +63,7 @@ class Column(NamedTuple):
     words: float
     objects: bool = False
     nested: bool = False
+    reference: bool = False
 
     @property
     def filled(self) -> tuple[str, ...]:
@@ -67,12 +71,17 @@ class Column(NamedTuple):
 
     @property
     def is_text(self) -> bool:
-        return self.words >= TEXT_WORDS
+        return self.words >= TEXT_WORDS and not self.reference
+
+    @property
+    def is_constant(self) -> bool:
+        """At least three rows have the same value."""
+        return len(self.filled) >= _CONSTANT and len(set(self.filled)) == 1
 
     def called(self, listed: str) -> bool:
         """Whether the header contains one of the listed names."""
         names, phrases, alone = _names(listed)
-        header = plain(self.header)
+        header = plain(_CAMEL.sub(" ", self.header))
         parts = [part for part in _SEPARATORS.split(header) if part]
         spaced = f" {' '.join(parts)} "
         return not names.isdisjoint(parts) or any(n in spaced for n in phrases) or any(n in header for n in alone)
@@ -81,7 +90,8 @@ class Column(NamedTuple):
     def is_informative(self) -> bool:
         """It has a few recurring values, so it is neither an id nor constant."""
         different = len(set(self.filled))
-        return not self.objects and 1 < different <= CATEGORIES and different <= len(self.filled) / 2
+        described = 1 < different <= CATEGORIES and different <= len(self.filled) / 2
+        return described and not self.objects and not self.reference
 
     @property
     def is_bare(self) -> bool:
@@ -93,7 +103,7 @@ class Column(NamedTuple):
         """It describes many rows in a word or two, so it may be the label of a classifier, with up to hundreds of
         values if each recurs often. A column in which many values occur only once is open-ended and is no category,
         unless its header names labels."""
-        if self.objects or (self.is_text and not self.called(LABELS)):
+        if self.objects or ((self.is_text or self.reference) and not self.called(LABELS)):
             return False
         different, rows = len(distinct_labels(self.filled)), len(self.filled)
         if self.is_text and different > min(CATEGORIES, rows / _OFTEN):  # labels of several words
@@ -125,10 +135,11 @@ def first_rows(
     strict: bool = False,
     skip: int = 0,
     spread: bool = False,
+    notes: list[SeedProblem] | None = None,
 ) -> list[Cells]:
     """The first rows after the first `skip`, with cells keyed by column number; with `spread`, half of them from the
     whole file. A line that is not JSON is skipped, as for rows with outputs; with `strict` it raises InputError, as for
-    other rows. Columns of the same name are not read."""
+    other rows. Columns of the same name are not read. What was noticed about the columns is added to `notes`."""
     times = Counter(names)
     named = {f"c{at}": name for at, name in enumerate(names) if name.strip() and times[name] == 1}
     if not named:
@@ -140,7 +151,7 @@ def first_rows(
         columns, both = {**named, "output": header}, f"{{{{ {first} }}}}{{{{ output }}}}"
         source = source.model_copy(update={"kind": "pair", "columns": columns, "input": both})
     with ExitStack() as stack:
-        every = rows_of(source, path.parent, None, [], stack)
+        every = rows_of(source, path.parent, None, [] if notes is None else notes, stack)
         rows_read = _spread(every) if spread else list(islice(every, skip, skip + LOOKED_AT))
     paths = paths_in_source(source)  # for headers with a dot, whose parts are the keys of objects
     parts = (row if isinstance(row, Fault) else follow(paths, row) for _, row in rows_read)
@@ -175,7 +186,8 @@ def _column(at: int, header: str, rows: Sequence[Cells]) -> Column:
     nested = any(isinstance(cell, dict) for cell in turns)
     objects = nested or (bool(spelt) and all(map(is_record, spelt)))
     words = fmean((2 * len(text.split()) + count_words(text)) / 3 for text in spelt) if spelt else 0.0
-    return Column(name if name.isidentifier() else f"c_{name}", header, texts, words, objects, nested)
+    reference = are_references(spelt)
+    return Column(name if name.isidentifier() else f"c_{name}", header, texts, words, objects, nested, reference)
 
 
 def _cell_text(cell: object) -> object:
@@ -240,31 +252,19 @@ def inner_columns(column: Column) -> list[Column]:
 def _at(value: object, path: str) -> object:
     for name in path.split(".")[1:]:
         value = value.get(name) if isinstance(value, dict) else None
-    return value
+    return _only_text(value) if isinstance(value, list) else value
+
+
+def _only_text(values: list[object]) -> object:
+    """The text of a list of one text, or of the same text repeated."""
+    return without_single_lists({"": values})[""] if values and isinstance(values[0], str) else None
 
 
 def paths_in(value: object, path: str) -> Iterator[str]:
-    if isinstance(value, str):
+    if isinstance(value, str) or (isinstance(value, list) and _only_text(value) is not None):
         yield path
     for name, inner in value.items() if isinstance(value, dict) else ():
         yield from paths_in(inner, f"{path}.{name}")
-
-
-def detect_language(texts: Sequence[str], otherwise: str = "en") -> str:
-    """The two-letter code of the language of these texts together. Returns `otherwise` if there is too little text, or
-    if no language has a probability above one half, as for lists of names or products."""
-    sample = " ".join(texts)[:20_000]
-    if len(sample.encode()) < 200:
-        return otherwise
-    from py3langid.langid import MODEL_FILE, LanguageIdentifier
-
-    from curate.gates.language import relatives
-
-    # A local instance, freed after the call: the library's global one would keep 70 MB in a server as long as it runs.
-    ranked = dict(LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True).rank(sample))
-    code = str(next(iter(ranked)))
-    is_sure = sum(ranked.get(other, 0.0) for other in relatives(code)) > 0.5
-    return code if is_sure and len(code) == 2 else otherwise  # "zxx" means no linguistic content
 
 
 def find_group(columns: Sequence[Column]) -> Column | None:
@@ -287,19 +287,3 @@ def _has_groups(column: Column) -> bool:
     counts, rows = Counter(column.filled), len(column.filled)
     recur = _MIN_GROUPS <= len(counts) < rows and max(counts.values()) <= rows / 2
     return recur and not column.objects and not column.is_text
-
-
-def refuse_single_messages(path: Path, columns: Sequence[Column]) -> None:
-    """Raise InputError for a file with one message per line: its answers would be read as inputs."""
-    if speaker := next(filter(_names_speakers, columns), None):
-        raise InputError(
-            f"has one message per line ('{speaker.header}' names the speaker), but a row must be a whole conversation.",
-            where=path.name,
-            fix="Group the lines of each conversation into one list, `messages` (`pairsmith docs seeds`).",
-        )
-
-
-def _names_speakers(column: Column) -> bool:
-    """Its values are all roles, at least two, of which some may be tools."""
-    names = set(column.filled)
-    return any(map(parse_role, names)) and len(names) > 1 and all(parse_role(n) or n.casefold() in TOOLS for n in names)

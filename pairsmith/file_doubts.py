@@ -95,23 +95,39 @@ def hints_of_lists(output: Column) -> list[str]:
 
 
 def hints_of_label_sets(columns: Sequence[Column], rows: Sequence[Cells]) -> list[str]:
-    """Columns named like labels with several labels in some rows, as lists or separated, some of which also occur
-    alone: a classifier gives each text one."""
+    """Columns named like labels with several labels in some rows, as lists or separated: a classifier gives each text
+    one. What stands between separators is a label of its own if it also occurs alone or in other combinations."""
     hints = []
     for at, column in enumerate(columns):
         cells = (row.get(f"c{at}") for row in rows) if column.called(_LABEL_SETS) and not column.objects else ()
         sets = [
-            [str(x).strip() for x in cell] if isinstance(cell, list) else _OR.split(str(cell)) for cell in cells if cell
+            tuple(str(x).strip() for x in cell) if isinstance(cell, list) else tuple(_OR.split(str(cell).strip()))
+            for cell in cells
+            if cell
         ]
         labels, several = Counter(chain.from_iterable(sets)), [one for one in sets if len(one) > 1]
-        alone = {one[0] for one in sets if len(one) == 1}
-        if len(labels) <= min(CATEGORIES, len(sets) / 2) and not alone.isdisjoint(chain.from_iterable(several)):
+        if not several or len(labels) > min(CATEGORIES, len(sets) / 2):
+            continue
+        if _recombine(several, sets):
             hints.append(
                 f"'{column.header}' has several labels in {len(several):,} of {len(sets):,} rows, and a task of kind"
                 ' classify gives each text one: to learn several, write them as an object, {"labels": ["...", "..."]},'
                 " and choose --kind extract"
             )
+        elif not any(isinstance(row.get(f"c{at}"), list) for row in rows):
+            shown = next(text for text in column.filled if _OR.search(text))
+            hints.append(
+                f"'{column.header}' has values with a separator, such as '{shown[:40]}': each is read as one label,"
+                " because its parts do not occur in other combinations"
+            )
     return hints
+
+
+def _recombine(several: Sequence[tuple[str, ...]], sets: Sequence[tuple[str, ...]]) -> bool:
+    """Whether most parts of the different combinations also occur in another one, or alone."""
+    places = Counter(part for one in {frozenset(map(folded_label, one)) for one in sets} for part in one)
+    parts = [part for one in {frozenset(map(folded_label, one)) for one in several} for part in one]
+    return 2 * sum(places[part] > 1 for part in parts) > len(parts)
 
 
 def hint_to_join(others: Sequence[Column]) -> list[str]:

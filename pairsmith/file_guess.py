@@ -9,18 +9,17 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from pairsmith.file_chats import CHATS, chats_in, refuse_single_messages
 from pairsmith.file_columns import (
     LOOKED_AT,
     TEXT_WORDS,
     Column,
     columns_in,
-    detect_language,
     find_group,
     first_rows,
     inner_columns,
     labels_of,
     paths_in,
-    refuse_single_messages,
 )
 from pairsmith.file_doubts import (
     are_turns_as_text,
@@ -34,8 +33,18 @@ from pairsmith.file_doubts import (
     hints_of_transcripts,
     hints_of_unread_chats,
 )
-from pairsmith.file_roles import find_inputs, find_output, is_system, names_in, side_of, sides_inside
-from pairsmith.header_words import HEAD, INPUT, LABELS, MODEL, OUTPUT, REPLY, THREAD
+from pairsmith.file_languages import detect_language, hint_of_languages
+from pairsmith.file_roles import (
+    answers_inside,
+    find_inputs,
+    find_output,
+    is_system,
+    names_in,
+    parts_of,
+    side_of,
+    sides_inside,
+)
+from pairsmith.header_words import INPUT, LABELS, MODEL, OUTPUT, REPLY, THREAD
 from pairsmith.record_schema import choices_in, schema_of, with_choices
 from prompts.languages import language_code
 from schemas.errors import InputError
@@ -49,6 +58,7 @@ from synth.columns import (
     PREFERENCES,
     Cells,
     Fault,
+    SeedProblem,
     check_columns,
     find_rejected_column,
     plain_text,
@@ -61,10 +71,9 @@ from synth.turns import exchange, parse_role
 
 _LONG_WORDS = 40.0  # a single column of texts at least this long is assumed to contain finished outputs
 _HEADER_WORDS = 7  # a longer header is probably a row of a file without headers
-_LISTED_COLUMNS, _EXAMINED_LISTS = 40, 20  # unread columns listed by name; lists examined to detect chats
+_LISTED_COLUMNS = 40  # unread columns listed by name
 _COPY_RATIO = 50  # outputs that equal their input are intended if they are at least one in this many
 _LISTED_PATHS = 8  # paths and columns that are listed by name
-_CHATS = ("messages", "conversations")
 SCHEMA = "schema.json"
 _NEEDED_COLUMNS = {
     "labels": "column of labels with recurring values",
@@ -136,6 +145,8 @@ def _with_doubts(path: Path, guessed: Guess) -> Guess:
     outputs = guessed.outputs if guessed.kind != "output" else ()
     is_labels = "labels" in guessed.task and guessed.kind == "pair"
     guessed.why.extend(doubts_about(outputs, guessed.asked, are_labels=is_labels))
+    if guessed.task["kind"] not in ("classify", "extract", "translate"):
+        guessed.why.extend(hint_of_languages(guessed.spoken))
     if not is_labels:
         return guessed
     if 2 * len(outputs) >= LOOKED_AT:
@@ -160,13 +171,14 @@ def refuse_without_needs(path: Path, kind: KindName, guessed: Guess) -> None:
 def _guess(path: Path, kind: str, encoding: str | None) -> Guess:
     names = read_column_names(path, encoding)
     check_columns(names, path.name)
-    rows = first_rows(path, names, encoding, spread=True) if names else []
+    notes: list[SeedProblem] = []
+    rows = first_rows(path, names, encoding, spread=True, notes=notes) if names else []
     if not rows:
         raise InputError("has no rows.", where=path.name, fix="Add at least one row below the headers.")
     if (worse := find_rejected_column(names, names)) and (preferred := _preferences(path, names, worse, encoding)):
         return preferred
-    if chat := next((name for at, name in enumerate(names) if _holds_chats(at, name, rows)), None):
-        return _chat(chat, names, rows)
+    if chat := next(chats_in(names, rows), None):
+        return _chat(*chat, names)
     columns = columns_in(names, rows)
     alpaca = {"instruction", "output"} <= set(names)
     if alpaca or (set(_DOLLY[:3]) <= set(names) and kind != "classify"):
@@ -181,6 +193,7 @@ def _guess(path: Path, kind: str, encoding: str | None) -> Guess:
         first_rows(path, names, encoding, strict=True)
     guessed.why.extend(hint_of_names(names, columns) + hints_of_unread_chats(names, rows))
     guessed.why.extend(hints_of_label_sets(columns, rows))
+    guessed.why.extend(note.detail for note in notes if note.code == "unnamed")
     if row := next((name for name in names if len(name.split()) > _HEADER_WORDS), None):
         guessed.why.append(f"the first line was read as headers, but looks like a row: '{row[:40]}...'")
     return guessed
@@ -199,14 +212,6 @@ def _preferences(path: Path, names: Sequence[str], worse: str, encoding: str | N
     why = f"every row has an answer and a worse one, '{worse}': train.objective = 'dpo' learns from both"
     outputs = tuple(seed.reference or "" for seed in seeds)
     return Guess({"kind": task}, kind, {}, [why, *_not_read(names, PREFERENCES)], outputs, outputs)
-
-
-def _holds_chats(at: int, name: str, rows: Sequence[Cells]) -> bool:
-    """Whether a column is named like chats, or one of its first lists is a chat. Not all need be: a chat may be empty
-    or end before an answer."""
-    cells = islice((cell for row in rows if isinstance(cell := row.get(f"c{at}"), list)), _EXAMINED_LISTS)
-    known = name.casefold() in _CHATS
-    return known or any(not isinstance(exchange({"messages": cell}, several=True), Fault) for cell in cells)
 
 
 def _first_fault(row: Cells) -> Fault | None:
@@ -228,15 +233,15 @@ def _paths_in(column: Column) -> Iterator[str]:
     return iter(())
 
 
-def _chat(column: str, names: Sequence[str], rows: Sequence[Cells]) -> Guess:
-    at = names.index(column)
-    conversations = [exchange({"messages": row.get(f"c{at}")}, several=True) for row in rows]
+def _chat(column: str, cells: Sequence[object], names: Sequence[str]) -> Guess:
+    conversations = [exchange({"messages": cell}, several=True) for cell in cells]
     usable = [one for one in conversations if not isinstance(one, Fault)]
     several = any(len([turn for turn in one.asked if turn.role != "system"]) > 1 for one in usable)
     turns = "some rows have several turns" if several else "every row is one question and its answer"
     outputs = tuple(one.answer for one in usable)
-    why = [f"the column '{column}' contains chats; {turns}", *_not_read(names, (column, "system"))]
-    settings = {} if column.casefold() in _CHATS else {"columns": {"messages": column}}
+    why = [f"the column '{column}' contains chats; {turns}"]
+    why += _not_read(names, (column.partition(".")[0], column, "system"))
+    settings = {} if column.casefold() in CHATS else {"columns": {"messages": column}}
     asked = tuple(one.asked[-1].content for one in usable)
     return Guess({"kind": "reply"}, "conversation" if several else "pair", settings, why, outputs, outputs, asked=asked)
 
@@ -255,9 +260,14 @@ def _table(path: Path, columns: Sequence[Column], wanted: str) -> Guess:
     if not texts:  # all texts may be inside objects, as in traces of a model
         inner = [one for column in columns if column.nested for one in inner_columns(column)]
         inner_texts = [column for column in inner if column.is_text]
-        if (inside := find_output(inner, inner_texts, wanted)[0]) and not inside.called(MODEL):
+        inside = find_output(inner, inner_texts, wanted)[0]
+        is_alone = len(inner_texts) == 1 and all(c is inner_texts[0] or c.is_bare or c.reference for c in inner)
+        is_clear = not inside.called(MODEL) if inside else is_alone and not names_in(columns)
+        if is_clear:
             columns, texts = [*columns, *inner], inner_texts
     output, reason, rivals = find_output(columns, texts, wanted)
+    if output is None and wanted in ("", "free", "reply") and (answers := answers_inside(columns)):
+        output, reason, columns = answers, "chosen by the name of its column", [*columns, answers]
     if not sides and (output is None or output.nested or wanted == "translate"):
         sides = sides_inside(columns)
     if len(sides) != 2 and wanted == "translate":
@@ -275,31 +285,31 @@ def _table(path: Path, columns: Sequence[Column], wanted: str) -> Guess:
             fix=f"Write the spec by hand (`pairsmith docs seeds`).{_path_hint(columns)}",
         )
     if output is None or not inputs:
-        return _one_text(max(texts or inputs or columns, key=lambda column: column.words), columns)
+        return _one_text(max(inputs or texts or columns, key=lambda column: column.words), columns)
     # A header like "ticket subject" may name a heading: of columns named like inputs, the longest is the body.
     asks = side_of(inputs, "user") if parse_role(output.header) else None
     body = asks or max(inputs, key=lambda c: (c.called(INPUT), c.words, len("".join(c.filled))))
-    heads = [column for column in columns if column.called(HEAD) and column.filled and column is not body]
-    kind, settings = seed_settings([*heads, body], output, ())
+    parts = parts_of(body, columns, output, rivals)
+    kind, settings = seed_settings(parts, output, ())
     why = [f"'{output.header}' is the output: {reason} ({_size(output)})"]
-    joined = " and ".join(repr(column.header) for column in (*heads, body))
-    why.append(f"the input is {joined} ({_size(body)})" if heads else f"{joined} is the input ({_size(body)})")
+    joined = " and ".join(repr(column.header) for column in parts)
+    why.append(f"the input is {joined} ({_size(body)})" if parts[1:] else f"{joined} is the input ({_size(body)})")
     task: dict[str, Any] = {"kind": "reply" if output.called(REPLY) or parse_role(output.header) else "free"}
     values = distinct_labels(output.filled)
     if not wanted and output.is_category and len(values) > 1:
         task = {"kind": "classify", "labels": values}
     prose = output.is_text and not output.filled[0].startswith(("{", "["))
     texts_of_body = (output if prose else body).filled
-    rows = zip(output.texts, *(column.texts for column in (*heads, body)), strict=True)
+    rows = zip(output.texts, *(column.texts for column in parts), strict=True)
     asked = tuple("\n".join(texts) for answer, *texts in rows if answer)
     guessed = Guess(task, kind, settings, why, output.filled, texts_of_body, asked=asked)
     languages = [detect_language(c.filled) for c in (body, output)] if task["kind"] == "free" and prose else []
     if len(set(languages)) > 1:
         both = "the input is in {} and the output in {}".format(*languages)
         why.append(f"{both}: if one is a translation of the other, choose that kind with --kind translate")
-    others = [column for column in inputs if column not in (body, *heads, *rivals) and not is_system(column)]
+    others = [column for column in inputs if column not in (*parts, *rivals) and not is_system(column)]
     why += hints_of_lists(output) + hint_of_rivals(output, rivals) + hint_to_join(others)
-    return _with_extra(guessed, [output, body, *heads], columns)
+    return _with_extra(guessed, [output, *parts], columns)
 
 
 def _named(kind: str, guessed: Guess) -> dict[str, Any]:
@@ -349,8 +359,10 @@ def _one_text(text: Column, columns: Sequence[Column]) -> Guess:
     finished = text.words >= _LONG_WORDS or text.called(OUTPUT)
     kind = "output" if finished else "input"
     what = "finished outputs, for which inputs are generated" if finished else "inputs, for which outputs are generated"
-    why = [f"'{text.header}' contains {what} ({_size(text)})", *hints_of_transcripts(text)]
-    others = [column for column in columns if column.is_text and column is not text][:_LISTED_PATHS]
+    parts = [text] if finished else parts_of(text, columns, None)
+    joined, contains = " and ".join(repr(column.header) for column in parts), "contain" if parts[1:] else "contains"
+    why = [f"{joined} {contains} {what} ({_size(text)})", *hints_of_transcripts(text)]
+    others = [column for column in columns if column.is_text and column not in parts][:_LISTED_PATHS]
     others = others or (names_in(columns)[:_LISTED_PATHS] if finished else [])
     if others:
         names = " or ".join(repr(column.header) for column in others)
@@ -360,9 +372,9 @@ def _one_text(text: Column, columns: Sequence[Column]) -> Guess:
         one = others[0] if len(others) == 1 and others[0].is_text else text
         if detect_language(one.filled) != detect_language(text.filled):
             why.append("if one is a translation of the other, choose that kind with --kind translate")
-    settings = {"columns": {"text": text.header}}
+    settings = seed_settings(parts, None, ())[1] if parts[1:] else {"columns": {"text": text.header}}
     guessed = Guess({"kind": "rewrite"}, kind, settings, why, text.filled if finished else (), text.filled)
-    return _with_extra(guessed, [text], columns)
+    return _with_extra(guessed, parts, columns)
 
 
 def _with_extra(guessed: Guess, used: Sequence[Column], columns: Sequence[Column]) -> Guess:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from curate.words import plain
 from pairsmith.file_columns import CATEGORIES, Column, inner_columns, labels_of, without_annotated
-from pairsmith.header_words import INPUT, LABELS, MODEL, OUTPUT, REPLY
+from pairsmith.header_words import HEAD, INPUT, LABELS, MODEL, OUTPUT, PASSAGE, REPLY
 from prompts.languages import language_code
 from schemas.kinds import KINDS
 from synth.columns import unpaired
@@ -15,6 +15,10 @@ from synth.turns import parse_role
 
 _KINDS_WITH_NEEDS = [kind for kind, row in KINDS.items() if row.needs]
 _ITSELF = ("text", "texte", "texto", "value", "wert", "valeur", "valor", "number", "index", "idx")  # after `answer`
+_QUERY = re.compile(
+    r"\s*(?:select|with|insert into|update|delete from|match|prefix)\b.*\b(?:from|set|return|where)\b", re.I | re.S
+)
+_SIBLING = re.compile(r"\W*_?(?:\d{1,2}|[a-eA-E])\Z")  # at the end of a header such as `question2` or `text_b`
 _ID = re.compile(r"(?=\D*\d)[!-~]+")
 
 
@@ -68,6 +72,9 @@ def _find_output(
     if wanted in ("", "classify") and labels:
         named = "chosen by its name and recurring values" if not wanted else "chosen for its recurring values"
         return labels, named, ()
+    if best is None and wanted not in _KINDS_WITH_NEEDS and len(texts) > 1:
+        best = next((column for column in texts if all(map(_QUERY.match, column.filled))), None)
+        reason = "it contains queries of a database"
     if best is None and wanted not in _KINDS_WITH_NEEDS and len(columns) == len(texts) == 2:
         best = next((other for one, other in (texts, texts[::-1]) if one.called(INPUT)), None)
         reason = "it is the only column besides the input"
@@ -109,6 +116,8 @@ def find_inputs(
     """The columns that may be the input, and all columns, including those inside objects if an input is found there.
     In a table without texts and outputs, names are inputs, such as those of products."""
     inputs = without_annotated([column for column in texts if column is not output])
+    varied = [column for column in inputs if not column.is_constant]
+    inputs = inputs if all(column.called(HEAD) for column in varied) else varied
     if output is None or inputs:
         return inputs or (names_in(columns) if not texts else []), columns
     others = [column for column in columns if column is not output]
@@ -126,8 +135,34 @@ def find_inputs(
     return inputs, columns
 
 
+def answers_inside(columns: Sequence[Column]) -> Column | None:
+    """The only text inside an object that is named like answers, as in SQuAD."""
+    objects = (c for c in columns if c.nested and c.called(f"{OUTPUT} answers responses"))
+    inner = [c for column in objects for c in inner_columns(column) if c.filled and not c.is_bare]
+    return inner[0] if len(inner) == 1 else None
+
+
+def parts_of(
+    body: Column, columns: Sequence[Column], output: Column | None, rivals: Sequence[Column] = ()
+) -> list[Column]:
+    """The columns that make up the input with the text in `body`: headings, then in their order the text that a
+    question is about, and the other texts of a comparison, such as `sentence2`."""
+    others = [c for c in columns if c.filled and not c.is_constant and c not in (body, output, *rivals)]
+    heads = [column for column in others if column.called(HEAD)]
+    name = plain(_SIBLING.sub("", body.header))
+    is_numbered = bool(name) and name != plain(body.header)
+    beside = [
+        column
+        for column in others
+        if column.is_text
+        and column not in heads
+        and (column.called(PASSAGE) or (is_numbered and plain(_SIBLING.sub("", column.header)) == name))
+    ]
+    return [*heads, *(column for column in columns if column is body or column in beside)]
+
+
 def names_in(columns: Sequence[Column]) -> list[Column]:
     """The columns of names or titles: too short for texts, but with letters, and different in most rows."""
-    short = (c for c in columns if c.filled and not c.is_text and not c.objects and not c.is_bare)
+    short = (c for c in columns if c.filled and not (c.is_text or c.objects or c.is_bare or c.reference))
     worded = (c for c in short if any(map(str.isalpha, "".join(c.filled))) and not all(map(_ID.fullmatch, c.filled)))
     return [c for c in worded if 2 * len(set(c.filled)) > len(c.filled)]

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pairsmith.file_columns import detect_language
 from pairsmith.file_guess import Guess
+from pairsmith.file_languages import detect_language
 from schemas.kinds import KINDS
 from schemas.spec import TrainSettings
 from schemas.wording import capital

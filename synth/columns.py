@@ -27,7 +27,7 @@ _INVISIBLE = {"Cf", "Cc", "Zs", "Zl", "Zp"}  # categories of invisible character
 class SeedProblem(NamedTuple):
     """A problem or a note about one row. `code` is a stable word for tests and counts: `blank`, `duplicate`, `type`,
     `nul`, `surrogate`, `long`, `column`, `cells`, `json`, `role`, `turns`, `disliked` for a row that is not used;
-    `bom`, `header`, `shape`, `lines` for something that was fixed or recognised."""
+    `bom`, `header`, `shape`, `lines`, `unnamed` for something that was fixed, recognised or left out."""
 
     where: str
     code: str

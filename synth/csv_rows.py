@@ -1,5 +1,6 @@
 """Reads the rows of a CSV or TSV file as a stream. The headers may be preceded by what spreadsheets and reports write:
-blank lines, `sep=;`, a title with the rest of its line empty, or lines without any separator."""
+blank lines, `sep=;`, comments, a title with the rest of its line empty, or lines without any separator. A second line
+of headers below them and a last line of totals are not rows."""
 
 from __future__ import annotations
 
@@ -11,11 +12,13 @@ from itertools import chain, islice, pairwise
 from schemas.spec import SeedSource
 from synth.columns import Cells, Fault, Layout, SeedProblem, count_known_headers, layout
 from synth.seed_errors import invalid_csv_error
+from synth.table_edges import are_totals, count_comments, count_more_headers
 
 MAX_LINE_BYTES = 16 * 2**20
 """A longer line or CSV cell is not held in memory."""
 
 LOOKED_AT = 10  # lines after the first one that are searched for the headers
+_WORDS_OF_TEXT = 3
 BLANK = Fault("blank", "there is no text.")
 _SEPARATOR_LINE = re.compile(r"sep=(.)\s*", re.IGNORECASE)
 _LIST_MARKER = re.compile(r"[\W\d]*(?:\w{1,3}[.):])?")  # such as "-", "1." or "a)"
@@ -52,6 +55,9 @@ def find_header_row(lines: Sequence[str | Fault], source: SeedSource, given: str
     without empty cells and by rows of the same width.
     """
     texts = ["\n" if isinstance(line, Fault) else line for line in lines]
+    if comments := _count_comments(texts, source, given):
+        more, separator = find_header_row(texts[comments:], source, given)
+        return comments + more, separator
     separator = given or _separator(texts, source)
     records = _parse_records(texts, separator)
     if not records or count_known_headers(records[0][1], source):
@@ -73,6 +79,15 @@ def find_header_row(lines: Sequence[str | Fault], source: SeedSource, given: str
         if alone and _are_headers(_parse_records(texts[start:], separator), source):
             return start, separator
     return 0, given or _separator(texts, source)
+
+
+def _count_comments(lines: Sequence[str], source: SeedSource, given: str | None) -> int:
+    if not (lines and lines[0].startswith("#")):
+        return 0
+    below = next((at for at, line in enumerate(lines) if line.strip() and not line.startswith("#")), 0)
+    separator = given or _separator(lines[below:], source)
+    records = (_parse_records([line], separator) or [(0, [""])] for line in lines[: below + 1])
+    return count_comments(lines, [cells or [""] for ((_, cells), *_) in records])
 
 
 def _separator(lines: Sequence[str], source: SeedSource) -> str:
@@ -192,8 +207,10 @@ def csv_rows(lines: Lines, source: SeedSource, notes: list[SeedProblem]) -> Rows
     yield from ((number, Fault("title", "the line is above the headers.")) for number, _ in first[:above])
     head, rest = first[above], chain(first[above:], rest)
     reader = csv.reader(texts(), delimiter=separator, strict=True)
+    more_headers = _more_headers(first[above:], separator)
     places: Layout | None = None
-    end, width, headers = head[0] - 1, 0, list[str]()
+    last: tuple[int, list[str]] | None = None  # held back, because it may be the totals
+    end, width, headers, records = head[0] - 1, 0, list[str](), 0
     while True:
         start = end + 1
         where = f"{display_name(source)}:{start}"
@@ -201,23 +218,50 @@ def csv_rows(lines: Lines, source: SeedSource, notes: list[SeedProblem]) -> Rows
             cells = next(reader, None)
         except csv.Error as error:
             raise invalid_csv_error(error, where) from None
+        end = head[0] - 1 + reader.line_num
+        if places and last:
+            yield _row(*last, places, width, separator, is_last=cells is None)
+        last, records = None, records + 1
         if cells is None:
             return
-        end = head[0] - 1 + reader.line_num
         if places is None:
             places, width, headers = layout(cells, source, where, notes, objects=False), len(cells), cells
+            notes.extend(_unnamed_texts(headers, first[above:], separator, where))
         elif skipped:
             yield from skipped
             skipped.clear()
         elif cells == headers and width > 1:
             yield start, Fault("title", "the line repeats the headers.")  # of a file that was joined from several
-        elif any(cell.strip() for cell in cells[width:]):
-            yield (
-                start,
-                Fault(
-                    "cells",
-                    f"{len(cells)} cells for {width} headers; quote texts that contain the separator {separator!r}.",
-                ),
-            )
+        elif records - 2 < more_headers:
+            yield start, Fault("title", "the line is a second line of headers.")
         else:
-            yield start, {name: cells[at] if at < len(cells) else None for name, at in places.columns.items()}
+            last = start, cells
+
+
+def _row(
+    start: int, cells: list[str], places: Layout, width: int, separator: str, *, is_last: bool
+) -> tuple[int, Cells | Fault]:
+    if is_last and are_totals(cells):
+        return start, Fault("title", "the line adds up the rows above it.")
+    if any(cell.strip() for cell in cells[width:]):
+        fix = f"{len(cells)} cells for {width} headers; quote texts that contain the separator {separator!r}."
+        return start, Fault("cells", fix)
+    return start, {name: cells[at] if at < len(cells) else None for name, at in places.columns.items()}
+
+
+def _more_headers(lines: Sequence[tuple[int, str | Fault]], separator: str) -> int:
+    records = [cells for _, cells in _parse_records([line for _, line in lines if isinstance(line, str)], separator)]
+    return count_more_headers(records[1:])
+
+
+def _unnamed_texts(
+    headers: Sequence[str], lines: Sequence[tuple[int, str | Fault]], separator: str, where: str
+) -> Iterator[SeedProblem]:
+    """A note for each column without a name that contains texts."""
+    texts = [line for _, line in lines if isinstance(line, str)]
+    rows = [cells for _, cells in _parse_records(texts, separator)][1:]
+    for at in (at for at, header in enumerate(headers) if not header.strip()):
+        text = next((row[at] for row in rows if at < len(row) and len(row[at].split()) >= _WORDS_OF_TEXT), "")
+        if text:
+            what = f"column {at + 1} has no name, so it is not read, but it contains text: '{text.strip()[:40]}...'"
+            yield SeedProblem(where, "unnamed", what)

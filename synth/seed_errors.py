@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import csv
 import difflib
+import re
 from collections.abc import Collection
 from contextlib import suppress
-from itertools import takewhile
+from itertools import islice, takewhile
 from pathlib import Path
 
 from schemas.errors import InputError
 from schemas.spec import SeedSource
+
+_EXAMINED = 100  # lines of a text
+_MESSAGE = re.compile(r"\W{0,3}(?:\d{1,4}[./-]){2}\d{1,4},?\s+\d{1,2}(?:[:.]\d{2}){1,2}[^:\n]{1,50}: ")
 
 
 def missing_error(source: SeedSource, path: Path) -> InputError:
@@ -99,3 +103,16 @@ def column_hint(ours: str, column: str, source: SeedSource, template: Collection
     if source.imported and ours not in source.extra:
         return 'columns = { input = "...", output = "..." }'
     return f'columns = {{ {ours if ours in source.columns else "text"} = "{column}" }}'
+
+
+def chat_log_error(path: Path) -> InputError | None:
+    """The error for a text whose first lines mostly begin with a date and a speaker, as WhatsApp writes them."""
+    with path.open(encoding="utf-8", errors="replace") as file:
+        lines = [line for line in islice(file, _EXAMINED) if line.strip()]
+    if len(lines) < 2 or 2 * sum(bool(_MESSAGE.match(line)) for line in lines) <= len(lines):
+        return None
+    return InputError(
+        "is a chat log with one message per line, but a row must be a whole conversation.",
+        where=path.name,
+        fix="Write its messages as a list, `messages`, with the role of each speaker (`pairsmith docs seeds`).",
+    )

@@ -22,7 +22,7 @@ from synth.columns import Fault, SeedProblem, check_objects, layout, object_colu
 from synth.csv_rows import BLANK, MAX_LINE_BYTES, Lines, Rows, csv_names, csv_rows, display_name, split_leading_blanks
 from synth.hub_rows import hub_rows
 from synth.input_template import variables
-from synth.seed_errors import lone_cr_error, missing_error, not_utf8_error, one_per_line_hint
+from synth.seed_errors import chat_log_error, lone_cr_error, missing_error, not_utf8_error, one_per_line_hint
 from synth.table_rows import datasets_rows, parquet_names, parquet_rows
 from synth.transcoding import Utf8Reader
 
@@ -130,6 +130,8 @@ def read_column_names(path: Path, encoding: str | None = None) -> list[str]:
         return parquet_names(path)
     if kind not in ("csv", "json", "jsonl"):
         fix = f"{other.format('this one')}{of_text}"
+        if error := chat_log_error(path):
+            raise error
         raise InputError(f"a source of format {kind} has no columns.", where=path.name, fix=fix)
     content = path.read_bytes()
     if encoding is not None:
@@ -144,6 +146,8 @@ def read_column_names(path: Path, encoding: str | None = None) -> list[str]:
         raise InputError(
             "is a single object whose values are the columns or the rows of a table.", where=path.name, fix=fix
         )
+    elif kind == "json" and (only := _only_object(content)) is not None:
+        row = only
     else:
         lines = (
             line for _, line in _read_lines(io.BytesIO(content), source, []) if isinstance(line, str) and line.strip()
@@ -339,8 +343,19 @@ def _text_rows(lines: Lines, source: SeedSource, notes: list[SeedProblem]) -> Ro
 def _json_rows(content: bytes, source: SeedSource, notes: list[SeedProblem]) -> Rows:
     """The objects of a JSON list, which is held in memory; a file that does not begin with a list is read as JSONL."""
     if not _is_list(content):
+        if (row := _only_object(content)) is not None:
+            return object_rows([(1, row)], source, notes)
         return _jsonl_rows(_read_lines(io.BytesIO(content), source, notes), source, notes)
     return object_rows(enumerate(_parse_list(content, source), 1), source, notes)
+
+
+def _only_object(content: bytes) -> dict[str, object] | None:
+    """The object that is the whole file, possibly over many lines; None if there is more."""
+    try:
+        value = orjson.loads(content.removeprefix(b"\xef\xbb\xbf"))
+    except orjson.JSONDecodeError:
+        return None
+    return value if isinstance(value, dict) else None
 
 
 def _is_list(content: bytes) -> bool:

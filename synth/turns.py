@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from itertools import groupby
 from typing import Literal, NamedTuple, TypeGuard
+from unicodedata import normalize
 
 import orjson
 
@@ -18,8 +19,13 @@ from synth.columns import MAX_CHARS, WORSE, Cells, Fault, check_text
 Role = Literal["system", "user", "assistant"]
 ROLES: Mapping[str, Role] = {
     **dict.fromkeys(("system", "developer"), "system"),
-    **dict.fromkeys(("user", "human", "customer", "client", "prompter", "requester"), "user"),
-    **dict.fromkeys(("assistant", "gpt", "chatgpt", "bot", "chatbot", "model", "agent", "support"), "assistant"),
+    **dict.fromkeys(("user", "human", "customer", "client", "prompter", "requester", "visitor", "caller"), "user"),
+    **dict.fromkeys(("kunde", "kundin", "cliente", "klant", "klient", "zákazník", "müşteri", "khách hàng"), "user"),
+    **dict.fromkeys(("клиент", "العميل", "ग्राहक", "客户", "顾客", "顧客", "고객"), "user"),
+    **dict.fromkeys(("assistant", "gpt", "chatgpt", "bot", "chatbot", "model", "ai", "agent", "support"), "assistant"),
+    **dict.fromkeys(("admin", "operator", "advisor", "representative", "berater", "agente", "conseiller"), "assistant"),
+    **dict.fromkeys(("medewerker", "konsultant", "operátor", "temsilci", "nhân viên"), "assistant"),
+    **dict.fromkeys(("оператор", "агент", "الموظف", "एजेंट", "客服", "担当者", "상담원"), "assistant"),
 }
 TOOLS = frozenset(
     ("tool", "function", "function_call", "tool_call", "observation", "tool_response", "tool_results", "ipython")
@@ -27,7 +33,8 @@ TOOLS = frozenset(
 _WHY_NO_TOOLS = "and a model that cannot see what a tool returns would learn to make it up"
 _MEDIA_TAG = re.compile(r"\A\s*<(image|video|audio)>|<(image|video|audio)>\s*\Z")  # placeholders of LLaVA and others
 _SPEAKERS = re.compile(r"(?:\A\s*|\n\n)(Human|Assistant):")
-_ROLE, CONTENT = ("role", "from", "author", "speaker"), ("content", "value", "text", "body", "parts")
+_ROLE = ("role", "from", "author", "speaker", "sender")
+CONTENT = ("content", "value", "text", "body", "parts", "utterance", "message")
 
 
 class Exchange(NamedTuple):
@@ -144,10 +151,19 @@ def parse_turns(cell: object) -> list[Message] | Fault:
         if isinstance(message, Fault):
             return message
         turns.append(message)
+    turns = _with_answering_system(turns)
     last = max((at for at, turn in enumerate(turns) if turn.role == "assistant"), default=None)
     if last is not None and _is_excluded(cell[last]):
         return Fault("turns", f"turn {last + 1}, the last answer, is itself marked as not to be trained on.")
     return turns
+
+
+def _with_answering_system(turns: list[Message]) -> list[Message]:
+    """The turns with `system` read as the assistant if nobody else answers, as in records of dialogue systems."""
+    roles = [turn.role for turn in turns]
+    if "assistant" in roles or "user" not in roles or "system" not in roles[roles.index("user") :]:
+        return turns
+    return [Message(role="assistant", content=turn.content) if turn.role == "system" else turn for turn in turns]
 
 
 def _parse_list(text: str) -> object:
@@ -170,8 +186,18 @@ def extract_turns(side: object) -> list[object] | None:
     first = turns[0] if _is_list(turns) and turns else None
     if not _is_list(turns) or not isinstance(first, dict) or first.keys().isdisjoint(_ROLE):
         return None
-    is_turn = not first.keys().isdisjoint(CONTENT) and any(parse_role(str(first.get(key))) for key in _ROLE)
+    is_turn = not first.keys().isdisjoint(CONTENT) and parse_role(_speaker(first) or "") is not None
     return turns if is_turn or turns is side else None  # a record may use `from` and `author` for other things
+
+
+def _speaker(turn: dict[object, object]) -> str | None:
+    """The name of a turn's speaker, which may be inside an object: {"author": {"role": "user"}}."""
+    for key in _ROLE:
+        who = turn.get(key)
+        who = who.get("role", who.get("type")) if isinstance(who, dict) else who
+        if isinstance(who, str):
+            return who
+    return None
 
 
 def _is_list(cell: object) -> TypeGuard[list[object]]:
@@ -180,13 +206,13 @@ def _is_list(cell: object) -> TypeGuard[list[object]]:
 
 def parse_role(name: str) -> Role | None:
     """The role for a speaker's name in a chat; None for an unknown name."""
-    return ROLES.get(name.strip().casefold())
+    return ROLES.get(normalize("NFC", name.strip().casefold()))
 
 
 def _message(turn: object, number: int) -> Message | Fault:
     if not isinstance(turn, dict):
         return Fault("type", f"turn {number} is a {type(turn).__name__}, not an object.")
-    named = next((turn[key] for key in _ROLE if isinstance(turn.get(key), str)), None)
+    named = _speaker(turn)
     role = parse_role(named) if named else None
     if role is None and named and named.strip().casefold() in TOOLS:
         what = f"turn {number} is by a tool ('{named[:40]}'), {_WHY_NO_TOOLS}"

@@ -100,10 +100,11 @@ def test_values_that_mostly_occur_once_are_not_labels(tmp_path: Path, values: li
 
 
 def test_texts_left_out_of_the_input_are_named_with_advice(tmp_path: Path) -> None:
-    """Of two texts with a label, or a question with its passage, only one was used as input, without a hint."""
+    """Of two texts with a label only one was used as input, without a hint, if their names do not say that they belong
+    together."""
     rows = [f"a man plays tune {n},somebody makes music {n},{('yes', 'no')[n % 2]}" for n in range(20)]
-    guessed = table(tmp_path, "premise,hypothesis,label", rows)
-    assert "if 'hypothesis' belongs to the input, join them: see Other columns in `pairsmith docs seeds`" in guessed.why
+    guessed = table(tmp_path, "caption,sound,label", rows)
+    assert "if 'sound' belongs to the input, join them: see Other columns in `pairsmith docs seeds`" in guessed.why
 
 
 @pytest.mark.parametrize(("copied", "of", "off"), [(6, 12, True), (2, 100, True), (1, 12, False), (2, 200, False)])

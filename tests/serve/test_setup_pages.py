@@ -260,7 +260,8 @@ def test_settings_derived_from_outputs_follow_them(service: Service) -> None:
 
 
 def test_derived_schema_follows_the_records(service: Service) -> None:
-    """Kept for records of another shape, it would reject every row. One that a user wrote or changed stays."""
+    """Kept for records of another shape, it would reject every row. One that a user wrote or changed stays, and if no
+    new record satisfies it, the page says so."""
 
     def table(*keys: str) -> str:
         rows = ({"text": f"ticket {n} is late again", "output": dict.fromkeys(keys, f"v{n}")} for n in range(9))
@@ -283,7 +284,7 @@ def test_derived_schema_follows_the_records(service: Service) -> None:
     assert "done=fitted" in browser.post("/p/shapes/setup/columns", data=form).headers["location"]
     assert keys() == ["x"]
     schema.write_text(json.dumps(FIELDS))
-    replaced_by(table("product"))
+    assert "done=unfit" in replaced_by(table("city"))
     assert json.loads(schema.read_text()) == FIELDS
 
 

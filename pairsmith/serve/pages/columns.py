@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -12,15 +13,19 @@ from typing import Any, NamedTuple
 from pairsmith.file_columns import Column, columns_of
 from pairsmith.file_guess import Guess, guess, seed_settings
 from pairsmith.guessed_spec import comment
+from pairsmith.record_schema import is_record
 from pairsmith.serve.pages.page_terms import on_page
+from prompts.answer_form import AnswerForm
 from schemas.errors import InputError, PairsmithError, UsageError
 from schemas.project import Project
 from schemas.spec import SeedSource
 from schemas.spec_file import SPEC_NAME, key_line
+from schemas.time_limit import CheckTimedOut, limited
 from schemas.wording import capital
 from synth.columns import GROUP_COLUMN, WORSE, layout
 from synth.input_template import variables
 
+_EXAMINED = 100  # outputs that are compared with a schema
 TABLES = (".csv", ".json", ".jsonl", ".tsv")
 ROLES = {
     "input": "input",
@@ -179,3 +184,17 @@ def remove_comments(text: str, sentences: Sequence[str]) -> str:
     for sentence in sentences:
         text = text.replace(comment(f"{capital(sentence)}.") + "\n", "", 1)
     return text
+
+
+def any_satisfies_schema(project: Project, outputs: Sequence[str]) -> bool:
+    """Whether any of the first outputs satisfies the task's own schema, or that cannot be told, or there is none."""
+    from jsonschema.validators import validator_for
+
+    records = [json.loads(text) for text in outputs[:_EXAMINED] if is_record(text)]
+    with suppress(PairsmithError, CheckTimedOut):
+        if (schema := AnswerForm.of(project.spec.task, project.folder).schema) is None:
+            return True
+        with limited("the JSON schema", json.dumps(schema), "the new seeds"):
+            validator = validator_for(schema)(schema)
+            return any(map(validator.is_valid, records))
+    return True

@@ -15,9 +15,10 @@ from fastapi import Request
 from pydantic import Field
 from starlette.datastructures import UploadFile
 
-from pairsmith.file_columns import Column, detect_language
+from pairsmith.file_columns import Column
 from pairsmith.file_encoding import as_utf8
 from pairsmith.file_guess import SCHEMA, Guess, guess
+from pairsmith.file_languages import detect_language
 from pairsmith.guessed_spec import answer_tokens, comment, spec_text, word_bounds
 from pairsmith.header_words import HEAD, INPUT, LABELS, OUTPUT
 from pairsmith.new_project import with_base, write_project
@@ -30,6 +31,7 @@ from pairsmith.serve.api.specs import etag_of, save_spec
 from pairsmith.serve.api.specs import spec_text as current_spec
 from pairsmith.serve.pages.columns import (
     TABLES,
+    any_satisfies_schema,
     current_outputs,
     guess_sentences,
     guess_source,
@@ -321,6 +323,13 @@ def replace_seeds(
     save_spec(request, caller, slug, set_keys(fresh, values, {"seeds.0": above}), if_match=etag_of(text))
     if schema:
         _write_schema(project.folder, schema)
+    elif (
+        project.spec.task.kind == "extract"
+        and table
+        and table.outputs
+        and not any_satisfies_schema(project, table.outputs)
+    ):
+        return "unfit"
     return "fitted" if fitted or schema else "saved"
 
 

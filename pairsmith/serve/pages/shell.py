@@ -238,6 +238,7 @@ CONFIRMATIONS = {
     "saved": "Saved. It applies from the next run. A run in progress may stop at its next stage and says why.",
     "records": "Saved. Every output is a JSON object, so the task is now extract; schema.json has the keys.",
     "fitted": "Saved. Language, labels, lengths and schema that were derived from the previous seeds now follow these.",
+    "unfit": "Saved. The schema is your own and stays, but none of these outputs satisfies it: change it under Task.",
     "unpriced": "Saved without prices, which were for the previous teacher. If they still apply, enter them again.",
     "rate": "Saved, with the learning rate and batch size set to suit this model.",
     "answered": "Your answer is saved. The next curation takes it into account.",

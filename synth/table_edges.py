@@ -1,0 +1,77 @@
+"""Recognises the lines around the rows of a table that are no rows: comments, a second line of headers, totals."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+_ROWS_BELOW = 3  # complete rows that a second line of headers is compared with
+_TEXT = 12  # characters per cell of a column of texts, at least
+_NAME = 4  # words of a name of a column, at most
+_FIGURE = re.compile(r"(?=\D*\d)[\d\s.,:/%+\-$€£¥'\u00a0\u202f]+|[!-~]*\d[!-~]*")
+_AMOUNT = re.compile(r"(?=\D*\d)[\d\s.,%+\-$€£¥'\u00a0\u202f]+")
+_UNIT = re.compile(r"[(\[].*[)\]]|[%€$£¥₽°/.-]+|[/°]?[cfkn\d]")
+_NAMES_OF_UNITS = """
+eur euro usd gbp chf pln czk sek jpy cny inr rub zł kč kr ft 円 元 원 kg g mg t l ml m cm mm km m² m³ h std min s
+sec sek ms days tage jours días kb mb gb pcs pc stk stück szt шт unit units 個 件 text txt texte texto testo tekst
+текст テキスト 文本 string str varchar char number num numeric zahl nombre número numero integer int bigint float double
+decimal real bool boolean date datum datetime timestamp time category enum id uuid object
+"""
+_UNITS = frozenset(_NAMES_OF_UNITS.split()) | {"руб", "руб."}  # noqa: RUF001 - Russian
+_MISSING = frozenset(("n/a", "na", "nan", "none", "null", "-", "--", "–", "?", "k.a.", "tbd"))  # noqa: RUF001
+_IMPORT_ID = re.compile(r'\{\s*"ImportId"\s*:')  # the third line of a survey exported from Qualtrics
+_NAMES_OF_TOTALS = """
+total totals sum average mean summe gesamt gesamtsumme insgesamt durchschnitt totale somma suma razem soma moyenne
+итого всего сумма toplam 合计 总计 共计 合計 総計 합계 총계 المجموع الإجمالي कुल योग tổng jumlah summa totalt yhteensä
+celkem összesen totaal σύνολο ukupno grand_total genel_toplam tổng_cộng i_alt total_general total_général
+"""
+_TOTALS = frozenset(name.replace("_", " ") for name in _NAMES_OF_TOTALS.split())
+
+
+def count_comments(lines: Sequence[str], cells_of: Sequence[Sequence[str]]) -> int:
+    """How many of the first lines are comments: they begin with `#`, and unlike headers, they have another number of
+    cells than the first line without `#`, or cells of prose. `cells_of` are the cells of the lines."""
+    above = next((at for at, line in enumerate(lines) if line.strip() and not line.startswith("#")), 0)
+    width = len(cells_of[above]) if above < len(cells_of) else 0
+    comments = [
+        len(cells) != width or len(cells[0].split()) > _NAME or any(cell[:1].isspace() for cell in cells[1:])
+        for line, cells in zip(lines[:above], cells_of, strict=False)
+        if line.startswith("#")
+    ]
+    return above if comments and all(comments) and width else 0
+
+
+def count_more_headers(rows: Sequence[Sequence[str]]) -> int:
+    """How many of the first rows below the headers belong to these: units or types, the same names in another language,
+    or the questions and ids of a survey."""
+    for at, cells in enumerate(rows[:2]):
+        if any(cells) and all(_IMPORT_ID.match(cell) for cell in cells if cell):
+            return at + 1
+    if len(rows) <= _ROWS_BELOW:
+        return 0
+    first, below = [cell.strip() for cell in rows[0]], [row for row in rows[1:] if len(row) == len(rows[0])]
+    filled = [cell for cell in first if cell]
+    columns = [[cell for row in below if (cell := row[at].strip())] for at in range(len(first))]
+    is_odd = [
+        bool(cell) and len(cells) >= _ROWS_BELOW and all(map(_FIGURE.fullmatch, cells)) and not _FIGURE.fullmatch(cell)
+        for cell, cells in zip(first, columns, strict=True)
+    ]
+    if not any(is_odd) or any(cell.casefold() in _MISSING for cell, odd in zip(first, is_odd, strict=True) if odd):
+        return 0
+    if all(_UNIT.fullmatch(cell) or cell.casefold() in _UNITS for cell in filled):
+        return 1
+    is_short = [
+        len(cells) >= _ROWS_BELOW and min(map(len, cells)) >= max(_TEXT, 2 * len(cell))
+        for cell, cells in zip(first, columns, strict=True)
+    ]
+    are_names = all(len(cell.split()) <= _NAME and not any(map(str.isdigit, cell)) for cell in filled)
+    recurs = any(cell in cells for cell, cells in zip(first, columns, strict=True))
+    unlike = len(filled) == len(first) == len(set(filled)) and are_names and not recurs
+    return int(unlike and any(is_short))
+
+
+def are_totals(cells: Sequence[str]) -> bool:
+    """Whether the last row of a table adds up the others: the first filled cell says so, and the others are numbers."""
+    name, *others = [cell.strip() for cell in cells if cell.strip()] or [""]
+    is_named = name.casefold().rstrip(" :") in _TOTALS
+    return is_named and len(cells) > 2 and bool(others) and all(map(_AMOUNT.fullmatch, others))
