@@ -165,7 +165,7 @@ def _repeat_warnings(say: Say, outcome: GenerateOutcome) -> None:
 def load_seeds(
     project: Project, store: Store, say: Say, progress: Progress = unseen
 ) -> tuple[SeedReading, Sequence[Seed]]:
-    """Read the seeds, split them and store them as the active ones. Returns the reading, and these with a page in memory."""
+    """Read the seeds, split them, and store them as the active ones. Returns the reading and these, paged from disk."""
     stdin = piped().content if any(source.path == "-" for source in project.spec.seeds) else None
     if stdin:
         stdin.seek(0)
