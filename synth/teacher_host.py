@@ -245,9 +245,9 @@ def unreachable(failure: UnansweredError, where: str) -> Unreachable:
             fix="Requests reach it: check that the server is ready, any proxy or gateway in between, and teacher.url.",
         )
     return Unreachable(
-        f"Nothing answers at the teacher's address ({failure}).",
+        f"Nothing answers at the teacher's address ({failure.what}).",
         where=where,
-        fix="Start the server or correct teacher.url; 'pairsmith doctor' tries it without spending anything.",
+        fix="Start the server or correct teacher.url; `pairsmith doctor` tries it without spending anything.",
     )
 
 
