@@ -297,7 +297,7 @@ def fatal_error(kind: Kind, setting: str, message: str, target: Target) -> Teach
 
 def _wrong_key(message: str, target: Target) -> AuthError:
     if not target.key_env:
-        fix = "Name the environment variable that holds the key in teacher.key_env."
+        fix = "Name the environment variable that holds the key (teacher.key_env)."
     elif not target.has_key:
         fix = f"Set the environment variable {target.key_env} to the key."
     else:

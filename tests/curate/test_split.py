@@ -157,8 +157,8 @@ def test_limit_on_test_inputs_causes_a_shortage() -> None:
     ("seeds", "more", "fix"),
     [
         (_seeds(100, "output"), {"generate": {"backward": {"enabled": False}}}, "Add input seeds"),
-        (_seeds(100), {"split": {"test": 0.0}}, "Set split.test"),
-        (_seeds(100), {"split": {"test": 0.0001}}, "raise split.test"),
+        (_seeds(100), {"split": {"test": 0.0}}, "Raise the test share"),
+        (_seeds(100), {"split": {"test": 0.0001}}, "raise the test share"),
     ],
 )
 def test_missing_test_inputs_are_reported(seeds: list[Seed], more: dict[str, Any], fix: str) -> None:
@@ -235,7 +235,7 @@ def test_held_out_outputs_are_test_inputs_too() -> None:
     assert shortages(many, _spec()) == []
     (short, *_) = shortages(few, _spec())
     assert short.what.startswith("10 test inputs (of 50 excellent outputs)")
-    assert "about 100 excellent outputs at split.test = 0.2" in short.fix
+    assert "about 100 excellent outputs, or raise the test share, 20 % (split.test)" in short.fix
     mixed = [*with_splits(_seeds(50), SplitSettings()), *few]
     assert max_test_inputs(mixed, _spec()) == 20
     assert max_test_inputs(mixed, _spec(evaluate={"max_seeds": 7})) == 7

@@ -103,7 +103,7 @@ def test_texts_left_out_of_the_input_are_named_with_advice(tmp_path: Path) -> No
     """Of two texts with a label, or a question with its passage, only one was used as input, without a hint."""
     rows = [f"a man plays tune {n},somebody makes music {n},{('yes', 'no')[n % 2]}" for n in range(20)]
     guessed = table(tmp_path, "premise,hypothesis,label", rows)
-    assert "if 'hypothesis' belongs to the input, join them: see Other columns in `pairsmith docs seeds`" in guessed.why
+    assert "if 'hypothesis' belongs to the input, make it an input too (`pairsmith docs seeds`)" in guessed.why
 
 
 @pytest.mark.parametrize(("copied", "of", "off"), [(6, 12, True), (2, 100, True), (1, 12, False), (2, 200, False)])
@@ -116,7 +116,7 @@ def test_outputs_equal_to_their_inputs_switch_the_echo_gate_off(
     guessed = table(tmp_path, "original,corrected", rows)
     spec = parse(spec_text(tmp_path / "a.csv", guessed, "mine"), tmp_path).spec
     assert spec.curate.gates.echo is not off
-    assert any("the gate 'echo' is off" in sentence for sentence in guessed.why) is off
+    assert any("so 'echo' is off" in sentence for sentence in guessed.why) is off
 
 
 def test_a_system_column_is_not_reported_as_unread(tmp_path: Path) -> None:
