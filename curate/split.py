@@ -300,7 +300,7 @@ def _test_shortages(seeds: list[Seed], spec: Spec) -> list[Shortage]:
     elif not share:
         fix = f'Have {enough} or more {noun} in the source with use = "test".'
     else:
-        fix = f"Have about {enough} {noun}, or raise the test share, {100 * share:g} % (split.test)."
+        fix = f"Have about {enough} {noun}, or raise the test share from {100 * share:g} % (split.test)."
     if not available:
         of = f"none of {kinds.total()} {noun} falls" if kinds.total() > 1 else "the only seed does not fall"
         return [Shortage(f"{of} into the test split: nothing can be evaluated", fix)]
