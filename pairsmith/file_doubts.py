@@ -125,7 +125,7 @@ def hint_of_rivals(output: Column, rivals: Sequence[Column]) -> list[str]:
     names = ", ".join(repr(column.header) for column in rivals[:_LISTED])
     if not names:
         return []
-    worse = "; of two answers, the worse one can be `rejected` or left out" if rivals[0].is_text else ""
+    worse = "; of two answers, the worse one can be read as rejected, or left out" if rivals[0].is_text else ""
     be = "is" if len(rivals) == 1 else "are"
     return [f"{names} {be} named like an output too: check that '{output.header}' is the one to learn{worse}"]
 

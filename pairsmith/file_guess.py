@@ -354,7 +354,7 @@ def _one_text(text: Column, columns: Sequence[Column]) -> Guess:
     others = others or (names_in(columns)[:_LISTED_PATHS] if finished else [])
     if others:
         names = " or ".join(repr(column.header) for column in others)
-        why.append(f'if {names} is its input or output, name both columns, as input and output (`kind = "pair"`)')
+        why.append(f"if {names} is its input or output, make the two a pair: one the input, one the output")
         if not finished:
             why += hint_to_join(others)
         one = others[0] if len(others) == 1 and others[0].is_text else text

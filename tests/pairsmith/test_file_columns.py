@@ -444,7 +444,7 @@ def test_names_are_inputs_where_nothing_is_longer(tmp_path: Path) -> None:
         table(tmp_path, "code,since", [f"SKU{n},2025-01-01 10:00" for n in range(20)])
     guessed = table(tmp_path, "product,body", [f"{good},{'made by hand in a small town ' * 9}" for good in goods])
     assert (guessed.kind, guessed.settings["columns"]) == ("output", {"text": "body"})
-    assert "if 'product' is its input or output, name both columns, as input and output" in guessed.why[1]
+    assert "if 'product' is its input or output, make the two a pair" in guessed.why[1]
 
 
 def test_several_labels_in_a_row_are_pointed_out(tmp_path: Path) -> None:
