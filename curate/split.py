@@ -290,7 +290,12 @@ def _test_shortages(seeds: list[Seed], spec: Spec) -> list[Shortage]:
         ]
     shares = [spec.split.share("test", kind) for kind in kinds]
     if not available and not any(shares):
-        return [Shortage("split.test is 0, so nothing can be evaluated", "Set split.test, for instance to 0.2.")]
+        return [
+            Shortage(
+                "the test share is 0, so nothing can be evaluated",
+                "Raise the test share, for instance to 20 % (split.test = 0.2).",
+            )
+        ]
     share = max(shares)
     enough = round(LEAST_TEST_INPUTS / share) if share else LEAST_TEST_INPUTS
     if spec.evaluate.max_seeds is not None and spec.evaluate.max_seeds < LEAST_TEST_INPUTS:
@@ -298,7 +303,7 @@ def _test_shortages(seeds: list[Seed], spec: Spec) -> list[Shortage]:
     elif not share:
         fix = f'Have {enough} or more {noun} in the source with use = "test".'
     else:
-        fix = f"Have about {enough} {noun} at split.test = {share:g}, or raise split.test."
+        fix = f"Have about {enough} {noun}, or raise the test share from {100 * share:g} % (split.test)."
     if not available:
         of = f"none of {kinds.total()} {noun} falls" if kinds.total() > 1 else "the only seed does not fall"
         return [Shortage(f"{of} into the test split: nothing can be evaluated", fix)]
@@ -328,7 +333,7 @@ def _group_shortages(seeds: list[Seed], spec: Spec) -> list[Shortage]:
         short.append(Shortage(what, f"{fix} project with `group` from the start, or keep these groups in one source."))
     if groups < LEAST_TEST_INPUTS <= len(held_out):
         what = f"{len(held_out)} test inputs, but of {counted(groups, 'group', 'groups')}: fewer than"
-        fix = "Add seeds of other groups, or raise split.test."
+        fix = "Add seeds of other groups, or raise the test share (split.test)."
         short.append(Shortage(f"{what} {LEAST_TEST_INPUTS} can prove nothing, however many inputs they have", fix))
     return short
 

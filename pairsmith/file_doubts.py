@@ -112,7 +112,7 @@ def hints_of_label_sets(columns: Sequence[Column], rows: Sequence[Cells]) -> lis
             hints.append(
                 f"'{column.header}' has several labels in {len(several):,} of {len(sets):,} rows, and a task of kind"
                 ' classify gives each text one: to learn several, write them as an object, {"labels": ["...", "..."]},'
-                " and choose --kind extract"
+                " in a new project of the kind `extract`"
             )
         elif not any(isinstance(row.get(f"c{at}"), list) for row in rows):
             shown = next(text for text in column.filled if _OR.search(text))
@@ -133,7 +133,7 @@ def _recombine(several: Sequence[tuple[str, ...]], sets: Sequence[tuple[str, ...
 def hint_to_join(others: Sequence[Column]) -> list[str]:
     """How to include more text columns in the input."""
     names = " or ".join(repr(column.header) for column in others[:_LISTED])
-    return [f"if {names} belongs to the input, join them: see Other columns in `pairsmith docs seeds`"] if names else []
+    return [f"if {names} belongs to the input, make it an input too (`pairsmith docs seeds`)"] if names else []
 
 
 def hint_of_rivals(output: Column, rivals: Sequence[Column]) -> list[str]:
@@ -141,7 +141,7 @@ def hint_of_rivals(output: Column, rivals: Sequence[Column]) -> list[str]:
     names = ", ".join(repr(column.header) for column in rivals[:_LISTED])
     if not names:
         return []
-    worse = "; of two answers, name the worse one as `rejected`" if rivals[0].is_text else ""
+    worse = "; of two answers, the worse one can be read as rejected, or left out" if rivals[0].is_text else ""
     be = "is" if len(rivals) == 1 else "are"
     return [f"{names} {be} named like an output too: check that '{output.header}' is the one to learn{worse}"]
 

@@ -41,6 +41,7 @@ _SECTIONS = {
     "evaluate": ("task", "seeds", "exemplars", "teacher", "curate", "split", "evaluate"),
 }
 _ERASED = "rows were erased since; `pairsmith generate` reads again what is left in their files"
+NOT_RUN = "not run yet"
 UNCERTIFIED = "all remaining rows wait for review or for a certificate"
 ANSWERED, ANSWERS_ERASED = "people have answered since", "answers of people were erased since"
 _HELD_OUT = "curate.contamination.files"
@@ -162,7 +163,7 @@ def _why_not(
     """Why a stage is not done; empty if it is done."""
     receipt = next((receipt for receipt in reversed(receipts) if receipt.command == stage), None)
     if receipt is None or store is None:
-        return "not run yet"
+        return NOT_RUN
     if not receipt.ok:
         return UNCERTIFIED if receipt.reasons.get("uncertified") and not receipt.counts.accepted else "did not finish"
     if changed := _what_changed(stage, project, store, receipts, receipt, stdin=stdin, omit=omit):

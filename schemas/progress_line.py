@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 PLAIN_EVERY_S = 5.0
 CELL_EVERY_S = 0.25
 _WIDTH = 20  # of a bar, in characters
+_NAME_WIDTH = len("bradley_terry")  # the longest name of a step
 _KNOWN = ("done", "total", "failed", "in_flight", "tokens", "usd", "eta_s", "most_s", "message")
 _ON_PAGES = ("kept", "reasons", "memory_gib", "peak_gib")  # numbers shown on pages only; a line has no room for them
 
@@ -218,7 +219,7 @@ def _live_progress(stream: TextIO) -> Iterator[Progress]:
         bar = _bar(pace.share) if running else clock(pace.seconds)
         detail = " · ".join(pace.parts())
         grid.add_column(width=4)
-        grid.add_column(width=9)
+        grid.add_column(width=_NAME_WIDTH)
         grid.add_row(head, Text(pace.stage, style="bold"), Text(bar, style="cyan"), Text(detail, overflow="ellipsis"))
         return grid
 

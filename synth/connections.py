@@ -247,7 +247,8 @@ class Connections:
         except OSError as error:
             if (failure := tls_failure(f"https://{self._host}:{self._port}", error)) is not None:
                 raise failure from None
-            raise NoConnectionError(f"cannot connect to {self._host}:{self._port}: {error}") from None
+            why = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or str(error)
+            raise NoConnectionError(f"cannot connect to {self._host}:{self._port}: {why.lower()}") from None
 
 
 async def read_body(payload: StreamReader) -> bytes:

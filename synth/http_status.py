@@ -306,7 +306,7 @@ def is_elsewhere(location: str, url: str) -> bool:
 
 def _wrong_key(message: str, target: Target) -> AuthError:
     if not target.key_env:
-        fix = "Name the environment variable that holds the key in teacher.key_env."
+        fix = "Name the environment variable that holds the key (teacher.key_env)."
     elif not target.has_key:
         fix = f"Set the environment variable {target.key_env} to the key."
     else:

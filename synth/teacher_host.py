@@ -257,9 +257,9 @@ def unreachable(failure: UnansweredError, where: str) -> Unreachable:
     if isinstance(failure, NoProxyError):
         fix = "Start the proxy or correct its environment variable; NO_PROXY lists hosts to bypass"
     return Unreachable(
-        f"Nothing answers at the teacher's address ({failure}).",
+        f"Nothing answers at the teacher's address ({failure.what}).",
         where=where,
-        fix=f"{fix}; 'pairsmith doctor' tries it without spending anything.",
+        fix=f"{fix}; `pairsmith doctor` tries it without spending anything.",
     )
 
 

@@ -104,6 +104,17 @@ def test_a_variable_is_named_for_its_content(folder: str) -> None:
     assert not [name for path in sorted(files) for name in source_of(path).vague_names]
 
 
+def test_names_in_pages_say_what_they_hold() -> None:
+    """Style classes, ids and script variables of the pages have none of the names in `VAGUE_NAMES` either."""
+    name = "|".join(VAGUE_NAMES)
+    named = re.compile(rf"""(?:class|id|for)="(?:[^"]* )?(?:{name})[ "]|[.#](?:{name})\b|(?:const|let) (?:{name})\b""")
+    files = [path for kind in ("*.css", "*.js", "*.j2") for path in (ROOT / "pairsmith").rglob(kind)]
+    assert files
+    for path in files:
+        if path.name != "htmx.min.js":
+            assert (path.name, named.findall(path.read_text(encoding="utf-8"))) == (path.name, [])
+
+
 def test_class_names_are_unique() -> None:
     """No two classes of the product share a name. Exempt are the client's classes, which copy those of the service;
     `Project`, which is a folder with its spec and also the object that the Python API opens for it; and `Answer`, which

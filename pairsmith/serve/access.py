@@ -126,16 +126,15 @@ class Caller:
         if self.may(right, project):
             return
         if self.user is None:
-            raise Refusal(401, "you are not signed in.", code="not_signed_in", fix="Sign in, or send an API key.")
+            raise Refusal(
+                401, "you are not signed in.", code="not_signed_in", fix="Sign in; a program sends an API key."
+            )
         if project != ALL and not self.may(Right.see_project, project):
             raise project_not_found(project)
         role = self.role(project)
-        message = (
-            f"your role here, {role}, does not have the right '{right}'."
-            if role
-            else f"you have no role here with the right '{right}'."
-        )
-        raise Refusal(403, message, code="not_allowed", fix="Ask an owner for another role.")
+        message = f"your role here, {role}, does not allow this." if role else "you have no role that allows this."
+        why = f"It requires the right '{right}'."
+        raise Refusal(403, message, why=why, code="not_allowed", fix="Ask an owner for another role.")
 
 
 def project_not_found(slug: str) -> Refusal:

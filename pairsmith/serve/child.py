@@ -204,7 +204,7 @@ def _cap_reached(cap_usd: float, request_usd: float) -> dict[str, str]:
     what = f"the cap of this job, {dollars(cap_usd)}, is reached: the next request may cost {dollars(request_usd)}."
     why = "The cap covers all processes of a job and the jobs that continue it."
     fix = f"Every answer is in the store. Start a new job: its cap counts from then on, and {rounded_up(request_usd)}"
-    return {"where": "cap", "what": what, "why": why, "fix": f"{fix} is the least that lets it continue."}
+    return {"where": "cap_usd", "what": what, "why": why, "fix": f"{fix} is the least that lets it continue."}
 
 
 class _LossyFile(io.FileIO):

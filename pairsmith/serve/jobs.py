@@ -375,15 +375,15 @@ class _Status(NamedTuple):
 
 
 def describe_running_job(folder: Path) -> str:
-    """A note that another job is using the GPU, and for about how long in its current step, if known.
+    """A note that another job is computing, and for about how long in its current step, if known.
 
     It does not name the job's project, which the reader may not be allowed to know of.
     """
     left_s = ((events.last(folder / "events.jsonl") or {}).get("pace") or {}).get("left_s")
     if not left_s:
-        return "another project is using the GPU"
+        return "another project is computing on this machine"
     minutes = counted(max(1, round(left_s / 60)), "more minute", "more minutes")
-    return f"another project is using the GPU; its current step takes about {minutes}"
+    return f"another project is computing on this machine; its current step takes about {minutes}"
 
 
 def _id_prefix(slug: str) -> str:

@@ -145,7 +145,9 @@ def loss_curve(training: Sequence[Step], validation: Sequence[Validation], label
         Line("training", [(p.step, p.loss) for p in training], [(p.step, p.loss) for p in training[-1:]]),
         Line("validation", [(p.step, p.loss) for p in validation], [(p.step, p.loss) for p in validation]),
     ]
-    return _line_chart(lines, round_ticks(0.0, right, 5), right, top, None, label)
+    return _line_chart(
+        lines, [tick for tick in round_ticks(0.0, right, 5) if tick.is_integer()], right, top, None, label
+    )
 
 
 def learning_curve(curve: LearningCurve, label: str) -> Markup:

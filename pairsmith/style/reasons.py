@@ -7,6 +7,7 @@ import tomllib
 from pathlib import Path
 
 from schemas.records import Reason
+from schemas.wording import capital
 
 _LISTED: dict[str, dict[str, str]] = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
 SENTENCES, OF_GATES = _LISTED["rows"], _LISTED["gates"]
@@ -22,7 +23,7 @@ def detail_of(reason: str) -> str:
     """The detail of a check's reason, without the code if it adds nothing to the check's name."""
     read = Reason.read(reason)
     name, _, pattern = read.code.partition(":")
-    known = pattern if name in ("missing", "present") else name in SENTENCES and name != "crashed"
+    known = pattern if name in ("missing", "present") else name in {*SENTENCES, *OF_GATES} - {"crashed"}
     return read.detail if known and read.detail else reason
 
 
@@ -31,4 +32,4 @@ def sentence_of(code: str) -> str:
     name, _, of = code.partition(":")
     if name in ("missing", "present") and of:
         return f"It {'does not match' if name == 'missing' else 'matches'} the pattern {of}."
-    return SENTENCES.get(code) or SENTENCES.get(name) or code.replace("_", " ")
+    return SENTENCES.get(code) or SENTENCES.get(name) or capital(code.replace("_", " "))

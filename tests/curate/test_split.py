@@ -159,8 +159,8 @@ def test_limit_on_test_inputs_causes_a_shortage() -> None:
     ("seeds", "more", "fix"),
     [
         (_seeds(100, "output"), {"generate": {"backward": {"enabled": False}}}, "Add input seeds"),
-        (_seeds(100), {"split": {"test": 0.0}}, "Set split.test"),
-        (_seeds(100), {"split": {"test": 0.0001}}, "raise split.test"),
+        (_seeds(100), {"split": {"test": 0.0}}, "Raise the test share"),
+        (_seeds(100), {"split": {"test": 0.0001}}, "raise the test share"),
     ],
 )
 def test_missing_test_inputs_are_reported(seeds: list[Seed], more: dict[str, Any], fix: str) -> None:
@@ -260,7 +260,7 @@ def test_held_out_outputs_are_test_inputs_too() -> None:
     assert shortages(many, _spec()) == []
     (short, *_) = shortages(few, _spec())
     assert short.what.startswith("10 test inputs (of 50 excellent outputs)")
-    assert "about 100 excellent outputs at split.test = 0.2" in short.fix
+    assert "about 100 excellent outputs, or raise the test share from 20 % (split.test)" in short.fix
     mixed = [*with_splits(_seeds(50), SplitSettings()), *few]
     assert max_test_inputs(mixed, _spec()) == 20
     assert max_test_inputs(mixed, _spec(evaluate={"max_seeds": 7})) == 7
@@ -279,7 +279,7 @@ def test_shortage_names_the_kind_of_seeds_in_use(kind: str, noun: str) -> None:
         seeds.append(Seed.model_validate({"kind": kind, "reference": reference, "source": "s", **content}))
     proof, rows = shortages(with_splits(seeds, SplitSettings()), _spec())
     assert f"(of 30 {noun})" in proof.what
-    assert f"about 100 {noun} at split.test" in proof.fix
+    assert f"about 100 {noun}, or raise the test share" in proof.fix
     assert ("select.best" in rows.fix) == (kind == "input")
     named = [*(other for other in ("pairs", "conversations", "input seeds") if other != noun)]
     assert not any(other in proof.what + proof.fix for other in named)

@@ -104,7 +104,7 @@ def test_texts_left_out_of_the_input_are_named_with_advice(tmp_path: Path) -> No
     together."""
     rows = [f"a man plays tune {n},somebody makes music {n},{('yes', 'no')[n % 2]}" for n in range(20)]
     guessed = table(tmp_path, "caption,sound,label", rows)
-    assert "if 'sound' belongs to the input, join them: see Other columns in `pairsmith docs seeds`" in guessed.why
+    assert "if 'sound' belongs to the input, make it an input too (`pairsmith docs seeds`)" in guessed.why
 
 
 @pytest.mark.parametrize(("copied", "of", "off"), [(6, 12, True), (2, 100, True), (1, 12, False), (2, 200, False)])
@@ -117,7 +117,7 @@ def test_outputs_equal_to_their_inputs_switch_the_echo_gate_off(
     guessed = table(tmp_path, "original,corrected", rows)
     spec = parse(spec_text(tmp_path / "a.csv", guessed, "mine"), tmp_path).spec
     assert spec.curate.gates.echo is not off
-    assert any("the gate 'echo' is off" in sentence for sentence in guessed.why) is off
+    assert any("so 'echo' is off" in sentence for sentence in guessed.why) is off
 
 
 def test_a_system_column_is_not_reported_as_unread(tmp_path: Path) -> None:
@@ -445,7 +445,7 @@ def test_names_are_inputs_where_nothing_is_longer(tmp_path: Path) -> None:
         table(tmp_path, "code,since", [f"SKU{n},2025-01-01 10:00" for n in range(20)])
     guessed = table(tmp_path, "product,body", [f"{good},{'made by hand in a small town ' * 9}" for good in goods])
     assert (guessed.kind, guessed.settings["columns"]) == ("output", {"text": "body"})
-    assert "if 'product' is its input or output, set kind = \"pair\"" in guessed.why[1]
+    assert "if 'product' is its input or output, make the two a pair" in guessed.why[1]
 
 
 def test_several_labels_in_a_row_are_pointed_out(tmp_path: Path) -> None:

@@ -212,7 +212,7 @@ def test_a_possible_label_column_is_named_with_advice(tmp_path: Path) -> None:
     shown = guessed_settings(tmp_path, "a.csv", f"message,product\n{rows}")
     assert (shown["task"], shown["text"], shown["product"]) == ("rewrite", "message", "product")
     assert (
-        "if the model should predict 'product', the task is to classify: choose that kind with --kind classify"
+        "if the model should predict 'product', the task is to classify: start a new project of the kind `classify`"
         in shown["why"]
     )
     assert guess(tmp_path / "a.csv", "classify").task == {"kind": "classify", "labels": ["clock", "lamp"]}
@@ -862,10 +862,10 @@ def test_advice_on_a_second_text_column(tmp_path: Path) -> None:
     )
     (tmp_path / "shop.csv").write_text("name,features\n" + rows)
     (shop,) = (sentence for sentence in guess(tmp_path / "shop.csv").why if "belongs to the input" in sentence)
-    assert shop == "if 'name' belongs to the input, join them: see Other columns in `pairsmith docs seeds`"
+    assert shop == "if 'name' belongs to the input, make it an input too (`pairsmith docs seeds`)"
     german = "".join(f"The museum opens at {n} in the morning,Das Museum öffnet morgens um {n} Uhr\n" for n in range(9))
     (tmp_path / "signs.csv").write_text("Sign (front),Schild (hinten)\n" + german)
-    translated = "if one is a translation of the other, choose that kind with --kind translate"
+    translated = "if one is a translation of the other, start a new project of the kind `translate`"
     assert translated in guess(tmp_path / "signs.csv").why
     assert translated not in guess(tmp_path / "shop.csv").why
 
@@ -935,7 +935,7 @@ def test_rows_that_belong_together_are_a_group(tmp_path: Path, header: str) -> N
     assert source.group == header
     assert header not in source.columns.values()
     assert f"rows with the same '{header}' (40 values in 120 rows) belong together" in settings["why"]
-    assert "Remove 'group' if they are independent" in (tmp_path / SPEC_NAME).read_text(encoding="utf-8")
+    assert "If they are independent, leave out this grouping" in (tmp_path / SPEC_NAME).read_text(encoding="utf-8")
     assert len({seed.meta["group"] for seed in read_seeds([source], tmp_path).seeds}) == 40
 
 
@@ -990,7 +990,7 @@ def test_an_annotated_copy_of_a_text_is_not_what_the_model_reads(tmp_path: Path)
     )
     assert (read["input"], read["output"]) == ("utt", "intent")
     assert "not read: long" in read["why"]
-    assert "join them" not in read["why"]
+    assert "make it an input" not in read["why"]
     read = guessed_settings(
         tmp_path, "full.jsonl", rows(lambda i: f"wake me up at nine on day {i} because of trip {i} [to town]")
     )

@@ -131,6 +131,14 @@ def test_a_terminal_keeps_one_line_for_each_stage() -> None:
     assert stream.getvalue().count("\x1b[?25l") == stream.getvalue().count("\x1b[?25h"), "the cursor is shown again"
 
 
+def test_a_terminal_shows_the_whole_name_of_a_step() -> None:
+    """Also of the longest one, in a terminal of 80 columns."""
+    stream = Terminal()
+    with shown(silent=False, stream=stream) as report:
+        report("bradley_terry", {"done": 88, "total": 88})
+    assert "bradley_terry" in stream.getvalue()
+
+
 def test_json_is_silent() -> None:
     """With --json nothing is written, even to a terminal."""
     stream = Terminal()

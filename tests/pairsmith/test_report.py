@@ -19,7 +19,7 @@ from pairsmith.receipt import recording
 from pairsmith.report import proof, render, sentences, write_report
 from pairsmith.report.gather import gather
 from pairsmith.report.proof import describe_difference, limits, method
-from pairsmith.style.charts import learning_curve
+from pairsmith.style.charts import learning_curve, loss_curve
 from pairsmith.style.numbers import count, percent, points, row_sum
 from schemas.errors import PairsmithError, TeacherError
 from schemas.project import Project
@@ -30,7 +30,7 @@ from tests.pairsmith import report_project
 from train.intervals import Interval
 from train.learning_curve import in_words
 from train.metrics import MODES
-from train.results import Validation
+from train.results import Step, Validation
 from train.results_table import SIMULTANEOUS_NOTE, comparison_lines
 
 
@@ -381,6 +381,13 @@ def test_the_learning_curve_is_plotted(project: Project, store: Store) -> None:
     assert line.split()[-1] == "1000,300"
     (band,) = [attrs for tag, attrs in drawn if tag == "rect"]
     assert float(band["height"] or 0) == pytest.approx(198 * 2 * curve.floor, abs=0.02)
+
+
+def test_optimizer_steps_are_whole_numbers_on_the_axis() -> None:
+    """A training of a few steps has no tick at 2.5 steps."""
+    losses = [Step(step=number, epoch=1.0, loss=2.0 - number / 20, learning_rate=1e-4) for number in range(1, 13)]
+    below = loss_curve(losses, [], "loss").partition('anchor="start"')[2]  # the first tick of the horizontal axis
+    assert re.findall(r">([\d.]+)</text>", below) == ["0", "5", "10"]
 
 
 def test_charts_and_tables_are_accessible(project: Project, done: Store) -> None:

@@ -347,7 +347,7 @@ def test_one_job_at_a_time_uses_the_gpu(
                 jobs, begun[nth].id, lambda job: job.state == "waits_for_gpu" and job.note is not None
             )
             assert waiting.position == nth
-            assert (waiting.note or "").startswith("another project is using the GPU")
+            assert (waiting.note or "").startswith("another project is computing on this machine")
         all_wait.set()
         done = [await ended(jobs, job.id) for job in begun]
         assert [job.state for job in done] == ["done"] * 3
@@ -516,8 +516,8 @@ def test_job_of_a_deleted_project_does_not_affect_others(workspace: Workspace) -
 )
 def test_waiting_message_estimates_the_remaining_time(tmp_path: Path, left_s: float | None, says: str) -> None:
     """The message for waiting jobs includes the time left, if the running job has reported it."""
-    assert describe_running_job(tmp_path) == "another project is using the GPU"
+    assert describe_running_job(tmp_path) == "another project is computing on this machine"
     line = {"at": 1.0, "stage": "train", "numbers": {"done": 1}, "pace": {"left_s": left_s}}
     (tmp_path / "events.jsonl").write_text(json.dumps(line) + "\n")
-    assert describe_running_job(tmp_path).startswith("another project is using the GPU")
+    assert describe_running_job(tmp_path).startswith("another project is computing on this machine")
     assert describe_running_job(tmp_path).endswith(says)

@@ -327,14 +327,14 @@ def test_advice_about_a_file_names_what_the_page_has(service: Service) -> None:
     french = [f"la pompe {n} dans la cave ronronne encore" for n in range(40)]
     states, owners = ["on", "off"] * 20, [f"o{n % 12}" for n in range(40)]
     files: dict[str, dict[str, list[str]]] = {
-        "start a new project with the task “classify”": {"remark": texts, "state": states},
-        "start a new project with the task “translate”": {"source text": texts, "target text": french},
+        "start a new project of the kind `classify`": {"remark": texts, "state": states},
+        "start a new project of the kind `translate`": {"source text": texts, "target text": french},
         "and the other target language": {"en": texts, "fr": french},
-        "set both columns below, as input and output": {"one": texts, "two": french},
-        "set it to “input” below too": {"question": texts, "answer": french, "place": texts[::-1]},
-        "set that column to “ignored” below": {"question": texts, "answer": french, "customer": owners},
-        "ignore the worse one": {"question": texts, "answer": french, "answer 2": texts[::-1]},
-        "the check “echo” is off": {"question": texts, "answer": texts},
+        "make the two a pair: one the input, one the output": {"one": texts, "two": french},
+        "make it an input too": {"question": texts, "answer": french, "place": texts[::-1]},
+        "leave out this grouping": {"question": texts, "answer": french, "customer": owners},
+        "can be read as rejected, or left out": {"question": texts, "answer": french, "answer 2": texts[::-1]},
+        "so 'echo' is off": {"question": texts, "answer": texts},
         "into one list, `messages`": {"text": texts, "thread_id": owners},
     }
     browser = service.browser("owner")

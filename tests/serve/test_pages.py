@@ -448,14 +448,14 @@ def test_differences_are_shown_by_words() -> None:
 
 
 def test_reason_codes_are_shown_as_sentences() -> None:
-    """Every built-in reason code has a sentence; a code of a user's gate is shown as it is. A code that repeats the
+    """Every built-in reason code has a sentence; a code of a user's gate is shown in words. A code that repeats the
     name of its check is not shown beside it."""
     from pairsmith.serve.pages.words import reason
     from pairsmith.style.reasons import SENTENCES, detail_of, sentence_of
 
     assert all(sentence.endswith(".") for sentence in SENTENCES.values())
     assert sentence_of("missing:ar_flag") == "It does not match the pattern ar_flag."
-    assert sentence_of("my_own") == "my own"
+    assert sentence_of("my_own") == "My own"
     assert Reason("short").code in SENTENCES
     assert reason("outranked", "rank 2 of 3") == "Another candidate for this input is better: rank 2 of 3"
     assert reason("short", "it has 2 words") == "It has 2 words"
@@ -463,6 +463,7 @@ def test_reason_codes_are_shown_as_sentences() -> None:
         *("here", "here"), "crashed: here", "my_own: here", "missing: here"
     ]  # fmt: skip
     assert detail_of("missing:end nothing matches the pattern") == "nothing matches the pattern"
+    assert detail_of("preamble: the text says “sure”") == "the text says “sure”", "the name of its gate is repeated"
     assert detail_of("loop") == "loop"
 
 

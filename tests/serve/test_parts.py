@@ -224,7 +224,7 @@ def test_job_at_its_cap_reports_the_cap_it_needs(workspace: Workspace, teacher: 
     command = "import sys; from pathlib import Path; from pairsmith.serve.child import main; main(Path(sys.argv[1]), 0)"
     subprocess.run([sys.executable, "-c", command, str(job)], cwd=ROOT, check=True, timeout=250)
     end = json.loads((job / "exit-0.json").read_text())
-    assert (end["code"], end["problem"]["where"]) == (12, "cap")
+    assert (end["code"], end["problem"]["where"]) == (12, "cap_usd")
     assert end["problem"]["what"].startswith("the cap of this job, $0.0010, is reached: the next request may cost $0.")
     assert float(end["problem"]["fix"].partition("and $")[2].partition(" ")[0]) >= end["problem"]["request_usd"] > 0.01
     assert not teacher.asked

@@ -207,7 +207,7 @@ def test_group_of_rows_is_chosen_among_the_columns(service: Service) -> None:
     browser = create_project(service, "groups", "t.csv", f"question,answer,customer,road\n{rows}")
     (shown,) = sources(service.workspace.project("groups"))
     assert [role for _, _, role in shown.columns] == ["input", "output", "group", "kept"]
-    assert "set that column to “ignored” below" in "".join(shown.notes)
+    assert "leave out this grouping" in "".join(shown.notes)
     headers = [header for header, _, _ in shown.columns]
     for roles, group in (
         (["input", "output", "kept", "group"], "road"),

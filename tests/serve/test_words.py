@@ -332,6 +332,41 @@ def test_failure_heading_omits_the_details() -> None:
         assert words.run(of, stopping, job_progress(stopping), None, None).startswith(says)
 
 
+def test_next_stage_has_a_reason_only_if_something_changed() -> None:
+    """A stage that has never run needs no reason. One that has run says why it runs again."""
+
+    def heading(why: str) -> str:
+        receipt = Receipt(command="generate", ok=True, counts=Counts(), seconds=1, started=now(), spec_hash="")
+        stages = (PlannedStage("generate", True, ""), PlannedStage("curate", False, why))
+        return words.project(Snapshot("a", Project(Path(), SPEC), None, stages, (receipt,), ()), None, None)
+
+    assert heading("not run yet") == "curate is next"
+    assert heading("did not finish") == "curate is next: did not finish"
+
+
+def test_status_of_a_failed_run_begins_with_the_failure() -> None:
+    """The address or the option that a message is about stays out of the one-line status; a file that is its subject
+    stays in it."""
+
+    def heading(error: str) -> str:
+        receipt = Receipt(command="run", ok=False, counts=Counts(), seconds=1, started=now(), spec_hash="",
+                          facts={"error": error})  # fmt: skip
+        return words.project(Snapshot("a", Project(Path(), SPEC), None, (), (receipt,), ()), None, None)
+
+    assert heading("http://127.0.0.1:9/v1: Nothing answers. Start it.") == "run failed: Nothing answers"
+    assert heading("--max-usd: the budget is too small.") == "run failed: the budget is too small"
+    assert heading("seeds.jsonl:3: is not JSON.") == "run failed: seeds.jsonl:3: is not JSON"
+
+
+def test_status_of_a_completed_step_names_the_stage() -> None:
+    """While the step after a completed one is loading, the status names the stage, without the count of that step."""
+    job = Job(id="1", project="a", command="run", options=JobOptions(no_review=True), by="ann", state="running",
+              created=now(), progress={"stage": "split", "numbers": {"done": 351, "total": 351}})  # fmt: skip
+    stages = (PlannedStage("generate", True, ""), PlannedStage("train", False, "not run yet"))
+    of = Snapshot("a", Project(Path(), SPEC), None, stages, (), ())
+    assert words.project(of, job, job_progress(job)) == "Training"
+
+
 def test_generation_after_a_preview_is_detected() -> None:
     """After a later generation, the preview's rows are no longer shown as outstanding; a preview after that generation
     counts again."""
@@ -370,15 +405,10 @@ def test_step_names_are_readable() -> None:
         ("Run `pairsmith review push` first.", "Use “Send rows to reviewers” on the Review page first."),
         ("`pairsmith rows --state failed` lists them.", "The Rows page lists them."),
         ("--max-usd cannot be kept.", "The cap cannot be kept."),
-        ("Have 80 pairs at split.test = 0.25, or raise split.test.",
-         "Have 80 pairs at 25 percent of test seeds, or raise that share."),
-        ("your role here, viewer, does not have the right 'edit'.", "your role here, viewer, does not allow this."),
         ("generate is next: task.style and 2 more have changed",
          "generate is next: “Style” (task.style) and 2 more have changed"),
         ("`pairsmith run --no-review` continues without review.",
          "“run” on the Run page with “Skip review” checked continues without review."),
-        ("write them as an object, and choose --kind extract",
-         "write them as an object, and start a new project with the task “extract”"),
         ("Run `pairsmith train --curve` again.", "Run `pairsmith train --curve` again."),
         ("See `pairsmith doctor`.", "See `pairsmith doctor`."),
         ("The task runs `pairsmith`.", "The task runs `pairsmith`."),

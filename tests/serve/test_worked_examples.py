@@ -46,7 +46,7 @@ def test_worked_example_from_the_test_split_is_reported(service: Service) -> Non
     page = unescape(browser.get("/p/prompts/setup").text)
     assert page.count("A run will not start with this example") == 1
     assert f"Similar seed: “{of_the_test}”." in page
-    assert page.count("No gate rejects it.") == 1
+    assert page.count("No check rejects it.") == 1
 
 
 def test_seeds_similar_to_the_test_are_counted_before_a_run(service: Service) -> None:

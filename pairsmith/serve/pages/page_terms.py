@@ -4,7 +4,6 @@ options and keys."""
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 
 from schemas.wording import capital
 
@@ -27,34 +26,18 @@ _COMMAND = re.compile(rf"`pairsmith ({'|'.join(sorted(_COMMANDS, key=len, revers
 # Options of commands on the Run page. A command with another one stays: without it, it would do something else.
 _OPTIONS = {"--no-review": " with “Skip review” checked", "--retry-failed": " with “Retry rows” checked"}
 _OPENED = re.compile(r"\b(R|r)un(?= the \w+ page| “[A-Z])")  # before a page or a button, which are not run
-_PHRASES: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
-    (r"name the worse one as `rejected`", "ignore the worse one"),
-    (r"Remove 'group' if they are independent", "If they are independent, set that column to “ignored” below"),
-    (r'set kind = "pair" and name both columns, as input and output', "set both columns below, as input and output"),
-    (r"join them: see Other columns in `pairsmith docs seeds`", "set it to “input” below too"),
-    (r"choose (?:that kind with )?--kind (\w+)", r"start a new project with the task “\1”"),
+_PHRASES = (
     (
         "swap them here and swap language and to above",
         "start a new project with the task “translate” and the other target language",
     ),
-    (r"the gate 'echo' is off", "the check “echo” is off"),
     (r"Leave out --kind \w+ to see .*", "Let the task be detected to see how the file is read."),
-    (
-        r"at split\.test = ([\d.]+), or raise split\.test",
-        lambda share: f"at {100 * float(share[1]):g} percent of test seeds, or raise that share",
-    ),
-    (r"or raise split\.test", "or raise the percentage of test seeds"),
-    (r"split\.test is 0", "the percentage of test seeds is 0"),
-    (r"Set split\.test, for instance to 0\.2", "Set it, for instance to 20"),
-    (r" in teacher\.key_env", " under Teacher in Setup"),
     (
         r"[Ss]et teacher\.usd_per_million_prompt_tokens and teacher\.usd_per_million_completion_tokens",
         "Enter the token prices under Teacher in Setup",
     ),
     ("with --retry-failed", "with “Retry rows” checked,"),
     ("--max-usd", "the cap"),
-    ("Sign in, or send an API key", "Sign in"),
-    (r"does not have the right '\w+'", "does not allow this"),
     (r" \(`pairsmith docs \w+`\)", ""),
 )
 _STEPS = {

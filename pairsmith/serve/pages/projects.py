@@ -52,7 +52,13 @@ def _project_row(request: Request, slug: str, jobs: list[Job]) -> dict[str, Any]
         now = snapshot(request, slug).for_job(displayed_run(job, jobs))
     except PairsmithError as error:
         unknown = dict.fromkeys(("live", "accepted", "spent", "sign"), "")
-        return {"slug": slug, "says": error.what, "broken": True, "waits": False, **unknown}
+        return {
+            "slug": slug,
+            "says": f"The settings cannot be read: {error.what}",
+            "broken": True,
+            "waits": False,
+            **unknown,
+        }
     live = job if job and not job.has_ended else None
     step = now.next_stage
     at = job.last_sign_of_life or job.created if job else (now.receipts[-1].started if now.receipts else None)

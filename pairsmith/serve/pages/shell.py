@@ -271,7 +271,9 @@ def error_page(request: Request, error: PairsmithError) -> Response:
     slug = request.path_params.get("project")
     known = slug if slug and caller.may(Right.see_project, slug) and status_of(error) != 404 else None
     status = status_of(error)
+    is_broken = known is not None and request.method == "GET" and isinstance(error, SpecError)
     heading = _ERROR_HEADINGS.get(status, "Something went wrong.")
+    heading = "The settings of this project cannot be read." if is_broken else heading
     failure, typed = problem_view(error, state_of(request).workspace.root), getattr(request.state, "typed", [])
     return render(
         request,
@@ -282,7 +284,7 @@ def error_page(request: Request, error: PairsmithError) -> Response:
         heading=heading,
         failure=failure,
         typed=typed,
-        is_broken=known is not None and request.method == "GET" and isinstance(error, SpecError),
+        is_broken=is_broken,
     )
 
 

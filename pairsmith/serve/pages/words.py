@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from pairsmith.plan import NOT_RUN, PlannedStage
 from pairsmith.serve.job import Job
 from pairsmith.serve.pages.page_terms import on_page
 from pairsmith.style.numbers import between, bounds, count, format_bounds, percent
@@ -17,10 +18,10 @@ from schemas.step_names import By, display_step
 from schemas.wording import capital, counted
 
 if TYPE_CHECKING:
-    from pairsmith.plan import PlannedStage
     from pairsmith.serve.pages.figures import JobProgress, Snapshot
     from train.metrics import Evaluation
 
+_PLACE = re.compile(r"^(?:https?://\S+|--[a-z-]+): ")  # an address or option before a message
 _HASH = re.compile(r"\b[0-9a-f]{32}\b")
 STATES = ("accepted", "rejected", "waiting", "failed")
 _SILENT_S = 60
@@ -90,6 +91,8 @@ def project(snapshot: Snapshot, job: Job | None, progress: JobProgress | None) -
     """The status of a project, as a clause."""
     if job is not None:
         verb = _step(snapshot, job, progress) if progress else _ACTIVITIES.get(job.command, job.command)
+        if progress and progress.done == progress.total and progress.stage.split()[0] not in _ACTIVITIES:
+            verb, progress = _stage_of_step(snapshot, job, progress), None  # one step is done, the next is loading
         if job.state in ("queued", "waits_for_gpu"):
             place = f", position {job.position}" if job.position else ""
             return f"{JOB_STATES[job.state]}{place}"
@@ -105,13 +108,18 @@ def project(snapshot: Snapshot, job: Job | None, progress: JobProgress | None) -
     stopped = snapshot.receipts[-1]
     if not stopped.ok and stopped.facts.get("error") != "stopped by Ctrl-C":
         why = str(stopped.facts.get("error", "the receipt does not say why"))
-        return f"{stopped.command} failed: {_without_details(on_page(why).partition('. ')[0])}"
+        return f"{stopped.command} failed: {_without_details(on_page(_PLACE.sub('', why)).partition('. ')[0])}"
     step = snapshot.next_stage
     if step is None:
         return verdict(snapshot) or "every stage is done"
     if step.stage == "review":
         return f"waiting for review: {on_page(step.why)}"
-    return f"{step.stage} is next: {on_page(step.why)}"
+    return _next(step)
+
+
+def _next(step: PlannedStage) -> str:
+    """The next stage, and why it is not done unless it has simply not run yet."""
+    return f"{step.stage} is next{'' if step.why == NOT_RUN else f': {on_page(step.why)}'}"
 
 
 def verdict(snapshot: Snapshot) -> str | None:
@@ -189,7 +197,7 @@ def progress_text(progress: JobProgress) -> str:
 def stage(snapshot: Snapshot, planned: PlannedStage, receipt: Receipt | None) -> str:
     """What a stage did, or why it is not done."""
     if not planned.done:
-        return on_page(planned.why) or "not run yet"
+        return on_page(planned.why) or NOT_RUN
     done = planned.why.partition(" (")[0] or "done"  # leave out terminal commands in parentheses
     if receipt is None:
         return done
@@ -222,7 +230,7 @@ def run(
             return "Nothing has run yet."
         if step is None:
             return "Every stage is done."
-        return f"Nothing is running; {step.stage} is next: {on_page(step.why)}."
+        return f"Nothing is running; {_next(step)}."
     if job.state in ("queued", "waits_for_gpu"):
         where = "in the queue" if job.state == "queued" else "for compute"
         return f"Waiting {where}{f', position {job.position}' if job.position else ''}."

@@ -65,8 +65,8 @@ document.addEventListener("htmx:configRequest", (event) => {
 });
 document.addEventListener("htmx:beforeSwap", (event) => {
   if (event.detail.xhr.status < 400 || event.detail.elt.matches("[data-live]")) return;
-  const found = new DOMParser().parseFromString(event.detail.xhr.responseText, "text/html").querySelector(".problem");
-  if (found) document.getElementById("problem").replaceChildren(found);
+  const problem = new DOMParser().parseFromString(event.detail.xhr.responseText, "text/html").querySelector(".problem");
+  if (problem) document.getElementById("problem").replaceChildren(problem);
 });
 
 // Keyboard shortcuts are inactive in form fields. Each has a visible button.
@@ -137,7 +137,7 @@ function bringBack() {
 }
 bringBack();
 document.addEventListener("submit", (event) => {
-  const asks = event.target.dataset.confirm;
+  const asks = event.target.dataset.confirm ?? event.target.querySelector("option[data-confirm]:checked")?.dataset.confirm;
   if (asks && !confirm(asks)) event.preventDefault();
 });
 document.addEventListener("click", (event) => {
