@@ -48,8 +48,8 @@ class HasTexts(Protocol):
 
 class RepeatedRows(NamedTuple):
     """`of` maps the index of each duplicate pair to the earlier pair that is the same row; `flagged` holds the indices
-    of the pairs that get the flag `TaskKind.flag`, `other_labels` the label that the other row has of each that is
-    flagged for that."""
+    of the pairs that get the flag `TaskKind.flag`, `other_labels` says which label the other row has, for each
+    that is flagged for that."""
 
     of: dict[int, SimilarRows]
     flagged: frozenset[int]
@@ -77,7 +77,9 @@ def find_repeated_rows(pairs: Callable[[], Iterable[HasTexts]], threshold: float
     if kind.flag == "two_labels":
         labels = [pair.output for pair in pairs()]
         conflicting = [(one.later, one.earlier) for one in of.values() if labels[one.later] != labels[one.earlier]]
-        other_labels = {number: labels[other] for one in conflicting for number, other in (one, one[::-1])}
+        other_labels = {
+            number: f"has the label '{labels[other][:40]}'" for one in conflicting for number, other in (one, one[::-1])
+        }
         flagged = set(other_labels)
     return RepeatedRows(of, frozenset(flagged), other_labels)
 
