@@ -103,7 +103,7 @@ class Batches:
         self._waiting: dict[str, tuple[BatchLine, asyncio.Future[Result | StoredResult]]] = {}
         self._results: dict[str, Result | StoredResult] = {}  # results that arrived before they were asked for
         self._batch_of: dict[str, str] = {}
-        self._holds = BatchHolds(store, teacher)
+        self.holds = BatchHolds(store, teacher)
         self._watched: dict[str, asyncio.Task[None]] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -125,7 +125,7 @@ class Batches:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        self._holds.settle()
+        self._store.append(*self.holds.changes())
         await self._stack.aclose()
 
     @property
@@ -169,7 +169,7 @@ class Batches:
             raise
 
     def _read(self, line: BatchLine, result: Result | StoredResult, batch: str | None, seconds: float) -> Answer:
-        self._holds.use(batch, line.name)
+        self.holds.use(batch, line.name)
         content = result.results.take(line.name) if isinstance(result, StoredResult) else result.content
         return read_answer(content, seconds, line.body)
 
@@ -232,8 +232,8 @@ class Batches:
     def _submit_gathered(self) -> None:
         lines, self._queue = self._queue, []
         if not self._tasks and not any(batch not in self._earlier for batch in self._watched):
-            for batch in unasked(self._holds, self._earlier, self._watched):
-                self._say(describe_unasked(batch, self._holds))
+            for batch in unasked(self.holds, self._earlier, self._watched):
+                self._say(describe_unasked(batch, self.holds))
         task = asyncio.ensure_future(self._submit_all(lines))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -268,13 +268,13 @@ class Batches:
             batch = await self._api.submit(lines, label)
         except TeacherError as error:
             if not isinstance(error, Unreachable) or isinstance(error, NotCreatedError):
-                self._holds.release(hold)
+                self.holds.release(hold)
                 await self._earlier.record(label, "")
             raise
         failpoint("batch_made")
         await self._earlier.record(label, batch)
         self._submitted_at[batch] = datetime.now(UTC)
-        self._holds.add(batch, hold)
+        self.holds.add(batch, hold)
         self._endpoint.sent += len(lines)
         self._say(
             f"batch {batch}: {counted(len(lines), 'request', 'requests')} submitted; answers come within 24 hours, "
@@ -307,10 +307,10 @@ class Batches:
             if (guess := self._earlier.guessed.pop(batch, None)) and not is_ours:
                 if (other := await self._earlier.find(guess, batch)) is not None:
                     self._batch_of.update(dict.fromkeys(names, other))
-                    self._holds.move(batch, other)
+                    self.holds.move(batch, other)
                     self._watch(other)
                 else:
-                    self._holds.read(batch, len(names), {}, ())
+                    self.holds.read(batch, len(names), {}, ())
                     await self._earlier.record(guess.label, "")
                     self._resubmit(names)
                 return
@@ -323,7 +323,7 @@ class Batches:
                 return
             results.keep(names)
             answers = results.answers
-            self._holds.read(batch, len(names), answers, self._waiting)
+            self.holds.read(batch, len(names), answers, self._waiting)
             if state.failure is not None and len(names) > 1 and _QUEUE_FULL.search(state.failure):
                 self._max_lines = len(names) // 2
                 self._say(
@@ -386,7 +386,7 @@ class Batches:
         this run is in them (the prompt or the model has changed since, for example)."""
         if self._unread:
             await self._open()
-            await settle_unasked(self._api, self._holds, self._earlier, self._watched, self._say)
+            await settle_unasked(self._api, self.holds, self._earlier, self._watched, self._say)
 
     def _describe_missing(self, batch: str) -> str:
         """What happens to a missing batch, and what that costs."""
@@ -420,7 +420,7 @@ class Batches:
     async def _connect(self) -> None:
         self._api = await BatchApi.connect(self._endpoint, self._teacher)
         self._stack.push_async_callback(self._api.close)
-        self._earlier = EarlierBatches(self._store, self._api, self._holds, self._say, self._poll_s)
+        self._earlier = EarlierBatches(self._store, self._api, self.holds, self._say, self._poll_s)
         try:
             await self._earlier.load()
         except FORMAT_ERRORS as error:

@@ -314,6 +314,8 @@ class Ledger:
             self.in_flight_peak = max(self.in_flight_peak, self.in_flight)
             try:
                 received, settled = self.rows(question, keys, samples, answer, refusal)
+                if self.batches is not None:  # in the same commit: an answer counts in its row or in its batch
+                    settled += self.batches.holds.changes()
                 # Queued before any code looks at them, so that they are written whatever judging does.
                 work, written = self.store.put_revisable([*received, *settled])
                 calls = [self.judge.judged(call, question) for call in received] if refusal is None else received

@@ -289,6 +289,24 @@ def test_batch_that_no_run_needs_counts_with_its_real_cost(form: str, tmp_path: 
         assert (spent(tmp_path).lost, spent(tmp_path).usd, provider.live) == (0, 22 * 5 * half, 0)
 
 
+@EVERY_FORM
+def test_answers_of_a_batch_count_once_at_any_time(form: str, tmp_path: Path) -> None:
+    """A run is killed after it has taken some answers from a batch: these count in their rows and the others in the
+    batch. All used to count in the batch as well, and for ever, because the next run could not tell them apart."""
+    each = 5 * (1.0 if form == "together" else 0.5)
+
+    async def ask_some(ledger: Ledger, lines: list[str]) -> None:
+        await ask_dogs(ledger, 7)
+        now = ledger.store.spent()  # as after a kill
+        assert (now.usd, now.lost, now.reserved) == (7 * each, 13, 13 * each)
+
+    with BatchProvider(form) as provider:
+        submit_and_stop(provider, tmp_path, **PRICE)
+        with_batches(provider, tmp_path, ask_some, **PRICE)
+        with_batches(provider, tmp_path, all_answered, **PRICE)
+        assert (spent(tmp_path).usd, spent(tmp_path).lost, len(provider.batches)) == (20 * each, 0, 1)
+
+
 def test_results_are_not_in_memory() -> None:
     """The results of a batch may be gigabytes. They stay in a file, and reading all of them takes a small part of their
     size."""
