@@ -220,6 +220,22 @@ def test_run_without_batches_pays_for_nothing_that_is_in_one(form: str, tmp_path
         assert spent(tmp_path).lost == 0
 
 
+def test_useless_answers_of_a_finished_batch_end_no_run(tmp_path: Path) -> None:
+    """A batch is paid for as a whole, so many useless answers in it say nothing about what is sent now: a run without
+    batches asks for each of them again. Twenty of them used to end it."""
+
+    async def answered(ledger: Ledger) -> None:
+        assert all(isinstance(answer, Completion) for (answer,) in await ask_dogs(ledger, 20))
+
+    with BatchProvider("openai", lambda dog, nth: "") as provider:
+        submit_and_stop(provider, tmp_path)
+        without_batches(provider, tmp_path, answered)
+        assert (provider.live, len(provider.batches)) == (20, 1)
+        with Store.open(f"sqlite:///{tmp_path / 'pairsmith.db'}") as store:
+            calls = [store.calls(key) for key, attempt, _ in store.each_answer() if attempt == 2]
+        assert {tuple(call.transport for call in row) for row in calls} == {("batch", "http")}
+
+
 @EVERY_FORM
 def test_rest_of_a_cancelled_batch_is_asked_without_one(form: str, tmp_path: Path) -> None:
     """A batch that was cancelled at the provider: what it has answered is used, and nothing waits."""
