@@ -125,7 +125,8 @@ class Batches:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        self._store.append(*self.holds.changes())
+        if changes := self.holds.changes():
+            self._store.append(*changes)
         await self._stack.aclose()
 
     @property

@@ -200,9 +200,9 @@ def test_good_answers_of_another_teacher_prove_nothing(tmp_path: Path) -> None:
 
 
 def test_good_answers_during_a_control_decide(tmp_path: Path) -> None:
-    """Twenty hard rows stand next to each other, and the repeated question has bad luck too. But before its answer
+    """Thirty hard rows stand next to each other, and the repeated question has bad luck too. But before its answer
     arrives, other rows are answered well: the run goes on. It used to end."""
-    hard = {f"dog {i}" for i in range(30, 50)}
+    hard = {f"dog {i}" for i in range(30, 60)}
 
     def reply(ask: Ask) -> Reply:
         if ask.prompt in hard:
