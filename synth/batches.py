@@ -76,10 +76,10 @@ class Batches:
     """Asks `endpoint`'s provider in batches. Use as an async context manager. Without `submits`, nothing is submitted:
     answers are only taken from batches of earlier runs that have ended.
 
-    Gathered lines are submitted when none was added for `gather_s`. A line that expired, was cancelled or met a server
-    fault is submitted again, up to `retries` times; after that its row is unanswered. A batch with more tokens than the
-    account may have queued is split into halves that are submitted one after the other. `poll_s` is the first wait
-    before a batch is polled again.
+    The batches of `others`, the teachers of this run, are left to those. Gathered lines are submitted when none was
+    added for `gather_s`. A line that expired, was cancelled or met a server fault is submitted again, up to `retries`
+    times; after that its row is unanswered. A batch with more tokens than the account may have queued is split into
+    halves that are submitted one after the other. `poll_s` is the first wait before a batch is polled again.
     """
 
     def __init__(
@@ -91,6 +91,7 @@ class Batches:
         *,
         stage: str = "generate",
         submits: bool = True,
+        others: Iterable[TeacherSettings] = (),
         gather_s: float = 1.0,
         poll_s: float = 1.0,
     ) -> None:
@@ -98,7 +99,7 @@ class Batches:
             raise refusal
         self._store, self._endpoint, self._teacher, self._say = store, endpoint, teacher, say
         self.submits, self._stage, self._gather_s, self._poll_s = submits, stage, gather_s, poll_s
-        self._unread = unread_lines(store)
+        self._unread, self._others = unread_lines(store), {one.identity or one.model for one in others}
         self._queue: list[BatchLine] = []
         self._waiting: dict[str, tuple[BatchLine, asyncio.Future[Result | StoredResult]]] = {}
         self._results: dict[str, Result | StoredResult] = {}  # results that arrived before they were asked for
@@ -282,8 +283,7 @@ class Batches:
             f"usually sooner, and cost {self._describe_cost(lines)}. "
             "Ctrl-C is safe: the next run with --batch waits for it."
         )
-        for name in names:
-            self._batch_of[name] = batch
+        self._batch_of.update(dict.fromkeys(names, batch))
         self._watch(batch)
         return batch
 
@@ -301,9 +301,8 @@ class Batches:
 
     async def _finish_batch(self, batch: str) -> None:
         try:
-            ended = await self._wait_for_end(batch)
+            state, results = await self._wait_for_end(batch) or (None, None)
             names = {name for name, other in self._batch_of.items() if other == batch}
-            state, results = ended or (None, None)
             is_ours = results is not None and not names.isdisjoint(results.names)
             if (guess := self._earlier.guessed.pop(batch, None)) and not is_ours:
                 if (other := await self._earlier.find(guess, batch)) is not None:
@@ -421,7 +420,8 @@ class Batches:
     async def _connect(self) -> None:
         self._api = await BatchApi.connect(self._endpoint, self._teacher)
         self._stack.push_async_callback(self._api.close)
-        self._earlier = EarlierBatches(self._store, self._api, self.holds, self._say, self._poll_s)
+        others = self._others - {self._teacher.identity or self._teacher.model}
+        self._earlier = EarlierBatches(self._store, self._api, self.holds, self._say, self._poll_s, others)
         try:
             await self._earlier.load()
         except FORMAT_ERRORS as error:

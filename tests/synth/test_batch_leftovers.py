@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import time
 import tracemalloc
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -303,6 +305,47 @@ def test_batch_that_no_run_needs_counts_with_its_real_cost(form: str, tmp_path: 
         assert provider.looks == looks
         without_batches(provider, tmp_path, ask_dogs, **PRICE)
         assert (spent(tmp_path).lost, spent(tmp_path).usd, provider.live) == (0, 22 * 5 * half, 0)
+
+
+def test_batches_of_the_other_teacher_are_needed(tmp_path: Path) -> None:
+    """Two directions have teachers of their own at one provider, and the batches of both are in progress when the run
+    ends. The next run has one more question to one of them: it does not advise to cancel the batch of the other, which
+    takes its answers from it."""
+    with BatchProvider("openai") as provider:
+        both = [TeacherSettings(url=provider.url, model=model, batch_api="openai", **PRICE) for model in "ab"]
+
+        def wait_for_both() -> None:
+            while len(provider.batches) < 2:
+                time.sleep(0.01)
+
+        async def run(counts: tuple[int, int]) -> list[str]:
+            lines: list[str] = []
+            options: Any = {"others": both, "gather_s": 0.05, "poll_s": 0.001}
+            with Store.open(f"sqlite:///{tmp_path / 'pairsmith.db'}") as store:
+                async with AsyncExitStack() as stack:
+                    ledgers = []
+                    for one in both:
+                        endpoint = await stack.enter_async_context(Endpoint(one.url, one.model, key="sk-batch"))
+                        batches = Batches(store, endpoint, one, lines.append, **options)
+                        await stack.enter_async_context(batches)
+                        ledgers.append(Ledger(store, endpoint, one, batches=batches))
+                    asking = asyncio.gather(*map(ask_dogs, ledgers, counts))
+                    if not provider.finishes:
+                        await asyncio.to_thread(wait_for_both)
+                        asking.cancel()
+                    with suppress(asyncio.CancelledError):
+                        await asking
+                        for ledger in ledgers:
+                            assert ledger.batches is not None
+                            await ledger.batches.settle_unasked()
+            return lines
+
+        provider.finishes = False
+        asyncio.run(run((3, 4)))
+        provider.finishes = True
+        assert not [line for line in asyncio.run(run((4, 4))) if "earlier run" in line]
+        assert [len(batch) for batch in provider.batches] == [3, 4, 1]
+        assert (spent(tmp_path).usd, spent(tmp_path).lost) == (8 * 5 * 0.5, 0)
 
 
 @EVERY_FORM
