@@ -385,8 +385,7 @@ class Batches:
         """Replace the most that earlier batches may cost by their real cost, if they have ended although no question of
         this run is in them (the prompt or the model has changed since, for example)."""
         if self._unread:
-            await self._open()
-            await settle_unasked(self._api, self.holds, self._earlier, self._watched, self._say)
+            await settle_unasked(self._open, self.holds, self._watched, self._say)
 
     def _describe_missing(self, batch: str) -> str:
         """What happens to a missing batch, and what that costs."""
@@ -412,10 +411,11 @@ class Batches:
             if not future.done():
                 future.set_exception(error)
 
-    async def _open(self) -> None:
+    async def _open(self) -> tuple[BatchApi, EarlierBatches]:
         async with self._opening:
             if not self._is_open:
                 await self._connect()
+        return self._api, self._earlier
 
     async def _connect(self) -> None:
         self._api = await BatchApi.connect(self._endpoint, self._teacher)

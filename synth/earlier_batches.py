@@ -84,11 +84,14 @@ class EarlierBatches:
             if label in holds and holds[label].teacher in self._others:
                 continue
             names: list[str] = artifact.facts["lines"]
+            base = artifact.facts.get("base")  # unknown for one of an older version
             if (known := created.get(label)) is not None:
                 batch: str | None = known.path
                 self.submitted_at[known.path] = known.at
+            elif base not in (None, self._api.base):
+                continue  # only its own provider can tell whether it exists
             else:  # the process ended while submitting it
-                is_here = artifact.facts.get("base") == self._api.base
+                is_here = base is not None
                 one = Announced(label, len(names), artifact.at, others)
                 may_arrive = is_here and datetime.now(UTC) - artifact.at < _MAX_SUBMIT_TIME
                 batch = await self._look_for(one, holds.get(label), is_here, may_arrive)
