@@ -396,6 +396,24 @@ def test_answers_of_a_batch_count_once_at_any_time(form: str, tmp_path: Path) ->
         assert (spent(tmp_path).usd, spent(tmp_path).lost, len(provider.batches)) == (20 * each, 0, 1)
 
 
+def test_reader_of_a_store_with_a_batch_writes_nothing(tmp_path: Path) -> None:
+    """`pairsmith replay` opens the ledgers of a run on a store that it may not write."""
+
+    async def read() -> None:
+        spec = TeacherSettings(url=provider.url, model="loopback", batch_api="openai")
+        with Store.open(f"sqlite:///{tmp_path / 'pairsmith.db'}", write=False) as store:
+            async with (
+                Endpoint(spec.url, spec.model) as endpoint,
+                Batches(store, endpoint, spec, print, submits=False) as batches,
+            ):
+                assert batches.holds.changes() == []
+                Ledger(store, endpoint, spec, batches=batches)
+
+    with BatchProvider("openai") as provider:
+        submit_and_stop(provider, tmp_path, **PRICE)
+        asyncio.run(read())
+
+
 def test_results_are_not_in_memory() -> None:
     """The results of a batch may be gigabytes. They stay in a file, and reading all of them takes a small part of their
     size."""
