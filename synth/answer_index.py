@@ -36,10 +36,6 @@ class AnswerIndex:
         """Change the status of an answer after it was judged again."""
         self._set(key, tuple((n, status if n == attempt else before) for n, before in self.of(key)))
 
-    def has_status(self, status: str) -> bool:
-        """Whether any answer has, or has had, this status."""
-        return any(status == one for rows in self._attempt_lists for _, one in rows)
-
     def _set(self, key: str, rows: Attempts) -> None:
         if (number := self._number_of.get(rows)) is None:
             number = self._number_of[rows] = len(self._attempt_lists)

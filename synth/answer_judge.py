@@ -26,9 +26,9 @@ as one to this question. Returns why it is unusable, empty if it is good, None i
 class AnswerJudge:
     """Judges the answers of one run, and ends the run if all further answers would be useless.
 
-    If many answers in a row are unusable, and none was good before, the run ends. If one was, in this run or because
-    the teacher was `tried` before, the rows may be the cause: `repeat` decides, and not again until twice as many in a
-    row are unusable. Without `repeat` no such answers end it: a batch is paid for as a whole.
+    If many answers in a row are unusable, the rows may be the cause: `repeat` decides, and not again until twice as
+    many in a row are unusable. If it cannot, a run without a good answer ends. Without `repeat` no such answers end it,
+    and those of a batch, which is paid for as a whole, do not count.
     """
 
     def __init__(
@@ -38,7 +38,6 @@ class AnswerJudge:
         repeat: Repeat | None,
         *,
         keep_asking: bool = False,
-        tried: bool = False,
     ) -> None:
         self._declared, self._endpoint = declared, endpoint
         self._violations: dict[str, Violation] = {}
@@ -46,7 +45,6 @@ class AnswerJudge:
         self._thinking_in_a_row = self._unusable_in_a_row = 0
         self._decide_at = _UNUSABLE
         self._answered = False  # well, in this run
-        self._tried = tried
 
     def judged(self, call: Call, question: Question) -> Call:
         """The row with its current judgement."""
@@ -115,17 +113,18 @@ class AnswerJudge:
         if any(call.status == "ok" for call in calls):
             self._record_good()
             return
-        if self._repeat is None or any(call.status == "unsettled" for call in calls):
+        if self._repeat is None or any(call.status == "unsettled" or call.transport == "batch" for call in calls):
             return
         self._unusable_in_a_row += 1
         count, last = self._unusable_in_a_row, calls[-1]
         if count < self._decide_at:
             return
+        self._decide_at *= 2
+        text = await self._repeat(last.request, last.prompt, question)
+        if text == "" or (text is None and self._answered) or self._unusable_in_a_row < count:
+            return
         what, why = f"None of the first {count} answers can be used", ""
-        if self._answered or self._tried:
-            self._decide_at *= 2
-            if not await self._repeat(last.request, last.prompt, question):
-                return
+        if text is not None:
             what = f"The last {count} answers cannot be used"
             why = "A question that had a good answer before was repeated, and the answer cannot be used either. "
         raise TeacherError(

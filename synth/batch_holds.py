@@ -20,9 +20,8 @@ class BatchHolds:
     def __init__(self, store: Store, teacher: TeacherSettings) -> None:
         self._store, self._prices = store, prices_of(teacher)
         self._holds: dict[str, Hold] = {}
-        self._unused: dict[
-            str, dict[str, float | None]
-        ] = {}  # of batches that were read: the answers that are in no row
+        self._unused: dict[str, dict[str, float | None]] = {}  # of batches that were read: the answers in no row
+        self._changed: dict[str, Hold] = {}
 
     def add(self, batch: str, hold: Hold | None) -> None:
         """Note the hold of a batch; None if it is free."""
@@ -41,7 +40,7 @@ class BatchHolds:
     def release(self, hold: Hold | None) -> None:
         """Give back the money for a batch that does not exist."""
         if hold is not None and hold.open:
-            self._replace(hold, 0.0, 0)
+            self._store.append(self._replaced(hold, 0.0, 0))
 
     def read(self, batch: str, lines: int, answers: Mapping[str, StoredResult], wanted: Container[str]) -> None:
         """The results of a batch of `lines` requests are read: `answers` are the good ones, by their lines; the lines
@@ -55,34 +54,30 @@ class BatchHolds:
         else:
             unused = {name: each if name in wanted else self._usd(one, each) for name, one in answers.items()}
         self._unused[batch] = unused
-        if not unused:
-            self._settle(batch)
+        known = [usd for usd in unused.values() if usd is not None]
+        self._change(batch, sum(known) if known or not unused else None, len(unused))
+        self._store.append(*self.changes())
 
     def use(self, batch: str | None, name: str) -> None:
-        """An answer of a batch goes into a row."""
+        """An answer of a batch goes into a row, which is to be written together with the `changes`."""
         if batch is None or not (unused := self._unused.get(batch)):
             return
-        unused.pop(name if name in unused else next(reversed(unused)))
-        if not unused:
-            self._settle(batch)
+        hold, usd = self._holds[batch], unused.pop(name if name in unused else next(reversed(unused)))
+        left = None if hold.usd is None else max(0.0, hold.usd - (usd or 0.0)) if unused else 0.0
+        self._change(batch, left, len(unused))
 
-    def settle(self) -> None:
-        """Write what is left of the batches that were read."""
-        for batch in self._unused:
-            self._settle(batch)
+    def changes(self) -> list[Hold]:
+        """The holds that have changed since the last call, to be written."""
+        changed, self._changed = list(self._changed.values()), {}
+        return changed
 
-    def _settle(self, batch: str) -> None:
-        costs = list(self._unused[batch].values())
-        known = [usd for usd in costs if usd is not None]
-        self._holds[batch] = self._replace(self._holds[batch], sum(known) if known or not costs else None, len(costs))
+    def _change(self, batch: str, usd: float | None, requests: int) -> None:
+        self._holds[batch] = self._changed[batch] = self._replaced(self._holds[batch], usd, requests)
 
-    def _replace(self, hold: Hold, usd: float | None, requests: int) -> Hold:
-        new = hold.model_copy(update={"usd": usd, "requests": requests, "open": requests > 0})
-        if new != hold:
-            self._store.append(new)
-            if self._store.budget is not None:
-                self._store.budget.charge((usd or 0.0) - (hold.usd or 0.0))
-        return new
+    def _replaced(self, hold: Hold, usd: float | None, requests: int) -> Hold:
+        if self._store.budget is not None:
+            self._store.budget.charge((usd or 0.0) - (hold.usd or 0.0))
+        return hold.model_copy(update={"usd": usd, "requests": requests, "open": requests > 0})
 
     def _usd(self, result: StoredResult, most: float | None) -> float | None:
         """The cost of an answer that nobody asks for; `most` if it is unknown."""

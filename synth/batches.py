@@ -76,10 +76,10 @@ class Batches:
     """Asks `endpoint`'s provider in batches. Use as an async context manager. Without `submits`, nothing is submitted:
     answers are only taken from batches of earlier runs that have ended.
 
-    Gathered lines are submitted when none was added for `gather_s`. A line that expired, was cancelled or met a server
-    fault is submitted again, up to `retries` times; after that its row is unanswered. A batch with more tokens than the
-    account may have queued is split into halves that are submitted one after the other. `poll_s` is the first wait
-    before a batch is polled again.
+    The batches of `others`, the teachers of this run, are left to those. Gathered lines are submitted when none was
+    added for `gather_s`. A line that expired, was cancelled or met a server fault is submitted again, up to `retries`
+    times; after that its row is unanswered. A batch with more tokens than the account may have queued is split into
+    halves that are submitted one after the other. `poll_s` is the first wait before a batch is polled again.
     """
 
     def __init__(
@@ -91,6 +91,7 @@ class Batches:
         *,
         stage: str = "generate",
         submits: bool = True,
+        others: Iterable[TeacherSettings] = (),
         gather_s: float = 1.0,
         poll_s: float = 1.0,
     ) -> None:
@@ -98,12 +99,12 @@ class Batches:
             raise refusal
         self._store, self._endpoint, self._teacher, self._say = store, endpoint, teacher, say
         self.submits, self._stage, self._gather_s, self._poll_s = submits, stage, gather_s, poll_s
-        self._unread = unread_lines(store)
+        self._unread, self._others = unread_lines(store), {one.identity or one.model for one in others}
         self._queue: list[BatchLine] = []
         self._waiting: dict[str, tuple[BatchLine, asyncio.Future[Result | StoredResult]]] = {}
         self._results: dict[str, Result | StoredResult] = {}  # results that arrived before they were asked for
         self._batch_of: dict[str, str] = {}
-        self._holds = BatchHolds(store, teacher)
+        self.holds = BatchHolds(store, teacher)
         self._watched: dict[str, asyncio.Task[None]] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -125,7 +126,8 @@ class Batches:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        self._holds.settle()
+        if changes := self.holds.changes():
+            self._store.append(*changes)
         await self._stack.aclose()
 
     @property
@@ -169,7 +171,7 @@ class Batches:
             raise
 
     def _read(self, line: BatchLine, result: Result | StoredResult, batch: str | None, seconds: float) -> Answer:
-        self._holds.use(batch, line.name)
+        self.holds.use(batch, line.name)
         content = result.results.take(line.name) if isinstance(result, StoredResult) else result.content
         return read_answer(content, seconds, line.body)
 
@@ -232,8 +234,8 @@ class Batches:
     def _submit_gathered(self) -> None:
         lines, self._queue = self._queue, []
         if not self._tasks and not any(batch not in self._earlier for batch in self._watched):
-            for batch in unasked(self._holds, self._earlier, self._watched):
-                self._say(describe_unasked(batch, self._holds))
+            for batch in unasked(self.holds, self._earlier, self._watched):
+                self._say(describe_unasked(batch, self.holds))
         task = asyncio.ensure_future(self._submit_all(lines))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -268,21 +270,20 @@ class Batches:
             batch = await self._api.submit(lines, label)
         except TeacherError as error:
             if not isinstance(error, Unreachable) or isinstance(error, NotCreatedError):
-                self._holds.release(hold)
+                self.holds.release(hold)
                 await self._earlier.record(label, "")
             raise
         failpoint("batch_made")
         await self._earlier.record(label, batch)
         self._submitted_at[batch] = datetime.now(UTC)
-        self._holds.add(batch, hold)
+        self.holds.add(batch, hold)
         self._endpoint.sent += len(lines)
         self._say(
             f"batch {batch}: {counted(len(lines), 'request', 'requests')} submitted; answers come within 24 hours, "
             f"usually sooner, and cost {self._describe_cost(lines)}. "
             "Ctrl-C is safe: the next run with --batch waits for it."
         )
-        for name in names:
-            self._batch_of[name] = batch
+        self._batch_of.update(dict.fromkeys(names, batch))
         self._watch(batch)
         return batch
 
@@ -300,17 +301,16 @@ class Batches:
 
     async def _finish_batch(self, batch: str) -> None:
         try:
-            ended = await self._wait_for_end(batch)
+            state, results = await self._wait_for_end(batch) or (None, None)
             names = {name for name, other in self._batch_of.items() if other == batch}
-            state, results = ended or (None, None)
             is_ours = results is not None and not names.isdisjoint(results.names)
             if (guess := self._earlier.guessed.pop(batch, None)) and not is_ours:
                 if (other := await self._earlier.find(guess, batch)) is not None:
                     self._batch_of.update(dict.fromkeys(names, other))
-                    self._holds.move(batch, other)
+                    self.holds.move(batch, other)
                     self._watch(other)
                 else:
-                    self._holds.read(batch, len(names), {}, ())
+                    self.holds.read(batch, len(names), {}, ())
                     await self._earlier.record(guess.label, "")
                     self._resubmit(names)
                 return
@@ -323,7 +323,7 @@ class Batches:
                 return
             results.keep(names)
             answers = results.answers
-            self._holds.read(batch, len(names), answers, self._waiting)
+            self.holds.read(batch, len(names), answers, self._waiting)
             if state.failure is not None and len(names) > 1 and _QUEUE_FULL.search(state.failure):
                 self._max_lines = len(names) // 2
                 self._say(
@@ -385,8 +385,7 @@ class Batches:
         """Replace the most that earlier batches may cost by their real cost, if they have ended although no question of
         this run is in them (the prompt or the model has changed since, for example)."""
         if self._unread:
-            await self._open()
-            await settle_unasked(self._api, self._holds, self._earlier, self._watched, self._say)
+            await settle_unasked(self._open, self.holds, self._watched, self._say)
 
     def _describe_missing(self, batch: str) -> str:
         """What happens to a missing batch, and what that costs."""
@@ -412,15 +411,17 @@ class Batches:
             if not future.done():
                 future.set_exception(error)
 
-    async def _open(self) -> None:
+    async def _open(self) -> tuple[BatchApi, EarlierBatches]:
         async with self._opening:
             if not self._is_open:
                 await self._connect()
+        return self._api, self._earlier
 
     async def _connect(self) -> None:
         self._api = await BatchApi.connect(self._endpoint, self._teacher)
         self._stack.push_async_callback(self._api.close)
-        self._earlier = EarlierBatches(self._store, self._api, self._holds, self._say, self._poll_s)
+        others = self._others - {self._teacher.identity or self._teacher.model}
+        self._earlier = EarlierBatches(self._store, self._api, self.holds, self._say, self._poll_s, others)
         try:
             await self._earlier.load()
         except FORMAT_ERRORS as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Container
 from datetime import UTC, datetime, timedelta
 
 from schemas.money import Hold
@@ -50,20 +51,27 @@ def unread_lines(store: Store) -> set[str]:
 class EarlierBatches:
     """The batches of earlier runs at one provider: `batch_of` is the last batch of each line, `lines` are the lines of
     each batch, `submitted_at` is its time, and `guessed` are those without a label, until one of their lines proves to
-    be ours. The hold of those in `priced` is their real cost, although their answers are in no row.
+    be ours. Those of the teachers `others`, which this run asks too, are theirs to read.
 
     A batch that may have been created although its id is not recorded is looked for at the provider: several times, at
     first after `poll_s`, if its process may have ended just now, because its request may still be on its way.
     """
 
-    def __init__(self, store: Store, api: BatchApi, holds: BatchHolds, say: Say, poll_s: float) -> None:
+    def __init__(
+        self, store: Store, api: BatchApi, holds: BatchHolds, say: Say, poll_s: float, others: Container[str] = ()
+    ) -> None:
         self._store, self._api, self._holds, self._say, self._wait_s = store, api, holds, say, poll_s
+        self._others = others
         self._looks = _LOOKS
         self.batch_of: dict[str, str] = {}
         self.lines: dict[str, list[str]] = {}
         self.submitted_at: dict[str, datetime] = {}
         self.guessed: dict[str, Announced] = {}
-        self.priced = {artifact.path for artifact in store.artifacts("batch") if artifact.facts.get("priced")}
+
+    @property
+    def priced(self) -> set[str]:
+        """The batches whose hold is their real cost, although their answers are in no row."""
+        return {artifact.path for artifact in self._store.artifacts("batch") if artifact.facts.get("priced")}
 
     def __contains__(self, batch: object) -> bool:
         return batch in self.submitted_at
@@ -73,12 +81,17 @@ class EarlierBatches:
         announced, created = recorded(self._store)
         others, holds = [one.path for one in created.values()], self._store.holds(announced)
         for label, artifact in announced.items():
+            if label in holds and holds[label].teacher in self._others:
+                continue
             names: list[str] = artifact.facts["lines"]
+            base = artifact.facts.get("base")  # unknown for one of an older version
             if (known := created.get(label)) is not None:
                 batch: str | None = known.path
                 self.submitted_at[known.path] = known.at
+            elif base not in (None, self._api.base):
+                continue  # only its own provider can tell whether it exists
             else:  # the process ended while submitting it
-                is_here = artifact.facts.get("base") == self._api.base
+                is_here = base is not None
                 one = Announced(label, len(names), artifact.at, others)
                 may_arrive = is_here and datetime.now(UTC) - artifact.at < _MAX_SUBMIT_TIME
                 batch = await self._look_for(one, holds.get(label), is_here, may_arrive)
@@ -112,7 +125,6 @@ class EarlierBatches:
 
     async def record_priced(self, batch: str) -> None:
         """Record that the hold of a batch is its real cost."""
-        self.priced.add(batch)
         facts = {"priced": True}
         await self._store.put(Artifact(id=f"batch:{batch}:priced", kind="batch", path=batch, facts=facts))
 

@@ -85,8 +85,8 @@ class Ledger:
         self.answered = AnswerIndex(store.each_answer())
         self.pending: dict[str, asyncio.Future[Completion | FailedSample] | None] = {}  # None: nobody else waits for it
         self.refusals = Refusals(self._ask_again, self._keep_judgements, keep_asking=keep_asking)
-        repeat, tried = None if keep_asking or self._in_batches else self._ask_again, self.answered.has_status("ok")
-        self.judge = AnswerJudge(teacher.finish_reasons, endpoint, repeat, keep_asking=keep_asking, tried=tried)
+        repeat = None if keep_asking else self._ask_again
+        self.judge = AnswerJudge(teacher.finish_reasons, endpoint, repeat, keep_asking=keep_asking)
         self.handed_over: dict[str, BulkRequest] = {}  # handed over from bulk, to be continued here
         self._granted: dict[str, int] = {}
         keys = [key for key, _, _ in store.each_answer() if self._is_given_up(key)] if retry_failed else []
@@ -314,6 +314,8 @@ class Ledger:
             self.in_flight_peak = max(self.in_flight_peak, self.in_flight)
             try:
                 received, settled = self.rows(question, keys, samples, answer, refusal)
+                if self.batches is not None:  # in the same commit: an answer counts in its row or in its batch
+                    settled += self.batches.holds.changes()
                 # Queued before any code looks at them, so that they are written whatever judging does.
                 work, written = self.store.put_revisable([*received, *settled])
                 calls = [self.judge.judged(call, question) for call in received] if refusal is None else received
@@ -332,8 +334,10 @@ class Ledger:
             await self._keep_judgements(calls)
         if not answer.choices:
             await self.refusals.record_refusal(calls, self.endpoint.url)
-        else:  # the requests of a batch are sent together, so an answer settles all refusals of the batch
-            await self.refusals.answered(sent if not self._in_batches else self.refusals.sent())
+        elif self._in_batches:  # its requests are sent together, so an answer settles all refusals of the batch
+            await self.refusals.answered(self.refusals.sent())
+        elif calls[0].transport == "http":  # one in a batch of an earlier run says nothing about this one
+            await self.refusals.answered(sent)
         return calls
 
     async def settle_refusals(self, error: object = None, *_: object) -> None:
@@ -391,7 +395,7 @@ class Ledger:
         else:
             choices = answer.choices[: len(samples)] or [{"body": answer.body}] * len(samples)
             usage, usd, settled = self._count_answer(answer)
-        in_batch = self._in_batches or (answer.reserved is not None and answer.reserved.batch)
+        in_batch = self._in_batches if answer.reserved is None else answer.reserved.batch
         common: Json = {
             "status": status,
             "request": answer.request,

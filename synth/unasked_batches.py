@@ -4,7 +4,7 @@ since: what they cost."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Container
+from collections.abc import Awaitable, Callable, Container
 
 from schemas.errors import TeacherError
 from schemas.money import dollars
@@ -37,9 +37,16 @@ def describe_unasked(batch: str, holds: BatchHolds) -> str:
 
 
 async def settle_unasked(
-    api: BatchApi, holds: BatchHolds, earlier: EarlierBatches, asked: Container[str], say: Say
+    opened: Callable[[], Awaitable[tuple[BatchApi, EarlierBatches]]], holds: BatchHolds, asked: Container[str], say: Say
 ) -> None:
     """Replace the most that these batches may cost by their real cost, if they have ended."""
+    try:
+        async with asyncio.timeout(_MAX_S):
+            api, earlier = await opened()
+    except (TimeoutError, TeacherError) as error:
+        why = one_line(str(error)) or "no answer in time"
+        say(f"The cost of batches of earlier runs could not be read ({why}).")
+        return
     for batch in unasked(holds, earlier, asked):
         try:
             async with asyncio.timeout(_MAX_S):
@@ -51,7 +58,7 @@ async def settle_unasked(
         except NotThereError:
             continue  # its cost remains unknown
         except (TimeoutError, TeacherError, *FORMAT_ERRORS) as error:
-            why = one_line(api.shown(error))
+            why = one_line(str(error) and api.shown(error)) or "no answer in time"
             say(f"batch {batch} of an earlier run: its cost could not be read ({why}).")
             continue
         holds.read(batch, len(earlier.lines[batch]), answers, ())

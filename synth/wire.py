@@ -11,14 +11,7 @@ import aiohttp
 
 from synth.chat_completions import BrokenError, NoProxyError, NotConnectedError, TimedOutError, one_line
 from synth.connections import Connections, NoConnectionError, Response, tls_failure
-from synth.proxy import (
-    PROXY_REFUSALS,
-    new_session,
-    proxy_for,
-    proxy_refusal,
-    proxy_secrets,
-    send_by_session,
-)
+from synth.proxy import PROXY_REFUSALS, new_session, proxy_for, proxy_refusal, proxy_secrets, send_by_session
 from synth.redaction import extract_secrets, without_keys, without_user_info
 
 _FAILURES = (aiohttp.ClientError, NoConnectionError, OSError)

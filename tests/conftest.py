@@ -192,6 +192,7 @@ SLOW_FILES = {
         "synth/providers/test_providers.py",
         "synth/test_addresses.py",
         "synth/test_batch_leftovers.py",
+        "synth/test_finished_batches.py",
         "synth/test_batches.py",
         "synth/test_budget.py",
         "synth/test_bulk.py",

@@ -298,8 +298,8 @@ async def open_ledgers(
                 if teacher.batch and caps and (refusal := batches_unavailable(teacher, caps[0].name)):
                     raise refusal
                 if teacher.batch or (unread_lines(store) and batches_unavailable(teacher) is None):
-                    of_all = Batches(store, endpoint, teacher, say, stage=stage, submits=teacher.batch)
-                    batches = await stack.enter_async_context(of_all)
+                    of_all = partial(Batches, stage=stage, submits=teacher.batch, others=by_direction.values())
+                    batches = await stack.enter_async_context(of_all(store, endpoint, teacher, say))
                 shared = Ledger(store, endpoint, teacher, retry_failed=retry_failed, stage=stage, batches=batches)
             ledgers[way] = shared
         yield ledgers

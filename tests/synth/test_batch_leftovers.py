@@ -18,7 +18,7 @@ from schemas.errors import Unreachable, UsageError
 from schemas.money import Cost
 from schemas.spec import TeacherSettings
 from schemas.store import Store
-from synth import batch_api
+from synth import batch_api, unasked_batches
 from synth.batch_lines import Result
 from synth.batch_results import Results, spooled
 from synth.batches import Batches
@@ -127,6 +127,36 @@ def test_batch_of_another_address_is_not_declared_missing(tmp_path: Path) -> Non
     with BatchProvider("openai") as provider, BatchProvider("openai") as other:
         die_before_creation(provider, tmp_path, **PRICE)
         with_batches(other, tmp_path, all_answered, **PRICE)
+        assert spent(tmp_path).lost == 20
+
+
+@pytest.mark.parametrize("is_same", [True, False])
+def test_run_that_needs_no_batch_does_not_fail_for_one(
+    is_same: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run was killed while it submitted a batch. The next one asks something else, without batches, and the list of
+    batches cannot be read: everything that it asks is answered, and it ends without an error, soon. The provider of
+    another address is not asked for that batch at all."""
+    monkeypatch.setattr(unasked_batches, "_MAX_S", 0.5)
+
+    class Broken(BatchProvider):
+        async def _list(self, request: web.Request) -> web.Response:
+            self.listed += 1
+            return web.Response(status=500)
+
+    async def others(ledger: Ledger) -> None:
+        (answer,) = await ledger.complete(chat("cat"), SAMPLING)
+        assert isinstance(answer, Completion)
+        assert ledger.batches is not None
+        await ledger.batches.settle_unasked()
+
+    with Broken("openai") as provider, Broken("openai") as other:
+        die_before_creation(provider, tmp_path, **PRICE)
+        lines = without_batches(provider if is_same else other, tmp_path, others, **PRICE)
+        assert (lines, other.listed) == (
+            ["The cost of batches of earlier runs could not be read (no answer in time)."] if is_same else [],
+            0,
+        )
         assert spent(tmp_path).lost == 20
 
 

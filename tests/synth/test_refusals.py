@@ -188,6 +188,33 @@ def test_teacher_that_spoils_all_answers_later_ends_the_run(spoiled: Reply, tmp_
         assert run(teacher, tmp_path, 200, n=1, retry_failed=True).failed == 0
 
 
+def test_good_answers_of_another_teacher_prove_nothing(tmp_path: Path) -> None:
+    """A project changes its model, and the new one writes nothing usable. It was paid for every row, because the store
+    had good answers of the model before."""
+    with LoopbackTeacher() as teacher:
+        run(teacher, tmp_path, 10)
+    with LoopbackTeacher(lambda ask: says("")) as teacher:
+        with pytest.raises(TeacherError, match="None of the first 20 answers can be used"):
+            run(teacher, tmp_path, 60, model="another", n=1, concurrency=1)
+        assert len(teacher.asked) <= 40
+
+
+def test_good_answers_during_a_control_decide(tmp_path: Path) -> None:
+    """Thirty hard rows stand next to each other, and the repeated question has bad luck too. But before its answer
+    arrives, other rows are answered well: the run goes on. It used to end."""
+    hard = {f"dog {i}" for i in range(30, 60)}
+
+    def reply(ask: Ask) -> Reply:
+        if ask.prompt in hard:
+            return says("")
+        is_control = ask.nth > 1
+        return says("", delay_s=0.5) if is_control else says(delay_s=0.01)
+
+    with LoopbackTeacher(reply) as teacher:
+        assert run(teacher, tmp_path, 100, n=1, concurrency=4, attempts=1).failed == len(hard)
+        assert max(teacher.counts().values()) == 2, "there was a control"
+
+
 def test_fault_reported_with_status_200_is_waited_out(tmp_path: Path) -> None:
     """OpenRouter and gateways report failures with status 200. They are retried like the status they mean, and a short
     outage fails no row."""
