@@ -41,8 +41,8 @@ _CHECK_CORRECTNESS = "each test input had a reference, or your own check (evalua
 _RERUN = "the server of the tuned model responded: run the evaluation again"
 _RERUN_MISSING = "the missing answers arrived: run `pairsmith evaluate` again, which requests only those"
 _REPAIR_CHECK = (
-    "every answer could be judged: correct the check that crashes, times out or returns None, and run `pairsmith evaluate`"
-    " again, which requests nothing"
+    "every answer could be judged: correct the check that crashes, times out or returns None, and run"
+    " `pairsmith evaluate` again, which requests nothing"
 )
 _COMPLETE_ANSWERS = {
     "cut": "{} gave complete answers: raise evaluate.sampling.max_tokens, or look at its answers",
