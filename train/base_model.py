@@ -101,10 +101,16 @@ def _has_same_ends(base: Base, trained: TrainResult) -> bool:
     saved = Path(trained.folder, "generation_config.json")
     if not saved.is_file():
         return True
-    own = base.folder / "generation_config.json"
-    named = json.loads(own.read_bytes()) if own.is_file() else read_config(base.folder)
-    chat = load_chat(base, trained.settings.template_arguments)
-    return bool(json.loads(saved.read_bytes()).get("eos_token_id") == chat.end_tokens(named.get("eos_token_id")))
+    from transformers import AutoConfig, GenerationConfig
+
+    if (base.folder / "generation_config.json").is_file():
+        own = GenerationConfig.from_pretrained(base.folder)
+    else:
+        config = AutoConfig.from_pretrained(base.folder, trust_remote_code=base.runs_code)
+        own = GenerationConfig.from_model_config(config)
+    ends = load_chat(base, trained.settings.template_arguments).end_tokens(own.eos_token_id)
+    # Trainers move the tokenizer's own end token to the front.
+    return {*json.loads(saved.read_bytes())["eos_token_id"]} == {*ends}
 
 
 def _fetch(hub_id: str, revision: str | None) -> Path:

@@ -36,12 +36,10 @@ def judged_lines(evaluation: Evaluation) -> list[str]:
     judged = evaluation.judged
     if judged is None:
         return []
-    silent = judged.unanswered
-    missing = (
-        f"{counted(silent, 'request', 'requests')} of judges got no answer: `pairsmith evaluate` repeats only those"
-    )
+    silent = counted(judged.unanswered, "checklist or comparison is", "checklists and comparisons are")
+    missing = f"{silent} missing, because a judge did not answer: `pairsmith evaluate` requests only those"
     wins = [f"{TUNED} preferred to {evaluation.system(w.against).label}: {in_words(w)}" for w in judged.win_rates]
-    return [*wins, *position_lines(judged), *([missing] if silent else []), *judged.warnings]
+    return [*wins, *position_lines(judged), *([missing] if judged.unanswered else []), *judged.warnings]
 
 
 def position_lines(judged: JudgedEvaluation) -> list[str]:

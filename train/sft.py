@@ -127,8 +127,7 @@ def tune(
     unsloth_backend.import_unsloth(settings)
     folder = out_dir / (name := adapter_id(dataset, settings, base.hash))
     if finished := _finished(base, dataset, (settings, requested), out_dir):
-        refuse_changed(finished, recorded=receipts.digests(finished.adapter_id))
-        return _reuse(base, dataset, finished, progress, merge=merge)
+        return _reuse(base, dataset, finished, progress, receipts, merge=merge)
     refuse_untrainable(dataset, settings)
     chat = load_chat(base, settings.template_arguments)
     start = _train_start(base, dataset, settings, out_dir, progress, should_stop, receipts)
@@ -175,9 +174,12 @@ def _fitting_rows(dataset: Dataset, chat: Chat, longest: int) -> tuple[Dataset, 
     return replace(dataset, train=train, validation=validation), long | also_long
 
 
-def _reuse(base: Base, dataset: Dataset, finished: TrainResult, progress: Progress, *, merge: bool) -> TrainResult:
-    """The existing adapter. If DPO had only used it as an intermediate step, it is merged now that it is requested on
-    its own."""
+def _reuse(
+    base: Base, dataset: Dataset, finished: TrainResult, progress: Progress, receipts: Receipts, *, merge: bool
+) -> TrainResult:
+    """The existing adapter, which must be as recorded. If DPO had only used it as an intermediate step, it is merged
+    now that it is requested on its own."""
+    refuse_changed(finished, recorded=receipts.digests(finished.adapter_id))
     finished = finished.model_copy(update={"reused": True})
     if not (merge and finished.is_step):
         return finished

@@ -40,7 +40,10 @@ _LARGER_BASE = "a larger base (`pairsmith models`), more rows or other checks le
 _CHECK_CORRECTNESS = "each test input had a reference, or your own check (evaluate.user) judged what is correct"
 _RERUN = "the server of the tuned model responded: run the evaluation again"
 _RERUN_MISSING = "the missing answers arrived: run `pairsmith evaluate` again, which requests only those"
-_REPAIR_CHECK = "no check crashed or timed out: correct it and run `pairsmith evaluate` again, which requests nothing"
+_REPAIR_CHECK = (
+    "every answer could be judged: correct the check that crashes, times out or returns None, and run"
+    " `pairsmith evaluate` again, which requests nothing"
+)
 _COMPLETE_ANSWERS = {
     "cut": "{} gave complete answers: raise evaluate.sampling.max_tokens, or look at its answers",
     "empty": "{} gave complete answers: look at what it writes",

@@ -145,8 +145,10 @@ def _planned_requests(measurement: EvaluationPlan, folder: Path) -> Iterator[str
     from train.evaluation import count_missing, load_saved
 
     if existing := load_saved(measurement, folder):
-        if missing := count_missing(existing):
-            yield f"{counted(missing, 'answer', 'answers')} missing from this evaluation will be requested again"
+        unjudged = existing.judged.unanswered if existing.judged else 0
+        missing = ((count_missing(existing) - unjudged, "answer", "answers"), (unjudged, "judgement", "judgements"))
+        if named := " and ".join(counted(*each) for each in missing if each[0]):
+            yield f"{named} missing from this evaluation will be requested again"
         return
     systems = [" = ".join(system.names) for system in measurement.systems]
     settings, inputs = measurement.spec.evaluate, counted(len(measurement.seeds), "test input", "test inputs")

@@ -130,7 +130,7 @@ def refuse_incomplete(folder: Path, *, runs_code: bool = False) -> None:
             why="transformers would put random numbers in their place.",
             fix=fix,
         )
-    _refuse_left_out_layers(folder, names, loading["unexpected_keys"], getattr(model, "config", None))
+    _refuse_left_out_layers(folder, names, loading["unexpected_keys"], model.config.get_text_config(decoder=True))
 
 
 def _of_text(model: Any, names: Sequence[str]) -> bool:

@@ -320,6 +320,8 @@ def test_preferences_file_is_conversational_and_does_not_change_the_dataset_id(t
     assert preference_rows(tmp_path / "other", "train") == []
     lines = [json.loads(line) for line in (tmp_path / "dataset" / PREFERENCES).read_text("utf-8").splitlines()]
     assert lines == [as_row(p) for p in result.preferences]
+    pq = pytest.importorskip("pyarrow.parquet")
+    assert set(pq.read_schema(tmp_path / "dataset" / "preferences.parquet").names) == set(lines[0])
     for line in lines:
         assert [m["role"] for m in line["prompt"]] == ["system", "user"]
         assert line["chosen"][0]["content"].startswith("must")

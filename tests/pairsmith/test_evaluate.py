@@ -12,6 +12,7 @@ from schemas.records import Receipt
 from schemas.spec import Spec
 from tests.pairsmith import report_project
 from tests.train.test_verdict import evaluation
+from train.judgements import Checklist, JudgedEvaluation
 
 
 def test_a_truncated_answer_is_rejected_with_its_reason(tmp_path: Path) -> None:
@@ -82,3 +83,8 @@ def test_missing_answers_of_an_evaluation_are_announced(tmp_path: Path) -> None:
     lost = complete.outputs[0].model_copy(update={"answered": False})
     path.write_text(complete.model_copy(update={"outputs": (lost, *complete.outputs[1:])}).model_dump_json())
     assert [*_planned_requests(plan, tmp_path)] == ["1 answer missing from this evaluation will be requested again"]
+    silent = Checklist(system="tuned", seed_id="s", answers={}, reason="crashed: HTTP 503")
+    none: Any = dict.fromkeys(("judges", "checklists", "win_rates", "choices"), ())
+    judged = JudgedEvaluation(**none, questions={}, first=None, answers=(silent, silent))
+    path.write_text(complete.model_copy(update={"judged": judged}).model_dump_json())
+    assert [*_planned_requests(plan, tmp_path)] == ["2 judgements missing from this evaluation will be requested again"]

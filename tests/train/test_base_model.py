@@ -71,8 +71,10 @@ def test_an_adapter_of_an_earlier_version_fits_its_base_until_its_end_tokens_cha
     tiny_base: Base, tmp_path: Path
 ) -> None:
     """Its record has a hash without the generation config. The adapter is reused and measured as before, and trained
-    again only for a base whose answers would now end elsewhere."""
+    again only for a base whose answers would now end elsewhere. The base names an end token of its own, which training
+    saves after the tokenizer's."""
     folder, trained_on = copy_of(tiny_base, tmp_path), settings(base="base")
+    (folder / "generation_config.json").write_text('{"eos_token_id": [5]}')
     data, out = Dataset("d", rows(4)), tmp_path / "adapters"
     base = find_base(trained_on, tmp_path)
     earlier = tune(replace(base, hash=base.earlier_hash), data, trained_on, out)

@@ -212,7 +212,7 @@ def test_requests_without_an_answer_are_shown_and_repeated(tmp_path: Path) -> No
     evaluation: Any = SimpleNamespace(judged=first, system=lambda name: SimpleNamespace(label=name))
     lines = judged_lines(evaluation)
     assert "(4 of 10 not scored)" in lines[0]
-    assert any(line.startswith("9 requests of judges got no answer") for line in lines)
+    assert any(line.startswith("9 checklists and comparisons are missing") for line in lines)
     assert count_missing(SimpleNamespace(outputs=(), judged=first)) == 9  # type: ignore[arg-type]
     down[0] = False
     second, judge = judge_both(reply, tmp_path, texts, inputs=10)

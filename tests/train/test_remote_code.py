@@ -24,7 +24,7 @@ from synth.endpoint import Endpoint
 from tests.train import tiny
 from tests.train.test_base_check import rename_weights
 from train.base_check import check_base, refuse_unfit
-from train.base_model import Base, find_base, find_trained_base, load_chat, load_for_training
+from train.base_model import Base, find_base, find_trained_base, hash_base, load_chat, load_for_training
 from train.dataset import Dataset
 from train.local_model import serving, tuned_model
 from train.remote_code import runnable, trust_entry
@@ -243,8 +243,9 @@ def test_an_entry_for_another_model_changes_nothing(tiny_base: Base, own: Path) 
     assert not find_base(TrainSettings(base="other", trust_remote_code=(entry,)), own.parent).runs_code
     plain = own.parent / "tiny-llama"
     shutil.copytree(tiny_base.folder, plain)
+    hash_, earlier = hash_base(tiny_base.folder)
     assert find_base(TrainSettings(base="tiny-llama", trust_remote_code=("tiny-llama@0",)), own.parent) == Base(
-        "tiny-llama", plain, tiny_base.hash
+        "tiny-llama", plain, hash_, earlier_hash=earlier
     )
 
 
