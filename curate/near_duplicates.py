@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from curate.overlap import FEW, NEARLY_ALL, TEMPLATE, is_edited_copy, is_whole
 from curate.set_join import SimilarRows, TokenSets, find_similar_rows
 from curate.words import numbers_in, words
+from schemas.records import Reason
 
 if TYPE_CHECKING:
     from schemas.kinds import TaskKind
@@ -54,6 +55,14 @@ class RepeatedRows(NamedTuple):
     of: dict[int, SimilarRows]
     flagged: frozenset[int]
     other_labels: dict[int, str]
+
+    def reason(self, number: int, earlier: str) -> Reason:
+        """Why a pair is kept, or rejected as a duplicate of the accepted pair `earlier`."""
+        label = f"'{self.other_labels[number][:40]}'" if number in self.other_labels else ""
+        if number not in self.of:
+            return Reason("unique", label and f"a rejected duplicate has the label {label}")
+        but = label and f", but that one has the label {label}"
+        return Reason("duplicate", f"{self.of[number].similarity:.0%} like accepted pair {earlier}{but}")
 
 
 def find_repeated_rows(pairs: Callable[[], Iterable[HasTexts]], threshold: float, kind: TaskKind) -> RepeatedRows:

@@ -292,15 +292,10 @@ def duplicates(
         for first in range(0, len(order), _SCORED):
             for number, id_ in enumerate(pool.pair_ids(order[first : first + _SCORED]), first):
                 flags = (same.flag,) if same.flag and number in repeats.flagged else ()
-                other = repeats.other_labels.get(number)
-                if repeat := repeats.of.get(number):
-                    (earlier,) = pool.pair_ids([order[repeat.earlier]])
-                    but = "" if other is None else f", but that one has the label '{other[:40]}'"
-                    reason = Reason("duplicate", f"{repeat.similarity:.0%} like accepted pair {earlier}{but}")
-                    yield step.verdict(id_, False, repeat.similarity, reason, flags)
-                else:
-                    but = "" if other is None else f"a rejected duplicate has the label '{other[:40]}'"
-                    yield step.verdict(id_, True, None, Reason("unique", but), flags)
+                repeat = repeats.of.get(number)
+                earlier = pool.pair_ids([order[repeat.earlier]])[0] if repeat else ""
+                reason = repeats.reason(number, earlier)
+                yield step.verdict(id_, repeat is None, repeat and repeat.similarity, reason, flags)
 
     step = named(look, DUPLICATE, [jaccard, same.duplicate, same.flag, same.equal_numbers], final=True)
     return step

@@ -63,7 +63,11 @@ def test_a_short_first_row_is_a_row(tmp_path: Path, line: str) -> None:
     ("headers", "line", "rows"),
     [
         ("question,answer", "Capital of Peru,Lima\n", "".join(f"{text},{at}\n" for at, text in enumerate(QUESTIONS))),
-        ("id,question,answer", "admin,Hello there,Welcome\n", TICKETS.replace("\n", "\nE10")[:-3].replace("0,", "E1,", 1)),
+        (
+            "id,question,answer",
+            "admin,Hello there,Welcome\n",
+            TICKETS.replace("\n", "\nE10")[:-3].replace("0,", "E1,", 1),
+        ),
         ("id,question,answer", "unknown,My parcel,Wait\n", TICKETS),
         ("id,question,answer", "admin,My parcel?,Wait\n", TICKETS),
     ],
