@@ -139,8 +139,7 @@ def tune(
     with quiet():
         from train.trainer import LossLog
 
-    log = LossLog(progress, should_stop)
-    checkpoints = out_dir / f".{name}.checkpoints"
+    log, checkpoints = LossLog(progress, should_stop), out_dir / f".{name}.checkpoints"
     with _report_full_disk(out_dir), replaced_folder(folder) as partial:
         receipts.begin(name)
         try:

@@ -364,8 +364,8 @@ def test_one_output_for_different_inputs_is_flagged_where_texts_are_rewritten() 
     removed."""
     target = "a red fox in deep snow at dawn, soft light"
     rows = [pair(target, "fox", "s1"), pair(target, "winter animal", "s2"), pair("a boat", "boat", "s3")]
-    assert find_repeated_rows(lambda: rows, 0.7, KINDS["rewrite"]) == ({}, {1})
-    assert find_repeated_rows(lambda: rows, 0.7, KINDS["reply"]) == ({}, set())
+    assert find_repeated_rows(lambda: rows, 0.7, KINDS["rewrite"]) == ({}, {1}, {})
+    assert find_repeated_rows(lambda: rows, 0.7, KINDS["reply"]) == ({}, set(), {})
     repeated = find_repeated_rows(lambda: [*rows, pair(target, "Fox!", "s4")], 0.7, KINDS["rewrite"])
     assert (repeated.of.keys(), repeated.flagged) == ({3}, {1})
 
