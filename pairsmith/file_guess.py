@@ -38,6 +38,7 @@ from pairsmith.file_roles import (
     answers_inside,
     find_inputs,
     find_output,
+    is_answered,
     is_system,
     names_in,
     parts_of,
@@ -177,9 +178,10 @@ def _guess(path: Path, kind: str, encoding: str | None) -> Guess:
         raise InputError("has no rows.", where=path.name, fix="Add at least one row below the headers.")
     if (worse := find_rejected_column(names, names)) and (preferred := _preferences(path, names, worse, encoding)):
         return preferred
-    if chat := next(chats_in(names, rows), None):
-        return _chat(*chat, names)
     columns = columns_in(names, rows)
+    chat = next(chats_in(names, rows), None)
+    if chat and (chat[0] in names or not is_answered(columns)):
+        return _chat(*chat, names)
     alpaca = {"instruction", "output"} <= set(names)
     if alpaca or (set(_DOLLY[:3]) <= set(names) and kind != "classify"):
         read, whose = (_ALPACA, "Alpaca") if alpaca else (_DOLLY, "Dolly")

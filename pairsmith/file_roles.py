@@ -135,6 +135,13 @@ def find_inputs(
     return inputs, columns
 
 
+def is_answered(columns: Sequence[Column]) -> bool:
+    """Whether an input and its output have columns of their own, so that a chat inside an object is only additional."""
+    texts = [column for column in columns if column.is_text]
+    output = find_output(columns, texts, "")[0]
+    return output is not None and any(column.called(INPUT) for column in texts if column is not output)
+
+
 def answers_inside(columns: Sequence[Column]) -> Column | None:
     """The only text inside an object that is named like answers, as in SQuAD."""
     objects = (c for c in columns if c.nested and c.called(f"{OUTPUT} answers responses"))
@@ -150,7 +157,7 @@ def parts_of(
     others = [c for c in columns if c.filled and not c.is_constant and c not in (body, output, *rivals)]
     heads = [column for column in others if column.called(HEAD)]
     name = plain(_SIBLING.sub("", body.header))
-    is_numbered = bool(name) and name != plain(body.header)
+    is_numbered = bool(name) and name != plain(body.header) and not body._replace(header=name).called(OUTPUT)
     beside = [
         column
         for column in others
@@ -163,6 +170,7 @@ def parts_of(
 
 def names_in(columns: Sequence[Column]) -> list[Column]:
     """The columns of names or titles: too short for texts, but with letters, and different in most rows."""
-    short = (c for c in columns if c.filled and not (c.is_text or c.objects or c.is_bare or c.reference))
+    short = (c for c in columns if c.filled and not (c.is_text or c.objects or c.is_bare))
     worded = (c for c in short if any(map(str.isalpha, "".join(c.filled))) and not all(map(_ID.fullmatch, c.filled)))
-    return [c for c in worded if 2 * len(set(c.filled)) > len(c.filled)]
+    varied = [c for c in worded if 2 * len(set(c.filled)) > len(c.filled)]
+    return [c for c in varied if not c.reference] or varied

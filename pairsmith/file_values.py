@@ -14,10 +14,11 @@ _CURRENCY = r"[$€£¥₽₹₺₩₴₫฿₪]"
 _CODE = r"(?:EUR|USD|GBP|CHF|PLN|CZK|SEK|NOK|DKK|HUF|RON|RUB|UAH|TRY|ILS|JPY|CNY|KRW|INR|VND|BRL|MXN|AUD|CAD|ZAR)"
 _UNIT = rf"(?:[^\W\d_]{{1,3}}\.?|[%°]|{_CURRENCY})"
 _NUMBER = r"[+-]?\d[\d.,'\u00a0\u202f ]*"
+_YEARS = r"(?:1\d|20)\d\d[-/](?:1\d|20)\d\d"
 _PATTERNS = (
     re.compile(rf"{_MAIL}(?:[,;\s]+{_MAIL})*"),
     re.compile(rf"{_URL}(?:[,;\s]+{_URL})*", re.IGNORECASE),
-    re.compile(r"(?=(?:\D*\d){7})\+?[\d\s()./-]{6,25}(?:\s*(?:x|ext\.?)\s*\d+)?"),
+    re.compile(rf"(?!{_YEARS}\Z)(?=(?:\D*\d){{7}})\+?[\d\s()./-]{{6,25}}(?:\s*(?:x|ext\.?)\s*\d+)?"),
     re.compile(rf"(?:{_CODE}|{_CURRENCY})\s*{_NUMBER}|{_NUMBER}\s*{_UNIT}"),
 )
 _DATE_PARTS = re.compile(r"[^\W\d_]+|\d+")
@@ -30,18 +31,17 @@ er th st nd rd года h
 _BESIDE_DATES = frozenset(_PARTS_OF_DATES.split()) | {"г", "в", "ч"}  # noqa: RUF001 - Russian
 _LANGUAGES = "en de fr es it pt nl sv da nb fi pl cs sk hu ro bg hr sr sl ru uk el tr ar he fa hi bn th vi id ko"
 _FORMULA, _SEPARATED = re.compile(r"[=*<>^]|\s[+/-]\s"), re.compile(r"\d[-./:]\d")
+_RANGE = re.compile(rf"\d{{1,3}}[-./]\d{{1,3}}|{_YEARS}")  # ages, years, fractions, scores
 _MAX_DATE = 45  # characters
 
 
 def are_references(texts: Sequence[str]) -> bool:
-    """Whether nearly all of these filled cells are addresses, links, phone numbers, dates, or amounts with a unit."""
+    """Whether nearly all of these filled cells are addresses, links, phone numbers, dates, or amounts with a unit.
+    Amounts that recur, such as sizes or decades, are classes."""
     cells = list(islice(texts, _EXAMINED))
-    others = (not _is_reference(cell) for cell in cells)
+    patterns = _PATTERNS if 2 * len(set(cells)) > len(cells) else _PATTERNS[:-1]
+    others = (not (any(one.fullmatch(cell) for one in patterns) or _is_date(cell)) for cell in cells)
     return bool(cells) and next(islice(filter(None, others), len(cells) // _NEARLY_ALL, None), None) is None
-
-
-def _is_reference(text: str) -> bool:
-    return any(pattern.fullmatch(text) for pattern in _PATTERNS) or _is_date(text)
 
 
 def _is_date(text: str) -> bool:
@@ -54,7 +54,7 @@ def _is_date(text: str) -> bool:
     numbers = len(parts) - sum(part in words for part in parts)
     if not numbers or numbers + bool(words - _BESIDE_DATES) < 2 or _FORMULA.search(text):
         return False
-    if not words and not _SEPARATED.search(text):
+    if not words and (not _SEPARATED.search(text) or _RANGE.fullmatch(text)):
         return False
     return words <= _BESIDE_DATES or all(word in _BESIDE_DATES or word in _date_words() for word in words)
 

@@ -87,7 +87,11 @@ def _count_comments(lines: Sequence[str], source: SeedSource, given: str | None)
     below = next((at for at, line in enumerate(lines) if line.strip() and not line.startswith("#")), 0)
     separator = given or _separator(lines[below:], source)
     records = (_parse_records([line], separator) or [(0, [""])] for line in lines[: below + 1])
-    return count_comments(lines, [cells or [""] for ((_, cells), *_) in records])
+    cells_of = [cells or [""] for ((_, cells), *_) in records]
+    marked, width = [cell.lstrip("#") for cell in cells_of[0]], len(cells_of[-1])
+    if len(marked) == width and count_known_headers(marked, source) > count_known_headers(cells_of[-1], source):
+        return 0
+    return count_comments(lines, cells_of)
 
 
 def _separator(lines: Sequence[str], source: SeedSource) -> str:

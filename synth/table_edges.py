@@ -8,6 +8,7 @@ from collections.abc import Sequence
 _ROWS_BELOW = 3  # complete rows that a second line of headers is compared with
 _TEXT = 12  # characters per cell of a column of texts, at least
 _NAME = 4  # words of a name of a column, at most
+_ENDS = ("!", "?", "。", "！", "？")  # noqa: RUF001
 _FIGURE = re.compile(r"(?=\D*\d)[\d\s.,:/%+\-$€£¥'\u00a0\u202f]+|[!-~]*\d[!-~]*")
 _AMOUNT = re.compile(r"(?=\D*\d)[\d\s.,%+\-$€£¥'\u00a0\u202f]+")
 _UNIT = re.compile(r"[(\[].*[)\]]|[%€$£¥₽°/.-]+|[/°]?[cfkn\d]")
@@ -18,7 +19,7 @@ sec sek ms days tage jours días kb mb gb pcs pc stk stück szt шт unit units 
 decimal real bool boolean date datum datetime timestamp time category enum id uuid object
 """
 _UNITS = frozenset(_NAMES_OF_UNITS.split()) | {"руб", "руб."}  # noqa: RUF001 - Russian
-_MISSING = frozenset(("n/a", "na", "nan", "none", "null", "-", "--", "–", "?", "k.a.", "tbd"))  # noqa: RUF001
+_MISSING = frozenset(("n/a", "na", "nan", "none", "null", "unknown", "-", "--", "–", "?", "k.a.", "tbd"))  # noqa: RUF001
 _IMPORT_ID = re.compile(r'\{\s*"ImportId"\s*:')  # the third line of a survey exported from Qualtrics
 _NAMES_OF_TOTALS = """
 total totals sum average mean summe gesamt gesamtsumme insgesamt durchschnitt totale somma suma razem soma moyenne
@@ -29,16 +30,28 @@ _TOTALS = frozenset(name.replace("_", " ") for name in _NAMES_OF_TOTALS.split())
 
 
 def count_comments(lines: Sequence[str], cells_of: Sequence[Sequence[str]]) -> int:
-    """How many of the first lines are comments: they begin with `#`, and unlike headers, they have another number of
-    cells than the first line without `#`, or cells of prose. `cells_of` are the cells of the lines."""
+    """How many of the first lines are comments: they begin with `#`, and have another number of cells than the first
+    line without `#`, or, if that one consists of names, cells of prose. `cells_of` are the cells of the lines."""
     above = next((at for at, line in enumerate(lines) if line.strip() and not line.startswith("#")), 0)
-    width = len(cells_of[above]) if above < len(cells_of) else 0
+    below = cells_of[above] if above < len(cells_of) else []
     comments = [
-        len(cells) != width or len(cells[0].split()) > _NAME or any(cell[:1].isspace() for cell in cells[1:])
+        len(cells) != len(below) or (_are_names(below) and (not _are_names(cells[:1]) or _has_spaces(cells)))
         for line, cells in zip(lines[:above], cells_of, strict=False)
         if line.startswith("#")
     ]
-    return above if comments and all(comments) and width else 0
+    return above if comments and all(comments) and below else 0
+
+
+def _are_names(cells: Sequence[str]) -> bool:
+    """Whether the cells may be names of columns: a few words without digits that do not end like a sentence."""
+    return all(
+        len(cell.split()) <= _NAME and not any(map(str.isdigit, cell)) and not cell.rstrip().endswith(_ENDS)
+        for cell in cells
+    )
+
+
+def _has_spaces(cells: Sequence[str]) -> bool:
+    return any(cell[:1].isspace() for cell in cells[1:])
 
 
 def count_more_headers(rows: Sequence[Sequence[str]]) -> int:
@@ -64,10 +77,10 @@ def count_more_headers(rows: Sequence[Sequence[str]]) -> int:
         len(cells) >= _ROWS_BELOW and min(map(len, cells)) >= max(_TEXT, 2 * len(cell))
         for cell, cells in zip(first, columns, strict=True)
     ]
-    are_names = all(len(cell.split()) <= _NAME and not any(map(str.isdigit, cell)) for cell in filled)
+    counts = any(odd and all(map(_AMOUNT.fullmatch, cells)) for odd, cells in zip(is_odd, columns, strict=True))
     recurs = any(cell in cells for cell, cells in zip(first, columns, strict=True))
-    unlike = len(filled) == len(first) == len(set(filled)) and are_names and not recurs
-    return int(unlike and any(is_short))
+    unlike = len(filled) == len(first) == len(set(filled)) and len(first) > 2 and counts and not recurs
+    return int(unlike and _are_names(filled) and any(is_short))
 
 
 def are_totals(cells: Sequence[str]) -> bool:

@@ -151,7 +151,8 @@ def parse_turns(cell: object) -> list[Message] | Fault:
         if isinstance(message, Fault):
             return message
         turns.append(message)
-    turns = _with_answering_system(turns)
+    if not (isinstance(cell[0], dict) and cell[0].keys() >= {"role", "content"}):  # where `system` instructs
+        turns = _with_answering_system(turns)
     last = max((at for at, turn in enumerate(turns) if turn.role == "assistant"), default=None)
     if last is not None and _is_excluded(cell[last]):
         return Fault("turns", f"turn {last + 1}, the last answer, is itself marked as not to be trained on.")

@@ -102,6 +102,52 @@ def test_system_is_the_answering_side_only_if_nobody_else_answers(tmp_path: Path
         read_seeds([source], tmp_path)
 
 
+def test_a_system_prompt_without_an_answer_is_no_answer(tmp_path: Path) -> None:
+    """In OpenAI's shape, `system` instructs the model: an instruction behind the question became the output."""
+    turns = [("system", "Be kind."), ("user", "Hi"), ("system", "Be short.")]
+    row = {"turns": [{"role": role, "content": text} for role, text in turns]}
+    (tmp_path / "a.jsonl").write_text(json.dumps(row) + "\n")
+    with pytest.raises(InputError, match="a system turn in the middle"):
+        read_seeds([SeedSource(path="a.jsonl", kind="pair", columns={"messages": "turns"})], tmp_path)
+
+
+def test_a_chat_inside_an_object_does_not_replace_an_answered_table(tmp_path: Path) -> None:
+    """The history in the metadata of a row became the conversation, and the row's own input and output were lost."""
+    chat = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
+    for output in ("answer", "label"):
+        outputs = ["new", "old", "new", "old", "new", "old"] if output == "label" else [one for _, one in ENGLISH]
+        rows = [
+            {"question": text, output: one, "meta": {"history": chat}}
+            for (text, _), one in zip(ENGLISH, outputs, strict=True)
+        ]
+        guessed, seeds = read(tmp_path, "a.jsonl", lines_of(rows))
+        assert guessed.settings["columns"] == {"input": "question", "output": output}
+        assert [seed.body for seed in seeds] == [text for text, _ in ENGLISH]
+
+
+@pytest.mark.parametrize(
+    "values", [("1980s", "1990s"), ("18-25", "26-40"), ("10 ml", "50 ml"), ("1950-1959", "1960-1969")]
+)
+def test_recurring_amounts_and_ranges_are_classes(tmp_path: Path, values: tuple[str, str]) -> None:
+    """Decades, ages and sizes were taken for dates and amounts, so that nothing could be learned from them."""
+    rows = "".join(f"{text.replace(',', ';')},{values[at % 2]}\n" for at, (text, _) in enumerate(ENGLISH))
+    guessed, _ = read(tmp_path, "a.csv", f"message,group of it\n{rows}", "classify")
+    assert guessed.task["labels"] == list(values)
+
+
+def test_a_table_of_amounts_only_is_read(tmp_path: Path) -> None:
+    """What is otherwise never an input is one if there is nothing else."""
+    guessed, seeds = read(tmp_path, "a.csv", "metric,imperial\n" + "".join(f"{n} km,{n * 3} mi\n" for n in range(6)))
+    assert (guessed.settings["columns"], len(seeds)) == ({"text": "metric"}, 6)
+
+
+def test_two_answers_are_not_joined_as_an_input(tmp_path: Path) -> None:
+    """`answer1` and `answer2` look like the texts of a comparison."""
+    rows = "".join(f"{text.replace(',', ';')},{one},{one[::-1]}\n" for text, one in ENGLISH)
+    guessed, _ = read(tmp_path, "a.csv", f"question,answer1,answer2\n{rows}")
+    assert "input" not in guessed.settings
+
+
 DATES = (
     "2026-03-01|01.03.2026 10:15|Mon, 2 Mar 2026 10:00:00 +0100|1 March 2026 at 10 am|3/4/2026 9:15am|12 мая 2026"
     "|4 de marzo de 2026|2026年3月1日 10:20|2026년 3월 1일 오전 10:20|15 Şubat 2026|Montag, 2. März 2026|2 mars 2026"

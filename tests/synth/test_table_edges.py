@@ -59,6 +59,26 @@ def test_a_short_first_row_is_a_row(tmp_path: Path, line: str) -> None:
     assert len(reading.seeds) == len(QUESTIONS) + 1
 
 
+@pytest.mark.parametrize(
+    ("headers", "line", "rows"),
+    [
+        ("question,answer", "Capital of Peru,Lima\n", "".join(f"{text},{at}\n" for at, text in enumerate(QUESTIONS))),
+        (
+            "id,question,answer",
+            "admin,Hello there,Welcome\n",
+            TICKETS.replace("\n", "\nE10")[:-3].replace("0,", "E1,", 1),
+        ),
+        ("id,question,answer", "unknown,My parcel,Wait\n", TICKETS),
+        ("id,question,answer", "admin,My parcel?,Wait\n", TICKETS),
+    ],
+    ids=["two columns", "codes", "unknown", "a question"],
+)
+def test_a_word_above_numbers_need_not_be_a_header(tmp_path: Path, headers: str, line: str, rows: str) -> None:
+    """A first answer that is the only word, a name above codes, or a short question was dropped."""
+    reading = read(tmp_path, f"{headers}\n{line}{rows.replace(', please', ' please')}")
+    assert not [problem for problem in reading.problems if problem.what.startswith("title")]
+
+
 def test_rows_of_single_words_are_rows(tmp_path: Path) -> None:
     """In a table of words nothing tells a header from a row, even if its number is a word."""
     reading = read(tmp_path, "word,label,count\ncat,animal,few\n" + "".join(PLANTS), input="word", output="label")
@@ -86,6 +106,22 @@ def test_comments_above_the_headers_are_skipped(tmp_path: Path, above: str) -> N
 def test_headers_may_begin_with_a_hash(tmp_path: Path, header: str) -> None:
     """A column of numbers is often called #, and some tools mark the line of headers as a comment."""
     assert len(read(tmp_path, f"{header}{TICKETS}").seeds) == len(QUESTIONS)
+
+
+@pytest.mark.parametrize(
+    ("header", "rows"),
+    [
+        ("# id, question, answer", TICKETS),
+        ("# of the ticket in CRM,question,answer", TICKETS),
+        ("# text, answer", "Hello there,Good morning\nGood bye,See you\n"),
+        ("#late again and nobody answers my calls", "".join(f'"{text}"\n' for text in QUESTIONS)),
+    ],
+    ids=["spaces", "a long name", "rows of words", "one column"],
+)
+def test_a_line_of_headers_with_a_hash_is_no_comment(tmp_path: Path, header: str, rows: str) -> None:
+    """Spaces after the commas, or many words, made it a comment, and the first row became the headers."""
+    (tmp_path / "a.csv").write_text(f"{header}\n{rows}", encoding="utf-8")
+    assert read_column_names(tmp_path / "a.csv") == header.split(",")
 
 
 def test_rows_may_begin_with_a_hash(tmp_path: Path) -> None:
