@@ -280,12 +280,14 @@ class Pool:
         """The pairs of slots; where the source stores a pair as JSON, that text, for use in another process."""
         return self._slots.bodies(self.pair_ids(slots))
 
-    def by_input(self, *, verdicts: bool = False, several: bool = False) -> Iterator[tuple[Row, ...]]:
-        """The rows that have a pair, grouped by seed and input, in pool order; optionally with verdicts and the reason
-        why a row is not kept. `several` leaves out inputs with a single row that was not reviewed."""
+    def by_input(
+        self, *, verdicts: bool = False, several: bool = False, texts: bool = True
+    ) -> Iterator[tuple[Row, ...]]:
+        """The rows with a pair, grouped by seed and input, in pool order; optionally with verdicts and the reason why a
+        row is not kept, or without their pairs. `several` leaves out inputs with one row that was not reviewed."""
         with_pair = np.flatnonzero(self._slots.is_first & (self._keep >= 0))
         slots, sizes = grouped(with_pair, self._slots.input, self._slots.reviewed if several else None)
-        rows = self._stream(slots, verdicts=verdicts)
+        rows = self._stream(slots, verdicts=verdicts) if texts else (self._row(slot, None) for slot in slots.tolist())
         for size in sizes.tolist():
             yield tuple(islice(rows, size))
 

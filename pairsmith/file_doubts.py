@@ -112,7 +112,7 @@ def hints_of_label_sets(columns: Sequence[Column], rows: Sequence[Cells]) -> lis
             hints.append(
                 f"'{column.header}' has several labels in {len(several):,} of {len(sets):,} rows, and a task of kind"
                 ' classify gives each text one: to learn several, write them as an object, {"labels": ["...", "..."]},'
-                " in a new project of the kind `extract`"
+                " in a new project of the kind `extract` (`--kind extract`)"
             )
         elif not any(isinstance(row.get(f"c{at}"), list) for row in rows):
             shown = next(text for text in column.filled if _OR.search(text))

@@ -72,6 +72,7 @@ from synth.turns import exchange, parse_role
 
 _LONG_WORDS = 40.0  # a single column of texts at least this long is assumed to contain finished outputs
 _HEADER_WORDS = 7  # a longer header is probably a row of a file without headers
+_TRANSLATION = "if one is a translation of the other, start a new project of the kind `translate` (`--kind translate`)"
 _LISTED_COLUMNS = 8  # unread columns listed by name
 _COPY_RATIO = 50  # outputs that equal their input are intended if they are at least one in this many
 _LISTED_PATHS = 8  # paths and columns that are listed by name
@@ -142,7 +143,7 @@ def _with_doubts(path: Path, guessed: Guess) -> Guess:
     """The guess with what is doubtful about its outputs, and all labels of a long file."""
     if guessed.copies:
         what = f"{guessed.copies:,} of {len(guessed.outputs):,} outputs equal their inputs"
-        guessed.why.append(f"{what}, so 'echo' is off to keep them")
+        guessed.why.append(f"{what}, so 'echo', which would reject them, is off")
     outputs = guessed.outputs if guessed.kind != "output" else ()
     is_labels = "labels" in guessed.task and guessed.kind == "pair"
     guessed.why.extend(doubts_about(outputs, guessed.asked, are_labels=is_labels))
@@ -308,7 +309,7 @@ def _table(path: Path, columns: Sequence[Column], wanted: str) -> Guess:
     languages = [detect_language(c.filled) for c in (body, output)] if task["kind"] == "free" and prose else []
     if len(set(languages)) > 1:
         both = "the input is in {} and the output in {}".format(*languages)
-        why.append(f"{both}: if one is a translation of the other, start a new project of the kind `translate`")
+        why.append(f"{both}: {_TRANSLATION}")
     others = [column for column in inputs if column not in (*parts, *rivals) and not is_system(column)]
     why += hints_of_lists(output) + hint_of_rivals(output, rivals) + hint_to_join(others)
     return _with_extra(guessed, [output, *parts], columns)
@@ -373,7 +374,7 @@ def _one_text(text: Column, columns: Sequence[Column]) -> Guess:
             why += hint_to_join(others)
         one = others[0] if len(others) == 1 and others[0].is_text else text
         if detect_language(one.filled) != detect_language(text.filled):
-            why.append("if one is a translation of the other, start a new project of the kind `translate`")
+            why.append(_TRANSLATION)
     settings = seed_settings(parts, None, ())[1] if parts[1:] else {"columns": {"text": text.header}}
     guessed = Guess({"kind": "rewrite"}, kind, settings, why, text.filled if finished else (), text.filled)
     return _with_extra(guessed, parts, columns)
@@ -395,12 +396,12 @@ def _with_extra(guessed: Guess, used: Sequence[Column], columns: Sequence[Column
         size = f"{len(set(group.filled)):,} values in {len(group.filled):,} rows"
         why.append(
             f"rows with the same '{group.header}' ({size}) belong together: they get the same split and count as one"
-            " input in the evaluation. If they are independent, leave out this grouping"
+            " input in the evaluation. If they are independent, leave out this grouping (`group`)"
         )
     labels = labels_of(c for c in extra if guessed.kind != "pair" or c.called(LABELS))
     if labels and guessed.task["kind"] != "classify":
         tells = f"if the model should predict '{labels.header}', the task is to classify"
-        why.append(f"{tells}: start a new project of the kind `classify`")
+        why.append(f"{tells}: start a new project of the kind `classify` (`--kind classify`)")
     if label and label not in read and guessed.kind == "pair":
         why.append(
             f"rows whose '{label}' is false, reject or ignore are left out: TRL and Prodigy mark bad rows this way"

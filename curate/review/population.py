@@ -7,21 +7,21 @@ import statistics
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
+
+import numpy as np
 
 from curate.gates import gates_of
+from curate.opinions import FALSE, NONE
 from curate.pool import Pool
 from curate.review.answers import current_answers
 from curate.review.sampling import SamplingRow
-from curate.rows import ROWS
 from curate.selection import LengthFit, ranked
 from curate.states import last_curation, skim_states
 from curate.steps import each
 from schemas.project import Project
 from schemas.records import Pair, Verdict
 from schemas.store import Store
-from schemas.store.latest import last_judged
-from schemas.streamed import batched
+from schemas.store.latest import last_judged, stored_steps
 
 Scores = Mapping[str, float]  # pair id -> score
 StepKey = tuple[str, str]  # a step's name and the hash of its settings
@@ -86,47 +86,60 @@ def read_population(
     passed: dict[str, bool | None] = {}
     flagged: set[str] = set()
     inputs: list[tuple[str, ...]] = []
-    for candidates in pool.by_input():
-        keeps = {row.pair.id: row.keep for row in candidates if row.pair}
+    for candidates in pool.by_input(texts=False):
+        keeps = {row.candidate.pair_id or "": row.keep for row in candidates}
         passed |= keeps
-        flagged |= {row.pair.id for row in candidates if row.pair and row.flags}
+        flagged |= {row.candidate.pair_id or "" for row in candidates if row.flags}
         inputs.append(tuple(keeps))
     flagged_by_any = flagged | _flagged_by_curation(store)
     scorer = "judge/" if project.spec.curate.score.model == "judge" else "score/"
     by_settings: dict[tuple[str, str], dict[str, float]] = defaultdict(dict)
-    rejected: dict[str, str] = {}
-    doubted, without_score = set[str](), defaultdict[StepKey, set[str]](set)
+    without_score = defaultdict[StepKey, set[str]](set)
+    doubted, rejected = _doubted_by_gates(pool)
     if judged_by is None and (curated := last_judged(store.receipts("curate"))):
         judged_by = curated.facts.get("judged_by")
     judges, compares = _judges_and_comparer(judged_by)
     rejected_by_judge, flagged_last = set[str](), set(flagged)
-    for pair_id, verdicts in chain.from_iterable(store.verdicts(chunk).items() for chunk in batched(passed, ROWS)):
-        for verdict in verdicts:
-            if verdict.by.startswith(scorer) and verdict.score is not None:
-                by_settings[verdict.by, verdict.fingerprint][pair_id] = verdict.score
-            if verdict.by.startswith(scorer) and verdict.score is None:
-                without_score[verdict.by, verdict.fingerprint].add(pair_id)
-            if (verdict.by, verdict.fingerprint) in judges:
+    for step in stored_steps(store, scorer, "judge/"):
+        latest = {one.pair_id: one for one in store.verdicts_of_steps([step]) if one.pair_id in passed}
+        for pair_id, verdict in latest.items():
+            if step[0].startswith(scorer) and verdict.score is not None:
+                by_settings[step][pair_id] = verdict.score
+            elif step[0].startswith(scorer):
+                without_score[step].add(pair_id)
+            if step in judges:
                 rejected_by_judge |= {pair_id} if verdict.keep is not True else set()
                 flagged_last |= {pair_id} if verdict.flags else set()
-        findings = _findings(pool, verdicts)
-        doubted |= {pair_id} if findings else set()
-        for finding in findings:
-            if finding.keep is False:
-                rejected[finding.by] = min(pair_id, rejected.get(finding.by, pair_id))
+        if step[0].startswith("judge/"):
+            doubted |= latest.keys()
+            against = min((pair_id for pair_id, verdict in latest.items() if verdict.keep is False), default=None)
+            if against is not None:
+                rejected[step[0]] = min(against, rejected.get(step[0], against))
     scorers = _most_used(by_settings, compares)
     percentiles = [_percentiles(inputs, scores) for scores in scorers.values()]
     scores = next(iter(scorers.values()), None) if compares is not NO_STEP else None
     older = next((by for by, _ in scorers), "") if scores and compares not in (None, next(iter(scorers))) else ""
     select = project.spec.curate.select
     left = {id_ for id_, keep in passed.items() if keep} - rejected_by_judge
-    compared = _without_length(pool, scores, left) if scores and select.length_control else scores
+    compared = _without_length(pool, inputs, scores, left) if scores and select.length_control else scores
     accepted, margins = _best_and_margins(inputs, left, compared, select.best, flagged_last)
     asked = scores.keys() | without_score[next(iter(scorers))] if scores and not older else left
     not_asked = _not_asked(store, left - asked)
     rows = _sampling_rows(passed, accepted | not_asked, percentiles, margins, flagged_by_any)
     by_pair_id = {pair_id: ids for ids in inputs for pair_id in ids}
     return Population(pool, rows, by_pair_id, scores or {}, rejected, doubted, older, not_asked)
+
+
+def _doubted_by_gates(pool: Pool) -> tuple[set[str], dict[str, str]]:
+    """The rows that gates rejected, flagged or could not judge, and for every gate the lowest id that it rejected."""
+    doubted, rejected = set[str](), dict[str, str]()
+    for gate, opinions, keep in pool.opinions_by_step():
+        doubted |= {*pool.pair_ids(opinions.flags), *pool.pair_ids(np.flatnonzero(keep == NONE))}
+        against = pool.pair_ids(np.flatnonzero(keep == FALSE))
+        doubted |= set(against)
+        if against:
+            rejected[gate.by] = min(against)
+    return doubted, rejected
 
 
 def _sampling_rows(
@@ -185,12 +198,13 @@ def _judges_and_comparer(steps: Steps | None) -> tuple[set[StepKey], StepKey | N
     return judges, next(((by, settings) for by, settings, compares in steps if compares), NO_STEP)
 
 
-def _without_length(pool: Pool, scores: Scores, left: Collection[str]) -> Scores:
+def _without_length(pool: Pool, inputs: Sequence[Sequence[str]], scores: Scores, left: Collection[str]) -> Scores:
     """The scores minus what length explains, fitted on the rows that are left, as `curate.steps.best` compares them."""
 
     def outputs() -> Iterator[list[tuple[str, str]]]:
-        for rows in pool.by_input():
-            yield [(row.pair.id, row.pair.output) for row in rows if row.pair and row.pair.id in scores]
+        texts = pool.texts_of(id_ for ids in inputs for id_ in ids if id_ in scores)
+        for ids in inputs:
+            yield [(id_, next(texts).output) for id_ in ids if id_ in scores]
 
     fit = LengthFit.of([(output, scores[id_]) for id_, output in rows if id_ in left] for rows in outputs())
     return {id_: fit.residual(scores[id_], output) for rows in outputs() for id_, output in rows}

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import logging
 import sqlite3
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
@@ -27,6 +28,7 @@ from schemas.errors import UsageError
 from schemas.store import Store
 from schemas.store.since import Ends, ends
 
+_LOG = logging.getLogger(__name__)
 LIMIT, MOST = 50, 200  # rows per page: default and maximum
 COUNTED = 10_000  # the most search results that are counted
 _CHUNK = 2_000
@@ -154,7 +156,7 @@ class RowsView:
             # Rows that were added since without a receipt are few. With another thread for them, no page would be shown
             # during a long run.
             if thread is None or not (thread.is_alive() or receipts == now.receipts):
-                thread = Thread(target=self._update, args=(slug, store), daemon=True)
+                thread = Thread(target=self._update_beside, args=(slug, store), daemon=True)
                 self._updating[slug] = (thread, now.receipts)
                 thread.start()
         thread.join(_WAIT_S)
@@ -258,10 +260,27 @@ class RowsView:
         known, then = self._synced.get(slug, (None, now))
         return known is store and row_positions(then) == row_positions(now) and self._path(slug).exists()
 
-    def _update(self, slug: str, store: Store) -> None:
+    def forget(self, slug: str) -> None:
+        """Delete the view of a project that is gone, after any update in progress, which would write it again."""
+        path = self._path(slug)
+        with self._lock_of(slug):
+            for name in (path.name, f"{path.name}-wal", f"{path.name}-shm"):
+                path.with_name(name).unlink(missing_ok=True)
+            self._synced.pop(slug, None)
+            self._updating.pop(slug, None)
+
+    def _lock_of(self, slug: str) -> Lock:
         with self._lock:
-            project_lock = self._locks.setdefault(slug, Lock())
-        with project_lock:
+            return self._locks.setdefault(slug, Lock())
+
+    def _update_beside(self, slug: str, store: Store) -> None:
+        try:
+            self._update(slug, store)
+        except Exception:  # the next page tries again itself and shows why it cannot
+            _LOG.exception("listing the rows of %s failed", slug)
+
+    def _update(self, slug: str, store: Store) -> None:
+        with self._lock_of(slug):
             now = ends(store)  # another thread may have updated the view meanwhile
             update_view(store, self._path(slug), now)
             self._synced[slug] = (store, now)

@@ -10,6 +10,7 @@ from typing import Literal
 import orjson
 import sqlalchemy as sa
 
+from schemas.gate_verdicts import StepName
 from schemas.records import Artifact, Call, Json, Receipt, Split, content_id
 from schemas.store import tables
 from schemas.store.store import Store
@@ -79,6 +80,14 @@ def present(store: Store) -> dict[str, Artifact]:
     if evaluation and adapter and adapter.id not in evaluation.parents:
         del artifacts["evaluation"]
     return artifacts
+
+
+def stored_steps(store: Store, *prefixes: str) -> list[StepName]:
+    """The steps with stored verdicts whose names begin with one of the prefixes; gates are not among them."""
+    c = tables.verdicts.c
+    named = sa.or_(*(c.by.startswith(prefix, autoescape=True) for prefix in prefixes))
+    query = sa.select(c.by, c.fingerprint).where(named).distinct().order_by(c.by, c.fingerprint)
+    return [(str(by), str(settings)) for by, settings in store._rows(query)]
 
 
 def probe_key(key: str) -> str:

@@ -211,10 +211,8 @@ def test_a_possible_label_column_is_named_with_advice(tmp_path: Path) -> None:
     rows = "".join(f"number {n} does not work,{'lamp' if n % 2 else 'clock'}\n" for n in range(20))
     shown = guessed_settings(tmp_path, "a.csv", f"message,product\n{rows}")
     assert (shown["task"], shown["text"], shown["product"]) == ("rewrite", "message", "product")
-    assert (
-        "if the model should predict 'product', the task is to classify: start a new project of the kind `classify`"
-        in shown["why"]
-    )
+    advice = "the task is to classify: start a new project of the kind `classify` (`--kind classify`)"
+    assert f"if the model should predict 'product', {advice}" in shown["why"]
     assert guess(tmp_path / "a.csv", "classify").task == {"kind": "classify", "labels": ["clock", "lamp"]}
 
 
@@ -865,7 +863,9 @@ def test_advice_on_a_second_text_column(tmp_path: Path) -> None:
     assert shop == "if 'name' belongs to the input, make it an input too (`pairsmith docs seeds`)"
     german = "".join(f"The museum opens at {n} in the morning,Das Museum öffnet morgens um {n} Uhr\n" for n in range(9))
     (tmp_path / "signs.csv").write_text("Sign (front),Schild (hinten)\n" + german)
-    translated = "if one is a translation of the other, start a new project of the kind `translate`"
+    translated = (
+        "if one is a translation of the other, start a new project of the kind `translate` (`--kind translate`)"
+    )
     assert translated in guess(tmp_path / "signs.csv").why
     assert translated not in guess(tmp_path / "shop.csv").why
 
@@ -935,7 +935,8 @@ def test_rows_that_belong_together_are_a_group(tmp_path: Path, header: str) -> N
     assert source.group == header
     assert header not in source.columns.values()
     assert f"rows with the same '{header}' (40 values in 120 rows) belong together" in settings["why"]
-    assert "If they are independent, leave out this grouping" in (tmp_path / SPEC_NAME).read_text(encoding="utf-8")
+    spec = (tmp_path / SPEC_NAME).read_text(encoding="utf-8")
+    assert "If they are independent, leave out this grouping (`group`)" in spec
     assert len({seed.meta["group"] for seed in read_seeds([source], tmp_path).seeds}) == 40
 
 

@@ -334,7 +334,7 @@ def test_advice_about_a_file_names_what_the_page_has(service: Service) -> None:
         "make it an input too": {"question": texts, "answer": french, "place": texts[::-1]},
         "leave out this grouping": {"question": texts, "answer": french, "customer": owners},
         "can be read as rejected, or left out": {"question": texts, "answer": french, "answer 2": texts[::-1]},
-        "so 'echo' is off": {"question": texts, "answer": texts},
+        "so 'echo', which would reject them, is off": {"question": texts, "answer": texts},
         "into one list, `messages`": {"text": texts, "thread_id": owners},
     }
     browser = service.browser("owner")

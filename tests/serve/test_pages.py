@@ -120,7 +120,7 @@ def test_service_page_has_one_heading_under_a_strict_policy(client: TestClient, 
     assert page.headings[0].rstrip().endswith(".")
     assert page.wrong == []
     if path == "/":
-        assert "broken" in text
+        assert "The settings cannot be read. The key &#39;task.style&#39; is missing." in text
         assert "whole" in text
 
 

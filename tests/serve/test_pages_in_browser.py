@@ -181,3 +181,24 @@ def test_many_tabs_share_one_stream(site: Site, browser: Any) -> None:
         playwright.expect(tab.locator("h1")).to_contain_text("nothing has been generated")
     context.close()
     _wait_until(lambda: site.app.state.limits.running("streams") == 0)
+
+
+def test_a_host_is_removed_only_after_confirmation(site: Site, browser: Any) -> None:
+    """Projects can no longer send requests to it. Whoever declines keeps it."""
+    page, questions = browser.new_page(base_url=site.url), list[str]()
+    page.set_default_timeout(_WAIT_MS)
+
+    def answer(dialog: Any) -> None:
+        questions.append(dialog.message)
+        dialog.dismiss() if len(questions) == 1 else dialog.accept()
+
+    page.on("dialog", answer)
+    page.goto("/settings")
+    page.get_by_label("Address").fill("http://127.0.0.1:7")
+    page.get_by_role("button", name="Allow host").click()
+    row = page.locator("#hosts tr", has_text="127.0.0.1:7")
+    for left in (1, 0):
+        row.get_by_role("button", name="Remove").click()
+        _wait_until(lambda left=left: row.count() == left and len(questions) == 2 - left)
+    assert questions[0].startswith("Stop allowing 127.0.0.1:7? ")
+    page.close()

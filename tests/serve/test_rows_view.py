@@ -235,3 +235,52 @@ def test_a_page_does_not_wait_for_very_many_rows(
     with view._locks["many"]:
         assert not view.is_ready("many")
     view._updating["many"][0].join(30)
+
+
+def test_failure_beside_the_pages_is_logged_and_shown_by_the_next_page(
+    shared: Workspace, view: RowsView, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A full disk or a damaged store: nobody waits for a list that will never be ready."""
+    views = shared.serve / "views"
+    views.rename(shared.serve / "views-aside")
+    views.write_text("not a folder")
+    monkeypatch.setattr(rows_view, "_MANY", 1)
+    try:
+        view.is_ready("many")
+        view._updating["many"][0].join(30)
+        assert view.is_ready("many")
+        with pytest.raises(FileExistsError):
+            view.page("many")
+    finally:
+        views.unlink()
+        (shared.serve / "views-aside").rename(views)
+    assert "listing the rows of many failed" in caplog.text
+
+
+def test_view_of_a_deleted_project_is_not_written_again(
+    growing: tuple[Workspace, Store], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its texts would stay on the disk if a project were deleted while its rows are being listed."""
+    workspace, _ = growing
+    view = RowsView(workspace)
+    view.page("new")
+    begun, go_on, real = threading.Event(), threading.Event(), rows_view.update_view
+
+    def slow(*of: Any) -> None:
+        begun.set()
+        assert go_on.wait(30)
+        real(*of)
+
+    monkeypatch.setattr(rows_view, "update_view", slow)
+    monkeypatch.setattr(rows_view, "_MANY", -1)
+    monkeypatch.setattr(rows_view, "_WAIT_S", 0.0)
+    view._synced.clear()
+    assert not view.is_ready("new")
+    assert begun.wait(30)
+    updating = view._updating["new"][0]
+    deleting = threading.Thread(target=view.forget, args=("new",))
+    deleting.start()
+    go_on.set()
+    updating.join(30)
+    deleting.join(30)
+    assert list((workspace.serve / "views").glob("new.db*")) == []

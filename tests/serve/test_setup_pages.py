@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import re
+from dataclasses import replace
 from html import unescape
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -20,7 +22,7 @@ from pairsmith.serve.pages import setup
 from pairsmith.serve.pages.columns import sources
 from schemas.errors import NoWork
 from schemas.spec import Spec, TrainSettings
-from schemas.spec_file import set_keys
+from schemas.spec_file import SPEC_NAME, load, set_keys
 from schemas.store import Store
 from synth.seeds import read_seeds
 from tests.pairsmith.conftest import answer
@@ -778,3 +780,29 @@ def test_seeds_are_read_again_only_for_settings_that_decide_their_summary(servic
     assert (after := summary()) is not before
     spec.write_text(spec.read_text().replace("[[seeds]]", "# Checked by hand.\n[[seeds]]"))
     assert summary() is not after
+
+
+@pytest.mark.parametrize("kind", ["rewrite", "classify"])
+def test_summary_of_the_seeds_reads_no_setting_that_it_is_cached_without(tmp_path: Path, kind: str) -> None:
+    """Whatever it read of such a setting would be shown as it was before the setting was saved."""
+    labels = 'labels = ["late", "broken"]' if kind == "classify" else ""
+    (tmp_path / SPEC_NAME).write_text(
+        f'[task]\nname = "a"\nkind = "{kind}"\nstyle = "Short."\n{labels}\n[generate.backward]\nenabled = true\n'
+        '[[seeds]]\npath = "t.csv"\n[seeds.columns]\ntext = "text"\n[[exemplars]]\ninput = "ticket 1"\n'
+        'output = "late"\n[curate.contamination]\nfiles = ["held.txt"]\n'
+    )
+    (tmp_path / "t.csv").write_text("text\n" + "".join(f"ticket {n} is late again\n" for n in range(60)))
+    (tmp_path / "held.txt").write_text("ticket 7 is late again\n")
+    project = load(tmp_path)
+    spec, unread = project.spec, object()
+    sections: dict[str, Any] = {name: unread for name, whole in setup._NOT_DECIDING.items() if whole is True}
+    for name, keys in setup._NOT_DECIDING.items():
+        if keys is not True:
+            sections[name] = getattr(spec, name).model_copy(update=dict.fromkeys(keys, unread))
+    sections["curate"] = spec.curate.model_copy(update={"gates": SimpleNamespace(user=spec.curate.gates.user)})
+    known = setup._read_seeds(project)
+    assert known["short"]
+    assert known["left_out"]
+    poisoned = replace(project, spec=spec.model_copy(update=sections))
+    assert setup._read_seeds(poisoned) == known
+    assert sources(poisoned) == sources(project)

@@ -359,12 +359,15 @@ def test_status_of_a_failed_run_begins_with_the_failure() -> None:
 
 
 def test_status_of_a_completed_step_names_the_stage() -> None:
-    """While the step after a completed one is loading, the status names the stage, without the count of that step."""
+    """While the step after a completed one is loading, the status names the stage, without the count of that step. A
+    step that reports no numbers is not complete."""
     job = Job(id="1", project="a", command="run", options=JobOptions(no_review=True), by="ann", state="running",
               created=now(), progress={"stage": "split", "numbers": {"done": 351, "total": 351}})  # fmt: skip
     stages = (PlannedStage("generate", True, ""), PlannedStage("train", False, "not run yet"))
     of = Snapshot("a", Project(Path(), SPEC), None, stages, (), ())
     assert words.project(of, job, job_progress(job)) == "Training"
+    unnumbered = job.model_copy(update={"progress": {"stage": "weights", "numbers": {"message": "downloading"}}})
+    assert words.project(of, unnumbered, job_progress(unnumbered)) == "Training, weights"
 
 
 def test_generation_after_a_preview_is_detected() -> None:
@@ -405,6 +408,13 @@ def test_step_names_are_readable() -> None:
         ("Run `pairsmith review push` first.", "Use “Send rows to reviewers” on the Review page first."),
         ("`pairsmith rows --state failed` lists them.", "The Rows page lists them."),
         ("--max-usd cannot be kept.", "The cap cannot be kept."),
+        ("Have about 80 pairs, or raise the test share from 25 % (split.test).",
+         "Have about 80 pairs, or raise the test share from 25 %."),
+        ("Raise the test share, for instance to 20 % (split.test = 0.2).",
+         "Raise the test share, for instance to 20 %."),
+        ("Name the environment variable that holds the key (teacher.key_env).",
+         "Name the environment variable that holds the key."),
+        ("begin one of the kind `classify` (`--kind classify`)", "begin one of the kind `classify`"),
         ("generate is next: task.style and 2 more have changed",
          "generate is next: “Style” (task.style) and 2 more have changed"),
         ("`pairsmith run --no-review` continues without review.",

@@ -117,7 +117,7 @@ def delete(caller: ProjectOwner, project: str, request: Request) -> None:
     state.accounts.forget(project)
     state.jobs.forget(project, place / ".jobs")
     from_thread.run_sync(state.jobs.hub.forget, project)
-    (state.workspace.serve / "views" / f"{project}.db").unlink(missing_ok=True)
+    state.views.forget(project)
 
 
 def create_project_files(request: Request, caller: Caller, body: NewProject) -> None:

@@ -38,7 +38,9 @@ _PHRASES = (
     ),
     ("with --retry-failed", "with “Retry rows” checked,"),
     ("--max-usd", "the cap"),
-    (r" \(`pairsmith docs \w+`\)", ""),
+    # In parentheses: what a reader of the terminal or the spec needs beside the plain words.
+    (r" \(`(?:pairsmith docs \w+|--kind \w+|group)`\)", ""),
+    (r" \((?:split\.test|teacher\.key_env)(?: = [\d.]+)?\)", ""),
 )
 _STEPS = {
     "exemplars": "Style",

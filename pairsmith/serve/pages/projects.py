@@ -12,10 +12,10 @@ from pairsmith.serve.api.projects import delete
 from pairsmith.serve.job import Job
 from pairsmith.serve.pages import words
 from pairsmith.serve.pages.figures import displayed_run, job_progress, jobs_of, live_job, snapshot, stage_lines
-from pairsmith.serve.pages.shell import page_router, project_page, redirect_to, render
+from pairsmith.serve.pages.shell import page_router, problem_view, project_page, redirect_to, render
 from pairsmith.serve.state import state_of
 from pairsmith.style.numbers import count, share_of
-from schemas.errors import PairsmithError, UsageError
+from schemas.errors import PairsmithError, SpecError, UsageError
 from schemas.money import dollars, per_row
 from schemas.wording import capital, counted
 
@@ -52,13 +52,9 @@ def _project_row(request: Request, slug: str, jobs: list[Job]) -> dict[str, Any]
         now = snapshot(request, slug).for_job(displayed_run(job, jobs))
     except PairsmithError as error:
         unknown = dict.fromkeys(("live", "accepted", "spent", "sign"), "")
-        return {
-            "slug": slug,
-            "says": f"The settings cannot be read: {error.what}",
-            "broken": True,
-            "waits": False,
-            **unknown,
-        }
+        what = problem_view(error, state_of(request).workspace.root)["what"]
+        says = f"The settings cannot be read. {what}" if isinstance(error, SpecError) else what
+        return {"slug": slug, "says": says, "broken": True, "waits": False, **unknown}
     live = job if job and not job.has_ended else None
     step = now.next_stage
     at = job.last_sign_of_life or job.created if job else (now.receipts[-1].started if now.receipts else None)

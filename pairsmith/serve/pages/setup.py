@@ -260,13 +260,18 @@ def _heading(seeds: dict[str, Any], project: Project) -> str:
 
 _seed_cache: OrderedDict[Path, tuple[object, dict[str, Any]]] = OrderedDict()
 _CACHED_PROJECTS = 8  # projects whose seeds are cached
+_NOT_DECIDING: dict[str, Any] = {
+    **dict.fromkeys(("teacher", "teachers", "train", "review", "store", "budget", "personal", "export"), True),
+    "task": {"style"},
+    "curate": {"gates"},
+}
 
 
 def _seeds(project: Project) -> dict[str, Any]:
     """A summary of the seed files, cached until one of them or a setting that decides it changes: 100,000 seeds take
     ten seconds to read, and other settings are saved one after the other."""
     comments = [comments_above(at, project.folder) for at in range(len(project.spec.seeds))]
-    key = (_decide_summary(project.spec), stale_forms.changed_at(stale_forms.seed_files(project)), comments)
+    key = (_deciding(project.spec), stale_forms.changed_at(stale_forms.seed_files(project)), comments)
     kept = _seed_cache.get(project.folder)
     if kept is None or kept[0] != key:
         _seed_cache[project.folder] = kept = (key, {**_read_seeds(project), "sources": sources(project)})
@@ -275,12 +280,9 @@ def _seeds(project: Project) -> dict[str, Any]:
     return kept[1]
 
 
-def _decide_summary(spec: Spec) -> tuple[object, ...]:
-    """The settings that decide which seeds are used and what they are too few for."""
-    task, curate = spec.task, spec.curate
-    kind = (task.kind, task.labels, task.answer_schema, curate.gates.user, curate.score, curate.select)
-    compared = (spec.exemplars, curate.contamination, curate.duplicates)
-    return (spec.seeds, spec.split, spec.generate, spec.evaluate, *kind, *compared)
+def _deciding(spec: Spec) -> tuple[object, ...]:
+    """All settings but those that certainly do not decide which seeds are used and what they are too few for."""
+    return (spec.model_dump(exclude=_NOT_DECIDING), spec.curate.gates.user)
 
 
 def _read_seeds(project: Project) -> dict[str, Any]:

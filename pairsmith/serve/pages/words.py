@@ -91,7 +91,8 @@ def project(snapshot: Snapshot, job: Job | None, progress: JobProgress | None) -
     """The status of a project, as a clause."""
     if job is not None:
         verb = _step(snapshot, job, progress) if progress else _ACTIVITIES.get(job.command, job.command)
-        if progress and progress.done == progress.total and progress.stage.split()[0] not in _ACTIVITIES:
+        is_complete = progress is not None and progress.total is not None and progress.done == progress.total
+        if progress and is_complete and progress.stage.split()[0] not in _ACTIVITIES:
             verb, progress = _stage_of_step(snapshot, job, progress), None  # one step is done, the next is loading
         if job.state in ("queued", "waits_for_gpu"):
             place = f", position {job.position}" if job.position else ""
