@@ -25,6 +25,7 @@ from curate.outcome import CurateResult, _near_duplicates_across_splits, curate_
 from curate.scorers.choose import EmbeddedModel, choose
 from curate.split import seed_split, split_of
 from schemas.errors import NoWork
+from schemas.progress import unseen
 from schemas.project import Project
 from schemas.records import Candidate, Counts, Edited, Pair, RowState, Seed
 from schemas.reviews import Review
@@ -257,7 +258,7 @@ def test_one_seed_text_used_thousands_of_times_is_not_paired_with_itself(project
     took minutes and gigabytes and were stored in each receipt."""
     seeds = [Seed(kind="pair", text="Where is my parcel?", reference=f"Answer {n}.", source="s") for n in range(3_000)]
     splits = [seed_split(seed, project.spec.split) for seed in seeds]
-    facts = _near_duplicates_across_splits(project, seeds)
+    facts = _near_duplicates_across_splits(project, seeds, unseen)
     assert facts["near_duplicate_seed_count"] == sum(split != splits[0] for split in splits)
     assert len(facts["near_duplicate_seeds"]) == 100
     assert all(listed["seeds"][0] == seeds[0].id for listed in facts["near_duplicate_seeds"])

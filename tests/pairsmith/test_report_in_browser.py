@@ -89,14 +89,14 @@ _PLACES = """() => {
     const range = document.createRange(); range.setStart(node, n); range.setEnd(node, n + 1);
     return range.getBoundingClientRect().left;
   };
-  const text = "الماء مالح.", row = document.querySelector(".examples li:has(.to)"), said = row.querySelector(".said");
+  const text = "الماء مالح.", row = document.querySelector(".examples li:has(.to)"), why = row.querySelector(".detail");
   const [q, output] = row.querySelectorAll("q");
   q.textContent = output.textContent = text;
-  said.innerHTML = `says “<bdi>بالتأكيد! إليك الأسئلة:</bdi>” <span class="hash">3f80248189f2</span>`;
-  const id = said.querySelector(".hash"), box = one => one.getBoundingClientRect();
+  why.innerHTML = `says “<bdi>بالتأكيد! إليك الأسئلة:</bdi>” <span class="hash">3f80248189f2</span>`;
+  const id = why.querySelector(".hash"), box = one => one.getBoundingClientRect();
   return {
     input: box(q).bottom, output: box(output).top, stop: at(q.firstChild, text.length - 1), first: at(q.firstChild, 0),
-    parts: id.getClientRects().length, id: box(id).left, said: box(said.querySelector("bdi")).right,
+    parts: id.getClientRects().length, id: box(id).left, why: box(why.querySelector("bdi")).right,
   };
 }"""
 
@@ -111,7 +111,7 @@ def test_right_to_left_text_is_laid_out_correctly(report: Path, browser: Any) ->
     assert places["stop"] < places["first"]
     assert places["output"] > places["input"]
     assert places["parts"] == 1
-    assert places["id"] > places["said"]
+    assert places["id"] > places["why"]
     page.close()
 
 
