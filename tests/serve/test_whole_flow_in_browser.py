@@ -238,7 +238,7 @@ class User:
         self.page.goto("/keys")
         self.page.get_by_label("Used by").fill("a program")
         self.press("Create key")
-        key = self.page.locator("#made").inner_text()
+        key = self.page.locator("#new-key-text").inner_text()
         client = openai.OpenAI(base_url=f"{self.server.url}/v1", api_key=key, max_retries=0, timeout=600)
         question: dict[str, Any] = {"messages": [{"role": "user", "content": QUESTION}], "max_tokens": 16}
         listed = [
