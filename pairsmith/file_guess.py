@@ -73,9 +73,8 @@ from synth.turns import exchange, parse_role
 _LONG_WORDS = 40.0  # a single column of texts at least this long is assumed to contain finished outputs
 _HEADER_WORDS = 7  # a longer header is probably a row of a file without headers
 _TRANSLATION = "if one is a translation of the other, start a new project of the kind `translate` (`--kind translate`)"
-_LISTED_COLUMNS = 8  # unread columns listed by name
 _COPY_RATIO = 50  # outputs that equal their input are intended if they are at least one in this many
-_LISTED_PATHS = 8  # paths and columns that are listed by name
+_LISTED = 8  # paths and columns that are listed by name
 SCHEMA = "schema.json"
 _NEEDED_COLUMNS = {
     "labels": "column of labels with recurring values",
@@ -134,7 +133,7 @@ def guess(path: Path, kind: str = "", encoding: str | None = None) -> Guess:
     if choices and first_rows(path, read_column_names(path, encoding), encoding, skip=LOOKED_AT):
         choices = {}  # a row that was not read may have another value, and would be rejected for it
     if bound := with_choices(schema, choices):
-        names = " and ".join(map(repr, bound[:_LISTED_PATHS]))
+        names = " and ".join(map(repr, bound[:_LISTED]))
         why.append(f"{names} must be one of the values found in the file ('enum'): add any other values that may occur")
     return guessed._replace(task={"kind": "extract", "schema": SCHEMA}, schema=schema, why=[*guessed.why, *why])
 
@@ -223,7 +222,7 @@ def _first_fault(row: Cells) -> Fault | None:
 
 def _path_hint(columns: Sequence[Column]) -> str:
     """How a spec names texts inside objects; empty if there are none."""
-    paths = list(islice((path for column in columns if column.objects for path in _paths_in(column)), _LISTED_PATHS))
+    paths = list(islice((path for column in columns if column.objects for path in _paths_in(column)), _LISTED))
     if not paths:
         return ""
     return f' Name a text inside an object by its path, columns = {{ text = "{paths[0]}" }}. Paths: {", ".join(paths)}.'
@@ -251,8 +250,8 @@ def _chat(column: str, cells: Sequence[object], names: Sequence[str]) -> Guess:
 
 def _not_read(names: Sequence[str], read: Sequence[str]) -> list[str]:
     left = [name for name in names if name not in read and name.strip()]
-    more = f" and {len(left) - _LISTED_COLUMNS:,} more" if len(left) > _LISTED_COLUMNS else ""
-    return [f"not read: {', '.join(left[:_LISTED_COLUMNS])}{more}"] if left else []
+    more = f" and {len(left) - _LISTED:,} more" if len(left) > _LISTED else ""
+    return [f"not read: {', '.join(left[:_LISTED])}{more}"] if left else []
 
 
 def _table(path: Path, columns: Sequence[Column], wanted: str) -> Guess:
@@ -365,8 +364,8 @@ def _one_text(text: Column, columns: Sequence[Column]) -> Guess:
     parts = [text] if finished else parts_of(text, columns, None)
     joined, contains = " and ".join(repr(column.header) for column in parts), "contain" if parts[1:] else "contains"
     why = [f"{joined} {contains} {what} ({_size(text)})", *hints_of_transcripts(text)]
-    others = [column for column in columns if column.is_text and column not in parts][:_LISTED_PATHS]
-    others = others or (names_in(columns)[:_LISTED_PATHS] if finished else [])
+    others = [column for column in columns if column.is_text and column not in parts][:_LISTED]
+    others = others or (names_in(columns)[:_LISTED] if finished else [])
     if others:
         names = " or ".join(repr(column.header) for column in others)
         why.append(f"if {names} is its input or output, make the two a pair: one the input, one the output")
