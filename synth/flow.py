@@ -382,7 +382,10 @@ class Flow:
         tries.waits, tries.failed_at = tries.waits + 1, tries.failed_at or now
         waited_s, silent_s = now - tries.failed_at, self._silence_s(failure, tries, now)
         throttled, outage_s = isinstance(failure, ThrottledError), _OUTAGE_WAITS * self._backoff_s * (self._retries > 0)
-        all_fail = self._answered_at > 0 and len(self._failing) >= min(_OUTAGE, 2 * self.concurrency) and outage_s > 0
+        # A few that fail may be all that the shrunken window lets through, so no row is given up on their word alone.
+        is_last = tries.counted == self._retries and not others_answered
+        many = is_last or len(self._failing) >= min(_OUTAGE, 2 * self.concurrency)
+        all_fail = self._answered_at > 0 and many and outage_s > 0
         all_fail_free = all_fail and not (throttled or failure.may_be_paid)
         in_silence = not others_answered and silent_s >= (MAX_RETRY_AFTER_S if all_fail and throttled else outage_s)
         if not (throttled or (all_fail_free and not answering)) or in_silence or waited_s >= MAX_RETRY_AFTER_S:
