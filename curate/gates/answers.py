@@ -16,15 +16,23 @@ from curate.gates.doubted_labels import doubt_about_label
 from curate.gates.facts import CONTACT, clause_ends, is_date
 from curate.gates.folding import fold, letter_runs
 from curate.gates.judgement import Gate, Judgement, passed, quote, rejected, sides
-from curate.gates.number import Number
+from curate.gates.number_forms import Number
 from curate.gates.number_words import has_number_words, spelt_out_values, words_to_digits
 from curate.gates.numbers import NumberMentions, join_digit_groups, thousands_separator, with_ascii_digits
 from curate.gates.phrases import lexicon, says, words_of
 from curate.gates.phrases.word_patterns import word_pattern
 from curate.gates.readings import has_hijri_date, has_year, is_read_as, names_an_era
-from curate.gates.record_fields import answered_no, contains_word, crossed_field, partly_invented, unfilled_field
-from curate.gates.record_lists import misplaced_count, omitted_thing
-from curate.gates.record_numbers import is_computed, miscounted_field
+from curate.gates.records import (
+    answered_no,
+    contains_word,
+    crossed_field,
+    is_computed,
+    miscounted_field,
+    misplaced_count,
+    omitted_thing,
+    partly_invented,
+    unfilled_field,
+)
 from curate.gates.scripts import in_simplified
 from curate.gates.units import CURRENCIES, SHORT, changed_unit, duration_names, named_currencies
 from curate.gates.words import stemmer_for

@@ -10,8 +10,7 @@ import re
 from collections.abc import Callable
 from functools import cache, lru_cache
 
-from curate.gates.asked_count import wrong_item_count
-from curate.gates.asked_length import ITEM, missed_length
+from curate.gates.asked_length import ITEM, missed_length, wrong_item_count
 from curate.gates.content import in_code
 from curate.gates.folding import CACHE_SIZE, fold
 from curate.gates.number_words import words_to_digits

@@ -1,7 +1,9 @@
-"""The number of words, characters, sentences or paragraphs that is asked for, and texts far from it.
+"""The number of words, characters, sentences, paragraphs or items that is asked for, and texts far from it.
 
 missed_length("in two sentences: the sea and its salt.", "One. Two. Three. Four. Five.", "en") == "two sentences"
 missed_length("a tale of about 120 words", "The lamp went out.", "en", at_least=True) == "120 words"
+wrong_item_count("name three spices.", "Cumin, turmeric, paprika, clove", "en") == "name three spices."
+wrong_item_count("nenne fünf flüsse", "Inn, Isar und Lech.", "de") == "nenne fünf flüsse"
 """
 
 from __future__ import annotations
@@ -213,3 +215,40 @@ def _counted() -> re.Pattern[str]:
 
 
 _most = word_pattern(r"\W*{at_most}(?![a-zß-öø-ÿа-я])")
+
+
+_ITEM = re.compile(r"(?m)^(?:[-*\u2022]|\(?\d{1,2}[.)])\s+\S")
+_LIST_SEPARATOR = re.compile(r"\s*[,;\u3001\uff0c\u060c]\s*")
+_MAX_ITEMS, _MAX_ITEM_WORDS = 12, 4  # maximum number of items to check; words of an item in a list on one line
+
+
+def wrong_item_count(folded: str, text: str, language: str) -> str:
+    """Return the start of an instruction that asks for a number of things, if the text lists more or fewer; or ''.
+
+    An instruction with a second number, `at least` or `up to` is not binding, and a text that is not a list is not
+    checked.
+    """
+    asked = _asked_for().match(words_to_digits(folded, language)) if _begins().match(folded) else None
+    if not asked or len(re.findall(r"\d+", asked.string)) > 1 or _bounds().search(asked.string):
+        return ""
+    wanted, listed = int(asked["number"]), _count_items(text)
+    return folded[:40].strip() if 1 < wanted <= _MAX_ITEMS and listed > 1 and listed != wanted else ""
+
+
+def _count_items(text: str) -> int:
+    """Count the items of a text that is nothing but a list, on lines or on one line; 0 for any other text."""
+    lines = [line for line in text.strip().splitlines() if line.strip()]
+    if len(lines) > 1:
+        return len(lines) if all(map(_ITEM.match, lines)) else 0
+    line = text.strip().rstrip(".\u3002")
+    parts = [part for piece in _LIST_SEPARATOR.split(line) for part in _joined().split(piece) if part.strip()]
+    whole = len(parts) > 1 and not re.search(r"[.!?:\u3002\uff01\uff1f\uff1a(]", line)
+    return len(parts) if whole and all(count_words(part) <= _MAX_ITEM_WORDS for part in parts) else 0
+
+
+_begins = word_pattern(r"\W*{count_verbs}(?!\w)")
+_joined = word_pattern(r"\s+{listing}\s+")
+_asked_for = word_pattern(
+    r"\W*(?:{count_verbs}\s+)(?:{form_small}\s+)?(?P<number>\d{1,2})\s+(?!{of_a_text}(?!\w))[^\W\d_]{2,}"
+)
+_bounds = word_pattern(r"(?<!\w){at_most|at_least}(?!\w)")

@@ -1,6 +1,11 @@
-"""A value in a reply that replaces the message's own: another time, another day, another number of a thing.
+"""Values that a text changed: another time, day or number of a thing; minutes that are another number of the text, a
+reversed move between two days, and the other half of the day (also of a translation).
 
 another_value("the kitchen closes at 21:00", "It closes at 22:00.", "en") == ("changed_time", "21:00", "22:00")
+mixed_times("leaves 8.15 from bay 12", "It leaves at 8.12 from bay 15.") == ("8.15", "8.12")
+reversed_move("14 June becomes 21 June", "It moves from 21 June to 14 June.", "en") == ("14 june", "21 june")
+other_half_of_day("doors 7 pm", "Doors open at 7 a.m.") == ("7 pm", "7 a.m")
+other_half_of_day("午後2時から", "from 2 am") == ("午後2", "2 am")
 """
 
 from __future__ import annotations
@@ -8,9 +13,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from curate.gates.number import Number
+from curate.gates.folding import fold
+from curate.gates.number_forms import Number
 from curate.gates.number_words import invented_weekday, month_name_dates
 from curate.gates.numbers import NumberMentions, with_ascii_digits
+from curate.gates.phrases import says
+from curate.gates.phrases.word_patterns import word_pattern
 from curate.gates.words import stemmer_for
 
 _TIME = re.compile(r"(?<![\d.:,])(\d{1,2})[:h](\d\d)(?![\d:])|(?<![\d.:,])(\d{1,2}) ?[ap][.]?m(?!\w)")
@@ -81,3 +89,85 @@ def _are_mentioned(numbers: Iterable[str], mentions: NumberMentions) -> bool:
     return all(
         not (plain := number.lstrip("0")) or Number(plain, frozenset((plain,))) in mentions for number in numbers
     )
+
+
+_TIME_OR_PRICE = re.compile(r"(\d(?<![\d.:,]\d)\d?)[.:](\d\d)(?![\d:]|[.,]\d)")
+_MAY_BE_TIME = re.compile(r"\d[.:]\d\d")
+_WHOLE = re.compile(r"\d(?<![\d.:,]\d)\d{0,2}(?![\d:]|[.,]\d)")
+
+
+def mixed_times(before: str, after: str) -> tuple[str, str] | None:
+    """Return a time or price of `before` and the one in `after` whose minutes are another number of `before`, or None.
+
+    The original minutes must occur in `after` as a number of their own, that is, the two numbers changed places.
+    """
+    if not (_MAY_BE_TIME.search(before) and _MAY_BE_TIME.search(after)):
+        return None
+    here, there = dict(_TIME_OR_PRICE.findall(before)), dict(_TIME_OR_PRICE.findall(after))
+    if all(here.get(whole, minutes) == minutes for whole, minutes in there.items()):
+        return None
+    alone, now = set(_WHOLE.findall(before)), set(_WHOLE.findall(after))
+    for whole, minutes in there.items():
+        own = here.get(whole)
+        moved = own is not None and own != minutes and minutes in alone and own not in alone
+        if moved and own in now and minutes not in now:
+            mark = _TIME_OR_PRICE.search(after)
+            joined = "." if mark is None or ":" not in mark[0] else ":"
+            return f"{whole}{joined}{own}", f"{whole}{joined}{minutes}"
+    return None
+
+
+def reversed_move(before: str, after: str, language: str) -> tuple[str, str] | None:
+    """Return the two days of a move that `after` describes in the opposite direction, or None.
+
+    The note must name two days of which the first becomes the second. A note that says which day was and which will be
+    (`now 3 May, was 9 May`) has no such order.
+    """
+    text, note = fold(after), fold(before)
+    if not _becomes(note):
+        return None
+    days, other = (list(dict.fromkeys(month_name_dates(side, language))) for side in (note, text))
+    if len(days) != 2 or [day[1:] for day in other] != [day[1:] for day in days[::-1]]:
+        return None
+    one, two = (note.index(day[0]) for day in days)
+    if one > two or not _becomes(note[one + len(days[0][0]) : two]):
+        return None
+    first, second = (text.index(day[0]) for day in other)
+    turned = first < second and _from().search(text[:first]) and _to().search(text[first + len(other[0][0]) : second])
+    return (days[0][0], other[0][0]) if turned else None
+
+
+_from = word_pattern(r"(?<!\w){moved_from}\s*\Z")
+_to = word_pattern(r"(?<!\w){moved_to}\s*\Z")
+
+
+def _becomes(note: str) -> bool:
+    return "->" in note or "\u2192" in note or says("any", "becomes", note) is not None
+
+
+_HALF = re.compile(r"(?P<hour>\d(?<![\d:.]\d)\d?)(?:[:.]\d\d)? ?(?P<half>[ap])\.?m\b")
+
+
+def other_half_of_day(before: str, after: str) -> tuple[str, str] | None:
+    """Return an hour of `before` and the same hour of `after` in the other half of the day, or None.
+
+    Both texts are folded. An hour that `after` also gives in the right half does not count.
+    """
+    here = _hours_by_half(before)
+    there = _hours_by_half(after) if here else here
+    hour = next((hour for hour in here if hour in there and here[hour].keys().isdisjoint(there[hour])), "")
+    return (next(iter(here[hour].values())), next(iter(there[hour].values()))) if hour else None
+
+
+def _hours_by_half(folded: str) -> dict[str, dict[str, str]]:
+    hours = dict[str, dict[str, str]]()
+    for match in _HALF.finditer(folded) if "m" in folded else ():
+        hours.setdefault(match["hour"], {})[match["half"]] = match[0]
+    for match in _half_before().finditer(folded) if not folded.isascii() else ():
+        hours.setdefault(match["hour"], {})["a" if match["a"] else "p"] = match[0]
+    return hours
+
+
+_half_before = word_pattern(
+    r"(?:(?P<a>{hour_before_noon})|(?P<p>{hour_after_noon})) ?(?P<hour>\d{1,2})(?=[:时時点點시])"
+)

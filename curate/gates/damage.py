@@ -14,8 +14,14 @@ from curate.gates.folding import fold
 from curate.gates.judgement import Judgement, passed, quote, rejected, sides
 from curate.gates.phrases import fragment, lexicon, says
 from curate.gates.phrases.word_patterns import word_pattern
-from curate.gates.unfinished import is_signed_off, missing_last_item, needs_no_full_stop, numbering_gap, unbalanced
-from curate.gates.unfinished_code import broken_code_end
+from curate.gates.unfinished import (
+    broken_code_end,
+    is_signed_off,
+    missing_last_item,
+    needs_no_full_stop,
+    numbering_gap,
+    unbalanced,
+)
 from curate.gates.words import count_words, without_options
 from schemas.records import Pair
 

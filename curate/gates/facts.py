@@ -11,22 +11,20 @@ from collections.abc import Callable
 from functools import cache
 from itertools import chain, combinations, islice
 
-from curate.gates.changed_times import mixed_times, reversed_move
-from curate.gates.changed_values import another_value, exchanged_values
+from curate.gates.changed_values import another_value, exchanged_values, mixed_times, other_half_of_day, reversed_move
 from curate.gates.content import in_code, is_summary, without_photo_settings
 from curate.gates.coverage import roots
 from curate.gates.dates import swapped_date
 from curate.gates.folding import fold
 from curate.gates.form import is_verse
-from curate.gates.half_days import other_half_of_day
-from curate.gates.invented_quotes import made_up_quote
 from curate.gates.judgement import Judgement, passed, quote, rejected
-from curate.gates.number import Number
+from curate.gates.number_forms import Number
 from curate.gates.number_words import invented_weekday, month_name_dates, single_word_numbers, words_to_digits
 from curate.gates.numbers import digit_numbers, join_digit_groups, number_mentions, spelt_out_numbers
 from curate.gates.opposites import contradicting_words
 from curate.gates.phrases import find_all, lexicon, says, words_of
 from curate.gates.phrases.word_patterns import word_pattern
+from curate.gates.promises import made_up_quote
 from curate.gates.units import changed_quantity, changed_unit, find_conversions
 from curate.gates.words import cached_per_word, count_words, stemmer_for
 from curate.words import SPACED

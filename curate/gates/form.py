@@ -11,13 +11,12 @@ from itertools import islice, pairwise
 from math import floor
 
 from curate.gates.content import in_code
-from curate.gates.copied_examples import copied_example
 from curate.gates.coverage import count_repeated_roots, has_known_stop_words, roots
 from curate.gates.folding import CACHE_SIZE, fold
 from curate.gates.frames import sentences
 from curate.gates.judgement import Judgement, passed, quote, rejected, sides
 from curate.gates.phrases import lexicon, says
-from curate.gates.repeated_parts import is_unspaced_alphabet, letter_loop, repeated_part
+from curate.gates.repeated_parts import copied_example, is_unspaced_alphabet, letter_loop, repeated_part
 from curate.gates.words import cached_per_word, count_words, filler, stemmer_for, without_options, words
 from schemas.kinds import KINDS, KindName
 from schemas.records import Pair

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from curate.gates.addressee import wrong_addressee
+from curate.gates.addressee import informal_slip, wrong_address_form, wrong_addressee
 from curate.gates.asked_form import (
     longer_than_asked,
     missing_form,
@@ -12,11 +12,9 @@ from curate.gates.asked_form import (
     wrong_line_count,
 )
 from curate.gates.asked_format import other_code, uneven_table, wrong_format
-from curate.gates.asked_marks import excluded_mark
-from curate.gates.asked_style import forbidden_word, ignored_case, wrong_exact_count
+from curate.gates.asked_marks import excluded_mark, forbidden_word, ignored_case, wrong_exact_count
 from curate.gates.folding import fold
 from curate.gates.judgement import Judgement, passed, quote, rejected
-from curate.gates.register import informal_slip, wrong_address_form
 from schemas.records import Pair
 
 

@@ -18,8 +18,7 @@ from curate.gates.judgement import Judgement, passed, quote, rejected
 from curate.gates.limits import limits
 from curate.gates.names import invented_name, unknown_name, unknown_signer
 from curate.gates.numbers import NumberMentions, digit_numbers
-from curate.gates.phrases.cheap import demands
-from curate.gates.phrases.word_patterns import word_pattern
+from curate.gates.phrases.word_patterns import demands, word_pattern
 from curate.gates.promises import invented_price, invented_promise, invented_street
 from curate.gates.words import count_words
 from schemas.records import Pair

@@ -1,17 +1,20 @@
-"""Numbers in another form: on the other clock, counted back from the next hour, or rounded.
+"""Numbers in another form: on the other clock, counted back from the next hour, rounded, or with another power of ten.
 
 clock_forms({"2", "45"}, "klockan två", "sv") == {"14"}    # and 1430 is 2:30
 is_rounded("1214", "1200")
+changed_scale("营收达3.5亿元", "Revenue reached 3.5 billion yuan.", "zh", "en") == ("3.5亿", "3.5 billion")
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator
-from functools import lru_cache
+from functools import cache, lru_cache
+from typing import NamedTuple
 
-from curate.gates.folding import CACHE_SIZE
-from curate.gates.phrases import says
+from curate.gates.folding import CACHE_SIZE, fold
+from curate.gates.phrases import says, words_of
+from curate.gates.phrases.lists import alternation
 
 _MIN_EXACT = 3  # minimum length of an exact number
 _MIN_KEPT, _MAX_DIGITS = 2, 15  # minimum digits that a rounded number keeps; maximum length of a number to compute with
@@ -76,3 +79,53 @@ def rounding_ranges(number: str) -> Iterator[tuple[float, float]]:
 def are_computable(*texts: str) -> bool:
     """Whether plain numbers have few enough digits to compute with."""
     return all(text.replace(".", "", 1).isdecimal() and len(text) <= _MAX_DIGITS for text in texts)
+
+
+class Number(NamedTuple):
+    """A number as written, with every plain form it may stand for: `1,200.50` is `1200.5`, `5k` is `5` or `5000`.
+
+    `letters` are the letters attached to its front (`PW` in `PW55120`); empty for a plain number.
+    """
+
+    text: str
+    forms: frozenset[str]
+    letters: str = ""
+
+
+def changed_scale(before: str, after: str, language: str, to: str) -> tuple[str, str] | None:
+    """Return a number with a scale word and the same digits with another scale in the other text, or None.
+
+    Digits that occur twice with a scale word in one text are ignored.
+    """
+    here = _scaled_digits(fold(before), language)
+    there = _scaled_digits(fold(after), to) if here else here
+    for digits in here.keys() & there.keys():
+        (scale, before_it), (other, after_it) = here[digits], there[digits]
+        if scale != other:
+            return before_it, after_it
+    return None
+
+
+def _scaled_digits(folded: str, language: str) -> dict[str, tuple[int, str]]:
+    """Map the digits before a scale word to its power of ten and the text. Digits that occur twice are left out."""
+    scales, of_digits = scale_powers(language), dict[str, tuple[int, str]]()
+    for match in _scaled_number(language).finditer(folded) if scales else ():
+        digits = match[1].replace(",", ".")
+        of_digits[digits] = (0 if digits in of_digits else scales[match[2]], match[0])
+    return {digits: scale for digits, scale in of_digits.items() if scale[0]}
+
+
+@cache
+def _scaled_number(language: str) -> re.Pattern[str]:
+    return re.compile(rf"(?<![\d.,])(\d+(?:[.,]\d+)?) ?({alternation(scale_powers(language))})")
+
+
+@cache
+def scale_powers(language: str) -> dict[str, int]:
+    """Return the scale words of a language with their powers of ten.
+
+    `billion` is left out of every language but English, because in some of them it means 10^12.
+    """
+    pairs = (word.split("=") for word in words_of("scales"))
+    every = {fold(word).replace("_", " "): int(power) for word, power in pairs}
+    return every if language == "en" else {word: power for word, power in every.items() if word != "billion"}

@@ -13,7 +13,7 @@ from contextlib import suppress
 from functools import cache, lru_cache
 
 from curate.gates.folding import CACHE_SIZE, fold, letter_runs, unaccented
-from curate.gates.number import Number
+from curate.gates.number_forms import Number
 from curate.gates.phrases import Lexicon, inflected_weekdays, lexicon, says
 from curate.gates.phrases.search import longest_literal, matches, string_locator
 from curate.gates.words import cached_per_word, words

@@ -14,8 +14,7 @@ from itertools import takewhile
 from math import inf, nextafter
 
 from curate.gates.folding import CACHE_SIZE, fold, letter_runs
-from curate.gates.number import Number
-from curate.gates.number_forms import are_computable, clock_forms, is_rounded, rounding_ranges
+from curate.gates.number_forms import Number, are_computable, clock_forms, is_rounded, rounding_ranges
 from curate.gates.number_words import has_number_words, spelt_out_values, values_of_numeral
 from curate.gates.phrases import Lexicon, lexicon, words_of
 from curate.gates.phrases.lists import alternation

@@ -15,7 +15,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from curate.gates.folding import fold
-from curate.gates.number import Number
+from curate.gates.number_forms import Number
 from curate.gates.number_words import words_to_digits
 from curate.gates.numbers import number_mentions
 from curate.gates.phrases import concept_words, exclusive_groups, says

@@ -1,15 +1,19 @@
-"""Things that a reply grants or names without a basis in its message: a refund, a voucher, a price, a street.
+"""Things that a text grants, names or quotes without a basis in its message: a refund, a price, a street, a quotation.
 
 invented_promise("the lamp flickers", "We will refund the full price.", "en") == "refund"
+made_up_quote("mayor opened the pool", 'The mayor opened the pool. "A proud day for us all," he said.', "en")
 """
 
 from __future__ import annotations
 
 import re
 
+from curate.gates.coverage import has_known_stop_words, roots, share
+from curate.gates.form import is_verse
 from curate.gates.frames import sentences
 from curate.gates.phrases import says
 from curate.gates.phrases.word_patterns import word_pattern
+from curate.gates.words import count_words
 
 
 def invented_price(given: str, text: str) -> str:
@@ -57,3 +61,30 @@ def invented_promise(given: str, text: str, language: str) -> str:
             if not (doubted or says("any", "may_grant", sentence)):
                 return word[0]
     return ""
+
+
+_QUOTE = re.compile(
+    r"[\"\u201c\u201e\u00ab\u300c]([^\"\u201c\u201d\u201e\u00ab\u00bb\u300c\u300d\n]{12,300})[\"\u201d\u201c\u00bb\u300d]"
+)
+_MARK = re.compile(r"[\"\u201c\u201e\u00ab\u300c'\u2018](?<!\w['\u2018])")
+_OWN, _LEAST, _LONGER = 0.35, 4, 4  # share of its roots in the input; its words; text words per input word
+
+
+def made_up_quote(given: str, text: str, language: str) -> str:
+    """Return the one quoted sentence of a text that its input does not contain, or ''.
+
+    Only where the input quotes nothing, the text is not far longer than the input, and the quotation shares few words
+    with the input. Verse and dialogue may quote anything.
+    """
+    if (
+        _MARK.search(given)
+        or not has_known_stop_words(language)
+        or count_words(text) > _LONGER * count_words(given) + _LEAST
+    ):
+        return ""
+    quotes = _QUOTE.findall(text)
+    if len(quotes) != 1 or is_verse(text):
+        return ""
+    own = roots(quotes[0], language)
+    longer = count_words(quotes[0]) >= _LEAST and 3 * len(quotes[0]) < 2 * len(text)
+    return quotes[0] if longer and own and share(own, roots(given, language)) <= _OWN else ""

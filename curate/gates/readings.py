@@ -18,7 +18,7 @@ from itertools import chain
 from math import isclose
 
 from curate.gates.folding import CACHE_SIZE, fold
-from curate.gates.number_scales import scale_powers
+from curate.gates.number_forms import scale_powers
 from curate.gates.number_words import values_of_numeral, words_to_digits
 from curate.gates.numbers import digit_numbers, join_digit_groups, with_ascii_digits
 from curate.gates.phrases import words_of

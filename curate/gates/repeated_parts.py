@@ -1,4 +1,5 @@
-"""Repetition visible in the form of a text: its greeting, a list item, and loops in a script without spaces.
+"""Repetition visible in the form of a text: its greeting, a list item, loops in a script without spaces; and copies of
+a worked example, which a small teacher returns when it does not know what to write.
 
 repeated_part("Hello,\\n\\nno.\\n\\nHello,\\n\\nno, we are closed.", "") == "hello,"
 repeated_part("1. Sleep at a fixed time.\\n2. Rest.\\n3. Sleep at a fixed time.", "") == "sleep at a fixed time"
@@ -8,9 +9,12 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Sequence
 
+from curate.gates.coverage import roots, share
 from curate.gates.folding import fold
 from curate.gates.words import count_words, words
+from schemas.records import Generated, Pair
 
 _ALPHABETS = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff]")  # Thai, Lao, Burmese and Khmer
 _ITEM = re.compile(r"(?:[-*\u2022\u00b7]|\d{1,2}[.)])\s+(?=\S)")
@@ -65,3 +69,29 @@ def repeated_part(text: str, other: str) -> str:
         item for item, n in Counter(items).items() if n > 1 and fold(other).count(item) < 2 and not _DIGIT.search(item)
     )
     return next((item for item in again if count_words(item) >= _MIN_ITEM_WORDS and len(item) >= _MIN_ITEM_LETTERS), "")
+
+
+_ITS_OWN = 0.5  # share of an input's content in its output, or in the example's input
+
+
+def copied_example(pair: Pair, exemplars: Sequence[tuple[str, str]], language: str = "en") -> int | None:
+    """Return the number (from 1) of the worked example (input, output) that the pair copies, or None.
+
+    A copy has the example's output for another input or, where the input was generated backward, the example's input
+    for another output. Case, spacing and punctuation are ignored. An input that shares half of its content with its own
+    output, or with the example's input, may legitimately have the example's text.
+    Not covered: a copy in which a word was changed.
+    """
+    generated = isinstance(pair.origin, Generated) and pair.origin.generator == "backward"
+    for number, (given, answer) in enumerate(exemplars, 1):
+        same_input, same_output = (
+            words(one) == words(other) for one, other in zip((pair.input, pair.output), (given, answer), strict=True)
+        )
+        if same_input == same_output or (same_input and not generated):
+            continue
+        content = roots(pair.input, language)
+        if share(content, roots(pair.output, language)) < _ITS_OWN and (
+            same_input or share(content, roots(given, language)) < _ITS_OWN
+        ):
+            return number
+    return None

@@ -32,16 +32,14 @@ from functools import cache
 from itertools import chain, pairwise
 
 from curate.gates.answers import ADDRESS
+from curate.gates.changed_values import other_half_of_day
 from curate.gates.coverage import roots, share
 from curate.gates.dates import swapped_date
 from curate.gates.folding import fold
 from curate.gates.frames import match_frame, sentences
-from curate.gates.half_days import other_half_of_day
 from curate.gates.judgement import Judgement, passed, quote, rejected
-from curate.gates.misspelt_names import misspelt
-from curate.gates.names import unknown_name
-from curate.gates.number import Number
-from curate.gates.number_scales import changed_scale
+from curate.gates.names import misspelt, unknown_name
+from curate.gates.number_forms import Number, changed_scale
 from curate.gates.number_words import month_name_dates, words_to_digits
 from curate.gates.numbers import (
     NumberMentions,

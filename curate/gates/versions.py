@@ -10,7 +10,7 @@ from curate.gates.coverage import has_known_stop_words, max_share_in_two_parts, 
 from curate.gates.folding import fold
 from curate.gates.form import is_verse
 from curate.gates.phrases import says
-from curate.gates.phrases.cheap import may_say
+from curate.gates.phrases.word_patterns import may_say
 from curate.gates.words import count_words
 
 _LINES = re.compile(r"\n+")

@@ -8,7 +8,7 @@ from time import process_time
 
 import pytest
 
-from curate.gates.addressee import wrong_addressee
+from curate.gates.addressee import wrong_address_form, wrong_addressee
 from curate.gates.asked_form import longer_than_asked, prose_before_code, several_instead_of_one
 from curate.gates.asked_format import other_code, uneven_table, wrong_format
 from curate.gates.asked_length import missed_length
@@ -25,7 +25,6 @@ from curate.gates.limits import limits
 from curate.gates.making import change_note, labelled_answer, restated_style
 from curate.gates.noted_facts import kept_facts
 from curate.gates.placeholder import placeholder
-from curate.gates.register import wrong_address_form
 from curate.gates.translations import translated
 from curate.gates.units import changed_unit
 from schemas.records import Imported, Pair

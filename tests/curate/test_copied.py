@@ -7,7 +7,7 @@ from collections import defaultdict
 
 import pytest
 
-from curate.gates.copied_examples import copied_example
+from curate.gates.repeated_parts import copied_example
 from curate.gates.words import words
 from schemas.records import Generated, Imported, Pair, Sampling
 from tests.curate.test_gate_rates import Row, rows

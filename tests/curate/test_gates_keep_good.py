@@ -16,8 +16,7 @@ from curate.gates.folding import unaccented
 from curate.gates.form import length
 from curate.gates.language import _WRITTEN
 from curate.gates.limits import limits
-from curate.gates.misspelt_names import misspelt
-from curate.gates.names import invented_name
+from curate.gates.names import invented_name, misspelt
 from curate.gates.number_words import has_number_words, single_word_numbers, spelt_out_values
 from curate.gates.opposites import contradicting_words
 from curate.gates.placeholder import placeholder

@@ -19,7 +19,7 @@ from curate.gates.folding import fold
 from curate.gates.form import echo, repetition
 from curate.gates.phrases import FOLDER, Lexicon, Rule, _table, lexicon, list_pattern, phrases
 from curate.gates.phrases.literals import only_at_start, required_strings, spans_line_end
-from curate.gates.record_fields import unfilled_field
+from curate.gates.records import unfilled_field
 from tests.curate.tiny import pair
 
 LANGUAGES = sorted(path.stem for path in FOLDER.glob("*.toml") if path.stem != "any")

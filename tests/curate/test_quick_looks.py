@@ -10,16 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from curate.gates import (
-    changed_times,
+    changed_values,
     damage,
     facts,
     form,
     frames,
-    half_days,
-    invented_quotes,
     number_words,
     numbers,
     personal,
+    promises,
     units,
 )
 from curate.gates.asked_length import _find_lengths
@@ -30,8 +29,7 @@ from curate.gates.folding import _LONG, fold, shorten_runs
 from curate.gates.form import _few_words, _find_loop
 from curate.gates.frames import sentences
 from curate.gates.judgement import GateStep, flagged, on_shortened, passed, rejected, run_gate_on_all
-from curate.gates.number import Number
-from curate.gates.number_forms import is_rounded
+from curate.gates.number_forms import Number, is_rounded
 from curate.gates.numbers import _DIGITS, NumberMentions, _behind, _forms
 from curate.gates.phrases import find_all, lexicon, list_pattern
 from curate.gates.sums import _DIGITS as OPERAND
@@ -169,15 +167,15 @@ SPELLINGS = {
     "figures": (facts._FIGURES, r"\d+(?:[.,\s]\d{3})*(?:[.,]\d+)?"),
     "in figures": (facts._IN_FIGURES, r"\d+\w*"),
     "parts of a note": (facts._NOTE_PARTS, r"[,;\n\u3001\uff0c\uff1b]+(?!\d)|[.\u3002](?=\s|\Z)"),
-    "time": (changed_times._TIME, r"(?<![\d.:,])(\d{1,2})[.:](\d\d)(?![\d:]|[.,]\d)"),
-    "whole number": (changed_times._WHOLE, r"(?<![\d.:,])\d{1,3}(?![\d:]|[.,]\d)"),
-    "half of the day": (half_days._HALF, r"(?<![\d:.])(?P<hour>\d{1,2})(?:[:.]\d\d)? ?(?P<half>[ap])\.?m\b"),
+    "time": (changed_values._TIME_OR_PRICE, r"(?<![\d.:,])(\d{1,2})[.:](\d\d)(?![\d:]|[.,]\d)"),
+    "whole number": (changed_values._WHOLE, r"(?<![\d.:,])\d{1,3}(?![\d:]|[.,]\d)"),
+    "half of the day": (changed_values._HALF, r"(?<![\d:.])(?P<hour>\d{1,2})(?:[:.]\d\d)? ?(?P<half>[ap])\.?m\b"),
     "metres": (units._METRES, r"(?<![\d.,])(\d+(?:[.,]\d+)?) ?(m)(?![\w\u00b2\u00b3/'\u2019.])"),
     "parts of a metre": (units._PARTS, r"(?<![\d.,])(\d+(?:[.,]\d+)?) ?([ckm]m)(?!\w)"),
     "start of a quantity": (units._BEGINS, r"[0-9]+|[\d$€£₹₺₩%]"),
     "digits": (numbers._DIGITS, r"(?P<number>\d+(?:[.,]\d+)*)(?P<tail>[^\W\d_]*)"),
     "grouped digits": (numbers._GROUPED, "(?<=\\d)[ \u00a0\u202f\u2009'\u2019](?=\\d{3}(?!\\d))"),
-    "quotation mark": (invented_quotes._MARK, r"[\"\u201c\u201e\u00ab\u300c]|(?<!\w)['\u2018]"),
+    "quotation mark": (promises._MARK, r"[\"\u201c\u201e\u00ab\u300c]|(?<!\w)['\u2018]"),
     "bare item": (damage._BARE_ITEM, r"(?<=\S)\n\s*(?:\d{1,2}[.)]|[-*\u2022])\s*\Z"),
     "end of a clause": (form._CLAUSE_END, r"[,.;:!?\n\u3001\u3002]+(?:\s|$)"),
 }

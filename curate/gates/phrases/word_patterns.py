@@ -1,13 +1,15 @@
-"""Regular expressions that include the words of phrase lists."""
+"""Regular expressions that include the words of phrase lists, and questions about lists that cost less than `says`."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from functools import cache
+from functools import cache, lru_cache
 
-from curate.gates.phrases import words_of
+from curate.gates.folding import fold
+from curate.gates.phrases import list_finder, says, words_of
 from curate.gates.phrases.lists import alternation
+from curate.gates.phrases.search import BIT
 
 _LISTS = re.compile(r"\{([a-z_|]+)\}")
 
@@ -33,3 +35,15 @@ def listed(name: str) -> Callable[[str], re.Match[str] | None]:
 
 # A letter of a script that puts spaces between words.
 _LETTER = r"[^\W\u3040-\u30ff\u3400-\u9fff\uac00-\ud7a3]"
+
+
+@lru_cache(maxsize=64)  # the style is the same for every row
+def demands(style: str, name: str) -> bool:
+    """Whether a style has a word of a list, in any language."""
+    return says("any", name, fold(style)) is not None
+
+
+def may_say(language: str, folded: str, *names: str) -> bool:
+    """Whether a folded text may contain a word of one of the lists."""
+    lists = list_finder(language)(folded).lists
+    return any(lists & BIT[name] for name in names)
