@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import orjson
 
-from curate.accepted import Accepted
 from curate.outcome import CurateResult
 from curate.review.status import in_words
 from curate.split import SPLITS
+from curate.states import Accepted
 from schemas.id_map import IdMap
 from schemas.kinds import KINDS
 from schemas.project import Project

@@ -22,7 +22,6 @@ from typing import Any
 
 import orjson
 
-from curate.accepted import Accepted
 from curate.card import CardFacts, card, with_review_switched_off
 from curate.dataset_files import (
     BATCH,
@@ -40,6 +39,7 @@ from curate.outcome import CurateResult
 from curate.preferences import as_row, chat_of, counted
 from curate.review.decision import replaced_pairs
 from curate.split import SPLITS
+from curate.states import Accepted
 from curate.steps import UNCERTIFIED
 from curate.tallies import spec_key_of_gate
 from schemas.errors import InputError, NoWork, RowCountMismatch, Uncertified, UsageError

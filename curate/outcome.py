@@ -8,7 +8,6 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from curate.accepted import Accepted, AcceptedRows
 from curate.certifying import current_parts, present_certificate
 from curate.curation import curate
 from curate.near_duplicates import duplicates
@@ -20,7 +19,7 @@ from curate.scorers.choose import EMBEDDED_MODEL, ChosenScorer, EmbeddedModel, c
 from curate.selection import selection_summary
 from curate.split import seed_split
 from curate.spread import at_random, farness, vectors_of
-from curate.states import write_states
+from curate.states import Accepted, AcceptedRows, write_states
 from curate.steps import CHOSEN, NOT_CHOSEN, SELECTED, CertificateOf, steps_for
 from curate.tallies import tally
 from schemas.errors import NoWork, RowCountMismatch

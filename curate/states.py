@@ -10,23 +10,24 @@ import asyncio
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, get_args
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from curate.rows import DUPLICATE, GENERATE, REVIEW, SPLIT, Row
 from curate.split import SPLITS
 from schemas.failpoints import failpoint
 from schemas.identity import construct
 from schemas.progress import Progress, reporting, unseen
-from schemas.records import Candidate, Json, Reason, Receipt, RowState, Split, State, Verdict, content_id
+from schemas.records import Candidate, Json, Pair, Reason, Receipt, RowState, Split, State, Verdict, content_id
+from schemas.reviews import Review
 from schemas.store import Store
 from schemas.store.latest import members_of
-from schemas.streamed import batched
+from schemas.streamed import Streamed, batched
 
 if TYPE_CHECKING:
     from curate.pool import Pool
 
 _CHUNK = 1_000
-STATES: tuple[State, ...] = get_args(State)
 _STATE: dict[bool | None, State] = {True: "accepted", False: "rejected", None: "waiting"}
 
 
@@ -192,3 +193,30 @@ def _kept_out(
         if verdict := next((v for v in blocking if v.keep is keep), None):
             return keep, verdict.by, verdict.reason
     return None, None, Reason("unjudged")
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """An accepted row: its pair (with the reviewer's correction, if any), its split, and the verdicts that accepted
+    it."""
+
+    pair: Pair
+    split: Split
+    score: float | None
+    verdicts: tuple[Verdict, ...]
+    reviews: tuple[Review, ...] = ()
+
+
+class AcceptedRows(Streamed[Accepted]):
+    """The accepted rows of a curated pool, in pool order."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool, self._rows = pool, pool.counts.accepted
+
+    def __len__(self) -> int:
+        return self._rows
+
+    def __iter__(self) -> Iterator[Accepted]:
+        for row in self._pool.accepted():
+            if row.pair and (split := assigned_split(row)):
+                yield Accepted(row.pair, split, row.score, row.verdicts, row.reviews)

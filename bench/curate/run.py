@@ -77,14 +77,13 @@ def fill_with(folder: Path, rows: int) -> None:
 
 def judge(folder: Path) -> None:
     """Curate and export; prints the counts, and the memory of the pool compared with an empty process."""
-    from curate.accepted import AcceptedRows
     from curate.curation import curate
     from curate.export import export_dataset
     from curate.outcome import CurateResult
     from curate.pool import Pool
     from curate.preferences import preferences
     from curate.scorers import Score
-    from curate.states import write_states
+    from curate.states import AcceptedRows, write_states
     from curate.steps import best, duplicates, id_of, scored, steps_for
     from curate.tallies import tally
     from pairsmith.outcome import CurateOutcome

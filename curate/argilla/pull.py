@@ -15,11 +15,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from curate.argilla.aliases import new_aliases
 from curate.argilla.client import Argilla, Queue
 from curate.argilla.edits import edited_text
 from curate.argilla.push import ADJUDICATION, project_id, queue_name, queue_names
-from curate.argilla.responses import Response, read_responses, reviewer_key, with_durations
+from curate.argilla.responses import Response, new_aliases, read_responses, reviewer_key, with_durations
 from curate.argilla.task import LETTERS, THIS, VERDICTS, displayed_field_text, escaped, render_texts
 from curate.review.answers import latest_answers
 from curate.review.decision import differs, edited_pair

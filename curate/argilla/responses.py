@@ -1,8 +1,14 @@
-"""Reviewers' responses as they currently are on the server, and how long each one took."""
+"""Reviewers' responses as they currently are on the server, how long each one took, and whose they are.
+
+A review's `reviewer` is `argilla:<server>/<user id>`. A user name can change, and can later belong to somebody else, so
+it is stored only as additional information. Reviews of earlier versions identified reviewers by their name at that
+time. They are never rewritten; an `Alias` links such a name to a reviewer once the answers on the server prove the
+link.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from urllib.parse import urlsplit
@@ -10,7 +16,7 @@ from urllib.parse import urlsplit
 from curate.argilla.client import Argilla, ArgillaUser, Queue, utc
 from schemas.progress import Progress
 from schemas.records import Json
-from schemas.reviews import Role
+from schemas.reviews import Alias, Review, Role
 
 PREFIX = "argilla:"
 PAUSE_S = 600.0
@@ -107,3 +113,38 @@ def with_durations(responses: list[Response]) -> list[Response]:
         measured.append(replace(response, seconds=gap if gap is not None and gap <= PAUSE_S else None))
         last[response.reviewer] = response.at
     return measured
+
+
+def new_aliases(
+    known: Mapping[str, Iterable[Review]],
+    responses: Iterable[Response],
+    seen: Collection[tuple[str, Role]],
+    users: Mapping[str, ArgillaUser],
+) -> list[Alias]:
+    """Return an alias for each name in `known` reviews that can be attributed to exactly one user.
+
+    The evidence is an answer on the server with the same row, role and time as a stored one, by one user alone. Without
+    such an answer, the name belongs to the user who has it now, provided that rows answered under it are on this server
+    (`seen`) and that the user existed before the first of these answers. `users` is keyed by `reviewer`.
+    """
+    by_answer: dict[tuple[str, Role, datetime], set[str]] = {}
+    for response in responses:
+        by_answer.setdefault((response.pair_id, response.role, response.at), set()).add(response.reviewer)
+    old: dict[str, list[Review]] = {}
+    for reviews in known.values():
+        for review in reviews:
+            if not review.reviewer.startswith(PREFIX):
+                old.setdefault(review.reviewer, []).append(review)
+    aliases = []
+    for name, reviews in sorted(old.items()):
+        people = {person for r in reviews for person in by_answer.get((r.pair_id, r.role, r.at), ())}
+        if not people and any((review.pair_id, review.role) in seen for review in reviews):
+            first = min(review.at for review in reviews)
+            people = {
+                reviewer
+                for reviewer, user in users.items()
+                if user.since <= first and name in (user.name, reviewer.rpartition("/")[2])
+            }
+        if len(people) == 1:
+            aliases.append(Alias(name=name, reviewer=people.pop()))
+    return aliases
