@@ -16,7 +16,7 @@ from operator import or_
 from typing import NamedTuple
 
 from curate.gates.folding import CACHE_SIZE
-from curate.gates.phrases import frame_rows, list_finder, phrases, says
+from curate.gates.phrases import list_finder, phrases, says, sections
 from curate.gates.phrases.search import BIT
 from curate.gates.words import count_words
 
@@ -97,7 +97,7 @@ def _matched_text(row: Frame, place: str, given: str, language: str) -> str:
 @cache
 def _frames() -> dict[str, list[Frame]]:
     frames: dict[str, list[Frame]] = {}
-    for row in frame_rows():
+    for row in sections("any")["frames"]:
         lists, kinds = tuple(row["lists"]), tuple(row.get("kinds", ()))
         frame = Frame(**{**row, "lists": lists, "kinds": kinds, "words": reduce(or_, map(BIT.__getitem__, lists))})
         frames.setdefault(frame.gate, []).append(frame)
@@ -136,23 +136,16 @@ def _title(text: str) -> Iterator[str]:
 def _opening(text: str) -> Iterator[str]:
     """A first line that ends with a colon, or the first of several paragraphs."""
     first, rest = _first_line(text)
-    if (
-        rest
-        and len(first) <= 300
-        and (first.rstrip("*_ ").endswith(":") or text.lstrip()[len(first) :].startswith("\n\n"))
-    ):
+    apart = first.rstrip("*_ ").endswith(":") or text.lstrip()[len(first) :].startswith("\n\n")
+    if rest and len(first) <= 300 and apart:
         yield first
 
 
 def _cheer(text: str) -> Iterator[str]:
     """A first paragraph of a few words that says nothing about the subject: `Here you go!`."""
     first, rest = _first_line(text)
-    if (
-        rest
-        and text.lstrip()[len(first) :].startswith("\n\n")
-        and first[-1] in "!.:\uff01\uff1a\u3002"
-        and count_words(first) <= 4
-    ):
+    apart = rest and text.lstrip()[len(first) :].startswith("\n\n")
+    if apart and first[-1] in "!.:\uff01\uff1a\u3002" and count_words(first) <= 4:
         yield first
 
 
@@ -164,10 +157,6 @@ def _list(text: str) -> Iterator[str]:
         return
     if len(_ITEM.findall(rest)) >= 2 or all(re.match(r"\s*[\"'\u00ab\u201e\u201c\u300c*]", line) for line in lines):
         yield first
-
-
-def _start(text: str) -> Iterator[str]:
-    yield text.strip()[:_MAX_START]
 
 
 def _reply(text: str) -> Iterator[str]:
@@ -227,10 +216,6 @@ def _clause(text: str) -> Iterator[str]:
     yield from (clause for sentence in sentences(text) for clause in _CLAUSE_END.split(sentence) if clause.strip())
 
 
-def _anywhere(text: str) -> Iterator[str]:
-    yield text
-
-
 def _label(text: str) -> Iterator[str]:
     """Up to three words before a colon at the start. If another line begins the same way, the text is a form."""
     head = re.match(r"\A\W*([^\n:]{2,40}?)\W*:", text)
@@ -286,7 +271,7 @@ _PLACES: dict[str, Callable[[str], Iterator[str]]] = {
     "opening": _opening,
     "cheer": _cheer,
     "list": _list,
-    "start": _start,
+    "start": lambda text: iter((text.strip()[:_MAX_START],)),
     "reply": _reply,
     "end": _end,
     "aside": _aside,
@@ -294,7 +279,7 @@ _PLACES: dict[str, Callable[[str], Iterator[str]]] = {
     "plan": _plan,
     "first": _first,
     "clause": _clause,
-    "anywhere": _anywhere,
+    "anywhere": lambda text: iter((text,)),
     "label": _label,
     "head": _head,
     "noted": _noted,

@@ -101,7 +101,7 @@ def mixed_language(pair: Pair, code: str, input_code: str | None = None) -> Judg
         if judgement.keep and "```" not in text and not (side == "output" and _is_code(text)):
             judgement = _judge_text(pair, side, text, code, input_code)
             if not judgement.keep and side == "output" and text.isascii():
-                is_code = in_code(text) or fragment("any", "code").search(text)
+                is_code = in_code(text) or fragment("code").search(text)
                 judgement = passed("code is not in a human language") if is_code else judgement
     if judgement.keep or input_code not in (None, code) or not names_other_language(pair.input, code, code):
         return judgement

@@ -14,7 +14,7 @@ from functools import cache, lru_cache
 
 from curate.gates.folding import CACHE_SIZE, fold, letter_runs, unaccented
 from curate.gates.number_forms import Number
-from curate.gates.phrases import Lexicon, inflected_weekdays, lexicon, says
+from curate.gates.phrases import Lexicon, lexicon, says, sections
 from curate.gates.phrases.search import longest_literal, matches, string_locator
 from curate.gates.words import cached_per_word, words
 
@@ -276,7 +276,8 @@ def _days(language: str) -> tuple[dict[str, int], re.Pattern[str] | None]:
         }
     except (UnknownLocaleError, ValueError):
         return {}, None
-    named |= inflected_weekdays(language)
+    inflected = (word.split("=") for word in sections("any")["weekdays"].get(language, "").split())
+    named |= {fold(word): int(day) for word, day in inflected}  # cases that the CLDR does not list; Monday is 0
     known = lexicon(language)
     ends = "" if language in _UNSPACED else r"s?(?!\w)"
     return named, re.compile(f"{known.before}({'|'.join(map(re.escape, named))}){ends}")

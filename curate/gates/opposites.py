@@ -18,7 +18,7 @@ from curate.gates.folding import fold
 from curate.gates.number_forms import Number
 from curate.gates.number_words import words_to_digits
 from curate.gates.numbers import number_mentions
-from curate.gates.phrases import concept_words, exclusive_groups, says
+from curate.gates.phrases import says, sections
 from curate.gates.units import find_conversions
 from curate.gates.words import cached_per_word, words
 
@@ -147,8 +147,8 @@ def _lengths(language: str) -> tuple[int, ...]:
 @cache
 def _groups_with() -> dict[str, list[str]]:
     groups: dict[str, list[str]] = {}
-    for group, concepts in exclusive_groups().items():
-        for concept in concepts:
+    for group, concepts in sections("any")["groups"].items():
+        for concept in concepts.split():
             groups.setdefault(concept, []).append(group)
     return groups
 
@@ -156,8 +156,8 @@ def _groups_with() -> dict[str, list[str]]:
 @cache
 def _table(language: str) -> _Table:
     table = _Table({}, {}, {})
-    for concept, listed in concept_words(language).items():
-        for spelt in listed:
+    for concept, listed in sections(language).get("concepts", {}).items():
+        for spelt in listed.split():
             plain = fold(spelt).replace("_", " ").replace("-", " ")
             inside = " " in plain or language in _UNSPACED
             place = table.parts if inside else table.begun if plain.endswith("*") else table.whole

@@ -15,7 +15,7 @@ from itertools import product
 from curate.gates.folding import CACHE_SIZE, fold, unaccented
 from curate.gates.number_words import words_to_digits
 from curate.gates.numbers import digit_numbers, groups_by_space
-from curate.gates.phrases import unit_names
+from curate.gates.phrases import sections
 from curate.gates.phrases.lists import alternation
 
 _UNITS = """
@@ -293,8 +293,9 @@ def _table(language: str) -> tuple[dict[str, frozenset[str]], re.Pattern[str]]:
                 continue
             for spelt in {plain, unaccented(plain)}:  # users leave out accents
                 names[spelt] = names.get(spelt, frozenset()) | {unit}
-    for name, unit in unit_names():
-        names[name] = names.get(name, frozenset()) | {unit}
+    for unit, everyday in sections("any")["units"].items():
+        for name in (fold(word).replace("_", " ") for word in everyday.split()):
+            names[name] = names.get(name, frozenset()) | {unit}
     spelt = alternation(names)
     return names, re.compile(
         rf"(?<![a-z0-9_.,:万萬億亿千百만억천백])(?<![만억천백] )(?P<number>\d++(?:[.,]\d++)*+)[ \u00a0\u202f-]?"

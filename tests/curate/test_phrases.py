@@ -17,7 +17,7 @@ from curate.gates.chat import answered, preamble, thinking
 from curate.gates.content import lost_content
 from curate.gates.folding import fold
 from curate.gates.form import echo, repetition
-from curate.gates.phrases import FOLDER, Lexicon, Rule, _table, lexicon, list_pattern, phrases
+from curate.gates.phrases import FOLDER, Lexicon, Rule, lexicon, list_pattern, phrases, sections
 from curate.gates.phrases.literals import only_at_start, required_strings, spans_line_end
 from curate.gates.records import unfilled_field
 from tests.curate.tiny import pair
@@ -103,12 +103,12 @@ def test_the_digest_changes_with_the_word_lists(tmp_path: Path, monkeypatch: pyt
         monkeypatch.setattr(sys.modules[Rule.__module__], "FOLDER", tmp_path)
         for table in (english, english.replace("\n[lists]\n", '\n[lists]\nanother_list = "word"\n')):
             (tmp_path / "en.toml").write_text(table, encoding="utf-8")
-            for cached in (phrases, _table):
+            for cached in (phrases, sections):
                 cached.cache_clear()
             digests.append(phrases("en").digest)
     finally:
         monkeypatch.undo()
-        for cached in (phrases, _table):
+        for cached in (phrases, sections):
             cached.cache_clear()
     assert digests[0] == digests[1] != digests[2]
 

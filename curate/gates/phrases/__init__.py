@@ -93,7 +93,11 @@ class Rule:
         if match is None:
             return ""
         given = f"{other}\n{style}"
-        if not self._applies(text, given):
+        if (
+            (self.if_given and not _compiled(self.if_given).search(given))
+            or (self.unless_given and _compiled(self.unless_given).search(given))
+            or (self.unless_text and _compiled(self.unless_text).search(text))
+        ):
             return ""
         label = match.groupdict().get("label")
         if (label and re.search(rf"\b{re.escape(label)}\b", given)) or match[0].casefold().strip() in given:
@@ -103,13 +107,6 @@ class Rule:
     def settings(self) -> list[Any]:
         """Return everything that determines what this rule finds, as JSON."""
         return [self.written, self.if_given, self.unless_given, self.unless_text, self.after_subject]
-
-    def _applies(self, text: str, given: str) -> bool:
-        return not (
-            (self.if_given and not _compiled(self.if_given).search(given))
-            or (self.unless_given and _compiled(self.unless_given).search(given))
-            or (self.unless_text and _compiled(self.unless_text).search(text))
-        )
 
 
 _compiled = cache(re.compile)
@@ -168,7 +165,7 @@ class Phrases:
         for rule in self._rules_in_mask(may & self._rules_by_gate.get(gate, 0)):
             if (rule.breaks and "\n" not in text) or not satisfies_any(rule.ways, held):
                 continue
-            if quoted := rule.find(text, other, style, self._lexicon):
+            if quoted := rule.find(text, other, style, lexicon(self.language)):
                 return PhraseMatch(rule, quoted)
         return None
 
@@ -178,16 +175,12 @@ class Phrases:
             mask ^= last
             yield self._in_order[last.bit_length() - 1]
 
-    @cached_property
-    def _lexicon(self) -> Lexicon:
-        return lexicon(self.language)
-
 
 @cache
 def phrases(language: str) -> Phrases:
     """Return the rules for texts in `language` (ISO 639-1): those for every language, then its own, if any."""
-    table = _table(language)
-    rules = (*_rules(_table("any")), *_rules(table))
+    table = sections(language)
+    rules = (*_rules(sections("any")), *_rules(table))
     lists = {name: content for name, content in table.items() if name in _OTHER_SECTIONS}
     digest = content_id("phrases", [[rule.settings() for rule in rules], lists])
     return Phrases(language, any(name not in _OTHER_SECTIONS for name in table), rules, digest)
@@ -196,7 +189,7 @@ def phrases(language: str) -> Phrases:
 @cache
 def lexicon(language: str) -> Lexicon:
     """Return the word lists, number words and irregular forms of `language`; all empty if it has no file."""
-    table = _table(language)
+    table = sections(language)
     lists = {name: frozenset(fold(text).split()) for name, text in table.get("lists", {}).items()}
     numbers = table.get("numbers", {})
     return Lexicon(
@@ -317,49 +310,13 @@ def words_of(name: str) -> frozenset[str]:
 @cache
 def unique_letters() -> Mapping[str, frozenset[str]]:
     """Return the letters unique to one language among those of its script, for languages that are easily confused."""
-    return {language: frozenset(letters) for language, letters in _table("any")["letters"].items()}
+    return {language: frozenset(letters) for language, letters in sections("any")["letters"].items()}
 
 
 @cache
 def extra_letters(language: str) -> frozenset[str]:
     """Return the letters other than a to z of a language in Latin script; none if the language is not listed."""
-    return frozenset(_table("any")["alphabets"].get(language, ""))
-
-
-@cache
-def unit_names() -> tuple[tuple[str, str], ...]:
-    """Return names of units in everyday spelling, each with the unit's name in the Unicode CLDR, or a currency."""
-    units = _table("any")["units"].items()
-    return tuple((fold(word).replace("_", " "), unit) for unit, text in units for word in text.split())
-
-
-@cache
-def inflected_weekdays(language: str) -> Mapping[str, int]:
-    """Return weekdays in grammatical cases that the CLDR does not list, with their number (Monday is 0)."""
-    pairs = (word.split("=") for word in _table("any")["weekdays"].get(language, "").split())
-    return {fold(word): int(day) for word, day in pairs}
-
-
-def address_patterns(language: str) -> Mapping[str, str]:
-    """Return the patterns `familiar` and `formal` for the two ways to say `you`; empty if the language has only one."""
-    return dict(_table("any")["address"].get(language, {}))
-
-
-@cache
-def concept_words(language: str) -> Mapping[str, tuple[str, ...]]:
-    """Return concepts that exclude others, each with the words of a language for it."""
-    return {concept: tuple(text.split()) for concept, text in _table(language).get("concepts", {}).items()}
-
-
-@cache
-def exclusive_groups() -> Mapping[str, tuple[str, ...]]:
-    """Return the groups of concepts that exclude each other."""
-    return {group: tuple(text.split()) for group, text in _table("any")["groups"].items()}
-
-
-def frame_rows() -> list[dict[str, Any]]:
-    """Return the rows of [[frames]]."""
-    return list(_table("any")["frames"])
+    return frozenset(sections("any")["alphabets"].get(language, ""))
 
 
 def _pattern_text(language: str, name: str) -> str:
@@ -376,15 +333,16 @@ _WITH_HOLDERS = (
 
 
 @cache
-def _table(language: str) -> dict[str, Any]:
+def sections(language: str) -> dict[str, Any]:
+    """Return the sections of a language's file; empty if it has none."""
     path = FOLDER / f"{language}.toml"
     return tomllib.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
 @cache
-def fragment(language: str, name: str) -> re.Pattern[str]:
-    """Return a fragment of [words] as a pattern."""
-    return re.compile(_fragments(_table(language))[name])
+def fragment(name: str) -> re.Pattern[str]:
+    """Return a fragment of [words] in any.toml as a pattern."""
+    return re.compile(_fragments(sections("any"))[name])
 
 
 def _fragments(table: dict[str, Any]) -> dict[str, str]:
@@ -394,16 +352,13 @@ def _fragments(table: dict[str, Any]) -> dict[str, str]:
     return fragments
 
 
-def _rules(table: dict[str, Any]) -> list[Rule]:
+def _rules(table: dict[str, Any]) -> Iterator[Rule]:
     fragments = _fragments(table)
-    rows = [
-        (gate if name is None else f"{gate}.{name}", row)
-        for gate, content in table.items()
-        if gate not in _OTHER_SECTIONS
-        for name, rows in ([(None, content)] if isinstance(content, list) else content.items())
-        for row in rows
-    ]
-    return [_rule(place, row, fragments) for place, row in rows]
+    for gate, content in table.items():
+        if gate in _OTHER_SECTIONS:
+            continue
+        for name, rows in {"": content}.items() if isinstance(content, list) else content.items():
+            yield from (_rule(f"{gate}.{name}".rstrip("."), row, fragments) for row in rows)
 
 
 def _rule(place: str, row: dict[str, Any], fragments: Mapping[str, str]) -> Rule:
