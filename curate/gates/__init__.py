@@ -204,12 +204,8 @@ def judge(pair: Pair, steps: Sequence[GateStep]) -> list[Verdict]:
 
     A gate that raises gives `keep=None` and the reason `crashed: ...`, and the row waits.
     """
-    return [verdict_of(pair.id, step, run_gate(step, pair)) for step in steps]
-
-
-def verdict_of(pair_id: str, step: GateStep, judgement: Judgement) -> Verdict:
-    """Return a gate's judgement of a pair in the form in which it is stored."""
-    return Verdict(pair_id=pair_id, by=step.by, fingerprint=step.fingerprint, **judgement._asdict())
+    judged = ((step, run_gate(step, pair)._asdict()) for step in steps)
+    return [Verdict(pair_id=pair.id, by=step.by, fingerprint=step.fingerprint, **one) for step, one in judged]
 
 
 def judge_text(

@@ -14,7 +14,7 @@ from functools import cache
 from itertools import chain
 
 from curate.gates.folding import fold
-from curate.gates.phrases import NEVER, address_patterns, lexicon, says, says_one, words_of
+from curate.gates.phrases import NEVER, lexicon, says, says_one, sections, words_of
 from curate.gates.phrases.lists import alternation
 from curate.gates.phrases.word_patterns import listed, word_pattern
 from curate.gates.words import words
@@ -259,5 +259,5 @@ def _asks_formal(style: str) -> bool | None:
 @cache
 def _forms(language: str) -> tuple[re.Pattern[str], re.Pattern[str]] | None:
     """Return patterns for the familiar and the formal `you` in a language that has both."""
-    forms = address_patterns(language)
+    forms = sections("any")["address"].get(language)
     return (re.compile(forms["familiar"]), re.compile(forms["formal"])) if forms else None

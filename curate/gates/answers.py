@@ -11,6 +11,7 @@ from contextlib import suppress
 from functools import cached_property
 from typing import Any
 
+from curate.gates import records
 from curate.gates.dates import find_days
 from curate.gates.doubted_labels import doubt_about_label
 from curate.gates.facts import CONTACT, clause_ends, is_date
@@ -22,17 +23,6 @@ from curate.gates.numbers import NumberMentions, join_digit_groups, thousands_se
 from curate.gates.phrases import lexicon, says, words_of
 from curate.gates.phrases.word_patterns import word_pattern
 from curate.gates.readings import has_hijri_date, has_year, is_read_as, names_an_era
-from curate.gates.records import (
-    answered_no,
-    contains_word,
-    crossed_field,
-    is_computed,
-    miscounted_field,
-    misplaced_count,
-    omitted_thing,
-    partly_invented,
-    unfilled_field,
-)
 from curate.gates.scripts import in_simplified
 from curate.gates.units import CURRENCIES, SHORT, changed_unit, duration_names, named_currencies
 from curate.gates.words import stemmer_for
@@ -71,7 +61,7 @@ def label(pair: Pair, labels: Collection[str], language: str = "en") -> Judgemen
     if pair.output in labels:
         text, named, *others = (in_simplified(one, language) for one in (pair.input, pair.output, *labels))
         doubt = doubt_about_label(text, named, others, language)
-        return passed(doubt)._replace(flags=("contrary",)) if doubt else passed()
+        return passed(doubt, flag="contrary") if doubt else passed()
     shown = ", ".join(list(labels)[:_MAX_LABELS]) + (", ..." if len(labels) > _MAX_LABELS else "")
     return rejected("label", f"{quote(pair.output)} is not one of the {len(labels)} labels: {shown}")
 
@@ -111,7 +101,7 @@ def values(pair: Pair, schema: Json | None, language: str = "en", years: Sequenc
     fields = {at.rpartition(".")[2] for at, _ in leaves}
     absent = []
     for at, leaf in leaves:
-        held = source.holds(leaf) or is_computed(pair.input, leaf)
+        held = source.holds(leaf) or records.is_computed(pair.input, leaf)
         if not (held or is_read_as(pair.input, leaf, language)) or (held and source.has_other_number(at, leaf, fields)):
             absent.append((at, leaf))
     share = 1 - len(absent) / len(leaves) if leaves else 1.0
@@ -122,33 +112,36 @@ def values(pair: Pair, schema: Json | None, language: str = "en", years: Sequenc
             another = f"next to the name of {at}, the input has another number than {quote(str(leaf))}{more}"
             return rejected("value", another, share)
         return rejected("value", f"{quote(str(leaf))} at {at} is not in the input{more}", share)
-    if repeated_item := source.repeated_item(leaves):
-        return rejected("value", f"a list repeats {quote(repeated_item)}", share)
-    if units := changed_unit(pair.input, " | ".join(str(leaf) for _, leaf in leaves), language, language, alike=True):
-        return rejected("value", f"the input says {quote(units[0])}, the record {quote(units[1])}", share)
-    if contradiction := source.contradiction(value):
-        return rejected(
-            "value",
-            f"{contradiction[0]} is {str(contradiction[1]).lower()}, and the input says {quote(contradiction[2])}",
-            share,
-        )
-    if moved := misplaced_count(source.figures, value):
-        return rejected("value", f"a list has another number for {quote(moved)}", share)
-    if left := source.missing_item(value) or omitted_thing(source.figures, value):
-        return rejected("value", f"a list is missing {quote(left)}", share)
-    if counted := miscounted_field(pair.input, value, language):
-        return rejected("value", f"{counted[0]} is {counted[1]}, which the input gives for another field", share)
-    if filed := crossed_field(fold(pair.input), value):
-        return rejected("value", f"{filed[0]} is {quote(filed[1])}, which the input gives for another field", share)
-    if half := partly_invented(pair.input, value, language):
-        return rejected("value", f"{quote(half)} is not in the input in this form", share)
-    if field := unfilled_field(fold(pair.input), value, language):
-        return rejected("value", f"{field} is empty, although the input has a value for it", share)
-    if missing_contact := source.missing_contact(value):
-        return rejected(
-            "value", f"{missing_contact[0]} is empty, although the input says {quote(missing_contact[1])}", share
-        )
+    if objection := next(_objections(pair.input, value, leaves, source, language), ""):
+        return rejected("value", objection, share)
     return passed(f"{len(leaves)} values are in the input", share)
+
+
+def _objections(
+    given: str, value: Any, leaves: Sequence[tuple[str, str | int | float]], source: _Input, language: str
+) -> Iterator[str]:
+    """Yield what is wrong with a record whose values are all in the input."""
+    if repeated_item := source.repeated_item(leaves):
+        yield f"a list repeats {quote(repeated_item)}"
+    if units := changed_unit(given, " | ".join(str(leaf) for _, leaf in leaves), language, language, alike=True):
+        yield f"the input says {quote(units[0])}, the record {quote(units[1])}"
+    if contradiction := source.contradiction(value):
+        key, inside, clause = contradiction
+        yield f"{key} is {str(inside).lower()}, and the input says {quote(clause)}"
+    if moved := records.misplaced_count(source.figures, value):
+        yield f"a list has another number for {quote(moved)}"
+    if left := source.missing_item(value) or records.omitted_thing(source.figures, value):
+        yield f"a list is missing {quote(left)}"
+    if counted := records.miscounted_field(given, value, language):
+        yield f"{counted[0]} is {counted[1]}, which the input gives for another field"
+    if filed := records.crossed_field(fold(given), value):
+        yield f"{filed[0]} is {quote(filed[1])}, which the input gives for another field"
+    if half := records.partly_invented(given, value, language):
+        yield f"{quote(half)} is not in the input in this form"
+    if field := records.unfilled_field(fold(given), value, language):
+        yield f"{field} is empty, although the input has a value for it"
+    if missing_contact := source.missing_contact(value):
+        yield f"{missing_contact[0]} is empty, although the input says {quote(missing_contact[1])}"
 
 
 def _leaves(value: Any, schema: Any, root: Json, at: str) -> Iterator[tuple[str, str | int | float]]:
@@ -289,7 +282,7 @@ class _Input:
             and Number(_plain(leaf), frozenset((_plain(leaf),))) not in NumberMentions(adjacent[0], "en")
         )
 
-    def repeated_item(self, leaves: list[tuple[str, str | int | float]]) -> str:
+    def repeated_item(self, leaves: Sequence[tuple[str, str | int | float]]) -> str:
         """Return a list item that occurs three or more times, or ''.
 
         Not if the input contains it as often, or says how often (`3 x M`).
@@ -312,30 +305,21 @@ class _Input:
         for key, inside in fields:
             if not isinstance(inside, bool):
                 continue
-            named = [word for word in _PARTS.split(fold(key)) if len(word) > 2 and word not in words_of("field_words")]
             own = _PARTS.split(fold(key))
-            if (
-                named
-                and words_of("field_denials").isdisjoint(own)
-                and (denied := answered_no(folded, named, self._language))
-            ):
+            named = [word for word in own if len(word) > 2 and word not in words_of("field_words")]
+            if not named or not words_of("field_denials").isdisjoint(own):
+                continue
+            if denied := records.answered_no(folded, named, self._language):
                 if inside:
                     return key, inside, denied
                 continue
-            speaking = [clause for clause in clauses if any(contains_word(clause, word) for word in named)]
-            if (
-                len(speaking) == 1
-                and lexicon(self._language).words("denial")
-                and words_of("field_denials").isdisjoint(_PARTS.split(fold(key)))
-            ):
+            speaking = [clause for clause in clauses if any(records.contains_word(clause, word) for word in named)]
+            if len(speaking) == 1 and lexicon(self._language).words("denial"):
                 surely = self._has_listed_word(("denial", "forbidden"), speaking[0])
                 may_deny = surely or self._has_listed_word(("negation", "negated", "lacking"), speaking[0])
                 may_deny = may_deny or not words_of("field_denials").isdisjoint(_PARTS.split(speaking[0]))
-                if (
-                    (surely if inside else not may_deny)
-                    and not says(self._language, "condition", speaking[0])
-                    and not (not inside and len(named) > 1)
-                ):
+                contrary = surely if inside else not may_deny and len(named) == 1
+                if contrary and not says(self._language, "condition", speaking[0]):
                     return key, inside, speaking[0].strip()
         return None
 
@@ -347,14 +331,10 @@ class _Input:
 
         The record's list must have at least two of the items, and none of those after the missing one.
         """
-        lists = [one for one in value.values() if isinstance(one, list)] if isinstance(value, dict) else [value]
+        inside = value.values() if isinstance(value, dict) else [value]
+        lists = [one for one in inside if isinstance(one, list)]
         held = fold(json.dumps(value, ensure_ascii=False))
-        if (
-            len(lists) != 1
-            or not isinstance(lists[0], list)
-            or len(lists[0]) < 2
-            or not all(isinstance(item, str) for item in lists[0])
-        ):
+        if len(lists) != 1 or len(lists[0]) < 2 or not all(isinstance(item, str) for item in lists[0]):
             return ""
         for sentence in _SENTENCE_END.split(fold(self._text)):  # a list that ends with its sentence is complete
             items = [item.strip(" .!") for item in clause_ends().split(sentence) if item.strip(" .!")]

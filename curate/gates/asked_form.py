@@ -53,7 +53,7 @@ def missing_form(asked: str, text: str, language: str, *, at_least: bool = False
     form = _requested_form(folded)
     if form and "?" not in start and not says(language, "denial", folded[: form.end()]):
         for name, has in _FORMS.items():
-            if _form_names(name).fullmatch(form[1]) and not has(text):
+            if _form_names[name]().fullmatch(form[1]) and not has(text):
                 return form[1]
     if "?" not in start and (count := wrong_item_count(start, text, language)):
         return count
@@ -194,9 +194,7 @@ _PROSE = re.compile(r"[^\W\d_][^=;{}()\[\]<>$#|\\/]*[:.!\uff1a\u3002]")
 _one_asked = word_pattern(r"(?<!\w){only_one}\s{one_things}(?!\w)")
 
 
-@cache
-def _form_names(name: str) -> re.Pattern[str]:
-    return re.compile(alternation(words_of(name)))
+_form_names = {name: word_pattern(f"{{{name}}}") for name in _FORMS}
 
 
 @lru_cache(maxsize=CACHE_SIZE)  # the style is the same for every row

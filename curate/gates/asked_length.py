@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from functools import cache, lru_cache
+from functools import lru_cache
 from typing import NamedTuple
 
 from curate.gates.content import in_code
@@ -18,7 +18,6 @@ from curate.gates.folding import CACHE_SIZE, fold
 from curate.gates.frames import sentences
 from curate.gates.number_words import words_to_digits
 from curate.gates.phrases import says, words_of
-from curate.gates.phrases.lists import alternation
 from curate.gates.phrases.word_patterns import word_pattern
 from curate.gates.words import count_words
 
@@ -51,12 +50,8 @@ def missed_length(asked: str, text: str, language: str, *, at_least: bool = Fals
         small = wanted.unit in ("sentences", "paragraphs")
         if len(lengths) > 1 and not small:
             continue
-        if (
-            wanted.unit == "paragraphs"
-            and wanted.high == 1
-            and _HEADING.match(text)
-            and not _asks_for_title(asked, language)
-        ):
+        one_paragraph = wanted.unit == "paragraphs" and wanted.high == 1
+        if one_paragraph and _HEADING.match(text) and not _asks_for_title(asked, language):
             return wanted.quoted
         has = _COUNTERS[wanted.unit](text)
         if wanted.unit == "sentences":
@@ -195,25 +190,13 @@ def _to_digits(numeral: str) -> str:
     return str(total + digit) if numeral else ""
 
 
-@cache
-def _units() -> re.Pattern[str]:
-    return re.compile("|".join(alternation(words_of(f"unit_{name}")) for name in _COUNTERS))
-
-
-@cache
-def _counted() -> re.Pattern[str]:
-    units = "|".join(f"(?P<{name}>{alternation(words_of(f'unit_{name}'))})" for name in _COUNTERS)
-    ones, between = alternation(words_of("one_of_text")), alternation(words_of("between_lengths"))
-    sized = alternation(words_of("sized"))
-    number = (
-        rf"(?P<low>(?<!\d)(?<!\d[.,])\d+|(?<!\w)(?:{ones})(?=[ -]))(?:\s?(?:[-\u2013~]|{between})\s?(?P<high>\d+))?"
-    )
-    return re.compile(
-        rf"(?<![a-zß-öø-ÿа-я])(?P<asked>{number}[ -]?(?:(?:{sized}) )?(?:{units}))"
-        rf"(?![a-zß-öø-ÿа-я])(?P<behind>.{{0,12}})"
-    )
-
-
+_units = word_pattern("|".join(f"{{unit_{name}}}" for name in _COUNTERS))
+_counted = word_pattern(
+    r"(?<![a-zß-öø-ÿа-я])(?P<asked>(?P<low>(?<!\d)(?<!\d[.,])\d+|(?<!\w){one_of_text}(?=[ -]))"
+    r"(?:\s?(?:[-\u2013~]|{between_lengths})\s?(?P<high>\d+))?[ -]?(?:{sized} )?"
+    rf"(?:{'|'.join(f'(?P<{name}>{{unit_{name}}})' for name in _COUNTERS)}))"
+    r"(?![a-zß-öø-ÿа-я])(?P<behind>.{0,12})"
+)
 _most = word_pattern(r"\W*{at_most}(?![a-zß-öø-ÿа-я])")
 
 

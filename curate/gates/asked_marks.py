@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 
 from curate.gates.asked_length import ITEM
 from curate.gates.content import quotations
@@ -148,17 +148,12 @@ def _outer_items(text: str) -> int:
     return indents.count(min(indents)) if indents else 0
 
 
-def _count_spaced_words(text: str) -> int:
-    """Count the words of a text; 0 in a script without spaces."""
-    return 0 if _UNSPACED.search(text) else count_words(text)
-
-
 _UNSPACED = re.compile(r"[\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff]")
 _COUNTERS: dict[str, Callable[[str], int]] = {
     "bullets": _outer_items,
     "hashtags": lambda text: len(re.findall(r"(?<!\w)#\w", text)),
     "questions": lambda text: len(re.findall(r"[?\uff1f\u061f]", text)),
-    "words": _count_spaced_words,
+    "words": lambda text: 0 if _UNSPACED.search(text) else count_words(text),
 }
 _exact_number = word_pattern(
     r"(?:(?<![a-zà-ÿа-яё]){precisely}\s?)?(?<![\d.,])(?P<number>\d{1,3}|[一二三四五六七八九十两])[\s个個つ-]?[の]?\s?(?:[^\W\d_]+\s)?"
@@ -218,14 +213,6 @@ def _list(text: str, given: str) -> str:
     return lines[0] if len(items) > 1 and lines[0] not in given else ""
 
 
-def _question(text: str, given: str) -> str:
-    return _mark(_QUESTION, text, given)
-
-
-def _exclamation(text: str, given: str) -> str:
-    return _mark(_EXCLAMATION, text, given)
-
-
 def _markdown(text: str, given: str) -> str:
     mark = _MARKDOWN.search(text)
     return mark[0].strip() if mark and not _MARKDOWN.search(given) else ""
@@ -270,8 +257,8 @@ _FINDERS: dict[str, Callable[[str, str], str]] = {
     "out_headings": _heading,
     "out_lists": _list,
     "out_markdown": _markdown,
-    "out_exclamations": _exclamation,
-    "out_questions": _question,
+    "out_exclamations": partial(_mark, _EXCLAMATION),
+    "out_questions": partial(_mark, _QUESTION),
     "out_greetings": _greeting,
     "out_closings": _closing,
 }

@@ -6,11 +6,12 @@ The phrases that they look for are in the tables of curate/gates/phrases, one fi
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 from curate.gates.folding import fold
 from curate.gates.form import is_verse
 from curate.gates.frames import match_frame
-from curate.gates.judgement import Judgement, Side, passed, quote, rejected, sides
+from curate.gates.judgement import Judgement, Side, only_flagged, passed, quote, rejected, sides
 from curate.gates.making import change_note, labelled_answer, restated_style
 from curate.gates.phrases import all_languages_pattern, find_all, phrases, says
 from curate.gates.turns import chat_turn, empty_statement, is_bare_refusal
@@ -22,7 +23,7 @@ from curate.gates.versions import (
     unrelated_opening,
 )
 from curate.gates.words import content_words, count_words, stemmer_for, words
-from schemas.records import Pair, Reason
+from schemas.records import Pair
 
 _CODE = re.compile(r"```[\s\S]*?```|`[^`\n]+`")
 
@@ -59,7 +60,7 @@ def preamble(
             refusal = rejected("refusal", f"the {side} text is a refusal and nothing else: {quote(text)}")
             if kind != "reply" or says("any", "assists", folded[0]):
                 return refusal
-            flagged = refusal._replace(keep=True, flags=("refusal",))  # as people do to each other
+            flagged = only_flagged(refusal)  # as people do to each other
         for table in ("refusal", "preamble"):
             searched = _without_speech(folded[0]) if table == "refusal" else folded[0]
             finding = phrases(language).find(table, searched, *folded[1:])
@@ -72,7 +73,7 @@ def preamble(
                 )
                 if part != "maybe":
                     return chat
-                flagged = flagged or chat._replace(keep=True, flags=(chat.reason.code,))
+                flagged = flagged or only_flagged(chat)
         frame = None if flagged else match_frame("preamble", folded[0], f"{folded[1]}\n{folded[2]}", language, kind)
         excuse = {"prompt_leak": "prompts", "ai": "machines"}.get(frame.code, "") if frame else ""
         if excuse and says("any", excuse, folded[1]):
@@ -82,27 +83,24 @@ def preamble(
             flagged = _flag(frame.code, side, frame.quoted)
         if side == "output" and not flagged:
             flagged = _flag_chat(folded[0], f"{folded[1]}\n{folded[2]}", language, input_language in (None, language))
-    same = input_language in (None, language)
-    if not flagged and same and (head := unrelated_heading(pair.input, pair.output, language)):
-        flagged = _flag("title", "output", head)
-    if not flagged and same and kind == "rewrite" and (head := unrelated_opening(pair.input, pair.output, language)):
-        flagged = _flag("preamble", "output", head)
-    if not flagged and same and kind == "rewrite" and (last := unrelated_ending(pair.input, pair.output, language)):
-        flagged = _flag("afterword", "output", last)
-    if not flagged and (aside := _making(pair, style, language, input_language or language, kind)):
-        flagged = _flag("prompt_leak", "output", aside)
-    if not flagged and (prompt := repeated_prompt(pair.input, pair.output)):
-        flagged = _flag("prompt_leak", "output", prompt)
+    if not flagged:
+        additions = _additions(pair, style, language, input_language or language, kind)
+        flagged = next((_flag(code, "output", quoted) for code, quoted in additions if quoted), None)
     return flagged or passed(f"no chat and no refusal{_coverage_note(language)}")
 
 
-def _making(pair: Pair, style: str, language: str, input_language: str, kind: str) -> str:
-    """Return what the output tells of its making, or ''."""
-    if restated := restated_style(style, pair.input, pair.output, language, input_language, kind):
-        return restated
-    if kind == "free":
-        return ""
-    return labelled_answer(style, pair.input, pair.output) or change_note(style, pair.input, pair.output)
+def _additions(pair: Pair, style: str, language: str, input_language: str, kind: str) -> Iterator[tuple[str, str]]:
+    """Yield what the output adds to the text or tells of its making, each with its code; '' for what it does not."""
+    given, text = pair.input, pair.output
+    if input_language == language:
+        yield "title", unrelated_heading(given, text, language)
+    if input_language == language and kind == "rewrite":
+        yield "preamble", unrelated_opening(given, text, language)
+        yield "afterword", unrelated_ending(given, text, language)
+    yield "prompt_leak", restated_style(style, given, text, language, input_language, kind)
+    if kind != "free":
+        yield "prompt_leak", labelled_answer(style, given, text) or change_note(style, given, text)
+    yield "prompt_leak", repeated_prompt(given, text)
 
 
 def _flag_chat(text: str, other: str, language: str, same_language: bool) -> Judgement | None:
@@ -137,8 +135,7 @@ _DASHED = re.compile(r"\s*[\u2013\u2014\u00ab\u201c\u201e\u300c]")
 
 
 def _flag(code: str, side: Side, quoted: str) -> Judgement:
-    reason = Reason(code, f"the {side} text says {quote(quoted)}")
-    return passed()._replace(reason=reason, flags=(code,))
+    return only_flagged(rejected(code, f"the {side} text says {quote(quoted)}"))
 
 
 _CODES = {
@@ -162,7 +159,7 @@ def thinking(pair: Pair, style: str = "", language: str = "en") -> Judgement:
         if finding := phrases(language).find("thinking", _without_code(fold(text)), _other(pair, side), fold(style)):
             reasoning = rejected("thinking", f"the {side} text says {quote(finding.quoted)}")
             is_plan = finding.rule.table.endswith(".maybe") and not _starts_again(text)
-            return reasoning._replace(keep=True, flags=("thinking",)) if is_plan else reasoning
+            return only_flagged(reasoning) if is_plan else reasoning
         folded = _without_code(fold(text))
         if frame := match_frame("thinking", folded, f"{_other(pair, side)}\n{fold(style)}", language):
             aloud = rejected("thinking", f"the {side} text says {quote(frame.quoted)}")

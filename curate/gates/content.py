@@ -103,7 +103,7 @@ def lost_content(pair: Pair, language: str = "en", style: str = "") -> Judgement
         return passed("a description in words may become code", share)
     one_phrase = _ONE_PHRASE.fullmatch(pair.input)
     subject = (content_words(main_phrase(pair.input, language), language) if one_phrase else []) or content
-    if share == 0 and (_is_shortened(gone, vocabulary) or _holds_numbers(pair, language)):
+    if share == 0 and (_is_shortened(gone, vocabulary) or len(required_numbers(pair.input, language)) > 1):
         return passed("its words are spelt out, or its numbers are kept", share)
     if title:
         return passed("a title may use other words", share)
@@ -126,11 +126,6 @@ def _is_shortened(gone: list[str], vocabulary: Vocabulary) -> bool:
     """Whether a word of a note is the beginning of a longer word in the output: `rev` of revenue."""
     short = [word for word in gone if len(word) in _ABBREVIATION_LENGTHS]
     return any(there.startswith(word) and len(there) > len(word) + 2 for word in short for there in vocabulary.words)
-
-
-def _holds_numbers(pair: Pair, language: str) -> bool:
-    """Whether the input has at least two numbers. They are all kept here, so the content is the same in other words."""
-    return len(required_numbers(pair.input, language)) > 1
 
 
 _ABBREVIATION_LENGTHS = (3, 4)  # letters
@@ -165,11 +160,9 @@ def _lost_piece(given: str, text: str, language: str) -> str:
     None of its words may be in the output, which keeps most words of the other parts and is hardly longer than the
     note.
     """
-    if (
-        len(given) > _NOTE
-        or count_words(text) > _LONGER[count_words(given) > _SHORT_NOTE] * count_words(given)
-        or not has_known_stop_words(language)
-    ):
+    if len(given) > _NOTE or not has_known_stop_words(language):
+        return ""
+    if count_words(text) > _LONGER[count_words(given) > _SHORT_NOTE] * count_words(given):
         return ""
     parts = [(part.strip(), roots(part, language)) for part in _PIECES.split(given)]
     parts = [(part, content) for part, content in parts if content]

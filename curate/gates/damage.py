@@ -54,32 +54,27 @@ def cut(pair: Pair, language: str = "en") -> Judgement:
     Not covered: a text that was cut after a full stop, or inside its first sentence after a noun.
     """
     if _ONLY_PUNCTUATION.fullmatch(pair.output.strip()) and count_words(pair.input) > 1:
-        return passed(f"it is nothing but {quote(pair.output)}")._replace(flags=("unended",))
+        return passed(f"it is nothing but {quote(pair.output)}", flag="unended")
     text = without_options(pair.output).strip().removesuffix(",").rstrip()
     if "```" in text and len(_FENCE.findall(text)) % 2:
         return rejected("cut", "a code fence is never closed")
     if row := _cut_table(text):
         return rejected("cut", f"a table ends with {quote(row)}")
     if left := _first_missing_item(pair.input, text):
-        return passed(f"it stops before {quote(left)}")._replace(flags=("unended",))
+        return passed(f"it stops before {quote(left)}", flag="unended")
     if left := missing_last_item(pair.input, text):
-        return passed(f"it does not mention {quote(left)}")._replace(flags=("unended",))
-    if dangling := _dangling_end(pair, text):
-        return passed(f"it ends with {quote(dangling)}")._replace(flags=("unended",))
+        return passed(f"it does not mention {quote(left)}", flag="unended")
+    if dangling := _dangling_end(pair):
+        return passed(f"it ends with {quote(dangling)}", flag="unended")
     if gap := numbering_gap(pair.input, text):
-        return passed(f"a list continues with number {quote(gap)}")._replace(flags=("numbering",))
+        return passed(f"a list continues with number {quote(gap)}", flag="numbering")
     if opened := _unclosed_mark(text, pair.input) or unbalanced(text, pair.input):
-        return passed(f"{quote(opened)} is never closed")._replace(flags=("unclosed",))
+        return passed(f"{quote(opened)} is never closed", flag="unclosed")
     if block := _incomplete_code(pair.input, text):
-        return passed(f"its code ends with {quote(block)}")._replace(flags=("unended",))
+        return passed(f"its code ends with {quote(block)}", flag="unended")
     before, _, line = (part.strip() for part in text.rpartition("\n"))
-    if (
-        not line
-        or _ENDS.search(line)
-        or "```" in text
-        or not _LETTER_END.search(line)
-        or pair.output.rstrip()[-1] == "`"
-    ):
+    ended = not line or _ENDS.search(line) or not _LETTER_END.search(line)
+    if ended or "```" in text or pair.output.rstrip()[-1] == "`":
         return passed("it has an end")
     if is_signed_off(line, language):
         return passed("it ends with a signature")
@@ -98,23 +93,17 @@ def cut(pair: Pair, language: str = "en") -> Judgement:
         begun = fold(rest).split()[:1]
         begins = begun and begun[0] in lexicon(language).stop and len(line) >= length
         if (begins or (count_words(rest) >= 3 and _is_sentence_start(rest, unspaced))) and not _is_signed(rest):
-            hanging = passed(f"its last sentence is incomplete: {quote(_end_of(line))}")
-            return hanging._replace(flags=("unended",))
-    if _open_bracket(line):
+            return passed(f"its last sentence is incomplete: {quote(_end_of(line))}", flag="unended")
+    if line.count("(") > line.count(")") and len(line) > 30:
         return rejected("cut", f"a bracket is never closed: {quote(line[-40:])}")
     if needs_no_full_stop(line):
         return passed("it ends like a list or a figure")
     is_headline = is_summary(pair) and is_title(text)
-    if _lost_full_stop(pair.input, line, language) and not (is_headline or in_code(text)):
-        return passed(f"the input has an end, the output has none: {quote(_end_of(line))}")._replace(flags=("unended",))
-    if (
-        "\n" not in text
-        and line[-1] < _ALPHABETS_END
-        and line[0].isupper()
-        and words > 3 * _SENTENCE
-        and without_options(pair.output) == pair.output
-    ):
-        return passed(f"a long sentence has no end: {quote(_end_of(line))}")._replace(flags=("unended",))
+    if _lost_full_stop(pair.input, line) and not (is_headline or in_code(text)):
+        return passed(f"the input has an end, the output has none: {quote(_end_of(line))}", flag="unended")
+    alone = "\n" not in text and line[-1] < _ALPHABETS_END and line[0].isupper()
+    if alone and words > 3 * _SENTENCE and without_options(pair.output) == pair.output:
+        return passed(f"a long sentence has no end: {quote(_end_of(line))}", flag="unended")
     seldom = lexicon(language).words("hangs")
     dangles = line.endswith(tuple(seldom)) if unspaced else last in lexicon(language).stop or last in seldom
     sure = last in seldom or last in lexicon(language).words("prepositions")
@@ -122,26 +111,16 @@ def cut(pair: Pair, language: str = "en") -> Judgement:
     titles = bool(above) and all(map(_ITEM.match, (*above[-1:], line))) and not _STOPS.search(above[-1]) and not sure
     least = 12 if unspaced else 4 if sure else 8
     if dangles and words > least and not titles and last not in fold(pair.input).split()[-1:]:
-        hanging = passed(f"its last word is {quote(last)}, without a full stop")
-        return hanging._replace(flags=("unended",))
-    if (
-        len(above) > 1
-        and all(map(_ITEM.match, (*above, line)))
-        and all(map(_STOPS.search, above))
-        and words < _SENTENCE
-    ):
-        return passed(f"only the last item has no full stop: {quote(line)}")._replace(flags=("unended",))
+        return passed(f"its last word is {quote(last)}, without a full stop", flag="unended")
+    short_item = len(above) > 1 and words < _SENTENCE and all(map(_ITEM.match, (*above, line)))
+    if short_item and all(map(_STOPS.search, above)):
+        return passed(f"only the last item has no full stop: {quote(line)}", flag="unended")
     of_section = before[before.rfind("\n#") + 1 :]  # a list under another heading may be of another kind
     lines = [earlier.strip() for earlier in of_section.splitlines() if count_words(earlier) >= _SENTENCE]
-    if (
-        words >= (12 if unspaced else _SENTENCE)
-        and lines
-        and all(map(_STOPS.search, lines))
-        and not line.startswith("#")
-    ):
-        in_a_list = len(lines) > 1 and all(map(_ITEM.match, (*lines, line)))
+    long_line = words >= (12 if unspaced else _SENTENCE) and not line.startswith("#")
+    if long_line and lines and all(map(_STOPS.search, lines)):
         cut_off = rejected("cut", f"only the last line has no end: {quote(_end_of(line))}")
-        if in_a_list:
+        if len(lines) > 1 and all(map(_ITEM.match, (*lines, line))):
             return cut_off
         if words >= 2 * _SENTENCE:
             return cut_off._replace(keep=True, flags=("unended",))
@@ -193,7 +172,7 @@ _WHOLE_WORD = re.compile(r"\w+")
 _NOTED = re.compile(r"[A-Z\d]\w*[\d]\w*|\d+|[^\W\d_a-zß-ÿа-я]\w{2,}")
 
 
-def _dangling_end(pair: Pair, text: str) -> str:
+def _dangling_end(pair: Pair) -> str:
     """Return the end of an output that is a colon, a comma or an empty list item, unless the input ends so; or ''."""
     written = pair.output.rstrip()
     if written.endswith((":", "\uff1a")) and "\n" not in written and not pair.input.rstrip().endswith(written[-1]):
@@ -216,7 +195,7 @@ def _is_sentence_start(rest: str, unspaced: bool) -> bool:
 
 def _unclosed_mark(text: str, given: str) -> str:
     """Return a quotation or emphasis mark of the last line that is opened and not closed, or ''."""
-    if is_code_like(text):
+    if "```" in text or "{" in text or "$" in text or in_code(text):
         return ""
     line = text.rpartition("\n")[2]
     for opening, closing in _MARKS:
@@ -235,11 +214,7 @@ _SHARED = "\u201c"  # opens a quotation in some languages and closes one in othe
 _INCH = re.compile(r"\d\"")
 
 
-def is_code_like(text: str) -> bool:
-    return "```" in text or "{" in text or "$" in text or in_code(text)
-
-
-def _lost_full_stop(given: str, line: str, language: str) -> bool:
+def _lost_full_stop(given: str, line: str) -> bool:
     """Whether a line of prose has no end although the input has one."""
     if _UNSPACED.search(line) and count_words(line) < 6 * _SENTENCE:
         return False
@@ -256,10 +231,6 @@ def _is_signed(rest: str) -> bool:
         return False
     named = [word[0].isupper() for word in words]
     return any(named) and all(is_name or len(word) <= _SMALL_WORD for word, is_name in zip(words, named, strict=True))
-
-
-def _open_bracket(line: str) -> bool:
-    return line.count("(") > line.count(")") and len(line) > 30
 
 
 def _cut_table(text: str) -> str:
@@ -292,14 +263,10 @@ def encoding(pair: Pair) -> Judgement:
             return rejected("escaped", f"the {side} text has the escape {quote(junk)}: {quote(text)}")
         if (control := _CONTROL.search(text)) and not _CONTROL.search(given):
             return rejected("control", f"the {side} text has the control character U+{ord(control[0]):04X}")
-        if (
-            "?" in text
-            and (lost := _LOST_LETTER.findall(_shown(text)))
-            and len(lost) > 1
-            and not _LOST_LETTER.search(given)
-        ):
+        lost = _LOST_LETTER.findall(_shown(text)) if "?" in text else []
+        if len(lost) > 1 and not _LOST_LETTER.search(given):
             return rejected("mojibake", f"the {side} text has question marks in place of letters: {quote(lost[0])}")
-        if text.isascii() or (side == "output" and fragment("any", "encodings").search(fold(pair.input))):
+        if text.isascii() or (side == "output" and fragment("encodings").search(fold(pair.input))):
             continue
         from ftfy.badness import badness  # takes 10 MB, and ASCII does not need it
 
@@ -310,8 +277,8 @@ def encoding(pair: Pair) -> Judgement:
         if (bad := badness(_shown(text))) and bad > badness(given):
             return rejected("mojibake", f"the {side} text is garbled: {quote(text)}")
         if stray := stray_character(text, given):
-            kept = passed(f"the {side} text has a letter of another alphabet or an invisible one: {stray!a}")
-            kept = kept._replace(flags=("control",))
+            doubt = f"the {side} text has a letter of another alphabet or an invisible one: {stray!a}"
+            kept = passed(doubt, flag="control")
     return kept
 
 
@@ -370,15 +337,15 @@ def fenced(pair: Pair, style: str = "") -> Judgement:
     asked = f"{fold(pair.input)}\n{fold(style)}"
     markup = foreign_markup(pair.output, f"{pair.input}\n{style}")
     if markup and not says("any", "code", asked):
-        return passed(f"it has markup that nothing asks for: {quote(markup)}")._replace(flags=("tagged",))
+        return passed(f"it has markup that nothing asks for: {quote(markup)}", flag="tagged")
     tag = _IN_A_TAG.match(pair.output)
     if tag and not tag["inside"].strip().startswith("<") and "<" not in asked and not says("any", "code", asked):
-        return passed(f"it is wrapped in a tag: {quote(tag['tag'])}")._replace(flags=("tagged",))
+        return passed(f"it is wrapped in a tag: {quote(tag['tag'])}", flag="tagged")
     match = _FENCED.match(pair.output)
     if (match or "```" in pair.output[:4]) and "```" not in pair.input and says("any", "no_fence", asked):
         return rejected("code_fence", f"the text is in a fence, which was not wanted: {quote(pair.output)}")
     if _IN_MARKS.match(pair.output) and pair.output.strip()[:3] not in asked and not says("any", "code", asked):
-        return passed("it is wrapped in triple quotes")._replace(flags=("tagged",))
+        return passed("it is wrapped in triple quotes", flag="tagged")
     if not match or "```" in match["inside"] or not _is_of_text(match["kind"].casefold()):
         return passed("it is not in a fence")
     if "```" in asked or says("any", "code", asked) or in_code(match["inside"]):
@@ -415,7 +382,7 @@ def broken_json(pair: Pair, style: str = "") -> Judgement:
         return rejected("broken_json", f"{error}: {quote(text)}")
     asked = f"{fold(pair.input)}\n{fold(style)}"
     if isinstance(value, dict) and _is_wrapped(value) and not says("any", "code", asked) and "{" not in asked:
-        return passed("it is JSON")._replace(flags=("wrapped",))
+        return passed("it is JSON", flag="wrapped")
     return passed("it is JSON")
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from itertools import chain, combinations, islice
 
@@ -153,20 +153,9 @@ def swapped(pair: Pair, language: str = "en", kind: str = "rewrite") -> Judgemen
         stated = quote(values[0]) if values[0] else "another day"
         detail = f"the message says {stated}, the reply {quote(values[1])}"
         return rejected(code, detail) if changed else passed("it has no conflicting value")
-    if not is_summary(pair) and (against := contradicting_words(pair.input, pair.output, language, language)):
-        return rejected("changed_word", f"the input says {quote(against[0])}, the output {quote(against[1])}")
-    if turned := _reversed_ratio(pair.input, pair.output):
-        return rejected("swapped", f"the input says {quote(turned[0])}, the output {quote(turned[1])}")
-    if other := _replaced_ratio(pair.input, pair.output):
-        return rejected("swapped", f"the input says {quote(other[0])}, the output {quote(other[1])}")
-    if moved := mixed_times(pair.input, pair.output) or reversed_move(pair.input, pair.output, language):
-        return rejected("swapped", f"the input says {quote(moved[0])}, the output {quote(moved[1])}")
-    if half := other_half_of_day(fold(pair.input), fold(pair.output)):
-        return rejected("changed_time", f"the input says {quote(half[0])}, the output {quote(half[1])}")
-    if units := changed_unit(pair.input, pair.output, language, language):
-        return rejected("changed_unit", f"the input says {quote(units[0])}, the output {quote(units[1])}")
-    if moved := changed_quantity(pair.input, pair.output, language):
-        return rejected("swapped", f"the input says {quote(moved[0])}, the output {quote(moved[1])}")
+    for code, change in _changes(pair, language):
+        if change:
+            return rejected(code, f"the input says {quote(change[0])}, the output {quote(change[1])}")
     input, output = words_to_digits(pair.input, language), words_to_digits(pair.output, language)
     if len(_DIGIT.findall(input)) < 2 or not _DIGIT.search(output):
         return passed("the numbers kept their places")
@@ -188,6 +177,18 @@ def swapped(pair: Pair, language: str = "en", kind: str = "rewrite") -> Judgemen
     if moved := _crossed(fold(pair.input), fold(pair.output), language):
         return rejected("swapped", f"the numbers of {quote(moved[0])} and {quote(moved[1])} changed places")
     return passed("the numbers kept their places")
+
+
+def _changes(pair: Pair, language: str) -> Iterator[tuple[str, tuple[str, str] | None]]:
+    """Yield a code with what the input says and what the output says instead, or None."""
+    given, text = pair.input, pair.output
+    if not is_summary(pair):
+        yield "changed_word", contradicting_words(given, text, language, language)
+    yield "swapped", _reversed_ratio(given, text) or _replaced_ratio(given, text)
+    yield "swapped", mixed_times(given, text) or reversed_move(given, text, language)
+    yield "changed_time", other_half_of_day(fold(given), fold(text))
+    yield "changed_unit", changed_unit(given, text, language, language)
+    yield "swapped", changed_quantity(given, text, language)
 
 
 def _reversed_ratio(before: str, after: str) -> tuple[str, str] | None:
@@ -277,14 +278,8 @@ def _crossed(before: str, after: str, language: str) -> tuple[str, str] | None:
             with_roots.append((part, numbers, clause, of_part, here))
     for (one, numbers, first, of_one, here), (other, others, second, of_other, there) in combinations(with_roots, 2):
         own, foreign = of_one - of_other, of_other - of_one
-        if (
-            first == second
-            or not numbers.isdisjoint(others)
-            or not here.isdisjoint(own)
-            or not there.isdisjoint(foreign)
-        ):
-            continue
-        if here & foreign and there & own:
+        apart = first != second and numbers.isdisjoint(others) and here.isdisjoint(own) and there.isdisjoint(foreign)
+        if apart and here & foreign and there & own:
             return one, other
     return None
 

@@ -14,7 +14,7 @@ from curate.gates.content import in_code
 from curate.gates.coverage import count_repeated_roots, has_known_stop_words, roots
 from curate.gates.folding import CACHE_SIZE, fold
 from curate.gates.frames import sentences
-from curate.gates.judgement import Judgement, passed, quote, rejected, sides
+from curate.gates.judgement import Judgement, only_flagged, passed, quote, rejected, sides
 from curate.gates.phrases import lexicon, says
 from curate.gates.repeated_parts import copied_example, is_unspaced_alphabet, letter_loop, repeated_part
 from curate.gates.words import cached_per_word, count_words, filler, stemmer_for, without_options, words
@@ -96,11 +96,11 @@ def repetition(pair: Pair, language: str = "en") -> Judgement:
                 or in_code(whole)
                 or (side == "output" and says("any", "repeats", fold(pair.input)))
             )
-            return looped._replace(keep=True, flags=("loop",)) if wanted else looped
+            return only_flagged(looped) if wanted else looped
         other = pair.input if side == "output" else pair.output
         twice = _repeated_sentence(whole, other) or _contained_sentence(whole, other, language)
         if again := twice or repeated_part(whole, other):
-            return passed(f"the {side} text repeats {quote(again)}", share)._replace(flags=("twice",))
+            return passed(f"the {side} text repeats {quote(again)}", share, flag="twice")
     return passed(f"{share:.0%} of the words repeat a run of four", share)
 
 
@@ -118,17 +118,13 @@ def _without_shared_ends(text: str) -> str:
     items = [line[number.end() :] for line in _lines(text) if (number := _ITEM.match(line))]
     if len(items) < 3:
         return text
-    ends = Counter(_last_clause(item) for item in set(items))
+    ends = Counter(_CLAUSE_END.split(item.rstrip(" .!;"))[-1].strip() for item in set(items))
     shared = {end for end, times in ends.items() if end and times > 2}
     for end in shared if len(set(items)) == len(items) else ():
         first, end_once, rest = text.partition(end)
         if all(len(item.split()) >= 2 * len(end.split()) for item in items if end in item):
             text = f"{first}{end_once}{rest.replace(end, '')}"
     return text
-
-
-def _last_clause(item: str) -> str:
-    return _CLAUSE_END.split(item.rstrip(" .!;"))[-1].strip()
 
 
 @lru_cache(maxsize=CACHE_SIZE)
@@ -304,14 +300,14 @@ def echo(
     """
     if number := copied_example(pair, exemplars, language):
         echoed = rejected("echo", f"it repeats worked example {number}")
-        return echoed._replace(keep=True, flags=("echo",)) if KINDS[kind].outputs_recur else echoed
+        return only_flagged(echoed) if KINDS[kind].outputs_recur else echoed
     given, text = without_options(pair.input), without_options(pair.output)
     input, output = (side.split() if is_unspaced_alphabet(given) else words(side) for side in (given, text))
     asks_for_corrections = says("any", "mends", fold(f"{style}\n{pair.system}"))
     if (not output and kind != "free") or _normalised_copy(given) == _normalised_copy(text):
         echoed = rejected("echo", f"it adds nothing to {quote(pair.input)}", 0.0)
         clean = kind == "rewrite" and _is_clean(given, language)
-        return echoed._replace(keep=True, flags=("echo",)) if (asks_for_corrections or clean) and output else echoed
+        return only_flagged(echoed) if (asks_for_corrections or clean) and output else echoed
     repeats_message = _repeated_message(given, text, kind) if kind in ("free", "reply") else ""
     if kind == "free" and not repeats_message:
         return passed("it differs from the input")
@@ -330,17 +326,17 @@ def echo(
             return echoed
         if asks_for_corrections or (kind != "reply" and _is_corrected(given, text, language)):
             return passed("the input was a finished text, and this corrects it", new)
-        return echoed._replace(keep=True, flags=("echo",))
+        return only_flagged(echoed)
     if not repeats_message and len(input) >= _MIN_WORDS and output[: len(input)] == input and _continues_after(pair):
         repeats_message = f"it repeats the input before it begins: {quote(pair.input)}"
     if repeats_message:
-        return rejected("echo", repeats_message, new)._replace(keep=True, flags=("echo",))
+        return only_flagged(rejected("echo", repeats_message, new))
     for instruction in (pair.system, style):
         start = words(instruction)[:_LEAK_WORDS]
         if len(start) == _LEAK_WORDS and _has_run(output, start) and not _has_run(input, start):
             leaked = rejected("echo", f"it repeats the instruction: {quote(' '.join(start))}", new)
             # A reply may repeat what a style says about the subject.
-            return leaked._replace(keep=True, flags=("echo",)) if kind == "reply" else leaked
+            return only_flagged(leaked) if kind == "reply" else leaked
     return passed(f"{new:.0%} of its content words are new", new)
 
 

@@ -43,9 +43,11 @@ class GateStep:
     flags: bool = False
 
 
-def passed(sentence: str = "", score: float | None = None) -> Judgement:
-    """Return a judgement without objections."""
-    return _passed(sentence) if score is None else Judgement(True, score, Reason("ok", sentence))
+def passed(sentence: str = "", score: float | None = None, *, flag: str = "") -> Judgement:
+    """Return a judgement without objections, or with a code that flags the row."""
+    if flag or score is not None:
+        return Judgement(True, score, Reason("ok", sentence), (flag,) if flag else ())
+    return _passed(sentence)
 
 
 @lru_cache(maxsize=256)  # most judgements are the same few
@@ -65,10 +67,11 @@ def flagged(gate: Gate) -> Gate:
 
 def _flag(gate: Gate, pair: Pair) -> Judgement:
     judgement = gate(pair)
-    return _flags(judgement) if judgement.keep is False else judgement
+    return only_flagged(judgement) if judgement.keep is False else judgement
 
 
-def _flags(judgement: Judgement) -> Judgement:
+def only_flagged(judgement: Judgement) -> Judgement:
+    """Return a rejection as a judgement that keeps the row and flags it with the code of the reason."""
     return judgement._replace(keep=True, flags=(judgement.reason.code,))
 
 
@@ -112,7 +115,7 @@ def run_gate_on_all(step: GateStep, pairs: Iterable[Pair]) -> list[Judgement]:
             judgement = judge(pair if whole else _shortened_pair(pair))
         except Exception as error:
             judgement = crashed(f"{type(error).__name__}: {error}")
-        judgements.append(_flags(judgement) if flags and judgement.keep is False else judgement)
+        judgements.append(only_flagged(judgement) if flags and judgement.keep is False else judgement)
     return judgements
 
 

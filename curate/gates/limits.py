@@ -68,11 +68,8 @@ def limits(pair: Pair, language: str = "en", input_language: str | None = None) 
     unexcepted = not (translated or excepted or _turns_into_exception(before, after, input_lang, language))
     if unexcepted and (flipped := _undenied_word(_plain_denials(before, input_lang), after, language)):
         return rejected("lost_negation", f"the input denies {quote(flipped)}, the output does not")
-    if (
-        translated
-        and not (excepted and says(input_lang, "forbidden", before))
-        and (denied := _lost_denial_of_sentence(before, after, input_lang, language))
-    ):
+    compared = translated and not (excepted and says(input_lang, "forbidden", before))
+    if compared and (denied := _lost_denial_of_sentence(before, after, input_lang, language)):
         return rejected("lost_negation", f"the input says {quote(denied)}, the same sentence of the output does not")
     if added := _added_denial(given, _without_idioms(after, language), input_lang, language):
         return rejected("added_negation", f"the output denies {quote(added)}, the input does not")
@@ -225,11 +222,7 @@ def _undenied_word(before: str, after: str, language: str) -> str:
             denying = any(
                 denied.search(clause.partition(word[:_STEM])[0]) or surely.search(clause) for clause in saying
             )
-        if (
-            saying
-            and not denying
-            and not any(says(language, "forbidden", clause.replace(word, " ")) for clause in saying)
-        ):
+        if saying and not denying and not any(says(language, "forbidden", c.replace(word, " ")) for c in saying):
             return word
     if language == "ja":
         return _denied_in_japanese(before, after)
@@ -280,11 +273,8 @@ def _keeps_denied_word(before: str, denial: re.Match[str], after: str, language:
     behind = _CLAUSE.split(before[denial.end() :], maxsplit=1)[0]
     ahead = _CLAUSE.split(before[: denial.start()])[-1]
     denied = content_words(behind, language)[:2] + content_words(ahead, language)[-1:]
-    if (
-        (limit := _LIMIT.search(behind))
-        and limit[2] in after
-        and not re.search(rf"{limit[1]}\s+{limit[2]}(?!\d)", after)
-    ):
+    limit = _LIMIT.search(behind)
+    if limit and limit[2] in after and not re.search(rf"{limit[1]}\s+{limit[2]}(?!\d)", after):
         return False  # `not before 10` is `from 10`
     here = roots(" ".join(denied), language)
     return not here or not here.isdisjoint(roots(after, language))

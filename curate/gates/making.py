@@ -30,11 +30,8 @@ def restated_style(style: str, given: str, text: str, language: str, style_langu
     parts = [part for part in _SENTENCES.split(text) if any(map(str.isalnum, part))]
     for part in parts if len(parts) > 1 else ():
         here = roots(part, language)
-        needed = max(_MIN_ROOTS, _MOST * len(here))
-        if (
-            len(here & own) >= needed
-            and len((here & own) - roots(given, language) - roots(given, style_language)) >= needed
-        ):
+        needed, shared = max(_MIN_ROOTS, _MOST * len(here)), here & own
+        if len(shared) >= needed <= len(shared - roots(given, language) - roots(given, style_language)):
             return part.strip()
     return ""
 
@@ -82,12 +79,8 @@ def change_note(style: str, given: str, text: str) -> str:
 
     It is the last paragraph or bracket, or a line with an arrow. Not if the style asks for notes or marks.
     """
-    if (
-        not any(map(text.__contains__, (*_ARROWS, "~~", "\n", ")", "]", "\uff09")))
-        or _wants_notes(style)
-        or in_code(text)
-        or in_code(given)
-    ):
+    may_have = any(map(text.__contains__, (*_ARROWS, "~~", "\n", ")", "]", "\uff09")))
+    if not may_have or _wants_notes(style) or in_code(text) or in_code(given):
         return ""
     folded = fold(given)
     for line in text.splitlines() if any(map(text.__contains__, _ARROWS)) else ():

@@ -61,11 +61,10 @@ def kept_facts(
         return differing
     if moved := numbers_at_other_words(facts, pair.output, language):
         return rejected("swapped", f"{quote(moved[0])} and {quote(moved[1])} changed places next to {quote(moved[2])}")
-    if turned := _opposite_answer(facts, pair.output, language):
+    if turned := _opposite_answer(facts, pair.output):
         return rejected("contrary", f"the note begins with {quote(turned[0])}, the answer with {quote(turned[1])}")
-    if _are_all_lost(facts, pair.output, language) or (
-        kind == "reply" and _are_mostly_lost(facts, pair.output, language)
-    ):
+    lost = _are_all_lost(facts, pair.output, language)
+    if lost or (kind == "reply" and _are_mostly_lost(facts, pair.output, language)):
         return rejected("lost_facts", f"nothing is left of {quote(facts)}")
     if demands(style, "keep_all") and (fact := _lost_fact(facts, pair.output, language)):
         return rejected("lost_facts", f"the style asks for everything, and nothing is left of {quote(fact)}")
@@ -130,7 +129,7 @@ _FACT_SENTENCES = re.compile(r"[.;\n]+(?=\s|\Z)|[\u3002\uff1b]")
 _FACTS, _MIN_FACTS, _MAX_LENGTH = re.compile(r"[,;\n\u3001\uff0c\uff1b]+(?!\d)"), 3, 1.75
 
 
-def _opposite_answer(facts: str, text: str, language: str) -> tuple[str, str] | None:
+def _opposite_answer(facts: str, text: str) -> tuple[str, str] | None:
     """Return the yes or no that the facts begin with and the opposite one that the answer begins with, or None."""
     first, second = (_leading_answer(fold(side)) for side in (facts, text))
     return (first[1], second[1]) if first and second and first[0] != second[0] else None

@@ -52,11 +52,9 @@ def _mentions_hours(folded: str, language: str) -> tuple[bool, bool]:
 
 def is_rounded(exact: str, other: str) -> bool:
     """Whether a plain number is another one, not a year, with fewer significant digits: 1200 for 1214, 50 for 49.8."""
-    if (
-        len(exact) < _MIN_EXACT
-        or exact[0] not in (other[0], str(int(other[0]) - 1))
-        or not are_computable(exact, other)
-    ):
+    if len(exact) < _MIN_EXACT or exact[0] not in (other[0], str(int(other[0]) - 1)):
+        return False
+    if not are_computable(exact, other):
         return False
     kept = len(other.replace(".", "").strip("0"))
     if len(exact.replace(".", "").strip("0")) <= kept:

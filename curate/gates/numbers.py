@@ -87,16 +87,8 @@ class NumberMentions:
         return {form for n in self._digits if not n.letters for form in n.forms}
 
     @cached_property
-    def _has_four_digits(self) -> bool:
-        return any(_FOUR_DIGITS.fullmatch(n.text) for n in self._digits)
-
-    @cached_property
     def _joined(self) -> str:
         return re.sub(r"[\W_]+", "", self._folded)
-
-    @cached_property
-    def _digits_joined(self) -> str:
-        return re.sub(r"\D+", "", self._folded)
 
     def _has_any_form(self, forms: Iterable[str]) -> bool:
         return not self._in_digits.isdisjoint(forms) or not self._spelt_out.isdisjoint(forms)
@@ -115,13 +107,15 @@ class NumberMentions:
         parts = _POINT.split(number.text)
         if len(parts) == 2 and all(self._has_any_form((_plain(part),)) for part in parts if part.isdigit()):
             return True  # 10.30 is 10:30, and 7,9 may be 7 and 9
-        if (time := _FOUR_DIGITS.fullmatch(number.text)) and not self._has_four_digits:  # 1430 is 14:30
+        if (time := _FOUR_DIGITS.fullmatch(number.text)) and not any(
+            _FOUR_DIGITS.fullmatch(n.text) for n in self._digits
+        ):  # 1430 is 14:30
             hour, minute = int(time[1]), _plain(time[2])
             return self._has_any_form((str(hour), str(hour % 12 or 12))) and (
                 minute == "0" or self._has_any_form((minute,))
             )
         digits = re.sub(r"\D+", "", number.text)
-        return len(digits) >= 5 and digits in self._digits_joined
+        return len(digits) >= 5 and digits in re.sub(r"\D+", "", self._folded)
 
     def has_hours_of(self, number: Number, text: str) -> bool:
         """Whether the text mentions the hours that a number stands for in `text`: a quarter to 10 is 9:45."""

@@ -112,11 +112,8 @@ def personal(text: str) -> Iterator[tuple[str, str]]:
         *(m[0] for m in _AMERICAN.finditer(text)),
         *(m["number"] for m in (_number_after_phone_word().finditer(text) if _HAS_NUMBER.search(text) else ())),
     ):
-        if (
-            not is_date(number)
-            and _has_enough_digits(number)
-            and not any(number in other or other in number for other in taken)
-        ):
+        known = any(number in other or other in number for other in taken)
+        if not known and not is_date(number) and _has_enough_digits(number):
             taken.append(number)
             yield "phone", number
 

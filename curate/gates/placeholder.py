@@ -13,7 +13,7 @@ from functools import cache
 from curate.gates.folding import fold
 from curate.gates.judgement import Judgement, passed, quote, rejected, sides
 from curate.gates.phrases import all_languages_pattern, fragment, lexicon, list_pattern, phrases, says, words_of
-from schemas.records import Pair, Reason
+from schemas.records import Pair
 
 # Links, citations, checkboxes and array indexes are not placeholders.
 _BRACKETED = re.compile(
@@ -58,7 +58,7 @@ def placeholder(pair: Pair, style: str = "", language: str = "en") -> Judgement:
                 return rejected("placeholder", f"the {side} text has an unfilled placeholder: {quote(slot)}")
             flagged = flagged or slot
     if flagged:
-        return passed()._replace(reason=Reason("ok", f"{quote(flagged)} may be a placeholder"), flags=("bracketed",))
+        return passed(f"{quote(flagged)} may be a placeholder", flag="bracketed")
     return passed("no unfilled placeholder")
 
 
@@ -82,7 +82,7 @@ def _bracketed_placeholders(text: str, wanted: str, language: str) -> Iterator[t
     """Yield bracketed text that looks like a placeholder, and whether it certainly is one."""
     if not any(mark in text for mark in "[【<(«"):
         return
-    code, prose = bool(fragment("any", "code").search(text)), _FENCED.sub(" ", text)
+    code, prose = bool(fragment("code").search(text)), _FENCED.sub(" ", text)
     for kind, pattern in _KINDS:
         for match in pattern.finditer(text) if kind in text else ():
             inside = fold(next(filter(None, match.groups())))

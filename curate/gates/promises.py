@@ -76,11 +76,9 @@ def made_up_quote(given: str, text: str, language: str) -> str:
     Only where the input quotes nothing, the text is not far longer than the input, and the quotation shares few words
     with the input. Verse and dialogue may quote anything.
     """
-    if (
-        _MARK.search(given)
-        or not has_known_stop_words(language)
-        or count_words(text) > _LONGER * count_words(given) + _LEAST
-    ):
+    if _MARK.search(given) or not has_known_stop_words(language):
+        return ""
+    if count_words(text) > _LONGER * count_words(given) + _LEAST:
         return ""
     quotes = _QUOTE.findall(text)
     if len(quotes) != 1 or is_verse(text):

@@ -32,7 +32,7 @@ _MONTHS = {"month": 1, "year": 12}
 _DURATION = re.compile(r"P(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+)S)?)?")  # ISO 8601
 _PHONE, _MIN_PHONE = re.compile(r"\+?[\d\s()/.\-]+"), 7  # minimum digits
 _NUMERAL = re.compile(r"[〇零一二两兩三四五六七八九十百千万萬亿億]+")
-_PLAIN, _WORD, _GAP = re.compile(r"\d{1,15}(?:\.\d{1,6})?"), re.compile(r"\w+"), re.compile(r"[^\W\d]{0,3}[\s,]*")
+_PLAIN, _GAP = re.compile(r"\d{1,15}(?:\.\d{1,6})?"), re.compile(r"[^\W\d]{0,3}[\s,]*")
 
 
 def is_read_as(text: str, leaf: str | int | float, language: str) -> bool:
@@ -50,9 +50,9 @@ def is_read_as(text: str, leaf: str | int | float, language: str) -> bool:
         return False
     exact, seconds, months = _totals(text, language)
     times = chain((s / size for s in seconds for size in _SECONDS.values()), (m / n for m in months for n in (1, 12)))
-    if any(isclose(abs(leaf), total, rel_tol=1e-9) for total in exact) or leaf in _years_of_eras(
-        with_ascii_digits(text)
-    ):
+    if any(isclose(abs(leaf), total, rel_tol=1e-9) for total in exact):
+        return True
+    if leaf in _years_of_eras(with_ascii_digits(text)):
         return True
     if any(isclose(abs(leaf), total, rel_tol=1e-9) or round(total, 2) == leaf for total in times):
         return True

@@ -91,7 +91,11 @@ def unfilled_field(folded: str, value: Any, language: str) -> str:
     names a day and the record has none.
     """
     fields = value.items() if isinstance(value, Mapping) else ()
-    empty = [key for key, inside in fields if inside in (None, "", []) or _is_empty_word(inside)]
+    empty = [
+        key
+        for key, inside in fields
+        if inside in (None, "", []) or (isinstance(inside, str) and is_listed("any", "nothing", fold(inside).strip()))
+    ]
     record = fold(json.dumps(value, ensure_ascii=False)) if empty else ""
     for key in empty:
         name = fold(key).replace("_", " ")
@@ -102,11 +106,8 @@ def unfilled_field(folded: str, value: Any, language: str) -> str:
             filled = named[1] not in lexicon(language).stop and not is_listed("any", "unknown", named[1])
             if filled and named[1] not in record:
                 return str(key)
-        if (
-            is_listed("any", "fields_date", name)
-            and _names_a_day(folded, language)
-            and not _names_a_day(record, language)
-        ):
+        may_be_filled = is_listed("any", "fields_date", name) and _names_a_day(folded, language)
+        if may_be_filled and not _names_a_day(record, language):
             return str(key)
     return ""
 

@@ -84,14 +84,14 @@ def _wrong_bare_share(asked: str, answer: str) -> str:
     shares, number = _asked_share().findall(asked), _BARE_NUMBER.fullmatch(answer.strip(" .\n"))
     if number is None or len(shares) != 1 or len(_ANY_NUMBER.findall(asked)) != 2:
         return ""
-    rates, wholes, results = ([*_readings(part)] for part in (*shares[0], number[1]))
-    right = any(
-        abs(rate * whole / 100 - result) <= 10**-places
-        for rate, _ in rates
-        for whole, _ in wholes
-        for result, places in results
-    )
-    return "" if right else f"{asked.strip()} {number[0]}"
+    ((rate, whole),) = shares
+    return "" if _is_share(rate, whole, number[1]) else f"{asked.strip()} {number[0]}"
+
+
+def _is_share(rate: str, whole: str, share: str) -> bool:
+    """Whether a number is a percentage of another one, to its precision and in any reading of the three."""
+    ways = product(_readings(rate), _readings(whole), _readings(share))
+    return any(abs(r * w / 100 - result) <= 10**-places for (r, _), (w, _), (result, places) in ways)
 
 
 _BARE_NUMBER, _ANY_NUMBER = re.compile(rf"[€$£¥]?({_DIGITS}){_UNIT}[€$£¥]?"), re.compile(r"\d+(?:[.,]\d+)*")
@@ -107,12 +107,9 @@ def _wrong_in_words(text: str, given: str) -> str:
     """Return a wrong calculation with an operator in words (`6 times 7 is 41`), unless `given` has it; or ''."""
     for equation in _calculation_in_words().finditer(text):
         sign = next(sign for name, sign in _OPERATOR_WORDS.items() if equation[name])
-        wrong = not _holds(f"{equation['first']} {sign} {equation['second']}", equation["result"])
-        if (
-            wrong
-            and equation[0] not in given
-            and not _preceding_context().search(text[max(0, equation.start() - _CONTEXT) : equation.start()])
-        ):
+        if equation[0] in given or _holds(f"{equation['first']} {sign} {equation['second']}", equation["result"]):
+            continue
+        if not _preceding_context().search(text[max(0, equation.start() - _CONTEXT) : equation.start()]):
             return equation[0]
     return ""
 
@@ -130,15 +127,7 @@ _calculation_in_words = word_pattern(
 def _wrong_share(text: str, given: str) -> str:
     """Return a wrong percentage of a number (`15 % of 240 is 32`), unless `given` has it; or ''."""
     for share in _percentage().finditer(text):
-        if share[0] in given:
-            continue
-        rates, wholes, results = ([*_readings(share[name])] for name in ("rate", "whole", "share"))
-        if not any(
-            abs(rate * whole / 100 - result) <= 10**-places
-            for rate, _ in rates
-            for whole, _ in wholes
-            for result, places in results
-        ):
+        if share[0] not in given and not _is_share(share["rate"], share["whole"], share["share"]):
             return share[0]
     return ""
 

@@ -54,7 +54,7 @@ from curate.gates.phrases import extra_letters, lexicon, says, words_of
 from curate.gates.phrases.lists import alternation
 from curate.gates.units import changed_unit, find_conversions
 from curate.words import words
-from schemas.records import Pair, Reason
+from schemas.records import Pair
 
 _A_DATE = re.compile(r"\d{1,4}[./-]\d{1,2}[./-]\d{1,4}|\d\s?[年月]")
 _VARIABLE_ENDING = -3  # letters at the end of a name that another language may spell differently
@@ -101,32 +101,28 @@ def translated(pair: Pair, language: str, to: str) -> Judgement:
         return rejected(
             "lost_number", f"the source says {missing}, the translation does not", 1 - len(lost) / len(wanted)
         )
-    kept = passed(f"{len(wanted)} numbers are kept", 1.0)
     if doubted:
-        return kept._replace(reason=Reason("ok", f"{quote(doubted[0])} does not recur"), flags=("lost_number",))
+        return passed(f"{quote(doubted[0])} does not recur", 1.0, flag="lost_number")
     doubts = chain(
         _meaning_changes(pair.input, pair.output, language, to), _form_changes(pair.input, pair.output, language, to)
     )
     if doubt := next(doubts, None):
         code, detail = doubt
-        return kept._replace(reason=Reason("ok", detail), flags=(code,))
+        return passed(detail, 1.0, flag=code)
     if _in_latin(pair.output) and (name := unknown_name(pair.input, pair.output, language, _VARIABLE_ENDING)):
-        return kept._replace(reason=Reason("ok", f"the name {quote(name)} does not recur"), flags=("lost_name",))
-    return kept
+        return passed(f"the name {quote(name)} does not recur", 1.0, flag="lost_name")
+    return passed(f"{len(wanted)} numbers are kept", 1.0)
 
 
 def _meaning_changes(source: str, text: str, language: str, to: str) -> Iterator[tuple[str, str]]:
     """Yield possible changes of meaning, as a code and a message."""
     source_weight, weight = _weight(source), _weight(text)
-    if source_weight >= _PROSE and weight < 0.5 * source_weight:
+    is_prose = source_weight >= _PROSE
+    if is_prose and weight < 0.5 * source_weight:
         yield "shorter", "it is less than half as long as the source"
-    elif (
-        source_weight >= _PROSE
-        and weight < _SHORTER_WITH_HALF * source_weight
-        and _clauses(text) <= _clauses(source) / 2
-    ):
+    elif is_prose and weight < _SHORTER_WITH_HALF * source_weight and _clauses(text) <= _clauses(source) / 2:
         yield "shorter", "it has clearly less text than the source, and half as many clauses"
-    elif source_weight >= _PROSE and weight < _SHORTER * source_weight and _clauses(text) < _clauses(source):
+    elif is_prose and weight < _SHORTER * source_weight and _clauses(text) < _clauses(source):
         yield "shorter", "it has clearly less text than the source, and fewer clauses"
     if weight > _MAX_LENGTH * source_weight + _PROSE:
         yield "longer", "it is far longer than the source"
@@ -223,11 +219,8 @@ def _form_changes(source: str, text: str, language: str, to: str) -> Iterator[tu
         yield "options", f"{quote(text)} gives several translations"
     if len(before) == 1 and len(lines) == 2 and (second := _repeated_line(source, lines, to)):
         yield "options", f"{quote(second)} repeats it"
-    if (
-        count > source_count
-        and _weight(text) > _TWICE * _weight(source)
-        and (twice := _repeated_sentence(sentences(text)))
-    ):
+    longer = count > source_count and _weight(text) > _TWICE * _weight(source)
+    if longer and (twice := _repeated_sentence(sentences(text))):
         yield "options", f"{quote(twice)} repeats the sentence before it"
     if count < source_count > 2 and _weight(text) < (0.85 if source_count <= _FEW_SENTENCES else 0.7) * _weight(source):
         yield "lost_sentence", f"it has {count} sentences, the source {source_count}"

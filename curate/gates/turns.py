@@ -36,8 +36,8 @@ def chat_turn(text: str, other: str, language: str, *, same_language: bool = Tru
     first = labels[0] if labels and not text[: labels[0].start()].strip() else None
     if not labels and text.lstrip()[:1] not in _OPENS:
         return _next_turn(text, other, language)
-    in_turns = fragment("any", "dialogue").search(other) is not None
-    known = _speakers(labels, language) if not in_turns else []
+    in_turns = fragment("dialogue").search(other) is not None
+    known = [] if in_turns else [label for label in labels if _is_in_list(label[1], "speakers", language)]
     asked_for = first and first[1] in other and first[1] not in (label[1] for label in _LABEL.finditer(other))
     apart = not in_turns and known == labels and len({label[1] for label in labels}) == len(labels)
     if first and not asked_for and apart and (same_language or not _LABEL.match(other)):
@@ -63,10 +63,6 @@ def _labelled_version(text: str, other: str, language: str) -> str:
 
 
 _ALIKE = 0.4  # share of the roots of one version that another one has
-
-
-def _speakers(labels: list[re.Match[str]], language: str) -> list[re.Match[str]]:
-    return [label for label in labels if _is_in_list(label[1], "speakers", language)]
 
 
 def _heading_kind(

@@ -113,17 +113,13 @@ def has_stemmer(language: str) -> bool:
     return _stemmer(language) is not None
 
 
-def stem(word: str, language: str = "en") -> str:
-    """Return what the inflected forms of a word have in common: by table for irregular forms, else the Snowball stem.
+@cache
+def stemmer_for(language: str) -> Callable[[str], str]:
+    """Return a function that returns what the inflected forms of a word have in common: by table for irregular forms,
+    else the Snowball stem.
 
     In a language without a stemmer this is the word itself.
     """
-    return stemmer_for(language)(word)
-
-
-@cache
-def stemmer_for(language: str) -> Callable[[str], str]:
-    """Return `stem` for one language, for use on many words."""
     irregular, stemmer = lexicon(language).irregular, _stemmer(language)
 
     def stem(word: str) -> str:

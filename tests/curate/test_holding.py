@@ -32,7 +32,7 @@ from curate.gates.phrases.search import longest_literal, string_finder
 from curate.gates.units import _table as units_table
 from curate.gates.units import quantities
 from curate.gates.versions import _SENTENCE
-from curate.gates.words import _MIN_RATIO, _WORD, Vocabulary, _may_be_alike, cached_per_word, stem, words
+from curate.gates.words import _MIN_RATIO, _WORD, Vocabulary, _may_be_alike, cached_per_word, stemmer_for, words
 
 EVERY = 7  # every 7th row
 ROWS = [
@@ -181,8 +181,8 @@ def test_joined_neighbours_are_looked_up_by_their_beginning() -> None:
         vocabulary, tokens = Vocabulary(row["output"]), words(row["output"])
         joined = list(map("".join, pairwise(tokens)))
         for word in words(row["input"]):
-            alike = [stem(one) for one in joined if len(word) > 1 and one[:2] == word[:2]]
-            for root in (stem(word), *alike[-1:]):
+            alike = [stemmer_for("en")(one) for one in joined if len(word) > 1 and one[:2] == word[:2]]
+            for root in (stemmer_for("en")(word), *alike[-1:]):
                 assert vocabulary._is_joined(word, root) == (root in alike), (word, root)
 
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from curate.dataset_files import change_manifest, manifest_rows, read_manifest, write_manifest
-from curate.gates.words import _STEMMERS, has_stemmer, stem
+from curate.gates.words import _STEMMERS, has_stemmer, stemmer_for
 from schemas.identity import content_id, content_id_of
 from schemas.streamed import Streamed
 
@@ -103,12 +103,12 @@ def test_rows_of_a_manifest_are_read_one_at_a_time(tmp_path: Path) -> None:
 def test_every_listed_stemmer_exists(language: str) -> None:
     """The Snowball algorithm listed for a language exists, so its inflections are taken into account."""
     assert has_stemmer(language)
-    assert stem("x1", language)
+    assert stemmer_for(language)("x1")
 
 
 def test_inflected_forms_share_a_stem() -> None:
     """In languages of several families; words of a language without a stemmer are unchanged."""
     forms = {"en": "walk walking walked", "de": "häuser häusern", "fi": "talossa talosta", "ru": "книга книги"}
     for language, words in forms.items():
-        assert len({stem(word, language) for word in words.split()}) == 1, language
-    assert stem("words", "th") == "words"
+        assert len(set(map(stemmer_for(language), words.split()))) == 1, language
+    assert stemmer_for("th")("words") == "words"

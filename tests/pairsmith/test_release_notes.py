@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from curate.gates import gates_for, judge, judge_text
-from curate.gates.words import content_words, stem
+from curate.gates.words import content_words, stemmer_for
 from schemas.records import Generated, Pair, Sampling
 from schemas.spec_file import load
 from train.checks import checks_for
@@ -42,6 +42,7 @@ def rows(name: str) -> list[dict[str, Any]]:
 
 def topic(text: str) -> set[str]:
     """The stems of the words that a line is about."""
+    stem = stemmer_for("en")
     return {stem(word) for word in content_words(text)} - {stem(word) for word in content_words(CHANGES)}
 
 
