@@ -30,7 +30,7 @@ from curate.gates import rejected_personal_kinds
 from curate.gates.personal import pii
 from curate.overlap import contaminated
 from curate.pool import Pool
-from curate.review.answers import current_answers
+from curate.review.decision import current_answers
 from curate.review.sampling import in_estimation_half
 from curate.rows import ROWS, Row, pair_of
 from curate.split import SPLITS, recorded_splits, split_of

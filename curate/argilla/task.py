@@ -168,7 +168,8 @@ def record(
     }
     metadata: Json = {
         "length": _length(pair.output),
-        "chosen_for": list(dict.fromkeys(_disguised_reason(reason, gold) for reason in reasons)),
+        # Gold must not be distinguishable from the rows around it.
+        "chosen_for": list(dict.fromkeys(r if r != "gold" else "fit" if gold else "certify" for r in reasons)),
         "rejected_by": [verdict.by for verdict in findings if verdict.keep is False],
         "rivals": list(other_candidates),
     }
@@ -193,11 +194,6 @@ class GoldDisguise:
 
     findings: Sequence[Verdict]
     others: Mapping[str, Pair]
-
-
-def _disguised_reason(reason: SamplingReason, gold: GoldDisguise | None) -> str:
-    """Return the reason to store in the metadata, in which gold must not be distinguishable from the rows around it."""
-    return reason if reason != "gold" else "fit" if gold else "certify"
 
 
 def render_texts(project: Project, form: AnswerForm, pair: Pair) -> tuple[str, str]:

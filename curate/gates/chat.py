@@ -12,9 +12,15 @@ from curate.gates.folding import fold
 from curate.gates.form import is_verse
 from curate.gates.frames import match_frame
 from curate.gates.judgement import Judgement, Side, only_flagged, passed, quote, rejected, sides
-from curate.gates.making import change_note, labelled_answer, restated_style
+from curate.gates.making import (
+    change_note,
+    chat_turn,
+    empty_statement,
+    is_bare_refusal,
+    labelled_answer,
+    restated_style,
+)
 from curate.gates.phrases import all_languages_pattern, find_all, phrases, says
-from curate.gates.turns import chat_turn, empty_statement, is_bare_refusal
 from curate.gates.versions import (
     repeated_prompt,
     repeated_version,

@@ -1,4 +1,7 @@
-"""What a text tells of its making: its instruction as a statement, reasoning under a label, notes on changes.
+"""Chat that a model wraps around a text (a speaker label, the kind of text, the next turn), texts that say nothing, and
+what a text tells of its making: its instruction as a statement, reasoning under a label, notes on changes.
+
+The words are lists of each language, such as `speakers`, `headed`, `thanks`, `courtesy` and `nothing`.
 
 labelled_answer("", "when?", "It asks for a time.\\nAnswer: at nine") == "answer"
 """
@@ -9,9 +12,12 @@ import re
 from functools import lru_cache
 
 from curate.gates.content import in_code, quotations
-from curate.gates.coverage import has_known_stop_words, roots
+from curate.gates.coverage import has_known_stop_words, roots, share
 from curate.gates.folding import CACHE_SIZE, fold
+from curate.gates.frames import FrameMatch
+from curate.gates.phrases import fragment, is_listed, lexicon, list_pattern, says
 from curate.gates.phrases.word_patterns import listed, word_pattern
+from curate.gates.words import count_words
 
 
 def restated_style(style: str, given: str, text: str, language: str, style_language: str, kind: str) -> str:
@@ -123,3 +129,127 @@ _ARROWS = ("\u2192", "->", "=>", "\u21d2")
 _ARROW = re.compile(r"\W*([^\W\d_][\w ]{0,30}?)[\"'\u201d\u00bb]?\s*(?:\u2192|[-=]>|\u21d2)\s*\S")
 _STRUCK = re.compile(r"~~([^~\n]+)~~")
 _LAST = re.compile(r"\n\s*\n[^\n]+\Z|\n[^\n:\uff1a]{2,30}[:\uff1a][^\n]+\Z|\s[(\[\uff08][^()\[\]\n]+[)\]\uff09]\Z")
+
+
+# A label at the start of a line, followed by text.
+_LINE_LABEL = re.compile(
+    r"(?m)^[\s*_#>\[【]{0,6}([^\W\d_][^\n:：*\[\]【】]{0,30}?)[*_\]】\s]{0,4}[:：][^\w\n]{0,4}(?=\w)"
+)
+_ALONE = re.compile(
+    r"(?m)^[\s*_#>\[【]{0,6}([^\W\d_][^\n:：*\[\]【】]{0,30}?)[*_\]】\s]{0,4}(?:[:：][*_\]】\s]{0,4}|(?<=\*\*))$"
+)
+_BOXED = re.compile(r"\A\s*[\[【(（]([^\[\]【】()（）\n]{2,30})[\]】)）]:?\s*\n")
+_MARKED = re.compile(r"\A\s*(?:\*\*|#{1,4} )\s*([^\n:：*]{2,40}?)\s*(?:[:：][^\n]*|\*\*[:：]?|)\n")
+_MORE_HEADINGS = re.compile(r"(?m)^\s*(?:\*\*|#{1,4} )")
+_PARAGRAPH = re.compile(r"\n\s*\n")
+_AFTER_PARAGRAPH = re.compile(r"\n\s*\n[\s*_#>]{0,6}\Z")
+_EMPTY_FENCE = re.compile(r"\s*```[\w+-]*\s*```\s*")
+_OPENS = ("[", "【", "(", "（", "*", "#")  # characters that a title may be set in
+_MAX_COURTESY, _MIN_REQUEST = 12, 12  # words of a courtesy text; letters of an input that asks for more
+_MIN_COURTESY = 3  # words of a courtesy text that is certainly not a plain yes or no
+
+
+def chat_turn(text: str, other: str, language: str, *, same_language: bool = True) -> FrameMatch | None:
+    """Return what makes a folded text look like a chat turn, or None. `other` is the other side and the style."""
+    labels = list(_LINE_LABEL.finditer(text)) if ":" in text or "：" in text else []
+    if version := _labelled_version(text, other, language):
+        return FrameMatch("options", version)
+    first = labels[0] if labels and not text[: labels[0].start()].strip() else None
+    if not labels and text.lstrip()[:1] not in _OPENS:
+        return _next_turn(text, other, language)
+    in_turns = fragment("dialogue").search(other) is not None
+    known = [] if in_turns else [label for label in labels if _is_in_list(label[1], "speakers", language)]
+    asked_for = first and first[1] in other and first[1] not in (label[1] for label in _LINE_LABEL.finditer(other))
+    apart = not in_turns and known == labels and len({label[1] for label in labels}) == len(labels)
+    if first and not asked_for and apart and (same_language or not _LINE_LABEL.match(other)):
+        return FrameMatch("speaker", first[0].strip())
+    if len(labels) > 1 and all(_is_manner(label[1], language) for label in labels):
+        return FrameMatch("options", labels[1][0].strip())
+    if first is None and known and known == labels:
+        behind = [label for label in known if _AFTER_PARAGRAPH.search(text[: label.start(1)])]
+        if behind:
+            return FrameMatch("next_turn", behind[0][0].strip())
+    headed = None if in_turns else _heading_kind(text, other, language, labels, first)
+    return headed or _next_turn(text, other, language)
+
+
+def _labelled_version(text: str, other: str, language: str) -> str:
+    """Return the second of several lines that name a manner, if the texts below the first two are alike; or ''."""
+    named = [label for label in _ALONE.finditer(text) if _is_manner(label[1], language)] if "\n" in text else []
+    if len(named) < 2 or any(label[1] in other for label in named):
+        return ""
+    first, second = text[named[0].end() : named[1].start()], text[named[1].end() :].partition("\n\n")[0]
+    alike = share(roots(first, language), roots(second, language)) >= _ALIKE
+    return named[1][1] if alike and second.strip() else ""
+
+
+_ALIKE = 0.4  # share of the roots of one version that another one has
+
+
+def _heading_kind(
+    text: str, other: str, language: str, labels: list[re.Match[str]], first: re.Match[str] | None
+) -> FrameMatch | None:
+    """Return a kind of text named at the start, if no other line has a label and nothing asks for it; or None."""
+    named = _BOXED.match(text) or _MARKED.match(text) or (first if len(labels) == 1 else None)
+    alone = named and not _MORE_HEADINGS.search(text, named.end())
+    if named and alone and named[1] not in other and _is_in_list(named[1], "headed", language):
+        return FrameMatch("title", named[0].strip())
+    return None
+
+
+def _next_turn(text: str, other: str, language: str) -> FrameMatch | None:
+    """Return a paragraph in the middle of a text that thanks and asks, as the asker's next message would; or None."""
+    parts = [part.strip() for part in _PARAGRAPH.split(text)] if "\n" in text and ("?" in text or "？" in text) else []
+    for part in parts[1:-1]:
+        if part[-1:] in ("?", "？") and len(part) < 200 and "\n" not in part:
+            thanks = says(language, "thanks", part[:24])
+            if thanks and thanks.start() <= 1 and not says(language, "thanks", other):
+                return FrameMatch("next_turn", part)
+    return None
+
+
+def empty_statement(text: str, other: str, language: str) -> str:
+    """Return a folded text that is an empty fence, a word for nothing, or only courtesy; or ''.
+
+    Courtesy counts only if the input asks for more.
+    """
+    if _EMPTY_FENCE.fullmatch(text):
+        return text.strip()
+    plain = text.strip(" \n\t.!。！…*_\"'()[]-–—")
+    if not plain or "\n\n" in plain or count_words(plain) > _MAX_COURTESY or plain in other:
+        return ""
+    if _is_in_list(plain, "nothing", language):
+        return plain
+    asked = sum(map(str.isalpha, other))
+    polite = list_pattern(language, "courtesy").finditer(other[:12])
+    short = len(re.findall(r"[^\W\d_]+", plain)) < _MIN_COURTESY
+    likewise = [word[0] for word in polite if short or word[0] not in lexicon(language).stop]
+    if asked < _MIN_REQUEST or likewise or says(language, "thanks", other):
+        return ""
+    left = list_pattern(language, "courtesy").sub(" ", text)
+    return plain if not any(map(str.isalnum, left)) else ""
+
+
+def is_bare_refusal(text: str, language: str) -> bool:
+    """Whether a folded text only says that its writer cannot do it, with an apology or a word of help (`declining`).
+
+    A text that says what cannot be done, why, or what is possible has a word that is in none of the lists.
+    """
+    for code in dict.fromkeys((language, "en")):
+        able = says(code, "unable", text) or (says(code, "able", text) and says(code, "denial", text))
+        if not able or not says(code, "declining", text):
+            continue
+        left = text
+        for name in ("unable", "able", "declining", "vague", "denial"):
+            left = list_pattern(code, name).sub(" ", left)
+        if not any(map(str.isalnum, left)):
+            return True
+    return False
+
+
+def _is_manner(text: str, language: str) -> bool:
+    return _is_in_list(text, "register", language) or _is_in_list(text, "manners", language)
+
+
+def _is_in_list(text: str, name: str, language: str) -> bool:
+    return any(is_listed(code, name, text.strip()) for code in dict.fromkeys((language, "en")))

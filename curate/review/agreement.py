@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
-from curate.review.answers import current_answers, display_names
+from curate.review.decision import current_answers, display_names
 from schemas.reviews import Review
 
 _RESAMPLES = 2_000

@@ -1,4 +1,4 @@
-"""The reviewers' decision on a row: combine several answers into one decision, and turn an edit into a new pair."""
+"""The reviewers' decision on a row: which answers count, how several make one decision, the pair that an edit makes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from curate.review.answers import current_answers
 from schemas.records import Edited, Pair, Reason
 from schemas.reviews import Review
 
@@ -131,3 +130,32 @@ def edited_pair(pair: Pair, review: Review) -> Pair:
         reference=pair.reference,
         columns=pair.columns,
     )
+
+
+def latest_answers(reviews: Iterable[Review]) -> list[Review]:
+    """The latest answer of every reviewer in every role, including `withdrawn` ones.
+
+    `reviews` are in order of arrival, as returned by the store, because clocks of different machines are not
+    comparable.
+    """
+    return list({(review.role, review.reviewer): review for review in reviews}.values())
+
+
+def current_answers(reviews: Iterable[Review]) -> list[Review]:
+    """`latest_answers` of people without withdrawn ones, oldest first; simulated answers are left out."""
+    latest = latest_answers(review for review in reviews if not review.simulated)
+    return sorted((r for r in latest if r.decision != "withdrawn"), key=lambda r: (r.at, r.reviewer))
+
+
+def display_names(reviews: Mapping[str, Iterable[Review]]) -> dict[str, str]:
+    """Map each reviewer to the name in the latest review, with the id added if two reviewers have the same name."""
+    latest: dict[str, Review] = {}
+    for answers in reviews.values():
+        for review in answers:
+            if review.reviewer not in latest or review.at >= latest[review.reviewer].at:
+                latest[review.reviewer] = review
+    names = [review.who for review in latest.values()]
+    return {
+        reviewer: review.who if names.count(review.who) == 1 else f"{review.who} ({reviewer.rpartition('/')[2][:8]})"
+        for reviewer, review in latest.items()
+    }

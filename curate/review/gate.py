@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from curate.review.acceptance import AcceptanceRates
-from curate.review.answers import current_answers
+from curate.review.decision import current_answers
 from curate.review.estimate import acceptance_rate, rows_until
 from schemas.records import Pair
 from schemas.reviews import Review

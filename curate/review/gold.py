@@ -11,7 +11,7 @@ from pathlib import Path
 
 import orjson
 
-from curate.review.answers import current_answers, display_names
+from curate.review.decision import current_answers, display_names
 from curate.review.estimate import binomial
 from schemas.errors import InputError
 from schemas.project import Project

@@ -13,7 +13,7 @@ import numpy as np
 from curate.gates import gates_of
 from curate.opinions import FALSE, NONE
 from curate.pool import Pool
-from curate.review.answers import current_answers
+from curate.review.decision import current_answers
 from curate.review.sampling import SamplingRow
 from curate.selection import LengthFit, ranked
 from curate.states import last_curation, skim_states
@@ -212,11 +212,8 @@ def _without_length(pool: Pool, inputs: Sequence[Sequence[str]], scores: Scores,
 
 def _findings(pool: Pool, verdicts: Iterable[Verdict]) -> list[Verdict]:
     gates = {(gate.by, gate.settings) for gate in pool.steps}
-
-    def is_finding(verdict: Verdict) -> bool:
-        return (verdict.keep is not True or bool(verdict.flags)) and (verdict.by, verdict.fingerprint) in gates
-
-    return [verdict for verdict in verdicts if verdict.by.startswith("judge/") or is_finding(verdict)]
+    doubting = [v for v in verdicts if v.keep is not True or v.flags or v.by.startswith("judge/")]
+    return [v for v in doubting if v.by.startswith("judge/") or (v.by, v.fingerprint) in gates]
 
 
 def _most_used(by_settings: Mapping[StepKey, Scores], compares: StepKey | None) -> dict[StepKey, Scores]:

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from curate.review.acceptance import AcceptanceRates, acceptance_rates, drawn_so_far
-from curate.review.answers import current_answers
-from curate.review.decision import answers_given, decide
+from curate.review.decision import answers_given, current_answers, decide
 from curate.review.estimate import Advice, Estimate, advice, seconds_per_item
 from curate.review.gate import Gate, Objection, gate_of, objections
 from schemas.errors import needing

@@ -21,11 +21,11 @@ from curate.gates.foreign_letters import foreign_spelling
 from curate.gates.form import echo, repetition
 from curate.gates.instructed import instructed
 from curate.gates.language import language, mixed_language
+from curate.gates.making import empty_statement
 from curate.gates.phrases import FOLDER, lexicon, phrases
 from curate.gates.placeholder import placeholder
 from curate.gates.records import is_computed, miscounted_field
 from curate.gates.repeated_parts import repeated_part
-from curate.gates.turns import empty_statement
 from curate.gates.unfinished import broken_code_end
 from tests.curate.test_gate_rates import steps_of
 from tests.curate.tiny import pair

@@ -14,8 +14,7 @@ from curate.argilla.client import Argilla
 from curate.argilla.pull import PullResult, pull
 from curate.argilla.responses import reviewer_key
 from curate.review.agreement import agreement
-from curate.review.answers import current_answers
-from curate.review.decision import decide
+from curate.review.decision import current_answers, decide
 from curate.review.gold import accuracies, read_gold
 from schemas.project import Project
 from schemas.records import Pair

@@ -23,7 +23,7 @@ from curate.argilla.probe import identify_program
 from curate.argilla.pull import pull
 from curate.argilla.push import project_id
 from curate.argilla.server import ArgillaServer
-from curate.review.answers import current_answers
+from curate.review.decision import current_answers
 from curate.review.population import read_population
 from curate.review.status import review_status
 from pairsmith.stages.review import send

@@ -9,8 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from curate.argilla.adjudication import disagreements
-from curate.review.answers import current_answers
-from curate.review.decision import decide, edited_pair
+from curate.review.decision import current_answers, decide, edited_pair
 from schemas.records import Edited, Imported, Pair
 from schemas.reviews import Review
 
