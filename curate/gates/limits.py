@@ -45,26 +45,10 @@ def limits(pair: Pair, language: str = "en", input_language: str | None = None) 
     if lacking := _unrequired(before, after, input_lang, language) or _unrequired(after, before, language, input_lang):
         return rejected("lost_condition", f"{quote(lacking)} is a requirement on one side and not on the other")
     denying = _plain_denials(before, input_lang, lacking=says(language, "conditions", after) is not None)
-    short = count_words(after) <= 1.6 * count_words(before) + _EXTRA_WORDS
-    conditions = ("condition", "supposes") if translated else ("condition",)
-    for words_asked, lists, code in (
-        (("negation",), ("negated",), "lost_negation"),
-        (conditions, ("conditions", "supposes"), "lost_condition"),
-    ):
-        word = next(filter(None, (says(input_lang, name, denying) for name in words_asked)), None)
-        known = any(lexicon(language).words(name) for name in lists)
-        denied_instead = not says(input_lang, "denial", before) and says(language, "denial", after)
-        if code == "lost_condition" and short and denied_instead:
-            continue  # `only members may` also means that others may not
-        if word and known and not _keeps(denying, word, after, language, () if translated else lists, lists):
-            if not translated and code == "lost_negation" and not _keeps_denied_word(denying, word, after, language):
-                continue
-            if code == "lost_negation" and (
-                _turns_into_exception(denying, after, input_lang, language)
-                or turns_into_opposite(denying, after, input_lang, language)
-            ):
-                continue
-            return rejected(code, f"the input says {quote(word[0])}, and the output has nothing like it")
+    if lost := _lost_denial(denying, after, input_lang, language):
+        return rejected("lost_negation", f"the input says {quote(lost)}, and the output has nothing like it")
+    if lost := _lost_condition(denying, before, after, input_lang, language):
+        return rejected("lost_condition", f"the input says {quote(lost)}, and the output has nothing like it")
     unexcepted = not (translated or excepted or _turns_into_exception(before, after, input_lang, language))
     if unexcepted and (flipped := _undenied_word(_plain_denials(before, input_lang), after, language)):
         return rejected("lost_negation", f"the input denies {quote(flipped)}, the output does not")
@@ -76,13 +60,35 @@ def limits(pair: Pair, language: str = "en", input_language: str | None = None) 
     return passed("denials, limits and questions are kept")
 
 
-def _keeps(
-    before: str, word: re.Match[str], after: str, language: str, same: tuple[str, ...], lists: tuple[str, ...]
-) -> bool:
-    """Whether a text has a word of the lists; in the `same` language a denial must not only repeat what is denied."""
-    if not any(says(language, name, after) for name in lists):
-        return False
-    return "negated" not in same or _denies_anew(before[: word.start()], before[word.end() :], after, language)
+def _lost_denial(before: str, after: str, input_lang: str, language: str) -> str:
+    """Return the first denial of a text, if the other one says what it denies and denies nothing; or ''."""
+    word, translated = says(input_lang, "negation", before), input_lang != language
+    if not word or not lexicon(language).words("negated"):
+        return ""
+    if says(language, "negated", after) and (
+        translated or _denies_anew(before[: word.start()], before[word.end() :], after, language)
+    ):
+        return ""
+    if not translated and not _keeps_denied_word(before, word, after, language):
+        return ""
+    exception = _turns_into_exception(before, after, input_lang, language)
+    return "" if exception or turns_into_opposite(before, after, input_lang, language) else word[0]
+
+
+def _lost_condition(denying: str, before: str, after: str, input_lang: str, language: str) -> str:
+    """Return the first limit (`denying` has the clauses with plain denials) if the output has none; or ''."""
+    limits = ("condition", "supposes") if input_lang != language else ("condition",)
+    word = next(filter(None, (says(input_lang, name, denying) for name in limits)), None)
+    kept, known = ("conditions", "supposes"), lexicon(language)
+    if not word or not any(map(known.words, kept)) or any(says(language, name, after) for name in kept):
+        return ""
+    denied_instead = not says(input_lang, "denial", before) and says(language, "denial", after)
+    # `only members may` also means that others may not
+    return "" if denied_instead and _is_hardly_longer(after, before) else word[0]
+
+
+def _is_hardly_longer(text: str, given: str) -> bool:
+    return count_words(text) <= 1.6 * count_words(given) + _EXTRA_WORDS
 
 
 def _lost_denial_before_exception(before: str, after: str, input_lang: str, language: str) -> str:
@@ -182,11 +188,7 @@ def _added_denial(before: str, after: str, input_lang: str, language: str) -> st
     if input_lang != language:
         plain = after[denies.end() : denies.end() + 1] != "." and denies[0] not in lexicon(language).words("loosely")
         return denies[0] if plain and _word_count(before) <= _LONG_INPUT / 2 else ""
-    return (
-        _undenied_word(after, before, language)
-        if count_words(after) <= 1.6 * count_words(before) + _EXTRA_WORDS
-        else ""
-    )
+    return _undenied_word(after, before, language) if _is_hardly_longer(after, before) else ""
 
 
 def _word_count(text: str) -> float:
