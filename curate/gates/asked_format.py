@@ -14,6 +14,7 @@ from functools import lru_cache
 from curate.gates.asked_length import ITEM
 from curate.gates.folding import CACHE_SIZE, fold
 from curate.gates.phrases.word_patterns import word_pattern
+from curate.gates.unfinished import OPTIONAL_END, VOID
 from curate.gates.words import count_words
 
 
@@ -93,13 +94,13 @@ def _has_matching_tags(body: str) -> bool:
     for end, name, closed in _TAG.findall(_NOT_TAGS.sub(" ", body)):
         tag = name.casefold()
         if end:
-            while still and still[-1] != tag and still[-1] in _OPTIONAL:
+            while still and still[-1] != tag and still[-1] in OPTIONAL_END:
                 still.pop()
             if not still or still.pop() != tag:
                 return False
         elif not closed and tag not in _VOID:
             still.append(tag)
-    return all(tag in _OPTIONAL for tag in still)
+    return all(tag in OPTIONAL_END for tag in still)
 
 
 _FEW = 5  # words of a line that may be a sentence
@@ -108,10 +109,7 @@ _OPENS = re.compile(r":(?:\s+[&!]\S+)*(?:\s+#.*)?\s*\Z")  # an anchor, a tag or 
 _YAML_START = re.compile(r"(?:---|%|#.*\n|- ?\S|- *\n|[\"']?[\w./ -]+[\"']?:(?:\s|\Z))")
 _TAG = re.compile(r"<(/?)([A-Za-z][\w:.-]*)(?:\s[^<>]*?)?(/?)>")
 _NOT_TAGS = re.compile(r"<!--[\s\S]*?(?:-->|\Z)|<\?[\s\S]*?(?:\?>|\Z)|<!\[CDATA\[[\s\S]*?(?:\]\]>|\Z)|<!\w[^<>]*>")
-_VOID = frozenset(
-    ["area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr", "!doctype"]
-)
-_OPTIONAL = frozenset(["p", "li", "dt", "dd", "tr", "td", "th", "thead", "tbody", "option", "colgroup"])
+_VOID = VOID | {"embed", "!doctype"}
 _IS: dict[str, Callable[[str], bool]] = {
     "csv": _is_table_of_values,
     "tsv": lambda body: _is_table_of_values(body, "\t"),

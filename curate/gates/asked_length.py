@@ -16,14 +16,13 @@ from typing import NamedTuple
 from curate.gates.content import in_code
 from curate.gates.folding import CACHE_SIZE, fold
 from curate.gates.frames import sentences
-from curate.gates.number_words import words_to_digits
+from curate.gates.number_words import values_of_numeral, words_to_digits
 from curate.gates.phrases import says, words_of
 from curate.gates.phrases.word_patterns import word_pattern
 from curate.gates.words import count_words
 
 ITEM = re.compile(r"(?m)^\s*(?:[-*\u2022\u00b7\u2013]|\(?\d{1,2}[.)\u3001:]|\(?[a-z][.)]|#+ |\|)")
 _MAX_LENGTH = 2000  # maximum number of a unit that can be a requested length
-_CJK_DIGITS = {digit: str(at % 10) for at, digit in enumerate("〇一二三四五六七八九")} | {"两": "2", "兩": "2"}
 _CJK = re.compile(
     r"(?<![\u4e00-\u9fff])?([〇一二三四五六七八九两兩]?[百十]?[〇一二三四五六七八九]?十?[〇一二三四五六七八九]?)(?=個?个?(?:字|文|句|段))"
 )
@@ -178,16 +177,8 @@ def _range(match: re.Match[str]) -> str:
 
 
 def _to_digits(numeral: str) -> str:
-    """Return a Chinese numeral below a thousand in digits."""
-    if numeral.isdigit():
-        return numeral
-    total, digit = 0, 0
-    for sign in numeral:
-        if sign in "百十":
-            total, digit = total + (digit or 1) * (100 if sign == "百" else 10), 0
-        else:
-            digit = int(_CJK_DIGITS[sign])
-    return str(total + digit) if numeral else ""
+    """Return a Chinese numeral in digits."""
+    return numeral if numeral.isdigit() or not numeral else str(min(values_of_numeral(numeral)))
 
 
 _units = word_pattern("|".join(f"{{unit_{name}}}" for name in _COUNTERS))

@@ -15,7 +15,7 @@ from functools import lru_cache, partial
 from curate.gates.asked_length import ITEM
 from curate.gates.content import quotations
 from curate.gates.folding import CACHE_SIZE, fold
-from curate.gates.number_words import words_to_digits
+from curate.gates.number_words import values_of_numeral, words_to_digits
 from curate.gates.phrases import says
 from curate.gates.phrases.word_patterns import demands, word_pattern
 from curate.gates.words import count_words
@@ -129,15 +129,11 @@ def wrong_exact_count(asked: str, text: str, language: str) -> str:
         behind = exact.string[exact.end() : exact.end() + _REACH]
         if not says("any", "precisely", exact[0]) or says("any", "for_each", behind):
             continue
-        wanted, unit = _number(exact["number"]), next(name for name in _COUNTERS if exact[name])
+        wanted, unit = min(values_of_numeral(exact["number"])), next(name for name in _COUNTERS if exact[name])
         has = _COUNTERS[unit](text)
         if has and abs(has - wanted) > (1 if unit == "words" else 0):  # hyphens and apostrophes
             return exact[0].strip()
     return ""
-
-
-def _number(written: str) -> int:
-    return int(written) if written.isdecimal() else "〇一二三四五六七八九十".find(written.replace("两", "二"))
 
 
 _REACH = 20  # characters behind a number of things that may say for what it is

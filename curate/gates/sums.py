@@ -9,22 +9,20 @@ from operator import add, mul, sub, truediv
 
 from curate.gates.arithmetic import wrong_column, wrong_end, wrong_unit
 from curate.gates.judgement import Judgement, passed, quote, rejected
-from curate.gates.phrases.word_patterns import word_pattern
+from curate.gates.phrases.word_patterns import LETTER, word_pattern
 from schemas.records import Pair
 
-# Or a digit; only of scripts with spaces, because 38元 is a number.
-_LETTER = r"[^\W\u3040-\u30ff\u3400-\u9fff\uac00-\ud7a3]"
 _UNIT = r"(?: ?[€$£¥]| (?:kg|[cmk]?m[²³]?|[gl]|ml|h))?"
 # 12, 1,250.50, 1.250,50, 2 000; with a currency before it or a unit after it. The digits are matched atomically, so
 # that a row of ones or of terms is not searched again from each of its positions.
 _DIGITS = r"(?>\d{1,3}(?:[ \u00a0\u202f]\d{3}){1,6}(?!\d)|\d+(?:[.,]\d+)*)"
 _MORE_DIGITS = r"(?>\d{0,2}(?:[ \u00a0\u202f]\d{3}){1,6}(?!\d)|\d*(?:[.,]\d+)*)"  # _DIGITS after its first digit
-_NUMBER = rf"[€$£¥]?(?!0\d){_DIGITS}{_UNIT}(?!{_LETTER})"
+_NUMBER = rf"[€$£¥]?(?!0\d){_DIGITS}{_UNIT}(?!{LETTER})"
 _MARKS = r"+×*·÷\u2212\u2013/"
 _SIGN = rf"\s*+(?:[{_MARKS}]|-|(?<=[\d ])x(?=[\d ])|(?<=\s):(?=\s))\s*+"
 _MAX_TERMS = 8
 _EQUATION = re.compile(
-    rf"(?<!{_LETTER})(?<![.,)\]}}€$£¥])(?P<left>{_NUMBER}(?:{_SIGN}{_NUMBER}){{1,{_MAX_TERMS - 1}}})"
+    rf"(?<!{LETTER})(?<![.,)\]}}€$£¥])(?P<left>{_NUMBER}(?:{_SIGN}{_NUMBER}){{1,{_MAX_TERMS - 1}}})"
     rf"\s?=\s?(?P<right>[\u2212-]?{_NUMBER})"
 )
 _OPERATION = re.compile(rf"({_SIGN})(?={_NUMBER})")
@@ -117,9 +115,9 @@ def _wrong_in_words(text: str, given: str) -> str:
 _OPERATOR_WORDS = {"sum_plus": "+", "sum_minus": "-", "sum_times": "×", "sum_divided": "÷"}
 # The pattern begins with a digit and looks behind from there, so that other characters are skipped quickly.
 _calculation_in_words = word_pattern(
-    rf"(?P<first>\d(?<!{_LETTER}\d)(?<![.,:/%$€£\d-]\d){_MORE_DIGITS})\s+"
+    rf"(?P<first>\d(?<!{LETTER}\d)(?<![.,:/%$€£\d-]\d){_MORE_DIGITS})\s+"
     r"(?:(?P<sum_plus>{sum_plus})|(?P<sum_minus>{sum_minus})|(?P<sum_times>{sum_times})|(?P<sum_divided>{sum_divided}))"
-    rf"\s+(?P<second>{_DIGITS})\s+{{equals}}\s+(?P<result>{_DIGITS})(?![\d%:/]| ?%|{_LETTER}|\s*[{_MARKS}=x-]|[.,]\d)",
+    rf"\s+(?P<second>{_DIGITS})\s+{{equals}}\s+(?P<result>{_DIGITS})(?![\d%:/]| ?%|{LETTER}|\s*[{_MARKS}=x-]|[.,]\d)",
     re.IGNORECASE,
 )
 
@@ -133,8 +131,8 @@ def _wrong_share(text: str, given: str) -> str:
 
 
 _percentage = word_pattern(
-    rf"(?<!{_LETTER})(?<![.,\d+\u2212-])(?P<rate>{_DIGITS}) ?%\s+{{share_of}}\s+[€$£¥]?(?P<whole>{_DIGITS}){_UNIT}"
-    rf"\s*(?:=|{{equals}}(?!\w))\s*[€$£¥]?(?P<share>{_DIGITS})(?![\d%]| ?%|{_LETTER}|\s*[{_MARKS}=x-])"
+    rf"(?<!{LETTER})(?<![.,\d+\u2212-])(?P<rate>{_DIGITS}) ?%\s+{{share_of}}\s+[€$£¥]?(?P<whole>{_DIGITS}){_UNIT}"
+    rf"\s*(?:=|{{equals}}(?!\w))\s*[€$£¥]?(?P<share>{_DIGITS})(?![\d%]| ?%|{LETTER}|\s*[{_MARKS}=x-])"
 )
 
 

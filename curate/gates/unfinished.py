@@ -30,14 +30,10 @@ _IDENTIFIER = re.compile(r"(?<!\w)([a-z]+_[a-z_]+)(?!\w)")
 _TAGGED = re.compile(r"\A<[a-z][\w-]*(?:\s[^<>]*)?>[\s\S]*>\Z")
 _OPENING, _CLOSING = re.compile(r"<([a-z][\w-]*)(?:\s[^<>]*[^/<>])?>"), re.compile(r"</([a-z][\w-]*)>")
 _STRING = re.compile(r"['\"][^'\"]*[()\[\]{}]")
-# Elements without an end tag, and those whose end tag is optional in HTML.
-NEED_NO_END = frozenset(
-    (
-        *("br", "hr", "img", "input", "meta", "link", "source", "wbr", "col", "area", "base", "track"),
-        *("p", "li", "html", "head", "body", "dt", "dd", "option", "optgroup", "caption", "colgroup", "rt", "rp"),
-        *("tr", "td", "th", "thead", "tbody", "tfoot"),
-    )
-)
+# Elements without an end tag, and those whose end tag is optional in HTML: in a fragment, and elsewhere.
+VOID = frozenset(["area", "base", "br", "col", "hr", "img", "input", "link", "meta", "source", "track", "wbr"])
+OPTIONAL_END = frozenset(["p", "li", "dt", "dd", "tr", "td", "th", "thead", "tbody", "option", "colgroup"])
+_NEED_NO_END = VOID | OPTIONAL_END | frozenset(["html", "head", "body", "optgroup", "caption", "rt", "rp", "tfoot"])
 
 
 def missing_last_item(given: str, text: str) -> str:
@@ -68,7 +64,7 @@ def unbalanced(text: str, given: str) -> str:
     if "```" not in text and "<" not in given and _TAGGED.match(text):
         opened, closed = Counter(_OPENING.findall(text)), Counter(_CLOSING.findall(text))
         return next(
-            (f"<{name}>" for name in opened | closed if opened[name] != closed[name] and name not in NEED_NO_END), ""
+            (f"<{name}>" for name in opened | closed if opened[name] != closed[name] and name not in _NEED_NO_END), ""
         )
     if text.endswith(";") and "\n" not in text and not _STRING.search(text):
         return next((one for one, other in ("()", "[]", "{}") if text.count(one) > text.count(other)), "")
@@ -176,7 +172,7 @@ def _is_query(code: str, word: str) -> bool:
 def _never_closed(code: str) -> str:
     """Return the tag that markup begins with, if the text has other tags and this one is not closed; or ''."""
     opened = _OPENED.match(code)
-    if opened is None or opened[1] in NEED_NO_END or opened[0].endswith("/>") or len(_TAG.findall(code)) <= _FEW:
+    if opened is None or opened[1] in _NEED_NO_END or opened[0].endswith("/>") or len(_TAG.findall(code)) <= _FEW:
         return ""
     return "" if f"</{opened[1]}" in code else opened[0]
 

@@ -29,12 +29,12 @@ def word_pattern(template: str, flags: int = 0) -> Callable[[], re.Pattern[str]]
 
 def listed(name: str) -> Callable[[str], re.Match[str] | None]:
     """Return a function that finds the first word of a list in folded text, in any language and at any place in it."""
-    pattern = word_pattern(rf"(?<!{_LETTER}){{{name}}}(?!{_LETTER})")
+    pattern = word_pattern(rf"(?<!{LETTER}){{{name}}}(?!{LETTER})")
     return lambda folded: pattern().search(folded)
 
 
-# A letter of a script that puts spaces between words.
-_LETTER = r"[^\W\u3040-\u30ff\u3400-\u9fff\uac00-\ud7a3]"
+# A letter or digit of a script that puts spaces between words; 38元 is a number.
+LETTER = r"[^\W\u3040-\u30ff\u3400-\u9fff\uac00-\ud7a3]"
 
 
 @lru_cache(maxsize=64)  # the style is the same for every row
