@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from curate.gates.personal import parse_record
 from prompts.answer_form import AnswerForm, alternatives, resolved
 from schemas.records import Json, Pair
 
@@ -107,10 +108,7 @@ def edited_text(form: AnswerForm, pair: Pair, values: Mapping[str, Any], titles:
 
 
 def _parse_record(pair: Pair) -> Json | None:
-    try:
-        value = json.loads(pair.output)
-    except (ValueError, RecursionError):
-        return None
+    value = parse_record(pair.output)
     return value if isinstance(value, dict) else None
 
 
