@@ -16,6 +16,18 @@ from curate.gates.folding import CACHE_SIZE, fold
 from curate.gates.phrases import says, words_of
 from curate.gates.phrases.lists import alternation
 
+
+class Number(NamedTuple):
+    """A number as written, with every plain form it may stand for: `1,200.50` is `1200.5`, `5k` is `5` or `5000`.
+
+    `letters` are the letters attached to its front (`PW` in `PW55120`); empty for a plain number.
+    """
+
+    text: str
+    forms: frozenset[str]
+    letters: str = ""
+
+
 _MIN_EXACT = 3  # minimum length of an exact number
 _MIN_KEPT, _MAX_DIGITS = 2, 15  # minimum digits that a rounded number keeps; maximum length of a number to compute with
 _MAX_ERROR = 0.015  # maximum distance of the rounded number, relative to the exact one
@@ -77,17 +89,6 @@ def rounding_ranges(number: str) -> Iterator[tuple[float, float]]:
 def are_computable(*texts: str) -> bool:
     """Whether plain numbers have few enough digits to compute with."""
     return all(text.replace(".", "", 1).isdecimal() and len(text) <= _MAX_DIGITS for text in texts)
-
-
-class Number(NamedTuple):
-    """A number as written, with every plain form it may stand for: `1,200.50` is `1200.5`, `5k` is `5` or `5000`.
-
-    `letters` are the letters attached to its front (`PW` in `PW55120`); empty for a plain number.
-    """
-
-    text: str
-    forms: frozenset[str]
-    letters: str = ""
 
 
 def changed_scale(before: str, after: str, language: str, to: str) -> tuple[str, str] | None:
