@@ -6,13 +6,14 @@ The phrases that they look for are in the tables of curate/gates/phrases, one fi
 from __future__ import annotations
 
 import re
+from functools import cache
 
 from curate.gates.folding import fold
 from curate.gates.form import is_verse
 from curate.gates.frames import match_frame
 from curate.gates.judgement import Judgement, Side, passed, quote, rejected, sides
 from curate.gates.making import change_note, labelled_answer, restated_style
-from curate.gates.phrases import all_languages_pattern, find_all, phrases, says
+from curate.gates.phrases import all_languages_pattern, find_all, phrases, says, words_of
 from curate.gates.turns import chat_turn, empty_statement, is_bare_refusal
 from curate.gates.versions import (
     repeated_prompt,
@@ -73,7 +74,8 @@ def preamble(
                 if part != "maybe":
                     return chat
                 flagged = flagged or chat._replace(keep=True, flags=(chat.reason.code,))
-        frame = None if flagged else match_frame("preamble", folded[0], f"{folded[1]}\n{folded[2]}", language, kind)
+        given = f"{folded[1]}\n{folded[2]}"
+        frame = None if flagged else match_frame("preamble", folded[0], given, language, kind, folded[1])
         excuse = {"prompt_leak": "prompts", "ai": "machines"}.get(frame.code, "") if frame else ""
         if excuse and says("any", excuse, folded[1]):
             frame = None
@@ -159,15 +161,29 @@ def thinking(pair: Pair, style: str = "", language: str = "en") -> Judgement:
     Not covered: reasoning without tags in a language without a table.
     """
     for side, text in sides(pair):
-        if finding := phrases(language).find("thinking", _without_code(fold(text)), _other(pair, side), fold(style)):
+        given = _with_users(_other(pair, side)), fold(style)
+        if finding := phrases(language).find("thinking", _without_code(fold(text)), *given):
             reasoning = rejected("thinking", f"the {side} text says {quote(finding.quoted)}")
             is_plan = finding.rule.table.endswith(".maybe") and not _starts_again(text)
             return reasoning._replace(keep=True, flags=("thinking",)) if is_plan else reasoning
         folded = _without_code(fold(text))
-        if frame := match_frame("thinking", folded, f"{_other(pair, side)}\n{fold(style)}", language):
+        if frame := match_frame("thinking", folded, "\n".join(given), language):
             aloud = rejected("thinking", f"the {side} text says {quote(frame.quoted)}")
             return aloud if frame.code == "aloud" or _starts_again(text) else _flag(frame.code, side, frame.quoted)
     return passed(f"no reasoning of a model{_coverage_note(language)}")
+
+
+def _with_users(other: str) -> str:
+    """The folded other side, with the words for a user in all languages if it has one of them.
+
+    `Brugeren vil logge ind` may translate `The user wants to log in`.
+    """
+    return f"{other}\n{_users()}" if says("any", "users", other) else other
+
+
+@cache
+def _users() -> str:
+    return " ".join(sorted(word.strip("*").replace("_", " ") for word in words_of("users")))
 
 
 def _starts_again(text: str) -> bool:

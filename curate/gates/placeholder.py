@@ -50,6 +50,8 @@ def placeholder(pair: Pair, style: str = "", language: str = "en") -> Judgement:
         given = fold(pair.input if side == "output" else pair.output)
         text = text if text.isascii() else unicodedata.normalize("NFKC", text)
         for slot, certain in _placeholders(text, given, fold(style), language):
+            if _is_escaped(slot, given):
+                continue
             if slot.endswith(":") and f" {fold(slot)[:-1]} " in f" {given} ":
                 continue
             if _asks_for_a_form(f"{given}\n{fold(style)}"):
@@ -60,6 +62,14 @@ def placeholder(pair: Pair, style: str = "", language: str = "en") -> Judgement:
     if flagged:
         return passed()._replace(reason=Reason("ok", f"{quote(flagged)} may be a placeholder"), flags=("bracketed",))
     return passed("no unfilled placeholder")
+
+
+def _is_escaped(slot: str, given: str) -> bool:
+    """Whether the other side has the two signs that a placeholder begins with as a regular expression has them.
+
+    What explains `\\$\\{(\\w+)\\}` gives `${name}` as an example.
+    """
+    return not slot[:2].isalnum() and rf"\{slot[0]}\{slot[1:2]}" in given
 
 
 def _asks_for_a_form(given: str) -> bool:
