@@ -48,10 +48,21 @@ def preamble(
     writing the text, makes up the whole text, or mentions an AI. In a reply, a bare refusal that does not speak of help
     or requests (`Sorry, I can't.`) is only flagged. So is anything that may just as well be the end of a reply
     (`Would you like me to add ...?`). A label (`Output:`) counts only at the very start, and not if the task mentions a
-    dialogue or a report or if other labels follow.
+    dialogue or a report or if other labels follow. In a translation, nothing counts that its source says too.
     Not covered: chat in other words; a polite sentence that fits a reply as well (`Let me know if ...`); in a language
     without a table, everything but chat template markers and reasoning markers.
     """
+    judgement = _chat(pair, style, language, input_language, kind)
+    if kind != "translate" or not input_language or (judgement.keep and not judgement.flags):
+        return judgement
+    source = pair.model_copy(update={"input": "", "output": pair.input, "reference": None})
+    of_source = _chat(source, "", input_language, language, kind)
+    if of_source.reason.code != judgement.reason.code:
+        return judgement
+    return passed(f"the source says the same: {of_source.reason.detail}")
+
+
+def _chat(pair: Pair, style: str, language: str, input_language: str | None, kind: str) -> Judgement:
     flagged: Judgement | None = None
     for side, text in sides(pair):
         folded = (_without_code(fold(text)), _other(pair, side), fold(style))
@@ -67,6 +78,8 @@ def preamble(
             asked = finding and finding.rule.table == "refusal.maybe" and says("any", "machines", folded[1])
             if finding and not asked and not (table == "refusal" and _restates_denial(*folded[:2], *spoken)):
                 _, _, part = finding.rule.table.partition(".")
+                if kind == "reply" and part == "opening" and _is_delivered(finding.quoted, folded[1], language):
+                    continue
                 chat = rejected(
                     table if table == "refusal" else _CODES.get(part, table),
                     f"the {side} text says {quote(finding.quoted)}",
@@ -96,6 +109,14 @@ def preamble(
     if not flagged and (prompt := repeated_prompt(pair.input, pair.output)):
         flagged = _flag("prompt_leak", "output", prompt)
     return flagged or passed(f"no chat and no refusal{_coverage_note(language)}")
+
+
+def _is_delivered(opening: str, message: str, language: str) -> bool:
+    """Whether a reply opens with what its message asks for: `Here is the description:`."""
+    return bool(_QUESTION.search(message) and says(language, "text", opening) and says(language, "text", message))
+
+
+_QUESTION = re.compile("[?\uff1f\u061f]")
 
 
 def _making(pair: Pair, style: str, language: str, input_language: str, kind: str) -> str:

@@ -8,9 +8,9 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, lru_cache
 
-from curate.gates.folding import fold
+from curate.gates.folding import CACHE_SIZE, fold
 from curate.gates.judgement import Judgement, passed, quote, rejected, sides
 from curate.gates.phrases import all_languages_pattern, fragment, lexicon, list_pattern, phrases, says, words_of
 from schemas.records import Pair, Reason
@@ -100,6 +100,8 @@ def _bracketed_placeholders(text: str, wanted: str, language: str) -> Iterator[t
                 continue
             if fold(match[0]) in wanted or _TAGS.fullmatch(inside):
                 continue
+            if kind in _kinds_of_slots(wanted):  # as in the translation of a template
+                continue
             filled_in = kind == "<" and " " in inside and all_languages_pattern("fill").match(inside)
             if (code and kind != "[" and not inside.isupper() and not filled_in) or (
                 match[0] not in prose and not _IN_CODE.fullmatch(match[0][1:-1])
@@ -115,6 +117,18 @@ def _bracketed_placeholders(text: str, wanted: str, language: str) -> Iterator[t
                 _may_be_placeholder(text, match) if kind == "[" else _begins_like_placeholder(inside, kind, language)
             ):
                 yield match[0], False
+
+
+@lru_cache(maxsize=CACHE_SIZE)
+def _kinds_of_slots(given: str) -> frozenset[str]:
+    """The kinds of brackets around placeholders of any language in the folded other side and style."""
+    slots = all_languages_pattern("slots")
+    return frozenset(
+        kind
+        for kind, pattern in _KINDS
+        for match in (pattern.finditer(given) if kind in given else ())
+        if (inside := next(filter(None, match.groups()))) and not _TAGS.fullmatch(inside) and slots.search(inside)
+    )
 
 
 def _is_in_greeting(text: str, match: re.Match[str]) -> bool:

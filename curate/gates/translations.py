@@ -84,7 +84,7 @@ def translated(pair: Pair, language: str, to: str) -> Judgement:
     Not covered: numbers that the translation invents; converted units.
     """
     source = words(pair.input)
-    if source == words(pair.output) and len(source) >= _ALIKE_WORDS:
+    if source == words(pair.output) and len(words(ADDRESS.sub(" ", pair.input))) >= _ALIKE_WORDS:
         return rejected("untranslated", f"it is the same as the source: {quote(pair.output)}", 0.0)
     addresses = [address for address in ADDRESS.findall(pair.input) if address.casefold() not in pair.output.casefold()]
     if addresses:

@@ -171,3 +171,81 @@ def test_a_label_may_follow_a_heading_in_any_language() -> None:
         "Khách hỏi về: ui": "Khách hỏi về: ui",
     }
     assert {answer: form.canonical(answer) for answer in answers} == answers
+
+
+@pytest.mark.parametrize(
+    ("source", "translation", "to"),
+    [
+        ("Hi [Your name], welcome!", "Hej [Dit navn], velkommen!", "da"),
+        ("Hi [First name], your code is ready.", "Hallo [Vorname], Ihr Code ist da.", "de"),
+        ("https://<your-domain>.example.com", "https://<dein-domain>.example.com", "de"),
+        (
+            "Certainly! Here is the text you asked for:\n\nWe close.",
+            "Bien sûr ! Voici le texte demandé :\n\nNous fermons.",
+            "fr",
+        ),
+        (
+            "Let me know if you'd like any changes to the draft.",
+            "Avísame si quieres algún cambio en el borrador.",
+            "es",
+        ),
+        (
+            "Version A: The sea is calm.\nVersion B: It is rough.",
+            "Versione A: Il mare è calmo.\nVersione B: È mosso.",
+            "it",
+        ),
+        ("Output: 3 files", "Ausgabe: 3 Dateien", "de"),
+        ("E-mail: info@ember.example", "E-Mail: info@ember.example", "de"),
+        ("N/A", "Entfällt", "de"),
+        ("Idiot-proof: even a child can use it.", "Idiotensicher: Sogar ein Kind kann es benutzen.", "de"),
+    ],
+)
+def test_a_translation_may_say_what_its_source_says(source: str, translation: str, to: str) -> None:
+    """Placeholders of a template, chat in a script, a list of versions, an address: seven of these were rejected."""
+    assert of("translate", "en", source, translation, to=to) == Outcome(frozenset(), frozenset())
+
+
+@pytest.mark.parametrize(
+    ("source", "translation", "gate"),
+    [
+        ("Hi Mona, welcome to our house [1].", "Hej [Dit navn], velkommen til vores hus.", "placeholder"),
+        ("The shop is closed.", "Selvfølgelig! Her er oversættelsen:\n\nButikken er lukket.", "preamble"),
+        (
+            "Let me know if you'd like any changes.",
+            "Her er oversættelsen:\n\nSig til, hvis du vil have ændringer.",
+            "preamble",
+        ),
+    ],
+)
+def test_a_translation_may_not_add_to_its_source(source: str, translation: str, gate: str) -> None:
+    """A placeholder beside a citation, an opening, and an opening before a source with another kind of chat."""
+    assert gate in of("translate", "en", source, translation, to="da").rejecting
+
+
+def test_an_answer_may_be_in_the_language_that_its_input_names() -> None:
+    """A greeting in Thai is in Thai letters if the input names Thai, and rejected otherwise, as is a translation."""
+    thai = "สวัสดีตอนเช้า"
+    assert not of("free", "en", "Translate 'good morning' into Thai", thai).rejecting
+    assert "language" in of("free", "en", "How do people greet each other?", thai).rejecting
+    assert "language" in of("translate", "de", "Guten Morgen auf Thai", thai, to="en").rejecting
+
+
+def test_who_are_you_asks_whether_it_is_a_machine() -> None:
+    """An AI may say what it is if somebody asks."""
+    assert not of("free", "en", "Who are you?", "I'm an AI assistant that helps with short questions.").flagging
+    assert not of("free", "de", "Wer bist du?", "Ich bin ein KI-Assistent und helfe bei kurzen Fragen.").flagging
+    assert "preamble" in of("free", "en", "What is rain?", "I'm an AI assistant. Rain is water.").flagging
+
+
+@pytest.mark.parametrize(
+    ("language", "message", "reply"),
+    [
+        ("en", "Can you send the description of the tent?", "Here is the description: a two-person tent of 2 kg."),
+        ("de", "Wie war der Titel?", "Hier ist der Titel: Das Meer. Viel Freude!"),
+        ("fr", "Quel est le message de Paul ?", "Voici le message de Paul : il arrive à midi."),
+    ],
+)
+def test_a_reply_may_deliver_the_text_that_its_message_asks_for(language: str, message: str, reply: str) -> None:
+    """`Here is the description: ...` is the reply to a question for it, and an opening elsewhere. All were rejected."""
+    assert "preamble" not in of("reply", language, message, reply).rejecting
+    assert "preamble" in of("rewrite", language, "2 kg, das meer, paul, à midi", reply).rejecting
