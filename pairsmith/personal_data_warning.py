@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from curate.gates.personal import counted
 from curate.redaction import find_personal_data, texts_of
+from curate.split import has_given_output
 from schemas.progress import Say
 from schemas.records import Seed
 from schemas.spec import Spec, TeacherSettings
@@ -17,7 +18,7 @@ def warn_about_personal_data(say: Say, seeds: Sequence[Seed], teachers: Iterable
     """Report what personal data, secrets and insults the seeds and exemplars contain, and where they are sent.
 
     Exemplars are not redacted, and every request includes each of them. If nothing is sent
-    off this machine, report what the dataset will contain, by a look at up to 2,000 seeds at equal distances.
+    off this machine, report what the dataset will contain of pairs, by a look at up to 2,000 seeds at equal distances.
     """
     away = sorted({url for teacher in teachers for url in teacher.addresses if not is_local(url)})
     asked_in, answered_in = spec.task.languages
@@ -32,11 +33,10 @@ def warn_about_personal_data(say: Say, seeds: Sequence[Seed], teachers: Iterable
     if not away:
         step = -(-len(seeds) // _LOOKED_AT) or 1
         looked_at = islice(seeds, 0, None, step)
-        kept = (text for seed in looked_at for text in texts_of(seed, asked_in, answered_in))
+        pairs = (seed for seed in looked_at if has_given_output(seed))
+        kept = (text for seed in pairs for text in texts_of(seed, asked_in, answered_in))
         if held := counted(one for text, language in kept for one in {*find_personal_data(text, language)}):
-            which = (
-                "the seeds contain" if step == 1 else f"one in {step} of {len(seeds):,} seeds was read: they contain"
-            )
+            which = "the pairs contain" if step == 1 else f"one in {step} of {len(seeds):,} rows was read: they contain"
             say(f"warning: {which} {held}, and so will the dataset. [personal] in the spec can redact or reject it.")
 
 

@@ -22,7 +22,7 @@ def test_personal_data_in_pairs_that_no_teacher_sees_is_reported(tmp_path: Path)
     first = Project(tmp_path).run("generate")
     assert first.returncode == 0, first.stderr
     held = "1 e-mail address, 1 telephone number, 1 card number"
-    assert f"the seeds contain {held}, and so will the dataset" in first.stderr
+    assert f"the pairs contain {held}, and so will the dataset" in first.stderr
     assert "[personal]" in first.stderr
     (tmp_path / "pairsmith.toml").write_text(
         f'{SPEC}[personal]\nemail = "redact"\nphone = "redact"\ncard = "reject"\n', encoding="utf-8"
@@ -37,4 +37,4 @@ def test_a_large_file_is_read_at_equal_distances(tmp_path: Path) -> None:
     (tmp_path / "pairsmith.toml").write_text(SPEC, encoding="utf-8")
     done = Project(tmp_path).run("generate")
     assert done.returncode == 0, done.stderr
-    assert "one in 2 of 2,400 seeds was read: they contain 1,200 e-mail addresses" in done.stderr
+    assert "one in 2 of 2,400 rows was read: they contain 1,200 e-mail addresses" in done.stderr
