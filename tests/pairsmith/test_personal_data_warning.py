@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.pairsmith.conftest import Project
 
 PAIRS = """input,output
@@ -30,6 +32,7 @@ def test_personal_data_in_pairs_that_no_teacher_sees_is_reported(tmp_path: Path)
     assert "so will the dataset" not in Project(tmp_path).run("generate").stderr
 
 
+@pytest.mark.slow
 def test_a_large_file_is_read_at_equal_distances(tmp_path: Path) -> None:
     """Of 2,400 rows every second is read, and the message says so."""
     rows = [f"Row {n} is about boots,Write to a{n}.berg@post.example.org today." for n in range(2400)]
