@@ -87,6 +87,7 @@ async def curate_project(
         "reviewed": len(people),
         "undecided": sum(decision.verdict == "undecided" for decision in people),
         "judged_by": [[s.by, s.settings, s.scores] for s in pool.steps if s.per_row and not s.by.startswith("gate/")],
+        "gates": {s.by: s.settings for s in pool.steps if s.by.startswith("gate/")},
         "shaped_rows": current_parts(project, store, fingerprints, pool.steps),
         "scorer": {"by": chosen.by, "why": chosen.sentence, **chosen.facts} if chosen else None,
     }

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from pairsmith.rows import flagged_reason
 from schemas.errors import PairsmithError, UsageError
 from schemas.project import Project
-from schemas.records import Artifact, Call, Generated, Pair, RowState, Verdict
+from schemas.records import Artifact, Call, Generated, Pair, Receipt, RowState, Verdict
 from schemas.step_names import display_step
 from schemas.store import Store
 from schemas.store.latest import listed_artifacts, members_of
@@ -52,7 +53,7 @@ def lineage_of(project: Project, store: Store, pair: Pair) -> dict[str, Any]:
         "origin": pair.origin.model_dump(mode="json"),
         "prompt": _prompt(project, pair),
         "calls": [_call(call) for call in calls],
-        "verdicts": [_as_json(v) for v in store.verdicts([pair.id]).get(pair.id, [])],
+        "verdicts": _verdicts(store.verdicts([pair.id]).get(pair.id, []), curation),
         "reviews": [r.model_dump(mode="json") for r in store.reviews([pair.id]).get(pair.id, [])],
         "rows": [_as_json(s) for s in (read_states(store, curation, pair_id=pair.id) if curation else ())],
         "split": seed_split(seed, project.spec.split) if seed else split_of(pair.seed_id, project.spec.split),
@@ -78,6 +79,14 @@ def _prompt(project: Project, pair: Pair) -> dict[str, Any] | None:
 def _call(call: Call) -> dict[str, Any]:
     kept = "key attempt sample status reason teacher endpoint text raw request facts seconds request_id"
     return call.model_dump(mode="json", include=set(kept.split())) | {"at": call.at.isoformat(timespec="seconds")}
+
+
+def _verdicts(verdicts: Sequence[Verdict], curation: Receipt | None) -> list[dict[str, Any]]:
+    """The verdicts as JSON; those that the last curation did not use, because its gates have changed, come last."""
+    now = curation.facts.get("gates") if curation else None
+    earlier = [now is not None and v.by.startswith("gate/") and now.get(v.by) != v.fingerprint for v in verdicts]
+    ordered = sorted(zip(earlier, verdicts, strict=True), key=lambda one: one[0])
+    return [{**_as_json(verdict), "earlier": is_earlier} for is_earlier, verdict in ordered]
 
 
 def _as_json(record: Verdict | RowState) -> dict[str, Any]:
@@ -144,7 +153,7 @@ def screen(lineage: dict[str, Any]) -> list[RenderableType]:
             verdict_mark(verdict["keep"], verdict["flags"]),
             display_step(verdict["by"]),
             score,
-            Text(verdict["reason"], overflow="fold"),
+            Text(f"{'(by earlier rules) ' if verdict['earlier'] else ''}{verdict['reason']}", overflow="fold"),
         )
     parts.append(table if lineage["verdicts"] else "no step has judged it yet")
     for row in lineage["rows"]:

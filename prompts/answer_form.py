@@ -27,6 +27,7 @@ from schemas.user_modules import UserReference, load_user_module
 from schemas.user_output import user_output
 
 _MODEL = re.compile(r"[\w.]+:\w+")
+_HEADED = re.compile(r"\A\W*[^\W\d_]+(?:[ -][^\W\d_]+)?\W*?[:=\uff1a]")  # `Label: `, in any language
 _FENCED = re.compile(r"\s*```(?:json)?\s*(.*?)\s*```\s*", re.DOTALL | re.IGNORECASE)
 
 
@@ -79,7 +80,10 @@ class AnswerForm:
         """`text` in the form that rows store: a label as spelled in the spec, or JSON without a code fence, in the
         schema's key order, with one space after each comma and colon. Other text is unchanged, for a gate to reject."""
         if self.labels:
-            return label_in(self.labels, _extract_label(text)) or text
+            answer = _extract_label(text)
+            headed = _HEADED.match(answer)
+            named = headed and not label_in(self.labels, headed[0][:-1]) and answer[headed.end() :]
+            return label_in(self.labels, answer) or label_in(self.labels, named or "") or text
         if self.schema is None:
             return text
         try:

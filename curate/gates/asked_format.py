@@ -42,7 +42,7 @@ _FENCE = re.compile(r"```[\w+-]*[^\S\n]*\n([\s\S]*?)\n?```")
 _NAMES = re.compile(r"(?<![a-z])(?:csv|tsv|ya?ml|xml|html|json|markdown|md|latex|toml|table|sql)(?![a-z])")
 # The format is asked for, not what the instruction is about: `a parser for CSV`, `turn the CSV into sentences`.
 _asks_for = word_pattern(
-    r"(?:\A\W*|[.:;!,\u3002\uff0c]\s*|(?<![^\W\u3040-\u9fff]){format_verbs}\s(?:[^\W\d_]{1,7}\s)?|{format_verbs_joined}\s?)(?P<name>csv|tsv|yaml|xml|html)"
+    r"(?:\A\W*|[.:;!,\u3002\uff0c]\s*|(?<![^\W\u3040-\u9fff]){format_verbs}\s(?:[^\W\d_]{1,7}\s){0,2}|{format_verbs_joined}\s?)(?P<name>csv|tsv|yaml|xml|html)"
     r"(?![a-z]|\s?\?)(?!-?\s?[a-z-]*{format_carriers})"
 )
 _markdown_table = word_pattern(
@@ -86,7 +86,7 @@ def _is_yaml(body: str) -> bool:
     return True
 
 
-def _has_matching_tags(body: str) -> bool:
+def has_matching_tags(body: str) -> bool:
     """Whether a text begins with a tag, and every tag that needs an end has it, in the right order."""
     if not body.startswith("<"):
         return False
@@ -110,12 +110,13 @@ _YAML_START = re.compile(r"(?:---|%|#.*\n|- ?\S|- *\n|[\"']?[\w./ -]+[\"']?:(?:\
 _TAG = re.compile(r"<(/?)([A-Za-z][\w:.-]*)(?:\s[^<>]*?)?(/?)>")
 _NOT_TAGS = re.compile(r"<!--[\s\S]*?(?:-->|\Z)|<\?[\s\S]*?(?:\?>|\Z)|<!\[CDATA\[[\s\S]*?(?:\]\]>|\Z)|<!\w[^<>]*>")
 _VOID = VOID | {"embed", "!doctype"}
+_BARE = re.compile(r"&(?!#?\w{1,31};)")  # an ampersand that XML does not allow
 _IS: dict[str, Callable[[str], bool]] = {
     "csv": _is_table_of_values,
     "tsv": lambda body: _is_table_of_values(body, "\t"),
     "yaml": _is_yaml,
-    "xml": _has_matching_tags,
-    "html": _has_matching_tags,
+    "xml": lambda body: has_matching_tags(body) and not _BARE.search(_NOT_TAGS.sub(" ", body)),
+    "html": has_matching_tags,
     "markdown": lambda body: "|" in body,
 }
 
@@ -153,7 +154,8 @@ def other_code(asked: str, text: str) -> str:
     written = _SAME.get(label[1].casefold(), label[1].casefold()) if label else ""
     if written in _CODE and written != named[0] and (written, named[0]) not in _KIN:
         return written
-    if _CODE[named[0]].search(text):
+    # A query in a string is part of a program in another language.
+    if _CODE[named[0]].search(_STRING.sub(" ", text) if named[0] == "sql" else text):
         return ""
     return next((name for name, marks in _CODE.items() if marks.search(text) and (name, named[0]) not in _KIN), "")
 
@@ -215,4 +217,5 @@ _CODE = {
     "c++": re.compile(r"#include <\w+>|\bstd::|\bcout\b"),
     "c#": re.compile(r"\bConsole\.Write|\busing System|\bpublic (?:static |class |void |int )"),
 }
+_STRING = re.compile(r"\"{3}[\s\S]*?\"{3}|\"[^\"\n]*\"")
 _LABEL = re.compile(r"```([A-Za-z+#]+)")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import cache
 
 from curate.gates.folding import fold
 from curate.gates.form import is_verse
@@ -20,7 +21,7 @@ from curate.gates.making import (
     labelled_answer,
     restated_style,
 )
-from curate.gates.phrases import all_languages_pattern, find_all, phrases, says
+from curate.gates.phrases import all_languages_pattern, find_all, phrases, says, words_of
 from curate.gates.versions import (
     repeated_prompt,
     repeated_version,
@@ -54,10 +55,21 @@ def preamble(
     writing the text, makes up the whole text, or mentions an AI. In a reply, a bare refusal that does not speak of help
     or requests (`Sorry, I can't.`) is only flagged. So is anything that may just as well be the end of a reply
     (`Would you like me to add ...?`). A label (`Output:`) counts only at the very start, and not if the task mentions a
-    dialogue or a report or if other labels follow.
+    dialogue or a report or if other labels follow. In a translation, nothing counts that its source says too.
     Not covered: chat in other words; a polite sentence that fits a reply as well (`Let me know if ...`); in a language
     without a table, everything but chat template markers and reasoning markers.
     """
+    judgement = _chat(pair, style, language, input_language, kind)
+    if kind != "translate" or not input_language or (judgement.keep and not judgement.flags):
+        return judgement
+    source = pair.model_copy(update={"input": "", "output": pair.input, "reference": None})
+    of_source = _chat(source, "", input_language, language, kind)
+    if of_source.reason.code != judgement.reason.code:
+        return judgement
+    return passed(f"the source says the same: {of_source.reason.detail}")
+
+
+def _chat(pair: Pair, style: str, language: str, input_language: str | None, kind: str) -> Judgement:
     flagged: Judgement | None = None
     for side, text in sides(pair):
         folded = (_without_code(fold(text)), _other(pair, side), fold(style))
@@ -73,6 +85,8 @@ def preamble(
             asked = finding and finding.rule.table == "refusal.maybe" and says("any", "machines", folded[1])
             if finding and not asked and not (table == "refusal" and _restates_denial(*folded[:2], *spoken)):
                 _, _, part = finding.rule.table.partition(".")
+                if kind == "reply" and part == "opening" and _is_delivered(finding.quoted, folded[1], language):
+                    continue
                 chat = rejected(
                     table if table == "refusal" else _CODES.get(part, table),
                     f"the {side} text says {quote(finding.quoted)}",
@@ -80,7 +94,8 @@ def preamble(
                 if part != "maybe":
                     return chat
                 flagged = flagged or only_flagged(chat)
-        frame = None if flagged else match_frame("preamble", folded[0], f"{folded[1]}\n{folded[2]}", language, kind)
+        given = f"{folded[1]}\n{folded[2]}"
+        frame = None if flagged else match_frame("preamble", folded[0], given, language, kind, folded[1])
         excuse = {"prompt_leak": "prompts", "ai": "machines"}.get(frame.code, "") if frame else ""
         if excuse and says("any", excuse, folded[1]):
             frame = None
@@ -93,6 +108,14 @@ def preamble(
         additions = _additions(pair, style, language, input_language or language, kind)
         flagged = next((_flag(code, "output", quoted) for code, quoted in additions if quoted), None)
     return flagged or passed(f"no chat and no refusal{_coverage_note(language)}")
+
+
+def _is_delivered(opening: str, message: str, language: str) -> bool:
+    """Whether a reply opens with what its message asks for: `Here is the description:`."""
+    return bool(_QUESTION.search(message) and says(language, "text", opening) and says(language, "text", message))
+
+
+_QUESTION = re.compile("[?\uff1f\u061f]")
 
 
 def _additions(pair: Pair, style: str, language: str, input_language: str, kind: str) -> Iterator[tuple[str, str]]:
@@ -162,15 +185,29 @@ def thinking(pair: Pair, style: str = "", language: str = "en") -> Judgement:
     Not covered: reasoning without tags in a language without a table.
     """
     for side, text in sides(pair):
-        if finding := phrases(language).find("thinking", _without_code(fold(text)), _other(pair, side), fold(style)):
+        given = _with_users(_other(pair, side)), fold(style)
+        if finding := phrases(language).find("thinking", _without_code(fold(text)), *given):
             reasoning = rejected("thinking", f"the {side} text says {quote(finding.quoted)}")
             is_plan = finding.rule.table.endswith(".maybe") and not _starts_again(text)
             return only_flagged(reasoning) if is_plan else reasoning
         folded = _without_code(fold(text))
-        if frame := match_frame("thinking", folded, f"{_other(pair, side)}\n{fold(style)}", language):
+        if frame := match_frame("thinking", folded, "\n".join(given), language):
             aloud = rejected("thinking", f"the {side} text says {quote(frame.quoted)}")
             return aloud if frame.code == "aloud" or _starts_again(text) else _flag(frame.code, side, frame.quoted)
     return passed(f"no reasoning of a model{_coverage_note(language)}")
+
+
+def _with_users(other: str) -> str:
+    """The folded other side, with the words for a user in all languages if it has one of them.
+
+    `Brugeren vil logge ind` may translate `The user wants to log in`.
+    """
+    return f"{other}\n{_users()}" if says("any", "users", other) else other
+
+
+@cache
+def _users() -> str:
+    return " ".join(sorted(word.strip("*").replace("_", " ") for word in words_of("users")))
 
 
 def _starts_again(text: str) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 
+from curate.gates.asked_format import has_matching_tags
 from curate.gates.content import in_code, is_summary, is_title
 from curate.gates.debris import foreign_markup, stray_character
 from curate.gates.folding import fold
@@ -314,7 +315,7 @@ def _markup(text: str, given: str) -> str:
     """
     if ("<" not in text and "&" not in text) or "```" in text or _ENTITY.search(given) or "<" in given:
         return ""
-    if _ELEMENT.fullmatch(text.strip()):
+    if _ELEMENT.fullmatch(text.strip()) or (text.rstrip().endswith(">") and has_matching_tags(text.strip())):
         return ""  # it is markup, in which entities are normal
     shown = _shown(text)
     if "|" not in text and (broken := _BREAK.search(shown)):

@@ -33,8 +33,8 @@ _MAX_REFUSAL = 420  # characters of a text that may be a refusal
 class Frame(NamedTuple):
     """A row of [[frames]]: the gate that uses it, its code, where the words are expected, and their lists.
 
-    `unless` is a list whose words must not occur in the other side or the style. With `apart`, the lists need not occur
-    in the same sentence, only in the same place.
+    `unless` is a list whose words must not occur in the other side or the style, `unless_other` one whose words must
+    not occur in the other side. With `apart`, the lists need not occur in the same sentence, only in the same place.
     """
 
     gate: str
@@ -42,6 +42,7 @@ class Frame(NamedTuple):
     place: str
     lists: tuple[str, ...]
     unless: str = ""
+    unless_other: str = ""
     apart: bool = False
     kinds: tuple[str, ...] = ()  # the kinds of task that it is used for; all if empty
     words: int = 0  # a mask of `lists`, to compare with the lists that occur in a text
@@ -54,8 +55,11 @@ class FrameMatch(NamedTuple):
     quoted: str
 
 
-def match_frame(gate: str, text: str, given: str, language: str, kind: str = "") -> FrameMatch | None:
-    """Return the first frame of `gate` that a folded text matches, or None. `given` is the other side and the style."""
+def match_frame(gate: str, text: str, given: str, language: str, kind: str = "", other: str = "") -> FrameMatch | None:
+    """Return the first frame of `gate` that a folded text matches, or None.
+
+    `given` is the other side and the style, `other` the other side alone.
+    """
     if not phrases(language).known:
         return None
     codes = (language,) if language == "en" else (language, "en")
@@ -64,7 +68,7 @@ def match_frame(gate: str, text: str, given: str, language: str, kind: str = "")
     places: dict[str, list[tuple[str, str, int]]] = {}  # the texts of each place, with the lists that may occur in them
     missing = ~every
     for row in [row for row in _frames().get(gate, ()) if not row.words & missing or row.place in uncertain]:
-        if row.kinds and kind not in row.kinds:
+        if (row.kinds and kind not in row.kinds) or (row.unless_other and _has_head_too(row, other, kind, codes)):
             continue
         if row.place not in places:
             texts = _parts_at(row.place, text)
@@ -73,6 +77,12 @@ def match_frame(gate: str, text: str, given: str, language: str, kind: str = "")
             if not row.words & ~lists and (quoted := _matched_text(row, place, given, code)):
                 return FrameMatch(row.code, quoted)
     return None
+
+
+def _has_head_too(row: Frame, other: str, kind: str, languages: tuple[str, ...]) -> bool:
+    """Whether the other side has a word of `unless_other`, or is a source with a colon that a translation keeps."""
+    translated = kind == "translate" and next(_head(other), "")
+    return bool(translated) or any(says(language, row.unless_other, other) for language in languages)
 
 
 @lru_cache(maxsize=CACHE_SIZE)

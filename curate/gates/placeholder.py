@@ -8,9 +8,9 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, lru_cache
 
-from curate.gates.folding import fold
+from curate.gates.folding import CACHE_SIZE, fold
 from curate.gates.judgement import Judgement, passed, quote, rejected, sides
 from curate.gates.phrases import all_languages_pattern, fragment, lexicon, list_pattern, phrases, says, words_of
 from schemas.records import Pair
@@ -50,6 +50,8 @@ def placeholder(pair: Pair, style: str = "", language: str = "en") -> Judgement:
         given = fold(pair.input if side == "output" else pair.output)
         text = text if text.isascii() else unicodedata.normalize("NFKC", text)
         for slot, certain in _placeholders(text, given, fold(style), language):
+            if _is_escaped(slot, given):
+                continue
             if slot.endswith(":") and f" {fold(slot)[:-1]} " in f" {given} ":
                 continue
             if _asks_for_a_form(f"{given}\n{fold(style)}"):
@@ -60,6 +62,14 @@ def placeholder(pair: Pair, style: str = "", language: str = "en") -> Judgement:
     if flagged:
         return passed(f"{quote(flagged)} may be a placeholder", flag="bracketed")
     return passed("no unfilled placeholder")
+
+
+def _is_escaped(slot: str, given: str) -> bool:
+    """Whether the other side has the two signs that a placeholder begins with as a regular expression has them.
+
+    What explains `\\$\\{(\\w+)\\}` gives `${name}` as an example.
+    """
+    return not slot[:2].isalnum() and rf"\{slot[0]}\{slot[1:2]}" in given
 
 
 def _asks_for_a_form(given: str) -> bool:
@@ -90,6 +100,8 @@ def _bracketed_placeholders(text: str, wanted: str, language: str) -> Iterator[t
                 continue
             if fold(match[0]) in wanted or _TAGS.fullmatch(inside):
                 continue
+            if kind in _kinds_of_slots(wanted):  # as in the translation of a template
+                continue
             filled_in = kind == "<" and " " in inside and all_languages_pattern("fill").match(inside)
             if (code and kind != "[" and not inside.isupper() and not filled_in) or (
                 match[0] not in prose and not _IN_CODE.fullmatch(match[0][1:-1])
@@ -105,6 +117,18 @@ def _bracketed_placeholders(text: str, wanted: str, language: str) -> Iterator[t
                 _may_be_placeholder(text, match) if kind == "[" else _begins_like_placeholder(inside, kind, language)
             ):
                 yield match[0], False
+
+
+@lru_cache(maxsize=CACHE_SIZE)
+def _kinds_of_slots(given: str) -> frozenset[str]:
+    """The kinds of brackets around placeholders of any language in the folded other side and style."""
+    slots = all_languages_pattern("slots")
+    return frozenset(
+        kind
+        for kind, pattern in _KINDS
+        for match in (pattern.finditer(given) if kind in given else ())
+        if (inside := next(filter(None, match.groups()))) and not _TAGS.fullmatch(inside) and slots.search(inside)
+    )
 
 
 def _is_in_greeting(text: str, match: re.Match[str]) -> bool:

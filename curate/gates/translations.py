@@ -82,7 +82,7 @@ def translated(pair: Pair, language: str, to: str) -> Judgement:
     Not covered: numbers that the translation invents; converted units.
     """
     source = words(pair.input)
-    if source == words(pair.output) and len(source) >= _ALIKE_WORDS:
+    if source == words(pair.output) and len(words(ADDRESS.sub(" ", pair.input))) >= _ALIKE_WORDS:
         return rejected("untranslated", f"it is the same as the source: {quote(pair.output)}", 0.0)
     addresses = [address for address in ADDRESS.findall(pair.input) if address.casefold() not in pair.output.casefold()]
     if addresses:
@@ -356,13 +356,15 @@ def _untranslated(source: str, text: str, language: str, to: str) -> str:
         if (first in stop or second in stop) and len(first + second) > 5 and f" {first} {second} " in spoken:
             return f"{first} {second}"
     foreign = extra_letters(language) - extra_letters(to) if extra_letters(to) else frozenset[str]()
-    return next((w for w in given if len(w) > _MAX_LOANWORD and not foreign.isdisjoint(w) and f" {w} " in spoken), "")
+    left = (w for w in given if len(w) > _MAX_LOANWORD and not foreign.isdisjoint(w) and f" {w} " in spoken)
+    return next((w for w in left if language in _CAPITAL_NOUNS or not w[0].isupper()), "")  # a name stays as it is
 
 
 _VALUE = re.compile(r"(?<=: \")([^\W_][^\"\n]* [a-z][^\"\n]*)(?=\")")  # a JSON string of several words
 _SEGMENT_END = re.compile(r"[.!?\u2026:;|\n\u3002\uff01\uff1f\u061f\u0964\u2022]+|(?<=\s)[-\u2013\u2014](?=\s)")
 _MIN_SEGMENT = 8  # letters
 _MARKS = "\"\u201c\u201e\u00ab\u300c'"
+_CAPITAL_NOUNS = ("de", "lb")  # languages in which a capital does not show a name
 _MAX_LOANWORD = 6  # letters up to which a word may be a loan: café, façade
 _LOWER_CASE = re.compile(r"[^\W\d_]+(?:['\u2019][^\W\d_]+)?|[.,;:|!?\n]")
 _QUOTATION = re.compile(

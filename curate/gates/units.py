@@ -37,6 +37,7 @@ _LENGTHS = ("long", "short", "narrow")
 _SHORT = "g kg mg km cm mm ml cl dl ft lb oz h l kw gb mb tb kb w ha zł kč кг г км см мм ч л м т र"
 SHORT = frozenset(_SHORT.split())
 _ORDINAL = "°"  # 2° giorno: without a letter after it, it may not be a degree
+_FROM = "से"  # Hindi: a short second, and the word between the two ends of a range
 _SIGNS = {"$": "USD", "€": "EUR", "£": "GBP", "₹": "INR", "₺": "TRY", "₩": "KRW", "%": "concentr-percent"}
 
 
@@ -289,7 +290,7 @@ def _table(language: str) -> tuple[dict[str, frozenset[str]], re.Pattern[str]]:
             spelt_out = re.sub(r"[\d.,\u0660-\u0669\s]+", " ", fold(name))
             plain = spelt_out.strip()
             letters = plain.isalpha() and (plain.isascii() or plain[:1] < "\u0e00")
-            if plain in ("", _ORDINAL) or (letters and len(plain) <= 2 and plain not in SHORT):
+            if plain in ("", _ORDINAL, _FROM) or (letters and len(plain) <= 2 and plain not in SHORT):
                 continue
             for spelt in {plain, unaccented(plain)}:  # users leave out accents
                 names[spelt] = names.get(spelt, frozenset()) | {unit}

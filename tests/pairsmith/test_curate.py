@@ -214,3 +214,21 @@ def test_later_stages_name_the_missing_one(project: Project) -> None:
         done = project.run(command)
         assert done.returncode == 8, done.stderr
         assert f"pairsmith {first}" in done.stderr
+
+
+def test_explain_marks_the_verdicts_of_earlier_rules(generated: Project) -> None:
+    """After a change of a gate, `explain` lists the verdicts that count first and marks the earlier ones. A return to
+    the old setting makes its verdict count again, without judging anything."""
+    generated.json("curate")
+    generated.json("curate", "--set", "curate.gates.length.max_words=21")
+    pair = generated.json("rows", "--reason", "long", "--limit", "1")["rows"][0]["pair_id"]
+
+    def lengths() -> list[tuple[bool, bool | None]]:
+        verdicts = generated.json("explain", pair)["verdicts"]
+        assert [v["earlier"] for v in verdicts] == sorted(v["earlier"] for v in verdicts)
+        return [(v["earlier"], v["keep"]) for v in verdicts if v["by"].startswith("gate/length@")]
+
+    assert lengths() == [(False, False), (True, True)]
+    assert generated.run("explain", pair).stdout.count("(by earlier rules)") == 1
+    generated.json("curate")
+    assert lengths() == [(False, True), (True, False)]

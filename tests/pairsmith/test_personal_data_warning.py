@@ -1,0 +1,43 @@
+"""Tests of what `generate` reports about personal data in seeds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.pairsmith.conftest import Project
+
+PAIRS = """input,output
+Please write to mona.berg@post.example.org about my boots.,We have written to you.
+Take the money back on 4111 1111 1111 1111.,The charge is cancelled.
+Do you open on Monday?,"Yes, or call us on +45 28 14 95 03."
+"""
+SPEC = '[task]\nname = "t"\nkind = "reply"\nstyle = "Short."\n[[seeds]]\npath = "pairs.csv"\nkind = "pair"\n'
+
+
+def test_personal_data_in_pairs_that_no_teacher_sees_is_reported(tmp_path: Path) -> None:
+    """Pairs of a file are trained on and exported as they are, so their personal data is reported although no request
+    is sent, with the key that changes it. After `redact` and `reject` there is nothing to report."""
+    (tmp_path / "pairs.csv").write_text(PAIRS, encoding="utf-8")
+    (tmp_path / "pairsmith.toml").write_text(SPEC, encoding="utf-8")
+    first = Project(tmp_path).run("generate")
+    assert first.returncode == 0, first.stderr
+    held = "1 e-mail address, 1 telephone number, 1 card number"
+    assert f"the pairs contain {held}, and so will the dataset" in first.stderr
+    assert "[personal]" in first.stderr
+    (tmp_path / "pairsmith.toml").write_text(
+        f'{SPEC}[personal]\nemail = "redact"\nphone = "redact"\ncard = "reject"\n', encoding="utf-8"
+    )
+    assert "so will the dataset" not in Project(tmp_path).run("generate").stderr
+
+
+@pytest.mark.slow
+def test_a_large_file_is_read_at_equal_distances(tmp_path: Path) -> None:
+    """Of 2,400 rows every second is read, and the message says so."""
+    rows = [f"Row {n} is about boots,Write to a{n}.berg@post.example.org today." for n in range(2400)]
+    (tmp_path / "pairs.csv").write_text("\n".join(["input,output", *rows]), encoding="utf-8")
+    (tmp_path / "pairsmith.toml").write_text(SPEC, encoding="utf-8")
+    done = Project(tmp_path).run("generate")
+    assert done.returncode == 0, done.stderr
+    assert "one in 2 of 2,400 rows was read: they contain 1,200 e-mail addresses" in done.stderr
