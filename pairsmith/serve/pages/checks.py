@@ -144,7 +144,7 @@ def model_keys(project: Project, texts: Mapping[str, str]) -> dict[str, Any]:
     epochs = parse_positive(texts.get("epochs", ""), float, "epochs", 1000)
     keys: dict[str, Any] = {} if base == train.base else keys_for_base(base, train)
     if epochs is not None and epochs != train.epochs:
-        keys["train.epochs"] = int(epochs) if epochs.is_integer() else epochs
+        keys["train.epochs"] = int(epochs) if epochs == int(epochs) else epochs
     return keys
 
 
