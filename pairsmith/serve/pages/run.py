@@ -22,7 +22,6 @@ from pairsmith.serve.pages.figures import (
     problem_of,
     snapshot,
     stage_lines,
-    stage_of,
 )
 from pairsmith.serve.pages.shell import (
     CORRECT,
@@ -168,7 +167,7 @@ def _final_figures(now: Snapshot) -> list[tuple[str, str, str]]:
 
 def _rows_in_progress(now: Snapshot, job: Job | None, progress: JobProgress | None) -> bool:
     """Whether rows are being generated or judged right now, which makes the last receipt's counts outdated."""
-    return bool(job and progress and stage_of(now, job, progress) in ("generate", "curate"))
+    return bool(job and progress and now.stage_of(job, progress) in ("generate", "curate"))
 
 
 def _reasons(now: Snapshot, progress: JobProgress | None, *, rows_in_progress: bool) -> list[dict[str, Any]]:
