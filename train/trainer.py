@@ -49,7 +49,15 @@ def adapter_trainer(
     """
     trainer = CompletionTrainer(
         model=new_adapter(model, settings),
-        args=on_one_device(_config(settings, folder, model.dtype, validate=bool(dataset.validation))),
+        args=on_one_device(
+            SFTConfig(
+                **arguments(settings, folder, model.dtype, validate=bool(dataset.validation)),
+                # Nothing may be cut: longer rows are already filtered out. A pack is as long as the longest one may be.
+                max_length=settings.max_length if settings.packing else None,
+                completion_only_loss=True,
+                packing=settings.packing,
+            )
+        ),
         train_dataset=_tokenised(chat, dataset.train),
         eval_dataset=_tokenised(chat, dataset.validation) if dataset.validation else None,
         processing_class=chat.tokenizer,
@@ -100,22 +108,16 @@ def new_adapter(model: Any, settings: TrainSettings) -> Any:
                 where="train.targets",
                 fix=f"Choose from its layers: {', '.join(sorted({name.rpartition('.')[2] for name in layers}))}.",
             )
+    lora: dict[str, Any] = {
+        "r": settings.r,
+        "lora_alpha": settings.alpha,
+        "lora_dropout": settings.dropout,
+        "target_modules": list(settings.targets) or "all-linear",
+        "use_rslora": settings.rslora,
+    }
     if settings.backend == "unsloth":
-        return unsloth_backend.new_adapter(model, settings)
-    return _lora_adapter(model, settings)
-
-
-def _lora_adapter(model: Any, settings: TrainSettings) -> Any:
-    lora = LoraConfig(
-        r=settings.r,
-        lora_alpha=settings.alpha,
-        lora_dropout=settings.dropout,
-        target_modules=list(settings.targets) or "all-linear",
-        use_rslora=settings.rslora,
-        use_dora=settings.dora,
-        task_type="CAUSAL_LM",
-    )
-    return get_peft_model(model, lora)
+        return unsloth_backend.new_adapter(model, settings, lora)
+    return get_peft_model(model, LoraConfig(**lora, use_dora=settings.dora, task_type="CAUSAL_LM"))
 
 
 def _tokenised(chat: Chat, rows: Sequence[TrainingRow]) -> HubDataset:
@@ -176,16 +178,6 @@ def _digests(checkpoint: Path) -> dict[str, str]:
 
 def _step_of(checkpoint: Path) -> int:
     return int(checkpoint.name.rpartition("-")[2])
-
-
-def _config(settings: TrainSettings, folder: Path, dtype: torch.dtype, *, validate: bool) -> SFTConfig:
-    return SFTConfig(
-        **arguments(settings, folder, dtype, validate=validate),
-        # Nothing may be cut: longer rows are already filtered out. A pack is as long as the longest allowed row.
-        max_length=settings.max_length if settings.packing else None,
-        completion_only_loss=True,
-        packing=settings.packing,
-    )
 
 
 def arguments(settings: TrainSettings, folder: Path, dtype: torch.dtype, *, validate: bool) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping
 from contextlib import redirect_stdout
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
@@ -81,18 +82,14 @@ def load(base: Base, settings: TrainSettings, dtype: Any, device: int | str) -> 
     return model
 
 
-def new_adapter(model: Any, settings: TrainSettings) -> Any:
-    """`model` with a new LoRA adapter, using unsloth's kernels if available."""
+def new_adapter(model: Any, settings: TrainSettings, lora: Mapping[str, Any]) -> Any:
+    """`model` with a new adapter with the arguments `lora`, using unsloth's kernels if available."""
     import torch
     from unsloth import FastLanguageModel
 
     return FastLanguageModel.get_peft_model(
         model,
-        r=settings.r,
-        lora_alpha=settings.alpha,
-        lora_dropout=settings.dropout,
-        target_modules=list(settings.targets) or "all-linear",
-        use_rslora=settings.rslora,
+        **lora,
         use_gradient_checkpointing="unsloth" if torch.cuda.is_available() else False,
         random_state=settings.random_seed,
         max_seq_length=settings.max_length,
