@@ -15,7 +15,7 @@ from contextlib import redirect_stdout
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from schemas.errors import InputError, MissingDependency, PairsmithError
+from schemas.errors import InputError, MissingDependency, PairsmithError, first_line
 from schemas.spec import TrainSettings
 from synth.embedded.weights import cache_folder
 
@@ -62,7 +62,7 @@ def import_unsloth(settings: TrainSettings) -> None:
             import unsloth  # noqa: F401
     except (ImportError, NotImplementedError, RuntimeError, OSError) as error:
         raise MissingDependency(
-            f"unsloth is installed but cannot be used here: {str(error).strip().partition(chr(10))[0][:300]}",
+            f"unsloth is installed but cannot be used here: {first_line(error)}",
             fix=f"Install its requirements: {_INSTALL}",
         ) from error
 
