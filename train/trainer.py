@@ -49,15 +49,7 @@ def adapter_trainer(
     """
     trainer = CompletionTrainer(
         model=new_adapter(model, settings),
-        args=on_one_device(
-            SFTConfig(
-                **arguments(settings, folder, model.dtype, validate=bool(dataset.validation)),
-                # Nothing may be cut: longer rows are already filtered out. A pack is as long as the longest one may be.
-                max_length=settings.max_length if settings.packing else None,
-                completion_only_loss=True,
-                packing=settings.packing,
-            )
-        ),
+        args=on_one_device(_config(settings, folder, model.dtype, validate=bool(dataset.validation))),
         train_dataset=_tokenised(chat, dataset.train),
         eval_dataset=_tokenised(chat, dataset.validation) if dataset.validation else None,
         processing_class=chat.tokenizer,
@@ -178,6 +170,16 @@ def _digests(checkpoint: Path) -> dict[str, str]:
 
 def _step_of(checkpoint: Path) -> int:
     return int(checkpoint.name.rpartition("-")[2])
+
+
+def _config(settings: TrainSettings, folder: Path, dtype: torch.dtype, *, validate: bool) -> SFTConfig:
+    return SFTConfig(
+        **arguments(settings, folder, dtype, validate=validate),
+        # Nothing may be cut: longer rows are already filtered out. A pack is as long as the longest allowed row.
+        max_length=settings.max_length if settings.packing else None,
+        completion_only_loss=True,
+        packing=settings.packing,
+    )
 
 
 def arguments(settings: TrainSettings, folder: Path, dtype: torch.dtype, *, validate: bool) -> dict[str, Any]:
