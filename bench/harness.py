@@ -53,9 +53,9 @@ def cpu_s(who: int = resource.RUSAGE_SELF) -> float:
     return used.ru_utime + used.ru_stime
 
 
-def peak_mb(who: int = resource.RUSAGE_SELF) -> int:
-    """Peak resident memory of this process, or of the largest child that has ended."""
-    return resource.getrusage(who).ru_maxrss // 1024
+def peak_mb() -> int:
+    """Peak resident memory of this process."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 
 
 def cpu_s_of(pid: int) -> float:
@@ -104,10 +104,10 @@ def figures_of(*command: str) -> Any:
     return json.loads(child(*command)[1].strip().splitlines()[-1])
 
 
-def ask(url: str, body: Any = None) -> bytes:
+def ask(url: str, body: Any = None, **headers: str) -> bytes:
     """The response of a server; a `body` is posted as JSON."""
     data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
+    request = urllib.request.Request(url, data, {"Content-Type": "application/json", **headers})
     with urllib.request.urlopen(request, timeout=120) as answer:
         return bytes(answer.read())
 
@@ -138,6 +138,20 @@ def served(*command: str) -> Iterator[str]:
     finally:
         server.terminate()
         server.wait()
+
+
+def random_llama(kind: str, folder: Path, **config: Any) -> Path:
+    """A random model of the class `kind` in transformers, with SmolLM2's tokenizer and chat template."""
+    import transformers
+
+    from synth.embedded.weights import embedded_weights
+
+    tokenizer = transformers.AutoTokenizer.from_pretrained(embedded_weights().folder)
+    ids = {name: getattr(tokenizer, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
+    shape = transformers.LlamaConfig(vocab_size=len(tokenizer), **ids, **config)
+    getattr(transformers, kind)(shape).to(config.get("dtype")).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
 
 
 def fill_apart(work: Callable[..., None], *arguments: Any) -> None:

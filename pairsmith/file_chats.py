@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
-from pairsmith.file_columns import Column
+from pairsmith.file_columns import Column, value_at
 from schemas.errors import InputError
 from synth.columns import Cells, Fault
 from synth.turns import TOOLS, exchange, parse_role
@@ -27,7 +27,7 @@ def chats_in(names: Sequence[str], rows: Sequence[Cells]) -> Iterator[tuple[str,
         objects = islice((cell for cell in cells if isinstance(cell, dict)), _EXAMINED)
         paths = dict.fromkeys(path for cell in objects for path in _paths_to_lists(cell, ()))
         for path in paths:
-            inner = [_inside(cell, path) for cell in cells]
+            inner = [value_at(cell, path) for cell in cells]
             if "." not in "".join((name, *path)) and _are_chats(inner):
                 yield ".".join((name, *path)), inner
 
@@ -43,12 +43,6 @@ def _paths_to_lists(value: dict[str, object], path: tuple[str, ...]) -> Iterator
             yield (*path, name)
         elif isinstance(inner, dict) and len(path) + 1 < _DEPTH:
             yield from _paths_to_lists(inner, (*path, name))
-
-
-def _inside(value: object, path: Sequence[str]) -> object:
-    for name in path:
-        value = value.get(name) if isinstance(value, dict) else None
-    return value
 
 
 def refuse_single_messages(path: Path, columns: Sequence[Column]) -> None:

@@ -250,9 +250,15 @@ def inner_columns(column: Column) -> list[Column]:
 
 
 def _at(value: object, path: str) -> object:
-    for name in path.split(".")[1:]:
+    inner = value_at(value, path.split(".")[1:])
+    return _only_text(inner) if isinstance(inner, list) else inner
+
+
+def value_at(value: object, path: Iterable[str]) -> object:
+    """What a path leads to inside objects; None if there is nothing."""
+    for name in path:
         value = value.get(name) if isinstance(value, dict) else None
-    return _only_text(value) if isinstance(value, list) else value
+    return value
 
 
 def _only_text(values: list[object]) -> object:

@@ -12,7 +12,7 @@ from itertools import chain
 from pairsmith.file_columns import CATEGORIES, Column
 from pairsmith.header_words import LABELS
 from schemas.labels import folded_label
-from schemas.wording import counted
+from schemas.wording import counted, listed
 from synth.columns import Cells, Fault
 from synth.turns import CONTENT, exchange, extract_turns, parse_role, parse_turns
 
@@ -58,8 +58,7 @@ def hints_of_labels(labels: Sequence[str], outputs: Sequence[str]) -> list[str]:
 
 
 def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _LISTED:,} more" if len(names) > _LISTED else ""
-    return f"{', '.join(repr(name[:40]) for name in names[:_LISTED])}{more}"
+    return listed([repr(name[:40]) for name in names], _LISTED)
 
 
 def hints_of_transcripts(texts: Column) -> list[str]:
@@ -152,8 +151,7 @@ def hint_of_names(names: Sequence[str], columns: Sequence[Column]) -> list[str]:
     twice = [f"'{name}' ({counted(count, 'column', 'columns')})" for name, count in times.items() if count > 1]
     sentences = []
     if twice:
-        more = f" and {len(twice) - _LISTED:,} more" if len(twice) > _LISTED else ""
-        which = f"{', '.join(twice[:_LISTED])}{more}"
+        which = listed(twice, _LISTED)
         sentences.append(f"several columns have the same name, so none of them is read: {which}. Rename those you need")
     if value := next((column.header for column in columns if column.header in column.filled), None):
         sentences.append(

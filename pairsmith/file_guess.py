@@ -54,7 +54,7 @@ from schemas.labels import distinct_labels
 from schemas.records import Json, Seed
 from schemas.spec import SeedSource
 from schemas.spec.task import RESERVED
-from schemas.wording import counted
+from schemas.wording import counted, listed
 from synth.columns import (
     PREFERENCES,
     Cells,
@@ -250,8 +250,7 @@ def _chat(column: str, cells: Sequence[object], names: Sequence[str]) -> Guess:
 
 def _not_read(names: Sequence[str], read: Sequence[str]) -> list[str]:
     left = [name for name in names if name not in read and name.strip()]
-    more = f" and {len(left) - _LISTED:,} more" if len(left) > _LISTED else ""
-    return [f"not read: {', '.join(left[:_LISTED])}{more}"] if left else []
+    return [f"not read: {listed(left, _LISTED)}"] if left else []
 
 
 def _table(path: Path, columns: Sequence[Column], wanted: str) -> Guess:

@@ -176,8 +176,7 @@ class ForecastOutcome(CommandOutcome):
             which = " and ".join(f"generate.{way}" for way in self.unlimited)
             unlimited = (
                 f"Without max_tokens in the sampling of {which} an answer may run to the model's own limit: the "
-                "intervals "
-                f"allow for up to {ENDLESS:,} tokens. Setting max_tokens makes them narrower."
+                f"intervals allow for up to {ENDLESS:,} tokens. Setting max_tokens makes them narrower."
             )
         return (of_judges + unlimited).strip()
 

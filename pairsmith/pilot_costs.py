@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from curate.forecast import Range, forecast_sum
 from pairsmith.outcome import ENDLESS
-from schemas.money import summed
-from schemas.records import Call, Seed, Usage
+from schemas.money import sum_if_known, summed
+from schemas.records import Call, Json, Seed, Usage
 from schemas.spec import TeacherSettings
 from schemas.store import Store
 from synth.generators import Backward, Forward
@@ -29,6 +29,13 @@ class SeedCost(NamedTuple):
     requests: int = 1
 
 
+def sum_ranges(parts: Sequence[Json | None]) -> Json | None:
+    """The parts added up; None if any of them is unknown. Adding the ends of intervals makes them wider than
+    necessary."""
+    known = [part for part in parts if part is not None]
+    return {end: sum(part[end] for part in known) for end in Range._fields} if len(known) == len(parts) else None
+
+
 def seed_cost(store: Store, ledger: Ledger, generator: Forward | Backward, seed: Seed) -> SeedCost:
     """The cost of the answers about a seed, including unusable ones, according to the ledger."""
     questions = generator.questions(seed)
@@ -36,8 +43,7 @@ def seed_cost(store: Store, ledger: Ledger, generator: Forward | Backward, seed:
     calls, prices = [call for key in keys for call in store.calls(key)], ledger.meter.prices
     first = list({call.request_id: call for call in reversed(calls)}.values())
     usage = summed(call.usage for call in calls)
-    money = [_price(call, prices) for call in calls]
-    usd = None if None in money else sum(usd or 0.0 for usd in money)
+    usd = sum_if_known(_price(call, prices) for call in calls)
     share = prices.batch_share if prices else None
     if prices and share is None and ledger.teacher.batch:
         share = prices.usual_share

@@ -18,7 +18,7 @@ from pairsmith.receipt import Recording, recording
 from pairsmith.stages.export import REPORT
 from pairsmith.stages.generate import UNANSWERED
 from schemas.errors import TeacherError, Uncertified, UsageError
-from schemas.money import summed
+from schemas.money import sum_if_known, summed
 from schemas.progress import Say
 from schemas.project import Project
 from schemas.records import Reason, Receipt
@@ -176,7 +176,7 @@ def _with_stage(total: RunOutcome, stage: str, outcome: CommandOutcome) -> RunOu
         seconds_by_stage=seconds,
         calls_sent=total.calls_sent + outcome.calls_sent,
         calls_reused=total.calls_reused + outcome.calls_reused,
-        usd=None if total.usd is None or outcome.usd is None else total.usd + outcome.usd,
+        usd=sum_if_known((total.usd, outcome.usd)),
         costs=(*(total.costs or ()), *(outcome.costs or ())),
         usage=summed((total.usage, outcome.usage)),
     )

@@ -103,6 +103,12 @@ def total(costs: Iterable[Cost]) -> Cost:
     return Cost(usage=summed(cost.usage for cost in listed), **sums)
 
 
+def sum_if_known(amounts: Iterable[float | None]) -> float | None:
+    """The sum of amounts; None if any of them is unknown."""
+    listed = list(amounts)
+    return None if None in listed else sum(amount or 0.0 for amount in listed)
+
+
 def per_row(cost: Cost, rows: int) -> float | None:
     """US dollars per row; None if there are no rows or if any part of the cost is unknown."""
     return None if cost.total is None or not rows else cost.total / rows

@@ -22,6 +22,7 @@ from schemas.spec import Spec
 from schemas.spec.expected import expected
 from schemas.spec.section import is_env, shown
 from schemas.spec_line import suggest_fix
+from schemas.wording import listed
 
 SPEC_NAME = "pairsmith.toml"
 _MAX_LISTED = 9  # errors listed after the first
@@ -296,9 +297,8 @@ def _combine_errors(error: ValidationError, written: _WrittenSpec) -> SpecError:
     first, *more = [_to_spec_error(detail, written) for detail in by_key.values()]
     if not more:
         return first
-    also = "; ".join(_summarize(one, written.path) for one in more[:_MAX_LISTED])
-    left = f"; and {len(more) - _MAX_LISTED} more" if len(more) > _MAX_LISTED else ""
-    return SpecError(first.what, where=first.where, why=first.why, fix=f"{first.fix} Also wrong: {also}{left}.")
+    also = listed([_summarize(one, written.path) for one in more], _MAX_LISTED, "; ")
+    return SpecError(first.what, where=first.where, why=first.why, fix=f"{first.fix} Also wrong: {also}.")
 
 
 def _summarize(error: SpecError, path: Path) -> str:

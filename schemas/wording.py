@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 def counted(number: int, singular: str, plural: str) -> str:
     """A count with its noun: `1 row`, `1,600 rows`."""
     return f"{number:,} {singular if number == 1 else plural}"
+
+
+def listed(words: Sequence[str], most: int, between: str = ", ") -> str:
+    """The first words, and how many are left out: `a, b and 3 more`, or between semicolons `a; b; and 3 more`."""
+    more = f"{between.strip(', ')} and {len(words) - most:,} more" if len(words) > most else ""
+    return f"{between.join(words[:most])}{more}"
 
 
 def percent(share: float) -> str:

@@ -9,7 +9,7 @@ from typing import IO, NamedTuple
 
 import orjson
 
-from schemas.money import Hold
+from schemas.money import Hold, sum_if_known, summed
 from schemas.records import Json, Usage, content_id
 from schemas.spec import TeacherSettings
 from synth.chat_completions import Answer, RefusedError
@@ -136,11 +136,9 @@ def merge_answers(results: Sequence[Answer | BaseException]) -> Answer:
         raise (others or failures)[0]
     answers = [result if isinstance(result, Answer) else _as_choice(result) for result in results]
     used = [answer.usage for answer in answers if answer.usage is not None]
-    total = Usage(**{name: sum(getattr(one, name) for one in used) for name in Usage.model_fields})
     choices = [choice for a in answers for choice in (a.choices or [{"body": a.body}])]
-    sums = [answer.usd for answer in answers]
-    usd = None if None in sums else sum(usd or 0.0 for usd in sums)
-    usage, first = total if len(used) == len(answers) else None, next(r for r in results if isinstance(r, Answer))
+    usd, usage = sum_if_known(answer.usd for answer in answers), summed(used) if len(used) == len(answers) else None
+    first = next(result for result in results if isinstance(result, Answer))
     return first._replace(request=answers[0].request, choices=choices, usage=usage, usd=usd)
 
 

@@ -57,10 +57,9 @@ from synth.chat_completions import (
     one_line,
     read_answer,
 )
-from synth.earlier_batches import EarlierBatches, unread_lines
+from synth.earlier_batches import EarlierBatches, settle_unasked, unread_lines
 from synth.endpoint import Endpoint
 from synth.error_words import error_body
-from synth.unasked_batches import describe_unasked, settle_unasked, unasked
 
 OPEN_QUESTIONS = 10_000  # open at once, so that a batch is large enough to be worthwhile
 MAX_BATCH_TIME = timedelta(hours=48)  # by then every provider has finished a batch or reports it as expired
@@ -234,8 +233,8 @@ class Batches:
     def _submit_gathered(self) -> None:
         lines, self._queue = self._queue, []
         if not self._tasks and not any(batch not in self._earlier for batch in self._watched):
-            for batch in unasked(self.holds, self._earlier, self._watched):
-                self._say(describe_unasked(batch, self.holds))
+            for batch in self._earlier.unasked(self._watched):
+                self._say(self._earlier.describe_unasked(batch))
         task = asyncio.ensure_future(self._submit_all(lines))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -385,7 +384,7 @@ class Batches:
         """Replace the most that earlier batches may cost by their real cost, if they have ended although no question of
         this run is in them (the prompt or the model has changed since, for example)."""
         if self._unread:
-            await settle_unasked(self._open, self.holds, self._watched, self._say)
+            await settle_unasked(self._open, self._watched, self._say)
 
     def _describe_missing(self, batch: str) -> str:
         """What happens to a missing batch, and what that costs."""
@@ -411,11 +410,11 @@ class Batches:
             if not future.done():
                 future.set_exception(error)
 
-    async def _open(self) -> tuple[BatchApi, EarlierBatches]:
+    async def _open(self) -> EarlierBatches:
         async with self._opening:
             if not self._is_open:
                 await self._connect()
-        return self._api, self._earlier
+        return self._earlier
 
     async def _connect(self) -> None:
         self._api = await BatchApi.connect(self._endpoint, self._teacher)

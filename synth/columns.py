@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from schemas.errors import InputError
 from schemas.spec import SeedSource
+from schemas.wording import listed
 from synth.input_template import JsonText, TextList, as_texts, rendered, variables
 from synth.seed_errors import column_hint
 
@@ -163,9 +164,7 @@ def check_columns(columns: Sequence[str], where: str) -> None:
 
 def quote_column_names(names: Iterable[str]) -> str:
     """Quoted column names for a message, at most 20 of them."""
-    quoted = [repr(name) for name in names]
-    more = f" and {len(quoted) - _MAX_LISTED:,} more" if len(quoted) > _MAX_LISTED else ""
-    return f"{', '.join(quoted[:_MAX_LISTED])}{more}" if quoted else "none"
+    return listed([repr(name) for name in names], _MAX_LISTED) or "none"
 
 
 def _shapes(source: SeedSource) -> Sequence[_Shape]:

@@ -1,22 +1,26 @@
-"""The batches that earlier runs have submitted, and those of which it is unknown whether they were created."""
+"""The batches that earlier runs have submitted, those of which it is unknown whether they were created, and what those
+cost that nothing is asked of any more."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Container
+from collections.abc import Awaitable, Callable, Container
 from datetime import UTC, datetime, timedelta
 
-from schemas.money import Hold
+from schemas.errors import TeacherError
+from schemas.money import Hold, dollars
 from schemas.progress import Say
 from schemas.records import Artifact
 from schemas.store import Store
 from schemas.wording import counted
 from synth.batch_api import BatchApi, NotThereError
 from synth.batch_holds import BatchHolds
-from synth.batch_lines import Announced
+from synth.batch_lines import FORMAT_ERRORS, Announced
+from synth.chat_completions import one_line
 
 RESULT_RETENTION = timedelta(days=29)  # providers keep results for about so long, or less
 _LOOKS = 5  # for batches that may arrive: 13 seconds
+_MAX_S = 60.0  # a run that is otherwise done waits no longer for a batch that it does not need
 _MAX_SUBMIT_TIME = timedelta(minutes=30)  # after that no request of a process that has ended can still be on its way
 
 
@@ -68,11 +72,6 @@ class EarlierBatches:
         self.submitted_at: dict[str, datetime] = {}
         self.guessed: dict[str, Announced] = {}
 
-    @property
-    def priced(self) -> set[str]:
-        """The batches whose hold is their real cost, although their answers are in no row."""
-        return {artifact.path for artifact in self._store.artifacts("batch") if artifact.facts.get("priced")}
-
     def __contains__(self, batch: object) -> bool:
         return batch in self.submitted_at
 
@@ -123,9 +122,40 @@ class EarlierBatches:
         """Record the id of a batch; an empty one if it was not created."""
         await self._store.put(Artifact(id=f"batch:{label}:made", kind="batch", path=batch, facts={"label": label}))
 
-    async def record_priced(self, batch: str) -> None:
-        """Record that the hold of a batch is its real cost."""
-        facts = {"priced": True}
+    def unasked(self, asked: Container[str]) -> list[str]:
+        """The batches that are not `asked`, because the prompt, the model or the seeds have changed since, and whose
+        real cost is unknown. Not those whose requests were all submitted again, and no guessed one, which may be
+        another project's."""
+        priced = {artifact.path for artifact in self._store.artifacts("batch") if artifact.facts.get("priced")}
+        current = set(self.batch_of.values()) - self.guessed.keys() - priced
+        return [batch for batch in self._holds.open() if batch in current and batch not in asked]
+
+    def describe_unasked(self, batch: str) -> str:
+        """That a batch is paid for, perhaps in vain."""
+        hold = self._holds.open()[batch]
+        cost = "" if hold.usd is None else f" ({dollars(hold.usd)} at most)"
+        return (
+            f"batch {batch} of an earlier run has {counted(hold.requests, 'request', 'requests')}{cost} that this run "
+            "does not ask. They are paid for all the same: if you do not need them, cancel the batch at the provider."
+        )
+
+    async def settle(self, batch: str) -> None:
+        """Replace the most that a batch may cost by its real cost, if it has ended."""
+        try:
+            async with asyncio.timeout(_MAX_S):
+                state = await self._api.state(batch)
+                if not state.ended:
+                    self._say(self.describe_unasked(batch))
+                    return
+                answers = {} if state.failure is not None else (await self._api.results(state)).answers
+        except NotThereError:
+            return  # its cost remains unknown
+        except (TimeoutError, TeacherError, *FORMAT_ERRORS) as error:
+            why = one_line(str(error) and self._api.shown(error)) or "no answer in time"
+            self._say(f"batch {batch} of an earlier run: its cost could not be read ({why}).")
+            return
+        self._holds.read(batch, len(self.lines[batch]), answers, ())
+        facts = {"priced": True}  # its hold is its real cost, although its answers are in no row
         await self._store.put(Artifact(id=f"batch:{batch}:priced", kind="batch", path=batch, facts=facts))
 
     async def _look_for(self, announced: Announced, hold: Hold | None, is_here: bool, may_arrive: bool) -> str | None:
@@ -148,3 +178,16 @@ class EarlierBatches:
             )
             self._holds.release(hold)
         return batch
+
+
+async def settle_unasked(opened: Callable[[], Awaitable[EarlierBatches]], asked: Container[str], say: Say) -> None:
+    """Replace the most that the batches of earlier runs that are not `asked` may cost by their real cost."""
+    try:
+        async with asyncio.timeout(_MAX_S):
+            earlier = await opened()
+    except (TimeoutError, TeacherError) as error:
+        why = one_line(str(error)) or "no answer in time"
+        say(f"The cost of batches of earlier runs could not be read ({why}).")
+        return
+    for batch in earlier.unasked(asked):
+        await earlier.settle(batch)

@@ -16,6 +16,7 @@ from urllib.parse import urljoin, urlsplit
 
 from schemas.errors import AuthError, TeacherError
 from schemas.records import Json, Sampling
+from schemas.wording import listed
 
 Kind = Literal["key", "quota", "throttled", "server", "model", "setting", "refused", "address"]
 
@@ -317,8 +318,7 @@ def _wrong_key(message: str, target: Target) -> AuthError:
 def unknown_model(message: str, target: Target, served: Sequence[str]) -> TeacherError:
     """The error for a model that the endpoint does not serve, with a list of those that it does."""
     if served:
-        listed = ", ".join(served[:20]) + (f" and {len(served) - 20} more" if len(served) > 20 else "")
-        fix = f"Set teacher.model to one that it serves: {listed}."
+        fix = f"Set teacher.model to one that it serves: {listed(served, 20)}."
     else:
         fix = f"Check teacher.model and teacher.url: requests go to {target.completions}."
     return TeacherError(f"The endpoint does not know model '{target.model}' ({message}).", where=target.url, fix=fix)

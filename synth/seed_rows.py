@@ -6,12 +6,13 @@ import io
 import json
 import re
 import sys
+from codecs import BOM_UTF8
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, suppress
 from itertools import chain, islice
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import orjson
 
@@ -136,17 +137,19 @@ def read_column_names(path: Path, encoding: str | None = None) -> list[str]:
     content = path.read_bytes()
     if encoding is not None:
         content = Utf8Reader(io.BytesIO(content), encoding, path.name).read()
-    if kind == "json" and _is_list(content):
+    is_list = kind == "json" and _is_list(content)
+    only = _only_object(content) if kind == "json" and not is_list else None
+    if is_list:
         row = next(iter(_parse_list(content, source)), None)
-    elif kind == "json" and (key := _nested_list_key(content)):
+    elif only is not None and (key := _nested_list_key(only)):
         fix = f"Save only that list, for example with `jq .{key}`."
         raise InputError(f"is a single object; its rows are in the list '{key}'.", where=path.name, fix=fix)
-    elif kind == "json" and _is_table(content):
+    elif only is not None and _is_table(only):
         fix = "Write rows: `df.to_json('rows.jsonl', orient='records', lines=True)`, or `jq -c '.[]'` for named rows."
         raise InputError(
             "is a single object whose values are the columns or the rows of a table.", where=path.name, fix=fix
         )
-    elif kind == "json" and (only := _only_object(content)) is not None:
+    elif only is not None:
         row = only
     else:
         lines = (
@@ -173,21 +176,17 @@ def _first_suffix(folder: Path) -> str:
     return next((path.suffix for path in sorted(folder.iterdir()) if path.suffix in _FORMATS), ".txt")
 
 
-def _nested_list_key(content: bytes) -> str | None:
-    """The key of the longest list of objects in a file that is a single object.
+def _nested_list_key(record: dict[str, object]) -> str | None:
+    """The key of the longest list of objects in the single object of a file.
 
     None if that object is itself a row: it has texts of its own, or the listed objects are turns of a chat.
     """
-    with suppress(orjson.JSONDecodeError, UnicodeDecodeError):
-        value = _parse_json(content.decode("utf-8-sig"))
-        record = value if isinstance(value, dict) else {}
-        if any(isinstance(text, str) and " " in text.strip() for text in record.values()):
-            return None
-        lists = {
-            key: rows for key, rows in record.items() if isinstance(rows, list) and rows and all(map(_is_row, rows))
-        }
-        return max(lists, key=lambda key: len(lists[key]), default=None)
-    return None
+    if any(isinstance(text, str) and " " in text.strip() for text in record.values()):
+        return None
+    lists = {
+        key: len(rows) for key, rows in record.items() if isinstance(rows, list) and rows and all(map(_is_row, rows))
+    }
+    return max(lists, key=lambda key: lists[key], default=None)
 
 
 def _is_row(value: object) -> bool:
@@ -195,20 +194,17 @@ def _is_row(value: object) -> bool:
     return isinstance(value, dict) and not any(isinstance(value.get(key), str) for key in _TURN_KEYS)
 
 
-def _is_table(content: bytes) -> bool:
-    """Whether a file is a single object that holds a table, as data frames write it.
+def _is_table(record: dict[str, Any]) -> bool:
+    """Whether the single object of a file holds a table, as data frames write it.
 
     Its values are either columns (lists of equal length) or named rows (objects with the same keys).
     """
-    with suppress(orjson.JSONDecodeError, UnicodeDecodeError):
-        value = _parse_json(content.decode("utf-8-sig"))
-        cells = list(value.values()) if isinstance(value, dict) else []
-        lists = all(isinstance(one, list) and len(one) > 1 and not isinstance(one[0], dict) for one in cells)
-        objects = all(isinstance(one, dict) and len(one) > 1 for one in cells) and len(set(map(frozenset, cells))) == 1
-        return len(cells) > 1 and (
-            (lists and len(set(map(len, cells))) == 1) or (objects and not _TURN_KEYS & cells[0].keys())
-        )
-    return False
+    cells = list(record.values())
+    lists = all(isinstance(one, list) and len(one) > 1 and not isinstance(one[0], dict) for one in cells)
+    objects = all(isinstance(one, dict) and len(one) > 1 for one in cells) and len(set(map(frozenset, cells))) == 1
+    return len(cells) > 1 and (
+        (lists and len(set(map(len, cells))) == 1) or (objects and not _TURN_KEYS & cells[0].keys())
+    )
 
 
 def refuse_non_text_file(name: str) -> None:
@@ -253,7 +249,7 @@ def _read_lines(stream: Readable, source: SeedSource, notes: list[SeedProblem]) 
                     where=f"{display_name(source)}:1",
                     fix=f'Save it as UTF-8, or add encoding = "{wide}" to its [[seeds]].',
                 )
-            if raw.startswith(b"\xef\xbb\xbf"):
+            if raw.startswith(BOM_UTF8):
                 notes.append(SeedProblem(f"{display_name(source)}:1", "bom", "a byte order mark was skipped."))
                 raw, offset, size = raw[3:], 3, size - 3
         if size > MAX_LINE_BYTES:
@@ -293,7 +289,7 @@ def _jsonl_rows(lines: Iterable[tuple[int, str | Fault]], source: SeedSource, no
     return object_rows(objects(), source, notes)
 
 
-def _parse_json(text: str) -> object:
+def _parse_json(text: str | bytes) -> Any:
     """The JSON value in `text`.
 
     NaN and lone surrogates, which Python's own JSON writer produces although strict JSON has neither, are accepted too:
@@ -302,12 +298,10 @@ def _parse_json(text: str) -> object:
     try:
         return orjson.loads(text)
     except orjson.JSONDecodeError:
-        if "NaN" not in text and "Infinity" not in text and "\\ud" not in text.lower():
-            raise
-        try:
-            return json.loads(text)
-        except (ValueError, RecursionError):
-            pass
+        with suppress(ValueError, RecursionError):
+            text = text.decode() if isinstance(text, bytes) else text
+            if "NaN" in text or "Infinity" in text or "\\ud" in text.lower():
+                return json.loads(text)
         raise
 
 
@@ -351,27 +345,20 @@ def _json_rows(content: bytes, source: SeedSource, notes: list[SeedProblem]) -> 
 
 def _only_object(content: bytes) -> dict[str, object] | None:
     """The object that is the whole file, possibly over many lines; None if there is more."""
-    try:
-        value = orjson.loads(content.removeprefix(b"\xef\xbb\xbf"))
-    except orjson.JSONDecodeError:
-        return None
-    return value if isinstance(value, dict) else None
+    with suppress(orjson.JSONDecodeError):
+        value = _parse_json(content.removeprefix(BOM_UTF8))
+        return value if isinstance(value, dict) else None
+    return None
 
 
 def _is_list(content: bytes) -> bool:
-    return content.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"[")
+    return content.removeprefix(BOM_UTF8).lstrip().startswith(b"[")
 
 
 def _parse_list(content: bytes, source: SeedSource) -> list[object]:
     try:
-        rows: list[object] = orjson.loads(content.removeprefix(b"\xef\xbb\xbf"))
+        rows: list[object] = _parse_json(content.removeprefix(BOM_UTF8))
     except orjson.JSONDecodeError as error:
-        try:
-            value = _parse_json(content.decode("utf-8-sig"))
-        except (orjson.JSONDecodeError, UnicodeDecodeError):
-            value = None
-        if isinstance(value, list):
-            return value
         where = f"{display_name(source)}:{error.lineno}"
         raise InputError(f"is not valid JSON at column {error.colno}: {error.msg}.", where=where) from None
     return rows

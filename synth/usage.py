@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from schemas.identity import construct
+from schemas.money import sum_if_known
 from schemas.records import Json, Usage
 
 _MAX_TOKENS = 2**40  # of one request; a higher count is invalid, and sums of many must fit into 64 bits
@@ -62,8 +63,7 @@ def charged(usage: Any) -> float | None:
         return _parse_amount(usage.get("cost_in_usd_ticks"), per_usd=1e10)
     details = usage.get("cost_details")
     if usage.get("is_byok") and isinstance(details, dict):
-        parts = (_parse_amount(cost), _parse_amount(details.get("upstream_inference_cost")))
-        return None if None in parts else sum(part or 0.0 for part in parts)
+        return sum_if_known((_parse_amount(cost), _parse_amount(details.get("upstream_inference_cost"))))
     return _parse_amount(cost.get("total_cost") if isinstance(cost, dict) else cost)
 
 

@@ -13,7 +13,7 @@ import aiohttp
 
 from curate.gates.words import count_words
 from schemas.blocking import together
-from schemas.money import Cost, summed
+from schemas.money import Cost, sum_if_known, summed
 from schemas.progress import Progress
 from schemas.progress_line import clock
 from schemas.records import Call, Seed, Usage
@@ -210,7 +210,7 @@ class AnswerCollector:
         if system.model.local is None or system.model.local.vllm is not None:
             numbers["tokens"] = ledger.usage.completion_tokens
         self._progress("evaluate", numbers)
-        usd = None if any(cost is None for _, cost in attributed) else sum(cost or 0.0 for _, cost in attributed)
+        usd = sum_if_known(cost for _, cost in attributed)
         # The row of a request's first sample has its usage.
         timed = [call for call in paid if call.request_of is None and call.transport == "http"]
         tokens = sum(call.usage.completion_tokens for call in timed)
@@ -232,11 +232,10 @@ class AnswerCollector:
 
 def _combine(answers: Sequence[Answers]) -> Answers:
     """The answers to several inputs as one."""
-    usd = None if any(given.usd is None for given in answers) else sum(given.usd or 0.0 for given in answers)
     return Answers(
         [output for given in answers for output in given.outputs],
         summed([given.usage for given in answers]),
-        usd,
+        sum_if_known(given.usd for given in answers),
         sum(given.timed_tokens for given in answers),
         sum(given.timed_seconds for given in answers),
         any(given.shared for given in answers),

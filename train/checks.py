@@ -34,7 +34,7 @@ from schemas.spec import Pattern, Spec
 from schemas.step_names import INDEPENDENT, By
 from schemas.time_limit import CheckTimedOut, search
 from schemas.user_modules import UserReference
-from schemas.wording import counted
+from schemas.wording import counted, listed
 
 Check = Pattern | str | Callable[..., bool | None]
 """A named pattern, a regular expression that a good output matches, or a function (input, output) -> bool or (input,
@@ -232,5 +232,4 @@ def describe_void_references(void: Sequence[str]) -> Iterator[str]:
     """A message about void references; `void` lists each with its reason. Yields nothing if there are none."""
     if void:
         are = counted(len(void), "reference is", "references are")
-        more = f"; and {len(void) - _MAX_LISTED} more" if len(void) > _MAX_LISTED else ""
-        yield f"{are} not valid for the task, so no answer can match: {'; '.join(void[:_MAX_LISTED])}{more}."
+        yield f"{are} not valid for the task, so no answer can match: {listed(void, _MAX_LISTED, '; ')}."

@@ -145,9 +145,9 @@ def preference_trainer(
 
     with _ignore_experimental_warning():
         kind, config = _trainer_classes()[settings.objective]
-        trainer_arguments: dict[str, Any] = {
-            "model": model,
-            "args": on_one_device(
+        return kind(
+            model=model,
+            args=on_one_device(
                 config(
                     **arguments,
                     beta=settings.beta,
@@ -155,12 +155,11 @@ def preference_trainer(
                     remove_unused_columns=False,  # the collators read them, and TRL would warn otherwise
                 )
             ),
-            "train_dataset": rows_of(train),
-            "eval_dataset": rows_of(validation) if validation else None,
-            "processing_class": chat.tokenizer,
-            "callbacks": list(callbacks),
-        }
-        return kind(**trainer_arguments)
+            train_dataset=rows_of(train),
+            eval_dataset=rows_of(validation) if validation else None,
+            processing_class=chat.tokenizer,
+            callbacks=list(callbacks),
+        )
 
 
 def _collator_row(tokens: Tokens, settings: TrainSettings) -> dict[str, Any]:

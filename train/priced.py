@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from schemas.money import sum_if_known
 from schemas.records import Usage
 from schemas.spec import Spec
 from synth.prices import Prices, prices_of
@@ -61,5 +62,4 @@ def _estimate_usd(prices: Prices, result: ModeResult, outputs: Sequence[Output])
         Usage(**{name: count * (at + 1) // number - count * at // number for name, count in tokens.items()})
         for at in range(number)
     )
-    costs = [prices.usd(share) for share in shares]
-    return sum(cost or 0.0 for cost in costs) if costs and None not in costs else None
+    return sum_if_known(map(prices.usd, shares)) if number else None

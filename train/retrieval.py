@@ -10,7 +10,6 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,35 +17,31 @@ from numpy.typing import NDArray
 _SIZES, _K1, _B = (2, 3), 1.2, 0.75
 
 
-@dataclass(frozen=True)
 class Nearest:
     """An index over `texts`. Every lookup must be one of `queries`."""
 
-    texts: Sequence[str]
-    queries: Sequence[str]
-
-    def __post_init__(self) -> None:
-        places = {gram: at for at, gram in enumerate(sorted({g for query in self.queries for g in grams(query)}))}
+    def __init__(self, texts: Sequence[str], queries: Sequence[str]) -> None:
+        self._places = {gram: at for at, gram in enumerate(sorted({g for query in queries for g in grams(query)}))}
         rows, lengths = [], []
-        for text in self.texts:
+        for text in texts:
             counted = Counter(grams(text))
             lengths.append(counted.total())
-            known = [(places[gram], times) for gram, times in counted.items() if gram in places]
+            known = [(self._places[gram], times) for gram, times in counted.items() if gram in self._places]
             rows.append(np.array(known, dtype=np.int32).reshape(-1, 2))
-        starts = np.cumsum([0, *(len(row) for row in rows)])
-        flat = np.concatenate([np.zeros((0, 2), dtype=np.int32), *rows])
-        object.__setattr__(self, "_index", (places, flat, starts, np.array(lengths, dtype=np.float64)))
+        self._starts = np.cumsum([0, *(len(row) for row in rows)])
+        self._flat = np.concatenate([np.zeros((0, 2), dtype=np.int32), *rows])
+        self._lengths = np.array(lengths, dtype=np.float64)
 
     def order(self, query: str) -> NDArray[np.intp]:
         """The positions of all texts, nearest first; ties keep their order."""
-        places, flat, starts, lengths = self._index  # type: ignore[attr-defined]
-        if not len(self.texts):
+        places, flat, starts, lengths = self._places, self._flat, self._starts, self._lengths
+        if not len(lengths):
             return np.zeros(0, dtype=np.intp)
         document_counts = np.bincount(flat[:, 0], minlength=len(places)) if places else np.zeros(0)
-        idf = np.log1p((len(self.texts) - document_counts + 0.5) / (document_counts + 0.5))
+        idf = np.log1p((len(lengths) - document_counts + 0.5) / (document_counts + 0.5))
         weight = np.zeros(len(places))
-        for gram, times in Counter(grams(query)).items():
-            weight[places[gram]] = times * idf[places[gram]]
+        for gram, in_query in Counter(grams(query)).items():
+            weight[places[gram]] = in_query * idf[places[gram]]
         norm = _K1 * (1 - _B + _B * lengths / max(lengths.mean(), 1.0))
         times = flat[:, 1]
         gain = weight[flat[:, 0]] * times * (_K1 + 1) / (times + np.repeat(norm, np.diff(starts)))

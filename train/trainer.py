@@ -100,22 +100,16 @@ def new_adapter(model: Any, settings: TrainSettings) -> Any:
                 where="train.targets",
                 fix=f"Choose from its layers: {', '.join(sorted({name.rpartition('.')[2] for name in layers}))}.",
             )
+    lora: dict[str, Any] = {
+        "r": settings.r,
+        "lora_alpha": settings.alpha,
+        "lora_dropout": settings.dropout,
+        "target_modules": list(settings.targets) or "all-linear",
+        "use_rslora": settings.rslora,
+    }
     if settings.backend == "unsloth":
-        return unsloth_backend.new_adapter(model, settings)
-    return _lora_adapter(model, settings)
-
-
-def _lora_adapter(model: Any, settings: TrainSettings) -> Any:
-    lora = LoraConfig(
-        r=settings.r,
-        lora_alpha=settings.alpha,
-        lora_dropout=settings.dropout,
-        target_modules=list(settings.targets) or "all-linear",
-        use_rslora=settings.rslora,
-        use_dora=settings.dora,
-        task_type="CAUSAL_LM",
-    )
-    return get_peft_model(model, lora)
+        return unsloth_backend.new_adapter(model, settings, lora)
+    return get_peft_model(model, LoraConfig(**lora, use_dora=settings.dora, task_type="CAUSAL_LM"))
 
 
 def _tokenised(chat: Chat, rows: Sequence[TrainingRow]) -> HubDataset:

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping
 from contextlib import redirect_stdout
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from schemas.errors import InputError, MissingDependency, PairsmithError
+from schemas.errors import InputError, MissingDependency, PairsmithError, first_line
 from schemas.spec import TrainSettings
 from synth.embedded.weights import cache_folder
 
@@ -61,7 +62,7 @@ def import_unsloth(settings: TrainSettings) -> None:
             import unsloth  # noqa: F401
     except (ImportError, NotImplementedError, RuntimeError, OSError) as error:
         raise MissingDependency(
-            f"unsloth is installed but cannot be used here: {str(error).strip().partition(chr(10))[0][:300]}",
+            f"unsloth is installed but cannot be used here: {first_line(error)}",
             fix=f"Install its requirements: {_INSTALL}",
         ) from error
 
@@ -81,18 +82,14 @@ def load(base: Base, settings: TrainSettings, dtype: Any, device: int | str) -> 
     return model
 
 
-def new_adapter(model: Any, settings: TrainSettings) -> Any:
-    """`model` with a new LoRA adapter, using unsloth's kernels if available."""
+def new_adapter(model: Any, settings: TrainSettings, lora: Mapping[str, Any]) -> Any:
+    """`model` with a new adapter with the arguments `lora`, using unsloth's kernels if available."""
     import torch
     from unsloth import FastLanguageModel
 
     return FastLanguageModel.get_peft_model(
         model,
-        r=settings.r,
-        lora_alpha=settings.alpha,
-        lora_dropout=settings.dropout,
-        target_modules=list(settings.targets) or "all-linear",
-        use_rslora=settings.rslora,
+        **lora,
         use_gradient_checkpointing="unsloth" if torch.cuda.is_available() else False,
         random_state=settings.random_seed,
         max_seq_length=settings.max_length,

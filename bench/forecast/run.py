@@ -91,26 +91,16 @@ def _kinds(random: np.random.Generator, rows: int) -> Iterator[int]:
         yield kind
 
 
-def _zipf(random: np.random.Generator, rows: int) -> np.ndarray:
-    return random.zipf(1.2, size=rows)
-
-
-def _a_few_always(random: np.random.Generator, rows: int) -> np.ndarray:
-    return np.where(random.random(rows) < 0.1, -1 - random.integers(5, size=rows), np.arange(rows))
-
-
-def _all_different(_: np.random.Generator, rows: int) -> np.ndarray:
-    return np.arange(rows)
-
-
 # The content of each row of a project; all its seeds cost the same.
 ROWS: dict[str, Callable[[np.random.Generator, int], np.ndarray]] = {
     "100 different rows in all": lambda random, rows: random.integers(100, size=rows),
     "300 different rows in all": lambda random, rows: random.integers(300, size=rows),
     "each row twice": lambda random, rows: random.permutation(np.arange(rows) // 2),
     "each row ten times": lambda random, rows: random.permutation(np.arange(rows) // 10),
-    "Zipf, exponent 1.2": _zipf,
-    "five rows are a tenth of all": _a_few_always,
+    "Zipf, exponent 1.2": lambda random, rows: random.zipf(1.2, size=rows),
+    "five rows are a tenth of all": lambda random, rows: np.where(
+        random.random(rows) < 0.1, -1 - random.integers(5, size=rows), np.arange(rows)
+    ),
 }
 
 
@@ -146,7 +136,8 @@ def hard(kind: str, number: int) -> Simulated:
         limit = max(usd[:PILOT_SEEDS]) + ENDLESS * _USD  # as in `costs_of`
     best = min(n, 2)
     count = random.binomial(best, random.beta(2, 2, size=seeds))
-    contents = iter(ROWS.get(kind, _all_different)(random, int(count.sum())).tolist())
+    rows = int(count.sum())
+    contents = iter((ROWS[kind](random, rows) if kind in ROWS else np.arange(rows)).tolist())
     return Simulated(usd, [[next(contents) for _ in range(of_seed)] for of_seed in count], limit, best)
 
 

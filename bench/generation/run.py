@@ -10,12 +10,11 @@ import asyncio
 import json
 import os
 import tempfile
-import urllib.request
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from bench.harness import child, keep, served
+from bench.harness import ask, child, keep, served
 
 IN_FLIGHT = 64
 WIDE = 256
@@ -137,9 +136,7 @@ pattern = "light"
 
 
 def stats(base: str) -> dict[str, Any]:
-    with urllib.request.urlopen(f"{base}/stats") as response:
-        counts: dict[str, Any] = json.load(response)
-    return counts
+    return dict(json.loads(ask(f"{base}/stats")))
 
 
 def measured(base: str, client: str, count: int, in_flight: int = IN_FLIGHT) -> dict[str, float]:
@@ -181,15 +178,6 @@ def bytes_of_texts(folder: Path) -> int:
     return total
 
 
-def run_client(client: str, base: str, count: int, in_flight: int) -> None:
-    if client == "openai":
-        asyncio.run(openai_client(base, count))
-    else:
-        import uvloop
-
-        uvloop.run(bare_aiohttp(base, count, in_flight))
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--prompts", type=int, default=2000)
@@ -199,8 +187,13 @@ def main() -> None:
     parser.add_argument("--client", help=argparse.SUPPRESS)
     parser.add_argument("--base", help=argparse.SUPPRESS)
     asked = parser.parse_args()
+    if asked.client == "openai":
+        asyncio.run(openai_client(asked.base, asked.prompts))
+        return
     if asked.client:
-        run_client(asked.client, asked.base, asked.prompts, asked.in_flight)
+        import uvloop
+
+        uvloop.run(bare_aiohttp(asked.base, asked.prompts, asked.in_flight))
         return
     if asked.prompts < 2 * SHORT or asked.rounds < 1:
         parser.error(

@@ -16,9 +16,8 @@ import tempfile
 import threading
 import time
 from pathlib import Path
-from typing import Any
 
-from bench.harness import keep
+from bench.harness import keep, random_llama
 
 _THINGS = ("a fox", "two boats", "an old bridge", "a cup of tea", "a tall pine", "a violin", "wet stones", "a clock")
 # Llama-3.2-3B, except for the vocabulary, which is the tokenizer's.
@@ -38,28 +37,11 @@ _TINY = {
 }
 
 
-def random_model(folder: Path, shape: dict[str, int]) -> Path:
-    """A random Llama of that shape in bfloat16 with SmolLM2's tokenizer and chat template."""
+def _random_base(folder: Path, shape: dict[str, int]) -> Path:
     import torch
-    from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
-    from synth.embedded.weights import embedded_weights
-
-    tokenizer = AutoTokenizer.from_pretrained(embedded_weights().folder)
-    config = LlamaConfig(
-        vocab_size=len(tokenizer),
-        max_position_embeddings=4096,
-        tie_word_embeddings=True,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-        dtype=torch.bfloat16,
-        **shape,
-    )
-    model: Any = LlamaForCausalLM(config).to(torch.bfloat16)
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
+    more = {"max_position_embeddings": 4096, "tie_word_embeddings": True, "dtype": torch.bfloat16}
+    return random_llama("LlamaForCausalLM", folder, **more, **shape)
 
 
 class GpuMemoryPeak:
@@ -103,7 +85,7 @@ def main() -> None:
     rows = [(f"{thing}, number {n}", f"{thing}, warm light, plate {n} --ar 3:2") for n in range(8) for thing in _THINGS]
     inputs = [f"{thing}, test {n}" for n in range(-(-options.inputs // 8)) for thing in _THINGS][: options.inputs]
     with tempfile.TemporaryDirectory() as scratch, GpuMemoryPeak() as card:
-        base = options.base or str(random_model(Path(scratch) / "base", _TINY if options.tiny else _SHAPE))
+        base = options.base or str(_random_base(Path(scratch) / "base", _TINY if options.tiny else _SHAPE))
         started = time.monotonic()
         trained = fine_tune(rows, base, out=Path(scratch) / "adapters", method=options.method, epochs=1)
         trained_s, started = time.monotonic() - started, time.monotonic()

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from train.limits import Bounds, Floats, difference_limits, share_limits, sign_flips
+from train.limits import Bounds, Floats, difference_limits, share_limits, sign_flips, sum_by_group
 from train.references import _macro_f1, label_counts
 
 Passes = Callable[..., list[Floats]]
@@ -66,8 +66,18 @@ def _inputs(of_groups: Floats, sizes: NDArray[np.int64]) -> Floats:
     return (place < np.repeat(of_groups, sizes, axis=-1)).astype(np.float64)
 
 
+def contains(limits: Bounds, truth: float) -> NDArray[np.bool_]:
+    """Which of the intervals contain the true value."""
+    return (limits.low <= truth + 1e-9) & (truth - 1e-9 <= limits.high)
+
+
+def excludes_zero(limits: Bounds) -> NDArray[np.bool_]:
+    """Which of the intervals of a difference claim one."""
+    return (limits.low > 0) | (limits.high < 0)
+
+
 def _holds(limits: Bounds, truth: float) -> float:
-    return float(np.mean((limits.low <= truth + 1e-9) & (truth - 1e-9 <= limits.high)))
+    return float(np.mean(contains(limits, truth)))
 
 
 def group_shares(passes: Passes, runs: int) -> Iterator[dict[str, Any]]:
@@ -96,10 +106,8 @@ def group_differences(passes: Passes, runs: int) -> Iterator[dict[str, Any]]:
 
 
 def _claimed(limits: Bounds, a: Floats, b: Floats, groups: list[str] | None) -> float:
-    from train.limits import sum_by_group
-
     p = sign_flips(sum_by_group((a - b).astype(np.int64), groups))
-    return float(np.mean(((limits.low > 0) | (limits.high < 0)) & (p <= ALPHA)))
+    return float(np.mean(excludes_zero(limits) & (p <= ALPHA)))
 
 
 def many_answers(passes: Passes, runs: int) -> Iterator[dict[str, Any]]:

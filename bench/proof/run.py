@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from scipy.special import gammaln, xlogy
 from scipy.stats import binom, binomtest
 
-from bench.proof.related import related, worst_of_related
+from bench.proof.related import contains, excludes_zero, related, worst_of_related
 from curate.split import LEAST_TEST_INPUTS
 from train.intervals import student_quantile
 from train.limits import Bounds, Floats, difference_limits, share_limits, sign_flips
@@ -142,7 +142,7 @@ def differences(runs: int) -> Iterator[dict[str, Any]]:
         asked = np.full_like(a, samples)
         p = sign_flips((a - b).astype(np.int64))
         ours = difference_limits(a, asked, b, asked, LEVEL)
-        excludes_zero = (ours.low > 0) | (ours.high < 0)
+        claims = excludes_zero(ours)
         place = {"of": "difference", "seeds": seeds, "samples": samples, "icc": icc, "shared": shared}
         place |= {"rates": [low, high]}
         for row in _coverage_rows(
@@ -156,9 +156,9 @@ def differences(runs: int) -> Iterator[dict[str, Any]]:
             place,
         ):
             if row["method"] == "score (pairsmith)":
-                row["claimed_alone"] = float(np.mean(excludes_zero & (p <= 1 - LEVEL)))
+                row["claimed_alone"] = float(np.mean(claims & (p <= 1 - LEVEL)))
                 # Holm's strictest step: what a comparison needs if it has the smallest p.
-                row["claimed_first"] = float(np.mean(excludes_zero & (p <= (1 - LEVEL) / COMPARISONS)))
+                row["claimed_first"] = float(np.mean(claims & (p <= (1 - LEVEL) / COMPARISONS)))
             yield row
 
 
@@ -178,7 +178,7 @@ def redraw_worst(rows: list[dict[str, Any]], runs: int) -> Iterator[dict[str, An
             asked = np.full_like(b, samples)
             limits = difference_limits(more[0], asked, b, asked, LEVEL) if more else share_limits(b, asked, LEVEL)
             truth = rates[-1] - rates[0] if more else rates[0]
-            held += int(((limits.low <= truth + 1e-9) & (truth - 1e-9 <= limits.high)).sum())
+            held += int(contains(limits, truth).sum())
         yield {"of": f"{of}, again", **place, "runs": AGAIN * runs, "coverage": held / (AGAIN * runs)}
 
 
@@ -194,12 +194,10 @@ def families(runs: int) -> Iterator[dict[str, Any]]:
             asked = np.full_like(tuned, samples)
             for other in rest:
                 limits = difference_limits(tuned, asked, other, asked, LEVEL)
-                excludes_zero = (limits.low > 0) | (limits.high < 0)
                 p = sign_flips((tuned - other).astype(np.int64))
                 # Holm claims something only if the smallest p, times the number of comparisons, is small enough.
-                claimed |= excludes_zero & (p * COMPARISONS <= 1 - LEVEL)
-                wide = difference_limits(tuned, asked, other, asked, together)
-                held &= (wide.low <= 0) & (wide.high >= 0)
+                claimed |= excludes_zero(limits) & (p * COMPARISONS <= 1 - LEVEL)
+                held &= ~excludes_zero(difference_limits(tuned, asked, other, asked, together))
         place = {"of": "family", "seeds": seeds, "icc": icc, "shared": shared, "rate": rate}
         yield {**place, "runs": runs, "any_claimed": float(claimed.mean()), "all_held": float(held.mean())}
 
@@ -210,9 +208,9 @@ def exact_shares() -> Iterator[dict[str, Any]]:
         hits = np.tril(np.ones((seeds + 1, seeds)), -1)
         limits = share_limits(hits, np.ones_like(hits), LEVEL)
         for rate in np.linspace(0, 1, 101):
-            inside = (limits.low <= rate + 1e-9) & (rate - 1e-9 <= limits.high)
             chance = binom.pmf(np.arange(seeds + 1), seeds, rate)
-            yield {"of": "share, exact", "seeds": seeds, "rate": round(float(rate), 2), "coverage": chance @ inside}
+            place = {"of": "share, exact", "seeds": seeds, "rate": round(float(rate), 2)}
+            yield {**place, "coverage": chance @ contains(limits, float(rate))}
 
 
 def exact_differences() -> Iterator[dict[str, Any]]:
@@ -224,23 +222,22 @@ def exact_differences() -> Iterator[dict[str, Any]]:
         cells = np.array([(i, j, k) for i in range(seeds + 1) for j in range(seeds + 1 - i)
                           for k in range(seeds + 1 - i - j)])  # fmt: skip
         limits, p = _of_tables(cells, seeds)
-        excludes_zero = (limits.low > 0) | (limits.high < 0)
+        claims = excludes_zero(limits)
         whole = np.column_stack([cells, seeds - cells.sum(1)])
         ways = gammaln(seeds + 1) - gammaln(whole + 1).sum(1)
         for a, b in itertools.combinations_with_replacement(grid, 2):
             for both in sorted({a * b, a, max(0.0, a + b - 1)}):
                 shares = (both, b - both, a - both, 1 - a - b + both)
                 chance = np.exp(ways + sum(xlogy(whole[:, at], max(share, 0.0)) for at, share in enumerate(shares)))
-                inside = (limits.low <= b - a + 1e-9) & (b - a - 1e-9 <= limits.high)
                 yield {
                     "of": "difference, exact",
                     "seeds": seeds,
                     "rates": [a, b],
                     "both": round(both, 4),
                     "opposed": bool(both < a * b - 1e-9),
-                    "coverage": float(chance @ inside),
-                    "claimed_alone": float(chance @ (excludes_zero & (p <= 1 - LEVEL))),
-                    "claimed_first": float(chance @ (excludes_zero & (p <= (1 - LEVEL) / COMPARISONS))),
+                    "coverage": float(chance @ contains(limits, b - a)),
+                    "claimed_alone": float(chance @ (claims & (p <= 1 - LEVEL))),
+                    "claimed_first": float(chance @ (claims & (p <= (1 - LEVEL) / COMPARISONS))),
                 }
 
 
@@ -259,15 +256,13 @@ def _of_tables(cells: Any, seeds: int) -> tuple[Bounds, Floats]:
 
 def _coverage_rows(methods: dict[str, Bounds], truth: float, place: dict[str, Any]) -> Iterator[dict[str, Any]]:
     for name, limits in methods.items():
-        inside = (limits.low <= truth + 1e-9) & (truth - 1e-9 <= limits.high)
-        excludes_zero = (limits.low > 0) | (limits.high < 0)
         yield {
             **place,
             "method": name,
-            "runs": len(inside),
-            "coverage": float(inside.mean()),
+            "runs": len(limits.low),
+            "coverage": float(contains(limits, truth).mean()),
             "width": round(float((limits.high - limits.low).mean()), 4),
-            **({"excludes_zero": float(excludes_zero.mean())} if place["of"] == "difference" else {}),
+            **({"excludes_zero": float(excludes_zero(limits).mean())} if place["of"] == "difference" else {}),
         }
 
 

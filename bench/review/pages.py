@@ -23,13 +23,12 @@ import shutil
 import statistics
 import subprocess
 import tempfile
-import urllib.request
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bench.harness import keep, timed
+from bench.harness import ask, keep, timed
 from bench.service.postgres import Postgres
 from curate.argilla import server
 from curate.argilla.venv import SERVER_CODE
@@ -107,21 +106,12 @@ def searches(count: int) -> dict[str, dict[str, Any]]:
     }
 
 
-class Page:
-    """A client that sends requests like the web page."""
+def calls(url: str, dataset: str, count: int) -> dict[str, Callable[[], Any]]:
+    """Every call of the web page that is timed."""
 
-    def __init__(self, url: str, key: str) -> None:
-        self.url, self.key = url, key
+    def page(path: str, body: dict[str, Any] | None = None) -> Any:
+        return json.loads(ask(url + path, body, **{"X-Argilla-Api-Key": "key.ann"}))
 
-    def __call__(self, path: str, body: dict[str, Any] | None = None) -> Any:
-        data = None if body is None else json.dumps(body).encode()
-        headers = {"X-Argilla-Api-Key": self.key, "Content-Type": "application/json"}
-        with urllib.request.urlopen(urllib.request.Request(self.url + path, data, headers), timeout=120) as answer:
-            return json.load(answer)
-
-
-def calls(page: Page, dataset: str, count: int) -> dict[str, Callable[[], Any]]:
-    """Every call that is timed."""
     properties = {
         item["name"]: item["id"] for item in page(f"/api/v1/me/datasets/{dataset}/metadata-properties")["items"]
     }
@@ -173,8 +163,7 @@ def measure(count: int, database_url: str | None, venv: Path | None, repeat: int
         for name in ("search behind a fill through SQL", "search: rare word", "similar"):
             server.down(home)
             running = server.up(home, port=6999, database_url=database_url, venv=venv)
-            page = Page(running.url, "key.ann")
-            rows = calls(page, dataset, count)
+            rows = calls(running.url, dataset, count)
             first[name] = round(timed(rows.get(name, rows["search: rare word"]))[0], 2)
         print(f"seconds after a start: {first}", flush=True)
         latencies = {}

@@ -20,7 +20,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from bench.harness import cpu_s, keep, timed
+from bench.harness import cpu_s, keep, random_llama, timed
 
 TOKENS, TURNS = 2048, 5
 Rows = list[tuple[list[dict[str, str]], str]]
@@ -39,23 +39,10 @@ def rows_of(count: int) -> Rows:
 
 def reward_model(folder: Path) -> Path:
     import torch
-    from transformers import AutoTokenizer, LlamaConfig, LlamaForSequenceClassification
-
-    from synth.embedded.weights import embedded_weights
 
     torch.manual_seed(0)
-    tokenizer = AutoTokenizer.from_pretrained(embedded_weights().folder)
     shape = {"hidden_size": 256, "intermediate_size": 768, "num_hidden_layers": 4, "num_attention_heads": 4}
-    config = LlamaConfig(
-        vocab_size=len(tokenizer),
-        num_labels=1,
-        pad_token_id=tokenizer.pad_token_id,
-        max_position_embeddings=2048,
-        **shape,
-    )
-    LlamaForSequenceClassification(config).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
+    return random_llama("LlamaForSequenceClassification", folder, num_labels=1, max_position_embeddings=2048, **shape)
 
 
 def bare(model: Any, tokenizer: Any, rows: Rows) -> list[float]:

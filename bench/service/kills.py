@@ -186,7 +186,7 @@ class Attack:
 
     def _child(self) -> bool:
         """Kill a running job process."""
-        slug, pid = self._pick_running(waiting_s=5.0)
+        slug, pid = self._pick_running()
         if pid is None or len(self.killed[slug]) >= MOST_KILLS:
             return False
         time.sleep(self.draw.uniform(0, 4))  # it takes a second to start, and is killed at any time of its life
@@ -223,7 +223,7 @@ class Attack:
         return True
 
     def _full_child(self) -> bool:
-        _, pid = self._pick_running(waiting_s=5.0)
+        _, pid = self._pick_running()
         if pid is None:
             return False
         with _no_file_growth(pid):
@@ -237,9 +237,9 @@ class Attack:
 
     # ---- counting the results ---------------------------------------------------------------------------------------
 
-    def _pick_running(self, waiting_s: float) -> tuple[str, int | None]:
-        """Pick a job whose process is running, waiting until there is one."""
-        until_s = time.monotonic() + waiting_s
+    def _pick_running(self) -> tuple[str, int | None]:
+        """Pick a job whose process is running, waiting five seconds for one."""
+        until_s = time.monotonic() + 5
         while time.monotonic() < until_s:
             if living := [(slug, pid) for slug in self.ids if (pid := self._pid(slug))]:
                 return self.draw.choice(living)
@@ -258,9 +258,11 @@ class Attack:
         """Count requests whose answers are in no store: those of processes that were killed or had no disk space, as
         far as they may have been in flight, and all others. A process is credited with what the teacher received
         between its start and that of the next process."""
-        began = [(start["at"], start["pid"], job) for job in self.ids[slug] for start in starts(self._folder(job))]
+        folders = {job: self.workspace.jobs_folder / job for job in self.ids[slug]}
+        began = [(start["at"], start["pid"], job) for job, folder in folders.items() for start in starts(folder)]
         ends = [at + SLOW_S for at, _, _ in began[1:]] + [float("inf")]
-        kept = self._kept_at(slug)
+        bodies = (json.loads(body) for body in self._query(slug, "SELECT body FROM calls"))
+        kept = [datetime.fromisoformat(body["at"]).timestamp() for body in bodies]
         lost, over, since = 0, 0, 0.0
         for (_, pid, job), end in zip(began, ends, strict=True):
             asked = sum(since <= at < end for at in self.asked[slug])
@@ -269,20 +271,13 @@ class Attack:
             lost, over, since = lost + min(missing, may), over + max(0, missing - may), end
         return lost, over
 
-    def _kept_at(self, slug: str) -> list[float]:
-        with contextlib.closing(sqlite3.connect(self.workspace.folder(slug) / "pairsmith.db", timeout=30)) as store:
-            bodies = [json.loads(body) for (body,) in store.execute("SELECT body FROM calls")]
-        return [datetime.fromisoformat(body["at"]).timestamp() for body in bodies]
-
-    def _folder(self, job: str) -> Path:
-        return self.workspace.jobs_folder / job
-
-    def _number(self, slug: str, query: str) -> int:
+    def _query(self, slug: str, query: str) -> list[Any]:
+        """The first column of a query of a project's store."""
         try:
             with contextlib.closing(sqlite3.connect(self.workspace.folder(slug) / "pairsmith.db", timeout=30)) as store:
-                return int(store.execute(query).fetchone()[0])
+                return [row[0] for row in store.execute(query)]
         except sqlite3.OperationalError:  # it was killed before it had created its tables
-            return 0
+            return []
 
     def _count(self, jobs: Jobs) -> None:
         counts = self.counts
@@ -293,7 +288,7 @@ class Attack:
         for slug in self.slugs:
             ended = [jobs.get(job_id) for job_id in self.ids.get(slug, [])]
             exits = len(list((self.workspace.jobs_folder / ended[-1].id).glob("exit-*.json"))) if ended else 0
-            pairs = self._number(slug, "SELECT count(*) FROM pairs")
+            pairs = len(self._query(slug, "SELECT id FROM pairs"))
             counts.rows_lost += SEEDS * SAMPLES - pairs
             in_flight, over = self._in_flight(slug)
             counts.in_flight += in_flight
@@ -365,22 +360,11 @@ def main() -> None:
     asked = parser.parse_args()
     for name in asked.databases:
         counts = asdict(attack_database(name, asked.jobs))
-        _keep(name, counts)
-
-
-def _keep(name: str, counts: dict[str, Any]) -> None:
-    """Merge into the results as they are now: another part of the benchmark may have written during the hour that this
-    took."""
-    every = kept("service").get("kills", {}) | {name: counts}
-    sums = {
-        key: sum(of.get(field, 0) for of in every.values())
-        for key, field in (
-            ("jobs_run", "jobs_run"),
-            ("jobs_finished_once", "ended_once"),
-            ("doubled_over_in_flight", "doubled_over_in_flight"),
-        )
-    }
-    keep("service", {**sums, "kills": every})
+        # The results as they are now: another part of the benchmark may have written during the hour that this took.
+        every = kept("service").get("kills", {}) | {name: counts}
+        names = {"jobs_finished_once": "ended_once"} | {key: key for key in ("jobs_run", "doubled_over_in_flight")}
+        sums = {key: sum(of.get(field, 0) for of in every.values()) for key, field in names.items()}
+        keep("service", {**sums, "kills": every})
 
 
 if __name__ == "__main__":

@@ -198,7 +198,9 @@ async def _check_same_site(request: Request, caller: Caller) -> None:
         )
     if not caller.by_cookie:
         return
-    sent = request.headers.get("x-csrf-token") or await _token_in_form(request)
+    sent = request.headers.get("x-csrf-token", "")
+    if not sent and _has_form(request):
+        sent = str((await request.form()).get("csrf", ""))
     if not hmac.compare_digest(sent.encode(), caller.csrf.encode()):
         request.state.typed = await _submitted_fields(request)
         raise Refusal(
@@ -215,10 +217,6 @@ def _is_from_own_page(request: Request) -> bool:
     site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
     ours = {request.headers.get("host"), urlsplit(state_of(request).settings.url or "").netloc} - {"", None}
     return site == "same-origin" or (site is None and origin is not None and origin.partition("://")[2] in ours)
-
-
-async def _token_in_form(request: Request) -> str:
-    return str((await request.form()).get("csrf", "")) if _has_form(request) else ""
 
 
 def _has_form(request: Request) -> bool:

@@ -16,7 +16,6 @@ from pairsmith.serve.database import (
     invitations,
     keys,
     members,
-    new_id,
     row,
     rows,
     sessions,
@@ -84,7 +83,7 @@ class Accounts:
         """Create an account from an invitation and return the user's id. Raises Refusal."""
         grant = self.invitation(token)
         _check_name(name)
-        new = {"id": new_id(), "name": name, "password": self._hash_password(password), "created": stamp()}
+        new = {"id": secrets.token_hex(8), "name": name, "password": self._hash_password(password), "created": stamp()}
         with self.engine.begin() as connection:
             if connection.execute(_mark_used(token)).rowcount != 1:
                 raise _link_not_usable()

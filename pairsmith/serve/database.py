@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import secrets
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
@@ -149,8 +148,3 @@ def stamp(at: datetime | None = None) -> str:
 def hash_secret(secret: str) -> str:
     """The stored hash of a token or key. 256 random bits need no slow hash."""
     return hashlib.sha256(secret.encode()).hexdigest()
-
-
-def new_id() -> str:
-    """A random id of 16 hexadecimal digits."""
-    return secrets.token_hex(8)

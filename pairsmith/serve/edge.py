@@ -116,10 +116,8 @@ class Edge:
 
     def _answer(self, error: PairsmithError, scope: Scope) -> Response:
         """A page for a user's browser, a problem response for an API client."""
-        if page := self.page(Request(scope), error):
-            return page
-        root, request_id = self.state.workspace.root, scope["state"]["request_id"]
-        return problems.answer(error, root, instance=scope["path"], request_id=request_id)
+        request = Request(scope)
+        return self.page(request, error) or problems.answer_to(request, error)
 
     async def _admit(self, scope: Scope, headers: Headers) -> int:
         """Identify the caller and return how many bytes the body may have. Raises Refusal."""

@@ -72,21 +72,13 @@ def record_progress(path: Path) -> Iterator[Progress]:
 
 def last(path: Path) -> State | None:
     """The newest complete line; None if there is none."""
-    return next(_read_backwards(path), None)
-
-
-def _read_backwards(path: Path) -> Iterator[State]:
-    """The complete lines at the end of the file, newest first."""
-    try:
-        with path.open("rb") as file:
-            file.seek(max(0, os.fstat(file.fileno()).st_size - _TAIL))
-            lines = file.read().splitlines()
-    except FileNotFoundError:
-        return
-    for line in reversed(lines):
-        with contextlib.suppress(ValueError):
-            if isinstance(state := orjson.loads(line), dict):
-                yield state
+    with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
+        file.seek(max(0, os.fstat(file.fileno()).st_size - _TAIL))
+        for line in reversed(file.read().splitlines()):
+            with contextlib.suppress(ValueError):
+                if isinstance(state := orjson.loads(line), dict):
+                    return state
+    return None
 
 
 def each(path: Path) -> Iterator[tuple[int, State]]:

@@ -20,7 +20,7 @@ _oldest = Gauge("pairsmith_queue_oldest_seconds", "How long the oldest waiting j
 _silence = Gauge(
     "pairsmith_silence_seconds", "How long the quietest running job has shown no sign of life", registry=REGISTRY
 )
-_repairs = Counter(
+REPAIRS = Counter(
     "pairsmith_sweep_repairs", "Jobs put back into their queue after a database outage", registry=REGISTRY
 )
 _bytes = Gauge("pairsmith_store_bytes", "Size of a project's store file", ("project",), registry=REGISTRY)
@@ -31,11 +31,6 @@ def request(route: str, method: str, status: int, seconds: float) -> None:
     """Count a response."""
     _requests.labels(route, method, str(status)).inc()
     _seconds.labels(route).observe(seconds)
-
-
-def repaired() -> None:
-    """Count a job that the sweep has put back into its queue."""
-    _repairs.inc()
 
 
 def text(

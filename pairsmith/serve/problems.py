@@ -7,10 +7,10 @@ import re
 from pathlib import Path
 from typing import Any
 
-from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException
+from starlette.requests import Request
 from starlette.responses import Response
 
 from pairsmith.failures import as_json
@@ -185,6 +185,12 @@ def answer(
     return Response(problem.model_dump_json(), problem.status, headers, media_type=MEDIA_TYPE)
 
 
+def answer_to(request: Request, error: PairsmithError, mistakes: list[ErrorDetail] | None = None) -> Response:
+    """The error as the response to this request."""
+    root, request_id = state_of(request).workspace.root, request.state.request_id
+    return answer(error, root, instance=request.scope["path"], request_id=request_id, mistakes=mistakes)
+
+
 def defect(request_id: str) -> Refusal:
     """The refusal for an unexpected exception: no traceback leaves the server, its log has it."""
     return Refusal(
@@ -213,13 +219,13 @@ def disk_full(error: Exception, root: Path) -> Refusal | None:
 async def on_pairsmith_error(request: Request, error: Exception) -> Response:
     """FastAPI's handler for PairsmithError."""
     assert isinstance(error, PairsmithError)
-    return answer(error, _root(request), instance=request.url.path, request_id=request.state.request_id)
+    return answer_to(request, error)
 
 
 async def on_http_exception(request: Request, error: Exception) -> Response:
     """FastAPI's handler for its own errors: unknown path or method, or a body that is too large."""
     assert isinstance(error, HTTPException)
-    response = answer(of_http(error), _root(request), instance=request.url.path, request_id=request.state.request_id)
+    response = answer_to(request, of_http(error))
     response.headers.update(error.headers or {})
     return response
 
@@ -253,12 +259,7 @@ async def on_invalid_request(request: Request, error: Exception) -> Response:
         code="not_valid",
         fix="The expected format is described in /api/v1/openapi.json.",
     )
-    request_id = request.state.request_id
-    return answer(refusal, _root(request), instance=request.url.path, request_id=request_id, mistakes=mistakes)
-
-
-def _root(request: Request) -> Path:
-    return state_of(request).workspace.root
+    return answer_to(request, refusal, mistakes)
 
 
 def _words(name: str) -> str:

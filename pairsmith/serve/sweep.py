@@ -126,4 +126,4 @@ class JobMonitor:
             if row.workflow_id not in running and is_settled:
                 _LOG.warning("job %s was interrupted by a database outage and continues", row.workflow_id)
                 self._jobs.client.resume_workflow(row.workflow_id, queue_name=row.queue_name)
-                metrics.repaired()
+                metrics.REPAIRS.inc()

@@ -119,7 +119,7 @@ def run_with_judges(
 def summary(outcome: CurateOutcome) -> list[tuple[str, str]]:
     """Lines shown after the counts: gates that alone reject many rows, the scorer and why it was chosen, and the path
     of the dataset."""
-    more = outcome.more or {}
+    more = outcome.more
     steps = more.get("steps", {})
     by_number = sorted(((counts.get("alone", 0), by) for by, counts in steps.items()), reverse=True)
     lines = [
@@ -151,7 +151,7 @@ def _repeated_rows(outcome: CurateOutcome) -> str:
     """What to do if a large share of the rows repeats test inputs or other rows; empty otherwise."""
     why = {"contamination": "repeat a test text", "duplicate": "repeat an accepted row"}
     numbers = {code: outcome.reasons.get(code, 0) for code in why}
-    if outcome.counts is None or sum(numbers.values()) < _MANY_REPEATED * outcome.counts.rows_in:
+    if sum(numbers.values()) < _MANY_REPEATED * outcome.counts.rows_in:
         return ""
     parts = [f"{number:,} {why[code]}" for code, number in numbers.items() if number]
     code = max(numbers, key=lambda name: numbers[name])

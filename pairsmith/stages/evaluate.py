@@ -20,7 +20,7 @@ from schemas.project import Project
 from schemas.records import Artifact, Counts, Json, Receipt, Seed
 from schemas.store import Store
 from schemas.store.latest import latest
-from schemas.wording import counted
+from schemas.wording import counted, listed
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -178,8 +178,7 @@ def _untested(measurement: EvaluationPlan) -> Iterator[str]:
     """Warn about labels that no test input covers."""
     tested = {*measurement.references.values()}
     if tested and (untested := [label for label in measurement.form.labels if label not in tested]):
-        more = f" and {len(untested) - _SHOWN} more" if len(untested) > _SHOWN else ""
-        labels = f"{'the label' if len(untested) == 1 else 'one of the labels'} {', '.join(untested[:_SHOWN])}{more}"
+        labels = f"{'the label' if len(untested) == 1 else 'one of the labels'} {listed(untested, _SHOWN)}"
         yield (
             f"warning: no reference of a test input is {labels}: macro F1 is the mean of the other labels, and its"
             f" interval is wider, because {'this one' if len(untested) == 1 else 'these'} may do well or badly."

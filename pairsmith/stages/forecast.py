@@ -18,7 +18,7 @@ from curate.split import max_kept_per_input, max_test_inputs, seed_split
 from curate.steps import CERTIFIED, SELECTED, best, decontaminate, id_of, steps_for
 from pairsmith import teachers
 from pairsmith.outcome import ForecastOutcome, GenerateOutcome
-from pairsmith.pilot_costs import SeedCost, costs_of, hull, scaled, seed_cost
+from pairsmith.pilot_costs import SeedCost, costs_of, hull, scaled, seed_cost, sum_ranges
 from pairsmith.plan import pinned
 from pairsmith.preflight import refuse_base, run_preflight
 from pairsmith.receipt import Recording, recording
@@ -279,16 +279,9 @@ def _limited_rows(forecast: Json, project: Project, seeds: Sequence[Seed]) -> Js
 
 
 def _total(lines: Sequence[Json]) -> Json:
-    """All lines added up. The ends of intervals are added, which makes them wider than necessary; a measure is None if
-    any part is."""
-
-    def total(name: str) -> Json | None:
-        parts = [line[name] for line in lines if name != "rows" or line["stage"] == "generate"]
-        if None in parts:
-            return None
-        return {end: sum(part[end] for part in parts) for end in ("middle", "low", "high")}
-
-    return {name: total(name) for name in _MEASURES}
+    """All lines added up; only those of generation have rows."""
+    of_rows = [line for line in lines if line["stage"] == "generate"]
+    return {name: sum_ranges([line[name] for line in (of_rows if name == "rows" else lines)]) for name in _MEASURES}
 
 
 def shown(project: Project, outcome: ForecastOutcome) -> list[RenderableType]:

@@ -13,7 +13,7 @@ from curate.gates.judgement import Judgement
 from curate.redaction import answer_redaction
 from pairsmith import plan, teachers
 from pairsmith.outcome import GenerateOutcome, PreviewOutcome
-from pairsmith.pilot_costs import costs_of, seed_cost
+from pairsmith.pilot_costs import costs_of, seed_cost, sum_ranges
 from pairsmith.receipt import recording
 from pairsmith.stages.forecast import nothing_to_generate
 from pairsmith.stages.generate import gate_judge, load_seeds, open_ledgers, without_test_overlap
@@ -116,7 +116,7 @@ async def _ask(
         same_prompt=all(pools.get(way) == fingerprint for way, fingerprint in present.items()),
         left_candidates=left_samples,
         left_seeds=left_seeds,
-        left_usd=None if None in left_usd else _sum_ranges([amount for amount in left_usd if amount is not None]),
+        left_usd=sum_ranges([None if amount is None else amount._asdict() for amount in left_usd]),
     )
 
 
@@ -185,10 +185,6 @@ def _remaining_cost(
     limit = max_answer_tokens(generator.sampling.body())
     costs = costs_of(teacher, measured, others, limit, generator.samples, without_pilot=True)
     return costs["batch_usd" if teacher.batch else "usd"]
-
-
-def _sum_ranges(parts: Sequence[Range]) -> Json:
-    return {end: sum(getattr(part, end) for part in parts) for end in Range._fields}
 
 
 def shown(project: Project, outcome: PreviewOutcome) -> list[RenderableType]:

@@ -108,9 +108,8 @@ def _ended(result: TrainResult) -> Interrupted:
     loss = "" if kept_loss is None else f", validation loss {kept_loss:.2f}"
     gain = no_gain_warning(result.validation[0].loss if result.validation else None, kept_loss)
     return Interrupted(
-        f"the training was stopped after {result.steps} of {result.planned_steps} steps; its best state (step "
-        f"{kept}{loss}) "
-        f"is kept as the adapter {result.adapter_id[:8]}.",
+        f"the training was stopped after {result.steps} of {result.planned_steps} steps; its best state (step {kept}"
+        f"{loss}) is kept as the adapter {result.adapter_id[:8]}.",
         why=f"{capital(gain)}." if gain else None,
         fix="`pairsmith evaluate` and `pairsmith export` use it; `pairsmith train` resumes the training.",
     )

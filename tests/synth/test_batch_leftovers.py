@@ -18,7 +18,7 @@ from schemas.errors import Unreachable, UsageError
 from schemas.money import Cost
 from schemas.spec import TeacherSettings
 from schemas.store import Store
-from synth import batch_api, unasked_batches
+from synth import batch_api, earlier_batches
 from synth.batch_lines import Result
 from synth.batch_results import Results, spooled
 from synth.batches import Batches
@@ -137,7 +137,7 @@ def test_run_that_needs_no_batch_does_not_fail_for_one(
     """A run was killed while it submitted a batch. The next one asks something else, without batches, and the list of
     batches cannot be read: everything that it asks is answered, and it ends without an error, soon. The provider of
     another address is not asked for that batch at all."""
-    monkeypatch.setattr(unasked_batches, "_MAX_S", 0.5)
+    monkeypatch.setattr(earlier_batches, "_MAX_S", 0.5)
 
     class Broken(BatchProvider):
         async def _list(self, request: web.Request) -> web.Response:

@@ -63,14 +63,13 @@ def seeds(caller: Viewer, project: str, request: Request) -> SeedList:
     opened = state_of(request).readers.project(project)
     items = []
     for source in opened.spec.seeds:
-        if source.path == "-" or source.format == "hub":
-            items.append(SeedFile(path=source.path, kind=source.kind, rows=0, kinds={}, first=[], problems=[]))
-            continue
+        file = SeedFile(path=source.path, kind=source.kind, rows=0, kinds={}, first=[], problems=[])
         try:
-            items.append(_read(source, opened.folder))
+            if source.path != "-" and source.format != "hub":
+                file = _read(source, opened.folder)
         except PairsmithError as error:
-            empty = SeedFile(path=source.path, kind=source.kind, rows=0, kinds={}, first=[], problems=[])
-            items.append(empty.model_copy(update={"problem": str(error)}))
+            file = file.model_copy(update={"problem": str(error)})
+        items.append(file)
     return SeedList(items=items)
 
 

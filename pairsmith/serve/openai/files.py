@@ -82,7 +82,7 @@ def upload(
         "bytes": len(content),
         "created": int(time.time()),
     }
-    path = _upload_path(request, new["id"])
+    path = upload_path(request, new["id"])
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
     write(state_of(request).engine, sa.insert(files).values(new))
@@ -121,7 +121,7 @@ def retrieve(caller: Uploader, file: str, request: Request) -> UploadedFile:
 def content(caller: Uploader, file: str, request: Request) -> FileResponse:
     """The content of a file."""
     row = file_of(request, caller, file)
-    return FileResponse(_upload_path(request, file), media_type="application/jsonl", filename=row["name"])
+    return FileResponse(upload_path(request, file), media_type="application/jsonl", filename=row["name"])
 
 
 @router.delete("/files/{file}", name="openai_delete_file")
@@ -129,7 +129,7 @@ def delete(caller: Uploader, file: str, request: Request) -> DeletedFile:
     """Delete a file. A project created from it keeps its copy."""
     file_of(request, caller, file)
     write(state_of(request).engine, sa.delete(files).where(files.c.id == file))
-    _upload_path(request, file).unlink(missing_ok=True)
+    upload_path(request, file).unlink(missing_ok=True)
     return DeletedFile(id=file)
 
 
@@ -139,11 +139,6 @@ def file_of(request: Request, caller: Caller, file: str) -> dict[str, Any]:
     if (record := row(state_of(request).engine, query)) is None:
         raise not_there(f"you have no file '{file[:80]}'.")
     return dict(record)
-
-
-def bytes_of(request: Request, file: str) -> bytes:
-    """The content of a file. The caller has been checked by `file_of`."""
-    return _upload_path(request, file).read_bytes()
 
 
 def page_after(rows: list[Any], after: str | None, limit: int) -> tuple[list[Any], bool]:
@@ -178,7 +173,8 @@ def answers_of(content: bytes) -> list[str]:
     return [seed.reference for seed in reading.seeds if seed.reference]
 
 
-def _upload_path(request: Request, file: str) -> Path:
+def upload_path(request: Request, file: str) -> Path:
+    """Where the content of a file is. `file_of` checks who may have it."""
     return state_of(request).workspace.serve / "uploads" / file
 
 

@@ -20,7 +20,7 @@ from pairsmith.serve.api.specs import save_keys
 from pairsmith.serve.database import row, rows, tuning_jobs, write
 from pairsmith.serve.job import Job, JobOptions
 from pairsmith.serve.openai.chat import tuned_of_job
-from pairsmith.serve.openai.files import ListPage, answers_of, bytes_of, file_of, page_after
+from pairsmith.serve.openai.files import ListPage, answers_of, file_of, page_after, upload_path
 from pairsmith.serve.problems import Refusal, not_there
 from pairsmith.serve.state import state_of
 from pairsmith.serve.workspace import slug_of
@@ -252,7 +252,7 @@ def _prepare(request: Request, caller: Caller, body: TuningRequest) -> tuple[str
     caller.require(Right.edit)
     uploaded = file_of(request, caller, body.training_file)
     slug = body.project or slug_of(body.suffix or "") or f"tune-{uploaded['id'][-12:]}"
-    content = bytes_of(request, uploaded["id"])
+    content = upload_path(request, uploaded["id"]).read_bytes()
     template = _SPEC.format(name=slug, file=f"{uploaded['id']}.jsonl", most=answer_tokens(answers_of(content)))
     template = for_embedded(template) if body.model in ("embedded", "auto") else template
     what, fix = f"there is already a project '{slug}'.", f"Train it as {_PROJECT}{slug}."

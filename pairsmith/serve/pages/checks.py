@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from starlette.datastructures import ImmutableMultiDict
 
 from pairsmith.new_project import keys_for_base
 from pairsmith.serve.pages.figures import Snapshot
+from pairsmith.serve.pages.shell import parse_positive
 from pairsmith.style.reasons import OF_GATES, SENTENCES
 from schemas.errors import UsageError
 from schemas.project import Project
@@ -140,17 +141,18 @@ def model_keys(project: Project, texts: Mapping[str, str]) -> dict[str, Any]:
     """The spec keys that the Model form changes. Raises UsageError for an invalid number."""
     train = project.spec.train
     base = texts.get("base", "").strip() or train.base
-    epochs = _number(texts, "epochs", 1000)
+    epochs = parse_positive(texts.get("epochs", ""), float, "epochs", 1000)
     keys: dict[str, Any] = {} if base == train.base else keys_for_base(base, train)
     if epochs is not None and epochs != train.epochs:
-        keys["train.epochs"] = int(epochs) if epochs.is_integer() else epochs
+        keys["train.epochs"] = int(epochs) if epochs == int(epochs) else epochs
     return keys
 
 
 def test_keys(project: Project, texts: ImmutableMultiDict[str, str]) -> dict[str, Any]:
     """The spec keys that the Test form changes: the test share, the maximum answer length, and the additional checks.
     Raises UsageError for an invalid number and for a check without a name or a pattern."""
-    share, tokens = _number(texts, "test_share", 90), _number(texts, "answer_tokens", 100_000)
+    share = parse_positive(texts.get("test_share", ""), float, "test_share", 90)
+    tokens = parse_positive(texts.get("answer_tokens", ""), float, "answer_tokens", 100_000)
     split, sampling = project.spec.split, project.spec.evaluate.sampling
     keys: dict[str, Any] = {}
     if share is not None and f"{share:g}" != _test_share(split):
@@ -158,13 +160,18 @@ def test_keys(project: Project, texts: ImmutableMultiDict[str, str]) -> dict[str
     if tokens is not None and math.ceil(tokens) != sampling.max_tokens:
         keys["evaluate.sampling"] = sampling.model_dump(exclude_defaults=True) | {"max_tokens": math.ceil(tokens)}
     patterns = typed_patterns(texts)
-    for number, pattern in enumerate(patterns, 1):
-        for side in ("name", "pattern"):
-            if not pattern[side]:
-                raise UsageError(f"check {number} has no {side}.", fix="Fill it in, or leave both fields empty.")
+    refuse_incomplete(patterns, "check")
     if "check_name" in texts and patterns != fields(project)["patterns"]:
         keys["evaluate.checks"] = patterns or None
     return keys
+
+
+def refuse_incomplete(rows: Sequence[Mapping[str, str]], what: str) -> None:
+    """Raises UsageError that names the first of these rows of a form, each a `what`, with an empty field."""
+    for number, row in enumerate(rows, 1):
+        for name, text in row.items():
+            if not text:
+                raise UsageError(f"{what} {number} has no {name}.", fix="Fill it in, or leave both fields empty.")
 
 
 def typed_patterns(texts: ImmutableMultiDict[str, str]) -> list[dict[str, str]]:
@@ -180,17 +187,3 @@ STEPS: Mapping[str, Callable[[Project, ImmutableMultiDict[str, str]], dict[str, 
     "model": model_keys,
     "test": test_keys,
 }
-
-
-def _number(texts: Mapping[str, str], name: str, most: float) -> float | None:
-    given = texts.get(name, "").strip().rstrip("%").strip()
-    if not given:
-        return None
-    try:
-        number = float(given)
-    except ValueError:
-        number = 0.0
-    if not 0 < number <= most:
-        what = f"'{given[:40]}' is not a number above 0 and at most {most:g}."
-        raise UsageError(what, where=name, fix="Enter a number such as 3 or 25.")
-    return number

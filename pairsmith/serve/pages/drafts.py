@@ -176,7 +176,7 @@ def _initial_spec(seeds: Path, table: Guess | None, slug: str, form: NewProjectF
     if needs and not values.get(f"task.{needs}", None if f"task.{needs}" in values else task.get(needs)):
         what, fix = _MISSING[needs]
         raise InputError(what, where="task", fix=fix)
-    values |= {f"task.{name}": value for name in ("style", "language") if (value := _normalized(getattr(form, name)))}
+    values |= {f"task.{name}": value for name in ("style", "language") if (value := getattr(form, name).strip())}
     return with_base(set_keys(text, values))
 
 
@@ -201,15 +201,6 @@ def _token_limit(form: NewProjectForm, lines: Sequence[str]) -> int | None:
     return max(128, answer_tokens(shown)) if shown else None
 
 
-def answer_token_limit(examples: Sequence[str]) -> int:
-    """The token limit of test answers estimated from worked examples: room for twice the longest."""
-    return max(128, answer_tokens([2 * example for example in examples]))
-
-
-def _normalized(text: str) -> str:
-    return text.strip().replace("\r\n", "\n")
-
-
 def _labels(text: str) -> dict[str, str]:
     """Parse one label per line, with its definition after the first colon. Raises InputError for a repeated label."""
     labels: dict[str, str] = {}
@@ -229,7 +220,7 @@ def seeds_from_form(pasted: str, file: UploadFile | None) -> tuple[str, bytes]:
         return name, file.file.read()
     if not pasted.strip():
         raise InputError("there are no seeds yet.", where="seeds", fix="Paste some, one per line, or choose a file.")
-    return PASTED, pasted.replace("\r\n", "\n").encode()
+    return PASTED, pasted.encode()
 
 
 def _with_detected_suffix(name: str, content: bytes, lines: str) -> tuple[str, bytes]:

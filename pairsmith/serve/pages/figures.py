@@ -14,6 +14,7 @@ from fastapi import Request
 from pairsmith.plan import PlannedStage, plan
 from pairsmith.report import sentences
 from pairsmith.serve.job import Job
+from pairsmith.serve.pages import words
 from pairsmith.serve.readers import Readers
 from pairsmith.serve.rows_view import RowsView
 from pairsmith.serve.state import state_of
@@ -75,6 +76,16 @@ class Snapshot:
     def next_stage(self) -> PlannedStage | None:
         """The first stage that is not done; None if all are."""
         return next((stage for stage in self.stages if not stage.done), None)
+
+    def stage_of(self, job: Job, progress: JobProgress) -> str:
+        """The stage that a progress report belongs to.
+
+        A step within a stage (e.g. `fit`) reports under its own name. Starting Argilla always belongs to review, even
+        if an earlier stage has to run again in the meantime."""
+        word, known = progress.stage.split()[0], [stage.stage for stage in self.stages]
+        named = "review" if word == "argilla" else word
+        following = self.next_stage.stage if self.next_stage else named
+        return next((name for name in (named, job.command) if name in known), following)
 
     def prerequisite(self, stage: str) -> str:
         """The stage that has to run before `stage`, as the end of a sentence; empty if there is none."""
@@ -213,17 +224,6 @@ def _number(value: Any) -> int | None:
     return round(value) if isinstance(value, int | float) else None
 
 
-def stage_of(now: Snapshot, job: Job, progress: JobProgress) -> str:
-    """The stage that a progress report belongs to.
-
-    A step within a stage (e.g. `fit`) reports under its own name. Starting Argilla always belongs to review, even if an
-    earlier stage has to run again in the meantime."""
-    word, known = progress.stage.split()[0], [stage.stage for stage in now.stages]
-    named = "review" if word == "argilla" else word
-    following = now.next_stage.stage if now.next_stage else named
-    return next((name for name in (named, job.command) if name in known), following)
-
-
 class StageLine(NamedTuple):
     """A stage as a line with a progress bar."""
 
@@ -238,11 +238,9 @@ class StageLine(NamedTuple):
 
 def stage_lines(now: Snapshot, job: Job | None) -> list[StageLine]:
     """Every stage, with what it did to rows or what it waits for."""
-    from pairsmith.serve.pages import words
-
     lines = []
     progress = job_progress(job)
-    moves = stage_of(now, job, progress) if job and progress else ""
+    moves = now.stage_of(job, progress) if job and progress else ""
     for stage in now.stages:
         receipt = now.last(stage.stage)
         running = stage.stage == moves

@@ -22,9 +22,16 @@ from pairsmith.serve.pages.figures import (
     problem_of,
     snapshot,
     stage_lines,
-    stage_of,
 )
-from pairsmith.serve.pages.shell import CORRECT, SubmittedForm, page_router, project_page, redirect_to, text_fields
+from pairsmith.serve.pages.shell import (
+    CORRECT,
+    SubmittedForm,
+    page_router,
+    parse_positive,
+    project_page,
+    redirect_to,
+    text_fields,
+)
 from pairsmith.serve.state import state_of
 from pairsmith.style.numbers import count, percent
 from schemas.errors import UsageError, usage_error_from
@@ -160,7 +167,7 @@ def _final_figures(now: Snapshot) -> list[tuple[str, str, str]]:
 
 def _rows_in_progress(now: Snapshot, job: Job | None, progress: JobProgress | None) -> bool:
     """Whether rows are being generated or judged right now, which makes the last receipt's counts outdated."""
-    return bool(job and progress and stage_of(now, job, progress) in ("generate", "curate"))
+    return bool(job and progress and now.stage_of(job, progress) in ("generate", "curate"))
 
 
 def _reasons(now: Snapshot, progress: JobProgress | None, *, rows_in_progress: bool) -> list[dict[str, Any]]:
@@ -250,21 +257,9 @@ def log(caller: Viewer, project: str, job: str, request: Request) -> Response:
     return Response(state_of(request).jobs.log(job, 0), media_type="text/plain; charset=utf-8")
 
 
-def parse_positive(text: str, kind: type[float] | type[int], name: str) -> float | int | None:
-    if not text.strip():
-        return None
-    try:
-        value = kind(text.strip().lstrip("$"))
-    except ValueError:
-        value = -1
-    if not 0 < value < 1e9:
-        raise UsageError(f"'{text[:40]}' is not a number above 0.", where=name, fix="Enter a number such as 5 or 2.50.")
-    return value
-
-
 def share(text: str, name: str) -> float | None:
     """Parse a percentage of at least 50 and less than 100 into a share; None if empty. Raises UsageError."""
-    percent = parse_positive(text.strip().rstrip("%"), float, name)
+    percent = parse_positive(text, float, name)
     if percent is not None and not 50 <= percent < 100:
         raise UsageError(
             f"{percent:g} percent cannot be guaranteed.", where=name, fix="Enter at least 50 and less than 100."

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import Request, Response
-from starlette.datastructures import FormData, UploadFile
+from starlette.datastructures import ImmutableMultiDict, UploadFile
 
 from pairsmith.file_encoding import AmbiguousEncoding, Decoding
+from pairsmith.guessed_spec import answer_tokens
 from pairsmith.new_project import EXAMPLES
 from pairsmith.outcome import ForecastOutcome, PreviewOutcome
 from pairsmith.plan import changed_since
@@ -25,19 +26,18 @@ from pairsmith.serve.pages import checks, pending_upload, stale_forms
 from pairsmith.serve.pages.columns import LINES, ROLES, comments_above, sources
 from pairsmith.serve.pages.drafts import (
     NewProjectForm,
-    answer_token_limit,
     create_project,
     replace_seeds,
     save_columns,
     seeds_from_form,
 )
 from pairsmith.serve.pages.figures import Snapshot, live_job, snapshot
-from pairsmith.serve.pages.run import parse_positive
 from pairsmith.serve.pages.shell import (
     CONFIRMATIONS,
     SubmittedForm,
     page_router,
     parse_fields,
+    parse_positive,
     problem_view,
     project_page,
     redirect_to,
@@ -156,9 +156,9 @@ def _setup(
     error: PairsmithError | None = None,
     tested: str = "",
     step: str = "",
-    form: FormData | None = None,
+    texts: ImmutableMultiDict[str, str] | None = None,
 ) -> Response:
-    """`step` is the step submitted last, with its `form`. Its outcome is shown at that step, with what was typed."""
+    """`step` is the step submitted last, with its `texts`. Its outcome is shown at that step, with what was typed."""
     now = snapshot(request, slug)
     seeds = _seeds(now.project)
     job = live_job(request, slug)
@@ -181,7 +181,7 @@ def _setup(
             "problem": problem_view(error, state_of(request).workspace.root) if error else None,
             "readings": readings_of(error),
             "chosen_before": pending_upload.saved_name(request, caller) if error and step == "seeds" else "",
-            "to_allow": host_to_allow(text_fields(form), error) if form and caller.may(Right.administer) else "",
+            "to_allow": host_to_allow(texts, error) if texts and caller.may(Right.administer) else "",
             "done": tested or CONFIRMATIONS.get(request.query_params.get("done", "")),
         },
         now=now,
@@ -196,8 +196,8 @@ def _setup(
         bases=checks.bases(now.project),
         teachers=teacher_options({row["host"] for row in allowed}),
         hosts=[row for row in allowed if row["by"]],
-        typed=_field_values(now.project, seeds["of_the_test"], step, form),
-        typed_roles=_typed_roles(form) if form is not None and step == "columns" else {},
+        typed=_field_values(now.project, seeds["of_the_test"], step, texts),
+        typed_roles=_typed_roles(texts) if texts is not None and step == "columns" else {},
         seen=stale_forms.fingerprints(now.project),
         preview=shown,
         preview_at=preview.started if preview else None,
@@ -223,7 +223,9 @@ def _task(project: Project) -> list[tuple[str, str]]:
     return facts + ([("target language", task.to)] if task.to else [])
 
 
-def _field_values(project: Project, of_the_test: Mapping[int, str], step: str, form: FormData | None) -> dict[str, Any]:
+def _field_values(
+    project: Project, of_the_test: Mapping[int, str], step: str, texts: ImmutableMultiDict[str, str] | None
+) -> dict[str, Any]:
     """The values of the form fields: what was typed for the submitted step, the spec's values for the others."""
     spec = project.spec
     teacher = spec.teacher
@@ -235,20 +237,22 @@ def _field_values(project: Project, of_the_test: Mapping[int, str], step: str, f
     typed |= {"style": spec.task.style, "language": spec.task.language, "pasted": "", "lines": ""}
     typed |= {"max_usd": spec.budget.max_usd or ""}
     typed |= checks.fields(project)
-    if form is not None:
-        typed |= {name: value for name, value in form.items() if name in typed and isinstance(value, str)}
-        typed |= {"patterns": checks.typed_patterns(text_fields(form))} if step == "test" else {}
-    examples = _examples(form.multi_items()) if form is not None and step == "style" else None
-    unjudged = [{**example, "against": None} for example in examples or ()]
-    typed["exemplars"] = shown = judge_examples(project, of_the_test) if examples is None else unjudged
+    if texts is not None:
+        typed |= {name: value for name, value in texts.items() if name in typed}
+        typed |= {"patterns": checks.typed_patterns(texts)} if step == "test" else {}
+    if texts is not None and step == "style":
+        shown = [{**example, "against": None} for example in _examples(texts)]
+    else:
+        shown = judge_examples(project, of_the_test)
+    typed["exemplars"] = shown
     typed["blank_exemplars"] = max(1, min(2, _EXAMPLES - len(shown)))
     return typed
 
 
-def _typed_roles(form: FormData) -> dict[tuple[str, str], str]:
+def _typed_roles(texts: ImmutableMultiDict[str, str]) -> dict[tuple[str, str], str]:
     """The roles chosen in a form that could not be saved, by the source and the header of the column."""
-    headers, roles = (map(str, form.getlist(name)) for name in ("header", "role"))
-    return {(str(form.get("source")), header): role for header, role in zip(headers, roles, strict=False)}
+    chosen = zip(texts.getlist("header"), texts.getlist("role"), strict=False)
+    return {(texts.get("source", ""), header): role for header, role in chosen}
 
 
 def _heading(seeds: dict[str, Any], project: Project) -> str:
@@ -369,12 +373,12 @@ def save(caller: Editor, project: str, step: str, request: Request, form: Submit
                 tried = test_teacher(caller, candidate, request)
                 named = f": {', '.join(tried.models[:5])}" if tried.models else ""
                 says = f"{tried.says.rstrip('.')}{named}."
-                form = with_default_model(form, tried.models)
-                return _setup(request, caller, project, tested=says, step=step, form=form)
+                texts = with_default_model(texts, tried.models)
+                return _setup(request, caller, project, tested=says, step=step, texts=texts)
             save_keys(request, caller, project, keys := teacher_keys(texts, current.spec.teacher))
             done = "unpriced" if drops_a_price(texts, keys) else done
         elif step == "style":
-            save_keys(request, caller, project, _style_keys(form.multi_items(), current.spec.evaluate))
+            save_keys(request, caller, project, _style_keys(texts, current.spec.evaluate))
         elif step in checks.STEPS:
             save_keys(request, caller, project, keys := checks.STEPS[step](current, texts))
             done = "rate" if "train.learning_rate" in keys else done
@@ -388,37 +392,22 @@ def save(caller: Editor, project: str, step: str, request: Request, form: Submit
         else:
             raise UsageError(f"setup has no step '{step}'.", fix="The setup page lists its steps.")
     except PairsmithError as error:
-        return _setup(request, caller, project, error, step=step, form=form)
+        return _setup(request, caller, project, error, step=step, texts=texts)
     return redirect_to(f"/p/{project}/setup", done=done, step="seeds" if step == "columns" else step)
 
 
-def _style_keys(items: Any, evaluate: EvaluateSettings) -> dict[str, Any]:
+def _style_keys(texts: ImmutableMultiDict[str, str], evaluate: EvaluateSettings) -> dict[str, Any]:
     """The spec keys that the Style form changes. Unless the spec sets it, the token limit of test answers is estimated
-    from the worked examples."""
-    typed = {name: _plain(value) for name, value in items if name in ("style", "language")}
-    examples = _complete(_examples(items))
-    keys: dict[str, Any] = {"task.style": typed.get("style", ""), "exemplars": examples or None}
-    keys |= {"task.language": typed["language"]} if typed.get("language") else {}
+    from the worked examples: room for twice the longest."""
+    checks.refuse_incomplete(examples := _examples(texts), "worked example")
+    keys: dict[str, Any] = {"task.style": texts.get("style", "").strip(), "exemplars": examples or None}
+    keys |= {"task.language": language} if (language := texts.get("language", "").strip()) else {}
     if examples and "sampling" not in evaluate.model_fields_set:
-        room = {"max_tokens": answer_token_limit([example["output"] for example in examples])}
+        room = {"max_tokens": max(128, answer_tokens([2 * example["output"] for example in examples]))}
         keys["evaluate.sampling"] = evaluate.sampling.model_dump(exclude_defaults=True) | room
     return keys
 
 
-def _examples(items: Any) -> list[dict[str, str]]:
-    inputs, outputs = ([_plain(value) for name, value in items if name == side] for side in ("input", "output"))
+def _examples(texts: ImmutableMultiDict[str, str]) -> list[dict[str, str]]:
+    inputs, outputs = (map(str.strip, texts.getlist(side)) for side in ("input", "output"))
     return [{"input": i, "output": o} for i, o in zip(inputs, outputs, strict=False) if i or o]
-
-
-def _complete(examples: list[dict[str, str]]) -> list[dict[str, str]]:
-    for number, example in enumerate(examples, 1):
-        for side in ("input", "output"):
-            if not example[side]:
-                raise UsageError(
-                    f"worked example {number} has no {side}.", fix="Fill it in, or leave both sides empty."
-                )
-    return examples
-
-
-def _plain(value: object) -> str:
-    return str(value).replace("\r\n", "\n").strip()

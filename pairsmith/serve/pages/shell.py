@@ -34,7 +34,7 @@ from pairsmith.serve.problems import Refusal, not_there, status_of
 from pairsmith.serve.state import state_of
 from pairsmith.serve.workspace import within
 from pairsmith.style import charts, numbers
-from schemas.errors import PairsmithError, SpecError, usage_error_from
+from schemas.errors import PairsmithError, SpecError, UsageError, usage_error_from
 from schemas.money import dollars
 from schemas.wording import capital
 
@@ -97,8 +97,9 @@ SubmittedForm = Annotated[FormData, Depends(_submitted_form)]
 
 
 def text_fields(form: FormData) -> ImmutableMultiDict[str, str]:
-    """The text fields of a form, without its files."""
-    return ImmutableMultiDict([(name, value) for name, value in form.multi_items() if isinstance(value, str)])
+    """The text fields of a form, without its files. Browsers send each line end as CR LF."""
+    texts = ((name, value) for name, value in form.multi_items() if isinstance(value, str))
+    return ImmutableMultiDict([(name, text.replace("\r\n", "\n")) for name, text in texts])
 
 
 def parse_fields(fields: type[Fields], texts: Mapping[str, str]) -> Fields:
@@ -108,6 +109,24 @@ def parse_fields(fields: type[Fields], texts: Mapping[str, str]) -> Fields:
         return TypeAdapter(fields).validate_python(filled)
     except ValidationError as wrong:
         raise usage_error_from(wrong.errors(), fix=CORRECT) from None
+
+
+def parse_positive(
+    text: str, kind: type[float] | type[int], name: str, most: float | None = None
+) -> float | int | None:
+    """Parse a number above 0, with or without `$` or `%`; None if empty. Raises UsageError."""
+    given = text.strip().lstrip("$").rstrip("%").strip()
+    if not given:
+        return None
+    try:
+        value = kind(given)
+    except ValueError:
+        value = -1
+    if not 0 < value <= (most or 1e9):
+        limit = f" and at most {most:g}" if most else ""
+        what = f"'{given[:40]}' is not a number above 0{limit}."
+        raise UsageError(what, where=name, fix="Enter a number such as 5 or 2.50.")
+    return value
 
 
 def uploaded_file(form: FormData) -> UploadFile | None:

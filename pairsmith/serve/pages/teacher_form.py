@@ -6,10 +6,10 @@ import os
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from starlette.datastructures import FormData
+from starlette.datastructures import ImmutableMultiDict
 
 from pairsmith.serve.network import host_of
-from pairsmith.serve.pages.run import parse_positive
+from pairsmith.serve.pages.shell import parse_positive
 from pairsmith.serve.problems import Refusal
 from pairsmith.teacher_search import APIS, EMBEDDED, LOCAL
 from schemas.errors import PairsmithError, UsageError
@@ -48,11 +48,11 @@ def host_to_allow(texts: Mapping[str, str], refused: PairsmithError | None) -> s
     return f"{host} with {key_env}" if key_env else str(host)
 
 
-def with_default_model(form: FormData, models: Sequence[str]) -> FormData:
+def with_default_model(texts: ImmutableMultiDict[str, str], models: Sequence[str]) -> ImmutableMultiDict[str, str]:
     """Fill in the first model of a tested server if the form names no model."""
-    if not models or teacher_in_form({name: value for name, value in form.items() if isinstance(value, str)})[1]:
-        return form
-    return FormData([*((name, value) for name, value in form.multi_items() if name != "model"), ("model", models[0])])
+    if not models or teacher_in_form(texts)[1]:
+        return texts
+    return ImmutableMultiDict([*(pair for pair in texts.multi_items() if pair[0] != "model"), ("model", models[0])])
 
 
 def teacher_keys(texts: Mapping[str, str], before: TeacherSettings) -> dict[str, Any]:

@@ -23,7 +23,6 @@ from pairsmith.serve.pages.figures import (
     live_job,
     problem_of,
     snapshot,
-    stage_of,
 )
 from pairsmith.serve.pages.shell import page_router, project_page
 from pairsmith.serve.state import state_of
@@ -44,7 +43,7 @@ def training(caller: Viewer, project: str, request: Request, adapter: str | None
     now = snapshot(request, project).for_job(job)
     progress = job_progress(job)
     # Checked by command too, because training reports nothing while it loads the base model.
-    live = bool(job and (job.command.startswith("train") or (progress and stage_of(now, job, progress) == "train")))
+    live = bool(job and (job.command.startswith("train") or (progress and now.stage_of(job, progress) == "train")))
     last = next((j for j in jobs_of(request, project) if j.command in ("train", "run")), None)
     adapters = now.store.artifacts("adapter")[::-1] if now.store else []
     present = latest(now.store, "adapter") if now.store else None

@@ -309,9 +309,7 @@ def _step(snapshot: Snapshot, job: Job, progress: JobProgress) -> str:
 
 
 def _stage_of_step(snapshot: Snapshot, job: Job, progress: JobProgress) -> str:
-    from pairsmith.serve.pages.figures import stage_of
-
-    stage = stage_of(snapshot, job, progress)
+    stage = snapshot.stage_of(job, progress)
     return capital(_ACTIVITIES.get(stage, stage))
 
 
