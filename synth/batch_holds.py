@@ -34,7 +34,10 @@ class BatchHolds:
             self._holds[other] = self._holds.pop(batch)
 
     def open(self) -> dict[str, Hold]:
-        """The holds of the batches that have not been read."""
+        """The holds of the batches that have not been read, as they are in the store: another teacher of this run with
+        the same identity may have read them."""
+        stored = self._store.holds([hold.id for hold in self._holds.values() if hold.open])
+        self._holds = {batch: stored.get(hold.id, hold) for batch, hold in self._holds.items()}
         return {batch: hold for batch, hold in self._holds.items() if hold.open and batch not in self._unused}
 
     def release(self, hold: Hold | None) -> None:

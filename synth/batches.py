@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, suppress
 from datetime import UTC, datetime, timedelta
@@ -99,7 +100,9 @@ class Batches:
             raise refusal
         self._store, self._endpoint, self._teacher, self._say = store, endpoint, teacher, say
         self.submits, self._stage, self._gather_s, self._poll_s = submits, stage, gather_s, poll_s
-        self._unread, self._others = unread_lines(store), {one.identity or one.model for one in others}
+        self._unread, own = unread_lines(store), teacher.identity or teacher.model
+        self._others = Counter(one.identity or one.model for one in {id(one): one for one in others}.values())
+        self._is_alone = self._others.pop(own, 1) == 1  # no other teacher of this run has the same identity
         self._queue: list[BatchLine] = []
         self._waiting: dict[str, tuple[BatchLine, asyncio.Future[Result | StoredResult]]] = {}
         self._results: dict[str, Result | StoredResult] = {}  # results that arrived before they were asked for
@@ -233,7 +236,7 @@ class Batches:
 
     def _submit_gathered(self) -> None:
         lines, self._queue = self._queue, []
-        if not self._tasks and not any(batch not in self._earlier for batch in self._watched):
+        if self._is_alone and not self._tasks and self._watched.keys() <= self._earlier.submitted_at.keys():
             for batch in unasked(self.holds, self._earlier, self._watched):
                 self._say(describe_unasked(batch, self.holds))
         task = asyncio.ensure_future(self._submit_all(lines))
@@ -313,14 +316,13 @@ class Batches:
                     self.holds.read(batch, len(names), {}, ())
                     await self._earlier.record(guess.label, "")
                     self._resubmit(names)
-                return
+                return None
             if guess:
                 await self._earlier.record(guess.label, batch)
             elif results is not None and results.lines and not is_ours:
                 raise unreadable_results(self._api.base, batch)
             if state is None or results is None:
-                self._resubmit(names)
-                return
+                return self._resubmit(names)
             results.keep(names)
             answers = results.answers
             self.holds.read(batch, len(names), answers, self._waiting)
@@ -330,10 +332,9 @@ class Batches:
                     f"batch {batch}: {one_line(state.failure)} Submitting it again, {self._max_lines:,} at a time."
                 )
                 self._resubmit(names)
-                return
+                return None
             if state.failure is not None and batch in self._earlier:
-                self._resubmit(names)  # the cause may have been fixed since
-                return
+                return self._resubmit(names)  # the cause may have been fixed since
             if state.failure is not None:
                 raise TeacherError(
                     f"The provider refused the batch ({one_line(state.failure)}).",
@@ -420,8 +421,7 @@ class Batches:
     async def _connect(self) -> None:
         self._api = await BatchApi.connect(self._endpoint, self._teacher)
         self._stack.push_async_callback(self._api.close)
-        others = self._others - {self._teacher.identity or self._teacher.model}
-        self._earlier = EarlierBatches(self._store, self._api, self.holds, self._say, self._poll_s, others)
+        self._earlier = EarlierBatches(self._store, self._api, self.holds, self._say, self._poll_s, self._others)
         try:
             await self._earlier.load()
         except FORMAT_ERRORS as error:
