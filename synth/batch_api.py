@@ -35,17 +35,11 @@ _MAX_KEY_REFUSALS = 3  # refusals of a key that was accepted before: seven secon
 _NOT_FOUND = re.compile(r"not exist|not found", re.IGNORECASE)  # in a 403 (Gemini)
 
 
-def batches_unavailable(teacher: TeacherSettings, cap: str = "") -> UsageError | None:
-    """The reason why a teacher cannot be asked in batches: its format is not supported, or `cap` could not be kept."""
+def batches_unavailable(teacher: TeacherSettings) -> UsageError | None:
+    """The reason why a teacher cannot be asked in batches: its format is not supported."""
     if teacher.url in ("embedded", "vllm") or teacher.batch_format is None:
         return UsageError(f"'{teacher.url}' has no supported batch API.", fix="Remove teacher.batch.")
-    if not cap:
-        return None
-    return UsageError(
-        f"{cap} cannot be kept in a batch.",
-        why="The requests of a batch are paid for together, within a day, whatever is spent meanwhile.",
-        fix="Run without --batch and teacher.batch, or remove the cap after a look at `pairsmith forecast`.",
-    )
+    return None
 
 
 def overdue(base: str, batch: str, word: str, submitted_at: datetime) -> TeacherError:
@@ -96,13 +90,13 @@ def unreadable_results(base: str, batch: str) -> TeacherError:
     )
 
 
-def if_missing(lines: int, usd: float | None, *, is_earlier: bool) -> str:
-    """What happens to the requests of a missing batch, and what they cost at most."""
-    price = "" if usd is None else f" (about {dollars(usd)} at most)"
+def if_missing(lines: Sequence[BatchLine], usd: tuple[float, float] | None, *, is_earlier: bool) -> str:
+    """What happens to the requests of a missing batch, given about the most that they cost, directly and in a batch."""
+    price = "" if usd is None else f" (about {dollars(usd[1])} at most)"
     return (
         "pairsmith keeps looking for it a little longer; then "
         + ("its requests are submitted again" if is_earlier else "this run ends")
-        + f". If it was deleted, the {lines:,} requests in it are paid for twice{price}. If it was created "
+        + f". If it was deleted, the {len(lines):,} requests in it are paid for twice{price}. If it was created "
         "with another key or at another address, press Ctrl-C and use that one."
     )
 

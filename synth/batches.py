@@ -10,16 +10,14 @@ import asyncio
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack, nullcontext, suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Self
 
-import orjson
-
-from schemas.errors import TeacherError, Unreachable
+from schemas.errors import BudgetReached, TeacherError, Unreachable
 from schemas.failpoints import failpoint
-from schemas.money import dollars
+from schemas.money import Hold
 from schemas.progress import Say
 from schemas.records import Artifact, Json, Message, Sampling, content_id
 from schemas.spec import TeacherSettings
@@ -43,7 +41,8 @@ from synth.batch_lines import (
     NotInBatchError,
     Result,
     State,
-    hold_of,
+    describe_costs,
+    first_batch,
     max_costs,
     merge_answers,
 )
@@ -114,10 +113,9 @@ class Batches:
         self._api: BatchApi
         self._earlier: EarlierBatches
         self._is_open, self._stack = False, AsyncExitStack()
-        self._opening = asyncio.Lock()
+        self._opening, self._one_at_a_time = asyncio.Lock(), asyncio.Lock()
         self.places = asyncio.Semaphore(_ANSWERS_AT_ONCE)  # for answers of `ask` that are not durable
         self._max_lines: int | None = None  # the number of lines in a batch if the account's queue is limited
-        self._one_at_a_time = asyncio.Lock()
 
     async def __aenter__(self) -> Self:
         return self
@@ -174,9 +172,9 @@ class Batches:
             raise
 
     def _read(self, line: BatchLine, result: Result | StoredResult, batch: str | None, seconds: float) -> Answer:
-        self.holds.use(batch, line.name)
+        most_usd = self.holds.use(batch, line.name)
         content = result.results.take(line.name) if isinstance(result, StoredResult) else result.content
-        return read_answer(content, seconds, line.body)
+        return read_answer(content, seconds, line.body, most_usd)
 
     async def _ask_line(self, line: BatchLine) -> Callable[[], Answer]:
         """Wait for the answer to a line. Returns a function that reads it."""
@@ -211,8 +209,7 @@ class Batches:
                 continue
             if result.status == _CANCELLED:
                 raise ServerFaultError(f"batch {batch} was cancelled at the provider; the next run asks again")
-            message = error_body(result.content)[1].get("message")
-            message = one_line(self._endpoint.shown(str(message or "")))
+            message = one_line(self._endpoint.shown(str(error_body(result.content)[1].get("message") or "")))
             reason = f"the batch ended before this request was processed{message and f' ({message})'}"
             if result.status:
                 failure = await self._endpoint.failure(result.status, {}, result.content, line.body, seconds)
@@ -245,28 +242,38 @@ class Batches:
 
     async def _submit_all(self, lines: list[BatchLine]) -> None:
         try:
-            while lines:
-                size, count = 0, 0
-                for line in lines[: self._max_lines or self._api.form.max_lines]:
-                    size += len(orjson.dumps(line.body)) + 200
-                    if count and size > self._api.form.max_bytes:
-                        break
-                    count += 1
-                part, lines = lines[:count], lines[count:]
-                if self._max_lines is None:
-                    await self._submit(part)
-                    continue
-                async with self._one_at_a_time:
-                    await asyncio.wait((self._watched[await self._submit(part)],))
+            while lines and not self._endpoint.flow.draining.is_set():
+                count = first_batch(lines, self._max_lines or self._api.form.max_lines, self._api.form.max_bytes)
+                is_queue_limited = self._max_lines is not None
+                async with self._one_at_a_time if is_queue_limited else nullcontext():
+                    batch, count = await self._submit(lines[:count])
+                    if is_queue_limited:
+                        await asyncio.wait((self._watched[batch],))
+                lines = lines[count:]
         except Exception as error:  # it concerns every line, and each caller raises it
             self._fail_all(explained(self._api.base, error))
 
-    async def _submit(self, lines: list[BatchLine]) -> str:
+    async def _hold(self, lines: list[BatchLine], label: str) -> tuple[int, Hold | None]:
+        """`BatchHolds.hold`. If a cap leaves no room, the batches in flight may turn out cheaper than their holds."""
+        may_settle = True
+        while True:
+            try:
+                return self.holds.hold(lines, label, self._stage)
+            except BudgetReached:
+                if not may_settle:
+                    raise
+            running = [task for task in self._watched.values() if not task.done()]
+            may_settle = bool(running) or self.places.locked()
+            await asyncio.gather(*running, return_exceptions=True)
+            await asyncio.sleep(self._gather_s)  # for the answers to get into their rows
+
+    async def _submit(self, lines: list[BatchLine]) -> tuple[str, int]:
+        """Submit as many of the lines as the caps leave room for; return the batch and their number."""
+        label = content_id("batch", [[line.name for line in lines], datetime.now(UTC).isoformat()])[:16]
+        count, hold = await self._hold(lines, label)
+        lines, left = lines[:count], len(lines) - count
         names = [line.name for line in lines]
-        label = content_id("batch", [names, datetime.now(UTC).isoformat()])[:16]
-        hold = hold_of(self._teacher, lines, label, self._stage)
-        facts = {"lines": names, "base": self._api.base}
-        announced = Artifact(id=f"batch:{label}", kind="batch", path="", facts=facts)
+        announced = Artifact(id=f"batch:{label}", kind="batch", path="", facts={"lines": names, "base": self._api.base})
         await self._store.put(announced, *filter(None, [hold]))
         failpoint("batch_announced")
         try:
@@ -283,18 +290,13 @@ class Batches:
         self._endpoint.sent += len(lines)
         self._say(
             f"batch {batch}: {counted(len(lines), 'request', 'requests')} submitted; answers come within 24 hours, "
-            f"usually sooner, and cost {self._describe_cost(lines)}. "
+            f"usually sooner, and cost {describe_costs(self._teacher, lines)}. "
             "Ctrl-C is safe: the next run with --batch waits for it."
+            + (f" The budget has no room for {left:,} more, which wait until its real cost is known." if left else "")
         )
         self._batch_of.update(dict.fromkeys(names, batch))
         self._watch(batch)
-        return batch
-
-    def _describe_cost(self, lines: Sequence[BatchLine]) -> str:
-        usd = max_costs(self._teacher, lines)
-        if usd is None:
-            return "the usual price" if self._teacher.batch_format == "together" else "half the usual price"
-        return f"about {dollars(usd[1])} at most, instead of {dollars(usd[0])}"
+        return batch, count
 
     # -- waiting -------------------------------------------------------------------------------------------------
 
@@ -360,8 +362,8 @@ class Batches:
                 if state.ended:
                     return state, await self._api.results(state, self._poll_s)
                 if not self.submits:
-                    lines = sum(other == batch for other in self._batch_of.values())
-                    raise not_ended(self._api.base, batch, lines, self._submitted_at[batch])
+                    count = sum(other == batch for other in self._batch_of.values())
+                    raise not_ended(self._api.base, batch, count, self._submitted_at[batch])
                 if state.strange is not None and datetime.now(UTC) - self._submitted_at[batch] > MAX_BATCH_TIME:
                     with suppress(NotThereError):
                         if (results := await self._api.results(state, self._poll_s)).lines:
@@ -373,7 +375,9 @@ class Batches:
             except NotThereError as error:
                 misses += 1
                 if misses == 1:
-                    self._say(f"batch {batch}: {error.what} {self._describe_missing(batch)}")
+                    lines = [line for name, (line, _) in self._waiting.items() if self._batch_of.get(name) == batch]
+                    twice = if_missing(lines, max_costs(self._teacher, lines), is_earlier=batch in self._earlier)
+                    self._say(f"batch {batch}: {error.what} {twice}")
                 elif misses == _MISSES_IN_A_ROW and batch in self._earlier:
                     self._say(f"batch {batch}: it no longer exists. Its requests are submitted again.")
                     return None
@@ -387,12 +391,6 @@ class Batches:
         this run is in them (the prompt or the model has changed since, for example)."""
         if self._unread:
             await settle_unasked(self._open, self.holds, self._watched, self._say)
-
-    def _describe_missing(self, batch: str) -> str:
-        """What happens to a missing batch, and what that costs."""
-        lines = [line for name, (line, _) in self._waiting.items() if self._batch_of.get(name) == batch]
-        usd = max_costs(self._teacher, lines)
-        return if_missing(len(lines), usd and usd[1], is_earlier=batch in self._earlier)
 
     def _resubmit(self, names: Iterable[str]) -> None:
         for name in names:
