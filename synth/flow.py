@@ -290,6 +290,9 @@ class Flow:
             self._silent_s, self._answered_at = 0.0, now
             self.answer_s += (now - sending.sent_at - self.answer_s) / 8
             sending.host.succeeded(sending.number)
+            if sending.host.notice:
+                self.say(f"warning: {sending.host.url} {sending.host.notice}.")
+                sending.host.notice = None
             if answer.usage is not None:
                 used = answer.usage.prompt_tokens + answer.usage.completion_tokens
                 each = answer.usage.completion_tokens / max(1, len(answer.choices))
