@@ -155,7 +155,7 @@ class Batches:
         await self._open()
         body = self._endpoint.dialect.body(messages, sampling, n, schema)
         lines = [BatchLine(name, body)]
-        if n > 1 and not (self._api.form.takes_n and "n" in body):
+        if n > 1 and not (self._api.form.takes_n and body.get("n") == n):
             body.pop("n", None)
             # With a seed, each sample gets its own, as with servers that accept `n`.
             bodies = [{**body, "seed": body["seed"] + i} if "seed" in body else body for i in range(n)]
@@ -201,8 +201,7 @@ class Batches:
                     result = await future
                 finally:
                     self._waiting.pop(line.name, None)
-            batch = self._batch_of.pop(line.name, None)
-            seconds = loop.time() - began
+            batch, seconds = self._batch_of.pop(line.name, None), loop.time() - began
             if result.status == 200:
                 return partial(self._read, line, result, batch, seconds)
             if result.status == _RESUBMIT or (result.status == _CANCELLED and batch in self._earlier):
@@ -217,7 +216,10 @@ class Batches:
                     doubts += batch not in self._earlier
                     if not failure.of_key or doubts > 1:  # once: a gateway may not have known the key for a moment
                         failure = failure.verdict
+                n = line.body.get("n")
                 if isinstance(failure, RefusedError) and self._endpoint.dialect.adapt(line.body, failure):
+                    if line.body.get("n") != n:  # a smaller one may be refused again, and each batch takes a day
+                        line.body.pop("n", None)
                     continue
                 if isinstance(failure, TeacherError) and batch in self._earlier:
                     continue  # true when that batch was submitted, but it may have been fixed since
