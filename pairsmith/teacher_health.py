@@ -78,7 +78,7 @@ def _capped(project: Project, way: Purpose, teacher: TeacherSettings) -> Iterato
 
     cap = project.spec.budget.max_usd
     in_batches = way != "evaluate" and teacher.batch
-    if in_batches and (refusal := batches_unavailable(teacher, "" if cap is None else "budget.max_usd")):
+    if in_batches and (refusal := batches_unavailable(teacher)):
         yield failed("batch", refusal)
     prices = prices_of(teacher)
     if cap is None or teacher.url in ("embedded", "vllm"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from schemas.money import total
@@ -11,11 +11,11 @@ from schemas.project import Project
 from schemas.records import Direction
 from schemas.spec import Purpose, TeacherSettings
 from synth import teachers
-from synth.generators import fingerprints
+from synth.generators import GENERATOR_CLASSES, fingerprints
 from synth.ledger import Ledger
 from synth.teachers import opened
 
-__all__ = ["by_direction", "fingerprints_of", "identified", "opened", "spent"]
+__all__ = ["by_direction", "fingerprints_of", "identified", "opened", "refuse_unkeepable_caps", "spent"]
 
 
 def identified(project: Project, say: Say, purpose: Purpose = "forward") -> TeacherSettings:
@@ -39,6 +39,14 @@ def by_direction(project: Project, say: Say, *, batch: bool = False) -> dict[Dir
             if batch:
                 known[name] = known[name].model_copy(update={"batch": True})
     return {way: known[name] for way, name in names.items()}
+
+
+def refuse_unkeepable_caps(project: Project, ledgers: Mapping[Direction, Ledger]) -> None:
+    """Raise SpecError, before anything is sent, for a cap that could not be kept in a direction that has seeds."""
+    kinds = {source.kind for source in project.spec.seeds}
+    for way, ledger in ledgers.items():
+        if not kinds.isdisjoint(GENERATOR_CLASSES[way].takes):
+            ledger.meter.keepable_usd(project.spec.generate.directions[way].sampling.body())
 
 
 def spent(ledgers: Sequence[Ledger]) -> dict[str, Any]:

@@ -27,8 +27,8 @@ class AnswerJudge:
     """Judges the answers of one run, and ends the run if all further answers would be useless.
 
     If many answers in a row are unusable, the rows may be the cause: `repeat` decides, and not again until twice as
-    many in a row are unusable. If it cannot, a run without a good answer ends. Without `repeat` no such answers end it,
-    and those of a batch, which is paid for as a whole, do not count.
+    many in a row are unusable. If it cannot, a run without a good answer ends. Without `repeat` no such answers end it.
+    Those of a batch, which is paid for as a whole, do not count, not even if they are only thinking.
     """
 
     def __init__(
@@ -75,8 +75,9 @@ class AnswerJudge:
         if self.are_good(calls):
             return
         self.stop_if_unknown(calls)
-        self._stop_if_thinking(calls)
-        await self._stop_if_unusable(calls, question)
+        if not any(call.transport == "batch" for call in calls):
+            self._stop_if_thinking(calls)
+            await self._stop_if_unusable(calls, question)
 
     def stop_if_unknown(self, calls: Sequence[Call]) -> None:
         """Raise TeacherError for an answer with an unknown finish reason."""
@@ -113,7 +114,7 @@ class AnswerJudge:
         if any(call.status == "ok" for call in calls):
             self._record_good()
             return
-        if self._repeat is None or any(call.status == "unsettled" or call.transport == "batch" for call in calls):
+        if self._repeat is None or any(call.status == "unsettled" for call in calls):
             return
         self._unusable_in_a_row += 1
         count, last = self._unusable_in_a_row, calls[-1]

@@ -16,6 +16,7 @@ import orjson
 
 from schemas.errors import InputError, TeacherError, Unreachable, UsageError
 from schemas.money import dollars
+from schemas.progress_line import clock
 from schemas.spec import TeacherSettings
 from synth.batch_forms import FORMS, Form
 from synth.batch_lines import FORMAT_ERRORS, Announced, BatchLine, State
@@ -26,7 +27,7 @@ from synth.endpoint import Endpoint
 from synth.proxy import PROXY_REFUSALS, proxy_for, proxy_refusal
 from synth.teacher_host import MAX_RETRY_AFTER_S
 
-_MAX_FAULTS = 20
+_MAX_FAULTS, _REPORTED_WAIT_S = 20, 20.0
 _TIMEOUT = aiohttp.ClientTimeout(total=600, sock_connect=15)
 _DOWNLOAD_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=15, sock_read=120)
 _READS = 3  # of results that are incomplete
@@ -34,17 +35,11 @@ _MAX_KEY_REFUSALS = 3  # refusals of a key that was accepted before: seven secon
 _NOT_FOUND = re.compile(r"not exist|not found", re.IGNORECASE)  # in a 403 (Gemini)
 
 
-def batches_unavailable(teacher: TeacherSettings, cap: str = "") -> UsageError | None:
-    """The reason why a teacher cannot be asked in batches: its format is not supported, or `cap` could not be kept."""
+def batches_unavailable(teacher: TeacherSettings) -> UsageError | None:
+    """The reason why a teacher cannot be asked in batches: its format is not supported."""
     if teacher.url in ("embedded", "vllm") or teacher.batch_format is None:
         return UsageError(f"'{teacher.url}' has no supported batch API.", fix="Remove teacher.batch.")
-    if not cap:
-        return None
-    return UsageError(
-        f"{cap} cannot be kept in a batch.",
-        why="The requests of a batch are paid for together, within a day, whatever is spent meanwhile.",
-        fix="Run without --batch and teacher.batch, or remove the cap after a look at `pairsmith forecast`.",
-    )
+    return None
 
 
 def overdue(base: str, batch: str, word: str, submitted_at: datetime) -> TeacherError:
@@ -95,13 +90,13 @@ def unreadable_results(base: str, batch: str) -> TeacherError:
     )
 
 
-def if_missing(lines: int, usd: float | None, *, is_earlier: bool) -> str:
-    """What happens to the requests of a missing batch, and what they cost at most."""
-    price = "" if usd is None else f" (about {dollars(usd)} at most)"
+def if_missing(lines: Sequence[BatchLine], usd: tuple[float, float] | None, *, is_earlier: bool) -> str:
+    """What happens to the requests of a missing batch, given about the most that they cost, directly and in a batch."""
+    price = "" if usd is None else f" (about {dollars(usd[1])} at most)"
     return (
         "pairsmith keeps looking for it a little longer; then "
         + ("its requests are submitted again" if is_earlier else "this run ends")
-        + f". If it was deleted, the {lines:,} requests in it are paid for twice{price}. If it was created "
+        + f". If it was deleted, the {len(lines):,} requests in it are paid for twice{price}. If it was created "
         "with another key or at another address, press Ctrl-C and use that one."
     )
 
@@ -189,7 +184,7 @@ class BatchApi:
         """Return the body of a response of status 200, or write it to the file `to`. Temporary faults of a GET are
         waited out. Requests that create something are sent once, since it is unknown whether a failed one has created
         it."""
-        faults = 0
+        faults, is_reported = 0, False
         while True:
             data = form if form is not None else orjson.dumps(json) if json is not None else None
             content_type = {"Content-Type": "application/json"} if json is not None else None
@@ -209,9 +204,10 @@ class BatchApi:
                         fix="Every answer so far is kept. If the provider has no batch API, run without --batch.",
                     )
                 is_temporary = status == 401 and self._key_accepted and method == "GET" and faults < _MAX_KEY_REFUSALS
-                if status < 500 and not is_temporary:
-                    asked_to_wait_s = await self._wait_or_raise(status, headers, content, url)
                 why = f"HTTP {status}"
+                if status < 500 and not is_temporary:
+                    throttled = await self._throttled(status, headers, content, url)
+                    why, asked_to_wait_s = throttled.what, min(throttled.retry_after_s or 0.0, MAX_RETRY_AFTER_S)
             except (aiohttp.ClientError, OSError) as error:
                 if isinstance(error, aiohttp.ClientHttpProxyError) and error.status in PROXY_REFUSALS:
                     raise proxy_refusal(self._proxy or "", url, error.status) from None
@@ -227,8 +223,11 @@ class BatchApi:
                     where=url,
                     fix="Every answer so far is kept, and the next run with --batch finds the batches in flight.",
                 )
+            wait_s = max(asked_to_wait_s or 0.0, min(60.0, 2.0 ** (faults - 1)))
+            if wait_s >= _REPORTED_WAIT_S and not is_reported:
+                is_reported = True
+                self._endpoint.flow.say(f"{url}: no answer ({why}); still retrying, next in {clock(wait_s)}.")
             with contextlib.suppress(TimeoutError):
-                wait_s = max(asked_to_wait_s or 0.0, min(60.0, 2.0 ** (faults - 1)))
                 await asyncio.wait_for(self._endpoint.flow.draining.wait(), wait_s)
 
     async def _request(
@@ -242,12 +241,12 @@ class BatchApi:
                 return response.status, response.headers, b""
             return response.status, response.headers, await response.read()
 
-    async def _wait_or_raise(self, status: int, headers: Mapping[str, str], content: bytes, url: str) -> float:
-        """How long the provider asks to wait if it is throttling; raises the error for any other refusal."""
+    async def _throttled(self, status: int, headers: Mapping[str, str], content: bytes, url: str) -> ThrottledError:
+        """The failure if the provider is throttling; raises the error for any other refusal."""
         failure = await self._endpoint.failure(status, headers, content, {}, 0.0)
         failure = failure.verdict if isinstance(failure, UnconfirmedError) else failure
         if isinstance(failure, ThrottledError):
-            return min(failure.retry_after_s or 0.0, MAX_RETRY_AFTER_S)
+            return failure
         if isinstance(failure, TeacherError):
             raise failure
         raise TeacherError(

@@ -3,14 +3,16 @@ in them is in a row."""
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+from collections.abc import Container, Mapping, Sequence
 
 from schemas.money import Hold
 from schemas.spec import TeacherSettings
 from schemas.store import Store
+from synth.batch_lines import BatchLine, max_usages
 from synth.batch_results import StoredResult
 from synth.chat_completions import read_answer
-from synth.prices import prices_of
+from synth.meter import unkeepable_cap_error
+from synth.prices import FREE, prices_of
 
 
 class BatchHolds:
@@ -18,10 +20,28 @@ class BatchHolds:
     read, it is the cost of the answers that are in no row."""
 
     def __init__(self, store: Store, teacher: TeacherSettings) -> None:
-        self._store, self._prices = store, prices_of(teacher)
+        self._store, self._teacher, self._prices = store, teacher, prices_of(teacher)
         self._holds: dict[str, Hold] = {}
         self._unused: dict[str, dict[str, float | None]] = {}  # of batches that were read: the answers in no row
         self._changed: dict[str, Hold] = {}
+
+    def hold(self, lines: Sequence[BatchLine], label: str, stage: str) -> tuple[int, Hold | None]:
+        """How many of `lines` the caps leave room for, in their order, and the most that a batch of these may cost,
+        which counts as spent from now on; None if it is free. Raises BudgetReached if none fits, and SpecError if that
+        cannot be known."""
+        if self._prices is not None and self._prices.source == FREE:
+            return len(lines), None
+        budget, usages, count = self._store.budget, max_usages(lines, bytes_per_token=1), len(lines)
+        each = None if usages is None or self._prices is None else [self._prices.batch_usd(usage) for usage in usages]
+        if budget is not None and budget.caps:
+            if each is None:
+                raise unkeepable_cap_error(budget.caps[0].name, self._teacher, self._prices)
+            count = budget.hold_first(each)
+            if not count and (refusal := budget.refusal(each[0])) is not None:
+                raise refusal
+        usd = None if each is None else sum(each[:count])
+        teacher = self._teacher.identity or self._teacher.model
+        return count, Hold(id=label, usd=usd, requests=count, stage=stage, teacher=teacher)
 
     def add(self, batch: str, hold: Hold | None) -> None:
         """Note the hold of a batch; None if it is free."""
@@ -34,7 +54,10 @@ class BatchHolds:
             self._holds[other] = self._holds.pop(batch)
 
     def open(self) -> dict[str, Hold]:
-        """The holds of the batches that have not been read."""
+        """The holds of the batches that have not been read, as they are in the store: another teacher of this run with
+        the same identity may have read them."""
+        stored = self._store.holds([hold.id for hold in self._holds.values() if hold.open])
+        self._holds = {batch: stored.get(hold.id, hold) for batch, hold in self._holds.items()}
         return {batch: hold for batch, hold in self._holds.items() if hold.open and batch not in self._unused}
 
     def release(self, hold: Hold | None) -> None:
@@ -58,13 +81,15 @@ class BatchHolds:
         self._change(batch, sum(known) if known or not unused else None, len(unused))
         self._store.append(*self.changes())
 
-    def use(self, batch: str | None, name: str) -> None:
-        """An answer of a batch goes into a row, which is to be written together with the `changes`."""
+    def use(self, batch: str | None, name: str) -> float | None:
+        """An answer of a batch goes into a row, which is to be written together with the `changes`. Returns the most
+        that it may cost, which is no longer held here."""
         if batch is None or not (unused := self._unused.get(batch)):
-            return
+            return None
         hold, usd = self._holds[batch], unused.pop(name if name in unused else next(reversed(unused)))
         left = None if hold.usd is None else max(0.0, hold.usd - (usd or 0.0)) if unused else 0.0
         self._change(batch, left, len(unused))
+        return usd
 
     def changes(self) -> list[Hold]:
         """The holds that have changed since the last call, to be written."""

@@ -9,7 +9,7 @@ from typing import IO, NamedTuple
 
 import orjson
 
-from schemas.money import Hold, sum_if_known, summed
+from schemas.money import dollars, sum_if_known, summed
 from schemas.records import Json, Usage, content_id
 from schemas.spec import TeacherSettings
 from synth.chat_completions import Answer, RefusedError
@@ -91,30 +91,45 @@ async def listed(
             return
 
 
-def max_costs(
-    teacher: TeacherSettings, lines: Sequence[BatchLine], bytes_per_token: int = 4
-) -> tuple[float, float] | None:
-    """The maximum cost of lines, asked directly and in a batch; None if it is unknown or nothing."""
-    prices = prices_of(teacher)
-    if prices is None or prices.source == FREE or not all(max_answer_tokens(line.body) for line in lines):
+def max_usages(lines: Sequence[BatchLine], bytes_per_token: int) -> list[Usage] | None:
+    """The most tokens of each line, because a price list may have other prices for long prompts; None if an answer may
+    have any number."""
+    if not all(max_answer_tokens(line.body) for line in lines):
         return None
-    each = [  # per line, because a list may have other prices for long prompts
+    return [
         Usage(
             prompt_tokens=len(orjson.dumps(line.body)) // bytes_per_token,
             completion_tokens=int(line.body.get("n") or 1) * (max_answer_tokens(line.body) or 0),
         )
         for line in lines
     ]
+
+
+def max_costs(teacher: TeacherSettings, lines: Sequence[BatchLine]) -> tuple[float, float] | None:
+    """About the most that lines cost, asked directly and in a batch; None if it is unknown or nothing."""
+    prices, each = prices_of(teacher), max_usages(lines, bytes_per_token=4)
+    if prices is None or prices.source == FREE or each is None:
+        return None
     return sum(map(prices.usd, each)), sum(map(prices.batch_usd, each))
 
 
-def hold_of(teacher: TeacherSettings, lines: Sequence[BatchLine], label: str, stage: str) -> Hold | None:
-    """The most that a batch may cost, which counts as spent until its results are read; None if it is free."""
-    prices, costs = prices_of(teacher), max_costs(teacher, lines, bytes_per_token=1)
-    if prices is not None and prices.source == FREE:
-        return None
-    usd = None if costs is None else costs[1]
-    return Hold(id=label, usd=usd, requests=len(lines), stage=stage, teacher=teacher.identity or teacher.model)
+def describe_costs(teacher: TeacherSettings, lines: Sequence[BatchLine]) -> str:
+    """What a batch of these lines costs, and what that saves."""
+    usd = max_costs(teacher, lines)
+    if usd is None:
+        return "the usual price" if teacher.batch_format == "together" else "half the usual price"
+    return f"about {dollars(usd[1])} at most, instead of {dollars(usd[0])}"
+
+
+def first_batch(lines: Sequence[BatchLine], max_lines: int, max_bytes: int) -> int:
+    """How many of these lines go into one batch."""
+    size, count = 0, 0
+    for line in lines[:max_lines]:
+        size += len(orjson.dumps(line.body)) + 200
+        if count and size > max_bytes:
+            break
+        count += 1
+    return count
 
 
 def merge_answers(results: Sequence[Answer | BaseException]) -> Answer:
@@ -139,7 +154,8 @@ def merge_answers(results: Sequence[Answer | BaseException]) -> Answer:
     choices = [choice for a in answers for choice in (a.choices or [{"body": a.body}])]
     usd, usage = sum_if_known(answer.usd for answer in answers), summed(used) if len(used) == len(answers) else None
     first = next(result for result in results if isinstance(result, Answer))
-    return first._replace(request=answers[0].request, choices=choices, usage=usage, usd=usd)
+    most_usd = sum(one.reserved or 0.0 for one in answers)
+    return first._replace(request=answers[0].request, choices=choices, usage=usage, usd=usd, reserved=most_usd)
 
 
 def _as_choice(refusal: BaseException) -> Answer:

@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack, nullcontext, suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Self
 
-import orjson
-
-from schemas.errors import TeacherError, Unreachable
+from schemas.errors import BudgetReached, TeacherError, Unreachable
 from schemas.failpoints import failpoint
-from schemas.money import dollars
+from schemas.money import Hold
 from schemas.progress import Say
 from schemas.records import Artifact, Json, Message, Sampling, content_id
 from schemas.spec import TeacherSettings
@@ -42,7 +41,8 @@ from synth.batch_lines import (
     NotInBatchError,
     Result,
     State,
-    hold_of,
+    describe_costs,
+    first_batch,
     max_costs,
     merge_answers,
 )
@@ -98,7 +98,9 @@ class Batches:
             raise refusal
         self._store, self._endpoint, self._teacher, self._say = store, endpoint, teacher, say
         self.submits, self._stage, self._gather_s, self._poll_s = submits, stage, gather_s, poll_s
-        self._unread, self._others = unread_lines(store), {one.identity or one.model for one in others}
+        self._unread, own = unread_lines(store), teacher.identity or teacher.model
+        self._others = Counter(one.identity or one.model for one in {id(one): one for one in others}.values())
+        self._is_alone = self._others.pop(own, 1) == 1  # no other teacher of this run has the same identity
         self._queue: list[BatchLine] = []
         self._waiting: dict[str, tuple[BatchLine, asyncio.Future[Result | StoredResult]]] = {}
         self._results: dict[str, Result | StoredResult] = {}  # results that arrived before they were asked for
@@ -110,10 +112,9 @@ class Batches:
         self._api: BatchApi
         self._earlier: EarlierBatches
         self._is_open, self._stack = False, AsyncExitStack()
-        self._opening = asyncio.Lock()
+        self._opening, self._one_at_a_time = asyncio.Lock(), asyncio.Lock()
         self.places = asyncio.Semaphore(_ANSWERS_AT_ONCE)  # for answers of `ask` that are not durable
         self._max_lines: int | None = None  # the number of lines in a batch if the account's queue is limited
-        self._one_at_a_time = asyncio.Lock()
 
     async def __aenter__(self) -> Self:
         return self
@@ -153,7 +154,7 @@ class Batches:
         await self._open()
         body = self._endpoint.dialect.body(messages, sampling, n, schema)
         lines = [BatchLine(name, body)]
-        if n > 1 and not (self._api.form.takes_n and "n" in body):
+        if n > 1 and not (self._api.form.takes_n and body.get("n") == n):
             body.pop("n", None)
             # With a seed, each sample gets its own, as with servers that accept `n`.
             bodies = [{**body, "seed": body["seed"] + i} if "seed" in body else body for i in range(n)]
@@ -170,9 +171,9 @@ class Batches:
             raise
 
     def _read(self, line: BatchLine, result: Result | StoredResult, batch: str | None, seconds: float) -> Answer:
-        self.holds.use(batch, line.name)
+        most_usd = self.holds.use(batch, line.name)
         content = result.results.take(line.name) if isinstance(result, StoredResult) else result.content
-        return read_answer(content, seconds, line.body)
+        return read_answer(content, seconds, line.body, most_usd)
 
     async def _ask_line(self, line: BatchLine) -> Callable[[], Answer]:
         """Wait for the answer to a line. Returns a function that reads it."""
@@ -199,16 +200,14 @@ class Batches:
                     result = await future
                 finally:
                     self._waiting.pop(line.name, None)
-            batch = self._batch_of.pop(line.name, None)
-            seconds = loop.time() - began
+            batch, seconds = self._batch_of.pop(line.name, None), loop.time() - began
             if result.status == 200:
                 return partial(self._read, line, result, batch, seconds)
             if result.status == _RESUBMIT or (result.status == _CANCELLED and batch in self._earlier):
                 continue
             if result.status == _CANCELLED:
                 raise ServerFaultError(f"batch {batch} was cancelled at the provider; the next run asks again")
-            message = error_body(result.content)[1].get("message")
-            message = one_line(self._endpoint.shown(str(message or "")))
+            message = one_line(self._endpoint.shown(str(error_body(result.content)[1].get("message") or "")))
             reason = f"the batch ended before this request was processed{message and f' ({message})'}"
             if result.status:
                 failure = await self._endpoint.failure(result.status, {}, result.content, line.body, seconds)
@@ -216,7 +215,10 @@ class Batches:
                     doubts += batch not in self._earlier
                     if not failure.of_key or doubts > 1:  # once: a gateway may not have known the key for a moment
                         failure = failure.verdict
+                n = line.body.get("n")
                 if isinstance(failure, RefusedError) and self._endpoint.dialect.adapt(line.body, failure):
+                    if line.body.get("n") != n:  # a smaller one may be refused again, and each batch takes a day
+                        line.body.pop("n", None)
                     continue
                 if isinstance(failure, TeacherError) and batch in self._earlier:
                     continue  # true when that batch was submitted, but it may have been fixed since
@@ -232,7 +234,7 @@ class Batches:
 
     def _submit_gathered(self) -> None:
         lines, self._queue = self._queue, []
-        if not self._tasks and not any(batch not in self._earlier for batch in self._watched):
+        if self._is_alone and not self._tasks and self._watched.keys() <= self._earlier.submitted_at.keys():
             for batch in self._earlier.unasked(self._watched):
                 self._say(self._earlier.describe_unasked(batch))
         task = asyncio.ensure_future(self._submit_all(lines))
@@ -241,28 +243,38 @@ class Batches:
 
     async def _submit_all(self, lines: list[BatchLine]) -> None:
         try:
-            while lines:
-                size, count = 0, 0
-                for line in lines[: self._max_lines or self._api.form.max_lines]:
-                    size += len(orjson.dumps(line.body)) + 200
-                    if count and size > self._api.form.max_bytes:
-                        break
-                    count += 1
-                part, lines = lines[:count], lines[count:]
-                if self._max_lines is None:
-                    await self._submit(part)
-                    continue
-                async with self._one_at_a_time:
-                    await asyncio.wait((self._watched[await self._submit(part)],))
+            while lines and not self._endpoint.flow.draining.is_set():
+                count = first_batch(lines, self._max_lines or self._api.form.max_lines, self._api.form.max_bytes)
+                is_queue_limited = self._max_lines is not None
+                async with self._one_at_a_time if is_queue_limited else nullcontext():
+                    batch, count = await self._submit(lines[:count])
+                    if is_queue_limited:
+                        await asyncio.wait((self._watched[batch],))
+                lines = lines[count:]
         except Exception as error:  # it concerns every line, and each caller raises it
             self._fail_all(explained(self._api.base, error))
 
-    async def _submit(self, lines: list[BatchLine]) -> str:
+    async def _hold(self, lines: list[BatchLine], label: str) -> tuple[int, Hold | None]:
+        """`BatchHolds.hold`. If a cap leaves no room, the batches in flight may turn out cheaper than their holds."""
+        may_settle = True
+        while True:
+            try:
+                return self.holds.hold(lines, label, self._stage)
+            except BudgetReached:
+                if not may_settle:
+                    raise
+            running = [task for task in self._watched.values() if not task.done()]
+            may_settle = bool(running) or self.places.locked()
+            await asyncio.gather(*running, return_exceptions=True)
+            await asyncio.sleep(self._gather_s)  # for the answers to get into their rows
+
+    async def _submit(self, lines: list[BatchLine]) -> tuple[str, int]:
+        """Submit as many of the lines as the caps leave room for; return the batch and their number."""
+        label = content_id("batch", [[line.name for line in lines], datetime.now(UTC).isoformat()])[:16]
+        count, hold = await self._hold(lines, label)
+        lines, left = lines[:count], len(lines) - count
         names = [line.name for line in lines]
-        label = content_id("batch", [names, datetime.now(UTC).isoformat()])[:16]
-        hold = hold_of(self._teacher, lines, label, self._stage)
-        facts = {"lines": names, "base": self._api.base}
-        announced = Artifact(id=f"batch:{label}", kind="batch", path="", facts=facts)
+        announced = Artifact(id=f"batch:{label}", kind="batch", path="", facts={"lines": names, "base": self._api.base})
         await self._store.put(announced, *filter(None, [hold]))
         failpoint("batch_announced")
         try:
@@ -279,18 +291,13 @@ class Batches:
         self._endpoint.sent += len(lines)
         self._say(
             f"batch {batch}: {counted(len(lines), 'request', 'requests')} submitted; answers come within 24 hours, "
-            f"usually sooner, and cost {self._describe_cost(lines)}. "
+            f"usually sooner, and cost {describe_costs(self._teacher, lines)}. "
             "Ctrl-C is safe: the next run with --batch waits for it."
+            + (f" The budget has no room for {left:,} more, which wait until its real cost is known." if left else "")
         )
         self._batch_of.update(dict.fromkeys(names, batch))
         self._watch(batch)
-        return batch
-
-    def _describe_cost(self, lines: Sequence[BatchLine]) -> str:
-        usd = max_costs(self._teacher, lines)
-        if usd is None:
-            return "the usual price" if self._teacher.batch_format == "together" else "half the usual price"
-        return f"about {dollars(usd[1])} at most, instead of {dollars(usd[0])}"
+        return batch, count
 
     # -- waiting -------------------------------------------------------------------------------------------------
 
@@ -312,14 +319,13 @@ class Batches:
                     self.holds.read(batch, len(names), {}, ())
                     await self._earlier.record(guess.label, "")
                     self._resubmit(names)
-                return
+                return None
             if guess:
                 await self._earlier.record(guess.label, batch)
             elif results is not None and results.lines and not is_ours:
                 raise unreadable_results(self._api.base, batch)
             if state is None or results is None:
-                self._resubmit(names)
-                return
+                return self._resubmit(names)
             results.keep(names)
             answers = results.answers
             self.holds.read(batch, len(names), answers, self._waiting)
@@ -329,10 +335,9 @@ class Batches:
                     f"batch {batch}: {one_line(state.failure)} Submitting it again, {self._max_lines:,} at a time."
                 )
                 self._resubmit(names)
-                return
+                return None
             if state.failure is not None and batch in self._earlier:
-                self._resubmit(names)  # the cause may have been fixed since
-                return
+                return self._resubmit(names)  # the cause may have been fixed since
             if state.failure is not None:
                 raise TeacherError(
                     f"The provider refused the batch ({one_line(state.failure)}).",
@@ -358,8 +363,8 @@ class Batches:
                 if state.ended:
                     return state, await self._api.results(state, self._poll_s)
                 if not self.submits:
-                    lines = sum(other == batch for other in self._batch_of.values())
-                    raise not_ended(self._api.base, batch, lines, self._submitted_at[batch])
+                    count = sum(other == batch for other in self._batch_of.values())
+                    raise not_ended(self._api.base, batch, count, self._submitted_at[batch])
                 if state.strange is not None and datetime.now(UTC) - self._submitted_at[batch] > MAX_BATCH_TIME:
                     with suppress(NotThereError):
                         if (results := await self._api.results(state, self._poll_s)).lines:
@@ -371,7 +376,9 @@ class Batches:
             except NotThereError as error:
                 misses += 1
                 if misses == 1:
-                    self._say(f"batch {batch}: {error.what} {self._describe_missing(batch)}")
+                    lines = [line for name, (line, _) in self._waiting.items() if self._batch_of.get(name) == batch]
+                    twice = if_missing(lines, max_costs(self._teacher, lines), is_earlier=batch in self._earlier)
+                    self._say(f"batch {batch}: {error.what} {twice}")
                 elif misses == _MISSES_IN_A_ROW and batch in self._earlier:
                     self._say(f"batch {batch}: it no longer exists. Its requests are submitted again.")
                     return None
@@ -385,12 +392,6 @@ class Batches:
         this run is in them (the prompt or the model has changed since, for example)."""
         if self._unread:
             await settle_unasked(self._open, self._watched, self._say)
-
-    def _describe_missing(self, batch: str) -> str:
-        """What happens to a missing batch, and what that costs."""
-        lines = [line for name, (line, _) in self._waiting.items() if self._batch_of.get(name) == batch]
-        usd = max_costs(self._teacher, lines)
-        return if_missing(len(lines), usd and usd[1], is_earlier=batch in self._earlier)
 
     def _resubmit(self, names: Iterable[str]) -> None:
         for name in names:
@@ -419,8 +420,7 @@ class Batches:
     async def _connect(self) -> None:
         self._api = await BatchApi.connect(self._endpoint, self._teacher)
         self._stack.push_async_callback(self._api.close)
-        others = self._others - {self._teacher.identity or self._teacher.model}
-        self._earlier = EarlierBatches(self._store, self._api, self.holds, self._say, self._poll_s, others)
+        self._earlier = EarlierBatches(self._store, self._api, self.holds, self._say, self._poll_s, self._others)
         try:
             await self._earlier.load()
         except FORMAT_ERRORS as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Sequence
 
 from prompts.answer_schema import is_closed
@@ -35,15 +36,15 @@ _NO_SYSTEM = re.compile(
 class Dialect:
     """Adapts requests to what a server accepts.
 
-    Some servers refuse n > 1, with varying messages; newer OpenAI models accept only `max_completion_tokens`; some
-    accept no schema, return no logprobs, or have no system role. The adaptations do not change the question, and
-    answers are judged by their schema in any case.
+    Some servers refuse n > 1, or above a limit of theirs, with varying messages; newer OpenAI models accept only
+    `max_completion_tokens`; some accept no schema, return no logprobs, or have no system role. The adaptations do not
+    change the question, and answers are judged by their schema in any case.
     """
 
     def __init__(self, model: str) -> None:
         self._model = model
         self.takes_schema = self.gives_logprobs = True
-        self._takes_n = True
+        self._max_n = sys.maxsize
         self._n_worked = False
         self._n_refused = 0
         self._schema_worked, self._schema_refused = False, 0
@@ -58,8 +59,8 @@ class Dialect:
             body["messages"] = without_system(body["messages"])
         if self._renames_max_tokens and "max_tokens" in body:
             _rename_max_tokens(body)
-        if n > 1 and self._takes_n:
-            body["n"] = n
+        if n > 1 and self._max_n > 1:
+            body["n"] = min(n, self._max_n)
         if not self.gives_logprobs:
             _drop(body, _LOGPROBS)
         if self._streams:
@@ -109,9 +110,10 @@ class Dialect:
             self._streams = self._streams or says_itself(_ONLY_STREAMS, str(refusal), body)
             body |= self._stream
             return True
-        if "n" in body and _concerns_n(refusal, by_words=not self._n_worked):
-            self._takes_n = False
-        if body.pop("n", None) is not None:
+        if (asked := body.pop("n", None)) is not None:
+            if asked > self._max_n or _concerns_n(refusal, by_words=not self._n_worked):
+                self._max_n = min(self._max_n, asked // 2)
+                body |= {"n": self._max_n} if self._max_n > 1 else {}
             return True
         # Whatever the message: a request refused with a schema may be accepted without, if the status blames the
         # request (400, 422), and not, for example, its length or content.
@@ -129,7 +131,7 @@ class Dialect:
             self._n_worked = self._n_worked or len(answer.choices) > 1
         elif n > 1 and not self._n_worked:
             self._n_refused += 1
-            self._takes_n = self._takes_n and self._n_refused < 2
+            self._max_n = 1 if self._n_refused > 1 else self._max_n
         if schema and "response_format" in body:
             self._schema_worked = True
         elif schema and not self._schema_worked:

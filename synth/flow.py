@@ -290,6 +290,9 @@ class Flow:
             self._silent_s, self._answered_at = 0.0, now
             self.answer_s += (now - sending.sent_at - self.answer_s) / 8
             sending.host.succeeded(sending.number)
+            if sending.host.notice:
+                self.say(f"warning: {sending.host.url} {sending.host.notice}.")
+                sending.host.notice = None
             if answer.usage is not None:
                 used = answer.usage.prompt_tokens + answer.usage.completion_tokens
                 each = answer.usage.completion_tokens / max(1, len(answer.choices))
@@ -383,7 +386,7 @@ class Flow:
         waited_s, silent_s = now - tries.failed_at, self._silence_s(failure, tries, now)
         throttled, outage_s = isinstance(failure, ThrottledError), _OUTAGE_WAITS * self._backoff_s * (self._retries > 0)
         # A few that fail may be all that the shrunken window lets through, so no row is given up on their word alone.
-        is_last = tries.counted == self._retries and not others_answered
+        is_last = control is not None and tries.counted == self._retries and not others_answered
         many = is_last or len(self._failing) >= min(_OUTAGE, 2 * self.concurrency)
         all_fail = self._answered_at > 0 and many and outage_s > 0
         all_fail_free = all_fail and not (throttled or failure.may_be_paid)

@@ -44,6 +44,7 @@ _NO_QUOTA = re.compile(
     r"|account_?overdue|(daily|monthly)( \w+){0,2} allocation|quota for this (day|month)|limited to [\w, ]+/ ?month"
     # Gemini reports an exceeded daily quota with a delay of seconds, which would not help.
     r"|FreeTierOnly|free-models-per-day|used all available credits|(requests|tokens)PerDay"
+    r"|too many (tokens|requests) per day"  # Bedrock
     # Ollama's cloud, Z.ai's coding plans, Gemini: limits of hours, too long to wait for with retries
     r"|(hourly|session|daily|weekly|monthly) usage limit|usage limit reached for|(weekly|monthly) limit exhausted"
     r"|exceeded your (daily|weekly|monthly) quota"

@@ -373,14 +373,14 @@ class Ledger:
         self, question: Question, sampling: Sampling, keys: list[str], bulk: BulkRequest | None
     ) -> Answer:
         """Send one request for the samples of `keys`, directly or in a batch."""
+        prompt, parts = question.prompt, (question.messages, sampling, len(keys), question.schema)
         if self.batches is not None and self.may_be_in_batch(keys):
-            name, parts = line_name(keys, len(self.answered.of(keys[0]))), (question.messages, sampling, len(keys))
             with suppress(NotInBatchError):
-                answer = await self.batches.ask(*parts, question.schema, name=name)
-                return answer._replace(reserved=Reserved(answer.request, question.prompt, None, batch=True))
-        prompt, whole = question.prompt, (question.messages, sampling, len(keys), question.schema)
+                answer = await self.batches.ask(*parts, name=line_name(keys, len(self.answered.of(keys[0]))))
+                held = Reserved(answer.request, prompt, None, batch=True, usd=answer.reserved)
+                return answer._replace(reserved=held)
         control = partial(self._ask_again, prompt=prompt, once=True)
-        return await self.endpoint.ask(*whole, account=self.meter, prompt=prompt, started=bulk, control=control)
+        return await self.endpoint.ask(*parts, account=self.meter, prompt=prompt, started=bulk, control=control)
 
     def rows(
         self, question: Question, keys: list[str], samples: Sequence[int], answer: Answer, refusal: str | None

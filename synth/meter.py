@@ -140,6 +140,13 @@ class Meter:
         """Whether the most that a request can cost must be in the store before it is sent."""
         return self._store.budget is not None and not self._is_free
 
+    def keepable_usd(self, body: Json, size_bytes: int = 0) -> float:
+        """`max_usd`. Raises SpecError if it is unknown although there is a cap."""
+        usd, budget = self.max_usd(body, size_bytes), self._store.budget
+        if usd is None and budget is not None and self.holds:
+            raise unkeepable_cap_error(budget.caps[0].name, self._teacher, self.prices)
+        return usd or 0.0
+
     def mark(self, prompt: str, body: Json, size_bytes: int) -> Reserved:
         """Mark a request as in flight, without a hold."""
         if self._is_free:
@@ -157,10 +164,8 @@ class Meter:
         """
         if not self.holds:
             return self.mark(prompt, body, size_bytes)
-        budget, usd = self._store.budget, self.max_usd(body, size_bytes)
+        budget, usd = self._store.budget, self.keepable_usd(body, size_bytes)
         assert budget is not None
-        if usd is None:
-            raise unkeepable_cap_error(budget.caps[0].name, self._teacher, self.prices)
         if not await budget.reserve(usd, stopped):
             raise StoppedError
         if stopped():
@@ -214,10 +219,13 @@ class Meter:
             usd = 0.0
         self._prompt_cost(reserved.prompt).add(usage, usd)
         if reserved.hold is None:
-            if usd and self._store.budget is not None:
-                self._store.budget.charge(usd)
+            budget, held = self._store.budget, list[Hold]()
+            if usd is None and reserved.batch and budget is not None:
+                held = [self._hold(reserved.prompt, reserved.usd)]  # no longer held with the batch
+            if budget is not None and (charge := reserved.usd if held else usd):
+                budget.charge(charge)
                 self._has_charged = True
-            return usd, []
+            return usd, [*held]
         if self._store.budget is not None:
             self._store.budget.settle(reserved.hold.usd or 0.0, usd)
         return usd, [] if usd is None else [reserved.hold.model_copy(update={"open": False})]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import math
+import re
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from schemas.errors import TeacherError, Unreachable
@@ -17,6 +19,7 @@ from synth.chat_completions import (
     TimedOutError,
     UnansweredError,
     UnconfirmedError,
+    one_line,
 )
 from synth.rate_limits import remaining_in_headers
 
@@ -43,6 +46,7 @@ class TeacherHost:
         self.url = url
         self.connected = False
         self.failure = ""  # the latest
+        self.notice: str | None = ""  # that its end was announced; None once that was reported
         self.in_flight: dict[int, InFlight] = {}
         self.sent = 0
         self.window = float(concurrency)
@@ -90,6 +94,8 @@ class TeacherHost:
         """Record the limits in the headers of a response. The server counted them when that request arrived, so
         requests sent after it are subtracted."""
         self.connected = True
+        if self.notice == "":
+            self.notice = announced_end(headers)
         if sending.number <= self._limits_from:
             return
         self._remaining.clear()
@@ -232,6 +238,19 @@ class RetryState:
 def longest_backoff_s(first_s: float, tries: int) -> float:
     """The upper bound of the wait after try number `tries`: it doubles from `first_s` up to 30 s."""
     return min(MAX_BACKOFF_S, first_s * 2.0 ** min(tries - 1, 64))
+
+
+def announced_end(headers: Mapping[str, str]) -> str:
+    """What the headers of an answer say about the end of its address or model (RFC 8594 and 9745; LLM Gateway,
+    BrainstormRouter); empty if nothing."""
+    deprecated = headers.get("Deprecation", "").strip()
+    since = datetime.fromtimestamp(int(deprecated[1:]), UTC) if re.fullmatch(r"@\d{1,10}", deprecated) else None
+    if sunset := one_line(headers.get("Sunset", ""), 60):
+        return f"announces that it answers only until {sunset} (the header Sunset)"
+    if not deprecated or deprecated.lower() in ("false", "?0"):
+        return ""
+    day = f" as of {since:%Y-%m-%d}" if since else ""
+    return f"announces that this model or address is deprecated{day} (the header Deprecation)"
 
 
 def gone_silent(failure: UnansweredError, where: str, last: str) -> Unreachable:

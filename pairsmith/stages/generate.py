@@ -294,9 +294,7 @@ async def open_ledgers(
             shared = next((ledger for ledger in ledgers.values() if ledger.teacher is teacher), None)
             if shared is None:
                 endpoint = await stack.enter_async_context(teachers.opened(teacher, say))
-                batches, caps = None, store.budget.caps if store.budget is not None else ()
-                if teacher.batch and caps and (refusal := batches_unavailable(teacher, caps[0].name)):
-                    raise refusal
+                batches = None
                 if teacher.batch or (unread_lines(store) and batches_unavailable(teacher) is None):
                     of_all = partial(Batches, stage=stage, submits=teacher.batch, others=by_direction.values())
                     batches = await stack.enter_async_context(of_all(store, endpoint, teacher, say))
@@ -315,6 +313,7 @@ async def ask(
     with (stopping or Stopping()).draining() as stop:
         async with opened as ledgers:
             distinct = list(dict.fromkeys(ledgers.values()))
+            teachers.refuse_unkeepable_caps(project, ledgers)
             engine = partial(
                 run_engine,
                 store,

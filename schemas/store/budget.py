@@ -8,7 +8,7 @@ provider charges more than the known prices, every request in flight counts as m
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -62,6 +62,20 @@ class Budget:
         self._pending += usd
         self._requests += 1
         return True
+
+    def hold_first(self, amounts: Iterable[float]) -> int:
+        """Hold as many of these amounts as fit, in their order; return how many."""
+        count = 0
+        for usd in amounts:
+            if self._short_of(usd) is not None:
+                break
+            self._settled, count = self._settled + usd, count + 1
+        return count
+
+    def refusal(self, usd: float) -> BudgetReached | None:
+        """The error for `usd` if it does not fit."""
+        cap = self._short_of(usd)
+        return None if cap is None else self._reached(cap, usd)
 
     def charge(self, usd: float) -> None:
         """Count the cost of something that was assumed to be free."""

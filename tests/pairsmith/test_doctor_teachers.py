@@ -347,7 +347,7 @@ def test_a_cap_that_cannot_be_enforced_fails_the_check(tmp_path: Path) -> None:
 
 def test_unsupported_batches_fail_the_check(tmp_path: Path) -> None:
     """Doctor used to say that the project can run, and the first command refused teacher.batch: for a provider without
-    a supported batch API, for the embedded model, and together with a cap."""
+    a supported batch API, and for the embedded model."""
     with LoopbackTeacher(lambda ask: says("a tall white lighthouse")) as teacher:
         batch = "teacher.batch=true"
         assert "batch" not in checks_of(project(tmp_path, teacher.url, batch))
@@ -355,5 +355,3 @@ def test_unsupported_batches_fail_the_check(tmp_path: Path) -> None:
         for url in ("https://api.x.ai/v1", "embedded"):
             refused = checks_of(project(tmp_path, url, batch, key))["batch"]
             assert (refused.state, url in refused.what) == ("fail", True)
-        capped = checks_of(project(tmp_path, teacher.url, batch, "budget.max_usd=1"))["batch"]
-        assert "budget.max_usd cannot be kept in a batch" in capped.what

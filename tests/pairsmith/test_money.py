@@ -55,6 +55,24 @@ def test_without_a_price_a_cap_is_refused(project: Project, teacher: LoopbackTea
     assert not teacher.asked
 
 
+def test_cap_that_one_direction_cannot_keep_is_refused_before_anything_is_sent(
+    project: Project, teacher: LoopbackTeacher
+) -> None:
+    """Forward has a price and backward none: answers of forward used to be bought first. A direction without seeds
+    needs no price."""
+    other = f'[teachers.other]\nurl = "{teacher.url}"\nmodel = "other"\n[generate.backward]\nteacher = "other"\n'
+    spec = project.folder / "pairsmith.toml"
+    spec.write_text(spec.read_text() + other)
+    prices = (*PRICES, "--max-usd", "1000")
+    project.json("generate", *prices)
+    asked = len(teacher.asked)
+    spec.write_text(f'{spec.read_text()}\n[[seeds]]\npath = "outputs.txt"\nkind = "output"\n')
+    (project.folder / "outputs.txt").write_text("a red kite above the wide sea END\n")
+    refused = project.run("generate", *prices, "--set", "generate.forward.n=3")
+    assert (refused.returncode, len(teacher.asked)) == (3, asked), refused.stderr
+    assert "no price of model 'other' is known" in refused.stderr
+
+
 def test_an_unknown_cost_is_shown_as_unknown_everywhere(project: Project) -> None:
     """Without a price the cost is null in JSON and in receipts, and "cost unknown" on the screen."""
     assert project.json("generate")["usd"] is None

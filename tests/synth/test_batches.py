@@ -345,19 +345,20 @@ def test_setting_reaches_gemini_or_is_an_error(tmp_path: Path) -> None:
     assert two == {"thinkingBudget": 0}
 
 
-def test_provider_without_n_gets_one_line_per_sample(tmp_path: Path) -> None:
+@pytest.mark.parametrize("limit", [1, 2])
+def test_provider_without_n_gets_one_line_per_sample(limit: int, tmp_path: Path) -> None:
     """Groq's batches: after one refusal `n` is left out, and all further answers of each question come from one batch,
-    not from one batch per day."""
+    not from one batch per day. A limit is not searched for in batches."""
 
     class Single(BatchProvider):
         def _answer(self, body: dict[str, Any], prompt: str, n: int) -> list[str] | int | None:
-            return 400 if n > 1 else super()._answer(body, prompt, n)
+            return 400 if n > limit else super()._answer(body, prompt, n)
 
     async def work(ledger: Ledger, lines: list[str]) -> None:
         answers = await ask_dogs(ledger, 2, n=4)
         assert all(isinstance(answer, Completion) for samples in answers for answer in samples)
 
-    with Single("openai", because="'n' : number must be at most 1") as provider:
+    with Single("openai", because=f"'n' : number must be at most {limit}") as provider:
         with_batches(provider, tmp_path, work)
         assert [len(batch) for batch in provider.batches] == [2, 2, 6]
 

@@ -292,6 +292,31 @@ def test_cache_that_answers_repeated_requests_is_reported(id_of: str, temperatur
     assert ["A cache" in line for line in lines] == [True] * is_reported
 
 
+@pytest.mark.parametrize(
+    ("headers", "shown"),
+    [
+        ({"Sunset": "Mon, 01 Jun 2027 00:00:00 GMT", "Deprecation": "true"}, "only until Mon, 01 Jun 2027"),
+        ({"deprecation": "@1688169599"}, "deprecated as of 2023-06-30"),
+        ({"Deprecation": "true"}, "deprecated (the header"),
+        ({"Deprecation": "false"}, ""),
+        ({}, ""),
+    ],
+)
+def test_announced_end_of_a_model_is_reported_once(headers: dict[str, str], shown: str) -> None:
+    """Gateways announce it in the headers of answers (RFC 8594, RFC 9745), which nobody sees. The answers are used."""
+    lines: list[str] = []
+
+    async def run() -> None:
+        async with Endpoint(teacher.url, "loopback") as endpoint:
+            endpoint.flow.say = lines.append
+            await asyncio.gather(*(endpoint.ask(chat(f"dog {i}"), Sampling()) for i in range(5)))
+
+    body = b'{"choices": [{"message": {"content": "a dog"}, "finish_reason": "stop"}]}'
+    with LoopbackTeacher(lambda ask: Reply(body=body, headers=headers)) as teacher:
+        asyncio.run(run())
+    assert [shown in line for line in lines] == [True] * bool(shown)
+
+
 @pytest.mark.parametrize("status", [401, 403])
 def test_a_refused_key_names_the_variable_and_never_the_key(status: int) -> None:
     """The variable is what the user can fix. The key stays out of the message even if the server repeats it."""
@@ -390,6 +415,21 @@ def test_server_that_refuses_n_gets_requests_without_it(refusal: Reply) -> None:
     with LoopbackTeacher(lambda ask: refusal if ask.n > 1 else says()) as teacher:
         asyncio.run(twice())
     assert [a.n for a in teacher.asked] == [3, 1, 1]
+
+
+@pytest.mark.parametrize("limit", [4, 8, 9])
+def test_server_with_a_limit_of_n_gets_requests_within_it(limit: int) -> None:
+    """Gemini and DashScope accept n up to a limit. The prompt used to be sent, and paid for, once per choice."""
+
+    async def many() -> None:
+        async with Endpoint(teacher.url, "loopback", concurrency=4) as endpoint:
+            await asyncio.gather(*(endpoint.ask(chat(f"dog {i}"), Sampling(), n=16) for i in range(4)))
+            for i in range(5):
+                await endpoint.ask(chat(f"cat {i}"), Sampling(), n=16)
+
+    with LoopbackTeacher(lambda ask: fails(400, f"n must be at most {limit}") if ask.n > limit else says()) as teacher:
+        asyncio.run(many())
+    assert [ask.n for ask in teacher.asked if ask.n <= limit] == [4 if limit == 4 else 8] * 9
 
 
 def test_a_stray_refusal_does_not_end_the_use_of_n() -> None:

@@ -17,7 +17,7 @@ from schemas.spec import TeacherSettings
 from schemas.store import Store
 from synth.batches import Batches
 from synth.endpoint import Endpoint
-from synth.ledger import Completion, Ledger
+from synth.ledger import Completion, FailedSample, Ledger
 from tests.synth.batch_loopback import BatchProvider
 from tests.synth.test_batch_leftovers import PRICE, spent, without_batches
 from tests.synth.test_batches import EVERY_FORM, SAMPLING, ask_dogs, chat, with_batches
@@ -38,6 +38,19 @@ def test_useless_answers_of_a_finished_batch_end_no_run(tmp_path: Path) -> None:
         with Store.open(f"sqlite:///{tmp_path / 'pairsmith.db'}") as store:
             calls = [store.calls(key) for key, attempt, _ in store.each_answer() if attempt == 2]
         assert {tuple(call.transport for call in row) for row in calls} == {("batch", "http")}
+
+
+def test_thinking_in_a_batch_ends_no_run(tmp_path: Path) -> None:
+    """A batch is paid for as a whole, so a run that ends because its answers are only thinking saves nothing: each is a
+    failed row. Eight of them used to end the run, and every later one that read the batch."""
+
+    async def work(ledger: Ledger, lines: list[str]) -> None:
+        answers = [answer for (answer,) in await ask_dogs(ledger)]
+        assert all(isinstance(one, FailedSample) and "went to thinking" in one.reason for one in answers)
+
+    with BatchProvider("openai", lambda dog, nth: "<think>a dog") as provider:
+        with_batches(provider, tmp_path, work)
+        assert len(provider.batches) == 1
 
 
 def test_answers_of_a_finished_batch_do_not_excuse_the_server(tmp_path: Path) -> None:
@@ -68,12 +81,18 @@ def test_answers_of_a_finished_batch_do_not_excuse_the_server(tmp_path: Path) ->
         without_batches(provider, tmp_path, answered)
 
 
-def test_batches_of_the_other_teacher_are_needed(tmp_path: Path) -> None:
-    """Two directions have teachers of their own at one provider, and the batches of both are in progress when the run
-    ends. The next run has one more question to one of them: it does not advise to cancel the batch of the other, which
-    takes its answers from it."""
+@pytest.mark.parametrize("models", ["ab", "aa"])
+def test_batches_of_the_other_teacher_are_needed(models: str, tmp_path: Path) -> None:
+    """Two directions have teachers of their own at one provider, perhaps of the same model with other settings, and the
+    batches of both are in progress when the run ends. The next run has one more question to one of them: it does not
+    advise to cancel the batch of the other, which takes its answers from it, and no answer counts twice."""
+
+    async def ask(ledger: Ledger, first: int, count: int) -> None:
+        dogs = range(first, first + count)
+        await asyncio.gather(*(ledger.complete(chat(f"dog {dog}"), SAMPLING) for dog in dogs))
+
     with BatchProvider("openai") as provider:
-        both = [TeacherSettings(url=provider.url, model=model, batch_api="openai", **PRICE) for model in "ab"]
+        both = [TeacherSettings(url=provider.url, model=model, batch_api="openai", **PRICE) for model in models]
 
         def wait_for_both() -> None:
             while len(provider.batches) < 2:
@@ -90,7 +109,7 @@ def test_batches_of_the_other_teacher_are_needed(tmp_path: Path) -> None:
                         batches = Batches(store, endpoint, one, lines.append, **options)
                         await stack.enter_async_context(batches)
                         ledgers.append(Ledger(store, endpoint, one, batches=batches))
-                    asking = asyncio.gather(*map(ask_dogs, ledgers, counts))
+                    asking = asyncio.gather(*map(ask, ledgers, (0, 100), counts))
                     if not provider.finishes:
                         await asyncio.to_thread(wait_for_both)
                         asking.cancel()

@@ -16,6 +16,7 @@ from aiohttp import web
 
 from schemas.errors import AuthError, TeacherError, Unreachable
 from schemas.store import Store
+from synth import batch_api
 from synth.chat_completions import StoppedError
 from synth.ledger import Completion, Ledger
 from tests.synth.batch_loopback import BatchProvider
@@ -110,12 +111,20 @@ def refuses_upload(message: str, headers: dict[str, str] | None = None, **error:
     return web.json_response({"error": {"message": message, **error}}, status=429, headers=headers)
 
 
-def test_throttled_upload_is_retried(tmp_path: Path) -> None:
-    """After the requested wait: a rejected upload has created nothing."""
+def test_throttled_upload_is_retried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After the requested wait: a rejected upload has created nothing. A longer wait is reported, in the provider's
+    words."""
+    monkeypatch.setattr(batch_api, "_REPORTED_WAIT_S", 1.5)
+
+    async def work(ledger: Ledger, lines: list[str]) -> None:
+        ledger.endpoint.flow.say = lines.append
+        await all_answered(ledger, lines)
+        assert [line for line in lines if "HTTP 429: Rate limit reached for files" in line and "in 2.0s" in line]
+
     with Busy("openai") as provider:
         provider.refusals = [refuses_upload("Rate limit reached for files", {"Retry-After": "2"})]
         began = time.monotonic()
-        with_batches(provider, tmp_path, all_answered)
+        with_batches(provider, tmp_path, work)
         assert time.monotonic() - began >= 2
         assert len(provider.batches) == 1
 

@@ -379,11 +379,12 @@ def test_retry_date_is_relative_to_the_clock_of_the_server() -> None:
         (429, {"message": "Weekly/Monthly Limit Exhausted. Your limit will reset at 2026-12-01"}, "quota"),
         (429, {"message": "You have exceeded your daily quota.", "code": "quota_exceeded"}, "quota"),
         (429, {"message": "Usage limit: 60 requests per minute"}, "throttled"),
+        (429, {"message": "Too many tokens per day, please wait before trying again."}, "quota"),
     ],
 )
 def test_errors_of_more_providers_are_recognised(status: int, error: Json, kind: str) -> None:
     """Empty accounts in the words of Moonshot, Zhipu, DashScope and OpenRouter; limits of plans per hours or weeks in
-    those of Ollama's cloud, Z.ai and Gemini; and a retired model."""
+    those of Ollama's cloud, Z.ai, Gemini and Bedrock; and a retired model."""
     assert meaning(status, error, json.dumps(error, ensure_ascii=False), {}, answered=False).kind == kind
 
 
