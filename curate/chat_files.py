@@ -6,8 +6,9 @@
     llama-factory  the same, dataset_info.json and config.yaml
     unsloth        train.jsonl, validation.jsonl with `prompt` and `completion`, and train.py
 
-As in our own training, only the last answer of a conversation contributes to the loss. The test split is never written:
-it is reserved for the evaluation.
+As in our own training, only the last answer of a conversation contributes to the loss. If the dataset has preferences,
+a folder `dpo` contains them in the trainer's format, with a config for DPO. The test split is never written: it is
+reserved for the evaluation.
 """
 
 from __future__ import annotations
@@ -29,15 +30,18 @@ from synth.embedded.weights import HUB_ID
 _EXPONENT_WITHOUT_POINT = re.compile(r"(?<=^\d)e(?=-\d+$)")
 _BITS = {"qlora": 4, "lora-8bit": 8}
 SPLITS: tuple[Split, ...] = ("train", "validation")
+_Files = Callable[[TrainSettings, Mapping[str, int]], dict[str, str]]
 
 
 class ChatFormat(NamedTuple):
-    """A trainer's format: `row` converts a row of the dataset; `files` returns further files (name -> text) from the
-    settings and the number of rows of each split that has any. `least` is the number of training rows that the trainer
-    requires."""
+    """A trainer's format: `row` converts a row of the dataset, `preference` one of its preferences; `files` returns
+    further files (name -> text) from the settings and the number of rows of each split that has any, `dpo_files` those
+    for preferences. `least` is the number of training rows that the trainer requires."""
 
     row: Callable[[Json], Json]
-    files: Callable[[TrainSettings, Mapping[str, int]], dict[str, str]]
+    files: _Files
+    preference: Callable[[Json], Json]
+    dpo_files: _Files
     least: int = 1
 
 
@@ -58,8 +62,29 @@ def write_chat_files(dataset: Path, name: str, folder: Path, settings: TrainSett
         elif split == "train":
             fix = "Run `pairsmith rows` to see what became of the rows, or leave --format out."
             raise NoWork(f"there is no row to train on, so {name} has nothing to read.", fix=fix)
-    for file, text in chosen.files(settings, counts).items():
+    _write_files(folder, chosen.files(settings, counts))
+    if "train" in (preferences := _write_preferences(dataset, folder / "dpo", chosen)):
+        of_dpo = settings.model_copy(update={"objective": "dpo"}).last_stage.model_copy(update={"packing": False})
+        _write_files(folder / "dpo", chosen.dpo_files(of_dpo, preferences))
+    return counts
+
+
+def _write_files(folder: Path, files: Mapping[str, str]) -> None:
+    for file, text in files.items():
         (folder / file).write_text(text, encoding="utf-8")
+
+
+def _write_preferences(dataset: Path, folder: Path, chosen: ChatFormat) -> dict[str, int]:
+    """Write the preferences of each split that has any; returns their numbers."""
+    from curate.dataset_files import PREFERENCES, read_lines
+
+    file, counts = dataset / PREFERENCES, dict[str, int]()
+    for split in SPLITS:
+        if given := [line for line in read_lines(file) if line["split"] == split] if file.is_file() else []:
+            folder.mkdir(exist_ok=True)
+            body = b"".join(orjson.dumps(chosen.preference(line)) + b"\n" for line in given)
+            (folder / f"{split}.jsonl").write_bytes(body)
+            counts[split] = len(given)
     return counts
 
 
@@ -103,6 +128,10 @@ def _together(settings: TrainSettings, counts: Mapping[str, int]) -> dict[str, s
 
 
 def _axolotl(settings: TrainSettings, counts: Mapping[str, int]) -> dict[str, str]:
+    return {"config.yml": _yaml(_axolotl_config(settings, counts))}
+
+
+def _axolotl_config(settings: TrainSettings, counts: Mapping[str, int]) -> Json:
     def dataset(split: str) -> Json:
         return {
             "path": f"{split}.jsonl",
@@ -115,7 +144,7 @@ def _axolotl(settings: TrainSettings, counts: Mapping[str, int]) -> dict[str, st
             "train_on_eos": "turn",
         }
 
-    config = {
+    return {
         **_lora(settings),
         "base_model": _base(settings),
         "adapter": "qlora" if settings.method == "qlora" else "lora",
@@ -140,7 +169,16 @@ def _axolotl(settings: TrainSettings, counts: Mapping[str, int]) -> dict[str, st
         ),
         **_extra_settings(settings, rslora="peft_use_rslora", dora="peft_use_dora", revision="revision_of_model"),
     }
-    return {"config.yml": _yaml(config)}
+
+
+def _axolotl_dpo(settings: TrainSettings, counts: Mapping[str, int]) -> dict[str, str]:
+    config = _axolotl_config(settings, counts)
+    for dataset in (*config["datasets"], *config.get("test_datasets", ())):
+        for key in ("message_field_training", "roles_to_train", "train_on_eos"):
+            del dataset[key]
+        dataset |= {"split": "train", "type": "chat_template.default"}
+        dataset |= {"field_chosen": "chosen", "field_rejected": "rejected"}
+    return {"config.yml": _yaml({**config, "rl": "dpo", "rl_beta": settings.beta})}
 
 
 def _base(settings: TrainSettings) -> str:
@@ -174,12 +212,14 @@ def _lora(settings: TrainSettings) -> Json:
     )
 
 
-def _llama_factory(settings: TrainSettings, counts: Mapping[str, int]) -> dict[str, str]:
+def _llama_factory(settings: TrainSettings, counts: Mapping[str, int], **preferred: str) -> dict[str, str]:
+    """Its description of the files, and a config; `preferred` are the columns of preferences."""
     described = {
         f"pairsmith_{split}": {
             "file_name": f"{split}.jsonl",
             "formatting": "sharegpt",
-            "columns": {"messages": "messages"},
+            **({"ranking": True} if preferred else {}),
+            "columns": {"messages": "messages", **preferred},
             "tags": {
                 "role_tag": "role",
                 "content_tag": "content",
@@ -190,7 +230,17 @@ def _llama_factory(settings: TrainSettings, counts: Mapping[str, int]) -> dict[s
         }
         for split in counts
     }
-    config = {
+    of_dpo = {"stage": "dpo", "pref_loss": "sigmoid", "pref_beta": settings.beta, "mask_history": False}
+    config = _llama_factory_config(settings, counts) | (of_dpo if preferred else {})
+    return {"dataset_info.json": json.dumps(described, indent=2) + "\n", "config.yaml": _yaml(config)}
+
+
+def _llama_factory_dpo(settings: TrainSettings, counts: Mapping[str, int]) -> dict[str, str]:
+    return _llama_factory(settings, counts, chosen="chosen", rejected="rejected")
+
+
+def _llama_factory_config(settings: TrainSettings, counts: Mapping[str, int]) -> Json:
+    return {
         "model_name_or_path": _base(settings),
         "stage": "sft",
         "do_train": True,
@@ -218,7 +268,6 @@ def _llama_factory(settings: TrainSettings, counts: Mapping[str, int]) -> dict[s
         **_extra_settings(settings, weight_decay="weight_decay", neftune="neftune_noise_alpha", packing="packing"),
         **_extra_settings(settings, rslora="use_rslora", dora="use_dora", revision="model_revision"),
     }
-    return {"dataset_info.json": json.dumps(described, indent=2) + "\n", "config.yaml": _yaml(config)}
 
 
 _UNSLOTH = Path(__file__).with_name("unsloth_script.txt").read_text(encoding="utf-8")
@@ -252,10 +301,44 @@ def _yaml(config: Json) -> str:
     return "".join(f"{key}: {_EXPONENT_WITHOUT_POINT.sub('.0e', value)}\n" for key, value in values)
 
 
+def _hosted_preference(line: Json) -> Json:
+    """A preference for OpenAI and Together."""
+    return {
+        "input": {"messages": line["prompt"]},
+        "preferred_output": line["chosen"],
+        "non_preferred_output": line["rejected"],
+    }
+
+
+def _preference(line: Json) -> Json:
+    """A preference for Axolotl and LLaMA-Factory."""
+    return {"messages": line["prompt"], "chosen": line["chosen"][0], "rejected": line["rejected"][0]}
+
+
+def _openai_dpo(settings: TrainSettings, counts: Mapping[str, int]) -> dict[str, str]:
+    method = {"type": "dpo", "dpo": {"hyperparameters": {"beta": settings.beta}}}
+    ((name, script),) = _openai(settings, counts).items()
+    return {name: script.replace('model="MODEL", ', f'model="MODEL", method={json.dumps(method)}, ')}
+
+
+def _together_dpo(settings: TrainSettings, counts: Mapping[str, int]) -> dict[str, str]:
+    ((name, script),) = _together(settings, counts).items()
+    return {name: script.replace(" --lora ", f" --lora --training-method dpo --dpo-beta {settings.beta:g} ")}
+
+
+def _trl_preference(line: Json) -> Json:
+    return {side: line[side] for side in ("prompt", "chosen", "rejected")}
+
+
 FORMATS: Mapping[str, ChatFormat] = {
-    "openai": ChatFormat(lambda row: _messages(row, weight=0), _openai, least=10),
-    "together": ChatFormat(lambda row: _messages(row, weight=0), _together),
-    "axolotl": ChatFormat(_trained_messages, _axolotl),
-    "llama-factory": ChatFormat(_messages, _llama_factory),
-    "unsloth": ChatFormat(lambda row: {"prompt": row["prompt"], "completion": row["completion"]}, _unsloth),
+    "openai": ChatFormat(lambda row: _messages(row, weight=0), _openai, _hosted_preference, _openai_dpo, least=10),
+    "together": ChatFormat(lambda row: _messages(row, weight=0), _together, _hosted_preference, _together_dpo),
+    "axolotl": ChatFormat(_trained_messages, _axolotl, _preference, _axolotl_dpo),
+    "llama-factory": ChatFormat(_messages, _llama_factory, _preference, _llama_factory_dpo),
+    "unsloth": ChatFormat(
+        lambda row: {"prompt": row["prompt"], "completion": row["completion"]},
+        _unsloth,
+        _trl_preference,
+        lambda settings, counts: {},
+    ),
 }

@@ -44,7 +44,8 @@ _CHOICE: Json = {
     "required": ["better"],
     "additionalProperties": False,
 }
-_BETTER = re.compile(r"(?:\A|better\W{1,5})(first|second)(?!\w)", re.IGNORECASE)
+# At the start only as a sentence of its own: "First, both keep the light" chooses nothing.
+_BETTER = re.compile(r"(?:\A(?=\w+(?:\W*\Z|\W*\n|[.!]\s| is better))|better\W{1,5})(first|second)(?!\w)", re.IGNORECASE)
 # First words of failures without any answer. Such a row counts as crashed, so the next run asks again.
 _UNANSWERED = ("throttled", "server", "broken", "timeout", "unanswered")
 

@@ -8,7 +8,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from pairsmith.outcome import ExportOutcome
-from pairsmith.registry import Registry
+from pairsmith.registry import mark_of
 from pairsmith.stages.export import EXPORT, MARK
 from schemas.errors import PairsmithError, UsageError
 from schemas.project import CERTIFICATE, Project
@@ -84,14 +84,18 @@ def _models(store: Store, traces: Traces) -> list[Json]:
 
 
 def _releases(project: Project, adapters: Collection[str]) -> list[Json]:
-    """The versions in the registry that hold one of the adapters. Raises UsageError for a damaged version."""
-    folders = sorted(path for path in (project.folder / "registry").glob("*") if path.is_dir())
-    return [
-        {"kind": "release", "id": each["adapter"], "path": f"registry/{folder.name}/{each['version']}"}
-        for folder in folders
-        for each in Registry(folder).listed()
-        if each["adapter"] in adapters
-    ]
+    """The versions in the registry that hold one of the adapters. A version whose `export.json` is missing or damaged
+    may hold one, so its adapter is "unknown" as soon as there are any."""
+    released = []
+    for folder in sorted((project.folder / "registry").glob("*/v[1-9]*")):
+        try:
+            adapter = mark_of(folder).adapter
+        except (PairsmithError, OSError):
+            adapter = "unknown"
+        if folder.is_dir() and not folder.is_symlink() and adapters and adapter in {*adapters, "unknown"}:
+            path = folder.relative_to(project.folder).as_posix()
+            released.append({"kind": "release", "id": adapter, "path": path})
+    return released
 
 
 def _exports(project: Project, store: Store) -> list[str]:

@@ -174,7 +174,7 @@ class Registry:
             {
                 "version": version,
                 "aliases": sorted(alias for alias, named in present.items() if named == version),
-                **_mark_of(self.folder / version).model_dump(),
+                **mark_of(self.folder / version).model_dump(),
             }
             for version in self.versions()
         ]
@@ -192,7 +192,7 @@ class Registry:
         os.replace(new, place)
 
 
-def _mark_of(folder: Path) -> _ExportMark:
+def mark_of(folder: Path) -> _ExportMark:
     """The contents of a folder's `export.json`. Raises UsageError if it is damaged."""
     mark = folder / "export.json"
     try:
@@ -223,7 +223,7 @@ def refuse_other_weights(export: Path) -> None:
             fix="Export again: `pairsmith export`.",
         )
     refuse_changed(trained, export / "model")
-    for name, digest in _mark_of(export).gguf.items():
+    for name, digest in mark_of(export).gguf.items():
         if not (file := export / "gguf" / name).is_file() or sha256(file) != digest:
             fix = "Export again: `pairsmith export --gguf KIND`."
             raise InputError("it is missing, or is not the one that was exported.", where=str(file), fix=fix)
@@ -232,7 +232,7 @@ def refuse_other_weights(export: Path) -> None:
 def refuse_unlicensed_model(project: Project, store: Store, folder: Path) -> None:
     """Raise NotLicensed if `[export]` keeps back a row that the model in `folder` learned from, or if the project's
     store does not know that model."""
-    adapter = _mark_of(folder).adapter
+    adapter = mark_of(folder).adapter
     known = [each for each in store.artifacts("adapter") if each.id == adapter]
     if not known and project.spec.export != ExportSettings():
         raise NotLicensed(

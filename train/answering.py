@@ -64,12 +64,13 @@ class Round(NamedTuple):
 class AnswerCollector:
     """Asks one system after another, each about all seeds concurrently, and judges the answers."""
 
-    def __init__(self, plan: EvaluationPlan, store: Store, progress: Progress) -> None:
-        self._plan, self._store, self._progress = plan, store, progress
+    def __init__(self, plan: EvaluationPlan, store: Store, progress: Progress, modes: Sequence[Mode] = MODES) -> None:
+        self._plan, self._store, self._progress, self._modes = plan, store, progress, modes
         self._samples = {"sampled": plan.spec.evaluate.samples, "greedy": 1}
         self._base_scores: Scores | None = None
         self._has_merged = any(system.model.local and system.model.local.is_merged for system in plan.systems)
-        self._done, self._total = 0, plan.answers_per_system * len(plan.systems) + len(plan.validation)
+        per_system = len(plan.seeds) * sum(self._samples[mode] for mode in modes)
+        self._done, self._total = 0, per_system * len(plan.systems) + len(plan.validation)
         self._target = 0  # the value of `_done` once the current requests are finished
         self._written = 0  # completion tokens of finished answers since the current server started
 
@@ -100,7 +101,7 @@ class AnswerCollector:
                 for system in systems
             ]
             answers = [
-                await self._ask_system(system, ledger, MODES, self._plan.seeds)
+                await self._ask_system(system, ledger, self._modes, self._plan.seeds)
                 for system, ledger in zip(systems, ledgers, strict=True)
             ]
             validation = [

@@ -29,6 +29,7 @@ _SMALL_FILES = (
     "*.py",
 )
 _CACHED_LAYERS = {"full_attention", "sliding_attention"}
+_RECOMPUTED = ("gemma4_text", "recurrent_gemma")  # their configs do not show that layers differ
 _TRUSTED_NOTE = "train.trust_remote_code trusts exactly this code; if the code changes, it is refused."
 _OPEN_LICENCES = ("apache-2.0", "mit", "bsd-3-clause", "cc0-1.0", "cc-by-4.0")
 
@@ -267,12 +268,19 @@ def _check_template(settings: TrainSettings, folder: Path) -> Fact:
 
 
 def _check_serving(config: dict[str, Any]) -> Fact:
+    import transformers
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
     config = config.get("text_config") or config
     other = sorted(set(config.get("layer_types") or ()) - _CACHED_LAYERS)
-    if not other and config.get("model_type") != "gemma4_text":
+    if other or config.get("model_type") in _RECOMPUTED:
+        kinds = f" ({', '.join(other)})" if other else ""
+        return Fact("serving", "warn", f"without a cache{kinds}: correct, but slow for long answers")
+    name = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(str(config.get("model_type")))
+    if name is None or getattr(transformers, name)._supports_attention_backend:
         return Fact("serving", "ok", "with cached keys and values")
-    kinds = f" ({', '.join(other)})" if other else ""
-    return Fact("serving", "warn", f"without a cache{kinds}: correct, but slow for long answers")
+    what = "perhaps without a cache, which the server tries first: correct, but slow for long answers"
+    return Fact("serving", "warn", what)
 
 
 def _check_context(settings: TrainSettings, config: dict[str, Any]) -> Iterator[Fact]:

@@ -384,9 +384,10 @@ async def validated(plan: EvaluationPlan, store: Store, progress: Progress = uns
     tuned = plan.systems[-1]
     base_first = [plan.systems[0]] if tuned.model.local and tuned.model.local.is_merged else []
     validation_plan = replace(plan, seeds=plan.validation, systems=(*base_first, tuned), validation=())
-    collector = AnswerCollector(validation_plan, store, progress)
+    collector = AnswerCollector(validation_plan, store, progress, ["greedy"])
     rounds = [await collector.ask([system], None) for system in validation_plan.systems]
-    return _result(validation_plan, tuned, rounds[-1].answers[0]).greedy.pass_rate
+    answers = rounds[-1].answers[0]["greedy"]
+    return summarise(answers.outputs, answers.usage, plan.checks.names, groups=validation_plan.groups).pass_rate
 
 
 def _result(plan: EvaluationPlan, system: System, answers: dict[Mode, Answers]) -> SystemResult:

@@ -22,7 +22,7 @@ from transformers import EarlyStoppingCallback, PrinterCallback, TrainerCallback
 from transformers.pytorch_utils import Conv1D
 from trl import SFTConfig, SFTTrainer
 
-from schemas.errors import InputError, NoWork
+from schemas.errors import InputError, NoWork, first_line
 from schemas.files import files_in, sha256
 from schemas.progress import Progress, ShouldStop, never_stop
 from schemas.spec import TrainSettings
@@ -38,6 +38,7 @@ _CHECKPOINT_S = 120.0
 _ELAPSED_FILE, _DIGESTS_FILE = "seconds.txt", "sha256.json"
 # A run has diverged if the mean loss of the last _WINDOW steps exceeds this multiple of that of the first ones.
 _WINDOW, _DIVERGED = 5, 3.0
+_MAMBA = ("falcon_h1", "falcon_mamba", "mamba", "mamba2", "nemotron_h")
 
 
 def adapter_trainer(
@@ -109,7 +110,14 @@ def new_adapter(model: Any, settings: TrainSettings) -> Any:
     }
     if settings.backend == "unsloth":
         return unsloth_backend.new_adapter(model, settings, lora)
-    return get_peft_model(model, LoraConfig(**lora, use_dora=settings.dora, task_type="CAUSAL_LM"))
+    # The fused kernels of these architectures read the weights of two layers directly, so an adapter would be ignored.
+    excluded = ["out_proj", "conv1d"] if model.config.model_type in _MAMBA and not settings.targets else None
+    config = LoraConfig(**lora, exclude_modules=excluded, use_dora=settings.dora, task_type="CAUSAL_LM")
+    try:
+        return get_peft_model(model, config)
+    except ValueError as error:
+        fix = "Choose other layers, or remove the key: then every layer that can have an adapter gets one."
+        raise InputError(first_line(error), where="train.targets", fix=fix) from None
 
 
 def _tokenised(chat: Chat, rows: Sequence[TrainingRow]) -> HubDataset:

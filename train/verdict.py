@@ -340,6 +340,8 @@ def _break_even(evaluation: Evaluation) -> tuple[float | None, int | None, list[
     if TUNED not in teacher.names and PROMPTED.isdisjoint(teacher.names) and relation(evaluation, teacher) == "worse":
         quality = [f"the teacher passes more often than tuned ({_differences(evaluation, teacher)})"]
     price = teacher.usd_per_1000
+    if teacher.sampled.pass_rate is None and teacher.greedy.pass_rate is None:
+        return None, None, ["the teacher gave no complete answer, so there is no break-even point"]
     if price is None:
         return None, None, [*quality, "the teacher's price is not known, so there is no break-even point"]
     if price == 0:

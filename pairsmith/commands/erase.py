@@ -59,7 +59,10 @@ def _lines(data: dict[str, Any]) -> list[tuple[str, str]]:
         ("files", files if data["files"] else "none contained any of its texts"),
         ("argilla", data["argilla"]),
     ]
-    lines += [("model", f"{of['path']} ({of['kind']} {of['id'][:12]}) learned from it") for of in data["models"]]
+    for of in data["models"]:
+        known = "may have learned from it: its export.json is damaged or missing"
+        known = known if of["id"] == "unknown" else f"({of['kind']} {of['id'][:12]}) learned from it"
+        lines.append(("model", f"{of['path']} {known}"))
     lines += [("left in", path) for path in data["left_in_files"]]
     proof = "a scan of the store finds no trace" if not data["left_in_store"] else "the store still holds some of it"
     if data["short_texts"]:

@@ -55,7 +55,7 @@ def evaluate(
         from pairsmith import teachers
 
         teacher = teachers.identified(project, say, "evaluate") if project.spec.needs_teacher else None
-        say("starting the models")
+        say("preparing the evaluation")
         from train.evaluation import held_out_seeds, measure_or_load, plan_evaluation, trained_rows, validation_seeds
         from train.failures import describe_refusals
         from train.judged import judge_opener

@@ -239,6 +239,58 @@ def test_without_validation_rows_no_config_names_them(tmp_path: Path, dataset: P
         assert "--n-evals" not in text
 
 
+@pytest.mark.parametrize("name", FORMATS)
+def test_preferences_are_written_for_dpo(dataset: Path, tmp_path: Path, name: str) -> None:
+    """Every trainer gets the preferences of training and validation rows in its own shape, in a folder with a config of
+    the DPO settings; none of the test split. A dataset without preferences gets no such folder."""
+    write_chat_files(dataset, name, tmp_path / "plain", TrainSettings(method="lora"))
+    assert not (tmp_path / "plain" / "dpo").exists()
+    texts = (("train", "two", "zwei", "swei"), ("validation", "four", "vier", "fier"), ("test", "secret", "gut", "bad"))
+    preferences = [
+        {
+            "prompt": [SYSTEM, *TURNS, {"role": "user", "content": asked}],
+            "chosen": [{"role": "assistant", "content": better}],
+            "rejected": [{"role": "assistant", "content": worse}],
+            "split": split,
+            "by": "gate",
+        }
+        for split, asked, better, worse in texts
+    ]
+    (dataset / "preferences.jsonl").write_text("".join(json.dumps(line) + "\n" for line in preferences))
+    folder = tmp_path / "chat"
+    settings = TrainSettings(method="lora", packing=True, beta=0.25)
+    assert write_chat_files(dataset, name, folder, settings) == {"train": 2, "validation": 1}
+    for split, line in zip(("train", "validation"), preferences, strict=False):
+        (one,) = lines(folder / "dpo" / f"{split}.jsonl")
+        if name in ("openai", "together"):
+            prompt, better, worse = (
+                one.pop("input")["messages"],
+                one.pop("preferred_output"),
+                one.pop("non_preferred_output"),
+            )
+        else:
+            prompt, better, worse = (
+                one.pop("prompt" if name == "unsloth" else "messages"),
+                one.pop("chosen"),
+                one.pop("rejected"),
+            )
+        as_lists = [[answer] if isinstance(answer, dict) else answer for answer in (better, worse)]
+        assert ([prompt, *as_lists], one) == ([line[key] for key in ("prompt", "chosen", "rejected")], {})
+    text = "".join(path.read_text() for path in (folder / "dpo").iterdir())
+    assert "secret" not in text
+    if name == "axolotl":
+        assert all(line in text for line in ('rl: "dpo"', "rl_beta: 0.25", "chat_template.default", "field_chosen"))
+    if name == "llama-factory":
+        assert all(
+            line in text for line in ('stage: "dpo"', "pref_beta: 0.25", '"ranking": true', '"chosen": "chosen"')
+        )
+    if name in ("axolotl", "llama-factory"):
+        assert "learning_rate: 2.0e-05" in text
+        assert "num_train_epochs: 1" in text or "num_epochs: 1" in text
+        assert "packing" not in text
+    assert {"openai": '"beta": 0.25', "together": "--dpo-beta 0.25"}.get(name, "") in text
+
+
 def test_axolotl_can_read_a_conversation_after_ten_megabytes(tmp_path: Path) -> None:
     """`datasets` takes the keys of messages from the first 10 MB, and refused a file whose first conversation came
     later, because only there an answer had the key `train`."""

@@ -115,7 +115,7 @@ def _erase(folder: Path, **of: Any) -> Any:
 def test_an_erased_source_is_gone_from_all_files(folder: Path) -> None:
     """Seeds, pairs, calls, reviews, the dataset and the export: a scan of every byte finds the source's texts only in
     the source file itself. Everything from elsewhere stays, and models trained on the source, released ones too, are
-    listed."""
+    listed. A damaged release stops nothing: it is listed as one that may have learned from it."""
     project = spec_file.load(folder)
     with Store.open(Store.url_for(project)) as store:
         _call(store, THEIRS, 1)
@@ -132,12 +132,19 @@ def test_an_erased_source_is_gone_from_all_files(folder: Path) -> None:
     for version, released in (("v1", "another"), ("v2", adapter.id)):
         (folder / "registry" / "a-task" / version).mkdir(parents=True)
         (folder / "registry" / "a-task" / version / "export.json").write_text(json.dumps({"adapter": released}))
+    for version, mark in (("v3", "{"), ("v4", None)):
+        (folder / "registry" / "a-task" / version).mkdir()
+        if mark:
+            (folder / "registry" / "a-task" / version / "export.json").write_text(mark)
+    (folder / "registry" / "a-task" / "aliases.json").write_text("{")
     assert len(_files_with(folder, THEIRS)) > 4
     erased = _erase(folder, source="theirs.jsonl")
     assert (erased["seeds"], erased["pairs"]) == (4, 4)
     assert erased["models"] == [
         {"kind": "adapter", "id": adapter.id, "path": "adapters/x"},
         {"kind": "release", "id": adapter.id, "path": "registry/a-task/v2"},
+        {"kind": "release", "id": "unknown", "path": "registry/a-task/v3"},
+        {"kind": "release", "id": "unknown", "path": "registry/a-task/v4"},
     ]
     assert erased["left_in_store"] == 0
     assert erased["left_in_files"] == ["theirs.jsonl"]

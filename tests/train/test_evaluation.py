@@ -324,6 +324,21 @@ def test_repeated_validation_inputs_count_once(tmp_path: Path) -> None:
     assert sorted(" ".join(seed.asked.casefold().split()) for seed in validation) == ["a fox", "a pier"]
 
 
+def test_the_learning_curve_asks_for_greedy_answers_alone(
+    tiny_base: Base, trained: TrainResult, tmp_path: Path
+) -> None:
+    """Only their pass rate is shown: the sampled answers of all six trainings had been drawn and thrown away."""
+    evaluated = project(tmp_path, train={"base": str(tiny_base.folder)})
+    seeds = [Seed(kind="input", text=f"a fox number {n}", source=f"seeds.jsonl:{n}") for n in range(3)]
+    numbers: dict[str, Any] = {}
+    with Store.open(Store.url_for(evaluated)) as store:
+        plan = plan_evaluation(evaluated, seeds, trained, None, validation=seeds)
+        run(validated(plan, store, lambda stage, new: numbers.update(new)))
+        sent = [call.request for key in store.call_index() for call in store.calls(key)]
+    assert [request["temperature"] for request in sent] == [0.0] * 3
+    assert (numbers["done"], numbers["total"]) == (3, 3)
+
+
 def test_an_empty_test_split_is_an_error(tiny_base: Base, trained: TrainResult, tmp_path: Path) -> None:
     """A test split without seeds is an error, not a perfect score."""
     evaluated = project(tmp_path, train={"base": str(tiny_base.folder)}, split={"test": 0.0})

@@ -18,7 +18,8 @@ from synth.chat_template import Chat
 from tests.train import families
 from tests.train.families import FAMILIES, Family, make, tokenizer_of
 from tests.train.tiny import row, settings
-from train.base_model import Base, hash_model, load_chat
+from train import base_check
+from train.base_model import Base, hash_model, load_chat, read_config
 from train.dataset import Dataset
 from train.mask import IGNORED, assert_completion_only, tokenise
 from train.quiet import quiet
@@ -251,6 +252,32 @@ def test_an_architecture_is_trained_and_served(family: Family, tmp_path: Path, m
         )
         expected = plain(input_ids=ids, use_cache=False).logits
     assert float((logits - expected).norm() / expected.norm()) < 1e-3
+
+
+@pytest.mark.parametrize("architecture", ["olmo2", "mamba", "bloom", "recurrent_gemma"])
+def test_other_architectures_are_trained_and_served_as_announced(architecture: str, tmp_path: Path) -> None:
+    """Families that the table does not name train too: in Mamba's, two layers cannot have an adapter, so the others get
+    one. What `doctor` says about their cache is what the server then does. `train.targets` that peft refuses is a clear
+    error."""
+    import torch
+
+    from synth.embedded.model import ChatModel
+
+    family = FAMILIES[0]._replace(architecture=architecture, more={"intermediate_size": 96})
+    folder = make(family, tmp_path / "base")
+    base = Base(architecture, folder, hash_model(folder))
+    dataset = Dataset("d", [row(f"p{i}", f"a fox {i}", f"snow {i}") for i in range(4)])
+    result = tune(base, dataset, settings(epochs=4), tmp_path / "out")
+    assert result.curve[-1].loss < result.curve[0].loss
+    with quiet():
+        served = ChatModel(folder, {"tuned": Path(result.folder)}, torch.float32)
+    announced = base_check._check_serving(read_config(folder))
+    cached = served._layout is not None
+    assert (announced.state, cached) == (("ok", True) if architecture == "olmo2" else ("warn", False))
+    if architecture == "mamba":
+        with pytest.raises(PairsmithError, match="incompatible with Mamba") as refused:
+            tune(base, dataset, settings(targets=("out_proj",)), tmp_path / "out")
+        assert refused.value.where == "train.targets"
 
 
 def test_generation_stops_where_the_turn_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

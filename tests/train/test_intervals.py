@@ -284,6 +284,19 @@ def test_coverage_with_many_answers_per_input(answers_each: tuple[int, int]) -> 
     assert (few.low, few.high) == (pytest.approx(0.6765, abs=1e-4), pytest.approx(0.8730, abs=1e-4))
 
 
+def test_coverage_of_a_difference_with_many_answers_per_input() -> None:
+    """With twenty answers to each of 20 or 27 inputs, intervals of a difference cover at least 95 % too; those made for
+    a few answers cover 92 %. Up to ten answers nothing changes."""
+    rng, asked = np.random.default_rng(16), 20
+    for seeds, likeness, (high, low) in itertools.product((20, 27), (0.3, 0.6), ((0.05, 0.02), (0.98, 0.9))):
+        k = (1 - likeness) / likeness
+        a, b = (rng.binomial(asked, rng.beta(of * k, (1 - of) * k, (2000, seeds))) * 1.0 for of in (high, low))
+        gap = difference_limits(a, np.full_like(a, asked), b, np.full_like(b, asked))
+        assert np.mean((gap.low <= high - low) & (high - low <= gap.high)) >= 0.95, (seeds, likeness, high)
+    ten = difference([10, 9] * 10, [10] * 20, [5, 1] * 10, [10] * 20)
+    assert (ten.low, ten.high) == (pytest.approx(0.5702, abs=1e-4), pytest.approx(0.7258, abs=1e-4))
+
+
 def test_twenty_thousand_inputs_are_tested_in_little_memory() -> None:
     """The exact test of 20,000 inputs with three answers each takes less than 50 MiB, as its time depends only on the
     largest sum. A table of every power up to the number of inputs had taken gigabytes."""

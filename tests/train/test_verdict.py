@@ -388,6 +388,13 @@ def test_the_teachers_price_gives_the_break_even(usd: float | None, calls: int |
     assert any(word in line for line in seen.because)
 
 
+def test_a_teacher_without_a_complete_answer_has_no_break_even() -> None:
+    """Answers that were all cut cost money but replace nothing, so no number of calls pays off."""
+    seen = verdict(evaluation(tuned=0.9, teacher_usd=0.12, cut="teacher"))
+    assert (seen.decision, seen.break_even, seen.teacher_usd_per_1000) == ("ship", None, None)
+    assert "the teacher gave no complete answer, so there is no break-even point" in seen.because
+
+
 def test_a_model_without_a_complete_answer_does_not_ship() -> None:
     """If every answer of the tuned model was cut, the advice is about that model only."""
     seen = verdict(evaluation(cut="tuned"))
