@@ -534,6 +534,24 @@ def test_imports_are_light() -> None:
 
 
 @pytest.mark.slow
+def test_a_notebook_completes_names_and_settings() -> None:
+    """Before anything is imported from a package, completing its name offers its public names and nothing else; a call
+    of `gates` offers the keys of the spec, with their defaults."""
+    code = (
+        "import curate, pairsmith, synth, train\n"
+        "for package in (curate, pairsmith, synth, train):\n"
+        "    assert dir(package) == sorted(package.__all__), dir(package)\n"
+        "import inspect\n"
+        "names = inspect.signature(curate.gates).parameters\n"
+        "assert names['min_words'].default == 1 and names['pii'].default is False and 'style' in names\n"
+        "assert 'pii' in curate.gates.__call__.__doc__ and not {'settings', 'length'} & names.keys()\n"
+        "for name in names.keys() - {'own', 'style', 'must', 'must_not'}:\n"
+        "    curate.gates(**{name: names[name].default})\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=200)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("first", ["synth", "curate", "train"])
 def test_a_users_files_do_not_shadow_ours_in_python(first: str, tmp_path: Path) -> None:
     """In a script and a notebook the working directory is first on the path; the product's packages are still imported,
