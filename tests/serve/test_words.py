@@ -162,6 +162,8 @@ def test_long_steps_are_named() -> None:
     assert running_heading("generate", done) == "Review has started.", "a completed step is shown as running"
     assert running_heading("generate", done, no_review=True) == "Training has started."
     assert running_heading("generate", {"done": 6, "total": 60}).startswith("Generating: 6 of 60 rows requested")
+    imported = running_heading("generate", {"done": 6, "total": 60, "kept": 5})
+    assert imported == "Generating: 6 of 60 rows.", "imports are called requested"
 
 
 def test_argilla_is_started_for_the_review() -> None:
@@ -293,6 +295,10 @@ def test_base_that_equals_few_shot_is_shown_as_base() -> None:
                       facts={"pass_rate": rates})  # fmt: skip
     of = Snapshot("a", Project(Path(), SPEC), None, (), (receipt,), ())
     assert words.verdict(of) == "tuned passes 50\u202f% [40,\u00a060], base passes 20\u202f%"
+    receipt.facts["verdict"] = {"decision": "not enough evidence"}
+    assert (
+        words.verdict(of) == "tuned passes 50\u202f% [40,\u00a060], base passes 20\u202f%; verdict: not enough evidence"
+    )
 
 
 def test_reasons_stay_visible_during_training() -> None:
