@@ -133,3 +133,15 @@ def test_messages_of_a_prompt_are_shown_behind_many_newer_rows(
     page = browse(workspace).get("/p/tiny/prompts?ref=enhance/v1").text
     assert "For the most recent row requested with enhance/v1" in page
     assert page.count("a brass kettle") == 1
+
+
+def test_rows_before_curation_are_not_said_to_have_passed(
+    workspace: Workspace, teacher: LoopbackTeacher, browse: Browse
+) -> None:
+    """A run that was stopped while it generated had shown why rows do not pass; afterwards its page said that no row
+    had been rejected."""
+    folder = write_project(workspace, "tiny", teacher.url)
+    Project(folder).generate()
+    page = browse(workspace).get("/p/tiny/run").text
+    assert "Curation has not judged the rows yet." in page
+    assert "No row has been rejected" not in page

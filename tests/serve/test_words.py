@@ -166,6 +166,17 @@ def test_long_steps_are_named() -> None:
     assert imported == "Generating: 6 of 60 rows.", "imports are called requested"
 
 
+def test_a_run_that_stops_has_no_time_left() -> None:
+    """After *Stop* only the requests in flight are finished, so the time that all rows would take is not shown."""
+    report = {"stage": "generate", "numbers": {"done": 6, "total": 60}, "pace": {"left_s": 360.0}}
+    job = Job(id="1", project="a", command="run", options=JobOptions(), by="ann", state="stopping", created=now(),
+              progress=report)  # fmt: skip
+    stopping, running = job_progress(job), job_progress(job.model_copy(update={"state": "running"}))
+    assert stopping is not None
+    assert running is not None
+    assert (stopping.left_s, running.left_s) == (None, 360.0)
+
+
 def test_argilla_is_started_for_the_review() -> None:
     """Its steps are shown on the line of the review, even if curation is next because of a new answer."""
     job = Job(id="1", project="a", command="run", options=JobOptions(), by="ann", state="running", created=now(),

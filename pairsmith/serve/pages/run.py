@@ -68,6 +68,7 @@ def run(caller: Viewer, project: str, request: Request, job: str | None = None) 
         reasons=_reasons(now, progress, rows_in_progress=rows_in_progress),
         newest=_newest(now),
         rows_in_progress=rows_in_progress,
+        judged=_is_judged(now),
         jobs=[job for job in jobs if shown is None or job.id != shown.id],
         failed=problem_of(shown),
         log=_log_tail(request, shown) if shown and shown.state == "failed" else "",
