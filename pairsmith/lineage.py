@@ -8,7 +8,6 @@ from pairsmith.rows import flagged_reason
 from schemas.errors import PairsmithError, UsageError
 from schemas.project import Project
 from schemas.records import Artifact, Call, Generated, Pair, RowState, Verdict
-from schemas.reviews import Review
 from schemas.step_names import display_step
 from schemas.store import Store
 from schemas.store.latest import listed_artifacts, members_of
@@ -54,7 +53,9 @@ def lineage_of(project: Project, store: Store, pair: Pair) -> dict[str, Any]:
         "prompt": _prompt(project, pair),
         "calls": [_call(call) for call in calls],
         "verdicts": [_as_json(v) for v in store.verdicts([pair.id]).get(pair.id, [])],
-        "reviews": [_review_as_json(review) for review in store.reviews([pair.id]).get(pair.id, [])],
+        "reviews": [
+            r.model_dump(mode="json") | {"who": r.signature} for r in store.reviews([pair.id]).get(pair.id, [])
+        ],
         "rows": [_as_json(s) for s in (read_states(store, curation, pair_id=pair.id) if curation else ())],
         "split": seed_split(seed, project.spec.split) if seed else split_of(pair.seed_id, project.spec.split),
         "artifacts": [
@@ -87,13 +88,6 @@ def _as_json(record: Verdict | RowState) -> dict[str, Any]:
         return {**record.model_dump(mode="json"), "reason": flagged_reason(record)}
     reason = None if record.reason is None else str(record.reason)
     return {**record.model_dump(mode="json"), "reason": reason}
-
-
-def _review_as_json(review: Review) -> dict[str, Any]:
-    """A review with its reviewer in words: two answers of one person can be an annotator's and an adjudicator's."""
-    role = [review.role] if review.role != "annotator" else []
-    roles = ", ".join([*role, *(["simulated"] if review.simulated else [])])
-    return review.model_dump(mode="json") | {"who": f"{review.who} ({roles})" if roles else review.who}
 
 
 def _holding(store: Store, pair_id: str) -> list[tuple[Artifact, str | None]]:
