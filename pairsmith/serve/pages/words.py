@@ -279,8 +279,7 @@ def _running(
     if progress.total and progress.done == progress.total and progress.stage.split()[0] not in stages:
         return f"{_stage_of_step(snapshot, job, progress)}: one step is done, the next is loading."
     what, of_total = _step(snapshot, job, progress), f" of {count(progress.total)}" if progress.total else ""
-    units = {"generate": "rows" if progress.numbers.get("kept") else "rows requested", "curate": "rows judged"}
-    unit = units.get(progress.stage.split()[0], "done")
+    unit = {"generate": "rows", "curate": "rows judged"}.get(progress.stage.split()[0], "done")
     so_far = progress.message if progress.done is None else f"{count(progress.done)}{of_total} {unit}"
     parts = [f"{what}: {so_far}" if so_far else what]
     if progress.passed is not None:
