@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from curate import curation
+from curate import gates as gates_package
 from curate.gates import gates_for
 from curate.pool import Pool
 from curate.steps import NamedStep, Step, each
@@ -16,6 +17,7 @@ from schemas.blocking import run
 from schemas.errors import UsageError, several
 from schemas.records import Imported, Pair, Seed
 from schemas.spec import GateSettings, LengthSettings, Pattern, TaskSettings, given
+from schemas.spec.section import no_setting
 from schemas.store import Store
 from schemas.store.shared import reader, shared
 from synth.generation import Generation
@@ -32,6 +34,9 @@ def curate(
     `rows` are the result of `synth.generate`, a pool, or pairs; a tuple (input, output) counts as a pair. Verdicts on
     single rows of a generation are stored in its store and not computed again. Raises UsageError and StoreError.
     """
+    uncalled: Any = gates_package
+    if steps is uncalled or (isinstance(steps, Iterable) and uncalled in steps):
+        raise UsageError("steps contains `gates` itself.", fix="Call it, and unpack its list: [*gates(), ...].")
     if not isinstance(steps, Iterable):
         raise UsageError(f"steps is a single step, {steps!r:.80}, not a list of steps.", fix="Write [step].")
     if any(isinstance(step, list | tuple) for step in steps):
@@ -70,8 +75,7 @@ def gates(
         settings["language"], language = language, "en"
     bounds = {name: settings.pop(name) for name in LengthSettings.model_fields if name in settings}
     if unknown := sorted(settings.keys() - GateSettings.model_fields):
-        legal = ", ".join([*LengthSettings.model_fields, *GateSettings.model_fields])
-        raise UsageError(f"gates has no setting '{unknown[0]}'.", fix=f"It has: {legal}.")
+        raise no_setting("gates", unknown[0], [*LengthSettings.model_fields, *GateSettings.model_fields])
     if bounds:
         settings["length"] = given(LengthSettings, "gates", **bounds)
     patterns = {"must": _patterns(must), "must_not": _patterns(must_not)}

@@ -24,3 +24,8 @@ def __getattr__(name: str) -> Any:
     from pairsmith.project import Project
 
     return Project
+
+
+def __dir__() -> list[str]:
+    """Completion in a notebook offers the names above, although `Project` has not been imported yet."""
+    return __all__

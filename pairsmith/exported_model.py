@@ -122,12 +122,12 @@ def _describe(folder: Path, tuned: _Tuned, place: str) -> None:
 
 
 def _notes(project: Project, evaluation: Evaluation) -> list[str]:
-    """How each system was decoded, and the verdict with its reasons."""
-    from train.results_table import decoding_lines
+    """The size of the test, how each system was decoded, and the verdict with its reasons."""
+    from train.results_table import decoding_lines, size_of_test
     from train.verdict import in_words, verdict
 
     concluded = verdict(evaluation, project.spec.evaluate.ship_at)
-    return [*decoding_lines(evaluation), in_words(concluded)[0], *concluded.because]
+    return [f"on {size_of_test(evaluation)}", *decoding_lines(evaluation), in_words(concluded)[0], *concluded.because]
 
 
 def _ggufs(tuned: _Tuned, model: Path, folder: Path, kinds: Sequence[str], say: Say) -> dict[str, Path]:

@@ -54,7 +54,9 @@ def lineage_of(project: Project, store: Store, pair: Pair) -> dict[str, Any]:
         "prompt": _prompt(project, pair),
         "calls": [_call(call) for call in calls],
         "verdicts": _verdicts(store.verdicts([pair.id]).get(pair.id, []), curation),
-        "reviews": [r.model_dump(mode="json") for r in store.reviews([pair.id]).get(pair.id, [])],
+        "reviews": [
+            r.model_dump(mode="json") | {"who": r.signature} for r in store.reviews([pair.id]).get(pair.id, [])
+        ],
         "rows": [_as_json(s) for s in (read_states(store, curation, pair_id=pair.id) if curation else ())],
         "split": seed_split(seed, project.spec.split) if seed else split_of(pair.seed_id, project.spec.split),
         "artifacts": [
@@ -160,8 +162,8 @@ def screen(lineage: dict[str, Any]) -> list[RenderableType]:
         why = f": {row['reason']} ({display_step(row['step'])})" if row["reason"] else ""
         parts.append(facts([("state", row["state"] + why)]))
     for review in lineage["reviews"]:
-        who = review["name"] or review["reviewer"]
-        parts.append(facts([("review", f"{review['decision']} by {who} {', '.join(review['reasons'])}")]))
+        reasons = f": {', '.join(review['reasons'])}" if review["reasons"] else ""
+        parts.append(facts([("review", f"{review['decision']} by {review['who']}{reasons}")]))
     parts.append(Rule("used in", style="dim"))
     used_in = [
         (a["kind"], f"{a['id'][:12]}  {a['path']}" + (f"  ({a['split']})" if a["split"] else ""))

@@ -56,7 +56,8 @@ def _disagreement(disagreement: Disagreement) -> Json:
         "output": pair.output,
         "why": str(why),
         "answers": [
-            {"reviewer": r.who, "decision": r.decision, "reasons": list(r.reasons), "edited": r.edited} for r in answers
+            {"reviewer": r.signature, "decision": r.decision, "reasons": list(r.reasons), "edited": r.edited}
+            for r in answers
         ],
     }
 

@@ -27,8 +27,8 @@ _ON_PAGES = ("kept", "reasons", "memory_gib", "peak_gib")  # numbers shown on pa
 
 
 class Pace:
-    """The reports of a stage and derived values. Rates are measured since its first report, so that reused rows do not
-    inflate them."""
+    """The reports of a stage and derived values. Rates are measured since its first report, and leave out `kept` rows:
+    those of an earlier run and imports, for which nothing is asked."""
 
     def __init__(self, stage: str, numbers: Mapping[str, Any], at_s: float) -> None:
         self.stage, self.first, self.numbers = stage, dict(numbers), dict(numbers)
@@ -47,7 +47,8 @@ class Pace:
 
     def rate(self, name: str) -> float:
         """Units of `name` per second since the first report; 0 if nothing changed."""
-        moved = float(self.numbers.get(name, 0)) - float(self.first.get(name, 0))
+        counted = {name: 1.0, "kept": -1.0} if name == "done" else {name: 1.0}
+        moved = sum(n * (float(self.numbers.get(key, 0)) - float(self.first.get(key, 0))) for key, n in counted.items())
         return moved / self.seconds if self.seconds > 0 else 0.0
 
     @property

@@ -49,6 +49,13 @@ class Review(Record):
         """The reviewer's display name."""
         return self.name or self.reviewer
 
+    @property
+    def signature(self) -> str:
+        """The reviewer with anything but an annotator's role: two answers to a row can be from the same person."""
+        role = [self.role] if self.role != "annotator" else []
+        roles = ", ".join([*role, *(["simulated"] if self.simulated else [])])
+        return f"{self.who} ({roles})" if roles else self.who
+
 
 class Alias(Record):
     """Maps a name in reviews of an earlier version to the `reviewer` it belongs to. Recorded once, never changed."""

@@ -17,7 +17,7 @@ from schemas.gc_tuning import infrequent_gc
 from schemas.id_map import IdList, IdMap
 from schemas.money import total
 from schemas.progress import Progress, unseen
-from schemas.records import Candidate, Generated, Pair, Reason, Record, Seed
+from schemas.records import Candidate, Generated, Imported, Pair, Reason, Record, Seed
 from schemas.store import Store
 from synth.chat_completions import StoppedError
 from synth.generators import Forward, Generator
@@ -106,6 +106,7 @@ class _Run:
     def __post_init__(self) -> None:
         self._total: int | None = None
         self._tallied: Mapping[str, Any] = {}
+        self._not_asked = 0  # rows of an earlier run or of an import, which are no part of a pace or a price
         self._names = {g.name for g in self.generators}
         self._ledgers = list({id(g.ledger): g.ledger for g in self.generators if g.ledger is not None}.values())
         self._bulks = {id(ledger): bulk for ledger in self._ledgers if (bulk := ledger.bulk()) is not None}
@@ -305,6 +306,7 @@ class _Run:
         self.result.rows_in += slots
         self.result.waiting += slots
         self.result.pairs_kept += slots
+        self._not_asked += slots
         self._report()
 
     async def _recount(self, pair_ids: list[str], generator: Generator) -> None:
@@ -359,6 +361,7 @@ class _Run:
         self.result.rows_in += 1
         self.result.pairs_made += new
         self.result.pairs_kept += not new
+        self._not_asked += not new or isinstance(pair.origin, Imported)
         if keep is None:
             self.result.waiting += 1
         elif keep:
@@ -374,7 +377,7 @@ class _Run:
         self._reported_s = now_s
         numbers: dict[str, Any] = {
             "done": self.result.rows_in,
-            "kept": self.result.pairs_kept,
+            "kept": self._not_asked,
             "failed": self.result.failed,
             "in_flight": sum(ledger.in_flight for ledger in self._ledgers),
             "tokens": sum(ledger.usage.completion_tokens for ledger in self._ledgers),

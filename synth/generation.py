@@ -21,7 +21,7 @@ from schemas.store.shared import DEFAULT, is_open, reader, shared, url_of
 from schemas.streamed import batched
 from synth import engine
 from synth.functions import AT_ONCE, Function
-from synth.generators import Generator
+from synth.generators import Backward, Forward, Generator
 
 _SOURCE = "python"
 
@@ -118,7 +118,8 @@ def generate(
 
 def _generator(given: Generator | Callable[[str], Any]) -> Generator:
     ledger = getattr(given, "ledger", None)
-    if ledger is not None and not (hasattr(ledger, "store") and is_open(ledger.store)):
+    has_none = ledger is None and isinstance(given, Forward | Backward)
+    if has_none or (ledger is not None and not (hasattr(ledger, "store") and is_open(ledger.store))):
         raise UsageError(
             f"the teacher of a {type(given).__name__} is not open.",
             why="A teacher is open only inside its with block.",

@@ -27,13 +27,17 @@ def new_table(title: str, words: Sequence[str], numbers: Sequence[str]) -> Table
     return Table(*words, *(Column(heading, justify="right") for heading in numbers), title=title)
 
 
+def size_of_test(evaluation: Evaluation) -> str:
+    """How many inputs and answers the pass rates rest on."""
+    inputs = counted(evaluation.seeds, "held-out input", "held-out inputs") + evaluation.group_note
+    return f"{inputs}, {counted(evaluation.samples, 'sample', 'samples')} each"
+
+
 def systems_table(evaluation: Evaluation) -> Table:
     """One row per system: its decoding, the pass rate with its interval, sampled and greedy, then length, time, speed
     (sampled) and price."""
     level = f"{_level(evaluation):.0%}"
-    inputs = counted(evaluation.seeds, "held-out input", "held-out inputs") + evaluation.group_note
-    samples = counted(evaluation.samples, "sample", "samples")
-    title = f"Pass rate on {inputs}, {samples} each, {level} intervals"
+    title = f"Pass rate on {size_of_test(evaluation)}, {level} intervals"
     numbers = ("sampled", "greedy", "words", "s p50/p95", "tokens/s", "$/1,000")
     table = new_table(title, ["system", "decoded as in"], numbers)
     for system in evaluation.systems:

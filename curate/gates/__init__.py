@@ -16,6 +16,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
+from inspect import Parameter, Signature, signature
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -48,7 +49,7 @@ from prompts.answer_schema import load_schema
 from schemas.errors import SpecError
 from schemas.project import Project
 from schemas.records import Imported, Pair, Verdict, content_id, identity
-from schemas.spec import Exemplar, GateSettings, Mode, Pattern, Spec, TaskSettings
+from schemas.spec import Exemplar, GateSettings, LengthSettings, Mode, Pattern, Spec, TaskSettings
 
 __all__ = ["Gate", "GateStep", "Judgement", "gates_for", "gates_of", "judge", "judge_text"]
 
@@ -232,7 +233,26 @@ def free_tables() -> None:
 class _Door(ModuleType):
     """Makes this package callable, so that `from curate import gates` can be used as a function."""
 
+    @property
+    def __signature__(self) -> Signature:
+        """That of the function with its settings spelled out, which notebooks show and complete."""
+        from curate.python_api import gates
+
+        named = signature(gates).parameters
+        fields = {**LengthSettings.model_fields, **GateSettings.model_fields}
+        settings = [
+            Parameter(name, Parameter.KEYWORD_ONLY, default=field.get_default(), annotation=field.annotation)
+            for name, field in fields.items()
+            if name not in named and name != "length"
+        ]
+        return Signature([*(one for one in named.values() if one.kind is not Parameter.VAR_KEYWORD), *settings])
+
     def __call__(self, *own: Any, **settings: Any) -> Any:
+        """The built-in gates as steps, cheap ones first, then `own` gates: gates(my_gate, min_words=8, pii="flag").
+
+        Settings are the keys of `[curate.gates]` and of its `length`; `must` and `must_not` map a name to a pattern.
+        `help(curate.python_api.gates)` describes all of them.
+        """
         from curate.python_api import gates
 
         return gates(*own, **settings)

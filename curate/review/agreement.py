@@ -3,8 +3,9 @@
 Alpha (Krippendorff 2011) allows any number of annotators and missing answers; the kappas are those of Cohen 1960 and
 Fleiss 1971. Answers are nominal. The verdict is one question; every reason is a question of its own (given or not).
 Intervals are percentiles of 2,000 resamples of whole rows. A resample in which a measure is undefined (all answers are
-equal) is left out; the interval is None if more than a tenth of them are undefined. Cohen's kappa is left out if there
-are more than ten annotators, of whom there are too many pairs to read.
+equal) is left out; the interval is None if more than a tenth of them are undefined, or if all give the same value: a
+reason that one of two annotators never gave has a kappa of 0 in every resample, which is no certainty. Cohen's kappa is
+left out if there are more than ten annotators, of whom there are too many pairs to read.
 
 Rows with the same answers are counted once, so the time grows with the number of answers only.
 """
@@ -125,6 +126,7 @@ def _measure_with_interval(
         resampled = values(np.random.default_rng(0).multinomial(number, times / number, size=_RESAMPLES).astype(float))
         if len(resampled) >= (1 - _UNDEFINED) * _RESAMPLES:
             low, high = (float(bound) for bound in np.quantile(resampled, [0.025, 0.975]))
+            low, high = (low, high) if low < high else (None, None)
     given, raters = _counts(kinds)
     agreed = times @ (given * (given - 1)).sum(axis=1) / (times @ (raters * (raters - 1)))
     return Agreement(question, measure, annotators, number, float(agreed), value[0] if value else None, low, high)

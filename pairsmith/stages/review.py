@@ -131,7 +131,7 @@ def _suggesting_no_review() -> Iterator[None]:
     try:
         yield
     except (ReviewError, MissingDependency) as error:
-        fix = " ".join(part for part in (error.fix, _WITHOUT_REVIEW) if part)
+        fix = f"{error.fix.rstrip('.')}. {_WITHOUT_REVIEW}" if error.fix else _WITHOUT_REVIEW
         raise type(error)(error.what, where=error.where, why=error.why, fix=fix) from error
 
 

@@ -3,6 +3,7 @@ share."""
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, TypeVar, get_args
@@ -62,12 +63,23 @@ def given(section: type[Given], where: str, **values: Any) -> Given:
         first = invalid.errors()[0]
         key = ".".join(map(str, first["loc"]))
         if first["type"] == "extra_forbidden":
-            legal = ", ".join(section.model_fields)
-            raise UsageError(f"{where} has no setting '{key}'.", fix=f"It has: {legal}.") from None
+            model: type[BaseModel] = section
+            for part in first["loc"][:-1]:
+                inner = model.model_fields[str(part)].annotation if part in model.model_fields else None
+                model = inner if isinstance(inner, type) and issubclass(inner, BaseModel) else model
+            raise no_setting(where, key, model.model_fields) from None
         # A value in place of a variable's name, or in a table of headers, may be the secret itself.
         is_shown = not is_env(first["loc"]) and not isinstance(first.get("input"), Mapping)
         place = f": {key} = {shown(first.get('input'))}" if is_shown else f": {key}"
         raise usage_error_from([first], where=f"{where}{place}" if key else where) from None
+
+
+def no_setting(where: str, key: str, legal: Iterable[str]) -> UsageError:
+    """The error for an unknown setting in Python code, with the most similar one of those that exist."""
+    names = [*legal]
+    near = difflib.get_close_matches(key.rpartition(".")[2], names, n=1)
+    meant = f"Did you mean '{near[0]}'? " if near else ""
+    return UsageError(f"{where} has no setting '{key}'.", fix=f"{meant}It has: {', '.join(names)}.")
 
 
 # A word in a variable's name is short or has only a number at its end. Keys of letters and digits alone (Groq, Azure,

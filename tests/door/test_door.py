@@ -89,6 +89,19 @@ def test_failed_rows_are_counted_with_their_reason(loopback: LoopbackTeacher) ->
     assert "2 failed (empty 2)" in repr(pairs)
 
 
+def test_a_generator_without_a_teacher_is_a_clear_error(loopback: LoopbackTeacher) -> None:
+    """It was an AssertionError about a ledger."""
+    with pytest.raises(UsageError, match="the teacher of a Forward is not open"):
+        generate(["a red fox"], Forward(None, STYLE), progress=False)
+
+
+@pytest.mark.parametrize("steps", [gates, [gates], [best(1), gates]])
+def test_gates_that_are_not_called_are_named(steps: Any) -> None:
+    """Parentheses are easily forgotten; the error says so instead of how to identify a function."""
+    with pytest.raises(UsageError, match=r"Call it, and unpack its list: \[\*gates\(\), \.\.\.\]"):
+        curate([("a lamp", "A lamp is lit.")], steps, progress=False)
+
+
 def test_a_missing_key_is_an_error_only_if_it_is_needed(loopback: LoopbackTeacher) -> None:
     """The error names the variable; answers in the store need no key."""
     with teacher(loopback.url, "loopback") as t:
@@ -458,9 +471,11 @@ def test_the_language_of_the_texts_can_be_set_or_ignored() -> None:
 
 
 def test_an_unknown_setting_is_a_clear_error() -> None:
-    """With the existing settings, for gates and teachers alike."""
-    with pytest.raises(UsageError, match=r"'min_word'.*min_words"):
+    """With the most similar of the existing settings and all of them, for gates and teachers alike."""
+    with pytest.raises(UsageError, match=r"'min_word'.*Did you mean 'min_words'\? It has: min_words, max_words"):
         gates(min_word=8)
+    with pytest.raises(UsageError, match=r"'sampling\.temprature'.*Did you mean 'temperature'"):
+        Forward(None, STYLE, sampling={"temprature": 1})  # type: ignore[arg-type]
     with pytest.raises(UsageError, match=r"'concurency'.*concurrency"), teacher("http://h", "m", concurency=3):
         pass
     with pytest.raises(UsageError, match=r"the pattern flag.*not a regular expression"):
@@ -529,6 +544,24 @@ def test_imports_are_light() -> None:
         "import sys; from synth import Forward, generate, teacher; from curate import best, curate, duplicates, gates\n"
         "heavy = {'torch', 'transformers', 'datasets', 'pandas', 'argilla', 'pyarrow'} & sys.modules.keys()\n"
         "assert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=200)
+
+
+@pytest.mark.slow
+def test_a_notebook_completes_names_and_settings() -> None:
+    """Before anything is imported from a package, completing its name offers its public names and nothing else; a call
+    of `gates` offers the keys of the spec, with their defaults."""
+    code = (
+        "import curate, pairsmith, synth, train\n"
+        "for package in (curate, pairsmith, synth, train):\n"
+        "    assert dir(package) == sorted(package.__all__), dir(package)\n"
+        "import inspect\n"
+        "names = inspect.signature(curate.gates).parameters\n"
+        "assert names['min_words'].default == 1 and names['pii'].default is False and 'style' in names\n"
+        "assert 'pii' in curate.gates.__call__.__doc__ and not {'settings', 'length'} & names.keys()\n"
+        "for name in names.keys() - {'own', 'style', 'must', 'must_not'}:\n"
+        "    curate.gates(**{name: names[name].default})\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=200)
 

@@ -8,9 +8,13 @@ import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from schemas.reviews import Review
+from schemas.spec_file import load
+from schemas.store import Store
 from tests.pairsmith.conftest import SUBJECTS, Project, answer
 from tests.synth.loopback import Ask, LoopbackTeacher, Reply, says
 
@@ -99,6 +103,22 @@ def test_explain_follows_a_row_into_the_dataset(generated: Project) -> None:
     shown = generated.run("explain", row["pair_id"]).stdout
     assert "gate/must:ends@1" in shown
     assert "accepted" in shown
+
+
+def test_explain_names_the_role_of_each_reviewer(generated: Project) -> None:
+    """An answer of an adjudicator and one of a program are told apart from an annotator's."""
+    generated.json("curate")
+    row = json.loads(exported(generated)[0])["pair_id"]
+    answers: list[dict[str, Any]] = [
+        {"reviewer": "bob", "reasons": ("off_style",)},
+        {"reviewer": "ann", "role": "adjudicator"},
+        {"reviewer": "simulated-tom", "simulated": True},
+    ]
+    with Store.open(Store.url_for(load(generated.folder))) as store:
+        store.write(*(Review(pair_id=row, decision="reject", **answer) for answer in answers))
+    shown = generated.run("explain", row).stdout
+    for line in ("bob: off_style", "ann (adjudicator)", "simulated-tom (simulated)"):
+        assert f"reject by {line}\n" in shown
 
 
 def test_rows_lists_every_slot_with_its_state(generated: Project) -> None:

@@ -121,10 +121,12 @@ def test_an_incomplete_merged_model_is_merged_again(exported: ExportedProject) -
 
 
 def test_the_card_shows_the_measurements(exported: ExportedProject) -> None:
-    """The model card shows pass rates and how the model was merged, and its snippet loads the right folder."""
+    """The model card shows pass rates, how many inputs they rest on and how the model was merged, and its snippet loads
+    the right folder."""
     card = (exported.out / "model" / "README.md").read_text()
     assert "library_name: transformers" in card
     assert "| tuned | " in card
+    assert f"- on {exported.evaluation.seeds} held-out inputs, {exported.evaluation.samples} sample" in card
     assert f"merged into the {exported.trained.merged.into} base" in card  # type: ignore[union-attr]
     assert 'FOLDER = "THIS_FOLDER"' in card
     assert 'FOLDER = "../model"' in (exported.out / "adapter" / "README.md").read_text()

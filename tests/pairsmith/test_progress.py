@@ -36,6 +36,17 @@ def test_rates_count_from_the_first_report() -> None:
     assert pace.parts() == ["150 of 200", "50 tok/s", "10s left"]
 
 
+def test_rates_leave_out_rows_that_nothing_is_asked_for() -> None:
+    """Imports and rows of an earlier run arrive at once; requests take their time. A run that had read 40 pairs gave
+    a minute for its remaining 168 rows before a single answer had arrived."""
+    pace = Pace("generate", {"done": 0, "kept": 0, "total": 208}, at_s=0.0)
+    pace.update({"done": 40, "kept": 40}, at_s=1.0)
+    assert pace.left_s is None
+    pace.update({"done": 48}, at_s=10.0)
+    assert pace.rate("done") == 0.8
+    assert pace.left_s == 200
+
+
 def test_token_counts_that_restart_are_summed() -> None:
     """A stage of several parts counts each part's tokens from zero; the rate is that of all of them."""
     pace = Pace("evaluate", {"done": 9, "total": 27, "tokens": 100}, at_s=0.0)

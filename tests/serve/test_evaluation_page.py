@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from html import unescape
 
 import pytest
 
@@ -11,6 +12,8 @@ pytest.importorskip("fastapi", reason="needs pairsmith[serve]")
 
 from pairsmith.outcome import EvaluateOutcome
 from pairsmith.receipt import recording
+from pairsmith.report.gather import gather
+from pairsmith.serve.pages.page_terms import on_page
 from pairsmith.serve.workspace import Workspace
 from schemas.files import sha256
 from schemas.records import Counts
@@ -52,6 +55,22 @@ def test_tampered_evaluation_is_not_shown(workspace: Workspace, browse: Browse) 
     file.unlink()
     file.mkdir()  # it cannot be read, like one that is deleted while the page is rendered
     assert "file is missing. Evaluate again" in client.get("/p/whole/evaluation").text
+
+
+def test_the_verdict_is_that_of_the_report(workspace: Workspace, browse: Browse) -> None:
+    """The page begins with the verdict, and says why and what would change it. It had said "it is better" of a model
+    whose verdict in the terminal and the report was "not enough evidence"."""
+    folder = workspace.new_folder("whole")
+    folder.mkdir(parents=True)
+    project, store = report_project.whole(folder, merged=False)
+    with store:
+        concluded = gather(project, store).verdict
+    page = unescape(browse(workspace).get("/p/whole/evaluation").text)
+    assert concluded is not None
+    assert f"<h1>{concluded.decision.capitalize()}: tuned passes " in page
+    assert f"Verdict: <b>{concluded.decision}</b>. Should you fine-tune at all?" in page
+    for line in (*concluded.because, *concluded.flips_when):
+        assert f"<li>{on_page(line)}</li>" in page
 
 
 def test_generated_test_input_is_shown(workspace: Workspace, browse: Browse) -> None:

@@ -47,7 +47,7 @@ def test_open_page_continues_with_the_next_server(tmp_path: Path) -> None:
             page.set_default_timeout(_WAIT_MS)
             page.goto("/p/tiny/run")
             heading = page.locator("h1")
-            playwright.expect(heading).to_contain_text("rows requested", timeout=_WAIT_MS)
+            playwright.expect(heading).to_contain_text("Generating: ", timeout=_WAIT_MS)
             page.clock.set_fixed_time(datetime(2031, 5, 4, 3, 2, 1, tzinfo=UTC))
             page.evaluate("htmx.trigger('#live', 'live')")
             playwright.expect(page.locator("[data-live]:not(.htmx-request)")).to_be_visible(timeout=_WAIT_MS)

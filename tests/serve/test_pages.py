@@ -131,6 +131,16 @@ def test_only_evaluation_is_not_listed_as_an_earlier_one(client: TestClient) -> 
     assert "Earlier evaluations" not in page
 
 
+def test_stages_and_history_are_updated_with_the_heading(client: TestClient) -> None:
+    """During a run the overview replaces every part that the run changes: under "Generating, 40 of 543" it had kept
+    saying that generation had not run yet."""
+    page = client.get("/p/whole").text
+    (updated,) = re.findall(r'hx-select-oob="([^"]+)"', page)
+    for part in ("rows-line", "stages", "receipts"):
+        assert f"#{part}" in updated.split(",")
+        assert f'id="{part}"' in page
+
+
 @pytest.mark.parametrize("place", OF_A_PROJECT)
 def test_every_project_page_shows_the_row_counts(client: TestClient, place: str) -> None:
     """Rows in = accepted + rejected + waiting + failed is shown on every page of a project with rows, and adds up."""

@@ -9,6 +9,7 @@ import pytest
 
 pytest.importorskip("fastapi", reason="needs pairsmith[serve]")
 
+from pairsmith import Project
 from pairsmith.serve.workspace import Workspace
 from pairsmith.stages import forecast, preview
 from schemas.spec_file import SPEC_NAME, load, set_keys
@@ -115,3 +116,32 @@ def test_forecast_is_outdated_by_settings_that_affect_rows(
         assert "90 % intervals" in page
         assert ("Since this forecast" in page) == bool(named)
         assert f"Since this forecast, {named} has changed" in page or not named
+
+
+def test_messages_of_a_prompt_are_shown_behind_many_newer_rows(
+    workspace: Workspace, teacher: LoopbackTeacher, browse: Browse
+) -> None:
+    """The messages of a prompt are those of its newest row, even if the other direction has requested over a hundred
+    rows since. The page had said that no row had been requested with the prompt."""
+    folder = write_project(workspace, "tiny", teacher.url, ("a brass kettle",))
+    spec = folder / SPEC_NAME
+    sources = [{"path": "seeds.jsonl"}, {"path": "outputs.txt", "kind": "output"}]
+    both = {"seeds": sources, "generate.backward.enabled": True, "generate.backward.levels": ["short"]}
+    spec.write_text(set_keys(spec.read_text(), both))
+    (folder / "outputs.txt").write_text("".join(f"lamp number {n} in the hall, lit at dusk\n" for n in range(110)))
+    Project(folder).generate()
+    page = browse(workspace).get("/p/tiny/prompts?ref=enhance/v1").text
+    assert "For the most recent row requested with enhance/v1" in page
+    assert page.count("a brass kettle") == 1
+
+
+def test_rows_before_curation_are_not_said_to_have_passed(
+    workspace: Workspace, teacher: LoopbackTeacher, browse: Browse
+) -> None:
+    """A run that was stopped while it generated had shown why rows do not pass; afterwards its page said that no row
+    had been rejected."""
+    folder = write_project(workspace, "tiny", teacher.url)
+    Project(folder).generate()
+    page = browse(workspace).get("/p/tiny/run").text
+    assert "Curation has not judged the rows yet." in page
+    assert "No row has been rejected" not in page

@@ -51,6 +51,15 @@ def test_audit_filter_finds_actions_of_pages_and_api(service: Service) -> None:
         assert "viewer" in page
 
 
+def test_looking_at_the_downloads_page_is_not_audited_as_a_download(service: Service) -> None:
+    """The audit has a line for data that left the service, and none for the page that offers it."""
+    editor = service.browser("editor")
+    pages = (f"/p/{MINE}/downloads", f"/api/v1/projects/{MINE}/rows/download?format=jsonl")
+    assert [editor.get(page).status_code for page in pages] == [200, 200]
+    lines = service.app.state.audit.page(before=None, limit=9, project=MINE, user=None, action=None)
+    assert [line["action"] for line in lines if "download" in line["action"]] == ["download_rows"]
+
+
 def test_missing_project_page_shows_no_api_path(service: Service) -> None:
     """A browser user gets a link to the list of projects instead."""
     page = unescape(service.browser("editor").get("/p/none", headers=HTML).text)

@@ -164,7 +164,7 @@ class User:
     def start_stop_and_continue(self) -> None:
         self.write_spec({"teacher.requests_per_minute": 6})  # slow enough to be stopped on any machine
         self.start("generate")
-        self.expect_text(re.compile(rf"[1-9]\d* of {2 * len(IDEAS)} rows requested"))
+        self.expect_text(re.compile(rf"[1-9]\d* of {2 * len(IDEAS)} rows"))
         playwright.expect(self.page).to_have_title(re.compile(r"^\d+ % · ideas"), timeout=_WAIT_MS)
         self.press("Stop and keep everything")
         self.expect_text("Stopped.")
@@ -174,7 +174,7 @@ class User:
         self.inspector.at("stopped")
         self.write_spec({"teacher.requests_per_minute": 20})
         self.start("generate", "Continue")
-        self.expect_text("rows requested")
+        self.expect_text("Generating: ")
         self.inspector.at("running")
         self.expect_text("Generate is done")
         self.start("curate")

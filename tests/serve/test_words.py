@@ -161,7 +161,19 @@ def test_long_steps_are_named() -> None:
     assert running_heading("gates", {"done": 6, "total": 60}, no_review=True).startswith("Training, gates: 6 of 60")
     assert running_heading("generate", done) == "Review has started.", "a completed step is shown as running"
     assert running_heading("generate", done, no_review=True) == "Training has started."
-    assert running_heading("generate", {"done": 6, "total": 60}).startswith("Generating: 6 of 60 rows requested")
+    heading = running_heading("generate", {"done": 6, "total": 60})
+    assert heading == "Generating: 6 of 60 rows.", "imports and rows of an earlier run are not requested"
+
+
+def test_a_run_that_stops_has_no_time_left() -> None:
+    """After *Stop* only the requests in flight are finished, so the time that all rows would take is not shown."""
+    report = {"stage": "generate", "numbers": {"done": 6, "total": 60}, "pace": {"left_s": 360.0}}
+    job = Job(id="1", project="a", command="run", options=JobOptions(), by="ann", state="stopping", created=now(),
+              progress=report)  # fmt: skip
+    stopping, running = job_progress(job), job_progress(job.model_copy(update={"state": "running"}))
+    assert stopping is not None
+    assert running is not None
+    assert (stopping.left_s, running.left_s) == (None, 360.0)
 
 
 def test_argilla_is_started_for_the_review() -> None:
@@ -293,6 +305,10 @@ def test_base_that_equals_few_shot_is_shown_as_base() -> None:
                       facts={"pass_rate": rates})  # fmt: skip
     of = Snapshot("a", Project(Path(), SPEC), None, (), (receipt,), ())
     assert words.verdict(of) == "tuned passes 50\u202f% [40,\u00a060], base passes 20\u202f%"
+    receipt.facts["verdict"] = {"decision": "not enough evidence"}
+    assert (
+        words.verdict(of) == "tuned passes 50\u202f% [40,\u00a060], base passes 20\u202f%; verdict: not enough evidence"
+    )
 
 
 def test_reasons_stay_visible_during_training() -> None:

@@ -20,6 +20,7 @@ from schemas.progress import unseen
 from schemas.records import Pair, Seed
 from schemas.store import Store
 from synth.engine import GenerateResult, generate
+from synth.imports import Import
 from tests.synth.loopback import Ask, LoopbackTeacher, Reply, cuts, fails, says
 from tests.synth.rig import Rig, input, output, rig
 
@@ -200,6 +201,25 @@ def test_progress_reports_counts(tmp_path: Path) -> None:
         "usd": None,
         "message": "",
     }
+
+
+def test_imports_are_not_part_of_the_pace(tmp_path: Path) -> None:
+    """Pairs from a file count as rows for which nothing is asked: they change neither the time left nor the price
+    per answer of a run that reads 40 pairs and asks for 2."""
+    seen: list[Mapping[str, Any]] = []
+
+    def progress(stage: str, numbers: Mapping[str, Any]) -> None:
+        seen.append(numbers)
+
+    async def go(teacher: LoopbackTeacher) -> None:
+        async with rig(teacher.url, tmp_path) as r:
+            generators = [Import(), r.forward]
+            seeds = [Seed(kind="pair", text=f"lamp {n}", reference=f"a lamp {n}", source="a.csv") for n in range(40)]
+            await generate(r.store, [*seeds, *input(1)], generators, concurrency=8, progress=progress)
+
+    with LoopbackTeacher() as teacher:
+        asyncio.run(go(teacher))
+    assert (seen[-1]["done"], seen[-1]["kept"]) == (42, 40)
 
 
 def test_stored_rows_count_before_new_requests(tmp_path: Path) -> None:

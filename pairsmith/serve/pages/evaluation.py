@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from contextlib import suppress
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import Request, Response
 from pydantic import ValidationError
@@ -14,6 +14,7 @@ from pairsmith.report import proof
 from pairsmith.serve.access import Viewer
 from pairsmith.serve.pages import words
 from pairsmith.serve.pages.figures import Snapshot, live_job, snapshot
+from pairsmith.serve.pages.page_terms import on_page
 from pairsmith.serve.pages.shell import link, page_router, project_page
 from pairsmith.stages.evaluate import refuse_modified
 from schemas.errors import InputError, PairsmithError
@@ -22,6 +23,9 @@ from schemas.store import tables
 from schemas.store.latest import latest
 from schemas.store.since import bodies
 from train.metrics import TUNED, Evaluation, Output
+
+if TYPE_CHECKING:
+    from train.verdict import ModelVerdict
 
 router = page_router()
 _PAGE = 8
@@ -49,6 +53,8 @@ def evaluation(
         measured = read_evaluation(now, shown) if shown else None
     except InputError as error:
         measured, retouched = None, error
+    concluded = _conclude(now, measured) if measured else None
+    heading = words.evaluation(measured, concluded) if measured and concluded else None
     rows = _rows(now, measured, check, system, worse, q) if measured else []
     begin = max(0, begin)
     query = {"check": check, "system": system, "worse": "1" if worse else None, "q": q}
@@ -58,12 +64,13 @@ def evaluation(
         "evaluation",
         caller,
         project,
-        heading=words.evaluation(measured) if measured else _empty_heading(now, shown, retouched),
+        heading=heading or _empty_heading(now, shown, retouched),
         error=retouched,
         cautions=[*_stale_warning(now, measured), proof.headline(measured), *proof.in_words(measured)]
         if measured
         else [],
         v=measured,
+        verdict=concluded,
         proof=proof,
         rows=rows[begin : begin + _PAGE],
         total=len(rows),
@@ -76,6 +83,16 @@ def evaluation(
         job=job,
         trained=bool(now.store and now.last("train")),
     )
+
+
+def _conclude(now: Snapshot, evaluation: Evaluation) -> ModelVerdict:
+    """The verdict, as `pairsmith evaluate` and the report give it, in the terms of the pages."""
+    from train.priced import priced
+    from train.verdict import verdict
+
+    concluded = verdict(priced(evaluation, now.project.spec), now.project.spec.evaluate.ship_at)
+    lines = {name: tuple(map(on_page, getattr(concluded, name))) for name in ("because", "flips_when")}
+    return concluded.model_copy(update=lines)
 
 
 def _stale_warning(now: Snapshot, evaluation: Evaluation) -> list[str]:

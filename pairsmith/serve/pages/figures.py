@@ -210,7 +210,7 @@ def job_progress(job: Job | None) -> JobProgress | None:
     return JobProgress(
         stage=str(progress.get("stage") or job.stage or job.command),
         per_min=60 * per_s if per_s else None,
-        left_s=pace.get("left_s") or numbers.get("eta_s") or numbers.get("most_s"),
+        left_s=None if job.state == "stopping" else pace.get("left_s") or numbers.get("eta_s") or numbers.get("most_s"),
         tokens_per_s=pace.get("tokens_per_s"),
         numbers=numbers,
         passed=_number(numbers.get("passed", numbers.get("accepted"))),

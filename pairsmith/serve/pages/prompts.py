@@ -18,13 +18,13 @@ from pairsmith.serve.pages import words
 from pairsmith.serve.pages.figures import Snapshot, live_job, snapshot
 from pairsmith.serve.pages.shell import page_router, project_page, redirect_to
 from pairsmith.serve.pages.word_diff import word_diff
-from pairsmith.serve.rows_view import RowsView
+from pairsmith.serve.rows_view import Filters, RowsView
 from pairsmith.serve.state import state_of
 from schemas.errors import PairsmithError, UsageError
 from schemas.records import Generated
 
 router = page_router()
-_LOOKED_AT = 100  # newest rows
+_LOOKED_AT = 100  # newest rows of each direction
 
 
 @router.get("/p/{project}/prompts", name="page_prompts")
@@ -90,7 +90,9 @@ def _last_messages(now: Snapshot, views: RowsView, name: str) -> list[dict[str, 
     """The messages of the latest row requested with this version, as they were sent.
 
     No template is rendered here: templates are written by users, and one that never ends would block the server."""
-    ids = [row.pair_id for row in views.page(now.slug, sort="newest", limit=_LOOKED_AT).rows if row.pair_id]
+    of_each = [Filters(generator=direction) for direction in now.project.spec.generate.directions]
+    pages = [views.page(now.slug, filters, sort="newest", limit=_LOOKED_AT) for filters in of_each]
+    ids = [row.pair_id for page in pages for row in page.rows if row.pair_id]
     store = now.store
     for pair in store.pairs(ids) if store else ():
         if isinstance(pair.origin, Generated) and pair.origin.prompt.partition("@")[0] == name and pair.origin.calls:

@@ -75,6 +75,7 @@ def run(caller: Viewer, project: str, request: Request, job: str | None = None) 
         reasons=_reasons(now, progress, rows_in_progress=rows_in_progress),
         newest=_newest(now),
         rows_in_progress=rows_in_progress,
+        judged=_is_judged(now),
         jobs=[job for job in jobs if shown is None or job.id != shown.id],
         failed=problem_of(shown),
         log=_log_tail(request, shown) if shown and shown.state == "failed" else "",
@@ -110,14 +111,14 @@ def _figures(
     done = (progress.done or 0) if progress else 0
     passed = progress.passed if progress else None
     cap_says = f"cap {dollars(cap)}" if cap else "no cap"
-    # Answers from a preview are not part of this pace.
+    # Imports and answers from a preview are not part of this pace.
     answers = done - progress.numbers.get("kept", 0) if progress else 0
     if spent and progress and progress.usd is not None and progress.total and answers > 0:
         cap_says += f"; {dollars(spent + progress.usd / answers * max(0, progress.total - done))} in total at this pace"
     if not rows_in_progress:
         first = _accepted(now)
     else:
-        share = f"{percent(passed / done)} of answered rows" if passed is not None and done else "not known yet"
+        share = f"{percent(passed / done)} of the rows so far" if passed is not None and done else "not known yet"
         first = ("passed so far", "—" if passed is None else count(passed), share)
     if spent:
         costs = dollars(spent)

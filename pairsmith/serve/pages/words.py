@@ -20,6 +20,7 @@ from schemas.wording import capital, counted
 if TYPE_CHECKING:
     from pairsmith.serve.pages.figures import JobProgress, Snapshot
     from train.metrics import Evaluation
+    from train.verdict import ModelVerdict
 
 _PLACE = re.compile(r"^(?:https?://\S+|--[a-z-]+): ")  # an address or option before a message
 _HASH = re.compile(r"\b[0-9a-f]{32}\b")
@@ -135,7 +136,8 @@ def verdict(snapshot: Snapshot) -> str | None:
         if rate := next((rate for label, rate in rates.items() if name in label.split(" = ")), None):
             interval = f" {format_bounds(rate['low'], rate['high'])}" if "low" in rate else ""
             sides.append(f"{name} passes {percent(rate['share'])}{interval}")
-    return ", ".join(sides)
+    decision = receipt and (receipt.facts.get("verdict") or {}).get("decision")
+    return f"{', '.join(sides)}{f'; verdict: {decision}' if decision else ''}"
 
 
 def projects(several: int, running: int, waiting: int, queued: int = 0) -> str:
@@ -159,22 +161,12 @@ def overview(snapshot: Snapshot, job: Job | None, progress: JobProgress | None) 
     return f"{counted(c.rows_in - c.failed, 'pair', 'pairs')} generated; {where[0].lower()}{where[1:]}."
 
 
-def evaluation(of: Evaluation) -> str:
-    """The summary of the evaluation page: the tuned model compared with its base, and whether the difference counts."""
-    from train.verdict import is_form_only
-
+def evaluation(of: Evaluation, concluded: ModelVerdict) -> str:
+    """The summary of the evaluation page: the verdict, and the pass rates of the tuned model and its base."""
     by_name = {name: system.sampled.pass_rate for system in of.systems for name in system.names}
-    tuned, base = by_name.get("tuned"), by_name.get("base")
-    if tuned is None:
-        return "The tuned model was not evaluated."
-    sentence = f"Tuned passes {percent(tuned.estimate)} {bounds(tuned)} of its answers"
-    if base is None:
-        return f"{sentence}."
-    gap = next((c for c in of.comparisons if c.mode == "sampled" and c.b in of.system("base").names), None)
-    means = {"better": "it is better", "worse": "it is worse", "inconclusive": "the difference may be chance"}
-    says = means.get(gap.outcome, "the evidence is insufficient") if gap else ""
-    says = "only the form of the answers was checked" if is_form_only(of.check_names) else says
-    return f"{sentence}, its base {percent(base.estimate)} {bounds(base)}{': ' + says if says else ''}."
+    rates = {side: by_name[name] for side, name in (("tuned", "tuned"), ("its base", "base")) if name in by_name}
+    sides = [f"{side} passes {percent(rate.estimate)} {bounds(rate)}" for side, rate in rates.items() if rate]
+    return f"{capital(concluded.decision)}{': ' + ', '.join(sides) if sides else ''}."
 
 
 def _without_details(what: str) -> str:
@@ -206,7 +198,7 @@ def stage(snapshot: Snapshot, planned: PlannedStage, receipt: Receipt | None) ->
     if planned.stage == "generate":
         if not snapshot.project.spec.needs_teacher:
             return f"{count(c.rows_in)} read, no teacher used"
-        return f"{count(c.rows_in)} requested, {count(c.failed)} failed"
+        return f"{counted(c.rows_in, 'row', 'rows')}, {count(c.failed)} failed"
     if planned.stage == "curate":
         return f"{count(c.accepted)} of {count(c.rows_in)} accepted"
     if planned.stage == "train" and facts.get("steps"):
@@ -287,7 +279,7 @@ def _running(
     if progress.total and progress.done == progress.total and progress.stage.split()[0] not in stages:
         return f"{_stage_of_step(snapshot, job, progress)}: one step is done, the next is loading."
     what, of_total = _step(snapshot, job, progress), f" of {count(progress.total)}" if progress.total else ""
-    unit = {"generate": "rows requested", "curate": "rows judged"}.get(progress.stage.split()[0], "done")
+    unit = {"generate": "rows", "curate": "rows judged"}.get(progress.stage.split()[0], "done")
     so_far = progress.message if progress.done is None else f"{count(progress.done)}{of_total} {unit}"
     parts = [f"{what}: {so_far}" if so_far else what]
     if progress.passed is not None:

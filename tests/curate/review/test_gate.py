@@ -14,7 +14,8 @@ from curate.review.gate import UNEXPLAINED, Gate
 from curate.review.population import Population, read_population
 from curate.review.sampling import targets
 from curate.review.status import ReviewStatus, as_json, from_facts, in_words, review_status
-from pairsmith.stages.review import in_lines, rejection, waits
+from pairsmith.stages.review import _suggesting_no_review, in_lines, rejection, waits
+from schemas.errors import MissingDependency, needing
 from schemas.project import Project
 from schemas.records import Counts, Receipt, RowState, now
 from schemas.reviews import Review
@@ -345,3 +346,13 @@ def test_population_is_read_without_a_pair_and_with_each_verdict_decoded_once(
     assert population.scores
     assert decoded["Pair"] == decoded["Verdict"] == 0
     assert decoded["skimmed"] == stored
+
+
+def test_a_missing_package_ends_its_sentence_before_the_alternative() -> None:
+    """The two ways to go on are two sentences: "Install it: pip install 'pairsmith[review]' `pairsmith run" was one."""
+    with (
+        pytest.raises(MissingDependency, match=r"'pairsmith\[review\]'\. `pairsmith run --no-review` continues"),
+        _suggesting_no_review(),
+        needing("review", "review needs"),
+    ):
+        raise ModuleNotFoundError(name="argilla")
