@@ -375,19 +375,17 @@ async def measured(
 
 async def validated(plan: EvaluationPlan, store: Store, progress: Progress = unseen) -> Interval | None:
     """The greedy pass rate of the tuned model on `plan.validation`. None if there was no complete answer, or if only
-    the form of a label or a record could be checked.
-
-    The base is asked as well only if the tuned model is a merged one, which has to be compared with it first.
+    the form of a label or a record could be checked. The base is asked only if a merged model is to be compared with it.
     """
     if is_form_only(plan.checks.names):
         return None
-    tuned = plan.systems[-1]
-    base_first = [plan.systems[0]] if tuned.model.local and tuned.model.local.is_merged else []
-    validation_plan = replace(plan, seeds=plan.validation, systems=(*base_first, tuned), validation=())
+    merged = (local := plan.systems[-1].model.local) is not None and local.is_merged
+    systems = (plan.systems[0], plan.systems[-1]) if merged else plan.systems[-1:]
+    validation_plan = replace(plan, seeds=plan.validation, systems=systems, validation=())
     collector = AnswerCollector(validation_plan, store, progress, ["greedy"])
     rounds = [await collector.ask([system], None) for system in validation_plan.systems]
-    answers = rounds[-1].answers[0]["greedy"]
-    return summarise(answers.outputs, answers.usage, plan.checks.names, groups=validation_plan.groups).pass_rate
+    outputs, usage, *_ = rounds[-1].answers[0]["greedy"]
+    return summarise(outputs, usage, plan.checks.names, groups=validation_plan.groups).pass_rate
 
 
 def _result(plan: EvaluationPlan, system: System, answers: dict[Mode, Answers]) -> SystemResult:

@@ -224,7 +224,7 @@ def test_record_must_be_accepted_by_the_pydantic_model(
     that the model rejects is rejected whatever the schema says; one on which it crashes waits."""
     (tmp_path / "bills.py").write_text(MODEL)
     task = TaskSettings(name="bills", style="Read it.", kind="extract", schema="bills:Bill")
-    (schema,) = (step for step in gates_for(task, GateSettings(values=False), tmp_path) if step.by == "gate/schema@2")
+    (schema,) = (step for step in gates_for(task, GateSettings(values=False), tmp_path) if step.by == "gate/schema@3")
     judgement = ask(schema, output)
     assert judgement.keep is keep
     assert str(judgement.reason).startswith(reason)

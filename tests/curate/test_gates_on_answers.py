@@ -173,7 +173,7 @@ def test_generated_input_for_a_label_is_judged_as_a_text(input: str, code: str, 
     """Refusals, loops and texts in another language would be learnt as texts with this label. Inputs of users are not
     judged."""
     steps = steps_of({"kind": "classify", "labels": ["billing", "delivery"]}, tmp_path)["steps"]
-    (step,) = (step for step in steps if step.by == "gate/input@9")
+    (step,) = (step for step in steps if step.by == "gate/input@10")
     origin = Generated(generator="backward", prompt="p", teacher="t", sampling=Sampling(), calls=())
     written = pair(input, "delivery")
     assert step.judge(written).keep is True
@@ -205,5 +205,5 @@ def test_a_translation_is_judged_in_its_own_language(tmp_path: Path) -> None:
     spanish = (
         "El museo cierra los lunes y abre hasta tarde los jueves, cuando la entrada es gratuita para todo el mundo."
     )
-    assert judge_text(source, french, steps)["gate/language@7"].keep is True
-    assert judge_text(source, spanish, steps)["gate/language@7"].keep is False
+    assert judge_text(source, french, steps)["gate/language@8"].keep is True
+    assert judge_text(source, spanish, steps)["gate/language@8"].keep is False

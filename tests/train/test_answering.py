@@ -83,8 +83,10 @@ def test_tokens_are_reported_before_an_answer_is_complete() -> None:
 
     local = SimpleNamespace(is_merged=False)
     system: Any = SimpleNamespace(names=("base",), model=SimpleNamespace(local=local))
-    spec = Spec.model_validate({"task": {"name": "t", "style": "s"}, "evaluate": {"sampling": {"max_tokens": 32}}})
-    plan: Any = SimpleNamespace(spec=spec, systems=(system,), answers_per_system=80, validation=(), judging="")
+    spec = Spec.model_validate(
+        {"task": {"name": "t", "style": "s"}, "evaluate": {"samples": 3, "sampling": {"max_tokens": 32}}}
+    )
+    plan: Any = SimpleNamespace(spec=spec, systems=(system,), seeds=range(20), validation=(), judging="")
     app = web.Application()
     app.router.add_get("/key/health", health)
 
@@ -113,7 +115,7 @@ def test_a_starting_server_is_reported() -> None:
             twice.set()
 
     spec = Spec.model_validate({"task": {"name": "t", "style": "s"}})
-    plan: Any = SimpleNamespace(spec=spec, systems=(), answers_per_system=80, validation=())
+    plan: Any = SimpleNamespace(spec=spec, systems=(), seeds=(), validation=())
 
     async def starting() -> None:
         store: Any = None
@@ -144,7 +146,7 @@ def test_the_price_of_a_teacher_includes_repeated_requests(tmp_path: Path) -> No
     spec = Spec.model_validate({"task": {"name": "t", "style": "s"}, "evaluate": {"samples": 2}})
     plan: Any = SimpleNamespace(
         spec=spec, form=ANY_TEXT, checks=checks_for(spec, Path()), reference_of=lambda seed: None,
-        systems=(), validation=(), answers_per_system=3,
+        systems=(), validation=(), seeds=(),
     )  # fmt: skip
     seed = Seed(kind="input", text="a fox", source="t:1")
     with LoopbackTeacher(lambda ask: replies[ask.number]) as teacher:
