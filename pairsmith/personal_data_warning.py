@@ -17,8 +17,8 @@ from schemas.spec import Spec, TeacherSettings
 def warn_about_personal_data(say: Say, seeds: Sequence[Seed], teachers: Iterable[TeacherSettings], spec: Spec) -> None:
     """Report what personal data, secrets and insults the seeds and exemplars contain, and where they are sent.
 
-    Exemplars are not redacted, and every request includes each of them. If nothing is sent
-    off this machine, report what the dataset will contain of pairs, by a look at up to 2,000 seeds at equal distances.
+    Exemplars are not redacted, and every request includes each of them. If nothing is sent off this machine, report
+    what pairs will bring into the dataset, by a look at up to 2,000 seeds at equal distances.
     """
     away = sorted({url for teacher in teachers for url in teacher.addresses if not is_local(url)})
     asked_in, answered_in = spec.task.languages
