@@ -33,6 +33,7 @@ _NAME = re.compile(r"[A-Za-z0-9._-]+")
 _EXTRA = re.compile(r"""extra\s*==\s*["']([\w-]+)["']""")
 _LANGUAGE_SAMPLE = 500  # number of texts used to identify a language
 OPTIONAL = ("postgres", "review", "similarity", "vllm", "unsloth")
+_EXTRA_OF_STAGE = {"review": "review", "train": "train", "evaluate": "train"}
 
 
 class Check(NamedTuple):
@@ -86,6 +87,18 @@ def requirements() -> dict[str, list[str]]:
         if name and not ("sys_platform" in line and sys.platform == "win32"):
             by_extra.setdefault(extra[1] if extra else "", []).append(name[0])
     return by_extra
+
+
+def warn_about_missing_packages(stages: Sequence[str], say: Say) -> None:
+    """Warn of packages that these stages need and that are not installed, before earlier stages cost anything."""
+    needed = requirements()
+    for extra in dict.fromkeys(_EXTRA_OF_STAGE[stage] for stage in stages if stage in _EXTRA_OF_STAGE):
+        if missing := _versions(needed.get(extra, []))[1]:
+            stage = next(stage for stage in stages if _EXTRA_OF_STAGE.get(stage) == extra)
+            say(
+                f"warning: {stage} needs packages that are not installed ({', '.join(missing)}), so this run may stop "
+                f"there. To go on in one go, install them first: pip install 'pairsmith[{extra}]'"
+            )
 
 
 def _packages(project: Project | None) -> Iterator[Check]:

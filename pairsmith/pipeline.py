@@ -13,6 +13,7 @@ from curate.export import mark_not_reviewed
 from curate.steps import UNCERTIFIED
 from pairsmith import plan
 from pairsmith.certified import last_certification
+from pairsmith.health import warn_about_missing_packages
 from pairsmith.outcome import CommandOutcome, CurateOutcome, EvaluateOutcome, GenerateOutcome, ReviewOutcome, RunOutcome
 from pairsmith.receipt import Recording, recording
 from pairsmith.stages.export import REPORT
@@ -60,6 +61,8 @@ def run(
             record.outcome = _with_stage(record.outcome, stage, outcome)
             return outcome
 
+        left = [step.stage for step in plan.plan(project, store, stdin=True) if step.stage in names and not step.done]
+        warn_about_missing_packages(left[1:], say)  # the first one says so itself
         for name in names:
             step = next((step for step in plan.plan(project, store, stdin=True) if step.stage == name), None)
             if name == "train" and not project.spec.review.enabled:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shlex
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 from tests.pairsmith.conftest import Project, answer
 from tests.synth.loopback import LoopbackTeacher, says
@@ -52,6 +56,35 @@ def test_without_training_rows_training_is_not_next(make_project: Callable[..., 
         done = project.run("run", "--no-review", "--until", "train", *test)
     assert "train is next" not in done.stdout
     assert "there are no rows to train on" in done.stdout + done.stderr
+
+
+def test_packages_that_a_later_stage_needs_are_missed_first(project: Project, tmp_path: Path) -> None:
+    """`run` names the packages that a later stage needs and that are not installed before it asks a teacher (here one
+    that does not answer), but not those of a stage that it will not reach."""
+    installed = tmp_path / "site" / "pairsmith-0.1.0.dist-info"
+    installed.mkdir(parents=True)
+    needs = [f"Requires-Dist: no-{name} ; extra == '{name}'" for name in ("review", "train")]
+    lines = ["Metadata-Version: 2.1", "Name: pairsmith", "Version: 0.1.0", *needs]
+    (installed / "METADATA").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    path = os.pathsep.join([str(installed.parent), str(Path(__file__).parents[2])])
+    nobody = ["--set", "teacher.url=http://127.0.0.1:9/v1", "--project", str(project.folder)]
+
+    def warnings(*options: str) -> list[str]:
+        command = [sys.executable, "-m", "pairsmith", "run", *nobody, *options]
+        environment = os.environ | project.environment | {"PYTHONPATH": path}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 5, done.stderr
+        return [line for line in done.stderr.splitlines() if "not installed" in line]
+
+    of_review, of_training = warnings()
+    assert of_review.startswith(
+        "warning: review needs packages that are not installed (no-review), so this run may stop"
+    )
+    assert of_training.startswith(
+        "warning: train needs packages that are not installed (no-train), so this run may stop"
+    )
+    assert of_training.endswith("pip install 'pairsmith[train]'")
+    assert not warnings("--no-review", "--until", "train")
 
 
 def test_from_and_until_without_a_stage_between_are_refused(project: Project) -> None:
