@@ -140,7 +140,7 @@ def test_directions_wait_for_each_other_under_a_cap(in_batches: tuple[bool, bool
                 if not number:
                     await asyncio.to_thread(provider.wait_for_a_batch)
             provider.finishes = True
-            return await asyncio.gather(*asked, return_exceptions=True)
+            return list(await asyncio.gather(*asked, return_exceptions=True))
 
     with BatchProvider("openai") as provider, LoopbackTeacher() as teacher:
         provider.finishes = False
