@@ -21,8 +21,9 @@ from synth.endpoint import Endpoint
 from synth.ledger import Completion, Ledger
 from tests.synth.batch_loopback import BatchProvider
 from tests.synth.loopback import LoopbackTeacher
-from tests.synth.test_batch_leftovers import PRICE, die_before_creation, spent, submit_and_stop
+from tests.synth.test_batch_leftovers import PRICE, die_before_creation, spent
 from tests.synth.test_batches import EVERY_FORM, SAMPLING, ask_dogs, chat, with_batches
+from tests.synth.test_lost_batches import submit_and_stop
 
 _MOST, _COST = 32.0, 2.5  # of an answer in a batch: its 64 tokens at most, and the 5 that it has
 
