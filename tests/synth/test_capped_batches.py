@@ -186,3 +186,18 @@ def test_nothing_is_submitted_after_a_stop(tmp_path: Path) -> None:
         provider.finishes = False
         with_batches(provider, tmp_path, work, **PRICE)
         assert [len(batch) for batch in provider.batches] == [2]
+
+
+def test_row_of_several_samples_is_no_price_of_a_request(tmp_path: Path) -> None:
+    """Four samples cost as much as was held for them. Another request has room for its own highest price; it used to
+    need that of all four."""
+
+    async def work(ledger: Ledger, lines: list[str]) -> None:
+        ledger.store.budget = Budget(Cost(), project_usd=5.5 * _MOST)
+        await ask_dogs(ledger, 1, n=4)
+        await ledger.complete(chat("cat"), SAMPLING)
+
+    with BatchProvider("anthropic") as provider:
+        provider.wraps = lambda body: body.replace(b'"output_tokens":5', b'"output_tokens":64')
+        with_batches(provider, tmp_path, work, **PRICE)
+        assert [len(batch) for batch in provider.batches] == [4, 1]
