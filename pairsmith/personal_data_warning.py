@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from itertools import islice
 from urllib.parse import urlsplit
 
 from curate.gates.personal import counted
@@ -17,8 +16,8 @@ from schemas.spec import Spec, TeacherSettings
 def warn_about_personal_data(say: Say, seeds: Sequence[Seed], teachers: Iterable[TeacherSettings], spec: Spec) -> None:
     """Report what personal data, secrets and insults the seeds and exemplars contain, and where they are sent.
 
-    Exemplars are not redacted, and every request includes each of them. If nothing is sent off this machine, report
-    what pairs will bring into the dataset, by a look at up to 2,000 seeds at equal distances.
+    Exemplars are not redacted, and every request includes each of them. If nothing is sent off this machine,
+    report instead what the dataset will contain of pairs, from up to 2,000 seeds at equal distances.
     """
     away = sorted({url for teacher in teachers for url in teacher.addresses if not is_local(url)})
     asked_in, answered_in = spec.task.languages
@@ -32,12 +31,13 @@ def warn_about_personal_data(say: Say, seeds: Sequence[Seed], teachers: Iterable
             say(f"warning: the {what} {held}; {takes} from this machine to {' and '.join(away)}.")
     if not away:
         step = -(-len(seeds) // _LOOKED_AT) or 1
-        looked_at = islice(seeds, 0, None, step)
+        looked_at = seeds[::step]
         pairs = (seed for seed in looked_at if has_given_output(seed))
         kept = (text for seed in pairs for text in texts_of(seed, asked_in, answered_in))
         if held := counted(one for text, language in kept for one in {*find_personal_data(text, language)}):
-            which = "the pairs contain" if step == 1 else f"one in {step} of {len(seeds):,} rows was read: they contain"
-            say(f"warning: {which} {held}, and so will the dataset. [personal] in the spec can redact or reject it.")
+            sample = f"a sample of {len(looked_at):,} of the {len(seeds):,} rows contains"
+            what = "the pairs contain" if step == 1 else sample
+            say(f"warning: {what} {held}, and so will the dataset. [personal] in the spec can redact or reject it.")
 
 
 _LOOKED_AT = 2_000  # seeds

@@ -3,14 +3,15 @@ in them is in a row."""
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping, Sequence
+import asyncio
+from collections.abc import Callable, Container, Mapping, Sequence
 
 from schemas.money import Hold
 from schemas.spec import TeacherSettings
 from schemas.store import Store
 from synth.batch_lines import BatchLine, max_usages
 from synth.batch_results import StoredResult
-from synth.chat_completions import read_answer
+from synth.chat_completions import StoppedError, read_answer
 from synth.meter import unkeepable_cap_error
 from synth.prices import FREE, prices_of
 
@@ -25,10 +26,14 @@ class BatchHolds:
         self._unused: dict[str, dict[str, float | None]] = {}  # of batches that were read: the answers in no row
         self._changed: dict[str, Hold] = {}
 
-    def hold(self, lines: Sequence[BatchLine], label: str, stage: str) -> tuple[int, Hold | None]:
+    async def hold(
+        self, lines: Sequence[BatchLine], label: str, stage: str, stopped: Callable[[], bool]
+    ) -> tuple[int, Hold | None]:
         """How many of `lines` the caps leave room for, in their order, and the most that a batch of these may cost,
-        which counts as spent from now on; None if it is free. Raises BudgetReached if none fits, and SpecError if that
-        cannot be known."""
+        which counts as spent from now on; None if it is free. Waits for room while anything is in flight.
+
+        Raises BudgetReached if none fits, StoppedError, and SpecError if the most is unknown.
+        """
         if self._prices is not None and self._prices.source == FREE:
             return len(lines), None
         budget, usages, count = self._store.budget, max_usages(lines, bytes_per_token=1), len(lines)
@@ -36,9 +41,8 @@ class BatchHolds:
         if budget is not None and budget.caps:
             if each is None:
                 raise unkeepable_cap_error(budget.caps[0].name, self._teacher, self._prices)
-            count = budget.hold_first(each)
-            if not count and (refusal := budget.refusal(each[0])) is not None:
-                raise refusal
+            if not (count := await budget.hold_first(label, each, stopped)):
+                raise StoppedError
         usd = None if each is None else sum(each[:count])
         teacher = self._teacher.identity or self._teacher.model
         return count, Hold(id=label, usd=usd, requests=count, stage=stage, teacher=teacher)
@@ -47,6 +51,17 @@ class BatchHolds:
         """Note the hold of a batch; None if it is free."""
         if hold is not None:
             self._holds[batch] = hold
+
+    def in_flight(self, task: asyncio.Task[None]) -> None:
+        """`task` waits for a batch; until it is done, what is held for the batch may become less."""
+        if (budget := self._store.budget) is not None:
+            budget.unread.add(task)
+            task.add_done_callback(budget.read)
+
+    def settled(self, *batches: object) -> None:
+        """Nothing waits for these batches, which are tasks or labels."""
+        if self._store.budget is not None:
+            self._store.budget.read(*batches)
 
     def move(self, batch: str, other: str) -> None:
         """The hold of `batch` is that of `other`: they were mistaken for each other."""
@@ -63,7 +78,7 @@ class BatchHolds:
     def release(self, hold: Hold | None) -> None:
         """Give back the money for a batch that does not exist."""
         if hold is not None and hold.open:
-            self._store.append(self._replaced(hold, 0.0, 0))
+            self._store.append(self._corrected(hold, 0.0, 0))
 
     def read(self, batch: str, lines: int, answers: Mapping[str, StoredResult], wanted: Container[str]) -> None:
         """The results of a batch of `lines` requests are read: `answers` are the good ones, by their lines; the lines
@@ -75,10 +90,12 @@ class BatchHolds:
             unused = {name: each for name in answers if name in wanted}
             unused |= {f"unknown-{i}": each for i in range(hold.requests - len(unused))}
         else:
-            unused = {name: each if name in wanted else self._usd(one, each) for name, one in answers.items()}
+            in_rows = wanted if self._store.budget is None else ()  # counted there in a moment
+            unused = {name: each if name in in_rows else self._usd(one, each) for name, one in answers.items()}
         self._unused[batch] = unused
-        known = [usd for usd in unused.values() if usd is not None]
-        self._change(batch, sum(known) if known or not unused else None, len(unused))
+        usd = [usd for usd in unused.values() if usd is not None]
+        self._changed[batch] = self._corrected(hold, sum(usd) if usd or not unused else None, len(unused))
+        self._holds[batch] = self._changed[batch]
         self._store.append(*self.changes())
 
     def use(self, batch: str | None, name: str) -> float | None:
@@ -88,7 +105,9 @@ class BatchHolds:
             return None
         hold, usd = self._holds[batch], unused.pop(name if name in unused else next(reversed(unused)))
         left = None if hold.usd is None else max(0.0, hold.usd - (usd or 0.0)) if unused else 0.0
-        self._change(batch, left, len(unused))
+        if self._store.budget is not None:
+            self._store.budget.charge((left or 0.0) - (hold.usd or 0.0))
+        self._holds[batch] = self._changed[batch] = _replaced(hold, left, len(unused))
         return usd
 
     def changes(self) -> list[Hold]:
@@ -96,17 +115,18 @@ class BatchHolds:
         changed, self._changed = list(self._changed.values()), {}
         return changed
 
-    def _change(self, batch: str, usd: float | None, requests: int) -> None:
-        self._holds[batch] = self._changed[batch] = self._replaced(self._holds[batch], usd, requests)
-
-    def _replaced(self, hold: Hold, usd: float | None, requests: int) -> Hold:
+    def _corrected(self, hold: Hold, usd: float | None, requests: int) -> Hold:
         if self._store.budget is not None:
-            self._store.budget.charge((usd or 0.0) - (hold.usd or 0.0))
-        return hold.model_copy(update={"usd": usd, "requests": requests, "open": requests > 0})
+            self._store.budget.correct(hold.id, (usd or 0.0) - (hold.usd or 0.0))
+        return _replaced(hold, usd, requests)
 
     def _usd(self, result: StoredResult, most: float | None) -> float | None:
-        """The cost of an answer that nobody asks for; `most` if it is unknown."""
+        """The cost of an answer; `most` if it is unknown."""
         answer = read_answer(result.content, 0.0, {})
         if answer.usd is not None or answer.usage is None or self._prices is None:
             return most if answer.usd is None else answer.usd
         return self._prices.batch_usd(answer.usage)
+
+
+def _replaced(hold: Hold, usd: float | None, requests: int) -> Hold:
+    return hold.model_copy(update={"usd": usd, "requests": requests, "open": requests > 0})

@@ -132,28 +132,25 @@ def first_batch(lines: Sequence[BatchLine], max_lines: int, max_bytes: int) -> i
     return count
 
 
-def merge_answers(results: Sequence[Answer | BaseException]) -> Answer:
+def merge_answers(results: Sequence[Callable[[], Answer] | BaseException]) -> Answer:
     """Combine the answers to the lines of one question, if there are several. A line that was refused while another was
     answered, as by a filter of what was written, is a bad answer to its sample. One that is in no batch ends the answer
-    before it, if it is not the first. Any other failure is raised; the next run reads the answers beside it from their
-    batch."""
+    before it, if it is not the first. Any other failure is raised. An answer that is not used is not read, so the next
+    run reads it from its batch, which counts it until then."""
     missing = [isinstance(result, NotInBatchError) for result in results]
     if any(missing):
         results = results[: missing.index(True) or 1]
-    if len(results) == 1:
-        (only,) = results
-        if isinstance(only, BaseException):
-            raise only
-        return only
     failures = [result for result in results if isinstance(result, BaseException)]
     others = [failure for failure in failures if not isinstance(failure, RefusedError)]
     if others or len(failures) == len(results):
         raise (others or failures)[0]
-    answers = [result if isinstance(result, Answer) else _as_choice(result) for result in results]
+    answers = [_as_choice(result) if isinstance(result, BaseException) else result() for result in results]
+    if len(answers) == 1:
+        return answers[0]
     used = [answer.usage for answer in answers if answer.usage is not None]
     choices = [choice for a in answers for choice in (a.choices or [{"body": a.body}])]
     usd, usage = sum_if_known(answer.usd for answer in answers), summed(used) if len(used) == len(answers) else None
-    first = next(result for result in results if isinstance(result, Answer))
+    first = next(one for one, result in zip(answers, results, strict=True) if not isinstance(result, BaseException))
     most_usd = sum(one.reserved or 0.0 for one in answers)
     return first._replace(request=answers[0].request, choices=choices, usage=usage, usd=usd, reserved=most_usd)
 

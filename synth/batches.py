@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Self
 
-from schemas.errors import BudgetReached, TeacherError, Unreachable
+from schemas.errors import TeacherError, Unreachable
 from schemas.failpoints import failpoint
 from schemas.money import Hold
 from schemas.progress import Say
@@ -142,6 +142,7 @@ class Batches:
     def drain(self) -> None:
         """Submit nothing more and wait for nothing; the next run finds the batches in flight."""
         self._fail_all(StoppedError())
+        self.holds.settled(*self._watched.values())
 
     async def ask(
         self, messages: Sequence[Message], sampling: Sampling, n: int, schema: Json | None, *, name: str
@@ -165,7 +166,7 @@ class Batches:
             results = await asyncio.gather(*map(self._ask_line, lines), return_exceptions=True)
         await self.places.acquire()
         try:
-            return merge_answers([one if isinstance(one, BaseException) else one() for one in results])
+            return merge_answers(results)
         except BaseException:
             self.places.release()
             raise
@@ -247,32 +248,24 @@ class Batches:
                 count = first_batch(lines, self._max_lines or self._api.form.max_lines, self._api.form.max_bytes)
                 is_queue_limited = self._max_lines is not None
                 async with self._one_at_a_time if is_queue_limited else nullcontext():
-                    batch, count = await self._submit(lines[:count])
+                    batch, count = await self._submit_some(lines[:count])
                     if is_queue_limited:
                         await asyncio.wait((self._watched[batch],))
                 lines = lines[count:]
         except Exception as error:  # it concerns every line, and each caller raises it
             self._fail_all(explained(self._api.base, error))
 
-    async def _hold(self, lines: list[BatchLine], label: str) -> tuple[int, Hold | None]:
-        """`BatchHolds.hold`. If a cap leaves no room, the batches in flight may turn out cheaper than their holds."""
-        may_settle = True
-        while True:
-            try:
-                return self.holds.hold(lines, label, self._stage)
-            except BudgetReached:
-                if not may_settle:
-                    raise
-            running = [task for task in self._watched.values() if not task.done()]
-            may_settle = bool(running) or self.places.locked()
-            await asyncio.gather(*running, return_exceptions=True)
-            await asyncio.sleep(self._gather_s)  # for the answers to get into their rows
-
-    async def _submit(self, lines: list[BatchLine]) -> tuple[str, int]:
+    async def _submit_some(self, lines: list[BatchLine]) -> tuple[str, int]:
         """Submit as many of the lines as the caps leave room for; return the batch and their number."""
         label = content_id("batch", [[line.name for line in lines], datetime.now(UTC).isoformat()])[:16]
-        count, hold = await self._hold(lines, label)
-        lines, left = lines[:count], len(lines) - count
+        count, hold = await self.holds.hold(lines, label, self._stage, self._endpoint.flow.draining.is_set)
+        try:
+            return await self._submit(lines[:count], label, hold, len(lines) - count), count
+        finally:
+            self.holds.settled(label)
+
+    async def _submit(self, lines: list[BatchLine], label: str, hold: Hold | None, left: int) -> str:
+        """Submit a batch of these lines and return it. `left` others wait for room under the caps."""
         names = [line.name for line in lines]
         announced = Artifact(id=f"batch:{label}", kind="batch", path="", facts={"lines": names, "base": self._api.base})
         await self._store.put(announced, *filter(None, [hold]))
@@ -293,17 +286,18 @@ class Batches:
             f"batch {batch}: {counted(len(lines), 'request', 'requests')} submitted; answers come within 24 hours, "
             f"usually sooner, and cost {describe_costs(self._teacher, lines)}. "
             "Ctrl-C is safe: the next run with --batch waits for it."
-            + (f" The budget has no room for {left:,} more, which wait until its real cost is known." if left else "")
+            + (f" The budget has no room for {left:,} more until the real cost of these is known." if left else "")
         )
         self._batch_of.update(dict.fromkeys(names, batch))
         self._watch(batch)
-        return batch, count
+        return batch
 
     # -- waiting -------------------------------------------------------------------------------------------------
 
     def _watch(self, batch: str) -> None:
         if batch not in self._watched:
             self._watched[batch] = asyncio.ensure_future(self._finish_batch(batch))
+            self.holds.in_flight(self._watched[batch])
 
     async def _finish_batch(self, batch: str) -> None:
         try:

@@ -223,7 +223,7 @@ class Meter:
             if usd is None and reserved.batch and budget is not None:
                 held = [self._hold(reserved.prompt, reserved.usd)]  # no longer held with the batch
             if budget is not None and (charge := reserved.usd if held else usd):
-                budget.charge(charge)
+                budget.charge(charge, reserved.usd or 0.0)
                 self._has_charged = True
             return usd, [*held]
         if self._store.budget is not None:

@@ -8,8 +8,8 @@ provider charges more than the known prices, every request in flight counts as m
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from weakref import WeakKeyDictionary
 
 from schemas.errors import BudgetReached
@@ -18,12 +18,15 @@ from schemas.money import Cost, dollars, rounded_up
 _PROJECT = "budget.max_usd"
 
 
-class Cap(NamedTuple):
-    """At most `usd` in total, of which the first `before` do not count; `name` is where the cap was set."""
+@dataclass(eq=False)
+class Cap:
+    """At most `usd` in total, of which the first `before` do not count; `name` is where the cap was set, and `batches`
+    are those submitted since."""
 
     usd: float
     before: float
     name: str
+    batches: set[str] = field(default_factory=set)
 
 
 class Budget:
@@ -35,6 +38,7 @@ class Budget:
         self.cap(project_usd, command_usd)
         self._pending, self._requests = 0.0, 0
         self._highest_cost = 0.0  # the highest cost among requests that cost more than was reserved for them
+        self.unread = set[object]()  # batches in flight, which may turn out cheaper than what is held for them
         self._waiting: list[asyncio.Future[None]] = []
         self._raised = WeakKeyDictionary[BudgetReached, Cap]()
 
@@ -47,40 +51,46 @@ class Budget:
         return more
 
     async def reserve(self, usd: float, stopped: Callable[[], bool]) -> bool:
-        """Reserve `usd`, waiting until requests in flight leave room for it; False if the run was stopped first.
+        """Reserve `usd`, waiting until what is in flight leaves room for it; False if the run was stopped first.
 
         Raises BudgetReached if it does not fit although nothing is in flight.
         """
-        while (cap := self._short_of(usd)) is not None:
-            if stopped():
-                return False
-            if not self._requests:
-                raise self._reached(cap, max(usd, self._highest_cost))
-            change: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._waiting.append(change)
-            await change
+        if not await self._has_room(usd, stopped):
+            return False
         self._pending += usd
         self._requests += 1
         return True
 
-    def hold_first(self, amounts: Iterable[float]) -> int:
-        """Hold as many of these amounts as fit, in their order; return how many."""
+    async def hold_first(self, batch: str, amounts: Sequence[float], stopped: Callable[[], bool]) -> int:
+        """Hold as many of these amounts of a batch as fit, in their order, waiting like `reserve` for the first; return
+        how many. The batch is in flight until it is `read`."""
+        if not await self._has_room(amounts[0], stopped):
+            return 0
         count = 0
-        for usd in amounts:
-            if self._short_of(usd) is not None:
-                break
-            self._settled, count = self._settled + usd, count + 1
+        while count < len(amounts) and self._short_of(amounts[count]) is None:
+            self._settled, count = self._settled + amounts[count], count + 1
+        self.unread.add(batch)
+        for cap in self.caps:
+            cap.batches.add(batch)
         return count
 
-    def refusal(self, usd: float) -> BudgetReached | None:
-        """The error for `usd` if it does not fit."""
-        cap = self._short_of(usd)
-        return None if cap is None else self._reached(cap, usd)
+    def read(self, *batches: object) -> None:
+        """These batches are in flight no longer."""
+        self.unread.difference_update(batches)
+        self._wake()
 
-    def charge(self, usd: float) -> None:
-        """Count the cost of something that was assumed to be free."""
+    def correct(self, batch: str, usd: float) -> None:
+        """Count `usd` more, or less, for a batch. The cap of a command leaves out batches of earlier commands."""
         self._settled += usd
-        self._highest_cost = max(self._highest_cost, usd)
+        for cap in self.caps:
+            if cap.name != _PROJECT and batch not in cap.batches:
+                cap.before += usd
+
+    def charge(self, usd: float, reserved: float = 0.0) -> None:
+        """Count the cost of something for which nothing is reserved any more; `reserved` was."""
+        self._settled += usd
+        if usd > reserved:
+            self._highest_cost = max(self._highest_cost, usd)
 
     def settle(self, reserved: float, usd: float | None) -> None:
         """Replace a reservation by the actual cost `usd`; if it is None (unknown), the reserved amount stays."""
@@ -91,6 +101,22 @@ class Budget:
             self._highest_cost = max(self._highest_cost, usd)
         for error, cap in list(self._raised.items()):  # smaller requests may be sent until the run ends
             self._explain(error, cap)
+        self._wake()
+
+    async def _has_room(self, usd: float, stopped: Callable[[], bool]) -> bool:
+        """Wait for room for `usd`, as `reserve` does."""
+        while (cap := self._short_of(usd)) is not None:
+            if stopped():
+                return False
+            if not self._requests and not self.unread:
+                raise self._reached(cap, max(usd, self._highest_cost))
+            change: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiting.append(change)
+            await change
+        return True
+
+    def _wake(self) -> None:
+        """Let everything that waits for room look again."""
         waiting, self._waiting = self._waiting, []
         for change in waiting:
             if not change.done():

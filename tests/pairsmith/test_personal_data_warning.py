@@ -40,4 +40,4 @@ def test_a_large_file_is_read_at_equal_distances(tmp_path: Path) -> None:
     (tmp_path / "pairsmith.toml").write_text(SPEC, encoding="utf-8")
     done = Project(tmp_path).run("generate")
     assert done.returncode == 0, done.stderr
-    assert "one in 2 of 2,400 rows was read: they contain 1,200 e-mail addresses" in done.stderr
+    assert "a sample of 1,200 of the 2,400 rows contains 1,200 e-mail addresses" in done.stderr
