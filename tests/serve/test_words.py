@@ -297,6 +297,16 @@ def test_terminal_commands_are_not_shown_on_pages() -> None:
     assert words.stage(Snapshot("a", Project(Path(), SPEC), None, (), (), ()), stage, None) == "skipped"
 
 
+def test_a_run_that_was_stopped_has_not_failed() -> None:
+    """The overview said "run failed: 30 rows are done and every answer is in the store" after *Stop*."""
+    facts = {"error": "30 rows are done and every answer is in the store.", "stopped": True}
+    receipt = Receipt(command="run", ok=False, counts=Counts(), seconds=1, started=now(), spec_hash="", facts=facts)
+    shown = Snapshot("a", Project(Path(), SPEC), None, (), (receipt,), ())
+    assert words.project(shown, None, None) == "run was stopped"
+    del receipt.facts["stopped"]
+    assert words.project(shown, None, None).startswith("run failed: 30 rows are done")
+
+
 def test_base_that_equals_few_shot_is_shown_as_base() -> None:
     """Without examples, base and few-shot are one system, and the verdict still compares the tuned model with it.
     Intervals contain no breaking spaces, as in the report."""
