@@ -188,6 +188,15 @@ def test_argilla_is_started_for_the_review() -> None:
     ]
 
 
+def test_numbers_of_a_finished_step_are_not_those_of_the_next_stage() -> None:
+    """While training loads, its line does not show the rows that the gates judged ("train: 140 of 140")."""
+    job = Job(id="1", project="a", command="run", options=JobOptions(), by="ann", state="running", created=now(),
+              progress={"stage": "gates", "numbers": {"done": 140, "total": 140}})  # fmt: skip
+    stages = (PlannedStage("curate", True, ""), PlannedStage("train", False, "not run yet"))
+    curate, train = stage_lines(Snapshot("a", Project(Path(), SPEC), None, stages, (), ()), job)
+    assert (curate.running, train.running, train.says, train.parts) == (False, True, "loading", [])
+
+
 def test_total_cost_is_forecast_only_for_paid_requests() -> None:
     """A total is forecast only while requests are being paid for."""
 

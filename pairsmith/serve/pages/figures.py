@@ -241,6 +241,8 @@ def stage_lines(now: Snapshot, job: Job | None) -> list[StageLine]:
     lines = []
     progress = job_progress(job)
     moves = now.stage_of(job, progress) if job and progress else ""
+    if progress and progress.share == 1.0 and progress.stage.split()[0] not in {stage.stage for stage in now.stages}:
+        progress = progress._replace(done=None, total=None, message="loading")  # a step is done, the next is to come
     for stage in now.stages:
         receipt = now.last(stage.stage)
         running = stage.stage == moves
