@@ -6,6 +6,7 @@ import dataclasses
 import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -195,6 +196,22 @@ def test_numbers_of_a_finished_step_are_not_those_of_the_next_stage() -> None:
     stages = (PlannedStage("curate", True, ""), PlannedStage("train", False, "not run yet"))
     curate, train = stage_lines(Snapshot("a", Project(Path(), SPEC), None, stages, (), ()), job)
     assert (curate.running, train.running, train.says, train.parts) == (False, True, "loading", [])
+
+
+@pytest.mark.parametrize(
+    ("command", "numbers", "heading"),
+    [
+        ("export", {"message": "writing tiny-q8_0.gguf"}, "Exporting: writing tiny-q8_0.gguf."),
+        ("preview", {"done": 3}, "Previewing: 3 done."),
+    ],
+)
+def test_a_command_that_is_no_stage_moves_none(command: str, numbers: dict[str, Any], heading: str) -> None:
+    """Its progress is in the heading, not on the line of whichever stage comes next."""
+    job = Job(id="1", project="a", command=command, options=JobOptions(), by="ann", state="running", created=now(),
+              progress={"stage": command, "numbers": numbers})  # fmt: skip
+    of = Snapshot("a", Project(Path(), SPEC), None, (PlannedStage("generate", False, "not run yet"),), (), ())
+    assert [(line.running, line.says) for line in stage_lines(of, job)] == [(False, "not run yet")]
+    assert words.run(of, job, job_progress(job), None, None) == heading
 
 
 def test_total_cost_is_forecast_only_for_paid_requests() -> None:
