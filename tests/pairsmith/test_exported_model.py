@@ -72,7 +72,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> ExportedProject:
         reports: list[tuple[str, Any]] = []
         audience = Audience(progress=lambda stage, numbers: reports.append((stage, numbers["message"])))
         outcome = export(project_, store, audience, out=folder / "out", gguf=("f16",))
-    assert ("export", "writing tiny-f16.gguf") in reports, "the run page shows nothing for minutes"
+    assert ("export", "writing images-f16.gguf") in reports, "the run page shows nothing for minutes"
     return ExportedProject(project_, trained, evaluation, outcome, folder / "out")
 
 
