@@ -35,11 +35,12 @@ def curate(
     single rows of a generation are stored in its store and not computed again. Raises UsageError and StoreError.
     """
     uncalled: Any = gates_package
-    if steps is uncalled or (isinstance(steps, Iterable) and uncalled in steps):
+    listed_steps = list(steps) if isinstance(steps, Iterable) else [steps]  # an iterator can be read once only
+    if uncalled in listed_steps:
         raise UsageError("steps contains `gates` itself.", fix="Call it, and unpack its list: [*gates(), ...].")
     if not isinstance(steps, Iterable):
         raise UsageError(f"steps is a single step, {steps!r:.80}, not a list of steps.", fix="Write [step].")
-    if any(isinstance(step, list | tuple) for step in steps):
+    if any(isinstance(step, list | tuple) for step in listed_steps):
         raise UsageError("steps contains a list of steps.", fix="`gates` returns a list: write [*gates(...), ...].")
     with ExitStack() as stack:
         shown = stack.enter_context(progress_line.shown(silent=not progress))
@@ -53,7 +54,7 @@ def curate(
         else:
             listed = several(rows, "rows", "pairs, a pool or the result of generate", _FILE_HINT)
             pool = Pool.of(_pair(row, number) for number, row in enumerate(listed, 1))
-        return run(curation.curate(pool, list(steps), kept, shown))
+        return run(curation.curate(pool, listed_steps, kept, shown))
 
 
 def gates(

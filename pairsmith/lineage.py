@@ -84,11 +84,11 @@ def _call(call: Call) -> dict[str, Any]:
 
 
 def _verdicts(verdicts: Sequence[Verdict], curation: Receipt | None) -> list[dict[str, Any]]:
-    """The verdicts as JSON; those that the last curation did not use, because its gates have changed, come last."""
+    """The verdicts as JSON; those by other settings or versions of gates than the last curation's come last."""
     now = curation.facts.get("gates") if curation else None
-    earlier = [now is not None and v.by.startswith("gate/") and now.get(v.by) != v.fingerprint for v in verdicts]
-    ordered = sorted(zip(earlier, verdicts, strict=True), key=lambda one: one[0])
-    return [{**_as_json(verdict), "earlier": is_earlier} for is_earlier, verdict in ordered]
+    others = [now is not None and v.by.startswith("gate/") and now.get(v.by) != v.fingerprint for v in verdicts]
+    ordered = sorted(zip(others, verdicts, strict=True), key=lambda one: one[0])
+    return [{**_as_json(verdict), "other_rules": is_other} for is_other, verdict in ordered]
 
 
 def _as_json(record: Verdict | RowState) -> dict[str, Any]:
@@ -155,7 +155,7 @@ def screen(lineage: dict[str, Any]) -> list[RenderableType]:
             verdict_mark(verdict["keep"], verdict["flags"]),
             display_step(verdict["by"]),
             score,
-            Text(f"{'(by earlier rules) ' if verdict['earlier'] else ''}{verdict['reason']}", overflow="fold"),
+            Text(f"{'(by other rules) ' if verdict['other_rules'] else ''}{verdict['reason']}", overflow="fold"),
         )
     parts.append(table if lineage["verdicts"] else "no step has judged it yet")
     for row in lineage["rows"]:

@@ -14,7 +14,7 @@ from typing import Any, Generic
 import pairsmith
 from pairsmith.outcome import CommandOutcome, OutcomeT
 from schemas import tracing
-from schemas.errors import NoWork, PairsmithError, RowCountMismatch, StoreError
+from schemas.errors import Interrupted, NoWork, PairsmithError, RowCountMismatch, StoreError
 from schemas.money import Cost, total
 from schemas.project import Project
 from schemas.records import Receipt, now
@@ -75,7 +75,7 @@ def recording(project: Project, store: Store, command: str, outcome: OutcomeT) -
             started=started,
             spec_hash=project.spec_hash,
             versions=versions(),
-            facts=done.facts if error is None else {**done.facts_so_far(), "error": _error_text(error)},
+            facts=done.facts if error is None else {**done.facts_so_far(), **_why_it_ended(error)},
         )
         # If the disk is full, that error is already being raised; a second one from writing the receipt would hide it.
         hidden = (StoreError, OSError) if isinstance(error, PairsmithError) else ()
@@ -105,8 +105,11 @@ def _figures(outcome: CommandOutcome) -> tracing.Facts:
     return {**rows, **calls, "pairsmith.usd": outcome.usd}
 
 
-def _error_text(error: BaseException) -> str:
-    return "stopped by Ctrl-C" if isinstance(error, KeyboardInterrupt) else str(error) or type(error).__name__
+def _why_it_ended(error: BaseException) -> dict[str, Any]:
+    """The error, and whether a user stopped the command."""
+    if isinstance(error, KeyboardInterrupt):
+        return {"error": "stopped by Ctrl-C", "stopped": True}
+    return {"error": str(error) or type(error).__name__, "stopped": isinstance(error, Interrupted)}
 
 
 def _check(command: str, outcome: CommandOutcome) -> None:

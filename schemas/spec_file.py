@@ -42,13 +42,11 @@ def load(folder: Path, overrides: Sequence[str] = ()) -> Project:
         raise SpecError(
             f"there is no {SPEC_NAME} here.",
             where=str(folder),
-            fix=f"{_suggest_project(folder)}Run `pairsmith init DIR` to create a project, or name an existing one "
-            "with --project DIR.",
+            fix=f"{_suggest_project(folder)}Run `pairsmith init DIR` to create a project, or name the folder of an "
+            "existing one (on the command line with --project).",
         ) from None
     except NotADirectoryError:
-        raise SpecError(
-            "is a file.", where=str(folder), fix="Give the folder that contains it: --project DIR."
-        ) from None
+        raise SpecError("is a file.", where=str(folder), fix="Give the folder that contains it.") from None
     except (OSError, UnicodeDecodeError) as error:
         raise SpecError(f"cannot be read: {error}.", where=str(path), fix="Save it as a UTF-8 text file.") from None
     return parse(text, folder, overrides)
@@ -120,7 +118,7 @@ def _suggest_project(folder: Path) -> str:
     projects = {at.parent.name: at.parent for at in (folder if is_there else folder.parent).glob(f"*/{SPEC_NAME}")}
     near = sorted(projects) if is_there else difflib.get_close_matches(folder.name, projects, n=1)
     named = " or ".join(shlex.quote(str(projects[name])) for name in near)
-    return f"Did you mean --project {named}? " if 0 < len(near) <= _MAX_LISTED else ""
+    return f"Did you mean {named}? " if 0 < len(near) <= _MAX_LISTED else ""
 
 
 def _find_bad_number(value: Any, key: tuple[str, ...] = ()) -> tuple[str, ...] | None:

@@ -173,7 +173,7 @@ class Edge:
         """Whether the request is audited: anything that changes something or downloads data, and every refusal."""
         if status in (401, 403):
             return True
-        return scope["method"] not in _READS or getattr(scope.get("route"), "name", "").startswith("download")
+        return scope["method"] not in _READS or "download_" in getattr(scope.get("route"), "name", "")
 
     def _audit(self, scope: Scope, status: int) -> None:
         """Write the request to the audit, or to the log if the database cannot take it."""

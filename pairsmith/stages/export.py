@@ -55,6 +55,12 @@ def export(
     held-out files, UsageError if `out` holds something else, InputError for an evaluation that was changed by hand, and
     NotLicensed for rows that `[export]` does not allow out.
     """
+
+    def announce(step: str) -> None:
+        """Report a step that takes minutes: to readers of messages, and to those of progress, as on the run page."""
+        say(step)
+        audience.progress("export", {"message": step})
+
     say = audience.say
     out = out.resolve() if out else project.folder / EXPORT  # absolute, so that `erase` finds it from any folder
     with recording(project, store, "export", ExportOutcome()) as record:
@@ -77,7 +83,7 @@ def export(
             written |= {f"chat files, {name}": out / "chat" / name for name in format}
             checked: dict[str, str] = {}
             if "adapter" in artifacts:
-                model = exported_model.write(project, store, artifacts["adapter"], partial, gguf, say)
+                model = exported_model.write(project, store, artifacts["adapter"], partial, gguf, announce)
                 written |= {name: out / path for name, path in model.written.items()}
                 checked = model.comparisons
             elif gguf:

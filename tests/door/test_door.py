@@ -102,6 +102,12 @@ def test_gates_that_are_not_called_are_named(steps: Any) -> None:
         curate([("a lamp", "A lamp is lit.")], steps, progress=False)
 
 
+def test_steps_may_come_from_a_generator() -> None:
+    """A look at the steps used them up, and the pool came back as if every step had accepted every row."""
+    judged = curate([("a lamp", "Lit.")], (step for step in gates(min_words=8)), progress=False)  # type: ignore[arg-type]
+    assert judged.counts.rejected == 1
+
+
 def test_a_missing_key_is_an_error_only_if_it_is_needed(loopback: LoopbackTeacher) -> None:
     """The error names the variable; answers in the store need no key."""
     with teacher(loopback.url, "loopback") as t:

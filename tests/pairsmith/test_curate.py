@@ -236,8 +236,8 @@ def test_later_stages_name_the_missing_one(project: Project) -> None:
         assert f"pairsmith {first}" in done.stderr
 
 
-def test_explain_marks_the_verdicts_of_earlier_rules(generated: Project) -> None:
-    """After a change of a gate, `explain` lists the verdicts that count first and marks the earlier ones. A return to
+def test_explain_marks_the_verdicts_of_other_rules(generated: Project) -> None:
+    """After a change of a gate, `explain` lists the verdicts that count first and marks the others. A return to
     the old setting makes its verdict count again, without judging anything."""
     generated.json("curate")
     generated.json("curate", "--set", "curate.gates.length.max_words=21")
@@ -245,10 +245,10 @@ def test_explain_marks_the_verdicts_of_earlier_rules(generated: Project) -> None
 
     def lengths() -> list[tuple[bool, bool | None]]:
         verdicts = generated.json("explain", pair)["verdicts"]
-        assert [v["earlier"] for v in verdicts] == sorted(v["earlier"] for v in verdicts)
-        return [(v["earlier"], v["keep"]) for v in verdicts if v["by"].startswith("gate/length@")]
+        assert [v["other_rules"] for v in verdicts] == sorted(v["other_rules"] for v in verdicts)
+        return [(v["other_rules"], v["keep"]) for v in verdicts if v["by"].startswith("gate/length@")]
 
     assert lengths() == [(False, False), (True, True)]
-    assert generated.run("explain", pair).stdout.count("(by earlier rules)") == 1
+    assert generated.run("explain", pair).stdout.count("(by other rules)") == 1
     generated.json("curate")
     assert lengths() == [(False, True), (True, False)]

@@ -7,6 +7,7 @@ import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,6 +18,7 @@ from pairsmith.registry import Registry
 from pairsmith.report import render_evidence, write_report
 from pairsmith.stages.evaluate import latest_adapter
 from pairsmith.stages.export import export, summary
+from pairsmith.stages.table import Audience
 from schemas.errors import InputError, MissingDependency, PairsmithError
 from schemas.files import sha256
 from schemas.project import Project
@@ -67,7 +69,10 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> ExportedProject:
         ):
             store.write(artifact)
         write_report(project_, store, folder / "report.html")
-        outcome = export(project_, store, out=folder / "out", gguf=("f16",))
+        reports: list[tuple[str, Any]] = []
+        audience = Audience(progress=lambda stage, numbers: reports.append((stage, numbers["message"])))
+        outcome = export(project_, store, audience, out=folder / "out", gguf=("f16",))
+    assert ("export", "writing images-f16.gguf") in reports, "the run page shows nothing for minutes"
     return ExportedProject(project_, trained, evaluation, outcome, folder / "out")
 
 

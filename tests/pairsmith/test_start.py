@@ -132,7 +132,7 @@ def test_a_misspelt_name_gets_a_suggestion(tmp_path: Path) -> None:
     ):
         done = here.run("status", *words)
         assert done.returncode == 3
-        assert (f"here. Did you mean --project {meant}? Run" if meant else "here. Run") in done.stderr
+        assert (f"here. Did you mean {meant}? Run" if meant else "here. Run") in done.stderr
 
 
 @pytest.mark.parametrize("words", ["gen", "generat --retry"])

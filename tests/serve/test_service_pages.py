@@ -13,6 +13,7 @@ from pairsmith.serve.access import Role
 from tests.serve.people import MINE, PASSWORD, Service
 
 HTML = {"Accept": "text/html"}
+ROW = b'{"messages": [{"role": "user", "content": "Where?"}, {"role": "assistant", "content": "Here."}]}\n'
 
 
 def test_role_form_is_prefilled_with_the_current_role(service: Service) -> None:
@@ -52,12 +53,16 @@ def test_audit_filter_finds_actions_of_pages_and_api(service: Service) -> None:
 
 
 def test_looking_at_the_downloads_page_is_not_audited_as_a_download(service: Service) -> None:
-    """The audit has a line for data that left the service, and none for the page that offers it."""
-    editor = service.browser("editor")
+    """The audit has a line for data that left the service, over OpenAI's API too, and none for the page that offers
+    it."""
+    editor, program = service.browser("editor"), service.program("editor")
+    file = program.post("/v1/files", data={"purpose": "fine-tune"}, files={"file": ("a.jsonl", ROW)}).json()["id"]
+    assert program.get(f"/v1/files/{file}/content").content == ROW
     pages = (f"/p/{MINE}/downloads", f"/api/v1/projects/{MINE}/rows/download?format=jsonl")
     assert [editor.get(page).status_code for page in pages] == [200, 200]
-    lines = service.app.state.audit.page(before=None, limit=9, project=MINE, user=None, action=None)
-    assert [line["action"] for line in lines if "download" in line["action"]] == ["download_rows"]
+    lines = service.app.state.audit.page(before=None, limit=9, project=None, user=None, action=None)
+    downloads = [line["action"] for line in lines if "download" in line["action"]]
+    assert downloads == ["download_rows", "openai_download_file"]
 
 
 def test_missing_project_page_shows_no_api_path(service: Service) -> None:

@@ -6,6 +6,7 @@ import dataclasses
 import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -188,6 +189,31 @@ def test_argilla_is_started_for_the_review() -> None:
     ]
 
 
+def test_numbers_of_a_finished_step_are_not_those_of_the_next_stage() -> None:
+    """While training loads, its line does not show the rows that the gates judged ("train: 140 of 140")."""
+    job = Job(id="1", project="a", command="run", options=JobOptions(), by="ann", state="running", created=now(),
+              progress={"stage": "gates", "numbers": {"done": 140, "total": 140}})  # fmt: skip
+    stages = (PlannedStage("curate", True, ""), PlannedStage("train", False, "not run yet"))
+    curate, train = stage_lines(Snapshot("a", Project(Path(), SPEC), None, stages, (), ()), job)
+    assert (curate.running, train.running, train.says, train.parts) == (False, True, "loading", [])
+
+
+@pytest.mark.parametrize(
+    ("command", "numbers", "heading"),
+    [
+        ("export", {"message": "writing tiny-q8_0.gguf"}, "Exporting: writing tiny-q8_0.gguf."),
+        ("preview", {"done": 3}, "Previewing: 3 done."),
+    ],
+)
+def test_a_command_that_is_no_stage_moves_none(command: str, numbers: dict[str, Any], heading: str) -> None:
+    """Its progress is in the heading, not on the line of whichever stage comes next."""
+    job = Job(id="1", project="a", command=command, options=JobOptions(), by="ann", state="running", created=now(),
+              progress={"stage": command, "numbers": numbers})  # fmt: skip
+    of = Snapshot("a", Project(Path(), SPEC), None, (PlannedStage("generate", False, "not run yet"),), (), ())
+    assert [(line.running, line.says) for line in stage_lines(of, job)] == [(False, "not run yet")]
+    assert words.run(of, job, job_progress(job), None, None) == heading
+
+
 def test_total_cost_is_forecast_only_for_paid_requests() -> None:
     """A total is forecast only while requests are being paid for."""
 
@@ -295,6 +321,16 @@ def test_terminal_commands_are_not_shown_on_pages() -> None:
     """A skipped review stage is shown as skipped, without a command."""
     stage = PlannedStage("review", True, "skipped (run --no-review); `pairsmith review push` starts a review")
     assert words.stage(Snapshot("a", Project(Path(), SPEC), None, (), (), ()), stage, None) == "skipped"
+
+
+def test_a_run_that_was_stopped_has_not_failed() -> None:
+    """The overview said "run failed: 30 rows are done and every answer is in the store" after *Stop*."""
+    facts = {"error": "30 rows are done and every answer is in the store.", "stopped": True}
+    receipt = Receipt(command="run", ok=False, counts=Counts(), seconds=1, started=now(), spec_hash="", facts=facts)
+    shown = Snapshot("a", Project(Path(), SPEC), None, (), (receipt,), ())
+    assert words.project(shown, None, None) == "run was stopped"
+    del receipt.facts["stopped"]
+    assert words.project(shown, None, None).startswith("run failed: 30 rows are done")
 
 
 def test_base_that_equals_few_shot_is_shown_as_base() -> None:

@@ -78,13 +78,13 @@ class Snapshot:
         return next((stage for stage in self.stages if not stage.done), None)
 
     def stage_of(self, job: Job, progress: JobProgress) -> str:
-        """The stage that a progress report belongs to.
+        """The stage that a progress report belongs to; a command that is no stage, such as `export`, is its own.
 
         A step within a stage (e.g. `fit`) reports under its own name. Starting Argilla always belongs to review, even
         if an earlier stage has to run again in the meantime."""
         word, known = progress.stage.split()[0], [stage.stage for stage in self.stages]
-        named = "review" if word == "argilla" else word
-        following = self.next_stage.stage if self.next_stage else named
+        named = "review" if word == "argilla" or job.command.startswith("review-") else word
+        following = job.command if job.command != "run" else self.next_stage.stage if self.next_stage else named
         return next((name for name in (named, job.command) if name in known), following)
 
     def prerequisite(self, stage: str) -> str:
@@ -241,6 +241,8 @@ def stage_lines(now: Snapshot, job: Job | None) -> list[StageLine]:
     lines = []
     progress = job_progress(job)
     moves = now.stage_of(job, progress) if job and progress else ""
+    if progress and progress.share == 1.0 and progress.stage.split()[0] not in {stage.stage for stage in now.stages}:
+        progress = progress._replace(done=None, total=None, message="loading")  # a step is done, the next is to come
     for stage in now.stages:
         receipt = now.last(stage.stage)
         running = stage.stage == moves

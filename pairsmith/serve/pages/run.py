@@ -260,7 +260,7 @@ def log(caller: Viewer, project: str, job: str, request: Request) -> Response:
 
 def share(text: str, name: str) -> float | None:
     """Parse a percentage of at least 50 and less than 100 into a share; None if empty. Raises UsageError."""
-    percent = parse_positive(text, float, name)
+    percent = parse_positive(text, float, name, unit="%")
     if percent is not None and not 50 <= percent < 100:
         raise UsageError(
             f"{percent:g} percent cannot be guaranteed.", where=name, fix="Enter at least 50 and less than 100."

@@ -112,10 +112,10 @@ def parse_fields(fields: type[Fields], texts: Mapping[str, str]) -> Fields:
 
 
 def parse_positive(
-    text: str, kind: type[float] | type[int], name: str, most: float | None = None
+    text: str, kind: type[float] | type[int], name: str, most: float | None = None, unit: str = "$"
 ) -> float | int | None:
-    """Parse a number above 0, with or without `$` or `%`; None if empty. Raises UsageError."""
-    given = text.strip().lstrip("$").rstrip("%").strip()
+    """Parse a number above 0, with or without its `unit` ($ or %); None if empty. Raises UsageError."""
+    given = text.strip().strip(unit).strip()
     if not given:
         return None
     try:

@@ -108,6 +108,8 @@ def project(snapshot: Snapshot, job: Job | None, progress: JobProgress | None) -
     if not snapshot.receipts:
         return "nothing has run yet"
     stopped = snapshot.receipts[-1]
+    if stopped.facts.get("stopped"):
+        return f"{stopped.command} was stopped"
     if not stopped.ok and stopped.facts.get("error") != "stopped by Ctrl-C":
         why = str(stopped.facts.get("error", "the receipt does not say why"))
         return f"{stopped.command} failed: {_without_details(on_page(_PLACE.sub('', why)).partition('. ')[0])}"
