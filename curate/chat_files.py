@@ -16,7 +16,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -48,44 +48,41 @@ class ChatFormat(NamedTuple):
 def write_chat_files(dataset: Path, name: str, folder: Path, settings: TrainSettings) -> dict[str, int]:
     """Write the exported dataset in `dataset` for the trainer `name` (a key of `FORMATS`) into the new folder `folder`.
 
-    Returns the number of rows of each split; a split without rows gets no file. Raises InputError as
-    `curate.export.rows` does, and NoWork if there are no training rows, since the trainer's config would refer to them.
+    Returns the number of rows of each file, by its name without the ending; a split without rows gets no file. Raises
+    InputError as `curate.export.rows` does, and NoWork if there are no training rows, since the trainer's config would
+    refer to them. Preferences are left out if none of them is for training.
     """
-    from curate.export import rows
+    from curate.export import preference_rows, rows
 
-    chosen, counts = FORMATS[name], dict[str, int]()
-    folder.mkdir(parents=True)
+    chosen = FORMATS[name]
+    if not (counts := _write_splits(folder, chosen.row, lambda split: rows(dataset, split))):
+        fix = "Run `pairsmith rows` to see what became of the rows, or leave --format out."
+        raise NoWork(f"there is no row to train on, so {name} has nothing to read.", fix=fix)
+    _write_files(folder, chosen.files(settings, counts))
+    of_dpo = settings.model_copy(update={"objective": "dpo"}).last_stage.model_copy(update={"packing": False})
+    if pairs := _write_splits(folder / "dpo", chosen.preference, lambda split: preference_rows(dataset, split)):
+        _write_files(folder / "dpo", chosen.dpo_files(of_dpo, pairs))
+    return counts | {f"dpo/{split}": number for split, number in pairs.items()}
+
+
+def _write_splits(
+    folder: Path, convert: Callable[[Json], Json], rows_of: Callable[[Split], Iterable[Json]]
+) -> dict[str, int]:
+    """Write the rows of each split that has any, and return their numbers. Without training rows nothing is written."""
+    counts = dict[str, int]()
     for split in SPLITS:
-        if lines := [orjson.dumps(chosen.row(row)) + b"\n" for row in rows(dataset, split)]:
+        if lines := [orjson.dumps(convert(row)) + b"\n" for row in rows_of(split)]:
+            folder.mkdir(parents=True, exist_ok=True)
             (folder / f"{split}.jsonl").write_bytes(b"".join(lines))
             counts[split] = len(lines)
         elif split == "train":
-            fix = "Run `pairsmith rows` to see what became of the rows, or leave --format out."
-            raise NoWork(f"there is no row to train on, so {name} has nothing to read.", fix=fix)
-    _write_files(folder, chosen.files(settings, counts))
-    if "train" in (preferences := _write_preferences(dataset, folder / "dpo", chosen)):
-        of_dpo = settings.model_copy(update={"objective": "dpo"}).last_stage.model_copy(update={"packing": False})
-        _write_files(folder / "dpo", chosen.dpo_files(of_dpo, preferences))
+            break
     return counts
 
 
 def _write_files(folder: Path, files: Mapping[str, str]) -> None:
     for file, text in files.items():
         (folder / file).write_text(text, encoding="utf-8")
-
-
-def _write_preferences(dataset: Path, folder: Path, chosen: ChatFormat) -> dict[str, int]:
-    """Write the preferences of each split that has any; returns their numbers."""
-    from curate.dataset_files import PREFERENCES, read_lines
-
-    file, counts = dataset / PREFERENCES, dict[str, int]()
-    for split in SPLITS:
-        if given := [line for line in read_lines(file) if line["split"] == split] if file.is_file() else []:
-            folder.mkdir(exist_ok=True)
-            body = b"".join(orjson.dumps(chosen.preference(line)) + b"\n" for line in given)
-            (folder / f"{split}.jsonl").write_bytes(body)
-            counts[split] = len(given)
-    return counts
 
 
 def _messages(row: Json, **earlier: Any) -> Json:

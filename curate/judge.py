@@ -44,8 +44,12 @@ _CHOICE: Json = {
     "required": ["better"],
     "additionalProperties": False,
 }
-# At the start only as a sentence of its own: "First, both keep the light" chooses nothing.
-_BETTER = re.compile(r"(?:\A(?=\w+(?:\W*\Z|\W*\n|[.!]\s| is better))|better\W{1,5})(first|second)(?!\w)", re.IGNORECASE)
+# At the start only as a sentence of its own: "First, both keep the light" chooses nothing, nor does "It is better first
+# to keep the light".
+_BETTER = re.compile(
+    r"(?:\A(?=\w+(?:\W*\Z|\W*\n|[.!]\s| is better))|better(?!\s*[\w.,;!?])\W{1,5})(first|second)(?!\w)",
+    re.IGNORECASE,
+)
 # First words of failures without any answer. Such a row counts as crashed, so the next run asks again.
 _UNANSWERED = ("throttled", "server", "broken", "timeout", "unanswered")
 

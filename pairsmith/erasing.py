@@ -89,7 +89,7 @@ def _releases(project: Project, adapters: Collection[str]) -> list[Json]:
     released = []
     for folder in sorted((project.folder / "registry").glob("*/v[1-9]*")):
         try:
-            adapter = mark_of(folder).adapter
+            adapter = mark_of(folder).adapter or "unknown"
         except (PairsmithError, OSError):
             adapter = "unknown"
         if folder.is_dir() and not folder.is_symlink() and adapters and adapter in {*adapters, "unknown"}:

@@ -277,7 +277,8 @@ def _check_serving(config: dict[str, Any]) -> Fact:
         kinds = f" ({', '.join(other)})" if other else ""
         return Fact("serving", "warn", f"without a cache{kinds}: correct, but slow for long answers")
     name = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(str(config.get("model_type")))
-    if name is None or getattr(transformers, name)._supports_attention_backend:
+    # Keys and values of latent attention may differ in width, and other code than transformers' may keep anything.
+    if name and getattr(transformers, name)._supports_attention_backend and not config.get("kv_lora_rank"):
         return Fact("serving", "ok", "with cached keys and values")
     what = "perhaps without a cache, which the server tries first: correct, but slow for long answers"
     return Fact("serving", "warn", what)

@@ -116,8 +116,10 @@ def new_adapter(model: Any, settings: TrainSettings) -> Any:
     try:
         return get_peft_model(model, config)
     except ValueError as error:
+        key = next((key for key in ("dora", "dropout") if key in str(error)), "targets")
         fix = "Choose other layers, or remove the key: then every layer that can have an adapter gets one."
-        raise InputError(first_line(error), where="train.targets", fix=fix) from None
+        fix = fix if key == "targets" else "This base cannot be trained with it: remove the key."
+        raise InputError(first_line(error), where=f"train.{key}", fix=fix) from None
 
 
 def _tokenised(chat: Chat, rows: Sequence[TrainingRow]) -> HubDataset:

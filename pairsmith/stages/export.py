@@ -114,9 +114,11 @@ def _write_chat_files(
         settings = settings.model_copy(update={"base": "MODEL", "revision": None})
     for name in formats:
         counts = chat_files.write_chat_files(partial / "dataset", name, partial / "chat" / name, settings)
-        if counts["train"] < (least := chat_files.FORMATS[name].least):
-            rows = counted(counts["train"], "row", "rows")
-            say(f"warning: {name} accepts no file with fewer than {least} rows, and train.jsonl has {rows}.")
+        least = chat_files.FORMATS[name].least
+        for file in ("train", "dpo/train"):
+            if (number := counts.get(file, least)) < least:
+                rows = counted(number, "row", "rows")
+                say(f"warning: {name} accepts no file with fewer than {least} rows, and {file}.jsonl has {rows}.")
 
 
 def _refuse_other(out: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from curate.chat_files import FORMATS, write_chat_files
 from curate.export import FORMAT
-from schemas.errors import NoWork
+from schemas.errors import InputError, NoWork
 from schemas.spec import TrainSettings
 
 SYSTEM = {"role": "system", "content": "Rewrite it."}
@@ -242,7 +242,8 @@ def test_without_validation_rows_no_config_names_them(tmp_path: Path, dataset: P
 @pytest.mark.parametrize("name", FORMATS)
 def test_preferences_are_written_for_dpo(dataset: Path, tmp_path: Path, name: str) -> None:
     """Every trainer gets the preferences of training and validation rows in its own shape, in a folder with a config of
-    the DPO settings; none of the test split. A dataset without preferences gets no such folder."""
+    the DPO settings; none of the test split. Without preferences to train on there is no such folder, and an edited
+    file is refused as one of rows is."""
     write_chat_files(dataset, name, tmp_path / "plain", TrainSettings(method="lora"))
     assert not (tmp_path / "plain" / "dpo").exists()
     texts = (("train", "two", "zwei", "swei"), ("validation", "four", "vier", "fier"), ("test", "secret", "gut", "bad"))
@@ -256,10 +257,13 @@ def test_preferences_are_written_for_dpo(dataset: Path, tmp_path: Path, name: st
         }
         for split, asked, better, worse in texts
     ]
-    (dataset / "preferences.jsonl").write_text("".join(json.dumps(line) + "\n" for line in preferences))
-    folder = tmp_path / "chat"
-    settings = TrainSettings(method="lora", packing=True, beta=0.25)
-    assert write_chat_files(dataset, name, folder, settings) == {"train": 2, "validation": 1}
+    folder, settings = tmp_path / "chat", TrainSettings(method="lora", packing=True, beta=0.25)
+    _add_preferences(dataset, preferences[1:])
+    write_chat_files(dataset, name, tmp_path / "none to train on", settings)
+    assert not (tmp_path / "none to train on" / "dpo").exists()
+    _add_preferences(dataset, preferences)
+    rows = {"train": 2, "validation": 1, "dpo/train": 1, "dpo/validation": 1}
+    assert write_chat_files(dataset, name, folder, settings) == rows
     for split, line in zip(("train", "validation"), preferences, strict=False):
         (one,) = lines(folder / "dpo" / f"{split}.jsonl")
         if name in ("openai", "together"):
@@ -289,6 +293,17 @@ def test_preferences_are_written_for_dpo(dataset: Path, tmp_path: Path, name: st
         assert "num_train_epochs: 1" in text or "num_epochs: 1" in text
         assert "packing" not in text
     assert {"openai": '"beta": 0.25', "together": "--dpo-beta 0.25"}.get(name, "") in text
+    (dataset / "preferences.jsonl").write_text(json.dumps(preferences[0]))
+    with pytest.raises(InputError, match="not the one that was exported"):
+        write_chat_files(dataset, name, tmp_path / "edited", settings)
+
+
+def _add_preferences(dataset: Path, preferences: list[dict[str, Any]]) -> None:
+    body = "".join(json.dumps(line) + "\n" for line in preferences).encode()
+    (dataset / "preferences.jsonl").write_bytes(body)
+    manifest = json.loads((dataset / "manifest.json").read_text())
+    manifest["files"]["preferences.jsonl"] = hashlib.sha256(body).hexdigest()
+    (dataset / "manifest.json").write_text(json.dumps(manifest))
 
 
 def test_axolotl_can_read_a_conversation_after_ten_megabytes(tmp_path: Path) -> None:

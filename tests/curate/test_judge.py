@@ -236,7 +236,7 @@ def test_judging_is_paid_from_the_budget_once(tmp_path: Path) -> None:
 
 def test_two_outputs_are_shown_in_both_orders(tmp_path: Path) -> None:
     """A judge with a position bias prefers each output once; a fair one prefers the same output in both orders. An
-    answer that names neither or both is unreadable, and so is one that begins with the adverb."""
+    answer that names neither or both is unreadable, and so is one with the adverb."""
     with LoopbackTeacher(chooser(lambda first, second: True)) as biased:
         project_ = project(tmp_path / "biased", {"a": biased.url})
         project_.folder.mkdir()
@@ -249,12 +249,13 @@ def test_two_outputs_are_shown_in_both_orders(tmp_path: Path) -> None:
             ask_judge(project_, lambda j: j.preferences("x", "short", "longer")) == [JudgePreference(False, False)] * 2
         )
     both = '{"better": "first"}, or else {"better": "second"}'
-    for folder, text in enumerate(("neither", both, "First, both keep the light. The second is calmer.")):
+    adverbs = ("First, both keep the light. The second is calmer.", "It is better first to look at the light.")
+    for folder, text in enumerate(("neither", both, *adverbs)):
         with LoopbackTeacher(lambda ask, text=text: says(text)) as unsure:
             project_ = project(tmp_path / str(folder), {"a": unsure.url})
             project_.folder.mkdir()
             assert ask_judge(project_, lambda j: j.preferences("x", "short", "longer")).code == "unreadable"
-    for folder, text in enumerate(("Second.", "second is better", "second\n\nIt is calmer."), 3):
+    for folder, text in enumerate(("Second.", "second is better", "second\n\nIt is calmer.", "**Better:** second"), 4):
         with LoopbackTeacher(lambda ask, text=text: says(text)) as brief:
             project_ = project(tmp_path / str(folder), {"a": brief.url})
             project_.folder.mkdir()

@@ -132,7 +132,7 @@ def test_an_erased_source_is_gone_from_all_files(folder: Path) -> None:
     for version, released in (("v1", "another"), ("v2", adapter.id)):
         (folder / "registry" / "a-task" / version).mkdir(parents=True)
         (folder / "registry" / "a-task" / version / "export.json").write_text(json.dumps({"adapter": released}))
-    for version, mark in (("v3", "{"), ("v4", None)):
+    for version, mark in (("v3", "{"), ("v4", None), ("v5", "{}")):
         (folder / "registry" / "a-task" / version).mkdir()
         if mark:
             (folder / "registry" / "a-task" / version / "export.json").write_text(mark)
@@ -145,6 +145,7 @@ def test_an_erased_source_is_gone_from_all_files(folder: Path) -> None:
         {"kind": "release", "id": adapter.id, "path": "registry/a-task/v2"},
         {"kind": "release", "id": "unknown", "path": "registry/a-task/v3"},
         {"kind": "release", "id": "unknown", "path": "registry/a-task/v4"},
+        {"kind": "release", "id": "unknown", "path": "registry/a-task/v5"},
     ]
     assert erased["left_in_store"] == 0
     assert erased["left_in_files"] == ["theirs.jsonl"]

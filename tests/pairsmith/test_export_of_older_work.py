@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import shutil
 from pathlib import Path
 
@@ -132,10 +134,22 @@ def test_trainer_configs_use_the_method_that_training_chose(tmp_path: Path) -> N
 
 def test_export_warns_of_too_few_rows_for_a_trainer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """OpenAI's documentation asks for at least ten examples: a smaller file would be refused at upload, so `export`
-    warns first."""
+    warns first. The file of preferences is one of them."""
     _curated(tmp_path)
     assert start(["export", "--project", str(tmp_path), "--format", "openai", "--format", "axolotl"]) == 0
     captured = capsys.readouterr()
     warning = " ".join((captured.err + captured.out).split())
     assert "warning: openai accepts no file with fewer than 10 rows, and train.jsonl has" in warning
     assert "axolotl accepts no file" not in warning
+    dataset = tmp_path / "out" / "dataset"
+    shutil.copytree(tmp_path / "export" / "dataset", dataset)
+    good, bad = ([{"role": "assistant", "content": text}] for text in ("good", "bad"))
+    prompt = [{"role": "user", "content": "a fox"}]
+    body = json.dumps({"prompt": prompt, "chosen": good, "rejected": bad, "split": "train"}).encode()
+    (dataset / "preferences.jsonl").write_bytes(body)
+    manifest = json.loads((dataset / "manifest.json").read_text())
+    manifest["files"]["preferences.jsonl"] = hashlib.sha256(body).hexdigest()
+    (dataset / "manifest.json").write_text(json.dumps(manifest))
+    warnings: list[str] = []
+    _write_chat_files(load(tmp_path), tmp_path / "out", ["openai"], None, warnings.append)
+    assert "fewer than 10 rows, and dpo/train.jsonl has 1 row." in warnings[-1]

@@ -24,6 +24,7 @@ from train.dataset import Dataset
 from train.mask import IGNORED, assert_completion_only, tokenise
 from train.quiet import quiet
 from train.sft import tune
+from train.trainer import new_adapter
 
 ANSWERS = (
     "a fox in snow --ar 3:2",
@@ -254,7 +255,11 @@ def test_an_architecture_is_trained_and_served(family: Family, tmp_path: Path, m
     assert float((logits - expected).norm() / expected.norm()) < 1e-3
 
 
-@pytest.mark.parametrize("architecture", ["olmo2", "mamba", "bloom", "recurrent_gemma"])
+_LATENT = {"q_lora_rank": 8, "kv_lora_rank": 8, "qk_rope_head_dim": 8, "qk_nope_head_dim": 8, "v_head_dim": 8}
+_LATENT["num_key_value_heads"] = 4
+
+
+@pytest.mark.parametrize("architecture", ["olmo2", "mamba", "bloom", "recurrent_gemma", "minicpm3"])
 def test_other_architectures_are_trained_and_served_as_announced(architecture: str, tmp_path: Path) -> None:
     """Families that the table does not name train too: in Mamba's, two layers cannot have an adapter, so the others get
     one. What `doctor` says about their cache is what the server then does. `train.targets` that peft refuses is a clear
@@ -263,7 +268,8 @@ def test_other_architectures_are_trained_and_served_as_announced(architecture: s
 
     from synth.embedded.model import ChatModel
 
-    family = FAMILIES[0]._replace(architecture=architecture, more={"intermediate_size": 96})
+    more = {"intermediate_size": 96, **(_LATENT if architecture == "minicpm3" else {})}
+    family = FAMILIES[0]._replace(architecture=architecture, more=more)
     folder = make(family, tmp_path / "base")
     base = Base(architecture, folder, hash_model(folder))
     dataset = Dataset("d", [row(f"p{i}", f"a fox {i}", f"snow {i}") for i in range(4)])
@@ -278,6 +284,22 @@ def test_other_architectures_are_trained_and_served_as_announced(architecture: s
         with pytest.raises(PairsmithError, match="incompatible with Mamba") as refused:
             tune(base, dataset, settings(targets=("out_proj",)), tmp_path / "out")
         assert refused.value.where == "train.targets"
+
+
+def test_code_that_transformers_does_not_know_may_keep_anything() -> None:
+    """`doctor` promises no cache for a model with code of its own."""
+    assert base_check._check_serving({"model_type": "their_own"}).state == "warn"
+
+
+def test_the_key_that_peft_refuses_is_named(tmp_path: Path) -> None:
+    """DoRA cannot adapt experts that are one tensor. The fault is `train.dora`, even if no layers were chosen."""
+    from transformers import AutoModelForCausalLM
+
+    with quiet():
+        base = AutoModelForCausalLM.from_pretrained(make(FAMILIES[0]._replace(architecture="mixtral"), tmp_path))
+    with pytest.raises(PairsmithError, match="use_dora") as refused:
+        new_adapter(base, settings(dora=True))
+    assert refused.value.where == "train.dora"
 
 
 def test_generation_stops_where_the_turn_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
