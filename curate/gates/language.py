@@ -44,7 +44,7 @@ _SURE = 0.95
 _UNLIKELY = 0.001
 
 
-def language(pair: Pair, code: str, input_code: str | None = None) -> Judgement:
+def language(pair: Pair, code: str, input_code: str | None = None, kind: str = "rewrite") -> Judgement:
     """A generated text is in the language `code` (ISO 639-1), an input in `input_code` if that is given.
 
     Score: the lowest probability of the expected language; None if the texts are too short to identify, or if a quarter
@@ -63,10 +63,9 @@ def language(pair: Pair, code: str, input_code: str | None = None) -> Judgement:
         for quoted in given:
             text = text.replace(quoted, " ")
         letters = _letters(text)
-        may_differ = side == "output" and input_code in (None, code)  # `good morning in Thai`
-        if (foreign := _foreign_script(letters, wanted)) and not (
-            may_differ and names_other_language(pair.input, code, code)
-        ):
+        may_differ = side == "output" and kind == "free"  # `good morning in Thai`
+        foreign = _foreign_script(letters, wanted)
+        if foreign and not (may_differ and _names_language_of(foreign, pair.input, code)):
             return rejected("language", f"the {side} text is written in {foreign.lower()} script: {quote(text)}", 0.0)
         if other := _language_of_letters(text, wanted, pair.input):
             return rejected("language", f"the {side} text is written in the letters of {other}: {quote(text)}", 0.0)
@@ -78,6 +77,13 @@ def language(pair: Pair, code: str, input_code: str | None = None) -> Judgement:
             detail = f"the {side} text looks like {other} ({sure:.0%}), not {wanted}: {quote(text)}"
             return rejected("language", detail, expected)
     return passed("no sign of another language" if score is None else f"{code} has {score:.0%}", score)
+
+
+def _names_language_of(script: str, given: str, code: str) -> bool:
+    """Whether an input names a language that is written in a script."""
+    if script not in _NON_LATIN:
+        return names_other_language(given, code, code)
+    return any(names_language(other, given, code) for other in _NON_LATIN[script].split())
 
 
 _SEGMENTS = re.compile(r"([^.!?…。！？।؟\n]*[.!?…。！？।؟])\s*|([^.!?…。！？।؟\n]+)")
