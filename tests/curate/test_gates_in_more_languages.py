@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from curate.gates.asked_format import wrong_format
 from prompts.answer_form import AnswerForm
 from tests.curate.test_gate_rates import Outcome, Row, outcome_of
 
@@ -119,6 +120,16 @@ def test_requested_xml_with_a_bare_ampersand_is_broken() -> None:
         row = of("free", "en", "H&M, 9", "<maker>H&M</maker>", style=style)
         assert ("instructed" in row.flagging) is flagged
     assert not of("free", "en", "H&M", "<a><![CDATA[H&M]]></a>", style="Answer as XML.").flagging
+
+
+def test_a_text_about_a_format_is_not_in_it() -> None:
+    """`Write about the XML feed` asks for prose, `Answer with one XML element` for XML."""
+    prose = "The feed has one entry for each shop, and it is read at night."
+    assert [wrong_format(f"Write {about}.", prose) for about in ("about the XML feed", "some quick XML tips")] == [
+        "",
+        "",
+    ]
+    assert wrong_format("Answer with one XML element and nothing else.", prose) == "xml"
 
 
 def test_a_query_inside_a_program_is_not_the_requested_sql() -> None:
