@@ -65,7 +65,8 @@ def language(pair: Pair, code: str, input_code: str | None = None, kind: str = "
         letters = _letters(text)
         may_differ = side == "output" and kind == "free"  # `good morning in Thai`
         foreign = _foreign_script(letters, wanted)
-        if foreign and not (may_differ and _names_language_of(foreign, pair.input, code)):
+        scripts = _NON_LATIN.get(foreign, "en").split()
+        if foreign and not (may_differ and any(names_language(c, pair.input, code) for c in scripts)):
             return rejected("language", f"the {side} text is written in {foreign.lower()} script: {quote(text)}", 0.0)
         if other := _language_of_letters(text, wanted, pair.input):
             return rejected("language", f"the {side} text is written in the letters of {other}: {quote(text)}", 0.0)
@@ -77,13 +78,6 @@ def language(pair: Pair, code: str, input_code: str | None = None, kind: str = "
             detail = f"the {side} text looks like {other} ({sure:.0%}), not {wanted}: {quote(text)}"
             return rejected("language", detail, expected)
     return passed("no sign of another language" if score is None else f"{code} has {score:.0%}", score)
-
-
-def _names_language_of(script: str, given: str, code: str) -> bool:
-    """Whether an input names a language that is written in a script."""
-    if script not in _NON_LATIN:
-        return names_other_language(given, code, code)
-    return any(names_language(other, given, code) for other in _NON_LATIN[script].split())
 
 
 _SEGMENTS = re.compile(r"([^.!?…。！？।؟\n]*[.!?…。！？।؟])\s*|([^.!?…。！？।؟\n]+)")
