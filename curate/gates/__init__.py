@@ -130,11 +130,13 @@ def gates_for(
             if name != "encoding":
                 wrapped = in_one_script(wrapped, code, input_code)
             add(name, wrapped, [*dict.fromkeys(known.values()), tables], mode)
-    for name, identify in (("language", language), ("mixed_language", mixed_language)):
+    for name, identify in (("language", partial(language, kind=task.kind)), ("mixed_language", mixed_language)):
         if gates.language and (mode := getattr(gates, name)):
             for language_code in dict.fromkeys((input_code, code)):
                 check_language(language_code)
-            judged = code if code == input_code else [code, input_code]
+            judged: Any = code if code == input_code else [code, input_code]
+            if name == "language" and task.kind == "free":  # which may be in a language that its input names
+                judged = [judged, task.kind]
             add(name, on_shortened(partial(identify, code=code, input_code=input_code)), judged, mode)
     for kind, patterns, search in (("must", gates.must, must), ("must_not", gates.must_not, must_not)):
         _check_names(kind, patterns)

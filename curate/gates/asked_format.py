@@ -42,7 +42,7 @@ _FENCE = re.compile(r"```[\w+-]*[^\S\n]*\n([\s\S]*?)\n?```")
 _NAMES = re.compile(r"(?<![a-z])(?:csv|tsv|ya?ml|xml|html|json|markdown|md|latex|toml|table|sql)(?![a-z])")
 # The format is asked for, not what the instruction is about: `a parser for CSV`, `turn the CSV into sentences`.
 _asks_for = word_pattern(
-    r"(?:\A\W*|[.:;!,\u3002\uff0c]\s*|(?<![^\W\u3040-\u9fff]){format_verbs}\s(?:[^\W\d_]{1,7}\s){0,2}|{format_verbs_joined}\s?)(?P<name>csv|tsv|yaml|xml|html)"
+    r"(?:\A\W*|[.:;!,\u3002\uff0c]\s*|(?<![^\W\u3040-\u9fff]){format_verbs}\s(?:[^\W\d_]{1,7}\s)?|{format_verbs_joined}\s?)(?P<name>csv|tsv|yaml|xml|html)"
     r"(?![a-z]|\s?\?)(?!-?\s?[a-z-]*{format_carriers})"
 )
 _markdown_table = word_pattern(

@@ -64,9 +64,16 @@ def preamble(
         return judgement
     source = pair.model_copy(update={"input": "", "output": pair.input, "reference": None})
     of_source = _chat(source, "", input_language, language, kind)
-    if of_source.reason.code != judgement.reason.code:
+    if of_source.reason.code != judgement.reason.code or _adds_translating(fold(pair.output), fold(pair.input)):
         return judgement
+    if of_source.keep and not judgement.keep:
+        return only_flagged(judgement)
     return passed(f"the source says the same: {of_source.reason.detail}")
+
+
+def _adds_translating(text: str, other: str) -> bool:
+    """Whether a folded text speaks of translating and the other side does not: `I cannot translate this text`."""
+    return bool(says("any", "translating", text) and not says("any", "translating", other))
 
 
 def _chat(pair: Pair, style: str, language: str, input_language: str | None, kind: str) -> Judgement:
@@ -111,8 +118,14 @@ def _chat(pair: Pair, style: str, language: str, input_language: str | None, kin
 
 
 def _is_delivered(opening: str, message: str, language: str) -> bool:
-    """Whether a reply opens with what its message asks for: `Here is the description:`."""
-    return bool(_QUESTION.search(message) and says(language, "text", opening) and says(language, "text", message))
+    """Whether a reply opens with what its message asks for: `Here is the description:`.
+
+    `Here is a polite reply:` is an opening even if the message asks for a reply.
+    """
+    named = says(language, "text", opening)
+    return bool(
+        named and named[0] in message and _QUESTION.search(message) and not says("any", "answer_labels", opening)
+    )
 
 
 _QUESTION = re.compile("[?\uff1f\u061f]")
@@ -185,24 +198,24 @@ def thinking(pair: Pair, style: str = "", language: str = "en") -> Judgement:
     Not covered: reasoning without tags in a language without a table.
     """
     for side, text in sides(pair):
-        given = _with_users(_other(pair, side)), fold(style)
-        if finding := phrases(language).find("thinking", _without_code(fold(text)), *given):
+        folded, other = _without_code(fold(text)), _other(pair, side)
+        given = _with_users(other, folded), fold(style)
+        if finding := phrases(language).find("thinking", folded, *given):
             reasoning = rejected("thinking", f"the {side} text says {quote(finding.quoted)}")
             is_plan = finding.rule.table.endswith(".maybe") and not _starts_again(text)
             return only_flagged(reasoning) if is_plan else reasoning
-        folded = _without_code(fold(text))
         if frame := match_frame("thinking", folded, "\n".join(given), language):
             aloud = rejected("thinking", f"the {side} text says {quote(frame.quoted)}")
             return aloud if frame.code == "aloud" or _starts_again(text) else _flag(frame.code, side, frame.quoted)
     return passed(f"no reasoning of a model{_coverage_note(language)}")
 
 
-def _with_users(other: str) -> str:
+def _with_users(other: str, text: str) -> str:
     """The folded other side, with the words for a user in all languages if it has one of them.
 
-    `Brugeren vil logge ind` may translate `The user wants to log in`.
+    `Brugeren vil logge ind` may translate `The user wants to log in`, `Brugeren vil have en oversættelse` may not.
     """
-    return f"{other}\n{_users()}" if says("any", "users", other) else other
+    return f"{other}\n{_users()}" if says("any", "users", other) and not _adds_translating(text, other) else other
 
 
 @cache

@@ -44,7 +44,7 @@ _SURE = 0.95
 _UNLIKELY = 0.001
 
 
-def language(pair: Pair, code: str, input_code: str | None = None) -> Judgement:
+def language(pair: Pair, code: str, input_code: str | None = None, kind: str = "rewrite") -> Judgement:
     """A generated text is in the language `code` (ISO 639-1), an input in `input_code` if that is given.
 
     Score: the lowest probability of the expected language; None if the texts are too short to identify, or if a quarter
@@ -63,10 +63,10 @@ def language(pair: Pair, code: str, input_code: str | None = None) -> Judgement:
         for quoted in given:
             text = text.replace(quoted, " ")
         letters = _letters(text)
-        may_differ = side == "output" and input_code in (None, code)  # `good morning in Thai`
-        if (foreign := _foreign_script(letters, wanted)) and not (
-            may_differ and names_other_language(pair.input, code, code)
-        ):
+        may_differ = side == "output" and kind == "free"  # `good morning in Thai`
+        foreign = _foreign_script(letters, wanted)
+        scripts = _NON_LATIN.get(foreign, "en").split()
+        if foreign and not (may_differ and any(names_language(c, pair.input, code) for c in scripts)):
             return rejected("language", f"the {side} text is written in {foreign.lower()} script: {quote(text)}", 0.0)
         if other := _language_of_letters(text, wanted, pair.input):
             return rejected("language", f"the {side} text is written in the letters of {other}: {quote(text)}", 0.0)

@@ -8,9 +8,9 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterator
-from functools import cache, lru_cache
+from functools import cache
 
-from curate.gates.folding import CACHE_SIZE, fold
+from curate.gates.folding import fold
 from curate.gates.judgement import Judgement, passed, quote, rejected, sides
 from curate.gates.phrases import all_languages_pattern, fragment, lexicon, list_pattern, phrases, says, words_of
 from schemas.records import Pair
@@ -85,22 +85,23 @@ def _placeholders(text: str, given: str, style: str, language: str) -> Iterator[
     for code, table in ((language, "placeholder"), *([("en", "placeholder.words")] if language != "en" else [])):
         if finding := phrases(code).find(table, prose, given, style):
             yield finding.quoted, not finding.rule.table.endswith(".maybe")
-    yield from _bracketed_placeholders(text, f"{given}\n{style}", language)
+    yield from _bracketed_placeholders(text, given, style, language)
 
 
-def _bracketed_placeholders(text: str, wanted: str, language: str) -> Iterator[tuple[str, bool]]:
+def _bracketed_placeholders(text: str, given: str, style: str, language: str) -> Iterator[tuple[str, bool]]:
     """Yield bracketed text that looks like a placeholder, and whether it certainly is one."""
     if not any(mark in text for mark in "[【<(«"):
         return
+    wanted = f"{given}\n{style}"
     code, prose = bool(fragment("code").search(text)), _FENCED.sub(" ", text)
     for kind, pattern in _KINDS:
+        if kind in given and kind in text and _is_template(pattern, text, given):
+            continue  # as in its translation
         for match in pattern.finditer(text) if kind in text else ():
             inside = fold(next(filter(None, match.groups())))
             if kind == "«" and not match[0].isupper():
                 continue
             if fold(match[0]) in wanted or _TAGS.fullmatch(inside):
-                continue
-            if kind in _kinds_of_slots(wanted):  # as in the translation of a template
                 continue
             filled_in = kind == "<" and " " in inside and all_languages_pattern("fill").match(inside)
             if (code and kind != "[" and not inside.isupper() and not filled_in) or (
@@ -119,16 +120,12 @@ def _bracketed_placeholders(text: str, wanted: str, language: str) -> Iterator[t
                 yield match[0], False
 
 
-@lru_cache(maxsize=CACHE_SIZE)
-def _kinds_of_slots(given: str) -> frozenset[str]:
-    """The kinds of brackets around placeholders of any language in the folded other side and style."""
+def _is_template(pattern: re.Pattern[str], text: str, given: str) -> bool:
+    """Whether the folded other side has as many texts in these brackets, one of them a placeholder in any language."""
+    there = [fold(next(filter(None, match.groups()))) for match in pattern.finditer(given)]
     slots = all_languages_pattern("slots")
-    return frozenset(
-        kind
-        for kind, pattern in _KINDS
-        for match in (pattern.finditer(given) if kind in given else ())
-        if (inside := next(filter(None, match.groups()))) and not _TAGS.fullmatch(inside) and slots.search(inside)
-    )
+    is_slot = any(not _TAGS.fullmatch(inside) and slots.search(inside) for inside in there)
+    return is_slot and len(there) >= len(pattern.findall(text))
 
 
 def _is_in_greeting(text: str, match: re.Match[str]) -> bool:

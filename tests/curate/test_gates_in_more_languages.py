@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from curate.gates.asked_format import wrong_format
 from prompts.answer_form import AnswerForm
 from tests.curate.test_gate_rates import Outcome, Row, outcome_of
 
@@ -121,6 +122,16 @@ def test_requested_xml_with_a_bare_ampersand_is_broken() -> None:
     assert not of("free", "en", "H&M", "<a><![CDATA[H&M]]></a>", style="Answer as XML.").flagging
 
 
+def test_a_text_about_a_format_is_not_in_it() -> None:
+    """`Write about the XML feed` asks for prose, `Answer with one XML element` for XML."""
+    prose = "The feed has one entry for each shop, and it is read at night."
+    assert [wrong_format(f"Write {about}.", prose) for about in ("about the XML feed", "some quick XML tips")] == [
+        "",
+        "",
+    ]
+    assert wrong_format("Answer with one XML element and nothing else.", prose) == "xml"
+
+
 def test_a_query_inside_a_program_is_not_the_requested_sql() -> None:
     """A style that asks for SQL does not get a Python program that contains a query in a string."""
     style = "Answer with one SQL query and nothing else."
@@ -215,11 +226,35 @@ def test_a_translation_may_say_what_its_source_says(source: str, translation: st
             "Her er oversættelsen:\n\nSig til, hvis du vil have ændringer.",
             "preamble",
         ),
+        (
+            "Sure! Here is the text: We open at nine.",
+            "Selvfølgelig! Her er oversættelsen:\n\nVi åbner klokken 9.",
+            "preamble",
+        ),
+        ("Hi [First name], welcome.", "Hej [fornavn], velkommen. Hilsen [dit navn]", "placeholder"),
+        ("The user must log in first.", "Brugeren vil have en oversættelse. Brugeren skal logge ind.", "thinking"),
     ],
 )
 def test_a_translation_may_not_add_to_its_source(source: str, translation: str, gate: str) -> None:
-    """A placeholder beside a citation, an opening, and an opening before a source with another kind of chat."""
+    """A placeholder beside a citation or a slot, an opening, one before a source with another kind of chat or with an
+    opening of its own, and a user who wants a translation."""
     assert gate in of("translate", "en", source, translation, to="da").rejecting
+
+
+def test_an_ai_in_the_source_does_not_excuse_one_that_will_not_translate() -> None:
+    """A source may mention an AI, and its translation says so; `I cannot translate` is another matter."""
+    source = "Als KI kann ich keine Gefühle haben. Der Garten ist schön."
+    refused = of("translate", "de", source, "As an AI, I cannot translate this text.", to="en")
+    kept = of("translate", "de", source, "As an AI, I can't have feelings. The garden is lovely.", to="en")
+    assert ("preamble" in refused.flagging, "preamble" in kept.flagging) == (True, False)
+
+
+def test_a_slot_in_a_note_does_not_excuse_others() -> None:
+    """A note or a style with a placeholder in brackets is no reason to leave more of them open."""
+    note, letter = "ask [name] about friday", "Dear [name],\n\nis Friday possible?\n\nBest wishes,\n[Your Name]"
+    assert "placeholder" in of("rewrite", "en", note, letter).rejecting
+    style = "Never leave [Name] open."
+    assert "placeholder" in of("rewrite", "en", "ask Mona about friday", letter, style=style).rejecting
 
 
 def test_an_answer_may_be_in_the_language_that_its_input_names() -> None:
@@ -228,6 +263,12 @@ def test_an_answer_may_be_in_the_language_that_its_input_names() -> None:
     assert not of("free", "en", "Translate 'good morning' into Thai", thai).rejecting
     assert "language" in of("free", "en", "How do people greet each other?", thai).rejecting
     assert "language" in of("translate", "de", "Guten Morgen auf Thai", thai, to="en").rejecting
+    assert "language" in of("free", "en", "Two lines on the Chinese wall", "สวัสดีตอนเช้า").rejecting
+    assert (
+        "language"
+        in of("rewrite", "en", "chinese lamp sold out until friday", "中国灯已售罄，星期五之前没有货。").rejecting
+    )
+    assert "language" in of("reply", "en", "Do you have Russian tea?", "Да, у нас есть русский чай.").rejecting
 
 
 def test_who_are_you_asks_whether_it_is_a_machine() -> None:
@@ -249,3 +290,13 @@ def test_a_reply_may_deliver_the_text_that_its_message_asks_for(language: str, m
     """`Here is the description: ...` is the reply to a question for it, and an opening elsewhere. All were rejected."""
     assert "preamble" not in of("reply", language, message, reply).rejecting
     assert "preamble" in of("rewrite", language, "2 kg, das meer, paul, à midi", reply).rejecting
+
+
+def test_an_opening_before_a_reply_is_not_what_its_message_asks_for() -> None:
+    """A message that mentions a text, or asks for a reply, does not ask for `Here is a draft reply:`."""
+    for language, message, reply in (
+        ("en", "Did you get my e-mail? Is the shop open on Sunday?", "Here is a draft reply: Yes, on Sunday too."),
+        ("en", "Could you reply to my message?", "Here's a polite reply:\n\nThe invoice was sent on Monday."),
+        ("de", "Haben Sie meine Nachricht erhalten?", "Hier ist ein Antwortvorschlag:\n\nJa, danke."),
+    ):
+        assert "preamble" in of("reply", language, message, reply).rejecting
