@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from curate.export import mark_not_reviewed
+from curate.gate_versions import VERSIONS
 from curate.rows import CONTAMINATION, DUPLICATE, JUDGE
 from pairsmith import fingerprints, legacy_receipts
 from pairsmith.outcome import (
@@ -457,4 +458,4 @@ def test_every_step_whose_rules_changed_is_named_once(tmp_path: Path) -> None:
     assert of("gate/cut@1", "gate/language@1", "pool/duplicate@2", "judge/checklist@1").startswith(
         "by older rules (gates, duplicate, judge);"
     )
-    assert of("gate/schema@2", DUPLICATE, CONTAMINATION, JUDGE, "pool/split@1", "score/reward:m@abc") == ""
+    assert of(f"gate/length@{VERSIONS['length']}", DUPLICATE, CONTAMINATION, JUDGE, "pool/split@1", "score/reward:m@abc") == ""
