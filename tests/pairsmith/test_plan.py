@@ -458,4 +458,5 @@ def test_every_step_whose_rules_changed_is_named_once(tmp_path: Path) -> None:
     assert of("gate/cut@1", "gate/language@1", "pool/duplicate@2", "judge/checklist@1").startswith(
         "by older rules (gates, duplicate, judge);"
     )
-    assert of(f"gate/length@{VERSIONS['length']}", DUPLICATE, CONTAMINATION, JUDGE, "pool/split@1", "score/reward:m@abc") == ""
+    current = f"gate/schema@{VERSIONS['schema']}"
+    assert of(current, DUPLICATE, CONTAMINATION, JUDGE, "pool/split@1", "score/reward:m@abc") == ""
