@@ -55,12 +55,6 @@ def export(
     held-out files, UsageError if `out` holds something else, InputError for an evaluation that was changed by hand, and
     NotLicensed for rows that `[export]` does not allow out.
     """
-
-    def announce(step: str) -> None:
-        """Report a step that takes minutes: to readers of messages, and to those of progress, as on the run page."""
-        say(step)
-        audience.progress("export", {"message": step})
-
     say = audience.say
     out = out.resolve() if out else project.folder / EXPORT  # absolute, so that `erase` finds it from any folder
     with recording(project, store, "export", ExportOutcome()) as record:
@@ -83,7 +77,7 @@ def export(
             written |= {f"chat files, {name}": out / "chat" / name for name in format}
             checked: dict[str, str] = {}
             if "adapter" in artifacts:
-                model = exported_model.write(project, store, artifacts["adapter"], partial, gguf, announce)
+                model = exported_model.write(project, store, artifacts["adapter"], partial, gguf, _to_all(audience))
                 written |= {name: out / path for name, path in model.written.items()}
                 checked = model.comparisons
             elif gguf:
@@ -99,6 +93,16 @@ def export(
         record.add(counts=Counts(rows_in=rows, accepted=rows), ids=ids, gguf=checked, certificate=certificate)
         record.add(written={name: str(path) for name, path in written.items()})
     return record.outcome
+
+
+def _to_all(audience: Audience) -> Say:
+    """Report steps that take minutes to readers of messages, and to those of progress, as on the run page."""
+
+    def announce(step: str) -> None:
+        audience.say(step)
+        audience.progress("export", {"message": step})
+
+    return announce
 
 
 def _write_chat_files(
