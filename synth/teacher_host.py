@@ -243,6 +243,8 @@ def longest_backoff_s(first_s: float, tries: int) -> float:
 def announced_end(headers: Mapping[str, str]) -> str:
     """What the headers of an answer say about the end of its address or model (RFC 8594 and 9745; LLM Gateway,
     BrainstormRouter); empty if nothing."""
+    if "Sunset" not in headers and "Deprecation" not in headers:
+        return ""
     deprecated = headers.get("Deprecation", "").strip()
     since = datetime.fromtimestamp(int(deprecated[1:]), UTC) if re.fullmatch(r"@\d{1,10}", deprecated) else None
     if sunset := one_line(headers.get("Sunset", ""), 60):

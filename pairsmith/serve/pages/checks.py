@@ -141,7 +141,7 @@ def model_keys(project: Project, texts: Mapping[str, str]) -> dict[str, Any]:
     """The spec keys that the Model form changes. Raises UsageError for an invalid number."""
     train = project.spec.train
     base = texts.get("base", "").strip() or train.base
-    epochs = parse_positive(texts.get("epochs", ""), float, "epochs", 1000, "%")
+    epochs = parse_positive(texts.get("epochs", ""), float, "epochs", 1000)
     keys: dict[str, Any] = {} if base == train.base else keys_for_base(base, train)
     if epochs is not None and epochs != train.epochs:
         keys["train.epochs"] = int(epochs) if epochs == int(epochs) else epochs
@@ -152,7 +152,7 @@ def test_keys(project: Project, texts: ImmutableMultiDict[str, str]) -> dict[str
     """The spec keys that the Test form changes: the test share, the maximum answer length, and the additional checks.
     Raises UsageError for an invalid number and for a check without a name or a pattern."""
     share = parse_positive(texts.get("test_share", ""), float, "test_share", 90, "%")
-    tokens = parse_positive(texts.get("answer_tokens", ""), float, "answer_tokens", 100_000, "%")
+    tokens = parse_positive(texts.get("answer_tokens", ""), float, "answer_tokens", 100_000)
     split, sampling = project.spec.split, project.spec.evaluate.sampling
     keys: dict[str, Any] = {}
     if share is not None and f"{share:g}" != _test_share(split):

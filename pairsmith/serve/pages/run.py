@@ -224,7 +224,7 @@ def start(caller: Runner, project: str, request: Request, form: SubmittedForm) -
         raise UsageError(f"there is no command '{command}'.", fix=f"Choose one of {', '.join(COMMANDS)}.")
     takes = COMMANDS[command].takes
     given = {
-        "cap_usd": parse_positive(typed.get("cap_usd", ""), float, "cap_usd"),
+        "cap_usd": parse_positive(typed.get("cap_usd", ""), float, "cap_usd", unit="$"),
         "stop_after_accepted": parse_positive(typed.get("stop_after_accepted", ""), int, "stop_after_accepted"),
         **{name: bool(typed.get(name)) for name in ("retry_failed", "no_review")},
         **{name: share(typed.get(name, ""), name) for name in ("precision", "confidence")},

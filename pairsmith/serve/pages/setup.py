@@ -383,7 +383,7 @@ def save(caller: Editor, project: str, step: str, request: Request, form: Submit
             save_keys(request, caller, project, keys := checks.STEPS[step](current, texts))
             done = "rate" if "train.learning_rate" in keys else done
         elif step == "cap":
-            cap_usd = parse_positive(texts.get("max_usd", ""), float, "max_usd")
+            cap_usd = parse_positive(texts.get("max_usd", ""), float, "max_usd", unit="$")
             save_keys(request, caller, project, {"budget.max_usd": cap_usd})
         elif step in ("preview", "forecast"):
             options = JobOptions(seeds=5 if step == "preview" else 20)

@@ -112,9 +112,9 @@ def parse_fields(fields: type[Fields], texts: Mapping[str, str]) -> Fields:
 
 
 def parse_positive(
-    text: str, kind: type[float] | type[int], name: str, most: float | None = None, unit: str = "$"
+    text: str, kind: type[float] | type[int], name: str, most: float | None = None, unit: str = ""
 ) -> float | int | None:
-    """Parse a number above 0, with or without its `unit` ($ or %); None if empty. Raises UsageError."""
+    """Parse a number above 0, with or without its `unit` ($ or %), if it has one; None if empty. Raises UsageError."""
     given = text.strip().strip(unit).strip()
     if not given:
         return None

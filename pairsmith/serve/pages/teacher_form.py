@@ -83,7 +83,7 @@ def drops_a_price(texts: Mapping[str, str], keys: Mapping[str, Any]) -> bool:
 
 
 def _price(text: str) -> float | None:
-    return 0.0 if text.strip().lstrip("$") in ("0", "0.0") else parse_positive(text, float, "price")
+    return 0.0 if text.strip().lstrip("$") in ("0", "0.0") else parse_positive(text, float, "price", unit="$")
 
 
 def teacher_in_form(texts: Mapping[str, str]) -> tuple[str, str, str]:
