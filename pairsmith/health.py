@@ -91,10 +91,10 @@ def requirements() -> dict[str, list[str]]:
 
 def warn_about_missing_packages(stages: Sequence[str], say: Say) -> None:
     """Warn of packages that these stages need and that are not installed, before earlier stages cost anything."""
-    needed = requirements()
-    for extra in dict.fromkeys(_EXTRA_OF_STAGE[stage] for stage in stages if stage in _EXTRA_OF_STAGE):
+    first = {_EXTRA_OF_STAGE[stage]: stage for stage in reversed(stages) if stage in _EXTRA_OF_STAGE}
+    needed = requirements() if first else {}
+    for extra, stage in reversed(first.items()):
         if missing := _versions(needed.get(extra, []))[1]:
-            stage = next(stage for stage in stages if _EXTRA_OF_STAGE.get(stage) == extra)
             say(
                 f"warning: {stage} needs packages that are not installed ({', '.join(missing)}), so this run may stop "
                 f"there. To go on in one go, install them first: pip install 'pairsmith[{extra}]'"
