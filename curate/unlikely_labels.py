@@ -26,7 +26,7 @@ from schemas.streamed import batched
 
 UNLIKELY = "pool/unlikely_label@1"
 FLAG = "unlikely_label"
-LEAST, _SPREADS = 0.3, 2.25  # least lead of another label, absolute and in spreads; measured in docs/curation.md
+LEAST, _SPREADS = 0.3, 2.25  # least lead of another label, absolute and in spreads; measured by bench/curate
 _LEAST_PREDICTED = 0.5  # least share of rows whose own label is predicted; with fewer, texts do not determine labels
 _ROWS, _ROWS_PER_LABEL = 50, 5  # least number of rows, and of rows with a label, to learn from
 _FITTED = 8_192  # rows to fit to, spread evenly over the pool; the others are only predicted

@@ -33,10 +33,10 @@ def _quoted_figures() -> Iterator[tuple[str, str]]:
     curate, dedup, training, forecast = map(_results, ("curate", "dedup", "training", "forecast"))
     yield "gates", f"{curate['rows_per_s']:,.0f} rows a second on two cores"
     yield (
-        "curation",
+        "bench/dedup/README.md",
         f"in {dedup['cpu_ratio']:.2f} times the CPU of exact hashing and {dedup['peak_mb']} MB, of which the",
     )
-    yield "curation", f"texts take {dedup['texts_mb']}"
+    yield "bench/dedup/README.md", f"texts take {dedup['texts_mb']}"
     ours, bare = training["pairsmith"], training["trl"]
     yield "training", f"a step takes {ours['wall_s']:.2f} seconds against {bare['wall_s']:.2f}"
     yield "training", f"and {ours['cpu_s']:.2f} of CPU against {bare['cpu_s']:.2f}"
