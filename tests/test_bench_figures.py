@@ -71,7 +71,7 @@ def _quoted_figures() -> Iterator[tuple[str, str]]:
 
 
 def _proof_sentences() -> Iterator[tuple[str, str]]:
-    """What `evaluation` and the benchmark's README say about inputs that belong together, many answers, and F1."""
+    """What the benchmark's README says about inputs that belong together, many answers, and F1."""
     settings = _results("proof")["settings"]
 
     def of(kind: str, key: str = "coverage", **where: Any) -> list[float]:
@@ -90,19 +90,19 @@ def _proof_sentences() -> Iterator[tuple[str, str]]:
     counts = {kind: len(of(kind)) for kind in (shares, gaps, fields, many, labels)}
     alone, in_fours = least(shares, "alone"), least(shares, "alone", sizes=[4])
     absent = math.ceil(100 * max(row["absent"] / row["labels"] for row in settings if row["of"] == labels) - 1)
+    page = "bench/proof/README.md"
     yield (
-        "evaluation",
+        page,
         f"of a share held in at least {least(shares)} % of draws ({counts[shares]} settings), that of a difference in"
         f" at least {least(gaps)} % ({counts[gaps]} settings), and equal systems were called different in at most"
         f" {most('claimed')} %.",
     )
-    yield "evaluation", f"held in as little as {alone} % ({in_fours} % for groups of four)"
-    yield "evaluation", f"equal systems were called different in up to {most('claimed_alone')} %."
-    yield "evaluation", f"a share held in at least {least(many)} % of draws ({counts[many]} settings)"
-    yield "evaluation", f"in at least {least(fields)} % of draws ({counts[fields]} settings of records"
-    yield "evaluation", f"all labels in at least {least(labels)} % of draws ({counts[labels]} settings"
-    yield "evaluation", f"up to {absent} % of them without a test input"
-    page = "bench/proof/README.md"
+    yield page, f"held in as little as {alone} % ({in_fours} % for groups of four)"
+    yield page, f"equal systems were called different in up to {most('claimed_alone')} %."
+    yield page, f"a share held in at least {least(many)} % of draws ({counts[many]} settings)"
+    yield page, f"in at least {least(fields)} % of draws ({counts[fields]} settings of records"
+    yield page, f"all labels in at least {least(labels)} % of draws ({counts[labels]} settings"
+    yield page, f"up to {absent} % of them without a test input"
     for kind, words in (
         (shares, "a share of inputs that belong together"),
         (gaps, "a difference of those"),
@@ -130,7 +130,7 @@ def _lowest_rate(settings: list[dict[str, Any]], ended: str, rate: str) -> float
 
 
 def test_manual_quotes_the_figures_of_the_last_runs() -> None:
-    """Every benchmark figure in the manual is the one stored in `bench/results`."""
+    """Every benchmark figure in the manual and in the benchmarks' READMEs is the one stored in `bench/results`."""
     files = {name: ROOT / (name if "/" in name else f"docs/{name}.md") for name, _ in _quoted_figures()}
     pages = {name: " ".join(file.read_text(encoding="utf-8").split()) for name, file in files.items()}
     assert [(name, sentence) for name, sentence in _quoted_figures() if sentence not in pages[name]] == []
