@@ -56,18 +56,18 @@ def _quoted_figures() -> Iterator[tuple[str, str]]:
         yield "bench/generation/README.md", f"| peak memory, {rows} prompts | {generation[name]} MB"
     lost = f"The committed run lost {faults['rows_lost']} of 2,000 rows"
     yield from (("bench/faults/README.md", words) for words in (lost, f"was {faults['wall_ratio']:.2f} at load"))
-    coverage = _results("review")["coverage"]
+    review, coverage = "bench/review/README.md", _results("review")["coverage"]
     least = {reason: _lowest_rate(coverage["stopped"], reason, "passed") for reason in {*_ENDS}}
-    yield "review-method", f"every outcome summed, exact | {100 * min(least for _, least in coverage['exact']):.1f} % |"
+    yield review, f"every outcome summed, exact | {100 * min(least for _, least in coverage['exact']):.1f} % |"
     for ended, words in _ENDS.items():
-        yield "review-method", f"{words} | {_how_measured(ended)} | {100 * least[ended]:.1f} % |"
+        yield review, f"{words} | {_how_measured(ended)} | {100 * least[ended]:.1f} % |"
     lowest_watched = min(_lowest_rate(coverage["stopped"], ended, "accepted") for ended in _ENDS)
-    yield "review-method", f"what the gate watches, in all of these | the same | {100 * lowest_watched:.1f} % |"
+    yield review, f"what the gate watches, in all of these | the same | {100 * lowest_watched:.1f} % |"
     for scorer in _results("certificate")["scorers"]:
         of = scorer["certificate"]
         shares = " / ".join(f"{100 * of['accepted_by_labels'][labels]:.0f}" for labels in ("100", "200", "400"))
         broken, at_most = (100 * of[name] + 1e-9 for name in ("failed", "failed_at_most"))  # .25 rounds to .3
-        yield "review-method", f"| {shares} % | {broken:.1f} % ({at_most:.1f} %) |"
+        yield review, f"| {shares} % | {broken:.1f} % ({at_most:.1f} %) |"
 
 
 def _proof_sentences() -> Iterator[tuple[str, str]]:
