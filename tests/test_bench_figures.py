@@ -66,8 +66,8 @@ def _quoted_figures() -> Iterator[tuple[str, str]]:
     lowest = min(least[ended] for ended in _ENDS)
     yield (
         "review-method",
-        f"covers the truth in at least {100 * lowest:.1f} % of reviews, whatever ends them, and what the gate watches in"
-        f" {100 * lowest_watched:.1f} %",
+        f"covers the truth in at least {100 * lowest:.1f} % of reviews, whatever ends them, and what the gate watches"
+        f" in {100 * lowest_watched:.1f} %",
     )
     scorers = _results("certificate")["scorers"]
     most_broken = max(100 * scorer["certificate"]["failed"] + 1e-9 for scorer in scorers)
