@@ -84,7 +84,7 @@ def _variable(name: str, holds: str, url: str) -> str:
 
 
 @contextmanager
-def own_workspace(project: Project, progress: Progress = unseen, say: Say = discard_message) -> Iterator[Argilla]:
+def own_workspace(project: Project, progress: Progress, say: Say = discard_message) -> Iterator[Argilla]:
     """A connection that uses this project's workspace. Raises ReviewError, without starting a server, if no rows have
     been drawn yet."""
     named, url = project.spec.review.workspace, Store.url_for(project)
