@@ -12,7 +12,7 @@ import orjson
 
 from curate.split import SPLITS
 from schemas.files import files_in, replaced, sha256
-from schemas.progress import Progress, reporting, unseen
+from schemas.progress import Progress, reporting
 from schemas.records import Json, Split
 from schemas.streamed import batched
 
@@ -39,7 +39,7 @@ def pair_ids_next_to(folder: Path) -> set[str]:
     return {line[key] for path, keys in files for line in read_lines(path) for key in keys}
 
 
-def write_tables(folder: Path, columns: Sequence[str], progress: Progress = unseen) -> None:
+def write_tables(folder: Path, columns: Sequence[str], progress: Progress) -> None:
     """Write the rows in `data/<split>.jsonl` as Parquet and as a `datasets` folder; `columns` are the extra columns of
     the rows."""
     import datasets

@@ -152,5 +152,10 @@ def _centers(vectors: Vectors) -> np.ndarray:
         for first in range(0, len(sample), _BLOCK):
             block = sample[first : first + _BLOCK]
             np.add.at(sums, (block @ centers.T).argmax(axis=1), block)
-        centers = sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-12)
-    return np.asarray(centers)
+        centers = unit_rows(sums)
+    return centers
+
+
+def unit_rows(vectors: np.ndarray) -> np.ndarray:
+    """The rows, each scaled to length 1; a row of zeros stays one."""
+    return np.asarray(vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12))

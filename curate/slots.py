@@ -154,7 +154,7 @@ class Slots:
 
 
 def skim_candidates_of(
-    store: Store, generations: Iterable[str], forward_n: int | None = None, seeds: Container[str] | None = None
+    store: Store, generations: Iterable[str], forward_n: int | None, seeds: Container[str] | None = None
 ) -> Iterator[Json]:
     """The candidates that `Pool.read` reads, in pool order, as stored JSON."""
     seeds = store.active_seed_ids() if seeds is None else seeds

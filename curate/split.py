@@ -58,18 +58,12 @@ def recorded_splits(seeds: Iterable[Seed], settings: SplitSettings) -> dict[str,
     return {seed.id: name for seed, name in splits if "use" in seed.meta or name != split_of(seed.id, settings)}
 
 
-def with_splits(seeds: Sequence[Seed], settings: SplitSettings, earlier: Iterable[Seed] = ()) -> list[Seed]:
-    """The seeds, each with its split.
+def assign_splits(seeds: Sequence[Seed], settings: SplitSettings, earlier: Iterable[Seed] = ()) -> Sequence[Seed]:
+    """The seeds, each with its split. Only the splits are in memory; the seeds are read from wherever `seeds` are.
 
     Seeds among `earlier` ones keep their split. The others bring test and validation to their shares of all seeds of
     that kind. Seeds whose source names a split are not counted.
     """
-    return list(assign_splits(seeds, settings, earlier))
-
-
-def assign_splits(seeds: Sequence[Seed], settings: SplitSettings, earlier: Iterable[Seed] = ()) -> Sequence[Seed]:
-    """`with_splits` for very many seeds: only the splits are in memory, and the seeds are read from wherever `seeds`
-    are."""
     known = IdMap()  # the split of each earlier seed, and of its conversation and group
     for seed in earlier:
         split = SPLITS.index(seed_split(seed, settings))

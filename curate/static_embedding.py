@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from curate.neighbours import unit_rows
 from curate.scorers import Score
 from schemas.errors import MissingDependency
 from schemas.records import Pair, Reason
@@ -43,7 +44,7 @@ class StaticEmbedding:
         for row, tokens in enumerate(self._tokenizer.encode_batch(valid, add_special_tokens=False)):
             if tokens.ids:
                 sums[row] = self._vectors[tokens.ids].mean(axis=0)
-        return np.asarray(sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-12))
+        return unit_rows(sums)
 
     def similarity(self, a: Sequence[str], b: Sequence[str]) -> list[float]:
         """The cosine of each text of `a` with the text at the same index of `b`; 1 for equal texts."""

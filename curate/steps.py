@@ -31,7 +31,7 @@ from curate.selection import BEST, LengthFit, ranked, scored_outputs
 from curate.split import SPLITS, recorded_splits, split_of
 from curate.spread import at_random, by_quota, length_group, refuse_unknown, spread_out, vectors_of
 from schemas.errors import PairsmithError, UsageError, several
-from schemas.functions import Identity, function_identity
+from schemas.functions import Identity, crash_of, function_identity
 from schemas.gate_verdicts import decode_verdicts
 from schemas.identity import construct
 from schemas.kinds import KINDS, KindName
@@ -192,7 +192,7 @@ async def _scores(scorer: Scorer, pairs: Sequence[Pair]) -> Sequence[Score]:
         raise
     except Exception as error:  # an error of a scorer only affects the row that it is raised for
         if len(pairs) == 1:
-            return [Score(None, Reason("crashed", f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"))]
+            return [Score(None, crash_of(error))]
         return [(await _scores(scorer, [pair]))[0] for pair in pairs]
 
 

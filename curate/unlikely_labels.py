@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from curate.neighbours import Vectors
+from curate.neighbours import Vectors, unit_rows
 from curate.pool import Pool
 from curate.rows import StepId
 from curate.steps import NamedStep
@@ -141,5 +141,4 @@ def character_vectors(texts: Sequence[str]) -> np.ndarray:
             places = text_of[: len(runs)][inside] * _DIMENSIONS + (hashed % np.uint64(_DIMENSIONS)).astype(np.int64)
             signs = np.where(hashed >> np.uint64(63), 1.0, -1.0)
             counts += np.bincount(places, weights=signs, minlength=len(counts))
-    vectors = counts.reshape(-1, _DIMENSIONS)
-    return np.asarray(vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12))
+    return unit_rows(counts.reshape(-1, _DIMENSIONS))

@@ -19,7 +19,7 @@ from curate.scorers.choose import choose
 from curate.states import assigned_split, state_of
 from curate.steps import steps_for
 from schemas.identity import random_sort_key
-from schemas.progress import Progress, unseen
+from schemas.progress import Progress
 from schemas.project import Project
 from schemas.records import Counts, Pair, Reason, State
 from schemas.store import Store
@@ -65,7 +65,7 @@ async def judge_without_asking(
     store: Store,
     fingerprints: Sequence[str],
     remote_scorers: RemoteScorers,
-    progress: Progress = unseen,
+    progress: Progress,
 ) -> Pool:
     """The pool under the steps of a spec. Nothing is stored, and no scorer or judge is called: a row that needs one
     waits as `not_asked`."""

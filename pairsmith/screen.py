@@ -113,7 +113,7 @@ def _asked(cost: Cost) -> str:
     return ", ".join([requests, tokens, describe_cost(cost)]) if cost.requests or cost.lost else requests
 
 
-def verdict_mark(keep: bool | None, flags: Sequence[str] = ()) -> Text:
+def verdict_mark(keep: bool | None, flags: Sequence[str]) -> Text:
     """The coloured word keep, flag (kept, but worth a look), drop or wait."""
     word, style = {True: ("keep", "green"), False: ("drop", "red"), None: ("wait", "yellow")}[keep]
     return Text("flag", style="yellow") if keep and flags else Text(word, style=style)

@@ -19,7 +19,7 @@ import click
 
 from pairsmith.failures import WriteJson, escape_controls
 from pairsmith.stopping import Stopping
-from pairsmith.watching import NOBODY, Watcher
+from pairsmith.watching import NOBODY, Invocation, Watcher
 from schemas.errors import Interrupted
 from schemas.progress import Progress
 from schemas.progress_line import shown
@@ -199,14 +199,14 @@ def on_project(body: Callable[..., Any]) -> Callable[..., Any]:
     @click.pass_obj
     @wraps(body)
     def run(
-        process: tuple[WriteJson | None, Stopping, Watcher],
+        invocation: Invocation,
         /,
         folder: Path,
         overrides: tuple[str, ...],
         as_json: bool,
         **options: Any,
     ) -> Any:
-        write_json, stopping, watcher = process
+        write_json, stopping, watcher = invocation
         return body(Session(folder, overrides, write_json if as_json else None, stopping, watcher), **options)
 
     return run

@@ -1,13 +1,13 @@
-"""How another program in the same process, such as a job of the service, follows a command."""
+"""What a command gets from the process that runs it, and how another program in that process, such as a job of the
+service, follows the command."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from pairsmith.failures import WriteJson
+from pairsmith.stopping import Stopping
 from schemas.progress import Progress, unseen
-
-SendJson = Callable[[dict[str, Any]], None]
 
 
 def ignore_answer(data: dict[str, Any]) -> None:
@@ -18,7 +18,16 @@ class Watcher(NamedTuple):
     """Receives each progress report, and the command's `--json` object: its answer, or the object with its `error`."""
 
     progress: Progress = unseen
-    answer: SendJson = ignore_answer
+    answer: WriteJson = ignore_answer
 
 
 NOBODY = Watcher()
+
+
+class Invocation(NamedTuple):
+    """One run of the command line: click's object, which every command gets. `write_json` writes the one JSON object on
+    stdout (None without --json)."""
+
+    write_json: WriteJson | None
+    stopping: Stopping
+    watcher: Watcher

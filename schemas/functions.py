@@ -1,4 +1,4 @@
-"""The identity of a user's function: its name, and a hash that changes when the function is edited."""
+"""A user's function: its identity, which is its name and a hash that changes when it is edited, and why it crashed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from schemas.errors import UsageError
-from schemas.records import content_id
+from schemas.records import Reason, content_id
 
 
 class Identity(NamedTuple):
@@ -54,3 +54,8 @@ def _nameless(function: Callable[..., Any], named: str, because: str) -> UsageEr
         why="Its results are stored under its name and a hash of its source, so that an edit is noticed.",
         fix=f"Give it a name, and change the name whenever the function's meaning changes: {named}.",
     )
+
+
+def crash_of(error: BaseException) -> Reason:
+    """The reason of a row on which a user's function raised an error."""
+    return Reason("crashed", f"{type(error).__name__}: {' '.join(str(error).split())[:200]}")

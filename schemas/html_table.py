@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from html import escape
 
+from schemas.wording import cut
+
 SHOWN = 10  # rows
 _CELL = 300  # characters
 
@@ -21,4 +23,4 @@ def html_table(title: str, head: Sequence[str], rows: Iterable[Sequence[object]]
 
 def _cell(value: object) -> str:
     text = "" if value is None else f"{value:.3g}" if isinstance(value, float) else str(value)
-    return escape(text if len(text) <= _CELL else f"{text[: _CELL - 1]}…")
+    return escape(cut(text, _CELL))

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from schemas.errors import MissingDependency, PairsmithError
 from schemas.files import exclusive_lock
-from schemas.progress import Progress, unseen
+from schemas.progress import Progress
 
 
 class IsolatedEnvironment(NamedTuple):
@@ -37,7 +37,7 @@ class IsolatedEnvironment(NamedTuple):
 def ensure(
     environment: IsolatedEnvironment,
     folder: Path,
-    progress: Progress = unseen,
+    progress: Progress,
     running: list[subprocess.Popen[str]] | None = None,
 ) -> Path:
     """The Python of the environment in `folder`, which is created if it is missing, incomplete or outdated.

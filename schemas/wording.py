@@ -21,6 +21,11 @@ def percent(share: float) -> str:
     return f"{round(100 * share, 9):.10g}%"
 
 
+def cut(text: str, most: int) -> str:
+    """The text, cut with an ellipsis to at most this many characters."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
 def capital(sentence: str) -> str:
     """The sentence with a capital first letter."""
     return sentence[:1].upper() + sentence[1:]

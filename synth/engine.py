@@ -204,13 +204,11 @@ class _Run:
             target, enough = self.targets.get(name), False
             if target is not None:
                 if self._accepted[name] >= target:
-                    self.result.target_reached = True
                     self._ended.add(name)
                     return False
                 # If all open slots were accepted, would another seed still be needed?
                 enough = self._accepted[name] + self._open_slots[name] >= target
             if not enough and self._begun[name] + slots > self.limits.get(name, sys.maxsize):
-                self.result.limit_reached = True
                 self._ended.add(name)
                 return False
             if len(self._open) < self.window and not enough:

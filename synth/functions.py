@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 from schemas.blocking import is_cancelled
 from schemas.errors import PairsmithError
-from schemas.functions import Identity, function_identity
+from schemas.functions import Identity, crash_of, function_identity
 from schemas.records import Generated, Pair, Reason, Sampling, Seed, content_id
 from synth.slots import Kind, Name, Outcome, Slot
 
@@ -80,7 +80,7 @@ class Function:
         except (Exception, SystemExit, asyncio.CancelledError) as error:  # fails only this seed
             if isinstance(error, asyncio.CancelledError) and is_cancelled():
                 raise
-            return [Reason("crashed", f"{type(error).__name__}: {' '.join(str(error).split())[:200]}")]
+            return [crash_of(error)]
         return [_check_output(output) for output in outputs] or [Reason("empty", "the function returned nothing")]
 
     def _call(self, text: str) -> Any:

@@ -46,9 +46,8 @@ class GenerateResult:
     A slot is one sample of one seed. Without `accept` nothing is judged, so every pair is waiting. `reasons` counts
     failures by their code, `sentences` by the whole message, each with the location of its first seed (at most 1,000
     different messages). `pairs_made` are new, `pairs_kept` are from an earlier run. `stopped`: the stop event ended the
-    run, so slots may be left. `target_reached`: a direction ended because enough of its rows were accepted;
-    `limit_reached`: because the limit of candidates was reached. `missed` has the number of accepted rows of each
-    direction whose target was higher, once all of its seeds have been used.
+    run, so slots may be left. `missed` has the number of accepted rows of each direction whose target was higher, once
+    all of its seeds have been used.
     """
 
     accepted: int = 0
@@ -61,8 +60,6 @@ class GenerateResult:
     pairs_made: int = 0
     pairs_kept: int = 0
     stopped: bool = False
-    target_reached: bool = False
-    limit_reached: bool = False
     missed: dict[str, int] = field(default_factory=dict)
     seconds: float = 0.0
 

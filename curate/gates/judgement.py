@@ -9,6 +9,7 @@ from typing import Literal, NamedTuple
 
 from curate.gates.folding import shorten_runs
 from schemas.records import Pair, Reason
+from schemas.wording import cut
 
 Side = Literal["output", "input"]
 
@@ -138,8 +139,7 @@ def crashed(sentence: str) -> Judgement:
 
 def quote(text: str, limit: int = 80) -> str:
     """Return `text` on one line in quotation marks, cut at `limit` characters, as evidence in a reason."""
-    flat = " ".join(text.split())
-    return f"“{flat if len(flat) <= limit else flat[: limit - 1] + '…'}”"
+    return f"“{cut(' '.join(text.split()), limit)}”"
 
 
 def sides(pair: Pair) -> tuple[tuple[Side, str], ...]:

@@ -245,7 +245,7 @@ def _percentiles(inputs: Iterable[Sequence[str]], scores: Scores) -> dict[str, f
 
 
 def _best_and_margins(
-    inputs: Iterable[Collection[str]], left: set[str], scores: Scores | None, best: int, flagged: Collection[str] = ()
+    inputs: Iterable[Collection[str]], left: set[str], scores: Scores | None, best: int, flagged: Collection[str]
 ) -> tuple[set[str], dict[str, float]]:
     """The rows of `left` that are among the best of their input, and every row's distance from that cut."""
     if scores is None:

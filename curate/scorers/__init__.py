@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from schemas.blocking import is_cancelled
 from schemas.errors import PairsmithError
+from schemas.functions import crash_of
 from schemas.records import Pair, Reason
 
 
@@ -56,7 +57,7 @@ def own_scorer(function: Callable[[Pair], Any]) -> Scorer:
         except (Exception, SystemExit, asyncio.CancelledError) as error:  # only affects the row that it is raised for
             if isinstance(error, asyncio.CancelledError) and is_cancelled():
                 raise
-            return Score(None, Reason("crashed", f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"))
+            return Score(None, crash_of(error))
 
     return score
 

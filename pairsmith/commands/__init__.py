@@ -11,7 +11,7 @@ import click
 from pairsmith import __version__
 from pairsmith.failures import exit_code_of, json_on_stdout, reopen_closed_streams
 from pairsmith.stopping import listening
-from pairsmith.watching import NOBODY, Watcher
+from pairsmith.watching import NOBODY, Invocation, Watcher
 from schemas.cores import limit_spin_waits
 from schemas.errors import UsageError
 
@@ -130,10 +130,10 @@ def start(arguments: Iterable[str] | None = None, watcher: Watcher = NOBODY) -> 
     limit_spin_waits()
     reopen_closed_streams()
     with json_on_stdout("--json" in args) as write_json, listening() as stopping:
-        process = (write_json, stopping, watcher)
+        invocation = Invocation(write_json, stopping, watcher)
         try:
             _refuse_undecodable(args)
-            done = group.main(args=args, prog_name="pairsmith", standalone_mode=False, obj=process)
+            done = group.main(args=args, prog_name="pairsmith", standalone_mode=False, obj=invocation)
         except BaseException as error:
             return exit_code_of(error, write_json, watcher.answer)
     return done if isinstance(done, int) else 0

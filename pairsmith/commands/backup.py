@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
+from pairsmith.failures import WriteJson
+from pairsmith.watching import Invocation
 from schemas.errors import UsageError
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout and nothing else.")
 @click.pass_obj
-def backup(process: tuple[Any, ...], folder: Path, workspace: Path, database: str | None, as_json: bool) -> None:
+def backup(invocation: Invocation, folder: Path, workspace: Path, database: str | None, as_json: bool) -> None:
     """Copy a workspace into the new folder FOLDER: specs, seeds, prompts, stores, datasets, adapters, accounts and
     audit log.
 
@@ -38,7 +39,7 @@ def backup(process: tuple[Any, ...], folder: Path, workspace: Path, database: st
         raise UsageError(
             "there is no project to back up.", where=str(served.root), fix="Name a workspace: --workspace DIR."
         )
-    _answer(process[0] if as_json else None, "copied", copy(served, folder, database))
+    _answer(invocation.write_json if as_json else None, "copied", copy(served, folder, database))
 
 
 @click.command(short_help="Restore a backup into an empty workspace, or verify it.")
@@ -49,7 +50,7 @@ def backup(process: tuple[Any, ...], folder: Path, workspace: Path, database: st
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout and nothing else.")
 @click.pass_obj
-def restore(process: tuple[Any, ...], folder: Path, workspace: Path | None, only_check: bool, as_json: bool) -> None:
+def restore(invocation: Invocation, folder: Path, workspace: Path | None, only_check: bool, as_json: bool) -> None:
     """Restore the backup in FOLDER into an empty workspace. The backup is verified first.
 
     Jobs that had not finished when the backup was made are not resumed.
@@ -61,10 +62,10 @@ def restore(process: tuple[Any, ...], folder: Path, workspace: Path | None, only
     if only_check == (workspace is not None):
         raise UsageError("restore needs either a target workspace or --check.", fix="Pass --workspace DIR or --check.")
     kept = put_back(folder, Workspace(workspace.resolve())) if workspace else check(folder)
-    _answer(process[0] if as_json else None, "restored" if workspace else "sound", kept)
+    _answer(invocation.write_json if as_json else None, "restored" if workspace else "sound", kept)
 
 
-def _answer(write_json: Callable[[dict[str, Any]], None] | None, word: str, kept: BackupSummary) -> None:
+def _answer(write_json: WriteJson | None, word: str, kept: BackupSummary) -> None:
     if write_json:
         write_json({"result": word, "files": kept.files, "bytes": kept.size, "rows": kept.rows, "notes": kept.notes})
         return

@@ -170,8 +170,8 @@ def _files_for(file: Path, guessed: Guess, folder: Path) -> tuple[str, dict[str,
 
 def _shortages(spec: Spec, folder: Path) -> tuple[list[Shortage], SeedReading]:
     """What the seeds in `folder` are too few for, and the seeds as they were read."""
-    from curate.split import shortages, with_splits
+    from curate.split import assign_splits, shortages
     from synth.seeds import read_seeds
 
     reading = read_seeds(spec.seeds, folder)
-    return shortages(with_splits(reading.seeds, spec.split), spec), reading
+    return shortages(assign_splits(reading.seeds, spec.split), spec), reading

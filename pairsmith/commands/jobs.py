@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from pairsmith.failures import WriteJson, escape_controls
+from pairsmith.watching import Invocation
 from schemas.errors import UsageError, needing, usage_error_from
 
 if TYPE_CHECKING:
@@ -76,8 +77,9 @@ def on_workspace(body: Callable[..., Any]) -> Callable[..., Any]:
                 "no server has used this workspace yet.", where=str(root), fix="Start one: pairsmith serve"
             )
         jobs = Jobs(Workspace(root), database_url=database)
+        invocation: Invocation = context.obj
         try:
-            return body(JobsSession(jobs, context.obj[0] if as_json else None), **options)
+            return body(JobsSession(jobs, invocation.write_json if as_json else None), **options)
         finally:
             jobs.close()
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pairsmith.session import Session, on_project
+from schemas.wording import cut
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -80,5 +81,4 @@ def _screen(data: dict[str, Any]) -> list[RenderableType]:
 
 
 def _short(text: str, most: int) -> str:
-    flat = " ".join(text.split())
-    return flat if len(flat) <= most else f"{flat[: most - 1]}…"
+    return cut(" ".join(text.split()), most)

@@ -42,20 +42,20 @@ def run_stage(session: Session, row: Stage[Any], max_usd: float | None, **option
 
 def do(session: Session, row: Stage[Any], project: Project, store: Store, **options: Any) -> CommandOutcome:
     """Run a stage with the progress, messages and Ctrl-C handling of the session."""
-    if row.name == "generate":
-        options["live"] = session.watcher is not NOBODY
     with session.progress() as progress:
-        audience = Audience(progress, session.say, session.stopping)
+        audience = Audience(progress, session.say, session.stopping, is_watched=session.watcher is not NOBODY)
         outcome: CommandOutcome = row.do(project, store, audience, **options)
     return outcome
 
 
 def screen_of(session: Session, row: Stage[Any], outcome: CommandOutcome) -> list[Any]:
     """What the terminal shows of a stage's outcome."""
+    if row.summary is None:
+        return []
     from pairsmith import screen
 
-    lines = [(word, session.with_project_options(line)) for word, line in row.summary(outcome)] if row.summary else []
-    return [screen.stage(row.name, outcome, lines)] if row.summary else []
+    lines = [(word, session.with_project_options(line)) for word, line in row.summary(outcome)]
+    return [screen.stage(row.name, outcome, lines)]
 
 
 def _option(option: Option) -> Any:

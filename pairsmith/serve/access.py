@@ -62,7 +62,7 @@ SERVICE_RIGHTS = frozenset({Right.administer})
 """Rights that are only ever held in `*`."""
 
 
-def allows(roles: Mapping[str, Role], right: Right, project: str = ALL) -> bool:
+def allows(roles: Mapping[str, Role], right: Right, project: str) -> bool:
     """Whether somebody with these roles (keyed by project or `*`) has a right in a project."""
     if right in (Right.anyone, Right.account):
         return True

@@ -33,7 +33,7 @@ Names = Callable[[], Collection[str]]
 """Returns the variables whose values are secret because specs may name them as keys."""
 
 
-def set_up(*, as_json: bool, names: Names = tuple) -> None:
+def set_up(*, as_json: bool, names: Names) -> None:
     """Log to standard error, warnings and above; as JSON, requests and jobs too."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(LogFormatter(as_json=as_json, names=names))

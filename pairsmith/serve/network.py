@@ -80,7 +80,7 @@ def resolve(name: str, port: int) -> list[str]:
         return []
 
 
-def is_private(host: Host, lookup: Resolve = resolve) -> bool:
+def is_private(host: Host, lookup: Resolve) -> bool:
     """Whether any address of the host is not public. A name without an address is not private."""
     return any(not is_public(address) for address in lookup(host.name, host.port))
 

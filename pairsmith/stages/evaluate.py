@@ -47,7 +47,7 @@ def evaluate(
 
     It does not drain: `stop` ends it at once, and answers that arrived are kept.
     """
-    progress, say, _ = audience
+    progress, say = audience.progress, audience.say
     with recording(project, store, "evaluate", EvaluateOutcome()) as record:
         record.outcome = EvaluateOutcome(**plan.inputs_of("evaluate", project, store)._asdict())
         trained = latest_adapter(project, store)

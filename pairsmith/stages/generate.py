@@ -62,16 +62,15 @@ def generate(
     *,
     retry_failed: bool = False,
     batch: bool = False,
-    live: bool = False,
 ) -> GenerateOutcome:
-    """Ask for every pair that is not in the store yet. With `live`, the progress also counts the pairs that pass the
-    gates.
+    """Ask for every pair that is not in the store yet. If the audience watches, the progress also counts the pairs that
+    pass the gates.
 
     Raises Interrupted after Ctrl-C, once everything in flight is saved, and InputError for seeds that cannot be read.
     Before anything is asked, raises PairsmithError for what a later stage would refuse: a base model that cannot be
     trained, or missing gates, checks, scorers and files.
     """
-    say = audience.say
+    say, live = audience.say, audience.is_watched
     _refuse_empty_pipe(project)
     refuse_base(project)
     with recording(project, store, "generate", GenerateOutcome()) as record:
@@ -95,7 +94,7 @@ def generate(
         )
         _free_memory(gates_run=live or bool(project.spec.generate.targets))
         result = GenerateResult()
-        asking = AskPlan(project, store, by_direction, audience, retry_failed, live)
+        asking = AskPlan(project, store, by_direction, audience, retry_failed, tallies=live)
         try:
             run(ask(asking, seeds, record, result))
         finally:
@@ -265,15 +264,15 @@ def warn_about_shortages(say: Say, project: Project, seeds: Sequence[Seed]) -> t
 
 
 class AskPlan(NamedTuple):
-    """What to ask which teachers, by direction, and who follows it. `first` are seeds to ask about before the
-    others."""
+    """What to ask which teachers, by direction, and who follows it. With `tallies`, the progress counts the pairs that
+    pass the gates. `first` are seeds to ask about before the others."""
 
     project: Project
     store: Store
     teachers: Mapping[Direction, TeacherSettings]
     audience: Audience
     retry_failed: bool = False
-    live: bool = False
+    tallies: bool = False
     first: Sequence[Seed] = ()
 
 
@@ -308,9 +307,9 @@ async def ask(
 ) -> None:
     """Ask about `seeds` whatever is not in the store, in order, until done or Ctrl-C."""
     project, store, generate = asking.project, asking.store, asking.project.spec.generate
-    progress, say, stopping = asking.audience
-    opened = open_ledgers(store, asking.teachers, say, retry_failed=asking.retry_failed)
-    with (stopping or Stopping()).draining() as stop:
+    progress = asking.audience.progress
+    opened = open_ledgers(store, asking.teachers, asking.audience.say, retry_failed=asking.retry_failed)
+    with (asking.audience.stop or Stopping()).draining() as stop:
         async with opened as ledgers:
             distinct = list(dict.fromkeys(ledgers.values()))
             teachers.refuse_unkeepable_caps(project, ledgers)
@@ -325,7 +324,7 @@ async def ask(
                 stop=stop,
                 earlier_prompts=_earlier_prompts(store, asking.teachers),
             )
-            tally = GateTally(project) if asking.live else None
+            tally = GateTally(project) if asking.tallies else None
             try:
                 if asking.first:
                     await engine(iter(asking.first), progress=progress)  # without a total, because more follow

@@ -84,7 +84,7 @@ def _variable(name: str, holds: str, url: str) -> str:
 
 
 @contextmanager
-def own_workspace(project: Project, progress: Progress = unseen, say: Say = discard_message) -> Iterator[Argilla]:
+def own_workspace(project: Project, progress: Progress, say: Say = discard_message) -> Iterator[Argilla]:
     """A connection that uses this project's workspace. Raises ReviewError, without starting a server, if no rows have
     been drawn yet."""
     named, url = project.spec.review.workspace, Store.url_for(project)
@@ -105,7 +105,7 @@ def review(project: Project, store: Store, audience: Audience = NO_AUDIENCE) -> 
     If the reviews in the store are not enough, those on the server are fetched (`brought`), then rows are drawn and
     pushed. It does not drain: `stop` ends it at once.
     """
-    progress, say, _ = audience
+    progress, say = audience.progress, audience.say
     with recording(project, store, "review", ReviewOutcome()) as record:
         inputs = plan.inputs_of("review", project, store)
         record.outcome = ReviewOutcome(**inputs._asdict(), artifact_id=inputs.source)
@@ -164,7 +164,7 @@ def send(
 
 def push_rows(project: Project, store: Store, audience: Audience, *, more: bool) -> PushOutcome:
     """Implements `review push`."""
-    progress, say, _ = audience
+    progress, say = audience.progress, audience.say
     with recording(project, store, "review-push", PushOutcome()) as record:
         population = judged_population(project, store, say)
         with argilla(project, progress) as connected:
@@ -177,7 +177,7 @@ def push_rows(project: Project, store: Store, audience: Audience, *, more: bool)
 
 def pull_answers(project: Project, store: Store, connected: Argilla, audience: Audience) -> PullOutcome:
     """Implements `review pull`, once."""
-    progress, say, _ = audience
+    progress, say = audience.progress, audience.say
     with recording(project, store, "review-pull", PullOutcome()) as record:
         connected.workspace = workspace_of(project, store, connected)
         pulled = pull(project, store, connected, progress)

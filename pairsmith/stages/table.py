@@ -29,11 +29,13 @@ Lines = list[tuple[str, str]]
 
 
 class Audience(NamedTuple):
-    """Who follows a running stage: its progress callback, its messages, and the way to stop it."""
+    """Who follows a running stage: its progress callback, its messages, and the way to stop it. `is_watched`: somebody
+    also wants to see during generation how many pairs pass the gates."""
 
     progress: Progress = unseen
     say: Say = discard_message
     stop: Stopping | None = None
+    is_watched: bool = False
 
 
 NO_AUDIENCE = Audience()

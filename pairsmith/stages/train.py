@@ -43,7 +43,7 @@ def train(project: Project, store: Store, audience: Audience = NO_AUDIENCE, *, c
     the next run resumes from that step. Raises NoWork, also if the dataset was not compared with the held-out files of
     the spec.
     """
-    progress, say, stop = audience
+    progress, say, stop = audience.progress, audience.say, audience.stop
     with recording(project, store, "train", TrainOutcome()) as record:
         record.outcome = TrainOutcome(**plan.inputs_of("train", project, store)._asdict())
         settings, exported = project.spec.train, latest(store, "dataset")

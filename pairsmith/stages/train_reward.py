@@ -23,7 +23,7 @@ def train_reward(project: Project, store: Store, audience: Audience = NO_AUDIENC
 
     It does not drain: `stop` ends it at once. Raises NoWork for too few preferences.
     """
-    progress, say, _ = audience
+    progress, say = audience.progress, audience.say
     with recording(project, store, "train-reward", RewardOutcome()) as record:
         from train.base_model import find_base
         from train.reward_training import own_preferences, refuse_few, train_reward

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from array import array
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 import orjson
@@ -34,8 +35,7 @@ def set_active(store: Reading, seeds: Sequence[Seed], write: Callable[[Work], No
 
 def _are_active(store: Reading, seeds: Sequence[Seed]) -> bool:
     """Whether exactly these seeds, with this content and in this order, are the seeds of the project."""
-    c = tables.seeds.c
-    places = store._places(sa.select(c.position).where(c.active >= 0).order_by(c.active))
+    c, places = tables.seeds.c, _active_places(store)
     if len(places) != len(seeds):
         return False
     for page, bodies in zip(batched(places, _PAGE), batched(seed_bodies(seeds), _PAGE), strict=True):
@@ -43,6 +43,12 @@ def _are_active(store: Reading, seeds: Sequence[Seed]) -> bool:
         if [at[place] for place in page] != [body for _, body in bodies]:
             return False
     return True
+
+
+def _active_places(store: Reading) -> array[int]:
+    """The positions of the seeds that the project has now, in their order."""
+    c = tables.seeds.c
+    return store._places(sa.select(c.position).where(c.active >= 0).order_by(c.active))
 
 
 def each_seed(store: Reading) -> Iterator[Seed]:
@@ -99,20 +105,17 @@ def slots_by_seed(store: Reading, fingerprint: str) -> Iterator[Json]:
 
 
 class ActiveSeeds(Streamed[Seed]):
-    """The seeds of a project in order, without the excluded ones, not validated again; it keeps 8 bytes per seed in
-    memory."""
+    """The seeds of a project in order, not validated again; it keeps 8 bytes per seed in memory."""
 
-    def __init__(self, store: Reading, but: Iterable[str] = ()) -> None:
-        c = tables.seeds.c
-        self._store, self._places = store, store._places(sa.select(c.position).where(c.active >= 0).order_by(c.active))
-        self._excluded = frozenset(but)
+    def __init__(self, store: Reading) -> None:
+        self._store, self._places = store, _active_places(store)
 
     def __len__(self) -> int:
-        return len(self._places) - len(self._excluded)
+        return len(self._places)
 
     def __iter__(self) -> Iterator[Seed]:
         c = tables.seeds.c
         for page in batched(self._places, _PAGE):
             rows = self._store._at(sa.select(c.position, c.id, c.body), c.position, page)
-            at = {place: (id_, body) for place, id_, body in rows if id_ not in self._excluded}
-            yield from (_seed_of_row(self._store, *at[place]) for place in page if place in at)
+            at = {place: (id_, body) for place, id_, body in rows}
+            yield from (_seed_of_row(self._store, *at[place]) for place in page if place in at)  # not erased meanwhile

@@ -16,7 +16,7 @@ from urllib.parse import quote, unquote
 import sqlalchemy as sa
 
 from schemas.errors import StoreError, needing
-from schemas.progress import Say, log_message
+from schemas.progress import Say
 from schemas.store import tables
 from schemas.store.failures import shown
 
@@ -117,7 +117,7 @@ def empty_store(url: str) -> StoreError:
     return StoreError("the store is empty.", where=shown(url), fix="Run `pairsmith generate`, which creates it.")
 
 
-def check_version(engine: sa.Engine, url: str, *, upgrade: bool, say: Say = log_message) -> None:
+def check_version(engine: sa.Engine, url: str, *, upgrade: bool, say: Say) -> None:
     """Bring the store to the current schema; `say` gets a line if that takes long. Raises StoreError for a newer schema
     and, unless `upgrade`, for an empty store."""
     version = _version(engine)

@@ -219,9 +219,9 @@ class Store(Reading):
             return self._records(Seed, tables.seeds)
         return self._records(Seed, tables.seeds, c.active >= 0, order=c.active)
 
-    def active_seeds(self, but: Iterable[str] = ()) -> Sequence[Seed]:
-        """`seeds()` without the ids in `but`, read a page at a time on each iteration, for very many seeds."""
-        return ActiveSeeds(self, but)
+    def active_seeds(self) -> Sequence[Seed]:
+        """`seeds()`, read a page at a time on each iteration, for very many seeds."""
+        return ActiveSeeds(self)
 
     def seeds_by_id(self, ids: Iterable[str]) -> dict[str, Seed]:
         """id -> the seed, among all that were ever read."""

@@ -263,6 +263,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from curate.dataset_files import write_tables
+from schemas.progress import unseen
 
 folder = Path(sys.argv[1])
 (folder / "data").mkdir()
@@ -274,7 +275,7 @@ for number in range(6_000):
     lines.append(orjson.dumps({"pair_id": str(number), "input": text, "output": text, **chats, **same}))
 for split in ("train", "validation", "test"):
     (folder / "data" / f"{split}.jsonl").write_bytes(b"\\n".join(lines) if split == "train" else b"")
-write_tables(folder, ())
+write_tables(folder, (), unseen)
 print(pa.default_memory_pool().max_memory(), pq.read_table(folder / "data" / "train.parquet").nbytes)
 """
 

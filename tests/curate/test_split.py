@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from curate.split import (
     SPLITS,
+    assign_splits,
     disputed_questions,
     groups_of,
     held_out_inputs,
@@ -21,7 +22,6 @@ from curate.split import (
     seed_split,
     shortages,
     split_of,
-    with_splits,
 )
 from schemas.records import Message, Seed, content_id
 from schemas.spec import Spec, SplitSettings
@@ -59,7 +59,7 @@ def test_splits_have_the_requested_size(inputs: int, outputs: int, shares: tuple
     """For each kind of seed exactly the requested share, rounded to whole seeds: whether there is a test set is not
     left to chance."""
     settings = SplitSettings(test=shares[0], validation=shares[1])
-    seeds = with_splits(
+    seeds = assign_splits(
         [*_numbered_seeds("input", range(inputs)), *_numbered_seeds("output", range(outputs))], settings
     )
     for kind, number in (("input", inputs), ("output", outputs)):
@@ -77,19 +77,19 @@ def test_a_seed_never_moves_and_new_ones_fill_the_shares(sizes: list[int], rng: 
     settings, earlier, every_seed = SplitSettings(), list[Seed](), list[Seed]()
     for size in sizes:
         every_seed += _numbered_seeds("input", range(len(every_seed), len(every_seed) + size))
-        seeds = with_splits(rng.sample(every_seed, len(every_seed)), settings, earlier)
+        seeds = assign_splits(rng.sample(every_seed, len(every_seed)), settings, earlier)
         assert {seed.id: seed.split for seed in seeds}.items() >= {seed.id: seed.split for seed in earlier}.items()
         splits = Counter(seed.split for seed in seeds)
         assert splits["test"] == round(settings.test * len(seeds))
         assert splits["validation"] == round(settings.validation * len(seeds))
         earlier = seeds
-    assert with_splits(earlier[::2], settings, earlier) == earlier[::2]
+    assert assign_splits(earlier[::2], settings, earlier) == earlier[::2]
 
 
 def test_seeds_of_an_earlier_version_stay_where_their_hash_put_them() -> None:
     """In a store without recorded splits, each seed keeps the split of its hash."""
     settings, seeds = SplitSettings(), _numbered_seeds("input", range(50))
-    again = with_splits([*seeds, *_numbered_seeds("input", range(50, 60))], settings, seeds)
+    again = assign_splits([*seeds, *_numbered_seeds("input", range(50, 60))], settings, seeds)
     assert [seed.split for seed in again[:50]] == [split_of(seed.id, settings) for seed in seeds]
 
 
@@ -255,13 +255,13 @@ def test_a_small_test_share_is_checked_on_few_of_many_seeds() -> None:
 def test_held_out_outputs_are_test_inputs_too() -> None:
     """A collection of excellent outputs can be evaluated: backward generation writes the inputs, and the output is the
     reference. The possible number of test inputs, and that 50 outputs are too few, is known before any request."""
-    many, few = (with_splits(_seeds(count, "output"), SplitSettings()) for count in (100, 50))
+    many, few = (assign_splits(_seeds(count, "output"), SplitSettings()) for count in (100, 50))
     assert max_test_inputs(many, _spec()) == 20
     assert shortages(many, _spec()) == []
     (short, *_) = shortages(few, _spec())
     assert short.what.startswith("10 test inputs (of 50 excellent outputs)")
     assert "about 100 excellent outputs, or raise the test share from 20 % (split.test)" in short.fix
-    mixed = [*with_splits(_seeds(50), SplitSettings()), *few]
+    mixed = [*assign_splits(_seeds(50), SplitSettings()), *few]
     assert max_test_inputs(mixed, _spec()) == 20
     assert max_test_inputs(mixed, _spec(evaluate={"max_seeds": 7})) == 7
 
@@ -277,7 +277,7 @@ def test_shortage_names_the_kind_of_seeds_in_use(kind: str, noun: str) -> None:
         content = {"messages": (Message(role="user", content=text),)} if kind == "conversation" else {"text": text}
         reference = None if kind == "input" else "an answer"
         seeds.append(Seed.model_validate({"kind": kind, "reference": reference, "source": "s", **content}))
-    proof, rows = shortages(with_splits(seeds, SplitSettings()), _spec())
+    proof, rows = shortages(assign_splits(seeds, SplitSettings()), _spec())
     assert f"(of 30 {noun})" in proof.what
     assert f"about 100 {noun}, or raise the test share" in proof.fix
     assert ("select.best" in rows.fix) == (kind == "input")
@@ -289,7 +289,7 @@ def test_each_kind_of_seed_may_have_shares_of_its_own() -> None:
     """Outputs may have a smaller test share than inputs. A kind without an entry has the default, and a table that
     leaves a kind no training seeds, or names an unknown kind, is refused by name."""
     settings = SplitSettings.model_validate({"test": {"input": 0.5, "output": 0.05}, "validation": {"output": 0.0}})
-    split = Counter((seed.kind, seed.split) for seed in with_splits([*_seeds(40), *_seeds(40, "output")], settings))
+    split = Counter((seed.kind, seed.split) for seed in assign_splits([*_seeds(40), *_seeds(40, "output")], settings))
     assert split == {
         ("input", "test"): 20,
         ("input", "validation"): 4,
@@ -343,8 +343,8 @@ def test_group_is_in_one_split_and_its_new_rows_follow(sizes: list[int], rng: ra
     their share of the groups, and a later row joins its group."""
     settings, seeds = SplitSettings(), _grouped_seeds(sizes)
     some = rng.sample(seeds, max(1, len(seeds) // 2))
-    first = with_splits(some, settings)
-    again = with_splits(rng.sample(seeds, len(seeds)), settings, first)
+    first = assign_splits(some, settings)
+    again = assign_splits(rng.sample(seeds, len(seeds)), settings, first)
     assert {seed.id: seed.split for seed in again}.items() >= {seed.id: seed.split for seed in first}.items()
     for read in (first, again):
         splits_of_groups = {(seed.meta["group"], seed.split) for seed in read}
@@ -360,8 +360,8 @@ def test_group_added_later_moves_no_seed_and_is_warned_about() -> None:
     """Seeds that were drawn one by one keep their split, since a model may have seen them. Groups in several splits are
     warned about, also where a test file contains rows of a training group."""
     grouped = _grouped_seeds([5] * 20)
-    before = with_splits([seed.model_copy(update={"meta": {}}) for seed in grouped], SplitSettings())
-    seeds = with_splits(grouped, SplitSettings(), before)
+    before = assign_splits([seed.model_copy(update={"meta": {}}) for seed in grouped], SplitSettings())
+    seeds = assign_splits(grouped, SplitSettings(), before)
     assert [seed.split for seed in seeds] == [seed.split for seed in before]
     (short,) = [short for short in shortages(seeds, _spec()) if "in the test" in short.what]
     assert short.what.split(" groups have")[0].isdecimal()
@@ -381,20 +381,20 @@ def test_chats_with_the_same_greeting_keep_their_split() -> None:
     """Chats that all begin with the same greeting are not moved: read again, each keeps its split, whether or not its
     group is still given."""
     settings, chats = SplitSettings(), [_chat(number, f"customer {number // 2}") for number in range(60)]
-    first = with_splits(chats, settings)
+    first = assign_splits(chats, settings)
     assert {seed.split for seed in first} == set(SPLITS)
     for again in (chats, [_chat(number) for number in range(60)]):
-        assert [seed.split for seed in with_splits(again, settings, first)] == [seed.split for seed in first]
+        assert [seed.split for seed in assign_splits(again, settings, first)] == [seed.split for seed in first]
 
 
 def test_new_row_joins_the_earlier_split_of_its_group() -> None:
     """This week's export has none of last week's rows but the same customers: those of the test split stay in it."""
     settings, seeds = SplitSettings(), _grouped_seeds([1] * 10)
-    first = with_splits(seeds, settings)
+    first = assign_splits(seeds, settings)
     later = [seed.model_copy(update={"text": f"again {seed.text}"}) for seed in seeds[:5]] + _grouped_seeds(
         [1] * 40, 10
     )
-    again = with_splits(later, settings, first)
+    again = assign_splits(later, settings, first)
     assert [seed.split for seed in again[:5]] == [seed.split for seed in first[:5]]
 
 
@@ -403,7 +403,7 @@ def test_groups_in_several_splits_are_noticed_after_thousands_of_rows() -> None:
     alone = [Seed(kind="input", text=f"{n}", source="s") for n in range(2_100)]
     mixed = [Seed(kind="input", text=use, source="s", meta={"group": "a", "use": use}) for use in ("train", "test")]
     spec = _spec(seeds=[{"path": "s.jsonl", "group": "customer"}])
-    (short,) = shortages([*with_splits(alone, spec.split), *mixed], spec)
+    (short,) = shortages([*assign_splits(alone, spec.split), *mixed], spec)
     assert short.what.startswith("1 group has")
 
 

@@ -186,12 +186,12 @@ def test_every_template_accepts_every_teacher(tmp_path: Path, example: str | Non
 
 def test_the_split_of_the_demo_leaves_enough_to_test() -> None:
     """The image-prompts example holds out 24 to 30 input seeds for the test split and 8 to 14 for validation."""
-    from curate.split import with_splits
+    from curate.split import assign_splits
     from synth.seeds import read_seeds
 
     folder = template_folder("image-prompts")
     spec = load(folder).spec
-    seeds = with_splits(read_seeds(spec.seeds, folder).seeds, spec.split)
+    seeds = assign_splits(read_seeds(spec.seeds, folder).seeds, spec.split)
     counted = [seed.split for seed in seeds if seed.kind == "input"]
     assert 24 <= counted.count("test") <= 30
     assert 8 <= counted.count("validation") <= 14

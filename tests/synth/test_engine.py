@@ -112,13 +112,11 @@ def test_a_target_is_not_overshot_by_more_than_a_seed(n: int, tmp_path: Path) ->
     with LoopbackTeacher(latency_s=0.002) as teacher:
         options = {"accept": accept, "targets": {"forward": 20}}
         result, _ = run(teacher, tmp_path, input(500), n=n, options=options, concurrency=16)
-        assert result.target_reached
         assert 20 <= result.accepted < 20 + n
         assert result.rows_in == sum(ask.n for ask in teacher.asked)
         assert result.counts.adds_up
         asked = len(teacher.asked)
-        again, _ = run(teacher, tmp_path, input(500), n=n, options=options, concurrency=16)
-        assert again.target_reached
+        run(teacher, tmp_path, input(500), n=n, options=options, concurrency=16)
         assert len(teacher.asked) == asked
 
 
@@ -132,7 +130,6 @@ def test_a_target_counts_and_ends_forward_generation_only(backward_first: bool, 
     seeds = [*output(10), *input(10)] if backward_first else [*input(10), *output(10)]
     with LoopbackTeacher() as teacher:
         result, _ = run(teacher, tmp_path, seeds, options={"accept": accept, "targets": {"forward": 6}})
-        assert result.target_reached
         forward = sum(ask.n for ask in teacher.asked if ask.prompt.startswith("dog"))
         assert (forward, result.rows_in) == (6, 6 + 2 * 10)
         assert result.counts.adds_up
@@ -152,8 +149,6 @@ def test_each_direction_has_a_target_and_a_limit_of_candidates(tmp_path: Path) -
             forward = sum(ask.n for ask in teacher.asked if ask.prompt.startswith("dog"))
             assert (forward, len(teacher.asked) - forward // 2) == (8, 6)
             assert (result.accepted, result.rejected) == (6, 8)
-            assert result.target_reached
-            assert result.limit_reached
 
 
 def test_target_without_accept_is_an_error(tmp_path: Path) -> None:

@@ -371,14 +371,14 @@ def test_a_new_project_gets_a_base_for_this_machine(monkeypatch: pytest.MonkeyPa
     from pairsmith.commands.init import command
     from pairsmith.new_project import template_folder, with_base
     from pairsmith.stopping import Stopping
-    from pairsmith.watching import NOBODY
+    from pairsmith.watching import NOBODY, Invocation
 
     text = (template_folder(None) / "pairsmith.toml").read_text()
     assert with_base(text) == text or models.machine().is_gpu
     monkeypatch.setattr(models, "machine", lambda: CARD_4090)
     for name, more in (("starter", []), ("example", ["--example", "release-notes"])):
         words = [str(tmp_path / name), "--embedded", *more]
-        done = CliRunner().invoke(command, words, obj=(None, Stopping(), NOBODY), catch_exceptions=False)
+        done = CliRunner().invoke(command, words, obj=Invocation(None, Stopping(), NOBODY), catch_exceptions=False)
         assert done.exit_code == 0
     written = (tmp_path / "starter" / "pairsmith.toml").read_text()
     assert 'base = "Qwen/Qwen3-4B-Instruct-2507"' in written

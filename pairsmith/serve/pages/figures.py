@@ -143,7 +143,7 @@ def snapshot(request: Request, slug: str) -> Snapshot:
     return now
 
 
-def jobs_of(request: Request, slug: str | None = None, limit: int = 20) -> list[Job]:
+def jobs_of(request: Request, slug: str | None, limit: int = 20) -> list[Job]:
     """Jobs, newest first."""
     return list(state_of(request).jobs.list(slug, limit))
 
