@@ -148,7 +148,9 @@ def test_an_english_text_splits_few_lists_of_other_languages() -> None:
     they split only these lists into words, and keep no rules: all lists would be 5 MB in every process, and take
     `generate` beyond its limit of 90 MB."""
     free_tables()
-    steps = gates_for(TaskSettings(name="scene", style="Write a rich image prompt."), GateSettings(language=False), FOLDER)
+    steps = gates_for(
+        TaskSettings(name="scene", style="Write a rich image prompt."), GateSettings(language=False), FOLDER
+    )
     for output in ("A red fox in fresh snow, morning light.", "The user wants a fox, so I will write one."):
         judge_text("a fox", output, steps)
     kept = [words for code in LANGUAGES if code != "en" for words in lexicon(code).lists.values()]

@@ -248,7 +248,9 @@ def list_finder(language: str) -> Callable[[str], ListHits]:
 @cache
 def _strings(language: str) -> Mapping[str, Mapping[str, bool]]:
     known = lexicon(language)
-    return strings_for({name: known.words(name) for name in known.lists.texts if name not in _COMMON}, alone=known.alone)
+    return strings_for(
+        {name: known.words(name) for name in known.lists.texts if name not in _COMMON}, alone=known.alone
+    )
 
 
 @cache
