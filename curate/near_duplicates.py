@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from curate.overlap import FEW, NEARLY_ALL, TEMPLATE, is_edited_copy, is_whole
 from curate.set_join import SimilarRows, TokenSets, find_similar_rows
 from curate.words import numbers_in, words
+from schemas.progress import Progress, unseen
 
 if TYPE_CHECKING:
     from schemas.kinds import TaskKind
@@ -23,18 +24,20 @@ _NO_TEMPLATE = frozenset[int](), frozenset[int]()
 _PAIRS = 40  # per row; above this on both sides, most rows are duplicates and both texts are joined at once
 
 
-def duplicates(rows: Iterable[tuple[str, ...]], threshold: float) -> dict[int, SimilarRows]:
+def duplicates(
+    rows: Iterable[tuple[str, ...]], threshold: float, progress: Progress = unseen
+) -> dict[int, SimilarRows]:
     """Map the index of each duplicate row to the earlier row that it repeats. The first row of several stays, so put
     the preferred ones first.
 
     Rows repeat each other if each of their texts has a Jaccard similarity of word bigrams >= `threshold`.
     """
     with TokenSets(rows) as sets:
-        return _first_matches(sets, threshold)
+        return _first_matches(sets, threshold, progress)
 
 
-def _first_matches(sets: TokenSets, threshold: float) -> dict[int, SimilarRows]:
-    return {pair.later: pair for pair in find_similar_rows(sets, threshold, first=True)}
+def _first_matches(sets: TokenSets, threshold: float, progress: Progress = unseen) -> dict[int, SimilarRows]:
+    return {pair.later: pair for pair in find_similar_rows(sets, threshold, first=True, progress=progress)}
 
 
 class HasTexts(Protocol):

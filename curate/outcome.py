@@ -183,7 +183,7 @@ def _near_duplicates_across_splits(project: Project, seeds: Sequence[Seed], prog
     Pairs of seeds would be too many: ten thousand messages with one text have fifty million.
     """
     texts = ((seed.body,) for seed in reporting(seeds, progress, "seeds", len(seeds)))
-    of = duplicates(texts, project.spec.curate.duplicates.jaccard)
+    of = duplicates(texts, project.spec.curate.duplicates.jaccard, progress)
     numbers = {number for pair in of.values() for number in pair[:2]}
     places = {
         number: (seed.id, seed.source, seed_split(seed, project.spec.split))

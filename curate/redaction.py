@@ -14,6 +14,7 @@ from curate.gates.personal import ONE, REMOVED, WORDS, parse_record, personal, p
 from curate.gates.scripts import in_simplified
 from curate.words import SPACED
 from schemas.id_map import IdMap
+from schemas.progress import Progress, reporting, unseen
 from schemas.records import Seed
 from schemas.spec import Spec
 from schemas.spec.personal import PersonalSettings, Treatment
@@ -21,10 +22,16 @@ from schemas.spooled_seeds import SpooledSeeds
 from synth.generators import NO_REDACTION, Redaction
 from synth.seeds import SeedProblem, SeedReading
 
+PERSONAL_DATA = "personal data"  # the name of the search in progress reports
 _SHORT = 7  # characters; a secret up to this length is redacted only as a separate word, if it occurs as one
 
 
-def treated(reading: SeedReading, settings: PersonalSettings, languages: tuple[str, str] = ("en", "en")) -> SeedReading:
+def treated(
+    reading: SeedReading,
+    settings: PersonalSettings,
+    languages: tuple[str, str] = ("en", "en"),
+    progress: Progress = unseen,
+) -> SeedReading:
     """Apply `settings` to the seeds of a reading; `languages` are those of the task's inputs and outputs.
 
     A seed that is left out becomes a problem that names the kind of data but not the text. A redacted seed is a new
@@ -35,7 +42,7 @@ def treated(reading: SeedReading, settings: PersonalSettings, languages: tuple[s
         return reading
     seeds, first_seen = SpooledSeeds(), IdMap()
     problems, notes = list(reading.problems), list(reading.notes)
-    for seed in reading.seeds:
+    for seed in reporting(reading.seeds, progress, PERSONAL_DATA, len(reading.seeds)):
         kinds = {
             kind for text, language in texts_of(seed, *languages) for kind, _ in find_personal_data(text, language)
         }

@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curate.hashed_words import MIX, Numbers, Tokens, hashed_words, mixed
+from schemas.progress import Progress, reporting, unseen
 from schemas.streamed import batched
 
 _CHUNK = 1 << 9  # texts that are sorted at once: the index of a text takes the bits that a token or a rank leaves free
@@ -256,7 +257,9 @@ class SimilarRows(NamedTuple):
     similarity: float
 
 
-def find_similar_rows(sets: TokenSets, threshold: float, *, first: bool = False) -> Iterator[SimilarRows]:
+def find_similar_rows(
+    sets: TokenSets, threshold: float, *, first: bool = False, progress: Progress = unseen
+) -> Iterator[SimilarRows]:
     """All pairs of rows whose texts each have Jaccard similarity >= `threshold`, by the later row, then the earlier.
 
     With `first`, only the first pair of every row, and none with an earlier row that has a pair itself: these are the
@@ -272,7 +275,8 @@ def find_similar_rows(sets: TokenSets, threshold: float, *, first: bool = False)
     nearest[rows] = candidates[first_of[rows]]
     known[rows] = sets.similarities(rows, nearest[rows])
     removed, frequent = np.zeros(len(sets), bool), frequent_rows.holds
-    for row in np.flatnonzero((nearest >= 0) | frequent).tolist():
+    to_compare = np.flatnonzero((nearest >= 0) | frequent).tolist()
+    for row in reporting(to_compare, progress, "comparisons", len(to_compare)):
         others = candidates[first_of[row] : first_of[row + 1]]
         if frequent[row]:
             others = np.concatenate([others, frequent_rows.met_by(row)])

@@ -6,14 +6,20 @@ from collections.abc import Iterable, Sequence
 from urllib.parse import urlsplit
 
 from curate.gates.personal import counted
-from curate.redaction import find_personal_data, texts_of
+from curate.redaction import PERSONAL_DATA, find_personal_data, texts_of
 from curate.split import has_given_output
-from schemas.progress import Say
+from schemas.progress import Progress, Say, reporting, unseen
 from schemas.records import Seed
 from schemas.spec import Spec, TeacherSettings
 
 
-def warn_about_personal_data(say: Say, seeds: Sequence[Seed], teachers: Iterable[TeacherSettings], spec: Spec) -> None:
+def warn_about_personal_data(
+    say: Say,
+    seeds: Sequence[Seed],
+    teachers: Iterable[TeacherSettings],
+    spec: Spec,
+    progress: Progress = unseen,
+) -> None:
     """Report what personal data, secrets and insults the seeds and exemplars contain, and where they are sent.
 
     Exemplars are not redacted, and every request includes each of them. If nothing is sent off this machine,
@@ -21,7 +27,8 @@ def warn_about_personal_data(say: Say, seeds: Sequence[Seed], teachers: Iterable
     """
     away = sorted({url for teacher in teachers for url in teacher.addresses if not is_local(url)})
     asked_in, answered_in = spec.task.languages
-    of_seeds = (text for seed in seeds for text in texts_of(seed, asked_in, answered_in, sent=True))
+    searched = reporting(seeds, progress, PERSONAL_DATA, len(seeds))
+    of_seeds = (text for seed in searched for text in texts_of(seed, asked_in, answered_in, sent=True))
     of_exemplars = (text for one in spec.exemplars for text in ((one.input, asked_in), (one.output, answered_in)))
     for what, takes, sent in (
         ("seeds contain", "requests send it", of_seeds),
@@ -32,7 +39,8 @@ def warn_about_personal_data(say: Say, seeds: Sequence[Seed], teachers: Iterable
     if not away:
         step = -(-len(seeds) // _LOOKED_AT) or 1
         looked_at = seeds[::step]
-        pairs = (seed for seed in looked_at if has_given_output(seed))
+        searched = reporting(looked_at, progress, PERSONAL_DATA, len(looked_at))
+        pairs = (seed for seed in searched if has_given_output(seed))
         kept = (text for seed in pairs for text in texts_of(seed, asked_in, answered_in))
         if held := counted(one for text, language in kept for one in {*find_personal_data(text, language)}):
             sample = f"a sample of {len(looked_at):,} of the {len(seeds):,} rows contains"

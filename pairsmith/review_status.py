@@ -9,6 +9,7 @@ from curate.argilla.adjudication import Disagreement, disagreements
 from curate.review.acceptance import drawn_so_far, inclusion_probabilities
 from curate.review.agreement import agreement
 from curate.review.gold import accuracies, read_gold
+from curate.review.population import Population
 from curate.review.sampling import SHARE_KEYS
 from curate.review.status import as_json, review_status
 from pairsmith.stages.review import judged_population
@@ -27,9 +28,13 @@ SHOWN = 5  # disagreements shown in full
 def read(project: Project, store: Store, say: Say = discard_message) -> dict[str, Any]:
     """The review status, why rows were sampled, agreement, accuracy on gold rows, and what reviewers disagree about."""
     try:
-        population = judged_population(project, store, say)
+        return status_of(project, store, judged_population(project, store, say))
     except NoWork as nothing:
         return {"review": None, "why": str(nothing)}
+
+
+def status_of(project: Project, store: Store, population: Population) -> dict[str, Any]:
+    """The same, from a population that was read before."""
     reviews = store.reviews()
     reviewed = {pair_id: reviews[pair_id] for pair_id in population.rows if pair_id in reviews}
     sampled = store.sampled()

@@ -39,7 +39,7 @@ class Population:
     maps every gate to the row with the lowest id that it rejected. `doubted` are the rows with findings.
     `not_asked` are rows that the scorer has not been asked about, because reviewers rejected or edited them before it
     was added: which of them it would choose is unknown, and they count as chosen, so that the rate of its choice is not
-    too high.
+    too high. Only where there may be such rows (`depends_on_reviews`) does anything here depend on reviews.
     """
 
     pool: Pool
@@ -50,6 +50,7 @@ class Population:
     doubted: Collection[str]
     compared_by: str = ""
     not_asked: Collection[str] = ()
+    depends_on_reviews: bool = False
 
     def pairs(self, pair_ids: Iterable[str]) -> dict[str, Pair]:
         """The pairs of `pair_ids` that belong to the population, in the given order."""
@@ -124,10 +125,11 @@ def read_population(
     compared = _without_length(pool, inputs, scores, left) if scores and select.length_control else scores
     accepted, margins = _best_and_margins(inputs, left, compared, select.best, flagged_last)
     asked = scores.keys() | without_score[next(iter(scorers))] if scores and not older else left
-    not_asked = _not_asked(store, left - asked)
+    unscored = left - asked
+    not_asked = _not_asked(store, unscored)
     rows = _sampling_rows(passed, accepted | not_asked, percentiles, margins, flagged_by_any)
     by_pair_id = {pair_id: ids for ids in inputs for pair_id in ids}
-    return Population(pool, rows, by_pair_id, scores or {}, rejected, doubted, older, not_asked)
+    return Population(pool, rows, by_pair_id, scores or {}, rejected, doubted, older, not_asked, bool(unscored))
 
 
 def _doubted_by_gates(pool: Pool) -> tuple[set[str], dict[str, str]]:

@@ -82,7 +82,7 @@ def generate(
         reading, all_seeds = load_seeds(project, store, say, audience.progress)
         by_direction = teachers.by_direction(project, say, batch=batch)
         run_preflight(project, all_seeds)
-        _warn(project, all_seeds, by_direction.values(), say)
+        _warn(project, all_seeds, by_direction.values(), audience)
         give_back()
         seeds, left_out = without_test_overlap(project, all_seeds, say)
         record.outcome = GenerateOutcome(
@@ -169,7 +169,7 @@ def load_seeds(
     if stdin:
         stdin.seek(0)
     read = read_seeds(project.spec.seeds, project.folder, stdin, progress=progress)
-    reading = treated(read, project.spec.personal, project.spec.task.languages)
+    reading = treated(read, project.spec.personal, project.spec.task.languages, progress)
     _say_first(say, [f"{problem.where}: {problem.what}" for problem in (*reading.notes, *reading.problems)])
     if reading.not_used:
         say(f"{reading.not_used}.")
@@ -238,11 +238,12 @@ def _say_first(say: Say, lines: Sequence[str]) -> None:
         say(f"and {more} more; the receipt lists them all.")
 
 
-def _warn(project: Project, seeds: Sequence[Seed], teachers: Iterable[TeacherSettings], say: Say) -> None:
+def _warn(project: Project, seeds: Sequence[Seed], teachers: Iterable[TeacherSettings], audience: Audience) -> None:
     """Warn about settings that may not be intended, before anything is sent."""
+    say = audience.say
     for what, fix in (*doubtful_settings(project.spec), *unused_task_texts(project)):
         say(f"warning: {what}. {fix}")
-    warn_about_personal_data(say, seeds, teachers, project.spec)
+    warn_about_personal_data(say, seeds, teachers, project.spec, audience.progress)
     ways = [way.prompt for way in project.spec.generate.directions.values()]
     for name in prompts.unused(ways, project.folder):
         used = f"{' and '.join(ways)} {'is' if len(ways) == 1 else 'are'}"

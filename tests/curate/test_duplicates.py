@@ -10,7 +10,7 @@ import time
 import tracemalloc
 from collections.abc import Sequence
 from itertools import chain, pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -723,3 +723,14 @@ def test_rows_from_one_template_are_not_duplicates(kind: KindName) -> None:
     few = find_repeated_rows(lambda: rows[:6], 0.6, KINDS[kind])
     assert few.of == {}, "six show it if all contain it whole"
     assert len(find_repeated_rows(lambda: rows[:4], 0.6, KINDS[kind]).of) == 3, "four do not"
+
+
+def test_a_long_comparison_reports_progress() -> None:
+    """Seeds of one template are compared with hundreds of others each, which takes minutes for 100,000 of them: the
+    screen shows how many are compared. It stood still after they were read."""
+    rows = [(f"How do I change the monthly order for my second order number {number}?",) for number in range(1_200)]
+    reports: list[tuple[str, Any]] = []
+    duplicates(rows, 0.7, lambda *report: reports.append(report))
+    assert reports[0] == ("comparisons", {"done": 0, "total": reports[-1][1]["total"]})
+    assert ("comparisons", {"done": 1_000, "total": reports[-1][1]["total"]}) in reports
+    assert reports[-1][1]["done"] == reports[-1][1]["total"] >= 1_000

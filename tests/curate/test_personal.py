@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from curate.gates.facts import CONTACT
-from curate.gates.personal import counted, personal, pii
-from curate.redaction import find_personal_data
+from curate.gates.personal import _number_after_phone_word, _numbers_after_phone_words, counted, personal, pii
+from curate.redaction import find_personal_data, treated
 from pairsmith.personal_data_warning import warn_about_personal_data
+from schemas.progress import discard_message
 from schemas.records import Imported, Pair, Seed
-from schemas.spec import Exemplar, TeacherSettings
+from schemas.spec import Exemplar, PersonalSettings, TeacherSettings
+from synth.seeds import SeedReading
 from tests.curate.tiny import spec
 
 
@@ -99,6 +104,24 @@ def test_personal_data_sent_to_a_remote_teacher_is_warned_about() -> None:
         assert part in warnings[0]
 
 
+@pytest.mark.parametrize("url", ["https://api.example.com/v1", "embedded"])
+def test_a_long_search_for_personal_data_reports_progress(url: str) -> None:
+    """A hundred thousand long texts take minutes: the screen shows how many were searched, whether they are sent to a
+    teacher or only kept in the dataset, and while they are redacted."""
+    seeds = [Seed(kind="pair", text=f"refund {number}", reference="yes", source="t") for number in range(1_500)]
+    reports: list[tuple[str, Any]] = []
+    warn_about_personal_data(
+        discard_message, seeds, [TeacherSettings(url=url)], spec(), lambda *report: reports.append(report)
+    )
+    reading = SeedReading(seeds, [], [], len(seeds))
+    treated(reading, PersonalSettings(email="reject"), progress=lambda *report: reports.append(report))
+    assert [(stage, numbers["done"]) for stage, numbers in reports] == 2 * [
+        ("personal data", 0),
+        ("personal data", 1_000),
+        ("personal data", 1_500),
+    ]
+
+
 def test_personal_data_in_worked_examples_is_warned_about() -> None:
     """They are sent with every request and are not redacted, since the user copied them into the spec."""
     shown = Exemplar(input="Where is my order?", output="Ann, write to ann@example.org or call +49 30 901820.")
@@ -114,6 +137,26 @@ def test_personal_data_in_worked_examples_is_warned_about() -> None:
         "https://api.example.com/v1",
     ):
         assert part in sentence
+
+
+PHONE_WORDS = ("call", "phone", "CALL US ON", "電話", "Telefon", "по номеру", "my number is")
+
+
+@given(
+    st.lists(
+        st.one_of(
+            st.sampled_from([*PHONE_WORDS, "order", "the", "\n", "a" * 90, ":", "("]),
+            st.from_regex(r"[+(]?\d[\d /().-]{3,12}", fullmatch=True),
+        ),
+        max_size=12,
+    ),
+    st.sampled_from([" ", ""]),
+)
+def test_words_for_a_telephone_are_searched_for_only_before_numbers(parts: list[str], space: str) -> None:
+    """The numbers that follow such a word are those that a search of the whole text finds."""
+    text = space.join(parts)
+    everywhere = [match["number"] for match in _number_after_phone_word().finditer(text)]
+    assert list(_numbers_after_phone_words(text)) == everywhere
 
 
 def test_time_is_linear_in_a_long_text_without_spaces() -> None:

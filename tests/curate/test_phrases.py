@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from curate.gates import free_tables, gates_for, judge_text
 from curate.gates.chat import answered, preamble, thinking
 from curate.gates.content import lost_content
 from curate.gates.folding import fold
@@ -20,6 +21,7 @@ from curate.gates.form import echo, repetition
 from curate.gates.phrases import FOLDER, Lexicon, Rule, lexicon, list_pattern, phrases, sections
 from curate.gates.phrases.literals import only_at_start, required_strings, spans_line_end
 from curate.gates.records import unfilled_field
+from schemas.spec import GateSettings, TaskSettings
 from tests.curate.tiny import pair
 
 LANGUAGES = sorted(path.stem for path in FOLDER.glob("*.toml") if path.stem != "any")
@@ -139,6 +141,21 @@ def test_a_language_without_words_has_an_empty_lexicon() -> None:
     assert {"the", "of"} <= english.stop
     assert "please" in english.words("asking")
     assert (english.ones["three"], english.tens["ninety"]) == (3, 90)
+
+
+def test_an_english_text_splits_few_lists_of_other_languages() -> None:
+    """The gates of an English task look for some words in all languages, such as those for a user. Of other languages
+    they split only these lists into words, and keep no rules: all lists would be 5 MB in every process, and take
+    `generate` beyond its limit of 90 MB."""
+    free_tables()
+    steps = gates_for(
+        TaskSettings(name="scene", style="Write a rich image prompt."), GateSettings(language=False), FOLDER
+    )
+    for output in ("A red fox in fresh snow, morning light.", "The user wants a fox, so I will write one."):
+        judge_text("a fox", output, steps)
+    kept = [words for code in LANGUAGES if code != "en" for words in lexicon(code).lists.values()]
+    assert sum(map(len, kept)) < 2_000
+    assert sections.cache_info().currsize <= 4
 
 
 def test_english_stop_words_do_not_apply_to_another_language() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import json
 import re
 import threading
 from collections.abc import Iterator
@@ -15,8 +16,10 @@ import pytest
 
 pytest.importorskip("fastapi", reason="needs pairsmith[serve]")
 
+import sqlalchemy as sa
 from starlette.testclient import TestClient
 
+from pairsmith.commands import start
 from pairsmith.serve import rows_view
 from pairsmith.serve.access import Role
 from pairsmith.serve.settings import Settings
@@ -370,6 +373,58 @@ def test_answer_on_a_page_is_stored(client: TestClient, workspace: Workspace) ->
     with Store.open(f"sqlite:///{workspace.folder('whole') / 'pairsmith.db'}", write=False) as store:
         assert [r.decision for r in store.reviews([row.id])[row.id]] == ["reject", "edit", "accept"]
     assert "accept by local" in get_page(client, f"/p/whole/rows?row={row.id}")[1]
+
+
+OWN_PAIRS = """
+[task]
+name = "many"
+kind = "reply"
+style = "Answer in one sentence."
+[[seeds]]
+path = "pairs.jsonl"
+kind = "pair"
+[curate.gates]
+language = false
+mixed_language = false
+[curate.score]
+model = "none"
+"""
+
+
+def test_an_answer_reads_no_verdict_again(tmp_path: Path, browse: Browse) -> None:
+    """The review page after an answer shows it without reading the verdicts again: for 100,000 rows that took ten
+    seconds of CPU per answer. After another curation they are read."""
+    workspace = Workspace(tmp_path)
+    folder = workspace.new_folder("many")
+    folder.mkdir(parents=True)
+    pairs = [{"input": f"Where is order {n}?", "output": f"Order {n} left us on Monday, by post."} for n in range(30)]
+    (folder / "pairs.jsonl").write_text("".join(f"{json.dumps(pair)}\n" for pair in pairs))
+    (folder / "pairsmith.toml").write_text(OWN_PAIRS)
+    for command in ("generate", "curate"):
+        assert start([command, "--project", str(folder)]) == 0
+    client = browse(workspace)
+    with Store.open(f"sqlite:///{folder / 'pairsmith.db'}") as store:
+        ids = [pair.id for pair in store.pairs()]
+        store.write(*(Sampled(pair_id=id_, reason="certify", sampling_probability=1, dataset="q") for id_ in ids))
+    reading: list[str] = []
+
+    def note(*execution: Any) -> None:
+        reading.extend(re.findall(r"FROM (verdicts)", execution[2]))
+
+    sa.event.listen(sa.Engine, "before_cursor_execute", note)
+    try:
+        assert "Reviewers have decided 0 rows" in get_page(client, "/p/many/review")[1]
+        assert "verdicts" in reading
+        reading.clear()
+        assert client.post(f"/p/many/review/{ids[0]}", data={"decision": "accept"}).status_code == 303
+        assert "Reviewers have decided 1 row" in get_page(client, "/p/many/review")[1]
+        assert reading == []
+        assert start(["curate", "--project", str(folder)]) == 0
+        reading.clear()
+        get_page(client, "/p/many/review")
+        assert "verdicts" in reading
+    finally:
+        sa.event.remove(sa.Engine, "before_cursor_execute", note)
 
 
 def test_unanswered_rows_are_answered_one_after_another(client: TestClient) -> None:

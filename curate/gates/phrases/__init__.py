@@ -35,10 +35,25 @@ _OTHER_SECTIONS = {
 }
 
 
+class WordLists(dict[str, frozenset[str]]):
+    """The lists of a language that were asked for. Each is split into words then: most languages are asked for one or
+    two of their hundred, and the words of all lists of all languages take 5 MB."""
+
+    def __init__(self, texts: Mapping[str, str]) -> None:
+        super().__init__()
+        self.texts = texts
+
+    def __missing__(self, name: str) -> frozenset[str]:
+        if name not in self.texts:
+            return frozenset()
+        words = self[name] = frozenset(fold(self.texts[name]).split())
+        return words
+
+
 class Lexicon(NamedTuple):
     """The words of a language as plain data. Any field may be empty. The `lists` are described in en.toml."""
 
-    lists: Mapping[str, frozenset[str]] = {}
+    lists: WordLists = WordLists({})
     irregular: Mapping[str, str] = {}  # form -> base
     ones: Mapping[str, int] = {}
     tens: Mapping[str, int] = {}
@@ -50,7 +65,7 @@ class Lexicon(NamedTuple):
 
     def words(self, name: str) -> frozenset[str]:
         """Return the words of the list `name`."""
-        return self.lists.get(name, frozenset())
+        return self.lists[name]
 
     @property
     def alone(self) -> bool:
@@ -190,10 +205,9 @@ def phrases(language: str) -> Phrases:
 def lexicon(language: str) -> Lexicon:
     """Return the word lists, number words and irregular forms of `language`; all empty if it has no file."""
     table = sections(language)
-    lists = {name: frozenset(fold(text).split()) for name, text in table.get("lists", {}).items()}
     numbers = table.get("numbers", {})
     return Lexicon(
-        lists,
+        WordLists(table.get("lists", {})),
         irregular={form: base for base, forms in table.get("irregular", {}).items() for form in forms.split()},
         ones={word: value for value, word in enumerate(numbers.get("ones", "").split())},
         tens={word: 10 * tens for tens, word in enumerate(numbers.get("tens", "").split(), 2)},
@@ -234,7 +248,9 @@ def list_finder(language: str) -> Callable[[str], ListHits]:
 @cache
 def _strings(language: str) -> Mapping[str, Mapping[str, bool]]:
     known = lexicon(language)
-    return strings_for({name: words for name, words in known.lists.items() if name not in _COMMON}, alone=known.alone)
+    return strings_for(
+        {name: known.words(name) for name in known.lists.texts if name not in _COMMON}, alone=known.alone
+    )
 
 
 @cache
@@ -332,7 +348,7 @@ _WITH_HOLDERS = (
 )
 
 
-@cache
+@lru_cache(maxsize=4)  # the rules of other languages need not stay in memory once their words are known
 def sections(language: str) -> dict[str, Any]:
     """Return the sections of a language's file; empty if it has none."""
     path = FOLDER / f"{language}.toml"
