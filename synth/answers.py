@@ -133,6 +133,8 @@ def judged(
         return _bad("refused", text)
     if thinking and not text.strip() and meaning in ("complete", "truncated"):
         return _bad("thinking", "", f"{_tokens_spent(tokens, request, cut=meaning == 'truncated')} {_THINKING_HINT}")
+    if meaning is None and not _VISIBLE.search(text):  # however it ended, there is nothing to misjudge
+        return _bad("failed", text, f"the answer held no text and ended with finish_reason '{word}'")
     if meaning is None:
         return _bad("unknown_finish", text, f"the answer ended with finish_reason '{word}'")
     if meaning != "complete":

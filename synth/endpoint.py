@@ -29,6 +29,7 @@ from synth.chat_completions import (
     TimedOutError,
     UnansweredError,
     UnconfirmedError,
+    UnreadableError,
     base_url,
     effective_response,
     new_request_id,
@@ -137,8 +138,8 @@ class Endpoint:
         return self._wire.connections
 
     def open_directly(self) -> bool:
-        """Open it, unless something has to be started first. Returns whether a request is just sent over `connections`
-        and waited for. Whatever prevents opening is raised by the first request."""
+        """Open it, unless something must be started first (what prevents that is raised by the first request). Returns
+        whether a request is just sent over `connections` and waited for."""
         if not self._wire.is_open and self._start is None:
             with suppress(PairsmithError):
                 self._wire.open([host.url for host in self.flow.hosts])
@@ -301,13 +302,14 @@ class Endpoint:
     async def _answer(
         self, body: Json, data: bytes, sending: InFlight, began: float, reserved: Any, outcome: Outcome | None
     ) -> Answer:
-        """Return the answer of status 200, read from `outcome` if the request was already sent; raise the error for any
-        other outcome."""
+        """The answer of status 200, read from `outcome` if the request was already sent; raises any other outcome."""
         try:
             with sending:
                 status, headers, content = await self._response(data, sending, outcome)
-        except UnansweredError as failure:
+        except (UnansweredError, UnreadableError) as failure:
             self.lost += sending.is_sent and failure.may_be_paid
+            if isinstance(failure, UnreadableError) and self.answered:
+                raise UnconfirmedError(failure.what, None, failure) from None
             raise
         sending.host.record_limits(sending, headers, asyncio.get_running_loop().time())
         seconds = time.perf_counter() - began
@@ -371,10 +373,8 @@ class Endpoint:
         return error, text, message
 
     def _target(self, base: str = "") -> Target:
-        url = base or self.url
-        return Target(
-            url, f"{url}/chat/completions{self._wire.shown_suffix}", self.model, self._key_env, bool(self._wire.key)
-        )
+        url, suffix = base or self.url, self._wire.shown_suffix
+        return Target(url, f"{url}/chat/completions{suffix}", self.model, self._key_env, bool(self._wire.key))
 
     async def _served_models(self) -> list[str]:
         try:

@@ -49,7 +49,12 @@ _NO_QUOTA = re.compile(
     r"|(hourly|session|daily|weekly|monthly) usage limit|usage limit reached for|(weekly|monthly) limit exhausted"
     r"|exceeded your (daily|weekly|monthly) quota"
     # Groq: the organization's spend limit; Vercel: no credit card on file
-    r"|blocked_api_access|customer_verification_required",
+    r"|blocked_api_access|customer_verification_required"
+    # Gemini's prepaid and capped projects, Portkey; Volcengine's free and limited inference; Cerebras, Moonshot, Zhipu,
+    # Baidu: a day's limit; Zhipu: a locked account, with 429
+    r"|pre-?pay(ment)? credits are depleted|(spending|spend) cap|budget exhausted|exhausted its free quota"
+    r"|set inference limit|(tokens|requests) per day limit exceeded|reached TPD rate limit"
+    r"|daily( \w+){0,2} limit( \w+){0,6} (exceeded|reached)|account has( \w+){0,4} been locked",
     re.IGNORECASE,
 )
 # Alibaba uses these words for tokens per minute; it has other words for an account in arrears.
@@ -162,7 +167,7 @@ def meaning(status: int, error: Json, text: str, body: Json, *, answered: bool, 
     ):
         kind = "throttled"
     elif (
-        status >= 500
+        (status >= 500 and status != 501)  # not implemented: n, for example
         or status in _TEMPORARY
         or (answered and status < 400)
         or (status in (400, 404) and _begins_or_says(_NOT_LOADED, message, words, body))

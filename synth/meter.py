@@ -13,7 +13,7 @@ from schemas.money import Cost, Hold
 from schemas.records import Json, Record, Usage
 from schemas.spec import TeacherSettings
 from schemas.store import Store
-from synth.chat_completions import StoppedError, UnansweredError
+from synth.chat_completions import StoppedError, UnansweredError, UnreadableError
 from synth.prices import FREE, Prices, prices_of
 from synth.question import max_answer_tokens
 
@@ -124,7 +124,8 @@ class Meter:
         """Release the hold of a request that brought no answer, unless it may have been charged for."""
         cancelled = isinstance(failure, asyncio.CancelledError)
         # Any other failure is an error that the server itself reported, which costs nothing.
-        may_be_paid = is_sent and (cancelled or (isinstance(failure, UnansweredError) and failure.may_be_paid))
+        unclear = isinstance(failure, UnansweredError | UnreadableError) and failure.may_be_paid
+        may_be_paid = is_sent and (cancelled or unclear)
         records = self._unanswered(reserved, may_be_paid=may_be_paid)
         if cancelled:
             self._store.append(*records)  # without waiting

@@ -1,0 +1,209 @@
+"""Responses that providers, gateways and proxies really send: no paid answer is lost, and no run ends because of a
+response that does not concern it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import orjson
+import pytest
+
+from schemas.errors import TeacherError
+from schemas.records import Json, Sampling
+from schemas.store import Store
+from synth.answers import judged
+from synth.chat_completions import UnreadableError, effective_response
+from synth.endpoint import Endpoint
+from synth.error_words import error_body
+from synth.http_status import meaning
+from synth.ledger import Ledger
+from tests.synth.loopback import LoopbackTeacher, Reply, fails, says
+from tests.synth.test_ledger import PLAIN, chat, texts, with_ledger
+
+ANSWER = orjson.dumps(
+    {
+        "choices": [{"index": 0, "finish_reason": "stop", "message": {"content": "a red dog"}}],
+        "usage": {"prompt_tokens": 7, "completion_tokens": 3},
+    }
+)
+BROTLI = Reply(body=b"\x0b\x02\x80abc\x03", headers={"Content-Encoding": "br"})
+
+
+def test_unread_compression_buys_one_answer_and_names_the_package() -> None:
+    """A gateway that compresses without being asked does so for every answer. Each request used to be sent, and paid
+    for, again and again; its cost is unknown, not nothing."""
+
+    async def once() -> int:
+        async with Endpoint(teacher.url, "m", retries=5, backoff_s=0.001) as endpoint:
+            with pytest.raises(UnreadableError, match=r"compressed as 'br'.*pip install Brotli") as caught:
+                await endpoint.ask(chat("a dog"), Sampling())
+            assert "Start" not in str(caught.value.fix)
+            return endpoint.lost
+
+    with LoopbackTeacher(lambda ask: BROTLI) as teacher:
+        assert asyncio.run(once()) == 1
+        assert len(teacher.asked) == 1
+
+
+@pytest.mark.parametrize(("unread", "ends"), [(1, False), (9, True)])
+def test_unread_compression_among_answers_is_sent_once_more(unread: int, ends: bool, tmp_path: Path) -> None:
+    """A single page of a content delivery network among answers costs no row; if it persists, the run ends before more
+    is paid for."""
+
+    def reply(number: int) -> Reply:
+        return BROTLI if 2 <= number < 2 + unread else Reply()
+
+    async def ask(ledger: Ledger, store: Store) -> None:
+        await ledger.complete(chat("warm up"), PLAIN)
+        if ends:
+            with pytest.raises(TeacherError, match="compressed as 'br'"):
+                await ledger.complete(chat("a dog"), PLAIN)
+        else:
+            assert texts(await ledger.complete(chat("a dog"), PLAIN)) != [None]
+        assert ledger.usage_unknown == min(unread, 2)
+
+    with LoopbackTeacher(lambda ask: reply(ask.number)) as teacher:
+        with_ledger(teacher, tmp_path, ask)
+        assert len(teacher.asked) == 3
+
+
+@asynccontextmanager
+async def raw_server(respond: Callable[[int], bytes]) -> AsyncIterator[tuple[str, list[int]]]:
+    """A server that writes these bytes to each request, whose numbers it counts, and closes the connection."""
+    numbers: list[int] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = next(int(line[15:]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:"))
+        await reader.readexactly(length)
+        numbers.append(len(numbers) + 1)
+        writer.write(respond(numbers[-1]))
+        await writer.drain()
+        writer.close()
+        await writer.wait_closed()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", numbers
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"Transfer-Encoding: chunked\r\n\r\n%x\r\n" % len(ANSWER),
+        b"Content-Length: 5000\r\n\r\n",
+    ],
+)
+def test_complete_answer_on_a_connection_that_ends_early_is_used(head: bytes) -> None:
+    """The last chunk is missing, or the length was announced too high, but the JSON is whole: the answer was paid
+    for."""
+
+    async def once() -> None:
+        async with raw_server(lambda number: b"HTTP/1.1 200 OK\r\n" + head + ANSWER + b"\r\n") as (url, numbers):
+            async with Endpoint(url, "m", retries=2, backoff_s=0.001) as endpoint:
+                answer = await endpoint.ask(chat("a dog"), Sampling())
+            assert answer.choices[0]["message"]["content"] == "a red dog"
+            assert numbers == [1]
+
+    asyncio.run(once())
+
+
+def test_answer_that_breaks_off_is_asked_again() -> None:
+    """Half of an answer is none, even if it ends with a brace."""
+    cut = ANSWER[: ANSWER.index(b"}") + 1]
+
+    def respond(number: int) -> bytes:
+        body = cut if number == 1 else ANSWER
+        return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(ANSWER), body)
+
+    async def once() -> None:
+        async with raw_server(respond) as (url, numbers):
+            async with Endpoint(url, "m", retries=2, backoff_s=0.001) as endpoint:
+                assert (await endpoint.ask(chat("a dog"), Sampling())).choices
+            assert numbers == [1, 2]
+
+    asyncio.run(once())
+
+
+def test_not_implemented_for_n_is_no_outage() -> None:
+    """A server may answer a request for several choices with 501."""
+
+    async def many() -> None:
+        async with Endpoint(teacher.url, "m", retries=1, backoff_s=0.001) as endpoint:
+            for i in range(3):
+                assert (await endpoint.ask(chat(f"dog {i}"), Sampling(), n=4)).choices
+
+    with LoopbackTeacher(lambda ask: fails(501, "not implemented") if ask.n > 1 else says()) as teacher:
+        asyncio.run(many())
+    assert [ask.n for ask in teacher.asked].count(4) == 2
+
+
+@pytest.mark.parametrize("word", ["unknown", "FINISH_REASON_UNSPECIFIED", "NO_IMAGE"])
+def test_unknown_finish_reason_without_text_ends_no_run(word: str) -> None:
+    """Vercel's gateway says "unknown" for an answer that broke off. With a text, the reason decides whether it is
+    complete, so the run asks for its meaning; without one there is nothing to decide."""
+    assert judged({"finish_reason": word, "message": {"content": ""}}, None, {}, {}, 0).status == "failed"
+    assert judged({"finish_reason": word, "message": {"content": "a"}}, None, {}, {}, 0).status == "unknown_finish"
+
+
+def kind_of(status: int, content: Json | list[Json], *, answered: bool = False) -> str:
+    body = {"model": "m", "messages": [{"role": "user", "content": "a dog"}]}
+    status, raw = effective_response(status, orjson.dumps(content), body)
+    return meaning(status, error_body(raw)[1], raw.decode(), body, answered=answered).kind
+
+
+@pytest.mark.parametrize(
+    ("code", "words", "kind"),
+    [
+        (1039, "token limit", "throttled"),
+        (2045, "rate growth limit", "throttled"),
+        (2056, "usage limit exceeded", "quota"),
+        (2049, "invalid api key", "key"),
+        (2013, "invalid params, unknown model 'abab'", "model"),
+        (2013, "invalid params, messages is empty", "refused"),
+        (1033, "system error", "server"),
+    ],
+)
+def test_minimax_codes_have_their_documented_meaning(code: int, words: str, kind: str) -> None:
+    """All come with HTTP 200. A plan without hours left used to be asked for ten minutes more."""
+    assert kind_of(200, {"choices": None, "base_resp": {"status_code": code, "status_msg": words}}) == kind
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "Your prepayment credits are depleted. Please go to AI Studio to manage your project and billing.",
+        "Your project has exceeded its monthly spending cap.",
+        "Your account [21] has reached the set inference limit for the [doubao] model, and it has been paused.",
+        "Your account has exhausted its free quota for the model.",
+        "Your account has been locked, please contact customer service to unlock",
+        "Daily call limit for this API has been reached.",
+        "Tokens per day limit exceeded - too many tokens processed.",
+        "Your account org request reached TPD rate limit, current: 1500000, limit: 1500000",
+    ],
+)
+def test_limit_of_a_day_or_an_account_is_not_waited_for(message: str) -> None:
+    """They come with 429 and no time, as if waiting a moment helped."""
+    assert kind_of(429, {"error": {"message": message}}, answered=True) == "quota"
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "Tokens per minute limit exceeded - too many tokens processed.",
+        "Rate limit reached on tokens per day (TPD): Limit 100000, Used 99900. Please try again in 5m56s.",
+        "Your account reached max concurrency: 1, please try again after 1 seconds",
+        "Request rate increased too quickly. Please scale requests more smoothly over time.",
+    ],
+)
+def test_limit_that_waiting_lifts_is_waited_for(message: str) -> None:
+    """Words that resemble those of a used-up account."""
+    assert kind_of(429, {"error": {"message": message}}, answered=True) == "throttled"
+
+
+def test_error_object_inside_a_200_has_its_own_status() -> None:
+    """vLLM's older format has no `error` field; a load balancer in front of it passes it on with 200."""
+    error = {"object": "error", "message": "The model does not support Chat Completions", "param": None, "code": 400}
+    assert kind_of(200, error) == "refused"
