@@ -246,17 +246,19 @@ class Meter:
         return Hold(id=uuid.uuid4().hex, usd=usd, stage=self._stage, teacher=self._identity, prompt=prompt)
 
 
-def unkeepable_cap_error(name: str, teacher: TeacherSettings, prices: Prices | None) -> SpecError:
-    """The error for a cap that cannot be kept: a price is unknown, or else answers have no token limit."""
+def unkeepable_cap_error(name: str, teacher: TeacherSettings, prices: Prices | None, table: str = "") -> SpecError:
+    """The error for a cap that cannot be kept: a price is unknown, or else answers have no token limit. `table` is the
+    teacher's table in the spec, if it is known."""
     if prices is None:
         keys = ("usd_per_million_prompt_tokens", "usd_per_million_completion_tokens")
-        absent = [f"teacher.{key}" for key in keys if getattr(teacher, key) is None]
+        absent = [f"{table}.{key}" if table else key for key in keys if getattr(teacher, key) is None]
         part = "no price" if len(absent) == len(keys) else "not every price"
+        place = "" if table else " in the table of this teacher"
         return SpecError(
             f"{name} cannot be kept: {part} of model '{teacher.model}' is known.",
-            where="teacher",
+            where=table or None,
             why="The cost of a request could not be estimated before it is sent.",
-            fix=f"Set {' and '.join(absent)} (0 if it is free), or remove the cap.",
+            fix=f"Set {' and '.join(absent)}{place} (0 if it is free), or remove the cap.",
         )
     return SpecError(
         f"{name} cannot be kept: the sampling has no max_tokens.",
