@@ -18,6 +18,7 @@ from schemas.errors import PairsmithError, TeacherError
 from schemas.failpoints import armed, failpoint
 from schemas.records import Json, Message, Sampling
 from synth import gen_ai
+from synth.answer_copies import AnswerCopies
 from synth.chat_completions import (
     LOST_BY_A_GATEWAY,
     Answer,
@@ -59,7 +60,6 @@ Secrets = Mapping[str, str] | None
 Reach = tuple[Urls, str | None, *tuple[Secrets, ...]]
 Start = Callable[[], Coroutine[Any, Any, Reach]]
 Control = Callable[[Json], Awaitable[str | None]]
-_LAST_ANSWERS = 256  # answers that are remembered in order to notice copies
 
 
 class Endpoint:
@@ -102,8 +102,8 @@ class Endpoint:
     ) -> None:
         self.model = model
         self.sent = self.lost = 0
-        self.answered = self._cache_is_reported = False
-        self._last_answers: dict[str, tuple[Json, list[Any]]] = {}  # the request and choices by the id of the response
+        self.answered = False
+        self._copies = AnswerCopies()
         self.flow = Flow(
             concurrency=concurrency,
             retries=retries,
@@ -266,7 +266,7 @@ class Endpoint:
         self.answered = self.answered or bool(answer.choices)
         # A body without choices is an error rather than an answer, and may repeat the key.
         answer = answer if answer.choices else answer._replace(body=self._wire.without_secrets(answer.body))
-        self._report_cache(answer)
+        answer = self._copies.checked(answer, self.flow.say)
         return answer if sending.host.url == self.url else answer._replace(url=sending.host.url)
 
     def mark_sent(self, sending: InFlight) -> None:
@@ -280,24 +280,8 @@ class Endpoint:
         """Record an answer, with choices, that came over `connections`; return it with the address it came from."""
         sending.host.record_limits(sending, headers, asyncio.get_running_loop().time())
         self.answered = True
-        self._report_cache(answer)
+        answer = self._copies.checked(answer, self.flow.say)
         return answer if sending.host.url == self.url else answer._replace(url=sending.host.url)
-
-    def _report_cache(self, answer: Answer) -> None:
-        """Report once that a response is a copy of an earlier one, if the server gives each response an id."""
-        name, last = answer.request_id.partition("/")[2], self._last_answers
-        if not name or not answer.choices or answer.request.get("temperature") == 0:
-            return
-        if last.get(name) == (answer.request, answer.choices) and len(last) > 1 and not self._cache_is_reported:
-            self._cache_is_reported = True
-            self.flow.say(
-                "A cache at the teacher's address answers repeated requests (two answers have the same id and text): "
-                "candidates of an input are copies. Switch it off for this run (LiteLLM: sampling.extra = "
-                "{ cache = { no-cache = true } }), or set sampling.seed, which makes the requests differ."
-            )
-        last[name] = answer.request, answer.choices
-        if len(last) > _LAST_ANSWERS:
-            del last[next(iter(last))]
 
     async def _answer(
         self, body: Json, data: bytes, sending: InFlight, began: float, reserved: Any, outcome: Outcome | None

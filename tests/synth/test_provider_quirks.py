@@ -19,7 +19,7 @@ from synth.chat_completions import UnreadableError, effective_response
 from synth.endpoint import Endpoint
 from synth.error_words import error_body
 from synth.http_status import meaning
-from synth.ledger import Ledger
+from synth.ledger import Ledger, Question
 from tests.synth.loopback import LoopbackTeacher, Reply, fails, says
 from tests.synth.test_ledger import PLAIN, chat, texts, with_ledger
 
@@ -207,3 +207,37 @@ def test_error_object_inside_a_200_has_its_own_status() -> None:
     """vLLM's older format has no `error` field; a load balancer in front of it passes it on with 200."""
     error = {"object": "error", "message": "The model does not support Chat Completions", "param": None, "code": 400}
     assert kind_of(200, error) == "refused"
+
+
+TEXT = "a red dog stands on the hill at dawn and looks at the sea"
+
+
+@pytest.mark.parametrize(
+    ("id_", "text", "used"),
+    [
+        ("chatcmpl-0123456789abcdef", TEXT, 1),
+        ("chatcmpl-0123456789abcdef", "positive", 6),
+        ("chatcmpl-123", TEXT, 6),
+    ],
+)
+def test_answer_of_a_semantic_cache_to_another_question_is_not_used(
+    id_: str, text: str, used: int, tmp_path: Path
+) -> None:
+    """LiteLLM's semantic cache answered every question with the answer to the first (BerriAI/litellm#12234), and such
+    pairs were used. Equal labels, and ids that a server gives to several answers, are no such sign."""
+    lines: list[str] = []
+    choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}
+    copied = orjson.dumps({"id": id_, "choices": [choice], "usage": {"prompt_tokens": 7, "completion_tokens": 9}})
+
+    async def ask(ledger: Ledger, store: Store) -> None:
+        ledger.flow.say = lines.append
+        answers = [texts(await ledger.complete(chat(f"dog {i}"), PLAIN))[0] for i in range(6)]
+        assert answers.count(text) == used
+        if used == 1:
+            key = ledger.keys(Question(chat("dog 5"), PLAIN))[0]
+            assert "copy of the answer to another question" in store.calls(key)[0].reason
+        # The same question again is answered from a cache of requests, which is reported in other words.
+        assert sum("semantic cache" in line for line in lines) == (used == 1)
+
+    with LoopbackTeacher(lambda ask: Reply(body=copied)) as teacher:
+        with_ledger(teacher, tmp_path, ask)
