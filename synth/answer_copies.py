@@ -14,7 +14,7 @@ _REMEMBERED = 256
 # Shorter ids may be those of several answers (Ollama's are numbers below 1,000, KoboldCpp's is constant), and shorter
 # texts may be equal without being copies, as labels are.
 _LONG_ID, _LONG_TEXT = 20, 32
-_OF_ANOTHER = "it is a copy of the answer to another question (same id and text), as a semantic cache returns it"
+COPY = "it is a copy of the answer to another question (same id and text), as a semantic cache returns it"
 
 
 class AnswerCopies:
@@ -45,7 +45,7 @@ class AnswerCopies:
                     "one (same id and text). Such answers are not used. Switch it off for this run (LiteLLM: "
                     "sampling.extra = { cache = { no-cache = true } })."
                 )
-            copies = [{"error": _OF_ANOTHER, "body": orjson.dumps(choice).decode()} for choice in answer.choices]
+            copies = [{"error": COPY, "body": orjson.dumps(choice).decode()} for choice in answer.choices]
             return answer._replace(choices=copies)
         is_copy = (request, choices) == (answer.request, answer.choices) and answer.request.get("temperature") != 0
         if is_copy and self._last and not self._are_reported:

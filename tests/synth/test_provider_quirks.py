@@ -241,3 +241,39 @@ def test_answer_of_a_semantic_cache_to_another_question_is_not_used(
 
     with LoopbackTeacher(lambda ask: Reply(body=copied)) as teacher:
         with_ledger(teacher, tmp_path, ask)
+
+
+def test_semantic_cache_ends_the_run(tmp_path: Path) -> None:
+    """Repeating a question that was answered well before decides nothing here: the cache answers it."""
+    choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": TEXT}}
+    copied = orjson.dumps({"id": "chatcmpl-0123456789abcdef", "choices": [choice]})
+
+    async def ask(ledger: Ledger, store: Store) -> None:
+        with pytest.raises(TeacherError, match=r"None of the last 20 answers can be used; .*semantic cache"):
+            await asyncio.gather(*(ledger.complete(chat(f"dog {number}"), PLAIN) for number in range(60)))
+
+    with LoopbackTeacher(lambda ask: Reply(body=copied)) as teacher:
+        with_ledger(teacher, tmp_path, ask)
+        assert len(teacher.asked) < 50
+
+
+@pytest.mark.parametrize(
+    ("text", "finish", "ends"),
+    [
+        ("a red dog END", "stop", "a red dog"),
+        ("a red dog\nEND a cat END a bird", "length", "a red dog"),
+        ("a red dog\n\nQ: a cat", "stop", "a red dog"),
+        ("a red dog", "stop", "a red dog"),
+        ("\n\na red dog\n\na cat", "stop", "a red dog"),
+        ("<think>\n\nEND?</think>a red dog END", "stop", "a red dog"),
+    ],
+)
+def test_answer_ends_at_its_stop_text(text: str, finish: str, ends: str) -> None:
+    """TGI keeps the stop text, and MLX servers ignore the setting: what they wrote after it became training data, or
+    the answer was lost because it ran into its limit."""
+    choice = {"finish_reason": finish, "message": {"content": text}}
+    verdict = judged(choice, None, {}, {"messages": [], "stop": ["END", "\n\n"]}, 0)
+    assert (verdict.status, verdict.text.strip()) == ("ok", ends)
+    nothing = {"finish_reason": "stop", "message": {"content": "END"}}
+    assert judged(nothing, None, {}, {"messages": [], "stop": "END"}, 0).status == "empty"
+    assert judged(choice, None, {}, {"messages": []}, 0).status == ("truncated" if finish == "length" else "ok")
