@@ -277,3 +277,41 @@ def test_answer_ends_at_its_stop_text(text: str, finish: str, ends: str) -> None
     nothing = {"finish_reason": "stop", "message": {"content": "END"}}
     assert judged(nothing, None, {}, {"messages": [], "stop": "END"}, 0).status == "empty"
     assert judged(choice, None, {}, {"messages": []}, 0).status == ("truncated" if finish == "length" else "ok")
+
+
+@pytest.mark.parametrize(
+    "stray",
+    [
+        fails(404, "no Route matched with those values"),
+        fails(404, "The model `m` does not exist"),
+        fails(405, "Method Not Allowed"),
+        fails(421, "Misdirected Request"),
+        fails(400, "The engine is currently overloaded, please try again later"),
+        Reply(status=400, body=b"<html><title>400 Bad Request</title></html>"),
+    ],
+)
+def test_stray_response_that_no_row_can_cause_is_sent_once_more(stray: Reply, tmp_path: Path) -> None:
+    """One of several gateways lacks a route for a moment, while it is deployed again. Its row used to be refused for
+    good."""
+
+    async def ask(ledger: Ledger, store: Store) -> None:
+        answers = [texts(await ledger.complete(chat(f"dog {i}"), PLAIN))[0] for i in range(4)]
+        assert None not in answers
+        await ledger.settle_refusals()
+
+    with LoopbackTeacher(lambda ask: stray if ask.number == 3 else says()) as teacher:
+        with_ledger(teacher, tmp_path, ask)
+        assert len(teacher.asked) == 5
+
+
+def test_row_that_is_too_long_for_a_gateway_is_sent_once(tmp_path: Path) -> None:
+    """nginx answers with a page; the row itself is the reason."""
+    page = Reply(status=413, body=b"<html><title>413 Request Entity Too Large</title></html>")
+
+    async def ask(ledger: Ledger, store: Store) -> None:
+        for number in range(3):
+            await ledger.complete(chat(f"dog {number}"), PLAIN)
+
+    with LoopbackTeacher(lambda ask: page if ask.prompt == "dog 1" else says()) as teacher:
+        with_ledger(teacher, tmp_path, ask)
+        assert len(teacher.asked) == 3
