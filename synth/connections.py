@@ -254,8 +254,8 @@ class Connections:
 
 async def read_body(payload: StreamReader) -> bytes:
     """Return the rest of a body. Raises aiohttp.ClientPayloadError if it exceeds `MAX_ANSWER_BYTES`, or breaks off
-    before the end of its JSON: some servers and gateways close the connection without the last chunk, or announce a
-    wrong length."""
+    before the end of its JSON or events: some servers and gateways close the connection without the last chunk, or
+    announce a wrong length."""
     blocks, size = list[bytes](), 0
     try:
         while block := await payload.readany():
@@ -270,7 +270,9 @@ async def read_body(payload: StreamReader) -> bytes:
 
 
 def _is_complete(content: bytes) -> bool:
-    """Whether a body is a whole JSON object."""
+    """Whether a body is a whole JSON object, or a stream of events with its end."""
+    if content.rstrip().endswith(b"data: [DONE]"):
+        return True
     try:
         return isinstance(orjson.loads(content), dict)
     except orjson.JSONDecodeError:

@@ -15,7 +15,7 @@ from schemas.errors import TeacherError
 from schemas.records import Json, Sampling
 from schemas.store import Store
 from synth.answers import judged
-from synth.chat_completions import UnreadableError, effective_response
+from synth.chat_completions import UnreadableError, effective_response, read_answer
 from synth.endpoint import Endpoint
 from synth.error_words import error_body
 from synth.http_status import meaning
@@ -89,19 +89,18 @@ async def raw_server(respond: Callable[[int], bytes]) -> AsyncIterator[tuple[str
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", numbers
 
 
-@pytest.mark.parametrize(
-    "head",
-    [
-        b"Transfer-Encoding: chunked\r\n\r\n%x\r\n" % len(ANSWER),
-        b"Content-Length: 5000\r\n\r\n",
-    ],
-)
-def test_complete_answer_on_a_connection_that_ends_early_is_used(head: bytes) -> None:
-    """The last chunk is missing, or the length was announced too high, but the JSON is whole: the answer was paid
-    for."""
+EVENTS = b"data: " + ANSWER.replace(b'"message"', b'"delta"') + b"\n\ndata: [DONE]\n\n"
+
+
+@pytest.mark.parametrize("body", [ANSWER, EVENTS])
+@pytest.mark.parametrize("head", [b"Transfer-Encoding: chunked\r\n\r\n%x\r\n", b"Content-Length: 9%d\r\n\r\n"])
+def test_complete_answer_on_a_connection_that_ends_early_is_used(head: bytes, body: bytes) -> None:
+    """The last chunk is missing, or the length was announced too high, but the JSON or the stream is whole: the answer
+    was paid for."""
 
     async def once() -> None:
-        async with raw_server(lambda number: b"HTTP/1.1 200 OK\r\n" + head + ANSWER + b"\r\n") as (url, numbers):
+        response = b"HTTP/1.1 200 OK\r\n" + head % len(body) + body + b"\r\n"
+        async with raw_server(lambda number: response) as (url, numbers):
             async with Endpoint(url, "m", retries=2, backoff_s=0.001) as endpoint:
                 answer = await endpoint.ask(chat("a dog"), Sampling())
             assert answer.choices[0]["message"]["content"] == "a red dog"
@@ -315,3 +314,14 @@ def test_row_that_is_too_long_for_a_gateway_is_sent_once(tmp_path: Path) -> None
     with LoopbackTeacher(lambda ask: page if ask.prompt == "dog 1" else says()) as teacher:
         with_ledger(teacher, tmp_path, ask)
         assert len(teacher.asked) == 3
+
+
+@pytest.mark.parametrize(("words", "status"), [(("length", "stop"), "truncated"), (("stop", "stop"), "ok")])
+def test_last_event_of_a_gateway_does_not_complete_a_cut_answer(words: tuple[str, str], status: str) -> None:
+    """Some close every stream with "stop", which used to replace the reason of the server behind them."""
+    first = {"choices": [{"index": 0, "delta": {"content": "a red"}, "finish_reason": words[0]}]}
+    last = {"choices": [{"index": 0, "delta": {}, "finish_reason": words[1]}]}
+    (choice,) = read_answer(
+        b"".join(b"data: " + orjson.dumps(event) + b"\n\n" for event in (first, last)), 0, {}
+    ).choices
+    assert judged(choice, None, {}, {}, 0).status == status
