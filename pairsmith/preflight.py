@@ -66,11 +66,29 @@ def preflight_checks(project: Project, seeds: Sequence[Seed]) -> Iterator[Prefli
         "spread", lambda: refuse_unknown(spec.curate.select.spread, (name for seed in seeds for name in seed.columns))
     )
     yield PreflightCheck("score", lambda: _check_score(project, seeds))
+    if spec.budget.max_usd is not None:
+        yield PreflightCheck("budget", lambda: _check_cap(spec))
     if spec.curate.nli is not None:
         yield PreflightCheck("nli", lambda: _check_named_model(folder, spec.curate.nli or "", "curate.nli"))
     yield PreflightCheck("training", lambda: _check_preferences(spec, seeds))
     yield PreflightCheck("training", lambda: _check_patience(spec, seeds))
     yield PreflightCheck("training", lambda: _check_vllm(spec))
+
+
+def _check_cap(spec: Spec) -> None:
+    """Raise SpecError for a judge, reward model or evaluated teacher whose price is unknown: its stage would refuse the
+    cap after generation has been paid for."""
+    from synth.meter import unkeepable_cap_error
+    from synth.prices import prices_of
+
+    curate, evaluate = spec.curate, spec.evaluate
+    reward = curate.score.teacher if curate.score.protocol == "chat" else None
+    for name in dict.fromkeys([*curate.judge.teachers, *evaluate.judges, reward, evaluate.teacher]):
+        teacher = spec.teachers[name] if name else None
+        if teacher is None or teacher.url in ("embedded", "vllm"):
+            continue
+        if prices_of(teacher) is None:
+            raise unkeepable_cap_error("budget.max_usd", teacher, None, f"teachers.{name}")
 
 
 def doubtful_settings(spec: Spec) -> Iterator[tuple[str, str]]:

@@ -84,7 +84,9 @@ def _capped(project: Project, way: Purpose, teacher: TeacherSettings) -> Iterato
     if cap is None or teacher.url in ("embedded", "vllm"):
         return
     if prices is None or (prices.source != FREE and max_answer_tokens(_sampling(project, way).body()) is None):
-        yield failed("budget", unkeepable_cap_error("budget.max_usd", teacher, prices))
+        name = project.spec.teacher_name(way)
+        table = f"teachers.{name}" if name else "teacher"
+        yield failed("budget", unkeepable_cap_error("budget.max_usd", teacher, prices, table))
 
 
 def _variables(teacher: TeacherSettings) -> list[str]:

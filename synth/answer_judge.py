@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from schemas.errors import TeacherError
 from schemas.records import Call, FinishMeaning, Json, content_id
+from synth.answer_copies import COPY
 from synth.answers import Violation, finish_word, judge_or_malformed, schema_violation
 from synth.endpoint import Endpoint
 from synth.question import Question
@@ -121,10 +122,12 @@ class AnswerJudge:
         if count < self._decide_at:
             return
         self._decide_at *= 2
-        text = await self._repeat(last.request, last.prompt, question)
-        if text == "" or (text is None and self._answered) or self._unusable_in_a_row < count:
+        # A cache would answer a question that was answered before.
+        text = None if COPY in last.reason else await self._repeat(last.request, last.prompt, question)
+        is_unclear = text is None and self._answered and COPY not in last.reason
+        if text == "" or is_unclear or self._unusable_in_a_row < count:
             return
-        what, why = f"None of the first {count} answers can be used", ""
+        what, why = f"None of the {'last' if self._answered else 'first'} {count} answers can be used", ""
         if text is not None:
             what = f"The last {count} answers cannot be used"
             why = "A question that had a good answer before was repeated, and the answer cannot be used either. "

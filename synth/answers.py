@@ -129,10 +129,14 @@ def judged(
     if (in_text.thinking is not None or in_text.answer != text) and not _asks_for_thinking(request, text):
         text = in_text.answer if in_text.thinking is None else in_text.answer.strip()
         thinking = (in_text.thinking or "").strip() or thinking
+    if (ended := _end_at_stop(text, request.get("stop"))) is not None:
+        text, meaning = ended, "complete" if meaning == "truncated" else meaning
     if refusal or meaning == "refused":
         return _bad("refused", text)
     if thinking and not text.strip() and meaning in ("complete", "truncated"):
         return _bad("thinking", "", f"{_tokens_spent(tokens, request, cut=meaning == 'truncated')} {_THINKING_HINT}")
+    if meaning is None and not _VISIBLE.search(text):  # however it ended, there is nothing to misjudge
+        return _bad("failed", text, f"the answer held no text and ended with finish_reason '{word}'")
     if meaning is None:
         return _bad("unknown_finish", text, f"the answer ended with finish_reason '{word}'")
     if meaning != "complete":
@@ -297,6 +301,14 @@ def _content(message: Json) -> tuple[str, str | None, bool] | None:
     if parts and not (thoughts or texts or refusal):
         return None
     return "".join(texts), str(thoughts) if thoughts else thinking, refusal
+
+
+def _end_at_stop(text: str, stop: Any) -> str | None:
+    """`text` before the first of the request's stop texts, for servers that ignore them (mlx-vlm, oMLX) or do not
+    remove them (TGI); None if it contains none. Whitespace before the answer is not part of it."""
+    words, body = [stop] if isinstance(stop, str) else stop or (), text.lstrip()
+    places = [place for word in words if word and (place := body.find(word)) >= 0]
+    return body[: min(places)] if places else None
 
 
 def _asks_for_thinking(request: Json, text: str) -> bool:

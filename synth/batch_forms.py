@@ -7,6 +7,7 @@ converted to a chat completion that keeps the provider's own finish reason.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from operator import itemgetter
@@ -48,6 +49,10 @@ _GEMINI_NAMES = {
     "presence_penalty": "presencePenalty",
 }
 _IGNORED_BY_GEMINI = ("model", "messages", "stream", "stream_options")  # expressed in another way there, or not at all
+# Keywords of a JSON schema that Gemini's has as well, those translated, and those without a meaning for an answer.
+_SAME_KEYS = frozenset(("description", "required", "minItems", "maxItems", "minimum", "maximum", "enum"))
+_SAME_KEYS |= {"minLength", "maxLength", "pattern"}
+_SCHEMA_KEYS = _SAME_KEYS | {"type", "items", "properties", "additionalProperties", "title", "$schema"}
 # Gemini's compatible endpoint maps `reasoning_effort` to these for models with a thinking budget (Gemini 2.5).
 _THINKING_BUDGET = {"none": 0, "minimal": 1024, "low": 1024, "medium": 8192, "high": 24576}
 
@@ -170,8 +175,11 @@ class GeminiBatches:
             if name in _GEMINI_NAMES:
                 config[_GEMINI_NAMES[name]] = value
             elif name == "response_format":
-                schema = value["json_schema"]["schema"]
-                config |= {"responseMimeType": "application/json", "responseJsonSchema": schema}
+                config["responseMimeType"] = "application/json"
+                with suppress(
+                    KeyError, TypeError, ValueError
+                ):  # not expressible: the answers are judged by it all the same
+                    config["responseSchema"] = _openapi_schema(value["json_schema"]["schema"])
             elif name in ("reasoning_effort", "extra_body"):
                 config["thinkingConfig"] = _thinking_config(name, value, str(body["model"]))
             elif name not in _IGNORED_BY_GEMINI:
@@ -215,6 +223,25 @@ FORMS: dict[BatchForm, Form] = {
     "anthropic": AnthropicBatches(),
     "gemini": GeminiBatches(),
 }
+
+
+def _openapi_schema(schema: Json) -> Json:
+    """A JSON schema as Gemini's own `Schema`. `responseJsonSchema` takes any, but in a batch answers then have shifted
+    or empty fields (ruby_llm#894). Raises KeyError, TypeError or ValueError for what it cannot express."""
+    if schema.get("additionalProperties") not in (None, False) or not schema.keys() <= _SCHEMA_KEYS:
+        raise KeyError
+    named = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
+    (kind,) = (one for one in named if one != "null")
+    if "enum" in schema and not (kind == "string" and all(isinstance(one, str) for one in schema["enum"])):
+        raise TypeError
+    own: Json = {name: schema[name] for name in _SAME_KEYS & schema.keys()}
+    own |= {"type": kind.upper()} | ({"nullable": True} if "null" in named else {})
+    if "items" in schema:
+        own["items"] = _openapi_schema(schema["items"])
+    if "properties" in schema:
+        own["properties"] = {name: _openapi_schema(one) for name, one in schema["properties"].items()}
+        own["propertyOrdering"] = list(schema["properties"])
+    return own
 
 
 def _thinking_config(name: str, value: Any, model: str) -> Json:

@@ -15,7 +15,7 @@ from urllib.parse import parse_qsl, urlsplit
 import orjson
 from yarl import URL
 
-from schemas.errors import AuthError, SpecError
+from schemas.errors import AuthError, SpecError, TeacherError
 from schemas.records import Json, Usage
 from synth.error_words import error_body
 from synth.http_status import says_itself
@@ -38,7 +38,12 @@ _REPEATED = re.compile(r"(\s)\s+|([\W_])\2+")
 _FACTS = ("model", "system_fingerprint", "provider", "service_tier", "usage")
 _MAX_DEPTH = 64  # of lists and objects in a choice; readers of the store give up at about 200
 # Statuses with which a gateway reports that it does not know what became of the request.
-LOST_BY_A_GATEWAY = (408, 499, 502, 504, 520, 522, 524)
+# or, with a 202, that the answer is to be fetched later (NVIDIA's hosted functions).
+LOST_BY_A_GATEWAY = (202, 408, 499, 502, 504, 520, 522, 524)
+# MiniMax's codes (platform.minimax.io/docs/api-reference/errorcode), which it sends with HTTP 200: limits per minute, a
+# plan's hours or the balance, the key, and what concerns the request.
+_MINIMAX_STATUS = {1002: 429, 1039: 429, 1041: 429, 2045: 429, 1008: 402, 2056: 402, 1004: 401, 2049: 401}
+_MINIMAX_STATUS |= dict.fromkeys((1026, 1027, 1042, 2013), 400)
 _VERSION_SEGMENT = re.compile(r"v\d+\w*", re.IGNORECASE)
 
 
@@ -73,11 +78,13 @@ class LostError(ServerFaultError):
 
 
 class UnconfirmedError(ServerFaultError):
-    """A refusal after answers, of a kind that gateways also send by mistake: retried, and `verdict` if it persists."""
+    """A refusal after answers, of a kind that gateways also send by mistake, or a response that cannot be read: sent
+    again, and `verdict` if it persists."""
 
     def __init__(self, what: str, retry_after_s: float | None, verdict: Exception) -> None:
         super().__init__(what, retry_after_s)
         self.verdict, self.of_key = verdict, isinstance(verdict, AuthError)
+        self.may_be_paid = isinstance(verdict, UnreadableError)
 
 
 class BrokenError(UnansweredError):
@@ -102,6 +109,21 @@ class TimedOutError(UnansweredError):
 
     word = "timeout"
     may_be_paid = True
+
+
+class UnreadableError(TeacherError):
+    """The answers are compressed in a way that cannot be read here, so no other one is bought."""
+
+    may_be_paid = True
+
+    def __init__(self, encoding: str, package: str, where: str) -> None:
+        super().__init__(
+            f"The answers are compressed as '{encoding}', which was not asked for and cannot be read here.",
+            where=where,
+            why="Every further answer would be paid for and lost.",
+            fix=f"Switch this compression off at the server or the gateway in front of it, or install the package that "
+            f"reads it where pairsmith is installed: pip install {package}.",
+        )
 
 
 class StoppedError(Exception):
@@ -350,11 +372,15 @@ def error_status(content: bytes, request: Json | None = None) -> int | None:
         return None
     body, error = error_body(content)
     base = body.get("base_resp")
-    is_error = body.get("error") or (isinstance(base, dict) and base.get("status_code"))
+    is_error = (
+        body.get("error") or body.get("object") == "error" or (isinstance(base, dict) and base.get("status_code"))
+    )
     usage = body.get("usage")
     paid = usage.get("completion_tokens") if isinstance(usage, dict) else usage
     if not is_error or body.get("choices") or paid:
         return None
+    if isinstance(base, dict) and base.get("status_code") in _MINIMAX_STATUS:
+        return _MINIMAX_STATUS[base["status_code"]]
     words = [error.get(name) for name in ("code", "status", "type", "message")]
     for word in words:
         if len(str(word)) == 3 and str(word).isdecimal() and 400 <= int(str(word)) < 600:

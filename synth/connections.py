@@ -17,6 +17,7 @@ from functools import cache, partial
 from typing import Any
 
 import aiohttp
+import orjson
 from aiohappyeyeballs import start_connection
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.http import HttpProcessingError, RawResponseMessage
@@ -252,14 +253,30 @@ class Connections:
 
 
 async def read_body(payload: StreamReader) -> bytes:
-    """Return the rest of a body. Raises aiohttp.ClientPayloadError if it exceeds `MAX_ANSWER_BYTES`."""
-    blocks, size = [], 0
-    while block := await payload.readany():
-        blocks.append(block)
-        size += len(block)
-        if size > MAX_ANSWER_BYTES:
-            raise aiohttp.ClientPayloadError(f"the answer is longer than {MAX_ANSWER_BYTES // 2**20} MiB")
+    """Return the rest of a body. Raises aiohttp.ClientPayloadError if it exceeds `MAX_ANSWER_BYTES`, or breaks off
+    before the end of its JSON or events: some servers and gateways close the connection without the last chunk, or
+    announce a wrong length."""
+    blocks, size = list[bytes](), 0
+    try:
+        while block := await payload.readany():
+            blocks.append(block)
+            size += len(block)
+            if size > MAX_ANSWER_BYTES:
+                raise aiohttp.ClientPayloadError(f"the answer is longer than {MAX_ANSWER_BYTES // 2**20} MiB")
+    except aiohttp.ClientPayloadError:
+        if size > MAX_ANSWER_BYTES or not _is_complete(b"".join(blocks)):
+            raise
     return b"".join(blocks)
+
+
+def _is_complete(content: bytes) -> bool:
+    """Whether a body is a whole JSON object, or a stream of events with its end."""
+    if content.rstrip().endswith(b"data: [DONE]"):
+        return True
+    try:
+        return isinstance(orjson.loads(content), dict)
+    except orjson.JSONDecodeError:
+        return False
 
 
 def tls_failure(url: str, error: Exception) -> TeacherError | None:

@@ -112,7 +112,7 @@ class Dialect:
             return True
         if (asked := body.pop("n", None)) is not None:
             if asked > self._max_n or _concerns_n(refusal, by_words=not self._n_worked):
-                self._max_n = min(self._max_n, asked // 2)
+                self._max_n = min(self._max_n, _named_limit(refusal, asked))
                 body |= {"n": self._max_n} if self._max_n > 1 else {}
             return True
         # Whatever the message: a request refused with a schema may be accepted without, if the status blames the
@@ -177,8 +177,19 @@ def _drop(body: Json, names: Sequence[str]) -> bool:
     return any(value is not None for value in dropped)
 
 
+def _message(refusal: RefusedError) -> tuple[str, Json]:
+    _, error = error_body(refusal.answer.body.encode())
+    return str(error.get("message") or refusal), error
+
+
 def _concerns_n(refusal: RefusedError, *, by_words: bool) -> bool:
     """Whether a refusal concerns the setting `n`: in `param`, or as a separate word, which may be one of the row."""
-    _, error = error_body(refusal.answer.body.encode())
-    message = str(error.get("message") or refusal)
+    message, error = _message(refusal)
     return error.get("param") == "n" or (by_words and re.search(r"(?<![\w\\])n(?!\w)", message) is not None)
+
+
+def _named_limit(refusal: RefusedError, asked: int) -> int:
+    """The highest `n` to try after a refusal of `asked`: the largest smaller number that the message names ("only n = 1
+    is allowed", "Range of n should be [1, 4]"), else half."""
+    numbers = (int(number) for number in re.findall(r"(?<!\w)\d{1,3}(?!\w)", _message(refusal)[0]))
+    return max((number for number in numbers if 0 < number < asked), default=asked // 2)

@@ -18,6 +18,7 @@ from schemas.errors import PairsmithError, TeacherError
 from schemas.failpoints import armed, failpoint
 from schemas.records import Json, Message, Sampling
 from synth import gen_ai
+from synth.answer_copies import AnswerCopies
 from synth.chat_completions import (
     LOST_BY_A_GATEWAY,
     Answer,
@@ -29,6 +30,7 @@ from synth.chat_completions import (
     TimedOutError,
     UnansweredError,
     UnconfirmedError,
+    UnreadableError,
     base_url,
     effective_response,
     new_request_id,
@@ -58,7 +60,6 @@ Secrets = Mapping[str, str] | None
 Reach = tuple[Urls, str | None, *tuple[Secrets, ...]]
 Start = Callable[[], Coroutine[Any, Any, Reach]]
 Control = Callable[[Json], Awaitable[str | None]]
-_LAST_ANSWERS = 256  # answers that are remembered in order to notice copies
 
 
 class Endpoint:
@@ -101,8 +102,8 @@ class Endpoint:
     ) -> None:
         self.model = model
         self.sent = self.lost = 0
-        self.answered = self._cache_is_reported = False
-        self._last_answers: dict[str, tuple[Json, list[Any]]] = {}  # the request and choices by the id of the response
+        self.answered = False
+        self._copies = AnswerCopies()
         self.flow = Flow(
             concurrency=concurrency,
             retries=retries,
@@ -137,8 +138,8 @@ class Endpoint:
         return self._wire.connections
 
     def open_directly(self) -> bool:
-        """Open it, unless something has to be started first. Returns whether a request is just sent over `connections`
-        and waited for. Whatever prevents opening is raised by the first request."""
+        """Open it, unless something must be started first (what prevents that is raised by the first request). Returns
+        whether a request is just sent over `connections` and waited for."""
         if not self._wire.is_open and self._start is None:
             with suppress(PairsmithError):
                 self._wire.open([host.url for host in self.flow.hosts])
@@ -265,7 +266,7 @@ class Endpoint:
         self.answered = self.answered or bool(answer.choices)
         # A body without choices is an error rather than an answer, and may repeat the key.
         answer = answer if answer.choices else answer._replace(body=self._wire.without_secrets(answer.body))
-        self._report_cache(answer)
+        answer = self._copies.checked(answer, self.flow.say)
         return answer if sending.host.url == self.url else answer._replace(url=sending.host.url)
 
     def mark_sent(self, sending: InFlight) -> None:
@@ -279,35 +280,20 @@ class Endpoint:
         """Record an answer, with choices, that came over `connections`; return it with the address it came from."""
         sending.host.record_limits(sending, headers, asyncio.get_running_loop().time())
         self.answered = True
-        self._report_cache(answer)
+        answer = self._copies.checked(answer, self.flow.say)
         return answer if sending.host.url == self.url else answer._replace(url=sending.host.url)
-
-    def _report_cache(self, answer: Answer) -> None:
-        """Report once that a response is a copy of an earlier one, if the server gives each response an id."""
-        name, last = answer.request_id.partition("/")[2], self._last_answers
-        if not name or not answer.choices or answer.request.get("temperature") == 0:
-            return
-        if last.get(name) == (answer.request, answer.choices) and len(last) > 1 and not self._cache_is_reported:
-            self._cache_is_reported = True
-            self.flow.say(
-                "A cache at the teacher's address answers repeated requests (two answers have the same id and text): "
-                "candidates of an input are copies. Switch it off for this run (LiteLLM: sampling.extra = "
-                "{ cache = { no-cache = true } }), or set sampling.seed, which makes the requests differ."
-            )
-        last[name] = answer.request, answer.choices
-        if len(last) > _LAST_ANSWERS:
-            del last[next(iter(last))]
 
     async def _answer(
         self, body: Json, data: bytes, sending: InFlight, began: float, reserved: Any, outcome: Outcome | None
     ) -> Answer:
-        """Return the answer of status 200, read from `outcome` if the request was already sent; raise the error for any
-        other outcome."""
+        """The answer of status 200, read from `outcome` if the request was already sent; raises any other outcome."""
         try:
             with sending:
                 status, headers, content = await self._response(data, sending, outcome)
-        except UnansweredError as failure:
+        except (UnansweredError, UnreadableError) as failure:
             self.lost += sending.is_sent and failure.may_be_paid
+            if isinstance(failure, UnreadableError) and self.answered:
+                raise UnconfirmedError(failure.what, None, failure) from None
             raise
         sending.host.record_limits(sending, headers, asyncio.get_running_loop().time())
         seconds = time.perf_counter() - began
@@ -371,10 +357,8 @@ class Endpoint:
         return error, text, message
 
     def _target(self, base: str = "") -> Target:
-        url = base or self.url
-        return Target(
-            url, f"{url}/chat/completions{self._wire.shown_suffix}", self.model, self._key_env, bool(self._wire.key)
-        )
+        url, suffix = base or self.url, self._wire.shown_suffix
+        return Target(url, f"{url}/chat/completions{suffix}", self.model, self._key_env, bool(self._wire.key))
 
     async def _served_models(self) -> list[str]:
         try:

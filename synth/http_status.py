@@ -49,7 +49,12 @@ _NO_QUOTA = re.compile(
     r"|(hourly|session|daily|weekly|monthly) usage limit|usage limit reached for|(weekly|monthly) limit exhausted"
     r"|exceeded your (daily|weekly|monthly) quota"
     # Groq: the organization's spend limit; Vercel: no credit card on file
-    r"|blocked_api_access|customer_verification_required",
+    r"|blocked_api_access|customer_verification_required"
+    # Gemini's prepaid and capped projects, Portkey; Volcengine's free and limited inference; Cerebras, Moonshot, Zhipu,
+    # Baidu: a day's limit; Zhipu: a locked account, with 429
+    r"|pre-?pay(ment)? credits are depleted|(spending|spend) cap|budget exhausted|exhausted its free quota"
+    r"|set inference limit|(tokens|requests) per day limit exceeded|reached TPD rate limit"
+    r"|daily( \w+){0,2} limit( \w+){0,6} (exceeded|reached)|account has( \w+){0,4} been locked",
     re.IGNORECASE,
 )
 # Alibaba uses these words for tokens per minute; it has other words for an account in arrears.
@@ -87,6 +92,8 @@ _THROTTLING_CODES = re.compile(
 )
 _CODE_FIELDS = ("code", "type", "__type", "error_code", "reason", "status")
 _ADDRESS_STATUSES = (404, 405, 406, 407, 410, 411, 415, 421, 426)
+_LENGTH_STATUSES = (413, 414, 431)
+_LATER = re.compile(r"\b(try again|retry) (later|in|after|shortly)\b|\btemporarily\b|\boverloaded\b", re.IGNORECASE)
 _RATE = re.compile(r"per[_ -]?(second|minute|hour)|rate[_ ]?limit", re.IGNORECASE)
 _NO_ACCESS = re.compile(
     r"\b(key|credentials?|permissions?|access|scopes?|region|country|denied|(un)?authori[sz](ed|ation))\b"
@@ -162,7 +169,7 @@ def meaning(status: int, error: Json, text: str, body: Json, *, answered: bool, 
     ):
         kind = "throttled"
     elif (
-        status >= 500
+        (status >= 500 and status != 501)  # not implemented: n, for example
         or status in _TEMPORARY
         or (answered and status < 400)
         or (status in (400, 404) and _begins_or_says(_NOT_LOADED, message, words, body))
@@ -184,13 +191,17 @@ def meaning(status: int, error: Json, text: str, body: Json, *, answered: bool, 
 
 
 def may_be_temporary(status: int, kind: Kind, words: str, body: Json) -> bool:
-    """Whether a refusal, after other requests were answered, may be temporary: a key that one of several gateways does
-    not know for a moment, or a gateway's error page. A refusal that names the account, or moderation, is final."""
+    """Whether a refusal, after other requests were answered, may be temporary: a key, an address or a model that one of
+    several gateways does not know for a moment, or a gateway's error page. A refusal that names the account, the row's
+    length, or moderation, is final."""
     of_key = status == 400 and says_itself(_WRONG_KEY, words[:2000], body)  # Gemini, xAI
     if kind == "key":
         return status == 401 or of_key
-    page = words.lstrip().startswith("<")
-    return kind == "refused" and (of_key or (status == 403 and (page or _denies_access(words, body))))
+    page = words.lstrip().startswith("<") and status not in _LENGTH_STATUSES
+    # No row is the reason for these statuses, or for a server that asks to try again.
+    later = status in _ADDRESS_STATUSES or says_itself(_LATER, words[:2000], body)
+    again = page or (status == 403 and _denies_access(words, body)) or (later and not _MODERATION.search(words))
+    return kind == "refused" and (of_key or again)
 
 
 def _denies_access(words: str, body: Json) -> bool:

@@ -13,7 +13,7 @@ from schemas.money import Cost, Hold
 from schemas.records import Json, Record, Usage
 from schemas.spec import TeacherSettings
 from schemas.store import Store
-from synth.chat_completions import StoppedError, UnansweredError
+from synth.chat_completions import StoppedError, UnansweredError, UnreadableError
 from synth.prices import FREE, Prices, prices_of
 from synth.question import max_answer_tokens
 
@@ -124,7 +124,8 @@ class Meter:
         """Release the hold of a request that brought no answer, unless it may have been charged for."""
         cancelled = isinstance(failure, asyncio.CancelledError)
         # Any other failure is an error that the server itself reported, which costs nothing.
-        may_be_paid = is_sent and (cancelled or (isinstance(failure, UnansweredError) and failure.may_be_paid))
+        unclear = isinstance(failure, UnansweredError | UnreadableError) and failure.may_be_paid
+        may_be_paid = is_sent and (cancelled or unclear)
         records = self._unanswered(reserved, may_be_paid=may_be_paid)
         if cancelled:
             self._store.append(*records)  # without waiting
@@ -245,17 +246,19 @@ class Meter:
         return Hold(id=uuid.uuid4().hex, usd=usd, stage=self._stage, teacher=self._identity, prompt=prompt)
 
 
-def unkeepable_cap_error(name: str, teacher: TeacherSettings, prices: Prices | None) -> SpecError:
-    """The error for a cap that cannot be kept: a price is unknown, or else answers have no token limit."""
+def unkeepable_cap_error(name: str, teacher: TeacherSettings, prices: Prices | None, table: str = "") -> SpecError:
+    """The error for a cap that cannot be kept: a price is unknown, or else answers have no token limit. `table` is the
+    teacher's table in the spec, if it is known."""
     if prices is None:
         keys = ("usd_per_million_prompt_tokens", "usd_per_million_completion_tokens")
-        absent = [f"teacher.{key}" for key in keys if getattr(teacher, key) is None]
+        absent = [f"{table}.{key}" if table else key for key in keys if getattr(teacher, key) is None]
         part = "no price" if len(absent) == len(keys) else "not every price"
+        place = "" if table else " in the table of this teacher"
         return SpecError(
             f"{name} cannot be kept: {part} of model '{teacher.model}' is known.",
-            where="teacher",
+            where=table or None,
             why="The cost of a request could not be estimated before it is sent.",
-            fix=f"Set {' and '.join(absent)} (0 if it is free), or remove the cap.",
+            fix=f"Set {' and '.join(absent)}{place} (0 if it is free), or remove the cap.",
         )
     return SpecError(
         f"{name} cannot be kept: the sampling has no max_tokens.",

@@ -8,6 +8,7 @@ tools, account discounts.
 from __future__ import annotations
 
 import importlib.metadata
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -29,6 +30,8 @@ _BATCH = {"processing": "batch"}
 _MILLION, _HALF = 1e6, 0.5
 _HALF_HOUR, _WEEK = timedelta(minutes=30), 7 * 48
 _SATURDAY, _PEAK_HOURS, _BETWEEN_PEAKS = 5, (1, 2, 3, 6, 7, 8, 9), 5
+# Of names in Gemini's list of models, and of those that Vertex AI's compatible endpoint takes.
+_GOOGLE_PREFIX = re.compile(r"\A(models|google)/")
 # Hosts that the table does not know -> hosts of the same provider that it does.
 _HOST_ALIASES = {"api.together.ai": "api.together.xyz"}
 
@@ -118,6 +121,8 @@ def _listed_prices(url: str, model: str, clock: Clock) -> Prices | None:
     from genai_prices import data_snapshot
 
     url = url.replace(host, _HOST_ALIASES.get(host, host))
+    if host.endswith(".googleapis.com"):
+        model = _GOOGLE_PREFIX.sub("", model)
     try:
         provider, known = data_snapshot.get_snapshot().find_provider_model(model, None, None, url)
     except LookupError:

@@ -13,6 +13,7 @@ from schemas.records import Json
 
 # Fields of a choice that say how it ended: OpenAI; OpenRouter; LiteLLM.
 _END_FIELDS = ("finish_reason", "native_finish_reason", "error", "provider_specific_fields")
+_NO_END = "abort"  # that of a server that gave up
 _STREAM_START = re.compile(rb"\A(?:\xef\xbb\xbf)?\s*(?:data:|event:|id:|retry:|:)")
 
 
@@ -39,8 +40,8 @@ def assemble_stream(content: bytes) -> Json | None:
             index = piece.get("index") if isinstance(piece, dict) else ""
             if index is None or (str(index).isdecimal() and len(str(index)) < 10):
                 number = int(index or 0)
-                choice = choices.setdefault(number, {"index": number, "finish_reason": "abort", "message": {}})
-                if has_gap and choice["finish_reason"] == "abort":
+                choice = choices.setdefault(number, {"index": number, "finish_reason": _NO_END, "message": {}})
+                if has_gap and choice["finish_reason"] == _NO_END:
                     choice["error"] = "an event of its stream cannot be read"
                 _add_piece(choice, piece)
     return {**fields, "choices": list(choices.values())} if choices or "error" in fields else None
@@ -80,7 +81,10 @@ def _add_piece(choice: Json, piece: Json) -> None:
     is_delta = isinstance(delta, dict) and bool(delta)
     for name, value in _fields(delta if is_delta else piece.get("message")):
         message[name] = value if name == "role" else _append(message.get(name), value, is_delta=is_delta)
-    choice |= {name: piece[name] for name in _END_FIELDS if piece.get(name)}
+    ends = {name: piece[name] for name in _END_FIELDS if piece.get(name)}
+    if ends.get("finish_reason") == "stop" and choice["finish_reason"] != _NO_END:
+        del ends["finish_reason"]  # gateways close every stream with it, also one that ended with "length"
+    choice |= ends
     if isinstance(logprobs := piece.get("logprobs"), dict) and isinstance(tokens := logprobs.get("content"), list):
         choice.setdefault("logprobs", {"content": []})["content"] += tokens
 

@@ -9,11 +9,20 @@ from urllib.parse import urlencode
 
 import aiohttp
 
-from synth.chat_completions import BrokenError, NoProxyError, NotConnectedError, TimedOutError, one_line
+from synth.chat_completions import (
+    BrokenError,
+    NoProxyError,
+    NotConnectedError,
+    TimedOutError,
+    UnreadableError,
+    one_line,
+)
 from synth.connections import Connections, NoConnectionError, Response, tls_failure
 from synth.proxy import PROXY_REFUSALS, new_session, proxy_for, proxy_refusal, proxy_secrets, send_by_session
 from synth.redaction import extract_secrets, without_keys, without_user_info
 
+# aiohttp's error for a compression that needs a package which is not installed.
+_UNREAD_ENCODING = re.compile(r"Can not decode content-encoding: .*\((br|zstd)\).*install `([\w.]+)`")
 _FAILURES = (aiohttp.ClientError, NoConnectionError, OSError)
 
 
@@ -130,6 +139,8 @@ class Wire:
             return NoProxyError(
                 f"no connection to the proxy '{without_user_info(self.proxies[base] or '')}': {error.os_error}"
             )
+        if (encoding := _UNREAD_ENCODING.search(str(error))) is not None:
+            return UnreadableError(encoding[1], encoding[2], base)
         unsent = isinstance(error, aiohttp.ClientConnectorError | NoConnectionError)
         reason = one_line(self.shown(str(error))) or type(error).__name__
         return (NotConnectedError if unsent else BrokenError)(reason)

@@ -16,7 +16,7 @@ import pytest
 
 from schemas.errors import TeacherError, UsageError
 from schemas.money import Cost
-from schemas.records import Message, Sampling
+from schemas.records import Json, Message, Sampling
 from schemas.spec import TeacherSettings
 from schemas.store import Store
 from synth.batch_files import TOGETHER
@@ -343,6 +343,34 @@ def test_setting_reaches_gemini_or_is_an_error(tmp_path: Path) -> None:
         assert len(provider.batches) == 2
     two = _thinking_config("reasoning_effort", "none", "gemini-2.5-flash")
     assert two == {"thinkingBudget": 0}
+
+
+def test_schema_reaches_gemini_in_its_own_form(tmp_path: Path) -> None:
+    """A JSON schema is accepted in a batch, but answers then have shifted or empty fields, some of which satisfy the
+    schema. What Gemini's own form cannot express is not sent, and answers are judged by it all the same."""
+    tags = {"type": "array", "items": {"type": "string", "enum": ["red", "tall"]}, "maxItems": 3}
+    properties = {"name": {"type": "string", "maxLength": 9}, "age": {"type": ["integer", "null"]}, "tags": tags}
+    schema = {"type": "object", "properties": properties, "required": ["name"], "additionalProperties": False}
+
+    def config(schema: Json) -> Any:
+        async def work(ledger: Ledger, lines: list[str]) -> Any:
+            await ledger.complete(chat("a dog"), SAMPLING, 1, schema)
+            return provider.bodies[-1]["generationConfig"]
+
+        return with_batches(provider, tmp_path, work)
+
+    with BatchProvider("gemini") as provider:
+        sent = config(schema)
+        assert "responseJsonSchema" not in sent
+        own = sent["responseSchema"]
+        assert own["properties"]["age"] == {"type": "INTEGER", "nullable": True}
+        assert own["properties"]["tags"]["items"] == {"type": "STRING", "enum": ["red", "tall"]}
+        assert own["propertyOrdering"] == ["name", "age", "tags"]
+        assert "additionalProperties" not in own
+        for other in ({"oneOf": [tags]}, {"type": ["string", "integer"]}, {"type": "integer", "enum": [1, 2]}):
+            unsent = config({**schema, "properties": {**properties, "more": other}})
+            assert unsent["responseMimeType"] == "application/json"
+            assert "responseSchema" not in unsent
 
 
 @pytest.mark.parametrize("limit", [1, 2])

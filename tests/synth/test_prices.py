@@ -73,6 +73,20 @@ def test_together_is_known_at_both_addresses_and_has_no_batch_discount() -> None
     assert new.batch_usd(MANY) == new.usd(MANY)
 
 
+def test_google_models_are_known_under_the_names_that_its_endpoints_use() -> None:
+    """Gemini lists `models/...`, and Vertex AI's compatible endpoint only takes `google/...`: a cap was refused there,
+    because no price was known."""
+    gemini = "https://generativelanguage.googleapis.com/v1beta/openai"
+    vertex = "https://us-central1-aiplatform.googleapis.com/v1/projects/p/locations/us-central1/endpoints/openapi"
+    usual = prices_of(teacher_at(gemini, "gemini-2.5-flash"))
+    assert usual is not None
+    for url, model in ((gemini, "models/gemini-2.5-flash"), (vertex, "google/gemini-2.5-flash")):
+        prices = prices_of(teacher_at(url, model))
+        assert prices is not None
+        assert prices.usd(MANY) == usual.usd(MANY)
+    assert prices_of(teacher_at("https://gateway.example.com/v1", "google/gemini-2.5-flash")) is None
+
+
 def test_price_of_the_spec_overrides_only_its_own_kind_of_token() -> None:
     """An account with its own price for one kind of token has it for that kind only, and no price of the spec is
     ignored."""

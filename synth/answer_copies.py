@@ -1,0 +1,66 @@
+"""Notices answers that a cache at the teacher's address returns again, for the same question or for another one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+
+from schemas.progress import Say
+from schemas.records import Json
+from synth.chat_completions import Answer
+
+_REMEMBERED = 256
+# Shorter ids may be those of several answers (Ollama's are numbers below 1,000, KoboldCpp's is constant), and shorter
+# texts may be equal without being copies, as labels are.
+_LONG_ID, _LONG_TEXT = 20, 32
+COPY = "it is a copy of the answer to another question (same id and text), as a semantic cache returns it"
+
+
+class AnswerCopies:
+    """The last answers of a teacher, by the ids of their responses.
+
+    A cache that looks for the same request returns one answer for all samples of a question. One that looks for a
+    similar question (LiteLLM, Portkey, Azure API Management) returns the answer to another one, which is no answer.
+    """
+
+    def __init__(self) -> None:
+        self._last: dict[str, tuple[Json, list[Any]]] = {}  # id -> request and choices
+        self._are_reported = self._others_are_reported = False
+
+    def checked(self, answer: Answer, say: Say) -> Answer:
+        """The answer; without its choices if it is a copy of the answer to another question. Copies are reported
+        once."""
+        name = answer.request_id.partition("/")[2]
+        if not name or not answer.choices:
+            return answer
+        request, choices = self._last.pop(name, (answer.request, None))
+        is_another = request["messages"] != answer.request["messages"]
+        if is_another and choices == answer.choices and len(name) >= _LONG_ID and any(map(_is_long, choices)):
+            self._last[name] = request, choices
+            if not self._others_are_reported:
+                self._others_are_reported = True
+                say(
+                    "warning: A semantic cache at the teacher's address answers a question with the answer to another "
+                    "one (same id and text). Such answers are not used. Switch it off for this run (LiteLLM: "
+                    "sampling.extra = { cache = { no-cache = true } })."
+                )
+            copies = [{"error": COPY, "body": orjson.dumps(choice).decode()} for choice in answer.choices]
+            return answer._replace(choices=copies)
+        is_copy = (request, choices) == (answer.request, answer.choices) and answer.request.get("temperature") != 0
+        if is_copy and self._last and not self._are_reported:
+            self._are_reported = True
+            say(
+                "A cache at the teacher's address answers repeated requests (two answers have the same id and text): "
+                "candidates of an input are copies. Switch it off for this run (LiteLLM: sampling.extra = "
+                "{ cache = { no-cache = true } }), or set sampling.seed, which makes the requests differ."
+            )
+        self._last[name] = answer.request, answer.choices
+        if len(self._last) > _REMEMBERED:
+            del self._last[next(iter(self._last))]
+        return answer
+
+
+def _is_long(choice: Any) -> bool:
+    message = choice.get("message") if isinstance(choice, dict) else None
+    return isinstance(message, dict) and len(str(message.get("content"))) >= _LONG_TEXT
