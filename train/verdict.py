@@ -275,18 +275,34 @@ def _what_would_change(evaluation: Evaluation, other: SystemResult, how: Relatio
     gaps = [gap for gap in _comparisons_with(evaluation, other) if gap.shown is not None]
     if how == "not measured":
         return _why_incomplete(evaluation, other)[1]
-    shown = [gap.shown for gap in gaps if gap.shown]
     if how == "better":
         least = max(
             gap.difference.estimate - _min_significant_lead(evaluation, gap, other) for gap in gaps if gap.difference
         )
         return f"tuned's lead over {other.label} was about {_points(least)} smaller (no longer significant)"
-    # The interval is nearly symmetric, so a lead beyond its half-width would be significant.
-    reach = max(min(interval.high - interval.estimate for interval in shown), TIE_MARGIN)
-    rates = [rate.estimate for rate in (other.sampled.pass_rate, other.greedy.pass_rate) if rate]
-    if (least := min(rates, default=0.0)) + reach > 1:
+    rates = [getattr(other, gap.mode).pass_rate.estimate for gap in gaps]
+    tests = sum(gap.p_value is not None for gap in evaluation.comparisons)
+    units = min(gap.difference.units for gap in gaps if gap.difference)
+    lead = min(_significant_lead(rate, units, tests) for rate in rates)
+    if (least := min(rates)) + lead > 1:
         return f"harder checks or inputs left room for a lead: {other.label} passes {_percent(least)} of these"
-    return f"tuned led {other.label} by about {_points(reach)} on the same number of inputs"
+    return f"tuned led {other.label} by about {_points(lead)} on the same number of inputs"
+
+
+def _significant_lead(rate: float, units: int, tests: int) -> float:
+    """About the smallest lead over a system that passes `rate` of `units` inputs (or groups) which the exact test,
+    adjusted for this many `tests`, would confirm if the two passed independently of each other, and each input counted
+    once.
+
+    If only tuned passes x of n inputs, and only the other y, the lead d = (x - y) / n is (x - y - 1) / sqrt(x + y)
+    standard errors long. If y is 0, p is 2^(1 - x).
+    """
+    p = 0.05 / tests
+    needed = standard_errors(p) ** 2
+    b = 2 + needed * (1 - 2 * rate)
+    c = 1 / units - 2 * needed * rate * (1 - rate)
+    lead = (b + math.sqrt(max(0.0, b * b - 4 * c * units))) / (2 * units)
+    return max(lead, math.ceil(1 - math.log2(p)) / units)
 
 
 def _min_significant_lead(evaluation: Evaluation, gap: Comparison, other: SystemResult) -> float:
