@@ -166,7 +166,11 @@ def _in_words(comparison: Comparison, evaluation: Evaluation) -> str:
         inputs = comparison.more_inputs
         more = f"; it needs about {evaluation.more_inputs(inputs)}" if inputs else ""
         return f"{numbers}: {comparison.outcome}{more}"
-    return f"{numbers}: {'no significant difference' if comparison.outcome == 'inconclusive' else comparison.outcome}"
+    if comparison.outcome != "inconclusive":
+        return f"{numbers}: {comparison.outcome}"
+    confirmed = comparison.p_holm is not None and comparison.p_holm <= 1 - comparison.difference.level
+    why = ", because the interval of this difference alone includes zero too" if confirmed else ""
+    return f"{numbers}: no significant difference{why}"
 
 
 def _level(evaluation: Evaluation) -> float:
