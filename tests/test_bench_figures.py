@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from bench.harness import keep, kept
@@ -93,10 +94,11 @@ def _proof_sentences() -> Iterator[tuple[str, str]]:
     def most(key: str) -> str:
         return f"{math.ceil(1000 * max(of('difference, groups', key)) - 1e-9) / 10:.1f}"
 
-    shares, gaps, fields, many, labels = (
-        "share, groups", "difference, groups", "field F1", "share, many answers", "macro F1",
+    shares, gaps, fields, many, many_gaps, labels = (
+        "share, groups", "difference, groups", "field F1", "share, many answers", "difference, many answers",
+        "macro F1",
     )  # fmt: skip
-    counts = {kind: len(of(kind)) for kind in (shares, gaps, fields, many, labels)}
+    counts = {kind: len(of(kind)) for kind in (shares, gaps, fields, many, many_gaps, labels)}
     alone, in_fours = least(shares, "alone"), least(shares, "alone", sizes=[4])
     absent = math.ceil(100 * max(row["absent"] / row["labels"] for row in settings if row["of"] == labels) - 1)
     page = "bench/proof/README.md"
@@ -116,10 +118,22 @@ def _proof_sentences() -> Iterator[tuple[str, str]]:
         (shares, "a share of inputs that belong together"),
         (gaps, "a difference of those"),
         (many, "a share, 5 to 20 answers per input"),
+        (many_gaps, "a difference, 5 to 20 answers per input"),
         (fields, "field F1"),
         (labels, "macro F1 of all labels, some without a test input"),
     ):
         yield page, f"| {words} | {counts[kind]} | {least(kind)} |"
+    least_of_20, plain_of_20 = (least(many_gaps, key, samples=20) for key in ("coverage", "plain"))
+    yield page, f"at 20 answers the interval of a difference holds in at least {least_of_20} %, and without it in"
+    yield page, f"without it in {plain_of_20} %"
+    at_10, widths = (
+        least(many_gaps, samples=10),
+        [*of(many_gaps, "width", samples=5), *of(many_gaps, "width", samples=10)],
+    )
+    yield page, f"at five and ten answers it holds in at least {min(at_10, least(many_gaps, samples=5))} % without it"
+    yield page, f"{100 * (fmean(widths) - 1):.0f} % wider on average"
+    claimed = max(of(many_gaps, "claimed"))
+    yield page, f"Equal systems are called different in at most {math.ceil(1000 * claimed - 1e-9) / 10:.1f} %"
 
 
 _ENDS = {

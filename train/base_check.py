@@ -15,7 +15,13 @@ from schemas.errors import InputError, MissingDependency, PairsmithError, SpecEr
 from schemas.spec import TrainSettings
 from synth.chat_template import Chat
 from train import unsloth_backend
-from train.base_model import compute_dtype, context_of, read_config, refuse_other_vocabulary
+from train.base_model import (
+    compute_dtype,
+    context_of,
+    read_config,
+    refuse_other_purpose,
+    refuse_other_vocabulary,
+)
 from train.models import Machine, billions_in, fitting_method, machine, training_gib
 from train.remote_code import has_code, runnable, trust_entry
 
@@ -211,6 +217,8 @@ def _check_weights(settings: TrainSettings, inspected: InspectedBase) -> Fact:
             )
             fix = _fix_for_untrusted_code(settings, inspected.folder)
             return Fact("base", "fail", f"transformers has no text model of type '{kind}'{code}", fix)
+        if copy is None:
+            refuse_other_purpose(inspected.folder)
         fact = _check_own_code(copy, what) if copy else Fact("base", "ok", what)
         if inspected.is_local and fact.state != "fail":
             from synth.embedded.model import refuse_incomplete

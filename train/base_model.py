@@ -28,6 +28,10 @@ _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.ji
 _OTHER_FILES = ("config.json", *_TOKENIZER_FILES)
 # These too decide what is generated, by its end tokens; hashes of earlier versions do not cover them.
 _GENERATION_FILES = ("generation_config.json", "special_tokens_map.json", "added_tokens.json", "merges.txt")
+# Endings of transformers' classes for models that do not write text.
+_OTHER_HEADS = (
+    "ForMaskedLM", "ForSequenceClassification", "ForTokenClassification", "ForQuestionAnswering", "ForMultipleChoice",
+)  # fmt: skip
 _LEARNED_POSITIONS = ("wpe.weight", "embed_positions.weight", "positions_embed.weight")
 
 
@@ -217,6 +221,27 @@ def read_config(folder: Path) -> dict[str, Any]:
     return config
 
 
+def refuse_other_purpose(folder: Path) -> None:
+    """Raise InputError for a model that transformers loads as one that writes text although it was trained for
+    something else: an encoder (BERT), half of an encoder and decoder (BART), or one with another head, such as a reward
+    model."""
+    from transformers.models.auto import modeling_auto as auto
+
+    config = read_config(folder)
+    kind, heads = str(config.get("model_type")), config.get("architectures") or ()
+    name = auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(kind, "")
+    two_sided = {*auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES, *auto.MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES}
+    is_encoder = kind in two_sided and not name.endswith("ForConditionalGeneration") and not config.get("is_decoder")
+    head = next((head for head in heads if str(head).endswith(_OTHER_HEADS)), None)
+    if name and (is_encoder or head):
+        raise InputError(
+            f"it does not write text: its config describes {head or f'a model of type {kind!r} that is no decoder'}.",
+            where=str(folder / "config.json"),
+            why="transformers would load its layers as a language model, which it was not trained to be.",
+            fix="Choose an instruct model (`pairsmith models`).",
+        )
+
+
 def context_of(config: Mapping[str, Any]) -> int | None:
     """The number of tokens that a model reads at once according to its config; None if it does not say."""
     config = config.get("text_config") or config
@@ -258,6 +283,8 @@ def load_for_training(base: Base, settings: TrainSettings) -> tuple[Any, int]:
     from synth.embedded.model import refuse_incomplete
 
     with explain_untrusted_code(base.folder):
+        if not base.runs_code:
+            refuse_other_purpose(base.folder)
         refuse_incomplete(base.folder, runs_code=base.runs_code)
     keep_large_blocks()
     qlora, dtype = settings.method == "qlora", compute_dtype(settings.precision)

@@ -37,6 +37,7 @@ from schemas.store.latest import latest, members_of
 from train.answering import AnswerCollector, Answers, OpenTeacher
 from train.base_model import Base, find_trained_base
 from train.checks import Check, Checks, build_checks, checks_for, void_references
+from train.comparison import compare_last
 from train.dataset import Data, TrainingRow, dataset_of, refuse_contaminated
 from train.intervals import Interval
 from train.invented import detail_gates, invented_rate
@@ -50,7 +51,6 @@ from train.metrics import (
     Mode,
     ModeResult,
     SystemResult,
-    compare_last,
     pick_examples,
     summarise,
 )

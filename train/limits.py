@@ -16,7 +16,8 @@ Floats = NDArray[np.float64]
 # With more answers per input, a few inputs may hold all the failures, and the plain estimate of the variation between
 # inputs is too certain: 95 % intervals cover 89 % at ten answers and 86 % at twenty (bench/proof).
 _MAX_PLAIN_ANSWERS = 3
-# In a difference, errors of the two sides that do not coincide make up for it up to ten answers; at twenty, 92 %.
+# In a difference, errors of the two sides that do not coincide make up for it up to ten answers; at twenty, the
+# intervals cover 94 % without it.
 _MAX_PLAIN_ANSWERS_OF_DIFFERENCE = 10
 
 

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import math
 import random
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any, Literal, Self
 
 from pydantic import Field, ModelWrapValidatorHandler, ValidationInfo, field_validator, model_validator
 
-from curate.split import LEAST_TEST_INPUTS
 from schemas.money import Cost
 from schemas.records import Artifact, Record, Sampling, Usage
 from schemas.wording import counted
-from train.intervals import ALONE, Interval, difference, grouped, holm, seeds_factor, seeds_needed, share, sign_flip_p
+from train.comparison import Comparison, by_seed, columns_of, compare_last
+from train.intervals import ALONE, Interval, grouped, share
 from train.judgements import JudgedEvaluation, win_rates
 from train.reference_result import ReferenceResult
 from train.results import rename_old_keys
@@ -22,7 +21,6 @@ from train.results import rename_old_keys
 Mode = Literal["sampled", "greedy"]
 Decoding = Literal["evaluation", "generation"]
 MODES: tuple[Mode, ...] = ("sampled", "greedy")
-Outcome = Literal["better", "worse", "inconclusive", "not enough evidence", "not measured"]
 TUNED = "tuned"
 # The key in `reasons` that says why a response does not count as an answer: "cut", "refused", "schema".
 NO_ANSWER = "answer"
@@ -67,6 +65,11 @@ class Output(Record):
     def whole(self) -> bool:
         """True if there is a complete answer to judge: it arrived, has text and was not cut."""
         return self.answered and not self.empty and not self.cut
+
+    @property
+    def is_unscored(self) -> bool:
+        """True if it is complete and no check failed, but one could not judge."""
+        return self.whole and self.all_pass is None
 
     @property
     def passes(self) -> bool:
@@ -159,55 +162,6 @@ class SystemResult(Record):
         return self.sampled.usd_per_1000 if measured is None else measured
 
 
-class Comparison(Record):
-    """Pass rate of system `a` minus that of system `b`, on the same seeds.
-
-    `difference` is None if one of the two was not measured. `simultaneous`, which is shown, is the same with a wider
-    interval: those of all comparisons of the evaluation hold together at `difference.level` (Bonferroni). `p_value` is
-    from the exact sign-flip test, `p_holm` is adjusted for all comparisons.
-    """
-
-    a: str
-    b: str
-    mode: Mode
-    difference: Interval | None
-    simultaneous: Interval | None = None
-    p_value: float | None = None
-    p_holm: float | None = None
-
-    @property
-    def outcome(self) -> Outcome:
-        """The verdict on a against b: the adjusted exact test, given enough seeds or groups and a non-zero interval."""
-        gap = self.difference
-        if gap is None:
-            return "not measured"
-        if gap.units < LEAST_TEST_INPUTS:
-            return "not enough evidence"
-        if self.p_holm is None or self.p_holm > 1 - gap.level + 1e-12 or not gap.excludes_zero:
-            return "inconclusive"
-        return "better" if gap.estimate > 0 else "worse"
-
-    @property
-    def shown(self) -> Interval | None:
-        """The difference with the interval that is shown to users."""
-        return self.simultaneous or self.difference
-
-    @property
-    def more_inputs(self) -> int | None:
-        """About how many more test inputs would decide it if the difference stayed the same, at least up to the minimum
-        of an evaluation. None if it is decided, or without a difference."""
-        gap = self.difference
-        if gap is None or self.outcome in ("better", "worse"):
-            return None
-        needed = seeds_needed(gap)
-        if needed is None:
-            return LEAST_TEST_INPUTS - gap.units if gap.units < LEAST_TEST_INPUTS else None
-        if self.outcome == "inconclusive":
-            # If the interval already excludes zero, the adjusted test sets the number.
-            needed = max(needed, math.ceil(gap.seeds * max(1.1, seeds_factor(self.p_value, self.p_holm))))
-        return max(needed - gap.seeds, LEAST_TEST_INPUTS - gap.units)
-
-
 class AdapterCheck(Record):
     """Total log-probabilities of `texts` texts at the tuned model's server: without the adapter, with it, and without
     it while it was in use. They show that the two models differ and do not leak into each other. A merged model has its
@@ -277,6 +231,8 @@ class Evaluation(Record):
         evaluation = handler(rename_old_keys(data))
         gaps = [gap for gap in evaluation.comparisons if gap.difference]
         untested = any(gap.p_value is None or gap.simultaneous is None for gap in gaps)
+        # Earlier versions did not test what answers that a check could not judge may decide.
+        untested |= any(o.is_unscored for o in evaluation.outputs) and not any(gap.p_unscored for gap in gaps)
         alone = not any(gap.difference.groups for gap in gaps if gap.difference)
         return evaluation._recomputed() if untested or (alone and evaluation.groups) else evaluation
 
@@ -346,19 +302,19 @@ def summarise(
 ) -> ModeResult:
     """One system under one decoding. `usage` and `usd` are totals; `timed`: tokens and seconds of all answers."""
     answers = [output for output in outputs if output.answered]
-    counts = _by_seed(answers)
+    counts = by_seed(answers)
     seeds = sorted(counts)
     measured = any(output.whole for output in answers)
     tokens, answer_seconds = timed or (usage.completion_tokens, sum(output.seconds for output in answers))
     requests = {(output.seed_id, output.seconds) for output in answers if output.seconds}
     return ModeResult(
-        pass_rate=share(*_columns(counts, seeds), groups=grouped(seeds, groups)) if measured else None,
+        pass_rate=share(*columns_of(counts, seeds), groups=grouped(seeds, groups)) if measured else None,
         asked=len(outputs),
         answered=len(answers),
         passed=sum(output.passes for output in answers),
         empty=sum(output.empty and not output.cut for output in answers),
         truncated=sum(output.cut for output in answers),
-        not_scored=sum(output.whole and output.all_pass is None for output in answers),
+        not_scored=sum(output.is_unscored for output in answers),
         checks={name: fmean(output.checks[name] is True for output in answers) for name in names} if measured else {},
         words=_spread([float(output.words) for output in answers]),
         seconds=_spread([seconds for _, seconds in requests]),
@@ -368,52 +324,9 @@ def summarise(
     )
 
 
-def compare_last(
-    systems: Sequence[dict[Mode, list[Output]]], groups: Mapping[str, str] = ALONE
-) -> tuple[Comparison, ...]:
-    """Compare the last system with each other, under both decodings; p-values are adjusted for one another."""
-    *rest, tuned = systems
-    number = len(MODES) * len(rest)
-    return adjusted([compare(tuned[mode], other[mode], of=number, groups=groups) for mode in MODES for other in rest])
-
-
-def adjusted(comparisons: Sequence[Comparison]) -> tuple[Comparison, ...]:
-    """The comparisons with `p_holm`, adjusted over all that have a p-value."""
-    p_holm = iter(holm([gap.p_value for gap in comparisons if gap.p_value is not None]))
-    return tuple(gap if gap.p_value is None else gap.model_copy(update={"p_holm": next(p_holm)}) for gap in comparisons)
-
-
-def compare(a: Sequence[Output], b: Sequence[Output], *, of: int = 1, groups: Mapping[str, str] = ALONE) -> Comparison:
-    """System a minus system b, as one of `of` comparisons. Each side must contain outputs of one system, both in the
-    same mode. Seeds without an answer on either side are left out."""
-    counts_a, counts_b = (_by_seed(output for output in side if output.answered) for side in (a, b))
-    seeds = sorted(counts_a.keys() & counts_b.keys())
-    unmeasured = Comparison(a=a[0].system, b=b[0].system, mode=a[0].mode, difference=None)
-    if not seeds or not all(any(output.whole for output in side) for side in (a, b)):
-        return unmeasured
-    columns, seed_groups = (*_columns(counts_a, seeds), *_columns(counts_b, seeds)), grouped(seeds, groups)
-    single = difference(*columns, groups=seed_groups)
-    simultaneous = difference(*columns, level=1 - (1 - single.level) / of, groups=seed_groups)
-    p_value = sign_flip_p(*columns, groups=seed_groups)
-    return unmeasured.model_copy(update={"difference": single, "simultaneous": simultaneous, "p_value": p_value})
-
-
 def pick_examples(seeds: Sequence[Example], count: int, seed: int) -> tuple[Example, ...]:
     """`count` seeds drawn at random with `seed`, independent of any output."""
     return tuple(random.Random(seed).sample(list(seeds), min(count, len(seeds))))
-
-
-def _by_seed(outputs: Iterable[Output]) -> dict[str, tuple[int, int]]:
-    """seed id -> (passed, answered)."""
-    counts: dict[str, tuple[int, int]] = {}
-    for output in outputs:
-        passed, answered = counts.get(output.seed_id, (0, 0))
-        counts[output.seed_id] = (passed + output.passes, answered + 1)
-    return counts
-
-
-def _columns(counts: dict[str, tuple[int, int]], seeds: Sequence[str]) -> tuple[list[int], list[int]]:
-    return [counts[seed][0] for seed in seeds], [counts[seed][1] for seed in seeds]
 
 
 def _spread(values: Sequence[float]) -> Spread | None:

@@ -9,8 +9,9 @@ from schemas.money import dollars
 from schemas.records import Sampling
 from schemas.step_names import INDEPENDENT
 from schemas.wording import counted
+from train.comparison import Comparison
 from train.intervals import format_estimate, format_interval, format_p_value
-from train.metrics import MODES, TUNED, Comparison, Evaluation, ModeResult
+from train.metrics import MODES, TUNED, Evaluation, ModeResult
 from train.reference_result import MeanEstimate
 
 if TYPE_CHECKING:
@@ -130,6 +131,7 @@ def comparison_lines(evaluation: Evaluation) -> list[str]:
     return [*lines, *decoding_lines(evaluation), *gates_only]
 
 
+UNSCORED_NOTE = "the answers that a check could not judge may have passed"
 SIMULTANEOUS_NOTE = (
     "the intervals hold for all comparisons at once, so one may still include zero although the exact test, which is"
     " adjusted for all of them too, confirms the difference"
@@ -166,7 +168,12 @@ def _in_words(comparison: Comparison, evaluation: Evaluation) -> str:
         inputs = comparison.more_inputs
         more = f"; it needs about {evaluation.more_inputs(inputs)}" if inputs else ""
         return f"{numbers}: {comparison.outcome}{more}"
-    return f"{numbers}: {'no significant difference' if comparison.outcome == 'inconclusive' else comparison.outcome}"
+    if comparison.outcome != "inconclusive":
+        return f"{numbers}: {comparison.outcome}"
+    confirmed = comparison.p_holm is not None and comparison.p_holm <= 1 - comparison.difference.level
+    why = ", because the interval of this difference alone includes zero too" if confirmed else ""
+    why = f", because {UNSCORED_NOTE}" if comparison.hangs_on_unscored else why
+    return f"{numbers}: no significant difference{why}"
 
 
 def _level(evaluation: Evaluation) -> float:

@@ -108,10 +108,12 @@ def new_adapter(model: Any, settings: TrainSettings) -> Any:
         "target_modules": list(settings.targets) or "all-linear",
         "use_rslora": settings.rslora,
     }
-    if settings.backend == "unsloth":
-        return unsloth_backend.new_adapter(model, settings, lora)
     # The fused kernels of these architectures read the weights of two layers directly, so an adapter would be ignored.
     excluded = ["out_proj", "conv1d"] if model.config.model_type in _MAMBA and not settings.targets else None
+    if settings.backend == "unsloth":
+        if excluded:  # which unsloth cannot pass on
+            lora["target_modules"] = sorted({name.rpartition(".")[2] for name in layers} - {*excluded})
+        return unsloth_backend.new_adapter(model, settings, lora)
     config = LoraConfig(**lora, exclude_modules=excluded, use_dora=settings.dora, task_type="CAUSAL_LM")
     try:
         return get_peft_model(model, config)

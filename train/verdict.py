@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Literal
 
 from curate.split import LEAST_TEST_INPUTS
@@ -22,9 +22,10 @@ from schemas.money import dollars
 from schemas.records import Record
 from schemas.step_names import INDEPENDENT
 from schemas.wording import counted
+from train.comparison import Comparison
 from train.failures import REFUSAL
 from train.intervals import Interval, format_interval, required_standard_errors, standard_errors
-from train.metrics import MODES, NO_ANSWER, TUNED, Comparison, Evaluation, Mode, SystemResult
+from train.metrics import MODES, NO_ANSWER, TUNED, Evaluation, Mode, SystemResult
 
 Decision = Literal["ship", "do not ship", "not enough evidence"]
 FineTune = Literal["fine-tune", "do not fine-tune", "not enough evidence"]
@@ -107,9 +108,9 @@ def verdict(evaluation: Evaluation, ship_at: float = 0.5) -> ModelVerdict:
         because = [*([why] if decision == "do not ship" else []), FORM_ONLY_NOTE, *because]
         flips = [_CHECK_CORRECTNESS, *flips]
     if decision == "ship" and (incomplete := [*_incomplete_systems([tuned, *rivals])]):
-        decision, because, flips = "not enough evidence", [*incomplete, *because], [_RERUN_MISSING, *flips]
-    fine_tune, decision, unscored = _allow_for_crashes(fine_tune, decision, tuned, rivals)
-    because, flips = [*unscored, *because], [*([_REPAIR_CHECK] if unscored else []), *flips]
+        decision, because, flips = "not enough evidence", [*incomplete, *because], [_RERUN_MISSING]
+    fine_tune, decision, unscored = _allow_for_crashes(evaluation, fine_tune, decision, tuned, rivals)
+    because, flips = [*unscored, *because], [_REPAIR_CHECK] if unscored else flips
     price, calls, money = _break_even(evaluation)
     return ModelVerdict(
         decision=decision,
@@ -145,12 +146,19 @@ def _incomplete_systems(systems: Iterable[SystemResult]) -> Iterator[str]:
 
 
 def _allow_for_crashes(
-    fine_tune: FineTune, decision: Decision, tuned: SystemResult, rivals: Sequence[SystemResult]
+    evaluation: Evaluation,
+    fine_tune: FineTune,
+    decision: Decision,
+    tuned: SystemResult,
+    rivals: Sequence[SystemResult],
 ) -> tuple[FineTune, Decision, list[str]]:
     """Both recommendations without those that a crashed check may have caused, and the systems it could not judge. Such
     answers count as not passed: a rival may be as good as tuned, and tuned may be good enough."""
-    of_rivals = [*_unscored_systems(rivals)] if fine_tune == "fine-tune" else []
-    of_tuned = [*_unscored_systems([tuned])] if decision == "do not ship" else []
+    gaps = [gap for rival in rivals for gap in _comparisons_with(evaluation, rival)]
+    hanging = {gap.b if gap.judged_outcome == "better" else gap.a for gap in gaps if gap.hangs_on_unscored}
+    ask_of_rivals = fine_tune == "fine-tune" or bool(hanging - {tuned.name})
+    of_rivals = [*_unscored_systems(rivals, hanging)] if ask_of_rivals else []
+    of_tuned = [*_unscored_systems([tuned], hanging)] if decision == "do not ship" else []
     if of_tuned or (of_rivals and decision == "ship"):
         decision = "not enough evidence"
     if of_rivals or (of_tuned and fine_tune == "do not fine-tune"):
@@ -158,12 +166,13 @@ def _allow_for_crashes(
     return fine_tune, decision, [*of_tuned, *of_rivals]
 
 
-def _unscored_systems(systems: Iterable[SystemResult]) -> Iterator[str]:
-    """Systems with more than a few answers that no check failed but one could not judge."""
+def _unscored_systems(systems: Iterable[SystemResult], hanging: Collection[str]) -> Iterator[str]:
+    """Systems with more than a few answers that no check failed but one could not judge; of those named in `hanging`,
+    the few decide a comparison."""
     for system in systems:
         modes = (system.sampled, system.greedy)
         unscored, answered = sum(mode.not_scored for mode in modes), sum(mode.answered for mode in modes)
-        if unscored > MAX_UNKNOWN * answered:
+        if unscored > MAX_UNKNOWN * answered or system.name in hanging:
             yield f"a check could not judge {unscored} of {answered} answers of {system.label}, which may be good ones"
 
 
@@ -275,18 +284,34 @@ def _what_would_change(evaluation: Evaluation, other: SystemResult, how: Relatio
     gaps = [gap for gap in _comparisons_with(evaluation, other) if gap.shown is not None]
     if how == "not measured":
         return _why_incomplete(evaluation, other)[1]
-    shown = [gap.shown for gap in gaps if gap.shown]
     if how == "better":
         least = max(
             gap.difference.estimate - _min_significant_lead(evaluation, gap, other) for gap in gaps if gap.difference
         )
         return f"tuned's lead over {other.label} was about {_points(least)} smaller (no longer significant)"
-    # The interval is nearly symmetric, so a lead beyond its half-width would be significant.
-    reach = max(min(interval.high - interval.estimate for interval in shown), TIE_MARGIN)
-    rates = [rate.estimate for rate in (other.sampled.pass_rate, other.greedy.pass_rate) if rate]
-    if (least := min(rates, default=0.0)) + reach > 1:
+    rates = [getattr(other, gap.mode).pass_rate.estimate for gap in gaps]
+    tests = sum(gap.p_value is not None for gap in evaluation.comparisons)
+    units = min(gap.difference.units for gap in gaps if gap.difference)
+    lead = min(_significant_lead(rate, units, tests) for rate in rates)
+    if (least := min(rates)) + lead > 1:
         return f"harder checks or inputs left room for a lead: {other.label} passes {_percent(least)} of these"
-    return f"tuned led {other.label} by about {_points(reach)} on the same number of inputs"
+    return f"tuned led {other.label} by about {_points(lead)} on the same number of inputs"
+
+
+def _significant_lead(rate: float, units: int, tests: int) -> float:
+    """About the smallest lead over a system that passes `rate` of `units` inputs (or groups) which the exact test,
+    adjusted for this many `tests`, would confirm if the two passed independently of each other, and each input counted
+    once.
+
+    If only tuned passes x of n inputs, and only the other y, the lead d = (x - y) / n is (x - y - 1) / sqrt(x + y)
+    standard errors long. If y is 0, p is 2^(1 - x).
+    """
+    p = 0.05 / tests
+    needed = standard_errors(p) ** 2
+    b = 2 + needed * (1 - 2 * rate)
+    c = 1 / units - 2 * needed * rate * (1 - rate)
+    lead = (b + math.sqrt(max(0.0, b * b - 4 * c * units))) / (2 * units)
+    return max(lead, math.ceil(1 - math.log2(p)) / units)
 
 
 def _min_significant_lead(evaluation: Evaluation, gap: Comparison, other: SystemResult) -> float:

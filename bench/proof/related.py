@@ -11,10 +11,12 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 from numpy.typing import NDArray
 
+from train import limits
 from train.limits import Bounds, Floats, difference_limits, share_limits, sign_flips, sum_by_group
 from train.references import _macro_f1, label_counts
 
@@ -35,6 +37,7 @@ def related(passes: Passes, runs: int) -> Iterator[dict[str, Any]]:
     yield from group_shares(passes, runs)
     yield from group_differences(passes, runs)
     yield from many_answers(passes, runs)
+    yield from differences_of_many_answers(passes, runs)
     yield from fields(runs)
     yield from labels(max(100, runs // 5))
 
@@ -45,11 +48,12 @@ def worst_of_related(rows: list[dict[str, Any]]) -> list[tuple[str, float]]:
     for of in dict.fromkeys(row["of"] for row in rows):
         here = [row for row in rows if row["of"] == of]
         worst.append((f"coverage of {of}, {len(here)} settings", min(row["coverage"] for row in here)))
-        if any("alone" in row for row in here):
-            worst.append((f"{of}, treated as independent", min(row["alone"] for row in here)))
-        if claims := [row for row in here if "claimed" in row]:
-            worst.append(("equal systems called different", max(row["claimed"] for row in claims)))
-            worst.append(("the same, treated as independent", max(row["claimed_alone"] for row in claims)))
+        for key, words in (("alone", "treated as independent"), ("plain", "no answers as groups")):
+            if any(key in row for row in here):
+                worst.append((f"{of}, {words}", min(row[key] for row in here)))
+        for key, words in (("claimed", "equal systems called different"), ("claimed_alone", "the same, independent")):
+            if claims := [row[key] for row in here if key in row]:
+                worst.append((f"{of}, {words}", max(claims)))
     return worst
 
 
@@ -118,6 +122,29 @@ def many_answers(passes: Passes, runs: int) -> Iterator[dict[str, Any]]:
         limits = share_limits(a, np.full_like(a, samples))
         row = {"of": "share, many answers", "seeds": seeds, "samples": samples, "icc": icc, "rate": rate}
         yield {**row, "coverage": _holds(limits, rate)}
+
+
+def differences_of_many_answers(passes: Passes, runs: int) -> Iterator[dict[str, Any]]:
+    """The interval of a difference with as many answers, and how often equal systems are called better or worse.
+
+    Beyond ten answers to an input the product counts them as a group: `plain` is the coverage if it never did,
+    `clustered` if it always did, and `width` how much wider the second interval is.
+    """
+    rng, fewer = np.random.default_rng(10), max(1, runs // 3)
+    for seeds, samples, icc, shared, rates in itertools.product(
+        (20, 50, 100), (5, 10, 20), (0.0, 0.3, 0.6, 0.9), (0.0, 0.8), (*PAIRS, (0.9, 0.98))
+    ):
+        b, a = passes(rng, rates, seeds, samples, icc, shared, fewer)
+        asked, gap = np.full_like(a, samples), rates[1] - rates[0]
+        ours = difference_limits(a, asked, b, asked)
+        with patch.object(limits, "_MAX_PLAIN_ANSWERS_OF_DIFFERENCE", samples):
+            plain = difference_limits(a, asked, b, asked)
+        clustered = difference_limits(a, asked, b, asked, groups=[f"{at:03d}" for at in range(seeds)])
+        width = float(np.mean((clustered.high - clustered.low) / (plain.high - plain.low)))
+        row = {"of": "difference, many answers", "seeds": seeds, "samples": samples, "icc": icc, "shared": shared}
+        row |= {"rates": rates, "plain": _holds(plain, gap), "clustered": _holds(clustered, gap)}
+        claims = {} if gap else {"claimed": _claimed(ours, a, b, None)}
+        yield {**row, "width": round(width, 4), "coverage": _holds(ours, gap), **claims}
 
 
 def fields(runs: int) -> Iterator[dict[str, Any]]:

@@ -12,7 +12,7 @@ from schemas.spec import Spec
 from schemas.store import Store
 from schemas.wording import capital, counted
 from train.failures import failures
-from train.metrics import Evaluation
+from train.metrics import TUNED, Evaluation
 from train.results import no_gain_warning
 from train.retrieval import Nearest
 from train.verdict import PROMPTED
@@ -94,8 +94,8 @@ def _for_the_verdict(evidence: Evidence) -> list[str]:
         return [f"Add {evaluation.more_inputs(needed)}: fewer than {LEAST_TEST_INPUTS}{units} prove nothing."]
     more = "improve the training: more rows, better outputs, or a larger base."
     if verdict.fine_tune == "do not fine-tune":
-        prompted = [system for system in evaluation.systems if PROMPTED & {*system.names}]
-        rates = [rate for system in prompted for rate in (system.sampled.pass_rate, system.greedy.pass_rate)]
+        local = [system for system in evaluation.systems if {*PROMPTED, TUNED} & {*system.names}]
+        rates = [rate for system in local for rate in (system.sampled.pass_rate, system.greedy.pass_rate)]
         best = max((rate.estimate for rate in rates if rate), default=0.0)
         if best < 0.5:
             return [f"Neither the tuned model nor a prompt passes half of the answers: {more}"]
@@ -103,5 +103,5 @@ def _for_the_verdict(evidence: Evidence) -> list[str]:
     flips = f" This would change if {verdict.flips_when[0]}." if verdict.flips_when else ""
     if verdict.decision == "not enough evidence":
         return [f"Do not decide yet: {verdict.because[0]}.{flips}"]
-    why = "training helps, but most answers still fail"
-    return [f"Do not ship it yet: {why if verdict.fine_tune == 'fine-tune' else verdict.because[0]}.{flips}"]
+    helps = "training helps, but " if verdict.fine_tune == "fine-tune" else ""
+    return [f"Do not ship it yet: {helps}{verdict.because[0]}.{flips}"]

@@ -9,19 +9,19 @@ from pairsmith.style.numbers import MISSING, bounds, count, percent, points, rou
 from pairsmith.style.reasons import detail_of
 from schemas.step_names import INDEPENDENT
 from schemas.wording import capital, counted
+from train.comparison import Comparison
 from train.failures import REFUSAL
 from train.metrics import (
     MODES,
     NO_ANSWER,
     TUNED,
-    Comparison,
     Evaluation,
     Mode,
     ModeResult,
     Output,
     SystemResult,
 )
-from train.results_table import MEASURES, describe_sampling, reference_cells
+from train.results_table import MEASURES, UNSCORED_NOTE, describe_sampling, reference_cells
 from train.verdict import FORM_ONLY_NOTE, is_form_only
 
 BASE = "base"
@@ -110,6 +110,8 @@ def describe_difference(evaluation: Evaluation, comparison: Comparison) -> str:
 
 def _why_not(comparison: Comparison, level: str) -> str:
     gap = comparison.difference
+    if comparison.hangs_on_unscored:
+        return f": {UNSCORED_NOTE}"
     if gap is not None and not gap.excludes_zero:
         return f": the {level} interval of the difference includes zero"
     return f": the exact test, adjusted for all comparisons, does not confirm one (p\u00a0{_p(comparison)})"

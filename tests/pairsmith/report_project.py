@@ -41,6 +41,7 @@ from schemas.store import Store
 from synth.embedded.weights import Weights
 from tests.servers import served
 from train.checks import checks_for
+from train.comparison import compare_last
 from train.intervals import share
 from train.learning_curve import Gain, LearningCurve, Point
 from train.metrics import (
@@ -51,7 +52,6 @@ from train.metrics import (
     Mode,
     Output,
     SystemResult,
-    compare_last,
     pick_examples,
     summarise,
 )

@@ -213,7 +213,8 @@ def test_the_shown_answers_are_a_random_draw(project: Project, done: Store) -> N
 def test_a_difference_is_reported_in_either_direction(
     project: Project, done: Store, low: float, high: float, p: float, seeds: int, sentence: str
 ) -> None:
-    """ "Better" and "worse" need the interval, the adjusted p-value and enough inputs; page and terminal agree."""
+    """ "Better" and "worse" need the interval, the adjusted p-value and enough inputs; page and terminal agree. A small
+    p-value beside "no significant difference" is explained."""
     evaluation = gather(project, done).evaluation
     assert evaluation is not None
     interval = Interval(estimate=(low + high) / 2, low=low, high=high, level=0.95, seeds=seeds)
@@ -222,6 +223,7 @@ def test_a_difference_is_reported_in_either_direction(
     line = comparison_lines(evaluation.model_copy(update={"comparisons": (comparison,)}))[0]
     words = {"more often": "better", "less often": "worse", "no significant difference": "significant"}
     assert words.get(sentence, sentence) in line
+    assert ("includes zero too" in line) == (low < 0 < high and p <= 0.05)
     if sentence == "not enough evidence":
         assert "more test input" in line
         assert "more test input" in describe_difference(evaluation, comparison)

@@ -160,9 +160,28 @@ def _own_padding(base: Path) -> None:
     tokenizer.save_pretrained(base)
 
 
+def _encoder(base: Path) -> None:
+    from transformers import BertConfig, BertForMaskedLM
+
+    size = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    BertForMaskedLM(BertConfig(vocab_size=50_000, **size)).save_pretrained(base)
+
+
+def _encoder_without_head(base: Path) -> None:
+    _encoder(base)
+    change_json(base / "config.json", architectures=None)
+
+
+def _reward_model(base: Path) -> None:
+    change_json(base / "config.json", architectures=["LlamaForSequenceClassification"])
+
+
 @pytest.mark.parametrize(
     ("spoil", "what"),
     [
+        (_encoder, "does not write text: its config describes BertForMaskedLM"),
+        (_encoder_without_head, "does not write text: its config describes a model of type 'bert' that is no decoder"),
+        (_reward_model, "does not write text: its config describes LlamaForSequenceClassification"),
         (_more_words, "does not match the model"),
         (_own_padding, "does not match the model"),
         (_truncated, "are incomplete"),
@@ -185,7 +204,8 @@ def _own_padding(base: Path) -> None:
 )
 def test_a_base_that_cannot_be_trained_is_refused_with_its_reason(base: Path, spoil: Any, what: str) -> None:
     """Other formats than safetensors, truncated or missing weights, unknown architectures or custom code, quantised
-    weights, fewer layers than there are weights for, another model's tokenizer, no template, no model."""
+    weights, encoders and reward models, fewer layers than there are weights for, another model's tokenizer, no
+    template, no model."""
     spoil(base)
     with pytest.raises(PairsmithError, match=what) as refused:
         refuse_unfit(TrainSettings(base="base"), base.parent)

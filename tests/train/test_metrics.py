@@ -8,15 +8,12 @@ import numpy as np
 import pytest
 
 from schemas.records import Usage
+from train.comparison import Comparison, adjusted, compare, compare_last
 from train.metrics import (
-    Comparison,
     Example,
     Mode,
     Output,
     _spread,
-    adjusted,
-    compare,
-    compare_last,
     pick_examples,
     summarise,
 )

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -22,6 +23,7 @@ from tests.train.tiny import LINEAR_LAYERS, rows, settings
 from train import unsloth_backend
 from train.base_check import check_base
 from train.base_model import Base
+from train.quiet import quiet
 
 ROOT = Path(__file__).parents[2]
 installed = pytest.mark.skipif(find_spec("unsloth") is None, reason="unsloth is not installed; make test-unsloth")
@@ -91,6 +93,31 @@ def test_unsupported_settings_are_refused_by_name(asked: dict[str, Any], named: 
     """They are not silently ignored."""
     with pytest.raises(InputError, match=named):
         unsloth_backend.import_unsloth(settings(backend="unsloth", **asked))
+
+
+@absent
+def test_layers_that_fused_kernels_ignore_get_no_adapter(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both backends give the layers of a Mamba model an adapter, except the ones whose weights its kernels read
+    directly. Unsloth, which has no argument for layers to leave out, gets the names of the others."""
+    pytest.importorskip("trl", reason="training needs the train extra")
+    from peft import LoraConfig, get_peft_model
+    from transformers import MambaConfig, MambaForCausalLM
+
+    from train.trainer import new_adapter
+
+    def get_peft_model_of_unsloth(model: Any, *, target_modules: Any, r: int, **_: Any) -> Any:
+        return get_peft_model(model, LoraConfig(r=r, target_modules=target_modules))
+
+    package = SimpleNamespace(FastLanguageModel=SimpleNamespace(get_peft_model=get_peft_model_of_unsloth))
+    monkeypatch.setitem(sys.modules, "unsloth", package)
+    adapted = {}
+    for backend in ("trl", "unsloth"):
+        config = MambaConfig(vocab_size=32, hidden_size=16, num_hidden_layers=1, state_size=4)
+        with quiet():
+            model = new_adapter(MambaForCausalLM(config), settings(backend=backend))
+        adapted[backend] = {name.split(".lora_")[0] for name, _ in model.named_parameters() if ".lora_" in name}
+    assert adapted["trl"] == adapted["unsloth"]
+    assert {name.rpartition(".")[2] for name in adapted["trl"]} == {"in_proj", "x_proj", "dt_proj"}
 
 
 def test_the_id_of_a_trl_adapter_is_unchanged() -> None:

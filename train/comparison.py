@@ -1,0 +1,137 @@
+"""The comparison of two systems: the difference of their pass rates, its exact test, and the outcome."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Literal
+
+from curate.split import LEAST_TEST_INPUTS
+from schemas.records import Record
+from train.intervals import ALONE, Interval, difference, grouped, holm, seeds_factor, seeds_needed, sign_flip_p
+
+if TYPE_CHECKING:
+    from train.metrics import Mode, Output
+
+Outcome = Literal["better", "worse", "inconclusive", "not enough evidence", "not measured"]
+
+
+class Comparison(Record):
+    """Pass rate of system `a` minus that of system `b`, on the same seeds.
+
+    `difference` is None if one of the two was not measured. `simultaneous`, which is shown, is the same with a wider
+    interval: those of all comparisons of the evaluation hold together at `difference.level` (Bonferroni). `p_value` is
+    from the exact sign-flip test, `p_holm` is adjusted for all comparisons. `p_unscored` is the p-value if every answer
+    that a check could not judge had been a pass of the system with the lower rate, which may be equally good; 1 if that
+    one would then be ahead, None without such answers.
+    """
+
+    a: str
+    b: str
+    mode: Literal["sampled", "greedy"]
+    difference: Interval | None
+    simultaneous: Interval | None = None
+    p_value: float | None = None
+    p_holm: float | None = None
+    p_unscored: float | None = None
+
+    @property
+    def outcome(self) -> Outcome:
+        """The verdict on a against b: the adjusted exact test, given enough seeds or groups and a non-zero interval,
+        whatever the answers were that a check could not judge."""
+        return "inconclusive" if self.hangs_on_unscored else self.judged_outcome
+
+    @property
+    def hangs_on_unscored(self) -> bool:
+        """Whether it would be better or worse, but not if the other's answers that a check could not judge are good."""
+        if self.judged_outcome not in ("better", "worse") or self.p_unscored is None or self.difference is None:
+            return False
+        adjustment = self.p_holm / self.p_value if self.p_holm and self.p_value else 1.0
+        return self.p_unscored * adjustment > 1 - self.difference.level + 1e-12
+
+    @property
+    def judged_outcome(self) -> Outcome:
+        """The outcome if answers that a check could not judge have failed."""
+        gap = self.difference
+        if gap is None:
+            return "not measured"
+        if gap.units < LEAST_TEST_INPUTS:
+            return "not enough evidence"
+        if self.p_holm is None or self.p_holm > 1 - gap.level + 1e-12 or not gap.excludes_zero:
+            return "inconclusive"
+        return "better" if gap.estimate > 0 else "worse"
+
+    @property
+    def shown(self) -> Interval | None:
+        """The difference with the interval that is shown to users."""
+        return self.simultaneous or self.difference
+
+    @property
+    def more_inputs(self) -> int | None:
+        """About how many more test inputs would decide it if the difference stayed the same, at least up to the minimum
+        of an evaluation. None if it is decided, or without a difference."""
+        gap = self.difference
+        if gap is None or self.outcome in ("better", "worse"):
+            return None
+        needed = seeds_needed(gap)
+        if needed is None:
+            return LEAST_TEST_INPUTS - gap.units if gap.units < LEAST_TEST_INPUTS else None
+        if self.outcome == "inconclusive":
+            # If the interval already excludes zero, the adjusted test sets the number.
+            needed = max(needed, math.ceil(gap.seeds * max(1.1, seeds_factor(self.p_value, self.p_holm))))
+        return max(needed - gap.seeds, LEAST_TEST_INPUTS - gap.units)
+
+
+def compare_last(
+    systems: Sequence[dict[Mode, list[Output]]], groups: Mapping[str, str] = ALONE
+) -> tuple[Comparison, ...]:
+    """Compare the last system with each other, under both decodings; p-values are adjusted for one another."""
+    *rest, tuned = systems
+    number = len(tuned) * len(rest)
+    return adjusted([compare(tuned[mode], other[mode], of=number, groups=groups) for mode in tuned for other in rest])
+
+
+def adjusted(comparisons: Sequence[Comparison]) -> tuple[Comparison, ...]:
+    """The comparisons with `p_holm`, adjusted over all that have a p-value."""
+    p_holm = iter(holm([gap.p_value for gap in comparisons if gap.p_value is not None]))
+    return tuple(gap if gap.p_value is None else gap.model_copy(update={"p_holm": next(p_holm)}) for gap in comparisons)
+
+
+def compare(a: Sequence[Output], b: Sequence[Output], *, of: int = 1, groups: Mapping[str, str] = ALONE) -> Comparison:
+    """System a minus system b, as one of `of` comparisons. Each side must contain outputs of one system, both in the
+    same mode. Seeds without an answer on either side are left out."""
+    counts_a, counts_b = (by_seed(filter(_arrived, side)) for side in (a, b))
+    seeds = sorted(counts_a.keys() & counts_b.keys())
+    unmeasured = Comparison(a=a[0].system, b=b[0].system, mode=a[0].mode, difference=None)
+    if not seeds or not all(any(output.whole for output in side) for side in (a, b)):
+        return unmeasured
+    columns, seed_groups = (*columns_of(counts_a, seeds), *columns_of(counts_b, seeds)), grouped(seeds, groups)
+    single = difference(*columns, groups=seed_groups)
+    simultaneous = difference(*columns, level=1 - (1 - single.level) / of, groups=seed_groups)
+    p_value = sign_flip_p(*columns, groups=seed_groups)
+    tested = {"difference": single, "simultaneous": simultaneous, "p_value": p_value}
+    lower = b if single.estimate > 0 else a
+    if any(output.is_unscored for output in lower):
+        generous = columns_of(by_seed(filter(_arrived, lower), unscored_pass=True), seeds)
+        columns = (*columns[:2], *generous) if lower is b else (*generous, *columns[2:])
+        reversed_ = difference(*columns, groups=seed_groups).estimate * single.estimate <= 0
+        tested["p_unscored"] = 1.0 if reversed_ else sign_flip_p(*columns, groups=seed_groups)
+    return unmeasured.model_copy(update=tested)
+
+
+def _arrived(output: Output) -> bool:
+    return output.answered
+
+
+def by_seed(outputs: Iterable[Output], *, unscored_pass: bool = False) -> dict[str, tuple[int, int]]:
+    """seed id -> (passed, answered). With `unscored_pass`, answers that a check could not judge count as passed."""
+    counts: dict[str, tuple[int, int]] = {}
+    for output in outputs:
+        passed, answered = counts.get(output.seed_id, (0, 0))
+        passes = output.passes or (unscored_pass and output.is_unscored)
+        counts[output.seed_id] = (passed + passes, answered + 1)
+    return counts
+
+
+def columns_of(counts: dict[str, tuple[int, int]], seeds: Sequence[str]) -> tuple[list[int], list[int]]:
+    return [counts[seed][0] for seed in seeds], [counts[seed][1] for seed in seeds]
