@@ -96,7 +96,7 @@ def _is_only_with(text: str, other: str, language: str, other_language: str) -> 
         for clause in _CLAUSE.split(text)
         if any(says(language, name, clause) for name in ("lacking", "denial", "forbidden"))
     ]
-    limits = any(says(other_language, name, other) for name in ("only", "conditions"))
+    limits = says(other_language, "only", other) is not None
     return (
         len(denying) == 1 and limits and True in _stances(text, language) and not says(other_language, "lacking", other)
     )
