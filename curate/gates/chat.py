@@ -394,11 +394,11 @@ def _is_wanted_refusal(text: str, other: str, style: str, language: str, kind: s
 @lru_cache(maxsize=CACHE_SIZE)  # the style is the same for every row
 def _turns_down(style: str, language: str) -> bool:
     """Whether a folded style tells a model to turn requests down. `Never refuse` does not."""
-    return any(
-        not any(says(code, "denial", style[max(0, verb.start() - _DENIAL_REACH) : verb.start()]) for code in codes)
-        for codes in [dict.fromkeys(("en", language))]
-        for verb in all_languages_pattern("turns_down").finditer(style)
-    )
+    for verb in all_languages_pattern("turns_down").finditer(style):
+        before = style[max(0, verb.start() - _DENIAL_REACH) : verb.start()]
+        if not any(says(code, "denial", before) for code in dict.fromkeys(("en", language))):
+            return True
+    return False
 
 
 _DENIAL_REACH = 12  # characters before a verb in which a denial refers to it
