@@ -4,7 +4,8 @@ Seeds are sorted by a hash of id and salt, and each split is filled in that orde
 kind, so that the test split has the requested size. The split is recorded with the seed when it is first read, and a
 seed never moves: seeds added later fill what the shares are short of. A source may instead name the split of its seeds
 (`[[seeds]] use = "test"`). Every pair of a seed is in its split, so candidates of one input, or terse versions of one
-output, are never separated. Seeds of one group (`[[seeds]] group`) are drawn together, as if they were one.
+output, are never separated. Seeds of one group (`[[seeds]] group`) are drawn together, as if they were one, and so are
+pairs with the same input, which would otherwise be lost as repeating a test input.
 """
 
 from __future__ import annotations
@@ -70,8 +71,11 @@ def assign_splits(seeds: Sequence[Seed], settings: SplitSettings, earlier: Itera
         known[seed.id] = known[_own_draw_key(seed)] = split
         if GROUP in seed.meta and "use" not in seed.meta:
             known[seed.meta[GROUP]] = split
+        elif seed.kind == "pair" and "use" not in seed.meta:
+            known[_question_key(seed)] = split
     by_kind: defaultdict[SeedKind, array[int]] = defaultdict(lambda: array("i"))
-    shared = IdMap()  # groups and first exchanges of conversations; every other seed is drawn by itself
+    # Groups, first exchanges of conversations and inputs of pairs; every other seed is drawn by itself.
+    shared = IdMap()
     # -1 in `number_of`: the source names the split; -1 in `splits`: not assigned yet.
     number_of, uniforms, splits = array("i"), array("d"), array("b")
     for seed in seeds:
@@ -81,14 +85,19 @@ def assign_splits(seeds: Sequence[Seed], settings: SplitSettings, earlier: Itera
         id_, number, recorded = _draw_key(seed), len(splits), known.get(seed.id)
         if GROUP in seed.meta or seed.kind == "conversation":
             number = shared.setdefault(id_, number)
+        elif seed.kind == "pair":
+            number = shared.setdefault(_question_key(seed), number)
         if number < len(splits) and recorded is not None:
             if splits[number] < 0:
                 splits[number] = recorded
             elif splits[number] != recorded:  # the seed was read before it had a group, and a seed never moves
                 number = len(splits)
+        elif number < len(splits):  # whatever the order of the seeds
+            uniforms[number] = min(uniforms[number], _uniform(id_, settings))
         number_of.append(number)
         if number == len(splits):
-            others = (known.get(of) for of in (id_, _own_draw_key(seed)))
+            own = _question_key(seed) if seed.kind == "pair" and GROUP not in seed.meta else _own_draw_key(seed)
+            others = (known.get(of) for of in (id_, own))
             recorded = next((one for one in others if one is not None), None) if recorded is None else recorded
             splits.append(-1 if recorded is None else recorded)
             uniforms.append(_uniform(id_, settings) if recorded is None else 0.0)
@@ -200,6 +209,10 @@ def disputed_questions(seeds: Iterable[Seed], spec: Spec) -> list[Seed]:
 
 def _question(seed: Seed) -> tuple[str | None, str]:
     return seed.system, " ".join(seed.asked.casefold().split())
+
+
+def _question_key(seed: Seed) -> str:
+    return "\0".join(("question", *(part or "" for part in _question(seed))))
 
 
 def held_out_outputs(seeds: Iterable[Seed], spec: Spec) -> list[Seed]:

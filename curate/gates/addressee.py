@@ -148,13 +148,12 @@ def _is_near(one: str, other: str, language: str) -> bool:
     if one == other or one[0] != other[0] or abs(len(one) - len(other)) > 2:
         return False
     stem = min(len(one), len(other)) - 1
-    if language not in _WITHOUT_CASES and one[:stem] == other[:stem]:
+    if language not in words_of("without_cases") and one[:stem] == other[:stem]:
         return False
     same = sum(block.size for block in SequenceMatcher(None, one, other, autojunk=False).get_matching_blocks())
     return max(len(one), len(other)) - same <= (1 if max(len(one), len(other)) < 6 else 2)
 
 
-_WITHOUT_CASES = frozenset(("en", "de", "fr", "es", "it", "pt", "nl", "sv", "da", "no"))
 _GREETINGS = ("greet", "greets_elsewhere", "sign_offs")
 _NAME = re.compile(r"[^\W\d_]+(?:['\u2019-][^\W\d_]+)*")
 _CAPITAL = "[A-ZÀ-ÞĀ-ŽА-ЯЁЄІЇҐΑ-Ω]"

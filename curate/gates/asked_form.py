@@ -146,6 +146,11 @@ def prose_before_code(asked: str, text: str) -> str:
     return last.strip() if is_prose and ("```" in before or _CODE_SIGN.search(before)) else ""
 
 
+def asks_for_code(asked: str) -> bool:
+    """Whether an instruction asks for code only."""
+    return _asks_for_code(asked) == "code"
+
+
 @lru_cache(maxsize=CACHE_SIZE)  # the style is the same for every row
 def _asks_for_code(asked: str) -> str:
     """Return `code` if an instruction asks for code only, `bare` if for something without comments, or ''."""

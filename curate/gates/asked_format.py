@@ -20,7 +20,7 @@ from curate.gates.words import count_words
 
 def wrong_format(asked: str, text: str) -> str:
     """Return the data format that an instruction asks for, if the text is in another one or not well formed; or ''."""
-    name = _format_asked(asked)
+    name = format_asked(asked)
     if not name:
         return ""
     fenced = _FENCE.search(text)
@@ -29,7 +29,8 @@ def wrong_format(asked: str, text: str) -> str:
 
 
 @lru_cache(maxsize=CACHE_SIZE)  # the style is the same for every row
-def _format_asked(asked: str) -> str:
+def format_asked(asked: str) -> str:
+    """Return the data format that an instruction asks for, or ''."""
     folded = fold(asked)
     if _markdown_table().search(folded):
         return "markdown"

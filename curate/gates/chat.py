@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, lru_cache
 
-from curate.gates.folding import fold
+from curate.gates.folding import CACHE_SIZE, fold
 from curate.gates.form import is_verse
 from curate.gates.frames import match_frame
 from curate.gates.judgement import Judgement, Side, only_flagged, passed, quote, rejected, sides
@@ -60,6 +60,13 @@ def preamble(
     without a table, everything but chat template markers and reasoning markers.
     """
     judgement = _chat(pair, style, language, input_language, kind)
+    if (
+        kind == "translate"
+        and judgement.keep
+        and not judgement.flags
+        and _refuses_to_translate(pair, language, input_language or language)
+    ):
+        return _flag("refusal", "output", pair.output)
     if kind != "translate" or not input_language or (judgement.keep and not judgement.flags):
         return judgement
     source = pair.model_copy(update={"input": "", "output": pair.input, "reference": None})
@@ -76,17 +83,34 @@ def _adds_translating(text: str, other: str) -> bool:
     return bool(says("any", "translating", text) and not says("any", "translating", other))
 
 
+def _refuses_to_translate(pair: Pair, language: str, input_language: str) -> bool:
+    """Whether a short translation says that a text cannot be translated, and its source says nothing of the kind."""
+    text, other = fold(pair.output), fold(pair.input)
+    if len(text) > _MAX_REFUSAL or not _adds_translating(text, other):
+        return False
+    codes = dict.fromkeys((language, "en"))
+    unable = any(says(code, name, text) for code in codes for name in ("cannot", "unable"))
+    named = any(says(code, name, text) for code in codes for name in _TEXTS)
+    return unable and named and not any(says(input_language, name, other) for name in _TEXTS)
+
+
+_TEXTS = ("text", "of_text", "this_text")  # lists of words for a text and its parts
+_MAX_REFUSAL = 200  # letters
+
+
 def _chat(pair: Pair, style: str, language: str, input_language: str | None, kind: str) -> Judgement:
     flagged: Judgement | None = None
     for side, text in sides(pair):
         folded = (_without_code(fold(text)), _other(pair, side), fold(style))
         spoken = language, (input_language or language) if side == "output" else language
-        if is_bare_refusal(folded[0], language) and not _asks_to_refuse(folded, pair.reference or "", *spoken):
+        wanted = side == "output" and _is_wanted_refusal(*folded, language, kind)
+        bare = not wanted and is_bare_refusal(folded[0], language)
+        if bare and not _asks_to_refuse(folded, pair.reference or "", *spoken):
             refusal = rejected("refusal", f"the {side} text is a refusal and nothing else: {quote(text)}")
             if kind != "reply" or says("any", "assists", folded[0]):
                 return refusal
             flagged = only_flagged(refusal)  # as people do to each other
-        for table in ("refusal", "preamble"):
+        for table in ("refusal", "preamble")[wanted:]:
             searched = _without_speech(folded[0]) if table == "refusal" else folded[0]
             finding = phrases(language).find(table, searched, *folded[1:])
             asked = finding and finding.rule.table == "refusal.maybe" and says("any", "machines", folded[1])
@@ -107,7 +131,8 @@ def _chat(pair: Pair, style: str, language: str, input_language: str | None, kin
         if excuse and says("any", excuse, folded[1]):
             frame = None
         restated = frame and frame.code == "refusal" and _restates_denial(*folded[:2], *spoken)
-        if frame and not restated and not (frame.code in ("refusal", "policy") and _is_spoken(frame.quoted)):
+        refuses = frame and frame.code in ("refusal", "policy")
+        if frame and not restated and not (refuses and (wanted or _is_spoken(frame.quoted))):
             flagged = _flag(frame.code, side, frame.quoted)
         if side == "output" and not flagged:
             flagged = _flag_chat(folded[0], f"{folded[1]}\n{folded[2]}", language, input_language in (None, language))
@@ -354,6 +379,29 @@ def _asks_to_refuse(folded: tuple[str, str, str], reference: str, language: str,
     in_style = all_languages_pattern("impossible").sub(" ", style) if style else ""
     wanted = says("any", "refuses", f"{other}\n{in_style}") or says("any", "unable", other)
     return bool(note or wanted) or is_bare_refusal(other, of_other) or is_bare_refusal(fold(reference), language)
+
+
+def _is_wanted_refusal(text: str, other: str, style: str, language: str, kind: str) -> bool:
+    """Whether a refusal in an answer may be wanted: its style tells the model to turn some requests down.
+
+    Not if the text speaks of an AI and the request does not.
+    """
+    if kind not in ("reply", "free") or not _turns_down(style, language):
+        return False
+    return not says("any", "ai", text) or bool(says("any", "ai", f"{other}\n{style}"))
+
+
+@lru_cache(maxsize=CACHE_SIZE)  # the style is the same for every row
+def _turns_down(style: str, language: str) -> bool:
+    """Whether a folded style tells a model to turn requests down. `Never refuse` does not."""
+    for verb in all_languages_pattern("turns_down").finditer(style):
+        before = style[max(0, verb.start() - _DENIAL_REACH) : verb.start()]
+        if not any(says(code, "denial", before) for code in dict.fromkeys(("en", language))):
+            return True
+    return False
+
+
+_DENIAL_REACH = 12  # characters before a verb in which a denial refers to it
 
 
 def _other(pair: Pair, side: Side) -> str:

@@ -59,7 +59,8 @@ def contacts(pair: Pair, input_language: str = "en") -> Judgement:
         return rejected("invented_contact", f"the input does not say {quote(article)}")
     for match in CONTACT.finditer(text) if MAY_BE_CONTACT.search(text) else ():
         contact, kind = match[0].rstrip(".,;:!?"), match.lastgroup
-        known = re.sub(r"\D", "", contact) in digits if kind == "phone" else fold(contact) in given
+        address = fold(contact).partition("://")[2] or fold(contact)  # shop.example is https://shop.example
+        known = re.sub(r"\D", "", contact) in digits if kind == "phone" else address in given
         if not known and not (kind == "phone" and is_date(contact)):
             return rejected("invented_contact", f"the input does not say {quote(contact)}")
     held = (piece for kind, piece in personal(text) if kind in ("phone", "card", "iban"))

@@ -185,6 +185,12 @@ _PIECES = re.compile(r"[.;:!?]+(?=\s|\Z)|[\n,\u3001\u3002\uff0c\uff1b]+(?!\d)|\s
 
 
 def _lost_numbers(input: str, output: str, language: str) -> list[str]:
+    """Return the numbers of the input that are missing from the output. `2 150` may be one number or two."""
+    lost, joined = _lost_as_written(input, output, language), join_digit_groups(input)
+    return lost if not lost or joined == input else min(_lost_as_written(joined, output, language), lost, key=len)
+
+
+def _lost_as_written(input: str, output: str, language: str) -> list[str]:
     """Return the numbers of the input that are missing from the output.
 
     The numbers of an option (`--ar 3:2`) may only be kept by a ratio or an option, because they do not count anything.

@@ -32,6 +32,7 @@ _IN_MARKS = re.compile(r"\A\s*(\"{3}|'{3})\s*[^\s\"'][\s\S]*\1\s*\Z")
 _OF_TEXT = frozenset(("", "text", "txt", "markdown", "md", "plaintext", "plain"))
 _FENCE = re.compile(r"^[ \t>]*```", re.MULTILINE)
 _ENDS = re.compile(r"[.!?…:;)\]}>\"'”»\u2019“*_`~|/。！？」』】）।؟۔%€$£°™©®\d#@-]\W*\Z")
+_HASHTAG_END = re.compile(r"(?:\A|\s)#\w*[^\W\d]\w*\Z")
 _INSIDE = re.compile(r"[^\W\d_]{2,}[.!?…][\"'”»)]* +(?=\S)|[。！？।؟]|[!?](?=[぀-鿿])")
 _UNSPACED = re.compile(r"[぀-ヿ一-鿿]")
 _ROW = re.compile(r"^\s*\|.*$", re.MULTILINE)
@@ -74,7 +75,7 @@ def cut(pair: Pair, language: str = "en") -> Judgement:
     if block := _incomplete_code(pair.input, text):
         return passed(f"its code ends with {quote(block)}", flag="unended")
     before, _, line = (part.strip() for part in text.rpartition("\n"))
-    ended = not line or _ENDS.search(line) or not _LETTER_END.search(line)
+    ended = not line or _ENDS.search(line) or _HASHTAG_END.search(line) or not _LETTER_END.search(line)
     if ended or "```" in text or pair.output.rstrip()[-1] == "`":
         return passed("it has an end")
     if is_signed_off(line, language):
@@ -290,7 +291,7 @@ def _escaped(text: str, given: str) -> str:
     """Return a line end or letter written as an escape, or ''. Not in code, nor if a side has other backslashes."""
     if "\\" not in text or "\\" in given or "`" in text or not _ESCAPES.fullmatch(text):
         return ""
-    escapes = _ESCAPE.findall(text)
+    escapes = _ESCAPE.findall(_RANGE.sub(" ", text))
     lines, letters = (sum(one[1] == kind for one in escapes) for kind in "nu")
     ended = "\n" not in text and lines > 1 and _LINE_END.search(text)
     return str(escapes[0]) if letters or ended else ""
@@ -299,21 +300,25 @@ def _escaped(text: str, given: str) -> str:
 _LOST_LETTER = re.compile(r"(?<![\w/.?=&-])[^\W\d_]*\?[^\W\d_A-Z][^\W\d_]*(?![\w/=])")
 _LINE_END = re.compile(r"\\n(?![a-z])")  # C:\new\names contains none
 _ESCAPE = re.compile(r"\\(?:[nrt\"'/]|u[0-9a-fA-F]{4})")
+_RANGE = re.compile(r"\\u[0-9a-fA-F]{4}-\\u[0-9a-fA-F]{4}")  # of letters, in a pattern
 _ESCAPES = re.compile(rf"(?:[^\\;{{}}=]|{_ESCAPE.pattern})*")
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f]")  # a vertical tab and a form feed count as whitespace
 _ENTITY = re.compile(r"&(?:[a-z]{2,8}|#\d{2,5}|#x[0-9a-f]{2,4});", re.IGNORECASE)
 _CLOSING = re.compile(r"</([^\W\d]\w*)>")
 _ELEMENT = re.compile(r"<([a-z][\w-]*)(?:\s[^<>]*)?>[\s\S]*</\1>", re.IGNORECASE)
 _BREAK = re.compile(r"<br ?/?>(?![\s\S]*</)", re.IGNORECASE)
+_NAMES_MARKUP = re.compile(r"(?i)(?<![a-z])(?:html5?|xml)(?![a-z])")
 _COMMENT = re.compile(r"<!--[\s\S]*?-->")
 
 
 def _markup(text: str, given: str) -> str:
     """Return an end tag without a start, an HTML entity or a comment in a text that is not markup; or ''.
 
-    Not if the other side contains any of these.
+    Not if the other side contains or names any of these.
     """
     if ("<" not in text and "&" not in text) or "```" in text or _ENTITY.search(given) or "<" in given:
+        return ""
+    if _NAMES_MARKUP.search(given):
         return ""
     if _ELEMENT.fullmatch(text.strip()) or (text.rstrip().endswith(">") and has_matching_tags(text.strip())):
         return ""  # it is markup, in which entities are normal

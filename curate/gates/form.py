@@ -9,6 +9,7 @@ from difflib import SequenceMatcher
 from functools import cache, lru_cache
 from itertools import islice, pairwise
 from math import floor
+from unicodedata import category
 
 from curate.gates.content import in_code
 from curate.gates.coverage import count_repeated_roots, has_known_stop_words, roots
@@ -304,7 +305,11 @@ def echo(
     given, text = without_options(pair.input), without_options(pair.output)
     input, output = (side.split() if is_unspaced_alphabet(given) else words(side) for side in (given, text))
     asks_for_corrections = says("any", "mends", fold(f"{style}\n{pair.system}"))
-    if (not output and kind != "free") or _normalised_copy(given) == _normalised_copy(text):
+    copied = _normalised_copy(given) == _normalised_copy(text)
+    if not output and not copied and kind != "free":
+        pictured = kind == "reply" and any(category(sign) == "So" for sign in text)
+        return passed("an emoji answers") if pictured else rejected("echo", f"it has no words: {quote(text)}", 0.0)
+    if copied:
         echoed = rejected("echo", f"it adds nothing to {quote(pair.input)}", 0.0)
         clean = kind == "rewrite" and _is_clean(given, language)
         return only_flagged(echoed) if (asks_for_corrections or clean) and output else echoed

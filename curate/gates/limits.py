@@ -36,6 +36,10 @@ def limits(pair: Pair, language: str = "en", input_language: str | None = None) 
     translated = input_lang != language
     # An exception may say what is allowed or what is not: `no dogs except guide dogs`, `guide dogs only`.
     excepted = bool(says(input_lang, "condition", before) and says(language, "condition", after))
+    if turned := _allows_without(before, after, input_lang, language):
+        return rejected("lost_condition", f"the input says {quote(turned[0])}, the output {quote(turned[1])}")
+    if _is_only_with(before, after, input_lang, language) or _is_only_with(after, before, language, input_lang):
+        return passed("what is forbidden without something is allowed only with it")
     if not excepted and (flipped := _reversed_permission(before, after, input_lang, language)):
         return rejected("lost_negation", f"the input says {quote(flipped)}, the output the opposite")
     if excepted and (denied := _lost_denial_before_exception(before, after, input_lang, language)):
@@ -58,6 +62,44 @@ def limits(pair: Pair, language: str = "en", input_language: str | None = None) 
     if added := _added_denial(given, _without_idioms(after, language), input_lang, language):
         return rejected("added_negation", f"the output denies {quote(added)}, the input does not")
     return passed("denials, limits and questions are kept")
+
+
+def _stances(text: str, language: str) -> dict[bool, str]:
+    """Return the clauses that forbid something without something else (True) and that allow it (False), one of each."""
+    stances = dict[bool, str]()
+    if not says(language, "lacking", text):
+        return stances
+    for clause in _CLAUSE.split(_plain_denials(text, language)):
+        if says(language, "lacking", clause):
+            rest = list_pattern(language, "lacking").sub(" ", clause)
+            denies, forbids = says(language, "denial", rest), says(language, "forbidden", rest)
+            if (denies is None) != (forbids is None):
+                stances[True] = clause.strip()
+            elif not denies and any(says(language, name, rest) for name in ("allowed", "may")):
+                stances[False] = clause.strip()
+    return stances
+
+
+def _allows_without(before: str, after: str, input_lang: str, language: str) -> tuple[str, str] | None:
+    """Return the clause of each text if one forbids something without something else and the other allows it so."""
+    here, there = _stances(before, input_lang), _stances(after, language)
+    if len(here) == len(there) == 1 and here.keys() != there.keys():
+        return next(iter(here.values())), next(iter(there.values()))
+    return None
+
+
+def _is_only_with(text: str, other: str, language: str, other_language: str) -> bool:
+    """Whether a text denies nothing but what it forbids without something else, and the other text allows it only with
+    that: `no entry without a helmet`, `entry with a helmet only`."""
+    denying = [
+        clause
+        for clause in _CLAUSE.split(text)
+        if any(says(language, name, clause) for name in ("lacking", "denial", "forbidden"))
+    ]
+    limits = says(other_language, "only", other) is not None
+    return (
+        len(denying) == 1 and limits and True in _stances(text, language) and not says(other_language, "lacking", other)
+    )
 
 
 def _lost_denial(before: str, after: str, input_lang: str, language: str) -> str:
@@ -118,7 +160,10 @@ def _lost_question(before: str, after: str, input_lang: str, language: str) -> s
     """Describe a question, or a request to ask one, that only the first text has; or ''."""
     if says_one(input_lang, "ask_for", before[:30]) and not (_ASKS.search(after) or says(language, "begs", after)):
         return "asks for a question, the output has none"
-    asked = (_ASKS.search(before) and _ASKED.search(before)) or says(input_lang, "asked", before)
+    asks = says(input_lang, "asked", before)
+    if asks and says(input_lang, "denial", before[max(0, asks.start() - _NOT_REACH) : asks.start()]):
+        asks = None  # `non puoi` is no question
+    asked = (_ASKS.search(before) and _ASKED.search(before)) or asks
     if not (asked or (input_lang == language and _begins_like_question(before))) or _ASKS.search(after):
         return ""
     return "" if says(language, "asks", after) else "asks something, the output does not"
@@ -157,7 +202,8 @@ def _denies_only_by_lack(source: str, text: str, input_lang: str, language: str)
     lacks, lacking = lexicon(input_lang).words("lacking"), lexicon(language).words("lacking")
     denied = {denial[0] for denial in find_all(input_lang, "negation", source)}
     denies = {denial[0] for denial in find_all(language, "negated", text)}
-    return bool(denied & lacks) and bool(denied - lacks) and denies <= lacking
+    forbids = says(language, "forbidden", text)
+    return not forbids and bool(denied & lacks) and bool(denied - lacks) and denies <= lacking
 
 
 def _denies_anew(ahead: str, behind: str, text: str, language: str) -> bool:
@@ -328,6 +374,8 @@ def _reversed_permission(before: str, after: str, input_lang: str, language: str
 def _permission(text: str, language: str, lists: tuple[str, ...] = ("allowed",)) -> tuple[bool, str] | None:
     """Return whether a text only allows (True) or only forbids (False), with the word for it; None for both or neither.
 
+    `Not forbidden` is neither.
+
     Allowing means that words for allowed, open or possible occur without a denial.
     """
     allowed: dict[bool, str] = {}
@@ -335,7 +383,8 @@ def _permission(text: str, language: str, lists: tuple[str, ...] = ("allowed",))
         return None
     for clause in _CLAUSE.split(text):
         if forbids := says(language, "forbidden", clause):
-            allowed[False] = forbids[0]
+            if not says(language, "denial", clause[max(0, forbids.start() - _NOT_REACH) : forbids.start()]):
+                allowed[False] = forbids[0]
         elif allows := next(filter(None, (says(language, name, clause) for name in lists)), None):
             allowed[not says(language, "denial", clause)] = allows[0]
     return next(iter(allowed.items())) if len(allowed) == 1 else None
@@ -348,6 +397,7 @@ def _begins_like_question(folded: str) -> bool:
 
 _starts = word_pattern(r"\W*{question_starts}(?!\w)")
 _START_LETTERS = 40  # characters in which a question begins
+_NOT_REACH = 8  # characters before a word in which a denial refers to it
 _EXTRA_WORDS = 4  # words by which a text may exceed 1.6 times another
 _LONG_INPUT = 30  # words of an input from which on a shorter output may be a summary
 _DIGIT = re.compile(r"\d")

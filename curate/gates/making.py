@@ -216,7 +216,7 @@ def empty_statement(text: str, other: str, language: str) -> str:
     if _EMPTY_FENCE.fullmatch(text):
         return text.strip()
     plain = text.strip(" \n\t.!。！…*_\"'()[]-–—")
-    if not plain or "\n\n" in plain or count_words(plain) > _MAX_COURTESY or plain in other:
+    if not any(map(str.isalnum, plain)) or "\n\n" in plain or count_words(plain) > _MAX_COURTESY or plain in other:
         return ""
     if _is_in_list(plain, "nothing", language):
         return plain

@@ -286,7 +286,9 @@ def _days(language: str) -> tuple[dict[str, int], re.Pattern[str] | None]:
 @cache
 def _number_table(language: str) -> tuple[dict[str, tuple[str, ...]], re.Pattern[str] | None]:
     values: dict[str, tuple[str, ...]] = {}
-    for phrase, value in (*_numbers(language), *_months(language)):
+    stems = sections(language).get("numbers", {}).get("ordinals", "").split()
+    ordinals = ((stem.replace("_", " "), str(number)) for number, stem in enumerate(stems, 1))
+    for phrase, value in (*_numbers(language), *_months(language), *ordinals):
         text = fold(phrase).replace("\u00ad", "").replace("-", " ").strip(" .")
         if text:
             values[text] = tuple(dict.fromkeys((*values.get(text, ()), value)))

@@ -61,6 +61,8 @@ class NumberMentions:
         self._language, self._folded = language, with_ascii_digits(text)
         self._digits = _in_digits(self._folded)
         self._in_digits = set[str]().union(*(n.forms for n in self._digits))
+        if (joined := join_digit_groups(self._folded)) != self._folded:
+            self._in_digits.update(*(n.forms for n in _in_digits(joined)))
         for n in self._digits:
             if n.text.isdecimal():
                 if len(n.text) <= 2:
@@ -235,11 +237,25 @@ def _read_digits(folded: str) -> Iterator[Number]:
         letters = "" if head in ("x", "v", "f") else head
         parts = [number] if number.isdecimal() else _POINT.split(number)
         if len(parts) > 2 and not _is_grouped(parts):  # a date or a version: every part counts
-            yield from (Number(part, frozenset({_plain(part)}), letters) for part in parts)
+            years = _years_of(parts[-1], ".".join(parts[:-1]) + ".")
+            yield from (Number(part, frozenset({_plain(part)}), letters) for part in parts[:-1])
+            yield Number(parts[-1], years | {_plain(parts[-1])}, letters)
             continue
         before = ":" if start and folded[start - 1] == ":" else ""
         forms = _forms(number, tail, before, _behind(folded, end))
+        if len(number) == _SHORT_YEAR and folded[start - 1 : start] in _DATE_MARKS:
+            forms |= _years_of(number, folded[max(0, start - _MAX_DAY) : start])
         yield Number(folded[start:end] if letters else number, forms, letters)
+
+
+_SHORT_YEAR, _MAX_DAY, _DATE_MARKS = 2, 6, frozenset("/-")  # digits of the year in 3/4/24; letters of a day before it
+_DAY = re.compile(r"(?<!\d)[0-3]?\d([./-])[0-3]?\d\1\Z")
+
+
+def _years_of(number: str, before: str) -> frozenset[str]:
+    """Return the years that the last number of a date may stand for: 24 is 2024 or 1924 after 12.03."""
+    is_year = len(number) == _SHORT_YEAR and _DAY.search(before)
+    return frozenset((f"19{number}", f"20{number}") if is_year else ())
 
 
 def _behind(folded: str, end: int) -> str:

@@ -40,10 +40,19 @@ SECRET = re.compile(
 )
 # American numbers have neither + nor 0 in front.
 _AMERICAN = re.compile(rf"(?<![.,/-]){_BEGINS}(?:\(\d{{3}}\) ?|\d{{3}}[-.])\d{{3}}[-.]\d{{4}}(?!-){_ENDS}")
+# Brazilian ones: an area code and, for a mobile, a 9; two years are none.
+_BRAZILIAN = re.compile(
+    rf"(?<![.,/-]){_BEGINS}(?:\(\d\d\) ?(?!(?:19|20)\d\d-(?:19|20))9?\d{{4}}|\d\d 9\d{{4}})-\d{{4}}(?!-){_ENDS}"
+)
+_CHINESE = re.compile(r"(?<!\d)(?:(?<=[\u3400-\u9fff])|(?<=[\u3400-\u9fff][ :,\uff0c\uff1a]))1[3-9]\d{9}(?!\d)")
 _NUMBER = rf"\d[\d ()/.\u2013-]{{5,}}\d{_ENDS}"
 _DIGITS, _HAS_NUMBER = rf"[+(]?{_NUMBER}", re.compile(_NUMBER)
 _HYPHENS = dict.fromkeys((0x2010, 0x2011, 0x2012, 0x2212), "-")
-_TO_NARROW: dict[int, str | int] = {0x3000: " ", **{code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)}, **_HYPHENS}
+# The zeros of the scripts that write numbers with digits of their own: Arabic, Persian, Devanagari and further east.
+_ZEROS = (0x660, 0x6F0, *range(0x966, 0xE00, 0x80), 0xE50, 0xED0, 0xF20, 0x1040, 0x17E0)
+_ASCII_DIGITS = {zero + digit: 0x30 + digit for zero in _ZEROS for digit in range(10)}
+_WIDE = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)}
+_TO_NARROW: dict[int, str | int] = {0x3000: " ", **_HYPHENS, **_ASCII_DIGITS, **_WIDE}
 _REMOVED_MARK = "\0"  # replaces what has been returned, and is never part of anything else
 _MIN_ENTROPY = 3.5  # minimum bits per character of a secret that is followed by words
 _CONTEXT = 24  # characters before a number that may say what it is
@@ -89,7 +98,7 @@ _REACH = 80  # characters of a word for a telephone, and between it and the numb
 
 
 def to_half_width(text: str) -> str:
-    """Return a text of the same length, with hyphens and full-width characters as they are typed on a keyboard."""
+    """Return a text of the same length, with hyphens, digits and full-width characters as those of ASCII."""
     return text if text.isascii() else text.translate(_TO_NARROW)
 
 
@@ -97,8 +106,9 @@ def personal(text: str) -> Iterator[tuple[str, str]]:
     """Yield each piece of personal data in a text, as it occurs in `narrowed(text)`, with its kind (a key of WORDS).
 
     A card number has a valid Luhn check digit, an IBAN a valid one of ISO 13616. A telephone number begins with + or 0,
-    has an American format, or follows a word such as `call`. Digits without separators after a word such as `order` are
-    not one. After a word for a secret (`password:`), the next word is a secret if it ends its sentence or looks random.
+    has an American or Brazilian format, is a Chinese mobile in Chinese text, or follows a word such as `call`. Digits
+    without separators after a word such as `order` are not one. After a word for a secret (`password:`), the next word
+    is a secret if it ends its sentence or looks random.
     Not covered: names, postal addresses, dates of birth, identity numbers; numbers in other formats; a password in a
     sentence of its own.
     """
@@ -122,7 +132,11 @@ def personal(text: str) -> Iterator[tuple[str, str]]:
         if match.lastgroup == "email" or (match.lastgroup == "phone" and _is_phone(match[0], text, match.start())):
             taken.append(match[0])
             yield match.lastgroup, match[0]
-    for number in (*(m[0] for m in _AMERICAN.finditer(text)), *_numbers_after_phone_words(text)):
+    for number in (
+        *(m[0] for pattern in (_AMERICAN, _BRAZILIAN) for m in pattern.finditer(text)),
+        *(m[0] for m in _CHINESE.finditer(text) if _is_chinese_mobile(m[0], text, m.start())),
+        *_numbers_after_phone_words(text),
+    ):
         known = any(number in other or other in number for other in taken)
         if not known and not is_date(number) and _has_enough_digits(number):
             taken.append(number)
@@ -200,6 +214,12 @@ def _is_phone(number: str, text: str, at: int) -> bool:
     return 7 <= len(digits) <= 15
 
 
+def _is_chinese_mobile(number: str, text: str, at: int) -> bool:
+    """Whether eleven digits are not an order number, nor a round one."""
+    return len(set(number)) > _MAX_OF_ROUND and not _follows_word("numbered", text, at)
+
+
+_MAX_OF_ROUND = 3  # distinct digits
 _TIMES = re.compile(r"[\d.]{4,5} ?[\u2013-] ?[\d.]{4,5}")
 
 

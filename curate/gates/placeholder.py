@@ -10,6 +10,8 @@ import unicodedata
 from collections.abc import Iterator
 from functools import cache
 
+from curate.gates.asked_form import asks_for_code
+from curate.gates.asked_format import format_asked
 from curate.gates.folding import fold
 from curate.gates.judgement import Judgement, passed, quote, rejected, sides
 from curate.gates.phrases import all_languages_pattern, fragment, lexicon, list_pattern, phrases, says, words_of
@@ -56,6 +58,10 @@ def placeholder(pair: Pair, style: str = "", language: str = "en") -> Judgement:
                 continue
             if _asks_for_a_form(f"{given}\n{fold(style)}"):
                 break
+            if _is_gap(slot) and says("any", "gaps", f"{given}\n{fold(style)}"):
+                continue
+            if slot[:1] in _OF_CODE and (asks_for_code(style) or format_asked(style)):
+                continue
             if certain:
                 return rejected("placeholder", f"the {side} text has an unfilled placeholder: {quote(slot)}")
             flagged = flagged or slot
@@ -70,6 +76,13 @@ def _is_escaped(slot: str, given: str) -> bool:
     What explains `\\$\\{(\\w+)\\}` gives `${name}` as an example.
     """
     return not slot[:2].isalnum() and rf"\{slot[0]}\{slot[1:2]}" in given
+
+
+def _is_gap(slot: str) -> bool:
+    return not slot.strip("_.\u2026 ")
+
+
+_OF_CODE = ("$", "_")  # how a variable of a shell or a configuration, or a name in code, begins
 
 
 def _asks_for_a_form(given: str) -> bool:
@@ -115,7 +128,9 @@ def _bracketed_placeholders(text: str, given: str, style: str, language: str) ->
             ):
                 yield match[0], True
             elif not code and (
-                _may_be_placeholder(text, match) if kind == "[" else _begins_like_placeholder(inside, kind, language)
+                _may_be_placeholder(text, match) and len(pattern.findall(given)) < len(pattern.findall(text))
+                if kind == "["
+                else _begins_like_placeholder(inside, kind, language)
             ):
                 yield match[0], False
 

@@ -274,9 +274,13 @@ def _factor(match: re.Match[str], language: str) -> tuple[str, float]:
 
 def _has_phone(text: str, phone: str) -> bool:
     """Whether a text has a telephone number, with or without its country code or trunk prefix."""
-    return any(_is_same_phone(written, phone) for written in _WRITTEN_PHONE.findall(with_ascii_digits(text)))
+    runs = _WRITTEN_PHONE.findall(with_ascii_digits(text))
+    behind_others = (run[begun.end() :] for run in runs for begun in _PHONE_BEGINS.finditer(run))
+    return any(_is_same_phone(written, phone) for written in chain(runs, behind_others))
 
 
+# Where a telephone number may begin behind other figures: `Hill 1-9-1 03-1234-5678`.
+_PHONE_BEGINS = re.compile(r"\s(?=[+(0](?:\D{0,3}\d){9})")
 _WRITTEN_PHONE = re.compile(r"(?<!\w)\+?\(?\d(?:[ ()/.\-\u2010-\u2013]{0,3}\d){6,16}(?!\w)")
 _TRUNK = re.compile(r"\(0\)")
 

@@ -46,8 +46,9 @@ def changed_unit(
 ) -> tuple[str, str] | None:
     """Return a number with its unit in `before` and with another one in `after`, or None; both as written.
 
-    `before` must not give the number the new unit as well. With `alike`, the units must be of the same kind, and not a
-    time (grams for kilograms).
+    `before` must not give the number the new unit as well. If it says the number more often than with units, and
+    `after` keeps it with its unit, the other one may be a unit in another spelling (1 kg potatoes, 1 tbs salt). With
+    `alike`, the units must be of the same kind, and not a time (grams for kilograms).
     """
     before, after = words_to_digits(before, input_language), words_to_digits(after, language)
     if not (_DIGIT.search(after) and _DIGIT.search(before)):
@@ -61,14 +62,23 @@ def changed_unit(
     for numbers, unit, written in given:
         for form in numbers:
             of_form.setdefault(form, {})[unit, written] = None
-    for forms, unit, written in quantities(after, language):
+    there = quantities(after, language)
+    for forms, unit, written in there:
         same = [one for form in sorted(forms) for one in of_form.get(form, ())]
         if not same or not all(other.isdisjoint(unit) for other, _ in same):
+            continue
+        kept = any(forms & numbers and not units.isdisjoint(other) for numbers, units, _ in there for other, _ in same)
+        if kept and _times(forms, before) > sum(not forms.isdisjoint(numbers) for numbers, _, _ in given):
             continue
         only_alike = alike or _LONE.search(same[0][1]) or _LONE.search(written)
         if not only_alike or _kinds(unit) & _kinds(*(other for other, _ in same)):
             return same[0][1], written
     return None
+
+
+def _times(forms: frozenset[str], text: str) -> int:
+    """How often a text says a number in digits."""
+    return sum(not forms.isdisjoint(number.forms) for number in digit_numbers(text))
 
 
 def _other_metres(one: str, other: str) -> tuple[str, str] | None:
@@ -248,10 +258,10 @@ def _quantities(folded: str, language: str) -> Iterator[Quantity]:
         end = match.end()
         unit = names.get(match["unit"] or "") or frozenset((_SIGNS[match["sign"]],))
         number = match["number"] or match["signed"]
-        whole = _grouped(folded, match) if len(number) <= 3 else number
+        whole = _grouped(folded, match) if len(_POINT.split(number)[0]) <= 3 else number
         for forms in _forms(number):
             if whole != number:
-                (grouped,) = _forms(re.sub(r"\D", "", whole))
+                (grouped,) = _forms(re.sub(r"[^\d.,]", "", whole))
                 forms = grouped if "'" in whole or groups_by_space(language) else forms | grouped
             yield forms, unit, match[0].strip().replace(number, whole, 1)
 
@@ -264,7 +274,7 @@ def _grouped(folded: str, match: re.Match[str]) -> str:
     if number := match["number"]:
         start = match.start("number")
         head = (
-            len(number) == 3
+            len(_POINT.split(number)[0]) == 3
             and folded[start - 1 : start] in _SEPARATORS
             and _HEAD.search(folded, max(0, start - _MAX_GROUPS), start)
         )
@@ -273,6 +283,7 @@ def _grouped(folded: str, match: re.Match[str]) -> str:
     return match["signed"] + (tail[0] if tail else "")
 
 
+_POINT = re.compile("[.,]")
 _SEPARATORS, _MAX_GROUPS = (" ", "'"), 12  # group separators; maximum length of the groups
 _HEAD, _TAIL = re.compile(r"(?<![\w.,])\d{1,3}(?:[ ']\d{3})*[ ']\Z"), re.compile(r"(?:[ ']\d{3})+(?!\d)")
 

@@ -23,6 +23,7 @@ from curate.split import (
     shortages,
     split_of,
 )
+from schemas.identity import random_sort_key
 from schemas.records import Message, Seed, content_id
 from schemas.spec import Spec, SplitSettings
 from schemas.streamed import Streamed
@@ -354,6 +355,50 @@ def test_group_is_in_one_split_and_its_new_rows_follow(sizes: list[int], rng: ra
         0.2 * len({seed.meta["group"] for seed in first})
     )
     assert not any("in the test" in short.what for short in shortages(again, _spec()))
+
+
+def _answered(sizes: list[int], start: int = 0) -> list[Seed]:
+    """Pairs: of each question as many as a size says, each with another answer."""
+    return [
+        Seed(kind="pair", text=f"Question {start + of}?".upper() if n % 2 else f"Question {start + of}?",
+             reference=f"{n}", source="s")
+        for of, size in enumerate(sizes)
+        for n in range(size)
+    ]  # fmt: skip
+
+
+@given(st.lists(st.integers(1, 6), min_size=1, max_size=40), st.randoms(use_true_random=False))
+def test_answers_to_one_question_are_in_one_split(sizes: list[int], rng: random.Random) -> None:
+    """Four agents answered each of sixty questions. Drawn pair by pair, most questions had one answer in the test, and
+    their other answers were lost as contaminated. The order of the file makes no difference, and later answers join
+    the earlier ones."""
+    settings, pairs = SplitSettings(), _answered(sizes)
+    first = with_splits(pairs, settings)
+    shuffled = with_splits(rng.sample(pairs, len(pairs)), settings)
+    assert {pair.id: pair.split for pair in shuffled} == {pair.id: pair.split for pair in first}
+    later = with_splits(_answered([size + 2 for size in sizes]), settings, first)
+    for read in (first, later):
+        splits = {(pair.text.casefold(), pair.split) for pair in read}
+        assert len(splits) == len(sizes)
+    assert sum(split == "test" for _, split in {(p.text.casefold(), p.split) for p in first}) == round(0.2 * len(sizes))
+
+
+def test_pairs_with_different_inputs_are_drawn_as_before() -> None:
+    """The splits of a file in which no input occurs twice are those of released versions."""
+    pairs = _answered([1] * 50)
+    by_hash = sorted(pairs, key=lambda pair: random_sort_key(f"{SplitSettings().salt}\0{pair.id}"))
+    assert {pair.id for pair in with_splits(pairs, SplitSettings()) if pair.split == "test"} == {
+        pair.id for pair in by_hash[:10]
+    }
+
+
+def test_pairs_that_were_drawn_one_by_one_keep_their_split() -> None:
+    """Answers to one question that an earlier version drew one by one stay where they are: a model may have seen
+    them."""
+    pairs = _answered([4] * 20)
+    earlier = [pair.model_copy(update={"split": split_of(pair.id, SplitSettings(), "pair")}) for pair in pairs]
+    assert len({(pair.text.casefold(), pair.split) for pair in earlier}) > 20
+    assert [p.split for p in with_splits(pairs, SplitSettings(), earlier)] == [p.split for p in earlier]
 
 
 def test_group_added_later_moves_no_seed_and_is_warned_about() -> None:
