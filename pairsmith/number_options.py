@@ -1,45 +1,38 @@
-"""Types of options that take a number."""
+"""Types of options that take a number. Their messages say which numbers are accepted."""
 
 from __future__ import annotations
 
 import math
 from contextlib import suppress
-from typing import Any, ClassVar
+from typing import Any
 
 import click
 
 
-class _Bounded:
-    """An error of a number option says which numbers are accepted, never `nan` (which compares false with every bound)
-    and never infinity."""
-
-    min: float | None
-    max: float | None
-    min_open: bool
-    max_open: bool
-    kind: ClassVar[str]
+class FiniteNumber(click.FloatRange):
+    """A finite number in a range. `nan` compares false with every bound, so a plain range would accept it."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         number = math.nan
         with suppress(click.BadParameter):
-            number = super().convert(value, param, ctx)  # type: ignore[misc]
-        if math.isfinite(number):
-            return number
-        least = "" if self.min is None else f"above {self.min:g}" if self.min_open else f"{self.min:g}"
-        most = "" if self.max is None else f"below {self.max:g}" if self.max_open else f"{self.max:g}"
-        bounds = (
-            f" from {least} to {most}" if least and most else f" {least}" if self.min_open else f" of at least {least}"
-        )
-        raise click.BadParameter(f"'{value}' is not {self.kind}{bounds}.", ctx, param)
+            number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            raise click.BadParameter(f"'{value}' is not a number{_bounds(self)}.", ctx, param)
+        return number
 
 
-class FiniteNumber(_Bounded, click.FloatRange):
-    """A finite number in a range."""
-
-    kind = "a number"
-
-
-class WholeNumber(_Bounded, click.IntRange):
+class WholeNumber(click.IntRange):
     """A whole number in a range."""
 
-    kind = "a whole number"
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        try:
+            return super().convert(value, param, ctx)
+        except click.BadParameter:
+            raise click.BadParameter(f"'{value}' is not a whole number{_bounds(self)}.", ctx, param) from None
+
+
+def _bounds(numbers: click.FloatRange | click.IntRange) -> str:
+    least = "" if numbers.min is None else f"above {numbers.min:g}" if numbers.min_open else f"{numbers.min:g}"
+    if numbers.max is None:
+        return f" {least}" if numbers.min_open else f" of at least {least}"
+    return f" from {least} to {'below ' if numbers.max_open else ''}{numbers.max:g}"
