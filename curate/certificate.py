@@ -250,7 +250,7 @@ def _more_rows(sets: Sequence[RowSet], passed: int, precision: float, error: flo
             return (
                 f"{more:,} more labels would accept about {sets[then - 1].size:,}, if they turn out like those so far"
             )
-    return "more labels would hardly accept more rows" if left else "no row is left to review"
+    return "more labels would hardly accept more rows" if left else "no row of the estimation half is left to label"
 
 
 def _why_none(sets: Sequence[RowSet], precision: float, error: float, share: float, left: int) -> tuple[str, str]:

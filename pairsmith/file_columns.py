@@ -55,7 +55,8 @@ class Column(NamedTuple):
     """What the rows read so far contain in one column. `name` is a safe name for prompts. `words` is the average number
     of words per filled cell; if words are not separated by spaces, three characters count as one. `objects`: cells are
     JSON objects, or strings that contain them; `nested`: some are actual objects. `reference`: they are dates, contacts
-    or other values that mean nothing as a text."""
+    or other values that mean nothing as a text. `first` is the first cell that is not empty, as JSON if it is no text.
+    """
 
     name: str
     header: str
@@ -64,6 +65,7 @@ class Column(NamedTuple):
     objects: bool = False
     nested: bool = False
     reference: bool = False
+    first: str = ""
 
     @property
     def filled(self) -> tuple[str, ...]:
@@ -180,14 +182,16 @@ def _column(at: int, header: str, rows: Sequence[Cells]) -> Column:
 
     parts = "".join(letter if f"a{letter}".isidentifier() else " " for letter in header.casefold()).split()
     name = "_".join(parts).strip("_") or f"column_{at + 1}"
-    turns = [extract_turns(cell) or cell for cell in (row.get(f"c{at}") for row in rows)]
+    cells = [row.get(f"c{at}") for row in rows]
+    turns = [extract_turns(cell) or cell for cell in cells]
     texts = tuple("" if isinstance(text := plain_text(_cell_text(cell)), Fault) else text for cell in turns)
     spelt = [text for text in texts if text]
     nested = any(isinstance(cell, dict) for cell in turns)
     objects = nested or (bool(spelt) and all(map(is_record, spelt)))
     words = fmean((2 * len(text.split()) + count_words(text)) / 3 for text in spelt) if spelt else 0.0
-    reference = are_references(spelt)
-    return Column(name if name.isidentifier() else f"c_{name}", header, texts, words, objects, nested, reference)
+    other = next((json.dumps(cell, ensure_ascii=False, default=str) for cell in cells if cell), "")
+    name = name if name.isidentifier() else f"c_{name}"
+    return Column(name, header, texts, words, objects, nested, are_references(spelt), next(iter(spelt), other))
 
 
 def _cell_text(cell: object) -> object:

@@ -84,9 +84,17 @@ def _call(call: Call) -> dict[str, Any]:
 
 
 def _verdicts(verdicts: Sequence[Verdict], curation: Receipt | None) -> list[dict[str, Any]]:
-    """The verdicts as JSON; those by other settings or versions of gates than the last curation's come last."""
-    now = curation.facts.get("gates") if curation else None
-    others = [now is not None and v.by.startswith("gate/") and now.get(v.by) != v.fingerprint for v in verdicts]
+    """The verdicts as JSON. Those of other settings or versions of gates than the last curation's, and of a scorer that
+    it did not use, come last."""
+    facts = curation.facts if curation else {}
+    gates, steps = facts.get("gates"), facts.get("steps")
+
+    def by_other_rules(verdict: Verdict) -> bool:
+        if verdict.by.startswith("score/"):
+            return steps is not None and verdict.by not in steps
+        return gates is not None and verdict.by.startswith("gate/") and gates.get(verdict.by) != verdict.fingerprint
+
+    others = [by_other_rules(verdict) for verdict in verdicts]
     ordered = sorted(zip(others, verdicts, strict=True), key=lambda one: one[0])
     return [{**_as_json(verdict), "other_rules": is_other} for is_other, verdict in ordered]
 

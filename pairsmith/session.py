@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 import shlex
 import shutil
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pairsmith.failures import WriteJson, escape_controls
+from pairsmith.number_options import FiniteNumber
 from pairsmith.stopping import Stopping
 from pairsmith.watching import NOBODY, Invocation, Watcher
 from schemas.errors import Interrupted
@@ -156,16 +156,6 @@ def put(*screen: RenderableType) -> None:
             out.print(part, soft_wrap=is_block)
     # Tables pad their last column with spaces, which are invisible on a terminal but stay in a file.
     click.echo("\n".join(line.rstrip() for line in escape_controls(captured.get()).split("\n")), nl=False)
-
-
-class FiniteNumber(click.FloatRange):
-    """A finite number in a range. `nan` compares false with every bound, so a plain range would accept it."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        number = super().convert(value, param, ctx)
-        if not math.isfinite(number):
-            self.fail(f"{value} is not a finite number.", param, ctx)
-        return number
 
 
 max_usd_option = click.option(

@@ -11,9 +11,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from curate.argilla.client import Argilla
-from curate.argilla.push import ADJUDICATION, Delivery, PushResult, base_name, queue_name, sampling_reasons, send
+from curate.argilla.push import Delivery, PushResult, base_name, queue_name, sampling_reasons, send
 from curate.argilla.task import record
-from curate.review.decision import answers_given, current_answers, decide
+from curate.review.decision import ADJUDICATION, answers_given, current_answers, decide
 from curate.review.population import Population
 from schemas.progress import Progress, unseen
 from schemas.project import Project

@@ -17,10 +17,10 @@ from typing import Literal
 
 from curate.argilla.client import Argilla, Queue
 from curate.argilla.edits import edited_text
-from curate.argilla.push import ADJUDICATION, project_id, queue_name, queue_names
+from curate.argilla.push import project_id, queue_name, queue_names
 from curate.argilla.responses import Response, new_aliases, read_responses, reviewer_key, with_durations
 from curate.argilla.task import LETTERS, THIS, VERDICTS, displayed_field_text, escaped, render_texts
-from curate.review.decision import differs, edited_pair, latest_answers
+from curate.review.decision import ADJUDICATION, differs, edited_pair, latest_answers
 from prompts.answer_form import ANY_TEXT, AnswerForm
 from schemas.errors import ReviewError
 from schemas.failpoints import failpoint

@@ -24,7 +24,7 @@ from curate.argilla.queue_creation import make_queue
 from curate.argilla.task import LETTERS, GoldDisguise, bad_examples, guidelines, record, settings
 from curate.gates import gates_of, judge
 from curate.review.acceptance import needs_whole_pool
-from curate.review.decision import answers_given, decide
+from curate.review.decision import ADJUDICATION, SHARED, answers_given, answers_needed, decide
 from curate.review.gold import read_gold
 from curate.review.population import Population
 from curate.review.sampling import REASONS, divide, draw, frames, permanent_random_number, sampled_ids
@@ -39,7 +39,6 @@ from schemas.reviews import Review, Sampled, SamplingReason, first_drawn
 from schemas.store import Store
 from schemas.streamed import batched
 
-SHARED, ADJUDICATION = "-shared", "-adjudication"
 _GOLD_SHARE = 0.1  # of a batch
 _RECOUNT_BATCH = 100  # rows per request
 
@@ -185,9 +184,7 @@ def _is_settled(project: Project, pair: Pair, draws: Sequence[Sampled], reviews:
 
 
 def _min_submitted(project: Project, queue: str) -> int:
-    if queue.endswith(ADJUDICATION):
-        return 1
-    return project.spec.review.annotators_per_row + queue.endswith(SHARED)
+    return answers_needed(queue, project.spec.review.annotators_per_row)
 
 
 def sampling_reasons(draws: Sequence[Sampled]) -> list[SamplingReason]:

@@ -13,6 +13,8 @@ from schemas.reviews import Review
 if TYPE_CHECKING:
     from schemas.store import Store
 
+SHARED, ADJUDICATION = "-shared", "-adjudication"  # endings of the names of queues
+
 
 @dataclass(frozen=True)
 class Decision:
@@ -66,6 +68,11 @@ def labels_of(
         for id_, decision in decisions.items()
         if decision and decision.verdict != "undecided" and answers_given(reviews[id_]) >= annotators_per_row
     }
+
+
+def answers_needed(queue: str, annotators_per_row: int) -> int:
+    """The number of annotators who answer each row of a queue."""
+    return 1 if queue.endswith(ADJUDICATION) else annotators_per_row + queue.endswith(SHARED)
 
 
 def answers_given(reviews: Sequence[Review]) -> float:

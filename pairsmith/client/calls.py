@@ -255,7 +255,7 @@ class Calls(Http):
     def review_queue(
         self, project: str, *, limit: int | None = None, cursor: str | None = None
     ) -> shapes.Page[shapes.QueueRow]:
-        """The rows in the review queue, those that you have not answered first."""
+        """The rows in the review queue, those that need your answer first."""
 
     @operation("GET", "/projects/{project}/receipts")
     def receipts(

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from pairsmith.failures import WriteJson, escape_controls
+from pairsmith.number_options import FiniteNumber, WholeNumber
 from pairsmith.watching import Invocation
 from schemas.errors import UsageError, needing, usage_error_from
 
@@ -90,7 +91,7 @@ def on_workspace(body: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--project", help="Only jobs of this project.")
 @click.option(
     "--limit",
-    type=click.IntRange(1, 10_000),
+    type=WholeNumber(1, 10_000),
     default=20,
     show_default=True,
     help="How many jobs to list, newest first.",
@@ -124,7 +125,11 @@ def show(session: JobsSession, job: str) -> None:
 @click.argument("project")
 @click.argument("what")
 @click.option(
-    "--max-usd", "cap_usd", type=float, metavar="USD", help="Stop cleanly before the job spends more than this."
+    "--max-usd",
+    "cap_usd",
+    type=FiniteNumber(0, min_open=True),
+    metavar="USD",
+    help="Stop cleanly before the job spends more than this.",
 )
 @click.option("--retry-failed", is_flag=True, help="Ask again for rows that got no usable answer.")
 @click.option("--no-review", is_flag=True, help="Continue without human review.")

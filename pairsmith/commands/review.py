@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pairsmith.number_options import FiniteNumber, WholeNumber
 from pairsmith.session import Session, on_project
 
 if TYPE_CHECKING:
@@ -32,7 +33,9 @@ def command() -> None:
 
 
 @command.command(short_help="Start the server, or find the running one.")
-@click.option("--port", type=int, help="The port; by default the last one used, 6900 at first.")
+@click.option(
+    "--port", type=WholeNumber(1, 65535), metavar="N", help="The port; by default the last one used, 6900 at first."
+)
 @click.option(
     "--host",
     help="The address to bind; 0.0.0.0 admits other machines. By default the last one used, at "
@@ -183,7 +186,14 @@ def push(session: Session, more: bool) -> None:
 
 @command.command(short_help="Fetch the reviews.")
 @click.option("--watch", is_flag=True, help="Keep polling until Ctrl-C.")
-@click.option("--every", default=10.0, show_default=True, metavar="SECONDS", help="How often --watch polls.")
+@click.option(
+    "--every",
+    type=FiniteNumber(0, min_open=True),
+    default=10.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How often --watch polls.",
+)
 @on_project
 def pull(session: Session, watch: bool, every: float) -> None:
     """Fetch all reviews into the store. Earlier reviews are kept; the next `pairsmith curate` takes the new ones into
@@ -250,7 +260,7 @@ def status(session: Session) -> None:
 
 
 @command.command(short_help="Show the end of the server's logs.")
-@click.option("--lines", default=20, show_default=True, type=click.IntRange(min=1), help="How many lines of each log.")
+@click.option("--lines", default=20, show_default=True, type=WholeNumber(min=1), help="How many lines of each log.")
 @on_project
 def logs(session: Session, lines: int) -> None:
     """Show the last lines of the server's logs."""

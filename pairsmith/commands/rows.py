@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pairsmith.number_options import WholeNumber
 from pairsmith.session import Session, on_project
 from schemas.wording import cut
 
@@ -23,7 +24,7 @@ SHOWN = 20  # rows listed by default
 @click.option("--flagged", is_flag=True, help="Only rows that a step flagged as worth a look.")
 @click.option(
     "--limit",
-    type=click.IntRange(min=0),
+    type=WholeNumber(min=0),
     default=SHOWN,
     show_default=True,
     metavar="N",

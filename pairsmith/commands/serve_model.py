@@ -7,6 +7,7 @@ from contextlib import suppress
 
 import click
 
+from pairsmith.number_options import WholeNumber
 from pairsmith.session import Session, on_project
 from schemas.ports import listening
 
@@ -17,7 +18,7 @@ _LOOPBACK = ("127.0.0.1", "localhost", "::1")  # other machines cannot reach the
 @click.option(
     "--host", default="127.0.0.1", show_default=True, help="The address to listen on; 0.0.0.0 admits other machines."
 )
-@click.option("--port", type=click.IntRange(1, 65535), default=8001, show_default=True, help="The port to listen on.")
+@click.option("--port", type=WholeNumber(1, 65535), default=8001, show_default=True, help="The port to listen on.")
 @on_project
 def command(session: Session, host: str, port: int) -> None:
     """Serve the tuned model through an OpenAI-compatible chat completions API, under the name `tuned`, until Ctrl-C.

@@ -7,8 +7,9 @@ from typing import Any
 
 import click
 
+from pairsmith.number_options import FiniteNumber, WholeNumber
 from pairsmith.outcome import CommandOutcome
-from pairsmith.session import FiniteNumber, Session, max_usd_option, on_project
+from pairsmith.session import Session, max_usd_option, on_project
 from pairsmith.stages.table import Audience, Numeric, Option, Stage, stage
 from pairsmith.watching import NOBODY
 from schemas.project import Project
@@ -64,7 +65,7 @@ def _option(option: Option) -> Any:
     if isinstance(option.takes, Numeric):
         start, least, end = option.takes
         is_integer = isinstance(start, int)
-        kind = click.IntRange(int(least)) if is_integer else FiniteNumber(least, end, max_open=True)
+        kind = WholeNumber(int(least)) if is_integer else FiniteNumber(least, end, max_open=True)
         name = "N" if is_integer else None
         return click.option(option.flag, type=kind, default=start, show_default=True, metavar=name, help=option.help)
     if isinstance(option.takes, tuple):

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from pairsmith.number_options import WholeNumber
 from pairsmith.session import Session, on_project
 from schemas.errors import UsageError
 
@@ -18,7 +19,7 @@ def command() -> None:
 
 @command.command(short_help="Start vLLM, check it, and stop it on Ctrl-C.")
 @click.option("--model", metavar="M", help="A model on the Hugging Face hub, or a folder; teacher.vllm by default.")
-@click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="The port to listen on.")
+@click.option("--port", type=WholeNumber(0, 65535), default=8000, show_default=True, help="The port to listen on.")
 @click.option(
     "--host", default="127.0.0.1", show_default=True, help="The address to listen on; 0.0.0.0 admits other machines."
 )

@@ -116,11 +116,13 @@ class JobMonitor:
 
         from pairsmith.serve.workflows import EXECUTOR
 
+        rows = self._jobs.client.list_workflows(
+            status="PENDING", executor_id=EXECUTOR, load_input=False, load_output=False
+        )
+        # Read after the rows: a workflow that starts between the two is running. One that ends is not resumed.
         running = set(_get_dbos_instance()._active_workflows_set.activeList())
         now_ms = time.time() * 1000
-        for row in self._jobs.client.list_workflows(
-            status="PENDING", executor_id=EXECUTOR, load_input=False, load_output=False
-        ):
+        for row in rows:
             # abs() because the clock may have been set back
             is_settled = abs(now_ms - (row.updated_at or 0)) > _SETTLED_S * 1000
             if row.workflow_id not in running and is_settled:

@@ -18,6 +18,7 @@ from curate.preferences import Preference, without_estimation_half
 from curate.review.population import read_population
 from curate.review.sampling import in_estimation_half
 from pairsmith import certified, teachers
+from pairsmith.commands import rows, serve_model
 from pairsmith.commands.stage import command_of
 from pairsmith.erasing import erased
 from pairsmith.plan import plan
@@ -309,8 +310,27 @@ def test_reviewed_rows_are_not_counted_as_to_review(folder: Path) -> None:
     assert pairsmith.Project(folder, ["curate.select.certified=true"]).curate().reasons["uncertified"] == waiting
 
 
-@pytest.mark.parametrize("option", ["--precision", "--confidence", "--max-usd"])
-def test_nan_is_refused_as_an_option(tmp_path: Path, option: str) -> None:
-    """`nan` would be no bound, since every comparison with it is false: it is refused like any other wrong value."""
-    done = CliRunner().invoke(command_of("certify"), ["--project", str(tmp_path), option, "nan"])
-    assert (done.exit_code, "not a finite number" in done.output) == (2, True), done.output
+@pytest.mark.parametrize(
+    ("option", "accepted"),
+    [
+        ("--precision", "a number from 0.5 to below 1"),
+        ("--confidence", "a number from 0.5 to below 1"),
+        ("--max-usd", "a number above 0"),
+    ],
+)
+@pytest.mark.parametrize("value", ["nan", "inf", "50%", "1,5", "-1"])
+def test_wrong_number_is_refused_with_the_accepted_ones(tmp_path: Path, option: str, accepted: str, value: str) -> None:
+    """The message gives the range. `nan` would be no bound, since every comparison with it is false."""
+    done = CliRunner().invoke(command_of("certify"), ["--project", str(tmp_path), option, value])
+    assert (done.exit_code, f"'{value}' is not {accepted}." in done.output) == (2, True), done.output
+
+
+def test_wrong_whole_number_is_refused_with_the_accepted_ones(tmp_path: Path) -> None:
+    """The message gives the range; the bounds of ports are those of machines."""
+    for command, option, value, accepted in (
+        (rows.command, "--limit", "-1", "a whole number of at least 0"),
+        (command_of("forecast"), "--seeds", "1.5", "a whole number of at least 2"),
+        (serve_model.command, "--port", "99999", "a whole number from 1 to 65535"),
+    ):
+        done = CliRunner().invoke(command, ["--project", str(tmp_path), option, value])
+        assert (done.exit_code, f"'{value}' is not {accepted}." in done.output) == (2, True), done.output

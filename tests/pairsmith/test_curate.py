@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from schemas.records import Reason, Verdict
 from schemas.reviews import Review
 from schemas.spec_file import load
 from schemas.store import Store
@@ -252,3 +253,14 @@ def test_explain_marks_the_verdicts_of_other_rules(generated: Project) -> None:
     assert generated.run("explain", pair).stdout.count("(by other rules)") == 1
     generated.json("curate")
     assert lengths() == [(False, True), (True, False)]
+
+
+def test_explain_marks_the_score_of_a_scorer_that_is_no_longer_used(generated: Project) -> None:
+    """A score that the last curation did not read is not shown as if it counted."""
+    generated.json("curate")
+    pair = generated.json("rows", "--limit", "1")["rows"][0]["pair_id"]
+    score = Verdict(pair_id=pair, by="score/pmi@1", fingerprint="f", keep=True, score=1.0, reason=Reason("ok"))
+    with Store.open(Store.url_for(load(generated.folder))) as store:
+        store.write(score)
+    verdicts = generated.json("explain", pair)["verdicts"]
+    assert [v["by"] for v in verdicts if v["other_rules"]] == ["score/pmi@1"]

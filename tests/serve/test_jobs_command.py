@@ -73,7 +73,7 @@ def test_job_errors_are_printed_without_control_characters(capsys: pytest.Captur
         (("start", "absent", "run"), 2, "no project 'absent'"),
         (("start", "tiny", "init"), 2, "jobs cannot run 'init'"),
         (("start", "tiny", "curate", "--no-review"), 2, "does not take no_review"),
-        (("start", "tiny", "run", "--max-usd", "nan"), 2, "cap_usd"),
+        (("start", "tiny", "run", "--max-usd", "nan"), 2, "'nan' is not a number above 0"),
     ],
 )
 def test_invalid_arguments_are_reported(workspace: Workspace, jobs: Any, words: Any, code: int, says: str) -> None:

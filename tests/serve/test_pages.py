@@ -25,7 +25,7 @@ from pairsmith.serve.access import Role
 from pairsmith.serve.settings import Settings
 from pairsmith.serve.workspace import Workspace
 from schemas.records import Counts, Reason, Receipt, now
-from schemas.reviews import Sampled
+from schemas.reviews import Review, Sampled
 from schemas.spec_file import load, set_keys
 from schemas.store import Store
 from tests.pairsmith import report_project
@@ -496,6 +496,24 @@ def test_reviewer_sees_only_the_queue(tmp_path: Path, browse: Browse) -> None:
         page, text = get_page(client, f"/p/whole{path}", 403)
         assert "does not allow this" in text
     assert "whole" in get_page(client, "/")[1]
+
+
+@pytest.mark.parametrize(("queue", "left"), [("q", 1), ("q-shared", 2)])
+def test_row_that_others_answered_is_not_in_my_queue(queue: str, left: int, tmp_path: Path, browse: Browse) -> None:
+    """A row with as many answers as its queue asks for takes nobody's time, as in Argilla."""
+    workspace = Workspace(tmp_path)
+    folder = workspace.new_folder("whole")
+    folder.mkdir(parents=True)
+    _, store = report_project.whole(folder, merged=False)
+    with store:
+        reviewed = store.reviews([pair.id for pair in store.pairs()])
+        drawn = [pair.id for pair in store.pairs() if pair.id not in reviewed][:2]
+        store.write(*(Sampled(pair_id=id_, reason="certify", sampling_probability=1, dataset=queue) for id_ in drawn))
+        store.write(Review(pair_id=drawn[0], reviewer="argilla:here/1", name="ann", decision="accept"))
+    client = browse(workspace)
+    assert get_page(client, "/p/whole/review")[1].count("Corrected output") == left
+    answered = {row["id"]: row["answered"] for row in client.get("/api/v1/projects/whole/review/queue").json()["items"]}
+    assert answered == {drawn[0]: left == 1, drawn[1]: False}
 
 
 def test_differences_are_shown_by_words() -> None:

@@ -597,6 +597,16 @@ def test_objects_in_a_file_are_the_outputs_to_extract(service: Service) -> None:
     assert [source.kind for source in spec_of(service, "fields").seeds] == ["pair"]
 
 
+def test_list_is_shown_as_the_first_cell_of_its_column(service: Service) -> None:
+    """A column of lists cannot be read, but its row on the page is not blank."""
+    rows = (
+        {"tags": [] if n == 0 else ["lamp", n], "ask": f"Where is my lamp {n}?", "reply": "On its way."}
+        for n in range(9)
+    )
+    browser = create_project(service, "tags", "t.jsonl", "".join(json.dumps(row) + "\n" for row in rows), kind="reply")
+    assert '["lamp", 1]' in unescape(browser.get("/p/tags/setup").text)
+
+
 def test_new_project_trains_the_embedded_base_like_init(service: Service) -> None:
     """At the learning rate of larger models it would learn next to nothing from a first file, of lines or of a
     table."""

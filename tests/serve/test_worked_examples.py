@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from html import unescape
 from itertools import product
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +13,9 @@ pytest.importorskip("fastapi", reason="needs pairsmith[serve]")
 
 from curate.split import seed_split
 from pairsmith.guessed_spec import answer_tokens
+from pairsmith.stages.generate import load_seeds, without_test_overlap
+from schemas.store import Store
+from schemas.store.opening import sqlite_url
 from synth.seeds import read_seeds
 from tests.serve.people import Service
 from tests.serve.test_setup_pages import create_project, spec_of
@@ -62,3 +67,26 @@ def test_seeds_similar_to_the_test_are_counted_before_a_run(service: Service) ->
         service, "apart", "p.txt", "\n".join(f"{thing} {n * thing}" for n, thing in enumerate(things)), lines="output"
     )
     assert "in the test split, so" not in browser.get("/p/apart/setup").text
+
+
+def test_page_names_the_seeds_that_a_run_leaves_out(service: Service, tmp_path: Path) -> None:
+    """The page reads the splits as a run does, which draws an exact share of the seeds for the test, and as runs have
+    recorded them."""
+    things, faults = (
+        ["kettle", "lamp", "tent", "watch", "drill"],
+        ("leaks when tilted", "is missing a screw", "smells burnt"),
+    )
+    towns = ["Graz", "Leeds", "Porto", "Turin"]
+    lines = [
+        f"My {a} {b}, bought in May near {c}." for n, (a, b, c) in enumerate(product(things, faults, towns)) if n % 3
+    ]
+    browser = create_project(service, "mine-too", "p.txt", "\n".join(lines), lines="input")
+    project = service.workspace.project("mine-too")
+    messages: list[str] = []
+    with Store.open(sqlite_url(tmp_path / "other.db")) as store:
+        without_test_overlap(project, load_seeds(project, store, messages.append)[1], messages.append)
+    skipped = next(message for message in messages if "skipped" in message)
+    count, first = skipped.split()[0], re.findall(r"(p\.txt:\d+): skipped", skipped)[0]
+    page = unescape(browser.get("/p/mine-too/setup").text)
+    assert f">{count} are too similar to a seed in the test split" in page
+    assert f"The first is {first}," in page

@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 from starlette.responses import StreamingResponse
 
 from curate.licences import refuse_unlicensed
-from curate.review.decision import differs
+from curate.review.decision import answers_given, answers_needed, differs
 from pairsmith.lineage import lineage_of
 from pairsmith.serve.access import Answerer, Caller, Member, Right, Viewer, needs
 from pairsmith.serve.api.pages import Cursor, Limit, Page, attachment_headers, link_next, page_of
@@ -49,7 +49,7 @@ class ReviewRecord(BaseModel):
 
 
 class QueueRow(BaseModel):
-    """A row in the review queue, without its author. `answered`: you have answered it already."""
+    """A row in the review queue, without its author. `answered`: you have answered it, or enough others have."""
 
     id: str
     input: str
@@ -152,17 +152,24 @@ def review_row(caller: Answerer, project: str, row: str, body: Answer, request: 
 def review_queue(
     caller: Member, project: str, request: Request, limit: Limit = 50, cursor: Cursor = None
 ) -> Page[QueueRow]:
-    """The rows in the review queue, those that you have not answered first."""
-    store = state_of(request).readers.store(project)
-    sampled = list(store.sampled()) if store else []
+    """The rows in the review queue, those that need your answer first."""
+    readers = state_of(request).readers
+    store = readers.store(project)
+    sampled = store.sampled() if store else {}
     if store is None or not sampled:
         return Page(items=[])
     me = {reviewer_of(caller), store.aliases().get(reviewer_of(caller))}  # the same user may also answer in Argilla
-    mine = {pair_id for pair_id, given in store.reviews(sampled).items() if any(r.reviewer in me for r in given)}
-    page = page_of(sorted(sampled, key=lambda pair_id: (pair_id in mine, pair_id)), limit, cursor, str)
+    annotators = readers.project(project).spec.review.annotators_per_row
+    answered = {
+        pair_id
+        for pair_id, given in store.reviews(sampled).items()
+        if any(review.reviewer in me for review in given)
+        or answers_given(given) >= answers_needed(sampled[pair_id][0].dataset, annotators)
+    }
+    page = page_of(sorted(sampled, key=lambda pair_id: (pair_id in answered, pair_id)), limit, cursor, str)
     pairs = {pair.id: pair for pair in store.pairs(page.items)}
     items = [
-        QueueRow(id=pair_id, input=pairs[pair_id].input, output=pairs[pair_id].output, answered=pair_id in mine)
+        QueueRow(id=pair_id, input=pairs[pair_id].input, output=pairs[pair_id].output, answered=pair_id in answered)
         for pair_id in page.items
         if pair_id in pairs
     ]

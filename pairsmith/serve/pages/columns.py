@@ -70,7 +70,7 @@ def _source_view(at: int, source: SeedSource, folder: Path) -> SourceView | None
     notes = [on_page(note) for note in comments_above(at, folder)]
     if roles is None:
         return SourceView(at, source.path, "chats", [], notes) if notes else None
-    cells = [(c.header, next(iter(c.filled), "")[:300], roles.get(n, "")) for n, c in enumerate(columns)]
+    cells = [(c.header, c.first[:300], roles.get(n, "")) for n, c in enumerate(columns)]
     return SourceView(at, source.path, source.kind, cells, notes)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -62,7 +62,7 @@ from schemas.errors import InputError, PairsmithError, UsageError
 from schemas.kinds import KINDS
 from schemas.money import dollars
 from schemas.project import Project
-from schemas.records import Receipt
+from schemas.records import Receipt, Seed
 from schemas.spec import EvaluateSettings, Spec
 from schemas.wording import counted
 
@@ -160,7 +160,7 @@ def _setup(
 ) -> Response:
     """`step` is the step submitted last, with its `texts`. Its outcome is shown at that step, with what was typed."""
     now = snapshot(request, slug)
-    seeds = _seeds(now.project)
+    seeds = _seeds(now)
     job = live_job(request, slug)
     preview, forecast = now.last("preview"), now.last("forecast")
     shown = PreviewOutcome.of(preview) if preview else None
@@ -271,14 +271,17 @@ _NOT_DECIDING: dict[str, Any] = {
 }
 
 
-def _seeds(project: Project) -> dict[str, Any]:
+def _seeds(now: Snapshot) -> dict[str, Any]:
     """A summary of the seed files, cached until one of them or a setting that decides it changes: 100,000 seeds take
     ten seconds to read, and other settings are saved one after the other."""
+    project, generated = now.project, now.last("generate")
     comments = [comments_above(at, project.folder) for at in range(len(project.spec.seeds))]
-    key = (_deciding(project.spec), stale_forms.changed_at(stale_forms.seed_files(project)), comments)
+    changed_at = stale_forms.changed_at(stale_forms.seed_files(project))
+    key = (_deciding(project.spec), changed_at, comments, generated and generated.started)
     kept = _seed_cache.get(project.folder)
     if kept is None or kept[0] != key:
-        _seed_cache[project.folder] = kept = (key, {**_read_seeds(project), "sources": sources(project)})
+        earlier = now.store.each_seed() if now.store else ()
+        _seed_cache[project.folder] = kept = (key, {**_read_seeds(project, earlier), "sources": sources(project)})
         while len(_seed_cache) > _CACHED_PROJECTS:
             _seed_cache.popitem(last=False)
     return kept[1]
@@ -289,8 +292,9 @@ def _deciding(spec: Spec) -> tuple[object, ...]:
     return (spec.model_dump(exclude=_NOT_DECIDING), spec.curate.gates.user)
 
 
-def _read_seeds(project: Project) -> dict[str, Any]:
-    """Read the seed files: their kinds, first rows, problems by line, and what there are too few seeds for."""
+def _read_seeds(project: Project, earlier: Iterable[Seed] = ()) -> dict[str, Any]:
+    """Read the seed files: their kinds, first rows, problems by line, and what there are too few seeds for. Seeds that
+    were read `earlier` keep their split, as in a run."""
     from curate.contamination import filter_contaminated_seeds
     from curate.split import assign_splits, shortages
     from synth.seeds import read_seeds
@@ -301,7 +305,8 @@ def _read_seeds(project: Project) -> dict[str, Any]:
         none: dict[str, Any] = {name: [] for name in ("first", "problems", "short", "kinds", "left_out")}
         says = {"says": "No seeds can be read", "error": problem_view(error, project.folder)}
         return {**none, **says, "more_problems": 0, "duplicates": 0, "of_the_test": {}}
-    few = reading.seeds if len(reading.seeds) <= _COMPARED else []
+    seeds = assign_splits(reading.seeds, project.spec.split, earlier)
+    few = seeds if len(seeds) <= _COMPARED else []
     _, left_out, shown = filter_contaminated_seeds(few, project.spec, project.folder)
     kinds = Counter(seed.kind for seed in reading.seeds)
     duplicates = sum(problem.code == "duplicate" for problem in reading.problems)
@@ -312,7 +317,7 @@ def _read_seeds(project: Project) -> dict[str, Any]:
         "problems": [(p.where, p.what) for p in reading.problems[:_SHOWN]],
         "more_problems": max(0, len(reading.problems) - _SHOWN),
         "duplicates": duplicates,
-        "short": [(s.what, s.fix) for s in shortages(assign_splits(reading.seeds, project.spec.split), project.spec)],
+        "short": [(s.what, s.fix) for s in shortages(seeds, project.spec)],
         "kinds": [counted(n, kind, f"{kind}s") for kind, n in kinds.items()],
         "of_the_test": {like.number: like.text for like in shown},
         "left_out": [(seed.source, like.text) for seed, like in left_out],
