@@ -55,7 +55,7 @@ class Column(NamedTuple):
     """What the rows read so far contain in one column. `name` is a safe name for prompts. `words` is the average number
     of words per filled cell; if words are not separated by spaces, three characters count as one. `objects`: cells are
     JSON objects, or strings that contain them; `nested`: some are actual objects. `reference`: they are dates, contacts
-    or other values that mean nothing as a text."""
+    or other values that mean nothing as a text. `turns`: they are turns of a chat."""
 
     name: str
     header: str
@@ -64,6 +64,7 @@ class Column(NamedTuple):
     objects: bool = False
     nested: bool = False
     reference: bool = False
+    turns: bool = False
 
     @property
     def filled(self) -> tuple[str, ...]:
@@ -180,14 +181,17 @@ def _column(at: int, header: str, rows: Sequence[Cells]) -> Column:
 
     parts = "".join(letter if f"a{letter}".isidentifier() else " " for letter in header.casefold()).split()
     name = "_".join(parts).strip("_") or f"column_{at + 1}"
-    turns = [extract_turns(cell) or cell for cell in (row.get(f"c{at}") for row in rows)]
+    read = [row.get(f"c{at}") for row in rows]
+    turns = [extract_turns(cell) or cell for cell in read]
     texts = tuple("" if isinstance(text := plain_text(_cell_text(cell)), Fault) else text for cell in turns)
     spelt = [text for text in texts if text]
     nested = any(isinstance(cell, dict) for cell in turns)
     objects = nested or (bool(spelt) and all(map(is_record, spelt)))
     words = fmean((2 * len(text.split()) + count_words(text)) / 3 for text in spelt) if spelt else 0.0
     reference = are_references(spelt)
-    return Column(name if name.isidentifier() else f"c_{name}", header, texts, words, objects, nested, reference)
+    of_chats = any(turn is not cell for turn, cell in zip(turns, read, strict=True))
+    name = name if name.isidentifier() else f"c_{name}"
+    return Column(name, header, texts, words, objects, nested, reference, turns=of_chats)
 
 
 def _cell_text(cell: object) -> object:
@@ -255,9 +259,12 @@ def _at(value: object, path: str) -> object:
 
 
 def value_at(value: object, path: Iterable[str]) -> object:
-    """What a path leads to inside objects; None if there is nothing."""
+    """What a path leads to inside objects; None if there is nothing. A number is a place in a list."""
     for name in path:
-        value = value.get(name) if isinstance(value, dict) else None
+        if isinstance(value, list) and name.isdecimal():
+            value = value[int(name)] if int(name) < len(value) else None
+        else:
+            value = value.get(name) if isinstance(value, dict) else None
     return value
 
 
@@ -271,6 +278,8 @@ def paths_in(value: object, path: str) -> Iterator[str]:
         yield path
     for name, inner in value.items() if isinstance(value, dict) else ():
         yield from paths_in(inner, f"{path}.{name}")
+    if isinstance(value, list) and value and isinstance(value[0], dict):
+        yield from paths_in(value[0], f"{path}.0")
 
 
 def find_group(columns: Sequence[Column]) -> Column | None:

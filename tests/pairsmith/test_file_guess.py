@@ -383,8 +383,8 @@ def test_ids_are_left_out_and_recurring_values_kept(tmp_path):
         ),
         (
             "a.jsonl",
-            '{"id": 1, "ticket": {"body": "Is it open today?"}, "reply": {"text": "Yes, until six."}}\n',
-            r"Paths: ticket\.body, reply\.text\.",
+            '{"id": 1, "ticket": {"body": "Is it open today?"}, "note": {"text": "Yes, until six."}}\n',
+            r"Paths: ticket\.body, note\.text\.",
         ),
         ("a.json", '{"version": 2,\n "data": [{"input": "Is it open?", "output": "Yes."}]}', r"with `jq \.data`"),
         ("a.txt", "some lines\n", "of format text has no columns"),
