@@ -162,7 +162,7 @@ def parts_of(
     others = [c for c in columns if c.filled and not c.is_constant and c not in (body, output, *rivals)]
     known, heads = {body.texts}, list[Column]()
     for column in others:
-        if column.called(HEAD) and column.texts not in known and ("." not in column.header or all(column.texts)):
+        if column.called(HEAD) and column.texts not in known:
             heads.append(column)
             known.add(column.texts)
     name = plain(_SIBLING.sub("", body.header))

@@ -376,11 +376,8 @@ def test_a_path_may_lead_into_a_list(tmp_path: Path) -> None:
 
 
 def test_a_text_and_its_answer_may_both_be_inside_objects(tmp_path: Path) -> None:
-    """Objects with a text each were no columns with text. A key that some rows lack is left out."""
-    rows = [
-        {"input": {"text": text, **({"subject": "Case"} if n else {})}, "output": {"text": answer}}
-        for n, (text, answer) in enumerate(ENGLISH)
-    ]
+    """Objects with a text each were no columns with text."""
+    rows = [{"input": {"text": text}, "output": {"text": answer}} for text, answer in ENGLISH]
     guessed, seeds = read(tmp_path, "a.jsonl", lines_of(rows))
     assert guessed.settings == {"columns": {"input": "input.text", "output": "output.text"}}
     assert [(seed.text, seed.reference) for seed in seeds] == ENGLISH
