@@ -19,6 +19,7 @@ import orjson
 from curate.overlap import SHORT, Overlap, contaminated
 from curate.split import has_given_output, seed_split
 from curate.words import words
+from schemas.compressed import ending_of, open_unpacked
 from schemas.errors import InputError
 from schemas.id_map import IdMap
 from schemas.kinds import KINDS
@@ -187,7 +188,7 @@ def _texts_of(path: Path, name: str) -> Iterator[tuple[str, str]]:
 
 
 def _rows_of(path: Path) -> Iterator[tuple[int, Any]]:
-    ending = path.suffix.lower()
+    ending = ending_of(path)
     if ending == ".parquet":
         import pyarrow.parquet as pq
 
@@ -198,8 +199,8 @@ def _rows_of(path: Path) -> Iterator[tuple[int, Any]]:
                     number += 1
                     yield number, row
         return
-    content = path.read_bytes().removeprefix(codecs.BOM_UTF8)
-    text = content.decode()
+    with open_unpacked(path, path.name) as file:
+        text = file.read().removeprefix(codecs.BOM_UTF8).decode()
     if ending == ".json":
         try:
             value = orjson.loads(text)

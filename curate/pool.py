@@ -107,7 +107,7 @@ class Pool:
 
     def __repr__(self) -> str:
         counts = ", ".join(f"{count:,} {name}" for name, count in self.counts if name != "rows_in" and count)
-        return f"Pool({len(self):,} rows{f': {counts}' if counts else ''})"
+        return f"Pool({len(self):,} {'row' if len(self) == 1 else 'rows'}{f': {counts}' if counts else ''})"
 
     def _repr_html_(self) -> str:
         return html_table(repr(self), SHOWN_COLUMNS, map(display_values, islice(self.rows(), SHOWN)))

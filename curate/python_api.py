@@ -11,7 +11,7 @@ from curate import curation
 from curate import gates as gates_package
 from curate.gates import gates_for
 from curate.pool import Pool
-from curate.steps import NamedStep, Step, each
+from curate.steps import NamedStep, Step, best, duplicates, each, scored
 from schemas import progress_line
 from schemas.blocking import run
 from schemas.errors import UsageError, several
@@ -23,6 +23,7 @@ from schemas.store.shared import reader, shared
 from synth.generation import Generation
 
 _SOURCE = "python"
+_FACTORIES: dict[str, object] = {"best": best, "duplicates": duplicates, "each": each, "scored": scored}
 _FILE_HINT = "To read a file, use `pairs(FILE)`."
 
 
@@ -38,6 +39,9 @@ def curate(
     listed_steps = list(steps) if isinstance(steps, Iterable) else [steps]  # an iterator can be read once only
     if uncalled in listed_steps:
         raise UsageError("steps contains `gates` itself.", fix="Call it, and unpack its list: [*gates(), ...].")
+    uncalled_names = (name for name, makes in _FACTORIES.items() if any(makes is one for one in listed_steps))
+    if factory := next(uncalled_names, ""):
+        raise UsageError(f"steps contains `{factory}` itself.", fix=f"Call it: [{factory}(...)].")
     if not isinstance(steps, Iterable):
         raise UsageError(f"steps is a single step, {steps!r:.80}, not a list of steps.", fix="Write [step].")
     if any(isinstance(step, list | tuple) for step in listed_steps):

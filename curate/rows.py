@@ -12,6 +12,7 @@ from schemas.reviews import Review
 
 ROWS = 512  # rows whose texts are in memory at a time
 ORDER = (False, None, True)
+_SHOWN = 60  # characters of a text in the representation of a row
 REVIEW, GENERATE = "review", "generate"  # what decides a row if no step does
 CONTAMINATION, DUPLICATE, SPLIT = "pool/contamination@3", "pool/duplicate@4", "pool/split@1"
 JUDGE = "judge/checklist@2"
@@ -57,6 +58,13 @@ class Row(NamedTuple):
     reason: Reason | None = None
     flags: tuple[str, ...] = ()
 
+    def __repr__(self) -> str:
+        code = self.candidate.failure.code if self.candidate.failure else "no pair"
+        state = {True: "accepted", False: "rejected", None: "waiting"}[self.keep] if self.pair else f"failed ({code})"
+        why = f" ({self.reason.code})" if self.reason and self.pair else ""
+        texts = f"{_excerpt(self.pair.input)} -> {_excerpt(self.pair.output)}, " if self.pair else ""
+        return f"Row({texts}{state}{why})"
+
     @property
     def by_people(self) -> bool:
         """True if reviewers accepted it, unchanged or with an edit."""
@@ -69,6 +77,10 @@ class Row(NamedTuple):
             raise UsageError("a slot that failed has no pair to judge.", fix="Look at `pool.accepted()`.")
         reason = why if isinstance(why, Reason) else Reason.read(why)
         return Verdict(pair_id=self.pair.id, by="", fingerprint="", keep=keep, score=score, reason=reason)
+
+
+def _excerpt(text: str) -> str:
+    return repr(text if len(text) <= _SHOWN else f"{text[:_SHOWN]}...")
 
 
 def pair_of(row: Row) -> Pair:

@@ -281,7 +281,7 @@ def duplicates(
     A row is flagged if another row has its output for another input (`one_output`, where texts are rewritten), as are
     both of two duplicates with different labels (`two_labels`).
     """
-    if kind not in KINDS or not 0 < jaccard <= 1:
+    if kind not in KINDS or not (hasattr(jaccard, "__float__") and 0 < jaccard <= 1):
         fix = f"jaccard is above 0 and at most 1, kind one of {', '.join(KINDS)}."
         raise UsageError(f"duplicates: jaccard = {jaccard!r}, kind = {kind!r}.", fix=fix)
     same = KINDS[kind]

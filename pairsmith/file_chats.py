@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -10,6 +11,36 @@ from pairsmith.file_columns import Column, value_at
 from schemas.errors import InputError
 from synth.columns import Cells, Fault
 from synth.turns import TOOLS, exchange, parse_role
+
+_EXPORTS = (
+    (
+        {"mapping", "current_node"},
+        "is an export of ChatGPT, in which the messages of a chat form a tree",
+        ".mapping as $m | [.current_node | recurse($m[.].parent; . != null) | $m[.].message | select(. and"
+        ' (.author.role | IN("user", "assistant"))) | {role: .author.role, content: (.content.parts // []'
+        ' | map(strings) | join("\\n\\n"))} | select(.content != "")] | reverse | {messages: .}',
+    ),
+    (
+        {"conversation_parts", "source"},
+        "has conversations of Intercom, whose first message is outside the list of the others",
+        "{messages: [.source, .conversation_parts.conversation_parts[] | select(.body and .author) | {author:"
+        ' .author.type, body: (.body | gsub("<[^>]*>"; ""))}]}',
+    ),
+    (
+        {"comments", "requester_id"},
+        "has tickets of Zendesk, whose comments have ids instead of roles",
+        ".requester_id as $by | {messages: [.comments[] | select(.public) | {role: (if .author_id == $by then"
+        ' "user" else "assistant" end), content: (.plain_body // .body)}]}',
+    ),
+    (
+        {"annotations", "data", "predictions"},
+        "has tasks of Label Studio, with what was annotated deep inside lists (its export JSON-MIN is a table)",
+        "select(.annotations[0].result[0]) | .data + {label: .annotations[0].result[0].value | (.choices // .text)[0]}",
+    ),
+    ({"custom_id", "method", "body"}, "has the requests of a batch", "{text: .body.messages[-1].content}"),
+)
+"""Exports that a path cannot read: columns by which they are recognised, what they are, and how `jq` writes their
+rows."""
 
 CHATS = ("messages", "conversations")
 """Columns of these names are read as chats without being named in the spec."""
@@ -43,6 +74,35 @@ def _paths_to_lists(value: dict[str, object], path: tuple[str, ...]) -> Iterator
             yield (*path, name)
         elif isinstance(inner, dict) and len(path) + 1 < _DEPTH:
             yield from _paths_to_lists(inner, (*path, name))
+
+
+def refuse_exports(path: Path, names: Sequence[str], rows: Sequence[Cells]) -> None:
+    """Raise InputError, with a command that writes rows, for what another program exported in a form that no spec can
+    read; and for whole answers of an API, which a model would learn to write as they are."""
+    for columns, what, program in _EXPORTS:
+        if columns <= set(names):
+            command = (
+                f"jq -c 'if type == \"array\" then .[] else . end | {program}' {shlex.quote(path.name)} > rows.jsonl"
+            )
+            raise InputError(f"{what}.", where=path.name, fix=f"Write rows with `{command}`, and use that file.")
+    for at, name in enumerate(names):
+        objects = [cell for row in rows[:_EXAMINED] if isinstance(cell := row.get(f"c{at}"), dict)]
+        inner = next((key for key in (("choices",), ("body", "choices")) if _are_choices(objects, key)), None)
+        if inner:
+            answer = ".".join((name, *inner, "0.message.content"))
+            raise InputError(
+                f"has whole answers of an API in '{name}', which the model would learn to write.",
+                where=path.name,
+                fix='Create a project with `pairsmith init`, name the file in its [[seeds]], and add kind = "pair" and'
+                f' columns = {{ input = "...", output = "{answer}" }}. The input is the column, or the path to it, with'
+                " the text or the messages that were sent; if they are in another file, join the two first.",
+            )
+
+
+def _are_choices(objects: Sequence[dict[str, object]], path: Sequence[str]) -> bool:
+    """Whether a path leads to OpenAI's list of answers in each of these objects."""
+    lists = [value_at(one, path) for one in objects]
+    return bool(lists) and all(isinstance(value_at(one, ("0", "message")), dict) for one in lists)
 
 
 def refuse_single_messages(path: Path, columns: Sequence[Column]) -> None:

@@ -56,7 +56,7 @@ class Column(NamedTuple):
     of words per filled cell; if words are not separated by spaces, three characters count as one. `objects`: cells are
     JSON objects, or strings that contain them; `nested`: some are actual objects. `reference`: they are dates, contacts
     or other values that mean nothing as a text. `first` is the first cell that is not empty, as JSON if it is no text.
-    """
+    `turns`: they are turns of a chat."""
 
     name: str
     header: str
@@ -66,6 +66,7 @@ class Column(NamedTuple):
     nested: bool = False
     reference: bool = False
     first: str = ""
+    turns: bool = False
 
     @property
     def filled(self) -> tuple[str, ...]:
@@ -189,9 +190,12 @@ def _column(at: int, header: str, rows: Sequence[Cells]) -> Column:
     nested = any(isinstance(cell, dict) for cell in turns)
     objects = nested or (bool(spelt) and all(map(is_record, spelt)))
     words = fmean((2 * len(text.split()) + count_words(text)) / 3 for text in spelt) if spelt else 0.0
-    other = next((json.dumps(cell, ensure_ascii=False, default=str) for cell in cells if cell), "")
     name = name if name.isidentifier() else f"c_{name}"
-    return Column(name, header, texts, words, objects, nested, are_references(spelt), next(iter(spelt), other))
+    first = next(iter(spelt), "") or next(
+        (json.dumps(cell, ensure_ascii=False, default=str) for cell in cells if cell), ""
+    )
+    of_chats = any(turn is not cell for turn, cell in zip(turns, cells, strict=True))
+    return Column(name, header, texts, words, objects, nested, are_references(spelt), first, of_chats)
 
 
 def _cell_text(cell: object) -> object:
@@ -259,9 +263,12 @@ def _at(value: object, path: str) -> object:
 
 
 def value_at(value: object, path: Iterable[str]) -> object:
-    """What a path leads to inside objects; None if there is nothing."""
+    """What a path leads to inside objects; None if there is nothing. A number is a place in a list."""
     for name in path:
-        value = value.get(name) if isinstance(value, dict) else None
+        if isinstance(value, list) and name.isdecimal():
+            value = value[int(name)] if int(name) < len(value) else None
+        else:
+            value = value.get(name) if isinstance(value, dict) else None
     return value
 
 
@@ -275,6 +282,8 @@ def paths_in(value: object, path: str) -> Iterator[str]:
         yield path
     for name, inner in value.items() if isinstance(value, dict) else ():
         yield from paths_in(inner, f"{path}.{name}")
+    if isinstance(value, list) and value and isinstance(value[0], dict):
+        yield from paths_in(value[0], f"{path}.0")
 
 
 def find_group(columns: Sequence[Column]) -> Column | None:

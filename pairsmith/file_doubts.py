@@ -14,6 +14,7 @@ from pairsmith.header_words import LABELS
 from schemas.labels import folded_label
 from schemas.wording import counted, listed
 from synth.columns import Cells, Fault
+from synth.table_edges import MISSING
 from synth.turns import CONTENT, exchange, extract_turns, parse_role, parse_turns
 
 _LISTED = 8  # columns and labels that are listed by name
@@ -38,6 +39,12 @@ def doubts_about(outputs: Sequence[str], asked: Sequence[str], *, are_labels: bo
     if are_labels or not outputs:
         return sentences
     (same, rows), *_ = Counter(outputs).most_common(1)
+    missing = [output for output in outputs if output.casefold() in MISSING]
+    if missing and len(missing) > rows * (same in missing):
+        which = listed(list(dict.fromkeys(map(repr, missing))), _LISTED)
+        sentences.append(
+            f"{len(missing):,} of {len(outputs):,} outputs mark a missing one ({which}): remove these rows"
+        )
     if rows > 1 and rows * _SHARE >= len(outputs):
         shown = same if len(same) <= 40 else f"{same[:40]}..."
         sentences.append(f"{rows:,} of {len(outputs):,} outputs are '{shown}': remove these rows if that is no answer")

@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from pairsmith.file_chats import CHATS, chats_in, refuse_single_messages
+from pairsmith.file_chats import CHATS, chats_in, refuse_exports, refuse_single_messages
 from pairsmith.file_columns import (
     LOOKED_AT,
     TEXT_WORDS,
@@ -49,7 +49,7 @@ from pairsmith.header_words import INPUT, LABELS, MODEL, OUTPUT, REPLY, THREAD
 from pairsmith.record_schema import choices_in, schema_of, with_choices
 from prompts.languages import language_code
 from schemas.errors import InputError
-from schemas.kinds import KINDS, KindName
+from schemas.kinds import KINDS
 from schemas.labels import distinct_labels
 from schemas.records import Json, Seed
 from schemas.spec import SeedSource
@@ -76,11 +76,6 @@ _TRANSLATION = "if one is a translation of the other, start a new project of the
 _COPY_RATIO = 50  # outputs that equal their input are intended if they are at least one in this many
 _LISTED = 8  # paths and columns that are listed by name
 SCHEMA = "schema.json"
-_NEEDED_COLUMNS = {
-    "labels": "column of labels with recurring values",
-    "schema": "column of outputs that are all JSON objects",
-    "to": "pair of columns in different languages (named after them, such as en and de)",
-}
 _ALPACA, _DOLLY = ("instruction", "output", "input", "system"), ("instruction", "response", "context", "system")
 
 
@@ -145,7 +140,8 @@ def _with_doubts(path: Path, guessed: Guess) -> Guess:
         guessed.why.append(f"{what}, so 'echo', which would reject them, is off")
     outputs = guessed.outputs if guessed.kind != "output" else ()
     is_labels = "labels" in guessed.task and guessed.kind == "pair"
-    guessed.why.extend(doubts_about(outputs, guessed.asked, are_labels=is_labels))
+    asked = guessed.asked if guessed.kind == "pair" else ()  # of a conversation, it is only the last turn
+    guessed.why.extend(doubts_about(outputs, asked, are_labels=is_labels))
     if guessed.task["kind"] not in ("classify", "extract", "translate"):
         guessed.why.extend(hint_of_languages(guessed.spoken))
     if not is_labels:
@@ -157,18 +153,6 @@ def _with_doubts(path: Path, guessed: Guess) -> Guess:
     return guessed._replace(task={**guessed.task, "labels": labels})
 
 
-def refuse_without_needs(path: Path, kind: KindName, guessed: Guess) -> None:
-    """Raise InputError for a file that lacks what a task of this kind needs."""
-    needs = KINDS[kind].needs
-    if needs and needs not in guessed.task:
-        raise InputError(
-            f"has no {_NEEDED_COLUMNS[needs]}, but a task of kind '{kind}' needs '{needs}'.",
-            where=path.name,
-            fix=f"Leave out --kind {kind} to see how the file is read, or run `pairsmith init --kind {kind}` and name"
-            " the file in its [[seeds]] (`pairsmith docs seeds`).",
-        )
-
-
 def _guess(path: Path, kind: str, encoding: str | None) -> Guess:
     names = read_column_names(path, encoding)
     check_columns(names, path.name)
@@ -178,6 +162,7 @@ def _guess(path: Path, kind: str, encoding: str | None) -> Guess:
         raise InputError("has no rows.", where=path.name, fix="Add at least one row below the headers.")
     if (worse := find_rejected_column(names, names)) and (preferred := _preferences(path, names, worse, encoding)):
         return preferred
+    refuse_exports(path, names, rows)
     columns = columns_in(names, rows)
     chat = next(chats_in(names, rows), None)
     if chat and (chat[0] in names or not is_answered(columns)):
@@ -258,24 +243,26 @@ def _table(path: Path, columns: Sequence[Column], wanted: str) -> Guess:
         refuse_single_messages(path, columns)
     texts = [column for column in columns if column.is_text and (not column.objects or column.called(OUTPUT))]
     sides = {code: column for column in texts if (code := language_code(column.header))}
-    if not texts:  # all texts may be inside objects, as in traces of a model
+    plain = (c for c in columns if c.filled and not c.objects and (c.is_text or c.called(INPUT)))
+    if not any(plain):  # all texts may be inside objects, as in traces of a model
         inner = [one for column in columns if column.nested for one in inner_columns(column)]
         inner_texts = [column for column in inner if column.is_text]
         inside = find_output(inner, inner_texts, wanted)[0]
         is_alone = len(inner_texts) == 1 and all(c is inner_texts[0] or c.is_bare or c.reference for c in inner)
         is_clear = not inside.called(MODEL) if inside else is_alone and not names_in(columns)
-        if is_clear:
-            columns, texts = [*columns, *inner], inner_texts
+        if is_clear and all(len(inner_columns(record)) == 1 for record in texts):
+            columns, texts = [*(column for column in columns if column not in texts), *inner], inner_texts
     output, reason, rivals = find_output(columns, texts, wanted)
     if output is None and wanted in ("", "free", "reply") and (answers := answers_inside(columns)):
         output, reason, columns = answers, "chosen by the name of its column", [*columns, answers]
     if not sides and (output is None or output.nested or wanted == "translate"):
         sides = sides_inside(columns)
-    if len(sides) != 2 and wanted == "translate":
+    if len(sides) < 2 and wanted == "translate":
         sides = {}
         for column in sorted(texts, key=lambda column: (column is output, not column.called(INPUT))):
             sides.setdefault(detect_language(column.filled), column)
-    if len(sides) == 2 and wanted in ("", "translate"):
+        sides = sides if len(sides) == 2 else {}
+    if len(sides) > 1 and wanted in ("", "translate"):
         return _translation(sides, columns)
     inputs, columns = find_inputs(columns, texts, output)
     if not inputs and (output is None or output.nested):
@@ -286,7 +273,7 @@ def _table(path: Path, columns: Sequence[Column], wanted: str) -> Guess:
             fix=f"Write the spec by hand (`pairsmith docs seeds`).{_path_hint(columns)}",
         )
     if output is None or not inputs:
-        return _one_text(max(inputs or texts or columns, key=lambda column: column.words), columns)
+        return _one_text(path, max(inputs or texts or columns, key=lambda c: (not c.turns, c.words)), columns)
     # A header like "ticket subject" may name a heading: of columns named like inputs, the longest is the body.
     asks = side_of(inputs, "user") if parse_role(output.header) else None
     body = asks or max(inputs, key=lambda c: (c.called(INPUT), c.words, len("".join(c.filled))))
@@ -320,13 +307,16 @@ def _named(kind: str, guessed: Guess) -> dict[str, Any]:
 
 
 def _translation(sides: dict[str, Column], columns: Sequence[Column]) -> Guess:
-    """Two columns named after languages, the first translated into the second."""
-    (language, source), (to, target) = sides.items()
+    """Columns named after languages, the first translated into the second."""
+    (language, source), (to, target), *others = sides.items()
     kind, settings = seed_settings([source], target, ())
     why = [
         f"'{source.header}' ({language}, {_size(source)}) is translated into '{target.header}' ({to}, "
         f"{_size(target)}); for the other direction, swap them here and swap language and to above"
     ]
+    if others:
+        names = listed([f"'{column.header}' ({code})" for code, column in others], _LISTED)
+        why.append(f"other languages: {names}. A model translates into one: name its column and `to`")
     task = {"kind": "translate", "language": language, "to": to}
     return _with_extra(Guess(task, kind, settings, why, target.filled, source.filled), [source, target], columns)
 
@@ -356,7 +346,14 @@ def _safe_name(column: Column) -> str:
     return f"c_{column.name}" if column.name in RESERVED else column.name
 
 
-def _one_text(text: Column, columns: Sequence[Column]) -> Guess:
+def _one_text(path: Path, text: Column, columns: Sequence[Column]) -> Guess:
+    if text.turns:
+        raise InputError(
+            f"'{text.header}' contains turns of chats, but no column contains their answers.",
+            where=path.name,
+            why="An input is a text, and a chat to learn from ends with its answer.",
+            fix="Write the text alone into each row, or the whole chat as `messages` (`pairsmith docs seeds`).",
+        )
     finished = text.words >= _LONG_WORDS or text.called(OUTPUT)
     kind = "output" if finished else "input"
     what = "finished outputs, for which inputs are generated" if finished else "inputs, for which outputs are generated"
@@ -387,6 +384,8 @@ def _with_extra(guessed: Guess, used: Sequence[Column], columns: Sequence[Column
         rest = [c for c in rest if c not in records and not is_system(c)]
     group = find_group(rest)
     extra = [c for c in rest if c.is_informative and c.name not in RESERVED and c is not group]
+    if len(extra) > _LISTED:  # the answers of a survey, for example: a spec should stay readable
+        extra = [column for column in extra if not column.is_bare][:_LISTED]
     kept = {**guessed.settings["columns"], **{column.name: column.header for column in extra}}
     read = [column.header for column in (*used, *extra, *filter(None, [group]))]
     why = [f"'{c.header}' is kept with every row for use in prompts, because its values recur" for c in extra]

@@ -19,6 +19,7 @@ _QUERY = re.compile(
     r"\s*(?:select|with|insert into|update|delete from|match|prefix)\b.*\b(?:from|set|return|where)\b", re.I | re.S
 )
 _SIBLING = re.compile(r"\W*_?(?:\d{1,2}|[a-eA-E])\Z")  # at the end of a header such as `question2` or `text_b`
+_PHRASE = 2  # words
 _ID = re.compile(r"(?=\D*\d)[!-~]+")
 
 
@@ -45,7 +46,11 @@ def find_output(
 def _find_output(
     columns: Sequence[Column], texts: Sequence[Column], wanted: str
 ) -> tuple[Column | None, str, Sequence[Column]]:
-    called = [c for c in columns if c.filled and c.called(OUTPUT) and not _is_about_replies(c)]
+    # A word that all rows have, such as the state of closed tickets, is no reply.
+    all_called = [c for c in columns if c.filled and c.called(OUTPUT) and not _is_about_replies(c)]
+    called = [
+        c for c in all_called if c.words >= _PHRASE or c.objects or not c.is_constant
+    ]  # the state of all tickets is no reply
 
     def fits(column: Column) -> bool:
         alone = plain(column.header) in REPLY.split()  # the reply itself, not its time or id
@@ -155,7 +160,11 @@ def parts_of(
     """The columns that make up the input with the text in `body`: headings, then in their order the text that a
     question is about, and the other texts of a comparison, such as `sentence2`."""
     others = [c for c in columns if c.filled and not c.is_constant and c not in (body, output, *rivals)]
-    heads = [column for column in others if column.called(HEAD)]
+    known, heads = {body.texts}, list[Column]()
+    for column in others:
+        if column.called(HEAD) and column.texts not in known:
+            heads.append(column)
+            known.add(column.texts)
     name = plain(_SIBLING.sub("", body.header))
     is_numbered = bool(name) and name != plain(body.header) and not body._replace(header=name).called(OUTPUT)
     beside = [

@@ -5,9 +5,15 @@ Path, time and owner do not count, so a project that was copied, moved or cloned
 
 from __future__ import annotations
 
+import hashlib
+import io
 import os
+from contextlib import suppress
 from pathlib import Path
+from typing import cast
 
+from schemas.compressed import open_unpacked
+from schemas.errors import InputError
 from schemas.files import files_in, replaced, sha256
 from schemas.records import content_id
 
@@ -28,6 +34,15 @@ def of_path(path: Path) -> str:
     return f"sha256:{_sha256(path)[:16]}" if path.is_file() else "absent"
 
 
+def _digest(path: Path) -> str:
+    """The SHA-256 of what a file contains, which compressing it anew does not change; of its bytes if it is
+    damaged."""
+    if path.suffix.lower() == ".gz":
+        with suppress(InputError), open_unpacked(path, path.name) as unpacked:
+            return hashlib.file_digest(cast(io.BufferedReader, unpacked), "sha256").hexdigest()
+    return sha256(path)
+
+
 def of_hub_dataset(name: str, revision: str | None = None) -> str | None:
     """`revision:...` of a dataset's newest commit, or of the commit that `revision` names; None if the hub does not
     answer."""
@@ -45,7 +60,7 @@ def of_hub_dataset(name: str, revision: str | None = None) -> str | None:
 def _sha256(path: Path) -> str:
     status = path.stat()
     if status.st_size <= LARGE_BYTES:
-        return sha256(path)
+        return _digest(path)
     from synth.embedded.weights import cache_folder
 
     # A copy has another inode and another change time, which no program can set, so it is hashed again.
@@ -55,7 +70,7 @@ def _sha256(path: Path) -> str:
         return known.read_text(encoding="ascii")
     except (OSError, UnicodeDecodeError):
         pass
-    digest = sha256(path)
+    digest = _digest(path)
     _store_hash(known, digest)
     return digest
 

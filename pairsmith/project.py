@@ -9,6 +9,7 @@ project.curate().reasons
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -65,7 +66,12 @@ class Project:
         progress: bool = False,
         say: Say = discard_message,
     ) -> None:
-        self.folder = Path(folder).absolute()  # a notebook may change its working folder later
+        named: Any = folder
+        if not isinstance(named, str | os.PathLike):
+            what = f"a project cannot be opened from an object of type {type(folder).__name__}: {folder!r:.80}."
+            raise UsageError(what, fix='Name its folder: Project("captions").')
+        path = Path(folder).absolute()  # a notebook may change its working folder later
+        self.folder = path.parent if path.name == spec_file.SPEC_NAME else path
         self.overrides = tuple(several(overrides, "overrides", "them", 'Write ["KEY=VALUE"].'))
         self._progress, self._say = progress, say
 

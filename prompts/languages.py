@@ -27,6 +27,7 @@ sl=Slovenščina sr=Српски sv=Svenska th=ไทย tr=Türkçe uk=Укра
 """
 _NAMES = dict(row.split("=") for row in _TABLE.split())
 _REGION = re.compile(r"(?<=\A[a-z]{2})[-_](?:[A-Z]{2}|[A-Z][a-z]{3})\Z")
+_BRACKETED = re.compile(r"[(\[]([^()\[\]]+)[)\]]\s*\Z")
 _CODES = {name.casefold(): code for code, name in _NAMES.items()} | {code: code for code in _NAMES}
 _CODES |= {name.replace("_", " ").casefold(): code for code, name in (row.split("=") for row in _OWN_NAMES.split())}
 
@@ -38,5 +39,7 @@ def language_name(code: str) -> str:
 
 def language_code(name: str) -> str | None:
     """The two-letter code of a language, from a code, a code with a region or script (`pt-BR`), or its name in
-    English or in the language itself; None if it is not a known language."""
-    return _CODES.get(normalize("NFC", _REGION.sub("", name.strip()).casefold()))
+    English or in the language itself, which may be in brackets (`Source (English)`); None if it is not a known
+    language."""
+    name = normalize("NFC", bracketed[1] if (bracketed := _BRACKETED.search(name)) else name).strip()
+    return _CODES.get(_REGION.sub("", name).casefold())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -81,6 +82,10 @@ def _loop() -> tuple[asyncio.AbstractEventLoop, int]:
     thread = threading.Thread(target=_run_forever, args=(loop,), name="pairsmith-loop", daemon=True)
     thread.start()
     return loop, thread.ident or 0
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_loop.cache_clear)  # the thread of the loop exists only in the parent
 
 
 def _run_forever(loop: asyncio.AbstractEventLoop) -> None:

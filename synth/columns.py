@@ -7,9 +7,12 @@ import math
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import date, time
 from decimal import Decimal
 from typing import NamedTuple
+
+import orjson
 
 from schemas.errors import InputError
 from schemas.spec import SeedSource
@@ -304,12 +307,19 @@ def object_columns(source: SeedSource, columns: Mapping[str, str]) -> dict[str, 
     return {name: column for name, column in columns.items() if _in_spec(source).get(name, "").startswith(f"{column}.")}
 
 
-def check_objects(objects: Mapping[str, str], cells: Cells) -> Fault | None:
-    """A fault if a row has something other than an object in one of the columns from `object_columns`."""
+def open_objects(objects: Mapping[str, str], cells: Cells) -> Cells | Fault:
+    """The row with the objects in the columns from `object_columns`, which may be written as JSON. A Fault if one has
+    something else."""
+    opened = dict(cells) if objects else cells
     for name, column in objects.items():
-        if not isinstance(cells[name], dict | None):
+        cell = cells[name]
+        if isinstance(cell, str):
+            with suppress(orjson.JSONDecodeError):
+                cell = orjson.loads(cell) if cell.strip() else None
+        if not isinstance(cell, dict | list | None):
             return Fault("type", f"expected an object in '{column}'.")
-    return None
+        opened = {**opened, name: cell}
+    return opened
 
 
 def _in_spec(source: SeedSource) -> dict[str, str]:
@@ -323,13 +333,18 @@ def paths_in(source: SeedSource) -> dict[str, list[str]]:
 
 
 def follow(paths: Mapping[str, Sequence[str]], cells: Cells) -> Cells | Fault:
-    """The row with every path replaced by the value it leads to. A path through `null` is empty (`milestone.title` of
-    an issue without a milestone)."""
+    """The row with every path replaced by the value it leads to. A number is a place in a list, counted from 0. A path
+    through `null` is empty (`milestone.title` of an issue without a milestone), and so is one to a place behind the end
+    of a list."""
     values = dict(cells)
     for name, (outer, *keys) in paths.items():
-        for at, key in enumerate(keys if isinstance(values.get(name), dict) else ()):
+        is_followed = isinstance(cell := values.get(name), dict) or (isinstance(cell, list) and keys[0].isdecimal())
+        for at, key in enumerate(keys if is_followed else ()):
             if (value := values[name]) is None:
                 break
+            if isinstance(value, list) and key.isdecimal():
+                values[name] = value[int(key)] if int(key) < len(value) else None
+                continue
             if not isinstance(value, dict) or key not in value:
                 there = ", ".join(map(repr, value)) if isinstance(value, dict) else f"a {type(value).__name__}"
                 return Fault("column", f"no '{key}' in {'.'.join([outer, *keys[:at]])}; found: {there or 'none'}.")

@@ -6,11 +6,11 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice, pairwise
 
 from schemas.spec import SeedSource
-from synth.columns import Cells, Fault, Layout, SeedProblem, count_known_headers, layout
+from synth.columns import Cells, Fault, Layout, SeedProblem, count_known_headers, layout, object_columns, open_objects
 from synth.seed_errors import invalid_csv_error
 from synth.table_edges import are_totals, count_comments, count_more_headers
 
@@ -191,8 +191,7 @@ def csv_rows(lines: Lines, source: SeedSource, notes: list[SeedProblem]) -> Rows
             else:
                 yield line
 
-    # The csv module's default limit of 131,072 characters would stop the run at a long cell in an unused column.
-    csv.field_size_limit(MAX_LINE_BYTES)
+    csv.field_size_limit(MAX_LINE_BYTES)  # by default, a long cell in an unused column would stop the run
     blank, rest = split_leading_blanks(lines)
     yield from blank
     head = next(rest, None)
@@ -214,7 +213,7 @@ def csv_rows(lines: Lines, source: SeedSource, notes: list[SeedProblem]) -> Rows
     more_headers = _more_headers(first[above:], separator)
     places: Layout | None = None
     last: tuple[int, list[str]] | None = None  # held back, because it may be the totals
-    end, width, headers, records = head[0] - 1, 0, list[str](), 0
+    end, width, headers, records, inner = head[0] - 1, 0, list[str](), 0, dict[str, str]()
     while True:
         start = end + 1
         where = f"{display_name(source)}:{start}"
@@ -224,12 +223,13 @@ def csv_rows(lines: Lines, source: SeedSource, notes: list[SeedProblem]) -> Rows
             raise invalid_csv_error(error, where) from None
         end = head[0] - 1 + reader.line_num
         if places and last:
-            yield _row(*last, places, width, separator, is_last=cells is None)
+            yield _row(*last, places, inner, width, separator, is_last=cells is None)
         last, records = None, records + 1
         if cells is None:
             return
         if places is None:
-            places, width, headers = layout(cells, source, where, notes, objects=False), len(cells), cells
+            places, width, headers = layout(cells, source, where, notes), len(cells), cells
+            inner = object_columns(source, {name: cells[at] for name, at in places.columns.items()})
             notes.extend(_unnamed_texts(headers, first[above:], separator, where))
         elif skipped:
             yield from skipped
@@ -243,14 +243,23 @@ def csv_rows(lines: Lines, source: SeedSource, notes: list[SeedProblem]) -> Rows
 
 
 def _row(
-    start: int, cells: list[str], places: Layout, width: int, separator: str, *, is_last: bool
+    start: int,
+    cells: list[str],
+    places: Layout,
+    inner: Mapping[str, str],
+    width: int,
+    separator: str,
+    *,
+    is_last: bool,
 ) -> tuple[int, Cells | Fault]:
     if is_last and are_totals(cells):
         return start, Fault("title", "the line adds up the rows above it.")
     if any(cell.strip() for cell in cells[width:]):
         fix = f"{len(cells)} cells for {width} headers; quote texts that contain the separator {separator!r}."
         return start, Fault("cells", fix)
-    return start, {name: cells[at] if at < len(cells) else None for name, at in places.columns.items()}
+    return start, open_objects(
+        inner, {name: cells[at] if at < len(cells) else None for name, at in places.columns.items()}
+    )
 
 
 def _more_headers(lines: Sequence[tuple[int, str | Fault]], separator: str) -> int:

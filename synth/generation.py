@@ -19,6 +19,7 @@ from schemas.records import Candidate, Counts, Pair, Seed, Usage
 from schemas.store import Store
 from schemas.store.shared import DEFAULT, is_open, reader, shared, url_of
 from schemas.streamed import batched
+from schemas.wording import counted
 from synth import engine
 from synth.functions import AT_ONCE, Function
 from synth.generators import Backward, Forward, Generator
@@ -62,7 +63,7 @@ class Generation:
 
     def __repr__(self) -> str:
         failed = ", ".join(f"{code} {count}" for code, count in self.reasons.items())
-        new = f"{self.pairs_made:,} pairs new, {self.pairs_kept:,} kept"
+        new = f"{counted(self.pairs_made, 'pair', 'pairs')} new, {self.pairs_kept:,} kept"
         return f"Generation({new}, {self.counts.failed:,} failed{f' ({failed})' if failed else ''})"
 
     def _repr_html_(self) -> str:

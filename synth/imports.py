@@ -7,12 +7,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from prompts.answer_form import ANY_TEXT, AnswerForm
 from schemas.errors import InputError, UsageError, several
 from schemas.records import Imported, Pair, Seed, content_id
 from schemas.spec import SeedSource, given
+from schemas.wording import counted
 from synth.columns import SeedProblem
 from synth.seeds import read_objects, read_seeds
 from synth.slots import Kind, Name, Outcome, Slot
@@ -75,7 +76,7 @@ class Imports:
     def __repr__(self) -> str:
         words = Counter(problem.code for problem in self.problems)
         unused = ", ".join(f"{word} {count}" for word, count in words.items())
-        return f"Imports({len(self):,} pairs{f', rows not used: {unused}' if unused else ''})"
+        return f"Imports({counted(len(self), 'pair', 'pairs')}{f', rows not used: {unused}' if unused else ''})"
 
 
 def pairs(
@@ -92,11 +93,16 @@ def pairs(
     (docs/seeds.md); `system` applies to rows without a system prompt. Raises InputError for a source that cannot be
     read at all, UsageError for invalid columns.
     """
+    named: Any = columns
+    if not isinstance(named, Mapping | None):
+        fix = 'Map our names to those of the file: columns={"input": "question", "output": "answer"}.'
+        raise UsageError(f"pairs: columns = {columns!r:.80} is not a mapping.", fix=fix)
     settings = {"kind": kind, "columns": dict(columns or {}), "input": input}
     if isinstance(rows, str | Path):
         path = Path(rows)
         if not path.exists() and not set("*?[") & set(path.name):
             raise InputError("there is no such file.", where=str(path.resolve()))
+        path = path.resolve() if path.is_dir() else path  # of `.` the name is empty
         reading = read_seeds([given(SeedSource, "pairs", path=path.name, **settings)], path.parent)
     else:
         source = given(SeedSource, "pairs", path="python", **settings)

@@ -5,16 +5,55 @@ from __future__ import annotations
 import csv
 import difflib
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from itertools import islice, takewhile
 from pathlib import Path
 
+from schemas.compressed import ending_of
 from schemas.errors import InputError
 from schemas.spec import SeedSource
 
 _EXAMINED = 100  # lines of a text
 _MESSAGE = re.compile(r"\W{0,3}(?:\d{1,4}[./-]){2}\d{1,4},?\s+\d{1,2}(?:[:.]\d{2}){1,2}[^:\n]{1,50}: ")
+
+
+_FIX = "Give a CSV, TSV, JSON, JSONL or Parquet file"
+OTHER_FILE = f"{_FIX}, or create a project with `pairsmith init` and set {{}} as the path of its [[seeds]]"
+LINES_OF_TEXT = ': each line is a seed, or each file with format = "document".'
+_SAVED = ("state.json", "dataset_dict.json")  # files in a folder saved by `datasets`
+
+
+def not_one_file_error(path: Path, formats: Mapping[str, str]) -> InputError | None:
+    """The error for a path that is not a file whose columns can be read: a folder, a pattern, nothing."""
+    if path.is_file():
+        return None
+    saved = path.is_dir() and any((path / name).is_file() for name in _SAVED)
+    if not saved and (first := _first_of_several(path, formats)):
+        pattern = path.resolve() if "*" in path.name else first.resolve().parent / f"*{_endings(first)}"
+        fix = f"Start from one file, `pairsmith init --from {first}`, and set {pattern} as path in the spec it writes."
+        return InputError(f"'{path}' is a {'pattern' if '*' in path.name else 'folder'}.", fix=fix)
+    if path.is_dir():
+        named = path.resolve() if saved else path.resolve() / f"*{first_suffix(path, formats)}"
+        return InputError(f"'{path}' is a folder.", fix=OTHER_FILE.format(named) + ("." if saved else LINES_OF_TEXT))
+    fix = f"{OTHER_FILE.format(path)}{LINES_OF_TEXT}" if "*" in path.name else f"{_FIX}."
+    return InputError(f"there is no file '{path}'.", fix=fix)
+
+
+def _first_of_several(path: Path, formats: Mapping[str, str]) -> Path | None:
+    """The first table in a folder, at any depth, or of a pattern."""
+    files = path.rglob("*") if path.is_dir() else path.parent.glob(path.name) if "*" in path.name else ()
+    tables = (file for file in files if formats.get(ending_of(file), "text") != "text" and file.is_file())
+    return min(islice(tables, _EXAMINED), default=None)
+
+
+def _endings(path: Path) -> str:
+    return path.name.removeprefix(path.name.removesuffix(".gz").removesuffix(ending_of(path)))
+
+
+def first_suffix(folder: Path, formats: Collection[str]) -> str:
+    """The ending of the first file in a folder whose format is known."""
+    return next((_endings(path) for path in sorted(folder.iterdir()) if ending_of(path) in formats), ".txt")
 
 
 def missing_error(source: SeedSource, path: Path) -> InputError:

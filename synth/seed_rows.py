@@ -16,14 +16,25 @@ from typing import Any, BinaryIO
 
 import orjson
 
+from schemas.compressed import ending_of, open_unpacked
 from schemas.errors import InputError
 from schemas.spec import SeedSource
 from schemas.wide_text import wide_encoding
-from synth.columns import Fault, SeedProblem, check_objects, layout, object_columns
+from synth.columns import Fault, SeedProblem, layout, object_columns, open_objects
 from synth.csv_rows import BLANK, MAX_LINE_BYTES, Lines, Rows, csv_names, csv_rows, display_name, split_leading_blanks
 from synth.hub_rows import hub_rows
 from synth.input_template import variables
-from synth.seed_errors import chat_log_error, lone_cr_error, missing_error, not_utf8_error, one_per_line_hint
+from synth.seed_errors import (
+    LINES_OF_TEXT,
+    OTHER_FILE,
+    chat_log_error,
+    first_suffix,
+    lone_cr_error,
+    missing_error,
+    not_one_file_error,
+    not_utf8_error,
+    one_per_line_hint,
+)
 from synth.table_rows import datasets_rows, parquet_names, parquet_rows
 from synth.transcoding import Utf8Reader
 
@@ -42,13 +53,16 @@ _UNREADABLE = {
     **dict.fromkeys((".gz", ".zst", ".bz2", ".xz", ".zip"), "is compressed"),
 }
 _MAGIC_BYTES = {b"PK\x03\x04": "is a spreadsheet or an archive", b"\x1f\x8b": "is compressed"}
+_SAVE_SHEET = (
+    'Save each sheet with texts as "CSV UTF-8" (Excel: File, Save as; Google Sheets: File, Download), or with Python: '
+    "`pandas.read_excel(FILE, dtype=str).to_csv('rows.csv', index=False)`."
+)
 _FIXES = {
-    "is a spreadsheet": 'Save it as "CSV UTF-8".',
+    "is a spreadsheet": _SAVE_SHEET,
     "is compressed": "Unpack it, and name the file inside it.",
-    "is a spreadsheet or an archive": 'Save a spreadsheet as "CSV UTF-8", or unpack an archive.',
+    "is a spreadsheet or an archive": f"If it is an archive, unpack it. If it is a spreadsheet: {_SAVE_SHEET}",
 }
 _SAMPLED_ROWS = 100
-_DATASETS_FILES = ("state.json", "dataset_dict.json")  # files in a folder saved by `datasets`
 _MEDIA = ("images", "image", "videos", "video", "audios", "audio")  # columns with media that a chat refers to
 _TURN_KEYS = frozenset(("role", "from"))
 _JSON_HEAD = re.compile(r"\s*(?:\{|\[\s*(?:[{\"\[]|$))")
@@ -76,13 +90,13 @@ def rows_of(
     elif kind == "datasets":
         return datasets_rows(source, path, notes)
     elif path.is_dir():
-        fix = f'Name its files by a pattern: path = "{source.path.rstrip("/")}/*{_first_suffix(path)}".'
+        fix = f'Name its files by a pattern: path = "{source.path.rstrip("/")}/*{first_suffix(path, _FORMATS)}".'
         raise InputError(f"is a folder, not a {kind} file.", where=source.path, fix=fix)
     elif kind == "parquet":
         return parquet_rows(source, path, notes)
     else:
         try:
-            stream = stack.enter_context(path.open("rb"))
+            stream = stack.enter_context(open_unpacked(path, source.path))
         except OSError as error:
             raise InputError(f"cannot be opened: {error.strerror}.", where=source.path) from None
     if source.encoding is not None:
@@ -116,25 +130,19 @@ def read_column_names(path: Path, encoding: str | None = None) -> list[str]:
     For JSONL, the keys that at least a quarter of the objects in the first lines have; broken lines are skipped. Raises
     InputError.
     """
-    source, fix = SeedSource(path=path.name or str(path)), "Give a CSV, TSV, JSON, JSONL or Parquet file"
-    other = f"{fix}, or create a project with `pairsmith init` and set {{}} as the path of its [[seeds]]"
-    of_text = ': each line is a seed, or each file with format = "document".'
-    if path.is_dir():
-        saved = any((path / name).is_file() for name in _DATASETS_FILES)
-        named = path.resolve() if saved else path.resolve() / f"*{_first_suffix(path)}"
-        raise InputError(f"'{path}' is a folder.", fix=other.format(named) + ("." if saved else of_text))
-    if not path.is_file():
-        fix = f"{other.format(path)}{of_text}" if "*" in path.name else f"{fix}."
-        raise InputError(f"there is no file '{path}'.", fix=fix)
+    source = SeedSource(path=path.name or str(path))
+    if error := not_one_file_error(path, _FORMATS):
+        raise error
     kind = _format_by_name(source, path)
     if kind == "parquet":
         return parquet_names(path)
     if kind not in ("csv", "json", "jsonl"):
-        fix = f"{other.format('this one')}{of_text}"
+        fix = f"{OTHER_FILE.format('this one')}{LINES_OF_TEXT}"
         if error := chat_log_error(path):
             raise error
         raise InputError(f"a source of format {kind} has no columns.", where=path.name, fix=fix)
-    content = path.read_bytes()
+    with open_unpacked(path, path.name) as file:
+        content = file.read()
     if encoding is not None:
         content = Utf8Reader(io.BytesIO(content), encoding, path.name).read()
     is_list = kind == "json" and _is_list(content)
@@ -172,10 +180,6 @@ def read_column_names(path: Path, encoding: str | None = None) -> list[str]:
     return list(row)
 
 
-def _first_suffix(folder: Path) -> str:
-    return next((path.suffix for path in sorted(folder.iterdir()) if path.suffix in _FORMATS), ".txt")
-
-
 def _nested_list_key(record: dict[str, object]) -> str | None:
     """The key of the longest list of objects in the single object of a file.
 
@@ -209,7 +213,8 @@ def _is_table(record: dict[str, Any]) -> bool:
 
 def refuse_non_text_file(name: str) -> None:
     """Raise InputError if a file name is that of a spreadsheet or an archive rather than text."""
-    if other := _UNREADABLE.get(Path(name).suffix.lower()):
+    is_read = _FORMATS.get(ending_of(name), "parquet") != "parquet"
+    if (other := _UNREADABLE.get(Path(name).suffix.lower())) and not is_read:
         raise InputError(f"{other}, but only text files can be read.", where=name, fix=_FIXES[other])
 
 
@@ -218,16 +223,16 @@ def _format_by_name(source: SeedSource, path: Path) -> str:
         return "guess"
     if path.is_dir():
         return "datasets"
-    by_ending = _FORMATS.get(path.suffix.lower())
-    if by_ending:
+    by_ending = _FORMATS.get(ending_of(path))
+    if by_ending and (by_ending != "parquet" or ending_of(path) == path.suffix.lower()):
         return by_ending
     if path.exists():
         refuse_non_text_file(source.path)
         raise InputError(
             f"its format cannot be determined from the file extension '{path.suffix}'.",
             where=source.path,
-            fix='Add format = "jsonl" (or csv, parquet, text, document) to its [[seeds]], or use one of '
-            f"{', '.join(_FORMATS)}.",
+            fix=f'Give it the extension of its format ({", ".join(_FORMATS)}), or add format = "jsonl" (or csv,'
+            " parquet, text, document) to its [[seeds]].",
         )
     raise missing_error(source, path)
 
@@ -249,9 +254,9 @@ def _read_lines(stream: Readable, source: SeedSource, notes: list[SeedProblem]) 
                     where=f"{display_name(source)}:1",
                     fix=f'Save it as UTF-8, or add encoding = "{wide}" to its [[seeds]].',
                 )
-            if raw.startswith(BOM_UTF8):
-                notes.append(SeedProblem(f"{display_name(source)}:1", "bom", "a byte order mark was skipped."))
-                raw, offset, size = raw[3:], 3, size - 3
+        if raw.startswith(BOM_UTF8):  # also where files were joined
+            notes.append(SeedProblem(f"{display_name(source)}:{number}", "bom", "a byte order mark was skipped."))
+            raw, offset, size = raw[3:], offset + 3, size - 3
         if size > MAX_LINE_BYTES:
             while raw and not raw.endswith(b"\n"):
                 raw = stream.readline(MAX_LINE_BYTES)
@@ -402,7 +407,6 @@ def object_rows(rows: Iterable[tuple[int, object]], source: SeedSource, notes: l
         if "messages" in columns and (media := next((name for name in _MEDIA if row.get(name)), None)):
             yield number, Fault("type", f"the row has '{media}', but only text is read.")
             continue
-        cells = {name: row.get(column) for name, column in columns.items()}
-        yield number, check_objects(inner, cells) or cells
+        yield number, open_objects(inner, {name: row.get(column) for name, column in columns.items()})
     if columns is None and first_error:
         raise first_error

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
+from schemas.compressed import ending_of
 from schemas.errors import InputError
 from schemas.id_map import IdMap
 from schemas.identity import construct
@@ -167,7 +168,7 @@ def _read(
     reading.rows_in += rows
     blank = sum(one.code == "blank" for one in unusable)
     if (
-        Path(source.path).suffix in (".txt", ".text")
+        ending_of(source.path) in (".txt", ".text")
         and source.format is None
         and 3 < rows < 4 * blank
         and not any(note.code == "lines" for note in reading.notes)

@@ -19,7 +19,7 @@ sec sek ms days tage jours días kb mb gb pcs pc stk stück szt шт unit units 
 decimal real bool boolean date datum datetime timestamp time category enum id uuid object
 """
 _UNITS = frozenset(_NAMES_OF_UNITS.split()) | {"руб", "руб."}  # noqa: RUF001 - Russian
-_MISSING = frozenset(("n/a", "na", "nan", "none", "null", "unknown", "-", "--", "–", "?", "k.a.", "tbd"))  # noqa: RUF001
+MISSING = frozenset(("n/a", "#n/a", "na", "nan", "none", "null", "\\n", "unknown", "-", "--", "–", "?", "k.a.", "tbd"))  # noqa: RUF001
 _IMPORT_ID = re.compile(r'\{\s*"ImportId"\s*:')  # the third line of a survey exported from Qualtrics
 _NAMES_OF_TOTALS = """
 total totals sum average mean summe gesamt gesamtsumme insgesamt durchschnitt totale somma suma razem soma moyenne
@@ -69,7 +69,7 @@ def count_more_headers(rows: Sequence[Sequence[str]]) -> int:
         bool(cell) and len(cells) >= _ROWS_BELOW and all(map(_FIGURE.fullmatch, cells)) and not _FIGURE.fullmatch(cell)
         for cell, cells in zip(first, columns, strict=True)
     ]
-    if not any(is_odd) or any(cell.casefold() in _MISSING for cell, odd in zip(first, is_odd, strict=True) if odd):
+    if not any(is_odd) or any(cell.casefold() in MISSING for cell, odd in zip(first, is_odd, strict=True) if odd):
         return 0
     if all(_UNIT.fullmatch(cell) or cell.casefold() in _UNITS for cell in filled):
         return 1

@@ -11,7 +11,7 @@ import orjson
 
 from schemas.errors import InputError, first_line
 from schemas.spec import SeedSource
-from synth.columns import Cells, Fault, SeedProblem, check_objects, layout, object_columns
+from synth.columns import Cells, Fault, SeedProblem, layout, object_columns, open_objects
 
 
 def parquet_rows(source: SeedSource, path: Path, notes: list[SeedProblem]) -> Iterator[tuple[int, Cells | Fault]]:
@@ -87,7 +87,7 @@ def _cells(
     for name in objects if labels else ():
         if (names := labels.get(columns[name])) and isinstance(row[name], int):
             row[name] = {"name": names[row[name]] if 0 <= row[name] < len(names) else None}
-    return check_objects(objects, row) or row
+    return open_objects(objects, row)
 
 
 def datasets_rows(source: SeedSource, path: Path, notes: list[SeedProblem]) -> Iterator[tuple[int, Cells | Fault]]:

@@ -37,9 +37,12 @@ EMBEDDED_TIMEOUT_S = 3600.0  # a child process does not vanish unnoticed, and a 
 class TeacherBlock(AbstractContextManager[Ledger]):
     """What `teacher` returns: each `with` opens the teacher anew, so that a cell of a notebook can run again."""
 
-    def __init__(self, block: Callable[[], AbstractContextManager[Ledger]]) -> None:
-        self._block = block
+    def __init__(self, block: Callable[[], AbstractContextManager[Ledger]], name: str) -> None:
+        self._block, self._name = block, name
         self._open: AbstractContextManager[Ledger] | None = None
+
+    def __repr__(self) -> str:
+        return f"teacher({self._name}), {'open' if self._open else 'to be opened by `with`'}"
 
     def __enter__(self) -> Ledger:
         if self._open is not None:
@@ -79,7 +82,7 @@ def teacher(
         checked = given(TeacherSettings, "teacher", url=url, model=model, **settings)
         return _opened_with_store(checked, store, say, max_usd=max_usd, retry_failed=retry_failed)
 
-    return TeacherBlock(block)
+    return TeacherBlock(block, f"{model!r} at {url}")
 
 
 @contextmanager

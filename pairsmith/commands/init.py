@@ -10,7 +10,7 @@ import click
 import orjson
 
 from pairsmith.file_encoding import AmbiguousEncoding, encoding_of
-from pairsmith.file_guess import SCHEMA, Guess, guess, refuse_without_needs
+from pairsmith.file_guess import SCHEMA, Guess, guess
 from pairsmith.guessed_spec import spec_text, task_name
 from pairsmith.new_project import (
     EXAMPLES,
@@ -23,6 +23,7 @@ from pairsmith.new_project import (
 )
 from pairsmith.session import Session, on_project
 from pairsmith.teacher_search import EMBEDDED, FoundTeacher, find_teacher
+from schemas.compressed import ending_of, open_unpacked
 from schemas.errors import InputError, UsageError
 from schemas.kinds import KINDS, KindName
 from schemas.spec_file import SPEC_NAME, parse
@@ -33,6 +34,11 @@ if TYPE_CHECKING:
     from synth.seeds import SeedReading
 
 _TEXT = (".csv", ".tsv", ".json", ".jsonl", ".ndjson")
+_NEEDED_COLUMNS = {
+    "labels": "column of labels with recurring values",
+    "schema": "column of outputs that are all JSON objects",
+    "to": "pair of columns in different languages (named after them, such as en and de)",
+}
 _SHOWN = 90  # characters of the file shown for each candidate encoding
 
 
@@ -95,7 +101,7 @@ def _make(
     guessed = guess(user_file, kind or "", encoding) if user_file else None
     if user_file and guessed:
         if kind:
-            refuse_without_needs(user_file, kind, guessed)
+            _refuse_without_needs(user_file, kind, guessed)
         text, files = _files_for(user_file, guessed, folder)
     else:
         template = files_of(template_folder(FIRST_OF_KIND[kind] if kind else example))
@@ -143,16 +149,29 @@ def _make(
 def _encoding_of(file: Path, encoding: str) -> str | None:
     """The encoding of a text file that is not UTF-8, or None. Raises InputError, with an excerpt for each candidate, if
     the encoding was not given and cannot be derived from the bytes."""
-    if file.suffix.lower() not in _TEXT or not file.is_file():
+    if ending_of(file) not in _TEXT or not file.is_file():
         return None  # the reader of that format reports what is wrong
     try:
-        return encoding_of(file.read_bytes(), file.name, encoding)
+        with open_unpacked(file, file.name) as stream:
+            return encoding_of(stream.read(), file.name, encoding)
     except AmbiguousEncoding as asked:
         lines = (
             f"\n  --encoding {one.name:<10} {' / '.join(filter(None, one.lines))[:_SHOWN]}" for one in asked.readings
         )
         fix = f"Choose the one that reads correctly, or save the file as UTF-8:{''.join(lines)}"
         raise InputError(asked.what, where=asked.where, why=asked.why, fix=fix) from None
+
+
+def _refuse_without_needs(path: Path, kind: KindName, guessed: Guess) -> None:
+    """Raise InputError for a file that lacks what a task of this kind needs."""
+    needs = KINDS[kind].needs
+    if needs and needs not in guessed.task:
+        raise InputError(
+            f"has no {_NEEDED_COLUMNS[needs]}, but a task of kind '{kind}' needs '{needs}'.",
+            where=path.name,
+            fix=f"Leave out --kind {kind} to see how the file is read, or run `pairsmith init --kind {kind}` and name"
+            " the file in its [[seeds]] (`pairsmith docs seeds`).",
+        )
 
 
 def _in_lines(teacher: FoundTeacher) -> list[str]:

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 from pairsmith.serve.problems import Refusal
+from schemas.compressed import unpack
 
 BODY_BYTES = 1_000_000
 UPLOAD_BYTES = 50_000_000
@@ -26,6 +27,15 @@ def check_size(size: int) -> None:
     """Raises Refusal (413) for a file that is too large to upload."""
     if size > UPLOAD_BYTES:
         raise Refusal(413, f"the file is larger than {UPLOAD_BYTES // 10**6} MB.", code="too_large")
+
+
+def unpacked(name: str, content: bytes) -> tuple[str, bytes]:
+    """Name and content of an uploaded file, unpacked if it is compressed with gzip. Raises Refusal (413) if either is
+    too large, InputError for a damaged file."""
+    check_size(len(content))
+    name, content = unpack(content, name, UPLOAD_BYTES + 1)
+    check_size(len(content))
+    return name, content
 
 
 def check_quota(whose: str, size: int, fix: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,11 +22,35 @@ DEFAULT = "pairsmith.db"
 
 _lock = Lock()
 _writers: dict[str, tuple[Store, int]] = {}
+_of_parent: list[object] = []
+
+
+def _leave_to_parent() -> None:
+    """In a forked process: the connections of open stores are the parent's, and must be neither used nor closed
+    here. A process that opens the store itself is told that the parent is writing."""
+    global _lock
+    _lock = Lock()  # another thread may have held it
+    _of_parent.append(dict(_writers))
+    _writers.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_leave_to_parent)
 
 
 def url_of(store: str | Path) -> str:
-    """The URL of a store's file; a URL is returned unchanged."""
-    return store if isinstance(store, str) and "://" in store else sqlite_url(Path(store).resolve())
+    """The URL of a store's file; a URL is returned unchanged. Raises UsageError for anything else."""
+    named: Any = store
+    if not isinstance(named, str | os.PathLike):
+        what = f"a store of type {type(store).__name__} cannot be opened: {store!r:.80}."
+        raise UsageError(what, fix='Name a file, "pairsmith.db", or give the URL of a database.')
+    if isinstance(store, str) and "://" in store:
+        return store
+    path = Path(store).resolve()
+    if path.is_dir():
+        fix = f"Name a file in it: {str(Path(store) / DEFAULT)!r}."
+        raise UsageError(f"the store {str(store)!r} is a folder.", where=str(path), fix=fix)
+    return sqlite_url(path)
 
 
 @contextmanager

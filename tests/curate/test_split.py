@@ -373,10 +373,10 @@ def test_answers_to_one_question_are_in_one_split(sizes: list[int], rng: random.
     their other answers were lost as contaminated. The order of the file makes no difference, and later answers join
     the earlier ones."""
     settings, pairs = SplitSettings(), _answered(sizes)
-    first = with_splits(pairs, settings)
-    shuffled = with_splits(rng.sample(pairs, len(pairs)), settings)
+    first = assign_splits(pairs, settings)
+    shuffled = assign_splits(rng.sample(pairs, len(pairs)), settings)
     assert {pair.id: pair.split for pair in shuffled} == {pair.id: pair.split for pair in first}
-    later = with_splits(_answered([size + 2 for size in sizes]), settings, first)
+    later = assign_splits(_answered([size + 2 for size in sizes]), settings, first)
     for read in (first, later):
         splits = {(pair.text.casefold(), pair.split) for pair in read}
         assert len(splits) == len(sizes)
@@ -387,7 +387,7 @@ def test_pairs_with_different_inputs_are_drawn_as_before() -> None:
     """The splits of a file in which no input occurs twice are those of released versions."""
     pairs = _answered([1] * 50)
     by_hash = sorted(pairs, key=lambda pair: random_sort_key(f"{SplitSettings().salt}\0{pair.id}"))
-    assert {pair.id for pair in with_splits(pairs, SplitSettings()) if pair.split == "test"} == {
+    assert {pair.id for pair in assign_splits(pairs, SplitSettings()) if pair.split == "test"} == {
         pair.id for pair in by_hash[:10]
     }
 
@@ -398,7 +398,7 @@ def test_pairs_that_were_drawn_one_by_one_keep_their_split() -> None:
     pairs = _answered([4] * 20)
     earlier = [pair.model_copy(update={"split": split_of(pair.id, SplitSettings(), "pair")}) for pair in pairs]
     assert len({(pair.text.casefold(), pair.split) for pair in earlier}) > 20
-    assert [p.split for p in with_splits(pairs, SplitSettings(), earlier)] == [p.split for p in earlier]
+    assert [p.split for p in assign_splits(pairs, SplitSettings(), earlier)] == [p.split for p in earlier]
 
 
 def test_group_added_later_moves_no_seed_and_is_warned_about() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import inspect
+import multiprocessing
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -18,8 +19,10 @@ import pytest
 
 from curate import Pool, best, curate, decontaminate, duplicates, each, gates, named, scored
 from curate.curation import curate as asynchronous
-from schemas.errors import AuthError, InputError, UsageError
+from pairsmith import Project
+from schemas.errors import AuthError, InputError, PairsmithError, StoreBusy, UsageError
 from schemas.records import Pair, Seed, Verdict
+from schemas.store.shared import shared
 from synth import Backward, Forward, Function, generate, teacher
 from synth import pairs as pairs_of
 from tests.synth.loopback import Ask, LoopbackTeacher, Reply, says
@@ -599,3 +602,71 @@ def test_invalid_seeds_and_generators_are_named(tmp_path: Path, monkeypatch: pyt
         generate(["a lamp"], 5)  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="there is no generator"):
         generate(["a lamp"])
+
+
+def _asleep(text: str) -> str:
+    return f"{text} sleeps"
+
+
+def _generate_in_child(name: str) -> str:
+    try:
+        return repr(generate([name], _asleep, store=f"{name}.db", progress=False))
+    except UsageError as error:
+        return str(error)
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_processes_may_be_started_after_a_call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str) -> None:
+    """A forked process waited for ever for the thread of its parent. A store that the parent has open stays its own."""
+    monkeypatch.chdir(tmp_path)
+    generate(["a fox"], _asleep, progress=False)
+    with multiprocessing.get_context(method).Pool(1) as pool:
+        assert pool.apply_async(_generate_in_child, ("owl",)).get(timeout=60).startswith("Generation(1 pair new")
+        with shared(tmp_path / "hare.db"):
+            busy = pool.apply_async(_busy_in_child, ("hare",)).get(timeout=60)
+            assert "another process is writing to this store" in busy
+    assert repr(generate(["a hen"], _asleep, progress=False)) == "Generation(1 pair new, 0 kept, 0 failed)"
+
+
+def _busy_in_child(name: str) -> str:
+    try:
+        return _generate_in_child(name)
+    except StoreBusy as error:
+        return str(error)
+
+
+def test_a_row_shows_its_texts_and_what_became_of_it() -> None:
+    """In a notebook, a list of rows was pages of ids and verdicts."""
+    pool = curate([("a fox", "A fox sleeps."), ("b", "x" * 100)], [*gates(min_words=2, language=False)], progress=False)
+    shown = sorted(map(repr, pool.rows()))
+    assert shown == ["Row('a fox' -> 'A fox sleeps.', accepted)", f"Row('b' -> '{'x' * 60}...', rejected (short))"]
+
+
+def test_a_teacher_shows_what_it_is() -> None:
+    """Beginners print it, or forget its `with`."""
+    assert (
+        repr(teacher("http://localhost:1/v1", "m")) == "teacher('m' at http://localhost:1/v1), to be opened by `with`"
+    )
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: curate([("a", "b")], [best]), r"`best` itself.*Call it: \[best"),
+        (lambda: curate([("a", "b")], scored), r"`scored` itself"),  # type: ignore[arg-type]
+        (lambda: duplicates("0.7"), r"jaccard = '0\.7'"),  # type: ignore[arg-type]
+        (lambda: pairs_of([("a", "b")], columns=["input"]), r"is not a mapping"),  # type: ignore[arg-type]
+        (lambda: pairs_of("."), r"is not a folder saved by `datasets`"),
+        (lambda: generate(["a"], _asleep, store="."), r"is a folder.*pairsmith\.db"),
+        (lambda: generate(["a"], _asleep, store=b"a.db"), r"of type bytes"),  # type: ignore[arg-type]
+        (lambda: Project(None), r"of type NoneType"),  # type: ignore[arg-type]
+    ],
+)
+def test_mistakes_of_a_beginner_are_explained(
+    call: Callable[[], Any], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They ended in a TypeError from inside, or in the complaint of another function."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.txt").write_text("a")
+    with pytest.raises(PairsmithError, match=message):
+        call()

@@ -217,9 +217,7 @@ def test_a_file_with_a_single_row_is_read(tmp_path: Path) -> None:
     assert lines(tmp_path, {"messages": chat, "chosen": chat}, name="a.json").settings == {}
 
 
-@pytest.mark.parametrize(
-    ("file", "named"), [("state.json", "folder"), ("b.csv", r"folder/\*\.csv"), ("c", r"/\*\.txt")]
-)
+@pytest.mark.parametrize(("file", "named"), [("state.json", "folder"), ("c", r"/\*\.txt")])
 def test_the_advice_for_a_folder_fits_its_contents(tmp_path: Path, file: str, named: str) -> None:
     """A folder saved by `datasets` can be a source as it is; the advice was to name its text files, of which there are
     none."""
@@ -227,6 +225,22 @@ def test_the_advice_for_a_folder_fits_its_contents(tmp_path: Path, file: str, na
     (tmp_path / "folder" / file).write_text("{}")
     with pytest.raises(InputError, match=rf"is a folder\..*set \S+{named} as the path of its \[\[seeds\]\]"):
         guess(tmp_path / "folder")
+
+
+def test_one_file_of_a_folder_is_inspected(tmp_path: Path) -> None:
+    """Datasets come as shards, in folders inside folders: the advice was to name text files, one seed per line."""
+    for path in ("shards/data/train-1.parquet", "shards/data/train-0.parquet", "rows/b.csv.gz", "shards/README.txt"):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_bytes(b"")
+    shards = r"--from \S+shards/data/train-0\.parquet`, and set \S+/shards/data/\*\.parquet as path"
+    advice = {
+        "shards": shards,
+        "shards/data/*.parquet": shards,
+        "rows": r"--from \S+rows/b\.csv\.gz`, and set \S+/rows/\*\.csv\.gz as path",
+    }
+    for named, message in advice.items():
+        with pytest.raises(InputError, match=message):
+            guess(tmp_path / named)
 
 
 ASKED = "where is my lamp number {n} now"

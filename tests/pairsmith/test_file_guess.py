@@ -381,11 +381,6 @@ def test_ids_are_left_out_and_recurring_values_kept(tmp_path):
             '{"id": 1, "data": {"q": {"text": "Is it open?"}, "stars": 5, "a": {"text": "Yes."}}}\n',
             r'columns = \{ text = "data.q.text" \}\. Paths: data.q.text, data.a.text\.',
         ),
-        (
-            "a.jsonl",
-            '{"id": 1, "ticket": {"body": "Is it open today?"}, "reply": {"text": "Yes, until six."}}\n',
-            r"Paths: ticket\.body, reply\.text\.",
-        ),
         ("a.json", '{"version": 2,\n "data": [{"input": "Is it open?", "output": "Yes."}]}', r"with `jq \.data`"),
         ("a.txt", "some lines\n", "of format text has no columns"),
         ("a.jsonl", "[1]\n", "does not begin with an object"),

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
+import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -324,3 +328,189 @@ def test_the_only_text_inside_objects_is_the_input(tmp_path: Path) -> None:
     guessed, seeds = read(tmp_path, "a.json", json.dumps(rows))
     assert (guessed.kind, guessed.settings) == ("input", {"columns": {"text": "data.text"}})
     assert len(seeds) == len(rows)
+
+
+def test_joined_files_lose_their_marks_and_headers(tmp_path: Path) -> None:
+    """`cat a.csv b.csv` leaves a byte order mark and the headers in the middle: they were read as a pair."""
+    part = "\ufeffquestion,answer\n" + "".join(f"{question},{answer}\n" for question, answer in ENGLISH)
+    other = part.replace("kettle", "toaster")
+    _, seeds = read(tmp_path, "a.csv", part + other)
+    assert len(seeds) == len(ENGLISH) + 1
+    assert not any("\ufeff" in seed.text or seed.text == "question" for seed in seeds)
+    lines = "\ufeff" + lines_of([{"question": question, "answer": answer} for question, answer in ENGLISH])
+    _, seeds = read(tmp_path, "b.jsonl", lines + lines.replace("kettle", "toaster"))
+    assert len(seeds) == len(ENGLISH) + 1
+
+
+def test_objects_in_cells_are_read_by_their_paths(tmp_path: Path) -> None:
+    """A column of JSON in a CSV file, as databases export it. `init --from` named such a path, and no reader followed
+    it. A cell that is no object costs its row, and a header with a dot in it is not a path."""
+    table = [[json.dumps({"subject": f"Case {n}", "body": text}), answer] for n, (text, answer) in enumerate(ENGLISH)]
+    guessed, seeds = read(tmp_path, "a.csv", csv_of(["payload", "reply"], table))
+    assert guessed.settings["columns"]["output"] == "reply"
+    assert [(seed.text, seed.reference) for seed in seeds] == [
+        (f"Case {n}\n\n{text}", answer) for n, (text, answer) in enumerate(ENGLISH)
+    ]
+    (tmp_path / "a.csv").write_text(csv_of(["payload", "reply"], [*table, ["broken {", "Sorry about that."]]))
+    source = SeedSource(path="a.csv", kind="pair", **guessed.settings)
+    assert [problem.code for problem in read_seeds([source], tmp_path).problems] == ["type"]
+    (tmp_path / "b.csv").write_text(csv_of(["text", "result.json"], [["An order of two lamps", '{"lamps": 2}']]))
+    dotted = SeedSource(path="b.csv", kind="pair", columns={"input": "text", "output": "result.json"})
+    assert read_seeds([dotted], tmp_path).seeds[0].reference == '{"lamps": 2}'
+
+
+def test_a_path_may_lead_into_a_list(tmp_path: Path) -> None:
+    """Argilla writes the answers of reviewers as lists; a row without an entry has an empty cell."""
+    rows = [
+        {
+            "status": "completed",
+            "fields": {"text": text},
+            "responses": {"label": [{"value": ("billing", "delivery")[n % 2], "user_id": "u1"}]},
+        }
+        for n, (text, _) in enumerate(ENGLISH)
+    ]
+    guessed, seeds = read(tmp_path, "a.json", json.dumps([*rows, {**rows[0], "responses": {"label": []}}]))
+    assert guessed.settings["columns"] == {"input": "fields.text", "output": "responses.label.0.value"}
+    assert guessed.task == {"kind": "classify", "labels": ["billing", "delivery"]}
+    assert len(seeds) == len(rows)
+
+
+def test_a_text_and_its_answer_may_both_be_inside_objects(tmp_path: Path) -> None:
+    """Objects with a text each were no columns with text."""
+    rows = [{"input": {"text": text}, "output": {"text": answer}} for text, answer in ENGLISH]
+    guessed, seeds = read(tmp_path, "a.jsonl", lines_of(rows))
+    assert guessed.settings == {"columns": {"input": "input.text", "output": "output.text"}}
+    assert [(seed.text, seed.reference) for seed in seeds] == ENGLISH
+
+
+def csv_of(headers: list[str], rows: list[list[str]]) -> str:
+    written = io.StringIO()
+    csv.writer(written).writerows([headers, *rows])
+    return written.getvalue()
+
+
+def _turn(role: str, text: str) -> dict[str, Any]:
+    return {"message": {"author": {"role": role}, "content": {"content_type": "text", "parts": [text]}}}
+
+
+def _chatgpt(question: str, answer: str) -> dict[str, Any]:
+    edited = {**_turn("user", "A first version, edited later"), "parent": "root"}
+    asked, answered = {**_turn("user", question), "parent": "root"}, {**_turn("assistant", answer), "parent": "asked"}
+    root = {"message": None, "parent": None}
+    mapping = {"root": root, "edited": edited, "asked": asked, "answered": answered}
+    return {"title": "Case", "mapping": mapping, "current_node": "answered"}
+
+
+def _intercom(question: str, answer: str) -> dict[str, Any]:
+    parts = [{"body": f"<p>{answer}</p>", "author": {"type": "admin"}}, {"body": None, "author": {"type": "bot"}}]
+    source = {"type": "conversation", "body": f"<p>{question}</p>", "author": {"type": "user"}}
+    return {"id": "1", "source": source, "conversation_parts": {"conversation_parts": parts}}
+
+
+def _zendesk(question: str, answer: str) -> dict[str, Any]:
+    notes = [(7, question, True), (9, "Ask the warehouse first", False), (9, answer, True)]
+    comments = [{"author_id": who, "body": body, "public": public} for who, body, public in notes]
+    return {"subject": "Case", "description": question, "requester_id": 7, "comments": comments}
+
+
+def _label_studio(question: str, answer: str) -> dict[str, Any]:
+    annotations = [{"result": [{"value": {"text": [answer]}, "type": "textarea"}]}]
+    return {"id": 1, "annotations": annotations, "predictions": [], "data": {"text": question}}
+
+
+@pytest.mark.parametrize("row_of", [_chatgpt, _intercom, _zendesk, _label_studio])
+@pytest.mark.parametrize("form", ["list", "lines"])
+@pytest.mark.skipif(not shutil.which("jq"), reason="the command runs jq")
+def test_an_export_without_rows_is_refused_with_a_command_that_writes_them(
+    tmp_path: Path, row_of: Callable[[str, str], dict[str, Any]], form: str
+) -> None:
+    """Their titles or priorities were taken for what to learn. The command works as it is printed: pasted into a shell,
+    it writes the questions and the answers."""
+    exported = [row_of(*pair) for pair in ENGLISH]
+    path = tmp_path / "my export.json"
+    path.write_text(json.dumps(exported, indent=1) if form == "list" else lines_of(exported))
+    with pytest.raises(InputError) as refused:
+        guess(path)
+    command = str(refused.value.fix).split("`")[1]
+    subprocess.run(["sh", "-c", command], cwd=tmp_path, check=True, timeout=30)
+    guessed = guess(tmp_path / "rows.jsonl")
+    source = SeedSource(path="rows.jsonl", kind="pair", **guessed.settings)
+    assert [(seed.text, seed.reference) for seed in read_seeds([source], tmp_path).seeds] == ENGLISH
+
+
+def test_whole_answers_of_an_api_are_not_learned(tmp_path: Path) -> None:
+    """They were records to extract. The path in the message reads the answers, and the messages that were sent."""
+    rows = [
+        {
+            "request": {"model": "m", "messages": [{"role": "user", "content": question}]},
+            "response": {"body": {"choices": [{"message": {"role": "assistant", "content": answer}}]}},
+        }
+        for question, answer in ENGLISH
+    ]
+    (tmp_path / "log.jsonl").write_text(lines_of(rows))
+    with pytest.raises(InputError, match="has whole answers of an API in 'response'") as refused:
+        guess(tmp_path / "log.jsonl")
+    path = str(refused.value.fix).split('output = "')[1].split('"')[0]
+    source = SeedSource(path="log.jsonl", kind="pair", columns={"input": "request.messages", "output": path})
+    assert [(seed.text, seed.reference) for seed in read_seeds([source], tmp_path).seeds] == ENGLISH
+
+
+def test_turns_without_answers_are_no_inputs(tmp_path: Path) -> None:
+    """`init --from` named a column of objects as the text, and then no row could be used."""
+    rows = [{"asked": {"messages": [{"role": "user", "content": question}]}} for question, _ in ENGLISH]
+    (tmp_path / "a.jsonl").write_text(lines_of(rows))
+    with pytest.raises(InputError, match="'asked' contains turns of chats, but no column contains their answers"):
+        guess(tmp_path / "a.jsonl")
+
+
+def test_marks_of_missing_outputs_are_pointed_out(tmp_path: Path) -> None:
+    """Together, whatever they are: five different ones among twenty outputs were no doubt."""
+    marks = ["N/A", "NaN", "None", r"\N", "-"]
+    rows = [[text, answer] for text, answer in ENGLISH] + [[f"Question {mark} of a customer", mark] for mark in marks]
+    guessed, _ = read(tmp_path, "a.csv", csv_of(["question", "answer"], rows))
+    assert "5 of 11 outputs mark a missing one" in " ".join(guessed.why)
+
+
+def test_a_word_that_all_rows_have_is_no_output(tmp_path: Path) -> None:
+    """All exported issues of Jira are `Fixed`, in a column named `Resolution`."""
+    rows = [[text, "Fixed"] for text, _ in ENGLISH]
+    guessed, _ = read(tmp_path, "a.csv", csv_of(["Description", "Resolution"], rows))
+    assert (guessed.kind, guessed.settings["columns"]) == ("input", {"text": "Description"})
+
+
+def test_a_heading_stands_once_in_an_input(tmp_path: Path) -> None:
+    """Zendesk exports the subject twice."""
+    rows = [[f"Case {n}", f"Case {n}", text] for n, (text, _) in enumerate(ENGLISH)]
+    guessed, _ = read(tmp_path, "a.csv", csv_of(["subject", "raw_subject", "description"], rows))
+    assert guessed.settings["input"] == "{{ subject }}\n\n{{ description }}"
+
+
+def test_a_spec_keeps_few_columns_of_a_wide_survey(tmp_path: Path) -> None:
+    """Sixty answers from 1 to 5 were sixty columns of the spec, and a line of comment each."""
+    marks = [f"q{n}" for n in range(60)]
+    rows = [
+        [*(str((n + at) % 3) for at in range(60)), ("web", "shop")[n % 2], text] for n, (text, _) in enumerate(ENGLISH)
+    ]
+    guessed, _ = read(tmp_path, "a.csv", csv_of([*marks, "where", "comment"], rows))
+    assert guessed.settings["columns"] == {"text": "comment", "where": "where"}
+
+
+@pytest.mark.parametrize("headers", [["en", "de", "fr"], ["Source (English)", "German", "Target [fr]"]])
+def test_a_table_of_several_languages_is_a_translation_into_one(tmp_path: Path, headers: list[str]) -> None:
+    """With `Source (English)`, German was translated into French; with three codes, nothing was. The others are
+    named."""
+    rows = [
+        [en, de, f"Le texte {n} est en français"]
+        for n, ((en, _), (de, _)) in enumerate(zip(ENGLISH, GERMAN, strict=True))
+    ]
+    guessed, _ = read(tmp_path, "a.csv", csv_of(headers, rows))
+    assert guessed.task == {"kind": "translate", "language": "en", "to": "de"}
+    assert f"other languages: '{headers[2]}' (fr)" in " ".join(guessed.why)
+
+
+def test_last_turns_of_conversations_may_be_equal(tmp_path: Path) -> None:
+    """`Thanks!` at the end of different conversations is not one question with different answers."""
+    names = (("user", "assistant"), ("role", "content"))
+    rows = [{"messages": [*turns(*names, pair), *turns(*names, ("Thanks!", pair[1]))]} for pair in ENGLISH]
+    guessed, _ = read(tmp_path, "a.jsonl", lines_of(rows))
+    assert "several different" not in " ".join(guessed.why)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import logging
@@ -398,6 +399,7 @@ BOMBS = [
     ("archive.jsonl", b"PK\x03\x04" + b"\0" * 1000),
     ("fake.parquet", b"PAR1" + b"\0" * 1000),
     ("number.json", b"9" * 100_000),
+    ("damaged.csv.gz", gzip.compress(b"text\na fox\n")[:-6]),
 ]
 
 
@@ -412,6 +414,22 @@ def test_uploads_that_are_not_seeds_are_refused_with_a_message(service: Service,
     assert str(service.workspace.root) not in sent.text
     assert (folder / "pairsmith.toml").read_bytes() == before
     assert not (folder / "seeds" / name).exists()
+
+
+def test_a_compressed_upload_is_stored_unpacked(service: Service) -> None:
+    """The limit holds for what is inside, so that a small file cannot fill the disk."""
+    browser, folder = service.browser("editor"), service.workspace.folder(MINE)
+
+    def send(content: bytes) -> Any:
+        file = {"file": ("more.csv.gz", io.BytesIO(gzip.compress(content)))}
+        return browser.post(f"/api/v1/projects/{MINE}/seeds", files=file)
+
+    sent = send(b"text\na fox\nan owl\n")
+    assert (sent.status_code, sent.json()["path"], sent.json()["rows"]) == (201, "seeds/more.csv", 2), sent.text
+    assert (folder / "seeds" / "more.csv").read_bytes() == b"text\na fox\nan owl\n"
+    refused = send(b"text\n" + b"x" * limits.UPLOAD_BYTES)
+    assert refused.status_code == 413, refused.text
+    assert "larger than 50 MB" in problem(refused)["what"]
 
 
 NAMES = [

@@ -758,7 +758,7 @@ def test_spreadsheet_upload_is_refused_with_advice(service: Service) -> None:
         refused = browser.post(path, data=form, files=files)
         assert refused.status_code in (400, 422)
         assert "is a spreadsheet, but only text files can be read." in refused.text
-        assert "Save it as &#34;CSV UTF-8&#34;." in refused.text
+        assert "Save each sheet with texts as &#34;CSV UTF-8&#34;" in refused.text
 
 
 def test_local_server_is_offered_with_its_precondition(service: Service) -> None:

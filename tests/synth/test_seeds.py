@@ -480,8 +480,8 @@ def test_unknown_extension_asks_for_the_format(tmp_path, write):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("s.xlsx", b"PK\x03\x04", r"is a spreadsheet.*Save it as \"CSV UTF-8\""),
-        ("s.csv.gz", b"\x1f\x8b", r"is compressed.*Unpack it"),
+        ("s.xlsx", b"PK\x03\x04", r"is a spreadsheet.*as \"CSV UTF-8\".*pandas\.read_excel"),
+        ("s.zip", b"PK\x03\x04", r"is compressed.*Unpack it"),
         ("s.csv", b"PK\x03\x04\x14\x00", r"is a spreadsheet or an archive"),
         ("s.jsonl", b"\x1f\x8b\x08", r"is compressed"),
         ("s.csv", b"text,label\ra fox,x\ran owl,y\r", r"s\.csv:1: has a lone carriage return.*CSV UTF-8"),

@@ -92,7 +92,9 @@ def add_seeds(
     if (file is None) == (text is None):
         raise Refusal(422, "send either a file or text.", code="not_valid")
     stem = name or (file.filename if file else None) or "pasted.txt"
-    content = as_utf8(file.file.read(), stem, encoding) if file else str(text).encode()
+    if file:
+        stem, content = limits.unpacked(stem, file.file.read())
+    content = as_utf8(content, stem, encoding) if file else str(text).encode()
     return add(request, caller, project, content, stem, kind)
 
 

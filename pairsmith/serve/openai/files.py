@@ -69,8 +69,7 @@ def upload(
     stored."""
     if purpose != "fine-tune":
         raise Refusal(400, f"the purpose '{purpose}' is not supported.", code="purpose", fix="Use fine-tune.")
-    content = file.file.read(limits.UPLOAD_BYTES + 1)
-    limits.check_size(len(content))
+    _, content = limits.unpacked("the file", file.file.read(limits.UPLOAD_BYTES + 1))
     query = sa.select(files.c.bytes).where(files.c.user == caller.user)
     used = sum(record["bytes"] for record in rows(state_of(request).engine, query))
     limits.check_quota("your files", used + len(content), "Delete some.")

@@ -16,6 +16,7 @@ from pairsmith.guessed_spec import comment
 from pairsmith.record_schema import is_record
 from pairsmith.serve.pages.page_terms import on_page
 from prompts.answer_form import AnswerForm
+from schemas.compressed import ending_of
 from schemas.errors import InputError, PairsmithError, UsageError
 from schemas.project import Project
 from schemas.spec import SeedSource
@@ -58,9 +59,9 @@ def sources(project: Project) -> list[SourceView]:
 
 def _source_view(at: int, source: SeedSource, folder: Path) -> SourceView | None:
     path = folder / source.path
-    if not path.is_file() or path.suffix.lower() not in (*TABLES, ".txt"):
+    if not path.is_file() or ending_of(path) not in (*TABLES, ".txt"):
         return None
-    if path.suffix.lower() == ".txt":
+    if ending_of(path) == ".txt":
         return SourceView(at, source.path, source.kind, [])
     try:
         columns = columns_of(path, source.encoding)
@@ -106,7 +107,7 @@ def keys_for_roles(
         raise UsageError("this seed file does not exist.", where="seeds", fix="Reload the page.")
     source = project.spec.seeds[at]
     path = project.folder / source.path
-    if path.suffix.lower() not in TABLES:
+    if ending_of(path) not in TABLES:
         return source_keys(at, {"kind": "output" if kind == "output" else "input"})
     columns = columns_of(path, source.encoding)
     if [column.header for column in columns] != list(headers) or len(roles) != len(headers):
@@ -136,7 +137,7 @@ def outputs_of(project: Project, at: int, roles: Sequence[str]) -> tuple[str, ..
     """The non-empty cells of the column with the role of the output; empty if there is no such column."""
     source = project.spec.seeds[at]
     path = project.folder / source.path
-    if path.suffix.lower() not in TABLES or "output" not in roles:
+    if ending_of(path) not in TABLES or "output" not in roles:
         return ()
     return columns_of(path, source.encoding)[roles.index("output")].filled
 
@@ -145,7 +146,7 @@ def current_outputs(project: Project, at: int) -> tuple[str, ...]:
     """The outputs of source number `at` as it is read now; empty if it has none or cannot be read."""
     source = project.spec.seeds[at]
     path = project.folder / source.path
-    if path.suffix.lower() not in TABLES or not path.is_file():
+    if ending_of(path) not in TABLES or not path.is_file():
         return ()
     with suppress(PairsmithError):
         columns = columns_of(path, source.encoding)
@@ -173,7 +174,7 @@ def guess_sentences(project: Project, at: int) -> Sequence[str]:
     given, or detected."""
     source = project.spec.seeds[at]
     path = project.folder / source.path
-    if path.suffix.lower() in TABLES and path.is_file():
+    if ending_of(path) in TABLES and path.is_file():
         with suppress(PairsmithError):
             return [one for kind in (project.spec.task.kind, "") for one in guess(path, kind, source.encoding).why]
     return ()

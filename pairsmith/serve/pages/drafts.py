@@ -217,7 +217,7 @@ def seeds_from_form(pasted: str, file: UploadFile | None) -> tuple[str, bytes]:
     if file is not None and file.filename:
         name = _safe_name(Path(file.filename.replace("\\", "/")))
         refuse_non_text_file(name)
-        return name, file.file.read()
+        return limits.unpacked(name, file.file.read())
     if not pasted.strip():
         raise InputError("there are no seeds yet.", where="seeds", fix="Paste some, one per line, or choose a file.")
     return PASTED, pasted.encode()
