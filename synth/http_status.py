@@ -52,8 +52,9 @@ _NO_QUOTA = re.compile(
     r"|blocked_api_access|customer_verification_required"
     # Gemini's prepaid and capped projects, Portkey; Volcengine's free and limited inference; Cerebras, Moonshot, Zhipu,
     # Baidu: a day's limit; Zhipu: a locked account, with 429
-    r"|pre-?pay(ment)? credits are depleted|(spending|spend) cap|budget exhausted|exhausted its free quota"
-    r"|set inference limit|(tokens|requests) per day limit exceeded|reached TPD rate limit"
+    r"|pre-?pay(ment)? credits are depleted|(spending|spend) cap|exhausted its free quota|set inference limit"
+    r"|(?<!retry )(?<!token )(?<!tokens )(?<!thinking )(?<!reasoning )budget exhausted"
+    r"|(tokens|requests) per day limit exceeded|reached TPD rate limit"
     r"|daily( \w+){0,2} limit( \w+){0,6} (exceeded|reached)|account has( \w+){0,4} been locked",
     re.IGNORECASE,
 )
