@@ -203,6 +203,12 @@ def test_limit_that_waiting_lifts_is_waited_for(message: str) -> None:
     assert kind_of(429, {"error": {"message": message}}, answered=True) == "throttled"
 
 
+def test_refusal_that_quotes_an_answer_about_an_account_stops_no_run() -> None:
+    """The words are those of a used-up account, but the answer was about one."""
+    quoted = "The response was not valid JSON: 'Your account has been locked, until the spending cap is raised.'"
+    assert kind_of(400, {"error": {"message": quoted}}, answered=True) == "refused"
+
+
 def test_error_object_inside_a_200_has_its_own_status() -> None:
     """vLLM's older format has no `error` field; a load balancer in front of it passes it on with 200."""
     error = {"object": "error", "message": "The model does not support Chat Completions", "param": None, "code": 400}
