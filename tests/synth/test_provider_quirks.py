@@ -354,7 +354,9 @@ def test_row_that_is_too_long_for_a_gateway_is_sent_once(tmp_path: Path) -> None
         assert len(teacher.asked) == 3
 
 
-@pytest.mark.parametrize(("words", "status"), [(("length", "stop"), "truncated"), (("stop", "stop"), "ok")])
+@pytest.mark.parametrize(
+    ("words", "status"), [(("length", "stop"), "truncated"), (("stop", "stop"), "ok"), (("not_finished", "stop"), "ok")]
+)
 def test_last_event_of_a_gateway_does_not_complete_a_cut_answer(words: tuple[str, str], status: str) -> None:
     """Some close every stream with "stop", which used to replace the reason of the server behind them."""
     first = {"choices": [{"index": 0, "delta": {"content": "a red"}, "finish_reason": words[0]}]}
