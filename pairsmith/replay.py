@@ -78,6 +78,8 @@ async def replay(project: Project, store: Store, pair: Pair) -> Replay:
         verdict = judge_or_malformed(call.raw, violation, ledger.teacher.finish_reasons, call.request, tokens)
         if verdict.status != "ok":
             differs.append(f"answer: it is judged differently now ({verdict.reason})")
+        elif verdict.text != call.text:
+            differs.append("answer: the rules that separate its text from reasoning and stop texts have changed since")
         completion = Completion(verdict.text, key, attempt, call.raw.get("logprobs"), call.raw.get("finish_reason"))
         rebuilt = generator.outcome(seed, 0, completion, **pair.meta).pair
     assert rebuilt is not None, "a completion always gives a pair"

@@ -7,13 +7,14 @@ from typing import Any
 import orjson
 
 from schemas.progress import Say
-from schemas.records import Json
+from schemas.records import Json, Usage
 from synth.chat_completions import Answer
 
 _REMEMBERED = 256
 # Shorter ids may be those of several answers (Ollama's are numbers below 1,000, KoboldCpp's is constant), and shorter
 # texts may be equal without being copies, as labels are.
 _LONG_ID, _LONG_TEXT = 20, 32
+_Kept = tuple[Json, list[Any], Usage | None]  # request, choices and tokens
 COPY = "it is a copy of the answer to another question (same id and text), as a semantic cache returns it"
 
 
@@ -22,11 +23,13 @@ class AnswerCopies:
 
     A cache that looks for the same request returns one answer for all samples of a question. One that looks for a
     similar question (LiteLLM, Portkey, Azure API Management) returns the answer to another one, which is no answer.
+    It is recognized by the id, the choices and the token counts of the earlier answer, unless the server has given one
+    id to two different answers.
     """
 
     def __init__(self) -> None:
-        self._last: dict[str, tuple[Json, list[Any]]] = {}  # id -> request and choices
-        self._are_reported = self._others_are_reported = False
+        self._last: dict[str, _Kept] = {}  # by the id
+        self._are_reported = self._others_are_reported = self._ids_repeat = False
 
     def checked(self, answer: Answer, say: Say) -> Answer:
         """The answer; without its choices if it is a copy of the answer to another question. Copies are reported
@@ -34,10 +37,9 @@ class AnswerCopies:
         name = answer.request_id.partition("/")[2]
         if not name or not answer.choices:
             return answer
-        request, choices = self._last.pop(name, (answer.request, None))
-        is_another = request["messages"] != answer.request["messages"]
-        if is_another and choices == answer.choices and len(name) >= _LONG_ID and any(map(_is_long, choices)):
-            self._last[name] = request, choices
+        earlier = self._last.pop(name, None)
+        if earlier is not None and self._is_of_another(earlier, answer) and len(name) >= _LONG_ID:
+            self._last[name] = earlier
             if not self._others_are_reported:
                 self._others_are_reported = True
                 say(
@@ -47,18 +49,27 @@ class AnswerCopies:
                 )
             copies = [{"error": COPY, "body": orjson.dumps(choice).decode()} for choice in answer.choices]
             return answer._replace(choices=copies)
-        is_copy = (request, choices) == (answer.request, answer.choices) and answer.request.get("temperature") != 0
-        if is_copy and self._last and not self._are_reported:
+        is_copy = earlier is not None and earlier[:2] == (answer.request, answer.choices)
+        if is_copy and answer.request.get("temperature") != 0 and self._last and not self._are_reported:
             self._are_reported = True
             say(
                 "A cache at the teacher's address answers repeated requests (two answers have the same id and text): "
                 "candidates of an input are copies. Switch it off for this run (LiteLLM: sampling.extra = "
                 "{ cache = { no-cache = true } }), or set sampling.seed, which makes the requests differ."
             )
-        self._last[name] = answer.request, answer.choices
+        self._last[name] = answer.request, answer.choices, answer.usage
         if len(self._last) > _REMEMBERED:
             del self._last[next(iter(self._last))]
         return answer
+
+    def _is_of_another(self, earlier: _Kept, answer: Answer) -> bool:
+        """Whether the answer to this question is that to the one before with its id."""
+        request, choices, usage = earlier
+        if request["messages"] == answer.request["messages"]:
+            return False
+        if choices != answer.choices or (usage and answer.usage and usage != answer.usage):
+            self._ids_repeat = True
+        return not self._ids_repeat and any(map(_is_long, choices))
 
 
 def _is_long(choice: Any) -> bool:

@@ -129,7 +129,8 @@ def judged(
     if (in_text.thinking is not None or in_text.answer != text) and not _asks_for_thinking(request, text):
         text = in_text.answer if in_text.thinking is None else in_text.answer.strip()
         thinking = (in_text.thinking or "").strip() or thinking
-    if (ended := _end_at_stop(text, request.get("stop"))) is not None:
+    ended = _end_at_stop(text, request.get("stop"))
+    if ended is not None and (violation is None or violation(text) is not None):  # of whole JSON it is a part
         text, meaning = ended, "complete" if meaning == "truncated" else meaning
     if refusal or meaning == "refused":
         return _bad("refused", text)

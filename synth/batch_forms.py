@@ -176,9 +176,8 @@ class GeminiBatches:
                 config[_GEMINI_NAMES[name]] = value
             elif name == "response_format":
                 config["responseMimeType"] = "application/json"
-                with suppress(
-                    KeyError, TypeError, ValueError
-                ):  # not expressible: the answers are judged by it all the same
+                # One that cannot be expressed is not sent; the answers are judged by it all the same.
+                with suppress(AttributeError, KeyError, TypeError, ValueError):
                     config["responseSchema"] = _openapi_schema(value["json_schema"]["schema"])
             elif name in ("reasoning_effort", "extra_body"):
                 config["thinkingConfig"] = _thinking_config(name, value, str(body["model"]))
@@ -227,20 +226,23 @@ FORMS: dict[BatchForm, Form] = {
 
 def _openapi_schema(schema: Json) -> Json:
     """A JSON schema as Gemini's own `Schema`. `responseJsonSchema` takes any, but in a batch answers then have shifted
-    or empty fields (ruby_llm#894). Raises KeyError, TypeError or ValueError for what it cannot express."""
+    or empty fields (ruby_llm#894). Raises one of several exceptions for what it cannot express."""
     if schema.get("additionalProperties") not in (None, False) or not schema.keys() <= _SCHEMA_KEYS:
         raise KeyError
     named = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
     (kind,) = (one for one in named if one != "null")
     if "enum" in schema and not (kind == "string" and all(isinstance(one, str) for one in schema["enum"])):
         raise TypeError
+    properties = schema.get("properties", {})
+    if bool(properties) != (kind == "object") or not properties.keys() >= set(schema.get("required", ())):
+        raise ValueError  # an object needs properties there, and nothing else may have any
     own: Json = {name: schema[name] for name in _SAME_KEYS & schema.keys()}
     own |= {"type": kind.upper()} | ({"nullable": True} if "null" in named else {})
-    if "items" in schema:
+    if kind == "array":
         own["items"] = _openapi_schema(schema["items"])
-    if "properties" in schema:
-        own["properties"] = {name: _openapi_schema(one) for name, one in schema["properties"].items()}
-        own["propertyOrdering"] = list(schema["properties"])
+    if properties:
+        own["properties"] = {name: _openapi_schema(one) for name, one in properties.items()}
+        own["propertyOrdering"] = list(properties)
     return own
 
 

@@ -49,11 +49,16 @@ _NO_QUOTA = re.compile(
     r"|(hourly|session|daily|weekly|monthly) usage limit|usage limit reached for|(weekly|monthly) limit exhausted"
     r"|exceeded your (daily|weekly|monthly) quota"
     # Groq: the organization's spend limit; Vercel: no credit card on file
-    r"|blocked_api_access|customer_verification_required"
-    # Gemini's prepaid and capped projects, Portkey; Volcengine's free and limited inference; Cerebras, Moonshot, Zhipu,
-    # Baidu: a day's limit; Zhipu: a locked account, with 429
-    r"|pre-?pay(ment)? credits are depleted|(spending|spend) cap|budget exhausted|exhausted its free quota"
-    r"|set inference limit|(tokens|requests) per day limit exceeded|reached TPD rate limit"
+    r"|blocked_api_access|customer_verification_required",
+    re.IGNORECASE,
+)
+# The same in words that a text about an account may contain, which a 400 or 422 may quote:
+# Gemini's prepaid and capped projects, Portkey; Volcengine's free and limited inference; Cerebras, Moonshot, Zhipu,
+# Baidu: a day's limit; Zhipu: a locked account, with 429.
+_SPENT = re.compile(
+    r"pre-?pay(ment)? credits are depleted|(spending|spend) cap|exhausted its free quota|set inference limit"
+    r"|(?<!retry )(?<!token )(?<!tokens )(?<!thinking )(?<!reasoning )budget exhausted"
+    r"|(tokens|requests) per day limit exceeded|reached TPD rate limit"
     r"|daily( \w+){0,2} limit( \w+){0,6} (exceeded|reached)|account has( \w+){0,4} been locked",
     re.IGNORECASE,
 )
@@ -221,7 +226,8 @@ def _is_final(status: int, message: str, words: str, body: Json) -> bool:
 
 def _is_quota_error(status: int, words: str, body: Json) -> bool:
     used_up = status in _ACCOUNT_STATUSES and says_itself(_USED_UP, words, body) and not _RATE.search(words)
-    return used_up or says_itself(_NO_QUOTA, words, body)
+    spent = status not in (400, 422) and says_itself(_SPENT, words, body)
+    return used_up or spent or says_itself(_NO_QUOTA, words, body)
 
 
 def _is_key_error(status: int, words: str, body: Json, *, answered: bool) -> bool:

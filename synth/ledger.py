@@ -419,8 +419,7 @@ class Ledger:
             self._usage_unknown += 1
         else:
             self.cut_prompts += prompt_seems_cut(answer.request, answer.usage.prompt_tokens)
-        tier = (answer.facts or {}).get("service_tier")
-        usd, settled = self.meter.settle(answer.reserved, answer.usage, answer.usd, tier)
+        usd, settled = self.meter.settle(answer.reserved, answer.usage, answer.usd, answer.facts)
         return answer.usage or Usage(), usd, settled
 
     async def _keep_judgements(self, calls: Sequence[Call]) -> None:

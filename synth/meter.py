@@ -6,7 +6,7 @@ import asyncio
 import uuid
 from collections.abc import Callable
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from schemas.errors import SpecError
 from schemas.money import Cost, Hold
@@ -14,8 +14,9 @@ from schemas.records import Json, Record, Usage
 from schemas.spec import TeacherSettings
 from schemas.store import Store
 from synth.chat_completions import StoppedError, UnansweredError, UnreadableError
-from synth.prices import FREE, Prices, prices_of
+from synth.prices import FREE, SPEC, Prices, prices_of
 from synth.question import max_answer_tokens
+from synth.usage import is_from_cache
 
 
 class Reserved(NamedTuple):
@@ -196,15 +197,19 @@ class Meter:
         return [held] if hold is None else []
 
     def settle(
-        self, reserved: Reserved, usage: Usage | None, charged: float | None, tier: Any = None
+        self, reserved: Reserved, usage: Usage | None, charged: float | None, facts: Json | None = None
     ) -> tuple[float | None, list[Record]]:
         """Return the cost of an answered request, and the records to write with its answer.
 
         `charged` is the amount that the provider reports; it takes precedence over our own calculation. Without it, and
-        without token counts or a price, the cost is unknown. `tier` is the service tier that the provider reports,
-        which may differ from the one requested.
+        without token counts or a price, the cost is unknown. `facts` are those of the answer: the service tier that the
+        provider reports may differ from the one requested.
         """
         self._remove_from_wire(reserved)
+        facts = facts or {}
+        tier = facts.get("service_tier")
+        if charged == 0 and self.prices and SPEC in self.prices.source and not is_from_cache(facts.get("usage")):
+            charged = None  # a gateway that knows no price; a cap would count nothing
         if tier and self.prices is not None and str(tier) not in self._tier_factor:
             sample = Usage(prompt_tokens=1_000, completion_tokens=1_000)
             usual, served = self.prices.usd(sample), self.prices.usd(sample, tier=str(tier))

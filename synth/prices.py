@@ -26,6 +26,7 @@ Rate = Callable[[Usage, Mapping[str, str]], float]
 Clock = Callable[[], datetime]
 
 FREE = "free"  # the source of prices that were explicitly set to 0
+SPEC = "pairsmith.toml"  # part of the source of other prices that the spec sets
 _BATCH = {"processing": "batch"}
 _MILLION, _HALF = 1e6, 0.5
 _HALF_HOUR, _WEEK = timedelta(minutes=30), 7 * 48
@@ -86,7 +87,7 @@ def _prices_of(teacher: TeacherSettings, clock: Clock) -> Prices | None:
     cached = prompt if cached is None else cached
     free = not prompt and not completion and None not in (prompt, completion)
     complete = listed is None or None not in (prompt, completion)
-    source = FREE if free else "pairsmith.toml" if complete or listed is None else f"pairsmith.toml, {listed.source}"
+    source = FREE if free else SPEC if complete or listed is None else f"{SPEC}, {listed.source}"
     rates = None if complete or listed is None else (listed.rate, listed.highest or listed.rate)
     usual, highest = (_spec_rate(prompt, cached, completion, rates and rates[i]) for i in (0, 1))
     return Prices(source, usual, listed.batch_share if listed else None, highest=highest)

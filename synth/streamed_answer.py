@@ -14,6 +14,7 @@ from schemas.records import Json
 # Fields of a choice that say how it ended: OpenAI; OpenRouter; LiteLLM.
 _END_FIELDS = ("finish_reason", "native_finish_reason", "error", "provider_specific_fields")
 _NO_END = "abort"  # that of a server that gave up
+_OPEN = (_NO_END, "not_finished")  # watsonx, before the end
 _STREAM_START = re.compile(rb"\A(?:\xef\xbb\xbf)?\s*(?:data:|event:|id:|retry:|:)")
 
 
@@ -82,7 +83,7 @@ def _add_piece(choice: Json, piece: Json) -> None:
     for name, value in _fields(delta if is_delta else piece.get("message")):
         message[name] = value if name == "role" else _append(message.get(name), value, is_delta=is_delta)
     ends = {name: piece[name] for name in _END_FIELDS if piece.get(name)}
-    if ends.get("finish_reason") == "stop" and choice["finish_reason"] != _NO_END:
+    if ends.get("finish_reason") == "stop" and str(choice["finish_reason"]).lower() not in _OPEN:
         del ends["finish_reason"]  # gateways close every stream with it, also one that ended with "length"
     choice |= ends
     if isinstance(logprobs := piece.get("logprobs"), dict) and isinstance(tokens := logprobs.get("content"), list):

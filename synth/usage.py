@@ -13,6 +13,7 @@ _MAX_TOKENS = 2**40  # of one request; a higher count is invalid, and sums of ma
 _MAX_USD = 1e6  # of one request; a higher amount is in another unit
 _BASIC_COUNTS = frozenset(("prompt_tokens", "completion_tokens", "total_tokens"))
 _CACHE_COUNTS = ("cache_read_input_tokens", "cache_creation_input_tokens")
+_FROM_CACHE = "from_cache"  # ours, in the usage of an answer
 _CACHED_NAMES = {"prompt_cache_hit_tokens", "cached_tokens", "cache_read_input_tokens"}  # DeepSeek; Moonshot, Together
 
 
@@ -84,7 +85,12 @@ def with_cost_header(usage: Any, headers: Mapping[str, str]) -> Any:
     if not (cost or (cost == 0 and headers.get("x-litellm-cache-key"))):
         return usage
     counted = {name: value for name, value in usage.items() if name != "is_byok"} if isinstance(usage, dict) else {}
-    return {**counted, "cost": cost}
+    return {**counted, "cost": cost, **({} if cost else {_FROM_CACHE: True})}
+
+
+def is_from_cache(usage: Any) -> bool:
+    """Whether a reported cost of 0 is that of an answer from the gateway's cache."""
+    return isinstance(usage, dict) and usage.get(_FROM_CACHE) is True
 
 
 def _parse_amount(amount: Any, per_usd: float = 1.0) -> float | None:

@@ -77,10 +77,10 @@ def shared(
             yield opened
     finally:
         with _lock:
-            opened, users = _writers.pop(url)
+            mine, users = _writers.pop(url, (None, 0))
             if users > 1:
                 _writers[url] = opened, users - 1
-            else:
+            elif mine is not None:  # in a process forked within the block, it is the parent's
                 opened.close()
 
 

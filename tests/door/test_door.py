@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import inspect
 import multiprocessing
+import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -633,6 +634,26 @@ def _busy_in_child(name: str) -> str:
         return _generate_in_child(name)
     except StoreBusy as error:
         return str(error)
+
+
+LEFT_IN_CHILD = """
+import os
+from schemas.store.shared import shared
+
+with shared("a.db") as store:
+    child = os.fork()
+if not child:
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+with shared("a.db") as store:
+    assert store.seeds() == []
+"""
+
+
+def test_process_forked_in_the_block_of_a_store_may_leave_it(tmp_path: Path) -> None:
+    """It ended with a KeyError; the store is its parent's, which closes it."""
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    subprocess.run([sys.executable, "-c", LEFT_IN_CHILD], cwd=tmp_path, env=environment, check=True)
 
 
 def test_a_row_shows_its_texts_and_what_became_of_it() -> None:

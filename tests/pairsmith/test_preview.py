@@ -131,6 +131,18 @@ def test_a_replay_names_the_differences(project: Project) -> None:
     assert (unknown.returncode, "no pair" in unknown.stderr) == (2, True)
 
 
+def test_a_replay_names_rules_that_now_end_the_answer_earlier(project: Project) -> None:
+    """Answers of older versions contain what a server wrote after a stop text. Their pairs stay as they are."""
+    stop = ("--set", 'generate.forward.sampling.stop=["###"]')
+    project.json("generate", *stop)
+    project.rows("UPDATE calls SET body = replace(body, ' END', ' END ### Q: a cat')")
+    ((pair_id,),) = project.rows("SELECT id FROM pairs ORDER BY id LIMIT 1")
+    differs = json.loads(project.run("replay", pair_id, "--json", *stop).stdout)["differs"]
+    assert any(why.startswith("answer: the rules") for why in differs)
+    project.json("generate", *stop)
+    assert (pair_id,) in project.rows("SELECT id FROM pairs")
+
+
 def test_a_long_seed_is_shown_by_its_beginning(teacher: LoopbackTeacher, make_project: Callable[..., Project]) -> None:
     """A preview of five news articles was six hundred lines of articles; the JSON contains them whole."""
     project = make_project(teacher.url)

@@ -367,7 +367,9 @@ def test_schema_reaches_gemini_in_its_own_form(tmp_path: Path) -> None:
         assert own["properties"]["tags"]["items"] == {"type": "STRING", "enum": ["red", "tall"]}
         assert own["propertyOrdering"] == ["name", "age", "tags"]
         assert "additionalProperties" not in own
-        for other in ({"oneOf": [tags]}, {"type": ["string", "integer"]}, {"type": "integer", "enum": [1, 2]}):
+        kinds: list[Any] = [True, {"type": ["string", "integer"]}, {"type": "array"}, {"type": "object"}]
+        wrong = {"type": "object", "properties": {"a": tags}, "required": ["b"]}
+        for other in (*kinds, wrong, {"oneOf": [tags]}, {"type": "integer", "enum": [1, 2]}):
             unsent = config({**schema, "properties": {**properties, "more": other}})
             assert unsent["responseMimeType"] == "application/json"
             assert "responseSchema" not in unsent

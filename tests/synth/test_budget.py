@@ -383,6 +383,22 @@ def test_provider_charging_above_its_price_is_capped_by_its_charges(price: float
         assert 0.9 < store.spent().usd <= 1.0 + (0.01 * 64 if price == 0 else 0)
 
 
+@pytest.mark.parametrize(("headers", "usd"), [({}, 0.3), ({"x-litellm-cache-key": "k"}, 0.0)])
+def test_reported_charge_of_nothing_does_not_replace_the_price_of_the_spec(
+    headers: dict[str, str], usd: float, tmp_path: Path
+) -> None:
+    """A gateway that knows no price for its model reports a cost of 0, and a cap counted nothing. The 0 of an answer
+    from LiteLLM's cache is real."""
+    usage = {"prompt_tokens": 100, "completion_tokens": 100, **({} if headers else {"cost": 0})}
+    choice = {"message": {"content": "x"}, "finish_reason": "stop"}
+    headers = headers and {**headers, "x-litellm-response-cost": "0.0"}
+    reply = Reply(body=orjson.dumps({"choices": [choice], "usage": usage}), headers=headers)
+    prices = dict.fromkeys(PRICES, 1500.0)
+    with LoopbackTeacher(lambda ask: reply) as teacher, Store.open(f"sqlite:///{tmp_path / 's.db'}") as store:
+        asyncio.run(spend(teacher.url, store.capped(project_usd=20.0), 1, **prices))
+        assert store.spent().total == pytest.approx(usd)
+
+
 def test_cap_set_in_python_holds_until_its_block_ends(tmp_path: Path) -> None:
     """Another block on the same store, of a second teacher or a project, used to replace the cap with its own or remove
     it."""

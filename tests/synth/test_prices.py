@@ -295,7 +295,7 @@ def test_request_costs_the_price_of_the_tier_that_served_it(
     with Store.open(f"sqlite:///{tmp_path / 's.db'}") as store:
         meter = Meter(store, teacher_at("https://api.openai.com/v1", "gpt-5"), "generate")
         reserved = meter.mark("p", {"service_tier": asked} if asked else {}, 10)
-        assert meter.settle(reserved, MANY, None, served)[0] == pytest.approx(usd)
+        assert meter.settle(reserved, MANY, None, {"service_tier": served})[0] == pytest.approx(usd)
 
 
 def test_more_expensive_tier_is_reserved_for_once_it_was_seen(tmp_path: Path) -> None:
@@ -306,9 +306,9 @@ def test_more_expensive_tier_is_reserved_for_once_it_was_seen(tmp_path: Path) ->
         body = {"max_tokens": 100}
         before = meter.max_usd(body, 1_000)
         assert before is not None
-        meter.settle(meter.mark("p", body, 10), MANY, None, "default")
+        meter.settle(meter.mark("p", body, 10), MANY, None, {"service_tier": "default"})
         assert meter.max_usd(body, 1_000) == before
-        meter.settle(meter.mark("p", body, 10), MANY, None, "priority")
+        meter.settle(meter.mark("p", body, 10), MANY, None, {"service_tier": "priority"})
         assert meter.max_usd(body, 1_000) == pytest.approx(2 * before)
         assert meter.max_usd({**body, "service_tier": "default"}, 1_000) == before
 

@@ -14,7 +14,7 @@ import pytest
 from schemas.errors import TeacherError
 from schemas.records import Json, Sampling
 from schemas.store import Store
-from synth.answers import judged
+from synth.answers import judged, schema_violation
 from synth.chat_completions import UnreadableError, effective_response, read_answer
 from synth.endpoint import Endpoint
 from synth.error_words import error_body
@@ -193,6 +193,7 @@ def test_limit_of_a_day_or_an_account_is_not_waited_for(message: str) -> None:
     [
         "Tokens per minute limit exceeded - too many tokens processed.",
         "Rate limit reached on tokens per day (TPD): Limit 100000, Used 99900. Please try again in 5m56s.",
+        "upstream retry budget exhausted",
         "Your account reached max concurrency: 1, please try again after 1 seconds",
         "Request rate increased too quickly. Please scale requests more smoothly over time.",
     ],
@@ -200,6 +201,12 @@ def test_limit_of_a_day_or_an_account_is_not_waited_for(message: str) -> None:
 def test_limit_that_waiting_lifts_is_waited_for(message: str) -> None:
     """Words that resemble those of a used-up account."""
     assert kind_of(429, {"error": {"message": message}}, answered=True) == "throttled"
+
+
+def test_refusal_that_quotes_an_answer_about_an_account_stops_no_run() -> None:
+    """The words are those of a used-up account, but the answer was about one."""
+    quoted = "The response was not valid JSON: 'Your account has been locked, until the spending cap is raised.'"
+    assert kind_of(400, {"error": {"message": quoted}}, answered=True) == "refused"
 
 
 def test_error_object_inside_a_200_has_its_own_status() -> None:
@@ -242,6 +249,27 @@ def test_answer_of_a_semantic_cache_to_another_question_is_not_used(
         with_ledger(teacher, tmp_path, ask)
 
 
+@pytest.mark.parametrize(("other", "tokens"), [("a cat sits in the evening sun and sleeps", (7, 7)), (TEXT, (7, 8))])
+def test_equal_answers_of_a_server_whose_ids_repeat_are_used(
+    other: str, tokens: tuple[int, int], tmp_path: Path
+) -> None:
+    """A long id may be constant, or be made from the text. Once it was that of a different answer, or of one to a
+    longer question, the same refusal or the same JSON for two questions is no copy."""
+
+    def reply(number: int) -> Reply:
+        choice = {"index": 0, "finish_reason": "stop", "message": {"content": (TEXT, other)[number % 2]}}
+        usage = {"prompt_tokens": tokens[number % 2], "completion_tokens": 9}
+        return Reply(body=orjson.dumps({"id": "chatcmpl-0123456789abcdef", "choices": [choice], "usage": usage}))
+
+    async def ask(ledger: Ledger, store: Store) -> None:
+        numbers = (0, 1, 2, 4, 6)
+        assert None not in [texts(await ledger.complete(chat(f"dog {i}"), PLAIN))[0] for i in numbers]
+
+    with LoopbackTeacher(lambda ask: reply(int(ask.prompt.removeprefix("dog ")))) as teacher:
+        with_ledger(teacher, tmp_path, ask)
+        assert len(teacher.asked) == 5
+
+
 def test_semantic_cache_ends_the_run(tmp_path: Path) -> None:
     """Repeating a question that was answered well before decides nothing here: the cache answers it."""
     choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": TEXT}}
@@ -276,6 +304,16 @@ def test_answer_ends_at_its_stop_text(text: str, finish: str, ends: str) -> None
     nothing = {"finish_reason": "stop", "message": {"content": "END"}}
     assert judged(nothing, None, {}, {"messages": [], "stop": "END"}, 0).status == "empty"
     assert judged(choice, None, {}, {"messages": []}, 0).status == ("truncated" if finish == "length" else "ok")
+
+
+@pytest.mark.parametrize(
+    ("text", "ends"), [('{"a": "x\\n\\ny"}', None), ('{\n\n"a": 1}', None), ('{"a": 1}\n\nIt is', '{"a": 1}')]
+)
+def test_stop_text_does_not_cut_whole_json(text: str, ends: str | None) -> None:
+    """A server that ignores the setting writes a stop text inside the JSON too, which is complete only with it."""
+    choice, request = {"finish_reason": "stop", "message": {"content": text}}, {"messages": [], "stop": "\n\n"}
+    verdict = judged(choice, schema_violation({"type": "object"}), {}, request, 0)
+    assert (verdict.status, verdict.text) == ("ok", ends or text)
 
 
 @pytest.mark.parametrize(
@@ -316,7 +354,9 @@ def test_row_that_is_too_long_for_a_gateway_is_sent_once(tmp_path: Path) -> None
         assert len(teacher.asked) == 3
 
 
-@pytest.mark.parametrize(("words", "status"), [(("length", "stop"), "truncated"), (("stop", "stop"), "ok")])
+@pytest.mark.parametrize(
+    ("words", "status"), [(("length", "stop"), "truncated"), (("stop", "stop"), "ok"), (("not_finished", "stop"), "ok")]
+)
 def test_last_event_of_a_gateway_does_not_complete_a_cut_answer(words: tuple[str, str], status: str) -> None:
     """Some close every stream with "stop", which used to replace the reason of the server behind them."""
     first = {"choices": [{"index": 0, "delta": {"content": "a red"}, "finish_reason": words[0]}]}
