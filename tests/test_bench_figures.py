@@ -101,6 +101,11 @@ def _proof_sentences() -> Iterator[tuple[str, str]]:
     counts = {kind: len(of(kind)) for kind in (shares, gaps, fields, many, many_gaps, labels)}
     alone, in_fours = least(shares, "alone"), least(shares, "alone", sizes=[4])
     absent = math.ceil(100 * max(row["absent"] / row["labels"] for row in settings if row["of"] == labels) - 1)
+    yield (
+        "evaluation",
+        f"of a share held in at least {least(many)} % of draws ({counts[many]} settings), that of a difference in at"
+        f" least {least(many_gaps)} % ({counts[many_gaps]} settings)",
+    )
     page = "bench/proof/README.md"
     yield (
         page,

@@ -21,9 +21,9 @@ class Comparison(Record):
 
     `difference` is None if one of the two was not measured. `simultaneous`, which is shown, is the same with a wider
     interval: those of all comparisons of the evaluation hold together at `difference.level` (Bonferroni). `p_value` is
-    from the exact sign-flip test, `p_holm` is adjusted for all comparisons. `p_unscored` is the p-value if every answer
-    that a check could not judge had been a pass of the system with the lower rate, which may be equally good; 1 if that
-    one would then be ahead, None without such answers.
+    from the exact sign-flip test, `p_holm` is adjusted for all comparisons. `p_unscored` is `p_holm` if every answer of
+    the system with the lower rate that a check could not judge had passed, because that system may be equally good. It
+    is 1 if the interval of the difference would then include zero, None without such answers.
     """
 
     a: str
@@ -46,8 +46,7 @@ class Comparison(Record):
         """Whether it would be better or worse, but not if the other's answers that a check could not judge are good."""
         if self.judged_outcome not in ("better", "worse") or self.p_unscored is None or self.difference is None:
             return False
-        adjustment = self.p_holm / self.p_value if self.p_holm and self.p_value else 1.0
-        return self.p_unscored * adjustment > 1 - self.difference.level + 1e-12
+        return self.p_unscored > 1 - self.difference.level + 1e-12
 
     @property
     def judged_outcome(self) -> Outcome:
@@ -69,9 +68,10 @@ class Comparison(Record):
     @property
     def more_inputs(self) -> int | None:
         """About how many more test inputs would decide it if the difference stayed the same, at least up to the minimum
-        of an evaluation. None if it is decided, or without a difference."""
+        of an evaluation. None if it is decided, if only answers that a check could not judge keep it from being so, or
+        without a difference."""
         gap = self.difference
-        if gap is None or self.outcome in ("better", "worse"):
+        if gap is None or self.judged_outcome in ("better", "worse"):
             return None
         needed = seeds_needed(gap)
         if needed is None:
@@ -92,9 +92,21 @@ def compare_last(
 
 
 def adjusted(comparisons: Sequence[Comparison]) -> tuple[Comparison, ...]:
-    """The comparisons with `p_holm`, adjusted over all that have a p-value."""
-    p_holm = iter(holm([gap.p_value for gap in comparisons if gap.p_value is not None]))
-    return tuple(gap if gap.p_value is None else gap.model_copy(update={"p_holm": next(p_holm)}) for gap in comparisons)
+    """The comparisons with `p_holm` and `p_unscored`, adjusted over all that have a p-value."""
+    p_values = [gap.p_value for gap in comparisons if gap.p_value is not None]
+    p_holm = iter(holm(p_values))
+
+    def adjust(gap: Comparison) -> Comparison:
+        if gap.p_value is None:
+            return gap
+        new = {"p_holm": next(p_holm)}
+        if gap.p_unscored is not None:
+            others = [*p_values]
+            others.remove(gap.p_value)
+            new["p_unscored"] = holm([gap.p_unscored, *others])[0]
+        return gap.model_copy(update=new)
+
+    return tuple(map(adjust, comparisons))
 
 
 def compare(a: Sequence[Output], b: Sequence[Output], *, of: int = 1, groups: Mapping[str, str] = ALONE) -> Comparison:
@@ -114,8 +126,9 @@ def compare(a: Sequence[Output], b: Sequence[Output], *, of: int = 1, groups: Ma
     if any(output.is_unscored for output in lower):
         generous = columns_of(by_seed(filter(_arrived, lower), unscored_pass=True), seeds)
         columns = (*columns[:2], *generous) if lower is b else (*generous, *columns[2:])
-        reversed_ = difference(*columns, groups=seed_groups).estimate * single.estimate <= 0
-        tested["p_unscored"] = 1.0 if reversed_ else sign_flip_p(*columns, groups=seed_groups)
+        generous_gap = difference(*columns, groups=seed_groups)
+        still = generous_gap.excludes_zero and generous_gap.estimate * single.estimate > 0
+        tested["p_unscored"] = sign_flip_p(*columns, groups=seed_groups) if still else 1.0
     return unmeasured.model_copy(update=tested)
 
 

@@ -109,8 +109,10 @@ def verdict(evaluation: Evaluation, ship_at: float = 0.5) -> ModelVerdict:
         flips = [_CHECK_CORRECTNESS, *flips]
     if decision == "ship" and (incomplete := [*_incomplete_systems([tuned, *rivals])]):
         decision, because, flips = "not enough evidence", [*incomplete, *because], [_RERUN_MISSING]
-    fine_tune, decision, unscored = _allow_for_crashes(evaluation, fine_tune, decision, tuned, rivals)
-    because, flips = [*unscored, *because], [_REPAIR_CHECK] if unscored else flips
+    fine_tune, decision, unscored = _allow_for_crashes(evaluation, fine_tune, decision, relations)
+    if unscored:
+        because = [*unscored, *because]
+        flips = [_REPAIR_CHECK, *(flip for flip in flips if flip in (_CHECK_CORRECTNESS, _RERUN_MISSING))]
     price, calls, money = _break_even(evaluation)
     return ModelVerdict(
         decision=decision,
@@ -146,19 +148,18 @@ def _incomplete_systems(systems: Iterable[SystemResult]) -> Iterator[str]:
 
 
 def _allow_for_crashes(
-    evaluation: Evaluation,
-    fine_tune: FineTune,
-    decision: Decision,
-    tuned: SystemResult,
-    rivals: Sequence[SystemResult],
+    evaluation: Evaluation, fine_tune: FineTune, decision: Decision, relations: Sequence[tuple[SystemResult, Relation]]
 ) -> tuple[FineTune, Decision, list[str]]:
     """Both recommendations without those that a crashed check may have caused, and the systems it could not judge. Such
     answers count as not passed: a rival may be as good as tuned, and tuned may be good enough."""
-    gaps = [gap for rival in rivals for gap in _comparisons_with(evaluation, rival)]
-    hanging = {gap.b if gap.judged_outcome == "better" else gap.a for gap in gaps if gap.hangs_on_unscored}
+    tuned = evaluation.system(TUNED)
+    unclear = [rival for rival, how in relations if how == "unclear" and fine_tune == "not enough evidence"]
+    gaps = [gap for rival in unclear for gap in _comparisons_with(evaluation, rival) if gap.hangs_on_unscored]
+    hanging = {gap.b if gap.judged_outcome == "better" else gap.a for gap in gaps}
     ask_of_rivals = fine_tune == "fine-tune" or bool(hanging - {tuned.name})
-    of_rivals = [*_unscored_systems(rivals, hanging)] if ask_of_rivals else []
-    of_tuned = [*_unscored_systems([tuned], hanging)] if decision == "do not ship" else []
+    of_rivals = [*_unscored_systems((rival for rival, _ in relations), hanging)] if ask_of_rivals else []
+    ask_of_tuned = decision == "do not ship" or tuned.name in hanging
+    of_tuned = [*_unscored_systems([tuned], hanging)] if ask_of_tuned else []
     if of_tuned or (of_rivals and decision == "ship"):
         decision = "not enough evidence"
     if of_rivals or (of_tuned and fine_tune == "do not fine-tune"):
@@ -200,6 +201,8 @@ def _relation(gap: Comparison) -> Relation:
         return "not measured"
     if outcome == "not enough evidence":
         return "few"
+    if gap.hangs_on_unscored:
+        return "unclear"
     return "tie" if interval.estimate <= TIE_MARGIN or interval.high <= TIE_UPPER_BOUND else "unclear"
 
 

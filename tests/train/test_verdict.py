@@ -11,7 +11,7 @@ import pytest
 from pairsmith.report.proof import describe_difference
 from schemas.records import Sampling, Usage
 from tests.train.test_metrics import output
-from train.comparison import compare_last
+from train.comparison import adjusted, compare_last
 from train.failures import REFUSAL
 from train.intervals import Interval
 from train.judgements import JudgedEvaluation, PairwiseChoice, win_rates
@@ -367,6 +367,36 @@ def test_a_few_answers_that_no_check_could_judge_change_no_clear_difference() ->
     assert gap.p_unscored is not None
     assert gap.outcome == "better"
     assert gap.p_unscored > gap.p_value
+
+
+def test_unscored_answers_matter_only_where_they_decide() -> None:
+    """That training is not worth it follows from one prompt that is better, whatever a check could not judge about
+    another prompt; that it is, from one decoding. No number of inputs helps where a check has to be repaired."""
+    worse = crashed(evaluation(tuned=0.5, base=0.5, retrieval=0.2, **{"few-shot": 0.95}), "base", 30)
+    assert worse.comparison("tuned", "base").hangs_on_unscored  # type: ignore[union-attr]
+    seen = verdict(worse)
+    assert (seen.decision, seen.fine_tune) == ("do not ship", "do not fine-tune")
+    assert not any("could not judge" in line for line in seen.because)
+    half = evaluation(tuned=(1.0, 0.5), base=(0.0, 0.2), inputs=120)
+    one = crashed(half, "base", 2)
+    greedy = one.comparison("tuned", "base", "greedy")
+    assert greedy is not None
+    hanging = greedy.model_copy(update={"p_unscored": 0.06})
+    gaps = tuple(hanging if gap is greedy else gap for gap in one.comparisons)
+    seen = verdict(one.model_copy(update={"comparisons": gaps}))
+    assert (hanging.outcome, hanging.more_inputs) == ("inconclusive", None)
+    assert (seen.decision, seen.fine_tune) == ("ship", "fine-tune")
+
+
+def test_unscored_answers_are_tested_as_strictly_as_all_others() -> None:
+    """The p-value that assumes they passed is adjusted for all comparisons too, also where the other one rounds to
+    zero, as with some 1,500 inputs."""
+    seen = crashed(evaluation(tuned=0.9, base=0.1), "base", 2)
+    gap = seen.comparisons[0].model_copy(update={"p_value": 0.0, "p_unscored": 0.02})
+    assert gap.judged_outcome == "better"
+    alone, of_eight = adjusted([gap])[0], adjusted([gap, *[gap.model_copy(update={"p_value": 0.9})] * 7])[0]
+    assert (alone.p_unscored, alone.outcome) == (0.02, "better")
+    assert (of_eight.p_unscored, of_eight.outcome) == (0.16, "inconclusive")
 
 
 def test_a_better_teacher_is_named_beside_its_price() -> None:
