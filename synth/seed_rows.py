@@ -141,28 +141,33 @@ def read_column_names(path: Path, encoding: str | None = None) -> list[str]:
         if error := chat_log_error(path):
             raise error
         raise InputError(f"a source of format {kind} has no columns.", where=path.name, fix=fix)
-    with open_unpacked(path, path.name) as file:
-        content = file.read()
-    if encoding is not None:
-        content = Utf8Reader(io.BytesIO(content), encoding, path.name).read()
+    with ExitStack() as stack:
+        stream: Readable = stack.enter_context(open_unpacked(path, path.name))
+        if encoding is not None:
+            stream = stack.enter_context(Utf8Reader(stream, encoding, path.name))
+        return _names_in(stream, kind, source)
+
+
+def _names_in(stream: Readable, kind: str, source: SeedSource) -> list[str]:
+    """The column names of a text file. Only a file of `kind` json is read as a whole."""
+    content = stream.read() if kind == "json" else b""
     is_list = kind == "json" and _is_list(content)
     only = _only_object(content) if kind == "json" and not is_list else None
     if is_list:
         row = next(iter(_parse_list(content, source)), None)
     elif only is not None and (key := _nested_list_key(only)):
         fix = f"Save only that list, for example with `jq .{key}`."
-        raise InputError(f"is a single object; its rows are in the list '{key}'.", where=path.name, fix=fix)
+        raise InputError(f"is a single object; its rows are in the list '{key}'.", where=source.path, fix=fix)
     elif only is not None and _is_table(only):
         fix = "Write rows: `df.to_json('rows.jsonl', orient='records', lines=True)`, or `jq -c '.[]'` for named rows."
         raise InputError(
-            "is a single object whose values are the columns or the rows of a table.", where=path.name, fix=fix
+            "is a single object whose values are the columns or the rows of a table.", where=source.path, fix=fix
         )
     elif only is not None:
         row = only
     else:
-        lines = (
-            line for _, line in _read_lines(io.BytesIO(content), source, []) if isinstance(line, str) and line.strip()
-        )
+        numbered = _read_lines(io.BytesIO(content) if kind == "json" else stream, source, [])
+        lines = (line for _, line in numbered if isinstance(line, str) and line.strip())
         head = next(lines, "")
         if kind == "csv":
             return csv_names(chain([head], lines), source)
@@ -174,9 +179,9 @@ def read_column_names(path: Path, encoding: str | None = None) -> list[str]:
             row = _parse_json(head) if head else None
         except orjson.JSONDecodeError as error:
             fix = one_per_line_hint(head) or "Fix this line."
-            raise InputError(f"is not valid JSON: {error}.", where=f"{path.name}:1", fix=fix) from None
+            raise InputError(f"is not valid JSON: {error}.", where=f"{source.path}:1", fix=fix) from None
     if not isinstance(row, dict):
-        raise InputError("does not begin with an object.", where=path.name, fix='Write rows such as {"text": "..."}.')
+        raise InputError("does not begin with an object.", where=source.path, fix='Write rows such as {"text": "..."}.')
     return list(row)
 
 
@@ -254,9 +259,8 @@ def _read_lines(stream: Readable, source: SeedSource, notes: list[SeedProblem]) 
                     where=f"{display_name(source)}:1",
                     fix=f'Save it as UTF-8, or add encoding = "{wide}" to its [[seeds]].',
                 )
-        if raw.startswith(BOM_UTF8):  # also where files were joined
+        if mark := len(BOM_UTF8) if raw.startswith(BOM_UTF8) else 0:  # also where files were joined
             notes.append(SeedProblem(f"{display_name(source)}:{number}", "bom", "a byte order mark was skipped."))
-            raw, offset, size = raw[3:], offset + 3, size - 3
         if size > MAX_LINE_BYTES:
             while raw and not raw.endswith(b"\n"):
                 raw = stream.readline(MAX_LINE_BYTES)
@@ -264,9 +268,9 @@ def _read_lines(stream: Readable, source: SeedSource, notes: list[SeedProblem]) 
             yield number, Fault("long", f"the line has {size:,} bytes; the limit is {MAX_LINE_BYTES:,}.")
         else:
             try:
-                yield number, raw.decode()
+                yield number, raw[mark:].decode()
             except UnicodeDecodeError as error:
-                raise not_utf8_error(error, raw, f"{display_name(source)}:{number}", offset) from None
+                raise not_utf8_error(error, raw[mark:], f"{display_name(source)}:{number}", offset + mark) from None
         offset += size
 
 

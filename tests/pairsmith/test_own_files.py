@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from pairsmith import file_columns
 from pairsmith.file_guess import Guess, guess
 from pairsmith.file_languages import hint_of_languages
 from pairsmith.file_values import are_references
@@ -514,3 +515,22 @@ def test_last_turns_of_conversations_may_be_equal(tmp_path: Path) -> None:
     rows = [{"messages": [*turns(*names, pair), *turns(*names, ("Thanks!", pair[1]))]} for pair in ENGLISH]
     guessed, _ = read(tmp_path, "a.jsonl", lines_of(rows))
     assert "several different" not in " ".join(guessed.why)
+
+
+def test_of_long_rows_fewer_are_inspected_but_all_labels_are_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rows that are kept in memory are bounded by their size, not only by their number. What needs all rows, the
+    labels and the choices of a record, follows the rows that were read."""
+    monkeypatch.setattr(file_columns, "_MOST", 20_000)
+    texts = [f"ticket {number} " + "about the late parcel " * 20 for number in range(300)]
+    labels = [("late", "lost", "other")[number % 3] for number in range(299)] + ["last of all"]
+    rows = lines_of([{"text": text, "label": label} for text, label in zip(texts, labels, strict=True)])
+    guessed, _ = read(tmp_path, "labels.jsonl", rows)
+    assert sorted(guessed.task["labels"]) == ["last of all", "late", "lost", "other"]
+    columns = file_columns.columns_of(tmp_path / "labels.jsonl")
+    assert 0 < len(columns[0].texts) < 60, "also where only the first rows are read"
+    records = [{"text": text, "output": {"state": label}} for text, label in zip(texts, labels, strict=True)]
+    guessed, _ = read(tmp_path, "records.jsonl", lines_of(records))
+    assert guessed.schema is not None
+    assert "enum" not in json.dumps(guessed.schema)
