@@ -44,10 +44,10 @@ from pairsmith.file_roles import (
     parts_of,
     side_of,
     sides_inside,
+    sides_of,
 )
 from pairsmith.header_words import INPUT, LABELS, MODEL, OUTPUT, REPLY, THREAD
 from pairsmith.record_schema import choices_in, schema_of, with_choices
-from prompts.languages import language_code
 from schemas.errors import InputError
 from schemas.kinds import KINDS
 from schemas.labels import distinct_labels
@@ -245,7 +245,7 @@ def _table(path: Path, columns: Sequence[Column], wanted: str) -> Guess:
     if wanted != "classify":
         refuse_single_messages(path, columns)
     texts = [column for column in columns if column.is_text and (not column.objects or column.called(OUTPUT))]
-    sides = {code: column for column in texts if (code := language_code(column.header))}
+    sides = sides_of(texts)
     plain = (c for c in columns if c.filled and not c.objects and (c.is_text or c.called(INPUT)))
     if not any(plain):  # all texts may be inside objects, as in traces of a model
         inner = [one for column in columns if column.nested for one in inner_columns(column)]

@@ -37,6 +37,8 @@ ENGLISH = [
     ("The app crashes every time I open the page of invoices", "Please install the newest version."),
     ("I would like to return the blue lamp because it flickers", "The label for the return is attached."),
 ]
+PAIRED = list(enumerate(zip(ENGLISH, GERMAN, strict=True)))
+SIDES = [(asked, gefragt) for _, ((asked, _), (gefragt, _)) in PAIRED]
 
 
 def read(folder: Path, name: str, content: str, kind: str = "") -> tuple[Guess, list[Any]]:
@@ -515,6 +517,28 @@ def test_last_turns_of_conversations_may_be_equal(tmp_path: Path) -> None:
     rows = [{"messages": [*turns(*names, pair), *turns(*names, ("Thanks!", pair[1]))]} for pair in ENGLISH]
     guessed, _ = read(tmp_path, "a.jsonl", lines_of(rows))
     assert "several different" not in " ".join(guessed.why)
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [("comments", "requester_id", "reply"), ("data", "annotations", "predictions"), ("custom_id", "method", "body")],
+)
+def test_columns_with_the_names_of_an_export_may_be_a_table(tmp_path: Path, columns: list[str]) -> None:
+    """Only what has the objects or lists of an export is refused as one."""
+    rows = [{name: f"parcel {number} is late, says the {name}" for name in columns} for number in range(8)]
+    read(tmp_path, "rows.jsonl", lines_of(rows))
+
+
+def test_a_question_and_its_answer_in_two_languages_are_no_translation(tmp_path: Path) -> None:
+    """A language that two columns have in brackets says nothing about what is translated."""
+    header = "question (en),answer (en),question (de),answer (de),id\n"
+    rows = [f'"{asked}","{reply}","{gefragt}","{antwort}",{at}' for at, ((asked, reply), (gefragt, antwort)) in PAIRED]
+    guessed, seeds = read(tmp_path, "rows.csv", header + "\n".join(rows))
+    assert guessed.task["kind"] != "translate"
+    guessed, seeds = read(
+        tmp_path, "more.csv", "en,de,note (en)\n" + "\n".join(f'"{a}","{b}","{a} too"' for a, b in SIDES)
+    )
+    assert (guessed.task["kind"], seeds[0].text, seeds[0].reference) == ("translate", *SIDES[0])
 
 
 def test_of_long_rows_fewer_are_inspected_but_all_labels_are_found(
