@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import re
 import sys
 from codecs import BOM_UTF8
@@ -20,7 +19,7 @@ from schemas.compressed import ending_of, open_unpacked
 from schemas.errors import InputError
 from schemas.spec import SeedSource
 from schemas.wide_text import wide_encoding
-from synth.columns import Fault, SeedProblem, layout, object_columns, open_objects
+from synth.columns import Fault, SeedProblem, layout, object_columns, open_objects, parse_json
 from synth.csv_rows import BLANK, MAX_LINE_BYTES, Lines, Rows, csv_names, csv_rows, display_name, split_leading_blanks
 from synth.hub_rows import hub_rows
 from synth.input_template import variables
@@ -176,7 +175,7 @@ def _names_in(stream: Readable, kind: str, source: SeedSource) -> list[str]:
             holds = Counter(chain.from_iterable(objects))
             return [name for name, rows in holds.items() if 4 * rows >= len(objects)]
         try:
-            row = _parse_json(head) if head else None
+            row = parse_json(head) if head else None
         except orjson.JSONDecodeError as error:
             fix = one_per_line_hint(head) or "Fix this line."
             raise InputError(f"is not valid JSON: {error}.", where=f"{source.path}:1", fix=fix) from None
@@ -283,7 +282,7 @@ def _jsonl_rows(lines: Iterable[tuple[int, str | Fault]], source: SeedSource, no
                 yield number, BLANK
             else:
                 try:
-                    yield number, _parse_json(line.rstrip())
+                    yield number, parse_json(line.rstrip())
                 except orjson.JSONDecodeError as error:
                     what = f"is not valid JSON at column {error.colno}: {error.msg}."
                     if not source.imported:
@@ -298,26 +297,10 @@ def _jsonl_rows(lines: Iterable[tuple[int, str | Fault]], source: SeedSource, no
     return object_rows(objects(), source, notes)
 
 
-def _parse_json(text: str | bytes) -> Any:
-    """The JSON value in `text`.
-
-    NaN and lone surrogates, which Python's own JSON writer produces although strict JSON has neither, are accepted too:
-    they make one text unusable, not the file. Raises orjson.JSONDecodeError.
-    """
-    try:
-        return orjson.loads(text)
-    except orjson.JSONDecodeError:
-        with suppress(ValueError, RecursionError):
-            text = text.decode() if isinstance(text, bytes) else text
-            if "NaN" in text or "Infinity" in text or "\\ud" in text.lower():
-                return json.loads(text)
-        raise
-
-
 def _object_keys(line: str) -> tuple[str, ...]:
     """The keys of the JSON object in a line; empty if it is not an object."""
     try:
-        row = _parse_json(line)
+        row = parse_json(line)
     except orjson.JSONDecodeError:
         return ()
     return tuple(row) if isinstance(row, dict) else ()
@@ -355,7 +338,7 @@ def _json_rows(content: bytes, source: SeedSource, notes: list[SeedProblem]) -> 
 def _only_object(content: bytes) -> dict[str, object] | None:
     """The object that is the whole file, possibly over many lines; None if there is more."""
     with suppress(orjson.JSONDecodeError):
-        value = _parse_json(content.removeprefix(BOM_UTF8))
+        value = parse_json(content.removeprefix(BOM_UTF8))
         return value if isinstance(value, dict) else None
     return None
 
@@ -366,7 +349,7 @@ def _is_list(content: bytes) -> bool:
 
 def _parse_list(content: bytes, source: SeedSource) -> list[object]:
     try:
-        rows: list[object] = _parse_json(content.removeprefix(BOM_UTF8))
+        rows: list[object] = parse_json(content.removeprefix(BOM_UTF8))
     except orjson.JSONDecodeError as error:
         where = f"{display_name(source)}:{error.lineno}"
         raise InputError(f"is not valid JSON at column {error.colno}: {error.msg}.", where=where) from None

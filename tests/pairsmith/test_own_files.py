@@ -357,6 +357,9 @@ def test_objects_in_cells_are_read_by_their_paths(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text(csv_of(["payload", "reply"], [*table, ["broken {", "Sorry about that."]]))
     source = SeedSource(path="a.csv", kind="pair", **guessed.settings)
     assert [problem.code for problem in read_seeds([source], tmp_path).problems] == ["type"]
+    (tmp_path / "a.csv").write_text(csv_of(["payload"], [['{"body": "A lamp is late", "score": NaN}']]))
+    scored = SeedSource(path="a.csv", columns={"text": "payload.body"})
+    assert [seed.text for seed in read_seeds([scored], tmp_path).seeds] == ["A lamp is late"], "as Python writes it"
     (tmp_path / "b.csv").write_text(csv_of(["text", "result.json"], [["An order of two lamps", '{"lamps": 2}']]))
     dotted = SeedSource(path="b.csv", kind="pair", columns={"input": "text", "output": "result.json"})
     assert read_seeds([dotted], tmp_path).seeds[0].reference == '{"lamps": 2}'
