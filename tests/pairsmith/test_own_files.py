@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import json
 import shutil
@@ -425,7 +426,7 @@ def _label_studio(question: str, answer: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("row_of", [_chatgpt, _intercom, _zendesk, _label_studio])
-@pytest.mark.parametrize("form", ["list", "lines"])
+@pytest.mark.parametrize("form", ["list", "lines", "packed"])
 @pytest.mark.skipif(not shutil.which("jq"), reason="the command runs jq")
 def test_an_export_without_rows_is_refused_with_a_command_that_writes_them(
     tmp_path: Path, row_of: Callable[[str, str], dict[str, Any]], form: str
@@ -433,8 +434,9 @@ def test_an_export_without_rows_is_refused_with_a_command_that_writes_them(
     """Their titles or priorities were taken for what to learn. The command works as it is printed: pasted into a shell,
     it writes the questions and the answers."""
     exported = [row_of(*pair) for pair in ENGLISH]
-    path = tmp_path / "my export.json"
-    path.write_text(json.dumps(exported, indent=1) if form == "list" else lines_of(exported))
+    text = json.dumps(exported, indent=1) if form == "list" else lines_of(exported)
+    path = tmp_path / ("my export.json.gz" if form == "packed" else "my export.json")
+    path.write_bytes(gzip.compress(text.encode()) if form == "packed" else text.encode())
     with pytest.raises(InputError) as refused:
         guess(path)
     command = str(refused.value.fix).split("`")[1]
