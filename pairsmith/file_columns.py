@@ -197,8 +197,10 @@ def _first(rows: Rows, count: int, size: int) -> Rows:
 
 def _size(row: tuple[int, Cells | Fault]) -> int:
     """About how many characters a row has."""
-    cells = () if isinstance(row[1], Fault) else row[1].values()
-    return sum(len(cell if isinstance(cell, str) else repr(cell)) for cell in cells)
+    _, cells = row
+    if isinstance(cells, Fault):
+        return 0
+    return sum(len(cell if isinstance(cell, str) else repr(cell)) for cell in cells.values())
 
 
 def _column(at: int, header: str, rows: Sequence[Cells]) -> Column:

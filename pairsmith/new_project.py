@@ -118,15 +118,16 @@ def write_project(
 
 def _refuse_blocked(folder: Path) -> None:
     """Raise UsageError if no folder can be here."""
+    there = next((path for path in (folder, *folder.parents) if os.path.lexists(path) and not path.is_dir()), None)
     if any(len(os.fsencode(name)) > _LONGEST_NAME for name in folder.parts):
-        what, path = "the name of the folder is too long", Path(str(folder)[:_LONGEST_NAME])
-    elif path := next(
-        (path for path in (folder, *folder.parents) if os.path.lexists(path) and not path.is_dir()), None
-    ):
-        what = "is a file, not a folder" if path.exists() else f"is a link to '{path.readlink()}', which does not exist"
+        what, where = "the name of the folder is too long", str(folder)[:_LONGEST_NAME]
+    elif there:
+        target = "" if there.exists() else str(there.readlink())
+        what = f"is a link to '{target}', which does not exist" if target else "is a file, not a folder"
+        where = str(there)
     else:
         return
-    raise UsageError(f"{what}; nothing was changed.", where=str(path), fix="Choose another folder.")
+    raise UsageError(f"{what}; nothing was changed.", where=where, fix="Choose another folder.")
 
 
 def with_teacher(spec_text: str, teacher: FoundTeacher) -> str:
