@@ -141,10 +141,9 @@ def read_column_names(path: Path, encoding: str | None = None) -> list[str]:
             raise error
         raise InputError(f"a source of format {kind} has no columns.", where=path.name, fix=fix)
     with ExitStack() as stack:
-        stream: Readable = stack.enter_context(open_unpacked(path, path.name))
-        if encoding is not None:
-            stream = stack.enter_context(Utf8Reader(stream, encoding, path.name))
-        return _names_in(stream, kind, source)
+        file = stack.enter_context(open_unpacked(path, path.name))
+        text = file if encoding is None else stack.enter_context(Utf8Reader(file, encoding, path.name))
+        return _names_in(text, kind, source)
 
 
 def _names_in(stream: Readable, kind: str, source: SeedSource) -> list[str]:
