@@ -142,7 +142,7 @@ def read_column_names(path: Path, encoding: str | None = None) -> list[str]:
         raise InputError(f"a source of format {kind} has no columns.", where=path.name, fix=fix)
     with ExitStack() as stack:
         file = stack.enter_context(open_unpacked(path, path.name))
-        text = file if encoding is None else stack.enter_context(Utf8Reader(file, encoding, path.name))
+        text: Readable = file if encoding is None else stack.enter_context(Utf8Reader(file, encoding, path.name))
         return _names_in(text, kind, source)
 
 
