@@ -79,11 +79,12 @@ def _paths_to_lists(value: dict[str, object], path: tuple[str, ...]) -> Iterator
 def refuse_exports(path: Path, names: Sequence[str], rows: Sequence[Cells]) -> None:
     """Raise InputError, with a command that writes rows, for what another program exported in a form that no spec can
     read; and for whole answers of an API, which a model would learn to write as they are."""
+    shaped = {name for at, name in enumerate(names) if any(isinstance(row.get(f"c{at}"), dict | list) for row in rows)}
     for columns, what, program in _EXPORTS:
-        if columns <= set(names):
-            command = (
-                f"jq -c 'if type == \"array\" then .[] else . end | {program}' {shlex.quote(path.name)} > rows.jsonl"
-            )
+        if columns <= set(names) and columns & shaped:
+            jq, file = f"jq -c 'if type == \"array\" then .[] else . end | {program}'", shlex.quote(path.name)
+            read = f"gzip -dcf < {file} | {jq}" if path.suffix.lower() == ".gz" else f"{jq} {file}"
+            command = f"{read} > rows.jsonl"
             raise InputError(f"{what}.", where=path.name, fix=f"Write rows with `{command}`, and use that file.")
     for at, name in enumerate(names):
         objects = [cell for row in rows[:_EXAMINED] if isinstance(cell := row.get(f"c{at}"), dict)]

@@ -22,10 +22,12 @@ from schemas.labels import distinct_labels, folded_label
 from schemas.spec import SeedSource
 from synth.columns import Cells, Fault, SeedProblem, check_columns, follow, plain_text, without_single_lists
 from synth.columns import paths_in as paths_in_source
+from synth.csv_rows import Rows
 from synth.seed_rows import read_column_names, rows_of
 from synth.turns import extract_turns, parse_turns
 
 LOOKED_AT = 10_000  # rows that are inspected: half of them the first ones
+_MOST = 50_000_000  # characters of these rows; with longer rows, fewer are inspected
 TEXT_WORDS = 3.0  # a column with at least this many words per cell on average is text
 CATEGORIES = 30  # a column that carries information has at most this many distinct values
 _MAX_COMPARED, _COMPARED_ROWS = 200, 500  # columns that are compared each with each other, and rows of each
@@ -136,13 +138,14 @@ def first_rows(
     encoding: str | None = None,
     *,
     strict: bool = False,
-    skip: int = 0,
     spread: bool = False,
     notes: list[SeedProblem] | None = None,
 ) -> list[Cells]:
-    """The first rows after the first `skip`, with cells keyed by column number; with `spread`, half of them from the
-    whole file. A line that is not JSON is skipped, as for rows with outputs; with `strict` it raises InputError, as for
-    other rows. Columns of the same name are not read. What was noticed about the columns is added to `notes`."""
+    """The first rows, with cells keyed by column number; with `spread`, half of them from the whole file. A line that
+    is not JSON is skipped, as for rows with outputs; with `strict` it raises InputError, as for other rows. Columns of
+    the same name are not read. What was noticed about the columns is added to `notes`, and with `spread` whether rows
+    were left out (`sampled`)."""
+    notes = [] if notes is None else notes
     times = Counter(names)
     named = {f"c{at}": name for at, name in enumerate(names) if name.strip() and times[name] == 1}
     if not named:
@@ -154,28 +157,50 @@ def first_rows(
         columns, both = {**named, "output": header}, f"{{{{ {first} }}}}{{{{ output }}}}"
         source = source.model_copy(update={"kind": "pair", "columns": columns, "input": both})
     with ExitStack() as stack:
-        every = rows_of(source, path.parent, None, [] if notes is None else notes, stack)
-        rows_read = _spread(every) if spread else list(islice(every, skip, skip + LOOKED_AT))
+        every = rows_of(source, path.parent, None, notes, stack)
+        rows_read = _spread(every, path.name, notes) if spread else list(_first(every, LOOKED_AT, _MOST))
     paths = paths_in_source(source)  # for headers with a dot, whose parts are the keys of objects
     parts = (row if isinstance(row, Fault) else follow(paths, row) for _, row in rows_read)
     rows = [without_single_lists(row) for row in parts if not isinstance(row, Fault)]
     faults = ((number, row) for number, row in rows_read if isinstance(row, Fault) and row.code != "blank")
-    if not rows and not skip and (fault := next(faults, None)):
+    if not rows and (fault := next(faults, None)):
         number, (code, detail) = fault
         raise InputError(f"none of its rows can be used; the first: {code}: {detail}", where=f"{path.name}:{number}")
     return rows
 
 
-def _spread(rows: Iterator[tuple[int, Cells | Fault]]) -> list[tuple[int, Cells | Fault]]:
+def _spread(rows: Rows, name: str, notes: list[SeedProblem]) -> list[tuple[int, Cells | Fault]]:
     """The first rows, which show what belongs together, and as many at equal distances among the others, because a file
     may be sorted by its labels."""
-    first, others, step = list(islice(rows, LOOKED_AT // 2)), list[tuple[int, Cells | Fault]](), 1
+    first, others, step = list(_first(rows, LOOKED_AT // 2, _MOST // 2)), list[tuple[int, Cells | Fault]](), 1
+    size = 0
     for at, row in enumerate(rows):
         if at % step == 0:
             others.append(row)
-        if len(others) > LOOKED_AT // 2:
+            size += _size(row)
+        if len(others) > LOOKED_AT // 2 or (size > _MOST // 2 and len(others) > 1):
             others, step = others[::2], 2 * step
+            size = sum(map(_size, others))
+    if step > 1:
+        notes.append(SeedProblem(name, "sampled", "only some rows were inspected."))
     return first + others
+
+
+def _first(rows: Rows, count: int, size: int) -> Rows:
+    """The first `count` rows, or fewer that reach `size`."""
+    for row in islice(rows, count):
+        yield row
+        size -= _size(row)
+        if size <= 0:
+            return
+
+
+def _size(row: tuple[int, Cells | Fault]) -> int:
+    """About how many characters a row has."""
+    _, cells = row
+    if isinstance(cells, Fault):
+        return 0
+    return sum(len(cell if isinstance(cell, str) else repr(cell)) for cell in cells.values())
 
 
 def _column(at: int, header: str, rows: Sequence[Cells]) -> Column:

@@ -4,14 +4,16 @@ and the user is asked to confirm it with excerpts of the decoded text, because a
 from __future__ import annotations
 
 import codecs
+import io
 import re
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from schemas.errors import InputError
 from schemas.wide_text import wide_encoding
 
+UTF_8 = "utf-8"
 ENCODINGS = {
     "cp1252": "Western Europe, Windows",
     "mac_roman": "Western Europe, Excel on a Mac",
@@ -91,19 +93,29 @@ def as_utf8(content: bytes, name: str, encoding: str = "") -> bytes:
     return content.decode(known).encode() if known else content
 
 
+def unicode_encoding(stream: BinaryIO) -> str | None:
+    """UTF_8 or the wide encoding in which all of `stream` can be read; None if there is none. It keeps only a part in
+    memory."""
+    part = stream.read(_PART)
+    name = wide_encoding(part[:4]) or UTF_8
+    decode = codecs.getincrementaldecoder(name)().decode
+    with suppress(UnicodeError):  # unpaired surrogates can be decoded but not encoded
+        while part:
+            decode(part).encode()
+            part = stream.read(_PART)
+        decode(b"", final=True)
+        return name
+    return None
+
+
 def encoding_of(content: bytes, name: str, encoding: str = "") -> str | None:
     """The encoding of the file `name` if it is not UTF-8: a recognised one, or `encoding`. None also if it is not text.
 
     Raises AmbiguousEncoding if the encoding is unknown and not given, and InputError if `encoding` cannot decode the
     file.
     """
-    wide = wide_encoding(content[:4])
-    with suppress(UnicodeError):  # unpaired surrogates can be decoded but not encoded
-        decode = codecs.getincrementaldecoder(wide or "utf-8")().decode
-        for at in range(0, len(content), _PART):  # the text of a large file would take several times its memory
-            decode(content[at : at + _PART]).encode()
-        decode(b"", final=True)
-        return wide or None
+    if known := unicode_encoding(io.BytesIO(content)):
+        return None if known == UTF_8 else known
     if encoding:
         known = encoding.lower().replace("-", "_").replace("windows_", "cp")
         if known not in ENCODINGS:

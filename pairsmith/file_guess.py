@@ -44,10 +44,10 @@ from pairsmith.file_roles import (
     parts_of,
     side_of,
     sides_inside,
+    sides_of,
 )
 from pairsmith.header_words import INPUT, LABELS, MODEL, OUTPUT, REPLY, THREAD
 from pairsmith.record_schema import choices_in, schema_of, with_choices
-from prompts.languages import language_code
 from schemas.errors import InputError
 from schemas.kinds import KINDS
 from schemas.labels import distinct_labels
@@ -107,7 +107,7 @@ def guess(path: Path, kind: str = "", encoding: str | None = None) -> Guess:
     task chosen by the user; with it, a column of labels may have any name. Raises InputError for a file that cannot be
     read or contains no text."""
     try:
-        guessed = _guess(path, kind, encoding)
+        guessed = _guess(path, kind, encoding, notes := list[SeedProblem]())
         schema = schema_of(guessed.outputs) if guessed.kind == "pair" and kind in ("", "extract") else None
     except RecursionError:
         fix = "Give each row its texts as columns of their own."
@@ -122,10 +122,10 @@ def guess(path: Path, kind: str = "", encoding: str | None = None) -> Guess:
         )
     if schema is None:
         guessed = guessed if kind in ("", guessed.task["kind"]) else guessed._replace(task=_named(kind, guessed))
-        return _with_doubts(path, guessed)
+        return _with_doubts(path, guessed, sampled=_were_sampled(notes))
     why = [f"every output is a JSON object, so outputs are records: check their keys and types in {SCHEMA}"]
     choices = choices_in(guessed.outputs, guessed.asked) if guessed.asked else {}
-    if choices and first_rows(path, read_column_names(path, encoding), encoding, skip=LOOKED_AT):
+    if _were_sampled(notes):
         choices = {}  # a row that was not read may have another value, and would be rejected for it
     if bound := with_choices(schema, choices):
         names = " and ".join(map(repr, bound[:_LISTED]))
@@ -133,7 +133,11 @@ def guess(path: Path, kind: str = "", encoding: str | None = None) -> Guess:
     return guessed._replace(task={"kind": "extract", "schema": SCHEMA}, schema=schema, why=[*guessed.why, *why])
 
 
-def _with_doubts(path: Path, guessed: Guess) -> Guess:
+def _were_sampled(notes: Sequence[SeedProblem]) -> bool:
+    return any(note.code == "sampled" for note in notes)
+
+
+def _with_doubts(path: Path, guessed: Guess, *, sampled: bool) -> Guess:
     """The guess with what is doubtful about its outputs, and all labels of a long file."""
     if guessed.copies:
         what = f"{guessed.copies:,} of {len(guessed.outputs):,} outputs equal their inputs"
@@ -146,17 +150,16 @@ def _with_doubts(path: Path, guessed: Guess) -> Guess:
         guessed.why.extend(hint_of_languages(guessed.spoken))
     if not is_labels:
         return guessed
-    if 2 * len(outputs) >= LOOKED_AT:
+    if sampled:
         source = SeedSource(path=path.name, kind=guessed.kind, **guessed.settings)
         outputs = tuple(seed.reference or "" for seed in read_seeds([source], path.parent).seeds)
     guessed.why.extend(hints_of_labels(labels := distinct_labels(outputs), outputs))
     return guessed._replace(task={**guessed.task, "labels": labels})
 
 
-def _guess(path: Path, kind: str, encoding: str | None) -> Guess:
+def _guess(path: Path, kind: str, encoding: str | None, notes: list[SeedProblem]) -> Guess:
     names = read_column_names(path, encoding)
     check_columns(names, path.name)
-    notes: list[SeedProblem] = []
     rows = first_rows(path, names, encoding, spread=True, notes=notes) if names else []
     if not rows:
         raise InputError("has no rows.", where=path.name, fix="Add at least one row below the headers.")
@@ -242,7 +245,7 @@ def _table(path: Path, columns: Sequence[Column], wanted: str) -> Guess:
     if wanted != "classify":
         refuse_single_messages(path, columns)
     texts = [column for column in columns if column.is_text and (not column.objects or column.called(OUTPUT))]
-    sides = {code: column for column in texts if (code := language_code(column.header))}
+    sides = sides_of(texts)
     plain = (c for c in columns if c.filled and not c.objects and (c.is_text or c.called(INPUT)))
     if not any(plain):  # all texts may be inside objects, as in traces of a model
         inner = [one for column in columns if column.nested for one in inner_columns(column)]

@@ -97,6 +97,15 @@ def _is_about_replies(column: Column) -> bool:
     return column.is_bare and column.called(REPLY) and not last.endswith((*map(plain, REPLY.split()), *_ITSELF))
 
 
+def sides_of(texts: Sequence[Column]) -> dict[str, Column]:
+    """The texts in columns named after languages. If a language has several, such as a question and its answer in two
+    languages each, only those that are named after nothing else."""
+    sides = [(code, column) for column in texts if (code := language_code(column.header))]
+    if len(dict(sides)) < len(sides):
+        sides = [(code, column) for code, column in sides if not column.header.rstrip().endswith((")", "]"))]
+    return dict(sides)
+
+
 def sides_inside(columns: Sequence[Column]) -> dict[str, Column]:
     """Two texts inside objects, named after languages as on the hub: {"translation": {"en": ..., "de": ...}}. Empty if
     there are more, such as a question and its answer in two languages each."""

@@ -35,11 +35,9 @@ def of_path(path: Path) -> str:
 
 
 def _digest(path: Path) -> str:
-    """The SHA-256 of what a file contains, which compressing it anew does not change; of its bytes if it is
-    damaged."""
-    if path.suffix.lower() == ".gz":
-        with suppress(InputError), open_unpacked(path, path.name) as unpacked:
-            return hashlib.file_digest(cast(io.BufferedReader, unpacked), "sha256").hexdigest()
+    """The SHA-256 of what a file contains, which compressing it does not change; of its bytes if it is damaged."""
+    with suppress(InputError), open_unpacked(path, path.name) as unpacked:
+        return hashlib.file_digest(cast(io.BufferedReader, unpacked), "sha256").hexdigest()
     return sha256(path)
 
 

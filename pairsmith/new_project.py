@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tomllib
 from collections.abc import Mapping
@@ -28,6 +29,14 @@ FIRST_OF_KIND: dict[KindName, str | None] = {
     "translate": "museum-en-fr",
     "free": "curious",
 }
+IGNORED = {
+    ".gitignore": (
+        b"# What pairsmith writes: rows, answers, models and reports. The spec, seeds and prompts belong in git.\n"
+        b"/pairsmith.db*\n/adapters/\n/artifacts/\n/dataset/\n/evaluations/\n/export/\n/receipts/\n/registry/\n"
+        b"/certificate.json\n/evidence.json\n/report.html\n"
+    )
+}
+_LONGEST_NAME = 255  # bytes, on all common file systems
 # File types to copy: seeds; the project's own gates, checks, models and prompts; a JSON schema.
 _COPIED = (".jsonl", ".csv", ".py", ".jinja", ".json")
 # Settings that other servers reject or interpret differently, and the comment on them in the examples.
@@ -69,11 +78,15 @@ def files_of(template: Path) -> dict[str, bytes]:
     return {path.relative_to(template).as_posix(): path.read_bytes() for path in copied}
 
 
-def write_project(folder: Path, files: Mapping[str, bytes | Path]) -> list[Path]:
-    """Write `files`, or copy those that are paths, into `folder` and return their paths.
+def write_project(
+    folder: Path, files: Mapping[str, bytes | Path], unless_there: Mapping[str, bytes] | None = None
+) -> list[Path]:
+    """Write `files`, or copy those that are paths, into `folder` and return their paths; `unless_there` only where
+    nothing has that name.
 
     Raises UsageError, without writing anything, if there is a project already or a file would be overwritten.
     """
+    _refuse_blocked(folder)
     if (folder / SPEC_NAME).exists():
         raise UsageError(
             "this folder is already a project; nothing was changed.",
@@ -87,9 +100,10 @@ def write_project(folder: Path, files: Mapping[str, bytes | Path]) -> list[Path]
             where=str(folder),
             fix="Choose another folder: pairsmith init NEW-FOLDER.",
         )
+    more = {name: body for name, body in (unless_there or {}).items() if not os.path.lexists(folder / name)}
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for name, body in files.items():
+        for name, body in {**files, **more}.items():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             if isinstance(body, Path):
                 shutil.copyfile(body, folder / name)
@@ -99,7 +113,21 @@ def write_project(folder: Path, files: Mapping[str, bytes | Path]) -> list[Path]
         raise UsageError(
             f"cannot be written: {error.strerror}.", where=str(folder), fix="Choose another folder."
         ) from None
-    return [folder / name for name in files]
+    return [folder / name for name in (*files, *more)]
+
+
+def _refuse_blocked(folder: Path) -> None:
+    """Raise UsageError if no folder can be here."""
+    there = next((path for path in (folder, *folder.parents) if os.path.lexists(path) and not path.is_dir()), None)
+    if any(len(os.fsencode(name)) > _LONGEST_NAME for name in folder.parts):
+        what, where = "the name of the folder is too long", str(folder)[:_LONGEST_NAME]
+    elif there:
+        target = "" if there.exists() else str(there.readlink())
+        what = f"is a link to '{target}', which does not exist" if target else "is a file, not a folder"
+        where = str(there)
+    else:
+        return
+    raise UsageError(f"{what}; nothing was changed.", where=where, fix="Choose another folder.")
 
 
 def with_teacher(spec_text: str, teacher: FoundTeacher) -> str:

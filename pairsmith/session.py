@@ -166,13 +166,22 @@ max_usd_option = click.option(
 )
 
 
+class Folder(click.Path):
+    """The path of a folder. An empty one, as of a shell variable that is not set, would be the current folder."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == "":
+            self.fail("the name of the folder is empty (is a variable of the shell not set?).", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 def on_project(body: Callable[..., Any]) -> Callable[..., Any]:
     """Add the three options that every project command has, and pass them as a Session in the first argument."""
 
     @click.option(
         "--project",
         "folder",
-        type=click.Path(path_type=Path),
+        type=Folder(path_type=Path),
         default=Path(),
         show_default="this folder",
         metavar="DIR",

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import re
 import zlib
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -34,10 +35,11 @@ def open_unpacked(path: Path, name: str) -> BinaryIO:
 def unpack(content: bytes, name: str, most: int) -> tuple[str, bytes]:
     """The name and the first `most` bytes of an uploaded file, as `open_unpacked` reads it, without the ending `.gz`.
     Raises InputError."""
+    inside = re.sub(r"\.gz\Z", "", name, flags=re.IGNORECASE)
     if not content.startswith(_MAGIC):
-        return name.removesuffix(".gz"), content
+        return inside, content
     with io.BufferedReader(cast(io.RawIOBase, _Unpacked(io.BytesIO(content), name, len(content)))) as stream:
-        return name.removesuffix(".gz"), stream.read(most)
+        return inside, stream.read(most)
 
 
 class _Unpacked(io.RawIOBase):

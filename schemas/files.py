@@ -155,7 +155,8 @@ def labelled_lock(
 
     `take` tries to take the lock of the open file; by default it is `locked`. Raises what `take` raises.
     """
-    opened = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, mode)
+    opened, holder = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, mode), os.getpid()
+    ours = False
     try:
         if ours := (take or locked)(opened):
             with suppress(OSError):  # on a full disk the lock works without its label
@@ -163,6 +164,8 @@ def labelled_lock(
                 os.pwrite(opened, label, 0)
         yield ours
     finally:
+        if ours and os.getpid() == holder:  # closing it is not enough if a forked process that lives on has it open
+            fcntl.flock(opened, fcntl.LOCK_UN)
         os.close(opened)
 
 

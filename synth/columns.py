@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 import math
 import re
 import unicodedata
@@ -10,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import date, time
 from decimal import Decimal
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -307,6 +308,22 @@ def object_columns(source: SeedSource, columns: Mapping[str, str]) -> dict[str, 
     return {name: column for name, column in columns.items() if _in_spec(source).get(name, "").startswith(f"{column}.")}
 
 
+def parse_json(text: str | bytes) -> Any:
+    """The JSON value in `text`.
+
+    NaN and lone surrogates, which Python's own JSON writer produces although strict JSON has neither, are accepted too:
+    they make one text unusable, not the file. Raises orjson.JSONDecodeError.
+    """
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        with suppress(ValueError, RecursionError):
+            text = text.decode() if isinstance(text, bytes) else text
+            if "NaN" in text or "Infinity" in text or "\\ud" in text.lower():
+                return json.loads(text)
+        raise
+
+
 def open_objects(objects: Mapping[str, str], cells: Cells) -> Cells | Fault:
     """The row with the objects in the columns from `object_columns`, which may be written as JSON. A Fault if one has
     something else."""
@@ -315,7 +332,7 @@ def open_objects(objects: Mapping[str, str], cells: Cells) -> Cells | Fault:
         cell = cells[name]
         if isinstance(cell, str):
             with suppress(orjson.JSONDecodeError):
-                cell = orjson.loads(cell) if cell.strip() else None
+                cell = parse_json(cell) if cell.strip() else None
         if not isinstance(cell, dict | list | None):
             return Fault("type", f"expected an object in '{column}'.")
         opened = {**opened, name: cell}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import re
 import sys
 from codecs import BOM_UTF8
@@ -20,7 +19,7 @@ from schemas.compressed import ending_of, open_unpacked
 from schemas.errors import InputError
 from schemas.spec import SeedSource
 from schemas.wide_text import wide_encoding
-from synth.columns import Fault, SeedProblem, layout, object_columns, open_objects
+from synth.columns import Fault, SeedProblem, layout, object_columns, open_objects, parse_json
 from synth.csv_rows import BLANK, MAX_LINE_BYTES, Lines, Rows, csv_names, csv_rows, display_name, split_leading_blanks
 from synth.hub_rows import hub_rows
 from synth.input_template import variables
@@ -141,28 +140,32 @@ def read_column_names(path: Path, encoding: str | None = None) -> list[str]:
         if error := chat_log_error(path):
             raise error
         raise InputError(f"a source of format {kind} has no columns.", where=path.name, fix=fix)
-    with open_unpacked(path, path.name) as file:
-        content = file.read()
-    if encoding is not None:
-        content = Utf8Reader(io.BytesIO(content), encoding, path.name).read()
+    with ExitStack() as stack:
+        file = stack.enter_context(open_unpacked(path, path.name))
+        text: Readable = file if encoding is None else stack.enter_context(Utf8Reader(file, encoding, path.name))
+        return _names_in(text, kind, source)
+
+
+def _names_in(stream: Readable, kind: str, source: SeedSource) -> list[str]:
+    """The column names of a text file. Only a file of `kind` json is read as a whole."""
+    content = stream.read() if kind == "json" else b""
     is_list = kind == "json" and _is_list(content)
     only = _only_object(content) if kind == "json" and not is_list else None
     if is_list:
         row = next(iter(_parse_list(content, source)), None)
     elif only is not None and (key := _nested_list_key(only)):
         fix = f"Save only that list, for example with `jq .{key}`."
-        raise InputError(f"is a single object; its rows are in the list '{key}'.", where=path.name, fix=fix)
+        raise InputError(f"is a single object; its rows are in the list '{key}'.", where=source.path, fix=fix)
     elif only is not None and _is_table(only):
         fix = "Write rows: `df.to_json('rows.jsonl', orient='records', lines=True)`, or `jq -c '.[]'` for named rows."
         raise InputError(
-            "is a single object whose values are the columns or the rows of a table.", where=path.name, fix=fix
+            "is a single object whose values are the columns or the rows of a table.", where=source.path, fix=fix
         )
     elif only is not None:
         row = only
     else:
-        lines = (
-            line for _, line in _read_lines(io.BytesIO(content), source, []) if isinstance(line, str) and line.strip()
-        )
+        numbered = _read_lines(io.BytesIO(content) if kind == "json" else stream, source, [])
+        lines = (line for _, line in numbered if isinstance(line, str) and line.strip())
         head = next(lines, "")
         if kind == "csv":
             return csv_names(chain([head], lines), source)
@@ -171,12 +174,12 @@ def read_column_names(path: Path, encoding: str | None = None) -> list[str]:
             holds = Counter(chain.from_iterable(objects))
             return [name for name, rows in holds.items() if 4 * rows >= len(objects)]
         try:
-            row = _parse_json(head) if head else None
+            row = parse_json(head) if head else None
         except orjson.JSONDecodeError as error:
             fix = one_per_line_hint(head) or "Fix this line."
-            raise InputError(f"is not valid JSON: {error}.", where=f"{path.name}:1", fix=fix) from None
+            raise InputError(f"is not valid JSON: {error}.", where=f"{source.path}:1", fix=fix) from None
     if not isinstance(row, dict):
-        raise InputError("does not begin with an object.", where=path.name, fix='Write rows such as {"text": "..."}.')
+        raise InputError("does not begin with an object.", where=source.path, fix='Write rows such as {"text": "..."}.')
     return list(row)
 
 
@@ -254,9 +257,8 @@ def _read_lines(stream: Readable, source: SeedSource, notes: list[SeedProblem]) 
                     where=f"{display_name(source)}:1",
                     fix=f'Save it as UTF-8, or add encoding = "{wide}" to its [[seeds]].',
                 )
-        if raw.startswith(BOM_UTF8):  # also where files were joined
+        if mark := len(BOM_UTF8) if raw.startswith(BOM_UTF8) else 0:  # also where files were joined
             notes.append(SeedProblem(f"{display_name(source)}:{number}", "bom", "a byte order mark was skipped."))
-            raw, offset, size = raw[3:], offset + 3, size - 3
         if size > MAX_LINE_BYTES:
             while raw and not raw.endswith(b"\n"):
                 raw = stream.readline(MAX_LINE_BYTES)
@@ -264,9 +266,9 @@ def _read_lines(stream: Readable, source: SeedSource, notes: list[SeedProblem]) 
             yield number, Fault("long", f"the line has {size:,} bytes; the limit is {MAX_LINE_BYTES:,}.")
         else:
             try:
-                yield number, raw.decode()
+                yield number, raw[mark:].decode()
             except UnicodeDecodeError as error:
-                raise not_utf8_error(error, raw, f"{display_name(source)}:{number}", offset) from None
+                raise not_utf8_error(error, raw[mark:], f"{display_name(source)}:{number}", offset + mark) from None
         offset += size
 
 
@@ -279,7 +281,7 @@ def _jsonl_rows(lines: Iterable[tuple[int, str | Fault]], source: SeedSource, no
                 yield number, BLANK
             else:
                 try:
-                    yield number, _parse_json(line.rstrip())
+                    yield number, parse_json(line.rstrip())
                 except orjson.JSONDecodeError as error:
                     what = f"is not valid JSON at column {error.colno}: {error.msg}."
                     if not source.imported:
@@ -294,26 +296,10 @@ def _jsonl_rows(lines: Iterable[tuple[int, str | Fault]], source: SeedSource, no
     return object_rows(objects(), source, notes)
 
 
-def _parse_json(text: str | bytes) -> Any:
-    """The JSON value in `text`.
-
-    NaN and lone surrogates, which Python's own JSON writer produces although strict JSON has neither, are accepted too:
-    they make one text unusable, not the file. Raises orjson.JSONDecodeError.
-    """
-    try:
-        return orjson.loads(text)
-    except orjson.JSONDecodeError:
-        with suppress(ValueError, RecursionError):
-            text = text.decode() if isinstance(text, bytes) else text
-            if "NaN" in text or "Infinity" in text or "\\ud" in text.lower():
-                return json.loads(text)
-        raise
-
-
 def _object_keys(line: str) -> tuple[str, ...]:
     """The keys of the JSON object in a line; empty if it is not an object."""
     try:
-        row = _parse_json(line)
+        row = parse_json(line)
     except orjson.JSONDecodeError:
         return ()
     return tuple(row) if isinstance(row, dict) else ()
@@ -351,7 +337,7 @@ def _json_rows(content: bytes, source: SeedSource, notes: list[SeedProblem]) -> 
 def _only_object(content: bytes) -> dict[str, object] | None:
     """The object that is the whole file, possibly over many lines; None if there is more."""
     with suppress(orjson.JSONDecodeError):
-        value = _parse_json(content.removeprefix(BOM_UTF8))
+        value = parse_json(content.removeprefix(BOM_UTF8))
         return value if isinstance(value, dict) else None
     return None
 
@@ -362,7 +348,7 @@ def _is_list(content: bytes) -> bool:
 
 def _parse_list(content: bytes, source: SeedSource) -> list[object]:
     try:
-        rows: list[object] = _parse_json(content.removeprefix(BOM_UTF8))
+        rows: list[object] = parse_json(content.removeprefix(BOM_UTF8))
     except orjson.JSONDecodeError as error:
         where = f"{display_name(source)}:{error.lineno}"
         raise InputError(f"is not valid JSON at column {error.colno}: {error.msg}.", where=where) from None

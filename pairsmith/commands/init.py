@@ -9,19 +9,20 @@ from typing import TYPE_CHECKING
 import click
 import orjson
 
-from pairsmith.file_encoding import AmbiguousEncoding, encoding_of
+from pairsmith.file_encoding import UTF_8, AmbiguousEncoding, encoding_of, unicode_encoding
 from pairsmith.file_guess import SCHEMA, Guess, guess
 from pairsmith.guessed_spec import spec_text, task_name
 from pairsmith.new_project import (
     EXAMPLES,
     FIRST_OF_KIND,
+    IGNORED,
     files_of,
     template_folder,
     with_base,
     with_teacher,
     write_project,
 )
-from pairsmith.session import Session, on_project
+from pairsmith.session import Folder, Session, on_project
 from pairsmith.teacher_search import EMBEDDED, FoundTeacher, find_teacher
 from schemas.compressed import ending_of, open_unpacked
 from schemas.errors import InputError, UsageError
@@ -43,7 +44,7 @@ _SHOWN = 90  # characters of the file shown for each candidate encoding
 
 
 @click.command()
-@click.argument("folder_named", metavar="[DIR]", required=False, type=click.Path(path_type=Path))
+@click.argument("folder_named", metavar="[DIR]", required=False, type=Folder(path_type=Path))
 @click.option("--example", metavar="NAME", help=f"Start from an example: {', '.join(EXAMPLES)}.")
 @click.option("--kind", type=click.Choice(KINDS), help="Start from a task of this kind (see `pairsmith docs tasks`).")
 @click.option(
@@ -113,7 +114,7 @@ def _make(
     teacher = EMBEDDED if embedded or not asks else find_teacher()
     text = with_teacher(text, teacher) if asks else text
     text = with_base(text) if user_file or not (example or kind) else text
-    written = write_project(folder, {**files, SPEC_NAME: text.encode()})
+    written = write_project(folder, {**files, SPEC_NAME: text.encode()}, unless_there=IGNORED)
     short, reading = read or _shortages(spec, folder)
     folder_to_name = Path() if folder.resolve() == Path.cwd() else folder
     run_command = replace(session, folder=folder_to_name, overrides=()).command("run")
@@ -151,6 +152,9 @@ def _encoding_of(file: Path, encoding: str) -> str | None:
     the encoding was not given and cannot be derived from the bytes."""
     if ending_of(file) not in _TEXT or not file.is_file():
         return None  # the reader of that format reports what is wrong
+    with open_unpacked(file, file.name) as stream:
+        if known := unicode_encoding(stream):
+            return None if known == UTF_8 else known
     try:
         with open_unpacked(file, file.name) as stream:
             return encoding_of(stream.read(), file.name, encoding)

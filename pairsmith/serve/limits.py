@@ -23,10 +23,10 @@ ANONYMOUS_BYTES = 64_000
 _UPLOADS = re.compile(r"/v1/files|/api/v1/projects/[^/]+/seeds|/new|/p/[^/]+/setup/seeds")
 
 
-def check_size(size: int) -> None:
+def check_size(size: int, what: str = "the file") -> None:
     """Raises Refusal (413) for a file that is too large to upload."""
     if size > UPLOAD_BYTES:
-        raise Refusal(413, f"the file is larger than {UPLOAD_BYTES // 10**6} MB.", code="too_large")
+        raise Refusal(413, f"{what} is larger than {UPLOAD_BYTES // 10**6} MB.", code="too_large")
 
 
 def unpacked(name: str, content: bytes) -> tuple[str, bytes]:
@@ -34,7 +34,7 @@ def unpacked(name: str, content: bytes) -> tuple[str, bytes]:
     too large, InputError for a damaged file."""
     check_size(len(content))
     name, content = unpack(content, name, UPLOAD_BYTES + 1)
-    check_size(len(content))
+    check_size(len(content), "the unpacked file")
     return name, content
 
 

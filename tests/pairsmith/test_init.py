@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
 from aiohttp import web
 
-from pairsmith.new_project import EXAMPLES, template_folder, with_teacher
+from pairsmith.new_project import EXAMPLES, template_folder, with_teacher, write_project
 from pairsmith.teacher_search import EMBEDDED, FoundTeacher, find_teacher
+from schemas.errors import UsageError
 from schemas.spec_file import load
 from tests.pairsmith.conftest import Project
 from tests.servers import InThread
@@ -67,6 +70,56 @@ def test_nothing_is_overwritten(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert "already a project" in done.stderr
     assert (tmp_path / "sub" / "pairsmith.toml").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [
+        ("file", "is a file, not a folder; nothing was changed."),
+        ("file/in/it", "is a file, not a folder; nothing was changed."),
+        ("link", "is a link to 'nowhere', which does not exist; nothing was changed."),
+        ("new/" + 300 * "x", "the name of the folder is too long; nothing was changed."),
+    ],
+)
+def test_a_path_at_which_no_folder_can_be_is_refused(tmp_path: Path, name: str, what: str) -> None:
+    """The message says what is there, and no part of the path is created."""
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to("nowhere")
+    with pytest.raises(UsageError) as refused:
+        write_project(tmp_path / name, {"pairsmith.toml": b""})
+    assert refused.value.what == what
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "link"]
+
+
+@pytest.mark.parametrize("command", [("init", ""), ("init", "--project", "")], ids=["argument", "option"])
+def test_an_empty_name_is_not_the_current_folder(tmp_path: Path, command: tuple[str, ...]) -> None:
+    """`pairsmith init "$UNSET"` creates nothing."""
+    done = Project(tmp_path).run(*command)
+    assert (done.returncode, list(tmp_path.iterdir())) == (2, [])
+    assert "the name of the folder is empty" in done.stderr
+
+
+def test_git_leaves_out_what_pairsmith_writes(tmp_path: Path) -> None:
+    """`git add .` takes the spec and the seeds, but no store, dataset, receipt or report. A `.gitignore` that exists is
+    kept."""
+    git = shutil.which("git")
+    if git is None:
+        pytest.skip("git is not installed")
+    subprocess.run([git, "init", "-q"], cwd=tmp_path, check=True)
+    (tmp_path / "rows.csv").write_text(
+        "question,answer\n" + "".join(f"Is order {n} here?,Yes it is\n" for n in range(9))
+    )
+    new = Project(tmp_path / "new")
+    assert Project(tmp_path).run("init", "new", "--from", "rows.csv").returncode == 0
+    for stage in ("generate", "curate", "report"):
+        assert new.run(stage).returncode == 0
+    assert (new.folder / "report.html").exists()
+    subprocess.run([git, "add", "new"], cwd=tmp_path, check=True)
+    added = subprocess.run([git, "ls-files"], cwd=tmp_path, check=True, capture_output=True, text=True).stdout
+    assert added.split() == ["new/.gitignore", "new/pairsmith.toml", "new/rows.csv"]
+    (tmp_path / ".gitignore").write_text("mine\n")
+    assert Project(tmp_path).run("init", "--embedded").returncode == 0
+    assert (tmp_path / ".gitignore").read_text() == "mine\n"
 
 
 def test_an_unknown_example_lists_the_examples(tmp_path: Path) -> None:

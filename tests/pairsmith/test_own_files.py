@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import json
 import shutil
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from pairsmith import file_columns
 from pairsmith.file_guess import Guess, guess
 from pairsmith.file_languages import hint_of_languages
 from pairsmith.file_values import are_references
@@ -36,6 +38,8 @@ ENGLISH = [
     ("The app crashes every time I open the page of invoices", "Please install the newest version."),
     ("I would like to return the blue lamp because it flickers", "The label for the return is attached."),
 ]
+PAIRED = list(enumerate(zip(ENGLISH, GERMAN, strict=True)))
+SIDES = [(asked, gefragt) for _, ((asked, _), (gefragt, _)) in PAIRED]
 
 
 def read(folder: Path, name: str, content: str, kind: str = "") -> tuple[Guess, list[Any]]:
@@ -354,6 +358,9 @@ def test_objects_in_cells_are_read_by_their_paths(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text(csv_of(["payload", "reply"], [*table, ["broken {", "Sorry about that."]]))
     source = SeedSource(path="a.csv", kind="pair", **guessed.settings)
     assert [problem.code for problem in read_seeds([source], tmp_path).problems] == ["type"]
+    (tmp_path / "a.csv").write_text(csv_of(["payload"], [['{"body": "A lamp is late", "score": NaN}']]))
+    scored = SeedSource(path="a.csv", columns={"text": "payload.body"})
+    assert [seed.text for seed in read_seeds([scored], tmp_path).seeds] == ["A lamp is late"], "as Python writes it"
     (tmp_path / "b.csv").write_text(csv_of(["text", "result.json"], [["An order of two lamps", '{"lamps": 2}']]))
     dotted = SeedSource(path="b.csv", kind="pair", columns={"input": "text", "output": "result.json"})
     assert read_seeds([dotted], tmp_path).seeds[0].reference == '{"lamps": 2}'
@@ -419,7 +426,7 @@ def _label_studio(question: str, answer: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("row_of", [_chatgpt, _intercom, _zendesk, _label_studio])
-@pytest.mark.parametrize("form", ["list", "lines"])
+@pytest.mark.parametrize("form", ["list", "lines", "packed"])
 @pytest.mark.skipif(not shutil.which("jq"), reason="the command runs jq")
 def test_an_export_without_rows_is_refused_with_a_command_that_writes_them(
     tmp_path: Path, row_of: Callable[[str, str], dict[str, Any]], form: str
@@ -427,8 +434,9 @@ def test_an_export_without_rows_is_refused_with_a_command_that_writes_them(
     """Their titles or priorities were taken for what to learn. The command works as it is printed: pasted into a shell,
     it writes the questions and the answers."""
     exported = [row_of(*pair) for pair in ENGLISH]
-    path = tmp_path / "my export.json"
-    path.write_text(json.dumps(exported, indent=1) if form == "list" else lines_of(exported))
+    text = json.dumps(exported, indent=1) if form == "list" else lines_of(exported)
+    path = tmp_path / ("my export.json.gz" if form == "packed" else "my export.json")
+    path.write_bytes(gzip.compress(text.encode()) if form == "packed" else text.encode())
     with pytest.raises(InputError) as refused:
         guess(path)
     command = str(refused.value.fix).split("`")[1]
@@ -514,3 +522,44 @@ def test_last_turns_of_conversations_may_be_equal(tmp_path: Path) -> None:
     rows = [{"messages": [*turns(*names, pair), *turns(*names, ("Thanks!", pair[1]))]} for pair in ENGLISH]
     guessed, _ = read(tmp_path, "a.jsonl", lines_of(rows))
     assert "several different" not in " ".join(guessed.why)
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [("comments", "requester_id", "reply"), ("data", "annotations", "predictions"), ("custom_id", "method", "body")],
+)
+def test_columns_with_the_names_of_an_export_may_be_a_table(tmp_path: Path, columns: list[str]) -> None:
+    """Only what has the objects or lists of an export is refused as one."""
+    rows = [{name: f"parcel {number} is late, says the {name}" for name in columns} for number in range(8)]
+    read(tmp_path, "rows.jsonl", lines_of(rows))
+
+
+def test_a_question_and_its_answer_in_two_languages_are_no_translation(tmp_path: Path) -> None:
+    """A language that two columns have in brackets says nothing about what is translated."""
+    header = "question (en),answer (en),question (de),answer (de),id\n"
+    rows = [f'"{asked}","{reply}","{gefragt}","{antwort}",{at}' for at, ((asked, reply), (gefragt, antwort)) in PAIRED]
+    guessed, seeds = read(tmp_path, "rows.csv", header + "\n".join(rows))
+    assert guessed.task["kind"] != "translate"
+    guessed, seeds = read(
+        tmp_path, "more.csv", "en,de,note (en)\n" + "\n".join(f'"{a}","{b}","{a} too"' for a, b in SIDES)
+    )
+    assert (guessed.task["kind"], seeds[0].text, seeds[0].reference) == ("translate", *SIDES[0])
+
+
+def test_of_long_rows_fewer_are_inspected_but_all_labels_are_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rows that are kept in memory are bounded by their size, not only by their number. What needs all rows, the
+    labels and the choices of a record, follows the rows that were read."""
+    monkeypatch.setattr(file_columns, "_MOST", 20_000)
+    texts = [f"ticket {number} " + "about the late parcel " * 20 for number in range(300)]
+    labels = [("late", "lost", "other")[number % 3] for number in range(299)] + ["last of all"]
+    rows = lines_of([{"text": text, "label": label} for text, label in zip(texts, labels, strict=True)])
+    guessed, _ = read(tmp_path, "labels.jsonl", rows)
+    assert sorted(guessed.task["labels"]) == ["last of all", "late", "lost", "other"]
+    columns = file_columns.columns_of(tmp_path / "labels.jsonl")
+    assert 0 < len(columns[0].texts) < 60, "also where only the first rows are read"
+    records = [{"text": text, "output": {"state": label}} for text, label in zip(texts, labels, strict=True)]
+    guessed, _ = read(tmp_path, "records.jsonl", lines_of(records))
+    assert guessed.schema is not None
+    assert "enum" not in json.dumps(guessed.schema)

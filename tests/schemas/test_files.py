@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from schemas import files
-from schemas.files import copy_folder, replaced, replaced_folder
+from schemas.files import copy_folder, is_locked, labelled_lock, replaced, replaced_folder
 from tests.pairsmith.conftest import ROOT
 
 DIES = """
@@ -158,3 +158,29 @@ def test_folder_is_copied_or_the_full_disk_is_reported(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="No space left") as refused:
         copy_folder(source, full)
     assert refused.value.errno == errno.ENOSPC
+
+
+def test_a_forked_process_does_not_keep_a_lock(tmp_path: Path) -> None:
+    """A worker that was forked while the lock was held may outlive it, and inherits the open file."""
+    end, begin = os.pipe()
+    with labelled_lock(tmp_path / "lock", b"ours") as ours:
+        assert ours
+        if (child := os.fork()) == 0:
+            os.close(begin)
+            os.read(end, 1)
+            os._exit(0)
+    with labelled_lock(tmp_path / "lock", b"again") as ours:
+        os.close(begin)
+        os.waitpid(child, 0)
+        assert ours
+
+
+def test_a_forked_process_does_not_free_the_lock_of_its_parent(tmp_path: Path) -> None:
+    """Not even if it leaves the block in which its parent took it."""
+    with suppress(SystemExit), labelled_lock(tmp_path / "lock", b"ours"):
+        if (child := os.fork()) == 0:
+            raise SystemExit
+        os.waitpid(child, 0)
+        assert is_locked(tmp_path / "lock")
+        return
+    os._exit(0)

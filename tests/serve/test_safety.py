@@ -429,7 +429,7 @@ def test_a_compressed_upload_is_stored_unpacked(service: Service) -> None:
     assert (folder / "seeds" / "more.csv").read_bytes() == b"text\na fox\nan owl\n"
     refused = send(b"text\n" + b"x" * limits.UPLOAD_BYTES)
     assert refused.status_code == 413, refused.text
-    assert "larger than 50 MB" in problem(refused)["what"]
+    assert "the unpacked file is larger than 50 MB" in problem(refused)["what"]
 
 
 NAMES = [

@@ -105,7 +105,8 @@ def test_a_file_that_unpacks_without_end_is_refused(tmp_path: Path, monkeypatch:
 
 
 def test_the_fingerprint_is_that_of_the_content(tmp_path: Path) -> None:
-    """Compressing a file anew, at another time or level, makes nothing stale; a damaged file has one too."""
+    """Compressing a file, at another time or level, and whatever its name, makes nothing stale; a damaged file has one
+    too."""
     path, prints = tmp_path / "a.csv.gz", []
     for content in (
         gzip.compress(CSV.encode(), 1, mtime=1),
@@ -116,6 +117,16 @@ def test_the_fingerprint_is_that_of_the_content(tmp_path: Path) -> None:
         prints.append(fingerprints.of_path(path))
     (tmp_path / "a.csv").write_text(CSV)
     assert prints[0] == prints[1] == fingerprints.of_path(tmp_path / "a.csv") != prints[2]
+    (tmp_path / "a.csv").write_bytes(gzip.compress(CSV.encode()))
+    assert prints[0] == fingerprints.of_path(tmp_path / "a.csv")
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.csv.gz", "a.CSV.GZ"])
+@pytest.mark.parametrize("content", [CSV.encode(), gzip.compress(CSV.encode())], ids=["plain", "packed"])
+def test_an_upload_is_unpacked_whatever_its_name(name: str, content: bytes) -> None:
+    """The ending `.gz` goes, in any case: the name that is left says the format."""
+    stored, text = unpack(content, name, 10**6)
+    assert (stored.lower(), text) == ("a.csv", CSV.encode())
 
 
 def test_parquet_compresses_itself(tmp_path: Path) -> None:

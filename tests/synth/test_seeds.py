@@ -22,6 +22,7 @@ from schemas.errors import InputError
 from schemas.records import Seed
 from schemas.spec import SeedSource
 from synth import seed_rows
+from synth.csv_rows import MAX_LINE_BYTES
 from synth.seed_rows import read_column_names
 from synth.seeds import MAX_CHARS, SeedReading, read_seeds
 
@@ -213,6 +214,14 @@ def test_odd_headers_and_a_byte_order_mark_are_fixed_and_reported(tmp_path, writ
         ("seeds.csv:1", "header", "2 columns have the name 'ID'."),
         ("seeds.csv:1", "header", "the column ' Text ' was read as 'text'."),
     ]
+
+
+def test_a_byte_order_mark_does_not_hide_that_a_line_is_too_long(tmp_path, write):
+    """It counts as a part of the line, whose end was read as another row."""
+    write("seeds.txt", b"a fox\n\xef\xbb\xbf" + b"x" * (MAX_LINE_BYTES - 1) + b"tail of it\na crab\n")
+    reading = read(tmp_path, "seeds.txt")
+    assert texts(reading) == ["a fox", "a crab"]
+    assert [(lost.where, lost.code) for lost in reading.problems] == [("seeds.txt:2", "long")]
 
 
 @pytest.mark.parametrize("header", ["text,id,text", "Text,id,TEXT"])
