@@ -72,7 +72,8 @@ def assign_splits(seeds: Sequence[Seed], settings: SplitSettings, earlier: Itera
         if GROUP in seed.meta and "use" not in seed.meta:
             known[seed.meta[GROUP]] = split
         elif seed.kind == "pair" and "use" not in seed.meta:
-            known[_question_key(seed)] = split
+            question = _question_key(seed)  # once in the test, or a new answer would be lost as repeating a test input
+            known[question] = max(split, known.get(question) or 0)
     by_kind: defaultdict[SeedKind, array[int]] = defaultdict(lambda: array("i"))
     # Groups, first exchanges of conversations and inputs of pairs; every other seed is drawn by itself.
     shared = IdMap()
@@ -85,15 +86,16 @@ def assign_splits(seeds: Sequence[Seed], settings: SplitSettings, earlier: Itera
         id_, number, recorded = _draw_key(seed), len(splits), known.get(seed.id)
         if GROUP in seed.meta or seed.kind == "conversation":
             number = shared.setdefault(id_, number)
-        elif seed.kind == "pair":
+        elif seed.kind == "pair" and (recorded is None or known.get(_question_key(seed)) in (None, recorded)):
             number = shared.setdefault(_question_key(seed), number)
         if number < len(splits) and recorded is not None:
             if splits[number] < 0:
                 splits[number] = recorded
             elif splits[number] != recorded:  # the seed was read before it had a group, and a seed never moves
                 number = len(splits)
-        elif number < len(splits):  # whatever the order of the seeds
-            uniforms[number] = min(uniforms[number], _uniform(id_, settings))
+        elif number < len(splits) and seed.kind == "pair" and GROUP not in seed.meta:
+            # In any order of the seeds, and as likely in the test as a question with one answer.
+            uniforms[number] = _uniform(_question_key(seed), settings)
         number_of.append(number)
         if number == len(splits):
             own = _question_key(seed) if seed.kind == "pair" and GROUP not in seed.meta else _own_draw_key(seed)

@@ -58,7 +58,7 @@ __all__ = ["Gate", "GateStep", "Judgement", "gates_for", "gates_of", "judge", "j
 _STYLE, _LANGUAGE, _BOTH, _TWO = ("style",), ("language",), ("style", "language"), ("language", "input_language")
 _BY_KEY: dict[str, tuple[Callable[..., Judgement], tuple[str, ...]]] = {
     "thinking": (thinking, _BOTH),
-    "placeholder": (placeholder, _BOTH),
+    "placeholder": (placeholder, (*_BOTH, "kind")),
     "encoding": (encoding, ()),
     "broken_json": (broken_json, _STYLE),
     "fenced": (fenced, _STYLE),

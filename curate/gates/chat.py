@@ -22,6 +22,7 @@ from curate.gates.making import (
     restated_style,
 )
 from curate.gates.phrases import all_languages_pattern, find_all, phrases, says, words_of
+from curate.gates.phrases.word_patterns import word_pattern
 from curate.gates.versions import (
     repeated_prompt,
     repeated_version,
@@ -384,7 +385,7 @@ def _asks_to_refuse(folded: tuple[str, str, str], reference: str, language: str,
 def _is_wanted_refusal(text: str, other: str, style: str, language: str, kind: str) -> bool:
     """Whether a refusal in an answer may be wanted: its style tells the model to turn some requests down.
 
-    Not if the text speaks of an AI and the request does not.
+    Not if the text speaks of an AI and neither the request nor the style does.
     """
     if kind not in ("reply", "free") or not _turns_down(style, language):
         return False
@@ -393,15 +394,26 @@ def _is_wanted_refusal(text: str, other: str, style: str, language: str, kind: s
 
 @lru_cache(maxsize=CACHE_SIZE)  # the style is the same for every row
 def _turns_down(style: str, language: str) -> bool:
-    """Whether a folded style tells a model to turn requests down. `Never refuse` does not."""
-    for verb in all_languages_pattern("turns_down").finditer(style):
-        before = style[max(0, verb.start() - _DENIAL_REACH) : verb.start()]
-        if not any(says(code, "denial", before) for code in dict.fromkeys(("en", language))):
-            return True
+    """Whether a folded style tells a model to turn requests down.
+
+    `Do not hedge or refuse` does not, and neither does a style that says who else may refuse what.
+    """
+    for sentence in _SENTENCE_END.split(style):
+        for name in ("turns_down", "declines"):
+            for verb in all_languages_pattern(name).finditer(sentence):
+                before = sentence[: verb.start()]
+                near = before if _joined().search(before) else before[-_DENIAL_REACH:]
+                if any(says(code, "denial", near) for code in dict.fromkeys(("en", language))):
+                    continue
+                if _commands().search(before) or (name == "turns_down" and says("any", "requests", sentence)):
+                    return True
     return False
 
 
-_DENIAL_REACH = 12  # characters before a verb in which a denial refers to it
+_SENTENCE_END = re.compile(r"[.!?;\n\u3002\uff01\uff1f\u0964]+")
+_DENIAL_REACH = 12  # characters before a verb in which a denial refers to it; more in `do not hedge or refuse`
+_joined = word_pattern(r"(?<!\w){or_between}\s+(?:\w+(?:ly|ment|mente)\s+)?\Z")
+_commands = word_pattern(r"(?:\A|[,:()\u2013\u2014]|(?<!\w){before_commands}|\w(?:ly|ment|mente))[\s*\"'-]*\Z")
 
 
 def _other(pair: Pair, side: Side) -> str:

@@ -324,8 +324,7 @@ def echo(
     if kind != "free" and (input == output or mostly_repeated) and not _has_other_form(pair):
         more = ", ".join(added) or "no content word"
         echoed = rejected("echo", f"it is the input with {more} added", new)
-        filler_words = filler(language)
-        plain, now = ([word for word in side if word not in filler_words] for side in (input, output))
+        plain, now = ([word for word in side if word not in filler(language)] for side in (input, output))
         asking = lexicon(language).words("asking").intersection(output).difference(input)
         if plain == now and (kind == "reply" or asking):
             return echoed
@@ -336,13 +335,18 @@ def echo(
         repeats_message = f"it repeats the input before it begins: {quote(pair.input)}"
     if repeats_message:
         return only_flagged(rejected("echo", repeats_message, new))
-    for instruction in (pair.system, style):
-        start = words(instruction)[:_LEAK_WORDS]
-        if len(start) == _LEAK_WORDS and _has_run(output, start) and not _has_run(input, start):
-            leaked = rejected("echo", f"it repeats the instruction: {quote(' '.join(start))}", new)
-            # A reply may repeat what a style says about the subject.
-            return only_flagged(leaked) if kind == "reply" else leaked
+    if start := _repeated_instruction((pair.system, style), input, output):
+        leaked = rejected("echo", f"it repeats the instruction: {quote(start)}", new)
+        return only_flagged(leaked) if kind == "reply" else leaked  # which may repeat what a style says of the subject
     return passed(f"{new:.0%} of its content words are new", new)
+
+
+def _repeated_instruction(instructions: Sequence[str], input: list[str], output: list[str]) -> str:
+    """Return the first words of an instruction that the output contains and the input does not, or ''."""
+    for start in (words(instruction)[:_LEAK_WORDS] for instruction in instructions):
+        if len(start) == _LEAK_WORDS and _has_run(output, start) and not _has_run(input, start):
+            return " ".join(start)
+    return ""
 
 
 _QUOTED = re.compile(

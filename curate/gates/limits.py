@@ -72,7 +72,8 @@ def _stances(text: str, language: str) -> dict[bool, str]:
     for clause in _CLAUSE.split(_plain_denials(text, language)):
         if says(language, "lacking", clause):
             rest = list_pattern(language, "lacking").sub(" ", clause)
-            denies, forbids = says(language, "denial", rest), says(language, "forbidden", rest)
+            forbids = says(language, "forbidden", rest)
+            denies = says(language, "denial", list_pattern(language, "forbidden").sub(" ", rest) if forbids else rest)
             if (denies is None) != (forbids is None):
                 stances[True] = clause.strip()
             elif not denies and any(says(language, name, rest) for name in ("allowed", "may")):
@@ -90,16 +91,22 @@ def _allows_without(before: str, after: str, input_lang: str, language: str) -> 
 
 def _is_only_with(text: str, other: str, language: str, other_language: str) -> bool:
     """Whether a text denies nothing but what it forbids without something else, and the other text allows it only with
-    that: `no entry without a helmet`, `entry with a helmet only`."""
+    that: `no entry without a helmet`, `entry with a helmet only`. In a translation, `only` is enough."""
     denying = [
         clause
         for clause in _CLAUSE.split(text)
         if any(says(language, name, clause) for name in ("lacking", "denial", "forbidden"))
     ]
-    limits = says(other_language, "only", other) is not None
-    return (
-        len(denying) == 1 and limits and True in _stances(text, language) and not says(other_language, "lacking", other)
-    )
+    if len(denying) != 1 or not says(other_language, "only", other) or says(other_language, "lacking", other):
+        return False
+    if language == other_language and (lacks := says(language, "lacking", denying[0])):
+        needed = " ".join(denying[0][lacks.end() :].split()[:_NEEDED])
+        if needed and roots(needed, language).isdisjoint(roots(other, language)):
+            return False
+    return True in _stances(text, language)
+
+
+_NEEDED = 3  # words after `without` that say what is needed
 
 
 def _lost_denial(before: str, after: str, input_lang: str, language: str) -> str:

@@ -44,7 +44,10 @@ _AMERICAN = re.compile(rf"(?<![.,/-]){_BEGINS}(?:\(\d{{3}}\) ?|\d{{3}}[-.])\d{{3
 _BRAZILIAN = re.compile(
     rf"(?<![.,/-]){_BEGINS}(?:\(\d\d\) ?(?!(?:19|20)\d\d-(?:19|20))9?\d{{4}}|\d\d 9\d{{4}})-\d{{4}}(?!-){_ENDS}"
 )
-_CHINESE = re.compile(r"(?<!\d)(?:(?<=[\u3400-\u9fff])|(?<=[\u3400-\u9fff][ :,\uff0c\uff1a]))1[3-9]\d{9}(?!\d)")
+# Chinese mobiles; an amount in yuan is none.
+_CHINESE = re.compile(
+    r"(?<!\d)(?:(?<=[\u3400-\u9fff])|(?<=[\u3400-\u9fff][ :,\uff0c\uff1a]))1[3-9]\d{9}(?!\d|\s?[元圆圓])"
+)
 _NUMBER = rf"\d[\d ()/.\u2013-]{{5,}}\d{_ENDS}"
 _DIGITS, _HAS_NUMBER = rf"[+(]?{_NUMBER}", re.compile(_NUMBER)
 _HYPHENS = dict.fromkeys((0x2010, 0x2011, 0x2012, 0x2212), "-")

@@ -8,11 +8,11 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, lru_cache
 
 from curate.gates.asked_form import asks_for_code
 from curate.gates.asked_format import format_asked
-from curate.gates.folding import fold
+from curate.gates.folding import CACHE_SIZE, fold
 from curate.gates.judgement import Judgement, passed, quote, rejected, sides
 from curate.gates.phrases import all_languages_pattern, fragment, lexicon, list_pattern, phrases, says, words_of
 from schemas.records import Pair
@@ -36,11 +36,12 @@ _FILLED_IN = re.compile(r"\d+|[ivxlc]+")  # a number in digits or Roman numerals
 _OWN_LINE = re.compile(r"(?:^|\n)[ \t*_>#-]*\Z")
 
 
-def placeholder(pair: Pair, style: str = "", language: str = "en") -> Judgement:
+def placeholder(pair: Pair, style: str = "", language: str = "en", kind: str = "rewrite") -> Judgement:
     """No placeholder was left open.
 
     Placeholders that the other side or the house style contains are intended, and so are those in a form or a template
-    if either of them mentions one.
+    if either of them mentions one. So are gaps that the style or a request asks for, and variables in a requested
+    program or YAML.
 
     A text in square brackets is a placeholder if it contains a word of `slots` from the language's or the English
     table. In angle brackets, anything is except an HTML tag or an element that is closed. Other words in square
@@ -58,9 +59,10 @@ def placeholder(pair: Pair, style: str = "", language: str = "en") -> Judgement:
                 continue
             if _asks_for_a_form(f"{given}\n{fold(style)}"):
                 break
-            if _is_gap(slot) and says("any", "gaps", f"{given}\n{fold(style)}"):
-                continue
-            if slot[:1] in _OF_CODE and (asks_for_code(style) or format_asked(style)):
+            if _is_gap(slot):
+                if _asks_for_gaps(fold(style), language) or (kind == "free" and _asks_for_gaps(given, language)):
+                    continue
+            elif slot[:1] in _OF_CODE and (asks_for_code(style) or format_asked(style) == "yaml"):
                 continue
             if certain:
                 return rejected("placeholder", f"the {side} text has an unfilled placeholder: {quote(slot)}")
@@ -82,6 +84,18 @@ def _is_gap(slot: str) -> bool:
     return not slot.strip("_.\u2026 ")
 
 
+@lru_cache(maxsize=CACHE_SIZE)  # the style is the same for every row
+def _asks_for_gaps(asked: str, language: str) -> bool:
+    """Whether a folded instruction mentions gaps, and does not rule them out: `leave no blanks`."""
+    for gap in all_languages_pattern("gaps").finditer(asked):
+        before = _SENTENCE_END.split(asked[: gap.start()])[-1]
+        codes = dict.fromkeys(("en", language))
+        if not any(says(code, "denial", before) for code in codes) and not says("any", "avoids", before):
+            return True
+    return False
+
+
+_SENTENCE_END = re.compile(r"[.!?;\n\u3002\uff01\uff1f\u0964]+")
 _OF_CODE = ("$", "_")  # how a variable of a shell or a configuration, or a name in code, begins
 
 

@@ -383,6 +383,16 @@ def test_answers_to_one_question_are_in_one_split(sizes: list[int], rng: random.
     assert sum(split == "test" for _, split in {(p.text.casefold(), p.split) for p in first}) == round(0.2 * len(sizes))
 
 
+def test_a_question_with_many_answers_is_in_the_test_no_more_often() -> None:
+    """Each answer was a ticket: of questions with eight answers 35 % were in the test, of those with one 5 %. The test
+    consisted of the questions that people ask most."""
+    pairs = _answered([8, 1] * 500)
+    splits = {pair.text.casefold(): pair.split for pair in assign_splits(pairs, SplitSettings())}
+    often = Counter(splits[pair.text.casefold()] for pair in pairs[::9])
+    assert len(splits) == 1_000
+    assert 60 <= often["test"] <= 140
+
+
 def test_pairs_with_different_inputs_are_drawn_as_before() -> None:
     """The splits of a file in which no input occurs twice are those of released versions."""
     pairs = _answered([1] * 50)
@@ -399,6 +409,15 @@ def test_pairs_that_were_drawn_one_by_one_keep_their_split() -> None:
     earlier = [pair.model_copy(update={"split": split_of(pair.id, SplitSettings(), "pair")}) for pair in pairs]
     assert len({(pair.text.casefold(), pair.split) for pair in earlier}) > 20
     assert [p.split for p in assign_splits(pairs, SplitSettings(), earlier)] == [p.split for p in earlier]
+
+
+def test_new_answers_to_a_question_in_several_splits_join_the_test() -> None:
+    """Elsewhere they would be lost as repeating a test input, whatever the order of the earlier pairs."""
+    pairs = _answered([3])
+    earlier = [pair.model_copy(update={"split": split}) for pair, split in zip(pairs, SPLITS, strict=True)]
+    (new,) = _answered([4])[3:]
+    for order in (earlier, earlier[::-1]):
+        assert [pair.split for pair in assign_splits([*pairs, new], SplitSettings(), order)] == [*SPLITS, "test"]
 
 
 def test_group_added_later_moves_no_seed_and_is_warned_about() -> None:
