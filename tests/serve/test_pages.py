@@ -516,6 +516,23 @@ def test_row_that_others_answered_is_not_in_my_queue(queue: str, left: int, tmp_
     assert answered == {drawn[0]: left == 1, drawn[1]: False}
 
 
+def test_row_whose_answer_i_withdrew_is_in_my_queue_again(tmp_path: Path, browse: Browse) -> None:
+    """A withdrawn answer does not count, so the row needs one again."""
+    workspace = Workspace(tmp_path)
+    folder = workspace.new_folder("whole")
+    folder.mkdir(parents=True)
+    _, store = report_project.whole(folder, merged=False)
+    with store:
+        reviewed = store.reviews([pair.id for pair in store.pairs()])
+        row = next(pair.id for pair in store.pairs() if pair.id not in reviewed)
+        store.write(Sampled(pair_id=row, reason="certify", sampling_probability=1, dataset="q"))
+    client = browse(workspace)
+    for decision, answered in (("accept", True), ("withdrawn", False), ("reject", True)):
+        sent = client.post(f"/api/v1/projects/whole/rows/{row}/reviews", json={"decision": decision})
+        assert sent.status_code == 201, sent.text
+        assert [one["answered"] for one in client.get("/api/v1/projects/whole/review/queue").json()["items"]] == [answered]
+
+
 def test_differences_are_shown_by_words() -> None:
     """New words are marked and removed ones struck out; markup in either text is escaped."""
     from pairsmith.serve.pages.word_diff import word_diff

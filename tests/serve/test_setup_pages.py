@@ -541,6 +541,19 @@ def test_evaluation_checks_are_set_on_the_page(service: Service) -> None:
     assert 'name="check_' not in viewer.get("/p/mine/setup").text
 
 
+@pytest.mark.parametrize(("code", "strong"), [(8, "Change setup"), (5, "Try again")])
+def test_failed_job_offers_first_what_can_help(code: int, strong: str, service: Service) -> None:
+    """A job that would fail again in the same way leads to the setup, one whose teacher was away to another try."""
+    browser, jobs = service.browser("editor"), service.app.state.jobs
+    job = browser.post("/api/v1/projects/mine/jobs", json={"command": "curate"}).json()["id"]
+    jobs.cancel(job)
+    jobs.folder(job).mkdir(parents=True)
+    end = {"code": code, "problem": {"what": "nothing was accepted."}}
+    (jobs.folder(job) / "exit-0.json").write_text(json.dumps(end))
+    page = browser.get(f"/p/mine/run?job={job}").text
+    assert re.findall(r'class="(?:button )?strong"[^>]*>([^<]+)<', page) == [strong]
+
+
 def test_curation_without_accepted_rows_names_the_responsible_check(service: Service) -> None:
     """The run page counts the rows as rejected, names the reason and links to the checks. The setup page names the
     responsible check first, and after it is set to flag the rows are accepted."""

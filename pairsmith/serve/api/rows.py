@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 from starlette.responses import StreamingResponse
 
 from curate.licences import refuse_unlicensed
-from curate.review.decision import answers_given, answers_needed, differs
+from curate.review.decision import answers_given, answers_needed, current_answers, differs
 from pairsmith.lineage import lineage_of
 from pairsmith.serve.access import Answerer, Caller, Member, Right, Viewer, needs
 from pairsmith.serve.api.pages import Cursor, Limit, Page, attachment_headers, link_next, page_of
@@ -163,7 +163,7 @@ def review_queue(
     answered = {
         pair_id
         for pair_id, given in store.reviews(sampled).items()
-        if any(review.reviewer in me for review in given)
+        if any(review.reviewer in me for review in current_answers(given))
         or answers_given(given) >= answers_needed(sampled[pair_id][0].dataset, annotators)
     }
     page = page_of(sorted(sampled, key=lambda pair_id: (pair_id in answered, pair_id)), limit, cursor, str)
