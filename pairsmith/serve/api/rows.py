@@ -19,7 +19,7 @@ from pairsmith.serve.problems import Refusal, not_there
 from pairsmith.serve.rows_view import Filters, RowFacets, RowView, Sort
 from pairsmith.serve.state import state_of
 from schemas.records import Pair
-from schemas.reviews import Review
+from schemas.reviews import ON_PAGES, Review
 from schemas.spec.export import ExportSettings
 from schemas.store import Store
 from schemas.store.annotate import annotate
@@ -216,7 +216,7 @@ def record_answer(
 
 def reviewer_of(caller: Caller) -> str:
     """The permanent identity of a reviewer in records."""
-    return f"serve:{caller.user}"
+    return f"{ON_PAGES}{caller.user}"
 
 
 def pair_of(store: Store, row: str) -> Pair:
