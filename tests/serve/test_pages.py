@@ -532,6 +532,7 @@ def test_row_whose_answer_i_withdrew_is_in_my_queue_again(tmp_path: Path, browse
         assert sent.status_code == 201, sent.text
         (queued,) = client.get("/api/v1/projects/whole/review/queue").json()["items"]
         assert queued["answered"] is answered
+    assert '<th scope="row">local</th><td>1</td>' in get_page(client, "/p/whole/review")[1]
 
 
 def test_differences_are_shown_by_words() -> None:
