@@ -20,6 +20,7 @@ from starlette.testclient import TestClient
 from pairsmith.serve.access import ALL, Role
 from pairsmith.serve.pages import setup
 from pairsmith.serve.pages.columns import sources
+from pairsmith.serve.pages.figures import Snapshot
 from schemas.errors import NoWork
 from schemas.spec import Spec, TrainSettings
 from schemas.spec_file import SPEC_NAME, load, set_keys
@@ -793,7 +794,7 @@ def test_seeds_are_read_again_only_for_settings_that_decide_their_summary(servic
     spec = folder / "pairsmith.toml"
 
     def summary() -> Any:
-        return setup._seeds(service.workspace.project("reread"))
+        return setup._seeds(Snapshot("reread", service.workspace.project("reread"), None, (), (), ()))
 
     before = summary()
     for keys in ({"budget.max_usd": 3.0}, {"train.epochs": 7}, {"task.style": "Answer in one line."}):
