@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import gzip
 import io
-import re
 import zlib
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -34,12 +33,15 @@ def open_unpacked(path: Path, name: str) -> BinaryIO:
 
 def unpack(content: bytes, name: str, most: int) -> tuple[str, bytes]:
     """The name and the first `most` bytes of an uploaded file, as `open_unpacked` reads it, without the ending `.gz`.
-    Raises InputError."""
-    inside = re.sub(r"\.gz\Z", "", name, flags=re.IGNORECASE)
+    Raises InputError, also if the content is compressed again: it could be of any size."""
+    inner = name[:-3] if name.lower().endswith(".gz") else name
     if not content.startswith(_MAGIC):
-        return inside, content
+        return inner, content
     with io.BufferedReader(cast(io.RawIOBase, _Unpacked(io.BytesIO(content), name, len(content)))) as stream:
-        return inside, stream.read(most)
+        unpacked = stream.read(most)
+    if unpacked.startswith(_MAGIC):
+        raise InputError("is compressed twice.", where=name, fix="Unpack it with `gunzip`, and use the file inside it.")
+    return inner, unpacked
 
 
 class _Unpacked(io.RawIOBase):

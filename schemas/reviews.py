@@ -58,7 +58,8 @@ class Review(Record):
 
 
 class Alias(Record):
-    """Maps a name in reviews of an earlier version to the `reviewer` it belongs to. Recorded once, never changed."""
+    """Maps a name in reviews of an earlier version, or an account of the service, to the `reviewer` it belongs to.
+    Recorded once, never changed."""
 
     name: str
     reviewer: str
@@ -68,6 +69,9 @@ class Alias(Record):
     def id(self) -> str:
         return content_id("alias", [self.name])
 
+
+ON_PAGES = "serve:"
+"""Begins the stored `reviewer` of answers that were given in the service, not in Argilla; the user's id follows."""
 
 # The names in records and in the seeds of draws; some have another name in [review.shares] (`curate.review.sampling`).
 SamplingReason = Literal["certify", "fit", "audit_accepted", "audit_rejected", "disagree", "border", "gold"]

@@ -27,7 +27,7 @@ from schemas.failpoints import failpoint
 from schemas.progress import Progress, unseen
 from schemas.project import Project
 from schemas.records import Pair, Record, now
-from schemas.reviews import Review, Role, Sampled, resolve_alias
+from schemas.reviews import ON_PAGES, Review, Role, Sampled, resolve_alias
 from schemas.store import Store
 
 NotCounted = Literal["discarded", "foreign", "altered", "not_named"]
@@ -66,11 +66,14 @@ def pull(
     """Read every response once and append new answers to the store. With `dry`, only count them; a read-only store is
     enough for that.
 
-    If killed, it continues when run again; a second run adds nothing. Raises ReviewError if this project has no queue
-    on the server.
+    Argilla does not have the answers that were given in the service, so it neither changes nor withdraws them. If
+    killed, it continues when run again; a second run adds nothing. Raises ReviewError if this project has no queue on
+    the server.
     """
     users, sampled, reviews = argilla.users(), store.sampled(), store.reviews()
     stored = [review for previous in reviews.values() for review in previous]
+    as_given = store.reviews(as_stored=True).values()
+    on_pages = {review.id for given in as_given for review in given if review.reviewer.startswith(ON_PAGES)}
     keys = {review.reviewer for review in stored}
     named = _adjudicators(project, stored)
     people = {reviewer_key(argilla.url, id_, keys): user for id_, user in users.items()}
@@ -96,7 +99,8 @@ def pull(
         pair = pairs.get(response.pair_id)
         if pair is None:
             continue
-        previous = [r for r in known.get(pair.id, ()) if (r.role, r.reviewer) == (response.role, response.reviewer)]
+        earlier = [review for review in known.get(pair.id, ()) if review.id not in on_pages]
+        previous = [r for r in earlier if (r.role, r.reviewer) == (response.role, response.reviewer)]
         why_not = _why_not_counted(project, form, response, pair, named)
         count, records = _process_response(response, pair, previous, sampled.get(pair.id, ()), form, why_not)
         counts.update((count, "edits") if len(records) > 1 else (count,))
@@ -111,7 +115,7 @@ def pull(
     for write in (*writes, *([store.append(*pending)] if pending else ())):
         write.result()
     present = {response.reviewer for response in responses} | people.keys()
-    for review in _find_withdrawals(known, seen, submitted, present, responses):
+    for review in _find_withdrawals(known, seen, submitted, present, responses, on_pages):
         if not dry:
             store.write(review)
         counts["withdrawn"] += 1
@@ -249,9 +253,10 @@ def _find_withdrawals(
     submitted: set[tuple[str, Role, str]],
     users: set[str],
     responses: list[Response],
+    on_pages: set[str],
 ) -> Iterator[Review]:
     """Yield a withdrawal for each answer that was current at the last pull but is gone now, although its reviewer and
-    its record still exist.
+    its record still exist. Answers given `on_pages` of the service were never there.
 
     A record created after the answer (because its queue had been deleted) never contained it, so such an answer was not
     withdrawn.
@@ -262,7 +267,7 @@ def _find_withdrawals(
             role, reviewer = review.role, review.reviewer
             had_answer = (pair_id, role) in seen and seen[pair_id, role] <= review.at
             is_gone = had_answer and reviewer in users and (pair_id, role, reviewer) not in submitted
-            if is_gone and review.decision != "withdrawn":
+            if is_gone and review.decision != "withdrawn" and review.id not in on_pages:
                 yield Review(
                     pair_id=pair_id,
                     reviewer=reviewer,

@@ -131,13 +131,15 @@ async def process(request: Request, nth: int, part: Part) -> End:
 
 @contextmanager
 def _leave_to_sweep() -> Iterator[None]:
-    """If the database fails, leave the workflow pending, not failed: the sweep puts it back into its queue."""
+    """If the database fails, leave the workflow pending, not failed: the sweep puts it back into its queue.
+
+    This attempt ends. Had DBOS caught its own cancellation, it would ask for the outcome every second until then."""
     try:
         yield
     except (ProgrammingError, DataError):
         raise  # the statement itself is wrong, so retrying cannot help
     except DBAPIError as failed:
-        raise error.DBOSWorkflowCancelledError("the jobs database could not be written") from failed
+        raise asyncio.CancelledError("the jobs database could not be written") from failed
 
 
 def _current_runtime() -> JobRuntime:

@@ -395,16 +395,16 @@ class Store(Reading):
 
         self._write().submit(forget).result()
 
-    def reviews(self, pair_ids: Iterable[str] | None = None) -> dict[str, list[Review]]:
-        """pair id -> its reviews, in order of arrival. If an alias identifies the reviewer behind a name from an
-        earlier version, the review is returned under that reviewer with its id unchanged."""
-        known, by_pair = self.aliases(), dict[str, list[Review]]()
+    def reviews(self, pair_ids: Iterable[str] | None = None, *, as_stored: bool = False) -> dict[str, list[Review]]:
+        """pair id -> its reviews, in order of arrival. A review by a name or an account with an alias is returned under
+        its reviewer, with its id unchanged, unless `as_stored`."""
+        known, by_pair = {} if as_stored else self.aliases(), dict[str, list[Review]]()
         for review in self._by_id(Review, tables.reviews, tables.reviews.c.pair_id, pair_ids):
             by_pair.setdefault(review.pair_id, []).append(resolve_alias(review, known))
         return by_pair
 
     def aliases(self) -> dict[str, str]:
-        """name in reviews of an earlier version -> the `reviewer` it belongs to."""
+        """name in reviews of an earlier version, or account of the service -> the `reviewer` it belongs to."""
         return {alias.name: alias.reviewer for alias in self._records(Alias, tables.aliases)}
 
     def review_count(self) -> int:

@@ -416,8 +416,11 @@ def test_an_answer_reads_no_verdict_again(tmp_path: Path, browse: Browse) -> Non
         assert "Reviewers have decided 0 rows" in get_page(client, "/p/many/review")[1]
         assert "verdicts" in reading
         reading.clear()
-        assert client.post(f"/p/many/review/{ids[0]}", data={"decision": "accept"}).status_code == 303
-        assert "Reviewers have decided 1 row" in get_page(client, "/p/many/review")[1]
+        for decision in ("reject", "accept"):
+            assert client.post(f"/p/many/review/{ids[0]}", data={"decision": decision}).status_code == 303
+        page = get_page(client, "/p/many/review")[1]
+        assert "Reviewers have decided 1 row" in page
+        assert '<th scope="row">local</th><td>1</td>' in page, "a replaced answer is counted"
         assert reading == []
         assert start(["curate", "--project", str(folder)]) == 0
         reading.clear()
@@ -514,6 +517,24 @@ def test_row_that_others_answered_is_not_in_my_queue(queue: str, left: int, tmp_
     assert get_page(client, "/p/whole/review")[1].count("Corrected output") == left
     answered = {row["id"]: row["answered"] for row in client.get("/api/v1/projects/whole/review/queue").json()["items"]}
     assert answered == {drawn[0]: left == 1, drawn[1]: False}
+
+
+def test_row_whose_answer_i_withdrew_is_in_my_queue_again(tmp_path: Path, browse: Browse) -> None:
+    """A withdrawn answer does not count, so the row needs one again."""
+    workspace = Workspace(tmp_path)
+    folder = workspace.new_folder("whole")
+    folder.mkdir(parents=True)
+    _, store = report_project.whole(folder, merged=False)
+    with store:
+        reviewed = store.reviews([pair.id for pair in store.pairs()])
+        row = next(pair.id for pair in store.pairs() if pair.id not in reviewed)
+        store.write(Sampled(pair_id=row, reason="certify", sampling_probability=1, dataset="q"))
+    client = browse(workspace)
+    for decision, answered in (("accept", True), ("withdrawn", False), ("reject", True)):
+        sent = client.post(f"/api/v1/projects/whole/rows/{row}/reviews", json={"decision": decision})
+        assert sent.status_code == 201, sent.text
+        (queued,) = client.get("/api/v1/projects/whole/review/queue").json()["items"]
+        assert queued["answered"] is answered
 
 
 def test_differences_are_shown_by_words() -> None:

@@ -400,6 +400,7 @@ BOMBS = [
     ("fake.parquet", b"PAR1" + b"\0" * 1000),
     ("number.json", b"9" * 100_000),
     ("damaged.csv.gz", gzip.compress(b"text\na fox\n")[:-6]),
+    ("twice.csv.gz", gzip.compress(gzip.compress(b"text\na fox\n"))),
 ]
 
 
@@ -421,7 +422,7 @@ def test_a_compressed_upload_is_stored_unpacked(service: Service) -> None:
     browser, folder = service.browser("editor"), service.workspace.folder(MINE)
 
     def send(content: bytes) -> Any:
-        file = {"file": ("more.csv.gz", io.BytesIO(gzip.compress(content)))}
+        file = {"file": ("more.csv.GZ", io.BytesIO(gzip.compress(content)))}
         return browser.post(f"/api/v1/projects/{MINE}/seeds", files=file)
 
     sent = send(b"text\na fox\nan owl\n")

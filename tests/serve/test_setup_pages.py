@@ -20,6 +20,7 @@ from starlette.testclient import TestClient
 from pairsmith.serve.access import ALL, Role
 from pairsmith.serve.pages import setup
 from pairsmith.serve.pages.columns import sources
+from pairsmith.serve.pages.figures import Snapshot
 from schemas.errors import NoWork
 from schemas.spec import Spec, TrainSettings
 from schemas.spec_file import SPEC_NAME, load, set_keys
@@ -541,6 +542,19 @@ def test_evaluation_checks_are_set_on_the_page(service: Service) -> None:
     assert 'name="check_' not in viewer.get("/p/mine/setup").text
 
 
+@pytest.mark.parametrize(("code", "strong"), [(8, "Change setup"), (5, "Try again")])
+def test_failed_job_offers_first_what_can_help(code: int, strong: str, service: Service) -> None:
+    """A job that would fail again in the same way leads to the setup, one whose teacher was away to another try."""
+    browser, jobs = service.browser("editor"), service.app.state.jobs
+    job = browser.post("/api/v1/projects/mine/jobs", json={"command": "curate"}).json()["id"]
+    jobs.cancel(job)
+    jobs.folder(job).mkdir(parents=True)
+    end = {"code": code, "problem": {"what": "nothing was accepted."}}
+    (jobs.folder(job) / "exit-0.json").write_text(json.dumps(end))
+    page = browser.get(f"/p/mine/run?job={job}").text
+    assert re.findall(r'class="(?:button )?strong"[^>]*>([^<]+)<', page) == [strong]
+
+
 def test_curation_without_accepted_rows_names_the_responsible_check(service: Service) -> None:
     """The run page counts the rows as rejected, names the reason and links to the checks. The setup page names the
     responsible check first, and after it is set to flag the rows are accepted."""
@@ -780,7 +794,7 @@ def test_seeds_are_read_again_only_for_settings_that_decide_their_summary(servic
     spec = folder / "pairsmith.toml"
 
     def summary() -> Any:
-        return setup._seeds(service.workspace.project("reread"))
+        return setup._seeds(Snapshot("reread", service.workspace.project("reread"), None, (), (), ()))
 
     before = summary()
     for keys in ({"budget.max_usd": 3.0}, {"train.epochs": 7}, {"task.style": "Answer in one line."}):

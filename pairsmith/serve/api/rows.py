@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 from starlette.responses import StreamingResponse
 
 from curate.licences import refuse_unlicensed
-from curate.review.decision import answers_given, answers_needed, differs
+from curate.review.decision import answers_given, answers_needed, current_answers, differs
 from pairsmith.lineage import lineage_of
 from pairsmith.serve.access import Answerer, Caller, Member, Right, Viewer, needs
 from pairsmith.serve.api.pages import Cursor, Limit, Page, attachment_headers, link_next, page_of
@@ -19,7 +19,7 @@ from pairsmith.serve.problems import Refusal, not_there
 from pairsmith.serve.rows_view import Filters, RowFacets, RowView, Sort
 from pairsmith.serve.state import state_of
 from schemas.records import Pair
-from schemas.reviews import Review
+from schemas.reviews import ON_PAGES, Review
 from schemas.spec.export import ExportSettings
 from schemas.store import Store
 from schemas.store.annotate import annotate
@@ -163,7 +163,7 @@ def review_queue(
     answered = {
         pair_id
         for pair_id, given in store.reviews(sampled).items()
-        if any(review.reviewer in me for review in given)
+        if any(review.reviewer in me for review in current_answers(given))
         or answers_given(given) >= answers_needed(sampled[pair_id][0].dataset, annotators)
     }
     page = page_of(sorted(sampled, key=lambda pair_id: (pair_id in answered, pair_id)), limit, cursor, str)
@@ -216,7 +216,7 @@ def record_answer(
 
 def reviewer_of(caller: Caller) -> str:
     """The permanent identity of a reviewer in records."""
-    return f"serve:{caller.user}"
+    return f"{ON_PAGES}{caller.user}"
 
 
 def pair_of(store: Store, row: str) -> Pair:

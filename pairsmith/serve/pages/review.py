@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from fastapi import Form, Request, Response
 
+from curate.review.decision import current_answers
 from pairsmith import health
 from pairsmith.certified import last_certification
 from pairsmith.health import Check
@@ -186,9 +187,7 @@ def _by_reviewer(now: Snapshot) -> list[dict[str, Any]]:
     assert now.store is not None
     people: dict[str, dict[str, Any]] = {}
     for of_pair in now.store.reviews().values():
-        for answer in of_pair:
-            if answer.simulated:
-                continue
+        for answer in current_answers(of_pair):
             person = people.setdefault(answer.reviewer, {"name": answer.who, "answers": 0, "seconds": []})
             person["name"], person["answers"] = answer.who, person["answers"] + 1
             if answer.seconds is not None:

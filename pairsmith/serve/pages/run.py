@@ -34,7 +34,7 @@ from pairsmith.serve.pages.shell import (
 )
 from pairsmith.serve.state import state_of
 from pairsmith.style.numbers import count, percent
-from schemas.errors import UsageError, usage_error_from
+from schemas.errors import InputError, NoWork, SpecError, UsageError, usage_error_from
 from schemas.money import describe_cost, dollars
 from schemas.store import tables
 from schemas.store.since import bodies, newest
@@ -43,6 +43,7 @@ from schemas.wording import counted
 router = page_router()
 _NEWEST = 6
 _LOG_BYTES = 20_000
+_FAILS_AGAIN = {SpecError.exit_code, InputError.exit_code, NoWork.exit_code}  # unless the setup is changed
 
 
 @router.get("/p/{project}/run", name="page_run")
@@ -78,6 +79,7 @@ def run(caller: Viewer, project: str, request: Request, job: str | None = None) 
         judged=_is_judged(now),
         jobs=[job for job in jobs if shown is None or job.id != shown.id],
         failed=problem_of(shown),
+        fails_again=shown is not None and shown.exit_code in _FAILS_AGAIN,
         log=_log_tail(request, shown) if shown and shown.state == "failed" else "",
         refresh_s=10 if live else None,
     )

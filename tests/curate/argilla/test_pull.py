@@ -26,6 +26,7 @@ from curate.review.population import Population, read_population
 from schemas.errors import ReviewError
 from schemas.project import Project
 from schemas.records import Edited, Json, Pair
+from schemas.reviews import ON_PAGES, Alias, Review
 from schemas.store import Store
 from tests.curate.argilla.answering import answer, change
 from tests.curate.review.review_project import SCOPE, fill, pair_of, project
@@ -125,6 +126,32 @@ def test_changed_and_deleted_answers_stay_in_the_history(cats: Setup) -> None:
     decision = decide(reviews, pair)
     assert decision is not None
     assert decision.verdict == "accept"
+
+
+def test_answers_given_in_the_service_are_neither_withdrawn_nor_replaced(cats: Setup) -> None:
+    """A person whose account in the service is linked to Argilla's answers a row only there, and changes an answer
+    there that was given in Argilla. Argilla has neither; a pull leaves both as they are, also if the older answer is
+    deleted in Argilla. An answer that is later given in Argilla counts."""
+    ann, store = cats.annotators["ann"], cats.store
+    both, only_here = cats.records()[:2]
+    given = answer(ann, both["id"], "accept")
+    assert cats.pull().new == 1
+    ((first,),) = store.reviews().values()
+    store.write(Alias(name=f"{ON_PAGES}a1", reviewer=first.reviewer))
+    for record in (both, only_here):
+        store.write(Review(pair_id=record["external_id"], reviewer=f"{ON_PAGES}a1", decision="reject"))
+
+    def decisions(record: Json) -> list[str]:
+        return [review.decision for review in store.reviews()[record["external_id"]]]
+
+    assert cats.pull().news == 0
+    ann.http_client.delete(f"/api/v1/responses/{given['id']}").raise_for_status()
+    assert cats.pull().news == 0
+    assert (decisions(both), decisions(only_here)) == (["accept", "reject"], ["reject"])
+    answer(ann, only_here["id"], "accept")
+    assert cats.pull().new == 1
+    assert decisions(only_here) == ["reject", "accept"]
+    assert cats.pull().news == 0
 
 
 def test_deleted_record_keeps_its_answers(cats: Setup) -> None:
