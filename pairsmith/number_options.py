@@ -1,4 +1,4 @@
-"""Types of options that take a number. Their messages say which numbers are accepted."""
+"""Options that take a number. Their messages say which numbers are accepted."""
 
 from __future__ import annotations
 
@@ -36,3 +36,11 @@ def _bounds(numbers: click.FloatRange | click.IntRange) -> str:
     if numbers.max is None:
         return f" {least}" if numbers.min_open else f" of at least {least}"
     return f" from {least} to {'below ' if numbers.max_open else ''}{numbers.max:g}"
+
+
+max_usd_option = click.option(
+    "--max-usd",
+    type=FiniteNumber(min=0, min_open=True),
+    metavar="USD",
+    help="Stop cleanly before this command spends more than this on teachers.",
+)

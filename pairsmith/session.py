@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pairsmith.failures import WriteJson, escape_controls
-from pairsmith.number_options import FiniteNumber
 from pairsmith.stopping import Stopping
 from pairsmith.watching import NOBODY, Invocation, Watcher
 from schemas.errors import Interrupted
@@ -156,14 +155,6 @@ def put(*screen: RenderableType) -> None:
             out.print(part, soft_wrap=is_block)
     # Tables pad their last column with spaces, which are invisible on a terminal but stay in a file.
     click.echo("\n".join(line.rstrip() for line in escape_controls(captured.get()).split("\n")), nl=False)
-
-
-max_usd_option = click.option(
-    "--max-usd",
-    type=FiniteNumber(min=0, min_open=True),
-    metavar="USD",
-    help="Stop cleanly before this command spends more than this on teachers.",
-)
 
 
 class Folder(click.Path):

@@ -341,7 +341,7 @@ def echo(
     return passed(f"{new:.0%} of its content words are new", new)
 
 
-def _repeated_instruction(instructions: Sequence[str], input: list[str], output: list[str]) -> str:
+def _repeated_instruction(instructions: Sequence[str], input: Sequence[str], output: Sequence[str]) -> str:
     """Return the first words of an instruction that the output contains and the input does not, or ''."""
     for start in (words(instruction)[:_LEAK_WORDS] for instruction in instructions):
         if len(start) == _LEAK_WORDS and _has_run(output, start) and not _has_run(input, start):

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pairsmith.commands.stage import run_stage
-from pairsmith.session import Session, max_usd_option, on_project
+from pairsmith.number_options import max_usd_option
+from pairsmith.session import Session, on_project
 from pairsmith.stages.table import stage
 
 if TYPE_CHECKING:

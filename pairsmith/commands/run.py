@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pairsmith.session import Session, max_usd_option, on_project
+from pairsmith.number_options import max_usd_option
+from pairsmith.session import Session, on_project
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -7,9 +7,9 @@ from typing import Any
 
 import click
 
-from pairsmith.number_options import FiniteNumber, WholeNumber
+from pairsmith.number_options import FiniteNumber, WholeNumber, max_usd_option
 from pairsmith.outcome import CommandOutcome
-from pairsmith.session import Session, max_usd_option, on_project
+from pairsmith.session import Session, on_project
 from pairsmith.stages.table import Audience, Numeric, Option, Stage, stage
 from pairsmith.watching import NOBODY
 from schemas.project import Project
