@@ -116,11 +116,14 @@ def test_dotted_column_reads_nested_values(tmp_path, ending):
 
 
 def test_dotted_column_needs_objects(tmp_path):
-    """A CSV has no objects, so a dotted name that is no header is rejected. Text instead of an object costs the row, in
-    Parquet too."""
+    """A path leads into a column of JSON objects, in the cells of a CSV too. If that column is absent, the message
+    names it; text instead of an object costs the row, in Parquet too."""
     columns = {"input": "input.text", "output": "output"}
     with pytest.raises(InputError, match=r"no column 'input.text'"):
+        read(tmp_path, "question,output\na,b\n", "a.csv", columns=columns)
+    with pytest.raises(InputError, match="expected an object in 'input'"):
         read(tmp_path, "input,output\na,b\n", "a.csv", columns=columns)
+    assert len(read(tmp_path, 'input,output\n"{""text"": ""a""}",b\n', "a.csv", columns=columns).seeds) == 1
     parquet.write_table(pyarrow.Table.from_pylist([{"input": "a", "output": "b"}]), tmp_path / "a.parquet")
     with pytest.raises(InputError, match="expected an object in 'input'"):
         read_seeds([SeedSource(path="a.parquet", kind="pair", columns=columns)], tmp_path)
