@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from tests.curate.test_gate_rates import outcome_of
 
 PROBES = [
@@ -12,6 +14,7 @@ PROBES = [
 ]
 
 
+@pytest.mark.slow
 def test_probes_are_caught() -> None:
     """At least 95 % of the rows written for the rules are rejected or flagged."""
     hits = [bool(outcome.rejecting or outcome.flagging) for outcome in map(outcome_of, PROBES)]

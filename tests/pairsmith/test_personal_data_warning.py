@@ -16,6 +16,7 @@ Do you open on Monday?,"Yes, or call us on +45 28 14 95 03."
 SPEC = '[task]\nname = "t"\nkind = "reply"\nstyle = "Short."\n[[seeds]]\npath = "pairs.csv"\nkind = "pair"\n'
 
 
+@pytest.mark.slow
 def test_personal_data_in_pairs_that_no_teacher_sees_is_reported(tmp_path: Path) -> None:
     """Pairs of a file are trained on and exported as they are, so their personal data is reported although no request
     is sent, with the key that changes it. After `redact` and `reject` there is nothing to report."""
