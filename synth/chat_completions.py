@@ -37,8 +37,8 @@ _REPEATED = re.compile(r"(\s)\s+|([\W_])\2+")
 # Facts that cannot be obtained later: the snapshot, backend, provider and tier that answered, and its token counts.
 _FACTS = ("model", "system_fingerprint", "provider", "service_tier", "usage")
 _MAX_DEPTH = 64  # of lists and objects in a choice; readers of the store give up at about 200
-# Statuses with which a gateway reports that it does not know what became of the request.
-# or, with a 202, that the answer is to be fetched later (NVIDIA's hosted functions).
+# Statuses with which a gateway reports that it does not know what became of the request or, with a 202, that the answer
+# is to be fetched later (NVIDIA's hosted functions).
 LOST_BY_A_GATEWAY = (202, 408, 499, 502, 504, 520, 522, 524)
 # MiniMax's codes (platform.minimax.io/docs/api-reference/errorcode), which it sends with HTTP 200: limits per minute, a
 # plan's hours or the balance, the key, and what concerns the request.
