@@ -6,8 +6,7 @@ converted to a chat completion that keeps the provider's own finish reason.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from operator import itemgetter
@@ -49,10 +48,11 @@ _GEMINI_NAMES = {
     "presence_penalty": "presencePenalty",
 }
 _IGNORED_BY_GEMINI = ("model", "messages", "stream", "stream_options")  # expressed in another way there, or not at all
-# Keywords of a JSON schema that Gemini's has as well, those translated, and those without a meaning for an answer.
-_SAME_KEYS = frozenset(("description", "required", "minItems", "maxItems", "minimum", "maximum", "enum"))
-_SAME_KEYS |= {"minLength", "maxLength", "pattern"}
-_SCHEMA_KEYS = _SAME_KEYS | {"type", "items", "properties", "additionalProperties", "title", "$schema"}
+# Keywords of a JSON schema that Gemini's has as well, those translated, and those that mean nothing for an answer.
+_SAME_KEYS = frozenset(("description", "required", "minItems", "maxItems", "minimum", "maximum", "minLength"))
+_SAME_KEYS |= {"maxLength", "pattern"}
+_SCHEMA_KEYS = _SAME_KEYS | {"type", "enum", "const", "items", "properties", "additionalProperties"}
+_MEANINGLESS = ("title", "default", "examples", "$schema", "$defs", "definitions")
 # Gemini's compatible endpoint maps `reasoning_effort` to these for models with a thinking budget (Gemini 2.5).
 _THINKING_BUDGET = {"none": 0, "minimal": 1024, "low": 1024, "medium": 8192, "high": 24576}
 
@@ -177,8 +177,9 @@ class GeminiBatches:
             elif name == "response_format":
                 config["responseMimeType"] = "application/json"
                 # One that cannot be expressed is not sent; the answers are judged by it all the same.
-                with suppress(AttributeError, KeyError, TypeError, ValueError):
-                    config["responseSchema"] = _openapi_schema(value["json_schema"]["schema"])
+                schema = value["json_schema"]["schema"]
+                if (own := _openapi_schema(schema, _named_schemas(schema))) is not None:
+                    config["responseSchema"] = own
             elif name in ("reasoning_effort", "extra_body"):
                 config["thinkingConfig"] = _thinking_config(name, value, str(body["model"]))
             elif name not in _IGNORED_BY_GEMINI:
@@ -224,26 +225,56 @@ FORMS: dict[BatchForm, Form] = {
 }
 
 
-def _openapi_schema(schema: Json) -> Json:
-    """A JSON schema as Gemini's own `Schema`. `responseJsonSchema` takes any, but in a batch answers then have shifted
-    or empty fields (ruby_llm#894). Raises one of several exceptions for what it cannot express."""
-    if schema.get("additionalProperties") not in (None, False) or not schema.keys() <= _SCHEMA_KEYS:
-        raise KeyError
-    named = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
-    (kind,) = (one for one in named if one != "null")
-    if "enum" in schema and not (kind == "string" and all(isinstance(one, str) for one in schema["enum"])):
-        raise TypeError
+def _openapi_schema(schema: object, named: Mapping[str, object]) -> Json | None:
+    """A JSON schema as Gemini's own `Schema` (ai.google.dev/api/caching#Schema); None for what that cannot express.
+
+    `responseJsonSchema` takes any, but in a batch answers then have shifted or empty fields (ruby_llm#894). `named` are
+    the schemas to which references lead; one that leads to itself is not expressed.
+    """
+    null = False
+    while isinstance(schema, dict):
+        schema = {key: value for key, value in schema.items() if key not in _MEANINGLESS}
+        inner: object
+        if isinstance(either := schema.pop("anyOf", None), list):  # as pydantic writes an optional field
+            null = null or {"type": "null"} in either
+            inner, *others = [one for one in either if one != {"type": "null"}] or [None]
+            inner = None if others else inner
+        elif reference := schema.pop("$ref", None):
+            inner = named.get(reference)
+            named = {name: other for name, other in named.items() if name != reference}
+        else:
+            break
+        schema = {**inner, **schema} if isinstance(inner, dict) else None
+    if not isinstance(schema, dict) or not schema.keys() <= _SCHEMA_KEYS:
+        return None
+    types = schema["type"] if isinstance(schema.get("type"), list) else [schema.get("type")]
+    kinds = [one for one in types if one != "null"]
+    choices = [schema["const"]] if "const" in schema else schema.get("enum")
     properties = schema.get("properties", {})
-    if bool(properties) != (kind == "object") or not properties.keys() >= set(schema.get("required", ())):
-        raise ValueError  # an object needs properties there, and nothing else may have any
-    own: Json = {name: schema[name] for name in _SAME_KEYS & schema.keys()}
-    own |= {"type": kind.upper()} | ({"nullable": True} if "null" in named else {})
-    if kind == "array":
-        own["items"] = _openapi_schema(schema["items"])
-    if properties:
-        own["properties"] = {name: _openapi_schema(one) for name, one in properties.items()}
-        own["propertyOrdering"] = list(properties)
-    return own
+    if (
+        len(kinds) != 1
+        or not isinstance(kinds[0], str)
+        or schema.get("additionalProperties") not in (None, False)
+        or (choices is not None and not (kinds == ["string"] and all(isinstance(one, str) for one in choices)))
+        or bool(properties) != (kinds == ["object"])  # an object needs properties there, and nothing else may have any
+        or not properties.keys() >= set(schema.get("required", ()))
+    ):
+        return None
+    own: Json = {name: schema[name] for name in _SAME_KEYS & schema.keys()} | {"type": kinds[0].upper()}
+    own |= {"enum": choices} if choices else {}
+    own |= {"nullable": True} if null or len(types) > 1 else {}
+    parts = {name: _openapi_schema(one, named) for name, one in properties.items()}
+    items = _openapi_schema(schema.get("items"), named) if kinds == ["array"] else {}
+    if items is None or None in parts.values():
+        return None
+    own |= {"items": items} if items else {}
+    return own | ({"properties": parts, "propertyOrdering": list(parts)} if parts else {})
+
+
+def _named_schemas(schema: Json) -> Mapping[str, object]:
+    """The schemas that a JSON schema defines, by the references that lead to them."""
+    lists = ((key, schema.get(key)) for key in ("$defs", "definitions"))
+    return {f"#/{key}/{name}": one for key, of in lists if isinstance(of, dict) for name, one in of.items()}
 
 
 def _thinking_config(name: str, value: Any, model: str) -> Json:

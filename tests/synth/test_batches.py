@@ -9,10 +9,11 @@ from collections.abc import Awaitable, Callable
 from contextlib import closing
 from io import BytesIO
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 import orjson
 import pytest
+from pydantic import BaseModel
 
 from schemas.errors import TeacherError, UsageError
 from schemas.money import Cost
@@ -345,9 +346,20 @@ def test_setting_reaches_gemini_or_is_an_error(tmp_path: Path) -> None:
     assert two == {"thinkingBudget": 0}
 
 
+class Buyer(BaseModel):
+    name: str
+
+
+class Order(BaseModel):
+    buyer: Buyer
+    note: str | None = None
+    unit: Literal["piece"] = "piece"
+
+
 def test_schema_reaches_gemini_in_its_own_form(tmp_path: Path) -> None:
     """A JSON schema is accepted in a batch, but answers then have shifted or empty fields, some of which satisfy the
-    schema. What Gemini's own form cannot express is not sent, and answers are judged by it all the same."""
+    schema. So it is sent in Gemini's own form, with the references and optional fields that pydantic writes. What that
+    form cannot express is not sent, and answers are judged by it all the same."""
     tags = {"type": "array", "items": {"type": "string", "enum": ["red", "tall"]}, "maxItems": 3}
     properties = {"name": {"type": "string", "maxLength": 9}, "age": {"type": ["integer", "null"]}, "tags": tags}
     schema = {"type": "object", "properties": properties, "required": ["name"], "additionalProperties": False}
@@ -369,7 +381,28 @@ def test_schema_reaches_gemini_in_its_own_form(tmp_path: Path) -> None:
         assert "additionalProperties" not in own
         kinds: list[Any] = [True, {"type": ["string", "integer"]}, {"type": "array"}, {"type": "object"}]
         wrong = {"type": "object", "properties": {"a": tags}, "required": ["b"]}
-        for other in (*kinds, wrong, {"oneOf": [tags]}, {"type": "integer", "enum": [1, 2]}):
+        assert config(Order.model_json_schema())["responseSchema"] == {
+            "type": "OBJECT",
+            "properties": {
+                "buyer": {"type": "OBJECT", "properties": {"name": {"type": "STRING"}}, "required": ["name"]}
+                | {"propertyOrdering": ["name"]},
+                "note": {"type": "STRING", "nullable": True},
+                "unit": {"type": "STRING", "enum": ["piece"]},
+            },
+            "required": ["buyer"],
+            "propertyOrdering": ["buyer", "note", "unit"],
+        }
+        itself = {"$ref": "#/$defs/Tree"}
+        tree = {"type": "object", "properties": {"trees": {"type": "array", "items": itself}}}
+        assert "responseSchema" not in config({**tree, "$defs": {"Tree": tree}})
+        for other in (
+            *kinds,
+            wrong,
+            itself,
+            {"anyOf": [tags, {"type": "string"}]},
+            {"oneOf": [tags]},
+            {"type": "integer", "enum": [1, 2]},
+        ):
             unsent = config({**schema, "properties": {**properties, "more": other}})
             assert unsent["responseMimeType"] == "application/json"
             assert "responseSchema" not in unsent
