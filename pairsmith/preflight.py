@@ -67,7 +67,7 @@ def preflight_checks(project: Project, seeds: Sequence[Seed]) -> Iterator[Prefli
     )
     yield PreflightCheck("score", lambda: _check_score(project, seeds))
     if spec.budget.max_usd is not None:
-        yield PreflightCheck("budget", lambda: _check_cap(spec))
+        yield PreflightCheck("budget", lambda: check_cap(spec, "budget.max_usd"))
     if spec.curate.nli is not None:
         yield PreflightCheck("nli", lambda: _check_named_model(folder, spec.curate.nli or "", "curate.nli"))
     yield PreflightCheck("training", lambda: _check_preferences(spec, seeds))
@@ -75,20 +75,20 @@ def preflight_checks(project: Project, seeds: Sequence[Seed]) -> Iterator[Prefli
     yield PreflightCheck("training", lambda: _check_vllm(spec))
 
 
-def _check_cap(spec: Spec) -> None:
+def check_cap(spec: Spec, name: str) -> None:
     """Raise SpecError for a judge, reward model or evaluated teacher whose price is unknown: its stage would refuse the
-    cap after generation has been paid for."""
+    cap, which was set in `name`, after generation has been paid for."""
     from synth.meter import unkeepable_cap_error
     from synth.prices import prices_of
 
     curate, evaluate = spec.curate, spec.evaluate
     reward = curate.score.teacher if curate.score.protocol == "chat" else None
-    for name in dict.fromkeys([*curate.judge.teachers, *evaluate.judges, reward, evaluate.teacher]):
-        teacher = spec.teachers[name] if name else None
+    for one in dict.fromkeys([*curate.judge.teachers, *evaluate.judges, reward, evaluate.teacher]):
+        teacher = spec.teachers[one] if one else None
         if teacher is None or teacher.url in ("embedded", "vllm"):
             continue
         if prices_of(teacher) is None:
-            raise unkeepable_cap_error("budget.max_usd", teacher, None, f"teachers.{name}")
+            raise unkeepable_cap_error(name, teacher, None, f"teachers.{one}")
 
 
 def doubtful_settings(spec: Spec) -> Iterator[tuple[str, str]]:

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 from functools import cache, lru_cache
 
-from curate.gates.folding import CACHE_SIZE, fold
+from curate.gates.folding import CACHE_SIZE, SENTENCE_END, fold
 from curate.gates.form import is_verse
 from curate.gates.frames import match_frame
 from curate.gates.judgement import Judgement, Side, only_flagged, passed, quote, rejected, sides
@@ -398,7 +398,7 @@ def _turns_down(style: str, language: str) -> bool:
 
     `Do not hedge or refuse` does not, and neither does a style that says who else may refuse what.
     """
-    for sentence in _SENTENCE_END.split(style):
+    for sentence in SENTENCE_END.split(style):
         for name in ("turns_down", "declines"):
             for verb in all_languages_pattern(name).finditer(sentence):
                 before = sentence[: verb.start()]
@@ -410,7 +410,6 @@ def _turns_down(style: str, language: str) -> bool:
     return False
 
 
-_SENTENCE_END = re.compile(r"[.!?;\n\u3002\uff01\uff1f\u0964]+")
 _DENIAL_REACH = 12  # characters before a verb in which a denial refers to it; more in `do not hedge or refuse`
 _joined = word_pattern(r"(?<!\w){or_between}\s+(?:\w+(?:ly|ment|mente)\s+)?\Z")
 _commands = word_pattern(r"(?:\A|[,:()\u2013\u2014]|(?<!\w){before_commands}|\w(?:ly|ment|mente))[\s*\"'-]*\Z")

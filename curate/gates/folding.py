@@ -13,6 +13,7 @@ _OPTIONAL_MARKS = re.compile("[\u064b-\u0652\u0640]|(?<=i)\u0307")
 
 
 CACHE_SIZE = 512  # number of texts for which a cache of the gates keeps its results
+SENTENCE_END = re.compile(r"[.!?;\n\u3002\uff01\uff1f\u0964]+")  # in instructions, whose parts may end with a semicolon
 
 
 @lru_cache(maxsize=CACHE_SIZE)  # all gates ask for the same few texts

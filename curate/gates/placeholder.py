@@ -12,7 +12,7 @@ from functools import cache, lru_cache
 
 from curate.gates.asked_form import asks_for_code
 from curate.gates.asked_format import format_asked
-from curate.gates.folding import CACHE_SIZE, fold
+from curate.gates.folding import CACHE_SIZE, SENTENCE_END, fold
 from curate.gates.judgement import Judgement, passed, quote, rejected, sides
 from curate.gates.phrases import all_languages_pattern, fragment, lexicon, list_pattern, phrases, says, words_of
 from schemas.records import Pair
@@ -88,14 +88,13 @@ def _is_gap(slot: str) -> bool:
 def _asks_for_gaps(asked: str, language: str) -> bool:
     """Whether a folded instruction mentions gaps, and does not rule them out: `leave no blanks`."""
     for gap in all_languages_pattern("gaps").finditer(asked):
-        before = _SENTENCE_END.split(asked[: gap.start()])[-1]
+        before = SENTENCE_END.split(asked[: gap.start()])[-1]
         codes = dict.fromkeys(("en", language))
         if not any(says(code, "denial", before) for code in codes) and not says("any", "avoids", before):
             return True
     return False
 
 
-_SENTENCE_END = re.compile(r"[.!?;\n\u3002\uff01\uff1f\u0964]+")
 _OF_CODE = ("$", "_")  # how a variable of a shell or a configuration, or a name in code, begins
 
 

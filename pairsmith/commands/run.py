@@ -44,6 +44,7 @@ def command(
     """
     from pairsmith import pipeline
     from pairsmith.commands.stage import do, screen_of
+    from pairsmith.preflight import check_cap
     from pairsmith.stages.table import stage
 
     original = session
@@ -53,6 +54,8 @@ def command(
     with session.store(project, max_usd=max_usd) as store:
 
         def do_and_show(name: str) -> CommandOutcome:
+            if name == "generate" and until != "generate" and max_usd is not None:
+                check_cap(project.spec, "--max-usd")
             outcome = do(session, stage(name), project, store, **(generating if name == "generate" else {}))
             if session.write_json is None:
                 session.show(*screen_of(original, stage(name), outcome), "")

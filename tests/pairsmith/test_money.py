@@ -108,14 +108,17 @@ def test_the_total_is_itemised_by_stage_teacher_and_prompt(project: Project) -> 
 def test_cap_that_a_judge_cannot_keep_is_refused_before_generation_is_paid_for(
     project: Project, teacher: LoopbackTeacher
 ) -> None:
-    """Curation used to refuse it after every answer had been bought, and to propose a key that was already set."""
+    """Curation used to refuse it after every answer had been bought, and to propose a key that was already set. The cap
+    of a command only counts if the command gets to the judge."""
     judge = f'[teachers.critic]\nurl = "{teacher.url}"\nmodel = "critic"\n[curate.judge]\nteachers = ["critic"]\n'
     spec = project.folder / "pairsmith.toml"
     spec.write_text(spec.read_text() + judge)
     capped = (*PRICES, "--set", "budget.max_usd=1000")
-    refused = project.run("generate", *capped)
-    assert (refused.returncode, len(teacher.asked)) == (3, 0), refused.stderr
+    for refused in (project.run("generate", *capped), project.run("run", *PRICES, "--max-usd", "1000")):
+        assert (refused.returncode, len(teacher.asked)) == (3, 0), refused.stderr
+    assert "--max-usd cannot be kept" in refused.stderr
     assert "Set teachers.critic.usd_per_million_prompt_tokens and teachers.critic.usd_" in refused.stderr
     prices = [f"--set=teachers.critic.usd_per_million_{name}_tokens=0" for name in ("prompt", "completion")]
+    project.json("generate", *PRICES, "--max-usd", "1000")
     project.json("generate", *capped, *prices)
     assert teacher.asked
