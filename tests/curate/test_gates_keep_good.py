@@ -116,6 +116,7 @@ def test_accents_are_removed_regardless_of_how_a_text_begins() -> None:
     assert misspelt("- φίλοι της Αγγελικής", "- φίλοι της Αγγελλικής", "el")
 
 
+@pytest.mark.slow
 def test_record_values_are_matched_with_the_text() -> None:
     """Numbers before the name of their field, grouped digits, months, time spans and one-letter sizes match the text. A
     number that belongs to another field does not, and the message says so."""

@@ -309,6 +309,7 @@ def test_counts_in_a_list_match_the_text() -> None:
         assert code_of(values(pair(given, output), None)) == code
 
 
+@pytest.mark.slow
 def test_invented_number_is_noticed_in_languages_with_few_known_number_words() -> None:
     """For a language of which only the cardinals are known, a number is invented if the text has none. A number that
     the text gives as a fraction (`pół kilo`) is not flagged."""

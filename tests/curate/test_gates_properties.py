@@ -44,6 +44,7 @@ def pair(input: str, output: str, origin: Origin | None = None) -> Pair:
     )
 
 
+@pytest.mark.slow
 @given(input=TEXT, output=TEXT, backward=st.booleans())
 def test_gates_decide_on_every_text(input: str, output: str, backward: bool) -> None:
     """No text makes a gate raise or stay undecided, and a reason is a single line."""

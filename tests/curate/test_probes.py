@@ -21,6 +21,7 @@ def test_probes_are_caught() -> None:
     assert sum(hits) >= 0.95 * len(hits)
 
 
+@pytest.mark.slow
 def test_chat_in_other_words_is_found_in_every_language() -> None:
     """Nine of ten rows of each defect are found: an announcement before a colon, a plan in the first sentence, a doubt
     about the answer, an AI that speaks of itself, an offer at the end, a placeholder although the style says

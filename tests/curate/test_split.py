@@ -29,6 +29,7 @@ from schemas.spec import Spec, SplitSettings
 from schemas.streamed import Streamed
 
 
+@pytest.mark.slow
 @given(st.text(), st.floats(0, 0.49), st.floats(0, 0.49))
 def test_every_seed_has_one_split_and_keeps_it(seed_id: str, test: float, validation: float) -> None:
     """The split depends only on the seed and the settings, not on which other seeds there are."""

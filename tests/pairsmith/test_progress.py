@@ -172,6 +172,7 @@ kind = "pair"
 """
 
 
+@pytest.mark.slow
 def test_no_phase_of_many_rows_is_silent(tmp_path: Path) -> None:
     """Reading seeds, storing decisions, and writing a dataset and its tables are reported at least every thousand rows
     and at their end. For 100,000 pairs, all of the reading and two fifths of a curation passed without a word."""

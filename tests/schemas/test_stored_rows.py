@@ -102,6 +102,7 @@ def test_any_response_is_read_back_unchanged(raw: Json, store_url: str) -> None:
         assert reader.pairs() == [odd, pair(4, output="null", meta={"none": None})]
 
 
+@pytest.mark.slow
 def test_artifacts_are_listed_without_their_members(tmp_path: Path) -> None:
     """`status` and the pages list every dataset ever made. Sixty of 20,000 rows each took 350 MB, because each was read
     with all of its members; only the latest one is."""

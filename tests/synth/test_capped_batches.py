@@ -49,6 +49,7 @@ def assert_never_above(batches: list[list[str]], usd: float, most: float, cost: 
         used += len(batch) * cost
 
 
+@pytest.mark.slow
 @EVERY_FORM
 def test_batches_stay_under_a_cap(form: str, tmp_path: Path) -> None:
     """Only as many requests are submitted as the cap has room for at their highest price, and the others when the real

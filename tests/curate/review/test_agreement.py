@@ -82,6 +82,7 @@ def test_measures_and_intervals_are_those_of_the_packages() -> None:
         assert above / below == pytest.approx(inter_rater.cohens_kappa(square, return_results=False))
 
 
+@pytest.mark.slow
 def test_fifty_annotators_and_two_thousand_reasons_are_measured_without_pairs() -> None:
     """With more than ten annotators only alpha and Fleiss' kappa remain: 1,225 pairs of annotators with 2,000 resamples
     for each reason took hours."""
