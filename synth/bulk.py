@@ -184,7 +184,6 @@ class Bulk:
             self._storing.add(storing)
             storing.add_done_callback(self._storing.discard)
         self._endpoint.flow.dispatch()
-        self._ledger.in_flight_peak = max(self._ledger.in_flight_peak, self._ledger.in_flight)
 
     def _read(self, request: BulkRequest) -> bool:
         """Whether the outcome is an answer, as it nearly always is. Everything else is handed over to `Endpoint`, which

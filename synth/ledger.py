@@ -49,7 +49,7 @@ class Ledger:
     answers each. A run ends with a TeacherError if all further answers would be unusable or refused, unless
     `keep_asking`. With `batches` it asks through them, and `concurrency` is the number of open questions.
 
-    Counters: `reused` (samples answered from the store), `in_flight` (requests sent and not durable), `in_flight_peak`,
+    Counters: `reused` (samples answered from the store), `in_flight` (requests sent and not durable),
     `costs`, `usage` and `usd` of this run, `served` (names of the models that answered, as reported by the endpoint),
     `cut_prompts` (requests of which the endpoint seems to have read only a part); `sent` comes from the endpoint.
     """
@@ -71,7 +71,7 @@ class Ledger:
         self.revision = teacher.revision
         self._in_batches = batches is not None and batches.submits
         self.concurrency = concurrency or (OPEN_QUESTIONS if self._in_batches else teacher.concurrency)
-        self.reused = self.in_flight_peak = self.cut_prompts = 0
+        self.reused = self.cut_prompts = 0
         self.meter = Meter(store, teacher, stage)
         self.unconfirmed = self._usage_unknown = 0
         self.served: Counter[str] = Counter()
@@ -311,7 +311,6 @@ class Ledger:
             except RefusedError as error:
                 answer, refusal = error.answer, str(error)
             self.unconfirmed += 1  # its place in flight is free again, although the answer is not durable yet
-            self.in_flight_peak = max(self.in_flight_peak, self.in_flight)
             try:
                 received, settled = self.rows(question, keys, samples, answer, refusal)
                 if self.batches is not None:  # in the same commit: an answer counts in its row or in its batch

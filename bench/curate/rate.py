@@ -58,7 +58,7 @@ def measure(folder: Path, rows: int) -> dict[str, float]:
 
     project = load(folder, ())
     with Store.open(Store.url_for(project)) as store:
-        steps = steps_for(project, store.seeds(), None)
+        steps = steps_for(project, list(store.active_seeds()), None)
         before = {who: cpu_s(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)}
         began = time.perf_counter()
         pool = asyncio.run(curate(Pool.read(store, ["bench"]), steps, store))

@@ -143,8 +143,7 @@ def official(
 
 def answer_all(argilla: Argilla, name: str) -> None:
     """Answer every row in bulk as the owner: one third each accepted, rejected and edited."""
-    queue = argilla.queue(name)
-    assert queue is not None
+    queue = next(argilla.queue_of(dataset) for dataset in argilla.datasets() if dataset["name"] == name)
     user = argilla.call("GET", "me")["id"]
     rows = list(argilla.records(queue, responses=True))
     for start in range(0, len(rows), ANSWERED):

@@ -201,11 +201,6 @@ class Argilla:
         datasets: list[Json] = self.call("GET", "me/datasets", params={"workspace_id": workspace})["items"]
         return datasets
 
-    def queue(self, name: str) -> Queue | None:
-        """Return the published dataset of that name, or None. Read-only."""
-        dataset = next((dataset for dataset in self.datasets() if dataset["name"] == name), None)
-        return self.queue_of(dataset) if dataset and dataset["status"] == "ready" else None
-
     def queues(self, project: str | None, names: Collection[str]) -> list[Queue]:
         """Return the queues that carry the project's mark, whatever their present names, and the unmarked ones with one
         of `names`. Read-only."""

@@ -14,16 +14,14 @@ from pairsmith.outcome import GenerateOutcome
 from pairsmith.report.evidence import Evidence, Reviews, StageEvidence, StepTally
 from pairsmith.report.next_steps import next_seeds
 from pairsmith.report.rows import ReportRows
-from pairsmith.stages.evaluate import evaluation_in
+from pairsmith.stages.evaluate import evaluation_in, modified
 from pairsmith.stages.train import CURVE_FILE, recorded_digests
-from schemas.errors import InputError
 from schemas.files import sha256
 from schemas.project import Project
 from schemas.records import Artifact, Receipt, now
 from schemas.step_names import display_step
-from schemas.store import Store
+from schemas.store import Store, tables
 from schemas.store.latest import last_good, present
-from schemas.store.since import stored_seeds
 from train.learning_curve import LearningCurve
 from train.metrics import Evaluation
 from train.results import RECORD, TrainResult, read_record, refuse_changed
@@ -84,7 +82,7 @@ def gather(project: Project, store: Store) -> Evidence:
 def _erased_seeds(store: Store, generated: Receipt) -> int:
     """At least how many of the seeds that were generated from have been erased since. Seeds that only left the files,
     which `preview` notices, are still stored."""
-    return max(0, sum(GenerateOutcome.of(generated).seeds.values()) - stored_seeds(store))
+    return max(0, sum(GenerateOutcome.of(generated).seeds.values()) - store.count(tables.seeds))
 
 
 def _curve(
@@ -102,12 +100,7 @@ def _curve(
     if (known := next(filter(None, digests), None)) is None:
         return None
     if known != sha256(file):
-        raise InputError(
-            "this learning curve was changed after it was written, or the run that wrote it was killed.",
-            where=CURVE_FILE,
-            why="Its numbers may not be the measured ones.",
-            fix="Delete the file and run `pairsmith train --curve` again: its trainings are reused.",
-        )
+        raise modified("learning curve", CURVE_FILE, "`pairsmith train --curve` again: its trainings are reused.")
     return curve
 
 

@@ -19,7 +19,7 @@ from curate.states import last_curation, skim_states
 from pairsmith.outcome import GenerateOutcome
 from schemas.records import Reason, Receipt, content_id
 from schemas.store import Store, tables
-from schemas.store.since import Ends, active_among, active_seeds, bodies, newest_fingerprints, since
+from schemas.store.since import Ends, active_among, active_seeds, newest_fingerprints, since
 from schemas.streamed import batched
 
 _VERSION = 1
@@ -181,9 +181,9 @@ def _add(store: Store, view: sqlite3.Connection, slots: Iterator[dict[str, Any]]
         if only_active:
             active = active_among(store, (slot["seed_id"] for slot in chunk))
             chunk = [slot for slot in chunk if slot["seed_id"] in active]
-        encoded = bodies(store, tables.pairs, (slot["pair_id"] for slot in chunk if slot["pair_id"]))
+        encoded = store.bodies(tables.pairs, (slot["pair_id"] for slot in chunk if slot["pair_id"]))
         pairs = {id_: _texts(body) for id_, body in encoded}
-        without_pair = bodies(store, tables.seeds, (slot["seed_id"] for slot in chunk if slot["pair_id"] not in pairs))
+        without_pair = store.bodies(tables.seeds, (slot["seed_id"] for slot in chunk if slot["pair_id"] not in pairs))
         seeds = {id_: _seed_text(body) for id_, body in without_pair}
         searched = []
         for slot in chunk:

@@ -25,7 +25,7 @@ def set_active(store: Reading, seeds: Sequence[Seed], write: Callable[[Work], No
     """The implementation of `Store.set_active_seeds`; `write` makes a piece of work durable."""
     if _are_active(store, seeds):
         return  # unchanged: writing it again would take longer than everything else in a resumed run
-    ((last,),) = store._rows(sa.select(sa.func.max(tables.seeds.c.position)))
+    ((last,),) = store.rows(sa.select(sa.func.max(tables.seeds.c.position)))
     ids = bytearray()
     for page in batched(seed_bodies(seeds), _PAGE):
         write(partial(_insert_page, page))
@@ -39,7 +39,7 @@ def _are_active(store: Reading, seeds: Sequence[Seed]) -> bool:
     if len(places) != len(seeds):
         return False
     for page, bodies in zip(batched(places, _PAGE), batched(seed_bodies(seeds), _PAGE), strict=True):
-        at = dict(map(tuple, store._at(sa.select(c.position, c.body), c.position, page)))
+        at = dict(map(tuple, store.rows_at(sa.select(c.position, c.body), c.position, page)))
         if [at[place] for place in page] != [body for _, body in bodies]:
             return False
     return True
@@ -48,20 +48,20 @@ def _are_active(store: Reading, seeds: Sequence[Seed]) -> bool:
 def _active_places(store: Reading) -> array[int]:
     """The positions of the seeds that the project has now, in their order."""
     c = tables.seeds.c
-    return store._places(sa.select(c.position).where(c.active >= 0).order_by(c.active))
+    return store.positions(sa.select(c.position).where(c.active >= 0).order_by(c.active))
 
 
 def each_seed(store: Reading) -> Iterator[Seed]:
     """Every seed that was ever read, with its stored id."""
     c, last = tables.seeds.c, -1
     query = sa.select(c.position, c.id, c.body).order_by(c.position).limit(_PAGE)
-    while page := store._rows(query.where(c.position > last)):
+    while page := store.rows(query.where(c.position > last)):
         yield from (_seed_of_row(store, id_, body) for _, id_, body in page)
         last = page[-1][0]
 
 
 def _seed_of_row(store: Reading, id_: str, body: str) -> Seed:
-    return seed_from_body(id_, body) or store._read(Seed, body)
+    return seed_from_body(id_, body) or store.read(Seed, body)
 
 
 def _insert_page(rows: Sequence[tuple[str, str]], connection: sa.Connection) -> None:
@@ -87,7 +87,7 @@ def _mark_active(ids: bytearray, before: int, connection: sa.Connection) -> None
 def active_ids(store: Reading) -> IdMap:
     """The ids of the seeds that the project has now, each with its place among them."""
     ids, c = IdMap(), tables.seeds.c
-    for id_, place in store._each(sa.select(c.id, c.active).where(c.active >= 0)):
+    for id_, place in store.each_row(sa.select(c.id, c.active).where(c.active >= 0)):
         ids[id_] = place
     return ids
 
@@ -97,10 +97,10 @@ def slots_by_seed(store: Reading, fingerprint: str) -> Iterator[Json]:
     c, seeds = tables.candidates.c, tables.seeds.c
     # A lookup per row, because SQLite would hold a list of all active seeds in memory during the query.
     active = sa.exists().where(seeds.id == c.seed_id, seeds.active >= 0)
-    seed_id = c.seed_id if store._engine.dialect.name == "sqlite" else c.seed_id.collate("C")
+    seed_id = c.seed_id if store.engine.dialect.name == "sqlite" else c.seed_id.collate("C")
     query = sa.select(*body_columns(tables.candidates)).where(c.fingerprint == fingerprint, active)
     names = COLUMN_FIELDS[tables.candidates]
-    for *values, outcome in store._each(query.order_by(seed_id, c.sample)):
+    for *values, outcome in store.each_row(query.order_by(seed_id, c.sample)):
         yield dict(zip(names, values, strict=True)) | orjson.loads(outcome)
 
 
@@ -116,6 +116,6 @@ class ActiveSeeds(Streamed[Seed]):
     def __iter__(self) -> Iterator[Seed]:
         c = tables.seeds.c
         for page in batched(self._places, _PAGE):
-            rows = self._store._at(sa.select(c.position, c.id, c.body), c.position, page)
+            rows = self._store.rows_at(sa.select(c.position, c.id, c.body), c.position, page)
             at = {place: (id_, body) for place, id_, body in rows}
             yield from (_seed_of_row(self._store, *at[place]) for place in page if place in at)  # not erased meanwhile

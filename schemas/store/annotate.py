@@ -12,7 +12,7 @@ from schemas.reviews import Alias, Review
 from schemas.store.failures import explained
 from schemas.store.rows import StoredRows
 from schemas.store.store import Store
-from schemas.store.writer import _insert
+from schemas.store.writer import insert_records
 
 
 def annotate(store: Store, *records: Review | Alias) -> None:
@@ -21,7 +21,7 @@ def annotate(store: Store, *records: Review | Alias) -> None:
     It never migrates: a store that is open for reading already has the current schema.
     """
     try:
-        with store._engine.begin() as connection:
-            _insert(connection, records, StoredRows(), store.url)
+        with store.engine.begin() as connection:
+            insert_records(connection, records, StoredRows(), store.url)
     except sa.exc.DBAPIError as error:
         raise explained(error, store.url) from None

@@ -63,7 +63,7 @@ def traces_of_source(store: Store, source: str) -> Traces:
     of_source = [seed for seed in store.each_seed() if any(_is_from(place, source) for place in _places(seed))]
     traces = Traces(seeds={seed.id for seed in of_source})
     traces.texts.update(text for seed in of_source for text in _texts_of(seed))
-    _add_pairs(traces, store._by_id(Pair, tables.pairs, tables.pairs.c.seed_id, traces.seeds))
+    _add_pairs(traces, store.by_id(Pair, tables.pairs, tables.pairs.c.seed_id, traces.seeds))
     return _mark_shared(store, traces)
 
 
@@ -78,7 +78,7 @@ def traces_of_reviewer(store: Store, person: str) -> Traces:
         names=ids | {review.who for review in theirs} if theirs else set(),
     )
     traces.texts.update(review.edited for review in theirs if review.edited)
-    edited = [pair for pair in store._pages(Pair, tables.pairs) if pair.origin.by == "edited"]
+    edited = [pair for pair in store.pages(Pair, tables.pairs) if pair.origin.by == "edited"]
     own_edits = {pair.id for pair in edited if pair.origin.by == "edited" and pair.origin.review_id in traces.reviews}
     while more := {p.id for p in edited if p.origin.by == "edited" and p.origin.parent_id in own_edits} - own_edits:
         own_edits |= more
@@ -94,7 +94,7 @@ def _mark_shared(store: Store, traces: Traces) -> Traces:
     """Mark the texts that are an entire input, output, column or edit of other rows. They belong to those rows as well:
     searching for a label or a product name would erase the answers of every row that has it."""
     seeds = (seed for seed in store.each_seed() if seed.id not in traces.seeds)
-    pairs = store._pages(Pair, tables.pairs)
+    pairs = store.pages(Pair, tables.pairs)
     texts = (text for seed in seeds for text in _texts_of(seed))
     answers = (text for pair in pairs if pair.id not in traces.pairs for text in (pair.input, pair.output))
     reviews = (review for reviews in store.reviews().values() for review in reviews if review.edited)
@@ -163,7 +163,7 @@ def erase(store: Store, traces: Traces) -> dict[str, int]:
         for table in _QUOTING:
             deleted[f"{table.name} changed"] = _replace(connection, table, search)
 
-    store._write().submit(work).result()
+    store.writer.submit(work).result()
     failpoint("mid_erase")
     _rewrite_file(store)
     return {name: count for name, count in deleted.items() if count}
@@ -182,13 +182,13 @@ def _quoting_calls(store: Store, traces: Traces, search: TextSearch[str]) -> tup
     the shared request prefixes that only they use."""
     c, r = tables.calls.c, tables.requests.c
     before, quoting = set[str](), set[str]()
-    for id_, body in store._row_pages((r.id, r.body)):
+    for id_, body in store.row_pages((r.id, r.body)):
         before.add(id_)
         if search.occurring(body):
             quoting.add(id_)
     affected: set[str] = set()
     left: dict[str, str] = {}
-    for key, request_id, body in store._row_pages((c.key, c.request_id, c.body)):
+    for key, request_id, body in store.row_pages((c.key, c.request_id, c.body)):
         id_ = json.loads(body).get("request", {}).get(PREFIX_KEY, "")
         if key in traces.calls or id_ in quoting or search.occurring(body):
             affected.add(request_id)
@@ -218,7 +218,7 @@ def _rewrite_file(store: Store) -> None:
     the pages stay, overwritten; `left_in` checks the bytes."""
     if sqlite_path(store.url) is None:
         return
-    with store._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+    with store.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         with suppress(sa.exc.OperationalError):
             connection.execute(sa.text("VACUUM"))
         connection.execute(sa.text("PRAGMA wal_checkpoint(TRUNCATE)"))
@@ -232,7 +232,7 @@ def left_in(store: Store, texts: Sequence[str]) -> int:
         bool(search.occurring(body))
         for table in tables.metadata.sorted_tables
         if "body" in table.c
-        for (body,) in store._row_pages((table.c.body,))
+        for (body,) in store.row_pages((table.c.body,))
     )
     path = sqlite_path(store.url)
     if path is None:

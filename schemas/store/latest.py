@@ -42,7 +42,7 @@ def latest(store: Store, kind: Kind) -> Artifact | None:
     receipt names any. A run with earlier settings finds an earlier artifact, and later stages must continue from that
     one."""
     c = tables.artifacts.c
-    youngest_first = [id_ for (id_,) in store._rows(sa.select(c.id).where(c.kind == kind).order_by(c.position.desc()))]
+    youngest_first = [id_ for (id_,) in store.rows(sa.select(c.id).where(c.kind == kind).order_by(c.position.desc()))]
     named = (receipt.facts.get("made") for receipt in reversed(store.receipts(_MAKERS[kind])))
     newest = next((id_ for id_ in named if isinstance(id_, str) and id_ in youngest_first), (youngest_first or [""])[0])
     return next(iter(store.artifacts(ids=[newest])), None)
@@ -55,8 +55,8 @@ def listed_artifacts(store: Store, kind: str | None = None) -> list[tuple[Artifa
     """
     c = tables.artifacts.c
     query = sa.select(c.body, c.splits).order_by(c.position)
-    rows = store._rows(query if kind is None else query.where(c.kind == kind))
-    return [(store._read(Artifact, body), Counter(orjson.loads(splits))) for body, splits in rows]
+    rows = store.rows(query if kind is None else query.where(c.kind == kind))
+    return [(store.read(Artifact, body), Counter(orjson.loads(splits))) for body, splits in rows]
 
 
 def members_of(
@@ -65,9 +65,9 @@ def members_of(
     """(artifact id, the split of each member by pair id), with one artifact in memory at a time: of the artifacts
     `ids` (None: all) that have members, the pair `holding` among them."""
     c = tables.artifacts.c
-    for (id_,) in store._rows(sa.select(c.id).where(c.splits != "{}").order_by(c.position)):
+    for (id_,) in store.rows(sa.select(c.id).where(c.splits != "{}").order_by(c.position)):
         if ids is None or id_ in ids:
-            for (members,) in store._rows(sa.select(c.members).where(c.id == id_)):
+            for (members,) in store.rows(sa.select(c.members).where(c.id == id_)):
                 if holding in members:  # SQLite's LIKE takes ten times as long
                     yield id_, dict(orjson.loads(members))
 
@@ -87,7 +87,7 @@ def stored_steps(store: Store, *prefixes: str) -> list[StepName]:
     c = tables.verdicts.c
     named = sa.or_(*(c.by.startswith(prefix, autoescape=True) for prefix in prefixes))
     query = sa.select(c.by, c.fingerprint).where(named).distinct().order_by(c.by, c.fingerprint)
-    return [(str(by), str(settings)) for by, settings in store._rows(query)]
+    return [(str(by), str(settings)) for by, settings in store.rows(query)]
 
 
 def probe_key(key: str) -> str:
@@ -104,7 +104,7 @@ def latest_answers(store: Store, teacher: str, prompt: str) -> Iterator[Call]:
     c = tables.calls.c
     good = sa.select(c.key, c.completion_tokens).where(c.teacher == teacher, c.status == "ok")
     good = good.order_by(c.position.desc()).limit(_LATEST)
-    rows = store._rows(good.where(c.prompt == prompt)) or store._rows(good)
+    rows = store.rows(good.where(c.prompt == prompt)) or store.rows(good)
     # Only the first sample of a request records its tokens.
     known: list[Json] = []
     for row in sorted(rows, key=lambda row: (not row.completion_tokens, row.completion_tokens)):

@@ -30,40 +30,40 @@ class Reading:
     """The query methods of a `Store`. Every database failure becomes an error that names the store."""
 
     def __init__(self, engine: sa.Engine, url: str) -> None:
-        self._engine, self._url = engine, url
+        self.engine, self._url = engine, url
         self._origins: dict[str, tuple[str, str]] = {}
 
-    def _count(self, table: sa.Table, *where: sa.ColumnElement[bool]) -> int:
-        ((count,),) = self._rows(sa.select(sa.func.count()).select_from(table).where(*where))
+    def count(self, table: sa.Table, *where: sa.ColumnElement[bool]) -> int:
+        ((count,),) = self.rows(sa.select(sa.func.count()).select_from(table).where(*where))
         return int(count)
 
-    def _rows(self, query: Any, **given: Any) -> Sequence[Any]:
+    def rows(self, query: Any, **given: Any) -> Sequence[Any]:
         try:
-            with self._engine.connect() as connection:
+            with self.engine.connect() as connection:
                 return connection.execute(query, given).all()
         except sa.exc.DBAPIError as error:
             raise explained(error, self._url) from None
 
-    def _pages(self, record: type[R], table: sa.Table, **wanted: str | None) -> Iterator[R]:
+    def pages(self, record: type[R], table: sa.Table, **wanted: str | None) -> Iterator[R]:
         """The records whose columns equal `wanted` (None: any value), read page by page; rows appended meanwhile are
         included."""
-        return (self._read(record, body) for body in self._body_pages(table, **wanted))
+        return (self.read(record, body) for body in self._body_pages(table, **wanted))
 
     def _json_pages(self, table: sa.Table, **wanted: str | None) -> Iterator[Json]:
         return (orjson.loads(body) for body in self._body_pages(table, **wanted))
 
     def _body_pages(self, table: sa.Table, **wanted: str | None) -> Iterator[str]:
         same = (table.c[name] == value for name, value in wanted.items() if value is not None)
-        return (self._body(table, row) for row in self._row_pages(body_columns(table), sa.true(), *same))
+        return (self.full_body(table, row) for row in self.row_pages(body_columns(table), sa.true(), *same))
 
-    def _body(self, table: sa.Table, row: Sequence[Any]) -> str:
+    def full_body(self, table: sa.Table, row: Sequence[Any]) -> str:
         """The full JSON of a record from the values of `body_columns(table)`."""
         return body_of(table, row, self._origin)
 
     def _origin(self, id_: str) -> tuple[str, str]:
         if id_ not in self._origins:
             c = tables.origins.c
-            self._origins |= {name: origin_parts(body) for name, body in self._rows(sa.select(c.id, c.body))}
+            self._origins |= {name: origin_parts(body) for name, body in self.rows(sa.select(c.id, c.body))}
         if id_ not in self._origins:
             raise StoreError(
                 f"the origin {id_}, which pairs in it refer to, is missing.",
@@ -72,56 +72,56 @@ class Reading:
             )
         return self._origins[id_]
 
-    def _with_ids(self, table: sa.Table, ids: Iterable[str]) -> Iterator[tuple[str, str]]:
+    def bodies(self, table: sa.Table, ids: Iterable[str]) -> Iterator[tuple[str, str]]:
         """(id, full JSON) of the rows with these ids, in any order."""
-        for id_, *row in self._in(sa.select(table.c.id, *body_columns(table)), table.c.id, ids):
-            yield str(id_), self._body(table, row)
+        for id_, *row in self.rows_with(sa.select(table.c.id, *body_columns(table)), table.c.id, ids):
+            yield str(id_), self.full_body(table, row)
 
-    def _in(self, query: Any, column: sa.Column[Any], ids: Iterable[str]) -> Iterator[Any]:
+    def rows_with(self, query: Any, column: sa.Column[Any], ids: Iterable[str]) -> Iterator[Any]:
         """The rows of a query with one of these ids in a column, in any order."""
         for some in batched(sorted(set(ids)), IN):
-            yield from self._rows(query.where(column.in_(SOME)), some=some)
+            yield from self.rows(query.where(column.in_(SOME)), some=some)
 
-    def _row_pages(self, columns: Sequence[sa.Column[Any]], *wanted: sa.ColumnElement[bool]) -> Iterator[Any]:
+    def row_pages(self, columns: Sequence[sa.Column[Any]], *wanted: sa.ColumnElement[bool]) -> Iterator[Any]:
         # First the positions, 8 bytes each: without an index that ends in the position, every page would sort all rows.
         c, last = columns[0].table.c, -1
         query = sa.select(c.position).where(*wanted).order_by(c.position)
         page = sa.select(*columns).order_by(c.position)
-        while places := self._places(query.where(c.position > last)):
+        while places := self.positions(query.where(c.position > last)):
             for some in batched(places, PAGE):
-                yield from self._at(page, c.position, some)
+                yield from self.rows_at(page, c.position, some)
             last = places[-1]
 
-    def _at(self, query: Any, position: sa.Column[Any], places: Sequence[int]) -> Sequence[Any]:
+    def rows_at(self, query: Any, position: sa.Column[Any], places: Sequence[int]) -> Sequence[Any]:
         """The rows of a query at these positions. They are nearly always consecutive, and a list of them would cost
         more than the rows."""
         first, last = min(places), max(places)
         if last - first + 1 == len(places):
-            return self._rows(query.where(position.between(_FIRST, _LAST)), first=first, last=last)
-        return self._rows(query.where(position.in_(SOME)), some=places)
+            return self.rows(query.where(position.between(_FIRST, _LAST)), first=first, last=last)
+        return self.rows(query.where(position.in_(SOME)), some=places)
 
-    def _places(self, query: Any) -> array[int]:
+    def positions(self, query: Any) -> array[int]:
         """Integers as an array, without an object for each."""
-        return array("q", (place for (place,) in self._each(query)))
+        return array("q", (place for (place,) in self.each_row(query)))
 
-    def _each(self, query: Any) -> Iterator[Any]:
+    def each_row(self, query: Any) -> Iterator[Any]:
         """The rows of a query with one page in memory at a time, in the state when the first is read."""
         try:
-            with self._engine.connect() as connection:
+            with self.engine.connect() as connection:
                 for part in connection.execution_options(yield_per=PAGE).execute(query).partitions():
                     yield from part
         except sa.exc.DBAPIError as error:
             raise explained(error, self._url) from None
 
-    def _records(self, record: type[R], table: sa.Table, *where: sa.ColumnElement[bool], order: Any = None) -> list[R]:
+    def records(self, record: type[R], table: sa.Table, *where: sa.ColumnElement[bool], order: Any = None) -> list[R]:
         query = (
             sa.select(*body_columns(table))
             .where(sa.true(), *where)
             .order_by(table.c.position if order is None else order)
         )
-        return [self._read(record, self._body(table, row)) for row in self._rows(query)]
+        return [self.read(record, self.full_body(table, row)) for row in self.rows(query)]
 
-    def _read(self, record: type[R], body: str) -> R:
+    def read(self, record: type[R], body: str) -> R:
         try:
             return record.model_validate_json(body)
         except ValidationError as invalid:
@@ -133,14 +133,12 @@ class Reading:
                 fix="A newer pairsmith wrote it: upgrade pairsmith." if newer else "Restore the store from a backup.",
             ) from None
 
-    def _by_id(
-        self, record: type[R], table: sa.Table, column: sa.Column[Any], ids: Iterable[str] | None
-    ) -> Iterator[R]:
+    def by_id(self, record: type[R], table: sa.Table, column: sa.Column[Any], ids: Iterable[str] | None) -> Iterator[R]:
         if ids is None:
-            yield from self._records(record, table)
+            yield from self.records(record, table)
             return
-        rows = self._in(sa.select(table.c.position, table.c.id, *body_columns(table)), column, ids)
+        rows = self.rows_with(sa.select(table.c.position, table.c.id, *body_columns(table)), column, ids)
         for _, id_, *row in sorted(rows, key=lambda row: int(row[0])):
-            read = self._read(record, self._body(table, row))
+            read = self.read(record, self.full_body(table, row))
             read.__dict__["id"] = str(id_)  # the cached property; computing it takes as long as reading
             yield read

@@ -34,8 +34,7 @@ def _leave_to_parent() -> None:
     _writers.clear()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_leave_to_parent)
+os.register_at_fork(after_in_child=_leave_to_parent)
 
 
 def url_of(store: str | Path) -> str:

@@ -39,14 +39,14 @@ def _ends() -> sa.Select[Any]:
 
 def ends(store: Store) -> Ends:
     """The positions up to which the store has been written."""
-    ((*places,),) = store._rows(_ends())
+    ((*places,),) = store.rows(_ends())
     return Ends(*map(int, places))
 
 
 def costs_since(store: Store, before: Ends) -> list[Cost]:
     """What was added to the ledger since `before`, by stage, teacher and prompt."""
     calls, holds = queries(before.calls, before.holds)
-    return costs_of(list(store._rows(calls)), list(store._rows(holds)))
+    return costs_of(list(store.rows(calls)), list(store.rows(holds)))
 
 
 def since(
@@ -59,7 +59,7 @@ def since(
     query = query.where(c.position <= until)
     for name, value in wanted.items():
         query = query.where(c[name] == value)
-    while rows := store._rows(query.where(c.position > position)):
+    while rows := store.rows(query.where(c.position > position)):
         yield from (list(row) for row in rows)
         position = int(rows[-1][0])
 
@@ -67,32 +67,22 @@ def since(
 def newest(store: Store, table: sa.Table, count: int) -> list[str]:
     """The last `count` records as JSON, newest first."""
     query = sa.select(*body_columns(table)).order_by(table.c.position.desc()).limit(count)
-    return [store._body(table, row) for row in store._rows(query)]
-
-
-def bodies(store: Store, table: sa.Table, ids: Iterable[str]) -> Iterator[tuple[str, str]]:
-    """(id, JSON) of the records with these ids, in any order."""
-    return store._with_ids(table, ids)
+    return [store.full_body(table, row) for row in store.rows(query)]
 
 
 def active_among(store: Store, seed_ids: Iterable[str]) -> set[str]:
     """The given seeds that the project has now."""
     c = tables.seeds.c
-    return {str(id_) for (id_,) in store._in(sa.select(c.id).where(c.active >= 0), c.id, seed_ids)}
+    return {str(id_) for (id_,) in store.rows_with(sa.select(c.id).where(c.active >= 0), c.id, seed_ids)}
 
 
 def active_seeds(store: Store) -> tuple[int, int]:
     """The number of seeds that the project has now, and the sum of their positions, which changes when the seeds do."""
     c = tables.seeds.c
-    ((count, places),) = store._rows(
+    ((count, places),) = store.rows(
         sa.select(sa.func.count(), sa.func.coalesce(sa.func.sum(c.position), 0)).where(c.active >= 0)
     )
     return int(count), int(places)
-
-
-def stored_seeds(store: Store) -> int:
-    """The number of seeds that were ever read and not erased."""
-    return store._count(tables.seeds)
 
 
 def newest_fingerprints(store: Store) -> dict[str, str]:
@@ -101,5 +91,5 @@ def newest_fingerprints(store: Store) -> dict[str, str]:
     last = sa.select(c.generator, c.fingerprint, sa.func.max(c.position).label("last")).group_by(
         c.generator, c.fingerprint
     )
-    ordered = sorted(store._rows(last), key=lambda row: int(row[2]))
+    ordered = sorted(store.rows(last), key=lambda row: int(row[2]))
     return {str(generator): str(fingerprint) for generator, fingerprint, _ in ordered}

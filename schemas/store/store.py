@@ -154,7 +154,7 @@ class Store(Reading):
     @property
     def current_writer(self) -> str:
         """A description of the process that is writing to it; empty if there is none."""
-        return writer_of(sqlite_path(self._url), self._engine)
+        return writer_of(sqlite_path(self._url), self.engine)
 
     def closing(self) -> Callable[[], None]:
         """A function that does what `close` does, without a reference to the store."""
@@ -176,16 +176,16 @@ class Store(Reading):
         An existing record stays unchanged, except that a Candidate and a RowState replace the earlier one of their
         slot, and a Seed its earlier reading, with its source and license. For Verdicts the latest counts.
         """
-        return self._write().submit(records)
+        return self.writer.submit(records)
 
     async def put(self, *records: Record) -> None:
         """`append`, awaited."""
-        await self._write().submit_here(records)
+        await self.writer.submit_here(records)
 
     def put_revisable(self, records: Sequence[Record]) -> tuple[Revisable, asyncio.Future[None]]:
         """`put` for records that may be replaced until the writer takes them; await the future."""
         work = Revisable(records)
-        return work, self._write().submit_here(work)
+        return work, self.writer.submit_here(work)
 
     def write(self, *records: Record) -> None:
         """`append`, blocking."""
@@ -193,39 +193,34 @@ class Store(Reading):
 
     def mark(self, mark: Mark) -> None:
         """`Writer.mark`: record what is in flight, so that it is known even if the process is killed."""
-        self._write().mark(mark)
+        self.writer.mark(mark)
 
     async def judge(self, *calls: Call) -> None:
         """Update the status, text and reason of stored answers after they were judged; durable on return."""
-        await self._write().submit_here(partial(mark_judged, calls))
+        await self.writer.submit_here(partial(mark_judged, calls))
 
     def set_active_seeds(self, seeds: Sequence[Seed]) -> None:
         """Store `seeds` as they were just read, and make exactly these, in this order, the seeds of the project."""
-        set_active(self, seeds, lambda work: self._write().submit(work).result())
+        set_active(self, seeds, lambda work: self.writer.submit(work).result())
 
     @property
     def writable(self) -> bool:
         return self._writer is not None
 
-    def _write(self) -> Writer:
+    @property
+    def writer(self) -> Writer:
+        """Raises UsageError if the store is open for reading only."""
         if self._writer is None:
             raise UsageError("this store is open for reading only.")
         return self._writer
 
-    def seeds(self, *, active: bool = True) -> list[Seed]:
-        """The seeds of the latest reading in order, or every seed ever read."""
-        c = tables.seeds.c
-        if not active:
-            return self._records(Seed, tables.seeds)
-        return self._records(Seed, tables.seeds, c.active >= 0, order=c.active)
-
     def active_seeds(self) -> Sequence[Seed]:
-        """`seeds()`, read a page at a time on each iteration, for very many seeds."""
+        """The seeds of the latest reading in order, read a page at a time on each iteration."""
         return ActiveSeeds(self)
 
     def seeds_by_id(self, ids: Iterable[str]) -> dict[str, Seed]:
         """id -> the seed, among all that were ever read."""
-        return {id_: self._read(Seed, body) for id_, body in self._with_ids(tables.seeds, ids)}
+        return {id_: self.read(Seed, body) for id_, body in self.bodies(tables.seeds, ids)}
 
     def each_seed(self) -> Iterator[Seed]:
         """Every seed ever read, one page in memory at a time, not validated again; for processing very many."""
@@ -234,7 +229,7 @@ class Store(Reading):
     def each_answer(self) -> Iterator[tuple[str, int, str]]:
         """(key, attempt, status) of every call, by attempt, with one page in memory at a time."""
         c = tables.calls.c
-        yield from map(tuple, self._each(sa.select(c.key, c.attempt, c.status).order_by(c.attempt)))
+        yield from map(tuple, self.each_row(sa.select(c.key, c.attempt, c.status).order_by(c.attempt)))
 
     def call_index(self) -> dict[str, tuple[tuple[int, str], ...]]:
         """key -> (attempt, status) of every call, by attempt."""
@@ -246,7 +241,7 @@ class Store(Reading):
     def calls(self, key: str) -> list[Call]:
         """The answers of one key by attempt, each with its request."""
         c = tables.calls.c
-        calls = map(self._restore, self._records(Call, tables.calls, c.key == key, order=c.attempt))
+        calls = map(self._restore, self.records(Call, tables.calls, c.key == key, order=c.attempt))
         return [call if call.request_of is None else self._with_request(call, *call.request_of) for call in calls]
 
     def call(self, key: str, attempt: int) -> Call | None:
@@ -263,18 +258,18 @@ class Store(Reading):
         if (id_ := call.request.get(PREFIX_KEY)) is None:
             return restored_call(call, None)
         if id_ != self._last_prefix[0]:
-            ((body,),) = self._rows(sa.select(tables.requests.c.body).where(tables.requests.c.id == id_))
+            ((body,),) = self.rows(sa.select(tables.requests.c.body).where(tables.requests.c.id == id_))
             self._last_prefix = id_, orjson.loads(body)
         return restored_call(call, self._last_prefix[1])
 
     def costs(self) -> list[Cost]:
         """The cost of the ledger by stage, teacher and prompt, with what is reserved for unanswered requests."""
         calls, holds = queries()
-        return costs_of(list(self._rows(calls)), list(self._rows(holds)))
+        return costs_of(list(self.rows(calls)), list(self.rows(holds)))
 
     def holds(self, ids: Iterable[str]) -> dict[str, Hold]:
         """id -> the hold, in its current state."""
-        return {id_: self._read(Hold, body) for id_, body in self._with_ids(tables.holds, ids)}
+        return {id_: self.read(Hold, body) for id_, body in self.bodies(tables.holds, ids)}
 
     def spent(self) -> Cost:
         """The sum of `costs`."""
@@ -286,7 +281,7 @@ class Store(Reading):
 
     def each_candidate(self, fingerprint: str | None = None) -> Iterator[Candidate]:
         """`candidates`, with one page in memory at a time."""
-        return self._pages(Candidate, tables.candidates, fingerprint=fingerprint)
+        return self.pages(Candidate, tables.candidates, fingerprint=fingerprint)
 
     def skim_candidates(self, fingerprint: str) -> Iterator[Json]:
         """`each_candidate` as JSON, not validated again; for processing very many."""
@@ -297,20 +292,20 @@ class Store(Reading):
 
     def count_candidates(self, fingerprints: Iterable[str]) -> int:
         """The number of slots in these generations."""
-        return self._count(tables.candidates, tables.candidates.c.fingerprint.in_(list(fingerprints)))
+        return self.count(tables.candidates, tables.candidates.c.fingerprint.in_(list(fingerprints)))
 
     def pairs(self, ids: Iterable[str] | None = None) -> list[Pair]:
         """All pairs, or those of `ids`."""
-        return list(self._by_id(Pair, tables.pairs, tables.pairs.c.id, ids))
+        return list(self.by_id(Pair, tables.pairs, tables.pairs.c.id, ids))
 
     def pair_bodies(self, ids: Iterable[str]) -> dict[str, str]:
         """id -> the pair as JSON, for validation elsewhere."""
-        return dict(self._with_ids(tables.pairs, ids))
+        return dict(self.bodies(tables.pairs, ids))
 
     def pair_texts(self, ids: Iterable[str]) -> dict[str, Texts]:
         """id -> the question and answer of the pair; the rest is not read."""
         c, texts, others = tables.pairs.c, dict[str, Texts](), list[str]()
-        for id_, seed_id, body in self._in(sa.select(c.id, c.seed_id, c.body), c.id, ids):
+        for id_, seed_id, body in self.rows_with(sa.select(c.id, c.seed_id, c.body), c.id, ids):
             try:
                 texts[id_] = texts_in(seed_id, body)
             except (ValueError, KeyError):  # damaged, or with a number that only pydantic can read
@@ -319,17 +314,17 @@ class Store(Reading):
 
     def find_pair(self, prefix: str) -> list[Pair]:
         """Pairs whose id begins with `prefix`."""
-        return self._records(Pair, tables.pairs, tables.pairs.c.id.startswith(prefix, autoescape=True))
+        return self.records(Pair, tables.pairs, tables.pairs.c.id.startswith(prefix, autoescape=True))
 
     async def put_gate_verdicts(self, steps: Sequence[StepName], rows: Sequence[tuple[str, str]]) -> None:
         """Store gate verdicts, one row per pair: its id and the body (`schemas.gate_verdicts.body_of`)."""
-        await self._write().submit_here(partial(store_judged, steps=steps, rows=rows))
+        await self.writer.submit_here(partial(store_judged, steps=steps, rows=rows))
 
     def verdicts(self, pair_ids: Iterable[str] | None = None) -> dict[str, list[Verdict]]:
         """pair id -> its verdicts, the latest for every (by, fingerprint), ordered by each step's first verdict."""
         c = tables.verdicts.c
         query = sa.select(c.position, c.pair_id, c.by, c.fingerprint, c.body).order_by(c.position)
-        rows = self._rows(query) if pair_ids is None else self._in(query, c.pair_id, pair_ids)
+        rows = self.rows(query) if pair_ids is None else self.rows_with(query, c.pair_id, pair_ids)
         latest: dict[str, dict[StepName, Verdict]] = {}
         for _, pair_id, by, name, body in sorted(rows, key=lambda row: int(row[0])):
             by_step = latest.setdefault(pair_id, {})
@@ -337,22 +332,22 @@ class Store(Reading):
                 decoded = decode_verdicts(pair_id, self._step_list(name), body)
                 by_step.update((one.step, one.verdict()) for one in decoded)
             else:
-                by_step[by, name] = self._read(Verdict, body)
+                by_step[by, name] = self.read(Verdict, body)
         return {pair_id: list(by_step.values()) for pair_id, by_step in latest.items()}
 
     def verdict_count(self) -> int:
         """The number of verdicts ever stored; they are only ever added."""
         c = tables.verdicts.c
         groups = sa.select(c.fingerprint, sa.func.count()).where(c.by == GATES).group_by(c.fingerprint)
-        more = sum((len(self._step_list(name)) - 1) * rows for name, rows in self._rows(groups))
-        return self._count(tables.verdicts) + int(more)
+        more = sum((len(self._step_list(name)) - 1) * rows for name, rows in self.rows(groups))
+        return self.count(tables.verdicts) + int(more)
 
     def verdicts_of_steps(self, steps: Collection[StepName]) -> Iterator[UnvalidatedVerdict]:
         """All verdicts of these steps, in the order they were written; of two on the same pair, the later counts. They
         are not validated again; for counting very many."""
         self._load_step_lists()
         c, condition = tables.verdicts.c, has_any_step(self._step_lists, list(steps))
-        for pair_id, by, name, body in self._row_pages((c.pair_id, c.by, c.fingerprint, c.body), condition):
+        for pair_id, by, name, body in self.row_pages((c.pair_id, c.by, c.fingerprint, c.body), condition):
             if by == GATES:
                 decoded = decode_verdicts(pair_id, self._step_lists[name], body)
                 yield from (one for one in decoded if one.step in steps)
@@ -365,14 +360,14 @@ class Store(Reading):
         return self._step_lists[name]
 
     def _load_step_lists(self) -> None:
-        rows = self._rows(sa.select(tables.step_lists.c.id, tables.step_lists.c.body))
+        rows = self.rows(sa.select(tables.step_lists.c.id, tables.step_lists.c.body))
         self._step_lists = {id_: [(by, fingerprint) for by, fingerprint in orjson.loads(body)] for id_, body in rows}
 
     def row_states(
         self, curation: str, *, state: str | None = None, code: str | None = None, pair_id: str | None = None
     ) -> Iterator[RowState]:
         """The decisions of a curation in pool order, with one page in memory at a time; `code` is the reason's."""
-        return self._pages(RowState, tables.row_states, curation=curation, state=state, code=code, pair_id=pair_id)
+        return self.pages(RowState, tables.row_states, curation=curation, state=state, code=code, pair_id=pair_id)
 
     def skim_row_states(self, curation: str) -> Iterator[Json]:
         """`row_states` as JSON, not validated again; for totals over very many."""
@@ -380,11 +375,11 @@ class Store(Reading):
 
     def skim_pairs(self, ids: Iterable[str]) -> Iterator[Json]:
         """`pairs` as JSON, in any order, not validated and without ids; for totals over very many."""
-        return (orjson.loads(body) for _, body in self._with_ids(tables.pairs, ids))
+        return (orjson.loads(body) for _, body in self.bodies(tables.pairs, ids))
 
     def count_row_states(self, curation: str) -> int:
         """The number of slots that a curation has decided."""
-        return self._count(tables.row_states, tables.row_states.c.curation == curation)
+        return self.count(tables.row_states, tables.row_states.c.curation == curation)
 
     def delete_row_states(self, *, but: Collection[str]) -> None:
         """Delete the row states of every curation that is not in `but`."""
@@ -393,38 +388,38 @@ class Store(Reading):
         def forget(connection: sa.Connection) -> None:
             connection.execute(delete)
 
-        self._write().submit(forget).result()
+        self.writer.submit(forget).result()
 
     def reviews(self, pair_ids: Iterable[str] | None = None, *, as_stored: bool = False) -> dict[str, list[Review]]:
         """pair id -> its reviews, in order of arrival. A review by a name or an account with an alias is returned under
         its reviewer, with its id unchanged, unless `as_stored`."""
         known, by_pair = {} if as_stored else self.aliases(), dict[str, list[Review]]()
-        for review in self._by_id(Review, tables.reviews, tables.reviews.c.pair_id, pair_ids):
+        for review in self.by_id(Review, tables.reviews, tables.reviews.c.pair_id, pair_ids):
             by_pair.setdefault(review.pair_id, []).append(resolve_alias(review, known))
         return by_pair
 
     def aliases(self) -> dict[str, str]:
         """name in reviews of an earlier version, or account of the service -> the `reviewer` it belongs to."""
-        return {alias.name: alias.reviewer for alias in self._records(Alias, tables.aliases)}
+        return {alias.name: alias.reviewer for alias in self.records(Alias, tables.aliases)}
 
     def review_count(self) -> int:
         """The number of reviews. They are only ever added, so the number identifies the state of review."""
-        return self._count(tables.reviews)
+        return self.count(tables.reviews)
 
     def sampled(self, pair_ids: Iterable[str] | None = None) -> dict[str, list[Sampled]]:
         """pair id -> why it was sampled for review, one record per reason, oldest first."""
         by_pair: dict[str, list[Sampled]] = {}
-        for sampled in self._by_id(Sampled, tables.sampled, tables.sampled.c.pair_id, pair_ids):
+        for sampled in self.by_id(Sampled, tables.sampled, tables.sampled.c.pair_id, pair_ids):
             by_pair.setdefault(sampled.pair_id, []).append(sampled)
         return by_pair
 
     def receipts(self, command: str | None = None) -> list[Receipt]:
         """Receipts, oldest first."""
         c = tables.receipts.c
-        return self._records(Receipt, tables.receipts, *(() if command is None else (c.command == command,)))
+        return self.records(Receipt, tables.receipts, *(() if command is None else (c.command == command,)))
 
     def artifacts(self, kind: str | None = None, *, ids: Collection[str] | None = None) -> list[Artifact]:
         """Artifacts, oldest first, all or those of `ids`. `latest.listed_artifacts` reads them without members."""
         c = tables.artifacts.c
         where = [*([] if kind is None else [c.kind == kind]), *([] if ids is None else [c.id.in_(ids)])]
-        return self._records(Artifact, tables.artifacts, *where)
+        return self.records(Artifact, tables.artifacts, *where)

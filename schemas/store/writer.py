@@ -181,7 +181,7 @@ class Writer:
                             work(connection)
                         else:
                             records.extend(work.take() if isinstance(work, Revisable) else work)
-                    shared = _insert(connection, records, self._rows, self._url)
+                    shared = insert_records(connection, records, self._rows, self._url)
                     # Whether a commit that may have succeeded after all must not be repeated; most rows are idempotent.
                     unknown = any(callable(work) and getattr(work, "func", None) is not mark_judged for work in group)
                     committing = unknown or not tables.NOT_IDEMPOTENT.isdisjoint(map(type, records))
@@ -208,7 +208,7 @@ def _resolve(futures: Sequence[asyncio.Future[None]], error: StoreError | None) 
             future.set_result(None)
 
 
-def _insert(connection: sa.Connection, records: Sequence[Record], builder: StoredRows, url: str) -> set[str]:
+def insert_records(connection: sa.Connection, records: Sequence[Record], builder: StoredRows, url: str) -> set[str]:
     """Insert the rows of the records; returns the ids of the shared requests and origins among them."""
     rows, shared = builder.of(records)
     for target, values in rows.items():

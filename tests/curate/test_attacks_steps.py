@@ -169,7 +169,7 @@ def test_curation_does_not_depend_on_the_order_of_sets(tmp_path: Path) -> None:
         )
         assert done.returncode == 0, done.stderr
         with Store.open(Store.url_for(project), write=False) as store:
-            decided = list(store._pages(RowState, tables.row_states))
+            decided = list(store.pages(RowState, tables.row_states))
             assert len({state.curation for state in decided}) == 1
             states = [state.model_dump(mode="json", exclude={"curation"}) for state in decided]
         assert len(states) == 12 * 4 + 1

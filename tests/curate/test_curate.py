@@ -147,17 +147,17 @@ def test_killed_curation_resumes(project: Project, nth: int) -> None:
         resumed = run(project, store)
         assert resumed.facts["verdicts_appended"] + stored == sum(len(v) for v in store.verdicts().values())
         assert resumed.counts == Counts(rows_in=300, accepted=300)
-        assert {state.curation for state in store._pages(RowState, tables.row_states)} == {resumed.facts["curation"]}
+        assert {state.curation for state in store.pages(RowState, tables.row_states)} == {resumed.facts["curation"]}
 
 
 def test_only_current_candidates_count(project: Project, store: Store) -> None:
     """Candidates of another generation, and of seeds that are no longer active, stay in the store and are not part of
     the result."""
     tiny.pool(store, project, answers(3))
-    seed = store.seeds()[0]
+    seed = next(iter(store.active_seeds()))
     old = tiny.made_pair(seed, "must be of an older prompt", 7)
     store.write(old, Candidate(fingerprint="before", seed_id=seed.id, generator="forward", sample=0, pair_id=old.id))
-    store.set_active_seeds(store.seeds()[:2])
+    store.set_active_seeds(list(store.active_seeds())[:2])
     result = run(project, store)
     assert result.counts.rows_in == 4
     assert old.id not in {a.pair.id for a in result.accepted}
@@ -370,7 +370,7 @@ def test_auto_fits_a_model_once_and_records_it(tmp_path: Path) -> None:
     ]
     with Store.open(Store.url_for(project)) as store:
         tiny.pool(store, project, {"ban": [f"must {words(9, n)}" for n in range(3)]})
-        store.set_active_seeds([*store.seeds(), *excellent])
+        store.set_active_seeds([*store.active_seeds(), *excellent])
         result = run(project, store, own=EmbeddedModel(lambda: weights, scoring_server))
         facts = result.facts["scorer"]
         in_test = sum(split_of(s.id, project.spec.split) == "test" for s in excellent)

@@ -176,7 +176,7 @@ def test_redacted_address_is_in_no_file_of_the_project(tmp_path: Path) -> None:
     own.generate()
     own.curate()
     with Store.open(f"sqlite:///{tmp_path / 'pairsmith.db'}", write=False) as store:
-        assert len(store.seeds()) == 2
+        assert len(store.active_seeds()) == 2
     holding = [path.name for path in tmp_path.rglob("*") if path.is_file() and MAIL.encode() in path.read_bytes()]
     assert holding == ["pairs.jsonl"]
 

@@ -56,7 +56,7 @@ def receipt(store: Store, result: CurateResult, *, ok: bool = True, **facts: Any
 
 def curations(store: Store) -> set[str]:
     """The names of all curations that have row states."""
-    return {state.curation for state in store._pages(RowState, tables.row_states)}
+    return {state.curation for state in store.pages(RowState, tables.row_states)}
 
 
 def states(store: Store, **wanted: Any) -> list[RowState]:

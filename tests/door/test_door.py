@@ -526,7 +526,7 @@ def test_the_seeds_of_a_project_in_the_same_folder_stay_active(loopback: Loopbac
         store.set_active_seeds([seed])
     generate(["a fox"], shout, progress=False)
     with Store.open("sqlite:///pairsmith.db", write=False) as store:
-        assert store.seeds() == [seed]
+        assert list(store.active_seeds()) == [seed]
 
 
 def test_the_accepted_rows_are_a_dataset() -> None:
@@ -646,7 +646,7 @@ if not child:
     os._exit(0)
 assert os.waitpid(child, 0)[1] == 0
 with shared("a.db") as store:
-    assert store.seeds() == []
+    assert list(store.active_seeds()) == []
 """
 
 

@@ -269,7 +269,7 @@ def evaluated(project: Project, store: Store, adapter: TrainResult, *, merged: b
     """Write invented answers, checked and summarised as in an evaluation; `merged` makes few-shot and teacher one
     system."""
     spec, checks = project.spec, checks_for(project.spec, project.folder)
-    seeds = [seed for seed in store.seeds() if split_of(seed.id, spec.split) == "test"]
+    seeds = [seed for seed in store.active_seeds() if split_of(seed.id, spec.split) == "test"]
     systems = (
         [("base",), ("few-shot", "teacher"), ("tuned",)]
         if merged

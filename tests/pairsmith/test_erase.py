@@ -183,7 +183,7 @@ def test_texts_shared_with_other_rows_stay(tmp_path: Path) -> None:
     project = spec_file.load(tmp_path)
     with Store.open(Store.url_for(project)) as store:
         _call(store, f"{OURS}: complaint about a parcel in Main Street", 1)
-        (failed, *_) = store.seeds()
+        (failed, *_) = store.active_seeds()
         store.write(
             Candidate(
                 fingerprint=next(iter(generated.fingerprints.values())),
@@ -262,7 +262,7 @@ def test_a_single_row_of_a_source_can_be_erased(folder: Path) -> None:
     """`--source FILE:2` erases that row only."""
     assert _erase(folder, source="theirs.jsonl:2")["seeds"] == 1
     with Store.open(Store.url_for(spec_file.load(folder)), write=False) as store:
-        assert len(store.seeds(active=False)) == 7
+        assert len(list(store.each_seed())) == 7
 
 
 def test_generate_mentions_erased_rows(folder: Path) -> None:
@@ -327,7 +327,7 @@ def test_a_folder_is_a_source_and_its_neighbours_stay(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no seed was read from 'notes'"):
         _erase(tmp_path, source="notes")
     with Store.open(Store.url_for(project), write=False) as store:
-        assert [seed.source for seed in store.seeds(active=False)] == [
+        assert [seed.source for seed in store.each_seed()] == [
             "notes-of-others/0.txt:1",
             "notes-of-others/1.txt:1",
         ]

@@ -110,7 +110,7 @@ def test_terms_are_those_of_the_teacher_of_the_row(folder: Path) -> None:
     assert terms_of(spec_file.load(folder)) == {"big": ("fine", "no rivals")}, "which of the two wrote a row is unknown"
     write(folder)
     with Store.open(Store.url_for(project)) as store:
-        seed = store.seeds()[0]
+        seed = next(iter(store.active_seeds()))
         for n, teacher in enumerate(("big", "other")):
             origin = Generated(
                 generator="forward", prompt="p", teacher=teacher, sampling=Sampling(), calls=((f"{n}", 1),)
@@ -128,7 +128,7 @@ def test_licences_of_some_rows_are_looked_up_by_their_seeds(folder: Path) -> Non
     project = spec_file.load(folder)
     with Store.open(Store.url_for(project)) as store:
         statements: list[str] = []
-        sa.event.listen(store._engine, "before_cursor_execute", lambda _c, _cursor, sql, *_: statements.append(sql))
+        sa.event.listen(store.engine, "before_cursor_execute", lambda _c, _cursor, sql, *_: statements.append(sql))
         counts = ledger(project, store, [store.artifacts("dataset")[0].members[0][0]])
     assert counts.total() == 1
     reading = [" ".join(sql.split()) for sql in statements if "FROM seeds" in sql]
@@ -162,7 +162,7 @@ def test_the_policy_applies_to_the_inputs_of_an_evaluation(folder: Path) -> None
     """Its file contains the text of every test seed, also of one whose row is in no dataset."""
     strict = write(folder, export='[export]\nlicenses = ["CC0-1.0"]') and spec_file.load(folder)
     with Store.open(Store.url_for(strict)) as store:
-        of = {seed.source.partition(".")[0]: seed.id for seed in store.seeds()}
+        of = {seed.source.partition(".")[0]: seed.id for seed in store.active_seeds()}
         (folder / "evaluations").mkdir()
         for name, held in (("inputs", {of["unknown"]: "text"}), ("side_by_side", [{"seed_id": of["unknown"]}])):
             (folder / "evaluations" / "one.json").write_text(json.dumps({"inputs": {of["free"]: "text"}, name: held}))

@@ -93,7 +93,7 @@ def test_suggested_seeds_are_unused_training_seeds(whole: tuple[Project, Store])
     project, store = whole
     evidence = gather(project, store)
     assert evidence.evaluation is not None
-    seeds = store.seeds()
+    seeds = list(store.active_seeds())
     training = [Seed(kind="input", text=text, source="s:1", meta={"use": "train"}) for text in
                 ("a crab in a bucket", "a violin", "old clocks")]  # fmt: skip
     held = [Seed(kind="input", text="a crab on a rock", source="s:2", meta={"use": use}) for use in ("test",)]
@@ -120,7 +120,7 @@ def test_a_seed_that_repeats_a_held_out_input_is_not_suggested(whole: tuple[Proj
     project, store = whole
     evaluation = gather(project, store).evaluation
     assert evaluation is not None
-    seeds = store.seeds()
+    seeds = list(store.active_seeds())
     texts = {
         "train": [
             "A crab on a wet rock by the old harbour!",

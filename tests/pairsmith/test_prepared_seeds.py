@@ -77,18 +77,18 @@ def test_new_seeds_are_activated_in_one_statement(tmp_path: Path) -> None:
     updated: list[int] = []
     with Store.open(f"sqlite:///{tmp_path / 'pairsmith.db'}") as store:
 
-        @sa.event.listens_for(store._engine, "before_cursor_execute")
+        @sa.event.listens_for(store.engine, "before_cursor_execute")
         def _count(_c: Any, _cursor: Any, sql: str, given: Any, _context: Any, many: bool) -> None:
             if sql.startswith("UPDATE seeds"):
                 updated.append(len(given) if many else 1)
 
         store.set_active_seeds(seeds)
         assert sum(updated) == 2
-        assert store.seeds() == seeds
+        assert list(store.active_seeds()) == seeds
         store.write(*(Seed(kind="input", text=f"late {number}", source="s:1") for number in (7, 3)))
         later = [Seed(kind="input", text=f"late {number}", source="s:1") for number in range(10)]
         store.set_active_seeds([*later, seeds[5]])
-        assert store.seeds() == [*later, seeds[5]]
+        assert list(store.active_seeds()) == [*later, seeds[5]]
 
 
 def test_spooled_seeds_are_stored_with_their_present_split() -> None:

@@ -59,7 +59,7 @@ def test_an_old_store_opens_with_every_record_under_its_id(old: Project) -> None
     """Ids are content hashes with a frozen recipe. Recomputed from the records as read, each is unchanged."""
     with opened(old) as store:
         records = {
-            "seeds": [seed.id for seed in store.seeds(active=False)],
+            "seeds": [seed.id for seed in store.each_seed()],
             "pairs": [pair.id for pair in store.pairs()],
             "reviews": [review.id for reviews in store.reviews().values() for review in reviews],
             "routed": [sampled.id for reasons in store.sampled().values() for sampled in reasons],

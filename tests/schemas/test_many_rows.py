@@ -80,7 +80,7 @@ def test_seeds_are_read_by_ranges_and_in_their_order(tmp_path: Path) -> None:
         store.set_active_seeds(seeds)
         active = store.active_seeds()
 
-        @sa.event.listens_for(store._engine, "before_cursor_execute")
+        @sa.event.listens_for(store.engine, "before_cursor_execute")
         def _count(_c: Any, _cursor: Any, _sql: str, given: Any, *_: Any) -> None:
             bound.append(len(given))
 
@@ -175,7 +175,7 @@ def test_erasing_reads_the_ledger_in_pages(tmp_path: Path) -> None:
                 store.append(answer.model_copy(update={"request": request}))
             store.append().result()
 
-            @sa.event.listens_for(store._engine, "before_cursor_execute")
+            @sa.event.listens_for(store.engine, "before_cursor_execute")
             def _count(*_: Any) -> None:
                 nonlocal count
                 count += 1

@@ -94,7 +94,7 @@ def test_every_kind_of_record_comes_back_as_it_was_written(store_url: str) -> No
         store.write(call("k", 2), call("k", 1, status="empty"), kept, verdict, review, receipt, artifact, candidate)
         store.write(sampled)
     with Store.open(store_url, write=False) as store:
-        assert [s.text for s in store.seeds()] == ["ö\x1f\n", "b"]
+        assert [s.text for s in store.active_seeds()] == ["ö\x1f\n", "b"]
         assert [c.attempt for c in store.calls("k")] == [1, 2]
         assert store.call_index() == {"k": ((1, "empty"), (2, "ok"))}
         assert store.pairs([kept.id]) == store.pairs() == store.find_pair(kept.id[:6]) == [kept]
@@ -169,7 +169,7 @@ def test_damaged_seed_is_one_clear_error_however_seeds_are_read(tmp_path: Path, 
     with contextlib.closing(sqlite3.connect(tmp_path / "store.db")) as database, database:
         database.execute("UPDATE seeds SET body = ? WHERE id = ?", (body, seed("a kite").id))
     with Store.open(f"sqlite:///{tmp_path / 'store.db'}") as store:
-        for read in (store.active_seeds, store.each_seed, store.seeds):
+        for read in (store.active_seeds, store.each_seed):
             with pytest.raises(StoreError, match="a Seed in it cannot be read"):
                 list(read())
 
@@ -179,12 +179,11 @@ def test_seeds_that_left_the_files_are_kept_but_no_longer_active(store_url: str)
     with Store.open(store_url) as store:
         store.set_active_seeds([seed("a"), seed("b")])
         store.set_active_seeds([seed("c"), seed("a")])
-        assert [s.text for s in store.seeds()] == ["c", "a"]
-        assert {s.text for s in store.seeds(active=False)} == {"a", "b", "c"}
-        assert list(store.active_seeds()) == store.seeds()
+        assert [s.text for s in store.active_seeds()] == ["c", "a"]
+        assert {s.text for s in store.each_seed()} == {"a", "b", "c"}
         assert [(s.text, s.id) for s in store.active_seeds()] == [(text, seed(text).id) for text in ("c", "a")]
         store.set_active_seeds([])
-        assert store.seeds() == []
+        assert list(store.active_seeds()) == []
 
 
 def test_spending_is_the_sum_over_the_ledger(store_url: str) -> None:
@@ -224,7 +223,7 @@ def test_a_failed_write_fails_all_later_ones(store_url: str) -> None:
     """After a database error nothing is confirmed any more, so nothing can be lost unnoticed."""
     with Store.open(store_url) as store:
         with pytest.raises(StoreError):
-            store._write().submit(lambda connection: connection.execute(sa.text("not sql"))).result()
+            store.writer.submit(lambda connection: connection.execute(sa.text("not sql"))).result()
         with pytest.raises(StoreError):
             store.write(pair("x"))
         assert store.pairs() == []
@@ -272,10 +271,10 @@ def test_shared_parts_of_requests_are_stored_once_and_answers_read_back_whole(st
     answers = [asked(0, "a dog"), asked(1, "dog"), asked(2, ""), asked(3, "a dog")]
     with Store.open(store_url) as store:
         table, values = _whole_row(answers[3])
-        store._write().submit(lambda connection: connection.execute(sa.insert(table), values) and None).result()
+        store.writer.submit(lambda connection: connection.execute(sa.insert(table), values) and None).result()
         store.write(*answers[:2])
         store.write(answers[2])
-        assert store._count(tables.requests) == 1
+        assert store.count(tables.requests) == 1
         assert [store.calls(one.key) for one in answers] == [[one] for one in answers]
         assert list(store.calls("k0")[0].request) == ["model", "messages", "n"], (
             "the keys keep the order in which they were sent"
@@ -283,7 +282,7 @@ def test_shared_parts_of_requests_are_stored_once_and_answers_read_back_whole(st
         now = [one.model_copy(update={"status": "empty", "text": "", "reason": "empty: no"}) for one in answers]
         asyncio.run(store.judge(*now))
         assert [store.calls(one.key) for one in now] == [[one] for one in now]
-        assert store._count(tables.requests) == 1
+        assert store.count(tables.requests) == 1
 
 
 def test_defaults_are_not_stored_and_rows_are_read_back_equal(store_url: str) -> None:
@@ -303,7 +302,7 @@ def test_defaults_are_not_stored_and_rows_are_read_back_equal(store_url: str) ->
     with Store.open(store_url) as store:
         store.write(usual, odd)
         assert [store.calls(one.key) for one in (usual, odd)] == [[usual], [odd]]
-        ((body,),) = store._rows(sa.select(tables.calls.c.body).where(tables.calls.c.key == "usual"))
+        ((body,),) = store.rows(sa.select(tables.calls.c.body).where(tables.calls.c.key == "usual"))
         held = json.loads(body)
         assert not held.keys() & {"reason", "transport", "facts", "key", "attempt", "status", "usage", "usd", "sample"}
 
@@ -336,10 +335,10 @@ def test_shared_origins_of_pairs_are_stored_once_and_pairs_read_back_equal(store
         } == {p.id: p for p in pairs}
         assert [p["output"] for p in store.skim_pairs([pairs[0].id])] == ["one 0"]
         assert store.pair_texts([p.id for p in pairs]) == {p.id: (p.seed_id, p.input, p.asked, p.output) for p in pairs}
-        assert store._count(tables.origins) == 4  # one per direction with the prompt, and one without
+        assert store.count(tables.origins) == 4  # one per direction with the prompt, and one without
     with Store.open(store_url, write=False) as reader:
         assert [p.id for p in reader.find_pair("")] == [p.id for p in pairs]
-        with reader._engine.begin() as connection:
+        with reader.engine.begin() as connection:
             connection.execute(sa.delete(tables.origins))
     with Store.open(store_url, write=False) as reader, pytest.raises(StoreError, match=r"origin .* is missing.*backup"):
         reader.pairs()
@@ -357,17 +356,17 @@ def test_rows_of_earlier_versions_are_read_beside_current_ones(store_url: str) -
     lost = Candidate(seed_id="lost", failure=Reason("refused", "no"), **slot)
     new = [generated_pair("new", "Say it."), seed("new"), call("new"), lost]
     with Store.open(store_url) as store:
-        with store._engine.begin() as connection:
+        with store.engine.begin() as connection:
             for record in old:
                 table, values = _whole_row(record)
                 connection.execute(sa.insert(table), values)
         store.write(*new)
         assert store.pairs() == [old[0], new[0]]
-        assert store.seeds(active=False) == list(store.each_seed()) == [old[1], new[1]]
+        assert list(store.each_seed()) == [old[1], new[1]]
         assert [*store.calls("old"), *store.calls("new")] == [old[2], new[2]]
         assert store.candidates() == [old[3], new[3]]
         assert [one.get("pair_id") for one in store.skim_candidates("f")] == [old[0].id, None]
-        ((body,),) = store._rows(sa.select(tables.candidates.c.body).where(tables.candidates.c.seed_id == "lost"))
+        ((body,),) = store.rows(sa.select(tables.candidates.c.body).where(tables.candidates.c.seed_id == "lost"))
         assert json.loads(body).keys() == {"failure"}
 
 
@@ -465,7 +464,7 @@ def test_a_store_of_the_first_schema_is_upgraded_with_every_row(store_url: str) 
         assert reader.pairs() == [old]
     with Store.open(store_url) as store:
         assert store.pairs() == [old]
-        assert len(store.seeds(active=False)) == len(store.calls("k")) == len(store.verdicts()[old.id]) == 1
+        assert len(list(store.each_seed())) == len(store.calls("k")) == len(store.verdicts()[old.id]) == 1
         (upgraded,) = store.reviews()["p"]
         assert upgraded.id == FIRST_REVIEW_ID
         store.write(upgraded, Sampled(pair_id=old.id, reason="gold", sampling_probability=1, dataset="d"))
@@ -537,7 +536,7 @@ def test_full_disk_raises_store_full_and_confirmed_rows_stay(tmp_path: Path) -> 
     url = f"sqlite:///{tmp_path / 'pairsmith.db'}"
     with Store.open(url) as store:
         store.write(pair("kept"))
-        store._write().submit(lambda c: c.execute(sa.text("PRAGMA max_page_count=40")) and None).result()
+        store.writer.submit(lambda c: c.execute(sa.text("PRAGMA max_page_count=40")) and None).result()
         with pytest.raises(StoreFull, match="continues where it stopped"):
             store.write(*(call(f"k{i}", request={"text": "x" * 2_000}) for i in range(200)))
     with Store.open(url) as store:
@@ -609,14 +608,14 @@ def test_two_schemas_of_one_database_are_two_stores(postgres: str) -> None:
 
     with Store.open(in_schema("one")) as one, Store.open(in_schema("two")) as two:
         one.set_active_seeds([Seed(kind="input", text="a fox", source="x")])
-        assert [seed.text for seed in one.seeds()] == ["a fox"]
-        assert two.seeds() == []
+        assert [seed.text for seed in one.active_seeds()] == ["a fox"]
+        assert list(two.active_seeds()) == []
         with pytest.raises(StoreBusy, match=f"pid {os.getpid()}"):
             Store.open(in_schema("one"))
         with pytest.raises(StoreBusy):
             Store.open(in_schema("empty,one"))
     with Store.open(in_schema("empty,one"), write=False) as one:
-        assert len(one.seeds()) == 1
+        assert len(one.active_seeds()) == 1
 
 
 def state(sample: int, **more: object) -> RowState:
@@ -682,8 +681,8 @@ def test_added_or_corrected_license_is_stored(tmp_path):
     with Store.open(f"sqlite:///{tmp_path / 'pairsmith.db'}") as store:
         for seed in seeds:
             store.set_active_seeds([seed])
-            assert store.seeds() == [seed]
-        assert store.seeds(active=False) == [last]
+            assert list(store.active_seeds()) == [seed]
+        assert list(store.each_seed()) == [last]
     assert first.id == last.id
 
 
@@ -706,7 +705,7 @@ def test_reading_after_close_leaves_no_connection_open(tmp_path: Path) -> None:
     next to a store when its last connection is closed."""
     with Store.open(f"sqlite:///{tmp_path / 'pairsmith.db'}") as store:
         store.write(*(asked := [seed(f"text {n}") for n in range(3)]))
-    assert sorted(one.text for one in store.seeds(active=False)) == [one.text for one in asked]
+    assert sorted(one.text for one in list(store.each_seed())) == [one.text for one in asked]
     assert list(tmp_path.glob("*.db-*")) == []
 
 

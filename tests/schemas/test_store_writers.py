@@ -190,7 +190,7 @@ def test_a_connection_that_was_cut_while_idle_costs_nothing(postgres_url: str) -
         store.write(seed("before"))
         cut(postgres_url)
         store.write(seed("after"))
-        assert [s.text for s in store.seeds(active=False)] == ["before", "after"]
+        assert [s.text for s in store.each_seed()] == ["before", "after"]
         with pytest.raises(StoreBusy):
             Store.open(postgres_url)
 
@@ -216,7 +216,7 @@ def test_a_standby_behind_the_address_is_waited_for(postgres_url: str) -> None:
             store.write(seed("after"))
         finally:
             promoted.join()
-        assert [s.text for s in store.seeds(active=False)] == ["before", "after"]
+        assert [s.text for s in store.each_seed()] == ["before", "after"]
 
 
 def test_a_lost_lock_that_another_writer_has_is_noticed(postgres_url: str) -> None:
@@ -228,7 +228,7 @@ def test_a_lost_lock_that_another_writer_has_is_noticed(postgres_url: str) -> No
             other.write(seed("other"))
             with pytest.raises(StoreBusy):
                 store.write(seed("lost"))
-            assert [s.text for s in other.seeds(active=False)] == ["first", "other"]
+            assert [s.text for s in other.each_seed()] == ["first", "other"]
 
 
 DIES_AT_ITS_FIRST_COMMIT = """
@@ -251,7 +251,7 @@ def test_a_connection_that_is_lost_in_a_commit_costs_no_answer(postgres_url: str
             connection.exec_driver_sql(DIES_AT_ITS_FIRST_COMMIT)
         engine.dispose()
         store.write(seed("a dog"), call())
-        assert ([s.text for s in store.seeds(active=False)], len(store.calls("k"))) == (["a dog"], 1)
+        assert ([s.text for s in store.each_seed()], len(store.calls("k"))) == (["a dog"], 1)
         with pytest.raises(StoreBusy):
             Store.open(postgres_url)
     assert {Receipt, Verdict} == tables.NOT_IDEMPOTENT
@@ -305,7 +305,7 @@ def test_file_locked_for_long_is_waited_for(tmp_path: Path, caplog: pytest.LogCa
         assert time.monotonic() - began > 10
         release.join()
         held.close()
-        assert len(store.seeds(active=False)) == 2
+        assert len(list(store.each_seed())) == 2
     assert caplog.messages == ["The store cannot be written at the moment (database is locked). Trying again."]
 
 
@@ -357,11 +357,11 @@ def test_copy_of_a_replaced_store_is_of_the_old_file(tmp_path: Path) -> None:
         store.write(*(call(f"new {n}") for n in range(200)))
     with Store.open(f"sqlite:///{path}") as store:
         store.write(call("newest"))
-        pool = store._engine.pool
+        pool = store.engine.pool
         assert isinstance(pool, sa.QueuePool)
         with ExitStack() as reading:
             for _ in range(pool.checkedin()):
-                reading.enter_context(store._engine.connect())
+                reading.enter_context(store.engine.connect())
             backup.replace(path)
             with pytest.raises(StoreError, match="Everything confirmed before was saved"):
                 store.write(call("late"))

@@ -114,7 +114,7 @@ def test_artifacts_are_listed_without_their_members(tmp_path: Path) -> None:
         for number, held in enumerate((members, (), members[:1])):
             store.write(Artifact(id=f"d{number}", kind="dataset", path='"members":[[', members=held, facts=facts))
         statements: list[str] = []
-        sa.event.listen(store._engine, "before_cursor_execute", lambda _c, _cursor, sql, *_: statements.append(sql))
+        sa.event.listen(store.engine, "before_cursor_execute", lambda _c, _cursor, sql, *_: statements.append(sql))
         listed = listed_artifacts(store, "dataset")
         assert len(statements) == 1
         assert "members" not in statements[0]
@@ -158,4 +158,4 @@ def test_members_in_the_json_of_an_older_store_become_a_column(store_url: str) -
         assert store.artifacts() == [*old, new]
         assert store.artifacts(ids=["2", "3"]) == [old[1], new]
         assert [rows for _, rows in listed_artifacts(store)] == [{"test": 1, "train": 2}, {}, {"test": 1}]
-        assert not any('"members":[[' in body for (body,) in store._rows(sa.select(tables.artifacts.c.body)))
+        assert not any('"members":[[' in body for (body,) in store.rows(sa.select(tables.artifacts.c.body)))

@@ -172,7 +172,6 @@ def test_seeds_are_streamed(tmp_path: Path) -> None:
         result, r = run(teacher, tmp_path, stream(), n=1, concurrency=4)
         assert (result.rows_in, r.ledger.sent) == (600, 600)
         assert ahead <= 4 * 4 + 1
-        assert r.ledger.in_flight_peak <= 8
         tracemalloc.start()
         run(teacher, tmp_path, (seed for seed in input(600)), n=1)
         assert tracemalloc.get_traced_memory()[1] < 8e6

@@ -66,7 +66,7 @@ def test_request_is_stored_once(tmp_path: Path) -> None:
         with_ledger(teacher, tmp_path, ask)
     assert len(teacher.asked) == 1
     with Store.open(f"sqlite:///{tmp_path / 'pairsmith.db'}", write=False) as store:
-        bodies = [body for (body,) in store._rows(sa.select(tables.calls.c.body))]
+        bodies = [body for (body,) in store.rows(sa.select(tables.calls.c.body))]
     assert sum(body.count(prompt[:100]) > 0 for body in bodies) == 1
     assert ["request_of" in orjson.loads(body) for body in bodies] == [False, True, True, True]
 

@@ -677,7 +677,7 @@ def test_many_failing_rows_cause_few_control_requests(tmp_path: Path) -> None:
 
     async def run() -> None:
         async with rig(teacher.url, tmp_path, n=1, retries=1, concurrency=16) as r:
-            event.listen(r.store._engine, "before_cursor_execute", note_search)
+            event.listen(r.store.engine, "before_cursor_execute", note_search)
             r.ledger.flow._backoff_s = 0.5
             result = await generate(r.store, input(320), [r.forward], concurrency=16)
             assert (result.rows_in, result.failed) == (320, 300)

@@ -51,4 +51,4 @@ def with_seeds(store: Store, count: int = 20) -> None:
 
 
 def held_out(store: Store, spec: Spec) -> set[str]:
-    return {s.id for s in store.seeds() if s.kind == "input" and split_of(s.id, spec.split) == "test"}
+    return {s.id for s in store.active_seeds() if s.kind == "input" and split_of(s.id, spec.split) == "test"}

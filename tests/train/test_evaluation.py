@@ -55,7 +55,7 @@ async def open_teacher(teacher: TeacherSettings) -> AsyncIterator[Endpoint]:
 
 def measure(project: Project, trained: TrainResult, teacher: TeacherSettings, **more: Any) -> Evaluation:
     with Store.open(Store.url_for(project)) as store:
-        if not store.seeds():
+        if not store.active_seeds():
             with_seeds(store)
         plan = plan_evaluation(project, held_out_seeds(store, project.spec), trained, teacher)
         return asyncio.run(measure_or_load(plan, store, project.folder / "evaluations", open_teacher, **more))
@@ -268,7 +268,7 @@ def test_answers_from_generation_are_reused(tiny_base: Base, trained: TrainResul
 async def _generated(evaluated: Project, store: Store, teacher: TeacherSettings) -> None:
     async with open_teacher(teacher) as endpoint:
         make = Forward.of(evaluated, Ledger(store, endpoint, teacher))
-        for seed in store.seeds():
+        for seed in store.active_seeds():
             if seed.kind == "input":
                 _ = await make(seed)
 

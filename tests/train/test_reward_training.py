@@ -109,7 +109,7 @@ def test_reviews_of_the_estimation_half_are_not_learned(tmp_path: Path) -> None:
     with Store.open(Store.url_for(subject)) as store:
         answers = {f"ban {n}": [f"must good {n}", f"must poor {n}", f"gone {n}"] for n in range(12)}
         tiny.pool(store, subject, answers)
-        for n, seed in enumerate(store.seeds()):
+        for n, seed in enumerate(list(store.active_seeds())):
             good, poor, _ = (tiny.made_pair(seed, text, i) for i, text in enumerate(answers[seed.text or ""]))
             for pair, decision in ((good, "accept"), (poor, "reject")):
                 store.write(_review(pair, decision, n))

@@ -41,7 +41,7 @@ def serve_with_vllm(folder: Path, base: Base, method: str, python: Path, **more:
 
 
 def plan_of(subject: Project, trained: TrainResult, store: Store) -> EvaluationPlan:
-    if not store.seeds():
+    if not store.active_seeds():
         with_seeds(store)
     return plan_evaluation(subject, held_out_seeds(store, subject.spec), trained, None)
 

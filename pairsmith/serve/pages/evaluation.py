@@ -21,7 +21,6 @@ from schemas.errors import InputError, PairsmithError
 from schemas.records import Artifact, Seed
 from schemas.store import tables
 from schemas.store.latest import latest
-from schemas.store.since import bodies
 from train.metrics import TUNED, Evaluation, Output
 
 if TYPE_CHECKING:
@@ -148,7 +147,7 @@ def _rows(
     """The test inputs that match the filters, each with the outputs of every system. `worse` selects inputs for which
     the first sample of the tuned model fails and that of the teacher passes."""
     by_seed, rows = _sampled_by_seed(evaluation), list[dict[str, Any]]()
-    read = bodies(now.store, tables.seeds, by_seed) if now.store else ()
+    read = now.store.bodies(tables.seeds, by_seed) if now.store else ()
     # An input written for a finished output is not a seed in the store.
     inputs = {example.seed_id: example.input for example in evaluation.side_by_side} | evaluation.inputs
     inputs |= {id_: Seed.model_validate_json(body).body for id_, body in read}

@@ -37,7 +37,7 @@ from pairsmith.style.numbers import count, percent
 from schemas.errors import InputError, NoWork, SpecError, UsageError, usage_error_from
 from schemas.money import describe_cost, dollars
 from schemas.store import tables
-from schemas.store.since import bodies, newest
+from schemas.store.since import newest
 from schemas.wording import counted
 
 router = page_router()
@@ -196,8 +196,8 @@ def _newest(now: Snapshot) -> list[dict[str, Any]]:
     if now.store is None:
         return []
     slots = [orjson.loads(body) for body in newest(now.store, tables.candidates, _NEWEST)]
-    pairs = {id_: orjson.loads(body) for id_, body in bodies(now.store, tables.pairs, _ids(slots, "pair_id"))}
-    seeds = {id_: orjson.loads(body) for id_, body in bodies(now.store, tables.seeds, _ids(slots, "seed_id"))}
+    pairs = {id_: orjson.loads(body) for id_, body in now.store.bodies(tables.pairs, _ids(slots, "pair_id"))}
+    seeds = {id_: orjson.loads(body) for id_, body in now.store.bodies(tables.seeds, _ids(slots, "seed_id"))}
     shown = []
     for slot in slots:
         pair, seed = pairs.get(slot.get("pair_id") or ""), seeds.get(slot["seed_id"], {})

@@ -1,9 +1,11 @@
-"""Answers sent through Argilla's API in the way its web page sends them."""
+"""Answers sent through Argilla's API in the way its web page sends them, and the queue they belong to."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
+
+from curate.argilla.client import Argilla, Queue
 
 
 def answer(
@@ -26,3 +28,9 @@ def change(
     response = client.http_client.put(f"/api/v1/responses/{response_id}", json={"values": filled, "status": status})
     response.raise_for_status()
     return response.json()  # type: ignore[no-any-return]
+
+
+def queue_named(argilla: Argilla, name: str) -> Queue | None:
+    """The published queue of that name, whichever project it is marked for."""
+    ready = (of for of in argilla.datasets() if of["name"] == name and of["status"] == "ready")
+    return next(map(argilla.queue_of, ready), None)

@@ -26,6 +26,7 @@ from schemas.project import Project
 from schemas.records import Candidate, Edited, Message, Pair, Record, Seed
 from schemas.spec_file import load
 from schemas.store import Store
+from tests.curate.argilla.answering import queue_named
 from tests.curate.argilla.browser_page import READY, Annotator, open_browser
 from tests.curate.review.review_project import SCOPE, pair_of
 
@@ -279,7 +280,7 @@ def open_queue(kind: str, folder: Path, server: ArgillaServer, user_id: str, pag
     """Push a project and open its first row on `page`, where the user is signed in."""
     desk = push_project(kind, folder, server, user_id, rows)
     with desk.argilla, desk.store:
-        queue = desk.argilla.queue(queue_name(desk.project))
+        queue = queue_named(desk.argilla, queue_name(desk.project))
         assert queue is not None
         page.goto(desk.argilla.page_of(queue))
         page.locator(READY).wait_for(state="attached")

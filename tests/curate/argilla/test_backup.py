@@ -24,7 +24,7 @@ from curate.review.population import read_population
 from schemas.errors import ReviewError
 from schemas.ports import free_port
 from schemas.store import Store
-from tests.curate.argilla.answering import answer
+from tests.curate.argilla.answering import answer, queue_named
 from tests.curate.argilla.conftest import START_S
 from tests.curate.argilla.small_disk import small_disk
 from tests.curate.review.review_project import SCOPE, fill, project
@@ -52,7 +52,7 @@ def test_backup_of_a_running_server_is_restored_completely(
         population = read_population(cats, store, [SCOPE])
         draw_batch(cats, store, population)
         push(cats, store, population, argilla)
-        queue = argilla.queue("kept-cats")
+        queue = queue_named(argilla, "kept-cats")
         assert queue
         rows = list(argilla.records(queue, responses=True))
         answer(argilla.sdk, rows[0]["id"], "accept")
@@ -68,7 +68,7 @@ def test_backup_of_a_running_server_is_restored_completely(
     again = server.up(home, port=free_port(), venv=venv, start_timeout_s=START_S)
     assert again.api_key == argilla_on_sqlite.api_key
     with Argilla(again.url, again.api_key, "kept") as argilla:
-        queue = argilla.queue("kept-cats")
+        queue = queue_named(argilla, "kept-cats")
         assert queue
         back = list(argilla.records(queue, responses=True))
         assert [row["external_id"] for row in back] == [row["external_id"] for row in rows]

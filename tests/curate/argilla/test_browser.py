@@ -27,7 +27,7 @@ from schemas.project import Project
 from schemas.records import Candidate, Edited, Json, Message, Pair, Record, Seed, Verdict
 from schemas.spec_file import load
 from schemas.store import Store
-from tests.curate.argilla.answering import answer
+from tests.curate.argilla.answering import answer, queue_named
 from tests.curate.argilla.browser_page import Annotator, needs_browser, open_browser
 from tests.curate.argilla.conftest import wait_until
 from tests.curate.review.review_project import SCOPE, pair_of
@@ -54,7 +54,7 @@ class Queue:
 
     def records(self, suffix: str = "") -> dict[str, Json]:
         """Return record id -> the record."""
-        queue = self.argilla.queue(queue_name(self.project) + suffix)
+        queue = queue_named(self.argilla, queue_name(self.project) + suffix)
         assert queue is not None
         return {str(record["id"]): record for record in self.argilla.records(queue, responses=True)}
 

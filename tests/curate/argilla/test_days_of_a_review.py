@@ -105,7 +105,7 @@ class ProjectReview:
     def change_style(self) -> None:
         """Simulate a changed prompt: half of the inputs get new outputs, the other half keep theirs under the new
         fingerprint."""
-        seeds = {seed.id: seed for seed in self.store.seeds()}
+        seeds = {seed.id: seed for seed in self.store.active_seeds()}
         records: list[Any] = []
         self.scope = "scope-2"
         for number, pair in enumerate(self.pairs):

@@ -94,7 +94,7 @@ def test_rows_of_an_erased_source_are_deleted_from_the_server(desk: Desk) -> Non
     """When one seed is erased, its candidates are deleted from the server; the other rows stay."""
     before = {row["external_id"] for row in desk.rows()}
     pair = next(iter(desk.population.pairs(before).values()))
-    seed = next(seed for seed in desk.store.seeds() if seed.id == pair.seed_id)
+    seed = next(seed for seed in desk.store.active_seeds() if seed.id == pair.seed_id)
     own = {one.id for one in desk.population.pairs(before).values() if one.seed_id == seed.id}
     outcome = erased(desk.project, desk.store, source=seed.source)
     assert outcome["argilla"] == f"{counted(len(own), 'row', 'rows')} deleted there"
@@ -108,7 +108,7 @@ def test_project_id_survives_erasing_its_first_draw(desk: Desk) -> None:
     assert first is not None
     own, before = project_id(desk.store.sampled()), {row["external_id"] for row in desk.rows()}
     (pair,) = desk.population.pairs([first.pair_id]).values()
-    (seed,) = [seed for seed in desk.store.seeds() if seed.id == pair.seed_id]
+    (seed,) = [seed for seed in desk.store.active_seeds() if seed.id == pair.seed_id]
     erased(desk.project, desk.store, source=seed.source)
     assert project_id(desk.store.sampled()) == own
     left = desk.rows()

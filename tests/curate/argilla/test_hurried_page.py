@@ -16,6 +16,7 @@ import pytest
 from curate.argilla.pull import pull
 from curate.argilla.push import queue_name
 from curate.argilla.server import ArgillaServer
+from tests.curate.argilla.answering import queue_named
 from tests.curate.argilla.browser_page import READY, needs_browser
 from tests.curate.argilla.conftest import killed
 from tests.curate.argilla.kinds_played import Ann, Player, signed_in
@@ -77,7 +78,7 @@ def _sent_answers(seen: list[dict[str, Any]]) -> list[Sent]:
 def _outputs(player: Player) -> dict[str, str]:
     """record id -> the output without whitespace, because the page breaks lines."""
     desk, pairs = player.desk, {pair.id: pair for own in player.desk.rows.values() for pair in own}
-    queue = desk.argilla.queue(queue_name(desk.project))
+    queue = queue_named(desk.argilla, queue_name(desk.project))
     assert queue is not None
     return {str(row["id"]): "".join(pairs[row["external_id"]].output.split()) for row in desk.argilla.records(queue)}
 
@@ -151,7 +152,7 @@ def test_answers_given_while_the_server_is_down_are_saved(ann: Ann, tmp_path: Pa
         alert.wait_for(state="detached", timeout=500_000)
         pulled = pull(desk.project, desk.store, desk.argilla)
         assert pulled.new == 4
-        queue = desk.argilla.queue(queue_name(desk.project))
+        queue = queue_named(desk.argilla, queue_name(desk.project))
         assert queue is not None
         rows = desk.argilla.records(queue, responses=True)
         stored = {row["id"]: [one["values"]["verdict"]["value"] for one in row["responses"]] for row in rows}
@@ -190,7 +191,7 @@ def test_row_withdrawn_while_open_is_reported(ann: Ann, tmp_path: Path) -> None:
     with ann.at("rewrite", tmp_path) as player:
         desk, page = player.desk, player.page
         shown = player.shown()
-        queue = desk.argilla.queue(queue_name(desk.project))
+        queue = queue_named(desk.argilla, queue_name(desk.project))
         assert queue is not None
         withdrawn = player.pair_of(*shown)
         (record,) = (str(row["id"]) for row in desk.argilla.records(queue) if row["external_id"] == withdrawn.id)

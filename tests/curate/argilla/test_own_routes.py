@@ -17,7 +17,7 @@ from curate.argilla.server import ArgillaServer
 from curate.review.population import read_population
 from schemas.records import Json
 from schemas.store import Store
-from tests.curate.argilla.answering import answer
+from tests.curate.argilla.answering import answer, queue_named
 from tests.curate.argilla.conftest import argilla_client, wait_until
 from tests.curate.argilla.webhook_listener import listener
 from tests.curate.review.review_project import SCOPE, fill, project
@@ -66,7 +66,7 @@ def test_own_routes_are_equivalent_to_argillas(argilla: Argilla, tmp_path: Path)
         for side in argilla, other:
             assert push(project_, store, population, side, alone=True).sent == len(store.sampled())
             assert push(project_, store, population, side, alone=True).sent == 0
-            queue = side.queue(queue_name(project_))
+            queue = queue_named(side, queue_name(project_))
             assert queue is not None
             for number, row in enumerate(side.records(queue)):
                 if number % 2:
@@ -104,7 +104,7 @@ def test_own_routes_check_permissions_and_validate_rows(
         population = read_population(project_, store, [SCOPE])
         draw_batch(project_, store, population)
         push(project_, store, population, argilla, alone=True)
-    queue = argilla.queue("cats")
+    queue = queue_named(argilla, "cats")
     assert queue is not None
     path = f"{on_each_database.url}/api/v1/pairsmith/datasets/{queue.id}/records"
     keys = {"nobody": "wrong"}
@@ -202,7 +202,7 @@ def test_search_ignores_the_house_style(argilla: Argilla, tmp_path: Path) -> Non
         population = read_population(project_, store, [SCOPE])
         draw_batch(project_, store, population)
         push(project_, store, population, argilla, alone=True)
-    queue = argilla.queue(queue_name(project_))
+    queue = queue_named(argilla, queue_name(project_))
     assert queue is not None
     theirs = rg.Dataset(
         name="theirs",

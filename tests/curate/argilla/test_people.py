@@ -24,6 +24,7 @@ from curate.review.population import read_population
 from schemas.errors import ReviewError
 from schemas.project import Project
 from schemas.store import Store
+from tests.curate.argilla.answering import queue_named
 from tests.curate.review.review_project import SCOPE, fill, project
 
 
@@ -135,7 +136,7 @@ def test_project_of_an_earlier_version_keeps_its_workspace(tmp_path: Path, argil
         argilla.workspace = OLD_WORKSPACE
         push(project_, store, population, argilla)
         assert workspace_of(project_, store, argilla) == OLD_WORKSPACE
-        (queue, *_) = argilla.queues(None, {project_.spec.task.name}) or [argilla.queue(project_.spec.task.name)]
+        queue = queue_named(argilla, project_.spec.task.name)
         assert queue
         argilla.call("PATCH", f"datasets/{queue.id}", json={"metadata": {}})
         assert workspace_of(project_, store, argilla) == OLD_WORKSPACE

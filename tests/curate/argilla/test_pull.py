@@ -28,7 +28,7 @@ from schemas.project import Project
 from schemas.records import Edited, Json, Pair
 from schemas.reviews import ON_PAGES, Alias, Review
 from schemas.store import Store
-from tests.curate.argilla.answering import answer, change
+from tests.curate.argilla.answering import answer, change, queue_named
 from tests.curate.review.review_project import SCOPE, fill, pair_of, project
 
 ROOT = Path(__file__).parents[3]
@@ -45,7 +45,7 @@ class Setup:
         push(project, store, self.population, argilla)
 
     def records(self, suffix: str = "") -> list[Json]:
-        queue = self.argilla.queue(queue_name(self.project) + suffix)
+        queue = queue_named(self.argilla, queue_name(self.project) + suffix)
         assert queue is not None
         return list(self.argilla.records(queue, responses=True))
 
@@ -159,7 +159,7 @@ def test_deleted_record_keeps_its_answers(cats: Setup) -> None:
     record = cats.records()[0]
     answer(cats.annotators["ann"], record["id"], "accept")
     cats.pull()
-    queue = cats.argilla.queue(queue_name(cats.project))
+    queue = queue_named(cats.argilla, queue_name(cats.project))
     assert queue is not None
     cats.argilla.call("DELETE", f"datasets/{queue.id}/records", params={"ids": record["id"]})
     assert cats.pull().news == 0

@@ -26,7 +26,7 @@ from schemas.ports import free_port
 from schemas.project import Project
 from schemas.reviews import Review
 from schemas.store import Store
-from tests.curate.argilla.answering import answer
+from tests.curate.argilla.answering import answer, queue_named
 from tests.curate.review.review_project import SCOPE, fill, project
 from tests.servers import Handler, handled
 
@@ -89,7 +89,7 @@ def on_server(argilla: Argilla, project: Project) -> list[str]:
     """The pair ids in both queues, with repetitions."""
     ids = []
     for suffix in ("", SHARED):
-        queue = argilla.queue(queue_name(project) + suffix)
+        queue = queue_named(argilla, queue_name(project) + suffix)
         if queue:
             ids += [record["external_id"] for record in argilla.records(queue, responses=True)]
     return ids
@@ -108,7 +108,7 @@ def test_drawn_rows_are_sent_once(cats: Project, store: Store, argilla: Argilla)
     again = push(cats, store, population, argilla)
     assert (again.sent, again.there) == (0, first.sent)
     assert Counter(on_server(argilla, cats)) == Counter(dict.fromkeys(sampled, 1))
-    for record in argilla.records(argilla.queue(queue_name(cats)), responses=True):  # type: ignore[arg-type]
+    for record in argilla.records(queue_named(argilla, queue_name(cats)), responses=True):  # type: ignore[arg-type]
         why = sampled[record["external_id"]]
         assert set(record["metadata"]["chosen_for"]) == {"certify" if r.reason == "gold" else r.reason for r in why}
 
@@ -120,7 +120,7 @@ def test_shared_rows_need_two_answers(cats: Project, store: Store, argilla: Argi
     draw_batch(cats, store, population)
     push(cats, store, population, argilla)
     for suffix, needed in (("", 1), (SHARED, 2)):
-        queue = argilla.queue(queue_name(cats) + suffix)
+        queue = queue_named(argilla, queue_name(cats) + suffix)
         assert queue is not None
         assert argilla.call("GET", f"datasets/{queue.id}")["distribution"]["min_submitted"] == needed
         first = next(argilla.records(queue, responses=True))
@@ -234,7 +234,7 @@ def test_older_queue_accepts_rows_that_now_have_other_candidates(cats: Project, 
     assert 0 < len(on_server(argilla, cats)) < len(store.sampled())
     push(cats, store, population, argilla)
     assert Counter(on_server(argilla, cats)) == Counter(dict.fromkeys(store.sampled(), 1))
-    queue = argilla.queue(queue_name(cats))
+    queue = queue_named(argilla, queue_name(cats))
     assert queue is not None
     assert "candidates" not in queue.fields
 
@@ -254,7 +254,7 @@ def test_dataset_with_other_questions_is_left_alone(cats: Project, store: Store,
     rg.Dataset(queue_name(cats), workspace="pairsmith", settings=theirs, client=argilla.sdk).create()
     with pytest.raises(ReviewError, match="does not ask for edited, reasons, verdict"):
         push(cats, store, population, argilla)
-    queue = argilla.queue(queue_name(cats))
+    queue = queue_named(argilla, queue_name(cats))
     assert queue is not None
     assert list(queue.questions) == ["note"]
 

@@ -28,7 +28,7 @@ from schemas.progress import unseen
 from schemas.project import Project
 from schemas.records import Json
 from schemas.store import Store
-from tests.curate.argilla.answering import answer
+from tests.curate.argilla.answering import answer, queue_named
 from tests.curate.argilla.conftest import START_S, argilla_client, child, wait_until
 from tests.curate.argilla.small_disk import fill_up, small_disk
 from tests.curate.argilla.webhook_listener import listener
@@ -72,7 +72,7 @@ class Cats:
         return push(self.project, self.store, self.population, self.argilla, progress)
 
     def records(self, suffix: str = "") -> list[Json]:
-        queue = self.argilla.queue(queue_name(self.project) + suffix)
+        queue = queue_named(self.argilla, queue_name(self.project) + suffix)
         return list(self.argilla.records(queue, responses=True)) if queue else []
 
     def has_each_row_once(self) -> bool:
@@ -241,7 +241,7 @@ def test_redis_gone_during_a_push(tmp_path: Path, fragile_server: tuple[server.A
         hook = rg.Webhook(url=url, events=["record.created"], _client=cats.argilla.sdk).create()
         with pytest.raises(ReviewError, match=r"its Redis does not answer.*continues where it stopped"):
             cats.push(gone)
-        queue = cats.argilla.queue(queue_name(cats.project))
+        queue = queue_named(cats.argilla, queue_name(cats.project))
         assert queue
         asked = {"url": f"/api/v1/datasets/{queue.id}", "json": {"guidelines": queue.guidelines}}
         refused = cats.argilla.sdk.http_client.patch(**asked, timeout=120)

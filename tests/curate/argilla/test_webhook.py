@@ -21,7 +21,7 @@ from curate.argilla.server import ArgillaServer
 from curate.argilla.webhook import listen_for_answers
 from curate.review.population import read_population
 from schemas.store import Store
-from tests.curate.argilla.answering import answer, change
+from tests.curate.argilla.answering import answer, change, queue_named
 from tests.curate.review.review_project import SCOPE, fill, project
 
 pytestmark = pytest.mark.timeout(900)
@@ -53,7 +53,7 @@ def test_new_and_changed_answers_end_the_wait(
         population = read_population(project_, store, [SCOPE])
         draw_batch(project_, store, population)
         push(project_, store, population, argilla, alone=True)
-    queue = argilla.queue(queue_name(project_))
+    queue = queue_named(argilla, queue_name(project_))
     assert queue is not None
     row = next(iter(argilla.records(queue)))
     own = uuid.uuid4().hex

@@ -33,7 +33,7 @@ from schemas.project import Project
 from schemas.records import Candidate, Edited, Json, Pair, Seed, Verdict
 from schemas.spec_file import load
 from schemas.store import Store
-from tests.curate.argilla.answering import answer, change
+from tests.curate.argilla.answering import answer, change, queue_named
 from tests.curate.argilla.conftest import argilla_client, empty_database
 from tests.curate.review.review_project import SCOPE, pair_of
 
@@ -160,7 +160,7 @@ def make_plan(alone: list[str], shared: list[str], gold: set[str]) -> dict[str, 
 
 
 def records_of(argilla: Argilla, project: Project, suffix: str = "") -> dict[str, Json]:
-    queue = argilla.queue(queue_name(project) + suffix)
+    queue = queue_named(argilla, queue_name(project) + suffix)
     assert queue is not None
     return {record["external_id"]: record for record in argilla.records(queue, responses=True)}
 

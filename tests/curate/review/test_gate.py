@@ -323,7 +323,7 @@ def test_population_is_read_without_a_pair_and_with_each_verdict_decoded_once(
     """Its rows are ids, states and scores. For 100,000 rows, validating every pair and every verdict for them took 20
     seconds of a page."""
     decoded = Counter[str]()
-    read, decode = Store._read, store_module.decode_verdict
+    read, decode = Store.read, store_module.decode_verdict
 
     def validated(store: Store, kind: type[Any], body: str) -> Any:
         decoded[kind.__name__] += 1
