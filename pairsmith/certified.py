@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from pairsmith import plan
 from pairsmith.outcome import CertifyOutcome, CurateOutcome
@@ -10,6 +11,7 @@ from schemas.project import CERTIFICATE, Project
 from schemas.records import Json
 from schemas.store import Store
 from schemas.store.latest import last_good, last_judged
+from schemas.wording import capital, counted, percent
 
 # Reasons to run a stage again that change no row and no score, and settings that only affect later steps.
 _HARMLESS = (plan.ANSWERED, plan.ANSWERS_ERASED, "a certification has run since", " is missing", plan.UNCERTIFIED)
@@ -50,12 +52,32 @@ def _why_not(project: Project, store: Store, outcome: CertifyOutcome, steps: Seq
     return f"{', '.join(names)} {'has' if len(names) == 1 else 'have'} changed since" if names else ""
 
 
+def in_words(state: Mapping[str, Any]) -> str:
+    """The result of the last certification as a sentence, or why its certificate is no longer valid. `state` is the
+    result of `last_certification` or the facts of a job that certified."""
+    if state.get("id") and state.get("why"):
+        return f"The certificate is no longer valid: {state['why']}."
+    return f"{capital(state.get('words') or 'no check has been made yet').rstrip('.')}."
+
+
+def share_in_words(certificate: Json) -> str:
+    """The estimated share of good rows as a sentence; empty if there are too few labels."""
+    if not (share := certificate.get("share")):
+        return ""
+    return (
+        f"Of the {share['rows']:,} rows that the automatic steps accept, {share['value']:.1%} are good"
+        f" ({share['low']:.1%} to {share['high']:.1%} with {percent(share['confidence'])} confidence), based on"
+        f" {counted(share['labels'], 'label', 'labels')} and P(good), which together carry as much information as"
+        f" {share['effective']:,.0f} labels alone."
+    )
+
+
 def in_lines(state: Json | None) -> list[tuple[str, str]]:
     """The same as lines for the terminal."""
     if state is None:
         return []
     if state["id"] and not state["holds"]:
-        return [("certified", f"no longer: {state['why']}. `pairsmith certify` checks again")]
+        return [("certified", f"{in_words(state)} `pairsmith certify` checks again")]
     count = state["answers_since"]
     since = f" ({count:,} reviews since)" if count > 0 else f" ({-count:,} reviews were erased since)" if count else ""
     return [("certified", f"{state['words']}{since}")]

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from schemas.project import Project
     from schemas.store import Store
 
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout and nothing else.")
+
 
 @dataclass(frozen=True)
 class Session:
@@ -185,7 +187,7 @@ def on_project(body: Callable[..., Any]) -> Callable[..., Any]:
         metavar="KEY=VALUE",
         help="Override a key of the spec, for example train.epochs=2; repeatable.",
     )
-    @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout and nothing else.")
+    @json_option
     @click.pass_obj
     @wraps(body)
     def run(

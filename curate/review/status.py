@@ -185,19 +185,14 @@ def in_words(facts: Json) -> list[str]:
         f"{status['sampled']:,} rows were drawn at random and shown to people: {status['accepted']:,} accepted as they"
         f" were, {status['edited']:,} edited, {status['rejected']:,} rejected, {waiting:,} not decided."
     ]
-    if rate := status.get("trained_acceptance_rate"):
-        lines.append(
-            f"Of the rows that the programs accept, people accept {_with_interval(rate)} unchanged. This is the rate"
-            " before review: rows that people rejected are not in the dataset."
-        )
+    rates = rates_in_words(status)
+    if trained := rates.pop("trained_acceptance_rate", ""):
+        lines.append(f"{trained} This is the rate before review: rows that people rejected are not in the dataset.")
     if older := earlier_scorer_notice(status):
         lines.append(f"{capital(older)}.")
-    if (rate := status["acceptance_rate"]) and not rates_cover_same_rows(status):
-        lines.append(f"Of the rows that passed the gates, people accept {_with_interval(rate)} unchanged.")
-    elif not rate:
+    if not status["acceptance_rate"]:
         lines.append("These are too few answers to estimate what share people would accept.")
-    if rate := status["missed_acceptance_rate"]:
-        lines.append(f"Of the rows that the programs rejected, people would have accepted {_with_interval(rate)}.")
+    lines += rates.values()
     if status.get("gate") == "rejected":
         lines.append(
             f"People reject this set: they accept fewer than the required {percent(status['accept_at_least'])}."
@@ -205,6 +200,20 @@ def in_words(facts: Json) -> list[str]:
     elif not status["enough"]:
         lines.append("The review was not finished: there are too few answers for what the spec asks.")
     return lines
+
+
+def rates_in_words(status: Json) -> dict[str, str]:
+    """A sentence for each known acceptance rate, by its name in `as_json`. If the programs accept all rows that passed
+    the gates, one sentence is for both."""
+    sentences = {
+        "trained_acceptance_rate": "Of the rows that the programs accept, people accept {} unchanged.",
+        "acceptance_rate": "Of the rows that passed the gates, people accept {} unchanged.",
+        "missed_acceptance_rate": "Of the rows that the programs rejected, people would have accepted {}.",
+    }
+    passed, trained = status["acceptance_rate"], status.get("trained_acceptance_rate")
+    if passed and trained and passed["population"] == trained["population"]:
+        del sentences["acceptance_rate"]
+    return {name: words.format(_with_interval(status[name])) for name, words in sentences.items() if status.get(name)}
 
 
 def earlier_scorer_notice(status: Json) -> str:
@@ -223,12 +232,6 @@ def earlier_scorer_notice(status: Json) -> str:
         f"these rates are for the rows chosen by the earlier scorer {by}: the present scorer does not score rows that"
         " people rejected or edited, so it is not known which of them it would choose"
     )
-
-
-def rates_cover_same_rows(status: Json) -> bool:
-    """Whether the programs accept all rows that passed the gates, so that both rates cover the same rows."""
-    passed, trained = status["acceptance_rate"], status.get("trained_acceptance_rate")
-    return bool(passed and trained and passed["population"] == trained["population"])
 
 
 def _with_interval(rate: Json) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pairsmith.failures import WriteJson
+from pairsmith.session import json_option
 from pairsmith.watching import Invocation
 from schemas.errors import UsageError
 
@@ -23,7 +24,7 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
 @click.option(
     "--database", envvar="PAIRSMITH_SERVE_DATABASE", metavar="URL", help="The database given to `serve --database`."
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout and nothing else.")
+@json_option
 @click.pass_obj
 def backup(invocation: Invocation, folder: Path, workspace: Path, database: str | None, as_json: bool) -> None:
     """Copy a workspace into the new folder FOLDER: specs, seeds, prompts, stores, datasets, adapters, accounts and
@@ -48,7 +49,7 @@ def backup(invocation: Invocation, folder: Path, workspace: Path, database: str 
 @click.option(
     "--check", "only_check", is_flag=True, help="Only verify the backup: read every file and recount the rows."
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout and nothing else.")
+@json_option
 @click.pass_obj
 def restore(invocation: Invocation, folder: Path, workspace: Path | None, only_check: bool, as_json: bool) -> None:
     """Restore the backup in FOLDER into an empty workspace. The backup is verified first.

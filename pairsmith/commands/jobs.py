@@ -14,6 +14,7 @@ import click
 
 from pairsmith.failures import WriteJson, escape_controls
 from pairsmith.number_options import FiniteNumber, WholeNumber
+from pairsmith.session import json_option
 from pairsmith.watching import Invocation
 from schemas.errors import UsageError, needing, usage_error_from
 
@@ -58,7 +59,7 @@ def on_workspace(body: Callable[..., Any]) -> Callable[..., Any]:
         metavar="URL",
         help="The PostgreSQL database given to `serve --database`; best set in PAIRSMITH_SERVE_DATABASE.",
     )
-    @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout and nothing else.")
+    @json_option
     @click.pass_context
     @wraps(body)
     def run(

@@ -5,8 +5,9 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from pairsmith.certified import in_words, share_in_words
 from pairsmith.style.numbers import bounds, count, percent
-from schemas.wording import capital, counted
+from schemas.wording import counted
 from train.intervals import Interval, share
 
 _MAX_SETS = 8
@@ -26,19 +27,10 @@ class LabelledShare(NamedTuple):
 
 def sentences(certificate: dict[str, Any]) -> list[str]:
     """The result of the last certification, and whether it is still valid."""
-    words = capital(certificate["words"]).rstrip(".") + "."
     if certificate["id"] and not certificate["holds"]:
-        return [f"The certificate is no longer valid: {certificate['why']}. It stated: {words}"]
-    of = certificate["saw"].get("share")
-    if not of:
-        return [words]
-    good = (
-        f"Of the {count(of['rows'])} rows that the automatic steps accept, {percent(of['value'])} are good"
-        f" ({percent(of['low'])} to {percent(of['high'])} with {percent(of['confidence'])} confidence), based on"
-        f" {counted(of['labels'], 'label', 'labels')} and P(good), which together carry as much information as"
-        f" {count(round(of['effective']))} labels alone."
-    )
-    return [words, good]
+        return [f"{in_words(certificate)} It stated: {in_words({'words': certificate['words']})}"]
+    share_of_good = share_in_words(certificate["saw"])
+    return [in_words(certificate), *filter(None, [share_of_good])]
 
 
 def figures(certificate: dict[str, Any]) -> list[tuple[str, str, list[LabelledShare]]]:

@@ -14,6 +14,7 @@ from curate.remote_scorers import RemoteScorers
 from curate.review.population import read_population
 from curate.split import seed_split
 from pairsmith import teachers
+from pairsmith.certified import share_in_words
 from pairsmith.outcome import CertifyOutcome
 from pairsmith.receipt import recording
 from pairsmith.stages.curate import run_with_judges
@@ -23,7 +24,6 @@ from schemas.files import replaced
 from schemas.project import CERTIFICATE, Project
 from schemas.records import Artifact, Counts, Json, content_id
 from schemas.store import Store
-from schemas.wording import percent
 
 
 def certify(
@@ -125,17 +125,6 @@ def summary(outcome: CertifyOutcome) -> list[tuple[str, str]]:
     """What was certified, and how many rows are good."""
     share = share_in_words(outcome.certificate)
     return [("certified" if outcome.artifact_id else "", outcome.words), *([("good", share)] if share else [])]
-
-
-def share_in_words(certificate: Json) -> str:
-    """The estimated share of good rows, if there are enough labels."""
-    share = certificate.get("share")
-    if not share:
-        return ""
-    of = f"of the {share['rows']:,} rows that pass the automatic checks are good"
-    worth = f"{share['labels']:,} labels with P(good) are worth {share['effective']:,.0f} labels alone"
-    interval = f"{share['low']:.1%} to {share['high']:.1%} with {percent(share['confidence'])} confidence"
-    return f"{share['value']:.1%} ({interval}) {of}; {worth}"
 
 
 _SHARE = Numeric(0.9, 0.5, 1.0)

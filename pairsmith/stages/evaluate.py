@@ -191,12 +191,17 @@ def refuse_modified(store: Store, evaluation_id: str, digest: str, path: str) ->
     last = _last_of(store, evaluation_id)
     known = last and last.facts.get("sha256")
     if known and known != digest:
-        raise InputError(
-            "this evaluation was changed after it was written, or the run that wrote it was killed.",
-            where=path,
-            why="Its numbers may not be the measured ones.",
-            fix="Delete the file and run `pairsmith evaluate` again: answers that were paid for are reused.",
-        )
+        raise modified("evaluation", path, "`pairsmith evaluate` again: answers that were paid for are reused.")
+
+
+def modified(kind: str, path: str, command: str) -> InputError:
+    """The error about a file of measurements whose hash is not the recorded one; `command` measures again."""
+    return InputError(
+        f"this {kind} was changed after it was written, or the run that wrote it was killed.",
+        where=path,
+        why="Its numbers may not be the measured ones.",
+        fix=f"Delete the file and run {command}",
+    )
 
 
 def drop_unfinished(store: Store, evaluation_id: str, file: Path) -> None:

@@ -24,7 +24,7 @@ from curate.review.status import (
     as_json,
     earlier_scorer_notice,
     from_facts,
-    rates_cover_same_rows,
+    rates_in_words,
     review_status,
 )
 from pairsmith import plan, teachers
@@ -260,16 +260,8 @@ def summary(outcome: ReviewOutcome | PushOutcome | PullOutcome) -> list[tuple[st
 def in_lines(facts: Json) -> list[tuple[str, str]]:
     """The same for a review status as JSON, from this version or an older one."""
     status = from_facts(facts)
-    lines = []
-    for name, key, meaning in (
-        ("to train", "trained_acceptance_rate", "of the rows that pass the automatic checks are accepted unchanged"),
-        ("people", "acceptance_rate", "of the rows that pass the gates are accepted unchanged"),
-        ("missed", "missed_acceptance_rate", "of the rows that the checks rejected are accepted by reviewers"),
-    ):
-        if (rate := status.get(key)) and not (key == "acceptance_rate" and rates_cover_same_rows(status)):
-            interval = f"{rate['low']:.1%} to {rate['high']:.1%}"
-            rows = f"from {rate['rows']:,} of {rate['population']:,} rows"
-            lines.append((name, f"{rate['value']:.1%} ({interval}) {meaning}, {rows}"))
+    labels = {"trained_acceptance_rate": "to train", "acceptance_rate": "people", "missed_acceptance_rate": "missed"}
+    lines = [(labels[name], sentence) for name, sentence in rates_in_words(status).items()]
     if older := earlier_scorer_notice(status):
         lines.append(("", older))
     if aside := status.get("set_aside"):

@@ -29,7 +29,7 @@ from schemas.store.since import Ends, ends
 from schemas.wording import capital
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Snapshot:
     """A project as its store has it now.
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from fastapi import Form, Request, Response
 
 from curate.review.decision import current_answers
+from curate.review.status import rates_in_words
 from pairsmith import health
-from pairsmith.certified import last_certification
+from pairsmith.certified import in_words, last_certification
 from pairsmith.health import Check
 from pairsmith.serve.access import Answerer, Editor, Member, Right
 from pairsmith.serve.api.rows import Answer, record_answer, review_queue, reviewer_of
@@ -25,7 +27,7 @@ from pairsmith.serve.pages.shell import page_router, project_page, redirect_to, 
 from pairsmith.serve.pages.word_diff import word_diff
 from pairsmith.serve.problems import Refusal
 from pairsmith.serve.state import state_of
-from pairsmith.style.numbers import count, format_bounds, percent
+from pairsmith.style.numbers import count
 from schemas.errors import PairsmithError
 from schemas.progress import discard_message
 from schemas.reviews import Alias
@@ -41,7 +43,6 @@ if TYPE_CHECKING:  # imports numpy
 router = page_router()
 _SETTLED = 20
 _QUEUE = 5
-_status_cache: dict[str, tuple[object, dict[str, Any]]] = {}
 _population_cache: tuple[object, Population] | None = None
 
 
@@ -79,6 +80,7 @@ def review(caller: Member, project: str, request: Request) -> Response:
         continue_label=caller.may(Right.run, project) and not job and _continue_label(now, status, certificate),
         continue_action=continue_action(project, jobs_of(request, project)),
         certificate=certificate,
+        certified=certificate and in_words(certificate),
         only_certified=now.project.spec.curate.select.certified,
     )
 
@@ -109,20 +111,20 @@ def continue_action(slug: str, jobs: Sequence[Job]) -> str:
 
 
 def _review_state(now: Snapshot) -> dict[str, Any]:
-    """The output of `pairsmith review status --json`, cached until the snapshot changes."""
+    """The output of `pairsmith review status --json`."""
     if now.store is None or now.last("curate") is None:
         return {"review": None, "why": "Nothing has been curated yet, so there are no rows to review."}
-    kept = _status_cache.get(now.slug)
-    if kept and kept[0] is now:
-        return kept[1]
-    from pairsmith.review_status import status_of
-
     try:
-        facts = status_of(now.project, now.store, _population(now, now.store))
+        return _status_of(now, now.store)
     except PairsmithError as error:
         return {"review": None, "why": error.what}
-    _status_cache[now.slug] = (now, facts)
-    return facts
+
+
+@lru_cache(maxsize=8)  # the snapshot stays the same object until anything changes
+def _status_of(now: Snapshot, store: Store) -> dict[str, Any]:
+    from pairsmith.review_status import status_of
+
+    return status_of(now.project, store, _population(now, store))
 
 
 def _population(now: Snapshot, store: Store) -> Population:
@@ -159,14 +161,13 @@ def _heading(now: Snapshot, facts: dict[str, Any]) -> str:
     if rate is None:
         of = f"{counted(decided, 'row', 'rows')} of {count(status['sampled'])}"
         return f"Reviewers have decided {of}: too few to estimate an acceptance rate."
-    interval = format_bounds(rate["low"], rate["high"])
     more = status["answers_missing"]
     left = (
         f", about {counted(round(status['minutes_left']) or 1, 'minute', 'minutes')}," if status["minutes_left"] else ""
     )
-    rest = f"; {counted(more, 'more answer', 'more answers')}{left} would settle it" if more else ""
-    of = f"of {count(rate['population'])} rows, based on {count(rate['rows'])} of them"
-    return f"Reviewers accept {percent(rate['value'])} {interval} {of}{rest}."
+    rest = f" {counted(more, 'more answer', 'more answers')}{left} would settle it." if more else ""
+    rates = rates_in_words(status)
+    return f"{rates.get('acceptance_rate') or rates['trained_acceptance_rate']}{rest}"
 
 
 def _rates(status: dict[str, Any]) -> list[tuple[str, Interval, str]]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from pairsmith import certified
 from pairsmith.plan import NOT_RUN, PlannedStage
 from pairsmith.serve.job import Job
 from pairsmith.serve.pages.page_terms import on_page
@@ -250,17 +251,10 @@ def run(
         problem = job.problem or {}
         return capital(_without_details(on_page(str(problem.get("what") or "the job failed; see its log")))) + "."
     if job.command == "certify":
-        return certificate((job.answer or {}).get("facts") or {})
+        return certified.in_words((job.answer or {}).get("facts") or {})
     if job.command in ("preview", "forecast"):
         return f"The {job.command} is done; see the setup page for the result."
     return f"{capital(_DONE.get(job.command, f'{job.command} is done'))}; {project(snapshot, None, None)}."
-
-
-def certificate(certified: Mapping[str, Any]) -> str:
-    """The outcome of the last certification, or why its certificate is no longer valid."""
-    if certified.get("id") and certified.get("why"):
-        return f"The certificate is no longer valid: {certified['why']}."
-    return f"{capital(str(certified.get('words') or 'no check has been made yet')).rstrip('.')}."
 
 
 def _running(
