@@ -9,9 +9,6 @@ from typing import TYPE_CHECKING
 import click
 import orjson
 
-from pairsmith.file_encoding import UTF_8, AmbiguousEncoding, encoding_of, unicode_encoding
-from pairsmith.file_guess import SCHEMA, Guess, guess
-from pairsmith.guessed_spec import spec_text, task_name
 from pairsmith.new_project import (
     EXAMPLES,
     FIRST_OF_KIND,
@@ -24,6 +21,9 @@ from pairsmith.new_project import (
 )
 from pairsmith.session import Folder, Session, on_project
 from pairsmith.teacher_search import EMBEDDED, FoundTeacher, find_teacher
+from pairsmith.user_file.encoding import UTF_8, AmbiguousEncoding, encoding_of, unicode_encoding
+from pairsmith.user_file.guess import SCHEMA, Guess, guess
+from pairsmith.user_file.guessed_spec import spec_text, task_name
 from schemas.compressed import ending_of, open_unpacked
 from schemas.errors import InputError, UsageError
 from schemas.kinds import KINDS, KindName

@@ -42,7 +42,7 @@ def up(session: Session, *, model: str | None, check: bool, **options: Any) -> N
     """
     from rich.markup import escape
 
-    from pairsmith.guessed_spec import in_toml
+    from pairsmith.user_file.guessed_spec import in_toml
     from schemas.blocking import run
     from synth.local_vllm import vllm
 

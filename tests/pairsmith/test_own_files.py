@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
-from pairsmith import file_columns
-from pairsmith.file_guess import Guess, guess
-from pairsmith.file_languages import hint_of_languages
-from pairsmith.file_values import are_references
+from pairsmith.user_file import columns as file_columns
+from pairsmith.user_file.guess import Guess, guess
+from pairsmith.user_file.languages import hint_of_languages
+from pairsmith.user_file.values import are_references
 from schemas.errors import InputError
 from schemas.spec import SeedSource
 from synth.seeds import read_seeds

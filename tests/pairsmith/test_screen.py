@@ -12,8 +12,6 @@ from rich.console import Console
 
 from pairsmith import screen
 from pairsmith.failures import show_error
-from pairsmith.file_guess import guess
-from pairsmith.guessed_spec import spec_text
 from pairsmith.outcome import ExportOutcome, PreviewOutcome
 from pairsmith.session import Session
 from pairsmith.stages.generate import describe_failure
@@ -21,6 +19,8 @@ from pairsmith.stages.preview import shown as preview_shown
 from pairsmith.stopping import Stopping
 from pairsmith.style import charts, numbers
 from pairsmith.style.reasons import shorten_ids
+from pairsmith.user_file.guess import guess
+from pairsmith.user_file.guessed_spec import spec_text
 from pairsmith.watching import NOBODY
 from schemas.errors import TeacherError
 from schemas.money import dollars

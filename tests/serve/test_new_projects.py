@@ -18,9 +18,9 @@ from curate.split import LEAST_TEST_INPUTS
 
 pytest.importorskip("fastapi", reason="needs pairsmith[serve]")
 
-from pairsmith import guessed_spec
 from pairsmith.serve.access import ALL, Role
 from pairsmith.serve.pages.columns import sources
+from pairsmith.user_file import guessed_spec
 from schemas.kinds import KINDS
 from schemas.spec import Spec
 from schemas.spec_file import SPEC_NAME, load

@@ -12,8 +12,8 @@ import pytest
 pytest.importorskip("fastapi", reason="needs pairsmith[serve]")
 
 from curate.split import seed_split
-from pairsmith.guessed_spec import answer_tokens
 from pairsmith.stages.generate import load_seeds, without_test_overlap
+from pairsmith.user_file.guessed_spec import answer_tokens
 from schemas.store import Store
 from schemas.store.opening import sqlite_url
 from synth.seeds import read_seeds

@@ -11,7 +11,7 @@ import pytest
 
 from curate.contamination import collect_held_out
 from pairsmith import fingerprints
-from pairsmith.file_guess import guess
+from pairsmith.user_file.guess import guess
 from schemas.compressed import open_unpacked, unpack
 from schemas.errors import InputError
 from schemas.spec import SeedSource

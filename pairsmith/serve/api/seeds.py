@@ -13,12 +13,12 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, File, Form, Request, UploadFile
 from pydantic import BaseModel
 
-from pairsmith.file_encoding import as_utf8
 from pairsmith.serve import limits
 from pairsmith.serve.access import Caller, Editor, Viewer
 from pairsmith.serve.api.specs import etag_of, save_keys, save_spec, spec_text
 from pairsmith.serve.problems import Refusal, not_there
 from pairsmith.serve.state import state_of
+from pairsmith.user_file.encoding import as_utf8
 from schemas.errors import PairsmithError
 from schemas.files import replaced
 from schemas.spec import SeedSource

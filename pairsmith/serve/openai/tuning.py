@@ -9,7 +9,6 @@ import sqlalchemy as sa
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from pairsmith.guessed_spec import answer_tokens
 from pairsmith.new_project import for_embedded, keys_for_base
 from pairsmith.serve import events as job_events
 from pairsmith.serve.access import Caller, JobRunner, JobViewer, Right, needs, project_not_found
@@ -24,6 +23,7 @@ from pairsmith.serve.openai.files import ListPage, answers_of, file_of, page_aft
 from pairsmith.serve.problems import Refusal, not_there
 from pairsmith.serve.state import state_of
 from pairsmith.serve.workspace import slug_of
+from pairsmith.user_file.guessed_spec import answer_tokens
 from schemas.spec import TrainSettings
 from schemas.spec_file import SPEC_NAME, parse, set_keys
 

@@ -10,11 +10,11 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pairsmith.file_columns import Column, columns_of
-from pairsmith.file_guess import Guess, guess, seed_settings
-from pairsmith.guessed_spec import comment
-from pairsmith.record_schema import is_record
 from pairsmith.serve.pages.page_terms import on_page
+from pairsmith.user_file.columns import Column, columns_of
+from pairsmith.user_file.guess import Guess, guess, seed_settings
+from pairsmith.user_file.guessed_spec import comment
+from pairsmith.user_file.record_schema import is_record
 from prompts.answer_form import AnswerForm
 from schemas.compressed import ending_of
 from schemas.errors import InputError, PairsmithError, UsageError

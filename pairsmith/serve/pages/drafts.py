@@ -15,14 +15,7 @@ from fastapi import Request
 from pydantic import Field
 from starlette.datastructures import UploadFile
 
-from pairsmith.file_columns import Column
-from pairsmith.file_encoding import as_utf8
-from pairsmith.file_guess import SCHEMA, Guess, guess
-from pairsmith.file_languages import detect_language
-from pairsmith.guessed_spec import answer_tokens, comment, spec_text, word_bounds
-from pairsmith.header_words import HEAD, INPUT, LABELS, OUTPUT
 from pairsmith.new_project import with_base, write_project
-from pairsmith.record_schema import schema_of
 from pairsmith.serve import limits
 from pairsmith.serve.access import Caller, Right
 from pairsmith.serve.api.projects import NewProject, create_project_files
@@ -42,6 +35,13 @@ from pairsmith.serve.pages.columns import (
 )
 from pairsmith.serve.state import state_of
 from pairsmith.serve.workspace import slug_of
+from pairsmith.user_file.columns import Column
+from pairsmith.user_file.encoding import as_utf8
+from pairsmith.user_file.guess import SCHEMA, Guess, guess
+from pairsmith.user_file.guessed_spec import answer_tokens, comment, spec_text, word_bounds
+from pairsmith.user_file.header_words import HEAD, INPUT, LABELS, OUTPUT
+from pairsmith.user_file.languages import detect_language
+from pairsmith.user_file.record_schema import schema_of
 from prompts.answer_form import AnswerForm
 from prompts.answer_schema import is_example
 from schemas import toml

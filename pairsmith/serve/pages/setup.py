@@ -11,8 +11,6 @@ from typing import Any
 from fastapi import Request, Response
 from starlette.datastructures import ImmutableMultiDict, UploadFile
 
-from pairsmith.file_encoding import AmbiguousEncoding, Decoding
-from pairsmith.guessed_spec import answer_tokens
 from pairsmith.new_project import EXAMPLES
 from pairsmith.outcome import ForecastOutcome, PreviewOutcome
 from pairsmith.plan import changed_since
@@ -58,6 +56,8 @@ from pairsmith.serve.pages.worked_examples import judge_examples
 from pairsmith.serve.problems import status_of
 from pairsmith.serve.state import state_of
 from pairsmith.style.numbers import between, count
+from pairsmith.user_file.encoding import AmbiguousEncoding, Decoding
+from pairsmith.user_file.guessed_spec import answer_tokens
 from schemas.errors import InputError, PairsmithError, UsageError
 from schemas.kinds import KINDS
 from schemas.money import dollars

@@ -1,4 +1,4 @@
-"""Writes the spec for a file that was inspected by `file_guess`."""
+"""Writes the spec for a file that was inspected by `guess`."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pairsmith.file_guess import Guess
-from pairsmith.file_languages import detect_language
+from pairsmith.user_file.guess import Guess
+from pairsmith.user_file.languages import detect_language
 from schemas.kinds import KINDS
 from schemas.spec import TrainSettings
 from schemas.wording import capital

@@ -9,8 +9,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from pairsmith.file_chats import CHATS, chats_in, refuse_exports, refuse_single_messages
-from pairsmith.file_columns import (
+from pairsmith.user_file.chats import CHATS, chats_in, refuse_exports, refuse_single_messages
+from pairsmith.user_file.columns import (
     LOOKED_AT,
     TEXT_WORDS,
     Column,
@@ -21,7 +21,7 @@ from pairsmith.file_columns import (
     labels_of,
     paths_in,
 )
-from pairsmith.file_doubts import (
+from pairsmith.user_file.doubts import (
     are_turns_as_text,
     doubts_about,
     hint_of_names,
@@ -33,8 +33,10 @@ from pairsmith.file_doubts import (
     hints_of_transcripts,
     hints_of_unread_chats,
 )
-from pairsmith.file_languages import detect_language, hint_of_languages
-from pairsmith.file_roles import (
+from pairsmith.user_file.header_words import INPUT, LABELS, MODEL, OUTPUT, REPLY, THREAD
+from pairsmith.user_file.languages import detect_language, hint_of_languages
+from pairsmith.user_file.record_schema import choices_in, schema_of, with_choices
+from pairsmith.user_file.roles import (
     answers_inside,
     find_inputs,
     find_output,
@@ -46,8 +48,6 @@ from pairsmith.file_roles import (
     sides_inside,
     sides_of,
 )
-from pairsmith.header_words import INPUT, LABELS, MODEL, OUTPUT, REPLY, THREAD
-from pairsmith.record_schema import choices_in, schema_of, with_choices
 from schemas.errors import InputError
 from schemas.kinds import KINDS
 from schemas.labels import distinct_labels

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from pairsmith.file_columns import Column, inner_columns, without_annotated
-from pairsmith.file_guess import Guess, guess
-from pairsmith.guessed_spec import spec_text
+from pairsmith.user_file.columns import Column, inner_columns, without_annotated
+from pairsmith.user_file.guess import Guess, guess
+from pairsmith.user_file.guessed_spec import spec_text
 from schemas.errors import InputError
 from schemas.kinds import KindName
 from schemas.spec_file import parse

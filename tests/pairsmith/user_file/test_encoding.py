@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from pairsmith.file_encoding import ENCODINGS, AmbiguousEncoding, as_utf8, encoding_of
-from pairsmith.file_guess import guess
+from pairsmith.user_file.encoding import ENCODINGS, AmbiguousEncoding, as_utf8, encoding_of
+from pairsmith.user_file.guess import guess
 from schemas.errors import InputError
 
 ROWS = Path(__file__).parents[1] / "curate/rows"

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from itertools import chain
 
-from pairsmith.file_columns import CATEGORIES, Column
-from pairsmith.header_words import LABELS
+from pairsmith.user_file.columns import CATEGORIES, Column
+from pairsmith.user_file.header_words import LABELS
 from schemas.labels import folded_label
 from schemas.wording import counted, listed
 from synth.columns import Cells, Fault

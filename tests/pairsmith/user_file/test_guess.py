@@ -19,9 +19,9 @@ import pyarrow.parquet as parquet
 import pytest
 
 from curate.gates.words import count_words
-from pairsmith.file_guess import guess
-from pairsmith.guessed_spec import spec_text
 from pairsmith.serve.pages.columns import keys_for_roles, sources
+from pairsmith.user_file.guess import guess
+from pairsmith.user_file.guessed_spec import spec_text
 from prompts.answer_form import AnswerForm
 from schemas.errors import InputError
 from schemas.kinds import KindName
@@ -783,8 +783,8 @@ def test_guessing_the_language_releases_its_model(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text(GERMAN_TICKETS, encoding="utf-8")
     code = (
         "import gc, pathlib, sys\n"
-        "from pairsmith.file_guess import guess\n"
-        "from pairsmith.guessed_spec import spec_text\n"
+        "from pairsmith.user_file.guess import guess\n"
+        "from pairsmith.user_file.guessed_spec import spec_text\n"
         "path = pathlib.Path(sys.argv[1])\n"
         "assert 'language = \"de\"' in spec_text(path, guess(path), 'mine')\n"
         "from py3langid.langid import LanguageIdentifier\n"

@@ -14,9 +14,9 @@ from statistics import fmean
 from typing import NamedTuple
 
 from curate.words import SIGNS, plain
-from pairsmith.file_values import are_references
-from pairsmith.header_words import GROUP, ID, LABELS, MODEL
-from pairsmith.record_schema import is_record
+from pairsmith.user_file.header_words import GROUP, ID, LABELS, MODEL
+from pairsmith.user_file.record_schema import is_record
+from pairsmith.user_file.values import are_references
 from schemas.errors import InputError
 from schemas.labels import distinct_labels, folded_label
 from schemas.spec import SeedSource

@@ -6,8 +6,8 @@ import re
 from collections.abc import Sequence
 
 from curate.words import plain
-from pairsmith.file_columns import CATEGORIES, Column, inner_columns, labels_of, without_annotated
-from pairsmith.header_words import HEAD, INPUT, LABELS, MODEL, OUTPUT, PASSAGE, REPLY
+from pairsmith.user_file.columns import CATEGORIES, Column, inner_columns, labels_of, without_annotated
+from pairsmith.user_file.header_words import HEAD, INPUT, LABELS, MODEL, OUTPUT, PASSAGE, REPLY
 from prompts.languages import language_code
 from schemas.kinds import KINDS
 from synth.columns import unpaired

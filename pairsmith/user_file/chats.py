@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
-from pairsmith.file_columns import Column, value_at
+from pairsmith.user_file.columns import Column, value_at
 from schemas.errors import InputError
 from synth.columns import Cells, Fault
 from synth.turns import TOOLS, exchange, parse_role
