@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from collections.abc import Sequence
+from pathlib import Path
 
 _ROWS_BELOW = 3  # complete rows that a second line of headers is compared with
 _TEXT = 12  # characters per cell of a column of texts, at least
@@ -12,21 +14,11 @@ _ENDS = ("!", "?", "。", "！", "？")  # noqa: RUF001
 _FIGURE = re.compile(r"(?=\D*\d)[\d\s.,:/%+\-$€£¥'\u00a0\u202f]+|[!-~]*\d[!-~]*")
 _AMOUNT = re.compile(r"(?=\D*\d)[\d\s.,%+\-$€£¥'\u00a0\u202f]+")
 _UNIT = re.compile(r"[(\[].*[)\]]|[%€$£¥₽°/.-]+|[/°]?[cfkn\d]")
-_NAMES_OF_UNITS = """
-eur euro usd gbp chf pln czk sek jpy cny inr rub zł kč kr ft 円 元 원 kg g mg t l ml m cm mm km m² m³ h std min s
-sec sek ms days tage jours días kb mb gb pcs pc stk stück szt шт unit units 個 件 text txt texte texto testo tekst
-текст テキスト 文本 string str varchar char number num numeric zahl nombre número numero integer int bigint float double
-decimal real bool boolean date datum datetime timestamp time category enum id uuid object
-"""
-_UNITS = frozenset(_NAMES_OF_UNITS.split()) | {"руб", "руб."}  # noqa: RUF001 - Russian
-MISSING = frozenset(("n/a", "#n/a", "na", "nan", "none", "null", "\\n", "unknown", "-", "--", "–", "?", "k.a.", "tbd"))  # noqa: RUF001
+_TABLE = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
+_UNITS, MISSING, _TOTALS = (
+    frozenset(name.replace("_", " ") for name in _TABLE[of].split()) for of in ("units", "missing", "totals")
+)
 _IMPORT_ID = re.compile(r'\{\s*"ImportId"\s*:')  # the third line of a survey exported from Qualtrics
-_NAMES_OF_TOTALS = """
-total totals sum average mean summe gesamt gesamtsumme insgesamt durchschnitt totale somma suma razem soma moyenne
-итого всего сумма toplam 合计 总计 共计 合計 総計 합계 총계 المجموع الإجمالي कुल योग tổng jumlah summa totalt yhteensä
-celkem összesen totaal σύνολο ukupno grand_total genel_toplam tổng_cộng i_alt total_general total_général
-"""
-_TOTALS = frozenset(name.replace("_", " ") for name in _NAMES_OF_TOTALS.split())
 
 
 def count_comments(lines: Sequence[str], cells_of: Sequence[Sequence[str]]) -> int:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 import re
+import tomllib
 from ast import literal_eval
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from itertools import groupby
-from typing import Literal, NamedTuple, TypeGuard
+from pathlib import Path
+from typing import Literal, NamedTuple, TypeGuard, get_args
 from unicodedata import normalize
 
 import orjson
@@ -17,19 +19,9 @@ from schemas.records import Message, Messages
 from synth.columns import MAX_CHARS, WORSE, Cells, Fault, check_text
 
 Role = Literal["system", "user", "assistant"]
-ROLES: Mapping[str, Role] = {
-    **dict.fromkeys(("system", "developer"), "system"),
-    **dict.fromkeys(("user", "human", "customer", "client", "prompter", "requester", "visitor", "caller"), "user"),
-    **dict.fromkeys(("kunde", "kundin", "cliente", "klant", "klient", "zákazník", "müşteri", "khách hàng"), "user"),
-    **dict.fromkeys(("клиент", "العميل", "ग्राहक", "客户", "顾客", "顧客", "고객"), "user"),
-    **dict.fromkeys(("assistant", "gpt", "chatgpt", "bot", "chatbot", "model", "ai", "agent", "support"), "assistant"),
-    **dict.fromkeys(("admin", "operator", "advisor", "representative", "berater", "agente", "conseiller"), "assistant"),
-    **dict.fromkeys(("medewerker", "konsultant", "operátor", "temsilci", "nhân viên"), "assistant"),
-    **dict.fromkeys(("оператор", "агент", "الموظف", "एजेंट", "客服", "担当者", "상담원"), "assistant"),
-}
-TOOLS = frozenset(
-    ("tool", "function", "function_call", "tool_call", "observation", "tool_response", "tool_results", "ipython")
-)
+_TABLE = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
+ROLES: Mapping[str, Role] = {name.replace("_", " "): role for role in get_args(Role) for name in _TABLE[role].split()}
+TOOLS = frozenset(_TABLE["tools"])
 _WHY_NO_TOOLS = "and a model that cannot see what a tool returns would learn to make it up"
 _MEDIA_TAG = re.compile(r"\A\s*<(image|video|audio)>|<(image|video|audio)>\s*\Z")  # placeholders of LLaVA and others
 _SPEAKERS = re.compile(r"(?:\A\s*|\n\n)(Human|Assistant):")
