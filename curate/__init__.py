@@ -35,9 +35,5 @@ _MODULES = {
 __all__ = list(_MODULES)
 
 # Load the names above on first use. A file in the working folder, such as `train.py`, does not shadow our package.
-__getattr__ = run_path(str(Path(__file__).parents[1] / "schemas/package_binding.py"))["door"](__name__, _MODULES)
-
-
-def __dir__() -> list[str]:
-    """Completion in a notebook offers the names above, although none of them has been imported yet."""
-    return __all__
+_OPEN_DOOR = run_path(str(Path(__file__).parents[1] / "schemas/package_binding.py"))["door"]
+__getattr__, __dir__ = _OPEN_DOOR(__name__, _MODULES)

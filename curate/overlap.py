@@ -12,7 +12,7 @@ from array import array
 from bisect import insort
 from collections import Counter
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Sequence, Set
-from functools import cache, lru_cache
+from functools import cache, cached_property, lru_cache
 from itertools import chain, groupby, pairwise
 from typing import NamedTuple, TypeVar
 from zlib import crc32
@@ -136,13 +136,14 @@ class _Similarity:
         self.distinct = sorted({text: number for number, text in reversed([*enumerate(texts)])}.values())
         self._numbers_of = lru_cache(RECENT)(lambda text: frozenset(numbers_in(text) if equal_numbers else ()))
         self._grams_of = lru_cache(RECENT)(bigrams)
-        self._is_short: bytearray | None = None
+
+    @cached_property
+    def _short(self) -> bytearray:
+        return bytearray(len(words(text)) < SHORT for text in self.texts)
 
     def is_short(self, number: int) -> bool:
         """Whether a held-out text is compared as a whole."""
-        if self._is_short is None:
-            self._is_short = bytearray(len(words(text)) < SHORT for text in self.texts)
-        return bool(self._is_short[number])
+        return bool(self._short[number])
 
     def _of(self, number: int, ours: Grams, its: Grams) -> float:
         both = len(ours & its)

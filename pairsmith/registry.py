@@ -19,7 +19,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from curate.licences import refuse_unlicensed
-from schemas.errors import InputError, MissingDependency, NotLicensed, NoWork, UsageError, first_line
+from schemas.errors import InputError, NotLicensed, NoWork, UsageError, first_line
 from schemas.files import copy_folder, exclusive_lock, files_in, replaced, replaced_folder, sha256
 from schemas.project import Project
 from schemas.records import Json
@@ -253,11 +253,8 @@ def push(folder: Path, repository: str, *, private: bool = True) -> str:
     Raises UsageError for a public repository unless that is asked for, and for one with a model that pairsmith did not
     push.
     """
-    try:
-        from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, errors
-    except ImportError:
-        fix = "Run: pip install 'pairsmith[train]'"
-        raise MissingDependency("pushing to a hub needs the package huggingface_hub.", fix=fix) from None
+    from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, errors
+
     refuse_other_weights(folder)
     hub = HfApi()
     try:

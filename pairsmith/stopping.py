@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
 INTERRUPTED = 130  # exit code
-_HANGUP: signal.Signals | None = getattr(signal, "SIGHUP", None)  # not on Windows
 
 
 def _detach_from_terminal() -> None:
@@ -100,7 +99,7 @@ class Stopping:
 
     def handle_signal(self, signum: int, frame: FrameType | None) -> None:
         """The handler of SIGINT, SIGTERM and SIGHUP."""
-        if signum == _HANGUP:
+        if signum == signal.SIGHUP:
             _detach_from_terminal()
             if self.asked:
                 return
@@ -121,8 +120,8 @@ def listening() -> Iterator[Stopping]:
     """Handle SIGINT, SIGTERM and SIGHUP inside the block. If nohup has made SIGHUP ignored, it stays ignored."""
     stopping = Stopping()
     numbers = [signal.SIGINT, signal.SIGTERM]
-    if _HANGUP is not None and signal.getsignal(_HANGUP) is not signal.SIG_IGN:
-        numbers.append(_HANGUP)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        numbers.append(signal.SIGHUP)
     before = {number: signal.signal(number, stopping.handle_signal) for number in numbers}
     shown = sys.stdout, sys.stderr
     sys.stdout, sys.stderr = map(_surviving_hangup, shown)

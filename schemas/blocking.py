@@ -75,7 +75,7 @@ def _loop() -> tuple[asyncio.AbstractEventLoop, int]:
     """The private loop, and the identifier of its thread."""
     try:
         import uvloop
-    except ImportError:  # not available for Windows
+    except ImportError:  # the service forbids it: see pairsmith/serve/network.py
         loop = asyncio.new_event_loop()
     else:
         loop = uvloop.new_event_loop()
@@ -84,8 +84,7 @@ def _loop() -> tuple[asyncio.AbstractEventLoop, int]:
     return loop, thread.ident or 0
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_loop.cache_clear)  # the thread of the loop exists only in the parent
+os.register_at_fork(after_in_child=_loop.cache_clear)  # the thread of the loop exists only in the parent
 
 
 def _run_forever(loop: asyncio.AbstractEventLoop) -> None:

@@ -122,9 +122,7 @@ def construct(kind: type[M], values: Json, **cached: Any) -> M:
     """A model built from trusted values without validation, which would take twice as long; external values must be
     validated. `cached` are known cached properties, such as the id."""
     names = tuple(values)
-    if (known := _PLANS.get((kind, names))) is None:
-        known = _PLANS.setdefault((kind, names), _plan_construction(kind, names))
-    defaults, factories, given = known
+    defaults, factories, given = _plan_construction(kind, names)
     held = {**defaults, **values}  # in field order, which is the order of serialisation
     for name, default in factories:
         held[name] = default()
@@ -150,9 +148,9 @@ def assembled(kind: type[M], values: Json, given: set[str]) -> M:
 
 
 ConstructionPlan = tuple[Json, Sequence[tuple[str, Callable[[], Any]]], set[str]]
-_PLANS: dict[tuple[type[BaseModel], tuple[str, ...]], ConstructionPlan] = {}
 
 
+@cache
 def _plan_construction(kind: type[BaseModel], names: tuple[str, ...]) -> ConstructionPlan:
     """What `construct` needs for values with these names: each field in order with its plain default, the default
     factories of the fields not given, and one shared set of the given names."""

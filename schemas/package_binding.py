@@ -49,8 +49,9 @@ def bind_packages() -> None:
         spec.loader.exec_module(module)
 
 
-def door(package: str, modules: Mapping[str, str]) -> Callable[[str], object]:
-    """Call `bind_packages`, and return a `__getattr__` for `package` that imports each name when it is first used.
+def door(package: str, modules: Mapping[str, str]) -> tuple[Callable[[str], object], Callable[[], list[str]]]:
+    """Call `bind_packages`, and return a `__getattr__` for `package` that imports each name when it is first used, and
+    a `__dir__`, so that completion in a notebook offers names that have not been imported yet.
 
     `modules` maps names to modules. A module whose full name is the package and the name is itself the attribute.
     """
@@ -62,4 +63,4 @@ def door(package: str, modules: Mapping[str, str]) -> Callable[[str], object]:
         loaded = import_module(modules[name])
         return loaded if modules[name] == f"{package}.{name}" else getattr(loaded, name)
 
-    return get_attribute
+    return get_attribute, lambda: list(modules)

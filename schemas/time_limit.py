@@ -56,7 +56,7 @@ def limited(check: str, settings: str, row: str) -> Iterator[None]:
 
 @contextmanager
 def _timer() -> Iterator[None]:
-    if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
+    if threading.current_thread() is not threading.main_thread():
         yield
         return
     deadline_s = time.thread_time() + LIMIT_S

@@ -20,9 +20,5 @@ _MODULES = {"evaluate": "train.evaluation", "fine_tune": "train.sft"}
 __all__ = list(_MODULES)
 
 # Resolve our own packages even if the working folder holds e.g. a `curate.py`.
-__getattr__ = run_path(str(Path(__file__).parents[1] / "schemas/package_binding.py"))["door"](__name__, _MODULES)
-
-
-def __dir__() -> list[str]:
-    """Completion in a notebook offers the names above, although none of them has been imported yet."""
-    return __all__
+_OPEN_DOOR = run_path(str(Path(__file__).parents[1] / "schemas/package_binding.py"))["door"]
+__getattr__, __dir__ = _OPEN_DOOR(__name__, _MODULES)

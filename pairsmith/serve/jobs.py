@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -61,7 +62,6 @@ class Jobs:
         self.database_url = database_url or sqlite_url(workspace.serve.resolve() / "jobs.db")
         self.checked_s: float | None = None
         self._environment = environment
-        self._client: DBOSClient | None = None
 
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[None]:
@@ -100,9 +100,8 @@ class Jobs:
 
     def close(self) -> None:
         """Close the connection to the database."""
-        if self._client is not None:
-            self._client.destroy()
-            self._client = None
+        if client := self.__dict__.pop("client", None):
+            client.destroy()
 
     def start(
         self,
@@ -253,19 +252,17 @@ class Jobs:
                 parts.append(file.read())
         return b"".join(parts)
 
-    @property
+    @cached_property
     def client(self) -> DBOSClient:
         """The DBOS client. The first access creates the database's tables."""
-        if self._client is None:
-            from dbos import DBOS, DBOSClient
+        from dbos import DBOS, DBOSClient
 
-            logging.getLogger("dbos").setLevel(logging.ERROR)
-            self.workspace.jobs_folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            DBOS.migrate(self.database_url)
-            self._client = DBOSClient(
-                system_database_url=self.database_url, application_name="pairsmith", retry_connection_errors=False
-            )
-        return self._client
+        logging.getLogger("dbos").setLevel(logging.ERROR)
+        self.workspace.jobs_folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        DBOS.migrate(self.database_url)
+        return DBOSClient(
+            system_database_url=self.database_url, application_name="pairsmith", retry_connection_errors=False
+        )
 
     # ---- assembling jobs ------------------------------------------------------------------------------------------
 
