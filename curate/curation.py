@@ -74,7 +74,7 @@ async def _apply(pool: Pool, steps: Sequence[Step], store: Store | None, progres
         done = min(done + rows, total)
         progress(shown, {"done": done, "total": total, **left})
     for collector in collectors:
-        pool = collector.applied_to(pool)
+        pool = pool.including(collector)
     return pool
 
 

@@ -48,26 +48,22 @@ from schemas.streamed import batched
 class VerdictCollector:
     """Collects the verdicts of one step on a pool as they come."""
 
-    def __init__(self, pool: Pool, step: StepId) -> None:
-        self._before, self._step, self.opinions = pool, step, pool._opinions_for(step).copy()
+    def __init__(self, step: StepId, slots: Slots, table: OpinionTable, opinions: Opinions) -> None:
+        self.step, self._slots, self._table, self.opinions = step, slots, table, opinions
 
     def add(self, verdicts: Iterable[Verdict], *, stored: bool = False) -> None:
         """Add verdicts. `stored` means that the source stores them, so that their reasons, and scores that compare
         nothing, need not be kept in memory. Raises KeyError for a pair of another pool."""
-        slots, table, scores = self._before._slots, self._before._table, self._step.scores or not stored
+        scores = self.step.scores or not stored
         for verdict in verdicts:
-            slot = slots.first[verdict.pair_id]
-            reason = None if stored else slots.intern(verdict.reason)
-            opinion, score = table.number(verdict.keep, verdict.reason.code), verdict.score if scores else None
+            slot = self._slots.first[verdict.pair_id]
+            reason = None if stored else self._slots.intern(verdict.reason)
+            opinion, score = self._table.number(verdict.keep, verdict.reason.code), verdict.score if scores else None
             self.opinions.add(slot, opinion, score, reason, verdict.flags)
 
     def numbers(self, meanings: Sequence[tuple[bool | None, str]]) -> Any:
         """The opinion numbers (see `OpinionTable`) of pairs (keep, code)."""
-        return np.array([self._before._table.number(*meaning) for meaning in meanings])
-
-    def applied_to(self, pool: Pool) -> Pool:
-        """`pool` with the verdicts of this step added. Other steps may have judged it meanwhile."""
-        return Pool(pool._slots, pool._table, {**pool._opinions_of, self._step: self.opinions}, pool._known)
+        return np.array([self._table.number(*meaning) for meaning in meanings])
 
 
 class Pool:
@@ -145,11 +141,15 @@ class Pool:
         """
         collector = self.collect(step)
         collector.add(verdicts)
-        return collector.applied_to(self)
+        return self.including(collector)
+
+    def including(self, collected: VerdictCollector) -> Pool:
+        """This pool with the collected verdicts of a step. Other steps may have judged it meanwhile."""
+        return Pool(self._slots, self._table, {**self._opinions_of, collected.step: collected.opinions}, self._known)
 
     def collect(self, step: StepId) -> VerdictCollector:
         """A collector for the verdicts of `step`, to be added in chunks."""
-        return VerdictCollector(self, step)
+        return VerdictCollector(step, self._slots, self._table, self._opinions_for(step).copy())
 
     def unjudged(self) -> Pool:
         """The same rows without any verdicts. Known ones on single rows are not computed again."""

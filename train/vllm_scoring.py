@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from schemas.errors import PairsmithError
-from schemas.progress import Say, discard_message
 from schemas.records import Messages
 from synth.chat_template import Chat
 from synth.embedded.weights import embedded_weights
@@ -34,12 +33,10 @@ class ScoringServer(NamedTuple):
 
 
 @asynccontextmanager
-async def serve_with_vllm(
-    local: LocalModel, settings: Vllm, say: Say = discard_message
-) -> AsyncIterator[ScoringServer]:
+async def serve_with_vllm(local: LocalModel, settings: Vllm) -> AsyncIterator[ScoringServer]:
     """Start a vLLM server for the model; an adapter is served as the model `tuned` beside its base. Raises the errors
     of `vllm`. Scoring raises PairsmithError if vLLM tokenises a prompt differently from training."""
-    folder = local.folder or (await asyncio.to_thread(embedded_weights, say)).folder
+    folder = local.folder or (await asyncio.to_thread(embedded_weights)).folder
     chat = await asyncio.to_thread(load_chat_template, folder, local)
     base = TUNED if local.is_merged else "base"
     lora = [] if local.adapter is None else [f"{TUNED}={local.adapter.resolve()}"]
@@ -47,7 +44,7 @@ async def serve_with_vllm(
         rendered = _write_chat_files(Path(scratch), folder, chat)
         own_code = ("--trust-remote-code",) if local.runs_code else ()
         more = ("--served-model-name", base, *rendered, *own_code, *settings.arguments)
-        async with vllm(str(folder.resolve()), python=settings.python, lora=lora, more=more, say=say) as server:
+        async with vllm(str(folder.resolve()), python=settings.python, lora=lora, more=more) as server:
             routes = VllmRoutes(server, chat)
             yield ScoringServer(server.base_url, base, server.model, routes.score, routes.key)
 

@@ -118,10 +118,6 @@ def _names_a_day(folded: str, language: str) -> bool:
     )
 
 
-def _is_empty_word(inside: Any) -> bool:
-    return isinstance(inside, str) and is_listed("any", "nothing", fold(inside).strip())
-
-
 def _text_fields(value: Any) -> Iterator[tuple[str, str]]:
     for key, inside in value.items() if isinstance(value, dict) else ():
         if isinstance(inside, str) and inside.strip():

@@ -333,7 +333,7 @@ def test_population_is_read_without_a_pair_and_with_each_verdict_decoded_once(
         decoded["skimmed"] += 1
         return decode(*of)
 
-    monkeypatch.setattr(Store, "_read", validated)
+    monkeypatch.setattr(Store, "read", validated)
     monkeypatch.setattr(store_module, "decode_verdict", skimmed)
     project_ = project(tmp_path)
     with Store.open(Store.url_for(project_)) as store:

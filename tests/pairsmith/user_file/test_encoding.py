@@ -13,7 +13,7 @@ from pairsmith.user_file.encoding import ENCODINGS, AmbiguousEncoding, as_utf8, 
 from pairsmith.user_file.guess import guess
 from schemas.errors import InputError
 
-ROWS = Path(__file__).parents[1] / "curate/rows"
+ROWS = Path(__file__).parents[2] / "curate/rows"
 TEXTS = {
     "cp1252": ("de", "fr", "es", "it", "pt", "sv"),
     "mac_roman": ("de", "fr", "es"),
