@@ -115,16 +115,17 @@ def _review_state(now: Snapshot) -> dict[str, Any]:
     if now.store is None or now.last("curate") is None:
         return {"review": None, "why": "Nothing has been curated yet, so there are no rows to review."}
     try:
-        return _status_of(now, now.store)
+        return _status_of(now)
     except PairsmithError as error:
         return {"review": None, "why": error.what}
 
 
 @lru_cache(maxsize=8)  # the snapshot stays the same object until anything changes
-def _status_of(now: Snapshot, store: Store) -> dict[str, Any]:
+def _status_of(now: Snapshot) -> dict[str, Any]:
     from pairsmith.review_status import status_of
 
-    return status_of(now.project, store, _population(now, store))
+    assert now.store is not None
+    return status_of(now.project, now.store, _population(now, now.store))
 
 
 def _population(now: Snapshot, store: Store) -> Population:
