@@ -8,11 +8,11 @@ from pathlib import Path
 from unicodedata import normalize
 
 _TABLE = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
-_NAMES: dict[str, str] = _TABLE["english"]
+_NAMES = dict(row.split("=") for row in _TABLE["english"].split())
 _REGION = re.compile(r"(?<=\A[a-z]{2})[-_](?:[A-Z]{2}|[A-Z][a-z]{3})\Z")
 _BRACKETED = re.compile(r"[(\[]([^()\[\]]+)[)\]]\s*\Z")
 _CODES = {name.casefold(): code for code, name in _NAMES.items()} | {code: code for code in _NAMES}
-_CODES |= {name.casefold(): code for code, names in _TABLE["own"].items() for name in names}
+_CODES |= {name.replace("_", " ").casefold(): code for code, name in (row.split("=") for row in _TABLE["own"].split())}
 
 
 def language_name(code: str) -> str:
