@@ -124,11 +124,6 @@ class Slots:
     def seed(self, slot: int) -> str:
         return self._seed_ids[self._seed[slot]] or ""
 
-    def key(self, slot: int) -> bytes:
-        """The identity of a slot, as bytes to hash."""
-        generator, sample = self._generator[slot], self._sample[slot]
-        return f"{self._names[self._generation[slot]]}/{self.seed(slot)}/{generator}/{sample}".encode()
-
     def pairs(self, ids: Iterable[str]) -> dict[str, Pair]:
         pair_ids = list(ids)
         edited = {id_: self.edited[id_] for id_ in pair_ids if id_ in self.edited}

@@ -25,7 +25,6 @@ from schemas.records import Pair, Reason
 
 PACKAGED = "wordllama"
 _FILES = ("weights/l2_supercat_256.safetensors", "tokenizers/l2_supercat_tokenizer_config.json")
-_IN_A_FOLDER = ("model.safetensors", "tokenizer.json")
 
 
 class StaticEmbedding:
@@ -61,24 +60,23 @@ def is_packaged() -> bool:
 
 
 @cache
-def static_embedding(folder: Path | None = None) -> StaticEmbedding:
-    """The embedding in `folder`, or the packaged one. Raises MissingDependency if it is not there."""
-    spec = find_spec(PACKAGED) if folder is None else None
-    places = list(spec.submodule_search_locations or ()) if spec else []
-    root, names = (Path(places[0]), _FILES) if places else (folder, _IN_A_FOLDER)
+def static_embedding() -> StaticEmbedding:
+    """The packaged embedding. Raises MissingDependency if it is not there."""
+    spec = find_spec(PACKAGED)
+    root = Path(spec.submodule_search_locations[0]) if spec and spec.submodule_search_locations else None
     try:
         from safetensors.numpy import load_file
         from tokenizers import Tokenizer
     except ImportError:
         root = None
-    if root is None or not all((root / name).is_file() for name in names):
+    if root is None or not all((root / name).is_file() for name in _FILES):
         raise MissingDependency(
             "there is no static embedding.",
-            where=str(folder or PACKAGED),
+            where=PACKAGED,
             why="Without it texts cannot be compared by what they are about.",
             fix="Run: pip install 'pairsmith[similarity]'.",
         )
-    weights, tokenizer = root / names[0], root / names[1]
+    weights, tokenizer = root / _FILES[0], root / _FILES[1]
     (vectors,) = (value for value in load_file(weights).values() if value.ndim == 2)
     return StaticEmbedding(vectors, Tokenizer.from_file(str(tokenizer)))
 

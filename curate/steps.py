@@ -308,15 +308,10 @@ def _preference(row: Survivor, by_seed: Callable[[str], Split]) -> tuple[int, bo
     return rank, not row.by_people, row.flagged, float("inf") if row.score is None else -row.score
 
 
-def split(settings: SplitSettings, seeds: Sequence[Seed] = ()) -> NamedStep:
-    """Name the split of every accepted row in the code of its reason, by the row's seed (curate/split.py).
+def split(settings: SplitSettings, recorded: Mapping[str, Split]) -> NamedStep:
+    """Name the split of every accepted row in the code of its reason, by the row's seed (curate/split.py). For a seed
+    without a `recorded` split, the hash decides."""
 
-    `seeds` provide the recorded splits; for a row of any other seed, the hash decides.
-    """
-    return _split_by(settings, recorded_splits(seeds, settings))
-
-
-def _split_by(settings: SplitSettings, recorded: Mapping[str, Split]) -> NamedStep:
     async def look(pool: Pool) -> AsyncIterator[Verdict]:
         reasons = {name: Reason(name, "split") for name in SPLITS}
         for row in pool.survivors():
@@ -417,7 +412,7 @@ def steps_for(
         steps.append(certified_only(*(certificate([step.id for step in steps]) if certificate else NO_CERTIFICATE)))
     if curate.select.rows is not None:
         steps.append(choose_rows(curate.select.rows, curate.select.spread, seeds, by_seed))
-    return [*steps, _split_by(spec.split, recorded)]
+    return [*steps, split(spec.split, recorded)]
 
 
 def _inference(project: Project, name: str) -> list[NamedStep]:

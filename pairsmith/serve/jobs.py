@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from pairsmith.serve.events import Hub
 
 _LOG = logging.getLogger(__name__)
-_ALIVE_S = 10.0
 _MOST_STOPPING = 50  # how many of the last stopped jobs are checked for one that has not ended
 DATABASE_TIMEOUT_S = 60.0
 _ACTIVE = ["ENQUEUED", "DELAYED", "PENDING"]
@@ -60,7 +59,6 @@ class Jobs:
         self.workspace = workspace
         self.hub: Hub = events.Hub()
         self.database_url = database_url or sqlite_url(workspace.serve.resolve() / "jobs.db")
-        self.checked_s: float | None = None
         self._environment = environment
 
     @asynccontextmanager
@@ -210,10 +208,6 @@ class Jobs:
     def is_served(self) -> bool:
         """Whether a server, this process or another one, is using the workspace."""
         return is_held(self.workspace.serve)
-
-    def alive(self) -> bool:
-        """Whether this server has checked its jobs recently; false while their database is unavailable."""
-        return self.checked_s is not None and time.monotonic() - self.checked_s < _ALIVE_S
 
     def folder(self, job_id: str) -> Path:
         """The folder of a job's files."""

@@ -75,7 +75,6 @@ class JobMonitor:
         """The jobs whose state has changed. The processes of stopped jobs are asked to end."""
         active = {job.id: job for job in self._jobs.active()}
         gone = {job_id: job for job_id in self._watched.keys() - active.keys() if (job := self._current(job_id))}
-        self._jobs.checked_s = time.monotonic()
         now = active | gone
         for job in now.values():
             if job.state == "stopping":

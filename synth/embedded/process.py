@@ -43,10 +43,6 @@ class EmbeddedServer:
     revisions: Mapping[str, str]
     context_tokens: int
 
-    @property
-    def revision(self) -> str:
-        return self.revisions[self.model]
-
 
 @asynccontextmanager
 async def embedded(

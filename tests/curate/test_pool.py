@@ -19,6 +19,7 @@ from curate.gates.judgement import Judgement, crashed, passed, rejected
 from curate.pool import Pool
 from curate.rows import Row, fold
 from curate.scorers import Score
+from curate.split import recorded_splits
 from curate.steps import Step, best, decontaminate, duplicates, each, id_of, named, scored, split
 from schemas.errors import StoreError
 from schemas.records import Candidate, Imported, Pair, Reason, Seed, Verdict
@@ -89,7 +90,7 @@ def steps_of(order: Sequence[int], many: int) -> list[Step]:
         scorer(),
         best(1),
         duplicates(0.7),
-        split(SplitSettings()),
+        split(SplitSettings(), {}),
     ]
     return [every[at] for at in order[:many]]
 
@@ -319,10 +320,11 @@ def test_source_use_setting_decides_the_split() -> None:
     plain, fresh = (Seed(kind="output", text=text, source="a.jsonl:1") for text in ("good one", "good two"))
     fresh = fresh.model_copy(update={"meta": {"use": "validation"}})
     nothing_held_out = SplitSettings(test=0, validation=0)
-    step = split(nothing_held_out, [plain, fresh])
+    step = split(nothing_held_out, recorded_splits([plain, fresh], nothing_held_out))
     pool = run(Pool.of([pair("good one", seed=plain.id), pair("good two", seed=fresh.id)]), step)
     assert [row.verdicts[-1].reason.code for row in pool.rows()] == ["train", "validation"]
-    assert id_of(split(nothing_held_out, [plain])) == id_of(split(nothing_held_out)) != id_of(step)
+    unset = recorded_splits([plain], nothing_held_out)
+    assert id_of(split(nothing_held_out, unset)) == id_of(split(nothing_held_out, {})) != id_of(step)
 
 
 def test_damaged_pair_in_store_is_a_store_error(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +13,6 @@ from curate.pool import Pool
 from curate.scorers import Score
 from curate.semantic import FLAG, SEMANTIC, TEST_FLAG, semantic_contamination, semantic_duplicates
 from curate.static_embedding import StaticEmbedding, is_packaged, similar_to_reference, static_embedding
-from schemas.errors import MissingDependency
 from schemas.records import Imported, Pair
 from tests.curate.test_gate_rates import rows
 from train.references import GivenAnswer, compare_with_references
@@ -167,17 +165,11 @@ def test_text_without_tokens_has_similarity_0() -> None:
     assert np.isfinite(embedding.embed(["word " * 20_000, "\ud83d\ude00", "\u8377\u7269"])).all()
 
 
-def test_model2vec_folder_is_loaded(tmp_path: Path) -> None:
-    """Any table of token vectors works; a folder without one raises MissingDependency."""
-    from safetensors.numpy import save_file
+def test_any_table_of_token_vectors_embeds() -> None:
+    """The vector of a text is the mean of its tokens' vectors."""
     from tokenizers import Tokenizer, models, pre_tokenizers
 
     words = Tokenizer(models.WordLevel({"a": 0, "b": 1, "[UNK]": 2}, unk_token="[UNK]"))
     words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    words.save(str(tmp_path / "tokenizer.json"))
-    save_file({"embeddings": np.eye(3, dtype=np.float32)}, tmp_path / "model.safetensors")
-    embedding = static_embedding(tmp_path)
-    assert isinstance(embedding, StaticEmbedding)
+    embedding = StaticEmbedding(np.eye(3, dtype=np.float32), words)
     assert embedding.similarity(["a b", "a"], ["a", "b"]) == pytest.approx([0.5**0.5, 0.0])
-    with pytest.raises(MissingDependency, match="no static embedding"):
-        static_embedding(tmp_path / "nothing")

@@ -74,7 +74,7 @@ def test_the_official_client_gets_what_it_asks_for(client: openai.OpenAI, embedd
     assert answer.usage.total_tokens == answer.usage.prompt_tokens + answer.usage.completion_tokens
     assert 3 <= answer.usage.completion_tokens <= 72
     assert answer.system_fingerprint is not None
-    assert answer.system_fingerprint.startswith(embedded_server.revision)
+    assert answer.system_fingerprint.startswith(embedded_server.revisions[embedded_server.model])
     assert {model.id for model in client.models.list()} == {embedded_server.model, "tuned"}
 
 
@@ -272,7 +272,7 @@ def test_adapter_is_used_only_under_its_name(float32_server: EmbeddedServer) -> 
         assert list(pool.map(score, names * 4)) == pytest.approx([base, tuned] * 4, abs=1e-2)
         crowd = list(pool.map(lambda name: drawn(float32_server, model=name, **greedy), names * 4))
     assert_same_but_for_rounding(crowd, alone * 4, tolerance=1e-3, least=0.5)
-    assert float32_server.revisions["tuned"] != float32_server.revision
+    assert float32_server.revisions["tuned"] != float32_server.revisions[float32_server.model]
 
 
 def test_health_reports_the_state(embedded_server: EmbeddedServer) -> None:
