@@ -77,7 +77,8 @@ def checks_table(evaluation: Evaluation) -> Table:
     if any(system.sampled.invented for system in systems):
         rates = (system.sampled.invented for system in systems)
         table.add_row("(invented detail)", *(_format_percent(rate.estimate if rate else None) for rate in rates))
-    for name in ("empty", "truncated", "not_scored"):
+    refused = ("refused",) if any(system.sampled.refused for system in systems) else ()
+    for name in ("empty", *refused, "truncated", "not_scored"):
         table.add_row(f"({name.replace('_', ' ')})", *(str(getattr(system.sampled, name)) for system in systems))
     return table
 

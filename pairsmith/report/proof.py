@@ -260,11 +260,12 @@ def tokens_per_answer(result: ModeResult) -> float | None:
 
 
 def flaws(result: ModeResult) -> str:
-    """Counts of answers that are missing, empty, cut off or not scored; empty if there are none."""
+    """Counts of answers that are missing, empty, refused, cut off or not scored; empty if there are none."""
     missing = result.asked - result.answered
     counts = [
         (missing, "without an answer"),
         (result.empty, "empty"),
+        (result.refused, "refused"),
         (result.truncated, "cut off"),
         (result.not_scored, "not scored"),
     ]
