@@ -62,7 +62,7 @@ def test_not_scored_empty_and_refused_are_counted_and_never_pass() -> None:
     assert result.refused == 1
     assert result.pass_rate is not None
     assert result.pass_rate.estimate == 1 / 4
-    assert result.checks == {"a": 1 / 3, "b": 1.0}
+    assert result.checks == {"a": 1 / 4, "b": 1.0}
     assert result.usage.completion_tokens == 9
 
 
