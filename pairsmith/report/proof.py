@@ -22,7 +22,7 @@ from train.metrics import (
     SystemResult,
 )
 from train.results_table import MEASURES, UNSCORED_NOTE, describe_sampling, reference_cells
-from train.verdict import FORM_ONLY_NOTE, is_form_only
+from train.verdict import FORM_ONLY_NOTE, GATES_ONLY_NOTE, is_form_only, is_gates_only
 
 BASE = "base"
 _NO_ANSWER = {
@@ -124,8 +124,10 @@ def _p(comparison: Comparison) -> str:
 
 def in_words(evaluation: Evaluation) -> list[str]:
     """A sentence for each sampled difference, with its numbers unless they are in the headline; preceded by a caution
-    if only the form of answers was judged."""
-    sentences = [f"{capital(FORM_ONLY_NOTE)}."] if is_form_only(evaluation.check_names) else []
+    if only the form of answers, or only gates judged them."""
+    names = evaluation.check_names
+    cautions = ((FORM_ONLY_NOTE, is_form_only(names)), (GATES_ONLY_NOTE, is_gates_only(names)))
+    sentences = [f"{capital(note)}." for note, holds in cautions if holds]
     for gap in against(evaluation, "sampled"):
         value = "" if gap.b == BASE or gap.shown is None else f"; the difference is {points(gap.shown)}"
         first, stop, rest = describe_difference(evaluation, gap).partition(". ")
@@ -290,8 +292,13 @@ def watched(evaluation: Evaluation) -> str:
     passed = sum(output.passes for output in answers)
     return (
         f"Of {counted(len(answers), 'validation input', 'validation inputs')}, {counted(passed, 'passes', 'pass')}"
-        " (greedy). You may look at these failures and act on them; acting on test failures would invalidate the test."
-        " Below, failures are grouped by the first failed check and by similar inputs."
+        " (greedy)."
+        + (
+            " You may look at these failures and act on them; acting on test failures would invalidate the test. Below,"
+            " failures are grouped by the first failed check and by similar inputs."
+            if passed < len(answers)
+            else ""
+        )
     )
 
 

@@ -41,7 +41,7 @@ def output(
         finish=finish,
         words=len(text.split()),
         seconds=1.0,
-        checks={"a": all_pass, "b": True} if answered else {},
+        checks={"a": all_pass, "check:b": True} if answered else {},
         all_pass=all_pass if answered else None,
         key=f"{system}-{seed_id}-{sample}",
     )
@@ -57,12 +57,12 @@ def test_not_scored_empty_and_refused_are_counted_and_never_pass() -> None:
         output("tuned", "s2", 1, None, answered=False),
         output("tuned", "s3", 0, False, text="").model_copy(update={"reasons": {NO_ANSWER: "refused"}}),
     ]
-    result = summarise(outputs, Usage(completion_tokens=9), ("a", "b"))
+    result = summarise(outputs, Usage(completion_tokens=9), ("a", "check:b"))
     assert (result.asked, result.answered, result.passed, result.not_scored, result.empty) == (5, 4, 1, 1, 1)
     assert result.refused == 1
     assert result.pass_rate is not None
     assert result.pass_rate.estimate == 1 / 4
-    assert result.checks == {"a": 1 / 4, "b": 1.0}
+    assert result.checks == {"a": 1 / 4, "check:b": 1.0}
     assert result.usage.completion_tokens == 9
 
 
