@@ -9,6 +9,7 @@ from pairsmith.style.numbers import MISSING, bounds, count, percent, points, rou
 from pairsmith.style.reasons import detail_of
 from schemas.step_names import INDEPENDENT
 from schemas.wording import capital, counted
+from train.checks import REFERENCE
 from train.comparison import Comparison
 from train.failures import REFUSAL
 from train.metrics import (
@@ -193,9 +194,10 @@ def measures(evaluation: Evaluation) -> dict[str, str] | None:
 def references(evaluation: Evaluation) -> str:
     """What was compared, and how to read it."""
     void = f" {count(len(evaluation.void))} of them cannot be matched, because they are not valid for the task."
+    rest = "The other measures" if REFERENCE in evaluation.check_names else "These measures"
     return (
         f"Of {count(evaluation.seeds)} test inputs, {counted(len(evaluation.references), 'has', 'have')} a reference"
-        f" output.{void if evaluation.void else ''} Exact: the answer is identical to it. The other measures do not"
+        f" output.{void if evaluation.void else ''} Exact: the answer is identical to it. {rest} do not"
         " affect the verdict."
     )
 

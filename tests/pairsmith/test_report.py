@@ -243,6 +243,15 @@ def test_the_reported_loss_is_that_of_the_kept_weights(project: Project, done: S
     assert "validation loss 5.00 to 0.75." in sentences.curve(risen.model_copy(update={"kept_step": None}))
 
 
+def test_only_a_compared_reference_affects_the_verdict(project: Project, done: Store) -> None:
+    """Where the exact match is no check, as in a translation, the page does not suggest that it decides anything."""
+    evaluation = gather(project, done).evaluation
+    assert evaluation is not None
+    exact = evaluation.model_copy(update={"check_names": ("label", "check:reference")})
+    assert proof.references(exact).endswith("The other measures do not affect the verdict.")
+    assert proof.references(evaluation).endswith("These measures do not affect the verdict.")
+
+
 def test_passing_by_form_alone_is_pointed_out(project: Project, done: Store) -> None:
     """The report and the service's page say so if any label of the task would have passed."""
     words = pytest.importorskip("pairsmith.serve.pages.words", reason="the service needs the serve extra")
