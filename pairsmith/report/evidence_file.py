@@ -123,9 +123,11 @@ def _recomputed(written: Json, evidence: Evidence) -> Iterator[str]:
 
 
 def _numbers(comparison: Json) -> list[float | None]:
+    """A comparison's numbers to nine digits: the last ones depend on the processor."""
     intervals = [comparison.get(name) or {} for name in ("difference", "simultaneous")]
     ends = [interval.get(end) for interval in intervals for end in ("estimate", "low", "high")]
-    return [*ends, comparison.get("p_holm"), comparison.get("p_unscored")]
+    numbers = [*ends, comparison.get("p_holm"), comparison.get("p_unscored")]
+    return [None if number is None else round(number, 9) for number in numbers]
 
 
 def _without_local_paths(evidence: Evidence) -> Evidence:
