@@ -138,7 +138,9 @@ def parse_turns(cell: object) -> list[Message] | Fault:
     if len(cell) == 0:
         return Fault("turns", "the list of turns is empty.")
     turns: list[Message] = []
-    for number, turn in enumerate(cell, 1):
+    begin = 2 if len(cell) > 1 and _is_blank_system(cell[0]) else 1
+    cell = cell[begin - 1 :]
+    for number, turn in enumerate(cell, begin):
         message = _message(turn, number)
         if isinstance(message, Fault):
             return message
@@ -147,8 +149,16 @@ def parse_turns(cell: object) -> list[Message] | Fault:
         turns = _with_answering_system(turns)
     last = max((at for at, turn in enumerate(turns) if turn.role == "assistant"), default=None)
     if last is not None and _is_excluded(cell[last]):
-        return Fault("turns", f"turn {last + 1}, the last answer, is itself marked as not to be trained on.")
+        return Fault("turns", f"turn {last + begin}, the last answer, is itself marked as not to be trained on.")
     return turns
+
+
+def _is_blank_system(turn: object) -> bool:
+    """Whether a turn is a system prompt without any text, as some exports write where there is none."""
+    if not isinstance(turn, dict) or parse_role(_speaker(turn) or "") != "system":
+        return False
+    message = _message(turn, 1)
+    return isinstance(message, Fault) and message.code == "blank"
 
 
 def _with_answering_system(turns: list[Message]) -> list[Message]:

@@ -62,6 +62,11 @@ class Output(Record):
         return not self.text.strip()
 
     @property
+    def refused(self) -> bool:
+        """True if the server or the model refused to answer."""
+        return self.reasons.get(NO_ANSWER) == "refused"
+
+    @property
     def whole(self) -> bool:
         """True if there is a complete answer to judge: it arrived, has text and was not cut."""
         return self.answered and not self.empty and not self.cut
@@ -90,8 +95,9 @@ class ModeResult(Record):
     """One system under one decoding. Shares are of the answers that arrived; those not scored count as not passed.
 
     `pass_rate` is None if nothing was measured: no answer arrived, or all were empty or cut. Then there are no shares
-    of single checks and no comparison with references either. A cut answer counts in `truncated`, an empty one that
-    ended by itself in `empty`, a complete one that a check could not judge in `not_scored`; no answer counts twice.
+    of single checks and no comparison with references either. A cut answer counts in `truncated`, a refused one in
+    `refused`, an empty one that ended by itself in `empty`, a complete one that a check could not judge in
+    `not_scored`; no answer counts twice. In evaluations of earlier versions refused ones are in `empty`.
 
     `by_reference` compares the answers with outputs written by people, `invented` is the share of complete answers with
     an invented detail (train/invented.py). `seconds` is per request at the evaluation's concurrency, including the wait
@@ -112,6 +118,7 @@ class ModeResult(Record):
     usage: Usage
     tokens_per_s: float | None = None
     usd: float | None = None
+    refused: int = 0
     by_reference: ReferenceResult | None = None
     invented: Interval | None = None
     shared: bool | None = None
@@ -312,7 +319,8 @@ def summarise(
         asked=len(outputs),
         answered=len(answers),
         passed=sum(output.passes for output in answers),
-        empty=sum(output.empty and not output.cut for output in answers),
+        empty=sum(output.empty and not (output.cut or output.refused) for output in answers),
+        refused=sum(output.refused and not output.cut for output in answers),
         truncated=sum(output.cut for output in answers),
         not_scored=sum(output.is_unscored for output in answers),
         checks={name: fmean(output.checks[name] is True for output in answers) for name in names} if measured else {},

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from schemas.money import dollars
 from schemas.records import Sampling
-from schemas.step_names import INDEPENDENT
 from schemas.wording import counted
 from train.comparison import Comparison
 from train.intervals import format_estimate, format_interval, format_p_value
@@ -77,7 +76,8 @@ def checks_table(evaluation: Evaluation) -> Table:
     if any(system.sampled.invented for system in systems):
         rates = (system.sampled.invented for system in systems)
         table.add_row("(invented detail)", *(_format_percent(rate.estimate if rate else None) for rate in rates))
-    for name in ("empty", "truncated", "not_scored"):
+    refused = ("refused",) if any(system.sampled.refused for system in systems) else ()
+    for name in ("empty", *refused, "truncated", "not_scored"):
         table.add_row(f"({name.replace('_', ' ')})", *(str(getattr(system.sampled, name)) for system in systems))
     return table
 
@@ -127,17 +127,13 @@ def comparison_lines(evaluation: Evaluation) -> list[str]:
     ]
     decided = [gap.shown for gap in evaluation.comparisons if gap.outcome in ("better", "worse")]
     lines += [] if all(shown and shown.excludes_zero for shown in decided) else [SIMULTANEOUS_NOTE]
-    gates_only = [] if any(name.startswith(INDEPENDENT) for name in evaluation.check_names) else [GATES_ONLY_NOTE]
-    return [*lines, *decoding_lines(evaluation), *gates_only]
+    return [*lines, *decoding_lines(evaluation)]
 
 
 UNSCORED_NOTE = "the answers that a check could not judge may have passed"
 SIMULTANEOUS_NOTE = (
     "the intervals hold for all comparisons at once, so one may still include zero although the exact test, which is"
     " adjusted for all of them too, confirms the difference"
-)
-GATES_ONLY_NOTE = (
-    "no independent check was used: only the gates that chose the training rows judge (evaluate.checks is empty)"
 )
 
 

@@ -35,10 +35,15 @@ PROMPTED = frozenset({"base", "few-shot", "retrieval"})
 TIE_MARGIN, TIE_UPPER_BOUND = 0.05, 0.10
 MAX_UNKNOWN = 0.02
 FORM_ONLY_NOTE = "any answer in the right form passes: nothing checks whether a label or a record is correct"
+GATES_ONLY_NOTE = (
+    "no independent check was used (evaluate.checks, evaluate.user): only the gates that chose the training rows judge,"
+    " and a wrong answer in the right form may pass them"
+)
 _MONTHLY_USD = 100.0
 _NONE_PASSES = "no answer of tuned passes: the checks are too hard for this base with these rows, or they are wrong"
 _LARGER_BASE = "a larger base (`pairsmith models`), more rows or other checks let it pass some"
 _CHECK_CORRECTNESS = "each test input had a reference, or your own check (evaluate.user) judged what is correct"
+_INDEPENDENT_CHECK = "a check of your own (evaluate.checks, evaluate.user) judged what is correct"
 _RERUN = "the server of the tuned model responded: run the evaluation again"
 _RERUN_MISSING = "the missing answers arrived: run `pairsmith evaluate` again, which requests only those"
 _REPAIR_CHECK = (
@@ -72,6 +77,12 @@ def is_form_only(names: Sequence[str]) -> bool:
     `names` are in the form of `Checks.names`."""
     of_form, independent = {"label", "schema"}, (INDEPENDENT, "user:")
     return not of_form.isdisjoint(names) and not any(name.startswith(independent) for name in names)
+
+
+def is_gates_only(names: Sequence[str]) -> bool:
+    """Whether nothing but gates checks the answers, although answers of any wording are right. `names` are in the form
+    of `Checks.names`."""
+    return not is_form_only(names) and not any(name.startswith(INDEPENDENT) for name in names)
 
 
 def verdict(evaluation: Evaluation, ship_at: float = 0.5) -> ModelVerdict:
@@ -113,6 +124,8 @@ def verdict(evaluation: Evaluation, ship_at: float = 0.5) -> ModelVerdict:
     if unscored:
         because = [*unscored, *because]
         flips = [_REPAIR_CHECK, *(flip for flip in flips if flip in (_CHECK_CORRECTNESS, _RERUN_MISSING))]
+    if is_gates_only(evaluation.check_names):
+        because, flips = [*because, GATES_ONLY_NOTE], [*flips, _INDEPENDENT_CHECK]
     price, calls, money = _break_even(evaluation)
     return ModelVerdict(
         decision=decision,

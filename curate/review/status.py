@@ -182,7 +182,7 @@ def in_words(facts: Json) -> list[str]:
     status = from_facts(facts)
     waiting = status["unanswered"] + status["undecided"] + status.get("incomplete", 0)
     lines = [
-        f"{status['sampled']:,} rows were drawn at random and shown to people: {status['accepted']:,} accepted as they"
+        f"{status['sampled']:,} rows were drawn at random for review: {status['accepted']:,} accepted as they"
         f" were, {status['edited']:,} edited, {status['rejected']:,} rejected, {waiting:,} not decided."
     ]
     rates = rates_in_words(status)

@@ -6,7 +6,7 @@ training result, shares and intervals in the evaluation. `None` means that it wa
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
@@ -120,7 +120,8 @@ class Evidence:
     drawn at random. `near_duplicate_seeds` counts seeds in another split than one that they nearly repeat. `costs` is
     the ledger by stage, teacher and prompt. `curve` belongs to the present dataset. `certificate` is the last
     certification: its text, whether it is valid, and its data (None: there was none). `erased_seeds` are among `seeds`
-    and were erased after generation."""
+    and were erased after generation. `outcomes` are the comparisons that `verdict` was based on (empty in files of
+    earlier versions); `recomputed` says which of them an evidence file of another version shows differently."""
 
     project: str
     written_at: datetime
@@ -146,6 +147,8 @@ class Evidence:
     versions: dict[str, str]
     certificate: dict[str, Any] | None = None
     erased_seeds: int = 0
+    outcomes: dict[str, dict[str, str]] = field(default_factory=dict)
+    recomputed: tuple[str, ...] = ()
 
     def stage(self, command: str) -> StageEvidence:
         return next(stage for stage in self.stages if stage.command == command)

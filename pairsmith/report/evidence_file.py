@@ -17,6 +17,7 @@ import orjson
 from pydantic import TypeAdapter, ValidationError
 
 from pairsmith.report.evidence import Evidence
+from pairsmith.stages.evaluate import outcomes
 from schemas.errors import InputError
 from schemas.files import replaced, sha256
 from schemas.project import Project
@@ -71,6 +72,7 @@ def read_evidence(path: Path, folders: Sequence[Path] = ()) -> CheckedEvidence:
         )
     try:
         evidence = _ADAPTER.validate_python(body["evidence"])
+        evidence = replace(evidence, recomputed=tuple(_recomputed(body["evidence"], evidence)))
         digests = [FileDigest(**file) for file in body["files"]]
     except (ValidationError, KeyError, TypeError) as error:
         first = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
@@ -94,6 +96,38 @@ def read_evidence(path: Path, folders: Sequence[Path] = ()) -> CheckedEvidence:
 
 
 _ADAPTER = TypeAdapter(Evidence)
+
+
+def _recomputed(written: Json, evidence: Evidence) -> Iterator[str]:
+    """What reading the file has changed in the comparisons that its verdict was based on: their numbers are recomputed
+    if an earlier version wrote them, and their outcomes follow the present rules."""
+    evaluation = evidence.evaluation
+    if evaluation is None or evidence.verdict is None:
+        return
+    runs = (run for run in reversed(evidence.receipts) if run.ok and run.facts.get("made") == evaluation.id)
+    decided = evidence.outcomes or next((run.facts["outcomes"] for run in runs if "outcomes" in run.facts), {})
+    differing = [
+        f"tuned against {label} ({mode}): {decided[label][mode]} then, {outcome} now"
+        for label, of_label in outcomes(evaluation).items()
+        for mode, outcome in of_label.items()
+        if decided.get(label, {}).get(mode, outcome) != outcome
+    ]
+    old = [_numbers(gap) for gap in written["evaluation"].get("comparisons", ())]
+    if differing or old != [_numbers(gap) for gap in evaluation.model_dump(mode="json")["comparisons"]]:
+        yield (
+            "The verdict is the one that was decided when this evidence was written. The rules of comparisons have"
+            " changed since, and the differences below follow the present ones, so the two may disagree. In the"
+            " project's folder, `pairsmith evaluate` gives the present verdict without asking for any answer again."
+        )
+        yield from differing
+
+
+def _numbers(comparison: Json) -> list[float | None]:
+    """A comparison's numbers to nine digits: the last ones depend on the processor."""
+    intervals = [comparison.get(name) or {} for name in ("difference", "simultaneous")]
+    ends = [interval.get(end) for interval in intervals for end in ("estimate", "low", "high")]
+    numbers = [*ends, comparison.get("p_holm"), comparison.get("p_unscored")]
+    return [None if number is None else round(number, 9) for number in numbers]
 
 
 def _without_local_paths(evidence: Evidence) -> Evidence:

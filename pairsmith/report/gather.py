@@ -14,7 +14,7 @@ from pairsmith.outcome import GenerateOutcome
 from pairsmith.report.evidence import Evidence, Reviews, StageEvidence, StepTally
 from pairsmith.report.next_steps import next_seeds
 from pairsmith.report.rows import ReportRows
-from pairsmith.stages.evaluate import evaluation_in, modified
+from pairsmith.stages.evaluate import evaluation_in, modified, outcomes
 from pairsmith.stages.train import CURVE_FILE, recorded_digests
 from schemas.files import sha256
 from schemas.project import Project
@@ -67,6 +67,7 @@ def gather(project: Project, store: Store) -> Evidence:
         training=training,
         evaluation=evaluation,
         verdict=None if evaluation is None else verdict(evaluation, project.spec.evaluate.ship_at),
+        outcomes={} if evaluation is None else outcomes(evaluation),
         failing=next_seeds(store, project.spec, evaluation, rows.seeds_with_rows),
         curve=_curve(project, receipts, dataset, training),
         receipts=tuple(receipts),

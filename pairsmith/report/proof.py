@@ -9,6 +9,7 @@ from pairsmith.style.numbers import MISSING, bounds, count, percent, points, rou
 from pairsmith.style.reasons import detail_of
 from schemas.step_names import INDEPENDENT
 from schemas.wording import capital, counted
+from train.checks import REFERENCE
 from train.comparison import Comparison
 from train.failures import REFUSAL
 from train.metrics import (
@@ -22,7 +23,7 @@ from train.metrics import (
     SystemResult,
 )
 from train.results_table import MEASURES, UNSCORED_NOTE, describe_sampling, reference_cells
-from train.verdict import FORM_ONLY_NOTE, is_form_only
+from train.verdict import FORM_ONLY_NOTE, GATES_ONLY_NOTE, is_form_only, is_gates_only
 
 BASE = "base"
 _NO_ANSWER = {
@@ -124,8 +125,10 @@ def _p(comparison: Comparison) -> str:
 
 def in_words(evaluation: Evaluation) -> list[str]:
     """A sentence for each sampled difference, with its numbers unless they are in the headline; preceded by a caution
-    if only the form of answers was judged."""
-    sentences = [f"{capital(FORM_ONLY_NOTE)}."] if is_form_only(evaluation.check_names) else []
+    if only the form of answers, or only gates judged them."""
+    names = evaluation.check_names
+    cautions = ((FORM_ONLY_NOTE, is_form_only(names)), (GATES_ONLY_NOTE, is_gates_only(names)))
+    sentences = [f"{capital(note)}." for note, holds in cautions if holds]
     for gap in against(evaluation, "sampled"):
         value = "" if gap.b == BASE or gap.shown is None else f"; the difference is {points(gap.shown)}"
         first, stop, rest = describe_difference(evaluation, gap).partition(". ")
@@ -191,9 +194,10 @@ def measures(evaluation: Evaluation) -> dict[str, str] | None:
 def references(evaluation: Evaluation) -> str:
     """What was compared, and how to read it."""
     void = f" {count(len(evaluation.void))} of them cannot be matched, because they are not valid for the task."
+    rest = "The other measures" if REFERENCE in evaluation.check_names else "These measures"
     return (
         f"Of {count(evaluation.seeds)} test inputs, {counted(len(evaluation.references), 'has', 'have')} a reference"
-        f" output.{void if evaluation.void else ''} Exact: the answer is identical to it. The other measures do not"
+        f" output.{void if evaluation.void else ''} Exact: the answer is identical to it. {rest} do not"
         " affect the verdict."
     )
 
@@ -260,11 +264,12 @@ def tokens_per_answer(result: ModeResult) -> float | None:
 
 
 def flaws(result: ModeResult) -> str:
-    """Counts of answers that are missing, empty, cut off or not scored; empty if there are none."""
+    """Counts of answers that are missing, empty, refused, cut off or not scored; empty if there are none."""
     missing = result.asked - result.answered
     counts = [
         (missing, "without an answer"),
         (result.empty, "empty"),
+        (result.refused, "refused"),
         (result.truncated, "cut off"),
         (result.not_scored, "not scored"),
     ]
@@ -289,8 +294,13 @@ def watched(evaluation: Evaluation) -> str:
     passed = sum(output.passes for output in answers)
     return (
         f"Of {counted(len(answers), 'validation input', 'validation inputs')}, {counted(passed, 'passes', 'pass')}"
-        " (greedy). You may look at these failures and act on them; acting on test failures would invalidate the test."
-        " Below, failures are grouped by the first failed check and by similar inputs."
+        " (greedy)."
+        + (
+            " You may look at these failures and act on them; acting on test failures would invalidate the test. Below,"
+            " failures are grouped by the first failed check and by similar inputs."
+            if passed < len(answers)
+            else ""
+        )
     )
 
 

@@ -102,7 +102,7 @@ def key_figures(evidence: Evidence) -> list[tuple[str, str, str]]:
             ", ".join(filter(None, measured)).strip() or "not evaluated yet",
         ),
         (
-            "spent on teachers",
+            "spent",
             describe_cost(spent) if spent.requests else MISSING,
             usage_note if spent.requests else "no requests yet",
         ),

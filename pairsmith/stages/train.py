@@ -23,7 +23,7 @@ from schemas.records import Counts
 from schemas.spec import TrainSettings
 from schemas.store import Store
 from schemas.store.latest import latest
-from schemas.wording import capital
+from schemas.wording import capital, counted
 
 if TYPE_CHECKING:
     from train.base_model import Base
@@ -225,8 +225,9 @@ def summary(outcome: TrainOutcome) -> list[tuple[str, str]]:
     """Steps, losses and the path of the adapter."""
     from train.results import no_gain_warning
 
-    rows = f"{outcome.train_rows} rows, {outcome.steps} steps in {clock(outcome.train_seconds)}"
-    lines = [("trained", f"{outcome.base} on {rows}{' (reused from an earlier run)' if outcome.reused else ''}")]
+    rows, steps = counted(outcome.train_rows, "row", "rows"), counted(outcome.steps, "step", "steps")
+    took = f"{rows}, {steps} in {clock(outcome.train_seconds)}"
+    lines = [("trained", f"{outcome.base} on {took}{' (reused from an earlier run)' if outcome.reused else ''}")]
     if outcome.first_loss is not None and outcome.last_loss is not None:
         loss = f"{outcome.first_loss:.2f} to {outcome.last_loss:.2f}"
         if outcome.validation_before is not None and outcome.validation_after is not None:

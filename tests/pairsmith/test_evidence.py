@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import orjson
 import pytest
 
 from pairsmith.commands import start
@@ -14,6 +15,7 @@ from pairsmith.outcome import EvaluateOutcome, TrainOutcome
 from pairsmith.project import Project as Door
 from pairsmith.receipt import recording
 from pairsmith.report import render_evidence, write_report
+from pairsmith.report.evidence_file import _digest
 from pairsmith.report.gather import gather
 from pairsmith.stages.evaluate import CODES, drop_unfinished, exit_code, refuse_modified
 from pairsmith.stages.export import export
@@ -97,6 +99,32 @@ def test_an_edited_number_is_refused(copy: Path) -> None:
             render_evidence(path, copy / "again.html")
     with pytest.raises(InputError, match="cannot be read"):
         render_evidence(copy / "nothing.json", copy / "again.html")
+
+
+@pytest.mark.parametrize("earlier", ["outcome", "unscored answers"])
+def test_evidence_of_other_rules_says_that_the_verdict_was_decided_by_them(copy: Path, earlier: str) -> None:
+    """A file of an earlier version keeps its verdict although its comparisons follow the present rules. The page says
+    so if a comparison comes out differently, or has other numbers because a check could not judge some answers."""
+    path, page = copy / "evidence.json", copy / "again.html"
+    body = orjson.loads(path.read_bytes())
+    evidence = body["evidence"]
+    del body["sha256"], evidence["recomputed"]
+    outcomes = evidence.pop("outcomes")
+    if earlier == "outcome":
+        outcomes["base"]["sampled"] = "better"
+        (receipt,) = [run for run in evidence["receipts"] if run["command"] == "evaluate"]
+        receipt["facts"]["outcomes"] = outcomes  # the only record of them in such a file
+    else:
+        for answer in evidence["evaluation"]["outputs"]:
+            if answer["system"] == "base":
+                answer |= {"checks": dict.fromkeys(answer["checks"]), "all_pass": None}
+    path.write_bytes(orjson.dumps({**body, "sha256": _digest(body)}))
+    render_evidence(path, page)
+    text = page.read_text()
+    assert "The rules of comparisons have changed since" in text
+    change = "tuned against base (sampled): better then, not enough evidence now"
+    assert (change in text) == (earlier == "outcome")
+    assert f"Verdict: <b>{evidence['verdict']['decision']}</b>" in text
 
 
 def test_the_command_renders_and_refuses_with_a_code(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:

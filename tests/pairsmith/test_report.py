@@ -32,7 +32,7 @@ from train.learning_curve import in_words
 from train.metrics import MODES
 from train.results import Step, Validation
 from train.results_table import SIMULTANEOUS_NOTE, comparison_lines
-from train.verdict import verdict
+from train.verdict import GATES_ONLY_NOTE, verdict
 
 
 @pytest.fixture
@@ -241,6 +241,15 @@ def test_the_reported_loss_is_that_of_the_kept_weights(project: Project, done: S
     risen = training.model_copy(update={"validation": tuple(losses), "kept_step": 20})
     assert "validation loss 5.00 to 0.25 at step 20, whose weights the adapter has." in sentences.curve(risen)
     assert "validation loss 5.00 to 0.75." in sentences.curve(risen.model_copy(update={"kept_step": None}))
+
+
+def test_only_a_compared_reference_affects_the_verdict(project: Project, done: Store) -> None:
+    """Where the exact match is no check, as in a translation, the page does not suggest that it decides anything."""
+    evaluation = gather(project, done).evaluation
+    assert evaluation is not None
+    exact = evaluation.model_copy(update={"check_names": ("label", "check:reference")})
+    assert proof.references(exact).endswith("The other measures do not affect the verdict.")
+    assert proof.references(evaluation).endswith("These measures do not affect the verdict.")
 
 
 def test_passing_by_form_alone_is_pointed_out(project: Project, done: Store) -> None:
@@ -506,15 +515,16 @@ def _flat(text: str) -> str:
 
 
 def test_without_an_independent_check_the_report_says_so(project: Project, done: Store) -> None:
-    """If only gates judged the answers, page and table say that no independent check was used."""
+    """If only gates judged the answers, the page says so at its head, and the verdict among its reasons."""
     evaluation = gather(project, done).evaluation
     assert evaluation is not None
     assert not any("independent" in sentence for sentence in limits(evaluation))
-    assert not any("independent" in line for line in comparison_lines(evaluation))
+    assert not any("independent" in line for line in (*proof.in_words(evaluation), *verdict(evaluation).because))
     gates = tuple(name for name in evaluation.check_names if not name.startswith("check:"))
     alone = evaluation.model_copy(update={"check_names": gates})
     assert limits(alone)[0].startswith("No independent check was used: the only")
-    assert "no independent check was used" in comparison_lines(alone)[-1]
+    assert proof.in_words(alone)[0].startswith("No independent check was used")
+    assert GATES_ONLY_NOTE in verdict(alone).because
 
 
 def test_the_report_removes_personal_data(tmp_path: Path) -> None:

@@ -294,9 +294,11 @@ def test_label_as_output_or_of_another_format_keeps_its_meaning(tmp_path):
 
 
 def test_system_prompt_of_a_row_goes_to_its_pair(tmp_path):
-    """Chat rows keep their system prompt. Rows without one get the spec's."""
+    """Chat rows keep their system prompt. Rows without one, or with a blank one, get the spec's."""
     rows = [{"messages": turns("a", "b", system="Be brief.")}, {"messages": turns("c", "d")}]
-    first, second = (pair_of(seed, "Be kind.") for seed in read(tmp_path, rows).seeds)
+    rows += [{"messages": [{"role": "system", "content": " "}, *turns("e", "f")]}]
+    first, second, third = (pair_of(seed, "Be kind.") for seed in read(tmp_path, rows).seeds)
+    assert (third.system, third.input, third.output) == ("Be kind.", "e", "f")
     assert (first.system, first.input, first.output) == ("Be brief.", "a", "b")
     assert (second.system, second.input, second.output) == ("Be kind.", "c", "d")
     csv = "input,output,system\na,b,Be brief.\nc,d,\n"

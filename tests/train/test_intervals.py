@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from train.intervals import difference, grouped, holm, seeds_needed, share, sign_flip_p
+from train.intervals import difference, grouped, holm, seeds_needed, share, sign_flip_p, student_quantile
 from train.limits import Floats, difference_limits, share_limits, sign_flips
 
 RUNS = 2000
@@ -139,6 +139,23 @@ def test_holm_adjustment() -> None:
     assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
     assert holm([0.5, 0.9]) == [1.0, 1.0]
     assert holm([]) == []
+
+
+def test_students_quantile_is_exact_at_every_level() -> None:
+    """It agrees with scipy's at few degrees of freedom too, and at the levels of simultaneous intervals."""
+    by_scipy = {
+        (1, 0.95): 12.70620474,
+        (2, 0.99): 9.92484320,
+        (3, 0.95): 3.18244631,
+        (3, 1 - 0.05 / 12): 7.93975073,
+        (4, 1 - 0.05 / 8): 5.26105758,
+        (7, 0.95): 2.36462425,
+        (30, 0.99): 2.74999565,
+        (31, 1 - 0.05 / 12): 3.09350558,
+        (1000, 0.95): 1.96233908,
+    }
+    for (degrees, level), quantile in by_scipy.items():
+        assert student_quantile(degrees, level) == pytest.approx(quantile, rel=1e-6)
 
 
 def test_seeds_needed_for_a_significant_difference() -> None:

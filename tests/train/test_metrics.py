@@ -10,6 +10,7 @@ import pytest
 from schemas.records import Usage
 from train.comparison import Comparison, adjusted, compare, compare_last
 from train.metrics import (
+    NO_ANSWER,
     Example,
     Mode,
     Output,
@@ -40,26 +41,28 @@ def output(
         finish=finish,
         words=len(text.split()),
         seconds=1.0,
-        checks={"a": all_pass, "b": True} if answered else {},
+        checks={"a": all_pass, "check:b": True} if answered else {},
         all_pass=all_pass if answered else None,
         key=f"{system}-{seed_id}-{sample}",
     )
 
 
-def test_not_scored_and_empty_are_counted_and_never_pass() -> None:
+def test_not_scored_empty_and_refused_are_counted_and_never_pass() -> None:
     """They stay in the denominator, so a crash can only make a system look worse; answers that never arrived are left
-    out."""
+    out. A refused answer is not counted as an empty one."""
     outputs = [
         output("tuned", "s1", 0, True),
         output("tuned", "s1", 1, None),
         output("tuned", "s2", 0, False, text=""),
         output("tuned", "s2", 1, None, answered=False),
+        output("tuned", "s3", 0, False, text="").model_copy(update={"reasons": {NO_ANSWER: "refused"}}),
     ]
-    result = summarise(outputs, Usage(completion_tokens=9), ("a", "b"))
-    assert (result.asked, result.answered, result.passed, result.not_scored, result.empty) == (4, 3, 1, 1, 1)
+    result = summarise(outputs, Usage(completion_tokens=9), ("a", "check:b"))
+    assert (result.asked, result.answered, result.passed, result.not_scored, result.empty) == (5, 4, 1, 1, 1)
+    assert result.refused == 1
     assert result.pass_rate is not None
-    assert result.pass_rate.estimate == 1 / 3
-    assert result.checks == {"a": 1 / 3, "b": 1.0}
+    assert result.pass_rate.estimate == 1 / 4
+    assert result.checks == {"a": 1 / 4, "check:b": 1.0}
     assert result.usage.completion_tokens == 9
 
 

@@ -27,7 +27,7 @@ from train.metrics import (
     summarise,
 )
 from train.results_table import UNSCORED_NOTE, comparison_lines, systems_table
-from train.verdict import in_words, relation, verdict
+from train.verdict import GATES_ONLY_NOTE, in_words, relation, verdict
 
 NAMES = ("base", "few-shot", "retrieval", "teacher", "tuned")
 
@@ -60,7 +60,7 @@ def evaluation(
         adapter_id="a",
         test_set="t",
         checks_fingerprint="c",
-        check_names=("a",),
+        check_names=("a", "check:b"),
         seeds=inputs,
         samples=1,
         sampling=Sampling(),
@@ -189,6 +189,16 @@ def test_passing_by_form_alone_does_not_ship(names: tuple[str, ...], shipped: bo
     assert verdict(beaten).decision == "do not ship"
 
 
+def test_a_verdict_by_gates_alone_says_so() -> None:
+    """Without a check apart from the gates, a wrong translation of the right length passes: the verdict names this
+    among its reasons, and such a check among what would change it."""
+    clear = evaluation(tuned=0.9)
+    by_gates = verdict(clear.model_copy(update={"check_names": ("length", "user:own")}))
+    assert by_gates.because[-2] == GATES_ONLY_NOTE
+    assert by_gates.flips_when[-1].startswith("a check of your own")
+    assert GATES_ONLY_NOTE not in verdict(clear).because
+
+
 @pytest.mark.parametrize("rate", [1.0, 0.9])
 def test_a_tie_in_form_is_not_enough_evidence(rate: float) -> None:
     """Base and tuned both always write a valid label, and either may always be wrong: the verdict neither recommends
@@ -299,7 +309,7 @@ def test_a_partly_answered_evaluation_does_not_ship(who: str, missing: int, deci
 
 def crashed(seen: Evaluation, who: str, inputs: int) -> Evaluation:
     """The evaluation in which a check crashed on the answers of a system to its first `inputs` inputs."""
-    gone = {"all_pass": None, "checks": {"a": None}}
+    gone = {"all_pass": None, "checks": {"a": None, "check:b": True}}
     outputs = tuple(
         o.model_copy(update=gone) if o.system == who and o.seed_id < f"s{inputs:03}" else o for o in seen.outputs
     )

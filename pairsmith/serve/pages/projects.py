@@ -90,7 +90,7 @@ def overview(caller: Annotated[Caller, needs(Right.see_project)], project: str, 
             count(c.accepted) if judged else "—",
             f"of {count(c.rows_in)}, {share}" if c.rows_in else "not generated yet",
         ),
-        ("spent on teachers", sum_, unknown or (f"{dollars(each)} per accepted row" if each else asked)),
+        ("spent", sum_, unknown or (f"{dollars(each)} per accepted row" if each else asked)),
         ("review answers", count(now.store.review_count() if now.store else 0), "in the store"),
         ("last trained", trained, trained_on),
     ]

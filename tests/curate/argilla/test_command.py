@@ -138,7 +138,7 @@ def test_run_stops_for_review_and_continues_after_it(
     assert {one["measure"] for one in status["agreement"]} >= {"Krippendorff's alpha", "Cohen's kappa"}
     card = (project.folder / "dataset" / "README.md").read_text()
     assert f"{rows - 1} of 23 rows were reviewed by people" in card
-    assert f"{rows} rows were drawn at random and shown to people" in card
+    assert f"{rows} rows were drawn at random for review" in card
     files = (project.folder / "dataset" / "data").glob("*.jsonl")
     ids = [json.loads(line)["pair_id"] for file in files for line in file.read_text().splitlines()]
     assert rejected not in ids
