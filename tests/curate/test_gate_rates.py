@@ -1,7 +1,7 @@
 """How often each gate is wrong and what it catches, on tests/curate/rows: not written by the author of the rules.
 
-docs/gate-rates.md shows the resulting tables and docs/gates.md their sums; `python -m tests.curate.test_gate_rates` writes
-them there. Bounds are one-sided 95 % Clopper-Pearson bounds.
+docs/gate-rates.md shows the resulting tables and docs/gates.md their sums; `python -m tests.curate.test_gate_rates`
+writes them there. Bounds are one-sided 95 % Clopper-Pearson bounds.
 """
 
 from __future__ import annotations
