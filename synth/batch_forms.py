@@ -52,7 +52,7 @@ _IGNORED_BY_GEMINI = ("model", "messages", "stream", "stream_options")  # expres
 _SAME_KEYS = frozenset(("description", "required", "minItems", "maxItems", "minimum", "maximum", "minLength"))
 _SAME_KEYS |= {"maxLength", "pattern"}
 _SCHEMA_KEYS = _SAME_KEYS | {"type", "enum", "const", "items", "properties", "additionalProperties"}
-_MEANINGLESS = ("title", "default", "examples", "$schema", "$defs", "definitions")
+_MEANINGLESS = ("title", "default", "examples", "discriminator", "$schema", "$defs", "definitions")
 # Gemini's compatible endpoint maps `reasoning_effort` to these for models with a thinking budget (Gemini 2.5).
 _THINKING_BUDGET = {"none": 0, "minimal": 1024, "low": 1024, "medium": 8192, "high": 24576}
 
@@ -235,10 +235,14 @@ def _openapi_schema(schema: object, named: Mapping[str, object]) -> Json | None:
     while isinstance(schema, dict):
         schema = {key: value for key, value in schema.items() if key not in _MEANINGLESS}
         inner: object
-        if isinstance(either := schema.pop("anyOf", None), list):  # as pydantic writes an optional field
-            null = null or {"type": "null"} in either
+        # `oneOf` becomes `anyOf`, which is wider; the answers are judged by the schema of the task all the same.
+        if isinstance(either := schema.pop("anyOf", schema.pop("oneOf", None)), list):
+            null = null or {"type": "null"} in either  # as pydantic writes an optional field
             inner, *others = [one for one in either if one != {"type": "null"}] or [None]
-            inner = None if others else inner
+            if others:
+                forms = [_openapi_schema(one, named) for one in (inner, *others)]
+                fits = None not in forms and schema.keys() <= {"description"}
+                return {**schema, "anyOf": forms} | ({"nullable": True} if null else {}) if fits else None
         elif reference := schema.pop("$ref", None):
             inner = named.get(reference)
             named = {name: other for name, other in named.items() if name != reference}

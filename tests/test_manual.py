@@ -185,7 +185,8 @@ def test_released_prompts() -> None:
 
 
 def test_the_table_of_gates() -> None:
-    """docs/gates.md has a line for each gate with its default, and names every reason code that a gate gives."""
+    """docs/gates.md has a line for each gate with its default, and names every reason code that a gate gives and,
+    below the table, every gate."""
     rows = table("gates", "| gate | default |")
     settings = GateSettings()
     words = {True: "true", "flag": "flag", False: "off"}
@@ -198,6 +199,9 @@ def test_the_table_of_gates() -> None:
     codes = literals("curate/gates", calls="rejected") - {"crashed"}
     listed_codes = {code for row in rows for cell in row for code in code_spans(cell)}
     assert codes <= listed_codes, codes - listed_codes
+    below = page("gates").partition("### Text that is no answer")[2]
+    settings_of_the_user = {"must", "must_not", "json_schema", "user", "pii"}  # which have sections of their own
+    assert {name for name in listed if f"**`{name}`**" not in below} - settings_of_the_user == {"input", "translated"}
 
 
 def test_the_languages_of_the_gates() -> None:

@@ -1,7 +1,7 @@
 """How often each gate is wrong and what it catches, on tests/curate/rows: not written by the author of the rules.
 
-docs/gates.md shows the resulting tables; `python -m tests.curate.test_gate_rates` writes them there. Bounds are
-one-sided 95 % Clopper-Pearson bounds.
+docs/gate-rates.md shows the resulting tables and docs/gates.md their sums; `python -m tests.curate.test_gate_rates`
+writes them there. Bounds are one-sided 95 % Clopper-Pearson bounds.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from schemas.kinds import KINDS, with_defaults
 from schemas.spec import Spec
 
 ROOT = Path(__file__).parents[2]
-DOCS = ROOT / "docs/gates.md"
+DOCS = ROOT / "docs"
 STYLE = "Write it well."  # for rows without a style
 Row = dict[str, Any]
 Counts = tuple[int, int, int]
@@ -206,21 +206,43 @@ def held_out() -> str:
 
 
 DEFECTS = {"bad: thinking": "thinking", "bad: placeholders": "placeholder"}
+
+
+def summary() -> str:
+    """The sums of all gates, on the rows that the rules were tuned on and on those held out."""
+    lines = ["| rows | good | rejected | flagged | bad | rejected or flagged |", "|---|---|---|---|---|---|"]
+    for title, prefix in (("that the rules were tuned on", ""), ("of four sets held out", "held_out_*")):
+        good, bad = [[outcome for _, outcome in judged(f"{prefix}{name}")] for name in ("good", "bad")]
+        rejected = sum(bool(outcome.rejecting) for outcome in good)
+        flagged = sum(bool(outcome.flagging and not outcome.rejecting) for outcome in good)
+        caught = sum(bool(outcome.rejecting or outcome.flagging) for outcome in bad)
+        cells = [len(good), f"{rejected} ({rejected / len(good):.1%})", f"{flagged} ({flagged / len(good):.0%})"]
+        lines.append(f"| {' | '.join(map(str, [title, *cells, len(bad), f'{caught} ({caught / len(bad):.0%})']))} |")
+    return "\n".join(lines)
+
+
 TABLES = {
-    "false rejections": false_rejections,
-    "languages": good_by_language,
-    "recall": recall_table,
-    "held out": held_out,
+    "gate-rates": {
+        "false rejections": false_rejections,
+        "languages": good_by_language,
+        "recall": recall_table,
+        "held out": held_out,
+    },
+    "gates": {"summary": summary},
 }
 
 
-def written(text: str) -> str:
-    """docs/gates.md with the tables as measured now."""
-    for name, table in TABLES.items():
-        block = re.compile(rf"(<!-- {name} -->\n).*?(<!-- end -->)", re.DOTALL)
-        assert block.search(text), f"docs/gates.md has no markers for the table `{name}`"
-        text = block.sub(lambda match, table=table: f"{match[1]}\n{table()}\n\n{match[2]}", text)
-    return text
+def pages() -> dict[Path, str]:
+    """The pages with the tables as measured now."""
+    texts = {}
+    for page, tables in TABLES.items():
+        text = (DOCS / f"{page}.md").read_text(encoding="utf-8")
+        for name, table in tables.items():
+            block = re.compile(rf"(<!-- {name} -->\n).*?(<!-- end -->)", re.DOTALL)
+            assert block.search(text), f"docs/{page}.md has no markers for the table `{name}`"
+            text = block.sub(lambda match, table=table: f"{match[1]}\n{table()}\n\n{match[2]}", text)
+        texts[DOCS / f"{page}.md"] = text
+    return texts
 
 
 @pytest.mark.slow
@@ -259,13 +281,13 @@ def test_bad_rows_are_caught() -> None:
 
 @pytest.mark.slow
 def test_the_documented_tables_are_the_measured_ones(capsys: pytest.CaptureFixture[str]) -> None:
-    """docs/gates.md shows exactly the measured tables, including those of the held-out rows. The test also prints
-    them."""
+    """docs/gate-rates.md shows exactly the measured tables, including those of the held-out rows, and docs/gates.md
+    their sums. The test also prints them."""
     with capsys.disabled():
-        print("", *(table() for table in TABLES.values()), sep="\n\n")
-    text = DOCS.read_text(encoding="utf-8")
-    assert written(text) == text
+        print("", *(table() for tables in TABLES.values() for table in tables.values()), sep="\n\n")
+    assert pages() == {path: path.read_text(encoding="utf-8") for path in pages()}
 
 
 if __name__ == "__main__":
-    DOCS.write_text(written(DOCS.read_text(encoding="utf-8")), encoding="utf-8")
+    for path, text in pages().items():
+        path.write_text(text, encoding="utf-8")

@@ -395,12 +395,17 @@ def test_schema_reaches_gemini_in_its_own_form(tmp_path: Path) -> None:
         itself = {"$ref": "#/$defs/Tree"}
         tree = {"type": "object", "properties": {"trees": {"type": "array", "items": itself}}}
         assert "responseSchema" not in config({**tree, "$defs": {"Tree": tree}})
+        either = [{"type": "string"}, {"type": "number"}, {"type": "null"}]
+        for key in ("anyOf", "oneOf"):
+            both = config({**schema, "properties": {**properties, "size": {key: either, "title": "Size"}}})
+            size = {"anyOf": [{"type": "STRING"}, {"type": "NUMBER"}], "nullable": True}
+            assert both["responseSchema"]["properties"]["size"] == size
         for other in (
             *kinds,
             wrong,
             itself,
-            {"anyOf": [tags, {"type": "string"}]},
-            {"oneOf": [tags]},
+            {"anyOf": [tags, {"type": "integer", "enum": [1, 2]}]},
+            {"anyOf": [tags, {"type": "string"}], "maxLength": 9},
             {"type": "integer", "enum": [1, 2]},
         ):
             unsent = config({**schema, "properties": {**properties, "more": other}})
