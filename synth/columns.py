@@ -200,7 +200,9 @@ def find_rejected_column(answers: Iterable[str], columns: Iterable[str]) -> str 
 
 def dislike_fault(cells: Cells) -> Fault | None:
     """A fault for a row that is marked as one not to train on."""
-    mark = str(cells.get(LABEL_COLUMN)).strip().casefold()
+    if LABEL_COLUMN not in cells:
+        return None
+    mark = str(cells[LABEL_COLUMN]).strip().casefold()
     if mark not in ("false", "reject", "ignore"):
         return None
     return Fault("disliked", f"it is marked '{mark}', as TRL and Prodigy mark a row that is not to be learned from.")

@@ -59,6 +59,11 @@ class SeedReading:
     rows_in: int = 0
 
     @property
+    def kinds(self) -> Counter[str]:
+        """The number of seeds of each kind."""
+        return self.seeds.kinds if isinstance(self.seeds, SpooledSeeds) else Counter(seed.kind for seed in self.seeds)
+
+    @property
     def not_used(self) -> str:
         """A summary such as `80 of 200 rows are not used: blank 50, json 30`; empty if all rows are used."""
         if not self.problems:

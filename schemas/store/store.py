@@ -219,7 +219,7 @@ class Store(Reading):
             return self._records(Seed, tables.seeds)
         return self._records(Seed, tables.seeds, c.active >= 0, order=c.active)
 
-    def active_seeds(self) -> Sequence[Seed]:
+    def active_seeds(self) -> ActiveSeeds:
         """`seeds()`, read a page at a time on each iteration, for very many seeds."""
         return ActiveSeeds(self)
 
