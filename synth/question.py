@@ -16,8 +16,10 @@ _MAX_EXACT = 2**53  # below it, int and float represent the same whole numbers
 
 def max_answer_tokens(request: Json) -> int | None:
     """The token limit of an answer to this request, under either name of the setting; None if there is none."""
-    limits = request.get("max_tokens"), request.get("max_completion_tokens")
-    return max([number for number in limits if isinstance(number, int) and number > 0], default=None)
+    limit, other = request.get("max_tokens"), request.get("max_completion_tokens")
+    if other is None and type(limit) is int and limit > 0:
+        return limit  # the usual case
+    return max([number for number in (limit, other) if isinstance(number, int) and number > 0], default=None)
 
 
 class Question(NamedTuple):
