@@ -124,7 +124,7 @@ class Prompt:
 
         Turns that use no other variables, such as the worked examples, are rendered here, which is most of the work.
         """
-        fixed = self._with_declared_names(fixed)
+        fixed, declared = self._with_declared_names(fixed), self.variables.keys()
         self._check(fixed, fixed)
         groups = [
             (turns, self._render_group(turns, fixed) if all(turn.uses <= fixed.keys() for turn in turns) else None)
@@ -132,7 +132,7 @@ class Prompt:
         ]
 
         def render(**values: Any) -> Messages:
-            values = self._with_declared_names(values) | fixed
+            values = values | fixed if values.keys() <= declared else self._with_declared_names(values) | fixed
             self._check(values, self.variables)
             messages: list[Message] = []
             for turns, ready in groups:

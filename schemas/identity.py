@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from functools import cached_property as cached_value
 else:
 
-    class cached_value(cached_property):  # noqa: N801  used like it
+    class cached_value(cached_property):
         """A `cached_property` without the lock that Python 3.11 takes for the first access, which takes longer than
         computing most ids. Two threads may both compute the value, which is the same."""
 

@@ -181,7 +181,9 @@ class Seed(Record):
     def id(self) -> str:
         kind = _STORED_KINDS.get(self.kind, self.kind)
         turns = [m.model_dump() for m in self.messages] if self.messages else []
-        return content_id("seed", [kind, self.text, turns, *_non_empty(columns=self.columns, reference=self.reference)])
+        used = self.columns or self.reference
+        more = _non_empty(columns=self.columns, reference=self.reference) if used else ()
+        return content_id("seed", [kind, self.text, turns, *more])
 
 
 def _non_empty(**fields: Any) -> list[Json]:
@@ -241,7 +243,10 @@ class Pair(Record):
 
     @cached_value
     def id(self) -> str:
-        more = _non_empty(turns=[m.model_dump() for m in self.turns], reference=self.reference, columns=self.columns)
+        more: list[Json] = []
+        if self.turns or self.reference or self.columns:
+            turns = [m.model_dump() for m in self.turns]
+            more = _non_empty(turns=turns, reference=self.reference, columns=self.columns)
         return content_id("pair", [self.seed_id, self.system, self.input, self.output, part(self.origin), *more])
 
     @property

@@ -44,12 +44,10 @@ class Question(NamedTuple):
     def keys(self, teacher: str, revision: str | None, n: int) -> list[list[str]]:
         """The ledger keys of samples 0 to n - 1 of this question to a teacher. If a server-specific setting is a whole
         number, further lists hold the keys of its other spellings, since 0 and 0.0 are the same setting."""
-        chat, extra = list(map(_PARTS, self.messages)), self.sampling.extra
-        spellings = (
-            [extra] if not extra else [extra, _convert_whole_numbers(extra, int), _convert_whole_numbers(extra, float)]
-        )
-        bodies = [{**self.sampling.body(), **one} for one in spellings]
-        ids = (content_id("question", [teacher, revision, chat, body, self.schema]) for body in bodies)
+        chat, extra, bodies = list(map(_PARTS, self.messages)), self.sampling.extra, [self.sampling.body()]
+        if extra:
+            bodies += [{**bodies[0], **_convert_whole_numbers(extra, kind)} for kind in (int, float)]
+        ids = [content_id("question", [teacher, revision, chat, body, self.schema]) for body in bodies]
         return [[content_id("sample", [id_, sample]) for sample in range(n)] for id_ in dict.fromkeys(ids)]
 
     def sampling_for(self, sample: int, attempt: int) -> Sampling:
