@@ -124,7 +124,7 @@ class Prompt:
 
         Turns that use no other variables, such as the worked examples, are rendered here, which is most of the work.
         """
-        fixed, declared = self._with_declared_names(fixed), self.variables.keys()
+        fixed = self._with_declared_names(fixed)
         self._check(fixed, fixed)
         groups = [
             (turns, self._render_group(turns, fixed) if all(turn.uses <= fixed.keys() for turn in turns) else None)
@@ -132,7 +132,7 @@ class Prompt:
         ]
 
         def render(**values: Any) -> Messages:
-            values = values | fixed if values.keys() <= declared else self._with_declared_names(values) | fixed
+            values = self._with_declared_names(values) | fixed
             self._check(values, self.variables)
             messages: list[Message] = []
             for turns, ready in groups:
@@ -147,10 +147,13 @@ class Prompt:
 
     def _with_declared_names(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """`values` under the names by which this file declares them."""
-        return {
-            OLD_NAMES[name] if name not in self.variables and self.takes(name) else name: value
-            for name, value in values.items()
-        }
+        renamed = self._renamed
+        return {renamed.get(name, name): value for name, value in values.items()}
+
+    @cached_property
+    def _renamed(self) -> dict[str, str]:
+        """The old name of each variable that this file declares only under that name."""
+        return {name: old for name, old in OLD_NAMES.items() if name not in self.variables and old in self.variables}
 
     def _check(self, values: Mapping[str, Any], needed: Iterable[str]) -> None:
         if values.keys() == self.variables.keys() and NoneType not in map(type, values.values()):

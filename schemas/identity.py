@@ -27,7 +27,7 @@ M = TypeVar("M", bound=BaseModel)
 
 
 if TYPE_CHECKING:
-    from functools import cached_property as cached_value
+    cached_value = cached_property
 else:
 
     class cached_value(cached_property):

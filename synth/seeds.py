@@ -224,7 +224,7 @@ def _seed_builder(source: SeedSource, notes: list[SeedProblem]) -> Callable[[Cel
     meta = _EMPTY if source.use is None else _USE_META.setdefault(source.use, {"use": source.use})
 
     def build_seed(cells: Cells, where: str) -> Seed | Fault:
-        parts = dislike_fault(cells) or follow(paths, cells)
+        parts = dislike_fault(cells) or (follow(paths, cells) if paths else cells)
         if isinstance(parts, Fault):
             return parts
         cells, columns = without_single_lists(parts), dict[str, str]() if extra else _EMPTY
