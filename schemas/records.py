@@ -26,14 +26,8 @@ from schemas.identity import now as now
 class Record(BaseModel):
     """Frozen; unknown keys are errors. The schema is built on first use, because a command needs only a few models."""
 
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        ser_json_inf_nan="constants",
-        defer_build=True,
-        cache_strings="keys",
-        ignored_types=(cached_value,),
-    )
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants", defer_build=True)
+    model_config |= ConfigDict(cache_strings="keys", ignored_types=(cached_value,))
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
         return changed_copy(self, dict(update or {}), deep=deep)
@@ -181,8 +175,7 @@ class Seed(Record):
     def id(self) -> str:
         kind = _STORED_KINDS.get(self.kind, self.kind)
         turns = [m.model_dump() for m in self.messages] if self.messages else []
-        used = self.columns or self.reference
-        more = _non_empty(columns=self.columns, reference=self.reference) if used else ()
+        more = _non_empty(columns=self.columns, reference=self.reference) if self.columns or self.reference else ()
         return content_id("seed", [kind, self.text, turns, *more])
 
 
@@ -243,10 +236,8 @@ class Pair(Record):
 
     @cached_value
     def id(self) -> str:
-        more: list[Json] = []
-        if self.turns or self.reference or self.columns:
-            turns = [m.model_dump() for m in self.turns]
-            more = _non_empty(turns=turns, reference=self.reference, columns=self.columns)
+        turns, used = [m.model_dump() for m in self.turns], self.turns or self.reference or self.columns
+        more = _non_empty(turns=turns, reference=self.reference, columns=self.columns) if used else ()
         return content_id("pair", [self.seed_id, self.system, self.input, self.output, part(self.origin), *more])
 
     @property

@@ -189,8 +189,8 @@ def without_test_overlap(project: Project, seeds: ActiveSeeds, say: Say) -> tupl
 
     Raises UsageError for an exemplar that repeats one: the teacher would see what the test asks.
     """
-    of_test = seeds.containing('"test"')  # as their recorded split, or as the `use` of their source
-    kept, left_out, exemplars = filter_contaminated_seeds(seeds, project.spec, project.folder, of_test)
+    test = seeds.containing('"test"')  # as their recorded split, or as the `use` of their source
+    kept, left_out, exemplars = filter_contaminated_seeds(seeds, project.spec, project.folder, test)
     if exemplars:
         number, sentence, text = exemplars[0]
         raise UsageError(
@@ -368,10 +368,8 @@ def _pool_id(project: Project, store: Store, fingerprints: Iterable[str]) -> str
         for seed_id, generator, sample, outcome in slots_by_seed(store, fingerprint):
             if generator == "forward" and sample >= forward_n:
                 continue
-            why = ""
-            if outcome.get("failure"):
-                slot = {"fingerprint": fingerprint, "seed_id": seed_id, "generator": generator, "sample": sample}
-                why = str(Candidate.model_validate(slot | outcome).failure)
+            slot = {"fingerprint": fingerprint, "seed_id": seed_id, "generator": generator, "sample": sample}
+            why = str(Candidate.model_validate(slot | outcome).failure) if outcome.get("failure") else ""
             yield [seed_id, sample, outcome.get("pair_id") or "", why]
 
     return content_id_of_list("pool", merge(*map(slots, fingerprints)))
