@@ -116,16 +116,20 @@ class HeldOutMatch(NamedTuple):
 
 
 def filter_contaminated_seeds(
-    seeds: Sequence[Seed], spec: Spec, folder: Path
+    seeds: Sequence[Seed], spec: Spec, folder: Path, held_out: Iterable[Seed] | None = None
 ) -> tuple[Sequence[Seed], list[tuple[Seed, HeldOutMatch]], list[HeldOutMatch]]:
     """Separate seeds that repeat held-out texts.
 
     Returns the seeds to generate from, the seeds left out (curation would reject all their rows), and the exemplars (by
     number) that show the teacher a held-out text. Test seeds, and pairs that already have an output and cost nothing,
-    are never left out.
+    are never left out. `held_out` are seeds among which all test seeds are; without them they are looked for in
+    `seeds`.
     """
-    held, jaccard = collect_held_out(spec, folder, seeds), spec.curate.duplicates.jaccard
-    judged = FilteredRows(seeds, lambda seed: seed.id not in held.seed_ids and not has_given_output(seed))
+    held, jaccard = (
+        collect_held_out(spec, folder, seeds if held_out is None else held_out),
+        spec.curate.duplicates.jaccard,
+    )
+    judged = FilteredRows(seeds, lambda seed: seed_split(seed, spec.split) != "test" and not has_given_output(seed))
     exemplar_texts = [(one.input, one.output) for one in spec.exemplars]
 
     def rows() -> Iterator[tuple[str, ...]]:

@@ -99,8 +99,8 @@ def assign_splits(seeds: Sequence[Seed], settings: SplitSettings, earlier: Itera
         number_of.append(number)
         if number == len(splits):
             own = _question_key(seed) if seed.kind == "pair" and GROUP not in seed.meta else _own_draw_key(seed)
-            others = (known.get(of) for of in (id_, own))
-            recorded = next((one for one in others if one is not None), None) if recorded is None else recorded
+            if recorded is None and len(known):
+                recorded = next((one for one in map(known.get, (id_, own)) if one is not None), None)
             splits.append(-1 if recorded is None else recorded)
             uniforms.append(_uniform(id_, settings) if recorded is None else 0.0)
             by_kind[seed.kind].append(number)

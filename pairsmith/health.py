@@ -11,7 +11,6 @@ import shutil
 import subprocess
 import sys
 import tomllib
-from collections import Counter
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -188,7 +187,7 @@ def _seeds(project: Project, say: Say) -> Generator[Check, None, Sequence[Seed]]
         yield failed("seeds", error)
         return ()
     counts_by_kind = {"input": 0, "output": 0} if project.spec.needs_teacher else {}
-    counts_by_kind |= Counter(seed.kind for seed in reading.seeds)
+    counts_by_kind |= reading.kinds
     what = f"{numbers.seeds(counts_by_kind)} of {counted(reading.rows_in, 'row', 'rows')}"
     if reading.problems:
         first = reading.problems[0]

@@ -147,10 +147,13 @@ class Prompt:
 
     def _with_declared_names(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """`values` under the names by which this file declares them."""
-        return {
-            OLD_NAMES[name] if name not in self.variables and self.takes(name) else name: value
-            for name, value in values.items()
-        }
+        renamed = self._renamed
+        return {renamed.get(name, name): value for name, value in values.items()}
+
+    @cached_property
+    def _renamed(self) -> dict[str, str]:
+        """The old name of each variable that this file declares only under that name."""
+        return {name: old for name, old in OLD_NAMES.items() if name not in self.variables and old in self.variables}
 
     def _check(self, values: Mapping[str, Any], needed: Iterable[str]) -> None:
         if values.keys() == self.variables.keys() and NoneType not in map(type, values.values()):

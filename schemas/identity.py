@@ -10,8 +10,9 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from copy import deepcopy
 from datetime import UTC, datetime
-from functools import cache
-from typing import Any, TypeVar, cast
+from functools import cache, cached_property
+from itertools import islice
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import orjson
 from pydantic import BaseModel, Field
@@ -20,8 +21,24 @@ from schemas.errors import InputError
 
 # The escape of an unpaired surrogate in a representation, with what stands before it.
 _SURROGATE = re.compile(r"[^'\"]{0,40}\\ud[89a-f][0-9a-f]{2}")
+_PAGE = 500  # parts of a long list that are hashed at a time
 Json = dict[str, Any]
 M = TypeVar("M", bound=BaseModel)
+
+
+if TYPE_CHECKING:
+    cached_value = cached_property
+else:
+
+    class cached_value(cached_property):
+        """A `cached_property` without the lock that Python 3.11 takes for the first access, which takes longer than
+        computing most ids. Two threads may both compute the value, which is the same."""
+
+        def __get__(self, instance: Any, owner: Any = None) -> Any:
+            if instance is None:
+                return self
+            value = instance.__dict__[self.attrname] = self.func(instance)
+            return value
 
 
 def content_id(kind: str, parts: Any) -> str:
@@ -58,9 +75,10 @@ def content_id_of(kind: str, parts: Sequence[Any], last: Iterable[Any]) -> str:
 
 
 def _streamed_id(before: bytes, parts: Iterable[Any], after: bytes) -> str:
-    digest = hashlib.sha256(before)
-    for number, part in enumerate(parts):
-        digest.update((b"," if number else b"") + orjson.dumps(part, option=orjson.OPT_SORT_KEYS))
+    digest, rest, comma = hashlib.sha256(before), iter(parts), b""
+    while page := list(islice(rest, _PAGE)):
+        digest.update(comma + orjson.dumps(page, option=orjson.OPT_SORT_KEYS)[1:-1])
+        comma = b","
     digest.update(after)
     return digest.hexdigest()[:32]
 

@@ -11,14 +11,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cached_property
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from schemas.identity import Json as Json
 from schemas.identity import added as added
-from schemas.identity import changed_copy, part
+from schemas.identity import cached_value, changed_copy, part
 from schemas.identity import content_id as content_id
 from schemas.identity import identity as identity
 from schemas.identity import now as now
@@ -27,9 +26,8 @@ from schemas.identity import now as now
 class Record(BaseModel):
     """Frozen; unknown keys are errors. The schema is built on first use, because a command needs only a few models."""
 
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", ser_json_inf_nan="constants", defer_build=True, cache_strings="keys"
-    )
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants", defer_build=True)
+    model_config |= ConfigDict(cache_strings="keys", ignored_types=(cached_value,))
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
         return changed_copy(self, dict(update or {}), deep=deep)
@@ -66,7 +64,7 @@ class Message(Record):
     role: Literal["system", "user", "assistant"]
     content: str
 
-    @cached_property
+    @cached_value
     def sent(self) -> Json:
         """The message as requests hold it. Most messages of a prompt are in every request, so the dict is shared."""
         return {"role": self.role, "content": self.content}
@@ -101,7 +99,7 @@ class Sampling(Record):
         """The settings as keys of a chat-completions request."""
         return {**self._named, **self.extra}
 
-    @cached_property
+    @cached_value
     def _named(self) -> Json:
         return self.model_dump(mode="json", exclude_none=True, exclude={"extra"})
 
@@ -173,11 +171,12 @@ class Seed(Record):
         """Every license under which it was read, None for a place without one. We do not decide which applies."""
         return (self.license, *(place["license"] for place in self.meta.get("also", ())))
 
-    @cached_property
+    @cached_value
     def id(self) -> str:
         kind = _STORED_KINDS.get(self.kind, self.kind)
         turns = [m.model_dump() for m in self.messages] if self.messages else []
-        return content_id("seed", [kind, self.text, turns, *_non_empty(columns=self.columns, reference=self.reference)])
+        more = _non_empty(columns=self.columns, reference=self.reference) if self.columns or self.reference else ()
+        return content_id("seed", [kind, self.text, turns, *more])
 
 
 def _non_empty(**fields: Any) -> list[Json]:
@@ -235,9 +234,10 @@ class Pair(Record):
     reference: str | None = added()
     columns: dict[str, str] = added(default_factory=dict)
 
-    @cached_property
+    @cached_value
     def id(self) -> str:
-        more = _non_empty(turns=[m.model_dump() for m in self.turns], reference=self.reference, columns=self.columns)
+        turns, used = [m.model_dump() for m in self.turns], self.turns or self.reference or self.columns
+        more = _non_empty(turns=turns, reference=self.reference, columns=self.columns) if used else ()
         return content_id("pair", [self.seed_id, self.system, self.input, self.output, part(self.origin), *more])
 
     @property

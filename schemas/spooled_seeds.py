@@ -7,6 +7,7 @@ import tempfile
 import weakref
 from abc import abstractmethod
 from array import array
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import overload
 
@@ -57,14 +58,15 @@ class WrittenSeeds(Streamed[Seed]):
 
 
 class SpooledSeeds(WrittenSeeds):
-    """A sequence of seeds that keeps only 8 bytes of each in memory. Seeds can be replaced, but this is meant for few
-    of them."""
+    """A sequence of seeds that keeps only 8 bytes of each in memory. Seeds can be replaced by others of their kind, but
+    this is meant for few of them. `kinds` counts the seeds of each kind."""
 
     def __init__(self) -> None:
         self._file = tempfile.SpooledTemporaryFile(_IN_MEMORY)  # noqa: SIM115  closed with this object
         weakref.finalize(self, self._file.close)
         self._starts, self._at_end = array("q", [0]), True
         self._replaced: dict[int, Seed] = {}
+        self.kinds: Counter[str] = Counter()
 
     def append(self, seed: Seed) -> None:
         """Add a seed at the end."""
@@ -74,6 +76,7 @@ class SpooledSeeds(WrittenSeeds):
         line = f"{seed.id}{seed_body(seed)}\n".encode()
         self._file.write(line)
         self._starts.append(self._starts[-1] + len(line))
+        self.kinds[seed.kind] += 1
 
     def __len__(self) -> int:
         return len(self._starts) - 1

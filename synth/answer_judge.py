@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from schemas.errors import TeacherError
+from schemas.identity import changed_copy
 from schemas.records import Call, FinishMeaning, Json, content_id
 from synth.answer_copies import COPY
 from synth.answers import Violation, finish_word, judge_or_malformed, schema_violation
@@ -57,7 +58,7 @@ class AnswerJudge:
         alone = call.request.get("n", 1) == 1 or call.facts.get("choices") == 1
         tokens = call.usage.completion_tokens if alone else 0
         verdict = judge_or_malformed(call.raw, violation, self._declared, call.request, tokens)
-        return call.model_copy(update={"status": verdict.status, "text": verdict.text, "reason": verdict.reason})
+        return changed_copy(call, {"status": verdict.status, "text": verdict.text, "reason": verdict.reason})
 
     def are_good(self, calls: Sequence[Call]) -> bool:
         """Whether all answers to one question are good, as they nearly always are; if so, records that."""

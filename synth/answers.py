@@ -145,10 +145,11 @@ def judged(
         return _bad(meaning, text, reasons.get(meaning, ""))
     if not _VISIBLE.search(text):
         return _bad("malformed", "", _TOOL_CALL) if any(map(message.get, _CALL_FIELDS)) else _bad("empty", text)
-    if not _VISIBLE.search(clean(text)):
+    cleaned = clean(text)
+    if cleaned != text and not _VISIBLE.search(cleaned):
         return _bad("empty", text, "the answer was only quotes or a fence")
     # Servers without schema support often put the JSON into a fence, which `clean` removes.
-    if violation is not None and (broken := violation(text)) is not None and violation(clean(text)) is not None:
+    if violation is not None and (broken := violation(text)) is not None and violation(cleaned) is not None:
         return _bad("schema", text, f"{_REASON_TEXTS['schema']}: {broken[:300]}")
     return JudgedAnswer("ok", text, "")
 
@@ -307,7 +308,9 @@ def _content(message: Json) -> tuple[str, str | None, bool] | None:
 def _end_at_stop(text: str, stop: Any) -> str | None:
     """`text` before the first of the request's stop texts, for servers that ignore them (mlx-vlm, oMLX) or do not
     remove them (TGI); None if it contains none. Whitespace before the answer is not part of it."""
-    words, body = [stop] if isinstance(stop, str) else stop or (), text.lstrip()
+    if not stop:
+        return None
+    words, body = [stop] if isinstance(stop, str) else stop, text.lstrip()
     places = [place for word in words if word and (place := body.find(word)) >= 0]
     return body[: min(places)] if places else None
 

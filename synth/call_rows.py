@@ -23,7 +23,7 @@ def call_rows(
     facts = answer.facts or {}
     if len(samples) > 1 and len(answer.choices) == 1:  # the token count is that of this single choice
         facts = {**facts, "choices": 1}
-    others = {name: value for name, value in facts.items() if name != "usage"}
+    others = {name: value for name, value in facts.items() if name != "usage"} if len(samples) > 1 else facts
     return [
         construct(
             Call,

@@ -36,6 +36,7 @@ _CONTROL = re.compile(r"\x1b\[[\d;]*m|[\0-\x1f\x7f-\x9f]")
 _REPEATED = re.compile(r"(\s)\s+|([\W_])\2+")
 # Facts that cannot be obtained later: the snapshot, backend, provider and tier that answered, and its token counts.
 _FACTS = ("model", "system_fingerprint", "provider", "service_tier", "usage")
+_CHOICE_KEYS = frozenset(("message", "finish_reason", "body"))
 _MAX_DEPTH = 64  # of lists and objects in a choice; readers of the store give up at about 200
 # Statuses with which a gateway reports that it does not know what became of the request or, with a 202, that the answer
 # is to be fetched later (NVIDIA's hosted functions).
@@ -219,7 +220,6 @@ def read_answer(
     parsed["usage"] = counted = with_cost_header(parsed.get("usage"), headers)
     usage, usd = parse_usage(counted), charged(counted)
     model = model if isinstance(model, str) else None
-    paid = {"usd": usd, "reserved": reserved}
     nested = content.count(b"[") + content.count(b"{")  # cheap upper bound of the nesting depth, nearly always enough
     shallow = nested <= _MAX_FACT_DEPTH
     facts = {
@@ -228,7 +228,8 @@ def read_answer(
         if (value := parsed.get(name)) and (shallow or not _is_deeper(value, _MAX_FACT_DEPTH))
     }
     if not isinstance(choices, list) or not any(map(_is_choice, choices)):
-        return Answer([], usage, seconds, request_id, model, request, content.decode(errors="replace"), facts, **paid)
+        body = content.decode(errors="replace")
+        return Answer([], usage, seconds, request_id, model, request, body, facts, "", usd, reserved)
     if usage is not None and not usage.completion_tokens and any(map(_has_text, choices)):
         usage = None  # a text has tokens, so they were not counted
     if nested > _MAX_DEPTH:
@@ -238,12 +239,12 @@ def read_answer(
         choices = [{"error": error, **choice} if isinstance(choice, dict) else choice for choice in choices]
     if len(choices) > 1 and all(isinstance(c, dict) and isinstance(c.get("index"), int) for c in choices):
         choices.sort(key=lambda choice: choice["index"])
-    return Answer(choices, usage, seconds, request_id, model, request, "", facts, **paid)
+    return Answer(choices, usage, seconds, request_id, model, request, "", facts, "", usd, reserved)
 
 
 def _is_choice(value: Any) -> bool:
     """Whether it contains any part of an answer; an error in place of a choice is not one."""
-    return isinstance(value, dict) and not {"message", "finish_reason", "body"}.isdisjoint(value)
+    return isinstance(value, dict) and not _CHOICE_KEYS.isdisjoint(value)
 
 
 def _has_text(choice: Any) -> bool:

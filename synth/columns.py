@@ -200,7 +200,9 @@ def find_rejected_column(answers: Iterable[str], columns: Iterable[str]) -> str 
 
 def dislike_fault(cells: Cells) -> Fault | None:
     """A fault for a row that is marked as one not to train on."""
-    mark = str(cells.get(LABEL_COLUMN)).strip().casefold()
+    if LABEL_COLUMN not in cells:
+        return None
+    mark = str(cells[LABEL_COLUMN]).strip().casefold()
     if mark not in ("false", "reject", "ignore"):
         return None
     return Fault("disliked", f"it is marked '{mark}', as TRL and Prodigy mark a row that is not to be learned from.")
@@ -373,6 +375,8 @@ def without_single_lists(cells: Cells) -> Cells:
     """The row with every list of one text, or of the same text repeated, replaced by that text, such as SQuAD's
     answers.text, or doccano's label."""
     lists = [(name, cell) for name, cell in cells.items() if isinstance(cell, list) and cell]
+    if not lists:
+        return cells
     ones = {name: cell[0] for name, cell in lists if isinstance(cell[0], str) and len({*map(str, cell)}) == 1}
     return {**cells, **ones} if ones else cells
 
@@ -391,6 +395,10 @@ def check_text(cell: object, of: str = "") -> str | Fault:
     """The text of a cell, stripped, or why it cannot be used; `of` names the cell in messages."""
     if isinstance(cell, Fault):
         return cell
+    if isinstance(cell, str) and cell.isascii() and "\0" not in cell and len(cell) <= MAX_CHARS:
+        text = cell.strip()
+        if text[:1].isalnum():
+            return text  # the usual case
     part = f" in {of}" if of else ""
     cell = None if _is_nan(cell) else cell
     if cell is not None and not isinstance(cell, str):

@@ -382,10 +382,11 @@ class Ledger:
         return await self.endpoint.ask(*parts, account=self.meter, prompt=prompt, started=bulk, control=control)
 
     def rows(
-        self, question: Question, keys: list[str], samples: Sequence[int], answer: Answer, refusal: str | None
-    ) -> tuple[list[Call], list[Record]]:
+        self, question: Question, keys: list[str], samples: Sequence[int], answer: Answer, refusal: str | None = None,
+        *, first: bool = False
+    ) -> tuple[list[Call], list[Record]]:  # fmt: skip
         """The ledger rows of one answer, not judged yet, and the records that settle its cost. There is one row per
-        choice; if the answer has no choice, each sample gets the whole body as its choice."""
+        choice; without a choice, each sample gets the whole body as its choice. `first`: none has an earlier answer."""
         status = "received" if refusal is None else self.refusals.status
         if refusal is not None:
             choices: list[Any] = [{"error": refusal, "body": answer.body}] * len(samples)
@@ -408,7 +409,7 @@ class Ledger:
             "transport": "batch" if in_batch else "http",
             "seconds": answer.seconds,
         }
-        attempts = [len(self.answered.of(key)) + 1 for key in keys]
+        attempts = [1 if first else len(self.answered.of(key)) + 1 for key in keys]
         return call_rows(answer, choices, list(zip(keys, attempts, samples, strict=True)), usage, usd, common), settled
 
     def _count_answer(self, answer: Answer) -> tuple[Usage, float | None, list[Record]]:

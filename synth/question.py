@@ -16,8 +16,10 @@ _MAX_EXACT = 2**53  # below it, int and float represent the same whole numbers
 
 def max_answer_tokens(request: Json) -> int | None:
     """The token limit of an answer to this request, under either name of the setting; None if there is none."""
-    limits = request.get("max_tokens"), request.get("max_completion_tokens")
-    return max([number for number in limits if isinstance(number, int) and number > 0], default=None)
+    limit, other = request.get("max_tokens"), request.get("max_completion_tokens")
+    if other is None and type(limit) is int and limit > 0:
+        return limit  # the usual case
+    return max([number for number in (limit, other) if isinstance(number, int) and number > 0], default=None)
 
 
 class Question(NamedTuple):
@@ -42,12 +44,10 @@ class Question(NamedTuple):
     def keys(self, teacher: str, revision: str | None, n: int) -> list[list[str]]:
         """The ledger keys of samples 0 to n - 1 of this question to a teacher. If a server-specific setting is a whole
         number, further lists hold the keys of its other spellings, since 0 and 0.0 are the same setting."""
-        chat, extra = list(map(_PARTS, self.messages)), self.sampling.extra
-        spellings = (
-            [extra] if not extra else [extra, _convert_whole_numbers(extra, int), _convert_whole_numbers(extra, float)]
-        )
-        bodies = [{**self.sampling.body(), **one} for one in spellings]
-        ids = (content_id("question", [teacher, revision, chat, body, self.schema]) for body in bodies)
+        chat, extra, bodies = list(map(_PARTS, self.messages)), self.sampling.extra, [self.sampling.body()]
+        if extra:
+            bodies += [{**bodies[0], **_convert_whole_numbers(extra, kind)} for kind in (int, float)]
+        ids = [content_id("question", [teacher, revision, chat, body, self.schema]) for body in bodies]
         return [[content_id("sample", [id_, sample]) for sample in range(n)] for id_ in dict.fromkeys(ids)]
 
     def sampling_for(self, sample: int, attempt: int) -> Sampling:

@@ -59,6 +59,11 @@ class SeedReading:
     rows_in: int = 0
 
     @property
+    def kinds(self) -> Counter[str]:
+        """The number of seeds of each kind."""
+        return self.seeds.kinds if isinstance(self.seeds, SpooledSeeds) else Counter(seed.kind for seed in self.seeds)
+
+    @property
     def not_used(self) -> str:
         """A summary such as `80 of 200 rows are not used: blank 50, json 30`; empty if all rows are used."""
         if not self.problems:
@@ -219,7 +224,7 @@ def _seed_builder(source: SeedSource, notes: list[SeedProblem]) -> Callable[[Cel
     meta = _EMPTY if source.use is None else _USE_META.setdefault(source.use, {"use": source.use})
 
     def build_seed(cells: Cells, where: str) -> Seed | Fault:
-        parts = dislike_fault(cells) or follow(paths, cells)
+        parts = dislike_fault(cells) or (follow(paths, cells) if paths else cells)
         if isinstance(parts, Fault):
             return parts
         cells, columns = without_single_lists(parts), dict[str, str]() if extra else _EMPTY

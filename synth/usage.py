@@ -57,7 +57,7 @@ def charged(usage: Any) -> float | None:
     """US dollars that the endpoint reports to have charged, None if it does not: `cost` (OpenRouter and Vercel, with
     what the owner of the key pays upstream; Requesty; Perplexity, an object with fees included), DeepInfra's
     `estimated_cost` or xAI's `cost_in_usd_ticks`."""
-    if not isinstance(usage, dict):
+    if not isinstance(usage, dict) or usage.keys() <= _BASIC_COUNTS:
         return None
     cost = usage.get("cost", usage.get("estimated_cost"))
     if cost is None and "is_byok" not in usage:

@@ -36,7 +36,7 @@ from schemas.project import Project
 from schemas.records import Candidate, Direction, Json, Pair, Seed
 from schemas.spec import TeacherSettings
 from schemas.store import Store
-from schemas.store.active_seeds import slots_by_seed
+from schemas.store.active_seeds import ActiveSeeds, slots_by_seed
 from schemas.streamed import FilteredRows
 from synth import generators
 from synth.batch_api import batches_unavailable
@@ -87,7 +87,7 @@ def generate(
         seeds, left_out = without_test_overlap(project, all_seeds, say)
         record.outcome = GenerateOutcome(
             **inputs._asdict(),
-            seeds=dict(Counter(seed.kind for seed in reading.seeds)),
+            seeds=dict(reading.kinds),
             shortages=warn_about_shortages(say, project, all_seeds),
             seed_problems=(*(f"{problem.where}: {problem.what}" for problem in reading.problems), *left_out),
             fingerprints=generators.fingerprints(project, by_direction),
@@ -163,7 +163,7 @@ def _repeat_warnings(say: Say, outcome: GenerateOutcome) -> None:
 
 def load_seeds(
     project: Project, store: Store, say: Say, progress: Progress = unseen
-) -> tuple[SeedReading, Sequence[Seed]]:
+) -> tuple[SeedReading, ActiveSeeds]:
     """Read the seeds, split them, and store them as the active ones. Returns the reading and these, paged from disk."""
     stdin = piped().content if any(source.path == "-" for source in project.spec.seeds) else None
     if stdin:
@@ -183,13 +183,14 @@ def generation_seeds(seeds: Sequence[Seed]) -> Sequence[Seed]:
     return FilteredRows(seeds, lambda seed: seed.meta.get("use") != "test" or has_given_output(seed))
 
 
-def without_test_overlap(project: Project, seeds: Sequence[Seed], say: Say) -> tuple[Sequence[Seed], list[str]]:
+def without_test_overlap(project: Project, seeds: ActiveSeeds, say: Say) -> tuple[Sequence[Seed], list[str]]:
     """The seeds to generate from, without those that repeat a text of the locked test split (curation would reject
     their pairs), and a message for each seed that is left out.
 
     Raises UsageError for an exemplar that repeats one: the teacher would see what the test asks.
     """
-    kept, left_out, exemplars = filter_contaminated_seeds(seeds, project.spec, project.folder)
+    test = seeds.containing('"test"')  # as their recorded split, or as the `use` of their source
+    kept, left_out, exemplars = filter_contaminated_seeds(seeds, project.spec, project.folder, test)
     if exemplars:
         number, sentence, text = exemplars[0]
         raise UsageError(
@@ -364,12 +365,12 @@ def _pool_id(project: Project, store: Store, fingerprints: Iterable[str]) -> str
     forward_n = project.spec.generate.forward.n
 
     def slots(fingerprint: str) -> Iterator[list[Any]]:
-        for candidate in slots_by_seed(store, fingerprint):
-            if candidate["generator"] == "forward" and candidate["sample"] >= forward_n:
+        for seed_id, generator, sample, outcome in slots_by_seed(store, fingerprint):
+            if generator == "forward" and sample >= forward_n:
                 continue
-            failure = Candidate.model_validate(candidate).failure if candidate.get("failure") else None
-            outcome = [candidate.get("pair_id") or "", "" if failure is None else str(failure)]
-            yield [candidate["seed_id"], candidate["sample"], *outcome]
+            slot = {"fingerprint": fingerprint, "seed_id": seed_id, "generator": generator, "sample": sample}
+            why = str(Candidate.model_validate(slot | outcome).failure) if outcome.get("failure") else ""
+            yield [seed_id, sample, outcome.get("pair_id") or "", why]
 
     return content_id_of_list("pool", merge(*map(slots, fingerprints)))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from typing import overload
 
 import orjson
 import sqlalchemy as sa
@@ -14,7 +15,7 @@ from schemas.records import Json, Seed
 from schemas.spooled_seeds import seed_bodies, seed_from_body
 from schemas.store import tables
 from schemas.store.reading import Reading
-from schemas.store.rows import COLUMN_FIELDS, INTO_SEEDS, body_columns
+from schemas.store.rows import INTO_SEEDS
 from schemas.store.writer import Work, insert
 from schemas.streamed import Streamed, batched
 
@@ -45,10 +46,12 @@ def _are_active(store: Reading, seeds: Sequence[Seed]) -> bool:
     return True
 
 
-def _active_places(store: Reading) -> array[int]:
-    """The positions of the seeds that the project has now, in their order."""
+def _active_places(store: Reading, containing: str = "") -> array[int]:
+    """The positions of the seeds that the project has now, in their order; with `containing`, of those whose stored
+    JSON contains this text."""
     c = tables.seeds.c
-    return store.positions(sa.select(c.position).where(c.active >= 0).order_by(c.active))
+    query = sa.select(c.position).where(c.active >= 0).order_by(c.active)
+    return store.positions(query.where(c.body.contains(containing, autoescape=True)) if containing else query)
 
 
 def each_seed(store: Reading) -> Iterator[Seed]:
@@ -92,30 +95,48 @@ def active_ids(store: Reading) -> IdMap:
     return ids
 
 
-def slots_by_seed(store: Reading, fingerprint: str) -> Iterator[Json]:
-    """The outcomes of a generation as JSON, for the seeds that the project has now, ordered by seed and sample."""
+def slots_by_seed(store: Reading, fingerprint: str) -> Iterator[tuple[str, str, int, Json]]:
+    """The slots of a generation for the seeds that the project has now, ordered by seed and sample: seed, generator,
+    sample, and the outcome as JSON."""
     c, seeds = tables.candidates.c, tables.seeds.c
     # A lookup per row, because SQLite would hold a list of all active seeds in memory during the query.
     active = sa.exists().where(seeds.id == c.seed_id, seeds.active >= 0)
     seed_id = c.seed_id if store.engine.dialect.name == "sqlite" else c.seed_id.collate("C")
-    query = sa.select(*body_columns(tables.candidates)).where(c.fingerprint == fingerprint, active)
-    names = COLUMN_FIELDS[tables.candidates]
-    for *values, outcome in store.each_row(query.order_by(seed_id, c.sample)):
-        yield dict(zip(names, values, strict=True)) | orjson.loads(outcome)
+    query = sa.select(c.seed_id, c.generator, c.sample, c.body).where(c.fingerprint == fingerprint, active)
+    for id_, generator, sample, outcome in store.each_row(query.order_by(seed_id, c.sample)):
+        yield id_, generator, sample, orjson.loads(outcome)
 
 
 class ActiveSeeds(Streamed[Seed]):
     """The seeds of a project in order, not validated again; it keeps 8 bytes per seed in memory."""
 
-    def __init__(self, store: Reading) -> None:
-        self._store, self._places = store, _active_places(store)
+    def __init__(self, store: Reading, containing: str = "") -> None:
+        self._store, self._places = store, _active_places(store, containing)
+
+    def containing(self, text: str) -> ActiveSeeds:
+        """Those of the seeds whose stored JSON contains `text`; the others are not read."""
+        return ActiveSeeds(self._store, text)
 
     def __len__(self) -> int:
         return len(self._places)
 
+    @overload
+    def __getitem__(self, place: int) -> Seed: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[Seed]: ...
+    def __getitem__(self, place: int | slice) -> Seed | list[Seed]:
+        if isinstance(place, slice):
+            return list(self._read(self._places[place]))
+        return next(self._read(array("q", (self._places[place],))))
+
     def __iter__(self) -> Iterator[Seed]:
+        return self._read(self._places)
+
+    def _read(self, places: Sequence[int]) -> Iterator[Seed]:
         c = tables.seeds.c
-        for page in batched(self._places, _PAGE):
+        for page in batched(places, _PAGE):
             rows = self._store.rows_at(sa.select(c.position, c.id, c.body), c.position, page)
             at = {place: (id_, body) for place, id_, body in rows}
-            yield from (_seed_of_row(self._store, *at[place]) for place in page if place in at)  # not erased meanwhile
+            for place in page:
+                if (row := at.get(place)) is not None:  # it was not erased meanwhile
+                    yield seed_from_body(*row) or self._store.read(Seed, row[1])

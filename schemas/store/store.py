@@ -214,7 +214,7 @@ class Store(Reading):
             raise UsageError("this store is open for reading only.")
         return self._writer
 
-    def active_seeds(self) -> Sequence[Seed]:
+    def active_seeds(self) -> ActiveSeeds:
         """The seeds of the latest reading in order, read a page at a time on each iteration."""
         return ActiveSeeds(self)
 

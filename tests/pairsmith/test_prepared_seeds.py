@@ -63,11 +63,11 @@ def count_calls(project: Project) -> int:
 
 
 def test_a_seed_is_prepared_in_few_calls(tmp_path: Path) -> None:
-    """Reading a seed, assigning its split, storing it and comparing it with the test takes fewer than 230 calls: the
+    """Reading a seed, assigning its split, storing it and comparing it with the test takes fewer than 185 calls: the
     settings of its source are resolved once, no seed is validated twice, and none is looked up to be marked active."""
     few, many = (project_of(tmp_path / str(seeds), seeds) for seeds in (200, 1_200))
     count_calls(project_of(tmp_path / "first", 100))  # caches that are filled once
-    assert (count_calls(many) - count_calls(few)) / 1_000 < 230
+    assert (count_calls(many) - count_calls(few)) / 1_000 < 185
 
 
 def test_new_seeds_are_activated_in_one_statement(tmp_path: Path) -> None:

@@ -73,3 +73,10 @@ def test_list_of_ids_returns_its_values_unchanged(ids: list[str | None]) -> None
 def test_id_of_a_stream_equals_the_id_of_the_list(parts: list[list[str | int]]) -> None:
     """Pools of earlier versions keep their ids, although a list of all their rows is no longer built."""
     assert content_id_of_list("pool", iter(parts)) == content_id("pool", parts)
+
+
+def test_id_of_a_long_stream_equals_the_id_of_the_list() -> None:
+    """The same holds for more rows than are hashed at a time."""
+    parts = [[f"{number:032x}", 0, "é", ""] for number in range(2_600)]
+    for rows in (499, 500, 501, 1_000, 2_600):
+        assert content_id_of_list("pool", iter(parts[:rows])) == content_id("pool", parts[:rows])

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from schemas.errors import StoreError
 from schemas.identity import Json
 from schemas.records import Message, Seed
 from schemas.spec import SeedSource
@@ -39,6 +40,7 @@ def test_spooled_seeds_behave_like_a_list() -> None:
     assert kept == SEEDS
     assert [seed.id for seed in kept] == [seed.id for seed in SEEDS]
     assert (kept[0], kept[-1], kept[1:]) == (SEEDS[0], SEEDS[2], SEEDS[1:])
+    assert kept.kinds == {"input": 1, "pair": 1, "conversation": 1}
     kept[1] = other
     assert list(kept) == [SEEDS[0], other, SEEDS[2]]
     with pytest.raises(IndexError):
@@ -120,3 +122,24 @@ def test_page_of_seeds_is_freed_at_once(tmp_path: Path) -> None:
             tracemalloc.stop()
             gc.enable()
     assert size < 20 * 20_000
+
+
+def test_some_of_the_active_seeds_are_read_alone(tmp_path: Path) -> None:
+    """A slice, a place, and the seeds that contain a text are what the list of all seeds has there. The others are not
+    read: a damaged one among them does no harm."""
+    seeds = [
+        Seed(kind="input", text=f"seed {n}", source=f"s:{n}", split="test" if n % 3 else "train") for n in range(9)
+    ]
+    seeds += [Seed(kind="input", text='the "test"', source="s:9", split="train"), *SEEDS]
+    with Store.open(f"sqlite:///{tmp_path / 'pairsmith.db'}") as store:
+        store.set_active_seeds(seeds[::-1])
+        store.set_active_seeds(seeds)
+        active = store.active_seeds()
+        assert (active[::4], active[2:5], active[3], active[-1]) == (seeds[::4], seeds[2:5], seeds[3], seeds[-1])
+        assert list(active.containing('"split":"test"')) == [seed for seed in seeds if seed.split == "test"]
+        assert list(active.containing('\\"test\\"')) == [seeds[9]]
+        with store._engine.begin() as connection:
+            connection.exec_driver_sql("UPDATE seeds SET body = 'damaged' WHERE active = 0")
+        assert (active[4::4], list(active.containing("conversation"))) == (seeds[4::4], seeds[-1:])
+        with pytest.raises(StoreError):
+            list(active)

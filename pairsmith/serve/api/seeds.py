@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -179,7 +178,7 @@ def _read(source: SeedSource, folder: Path, most_rows: int | None = None) -> See
         path=source.path,
         kind=source.kind,
         rows=reading.rows_in,
-        kinds=dict(Counter(seed.kind for seed in reading.seeds)),
+        kinds=dict(reading.kinds),
         first=[SeedExcerpt(kind=seed.kind, text=seed.body[:2000]) for seed in reading.seeds[:EXCERPTS]],
         problems=[UnusableSeed(where=problem.where, what=problem.what) for problem in reading.problems[:200]],
     )

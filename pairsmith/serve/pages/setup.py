@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -308,7 +308,7 @@ def _read_seeds(project: Project, earlier: Iterable[Seed] = ()) -> dict[str, Any
     seeds = assign_splits(reading.seeds, project.spec.split, earlier)
     few = seeds if len(seeds) <= _COMPARED else []
     _, left_out, shown = filter_contaminated_seeds(few, project.spec, project.folder)
-    kinds = Counter(seed.kind for seed in reading.seeds)
+    kinds = reading.kinds
     duplicates = sum(problem.code == "duplicate" for problem in reading.problems)
     return {
         "says": counted(len(reading.seeds), "seed", "seeds"),
