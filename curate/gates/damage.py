@@ -301,7 +301,7 @@ def _escaped(text: str, given: str) -> str:
 
 
 _REGEX_SIGN = re.compile(r"\\[bdsw]|\(\?|\[\^|\]\?|\)\?|\.[*+]|\w\|\w")  # in `colou?r|favou?rite` no letter is lost
-_LOST_LETTER = re.compile(r"(?<![\w/.?=&<-])[^\W\d_]*\?[^\W\d_A-Z][^\W\d_]*(?![\w/=])")
+_LOST_LETTER = re.compile(r"(?<![\w/.?=&<-])[^\W\d_]*\?[^\W\d_A-Z][^\W\d_]*(?![\w/=]|\.\w)")
 _LINE_END = re.compile(r"\\n(?![a-z])")  # C:\new\names contains none
 _ESCAPE = re.compile(r"\\(?:[nrt\"'/]|u[0-9a-fA-F]{4})")
 _RANGE = re.compile(r"\\u[0-9a-fA-F]{4}-\\u[0-9a-fA-F]{4}")  # of letters, in a pattern
