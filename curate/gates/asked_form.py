@@ -205,7 +205,7 @@ def _asks_for_code(asked: str) -> str:
 _CODE_SIGN = re.compile(r"[=;{}<>\\$|]|\w\(|\s--?\w|\bselect\b", re.IGNORECASE)
 _KEY = r"(?m:^\s*(?:- )?[\w.-]+:(?:\s|$))"
 _NOTATION = re.compile(rf"{_CODE_SIGN.pattern}|[\[\]^*]|{_KEY}", re.IGNORECASE)
-_SENTENCE_BEHIND = re.compile(r"(?<=\S) [A-Z][a-z]*(?: [\w'’,-]+){3,}[.!]\Z")
+_SENTENCE_BEHIND = re.compile(r"(?<=\S) [A-Z][a-z]*(?: [\w'’,-]+){3,40}[.!]\Z")
 _FEW = 3  # words of prose that may be code
 
 

@@ -209,7 +209,8 @@ def _reversed_ratio(before: str, after: str) -> tuple[str, str] | None:
 def _names_turned(before: str, after: str) -> bool:
     """Whether the first name in `before` that `after` has too is not the first one there."""
     names = [[word for word in _WORD.findall(side) if word[0].isupper()] for side in (before, after)]
-    first, now = (next((word for word in side if word in other), "") for side, other in (names, reversed(names)))
+    known = set(names[0]).intersection(names[1])
+    first, now = (next((word for word in side if word in known), "") for side in names)
     return first != now and names[0].count(now) == 1
 
 
