@@ -122,6 +122,21 @@ _only_of_code = word_pattern(
     r"|(?<!\w){code_things}\s?{only_words}(?![a-z])|{only_joined}[^\s\u3002]{0,8}{code_joined}"
 )
 _WORD, _CJK_LETTER = re.compile(r"[^\W\d_\u3040-\u9fff]+"), re.compile(r"[\u3040-\u9fff]")
+_CLAUSE_END = r"(?=\W*(?:\Z|[.,;:!)\u3002\uff0c]))"
+_OF_CODE = r"(?:\s{code_things|code_kinds})?"
+_names_notation = word_pattern(r"(?<![a-z]){notations}(?![a-z])")
+_only_of_notation = word_pattern(
+    r"(?<!\w){only_words}\s(?:(?:{rules_out_small|format_verbs})\s){0,2}{notations}"
+    + f"{_OF_CODE}{_CLAUSE_END}"
+    + r"|(?<![a-z]){notations}\s{only_words}"
+    + _CLAUSE_END
+)
+_only_of_kind = word_pattern(
+    r"(?<!\w){only_words}\s(?:{rules_out_small}\s){0,2}(?:[^\W\d_]+\s)?{code_kinds}"
+    + _CLAUSE_END
+    + r"|(?<!\w){code_kinds}\s{only_words}"
+    + _CLAUSE_END
+)
 _yes_or_no = word_pattern(
     r"(?<![^\W\u3040-\u9fff\uac00-\ud7a3])[\"'\u201c\u201e\u00ab\u300c]?\s?(?:{yes_first}\W{0,3}(?:{or_between}|/)\W{0,3}{no_first}"
     r"|{no_first}\W{0,3}(?:{or_between}|/)\W{0,3}{yes_first}|{yes_or_no_joined})(?![^\W\u3040-\u9fff\uac00-\ud7a3])"
@@ -131,19 +146,43 @@ _only_words = word_pattern(r"(?<![a-zà-ÿа-я]){only_words}(?![a-zà-ÿа-я])
 _one_thing = word_pattern(r"\W*(?:{form_verbs}\s)?(?:{articles_of_one}\s)(?:{form_small}\s)?{one_things}(?!\w)")
 
 
-def prose_before_code(asked: str, text: str) -> str:
-    """Return a first line of prose before code, or a last paragraph after it, if only code was asked for; or ''."""
-    if "\n" not in text or not (only := _asks_for_code(asked)):
+def prose_before_code(asked: str, text: str, language: str = "en") -> str:
+    """Return prose before code, after it or in place of it, if only code was asked for; or ''.
+
+    Prose in place of code counts if the instruction names a language of code and no condition.
+    """
+    if not (only := _asks_for_code(asked)):
         return ""
+    if only != "bare" and (prose := _prose_in_place(asked, text.strip(), language)):
+        return prose
+    if "\n" not in text:
+        return ""
+    sign = _NOTATION if only == "notation" else _CODE_SIGN
     first, _, rest = text.strip().partition("\n")
-    if rest.strip() and count_words(first) > 3 and _PROSE.fullmatch(first) and only == "code":
+    is_code = rest.strip() and (only == "code" or (only == "notation" and sign.search(rest)))
+    if is_code and count_words(first) > _FEW and _PROSE.fullmatch(first):
         return first
     before, fence, last = text.strip().rpartition("```")
     if not fence:
         before, _, last = text.strip().rpartition("\n\n" if "\n\n" in text.strip() else "\n")
     lines = [line for line in last.splitlines() if line.strip()]
     is_prose = count_words(last) > 2 and all(map(_PROSE.fullmatch, lines))  # what is indented is code
-    return last.strip() if is_prose and ("```" in before or _CODE_SIGN.search(before)) else ""
+    if is_prose and only == "notation" and re.match(_KEY, last):
+        return ""
+    return last.strip() if is_prose and ("```" in before or sign.search(before)) else ""
+
+
+def _prose_in_place(asked: str, text: str, language: str) -> str:
+    """Return the sentence that follows code on its line, or the prose that stands where code should; or ''."""
+    behind = None if "\n" in text else _SENTENCE_BEHIND.search(text)
+    if behind and _NOTATION.search(text[: behind.start()]) and not re.match(_KEY, text):
+        return behind[0].strip()
+    if not _names_notation().search(fold(asked)) or _NOTATION.search(text) or count_words(text) <= _FEW:
+        return ""
+    if any(says(code, name, fold(asked)) for code in (language, "en") for name in ("supposes", "except")):
+        return ""
+    lines = [line for line in text.splitlines() if line.strip()]
+    return lines[0] if all(_PROSE.fullmatch(line) and not line[0].islower() for line in lines) else ""
 
 
 def asks_for_code(asked: str) -> bool:
@@ -153,14 +192,21 @@ def asks_for_code(asked: str) -> bool:
 
 @lru_cache(maxsize=CACHE_SIZE)  # the style is the same for every row
 def _asks_for_code(asked: str) -> str:
-    """Return `code` if an instruction asks for code only, `bare` if for something without comments, or ''."""
+    """Return what an instruction asks for alone: `code`, `notation` (YAML, a pattern), `bare` if it excludes comments;
+    or ''."""
     folded = fold(asked)
     if says("any", "only_code", folded) or _only_of_code().search(folded):
         return "code"
+    if _only_of_notation().search(folded) or (_names_notation().search(folded) and _only_of_kind().search(folded)):
+        return "notation"
     return "bare" if _no_comment(folded) else ""
 
 
 _CODE_SIGN = re.compile(r"[=;{}<>\\$|]|\w\(|\s--?\w|\bselect\b", re.IGNORECASE)
+_KEY = r"(?m:^\s*(?:- )?[\w.-]+:(?:\s|$))"
+_NOTATION = re.compile(rf"{_CODE_SIGN.pattern}|[\[\]^*]|{_KEY}", re.IGNORECASE)
+_SENTENCE_BEHIND = re.compile(r"(?<=\S) [A-Z][a-z]*(?: [\w'’,-]+){3,40}[.!]\Z")
+_FEW = 3  # words of prose that may be code
 
 
 def unwanted_emoji(asked: str, text: str) -> str:

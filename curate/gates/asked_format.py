@@ -10,9 +10,11 @@ import csv
 import re
 from collections.abc import Callable
 from functools import lru_cache
+from xml.parsers.expat import ExpatError, ParserCreate
 
 from curate.gates.asked_length import ITEM
 from curate.gates.folding import CACHE_SIZE, fold
+from curate.gates.phrases import words_of
 from curate.gates.phrases.word_patterns import word_pattern
 from curate.gates.unfinished import OPTIONAL_END, VOID
 from curate.gates.words import count_words
@@ -43,13 +45,19 @@ _FENCE = re.compile(r"```[\w+-]*[^\S\n]*\n([\s\S]*?)\n?```")
 _NAMES = re.compile(r"(?<![a-z])(?:csv|tsv|ya?ml|xml|html|json|markdown|md|latex|toml|table|sql)(?![a-z])")
 # The format is asked for, not what the instruction is about: `a parser for CSV`, `turn the CSV into sentences`.
 _asks_for = word_pattern(
-    r"(?:\A\W*|[.:;!,\u3002\uff0c]\s*|(?<![^\W\u3040-\u9fff]){format_verbs}\s(?:[^\W\d_]{1,7}\s)?|{format_verbs_joined}\s?)(?P<name>csv|tsv|yaml|xml|html)"
+    r"(?:\A\W*|[.:;!,\u3002\uff0c]\s*|(?<![^\W\u3040-\u9fff]){format_verbs}\s(?:(?!{for_what}\s)[^\W\d_]{1,7}\s|{format_qualities}\s)?|{format_verbs_joined}\s?)(?P<name>csv|tsv|yaml|xml|html)"
     r"(?![a-z]|\s?\?)(?!-?\s?[a-z-]*{format_carriers})"
 )
 _markdown_table = word_pattern(
     r"(?<![a-z])markdown[ -]?(?:{forms_table}|表)(?!\w)|(?<!\w){forms_table}\s(?:[^\W\d_]{1,7}\s)?markdown"
 )
 _asks_behind = word_pattern(r"(?P<name>csv|tsv|yaml|xml|html)\s?{format_particles}")
+
+
+def begins_with_key(asked: str, text: str) -> bool:
+    """Whether a text in the YAML that an instruction asks for begins with a key, not with the label of an answer."""
+    key = _KEY.match(text) if format_asked(asked) == "yaml" else None
+    return key is not None and fold(key[1]) not in words_of("answer_labels") and _is_yaml(text.strip())
 
 
 def _is_table_of_values(body: str, delimiters: str = ",;\t|") -> bool:
@@ -104,6 +112,22 @@ def has_matching_tags(body: str) -> bool:
     return all(tag in OPTIONAL_END for tag in still)
 
 
+_KEY = re.compile(r"\s*([\w.-]+):(?:\s|\Z)")
+
+
+def _is_well_formed(body: str) -> bool:
+    """Whether a text is one or more XML elements, apart from entities that its document type may define."""
+    bare = _ENTITY.sub(" ", _PROLOGUE.sub("", body))
+    parser = ParserCreate()
+    try:
+        parser.Parse(f"<all>{bare}</all>", True)
+    except ExpatError:
+        return False
+    return bare.strip()[:1] == "<" and bare.rstrip()[-1:] == ">"
+
+
+_PROLOGUE = re.compile(r"\A(?:\s*(?:<\?xml[^?]*\?>|<!--[\s\S]*?-->|<!DOCTYPE[^<>\[]*(?:\[[^\]]*\]\s*)?>))+")
+_ENTITY = re.compile(r"&[A-Za-z]\w{0,30};")
 _FEW = 5  # words of a line that may be a sentence
 _ENTRY = re.compile(r"\s*(?:-(?:\s|$)|[^\s:#][^:]*:(?:\s|$))")
 _OPENS = re.compile(r":(?:\s+[&!]\S+)*(?:\s+#.*)?\s*\Z")  # an anchor, a tag or a comment may stand behind the colon
@@ -111,12 +135,11 @@ _YAML_START = re.compile(r"(?:---|%|#.*\n|- ?\S|- *\n|[\"']?[\w./ -]+[\"']?:(?:\
 _TAG = re.compile(r"<(/?)([A-Za-z][\w:.-]*)(?:\s[^<>]*?)?(/?)>")
 _NOT_TAGS = re.compile(r"<!--[\s\S]*?(?:-->|\Z)|<\?[\s\S]*?(?:\?>|\Z)|<!\[CDATA\[[\s\S]*?(?:\]\]>|\Z)|<!\w[^<>]*>")
 _VOID = VOID | {"embed", "!doctype"}
-_BARE = re.compile(r"&(?!#?\w{1,31};)")  # an ampersand that XML does not allow
 _IS: dict[str, Callable[[str], bool]] = {
     "csv": _is_table_of_values,
     "tsv": lambda body: _is_table_of_values(body, "\t"),
     "yaml": _is_yaml,
-    "xml": lambda body: has_matching_tags(body) and not _BARE.search(_NOT_TAGS.sub(" ", body)),
+    "xml": _is_well_formed,
     "html": has_matching_tags,
     "markdown": lambda body: "|" in body,
 }
@@ -186,6 +209,7 @@ _KIN = {
     ("typescript", "javascript"),
     ("javascript", "html"),
     ("javascript", "kotlin"),
+    ("javascript", "rust"),
     ("c++", "c"),
     ("c", "c++"),
     ("java", "kotlin"),

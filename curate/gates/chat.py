@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator
 from functools import cache, lru_cache
 
+from curate.gates.asked_format import begins_with_key
 from curate.gates.folding import CACHE_SIZE, SENTENCE_END, fold
 from curate.gates.form import is_verse
 from curate.gates.frames import match_frame
@@ -34,7 +35,6 @@ from curate.gates.words import content_words, count_words, stemmer_for, words
 from schemas.records import Pair
 
 _CODE = re.compile(r"```[\s\S]*?```|`[^`\n]+`")
-
 _SPOKEN = re.compile(r"\s*[-\"'\u2013\u2014\u201c\u201e\u00ab\u00bb\u300c]")
 
 _ANSWER_KINDS = {
@@ -56,11 +56,13 @@ def preamble(
     writing the text, makes up the whole text, or mentions an AI. In a reply, a bare refusal that does not speak of help
     or requests (`Sorry, I can't.`) is only flagged. So is anything that may just as well be the end of a reply
     (`Would you like me to add ...?`). A label (`Output:`) counts only at the very start, and not if the task mentions a
-    dialogue or a report or if other labels follow. In a translation, nothing counts that its source says too.
-    Not covered: chat in other words; a polite sentence that fits a reply as well (`Let me know if ...`); in a language
-    without a table, everything but chat template markers and reasoning markers.
+    dialogue or a report or asks for YAML, or if other labels follow. In a translation, nothing counts that its source
+    says too. Not covered: chat in other words; a polite sentence that fits a reply as well (`Let me know if ...`); in a
+    language without a table, everything but chat template markers and reasoning markers.
     """
     judgement = _chat(pair, style, language, input_language, kind)
+    if judgement.reason.detail.endswith(":\u201d") and begins_with_key(style, pair.output):
+        return passed(f"a key of the YAML that the style asks for: {judgement.reason.detail}")
     if (
         kind == "translate"
         and judgement.keep
@@ -149,12 +151,8 @@ def _is_delivered(opening: str, message: str, language: str) -> bool:
     `Here is a polite reply:` is an opening even if the message asks for a reply.
     """
     named = says(language, "text", opening)
-    return bool(
-        named and named[0] in message and _QUESTION.search(message) and not says("any", "answer_labels", opening)
-    )
-
-
-_QUESTION = re.compile("[?\uff1f\u061f]")
+    asked = any(map(message.__contains__, "?\uff1f\u061f"))
+    return bool(named and asked and named[0] in message and not says("any", "answer_labels", opening))
 
 
 def _additions(pair: Pair, style: str, language: str, input_language: str, kind: str) -> Iterator[tuple[str, str]]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from html import unescape
 
 from curate.gates.content import in_code
 from curate.gates.facts import CONTACT, MAY_BE_CONTACT, is_date
@@ -30,6 +31,8 @@ _NUMBER = re.compile(r"\d(?:[ ()./-]{0,2}\d){6,}")
 _NAMED = re.compile(r"[^\W\d_a-zß-ÿа-я][^\W\d_A-Z]{2,} [^\W\d_a-zß-ÿа-я][^\W\d_A-Z]{2,}")
 _CARD_GROUPS = re.compile(r"(?<![\d.,-])(?<!\d )\d{4}(?:[ -]\d{4}){3}(?![ -]?\d)")
 _DOI = re.compile(r"(?<![\w.])10\.\d{4,9}/[^\s<>\"'()\[\]]*[^\s<>\"'()\[\].,;:]")  # identifier of an article
+_ENDING = re.compile(r"[-:'\u2019][^\W\d_]{1,5}\Z")  # of a case, as in Bengali, Georgian or Hungarian
+_NAMESPACE = re.compile(r"\bxmlns(?::\w+)?=[\"']\Z")
 _MIN_ENTROPY, _MIN_PASSWORD = 4.0, 8  # bits per character of a long token; characters of a password
 
 
@@ -60,7 +63,9 @@ def contacts(pair: Pair, input_language: str = "en") -> Judgement:
     for match in CONTACT.finditer(text) if MAY_BE_CONTACT.search(text) else ():
         contact, kind = match[0].rstrip(".,;:!?"), match.lastgroup
         address = fold(contact).partition("://")[2] or fold(contact)  # shop.example is https://shop.example
-        known = re.sub(r"\D", "", contact) in digits if kind == "phone" else address in given
+        spellings = (address, unescape(address), _ENDING.sub("", address))
+        known = re.sub(r"\D", "", contact) in digits if kind == "phone" else any(map(given.__contains__, spellings))
+        known = known or _NAMESPACE.search(text, 0, match.start()) is not None
         if not known and not (kind == "phone" and is_date(contact)):
             return rejected("invented_contact", f"the input does not say {quote(contact)}")
     held = (piece for kind, piece in personal(text) if kind in ("phone", "card", "iban"))

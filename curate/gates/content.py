@@ -69,6 +69,8 @@ def lost_content(pair: Pair, language: str = "en", style: str = "") -> Judgement
     out are not checked. Without a stemmer or spaces between words, the words are not checked; other numbers and
     quotations still are.
     """
+    if _HUNK.search(pair.input) and not _HUNK.search(pair.output):
+        return passed("a diff may become a description")
     shorter = count_words(pair.output) < count_words(pair.input)
     asked = shorter and _asks_for_less(fold(style), language)
     summary = asked or is_summary(pair)
@@ -254,6 +256,7 @@ def quotations(text: str) -> tuple[str, ...]:
     return tuple([next(filter(None, match.groups())) for match in _QUOTED.finditer(text)])
 
 
+_HUNK = re.compile(r"(?m)^@@ -\d+(?:,\d+)? \+\d+(?:,\d+)? @@")  # head of a change in a diff
 _ONE_PHRASE = re.compile(r"[^,.;:!?\n]*[.!?]?\s*")
 
 

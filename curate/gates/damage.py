@@ -35,6 +35,7 @@ _ENDS = re.compile(r"[.!?…:;)\]}>\"'”»\u2019“*_`~|/。！？」』】）�
 _HASHTAG_END = re.compile(r"(?:\A|\s)#\w*[^\W\d]\w*\Z")
 _INSIDE = re.compile(r"[^\W\d_]{2,}[.!?…][\"'”»)]* +(?=\S)|[。！？।؟]|[!?](?=[぀-鿿])")
 _UNSPACED = re.compile(r"[぀-ヿ一-鿿]")
+_NO_STOPS = re.compile(r"[\u0e00-\u0eff\u1780-\u17ff]\Z")  # Thai, Lao and Khmer sentences end without one
 _ROW = re.compile(r"^\s*\|.*$", re.MULTILINE)
 _GAPS = re.compile(r"\|\s*(?:…|\.{3})\s*\|\s*(?:(?:…|\.{3})\s*\|)|\((?:…|\.{3})[^()\n]{0,40}\)\s*\Z")
 _SENTENCE = 5  # words
@@ -218,6 +219,8 @@ _INCH = re.compile(r"\d\"")
 
 def _lost_full_stop(given: str, line: str) -> bool:
     """Whether a line of prose has no end although the input has one."""
+    if _NO_STOPS.search(line):
+        return False
     if _UNSPACED.search(line) and count_words(line) < 6 * _SENTENCE:
         return False
     return bool(
@@ -265,7 +268,7 @@ def encoding(pair: Pair) -> Judgement:
             return rejected("escaped", f"the {side} text has the escape {quote(junk)}: {quote(text)}")
         if (control := _CONTROL.search(text)) and not _CONTROL.search(given):
             return rejected("control", f"the {side} text has the control character U+{ord(control[0]):04X}")
-        lost = _LOST_LETTER.findall(_shown(text)) if "?" in text else []
+        lost = _LOST_LETTER.findall(_shown(text)) if "?" in text and not _REGEX_SIGN.search(text) else []
         if len(lost) > 1 and not _LOST_LETTER.search(given):
             return rejected("mojibake", f"the {side} text has question marks in place of letters: {quote(lost[0])}")
         if text.isascii() or (side == "output" and fragment("encodings").search(fold(pair.input))):
@@ -297,7 +300,8 @@ def _escaped(text: str, given: str) -> str:
     return str(escapes[0]) if letters or ended else ""
 
 
-_LOST_LETTER = re.compile(r"(?<![\w/.?=&-])[^\W\d_]*\?[^\W\d_A-Z][^\W\d_]*(?![\w/=])")
+_REGEX_SIGN = re.compile(r"\\[bdsw]|\(\?|\[\^|\]\?|\)\?|\.[*+]|\w\|\w")  # in `colou?r|favou?rite` no letter is lost
+_LOST_LETTER = re.compile(r"(?<![\w/.?=&<-])[^\W\d_]*\?[^\W\d_A-Z][^\W\d_]*(?![\w/=]|\.\w)")
 _LINE_END = re.compile(r"\\n(?![a-z])")  # C:\new\names contains none
 _ESCAPE = re.compile(r"\\(?:[nrt\"'/]|u[0-9a-fA-F]{4})")
 _RANGE = re.compile(r"\\u[0-9a-fA-F]{4}-\\u[0-9a-fA-F]{4}")  # of letters, in a pattern

@@ -192,15 +192,29 @@ def _changes(pair: Pair, language: str) -> Iterator[tuple[str, tuple[str, str] |
 
 
 def _reversed_ratio(before: str, after: str) -> tuple[str, str] | None:
-    """Return a ratio or range of `before` and its reversal in `after`, or None. `after` must only have the reversal."""
+    """Return a ratio or range of `before` and its reversal in `after`, or None. `after` must only have the reversal.
+
+    A result that is turned together with its names is the same result (`Ajax 0-1 PSV`: `PSV won 1-0 at Ajax`).
+    """
     ratios = _EITHER_RATIO.findall(before) if any(map(before.__contains__, ":\u2013-")) else []
     there = dict[tuple[str, str], str]()
     for match in _RATIO_AT.finditer(after) if ratios else ():
         there.setdefault((match[0], match[2]), "".join(match.group(0, 1, 2)))
     for one, other in dict.fromkeys(ratios):
         if one != other and (one, other) not in there and (turned := there.get((other, one))):
-            return f"{one}:{other}", turned
+            return None if _names_turned(before, after) else (f"{one}:{other}", turned)
     return None
+
+
+def _names_turned(before: str, after: str) -> bool:
+    """Whether the first name in `before` that `after` has too is not the first one there."""
+    names = [[word for word in _WORD.findall(side) if word[0].isupper()] for side in (before, after)]
+    known = set(names[0]).intersection(names[1])
+    first, now = (next((word for word in side if word in known), "") for side in names)
+    return first != now and names[0].count(now) == 1
+
+
+_WORD = re.compile(r"[^\W\d_]\w+(?:\.\w+)?")
 
 
 def _replaced_ratio(before: str, after: str) -> tuple[str, str] | None:

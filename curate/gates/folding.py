@@ -10,7 +10,7 @@ from curate.words import ALONE
 
 # Optional marks: the vowel signs and the elongation stroke of Arabic, and the dot that a Turkish İ leaves behind.
 _OPTIONAL_MARKS = re.compile("[\u064b-\u0652\u0640]|(?<=i)\u0307")
-
+_FRACTION = re.compile("(\\d)(\\d\u2044\\d)")  # 1\u00bd is 1 1/2
 
 CACHE_SIZE = 512  # number of texts for which a cache of the gates keeps its results
 SENTENCE_END = re.compile(r"[.!?;\n\u3002\uff01\uff1f\u0964]+")  # in instructions, whose parts may end with a semicolon
@@ -22,6 +22,8 @@ def fold(text: str) -> str:
     if text.isascii():
         return text.casefold()
     folded = unicodedata.normalize("NFKC", text).casefold()
+    if "\u2044" in folded:
+        folded = _FRACTION.sub(r"\1 \2", folded).replace("\u2044", "/")
     return _OPTIONAL_MARKS.sub("", folded.replace("\u2019", "'").replace("\u02bc", "'"))
 
 

@@ -47,7 +47,7 @@ def instructed(
             return rejected("form", f"the instruction excludes emoji, and the text has {quote(emoji)}")
         if binding and (one := several_instead_of_one(asked, pair.output)):
             return rejected("form", f"the instruction asks for {quote(one)}, and the text gives several")
-        if binding and (prose := prose_before_code(asked, pair.output)):
+        if binding and (prose := prose_before_code(asked, pair.output, input_language)):
             return rejected("form", f"the instruction asks for code only, and the text has {quote(prose)}")
     if kind == "translate":
         return passed("it follows the explicit instructions")

@@ -128,3 +128,33 @@ def scale_powers(language: str) -> dict[str, int]:
     pairs = (word.split("=") for word in words_of("scales"))
     every = {fold(word).replace("_", " "): int(power) for word, power in pairs}
     return every if language == "en" else {word: power for word, power in every.items() if word != "billion"}
+
+
+def with_decimal_fractions(folded: str) -> str:
+    """Return folded text with mixed fractions as decimals: 1.5 for `1 1/2`."""
+    if "/" not in folded:
+        return folded
+    return _MIXED_FRACTION.sub(lambda mixed: f"{mixed[1]}.{_DECIMALS[mixed[2]]}", folded)
+
+
+def without_mixed_fractions(folded: str) -> str:
+    return _MIXED_FRACTION.sub(" ", folded) if "/" in folded else folded
+
+
+def forms_of_fractions(folded: str) -> Iterator[str]:
+    """Yield the decimals of the fractions in folded text, and the numbers of which decimals in it are fractions."""
+    if "/" in folded:
+        yield from (f"0.{_DECIMALS[fraction]}" for fraction in _LONE_FRACTION.findall(folded))
+    for decimal in _FRACTION_POINT.findall(folded) if "0." in folded or "0," in folded else ():
+        yield from next(fraction for fraction, value in _DECIMALS.items() if value == decimal).split("/")
+
+
+_DECIMALS = {
+    "1/2": "5", "1/4": "25", "3/4": "75", "1/3": "33", "2/3": "67", "1/8": "125", "3/8": "375",
+    "5/8": "625", "7/8": "875",
+}  # fmt: skip
+_ONE_FRACTION = rf"({'|'.join(_DECIMALS)})(?![\d/]|-\d)"
+# `3 1/2 cups`, but not the result of a game (1/2-1/2) or a date (3/4/2025).
+_MIXED_FRACTION = re.compile(rf"(?<![\d/.,-])(\d{{1,3}})(?:[ -]| ?\u3068 ?){_ONE_FRACTION}")
+_LONE_FRACTION = re.compile(rf"(?<![\d/.,-]){_ONE_FRACTION}")
+_FRACTION_POINT = re.compile(rf"(?<![\d.,])0[.,]({'|'.join(_DECIMALS.values())})(?!\d)")

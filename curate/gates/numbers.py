@@ -14,7 +14,16 @@ from itertools import takewhile
 from math import inf, nextafter
 
 from curate.gates.folding import CACHE_SIZE, fold, letter_runs
-from curate.gates.number_forms import Number, are_computable, clock_forms, is_rounded, rounding_ranges
+from curate.gates.number_forms import (
+    Number,
+    are_computable,
+    clock_forms,
+    forms_of_fractions,
+    is_rounded,
+    rounding_ranges,
+    with_decimal_fractions,
+    without_mixed_fractions,
+)
 from curate.gates.number_words import has_number_words, spelt_out_values, values_of_numeral
 from curate.gates.phrases import Lexicon, lexicon, words_of
 from curate.gates.phrases.lists import alternation
@@ -31,12 +40,12 @@ _LIST_NUMBER, _MAY_LIST = re.compile(r"(?m)^\s*\d{1,2}[.)]\s"), re.compile(r"[.)
 def required_numbers(text: str, language: str = "en") -> list[Number]:
     """Return the numbers that a rewrite of `text` has to keep: all in digits except 0, and words from two up.
 
-    The numbering of a list, `one`, `first` and vague words (`a couple`, `dozens`) are not required. In a language whose
+    The numbering of a list, `1 1/2`, `one`, `first` and vague words (`a couple`) are not required. In a language whose
     number words are not known, neither is a number that may be spelt out: those below 100, round ones, and days of a
     month such as `24.12`.
     """
     known = lexicon(language)
-    folded = _without_list_numbers(text)
+    folded = without_mixed_fractions(_without_list_numbers(text))
     kept = [
         n
         for n in _in_digits(folded)
@@ -58,9 +67,9 @@ class NumberMentions:
     """All numbers that a text mentions in any form, with a test for whether a number of another text is among them."""
 
     def __init__(self, text: str, language: str = "en") -> None:
-        self._language, self._folded = language, with_ascii_digits(text)
+        self._language, self._folded = language, with_decimal_fractions(with_ascii_digits(text))
         self._digits = _in_digits(self._folded)
-        self._in_digits = set[str]().union(*(n.forms for n in self._digits))
+        self._in_digits = set(forms_of_fractions(self._folded)).union(*(n.forms for n in self._digits))
         if (joined := join_digit_groups(self._folded)) != self._folded:
             self._in_digits.update(*(n.forms for n in _in_digits(joined)))
         for n in self._digits:
@@ -208,7 +217,7 @@ def _scale_of(tail: str) -> int:
 
 def digit_numbers(text: str) -> tuple[Number, ...]:
     """Return the numbers that `text` writes in digits, without the numbering of a list."""
-    return _in_digits(_without_list_numbers(text))
+    return _in_digits(with_decimal_fractions(_without_list_numbers(text)))
 
 
 def spelt_out_numbers(text: str, language: str) -> tuple[Number, ...]:

@@ -62,7 +62,7 @@ def placeholder(pair: Pair, style: str = "", language: str = "en", kind: str = "
             if _is_gap(slot):
                 if _asks_for_gaps(fold(style), language) or (kind == "free" and _asks_for_gaps(given, language)):
                     continue
-            elif slot[:1] in _OF_CODE and (asks_for_code(style) or format_asked(style) == "yaml"):
+            elif _OF_CODE.match(slot) and (asks_for_code(style) or format_asked(style) == "yaml"):
                 continue
             if certain:
                 return rejected("placeholder", f"the {side} text has an unfilled placeholder: {quote(slot)}")
@@ -95,7 +95,7 @@ def _asks_for_gaps(asked: str, language: str) -> bool:
     return False
 
 
-_OF_CODE = ("$", "_")  # how a variable of a shell or a configuration, or a name in code, begins
+_OF_CODE = re.compile(r"[$_]|\{\{-? ?[$.]")  # how a variable of a shell, a configuration or a Go template begins
 
 
 def _asks_for_a_form(given: str) -> bool:

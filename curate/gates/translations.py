@@ -282,7 +282,7 @@ _VARIABLE = re.compile(
 def _misread(source: str, text: str, language: str, to: str) -> str:
     """Return a number of the source with a thousands separator that the text has as a fraction, or ''."""
     group, point = thousands_separator(language), "," if thousands_separator(to) == "." else "."
-    for number in re.findall(rf"(?<![\w.,])\d{{1,3}}[{re.escape(group)}]\d\d0(?![\w]|[.,]\d)", source):
+    for number in re.findall(rf"(?<![\w.,:])\d{{1,3}}[{re.escape(group)}]\d\d0(?![\w]|[.,]\d)", source):
         whole, rest = number.split(group)
         if re.search(rf"(?<![\d.,]){whole}[{point}]{rest.rstrip('0')}0?(?![\d]|[.,]\d)", text):
             return str(number)

@@ -13,6 +13,7 @@ from functools import cache, lru_cache
 from itertools import product
 
 from curate.gates.folding import CACHE_SIZE, fold, unaccented
+from curate.gates.number_forms import with_decimal_fractions
 from curate.gates.number_words import words_to_digits
 from curate.gates.numbers import digit_numbers, groups_by_space
 from curate.gates.phrases import sections
@@ -247,7 +248,7 @@ def quantities(text: str, language: str) -> tuple[Quantity, ...]:
 
     `2 500 g` may be 2500 g or 500 g after a 2, unless the language groups digits this way.
     """
-    return tuple(_quantities(fold(text), language))
+    return tuple(_quantities(with_decimal_fractions(fold(text)), language))
 
 
 def _quantities(folded: str, language: str) -> Iterator[Quantity]:
@@ -255,6 +256,8 @@ def _quantities(folded: str, language: str) -> Iterator[Quantity]:
     for begun in _BEGINS.finditer(folded):  # a match can only start here, so most characters are skipped quickly
         if begun.start() < end or not (match := behind.match(folded, begun.start())):
             continue
+        if folded[begun.start() - 1 : begun.start()] == "/" and folded[begun.start() - 2 : begun.start() - 1].isdigit():
+            continue  # 3/4 cup are not 4 cups
         end = match.end()
         unit = names.get(match["unit"] or "") or frozenset((_SIGNS[match["sign"]],))
         number = match["number"] or match["signed"]

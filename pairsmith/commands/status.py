@@ -68,7 +68,11 @@ def status_of(project: Project, store: Store | None) -> dict[str, Any]:
         },
         "stages": stages,
         "certificate": last_certification(project, store, steps) if store else None,
-        "artifacts": [{"kind": a.kind, "id": a.id, "path": a.path} for a, _ in artifacts if a.kind not in _NOT_LISTED],
+        "artifacts": [
+            {"kind": a.kind, "id": a.id, "path": a.path, "exists": (project.folder / a.path).exists()}
+            for a, _ in artifacts
+            if a.kind not in _NOT_LISTED
+        ],
         "next": todo,
     }
 
@@ -119,7 +123,8 @@ def _screen(data: dict[str, Any], run: str) -> list[Any]:
         why = escape(stage["why"])
         lines += [f"[yellow]{why}[/]"] if stage["counts"] and why else [why]
         table.add_row(stage["stage"], word, "\n".join(filter(None, lines)))
-    artifacts = list(dict.fromkeys((one["kind"], one["path"]) for one in data["artifacts"]))
+    gone = {True: "", False: " (deleted)"}
+    artifacts = list(dict.fromkeys((one["kind"], f"{one['path']}{gone[one['exists']]}") for one in data["artifacts"]))
     run = f"[bold]{escape(run)}[/]"
     to_do = f"{run} will {', '.join(data['next'])}, then write the report"
     ending = to_do if data["next"] else f"Everything is done; {run} would only write the report again."

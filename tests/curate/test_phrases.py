@@ -245,13 +245,13 @@ _OF_FORMATS = {
     "pousr", "sub", "sin", "cos", "tan", "log", "mod", "base",
     # programming languages, their keywords and commands of LaTeX
     "select", "console", "print", "string", "system", "write", "awk", "bash", "bin", "boolean", "cout", "create",
-    "css", "csv", "delete", "django", "echo", "excel", "find", "fmt", "for", "from", "fun", "func", "golang",
+    "css", "csv", "delete", "django", "doctype", "echo", "excel", "find", "fmt", "for", "from", "fun", "func", "golang",
     "grep", "haskell", "insert", "int", "interface", "into", "java", "javascript", "jquery", "json", "julia",
     "kotlin", "lambda", "latex", "lua", "markdown", "mongodb", "mut", "node", "number", "out", "pandas", "perl",
     "php", "println", "puts", "python", "react", "ruby", "rust", "scala", "sed", "set", "shell", "sql", "static",
-    "std", "str", "swift", "toml", "tsv", "typescript", "update", "using", "void", "vue", "xml", "yaml", "bfseries",
-    "caption", "centering", "chapter", "cite", "emph", "footnote", "href", "item", "large", "maketitle", "newline",
-    "noindent", "par", "paragraph", "ref", "text", "underline", "url",
+    "std", "str", "swift", "toml", "tsv", "typescript", "update", "using", "void", "vue", "xml", "xmlns", "yaml",
+    "bfseries", "caption", "centering", "chapter", "cite", "emph", "footnote", "href", "item", "large", "maketitle",
+    "newline", "noindent", "par", "paragraph", "ref", "text", "underline", "url",
 }  # fmt: skip
 
 

@@ -77,6 +77,17 @@ def _files_with(folder: Path, text: str) -> list[str]:
     )
 
 
+def test_status_marks_an_output_whose_files_are_gone(folder: Path) -> None:
+    """After an erasure deleted the dataset, `status` does not list it as if it were there."""
+    project = spec_file.load(folder)
+    with Store.open(Store.url_for(project)) as store:
+        before = status_of(project, store)["artifacts"]
+        erased(project, store, source="theirs.jsonl")
+        after = status_of(project, store)["artifacts"]
+    assert [one["exists"] for one in before if one["kind"] == "dataset"] == [True]
+    assert [one["exists"] for one in after if one["kind"] == "dataset"] == [False]
+
+
 def _call(store: Store, text: str, n: int) -> None:
     """Store an evaluation's call that asks what the seed asks."""
     store.write(
