@@ -72,7 +72,7 @@ async def judge_without_asking(
     pool, seeds = Pool.read(store, fingerprints, forward_n=project.spec.generate.forward.n), store.active_seeds()
     judge, served = remote_scorers.as_judge, remote_scorers.as_reward
     async with AsyncExitStack() as stack:
-        chosen = await choose(project, seeds, stack, by_http=(judge, served))
+        chosen = await choose(project, seeds, stack, by_http=(judge, served), progress=progress)
     offline = {id(scorer): replace(scorer, score=_not_scored) for scorer in (judge, chosen) if scorer}
     chosen, judge = (offline[id(scorer)] if scorer else None for scorer in (chosen, judge))
     certificate = present_certificate(project, store, fingerprints)
