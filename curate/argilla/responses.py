@@ -95,8 +95,8 @@ def read_responses(
                         )
                     )
             records, answers = records + len(there), answers + len(responses)
+            progress("pull", {"queue": queue.name, "records": records, "responses": answers})
             yield responses, there
-        progress("pull", {"queue": queue.name, "records": records, "responses": answers})
 
 
 def with_durations(responses: list[Response]) -> list[Response]:
