@@ -35,9 +35,10 @@ from curate.rows import (
     as_dataset,
     display_values,
 )
-from curate.slots import Slots, Source, candidate_from_json, in_memory, read_slots, skim_candidates_of
+from curate.slots import Slots, candidate_from_json, in_memory, read_slots, skim_candidates_of
 from schemas.html_table import SHOWN, html_table
 from schemas.identity import construct
+from schemas.progress import Progress, unseen
 from schemas.records import Counts, Pair, Reason, Verdict
 from schemas.reviews import Review
 from schemas.store import Store
@@ -80,8 +81,9 @@ class Pool:
         opinions: Mapping[StepId, Opinions] | None = None,
         known: Mapping[StepId, Opinions] | None = None,
     ) -> None:
-        self._slots, self._table = slots, table or OpinionTable()
+        self._slots, self.source, self._table = slots, slots.source, table or OpinionTable()
         self._opinions_of, self._known = dict(opinions or {}), dict(known or {})
+        self.progress: Progress = unseen  # of the step that is reading this pool
 
     @classmethod
     def read(
@@ -120,10 +122,6 @@ class Pool:
     def edited(self) -> tuple[Pair, ...]:
         """The pairs that were created by reviewers' edits and are in the pool."""
         return tuple(self._slots.edited.values())
-
-    @property
-    def source(self) -> Source:
-        return self._slots.source
 
     def pair_ids(self, slots: Iterable[int]) -> list[str]:
         return [self._slots.ids[slot] or "" for slot in slots]
@@ -241,6 +239,7 @@ class Pool:
         """The input and output of pairs of the pool, in the given order."""
         for chunk in batched(pair_ids, ROWS):
             yield from self._slots.texts(chunk)
+            self.progress("texts", {"done": len(chunk)})
 
     def unsettled(self, step: StepId) -> Iterator[Row]:
         """The accepted rows that a step has not judged, or on which it crashed and may succeed now."""

@@ -19,7 +19,7 @@ from curate.curation import curate
 from curate.pool import Pool
 from curate.scorers import Score
 from curate.scorers.choose import ChosenScorer
-from curate.steps import Step, duplicates, named, scored
+from curate.steps import NamedStep, Step, decontaminate, duplicates, named, scored
 from schemas.errors import UsageError
 from schemas.progress_line import Pace
 from schemas.project import Project
@@ -116,6 +116,21 @@ def test_a_step_over_the_whole_pool_forecasts_no_time() -> None:
     pace = Pace("duplicate", shown[0], 0.0)
     pace.update({**shown[-1], "done": 1}, 255.0)
     assert (pace.left_s, pace.parts()) == (None, ["1 of 5"])
+
+
+@pytest.mark.parametrize(
+    ("step", "activity"), [(decontaminate(["a held-out text of six words"]), ""), (duplicates(0.7), "comparisons")]
+)
+def test_a_step_over_a_large_pool_shows_what_it_does_before_its_first_verdict(step: NamedStep, activity: str) -> None:
+    """The line stood still at 0 while 100,000 texts were read and compared, which took minutes."""
+    rows = [pair(f"How do I change the monthly order for my order {number}?", n=number) for number in range(1_200)]
+    reports: list[dict[str, Any]] = []
+    asyncio.run(curate(Pool.of(rows), [step], progress=lambda _, numbers: reports.append(dict(numbers))))
+    before = [one for one in reports if one.get("message")]
+    assert reports.index(before[-1]) < next(number for number, one in enumerate(reports) if one.get("done"))
+    assert "1,200 texts read" in {one["message"] for one in before}
+    assert any(activity in one["message"] for one in before)
+    assert not reports[-1]["message"]
 
 
 def test_unnamed_step_error_says_how_to_name_it() -> None:
