@@ -61,7 +61,9 @@ async def _apply(pool: Pool, steps: Sequence[Step], store: Store | None, progres
     gates = [step for step in steps if isinstance(step, NamedStep) and step.gate]
     first = ids[0]
     accepted = not gates and (first.scores or not first.per_row)
+    pool.progress = progress
     pool.load_known(ids)
+    pool.progress = unseen
     total = max(pool.count_pending(id_, accepted=accepted) for id_ in ids)
     shown, done = "gates" if gates else By.read(first.by).name, 0
     collectors = [pool.collect(id_) for id_ in ids]

@@ -69,7 +69,8 @@ async def judge_without_asking(
 ) -> Pool:
     """The pool under the steps of a spec. Nothing is stored, and no scorer or judge is called: a row that needs one
     waits as `not_asked`."""
-    pool, seeds = Pool.read(store, fingerprints, forward_n=project.spec.generate.forward.n), store.active_seeds()
+    forward_n, seeds = project.spec.generate.forward.n, store.active_seeds()
+    pool = Pool.read(store, fingerprints, forward_n=forward_n, progress=progress)
     judge, served = remote_scorers.as_judge, remote_scorers.as_reward
     async with AsyncExitStack() as stack:
         chosen = await choose(project, seeds, stack, by_http=(judge, served), progress=progress)

@@ -19,11 +19,11 @@ from curate.curation import curate
 from curate.pool import Pool
 from curate.scorers import Score
 from curate.scorers.choose import ChosenScorer
-from curate.steps import NamedStep, Step, decontaminate, duplicates, named, scored
+from curate.steps import NamedStep, Step, decontaminate, duplicates, each, named, scored
 from schemas.errors import UsageError
 from schemas.progress_line import Pace
 from schemas.project import Project
-from schemas.records import Pair, Reason, RowState, Verdict
+from schemas.records import Candidate, Pair, Reason, RowState, Verdict
 from schemas.store import Store, tables
 from tests.curate import tiny
 from tests.curate.test_pool import pair
@@ -131,6 +131,31 @@ def test_a_step_over_a_large_pool_shows_what_it_does_before_its_first_verdict(st
     assert "1,200 texts read" in {one["message"] for one in before}
     assert any(activity in one["message"] for one in before)
     assert not reports[-1]["message"]
+
+
+def test_reading_a_large_pool_and_its_verdicts_is_shown(tmp_path: Path) -> None:
+    """A second curation of 100,000 rows read them and two million verdicts for half a minute before its first sign of
+    life."""
+    pairs = [pair(f"text {number}", n=number, seed=f"s{number}") for number in range(1_500)]
+    slots = [Candidate(fingerprint="f", seed_id=p.seed_id, generator="forward", sample=0, pair_id=p.id) for p in pairs]
+    stages: list[str] = []
+
+    def curated(store: Store) -> Pool:
+        stages.clear()
+        seeds = [one.seed_id for one in pairs]
+        pool = Pool.read(store, ["f"], seeds, progress=lambda stage, _: stages.append(stage))
+        return asyncio.run(curate(pool, [each(holding_gate)], store, lambda stage, _: stages.append(stage)))
+
+    with Store.open(f"sqlite:///{tmp_path / 'pairsmith.db'}") as store:
+        store.write(*pairs, *slots)
+        assert curated(store).counts.accepted == 1_500
+        assert stages[0] == "candidates"
+        curated(store)
+        assert list(dict.fromkeys(stages)) == ["candidates", "verdicts", "gates"]
+
+
+def holding_gate(pair: Pair) -> bool:
+    return "text" in pair.output
 
 
 def test_unnamed_step_error_says_how_to_name_it() -> None:
