@@ -56,6 +56,7 @@ def certify(
         pool = run_with_judges(project, store, audience.say, record, work)
         parts = current_parts(project, store, fingerprints, pool.steps)
         population = read_population(project, store, fingerprints, progress=audience.progress)
+        audience.progress("certify", {"message": "calibrating"})
         looked = look(project, store, pool, population, parts, precision=precision, confidence=confidence)
         counts = _counts(pool, len(looked.certificate.rows))
         facts = _facts(looked)
