@@ -51,7 +51,7 @@ def what_if(
             async with AsyncExitStack() as opened:
                 scorers = await open_remote_scorers(candidate, store, opened, say)
                 pools.append(await judge_without_asking(candidate, store, fingerprints, scorers, progress))
-        return compare(*pools)
+        return compare(*pools, progress)
 
     comparison = run(both())
     if not comparison.before.rows_in:
