@@ -16,7 +16,7 @@ import re
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from heapq import nsmallest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -26,6 +26,7 @@ import orjson
 from curate.scorers.corruptions import ENGLISH, GROUPS, content_words, corrupt, is_segmented_differently
 from schemas.files import replaced_folder
 from schemas.identity import random_sort_key
+from schemas.progress import Progress, unseen
 from schemas.records import content_id
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ VERSION = 1
 LEAST_EXAMPLES = 16
 """With fewer good texts neither the fit nor its test means anything."""
 
-_MOST_EXAMPLES = 256  # the cost grows with their cube; from here on, the five groups of corruptions limit the precision
+_MOST_EXAMPLES = 128  # the time grows with their cube: some six minutes of CPU for these, an hour for 256
 _CORRUPTIONS_PER_EXAMPLE = 6
 _PMI_EXAMPLES = 48
 _BATCH_TOKENS = 3200
@@ -102,7 +103,7 @@ def fit(
     *,
     system: str = "",
     language: str = "en",
-    progress: Callable[[str, dict[str, Any]], None] | None = None,
+    progress: Progress | None = None,
 ) -> Fitted:
     """Fit a reward model on `examples` over the language model `weights`, test it, and save it under `artifacts`.
 
@@ -140,7 +141,7 @@ def _fit_new(
     weights: Weights,
     system: str,
     language: str,
-    progress: Callable[[str, dict[str, Any]], None] | None,
+    progress: Progress | None,
 ) -> Fitted:
     from curate.scorers.cross_validation import head, lengths, measured
     from curate.scorers.frozen_encoder import FrozenEncoder
@@ -157,7 +158,7 @@ def _fit_new(
         "identity": identity,
         "examples": len(with_input),
         "comparisons": len(pairs),
-        **measured(states, sizes, good, bad, [c.group for c in pairs]),
+        **measured(states, sizes, good, bad, [c.group for c in pairs], progress or unseen),
         "pmi": _pmi(with_input, pairs, model, system, random.Random(identity)),
     }
     # If the length rule does worse than a coin on unseen corruptions, the coin is the baseline.
