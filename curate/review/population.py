@@ -72,6 +72,16 @@ class Population:
         return _findings(self.pool, self.pool.source.verdicts([pair_id]).get(pair_id, ()))
 
 
+def _judged_by_gates(project: Project, store: Store, fingerprints: Sequence[str], progress: Progress) -> Pool:
+    forward_n = project.spec.generate.forward.n
+    pool = Pool.read(store, fingerprints, people=False, forward_n=forward_n, progress=progress)
+    gates = [each(gate).id for gate in gates_of(project)]
+    pool.load_known(gates)  # in one pass: `judged_by` would read all verdicts once for each gate
+    for gate in gates:
+        pool = pool.judged_by(gate, ())
+    return pool
+
+
 def read_population(
     project: Project,
     store: Store,
@@ -84,12 +94,7 @@ def read_population(
 
     `judged_by` are the steps of a curation that has no receipt yet.
     """
-    forward_n = project.spec.generate.forward.n
-    pool = Pool.read(store, fingerprints, people=False, forward_n=forward_n, progress=progress)
-    gates = [each(gate).id for gate in gates_of(project)]
-    pool.load_known(gates)  # in one pass: `judged_by` would read all verdicts once for each gate
-    for gate in gates:
-        pool = pool.judged_by(gate, ())
+    pool = _judged_by_gates(project, store, fingerprints, progress)
     passed: dict[str, bool | None] = {}
     flagged: set[str] = set()
     inputs: list[tuple[str, ...]] = []
