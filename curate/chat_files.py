@@ -17,6 +17,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -71,10 +72,11 @@ def _write_splits(
     """Write the rows of each split that has any, and return their numbers. Without training rows nothing is written."""
     counts = dict[str, int]()
     for split in SPLITS:
-        if lines := [orjson.dumps(convert(row)) + b"\n" for row in rows_of(split)]:
+        lines = (orjson.dumps(convert(row)) + b"\n" for row in rows_of(split))
+        if (first := next(lines, None)) is not None:
             folder.mkdir(parents=True, exist_ok=True)
-            (folder / f"{split}.jsonl").write_bytes(b"".join(lines))
-            counts[split] = len(lines)
+            with (folder / f"{split}.jsonl").open("wb") as file:
+                counts[split] = sum(1 for line in chain((first,), lines) if file.write(line))
         elif split == "train":
             break
     return counts

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -22,11 +22,12 @@ from curate.steps import NamedStep, Step, id_of, run_gates
 from schemas.errors import UsageError
 from schemas.failpoints import failpoint
 from schemas.gate_verdicts import StepName, decode_verdicts
-from schemas.progress import Progress, unseen
+from schemas.progress import Progress, Say, unseen
 from schemas.records import Pair, Verdict
 from schemas.step_names import By
 from schemas.store import Store
 
+_MANY = 1_000  # rows; a step over fewer ends before anybody could read what it does
 CHUNK, MAX_WAIT_S = 256, 1.0  # verdicts of a step per write, and the seconds after which fewer are written
 
 
@@ -60,13 +61,17 @@ async def _apply(pool: Pool, steps: Sequence[Step], store: Store | None, progres
     gates = [step for step in steps if isinstance(step, NamedStep) and step.gate]
     first = ids[0]
     accepted = not gates and (first.scores or not first.per_row)
+    pool.progress = progress
     pool.load_known(ids)
+    pool.progress = unseen
     total = max(pool.count_pending(id_, accepted=accepted) for id_ in ids)
     shown, done = "gates" if gates else By.read(first.by).name, 0
     collectors = [pool.collect(id_) for id_ in ids]
     # A step that looks at the whole pool is almost done when its first verdict comes, so its pace forecasts nothing.
-    left: dict[str, Any] = {} if first.per_row else {"most_s": None}
+    left: dict[str, Any] = {} if first.per_row else {"most_s": None, "message": ""}
     progress(shown, {"done": 0, "total": total, **left})
+    if not first.per_row and total >= _MANY:
+        pool.progress = _before_the_first_verdict(lambda words: progress(shown, {**left, "message": words}))
     chunk_sizes = (
         _run_gates(pool, gates, collectors, store) if gates else _run_step(pool, steps[0], collectors[0], store)
     )
@@ -76,6 +81,21 @@ async def _apply(pool: Pool, steps: Sequence[Step], store: Store | None, progres
     for collector in collectors:
         pool = pool.including(collector)
     return pool
+
+
+def _before_the_first_verdict(say: Say) -> Progress:
+    """What a step that looks at the whole pool does until its verdicts come, which takes minutes for many rows."""
+    read = 0
+
+    def progress(stage: str, numbers: Mapping[str, Any]) -> None:
+        nonlocal read
+        if stage == "texts":
+            read += numbers["done"]
+            say(f"{read:,} texts read")
+        else:
+            say(f"{numbers['done']:,} of {numbers['total']:,} {stage}")
+
+    return progress
 
 
 async def _run_gates(

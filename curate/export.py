@@ -12,11 +12,9 @@ The same rows give the same bytes. The time of writing is only in the manifest, 
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -185,25 +183,25 @@ def rows(folder: Path, split: Split) -> Iterator[Json]:
     return _verified_lines(folder, f"data/{split}.jsonl", _manifest_of(folder))
 
 
-def preference_rows(folder: Path, split: Split) -> list[Json]:
+def preference_rows(folder: Path, split: Split) -> Iterator[Json]:
     """The preferences of one split of an exported dataset, in TRL's conversational form; none if it has none.
 
     Raises InputError as `rows` does.
     """
     manifest = _manifest_of(folder)
-    if PREFERENCES not in manifest["files"]:
-        return []
-    return [line for line in _verified_lines(folder, PREFERENCES, manifest) if line["split"] == split]
+    lines = _verified_lines(folder, PREFERENCES, manifest) if PREFERENCES in manifest["files"] else ()
+    return (line for line in lines if line["split"] == split)
 
 
 def _verified_lines(folder: Path, name: str, manifest: Json) -> Iterator[Json]:
+    """The lines of a file, which is read twice instead of kept in memory."""
     try:
-        content = (folder / name).read_bytes()
+        digest = sha256(folder / name)
     except OSError as error:
         raise InputError(f"cannot be read: {error.strerror}.", where=str(folder / name)) from None
-    if hashlib.sha256(content).hexdigest() != manifest["files"].get(name):
+    if digest != manifest["files"].get(name):
         raise _edited(folder / name)
-    return map(orjson.loads, BytesIO(content))
+    return read_lines(folder / name)
 
 
 def refuse_edited(folder: Path) -> None:

@@ -59,7 +59,9 @@ class RepeatedRows(NamedTuple):
     other_labels: dict[int, str]
 
 
-def find_repeated_rows(pairs: Callable[[], Iterable[HasTexts]], threshold: float, kind: TaskKind) -> RepeatedRows:
+def find_repeated_rows(
+    pairs: Callable[[], Iterable[HasTexts]], threshold: float, kind: TaskKind, progress: Progress = unseen
+) -> RepeatedRows:
     """Find the pairs that are the same row as an earlier one, by the rule of their task kind (`TaskKind.duplicate`).
 
     `pairs` reads them, in the same order at every call. Depending on `TaskKind.flag`, flagged are pairs that stay but
@@ -71,11 +73,11 @@ def find_repeated_rows(pairs: Callable[[], Iterable[HasTexts]], threshold: float
         of = _exact_duplicates((pair.asked.strip(), pair.output.strip()) for pair in pairs())
     elif kind.duplicate == "input near":
         with TokenSets((_with_numbers(pair, kind),) for pair in pairs()) as sets:
-            of = _without_templates(sets, _first_matches(sets, threshold), threshold)
+            of = _without_templates(sets, _first_matches(sets, threshold, progress), threshold, progress)
     else:
         with TokenSets((_with_numbers(pair, kind), pair.output) for pair in pairs()) as sets:
-            of, outputs = _duplicates_on_both_sides(sets, threshold)
-            of = _without_templates(sets, of, threshold)
+            of, outputs = _duplicates_on_both_sides(sets, threshold, progress)
+            of = _without_templates(sets, of, threshold, progress)
         flagged = outputs - of.keys() if kind.flag == "one_output" else flagged
     if kind.flag == "two_labels":
         labels = [pair.output for pair in pairs()]
@@ -87,7 +89,9 @@ def find_repeated_rows(pairs: Callable[[], Iterable[HasTexts]], threshold: float
     return RepeatedRows(of, frozenset(flagged), other_labels)
 
 
-def _duplicates_on_both_sides(sets: TokenSets, threshold: float) -> tuple[dict[int, SimilarRows], set[int]]:
+def _duplicates_on_both_sides(
+    sets: TokenSets, threshold: float, progress: Progress
+) -> tuple[dict[int, SimilarRows], set[int]]:
     """`duplicates` of rows with two texts, and the rows whose second text repeats another one.
 
     A thousand replies from one template would all be compared with each other although no two answer the same message,
@@ -96,8 +100,8 @@ def _duplicates_on_both_sides(sets: TokenSets, threshold: float) -> tuple[dict[i
     outputs, comparisons = set[int](), list[int]()
     for side in (0, 1):
         with sets.side(side) as texts:
-            of = _first_matches(texts, threshold)
-            outputs = set(_without_templates(texts, of, threshold)) if side else outputs
+            of = _first_matches(texts, threshold, progress)
+            outputs = set(_without_templates(texts, of, threshold, progress)) if side else outputs
         comparisons.append(
             sum(cluster_size * cluster_size for cluster_size in Counter(one.earlier for one in of.values()).values())
         )
@@ -105,10 +109,10 @@ def _duplicates_on_both_sides(sets: TokenSets, threshold: float) -> tuple[dict[i
     if not comparisons[side]:
         return {}, outputs
     if comparisons[side] > _PAIRS * len(sets):
-        return _first_matches(sets, threshold), outputs
+        return _first_matches(sets, threshold, progress), outputs
     of = {}
     with sets.side(side) as texts:
-        for pair in find_similar_rows(texts, threshold):
+        for pair in find_similar_rows(texts, threshold, progress=progress):
             if pair.later in of or pair.earlier in of:
                 continue
             similarity = sets.similarity(pair.later, pair.earlier)
@@ -117,7 +121,9 @@ def _duplicates_on_both_sides(sets: TokenSets, threshold: float) -> tuple[dict[i
     return of, outputs
 
 
-def _without_templates(sets: TokenSets, of: dict[int, SimilarRows], threshold: float) -> dict[int, SimilarRows]:
+def _without_templates(
+    sets: TokenSets, of: dict[int, SimilarRows], threshold: float, progress: Progress
+) -> dict[int, SimilarRows]:
     """`of` without the rows that only share a template with the row that they are similar to.
 
     Rows that stay and are similar to each other, at a threshold that allows for one step in between, make a cluster
@@ -127,7 +133,7 @@ def _without_templates(sets: TokenSets, of: dict[int, SimilarRows], threshold: f
     """
     staying = sorted({one.earlier for one in of.values()})
     with sets.of_rows(staying) as their_sets:
-        similar = find_similar_rows(their_sets, threshold * threshold, first=True)
+        similar = find_similar_rows(their_sets, threshold * threshold, first=True, progress=progress)
         nearest = {pair.later: pair.earlier for pair in similar}
     first_of = {row: staying[nearest.get(number, number)] for number, row in enumerate(staying)}
     clusters = dict[int, list[int]]()

@@ -64,7 +64,7 @@ async def curate_project(
     served reward model (`curate.remote_scorers.open_remote_scorers`). Raises NoWork without candidates and
     RowCountMismatch if the counts do not add up.
     """
-    pool = Pool.read(store, fingerprints, forward_n=project.spec.generate.forward.n)
+    pool = Pool.read(store, fingerprints, forward_n=project.spec.generate.forward.n, progress=progress)
     seeds = store.active_seeds()
     if not len(pool):
         raise _nothing_to_curate(store, fingerprints)

@@ -4,8 +4,7 @@
     pool = await curate(pool, steps, store)       # curate/curation.py
     pool.counts, pool.reasons, pool.accepted()
 
-A pool is immutable: `judged_by` returns a new pool. Rows are read in chunks from their source. Only ids and opinions
-stay in memory, some 250 bytes per row (bench/curate measures it).
+A pool is immutable: `judged_by` returns a new one. Rows are read in chunks; some 250 bytes per row stay in memory.
 """
 
 from __future__ import annotations
@@ -35,9 +34,10 @@ from curate.rows import (
     as_dataset,
     display_values,
 )
-from curate.slots import Slots, Source, candidate_from_json, in_memory, read_slots, skim_candidates_of
+from curate.slots import Slots, candidate_from_json, in_memory, read_slots, skim_candidates_of
 from schemas.html_table import SHOWN, html_table
 from schemas.identity import construct
+from schemas.progress import Progress, reporting, unseen
 from schemas.records import Counts, Pair, Reason, Verdict
 from schemas.reviews import Review
 from schemas.store import Store
@@ -75,9 +75,11 @@ class Pool:
         table: OpinionTable | None = None,
         opinions: Mapping[StepId, Opinions] | None = None,
         known: Mapping[StepId, Opinions] | None = None,
+        progress: Progress = unseen,
     ) -> None:
-        self._slots, self._table = slots, table or OpinionTable()
+        self._slots, self.source, self._table = slots, slots.source, table or OpinionTable()
         self._opinions_of, self._known = dict(opinions or {}), dict(known or {})
+        self.progress = progress  # of whoever reads this pool
 
     @classmethod
     def read(
@@ -88,12 +90,13 @@ class Pool:
         *,
         people: bool = True,
         forward_n: int | None = None,
+        progress: Progress = unseen,
     ) -> Pool:
         """The candidates of `generations` (`Candidate.fingerprint`) and `seeds`, by default the active ones;
         `people=False` ignores reviews. `forward_n` limits the forward candidates per seed: more may remain from an
         earlier spec."""
-        slots = skim_candidates_of(store, generations, forward_n, seeds)
-        return cls(read_slots(store, map(candidate_from_json, slots), people=people))
+        slots = reporting(skim_candidates_of(store, generations, forward_n, seeds), progress, "candidates")
+        return cls(read_slots(store, map(candidate_from_json, slots), people=people), progress=progress)
 
     @classmethod
     def of(cls, pairs: Iterable[Pair], reviews: Iterable[Review] = ()) -> Pool:
@@ -116,10 +119,6 @@ class Pool:
     def edited(self) -> tuple[Pair, ...]:
         """The pairs that were created by reviewers' edits and are in the pool."""
         return tuple(self._slots.edited.values())
-
-    @property
-    def source(self) -> Source:
-        return self._slots.source
 
     def pair_ids(self, slots: Iterable[int]) -> list[str]:
         return [self._slots.ids[slot] or "" for slot in slots]
@@ -161,7 +160,7 @@ class Pool:
         unknown = {step: Opinions(len(self)) for step in steps if step not in self._opinions_of | self._known}
         per_row = {step[:2]: (step.scores, known) for step, known in unknown.items() if step.per_row}
         verdicts = self.source.verdicts_of_steps(per_row.keys()) if per_row else ()
-        for pair_id, of_pair in groupby(verdicts, attrgetter("pair_id")):  # some twenty gates per pair
+        for pair_id, of_pair in reporting(groupby(verdicts, attrgetter("pair_id")), self.progress, "verdicts"):
             if (slot := self._slots.first.get(pair_id)) is None:
                 continue
             for given in of_pair:
@@ -241,6 +240,7 @@ class Pool:
         """The input and output of pairs of the pool, in the given order."""
         for chunk in batched(pair_ids, ROWS):
             yield from self._slots.texts(chunk)
+            self.progress("texts", {"done": len(chunk)})
 
     def unsettled(self, step: StepId) -> Iterator[Row]:
         """The accepted rows that a step has not judged, or on which it crashed and may succeed now."""

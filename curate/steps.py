@@ -288,7 +288,7 @@ def duplicates(
 
     async def look(pool: Pool) -> AsyncIterator[Verdict]:
         order = pool.sorted_by(_preference(row, by_seed) for row in pool.survivors())
-        repeats = find_repeated_rows(lambda: pool.texts(order), jaccard, same)
+        repeats = find_repeated_rows(lambda: pool.texts(order), jaccard, same, pool.progress)
         for first in range(0, len(order), _SCORED):
             for number, id_ in enumerate(pool.pair_ids(order[first : first + _SCORED]), first):
                 flags = (same.flag,) if same.flag and number in repeats.flagged else ()

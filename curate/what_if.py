@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from heapq import nsmallest
@@ -13,13 +13,14 @@ from curate.certifying import present_certificate
 from curate.curation import curate
 from curate.pool import Pool
 from curate.remote_scorers import RemoteScorers
-from curate.rows import Row, pair_of
+from curate.rows import SPLIT, pair_of
 from curate.scorers import Score
 from curate.scorers.choose import choose
-from curate.states import assigned_split, state_of
+from curate.split import SPLITS
+from curate.states import state_of
 from curate.steps import steps_for
 from schemas.identity import random_sort_key
-from schemas.progress import Progress
+from schemas.progress import Progress, reporting, unseen
 from schemas.project import Project
 from schemas.records import Counts, Pair, Reason, State
 from schemas.store import Store
@@ -69,10 +70,11 @@ async def judge_without_asking(
 ) -> Pool:
     """The pool under the steps of a spec. Nothing is stored, and no scorer or judge is called: a row that needs one
     waits as `not_asked`."""
-    pool, seeds = Pool.read(store, fingerprints, forward_n=project.spec.generate.forward.n), store.active_seeds()
+    forward_n, seeds = project.spec.generate.forward.n, store.active_seeds()
+    pool = Pool.read(store, fingerprints, forward_n=forward_n, progress=progress)
     judge, served = remote_scorers.as_judge, remote_scorers.as_reward
     async with AsyncExitStack() as stack:
-        chosen = await choose(project, seeds, stack, by_http=(judge, served))
+        chosen = await choose(project, seeds, stack, by_http=(judge, served), progress=progress)
     offline = {id(scorer): replace(scorer, score=_not_scored) for scorer in (judge, chosen) if scorer}
     chosen, judge = (offline[id(scorer)] if scorer else None for scorer in (chosen, judge))
     certificate = present_certificate(project, store, fingerprints)
@@ -83,26 +85,29 @@ async def _not_scored(pairs: Sequence[Pair]) -> Sequence[Score]:
     return [Score(None, Reason(_NOT_ASKED, "it has no score yet, and no model is called in a preview"))] * len(pairs)
 
 
-def compare(before: Pool, after: Pool) -> WhatIf:
-    """Compare two judgements of the same slots."""
-    moved: dict[tuple[State, State, str], list[BorderRow]] = {}
+def compare(before: Pool, after: Pool, progress: Progress = unseen) -> WhatIf:
+    """Compare two judgements of the same slots. Only the texts of examples are read."""
+    moved: dict[tuple[State, State, str], list[tuple[str, str]]] = {}
     counts: Counter[tuple[State, State, str]] = Counter()
     splits: tuple[Counter[str], Counter[str]] = Counter(), Counter()
-    for old, new in zip(before.rows(), after.rows(), strict=True):
-        for into, row in zip(splits, (old, new), strict=True):
-            into.update([assigned_split(row) or "train"] if row.keep else ())
+    judged = zip(before.outcomes(), before.codes(SPLIT), after.outcomes(), after.codes(SPLIT), strict=True)
+    for old, split_before, new, split_after in reporting(judged, progress, "moves", len(before)):
+        for into, row, code in ((splits[0], old, split_before), (splits[1], new, split_after)):
+            into.update([code if code in SPLITS else "train"] if row.keep else ())
         was, would = state_of(old), state_of(new)
         if was == would:
             continue
         out = new if would != "accepted" else old
         kind = (was, would, out.reason.code if out.reason else "")
         counts[kind] += 1
-        some = [*moved.get(kind, ()), _example(out)]
-        moved[kind] = nsmallest(EXAMPLES, some, key=lambda row: random_sort_key(f"what if/{row.pair_id}"))
-    moves = [Move(*kind, rows, tuple(moved[kind])) for kind, rows in counts.most_common()]
+        some = [*moved.get(kind, ()), (out.candidate.pair_id or "", str(out.reason or ""))]
+        moved[kind] = nsmallest(EXAMPLES, some, key=lambda row: random_sort_key(f"what if/{row[0]}"))
+    moves = [Move(*kind, rows, tuple(_examples(before, moved[kind]))) for kind, rows in counts.most_common()]
     return WhatIf(before.counts, after.counts, before.reasons, after.reasons, tuple(moves), *map(dict, splits))
 
 
-def _example(row: Row) -> BorderRow:
-    pair = pair_of(row)
-    return BorderRow(pair.id, pair.input, pair.output, str(row.reason or ""))
+def _examples(pool: Pool, rows: Sequence[tuple[str, str]]) -> Iterator[BorderRow]:
+    """The rows with these ids and reasons, with their texts."""
+    for row, (_, why) in zip(pool.rows([id_ for id_, _ in rows], verdicts=False), rows, strict=True):
+        pair = pair_of(row)
+        yield BorderRow(pair.id, pair.input, pair.output, why)

@@ -11,6 +11,7 @@ from pairsmith.outcome import ExportOutcome
 from pairsmith.registry import mark_of
 from pairsmith.stages.export import EXPORT, MARK
 from schemas.errors import PairsmithError, UsageError
+from schemas.progress import Progress, unseen
 from schemas.project import CERTIFICATE, Project
 from schemas.records import Json
 from schemas.store import Store
@@ -24,11 +25,23 @@ from schemas.wording import counted
 _REWRITABLE = ("dataset", "evaluations", "receipts", "report.html", "evidence.json")
 
 
-def erased(project: Project, store: Store, *, source: str | None = None, person: str | None = None) -> Json:
+def erased(
+    project: Project,
+    store: Store,
+    *,
+    source: str | None = None,
+    person: str | None = None,
+    progress: Progress = unseen,
+) -> Json:
     """Erase what was read from `source`, or the reviews of `person`, and report what was removed, what is left, and
     which models learned from it. Raises UsageError if nothing matches."""
     if (source is None) == (person is None):
         raise UsageError("erase needs either --source or --person.", fix="Pass one of them.")
+
+    def show(part: str) -> None:
+        progress("erase", {"message": part})
+
+    show("searching for what belongs to it")
     traces = traces_of_source(store, source) if source is not None else traces_of_reviewer(store, str(person))
     if not traces.seeds and not traces.reviews:
         raise _no_match(store, source, person)
@@ -36,10 +49,14 @@ def erased(project: Project, store: Store, *, source: str | None = None, person:
     search = FileSearch(texts)
     models = [*(learned := _models(store, traces)), *_releases(project, {model["id"] for model in learned})]
     exports = _exports(project, store)
+    show("deleting it in Argilla")
     argilla = _erase_in_argilla(project, store, traces, source)
+    show("deleting files that contain it")
     files = _delete_files(project, store, traces.quoted, exports)
     # last: until then the store still shows what must be removed, in case this is interrupted
+    show("deleting records and rewriting the store")
     records = erase(store, traces)
+    show("searching for remaining traces")
     left = [
         path.relative_to(project.folder).as_posix()
         for path in sorted(project.folder.rglob("*"))

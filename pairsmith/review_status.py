@@ -14,7 +14,7 @@ from curate.review.sampling import SHARE_KEYS
 from curate.review.status import as_json, review_status
 from pairsmith.stages.review import judged_population
 from schemas.errors import NoWork
-from schemas.progress import Say, discard_message
+from schemas.progress import Progress, Say, discard_message, unseen
 from schemas.project import Project
 from schemas.records import Json
 from schemas.store import Store
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 SHOWN = 5  # disagreements shown in full
 
 
-def read(project: Project, store: Store, say: Say = discard_message) -> dict[str, Any]:
+def read(project: Project, store: Store, say: Say = discard_message, progress: Progress = unseen) -> dict[str, Any]:
     """The review status, why rows were sampled, agreement, accuracy on gold rows, and what reviewers disagree about."""
     try:
-        return status_of(project, store, judged_population(project, store, say))
+        return status_of(project, store, judged_population(project, store, say, progress))
     except NoWork as nothing:
         return {"review": None, "why": str(nothing)}
 

@@ -11,14 +11,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Literal
 
 from curate.argilla.client import Argilla, Queue
 from curate.argilla.edits import edited_text
 from curate.argilla.push import project_id, queue_name, queue_names
-from curate.argilla.responses import Response, new_aliases, read_responses, reviewer_key, with_durations
+from curate.argilla.responses import NotCounted, Response, new_aliases, read_responses, reviewer_key, with_durations
 from curate.argilla.task import LETTERS, THIS, VERDICTS, displayed_field_text, escaped, render_texts
 from curate.review.decision import ADJUDICATION, differs, edited_pair, latest_answers
 from prompts.answer_form import ANY_TEXT, AnswerForm
@@ -29,8 +28,8 @@ from schemas.project import Project
 from schemas.records import Pair, Record, now
 from schemas.reviews import ON_PAGES, Review, Role, Sampled, resolve_alias
 from schemas.store import Store
+from schemas.streamed import batched
 
-NotCounted = Literal["discarded", "foreign", "altered", "not_named"]
 AT_ONCE = 100  # records per durable write
 SIMULATED = "simulated-"  # name prefix of annotators that are programs; their answers decide nothing
 
@@ -77,32 +76,32 @@ def pull(
     keys = {review.reviewer for review in stored}
     named = _adjudicators(project, stored)
     people = {reviewer_key(argilla.url, id_, keys): user for id_, user in users.items()}
-    responses: list[Response] = []
+    form = AnswerForm.of(project.spec.task, project.folder)
+    responses: list[Response] = []  # without texts: a page of rows is in memory at a time
     seen: dict[tuple[str, Role], datetime] = {}  # for a row in two queues, the earlier time
-    pairs: dict[str, Pair] = {}
+    ours: set[str] = set()
     for page, there in read_responses(find_queues(project, sampled, argilla), argilla, keys, users, progress):
-        responses += page
+        pairs = {pair.id: pair for pair in store.pairs(pair_id for pair_id, _ in there)}
+        for response in page:
+            pair = pairs.get(response.pair_id)
+            why_not = _why_not_counted(project, form, response, pair, named) if pair else "foreign"
+            responses.append(replace(response, why_not=why_not, input=None, output=None))
         seen |= {row: min(since, seen.get(row, since)) for row, since in there.items()}
-        pairs |= {pair.id: pair for pair in store.pairs(pair_id for pair_id, _ in there)}
-    known = {id_: previous for id_, previous in reviews.items() if id_ in pairs}
+        ours |= pairs.keys()
+    known = {id_: previous for id_, previous in reviews.items() if id_ in ours}
     if aliases := new_aliases(known, responses, seen, people):
         by_name = {alias.name: alias.reviewer for alias in aliases}
         known = {id_: [resolve_alias(review, by_name) for review in previous] for id_, previous in known.items()}
         if not dry:
             store.write(*aliases)
-    form = AnswerForm.of(project.spec.task, project.folder)
-    counts = Counter(foreign=len({pair_id for pair_id, _ in seen if pair_id not in pairs}))
+    counts = Counter(foreign=len({pair_id for pair_id, _ in seen if pair_id not in ours}))
     submitted: set[tuple[str, Role, str]] = set()
     pending: list[Record] = []
     writes: list[Future[None]] = []
-    for response in _one_per_reviewer(with_durations(responses)):
-        pair = pairs.get(response.pair_id)
-        if pair is None:
-            continue
+    for response, pair in _with_pairs(_one_per_reviewer(with_durations(responses)), ours, store):
         earlier = [review for review in known.get(pair.id, ()) if review.id not in on_pages]
         previous = [r for r in earlier if (r.role, r.reviewer) == (response.role, response.reviewer)]
-        why_not = _why_not_counted(project, form, response, pair, named)
-        count, records = _process_response(response, pair, previous, sampled.get(pair.id, ()), form, why_not)
+        count, records = _process_response(response, pair, previous, sampled.get(pair.id, ()), form)
         counts.update((count, "edits") if len(records) > 1 else (count,))
         if count in ("new", "changed", "unchanged"):
             submitted.add((pair.id, response.role, response.reviewer))
@@ -122,16 +121,23 @@ def pull(
     return PullResult(**counts)
 
 
+def _with_pairs(responses: Sequence[Response], ours: set[str], store: Store) -> Iterator[tuple[Response, Pair]]:
+    """The responses to our rows, each with its pair."""
+    for some in batched((response for response in responses if response.pair_id in ours), AT_ONCE):
+        pairs = {pair.id: pair for pair in store.pairs({response.pair_id for response in some})}
+        yield from ((response, pairs[response.pair_id]) for response in some)
+
+
 def _process_response(
     response: Response,
     pair: Pair,
     previous: Sequence[Review],
     sampled: Sequence[Sampled],
     form: AnswerForm,
-    why_not: NotCounted | None,
 ) -> tuple[str, list[Record]]:
     """Return the field of `PullResult` that counts a response, and the records to store for it (two for an edit).
     `previous`: the same reviewer's earlier answers."""
+    why_not = response.why_not
     if why_not in ("discarded", "foreign"):
         return why_not, []
     review = review_of(response, pair, sampled[-1].sampling_probability if sampled else None, form)

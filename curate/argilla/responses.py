@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import Literal
 from urllib.parse import urlsplit
 
 from curate.argilla.client import Argilla, ArgillaUser, Queue, utc
@@ -18,6 +19,7 @@ from schemas.progress import Progress
 from schemas.records import Json
 from schemas.reviews import Alias, Review, Role
 
+NotCounted = Literal["discarded", "foreign", "altered", "not_named"]
 PREFIX = "argilla:"
 PAUSE_S = 600.0
 
@@ -27,7 +29,8 @@ class Response:
     """A response on the server.
 
     `seconds`: time since the same reviewer's previous response, if known. `input` and `output`: the record's texts as
-    the page shows them. `titles`: the titles of the queue's questions by name.
+    the page shows them. `titles`: the titles of the queue's questions by name. `why_not`: why it is no answer to one of
+    our rows.
     """
 
     pair_id: str
@@ -42,6 +45,7 @@ class Response:
     input: str | None = None
     output: str | None = None
     titles: Mapping[str, str] = field(default_factory=dict)
+    why_not: NotCounted | None = None
 
 
 def reviewer_key(url: str, user_id: str, known: Iterable[str]) -> str:
@@ -95,8 +99,8 @@ def read_responses(
                         )
                     )
             records, answers = records + len(there), answers + len(responses)
+            progress("pull", {"queue": queue.name, "records": records, "responses": answers})
             yield responses, there
-        progress("pull", {"queue": queue.name, "records": records, "responses": answers})
 
 
 def with_durations(responses: list[Response]) -> list[Response]:

@@ -18,6 +18,7 @@ from curate.review.sampling import SamplingRow
 from curate.selection import LengthFit, ranked
 from curate.states import last_curation, skim_states
 from curate.steps import each
+from schemas.progress import Progress, unseen
 from schemas.project import Project
 from schemas.records import Pair, Verdict
 from schemas.store import Store
@@ -71,19 +72,29 @@ class Population:
         return _findings(self.pool, self.pool.source.verdicts([pair_id]).get(pair_id, ()))
 
 
+def _judged_by_gates(project: Project, store: Store, fingerprints: Sequence[str], progress: Progress) -> Pool:
+    forward_n = project.spec.generate.forward.n
+    pool = Pool.read(store, fingerprints, people=False, forward_n=forward_n, progress=progress)
+    gates = [each(gate).id for gate in gates_of(project)]
+    pool.load_known(gates)  # in one pass: `judged_by` would read all verdicts once for each gate
+    for gate in gates:
+        pool = pool.judged_by(gate, ())
+    return pool
+
+
 def read_population(
-    project: Project, store: Store, fingerprints: Sequence[str], judged_by: Steps | None = None
+    project: Project,
+    store: Store,
+    fingerprints: Sequence[str],
+    judged_by: Steps | None = None,
+    progress: Progress = unseen,
 ) -> Population:
     """Read the candidates of the generations `fingerprints` with active seeds, and the verdicts of gates, scorers and
     judges.
 
     `judged_by` are the steps of a curation that has no receipt yet.
     """
-    pool = Pool.read(store, fingerprints, people=False, forward_n=project.spec.generate.forward.n)
-    gates = [each(gate).id for gate in gates_of(project)]
-    pool.load_known(gates)  # in one pass: `judged_by` would read all verdicts once for each gate
-    for gate in gates:
-        pool = pool.judged_by(gate, ())
+    pool = _judged_by_gates(project, store, fingerprints, progress)
     passed: dict[str, bool | None] = {}
     flagged: set[str] = set()
     inputs: list[tuple[str, ...]] = []

@@ -16,7 +16,8 @@ import re
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from heapq import nsmallest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -24,6 +25,8 @@ import orjson
 
 from curate.scorers.corruptions import ENGLISH, GROUPS, content_words, corrupt, is_segmented_differently
 from schemas.files import replaced_folder
+from schemas.identity import random_sort_key
+from schemas.progress import Progress, unseen
 from schemas.records import content_id
 
 if TYPE_CHECKING:
@@ -33,6 +36,7 @@ VERSION = 1
 LEAST_EXAMPLES = 16
 """With fewer good texts neither the fit nor its test means anything."""
 
+_MOST_EXAMPLES = 128  # the time grows with their cube: some six minutes of CPU for these, an hour for 256
 _CORRUPTIONS_PER_EXAMPLE = 6
 _PMI_EXAMPLES = 48
 _BATCH_TOKENS = 3200
@@ -99,21 +103,46 @@ def fit(
     *,
     system: str = "",
     language: str = "en",
-    progress: Callable[[str, dict[str, Any]], None] | None = None,
+    progress: Progress | None = None,
 ) -> Fitted:
     """Fit a reward model on `examples` over the language model `weights`, test it, and save it under `artifacts`.
 
-    An earlier fit of the same is returned at once. `system` is the task's system prompt, used for the PMI baseline
-    only; `language` is that of the texts. Takes some 30 s on 2 CPU cores with 48 examples. The folder's name is a hash
-    of the examples, the system prompt, the weights and `VERSION`, and of the language if it changes the corruptions.
+    An earlier fit of the same is returned at once. Of more than `_MOST_EXAMPLES` it fits a random draw, which depends
+    on the texts alone. `system` is the task's system prompt, used for the PMI baseline only; `language` is that of the
+    texts. Takes some 30 s on 2 CPU cores with 48 examples. The folder's name is a hash of the examples, the system
+    prompt, the weights and `VERSION`, and of the language if it changes the corruptions.
     """
+    few = drawn(examples)
+    for fitted_on in (examples, few):  # earlier versions fitted all
+        identity = _identity(fitted_on, weights, system, language)
+        folder = artifacts / f"reward-{identity[:12]}"
+        if (folder / "fit.json").is_file():
+            return Fitted(folder, _read_facts(folder))
+    return _fit_new(few, identity, folder, weights, system, language, progress)
+
+
+def drawn(examples: Sequence[GoodText]) -> list[GoodText]:
+    """At most `_MOST_EXAMPLES` of the examples, in their order."""
+    chosen = set(nsmallest(_MOST_EXAMPLES, examples, key=lambda example: random_sort_key(example.text)))
+    return [example for example in examples if example in chosen]
+
+
+def _identity(examples: Sequence[GoodText], weights: Weights, system: str, language: str) -> str:
     recipe: list[Any] = [VERSION, list(map(list, examples)), system, weights.revision]
     if language != "en" or any(is_segmented_differently(text) for example in examples for text in example):
         recipe += [2, language]  # these texts are corrupted by the second version of the corruptions
-    identity = content_id("bradley-terry", recipe)
-    folder = artifacts / f"reward-{identity[:12]}"
-    if (folder / "fit.json").is_file():
-        return Fitted(folder, _read_facts(folder))
+    return content_id("bradley-terry", recipe)
+
+
+def _fit_new(
+    examples: Sequence[GoodText],
+    identity: str,
+    folder: Path,
+    weights: Weights,
+    system: str,
+    language: str,
+    progress: Progress | None,
+) -> Fitted:
     from curate.scorers.cross_validation import head, lengths, measured
     from curate.scorers.frozen_encoder import FrozenEncoder
 
@@ -129,7 +158,7 @@ def fit(
         "identity": identity,
         "examples": len(with_input),
         "comparisons": len(pairs),
-        **measured(states, sizes, good, bad, [c.group for c in pairs]),
+        **measured(states, sizes, good, bad, [c.group for c in pairs], progress or unseen),
         "pmi": _pmi(with_input, pairs, model, system, random.Random(identity)),
     }
     # If the length rule does worse than a coin on unseen corruptions, the coin is the baseline.
@@ -139,7 +168,7 @@ def fit(
             model.save_reward_model(partial, head(states, good, bad, facts["l2"]))
         facts["seconds"] = round(time.monotonic() - started, 1)
         (partial / "fit.json").write_bytes(orjson.dumps(facts, option=orjson.OPT_INDENT_2))
-    forget_old_fits(artifacts)
+    forget_old_fits(folder.parent)
     return Fitted(folder, facts)
 
 

@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from schemas.progress import Progress, unseen
+
 _FOLDS = 4
 _L2 = (0.03, 0.1, 0.3, 1.0)
 _RESAMPLES = 2000
@@ -73,7 +75,12 @@ def interval(credits_: np.ndarray, texts: np.ndarray, groups: np.ndarray) -> tup
 
 
 def measured(
-    states: np.ndarray, sizes: np.ndarray, good: Sequence[int], bad: Sequence[int], groups: Sequence[str]
+    states: np.ndarray,
+    sizes: np.ndarray,
+    good: Sequence[int],
+    bad: Sequence[int],
+    groups: Sequence[str],
+    progress: Progress = unseen,
 ) -> dict[str, Any]:
     """Accuracy on unseen corruptions compared with length, and the penalty to use for the final fit.
 
@@ -88,21 +95,22 @@ def measured(
     difference = states[good_] - states[bad_]
     by_size = np.sign(sizes[:, good_] - sizes[:, bad_])
     margins, seen_margins, by_length = (np.full(len(good_), np.nan) for _ in range(3))
-    for held in range(_FOLDS):
-        for name in np.unique(group):
-            train = (fold != held) & (group != name)
-            test = (fold == held) & (group == name)
-            kernel = _kernel(states, difference, good_, bad_, train)
-            alpha = _dual(kernel[np.ix_(train, train)], _chosen_l2(kernel, fold, group, train))
-            margins[test] = kernel[np.ix_(test, train)] @ alpha
-            # A comparison of another group occurs once for each group left out; any of these predictions will do.
-            seen = (fold == held) & (group != name)
-            seen_margins[seen] = kernel[np.ix_(seen, train)] @ alpha
-            measure, sign = max(
-                ((m, s) for m in range(len(by_size)) for s in (1, -1)),
-                key=lambda rule: credit(rule[1] * by_size[rule[0]][train]).mean(),
-            )
-            by_length[test] = sign * by_size[measure][test]
+    parts = [(held, name) for held in range(_FOLDS) for name in np.unique(group)]
+    for done, (held, name) in enumerate(parts):
+        progress("fit", {"done": done, "total": len(parts)})
+        train = (fold != held) & (group != name)
+        test = (fold == held) & (group == name)
+        kernel = _kernel(states, difference, good_, bad_, train)
+        alpha = _dual(kernel[np.ix_(train, train)], _chosen_l2(kernel, fold, group, train))
+        margins[test] = kernel[np.ix_(test, train)] @ alpha
+        # A comparison of another group occurs once for each group left out; any of these predictions will do.
+        seen = (fold == held) & (group != name)
+        seen_margins[seen] = kernel[np.ix_(seen, train)] @ alpha
+        measure, sign = max(
+            ((m, s) for m in range(len(by_size)) for s in (1, -1)),
+            key=lambda rule: credit(rule[1] * by_size[rule[0]][train]).mean(),
+        )
+        by_length[test] = sign * by_size[measure][test]
     right, right_by_length = credit(margins), credit(by_length)
     low, high = interval(right, good_, group)
     everything = np.ones(len(good_), dtype=bool)

@@ -35,8 +35,8 @@ def command(session: Session, *, source: str | None, person: str | None, yes: bo
         if not click.confirm(f"Erase {source or person} from {project.folder.resolve()} for good?", err=True):
             click.echo("Nothing was erased.", err=True)
             return
-    with session.store(project) as store:
-        data = erased(project, store, source=source, person=person)
+    with session.store(project) as store, session.progress() as progress:
+        data = erased(project, store, source=source, person=person, progress=progress)
     reminder = (
         "your file is unchanged: remove it there too, or the next `pairsmith generate` reads and asks about it again"
     )

@@ -99,7 +99,7 @@ def _make(
 ) -> None:
     from rich.markup import escape
 
-    guessed = guess(user_file, kind or "", encoding) if user_file else None
+    guessed = _guessed(session, user_file, kind, encoding) if user_file else None
     if user_file and guessed:
         if kind:
             _refuse_without_needs(user_file, kind, guessed)
@@ -109,13 +109,13 @@ def _make(
         text, files = template[SPEC_NAME].decode(), {**template}
     spec = parse(text, folder).spec
     # Read the file before anything is written: a file without a single usable row must not leave a project behind.
-    read = _shortages(spec, user_file.resolve().parent) if user_file else None
+    read = _shortages(session, spec, user_file.resolve().parent) if user_file else None
     asks = spec.needs_teacher
     teacher = EMBEDDED if embedded or not asks else find_teacher()
     text = with_teacher(text, teacher) if asks else text
     text = with_base(text) if user_file or not (example or kind) else text
     written = write_project(folder, {**files, SPEC_NAME: text.encode()}, unless_there=IGNORED)
-    short, reading = read or _shortages(spec, folder)
+    short, reading = read or _shortages(session, spec, folder)
     folder_to_name = Path() if folder.resolve() == Path.cwd() else folder
     run_command = replace(session, folder=folder_to_name, overrides=()).command("run")
     names = [path.relative_to(folder).as_posix() for path in written]
@@ -191,10 +191,17 @@ def _files_for(file: Path, guessed: Guess, folder: Path) -> tuple[str, dict[str,
     return text, {SPEC_NAME: text.encode(), **schema, **own}
 
 
-def _shortages(spec: Spec, folder: Path) -> tuple[list[Shortage], SeedReading]:
+def _guessed(session: Session, file: Path, kind: KindName | None, encoding: str | None) -> Guess:
+    with session.progress() as progress:
+        progress("columns", {"message": f"comparing those of {file.name}"})
+        return guess(file, kind or "", encoding)
+
+
+def _shortages(session: Session, spec: Spec, folder: Path) -> tuple[list[Shortage], SeedReading]:
     """What the seeds in `folder` are too few for, and the seeds as they were read."""
     from curate.split import assign_splits, shortages
     from synth.seeds import read_seeds
 
-    reading = read_seeds(spec.seeds, folder)
-    return shortages(assign_splits(reading.seeds, spec.split), spec), reading
+    with session.progress() as progress:
+        reading = read_seeds(spec.seeds, folder, progress=progress)
+        return shortages(assign_splits(reading.seeds, spec.split), spec), reading

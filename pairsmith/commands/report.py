@@ -37,7 +37,8 @@ def command(session: Session, evidence: Path | None, out: Path | None) -> None:
     page = out or session.folder / REPORT
     if evidence is None:
         project = session.project()
-        with session.store(project, write=False) as store:
+        with session.store(project, write=False) as store, session.progress() as progress:
+            progress("report", {"message": "reading the rows and the ledger"})
             write_report(project, store, page)
         written = page.with_name(EVIDENCE)
         names = {"report": str(page), "evidence": str(written)}

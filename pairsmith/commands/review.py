@@ -252,8 +252,8 @@ def status(session: Session) -> None:
     if project and Store.exists(Store.url_for(project)):
         from pairsmith.review_status import read, shown
 
-        with session.store(project, write=False) as store:
-            facts = read(project, store, session.say)
+        with session.store(project, write=False) as store, session.progress() as progress:
+            facts = read(project, store, session.say, progress)
         data |= {"task": project.spec.task.name, **facts}
         screen += ["", *shown(project, facts)]
     session.answer(data, *screen)

@@ -42,10 +42,11 @@ def certify(
             raise NoWork("no row has been reviewed yet.", fix=fix)
 
         async def work(remote_scorers: RemoteScorers) -> Pool:
-            pool = Pool.read(store, fingerprints, people=False, forward_n=project.spec.generate.forward.n)
+            forward_n, progress = project.spec.generate.forward.n, audience.progress
+            pool = Pool.read(store, fingerprints, people=False, forward_n=forward_n, progress=progress)
             if not len(pool):
                 raise NoWork("there are no rows to certify.", fix="Run `pairsmith generate` and `pairsmith curate`.")
-            unselected, progress = _before_selection(project), audience.progress
+            unselected = _before_selection(project)
             return (
                 await judged(
                     unselected, pool, store.active_seeds(), store, remote_scorers=remote_scorers, progress=progress
@@ -54,7 +55,8 @@ def certify(
 
         pool = run_with_judges(project, store, audience.say, record, work)
         parts = current_parts(project, store, fingerprints, pool.steps)
-        population = read_population(project, store, fingerprints)
+        population = read_population(project, store, fingerprints, progress=audience.progress)
+        audience.progress("certify", {"message": "calibrating"})
         looked = look(project, store, pool, population, parts, precision=precision, confidence=confidence)
         counts = _counts(pool, len(looked.certificate.rows))
         facts = _facts(looked)

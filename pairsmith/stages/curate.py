@@ -63,7 +63,7 @@ def curate(project: Project, store: Store, audience: Audience = NO_AUDIENCE) -> 
         scorer = facts.pop("scorer", None)
         record.add(counts=result.counts, reasons=result.reasons, scorer=scorer, more=facts)
         if store.sampled():
-            population = read_population(project, store, fingerprints, facts["judged_by"])
+            population = read_population(project, store, fingerprints, facts["judged_by"], audience.progress)
             review = as_json(review_status(project, store, population))
             record.add(review=review)
             result.facts["review"] = review

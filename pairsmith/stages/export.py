@@ -55,7 +55,7 @@ def export(
     held-out files, UsageError if `out` holds something else, InputError for an evaluation that was changed by hand, and
     NotLicensed for rows that `[export]` does not allow out.
     """
-    say = audience.say
+    say, show = audience.say, _on_progress(audience)
     out = out.resolve() if out else project.folder / EXPORT  # absolute, so that `erase` finds it from any folder
     with recording(project, store, "export", ExportOutcome()) as record:
         artifacts = present(store)
@@ -63,6 +63,7 @@ def export(
             raise NoWork("there is no dataset to export.", fix="Run `pairsmith curate` first.")
         _refuse_other(out)
         _refuse_password(project)
+        show("checking the files and licences")
         _refuse_edited(project, store, artifacts)
         refuse_unchecked(project, store)
         makers = {stage: f"the exported {kind}" for stage, kind in _KIND_BY_STAGE.items() if kind in artifacts}
@@ -71,9 +72,10 @@ def export(
         declared = licences.ledger(project, store, {id_ for id_, _ in artifacts["dataset"].members})
         ids = {name: artifact.id for name, artifact in artifacts.items()}
         with replaced_folder(out) as partial:
+            show("copying")
             copied = {name: artifact for name, artifact in artifacts.items() if name != "adapter"}
             written = {name: out / _copy(project, artifact, partial) for name, artifact in copied.items()}
-            _write_chat_files(project, partial, format, artifacts.get("adapter"), say)
+            _write_chat_files(project, partial, format, artifacts.get("adapter"), say, show)
             written |= {f"chat files, {name}": out / "chat" / name for name in format}
             checked: dict[str, str] = {}
             if "adapter" in artifacts:
@@ -97,16 +99,21 @@ def export(
 
 def _to_all(audience: Audience) -> Say:
     """Report steps that take minutes to readers of messages, and to those of progress, as on the run page."""
+    show = _on_progress(audience)
 
     def announce(step: str) -> None:
         audience.say(step)
-        audience.progress("export", {"message": step})
+        show(step)
 
     return announce
 
 
+def _on_progress(audience: Audience) -> Say:
+    return lambda step: audience.progress("export", {"message": step})
+
+
 def _write_chat_files(
-    project: Project, partial: Path, formats: Sequence[str], adapter: Artifact | None, say: Say
+    project: Project, partial: Path, formats: Sequence[str], adapter: Artifact | None, say: Say, show: Say
 ) -> None:
     settings = project.spec.train
     # training chose it by the size of the base, see `train.models.settled`
@@ -117,6 +124,7 @@ def _write_chat_files(
     if (project.folder / settings.base).is_dir():  # on another machine the name would be looked up on a hub
         settings = settings.model_copy(update={"base": "MODEL", "revision": None})
     for name in formats:
+        show(f"writing the rows for {name}")
         counts = chat_files.write_chat_files(partial / "dataset", name, partial / "chat" / name, settings)
         least = chat_files.FORMATS[name].least
         for file in ("train", "dpo/train"):

@@ -43,9 +43,9 @@ _SHOWN = 80  # longest input or output shown in an example, in characters
 _WITHOUT_REVIEW = "`pairsmith run --no-review` continues without review."
 
 
-def judged_population(project: Project, store: Store, say: Say) -> Population:
+def judged_population(project: Project, store: Store, say: Say, progress: Progress = unseen) -> Population:
     """What curation knows about the candidates of the present spec. Raises NoWork before curation."""
-    population = read_population(project, store, teachers.fingerprints_of(project, say))
+    population = read_population(project, store, teachers.fingerprints_of(project, say), progress=progress)
     if not any(row.passed is not None for row in population.rows.values()):
         raise NoWork("there are no judged rows to review.", fix="Run `pairsmith curate` first.")
     return population
@@ -109,7 +109,7 @@ def review(project: Project, store: Store, audience: Audience = NO_AUDIENCE) -> 
     with recording(project, store, "review", ReviewOutcome()) as record:
         inputs = plan.inputs_of("review", project, store)
         record.outcome = ReviewOutcome(**inputs._asdict(), artifact_id=inputs.source)
-        population = judged_population(project, store, say)
+        population = judged_population(project, store, say, progress)
         if not review_status(project, store, population).enough:
             with _suggesting_no_review(), argilla(project, progress) as connected:
                 if store.sampled():
@@ -166,7 +166,7 @@ def push_rows(project: Project, store: Store, audience: Audience, *, more: bool)
     """Implements `review push`."""
     progress, say = audience.progress, audience.say
     with recording(project, store, "review-push", PushOutcome()) as record:
-        population = judged_population(project, store, say)
+        population = judged_population(project, store, say, progress)
         with argilla(project, progress) as connected:
             pushed = send(project, store, population, connected, progress, more=more)
         facts = {name: value for name, value in asdict(pushed).items() if name != "decided"}
@@ -182,7 +182,7 @@ def pull_answers(project: Project, store: Store, connected: Argilla, audience: A
         connected.workspace = workspace_of(project, store, connected)
         pulled = pull(project, store, connected, progress)
         record.outcome = PullOutcome(url=connected.url, **asdict(pulled))
-        record.add(**_status_facts(review_status(project, store, judged_population(project, store, say))))
+        record.add(**_status_facts(review_status(project, store, judged_population(project, store, say, progress))))
     return record.outcome
 
 

@@ -51,7 +51,8 @@ def what_if(
             async with AsyncExitStack() as opened:
                 scorers = await open_remote_scorers(candidate, store, opened, say)
                 pools.append(await judge_without_asking(candidate, store, fingerprints, scorers, progress))
-        return compare(*pools)
+        before, after = pools
+        return compare(before, after, progress)
 
     comparison = run(both())
     if not comparison.before.rows_in:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curate.scorers.bradley_terry import VERSION, GoodText, fit, preference_pairs, with_inputs
+from curate.scorers.bradley_terry import VERSION, GoodText, drawn, fit, preference_pairs, with_inputs
 from curate.scorers.corruptions import CORRUPTIONS, ENGLISH, GROUPS, corrupt
 from curate.scorers.cross_validation import credit, head, interval, lengths, measured
 from curate.scorers.reward import open_reward_model
@@ -249,3 +249,26 @@ def test_only_the_two_newest_fitted_models_are_kept(tmp_path: Path) -> None:
     (tmp_path / "reward-unfitted").mkdir()
     forget_old_fits(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mine", "reward-a", "reward-c", "reward-unfitted"]
+
+
+def test_many_good_texts_are_fitted_on_a_draw_of_them() -> None:
+    """Corrupting each text with all others takes quadratic time, and the fit cubic: three thousand texts took hours.
+    The draw depends on the texts alone, so one more text seldom fits again."""
+    examples = [GoodText("", f"{text} {number}") for number, text in enumerate(GOOD * 100)]
+    chosen = drawn(examples)
+    assert len(chosen) == 128
+    assert drawn(examples[:128]) == examples[:128]
+    assert drawn([example for example in examples if example != chosen[0]]) != chosen
+    assert drawn(examples[::-1]) == chosen[::-1]
+    left_out = next(example for example in examples if example not in chosen)
+    assert drawn([example for example in examples if example != left_out]) == chosen
+
+
+def test_fit_of_all_of_many_texts_by_an_earlier_version_is_reused(tmp_path: Path) -> None:
+    """Rows that it has scored are not scored again."""
+    examples = [GoodText("", f"{text} {number}") for number, text in enumerate(GOOD * 20)]
+    identity = content_id("bradley-terry", [VERSION, list(map(list, examples)), "", "rev"])
+    folder = tmp_path / f"reward-{identity[:12]}"
+    folder.mkdir()
+    (folder / "fit.json").write_text(json.dumps({"identity": identity, "beats_length": False}))
+    assert fit(examples, Weights(tmp_path, "rev", "test"), tmp_path).facts["identity"] == identity

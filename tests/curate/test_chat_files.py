@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
+import tracemalloc
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,18 @@ def test_no_training_rows_is_an_error(tmp_path: Path) -> None:
     for name in FORMATS:
         with pytest.raises(NoWork, match=f"no row to train on, so {name} has nothing to read"):
             write_chat_files(folder, name, tmp_path / name, TrainSettings(method="lora"))
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_rows_are_written_one_by_one(name: str, tmp_path: Path) -> None:
+    """A dataset is neither read nor written as a whole: 100,000 rows would take a gigabyte."""
+    dataset = _dataset(tmp_path / "dataset", [row(str(number), "z" * 10_000, []) for number in range(1_000)])
+    tracemalloc.start()
+    try:
+        write_chat_files(dataset, name, tmp_path / "chat", TrainSettings(base="some/model", method="lora"))
+        assert tracemalloc.get_traced_memory()[1] < 3_000_000 < (dataset / "data/train.jsonl").stat().st_size
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("rate", [2e-5, 1e-6, 1.5e-5, 2e-4, 1e-3])

@@ -147,7 +147,7 @@ def imported_preferences(folder: Path, rows: list[dict[str, Any]], more: str = "
     project = pairsmith.Project(folder)
     project.generate()
     project.curate()
-    return preference_rows(folder / "dataset", "train")
+    return list(preference_rows(folder / "dataset", "train"))
 
 
 def test_rejected_answers_of_a_file_become_preferences(tmp_path: Path) -> None:
@@ -317,7 +317,7 @@ def test_preferences_file_is_conversational_and_does_not_change_the_dataset_id(t
         without = export_dataset(project, store, dataclasses.replace(result, preferences=()), tmp_path / "other")
     assert dataset.id == without.id
     assert not (tmp_path / "other" / PREFERENCES).exists()
-    assert preference_rows(tmp_path / "other", "train") == []
+    assert not list(preference_rows(tmp_path / "other", "train"))
     lines = [json.loads(line) for line in (tmp_path / "dataset" / PREFERENCES).read_text("utf-8").splitlines()]
     assert lines == [as_row(p) for p in result.preferences]
     pq = pytest.importorskip("pyarrow.parquet")
@@ -329,8 +329,8 @@ def test_preferences_file_is_conversational_and_does_not_change_the_dataset_id(t
         assert {m["role"] for m in line["chosen"] + line["rejected"]} == {"assistant"}
         assert line["by"] == "gate"
     assert {line["split"] for line in lines} == {"train", "validation"}
-    assert preference_rows(tmp_path / "dataset", "train") == [line for line in lines if line["split"] == "train"]
-    assert preference_rows(tmp_path / "dataset", "test") == []
+    assert list(preference_rows(tmp_path / "dataset", "train")) == [line for line in lines if line["split"] == "train"]
+    assert not list(preference_rows(tmp_path / "dataset", "test"))
 
 
 def test_preferences_can_be_loaded_whatever_they_contain(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from pairsmith.report.gather import gather
 from pairsmith.report.sentences import seeds_read
 from pairsmith.rows import read_rows
 from pairsmith.stages.generate import load_seeds
+from pairsmith.watching import Watcher
 from schemas import spec_file
 from schemas.errors import UsageError
 from schemas.progress import discard_message
@@ -458,3 +459,14 @@ def test_seeds_that_left_their_file_are_not_called_erased(folder: Path, curated:
         assert len(load_seeds(project, store, discard_message)[1]) == 5
         data, evidence = read_rows(store, state=None, code=None, limit=0), gather(project, store)
     assert (data["erased"], evidence.erased_seeds) == (0, 0)
+
+
+def test_erasing_and_reporting_show_what_they_do(folder: Path) -> None:
+    """Both read everything that is stored, which takes 5 to 20 seconds of CPU for 100,000 rows."""
+    stages: list[str] = []
+    watcher = Watcher(progress=lambda stage, numbers: stages.append(f"{stage}: {numbers['message']}"))
+    assert start(["report", "--project", str(folder), "--json"], watcher) == 0
+    source = "ours.jsonl"
+    assert start(["erase", "--source", source, "--yes", "--project", str(folder), "--json"], watcher) == 0
+    assert [stage.partition(":")[0] for stage in stages] == ["report", *["erase"] * 5]
+    assert stages[-1] == "erase: searching for remaining traces"

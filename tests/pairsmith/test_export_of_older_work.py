@@ -11,11 +11,13 @@ import pytest
 
 from pairsmith.commands import start
 from pairsmith.project import Project
-from pairsmith.stages.export import _write_chat_files
+from pairsmith.stages.export import _write_chat_files, export
+from pairsmith.stages.table import Audience
 from schemas.errors import PairsmithError
 from schemas.progress import discard_message
 from schemas.records import Artifact
 from schemas.spec_file import load
+from schemas.store import Store
 from tests.synth.loopback import LoopbackTeacher, says
 
 SPEC = """
@@ -121,7 +123,7 @@ def test_trainer_configs_use_the_method_that_training_chose(tmp_path: Path) -> N
     def methods(adapter: Artifact | None, *keys: str) -> str:
         out = tmp_path / f"out-{len([*tmp_path.iterdir()])}"
         shutil.copytree(tmp_path / "export" / "dataset", out / "dataset")
-        _write_chat_files(load(tmp_path, keys), out, ["axolotl"], adapter, discard_message)
+        _write_chat_files(load(tmp_path, keys), out, ["axolotl"], adapter, discard_message, discard_message)
         config = (out / "chat" / "axolotl" / "config.yml").read_text()
         return config.partition("adapter: ")[2].partition("\n")[0]
 
@@ -151,5 +153,17 @@ def test_export_warns_of_too_few_rows_for_a_trainer(tmp_path: Path, capsys: pyte
     manifest["files"]["preferences.jsonl"] = hashlib.sha256(body).hexdigest()
     (dataset / "manifest.json").write_text(json.dumps(manifest))
     warnings: list[str] = []
-    _write_chat_files(load(tmp_path), tmp_path / "out", ["openai"], None, warnings.append)
+    _write_chat_files(load(tmp_path), tmp_path / "out", ["openai"], None, warnings.append, discard_message)
     assert "fewer than 10 rows, and dpo/train.jsonl has 1 row." in warnings[-1]
+
+
+def test_a_long_export_shows_what_it_does(tmp_path: Path) -> None:
+    """An export of 100,000 rows in five formats showed nothing until its end."""
+    _curated(tmp_path)
+    shown: list[str] = []
+    audience = Audience(progress=lambda stage, numbers: shown.append(numbers["message"]))
+    project = load(tmp_path)
+    with Store.open(Store.url_for(project)) as store:
+        export(project, store, audience, format=("openai", "unsloth"))
+    rows = [f"writing the rows for {name}" for name in ("openai", "unsloth")]
+    assert shown == ["checking the files and licences", "copying", *rows]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import shutil
 import subprocess
 from pathlib import Path
@@ -10,8 +11,10 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
+from pairsmith.commands import start
 from pairsmith.new_project import EXAMPLES, template_folder, with_teacher, write_project
 from pairsmith.teacher_search import EMBEDDED, FoundTeacher, find_teacher
+from pairsmith.watching import Watcher
 from schemas.errors import UsageError
 from schemas.spec_file import load
 from tests.pairsmith.conftest import Project
@@ -256,3 +259,17 @@ def test_init_does_not_offer_the_set_option(tmp_path: Path) -> None:
     project = Project(tmp_path)
     assert "--set" not in project.run("init", "--help").stdout
     assert "does not accept --set" in project.run("init", "x", "--set", "a=b").stderr
+
+
+def test_reading_a_large_file_shows_progress(tmp_path: Path) -> None:
+    """`init --from` read 100,000 rows for ten seconds of CPU without a sign of life."""
+    lines = [
+        json.dumps({"question": f"Where is order {number}?", "reply": f"It left on day {number}."})
+        for number in range(1_200)
+    ]
+    (tmp_path / "tickets.jsonl").write_text("\n".join(lines))
+    stages: list[str] = []
+    watcher = Watcher(progress=lambda stage, _: stages.append(stage))
+    project, file = str(tmp_path / "own"), str(tmp_path / "tickets.jsonl")
+    assert start(["init", "--from", file, "--project", project, "--embedded", "--json"], watcher) == 0
+    assert list(dict.fromkeys(stages)) == ["columns", "seeds"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tempfile
+from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -27,6 +28,8 @@ router = APIRouter(prefix="/api/v1/projects/{project}", tags=["seeds"])
 ENDINGS = (".jsonl", ".json", ".csv", ".tsv", ".txt", ".parquet")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 EXCERPTS = 20
+_REMEMBERED = 64  # sources
+_remembered: OrderedDict[tuple[Path, str], tuple[object, SeedFile]] = OrderedDict()
 _MAX_UNCOMPRESSED = 2_000_000_000  # bytes of a Parquet file after decompression
 
 
@@ -65,7 +68,7 @@ def seeds(caller: Viewer, project: str, request: Request) -> SeedList:
         file = SeedFile(path=source.path, kind=source.kind, rows=0, kinds={}, first=[], problems=[])
         try:
             if source.path != "-" and source.format != "hub":
-                file = _read(source, opened.folder)
+                file = _read_once(source, opened.folder)
         except PairsmithError as error:
             file = file.model_copy(update={"problem": str(error)})
         items.append(file)
@@ -170,6 +173,21 @@ def _file(request: Request, slug: str, name: str) -> tuple[Path, Path]:
     if not path.resolve().is_relative_to(folder.resolve()):
         raise Refusal(403, "the path leads out of the project.", code="fenced")
     return folder, path
+
+
+def _read_once(source: SeedSource, folder: Path) -> SeedFile:
+    """What is in a source, remembered until one of its files changes: 100,000 seeds take seconds to read."""
+    paths = [folder / one.path for one in source.each(folder)]
+    if not all(path.is_file() for path in paths):
+        return _read(source, folder)
+    now = (source, [(path, path.stat().st_mtime_ns, path.stat().st_size) for path in paths])
+    known = _remembered.pop((folder, source.path), None)
+    if known is None or known[0] != now:
+        known = now, _read(source, folder)
+    _remembered[folder, source.path] = known
+    while len(_remembered) > _REMEMBERED:
+        _remembered.popitem(last=False)
+    return known[1]
 
 
 def _read(source: SeedSource, folder: Path, most_rows: int | None = None) -> SeedFile:

@@ -8,6 +8,7 @@ import re
 import uuid
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from typing import Any
 
 from tests.servers import Handler, OnThreads
@@ -92,9 +93,13 @@ class LoopbackArgilla(OnThreads):
                 return {"items": [{"name": name} for name in ("simple", "enhanced")]}
             if match[2] == "questions":
                 return {"items": [{"name": name, "id": name} for name in dataset.questions]}
-            rows = [] if "offset=0" not in query else list(dataset.rows.items())
-            return {"items": [{"id": id_, "external_id": id_, "metadata": {}, "inserted_at": at(-60),
-                               "responses": list(by.values())} for id_, by in rows]}  # fmt: skip
+            asked = dict(part.split("=") for part in query.split("&"))
+            begin = int(asked["offset"])
+            rows = [
+                {"id": id_, "external_id": id_, "metadata": {}, "inserted_at": at(-60), "responses": list(by.values())}
+                for id_, by in islice(dataset.rows.items(), begin, begin + int(asked["limit"]))
+            ]
+            return {"items": rows, "total": len(dataset.rows)}
         return {"version": self.version}
 
     @staticmethod

@@ -3,10 +3,11 @@ reviewer."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import gc
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -212,3 +213,28 @@ def test_review_id_does_not_depend_on_the_name() -> None:
     """The id of a review is the same as in earlier versions, with or without the user's name."""
     values = {"pair_id": "p", "reviewer": "ann", "decision": "accept", "at": START}
     assert Review.model_validate(values).id == Review.model_validate({**values, "name": "Ann"}).id
+
+
+def test_a_pull_holds_a_page_of_rows(desk: Desk) -> None:
+    """The texts of all answered rows were in memory until the end: some 600 MB for 100,000. Only answers are kept."""
+    ann, rows = desk.server.user("ann"), []
+    for number in range(1_500):
+        row = desk.pairs[0].model_copy(update={"output": f"a cat on a red sofa, number {number}", "id": ""})
+        rows.append(Pair.model_validate({**row.model_dump(exclude={"id"})}))
+    desk.store.write(*rows)
+    desk.store.write(*(Sampled(pair_id=p.id, reason="certify", sampling_probability=0.5, dataset="cats") for p in rows))
+    for minute, pair in enumerate(rows):
+        desk.server.answer("cats", pair.id, ann, "accept", minute)
+    ids = [pair.id for pair in rows]
+    desk.pairs.clear()
+    del rows, pair
+    held: list[int] = []
+
+    def count_pairs(stage: str, numbers: Mapping[str, Any]) -> None:
+        held.append(sum(isinstance(one, Pair) for one in gc.get_objects()))
+
+    with Argilla(desk.server.url, "key", "pairsmith", patience_s=1) as argilla:
+        result = pull(desk.project, desk.store, argilla, count_pairs)
+    assert (result.new, result.foreign) == (len(ids), 0)
+    assert len(held) == 6
+    assert max(held) - min(held) <= 500
