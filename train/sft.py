@@ -18,7 +18,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from schemas.errors import InputError, NoWork, PairsmithError, StoreFull, first_line
+from schemas.errors import InputError, NoWork, PairsmithError, StoreFull, first_line, require_packages
 from schemas.failpoints import failpoint
 from schemas.files import replaced_folder
 from schemas.progress import Progress, ShouldStop, never_stop, unseen
@@ -129,6 +129,7 @@ def tune(
     if finished := _finished(base, dataset, (settings, requested), out_dir):
         return _reuse(base, dataset, finished, progress, receipts, merge=merge)
     refuse_untrainable(dataset, settings)
+    require_packages(("accelerate", "peft", "torch", "transformers", "trl"), "train", "training needs")
     chat = load_chat(base, settings.template_arguments)
     start = _train_start(base, dataset, settings, out_dir, progress, should_stop, receipts)
     if start and start.planned_steps is not None:
