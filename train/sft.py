@@ -117,11 +117,10 @@ def tune(
     adapter must be as its record and `receipts` say.
 
     Reports progress("train", {done, total, loss, tokens, eta_s, epoch}) after each step, and `validation_loss` when one
-    is measured. An existing adapter is returned and nothing is trained (`reused`). Blocks for minutes; a killed run
-    resumes from its last checkpoint, and so does one stopped through `should_stop`: the best weights until then are
-    returned as an adapter with another id (`planned_steps`); if nothing was learned yet, KeyboardInterrupt is raised.
-    Raises InputError for unusable rows and rows that are in the test set, and NoWork if nothing was learned: no rows,
-    no token with loss, a loss that is not finite, or an adapter that is still zero.
+    is measured. An existing adapter is returned and nothing is trained (`reused`). A killed run resumes from its last
+    checkpoint, and so does one stopped through `should_stop`: the best weights until then are returned as an adapter
+    with another id (`planned_steps`); if nothing was learned yet, KeyboardInterrupt is raised. Raises InputError for
+    unusable rows or rows of the test set, and NoWork if nothing was learned (no rows, no finite or no loss at all).
     """
     settings = (requested := settled(settings, base.folder, base.hashes, out_dir)).effective_settings
     unsloth_backend.import_unsloth(settings)
