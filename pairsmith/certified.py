@@ -65,10 +65,10 @@ def share_in_words(certificate: Json) -> str:
     if not (share := certificate.get("share")):
         return ""
     return (
-        f"Of the {share['rows']:,} rows that the automatic steps accept, {share['value']:.1%} are good"
+        f"Of the {counted(share['rows'], 'row', 'rows')} that the automatic steps accept, {share['value']:.1%} are good"
         f" ({share['low']:.1%} to {share['high']:.1%} with {percent(share['confidence'])} confidence), based on"
         f" {counted(share['labels'], 'label', 'labels')} and P(good), which together carry as much information as"
-        f" {share['effective']:,.0f} labels alone."
+        f" {counted(round(share['effective']), 'label', 'labels')} alone."
     )
 
 
@@ -79,5 +79,6 @@ def in_lines(state: Json | None) -> list[tuple[str, str]]:
     if state["id"] and not state["holds"]:
         return [("certified", f"{in_words(state)} `pairsmith certify` checks again")]
     count = state["answers_since"]
-    since = f" ({count:,} reviews since)" if count > 0 else f" ({-count:,} reviews were erased since)" if count else ""
+    words = ("review", "reviews") if count > 0 else ("review was erased", "reviews were erased")
+    since = f" ({counted(abs(count), *words)} since)" if count else ""
     return [("certified", f"{state['words']}{since}")]

@@ -30,6 +30,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
 from typing import Any
 
 
@@ -114,6 +115,13 @@ def needing(extra: str, who: str) -> Iterator[None]:
     except ModuleNotFoundError as missing:
         fix = f"Install it: pip install 'pairsmith[{extra}]'"
         raise MissingDependency(f"{who} the package {missing.name}.", fix=fix) from None
+
+
+def require_packages(packages: Sequence[str], extra: str, who: str) -> None:
+    """Raise MissingDependency if any of these packages of an extra is not installed, without importing them; `who`
+    begins the message, as in "training needs"."""
+    if missing := [package for package in packages if find_spec(package) is None]:
+        raise MissingDependency(f"{who} {', '.join(missing)}.", fix=f"Install them: pip install 'pairsmith[{extra}]'")
 
 
 class NoWork(PairsmithError):

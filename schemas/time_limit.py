@@ -40,8 +40,8 @@ def limited(check: str, settings: str, row: str) -> Iterator[None]:
     """Limit the block to LIMIT_S of this thread's CPU time. Raises CheckTimedOut if it takes longer, and immediately if
     the check with these settings has already done so on _MAX_SLOW_TEXTS rows.
 
-    `re` checks for signals during a search, but Python handles signals only in the main thread. In another thread, and
-    on a system without interval timers (Windows), nothing ends a search.
+    `re` checks for signals during a search, but Python handles signals only in the main thread. In another thread
+    nothing ends a search.
     """
     key = (check, settings)
     if _slow[key] >= _MAX_SLOW_TEXTS:

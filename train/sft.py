@@ -18,7 +18,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from schemas.errors import InputError, NoWork, PairsmithError, StoreFull, first_line
+from schemas.errors import InputError, NoWork, PairsmithError, StoreFull, first_line, require_packages
 from schemas.failpoints import failpoint
 from schemas.files import replaced_folder
 from schemas.progress import Progress, ShouldStop, never_stop, unseen
@@ -117,11 +117,10 @@ def tune(
     adapter must be as its record and `receipts` say.
 
     Reports progress("train", {done, total, loss, tokens, eta_s, epoch}) after each step, and `validation_loss` when one
-    is measured. An existing adapter is returned and nothing is trained (`reused`). Blocks for minutes; a killed run
-    resumes from its last checkpoint, and so does one stopped through `should_stop`: the best weights until then are
-    returned as an adapter with another id (`planned_steps`); if nothing was learned yet, KeyboardInterrupt is raised.
-    Raises InputError for unusable rows and rows that are in the test set, and NoWork if nothing was learned: no rows,
-    no token with loss, a loss that is not finite, or an adapter that is still zero.
+    is measured. An existing adapter is returned and nothing is trained (`reused`). A killed run resumes from its last
+    checkpoint, and so does one stopped through `should_stop`: the best weights until then are returned as an adapter
+    with another id (`planned_steps`); if nothing was learned yet, KeyboardInterrupt is raised. Raises InputError for
+    unusable rows or rows of the test set, and NoWork if nothing was learned (no rows, no finite or no loss at all).
     """
     settings = (requested := settled(settings, base.folder, base.hashes, out_dir)).effective_settings
     unsloth_backend.import_unsloth(settings)
@@ -129,6 +128,7 @@ def tune(
     if finished := _finished(base, dataset, (settings, requested), out_dir):
         return _reuse(base, dataset, finished, progress, receipts, merge=merge)
     refuse_untrainable(dataset, settings)
+    require_packages(("accelerate", "peft", "torch", "transformers", "trl"), "train", "training needs")
     chat = load_chat(base, settings.template_arguments)
     start = _train_start(base, dataset, settings, out_dir, progress, should_stop, receipts)
     if start and start.planned_steps is not None:

@@ -182,8 +182,8 @@ def in_words(facts: Json) -> list[str]:
     status = from_facts(facts)
     waiting = status["unanswered"] + status["undecided"] + status.get("incomplete", 0)
     lines = [
-        f"{status['sampled']:,} rows were drawn at random for review: {status['accepted']:,} accepted as they"
-        f" were, {status['edited']:,} edited, {status['rejected']:,} rejected, {waiting:,} not decided."
+        f"{counted(status['sampled'], 'row was', 'rows were')} drawn at random for review: {status['accepted']:,}"
+        f" accepted unchanged, {status['edited']:,} edited, {status['rejected']:,} rejected, {waiting:,} not decided."
     ]
     rates = rates_in_words(status)
     if trained := rates.pop("trained_acceptance_rate", ""):
@@ -235,5 +235,5 @@ def earlier_scorer_notice(status: Json) -> str:
 
 
 def _with_interval(rate: Json) -> str:
-    interval = f"{rate['confidence']:.0%} interval {rate['low']:.1%} to {rate['high']:.1%}"
-    return f"{rate['value']:.1%} ({interval}, from {rate['rows']:,} of {rate['population']:,} rows)"
+    interval = f"{percent(rate['confidence'])} interval {rate['low']:.1%} to {rate['high']:.1%}"
+    return f"{rate['value']:.1%} ({interval}, from {rate['rows']:,} of {counted(rate['population'], 'row', 'rows')})"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import json
 import tempfile
 from collections.abc import AsyncIterator, Mapping
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from schemas.cores import threads
-from schemas.errors import MissingDependency, TeacherError, UsageError
+from schemas.errors import TeacherError, UsageError, require_packages
 from schemas.progress import Say, discard_message
 from synth.embedded.child import child_command, first_line, last_words, serving_child
 from synth.embedded.weights import NAME, embedded_weights, folder_weights
@@ -74,7 +73,7 @@ async def embedded(
     The child exits with the block, and by itself if the parent dies. Raises `TeacherError` (with the end of the child's
     log) if it does not start, `MissingDependency` if packages or weights are missing.
     """
-    _require_packages()
+    require_packages(("torch", "transformers", "llguidance", "peft"), "train", "the embedded server needs")
     served = await asyncio.to_thread(_model_entries, model, adapters or {}, progress, name)
     settings = {
         "served": served,
@@ -94,16 +93,6 @@ async def embedded(
             address, context_tokens = await _read_address(process, stderr)
             revisions = {str(entry["name"]): str(entry["revision"]) for entry in served}
             yield EmbeddedServer(address, process.pid, name, revisions, context_tokens)
-
-
-def _require_packages() -> None:
-    packages = ("torch", "transformers", "llguidance", "peft")
-    missing = [package for package in packages if importlib.util.find_spec(package) is None]
-    if missing:
-        raise MissingDependency(
-            f"The embedded teacher needs {', '.join(missing)}.",
-            fix="Install them with: pip install 'pairsmith[train]'",
-        )
 
 
 def _model_entries(

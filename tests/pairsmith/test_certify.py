@@ -279,6 +279,18 @@ def test_what_if_uses_the_certificate(folder: Path) -> None:
     assert compared.after == pairsmith.Project(folder, only_certified).curate().counts
 
 
+@pytest.mark.parametrize(
+    ("answers", "since"),
+    [(0, ""), (1, " (1 review since)"), (12, " (12 reviews since)"), (-1, " (1 review was erased since)")],
+)
+def test_a_certificate_says_how_many_reviews_have_changed_since(answers: int, since: str) -> None:
+    """One review is not called reviews; a void certificate says why instead."""
+    state = {"words": "9 rows are certified", "id": "a", "holds": True, "why": "", "answers_since": answers}
+    assert certified.in_lines(state) == [("certified", f"9 rows are certified{since}")]
+    ((_, void),) = certified.in_lines(state | {"holds": False, "why": "certificate.json is missing"})
+    assert void.startswith("The certificate is no longer valid: certificate.json is missing. ")
+
+
 def test_erased_reviews_invalidate_the_certificate(folder: Path) -> None:
     """After the only reviewer is erased, curation accepts no row by the certificate based on those reviews, and status
     and plan each say why. The rejected rows stay rejected."""

@@ -8,6 +8,7 @@ import csv
 import fcntl
 import io
 import json
+import os
 import time
 from collections.abc import Sequence
 from contextlib import closing
@@ -136,6 +137,10 @@ def test_listing_seeds_reads_a_file_once(service: Service, monkeypatch: pytest.M
     assert editor.get(path).json()["items"][0]["rows"] == first["items"][0]["rows"] + 1
     assert editor.get(path).status_code == 200
     assert len(reads) == 2
+    times = (file.stat().st_atime_ns, file.stat().st_mtime_ns)
+    file.write_text(file.read_text().replace("one more", "ONE MORE"))
+    os.utime(file, ns=times)  # as a copy that keeps times does
+    assert "ONE MORE" in editor.get(path).text
 
 
 def test_downloads_are_not_sent_row_by_row() -> None:

@@ -73,6 +73,15 @@ def test_a_run_learns_and_writes_an_adapter_with_its_card(tiny_base: Base, tmp_p
     assert result.masks[0].endswith("<|im_end|>⏎\n]]")
 
 
+def test_missing_packages_are_named(tiny_base: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Training without the extra says what to install."""
+    monkeypatch.setitem(sys.modules, "trl", None)
+    with pytest.raises(
+        MissingDependency, match=r"^training needs trl\. Install them: pip install 'pairsmith\[train\]'$"
+    ):
+        tune(tiny_base, DATASET, settings(), tmp_path)
+
+
 def test_edited_weight_repeats_edited_rows(tiny_base: Base, tmp_path: Path) -> None:
     """With `edited_weight` 5 an edited row is seen five times per epoch; the reported number of rows stays the same."""
     one = replace(DATASET, edited={DATASET.train[0]["pair_id"]})

@@ -13,7 +13,7 @@ from curate.argilla.push import draw_batch
 from curate.review.gate import UNEXPLAINED, Gate
 from curate.review.population import Population, read_population
 from curate.review.sampling import targets
-from curate.review.status import ReviewStatus, as_json, from_facts, in_words, review_status
+from curate.review.status import ReviewStatus, as_json, from_facts, in_words, rates_in_words, review_status
 from pairsmith.stages.review import _suggesting_no_review, in_lines, rejection, waits
 from schemas.errors import MissingDependency, needing
 from schemas.project import Project
@@ -295,6 +295,18 @@ def test_status_of_an_earlier_version_is_read_and_shown_alike(tmp_path: Path) ->
     assert from_facts(old) == facts
     assert in_words(old) == in_words(facts)
     assert in_lines(old) == in_lines(facts)
+
+
+def test_rates_are_worded_for_one_row_and_an_uncommon_confidence(tmp_path: Path) -> None:
+    """One row is not called rows, and the confidence is stated as the spec sets it, not rounded."""
+    status, _ = answered(tmp_path, "accept")
+    facts = as_json(status)
+    rate = facts["acceptance_rate"] | {"confidence": 0.995, "rows": 1, "population": 1}
+    one = facts | {"sampled": 1, "acceptance_rate": rate, "trained_acceptance_rate": None}
+    assert in_words(one)[0].startswith("1 row was drawn at random for review: ")
+    sentence = rates_in_words(one)["acceptance_rate"]
+    assert "(99.5% interval" in sentence
+    assert sentence.endswith("from 1 of 1 row) unchanged.")
 
 
 def test_verdicts_are_read_in_two_passes_however_many_gates_there_are(tmp_path: Path) -> None:
