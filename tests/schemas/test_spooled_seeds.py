@@ -138,7 +138,7 @@ def test_some_of_the_active_seeds_are_read_alone(tmp_path: Path) -> None:
         assert (active[::4], active[2:5], active[3], active[-1]) == (seeds[::4], seeds[2:5], seeds[3], seeds[-1])
         assert list(active.containing('"split":"test"')) == [seed for seed in seeds if seed.split == "test"]
         assert list(active.containing('\\"test\\"')) == [seeds[9]]
-        with store._engine.begin() as connection:
+        with store.engine.begin() as connection:
             connection.exec_driver_sql("UPDATE seeds SET body = 'damaged' WHERE active = 0")
         assert (active[4::4], list(active.containing("conversation"))) == (seeds[4::4], seeds[-1:])
         with pytest.raises(StoreError):
