@@ -122,13 +122,10 @@ def filter_contaminated_seeds(
 
     Returns the seeds to generate from, the seeds left out (curation would reject all their rows), and the exemplars (by
     number) that show the teacher a held-out text. Test seeds, and pairs that already have an output and cost nothing,
-    are never left out. `held_out` are seeds among which all test seeds are; without them they are looked for in
-    `seeds`.
+    are never left out. `held_out` has all test seeds, and perhaps others (default: `seeds`).
     """
-    held, jaccard = (
-        collect_held_out(spec, folder, seeds if held_out is None else held_out),
-        spec.curate.duplicates.jaccard,
-    )
+    held = collect_held_out(spec, folder, seeds if held_out is None else held_out)
+    jaccard = spec.curate.duplicates.jaccard
     judged = FilteredRows(seeds, lambda seed: seed_split(seed, spec.split) != "test" and not has_given_output(seed))
     exemplar_texts = [(one.input, one.output) for one in spec.exemplars]
 

@@ -126,14 +126,16 @@ def changed_copy(model: M, changed: Json, *, deep: bool = False, **cached: Any) 
 
     `cached` are known cached properties of the copy, for example the id if nothing that enters it has changed.
     """
-    values, fields = deepcopy(model.__dict__) if deep else model.__dict__, model.__pydantic_fields__
+    values, fields = {**model.__dict__}, model.__pydantic_fields__  # now: another thread may cache an id meanwhile
     if len(values) > len(fields):  # something was cached
         values = {name: values[name] for name in fields}
+    values = deepcopy(values) if deep else values
     known = model.__pydantic_fields_set__
     if not changed.keys() <= known:  # share one set per combination: a set takes more memory than all the rest
         every = known | changed.keys()
         known = _FIELDS_SET.setdefault(frozenset(every), every)
-    return assembled(type(model), {**values, **changed, **cached}, known)
+    values.update(changed, **cached)
+    return assembled(type(model), values, known)
 
 
 def construct(kind: type[M], values: Json, **cached: Any) -> M:

@@ -14,7 +14,7 @@ _MAX_USD = 1e6  # of one request; a higher amount is in another unit
 _BASIC_COUNTS = frozenset(("prompt_tokens", "completion_tokens", "total_tokens"))
 _CACHE_COUNTS = ("cache_read_input_tokens", "cache_creation_input_tokens")
 _FROM_CACHE = "from_cache"  # ours, in the usage of an answer
-_CACHED_NAMES = {"prompt_cache_hit_tokens", "cached_tokens", "cache_read_input_tokens"}  # DeepSeek; Moonshot, Together
+_CACHED_NAMES = ("prompt_cache_hit_tokens", "cached_tokens", "cache_read_input_tokens")  # DeepSeek; Moonshot, Together
 
 
 def parse_usage(usage: Any) -> Usage | None:
@@ -32,8 +32,8 @@ def parse_usage(usage: Any) -> Usage | None:
     read = reasoning = None
     if not usage.keys() <= _BASIC_COUNTS:
         read = _usage_detail(usage, ("prompt", "input"), "cached_tokens")  # names of chat completions and of responses
-        for name in _CACHED_NAMES & usage.keys():
-            read = read or _token_count(usage[name])
+        for name in _CACHED_NAMES:
+            read = read or _token_count(usage.get(name))
         reasoning = _usage_detail(usage, ("completion", "output"), "reasoning_tokens")
         if "reasoning_tokens" in usage:  # SGLang
             reasoning = reasoning or _token_count(usage["reasoning_tokens"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -174,3 +175,16 @@ def test_copy_keeps_the_cached_id_only_if_it_is_passed() -> None:
     assert seed.id == changed_copy(seed, {"split": "test"}, id=seed.id).id
     other = seed.model_copy(update={"text": "a kite"})
     assert other.id == Seed(kind="input", text="a kite", source="seeds.txt:1").id
+
+
+def test_id_that_another_thread_caches_during_a_copy_is_not_copied() -> None:
+    """The copy has other content, so it would be stored under the id of the original."""
+    seed = Seed(kind="input", text="a lamp", source="x:1")
+
+    class Change(dict[str, str]):
+        def keys(self) -> Any:
+            assert seed.id  # as another thread would at this moment
+            return super().keys()
+
+    copy = changed_copy(seed, Change(text="a kite"))
+    assert copy.id == Seed(kind="input", text="a kite", source="x:1").id

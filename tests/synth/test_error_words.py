@@ -245,6 +245,18 @@ def test_an_error_inside_a_200_that_quotes_the_row_is_not_about_the_account() ->
         ({"prompt_tokens": 9, "completion_tokens": 3, "prompt_tokens_details": {"cached_tokens": 100}}, (109, 3, 100)),
         # Moonshot and Together have cached tokens at the top level. Anthropic counts them separately.
         ({"prompt_tokens": 90, "completion_tokens": 3, "cached_tokens": 80}, (90, 3, 80)),
+        # Several that differ, as gateways pass them on: always the same one counts.
+        ({"prompt_tokens": 90, "completion_tokens": 3, "cache_read_input_tokens": 9, "cached_tokens": 8}, (90, 3, 8)),
+        (
+            {
+                "prompt_tokens": 90,
+                "completion_tokens": 3,
+                "cache_read_input_tokens": 9,
+                "cached_tokens": 8,
+                "prompt_cache_hit_tokens": 7,
+            },
+            (90, 3, 7),
+        ),
         (
             {"input_tokens": 9, "output_tokens": 3, "cache_read_input_tokens": 4, "cache_creation_input_tokens": 50},
             (63, 3, 4),
