@@ -85,6 +85,16 @@ def is_gates_only(names: Sequence[str]) -> bool:
     return not is_form_only(names) and not any(name.startswith(INDEPENDENT) for name in names)
 
 
+def _is_saturated(evaluation: Evaluation, decisive: Sequence[tuple[SystemResult, Relation]]) -> bool:
+    """Whether tuned only ties, by built-in gates that nearly all answers pass: hardly anything else was possible."""
+    names = evaluation.check_names
+    by_builtin = is_gates_only(names) and not any(name.startswith("user:") for name in names)
+    systems = [evaluation.system(TUNED), *(system for system, _ in decisive)]
+    rates = [getattr(system, mode).pass_rate for system in systems for mode in MODES]
+    nearly_all = all(rate.estimate >= 1 - TIE_MARGIN for rate in rates if rate)
+    return by_builtin and nearly_all and {how for _, how in decisive} == {"tie"}
+
+
 def verdict(evaluation: Evaluation, ship_at: float = 0.5) -> ModelVerdict:
     """The verdict; `ship_at` is the minimum pass rate of the tuned model (`evaluate.ship_at`)."""
     rivals = [system for system in evaluation.systems if PROMPTED & {*system.names} and TUNED not in system.names]
@@ -110,6 +120,11 @@ def verdict(evaluation: Evaluation, ship_at: float = 0.5) -> ModelVerdict:
     else:
         decision, why, flip = _compare_with_bar(evaluation, ship_at)
         because, flips = [why, *because], [flip, *flips]
+    if _is_saturated(evaluation, decisive):
+        fine_tune = decision = "not enough evidence"
+        tied = " or ".join(system.label for system, _ in decisive)
+        because = [f"the gates alone cannot tell tuned from {tied}: nearly all answers of each pass them", *because]
+        flips = [_INDEPENDENT_CHECK, *flips]
     is_worse = any(how == "worse" for _, how in relations)
     if is_form_only(evaluation.check_names) and not is_worse and not _passes_nothing(evaluation):
         # At most as many answers are correct as have the right form; a system with an equal share may be correct far
