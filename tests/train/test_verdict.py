@@ -191,12 +191,17 @@ def test_passing_by_form_alone_does_not_ship(names: tuple[str, ...], shipped: bo
 
 def test_a_verdict_by_gates_alone_says_so() -> None:
     """Without a check apart from the gates, a wrong translation of the right length passes: the verdict names this
-    among its reasons, and such a check among what would change it."""
+    among its reasons, and such a check among what would change it, unless there are too few test inputs or no answer
+    passes."""
     clear = evaluation(tuned=0.9)
     by_gates = verdict(clear.model_copy(update={"check_names": ("length", "user:own")}))
     assert by_gates.because[-2] == GATES_ONLY_NOTE
     assert by_gates.flips_when[-1].startswith("a check of your own")
     assert GATES_ONLY_NOTE not in verdict(clear).because
+    for hopeless in (evaluation(inputs=10, tuned=0.9), evaluation(inputs=40)):
+        seen = verdict(hopeless.model_copy(update={"check_names": ("length",)}))
+        assert GATES_ONLY_NOTE in seen.because
+        assert not any(line.startswith("a check of your own") for line in seen.flips_when)
 
 
 @pytest.mark.parametrize(
