@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 from collections.abc import KeysView
 from contextlib import AbstractContextManager
 from http import HTTPStatus
@@ -92,6 +93,8 @@ class Registry:
             read_evidence(evidence)
         contents = _identity(export)
         with self._locked():
+            for left in self.folder.glob(".v*.partial"):  # of a release that was killed: nobody else holds the lock
+                shutil.rmtree(left, ignore_errors=True)
             version = next((name for name in self.versions() if _identity(self.folder / name) == contents), None)
             if version is None:
                 # The number of a deleted version is not reused: an alias may have pointed to it.
@@ -125,9 +128,10 @@ class Registry:
     def _point(self, alias: str, version: str) -> None:
         named = self.aliases()
         before = named.get(alias, [])
-        self._link(alias, version)
-        if before[-1:] != [version]:
+        self._refuse_folder(alias)
+        if before[-1:] != [version]:  # first: a change that was killed can then be repeated, or rolled back
             self._write({**named, alias: [*before, version]})
+        self._link(alias, version)
 
     def roll_back(self, alias: str) -> str:
         """Point `alias` back to its previous version and return that version. Raises UsageError if there is none, and
@@ -183,13 +187,16 @@ class Registry:
         with replaced(self.folder / _ALIASES) as partial:
             partial.write_text(json.dumps(named, indent=2) + "\n", encoding="utf-8")
 
-    def _link(self, alias: str, version: str) -> None:
+    def _refuse_folder(self, alias: str) -> None:
         if (place := self.folder / alias).exists() and not place.is_symlink():
             raise UsageError(f"'{alias}' is a file or folder, not an alias.", where=str(place), fix="Move it away.")
+
+    def _link(self, alias: str, version: str) -> None:
+        self._refuse_folder(alias)
         new = self.folder / f".{alias}.new"
         new.unlink(missing_ok=True)
         new.symlink_to(version, target_is_directory=True)
-        os.replace(new, place)
+        os.replace(new, self.folder / alias)
 
 
 def mark_of(folder: Path) -> _ExportMark:

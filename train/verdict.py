@@ -80,9 +80,17 @@ def is_form_only(names: Sequence[str]) -> bool:
 
 
 def is_gates_only(names: Sequence[str]) -> bool:
-    """Whether nothing but gates checks the answers, although answers of any wording are right. `names` are in the form
-    of `Checks.names`."""
+    """Whether only gates check the answers, in a task where answers of any wording are right."""
     return not is_form_only(names) and not any(name.startswith(INDEPENDENT) for name in names)
+
+
+def _is_saturated(evaluation: Evaluation, decisive: Sequence[tuple[SystemResult, Relation]]) -> bool:
+    """Whether tuned only ties, by built-in gates that nearly all answers pass: hardly anything else was possible."""
+    if not is_gates_only(names := evaluation.check_names) or any(name.startswith("user:") for name in names):
+        return False
+    systems = [evaluation.system(TUNED), *(system for system, _ in decisive)]
+    rates = [rate for system in systems for rate in (system.sampled.pass_rate, system.greedy.pass_rate) if rate]
+    return {how for _, how in decisive} == {"tie"} and all(rate.estimate >= 1 - TIE_MARGIN for rate in rates)
 
 
 def verdict(evaluation: Evaluation, ship_at: float = 0.5) -> ModelVerdict:
@@ -110,6 +118,11 @@ def verdict(evaluation: Evaluation, ship_at: float = 0.5) -> ModelVerdict:
     else:
         decision, why, flip = _compare_with_bar(evaluation, ship_at)
         because, flips = [why, *because], [flip, *flips]
+    if _is_saturated(evaluation, decisive):
+        fine_tune = decision = "not enough evidence"
+        tied = " or ".join(system.label for system, _ in decisive)
+        because = [f"the gates alone cannot tell tuned from {tied}: nearly all answers of each pass them", *because]
+        flips = [_INDEPENDENT_CHECK, *flips]
     is_worse = any(how == "worse" for _, how in relations)
     if is_form_only(evaluation.check_names) and not is_worse and not _passes_nothing(evaluation):
         # At most as many answers are correct as have the right form; a system with an equal share may be correct far
@@ -125,7 +138,9 @@ def verdict(evaluation: Evaluation, ship_at: float = 0.5) -> ModelVerdict:
         because = [*unscored, *because]
         flips = [_REPAIR_CHECK, *(flip for flip in flips if flip in (_CHECK_CORRECTNESS, _RERUN_MISSING))]
     if is_gates_only(evaluation.check_names):
-        because, flips = [*because, GATES_ONLY_NOTE], [*flips, _INDEPENDENT_CHECK]
+        because = [*because, GATES_ONLY_NOTE]
+        is_possible = evaluation.number_of_groups >= LEAST_TEST_INPUTS and not _passes_nothing(evaluation)
+        flips += [_INDEPENDENT_CHECK] if is_possible else []
     price, calls, money = _break_even(evaluation)
     return ModelVerdict(
         decision=decision,

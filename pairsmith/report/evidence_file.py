@@ -23,6 +23,7 @@ from schemas.files import replaced, sha256
 from schemas.project import Project
 from schemas.records import Artifact, Json
 from schemas.spec_file import SPEC_NAME
+from train.verdict import verdict
 
 _FORMAT = 1
 _RERUN_REPORT = "`pairsmith report` writes a new report and evidence of the present state."
@@ -99,8 +100,8 @@ _ADAPTER = TypeAdapter(Evidence)
 
 
 def _recomputed(written: Json, evidence: Evidence) -> Iterator[str]:
-    """What reading the file has changed in the comparisons that its verdict was based on: their numbers are recomputed
-    if an earlier version wrote them, and their outcomes follow the present rules."""
+    """What the present rules change in the comparisons that its verdict was based on (their numbers are recomputed if
+    an earlier version wrote them), and in its advice on fine-tuning, which does not depend on the spec."""
     evaluation = evidence.evaluation
     if evaluation is None or evidence.verdict is None:
         return
@@ -112,12 +113,14 @@ def _recomputed(written: Json, evidence: Evidence) -> Iterator[str]:
         for mode, outcome in of_label.items()
         if decided.get(label, {}).get(mode, outcome) != outcome
     ]
-    old = [_numbers(gap) for gap in written["evaluation"].get("comparisons", ())]
+    old, advice = [_numbers(gap) for gap in written["evaluation"].get("comparisons", ())], evidence.verdict.fine_tune
+    if (present := verdict(evaluation).fine_tune) != advice:
+        differing.append(f"should you fine-tune at all: {advice} then, {present} now")
     if differing or old != [_numbers(gap) for gap in evaluation.model_dump(mode="json")["comparisons"]]:
         yield (
-            "The verdict is the one that was decided when this evidence was written. The rules of comparisons have"
-            " changed since, and the differences below follow the present ones, so the two may disagree. In the"
-            " project's folder, `pairsmith evaluate` gives the present verdict without asking for any answer again."
+            "The verdict is the one that was decided when this evidence was written. The rules have changed since, and"
+            " the differences below follow the present ones, so the two may disagree. In the project's folder,"
+            " `pairsmith evaluate` gives the present verdict without asking for any answer again."
         )
         yield from differing
 

@@ -193,12 +193,13 @@ def measures(evaluation: Evaluation) -> dict[str, str] | None:
 
 def references(evaluation: Evaluation) -> str:
     """What was compared, and how to read it."""
-    void = f" {count(len(evaluation.void))} of them cannot be matched, because they are not valid for the task."
+    of_them = counted(len(evaluation.void), "of them is", "of them are")
+    void = f" {of_them} not valid for the task, so no answer can match."
+    asked = counted(evaluation.seeds, "test input", "test inputs")
     rest = "The other measures" if REFERENCE in evaluation.check_names else "These measures"
     return (
-        f"Of {count(evaluation.seeds)} test inputs, {counted(len(evaluation.references), 'has', 'have')} a reference"
-        f" output.{void if evaluation.void else ''} Exact: the answer is identical to it. {rest} do not"
-        " affect the verdict."
+        f"Of {asked}, {counted(len(evaluation.references), 'has', 'have')} a reference output."
+        f"{void if evaluation.void else ''} Exact: the answer is identical to it. {rest} do not affect the verdict."
     )
 
 
@@ -334,10 +335,11 @@ def limits(evaluation: Evaluation) -> list[str]:
         " point of the training, and no proof of quality."
     )
     if not independent:
-        used = f"No independent check was used: the only {counted(gates, 'check is', 'checks are')} {expected}"
+        only = "check is one of" if gates == 1 else f"{count(gates)} checks are"
+        used = f"No independent check was used: the only {only} {expected}"
     else:
         used = f"{counted(len(independent), 'check is', 'checks are')} not used by any gate ({', '.join(independent)})."
-        used += f" The other {count(gates)} are {expected}" if gates else ""
+        used += f" The other {'is one of' if gates == 1 else f'{count(gates)} are'} {expected}" if gates else ""
     return [
         used,
         f"The intervals cover the random variation of these {count(evaluation.seeds)} inputs with"

@@ -71,12 +71,39 @@ def _without_lone_surrogates(text: str) -> str:
     return text
 
 
+# What clients send with a message, or send back from an answer, and its values that change no prompt.
+_NEUTRAL_IN_MESSAGE: Mapping[str, tuple[Any, ...]] = {
+    "annotations": (None, []),
+    "audio": (None,),
+    "function_call": (None,),
+    "reasoning": (None,),
+    "reasoning_content": (None,),
+    "refusal": (None,),
+    "tool_calls": (None, []),
+}
+
+
 class ChatMessage(_Body):
+    """One message. Its `name` is ignored, because no chat template of a base shows it."""
+
     role: Annotated[
         Literal["system", "user", "assistant"],
         BeforeValidator(lambda role: "system" if role == "developer" else role),  # OpenAI's newer name
     ]
     content: Annotated[str, BeforeValidator(_join_text_parts), AfterValidator(_without_lone_surrogates)]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _drop_neutral(cls, message: Any) -> Any:
+        """Without fields that have no effect. An assistant message without content is an empty one."""
+        if not isinstance(message, dict) or (message.keys() == {"role", "content"} and message["content"] is not None):
+            return message
+        kept = {
+            name: value
+            for name, value in message.items()
+            if name != "name" and not any(value == neutral for neutral in _NEUTRAL_IN_MESSAGE.get(name, ()))
+        }
+        return kept | {"content": ""} if kept.get("role") == "assistant" and kept.get("content") is None else kept
 
 
 class JsonSchema(_Body):

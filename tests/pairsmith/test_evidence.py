@@ -101,10 +101,11 @@ def test_an_edited_number_is_refused(copy: Path) -> None:
         render_evidence(copy / "nothing.json", copy / "again.html")
 
 
-@pytest.mark.parametrize("earlier", ["outcome", "unscored answers"])
+@pytest.mark.parametrize("earlier", ["outcome", "unscored answers", "advice"])
 def test_evidence_of_other_rules_says_that_the_verdict_was_decided_by_them(copy: Path, earlier: str) -> None:
     """A file of an earlier version keeps its verdict although its comparisons follow the present rules. The page says
-    so if a comparison comes out differently, or has other numbers because a check could not judge some answers."""
+    so if a comparison or the advice comes out differently, or numbers differ because a check could not judge some
+    answers."""
     path, page = copy / "evidence.json", copy / "again.html"
     body = orjson.loads(path.read_bytes())
     evidence = body["evidence"]
@@ -114,6 +115,8 @@ def test_evidence_of_other_rules_says_that_the_verdict_was_decided_by_them(copy:
         outcomes["base"]["sampled"] = "better"
         (receipt,) = [run for run in evidence["receipts"] if run["command"] == "evaluate"]
         receipt["facts"]["outcomes"] = outcomes  # the only record of them in such a file
+    elif earlier == "advice":
+        evidence["verdict"]["fine_tune"] = "fine-tune"
     else:
         for answer in evidence["evaluation"]["outputs"]:
             if answer["system"] == "base":
@@ -121,9 +124,10 @@ def test_evidence_of_other_rules_says_that_the_verdict_was_decided_by_them(copy:
     path.write_bytes(orjson.dumps({**body, "sha256": _digest(body)}))
     render_evidence(path, page)
     text = page.read_text()
-    assert "The rules of comparisons have changed since" in text
+    assert "The rules have changed since" in text
     change = "tuned against base (sampled): better then, not enough evidence now"
     assert (change in text) == (earlier == "outcome")
+    assert ("should you fine-tune at all: fine-tune then, " in text) == (earlier == "advice")
     assert f"Verdict: <b>{evidence['verdict']['decision']}</b>" in text
 
 

@@ -208,6 +208,21 @@ def test_an_interrupted_change_of_an_alias_can_be_repeated(registry: Registry) -
             registry.listed()
 
 
+def test_a_killed_change_of_an_alias_can_be_rolled_back(registry: Registry, tmp_path: Path) -> None:
+    """Killed before the link was changed, or while a release was copied: what is rolled back is that change, and the
+    next release removes the unfinished copy."""
+    registry.point("production", "v1")
+    (blocking := registry.folder / ".production.new").mkdir()
+    with pytest.raises(OSError, match="production"):
+        registry.point("production", "v2")
+    blocking.rmdir()
+    assert registry.roll_back("production") == "v1"
+    assert (registry.folder / "production").resolve() == registry.folder / "v1"
+    (registry.folder / ".v3.123.partial").mkdir()
+    assert registry.add(export(tmp_path / "three", "a3")) == "v3"
+    assert not list(registry.folder.glob(".v*"))
+
+
 def test_a_repeated_rollback_goes_back_one_version(registry: Registry) -> None:
     """If the link cannot be changed, or the process is killed there, the history is still the old one."""
     for version in ("v1", "v2", "v1"):

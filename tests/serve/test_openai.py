@@ -265,7 +265,8 @@ def model(service: Service, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[di
 
 def test_tuned_model_is_listed_and_answers(service: Service, model: list[dict[str, Any]]) -> None:
     """It answers as a whole and as a stream, event by event, with the system prompt of its training. Its base is listed
-    under a separate name. Models of other projects are hidden."""
+    under a separate name. A system message of the caller, or a developer's, replaces that of the training. Models of
+    other projects are hidden."""
     add_adapter(service)
     add_adapter(service, OTHER)
 
@@ -288,11 +289,15 @@ def test_tuned_model_is_listed_and_answers(service: Service, model: list[dict[st
         await client.chat.completions.create(
             model=names[0], messages=[{"role": "system", "content": "Be brief."}, *messages]
         )
+        await client.chat.completions.create(
+            model=name, messages=[{"role": "developer", "content": "Be brief."}, *messages]
+        )
         with pytest.raises(openai.NotFoundError):
             await client.chat.completions.create(model=name.replace(MINE, OTHER), messages=messages)
 
     run_scene(service, scene, "viewer")
-    assert [body["model"] for body in model] == ["tuned", "tuned", "base"]
+    assert [body["model"] for body in model] == ["tuned", "tuned", "base", "tuned"]
+    assert [message["role"] for message in model[3]["messages"]] == ["developer", "user"]
     assert model[0]["messages"][0] == {"role": "system", "content": "Rewrite it."}
     assert model[2]["messages"][0]["content"] == "Be brief."
     assert model[0]["max_tokens"] == 20

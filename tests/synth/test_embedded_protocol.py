@@ -70,6 +70,21 @@ def test_messages_of_newer_clients_are_accepted() -> None:
     assert "half of a surrogate pair" in refused(messages=[{"role": "user", "content": "\ud83d"}]).message
 
 
+def test_fields_of_a_message_that_change_nothing_are_accepted() -> None:
+    """Clients name speakers, and send an answer back as they got it, with all its fields. An answer with a call of a
+    tool is still refused by the field's name."""
+    answer = {"role": "assistant", "content": None, "refusal": None, "annotations": [], "tool_calls": None}
+    asked = {"role": "user", "content": "Hi", "name": "Eva"}
+    body = parse_body(ChatRequest, BODY | {"messages": [asked, answer, asked]})
+    assert [message.model_dump() for message in body.messages] == [
+        {"role": "user", "content": "Hi"},
+        {"role": "assistant", "content": ""},
+        {"role": "user", "content": "Hi"},
+    ]
+    called = answer | {"tool_calls": [{"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}]}
+    assert refused(messages=[asked, called, asked]).param == "messages.1.tool_calls"
+
+
 @pytest.mark.parametrize(
     ("fields", "param"),
     [

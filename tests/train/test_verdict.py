@@ -191,12 +191,49 @@ def test_passing_by_form_alone_does_not_ship(names: tuple[str, ...], shipped: bo
 
 def test_a_verdict_by_gates_alone_says_so() -> None:
     """Without a check apart from the gates, a wrong translation of the right length passes: the verdict names this
-    among its reasons, and such a check among what would change it."""
+    among its reasons, and such a check among what would change it, unless there are too few test inputs or no answer
+    passes."""
     clear = evaluation(tuned=0.9)
     by_gates = verdict(clear.model_copy(update={"check_names": ("length", "user:own")}))
     assert by_gates.because[-2] == GATES_ONLY_NOTE
     assert by_gates.flips_when[-1].startswith("a check of your own")
     assert GATES_ONLY_NOTE not in verdict(clear).because
+    for hopeless in (evaluation(inputs=10, tuned=0.9), evaluation(inputs=40)):
+        seen = verdict(hopeless.model_copy(update={"check_names": ("length",)}))
+        assert GATES_ONLY_NOTE in seen.because
+        assert not any(line.startswith("a check of your own") for line in seen.flips_when)
+
+
+@pytest.mark.parametrize(
+    ("names", "tuned", "retrieval", "advice"),
+    [
+        (("length", "answered"), 1.0, 1.0, "not enough evidence"),
+        (("length", "answered"), 0.95, 1.0, "not enough evidence"),
+        (("length", "answered"), 0.9, 1.0, "do not fine-tune"),
+        (("length", "answered"), 0.9, 0.9, "do not fine-tune"),
+        (("length", "answered", "check:own"), 1.0, 1.0, "do not fine-tune"),
+        (("length", "answered", "user:own"), 1.0, 1.0, "do not fine-tune"),
+        (("label", "check:reference"), 1.0, 1.0, "do not fine-tune"),
+    ],
+)
+def test_a_tie_at_which_nearly_everything_passes_the_gates_is_no_advice(
+    names: tuple[str, ...], tuned: float, retrieval: float, advice: str
+) -> None:
+    """Built-in gates that nearly all answers of tuned and retrieval pass cannot show which is right more often. With a
+    check, a reference or a gate of the user's own, or with room for a lead, the tie decides."""
+    tied = evaluation(inputs=60, tuned=tuned, retrieval=retrieval, base=0.1)
+    seen = verdict(tied.model_copy(update={"check_names": names}))
+    assert seen.fine_tune == advice
+    assert (seen.decision == "not enough evidence") == (advice == "not enough evidence")
+    if advice == "not enough evidence":
+        assert seen.because[0].startswith("the gates alone cannot tell tuned from retrieval")
+        assert seen.flips_when[0].startswith("a check of your own")
+
+
+def test_a_model_that_passes_the_gates_less_often_than_a_prompt_is_no_tie() -> None:
+    """Nearly all answers of both pass the gates alone, but tuned is worse even at that."""
+    beaten = evaluation(inputs=400, tuned=0.96, base=1.0).model_copy(update={"check_names": ("length",)})
+    assert verdict(beaten).fine_tune == "do not fine-tune"
 
 
 @pytest.mark.parametrize("rate", [1.0, 0.9])

@@ -154,7 +154,7 @@ def _find_model(request: Request, caller: Caller, name: str) -> Tuned:
 
 def with_system_prompt(messages: list[dict[str, Any]], tuned: Tuned) -> list[dict[str, Any]]:
     """The messages, with the system prompt of the training added unless the caller sent one."""
-    if any(message.get("role") == "system" for message in messages) or not tuned.result.system_prompt:
+    if any(message.get("role") in ("system", "developer") for message in messages) or not tuned.result.system_prompt:
         return messages
     return [{"role": "system", "content": tuned.result.system_prompt}, *messages]
 
