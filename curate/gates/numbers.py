@@ -91,8 +91,8 @@ class NumberMentions:
         hints = (hinted[word] for word in hinting)
         number_words = (n.forms for n in _in_words(self._folded, self._language))
         halves = with_decimal_fractions(words_to_digits(self._folded, self._language))
-        number_words = (*number_words, *(n.forms for n in _in_digits(halves) if n.text.endswith(".5")))
-        words = frozenset(spelt_out_values(self._folded, self._language)).union(*number_words, *hints)
+        halved = (n.forms for n in _in_digits(halves) if n.text.endswith(".5"))
+        words = frozenset(spelt_out_values(self._folded, self._language)).union(*number_words, *halved, *hints)
         return words | clock_forms(words | self._in_digits, self._folded, self._language)
 
     @cached_property
