@@ -101,8 +101,6 @@ def values(pair: Pair, schema: Json | None, language: str = "en", years: Sequenc
     fields = {at.rpartition(".")[2] for at, _ in leaves}
     absent = []
     for at, leaf in leaves:
-        if isinstance(leaf, str) and _FEW_DIGITS.fullmatch(leaf):
-            leaf = int(leaf)  # a house number in quotation marks
         held = source.holds(leaf) or records.is_computed(pair.input, leaf)
         if not (held or is_read_as(pair.input, leaf, language)) or (held and source.has_other_number(at, leaf, fields)):
             absent.append((at, leaf))
@@ -159,9 +157,6 @@ def _leaves(value: Any, schema: Any, root: Json, at: str) -> Iterator[tuple[str,
             yield from _leaves(inside, {"anyOf": items} if items else {}, root, f"{at}[{number}]")
     elif type(value) in (str, int, float) and value != "" and not any("enum" in w or "const" in w for w in ways):
         yield at, value
-
-
-_FEW_DIGITS = re.compile(r"[2-9]|[1-9]\d", re.ASCII)
 
 
 def _plain(number: float) -> str:

@@ -34,7 +34,9 @@ _FORMS: dict[str, Callable[[str], bool]] = {
         _lines(text) not in (1, 2, 5, 7, 8)
         or (_lines(text) < 3 and (text.count(",") + text.count("\u3001") > 1 or count_words(text) < 14))
     ),
-    "forms_table": lambda text: "|" in text or "\t" in text or "<t" in text or ("," in text and _lines(text) > 1),
+    "forms_table": lambda text: (
+        "|" in text or "\t" in text or "<t" in text or " & " in text or ("," in text and _lines(text) > 1)
+    ),
     "forms_json": lambda text: re.search(r"[{\[]", text) is not None,
     "forms_bullets": lambda text: len(ITEM.findall(text)) > 1,
     "forms_regex": lambda text: _REGEX.search(text) is not None,

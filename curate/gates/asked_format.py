@@ -120,7 +120,7 @@ def _is_well_formed(body: str) -> bool:
     bare = _ENTITY.sub(" ", _PROLOGUE.sub("", body))
     parser = ParserCreate()
     try:
-        parser.Parse(f"<all>{bare}</all>", True)
+        parser.Parse(f"<all>{bare}</all>".encode(errors="replace"), True)
     except ExpatError:
         return False
     return bare.strip()[:1] == "<" and bare.rstrip()[-1:] == ">"
@@ -212,6 +212,7 @@ _KIN = {
     ("javascript", "rust"),
     ("c++", "c"),
     ("c", "c++"),
+    ("c++", "rust"),
     ("java", "kotlin"),
     ("java", "c#"),
     ("c#", "java"),

@@ -32,7 +32,9 @@ _NAMED = re.compile(r"[^\W\d_a-zß-ÿа-я][^\W\d_A-Z]{2,} [^\W\d_a-zß-ÿа-я]
 _CARD_GROUPS = re.compile(r"(?<![\d.,-])(?<!\d )\d{4}(?:[ -]\d{4}){3}(?![ -]?\d)")
 _DOI = re.compile(r"(?<![\w.])10\.\d{4,9}/[^\s<>\"'()\[\]]*[^\s<>\"'()\[\].,;:]")  # identifier of an article
 _ENDING = re.compile(r"[-:'\u2019][^\W\d_]{1,5}\Z")  # of a case, as in Bengali, Georgian or Hungarian
-_NAMESPACE = re.compile(r"\bxmlns(?::\w+)?=[\"']\Z")
+# In front of the names of namespaces and schemas, which nobody follows.
+_names_schema = word_pattern(r"(?<![a-z]){names_of_schemas}(?::\w+)?[\"']?\s?[=:]\s?[\"'](?:[^\s\"'<>]+\s+)*\Z")
+_NEAR = 200  # characters in front of an address
 _MIN_ENTROPY, _MIN_PASSWORD = 4.0, 8  # bits per character of a long token; characters of a password
 
 
@@ -65,7 +67,7 @@ def contacts(pair: Pair, input_language: str = "en") -> Judgement:
         address = fold(contact).partition("://")[2] or fold(contact)  # shop.example is https://shop.example
         spellings = (address, unescape(address), _ENDING.sub("", address))
         known = re.sub(r"\D", "", contact) in digits if kind == "phone" else any(map(given.__contains__, spellings))
-        known = known or _NAMESPACE.search(text, 0, match.start()) is not None
+        known = known or _names_schema().search(fold(text[max(0, match.start() - _NEAR) : match.start()])) is not None
         if not known and not (kind == "phone" and is_date(contact)):
             return rejected("invented_contact", f"the input does not say {quote(contact)}")
     held = (piece for kind, piece in personal(text) if kind in ("phone", "card", "iban"))

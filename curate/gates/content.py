@@ -71,6 +71,8 @@ def lost_content(pair: Pair, language: str = "en", style: str = "") -> Judgement
     """
     if _HUNK.search(pair.input) and not _HUNK.search(pair.output):
         return passed("a diff may become a description")
+    if _TIMING.search(pair.input) and not _TIMING.search(pair.output):
+        pair = pair.model_copy(update={"input": _TIMING.sub("", pair.input)})
     shorter = count_words(pair.output) < count_words(pair.input)
     asked = shorter and _asks_for_less(fold(style), language)
     summary = asked or is_summary(pair)
@@ -257,6 +259,7 @@ def quotations(text: str) -> tuple[str, ...]:
 
 
 _HUNK = re.compile(r"(?m)^@@ -\d+(?:,\d+)? \+\d+(?:,\d+)? @@")  # head of a change in a diff
+_TIMING = re.compile(r"(?m)^(?:\d{1,6}\n)?\d\d[\d:]{3,6}[.,]\d{3} --> .*$")  # number and times of a subtitle
 _ONE_PHRASE = re.compile(r"[^,.;:!?\n]*[.!?]?\s*")
 
 

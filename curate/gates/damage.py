@@ -300,7 +300,8 @@ def _escaped(text: str, given: str) -> str:
     return str(escapes[0]) if letters or ended else ""
 
 
-_REGEX_SIGN = re.compile(r"\\[bdsw]|\(\?|\[\^|\]\?|\)\?|\.[*+]|\w\|\w")  # in `colou?r|favou?rite` no letter is lost
+# In `colou?r|favou?rite` no letter is lost.
+_REGEX_SIGN = re.compile(r"\\[bdsw]|\(\?[:=!<P]|\[\^|\]\?|\)\?|\.[*+](?=[?)$\\[(\w])|\w\|\w")
 _LOST_LETTER = re.compile(r"(?<![\w/.?=&<-])[^\W\d_]*\?[^\W\d_A-Z][^\W\d_]*(?![\w/=]|\.\w)")
 _LINE_END = re.compile(r"\\n(?![a-z])")  # C:\new\names contains none
 _ESCAPE = re.compile(r"\\(?:[nrt\"'/]|u[0-9a-fA-F]{4})")

@@ -208,13 +208,13 @@ def _reversed_ratio(before: str, after: str) -> tuple[str, str] | None:
 
 def _names_turned(before: str, after: str) -> bool:
     """Whether the first name in `before` that `after` has too is not the first one there."""
-    names = [[word for word in _WORD.findall(side) if word[0].isupper()] for side in (before, after)]
+    names = [[word[:_STEM] for word in _WORD.findall(side) if word[0].isupper()] for side in (before, after)]
     known = set(names[0]).intersection(names[1])
     first, now = (next((word for word in side if word in known), "") for side in names)
     return first != now and names[0].count(now) == 1
 
 
-_WORD = re.compile(r"[^\W\d_]\w+(?:\.\w+)?")
+_WORD, _STEM = re.compile(r"[^\W\d_]\w+(?:\.\w+)?"), 4  # letters of a name that its cases share
 
 
 def _replaced_ratio(before: str, after: str) -> tuple[str, str] | None:
@@ -223,7 +223,9 @@ def _replaced_ratio(before: str, after: str) -> tuple[str, str] | None:
     if not ratios:
         return None
     given, kept = Counter(ratios), Counter(_RATIO.findall(after))
-    return next(zip(given - kept, kept - given, strict=False), None)
+    one, other = next(zip(given - kept, kept - given, strict=False), ("", ""))
+    turned = ":".join(reversed(one.split(":"))) == other and _names_turned(before, after)
+    return None if not one or turned else (one, other)
 
 
 def numbers_at_other_words(before: str, after: str, language: str) -> tuple[str, str, str] | None:

@@ -412,5 +412,5 @@ _LIMIT = re.compile(r"([^\W\d_]+)\s+(\d+)(?!\d)")
 _CLAUSE_WHOLE = re.compile(r"[\s\S]+?(?:[.,;:!?\n\u2013\u2014]+(?:\s|$)|\s[\u2013\u2014-]\s|\Z)")
 _CLAUSE = re.compile(r"[.,;:!?\n–—]+(?:\s|$)|\s[–—-]\s")
 _ASKED = re.compile(r"[?؟][\"'”»)]?\s*\Z|\A[^.!?\n]{0,80}[?؟]")
-# Also as in Armenian, Amharic and Burmese.
-_ASKS = re.compile("[?\u061f\u055e\u1367]|\u101c\u102c\u1038(?=\u104b|\\s*\\Z)")
+# Also as in Greek, Armenian, Amharic and Burmese.
+_ASKS = re.compile("[?\u061f\u055e\u1367\u037e]|(?<=[\u03ac-\u03ce]);|\u101c\u102c\u1038(?=\u104b|\\s*\\Z)")

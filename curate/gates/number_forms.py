@@ -131,10 +131,18 @@ def scale_powers(language: str) -> dict[str, int]:
 
 
 def with_decimal_fractions(folded: str) -> str:
-    """Return folded text with mixed fractions as decimals: 1.5 for `1 1/2`."""
+    """Return folded text with mixed fractions as decimals: 1.5 for `1 1/2`, `2.5 horas` for `2 horas y media`."""
+    if says("any", "halves_behind", folded):
+        folded = _half_behind().sub(r"\1.5\2", folded)
     if "/" not in folded:
         return folded
     return _MIXED_FRACTION.sub(lambda mixed: f"{mixed[1]}.{_DECIMALS[mixed[2]]}", folded)
+
+
+@cache
+def _half_behind() -> re.Pattern[str]:
+    halves = alternation(word.replace("_", " ") for word in words_of("halves_behind"))
+    return re.compile(rf"(?<![\d.,:/])(\d{{1,3}})( [^\W\d_]{{1,20}}) (?:{halves})(?!\w)")
 
 
 def without_mixed_fractions(folded: str) -> str:
@@ -153,8 +161,8 @@ _DECIMALS = {
     "1/2": "5", "1/4": "25", "3/4": "75", "1/3": "33", "2/3": "67", "1/8": "125", "3/8": "375",
     "5/8": "625", "7/8": "875",
 }  # fmt: skip
-_ONE_FRACTION = rf"({'|'.join(_DECIMALS)})(?![\d/]|-\d)"
-# `3 1/2 cups`, but not the result of a game (1/2-1/2) or a date (3/4/2025).
-_MIXED_FRACTION = re.compile(rf"(?<![\d/.,-])(\d{{1,3}})(?:[ -]| ?\u3068 ?){_ONE_FRACTION}")
+_ONE_FRACTION = rf"({'|'.join(_DECIMALS)})(?![\d/]|-\d(?!\d? \d/\d))"
+# `3 1/2 cups` and `8 1/2-5 1/2`, but not the result of a game (1/2-1/2) or a date (3/4/2025).
+_MIXED_FRACTION = re.compile(rf"(?:(?<![\d/.,-])|(?<=/\d-))(\d{{1,3}})(?:[ -]| ?\u3068 ?){_ONE_FRACTION}")
 _LONE_FRACTION = re.compile(rf"(?<![\d/.,-]){_ONE_FRACTION}")
 _FRACTION_POINT = re.compile(rf"(?<![\d.,])0[.,]({'|'.join(_DECIMALS.values())})(?!\d)")

@@ -24,7 +24,7 @@ from curate.gates.number_forms import (
     with_decimal_fractions,
     without_mixed_fractions,
 )
-from curate.gates.number_words import has_number_words, spelt_out_values, values_of_numeral
+from curate.gates.number_words import has_number_words, spelt_out_values, values_of_numeral, words_to_digits
 from curate.gates.phrases import Lexicon, lexicon, words_of
 from curate.gates.phrases.lists import alternation
 
@@ -90,7 +90,9 @@ class NumberMentions:
         )
         hints = (hinted[word] for word in hinting)
         number_words = (n.forms for n in _in_words(self._folded, self._language))
-        words = frozenset(spelt_out_values(self._folded, self._language)).union(*number_words, *hints)
+        halves = with_decimal_fractions(words_to_digits(self._folded, self._language))
+        halved = (n.forms for n in _in_digits(halves) if n.text.endswith(".5"))
+        words = frozenset(spelt_out_values(self._folded, self._language)).union(*number_words, *halved, *hints)
         return words | clock_forms(words | self._in_digits, self._folded, self._language)
 
     @cached_property

@@ -41,7 +41,7 @@ def placeholder(pair: Pair, style: str = "", language: str = "en", kind: str = "
 
     Placeholders that the other side or the house style contains are intended, and so are those in a form or a template
     if either of them mentions one. So are gaps that the style or a request asks for, and variables in a requested
-    program or YAML.
+    program, YAML or language of templates.
 
     A text in square brackets is a placeholder if it contains a word of `slots` from the language's or the English
     table. In angle brackets, anything is except an HTML tag or an element that is closed. Other words in square
@@ -62,7 +62,7 @@ def placeholder(pair: Pair, style: str = "", language: str = "en", kind: str = "
             if _is_gap(slot):
                 if _asks_for_gaps(fold(style), language) or (kind == "free" and _asks_for_gaps(given, language)):
                     continue
-            elif _OF_CODE.match(slot) and (asks_for_code(style) or format_asked(style) == "yaml"):
+            elif _is_of_code(slot, text, style):
                 continue
             if certain:
                 return rejected("placeholder", f"the {side} text has an unfilled placeholder: {quote(slot)}")
@@ -93,6 +93,15 @@ def _asks_for_gaps(asked: str, language: str) -> bool:
         if not any(says(code, "denial", before) for code in codes) and not says("any", "avoids", before):
             return True
     return False
+
+
+def _is_of_code(slot: str, text: str, style: str) -> bool:
+    """Whether it is a variable in requested code, a variable of a template, or a function that is called."""
+    return (
+        (_OF_CODE.match(slot) is not None and (asks_for_code(style) or format_asked(style) == "yaml"))
+        or (slot[:2] == "{{" and bool(says("any", "template_languages", fold(style))))
+        or (slot[0].isalpha() and f"{slot}(" in text)
+    )
 
 
 _OF_CODE = re.compile(r"[$_]|\{\{-? ?[$.]")  # how a variable of a shell, a configuration or a Go template begins

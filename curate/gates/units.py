@@ -256,8 +256,6 @@ def _quantities(folded: str, language: str) -> Iterator[Quantity]:
     for begun in _BEGINS.finditer(folded):  # a match can only start here, so most characters are skipped quickly
         if begun.start() < end or not (match := behind.match(folded, begun.start())):
             continue
-        if folded[begun.start() - 1 : begun.start()] == "/" and folded[begun.start() - 2 : begun.start() - 1].isdigit():
-            continue  # 3/4 cup are not 4 cups
         end = match.end()
         unit = names.get(match["unit"] or "") or frozenset((_SIGNS[match["sign"]],))
         number = match["number"] or match["signed"]
@@ -313,7 +311,7 @@ def _table(language: str) -> tuple[dict[str, frozenset[str]], re.Pattern[str]]:
             names[name] = names.get(name, frozenset()) | {unit}
     spelt = alternation(names)
     return names, re.compile(
-        rf"(?<![a-z0-9_.,:万萬億亿千百만억천백])(?<![만억천백] )(?P<number>\d++(?:[.,]\d++)*+)[ \u00a0\u202f-]?"
+        rf"(?<![a-z0-9_.,:万萬億亿千百만억천백])(?<![만억천백] )(?<!\d/)(?P<number>\d++(?:[.,]\d++)*+)[ \u00a0\u202f-]?"
         rf"(?P<unit>{spelt})(?![a-zß-öø-ÿа-я])"
         rf"|(?P<sign>(?<!nt)(?<!hk)\$|[€£₹₺₩%])\s?(?P<signed>\d+(?:[.,]\d+)*)"
     )
