@@ -8,6 +8,7 @@ import csv
 import fcntl
 import io
 import json
+import os
 import time
 from collections.abc import Sequence
 from contextlib import closing
@@ -136,6 +137,10 @@ def test_listing_seeds_reads_a_file_once(service: Service, monkeypatch: pytest.M
     assert editor.get(path).json()["items"][0]["rows"] == first["items"][0]["rows"] + 1
     assert editor.get(path).status_code == 200
     assert len(reads) == 2
+    before = file.stat()
+    file.write_text(file.read_text().replace("one more", "one less"))
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))  # as `cp -p` and `rsync -t` do
+    assert [seed["text"] for seed in editor.get(path).json()["items"][0]["first"]][-1] == "one less"
 
 
 def test_downloads_are_not_sent_row_by_row() -> None:

@@ -180,7 +180,8 @@ def _read_once(source: SeedSource, folder: Path) -> SeedFile:
     paths = [folder / one.path for one in source.each(folder)]
     if not all(path.is_file() for path in paths):
         return _read(source, folder)
-    now = (source, [(path, path.stat().st_mtime_ns, path.stat().st_size) for path in paths])
+    # The time of the inode, because `cp -p` and the like set that of the content.
+    now = (source, [(path, path.stat().st_ctime_ns, path.stat().st_size) for path in paths])
     known = _remembered.pop((folder, source.path), None)
     if known is None or known[0] != now:
         known = now, _read(source, folder)
