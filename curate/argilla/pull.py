@@ -122,10 +122,10 @@ def pull(
 
 
 def _with_pairs(responses: Sequence[Response], ours: set[str], store: Store) -> Iterator[tuple[Response, Pair]]:
-    """The responses to our rows, each with its pair."""
+    """The responses to our rows, each with its pair, unless it has been erased meanwhile (a dry run locks nothing)."""
     for some in batched((response for response in responses if response.pair_id in ours), AT_ONCE):
         pairs = {pair.id: pair for pair in store.pairs({response.pair_id for response in some})}
-        yield from ((response, pairs[response.pair_id]) for response in some)
+        yield from ((response, pairs[response.pair_id]) for response in some if response.pair_id in pairs)
 
 
 def _process_response(

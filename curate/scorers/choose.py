@@ -8,8 +8,9 @@ PMI score is used.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,7 +23,7 @@ from curate.scorers.pmi import FORM, pmi_scorer
 from curate.scorers.reward import reward_scorer
 from curate.split import seed_split
 from schemas.errors import MissingDependency
-from schemas.progress import Progress
+from schemas.progress import Progress, unseen
 from schemas.project import Project
 from schemas.records import Pair, Seed, content_id
 from schemas.wording import counted
@@ -129,7 +130,8 @@ async def _auto(
         return _pmi(model_weights, embedded, stack, why, {"examples": len(examples)})
     artifacts, task = _artifacts(project.folder), project.spec.task
     of_task = {"system": task.system, "language": task.output_language}
-    fitted = await asyncio.to_thread(fit, examples, model_weights, artifacts, **of_task, progress=progress)
+    with _until_cancelled(progress or unseen) as reports:
+        fitted = await asyncio.to_thread(fit, examples, model_weights, artifacts, **of_task, progress=reports)
     facts = fitted.facts
     measured = (
         f"on unseen corruptions it orders {facts['accuracy']:.0%} of {facts['comparisons']} comparisons correctly "
@@ -147,6 +149,23 @@ async def _auto(
         facts,
         fitted,
     )
+
+
+@contextmanager
+def _until_cancelled(progress: Progress) -> Iterator[Progress]:
+    """Progress of work in a thread, which ends at its next report once the block is left. Otherwise a process that was
+    interrupted would not end before the work, minutes later."""
+    left = threading.Event()
+
+    def report(stage: str, numbers: Mapping[str, Any]) -> None:
+        if left.is_set():
+            raise asyncio.CancelledError
+        progress(stage, numbers)
+
+    try:
+        yield report
+    finally:
+        left.set()
 
 
 def _artifacts(folder: Path) -> Path:

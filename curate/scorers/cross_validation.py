@@ -96,8 +96,7 @@ def measured(
     by_size = np.sign(sizes[:, good_] - sizes[:, bad_])
     margins, seen_margins, by_length = (np.full(len(good_), np.nan) for _ in range(3))
     parts = [(held, name) for held in range(_FOLDS) for name in np.unique(group)]
-    for done, (held, name) in enumerate(parts):
-        progress("fit", {"done": done, "total": len(parts)})
+    for done, (held, name) in enumerate(parts, 1):
         train = (fold != held) & (group != name)
         test = (fold == held) & (group == name)
         kernel = _kernel(states, difference, good_, bad_, train)
@@ -111,6 +110,7 @@ def measured(
             key=lambda rule: credit(rule[1] * by_size[rule[0]][train]).mean(),
         )
         by_length[test] = sign * by_size[measure][test]
+        progress("fit", {"done": done, "total": len(parts)})
     right, right_by_length = credit(margins), credit(by_length)
     low, high = interval(right, good_, group)
     everything = np.ones(len(good_), dtype=bool)

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -357,6 +358,34 @@ def test_auto_fits_no_model_if_each_input_has_one_candidate(tmp_path: Path) -> N
     assert asyncio.run(chosen(one_each, asked, *outputs)) is None
     with pytest.raises(AssertionError, match="a model was looked for"):
         asyncio.run(chosen(project, asked, *outputs))
+
+
+def test_a_cancelled_fit_ends_at_its_next_report(tmp_path: Path) -> None:
+    """After Ctrl-C the process waited in silence for the whole fit, which takes minutes."""
+    project = Project(tmp_path, tiny.spec(score={"model": "auto"}))
+    weights = Weights(tiny.language_model(tmp_path / "lm"), "rev", "test")
+    texts = [Seed(kind="output", text=f"must be {words(9, n)}", source=f"{n}") for n in range(40)]
+    asked, reports, ended = Seed(kind="input", text="a red fox", source="0"), list[str](), threading.Event()
+
+    async def cancelled() -> None:
+        def report(stage: str, _: Any) -> None:
+            reports.append(stage)
+            loop.call_soon_threadsafe(choosing.cancel)
+            ended.wait(60)
+
+        loop = asyncio.get_running_loop()
+        async with AsyncExitStack() as opened:
+            own = EmbeddedModel(lambda: weights, scoring_server)
+            choosing = asyncio.ensure_future(choose(project, [asked, *texts], opened, own, progress=report))
+            try:
+                await choosing
+            finally:
+                ended.set()
+
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(cancelled())  # waits for the threads
+    assert len(reports) == 1
+    assert not list(tmp_path.glob("artifacts/reward-*"))
 
 
 def test_auto_fits_a_model_once_and_records_it(tmp_path: Path) -> None:
