@@ -64,10 +64,9 @@ def lost_content(pair: Pair, language: str = "en", style: str = "") -> Judgement
 
     A summary (`is_summary`) may omit numbers and quotations. For inputs generated backward, the same rule finds numbers
     and quotations that the input invented.
-    Not covered: synonyms (the reason why the rule for words is lenient), numbers that the output invents, and a number
-    that is kept but assigned to something else. Without number words in the language's table, numbers that may be spelt
-    out are not checked. Without a stemmer or spaces between words, the words are not checked; other numbers and
-    quotations still are.
+    Not covered: synonyms (the reason why the rule for words is lenient), numbers that the output invents or assigns to
+    something else. Numbers that may be spelt out are not checked without number words in the language's table, nor
+    words without a stemmer or spaces between them; other numbers and quotations are.
     """
     if _HUNK.search(pair.input) and not _HUNK.search(pair.output):
         return passed("a diff may become a description")

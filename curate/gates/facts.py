@@ -224,7 +224,8 @@ def _replaced_ratio(before: str, after: str) -> tuple[str, str] | None:
         return None
     given, kept = Counter(ratios), Counter(_RATIO.findall(after))
     one, other = next(zip(given - kept, kept - given, strict=False), ("", ""))
-    turned = ":".join(reversed(one.split(":"))) == other and _names_turned(before, after)
+    reversed_one = [pair[::-1] for pair in _EITHER_RATIO.findall(one)]
+    turned = reversed_one == _EITHER_RATIO.findall(other) and _names_turned(before, after)
     return None if not one or turned else (one, other)
 
 
