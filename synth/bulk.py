@@ -212,7 +212,7 @@ class Bulk:
             additional: list[Record] = []
             for request in batch:
                 request.calls, holds = ledger.rows(
-                    request.question, request.keys, range(request.n), request.answer, None, first=True
+                    request.question, request.keys, range(request.n), request.answer, first=True
                 )
                 received += request.calls
                 settled += holds

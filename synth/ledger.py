@@ -50,7 +50,7 @@ class Ledger:
     `keep_asking`. With `batches` it asks through them, and `concurrency` is the number of open questions.
 
     Counters: `reused` (samples answered from the store), `in_flight` (requests sent and not durable),
-    `costs`, `usage` and `usd` of this run, `served` (names of the models that answered, as reported by the endpoint),
+    `costs` and `usage` of this run, `served` (names of the models that answered, as reported by the endpoint),
     `cut_prompts` (requests of which the endpoint seems to have read only a part); `sent` comes from the endpoint.
     """
 
@@ -117,11 +117,6 @@ class Ledger:
     def usage(self) -> Usage:
         """Tokens of this run, as far as the endpoint reports them."""
         return total(self.costs).usage
-
-    @property
-    def usd(self) -> float | None:
-        """US dollars of this run; None if any part is unknown."""
-        return total(self.costs).total
 
     @property
     def costs(self) -> list[Cost]:
@@ -382,9 +377,14 @@ class Ledger:
         return await self.endpoint.ask(*parts, account=self.meter, prompt=prompt, started=bulk, control=control)
 
     def rows(
-        self, question: Question, keys: list[str], samples: Sequence[int], answer: Answer, refusal: str | None = None,
-        *, first: bool = False
-    ) -> tuple[list[Call], list[Record]]:  # fmt: skip
+        self,
+        question: Question,
+        keys: list[str],
+        samples: Sequence[int],
+        answer: Answer,
+        refusal: str | None = None,
+        first: bool = False,
+    ) -> tuple[list[Call], list[Record]]:
         """The ledger rows of one answer, not judged yet, and the records that settle its cost. There is one row per
         choice; without a choice, each sample gets the whole body as its choice. `first`: none has an earlier answer."""
         status = "received" if refusal is None else self.refusals.status

@@ -16,7 +16,7 @@ import pytest
 from pydantic import BaseModel
 
 from schemas.errors import TeacherError, UsageError
-from schemas.money import Cost
+from schemas.money import Cost, total
 from schemas.records import Json, Message, Sampling
 from schemas.spec import TeacherSettings
 from schemas.store import Store
@@ -75,7 +75,7 @@ def test_batch_gives_the_answers_of_ordinary_requests(form: str, tmp_path: Path)
         assert [a.text for (a,) in answers if isinstance(a, Completion)] == [
             f"dog {i}, at length (1)" for i in range(20)
         ]
-        assert ledger.usd == 20 * 15 * (1.0 if form == "together" else 0.5)
+        assert total(ledger.costs).total == 20 * 15 * (1.0 if form == "together" else 0.5)
         assert ledger.usage.completion_tokens == 20 * 5
         assert "20 requests" in lines[0]
         assert "at most, instead of" in lines[0]
@@ -251,7 +251,7 @@ def test_line_refused_beside_answers_to_its_question_costs_no_answer(form: str, 
     async def work(ledger: Ledger, lines: list[str]) -> None:
         ((*samples,),) = await ask_dogs(ledger, 1, n=3)
         assert [a.text for a in samples if isinstance(a, Completion)] == ["answer 1", "answer 4", "answer 3"]
-        assert ledger.usd == 3 * 15 * 0.5
+        assert total(ledger.costs).total == 3 * 15 * 0.5
 
     price = {"usd_per_million_prompt_tokens": 1e6, "usd_per_million_completion_tokens": 1e6}
     with BatchProvider(form, lambda prompt, nth: 400 if nth == 2 else f"answer {nth}") as provider:
