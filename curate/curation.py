@@ -69,9 +69,10 @@ async def _apply(pool: Pool, steps: Sequence[Step], store: Store | None, progres
     collectors = [pool.collect(id_) for id_ in ids]
     # A step that looks at the whole pool is almost done when its first verdict comes, so its pace forecasts nothing.
     left: dict[str, Any] = {} if first.per_row else {"most_s": None, "message": ""}
-    progress(shown, {"done": 0, "total": total, **left})
+    start = {"done": 0, "total": total, **left}
+    progress(shown, start)
     if not first.per_row and total >= _MANY:
-        pool.progress = _before_the_first_verdict(lambda words: progress(shown, {**left, "message": words}))
+        pool.progress = _before_the_first_verdict(lambda words: progress(shown, {**start, "message": words}))
     chunk_sizes = (
         _run_gates(pool, gates, collectors, store) if gates else _run_step(pool, steps[0], collectors[0], store)
     )
