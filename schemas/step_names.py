@@ -8,6 +8,8 @@ from typing import NamedTuple
 _DISPLAY_NAMES = {"score/relevance@1": "score/pmi@1"}
 INDEPENDENT = "check:"
 """The prefix of the names of checks that no gate uses."""
+REFERENCE = f"{INDEPENDENT}reference"
+"""The check that an answer equals its reference."""
 
 
 class By(NamedTuple):

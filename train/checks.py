@@ -31,7 +31,7 @@ from schemas.errors import UsageError
 from schemas.project import Project
 from schemas.records import Pair, content_id
 from schemas.spec import Pattern, Spec
-from schemas.step_names import INDEPENDENT, By
+from schemas.step_names import INDEPENDENT, REFERENCE, By
 from schemas.time_limit import CheckTimedOut, search
 from schemas.user_modules import UserReference
 from schemas.wording import counted, listed
@@ -40,7 +40,6 @@ Check = Pattern | str | Callable[..., bool | None]
 """A named pattern, a regular expression that a good output matches, or a function (input, output) -> bool or (input,
 output, reference) -> bool. The reference is None if the input has none. A function may return None: not scored."""
 
-REFERENCE = f"{INDEPENDENT}reference"
 _MAX_LISTED = 3
 
 

@@ -7,9 +7,8 @@ from typing import NamedTuple
 
 from pairsmith.style.numbers import MISSING, bounds, count, percent, points, rounded
 from pairsmith.style.reasons import detail_of
-from schemas.step_names import INDEPENDENT
+from schemas.step_names import INDEPENDENT, REFERENCE
 from schemas.wording import capital, counted
-from train.checks import REFERENCE
 from train.comparison import Comparison
 from train.failures import REFUSAL
 from train.metrics import (

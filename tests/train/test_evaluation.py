@@ -19,6 +19,7 @@ from schemas.errors import NoWork, PairsmithError
 from schemas.project import Project
 from schemas.records import Seed
 from schemas.spec import TeacherSettings
+from schemas.step_names import REFERENCE
 from schemas.store import Store
 from synth.endpoint import Endpoint
 from synth.generators import Forward
@@ -27,7 +28,7 @@ from tests.synth.loopback import Ask, LoopbackTeacher, Reply, fails, says
 from tests.train import tiny
 from tests.train.evaluated import held_out, project, with_seeds
 from train.base_model import Base
-from train.checks import REFERENCE, checks_for
+from train.checks import checks_for
 from train.dataset import Dataset
 from train.evaluation import held_out_seeds, measure_or_load, plan_evaluation, validated, validation_seeds
 from train.failures import describe_refusals, why_not
