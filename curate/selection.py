@@ -48,7 +48,10 @@ class LengthFit:
         for candidates in inputs:
             if len(candidates) < 2:
                 continue
-            lengths, scores = [log_length(text) for text, _ in candidates], [score for _, score in candidates]
+            # Relative to the first, so that equal values differ by nothing from their mean, not by a rounding error.
+            (text, first), *_ = candidates
+            lengths = [log_length(other) - log_length(text) for other, _ in candidates]
+            scores = [score - first for _, score in candidates]
             mean_length, mean_score = math.fsum(lengths) / len(lengths), math.fsum(scores) / len(scores)
             for length, score in zip(lengths, scores, strict=True):
                 xx += (length - mean_length) ** 2

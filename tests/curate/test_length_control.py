@@ -6,7 +6,7 @@ import asyncio
 import random
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from curate.curation import curate
@@ -79,6 +79,7 @@ def test_selection_that_changed_nothing_says_so() -> None:
     assert selection_summary(Pool.of(rows(1)), 1) is None
 
 
+@example([[("000000", float(at == 1)) for at in range(5)]], 0.0)  # their mean is not exactly their length
 @given(
     st.lists(st.lists(st.tuples(st.text(max_size=30), st.floats(-50, 50)), max_size=5), max_size=8),
     st.floats(-5, 5),
