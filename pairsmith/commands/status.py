@@ -123,8 +123,8 @@ def _screen(data: dict[str, Any], run: str) -> list[Any]:
         why = escape(stage["why"])
         lines += [f"[yellow]{why}[/]"] if stage["counts"] and why else [why]
         table.add_row(stage["stage"], word, "\n".join(filter(None, lines)))
-    gone = {True: "", False: " (deleted)"}
-    artifacts = list(dict.fromkeys((one["kind"], f"{one['path']}{gone[one['exists']]}") for one in data["artifacts"]))
+    outputs = ((one["kind"], one["path"] + ("" if one["exists"] else " (deleted)")) for one in data["artifacts"])
+    artifacts = list(dict.fromkeys(outputs))
     run = f"[bold]{escape(run)}[/]"
     to_do = f"{run} will {', '.join(data['next'])}, then write the report"
     ending = to_do if data["next"] else f"Everything is done; {run} would only write the report again."
