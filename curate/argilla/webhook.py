@@ -44,8 +44,7 @@ def listen_for_answers(argilla: Argilla, project: str) -> Iterator[Wait | None]:
                 _delete_stale_webhooks(argilla, description)
                 payload = {"url": url, "events": _EVENTS, "description": description}
                 hook = argilla.call("POST", "webhooks", json=payload)["id"]
-                argilla.call("POST", f"webhooks/{hook}/ping")
-            if hook is None or not called.wait(_PING_TIMEOUT_S):
+            if hook is None or not _pings(argilla, hook) or not called.wait(_PING_TIMEOUT_S):
                 yield None
                 return
 
@@ -62,6 +61,16 @@ def listen_for_answers(argilla: Argilla, project: str) -> Iterator[Wait | None]:
             if hook is not None:
                 with suppress(ReviewError):
                     argilla.call("DELETE", f"webhooks/{hook}")
+
+
+def _pings(argilla: Argilla, hook: str) -> bool:
+    """Ask the server to ping once. A server that cannot reach this machine answers 500, which a retry does not
+    change."""
+    import httpx
+
+    with suppress(httpx.TransportError):
+        return bool(argilla.sdk.http_client.post(f"/api/v1/webhooks/{hook}/ping").is_success)
+    return False
 
 
 def _delete_stale_webhooks(argilla: Argilla, description: str) -> None:

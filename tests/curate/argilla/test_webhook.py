@@ -81,7 +81,8 @@ def test_without_a_working_webhook_the_listener_is_none(
     argilla: Argilla, on_each_database: ArgillaServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An admin may not create webhooks, and some servers cannot reach this machine. Both cases give None within
-    seconds, and nothing is left on the server."""
+    seconds, and nothing is left on the server. The ping was repeated for as long as a server that is down is waited
+    for."""
     person = {"first_name": "adam", "username": f"adam-{uuid.uuid4().hex[:6]}", "password": "12345678", "role": "admin"}
     key = argilla.call("POST", "users", json=person)["api_key"]
     with Argilla(on_each_database.url, key, "x") as admin, listen_for_answers(admin, "p") as wait:
@@ -93,8 +94,11 @@ def test_without_a_working_webhook_the_listener_is_none(
         yield "http://127.0.0.1:9/nobody"
 
     monkeypatch.setattr("curate.argilla.webhook._callback_server", unreachable_server)
+    sent: list[str] = []
+    argilla.sdk.http_client.event_hooks["request"].append(lambda request: sent.append(request.url.path))
     with listen_for_answers(argilla, "p") as wait:
         assert wait is None
+    assert sum(path.endswith("/ping") for path in sent) == 1
     assert hooks(argilla) == []
 
 
