@@ -54,7 +54,11 @@ def hint_of_languages(texts: Sequence[str]) -> list[str]:
 
 
 def _identifier() -> LanguageIdentifier:
-    """An instance that is freed after use: the library's global one would keep 70 MB as long as a server runs."""
-    from py3langid.langid import MODEL_FILE, LanguageIdentifier
+    """The identifier that the gates use, if this process has loaded it; otherwise one that is freed after use, because
+    it would take memory as long as a server runs."""
+    from curate.gates.language import load_identifier, shared_identifier
 
-    return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
+    identifier: LanguageIdentifier = (
+        shared_identifier() if shared_identifier.cache_info().currsize else load_identifier()
+    )
+    return identifier
