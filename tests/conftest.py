@@ -11,6 +11,7 @@ import contextlib
 import gc
 import os
 import signal
+import sqlite3
 import sys
 from collections.abc import Iterator
 from importlib.machinery import ModuleSpec, PathFinder
@@ -241,6 +242,37 @@ SLOW_FILES = {
         "test_servers.py",
     )
 }
+# Files of 40 s and more, the longest first. One that came last would run alone: two minutes of a whole run.
+LONGEST_FILES = [
+    TESTS / name
+    for name in (
+        "serve/test_whole_flow_in_browser.py",
+        "synth/test_flow.py",
+        "serve/test_openai_trains.py",
+        "curate/test_gate_rates.py",
+        "pairsmith/test_stopping.py",
+        "pairsmith/test_own_pairs.py",
+        "synth/test_budget.py",
+        "pairsmith/test_pipeline.py",
+        "train/test_preferences.py",
+        "train/test_evaluation.py",
+        "train/test_gguf.py",
+        "train/test_vllm_scoring.py",
+        "synth/test_embedded_server.py",
+        "train/test_real_model.py",
+        "serve/test_schema.py",
+        "train/test_killed.py",
+        "serve/test_access.py",
+        "train/test_sft.py",
+        "serve/test_serve_command.py",
+        "serve/test_gone_project.py",
+        "serve/test_clock.py",
+        "serve/test_pages_in_browser.py",
+        "serve/test_jobs.py",
+        "serve/test_api.py",
+        "pairsmith/test_doctor.py",
+    )
+]
 NOT_QUICK = "If that is how it is: mark the test with `slow`, or name its file in SLOW_FILES (tests/conftest.py)."
 SLOW_FIXTURES = {"argilla_server", "postgres", "venv", "wheel", "smollm2_folder"}
 
@@ -254,6 +286,39 @@ def _fork_embedded_servers() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(process, "child_command", forked.child_command)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _do_not_wait_for_the_disk() -> Iterator[None]:
+    """No test loses power, and a killed process loses nothing that it has written. Each commit of each test would wait
+    for the disk, several milliseconds and behind those of the other workers."""
+    from sqlalchemy import Engine, event
+
+    from schemas.store import opening
+
+    @event.listens_for(Engine, "connect")
+    def _off(connection: Any, _record: Any) -> None:
+        if isinstance(connection, sqlite3.Connection):  # those of the service, and of DBOS
+            connection.execute("PRAGMA synchronous=OFF")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(opening, "_SYNCHRONOUS", "OFF")
+        patch.setattr(os, "fsync", lambda file: None)
+        yield
+    event.remove(Engine, "connect", _off)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _keep_tables() -> Iterator[None]:
+    """The gates' tables and the identifier of languages stay loaded, which takes a second: `generate` frees them while
+    it waits for a teacher, and each use of a user's file frees the identifier unless the gates have loaded it."""
+    from curate.gates.language import shared_identifier
+    from pairsmith.stages import generate
+
+    shared_identifier()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(generate, "free_tables", lambda: None)
         yield
 
 
@@ -303,8 +368,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    if gone := sorted(str(path.relative_to(TESTS)) for path in SLOW_FILES if not path.exists()):
-        raise pytest.UsageError(f"SLOW_FILES in tests/conftest.py names {gone}, which are not there. Correct the list.")
+    if gone := sorted(str(path.relative_to(TESTS)) for path in {*SLOW_FILES, *LONGEST_FILES} if not path.exists()):
+        raise pytest.UsageError(f"tests/conftest.py names the files {gone}, which are not there. Correct its lists.")
     if config.getoption("--quick"):
         settings.load_profile("quick")
         sys.meta_path[sys.meta_path.index(PathFinder)] = _QuickFinder
@@ -364,7 +429,15 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     slow_files = SLOW_FILES | {item.path for item in items if _is_slow(item)}
     # Slow files first, so that no worker is left alone with one at the end.
-    items.sort(key=lambda item: (ARGILLA not in item.path.parents, item.path not in slow_files))
+    longest = {path: rank for rank, path in enumerate(LONGEST_FILES)}
+    last = len(longest)
+    items.sort(
+        key=lambda item: (
+            ARGILLA not in item.path.parents,
+            longest.get(item.path, last),
+            item.path not in slow_files,
+        )
+    )
     if config.getoption("--quick"):
         slow = [item for item in items if _is_slow(item)]
         items[:] = [item for item in items if item not in slow]

@@ -15,6 +15,8 @@ from typing import NamedTuple
 
 import pytest
 
+from tests.conftest import ABSENT
+
 ROOT = Path(__file__).parents[1]
 LAYERS = ["schemas", "prompts", "synth", "curate", "train", "pairsmith"]
 HEAVY = {"torch", "transformers", "vllm", "argilla", "ray", "datasets", "pandas", "pyarrow", "numpy", "alembic"}
@@ -353,7 +355,8 @@ except ProblemError as problem:
 
 def test_wheel_ships_its_types(wheel: Path, tmp_path: Path) -> None:
     """In a separate environment with the wheel, strict mypy accepts a small program and reports two mistakes in
-    another."""
+    another. The packages of the extras count as untyped, as where they are not installed; mypy would read 4,000 files
+    of them."""
     pytest.importorskip("mypy", reason="needs pairsmith[dev]")
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(tmp_path / "venv")], check=True, timeout=120)
     (site,) = (tmp_path / "venv").glob("lib/python*/site-packages")
@@ -362,6 +365,8 @@ def test_wheel_ships_its_types(wheel: Path, tmp_path: Path) -> None:
     (site / "dependencies.pth").write_text(f"{dependencies}\n")
     (tmp_path / "right.py").write_text(TYPED)
     (tmp_path / "wrong.py").write_text(TYPED + "service.job(7)\nname: str = accepted\n")
+    extras = ",".join(f"{package}.*" for package in sorted({*ABSENT, "IPython"}))
+    (tmp_path / "mypy.ini").write_text(f"[mypy-{extras}]\nfollow_imports = skip\nignore_missing_imports = True\n")
     python = str(tmp_path / "venv/bin/python")
     command = [sys.executable, "-m", "mypy", "--strict", "--python-executable", python, "--cache-dir", os.devnull]
     checked = subprocess.run(

@@ -22,6 +22,7 @@ from schemas.store.failures import shown
 
 _LARGE = 2**26  # bytes of a file whose upgrade takes more than a second or so
 _SQLITE = re.compile(r"sqlite(\+\w+)?:///")
+_SYNCHRONOUS = "FULL"  # a confirmed row survives a power cut
 
 
 def sqlite_url(path: Path) -> str:
@@ -87,7 +88,7 @@ def engine_of(url: str) -> sa.Engine:
             # Half of SQLite's default, because each idle connection and each sort keeps that much.
             connection.execute("PRAGMA cache_size=-1000")
             connection.execute("PRAGMA journal_mode=WAL")
-            connection.execute("PRAGMA synchronous=FULL")
+            connection.execute(f"PRAGMA synchronous={_SYNCHRONOUS}")
 
     return engine
 

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,9 @@ best = 2
 checks = [{{ name = "light", pattern = "light|sun" }}, {{ name = "place", pattern = "wall|fence|arch|door|bank" }}]
 """
 
+_LOADING_TORCH = [("doctor",), ("train",), ("evaluate",)]
+"""Commands that always import torch, which takes two seconds."""
+
 SUBJECTS = (
     "a red kite", "old harbour crane", "two goats on a roof", "a paper boat", "snow on pines", "a brass telescope",
     "fisherman at noon", "a cracked teapot", "three umbrellas", "a desert road", "night tram", "a fox in wheat",
@@ -114,7 +118,9 @@ class Project:
         """Run one command in the folder and wait for it."""
         environment = self.environ(**extra)
         if forked.can_fork(environment):
-            return forked.run(list(arguments), self.folder, environment, stdin, timeout_s, self.kind)
+            loads = arguments[:1] in _LOADING_TORCH and find_spec("trl") is not None
+            kind = forked.MODELS if loads else self.kind
+            return forked.run(list(arguments), self.folder, environment, stdin, timeout_s, kind)
         return subprocess.run(
             self.command(*arguments),
             cwd=self.folder,

@@ -161,7 +161,9 @@ def _import_commands() -> None:
         import_module(name)
     from curate.gates import gates_for, judge_text
     from pairsmith.commands import COMMANDS, group
+    from pairsmith.stages import generate
     from schemas.spec import GateSettings, TaskSettings
+    from schemas.store import opening
 
     for name, _, _ in COMMANDS:
         group.get_command(click.Context(group), name)
@@ -169,6 +171,8 @@ def _import_commands() -> None:
     judge_text(
         "two boats on 3 May", "two boats, 3 May, worn edges under fine dust, candle light from left, calm END", steps
     )
+    generate.free_tables = lambda: None  # they are the server's, and curation in the same process would load its own
+    opening._SYNCHRONOUS, os.fsync = "OFF", lambda file: None  # no test loses power (see tests/conftest.py)
 
 
 def _import_models() -> None:

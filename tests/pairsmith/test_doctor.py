@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import os
 import re
-import socket
 from pathlib import Path
 
 import pytest
 
 from pairsmith.health import findings, requirements
 from tests.pairsmith.conftest import Project
+from tests.servers import Handler, handled
 from tests.synth.loopback import LoopbackTeacher, fails
 
 
@@ -97,16 +97,15 @@ def test_the_argilla_server_is_checked(project: Project) -> None:
         return next(finding for finding in answer["findings"] if finding["about"] == "review")
 
     theirs = ("review.url=http://127.0.0.1:9", "review.key_env=SOME_KEY")
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port = taken.getsockname()[1]
+    with handled(Handler) as taken:  # answers at once: a silent program is given 15 s
+        port = int(taken.rpartition(":")[2])
         before = {"facts": {"host": "127.0.0.1", "port": port}, "children": [{"environment": {}}]}
         home = project.folder / "argilla"  # as left by a server that used this port the last time
         home.mkdir()
         (home / "venv").mkdir()
         (home / "supervisor.json").write_text(json.dumps(before))
-        taken.listen()
-        assert (review_finding()["state"], str(port) in review_finding()["what"]) == ("warn", True)
+        finding = review_finding()
+        assert (finding["state"], str(port) in finding["what"]) == ("warn", True)
     assert "is started when it is needed" in review_finding()["what"]
     assert len(list(home.iterdir())) == 2, "no file is created"
     assert "switched off" in review_finding("review.enabled=false")["what"]

@@ -206,6 +206,20 @@ def test_concurrent_writes_are_all_durable(store_url: str) -> None:
         assert len(store.call_index()) == 2_000
 
 
+def test_a_commit_waits_for_the_disk(tmp_path: Path) -> None:
+    """A confirmed row survives a power cut. In a separate process, because commits of tests do not wait (see
+    tests/conftest.py)."""
+    code = (
+        "import sys\n"
+        "from schemas.store.opening import engine_of\n"
+        "with engine_of(sys.argv[1]).connect() as connection:\n"
+        "    print(connection.exec_driver_sql('PRAGMA synchronous').scalar())\n"
+    )
+    command = [sys.executable, "-c", code, f"sqlite:///{tmp_path / 'p.db'}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2])
+    assert done.stdout == "2\n", "2 is FULL"
+
+
 def test_second_writer_is_refused_and_reader_is_not(store_url: str) -> None:
     """Two processes cannot buy the same answers twice: the second gets an error naming the process that writes."""
     with Store.open(store_url) as store:

@@ -45,7 +45,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Served, 
         client = openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0, timeout=600)
         lines = "".join(json.dumps(row) + "\n" for row in ROWS)
         file = client.files.create(file=("parcels.jsonl", lines.encode()), purpose="fine-tune")
-        asked: dict[str, Any] = {"hyperparameters": {"n_epochs": 4, "batch_size": 4, "learning_rate_multiplier": 10}}
+        asked: dict[str, Any] = {"hyperparameters": {"n_epochs": 2, "batch_size": 4, "learning_rate_multiplier": 10}}
         job = client.fine_tuning.jobs.create(
             model="embedded",
             training_file=file.id,

@@ -80,6 +80,7 @@ class LoopbackTeacher(InThread):
         honours_n: bool = True,
     ) -> None:
         self.asked: list[Ask] = []
+        self._counts = Counter[str]()
         self.busiest = 0
         self._open = 0
         self._reply = reply or (lambda ask: Reply())
@@ -116,8 +117,9 @@ class LoopbackTeacher(InThread):
     async def _complete(self, request: web.Request) -> web.StreamResponse:
         body = orjson.loads(await request.read())
         prompt = body["messages"][-1]["content"]
-        nth = 1 + sum(ask.prompt == prompt for ask in self.asked)
-        ask = Ask(len(self.asked) + 1, nth, prompt, body.get("n", 1), body, dict(request.headers))
+        self._counts[prompt] += 1
+        headers = dict(request.headers)
+        ask = Ask(len(self.asked) + 1, self._counts[prompt], prompt, body.get("n", 1), body, headers)
         with self._arrived:
             self.asked.append(ask)
             self._arrived.notify_all()

@@ -437,17 +437,17 @@ def test_waiting_request_holds_no_place_in_flight() -> None:
 
 
 def test_queue_at_the_server_does_not_use_up_the_timeout() -> None:
-    """A server that writes one answer after another, 0.5 s each, gets 40 requests at once with a limit of 15 s. Each is
-    sent once and answered, the last after 20 s."""
+    """A server that writes one answer after another, 0.3 s each, gets 40 requests at once with a limit of 9 s. Each is
+    sent once and answered, the last after 12 s."""
     free_at = [0.0]
 
     def reply(ask: Ask) -> Reply:
         now = time.perf_counter()
-        free_at[0] = max(free_at[0], now) + 0.5
+        free_at[0] = max(free_at[0], now) + 0.3
         return Reply(delay_s=free_at[0] - now)
 
     with LoopbackTeacher(reply) as teacher:
-        answers, _ = ask_all(teacher.url, 40, timeout_s=15, concurrency=40)
+        answers, _ = ask_all(teacher.url, 40, timeout_s=9, concurrency=40)
     assert all_answered(answers)
     assert len(teacher.asked) == 40
 
@@ -466,9 +466,9 @@ def test_limit_of_a_millisecond_works_on_the_loop_of_commands() -> None:
 
 
 def test_timeout_excludes_waiting_for_a_place() -> None:
-    """Forty rows use one place in flight, 0.5 s each, with a limit of 15 s per request: none of them times out."""
-    with LoopbackTeacher(lambda ask: Reply(delay_s=0.5)) as teacher:
-        answers, _ = ask_all(teacher.url, 40, timeout_s=15, concurrency=1)
+    """Forty rows use one place in flight, 0.3 s each, with a limit of 9 s per request: none of them times out."""
+    with LoopbackTeacher(lambda ask: Reply(delay_s=0.3)) as teacher:
+        answers, _ = ask_all(teacher.url, 40, timeout_s=9, concurrency=1)
     assert all_answered(answers)
     assert len(teacher.asked) == 40
 
@@ -477,7 +477,7 @@ def test_a_lost_request_times_out_although_others_are_answered() -> None:
     """A request is only held up by requests sent before it. Answers to later ones show that it was lost."""
     with LoopbackTeacher(lambda ask: Reply(delay_s=120 if ask.prompt == "dog 0" else 0.02)) as teacher:
         began = time.perf_counter()
-        answers, _ = ask_all(teacher.url, 200, timeout_s=15, retries=0, concurrency=4)
+        answers, _ = ask_all(teacher.url, 200, timeout_s=8, retries=0, concurrency=4)
     assert isinstance(answers[0], TimedOutError)
     assert "teacher.timeout_s" in str(answers[0])
     assert all_answered(answers[1:])
@@ -735,7 +735,7 @@ def test_rows_that_always_time_out_end_no_run(tmp_path: Path) -> None:
     """A server never responds to ten of the rows: these stay unanswered, and the run continues."""
     reply = lambda ask: Reply(delay_s=60) if ask.prompt[-2:] in map(str, range(10, 20)) else says()  # noqa: E731
     with LoopbackTeacher(reply) as teacher:
-        assert generated([teacher], tmp_path, 20, timeout_s=2, concurrency=10) == (20, 10)
+        assert generated([teacher], tmp_path, 20, timeout_s=1, concurrency=10) == (20, 10)
 
 
 def test_server_that_fails_nearly_all_requests_is_reported(tmp_path: Path) -> None:
@@ -744,7 +744,13 @@ def test_server_that_fails_nearly_all_requests_is_reported(tmp_path: Path) -> No
 
     async def run() -> None:
         async with Endpoint(teacher.url, "loopback", backoff_s=0.002, retries=3, concurrency=16) as endpoint:
-            endpoint.flow.say = lines.append
+
+            def say(line: str) -> None:
+                lines.append(line)
+                if "fails nearly all" in line:
+                    endpoint.drain()  # the rest of the run would take a minute
+
+            endpoint.flow.say = say
             every = (endpoint.ask(chat(f"dog {i}"), Sampling()) for i in range(100))
             await asyncio.gather(*every, return_exceptions=True)
 
