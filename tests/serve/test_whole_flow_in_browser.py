@@ -39,7 +39,7 @@ IDEAS = (
 BETTER = "A red kite above a grey sea, seen from below."
 QUESTION = "a blue kite"
 SMALL_RUN = {
-    "generate.forward.sampling.max_tokens": 24,
+    "generate.forward.sampling.max_tokens": 48,
     "generate.forward.n": 2,
     "curate.score.model": "none",
     "curate.select.best": 2,
