@@ -395,13 +395,7 @@ def identified(text: str, codes: Collection[str]) -> str:
 
 
 @cache
-def shared_identifier() -> Any:
-    """Return the identifier of every language; each user restricts a copy."""
-    return load_identifier()
-
-
-def load_identifier() -> Any:
-    """Load an identifier of every language, which takes 70 MB and a third of a second."""
+def shared_identifier() -> Any:  # of all languages; to restrict it, copy it
     from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
     return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
