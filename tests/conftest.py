@@ -11,7 +11,6 @@ import contextlib
 import gc
 import os
 import signal
-import sqlite3
 import sys
 from collections.abc import Iterator
 from importlib.machinery import ModuleSpec, PathFinder
@@ -293,20 +292,12 @@ def _fork_embedded_servers() -> Iterator[None]:
 def _do_not_wait_for_the_disk() -> Iterator[None]:
     """No test loses power, and a killed process loses nothing that it has written. Each commit of each test would wait
     for the disk, several milliseconds and behind those of the other workers."""
-    from sqlalchemy import Engine, event
-
     from schemas.store import opening
-
-    @event.listens_for(Engine, "connect")
-    def _off(connection: Any, _record: Any) -> None:
-        if isinstance(connection, sqlite3.Connection):  # those of the service, and of DBOS
-            connection.execute("PRAGMA synchronous=OFF")
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(opening, "_SYNCHRONOUS", "OFF")
         patch.setattr(os, "fsync", lambda file: None)
         yield
-    event.remove(Engine, "connect", _off)
 
 
 @pytest.fixture(scope="session", autouse=True)
