@@ -3,10 +3,12 @@ Argilla."""
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Collection
 from pathlib import Path
 
+from curate.preferences import BY_PEOPLE
 from pairsmith.outcome import ExportOutcome
 from pairsmith.registry import mark_of
 from pairsmith.stages.export import EXPORT, MARK
@@ -23,6 +25,7 @@ from schemas.wording import counted
 
 # Files that pairsmith wrote and can write again. A tuned model is not among them: it is reported, and kept.
 _REWRITABLE = ("dataset", "evaluations", "receipts", "report.html", "evidence.json")
+_JOBS = ".serve/jobs"  # beside the project, if it is in a service's workspace
 
 
 def erased(
@@ -57,9 +60,10 @@ def erased(
     show("deleting records and rewriting the store")
     records = erase(store, traces)
     show("searching for remaining traces")
+    places = (*project.folder.rglob("*"), *_jobs(project).rglob("*"))
     left = [
-        path.relative_to(project.folder).as_posix()
-        for path in sorted(project.folder.rglob("*"))
+        Path(os.path.relpath(path, project.folder)).as_posix()
+        for path in sorted(places)
         if path.is_file() and not _is_store(path, store) and search.in_file(path)
     ]
     return {
@@ -90,8 +94,10 @@ def _models(store: Store, traces: Traces) -> list[Json]:
     """Adapters and reward models that learned from an affected row, and everything derived from them."""
     by_id = {each.id: each for each, _ in listed_artifacts(store)}
     affected = {id_ for id_, members in members_of(store) if not traces.pairs.isdisjoint(members)}
-    if traces.seeds:  # a reward model is trained on good texts among the seeds, and its artifact lists no members
-        affected |= {id_ for id_, artifact in by_id.items() if artifact.kind == "reward_model"}
+    for id_, artifact in by_id.items():  # a reward model's artifact lists no members
+        by_reviews = traces.reviews and any(name in BY_PEOPLE for name in artifact.facts.get("by", ()))
+        if artifact.kind == "reward_model" and (traces.seeds or by_reviews):
+            affected.add(id_)
     while more := {id_ for id_, artifact in by_id.items() if set(artifact.parents) & affected} - affected:
         affected |= more
     models = [
@@ -144,11 +150,19 @@ def _delete_files(project: Project, store: Store, texts: list[str], exports: lis
             else:
                 shutil.rmtree(path)
             deleted.append(f"{name}/")
+    logs = [file for file in _jobs(project).glob("*/log/*.txt") if search.in_file(file)]
+    for file in logs:  # commands show rows as examples
+        file.unlink()
+    deleted += ["logs of jobs"] if logs else []
     if (kept := sqlite_path(store.url)) is not None:
         for copy in kept.parent.glob(f"{kept.name}.before-*"):
             copy.unlink()
             deleted.append(copy.name)
     return deleted
+
+
+def _jobs(project: Project) -> Path:
+    return project.folder.resolve().parent / _JOBS
 
 
 def _is_store(path: Path, store: Store) -> bool:

@@ -384,6 +384,49 @@ def test_an_erased_reviewer_is_gone_from_all_files(folder: Path, person: str) ->
     assert own.curate().counts.adds_up
 
 
+def test_a_reward_model_that_learned_from_the_reviewer_is_listed(folder: Path) -> None:
+    """`train-reward` learns from verdicts, edits and rankings, and its artifact names no rows: after erasing a reviewer
+    only adapters were listed. A model fitted without reviews is not."""
+    with Store.open(Store.url_for(spec_file.load(folder))) as store:
+        (pair, *_) = store.find_pair("")
+        store.write(Review(pair_id=pair.id, reviewer="argilla:here/1", name="Ann Example", decision="reject"))
+        for name, facts in (
+            ("learned", {"by": {"verdict": 70, "gate": 9}}),
+            ("fitted", {}),
+            ("gates", {"by": {"gate": 9}}),
+        ):
+            store.write(Artifact(id=name, kind="reward_model", path=f"reward-models/{name}", facts=facts))
+    assert [model["id"] for model in _erase(folder, person="Ann Example")["models"]] == ["learned"]
+
+
+def test_worse_answers_of_an_erased_file_are_searched_for(tmp_path: Path) -> None:
+    """An answer that a file rejects is in preferences and their exports, and in no row of its own."""
+    rows = [
+        {"prompt": f"why {n}", "chosen": f"so {n}", "rejected": f"Throw your pump number {n} away."} for n in range(3)
+    ]
+    (tmp_path / "theirs.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    (tmp_path / "ours.jsonl").write_text(json.dumps(rows[0] | {"prompt": "what else", "rejected": "no"}))
+    (tmp_path / "pairsmith.toml").write_text(SPEC, encoding="utf-8")
+    own = pairsmith.Project(tmp_path)
+    own.generate()
+    (tmp_path / "notes.txt").write_text(rows[1]["rejected"], encoding="utf-8")
+    assert _erase(tmp_path, source="theirs.jsonl")["left_in_files"] == ["notes.txt", "theirs.jsonl"]
+
+
+def test_logs_of_the_services_jobs_are_searched(folder: Path) -> None:
+    """In a workspace of the service, what a command showed is in the log of its job, beside the project: rows of each
+    gate, for example. Such logs are deleted; what else of a job contains a text is listed."""
+    jobs = folder.parent / ".serve" / "jobs"
+    for name, text in (("one", f"for example '{THEIRS}? asked person 1'"), ("two", "nothing of it")):
+        (jobs / name / "log").mkdir(parents=True)
+        (jobs / name / "log" / "000000000000000.txt").write_text(text, encoding="utf-8")
+    (jobs / "one" / "exit-1.json").write_text(json.dumps({"what": f"{THEIRS}? asked person 1"}), encoding="utf-8")
+    erased = _erase(folder, source="theirs.jsonl")
+    assert "logs of jobs" in erased["files"]
+    assert "../.serve/jobs/one/exit-1.json" in erased["left_in_files"]
+    assert [path.parts[-3] for path in jobs.glob("*/log/*.txt")] == ["two"]
+
+
 def test_an_unknown_source_or_reviewer_is_refused(folder: Path) -> None:
     """A typo deletes nothing, and the error lists the sources that exist."""
     with pytest.raises(UsageError, match=r"ours\.jsonl"):
