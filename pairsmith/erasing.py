@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Collection
+from glob import escape
 from pathlib import Path
 
 from curate.preferences import BY_PEOPLE
@@ -25,7 +26,7 @@ from schemas.wording import counted
 
 # Files that pairsmith wrote and can write again. A tuned model is not among them: it is reported, and kept.
 _REWRITABLE = ("dataset", "evaluations", "receipts", "report.html", "evidence.json")
-_JOBS = ".serve/jobs"  # beside the project, if it is in a service's workspace
+_SERVICE = ".serve"  # in the workspace, if the project is in one of the service's
 
 
 def erased(
@@ -59,8 +60,9 @@ def erased(
     # last: until then the store still shows what must be removed, in case this is interrupted
     show("deleting records and rewriting the store")
     records = erase(store, traces)
+    _delete_view(project)  # a page may have built it again meanwhile
     show("searching for remaining traces")
-    places = (*project.folder.rglob("*"), *_jobs(project).rglob("*"))
+    places = (*project.folder.rglob("*"), *_service(project).rglob("*"))
     left = [
         Path(os.path.relpath(path, project.folder)).as_posix()
         for path in sorted(places)
@@ -150,10 +152,11 @@ def _delete_files(project: Project, store: Store, texts: list[str], exports: lis
             else:
                 shutil.rmtree(path)
             deleted.append(f"{name}/")
-    logs = [file for file in _jobs(project).glob("*/log/*.txt") if search.in_file(file)]
-    for file in logs:  # commands show rows as examples
+    logs = [file for file in _service(project).glob("jobs/*/log/*.txt") if search.in_file(file)]  # with example rows
+    for file in logs:
         file.unlink()
     deleted += ["logs of jobs"] if logs else []
+    deleted += ["the service's view of the rows"] if _delete_view(project) else []
     if (kept := sqlite_path(store.url)) is not None:
         for copy in kept.parent.glob(f"{kept.name}.before-*"):
             copy.unlink()
@@ -161,8 +164,19 @@ def _delete_files(project: Project, store: Store, texts: list[str], exports: lis
     return deleted
 
 
-def _jobs(project: Project) -> Path:
-    return project.folder.resolve().parent / _JOBS
+def _service(project: Project) -> Path:
+    """The service's own data, which need not exist. A project is in its workspace, or in `projects` there."""
+    home = project.folder.resolve().parent
+    beside = home / _SERVICE
+    return home.parent / _SERVICE if home.name == "projects" and not beside.is_dir() else beside
+
+
+def _delete_view(project: Project) -> bool:
+    """Delete the service's table of the rows, which is built again when a page is opened; False if there is none."""
+    files = list(_service(project).glob(f"views/{escape(project.folder.resolve().name)}.db*"))
+    for file in files:
+        file.unlink()
+    return bool(files)
 
 
 def _is_store(path: Path, store: Store) -> bool:

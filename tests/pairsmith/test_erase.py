@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from pairsmith.plan import plan
 from pairsmith.report.gather import gather
 from pairsmith.report.sentences import seeds_read
 from pairsmith.rows import read_rows
+from pairsmith.serve.rows_view import Filters, RowsView
+from pairsmith.serve.workspace import Workspace
 from pairsmith.stages.generate import load_seeds
 from pairsmith.watching import Watcher
 from schemas import spec_file
@@ -413,18 +416,29 @@ def test_worse_answers_of_an_erased_file_are_searched_for(tmp_path: Path) -> Non
     assert _erase(tmp_path, source="theirs.jsonl")["left_in_files"] == ["notes.txt", "theirs.jsonl"]
 
 
-def test_logs_of_the_services_jobs_are_searched(folder: Path) -> None:
-    """In a workspace of the service, what a command showed is in the log of its job, beside the project: rows of each
-    gate, for example. Such logs are deleted; what else of a job contains a text is listed."""
-    jobs = folder.parent / ".serve" / "jobs"
-    for name, text in (("one", f"for example '{THEIRS}? asked person 1'"), ("two", "nothing of it")):
-        (jobs / name / "log").mkdir(parents=True)
-        (jobs / name / "log" / "000000000000000.txt").write_text(text, encoding="utf-8")
-    (jobs / "one" / "exit-1.json").write_text(json.dumps({"what": f"{THEIRS}? asked person 1"}), encoding="utf-8")
-    erased = _erase(folder, source="theirs.jsonl")
-    assert "logs of jobs" in erased["files"]
-    assert "../.serve/jobs/one/exit-1.json" in erased["left_in_files"]
-    assert [path.parts[-3] for path in jobs.glob("*/log/*.txt")] == ["two"]
+@pytest.mark.parametrize("home", ["", "projects"])
+def test_what_the_service_keeps_beside_the_project_is_erased(
+    folder: Path, home: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Commands show rows in the logs of their jobs, and the table of the rows has every text: its pages showed erased
+    rows until the next curation, because the end of the store had not moved. What else of a job contains a text is
+    listed."""
+    root = tmp_path_factory.mktemp("space")
+    shutil.copytree(folder, root / home / "own")
+    workspace = Workspace(root)
+    view = RowsView(workspace)
+    assert len(view.page("own", Filters(q="hedgehogs"), "asked", None, 50).rows) == 4
+    for name, text in (("one", f"for example '{OURS}? asked person 1'"), ("two", "nothing of it")):
+        log = workspace.jobs_folder / name / "log"
+        log.mkdir(parents=True)
+        (log / "000000000000000.txt").write_text(text, encoding="utf-8")
+    (workspace.jobs_folder / "one" / "exit-1.json").write_text(json.dumps(f"{OURS}? asked person 1"))
+    erased = _erase(root / home / "own", source="ours.jsonl")
+    assert {"logs of jobs", "the service's view of the rows"} <= {*erased["files"]}
+    assert [path.rpartition("/.serve/")[2] for path in erased["left_in_files"][:1]] == ["jobs/one/exit-1.json"]
+    assert [path.parts[-3] for path in workspace.jobs_folder.glob("*/log/*.txt")] == ["two"]
+    assert len(view.page("own", Filters(), "asked", None, 50).rows) == 4
+    assert view.page("own", Filters(q="hedgehogs"), "asked", None, 50).rows == []
 
 
 def test_an_unknown_source_or_reviewer_is_refused(folder: Path) -> None:
