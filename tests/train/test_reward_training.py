@@ -145,6 +145,25 @@ def test_reviews_of_the_estimation_half_are_not_learned(tmp_path: Path) -> None:
     assert len(by_people) < 12
 
 
+def test_lengths_are_balanced_without_the_estimation_half(tmp_path: Path) -> None:
+    """Preferences of the gates were thinned against all of the reviewers', of which half were removed afterwards: what
+    was left taught that the shorter answer is better."""
+    subject = project(tmp_path)
+    with Store.open(Store.url_for(subject)) as store:
+        reviewed = {f"ban {n}": [f"must aaaa bbbb {n}", f"must {n}"] for n in range(10, 40)}
+        judged = {f"ban {n}": [f"must {n}", f"gone aaaa bbbb {n}"] for n in range(40, 70)}
+        tiny.pool(store, subject, reviewed | judged)
+        for n, seed in enumerate(list(store.active_seeds())):
+            for i, decision in enumerate(("accept", "reject")):
+                if texts := reviewed.get(seed.text or ""):
+                    store.write(_review(tiny.made_pair(seed, texts[i], i), decision, n))
+        asyncio.run(curate_project(subject, store, fingerprints=["now"]))
+        preferences = asyncio.run(own_preferences(subject, store, ["now"]))
+    sides = [(p.by, p.longer) for p in preferences]
+    assert 0 < sides.count(("verdict", 1)) < 30
+    assert sides.count(("gate", -1)) == sides.count(("verdict", 1)) == len(sides) / 2
+
+
 def _review(pair: Pair, decision: Any, number: int) -> Review:
     return Review(pair_id=pair.id, reviewer=f"kim{number}", decision=decision, seconds=3)
 
