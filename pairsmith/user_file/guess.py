@@ -76,7 +76,8 @@ _TRANSLATION = "if one is a translation of the other, start a new project of the
 _COPY_RATIO = 50  # outputs that equal their input are intended if they are at least one in this many
 _LISTED = 8  # paths and columns that are listed by name
 SCHEMA = "schema.json"
-_ALPACA, _DOLLY = ("instruction", "output", "input", "system"), ("instruction", "response", "context", "system")
+_ALPACA = ("instruction", "output", "input", "system", "history")
+_DOLLY = ("instruction", "response", "context", "system")
 
 
 class Guess(NamedTuple):
@@ -175,7 +176,9 @@ def _guess(path: Path, kind: str, encoding: str | None, notes: list[SeedProblem]
         read, whose = (_ALPACA, "Alpaca") if alpaca else (_DOLLY, "Dolly")
         outputs = next(column.filled for column in columns if column.header == read[1])
         why = [f"it has the columns instruction and {read[1]}, like {whose}", *_not_read(names, read)]
-        return Guess({"kind": "free"}, "pair", {}, why, outputs, outputs)
+        at = names.index("history") if alpaca and "history" in names else -1
+        several = any(row.get(f"c{at}") for row in rows)
+        return Guess({"kind": "free"}, "conversation" if several else "pair", {}, why, outputs, outputs)
     if not any(column.filled for column in columns) and (fault := _first_fault(rows[0])):
         raise InputError(f"no column of its first row can be used; {fault.code}: {fault.detail}", where=path.name)
     guessed = _table(path, columns, kind)
