@@ -180,8 +180,9 @@ def _delete_view(project: Project) -> bool:
 
 
 def _is_store(path: Path, store: Store) -> bool:
+    """Whether it is a file of the open store, which `left_in` searches. Copies beside it are not."""
     file = sqlite_path(store.url)
-    return file is not None and path.resolve().name.startswith(file.name) and path.resolve().parent == file.parent
+    return file is not None and path.resolve() in [file.with_name(file.name + end) for end in ("", "-wal", "-shm")]
 
 
 def _erase_in_argilla(project: Project, store: Store, traces: Traces, source: str | None) -> str:

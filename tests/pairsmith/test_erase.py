@@ -3,12 +3,14 @@ proves."""
 
 from __future__ import annotations
 
+import html
 import json
 import os
 import shutil
 from pathlib import Path
 from typing import Any
 
+import markupsafe
 import pytest
 
 import pairsmith
@@ -414,6 +416,26 @@ def test_worse_answers_of_an_erased_file_are_searched_for(tmp_path: Path) -> Non
     own.generate()
     (tmp_path / "notes.txt").write_text(rows[1]["rejected"], encoding="utf-8")
     assert _erase(tmp_path, source="theirs.jsonl")["left_in_files"] == ["notes.txt", "theirs.jsonl"]
+
+
+def test_pages_and_copies_of_the_store_are_searched(tmp_path: Path) -> None:
+    """A page spells an apostrophe in another way, so a report with such a text was kept. A copy of the store beside it,
+    made by hand or when a damaged one was saved, was taken for the store, whose scan then found no trace."""
+    text = 'Don\'t call Jürgen & "Łukasz" <now>'
+    (tmp_path / "ours.jsonl").write_text(json.dumps({"input": "what is it?", "output": "It is so."}), encoding="utf-8")
+    (tmp_path / "theirs.jsonl").write_text(json.dumps({"input": text, "output": "No."}), encoding="utf-8")
+    (tmp_path / "pairsmith.toml").write_text(SPEC, encoding="utf-8")
+    own = pairsmith.Project(tmp_path)
+    own.generate()
+    with Store.open(Store.url_for(spec_file.load(tmp_path))):
+        pass  # the write-ahead log is in the file now
+    for spelt in (html.escape(text), str(markupsafe.escape(text))):
+        (tmp_path / "report.html").write_text(f"<p>{spelt}</p>", encoding="utf-8")
+        shutil.copy(tmp_path / "pairsmith.db", tmp_path / "pairsmith.db.saved-20260101-000000")
+        erased = _erase(tmp_path, source="theirs.jsonl")
+        assert erased["files"] == ["report.html"]
+        assert erased["left_in_files"] == ["pairsmith.db.saved-20260101-000000", "theirs.jsonl"]
+        own.generate()
 
 
 @pytest.mark.parametrize("home", ["", "projects"])
