@@ -26,7 +26,7 @@ from schemas.wording import counted
 
 # Files that pairsmith wrote and can write again. A tuned model is not among them: it is reported, and kept.
 _REWRITABLE = ("dataset", "evaluations", "receipts", "report.html", "evidence.json")
-_SERVICE = ".serve"  # in the workspace, if the project is in one of the service's
+_SERVICE, _VIEWS = ".serve", "views"  # in the workspace, if the project is in one of the service's
 
 
 def erased(
@@ -62,7 +62,8 @@ def erased(
     records = erase(store, traces)
     _delete_view(project)  # a page may have built it again meanwhile
     show("searching for remaining traces")
-    places = (*project.folder.rglob("*"), *_service(project).rglob("*"))
+    others = _service(project) / _VIEWS  # by now, of other projects
+    places = (*project.folder.rglob("*"), *(path for path in _service(project).rglob("*") if path.parent != others))
     left = [
         Path(os.path.relpath(path, project.folder)).as_posix()
         for path in sorted(places)
@@ -173,7 +174,7 @@ def _service(project: Project) -> Path:
 
 def _delete_view(project: Project) -> bool:
     """Delete the service's table of the rows, which is built again when a page is opened; False if there is none."""
-    files = list(_service(project).glob(f"views/{escape(project.folder.resolve().name)}.db*"))
+    files = list(_service(project).glob(f"{_VIEWS}/{escape(project.folder.resolve().name)}.db*"))
     for file in files:
         file.unlink()
     return bool(files)
