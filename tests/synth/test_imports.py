@@ -114,7 +114,9 @@ def test_history_of_an_alpaca_row_is_its_earlier_turns(tmp_path):
     assert [turn.content for turn in first.turns] == ["name a fish", "a trout"]
     assert (first.body, second.body, second.turns) == ("and a bird?", "name a tree", ())
     assert [problem.code for problem in read(tmp_path, [row, plain]).problems] == ["turns"]
-    broken = read(tmp_path, [plain, {**row, "history": ["name a fish"]}], kind="conversation")
+    (patient,) = read(tmp_path, [{**plain, "history": "asthma since 2019"}]).seeds
+    assert (patient.body, patient.turns) == ("name a tree", ())
+    broken = read(tmp_path, [plain, {**row, "history": [["name a fish", "a trout", "a pike"]]}], kind="conversation")
     assert [problem.code for problem in broken.problems] == ["turns"]
 
 
