@@ -140,15 +140,7 @@ def train_reward(
         )
     started = time.monotonic()
     tokenizer = AutoTokenizer.from_pretrained(base.folder, trust_remote_code=False)
-    compared = [
-        TokenisedPreference(
-            input_of(preference, groups),
-            preference,
-            encoded(tokenizer, asked_of(preference.chosen, rules), preference.chosen.output),
-            encoded(tokenizer, asked_of(preference.chosen, rules), preference.rejected.output),
-        )
-        for preference in preferred
-    ]
+    compared = [_tokenised(preference, groups, tokenizer, rules) for preference in preferred]
     longest = longest_row(base, settings.max_length)
     fitting = [c for c in compared if max(len(c.chosen.ids), len(c.rejected.ids)) <= longest]
     learned = [c for c in fitting if not is_held_out(c.input)]
@@ -176,6 +168,12 @@ def train_reward(
             orjson.dumps(result.model_dump(mode="json", exclude={"folder"}), option=orjson.OPT_INDENT_2)
         )
     return result.model_copy(update={"folder": str(folder)})
+
+
+def _tokenised(preference: Preference, groups: Mapping[str, str], tokenizer: Any, rules: str) -> TokenisedPreference:
+    asked = asked_of(preference.chosen, rules)
+    sides = (encoded(tokenizer, asked, pair.output) for pair in (preference.chosen, preference.rejected))
+    return TokenisedPreference(input_of(preference, groups), preference, *sides)
 
 
 def input_of(preference: Preference, groups: Mapping[str, str] = ALONE) -> str:
