@@ -20,7 +20,7 @@ from __future__ import annotations
 import math
 from array import array
 from collections import Counter, defaultdict
-from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping, Sequence
 from heapq import nsmallest
 from itertools import compress
 from typing import Literal, NamedTuple, get_args
@@ -175,8 +175,14 @@ def chat_of(pair: Pair) -> tuple[list[Json], list[Json]]:
     return prompt, [{"role": "assistant", "content": pair.output}]
 
 
-def preferences(project: Project, pool: Pool, seeds: Sequence[Seed]) -> Sequence[Preference]:
-    """The preferences in a curated pool, in pool order; `seeds` are the active ones."""
+def preferences(
+    project: Project,
+    pool: Pool,
+    seeds: Sequence[Seed],
+    unusable: Callable[[PreferenceIds], bool] = lambda preference: False,
+) -> Sequence[Preference]:
+    """The preferences in a curated pool, in pool order; `seeds` are the active ones. Lengths are balanced after the
+    `unusable` ones are left out."""
     settings = project.spec.split
     recorded, least, table = recorded_splits(seeds, settings), pool.score_deviation() or math.inf, PreferenceTable()
     files = RejectedByFiles(project, seeds if any(source.imported for source in project.spec.seeds) else ())
@@ -196,7 +202,8 @@ def preferences(project: Project, pool: Pool, seeds: Sequence[Seed]) -> Sequence
     touched = contaminated(texts, held.texts, jaccard, held.equal_numbers, held.inputs_only) if held.texts else {}
     kinds = rejected_personal_kinds(project.spec)
     personal = [number for number, p in enumerate(losers) if not pii(p.rejected, kinds).keep] if kinds else []
-    return Preferences(pool, files, table, balance_lengths(table, {*touched, *personal}))
+    refused = [number for number in range(len(table)) if unusable(table[number])]
+    return Preferences(pool, files, table, balance_lengths(table, {*touched, *personal, *refused}))
 
 
 def balance_lengths(table: PreferenceTable, left_out: Container[int] = ()) -> Sequence[int]:
@@ -225,7 +232,12 @@ def without_estimation_half(given: Iterable[Preference], seed: int, drawn: Colle
     None is based on a review from the estimation half (`seed` is `review.seed`), which certificates and estimates
     depend on, or of a row that was `drawn` for an estimate (possibly all rows).
     """
-    return [p for p in given if not any(id_ in drawn or in_estimation_half(seed, id_) for id_ in p.rests_on)]
+    return [preference for preference in given if not rests_on_estimates(preference, seed, drawn)]
+
+
+def rests_on_estimates(preference: Preference | PreferenceIds, seed: int, drawn: Collection[str]) -> bool:
+    """Whether a preference is one of those that `without_estimation_half` removes."""
+    return any(id_ in drawn or in_estimation_half(seed, id_) for id_ in preference.rests_on)
 
 
 def as_row(preference: Preference) -> Json:

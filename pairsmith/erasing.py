@@ -3,10 +3,13 @@ Argilla."""
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Collection
+from glob import escape
 from pathlib import Path
 
+from curate.preferences import BY_PEOPLE
 from pairsmith.outcome import ExportOutcome
 from pairsmith.registry import mark_of
 from pairsmith.stages.export import EXPORT, MARK
@@ -23,6 +26,7 @@ from schemas.wording import counted
 
 # Files that pairsmith wrote and can write again. A tuned model is not among them: it is reported, and kept.
 _REWRITABLE = ("dataset", "evaluations", "receipts", "report.html", "evidence.json")
+_SERVICE, _VIEWS = ".serve", "views"  # in the workspace, if the project is in one of the service's
 
 
 def erased(
@@ -56,10 +60,13 @@ def erased(
     # last: until then the store still shows what must be removed, in case this is interrupted
     show("deleting records and rewriting the store")
     records = erase(store, traces)
+    _delete_view(project)  # a page may have built it again meanwhile
     show("searching for remaining traces")
+    others = _service(project) / _VIEWS  # by now, of other projects
+    places = (*project.folder.rglob("*"), *(path for path in _service(project).rglob("*") if path.parent != others))
     left = [
-        path.relative_to(project.folder).as_posix()
-        for path in sorted(project.folder.rglob("*"))
+        Path(os.path.relpath(path, project.folder)).as_posix()
+        for path in sorted(places)
         if path.is_file() and not _is_store(path, store) and search.in_file(path)
     ]
     return {
@@ -90,8 +97,10 @@ def _models(store: Store, traces: Traces) -> list[Json]:
     """Adapters and reward models that learned from an affected row, and everything derived from them."""
     by_id = {each.id: each for each, _ in listed_artifacts(store)}
     affected = {id_ for id_, members in members_of(store) if not traces.pairs.isdisjoint(members)}
-    if traces.seeds:  # a reward model is trained on good texts among the seeds, and its artifact lists no members
-        affected |= {id_ for id_, artifact in by_id.items() if artifact.kind == "reward_model"}
+    for id_, artifact in by_id.items():  # a reward model's artifact lists no members
+        by_reviews = traces.reviews and any(name in BY_PEOPLE for name in artifact.facts.get("by", ()))
+        if artifact.kind == "reward_model" and (traces.seeds or by_reviews):
+            affected.add(id_)
     while more := {id_ for id_, artifact in by_id.items() if set(artifact.parents) & affected} - affected:
         affected |= more
     models = [
@@ -144,6 +153,11 @@ def _delete_files(project: Project, store: Store, texts: list[str], exports: lis
             else:
                 shutil.rmtree(path)
             deleted.append(f"{name}/")
+    logs = [file for file in _service(project).glob("jobs/*/log/*.txt") if search.in_file(file)]  # with example rows
+    for file in logs:
+        file.unlink()
+    deleted += ["logs of jobs"] if logs else []
+    deleted += ["the service's view of the rows"] if _delete_view(project) else []
     if (kept := sqlite_path(store.url)) is not None:
         for copy in kept.parent.glob(f"{kept.name}.before-*"):
             copy.unlink()
@@ -151,9 +165,25 @@ def _delete_files(project: Project, store: Store, texts: list[str], exports: lis
     return deleted
 
 
+def _service(project: Project) -> Path:
+    """The service's own data, which need not exist. A project is in its workspace, or in `projects` there."""
+    home = project.folder.resolve().parent
+    beside = home / _SERVICE
+    return home.parent / _SERVICE if home.name == "projects" and not beside.is_dir() else beside
+
+
+def _delete_view(project: Project) -> bool:
+    """Delete the service's table of the rows, which is built again when a page is opened; False if there is none."""
+    files = list(_service(project).glob(f"{_VIEWS}/{escape(project.folder.resolve().name)}.db*"))
+    for file in files:
+        file.unlink()
+    return bool(files)
+
+
 def _is_store(path: Path, store: Store) -> bool:
+    """Whether it is a file of the open store, which `left_in` searches. Copies beside it are not."""
     file = sqlite_path(store.url)
-    return file is not None and path.resolve().name.startswith(file.name) and path.resolve().parent == file.parent
+    return file is not None and path.resolve() in [file.with_name(file.name + end) for end in ("", "-wal", "-shm")]
 
 
 def _erase_in_argilla(project: Project, store: Store, traces: Traces, source: str | None) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
+from html import escape
 from itertools import groupby
 from json.encoder import encode_basestring, encode_basestring_ascii
 from pathlib import Path
@@ -72,10 +73,10 @@ def _encoded(text: str | bytes) -> bytes:
 
 
 class FileSearch(TextSearch[bytes]):
-    """A search for texts in files, as they are or as JSON spells them."""
+    """A search for texts in files, as they are or as JSON or HTML spells them."""
 
     def __init__(self, texts: Collection[str]) -> None:
-        super().__init__(map(_encoded, {*texts, *json_spellings(texts)}))
+        super().__init__(map(_encoded, {*texts, *json_spellings(texts), *_html_spellings(texts)}))
 
     def in_file(self, path: Path) -> bool:
         """Whether `path` is a file that contains one of the texts; a chunk of it is in memory at a time."""
@@ -88,6 +89,13 @@ class FileSearch(TextSearch[bytes]):
                     return True
                 tail = (tail + chunk)[-self._longest :]
         return False
+
+
+def _html_spellings(texts: Iterable[str]) -> Iterator[str]:
+    """The texts as Python and as templates escape them: a page has no text with an apostrophe as it is."""
+    for text in texts:
+        yield (escaped := escape(text))
+        yield escaped.replace("&#x27;", "&#39;").replace("&quot;", "&#34;")
 
 
 def json_spellings(texts: Iterable[str]) -> set[str]:

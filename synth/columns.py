@@ -7,7 +7,7 @@ import json
 import math
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import date, time
 from decimal import Decimal
@@ -82,7 +82,7 @@ _PAIR_SHAPES = (
     _Shape(
         "Alpaca (instruction, input, output)",
         {"instruction": ("instruction",), "output": ("output",)},
-        {"input": ("input",), **_SYSTEM},
+        {"input": ("input",), "history": ("history",), **_SYSTEM},
     ),
     _INPUT_OUTPUT,
     _Shape("prompt and completion", {"input": ("prompt",), "output": ("completion", "response")}, _SYSTEM),
@@ -105,6 +105,8 @@ _SHAPES = {
     "conversation": _PAIR_SHAPES,
 }
 _CHAT_SHAPE = next(shape for shape in _PAIR_SHAPES if shape.columns == {"messages": ("messages",)})
+# Columns that are read where they exist, and that rows of JSON may leave out.
+_OPTIONAL = {name for shape in _PAIR_SHAPES for names in shape.optional.values() for name in names} | {*_WORSE, "label"}
 
 
 class Layout(NamedTuple):
@@ -154,6 +156,11 @@ def layout(
         notes.append(SeedProblem(where, "shape", f"the column 'output' is not read: {ways}."))
     needed = frozenset(shape.columns) & places.keys() - {WORSE, GROUP_COLUMN, *variables(source), *source.extra}
     return Layout(shape.name, places, needed)
+
+
+def optional_keys(row: Iterable[str], known: Container[str]) -> list[str]:
+    """The keys of a row, other than the `known` ones, that a shape of pairs reads where they exist."""
+    return [key for key in row if key not in known and _normalise(key) in _OPTIONAL]
 
 
 def check_columns(columns: Sequence[str], where: str) -> None:

@@ -7,7 +7,7 @@ import re
 import sys
 from codecs import BOM_UTF8
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from itertools import chain, islice
 from pathlib import Path
@@ -19,7 +19,7 @@ from schemas.compressed import ending_of, open_unpacked
 from schemas.errors import InputError
 from schemas.spec import SeedSource
 from schemas.wide_text import wide_encoding
-from synth.columns import Fault, SeedProblem, layout, object_columns, open_objects, parse_json
+from synth.columns import Fault, SeedProblem, layout, object_columns, open_objects, optional_keys, parse_json
 from synth.csv_rows import BLANK, MAX_LINE_BYTES, Lines, Rows, csv_names, csv_rows, display_name, split_leading_blanks
 from synth.hub_rows import hub_rows
 from synth.input_template import variables
@@ -71,11 +71,17 @@ Readable = BinaryIO | Utf8Reader
 
 
 def rows_of(
-    source: SeedSource, folder: Path, stdin: BinaryIO | None, notes: list[SeedProblem], stack: ExitStack
+    source: SeedSource,
+    folder: Path,
+    stdin: BinaryIO | None,
+    notes: list[SeedProblem],
+    stack: ExitStack,
+    keys: Sequence[str] = (),
 ) -> Rows:
     """The rows of `source`: cells under our column names (a str, None, or whatever a broken row contains), or a Fault.
 
-    Files are opened in `stack`, and fixes are reported in `notes`. Raises InputError if the source cannot be read.
+    `keys` are columns of JSON that need not be in its first row. Files are opened in `stack`, and fixes are reported in
+    `notes`. Raises InputError if the source cannot be read.
     """
     path = folder / source.path
     kind = source.format or _format_by_name(source, path)
@@ -101,7 +107,7 @@ def rows_of(
     if source.encoding is not None:
         stream = stack.enter_context(Utf8Reader(stream, source.encoding, display_name(source)))
     if kind == "json":
-        return _json_rows(stream.read(), source, notes)
+        return _json_rows(stream.read(), source, notes, keys)
     lines = _read_lines(stream, source, notes)
     if kind == "guess":
         blank, lines = split_leading_blanks(lines)
@@ -109,7 +115,7 @@ def rows_of(
         kind = "jsonl" if head and isinstance(head[1], str) and _JSON_HEAD.match(head[1]) else "text"
         lines = chain(blank, [] if head is None else [head], lines)
     if kind == "jsonl":
-        return _jsonl_rows(lines, source, notes)
+        return _jsonl_rows(lines, source, notes, keys)
     if kind == "csv":
         return csv_rows(lines, source, notes)
     if kind == "document":
@@ -124,10 +130,8 @@ def rows_of(
 
 
 def read_column_names(path: Path, encoding: str | None = None) -> list[str]:
-    """The column names of a file: its headers, its columns, or the keys of the first object of a JSON list.
-
-    For JSONL, the keys that at least a quarter of the objects in the first lines have; broken lines are skipped. Raises
-    InputError.
+    """The column names of a file: its headers, its columns, or the keys that at least a quarter of the first objects of
+    JSON or JSONL have; broken lines are skipped. Raises InputError.
     """
     source = SeedSource(path=path.name or str(path))
     if error := not_one_file_error(path, _FORMATS):
@@ -152,7 +156,10 @@ def _names_in(stream: Readable, kind: str, source: SeedSource) -> list[str]:
     is_list = kind == "json" and _is_list(content)
     only = _only_object(content) if kind == "json" and not is_list else None
     if is_list:
-        row = next(iter(_parse_list(content, source)), None)
+        objects = _parse_list(content, source)[:_SAMPLED_ROWS]
+        row = next(iter(objects), None)
+        if isinstance(row, dict):
+            return _common_names([tuple(row) for row in objects if isinstance(row, dict)])
     elif only is not None and (key := _nested_list_key(only)):
         fix = f"Save only that list, for example with `jq .{key}`."
         raise InputError(f"is a single object; its rows are in the list '{key}'.", where=source.path, fix=fix)
@@ -170,9 +177,8 @@ def _names_in(stream: Readable, kind: str, source: SeedSource) -> list[str]:
         if kind == "csv":
             return csv_names(chain([head], lines), source)
         first = () if one_per_line_hint(head) else islice(chain([head], lines), _SAMPLED_ROWS)
-        if objects := [keys for line in first if (keys := _object_keys(line))]:
-            holds = Counter(chain.from_iterable(objects))
-            return [name for name, rows in holds.items() if 4 * rows >= len(objects)]
+        if names := list(filter(None, map(_object_keys, first))):
+            return _common_names(names)
         try:
             row = parse_json(head) if head else None
         except orjson.JSONDecodeError as error:
@@ -181,6 +187,10 @@ def _names_in(stream: Readable, kind: str, source: SeedSource) -> list[str]:
     if not isinstance(row, dict):
         raise InputError("does not begin with an object.", where=source.path, fix='Write rows such as {"text": "..."}.')
     return list(row)
+
+
+def _common_names(objects: Sequence[tuple[str, ...]]) -> list[str]:
+    return [name for name, rows in Counter(chain.from_iterable(objects)).items() if 4 * rows >= len(objects)]
 
 
 def _nested_list_key(record: dict[str, object]) -> str | None:
@@ -272,7 +282,9 @@ def _read_lines(stream: Readable, source: SeedSource, notes: list[SeedProblem]) 
         offset += size
 
 
-def _jsonl_rows(lines: Iterable[tuple[int, str | Fault]], source: SeedSource, notes: list[SeedProblem]) -> Rows:
+def _jsonl_rows(
+    lines: Iterable[tuple[int, str | Fault]], source: SeedSource, notes: list[SeedProblem], keys: Sequence[str]
+) -> Rows:
     def objects() -> Iterator[tuple[int, object]]:
         for number, line in lines:
             if isinstance(line, Fault):
@@ -293,7 +305,7 @@ def _jsonl_rows(lines: Iterable[tuple[int, str | Fault]], source: SeedSource, no
                         ) from None
                     yield number, Fault("json", what)
 
-    return object_rows(objects(), source, notes)
+    return object_rows(objects(), source, notes, keys)
 
 
 def _object_keys(line: str) -> tuple[str, ...]:
@@ -325,13 +337,13 @@ def _text_rows(lines: Lines, source: SeedSource, notes: list[SeedProblem]) -> Ro
         yield number, line if isinstance(line, Fault) else {"text": line}
 
 
-def _json_rows(content: bytes, source: SeedSource, notes: list[SeedProblem]) -> Rows:
+def _json_rows(content: bytes, source: SeedSource, notes: list[SeedProblem], keys: Sequence[str]) -> Rows:
     """The objects of a JSON list, which is held in memory; a file that does not begin with a list is read as JSONL."""
     if not _is_list(content):
         if (row := _only_object(content)) is not None:
-            return object_rows([(1, row)], source, notes)
-        return _jsonl_rows(_read_lines(io.BytesIO(content), source, notes), source, notes)
-    return object_rows(enumerate(_parse_list(content, source), 1), source, notes)
+            return object_rows([(1, row)], source, notes, keys)
+        return _jsonl_rows(_read_lines(io.BytesIO(content), source, notes), source, notes, keys)
+    return object_rows(enumerate(_parse_list(content, source), 1), source, notes, keys)
 
 
 def _only_object(content: bytes) -> dict[str, object] | None:
@@ -355,30 +367,40 @@ def _parse_list(content: bytes, source: SeedSource) -> list[object]:
     return rows
 
 
-def object_rows(rows: Iterable[tuple[int, object]], source: SeedSource, notes: list[SeedProblem]) -> Rows:
-    """Rows from JSON objects. The keys of the first object determine which keys the others must have.
+def object_rows(
+    rows: Iterable[tuple[int, object]], source: SeedSource, notes: list[SeedProblem], keys: Sequence[str] = ()
+) -> Rows:
+    """Rows from JSON objects. The first object's keys, and `keys`, determine which ones the others must have. An
+    optional one, such as `system`, may first appear in any row.
 
     Among rows that contain their own output, one that is not an object or has no known shape is only a Fault.
     """
     columns: dict[str, str] | None = None
-    needed, inner = frozenset[str](), dict[str, str]()
+    needed, inner, names, shape = frozenset[str](), dict[str, str](), list[str](), ""
     first_error: InputError | None = None
     for number, row in rows:
         if isinstance(row, Fault):
             yield number, row
             continue
+        where = f"{display_name(source)}:{number}"
         try:
             if not isinstance(row, dict):
                 raise InputError(
                     f"is a JSON {type(row).__name__}, not an object.",
-                    where=f"{display_name(source)}:{number}",
+                    where=where,
                     fix='Write lines such as {"text": "..."}.',
                 )
             if columns is None:
-                names = list(row)
-                _, places, required = layout(names, source, f"{display_name(source)}:{number}", notes)
+                names = list(dict.fromkeys([*keys, *row]))
+                shape, places, required = layout(names, source, where, notes)
                 columns = {name: names[at] for name, at in places.items()}
                 needed, inner = frozenset(columns[name] for name in required), object_columns(source, columns)
+            elif source.imported and (more := optional_keys(row, names)):
+                later = layout([*names, *more], source, where, [])
+                names += more
+                if later.shape == shape:
+                    columns = {name: names[at] for name, at in later.columns.items()} | columns
+                    inner = object_columns(source, columns)
         except InputError as error:
             if not source.imported:
                 raise

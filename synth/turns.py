@@ -105,10 +105,26 @@ def _turns_of_sides(cells: Cells) -> list[Message] | Fault:
         if isinstance(text, Fault):
             return text
         sides.append(Message(role=ROLES[role], content=text))
+    earlier = _history(cells.get("history"))
+    if isinstance(earlier, Fault):
+        return earlier
     more = check_text(cells.get("input") if side == "instruction" else None, "input")
     if isinstance(more, Fault):
-        return sides if more.code == "blank" else more
-    return [Message(role="user", content=f"{sides[0].content}\n\n{more}"), *sides[1:]]
+        return [*earlier, *sides] if more.code == "blank" else more
+    return [*earlier, Message(role="user", content=f"{sides[0].content}\n\n{more}"), *sides[1:]]
+
+
+def _history(cell: object) -> list[Message] | Fault:
+    """The earlier turns of a row of Alpaca's shape, as LLaMA-Factory writes them: a list of [question, answer]. Any
+    other text is a column that happens to have this name."""
+    rounds = (_parse_list(cell) if isinstance(cell, str) else cell) or []
+    if not _is_list(rounds) or not all(_is_list(one) and len(one) == 2 for one in rounds):
+        return Fault("turns", "`history` is not a list of [question, answer].")
+    texts = [check_text(text, "history") for one in rounds if _is_list(one) for text in one]
+    if fault := next((text for text in texts if isinstance(text, Fault)), None):
+        return fault
+    sides: tuple[Role, Role] = ("user", "assistant")
+    return [Message(role=sides[at % 2], content=text) for at, text in enumerate(texts) if isinstance(text, str)]
 
 
 def as_json(cell: object) -> object:

@@ -5,8 +5,9 @@ It learns from edits, from accepted versus rejected answers to the same input, f
 versus rows that a gate rejected (curate/preferences.py). Scores are not used: a model that learned from another model's
 scores would only repeat them. Answers from the half of the rows that certificates rely on are left out.
 
-A quarter of the inputs, chosen by a hash of their seed, is never trained on. The saved model is the one that was
-tested, merged into a standard sequence-classification folder, and `curate/scorers/reward.py` uses it like any other.
+A quarter of the inputs, chosen by a hash, is never trained on; seeds with one question, of one group or of one
+conversation are one input. The saved model is the one that was tested, merged into a standard sequence-classification
+folder, and `curate/scorers/reward.py` uses it like any other.
 
 Not covered: the meaning of its margins, since only the order of answers to one input was learned.
 """
@@ -17,7 +18,7 @@ import math
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,7 +26,7 @@ import orjson
 
 from curate.curation import curate
 from curate.pool import Pool
-from curate.preferences import Preference, preferences, without_estimation_half
+from curate.preferences import Preference, PreferenceIds, preferences, rests_on_estimates
 from curate.review.sampling import ESTIMATION, sampled_ids
 from curate.rules import asked_of, rules_of
 from curate.scorers.reward import Tokens, encoded, open_reward_model
@@ -39,13 +40,13 @@ from schemas.spec import TrainSettings
 from schemas.store import Store
 from schemas.wording import counted
 from train.base_model import Base, compute_dtype, longest_row
-from train.intervals import Interval, difference, share
+from train.intervals import ALONE, Interval, difference, share
 from train.quiet import quiet
 
 MIN_PAIRS, MIN_INPUTS = 64, 32
 """With fewer preferences or inputs, a small model only learns length, and its test is meaningless."""
 
-VERSION = 1
+VERSION = 2  # 1 held out seeds: the other answers to the same question could be learned
 _HELD_OUT = 4  # one input in four
 _FACTS = "reward.json"
 
@@ -85,8 +86,9 @@ class RewardResult(Record):
 
 
 class TokenisedPreference(NamedTuple):
-    """A preference with the tokens that the model reads."""
+    """A preference with its input (`input_of`) and the tokens that the model reads."""
 
+    input: str
     preference: Preference
     chosen: Tokens
     rejected: Tokens
@@ -102,13 +104,23 @@ async def own_preferences(
     pool = await curate(pool, steps, store, progress)
     drawn = sampled_ids(record for records in store.sampled().values() for record in records)
     for_estimates = {id_ for reason in ESTIMATION for id_ in drawn.get(reason, ())}
-    return without_estimation_half(preferences(project, pool, seeds), project.spec.review.seed, for_estimates)
+
+    def unusable(preference: PreferenceIds) -> bool:
+        return rests_on_estimates(preference, project.spec.review.seed, for_estimates)
+
+    return list(preferences(project, pool, seeds, unusable))
 
 
 def train_reward(
-    preferred: Sequence[Preference], base: Base, project: Project, out_dir: Path, progress: Progress = unseen
+    preferred: Sequence[Preference],
+    base: Base,
+    project: Project,
+    out_dir: Path,
+    progress: Progress = unseen,
+    groups: Mapping[str, str] = ALONE,
 ) -> RewardResult:
     """Fit on `preferred`, test, and save as `out_dir/<id>`; returns immediately if that exists. Blocks for minutes.
+    `groups` maps seeds that belong together to their group.
 
     `train.r`, `alpha`, `learning_rate`, `batch`, `epochs`, `max_length` and `seed` apply here too. Raises NoWork for
     too few preferences, or too few inputs.
@@ -116,11 +128,11 @@ def train_reward(
     from transformers import AutoTokenizer
 
     settings, rules = project.spec.train, rules_of(project)
-    refuse_few(preferred)
+    refuse_few(preferred, groups)
     if base.runs_code:
         fix = "Choose another train.base for this command: --set train.base=embedded."
         raise InputError("a reward model cannot be fitted on a base that runs its own code.", fix=fix)
-    id_ = _reward_id(preferred, base, settings, rules)
+    id_ = _reward_id(preferred, groups, base, settings, rules)
     folder = out_dir / id_[:12]
     if (folder / _FACTS).is_file():
         return RewardResult.model_validate_json((folder / _FACTS).read_bytes()).model_copy(
@@ -128,23 +140,15 @@ def train_reward(
         )
     started = time.monotonic()
     tokenizer = AutoTokenizer.from_pretrained(base.folder, trust_remote_code=False)
-    compared = [
-        TokenisedPreference(
-            preference,
-            encoded(tokenizer, asked_of(preference.chosen, rules), preference.chosen.output),
-            encoded(tokenizer, asked_of(preference.chosen, rules), preference.rejected.output),
-        )
-        for preference in preferred
-    ]
+    compared = [_tokenised(preference, groups, tokenizer, rules) for preference in preferred]
     longest = longest_row(base, settings.max_length)
     fitting = [c for c in compared if max(len(c.chosen.ids), len(c.rejected.ids)) <= longest]
-    held_out = held_out_seeds([c.preference.chosen.seed_id for c in fitting])
-    learned = [c for c in fitting if c.preference.chosen.seed_id not in held_out]
-    tested = [c.preference for c in fitting if c.preference.chosen.seed_id in held_out]
-    refuse_few([c.preference for c in fitting], too_long=len(compared) - len(fitting))
+    learned = [c for c in fitting if not is_held_out(c.input)]
+    tested = [c for c in fitting if is_held_out(c.input)]
+    refuse_few([c.preference for c in fitting], groups, too_long=len(compared) - len(fitting))
     with replaced_folder(folder) as partial:
         _fit(learned, base, tokenizer, settings, partial, progress)
-        accuracy, length, gain, rule = _evaluate(partial, tested, [c.preference for c in learned], rules, project)
+        accuracy, length, gain, rule = _evaluate(partial, tested, learned, rules, project)
         result = RewardResult(
             id=id_,
             base=base.name,
@@ -166,16 +170,29 @@ def train_reward(
     return result.model_copy(update={"folder": str(folder)})
 
 
-def held_out_seeds(seed_ids: Sequence[str]) -> set[str]:
-    """A quarter of the seeds, by a hash of their ids, so that adding preferences never moves one."""
-    return {id_ for id_ in seed_ids if int(content_id("reward-test", id_)[:8], 16) % _HELD_OUT == 0}
+def _tokenised(preference: Preference, groups: Mapping[str, str], tokenizer: Any, rules: str) -> TokenisedPreference:
+    asked = asked_of(preference.chosen, rules)
+    sides = (encoded(tokenizer, asked, pair.output) for pair in (preference.chosen, preference.rejected))
+    return TokenisedPreference(input_of(preference, groups), preference, *sides)
 
 
-def refuse_few(preferred: Sequence[Preference], too_long: int = 0) -> None:
+def input_of(preference: Preference, groups: Mapping[str, str] = ALONE) -> str:
+    """The name that a preference shares with all others about the same input: the group of its seed, or else its
+    question, ignoring case and spaces."""
+    asked = preference.chosen.asked
+    return groups.get(preference.chosen.seed_id) or content_id("question", " ".join(asked.casefold().split()))
+
+
+def is_held_out(input: str) -> bool:
+    """Whether the model is tested on this input: a quarter of them, by hash, so that adding preferences moves none."""
+    return int(content_id("reward-test", input)[:8], 16) % _HELD_OUT == 0
+
+
+def refuse_few(preferred: Sequence[Preference], groups: Mapping[str, str] = ALONE, too_long: int = 0) -> None:
     """Raise NoWork for too few preferences, or too few inputs; `too_long` is the number of preferences that do not
     fit."""
-    inputs = len({preference.chosen.seed_id for preference in preferred})
-    tested = len(held_out_seeds([preference.chosen.seed_id for preference in preferred]))
+    every = {input_of(preference, groups) for preference in preferred}
+    inputs, tested = len(every), sum(map(is_held_out, every))
     if len(preferred) >= MIN_PAIRS and inputs >= MIN_INPUTS and 0 < tested < inputs:
         return
     longer = f" ({too_long} more are longer than train.max_length)" if too_long else ""
@@ -190,8 +207,10 @@ def refuse_few(preferred: Sequence[Preference], too_long: int = 0) -> None:
     )
 
 
-def _reward_id(preferred: Sequence[Preference], base: Base, settings: TrainSettings, rules: str) -> str:
-    pairs = sorted((preference.chosen.id, preference.rejected.id) for preference in preferred)
+def _reward_id(
+    preferred: Sequence[Preference], groups: Mapping[str, str], base: Base, settings: TrainSettings, rules: str
+) -> str:
+    pairs = sorted((one.chosen.id, one.rejected.id, groups.get(one.chosen.seed_id, "")) for one in preferred)
     recipe = [settings.r, settings.alpha, settings.learning_rate, settings.batch, settings.epochs]
     own = base.earlier_hash or base.hash  # a reward model generates nothing
     return content_id("reward", [VERSION, pairs, own, rules, *recipe, settings.max_length, settings.seed])
@@ -256,7 +275,9 @@ def _fit(
                 report_to="none",
                 disable_tqdm=True,
             ),
-            train_dataset=Dataset.from_list([{"chosen_ids": a.ids, "rejected_ids": b.ids} for _, a, b in learned]),
+            train_dataset=Dataset.from_list(
+                [{"chosen_ids": one.chosen.ids, "rejected_ids": one.rejected.ids} for one in learned]
+            ),
             processing_class=tokenizer,
             peft_config=LoraConfig(**lora, target_modules="all-linear", task_type=TaskType.SEQ_CLS),
             callbacks=[ProgressCallback()],
@@ -271,21 +292,26 @@ def _fit(
 
 
 def _evaluate(
-    folder: Path, tested: Sequence[Preference], learned: Sequence[Preference], rules: str, project: Project
+    folder: Path,
+    tested: Sequence[TokenisedPreference],
+    learned: Sequence[TokenisedPreference],
+    rules: str,
+    project: Project,
 ) -> tuple[Interval, Interval, Interval, str]:
     """The saved model's accuracy, that of the length rule, the difference, and the length rule."""
     model = open_reward_model(folder, batch_tokens=project.spec.curate.score.batch_tokens)
-    rows = [(asked_of(p.chosen, rules), pair.output) for p in tested for pair in (p.chosen, p.rejected)]
+    answers = [pair for one in tested for pair in (one.preference.chosen, one.preference.rejected)]
+    rows = [(asked_of(pair, rules), pair.output) for pair in answers]
     scores = [score.value for score in model.score(rows)]
     right: dict[str, list[int]] = {}
     by_length: dict[str, list[int]] = {}
-    rule = 1 if sum(p.longer for p in learned) >= 0 else -1
-    for number, preference in enumerate(tested):
+    rule = 1 if sum(one.preference.longer for one in learned) >= 0 else -1
+    for number, (input, preference, *_) in enumerate(tested):
         chosen, rejected = scores[2 * number], scores[2 * number + 1]
         # If either answer has no score, the comparison counts as a tie.
         margin = 0.0 if chosen is None or rejected is None else chosen - rejected
-        right.setdefault(preference.chosen.seed_id, []).append(1 + (margin > 0) - (margin < 0))
-        by_length.setdefault(preference.chosen.seed_id, []).append(1 + rule * preference.longer)
+        right.setdefault(input, []).append(1 + (margin > 0) - (margin < 0))
+        by_length.setdefault(input, []).append(1 + rule * preference.longer)
     comparisons = [2 * len(one) for one in right.values()]
     model_right, length_right = (list(map(sum, one.values())) for one in (right, by_length))
     gain = difference(model_right, comparisons, length_right, comparisons)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from curate.split import groups_of
 from pairsmith import teachers
 from pairsmith.outcome import RewardOutcome
 from pairsmith.receipt import recording
@@ -29,10 +30,11 @@ def train_reward(project: Project, store: Store, audience: Audience = NO_AUDIENC
         from train.reward_training import own_preferences, refuse_few, train_reward
 
         preferred = run(own_preferences(project, store, teachers.fingerprints_of(project, say), progress))
-        refuse_few(preferred)  # before a base model of several gigabytes is downloaded
+        groups = groups_of(store.active_seeds())
+        refuse_few(preferred, groups)  # before a base model of several gigabytes is downloaded
         settings = project.spec.train
         base = find_base(settings, project.folder, progress)
-        result = train_reward(preferred, base, project, project.folder / REWARD_MODELS, progress)
+        result = train_reward(preferred, base, project, project.folder / REWARD_MODELS, progress, groups)
         path = project.inside(Path(result.folder))
         store.write(result.artifact.model_copy(update={"path": path}))
         facts = {**result.model_dump(mode="json", exclude={"folder"}), "beats_length": result.beats_length}

@@ -157,7 +157,7 @@ def first_rows(
         columns, both = {**named, "output": header}, f"{{{{ {first} }}}}{{{{ output }}}}"
         source = source.model_copy(update={"kind": "pair", "columns": columns, "input": both})
     with ExitStack() as stack:
-        every = rows_of(source, path.parent, None, notes, stack)
+        every = rows_of(source, path.parent, None, notes, stack, names)
         rows_read = _spread(every, path.name, notes) if spread else list(_first(every, LOOKED_AT, _MOST))
     paths = paths_in_source(source)  # for headers with a dot, whose parts are the keys of objects
     parts = (row if isinstance(row, Fault) else follow(paths, row) for _, row in rows_read)

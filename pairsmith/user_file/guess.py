@@ -172,10 +172,13 @@ def _guess(path: Path, kind: str, encoding: str | None, notes: list[SeedProblem]
         return _chat(*chat, names)
     alpaca = {"instruction", "output"} <= set(names)
     if alpaca or (set(_DOLLY[:3]) <= set(names) and kind != "classify"):
+        at = names.index("history") if alpaca and "history" in names else -1
+        several = any(str(row.get(f"c{at}")).startswith("[[") for row in rows)
         read, whose = (_ALPACA, "Alpaca") if alpaca else (_DOLLY, "Dolly")
         outputs = next(column.filled for column in columns if column.header == read[1])
-        why = [f"it has the columns instruction and {read[1]}, like {whose}", *_not_read(names, read)]
-        return Guess({"kind": "free"}, "pair", {}, why, outputs, outputs)
+        unread = _not_read(names, (*read, "history") if several else read)
+        why = [f"it has the columns instruction and {read[1]}, like {whose}", *unread]
+        return Guess({"kind": "free"}, "conversation" if several else "pair", {}, why, outputs, outputs)
     if not any(column.filled for column in columns) and (fault := _first_fault(rows[0])):
         raise InputError(f"no column of its first row can be used; {fault.code}: {fault.detail}", where=path.name)
     guessed = _table(path, columns, kind)

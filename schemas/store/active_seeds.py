@@ -10,6 +10,7 @@ from typing import overload
 import orjson
 import sqlalchemy as sa
 
+from schemas.errors import NoWork
 from schemas.id_map import IdMap
 from schemas.records import Json, Seed
 from schemas.spooled_seeds import seed_bodies, seed_from_body
@@ -127,7 +128,9 @@ class ActiveSeeds(Streamed[Seed]):
     def __getitem__(self, place: int | slice) -> Seed | list[Seed]:
         if isinstance(place, slice):
             return list(self._read(self._places[place]))
-        return next(self._read(array("q", (self._places[place],))))
+        for seed in self._read(array("q", (self._places[place],))):
+            return seed
+        raise NoWork("a seed was erased while the seeds were being read.", fix="Run the command again.")
 
     def __iter__(self) -> Iterator[Seed]:
         return self._read(self._places)

@@ -88,6 +88,7 @@ def traces_of_reviewer(store: Store, person: str) -> Traces:
 
 def _texts_of(seed: Seed) -> Iterator[str]:
     yield from (seed.body, seed.reference or "", *(turn.content for turn in seed.turns), *seed.columns.values())
+    yield from seed.meta.get("rejected", ())
 
 
 def _mark_shared(store: Store, traces: Traces) -> Traces:

@@ -17,13 +17,15 @@ from curate.steps import NamedStep, best, duplicates, each, named, scored
 from schemas.records import Imported, Pair, Reason
 
 WORDS = ("odd", "bad", "flag", "nan", "fine", "calm")
-TEXTS = st.lists(st.lists(st.sampled_from(WORDS), min_size=1, max_size=4).map(" ".join), min_size=1, max_size=8)
+TEXT = st.lists(st.sampled_from(WORDS), min_size=1, max_size=4).map(" ".join)
+TEXTS = st.lists(TEXT, min_size=1, max_size=7).map(lambda texts: [*texts, texts[0]])
 INPUTS = st.lists(TEXTS, min_size=1, max_size=4)
 
 
 def pool_of(inputs: Sequence[Sequence[str]]) -> Pool:
+    """A pool in which equal texts are duplicates: they differ in full stops only."""
     return Pool.of(
-        Pair(seed_id=f"s{n}", input=f"input {n}", output=f"{text} {m}", system="", origin=Imported(source="t"))
+        Pair(seed_id=f"s{n}", input=f"input {n}", output=f"{text}{'.' * m}", system="", origin=Imported(source="t"))
         for n, texts in enumerate(inputs)
         for m, text in enumerate(texts)
     )
@@ -66,14 +68,19 @@ def state(pool: Pool) -> list[tuple[bool | None, str | None, float | None, tuple
 @given(INPUTS, ORDERS)
 @settings(max_examples=60)
 def test_any_steps_in_any_order_lose_no_row(inputs: list[list[str]], order: list[str]) -> None:
-    """Accepted, rejected and waiting rows add up to all rows, and each row that is not accepted has a reason."""
+    """Accepted, rejected and waiting rows add up to all rows, and each row that is not accepted has a reason. A row is
+    rejected exactly if a step rejects it, as are all duplicates and outranked rows."""
     named_steps = steps()
     pool = asyncio.run(curate(pool_of(inputs), [named_steps[name] for name in order]))
     counts = pool.counts
     assert counts.adds_up
     assert counts.rows_in == sum(map(len, inputs))
     assert sum(pool.reasons.values()) == counts.rows_in - counts.accepted
-    assert all(row.reason is not None for row in pool.rows() if not row.keep)
+    for row in pool.rows():
+        assert row.keep or row.reason is not None
+        assert (row.keep is False) == (False in {verdict.keep for verdict in row.verdicts})
+        codes = {verdict.reason.code for verdict in row.verdicts}
+        assert row.keep is False or codes.isdisjoint({"duplicate", "outranked"})
 
 
 @given(INPUTS, ORDERS)

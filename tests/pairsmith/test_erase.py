@@ -3,11 +3,14 @@ proves."""
 
 from __future__ import annotations
 
+import html
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
+import markupsafe
 import pytest
 
 import pairsmith
@@ -18,6 +21,8 @@ from pairsmith.plan import plan
 from pairsmith.report.gather import gather
 from pairsmith.report.sentences import seeds_read
 from pairsmith.rows import read_rows
+from pairsmith.serve.rows_view import Filters, RowsView
+from pairsmith.serve.workspace import Workspace
 from pairsmith.stages.generate import load_seeds
 from pairsmith.watching import Watcher
 from schemas import spec_file
@@ -382,6 +387,80 @@ def test_an_erased_reviewer_is_gone_from_all_files(folder: Path, person: str) ->
     with Store.open(Store.url_for(project)) as store:
         assert {r.name for reviews in store.reviews().values() for r in reviews} == {"bob"}
     assert own.curate().counts.adds_up
+
+
+def test_a_reward_model_that_learned_from_the_reviewer_is_listed(folder: Path) -> None:
+    """`train-reward` learns from verdicts, edits and rankings, and its artifact names no rows: after erasing a reviewer
+    only adapters were listed. A model fitted without reviews is not."""
+    with Store.open(Store.url_for(spec_file.load(folder))) as store:
+        (pair, *_) = store.find_pair("")
+        store.write(Review(pair_id=pair.id, reviewer="argilla:here/1", name="Ann Example", decision="reject"))
+        for name, facts in (
+            ("learned", {"by": {"verdict": 70, "gate": 9}}),
+            ("fitted", {}),
+            ("gates", {"by": {"gate": 9}}),
+        ):
+            store.write(Artifact(id=name, kind="reward_model", path=f"reward-models/{name}", facts=facts))
+    assert [model["id"] for model in _erase(folder, person="Ann Example")["models"]] == ["learned"]
+
+
+def test_worse_answers_of_an_erased_file_are_searched_for(tmp_path: Path) -> None:
+    """An answer that a file rejects is in preferences and their exports, and in no row of its own."""
+    rows = [
+        {"prompt": f"why {n}", "chosen": f"so {n}", "rejected": f"Throw your pump number {n} away."} for n in range(3)
+    ]
+    (tmp_path / "theirs.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    (tmp_path / "ours.jsonl").write_text(json.dumps(rows[0] | {"prompt": "what else", "rejected": "no"}))
+    (tmp_path / "pairsmith.toml").write_text(SPEC, encoding="utf-8")
+    own = pairsmith.Project(tmp_path)
+    own.generate()
+    (tmp_path / "notes.txt").write_text(rows[1]["rejected"], encoding="utf-8")
+    assert _erase(tmp_path, source="theirs.jsonl")["left_in_files"] == ["notes.txt", "theirs.jsonl"]
+
+
+def test_pages_and_copies_of_the_store_are_searched(tmp_path: Path) -> None:
+    """A page spells an apostrophe in another way, so a report with such a text was kept. A copy of the store beside it,
+    made by hand or when a damaged one was saved, was taken for the store, whose scan then found no trace."""
+    text = 'Don\'t call Jürgen & "Łukasz" <now>'
+    (tmp_path / "ours.jsonl").write_text(json.dumps({"input": "what is it?", "output": "It is so."}), encoding="utf-8")
+    (tmp_path / "theirs.jsonl").write_text(json.dumps({"input": text, "output": "No."}), encoding="utf-8")
+    (tmp_path / "pairsmith.toml").write_text(SPEC, encoding="utf-8")
+    own = pairsmith.Project(tmp_path)
+    own.generate()
+    with Store.open(Store.url_for(spec_file.load(tmp_path))):
+        pass  # the write-ahead log is in the file now
+    for spelt in (html.escape(text), str(markupsafe.escape(text))):
+        (tmp_path / "report.html").write_text(f"<p>{spelt}</p>", encoding="utf-8")
+        shutil.copy(tmp_path / "pairsmith.db", tmp_path / "pairsmith.db.saved-20260101-000000")
+        erased = _erase(tmp_path, source="theirs.jsonl")
+        assert erased["files"] == ["report.html"]
+        assert erased["left_in_files"] == ["pairsmith.db.saved-20260101-000000", "theirs.jsonl"]
+        own.generate()
+
+
+@pytest.mark.parametrize("home", ["", "projects"])
+def test_what_the_service_keeps_beside_the_project_is_erased(
+    folder: Path, home: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Commands show rows in the logs of their jobs, and the table of the rows has every text: its pages showed erased
+    rows until the next curation, because the end of the store had not moved. What else of a job contains a text is
+    listed."""
+    root = tmp_path_factory.mktemp("space")
+    shutil.copytree(folder, root / home / "own")
+    workspace = Workspace(root)
+    view = RowsView(workspace)
+    assert len(view.page("own", Filters(q="hedgehogs"), "asked", None, 50).rows) == 4
+    for name, text in (("one", f"for example '{OURS}? asked person 1'"), ("two", "nothing of it")):
+        log = workspace.jobs_folder / name / "log"
+        log.mkdir(parents=True)
+        (log / "000000000000000.txt").write_text(text, encoding="utf-8")
+    (workspace.jobs_folder / "one" / "exit-1.json").write_text(json.dumps(f"{OURS}? asked person 1"))
+    erased = _erase(root / home / "own", source="ours.jsonl")
+    assert {"logs of jobs", "the service's view of the rows"} <= {*erased["files"]}
+    assert [path.rpartition("/.serve/")[2] for path in erased["left_in_files"][:1]] == ["jobs/one/exit-1.json"]
+    assert [path.parts[-3] for path in workspace.jobs_folder.glob("*/log/*.txt")] == ["two"]
+    assert len(view.page("own", Filters(), "asked", None, 50).rows) == 4
+    assert view.page("own", Filters(q="hedgehogs"), "asked", None, 50).rows == []
 
 
 def test_an_unknown_source_or_reviewer_is_refused(folder: Path) -> None:

@@ -194,6 +194,29 @@ def test_without_training_rows_no_base_is_loaded(tmp_path: Path) -> None:
             running.train()
 
 
+@pytest.mark.parametrize(
+    "chat", [["Where is it?", "Which one?", "The blue one."], ["Be brief.", "Where is the blue one?"]]
+)
+def test_no_training_row_repeats_a_test_input_that_was_added_later(chat: list[str], tmp_path: Path) -> None:
+    """Training compares its rows with the test as it is now. Conversations, and inputs with a system prompt of their
+    own, were not compared, nor was what is beyond evaluate.max_seeds."""
+    roles = ("user", "assistant", "user") if len(chat) == 3 else ("system", "user")
+    turns = [{"role": role, "content": text} for role, text in zip(roles, chat, strict=True)]
+    line = json.dumps({"messages": [*turns, {"role": "assistant", "content": "It is behind the door, as ever."}]})
+    source = '[task]\nname = "own"\nkind = "reply"\nstyle = "Be kind."\n'
+    source += '[[seeds]]\npath = "rows.jsonl"\nkind = "conversation"\nuse = "{}"\n[evaluate]\nmax_seeds = 1\n'
+    (tmp_path / "rows.jsonl").write_text(line)
+    (tmp_path / "pairsmith.toml").write_text(source.format("train"))
+    running = Project(tmp_path)
+    running.generate()
+    running.curate()
+    (tmp_path / "pairsmith.toml").write_text(source.format("test"))
+    running = Project(tmp_path, ["train.base=none/such"])
+    running.generate()
+    with pytest.raises(InputError, match="is also a test input"):
+        running.train()
+
+
 def test_a_missing_or_broken_benchmark_is_an_error(tmp_path: Path) -> None:
     """Otherwise rows that were never compared would count as clean."""
     at = project(tmp_path, train="x\n", more='\n[curate.contamination]\nfiles = ["gone.txt"]\n')

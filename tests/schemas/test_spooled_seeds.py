@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas.errors import StoreError
+from schemas.errors import NoWork, StoreError
 from schemas.identity import Json
 from schemas.records import Message, Seed
 from schemas.spec import SeedSource
@@ -143,3 +143,15 @@ def test_some_of_the_active_seeds_are_read_alone(tmp_path: Path) -> None:
         assert (active[4::4], list(active.containing("conversation"))) == (seeds[4::4], seeds[-1:])
         with pytest.raises(StoreError):
             list(active)
+
+
+def test_a_seed_that_was_erased_meanwhile_ends_no_iteration(tmp_path: Path) -> None:
+    """Its place raised StopIteration, which a loop over places takes for the end: the seeds after it were left out."""
+    with Store.open(f"sqlite:///{tmp_path / 'pairsmith.db'}") as store:
+        store.set_active_seeds(SEEDS)
+        active = store.active_seeds()
+        with store.engine.begin() as connection:
+            connection.exec_driver_sql("DELETE FROM seeds WHERE active = 1")
+        assert list(active) == [SEEDS[0], SEEDS[2]]
+        with pytest.raises(NoWork, match="erased while"):
+            list(map(active.__getitem__, range(3)))

@@ -81,6 +81,45 @@ def test_alpaca_input_follows_its_instruction(tmp_path):
     assert seed.text == "Translate.\n\nHund"
 
 
+@pytest.mark.parametrize("name", ["rows.jsonl", "rows.json"])
+def test_optional_column_may_first_appear_in_any_row(tmp_path, name):
+    """Exports leave out what is empty. What Alpaca's first row lacked was dropped from all others without a word, so
+    they answered another question; a completion that is labelled bad was learned from."""
+    alpaca = [
+        {"instruction": "name a fish", "output": "a trout"},
+        {"instruction": "translate this", "input": "ein Fisch", "output": "a fish", "system": "Be brief."},
+    ]
+    first, second = read(tmp_path, alpaca, name=name).seeds
+    assert (first.body, first.system) == ("name a fish", None)
+    assert (second.body, second.system) == ("translate this\n\nein Fisch", "Be brief.")
+    _, second = read(
+        tmp_path,
+        [{"question": "a", "chosen": "b"}, {"question": "c", "chosen": "d", "rejected": "e"}],
+        name=name,
+        columns={"input": "question", "output": "chosen"},
+    ).seeds
+    assert (second.reference, second.meta) == ("d", {"rejected": ["e"]})
+    marked = [{"prompt": "a", "completion": "b"}, {"prompt": "c", "completion": "d", "label": False}]
+    reading = read(tmp_path, marked, name=name)
+    assert [seed.body for seed in reading.seeds] == ["a"]
+    assert [problem.code for problem in reading.problems] == ["disliked"]
+
+
+def test_history_of_an_alpaca_row_is_its_earlier_turns(tmp_path):
+    """LLaMA-Factory writes the rounds before an instruction as `history`; without them it is another question. As a
+    pair such a row is not used."""
+    row = {"instruction": "and a bird?", "output": "a wren", "history": [["name a fish", "a trout"]]}
+    plain = {"instruction": "name a tree", "output": "an elm", "history": []}
+    first, second = read(tmp_path, [row, plain], kind="conversation").seeds
+    assert [turn.content for turn in first.turns] == ["name a fish", "a trout"]
+    assert (first.body, second.body, second.turns) == ("and a bird?", "name a tree", ())
+    assert [problem.code for problem in read(tmp_path, [row, plain]).problems] == ["turns"]
+    (patient,) = read(tmp_path, [{**plain, "history": "asthma since 2019"}]).seeds
+    assert (patient.body, patient.turns) == ("name a tree", ())
+    broken = read(tmp_path, [plain, {**row, "history": [["name a fish", "a trout", "a pike"]]}], kind="conversation")
+    assert [problem.code for problem in broken.problems] == ["turns"]
+
+
 def test_conversational_prompt_may_have_a_system_prompt_and_earlier_turns(tmp_path):
     """Prompts and completions may be lists of turns, as in TRL's datasets and in pairsmith's export."""
     prompt = turns("Hi", "Hello?", "It drips", system="Be brief.")

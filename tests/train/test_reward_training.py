@@ -23,7 +23,7 @@ from schemas.spec import Spec
 from schemas.store import Store
 from tests.curate import tiny
 from train.base_model import Base, hash_model
-from train.reward_training import RewardResult, held_out_seeds, own_preferences, refuse_few, train_reward
+from train.reward_training import RewardResult, input_of, is_held_out, own_preferences, refuse_few, train_reward
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +66,7 @@ def test_it_learns_preferences_and_scores_like_any_scorer(
     assert result.length_only.estimate == 0.5
     assert result.beats_length
     assert result.by == {"verdict": 160}
-    assert result.held_out == result.held_out_inputs == len(held_out_seeds([p.chosen.seed_id for p in rows]))
+    assert result.held_out == result.held_out_inputs == sum(is_held_out(input_of(p)) for p in rows)
     again = train_reward(rows, base, subject, tmp_path / "reward-models")
     assert again == result
     scorer = reward_scorer(result.folder, batch_tokens=512, rules="dor")
@@ -86,6 +86,28 @@ def test_a_model_that_only_knows_length_is_not_called_better(base: Base, tmp_pat
     assert result.length_only.estimate == 1.0
     assert result.length_rule == "longer"
     assert not result.beats_length
+
+
+def test_no_input_is_on_both_sides_of_the_test(base: Base, tmp_path: Path) -> None:
+    """Imported answers to one question are seeds of their own, and so are the tickets of a customer. Each was held out
+    by itself, so the model was tested on questions whose other answers it had learned, which counted as independent
+    inputs."""
+    rows = []
+    for one in preferred(80):
+        number = int(one.chosen.input.split()[-1])
+        question = f"ban bel {number // 2}" if number < 40 else one.chosen.input
+        sides = [pair.model_copy(update={"input": question.upper() if number % 2 else question}) for pair in one[2:4]]
+        rows.append(one._replace(chosen=sides[0], rejected=sides[1]))
+    groups = {one.chosen.seed_id: f"customer {number // 4}" for number, one in enumerate(rows) if number >= 40}
+    names = {input_of(one, groups) for one in rows}
+    assert len(names) == 20 + 10
+    with pytest.raises(NoWork, match="80 preferences of 30 inputs"):
+        refuse_few(rows, groups)
+    result = train_reward(
+        rows, base, project(tmp_path, epochs=1), tmp_path / "out", groups=dict(list(groups.items())[:8])
+    )
+    names = {input_of(one, dict(list(groups.items())[:8])) for one in rows}
+    assert result.held_out_inputs == sum(map(is_held_out, names)) < result.held_out
 
 
 def test_too_few_preferences_are_refused(base: Base, tmp_path: Path) -> None:
@@ -121,6 +143,25 @@ def test_reviews_of_the_estimation_half_are_not_learned(tmp_path: Path) -> None:
     assert not any(in_estimation_half(seed_number, p.chosen.id) for p in by_people)
     assert not any(in_estimation_half(seed_number, p.rejected.id) for p in by_people)
     assert len(by_people) < 12
+
+
+def test_lengths_are_balanced_without_the_estimation_half(tmp_path: Path) -> None:
+    """Preferences of the gates were thinned against all of the reviewers', of which half were removed afterwards: what
+    was left taught that the shorter answer is better."""
+    subject = project(tmp_path)
+    with Store.open(Store.url_for(subject)) as store:
+        reviewed = {f"ban {n}": [f"must aaaa bbbb {n}", f"must {n}"] for n in range(10, 40)}
+        judged = {f"ban {n}": [f"must {n}", f"gone aaaa bbbb {n}"] for n in range(40, 70)}
+        tiny.pool(store, subject, reviewed | judged)
+        for n, seed in enumerate(list(store.active_seeds())):
+            for i, decision in enumerate(("accept", "reject")):
+                if texts := reviewed.get(seed.text or ""):
+                    store.write(_review(tiny.made_pair(seed, texts[i], i), decision, n))
+        asyncio.run(curate_project(subject, store, fingerprints=["now"]))
+        preferences = asyncio.run(own_preferences(subject, store, ["now"]))
+    sides = [(p.by, p.longer) for p in preferences]
+    assert 0 < sides.count(("verdict", 1)) < 30
+    assert sides.count(("gate", -1)) == sides.count(("verdict", 1)) == len(sides) / 2
 
 
 def _review(pair: Pair, decision: Any, number: int) -> Review:

@@ -158,13 +158,28 @@ def test_columns_without_a_header_are_ignored(tmp_path):
 @pytest.mark.parametrize(
     "row",
     [
-        {"instruction": "How do I reset it?", "output": "Press it.", "history": [["Hi", "Hello"]]},
+        {"instruction": "How do I reset it?", "response": "Press it.", "context": "", "history": [["Hi", "Hello"]]},
         {"messages": CHAT, "history": []},
     ],
 )
 def test_unread_columns_of_a_known_format_are_named(tmp_path, row):
     """Otherwise earlier turns in a column of their own would be lost silently."""
     assert "not read: history" in guessed_settings(tmp_path, "a.jsonl", json.dumps(row))["why"]
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.json"])
+def test_columns_that_the_first_row_lacks_are_read(tmp_path, name):
+    """Exports leave out what is empty. A column that many rows have, but not the first, was refused as missing, or not
+    mentioned; a history makes conversations."""
+    rows = [
+        {"instruction": "Name a fish.", "output": "A trout."},
+        {"instruction": "And a bird?", "input": "of the sea", "output": "A gull.", "history": [["Hi", "Hello"]]},
+        {"instruction": "Name a tree.", "output": "An elm.", "source": "me"},
+    ]
+    text = json.dumps(rows) if name == "a.json" else "\n".join(map(json.dumps, rows))
+    reading = guessed_settings(tmp_path, name, text)
+    assert reading["kind"] == "conversation"
+    assert "not read: source" in reading["why"]
 
 
 def test_a_file_without_headers_is_noticed(tmp_path):
