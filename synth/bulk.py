@@ -125,6 +125,7 @@ class Bulk:
         for key in keys:
             ledger.pending[key] = None
         self.waiting.add(request)
+        ledger.judge.begin(question.prompt)
         ledger.places.take(request)
         return True
 

@@ -88,6 +88,12 @@ class UnconfirmedError(ServerFaultError):
         self.may_be_paid = isinstance(verdict, UnreadableError)
 
 
+class RefusedHereError(ServerFaultError):
+    """One of several addresses refuses this request: another one decides whether the request itself is at fault."""
+
+    word = "refused"
+
+
 class BrokenError(UnansweredError):
     """The connection could not be made, or was cut before the answer was complete."""
 
