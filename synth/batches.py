@@ -61,7 +61,8 @@ from synth.earlier_batches import EarlierBatches, settle_unasked, unread_lines
 from synth.endpoint import Endpoint
 from synth.error_words import error_body
 
-OPEN_QUESTIONS = 10_000  # open at once, so that a batch is large enough to be worthwhile
+# A quarter of the questions that are open at once: as many as every provider takes in a batch, which may take a day.
+IN_BATCHES = 12_500
 MAX_BATCH_TIME = timedelta(hours=48)  # by then every provider has finished a batch or reports it as expired
 _MAX_POLL_FACTOR = 60  # in units of the first wait
 _ANSWERS_AT_ONCE = 500  # in memory; the others stay in the file of results

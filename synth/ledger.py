@@ -23,7 +23,7 @@ from synth.answer_index import AnswerIndex
 from synth.answer_judge import AnswerJudge
 from synth.answers import why_bad
 from synth.batch_lines import NotInBatchError, line_name
-from synth.batches import OPEN_QUESTIONS, Batches
+from synth.batches import IN_BATCHES, Batches
 from synth.bulk import Bulk, BulkRequest
 from synth.call_rows import call_rows
 from synth.chat_completions import Answer, RefusedError, StoppedError, UnansweredError, prompt_seems_cut
@@ -47,7 +47,7 @@ class Ledger:
     `concurrency` (default `teacher.concurrency`) limits the requests in flight; twice that number may be in flight or
     answered but not durable. `retry_failed` grants samples that have used up their attempts another `teacher.attempts`
     answers each. A run ends with a TeacherError if all further answers would be unusable or refused, unless
-    `keep_asking`. With `batches` it asks through them, and `concurrency` is the number of open questions.
+    `keep_asking`. With `batches` it asks through them, and four times `concurrency` questions are open.
 
     Counters: `reused` (samples answered from the store), `in_flight` (requests sent and not durable),
     `costs` and `usage` of this run, `served` (names of the models that answered, as reported by the endpoint),
@@ -70,7 +70,7 @@ class Ledger:
         self.identity = teacher.identity or teacher.model
         self.revision = teacher.revision
         self._in_batches = batches is not None and batches.submits
-        self.concurrency = concurrency or (OPEN_QUESTIONS if self._in_batches else teacher.concurrency)
+        self.concurrency = concurrency or (IN_BATCHES if self._in_batches else teacher.concurrency)
         self.reused = self.cut_prompts = 0
         self.meter = Meter(store, teacher, stage)
         self.unconfirmed = self._usage_unknown = 0
@@ -81,7 +81,7 @@ class Ledger:
         self._attempts = teacher.attempts
         self._stage = stage
         endpoint.flow.concurrency = min(endpoint.flow.concurrency, self.concurrency)
-        self.places = FairSemaphore(2 * self.concurrency)
+        self.places = FairSemaphore((4 if self._in_batches else 2) * self.concurrency)  # 4: all that the engine opens
         self.answered = AnswerIndex(store.each_answer())
         self.pending: dict[str, asyncio.Future[Completion | FailedSample] | None] = {}  # None: nobody else waits for it
         self.refusals = Refusals(self._ask_again, self._keep_judgements, keep_asking=keep_asking)
