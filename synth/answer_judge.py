@@ -10,7 +10,8 @@ from schemas.errors import TeacherError
 from schemas.identity import changed_copy
 from schemas.records import Call, FinishMeaning, Json, content_id
 from synth.answer_copies import COPY
-from synth.answers import Violation, finish_word, judge_or_malformed, schema_violation
+from synth.answers import JudgedAnswer, Violation, finish_word, judge_or_malformed, schema_violation
+from synth.chat_completions import one_line
 from synth.endpoint import Endpoint
 from synth.meter import Meter
 from synth.question import Question
@@ -88,14 +89,18 @@ class AnswerJudge:
         alone = call.request.get("n", 1) == 1 or call.facts.get("choices") == 1
         tokens = call.usage.completion_tokens if alone else 0
         verdict = judge_or_malformed(call.raw, violation, self._declared, call.request, tokens)
-        if verdict.status == "ok":
+        if self.is_usable(verdict, question):
             self._endpoint.flow.first.usable(question.prompt)
         return changed_copy(call, {"status": verdict.status, "text": verdict.text, "reason": verdict.reason})
 
-    def are_good(self, calls: Sequence[Call]) -> bool:
-        """Whether all answers to one question are good, as they nearly always are; if so, records that."""
+    def is_usable(self, answer: Call | JudgedAnswer, question: Question) -> bool:
+        """Whether an answer is good, and the caller can use it."""
+        return answer.status == "ok" and (question.readable is None or question.readable(answer.text))
+
+    def are_good(self, calls: Sequence[Call], question: Question) -> bool:
+        """Whether all answers to a question can be used, as they nearly always can; if so, records that."""
         for call in calls:
-            if call.status != "ok":
+            if not self.is_usable(call, question):
                 return False
         self._streaks[calls[0].prompt].record_good()
         return True
@@ -103,7 +108,7 @@ class AnswerJudge:
     async def stop_if_useless(self, calls: Sequence[Call], question: Question) -> None:
         """Raise TeacherError if these answers to one question, with those before them, show that all further ones would
         be useless."""
-        if self.are_good(calls):
+        if self.are_good(calls, question):
             return
         self.stop_if_unknown(calls)
         if not any(call.transport == "batch" for call in calls):
@@ -131,7 +136,6 @@ class AnswerJudge:
         streak = self._streaks[calls[0].prompt]
         if any(call.status != "thinking" for call in written):
             streak.thinking = 0
-            streak.answered = streak.answered or any(call.status == "ok" for call in written)
             return
         streak.thinking += 1
         if streak.thinking >= (_THINKING_LATER if streak.answered else _THINKING_FIRST):
@@ -144,7 +148,7 @@ class AnswerJudge:
     async def _stop_if_unusable(self, calls: Sequence[Call], question: Question) -> None:
         """Raise once many answers in a row are unusable, and a repeated question gets no usable answer either."""
         streak = self._streaks[calls[0].prompt]
-        if any(call.status == "ok" for call in calls):
+        if any(self.is_usable(call, question) for call in calls):
             streak.record_good()
             return
         if self._repeat is None or any(call.status == "unsettled" for call in calls):
@@ -166,7 +170,7 @@ class AnswerJudge:
             what = f"The last {count} answers cannot be used"
             why = "A question that had a good answer before was repeated, and the answer cannot be used either. "
         raise TeacherError(
-            f"{what}; the last: {last.reason.rstrip('.')}.",
+            f"{what}; the last: {last.reason.rstrip('.') or repr(one_line(last.text, 200))}.",
             where=self._endpoint.url,
             why=f"{why}Every further answer would cost money and be useless.",
             fix="Fix the cause, then run the same command again, with --retry-failed if nothing that is sent has "

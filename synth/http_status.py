@@ -152,7 +152,7 @@ _NOT_LOADED = re.compile(
 _CODE = re.compile(r"[\w.:-]{1,80}")  # the form of a code, which quotes nothing
 _WORD = re.compile(r"[^\W_]+")
 _ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|[nrtbf\"'/\\])")  # of JSON and of Python, perhaps doubled
-_QUOTED_WORDS = 3  # this many words in the order of the request are a quotation
+_QUOTED_WORDS = 4  # this many words in the order of the request are a quotation
 _QUOTED = " \N{HORIZONTAL ELLIPSIS} "  # replaces it; belongs to no phrase
 
 

@@ -341,6 +341,8 @@ class Ledger:
         of, text = (self.endpoint.model, self.identity, prompt), None
         earlier = repeated_requests(self.store, request, *of, only_this_prompt=like is not None)
         for body, before in await asyncio.to_thread(list, earlier) if once else earlier:  # may take seconds
+            if like is not None and not self.judge.is_usable(before, like):
+                continue
             try:
                 answer = await self.endpoint.send(body, account=self.meter, prompt=before.prompt, once=once)
             except RefusedError as refusal:
@@ -353,9 +355,9 @@ class Ledger:
             call = self.judge.judged(call, question)
             self.answered.add(call.key, call.attempt, call.status)  # before the await: written even if cancelled
             await self.store.put(call, *settled)
-            if answer.choices and (like is None or call.status == "ok"):
+            if answer.choices and (like is None or self.judge.is_usable(call, like)):
                 return ""
-            text = call.reason
+            text = call.reason or "it cannot be read"
         return text
 
     async def _answer(
