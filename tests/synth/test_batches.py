@@ -93,6 +93,19 @@ def test_batch_gives_the_answers_of_ordinary_requests(form: str, tmp_path: Path)
         assert (len(provider.batches), provider.live) == (1, 0)
 
 
+def test_the_first_batch_of_a_teacher_recommends_to_look_at_some_answers(tmp_path: Path) -> None:
+    """A batch is paid for as a whole, also if none of its answers can be used, for example because all are cut. Until
+    one of the teacher was usable, the line about the batch says how to see some first."""
+
+    async def work(ledger: Ledger, lines: list[str]) -> str:
+        await ask_dogs(ledger, len(provider.batches) + 1)
+        return lines[0]
+
+    with BatchProvider("openai", lambda dog, nth: f"{dog}, at length" if dog == "dog 1" else "") as provider:
+        announced = [with_batches(provider, tmp_path, work, attempts=1) for _ in range(3)]
+    assert ["pairsmith preview" in line for line in announced] == [True, True, False]
+
+
 def test_cost_of_a_small_batch_has_enough_digits(tmp_path: Path) -> None:
     """Two questions cost a fraction of a cent. The line with the savings shows enough digits."""
 
