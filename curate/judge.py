@@ -13,10 +13,10 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import NamedTuple
 
 import prompts
@@ -52,6 +52,18 @@ _BETTER = re.compile(
 )
 # First words of failures without any answer. Such a row counts as crashed, so the next run asks again.
 _UNANSWERED = ("throttled", "server", "broken", "timeout", "unanswered")
+
+
+def _has_checklist(text: str, names: Sequence[str]) -> bool:
+    return read_checklist(clean(text), None, names) is not None
+
+
+def _choices_in(text: str) -> set[str]:
+    return {match.lower() for match in _BETTER.findall(clean(text))}
+
+
+def _has_choice(text: str) -> bool:
+    return len(_choices_in(text)) == 1
 
 
 class JudgePreference(NamedTuple):
@@ -138,8 +150,8 @@ class Judge:
         messages = self.checklist.render(style=self._rules(system), input=input, output=output, checks=self.questions)
         names = [question.name for question in self.questions]
         sampling, schema = _with_logprobs(self.sampling), checklist_schema(self.questions)
-        read = []
-        for answer in await self._ask(messages, sampling, schema, self.checklist):
+        read, readable = [], partial(_has_checklist, names=names)
+        for answer in await self._ask(messages, sampling, schema, self.checklist, readable):
             if isinstance(answer, Reason):
                 return answer
             p_of = read_checklist(clean(answer.text), answer.logprobs, names)
@@ -155,25 +167,29 @@ class Judge:
         answer."""
         shown = {"style": self._rules(system), "input": input}
         orders = [self.comparison.render(**shown, first=one, second=other) for one, other in ((a, b), (b, a))]
-        requests = [self._ask(messages, self.sampling, _CHOICE, self.comparison) for messages in orders]
+        requests = [self._ask(messages, self.sampling, _CHOICE, self.comparison, _has_choice) for messages in orders]
         chosen: list[list[bool]] = []
         for answers in await together(requests):
             firsts = []
             for answer in answers:
                 if isinstance(answer, Reason):
                     return answer
-                words = {match.lower() for match in _BETTER.findall(clean(answer.text))}
-                if len(words) != 1:
+                if not _has_choice(answer.text):
                     return self._unreadable(answer)
-                firsts.append(words == {"first"})
+                firsts.append(_choices_in(answer.text) == {"first"})
             chosen.append(firsts)
         return [JudgePreference(first, not second) for first, second in zip(*chosen, strict=True)]
 
     async def _ask(
-        self, messages: Messages, sampling: Sampling, schema: Json, prompt: Prompt
+        self,
+        messages: Messages,
+        sampling: Sampling,
+        schema: Json,
+        prompt: Prompt,
+        readable: Callable[[str], bool],
     ) -> list[Completion | Reason]:
         # Not binding: an answer that breaks the schema can often be parsed, and a retry would change little.
-        question = Question(messages, sampling, schema, binding=False, prompt=prompt.ref)
+        question = Question(messages, sampling, schema, binding=False, prompt=prompt.ref, readable=readable)
         answers = await together(ledger.answer(question) for ledger in self.ledgers)
         return [self._completion_or_reason(answer) for (answer,) in answers]
 

@@ -6,6 +6,7 @@ In a receipt, the fields that every command has are at the top level, and all ot
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -210,6 +211,12 @@ class PreviewOutcome(CommandOutcome):
     left_seeds: int = 0
     left_usd: Json | None = None
     shaped_by: Json | None = None
+
+    @property
+    def failures(self) -> list[Json]:
+        """Why answers are missing, the most frequent reason first."""
+        texts = Counter(new["failure"] for row in self.rows for new in row["new"] if isinstance(new, dict))
+        return [{"what": text} for text, _ in texts.most_common()]
 
 
 @dataclass(frozen=True, kw_only=True)

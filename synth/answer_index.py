@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from schemas.id_map import IdMap
 
@@ -27,6 +27,15 @@ class AnswerIndex:
         """The attempts of a key; empty if it was never answered."""
         number = self._numbers.get(key)
         return () if number is None else self._attempt_lists[number]
+
+    def consecutive(self, keys: Sequence[str], samples: Sequence[int]) -> list[int]:
+        """The first of `samples` that one request with a seed can cover: consecutive ones of the same attempt."""
+        group, tried = [samples[0]], len(self.of(keys[samples[0]]))
+        for sample in samples[1:]:
+            if sample != group[-1] + 1 or len(self.of(keys[sample])) != tried:
+                break
+            group.append(sample)
+        return group
 
     def add(self, key: str, attempt: int, status: str) -> None:
         before = self.of(key) if attempt > 1 else ()  # answers arrive in order of attempts

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 from schemas.errors import TeacherError
 from schemas.identity import changed_copy
 from schemas.records import Call, FinishMeaning, Json, content_id
 from synth.answer_copies import COPY
-from synth.answers import Violation, finish_word, judge_or_malformed, schema_violation
+from synth.answers import JudgedAnswer, Violation, finish_word, judge_or_malformed, schema_violation
+from synth.chat_completions import one_line
 from synth.endpoint import Endpoint
+from synth.meter import Meter
 from synth.question import Question
 
 # This many questions in a row whose answers are only thinking end a run, which would pay for useless answers. Fewer
@@ -17,16 +21,34 @@ from synth.question import Question
 _THINKING_FIRST, _THINKING_LATER = 8, 20
 # This many answers in a row without a usable one end a run: with a max_tokens that is too low, or the wrong server,
 # every row would use up its attempts. If one answer in seven is good, 1 run in 20 begins like this; if one in three is,
-# none does.
-_UNUSABLE = 20
+# none does. Half as many suffice where they cost money, before any good one, unless one was refused, as rows on one
+# topic are: if every second answer is good, 1 run in 1,000 begins like this.
+_UNUSABLE, _UNUSABLE_FIRST = 20, 10
 
 Repeat = Callable[[Json, str, Question], Awaitable[str | None]]
 """Repeats a question that was answered before, with the settings of this request of this prompt, and judges the answer
 as one to this question. Returns why it is unusable, empty if it is good, None if that is unknown."""
 
 
+@dataclass
+class _Streak:
+    """The answers to one prompt in this run: how many questions in a row had useless ones, and whether any had a good
+    one. A good answer to another prompt says nothing about this one."""
+
+    decide_at: int = _UNUSABLE
+    thinking: int = 0
+    unusable: int = 0
+    answered: bool = False
+
+    def record_good(self) -> None:
+        self.answered, self.thinking, self.unusable = True, 0, 0
+        self.decide_at = max(self.decide_at, _UNUSABLE)
+
+
 class AnswerJudge:
-    """Judges the answers of one run, and ends the run if all further answers would be useless.
+    """Judges the answers of one run, and ends the run if all further answers to a prompt would be useless.
+
+    If `meter` says that answers may cost money, few requests are in flight until one to each prompt is usable.
 
     If many answers in a row are unusable, the rows may be the cause: `repeat` decides, and not again until twice as
     many in a row are unusable. If it cannot, a run without a good answer ends. Without `repeat` no such answers end it.
@@ -38,15 +60,24 @@ class AnswerJudge:
         declared: Mapping[str, FinishMeaning],
         endpoint: Endpoint,
         repeat: Repeat | None,
+        meter: Meter | None,
         *,
         keep_asking: bool = False,
     ) -> None:
         self._declared, self._endpoint = declared, endpoint
         self._violations: dict[str, Violation] = {}
         self._repeat, self._keep_asking = repeat, keep_asking
-        self._thinking_in_a_row = self._unusable_in_a_row = 0
-        self._decide_at = _UNUSABLE
-        self._answered = False  # well, in this run
+        self._meter = None if keep_asking else meter
+        self._streaks = defaultdict[str, _Streak](_Streak)
+
+    def begin(self, prompt: str) -> None:
+        """A question of this prompt is about to be asked."""
+        if self._meter is None or prompt in self._streaks:
+            return
+        may_charge = self._meter.may_charge
+        self._streaks[prompt] = _Streak(_UNUSABLE_FIRST if may_charge else _UNUSABLE)
+        if may_charge:
+            self._endpoint.flow.first.wait_for(prompt)
 
     def judged(self, call: Call, question: Question) -> Call:
         """The row with its current judgement."""
@@ -58,23 +89,26 @@ class AnswerJudge:
         alone = call.request.get("n", 1) == 1 or call.facts.get("choices") == 1
         tokens = call.usage.completion_tokens if alone else 0
         verdict = judge_or_malformed(call.raw, violation, self._declared, call.request, tokens)
+        if self.is_usable(verdict, question):
+            self._endpoint.flow.first.usable(question.prompt)
         return changed_copy(call, {"status": verdict.status, "text": verdict.text, "reason": verdict.reason})
 
-    def are_good(self, calls: Sequence[Call]) -> bool:
-        """Whether all answers to one question are good, as they nearly always are; if so, records that."""
-        for call in calls:
-            if call.status != "ok":
-                return False
-        self._record_good()
-        return True
+    def is_usable(self, answer: Call | JudgedAnswer, question: Question) -> bool:
+        """Whether an answer is good, and the caller can use it."""
+        return answer.status == "ok" and (question.readable is None or question.readable(answer.text))
 
-    def _record_good(self) -> None:
-        self._answered, self._thinking_in_a_row, self._unusable_in_a_row = True, 0, 0
+    def are_good(self, calls: Sequence[Call], question: Question) -> bool:
+        """Whether all answers to a question can be used, as they nearly always can; if so, records that."""
+        for call in calls:
+            if not self.is_usable(call, question):
+                return False
+        self._streaks[calls[0].prompt].record_good()
+        return True
 
     async def stop_if_useless(self, calls: Sequence[Call], question: Question) -> None:
         """Raise TeacherError if these answers to one question, with those before them, show that all further ones would
         be useless."""
-        if self.are_good(calls):
+        if self.are_good(calls, question):
             return
         self.stop_if_unknown(calls)
         if not any(call.transport == "batch" for call in calls):
@@ -99,41 +133,44 @@ class AnswerJudge:
         written = [call for call in calls if call.status != "refused"]
         if not written or self._keep_asking:
             return
+        streak = self._streaks[calls[0].prompt]
         if any(call.status != "thinking" for call in written):
-            self._thinking_in_a_row = 0
-            self._answered = self._answered or any(call.status == "ok" for call in written)
+            streak.thinking = 0
             return
-        self._thinking_in_a_row += 1
-        if self._thinking_in_a_row >= (_THINKING_LATER if self._answered else _THINKING_FIRST):
+        streak.thinking += 1
+        if streak.thinking >= (_THINKING_LATER if streak.answered else _THINKING_FIRST):
             raise TeacherError(
-                f"The answers to {self._thinking_in_a_row} questions in a row contain no text ({written[-1].reason}).",
+                f"The answers to {streak.thinking} questions in a row contain no text ({written[-1].reason}).",
                 where=self._endpoint.url,
                 why="Every further answer would cost money and be useless.",
             )
 
     async def _stop_if_unusable(self, calls: Sequence[Call], question: Question) -> None:
         """Raise once many answers in a row are unusable, and a repeated question gets no usable answer either."""
-        if any(call.status == "ok" for call in calls):
-            self._record_good()
+        streak = self._streaks[calls[0].prompt]
+        if any(self.is_usable(call, question) for call in calls):
+            streak.record_good()
             return
         if self._repeat is None or any(call.status == "unsettled" for call in calls):
             return
-        self._unusable_in_a_row += 1
-        count, last = self._unusable_in_a_row, calls[-1]
-        if count < self._decide_at:
+        if any(call.status == "refused" for call in calls):
+            streak.decide_at = max(streak.decide_at, _UNUSABLE)
+        streak.unusable += 1
+        count, last = streak.unusable, calls[-1]
+        if count < streak.decide_at:
             return
-        self._decide_at *= 2
+        streak.decide_at *= 2
         # A cache would answer a question that was answered before.
         text = None if COPY in last.reason else await self._repeat(last.request, last.prompt, question)
-        is_unclear = text is None and self._answered and COPY not in last.reason
-        if text == "" or is_unclear or self._unusable_in_a_row < count:
+        is_unclear = text is None and streak.answered and COPY not in last.reason
+        if text == "" or is_unclear or streak.unusable < count:
             return
-        what, why = f"None of the {'last' if self._answered else 'first'} {count} answers can be used", ""
+        what, why = f"None of the {'last' if streak.answered else 'first'} {count} answers can be used", ""
         if text is not None:
             what = f"The last {count} answers cannot be used"
             why = "A question that had a good answer before was repeated, and the answer cannot be used either. "
         raise TeacherError(
-            f"{what}; the last: {last.reason.rstrip('.')}.",
+            f"{what}; the last: {last.reason.rstrip('.') or repr(one_line(last.text, 200))}.",
             where=self._endpoint.url,
             why=f"{why}Every further answer would cost money and be useless.",
             fix="Fix the cause, then run the same command again, with --retry-failed if nothing that is sent has "

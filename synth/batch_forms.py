@@ -48,11 +48,11 @@ _GEMINI_NAMES = {
     "presence_penalty": "presencePenalty",
 }
 _IGNORED_BY_GEMINI = ("model", "messages", "stream", "stream_options")  # expressed in another way there, or not at all
-# Keywords of a JSON schema that Gemini's has as well, those translated, and those that mean nothing for an answer.
+# Keywords of a JSON schema that Gemini's has as well, and those that are translated.
 _SAME_KEYS = frozenset(("description", "required", "minItems", "maxItems", "minimum", "maximum", "minLength"))
 _SAME_KEYS |= {"maxLength", "pattern"}
 _SCHEMA_KEYS = _SAME_KEYS | {"type", "enum", "const", "items", "properties", "additionalProperties"}
-_MEANINGLESS = ("title", "default", "examples", "discriminator", "$schema", "$defs", "definitions")
+_REFERRING_KEYS = frozenset(("anyOf", "oneOf", "allOf", "$ref"))
 # Gemini's compatible endpoint maps `reasoning_effort` to these for models with a thinking budget (Gemini 2.5).
 _THINKING_BUDGET = {"none": 0, "minimal": 1024, "low": 1024, "medium": 8192, "high": 24576}
 
@@ -226,16 +226,18 @@ FORMS: dict[BatchForm, Form] = {
 
 
 def _openapi_schema(schema: object, named: Mapping[str, object]) -> Json | None:
-    """A JSON schema as Gemini's own `Schema` (ai.google.dev/api/caching#Schema); None for what that cannot express.
+    """A JSON schema as Gemini's own `Schema` (ai.google.dev/api/caching#Schema), or a wider one: constraints that it
+    does not have are left out, because the answers are judged by the schema of the task all the same. None if it cannot
+    express the form of an answer.
 
     `responseJsonSchema` takes any, but in a batch answers then have shifted or empty fields (ruby_llm#894). `named` are
-    the schemas to which references lead; one that leads to itself is not expressed.
+    the schemas to which references lead. One that leads to itself is not expressed: unrolled to some depth, it would
+    cut answers that are deeper.
     """
     null = False
     while isinstance(schema, dict):
-        schema = {key: value for key, value in schema.items() if key not in _MEANINGLESS}
+        schema = {key: value for key, value in schema.items() if key in _SCHEMA_KEYS | _REFERRING_KEYS}
         inner: object
-        # `oneOf` becomes `anyOf`, which is wider; the answers are judged by the schema of the task all the same.
         if isinstance(either := schema.pop("anyOf", schema.pop("oneOf", None)), list):
             null = null or {"type": "null"} in either  # as pydantic writes an optional field
             inner, *others = [one for one in either if one != {"type": "null"}] or [None]
@@ -243,23 +245,25 @@ def _openapi_schema(schema: object, named: Mapping[str, object]) -> Json | None:
                 forms = [_openapi_schema(one, named) for one in (inner, *others)]
                 fits = None not in forms and schema.keys() <= {"description"}
                 return {**schema, "anyOf": forms} | ({"nullable": True} if null else {}) if fits else None
+        elif isinstance(every := schema.pop("allOf", None), list) and len(every) == 1 and "type" not in schema:
+            inner = every[0]  # as pydantic has written a reference beside a description
         elif reference := schema.pop("$ref", None):
             inner = named.get(reference)
             named = {name: other for name, other in named.items() if name != reference}
         else:
             break
         schema = {**inner, **schema} if isinstance(inner, dict) else None
-    if not isinstance(schema, dict) or not schema.keys() <= _SCHEMA_KEYS:
+    if not isinstance(schema, dict):
         return None
     types = schema["type"] if isinstance(schema.get("type"), list) else [schema.get("type")]
     kinds = [one for one in types if one != "null"]
-    choices = [schema["const"]] if "const" in schema else schema.get("enum")
+    choices = [schema["const"]] if "const" in schema else schema.get("enum") or []
+    choices = choices if kinds == ["string"] and all(isinstance(one, str) for one in choices) else []
     properties = schema.get("properties", {})
     if (
         len(kinds) != 1
         or not isinstance(kinds[0], str)
         or schema.get("additionalProperties") not in (None, False)
-        or (choices is not None and not (kinds == ["string"] and all(isinstance(one, str) for one in choices)))
         or bool(properties) != (kinds == ["object"])  # an object needs properties there, and nothing else may have any
         or not properties.keys() >= set(schema.get("required", ()))
     ):

@@ -22,6 +22,7 @@ from schemas.progress import Say
 from schemas.records import Artifact, Json, Message, Sampling, content_id
 from schemas.spec import TeacherSettings
 from schemas.store import Store
+from schemas.store.latest import latest_answers
 from schemas.wording import counted
 from synth.batch_api import (
     BatchApi,
@@ -61,12 +62,17 @@ from synth.earlier_batches import EarlierBatches, settle_unasked, unread_lines
 from synth.endpoint import Endpoint
 from synth.error_words import error_body
 
-OPEN_QUESTIONS = 10_000  # open at once, so that a batch is large enough to be worthwhile
+# A quarter of the questions that are open at once: as many as every provider takes in a batch, which may take a day.
+IN_BATCHES = 12_500
 MAX_BATCH_TIME = timedelta(hours=48)  # by then every provider has finished a batch or reports it as expired
 _MAX_POLL_FACTOR = 60  # in units of the first wait
 _ANSWERS_AT_ONCE = 500  # in memory; the others stay in the file of results
 _MISSES_IN_A_ROW = 20  # batches, or their results, are missing for a moment at times (anthropic-sdk-python#1432)
 _QUEUE_FULL = re.compile(r"enqueued token|token_limit_exceeded|too many (enqueued|queued)", re.IGNORECASE)
+_UNSEEN = (
+    " No usable answer of this teacher has been seen yet, and a batch is paid for as a whole: `pairsmith preview` asks "
+    "about five seeds directly."
+)
 # Status of a line that goes into another batch, and of one whose batch was cancelled at the provider.
 _RESUBMIT, _CANCELLED = -1, -2
 
@@ -98,9 +104,9 @@ class Batches:
             raise refusal
         self._store, self._endpoint, self._teacher, self._say = store, endpoint, teacher, say
         self.submits, self._stage, self._gather_s, self._poll_s = submits, stage, gather_s, poll_s
-        self._unread, own = unread_lines(store), teacher.identity or teacher.model
+        self._unread, self._identity = unread_lines(store), teacher.identity or teacher.model
         self._others = Counter(one.identity or one.model for one in {id(one): one for one in others}.values())
-        self._is_alone = self._others.pop(own, 1) == 1  # no other teacher of this run has the same identity
+        self._is_alone = self._others.pop(self._identity, 1) == 1  # no other teacher of this run has the same identity
         self._queue: list[BatchLine] = []
         self._waiting: dict[str, tuple[BatchLine, asyncio.Future[Result | StoredResult]]] = {}
         self._results: dict[str, Result | StoredResult] = {}  # results that arrived before they were asked for
@@ -287,6 +293,7 @@ class Batches:
             f"usually sooner, and cost {describe_costs(self._teacher, lines)}. "
             "Ctrl-C is safe: the next run with --batch waits for it."
             + (f" The budget has no room for {left:,} more until the real cost of these is known." if left else "")
+            + ("" if next(latest_answers(self._store, self._identity, ""), None) else _UNSEEN)
         )
         self._batch_of.update(dict.fromkeys(names, batch))
         self._watch(batch)

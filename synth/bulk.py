@@ -125,6 +125,7 @@ class Bulk:
         for key in keys:
             ledger.pending[key] = None
         self.waiting.add(request)
+        ledger.judge.begin(question.prompt)
         ledger.places.take(request)
         return True
 
@@ -243,7 +244,7 @@ class Bulk:
 
     def _records_of(self, request: BulkRequest) -> Sequence[Record]:
         """The records to write together with the answers; empty if an answer is bad or missing."""
-        if len(request.calls) < request.n or not self._ledger.judge.are_good(request.calls):
+        if len(request.calls) < request.n or not self._ledger.judge.are_good(request.calls, request.question):
             return ()
         try:
             request.good = list(map(completion, request.calls))

@@ -88,6 +88,12 @@ class UnconfirmedError(ServerFaultError):
         self.may_be_paid = isinstance(verdict, UnreadableError)
 
 
+class RefusedHereError(ServerFaultError):
+    """One of several addresses refuses this request: another one decides whether the request itself is at fault."""
+
+    word = "refused"
+
+
 class BrokenError(UnansweredError):
     """The connection could not be made, or was cut before the answer was complete."""
 
@@ -217,7 +223,10 @@ def read_answer(
         return Answer([], None, seconds, new_request_id(None), None, request, body, reserved=reserved)
     request_id = new_request_id(parsed.get("id"))
     choices, model = parsed.get("choices"), parsed.get("model")
-    parsed["usage"] = counted = with_cost_header(parsed.get("usage"), headers)
+    counted = parsed.get("usage")
+    if counted is None and isinstance(own := parsed.get("x_groq"), dict):  # in the last event of a stream
+        counted = own.get("usage")
+    parsed["usage"] = counted = with_cost_header(counted, headers)
     usage, usd = parse_usage(counted), charged(counted)
     model = model if isinstance(model, str) else None
     nested = content.count(b"[") + content.count(b"{")  # cheap upper bound of the nesting depth, nearly always enough
@@ -258,9 +267,10 @@ def _has_text(choice: Any) -> bool:
 def _parse(content: bytes) -> Any:
     """The body as JSON, None if it is not JSON.
 
-    Anything that is not strict JSON (a byte order mark, NaN or Infinity in a logprob, half of a surrogate pair, a byte
-    that is not UTF-8) affects only the choice that contains it. A choice whose message is damaged is replaced by its
-    raw text, which is malformed; damage elsewhere is kept as an escape.
+    Anything that is not strict JSON (a byte order mark, UTF-16, NaN or Infinity in a logprob, half of a surrogate pair,
+    a byte that is not UTF-8, what a gateway adds before or after the object) affects only the choice that contains it.
+    A choice whose message is damaged is replaced by its raw text, which is malformed; damage elsewhere is kept as an
+    escape.
     """
     try:
         return orjson.loads(content)
@@ -268,7 +278,8 @@ def _parse(content: bytes) -> Any:
         pass
     if (parsed := assemble_stream(content)) is None:
         try:
-            parsed = json.loads(content.decode("utf-8-sig", errors="surrogateescape"))
+            text = content.decode(json.detect_encoding(content), errors="surrogateescape")
+            parsed, _ = json.JSONDecoder().raw_decode(text, max(0, text.find("{")))
         except (ValueError, RecursionError):
             return None
     if not isinstance(parsed, dict) or _is_deeper(parsed, 2 * _MAX_DEPTH):

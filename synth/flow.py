@@ -17,6 +17,7 @@ from synth.chat_completions import (
     BrokenError,
     NotConnectedError,
     RefusedError,
+    RefusedHereError,
     ServerFaultError,
     StoppedError,
     ThrottledError,
@@ -25,7 +26,8 @@ from synth.chat_completions import (
     UnconfirmedError,
 )
 from synth.fair_semaphore import Waiter
-from synth.rate_limits import RateLimit
+from synth.first_answers import FirstAnswers
+from synth.rate_limits import RateLimits
 from synth.teacher_host import (
     MAX_BACKOFF_S,
     MAX_RETRY_AFTER_S,
@@ -43,20 +45,13 @@ if TYPE_CHECKING:
 
 FIRST_CONNECT_TRIES = 3
 TIMEOUT_RETRIES = 2  # a request that timed out may have been charged for, and each retry gets twice the time
-# First waits, two minutes by default: a per-minute limit has refilled by then, and a server may have been restarted.
-_OUTAGE_WAITS = 240
+_OUTAGE_WAITS = 240  # first waits, two minutes by default: a limit has refilled, a server may have been restarted
 _OUTAGE = 10  # this many failing questions in a row, or all that may be open: the rows are not the cause
 _SHARE_WEIGHT, _MOSTLY = 1 / 64, 0.9  # of one result in the share of failed ones; a share that is reported
 _SHOWN_CHARACTERS = 100  # characters of a server's message that are shown while nothing is sent
 _REPORT_AFTER_WAITS = 40  # first waits (20 s) of silence before it is reported, and for which a control counts at most
 _WORD_WITH_DIGIT = re.compile(r"\S*\d\S*")  # times and request ids, which differ between otherwise equal messages
 _UNKNOWN_COMPLETION_TOKENS = 256
-
-
-class _RefusedHereError(ServerFaultError):
-    """One of several addresses refuses this request: another one decides whether the request itself is at fault."""
-
-    word = "refused"
 
 
 _Waiting = tuple[Waiter, float, RetryState]
@@ -80,6 +75,8 @@ class Flow:
     A waiting request holds no place in flight. Being throttled does not count as a try: the request waits up to ten
     minutes if others are answered or all are throttled, and two minutes if it is the only one. The same holds in an
     outage, where everything fails and costs nothing. If nothing is answered for ten minutes, waiting ends.
+
+    `first` are the prompts of which an answer has to be usable before more than a few requests are in flight.
 
     Whether everything that is open fails because of the server or because of these rows is decided by a `control`: a
     question that was answered before. While it is answered, failures count as tries, and no run ends because of them.
@@ -105,10 +102,10 @@ class Flow:
         self.retries_by_kind: Counter[str] = Counter()
         self.in_flight = 0
         self.concurrency = concurrency
+        self.first = FirstAnswers(self.dispatch)
         self.hosts: tuple[TeacherHost, ...] = ()
         self._retries, self._backoff_s = retries, backoff_s
-        self._requests = RateLimit(requests_per_minute) if requests_per_minute else None
-        self._tokens = RateLimit(tokens_per_minute) if tokens_per_minute else None
+        self._limits = RateLimits(requests_per_minute, tokens_per_minute)
         self._number = 0
         self._waiting: deque[_Waiting] = deque()
         self._pauses: dict[RetryState, tuple[UnansweredError, float]] = {}
@@ -179,12 +176,12 @@ class Flow:
                     raise (refusal if answer is not None else of_the_row or refusal) from None
                 tries.refusal, tries.refused_by, used = refusal, sending.host, 0
                 what = refusal.what if isinstance(refusal, TeacherError) else str(refusal).removeprefix("refused: ")
-                failure = _RefusedHereError(what)
+                failure = RefusedHereError(what)
             except UnansweredError as unanswered:
                 used, failure = 0, unanswered
                 too_long = (unanswered.retry_after_s or 0) > MAX_RETRY_AFTER_S
                 if too_long and tries.refused_by is None and self._others(sending.host, tokens):
-                    tries.refused_by, failure = sending.host, _RefusedHereError(unanswered.what)
+                    tries.refused_by, failure = sending.host, RefusedHereError(unanswered.what)
             finally:
                 self.finish(sending, answer, failure, used)
                 self.dispatch()
@@ -193,7 +190,7 @@ class Flow:
             assert failure is not None
             if once and (failure.retry_after_s or 0) <= MAX_RETRY_AFTER_S:
                 raise failure
-            if isinstance(failure, _RefusedHereError):
+            if isinstance(failure, RefusedHereError):
                 tries.waits += 1
                 now = asyncio.get_running_loop().time()
                 others = self._others(sending.host, tokens)
@@ -232,7 +229,7 @@ class Flow:
     def _place_now(self, tokens: float, tries: RetryState) -> InFlight | None:
         if self.draining.is_set():
             raise StoppedError
-        if self._waiting or self.in_flight >= self.concurrency:
+        if self._waiting or self.in_flight >= self.first.limit(self.concurrency):
             return None
         now = asyncio.get_running_loop().time()
         host = self._pick_host(tokens, tries, now)
@@ -250,7 +247,7 @@ class Flow:
             raise
 
     def _pick_host(self, tokens: float, tries: RetryState, now: float) -> TeacherHost | None:
-        if self.in_flight >= self.concurrency or self._rate_limited_until() > now:
+        if self.in_flight >= self.first.limit(self.concurrency) or self._limits.free_at > now:
             return None
         if len(self.hosts) == 1:
             return self.hosts[0] if self.hosts[0].can_take(tokens, now) else None
@@ -259,16 +256,8 @@ class Flow:
         free = [host for host in candidates if host.can_take(tokens, now)]
         return min(free, key=lambda h: (h is tries.host, len(h.in_flight) / h.window, h.sent), default=None)
 
-    def _rate_limited_until(self) -> float:
-        if self._requests is None and self._tokens is None:
-            return 0.0
-        return max(limit.free_at for limit in (self._requests, self._tokens) if limit is not None)
-
     def _occupy_place(self, host: TeacherHost, tokens: float, tries: RetryState, now: float) -> InFlight:
-        if self._requests is not None:
-            self._requests.take(1, now)
-        if self._tokens is not None:
-            self._tokens.take(tokens, now)
+        self._limits.take(tokens, now)
         self._number += 1
         self.in_flight += 1
         sending = InFlight(host, self._number, now, tokens, tries.limit_s * 2.0**tries.timeouts)
@@ -286,6 +275,7 @@ class Flow:
         self._failed_share += ((failure is not None) - self._failed_share) * _SHARE_WEIGHT
         if answer is not None:
             self._given_up_in_a_row = 0
+            self.first.ended(slow=False)
             self._failing.clear()
             self._silent_s, self._answered_at = 0.0, now
             self.answer_s += (now - sending.sent_at - self.answer_s) / 8
@@ -299,14 +289,14 @@ class Flow:
                 self._completion_tokens = each if self._completion_tokens is None else self._completion_tokens
                 self._completion_tokens += (each - self._completion_tokens) / 8
         elif failure is not None:
+            self.first.ended(slow=failure.may_be_paid)
             may_rest = any(host is not sending.host and not host.is_resting for host in self.hosts)
             sending.host.failed(sending, failure, self._number, now, may_rest=may_rest)
-        if self._tokens is not None:
-            self._tokens.settle(used - sending.tokens)
+        self._limits.settle(used - sending.tokens)
 
     def dispatch(self) -> None:
         """Give free places to waiting requests, and set a timer for the next place that rate limits allow."""
-        if not self._waiting or self.in_flight >= self.concurrency:
+        if not self._waiting or self.in_flight >= self.first.limit(self.concurrency):
             return  # whoever frees a place dispatches again
         if self._timer is not None:
             self._timer[1].cancel()
@@ -326,7 +316,7 @@ class Flow:
         free_at = min(host.free_at(tokens, now) for host in self.hosts)
         if free_at - now > MAX_RETRY_AFTER_S and not self.in_flight:
             self._fail_waiting(wait_too_long(free_at - now, self.hosts[0].url))
-        elif (at := max(self._rate_limited_until(), free_at)) > now:
+        elif (at := max(self._limits.free_at, free_at)) > now:
             self._timer = at, loop.call_at(at, self.dispatch)
 
     def _fail_waiting(self, error: Exception) -> None:

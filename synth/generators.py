@@ -261,8 +261,12 @@ class Backward(_TeacherGenerator):
     async def __call__(self, seed: Seed) -> list[Outcome]:
         requests = [asyncio.create_task(self.asked.answer(*question)) for question in self.questions(seed)]
         try:
+            await asyncio.wait(requests, return_when=asyncio.FIRST_EXCEPTION)
+            if errors := [error for one in requests if one.done() and (error := one.exception())]:
+                self.asked.drain()  # it ends the run: the other levels must not be paid for first
+                raise errors[0]
             return [
-                self.outcome(seed, sample, *(await request), level=level)
+                self.outcome(seed, sample, *request.result(), level=level)
                 for sample, (level, request) in enumerate(zip(self.levels, requests, strict=True))
             ]
         except asyncio.CancelledError:

@@ -1,9 +1,10 @@
 """Interprets the HTTP status of a chat-completions endpoint: whether it concerns one row or every row.
 
 The status alone is not enough. Providers report a wrong key with 400 (Gemini) or 403, an empty account with 400
-(Anthropic, LiteLLM) or 429 (OpenAI), and moderation with 403 (OpenRouter). So the text of the error counts too, unless
-the request contains the same words, because an error may quote the row. It also matters whether this endpoint has
-answered before: if it has, neither the address nor a setting is wrong, and the key only if it was disabled meanwhile.
+(Anthropic, LiteLLM) or 429 (OpenAI), and moderation with 403 (OpenRouter). So the error's code and type count, and its
+text without what it quotes of the request, because a row may be about keys and quotas. It also matters whether this
+endpoint has answered before: if it has, neither the address nor a setting is wrong, and the key only if it was disabled
+meanwhile.
 """
 
 from __future__ import annotations
@@ -148,6 +149,13 @@ _NOT_LOADED = re.compile(
 )
 
 
+_CODE = re.compile(r"[\w.:-]{1,80}")  # the form of a code, which quotes nothing
+_WORD = re.compile(r"[^\W_]+")
+_ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|[nrtbf\"'/\\])")  # of JSON and of Python, perhaps doubled
+_QUOTED_WORDS = 4  # this many words in the order of the request are a quotation
+_QUOTED = " \N{HORIZONTAL ELLIPSIS} "  # replaces it; belongs to no phrase
+
+
 def meaning(status: int, error: Json, text: str, body: Json, *, answered: bool, url: str = "") -> Meaning:
     """Interpret `status` as the response to the request `body`. A pure function.
 
@@ -156,22 +164,21 @@ def meaning(status: int, error: Json, text: str, body: Json, *, answered: bool, 
     """
     message = str(error.get("message") or "")[:2000]
     words = text[:2000] if message in text else f"{message} {text[:2000]}"  # JSON may escape any character
+    codes = _codes(error)
     kind: Kind
     if status == 429 and "aliyun" in f"{url} {words}" and _QUOTA_PER_MINUTE.search(message):
         kind = "throttled"
     elif (
         status == 402
-        or (400 <= status < 500 and _is_quota_error(status, words, body))
+        or (400 <= status < 500 and (_is_quota_error(status, words, body) or _NO_QUOTA.search(codes)))
         or _begins_or_says(_NO_BALANCE, message, words, body)
     ):
         kind = "quota"
     elif status == 401 or _is_key_error(status, words, body, answered=answered):
         kind = "key"
-    elif _is_final(status, message, words, body):
+    elif _is_final(status, message, words, body) or (status in (429, 500) and _TOO_LARGE.search(codes)):
         kind = "refused"
-    elif status == 429 or (
-        status in (400, 403) and _THROTTLING_CODES.search(" ".join(str(error.get(name)) for name in _CODE_FIELDS))
-    ):
+    elif status == 429 or (status in (400, 403) and _THROTTLING_CODES.search(codes)):
         kind = "throttled"
     elif (
         (status >= 500 and status != 501)  # not implemented: n, for example
@@ -236,13 +243,42 @@ def _is_key_error(status: int, words: str, body: Json, *, answered: bool) -> boo
     if answered or status not in (400, 403):
         return False
     if status == 403 and not words.lstrip().startswith("<"):  # an HTML page is a firewall's, and may concern this row
-        return not _MODERATION.search(words) and _NO_ACCESS.search(words) is not None
+        return not _MODERATION.search(words) and _NO_ACCESS.search(_own_words(words, body)) is not None
     return says_itself(_WRONG_KEY, words, body)
+
+
+def _codes(error: Json) -> str:
+    """The codes of an error, which are the endpoint's own words whatever the row contains."""
+    values = (str(error.get(name)) for name in _CODE_FIELDS)
+    return " ".join(value for value in values if _CODE.fullmatch(value))
+
+
+def _own_words(words: str, body: Json) -> str:
+    """`words` without what they quote of the request, in whatever case, spacing and escaping."""
+    plain = _ESCAPE.sub(_unescaped, words)
+    quotable = set[tuple[str, ...]]()
+    for message in body.get("messages", ()):
+        turn = _WORD.findall(str(message.get("content")).lower())
+        quotable |= {tuple(turn[at : at + _QUOTED_WORDS]) for at in range(max(1, len(turn) - _QUOTED_WORDS + 1))}
+    places = list(_WORD.finditer(plain))
+    lower = [place[0].lower() for place in places]
+    parts, copied = list[str](), 0
+    for at in range(len(lower) - _QUOTED_WORDS + 1):
+        if tuple(lower[at : at + _QUOTED_WORDS]) in quotable:
+            parts += [plain[copied : places[at].start()], _QUOTED]
+            copied = places[at + _QUOTED_WORDS - 1].end()
+    return "".join((*parts, plain[copied:]))
+
+
+def _unescaped(escape: re.Match[str]) -> str:
+    return chr(int(escape[1], 16)) if escape[1] else " "
 
 
 def says_itself(pattern: re.Pattern[str], words: str, body: Json) -> bool:
     """Whether the endpoint says it, in words that the request does not contain: an error may quote the row."""
-    phrases = [match[0].lower() for match in pattern.finditer(words)]
+    if pattern.search(words) is None:
+        return False
+    phrases = [match[0].lower() for match in pattern.finditer(_own_words(words, body))]
     request_text = " ".join(str(message.get("content")) for message in body.get("messages", ()) if phrases).lower()
     return any(phrase not in request_text for phrase in phrases)
 
@@ -255,7 +291,7 @@ def _begins_or_says(pattern: re.Pattern[str], message: str, words: str, body: Js
 def refused_setting(error: Json, text: str, body: Json, *, answered: bool) -> str:
     """The setting of `body` that the endpoint does not accept, however it reports that; empty if it reports no such
     thing. Once the endpoint has answered, only its own error code is trusted: an error's text may quote the row."""
-    settings = body.keys() - _NOT_SETTINGS
+    settings, text = body.keys() - _NOT_SETTINGS, _own_words(text, body)
     code, param = str(error.get("code") or ""), str(error.get("param") or "").rpartition(".")[2]
     if param in settings and code.startswith(("unsupported", "unknown", "unrecognized")):
         return param

@@ -23,7 +23,7 @@ from synth.answer_index import AnswerIndex
 from synth.answer_judge import AnswerJudge
 from synth.answers import why_bad
 from synth.batch_lines import NotInBatchError, line_name
-from synth.batches import OPEN_QUESTIONS, Batches
+from synth.batches import IN_BATCHES, Batches
 from synth.bulk import Bulk, BulkRequest
 from synth.call_rows import call_rows
 from synth.chat_completions import Answer, RefusedError, StoppedError, UnansweredError, prompt_seems_cut
@@ -47,7 +47,7 @@ class Ledger:
     `concurrency` (default `teacher.concurrency`) limits the requests in flight; twice that number may be in flight or
     answered but not durable. `retry_failed` grants samples that have used up their attempts another `teacher.attempts`
     answers each. A run ends with a TeacherError if all further answers would be unusable or refused, unless
-    `keep_asking`. With `batches` it asks through them, and `concurrency` is the number of open questions.
+    `keep_asking`. With `batches` it asks through them, and four times `concurrency` questions are open.
 
     Counters: `reused` (samples answered from the store), `in_flight` (requests sent and not durable),
     `costs` and `usage` of this run, `served` (names of the models that answered, as reported by the endpoint),
@@ -70,7 +70,7 @@ class Ledger:
         self.identity = teacher.identity or teacher.model
         self.revision = teacher.revision
         self._in_batches = batches is not None and batches.submits
-        self.concurrency = concurrency or (OPEN_QUESTIONS if self._in_batches else teacher.concurrency)
+        self.concurrency = concurrency or (IN_BATCHES if self._in_batches else teacher.concurrency)
         self.reused = self.cut_prompts = 0
         self.meter = Meter(store, teacher, stage)
         self.unconfirmed = self._usage_unknown = 0
@@ -81,12 +81,13 @@ class Ledger:
         self._attempts = teacher.attempts
         self._stage = stage
         endpoint.flow.concurrency = min(endpoint.flow.concurrency, self.concurrency)
-        self.places = FairSemaphore(2 * self.concurrency)
+        self.places = FairSemaphore((4 if self._in_batches else 2) * self.concurrency)  # 4: all that the engine opens
         self.answered = AnswerIndex(store.each_answer())
         self.pending: dict[str, asyncio.Future[Completion | FailedSample] | None] = {}  # None: nobody else waits for it
         self.refusals = Refusals(self._ask_again, self._keep_judgements, keep_asking=keep_asking)
         repeat = None if keep_asking else self._ask_again
-        self.judge = AnswerJudge(teacher.finish_reasons, endpoint, repeat, keep_asking=keep_asking)
+        meter = None if self._in_batches else self.meter
+        self.judge = AnswerJudge(teacher.finish_reasons, endpoint, repeat, meter, keep_asking=keep_asking)
         self.handed_over: dict[str, BulkRequest] = {}  # handed over from bulk, to be continued here
         self._granted: dict[str, int] = {}
         keys = [key for key, _, _ in store.each_answer() if self._is_given_up(key)] if retry_failed else []
@@ -105,7 +106,7 @@ class Ledger:
 
     @property
     def flow(self) -> Flow:
-        """The scheduler of these requests, with its retry counts."""
+        """The scheduler of these requests."""
         return self.endpoint.flow
 
     @property
@@ -190,7 +191,10 @@ class Ledger:
                 else:
                     self.pending[key] = None
                     missing.append(sample)
-            if missing:  # no await between claiming a key above and the `try` in _ask_until_settled that releases it
+            if missing:
+                self.judge.begin(
+                    question.prompt
+                )  # no await between claiming a key above and the `try` in _ask_until_settled that releases it
                 answers |= await self._ask_until_settled(question, keys, missing)
             for sample in stored:
                 if (answer := await self._load_good(keys[sample], question)) is not None:
@@ -246,7 +250,7 @@ class Ledger:
         settled: dict[int, Completion | FailedSample] = {}
         try:
             while waiting := [sample for sample in samples if sample not in settled]:
-                group = self._next_group(keys, waiting, seeded=question.sampling.seed is not None)
+                group = waiting if question.sampling.seed is None else self.answered.consecutive(keys, waiting)
                 try:
                     calls = await self._send(question, [keys[s] for s in group], group)
                 except UnansweredError as failure:
@@ -278,17 +282,6 @@ class Ledger:
             pending.exception()  # mark as retrieved: the asking call raises it, and nothing else may be waiting
         else:
             pending.cancel()
-
-    def _next_group(self, keys: Sequence[str], waiting: list[int], *, seeded: bool) -> list[int]:
-        """The samples of the next request: all, or with a seed per sample, consecutive ones of the same attempt."""
-        if not seeded:
-            return waiting
-        group, tried = waiting[:1], len(self.answered.of(keys[waiting[0]]))
-        for sample in waiting[1:]:
-            if sample != group[-1] + 1 or len(self.answered.of(keys[sample])) != tried:
-                break
-            group.append(sample)
-        return group
 
     async def _send(self, question: Question, keys: list[str], samples: list[int]) -> list[Call]:
         """Send one request for `samples`. Its rows are queued for the disk first, then judged, and made durable."""
@@ -343,9 +336,13 @@ class Ledger:
         self, request: Json, prompt: str, like: Question | None = None, *, once: bool = False
     ) -> str | None:
         """Repeat a question that was answered before, with the settings of `request`. Returns the text of the refusal,
-        empty if it is answered (usably for `like`), None if that is unknown. It is paid for, with its own key."""
-        text, earlier = None, repeated_requests(self.store, request, self.endpoint.model, self.identity, prompt)
+        empty if it is answered, None if that is unknown. It is paid for, with its own key. With `like`, it must be one
+        of the same prompt, and answered usably for `like`."""
+        of, text = (self.endpoint.model, self.identity, prompt), None
+        earlier = repeated_requests(self.store, request, *of, only_this_prompt=like is not None)
         for body, before in await asyncio.to_thread(list, earlier) if once else earlier:  # may take seconds
+            if like is not None and not self.judge.is_usable(before, like):
+                continue
             try:
                 answer = await self.endpoint.send(body, account=self.meter, prompt=before.prompt, once=once)
             except RefusedError as refusal:
@@ -358,9 +355,9 @@ class Ledger:
             call = self.judge.judged(call, question)
             self.answered.add(call.key, call.attempt, call.status)  # before the await: written even if cancelled
             await self.store.put(call, *settled)
-            if answer.choices and (like is None or call.status == "ok"):
+            if answer.choices and (like is None or self.judge.is_usable(call, like)):
                 return ""
-            text = call.reason
+            text = call.reason or "it cannot be read"
         return text
 
     async def _answer(

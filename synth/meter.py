@@ -100,6 +100,13 @@ class Meter:
         return self.prices is not None and self.prices.source == FREE and not self._has_charged
 
     @property
+    def may_charge(self) -> bool:
+        """Whether answers may cost money: they have a price, or an account could be charged for them."""
+        teacher = self._teacher
+        has_account = bool(teacher.key_env or teacher.headers_env or teacher.query_env)
+        return not self._is_free and (has_account or self.prices is not None)
+
+    @property
     def costs(self) -> list[Cost]:
         """The costs by prompt; requests whose outcome is unknown are `lost`."""
         source = self.prices.source if self._prompt_costs and self.prices else ""

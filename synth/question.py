@@ -26,7 +26,8 @@ class Question(NamedTuple):
     """A question to a teacher, independent of which teacher. Its messages, sampling and schema determine the answer.
 
     The other fields do not: whether an answer that violates the schema is bad (`binding`), a further check of the text
-    (`refused`, which returns the reason or None), and the name under which its cost is reported (`prompt`).
+    (`refused`, which returns the reason or None), the name under which its cost is reported (`prompt`), and whether the
+    caller can use a good answer (`readable`): it is kept and not asked for again, but a run of no others ends.
     """
 
     messages: Sequence[Message]
@@ -35,6 +36,7 @@ class Question(NamedTuple):
     binding: bool = True
     prompt: str = ""
     refused: Callable[[str], str | None] | None = None
+    readable: Callable[[str], bool] | None = None
 
     @property
     def judged_by(self) -> Json | None:

@@ -144,3 +144,28 @@ class RateLimit:
     def settle(self, units: float) -> None:
         """Correct the count by `units`: positive if more were used than taken, negative if fewer."""
         self.free_at += units * self._seconds_per_unit
+
+
+class RateLimits:
+    """The limits of a spec, per minute: on requests and on tokens, either of which may be missing."""
+
+    def __init__(self, requests_per_minute: float | None, tokens_per_minute: float | None) -> None:
+        self._requests = RateLimit(requests_per_minute) if requests_per_minute else None
+        self._tokens = RateLimit(tokens_per_minute) if tokens_per_minute else None
+
+    @property
+    def free_at(self) -> float:
+        """When the next request may be sent."""
+        return max((limit.free_at for limit in (self._requests, self._tokens) if limit is not None), default=0.0)
+
+    def take(self, tokens: float, now: float) -> None:
+        """Count a request of about `tokens` that is sent at `now`."""
+        if self._requests is not None:
+            self._requests.take(1, now)
+        if self._tokens is not None:
+            self._tokens.take(tokens, now)
+
+    def settle(self, tokens: float) -> None:
+        """Correct the count by `tokens`."""
+        if self._tokens is not None:
+            self._tokens.settle(tokens)

@@ -117,12 +117,16 @@ class Refusals:
         await self._save([call.model_copy(update={"status": status}) for call in changed])
 
 
-def repeated_requests(store: Store, request: Json, model: str, *of: str) -> Iterator[tuple[Json, Call]]:
-    """Two requests that repeat earlier answered questions, each with that answer, with the settings of `request`,
-    which may be the cause. Two, because one may be moderated by now, and would then stop every later run. `of` is the
-    teacher's identity and the prompt."""
+def repeated_requests(
+    store: Store, request: Json, model: str, identity: str, prompt: str, *, only_this_prompt: bool = False
+) -> Iterator[tuple[Json, Call]]:
+    """Two requests that repeat questions which this teacher answered before, each with that answer, with the settings
+    of `request`, which may be the cause. Two, because one may be moderated by now, and would then stop every later run.
+    They have this prompt if any of it was answered; otherwise any prompt, unless `only_this_prompt`."""
     settings = {name: value for name, value in request.items() if name != "n"} | {"model": model}
-    for before in islice(latest_answers(store, *of), 2):
+    for before in islice(latest_answers(store, identity, prompt), 2):
+        if only_this_prompt and before.prompt != prompt:
+            return
         yield settings | {"messages": before.request["messages"]}, before
 
 

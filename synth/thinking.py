@@ -14,8 +14,8 @@ from typing import NamedTuple
 # The settings in a sampling table's `extra` that disable thinking, by server.
 NO_THINKING = (
     "{ chat_template_kwargs = { enable_thinking = false } } (vLLM, SGLang), "
-    '{ reasoning_effort = "none" } (Ollama, OpenAI, Mistral), '
-    'or { thinking = { type = "disabled" } } (DeepSeek, Moonshot, Z.ai)'
+    '{ reasoning_effort = "none" } (Ollama, OpenAI, Mistral), { reasoning = { effort = "none" } } (OpenRouter), '
+    'or { thinking = { type = "disabled" } } (DeepSeek, Moonshot, Z.ai, Anthropic)'
 )
 
 # The models' own tags (Seed and LongCat prefix their name), and words for a block that a task may request as well.

@@ -62,9 +62,10 @@ def charged(usage: Any) -> float | None:
     cost = usage.get("cost", usage.get("estimated_cost"))
     if cost is None and "is_byok" not in usage:
         return _parse_amount(usage.get("cost_in_usd_ticks"), per_usd=1e10)
-    details = usage.get("cost_details")
-    if usage.get("is_byok") and isinstance(details, dict):
-        return sum_if_known((_parse_amount(cost), _parse_amount(details.get("upstream_inference_cost"))))
+    if usage.get("is_byok"):  # without details the larger part is unknown
+        details = usage.get("cost_details")
+        upstream = details.get("upstream_inference_cost") if isinstance(details, dict) else None
+        return sum_if_known((_parse_amount(cost), _parse_amount(upstream)))
     return _parse_amount(cost.get("total_cost") if isinstance(cost, dict) else cost)
 
 

@@ -19,7 +19,7 @@ from curate.judge import Judge, JudgePreference, open_judge, same_family_warning
 from curate.outcome import CurateResult, curate_project
 from curate.remote_scorers import RemoteScorers
 from curate.rules import asked_of, rules_of
-from schemas.errors import BudgetReached, SpecError
+from schemas.errors import BudgetReached, SpecError, TeacherError
 from schemas.kinds import KINDS
 from schemas.project import Project
 from schemas.records import Imported, Message, Pair, Reason
@@ -174,6 +174,28 @@ def test_row_with_unreadable_answer_waits_and_is_counted(tmp_path: Path) -> None
     assert again.counts == result.counts
     assert result.facts["scorer"]["by"] == "judge/checklist@2"
     assert result.accepted[0].score == pytest.approx((3 * 0.9 + 0.2) / 4)
+
+
+@pytest.mark.parametrize("text", ["I would rather not say.", "Both have their merits."])
+def test_a_judge_that_cannot_be_read_is_not_paid_for_every_row(text: str, tmp_path: Path) -> None:
+    """A model that answers none of the questions in a readable form ends the run after a few rows. Each of them used to
+    be paid for, and was not scored."""
+
+    async def both(judge: Judge) -> None:
+        await asyncio.gather(*(judge.answers(f"fox {i}", f"a calm fox {i}") for i in range(200)))
+
+    async def comparisons(judge: Judge) -> None:
+        await asyncio.gather(*(judge.preferences(f"fox {i}", f"a calm fox {i}", "a fox") for i in range(200)))
+
+    def reply(ask: Ask) -> Reply:
+        return says(text, delay_s=0.05)
+
+    for number, work in enumerate((both, comparisons)):
+        (folder := tmp_path / str(number)).mkdir()
+        with LoopbackTeacher(reply) as judge:
+            with pytest.raises(TeacherError, match=f"None of the first 10 answers can be used; the last: '{text}'"):
+                ask_judge(project(folder, {"a": judge.url}), work)
+            assert len(judge.asked) <= 40
 
 
 def test_failed_request_is_repeated_in_the_next_run(tmp_path: Path) -> None:

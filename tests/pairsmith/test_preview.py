@@ -48,6 +48,14 @@ def test_a_preview_works_before_the_first_run(project: Project, teacher: Loopbac
     assert len(teacher.asked) == 2
 
 
+def test_a_preview_without_a_usable_answer_says_why(make_project: Callable[..., Project]) -> None:
+    """If all answers are cut off, for example, the error names the reason and what to change."""
+    with LoopbackTeacher(lambda ask: says(*["A dog on"] * ask.n, finish="length")) as teacher:
+        shown = make_project(teacher.url).run("preview", "--seeds", "2")
+    assert shown.returncode != 0
+    assert "raise sampling.max_tokens" in " ".join(shown.stderr.split())
+
+
 def test_a_preview_shows_which_answers_a_gate_rejects(project: Project) -> None:
     """Five answers that every run would reject used to look as good as any, until all were paid for."""
     good = project.json("preview", "--seeds", "1")["facts"]["rows"][0]

@@ -178,6 +178,7 @@ def test_known_providers_have_the_prices_of_the_table() -> None:
         ({"cost": 0.0125}, 0.0125),
         ({"cost": 0.001, "is_byok": True, "cost_details": {"upstream_inference_cost": 0.02}}, 0.021),
         ({"cost": 0, "is_byok": True, "cost_details": {}}, None),
+        ({"cost": 0.001, "is_byok": True}, None),  # what the provider charges is unknown
         ({"cost": {"total_cost": 0.0086, "request_cost": 0.006}}, 0.0086),
         ({"cost_in_usd_ticks": 37_756_000}, 0.0037756),
         ({"cost_in_usd_ticks": "many"}, None),

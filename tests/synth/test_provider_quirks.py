@@ -12,7 +12,7 @@ import orjson
 import pytest
 
 from schemas.errors import TeacherError
-from schemas.records import Json, Sampling
+from schemas.records import Json, Sampling, Usage
 from schemas.store import Store
 from synth.answers import judged, schema_violation
 from synth.chat_completions import UnreadableError, effective_response, read_answer
@@ -30,6 +30,33 @@ ANSWER = orjson.dumps(
     }
 )
 BROTLI = Reply(body=b"\x0b\x02\x80abc\x03", headers={"Content-Encoding": "br"})
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        ANSWER.decode().encode("utf-16"),
+        ANSWER.decode().encode("utf-16-le"),
+        b"\xef\xbb\xbf" + ANSWER,
+        b")]}'\n" + ANSWER,
+        b"\n\n  " + ANSWER + b"\0\0",
+        ANSWER + b"\n\nOK",
+        b"callback(" + ANSWER + b");",
+    ],
+)
+def test_an_answer_in_an_odd_body_is_read(body: bytes) -> None:
+    """Another encoding than UTF-8, and what a gateway adds before or after the object, costs no answer."""
+    answer = read_answer(body, 0.1, {})
+    assert judged(answer.choices[0], None, {}, {}, 0).text == "a red dog"
+    assert answer.usage == Usage(prompt_tokens=7, completion_tokens=3)
+
+
+@pytest.mark.parametrize(
+    "body", [b"<html><style>a { b: c }</style></html>", b"{", b"", b"null", b'{"choices": [', b"[]"]
+)
+def test_a_body_without_an_answer_is_none(body: bytes) -> None:
+    """A page, an empty body or a part of an answer is malformed."""
+    assert read_answer(body, 0.1, {}).choices == []
 
 
 def test_unread_compression_buys_one_answer_and_names_the_package() -> None:

@@ -42,6 +42,7 @@ def read(content: bytes) -> Answer:
 PIECES = (piece("a red "), piece("dog"), piece("", "stop"), COUNTED)
 SPLIT = b'data: {"choices": [{"index": 0,\ndata: "delta": {"content": "a red dog"}, "finish_reason": "stop"}]}\n\n'
 SHAPES = {
+    "usage as Groq sends it": stream(*PIECES[:2], {**piece("", "stop"), "x_groq": {"id": "r", "usage": USAGE}}),
     "line ends of Windows": stream(*PIECES, end="\r\n\r\n"),
     "carriage returns alone": stream(*PIECES, end="\r\r"),
     "no blank behind the colon": stream(*PIECES, field="data:"),

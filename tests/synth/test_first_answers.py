@@ -1,0 +1,140 @@
+"""The first answers of a run: few are paid for before one is known to be usable, and a healthy run does not notice."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from schemas.errors import TeacherError
+from schemas.records import Seed
+from synth.engine import generate
+from synth.slots import GenerateResult
+from tests.synth.loopback import Ask, LoopbackTeacher, Reply, fails, says
+from tests.synth.rig import input, output, rig
+
+PAID: dict[str, Any] = {"usd_per_million_prompt_tokens": 1.0, "usd_per_million_completion_tokens": 1.0}
+
+
+def only_thinking(ask: Ask) -> Reply:
+    message = {"role": "assistant", "content": "", "reasoning_content": "Hm."}
+    choice = {"index": 0, "finish_reason": "length", "message": message}
+    usage = {"prompt_tokens": 10, "completion_tokens": 5}
+    return Reply(body=orjson.dumps({"id": f"chat-{ask.number}", "choices": [choice], "usage": usage}), delay_s=0.05)
+
+
+USELESS: dict[str, Callable[[Ask], Reply]] = {
+    "empty": lambda ask: says("", delay_s=0.05),
+    "cut": lambda ask: says(f"{ask.prompt}, at", finish="length", delay_s=0.05),
+    "thinking": only_thinking,
+    "page": lambda ask: Reply(body=b"<html><title>Welcome</title></html>", delay_s=0.05),
+    "unknown finish": lambda ask: says(ask.prompt, finish="odd", delay_s=0.05),
+}
+
+
+def run(
+    teacher: LoopbackTeacher,
+    folder: Path,
+    seeds: Sequence[Seed],
+    *,
+    concurrency: int = 32,
+    **prices: Any,
+) -> GenerateResult:
+    async def go() -> GenerateResult:
+        async with rig(teacher.url, folder, n=1, concurrency=concurrency, **prices) as r:
+            return await generate(r.store, seeds, r.generators, concurrency=concurrency)
+
+    return asyncio.run(go())
+
+
+@pytest.mark.parametrize("concurrency", [64, 256])
+@pytest.mark.parametrize("kind", USELESS)
+def test_few_useless_answers_are_paid_for(kind: str, concurrency: int, tmp_path: Path) -> None:
+    """A run in which no answer can be used stops after some twenty, however many may be in flight: it stopped
+    after 128 at 64 and after 300 to 700 at 256, more where the disk is slow."""
+    with LoopbackTeacher(USELESS[kind]) as teacher:
+        with pytest.raises(TeacherError):
+            run(teacher, tmp_path, input(400), concurrency=concurrency, **PAID)
+        assert len(teacher.asked) <= 60
+
+
+def test_each_prompt_is_judged_by_its_own_answers(tmp_path: Path) -> None:
+    """Good answers in one direction do not hide that all answers in the other are useless."""
+
+    def reply(ask: Ask) -> Reply:
+        return says("" if ask.prompt.startswith("hound") else f"{ask.prompt}, at length", delay_s=0.1)
+
+    seeds = list(chain.from_iterable(zip(input(200), output(200), strict=True)))
+    with LoopbackTeacher(reply) as teacher:
+        with pytest.raises(TeacherError, match="None of the first 10 answers"):
+            run(teacher, tmp_path, seeds, concurrency=8, **PAID)
+        assert sum(prompt.startswith("hound") for prompt in teacher.counts().elements()) <= 60
+
+
+def test_the_first_usable_answer_lets_all_others_go(tmp_path: Path) -> None:
+    """Until an answer is usable, five requests are in flight; then as many as the spec allows."""
+    first: list[int] = []
+
+    def look() -> bool:
+        first.append(len(teacher.asked))
+        return True
+
+    def reply(ask: Ask) -> Reply:
+        if ask.number == 1:
+            return Reply(delay_s=0.3, when=look)
+        return Reply(delay_s=0.4 if ask.number <= 5 else 0.05)
+
+    with LoopbackTeacher(reply) as teacher:
+        run(teacher, tmp_path, input(200), **PAID)
+    assert first == [5]
+    assert teacher.busiest > 10
+
+
+@pytest.mark.parametrize("first", ["slow", "cut off", "refused", "useless"])
+def test_an_unlucky_first_row_holds_nothing_up(first: str, tmp_path: Path) -> None:
+    """One of the first answers is slow, lost, refused or useless: the others are asked at full concurrency."""
+
+    def reply(ask: Ask) -> Reply:
+        if ask.prompt != "dog 0":
+            return Reply(delay_s=0.05)
+        slow = Reply(when=lambda: len(teacher.asked) >= 150)
+        unlucky = {"slow": slow, "cut off": Reply(cut=ask.nth == 1), "refused": fails(400, "no"), "useless": says("")}
+        return unlucky[first]
+
+    with LoopbackTeacher(reply) as teacher:
+        run(teacher, tmp_path, input(150), **PAID)
+    assert teacher.busiest > 10
+
+
+def test_a_prompt_that_is_hardly_asked_holds_no_other_up(tmp_path: Path) -> None:
+    """The only question of one prompt has useless answers; the other prompt is soon asked at full concurrency."""
+
+    def reply(ask: Ask) -> Reply:
+        return says("", delay_s=0.01) if ask.prompt.startswith("hound") else Reply(delay_s=0.05)
+
+    with LoopbackTeacher(reply) as teacher:
+        run(teacher, tmp_path, [*output(1), *input(300)], **PAID)
+    assert teacher.busiest > 10
+
+
+@pytest.mark.parametrize("prices", [{}, dict.fromkeys(PAID, 0.0)])
+def test_a_teacher_that_costs_nothing_is_asked_at_once(prices: dict[str, Any], tmp_path: Path) -> None:
+    """With a price of 0, or neither a key nor a price, no money is lost and nothing waits."""
+    with LoopbackTeacher(lambda ask: Reply(when=lambda: teacher.busiest == 32)) as teacher:
+        assert run(teacher, tmp_path, input(40), **prices).pairs_made == 40
+
+
+def test_rows_that_are_filtered_do_not_end_a_run_early(tmp_path: Path) -> None:
+    """Seven filtered rows at the beginning, asked twice each, are those rows' own fault."""
+
+    def reply(ask: Ask) -> Reply:
+        return says("no", finish="content_filter") if int(ask.prompt.split()[1]) < 7 else Reply()
+
+    with LoopbackTeacher(reply) as teacher:
+        result = run(teacher, tmp_path, input(100), **PAID)
+    assert (result.failed, result.pairs_made) == (7, 93)
