@@ -168,11 +168,33 @@ def required_standard_errors(p_value: float | None, p_holm: float | None) -> flo
     return standard_errors(0.05 * p_value / p_holm if p_value and p_holm else 0.05)
 
 
-def seeds_factor(p_value: float | None, p_holm: float | None) -> float:
+def flip_spread(
+    passed_a: Sequence[int],
+    asked_a: Sequence[int],
+    passed_b: Sequence[int],
+    asked_b: Sequence[int],
+    *,
+    groups: Sequence[str] | None = None,
+) -> tuple[float, float] | None:
+    """The standard deviation of the sign-flip statistic and half of the step between its values, both as multiples of
+    its observed value; None if that is 0."""
+    import numpy as np
+
+    from train.limits import paired_counts, seed_differences
+
+    steps = seed_differences(*paired_counts(passed_a, asked_a, passed_b, asked_b), groups)
+    observed = abs(float(steps.sum()))
+    return (math.sqrt(float((steps**2).sum())) / observed, float(np.gcd.reduce(steps)) / observed) if observed else None
+
+
+def seeds_factor(spread: tuple[float, float] | None, p_value: float | None, p_holm: float | None) -> float | None:
     """The factor by which the number of seeds would have to grow for the adjusted test to confirm the present
-    difference."""
-    current = standard_errors(p_value or 1.0)
-    return (required_standard_errors(p_value, p_holm) / current) ** 2 if current > 0 else 1.0
+    difference: f with (f - step) / (sd sqrt(f)) standard errors. None without a difference."""
+    if spread is None:
+        return None
+    sd, step = spread
+    reach = required_standard_errors(p_value, p_holm) * sd
+    return ((reach + math.sqrt(reach**2 + 4 * step)) / 2) ** 2
 
 
 @cache
