@@ -153,7 +153,9 @@ def test_better_needs_the_adjusted_p_value_and_the_interval() -> None:
     assert {one.more_inputs for one in strong} == {None}
 
 
-@pytest.mark.parametrize(("only_tuned", "only_base", "of"), [(1, 0, 20), (2, 0, 29), (2, 1, 20), (6, 2, 40), (4, 0, 24)])
+@pytest.mark.parametrize(
+    ("only_tuned", "only_base", "of"), [(1, 0, 20), (2, 0, 29), (2, 1, 20), (6, 2, 40), (4, 0, 24)]
+)
 def test_the_forecast_number_of_inputs_decides_it(only_tuned: int, only_base: int, of: int) -> None:
     """If the new inputs turn out like those so far, about as many as forecast decide the comparison. For two inputs of
     29 the forecast was three times too high; for a single one it was 10^33 inputs."""
