@@ -197,6 +197,22 @@ def seeds_factor(spread: tuple[float, float] | None, p_value: float | None, p_ho
     return ((reach + math.sqrt(reach**2 + 4 * step)) / 2) ** 2
 
 
+def significant_lead(rate: float, units: int, tests: int) -> float:
+    """About the smallest lead over a system that passes `rate` of `units` inputs (or groups) which the exact test,
+    adjusted for this many `tests`, would confirm if the two passed independently of each other, and each input counted
+    once.
+
+    If only tuned passes x of n inputs, and only the other y, the lead d = (x - y) / n is (x - y - 1) / sqrt(x + y)
+    standard errors long. If y is 0, p is 2^(1 - x).
+    """
+    p = 0.05 / tests
+    needed = standard_errors(p) ** 2
+    b = 2 + needed * (1 - 2 * rate)
+    c = 1 / units - 2 * needed * rate * (1 - rate)
+    lead = (b + math.sqrt(max(0.0, b * b - 4 * c * units))) / (2 * units)
+    return max(lead, math.ceil(1 - math.log2(p)) / units)
+
+
 @cache
 def student_quantile(degrees: int, level: float) -> float:
     """Student's quantile. Up to 30 degrees of freedom it is exact; beyond, the error of the series of Abramowitz and
