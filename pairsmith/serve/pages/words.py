@@ -140,7 +140,11 @@ def verdict(snapshot: Snapshot) -> str | None:
         if rate := next((rate for label, rate in rates.items() if name in label.split(" = ")), None):
             interval = f" {format_bounds(rate['low'], rate['high'])}" if "low" in rate else ""
             sides[side] = f"{percent(rate['share'])}{interval}"
-    return _in_words(receipt and (receipt.facts.get("verdict") or {}).get("decision"), sides)
+    return _in_words(_decided(receipt), sides)
+
+
+def _decided(receipt: Receipt | None) -> str | None:
+    return (receipt.facts.get("verdict") or {}).get("decision") if receipt else None
 
 
 _SIDES = {"tuned": "tuned", "its base": "base"}
@@ -152,8 +156,7 @@ def _in_words(decision: str | None, sides: Mapping[str, str]) -> str:
 
 def changed_verdict(snapshot: Snapshot, concluded: ModelVerdict) -> list[str]:
     """A caution if the verdict of the last evaluation, which the list of projects shows, is not the present one."""
-    receipt = snapshot.last("evaluate")
-    decision = (receipt.facts.get("verdict") or {}).get("decision") if receipt else None
+    decision = _decided(snapshot.last("evaluate"))
     if decision in (None, concluded.decision):
         return []
     return [
