@@ -11,14 +11,18 @@ precision, or when there are four times as many calibration answers. Each trial 
 before, so that together they err with a probability of at most 1 - confidence. Of several trials of the same rows, the
 one that accepts most may therefore be used.
 
-Not covered: reviewers who are wrong (a label is what they decided). Rows without an answer are assumed to be like those
-with one.
+A row with answers that settle nothing counts as bad until an adjudicator decides it: left out, such rows, which are
+worse than the others, would make a set look better than it is. The bound holds, because evidence falls with every bad
+row.
+
+Not covered: reviewers who are wrong (a label is what they decided), and a gate that was written to reject the very rows
+of the estimation half that reviewers rejected. Rows without an answer are assumed to be like those with one.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import NamedTuple
 
@@ -29,7 +33,7 @@ from curate.calibration import LEAST, Calibrator, Features, calibrate
 from curate.evidence import GoodShare, evidence, good_share
 from curate.rows import StepId
 from schemas.records import Artifact, content_id
-from schemas.wording import percent
+from schemas.wording import counted, percent
 
 SETS = 20
 """About how many sets are tested. More would end the sequence early by chance more often; fewer would lose rows."""
@@ -155,8 +159,8 @@ class Certificate:
 
     `rows` are accepted (empty: no certificate), out of `considered` that could have been. `sets` are strictest first;
     `passed` of them passed before the first that failed. `labels` of `labels_possible` rows of the estimation half have
-    an answer, and `calibrated_on` rows of the calibration half. `why` says why there is no certificate, `more` what
-    would change that.
+    enough answers, `disputed` of them without a decision, and `calibrated_on` rows of the calibration half. `why` says
+    why there is no certificate, `more` what would change that.
     """
 
     precision: float
@@ -172,16 +176,23 @@ class Certificate:
     trial: int = 0
     why: str = ""
     more: str = ""
+    disputed: int = 0
 
 
 def certify(
-    trial: Trial, probabilities: Mapping[str, float], labels: Mapping[str, bool], possible: int, confidence: float
+    trial: Trial,
+    probabilities: Mapping[str, float],
+    labels: Mapping[str, bool],
+    possible: int,
+    confidence: float,
+    disputed: Collection[str] = (),
 ) -> Certificate:
     """Test the sets of a trial.
 
     `probabilities` holds P(good) of all rows that may be accepted; `labels` holds the answers to a random sample of
-    them, out of `possible` rows that could be sampled.
+    them, out of `possible` rows that could be sampled, without those `disputed`.
     """
+    labels = {**labels, **dict.fromkeys(disputed, False)}
     error = trial.error(confidence)
     sets = sets_above(trial.thresholds, probabilities, labels)
     passed = _passed(sets, trial.precision, error)
@@ -210,6 +221,7 @@ def certify(
         trial=trial.number,
         why=why,
         more=more,
+        disputed=len(disputed),
     )
 
 
@@ -314,10 +326,15 @@ def too_few_to_calibrate(
 def in_words(certificate: Certificate, waiting: int, rejected: int, decided: int = 0) -> str:
     """The certificate in one line. `waiting` rows are for reviewers, who have already decided `decided` of them;
     `rejected` rows are out."""
-    c = certificate
+    c, disputes = certificate, ""
+    if c.disputed:
+        disputes = counted(
+            c.disputed, "row whose answers settle nothing counts", "rows whose answers settle nothing count"
+        )
+        disputes += " as bad until an adjudicator decides (`pairsmith review push` queues them)"
     if not c.rows:
-        return f"no certificate: {c.why}. {c.more}".strip()
-    more = f"; {c.more}" if c.more else ""
+        return " ".join(f"{part.rstrip('.')}." for part in (f"no certificate: {c.why}", disputes, c.more) if part)
+    more = "".join(f"; {part}" for part in (disputes, c.more) if part)
     by_people = f"; {decided:,} decided by people" if decided else ""
     return (
         f"auto-accept {len(c.rows):,} rows at >= {percent(c.precision)} precision ({percent(c.confidence)} confidence, "

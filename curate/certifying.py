@@ -10,7 +10,7 @@ from curate.calibration import Features, features_of
 from curate.certificate import Certificate, Trial, certify, changed_parts, parts_of, too_few_to_calibrate, trials_for
 from curate.pool import Pool
 from curate.review.acceptance import Drawn, estimation_sample, needs_whole_pool
-from curate.review.decision import labels_of
+from curate.review.decision import labels_of, unsettled
 from curate.review.population import Population
 from curate.review.sampling import ESTIMATION, in_estimation_half, sampled_ids
 from curate.rows import StepId
@@ -115,7 +115,8 @@ def look(
     parts = {**parts, "rows": content_id("rows", sorted(rows))}
     features = features_of(pool)
     sampled = {id_: draws for id_, draws in store.sampled().items() if id_ in population.rows}
-    labels = labels_of(population.pairs(sampled), store.reviews(sampled), project.spec.review.annotators_per_row)
+    answers = population.pairs(sampled), store.reviews(sampled), project.spec.review.annotators_per_row
+    labels, disputed = labels_of(*answers), unsettled(*answers)
     drawn = sampled_ids(record for draws in sampled.values() for record in draws)
     review, drawn_from = project.spec.review, list(population.rows.values())
     seed = review.seed
@@ -137,9 +138,8 @@ def look(
     if tried[-1] not in known:
         store.write(tried[-1].as_artifact())
     of_chosen = {id_: labels[id_] for id_ in chosen if id_ in labels}
-    return most_accepting_look(tried, features, rows, of_chosen, len(possible), confidence)._replace(
-        decided=labels.keys()
-    )
+    looked = most_accepting_look(tried, features, rows, of_chosen, len(possible), confidence, chosen & disputed)
+    return looked._replace(decided=labels.keys())
 
 
 def most_accepting_look(
@@ -149,12 +149,13 @@ def most_accepting_look(
     labels: Mapping[str, bool],
     possible: int,
     confidence: float,
+    disputed: Collection[str] = (),
 ) -> Look:
     """Of several trials of the same rows, the one that accepts most; the latest where none accepts any."""
     looks = []
     for trial in tried:
         p = trial.calibrator.probabilities(features)
-        certificate = certify(trial, {id_: p[id_] for id_ in rows}, labels, possible, confidence)
+        certificate = certify(trial, {id_: p[id_] for id_ in rows}, labels, possible, confidence, disputed)
         looks.append(Look(certificate, trial, p, reliability(p, labels)))
     return max(reversed(looks), key=lambda look: len(look.certificate.rows))
 

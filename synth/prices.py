@@ -65,8 +65,8 @@ class Prices:
 
 def free(teacher: TeacherSettings) -> TeacherSettings:
     """The teacher with prices of 0, for one that runs on this machine as our own child process."""
-    rates = {"usd_per_million_prompt_tokens": 0.0, "usd_per_million_completion_tokens": 0.0}
-    return teacher.model_copy(update=rates)
+    kinds = ("prompt", "completion", "cached")
+    return teacher.model_copy(update={f"usd_per_million_{kind}_tokens": 0.0 for kind in kinds})
 
 
 def prices_of(teacher: TeacherSettings, clock: Clock = now) -> Prices | None:
@@ -85,7 +85,7 @@ def _prices_of(teacher: TeacherSettings, clock: Clock) -> Prices | None:
     if listed is None and (prompt is None or completion is None):
         return None
     cached = prompt if cached is None else cached
-    free = not prompt and not completion and None not in (prompt, completion)
+    free = not (prompt or completion or cached) and None not in (prompt, completion)
     complete = listed is None or None not in (prompt, completion)
     source = FREE if free else SPEC if complete or listed is None else f"{SPEC}, {listed.source}"
     rates = None if complete or listed is None else (listed.rate, listed.highest or listed.rate)

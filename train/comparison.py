@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Literal
 
 from curate.split import LEAST_TEST_INPUTS
 from schemas.records import Record
-from train.intervals import ALONE, Interval, difference, grouped, holm, seeds_factor, seeds_needed, sign_flip_p
+from train.intervals import (
+    ALONE,
+    Interval,
+    difference,
+    flip_spread,
+    grouped,
+    holm,
+    seeds_factor,
+    seeds_needed,
+    sign_flip_p,
+)
 
 if TYPE_CHECKING:
     from train.metrics import Mode, Output
@@ -23,7 +33,8 @@ class Comparison(Record):
     interval: those of all comparisons of the evaluation hold together at `difference.level` (Bonferroni). `p_value` is
     from the exact sign-flip test, `p_holm` is adjusted for all comparisons. `p_unscored` is `p_holm` if every answer of
     the system with the lower rate that a check could not judge had passed, because that system may be equally good. It
-    is 1 if the interval of the difference would then include zero, None without such answers.
+    is 1 if the interval of the difference would then include zero, None without such answers. `spread` says how many
+    more seeds the test needs (`flip_spread`); it is absent in evaluations of earlier versions.
     """
 
     a: str
@@ -34,6 +45,7 @@ class Comparison(Record):
     p_value: float | None = None
     p_holm: float | None = None
     p_unscored: float | None = None
+    spread: tuple[float, float] | None = None
 
     @property
     def outcome(self) -> Outcome:
@@ -77,8 +89,10 @@ class Comparison(Record):
         if needed is None:
             return LEAST_TEST_INPUTS - gap.units if gap.units < LEAST_TEST_INPUTS else None
         if self.outcome == "inconclusive":
-            # If the interval already excludes zero, the adjusted test sets the number.
-            needed = max(needed, math.ceil(gap.seeds * max(1.1, seeds_factor(self.p_value, self.p_holm))))
+            # The test decides; the interval, which has to exclude zero too, asks for about a tenth more.
+            factor = seeds_factor(self.spread, self.p_value, self.p_holm)
+            at_least = max(needed, math.ceil(1.1 * gap.seeds))  # in evaluations of earlier versions
+            needed = at_least if factor is None else math.ceil(1.1 * gap.seeds * max(1.0, factor))
         return max(needed - gap.seeds, LEAST_TEST_INPUTS - gap.units)
 
 
@@ -121,7 +135,8 @@ def compare(a: Sequence[Output], b: Sequence[Output], *, of: int = 1, groups: Ma
     single = difference(*columns, groups=seed_groups)
     simultaneous = difference(*columns, level=1 - (1 - single.level) / of, groups=seed_groups)
     p_value = sign_flip_p(*columns, groups=seed_groups)
-    tested = {"difference": single, "simultaneous": simultaneous, "p_value": p_value}
+    spread = flip_spread(*columns, groups=seed_groups)
+    tested = {"difference": single, "simultaneous": simultaneous, "p_value": p_value, "spread": spread}
     lower = b if single.estimate > 0 else a
     if any(output.is_unscored for output in lower):
         generous = columns_of(by_seed(filter(_arrived, lower), unscored_pass=True), seeds)

@@ -168,11 +168,49 @@ def required_standard_errors(p_value: float | None, p_holm: float | None) -> flo
     return standard_errors(0.05 * p_value / p_holm if p_value and p_holm else 0.05)
 
 
-def seeds_factor(p_value: float | None, p_holm: float | None) -> float:
+def flip_spread(
+    passed_a: Sequence[int],
+    asked_a: Sequence[int],
+    passed_b: Sequence[int],
+    asked_b: Sequence[int],
+    *,
+    groups: Sequence[str] | None = None,
+) -> tuple[float, float] | None:
+    """The standard deviation of the sign-flip statistic and half of the step between its values, both as multiples of
+    its observed value; None if that is 0."""
+    import numpy as np
+
+    from train.limits import paired_counts, seed_differences
+
+    steps = seed_differences(*paired_counts(passed_a, asked_a, passed_b, asked_b), groups)
+    observed = abs(float(steps.sum()))
+    return (math.sqrt(float((steps**2).sum())) / observed, float(np.gcd.reduce(steps)) / observed) if observed else None
+
+
+def seeds_factor(spread: tuple[float, float] | None, p_value: float | None, p_holm: float | None) -> float | None:
     """The factor by which the number of seeds would have to grow for the adjusted test to confirm the present
-    difference."""
-    current = standard_errors(p_value or 1.0)
-    return (required_standard_errors(p_value, p_holm) / current) ** 2 if current > 0 else 1.0
+    difference: f with (f - step) / (sd sqrt(f)) standard errors. None without a difference."""
+    if spread is None:
+        return None
+    sd, step = spread
+    reach = required_standard_errors(p_value, p_holm) * sd
+    return ((reach + math.sqrt(reach**2 + 4 * step)) / 2) ** 2
+
+
+def significant_lead(rate: float, units: int, tests: int) -> float:
+    """About the smallest lead over a system that passes `rate` of `units` inputs (or groups) which the exact test,
+    adjusted for this many `tests`, would confirm if the two passed independently of each other, and each input counted
+    once.
+
+    If only tuned passes x of n inputs, and only the other y, the lead d = (x - y) / n is (x - y - 1) / sqrt(x + y)
+    standard errors long. If y is 0, p is 2^(1 - x).
+    """
+    p = 0.05 / tests
+    needed = standard_errors(p) ** 2
+    b = 2 + needed * (1 - 2 * rate)
+    c = 1 / units - 2 * needed * rate * (1 - rate)
+    lead = (b + math.sqrt(max(0.0, b * b - 4 * c * units))) / (2 * units)
+    return max(lead, math.ceil(1 - math.log2(p)) / units)
 
 
 @cache

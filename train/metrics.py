@@ -240,6 +240,7 @@ class Evaluation(Record):
         untested = any(gap.p_value is None or gap.simultaneous is None for gap in gaps)
         # Earlier versions did not test what answers that a check could not judge may decide.
         untested |= any(o.is_unscored for o in evaluation.outputs) and all(gap.p_unscored is None for gap in gaps)
+        untested |= any(gap.spread is None and gap.difference.estimate for gap in gaps if gap.difference)
         alone = not any(gap.difference.groups for gap in gaps if gap.difference)
         return evaluation._recomputed() if untested or (alone and evaluation.groups) else evaluation
 

@@ -21,8 +21,9 @@ class ReferenceResult(Record):
     the mean character n-gram F-score of an answer (Popovic 2015, chrF2 of `sacrebleu`). `rouge_l`: the mean F1 of the
     longest common subsequence of words (Lin 2004), with words as the gates split them. `similarity`: the mean cosine of
     a static embedding (curate/static_embedding.py), if it is installed. For labels: `macro_f1`, the mean F1 of the
-    labels that occur in the references, and `confusion`, reference -> answer -> count. For JSON: `field_f1`, over pairs
-    of path and value, where all items of a list share one path.
+    labels that occur in the references, and `confusion`, reference -> answer -> count; `untested` are the labels of
+    the task that no reference is. For JSON: `field_f1`, over pairs of path and value, where all items of a list share
+    one path.
     """
 
     inputs: int
@@ -33,3 +34,4 @@ class ReferenceResult(Record):
     macro_f1: MeanEstimate | None = None
     confusion: dict[str, dict[str, int]] | None = None
     field_f1: MeanEstimate | None = None
+    untested: tuple[str, ...] = ()

@@ -67,7 +67,8 @@ def compare_with_references(
         counts = np.stack([label_counts(_confusion(of_input, labels)) for of_input in pairs])
         table = _tables(_confusion(list(chain.from_iterable(pairs)), labels), labels)
         counts = np.moveaxis(sum_by_group(np.moveaxis(counts, 0, -1), id_groups), -1, 0)
-        return result.model_copy(update={"macro_f1": _macro_f1(counts, id_groups is not None), "confusion": table})
+        macro_f1, untested = _macro_f1(counts, id_groups is not None), tuple(sorted({*labels} - {*table}))
+        return result.model_copy(update={"macro_f1": macro_f1, "confusion": table, "untested": untested})
     if is_json:
         right, expected, given = np.array([_field_counts(of_input) for of_input in pairs], dtype=np.float64).T
         return result.model_copy(update={"field_f1": _ratio(2 * right, expected + given, id_groups)})

@@ -24,7 +24,13 @@ from schemas.step_names import INDEPENDENT
 from schemas.wording import counted
 from train.comparison import Comparison
 from train.failures import REFUSAL
-from train.intervals import Interval, format_interval, required_standard_errors, standard_errors
+from train.intervals import (
+    Interval,
+    format_interval,
+    required_standard_errors,
+    significant_lead,
+    standard_errors,
+)
 from train.metrics import MODES, NO_ANSWER, TUNED, Evaluation, Mode, SystemResult
 
 Decision = Literal["ship", "do not ship", "not enough evidence"]
@@ -39,7 +45,7 @@ GATES_ONLY_NOTE = (
     "no independent check was used (evaluate.checks, evaluate.user): only the gates that chose the training rows judge,"
     " and a wrong answer in the right form may pass them"
 )
-_MONTHLY_USD = 100.0
+_MONTHLY_USD, _MANY_CUT = 100.0, 0.1
 _NONE_PASSES = "no answer of tuned passes: the checks are too hard for this base with these rows, or they are wrong"
 _LARGER_BASE = "a larger base (`pairsmith models`), more rows or other checks let it pass some"
 _CHECK_CORRECTNESS = "each test input had a reference, or your own check (evaluate.user) judged what is correct"
@@ -263,7 +269,7 @@ def _describe_relation(evaluation: Evaluation, other: SystemResult, how: Relatio
         there = f"tuned and {other.label} both answered only {gap.seeds} of {evaluation.seeds} test inputs"
         there += f" (of {counted(gap.groups, 'group', 'groups')})" if gap.groups else ""
     sentences = {
-        "better": f"tuned passes more often than {other.label} ({numbers})",
+        "better": f"tuned passes more often than {other.label} ({numbers}){_cut_note(other)}",
         "worse": f"{other.label} passes more often than tuned, without any training ({numbers})",
         "tie": f"{other.label} passes {_how_often(evaluation, other)} without any training ({numbers})",
         "unclear": f"tuned and {other.label} do not differ significantly, but the result is too uncertain to be called"
@@ -272,6 +278,15 @@ def _describe_relation(evaluation: Evaluation, other: SystemResult, how: Relatio
         "not measured": f"tuned and {other.label} were not both measured: one gave no complete answer",
     }
     return sentences[how]
+
+
+def _cut_note(system: SystemResult) -> str:
+    """If many of a rival's answers were cut, the limit may have made part of the difference."""
+    cut, answered = (
+        sum(getattr(mode, of) for mode in (system.sampled, system.greedy)) for of in ("truncated", "answered")
+    )
+    note = f"; {cut} of {answered} answers of {system.label} were cut at the token limit"
+    return f"{note} (evaluate.sampling.max_tokens) and count as not passed" if cut > _MANY_CUT * answered else ""
 
 
 def _differences(evaluation: Evaluation, other: SystemResult) -> str:
@@ -323,26 +338,10 @@ def _what_would_change(evaluation: Evaluation, other: SystemResult, how: Relatio
     rates = [getattr(other, gap.mode).pass_rate.estimate for gap in gaps]
     tests = sum(gap.p_value is not None for gap in evaluation.comparisons)
     units = min(gap.difference.units for gap in gaps if gap.difference)
-    lead = min(_significant_lead(rate, units, tests) for rate in rates)
+    lead = min(significant_lead(rate, units, tests) for rate in rates)
     if (least := min(rates)) + lead > 1:
         return f"harder checks or inputs left room for a lead: {other.label} passes {_percent(least)} of these"
     return f"tuned led {other.label} by about {_points(lead)} on the same number of inputs"
-
-
-def _significant_lead(rate: float, units: int, tests: int) -> float:
-    """About the smallest lead over a system that passes `rate` of `units` inputs (or groups) which the exact test,
-    adjusted for this many `tests`, would confirm if the two passed independently of each other, and each input counted
-    once.
-
-    If only tuned passes x of n inputs, and only the other y, the lead d = (x - y) / n is (x - y - 1) / sqrt(x + y)
-    standard errors long. If y is 0, p is 2^(1 - x).
-    """
-    p = 0.05 / tests
-    needed = standard_errors(p) ** 2
-    b = 2 + needed * (1 - 2 * rate)
-    c = 1 / units - 2 * needed * rate * (1 - rate)
-    lead = (b + math.sqrt(max(0.0, b * b - 4 * c * units))) / (2 * units)
-    return max(lead, math.ceil(1 - math.log2(p)) / units)
 
 
 def _min_significant_lead(evaluation: Evaluation, gap: Comparison, other: SystemResult) -> float:

@@ -6,8 +6,8 @@ simple random samples of all rows, and populations here are those of both halves
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
 
@@ -62,7 +62,8 @@ class AcceptanceRates(NamedTuple):
     chosen but are undecided; `left_accepted` is the same for rows that the programs accept. If none is left, no answer
     can narrow the interval. `set_aside`: decided rows that count again once the rows that were added since have been
     drawn. `at_best`: the counts for rows that the programs accept, if reviewers accepted every one that is left (None
-    before the first draw).
+    before the first draw). `unsettled`: drawn rows that the programs accept and whose answers settle nothing; the lower
+    ends count them as not accepted, the upper ends as accepted.
     """
 
     passed: Estimate | None
@@ -72,6 +73,7 @@ class AcceptanceRates(NamedTuple):
     left_accepted: int
     set_aside: int = 0
     at_best: Stratum | None = None
+    unsettled: int = 0
 
 
 def needs_whole_pool(
@@ -101,9 +103,18 @@ def drawn_so_far(rows: Sequence[SamplingRow], records: Iterable[Sampled], spec: 
     return Drawn(rows, sampled, spec.seed, whole)
 
 
-def acceptance_rates(drawn: Drawn, accepted: Mapping[str, bool], confidence: float = 0.95) -> AcceptanceRates:
+def acceptance_rates(
+    drawn: Drawn, accepted: Mapping[str, bool], confidence: float = 0.95, unsettled: Collection[str] = ()
+) -> AcceptanceRates:
     """Every rate that the decisions so far support. `accepted` maps a pair id to whether reviewers accept the row as it
-    is; a row without a decision is absent."""
+    is; a row without a decision is absent, and in `unsettled` if its answers settle nothing."""
+
+    def rate(ids: Sequence[str], chosen: Collection[str], *, anytime: bool = False) -> Estimate | None:
+        def of(known: Mapping[str, bool]) -> Estimate | None:
+            return acceptance_rate([_stratum(ids, chosen, known)], confidence, anytime=anytime)
+
+        return _with_unsettled(of, accepted, unsettled)
+
     of, chosen = drawn.frames, drawn.for_estimates
     by_programs = [row.pair_id for row in drawn.rows if row.accepted]
     rejected = targets(drawn.rows).get("audit_rejected", ())
@@ -116,13 +127,27 @@ def acceptance_rates(drawn: Drawn, accepted: Mapping[str, bool], confidence: flo
     drawable = {*of.get("audit_accepted", ()), *chosen}
     at_best = _stratum(by_programs, drawable, {**dict.fromkeys(drawable, True), **accepted})
     return AcceptanceRates(
-        passed=acceptance_rate(strata(drawn, accepted), confidence),
-        accepted=acceptance_rate([_stratum(by_programs, chosen, accepted)], confidence, anytime=True),
-        missed=acceptance_rate([_stratum(rejected, set(drawn.by("audit_rejected")), accepted)], confidence),
+        passed=_with_unsettled(lambda known: acceptance_rate(strata(drawn, known), confidence), accepted, unsettled),
+        accepted=rate(by_programs, chosen, anytime=True),
+        missed=rate(rejected, set(drawn.by("audit_rejected"))),
         left=len(set(of.get("certify", ())) - accepted.keys()),
         left_accepted=len(set(of.get("audit_accepted", ())) - accepted.keys()),
         set_aside=len(aside - chosen),
         at_best=at_best if drawn.sampled else None,
+        unsettled=len(chosen.intersection(by_programs, unsettled)),
+    )
+
+
+def _with_unsettled(
+    rate: Callable[[Mapping[str, bool]], Estimate | None], accepted: Mapping[str, bool], unsettled: Collection[str]
+) -> Estimate | None:
+    """The rate of the decided rows, with an interval that holds however the unsettled rows are decided."""
+    ends = [rate({**dict.fromkeys(unsettled, good), **accepted}) for good in (False, True)] if unsettled else []
+    decided, (worst, best) = rate(accepted), ends or (None, None)
+    return (
+        replace(decided, low=min(decided.low, worst.low), high=max(decided.high, best.high))
+        if decided and worst and best
+        else decided
     )
 
 

@@ -66,6 +66,7 @@ def gate_of(rates: AcceptanceRates, at_least: float, answers: int, confidence: f
         reach = best.low if best else 0.0
     if accepted:
         rows = rows_until(accepted, left + 1, lambda low, high: low >= at_least or high < at_least)
+        rows = max(rows, min(rates.unsettled, left))
         missing = math.ceil(rows * answers / accepted.reviewed) if rows <= left else None
     return Gate("asking", at_least, missing, reach)
 

@@ -93,7 +93,9 @@ def review_status(project: Project, store: Store, population: Population) -> Rev
         with needing("review", "the interval of the acceptance rate needs"):
             import scipy  # noqa: F401
     records = (record for id_ in shown for record in sampled[id_])
-    rates = acceptance_rates(drawn_so_far(list(population.rows.values()), records, spec), accepted, spec.confidence)
+    settles_nothing = [id_ for id_, verdict in verdicts.items() if verdict == "undecided" and id_ not in incomplete]
+    drawn = drawn_so_far(list(population.rows.values()), records, spec)
+    rates = acceptance_rates(drawn, accepted, spec.confidence, settles_nothing)
     shown_rate, trained = rates.passed, rates.accepted
     if shown_rate and trained and shown_rate.population == trained.population:
         shown_rate = trained  # if both rates cover the same rows, show the interval that the gate uses
@@ -192,7 +194,7 @@ def in_words(facts: Json) -> list[str]:
         lines.append(f"{capital(older)}.")
     if not status["acceptance_rate"]:
         lines.append("These are too few answers to estimate what share people would accept.")
-    lines += rates.values()
+    lines += [*rates.values(), *unsettled_notice(status)]
     if status.get("gate") == "rejected":
         lines.append(
             f"People reject this set: they accept fewer than the required {percent(status['accept_at_least'])}."
@@ -214,6 +216,14 @@ def rates_in_words(status: Json) -> dict[str, str]:
     if passed and trained and passed["population"] == trained["population"]:
         del sentences["acceptance_rate"]
     return {name: words.format(_with_interval(status[name])) for name, words in sentences.items() if status.get(name)}
+
+
+def unsettled_notice(status: Json) -> list[str]:
+    """A sentence about rows that wait for an adjudicator; none without such rows, or without a rate."""
+    if not status["undecided"] or not status["acceptance_rate"]:
+        return []
+    rows = counted(status["undecided"], "row", "rows")
+    return [f"The answers to {rows} settle nothing: the intervals hold however they are decided."]
 
 
 def earlier_scorer_notice(status: Json) -> str:

@@ -22,7 +22,7 @@ from train.metrics import (
     SystemResult,
 )
 from train.results_table import MEASURES, UNSCORED_NOTE, describe_sampling, reference_cells
-from train.verdict import FORM_ONLY_NOTE, GATES_ONLY_NOTE, is_form_only, is_gates_only
+from train.verdict import FORM_ONLY_NOTE, is_form_only
 
 BASE = "base"
 _NO_ANSWER = {
@@ -124,10 +124,8 @@ def _p(comparison: Comparison) -> str:
 
 def in_words(evaluation: Evaluation) -> list[str]:
     """A sentence for each sampled difference, with its numbers unless they are in the headline; preceded by a caution
-    if only the form of answers, or only gates judged them."""
-    names = evaluation.check_names
-    cautions = ((FORM_ONLY_NOTE, is_form_only(names)), (GATES_ONLY_NOTE, is_gates_only(names)))
-    sentences = [f"{capital(note)}." for note, holds in cautions if holds]
+    if only the form of answers was judged. That only gates judged is a reason of the verdict."""
+    sentences = [f"{capital(FORM_ONLY_NOTE)}."] if is_form_only(evaluation.check_names) else []
     for gap in against(evaluation, "sampled"):
         value = "" if gap.b == BASE or gap.shown is None else f"; the difference is {points(gap.shown)}"
         first, stop, rest = describe_difference(evaluation, gap).partition(". ")
@@ -199,6 +197,18 @@ def references(evaluation: Evaluation) -> str:
     return (
         f"Of {asked}, {counted(len(evaluation.references), 'has', 'have')} a reference output."
         f"{void if evaluation.void else ''} Exact: the answer is identical to it. {rest} do not affect the verdict."
+        f"{_untested_labels(evaluation)}"
+    )
+
+
+def _untested_labels(evaluation: Evaluation) -> str:
+    result = evaluation.system(TUNED).sampled.by_reference
+    if not (labels := result.untested if result else ()):
+        return ""
+    which = f"{'the label' if len(labels) == 1 else 'one of the labels'} {', '.join(labels)}"
+    return (
+        f" No test input has {which}: macro F1 is the mean of the others, and its interval is wider, because nothing is"
+        " known here."
     )
 
 
@@ -334,8 +344,8 @@ def limits(evaluation: Evaluation) -> list[str]:
         " point of the training, and no proof of quality."
     )
     if not independent:
-        only = "check is one of" if gates == 1 else f"{count(gates)} checks are"
-        used = f"No independent check was used: the only {only} {expected}"
+        only = "only check is one of" if gates == 1 else f"{count(gates)} checks are"
+        used = f"The {only} {expected}"
     else:
         used = f"{counted(len(independent), 'check is', 'checks are')} not used by any gate ({', '.join(independent)})."
         used += f" The other {'is one of' if gates == 1 else f'{count(gates)} are'} {expected}" if gates else ""

@@ -27,6 +27,7 @@ from schemas.spec_file import load
 from schemas.store import Store
 from tests.pairsmith.conftest import SPEC as TINY
 from train.results import TrainResult, Validation
+from train.verdict import ModelVerdict
 
 SPEC = Spec.model_validate(
     {"task": {"name": "a", "style": "Write it well."}, "seeds": [{"path": "s.jsonl"}], "evaluate": {"checks": []}}
@@ -340,11 +341,22 @@ def test_base_that_equals_few_shot_is_shown_as_base() -> None:
     receipt = Receipt(command="evaluate", ok=True, counts=Counts(), seconds=1, started=now(), spec_hash="",
                       facts={"pass_rate": rates})  # fmt: skip
     of = Snapshot("a", Project(Path(), SPEC), None, (), (receipt,), ())
-    assert words.verdict(of) == "tuned passes 50\u202f% [40,\u00a060], base passes 20\u202f%"
+    assert words.verdict(of) == "tuned passes 50\u202f% [40,\u00a060], its base passes 20\u202f%"
     receipt.facts["verdict"] = {"decision": "not enough evidence"}
-    assert (
-        words.verdict(of) == "tuned passes 50\u202f% [40,\u00a060], base passes 20\u202f%; verdict: not enough evidence"
-    )
+    assert words.verdict(of) == "not enough evidence: tuned passes 50\u202f% [40,\u00a060], its base passes 20\u202f%"
+
+
+def test_a_verdict_that_the_present_rules_change_is_announced_where_it_is_computed() -> None:
+    """The list of projects shows what the last evaluation concluded. Where its page concludes something else, it names
+    both, and says how to make them one."""
+    facts = {"pass_rate": {"tuned": {"share": 0.5}}, "verdict": {"decision": "ship"}}
+    receipt = Receipt(command="evaluate", ok=True, counts=Counts(), seconds=1, started=now(), spec_hash="", facts=facts)
+    of = Snapshot("a", Project(Path(), SPEC), None, (), (receipt,), ())
+    present = ModelVerdict(decision="not enough evidence", fine_tune="fine-tune", because=(), flips_when=())
+    (caution,) = words.changed_verdict(of, present)
+    assert "concluded 'ship', and the list of projects shows that" in caution
+    assert "the same answers now give 'not enough evidence'" in caution
+    assert not words.changed_verdict(of, present.model_copy(update={"decision": "ship"}))
 
 
 def test_reasons_stay_visible_during_training() -> None:

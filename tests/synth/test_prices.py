@@ -137,11 +137,19 @@ def test_price_of_the_spec_combines_with_tiered_list_prices(own: str, tokens: in
 
 @pytest.mark.parametrize("url", ["http://localhost:8000/v1", "http://10.0.0.7:8000/v1", "https://llm.example.com/v1"])
 def test_missing_price_is_unknown_and_not_zero(url: str) -> None:
-    """Without a price the result is None. Only a price of 0 means free."""
+    """Without a price the result is None. Only a price of 0 for every token means free, as on this machine."""
     assert prices_of(teacher_at(url, "gpt-4.1-mini")) is None
     priced = prices_of(free(teacher_at(url)))
     assert priced is not None
     assert (priced.source, priced.usd(MANY)) == ("free", 0.0)
+    only_cached = free(teacher_at(url)).model_copy(update={"usd_per_million_cached_tokens": 0.5})
+    charged = prices_of(only_cached)
+    assert charged
+    reused = MANY.model_copy(update={"cached_tokens": 1_000_000})
+    assert (charged.source, charged.usd(reused)) == ("pairsmith.toml", 0.5)
+    local = prices_of(free(only_cached))
+    assert local
+    assert local.usd(reused) == 0
 
 
 def test_known_providers_have_the_prices_of_the_table() -> None:

@@ -153,6 +153,26 @@ def test_better_needs_the_adjusted_p_value_and_the_interval() -> None:
     assert {one.more_inputs for one in strong} == {None}
 
 
+@pytest.mark.parametrize(
+    ("only_tuned", "only_base", "of"), [(1, 0, 20), (2, 0, 29), (2, 1, 20), (6, 2, 40), (4, 0, 24)]
+)
+def test_the_forecast_number_of_inputs_decides_it(only_tuned: int, only_base: int, of: int) -> None:
+    """If the new inputs turn out like those so far, about as many as forecast decide the comparison. For two inputs of
+    29 the forecast was three times too high; for a single one it was 10^33 inputs."""
+
+    def at(inputs: int) -> Comparison:
+        wins, losses = round(only_tuned * inputs / of), round(only_base * inputs / of)
+        tuned = [output("tuned", f"s{i}", 0, not i < losses) for i in range(inputs)]
+        base = [output("base", f"s{i}", 0, not losses <= i < losses + wins) for i in range(inputs)]
+        return adjusted([compare(tuned, base)])[0]
+
+    now = at(of)
+    assert now.outcome == "inconclusive"
+    assert now.more_inputs
+    needed = next(n for n in range(of, 2_000) if at(n).outcome == "better")
+    assert 0.75 * needed <= of + now.more_inputs <= 1.35 * needed
+
+
 def test_the_shown_intervals_are_simultaneous() -> None:
     """Six differences are shown, so each has an interval at 1 - 0.05 / 6, wider than its own at 0.95, around the same
     estimate; a single difference has the usual one."""

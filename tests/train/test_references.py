@@ -114,6 +114,7 @@ def test_labels_without_a_test_input_may_do_well_or_badly() -> None:
     assert right
     assert wrong
     assert (right.value, wrong.value) == (1, 0)
+    assert compared([("bug", "bug"), ("praise", "")], (*LABELS, "legal")).untested == ("legal", "question")
     assert right.low < 2 / 3 < right.value <= right.high
     assert wrong.low == 0
     assert wrong.high > 1 / 3

@@ -457,6 +457,23 @@ def test_a_better_teacher_is_named_beside_its_price() -> None:
     assert not any("teacher passes" in line for line in equal.because)
 
 
+def test_a_lead_over_cut_answers_names_the_limit() -> None:
+    """A base whose answers are cut at the token limit fails by definition. The reason says how many were cut, because
+    part of the lead may come from the limit."""
+    measured = evaluation(tuned=0.9, base=0.2)
+    base = measured.system("base")
+    modes = {mode: getattr(base, mode).model_copy(update={"truncated": 40}) for mode in MODES}
+    systems = (base.model_copy(update=modes), *measured.systems[1:])
+    note = (
+        "; 80 of 120 answers of base were cut at the token limit (evaluate.sampling.max_tokens) and count as not passed"
+    )
+    (reason,) = [
+        line for line in verdict(measured.model_copy(update={"systems": systems})).because if "than base" in line
+    ]
+    assert reason.endswith(note)
+    assert not any("were cut" in line for line in verdict(measured).because)
+
+
 def test_few_inputs_without_a_lead_need_no_more_than_the_minimum() -> None:
     """At 15 inputs few-shot passes twice as often as tuned. Five more inputs like these make that "do not fine-tune",
     whatever comes of the narrow lead over base, which 61 more would decide."""

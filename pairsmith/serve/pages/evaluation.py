@@ -65,8 +65,13 @@ def evaluation(
         project,
         heading=heading or _empty_heading(now, shown, retouched),
         error=retouched,
-        cautions=[*_stale_warning(now, measured), proof.headline(measured), *proof.in_words(measured)]
-        if measured
+        cautions=[
+            *words.changed_verdict(now, concluded),
+            *_stale_warning(now, measured),
+            proof.headline(measured),
+            *proof.in_words(measured),
+        ]
+        if measured and concluded
         else [],
         v=measured,
         verdict=concluded,

@@ -128,19 +128,42 @@ def _next(step: PlannedStage) -> str:
 
 
 def verdict(snapshot: Snapshot) -> str | None:
-    """The outcome of the last evaluation, as a clause; None if there is none of the tuned model."""
+    """The outcome of the last evaluation as on its page, but as decided then; None if there is none of the tuned
+    model."""
     receipt = snapshot.last("evaluate")
     rates: Mapping[str, Any] = (receipt.facts.get("pass_rate") or {}) if receipt else {}
     if "tuned" not in rates:
         return None
-    sides = []
-    for name in ("tuned", "base"):
+    sides = {}
+    for side, name in _SIDES.items():
         # A label may name several systems, e.g. "base = few-shot".
         if rate := next((rate for label, rate in rates.items() if name in label.split(" = ")), None):
             interval = f" {format_bounds(rate['low'], rate['high'])}" if "low" in rate else ""
-            sides.append(f"{name} passes {percent(rate['share'])}{interval}")
-    decision = receipt and (receipt.facts.get("verdict") or {}).get("decision")
-    return f"{', '.join(sides)}{f'; verdict: {decision}' if decision else ''}"
+            sides[side] = f"{percent(rate['share'])}{interval}"
+    return _in_words(_decided(receipt), sides)
+
+
+def _decided(receipt: Receipt | None) -> str | None:
+    return (receipt.facts.get("verdict") or {}).get("decision") if receipt else None
+
+
+_SIDES = {"tuned": "tuned", "its base": "base"}
+
+
+def _in_words(decision: str | None, sides: Mapping[str, str]) -> str:
+    return ": ".join(filter(None, [decision, ", ".join(f"{side} passes {rate}" for side, rate in sides.items())]))
+
+
+def changed_verdict(snapshot: Snapshot, concluded: ModelVerdict) -> list[str]:
+    """A caution if the verdict of the last evaluation, which the list of projects shows, is not the present one."""
+    decision = _decided(snapshot.last("evaluate"))
+    if decision in (None, concluded.decision):
+        return []
+    return [
+        f"The last evaluation concluded {decision!r}, and the list of projects shows that. The rules of the verdict"
+        f" have changed since: the same answers now give {concluded.decision!r}. Evaluate again to record that; no"
+        " answer is requested again."
+    ]
 
 
 def projects(several: int, running: int, waiting: int, queued: int = 0) -> str:
@@ -167,9 +190,9 @@ def overview(snapshot: Snapshot, job: Job | None, progress: JobProgress | None) 
 def evaluation(of: Evaluation, concluded: ModelVerdict) -> str:
     """The summary of the evaluation page: the verdict, and the pass rates of the tuned model and its base."""
     by_name = {name: system.sampled.pass_rate for system in of.systems for name in system.names}
-    rates = {side: by_name[name] for side, name in (("tuned", "tuned"), ("its base", "base")) if name in by_name}
-    sides = [f"{side} passes {percent(rate.estimate)} {bounds(rate)}" for side, rate in rates.items() if rate]
-    return f"{capital(concluded.decision)}{': ' + ', '.join(sides) if sides else ''}."
+    rates = {side: by_name.get(name) for side, name in _SIDES.items()}
+    sides = {side: f"{percent(rate.estimate)} {bounds(rate)}" for side, rate in rates.items() if rate}
+    return f"{capital(_in_words(concluded.decision, sides))}."
 
 
 def _without_details(what: str) -> str:

@@ -266,6 +266,34 @@ def test_row_needs_the_requested_number_of_annotators(tmp_path: Path) -> None:
     assert waits(status).endswith(f"{status.incomplete} of them for another annotator")
 
 
+def test_rows_on_which_reviewers_disagree_keep_the_gate_closed_until_they_are_settled(tmp_path: Path) -> None:
+    """A row on which reviewers disagree is rarely a good one. Left out of the rate, such rows let a set pass;
+    now the interval holds however they are decided, the report says so, and adjudication opens the gate."""
+    passing, project_ = answered(tmp_path, "accept", accept_at_least=0.8)
+    assert passing.enough
+    with Store.open(Store.url_for(project_)) as store:
+        population = read_population(project_, store, [SCOPE])
+        programs_accept = [id_ for id_ in store.sampled() if population.rows[id_].accepted]
+        disputed = programs_accept[::3]
+        for id_ in disputed:
+            store.write(Review(pair_id=id_, reviewer="bob", decision="reject"))
+        status = review_status(project_, store, population)
+        assert (status.undecided, status.gate.state) == (len(disputed), "asking")
+        assert status.rates.accepted
+        assert passing.rates.accepted
+        assert status.rates.accepted.value == 1.0
+        assert status.rates.accepted.low < passing.rates.accepted.low
+        assert status.gate.missing is not None
+        assert status.gate.missing >= len(disputed)
+        sentence = f"The answers to {len(disputed)} rows settle nothing: the intervals hold however they are decided."
+        assert sentence in in_words(as_json(status))
+        for id_ in disputed:
+            store.write(Review(pair_id=id_, reviewer="eve", decision="accept", role="adjudicator"))
+        settled = review_status(project_, store, population)
+        assert settled.enough
+        assert settled.rates.accepted == passing.rates.accepted
+
+
 def test_the_third_answer_completes_a_row_and_so_does_an_adjudicator(tmp_path: Path) -> None:
     """Two of three answers are too few, the third completes the row, and one adjudication is final."""
     _, project = answered(tmp_path, "accept", batches=1, annotators_per_row=3)
