@@ -66,7 +66,11 @@ async def write_states(
     lost = Counter[str]()
     for (code, seed_id), rows in repeats.items():
         lost[code] += rows * (seed_id not in with_row)
-    return {"splits": {split: splits[split] for split in SPLITS}, "flags": dict(flags.most_common()), "lost": dict(lost)}
+    return {
+        "splits": {split: splits[split] for split in SPLITS},
+        "flags": dict(flags.most_common()),
+        "lost": dict(lost),
+    }
 
 
 def state_of(row: Row) -> State:

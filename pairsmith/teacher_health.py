@@ -139,7 +139,10 @@ def _check_teacher(
     listed = check.listed or {"id": teacher.model}
     if not is_chat_model(listed):
         yield Check(
-            "model", "warn", f"{teacher.model} does not seem to be a chat model", "Set the teacher's model to a chat model."
+            "model",
+            "warn",
+            f"{teacher.model} does not seem to be a chat model",
+            "Set the teacher's model to a chat model.",
         )
     if (day := retirement_date(listed)) is not None:
         fix = "Finish before then, or choose another model; a different model is asked for every answer again."

@@ -89,7 +89,9 @@ def test_the_language_is_measured_in_the_texts_that_the_model_writes(tmp_path: P
     (tmp_path / "base").mkdir()
     tokenizer_trained_on(ENGLISH).save(str(tmp_path / "base" / "tokenizer.json"))
     (tmp_path / "real.jsonl").write_text("".join(json.dumps({"text": f"{ENGLISH} {n}"}) + "\n" for n in range(6)))
-    spec = SPEC.format(language='en"\nto = "el', limit=99).replace('"reply"', '"translate"').replace('"pair"', '"input"')
+    spec = (
+        SPEC.format(language='en"\nto = "el', limit=99).replace('"reply"', '"translate"').replace('"pair"', '"input"')
+    )
     (tmp_path / "pairsmith.toml").write_text(spec)
     assert [check for check in findings(tmp_path, ()) if check.about == "language"] == []
     greek = f'[[exemplars]]\ninput = "{ENGLISH}"\noutput = "{GREEK * 3}"\n'
