@@ -83,6 +83,7 @@ async def curate_project(
         "verdicts_appended": store.verdict_count() - before,
         "steps": tally(pool),
         **by_mark,
+        "jaccard": project.spec.curate.duplicates.jaccard,
         **_near_duplicates_across_splits(project, seeds, progress),
         "reviewed": len(people),
         "undecided": sum(decision.verdict == "undecided" for decision in people),

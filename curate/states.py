@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from curate.rows import DUPLICATE, GENERATE, REVIEW, SPLIT, Row
 from curate.split import SPLITS
 from schemas.failpoints import failpoint
+from schemas.id_map import IdMap
 from schemas.identity import construct
 from schemas.progress import Progress, reporting, unseen
 from schemas.records import Candidate, Json, Pair, Reason, Receipt, RowState, Split, State, Verdict, content_id
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from curate.pool import Pool
 
 _CHUNK = 1_000
+REPEATED = ("contamination", "duplicate")  # reasons of rows that repeat a held-out text or an accepted row
 _STATE: dict[bool | None, State] = {True: "accepted", False: "rejected", None: "waiting"}
 
 
@@ -36,13 +38,15 @@ async def write_states(
 ) -> dict[str, dict[str, int]]:
     """Store the outcome of every slot under the new name `curation`, and delete the states that no receipt names.
 
-    Returns the number of accepted rows in each of `splits` and with each of `flags`, most frequent first.
+    Returns the number of accepted rows in each of `splits` and with each of `flags`, most frequent first, and by reason
+    how many rows that repeat others are `lost`: no row of their seed is accepted.
     """
     in_use = (last_curation(store), last_curation(store, finished=True))
     store.delete_row_states(but={_curation_name(receipt) for receipt in in_use if receipt})
     decided = zip(pool.outcomes(), pool.codes(SPLIT), strict=True)
     states = (_state(row, code, curation) for row, code in reporting(decided, progress, "decisions", len(pool)))
     splits, flags = Counter[Split | None](), Counter[str]()
+    with_row, repeats = IdMap(), Counter[tuple[str, str]]()
     # The previous chunk, stored by the writer thread while the next one is prepared.
     writing: Future[None] | None = None
     for chunk in batched(states, _CHUNK):
@@ -53,10 +57,20 @@ async def write_states(
         accepted = [state for state in chunk if state.state == "accepted"]
         splits.update(state.split for state in accepted)
         flags.update(flag for state in accepted for flag in state.flags)
+        for state in accepted:
+            with_row[state.seed_id] = 1
+        repeats.update((s.reason.code, s.seed_id) for s in chunk if s.reason and s.reason.code in REPEATED)
     if writing:
         await asyncio.wrap_future(writing)
         failpoint("mid_curate")
-    return {"splits": {split: splits[split] for split in SPLITS}, "flags": dict(flags.most_common())}
+    lost = Counter[str]()
+    for (code, seed_id), rows in repeats.items():
+        lost[code] += rows * (seed_id not in with_row)
+    return {
+        "splits": {split: splits[split] for split in SPLITS},
+        "flags": dict(flags.most_common()),
+        "lost": dict(lost),
+    }
 
 
 def state_of(row: Row) -> State:

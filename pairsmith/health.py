@@ -31,6 +31,10 @@ GIB = 2**30
 _NAME = re.compile(r"[A-Za-z0-9._-]+")
 _EXTRA = re.compile(r"""extra\s*==\s*["']([\w-]+)["']""")
 _LANGUAGE_SAMPLE = 500  # number of texts used to identify a language
+_OTHER_BASE = (
+    "Expect labels and set phrases at best, or use another base: `pairsmith models` lists some, and "
+    "`pairsmith doctor --set train.base=NAME` checks one."
+)
 OPTIONAL = ("postgres", "review", "similarity", "vllm", "unsloth")
 _EXTRA_OF_STAGE = {"review": "review", "train": "train", "evaluate": "train"}
 
@@ -354,26 +358,24 @@ def _language(project: Project, seeds: Sequence[Seed]) -> Iterator[Check]:
     if tokenizer is None:
         return
     outputs = [*(one.output for one in spec.exemplars), *filter(None, (seed.reference for seed in seeds))]
-    texts = [
-        *(seed.body for seed in seeds[:_LANGUAGE_SAMPLE]),
-        *outputs[:_LANGUAGE_SAMPLE],
-        *(one.input for one in spec.exemplars),
-    ]
+    code = spec.task.output_language
+    texts = outputs[:_LANGUAGE_SAMPLE]
+    if code == spec.task.language:
+        texts += [*(seed.body for seed in seeds[:_LANGUAGE_SAMPLE]), *(one.input for one in spec.exemplars)]
+    else:
+        texts += [seed.body for seed in seeds if seed.kind == "output"][:_LANGUAGE_SAMPLE]
     if rate := fertility(tokenizer, texts):
-        code = spec.task.output_language
         what = f"a token covers {rate.own:.1f} bytes of these texts ('{code}'), {rate.english:.1f} of English"
         steps = f"an answer takes {rate.times:.1f} times as many steps as an English one"
         if code == "en" and rate.is_of_codes:
             yield Check("language", "ok", f"{what}: codes or formulas rather than words, and {steps}")
         elif rate.has_read_little or (spec.train.base == "embedded" and code != "en"):
             what += f": the base has seen little of this language, and {steps}"
-            fix = (
-                "Expect labels and set phrases at best, or use another base: `pairsmith models` lists some, and "
-                "`pairsmith doctor --set train.base=NAME` checks one."
-            )
-            yield Check("language", "warn", what, fix)
+            yield Check("language", "warn", what, _OTHER_BASE)
         else:
             yield Check("language", "ok", what)
+    elif spec.train.base == "embedded" and code != "en":
+        yield Check("language", "warn", f"the base has seen little of '{code}'", _OTHER_BASE)
     limit, most = spec.evaluate.sampling.max_tokens, longest(tokenizer, outputs)
     if limit is not None and most > limit:
         what = f"evaluate.sampling.max_tokens = {limit} truncates the longest output, which takes {most} tokens"

@@ -101,16 +101,23 @@ def erased_since(store: Store, generated: GenerateOutcome) -> bool:
     return active_seeds(store)[0] < sum(generated.seeds.values())
 
 
+def due(project: Project, store: Store) -> PlannedStage | None:
+    """The first stage that has to run because its inputs changed or it has not finished; None if there is none. The
+    review is passed over: it produces nothing, and while it is due, later stages may be out of date."""
+    reasons = ((stage, why_not(stage, project, store, ())) for stage in STAGES if stage != "review")
+    return next((PlannedStage(stage, False, why) for stage, why in reasons if why), None)
+
+
 def warn_outdated(project: Project, store: Store, makers: Mapping[str, str], say: Say) -> None:
     """Warn if the first stage that is due produced something that the present command relies on. `makers` maps each
     stage to a description of its product."""
     try:
-        due = next((step for step in plan(project, store) if not step.done), None)
+        first = due(project, store)
     except (PairsmithError, OSError) as error:  # about a file that this command does not need
         say(f"warning: cannot determine whether an earlier stage is due: {error}")
         return
-    if due and due.stage in makers:
-        say(f"warning: `pairsmith {due.stage}` is due ({due.why}); {makers[due.stage]} is out of date.")
+    if first and first.stage in makers:
+        say(f"warning: `pairsmith {first.stage}` is due ({first.why}); {makers[first.stage]} is out of date.")
 
 
 def inputs_of(stage: str, project: Project, store: Store, *, stdin: bool = False) -> Inputs:

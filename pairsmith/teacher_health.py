@@ -138,9 +138,7 @@ def _check_teacher(
         yield Check(about, "ok", f"{teacher.url} serves {teacher.model} {timing}")
     listed = check.listed or {"id": teacher.model}
     if not is_chat_model(listed):
-        yield Check(
-            "model", "warn", f"{teacher.model} does not seem to be a chat model", "Set teacher.model to a chat model."
-        )
+        yield Check("model", "warn", f"{teacher.model} does not seem to be a chat model", "Name one that is.")
     if (day := retirement_date(listed)) is not None:
         fix = "Finish before then, or choose another model; a different model is asked for every answer again."
         yield Check("model", "warn", f"{teacher.model} will be shut down on {day}, according to its model list", fix)

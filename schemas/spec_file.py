@@ -313,7 +313,7 @@ def _to_spec_error(first: Mapping[str, Any], written: _WrittenSpec) -> SpecError
     named = where == f"--set {key}"
     if first["type"] == "extra_forbidden":
         valid_keys = _valid_keys(loc[:-1])
-        near = difflib.get_close_matches(loc[-1], valid_keys, n=1) or _keys_one_level_deeper(loc)
+        near = difflib.get_close_matches(_in_our_words(loc[-1]), valid_keys, n=1) or _keys_one_level_deeper(loc)
         hint = f"Did you mean '{near[0]}'?" if near else ""
         return SpecError(
             "unknown key." if named else f"unknown key '{key}'.",
@@ -362,6 +362,11 @@ def _valid_keys(loc: Sequence[str]) -> list[str]:
         if field is not None:
             model = _model_in(field.annotation) or model
     return sorted(field.alias or name for name, field in model.model_fields.items())
+
+
+def _in_our_words(key: str) -> str:
+    """A price per million input or output tokens, as many providers call them, in the words of the spec."""
+    return key.replace("million_input", "million_prompt").replace("million_output", "million_completion")
 
 
 def _keys_one_level_deeper(loc: Sequence[str]) -> list[str]:

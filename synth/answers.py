@@ -149,7 +149,7 @@ def judged(
     if cleaned != text and not _VISIBLE.search(cleaned):
         return _bad("empty", text, "the answer was only quotes or a fence")
     # Servers without schema support often put the JSON into a fence, which `clean` removes.
-    if violation is not None and (broken := violation(text)) is not None and violation(cleaned) is not None:
+    if violation is not None and violation(text) is not None and (broken := violation(cleaned)) is not None:
         return _bad("schema", text, f"{_REASON_TEXTS['schema']}: {broken[:300]}")
     return JudgedAnswer("ok", text, "")
 

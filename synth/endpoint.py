@@ -115,6 +115,7 @@ class Endpoint:
         self._timeout_s, self._token_s, self._query = timeout_s, token_s, dict(query or {})
         self._start = start
         self._starting: asyncio.Task[Reach] | None = None
+        self.refuse: Callable[[], None] = lambda: None  # called before the first request; may raise
         self._wire = Wire(connect_s=min(timeout_s, 15.0), first_byte_s=first_byte_s)
         self.dialect = Dialect(model)
         self.url = url if isinstance(url, str) else url[0]
@@ -142,6 +143,7 @@ class Endpoint:
         whether a request is just sent over `connections` and waited for."""
         if not self._wire.is_open and self._start is None:
             with suppress(PairsmithError):
+                self.refuse()
                 self._wire.open([host.url for host in self.flow.hosts])
         return self._wire.is_direct
 
@@ -152,6 +154,8 @@ class Endpoint:
         await self.close()
 
     async def _open(self) -> None:
+        if not self._wire.is_open:
+            self.refuse()
         if self._start is not None:
             if self._starting is None:
                 self._starting = asyncio.ensure_future(self._start())

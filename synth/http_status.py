@@ -372,7 +372,7 @@ def _wrong_key(message: str, target: Target) -> AuthError:
 def unknown_model(message: str, target: Target, served: Sequence[str]) -> TeacherError:
     """The error for a model that the endpoint does not serve, with a list of those that it does."""
     if served:
-        fix = f"Set teacher.model to one that it serves: {listed(served, 20)}."
+        fix = f"Set the teacher's model to one that it serves: {listed(served, 20)}."
     else:
-        fix = f"Check teacher.model and teacher.url: requests go to {target.completions}."
+        fix = f"Check the teacher's model and url: requests go to {target.completions}."
     return TeacherError(f"The endpoint does not know model '{target.model}' ({message}).", where=target.url, fix=fix)

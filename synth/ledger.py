@@ -18,6 +18,7 @@ from schemas.money import Cost, total
 from schemas.records import Call, Json, Message, Record, Sampling, Usage
 from schemas.spec import TeacherSettings
 from schemas.store import Store
+from schemas.store.failures import refuse_full
 from schemas.store.latest import probe_key
 from synth.answer_index import AnswerIndex
 from synth.answer_judge import AnswerJudge
@@ -75,9 +76,8 @@ class Ledger:
         self.meter = Meter(store, teacher, stage)
         self.unconfirmed = self._usage_unknown = 0
         self.served: Counter[str] = Counter()
-        self.store = store
-        self.endpoint = endpoint
-        self.batches = batches
+        self.store, self.endpoint, self.batches = store, endpoint, batches
+        endpoint.refuse = partial(refuse_full, store.url)
         self._attempts = teacher.attempts
         self._stage = stage
         endpoint.flow.concurrency = min(endpoint.flow.concurrency, self.concurrency)

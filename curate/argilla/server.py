@@ -318,7 +318,7 @@ def _refuse_taken_port(host: str, port: int, home: Path) -> None:
     raise ReviewError(
         f"Port {port} is taken: {answering} answers there.{other}",
         where=local_url(host, port),
-        fix="Stop it, give another port with --port, or set [review] url to use it as it is.",
+        fix="Stop it, use another port with `pairsmith review up --port`, or set [review] url to use it as it is.",
     )
 
 

@@ -7,6 +7,7 @@ import socket
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import click
 
@@ -121,7 +122,7 @@ def _freeze_modules() -> None:
 
 
 def check_reach(settings: Settings) -> None:
-    """Raise UsageError if other machines could connect without signing in."""
+    """Raise UsageError if other machines could connect without signing in, or the public address cannot work."""
     if settings.no_auth and not settings.loopback:
         raise UsageError(
             f"--no-auth admits everyone who can reach {settings.host}.",
@@ -133,6 +134,12 @@ def check_reach(settings: Settings) -> None:
         )
     if settings.url and not settings.url.startswith(("http://", "https://")):
         raise UsageError(f"--url {settings.url} is not an address.", fix="Write it as https://HOST.")
+    if settings.url and urlsplit(settings.url).path.strip("/"):
+        raise UsageError(
+            f"--url {settings.url} has a path.",
+            why="Links and redirects of the pages begin at the root of a host, so none of them would work.",
+            fix="Give the service a host name, or a port, of its own: --url https://HOST.",
+        )
 
 
 def check_owner(settings: Settings, *, has_owner: bool) -> None:

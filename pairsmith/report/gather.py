@@ -11,11 +11,13 @@ from curate.redaction import display_redactor
 from curate.tallies import spec_key_of_gate
 from pairsmith.certified import last_certification
 from pairsmith.outcome import GenerateOutcome
+from pairsmith.plan import STAGES, due
 from pairsmith.report.evidence import Evidence, Reviews, StageEvidence, StepTally
 from pairsmith.report.next_steps import next_seeds
 from pairsmith.report.rows import ReportRows
 from pairsmith.stages.evaluate import evaluation_in, modified, outcomes
 from pairsmith.stages.train import CURVE_FILE, recorded_digests
+from schemas.errors import PairsmithError
 from schemas.files import sha256
 from schemas.project import Project
 from schemas.records import Artifact, Receipt, now
@@ -77,7 +79,21 @@ def gather(project: Project, store: Store) -> Evidence:
         versions={} if latest is None else latest.versions,
         certificate=_certificate(project, store),
         erased_seeds=_erased_seeds(store, finished["generate"]) if "generate" in finished else 0,
+        outdated=_outdated(project, store),
     )
+
+
+def _outdated(project: Project, store: Store) -> str:
+    """A sentence that names the first stage that is due, if it or a later one left results; empty if none did."""
+    try:
+        first = due(project, store)
+    except (PairsmithError, OSError) as error:
+        return f"It could not be determined whether these results belong to the present files: {error}"
+    later = STAGES[STAGES.index(first.stage) :] if first else ()
+    if first is None or not any(last_good(store.receipts(stage), stage) for stage in later if stage != "review"):
+        return ""
+    since = f"`pairsmith {first.stage}` is due ({first.why})"
+    return f"Not up to date: {since}. What is shown of it and of later stages comes from an earlier run."
 
 
 def _erased_seeds(store: Store, generated: Receipt) -> int:

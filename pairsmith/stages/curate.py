@@ -32,7 +32,8 @@ from schemas.wording import counted
 DATASET = "dataset"
 Judged = TypeVar("Judged")
 _GATES_SHOWN = 3
-_MANY_REPEATED = 0.2  # share of the rows from which on their repetition is explained
+_MANY_REPEATED = 0.2  # share of rows lost to repetition from which on it is explained
+_STRICT_JACCARD = 0.9  # the value to try
 _USELESS = {
     "unreadable": ("row whose answer could not be read", "rows whose answer could not be read"),
     "unanswered": ("answer that never came", "answers that never came"),
@@ -148,18 +149,23 @@ def summary(outcome: CurateOutcome) -> list[tuple[str, str]]:
 
 
 def _repeated_rows(outcome: CurateOutcome) -> str:
-    """What to do if a large share of the rows repeats test inputs or other rows; empty otherwise."""
+    """What to do if a large share of the rows repeats test inputs or rows of other seeds; empty otherwise."""
     why = {"contamination": "repeat a test text", "duplicate": "repeat an accepted row"}
     numbers = {code: outcome.reasons.get(code, 0) for code in why}
-    if sum(numbers.values()) < _MANY_REPEATED * outcome.counts.rows_in:
+    if sum(outcome.more.get("lost", {}).values()) < _MANY_REPEATED * outcome.counts.rows_in:
         return ""
     parts = [f"{number:,} {why[code]}" for code, number in numbers.items() if number]
     code = max(numbers, key=lambda name: numbers[name])
-    return (
+    sentence = (
         f"{' and '.join(parts)}, of {outcome.counts.rows_in:,} rows; `pairsmith rows --reason {code}` lists them."
         " If they are versions of one text, begin a new project and name the column that says which belong together:"
-        " seeds.group. If they differ in what matters, raise curate.duplicates.jaccard: `pairsmith curate --what-if"
-        " curate.duplicates.jaccard=0.9` shows what that changes"
+        " seeds.group"
+    )
+    if outcome.more.get("jaccard", 0.0) >= _STRICT_JACCARD:
+        return sentence
+    return (
+        f"{sentence}. If they differ in what matters, raise curate.duplicates.jaccard: `pairsmith curate --what-if"
+        f" curate.duplicates.jaccard={_STRICT_JACCARD}` shows what that changes"
     )
 
 

@@ -15,6 +15,7 @@ from schemas.errors import StoreError, StoreFull, first_line
 
 # Also matches libpq's URL query parameters, but not those that name a file.
 _SECRET = re.compile("password|secret")
+_LEAST_FREE = 4 * 2**20  # bytes; the answers to 64 requests of one window, with the log that SQLite keeps of them
 
 
 def shown(url: str) -> str:
@@ -85,6 +86,24 @@ def explained(error: Exception, url: str) -> StoreError:
         where=shown(url),
         fix="Check that it is running, its URL and your permissions.",
     )
+
+
+def refuse_full(url: str) -> None:
+    """Raise StoreFull if the disk of a SQLite store has no room for the answers to one window of requests."""
+    parsed = sa.make_url(url)
+    if parsed.get_backend_name() != "sqlite":
+        return
+    try:
+        free = shutil.disk_usage(Path(parsed.database or "").parent).free
+    except OSError:  # whatever is wrong with that folder, the next commit says
+        return
+    if free < _LEAST_FREE:
+        raise StoreFull(
+            f"only {free / 2**20:.1f} MiB are free on its disk.",
+            where=shown(url),
+            why="Answers would be paid for and could not be stored.",
+            fix="Free some space and run the same command again; it continues where it stopped.",
+        )
 
 
 def _is_full(url: str) -> bool:

@@ -10,12 +10,17 @@ from pathlib import Path
 import pytest
 
 from pairsmith.commands import start
+from pairsmith.outcome import TrainOutcome
+from pairsmith.plan import inputs_of, warn_outdated
 from pairsmith.project import Project
+from pairsmith.receipt import recording
+from pairsmith.report import render
+from pairsmith.report.gather import gather
 from pairsmith.stages.export import _write_chat_files, export
 from pairsmith.stages.table import Audience
 from schemas.errors import PairsmithError
 from schemas.progress import discard_message
-from schemas.records import Artifact
+from schemas.records import Artifact, Counts
 from schemas.spec_file import load
 from schemas.store import Store
 from tests.synth.loopback import LoopbackTeacher, says
@@ -71,6 +76,36 @@ def test_export_warns_if_its_dataset_is_out_of_date(tmp_path: Path) -> None:
         with pytest.raises(PairsmithError, match=r"store\.url: the store's URL contains a password") as caught:
             project.export()
         assert "s3cr3t" not in str(caught.value), "the password is not shown, and the spec is not exported with it"
+
+
+def test_a_model_older_than_the_dataset_is_named_in_the_report_and_at_export(tmp_path: Path) -> None:
+    """Once the dataset has been curated again, a report shows today's accepted rows beside the verdict on a model that
+    learned from others. It says so, and `export` does too, although the review of the new rows is due as well."""
+    (tmp_path / "pairsmith.toml").write_text(SPEC.replace("enabled = false", "enabled = true"))
+    (tmp_path / "seeds.txt").write_text("a street in the rain\na harbour at dawn\n")
+    warnings: list[str] = []
+    with LoopbackTeacher(lambda ask: says("A narrow street in the rain, with lanterns above wet cobbles.")) as teacher:
+        asked = [f"teacher.url={teacher.url}", "teacher.model=loopback"]
+        project = Project(tmp_path, asked)
+        project.generate()
+        project.curate()
+        opened = load(tmp_path, asked)
+        with Store.open(Store.url_for(opened)) as store:
+            with recording(opened, store, "train", TrainOutcome()) as record:
+                inputs = inputs_of("train", opened, store)
+                counts = Counts(rows_in=1, accepted=1)
+                record.outcome = TrainOutcome(**inputs._asdict(), artifact_id="an-adapter", counts=counts)
+            assert gather(opened, store).outdated == ""
+        (tmp_path / "seeds.txt").write_text("a street in the rain\n")
+        project.generate()
+        project.curate()
+    since = "`pairsmith train` is due (the stage before it produced something new)"
+    with Store.open(Store.url_for(opened)) as store:
+        evidence = gather(opened, store)
+        warn_outdated(opened, store, {"train": "the exported adapter"}, warnings.append)
+    assert evidence.outdated.startswith(f"Not up to date: {since}. ")
+    assert "Not up to date: " in render(evidence)
+    assert warnings == [f"warning: {since}; the exported adapter is out of date."]
 
 
 def test_a_missing_prompt_does_not_stop_export_or_training(tmp_path: Path) -> None:

@@ -373,3 +373,28 @@ def test_rows_of_the_tests_template_stay_and_many_repeated_rows_are_explained(tm
     )
     assert "seeds.group" in lines["repeated"]
     assert "curate.duplicates.jaccard" in lines["repeated"]
+
+
+def test_equal_candidates_of_one_input_are_no_lost_rows(tmp_path: Path) -> None:
+    """A teacher that labels a text twice in the same way makes half of the rows duplicates, and nothing is lost. Where
+    other rows are lost, a limit that is strict already is not recommended."""
+    texts = "I was charged twice", "my parcel is late", "please close my account", "where is the invoice"
+    (tmp_path / "train.txt").write_text("\n".join(texts))
+    (tmp_path / "pairsmith.toml").write_text(
+        '[task]\nkind = "classify"\nname = "labels"\nstyle = "One label."\nlabels = ["a", "b"]\n'
+        '[[seeds]]\npath = "train.txt"\nuse = "train"\n[generate.forward]\nn = 2\n'
+    )
+    with LoopbackTeacher(lambda ask: says('{"label": "a"}')) as teacher:
+        project = Project(tmp_path, [f"teacher.url={teacher.url}"])
+        project.generate()
+        outcome = project.curate()
+        assert outcome.reasons == {"duplicate": 4}
+        assert "repeated" not in dict(summary(outcome))
+        (tmp_path / "train.txt").write_text("\n".join(f"I was charged twice for order {'ABCD'[n]}" for n in range(4)))
+        project = Project(tmp_path, [f"teacher.url={teacher.url}", "curate.duplicates.jaccard=0.6"])
+        project.generate()
+        assert "curate.duplicates.jaccard=0.9" in dict(summary(project.curate()))["repeated"]
+        (tmp_path / "train.txt").write_text("\n".join(f"I was charged twice for it{'!' * n}" for n in range(4)))
+        project = Project(tmp_path, [f"teacher.url={teacher.url}", "curate.duplicates.jaccard=0.9"])
+        project.generate()
+        assert dict(summary(project.curate()))["repeated"].endswith("which belong together: seeds.group")

@@ -205,6 +205,16 @@ def test_unknown_key_is_reported_with_its_line_and_the_closest_valid_one(tmp_pat
     assert (f"rejected. Did you mean '{near}'? Valid here: " if near else "rejected. Valid here: ") in str(error)
 
 
+@pytest.mark.parametrize(
+    ("given", "near"), [("input", "prompt"), ("output", "completion"), ("output_tokens", "completion")]
+)
+def test_a_price_in_a_providers_words_is_answered_with_its_own_key(tmp_path, given, near):
+    """Most providers price input and output tokens. Both once were answered with the key of prompt tokens, where the
+    higher price of outputs would have gone as well."""
+    error = spec_error(tmp_path, f"{FULL}\n[teachers.cheap]\nusd_per_million_{given} = 0.5\n")
+    assert f"Did you mean 'usd_per_million_{near}_tokens'?" in str(error)
+
+
 def test_unknown_key_is_reported_before_its_consequences(tmp_path):
     """A misspelt required key is reported as unknown, not as missing."""
     assert spec_error(tmp_path, FULL.replace("checks = [", "cheks = [")).what == "unknown key 'evaluate.cheks'."

@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 
 from pairsmith.commands import start
+from pairsmith.commands.serve import check_reach
+from pairsmith.serve.settings import Settings
 from pairsmith.serve.workspace import Workspace
 from synth.embedded.child import child_environment
 from tests.serve.conftest import write_project
@@ -56,6 +58,15 @@ def test_no_auth_is_refused_for_public_addresses(
     """`--no-auth` is refused with a public address or behind a proxy."""
     assert start(["serve", str(tmp_path / "here"), "--port", "0", *words]) == 2
     assert "--no-auth" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("url", ["https://tools.test/pairsmith", "http://127.0.0.1:8080/a/"])
+def test_an_address_with_a_path_is_refused(url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Behind a proxy that maps a path to the service, each link and redirect would leave that path. The service once
+    started, and printed an invitation that led to a page whose links led nowhere."""
+    assert start(["serve", str(tmp_path / "here"), "--port", "0", "--url", url]) == 2
+    assert f"--url {url} has a path" in capsys.readouterr().err
+    check_reach(Settings("127.0.0.1", 0, url="https://tools.test/"))
 
 
 @pytest.mark.skipif(not Path("/sys/kernel").is_dir(), reason="needs a folder in which nobody may write")

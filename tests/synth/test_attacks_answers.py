@@ -138,6 +138,17 @@ def test_json_in_a_fence_satisfies_the_schema() -> None:
     assert judged(raw, schema_violation({"type": "object"}), {}, {}, 0).status == "ok"
 
 
+def test_the_reason_names_what_is_wrong_inside_a_fence() -> None:
+    """The fence is no defect, so a reason that quotes it would hide the one there is."""
+    raw = {"finish_reason": "stop", "message": {"content": '```json\n{"amount": "lots"}\n```'}}
+    schema = {"type": "object", "properties": {"amount": {"type": "number"}}}
+    answer = judged(raw, schema_violation(schema), {}, {}, 0)
+    assert (answer.status, answer.reason) == (
+        "schema",
+        "schema: the answer did not match the schema: at $.amount: 'lots' is not of type 'number'",
+    )
+
+
 def test_damage_outside_of_the_text_costs_no_answer(tmp_path: Path) -> None:
     """Half of a surrogate pair in the reasoning or an annotation does not affect the text."""
     one = '{"finish_reason": "stop", "message": {"content": "a", "reasoning": "\\ud83d", "annotations": ["\\ud83d"]}}'

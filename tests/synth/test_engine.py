@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import resource
+import shutil
+import subprocess
 import tempfile
 import threading
 import tracemalloc
@@ -21,6 +23,7 @@ from schemas.records import Pair, Seed
 from schemas.store import Store
 from synth.engine import GenerateResult, generate
 from synth.imports import Import
+from tests.curate.argilla.small_disk import small_disk
 from tests.synth.loopback import Ask, LoopbackTeacher, Reply, cuts, fails, says
 from tests.synth.rig import Rig, input, output, rig
 
@@ -332,6 +335,22 @@ def test_a_full_disk_stops_everything_at_once(tmp_path: Path) -> None:
         again, r = run(teacher, tmp_path, input(100))
         assert again.counts.waiting == 200
         assert r.ledger.sent <= (200 - confirmed) / 2
+
+
+def test_nothing_is_sent_while_the_disk_is_full(tmp_path: Path) -> None:
+    """A run in cron starts again every hour. On a disk that was full already it sent a window of requests each time
+    before its first commit failed, and all their answers were lost. What the store has already is still given."""
+    with small_disk("3m") as disk, LoopbackTeacher() as teacher:
+        with pytest.raises(StoreFull, match=r"only \d\.\d MiB are free on its disk"):
+            run(teacher, disk, input(20))
+        assert not teacher.asked
+        remount = subprocess.run(["mount", "-o", "remount,size=20m", disk], capture_output=True, text=True)
+        assert remount.returncode == 0, remount.stderr
+        run(teacher, disk, input(20))
+        asked = len(teacher.asked)
+        (disk / "large").write_bytes(bytes(shutil.disk_usage(disk).free - 2**20))
+        run(teacher, disk, input(20))
+        assert len(teacher.asked) == asked
 
 
 def test_seeds_are_counted_only_for_a_progress_display(tmp_path: Path) -> None:

@@ -80,3 +80,22 @@ def test_doctor_warns_of_the_language_and_of_a_short_limit(tmp_path: Path) -> No
         assert {check.state for check in checks} == {"warn"}
         assert "the base has seen little of this language" in checks[0].what
     assert tokenizer_of(TrainSettings(base="nowhere"), tmp_path) is None
+
+
+def test_the_language_is_measured_in_the_texts_that_the_model_writes(tmp_path: Path) -> None:
+    """Inputs of a translation are in another language: measured as if they were answers, English ones made every base
+    look as if it had read the target language. Without any output there is no number, only a warning for the embedded
+    base, which was trained on English."""
+    (tmp_path / "base").mkdir()
+    tokenizer_trained_on(ENGLISH).save(str(tmp_path / "base" / "tokenizer.json"))
+    (tmp_path / "real.jsonl").write_text("".join(json.dumps({"text": f"{ENGLISH} {n}"}) + "\n" for n in range(6)))
+    spec = (
+        SPEC.format(language='en"\nto = "el', limit=99).replace('"reply"', '"translate"').replace('"pair"', '"input"')
+    )
+    (tmp_path / "pairsmith.toml").write_text(spec)
+    assert [check for check in findings(tmp_path, ()) if check.about == "language"] == []
+    greek = f'[[exemplars]]\ninput = "{ENGLISH}"\noutput = "{GREEK * 3}"\n'
+    (tmp_path / "pairsmith.toml").write_text(spec + greek)
+    (check,) = (check for check in findings(tmp_path, ()) if check.about == "language")
+    assert "('el')" in check.what
+    assert "the base has seen little of this language" in check.what

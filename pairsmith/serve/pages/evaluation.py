@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from fastapi import Request, Response
 from pydantic import ValidationError
 
+from pairsmith.plan import due
 from pairsmith.report import proof
 from pairsmith.serve.access import Viewer
 from pairsmith.serve.pages import words
@@ -100,11 +101,15 @@ def _conclude(now: Snapshot, evaluation: Evaluation) -> ModelVerdict:
 
 
 def _stale_warning(now: Snapshot, evaluation: Evaluation) -> list[str]:
-    """A warning if the evaluation is not of the current adapter, so that it is not mistaken for its evidence."""
+    """A warning if the evaluation is not of the current adapter, or older than the project's rows or settings, so that
+    it is not mistaken for their evidence."""
     adapter = latest(now.store, "adapter") if now.store else None
-    if adapter is None or adapter.id == evaluation.adapter_id:
+    if adapter is not None and adapter.id != evaluation.adapter_id:
+        return [f"This evaluation is of adapter {evaluation.adapter_id[:8]}. The current one is {adapter.id[:8]}."]
+    if now.store is None or all(stage.done for stage in now.stages):
         return []
-    return [f"This evaluation is of adapter {evaluation.adapter_id[:8]}. The current one is {adapter.id[:8]}."]
+    first = due(now.project, now.store)
+    return [on_page(f"Not up to date: {first.stage} is due ({first.why}).")] if first else []
 
 
 def _empty_heading(now: Snapshot, shown: Artifact | None, retouched: PairsmithError | None) -> str:
