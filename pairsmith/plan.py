@@ -227,8 +227,15 @@ def _what_changed(
     for text in outcome.overrides:
         if any(_concerns(text, key) for key in changed):
             return f"it was run with --set {text}"
+    if all(key.startswith("seeds.") for key in changed) and (sources := _sources(now) - _sources(then)):
+        added = [_shown(f"seeds.{number}.content", project) for number in sorted(sources)]
+        return f"{' and '.join(added)} {'was' if len(added) == 1 else 'were'} added to the seeds"
     more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
     return f"{_shown(changed[0], project)}{more} {'have' if more else 'has'} changed"
+
+
+def _sources(table: Mapping[str, Any]) -> set[int]:
+    return {int(key.split(".")[1]) for key in table if key.startswith("seeds.")}
 
 
 def unchecked_held_out_files(project: Project, store: Store) -> list[str]:
