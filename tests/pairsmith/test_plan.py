@@ -272,9 +272,9 @@ def test_sources_that_were_added_are_named(folder: Path) -> None:
     spec = folder / "pairsmith.toml"
     (folder / "more.jsonl").write_text('{"text": "one more"}\n')
     spec.write_text(spec.read_text() + '\n[[seeds]]\npath = "more.jsonl"\nuse = "test"\n')
-    assert todo(folder)["generate"] == "more.jsonl was added to the seeds"
+    assert todo(folder)["generate"] == "more.jsonl is new"
     spec.write_text(spec.read_text() + '\n[[seeds]]\npath = "seeds.jsonl"\n')
-    assert todo(folder)["generate"] == "more.jsonl and seeds.jsonl were added to the seeds"
+    assert todo(folder)["generate"] == "more.jsonl and seeds.jsonl are new"
     spec.write_text(spec.read_text().replace('style = "', 'style = "Briefly. '))
     assert todo(folder)["generate"].endswith("have changed")
 
