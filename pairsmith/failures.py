@@ -148,7 +148,8 @@ def exit_code_of(error: BaseException, write_json: WriteJson | None, watcher: Wr
 def _fix_for_path(error: OSError) -> str | None:
     """How to fix a path that cannot be used; None if the error may be a defect of pairsmith."""
     if error.errno in _NO_ACCESS:
-        return "Give the user who runs pairsmith read and write access there, or choose another path."
+        other = "set PAIRSMITH_CACHE to a folder of your own" if _is_of_cache(error) else "choose another path"
+        return f"Give the user who runs pairsmith read and write access there, or {other}."
     # Folders are created with exist_ok, so an existing path here must be a file.
     is_file = error.errno == errno.EEXIST and Path(os.fsdecode(error.filename)).is_file()
     if error.errno in _WRONG_KIND or is_file:
@@ -157,6 +158,17 @@ def _fix_for_path(error: OSError) -> str | None:
             "another path."
         )
     return None
+
+
+def _is_of_cache(error: OSError) -> bool:
+    """Whether the path is in the cache folder, or would have to be created for it."""
+    from synth.embedded.weights import cache_folder
+
+    path = Path(os.fsdecode(error.filename))
+    with suppress(PairsmithError):
+        cache = cache_folder()
+        return path.is_relative_to(cache) or (cache.is_relative_to(path) and not path.exists())
+    return False
 
 
 def as_json(error: PairsmithError) -> dict[str, Any]:

@@ -152,8 +152,7 @@ def changed_since(pins: Mapping[str, InputTable], project: Project, store: Store
 
 
 def cause(stage: str, project: Project, store: Store) -> str:
-    """Why the last successful run of `stage` does not match the present spec; empty if it matches, or if there was
-    none."""
+    """Why the last successful run of `stage` does not match the present spec; empty if it does, or there was none."""
     receipts = store.receipts()
     last = last_good(receipts, stage)
     return _what_changed(stage, project, store, receipts, last, stdin=False, omit=()) if last else ""
@@ -198,8 +197,7 @@ def _missing_answers(evaluated: Receipt) -> str:
 
 
 def _still_missing(receipts: Sequence[Receipt], evaluated: Receipt) -> bool:
-    """Whether an evaluation is missing as many answers as the one before it, although it asked for them again: a server
-    may fail on the same input every time."""
+    """Whether asking again left as many answers missing: a server may fail on the same input every time."""
     before = last_good(receipts[: receipts.index(evaluated)], "evaluate")
     outcome = EvaluateOutcome.of(evaluated)
     return (
@@ -227,6 +225,10 @@ def _what_changed(
     for text in outcome.overrides:
         if any(_concerns(text, key) for key in changed):
             return f"it was run with --set {text}"
+    sources = [f"seeds.{number}." for number in range(len(project.spec.seeds))]
+    new = [source for source in sources if not any(key.startswith(source) for key in then)]
+    if new and all(key.startswith("seeds.") for key in changed):
+        return f"{' and '.join(_shown(f'{at}content', project) for at in new)} {'is' if len(new) == 1 else 'are'} new"
     more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
     return f"{_shown(changed[0], project)}{more} {'have' if more else 'has'} changed"
 
@@ -245,8 +247,7 @@ def unchecked_held_out_files(project: Project, store: Store) -> list[str]:
 
 
 def refuse_unchecked(project: Project, store: Store) -> None:
-    """Raise NoWork if the rows of the dataset were not compared with a held-out file: such rows must not be trained on
-    or exported."""
+    """Raise NoWork if the rows, which are to be trained on or exported, were not compared with a held-out file."""
     if names := unchecked_held_out_files(project, store):
         raise NoWork(
             f"the rows of the dataset were not compared with {', '.join(map(repr, names))}.",
@@ -382,8 +383,7 @@ def _gate_file(folder: Path, name: str) -> str:
 
 
 def _content(key: str, folder: Path, name: str | None) -> InputTable:
-    """The content of a file or folder named by a setting; nothing if the setting names something else, such as a hub
-    id."""
+    """The content of a file or folder named by a setting; nothing if it names something else, such as a hub id."""
     if name is None or not (folder / name).exists():
         return {}
     return {f"{key}.content": fingerprints.of_path(folder / name)}

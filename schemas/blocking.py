@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import os
 import threading
 from collections.abc import Callable, Coroutine, Iterable, Iterator
@@ -82,6 +83,24 @@ def _loop() -> tuple[asyncio.AbstractEventLoop, int]:
     thread = threading.Thread(target=_run_forever, args=(loop,), name="pairsmith-loop", daemon=True)
     thread.start()
     return loop, thread.ident or 0
+
+
+@atexit.register
+def _halt_loop() -> None:
+    """Make the loop's thread wait for nothing, with all that it holds, until the process ends. If a timer or a
+    connection woke uvloop after Python has shut down, the process would end with a segmentation fault, although all its
+    work is done."""
+    if not _loop.cache_info().currsize:
+        return
+    (loop, _), halted = _loop(), threading.Event()
+    _loop.cache_clear()
+
+    def halt() -> None:
+        halted.set()
+        threading.Event().wait()
+
+    loop.call_soon_threadsafe(halt)
+    halted.wait(_BUSY_S)
 
 
 os.register_at_fork(after_in_child=_loop.cache_clear)  # the thread of the loop exists only in the parent

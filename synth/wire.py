@@ -127,7 +127,9 @@ class Wire:
         if not isinstance(error, _FAILURES):
             return error
         if isinstance(error, aiohttp.ServerTimeoutError):
-            return NotConnectedError(f"no connection within {self._connect_s:g} s")
+            proxy = self.proxies[base]
+            via = f" through the proxy '{without_user_info(proxy)}'" if proxy else ""
+            return NotConnectedError(f"no connection within {self._connect_s:g} s{via}")
         if isinstance(error, aiohttp.ClientHttpProxyError) and error.status in PROXY_REFUSALS:
             return proxy_refusal(self.proxies[base] or "", base, error.status)
         if (tls_error := tls_failure(base, error)) is not None:

@@ -132,11 +132,21 @@ def check_reach(settings: Settings) -> None:
         raise UsageError(
             "--no-auth cannot be combined with --url: a proxy admits other machines.", fix="Leave one of them out."
         )
-    if settings.url and not settings.url.startswith(("http://", "https://")):
-        raise UsageError(f"--url {settings.url} is not an address.", fix="Write it as https://HOST.")
-    if settings.url and urlsplit(settings.url).path.strip("/"):
+    if settings.url:
+        _check_address(settings.url)
+
+
+def _check_address(url: str) -> None:
+    try:
+        parts = urlsplit(url)
+        is_address = url.startswith(("http://", "https://")) and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # brackets or a port that cannot be
+        is_address = False
+    if not is_address:
+        raise UsageError(f"--url {url} is not an address.", fix="Write it as https://HOST.")
+    if parts.path.strip("/") or parts.query or parts.fragment:
         raise UsageError(
-            f"--url {settings.url} has a path.",
+            f"--url {url} has a path.",
             why="Links and redirects of the pages begin at the root of a host, so none of them would work.",
             fix="Give the service a host name, or a port, of its own: --url https://HOST.",
         )

@@ -152,10 +152,11 @@ def _repeated_rows(outcome: CurateOutcome) -> str:
     """What to do if a large share of the rows repeats test inputs or rows of other seeds; empty otherwise."""
     why = {"contamination": "repeat a test text", "duplicate": "repeat an accepted row"}
     numbers = {code: outcome.reasons.get(code, 0) for code in why}
-    if sum(outcome.more.get("lost", {}).values()) < _MANY_REPEATED * outcome.counts.rows_in:
+    lost: dict[str, int] = outcome.more.get("lost", {})
+    if sum(lost.values()) < _MANY_REPEATED * outcome.counts.rows_in:
         return ""
     parts = [f"{number:,} {why[code]}" for code, number in numbers.items() if number]
-    code = max(numbers, key=lambda name: numbers[name])
+    code = max(lost, key=lambda name: lost[name])
     sentence = (
         f"{' and '.join(parts)}, of {outcome.counts.rows_in:,} rows; `pairsmith rows --reason {code}` lists them."
         " If they are versions of one text, begin a new project and name the column that says which belong together:"

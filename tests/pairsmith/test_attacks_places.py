@@ -99,3 +99,16 @@ def test_a_cache_path_that_is_not_a_folder_names_the_variable(tmp_path: Path) ->
     )
     assert done.returncode == 2, done.stderr
     assert f"error: PAIRSMITH_CACHE, {tmp_path / 'cache'}: this is not a folder." in done.stderr
+
+
+@pytest.mark.skipif(not Path("/sys/kernel").is_dir(), reason="needs a folder in which nobody may write")
+def test_a_home_that_cannot_be_written_names_the_variable(tmp_path: Path) -> None:
+    """The model's weights are not fetched into a home folder that is read-only, as in many containers. The advice to
+    choose another path named no way to do it."""
+    (tmp_path / "pairsmith.toml").write_text('task = { name = "t", style = "Long." }\nteacher = { url = "embedded" }\n')
+    (tmp_path / "seeds.txt").write_text("a fox\n")
+    seeds = ("--set", 'seeds=[{path="seeds.txt"}]')
+    done = Project(tmp_path).run("generate", *seeds, PAIRSMITH_CACHE="/sys/kernel/none/pairsmith")
+    assert done.returncode == 6, done.stderr
+    assert "error: /sys/kernel/none: it cannot be used" in done.stderr
+    assert "or set PAIRSMITH_CACHE to a folder of your own." in done.stderr

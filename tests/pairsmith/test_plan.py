@@ -267,6 +267,18 @@ def test_piped_input_is_compared_with_what_was_read(tmp_path: Path, monkeypatch:
     forget()
 
 
+def test_sources_that_were_added_are_named(folder: Path) -> None:
+    """What they say and how they are read are new settings, which were counted: "seeds.1.use and 1 more"."""
+    spec = folder / "pairsmith.toml"
+    (folder / "more.jsonl").write_text('{"text": "one more"}\n')
+    spec.write_text(spec.read_text() + '\n[[seeds]]\npath = "more.jsonl"\nuse = "test"\n')
+    assert todo(folder)["generate"] == "more.jsonl is new"
+    spec.write_text(spec.read_text() + '\n[[seeds]]\npath = "seeds.jsonl"\n')
+    assert todo(folder)["generate"] == "more.jsonl and seeds.jsonl are new"
+    spec.write_text(spec.read_text().replace('style = "', 'style = "Briefly. '))
+    assert todo(folder)["generate"].endswith("have changed")
+
+
 def test_each_file_of_a_glob_counts(folder: Path) -> None:
     """Adding a file behind `path = "seed*.jsonl"` makes generation due and removing it again makes it done; a file that
     does not match the pattern changes nothing."""

@@ -5,12 +5,17 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
 from schemas.blocking import run
+
+ROOT = Path(__file__).parents[2]
 
 
 async def answer(delay_s: float = 0.0) -> int:
@@ -108,3 +113,26 @@ def test_ctrl_c_after_a_call_that_runs_no_python_is_not_lost() -> None:
     finally:
         signal.signal(signal.SIGINT, left)
     assert run(answer()) == 42
+
+
+WAKES_LATE = """
+import asyncio, ctypes
+from schemas.blocking import run
+
+async def leaves_a_timer():
+    asyncio.get_running_loop().call_later(0.5, print)
+
+run(leaves_a_timer())
+ctypes.pythonapi.Py_AtExit(ctypes.CDLL(None).getchar)
+"""
+
+
+def test_a_loop_that_would_wake_while_python_ends_does_not_crash_it() -> None:
+    """A machine under load takes long to end a process. A timer of the loop that expires then, such as that of an idle
+    connection, ended a complete run with a segmentation fault. Here the end waits for standard input."""
+    with subprocess.Popen([sys.executable, "-c", WAKES_LATE], stdin=subprocess.PIPE, cwd=ROOT) as ending:
+        with pytest.raises(subprocess.TimeoutExpired):
+            ending.wait(2)
+        assert ending.stdin
+        ending.stdin.close()
+        assert ending.wait(60) == 0

@@ -60,7 +60,16 @@ def test_no_auth_is_refused_for_public_addresses(
     assert "--no-auth" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("url", ["https://tools.test/pairsmith", "http://127.0.0.1:8080/a/"])
+@pytest.mark.parametrize(
+    "url", ["tools.test", "https://", "https://[::1", "https://tools.test:port", "ftp://tools.test"]
+)
+def test_what_is_no_address_is_refused(url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Without a host no link could be made from it, and impossible brackets or ports ended in a traceback."""
+    assert start(["serve", str(tmp_path / "here"), "--port", "0", "--url", url]) == 2
+    assert f"--url {url} is not an address. Write it as https://HOST." in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("url", ["https://tools.test/pairsmith", "http://127.0.0.1:8080/a/", "https://tools.test/?a=1"])
 def test_an_address_with_a_path_is_refused(url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Behind a proxy that maps a path to the service, each link and redirect would leave that path. The service once
     started, and printed an invitation that led to a page whose links led nowhere."""

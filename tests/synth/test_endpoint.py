@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import os
+import socket
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -620,6 +621,25 @@ def test_proxy_that_cannot_be_reached_is_named(scheme: str, monkeypatch: pytest.
     with pytest.raises(Unreachable, match=rf"no connection to the proxy 'http://\*\*\*@127.0.0.1:{port}'") as caught:
         asyncio.run(once())
     assert "its environment variable" in caught.value.fix
+    assert "s3cr3t" not in str(caught.value)
+
+
+def test_a_silent_proxy_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A proxy that never answers a tunnel was reported as a teacher's address at which nothing answers. This one has a
+    plain port, and is asked for TLS."""
+
+    async def once() -> None:
+        limits = {"timeout_s": 0.5, "token_s": 60.0}
+        async with Endpoint("https://teacher.invalid/v1", "m", retries=1, backoff_s=0.001, **limits) as endpoint:
+            await endpoint.ask(chat("a dog"), Sampling(max_tokens=10))
+
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        monkeypatch.setenv("HTTPS_PROXY", f"https://me:s3cr3tPassw0rd@127.0.0.1:{port}")
+        with pytest.raises(
+            Unreachable, match=rf"no connection within .* s through the proxy 'https://.*:{port}'"
+        ) as caught:
+            asyncio.run(once())
     assert "s3cr3t" not in str(caught.value)
 
 
