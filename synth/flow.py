@@ -153,8 +153,10 @@ class Flow:
         control: Control | None = None,
         *,
         once: bool = False,
+        ahead: bool = False,
     ) -> Answer:
-        """Call `send` as soon as the request may go, and again (unless `once`) until it returns an answer; return that.
+        """Call `send` as soon as the request may go (`ahead` of those that wait), and again (unless `once`) until it
+        returns an answer; return that.
 
         `tokens` is the estimated size of request and answer, `limit_s` the time that an answer may take. A `started`
         request has its place in flight. Raises what `send` raises, UnansweredError after all retries, Unreachable,
@@ -163,8 +165,7 @@ class Flow:
         sending, tries = (None, RetryState(limit_s)) if started is None else (started.sending, started.tries)
         while True:
             sending = sending or self._place_now(tokens, tries)
-            if sending is None:  # without a control this is one, on which others wait
-                sending = await self._wait_for_place(tokens, tries, ahead=control is None)
+            sending = sending or await self._wait_for_place(tokens, tries, ahead=ahead)
             used, answer = tokens, None
             failure: UnansweredError | None = None
             try:

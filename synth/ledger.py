@@ -343,7 +343,7 @@ class Ledger:
             if like is not None and not self.judge.is_usable(before, like):
                 continue
             try:
-                answer = await self.endpoint.send(body, account=self.meter, prompt=before.prompt, once=once)
+                answer = await self.endpoint.send(body, account=self.meter, prompt=before.prompt, once=once, ahead=True)
             except RefusedError as refusal:
                 text = str(refusal)
                 continue
