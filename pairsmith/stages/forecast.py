@@ -89,8 +89,7 @@ def forecast(
     forward = generate.forward.model_copy(update={"candidates": None})
     backward = generate.backward.model_copy(update={"accepted": None, "candidates": None})
     generate = generate.model_copy(update={"accepted": None, "forward": forward, "backward": backward})
-    unlimited_spec = project.spec.model_copy(update={"generate": generate})
-    piloted = replace(project, spec=unlimited_spec)
+    piloted = replace(project, spec=project.spec.model_copy(update={"generate": generate}))
     refuse_base(project)
     with recording(project, store, "forecast", ForecastOutcome()) as record:
         _, all_seeds = load_seeds(project, store, say, audience.progress)
