@@ -160,6 +160,8 @@ class ForecastOutcome(CommandOutcome):
     lines: tuple[Json, ...] = ()
     whole: Json = field(default_factory=dict)
     usd_elsewhere: float = 0.0
+    is_generated: bool = False
+    """Whether `generate` is done, so that nothing more will be paid for it."""
     shaped_by: Json | None = None
     """What would shape a generation and a curation as well, by stage."""
 

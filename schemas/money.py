@@ -53,7 +53,7 @@ class Cost(Record):
     @property
     def total(self) -> float | None:
         """US dollars; None where any part is unknown."""
-        return None if self.unpriced or self.lost else self.usd
+        return None if self.unpriced or self.lost else exact(self.usd)
 
     @classmethod
     def read(cls, fields: Json) -> Cost:
@@ -82,11 +82,16 @@ class Cost(Record):
             "requests": self.requests,
             **self.usage.model_dump(exclude=uncounted),
             "usd": self.total,
-            "usd_known": self.usd,
+            "usd_known": exact(self.usd),
             "unpriced_requests": self.unpriced,
-            "usd_reserved": self.reserved,
+            "usd_reserved": exact(self.reserved),
             "lost_requests": self.lost,
         }
+
+
+def exact(usd: float) -> float:
+    """An amount without the error of adding binary fractions; the price of one token has fewer digits."""
+    return round(usd, 12)
 
 
 def summed(usages: Iterable[Usage]) -> Usage:
@@ -111,7 +116,7 @@ def sum_if_known(amounts: Iterable[float | None]) -> float | None:
 
 def per_row(cost: Cost, rows: int) -> float | None:
     """US dollars per row; None if there are no rows or if any part of the cost is unknown."""
-    return None if cost.total is None or not rows else cost.total / rows
+    return None if cost.total is None or not rows else exact(cost.total / rows)
 
 
 def dollars(usd: float | None) -> str:

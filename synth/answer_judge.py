@@ -25,6 +25,15 @@ _THINKING_FIRST, _THINKING_LATER = 8, 20
 # topic are: if every second answer is good, 1 run in 1,000 begins like this.
 _UNUSABLE, _UNUSABLE_FIRST = 20, 10
 
+_FIX = (
+    "Fix the cause, then run the same command again, with --retry-failed if nothing that is sent has changed; "
+    "`pairsmith rows --state failed` lists them."
+)
+_FIX_READABLE = (
+    "Use a model that answers in the form it is asked for, or change its settings, then run the same command again. "
+    "The answers are kept, so with the same model and settings they are not asked for again."
+)
+
 Repeat = Callable[[Json, str, Question], Awaitable[str | None]]
 """Repeats a question that was answered before, with the settings of this request of this prompt, and judges the answer
 as one to this question. Returns why it is unusable, empty if it is good, None if that is unknown."""
@@ -173,8 +182,7 @@ class AnswerJudge:
             f"{what}; the last: {last.reason.rstrip('.') or repr(one_line(last.text, 200))}.",
             where=self._endpoint.url,
             why=f"{why}Every further answer would cost money and be useless.",
-            fix="Fix the cause, then run the same command again, with --retry-failed if nothing that is sent has "
-            "changed; `pairsmith rows --state failed` lists them.",
+            fix=_FIX if question.readable is None else _FIX_READABLE,
         )
 
 

@@ -52,7 +52,8 @@ _IGNORED_BY_GEMINI = ("model", "messages", "stream", "stream_options")  # expres
 _SAME_KEYS = frozenset(("description", "required", "minItems", "maxItems", "minimum", "maximum", "minLength"))
 _SAME_KEYS |= {"maxLength", "pattern"}
 _SCHEMA_KEYS = _SAME_KEYS | {"type", "enum", "const", "items", "properties", "additionalProperties"}
-_REFERRING_KEYS = frozenset(("anyOf", "oneOf", "allOf", "$ref"))
+# Those whose schemas say what else an answer contains: without them, the form would forbid it.
+_REFERRING_KEYS = frozenset(("anyOf", "oneOf", "allOf", "$ref", "if", "dependentSchemas", "patternProperties"))
 # Gemini's compatible endpoint maps `reasoning_effort` to these for models with a thinking budget (Gemini 2.5).
 _THINKING_BUDGET = {"none": 0, "minimal": 1024, "low": 1024, "medium": 8192, "high": 24576}
 
@@ -245,15 +246,15 @@ def _openapi_schema(schema: object, named: Mapping[str, object]) -> Json | None:
                 forms = [_openapi_schema(one, named) for one in (inner, *others)]
                 fits = None not in forms and schema.keys() <= {"description"}
                 return {**schema, "anyOf": forms} | ({"nullable": True} if null else {}) if fits else None
-        elif isinstance(every := schema.pop("allOf", None), list) and len(every) == 1 and "type" not in schema:
-            inner = every[0]  # as pydantic has written a reference beside a description
+        elif isinstance(every := schema.get("allOf"), list) and len(every) == 1 and "type" not in schema:
+            (inner,) = schema.pop("allOf")  # as pydantic has written a reference beside a description
         elif reference := schema.pop("$ref", None):
             inner = named.get(reference)
             named = {name: other for name, other in named.items() if name != reference}
         else:
             break
         schema = {**inner, **schema} if isinstance(inner, dict) else None
-    if not isinstance(schema, dict):
+    if not isinstance(schema, dict) or schema.keys() & _REFERRING_KEYS:
         return None
     types = schema["type"] if isinstance(schema.get("type"), list) else [schema.get("type")]
     kinds = [one for one in types if one != "null"]

@@ -279,8 +279,11 @@ def _parse(content: bytes) -> Any:
     if (parsed := assemble_stream(content)) is None:
         try:
             text = content.decode(json.detect_encoding(content), errors="surrogateescape")
-            parsed, _ = json.JSONDecoder().raw_decode(text, max(0, text.find("{")))
+            start = max(0, text.find("{"))
+            parsed, end = json.JSONDecoder().raw_decode(text, start)
         except (ValueError, RecursionError):
+            return None
+        if "[" in text[:start] or "{" in text[end:]:  # it is one of several, which one is meant is unknown
             return None
     if not isinstance(parsed, dict) or _is_deeper(parsed, 2 * _MAX_DEPTH):
         return None

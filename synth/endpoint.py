@@ -223,9 +223,10 @@ class Endpoint:
         started: BulkRequest | None = None,
         control: Control | None = None,
         once: bool = False,
+        ahead: bool = False,
     ) -> Answer:
         """`ask` with a complete request body, which is adapted in place to what the server accepts. With `once`, it is
-        not sent again after a failure."""
+        not sent again after a failure, and `ahead` puts it before the requests that wait."""
         if not self._wire.is_open:
             await self._open()
         while True:
@@ -234,7 +235,7 @@ class Endpoint:
             ask = partial(self._ask_once, body, data, account, prompt, started)
             request, is_up = gen_ai.traced(self.model, body, ask), control and partial(control, body)
             try:
-                return await self.flow.send_with_retries(request, *limits, started, is_up, once=once)
+                return await self.flow.send_with_retries(request, *limits, started, is_up, once=once, ahead=ahead)
             except RefusedError as refusal:
                 if not self.dialect.adapt(body, refusal):
                     raise

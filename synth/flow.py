@@ -153,8 +153,10 @@ class Flow:
         control: Control | None = None,
         *,
         once: bool = False,
+        ahead: bool = False,
     ) -> Answer:
-        """Call `send` as soon as the request may go, and again (unless `once`) until it returns an answer; return that.
+        """Call `send` as soon as the request may go (`ahead` of those that wait), and again (unless `once`) until it
+        returns an answer; return that.
 
         `tokens` is the estimated size of request and answer, `limit_s` the time that an answer may take. A `started`
         request has its place in flight. Raises what `send` raises, UnansweredError after all retries, Unreachable,
@@ -162,7 +164,8 @@ class Flow:
         """
         sending, tries = (None, RetryState(limit_s)) if started is None else (started.sending, started.tries)
         while True:
-            sending = sending or self._place_now(tokens, tries) or await self._wait_for_place(tokens, tries)
+            sending = sending or self._place_now(tokens, tries)
+            sending = sending or await self._wait_for_place(tokens, tries, ahead=ahead)
             used, answer = tokens, None
             failure: UnansweredError | None = None
             try:
@@ -221,9 +224,9 @@ class Flow:
         else:
             self._enqueue(waiter, tokens, tries)
 
-    def _enqueue(self, waiter: Waiter, tokens: float, tries: RetryState) -> None:
+    def _enqueue(self, waiter: Waiter, tokens: float, tries: RetryState, *, ahead: bool = False) -> None:
         # Retries go ahead of requests that were never sent: otherwise a row could starve.
-        (self._waiting.appendleft if tries.waits else self._waiting.append)((waiter, tokens, tries))
+        (self._waiting.appendleft if ahead or tries.waits else self._waiting.append)((waiter, tokens, tries))
         self.dispatch()
 
     def _place_now(self, tokens: float, tries: RetryState) -> InFlight | None:
@@ -235,9 +238,9 @@ class Flow:
         host = self._pick_host(tokens, tries, now)
         return None if host is None else self._occupy_place(host, tokens, tries, now)
 
-    async def _wait_for_place(self, tokens: float, tries: RetryState) -> InFlight:
+    async def _wait_for_place(self, tokens: float, tries: RetryState, *, ahead: bool) -> InFlight:
         future: asyncio.Future[InFlight] = asyncio.get_running_loop().create_future()
-        self._enqueue(future, tokens, tries)
+        self._enqueue(future, tokens, tries, ahead=ahead)
         try:
             return await future
         except asyncio.CancelledError:

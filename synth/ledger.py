@@ -192,9 +192,8 @@ class Ledger:
                     self.pending[key] = None
                     missing.append(sample)
             if missing:
-                self.judge.begin(
-                    question.prompt
-                )  # no await between claiming a key above and the `try` in _ask_until_settled that releases it
+                # No await between claiming a key above and the `try` in _ask_until_settled that releases it.
+                self.judge.begin(question.prompt)
                 answers |= await self._ask_until_settled(question, keys, missing)
             for sample in stored:
                 if (answer := await self._load_good(keys[sample], question)) is not None:
@@ -344,7 +343,7 @@ class Ledger:
             if like is not None and not self.judge.is_usable(before, like):
                 continue
             try:
-                answer = await self.endpoint.send(body, account=self.meter, prompt=before.prompt, once=once)
+                answer = await self.endpoint.send(body, account=self.meter, prompt=before.prompt, once=once, ahead=True)
             except RefusedError as refusal:
                 text = str(refusal)
                 continue

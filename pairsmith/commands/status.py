@@ -116,7 +116,8 @@ def _screen(data: dict[str, Any], run: str) -> list[Any]:
     table.add_column(width=4)
     for stage in data["stages"]:
         word = "[green]done[/]" if stage["done"] else "[yellow]todo[/]"
-        lines = [] if stage["counts"] is None else [row_sum(stage["counts"])]
+        # A stage that was stopped or failed may have counted nothing yet.
+        lines = [row_sum(counts)] if any((counts := stage["counts"] or {}).values()) else []
         if stage["reasons"]:
             lines.append(_summarized(Counter(stage["reasons"])))
         lines += [escape(describe_failure(failure)) for failure in stage["failures"]]

@@ -19,7 +19,7 @@ from curate.steps import CERTIFIED, SELECTED, best, decontaminate, id_of, steps_
 from pairsmith import teachers
 from pairsmith.outcome import ForecastOutcome, GenerateOutcome
 from pairsmith.pilot_costs import SeedCost, costs_of, hull, scaled, seed_cost, sum_ranges
-from pairsmith.plan import pinned
+from pairsmith.plan import pinned, why_not
 from pairsmith.preflight import refuse_base, run_preflight
 from pairsmith.receipt import Recording, recording
 from pairsmith.stages.generate import (
@@ -89,8 +89,7 @@ def forecast(
     forward = generate.forward.model_copy(update={"candidates": None})
     backward = generate.backward.model_copy(update={"accepted": None, "candidates": None})
     generate = generate.model_copy(update={"accepted": None, "forward": forward, "backward": backward})
-    unlimited_spec = project.spec.model_copy(update={"generate": generate})
-    piloted = replace(project, spec=unlimited_spec)
+    piloted = replace(project, spec=project.spec.model_copy(update={"generate": generate}))
     refuse_base(project)
     with recording(project, store, "forecast", ForecastOutcome()) as record:
         _, all_seeds = load_seeds(project, store, say, audience.progress)
@@ -134,6 +133,7 @@ def forecast(
             lines=tuple(lines),
             whole=_limited_rows(_total(lines), project, all_seeds),
             usd_elsewhere=_spent_elsewhere(project, store, directions),
+            is_generated=not why_not("generate", project, store, ()),
             shaped_by={stage: shapes for stage, shapes in pinned(project, store).items() if stage in _FORECAST_STAGES},
         )
     return record.outcome
@@ -310,6 +310,8 @@ def shown(project: Project, outcome: ForecastOutcome) -> list[RenderableType]:
     row("[bold]total[/]", "", outcome.whole, few)
     pilot = f"{counted(outcome.pilot_seeds, 'seed', 'seeds')}, kept for the run"
     spent = [("pilot", f"{pilot}; {screen.cost(outcome)}")]
+    if outcome.is_generated:
+        spent.append(("paid", "`generate` is done, so what its figures cover has been paid for"))
     if outside_cap := outcome.beside_cap(project.spec.budget.max_usd):
         spent.append(("budget", outside_cap))
     note = (

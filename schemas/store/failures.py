@@ -94,12 +94,12 @@ def refuse_full(url: str) -> None:
     if parsed.get_backend_name() != "sqlite":
         return
     try:
-        free = shutil.disk_usage(Path(parsed.database or "").parent).free
+        space = shutil.disk_usage(Path(parsed.database or "").parent)
     except OSError:  # whatever is wrong with that folder, the next commit says
         return
-    if free < _LEAST_FREE:
+    if space.total > 0 and space.free < _LEAST_FREE:  # some network file systems report nothing but zeros
         raise StoreFull(
-            f"only {free / 2**20:.1f} MiB are free on its disk.",
+            f"only {space.free / 2**20:.1f} MiB are free on its disk.",
             where=shown(url),
             why="Answers would be paid for and could not be stored.",
             fix="Free some space and run the same command again; it continues where it stopped.",

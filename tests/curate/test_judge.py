@@ -193,8 +193,11 @@ def test_a_judge_that_cannot_be_read_is_not_paid_for_every_row(text: str, tmp_pa
     for number, work in enumerate((both, comparisons)):
         (folder := tmp_path / str(number)).mkdir()
         with LoopbackTeacher(reply) as judge:
-            with pytest.raises(TeacherError, match=f"None of the first 10 answers can be used; the last: '{text}'"):
+            with pytest.raises(
+                TeacherError, match=f"None of the first 10 answers can be used; the last: '{text}'"
+            ) as error:
                 ask_judge(project(folder, {"a": judge.url}), work)
+            assert "--retry-failed" not in str(error.value), "`curate` has no such option"
             assert len(judge.asked) <= 40
 
 

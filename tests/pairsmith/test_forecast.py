@@ -56,6 +56,8 @@ def test_the_run_is_within_the_forecast_and_repeats_no_request(
     assert generation["rows"]["low"] <= accepted <= generation["rows"]["high"]
     again = project.json("forecast", *PRICES)
     assert again["calls_sent"] == 0
+    # What the intervals cover has been paid for by now.
+    assert (answer["is_generated"], again["facts"]["is_generated"]) == (False, True)
 
 
 def test_a_price_set_after_the_pilot_applies_to_the_whole_run(

@@ -185,6 +185,16 @@ def test_the_embedded_model_is_not_started_for_stored_answers(
     assert not (tmp_path / "none").exists()
 
 
+def test_a_stage_that_counted_nothing_shows_no_sum(make_project: Callable[..., Project]) -> None:
+    """A stage that an error ended before its first row is "did not finish", not a sum of zeros."""
+    with LoopbackTeacher(answer, key="right") as teacher:
+        project = make_project(teacher.url)
+        assert project.run("generate").returncode != 0
+    shown = project.run("status").stdout
+    assert "did not finish" in shown
+    assert "rows in" not in shown
+
+
 def test_generation_fails_if_every_row_failed(make_project: Callable[..., Project]) -> None:
     """If no answer can be used the command ends with code 8 and the reasons; after 20 unusable answers it stops, with
     the teacher's code."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 
+from schemas.money import Cost, per_row, total
 from tests.pairsmith.conftest import Project
 from tests.synth.loopback import LoopbackTeacher
 
@@ -85,6 +86,13 @@ def test_an_unknown_cost_is_shown_as_unknown_everywhere(project: Project) -> Non
         assert "cost unknown" in " ".join(shown.split())
     project.json("curate")
     assert "cost unknown" in " ".join(project.run("status").stdout.split())
+
+
+def test_an_amount_in_json_has_no_rounding_error() -> None:
+    """Ten requests of $0.0001 cost 0.001, not 0.0010000000000000002."""
+    cost = total([Cost(requests=1, usd=0.0001)] * 10)
+    assert cost.usd != 0.001
+    assert (cost.total, cost.as_json()["usd_known"], per_row(cost, 10)) == (0.001, 0.001, 0.0001)
 
 
 def test_the_total_is_itemised_by_stage_teacher_and_prompt(project: Project) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -48,6 +49,7 @@ from schemas.reviews import Draw, Review, Sampled
 from schemas.spec import Spec
 from schemas.store import Store, tables
 from schemas.store.erase import Traces, erase, left_in
+from schemas.store.failures import refuse_full
 from schemas.store.migrate import config, upgrade_to
 from schemas.store.opening import sqlite_path
 
@@ -218,6 +220,13 @@ def test_a_commit_waits_for_the_disk(tmp_path: Path) -> None:
     command = [sys.executable, "-c", code, f"sqlite:///{tmp_path / 'p.db'}"]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2])
     assert done.stdout == "2\n", "2 is FULL"
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a file system that reports no size")
+def test_a_file_system_that_reports_no_size_is_not_called_full() -> None:
+    """Some network file systems report neither a size nor free space, as /proc does: nothing is known about them."""
+    assert shutil.disk_usage("/proc").free == 0
+    refuse_full("sqlite:////proc/pairsmith.db")
 
 
 def test_second_writer_is_refused_and_reader_is_not(store_url: str) -> None:

@@ -420,6 +420,7 @@ def test_schema_reaches_gemini_in_its_own_form(tmp_path: Path) -> None:
         for narrow, own_form in wider:
             sent = config({**schema, "properties": {**properties, "more": narrow}})
             assert sent["responseSchema"]["properties"]["more"] == own_form
+        tags_object = {"type": "object", "properties": {"tags": tags}}
         either = [{"type": "string"}, {"type": "number"}, {"type": "null"}]
         for key in ("anyOf", "oneOf"):
             both = config({**schema, "properties": {**properties, "size": {key: either, "title": "Size"}}})
@@ -430,6 +431,9 @@ def test_schema_reaches_gemini_in_its_own_form(tmp_path: Path) -> None:
             wrong,
             itself,
             {"anyOf": [tags, {"type": "string"}], "maxLength": 9},
+            # Gemini would forbid what these require.
+            {**tags_object, "allOf": [{"properties": {"b": {"type": "string"}}, "required": ["b"]}]},
+            {**tags_object, "if": {"required": ["tags"]}, "then": {"required": ["b"]}},
         ):
             unsent = config({**schema, "properties": {**properties, "more": other}})
             assert unsent["responseMimeType"] == "application/json"

@@ -63,6 +63,24 @@ def test_few_useless_answers_are_paid_for(kind: str, concurrency: int, tmp_path:
         assert len(teacher.asked) <= 60
 
 
+def test_a_run_after_a_preview_pays_for_few_useless_answers(tmp_path: Path) -> None:
+    """The prompt was answered well before, so that question is repeated. It goes ahead of the rows that wait: behind
+    them, 370 answers were paid for before it decided, with 256 in flight 1,400."""
+    good: list[str] = []
+
+    def reply(ask: Ask) -> Reply:
+        if len(good) < 10:
+            good.append(ask.prompt)
+            return Reply()
+        return says("", delay_s=0.3)
+
+    with LoopbackTeacher(reply) as teacher:
+        run(teacher, tmp_path, input(10), concurrency=64, **PAID)
+        with pytest.raises(TeacherError, match="had a good answer before was repeated"):
+            run(teacher, tmp_path, input(600), concurrency=64, **PAID)
+        assert len(teacher.asked) <= 110
+
+
 def test_each_prompt_is_judged_by_its_own_answers(tmp_path: Path) -> None:
     """Good answers in one direction do not hide that all answers in the other are useless."""
 

@@ -52,10 +52,18 @@ def test_an_answer_in_an_odd_body_is_read(body: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "body", [b"<html><style>a { b: c }</style></html>", b"{", b"", b"null", b'{"choices": [', b"[]"]
+    "body",
+    [
+        *(b"<html><style>a { b: c }</style></html>", b"{", b"", b"null", b'{"choices": [', b"[]"),
+        ANSWER[:-1],
+        b"callback(" + ANSWER[:-1],
+        ANSWER + ANSWER,
+        ANSWER + b"\n" + ANSWER[:40],
+        b"[" + ANSWER + b", " + ANSWER[:40],
+    ],
 )
 def test_a_body_without_an_answer_is_none(body: bytes) -> None:
-    """A page, an empty body or a part of an answer is malformed."""
+    """A page, an empty body, a part of an answer, or several of which one may be a part is malformed."""
     assert read_answer(body, 0.1, {}).choices == []
 
 
