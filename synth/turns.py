@@ -121,7 +121,7 @@ def _history(cell: object) -> list[Message] | Fault:
     if not _is_list(rounds):
         return []
     if not all(_is_list(one) and len(one) == 2 for one in rounds):
-        return Fault("turns", "`history` is a list, but not of [question, answer]; rename it if it has no earlier turns.")
+        return Fault("turns", "`history` is a list, but not of [question, answer]; rename it if it has no turns.")
     texts = [check_text(text, "history") for one in rounds if _is_list(one) for text in one]
     if fault := next((text for text in texts if isinstance(text, Fault)), None):
         return fault
