@@ -387,11 +387,8 @@ def object_rows(
         where = f"{display_name(source)}:{number}"
         try:
             if not isinstance(row, dict):
-                raise InputError(
-                    f"is a JSON {type(row).__name__}, not an object.",
-                    where=where,
-                    fix='Write lines such as {"text": "..."}.',
-                )
+                fix = 'Write lines such as {"text": "..."}.'
+                raise InputError(f"is a JSON {type(row).__name__}, not an object.", where=where, fix=fix)
             if columns is None:
                 names = list(dict.fromkeys([*keys, *(_first_keys(head, source) or row)]))
                 shape, places, required = layout(names, source, where, notes)

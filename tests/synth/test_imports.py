@@ -112,6 +112,8 @@ def test_preferences_may_begin_without_a_worse_answer(tmp_path):
     reading = read(tmp_path, rows)
     assert [(seed.body, seed.meta.get("rejected")) for seed in reading.seeds] == [("a", None), ("c", ["e"])]
     assert [problem.detail for problem in reading.problems] == ["there is no 'chosen' in this row; found: 'prompt'."]
+    with pytest.raises(InputError, match="a better answer but no 'rejected' beside it; found: 'prompt', 'chosen'"):
+        read(tmp_path, rows[:1])
     asked = [{"q": "a", "r": "b"}, {"q": "c", "r": "d", "rules": "Be brief."}]
     seeds = read(tmp_path, asked, columns={"input": "q", "output": "r", "system": "rules"}).seeds
     assert [(seed.body, seed.system) for seed in seeds] == [("a", None), ("c", "Be brief.")]
