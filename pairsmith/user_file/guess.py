@@ -265,9 +265,8 @@ def _table(path: Path, columns: Sequence[Column], wanted: str) -> Guess:
         sides = sides_inside(columns)
     if len(sides) < 2 and wanted == "translate":
         sides = {}
-        for column in sorted(texts, key=lambda column: (column is output, not column.called(INPUT))):
-            if not column.called(AID):
-                sides.setdefault(detect_language(column.filled), column)
+        for column in sorted((c for c in texts if not c.called(AID)), key=lambda c: (c is output, not c.called(INPUT))):
+            sides.setdefault(detect_language(column.filled), column)
         sides = sides if len(sides) == 2 else {}
     if len(sides) > 1 and wanted in ("", "translate"):
         return _translation(sides, columns)
