@@ -13,6 +13,7 @@ from bisect import insort
 from collections import Counter
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Sequence, Set
 from functools import cache, cached_property, lru_cache
+from html import unescape
 from itertools import chain, groupby, pairwise
 from typing import NamedTuple, TypeVar
 from zlib import crc32
@@ -29,6 +30,12 @@ TEMPLATE = 10  # similar texts of different inputs, from which on what most of t
 FEW = 5  # or from which on it is one if nearly all contain it whole
 _ENOUGH = 64  # similar texts that show the template of a held-out one where most texts are similar
 _MOST_MATCHES = 1 << 16  # and 4 per held-out text; with more, templates are learned from samples
+# Cyrillic letters that look like Latin ones in both cases, so that one word in two cases stays one word.
+_SAME_LOOK = str.maketrans(
+    "\u0430\u0435\u043e\u0440\u0441\u0443\u0445\u0456\u0410\u0415\u041e\u0420\u0421\u0423\u0425\u0406",
+    "aeopcyxiAEOPCYXI",
+    "\u200b\u200c\u200d",
+)
 _SHARES = tuple(4.0**-power for power in range(6, -1, -1))  # of the texts, by hash: their order decides nothing
 
 Token = TypeVar("Token")
@@ -65,11 +72,23 @@ def contaminated(
     how rare they are among these texts, or if it is an edited or shortened copy. FEW texts show a template if nearly
     all contain it whole.
     """
-    similar = _Similarity(held_out, threshold, equal_numbers, frozenset(inputs_only))
+    similar = _Similarity([*map(_as_seen, held_out)], threshold, equal_numbers, frozenset(inputs_only))
+
+    def seen() -> Iterator[tuple[str, ...]]:
+        return (tuple(map(_as_seen, row)) for row in rows())
+
     try:
-        return _compared_with_all(rows, similar)
+        return _compared_with_all(seen, similar)
     except _TooManyMatches:
-        return _compared_by_samples(rows, similar)
+        return _compared_by_samples(seen, similar)
+
+
+def _as_seen(text: str) -> str:
+    """The text as a reader sees it: without HTML's escapes and characters of no width, and with Latin letters for
+    Cyrillic ones that look the same (in Russian too, where both texts of a comparison have them)."""
+    if "&" in text:
+        text = unescape(text)
+    return text if text.isascii() else text.translate(_SAME_LOOK)
 
 
 class _TooManyMatches(Exception):

@@ -14,7 +14,7 @@ ROWS = 512  # rows whose texts are in memory at a time
 ORDER = (False, None, True)
 _SHOWN = 60  # characters of a text in the representation of a row
 REVIEW, GENERATE = "review", "generate"  # what decides a row if no step does
-CONTAMINATION, DUPLICATE, SPLIT = "pool/contamination@3", "pool/duplicate@4", "pool/split@1"
+CONTAMINATION, DUPLICATE, SPLIT = "pool/contamination@4", "pool/duplicate@4", "pool/split@1"
 JUDGE = "judge/checklist@2"
 
 

@@ -62,8 +62,9 @@ def erased(
     records = erase(store, traces)
     _delete_view(project)  # a page may have built it again meanwhile
     show("searching for remaining traces")
-    others = _service(project) / _VIEWS  # by now, of other projects
-    places = (*project.folder.rglob("*"), *(path for path in _service(project).rglob("*") if path.parent != others))
+    service, _ = _in_workspace(project)
+    others = service / _VIEWS  # by now, of other projects
+    places = (*project.folder.rglob("*"), *(path for path in service.rglob("*") if path.parent != others))
     left = [
         Path(os.path.relpath(path, project.folder)).as_posix()
         for path in sorted(places)
@@ -143,7 +144,7 @@ def _delete_files(project: Project, store: Store, texts: list[str], exports: lis
     for name in (*_REWRITABLE, *exports):
         path = project.folder / name
         if search.in_file(path):
-            path.unlink()
+            _delete(path)
             deleted.append(name)
         elif path.is_dir() and any(map(search.in_file, path.rglob("*"))):
             if name == "receipts":  # receipts are independent of each other, and the store has them too
@@ -151,9 +152,11 @@ def _delete_files(project: Project, store: Store, texts: list[str], exports: lis
                     if search.in_file(file):
                         file.unlink()
             else:
-                shutil.rmtree(path)
+                _delete(path)
             deleted.append(f"{name}/")
-    logs = [file for file in _service(project).glob("jobs/*/log/*.txt") if search.in_file(file)]  # with example rows
+    logs = [
+        file for file in _in_workspace(project)[0].glob("jobs/*/log/*.txt") if search.in_file(file)
+    ]  # with example rows
     for file in logs:
         file.unlink()
     deleted += ["logs of jobs"] if logs else []
@@ -165,19 +168,33 @@ def _delete_files(project: Project, store: Store, texts: list[str], exports: lis
     return deleted
 
 
-def _service(project: Project) -> Path:
-    """The service's own data, which need not exist. A project is in its workspace, or in `projects` there."""
-    home = project.folder.resolve().parent
-    beside = home / _SERVICE
-    return home.parent / _SERVICE if home.name == "projects" and not beside.is_dir() else beside
+def _in_workspace(project: Project) -> tuple[Path, str]:
+    """The service's own data, which need not exist, and the project's name there. A project is in its workspace, or in
+    `projects` there, or it is linked from there."""
+    places = (project.folder.absolute(), project.folder.resolve())
+    homes = [(home, place) for place in places for home in place.parents[: 1 + (place.parent.name == "projects")]]
+    home, place = next((one for one in homes if (one[0] / _SERVICE).is_dir()), homes[-1])
+    return home / _SERVICE, place.name
 
 
 def _delete_view(project: Project) -> bool:
     """Delete the service's table of the rows, which is built again when a page is opened; False if there is none."""
-    files = list(_service(project).glob(f"{_VIEWS}/{escape(project.folder.resolve().name)}.db*"))
+    service, name = _in_workspace(project)
+    files = list(service.glob(f"{_VIEWS}/{escape(name)}.db*"))
     for file in files:
-        file.unlink()
+        file.unlink(missing_ok=True)  # the service deletes it, too, when it is out of date
     return bool(files)
+
+
+def _delete(path: Path) -> None:
+    """Delete a file or folder, and if it is a link also what it leads to."""
+    target = path.resolve()
+    if path.is_symlink():
+        path.unlink()
+    if target.is_dir():
+        shutil.rmtree(target)
+    else:
+        target.unlink()
 
 
 def _is_store(path: Path, store: Store) -> bool:

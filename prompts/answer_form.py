@@ -18,7 +18,7 @@ from typing import Any
 
 import orjson
 
-from prompts.answer_schema import bounded, check_answer_schema, load_schema
+from prompts.answer_schema import bounded, check_answer_schema, check_informative, load_schema
 from schemas.errors import SpecError
 from schemas.labels import label_in
 from schemas.records import Json
@@ -177,6 +177,7 @@ def _schema(name: str, folder: Path) -> Json:
     if _MODEL.fullmatch(name):
         path, _, module = load_user_module(name, folder, key)
         schema = _model_schema(module, name, path)
+        check_informative(schema, path)
     else:
         path = folder / name
         schema = load_schema(path, key)

@@ -150,6 +150,19 @@ def check_answer_schema(schema: Json, path: Path) -> None:
         raise _schema_error("", f"cannot be applied ({type(error).__name__}: {str(error)[:200]})", path) from None
 
 
+def check_informative(schema: Json, path: Path) -> None:
+    """Raise PromptError for a field of a pydantic model that can only be null, as `date: Optional[date] = None` makes
+    one: the field hides the type. One of several alternatives may have such a field, also by a reference."""
+    unions = [node[word] for _, node in _subschemas(schema) for word in ("anyOf", "oneOf") if word in node]
+    several = any(len([way for way in ways if way != {"type": "null"}]) > 1 for ways in unions)
+    skipped = {"anyOf", "oneOf", *(["$defs"] if several else [])}
+    for key, node in _subschemas(schema):
+        for name, part in node.get("properties", {}).items() if skipped.isdisjoint(key.split(".")) else ():
+            if part.get("type") == "null":
+                fix = f"If it has the name of its type, it hides that: import the type by another name than '{name}'."
+                raise _schema_error(f"{key}.properties.{name}", "can only be null", path, fix)
+
+
 def _schema_error(key: str, what: str, path: Path, fix: str = "Correct it; see json-schema.org.") -> PromptError:
     name = ".".join(part for part in ("schema", key.removeprefix("schema").removeprefix(".")) if part)
     return PromptError(

@@ -110,8 +110,7 @@ _OPTIONAL = {name for shape in _PAIR_SHAPES for names in shape.optional.values()
 
 
 class Layout(NamedTuple):
-    """Which columns of a source are read. `columns` maps our names to column indices; `needed` are the names without
-    which a row cannot be used."""
+    """Which columns of a source are read: our names with their indices, and the names that every row must have."""
 
     shape: str
     columns: Mapping[str, int]
@@ -134,6 +133,10 @@ def layout(
     others = [shape for shape in fitting if WORSE not in shape.columns]
     if any("output" in shape.columns for shape in others):  # next to an output, `chosen` means something else
         fitting = others
+    if not fitting and not source.rejected and any(_matches(one, known | {*_WORSE}) for one in shapes):
+        what = f"there is a better answer but no 'rejected' beside it; found: {quote_column_names(columns)}."
+        fix = 'To learn from better answers alone, name the columns: columns = { input = "...", output = "chosen" }.'
+        raise InputError(what, where=where, fix=fix)
     shape = next(iter(fitting), _INPUT_OUTPUT if _INPUT_OUTPUT in shapes else shapes[-1])
     names = {**shape.columns, **{k: wanted for k, wanted in shape.optional.items() if not known.isdisjoint(wanted)}}
     names |= {name: (name,) for name in variables(source)}
@@ -207,9 +210,7 @@ def find_rejected_column(answers: Iterable[str], columns: Iterable[str]) -> str 
 
 def dislike_fault(cells: Cells) -> Fault | None:
     """A fault for a row that is marked as one not to train on."""
-    if LABEL_COLUMN not in cells:
-        return None
-    mark = str(cells[LABEL_COLUMN]).strip().casefold()
+    mark = str(cells.get(LABEL_COLUMN)).strip().casefold()
     if mark not in ("false", "reject", "ignore"):
         return None
     return Fault("disliked", f"it is marked '{mark}', as TRL and Prodigy mark a row that is not to be learned from.")

@@ -373,29 +373,28 @@ def object_rows(
     """Rows from JSON objects. The first object's keys, and `keys`, determine which ones the others must have. An
     optional one, such as `system`, may first appear in any row.
 
-    Among rows that contain their own output, one that is not an object or has no known shape is only a Fault.
+    Among rows that contain their own output, the first object of a known shape determines it, since preferences may
+    begin without a worse answer; one that is not an object, or does not fit, is only a Fault.
     """
     columns: dict[str, str] | None = None
+    head = list(islice(rows := iter(rows), _SAMPLED_ROWS if source.imported else 0))
     needed, inner, names, shape = frozenset[str](), dict[str, str](), list[str](), ""
     first_error: InputError | None = None
-    for number, row in rows:
+    for number, row in chain(head, rows):
         if isinstance(row, Fault):
             yield number, row
             continue
         where = f"{display_name(source)}:{number}"
         try:
             if not isinstance(row, dict):
-                raise InputError(
-                    f"is a JSON {type(row).__name__}, not an object.",
-                    where=where,
-                    fix='Write lines such as {"text": "..."}.',
-                )
+                fix = 'Write lines such as {"text": "..."}.'
+                raise InputError(f"is a JSON {type(row).__name__}, not an object.", where=where, fix=fix)
             if columns is None:
-                names = list(dict.fromkeys([*keys, *row]))
+                names = list(dict.fromkeys([*keys, *(_first_keys(head, source) or row)]))
                 shape, places, required = layout(names, source, where, notes)
                 columns = {name: names[at] for name, at in places.items()}
                 needed, inner = frozenset(columns[name] for name in required), object_columns(source, columns)
-            elif source.imported and (more := optional_keys(row, names)):
+            if source.imported and (more := optional_keys(row, names)):
                 later = layout([*names, *more], source, where, [])
                 names += more
                 if later.shape == shape:
@@ -418,3 +417,13 @@ def object_rows(
         yield number, open_objects(inner, {name: row.get(column) for name, column in columns.items()})
     if columns is None and first_error:
         raise first_error
+
+
+def _first_keys(rows: Iterable[tuple[int, object]], source: SeedSource) -> list[str]:
+    """The keys of the first object in which all columns of `source` are found; empty if there is none."""
+    for _, row in rows:
+        if isinstance(row, dict):
+            with suppress(InputError):
+                layout(list(row), source, "", [])
+                return list(row)
+    return []

@@ -115,11 +115,13 @@ def _turns_of_sides(cells: Cells) -> list[Message] | Fault:
 
 
 def _history(cell: object) -> list[Message] | Fault:
-    """The earlier turns of a row of Alpaca's shape, as LLaMA-Factory writes them: a list of [question, answer]. Any
-    other text is a column that happens to have this name."""
-    rounds = (_parse_list(cell) if isinstance(cell, str) else cell) or []
-    if not _is_list(rounds) or not all(_is_list(one) and len(one) == 2 for one in rounds):
-        return Fault("turns", "`history` is not a list of [question, answer].")
+    """The earlier turns of a row of Alpaca's shape, as LLaMA-Factory writes them: a list of [question, answer]. What is
+    no list, such as a text or a number, is a column that happens to have this name."""
+    rounds = _parse_list(cell) if isinstance(cell, str) else cell
+    if not _is_list(rounds):
+        return []
+    if not all(_is_list(one) and len(one) == 2 for one in rounds):
+        return Fault("turns", "`history` is a list, but not of [question, answer]; rename it if it has no turns.")
     texts = [check_text(text, "history") for one in rounds if _is_list(one) for text in one]
     if fault := next((text for text in texts if isinstance(text, Fault)), None):
         return fault

@@ -33,7 +33,7 @@ from pairsmith.user_file.doubts import (
     hints_of_transcripts,
     hints_of_unread_chats,
 )
-from pairsmith.user_file.header_words import INPUT, LABELS, MODEL, OUTPUT, REPLY, THREAD
+from pairsmith.user_file.header_words import AID, INPUT, LABELS, MODEL, OUTPUT, REPLY, THREAD
 from pairsmith.user_file.languages import detect_language, hint_of_languages
 from pairsmith.user_file.record_schema import choices_in, schema_of, with_choices
 from pairsmith.user_file.roles import (
@@ -265,7 +265,7 @@ def _table(path: Path, columns: Sequence[Column], wanted: str) -> Guess:
         sides = sides_inside(columns)
     if len(sides) < 2 and wanted == "translate":
         sides = {}
-        for column in sorted(texts, key=lambda column: (column is output, not column.called(INPUT))):
+        for column in sorted((c for c in texts if not c.called(AID)), key=lambda c: (c is output, not c.called(INPUT))):
             sides.setdefault(detect_language(column.filled), column)
         sides = sides if len(sides) == 2 else {}
     if len(sides) > 1 and wanted in ("", "translate"):

@@ -35,6 +35,8 @@ TEXTS = st.lists(
     st.text(alphabet="ab \u4e00\u4e8c\u00e9\ufb01E!\n7\u0667\u0e01\u0e35\uac00\u0640", max_size=14), max_size=25
 )
 
+HELD = "Please tell me how I can renew my yearly library card online today"
+
 
 def bigrams(text: str) -> frozenset[object]:
     """The compared tokens of a text, by the simplest implementation."""
@@ -420,6 +422,23 @@ def test_a_training_row_with_a_test_seeds_text_is_contaminated(side: int) -> Non
     row = ["a boat", "a white boat far out at sea, blue light"]
     row[side] = "An old fisherman mending a torn net on the quay!"
     assert contaminated(lambda: [("a fox", "a fox in snow"), tuple(row)], held, 0.7) == {1: (1, side, 1.0)}
+
+
+@pytest.mark.parametrize(
+    "hidden",
+    [
+        HELD.replace("e", "\u0435").replace("a", "\u0430"),
+        HELD.replace("ar", "a\u200br").replace("en", "e\u200dn"),
+        HELD.replace(" ", "&nbsp;"),
+    ],
+)
+def test_what_looks_the_same_is_contamination(hidden: str) -> None:
+    """Cyrillic letters in English words, characters of no width, and spaces as HTML escapes them hid a test input from
+    the comparison, but not from the model that learns it. Russian words stay equal in both cases."""
+    assert contaminated(lambda: [(hidden, "x")], [HELD], 0.7) == {0: (0, 0, 1.0)}
+    assert contaminated(lambda: [(HELD, "x")], [hidden], 0.7) == {0: (0, 0, 1.0)}
+    asked = "\u041a\u043e\u0433\u0434\u0430 \u043f\u0440\u0438\u0434\u0435\u0442 \u0437\u0430\u043a\u0430\u0437"
+    assert contaminated(lambda: [(asked.upper(), "x")], [asked], 0.7) == {0: (0, 0, 1.0)}
 
 
 def test_held_out_text_inside_a_longer_one_is_contamination() -> None:

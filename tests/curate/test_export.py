@@ -106,7 +106,7 @@ def test_manifest_lists_every_file_and_row(project: Project, store: Store) -> No
     assert first["origin"]["calls"] == [["k0", 1]]
     assert {v[0] for v in first["verdicts"]} == {
         "gate/must:must@1",
-        "pool/contamination@3",
+        "pool/contamination@4",
         "pool/duplicate@4",
         "pool/split@1",
     }

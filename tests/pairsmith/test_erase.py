@@ -463,6 +463,27 @@ def test_what_the_service_keeps_beside_the_project_is_erased(
     assert view.page("own", Filters(q="hedgehogs"), "asked", None, 50).rows == []
 
 
+def test_what_links_lead_to_is_erased(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """A dataset on another disk ended the command halfway, a linked report stayed there unseen, and the service's pages
+    kept showing the rows of a project that is linked into its workspace."""
+    root, disk = tmp_path_factory.mktemp("space"), tmp_path_factory.mktemp("disk")
+    (root / "own").symlink_to(folder)
+    workspace = Workspace(root)
+    workspace.jobs_folder.mkdir(parents=True, exist_ok=True)
+    view = RowsView(workspace)
+    assert len(view.page("own", Filters(q="hedgehogs"), "asked", None, 50).rows) == 4
+    shutil.rmtree(folder / "dataset", ignore_errors=True)
+    for name in ("dataset", "report.html"):
+        place = disk / "rows" / "train.jsonl" if name == "dataset" else disk / name
+        place.parent.mkdir(exist_ok=True)
+        place.write_text(f"{OURS}? asked person 1", encoding="utf-8")
+        (folder / name).symlink_to(disk / "rows" if name == "dataset" else place)
+    erased = _erase(root / "own", source="ours.jsonl")
+    assert {"dataset/", "report.html", "the service's view of the rows"} <= {*erased["files"]}
+    assert list(disk.iterdir()) == []
+    assert view.page("own", Filters(q="hedgehogs"), "asked", None, 50).rows == []
+
+
 def test_an_unknown_source_or_reviewer_is_refused(folder: Path) -> None:
     """A typo deletes nothing, and the error lists the sources that exist."""
     with pytest.raises(UsageError, match=r"ours\.jsonl"):

@@ -105,6 +105,20 @@ def test_optional_column_may_first_appear_in_any_row(tmp_path, name):
     assert [problem.code for problem in reading.problems] == ["disliked"]
 
 
+def test_preferences_may_begin_without_a_worse_answer(tmp_path):
+    """Rows before the first worse answer were lost as having no column 'input', whatever the file called it, and so
+    were rows before the first one with an optional column that the spec names."""
+    rows = [{"prompt": "a", "chosen": "b"}, {"prompt": "c", "chosen": "d", "rejected": "e"}, {"prompt": "f"}]
+    reading = read(tmp_path, rows)
+    assert [(seed.body, seed.meta.get("rejected")) for seed in reading.seeds] == [("a", None), ("c", ["e"])]
+    assert [problem.detail for problem in reading.problems] == ["there is no 'chosen' in this row; found: 'prompt'."]
+    with pytest.raises(InputError, match="a better answer but no 'rejected' beside it; found: 'prompt', 'chosen'"):
+        read(tmp_path, rows[:1])
+    asked = [{"q": "a", "r": "b"}, {"q": "c", "r": "d", "rules": "Be brief."}]
+    seeds = read(tmp_path, asked, columns={"input": "q", "output": "r", "system": "rules"}).seeds
+    assert [(seed.body, seed.system) for seed in seeds] == [("a", None), ("c", "Be brief.")]
+
+
 def test_history_of_an_alpaca_row_is_its_earlier_turns(tmp_path):
     """LLaMA-Factory writes the rounds before an instruction as `history`; without them it is another question. As a
     pair such a row is not used."""
@@ -114,8 +128,9 @@ def test_history_of_an_alpaca_row_is_its_earlier_turns(tmp_path):
     assert [turn.content for turn in first.turns] == ["name a fish", "a trout"]
     assert (first.body, second.body, second.turns) == ("and a bird?", "name a tree", ())
     assert [problem.code for problem in read(tmp_path, [row, plain]).problems] == ["turns"]
-    (patient,) = read(tmp_path, [{**plain, "history": "asthma since 2019"}]).seeds
-    assert (patient.body, patient.turns) == ("name a tree", ())
+    for other in ("asthma since 2019", "3", 3, {"orders": 3}):
+        (patient,) = read(tmp_path, [{**plain, "history": other}]).seeds
+        assert (patient.body, patient.turns) == ("name a tree", ())
     broken = read(tmp_path, [plain, {**row, "history": [["name a fish", "a trout", "a pike"]]}], kind="conversation")
     assert [problem.code for problem in broken.problems] == ["turns"]
 

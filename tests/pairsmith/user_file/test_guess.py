@@ -1019,3 +1019,14 @@ def test_outputs_that_are_lists_are_pointed_out(tmp_path: Path) -> None:
     assert "is a list" not in placeholders["why"]
     nested = (json.dumps({"question": f"What is the capital of land {i}?", "answers": ["A", "B"]}) for i in range(20))
     assert "not read: answers (lists, or empty)" in guessed_settings(tmp_path, "nested.jsonl", "\n".join(nested))["why"]
+
+
+def test_a_glossary_is_no_translation(tmp_path):
+    """Its terms are in the target language, so a file of texts to translate was read as finished translations."""
+    texts = "".join(
+        f"Please close the valve in room {n}.,Bitte schließen Sie den Hahn in Raum {n}.\n" for n in range(20)
+    )
+    (tmp_path / "a.csv").write_text(f"text,glossary\n{texts}", encoding="utf-8")
+    assert "to" not in guess(tmp_path / "a.csv", "translate").task
+    (tmp_path / "b.csv").write_text(f"text,version\n{texts}", encoding="utf-8")
+    assert guess(tmp_path / "b.csv", "translate").task == {"kind": "translate", "language": "en", "to": "de"}
