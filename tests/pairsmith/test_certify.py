@@ -317,6 +317,23 @@ def test_disagreement_withdraws_a_certificate_and_adjudication_restores_it(folde
     assert "withdrawn" not in again.words
 
 
+def test_a_certificate_of_an_earlier_version_says_that_it_left_out_disputed_rows(folder: Path) -> None:
+    """It still holds, so nothing stops; every place that shows it names the command that checks it by the new rule."""
+    answer(folder, 3)
+    outcome, state = _certify(folder)
+    assert state["words"] == outcome.words
+    with Store.open(Store.url_for(_project(folder))) as store:
+        (latest,) = (receipt for receipt in store.receipts("certify") if receipt.ok)
+        facts = {name: value for name, value in latest.facts["certificate"].items() if name != "disputed"}
+        earlier = latest.model_copy(update={"facts": {**latest.facts, "certificate": facts}})
+        store.write(earlier)
+        state = certified.last_certification(_project(folder), store)
+    assert state
+    assert state["holds"]
+    assert state["words"].startswith(outcome.words)
+    assert state["words"].endswith("which count as bad now: `pairsmith certify` checks again")
+
+
 def test_erased_reviews_invalidate_the_certificate(folder: Path) -> None:
     """After the only reviewer is erased, curation accepts no row by the certificate based on those reviews, and status
     and plan each say why. The rejected rows stay rejected."""
