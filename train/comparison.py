@@ -92,7 +92,10 @@ class Comparison(Record):
             return LEAST_TEST_INPUTS - gap.units if gap.units < LEAST_TEST_INPUTS else None
         if self.spread is not None:
             # The test decides; the interval, which has to exclude zero too, asks for about a tenth more.
-            needed = math.ceil(1.1 * gap.seeds * max(1.0, seeds_factor(self.spread, self._required_standard_errors)))
+            factor = seeds_factor(self.spread, self._required_standard_errors)
+            needed = math.ceil(
+                1.1 * gap.seeds * (factor if self.outcome == "not enough evidence" else max(1.0, factor))
+            )
         return max(needed - gap.seeds, LEAST_TEST_INPUTS - gap.units)
 
     @property
