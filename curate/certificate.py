@@ -192,21 +192,23 @@ def certify(
     `probabilities` holds P(good) of all rows that may be accepted; `labels` holds the answers to a random sample of
     them, out of `possible` rows that could be sampled, without those `disputed`.
     """
-    labels = {**labels, **dict.fromkeys(disputed, False)}
+    share = _share(labels, disputed, probabilities, confidence)
+    at_best, labels = ({**labels, **dict.fromkeys(disputed, good)} for good in (True, False))
     error = trial.error(confidence)
-    sets = sets_above(trial.thresholds, probabilities, labels)
-    passed = _passed(sets, trial.precision, error)
+    sets, best_sets = (sets_above(trial.thresholds, probabilities, known) for known in (labels, at_best))
+    passed, best_passed = (_passed(of, trial.precision, error) for of in (sets, best_sets))
     threshold = sets[passed - 1].threshold if passed else None
     rows = () if threshold is None else tuple(sorted(id_ for id_, p in probabilities.items() if p >= threshold))
-    labelled = sorted(labels)
-    others = [p for id_, p in probabilities.items() if id_ not in labels]
-    share = good_share([labels[i] for i in labelled], [probabilities[i] for i in labelled], others, confidence)
     left = possible - len(labels)
     if passed:
         why, more = "", _more_rows(sets, passed, trial.precision, error, len(labels), left)
     else:
         first = sets[0].size / len(probabilities) if sets else 1.0
         why, more = _why_none(sets, trial.precision, error, first, left)
+        if disputed:
+            more = f"Even if all of these are good: {_why_none(best_sets, trial.precision, error, first, left)[1]}"
+    if best_passed > passed:
+        more = f"{'if' if passed else 'If'} all of these are good, {best_sets[best_passed - 1].size:,} are accepted"
     return Certificate(
         precision=trial.precision,
         confidence=confidence,
@@ -223,6 +225,23 @@ def certify(
         more=more,
         disputed=len(disputed),
     )
+
+
+def _share(
+    labels: Mapping[str, bool], disputed: Collection[str], probabilities: Mapping[str, float], confidence: float
+) -> GoodShare | None:
+    """The share of good rows, with an interval that holds however the disputed rows are decided."""
+
+    def of(known: Mapping[str, bool]) -> GoodShare | None:
+        ids = sorted(known)
+        others = [p for id_, p in probabilities.items() if id_ not in known]
+        return good_share([known[id_] for id_ in ids], [probabilities[id_] for id_ in ids], others, confidence)
+
+    decided = of(labels)
+    worst, best = (of({**labels, **dict.fromkeys(disputed, good)}) for good in (False, True))
+    if not (decided and worst and best):
+        return decided
+    return decided._replace(low=min(decided.low, worst.low), high=max(decided.high, best.high))
 
 
 def sets_above(
@@ -331,7 +350,7 @@ def in_words(certificate: Certificate, waiting: int, rejected: int, decided: int
         disputes = counted(
             c.disputed, "row whose answers settle nothing counts", "rows whose answers settle nothing count"
         )
-        disputes += " as bad until an adjudicator decides (`pairsmith review push` queues them)"
+        disputes += " as bad until settled (`pairsmith review push` queues disagreements for an adjudicator)"
     if not c.rows:
         return " ".join(f"{part.rstrip('.')}." for part in (f"no certificate: {c.why}", disputes, c.more) if part)
     more = "".join(f"; {part}" for part in (disputes, c.more) if part)

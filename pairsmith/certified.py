@@ -26,9 +26,12 @@ def last_certification(project: Project, store: Store, steps: Sequence[plan.Plan
         return None
     outcome = CertifyOutcome.of(looked)
     why = _why_not(project, store, outcome, steps or plan.plan(project, store))
-    since = store.review_count() - outcome.review_count
+    since, words = store.review_count() - outcome.review_count, outcome.words
+    if outcome.artifact_id and "disputed" not in outcome.certificate:
+        words += "; an earlier version issued it without the rows whose answers settle nothing, which count as bad now:"
+        words += " `pairsmith certify` checks again"
     return {
-        "words": outcome.words,
+        "words": words,
         "id": outcome.artifact_id,
         "holds": bool(outcome.artifact_id) and not why,
         "why": why,

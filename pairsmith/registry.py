@@ -87,10 +87,7 @@ class Registry:
                 "there is no export with a model in it.", where=str(export), fix="Run `pairsmith export` first."
             )
         refuse_other_weights(export)
-        if (evidence := export / "evidence.json").is_file():
-            from pairsmith.report.evidence_file import read_evidence
-
-            read_evidence(evidence)
+        _verdict_in(export)
         contents = _identity(export)
         with self._locked():
             for left in self.folder.glob(".v*.partial"):  # of a release that was killed: nobody else holds the lock
@@ -104,6 +101,10 @@ class Registry:
                     copy_folder(export, partial)
             self._point(LATEST, version)
         return version
+
+    def verdict_of(self, version: str) -> str | None:
+        """The decision in the evidence of a version; None without an evaluation."""
+        return _verdict_in(self.folder / version)
 
     def _locked(self) -> AbstractContextManager[None]:
         """Lock the registry for the block, so that two concurrent releases become two versions."""
@@ -302,3 +303,13 @@ def push(folder: Path, repository: str, *, private: bool = True) -> str:
         reason = " ".join(str(error).split())[:500].removesuffix(".") or type(error).__name__
         raise NoWork(f"the hub at {hub.endpoint} refused the upload: {reason}.", fix=fix) from None
     return f"{hub.endpoint}/{repository}"
+
+
+def _verdict_in(export: Path) -> str | None:
+    """The decision in the evidence of an export. Raises InputError if a file is not the one described by it."""
+    if not (evidence := export / "evidence.json").is_file():
+        return None
+    from pairsmith.report.evidence_file import read_evidence
+
+    verdict = read_evidence(evidence).evidence.verdict
+    return verdict and verdict.decision

@@ -15,9 +15,11 @@ from train.intervals import (
     flip_spread,
     grouped,
     holm,
+    required_standard_errors,
     seeds_factor,
     seeds_needed,
     sign_flip_p,
+    standard_errors,
 )
 
 if TYPE_CHECKING:
@@ -88,12 +90,21 @@ class Comparison(Record):
         needed = seeds_needed(gap)
         if needed is None:
             return LEAST_TEST_INPUTS - gap.units if gap.units < LEAST_TEST_INPUTS else None
-        if self.outcome == "inconclusive":
+        if self.spread is not None:
             # The test decides; the interval, which has to exclude zero too, asks for about a tenth more.
-            factor = seeds_factor(self.spread, self.p_value, self.p_holm)
-            at_least = max(needed, math.ceil(1.1 * gap.seeds))  # in evaluations of earlier versions
-            needed = at_least if factor is None else math.ceil(1.1 * gap.seeds * max(1.0, factor))
+            factor = seeds_factor(self.spread, self._required_standard_errors)
+            needed = math.ceil(
+                1.1 * gap.seeds * (factor if self.outcome == "not enough evidence" else max(1.0, factor))
+            )
         return max(needed - gap.seeds, LEAST_TEST_INPUTS - gap.units)
+
+    @property
+    def _required_standard_errors(self) -> float:
+        """As many as Holm's adjustment asks for. A p-value that it raised to 1 does not show how much that is; then the
+        adjustment for all comparisons is used."""
+        if self.p_holm is not None and self.p_holm < 1:
+            return required_standard_errors(self.p_value, self.p_holm)
+        return standard_errors(1 - self.shown.level if self.shown else 0.05)
 
 
 def compare_last(

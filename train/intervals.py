@@ -187,13 +187,11 @@ def flip_spread(
     return (math.sqrt(float((steps**2).sum())) / observed, float(np.gcd.reduce(steps)) / observed) if observed else None
 
 
-def seeds_factor(spread: tuple[float, float] | None, p_value: float | None, p_holm: float | None) -> float | None:
-    """The factor by which the number of seeds would have to grow for the adjusted test to confirm the present
-    difference: f with (f - step) / (sd sqrt(f)) standard errors. None without a difference."""
-    if spread is None:
-        return None
+def seeds_factor(spread: tuple[float, float], needed: float) -> float:
+    """The factor by which the number of seeds would have to grow until the present difference is `needed` standard
+    errors long: f with (f - step) / (sd sqrt(f)) of them."""
     sd, step = spread
-    reach = required_standard_errors(p_value, p_holm) * sd
+    reach = needed * sd
     return ((reach + math.sqrt(reach**2 + 4 * step)) / 2) ** 2
 
 

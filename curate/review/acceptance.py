@@ -62,8 +62,8 @@ class AcceptanceRates(NamedTuple):
     chosen but are undecided; `left_accepted` is the same for rows that the programs accept. If none is left, no answer
     can narrow the interval. `set_aside`: decided rows that count again once the rows that were added since have been
     drawn. `at_best`: the counts for rows that the programs accept, if reviewers accepted every one that is left (None
-    before the first draw). `unsettled`: drawn rows that the programs accept and whose answers settle nothing; the lower
-    ends count them as not accepted, the upper ends as accepted.
+    before the first draw). `unsettled`: drawn rows whose answers settle nothing, and `unsettled_accepted` those of them
+    that the programs accept; the lower ends count them as not accepted, the upper ends as accepted.
     """
 
     passed: Estimate | None
@@ -74,6 +74,7 @@ class AcceptanceRates(NamedTuple):
     set_aside: int = 0
     at_best: Stratum | None = None
     unsettled: int = 0
+    unsettled_accepted: int = 0
 
 
 def needs_whole_pool(
@@ -134,7 +135,8 @@ def acceptance_rates(
         left_accepted=len(set(of.get("audit_accepted", ())) - accepted.keys()),
         set_aside=len(aside - chosen),
         at_best=at_best if drawn.sampled else None,
-        unsettled=len(chosen.intersection(by_programs, unsettled)),
+        unsettled=len(chosen.intersection(unsettled)),
+        unsettled_accepted=len(chosen.intersection(by_programs, unsettled)),
     )
 
 

@@ -237,7 +237,8 @@ class Advice:
             return f"stop: every row that can be drawn is decided, and the interval stays at {points}"
         if self.rows == 0:
             return f"stop: the interval is within {points}"
-        time = f"{self.answers} more answers" if self.minutes is None else f"about {_minutes(self.minutes)}"
+        answers = f"{self.answers:,} more answer{'s' * (self.answers != 1)}"
+        time = answers if self.minutes is None else f"about {_minutes(self.minutes)}"
         return f"{'stop, or ' if self.stop else ''}{time} would buy {points}"
 
 
@@ -245,27 +246,42 @@ def _minutes(minutes: float) -> str:
     return f"{minutes:.0f} more minutes" if minutes >= 1.5 else "one more minute"
 
 
+def answers_for(rows: int, unsettled: int, answers_per_row: float) -> int:
+    """The number of answers that decide `rows` more rows: first the `unsettled` ones, because the interval allows for
+    both decisions on each; one answer settles a row."""
+    return math.ceil(unsettled + max(0, rows - unsettled) * answers_per_row)
+
+
 def advice(
-    share: Estimate, wanted: float, *, seconds: float | None, answers_per_row: float = 1.0, left: int | None = None
+    share: Estimate,
+    wanted: float,
+    *,
+    seconds: float | None,
+    answers_per_row: float = 1.0,
+    left: int | None = None,
+    unsettled: int = 0,
 ) -> Advice:
     """What to do next for an interval of at most `wanted` to either side.
 
     `answers_per_row`: answers given so far per row that counts in the estimate. `left`: how many more rows can be drawn
-    (default: all of the population). Once `wanted` is reached, the advice is to stop, with the cost of reaching three
-    fifths of it. The forecast assumes that the share and the weights stay as they are.
+    (default: all of the population), `unsettled` of them by one answer (`answers_for`). Once `wanted` is reached, the
+    advice is to stop, with the cost of reaching three fifths of it. The forecast assumes that the share and the weights
+    stay as they are.
     """
     left = share.population - share.reviewed if left is None else left
-    stop = share.margin_of_error <= wanted
+    stop, unsettled = share.margin_of_error <= wanted, min(unsettled, left)
     if not left and not stop:
         return Advice(True, share.margin_of_error, 0, 0, None, exhausted=True)
     target = 0.6 * wanted if stop else wanted
     rows = (
         0 if share.margin_of_error <= target else rows_until(share, left, lambda low, high: (high - low) / 2 <= target)
     )
+    if rows:
+        rows = max(rows, unsettled)
     if rows and rows == left:  # all rows that are left, which may be too few for `wanted`
         low, high = _forecast(share, rows)
         target = (high - low) / 2
-    answers = math.ceil(rows * answers_per_row)
+    answers = answers_for(rows, unsettled, answers_per_row) if rows else 0
     minutes = None if seconds is None else answers * seconds / 60
     return Advice(stop, target, rows, answers, minutes)
 

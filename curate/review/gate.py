@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple
 
 from curate.review.acceptance import AcceptanceRates
 from curate.review.decision import current_answers
-from curate.review.estimate import acceptance_rate, rows_until
+from curate.review.estimate import acceptance_rate, answers_for, rows_until
 from schemas.records import Pair
 from schemas.reviews import Review
 from schemas.wording import percent
@@ -66,8 +66,9 @@ def gate_of(rates: AcceptanceRates, at_least: float, answers: int, confidence: f
         reach = best.low if best else 0.0
     if accepted:
         rows = rows_until(accepted, left + 1, lambda low, high: low >= at_least or high < at_least)
-        rows = max(rows, min(rates.unsettled, left))
-        missing = math.ceil(rows * answers / accepted.reviewed) if rows <= left else None
+        settle = min(rates.unsettled_accepted, left)
+        per_row = answers / (accepted.reviewed + settle)
+        missing = answers_for(rows, settle, per_row) if rows <= left else None
     return Gate("asking", at_least, missing, reach)
 
 

@@ -100,9 +100,14 @@ def review_status(project: Project, store: Store, population: Population) -> Rev
     if shown_rate and trained and shown_rate.population == trained.population:
         shown_rate = trained  # if both rates cover the same rows, show the interval that the gate uses
     if shown_rate:
-        per_row = len(answers) / max(shown_rate.reviewed, 1)
+        per_row = len(answers) / max(shown_rate.reviewed + rates.unsettled, 1)
         next_advice = advice(
-            shown_rate, spec.margin_of_error, seconds=seconds, answers_per_row=per_row, left=rates.left
+            shown_rate,
+            spec.margin_of_error,
+            seconds=seconds,
+            answers_per_row=per_row,
+            left=rates.left,
+            unsettled=rates.unsettled,
         )
     counts = Counter(verdict for id_, verdict in verdicts.items() if id_ not in incomplete)
     return ReviewStatus(

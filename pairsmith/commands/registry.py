@@ -35,7 +35,12 @@ def add(session: Session, export: Path | None) -> None:
 
     folder, registry = _registry(session)
     version = registry.add(export or folder / "export")
-    session.answer({"command": "registry add", "version": version}, escape(f"{version} in {registry.folder}"))
+    verdict = registry.verdict_of(version)
+    data = {"command": "registry add", "version": version, "verdict": verdict}
+    session.answer(data, escape(f"{version} in {registry.folder}"))
+    if verdict != "ship":
+        concluded = f"its evaluation concluded {verdict!r}" if verdict else "it comes without an evaluation"
+        session.say(f"warning: {version} is not proven: {concluded}.")
 
 
 @command.command("list", short_help="List versions and their aliases.")

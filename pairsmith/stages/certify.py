@@ -61,6 +61,8 @@ def certify(
         counts = _counts(pool, len(looked.certificate.rows))
         facts = _facts(looked)
         words = in_words(looked.certificate, counts.waiting, counts.rejected, _decided(pool, looked))
+        if not looked.certificate.rows and (project.folder / CERTIFICATE).is_file():
+            words += " The earlier certificate is withdrawn."
         record.add(counts=counts, words=words, certificate=facts, parts=parts)
         record.add(artifact_id=_store_certificate(project, store, looked, words, facts, parts))
     return record.outcome

@@ -203,7 +203,9 @@ class Api:
         return web.json_response({"object": "list", "model": served.name, "data": data, "usage": usage})
 
     async def models(self, request: web.Request) -> web.Response:
-        return web.json_response({"object": "list", "data": [self._describe(one) for one in self._served.values()]})
+        # A client that takes the first model means the adapter, not its untuned base.
+        adapters_first = sorted(self._served.values(), key=lambda one: not one.is_adapter)
+        return web.json_response({"object": "list", "data": [self._describe(one) for one in adapters_first]})
 
     async def model(self, request: web.Request) -> web.Response:
         return web.json_response(self._describe(self._find(request.match_info["name"])))

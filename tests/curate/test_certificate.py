@@ -225,11 +225,19 @@ def test_a_disputed_row_counts_as_bad_until_it_is_adjudicated() -> None:
     assert now.sets[0].bad == sum(not good for good in labels.values()) + 100
     assert now.labels == len(labels) + 100
     words = in_words(now, 1_000, 0)
-    assert ". 100 rows whose answers settle nothing count as bad until an adjudicator decides (`pairsmith" in words
+    assert ". 100 rows whose answers settle nothing count as bad until settled (`pairsmith review push` queues" in words
+    assert words.endswith(" If all of these are good, 1,000 are accepted.")  # not: more labels would not help
+    mixed = {**labels, **dict.fromkeys([*labels][::4], False)}
+    decided, hopeless = (certify(trial, p, mixed, 1_000, 0.9, unsettled) for unsettled in ((), disputed))
+    assert hopeless.more.startswith("Even if all of these are good: More labels would not help")
+    assert decided.share
+    assert hopeless.share
+    assert hopeless.share.value == decided.share.value
+    assert hopeless.share.low < decided.share.low < decided.share.high < hopeless.share.high
     settled = certify(trial, p, {**labels, **dict.fromkeys(disputed, True)}, 1_000, 0.9)
     assert len(settled.rows) == 1_000
     one = certify(trial, p, {**labels, **dict.fromkeys(disputed, True)}, 1_000, 0.9, {f"{1:032x}"})
-    assert "; 1 row whose answers settle nothing counts as bad" in in_words(one, 1_000, 0)
+    assert "; 1 row whose answers settle nothing counts as bad until settled" in in_words(one, 1_000, 0)
 
 
 @pytest.mark.parametrize(

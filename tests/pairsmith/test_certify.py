@@ -291,6 +291,49 @@ def test_a_certificate_says_how_many_reviews_have_changed_since(answers: int, si
     assert void.startswith("The certificate is no longer valid: certificate.json is missing. ")
 
 
+def test_disagreement_withdraws_a_certificate_and_adjudication_restores_it(folder: Path) -> None:
+    """The message says that the earlier certificate is withdrawn, why, and that settling the rows brings it back."""
+    answered = answer(folder, 3)
+    first, _ = _certify(folder)
+    assert first.artifact_id
+    with Store.open(Store.url_for(_project(folder))) as store:
+        accepted = {id_ for id_, reviews in store.reviews(answered).items() if reviews[0].decision == "accept"}
+        for id_ in answered:
+            store.write(Review(pair_id=id_, reviewer="bob", decision="reject" if id_ in accepted else "accept"))
+    outcome, state = _certify(folder)
+    assert not (folder / "certificate.json").exists()
+    assert "count as bad until settled" in outcome.words
+    assert re.search(
+        r"If all of these are good, [\d,]+ are accepted\. The earlier certificate is withdrawn\.$", outcome.words
+    )
+    assert state["words"] == outcome.words
+    with Store.open(Store.url_for(_project(folder))) as store:
+        for id_ in answered:
+            decision: Any = "accept" if id_ in accepted else "reject"
+            store.write(Review(pair_id=id_, reviewer="eve", decision=decision, role="adjudicator"))
+    again, _ = _certify(folder)
+    assert again.counts.accepted == first.counts.accepted
+    assert "settle nothing" not in again.words
+    assert "withdrawn" not in again.words
+
+
+def test_a_certificate_of_an_earlier_version_says_that_it_left_out_disputed_rows(folder: Path) -> None:
+    """It still holds, so nothing stops; every place that shows it names the command that checks it by the new rule."""
+    answer(folder, 3)
+    outcome, state = _certify(folder)
+    assert state["words"] == outcome.words
+    with Store.open(Store.url_for(_project(folder))) as store:
+        (latest,) = (receipt for receipt in store.receipts("certify") if receipt.ok)
+        facts = {name: value for name, value in latest.facts["certificate"].items() if name != "disputed"}
+        earlier = latest.model_copy(update={"facts": {**latest.facts, "certificate": facts}})
+        store.write(earlier)
+        state = certified.last_certification(_project(folder), store)
+    assert state
+    assert state["holds"]
+    assert state["words"].startswith(outcome.words)
+    assert state["words"].endswith("which count as bad now: `pairsmith certify` checks again")
+
+
 def test_erased_reviews_invalidate_the_certificate(folder: Path) -> None:
     """After the only reviewer is erased, curation accepts no row by the certificate based on those reviews, and status
     and plan each say why. The rejected rows stay rejected."""

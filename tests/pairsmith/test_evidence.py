@@ -9,8 +9,9 @@ from pathlib import Path
 
 import orjson
 import pytest
+from click.testing import CliRunner
 
-from pairsmith.commands import start
+from pairsmith.commands import registry, start
 from pairsmith.outcome import EvaluateOutcome, TrainOutcome
 from pairsmith.project import Project as Door
 from pairsmith.receipt import recording
@@ -19,13 +20,15 @@ from pairsmith.report.evidence_file import _digest
 from pairsmith.report.gather import gather
 from pairsmith.stages.evaluate import CODES, drop_unfinished, exit_code, refuse_modified
 from pairsmith.stages.export import export
+from pairsmith.stopping import Stopping
+from pairsmith.watching import NOBODY, Invocation
 from schemas.errors import InputError
 from schemas.files import sha256
 from schemas.project import Project
 from schemas.records import Counts
 from schemas.store import Store
 from schemas.store.latest import latest, present
-from tests.pairsmith import report_project
+from tests.pairsmith import own_pairs, report_project
 from tests.train import tiny
 from train.results import TrainResult
 
@@ -308,3 +311,26 @@ def test_an_outdated_report_is_not_exported(tmp_path: Path) -> None:
     assert start(["report", "--project", str(tmp_path)]) == 0
     assert "evidence.json" in rows.export().written
     render_evidence(out / "evidence.json", tmp_path / "again.html")
+
+
+def test_a_release_that_is_not_proven_says_so(copy: Path, tmp_path: Path) -> None:
+    """`registry add` took a model whose evaluation was not enough evidence, or that was never evaluated, without a
+    word. One sentence names what its evaluation concluded."""
+    project_ = tmp_path / "project"
+    project_.mkdir()
+    (project_ / "pairsmith.toml").write_text(own_pairs.SPEC, encoding="utf-8")
+    for number, decision in enumerate(("ship", "not enough evidence", None)):
+        export = tmp_path / str(number)
+        shutil.copytree(next((copy / "adapters").iterdir()), export / "adapter")
+        (export / "export.json").write_text(json.dumps({"adapter": str(number)}))
+        if decision:
+            body = json.loads((copy / "evidence.json").read_text())
+            body["evidence"]["verdict"]["decision"] = decision
+            body.pop("sha256")
+            (export / "evidence.json").write_bytes(orjson.dumps({**body, "sha256": _digest(body)}))
+        words = ["add", str(export), "--project", str(project_)]
+        ran = CliRunner().invoke(registry.command, words, obj=Invocation(None, Stopping(), NOBODY))
+        assert ran.exit_code == 0, ran.output
+        endings = {"ship": "", None: "it comes without an evaluation."}
+        expected = endings.get(decision, "its evaluation concluded 'not enough evidence'.")
+        assert (f"v{number + 1} is not proven: {expected}" in " ".join(ran.output.split())) == bool(expected)

@@ -275,6 +275,14 @@ def test_adapter_is_used_only_under_its_name(float32_server: EmbeddedServer) -> 
     assert float32_server.revisions["tuned"] != float32_server.revisions[float32_server.model]
 
 
+def test_the_adapter_is_listed_before_its_base(float32_server: EmbeddedServer) -> None:
+    """A client that takes the first model gets the tuned one."""
+    with urllib.request.urlopen(f"{float32_server.base_url}/models", timeout=120) as response:
+        first, second = json.load(response)["data"]
+    assert (first["id"], first["is_adapter"]) == ("tuned", True)
+    assert (second["id"], second["is_adapter"]) == (float32_server.model, False)
+
+
 def test_health_reports_the_state(embedded_server: EmbeddedServer) -> None:
     """A health check shows what the server is doing."""
     with urllib.request.urlopen(embedded_server.base_url.replace("/v1", "/health"), timeout=120) as response:

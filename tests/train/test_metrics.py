@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from curate.split import LEAST_TEST_INPUTS
 from schemas.records import Usage
 from train.comparison import Comparison, adjusted, compare, compare_last
 from train.metrics import (
@@ -154,23 +155,35 @@ def test_better_needs_the_adjusted_p_value_and_the_interval() -> None:
 
 
 @pytest.mark.parametrize(
-    ("only_tuned", "only_base", "of"), [(1, 0, 20), (2, 0, 29), (2, 1, 20), (6, 2, 40), (4, 0, 24)]
+    ("only_tuned", "only_base", "of", "tests"),
+    [
+        (1, 0, 20, 1),
+        (2, 0, 29, 1),
+        (2, 1, 20, 1),
+        (6, 2, 40, 1),
+        (4, 0, 24, 1),
+        (1, 0, 19, 1),
+        (2, 0, 12, 1),
+        (2, 1, 20, 4),
+    ],
 )
-def test_the_forecast_number_of_inputs_decides_it(only_tuned: int, only_base: int, of: int) -> None:
+def test_the_forecast_number_of_inputs_decides_it(only_tuned: int, only_base: int, of: int, tests: int) -> None:
     """If the new inputs turn out like those so far, about as many as forecast decide the comparison. For two inputs of
-    29 the forecast was three times too high; for a single one it was 10^33 inputs."""
+    29, or one of 19, the forecast was three times too high; for a single one of 20 it was 10^33 inputs. Of several
+    comparisons, one whose adjusted p-value is 1 was forecast as if it were the only one."""
 
     def at(inputs: int) -> Comparison:
         wins, losses = round(only_tuned * inputs / of), round(only_base * inputs / of)
         tuned = [output("tuned", f"s{i}", 0, not i < losses) for i in range(inputs)]
         base = [output("base", f"s{i}", 0, not losses <= i < losses + wins) for i in range(inputs)]
-        return adjusted([compare(tuned, base)])[0]
+        return adjusted([compare(tuned, base, of=tests)] * tests)[0]
 
     now = at(of)
-    assert now.outcome == "inconclusive"
+    assert now.outcome == ("inconclusive" if of >= LEAST_TEST_INPUTS else "not enough evidence")
     assert now.more_inputs
-    needed = next(n for n in range(of, 2_000) if at(n).outcome == "better")
-    assert 0.75 * needed <= of + now.more_inputs <= 1.35 * needed
+    forecast = of + now.more_inputs
+    assert at(round(1.35 * forecast)).outcome == "better"
+    assert at(round(0.7 * forecast)).outcome != "better"
 
 
 def test_the_shown_intervals_are_simultaneous() -> None:

@@ -125,7 +125,7 @@ def _all_models(request: Request, caller: Caller) -> list[Tuned]:
                 models += models_of(request, slug, state_of(request).readers.store(slug))
             except PairsmithError:  # a project with a broken spec has no models; the others are still listed
                 continue
-    return sorted(models, key=lambda each: (-each.created, each.name))
+    return sorted(models, key=lambda each: -each.created)  # stable: a base stays behind its tuned model
 
 
 def models_of(request: Request, slug: str, store: Store | None) -> list[Tuned]:

@@ -67,7 +67,7 @@ def evaluation(
         heading=heading or _empty_heading(now, shown, retouched),
         error=retouched,
         cautions=[
-            *words.changed_verdict(now, concluded),
+            *words.changed_verdict(now, measured.id, concluded),
             *_stale_warning(now, measured),
             proof.headline(measured),
             *proof.in_words(measured),

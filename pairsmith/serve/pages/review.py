@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from fastapi import Form, Request, Response
 
 from curate.review.decision import current_answers
-from curate.review.status import rates_in_words
+from curate.review.status import rates_in_words, unsettled_notice
 from pairsmith import health
 from pairsmith.certified import in_words, last_certification
 from pairsmith.health import Check
@@ -168,7 +168,8 @@ def _heading(now: Snapshot, facts: dict[str, Any]) -> str:
     )
     rest = f" {counted(more, 'more answer', 'more answers')}{left} would settle it." if more else ""
     rates = rates_in_words(status)
-    return f"{rates.get('acceptance_rate') or rates['trained_acceptance_rate']}{rest}"
+    shown = rates.get("acceptance_rate") or rates["trained_acceptance_rate"]
+    return f"{' '.join([shown, *unsettled_notice(status)])}{rest}"
 
 
 def _rates(status: dict[str, Any]) -> list[tuple[str, Interval, str]]:

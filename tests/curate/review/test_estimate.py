@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -135,6 +136,20 @@ def test_all_answers_per_row_are_included_in_the_minutes() -> None:
     assert two.answers == 2 * one.answers
     assert one.minutes
     assert two.minutes == pytest.approx(2 * one.minutes)
+
+
+def test_unsettled_rows_are_part_of_the_cost() -> None:
+    """An interval that is wide only because reviewers disagree gets narrow by settling those rows, by one answer each.
+    It was advised that a single answer would do."""
+    share = acceptance_rate([Stratum(400, 200, 190)])
+    assert share
+    wide = replace(share, low=share.low - 0.2)
+    one = advice(wide, 0.05, seconds=None, answers_per_row=2.0, left=200, unsettled=50)
+    assert (one.rows, one.answers) == (50, 50)
+    assert "50 more answers" in str(one)
+    assert "1 more answer would" in str(advice(wide, 0.05, seconds=None, left=200, unsettled=1))
+    more = advice(share, 0.01, seconds=None, answers_per_row=2.0, left=200, unsettled=50)
+    assert more.answers == 50 + 2 * (more.rows - 50)
 
 
 def test_without_measured_times_there_are_no_minutes() -> None:
