@@ -348,15 +348,16 @@ def test_base_that_equals_few_shot_is_shown_as_base() -> None:
 
 def test_a_verdict_that_the_present_rules_change_is_announced_where_it_is_computed() -> None:
     """The list of projects shows what the last evaluation concluded. Where its page concludes something else, it names
-    both, and says how to make them one."""
-    facts = {"pass_rate": {"tuned": {"share": 0.5}}, "verdict": {"decision": "ship"}}
+    both, and says how to make them one. An earlier evaluation, opened from the history, is not taken for the last."""
+    facts = {"made": "e1", "pass_rate": {"tuned": {"share": 0.5}}, "verdict": {"decision": "ship"}}
     receipt = Receipt(command="evaluate", ok=True, counts=Counts(), seconds=1, started=now(), spec_hash="", facts=facts)
     of = Snapshot("a", Project(Path(), SPEC), None, (), (receipt,), ())
     present = ModelVerdict(decision="not enough evidence", fine_tune="fine-tune", because=(), flips_when=())
-    (caution,) = words.changed_verdict(of, present)
+    (caution,) = words.changed_verdict(of, "e1", present)
     assert "concluded 'ship', and the list of projects shows that" in caution
     assert "the same answers now give 'not enough evidence'" in caution
-    assert not words.changed_verdict(of, present.model_copy(update={"decision": "ship"}))
+    assert not words.changed_verdict(of, "e0", present)
+    assert not words.changed_verdict(of, "e1", present.model_copy(update={"decision": "ship"}))
 
 
 def test_reasons_stay_visible_during_training() -> None:

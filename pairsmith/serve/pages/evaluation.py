@@ -67,12 +67,12 @@ def evaluation(
         heading=heading or _empty_heading(now, shown, retouched),
         error=retouched,
         cautions=[
-            *words.changed_verdict(now, concluded),
+            *words.changed_verdict(now, shown.id, concluded),
             *_stale_warning(now, measured),
             proof.headline(measured),
             *proof.in_words(measured),
         ]
-        if measured and concluded
+        if shown and measured and concluded
         else [],
         v=measured,
         verdict=concluded,

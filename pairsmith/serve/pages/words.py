@@ -154,15 +154,17 @@ def _in_words(decision: str | None, sides: Mapping[str, str]) -> str:
     return ": ".join(filter(None, [decision, ", ".join(f"{side} passes {rate}" for side, rate in sides.items())]))
 
 
-def changed_verdict(snapshot: Snapshot, concluded: ModelVerdict) -> list[str]:
-    """A caution if the verdict of the last evaluation, which the list of projects shows, is not the present one."""
-    decision = _decided(snapshot.last("evaluate"))
-    if decision in (None, concluded.decision):
+def changed_verdict(snapshot: Snapshot, evaluation_id: str, concluded: ModelVerdict) -> list[str]:
+    """A caution if this evaluation is the last one, and its verdict, which the list of projects shows, is not the
+    present one."""
+    receipt = snapshot.last("evaluate")
+    decision = _decided(receipt)
+    if receipt is None or receipt.facts.get("made") != evaluation_id or decision in (None, concluded.decision):
         return []
     return [
-        f"The last evaluation concluded {decision!r}, and the list of projects shows that. The rules of the verdict"
-        f" have changed since: the same answers now give {concluded.decision!r}. Evaluate again to record that; no"
-        " answer is requested again."
+        f"The last evaluation concluded {decision!r}, and the list of projects shows that. Since then evaluate.ship_at"
+        f" or the rules of the verdict have changed: the same answers now give {concluded.decision!r}. Evaluate again"
+        " to record that; no answer is requested again."
     ]
 
 
