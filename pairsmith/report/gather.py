@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -83,15 +83,13 @@ def gather(project: Project, store: Store) -> Evidence:
     )
 
 
-def _outdated(project: Project, store: Store, finished: Container[str]) -> str:
+def _outdated(project: Project, store: Store, finished: Mapping[str, Receipt]) -> str:
     """A sentence that names the first stage that is due, if it or a later one left results; empty if none did."""
     try:
         first = due(project, store)
     except (PairsmithError, OSError) as error:
         return f"It could not be determined whether these results belong to the present files: {error}"
-    if first is None or not any(
-        stage in finished for stage in STAGES[STAGES.index(first.stage) :] if stage != "review"
-    ):
+    if first is None or not finished.keys() & {*STAGES[STAGES.index(first.stage) :]} - {"review"}:
         return ""
     since = f"`pairsmith {first.stage}` is due ({first.why})"
     return f"Not up to date: {since}. What is shown of it and of later stages comes from an earlier run."
