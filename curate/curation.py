@@ -86,15 +86,10 @@ async def _apply(pool: Pool, steps: Sequence[Step], store: Store | None, progres
 
 def _before_the_first_verdict(say: Say) -> Progress:
     """What a step that looks at the whole pool does until its verdicts come, which takes minutes for many rows."""
-    read = 0
 
     def progress(stage: str, numbers: Mapping[str, Any]) -> None:
-        nonlocal read
-        if stage == "texts":
-            read += numbers["done"]
-            say(f"{read:,} texts read")
-        else:
-            say(f"{numbers['done']:,} of {numbers['total']:,} {stage}")
+        total = f" of {numbers['total']:,}" if "total" in numbers else ""
+        say(f"{numbers['done']:,}{total} {stage}")
 
     return progress
 

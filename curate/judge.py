@@ -58,12 +58,10 @@ def _has_checklist(text: str, names: Sequence[str]) -> bool:
     return read_checklist(clean(text), None, names) is not None
 
 
-def _choices_in(text: str) -> set[str]:
-    return {match.lower() for match in _BETTER.findall(clean(text))}
-
-
-def _has_choice(text: str) -> bool:
-    return len(_choices_in(text)) == 1
+def _choice(text: str) -> str:
+    """The output that an answer chooses, `first` or `second`; empty if none, or both."""
+    choices = {match.lower() for match in _BETTER.findall(clean(text))}
+    return choices.pop() if len(choices) == 1 else ""
 
 
 class JudgePreference(NamedTuple):
@@ -167,16 +165,16 @@ class Judge:
         answer."""
         shown = {"style": self._rules(system), "input": input}
         orders = [self.comparison.render(**shown, first=one, second=other) for one, other in ((a, b), (b, a))]
-        requests = [self._ask(messages, self.sampling, _CHOICE, self.comparison, _has_choice) for messages in orders]
+        requests = [self._ask(messages, self.sampling, _CHOICE, self.comparison, _choice) for messages in orders]
         chosen: list[list[bool]] = []
         for answers in await together(requests):
             firsts = []
             for answer in answers:
                 if isinstance(answer, Reason):
                     return answer
-                if not _has_choice(answer.text):
+                if not (choice := _choice(answer.text)):
                     return self._unreadable(answer)
-                firsts.append(_choices_in(answer.text) == {"first"})
+                firsts.append(choice == "first")
             chosen.append(firsts)
         return [JudgePreference(first, not second) for first, second in zip(*chosen, strict=True)]
 
@@ -186,7 +184,7 @@ class Judge:
         sampling: Sampling,
         schema: Json,
         prompt: Prompt,
-        readable: Callable[[str], bool],
+        readable: Callable[[str], object],
     ) -> list[Completion | Reason]:
         # Not binding: an answer that breaks the schema can often be parsed, and a retry would change little.
         question = Question(messages, sampling, schema, binding=False, prompt=prompt.ref, readable=readable)

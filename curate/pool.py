@@ -238,9 +238,9 @@ class Pool:
 
     def texts_of(self, pair_ids: Iterable[str]) -> Iterator[Texts]:
         """The input and output of pairs of the pool, in the given order."""
-        for chunk in batched(pair_ids, ROWS):
+        for number, chunk in enumerate(batched(pair_ids, ROWS)):
             yield from self._slots.texts(chunk)
-            self.progress("texts", {"done": len(chunk)})
+            self.progress("texts read", {"done": number * ROWS + len(chunk)})
 
     def unsettled(self, step: StepId) -> Iterator[Row]:
         """The accepted rows that a step has not judged, or on which it crashed and may succeed now."""

@@ -226,17 +226,9 @@ def balance_lengths(table: PreferenceTable, left_out: Container[int] = ()) -> Se
     return array("I", compress(range(len(table)), kept_rows))
 
 
-def without_estimation_half(given: Iterable[Preference], seed: int, drawn: Collection[str] = ()) -> list[Preference]:
-    """The preferences that a reward model may be trained on.
-
-    None is based on a review from the estimation half (`seed` is `review.seed`), which certificates and estimates
-    depend on, or of a row that was `drawn` for an estimate (possibly all rows).
-    """
-    return [preference for preference in given if not rests_on_estimates(preference, seed, drawn)]
-
-
-def rests_on_estimates(preference: Preference | PreferenceIds, seed: int, drawn: Collection[str]) -> bool:
-    """Whether a preference is one of those that `without_estimation_half` removes."""
+def rests_on_estimates(preference: Preference | PreferenceIds, seed: int, drawn: Collection[str] = ()) -> bool:
+    """Whether a preference is based on a review from the estimation half (`seed` is `review.seed`), which certificates
+    and estimates depend on, or of a row that was `drawn` for an estimate (possibly all rows)."""
     return any(id_ in drawn or in_estimation_half(seed, id_) for id_ in preference.rests_on)
 
 

@@ -169,9 +169,14 @@ def groups_of(seeds: Iterable[Seed]) -> dict[str, str]:
     return {id_: of for id_, of in group.items() if members[of] > 1}
 
 
-def asked_of(seed: Seed) -> bool:
+def is_question(seed: Seed) -> bool:
     """True if the seed is a question for a model: an input, a pair or a conversation."""
     return seed.kind != "output"
+
+
+def questions(seeds: Iterable[Seed], spec: Spec, split: Split) -> Iterator[Seed]:
+    """The seeds of a split that are questions for a model."""
+    return (seed for seed in seeds if is_question(seed) and seed_split(seed, spec.split) == split)
 
 
 def has_given_output(seed: Seed) -> bool:
@@ -185,8 +190,7 @@ def held_out_inputs(seeds: Iterable[Seed], spec: Spec) -> list[Seed]:
 
     Ids are hashes, so the order is as good as random and does not change when seeds are added.
     """
-    held_out = [seed for seed in seeds if asked_of(seed) and seed_split(seed, spec.split) == "test"]
-    return distinct_questions(held_out)[: spec.evaluate.max_seeds]
+    return distinct_questions(questions(seeds, spec, "test"))[: spec.evaluate.max_seeds]
 
 
 def distinct_questions(seeds: Iterable[Seed]) -> list[Seed]:
@@ -194,15 +198,15 @@ def distinct_questions(seeds: Iterable[Seed]) -> list[Seed]:
 
     Answers to one question are alike: counted as several inputs, they would make chance look like evidence.
     """
-    questions: dict[tuple[str | None, str], Seed] = {}
+    distinct: dict[tuple[str | None, str], Seed] = {}
     for seed in sorted(seeds, key=lambda seed: seed.id):
-        questions.setdefault(_question(seed), seed)
-    return list(questions.values())
+        distinct.setdefault(_question(seed), seed)
+    return list(distinct.values())
 
 
 def disputed_questions(seeds: Iterable[Seed], spec: Spec) -> list[Seed]:
     """The test questions that have different references, each with the reference that answers are compared with."""
-    held_out = [seed for seed in seeds if asked_of(seed) and seed_split(seed, spec.split) == "test"]
+    held_out = list(questions(seeds, spec, "test"))
     references: dict[tuple[str | None, str], set[str | None]] = {}
     for seed in held_out:
         references.setdefault(_question(seed), set()).add(seed.reference)
@@ -220,7 +224,7 @@ def _question_key(seed: Seed) -> str:
 def held_out_outputs(seeds: Iterable[Seed], spec: Spec) -> list[Seed]:
     """The output seeds of the test split. Once backward generation has written its input, each is a question too, and
     the output is the reference."""
-    return [seed for seed in seeds if not asked_of(seed) and seed_split(seed, spec.split) == "test"]
+    return [seed for seed in seeds if not is_question(seed) and seed_split(seed, spec.split) == "test"]
 
 
 def max_test_inputs(seeds: Iterable[Seed], spec: Spec) -> int:
@@ -287,7 +291,7 @@ def _test_shortages(seeds: list[Seed], spec: Spec) -> list[Shortage]:
     if available >= LEAST_TEST_INPUTS:
         return []
     backward = spec.generate.backward.enabled
-    kinds = Counter(seed.kind for seed in seeds if asked_of(seed) or backward)
+    kinds = Counter(seed.kind for seed in seeds if is_question(seed) or backward)
     noun = _NOUNS[next(iter(kinds))] if len(kinds) == 1 else "seeds"
     if not kinds:
         return [

@@ -249,12 +249,12 @@ def _seed_counts(seeds: Sequence[Seed], project: Project) -> Iterator[Check]:
 def _references(seeds: Sequence[Seed], project: Project) -> Iterator[Check]:
     """Check that the reference answers to test inputs are valid answers. An invalid schema is reported by another
     check."""
-    from curate.split import asked_of, seed_split
+    from curate.split import questions
     from prompts.answer_form import AnswerForm
     from train.checks import describe_void_references, void_references
 
     spec = project.spec
-    tested = [seed for seed in seeds if asked_of(seed) and seed.reference and seed_split(seed, spec.split) == "test"]
+    tested = [seed for seed in questions(seeds, spec, "test") if seed.reference]
     with suppress(PairsmithError):
         form = AnswerForm.of(spec.task, project.folder)
         given = {seed.source: form.canonical(seed.reference or "") for seed in tested}

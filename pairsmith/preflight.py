@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import prompts
-from curate.split import asked_of, has_given_output, seed_split
+from curate.split import has_given_output, is_question, seed_split
 from schemas.errors import PromptError, SpecError
 from schemas.project import Project
 from schemas.records import Seed
@@ -267,7 +267,11 @@ def _check_preferences(spec: Spec, seeds: Sequence[Seed]) -> None:
     if (
         any(seed.meta.get("rejected") for seed in seeds)
         or len({*inputs}) < len(inputs)
-        or (forward.enabled and forward.n > 1 and any(asked_of(seed) and not has_given_output(seed) for seed in seeds))
+        or (
+            forward.enabled
+            and forward.n > 1
+            and any(is_question(seed) and not has_given_output(seed) for seed in seeds)
+        )
     ):
         return
     raise SpecError(

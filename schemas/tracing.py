@@ -136,13 +136,6 @@ def _parent() -> Any:
     return TraceContextTextMapPropagator().extract({"traceparent": os.environ.get(PARENT, "")})
 
 
-def close() -> None:
-    """Send the remaining spans, and read the environment again before the next one."""
-    if (tracer := _tracer()) is not None:
-        tracer.span_processor.shutdown()  # type: ignore[attr-defined]  # of the SDK's
-    _tracer.cache_clear()
-
-
 @cache
 def _tracer() -> Tracer | None:
     if endpoint() is None or os.environ.get("OTEL_EXPORTER_OTLP_PROTOCOL", _PROTOCOL) != _PROTOCOL:

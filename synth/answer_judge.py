@@ -104,7 +104,7 @@ class AnswerJudge:
 
     def is_usable(self, answer: Call | JudgedAnswer, question: Question) -> bool:
         """Whether an answer is good, and the caller can use it."""
-        return answer.status == "ok" and (question.readable is None or question.readable(answer.text))
+        return answer.status == "ok" and (question.readable is None or bool(question.readable(answer.text)))
 
     def are_good(self, calls: Sequence[Call], question: Question) -> bool:
         """Whether all answers to a question can be used, as they nearly always can; if so, records that."""

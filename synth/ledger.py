@@ -191,8 +191,7 @@ class Ledger:
                 else:
                     self.pending[key] = None
                     missing.append(sample)
-            if missing:
-                # No await between claiming a key above and the `try` in _ask_until_settled that releases it.
+            if missing:  # no await between claiming a key above and the `try` in _ask_until_settled that releases it
                 self.judge.begin(question.prompt)
                 answers |= await self._ask_until_settled(question, keys, missing)
             for sample in stored:

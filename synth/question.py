@@ -36,7 +36,7 @@ class Question(NamedTuple):
     binding: bool = True
     prompt: str = ""
     refused: Callable[[str], str | None] | None = None
-    readable: Callable[[str], bool] | None = None
+    readable: Callable[[str], object] | None = None
 
     @property
     def judged_by(self) -> Json | None:

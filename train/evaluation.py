@@ -22,7 +22,7 @@ import orjson
 
 from curate.judge import judging
 from curate.overlap import contaminated
-from curate.split import asked_of, distinct_questions, held_out_inputs, held_out_outputs, seed_split
+from curate.split import distinct_questions, held_out_inputs, held_out_outputs, questions
 from prompts.answer_form import AnswerForm
 from schemas.blocking import run
 from schemas.errors import NoWork, UsageError, several
@@ -250,8 +250,7 @@ def _find_near(learned: Sequence[str], written: Sequence[str], jaccard: float) -
 
 def validation_seeds(store: Store, spec: Spec) -> list[Seed]:
     """Validation inputs, at most as many as are needed to see where the tuned model fails; duplicates count once."""
-    watched = (seed for seed in store.active_seeds() if asked_of(seed) and seed_split(seed, spec.split) == "validation")
-    return distinct_questions(watched)[:_MAX_VALIDATION_INPUTS]
+    return distinct_questions(questions(store.active_seeds(), spec, "validation"))[:_MAX_VALIDATION_INPUTS]
 
 
 def _models(spec: Spec, base: Base, trained: TrainResult, teacher: TeacherSettings | None) -> Models:

@@ -19,6 +19,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,7 +27,7 @@ import orjson
 
 from curate.curation import curate
 from curate.pool import Pool
-from curate.preferences import Preference, PreferenceIds, preferences, rests_on_estimates
+from curate.preferences import Preference, preferences, rests_on_estimates
 from curate.review.sampling import ESTIMATION, sampled_ids
 from curate.rules import asked_of, rules_of
 from curate.scorers.reward import Tokens, encoded, open_reward_model
@@ -104,10 +105,7 @@ async def own_preferences(
     pool = await curate(pool, steps, store, progress)
     drawn = sampled_ids(record for records in store.sampled().values() for record in records)
     for_estimates = {id_ for reason in ESTIMATION for id_ in drawn.get(reason, ())}
-
-    def unusable(preference: PreferenceIds) -> bool:
-        return rests_on_estimates(preference, project.spec.review.seed, for_estimates)
-
+    unusable = partial(rests_on_estimates, seed=project.spec.review.seed, drawn=for_estimates)
     return list(preferences(project, pool, seeds, unusable))
 
 

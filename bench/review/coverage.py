@@ -262,7 +262,7 @@ def population(setting: Setting) -> tuple[list[SamplingRow], dict[str, bool]]:
         share = setting.good_accepted if accepted else setting.good_rest
         hard = margin < 0.1 or disagreement > 0.9
         good[id_] = chance.random() < (share * 0.6 if hard else share)
-        rows.append(SamplingRow(id_, True, accepted, None, disagreement, margin))
+        rows.append(SamplingRow(id_, True, accepted, disagreement, margin))
     return rows, good
 
 

@@ -162,8 +162,7 @@ def _sampling_rows(
     margins: Mapping[str, float],
     flagged: Collection[str],
 ) -> dict[str, SamplingRow]:
-    """What sampling needs to know about each pair, by its id. `percentiles` are those of each scorer, the most used
-    first."""
+    """What sampling needs to know about each pair, by its id. `percentiles` are those of each scorer."""
     rows = {}
     for pair_id, keep in passed.items():
         ranks = [by_pair[pair_id] for by_pair in percentiles if pair_id in by_pair]
@@ -171,7 +170,6 @@ def _sampling_rows(
             pair_id=pair_id,
             passed=keep,
             accepted=pair_id in accepted,
-            percentile=percentiles[0].get(pair_id) if percentiles else None,
             disagreement=max(ranks) - min(ranks) if len(ranks) > 1 else None,
             margin=margins.get(pair_id),
             flagged=pair_id in flagged,

@@ -57,16 +57,14 @@ class SamplingRow:
     reads.
 
     `passed`: every gate kept it (None: a gate could not judge). `accepted`: it passed, and its score is among the best
-    of its input. `percentile` is the share of the other candidates of its input that it beats. `disagreement` is the
-    difference between the highest and the lowest percentile that several scorers give it; `margin` is the distance of
-    its score from the cut of its input; both are None if there is nothing to compare. `flagged`: curation marked it as
-    worth a look.
+    of its input. `disagreement` is the difference between the highest and the lowest percentile within its input that
+    several scorers give it; `margin` is the distance of its score from the cut of its input; both are None if there is
+    nothing to compare. `flagged`: curation marked it as worth a look.
     """
 
     pair_id: str
     passed: bool | None
     accepted: bool = False
-    percentile: float | None = None
     disagreement: float | None = None
     margin: float | None = None
     flagged: bool = False

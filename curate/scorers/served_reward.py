@@ -71,7 +71,7 @@ class HostedReward:
         chat = [*asked_of(pair, self.rules), {"role": "assistant", "content": pair.output}]
         messages = tuple(Message.model_validate(turn) for turn in chat)
         # The answer is one number; the budget needs an upper limit of tokens.
-        question = Question(messages, Sampling(max_tokens=16), prompt=STAGE, readable=_is_reward)
+        question = Question(messages, Sampling(max_tokens=16), prompt=STAGE, readable=_REWARD.fullmatch)
         (answer,) = await self.ledger.answer(question)
         if not isinstance(answer, Completion):
             return Score(None, Reason("crashed", f"the reward model did not answer: {answer.reason}"))
@@ -79,10 +79,6 @@ class HostedReward:
         if number is None:
             return Score(None, Reason("unreadable", f"the reward model answered {answer.text[:200]!r}"))
         return Score(float(number[1]), Reason("scored"))
-
-
-def _is_reward(text: str) -> bool:
-    return _REWARD.fullmatch(text) is not None
 
 
 @dataclass

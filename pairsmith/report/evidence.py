@@ -116,14 +116,13 @@ class NextSeeds:
 
 @dataclass(frozen=True)
 class Evidence:
-    """The data of the page. `stages` has all four stages, in order. `accepted` and `rejected` are up to ten rows
-    each, drawn at random. `near_duplicate_seeds` counts seeds in another split than one that they nearly
-    repeat. `costs` is the ledger by stage, teacher and prompt. `curve` belongs to the present dataset.
-    `certificate` is the last certification: its text, whether it is valid, and its data (None: there was none).
-    `erased_seeds` are among `seeds` and were erased after generation. `outcomes` are the comparisons that
-    `verdict` was based on (empty in files of earlier versions); `recomputed` says which of them an evidence
-    file of another version shows differently. `outdated` says which stage was due when this was written, if
-    results of an earlier run are shown."""
+    """The data of the page. `stages` has all four stages, in order. `accepted` and `rejected` are up to ten rows each,
+    drawn at random. `near_duplicate_seeds` counts seeds in another split than one that they nearly repeat. `costs` is
+    the ledger by stage, teacher and prompt. `curve` belongs to the present dataset. `certificate` is the last
+    certification: its text, whether it is valid, and its data (None: there was none). `erased_seeds` are among `seeds`
+    and were erased after generation. `outcomes` are the comparisons that `verdict` was based on (empty in files of
+    earlier versions); `recomputed` says which of them an evidence file of another version shows differently. `outdated`
+    names the stage that was due when this was written, if results of an earlier run are shown."""
 
     project: str
     written_at: datetime

@@ -79,18 +79,17 @@ def gather(project: Project, store: Store) -> Evidence:
         versions={} if latest is None else latest.versions,
         certificate=_certificate(project, store),
         erased_seeds=_erased_seeds(store, finished["generate"]) if "generate" in finished else 0,
-        outdated=_outdated(project, store),
+        outdated=_outdated(project, store, finished),
     )
 
 
-def _outdated(project: Project, store: Store) -> str:
+def _outdated(project: Project, store: Store, finished: Mapping[str, Receipt]) -> str:
     """A sentence that names the first stage that is due, if it or a later one left results; empty if none did."""
     try:
         first = due(project, store)
     except (PairsmithError, OSError) as error:
         return f"It could not be determined whether these results belong to the present files: {error}"
-    later = STAGES[STAGES.index(first.stage) :] if first else ()
-    if first is None or not any(last_good(store.receipts(stage), stage) for stage in later if stage != "review"):
+    if first is None or not finished.keys() & {*STAGES[STAGES.index(first.stage) :]} - {"review"}:
         return ""
     since = f"`pairsmith {first.stage}` is due ({first.why})"
     return f"Not up to date: {since}. What is shown of it and of later stages comes from an earlier run."

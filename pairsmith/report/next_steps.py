@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from curate.overlap import contaminated
-from curate.split import LEAST_TEST_INPUTS, asked_of, seed_split
+from curate.split import LEAST_TEST_INPUTS, is_question, seed_split
 from pairsmith.report.evidence import Evidence, NextSeeds
 from schemas.kinds import KINDS
 from schemas.spec import Spec
@@ -32,7 +32,7 @@ def next_seeds(
     groups = [] if evaluation is None else failures(evaluation)[:_MAX_GROUPS]
     if not groups:
         return ()
-    with_split = ((seed, seed_split(seed, spec.split)) for seed in store.active_seeds() if asked_of(seed))
+    with_split = ((seed, seed_split(seed, spec.split)) for seed in store.active_seeds() if is_question(seed))
     held_out, unused = list[str](), list[str]()
     for seed, split in with_split:
         if split != "train":

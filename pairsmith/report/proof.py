@@ -205,11 +205,8 @@ def _untested_labels(evaluation: Evaluation) -> str:
     result = evaluation.system(TUNED).sampled.by_reference
     if not (labels := result.untested if result else ()):
         return ""
-    which = f"{'the label' if len(labels) == 1 else 'one of the labels'} {', '.join(labels)}"
-    return (
-        f" No test input has {which}: macro F1 is the mean of the others, and its interval is wider, because nothing is"
-        " known here."
-    )
+    which = f"{'the label' if len(labels) == 1 else 'any of the labels'} {', '.join(labels)}"
+    return f" No test input has {which}: macro F1 is the mean of the others, and its interval is wider for that reason."
 
 
 def against_people(result: ModeResult, measures: dict[str, str]) -> list[str]:

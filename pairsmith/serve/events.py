@@ -118,9 +118,6 @@ class Hub:
         """Drop all states of a deleted project."""
         self._states = {key: state for key, state in self._states.items() if state["project"] != project}
 
-    def states(self) -> list[State]:
-        return list(self._states.values())
-
     async def subscribe(self, slugs: Collection[str], after: int = 0) -> AsyncIterator[State]:
         """Yields the events of the projects `slugs` by number, until the caller stops iterating or the hub is closed.
 

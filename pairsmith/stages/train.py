@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from curate.split import asked_of, groups_of, seed_split
+from curate.split import groups_of, questions
 from pairsmith import plan
 from pairsmith.outcome import TrainOutcome
 from pairsmith.receipt import recording
@@ -59,8 +59,7 @@ def train(project: Project, store: Store, audience: Audience = NO_AUDIENCE, *, c
         from train.dataset import dataset_of
 
         dataset = dataset_of(project.folder / exported.path)
-        questions = (seed for seed in store.active_seeds() if asked_of(seed))
-        tested = [seed.asked for seed in questions if seed_split(seed, project.spec.split) == "test"]
+        tested = [seed.asked for seed in questions(store.active_seeds(), project.spec, "test")]
         dataset = replace(dataset, held_out=[*dataset.held_out, *tested])
         from train.sft import refuse_untrainable, tune
 

@@ -37,7 +37,6 @@ class EmbeddedServer:
     """
 
     base_url: str
-    pid: int
     model: str
     revisions: Mapping[str, str]
     context_tokens: int
@@ -92,7 +91,7 @@ async def embedded(
         async with serving_child(command, stderr, more=_CHILD_SETTINGS) as process:
             address, context_tokens = await _read_address(process, stderr)
             revisions = {str(entry["name"]): str(entry["revision"]) for entry in served}
-            yield EmbeddedServer(address, process.pid, name, revisions, context_tokens)
+            yield EmbeddedServer(address, name, revisions, context_tokens)
 
 
 def _model_entries(

@@ -28,7 +28,7 @@ from curate.preferences import (
     balance_lengths,
     counted,
     preferences,
-    without_estimation_half,
+    rests_on_estimates,
 )
 from curate.review.sampling import in_estimation_half
 from curate.steps import each, named, scored
@@ -297,11 +297,11 @@ def test_preference_takes_at_most_70_bytes_and_reads_back_unchanged() -> None:
 def test_a_reward_model_never_learns_from_the_estimation_half() -> None:
     """A preference that depends on a review of a row of that half is left out, whichever answer is better."""
     every = [_preference("edit", 5, 4, n)._replace(rests_on=(f"{n:032x}",)) for n in range(40)]
-    left = without_estimation_half(every, 7)
+    left = [one for one in every if not rests_on_estimates(one, 7)]
     assert 0 < len(left) < len(every)
     assert not any(in_estimation_half(7, id_) for p in left for id_ in p.rests_on)
     drawn = {left[0].rests_on[0]}  # a row of the other half, drawn for an estimate over the whole pool
-    assert without_estimation_half(every, 7, drawn) == left[1:]
+    assert [one for one in left if not rests_on_estimates(one, 7, drawn)] == left[1:]
 
 
 def test_preferences_file_is_conversational_and_does_not_change_the_dataset_id(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner
 
 import pairsmith
-from curate.preferences import Preference, without_estimation_half
+from curate.preferences import Preference, rests_on_estimates
 from curate.review.population import read_population
 from curate.review.sampling import in_estimation_half
 from pairsmith import certified, teachers
@@ -190,7 +190,7 @@ def test_a_reward_model_gets_no_reviews_of_the_estimation_half(folder: Path) -> 
     with Store.open(Store.url_for(project), write=False) as store:
         pairs = {pair.id: pair for pair in store.pairs(answered)}
     every = [Preference("verdict", "train", pairs[a], pairs[b], None, (a, b)) for a, b in itertools.pairwise(answered)]
-    left = without_estimation_half(every, project.spec.review.seed)
+    left = [one for one in every if not rests_on_estimates(one, project.spec.review.seed)]
     assert 0 < len(left) < len(every)
     assert not any(in_estimation_half(project.spec.review.seed, id_) for p in left for id_ in p.rests_on)
 

@@ -36,7 +36,9 @@ def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[Collector]:
         monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "50")
         tracing._tracer.cache_clear()
         yield collecting
-        tracing.close()
+        if (tracer := tracing._tracer()) is not None:
+            tracer.span_processor.shutdown()  # type: ignore[attr-defined]  # of the SDK's
+        tracing._tracer.cache_clear()
 
 
 def wait_for_span(collector: Collector, name: str) -> dict[str, Any]:

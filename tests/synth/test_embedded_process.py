@@ -26,7 +26,7 @@ from synth.embedded.process import embedded
 
 async def main():
     async with embedded() as server:
-        print(server.pid, server.base_url, flush=True)
+        print(server.base_url, flush=True)
         await asyncio.sleep(600)
 
 asyncio.run(main())
@@ -57,9 +57,9 @@ def test_the_child_ends_with_a_killed_parent_and_decoys_are_not_imported(smollm2
     )
     try:
         assert parent.stdout is not None
-        line = parent.stdout.readline()
-        assert line, "the parent did not get its server up"
-        child = int(line.split()[0])
+        assert parent.stdout.readline(), "the parent did not get its server up"
+        threads = Path(f"/proc/{parent.pid}/task").glob("*/children")
+        (child,) = (int(pid) for thread in threads for pid in thread.read_text().split())
         assert not has_ended(child)
         parent.send_signal(signal.SIGKILL)
         parent.wait(timeout=100)

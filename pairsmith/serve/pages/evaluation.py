@@ -106,7 +106,7 @@ def _stale_warning(now: Snapshot, evaluation: Evaluation) -> list[str]:
     adapter = latest(now.store, "adapter") if now.store else None
     if adapter is not None and adapter.id != evaluation.adapter_id:
         return [f"This evaluation is of adapter {evaluation.adapter_id[:8]}. The current one is {adapter.id[:8]}."]
-    if now.store is None or all(stage.done for stage in now.stages):
+    if now.store is None or now.next_stage is None:
         return []
     first = due(now.project, now.store)
     return [on_page(f"Not up to date: {first.stage} is due ({first.why}).")] if first else []

@@ -21,6 +21,7 @@ import pytest
 
 from curate.argilla import server
 from curate.argilla.probe import fetch_username
+from curate.argilla.venv import SERVER_CODE
 from schemas.errors import ReviewError
 from tests.curate.argilla.conftest import DATABASE, argilla_client, child, killed, wait_until
 from tests.curate.argilla.webhook_listener import listener
@@ -195,6 +196,15 @@ def test_webhooks_are_called_with_a_signature(client: Any, dataset: Any) -> None
         assert [event.json["data"]["guidelines"] for event in events[1:]] == ["Heard."]
         hook.delete()
     assert not list(client.webhooks)
+
+
+def test_worker_imports_argilla_only_for_a_job(venv: Path) -> None:
+    """Its import by the worker took as much time of a starting machine as the server's own, and 0.2 GB, also if there
+    never was a job."""
+    script = "import sys, work; print(*{'argilla_server', 'pairsmith_sql_engine', 'rq'} & {*sys.modules})"
+    argv = [venv / "bin" / "python", "-c", script]
+    done = subprocess.run(argv, env={"PYTHONPATH": str(SERVER_CODE)}, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["rq"]
 
 
 def test_changed_number_of_required_answers_reaches_the_worker(dataset: Any) -> None:

@@ -28,7 +28,7 @@ from curate.argilla.task import (
 )
 from curate.checklists import describe_no_answers
 from curate.review.gold import read_gold
-from curate.review.population import Population, read_population
+from curate.review.population import Population, _percentiles, read_population
 from prompts.answer_form import ANY_TEXT
 from schemas.project import Project
 from schemas.records import Message, Reason, Verdict
@@ -221,8 +221,9 @@ def test_candidates_of_the_same_input_are_shown_in_an_uninformative_order(cats: 
 def test_percentiles_compare_candidates_of_one_input_only(cats: tuple[Project, Population]) -> None:
     """The best, middle and last of three scored candidates have 1, 0.5 and 0; unscored ones have no percentile."""
     _, population = cats
-    percentiles = sorted((row.percentile for row in population.rows.values()), key=lambda p: (p is None, p))
-    assert percentiles == [0.0] * 12 + [0.5] * 12 + [1.0] * 12 + [None] * 12
+    percentiles = _percentiles({*population.inputs.values()}, population.scores)
+    assert sorted(percentiles.values()) == [0.0] * 12 + [0.5] * 12 + [1.0] * 12
+    assert len(population.rows) == 48
     assert sum(row.accepted for row in population.rows.values()) == 12
 
 
