@@ -312,4 +312,4 @@ def _verdict_in(export: Path) -> str | None:
     from pairsmith.report.evidence_file import read_evidence
 
     verdict = read_evidence(evidence).evidence.verdict
-    return verdict and verdict.decision
+    return verdict.decision if verdict else None
