@@ -68,20 +68,20 @@ def test_file_becomes_a_model_that_answers(trained: tuple[Served, Any, Any]) -> 
     assert len(losses) >= 3
     assert all(0 < loss < 20 for loss in losses.values())
     assert "requested" in events[-1].message
-    names = [model.id for model in client.models.list()]
-    assert names == [done.fine_tuned_model.replace("ft:", "base:", 1), done.fine_tuned_model]
+    tuned, untuned = [model.id for model in client.models.list()]
+    assert (tuned, untuned) == (done.fine_tuned_model, done.fine_tuned_model.replace("ft:", "base:", 1))
     question: dict[str, Any] = {"messages": [{"role": "user", "content": QUESTION}], "max_tokens": 12}
-    whole = client.chat.completions.create(model=names[1], **question, temperature=0)
+    whole = client.chat.completions.create(model=tuned, **question, temperature=0)
     stream = client.chat.completions.create(
-        model=names[1], **question, temperature=0, stream=True, stream_options={"include_usage": True}
+        model=tuned, **question, temperature=0, stream=True, stream_options={"include_usage": True}
     )
     chunks = list(stream)
     pieces = [c.choices[0].delta.content for c in chunks if c.choices and c.choices[0].delta.content]
     assert "".join(pieces) == whole.choices[0].message.content
     assert len(pieces) > 2
-    assert {chunk.model for chunk in chunks} == {names[1]}
+    assert {chunk.model for chunk in chunks} == {tuned}
     assert chunks[-1].usage == whole.usage
-    base = client.chat.completions.create(model=names[0], **question, temperature=0)
+    base = client.chat.completions.create(model=untuned, **question, temperature=0)
     assert base.choices[0].message.content not in ("", whole.choices[0].message.content)
 
 
