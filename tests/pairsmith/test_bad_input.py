@@ -10,6 +10,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -260,33 +261,45 @@ def assert_reports_full_disk(done: subprocess.CompletedProcess[str]) -> None:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of one MiB; only root can mount one."""
+    """A file system of six MiB; only root can mount one."""
     place = tmp_path / "disk"
     place.mkdir()
     mounted = shutil.which("mount") and os.geteuid() == 0
-    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(place)]
+    command = ["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", str(place)]
     if not mounted or subprocess.run(command, capture_output=True).returncode:
         pytest.skip("a small file system cannot be mounted here: this needs root")
     yield place
     subprocess.run(["umount", "--lazy", str(place)], check=True)
 
 
-def test_a_full_disk_loses_no_stored_answer(
-    small_disk: Path, teacher: LoopbackTeacher, make_project: Callable[..., Project]
-) -> None:
-    """On a full disk the run ends with code 6 and an intact store. With space again it finishes, and no stored answer
-    is requested again."""
-    project = make_project(teacher.url, tuple(f"{subject} number {i}" for subject in SUBJECTS for i in range(30)))
-    shutil.move(project.folder, small_disk / "project")
-    project = Project(small_disk / "project")
-    assert_reports_full_disk(project.run("generate"))
-    durable = {text for (text,) in project.rows("SELECT json_extract(body, '$.request.user') FROM calls")}
-    assert durable, "something was durable before the disk was full"
-    subprocess.run(["mount", "-o", "remount,size=64m", str(small_disk)], check=True)
-    before = teacher.counts()
-    assert project.is_intact()
-    assert project.run("generate").returncode == 0
-    asked_again = {prompt for prompt, times in teacher.counts().items() if times > before[prompt]}
-    assert not asked_again & durable
-    assert project.rows("SELECT count(*) FROM candidates") == [(2 * 30 * len(SUBJECTS),)]
-    assert project.is_intact()
+def test_a_full_disk_loses_no_stored_answer(small_disk: Path, make_project: Callable[..., Project]) -> None:
+    """On a disk that becomes full the run ends with code 6 and an intact store, and the next one sends nothing. With
+    space again it finishes, and no stored answer is requested again."""
+
+    def answer_and_fill(ask: Ask) -> Reply:
+        if len(teacher.asked) == 200:
+            with (small_disk / "filler").open("wb") as filler, suppress(OSError):
+                while True:
+                    filler.write(bytes(4096))
+                    filler.flush()
+        return answer(ask)
+
+    with LoopbackTeacher(answer_and_fill) as teacher:
+        project = make_project(teacher.url, tuple(f"{subject} number {i}" for subject in SUBJECTS for i in range(30)))
+        shutil.move(project.folder, small_disk / "project")
+        project = Project(small_disk / "project")
+        assert_reports_full_disk(project.run("generate"))
+        sent = len(teacher.asked)
+        again = project.run("generate")
+        assert (again.returncode, len(teacher.asked)) == (6, sent)
+        assert "MiB are free on its disk" in sentence(again)
+        durable = {text for (text,) in project.rows("SELECT json_extract(body, '$.request.user') FROM calls")}
+        assert durable, "something was durable before the disk was full"
+        subprocess.run(["mount", "-o", "remount,size=64m", str(small_disk)], check=True)
+        before = teacher.counts()
+        assert project.is_intact()
+        assert project.run("generate").returncode == 0
+        asked_again = {prompt for prompt, times in teacher.counts().items() if times > before[prompt]}
+        assert not asked_again & durable
+        assert project.rows("SELECT count(*) FROM candidates") == [(2 * 30 * len(SUBJECTS),)]
+        assert project.is_intact()
