@@ -213,7 +213,7 @@ def test_the_tuned_model_is_served_until_it_is_stopped(folder: Path) -> None:
             answer = json.loads("".join(takewhile(lambda line: line != "}\n", process.stdout)) + "}")
             assert answer["url"] == f"http://127.0.0.1:{port}/v1"
             listed = json.load(urllib.request.urlopen(f"{answer['url']}/models", timeout=250))
-            assert [model["id"] for model in listed["data"]] == ["tiny-llama", "tuned"]
+            assert [model["id"] for model in listed["data"]] == ["tuned", "tiny-llama"]
             body = {"model": "tuned", "messages": [{"role": "user", "content": "a fox"}], "max_tokens": 3}
             for stream in (False, True):
                 asked = urllib.request.Request(
