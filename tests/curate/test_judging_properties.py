@@ -83,6 +83,7 @@ def test_any_steps_in_any_order_lose_no_row(inputs: list[list[str]], order: list
         assert row.keep is False or codes.isdisjoint({"duplicate", "outranked"})
 
 
+@pytest.mark.slow
 @given(INPUTS, ORDERS)
 @settings(max_examples=40)
 def test_judging_is_idempotent(inputs: list[list[str]], order: list[str]) -> None:

@@ -72,6 +72,7 @@ def test_ctrl_c_cancels_and_waits_for_cleanup(after_s: float) -> None:
     assert time.monotonic() - started < 100
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_a_coroutine_that_computes_without_awaiting() -> None:
     """Comparing all rows takes minutes on the loop, which cannot be cancelled meanwhile: the interrupt is raised in
     the computation, its whole `finally` runs, and the loop serves the next call."""
@@ -97,6 +98,7 @@ def test_ctrl_c_ends_a_coroutine_that_computes_without_awaiting() -> None:
     assert run(answer()) == 42
 
 
+@pytest.mark.slow
 def test_ctrl_c_after_a_call_that_runs_no_python_is_not_lost() -> None:
     """The interrupt is raised at the next Python code of the loop, which may be the one that cancels the coroutine. It
     would then run on to its end, perhaps for hours."""
@@ -127,6 +129,7 @@ ctypes.pythonapi.Py_AtExit(ctypes.CDLL(None).getchar)
 """
 
 
+@pytest.mark.slow
 def test_a_loop_that_would_wake_while_python_ends_does_not_crash_it() -> None:
     """A machine under load takes long to end a process. A timer of the loop that expires then, such as that of an idle
     connection, ended a complete run with a segmentation fault. Here the end waits for standard input."""

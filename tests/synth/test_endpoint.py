@@ -624,6 +624,7 @@ def test_proxy_that_cannot_be_reached_is_named(scheme: str, monkeypatch: pytest.
     assert "s3cr3t" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_a_silent_proxy_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """A proxy that never answers a tunnel was reported as a teacher's address at which nothing answers. This one has a
     plain port, and is asked for TLS."""
@@ -765,6 +766,7 @@ def test_an_address_where_nothing_answers_fails_within_seconds(host: str, retrie
     assert time.perf_counter() - began < 60  # for a name server that does not answer; fifty retries take minutes
 
 
+@pytest.mark.slow
 def test_an_outage_stops_the_run_instead_of_failing_every_row() -> None:
     """A server that answered before and then fails many requests in a row is reported once."""
 

@@ -63,6 +63,7 @@ def test_few_useless_answers_are_paid_for(kind: str, concurrency: int, tmp_path:
         assert len(teacher.asked) <= 60
 
 
+@pytest.mark.slow
 def test_a_run_after_a_preview_pays_for_few_useless_answers(tmp_path: Path) -> None:
     """The prompt was answered well before, so that question is repeated. It goes ahead of the rows that wait: behind
     them, 370 answers were paid for before it decided, with 256 in flight 1,400."""
@@ -81,6 +82,7 @@ def test_a_run_after_a_preview_pays_for_few_useless_answers(tmp_path: Path) -> N
         assert len(teacher.asked) <= 110
 
 
+@pytest.mark.slow
 def test_each_prompt_is_judged_by_its_own_answers(tmp_path: Path) -> None:
     """Good answers in one direction do not hide that all answers in the other are useless."""
 
@@ -129,6 +131,7 @@ def test_an_unlucky_first_row_holds_nothing_up(first: str, tmp_path: Path) -> No
     assert teacher.busiest > 10
 
 
+@pytest.mark.slow
 def test_a_prompt_that_is_hardly_asked_holds_no_other_up(tmp_path: Path) -> None:
     """The only question of one prompt has useless answers; the other prompt is soon asked at full concurrency."""
 

@@ -65,6 +65,7 @@ def test_a_label_is_read_from_json_or_plain_text(answer: str, text: str, passes:
     assert (output.text, output.all_pass) == (text, passes)
 
 
+@pytest.mark.slow
 def test_tokens_are_reported_before_an_answer_is_complete() -> None:
     """The first answers of an evaluation finish together, after minutes. Until then generated tokens are reported, and
     the maximum time left if every answer uses all of its tokens."""
@@ -103,6 +104,7 @@ def test_tokens_are_reported_before_an_answer_is_complete() -> None:
     assert first["most_s"] > 0
 
 
+@pytest.mark.slow
 def test_a_starting_server_is_reported() -> None:
     """On a busy machine a model takes minutes to load and check. Progress in a pipe shows that it is starting, without
     a time left that was computed for the previous server."""
