@@ -26,6 +26,7 @@ from schemas.wording import counted
 
 # Files that pairsmith wrote and can write again. A tuned model is not among them: it is reported, and kept.
 _REWRITABLE = ("dataset", "evaluations", "receipts", "report.html", "evidence.json")
+_MANIFEST = "manifest.json"  # of a dataset
 _SERVICE, _VIEWS = ".serve", "views"  # in the workspace, if the project is in one of the service's
 
 
@@ -144,7 +145,7 @@ def _delete_files(project: Project, store: Store, texts: list[str], exports: lis
     for name in (*_REWRITABLE, *exports):
         path = project.folder / name
         if search.in_file(path):
-            _delete(path)
+            _delete(path, search)
             deleted.append(name)
         elif path.is_dir() and any(map(search.in_file, path.rglob("*"))):
             if name == "receipts":  # receipts are independent of each other, and the store has them too
@@ -152,11 +153,9 @@ def _delete_files(project: Project, store: Store, texts: list[str], exports: lis
                     if search.in_file(file):
                         file.unlink()
             else:
-                _delete(path)
+                _delete(path, search)
             deleted.append(f"{name}/")
-    logs = [
-        file for file in _in_workspace(project)[0].glob("jobs/*/log/*.txt") if search.in_file(file)
-    ]  # with example rows
+    logs = list(filter(search.in_file, _in_workspace(project)[0].glob("jobs/*/log/*.txt")))  # with example rows
     for file in logs:
         file.unlink()
     deleted += ["logs of jobs"] if logs else []
@@ -186,15 +185,19 @@ def _delete_view(project: Project) -> bool:
     return bool(files)
 
 
-def _delete(path: Path) -> None:
-    """Delete a file or folder, and if it is a link also what it leads to."""
-    target = path.resolve()
-    if path.is_symlink():
+def _delete(path: Path, search: FileSearch) -> None:
+    """Delete a file or folder. What a link leads to is deleted too; of a folder that may hold more than pairsmith
+    wrote, only the files that contain one of the texts."""
+    is_link, target = path.is_symlink(), path.resolve()
+    if is_link:
         path.unlink()
-    if target.is_dir():
-        shutil.rmtree(target)
-    else:
+    if not target.is_dir():
         target.unlink()
+    elif is_link and not any((target / name).is_file() for name in (_MANIFEST, MARK)):
+        for file in filter(search.in_file, target.rglob("*")):
+            file.unlink()
+    else:
+        shutil.rmtree(target)
 
 
 def _is_store(path: Path, store: Store) -> bool:

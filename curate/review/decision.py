@@ -59,31 +59,18 @@ def decide(reviews: Iterable[Review], pair: Pair) -> Decision | None:
 
 def labels_of(
     pairs: Mapping[str, Pair], reviews: Mapping[str, Sequence[Review]], annotators_per_row: int
-) -> dict[str, bool]:
-    """Map pair id to whether reviewers accept the row as it is. Absent are rows without enough answers and unsettled
-    ones."""
-    verdicts = _verdicts(pairs, reviews, annotators_per_row)
-    return {id_: verdict == "accept" for id_, verdict in verdicts.items() if verdict != "undecided"}
-
-
-def unsettled(
-    pairs: Mapping[str, Pair], reviews: Mapping[str, Sequence[Review]], annotators_per_row: int
-) -> frozenset[str]:
-    """The rows with enough answers that settle nothing. They are worse than the others on average: reviewers rarely
-    disagree about a good row."""
-    verdicts = _verdicts(pairs, reviews, annotators_per_row)
-    return frozenset(id_ for id_, verdict in verdicts.items() if verdict == "undecided")
-
-
-def _verdicts(
-    pairs: Mapping[str, Pair], reviews: Mapping[str, Sequence[Review]], annotators_per_row: int
-) -> dict[str, str]:
+) -> tuple[dict[str, bool], frozenset[str]]:
+    """Whether reviewers accept each row as it is, by pair id, and the rows with enough answers that settle nothing.
+    Those are worse than the others on average: reviewers rarely disagree about a good row. Rows without enough answers
+    are absent."""
     decisions = {id_: decide(reviews.get(id_, ()), pair) for id_, pair in pairs.items()}
-    return {
+    verdicts = {
         id_: decision.verdict
         for id_, decision in decisions.items()
         if decision and answers_given(reviews[id_]) >= annotators_per_row
     }
+    unsettled = frozenset(id_ for id_, verdict in verdicts.items() if verdict == "undecided")
+    return {id_: verdict == "accept" for id_, verdict in verdicts.items() if id_ not in unsettled}, unsettled
 
 
 def answers_needed(queue: str, annotators_per_row: int) -> int:

@@ -465,22 +465,25 @@ def test_what_the_service_keeps_beside_the_project_is_erased(
 
 def test_what_links_lead_to_is_erased(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     """A dataset on another disk ended the command halfway, a linked report stayed there unseen, and the service's pages
-    kept showing the rows of a project that is linked into its workspace."""
+    kept showing the rows of a project that is linked into its workspace. In a linked folder that may be somebody else's
+    too, files without these texts stay."""
     root, disk = tmp_path_factory.mktemp("space"), tmp_path_factory.mktemp("disk")
     (root / "own").symlink_to(folder)
     workspace = Workspace(root)
     workspace.jobs_folder.mkdir(parents=True, exist_ok=True)
     view = RowsView(workspace)
     assert len(view.page("own", Filters(q="hedgehogs"), "asked", None, 50).rows) == 4
-    shutil.rmtree(folder / "dataset", ignore_errors=True)
-    for name in ("dataset", "report.html"):
-        place = disk / "rows" / "train.jsonl" if name == "dataset" else disk / name
+    for name, file in (("dataset", "train.jsonl"), ("evaluations", "one.json"), ("report.html", "")):
+        shutil.rmtree(folder / name, ignore_errors=True)
+        (folder / name).symlink_to(disk / name)
+        place = disk / name / file
         place.parent.mkdir(exist_ok=True)
         place.write_text(f"{OURS}? asked person 1", encoding="utf-8")
-        (folder / name).symlink_to(disk / "rows" if name == "dataset" else place)
+    (disk / "dataset" / "manifest.json").touch()
+    (disk / "evaluations" / "theirs.json").touch()
     erased = _erase(root / "own", source="ours.jsonl")
-    assert {"dataset/", "report.html", "the service's view of the rows"} <= {*erased["files"]}
-    assert list(disk.iterdir()) == []
+    assert {"dataset/", "evaluations/", "report.html", "the service's view of the rows"} <= {*erased["files"]}
+    assert [path.name for path in disk.rglob("*")] == ["evaluations", "theirs.json"]
     assert view.page("own", Filters(q="hedgehogs"), "asked", None, 50).rows == []
 
 
