@@ -24,6 +24,7 @@ from pairsmith.serve import rows_view
 from pairsmith.serve.access import Role
 from pairsmith.serve.settings import Settings
 from pairsmith.serve.workspace import Workspace
+from pairsmith.stages import table
 from schemas.records import Counts, Reason, Receipt, now
 from schemas.reviews import Review, Sampled
 from schemas.spec_file import load, set_keys
@@ -473,7 +474,7 @@ def test_missing_argilla_key_is_reported_before_sending_rows(tmp_path: Path) -> 
 
 def test_reviewer_sees_only_the_queue(tmp_path: Path, browse: Browse) -> None:
     """A reviewer's page has the drawn rows, without the teacher's name or other answers, and accepts answers. Rows,
-    runs and settling are for other roles."""
+    runs, costs, results and settling are for other roles."""
     workspace = Workspace(tmp_path)
     folder = workspace.new_folder("whole")
     folder.mkdir(parents=True)
@@ -498,7 +499,12 @@ def test_reviewer_sees_only_the_queue(tmp_path: Path, browse: Browse) -> None:
     for path in ("/rows", "/run", "/setup", "/prompts", "/downloads"):
         page, text = get_page(client, f"/p/whole{path}", 403)
         assert "does not allow this" in text
-    assert "whole" in get_page(client, "/")[1]
+    listed = get_page(client, "/")[1]
+    assert 'href="/p/whole"' in listed
+    assert '<td data-name="spent"></td>' in listed
+    assert '<td data-name="accepted"></td>' in listed
+    assert "ship" not in listed, "the verdict of the evaluation"
+    assert client.get("/p/whole", follow_redirects=False).headers["location"] == "/p/whole/review"
 
 
 @pytest.mark.parametrize(("queue", "left"), [("q", 1), ("q-shared", 2)])
@@ -615,14 +621,37 @@ def test_signed_out_user_is_redirected_to_the_sign_in(tmp_path: Path, browse: Br
     assert "the name or the password is wrong" in wrong.text.lower()
 
 
-def test_outranked_rows_give_no_advice_about_checks(tmp_path: Path, browse: Browse) -> None:
-    """Only the best of several candidates is accepted, which no check under Setup changes; a row rejected by a gate
-    does give that advice."""
+@pytest.mark.parametrize(("code", "says"), [("outranked", "Another candidate for this input is better."),
+    ("review", "A reviewer rejected it."), ("unscored", "The scorer could not judge it.")])  # fmt: skip
+def test_advice_about_checks_is_for_what_checks_rejected(code: str, says: str, tmp_path: Path, browse: Browse) -> None:
+    """No check under Setup changes that only the best candidate is accepted, or what people decided; a row rejected by
+    a gate does give that advice."""
     folder = write_project(Workspace(tmp_path), "tiny", "http://127.0.0.1:9")
     of = {"command": "curate", "ok": True, "counts": Counts(rows_in=6, accepted=2, rejected=4), "seconds": 1}
-    for reasons in ({"outranked": 4}, {"outranked": 3, "too_short": 1}):
+    for reasons in ({code: 4}, {code: 3, "too_short": 1}):
         with Store.open(Store.url_for(load(folder))) as store:
             store.write(Receipt(**of, reasons=reasons, started=now(), spec_hash=""))
         page = browse(Workspace(tmp_path)).get("/p/tiny/run").text
-        assert "Another candidate for this input is better." in page
+        assert says in page
         assert ("change the check under" in page) == ("too_short" in reasons)
+
+
+def test_pages_agree_on_what_comes_next_after_a_stopped_run_without_review(tmp_path: Path, browse: Browse) -> None:
+    """A stopped run that skips review continues with training, on every page."""
+    space = Workspace(tmp_path)
+    folder = write_project(space, "tiny", "http://127.0.0.1:9")
+    (folder / "seeds.jsonl").write_text('{"input": "a red kite", "output": "a red kite over a grey sea END"}\n')
+    spec = folder / "pairsmith.toml"
+    spec.write_text(set_keys(spec.read_text(), {"seeds.0.kind": "pair"}))
+    project = load(folder)
+    with Store.open(Store.url_for(project)) as store:
+        for stage in ("generate", "curate"):
+            table.stage(stage).do(project, store)
+    client = browse(space)
+    client.app.state.policy.allow("http://127.0.0.1:9", "", None)
+    job = client.post("/api/v1/projects/tiny/jobs", json={"command": "run", "options": {"no_review": True}}).json()
+    assert client.post(f"/api/v1/jobs/{job['id']}/cancel").json()["state"] == "stopped"
+    assert "Continue with train" in client.get("/p/tiny").text
+    assert "No model has been trained yet.</h1>" in client.get("/p/tiny/training").text
+    assert "Nothing has been evaluated yet; train comes first.</h1>" in client.get("/p/tiny/evaluation").text
+    assert "1 row is kept; continuing repeats nothing that is finished" in client.get("/p/tiny/run").text

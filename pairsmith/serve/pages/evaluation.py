@@ -14,7 +14,7 @@ from pairsmith.plan import due
 from pairsmith.report import proof
 from pairsmith.serve.access import Viewer
 from pairsmith.serve.pages import words
-from pairsmith.serve.pages.figures import Snapshot, live_job, snapshot
+from pairsmith.serve.pages.figures import Snapshot, displayed_run, jobs_of, live_job, snapshot
 from pairsmith.serve.pages.page_terms import on_page
 from pairsmith.serve.pages.shell import link, page_router, project_page
 from pairsmith.stages.evaluate import refuse_modified
@@ -45,7 +45,7 @@ def evaluation(
 ) -> Response:
     """The latest evaluation, or another one by its id, with its filtered outputs."""
     job = live_job(request, project)
-    now = snapshot(request, project).for_job(job)
+    now = snapshot(request, project).for_job(displayed_run(job, jobs_of(request, project)))
     artifacts = now.store.artifacts("evaluation")[::-1] if now.store else []
     shown = next((a for a in artifacts if a.id == evaluation), latest(now.store, "evaluation") if now.store else None)
     retouched: PairsmithError | None = None

@@ -31,7 +31,9 @@ def projects(caller: SignedIn, request: Request) -> Response:
     for job in sorted(jobs_of(request, None, 200), key=lambda job: job.has_ended):  # the clock may have been set back
         jobs.setdefault(job.project, []).append(job)
     titles = state_of(request).accounts.titles()
-    lines = [{**_project_row(request, slug, jobs.get(slug, [])), "title": titles.get(slug, slug)} for slug in slugs]
+    lines = [
+        {**_project_row(caller, request, slug, jobs.get(slug, [])), "title": titles.get(slug, slug)} for slug in slugs
+    ]
     running = sum(line["live"] == "running" for line in lines)
     queued = sum(line["live"] == "queued" for line in lines)
     waiting = sum(line["waits"] for line in lines)
@@ -46,24 +48,28 @@ def projects(caller: SignedIn, request: Request) -> Response:
     )
 
 
-def _project_row(request: Request, slug: str, jobs: list[Job]) -> dict[str, Any]:
+def _project_row(caller: Caller, request: Request, slug: str, jobs: list[Job]) -> dict[str, Any]:
     job = jobs[0] if jobs else None
+    unknown = dict.fromkeys(("live", "accepted", "spent", "sign"), "")
     try:
         now = snapshot(request, slug).for_job(displayed_run(job, jobs))
     except PairsmithError as error:
-        unknown = dict.fromkeys(("live", "accepted", "spent", "sign"), "")
         what = problem_view(error, state_of(request).workspace.root)["what"]
         says = f"The settings cannot be read. {what}" if isinstance(error, SpecError) else what
         return {"slug": slug, "says": says, "broken": True, "waits": False, **unknown}
     live = job if job and not job.has_ended else None
     step = now.next_stage
+    waits = bool(live is None and now.receipts and step and step.stage == "review")
+    if not caller.may(Right.see_work, slug):
+        says = "Rows wait for review." if waits else "No rows wait for review."
+        return {"slug": slug, "says": says, "broken": False, "waits": waits, **unknown}
     at = job.last_sign_of_life or job.created if job else (now.receipts[-1].started if now.receipts else None)
     return {
         "slug": slug,
         "says": capital(words.project(now, live, job_progress(live))).rstrip(".") + ".",
         "broken": False,
         "live": "" if live is None else "running" if live.state in ("running", "stopping") else "queued",
-        "waits": bool(live is None and now.receipts and step and step.stage == "review"),
+        "waits": waits,
         "accepted": f"{count(now.counts.accepted)} of {count(now.counts.rows_in)}" if now.last("curate") else "",
         "spent": words.spent(now) if now.receipts else "",
         "sign": words.ago(at) if at else "",
@@ -72,7 +78,9 @@ def _project_row(request: Request, slug: str, jobs: list[Job]) -> dict[str, Any]
 
 @router.get("/p/{project}", name="page_overview")
 def overview(caller: Annotated[Caller, needs(Right.see_project)], project: str, request: Request) -> Response:
-    """The overview of a project: its progress, its cost, and the next stage."""
+    """The overview of a project: its progress, its cost, and the next stage. A reviewer is redirected to the queue."""
+    if not caller.may(Right.see_work, project):
+        return redirect_to(f"/p/{project}/review")
     job = live_job(request, project)
     now = snapshot(request, project).for_job(displayed_run(job, jobs_of(request, project)))
     progress = job_progress(job)

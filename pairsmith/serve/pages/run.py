@@ -43,6 +43,18 @@ from schemas.wording import counted
 router = page_router()
 _NEWEST = 6
 _LOG_BYTES = 20_000
+_FAILED = {"empty", "truncated", "malformed", "schema", "refused", "failed", "declined", "unanswered"}
+# A setting of the checks changes none of these.
+_NOT_BY_A_CHECK = {
+    "outranked",
+    "contamination",
+    "review",
+    "disagreement",
+    "incomplete",
+    "unscored",
+    "crashed",
+    "unjudged",
+}
 _FAILS_AGAIN = {SpecError.exit_code, InputError.exit_code, NoWork.exit_code}  # unless the setup is changed
 
 
@@ -182,11 +194,16 @@ def _reasons(now: Snapshot, progress: JobProgress | None, *, rows_in_progress: b
         reasons, rows = (progress.numbers.get("reasons") or {}, progress.done or 0) if progress else ({}, 0)
     else:
         reasons, rows = (now.count_receipt.reasons, now.count_receipt.counts.rows_in) if now.count_receipt else ({}, 0)
-    failed = {"empty", "truncated", "malformed", "schema", "refused", "failed", "declined", "unanswered"}
     ordered = sorted(reasons.items(), key=lambda item: (-item[1], item[0]))[:12]
-    tones = {code: "failed" if code in failed else "rejected" for code in reasons}
     return [
-        {"code": code, "says": words.reason(code), "count": number, "whole": max(rows, number), "tone": tones[code]}
+        {
+            "code": code,
+            "says": words.reason(code),
+            "count": number,
+            "whole": max(rows, number),
+            "tone": "failed" if code in _FAILED else "rejected",
+            "by_check": code not in _FAILED | _NOT_BY_A_CHECK,
+        }
         for code, number in ordered
     ]
 

@@ -52,7 +52,7 @@ _FILES = {
 }
 # Name, path below /p/SLUG, shortcut key after `g`, and the right required.
 _PROJECT_PAGES = (
-    ("Overview", "", "o", Right.see_project),
+    ("Overview", "", "o", Right.see_work),
     ("Run", "/run", "u", Right.see_work),
     ("Rows", "/rows", "r", Right.see_work),
     ("Prompts", "/prompts", "p", Right.see_work),
@@ -261,7 +261,7 @@ CONFIRMATIONS = {
     "unpriced": "Saved without prices, which were for the previous teacher. If they still apply, enter them again.",
     "rate": "Saved, with the learning rate and batch size set to suit this model.",
     "answered": "Your answer is saved. The next curation takes it into account.",
-    "stopping": "Stopping. Requests in flight will finish, and every answer is kept.",
+    "stopping": words.STOPPING,
     "signed-out": "You are signed out.",
     "revoked": "The key has been revoked.",
     "host": "Projects can now send requests to that host.",

@@ -18,6 +18,7 @@ from pairsmith.serve.pages import words
 from pairsmith.serve.pages.figures import (
     JobProgress,
     Snapshot,
+    displayed_run,
     job_progress,
     jobs_of,
     live_job,
@@ -39,12 +40,12 @@ _POINTS = 400  # of a live curve
 @router.get("/p/{project}/training", name="page_training")
 def training(caller: Viewer, project: str, request: Request, adapter: str | None = None) -> Response:
     """The training in progress, else the requested one, else that of the current adapter."""
-    job = live_job(request, project)
-    now = snapshot(request, project).for_job(job)
+    job, jobs = live_job(request, project), jobs_of(request, project)
+    now = snapshot(request, project).for_job(displayed_run(job, jobs))
     progress = job_progress(job)
     # Checked by command too, because training reports nothing while it loads the base model.
     live = bool(job and (job.command.startswith("train") or (progress and now.stage_of(job, progress) == "train")))
-    last = next((j for j in jobs_of(request, project) if j.command in ("train", "run")), None)
+    last = next((j for j in jobs if j.command in ("train", "run")), None)
     adapters = now.store.artifacts("adapter")[::-1] if now.store else []
     present = latest(now.store, "adapter") if now.store else None
     shown = next((a for a in adapters if a.id == adapter), present)

@@ -27,6 +27,7 @@ _PLACE = re.compile(r"^(?:https?://\S+|--[a-z-]+): ")  # an address or option be
 _HASH = re.compile(r"\b[0-9a-f]{32}\b")
 STATES = ("accepted", "rejected", "waiting", "failed")
 _SILENT_S = 60
+STOPPING = "Stopping. What has begun ends first, and everything finished is kept."
 _NEEDS_SENTENCE = ("outranked", "duplicate")  # the detail alone (a rank or a similarity) does not explain the reason
 JOB_STATES = {
     "queued": "queued",
@@ -260,10 +261,11 @@ def run(
     if job.state == "stopping" and progress and progress.stage.startswith("train") and progress.done != progress.total:
         return "Training stops after this step. The best state so far is kept."
     if job.state == "stopping":
-        return "Stopping. Requests in flight will finish, and every answer is kept."
+        return STOPPING
     if job.state == "stopped":
         kept = "Every row is" if rows is None else counted(rows, "row is", "rows are")
-        return f"Stopped. {kept} kept; continuing repeats none of these requests."
+        again = "none of these requests" if snapshot.project.spec.needs_teacher else "nothing that is finished"
+        return f"Stopped. {kept} kept; continuing repeats {again}."
     if job.state == "waits_for_people":
         step = snapshot.next_stage
         gate = ((job.answer or {}).get("facts") or {}).get("gate")
