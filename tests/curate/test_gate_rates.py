@@ -198,11 +198,12 @@ def held_out() -> str:
         by = ", ".join(f"`{gate}` {times}" for gate, times in sorted(gates.items(), key=lambda one: (-one[1], one[0])))
         n = len(judged_rows)
         lines.append(f"| {title} | {n} | {k} | {binomial(k, n, 0.9)[1]:.1%} | {flagged} | {by} |")
-    caught = {row["defect"] for row, outcome in bad if outcome.rejecting or outcome.flagging}
-    missed = Counter(row["defect"] for row, outcome in bad if not outcome.rejecting and not outcome.flagging)
-    never = ", ".join(f"{defect} ({n})" for defect, n in sorted(missed.items()) if defect not in caught)
-    at_times = ", ".join(f"{defect} ({n})" for defect, n in sorted(missed.items()) if defect in caught)
-    return "\n".join([*lines, "", f"Missed at times: {at_times}. Never found: {never}."])
+    defect = {id(row): row["defect"].replace("-", " ").replace("_", " ") for row, _ in bad}
+    missed = Counter(defect[id(row)] for row, outcome in bad if not outcome.rejecting and not outcome.flagging)
+    often = ", ".join(f"{name} ({n})" for name, n in sorted(missed.items()) if n >= 3)
+    return "\n".join(
+        [*lines, "", f"Of {len(missed)} kinds of defect some row was missed; of these three or more: {often}."]
+    )
 
 
 DEFECTS = {"bad: thinking": "thinking", "bad: placeholders": "placeholder"}
