@@ -551,7 +551,7 @@ def shown_type(field: FieldInfo) -> str:
     text = str(field.annotation) if get_origin(field.annotation) else getattr(field.annotation, "__name__", "")
     text = re.sub(r"typing\.|schemas\.\w+\.|Annotated\[(\w+), .*?\)\]", r"\1", text)
     text = re.sub(r"Optional\[(.+)\]$", r"\1 | None", text)
-    for old, new in (("tuple[str, ...]", "list of str"), ("dict[str, Any]", "table"), (" | None", "")):
+    for old, new in (("tuple[str, ...]", "list"), ("dict[str, Any]", "table"), (" | None", "")):
         text = text.replace(old, new)
     text = text.replace("Union[bool, Literal['flag']]", 'bool, "flag"').replace(
         "bool | Literal['flag']", 'bool, "flag"'
@@ -559,7 +559,7 @@ def shown_type(field: FieldInfo) -> str:
     text = re.sub(r"Literal\[(.*?)\]", lambda match: match[1].replace("'", ""), text)
     if "dict[" in text:
         return "float or table" if "float" in text.partition("dict[")[0] else "table"
-    return "list of str" if text.startswith("tuple") else "table or false" if "Length" in text else text
+    return "list" if text.startswith("tuple") else "table or false" if "Length" in text else text
 
 
 def shown_range(field: FieldInfo) -> str:
