@@ -12,6 +12,8 @@ import click
 class FiniteNumber(click.FloatRange):
     """A finite number in a range. `nan` compares false with every bound, so a plain range would accept it."""
 
+    name = "number"  # shown in the help
+
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         number = math.nan
         with suppress(click.BadParameter):
@@ -23,6 +25,8 @@ class FiniteNumber(click.FloatRange):
 
 class WholeNumber(click.IntRange):
     """A whole number in a range."""
+
+    name = "n"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         try:

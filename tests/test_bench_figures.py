@@ -64,16 +64,7 @@ def _quoted_figures() -> Iterator[tuple[str, str]]:
         yield review, f"{words} | {_how_measured(ended)} | {100 * least[ended]:.1f} % |"
     lowest_watched = min(_lowest_rate(coverage["stopped"], ended, "accepted") for ended in _ENDS)
     yield review, f"what the gate watches, in all of these | the same | {100 * lowest_watched:.1f} % |"
-    lowest = min(least[ended] for ended in _ENDS)
-    yield (
-        "review-method",
-        f"covers the truth in at least {100 * lowest:.1f} % of reviews, whatever ends them, and what the gate watches"
-        f" in {100 * lowest_watched:.1f} %",
-    )
-    scorers = _results("certificate")["scorers"]
-    most_broken = max(100 * scorer["certificate"]["failed"] + 1e-9 for scorer in scorers)
-    yield "review-method", f"the promise was broken at any look in at most {most_broken:.1f} % of reviews"
-    for scorer in scorers:
+    for scorer in _results("certificate")["scorers"]:
         of = scorer["certificate"]
         shares = " / ".join(f"{100 * of['accepted_by_labels'][labels]:.0f}" for labels in ("100", "200", "400"))
         broken, at_most = (100 * of[name] + 1e-9 for name in ("failed", "failed_at_most"))  # .25 rounds to .3
@@ -101,11 +92,6 @@ def _proof_sentences() -> Iterator[tuple[str, str]]:
     counts = {kind: len(of(kind)) for kind in (shares, gaps, fields, many, many_gaps, labels)}
     alone, in_fours = least(shares, "alone"), least(shares, "alone", sizes=[4])
     absent = math.ceil(100 * max(row["absent"] / row["labels"] for row in settings if row["of"] == labels) - 1)
-    yield (
-        "evaluation",
-        f"of a share held in at least {least(many)} % of draws ({counts[many]} settings), that of a difference in at"
-        f" least {least(many_gaps)} % ({counts[many_gaps]} settings)",
-    )
     page = "bench/proof/README.md"
     yield (
         page,

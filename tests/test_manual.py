@@ -370,6 +370,13 @@ def test_the_list_of_commands_fits_a_terminal() -> None:
     assert [name for name, command in below.items() if command.get_short_help_str(60).endswith("...")] == []
 
 
+def test_help_shows_what_an_option_takes() -> None:
+    """The help of an option that takes a number says N or NUMBER, not a type of the library ("INTEGER RANGE")."""
+    parent = group.make_context("pairsmith", [], resilient_parsing=True)
+    for name, command in every_command():
+        assert " RANGE" not in command.get_help(click.Context(command, info_name=name, parent=parent)), name
+
+
 @pytest.mark.parametrize("width", [60, 80])
 def test_help_breaks_no_name_at_a_hyphen(width: int) -> None:
     """Names such as `image-prompts` stay on one line of the help, so that they can be copied."""

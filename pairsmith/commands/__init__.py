@@ -116,8 +116,8 @@ class LazyGroup(click.Group):
 @click.group(
     cls=LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Commands that work on a project accept --project DIR, --set KEY=VALUE and --json. Exit codes: pairsmith "
-    "docs cli.",
+    epilog="Commands that work on a project accept --project DIR, --set KEY=VALUE and --json. The manual: pairsmith "
+    "docs; exit codes: pairsmith docs cli.",
 )
 @click.version_option(__version__, prog_name="pairsmith", message="%(prog)s %(version)s")
 def group() -> None:

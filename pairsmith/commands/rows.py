@@ -34,7 +34,7 @@ SHOWN = 20  # rows listed by default
 def command(session: Session, state: str | None, code: str | None, flagged: bool, limit: int) -> None:
     """List rows as the last curation left them, each with the deciding step and its reason.
 
-    Every slot is a row, including slots whose generation failed.
+    Every answer that was requested is a row, including those that failed.
     """
     from pairsmith.rows import read_rows
 

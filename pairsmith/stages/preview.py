@@ -228,7 +228,7 @@ def _shortened(seed: str) -> str:
 STAGE = Stage[PreviewOutcome](
     "preview",
     preview,
-    """Run a few seeds through the present prompt, and show the outputs next to those of the last run.
+    """Run a few seeds through the current prompt, and show the outputs next to those of the last run.
 
     Edit a prompt, the style or the sampling, and check the effect before you pay for all seeds. It also shows what a
     full run would ask again, and the cost. The answers are kept, so `generate` does not pay for them again.

@@ -551,15 +551,28 @@ def shown_type(field: FieldInfo) -> str:
     text = str(field.annotation) if get_origin(field.annotation) else getattr(field.annotation, "__name__", "")
     text = re.sub(r"typing\.|schemas\.\w+\.|Annotated\[(\w+), .*?\)\]", r"\1", text)
     text = re.sub(r"Optional\[(.+)\]$", r"\1 | None", text)
-    for old, new in (("tuple[str, ...]", "list of str"), ("dict[str, Any]", "table"), (" | None", "")):
+    for old, new in (("tuple[str, ...]", "list"), ("dict[str, Any]", "table"), (" | None", "")):
         text = text.replace(old, new)
-    text = text.replace("Union[bool, Literal['flag']]", 'bool or "flag"').replace(
-        "bool | Literal['flag']", 'bool or "flag"'
+    text = text.replace("Union[bool, Literal['flag']]", 'bool, "flag"').replace(
+        "bool | Literal['flag']", 'bool, "flag"'
     )
-    text = re.sub(r"Literal\[(.*?)\]", lambda match: match[1].replace("'", "").replace(", ", " or "), text)
+    text = re.sub(r"Literal\[(.*?)\]", lambda match: match[1].replace("'", ""), text)
     if "dict[" in text:
         return "float or table" if "float" in text.partition("dict[")[0] else "table"
-    return "list of str" if text.startswith("tuple") else "table or false" if "Length" in text else text
+    return "list" if text.startswith("tuple") else "table or false" if "Length" in text else text
+
+
+def shown_range(field: FieldInfo) -> str:
+    """What a number may be: ` 1 to 64`, ` >0`, ` ≥0 <1`. Nothing for other types."""
+    limits = {
+        sign: getattr(limit, name)
+        for name, sign in (("gt", ">"), ("ge", "≥"), ("lt", "<"), ("le", "≤"))
+        for limit in field.metadata
+        if getattr(limit, name, None) is not None
+    }
+    if {*limits} == {"≥", "≤"}:
+        return f" {limits['≥']:g} to {limits['≤']:g}"
+    return "".join(f" {sign}{limit:g}" for sign, limit in limits.items())
 
 
 def shown_default(key: str, field: FieldInfo) -> str:
@@ -576,31 +589,34 @@ def shown_default(key: str, field: FieldInfo) -> str:
             else inner.get_default(call_default_factory=True)
         )
         model = model_in(inner.annotation)
-    if default is None:
-        return "none"
+    if default is None or (isinstance(default, tuple | dict) and not default):
+        return ""
     if isinstance(default, BaseModel):
         return "on"
     if isinstance(default, bool):
         return str(default).lower()
-    if isinstance(default, tuple | dict) and not default:
-        return "empty"
-    return ", ".join(default) if isinstance(default, tuple) else str(default)
+    return (
+        ", ".join(default) if isinstance(default, tuple) else f"{default:g}" if type(default) is float else str(default)
+    )
 
 
-def test_the_manual_lists_every_key_with_its_type_and_default():
-    """docs/spec.md is compared with the models key by key, so it cannot go stale."""
-    lines = re.findall(r"^\| `(.*) \|$", MANUAL.read_text(encoding="utf-8"), re.MULTILINE)
-    rows = [(key.rstrip("`"), *cells) for key, *cells in (line.split(" | ") for line in lines)]
-    drawing = [row for row in rows if len(row) == 7]  # one table with a column for each place
-    rows = [row for row in rows if len(row) == 4]
-    for key, kind, *defaults, meaning in drawing:
-        of_places = zip(DRAWN, defaults, strict=True)
-        rows += [(f"{place}.sampling.{key}", kind, default, meaning) for place, default in of_places]
-    documented = {key: (kind.strip(), default.strip()) for key, kind, default, _ in rows}
-    expected = {key: (shown_type(field), shown_default(key, field)) for key, field in KEYS.items()}
-    assert len(rows) == len(documented)
-    assert documented == expected
-    assert all(meaning.strip() for *_, meaning in rows)
+def test_the_manual_lists_every_key_with_its_type_range_and_default():
+    """docs/spec.md is compared with the models key by key, so it cannot go stale. Keys with equal values may share a
+    row."""
+    lines = re.findall(r"^\| (`.*) \|$", MANUAL.read_text(encoding="utf-8"), re.MULTILINE)
+    rows = []
+    for keys, values, meaning in (line.split(" | ") for line in lines):
+        assert meaning.strip(), keys
+        for key in re.findall(r"`([^`]+)`", keys):
+            if "." in key or key == "teachers":
+                rows.append((key, values))
+                continue
+            kind, _, defaults = values.partition("; ")  # of `sampling`, with a default for each of its places
+            for place, default in zip(DRAWN, defaults.split(", ") if defaults else [""] * len(DRAWN), strict=True):
+                rows.append((f"{place}.sampling.{key}", kind if default in ("", "none") else f"{kind}; {default}"))
+    parts = {key: (shown_type(field) + shown_range(field), shown_default(key, field)) for key, field in KEYS.items()}
+    assert len(rows) == len(dict(rows))
+    assert dict(rows) == {key: "; ".join(part for part in of_key if part) for key, of_key in parts.items()}
 
 
 def test_the_file_shown_in_the_manual_works(tmp_path):
