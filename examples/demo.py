@@ -26,13 +26,13 @@ PAIRSMITH = [sys.executable, "-m", "pairsmith"]
 class PeakMemory(threading.Thread):
     """The peak resident memory of this process and its descendants, in GiB; shared pages count more than once."""
 
-    def __init__(self, every_s: float = 0.25) -> None:
+    def __init__(self) -> None:
         super().__init__(daemon=True)
-        self.peak_gib, self._every_s, self._over = 0.0, every_s, threading.Event()
+        self.peak_gib, self._over = 0.0, threading.Event()
 
     def run(self) -> None:
         me = psutil.Process()
-        while not self._over.wait(self._every_s):
+        while not self._over.wait(0.25):
             used = 0
             for process in (me, *me.children(recursive=True)):
                 try:
