@@ -59,18 +59,21 @@ def environment(given: Mapping[str, str], busy: float, cores: int) -> dict[str, 
     return {**given, "OMP_NUM_THREADS": "1"}
 
 
-def main(folder: Path) -> int:
-    """Create the project if it does not exist, run it, write demo.json, and return the exit code of the run."""
-    started_s = time.monotonic()
+def run_example(folder: Path, example: str) -> int:
+    """Create the project if it does not exist, run it without human review, and return the exit code."""
     environ = environment(os.environ, os.getloadavg()[0], os.cpu_count() or 1)
-    memory = PeakMemory()
-    memory.start()
     code = 0
     if not (folder / "pairsmith.toml").exists():
-        code = subprocess.call([*PAIRSMITH, "init", str(folder), "--example", EXAMPLE, "--embedded"], env=environ)
-    before = set((folder / "receipts").glob("*-run.json"))
-    if code == 0:
-        code = subprocess.call([*PAIRSMITH, "run", "--no-review", "--project", str(folder)], env=environ)
+        code = subprocess.call([*PAIRSMITH, "init", str(folder), "--example", example, "--embedded"], env=environ)
+    return code or subprocess.call([*PAIRSMITH, "run", "--no-review", "--project", str(folder)], env=environ)
+
+
+def main(folder: Path) -> int:
+    """Run the example, write demo.json, and return the exit code of the run."""
+    started_s = time.monotonic()
+    memory, before = PeakMemory(), set((folder / "receipts").glob("*-run.json"))
+    memory.start()
+    code = run_example(folder, EXAMPLE)
     peak_gib = memory.stop()
     written = sorted(set((folder / "receipts").glob("*-run.json")) - before)
     if not written:
