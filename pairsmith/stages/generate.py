@@ -93,9 +93,7 @@ def generate(
             seed_problems=(*(f"{problem.where}: {problem.what}" for problem in reading.problems), *left_out),
             fingerprints=generators.fingerprints(project, by_direction),
         )
-        if not (live or project.spec.generate.targets):
-            free_tables()  # no gate runs during generation
-        give_back()
+        _free_memory(gates_run=live or bool(project.spec.generate.targets))
         result = GenerateResult()
         asking = AskPlan(project, store, by_direction, audience, retry_failed, tallies=live)
         try:
@@ -117,6 +115,13 @@ def generate(
                 fix="Run the same command again: it continues from here and asks for nothing twice.",
             )
     return record.outcome
+
+
+def _free_memory(*, gates_run: bool) -> None:
+    """Free what the checks before a run have left behind, and the gates' tables unless gates run during generation."""
+    if not gates_run:
+        free_tables()
+    give_back()
 
 
 def _refuse_empty_pipe(project: Project) -> None:
