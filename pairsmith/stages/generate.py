@@ -310,10 +310,9 @@ async def ask(
 ) -> None:
     """Ask about `seeds` whatever is not in the store, in order, until done or Ctrl-C."""
     project, store, generate = asking.project, asking.store, asking.project.spec.generate
-    progress = asking.audience.progress
-    opened = open_ledgers(store, asking.teachers, asking.audience.say, retry_failed=asking.retry_failed)
+    say, progress = asking.audience.say, asking.audience.progress
     with (asking.audience.stop or Stopping()).draining() as stop:
-        async with opened as ledgers:
+        async with open_ledgers(store, asking.teachers, say, retry_failed=asking.retry_failed) as ledgers:
             distinct = list(dict.fromkeys(ledgers.values()))
             teachers.refuse_unkeepable_caps(project, ledgers)
             engine = partial(
