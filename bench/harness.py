@@ -139,6 +139,20 @@ def served(*command: str) -> Iterator[str]:
         server.wait()
 
 
+def random_llama(kind: str, folder: Path, **config: Any) -> Path:
+    """A random model of the class `kind` in transformers, with SmolLM2's tokenizer and chat template."""
+    import transformers
+
+    from synth.embedded.weights import embedded_weights
+
+    tokenizer = transformers.AutoTokenizer.from_pretrained(embedded_weights().folder)
+    ids = {name: getattr(tokenizer, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
+    shape = transformers.LlamaConfig(vocab_size=len(tokenizer), **ids, **config)
+    getattr(transformers, kind)(shape).to(config.get("dtype")).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
 def fill_apart(work: Callable[..., None], *arguments: Any) -> None:
     """Fill a store in a process of its own, so that its memory does not count as this one's."""
     process = multiprocessing.get_context("fork").Process(target=work, args=arguments)

@@ -20,7 +20,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from bench.harness import cpu_s, keep, timed
+from bench.harness import cpu_s, keep, random_llama, timed
 
 TOKENS, TURNS = 2048, 5
 Rows = list[tuple[list[dict[str, str]], str]]
@@ -37,20 +37,12 @@ def rows_of(count: int) -> Rows:
     ]
 
 
-def save_reward_model(folder: Path) -> None:
-    """Write a random model with SmolLM2's tokenizer and chat template."""
+def reward_model(folder: Path) -> Path:
     import torch
-    from transformers import AutoTokenizer, LlamaConfig, LlamaForSequenceClassification
-
-    from synth.embedded.weights import embedded_weights
 
     torch.manual_seed(0)
-    tokenizer = AutoTokenizer.from_pretrained(embedded_weights().folder)
-    config = {name: getattr(tokenizer, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
-    config |= {"hidden_size": 256, "intermediate_size": 768, "num_hidden_layers": 4, "num_attention_heads": 4}
-    config |= {"vocab_size": len(tokenizer), "num_labels": 1, "max_position_embeddings": 2048}
-    LlamaForSequenceClassification(LlamaConfig(**config)).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    shape = {"hidden_size": 256, "intermediate_size": 768, "num_hidden_layers": 4, "num_attention_heads": 4}
+    return random_llama("LlamaForSequenceClassification", folder, num_labels=1, max_position_embeddings=2048, **shape)
 
 
 def bare(model: Any, tokenizer: Any, rows: Rows) -> list[float]:
@@ -81,7 +73,7 @@ def main(count: int) -> None:
 
     rows = rows_of(count)
     with tempfile.TemporaryDirectory() as scratch:
-        save_reward_model(folder := Path(scratch))
+        folder = reward_model(Path(scratch))
         ours = open_reward_model(folder, batch_tokens=TOKENS)
         dtype, device = dtype_and_device()
         loaded = AutoModelForSequenceClassification.from_pretrained(folder, dtype=dtype, device_map=device).eval()
