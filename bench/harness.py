@@ -73,19 +73,18 @@ def together_mb(pid: int) -> int:
     return held >> 20
 
 
-def _watch(pid: int, ended: threading.Event, samples: list[int]) -> None:
-    while not ended.wait(_SAMPLE_EVERY_S):
-        samples.append(together_mb(pid))
-
-
 def child(*command: str, together: bool = False) -> tuple[dict[str, float], str]:
     """The resources used by a Python process with these arguments over its lifetime, as counted by the kernel, and its
     output; with `together` also the sampled peak memory of it and its children."""
     began, ended, samples = time.perf_counter(), threading.Event(), list[int]()
     process = subprocess.Popen([sys.executable, *command], stdout=subprocess.PIPE, text=True, env=ENVIRONMENT)
-    watching = threading.Thread(target=_watch, args=(process.pid, ended, samples), daemon=True)
+
+    def watch() -> None:
+        while not ended.wait(_SAMPLE_EVERY_S):
+            samples.append(together_mb(process.pid))
+
     if together:
-        watching.start()
+        threading.Thread(target=watch, daemon=True).start()
     assert process.stdout is not None
     printed = process.stdout.read()
     ended.set()

@@ -26,13 +26,13 @@ PAIRSMITH = [sys.executable, "-m", "pairsmith"]
 class PeakMemory(threading.Thread):
     """The peak resident memory of this process and its descendants, in GiB; shared pages count more than once."""
 
-    def __init__(self, every_s: float = 0.25) -> None:
+    def __init__(self) -> None:
         super().__init__(daemon=True)
-        self.peak_gib, self._every_s, self._over = 0.0, every_s, threading.Event()
+        self.peak_gib, self._over = 0.0, threading.Event()
 
     def run(self) -> None:
         me = psutil.Process()
-        while not self._over.wait(self._every_s):
+        while not self._over.wait(0.25):
             used = 0
             for process in (me, *me.children(recursive=True)):
                 try:
@@ -59,18 +59,21 @@ def environment(given: Mapping[str, str], busy: float, cores: int) -> dict[str, 
     return {**given, "OMP_NUM_THREADS": "1"}
 
 
-def main(folder: Path) -> int:
-    """Create the project if it does not exist, run it, write demo.json, and return the exit code of the run."""
-    started_s = time.monotonic()
+def run_example(folder: Path, example: str) -> int:
+    """Create the project if it does not exist, run it without human review, and return the exit code."""
     environ = environment(os.environ, os.getloadavg()[0], os.cpu_count() or 1)
-    memory = PeakMemory()
-    memory.start()
     code = 0
     if not (folder / "pairsmith.toml").exists():
-        code = subprocess.call([*PAIRSMITH, "init", str(folder), "--example", EXAMPLE, "--embedded"], env=environ)
-    before = set((folder / "receipts").glob("*-run.json"))
-    if code == 0:
-        code = subprocess.call([*PAIRSMITH, "run", "--no-review", "--project", str(folder)], env=environ)
+        code = subprocess.call([*PAIRSMITH, "init", str(folder), "--example", example, "--embedded"], env=environ)
+    return code or subprocess.call([*PAIRSMITH, "run", "--no-review", "--project", str(folder)], env=environ)
+
+
+def main(folder: Path) -> int:
+    """Run the example, write demo.json, and return the exit code of the run."""
+    started_s = time.monotonic()
+    memory, before = PeakMemory(), set((folder / "receipts").glob("*-run.json"))
+    memory.start()
+    code = run_example(folder, EXAMPLE)
     peak_gib = memory.stop()
     written = sorted(set((folder / "receipts").glob("*-run.json")) - before)
     if not written:

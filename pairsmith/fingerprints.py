@@ -64,19 +64,11 @@ def _sha256(path: Path) -> str:
     # A copy has another inode and another change time, which no program can set, so it is hashed again.
     same = [str(path.resolve()), status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns]
     known = cache_folder() / "hashes" / content_id("file", same)
-    try:
+    with suppress(OSError, UnicodeDecodeError):
         return known.read_text(encoding="ascii")
-    except (OSError, UnicodeDecodeError):
-        pass
     digest = _digest(path)
-    _store_hash(known, digest)
-    return digest
-
-
-def _store_hash(known: Path, digest: str) -> None:
-    try:
+    with suppress(OSError):  # otherwise it is hashed again next time
         known.parent.mkdir(parents=True, exist_ok=True)
         with replaced(known) as partial:
             partial.write_text(digest, encoding="ascii")
-    except OSError:
-        return  # the file will be hashed again next time
+    return digest

@@ -212,16 +212,16 @@ def _preflight(project: Project, seeds: Sequence[Seed]) -> Iterator[Check]:
     """Check that later stages find what the spec names. Gates are listed by another check, which reports their
     problems."""
     from curate.contamination import collect_held_out
-    from pairsmith.preflight import PreflightCheck, preflight_checks
+    from pairsmith.preflight import preflight_checks
 
-    files = PreflightCheck("files", lambda: collect_held_out(project.spec, project.folder, ()))
+    files = ("files", lambda: collect_held_out(project.spec, project.folder, ()))
     reported: set[str] = set()
-    for check in (*preflight_checks(project, seeds), files):
+    for about, check in (*preflight_checks(project, seeds), files):
         try:
-            check.run()
+            check()
         except PairsmithError as error:
-            if check.about != "gates" and str(error) not in reported:
-                yield failed(check.about, error)
+            if about != "gates" and str(error) not in reported:
+                yield failed(about, error)
             reported.add(str(error))
 
 

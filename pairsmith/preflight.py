@@ -8,7 +8,6 @@ import re
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 import prompts
 from curate.split import has_given_output, is_question, seed_split
@@ -28,13 +27,6 @@ _PINNED_CODE = re.compile(r".+@[0-9a-f]{32}")
 _SCORERS = ("auto", "pmi", "judge", "similarity", "none")
 
 
-class PreflightCheck(NamedTuple):
-    """One check. `run` raises PairsmithError if a later stage would."""
-
-    about: str
-    run: Callable[[], object]
-
-
 def refuse_base(project: Project) -> None:
     """Raise SpecError for a base model or training method that cannot be used on this machine."""
     if project.spec.train.base != "embedded" or project.spec.train.needs_special_support:
@@ -46,33 +38,32 @@ def refuse_base(project: Project) -> None:
 def run_preflight(project: Project, seeds: Sequence[Seed]) -> None:
     """Raise the PairsmithError of a later stage that cannot work with the gates, checks, scorers, gold rows and models
     named in the spec. Problems that only a hub or a loaded model could reveal are not found."""
-    for check in preflight_checks(project, seeds):
-        check.run()
+    for _, check in preflight_checks(project, seeds):
+        check()
 
 
-def preflight_checks(project: Project, seeds: Sequence[Seed]) -> Iterator[PreflightCheck]:
-    """The checks that need no network, no model and no money."""
+def preflight_checks(project: Project, seeds: Sequence[Seed]) -> Iterator[tuple[str, Callable[[], object]]]:
+    """The checks that need no network, no model and no money, each with what it is about. A check raises PairsmithError
+    if a later stage would."""
     from curate.gates import gates_for
     from curate.review.gold import read_gold
     from curate.spread import refuse_unknown
     from train.checks import checks_for
 
     spec, folder = project.spec, project.folder
-    yield PreflightCheck("gates", lambda: gates_for(spec.task, spec.curate.gates, folder))
-    yield PreflightCheck("checks", lambda: checks_for(spec, folder))
-    yield PreflightCheck("gold", lambda: read_gold(project))
-    yield PreflightCheck("questions", lambda: _refuse_indistinct_prompts(project, seeds))
-    yield PreflightCheck(
-        "spread", lambda: refuse_unknown(spec.curate.select.spread, (name for seed in seeds for name in seed.columns))
-    )
-    yield PreflightCheck("score", lambda: _check_score(project, seeds))
+    yield "gates", lambda: gates_for(spec.task, spec.curate.gates, folder)
+    yield "checks", lambda: checks_for(spec, folder)
+    yield "gold", lambda: read_gold(project)
+    yield "questions", lambda: _refuse_indistinct_prompts(project, seeds)
+    yield "spread", lambda: refuse_unknown(spec.curate.select.spread, (name for seed in seeds for name in seed.columns))
+    yield "score", lambda: _check_score(project, seeds)
     if spec.budget.max_usd is not None:
-        yield PreflightCheck("budget", lambda: check_cap(spec, "budget.max_usd"))
+        yield "budget", lambda: check_cap(spec, "budget.max_usd")
     if spec.curate.nli is not None:
-        yield PreflightCheck("nli", lambda: _check_named_model(folder, spec.curate.nli or "", "curate.nli"))
-    yield PreflightCheck("training", lambda: _check_preferences(spec, seeds))
-    yield PreflightCheck("training", lambda: _check_patience(spec, seeds))
-    yield PreflightCheck("training", lambda: _check_vllm(spec))
+        yield "nli", lambda: _check_named_model(folder, spec.curate.nli or "", "curate.nli")
+    yield "training", lambda: _check_preferences(spec, seeds)
+    yield "training", lambda: _check_patience(spec, seeds)
+    yield "training", lambda: _check_vllm(spec)
 
 
 def check_cap(spec: Spec, name: str) -> None:
@@ -156,9 +147,7 @@ def gates_against_examples(
         for step in steps:
             against = [judgements[step.by].reason.detail for judgements in judged if judgements[step.by].keep is False]
             if against and len(against) >= at_least:
-                from curate.tallies import (
-                    spec_key_of_gate,
-                )  # imports numpy, only needed if there is something to report
+                from curate.tallies import spec_key_of_gate  # imports numpy
 
                 rejects = f"{By.read(step.by).name} rejects {len(against)} of {len(texts)} {what}"
                 yield (

@@ -87,7 +87,7 @@ class Registry:
                 "there is no export with a model in it.", where=str(export), fix="Run `pairsmith export` first."
             )
         refuse_other_weights(export)
-        _verdict_in(export)
+        verdict_in(export)
         contents = _identity(export)
         with self._locked():
             for left in self.folder.glob(".v*.partial"):  # of a release that was killed: nobody else holds the lock
@@ -101,10 +101,6 @@ class Registry:
                     copy_folder(export, partial)
             self._point(LATEST, version)
         return version
-
-    def verdict_of(self, version: str) -> str | None:
-        """The decision in the evidence of a version; None without an evaluation."""
-        return _verdict_in(self.folder / version)
 
     def _locked(self) -> AbstractContextManager[None]:
         """Lock the registry for the block, so that two concurrent releases become two versions."""
@@ -305,8 +301,9 @@ def push(folder: Path, repository: str, *, private: bool = True) -> str:
     return f"{hub.endpoint}/{repository}"
 
 
-def _verdict_in(export: Path) -> str | None:
-    """The decision in the evidence of an export. Raises InputError if a file is not the one described by it."""
+def verdict_in(export: Path) -> str | None:
+    """The decision in the evidence of an export; None without an evaluation. Raises InputError if a file is not the one
+    described by it."""
     if not (evidence := export / "evidence.json").is_file():
         return None
     from pairsmith.report.evidence_file import read_evidence

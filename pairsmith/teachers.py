@@ -9,21 +9,10 @@ from schemas.money import total
 from schemas.progress import Say
 from schemas.project import Project
 from schemas.records import Direction
-from schemas.spec import Purpose, TeacherSettings
-from synth import teachers
+from schemas.spec import TeacherSettings
 from synth.generators import GENERATOR_CLASSES, fingerprints
 from synth.ledger import Ledger
-from synth.teachers import opened
-
-__all__ = ["by_direction", "fingerprints_of", "identified", "opened", "refuse_unkeepable_caps", "spent"]
-
-
-def identified(project: Project, say: Say, purpose: Purpose = "forward") -> TeacherSettings:
-    """The spec's teacher for a purpose with everything that its call keys depend on (`synth.teachers.identified`).
-    Returned unchanged if no teacher is asked."""
-    if not project.spec.needs_teacher:
-        return project.spec.teacher_for(purpose)
-    return teachers.identified(project.spec.teacher_for(purpose), say)
+from synth.teachers import identified
 
 
 def by_direction(project: Project, say: Say, *, batch: bool = False) -> dict[Direction, TeacherSettings]:
@@ -35,7 +24,7 @@ def by_direction(project: Project, say: Say, *, batch: bool = False) -> dict[Dir
     known: dict[str | None, TeacherSettings] = {}
     for way, name in names.items():
         if name not in known:
-            known[name] = identified(project, say, way)
+            known[name] = identified(project.spec.teacher_for(way), say)
             if batch:
                 known[name] = known[name].model_copy(update={"batch": True})
     return {way: known[name] for way, name in names.items()}

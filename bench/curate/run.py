@@ -138,18 +138,6 @@ def _resident_kb() -> int:
     return int(psutil.Process().memory_info().rss) // 1024
 
 
-REPORT = """
-import sys
-from pathlib import Path
-from pairsmith.report import write_report
-from schemas.spec_file import load
-from schemas.store import Store
-project = load(Path(sys.argv[1]), ())
-with Store.open(Store.url_for(project), write=False) as store:
-    write_report(project, store, Path(sys.argv[1]) / "report.html")
-"""
-
-
 def main(rows: int) -> None:
     """Fill, curate, read; write the figures."""
     figures: dict[str, Any] = {"slots": rows, "python": platform.python_version(), "cpus": os.cpu_count()}
@@ -162,7 +150,7 @@ def main(rows: int) -> None:
         readers = {
             "status": ("-m", "pairsmith", "status", "--json", "--project", name),
             "rows": ("-m", "pairsmith", "rows", "--state", "rejected", "--json", "--project", name),
-            "report": ("-c", REPORT, name),
+            "report": ("-m", "pairsmith", "report", "--project", name),
         }
         for key, command in readers.items():
             figures[key] = min((child(*command)[0] for _ in range(3)), key=lambda cost: cost["seconds"])

@@ -10,14 +10,12 @@ again; for a finished one only its row is written. A row of the table is the las
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
 import sys
 from datetime import date
 from pathlib import Path
 
-from examples.demo import PAIRSMITH, environment
+from examples.demo import run_example
 from train.metrics import Evaluation, ModeResult
 from train.verdict import verdict
 
@@ -27,19 +25,9 @@ HEAD = "| example | when | test inputs | base | few-shot | retrieval | teacher |
 _SYSTEMS = ("base", "few-shot", "retrieval", "teacher", "tuned")
 
 
-def names() -> list[str]:
-    """The names of all shipped examples."""
-    return sorted(spec.parent.name for spec in EXAMPLES.glob("*/pairsmith.toml"))
-
-
-def run_example(folder: Path) -> Evaluation | None:
+def evaluated(folder: Path) -> Evaluation | None:
     """Run the example named like `folder` to its end there, and return its evaluation; None if there is none."""
-    environ = environment(os.environ, os.getloadavg()[0], os.cpu_count() or 1)
-    if not (folder / "pairsmith.toml").exists():
-        subprocess.run(
-            [*PAIRSMITH, "init", str(folder), "--example", folder.name, "--embedded"], check=True, env=environ
-        )
-    code = subprocess.call([*PAIRSMITH, "run", "--no-review", "--project", str(folder)], env=environ)
+    code = run_example(folder, folder.name)
     evaluations = sorted((folder / "evaluations").glob("*.json"), key=lambda path: path.stat().st_mtime)
     return Evaluation.model_validate(json.loads(evaluations[-1].read_bytes())) if evaluations and code == 0 else None
 
@@ -73,8 +61,8 @@ def insert_row(text: str, name: str, row: str) -> str:
 
 def main(folder: Path, wanted: list[str]) -> None:
     """Run the examples and write their rows."""
-    for name in wanted or names():
-        evaluation = run_example(folder / name)
+    for name in wanted or sorted(spec.parent.name for spec in EXAMPLES.glob("*/pairsmith.toml")):
+        evaluation = evaluated(folder / name)
         if evaluation is None:
             print(f"{name}: did not finish")
             continue

@@ -26,6 +26,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -316,25 +317,19 @@ def _no_file_growth(pid: int) -> Iterator[None]:
             resource.prlimit(pid, resource.RLIMIT_FSIZE, before)
 
 
-def sqlite_away(path: Path) -> Callable[[], contextlib.AbstractContextManager[None]]:
-    @contextmanager
-    def away() -> Iterator[None]:
-        with contextlib.closing(sqlite3.connect(path, timeout=30, isolation_level=None)) as database:
-            database.execute("BEGIN EXCLUSIVE")
-            yield
-            database.execute("ROLLBACK")
-
-    return away
-
-
-def postgres_away(server: Postgres) -> Callable[[], contextlib.AbstractContextManager[None]]:
-    @contextmanager
-    def away() -> Iterator[None]:
-        server.stop()
+@contextmanager
+def sqlite_away(path: Path) -> Iterator[None]:
+    with contextlib.closing(sqlite3.connect(path, timeout=30, isolation_level=None)) as database:
+        database.execute("BEGIN EXCLUSIVE")
         yield
-        server.start()
+        database.execute("ROLLBACK")
 
-    return away
+
+@contextmanager
+def postgres_away(server: Postgres) -> Iterator[None]:
+    server.stop()
+    yield
+    server.start()
 
 
 FAULTS = {"server": 0.45, "child": 0.3, "group": 0.1, "database": 0.05, "full_server": 0.05, "full_child": 0.05}
@@ -347,9 +342,9 @@ def attack_database(name: str, jobs: int) -> Counts:
         root = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kills-")))
         if name == "postgresql":
             server = stack.enter_context(Postgres())
-            attack = Attack(root, jobs, server.url, postgres_away(server))
+            attack = Attack(root, jobs, server.url, partial(postgres_away, server))
         else:
-            attack = Attack(root, jobs, None, sqlite_away(root / ".serve" / "jobs.db"))
+            attack = Attack(root, jobs, None, partial(sqlite_away, root / ".serve" / "jobs.db"))
         return attack.run(FAULTS, (2.0, 6.0), timeout_s, most=2 * jobs)
 
 

@@ -4,8 +4,10 @@ words."""
 from __future__ import annotations
 
 import random
+from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from schemas.records import (
     Artifact,
@@ -25,6 +27,7 @@ from schemas.records import (
 from schemas.reviews import Review
 from schemas.store import Store
 
+EACH = 4  # slots per input
 AT = datetime(2026, 1, 1, 12, tzinfo=UTC)
 _WORDS = """
 lighthouse fog harbour lantern granite teal pewter wave storm keeper oilskin stair cobble alley bicycle rust moss window
@@ -48,26 +51,27 @@ model = "smollm2-135m-instruct"
 """
 
 
-def make(folder: Path, rows: int, *, n: int = 4, verdicts: int = 3) -> Path:
-    """Create a project in `folder` with `rows` slots, `n` per input, and return the folder."""
+def make(folder: Path, rows: int) -> Path:
+    """Create a project in `folder` with `rows` slots, and return the folder."""
     folder.mkdir(parents=True)
     (folder / "pairsmith.toml").write_text(SPEC)
     (folder / "seeds.txt").write_text("a lighthouse in fog\n")
-    draw = random.Random(0)
-    counts: dict[str, int] = {"accepted": 0, "rejected": 0, "waiting": 0, "failed": 0}
-    reasons: dict[str, int] = {}
+    draw, states, reasons = random.Random(0), Counter[str](), Counter[str]()
     with Store.open(f"sqlite:///{folder / 'pairsmith.db'}") as store:
         seeds, members = list[Seed](), list[tuple[str, str]]()
-        for start in range(0, rows // n, 500):
-            records: list[object] = []
-            for number in range(start, min(start + 500, rows // n)):
+        for start in range(0, rows // EACH, 500):
+            records: list[Any] = []
+            for number in range(start, min(start + 500, rows // EACH)):
                 seed = Seed(kind="input", text=f"{_text(draw, 4)} {number}", source=f"seeds.txt:{number + 1}")
                 seeds.append(seed)
-                for sample in range(n):
-                    records += _slot(draw, seed, number, sample, verdicts, counts, reasons, members)
-            store.append(*records).result()  # type: ignore[arg-type]
+                for sample in range(EACH):
+                    records += _slot(draw, seed, f"{number:08d}{sample:02d}", sample, members)
+            slots = [record for record in records if isinstance(record, RowState)]
+            states.update(slot.state for slot in slots)
+            reasons.update(slot.reason.code for slot in slots if slot.reason)
+            store.append(*records).result()
         store.set_active_seeds(seeds)
-        sizes = Counts(rows_in=sum(counts.values()), **counts)
+        sizes = Counts(rows_in=states.total(), **states)
         pair_counts = Counts(rows_in=sizes.rows_in, waiting=sizes.rows_in - sizes.failed, failed=sizes.failed)
         shared = {"seconds": 60.0, "started": AT, "spec_hash": "x", "ok": True}
         facts = {"curation": "now", "scopes": ["now"], "made": "d1", "steps": {}, "review_count": 300}
@@ -75,7 +79,7 @@ def make(folder: Path, rows: int, *, n: int = 4, verdicts: int = 3) -> Path:
             Receipt(
                 command="generate",
                 counts=pair_counts,
-                reasons={"empty": counts["failed"]},
+                reasons={"empty": sizes.failed},
                 calls_sent=sizes.rows_in,
                 facts={"scopes": {"forward": "now"}, "seeds": {"input": len(seeds)}},
                 **shared,
@@ -86,18 +90,9 @@ def make(folder: Path, rows: int, *, n: int = 4, verdicts: int = 3) -> Path:
     return folder
 
 
-def _slot(
-    draw: random.Random,
-    seed: Seed,
-    number: int,
-    sample: int,
-    verdicts: int,
-    counts: dict[str, int],
-    reasons: dict[str, int],
-    members: list[tuple[str, str]],
-) -> list[object]:
+def _slot(draw: random.Random, seed: Seed, key: str, sample: int, members: list[tuple[str, str]]) -> list[Any]:
+    """The records of a slot. An accepted row is added to `members`."""
     slot = {"seed_id": seed.id, "generator": "forward", "sample": sample}
-    key = f"{number:08d}{sample:02d}"
     call = Call(
         key=key,
         attempt=1,
@@ -117,8 +112,6 @@ def _slot(
     )
     if draw.random() < 0.08:
         why = Reason("empty", "The answer was empty.")
-        counts["failed"] += 1
-        reasons["empty"] = reasons.get("empty", 0) + 1
         return [
             call,
             Candidate(fingerprint="now", failure=why, **slot),
@@ -132,13 +125,12 @@ def _slot(
     )
     judgements = [
         Verdict(pair_id=pair.id, by=f"gate/{name}@1", fingerprint="s", keep=True, reason=Reason("ok"))
-        for name in ("length", "echo", "loop", "language", "form")[:verdicts]
+        for name in ("length", "echo", "loop")
     ]
     state = {"curation": "now", "generation": "now", "pair_id": pair.id, "score": round(draw.gauss(0, 1), 3), **slot}
-    records: list[object] = [call, pair, Candidate(fingerprint="now", pair_id=pair.id, **slot), *judgements]
+    records = [call, pair, Candidate(fingerprint="now", pair_id=pair.id, **slot), *judgements]
     if draw.random() < 0.28:
         split = draw.choices(("train", "validation", "test"), (8, 1, 1))[0]
-        counts["accepted"] += 1
         members.append((pair.id, split))
         records.append(RowState(state="accepted", split=split, **state))
         if len(members) <= 300:
@@ -147,8 +139,6 @@ def _slot(
             )
     else:
         word, code, sentence, step = draw.choices(_WHY, (5, 3, 12, 1))[0]
-        counts[word] += 1
-        reasons[code] = reasons.get(code, 0) + 1
         records.append(RowState(state=word, reason=Reason(code, sentence), step=step, **state))
     return records
 

@@ -33,9 +33,11 @@ def add(session: Session, export: Path | None) -> None:
     it."""
     from rich.markup import escape
 
+    from pairsmith.registry import verdict_in
+
     folder, registry = _registry(session)
     version = registry.add(export or folder / "export")
-    verdict = registry.verdict_of(version)
+    verdict = verdict_in(registry.folder / version)
     data = {"command": "registry add", "version": version, "verdict": verdict}
     session.answer(data, escape(f"{version} in {registry.folder}"))
     if verdict != "ship":

@@ -21,21 +21,19 @@ from train.results import TrainResult
 
 
 class StageWords(NamedTuple):
-    """Display names for a stage that counts rows, and for its accepted and waiting rows; `waiting_tone` is the colour
-    class of the latter."""
+    """Display names for a stage that counts rows and for its waiting rows, and the colour class of the latter."""
 
     title: str
     noun: str
-    accepted: str
     waiting: str
     waiting_tone: str
 
 
 STAGES = {
     "generate": StageWords(
-        "Generation: one row for each sample of each seed", "Generation", "accepted", "pairs awaiting curation", "pale"
+        "Generation: one row for each sample of each seed", "Generation", "pairs awaiting curation", "pale"
     ),
-    "curate": StageWords("Curation: the same rows, judged", "Curation", "accepted", "waiting", "waiting"),
+    "curate": StageWords("Curation: the same rows, judged", "Curation", "waiting", "waiting"),
 }
 
 

@@ -72,8 +72,10 @@ class Idempotency:
             if is_last and whole and status < 500 and status != 429:
                 # Stored before the last chunk is sent: a client may repeat the request once it has the response.
                 is_secret = scope["state"].get("once", False) or "set-cookie" in dict(headers)
-                kept = (0, "[]", b"") if is_secret else (status, json.dumps(headers), bytes(body))
-                await run_in_threadpool(self._store, place, *kept)
+                kept = {"status": 0, "headers": "[]", "body": b""}
+                if not is_secret:
+                    kept = {"status": status, "headers": json.dumps(headers), "body": bytes(body)}
+                await run_in_threadpool(write, self.engine, sa.update(answers).where(*_matches(place)).values(kept))
                 is_kept = True
             await send(message)
 
@@ -81,7 +83,7 @@ class Idempotency:
             await self.app(scope, receive, keep)
         finally:
             if not is_kept:
-                await run_in_threadpool(self._release, place)
+                await run_in_threadpool(write, self.engine, sa.delete(answers).where(*_matches(place)))
 
     def _claim(self, place: tuple[str, str, str], sent: str) -> sa.RowMapping | None:
         """Claim the key. Returns the row of the first request if it was claimed before. Raises Refusal."""
@@ -104,12 +106,6 @@ class Idempotency:
         if stored["status"] == 0:
             raise Refusal(409, "the request was carried out, and its secret is shown only once.", code="shown_once")
         return stored
-
-    def _store(self, place: tuple[str, str, str], status: int, headers: str, body: bytes) -> None:
-        write(self.engine, sa.update(answers).where(*_matches(place)).values(status=status, headers=headers, body=body))
-
-    def _release(self, place: tuple[str, str, str]) -> None:
-        write(self.engine, sa.delete(answers).where(*_matches(place)))
 
 
 def _matches(place: tuple[str, str, str]) -> list[sa.ColumnElement[bool]]:

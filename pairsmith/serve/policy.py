@@ -277,18 +277,14 @@ class Policy:
             raise _refused(key, f"'{url}' is not the address of an http(s) server", "Write https://HOST/v1.")
         if not any(host == other for other, _ in allowed):
             raise _refused(key, f"no owner has allowed the host {host}", "An owner can allow it under Settings.")
-        if host not in self._private_names(allowed) and is_private(host, self._lookup):
+        # an owner meant a host inside this network who allowed it by its address, or by a name that is not public
+        if "." in host.name and not _is_private_name(host.name) and is_private(host, self._lookup):
             raise _refused(
                 key,
                 f"the name {host.name} resolves to an address inside this network",
                 "An owner can allow such a host by its address, or by a name that is not public.",
             )
         return host
-
-    def _private_names(self, allowed: set[tuple[Host, str]]) -> set[Host]:
-        """Hosts that are intentionally inside the network: allowed by address, or by a name that does not exist
-        publicly."""
-        return {host for host, _ in allowed if "." not in host.name or _is_private_name(host.name)}
 
 
 def _check_keys(

@@ -66,9 +66,8 @@ async def keep_alive(
             await asyncio.sleep(_CHECK_EVERY_S)
             continue
         try:
-            await asyncio.to_thread(
-                folder.mkdir, 0o700, True, True
-            )  # first, because stopping the job puts a file there
+            # first, because stopping the job puts a file there
+            await asyncio.to_thread(folder.mkdir, 0o700, True, True)
             if await asyncio.to_thread(cancelled):
                 return End(code=INTERRUPTED, problem=None)
             if ended(folder, nth):  # it ended between the two checks

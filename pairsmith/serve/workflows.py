@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 from dbos import DBOS, DBOSConfig, SetWorkflowID, error
@@ -102,24 +103,19 @@ def _is_not_cancellation(record: logging.LogRecord) -> bool:
 @DBOS.workflow(name="job", max_recovery_attempts=None)
 async def job(request: Request) -> End:
     """Run the parts of a job one after the other, until one fails or none is left."""
-    with _leave_to_sweep():
-        return await _run_parts(request)
-
-
-async def _run_parts(request: Request) -> End:
     part: Part | None = None
-    end = End(code=0, problem=None)
-    nth = 0
-    while True:
-        part, end = await _planned(request, part)
-        if part is None:
-            return end
-        with SetWorkflowID(f"{request['id']}.{nth}"):
-            handle = await DBOS.enqueue_workflow_async(HEAVY if part["heavy"] else LIGHT, process, request, nth, part)
-        end = await handle.get_result(polling_interval_sec=_POLL_S)
-        if end["code"] or part["until"] is None:
-            return end
-        nth += 1
+    with _leave_to_sweep():
+        for nth in count():
+            part, end = await _planned(request, part)
+            if part is None:
+                break
+            with SetWorkflowID(f"{request['id']}.{nth}"):
+                queue = HEAVY if part["heavy"] else LIGHT
+                handle = await DBOS.enqueue_workflow_async(queue, process, request, nth, part)
+            end = await handle.get_result(polling_interval_sec=_POLL_S)
+            if end["code"] or part["until"] is None:
+                break
+    return end
 
 
 @DBOS.workflow(name="process", max_recovery_attempts=None)

@@ -33,9 +33,8 @@ def files_of(schema: dict[str, Any]) -> dict[str, str]:
     calls = "\n".join(line for each in operations for line in _method_lines(*each))
     used = _used_schemas(operations, schema)
     pages = [name for name in used if name.startswith(_PAGE)]
-    parts = [
-        (name, _schema_named(schema, name)) for name in used if name not in pages[1:]
-    ]  # pages differ only in their item type
+    # pages differ only in their item type
+    parts = [(name, _schema_named(schema, name)) for name in used if name not in pages[1:]]
     shapes = "\n".join(line for each in parts for line in _shape_lines(*each))
     return {
         "calls.py": f'"""The calls of the API. {_GENERATED_BY}"""\n\nfrom __future__ import annotations\n\n'

@@ -47,14 +47,14 @@ def evaluate(
 
     It does not drain: `stop` ends it at once, and answers that arrived are kept.
     """
-    progress, say = audience.progress, audience.say
+    spec, progress, say = project.spec, audience.progress, audience.say
     with recording(project, store, "evaluate", EvaluateOutcome()) as record:
         record.outcome = EvaluateOutcome(**plan.inputs_of("evaluate", project, store)._asdict())
         trained = latest_adapter(project, store)
         plan.warn_outdated(project, store, _MEASURED, say)
-        from pairsmith import teachers
+        from synth.teachers import identified, opened
 
-        teacher = teachers.identified(project, say, "evaluate") if project.spec.needs_teacher else None
+        teacher = identified(spec.teacher_for("evaluate"), say) if spec.needs_teacher else None
         say("preparing the evaluation")
         from train.evaluation import held_out_seeds, measure_or_load, plan_evaluation, trained_rows, validation_seeds
         from train.failures import describe_refusals
@@ -62,25 +62,25 @@ def evaluate(
         from train.priced import priced
         from train.verdict import verdict
 
-        seeds = _unseen(store, trained, held_out_seeds(store, project.spec), say)
-        rows, watched = trained_rows(store, trained), validation_seeds(store, project.spec)
+        seeds = _unseen(store, trained, held_out_seeds(store, spec), say)
+        rows, watched = trained_rows(store, trained), validation_seeds(store, spec)
         measurement = plan_evaluation(project, seeds, trained, teacher, rows=rows, validation=watched)
         folder = project.folder / EVALUATIONS
         drop_unfinished(store, measurement.id, folder / f"{measurement.id}.json")
-        if project.spec.evaluate.vllm and not (folder / f"{measurement.id}.json").is_file():
+        if spec.evaluate.vllm and not (folder / f"{measurement.id}.json").is_file():
             from synth.local_vllm import find_vllm_python, has_gpu
 
             # may take minutes, and reports progress
-            find_vllm_python(project.spec.evaluate.vllm_python, gpu=has_gpu(), say=say)
+            find_vllm_python(spec.evaluate.vllm_python, gpu=has_gpu(), say=say)
         _say_all(say, (*_caveats(project, store, measurement), *_planned_requests(measurement, folder)))
         judges = judge_opener(project, store, say)
-        measured = run(measure_or_load(measurement, store, folder, lambda t: teachers.opened(t, say), progress, judges))
+        measured = run(measure_or_load(measurement, store, folder, lambda t: opened(t, say), progress, judges))
         _say_all(say, (f"warning: {sentence}" for sentence in describe_refusals(measured)))
         path, digest = project.inside(Path(measured.path)), sha256(Path(measured.path))
         if measured.reused:
             refuse_modified(store, measured.id, digest, path)
         store.write(measured.artifact.model_copy(update={"path": path}))
-        concluded = verdict(priced(measured, project.spec), project.spec.evaluate.ship_at)
+        concluded = verdict(priced(measured, spec), spec.evaluate.ship_at)
         counts, reasons = counts_of(measured)
         by_system = systems(measured)
         record.add(

@@ -47,6 +47,7 @@ from synth.engine import generate as run_engine
 from synth.families import is_different_model
 from synth.ledger import Ledger
 from synth.seeds import SeedReading, read_seeds
+from synth.teachers import opened
 
 SHOWN_PROBLEMS = 5
 SHOWN_FAILURES = 3
@@ -294,7 +295,7 @@ async def open_ledgers(
         for way, teacher in by_direction.items():
             shared = next((ledger for ledger in ledgers.values() if ledger.teacher is teacher), None)
             if shared is None:
-                endpoint = await stack.enter_async_context(teachers.opened(teacher, say))
+                endpoint = await stack.enter_async_context(opened(teacher, say))
                 batches = None
                 if teacher.batch or (unread_lines(store) and batches_unavailable(teacher) is None):
                     of_all = partial(Batches, stage=stage, submits=teacher.batch, others=by_direction.values())
@@ -309,10 +310,9 @@ async def ask(
 ) -> None:
     """Ask about `seeds` whatever is not in the store, in order, until done or Ctrl-C."""
     project, store, generate = asking.project, asking.store, asking.project.spec.generate
-    progress = asking.audience.progress
-    opened = open_ledgers(store, asking.teachers, asking.audience.say, retry_failed=asking.retry_failed)
+    say, progress = asking.audience.say, asking.audience.progress
     with (asking.audience.stop or Stopping()).draining() as stop:
-        async with opened as ledgers:
+        async with open_ledgers(store, asking.teachers, say, retry_failed=asking.retry_failed) as ledgers:
             distinct = list(dict.fromkeys(ledgers.values()))
             teachers.refuse_unkeepable_caps(project, ledgers)
             engine = partial(

@@ -48,9 +48,7 @@ def _find_output(
 ) -> tuple[Column | None, str, Sequence[Column]]:
     # A word that all rows have, such as the state of closed tickets, is no reply.
     all_called = [c for c in columns if c.filled and c.called(OUTPUT) and not _is_about_replies(c)]
-    called = [
-        c for c in all_called if c.words >= _PHRASE or c.objects or not c.is_constant
-    ]  # the state of all tickets is no reply
+    called = [c for c in all_called if c.words >= _PHRASE or c.objects or not c.is_constant]
 
     def fits(column: Column) -> bool:
         alone = plain(column.header) in REPLY.split()  # the reply itself, not its time or id

@@ -49,7 +49,7 @@ def _is_date(text: str) -> bool:
     in any of the languages that we know."""
     if len(text) > _MAX_DATE:
         return False
-    parts = [part.casefold() for part in _DATE_PARTS.findall(text)]
+    parts = _words(text)
     words = {part for part in parts if not part.isdigit()}
     numbers = len(parts) - sum(part in words for part in parts)
     if not numbers or numbers + bool(words - _BESIDE_DATES) < 2 or _FORMULA.search(text):
@@ -73,5 +73,5 @@ def _date_words() -> frozenset[str]:
     return frozenset(names)
 
 
-def _words(name: str) -> list[str]:
-    return [part.casefold() for part in _DATE_PARTS.findall(name)]
+def _words(text: str) -> list[str]:
+    return [part.casefold() for part in _DATE_PARTS.findall(text)]

@@ -12,7 +12,6 @@ from fastapi.responses import RedirectResponse
 from pairsmith.serve.access import ALL, Administrator, AnyOne, Caller, Role, SignedIn
 from pairsmith.serve.api.people import check_place, limit_sign_in_attempts, set_password, signed_out, start_session
 from pairsmith.serve.api.teachers import allow_host, forbid_host, teacher_request
-from pairsmith.serve.pages import words
 from pairsmith.serve.pages.shell import page_router, redirect_to, render
 from pairsmith.serve.problems import Refusal
 from pairsmith.serve.state import state_of
@@ -198,7 +197,6 @@ def _settings(request: Request, caller: Caller, error: PairsmithError | None = N
         place="Settings",
         heading=f"You are signed in as {caller.name}, {roles or 'without a role'}.",
         sessions=sessions,
-        ago=words.ago,
         allowed=allowed,
         is_set={row["key_env"]: row["key_env"] in os.environ for row in allowed},
         no_auth=state.settings.no_auth,

@@ -111,7 +111,6 @@ def rows(
         answers=link(f"{base}/{opened.id}/answer", **query, after=after) if opened else None,
         rows_line=row_sum(facets.all) if facets.all else None,
         download=lambda form: link(f"/api/v1/projects/{project}/rows/download", format=form, **_api_query(filters)),
-        reasons=snapshot(request, project).project.spec.review.reasons,
     )
 
 

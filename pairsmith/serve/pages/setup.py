@@ -63,7 +63,7 @@ from schemas.kinds import KINDS
 from schemas.money import dollars
 from schemas.project import Project
 from schemas.records import Receipt, Seed
-from schemas.spec import EvaluateSettings, Spec
+from schemas.spec import EvaluateSettings
 from schemas.wording import counted
 
 router = page_router()
@@ -264,7 +264,7 @@ def _heading(seeds: dict[str, Any], project: Project) -> str:
 
 _seed_cache: OrderedDict[Path, tuple[object, dict[str, Any]]] = OrderedDict()
 _CACHED_PROJECTS = 8  # projects whose seeds are cached
-_NOT_DECIDING: dict[str, Any] = {
+_NOT_DECIDING: dict[str, Any] = {  # which seeds are used, or what they are too few for
     **dict.fromkeys(("teacher", "teachers", "train", "review", "store", "budget", "personal", "export"), True),
     "task": {"style"},
     "curate": {"gates"},
@@ -277,7 +277,8 @@ def _seeds(now: Snapshot) -> dict[str, Any]:
     project, generated = now.project, now.last("generate")
     comments = [comments_above(at, project.folder) for at in range(len(project.spec.seeds))]
     changed_at = stale_forms.changed_at(stale_forms.seed_files(project))
-    key = (_deciding(project.spec), changed_at, comments, generated and generated.started)
+    deciding = (project.spec.model_dump(exclude=_NOT_DECIDING), project.spec.curate.gates.user)
+    key = (deciding, changed_at, comments, generated and generated.started)
     kept = _seed_cache.get(project.folder)
     if kept is None or kept[0] != key:
         earlier = now.store.each_seed() if now.store else ()
@@ -285,11 +286,6 @@ def _seeds(now: Snapshot) -> dict[str, Any]:
         while len(_seed_cache) > _CACHED_PROJECTS:
             _seed_cache.popitem(last=False)
     return kept[1]
-
-
-def _deciding(spec: Spec) -> tuple[object, ...]:
-    """All settings but those that certainly do not decide which seeds are used and what they are too few for."""
-    return (spec.model_dump(exclude=_NOT_DECIDING), spec.curate.gates.user)
 
 
 def _read_seeds(project: Project, earlier: Iterable[Seed] = ()) -> dict[str, Any]:
