@@ -381,7 +381,7 @@ class _Run:
             "tokens": sum(ledger.usage.completion_tokens for ledger in self._ledgers),
             "usd": total(cost for ledger in self._ledgers for cost in ledger.costs).total,
         }
-        numbers["message"] = next(filter(None, (ledger.flow.held for ledger in self._ledgers)), "")
+        numbers["message"] = next(filter(None, (ledger.endpoint.flow.held for ledger in self._ledgers)), "")
         if self._total is not None:
             numbers["total"] = self._total
         if self.accept is not None:
