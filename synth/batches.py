@@ -41,13 +41,14 @@ from synth.batch_lines import (
     BatchLine,
     NotInBatchError,
     Result,
+    Results,
     State,
+    StoredResult,
     describe_costs,
     first_batch,
     max_costs,
     merge_answers,
 )
-from synth.batch_results import Results, StoredResult
 from synth.chat_completions import (
     Answer,
     RefusedError,
