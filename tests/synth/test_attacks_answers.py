@@ -14,7 +14,7 @@ from schemas.store import Store
 from synth.answers import finish_meaning, judged, schema_violation
 from synth.error_words import error_body
 from synth.ledger import Completion, FailedSample, Ledger, Question
-from synth.redaction import without_key, without_user_info
+from synth.redaction import without_keys, without_user_info
 from tests.synth.loopback import Ask, LoopbackTeacher, Reply, fails
 from tests.synth.test_ledger import KEY, PLAIN, chat, choice, texts, with_ledger
 
@@ -179,7 +179,7 @@ SLASHED = "sk/very+secret&0123=456<789"
 )
 def test_key_is_redacted_in_every_encoding(spelled: str) -> None:
     """In URLs, JSON within JSON, HTML and base64."""
-    shown = without_key(f"no: {spelled}.", SLASHED)
+    shown = without_keys(f"no: {spelled}.", SLASHED)
     assert "***" in shown
     assert SLASHED[3:20] not in shown
     assert spelled[8:24] not in shown
