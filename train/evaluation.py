@@ -323,7 +323,7 @@ async def measured(
     answered. Reports progress("evaluate", {done, total, in_flight, system, mode, tokens}), counted in answers. Raises
     NoWork when no system gave any answer, and PairsmithError when the adapter is not really on or not really off.
     """
-    started, known = time.monotonic(), store.call_index().keys()
+    started, known = time.monotonic(), {key for key, *_ in store.each_answer()}
     collector = AnswerCollector(plan, store, progress)
     # One model at a time, so that the servers of base and tuned are never in memory together.
     rounds = [

@@ -24,6 +24,7 @@ from synth.chat_completions import Answer, ServerFaultError, StoppedError, Timed
 from synth.endpoint import Endpoint
 from synth.engine import generate
 from synth.rate_limits import RateLimit, Remaining, remaining_in_headers, reset_s
+from tests.ledger_rows import call_index
 from tests.synth.loopback import Ask, LoopbackTeacher, Reply, cuts, fails, says
 from tests.synth.rig import input, rig
 
@@ -603,7 +604,7 @@ def test_under_random_faults_no_row_is_lost(seed: int, tmp_path: Path) -> None:
         async with rig(a.url, tmp_path, n=2, **several) as r:
             result = await generate(r.store, input(150), r.generators, concurrency=16)
             assert (result.counts.rows_in, result.counts.failed, result.pairs_made) == (300, 0, 300)
-            assert all(len(rows) == 1 for rows in r.store.call_index().values())
+            assert all(len(rows) == 1 for rows in call_index(r.store).values())
             assert r.ledger.in_flight == 0
 
     with (
@@ -658,7 +659,7 @@ def test_control_request_shows_an_outage_and_no_row_fails(tmp_path: Path) -> Non
             r.ledger.endpoint.flow._backoff_s = 0.1
             result = await generate(r.store, input(40), [r.forward], concurrency=8)
             assert (result.rows_in, result.failed) == (40, 0)
-            answered = sum(len(rows) for rows in r.store.call_index().values())
+            answered = sum(len(rows) for rows in call_index(r.store).values())
             assert answered == len(teacher.asked) - 90
 
     with LoopbackTeacher(lambda ask: fails(503, "loading") if 10 <= ask.number < 100 else says()) as teacher:

@@ -21,6 +21,7 @@ from schemas.store import Store
 from synth.chat_completions import StoppedError
 from synth.endpoint import Endpoint
 from synth.ledger import Completion, FailedSample, Ledger, Question
+from tests.ledger_rows import call_index
 from tests.synth.loopback import Ask, LoopbackTeacher, Reply, cuts, fails, says
 
 KEY = "sk-very-secret-0123456789"
@@ -424,7 +425,7 @@ def test_unanswered_question_fails_its_row_and_is_sent_by_the_next_run(tmp_path:
         async def miss(ledger: Ledger, store: Store) -> None:
             answers = await ledger.answer(Question(chat("a dog"), PLAIN), 2)
             assert all(isinstance(a, FailedSample) and a.reason.startswith("broken: ") for a in answers)
-            assert store.call_index() == {}
+            assert call_index(store) == {}
             assert ledger.endpoint.flow.retries_by_kind == {"broken": 1}
 
         with_ledger(teacher, tmp_path, miss)
@@ -479,7 +480,7 @@ def test_draining_keeps_requests_in_flight(tmp_path: Path) -> None:
             drained.set()
             done = await asyncio.gather(*asked, return_exceptions=True)
             assert sum(isinstance(result, StoppedError) for result in done) == 6
-            assert len(store.call_index()) == 4
+            assert len(call_index(store)) == 4
 
         with_ledger(teacher, tmp_path, ask)
     assert len(teacher.asked) == 4
@@ -586,7 +587,7 @@ def test_unknown_finish_reason_stops_the_run_until_it_is_declared(tmp_path: Path
         async def stopped(ledger: Ledger, store: Store) -> None:
             with pytest.raises(TeacherError, match=r"'Done_Deal'.*teacher\.finish_reasons = \[\"Done_Deal\"\]"):
                 await ledger.answer(Question(chat("a dog"), PLAIN))
-            ((rows,),) = [store.call_index().values()]
+            ((rows,),) = [call_index(store).values()]
             assert rows == ((1, "unknown_finish"),)
 
         for settings in ({}, {}, {"retry_failed": True}):
