@@ -34,8 +34,7 @@ from train.dataset import Dataset
 from train.evaluation import held_out_seeds, measure_or_load, plan_evaluation, validated, validation_seeds
 from train.failures import describe_refusals, why_not
 from train.intervals import share
-from train.metrics import Evaluation, ModeResult
-from train.reference_result import ReferenceResult
+from train.metrics import Evaluation, ModeResult, ReferenceResult
 from train.results import TrainResult
 from train.results_table import checks_table, comparison_lines, references_table, systems_table
 from train.sft import tune
