@@ -83,18 +83,20 @@ class EarlierBatches:
             if label in holds and holds[label].teacher in self._others:
                 continue
             names: list[str] = artifact.facts["lines"]
+            base = artifact.facts.get("base")  # unknown for one of an older version
             if (known := created.get(label)) is not None:
                 batch: str | None = known.path
                 self.submitted_at[known.path] = known.at
-            elif artifact.facts.get("base") != self._api.base:
+            elif base not in (None, self._api.base):
                 continue  # only its own provider can tell whether it exists
             else:  # the process ended while submitting it
+                is_here = base is not None
                 one = Announced(label, len(names), artifact.at, others)
-                may_arrive = datetime.now(UTC) - artifact.at < _MAX_SUBMIT_TIME
-                batch = await self._look_for(one, holds.get(label), may_arrive)
-                if batch is None:
+                may_arrive = is_here and datetime.now(UTC) - artifact.at < _MAX_SUBMIT_TIME
+                batch = await self._look_for(one, holds.get(label), is_here, may_arrive)
+                if batch is None and is_here:
                     await self.record(label, "")
-                elif self._api.form.labels:
+                elif batch is not None and self._api.form.labels:
                     await self.record(label, batch)
                     others.append(batch)
             if batch is not None:
@@ -156,7 +158,7 @@ class EarlierBatches:
         facts = {"priced": True}  # its hold is its real cost, although its answers are in no row
         await self._store.put(Artifact(id=f"batch:{batch}:priced", kind="batch", path=batch, facts=facts))
 
-    async def _look_for(self, announced: Announced, hold: Hold | None, may_arrive: bool) -> str | None:
+    async def _look_for(self, announced: Announced, hold: Hold | None, is_here: bool, may_arrive: bool) -> str | None:
         """`find`, repeated if the batch `may_arrive`. If the provider does not have it, its `hold` is released."""
         size = counted(announced.lines, "request", "requests")
         try:
@@ -170,7 +172,7 @@ class EarlierBatches:
                 f"provider lists no batches. If it did, they are paid for twice. ({error.what})"
             )
             return None
-        if batch is None:
+        if batch is None and is_here:
             self._say(
                 f"An earlier run ended while it submitted {size}. The provider has no such batch, so it costs nothing."
             )
