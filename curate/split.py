@@ -19,8 +19,8 @@ from typing import NamedTuple, get_args
 
 from schemas.id_map import IdMap
 from schemas.identity import changed_copy, random_sort_key
-from schemas.records import GROUP, Seed, Split, content_id
-from schemas.spec import SeedKind, Spec, SplitSettings
+from schemas.records import GROUP, Seed, SeedKind, Split, content_id
+from schemas.spec import Spec, SplitSettings
 from schemas.spooled_seeds import SpooledSeeds, WrittenSeeds, seed_bodies
 from schemas.wording import counted
 

@@ -130,15 +130,12 @@ def shown(*, silent: bool, stream: TextIO | None = None, watcher: Progress = uns
     """Yield the progress callback that every layer takes, and display its reports on `stream`, or on stderr, which in a
     notebook is the output of the cell. `watcher` receives all reports, silent or not."""
     with _display(silent, stream) as progress:
-        if watcher is unseen:
-            yield progress
-            return
 
         def both(stage: str, numbers: Mapping[str, Any]) -> None:
             watcher(stage, numbers)
             progress(stage, numbers)
 
-        yield both
+        yield progress if watcher is unseen else both
 
 
 @contextmanager

@@ -56,6 +56,7 @@ class Reason:
 
 StoredReason = Annotated[Reason, BeforeValidator(lambda line: Reason.read(line) if isinstance(line, str) else line)]
 Split = Literal["train", "validation", "test"]
+SeedKind = Literal["input", "output", "pair", "conversation"]
 
 
 class Message(Record):
@@ -124,7 +125,7 @@ class Seed(Record):
     `reference` is an output that the user provided; for a pair or a conversation it is the output itself.
     """
 
-    kind: Literal["input", "output", "pair", "conversation"]
+    kind: SeedKind
     text: str | None = None
     messages: Messages | None = None
     source: str
@@ -324,8 +325,7 @@ class Verdict(Record):
     """The verdict of one step on one pair. `keep=None`: it could not judge, so the row waits and is not rejected.
 
     `by` is `kind/name@version`, for example `gate/length@1`. `fingerprint` is the hash of the step's settings. Steps
-    that look at the whole pool only store their outcome, in RowState. `flags` mark what is worth a look and decide
-    nothing.
+    that look at the whole pool only store their outcome, in RowState. `flags` mark what to look at and decide nothing.
     """
 
     pair_id: str

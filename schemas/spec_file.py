@@ -9,7 +9,7 @@ import shlex
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, get_args
+from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ValidationError
 
@@ -20,7 +20,7 @@ from schemas.kinds import with_defaults
 from schemas.project import Project
 from schemas.spec import Spec
 from schemas.spec.expected import expected
-from schemas.spec.section import is_env, shown
+from schemas.spec.section import is_env, model_at, model_in, shown
 from schemas.spec_line import suggest_fix
 from schemas.wording import listed
 
@@ -229,7 +229,7 @@ def _defaults(keys: Sequence[str]) -> dict[str, Any]:
         if field is None:
             return {}
         value = getattr(value, part) if isinstance(value, BaseModel) else field.get_default()
-        model = _model_in(field.annotation)
+        model = model_in(field.annotation)
     if not isinstance(value, BaseModel):
         return {}
     return value.model_dump(mode="json", exclude_none=True, exclude_defaults=True)
@@ -354,14 +354,7 @@ def _shortened(text: str) -> str:
 
 
 def _valid_keys(loc: Sequence[str]) -> list[str]:
-    model: Any = Spec
-    for part in loc:
-        if part.isdigit():
-            continue
-        field = model.model_fields.get(part) if isinstance(model, type) and issubclass(model, BaseModel) else None
-        if field is not None:
-            model = _model_in(field.annotation) or model
-    return sorted(field.alias or name for name, field in model.model_fields.items())
+    return sorted(field.alias or name for name, field in model_at(Spec, loc).model_fields.items())
 
 
 def _in_our_words(key: str) -> str:
@@ -373,12 +366,6 @@ def _keys_one_level_deeper(loc: Sequence[str]) -> list[str]:
     """The same key in a sibling table, such as `length.max_words` for a `max_words` that was set one table too high."""
     tables = [name for name in _valid_keys(loc[:-1]) if _valid_keys([*loc[:-1], name]) != _valid_keys(loc[:-1])]
     return [f"{name}.{loc[-1]}" for name in tables if loc[-1] in _valid_keys([*loc[:-1], name])]
-
-
-def _model_in(annotation: Any) -> type[BaseModel] | None:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    return next((model for arg in get_args(annotation) if (model := _model_in(arg))), None)
 
 
 _HEADER = re.compile(r"^\s*(\[\[?)\s*([\w.\-\"' ]+?)\s*\]\]?\s*(?:#.*)?$")

@@ -9,7 +9,6 @@ from abc import abstractmethod
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from typing import overload
 
 import orjson
 
@@ -94,15 +93,8 @@ class SpooledSeeds(WrittenSeeds):
                 other = self._replaced.get(place)
                 yield (line[:_ID].decode(), line[_ID:].decode()) if other is None else (other.id, seed_body(other))
 
-    @overload
-    def __getitem__(self, place: int) -> Seed: ...
-    @overload
-    def __getitem__(self, place: slice) -> list[Seed]: ...
-    def __getitem__(self, place: int | slice) -> Seed | list[Seed]:
-        places = range(len(self))[place]
-        if isinstance(places, int):
-            return self._seeds_between(places, places + 1)[0]
-        return [self[number] for number in places]
+    def _select(self, places: range) -> list[Seed]:
+        return [seed for place in places for seed in self._seeds_between(place, place + 1)]
 
     def _seeds_between(self, first: int, end: int) -> list[Seed]:
         return [

@@ -26,13 +26,14 @@ class Streamed(Sequence[R]):
     @overload
     def __getitem__(self, place: slice) -> list[R]: ...
     def __getitem__(self, place: int | slice) -> R | list[R]:
-        if isinstance(place, slice):
-            start, stop, step = place.indices(len(self))
-            return list(islice(self, start, stop, step)) if step > 0 else list(self)[place]
-        number = place if place >= 0 else place + len(self)
-        if not 0 <= number < len(self):
-            raise IndexError(place)
-        return next(islice(self, number, None))
+        places = range(len(self))[place]
+        return self._select(places) if isinstance(places, range) else self._select(range(places, places + 1))[0]
+
+    def _select(self, places: range) -> list[R]:
+        """The rows at these places."""
+        if places.step < 0:
+            return self._select(places[::-1])[::-1]
+        return list(islice(self, places.start, places.stop, places.step))
 
     @abstractmethod
     def __iter__(self) -> Iterator[R]: ...

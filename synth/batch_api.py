@@ -19,8 +19,7 @@ from schemas.money import dollars
 from schemas.progress_line import clock
 from schemas.spec import TeacherSettings
 from synth.batch_forms import FORMS, Form
-from synth.batch_lines import FORMAT_ERRORS, Announced, BatchLine, State
-from synth.batch_results import Results, spool
+from synth.batch_lines import FORMAT_ERRORS, Announced, BatchLine, Results, State, spool
 from synth.chat_completions import ThrottledError, UnconfirmedError
 from synth.connections import tls_failure
 from synth.endpoint import Endpoint

@@ -19,8 +19,7 @@ from schemas.errors import TeacherError
 from schemas.records import Json
 from schemas.spec import BatchForm
 from synth.batch_files import MISTRAL, OPENAI, TOGETHER, FileBatches
-from synth.batch_lines import LABEL, Announced, BatchLine, Call, Download, Result, State, listed
-from synth.batch_results import Results, spooled
+from synth.batch_lines import LABEL, Announced, BatchLine, Call, Download, Result, Results, State, listed, spooled
 
 _MAX_CLOCK_SKEW, _MAX_SUBMIT_TIME = timedelta(minutes=5), timedelta(minutes=30)
 # HTTP statuses for the error types of a single line, according to the providers' references.

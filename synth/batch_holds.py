@@ -9,8 +9,7 @@ from collections.abc import Callable, Container, Mapping, Sequence
 from schemas.money import Hold
 from schemas.spec import TeacherSettings
 from schemas.store import Store
-from synth.batch_lines import BatchLine, max_usages
-from synth.batch_results import StoredResult
+from synth.batch_lines import BatchLine, StoredResult, max_usages
 from synth.chat_completions import StoppedError, read_answer
 from synth.meter import unkeepable_cap_error
 from synth.prices import FREE, prices_of

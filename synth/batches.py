@@ -40,14 +40,14 @@ from synth.batch_lines import (
     FORMAT_ERRORS,
     BatchLine,
     NotInBatchError,
-    Result,
+    Results,
     State,
+    StoredResult,
     describe_costs,
     first_batch,
     max_costs,
     merge_answers,
 )
-from synth.batch_results import Results, StoredResult
 from synth.chat_completions import (
     Answer,
     RefusedError,
@@ -108,8 +108,8 @@ class Batches:
         self._others = Counter(one.identity or one.model for one in {id(one): one for one in others}.values())
         self._is_alone = self._others.pop(self._identity, 1) == 1  # no other teacher of this run has the same identity
         self._queue: list[BatchLine] = []
-        self._waiting: dict[str, tuple[BatchLine, asyncio.Future[Result | StoredResult]]] = {}
-        self._results: dict[str, Result | StoredResult] = {}  # results that arrived before they were asked for
+        self._waiting: dict[str, tuple[BatchLine, asyncio.Future[StoredResult]]] = {}
+        self._results: dict[str, StoredResult] = {}  # results that arrived before they were asked for
         self._batch_of: dict[str, str] = {}
         self.holds = BatchHolds(store, teacher)
         self._watched: dict[str, asyncio.Task[None]] = {}
@@ -177,10 +177,9 @@ class Batches:
             self.places.release()
             raise
 
-    def _read(self, line: BatchLine, result: Result | StoredResult, batch: str | None, seconds: float) -> Answer:
+    def _read(self, line: BatchLine, result: StoredResult, batch: str | None, seconds: float) -> Answer:
         most_usd = self.holds.use(batch, line.name)
-        content = result.results.take(line.name) if isinstance(result, StoredResult) else result.content
-        return read_answer(content, seconds, line.body, most_usd)
+        return read_answer(result.results.take(line.name), seconds, line.body, most_usd)
 
     async def _ask_line(self, line: BatchLine) -> Callable[[], Answer]:
         """Wait for the answer to a line. Returns a function that reads it."""
@@ -349,7 +348,8 @@ class Batches:
             self._endpoint.answered |= bool(answers)
             for name in names:
                 result = results[name]
-                self._deliver(result if result.status or not state.cancelled else Result(name, _CANCELLED, b"{}"))
+                is_cancelled = state.cancelled and not result.status
+                self._deliver(result._replace(status=_CANCELLED) if is_cancelled else result)
         except Exception as error:  # each caller raises it
             self._fail_all(explained(self._api.base, error))
 
@@ -396,9 +396,9 @@ class Batches:
 
     def _resubmit(self, names: Iterable[str]) -> None:
         for name in names:
-            self._deliver(Result(name, _RESUBMIT, b"{}"))
+            self._deliver(StoredResult(name, _RESUBMIT, Results()))
 
-    def _deliver(self, result: Result | StoredResult) -> None:
+    def _deliver(self, result: StoredResult) -> None:
         if result.name not in self._waiting:
             self._results[result.name] = result
         elif not (future := self._waiting[result.name][1]).done():

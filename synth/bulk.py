@@ -13,7 +13,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import orjson
 
@@ -26,6 +26,7 @@ from synth.question import Completion, Question, completion
 from synth.teacher_host import InFlight, RetryState
 
 if TYPE_CHECKING:
+    from synth.engine import BulkRow
     from synth.ledger import Ledger
     from synth.meter import Reserved
 
@@ -33,23 +34,6 @@ if TYPE_CHECKING:
 # How long an answer may wait for others to be processed with it: at most, and as a share of the usual time of an
 # answer. A step that is repeated for many answers finds its code and data in the processor's cache.
 _GATHER_S, _GATHER_SHARE = 0.004, 1 / 16
-
-
-class BulkCaller(Protocol):
-    """The caller that asks a question in bulk. Exactly one of `on_durable`, `on_fallback` and `on_failure` is called,
-    once."""
-
-    def records_of(self, answers: list[Completion]) -> Sequence[Record]:
-        """Return the records to write together with these answers, all of which are good."""
-
-    def on_durable(self) -> None:
-        """The answers and these records are written."""
-
-    def on_fallback(self) -> None:
-        """Call `Ledger.answer` in a coroutine, which continues from the outcome so far."""
-
-    def on_failure(self, error: BaseException) -> None:
-        """The run ended before there was an answer."""
 
 
 class BulkRequest:
@@ -61,7 +45,7 @@ class BulkRequest:
         *("connection", "error", "good", "outcome", "reserved", "seconds", "sending", "sent", "tries"),
     )
 
-    def __init__(self, bulk: Bulk, question: Question, keys: list[str], caller: BulkCaller) -> None:
+    def __init__(self, bulk: Bulk, question: Question, keys: list[str], caller: BulkRow) -> None:
         self.bulk, self.question, self.keys, self.caller, self.n = bulk, question, keys, caller, len(keys)
         self.calls: list[Call] = []  # the answers, judged
         self.good: list[Completion] = []  # the same answers, if all have arrived and are good
@@ -115,7 +99,7 @@ class Bulk:
             return False
         return self._endpoint.open_directly()
 
-    def begin(self, question: Question, n: int, caller: BulkCaller) -> bool:
+    def begin(self, question: Question, n: int, caller: BulkRow) -> bool:
         """Ask for samples 0 to n - 1 of a question; False if one of them has been asked before."""
         ledger = self._ledger
         keys = ledger.keys(question, n)

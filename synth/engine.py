@@ -110,7 +110,7 @@ class _Run:
         self._names = {g.name for g in self.generators}
         self._ledgers = list({id(g.ledger): g.ledger for g in self.generators if g.ledger is not None}.values())
         self._bulks = {id(ledger): bulk for ledger in self._ledgers if (bulk := ledger.bulk()) is not None}
-        self._open: dict[asyncio.Task[None] | _BulkRow, tuple[str, int]] = {}
+        self._open: dict[asyncio.Task[None] | BulkRow, tuple[str, int]] = {}
         # By the name of a generator. `_ended`: generators that ended before the seeds did.
         self._open_slots, self._begun, self._accepted = Counter[str](), Counter[str](), Counter[str]()
         self._ended: set[str] = set()
@@ -241,19 +241,19 @@ class _Run:
             question, n = generator.questions(seed)[0]
         except Exception:
             return False  # the task raises it again, which ends the run in order
-        row = _BulkRow(self, seed, generator)
+        row = BulkRow(self, seed, generator)
         self._open[row] = (generator.name, n)
         has_begun = bulk.begin(question, n, row)
         if not has_begun:
             del self._open[row]
         return has_begun
 
-    def fall_back(self, row: _BulkRow) -> None:
+    def fall_back(self, row: BulkRow) -> None:
         """Continue in a task a question that was asked in bulk."""
         del self._open[row]
         self._start_task(self._ask(row.seed, row.generator), row.generator)
 
-    def finish_row(self, row: _BulkRow) -> None:
+    def finish_row(self, row: BulkRow) -> None:
         """Count the pairs of a row, which are durable now."""
         if self.accept is not None:  # it may have to wait
             del self._open[row]
@@ -265,7 +265,7 @@ class _Run:
         self._report()
         self.ended(row, None)
 
-    def ended(self, one: asyncio.Task[None] | _BulkRow, error: BaseException | None) -> None:
+    def ended(self, one: asyncio.Task[None] | BulkRow, error: BaseException | None) -> None:
         """Record that a task or row has ended."""
         name, slots = self._open.pop(one)
         self._open_slots[name] -= slots
@@ -381,7 +381,7 @@ class _Run:
             "tokens": sum(ledger.usage.completion_tokens for ledger in self._ledgers),
             "usd": total(cost for ledger in self._ledgers for cost in ledger.costs).total,
         }
-        numbers["message"] = next(filter(None, (ledger.flow.held for ledger in self._ledgers)), "")
+        numbers["message"] = next(filter(None, (ledger.endpoint.flow.held for ledger in self._ledgers)), "")
         if self._total is not None:
             numbers["total"] = self._total
         if self.accept is not None:
@@ -396,8 +396,9 @@ def _records(outcomes: Iterable[Outcome]) -> list[Record]:
     return [record for candidate, pair in outcomes for record in (pair, candidate) if record is not None]
 
 
-class _BulkRow:
-    """A seed whose question is asked in bulk: a `BulkCaller`."""
+class BulkRow:
+    """A seed whose question is asked in bulk. Exactly one of `on_durable`, `on_fallback` and `on_failure` is called,
+    once."""
 
     __slots__ = ("_run", "generator", "outcomes", "seed")
 
@@ -406,11 +407,13 @@ class _BulkRow:
         self.outcomes: list[Outcome] = []
 
     def records_of(self, answers: Sequence[Completion]) -> list[Record]:
+        """The records to write together with these answers, all of which are good."""
         outcome, seed = self.generator.outcome, self.seed
         self.outcomes = [outcome(seed, sample, answer) for sample, answer in enumerate(answers)]
         return _records(self.outcomes)
 
     def on_durable(self) -> None:
+        """The answers and these records are written."""
         failpoint("pair_written")
         try:
             self._run.finish_row(self)
@@ -418,7 +421,9 @@ class _BulkRow:
             self._run.ended(self, error)
 
     def on_fallback(self) -> None:
+        """Continue in a task, in which `Ledger.answer` continues from the outcome so far."""
         self._run.fall_back(self)
 
     def on_failure(self, error: BaseException) -> None:
+        """The run ended before there was an answer."""
         self._run.ended(self, error)

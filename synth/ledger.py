@@ -10,12 +10,12 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Any
 
 from schemas.errors import BudgetReached
 from schemas.failpoints import failpoint
+from schemas.identity import construct
 from schemas.money import Cost, total
-from schemas.records import Call, Json, Message, Record, Sampling, Usage
+from schemas.records import Call, Json, Record, Sampling, Usage
 from schemas.spec import TeacherSettings
 from schemas.store import Store
 from schemas.store.failures import refuse_full
@@ -26,11 +26,9 @@ from synth.answers import why_bad
 from synth.batch_lines import NotInBatchError, line_name
 from synth.batches import IN_BATCHES, Batches
 from synth.bulk import Bulk, BulkRequest
-from synth.call_rows import call_rows
 from synth.chat_completions import Answer, RefusedError, StoppedError, UnansweredError, prompt_seems_cut
 from synth.endpoint import Endpoint
 from synth.fair_semaphore import FairSemaphore
-from synth.flow import Flow
 from synth.meter import Meter, Reserved
 from synth.question import Completion as Completion
 from synth.question import FailedSample as FailedSample
@@ -105,11 +103,6 @@ class Ledger:
         return self.endpoint.sent
 
     @property
-    def flow(self) -> Flow:
-        """The scheduler of these requests."""
-        return self.endpoint.flow
-
-    @property
     def usage_unknown(self) -> int:
         """Number of answers without a token count and of requests whose answer was lost: not part of `usage`."""
         return self._usage_unknown + self.endpoint.lost
@@ -129,7 +122,7 @@ class Ledger:
         return None if self._in_batches else Bulk(self)
 
     def drain(self) -> None:
-        """Send nothing more: requests in flight become durable, waiting `complete` calls raise StoppedError."""
+        """Send nothing more: requests in flight become durable, waiting `answer` calls raise StoppedError."""
         self.endpoint.drain()
         if self.batches is not None:
             self.batches.drain()
@@ -150,12 +143,6 @@ class Ledger:
         usual, *others = question.keys(self.identity, self.revision, n)
         known = (keys for keys in (usual, *others) if any(key in self.answered for key in keys))
         return next(known, usual) if others else usual
-
-    async def complete(
-        self, messages: Sequence[Message], sampling: Sampling, n: int = 1, schema: Json | None = None
-    ) -> list[Completion | FailedSample]:
-        """`answer` for a question with these parts."""
-        return await self.answer(Question(messages, sampling, schema), n)
 
     async def answer(self, question: Question, n: int = 1) -> list[Completion | FailedSample]:
         """Return samples 0 to n - 1 of a question, each from the store if it is there, else bought and made durable.
@@ -381,18 +368,14 @@ class Ledger:
         first: bool = False,
     ) -> tuple[list[Call], list[Record]]:
         """The ledger rows of one answer, not judged yet, and the records that settle its cost. There is one row per
-        choice; without a choice, each sample gets the whole body as its choice. `first`: none has an earlier answer."""
-        status = "received" if refusal is None else self.refusals.status
-        if refusal is not None:
-            choices: list[Any] = [{"error": refusal, "body": answer.body}] * len(samples)
-            usage, settled = Usage(), list[Record]()
-            usd: float | None = 0.0
-        else:
-            choices = answer.choices[: len(samples)] or [{"body": answer.body}] * len(samples)
-            usage, usd, settled = self._count_answer(answer)
+        choice; without a choice, each sample gets the whole body as its choice. The first row has the tokens and the
+        cost of all; the others refer to its request. `first`: none has an earlier answer."""
+        whole: Json = {"body": answer.body} if refusal is None else {"error": refusal, "body": answer.body}
+        choices = answer.choices[: len(samples)] or [whole] * len(samples)
+        usage, usd, settled = (Usage(), 0.0, list[Record]()) if refusal is not None else self._count_answer(answer)
         in_batch = self._in_batches if answer.reserved is None else answer.reserved.batch
         common: Json = {
-            "status": status,
+            "status": "received" if refusal is None else self.refusals.status,
             "request": answer.request,
             "text": "",
             "reason": refusal or "",
@@ -404,8 +387,29 @@ class Ledger:
             "transport": "batch" if in_batch else "http",
             "seconds": answer.seconds,
         }
-        attempts = [1 if first else len(self.answered.of(key)) + 1 for key in keys]
-        return call_rows(answer, choices, list(zip(keys, attempts, samples, strict=True)), usage, usd, common), settled
+        facts = answer.facts or {}
+        if len(samples) > 1 and len(answer.choices) == 1:  # the token count is that of this single choice
+            facts = {**facts, "choices": 1}
+        of_others = {name: value for name, value in facts.items() if name != "usage"} if len(samples) > 1 else facts
+        places = [(key, 1 if first else len(self.answered.of(key)) + 1) for key in keys]
+        rows = [
+            construct(
+                Call,
+                {
+                    **common,
+                    "key": key,
+                    "attempt": attempt,
+                    "sample": sample,
+                    "request_of": places[0] if nth else None,
+                    "facts": of_others if nth else facts,
+                    "raw": raw if isinstance(raw, dict) else {"body": raw},
+                    "usage": Usage() if nth else usage,
+                    "usd": 0.0 if nth else usd,
+                },
+            )
+            for nth, ((key, attempt), sample, raw) in enumerate(zip(places, samples, choices, strict=False))
+        ]
+        return rows, settled
 
     def _count_answer(self, answer: Answer) -> tuple[Usage, float | None, list[Record]]:
         if answer.model:

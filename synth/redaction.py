@@ -37,23 +37,18 @@ def extract_secrets(header: str) -> list[str]:
 
 
 def without_keys(text: str, *keys: str) -> str:
-    for key in keys:
-        text = without_key(text, key)
-    return text
-
-
-def without_key(text: str, key: str) -> str:
-    """`text`, usually an error message, with the key replaced by `***`.
+    """`text`, usually an error message, with each key replaced by `***`.
 
     A key of at least `LONG_KEY_CHARS` characters is replaced everywhere, also as it is escaped in URLs, JSON, HTML and
     base64. A shorter one, such as the dummy keys of local servers, may be an ordinary word, so it is replaced only as a
     whole word after a word that introduces keys ("Bearer test"). Not covered: a truncated or encrypted key.
     """
-    if not key:
-        return text
-    if len(key) >= LONG_KEY_CHARS:
-        return _key_pattern(key).sub("***", text)
-    return re.sub(rf"({_KEY_LABEL}){re.escape(key)}(?![\w-])", r"\1***", text)
+    for key in filter(None, keys):
+        if len(key) >= LONG_KEY_CHARS:
+            text = _key_pattern(key).sub("***", text)
+        else:
+            text = re.sub(rf"({_KEY_LABEL}){re.escape(key)}(?![\w-])", r"\1***", text)
+    return text
 
 
 @lru_cache(maxsize=256)  # a key and the secrets in headers and proxies: a browser's cookies alone are dozens

@@ -21,7 +21,6 @@ from schemas.spec import SeedSource
 from schemas.wide_text import wide_encoding
 from synth.columns import Fault, SeedProblem, layout, object_columns, open_objects, optional_keys, parse_json
 from synth.csv_rows import BLANK, MAX_LINE_BYTES, Lines, Rows, csv_names, csv_rows, display_name, split_leading_blanks
-from synth.hub_rows import hub_rows
 from synth.input_template import variables
 from synth.seed_errors import (
     LINES_OF_TEXT,
@@ -34,7 +33,7 @@ from synth.seed_errors import (
     not_utf8_error,
     one_per_line_hint,
 )
-from synth.table_rows import datasets_rows, parquet_names, parquet_rows
+from synth.table_rows import datasets_rows, hub_rows, parquet_names, parquet_rows
 from synth.transcoding import Utf8Reader
 
 _FORMATS = {

@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from schemas.identity import construct
-from schemas.records import Candidate, Counts, GeneratorName, Pair, Reason
-from schemas.spec import SeedKind
+from schemas.records import Candidate, Counts, GeneratorName, Pair, Reason, SeedKind
 
 Name = GeneratorName
 Kind = SeedKind

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from urllib.parse import urlencode
 
 import aiohttp
@@ -100,18 +100,13 @@ class Wire:
 
         try:
             async with first_byte_timeout:
-                return await self._post(base, data, on_first_byte, on_sent)
+                if (connections := self.connections.get(base)) is not None:
+                    return await connections.post(data, on_first_byte, on_sent)
+                assert self._session is not None
+                rest, proxy = f"/chat/completions{self.suffix}", self.proxies[base]
+                return await send_by_session(self._session, base, rest, data, None, proxy, on_first_byte, on_sent)
         except _FAILURES as error:
             raise self.failure(error, base, late=first_byte_timeout.expired()) from None
-
-    def _post(
-        self, base: str, data: bytes, on_first_byte: Callable[[], None], on_sent: Callable[[], None]
-    ) -> Awaitable[Response]:
-        if (connections := self.connections.get(base)) is not None:
-            return connections.post(data, on_first_byte, on_sent)
-        assert self._session is not None
-        path = f"/chat/completions{self.suffix}"
-        return send_by_session(self._session, base, path, data, None, self.proxies[base], on_first_byte, on_sent)
 
     async def models(self, base: str, headers: Mapping[str, str] | None = None) -> Response:
         """Ask for the list of models, with additional `headers`."""

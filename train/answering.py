@@ -77,15 +77,16 @@ class AnswerCollector:
     async def ask(self, systems: Sequence[System], open_teacher: OpenTeacher | None) -> Round:
         """Start the server that `systems` share, and ask them."""
         model, concurrency = systems[0].model, self._plan.spec.evaluate.concurrency
-        if model.local is None:
-            assert open_teacher is not None, "a teacher is asked"
-            opened = _remote(model.settings, open_teacher)
-        else:
-            opened = self._serve(model.local, concurrency)
+        adapter_check = None
         has_health_route = model.local is not None and model.local.vllm is None
         async with AsyncExitStack() as stack:
             async with self._reporting(starting=systems[0].name):  # loading takes minutes on a busy machine
-                endpoint, adapter_check = await stack.enter_async_context(opened)
+                if model.local is None:
+                    assert open_teacher is not None, "a teacher is asked"
+                    endpoint = await stack.enter_async_context(open_teacher(model.settings))
+                else:
+                    served = self._serve(model.local, concurrency)
+                    endpoint, adapter_check = await stack.enter_async_context(served)
             await stack.enter_async_context(self._reporting(endpoint.url if has_health_route else None))
             # One ledger per system: the same model has other attempts as a teacher than as a base. A model that
             # returns only reasoning is a result here, not a reason to stop.
@@ -277,14 +278,6 @@ def _judge_output(blank: Output, call: Call, plan: EvaluationPlan, seed: Seed) -
         return output
     refusal = {REFUSAL: call.reason.removeprefix("refused: ")} if status == "refused" and call.reason else {}
     return output.model_copy(update={"all_pass": False, "reasons": {**output.reasons, NO_ANSWER: no_answer, **refusal}})
-
-
-@asynccontextmanager
-async def _remote(
-    settings: TeacherSettings, open_teacher: OpenTeacher
-) -> AsyncIterator[tuple[Endpoint, AdapterCheck | None]]:
-    async with open_teacher(settings) as endpoint:
-        yield endpoint, None
 
 
 def _attributed_usage(call: Call, samples: int) -> tuple[Usage, float | None]:

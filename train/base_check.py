@@ -16,6 +16,7 @@ from schemas.spec import TrainSettings
 from synth.chat_template import Chat
 from train import unsloth_backend
 from train.base_model import (
+    SMALL_FILES,
     compute_dtype,
     context_of,
     read_config,
@@ -25,15 +26,6 @@ from train.base_model import (
 from train.models import Machine, billions_in, fitting_method, machine, training_gib
 from train.remote_code import has_code, runnable, trust_entry
 
-_SMALL_FILES = (
-    "config.json",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "chat_template.jinja",
-    "*.model",
-    "vocab.json",
-    "*.py",
-)
 _CACHED_LAYERS = {"full_attention", "sliding_attention"}
 _RECOMPUTED = ("gemma4_text", "recurrent_gemma")  # their configs do not show that layers differ
 _TRUSTED_NOTE = "train.trust_remote_code trusts exactly this code; if the code changes, it is refused."
@@ -178,7 +170,7 @@ def _inspect_on_hub(settings: TrainSettings) -> InspectedBase | Fact:
         folder = huggingface_hub.snapshot_download(
             settings.base,
             revision=settings.revision,
-            allow_patterns=list(_SMALL_FILES),
+            allow_patterns=[*SMALL_FILES, "*.py"],
             ignore_patterns=["*/*"],  # the same files that training fetches, so that the code has the same hash
         )
     except errors.GatedRepoError:

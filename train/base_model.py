@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _WEIGHT_FILES = ("*.safetensors", "*.safetensors.index.json")
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "*.model", "vocab.json")
-_OTHER_FILES = ("config.json", *_TOKENIZER_FILES)
+SMALL_FILES = ("config.json", *_TOKENIZER_FILES)
 # These too decide what is generated, by its end tokens; hashes of earlier versions do not cover them.
 _GENERATION_FILES = ("generation_config.json", "special_tokens_map.json", "added_tokens.json", "merges.txt")
 # Endings of transformers' classes for models that do not write text.
@@ -120,7 +120,7 @@ def _has_same_ends(base: Base, trained: TrainResult) -> bool:
 def _fetch(hub_id: str, revision: str | None) -> Path:
     import huggingface_hub
 
-    patterns = [*_WEIGHT_FILES, *_OTHER_FILES, *_GENERATION_FILES, "*.py", "README.md"]
+    patterns = [*_WEIGHT_FILES, *SMALL_FILES, *_GENERATION_FILES, "*.py", "README.md"]
     try:
         # Mistral's repositories hold a second copy of the weights in one file (consolidated*).
         return Path(
@@ -157,7 +157,7 @@ def _digests(folder: Path) -> list[tuple[str, str]]:
             where=str(folder),
             fix="A base model is a folder with config.json, *.safetensors and the tokenizer's files.",
         )
-    files = sorted({*weights, *(path for pattern in _OTHER_FILES for path in folder.glob(pattern))})
+    files = sorted({*weights, *(path for pattern in SMALL_FILES for path in folder.glob(pattern))})
     return [(path.name, sha256(path)) for path in files]
 
 

@@ -82,7 +82,7 @@ def dataset_of(data: Data, system_prompt: str = "") -> Dataset:
     if isinstance(data, str | Path):
         folder = Path(data)
         train, validation = _exported_rows(folder, "train"), _exported_rows(folder, "validation")
-        held_out = [_conversation_text(row["prompt"]) for row in exported_rows(folder, "test")]
+        held_out = [conversation_text(row["prompt"]) for row in exported_rows(folder, "test")]
         manifest = folder / "manifest.json"
         preferences, preferred = load_preferences(folder, "train"), load_preferences(folder, "validation")
         edited = {row["pair_id"] for row in manifest_rows(manifest) if row.get("replaces")}
@@ -95,7 +95,7 @@ def dataset_of(data: Data, system_prompt: str = "") -> Dataset:
     ):
         splits[split].append(row)
     rows_id = content_id("rows", [splits["train"], splits["validation"]])
-    held_out = [_conversation_text(row["prompt"]) for row in splits["test"]]
+    held_out = [conversation_text(row["prompt"]) for row in splits["test"]]
     pairs = (row.pair for row in data.accepted()) if isinstance(data, Pool) else data
     edited = {pair.id for pair in pairs if isinstance(pair, Pair) and pair.origin.by == "edited"}
     return Dataset(rows_id, splits["train"], splits["validation"], held_out, edited=edited)
@@ -206,7 +206,7 @@ def refuse_contaminated(dataset: Dataset) -> None:
     preferences = (("a preference", preference["prompt"]) for preference in (*dataset.preferences, *dataset.preferred))
     rows = ((f"row {row['pair_id']}", row["prompt"]) for row in (*dataset.train, *dataset.validation))
     for name, prompt in chain(rows, preferences):
-        if _normalise(text := _conversation_text(prompt)) in held_out:
+        if _normalise(text := conversation_text(prompt)) in held_out:
             raise InputError(
                 f"{name} is also a test input: {text[:160]!r}.",
                 why="A model that has seen the test set would be measured on what it memorised.",
@@ -226,7 +226,7 @@ def seen_in_training(store: Store, dataset_id: str, seeds: Sequence[Seed]) -> li
     return sorted(seen.values(), key=lambda seed: seed.source)
 
 
-def _conversation_text(prompt: Sequence[Mapping[str, str]]) -> str:
+def conversation_text(prompt: Sequence[Mapping[str, str]]) -> str:
     """All turns except the system prompt: the same last message in a different conversation is a different input."""
     return "\n".join(message["content"] for message in prompt if message["role"] != "system")
 

@@ -38,7 +38,7 @@ from train.answering import AnswerCollector, Answers, OpenTeacher
 from train.base_model import Base, find_trained_base
 from train.checks import Check, Checks, build_checks, checks_for, void_references
 from train.comparison import compare_last
-from train.dataset import Data, TrainingRow, dataset_of, refuse_contaminated
+from train.dataset import Data, TrainingRow, conversation_text, dataset_of, refuse_contaminated
 from train.intervals import Interval
 from train.invented import detail_gates, invented_rate
 from train.judged import OpenJudge, judged
@@ -146,8 +146,7 @@ def _seeds_of(
 
 def _exemplar(row: TrainingRow) -> Exemplar:
     """A training row as an exemplar; the input of a conversation is all turns before the answer."""
-    turns = [message["content"] for message in row["prompt"] if message["role"] != "system"]
-    return Exemplar(input="\n".join(turns), output=row["completion"][0]["content"])
+    return Exemplar(input=conversation_text(row["prompt"]), output=row["completion"][0]["content"])
 
 
 def trained_rows(store: Store, trained: TrainResult) -> list[Exemplar]:
@@ -323,7 +322,7 @@ async def measured(
     answered. Reports progress("evaluate", {done, total, in_flight, system, mode, tokens}), counted in answers. Raises
     NoWork when no system gave any answer, and PairsmithError when the adapter is not really on or not really off.
     """
-    started, known = time.monotonic(), store.call_index().keys()
+    started, known = time.monotonic(), {key for key, *_ in store.each_answer()}
     collector = AnswerCollector(plan, store, progress)
     # One model at a time, so that the servers of base and tuned are never in memory together.
     rounds = [
@@ -334,10 +333,10 @@ async def measured(
     outputs = tuple(output for by_mode in answers for mode in MODES for output in by_mode[mode].outputs)
     if not any(output.answered for output in outputs):
         raise NoWork("no system gave a single answer.", fix="Check the failures above, and run it again.")
-    judgements, to_judges = await judged(plan, outputs, open_judge, progress)
+    judgements, judge = await judged(plan, outputs, open_judge, progress)
     sampled, greedy = decodings(plan.spec)
     examples = [Example(seed_id=seed.id, input=seed.body) for seed in plan.seeds]
-    costs = (*(cost for round_ in rounds for cost in round_.costs), *to_judges.costs)
+    costs = (*(cost for round_ in rounds for cost in round_.costs), *(judge.costs if judge else ()))
     random_seed, spent = plan.spec.train.seed, total(costs)
     return Evaluation(
         id=plan.id,
@@ -363,8 +362,8 @@ async def measured(
         judged=judgements,
         validation=tuple(output for round_ in rounds for output in round_.validation),
         validation_inputs={seed.id: seed.body for seed in plan.validation},
-        calls_sent=sum(round_.sent for round_ in rounds) + to_judges.sent,
-        calls_reused=sum(output.key in known for output in outputs) + to_judges.reused,
+        calls_sent=sum(round_.sent for round_ in rounds) + (judge.sent if judge else 0),
+        calls_reused=sum(output.key in known for output in outputs) + (judge.reused if judge else 0),
         usage=spent.usage,
         usd=spent.total,
         costs=costs,

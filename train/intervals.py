@@ -119,22 +119,16 @@ def difference(
     return _interval(difference_limits(*sides, level, groups=groups), level, len(passed_a), groups)
 
 
-def sign_flip_p(
-    passed_a: Sequence[int],
-    asked_a: Sequence[int],
-    passed_b: Sequence[int],
-    asked_b: Sequence[int],
-    *,
-    groups: Sequence[str] | None = None,
-) -> float:
-    """Two-sided p-value of "a and b are equally good", exact for any number of seeds or groups (to 15 digits).
+def sign_flip_p(*columns: Sequence[int], groups: Sequence[str] | None = None) -> float:
+    """Two-sided p-value of "a and b are equally good", exact for any number of seeds or groups (to 15 digits). The
+    columns are those of `difference`.
 
     The statistic sums passed_a * asked_b - passed_b * asked_a over seeds: integers, proportional to the difference of
     shares if every seed was asked equally often.
     """
     from train.limits import paired_counts, seed_differences, sign_flips
 
-    return float(sign_flips(seed_differences(*paired_counts(passed_a, asked_a, passed_b, asked_b), groups)))
+    return float(sign_flips(seed_differences(*paired_counts(*columns), groups)))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -168,21 +162,14 @@ def required_standard_errors(p_value: float | None, p_holm: float | None) -> flo
     return standard_errors(0.05 * p_value / p_holm if p_value and p_holm else 0.05)
 
 
-def flip_spread(
-    passed_a: Sequence[int],
-    asked_a: Sequence[int],
-    passed_b: Sequence[int],
-    asked_b: Sequence[int],
-    *,
-    groups: Sequence[str] | None = None,
-) -> tuple[float, float] | None:
+def flip_spread(*columns: Sequence[int], groups: Sequence[str] | None = None) -> tuple[float, float] | None:
     """The standard deviation of the sign-flip statistic and half of the step between its values, both as multiples of
-    its observed value; None if that is 0."""
+    its observed value; None if that is 0. The columns are those of `difference`."""
     import numpy as np
 
     from train.limits import paired_counts, seed_differences
 
-    steps = seed_differences(*paired_counts(passed_a, asked_a, passed_b, asked_b), groups)
+    steps = seed_differences(*paired_counts(*columns), groups)
     observed = abs(float(steps.sum()))
     return (math.sqrt(float((steps**2).sum())) / observed, float(np.gcd.reduce(steps)) / observed) if observed else None
 

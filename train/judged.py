@@ -9,36 +9,17 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 
-from curate.judge import Judge, open_judge, same_family_warnings
+from curate.judge import Judge, same_family_warnings
 from schemas.blocking import together
-from schemas.money import Cost
-from schemas.progress import Progress, Say
-from schemas.project import Project
+from schemas.progress import Progress
 from schemas.records import Reason
 from schemas.spec import Spec, TeacherSettings
-from schemas.store import Store
 from train.judgements import Checklist, JudgedEvaluation, PairwiseChoice, checklist_result, first_wins, win_rates
 from train.metrics import Output
 from train.systems import EvaluationPlan
 
 OpenJudge = Callable[[AsyncExitStack], Awaitable[Judge | None]]
-
-
-class JudgeSpending:
-    """The requests sent to the judges of one evaluation, and their cost."""
-
-    def __init__(self, judge: Judge | None = None) -> None:
-        self.costs: list[Cost] = judge.costs if judge else []
-        self.sent, self.reused = (judge.sent, judge.reused) if judge else (0, 0)
-
-
-def judge_opener(project: Project, store: Store, say: Say) -> OpenJudge:
-    """Returns a function that opens the judges a spec names for its evaluation."""
-
-    async def open_in(stack: AsyncExitStack) -> Judge | None:
-        return await open_judge(project, store, project.spec.evaluate.judges, stack, say)
-
-    return open_in
+"""Opens the judges that the spec names for its evaluation until the stack is closed; None if it names none."""
 
 
 def warnings(spec: Spec) -> list[str]:
@@ -55,13 +36,11 @@ def warnings(spec: Spec) -> list[str]:
 
 async def judged(
     plan: EvaluationPlan, outputs: Sequence[Output], open_judge: OpenJudge | None, progress: Progress
-) -> tuple[JudgedEvaluation | None, JudgeSpending]:
-    """The judges' results for the answers, and their cost; None if the spec names no judge."""
+) -> tuple[JudgedEvaluation, Judge] | tuple[None, None]:
+    """The judges' results for the answers, and the judges, which know what these cost; None if the spec names none."""
     async with AsyncExitStack() as stack:
         judge = None if open_judge is None else await open_judge(stack)
-        if judge is None:
-            return None, JudgeSpending()
-        return await _JudgingRun(plan, outputs, judge, progress).all(), JudgeSpending(judge)
+        return (None, None) if judge is None else (await _JudgingRun(plan, outputs, judge, progress).all(), judge)
 
 
 class _JudgingRun:

@@ -5,7 +5,7 @@ Labels follow the convention of transformers: -100 for a token without loss.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import groupby
 from typing import Any
 
@@ -72,17 +72,14 @@ def assert_completion_only(chat: Chat, row: TrainingRow, input_ids: Sequence[int
     return len(learned)
 
 
-def _spans(tokenizer: Any, input_ids: Sequence[int], labels: Sequence[int]) -> Iterator[tuple[bool, str]]:
-    marked = zip(input_ids, labels, strict=True)
-    for learned, tokens in groupby(marked, key=lambda pair: pair[1] != IGNORED):
-        yield learned, _decode(tokenizer, [token for token, _ in tokens])
-
-
 def _decode(tokenizer: Any, ids: Sequence[int]) -> str:
     return str(tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False))
 
 
 def plain_preview(tokenizer: Any, input_ids: Sequence[int], labels: Sequence[int]) -> str:
     """A tokenised row as text: learned tokens are enclosed in [[ and ]], and line ends are shown as ⏎."""
-    spans = _spans(tokenizer, input_ids, labels)
-    return "".join(f"[[{text}]]" if learned else text for learned, text in spans).replace("\n", "⏎\n")
+    parts = []
+    for learned, tokens in groupby(zip(input_ids, labels, strict=True), key=lambda pair: pair[1] != IGNORED):
+        text = _decode(tokenizer, [token for token, _ in tokens])
+        parts.append(f"[[{text}]]" if learned else text)
+    return "".join(parts).replace("\n", "⏎\n")

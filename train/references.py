@@ -28,7 +28,7 @@ from schemas.records import Record
 from train.checks import matches_reference, parse_values
 from train.intervals import ALONE, grouped, share
 from train.limits import group_discount, score_limits, share_limits, sum_by_group
-from train.reference_result import MeanEstimate, ReferenceResult
+from train.metrics import MeanEstimate, ReferenceResult
 
 NO_LABEL = "(no label)"
 

@@ -114,7 +114,7 @@ def verdict(evaluation: Evaluation, ship_at: float = 0.5) -> ModelVerdict:
     if tuned.sampled.pass_rate is None and tuned.greedy.pass_rate is None:
         ways, flip = _why_incomplete(evaluation, tuned)
         decision, because, flips = "do not ship", [f"tuned gave no complete answer: {ways}"], [flip]
-        if not tuned.sampled.answered + tuned.greedy.answered:
+        if not tuned.count("answered"):
             decision, because = "not enough evidence", ["no answer of tuned arrived, so nothing is known about it"]
             flips = [_RERUN]
     elif fine_tune != "fine-tune":
@@ -174,9 +174,7 @@ def _why_incomplete(evaluation: Evaluation, system: SystemResult) -> tuple[str, 
 def _incomplete_systems(systems: Iterable[SystemResult]) -> Iterator[str]:
     """Systems with more than a few missing answers; the missing ones may differ from those that arrived."""
     for system in systems:
-        asked, answered = (
-            sum(getattr(mode, of) for mode in (system.sampled, system.greedy)) for of in ("asked", "answered")
-        )
+        asked, answered = system.count("asked"), system.count("answered")
         if asked - answered > MAX_UNKNOWN * asked:
             yield f"{asked - answered} of {asked} answers of {system.label} never arrived, and they may differ"
 
@@ -205,15 +203,13 @@ def _unscored_systems(systems: Iterable[SystemResult], hanging: Collection[str])
     """Systems with more than a few answers that no check failed but one could not judge; of those named in `hanging`,
     the few decide a comparison."""
     for system in systems:
-        modes = (system.sampled, system.greedy)
-        unscored, answered = sum(mode.not_scored for mode in modes), sum(mode.answered for mode in modes)
+        unscored, answered = system.count("not_scored"), system.count("answered")
         if unscored > MAX_UNKNOWN * answered or system.name in hanging:
             yield f"a check could not judge {unscored} of {answered} answers of {system.label}, which may be good ones"
 
 
 def _passes_nothing(evaluation: Evaluation) -> bool:
-    tuned = evaluation.system(TUNED)
-    return not tuned.sampled.passed + tuned.greedy.passed
+    return not evaluation.system(TUNED).count("passed")
 
 
 def relation(evaluation: Evaluation, other: SystemResult) -> Relation:
@@ -282,9 +278,7 @@ def _describe_relation(evaluation: Evaluation, other: SystemResult, how: Relatio
 
 def _cut_note(system: SystemResult) -> str:
     """If many of a rival's answers were cut, the limit may have made part of the difference."""
-    cut, answered = (
-        sum(getattr(mode, of) for mode in (system.sampled, system.greedy)) for of in ("truncated", "answered")
-    )
+    cut, answered = system.count("truncated"), system.count("answered")
     note = f"; {cut} of {answered} answers of {system.label} were cut at the token limit"
     return f"{note} (evaluate.sampling.max_tokens) and count as not passed" if cut > _MANY_CUT * answered else ""
 

@@ -171,7 +171,7 @@ def bytes_of_texts(folder: Path) -> int:
 
     total = 0
     with Store.open(f"sqlite:///{folder / 'pairsmith.db'}", write=False) as store:
-        for key in store.call_index():
+        for key in {key for key, *_ in store.each_answer()}:
             for call in store.calls(key):
                 texts = [message["content"] for message in (*call.request["messages"], call.raw["message"])]
                 total += sum(len(text.encode()) for text in texts)

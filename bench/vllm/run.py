@@ -22,7 +22,7 @@ from schemas.records import Message, Sampling
 from schemas.spec import TeacherSettings
 from schemas.store import Store
 from synth.embedded.weights import embedded_weights
-from synth.ledger import Ledger
+from synth.ledger import Ledger, Question
 from synth.local_vllm import VllmServer, find_vllm_python, has_gpu, vllm
 from synth.teachers import opened
 
@@ -85,7 +85,7 @@ async def by_pairsmith(server: VllmServer, scratch: Path, count: int, in_flight:
             ledger = Ledger(store, endpoint, teacher)
             began, used = time.monotonic(), cpu_s()
             chats = [(Message(role="user", content=prompt(number)),) for number in range(count)]
-            await asyncio.gather(*(ledger.complete(chat, sampling) for chat in chats))
+            await asyncio.gather(*(ledger.answer(Question(chat, sampling)) for chat in chats))
             seconds, cpu = time.monotonic() - began, cpu_s() - used
             assert ledger.usage.completion_tokens == count * TOKENS
     return count * TOKENS / seconds, cpu

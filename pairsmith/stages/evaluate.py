@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -52,13 +53,13 @@ def evaluate(
         record.outcome = EvaluateOutcome(**plan.inputs_of("evaluate", project, store)._asdict())
         trained = latest_adapter(project, store)
         plan.warn_outdated(project, store, _MEASURED, say)
+        from curate.judge import open_judge
         from synth.teachers import identified, opened
 
         teacher = identified(spec.teacher_for("evaluate"), say) if spec.needs_teacher else None
         say("preparing the evaluation")
         from train.evaluation import held_out_seeds, measure_or_load, plan_evaluation, trained_rows, validation_seeds
         from train.failures import describe_refusals
-        from train.judged import judge_opener
         from train.priced import priced
         from train.verdict import verdict
 
@@ -73,7 +74,7 @@ def evaluate(
             # may take minutes, and reports progress
             find_vllm_python(spec.evaluate.vllm_python, gpu=has_gpu(), say=say)
         _say_all(say, (*_caveats(project, store, measurement), *_planned_requests(measurement, folder)))
-        judges = judge_opener(project, store, say)
+        judges = partial(open_judge, project, store, project.spec.evaluate.judges, say=say)
         measured = run(measure_or_load(measurement, store, folder, lambda t: opened(t, say), progress, judges))
         _say_all(say, (f"warning: {sentence}" for sentence in describe_refusals(measured)))
         path, digest = project.inside(Path(measured.path)), sha256(Path(measured.path))
@@ -301,10 +302,16 @@ def exit_code(outcome: EvaluateOutcome) -> int:
 
 def tables(project: Project, outcome: EvaluateOutcome) -> list[RenderableType]:
     """The systems and checks of an evaluation as tables, and the comparisons in words."""
-    from train.judged_table import judged_lines, judged_table
     from train.metrics import Evaluation
     from train.priced import priced
-    from train.results_table import checks_table, comparison_lines, references_table, systems_table
+    from train.results_table import (
+        checks_table,
+        comparison_lines,
+        judged_lines,
+        judged_table,
+        references_table,
+        systems_table,
+    )
     from train.verdict import in_words, verdict
 
     measured = Evaluation.model_validate_json((project.folder / outcome.files[0]).read_bytes())

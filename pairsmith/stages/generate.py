@@ -347,8 +347,8 @@ def _earlier_prompts(store: Store, ways: Iterable[str]) -> set[str]:
 def _counted(ledgers: Sequence[Ledger]) -> dict[str, Any]:
     return {
         **teachers.spent(ledgers),
-        "retries": dict(sum((ledger.flow.retries_by_kind for ledger in ledgers), Counter())),
-        "left_alone": {url: why for ledger in ledgers for url, why in ledger.flow.left_alone.items()},
+        "retries": dict(sum((ledger.endpoint.flow.retries_by_kind for ledger in ledgers), Counter())),
+        "left_alone": {url: why for ledger in ledgers for url, why in ledger.endpoint.flow.left_alone.items()},
         "served": dict(sum((ledger.served for ledger in ledgers), Counter())),
         "mixed": {ledger.identity: dict(ledger.served) for ledger in ledgers if _has_other_models(ledger)},
         "usage_unknown": sum(ledger.usage_unknown for ledger in ledgers),

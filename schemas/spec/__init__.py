@@ -13,7 +13,6 @@ from pydantic import Field, model_validator
 from schemas.kinds import with_defaults
 from schemas.labels import label_in
 from schemas.records import Direction
-from schemas.spec.budget import BudgetSettings
 from schemas.spec.curate import CurateSettings, GateSettings, JudgeQuestion, LengthSettings, Mode
 from schemas.spec.export import ExportSettings
 from schemas.spec.generate import BackwardSettings, ForwardSettings, GenerateSettings
@@ -22,7 +21,7 @@ from schemas.spec.review import ReviewSettings, ReviewShares
 from schemas.spec.section import Drawing, EnvNameIfAny, Pattern, Section, given, later
 from schemas.spec.task import Exemplar, SeedSource, TaskSettings
 from schemas.spec.teacher import BatchForm, TeacherSettings
-from schemas.spec.train import EvaluateSettings, SeedKind, SplitSettings, TrainSettings
+from schemas.spec.train import EvaluateSettings, SplitSettings, TrainSettings
 
 __all__ = [
     "BackwardSettings",
@@ -41,7 +40,6 @@ __all__ = [
     "ReviewSettings",
     "ReviewShares",
     "Section",
-    "SeedKind",
     "SeedSource",
     "Spec",
     "SplitSettings",
@@ -61,6 +59,13 @@ class StoreSettings(Section):
 
     url: str | None = None
     url_env: EnvNameIfAny = None
+
+
+class BudgetSettings(Section):
+    """`max_usd` caps the total spending on teachers through the store, for all purposes. The maximum cost of a request
+    is reserved before it is sent, so a cap needs a price and a `max_tokens`."""
+
+    max_usd: float | None = Field(default=None, gt=0, allow_inf_nan=False)
 
 
 class Spec(Section):

@@ -63,15 +63,26 @@ def given(section: type[Given], where: str, **values: Any) -> Given:
         first = invalid.errors()[0]
         key = ".".join(map(str, first["loc"]))
         if first["type"] == "extra_forbidden":
-            model: type[BaseModel] = section
-            for part in first["loc"][:-1]:
-                inner = model.model_fields[str(part)].annotation if part in model.model_fields else None
-                model = inner if isinstance(inner, type) and issubclass(inner, BaseModel) else model
-            raise no_setting(where, key, model.model_fields) from None
+            raise no_setting(where, key, model_at(section, first["loc"][:-1]).model_fields) from None
         # A value in place of a variable's name, or in a table of headers, may be the secret itself.
         is_shown = not is_env(first["loc"]) and not isinstance(first.get("input"), Mapping)
         place = f": {key} = {shown(first.get('input'))}" if is_shown else f": {key}"
         raise usage_error_from([first], where=f"{where}{place}" if key else where) from None
+
+
+def model_at(model: type[BaseModel], keys: Iterable[int | str]) -> type[BaseModel]:
+    """The model of the table that `keys` lead to from that of `model`, or of the last table on the way."""
+    for part in keys:
+        field = model.model_fields.get(str(part))
+        model = (model_in(field.annotation) if field else None) or model
+    return model
+
+
+def model_in(annotation: Any) -> type[BaseModel] | None:
+    """The model in the type of a key; None if it is not a table."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((model for part in get_args(annotation) if (model := model_in(part))), None)
 
 
 def no_setting(where: str, key: str, legal: Iterable[str]) -> UsageError:

@@ -14,6 +14,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 from schemas.files import refuse_non_utf8_name
 from schemas.kinds import KINDS, KindName
 from schemas.labels import folded_label
+from schemas.records import SeedKind, Split
 from schemas.spec.section import Section, later
 
 
@@ -135,7 +136,7 @@ class SeedSource(Section):
     """
 
     path: str = Field(min_length=1)
-    kind: Literal["input", "output", "pair", "conversation"] = "input"
+    kind: SeedKind = "input"
     format: Literal["jsonl", "json", "csv", "parquet", "text", "document", "datasets", "hub"] | None = None
     columns: dict[str, str] = Field(default_factory=dict)
     input: str | None = later(min_length=1)
@@ -146,7 +147,7 @@ class SeedSource(Section):
     config: str | None = later(min_length=1)
     revision: str | None = later(min_length=1)
     encoding: str | None = later(min_length=1)
-    use: Literal["train", "validation", "test"] | None = later()
+    use: Split | None = later()
     license: str | None = None
     limit: int | None = Field(default=None, ge=1)
 

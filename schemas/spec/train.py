@@ -6,11 +6,10 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, field_validator, model_validator
 
-from schemas.records import Sampling, added
+from schemas.records import Sampling, SeedKind, added
 from schemas.spec.section import Drawing, Pattern, Section, UserFunction, later
 from schemas.user_modules import UserReference
 
-SeedKind = Literal["input", "output", "pair", "conversation"]
 Share = Annotated[float, Field(ge=0, lt=1)]
 
 

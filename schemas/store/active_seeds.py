@@ -60,12 +60,8 @@ def each_seed(store: Reading) -> Iterator[Seed]:
     c, last = tables.seeds.c, -1
     query = sa.select(c.position, c.id, c.body).order_by(c.position).limit(_PAGE)
     while page := store.rows(query.where(c.position > last)):
-        yield from (_seed_of_row(store, id_, body) for _, id_, body in page)
+        yield from (seed_from_body(id_, body) or store.read(Seed, body) for _, id_, body in page)
         last = page[-1][0]
-
-
-def _seed_of_row(store: Reading, id_: str, body: str) -> Seed:
-    return seed_from_body(id_, body) or store.read(Seed, body)
 
 
 def _insert_page(rows: Sequence[tuple[str, str]], connection: sa.Connection) -> None:

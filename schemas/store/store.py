@@ -231,13 +231,6 @@ class Store(Reading):
         c = tables.calls.c
         yield from map(tuple, self.each_row(sa.select(c.key, c.attempt, c.status).order_by(c.attempt)))
 
-    def call_index(self) -> dict[str, tuple[tuple[int, str], ...]]:
-        """key -> (attempt, status) of every call, by attempt."""
-        index: dict[str, tuple[tuple[int, str], ...]] = {}
-        for key, attempt, status in self.each_answer():
-            index[key] = (*index.get(key, ()), (attempt, status))
-        return index
-
     def calls(self, key: str) -> list[Call]:
         """The answers of one key by attempt, each with its request."""
         c = tables.calls.c

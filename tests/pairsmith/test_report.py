@@ -29,8 +29,7 @@ from schemas.store import Store
 from tests.pairsmith import report_project
 from train.intervals import Interval
 from train.learning_curve import in_words
-from train.metrics import MODES
-from train.reference_result import ReferenceResult
+from train.metrics import MODES, ReferenceResult
 from train.results import Step, Validation
 from train.results_table import SIMULTANEOUS_NOTE, comparison_lines
 from train.verdict import GATES_ONLY_NOTE, verdict

@@ -19,6 +19,7 @@ import pytest
 
 from schemas.records import content_id
 from schemas.store import Store
+from tests.ledger_rows import call_index
 from tests.pairsmith import forked
 from tests.pairsmith.conftest import Project
 from tests.synth.loopback import LoopbackTeacher, says
@@ -65,7 +66,7 @@ def test_an_old_store_opens_with_every_record_under_its_id(old: Project) -> None
             "routed": [sampled.id for reasons in store.sampled().values() for sampled in reasons],
             "artifacts": [artifact.id for artifact in store.artifacts()],
         }
-        calls = sorted((call.key, call.attempt, call.status) for key in store.call_index() for call in store.calls(key))
+        calls = sorted((call.key, call.attempt, call.status) for key in call_index(store) for call in store.calls(key))
         accepted = [list(member) for member in store.artifacts("dataset")[-1].members]
     assert {kind: sorted(ids) for kind, ids in records.items()} == {
         kind: sorted(ids) for kind, ids in EXPECTED["ids"].items()
@@ -78,7 +79,7 @@ def test_call_key_is_the_hash_of_the_question(old: Project) -> None:
     """The recipe in full: teacher, revision, messages, sampling, schema, sample. The seed is that of sample 0 and
     attempt 1. Address, request size and port are not part of it."""
     with opened(old) as store:
-        calls = [call for key in store.call_index() for call in store.calls(key)]
+        calls = [call for key in call_index(store) for call in store.calls(key)]
     first_sample: dict[str, int] = {}
     for call in calls:
         first_sample[call.request_id] = min(call.sample, first_sample.get(call.request_id, call.sample))
@@ -99,7 +100,7 @@ def test_pool_is_recreated_from_the_ledger_alone(old: Project, tmp_path: Path) -
     and creates the same candidates with the same fingerprints and pairs."""
     again = Project(copied(tmp_path / "again"))
     with opened(old) as store, opened(again) as empty:
-        empty.write(*(call for key in store.call_index() for call in store.calls(key)))
+        empty.write(*(call for key in call_index(store) for call in store.calls(key)))
     answer = again.json("generate")
     assert (answer["calls_sent"], answer["failed"]) == (0, 6)
     assert answer["facts"]["scopes"] == EXPECTED["scopes"]

@@ -13,8 +13,8 @@ import pytest
 from schemas.store import Store
 from synth.answers import finish_meaning, judged, schema_violation
 from synth.error_words import error_body
-from synth.ledger import Completion, FailedSample, Ledger
-from synth.redaction import without_key, without_user_info
+from synth.ledger import Completion, FailedSample, Ledger, Question
+from synth.redaction import without_keys, without_user_info
 from tests.synth.loopback import Ask, LoopbackTeacher, Reply, fails
 from tests.synth.test_ledger import KEY, PLAIN, chat, choice, texts, with_ledger
 
@@ -38,7 +38,7 @@ def test_invalid_token_count_costs_no_answer(name: str, number: str, tmp_path: P
 
         async def ask(ledger: Ledger, store: Store) -> None:
             for question in ("a dog", "a cat"):
-                assert texts(await ledger.complete(chat(question), PLAIN)) == ["a"]
+                assert texts(await ledger.answer(Question(chat(question), PLAIN))) == ["a"]
             known = name == "cached_tokens"
             assert ledger.usage_unknown == (0 if known else 2)
             assert store.spent().usage.prompt_tokens == (14 if known else 0)
@@ -155,7 +155,7 @@ def test_damage_outside_of_the_text_costs_no_answer(tmp_path: Path) -> None:
     with LoopbackTeacher(lambda ask: Reply(body=body(one))) as teacher:
 
         async def ask(ledger: Ledger, store: Store) -> None:
-            assert texts(await ledger.complete(chat("a dog"), PLAIN)) == ["a"]
+            assert texts(await ledger.answer(Question(chat("a dog"), PLAIN))) == ["a"]
 
         with_ledger(teacher, tmp_path, ask)
 
@@ -179,7 +179,7 @@ SLASHED = "sk/very+secret&0123=456<789"
 )
 def test_key_is_redacted_in_every_encoding(spelled: str) -> None:
     """In URLs, JSON within JSON, HTML and base64."""
-    shown = without_key(f"no: {spelled}.", SLASHED)
+    shown = without_keys(f"no: {spelled}.", SLASHED)
     assert "***" in shown
     assert SLASHED[3:20] not in shown
     assert spelled[8:24] not in shown
@@ -202,7 +202,7 @@ def test_error_instead_of_a_choice_is_stored_without_the_key(reply: Reply, tmp_p
     with LoopbackTeacher(lambda ask: reply) as teacher:
 
         async def ask(ledger: Ledger, store: Store) -> None:
-            (answer,) = await ledger.complete(chat("a dog"), PLAIN)
+            (answer,) = await ledger.answer(Question(chat("a dog"), PLAIN))
             assert isinstance(answer, FailedSample)
             stored = str([call.model_dump() for call in store.calls(answer.key)]) + answer.reason
             assert not any(spelled in stored for spelled in spellings)
@@ -227,7 +227,7 @@ def test_malformed_error_fails_only_its_row(reply: Reply, tmp_path: Path) -> Non
     with LoopbackTeacher(lambda ask: reply) as teacher:
 
         async def ask(ledger: Ledger, store: Store) -> None:
-            (answer,) = await ledger.complete(chat("a dog"), PLAIN)
+            (answer,) = await ledger.answer(Question(chat("a dog"), PLAIN))
             assert isinstance(answer, FailedSample)
 
         with_ledger(teacher, tmp_path, ask, retries=0)
@@ -255,7 +255,7 @@ def test_key_in_an_answer_is_never_redacted(key: str, tmp_path: Path) -> None:
     with LoopbackTeacher(reply) as teacher:
 
         async def ask(ledger: Ledger, store: Store) -> None:
-            (answer,) = await ledger.complete(chat("a dog"), PLAIN)
+            (answer,) = await ledger.answer(Question(chat("a dog"), PLAIN))
             assert isinstance(answer, Completion)
             assert answer.text == store.calls(answer.key)[0].raw["message"]["content"] == text
 

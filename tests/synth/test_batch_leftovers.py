@@ -19,11 +19,10 @@ from schemas.money import Cost
 from schemas.spec import TeacherSettings
 from schemas.store import Store
 from synth import batch_api, earlier_batches
-from synth.batch_lines import Result
-from synth.batch_results import Results, spooled
+from synth.batch_lines import Result, Results, spooled
 from synth.batches import Batches
 from synth.endpoint import Endpoint
-from synth.ledger import Completion, Ledger
+from synth.ledger import Completion, Ledger, Question
 from tests.synth.batch_loopback import BatchProvider
 from tests.synth.test_batches import EVERY_FORM, SAMPLING, ask_dogs, chat, with_batches
 from tests.synth.test_lost_batches import Busy, all_answered, forget_submitted_batches, refuses_upload, submit_and_stop
@@ -145,7 +144,7 @@ def test_run_that_needs_no_batch_does_not_fail_for_one(
             return web.Response(status=500)
 
     async def others(ledger: Ledger) -> None:
-        (answer,) = await ledger.complete(chat("cat"), SAMPLING)
+        (answer,) = await ledger.answer(Question(chat("cat"), SAMPLING))
         assert isinstance(answer, Completion)
         assert ledger.batches is not None
         await ledger.batches.settle_unasked()
@@ -292,7 +291,7 @@ def test_batch_that_no_run_needs_counts_with_its_real_cost(form: str, tmp_path: 
     which takes one look. Its answers are used when the prompt is the old one again."""
 
     async def others(ledger: Ledger, lines: list[str]) -> list[str]:
-        await asyncio.gather(*(ledger.complete(chat(f"cat {i}"), SAMPLING) for i in range(2)))
+        await asyncio.gather(*(ledger.answer(Question(chat(f"cat {i}"), SAMPLING)) for i in range(2)))
         assert ledger.batches is not None
         await ledger.batches.settle_unasked()
         return lines

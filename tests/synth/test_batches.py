@@ -26,7 +26,7 @@ from synth.batch_lines import BatchLine, State, max_costs
 from synth.batches import Batches
 from synth.chat_completions import StoppedError
 from synth.endpoint import Endpoint
-from synth.ledger import Completion, FailedSample, Ledger
+from synth.ledger import Completion, FailedSample, Ledger, Question
 from tests.synth.batch_loopback import BatchProvider
 
 EVERY_FORM = pytest.mark.parametrize("form", ["openai", "mistral", "together", "anthropic", "gemini"])
@@ -61,7 +61,7 @@ def with_batches(
 
 
 async def ask_dogs(ledger: Ledger, count: int = 20, n: int = 1) -> list[list[Completion | FailedSample]]:
-    return list(await asyncio.gather(*(ledger.complete(chat(f"dog {i}"), SAMPLING, n) for i in range(count))))
+    return list(await asyncio.gather(*(ledger.answer(Question(chat(f"dog {i}"), SAMPLING), n) for i in range(count))))
 
 
 @EVERY_FORM
@@ -337,7 +337,7 @@ def gemini_config(folder: Path, provider: BatchProvider, **extra: Any) -> Any:
     """The generationConfig that `sampling.extra` becomes in Gemini's own format."""
 
     async def work(ledger: Ledger, lines: list[str]) -> Any:
-        await ledger.complete(chat("a dog"), SAMPLING.model_copy(update={"extra": extra}))
+        await ledger.answer(Question(chat("a dog"), SAMPLING.model_copy(update={"extra": extra})))
         return provider.bodies[-1]["generationConfig"]
 
     return with_batches(provider, folder, work)
@@ -379,7 +379,7 @@ def test_schema_reaches_gemini_in_its_own_form(tmp_path: Path) -> None:
 
     def config(schema: Json) -> Any:
         async def work(ledger: Ledger, lines: list[str]) -> Any:
-            await ledger.complete(chat("a dog"), SAMPLING, 1, schema)
+            await ledger.answer(Question(chat("a dog"), SAMPLING, schema), 1)
             return provider.bodies[-1]["generationConfig"]
 
         return with_batches(provider, tmp_path, work)
@@ -480,7 +480,7 @@ def test_line_completed_without_a_response_does_not_count_as_an_attempt(tmp_path
     unreadable answer: it is submitted again and uses none of the row's attempts."""
 
     async def work(ledger: Ledger, lines: list[str]) -> None:
-        (answer,) = await ledger.complete(chat("dog 0"), SAMPLING)
+        (answer,) = await ledger.answer(Question(chat("dog 0"), SAMPLING))
         assert isinstance(answer, Completion)
         assert answer.attempt == 1
 

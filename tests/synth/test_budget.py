@@ -27,7 +27,7 @@ from schemas.store.budget import Budget
 from schemas.store.shared import shared
 from synth.chat_completions import StoppedError
 from synth.endpoint import Endpoint
-from synth.ledger import FailedSample, Ledger
+from synth.ledger import FailedSample, Ledger, Question
 from synth.teachers import teacher as open_teacher
 from tests.synth.loopback import Ask, LoopbackTeacher, Reply, cuts, fails, says
 
@@ -72,7 +72,7 @@ async def spend(url: str, store: Store, questions: int, *, first: int = 0, **tea
         async def one(number: int) -> Any:
             try:
                 chat = [Message(role="user", content=f"question {number}")]
-                return await ledger.complete(chat, LIMITED, 1 + number % 3)
+                return await ledger.answer(Question(chat, LIMITED), 1 + number % 3)
             except BudgetReached:
                 ledger.drain()
                 raise
@@ -197,7 +197,9 @@ def test_without_a_price_or_a_limit_a_cap_is_refused_before_anything_is_sent(tmp
         async def unlimited() -> None:
             async with Endpoint(teacher.url, "loopback") as endpoint:
                 settings = TeacherSettings.model_validate({"url": teacher.url, "model": "loopback", **PRICES})
-                await Ledger(store, endpoint, settings).complete([Message(role="user", content="x")], Sampling())
+                await Ledger(store, endpoint, settings).answer(
+                    Question([Message(role="user", content="x")], Sampling())
+                )
 
         with pytest.raises(SpecError, match="no max_tokens"):
             asyncio.run(unlimited())
@@ -285,7 +287,7 @@ def test_request_cancelled_while_connecting_costs_nothing(tmp_path: Path, *, cap
         settings = TeacherSettings.model_validate({"url": url, "model": "loopback", **PRICES})
         async with Endpoint(url, "loopback") as endpoint:
             ledger = Ledger(store, endpoint, settings)
-            asking = asyncio.create_task(ledger.complete([Message(role="user", content="x")], LIMITED))
+            asking = asyncio.create_task(ledger.answer(Question([Message(role="user", content="x")], LIMITED)))
             connected, _ = await asyncio.get_running_loop().sock_accept(
                 listening
             )  # it waits for the server's TLS handshake

@@ -21,6 +21,7 @@ from schemas.store import Store
 from synth.bulk import Bulk
 from synth.engine import GenerateResult, _Run, generate
 from synth.ledger import Completion, Ledger, Question
+from tests.ledger_rows import call_index
 from tests.synth.loopback import Ask, LoopbackTeacher, Reply, cuts, fails, says
 from tests.synth.rig import input, rig
 
@@ -166,7 +167,7 @@ def durable_prompts(folder: Path) -> set[str]:
     if not (folder / "pairsmith.db").exists():
         return set()
     with Store.open(f"sqlite:///{folder / 'pairsmith.db'}") as store:
-        return {call.request["messages"][-1]["content"] for key in store.call_index() for call in store.calls(key)}
+        return {call.request["messages"][-1]["content"] for key in call_index(store) for call in store.calls(key)}
 
 
 def test_failing_store_ends_waiting_questions(tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ async def assert_idle(ledger: Ledger) -> None:
             await asyncio.sleep(0.01)
     assert not ledger.handed_over
     assert all(wire.on_wire == 0 for wire in ledger.meter._prompt_costs.values())
-    assert all(not host.in_flight for host in ledger.flow.hosts)
+    assert all(not host.in_flight for host in ledger.endpoint.flow.hosts)
 
 
 def priced(teacher: LoopbackTeacher, folder: Path, **settings: Any) -> Any:

@@ -18,7 +18,7 @@ from schemas.store.budget import Budget
 from synth.batches import Batches
 from synth.chat_completions import StoppedError
 from synth.endpoint import Endpoint
-from synth.ledger import Completion, Ledger
+from synth.ledger import Completion, Ledger, Question
 from tests.synth.batch_loopback import BatchProvider
 from tests.synth.loopback import LoopbackTeacher
 from tests.synth.test_batch_leftovers import PRICE, die_before_creation, spent
@@ -33,7 +33,7 @@ def ask_under_cap(provider: BatchProvider, folder: Path, usd: float, **price: fl
 
     async def work(ledger: Ledger, lines: list[str]) -> list[object]:
         ledger.store.budget = Budget(ledger.store.spent(), project_usd=usd)
-        asked = (ledger.complete(chat(f"dog {i}"), SAMPLING) for i in range(20))
+        asked = (ledger.answer(Question(chat(f"dog {i}"), SAMPLING)) for i in range(20))
         answers = await asyncio.gather(*asked, return_exceptions=True)
         assert not provider.batches or usd >= 1_000 or [line for line in lines if "budget has no room for" in line]
         return [one if isinstance(one, BaseException) else one[0] for one in answers]
@@ -138,7 +138,7 @@ def test_directions_wait_for_each_other_under_a_cap(in_batches: tuple[bool, bool
                 await stack.enter_async_context(batches)
                 for dog in range(6):
                     question = chat(f"dog {number}-{dog}")
-                    asked.append(asyncio.ensure_future(ledger.complete(question, SAMPLING)))
+                    asked.append(asyncio.ensure_future(ledger.answer(Question(question, SAMPLING))))
                 if not number:
                     await asyncio.to_thread(provider.wait_for_a_batch)
             provider.finishes = True
@@ -159,8 +159,8 @@ def test_cap_of_a_command_leaves_out_batches_of_earlier_ones(is_created: bool, t
     async def work(ledger: Ledger, lines: list[str]) -> None:
         ledger.store.budget = Budget(ledger.store.spent(), command_usd=_MOST)
         before = 20 if is_created else 0
-        await asyncio.gather(*(ledger.complete(chat(f"dog {i}"), SAMPLING) for i in range(before)))
-        later = (ledger.complete(chat(f"cat {i}"), SAMPLING) for i in range(3))
+        await asyncio.gather(*(ledger.answer(Question(chat(f"dog {i}"), SAMPLING)) for i in range(before)))
+        later = (ledger.answer(Question(chat(f"cat {i}"), SAMPLING)) for i in range(3))
         answers = await asyncio.gather(*later, return_exceptions=True)
         assert [type(one) for one in answers] == [list, BudgetReached, BudgetReached]
 
@@ -176,7 +176,9 @@ def test_nothing_is_submitted_after_a_stop(tmp_path: Path) -> None:
 
     async def work(ledger: Ledger, lines: list[str]) -> None:
         ledger.store.budget = Budget(Cost(), project_usd=2.5 * _MOST)
-        asked = asyncio.gather(*(ledger.complete(chat(f"dog {i}"), SAMPLING) for i in range(4)), return_exceptions=True)
+        asked = asyncio.gather(
+            *(ledger.answer(Question(chat(f"dog {i}"), SAMPLING)) for i in range(4)), return_exceptions=True
+        )
         await asyncio.to_thread(provider.wait_for_a_batch)
         ledger.drain()
         assert {type(one) for one in await asked} == {StoppedError}
@@ -196,7 +198,7 @@ def test_row_of_several_samples_is_no_price_of_a_request(tmp_path: Path) -> None
     async def work(ledger: Ledger, lines: list[str]) -> None:
         ledger.store.budget = Budget(Cost(), project_usd=5.5 * _MOST)
         await ask_dogs(ledger, 1, n=4)
-        await ledger.complete(chat("cat"), SAMPLING)
+        await ledger.answer(Question(chat("cat"), SAMPLING))
 
     with BatchProvider("anthropic") as provider:
         provider.wraps = lambda body: body.replace(b'"output_tokens":5', b'"output_tokens":64')

@@ -24,6 +24,7 @@ from schemas.store import Store
 from synth.engine import GenerateResult, generate
 from synth.imports import Import
 from tests.curate.argilla.small_disk import small_disk
+from tests.ledger_rows import call_index
 from tests.synth.loopback import Ask, LoopbackTeacher, Reply, cuts, fails, says
 from tests.synth.rig import Rig, input, output, rig
 
@@ -279,7 +280,7 @@ def test_stop_drains_and_the_next_run_continues(tmp_path: Path) -> None:
             stop.set()
             asyncio.get_running_loop().call_later(0.05, stopped.set)
             result = await running
-            assert len(r.store.call_index()) == 2 * len(teacher.asked)
+            assert len(call_index(r.store)) == 2 * len(teacher.asked)
             return result
 
     stopped = threading.Event()
@@ -309,7 +310,7 @@ def test_teacher_failure_is_raised_after_draining(tmp_path: Path) -> None:
             run(teacher, tmp_path, input(100), options={"result": result})
         assert len(teacher.asked) < 40
         with Store.open(f"sqlite:///{tmp_path / 'pairsmith.db'}", write=False) as store:
-            assert len(store.call_index()) == 2 * (len(teacher.asked) - 1)
+            assert len(call_index(store)) == 2 * (len(teacher.asked) - 1)
     assert result.rows_in == result.waiting == 2 * (len(teacher.asked) - 1)
 
 
@@ -331,7 +332,7 @@ def test_a_full_disk_stops_everything_at_once(tmp_path: Path) -> None:
         assert len(teacher.asked) - asked < 200
         with Store.open(f"sqlite:///{tmp_path / 'pairsmith.db'}") as store:
             assert len(store.pairs()) >= 40
-            confirmed = len(store.call_index())
+            confirmed = len(call_index(store))
         again, r = run(teacher, tmp_path, input(100))
         assert again.counts.waiting == 200
         assert r.ledger.sent <= (200 - confirmed) / 2
@@ -413,7 +414,7 @@ def test_rows_are_conserved_under_any_faults(schedule: list[Reply], n: int, hono
             assert len(store.pairs()) == again.waiting
             assert all(pair.input.strip() and pair.output.strip() for pair in store.pairs())
             assert len(store.candidates()) == again.rows_in
-            for rows in store.call_index().values():
+            for rows in call_index(store).values():
                 assert [status for _, status in rows].count("ok") <= 1
                 assert len(rows) <= 2
         sent = len(teacher.asked)

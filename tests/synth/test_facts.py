@@ -8,7 +8,7 @@ import orjson
 import sqlalchemy as sa
 
 from schemas.store import Store, tables
-from synth.ledger import Completion, Ledger
+from synth.ledger import Completion, Ledger, Question
 from tests.synth.loopback import Ask, LoopbackTeacher, Reply
 from tests.synth.test_ledger import PLAIN, chat, with_ledger
 
@@ -35,7 +35,7 @@ def test_facts_of_a_response_are_stored(tmp_path: Path) -> None:
     with LoopbackTeacher(lambda ask: reply(ask.n)) as teacher:
 
         async def ask(ledger: Ledger, store: Store) -> None:
-            answers = await ledger.complete(chat("a dog"), PLAIN, n=3)
+            answers = await ledger.answer(Question(chat("a dog"), PLAIN), 3)
             first, *others = [store.calls(answer.key)[0] for answer in answers]
             assert first.facts["usage"] == USAGE
             assert first.usage.cached_tokens == 4
@@ -55,7 +55,7 @@ def test_request_is_stored_once(tmp_path: Path) -> None:
     with LoopbackTeacher(lambda ask: reply(ask.n)) as teacher:
 
         async def ask(ledger: Ledger, store: Store) -> None:
-            answers = await ledger.complete(chat(prompt), PLAIN, n=4)
+            answers = await ledger.answer(Question(chat(prompt), PLAIN), 4)
             assert all(isinstance(answer, Completion) for answer in answers)
             for answer in answers:
                 (call,) = store.calls(answer.key)
@@ -91,7 +91,7 @@ def test_prompt_cut_by_a_quarter_is_noticed(tmp_path: Path) -> None:
             noticed = []
             for prompt in counts:
                 before = ledger.cut_prompts
-                await ledger.complete(chat(prompt), PLAIN)
+                await ledger.answer(Question(chat(prompt), PLAIN))
                 noticed.append(ledger.cut_prompts - before)
             assert noticed == [1, 0, 0, 0]
 

@@ -17,7 +17,7 @@ from schemas.spec import TeacherSettings
 from schemas.store import Store
 from synth.batches import Batches
 from synth.endpoint import Endpoint
-from synth.ledger import Completion, FailedSample, Ledger
+from synth.ledger import Completion, FailedSample, Ledger, Question
 from tests.synth.batch_loopback import BatchProvider
 from tests.synth.test_batch_leftovers import PRICE, spent, without_batches
 from tests.synth.test_batches import EVERY_FORM, SAMPLING, ask_dogs, chat, with_batches
@@ -67,7 +67,7 @@ def test_answers_of_a_finished_batch_do_not_excuse_the_server(tmp_path: Path) ->
 
     async def in_turn(ledger: Ledger) -> None:
         for i in range(20):
-            await ledger.complete(chat(f"dog {i}"), SAMPLING)
+            await ledger.answer(Question(chat(f"dog {i}"), SAMPLING))
         await ledger.settle_refusals()
 
     async def answered(ledger: Ledger) -> None:
@@ -89,7 +89,7 @@ def test_batches_of_the_other_teacher_are_needed(models: str, tmp_path: Path) ->
 
     async def ask(ledger: Ledger, first: int, count: int) -> None:
         dogs = range(first, first + count)
-        await asyncio.gather(*(ledger.complete(chat(f"dog {dog}"), SAMPLING) for dog in dogs))
+        await asyncio.gather(*(ledger.answer(Question(chat(f"dog {dog}"), SAMPLING)) for dog in dogs))
 
     with BatchProvider("openai") as provider:
         both = [TeacherSettings(url=provider.url, model=model, batch_api="openai", **PRICE) for model in models]

@@ -24,6 +24,7 @@ from synth.chat_completions import Answer, ServerFaultError, StoppedError, Timed
 from synth.endpoint import Endpoint
 from synth.engine import generate
 from synth.rate_limits import RateLimit, Remaining, remaining_in_headers, reset_s
+from tests.ledger_rows import call_index
 from tests.synth.loopback import Ask, LoopbackTeacher, Reply, cuts, fails, says
 from tests.synth.rig import input, rig
 
@@ -603,7 +604,7 @@ def test_under_random_faults_no_row_is_lost(seed: int, tmp_path: Path) -> None:
         async with rig(a.url, tmp_path, n=2, **several) as r:
             result = await generate(r.store, input(150), r.generators, concurrency=16)
             assert (result.counts.rows_in, result.counts.failed, result.pairs_made) == (300, 0, 300)
-            assert all(len(rows) == 1 for rows in r.store.call_index().values())
+            assert all(len(rows) == 1 for rows in call_index(r.store).values())
             assert r.ledger.in_flight == 0
 
     with (
@@ -622,7 +623,7 @@ def generated(teachers: list[LoopbackTeacher], folder: Path, seeds: int, **setti
     async def run() -> tuple[int, int]:
         urls = [teacher.url for teacher in teachers]
         async with rig(urls[0], folder, n=1, **{"urls": tuple(urls), "retries": 5, **settings}) as r:
-            r.ledger.flow._backoff_s = 0.01
+            r.ledger.endpoint.flow._backoff_s = 0.01
             result = await generate(r.store, input(seeds), [r.forward], concurrency=r.ledger.concurrency)
             return result.rows_in, result.failed
 
@@ -655,10 +656,10 @@ def test_control_request_shows_an_outage_and_no_row_fails(tmp_path: Path) -> Non
 
     async def run() -> None:
         async with rig(teacher.url, tmp_path, n=1, retries=3, concurrency=8) as r:
-            r.ledger.flow._backoff_s = 0.1
+            r.ledger.endpoint.flow._backoff_s = 0.1
             result = await generate(r.store, input(40), [r.forward], concurrency=8)
             assert (result.rows_in, result.failed) == (40, 0)
-            answered = sum(len(rows) for rows in r.store.call_index().values())
+            answered = sum(len(rows) for rows in call_index(r.store).values())
             assert answered == len(teacher.asked) - 90
 
     with LoopbackTeacher(lambda ask: fails(503, "loading") if 10 <= ask.number < 100 else says()) as teacher:
@@ -678,7 +679,7 @@ def test_many_failing_rows_cause_few_control_requests(tmp_path: Path) -> None:
     async def run() -> None:
         async with rig(teacher.url, tmp_path, n=1, retries=1, concurrency=16) as r:
             event.listen(r.store.engine, "before_cursor_execute", note_search)
-            r.ledger.flow._backoff_s = 0.5
+            r.ledger.endpoint.flow._backoff_s = 0.5
             result = await generate(r.store, input(320), [r.forward], concurrency=16)
             assert (result.rows_in, result.failed) == (320, 300)
             assert r.store.costs()[0].requests <= 20 + 12
@@ -700,7 +701,7 @@ def test_long_wait_that_answers_the_control_ends_the_run(tmp_path: Path) -> None
 
     async def run() -> None:
         async with rig(teacher.url, tmp_path, n=1, concurrency=8) as r, asyncio.timeout(60):
-            r.ledger.flow._backoff_s = 0.5
+            r.ledger.endpoint.flow._backoff_s = 0.5
             await generate(r.store, input(40), [r.forward], concurrency=8)
 
     with LoopbackTeacher(reply) as teacher, pytest.raises(TeacherError, match="asks to wait 8h 00m"):

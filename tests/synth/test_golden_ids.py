@@ -14,7 +14,7 @@ from schemas.spec import BackwardSettings, ForwardSettings, TeacherSettings
 from schemas.store import Store
 from synth.endpoint import Endpoint
 from synth.generators import fingerprint
-from synth.ledger import Ledger
+from synth.ledger import Ledger, Question
 from tests.synth.loopback import LoopbackTeacher, says
 from tests.synth.rig import EXEMPLARS, TASK, prompts_in
 
@@ -71,7 +71,7 @@ def test_calls_keep_their_keys(
             async with Endpoint(url, spec.model) as endpoint:
                 ledger = Ledger(store, endpoint, spec)
                 drawn = Sampling(temperature=0.7, **sampling)
-                return (await ledger.complete(CHAT, drawn, sample + 1, schema))[sample].key
+                return (await ledger.answer(Question(CHAT, drawn, schema), sample + 1))[sample].key
 
     with LoopbackTeacher(lambda ask: says(*['"a hound"'] * ask.n)) as server:
         assert asyncio.run(asked(server.url)) == key

@@ -21,6 +21,7 @@ from schemas.store import Store
 from synth.chat_completions import StoppedError
 from synth.endpoint import Endpoint
 from synth.ledger import Completion, FailedSample, Ledger, Question
+from tests.ledger_rows import call_index
 from tests.synth.loopback import Ask, LoopbackTeacher, Reply, cuts, fails, says
 
 KEY = "sk-very-secret-0123456789"
@@ -70,7 +71,7 @@ def test_an_answer_is_bought_once_and_then_comes_from_the_store(tmp_path: Path) 
     sent."""
 
     async def ask(n: int, ledger: Ledger) -> list[str | None]:
-        return texts(await ledger.complete(chat("a dog"), PLAIN, n))
+        return texts(await ledger.answer(Question(chat("a dog"), PLAIN), n))
 
     with LoopbackTeacher() as teacher:
 
@@ -97,7 +98,7 @@ def test_key_covers_only_what_changes_the_answer(tmp_path: Path) -> None:
     """Another address, concurrency or timeout is a hit. Other words, sampling, model, revision or schema are not."""
 
     async def ask(ledger: Ledger, store: Store) -> int:
-        await ledger.complete(chat("a dog"), PLAIN)
+        await ledger.answer(Question(chat("a dog"), PLAIN))
         return ledger.sent
 
     with LoopbackTeacher() as teacher:
@@ -110,10 +111,10 @@ def test_key_covers_only_what_changes_the_answer(tmp_path: Path) -> None:
 
         async def vary(ledger: Ledger, store: Store) -> int:
             schema = {"type": "string"}
-            await ledger.complete(chat("a cat"), PLAIN)
-            await ledger.complete(chat("a dog"), Sampling(temperature=0.8))
-            await ledger.complete(chat("a dog"), Sampling(temperature=0.7, extra={"min_p": 0.1}))
-            await ledger.complete(chat("a dog"), PLAIN, schema=schema)
+            await ledger.answer(Question(chat("a cat"), PLAIN))
+            await ledger.answer(Question(chat("a dog"), Sampling(temperature=0.8)))
+            await ledger.answer(Question(chat("a dog"), Sampling(temperature=0.7, extra={"min_p": 0.1})))
+            await ledger.answer(Question(chat("a dog"), PLAIN, schema))
             return ledger.sent
 
         # The plain text does not match the schema, so that key uses both attempts.
@@ -197,7 +198,7 @@ def test_bad_answer_is_stored_and_requested_again(kind: str, tmp_path: Path) -> 
     with LoopbackTeacher(lambda ask: BAD[kind] if ask.nth == 1 else says("good")) as teacher:
 
         async def ask(ledger: Ledger, store: Store) -> None:
-            (answer,) = await ledger.complete(chat("a dog"), PLAIN)
+            (answer,) = await ledger.answer(Question(chat("a dog"), PLAIN))
             assert isinstance(answer, Completion)
             assert (answer.text, answer.attempt) == ("good", 2)
             assert [call.status for call in store.calls(answer.key)] == [WORD.get(kind, kind), "ok"]
@@ -213,7 +214,7 @@ def test_exhausted_attempts_stay_a_miss_without_retry_failed(kind: str, tmp_path
     with LoopbackTeacher(lambda ask: BAD[kind] if ask.nth <= 3 else says("good")) as teacher:
 
         async def miss(ledger: Ledger, store: Store) -> int:
-            (answer,) = await ledger.complete(chat("a dog"), PLAIN)
+            (answer,) = await ledger.answer(Question(chat("a dog"), PLAIN))
             assert isinstance(answer, FailedSample)
             assert answer.reason.startswith(f"{WORD.get(kind, kind)}: ")
             return ledger.sent
@@ -222,7 +223,7 @@ def test_exhausted_attempts_stay_a_miss_without_retry_failed(kind: str, tmp_path
         assert with_ledger(teacher, tmp_path, miss, attempts=2) == 0
 
         async def hit(ledger: Ledger, store: Store) -> int:
-            (answer,) = await ledger.complete(chat("a dog"), PLAIN)
+            (answer,) = await ledger.answer(Question(chat("a dog"), PLAIN))
             assert isinstance(answer, Completion)
             assert answer.attempt == 4
             return ledger.sent
@@ -241,7 +242,7 @@ def test_a_schema_binds_the_answer(tmp_path: Path) -> None:
     with LoopbackTeacher(lambda ask: says(answers[ask.nth - 1])) as teacher:
 
         async def ask(ledger: Ledger, store: Store) -> None:
-            (answer,) = await ledger.complete(chat("a dog"), PLAIN, schema=schema)
+            (answer,) = await ledger.answer(Question(chat("a dog"), PLAIN, schema))
             assert isinstance(answer, Completion)
             assert answer.text == '{"yes": true}'
             assert [call.status for call in store.calls(answer.key)] == ["schema"] * 4 + ["ok"]
@@ -259,7 +260,7 @@ def test_non_binding_schema_rejects_no_answer(tmp_path: Path) -> None:
             (answer,) = await ledger.answer(Question(chat("a dog"), PLAIN, schema, binding=False))
             assert isinstance(answer, Completion)
             assert answer.text == "A."
-            (bound,) = await ledger.complete(chat("a dog"), PLAIN, schema=schema)
+            (bound,) = await ledger.answer(Question(chat("a dog"), PLAIN, schema))
             assert bound.key == answer.key
             assert isinstance(bound, FailedSample)
 
@@ -279,8 +280,8 @@ def test_rejected_schema_is_left_out_from_then_on(tmp_path: Path) -> None:
     with LoopbackTeacher(answer) as teacher:
 
         async def ask(ledger: Ledger, store: Store) -> None:
-            (good,) = await ledger.complete(chat("a dog"), PLAIN, schema=schema)
-            (bad,) = await ledger.complete(chat("a cat"), PLAIN, schema=schema)
+            (good,) = await ledger.answer(Question(chat("a dog"), PLAIN, schema))
+            (bad,) = await ledger.answer(Question(chat("a cat"), PLAIN, schema))
             assert isinstance(good, Completion)
             assert isinstance(bad, FailedSample)
             assert bad.reason.startswith("schema:")
@@ -299,7 +300,7 @@ def test_strict_is_sent_only_with_a_closed_schema(more: dict[str, Any], strict: 
     with LoopbackTeacher(lambda ask: says('{"a": 1}')) as teacher:
 
         async def ask(ledger: Ledger, store: Store) -> None:
-            await ledger.complete(chat("a dog"), PLAIN, schema=schema)
+            await ledger.answer(Question(chat("a dog"), PLAIN, schema))
 
         with_ledger(teacher, tmp_path, ask)
     assert teacher.asked[0].body["response_format"]["json_schema"]["strict"] is strict
@@ -311,7 +312,7 @@ def test_n_answers_are_one_request_and_one_group_of_rows(tmp_path: Path) -> None
     with LoopbackTeacher() as teacher:
 
         async def ask(ledger: Ledger, store: Store) -> None:
-            answers = await ledger.complete(chat("a dog"), PLAIN, 3)
+            answers = await ledger.answer(Question(chat("a dog"), PLAIN), 3)
             rows = [store.calls(a.key)[0] for a in answers if isinstance(a, Completion)]
             assert [row.sample for row in rows] == [0, 1, 2]
             assert len({row.request_id for row in rows}) == 1
@@ -332,7 +333,7 @@ def test_tokens_that_the_server_does_not_count_are_unknown(tmp_path: Path) -> No
     with LoopbackTeacher(lambda ask: says(usage=False)) as teacher:
 
         async def ask(ledger: Ledger, store: Store) -> None:
-            await ledger.complete(chat("a dog"), PLAIN, 2)
+            await ledger.answer(Question(chat("a dog"), PLAIN), 2)
             assert (ledger.usage_unknown, ledger.usage.completion_tokens, total(ledger.costs).total) == (1, 0, None)
 
         with_ledger(teacher, tmp_path, ask, usd_per_million_completion_tokens=5.0)
@@ -343,7 +344,7 @@ def test_a_server_that_ignores_n_is_asked_for_the_rest(tmp_path: Path) -> None:
     with LoopbackTeacher(honours_n=False) as teacher:
 
         async def ask(ledger: Ledger, store: Store) -> None:
-            answers = texts(await ledger.complete(chat("a dog"), PLAIN, 3))
+            answers = texts(await ledger.answer(Question(chat("a dog"), PLAIN), 3))
             assert None not in answers
             assert len(set(answers)) == 3
 
@@ -356,7 +357,7 @@ def test_bad_choice_is_requested_again_alone(tmp_path: Path) -> None:
     with LoopbackTeacher(lambda ask: says("a", "", "c") if ask.nth == 1 else says("b")) as teacher:
 
         async def ask(ledger: Ledger, store: Store) -> None:
-            assert texts(await ledger.complete(chat("a dog"), PLAIN, 3)) == ["a", "b", "c"]
+            assert texts(await ledger.answer(Question(chat("a dog"), PLAIN), 3)) == ["a", "b", "c"]
 
         with_ledger(teacher, tmp_path, ask)
     assert [ask.n for ask in teacher.asked] == [3, 1]
@@ -372,11 +373,11 @@ def test_each_sample_has_its_own_seed(tmp_path: Path) -> None:
     with LoopbackTeacher(reply) as teacher:
 
         async def ask(ledger: Ledger, store: Store) -> None:
-            answers = texts(await ledger.complete(chat("a dog"), Sampling(seed=100), 4))
+            answers = texts(await ledger.answer(Question(chat("a dog"), Sampling(seed=100)), 4))
             assert answers[0] == "drawn with 100"
             assert answers[2] == "drawn with 102"
             assert len(set(answers)) == 4
-            other = texts(await ledger.complete(chat("a dog"), Sampling(seed=200)))
+            other = texts(await ledger.answer(Question(chat("a dog"), Sampling(seed=200))))
             assert other == ["drawn with 200"]
 
         with_ledger(teacher, tmp_path, ask)
@@ -392,7 +393,9 @@ def test_the_same_question_at_the_same_time_is_sent_once(tmp_path: Path) -> None
     with LoopbackTeacher(latency_s=0.05) as teacher:
 
         async def ask(ledger: Ledger, store: Store) -> None:
-            answers = await asyncio.gather(*(ledger.complete(chat("a dog"), PLAIN, 1 + i % 3) for i in range(9)))
+            answers = await asyncio.gather(
+                *(ledger.answer(Question(chat("a dog"), PLAIN), 1 + i % 3) for i in range(9))
+            )
             by_sample = [{texts(a)[i] for a in answers if len(a) > i} for i in range(3)]
             assert [len(answers) for answers in by_sample] == [1, 1, 1]
 
@@ -405,8 +408,8 @@ def test_cancelled_caller_leaves_its_question_to_the_next(tmp_path: Path) -> Non
     with LoopbackTeacher(latency_s=0.2) as teacher:
 
         async def ask(ledger: Ledger, store: Store) -> None:
-            first = asyncio.create_task(ledger.complete(chat("a dog"), PLAIN))
-            second = asyncio.create_task(ledger.complete(chat("a dog"), PLAIN))
+            first = asyncio.create_task(ledger.answer(Question(chat("a dog"), PLAIN)))
+            second = asyncio.create_task(ledger.answer(Question(chat("a dog"), PLAIN)))
             await asyncio.sleep(0.05)
             first.cancel()
             assert texts(await second) != [None]
@@ -420,15 +423,15 @@ def test_unanswered_question_fails_its_row_and_is_sent_by_the_next_run(tmp_path:
     with LoopbackTeacher(lambda ask: cuts() if ask.nth <= 2 else says("good")) as teacher:
 
         async def miss(ledger: Ledger, store: Store) -> None:
-            answers = await ledger.complete(chat("a dog"), PLAIN, 2)
+            answers = await ledger.answer(Question(chat("a dog"), PLAIN), 2)
             assert all(isinstance(a, FailedSample) and a.reason.startswith("broken: ") for a in answers)
-            assert store.call_index() == {}
-            assert ledger.flow.retries_by_kind == {"broken": 1}
+            assert call_index(store) == {}
+            assert ledger.endpoint.flow.retries_by_kind == {"broken": 1}
 
         with_ledger(teacher, tmp_path, miss)
 
         async def hit(ledger: Ledger, store: Store) -> None:
-            assert texts(await ledger.complete(chat("a dog"), PLAIN)) == ["good"]
+            assert texts(await ledger.answer(Question(chat("a dog"), PLAIN))) == ["good"]
 
         with_ledger(teacher, tmp_path, hit)
 
@@ -439,7 +442,7 @@ def test_requests_in_flight_and_answers_not_yet_durable_are_bounded(tmp_path: Pa
     with LoopbackTeacher(latency_s=0.01) as teacher:
 
         async def ask(ledger: Ledger, store: Store) -> None:
-            answers = asyncio.gather(*(ledger.complete(chat(f"dog {i}"), PLAIN) for i in range(60)))
+            answers = asyncio.gather(*(ledger.answer(Question(chat(f"dog {i}"), PLAIN)) for i in range(60)))
             peak = 0
             while not answers.done():
                 peak = max(peak, ledger.in_flight)
@@ -457,7 +460,7 @@ def test_an_answer_is_durable_before_it_is_used(tmp_path: Path) -> None:
 
         async def ask(ledger: Ledger, store: Store) -> None:
             for i in range(20):
-                (answer,) = await ledger.complete(chat(f"dog {i}"), PLAIN)
+                (answer,) = await ledger.answer(Question(chat(f"dog {i}"), PLAIN))
                 assert isinstance(answer, Completion)
                 with Store.open(f"sqlite:///{tmp_path / 'pairsmith.db'}", write=False) as reader:
                     assert [call.text for call in reader.calls(answer.key)] == [answer.text]
@@ -471,13 +474,13 @@ def test_draining_keeps_requests_in_flight(tmp_path: Path) -> None:
     with LoopbackTeacher(lambda ask: Reply(when=drained.is_set)) as teacher:
 
         async def ask(ledger: Ledger, store: Store) -> None:
-            asked = [asyncio.create_task(ledger.complete(chat(f"dog {i}"), PLAIN)) for i in range(10)]
+            asked = [asyncio.create_task(ledger.answer(Question(chat(f"dog {i}"), PLAIN))) for i in range(10)]
             await asyncio.to_thread(teacher.wait_for, 4)
             ledger.drain()
             drained.set()
             done = await asyncio.gather(*asked, return_exceptions=True)
             assert sum(isinstance(result, StoppedError) for result in done) == 6
-            assert len(store.call_index()) == 4
+            assert len(call_index(store)) == 4
 
         with_ledger(teacher, tmp_path, ask)
     assert len(teacher.asked) == 4
@@ -488,7 +491,7 @@ def test_an_error_that_concerns_every_row_reaches_every_caller(tmp_path: Path) -
     with LoopbackTeacher(key=KEY, latency_s=0.05) as teacher:
 
         async def ask(ledger: Ledger, store: Store) -> None:
-            calls = (ledger.complete(chat("a dog"), PLAIN) for _ in range(3))
+            calls = (ledger.answer(Question(chat("a dog"), PLAIN)) for _ in range(3))
             done = await asyncio.gather(*calls, return_exceptions=True)
             assert all(isinstance(result, AuthError) for result in done)
 
@@ -505,7 +508,7 @@ def test_the_key_is_nowhere_in_the_store(tmp_path: Path) -> None:
 
         async def ask(ledger: Ledger, store: Store) -> None:
             for _ in replies:
-                (answer,) = await ledger.complete(chat("a dog"), PLAIN)
+                (answer,) = await ledger.answer(Question(chat("a dog"), PLAIN))
                 assert isinstance(answer, FailedSample)
                 assert KEY not in answer.reason
             assert [call.status for call in store.calls(answer.key)] == ["unsettled", "malformed"]
@@ -525,7 +528,7 @@ def test_a_key_never_rewrites_an_answer(key: str, tmp_path: Path) -> None:
     with LoopbackTeacher(lambda ask: says(text)) as teacher:
 
         async def ask(ledger: Ledger, store: Store) -> None:
-            (answer,) = await ledger.complete(chat("a dog"), PLAIN)
+            (answer,) = await ledger.answer(Question(chat("a dog"), PLAIN))
             assert isinstance(answer, Completion)
             assert answer.text == text
             (call,) = store.calls(answer.key)
@@ -539,7 +542,7 @@ def test_short_key_is_redacted_only_where_an_error_names_it(tmp_path: Path) -> N
     with LoopbackTeacher(lambda ask: fails(400, "Put it to the test, said Bearer test. Key: test")) as teacher:
 
         async def ask(ledger: Ledger, store: Store) -> None:
-            (answer,) = await ledger.complete(chat("a dog"), PLAIN)
+            (answer,) = await ledger.answer(Question(chat("a dog"), PLAIN))
             assert isinstance(answer, FailedSample)
             assert "Put it to the test, said Bearer ***. Key: ***" in answer.reason
             assert "Put it to the test" in store.calls(answer.key)[0].raw["body"]
@@ -554,7 +557,7 @@ def test_logprobs_and_finish_are_returned(tmp_path: Path) -> None:
 
         async def ask(ledger: Ledger, store: Store) -> None:
             for _ in range(2):
-                (answer,) = await ledger.complete(chat("a dog"), Sampling(extra={"logprobs": True}))
+                (answer,) = await ledger.answer(Question(chat("a dog"), Sampling(extra={"logprobs": True})))
                 assert isinstance(answer, Completion)
                 assert (answer.logprobs, answer.finish) == ({"content": [1]}, "stop")
             assert ledger.reused == 1
@@ -570,7 +573,7 @@ def test_every_known_finish_reason_of_a_complete_answer_is_accepted(finish: str,
     with LoopbackTeacher(lambda ask: says("a dog", finish=finish)) as teacher:
 
         async def ask(ledger: Ledger, store: Store) -> None:
-            assert texts(await ledger.complete(chat("a dog"), PLAIN)) == ["a dog"]
+            assert texts(await ledger.answer(Question(chat("a dog"), PLAIN))) == ["a dog"]
 
         with_ledger(teacher, tmp_path, ask)
     assert len(teacher.asked) == 1
@@ -583,8 +586,8 @@ def test_unknown_finish_reason_stops_the_run_until_it_is_declared(tmp_path: Path
 
         async def stopped(ledger: Ledger, store: Store) -> None:
             with pytest.raises(TeacherError, match=r"'Done_Deal'.*teacher\.finish_reasons = \[\"Done_Deal\"\]"):
-                await ledger.complete(chat("a dog"), PLAIN)
-            ((rows,),) = [store.call_index().values()]
+                await ledger.answer(Question(chat("a dog"), PLAIN))
+            ((rows,),) = [call_index(store).values()]
             assert rows == ((1, "unknown_finish"),)
 
         for settings in ({}, {}, {"retry_failed": True}):
@@ -592,13 +595,13 @@ def test_unknown_finish_reason_stops_the_run_until_it_is_declared(tmp_path: Path
         assert len(teacher.asked) == 1
 
         async def used(ledger: Ledger, store: Store) -> None:
-            assert texts(await ledger.complete(chat("a dog"), PLAIN)) == ["a dog"]
+            assert texts(await ledger.answer(Question(chat("a dog"), PLAIN))) == ["a dog"]
             assert (ledger.sent, ledger.reused) == (0, 1)
 
         with_ledger(teacher, tmp_path, used, finish_reasons=["done_deal"])
 
         async def failed(ledger: Ledger, store: Store) -> None:
-            (answer,) = await ledger.complete(chat("a dog"), PLAIN)
+            (answer,) = await ledger.answer(Question(chat("a dog"), PLAIN))
             assert isinstance(answer, FailedSample)
             assert answer.reason.startswith("truncated: ")
 
@@ -634,7 +637,7 @@ def test_malformed_choice_does_not_affect_the_others(odd: str, good: bool, tmp_p
     with LoopbackTeacher(lambda ask: Reply(body=body)) as teacher:
 
         async def ask(ledger: Ledger, store: Store) -> None:
-            answers = await ledger.complete(chat("a dog"), PLAIN, 3)
+            answers = await ledger.answer(Question(chat("a dog"), PLAIN), 3)
             assert texts(answers) == ["a", "b" if good else None, "c"]
             assert (ledger.usage.completion_tokens, ledger.usage_unknown) == (9, 0)
             if not good:
@@ -650,7 +653,7 @@ def test_byte_order_mark_before_the_json_is_accepted(tmp_path: Path) -> None:
     with LoopbackTeacher(lambda ask: Reply(body=b"\xef\xbb\xbf" + choices(choice('"a"')))) as teacher:
 
         async def ask(ledger: Ledger, store: Store) -> None:
-            assert texts(await ledger.complete(chat("a dog"), PLAIN)) == ["a"]
+            assert texts(await ledger.answer(Question(chat("a dog"), PLAIN))) == ["a"]
 
         with_ledger(teacher, tmp_path, ask)
 
@@ -671,7 +674,7 @@ def test_answer_is_stored_before_it_is_checked(schema: dict[str, Any], tmp_path:
     with LoopbackTeacher(lambda ask: says('"a dog"')) as teacher:
 
         async def ask(ledger: Ledger, store: Store) -> int:
-            (answer,) = await ledger.complete(chat("a dog"), PLAIN, schema=schema)
+            (answer,) = await ledger.answer(Question(chat("a dog"), PLAIN, schema))
             assert isinstance(answer, FailedSample)
             calls = store.calls(answer.key)
             assert [call.raw["message"]["content"] for call in calls] == ['"a dog"'] * 2
@@ -692,7 +695,7 @@ def test_catastrophic_pattern_is_time_limited(tmp_path: Path, monkeypatch: pytes
     with LoopbackTeacher(lambda ask: says(f'"{"a" * 60}!"')) as teacher:
 
         async def ask(ledger: Ledger, store: Store) -> None:
-            (answer,) = await ledger.complete(chat("a dog"), PLAIN, schema=schema)
+            (answer,) = await ledger.answer(Question(chat("a dog"), PLAIN, schema))
             assert isinstance(answer, FailedSample)
             assert "took more than 0.05 s" in answer.reason
             assert len(store.calls(answer.key)) == 2
@@ -705,14 +708,14 @@ def test_unchecked_answer_is_checked_by_the_next_run(tmp_path: Path) -> None:
     with LoopbackTeacher(lambda ask: says("a dog")) as teacher:
 
         async def buy(ledger: Ledger, store: Store) -> None:
-            (answer,) = await ledger.complete(chat("a dog"), PLAIN)
+            (answer,) = await ledger.answer(Question(chat("a dog"), PLAIN))
             (call,) = store.calls(answer.key)
             await store.judge(call.model_copy(update={"status": "received", "text": ""}))
 
         with_ledger(teacher, tmp_path, buy)
 
         async def use(ledger: Ledger, store: Store) -> None:
-            (answer,) = await ledger.complete(chat("a dog"), PLAIN)
+            (answer,) = await ledger.answer(Question(chat("a dog"), PLAIN))
             assert isinstance(answer, Completion)
             assert (answer.text, ledger.sent) == ("a dog", 0)
             assert [call.status for call in store.calls(answer.key)] == ["ok"]

@@ -21,7 +21,7 @@ from synth.batch_forms import FORMS
 from synth.chat_completions import read_answer
 from synth.engine import generate
 from synth.http_status import meaning
-from synth.ledger import Completion, FailedSample, Ledger
+from synth.ledger import Completion, FailedSample, Ledger, Question
 from synth.rate_limits import remaining_in_headers, retry_after_s
 from synth.thinking import split_thinking
 from tests.synth.loopback import Ask, LoopbackTeacher, Reply, fails
@@ -111,8 +111,8 @@ def test_endpoint_that_only_streams_is_streamed_and_reassembled(words: str, tmp_
     with LoopbackTeacher(reply) as teacher:
 
         async def ask(ledger: Ledger, store: Store) -> None:
-            assert texts(await ledger.complete(chat("one"), PLAIN, 2)) == ["a dog", "a dog"]
-            assert texts(await ledger.complete(chat("two"), PLAIN, 2)) == ["a dog", "a dog"]
+            assert texts(await ledger.answer(Question(chat("one"), PLAIN), 2)) == ["a dog", "a dog"]
+            assert texts(await ledger.answer(Question(chat("two"), PLAIN), 2)) == ["a dog", "a dog"]
             assert ledger.usage.prompt_tokens == 14
             assert len(teacher.asked) == 3
 
@@ -132,8 +132,8 @@ def test_endpoint_that_rejects_stream_options_is_streamed_without(tmp_path: Path
     with LoopbackTeacher(reply) as teacher:
 
         async def ask(ledger: Ledger, store: Store) -> None:
-            assert texts(await ledger.complete(chat("one"), PLAIN)) == ["a dog"]
-            assert texts(await ledger.complete(chat("two"), PLAIN)) == ["a dog"]
+            assert texts(await ledger.answer(Question(chat("one"), PLAIN))) == ["a dog"]
+            assert texts(await ledger.answer(Question(chat("two"), PLAIN))) == ["a dog"]
             assert len(teacher.asked) == 4
 
         with_ledger(teacher, tmp_path, ask)
@@ -205,7 +205,7 @@ def test_text_without_completion_tokens_and_prompt_without_tokens_have_an_unknow
     prices = {"usd_per_million_prompt_tokens": 1.0, "usd_per_million_completion_tokens": 2.0}
 
     async def ask(ledger: Ledger, store: Store) -> None:
-        await ledger.complete(chat("a dog"), Sampling(max_tokens=7))
+        await ledger.answer(Question(chat("a dog"), Sampling(max_tokens=7)))
         assert total(ledger.costs).total == (None if text else pytest.approx(9e-6 * ledger.sent))
 
     with LoopbackTeacher(lambda ask: Reply(body=body)) as teacher:
@@ -411,7 +411,7 @@ def test_system_text_moves_to_the_user_turn_if_the_role_is_refused(message: str,
 
         async def ask(ledger: Ledger, store: Store) -> None:
             for word in ("one", "two", "three"):
-                (answer,) = await ledger.complete(chat(word), PLAIN)
+                (answer,) = await ledger.answer(Question(chat(word), PLAIN))
                 assert isinstance(answer, FailedSample if system else Completion)
 
         with_ledger(teacher, tmp_path, ask)
@@ -441,7 +441,7 @@ def test_failing_chat_template_is_no_server_fault(message: str, tmp_path: Path) 
 
         async def ask(ledger: Ledger, store: Store) -> None:
             for text in ("one", "two", "three"):
-                (answer,) = await ledger.complete(chat(text), PLAIN)
+                (answer,) = await ledger.answer(Question(chat(text), PLAIN))
                 assert isinstance(answer, Completion)
 
         with_ledger(teacher, tmp_path, ask)
@@ -462,9 +462,9 @@ def test_turns_that_a_template_rejects_fail_only_their_row(tmp_path: Path) -> No
     with LoopbackTeacher(reply) as teacher:
 
         async def ask(ledger: Ledger, store: Store) -> None:
-            (answered,) = await ledger.complete(chat("one"), PLAIN)
-            (refused,) = await ledger.complete((*chat("one"), *chat("two")[1:]), PLAIN)
-            (passed,) = await ledger.complete(chat(quoted), PLAIN)
+            (answered,) = await ledger.answer(Question(chat("one"), PLAIN))
+            (refused,) = await ledger.answer(Question((*chat("one"), *chat("two")[1:]), PLAIN))
+            (passed,) = await ledger.answer(Question(chat(quoted), PLAIN))
             assert isinstance(refused, FailedSample)
             assert refused.reason.startswith("refused: HTTP 500")
             assert [type(answered), type(passed)] == [Completion, Completion]
@@ -483,8 +483,8 @@ def test_a_conversation_out_of_turn_changes_no_other_request(tmp_path: Path) -> 
     with LoopbackTeacher(reply) as teacher:
 
         async def ask(ledger: Ledger, store: Store) -> None:
-            (odd,) = await ledger.complete((*chat("one"), *chat("two")[1:]), PLAIN)
-            (even,) = await ledger.complete(chat("three"), PLAIN)
+            (odd,) = await ledger.answer(Question((*chat("one"), *chat("two")[1:]), PLAIN))
+            (even,) = await ledger.answer(Question(chat("three"), PLAIN))
             assert isinstance(odd, FailedSample)
             assert isinstance(even, Completion)
 
@@ -503,7 +503,7 @@ def test_a_refusal_that_quotes_a_row_about_system_roles_changes_no_other_request
 
         async def ask(ledger: Ledger, store: Store) -> None:
             for word in ("one", odd, "three"):
-                (answer,) = await ledger.complete(chat(word), PLAIN)
+                (answer,) = await ledger.answer(Question(chat(word), PLAIN))
                 assert isinstance(answer, FailedSample if word == odd else Completion)
 
         with_ledger(teacher, tmp_path, ask)
@@ -530,7 +530,7 @@ def test_schema_is_left_out_whatever_the_words_of_the_refusal(message: str, refu
 
         async def ask(ledger: Ledger, store: Store) -> None:
             for word in ("one", "two", "three", "four"):
-                (answer,) = await ledger.complete(chat(word), PLAIN, schema=schema)
+                (answer,) = await ledger.answer(Question(chat(word), PLAIN, schema))
                 assert isinstance(answer, Completion)
             assert len(teacher.asked) == 4 + refused
 
@@ -601,7 +601,7 @@ def test_stop_at_the_limit_is_detected_with_several_choices(tmp_path: Path) -> N
     body = orjson.dumps({**cut, "usage": {"prompt_tokens": 9, "completion_tokens": 7}})
 
     async def ask(ledger: Ledger, store: Store) -> None:
-        both = await ledger.complete(chat("a dog"), Sampling(max_tokens=7), 2)
+        both = await ledger.answer(Question(chat("a dog"), Sampling(max_tokens=7)), 2)
         assert [isinstance(one, FailedSample) and one.reason.split(":")[0] for one in both] == ["truncated"] * 2
 
     with LoopbackTeacher(lambda ask: Reply(body=body)) as teacher:

@@ -92,12 +92,12 @@ def test_unread_compression_among_answers_is_sent_once_more(unread: int, ends: b
         return BROTLI if 2 <= number < 2 + unread else Reply()
 
     async def ask(ledger: Ledger, store: Store) -> None:
-        await ledger.complete(chat("warm up"), PLAIN)
+        await ledger.answer(Question(chat("warm up"), PLAIN))
         if ends:
             with pytest.raises(TeacherError, match="compressed as 'br'"):
-                await ledger.complete(chat("a dog"), PLAIN)
+                await ledger.answer(Question(chat("a dog"), PLAIN))
         else:
-            assert texts(await ledger.complete(chat("a dog"), PLAIN)) != [None]
+            assert texts(await ledger.answer(Question(chat("a dog"), PLAIN))) != [None]
         assert ledger.usage_unknown == min(unread, 2)
 
     with LoopbackTeacher(lambda ask: reply(ask.number)) as teacher:
@@ -271,8 +271,8 @@ def test_answer_of_a_semantic_cache_to_another_question_is_not_used(
     copied = orjson.dumps({"id": id_, "choices": [choice], "usage": {"prompt_tokens": 7, "completion_tokens": 9}})
 
     async def ask(ledger: Ledger, store: Store) -> None:
-        ledger.flow.say = lines.append
-        answers = [texts(await ledger.complete(chat(f"dog {i}"), PLAIN))[0] for i in range(6)]
+        ledger.endpoint.flow.say = lines.append
+        answers = [texts(await ledger.answer(Question(chat(f"dog {i}"), PLAIN)))[0] for i in range(6)]
         assert answers.count(text) == used
         if used == 1:
             key = ledger.keys(Question(chat("dog 5"), PLAIN))[0]
@@ -298,7 +298,7 @@ def test_equal_answers_of_a_server_whose_ids_repeat_are_used(
 
     async def ask(ledger: Ledger, store: Store) -> None:
         numbers = (0, 1, 2, 4, 6)
-        assert None not in [texts(await ledger.complete(chat(f"dog {i}"), PLAIN))[0] for i in numbers]
+        assert None not in [texts(await ledger.answer(Question(chat(f"dog {i}"), PLAIN)))[0] for i in numbers]
 
     with LoopbackTeacher(lambda ask: reply(int(ask.prompt.removeprefix("dog ")))) as teacher:
         with_ledger(teacher, tmp_path, ask)
@@ -312,7 +312,7 @@ def test_semantic_cache_ends_the_run(tmp_path: Path) -> None:
 
     async def ask(ledger: Ledger, store: Store) -> None:
         with pytest.raises(TeacherError, match=r"None of the last 20 answers can be used; .*semantic cache"):
-            await asyncio.gather(*(ledger.complete(chat(f"dog {number}"), PLAIN) for number in range(60)))
+            await asyncio.gather(*(ledger.answer(Question(chat(f"dog {number}"), PLAIN)) for number in range(60)))
 
     with LoopbackTeacher(lambda ask: Reply(body=copied)) as teacher:
         with_ledger(teacher, tmp_path, ask)
@@ -367,7 +367,7 @@ def test_stray_response_that_no_row_can_cause_is_sent_once_more(stray: Reply, tm
     good."""
 
     async def ask(ledger: Ledger, store: Store) -> None:
-        answers = [texts(await ledger.complete(chat(f"dog {i}"), PLAIN))[0] for i in range(4)]
+        answers = [texts(await ledger.answer(Question(chat(f"dog {i}"), PLAIN)))[0] for i in range(4)]
         assert None not in answers
         await ledger.settle_refusals()
 
@@ -382,7 +382,7 @@ def test_row_that_is_too_long_for_a_gateway_is_sent_once(tmp_path: Path) -> None
 
     async def ask(ledger: Ledger, store: Store) -> None:
         for number in range(3):
-            await ledger.complete(chat(f"dog {number}"), PLAIN)
+            await ledger.answer(Question(chat(f"dog {number}"), PLAIN))
 
     with LoopbackTeacher(lambda ask: page if ask.prompt == "dog 1" else says()) as teacher:
         with_ledger(teacher, tmp_path, ask)

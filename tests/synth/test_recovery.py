@@ -15,6 +15,7 @@ import pytest
 
 from schemas.records import Call
 from schemas.store import Store
+from tests.ledger_rows import call_index
 from tests.synth.loopback import LoopbackTeacher
 
 ROOT = Path(__file__).parents[2]
@@ -38,7 +39,7 @@ def durable_calls(folder: Path) -> list[Call]:
     if not path.exists():
         return []
     with Store.open(f"sqlite:///{path}") as store:
-        return [call for key in store.call_index() for call in store.calls(key)]
+        return [call for key in call_index(store) for call in store.calls(key)]
 
 
 def paid(call: Call) -> Call:

@@ -12,7 +12,7 @@ import pytest
 from schemas.errors import AuthError
 from schemas.records import Message, Sampling
 from synth.endpoint import Endpoint
-from synth.redaction import without_key, without_user_info
+from synth.redaction import without_keys, without_user_info
 from tests.synth.loopback import LoopbackTeacher, fails
 
 LONG = "sk-very-secret-0123456789"
@@ -33,7 +33,7 @@ LONG = "sk-very-secret-0123456789"
 )
 def test_key_is_redacted_in_an_error(text: str, key: str, shown: str) -> None:
     """A long key is removed wherever it appears, a short one only as a whole word that the text calls a key."""
-    assert without_key(text, key) == shown
+    assert without_keys(text, key) == shown
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from synth.chat_completions import effective_response
 from synth.engine import GenerateResult, generate
 from synth.generators import Forward
 from synth.http_status import meaning
-from synth.ledger import Completion, FailedSample, Ledger
+from synth.ledger import Completion, FailedSample, Ledger, Question
 from synth.refusals import Refusals
 from tests.synth.loopback import Ask, LoopbackTeacher, Reply, fails, says
 from tests.synth.rig import TASK, input, prompts_in, rig
@@ -86,16 +86,16 @@ def test_refused_first_row_is_settled_by_the_first_answer(tmp_path: Path) -> Non
     with LoopbackTeacher(lambda ask: fails(400, "flagged") if ask.prompt == "bad" else says("good")) as teacher:
 
         async def ask(ledger: Ledger, store: Store) -> None:
-            (bad,) = await ledger.complete(chat("bad"), PLAIN)
+            (bad,) = await ledger.answer(Question(chat("bad"), PLAIN))
             assert isinstance(bad, FailedSample)
             assert bad.reason.startswith("refused: HTTP 400: flagged")
             assert [call.status for call in store.calls(bad.key)] == ["unsettled"]
-            (good,) = await ledger.complete(chat("good"), PLAIN)
+            (good,) = await ledger.answer(Question(chat("good"), PLAIN))
             assert isinstance(good, Completion)
             assert [call.status for call in store.calls(bad.key)] == ["declined"]
 
         async def again(ledger: Ledger, store: Store) -> None:
-            (bad,) = await ledger.complete(chat("bad"), PLAIN)
+            (bad,) = await ledger.answer(Question(chat("bad"), PLAIN))
             assert isinstance(bad, FailedSample)
             assert bad.reason.startswith("refused: HTTP 400: flagged"), "the message is kept"
             assert ledger.sent == 0
@@ -619,7 +619,7 @@ def test_request_refused_by_one_address_is_sent_to_another(status: int, tmp_path
         (tmp_path / folder).mkdir(exist_ok=True)
         async with rig(urls[0], tmp_path / folder, n=1, urls=urls) as r:
             result = await generate(r.store, input(60), [r.forward], concurrency=8)
-            return result, r.ledger.flow.left_alone
+            return result, r.ledger.endpoint.flow.left_alone
 
     with LoopbackTeacher(good) as first, LoopbackTeacher(lambda ask: other) as second:
         result, left_alone = asyncio.run(once(first.url, second.url, folder="one"))
@@ -661,7 +661,7 @@ def test_addresses_that_refuse_the_same_rows_are_not_left_alone(tmp_path: Path) 
 
     async def once(*urls: str) -> tuple[GenerateResult, dict[str, str]]:
         async with rig(urls[0], tmp_path, n=1, urls=urls, concurrency=1) as r:
-            return await generate(r.store, input(30), [r.forward], concurrency=1), r.ledger.flow.left_alone
+            return await generate(r.store, input(30), [r.forward], concurrency=1), r.ledger.endpoint.flow.left_alone
 
     def reply(ask: Ask) -> Reply:
         return fails(400, "flagged") if int(ask.prompt.split()[1]) > 10 else Reply()

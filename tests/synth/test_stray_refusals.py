@@ -132,7 +132,7 @@ def test_run_continues_if_one_of_two_addresses_loses_its_key(tmp_path: Path) -> 
     async def once(*urls: str) -> tuple[GenerateResult, dict[str, str]]:
         async with rig(urls[0], tmp_path, n=1, urls=urls, retries=5) as r:
             result = await generate(r.store, input(80), [r.forward], concurrency=8)
-            return result, r.ledger.flow.left_alone
+            return result, r.ledger.endpoint.flow.left_alone
 
     with (
         LoopbackTeacher(lambda ask: says("a dog", delay_s=0.005)) as first,

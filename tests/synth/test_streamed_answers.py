@@ -15,7 +15,7 @@ from schemas.records import Json
 from schemas.store import Store
 from synth.answers import judged
 from synth.chat_completions import Answer, effective_response, read_answer
-from synth.ledger import Ledger
+from synth.ledger import Ledger, Question
 from tests.synth.loopback import LoopbackTeacher, Reply
 from tests.synth.test_ledger import PLAIN, chat, texts, with_ledger
 
@@ -134,7 +134,7 @@ def test_answer_is_accepted_with_any_success_status(status: int, tmp_path: Path)
     with LoopbackTeacher(lambda ask: Reply(status=status, body=orjson.dumps(WHOLE))) as teacher:
 
         async def ask(ledger: Ledger, store: Store) -> None:
-            assert texts(await ledger.complete(chat("one"), PLAIN)) == ["a red dog"]
+            assert texts(await ledger.answer(Question(chat("one"), PLAIN))) == ["a red dog"]
 
         with_ledger(teacher, tmp_path, ask)
         assert len(teacher.asked) == 1
@@ -146,7 +146,7 @@ def test_long_headers_and_many_of_them_cost_no_answer(tmp_path: Path) -> None:
     with LoopbackTeacher(lambda ask: Reply(body=orjson.dumps(WHOLE), headers=headers)) as teacher:
 
         async def ask(ledger: Ledger, store: Store) -> None:
-            assert texts(await ledger.complete(chat("one"), PLAIN)) == ["a red dog"]
+            assert texts(await ledger.answer(Question(chat("one"), PLAIN))) == ["a red dog"]
 
         with_ledger(teacher, tmp_path, ask)
         assert len(teacher.asked) == 1

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from schemas.errors import TeacherError
 from schemas.records import Message, Sampling
 from schemas.store import Store
-from synth.ledger import Completion, FailedSample, Ledger
+from synth.ledger import Completion, FailedSample, Ledger, Question
 from synth.thinking import split_thinking
 from tests.synth.loopback import Ask, LoopbackTeacher, Reply, says
 from tests.synth.test_ledger import PLAIN, chat, texts, with_ledger
@@ -130,7 +130,7 @@ def test_ledger_returns_the_answer_and_stores_everything(reply: Reply, tmp_path:
 
         async def ask(ledger: Ledger, store: Store) -> None:
             for _ in range(2):
-                (answer,) = await ledger.complete(chat("a dog"), PLAIN)
+                (answer,) = await ledger.answer(Question(chat("a dog"), PLAIN))
                 assert isinstance(answer, Completion)
                 assert answer.text.strip() == "A dog."
                 assert "so" in str(store.calls(answer.key)[0].raw)
@@ -160,7 +160,7 @@ def test_thinking_without_an_answer_fails_with_its_own_message(reply: Reply, tmp
     with LoopbackTeacher(lambda ask: reply) as teacher:
 
         async def ask(ledger: Ledger, store: Store) -> None:
-            (answer,) = await ledger.complete(chat("a dog"), PLAIN)
+            (answer,) = await ledger.answer(Question(chat("a dog"), PLAIN))
             assert isinstance(answer, FailedSample)
             assert answer.reason.startswith("thinking: all 77 tokens went to thinking: raise max_tokens, or switch")
             assert "chat_template_kwargs = { enable_thinking = false }" in answer.reason
@@ -169,7 +169,7 @@ def test_thinking_without_an_answer_fails_with_its_own_message(reply: Reply, tmp
         assert len(teacher.asked) == 1
 
         async def again(ledger: Ledger, store: Store) -> int:
-            (answer,) = await ledger.complete(chat("a dog"), PLAIN)
+            (answer,) = await ledger.answer(Question(chat("a dog"), PLAIN))
             assert isinstance(answer, FailedSample)
             assert answer.reason.startswith("thinking: ")
             return ledger.sent
@@ -183,7 +183,7 @@ def test_a_schema_binds_the_answer_and_not_the_reasoning(tmp_path: Path) -> None
     with LoopbackTeacher(lambda ask: says('<think>{</think>{"yes": true}')) as teacher:
 
         async def ask(ledger: Ledger, store: Store) -> None:
-            answers = await ledger.complete(chat("a dog"), PLAIN, schema={"type": "object"})
+            answers = await ledger.answer(Question(chat("a dog"), PLAIN, {"type": "object"}))
             assert texts(answers) == ['{"yes": true}']
 
         with_ledger(teacher, tmp_path, ask)
@@ -196,7 +196,7 @@ def test_a_run_whose_first_answers_are_all_thinking_stops(tmp_path: Path) -> Non
         async def ask(ledger: Ledger, store: Store) -> None:
             async def all_rows() -> None:
                 for i in range(100):
-                    await ledger.complete(chat(f"dog {i}"), Sampling(max_tokens=64))
+                    await ledger.answer(Question(chat(f"dog {i}"), Sampling(max_tokens=64)))
 
             with pytest.raises(TeacherError, match=ALL_THINKING):
                 await all_rows()
@@ -217,7 +217,7 @@ def test_one_answer_does_not_keep_a_run_of_thinking_going(first: str, tmp_path: 
         async def ask(ledger: Ledger, store: Store) -> None:
             async def all_rows() -> None:
                 for i in range(100):
-                    await ledger.complete(chat(f"dog {i}"), PLAIN)
+                    await ledger.answer(Question(chat(f"dog {i}"), PLAIN))
 
             with pytest.raises(TeacherError, match=ALL_THINKING):
                 await all_rows()
@@ -235,7 +235,7 @@ def test_thinking_among_answers_does_not_stop_the_run(tmp_path: Path) -> None:
     with LoopbackTeacher(reply) as teacher:
 
         async def ask(ledger: Ledger, store: Store) -> None:
-            answers = [(await ledger.complete(chat(f"dog {i}"), PLAIN))[0] for i in range(20)]
+            answers = [(await ledger.answer(Question(chat(f"dog {i}"), PLAIN)))[0] for i in range(20)]
             assert sum(isinstance(answer, FailedSample) for answer in answers) == 19
 
         with_ledger(teacher, tmp_path, ask)
@@ -252,6 +252,6 @@ def test_block_shown_in_the_exemplars_is_part_of_the_answer(tmp_path: Path) -> N
     with LoopbackTeacher(lambda ask: says(text)) as teacher:
 
         async def ask(ledger: Ledger, store: Store) -> None:
-            assert texts(await ledger.complete(shown, PLAIN)) == [text]
+            assert texts(await ledger.answer(Question(shown, PLAIN))) == [text]
 
         with_ledger(teacher, tmp_path, ask)

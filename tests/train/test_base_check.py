@@ -19,6 +19,7 @@ pytest.importorskip("trl", reason="training needs the train extra")
 from schemas.errors import MissingDependency, PairsmithError
 from schemas.spec import TrainSettings
 from synth.embedded.model import refuse_incomplete
+from tests.ledger_rows import call_index
 from tests.train.families import FAMILIES, make
 from train import base_check, models
 from train.base_check import check_base, refuse_unfit
@@ -323,7 +324,7 @@ def test_generation_is_refused_for_an_untrainable_base(base: Path, monkeypatch: 
         with pytest.raises(PairsmithError, match=r"train\.base = 'base': cannot be trained"):
             generate(project, store)
         assert not store.receipts()
-        assert not store.call_index().keys()
+        assert not call_index(store).keys()
 
 
 def test_the_default_base_fits_the_machine() -> None:

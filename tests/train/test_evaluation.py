@@ -24,6 +24,7 @@ from schemas.store import Store
 from synth.endpoint import Endpoint
 from synth.generators import Forward
 from synth.ledger import Ledger
+from tests.ledger_rows import call_index
 from tests.synth.loopback import Ask, LoopbackTeacher, Reply, fails, says
 from tests.train import tiny
 from tests.train.evaluated import held_out, project, with_seeds
@@ -33,8 +34,7 @@ from train.dataset import Dataset
 from train.evaluation import held_out_seeds, measure_or_load, plan_evaluation, validated, validation_seeds
 from train.failures import describe_refusals, why_not
 from train.intervals import share
-from train.metrics import Evaluation, ModeResult
-from train.reference_result import ReferenceResult
+from train.metrics import Evaluation, ModeResult, ReferenceResult
 from train.results import TrainResult
 from train.results_table import checks_table, comparison_lines, references_table, systems_table
 from train.sft import tune
@@ -335,7 +335,7 @@ def test_the_learning_curve_asks_for_greedy_answers_alone(
     with Store.open(Store.url_for(evaluated)) as store:
         plan = plan_evaluation(evaluated, seeds, trained, None, validation=seeds)
         run(validated(plan, store, lambda stage, new: numbers.update(new)))
-        sent = [call.request for key in store.call_index() for call in store.calls(key)]
+        sent = [call.request for key in call_index(store) for call in store.calls(key)]
     assert [request["temperature"] for request in sent] == [0.0] * 3
     assert (numbers["done"], numbers["total"]) == (3, 3)
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from curate.judge import open_judge
+from schemas.progress import discard_message, unseen
 from schemas.project import Project
 from schemas.records import Seed
 from schemas.spec import Spec, TeacherSettings
@@ -20,12 +23,12 @@ from tests.synth.loopback import Ask, LoopbackTeacher, Reply, fails, says
 from tests.train.evaluated import spec
 from train.checks import Checks
 from train.evaluation import count_missing
-from train.judged import judge_opener, judged, warnings
-from train.judged_table import judged_lines, judged_table
+from train.judged import judged, warnings
 from train.judgements import JudgedEvaluation, PairwiseChoice, first_wins, win_rates
 from train.length_control import length_controlled
 from train.metrics import Evaluation, Output
 from train.results import TrainResult
+from train.results_table import judged_lines, judged_table
 from train.systems import EvaluationPlan, LocalModel, Model, Models, systems_of
 
 QUESTIONS = [{"name": "calm", "question": "Is it calm?"}, {"name": "bright", "question": "Is it bright?"}]
@@ -81,8 +84,9 @@ def judge_both(
 
         async def ask() -> JudgedEvaluation | None:
             with Store.open(Store.url_for(judged_project)) as store:
-                opener = judge_opener(judged_project, store, lambda sentence: None)
-                return (await judged(plan, outputs_of(plan, texts), opener, lambda stage, numbers: None))[0]
+                names = judged_project.spec.evaluate.judges
+                opener = partial(open_judge, judged_project, store, names, say=discard_message)
+                return (await judged(plan, outputs_of(plan, texts), opener, unseen))[0]
 
         judgements = asyncio.run(ask())
     assert judgements is not None

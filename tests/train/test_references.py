@@ -16,7 +16,7 @@ from prompts.answer_form import AnswerForm
 from schemas.step_names import REFERENCE
 from tests.train.evaluated import spec
 from train.checks import Checks, checks_for, describe_void_references, void_references
-from train.reference_result import ReferenceResult
+from train.metrics import ReferenceResult
 from train.references import NO_LABEL, GivenAnswer, compare_with_references
 
 LABELS = ("bug", "question", "praise")

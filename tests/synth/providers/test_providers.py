@@ -20,7 +20,7 @@ from schemas.records import Json, Message, Sampling
 from schemas.spec import TeacherSettings
 from schemas.store import Store
 from synth.engine import generate
-from synth.ledger import Completion, FailedSample, Ledger
+from synth.ledger import Completion, FailedSample, Ledger, Question
 from synth.teachers import opened
 from tests.synth.providers.documented import PROVIDERS
 from tests.synth.providers.played import KEY, KEY_ENV, Body, Played, Provider, Response, choice, completion, text_of
@@ -113,7 +113,7 @@ def observe_answer(provider: Provider, folder: Path) -> str:
     """`answers`: a plain question gets the provider's text as its answer."""
 
     async def work(ledger: Ledger, store: Store, sampling: Sampling) -> str:
-        (answer,) = await ledger.complete(chat("a dog"), sampling)
+        (answer,) = await ledger.answer(Question(chat("a dog"), sampling))
         assert isinstance(answer, Completion)
         assert answer.text == "a dog 0"
         return "answered"
@@ -127,7 +127,7 @@ def observe_n_3(provider: Provider, folder: Path) -> str:
 
     async def work(ledger: Ledger, store: Store, sampling: Sampling) -> None:
         for question in ("a dog", "a cat"):
-            answers = await ledger.complete(chat(question), sampling, n=3)
+            answers = await ledger.answer(Question(chat(question), sampling), 3)
             assert all(isinstance(answer, Completion) for answer in answers)
 
     _, requests = run_with_provider(provider, lambda body, nth: None, work, folder)
@@ -144,7 +144,7 @@ def observe_stop(provider: Provider, behaviour: str, folder: Path) -> str:
     async def work(ledger: Ledger, store: Store, sampling: Sampling) -> PairsmithError | None:
         try:
             for i in range(12):
-                await ledger.complete(chat(f"dog {i}"), sampling)
+                await ledger.answer(Question(chat(f"dog {i}"), sampling))
         except PairsmithError as error:
             return error
         return None
@@ -174,7 +174,7 @@ def observe_wait(provider: Provider, behaviour: str, folder: Path) -> str:
     documented = provider.says[behaviour]
 
     async def work(ledger: Ledger, store: Store, sampling: Sampling) -> Any:
-        (answer,) = await ledger.complete(chat("a dog"), sampling)
+        (answer,) = await ledger.answer(Question(chat("a dog"), sampling))
         return answer
 
     answer, _ = run_with_provider(provider, lambda body, nth: documented if nth <= 2 else None, work, folder)
@@ -186,7 +186,7 @@ def observe_stray_refusal(provider: Provider, folder: Path) -> str:
     documented = provider.says["wrong key"]
 
     async def work(ledger: Ledger, store: Store, sampling: Sampling) -> list[Any]:
-        return [(await ledger.complete(chat(text), sampling))[0] for text in ("a dog", "odd", "a cat")]
+        return [(await ledger.answer(Question(chat(text), sampling)))[0] for text in ("a dog", "odd", "a cat")]
 
     answers, requests = run_with_provider(
         provider, lambda body, nth: documented if text_of(body) == "odd" and nth == 1 else None, work, folder
@@ -206,7 +206,7 @@ def observe_retry(provider: Provider, behaviour: str, folder: Path) -> str:
         for question in ("a dog", "a cat"):
             script = [documented, fits]
             replies[question] = lambda script=script: script.pop(0)  # type: ignore[misc]
-        return [(await ledger.complete(chat(q), sampling, schema=SCHEMA))[0] for q in ("a dog", "a cat")]
+        return [(await ledger.answer(Question(chat(q), sampling, SCHEMA)))[0] for q in ("a dog", "a cat")]
 
     replies: dict[str, Callable[[], Response]] = {}
     answers, requests = run_with_provider(provider, lambda body, nth: replies[text_of(body)](), work, folder)
@@ -221,7 +221,7 @@ def observe_without_system(provider: Provider, folder: Path) -> str:
 
     async def work(ledger: Ledger, store: Store, sampling: Sampling) -> list[Any]:
         system = Message(role="system", content="Write.")
-        return [(await ledger.complete((system, *chat(text)), sampling))[0] for text in ("a dog", "a cat")]
+        return [(await ledger.answer(Question((system, *chat(text)), sampling)))[0] for text in ("a dog", "a cat")]
 
     def reply(body: Body, nth: int) -> Response | None:
         return documented if body["messages"][0]["role"] == "system" else None
@@ -239,10 +239,10 @@ def observe_row_failure(provider: Provider, behaviour: str, folder: Path) -> str
     documented = provider.says[behaviour]
 
     async def work(ledger: Ledger, store: Store, sampling: Sampling) -> str:
-        (first,) = await ledger.complete(chat("odd 1"), sampling)
-        (good,) = await ledger.complete(chat("a dog"), sampling)
-        (odd,) = await ledger.complete(chat("odd 2"), sampling)
-        (other,) = await ledger.complete(chat("a cat"), sampling)
+        (first,) = await ledger.answer(Question(chat("odd 1"), sampling))
+        (good,) = await ledger.answer(Question(chat("a dog"), sampling))
+        (odd,) = await ledger.answer(Question(chat("odd 2"), sampling))
+        (other,) = await ledger.answer(Question(chat("a cat"), sampling))
         assert isinstance(good, Completion)
         assert isinstance(other, Completion)
         assert isinstance(first, FailedSample)
@@ -264,7 +264,7 @@ def observe_special_answer(provider: Provider, behaviour: str, folder: Path) -> 
 
     async def work(ledger: Ledger, store: Store, sampling: Sampling) -> str:
         question = LONG if behaviour == "prompt truncated" else "a dog"
-        (answer,) = await ledger.complete(chat(question), sampling, schema=schema)
+        (answer,) = await ledger.answer(Question(chat(question), sampling, schema))
         if not isinstance(answer, Completion):
             return answer.reason
         (call,) = store.calls(answer.key)
@@ -382,7 +382,7 @@ def test_wrong_key_raises_auth_error(tmp_path: Path, empty_store: Path, monkeypa
     monkeypatch.setenv(KEY_ENV, "sk-wrong-0123456789012")
 
     async def work(ledger: Ledger, store: Store, sampling: Sampling) -> None:
-        await ledger.complete(chat("a dog"), sampling)
+        await ledger.answer(Question(chat("a dog"), sampling))
 
     for number, provider in enumerate(PROVIDERS):
         if provider.key_header:

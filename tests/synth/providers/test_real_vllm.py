@@ -16,7 +16,7 @@ from schemas.errors import AuthError, PairsmithError
 from schemas.records import Sampling
 from schemas.spec import TeacherSettings
 from schemas.store import Store
-from synth.ledger import Completion, FailedSample, Ledger
+from synth.ledger import Completion, FailedSample, Ledger, Question
 from synth.local_vllm import VllmServer
 from synth.teachers import opened
 from tests.real_vllm import MODEL, random_adapter, running, skip_without
@@ -40,7 +40,7 @@ def texts(store: Store, answers: list[Completion | FailedSample]) -> list[str]:
 
 
 async def check_answer(ledger: Ledger, store: Store) -> str:
-    (answer,) = await ledger.complete(chat("Name a colour."), Sampling(temperature=0, max_tokens=64))
+    (answer,) = await ledger.answer(Question(chat("Name a colour."), Sampling(temperature=0, max_tokens=64)))
     (call,) = store.calls(answer.key)
     assert call.usage.prompt_tokens > 5
     assert 0 < call.usage.completion_tokens < 64
@@ -48,14 +48,14 @@ async def check_answer(ledger: Ledger, store: Store) -> str:
 
 
 async def check_n_3(ledger: Ledger, store: Store) -> str:
-    answers = texts(store, await ledger.complete(chat(WRITE), Sampling(temperature=1, max_tokens=12), n=3))
+    answers = texts(store, await ledger.answer(Question(chat(WRITE), Sampling(temperature=1, max_tokens=12)), 3))
     return "in one request" if (len(set(answers)), ledger.sent) == (3, 1) else f"{answers}"
 
 
 async def check_seed(ledger: Ledger, store: Store) -> str:
     asked = ((5, "a"), (5, "b"), (6, "a"))  # with another user's name, so that the ledger has no stored answer
     drawn = [Sampling(temperature=1, max_tokens=12, seed=seed, extra={"user": user}) for seed, user in asked]
-    first, same, other = [texts(store, await ledger.complete(chat(WRITE), sampling))[0] for sampling in drawn]
+    first, same, other = [texts(store, await ledger.answer(Question(chat(WRITE), sampling)))[0] for sampling in drawn]
     return "same seed, same answer" if first == same != other else f"{first!r}, {same!r}, {other!r}"
 
 
@@ -64,33 +64,33 @@ async def check_seeds_under_load(ledger: Ledger, store: Store) -> str:
     cut."""
     story = "There was a small house by a river in the mountains. " * 40
     drawn = [Sampling(temperature=1, max_tokens=48, seed=seed, stop=(".", ",")) for seed in range(30)]
-    together = await asyncio.gather(*(ledger.complete(chat(f"{story} {s.seed}"), s) for s in drawn))
+    together = await asyncio.gather(*(ledger.answer(Question(chat(f"{story} {s.seed}"), s)) for s in drawn))
     answers = [texts(store, given)[0] for given in together]
     return "answered" if len(set(answers)) > 20 else f"{answers}"
 
 
 async def check_stop_text(ledger: Ledger, store: Store) -> str:
     sampling = Sampling(temperature=0, max_tokens=64, stop=(" the",))
-    (answer,) = await ledger.complete(chat(WRITE), sampling)
+    (answer,) = await ledger.answer(Question(chat(WRITE), sampling))
     (call,) = store.calls(answer.key)
     text = has_answers([answer])[0]
     return "ends before the stop text" if text and " the" not in text and call.raw["finish_reason"] == "stop" else text
 
 
 async def check_schema(ledger: Ledger, store: Store) -> str:
-    given = await ledger.complete(chat("Describe a dog."), Sampling(temperature=0, max_tokens=128), schema=SCHEMA)
+    given = await ledger.answer(Question(chat("Describe a dog."), Sampling(temperature=0, max_tokens=128), SCHEMA))
     return "the answer is valid" if [*json.loads(has_answers(given)[0])] == ["caption"] else "another answer"
 
 
 async def check_choice(ledger: Ledger, store: Store) -> str:
     extra = {"structured_outputs": {"choice": ["red", "blue"]}}
-    given = await ledger.complete(chat("Name a colour."), Sampling(temperature=1, max_tokens=9, extra=extra))
+    given = await ledger.answer(Question(chat("Name a colour."), Sampling(temperature=1, max_tokens=9, extra=extra)))
     return "one of the choices" if has_answers(given)[0] in ("red", "blue") else "another answer"
 
 
 async def check_logprobs(ledger: Ledger, store: Store) -> str:
     sampling = Sampling(temperature=0, max_tokens=64, extra={"logprobs": True, "top_logprobs": 3})
-    (answer,) = await ledger.complete(chat("Name a colour."), sampling)
+    (answer,) = await ledger.answer(Question(chat("Name a colour."), sampling))
     (call,) = store.calls(answer.key)
     tokens = call.raw["logprobs"]["content"]
     return "kept" if {len(token["top_logprobs"]) for token in tokens} == {3} else str(tokens)
@@ -98,9 +98,9 @@ async def check_logprobs(ledger: Ledger, store: Store) -> str:
 
 async def odd_row(ledger: Ledger, odd: str, sampling: Sampling) -> str:
     """The outcome of an odd row, as the first one and in the middle."""
-    (first,) = await ledger.complete(chat(f"1 {odd}"), sampling)
-    has_answers(await ledger.complete(chat("Name a colour."), Sampling(temperature=0, max_tokens=64)))
-    (second,) = await ledger.complete(chat(f"2 {odd}"), sampling)
+    (first,) = await ledger.answer(Question(chat(f"1 {odd}"), sampling))
+    has_answers(await ledger.answer(Question(chat("Name a colour."), Sampling(temperature=0, max_tokens=64))))
+    (second,) = await ledger.answer(Question(chat(f"2 {odd}"), sampling))
     assert isinstance(first, FailedSample)
     assert isinstance(second, FailedSample)
     assert first.reason.partition(":")[0] == second.reason.partition(":")[0]
@@ -118,7 +118,7 @@ async def check_cut_answer(ledger: Ledger, store: Store) -> str:
 async def first_error(ledger: Ledger, **sampling: Any) -> PairsmithError | None:
     try:
         for i in range(12):
-            await ledger.complete(chat(f"dog {i}"), Sampling(max_tokens=4, **sampling))
+            await ledger.answer(Question(chat(f"dog {i}"), Sampling(max_tokens=4, **sampling)))
     except PairsmithError as error:
         return error
     return None
@@ -156,7 +156,7 @@ async def check_mixed_batch(ledger: Ledger, store: Store) -> str:
 
         questions = [f"Name a colour that begins with {letter}." for letter in "abcdefgh"]
         alone = [await first(question) for question in questions]
-        busy = [asyncio.ensure_future(ledger.complete(chat(f"{q} Why?"), sampling)) for q in questions]
+        busy = [asyncio.ensure_future(ledger.answer(Question(chat(f"{q} Why?"), sampling))) for q in questions]
         mixed = await asyncio.gather(*map(first, questions))
         await asyncio.gather(*busy)
     differences = [abs(a[1] - m[1]) for a, m in zip(alone, mixed, strict=True)]
@@ -164,7 +164,9 @@ async def check_mixed_batch(ledger: Ledger, store: Store) -> str:
 
 
 async def check_adapter(ledger: Ledger, store: Store) -> str:
-    (text,) = texts(store, await ledger.complete(chat("Name a colour."), Sampling(temperature=0, max_tokens=16)))
+    (text,) = texts(
+        store, await ledger.answer(Question(chat("Name a colour."), Sampling(temperature=0, max_tokens=16)))
+    )
     async with opened(ledger.teacher.model_copy(update={"model": MODEL}), print) as endpoint:
         answer = await endpoint.ask(chat("Name a colour."), Sampling(temperature=0, max_tokens=16))
     return "a model of its own" if answer.choices[0]["message"]["content"].strip() != text else "as the base"
