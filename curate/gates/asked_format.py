@@ -174,6 +174,10 @@ def other_code(asked: str, text: str) -> str:
     named = _languages_named(asked)
     if len(named) != 1 or named[0] not in _CODE:
         return ""
+    label = _LABEL.search(text)
+    written = _SAME.get(label[1].casefold(), label[1].casefold()) if label else ""
+    if written in _CODE and written != named[0] and (written, named[0]) not in _KIN:
+        return written
     # A query in a string is part of a program in another language.
     if _CODE[named[0]].search(_STRING.sub(" ", text) if named[0] == "sql" else text):
         return ""
@@ -240,3 +244,4 @@ _CODE = {
     "c#": re.compile(r"\bConsole\.Write|\busing System|\bpublic (?:static |class |void |int )"),
 }
 _STRING = re.compile(r"\"{3}[\s\S]*?\"{3}|\"[^\"\n]*\"")
+_LABEL = re.compile(r"```([A-Za-z+#]+)")

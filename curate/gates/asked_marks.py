@@ -189,12 +189,12 @@ _named = {name: word_pattern(rf"(?<![a-zà-ÿа-яё]){{{name}}}") for name in _
 
 
 def _heading(text: str, given: str) -> str:
-    """A first line above other text that is marked as a heading, or is short and has no end."""
+    """A first line above other text that is marked as a heading, names a subject, or is short and has no end."""
     first, _, rest = text.strip().partition("\n")
     below = rest.strip().partition("\n")[0]
     if not below or first.strip("#*= ") in given:
         return ""
-    if _MARKED.match(first):
+    if _MARKED.match(first) or _subject_line().match(fold(first)):
         return first
     bare = count_words(first) <= _MAX_HEADING and not _ENDED.search(first) and not ITEM.match(first)
     capitals = first.isupper() and not first.rstrip().endswith(",")
@@ -232,6 +232,7 @@ def _greeting(text: str, given: str) -> str:
 def _closing(text: str, given: str) -> str:
     lines = [line for line in text.strip().splitlines() if line.strip()]
     closed = next(filter(None, (_closes().match(fold(line)) for line in lines[-2:] if len(lines) > 1)), None)
+    closed = closed or _closes_inside().search(fold(text.strip()))
     return closed[0].strip() if closed else ""
 
 
@@ -246,6 +247,8 @@ _EXCLAMATION = re.compile(r"[!\uff01](?!=)")
 _QUESTION = re.compile(r"[?\uff1f\u061f](?![\w=&/])")
 _greets = word_pattern(r"\W*(?:{greet|greets_elsewhere}(?![^\W\u3040-\u9fff\uac00-\ud7a3])|{greets_joined})")
 _closes = word_pattern(r"\W*{sign_offs}(?=\s*(?:[,.!\u3001\u3002\uff0c\uff01]|\Z))")
+_closes_inside = word_pattern(r"(?<=[.!?]\s){sign_offs}(?=,?\s[^.!?\n]{0,40}[.!]?\Z|[.!]?\Z)")
+_subject_line = word_pattern(r"\W*(?:{out_headings})\s?[:\uff1a]")
 _FINDERS: dict[str, Callable[[str, str], str]] = {
     "out_headings": _heading,
     "out_lists": _list,

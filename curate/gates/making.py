@@ -65,27 +65,43 @@ def labelled_answer(style: str, given: str, text: str) -> str:
     if "\n" not in text or not (":" in text or "\uff1a" in text):
         return ""
     label = _answer_label().search(fold(text))
-    if not label or len(_LABEL.findall(fold(text))) > 1:
+    if not label or label.start() == 0:
         return ""
-    above, known = fold(text)[: label.start()].strip(), fold(f"{given}\n{style}")
-    asked = above.endswith(("?", "\uff1f", "\u061f"))
+    above = fold(text)[: label.start()].strip()
+    known = fold(f"{given}\n{style}")
+    if len(_LABEL.findall(fold(text))) > 1:
+        return ""
+    asked = above.endswith(("?", "\uff1f", "\u061f")) or _question_label().search(above)
     return "" if not above or asked or label["name"] in known else label["name"]
 
 
 _answer_label = word_pattern(r"\n\W*(?P<name>(?<![^\W\d_]){answer_labels})\W{0,3}[:\uff1a]")
 _LABEL = re.compile(r"(?m)^\W*[^\W\d_][\w ]{0,20}\W{0,3}[:\uff1a]")
+_question_label = word_pattern(r"(?m)^\W*{question_labels}\W{0,4}(?:\d\W*)?[:\uff1a]")
 
 
 def change_note(style: str, given: str, text: str) -> str:
-    """Return a note that quotes a word which the text had and has no longer: `(removed "sorry")`; or ''.
+    """Return a note that quotes a word which the text had and has no longer: `(removed "sorry")`, `teh -> the`; or ''.
 
-    It is the last paragraph or bracket. Not if the style asks for notes or marks.
+    It is the last paragraph or bracket, or a line with an arrow. Not if the style asks for notes or marks.
     """
-    last = _LAST.search(text.rstrip())
-    if last is None or _wants_notes(style) or in_code(text) or in_code(given):
+    may_have = any(map(text.__contains__, (*_ARROWS, "~~", "\n", ")", "]", "\uff09")))
+    if not may_have or _wants_notes(style) or in_code(text) or in_code(given):
         return ""
-    quoted_texts = dict.fromkeys(map(str.strip, quotations(last[0])))
-    folded, rest = fold(given), fold(text[: last.start()])
+    folded = fold(given)
+    for line in text.splitlines() if any(map(text.__contains__, _ARROWS)) else ():
+        before = _ARROW.match(line)
+        if before and fold(before[1]) in folded and not any(map(given.__contains__, _ARROWS)):
+            return line.strip()
+    struck = _STRUCK.search(text)
+    if struck and fold(struck[1]) in folded and "~~" not in given:
+        return struck[0]
+    last = _LAST.search(text.rstrip())
+    if last is None:
+        return ""
+    if not (quoted_texts := dict.fromkeys(map(str.strip, quotations(last[0])))):
+        return ""
+    rest = fold(text[: last.start()])
     gone = [quoted for quoted in quoted_texts if fold(quoted) in folded and not _has(rest, fold(quoted))]
     around = last[0]
     for quoted in quoted_texts:
@@ -109,6 +125,9 @@ def _wants_notes(style: str) -> bool:
 
 _asks_for_notes = listed("asks_for_notes")
 _WORDS = 40  # characters of a quoted word or two
+_ARROWS = ("\u2192", "->", "=>", "\u21d2")
+_ARROW = re.compile(r"\W*([^\W\d_][\w ]{0,30}?)[\"'\u201d\u00bb]?\s*(?:\u2192|[-=]>|\u21d2)\s*\S")
+_STRUCK = re.compile(r"~~([^~\n]+)~~")
 _LAST = re.compile(r"\n\s*\n[^\n]+\Z|\n[^\n:\uff1a]{2,30}[:\uff1a][^\n]+\Z|\s[(\[\uff08][^()\[\]\n]+[)\]\uff09]\Z")
 
 

@@ -63,7 +63,9 @@ def invented_name(pair: Pair, language: str = "en") -> Judgement:
     given = _with_initials_expanded(pair.input, pair.output, language)
     if name := unknown_name(pair.output, given, language) or _unknown_party(pair.output, given, language):
         return rejected("invented_name", f"the input does not name {quote(name)}")
-    if changed := _changed_name(given, pair.output, language) or misspelt(pair.input, pair.output, language):
+    if changed := _changed_name(given, pair.output, language):
+        return rejected("changed_name", f"the input names {quote(changed[0])}, the output {quote(changed[1])}")
+    if changed := misspelt(pair.input, pair.output, language):
         return rejected("changed_name", f"the input names {quote(changed[0])}, the output {quote(changed[1])}")
     if name := _added_name(given, pair.output, language):
         return rejected("invented_name", f"the input does not name {quote(name)}")
@@ -94,6 +96,9 @@ def unknown_name(text: str, other: str, language: str, letters: int = 5) -> str:
         for match in pattern.finditer(text):
             if match[1][0].isupper() and _is_new(match[1], given, letters):
                 return match[1]
+    head = _AT_START.match(text) if plain else None
+    if head and head[1][0].isupper() and head[2][0].isupper() and _is_new(head[2], given, letters):
+        return head[1]
     return ""
 
 
@@ -207,6 +212,7 @@ def _is_new(name: str, given: str, letters: int = 5) -> bool:
     return bool(parts) and not any(begin in given for begin in begins)
 
 
+_AT_START = re.compile(rf"\W*({_NAME} ({_NAME} {_NAME})) [^\W\d_A-Z]")
 _SIGNED = re.compile(rf"(?:,\s*\n+|\n\s*\n[^\W\d_][^\n.!?:,]{{6,36}}[^\W\d_]\n+)\s*({_NAME}(?: {_NAME})?)\s*\Z")
 
 

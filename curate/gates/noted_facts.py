@@ -80,10 +80,14 @@ def _invention(pair: Pair, style: str, language: str) -> tuple[str, str] | None:
     if street := invented_street(fold(given), fold(pair.output)):
         return "invented_contact", f"neither the message nor the style names {quote(street)}"
     name = unknown_name(pair.output, given, language) or unknown_signer(pair.output, given, language)
+    introduced = None if name else _introduced().search(pair.output)
+    if introduced and fold(introduced[1]) not in fold(given):
+        name = introduced[1]
     quoted = name and any(name in one for one in _IN_QUOTES.findall(pair.output))
     return ("invented_name", f"the message does not name {quote(name)}") if name and not quoted else None
 
 
+_introduced = word_pattern(r"(?<!\w)(?i:{my_name_is})\s([A-ZÀ-ÞА-Я][^\W\d_]+)")
 _IN_QUOTES = re.compile(r"[\"\u201c\u201e\u00ab\u300c][^\"\u201d\u00bb\u300d\n]+[\"\u201d\u201c\u00bb\u300d]")
 
 

@@ -23,7 +23,8 @@ _BRACKETED = re.compile(
 )
 _ROUND = re.compile(r"\(([^()\n]{2,80})\)")
 _ANGLED = re.compile(r"(?<![\w<?])<(?!/)([^\W\d_](?:[^<>\n/=\"]{0,38}[^\W_])?)>")
-_KINDS = (("[", _BRACKETED), ("【", _BRACKETED), ("<", _ANGLED), ("(", _ROUND))
+_QUOTED = re.compile(r"«([^«»\n]{2,30})»")
+_KINDS = (("[", _BRACKETED), ("【", _BRACKETED), ("<", _ANGLED), ("(", _ROUND), ("«", _QUOTED))
 _INLINE = re.compile(r"(?<!`)`[^`\n]+`(?!`)")
 _FENCED = re.compile(rf"```[\s\S]*?(?:```|\Z)|{_INLINE.pattern}")
 _IN_CODE = re.compile(r"[A-Z][\w ]*")
@@ -124,7 +125,7 @@ def _placeholders(text: str, given: str, style: str, language: str) -> Iterator[
 
 def _bracketed_placeholders(text: str, given: str, style: str, language: str) -> Iterator[tuple[str, bool]]:
     """Yield bracketed text that looks like a placeholder, and whether it certainly is one."""
-    if not any(mark in text for mark in "[【<("):
+    if not any(mark in text for mark in "[【<(«"):
         return
     wanted = f"{given}\n{style}"
     code, prose = bool(fragment("code").search(text)), _FENCED.sub(" ", text)
@@ -133,6 +134,8 @@ def _bracketed_placeholders(text: str, given: str, style: str, language: str) ->
             continue  # as in its translation
         for match in pattern.finditer(text) if kind in text else ():
             inside = fold(next(filter(None, match.groups())))
+            if kind == "«" and not match[0].isupper():
+                continue
             if fold(match[0]) in wanted or _TAGS.fullmatch(inside):
                 continue
             filled_in = kind == "<" and " " in inside and all_languages_pattern("fill").match(inside)
@@ -140,8 +143,11 @@ def _bracketed_placeholders(text: str, given: str, style: str, language: str) ->
                 match[0] not in prose and not _IN_CODE.fullmatch(match[0][1:-1])
             ):
                 continue
-            closed = bool(inside.strip()) and f"</{inside.split()[0]}" in fold(text)
-            if _is_placeholder(inside, kind, language, closed):
+            if (
+                _is_placeholder(inside, kind, language, bool(inside.strip()) and f"</{inside.split()[0]}" in fold(text))
+                or (kind == "[" and _is_in_greeting(text, match))
+                or (not text[match.end() :].strip() and _is_signature(text, match, language))
+            ):
                 yield match[0], True
             elif not code and (
                 _may_be_placeholder(text, match) and len(pattern.findall(given)) < len(pattern.findall(text))
@@ -157,6 +163,18 @@ def _is_template(pattern: re.Pattern[str], text: str, given: str) -> bool:
     slots = all_languages_pattern("slots")
     is_slot = any(not _TAGS.fullmatch(inside) and slots.search(inside) for inside in there)
     return is_slot and len(there) >= len(pattern.findall(text))
+
+
+def _is_in_greeting(text: str, match: re.Match[str]) -> bool:
+    """Whether text in square brackets ends the first of several lines like a name in a greeting: `Hej [x],`."""
+    first, _, rest = text.partition("\n")
+    return bool(rest.strip()) and match.start() > 0 and first[match.end() :].strip() in (",", "!", ":")
+
+
+def _is_signature(text: str, match: re.Match[str], language: str) -> bool:
+    """Whether the last of several lines is a placeholder word in brackets, where a letter is signed."""
+    alone = _OWN_LINE.search(text[: match.start()]) if match.start() else None
+    return alone is not None and bool(_placeholder_words(language).fullmatch(fold(match[0][1:-1]).strip()))
 
 
 def _may_be_placeholder(text: str, match: re.Match[str]) -> bool:
@@ -192,7 +210,7 @@ def _is_placeholder(inside: str, kind: str, language: str, closed: bool) -> bool
         return slots.search(inside) is not None
     left = re.sub(r"\W+", "", slots.sub("", inside))
     filled = _FILLED_IN.fullmatch(left) or left in words_of("of_any")  # (any date)
-    return len(left) <= 3 and not filled and len(inside.split()) > 1
+    return len(left) <= 3 and not filled and (kind == "«" or len(inside.split()) > 1)
 
 
 @cache
