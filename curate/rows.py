@@ -7,11 +7,12 @@ from typing import Any, NamedTuple
 
 from curate.review.decision import Decision
 from schemas.errors import UsageError
-from schemas.records import Candidate, Pair, Reason, Verdict
+from schemas.records import Candidate, Pair, Reason, State, Verdict
 from schemas.reviews import Review
 
 ROWS = 512  # rows whose texts are in memory at a time
 ORDER = (False, None, True)
+STATE: dict[bool | None, State] = {True: "accepted", False: "rejected", None: "waiting"}  # of `Row.keep`
 _SHOWN = 60  # characters of a text in the representation of a row
 REVIEW, GENERATE = "review", "generate"  # what decides a row if no step does
 CONTAMINATION, DUPLICATE, SPLIT = "pool/contamination@4", "pool/duplicate@4", "pool/split@1"
@@ -60,7 +61,7 @@ class Row(NamedTuple):
 
     def __repr__(self) -> str:
         code = self.candidate.failure.code if self.candidate.failure else "no pair"
-        state = {True: "accepted", False: "rejected", None: "waiting"}[self.keep] if self.pair else f"failed ({code})"
+        state = STATE[self.keep] if self.pair else f"failed ({code})"
         why = f" ({self.reason.code})" if self.reason and self.pair else ""
         texts = f"{_excerpt(self.pair.input)} -> {_excerpt(self.pair.output)}, " if self.pair else ""
         return f"Row({texts}{state}{why})"
@@ -115,7 +116,7 @@ def display_values(row: Row) -> tuple[Any, ...]:
     """The values of SHOWN_COLUMNS for a row, for a notebook."""
     if row.pair is None:
         return "failed", None, None, None, row.reason
-    state = {True: "accepted", False: "rejected", None: "waiting"}[row.keep]
+    state = STATE[row.keep]
     return state, row.pair.input, row.pair.output, row.score, row.reason
 
 

@@ -13,7 +13,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from curate.rows import DUPLICATE, GENERATE, REVIEW, SPLIT, Row
+from curate.rows import DUPLICATE, GENERATE, REVIEW, SPLIT, STATE, Row
 from curate.split import SPLITS
 from schemas.failpoints import failpoint
 from schemas.id_map import IdMap
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 _CHUNK = 1_000
 REPEATED = ("contamination", "duplicate")  # reasons of rows that repeat a held-out text or an accepted row
-_STATE: dict[bool | None, State] = {True: "accepted", False: "rejected", None: "waiting"}
 
 
 async def write_states(
@@ -74,7 +73,7 @@ async def write_states(
 
 
 def state_of(row: Row) -> State:
-    return "failed" if row.candidate.pair_id is None else _STATE[row.keep]
+    return "failed" if row.candidate.pair_id is None else STATE[row.keep]
 
 
 def _state(row: Row, code: str, curation: str) -> RowState:
@@ -187,7 +186,7 @@ def _derive_states(store: Store, receipt: Receipt, curation: str) -> Iterator[Ro
             keep, step, reason = _kept_out(row, verdicts_here, row.pair.id in members, row.pair.id in seen)
             seen.add(row.pair.id)
             split = members[row.pair.id] if keep else None
-            yield record_of(curation, row.candidate, _STATE[keep], step, reason, score=score, split=split)
+            yield record_of(curation, row.candidate, STATE[keep], step, reason, score=score, split=split)
 
 
 def _kept_out(

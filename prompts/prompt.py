@@ -257,7 +257,9 @@ def _turns(lines: list[str], first: int, path: Path, variables: Mapping[str, str
         if items and items not in variables:
             raise _undeclared(items, where)
         source = "\n".join(lines[start:end]).strip()
-        template, used = _compiled(source, first + start, path, {*variables, *([item] if item else [])})
+        template, used = compiled(source, str(path), first + start)
+        for name in sorted(used - variables.keys() - {item}):
+            raise _undeclared(name, f"{path}:{first + start}")
         uses = frozenset(used - {item} | ({items} if items else set()))
         turns.append(PromptTurn(role, item, items, first + start, template, uses, _plain(source, uses)))
     _check_order(turns, path)
@@ -269,14 +271,6 @@ def _plain(source: str, uses: frozenset[str]) -> tuple[str, ...] | None:
     parts = tuple(_PLAIN.split(source))
     plain = uses.issuperset(parts[1::2]) and not any("{" in text or "}" in text for text in parts[::2])
     return parts if plain else None
-
-
-def _compiled(source: str, line: int, path: Path, known: set[str]) -> tuple[Template, set[str]]:
-    """The template and the variables it uses. Raises PromptError for an undeclared one."""
-    template, used = compiled(source, str(path), line)
-    for name in sorted(used - known):
-        raise _undeclared(name, f"{path}:{line}")
-    return template, used
 
 
 def compiled(source: str, where: str, line: int = 1) -> tuple[Template, set[str]]:

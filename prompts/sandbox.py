@@ -67,7 +67,7 @@ def unbounded(source: str) -> str | None:
     Raises Jinja's TemplateSyntaxError.
     """
     outputs = 0
-    for node in _walk(Sandbox().parse(source)):
+    for node in Sandbox().parse(source).find_all(nodes.Node):
         if isinstance(node, nodes.Filter | nodes.Test):
             if node.name not in (_FILTERS if isinstance(node, nodes.Filter) else _TESTS):
                 return node.name
@@ -75,9 +75,3 @@ def unbounded(source: str) -> str | None:
             return type(node).__name__.lower()
         outputs += isinstance(node, nodes.Name)
     return f"more than {_MAX_OUTPUTS} columns" if outputs > _MAX_OUTPUTS else None
-
-
-def _walk(node: nodes.Node) -> Any:
-    yield node
-    for child in node.iter_child_nodes():
-        yield from _walk(child)

@@ -17,14 +17,11 @@ _IN_FIGURES = re.compile(
     r"|(?P<first>\d{1,2})(?P<mark>[./-])(?P<second>\d{1,2})(?:(?P=mark)(?:\d{4}|\d\d))?(?P<dot>\.?))(?![\d:/]|[.,-]\d)"
     r"|(?P<month>\d{1,2}) ?[月월] ?(?P<day>\d{1,2}) ?[日일号]"
 )
-_DIGIT = re.compile(r"\d")
 _MAY_BE_DATE = re.compile(r"\d(?:[./-]\d| ?[月월])")  # occurs in every date in figures
 
 
 def find_days(text: str, language: str) -> list[tuple[str, set[Day]]]:
     """Return each date of a text as written, with the days it may stand for: in English `3/4` is two, `3.4.` is one."""
-    if not _DIGIT.search(text):
-        return []
     folded = fold(text)
     days_written = [(written, {(day, month)}) for written, day, month in month_name_dates(folded, language)]
     for match in _IN_FIGURES.finditer(folded) if _MAY_BE_DATE.search(folded) else ():

@@ -15,8 +15,6 @@ def stray_character(text: str, given: str) -> str:
     What `given` contains too does not count. Persian and Indian scripts need joiners, emoji too, and text from right
     to left needs its marks.
     """
-    if text.isascii():
-        return ""
     patterns = list[re.Pattern[str]]()
     if _HIDDEN.search(text):
         patterns += [_INVISIBLE, *(() if _FROM_RIGHT.search(text) else (_DIRECTION,))]

@@ -25,8 +25,6 @@ _AGAINST = (
 def doubt_about_label(text: str, label: str, labels: Collection[str], language: str) -> str:
     """Return the reason to doubt a label, or ''. A text with a denial, or with words of both kinds, is not doubted."""
     folded, named = fold(text), _plain(label)
-    if len(labels) < 2:
-        return ""
     for of_labels, against, for_it in _AGAINST:
         if not is_listed("any", of_labels, named):
             continue

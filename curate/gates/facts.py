@@ -73,17 +73,12 @@ def invented(pair: Pair, language: str = "en", input_language: str | None = None
         return passed("numbers in code are not compared")
     input_lang = input_language or language
     after, in_short = fold(pair.output), count_words(pair.output) <= 2.5 * count_words(pair.input)
-    spelt: list[Number] = []
     in_short = in_short and not is_verse(pair.output)
     days = after, fold(pair.input), language, input_lang
     if day := invented_weekday(*days, only_in_place_of_another=not in_short):
         return rejected("invented_date", f"the input does not say {quote(day)}")
-    if in_short:
-        spelt = [
-            n
-            for n in (*spelt_out_numbers(pair.output, language), *single_word_numbers(after, language))
-            if not n.forms & _UNCHECKED
-        ]
+    spelt_out = (*spelt_out_numbers(pair.output, language), *single_word_numbers(after, language)) if in_short else ()
+    spelt = [number for number in spelt_out if not number.forms & _UNCHECKED]
     if input_lang == language and (made_up := made_up_quote(pair.input, pair.output, language)):
         return rejected("invented_quote", f"the input does not say {quote(made_up)}")
     if counted := _invented_count(pair.output, pair.input, language) if in_short and input_lang == language else "":
@@ -94,23 +89,13 @@ def invented(pair: Pair, language: str = "en", input_language: str | None = None
     for number in spelt:
         if number not in given:
             return rejected("invented_number", f"the input does not say {quote(number.text)}")
-    if not _DIGIT.search(after):
-        return passed("no invented number")
     text = CONTACT.sub(" ", pair.output) if MAY_BE_CONTACT.search(pair.output) else pair.output
     text = without_photo_settings(text if text.isascii() else _FORMULA.sub(" ", text))
-    in_units = find_conversions(pair.input, pair.output, language, input_lang)[1]
+    accounted_for = {"0", "1", *find_conversions(pair.input, pair.output, language, input_lang)[1]}
 
     def of_its_own(text: str) -> str:
-        return next(
-            (
-                number.text
-                for number in digit_numbers(_without_camera_settings(text))
-                if not (
-                    number.forms & {"0", "1"} or number in given or given.has_rounded(number) or number.forms & in_units
-                )
-            ),
-            "",
-        )
+        new = (n for n in digit_numbers(_without_camera_settings(text)) if n.forms.isdisjoint(accounted_for))
+        return next((number.text for number in new if number not in given and not given.has_rounded(number)), "")
 
     if (made_up := of_its_own(text)) and of_its_own(join_digit_groups(text)):  # 145 000 is the 145000 of the input
         return rejected("invented_number", f"the input does not say {quote(made_up)}")

@@ -310,14 +310,9 @@ def _plain_denials(text: str, language: str, *, lacking: bool = False) -> str:
 
 
 def _denies_twice(clause: str, language: str, *, lacking: bool) -> bool:
-    if forgets := says("any", "forgets", clause):
-        return bool(
-            says(language, "denial", clause[: forgets.start()]) or says(language, "denial", clause[forgets.end() :])
-        )
-    without = says(language, "lacking", clause) if lacking else None
-    return without is not None and bool(
-        says(language, "denial", clause[: without.start()]) or says(language, "denial", clause[without.end() :])
-    )
+    denied = says("any", "forgets", clause) or (says(language, "lacking", clause) if lacking else None)
+    around = (clause[: denied.start()], clause[denied.end() :]) if denied else ()
+    return any(says(language, "denial", side) for side in around)
 
 
 def _keeps_denied_word(before: str, denial: re.Match[str], after: str, language: str) -> bool:

@@ -155,11 +155,9 @@ def invented_weekday(
     if only_in_place_of_another and (not known or not known.isdisjoint(named)):
         return ""
     known.update(*map(_possible_days(input_language), _SHORT.findall(given)))
-    return (
-        ""
-        if says(input_language, "relative_days", given) and not (known and known.isdisjoint(named))
-        else next((n for d, n in named.items() if d not in known), "")
-    )
+    if says(input_language, "relative_days", given) and not (known and known.isdisjoint(named)):
+        return ""
+    return next((n for d, n in named.items() if d not in known), "")
 
 
 @cache

@@ -73,12 +73,8 @@ class NumberMentions:
         if (joined := join_digit_groups(self._folded)) != self._folded:
             self._in_digits.update(*(n.forms for n in _in_digits(joined)))
         for n in self._digits:
-            if n.text.isdecimal():
-                if len(n.text) <= 2:
-                    self._in_digits.add(_plain(n.text))
-            else:
-                parts = _FIGURES.findall(n.text)
-                self._in_digits.update(_plain(part) for part in parts if len(part) <= 2 or "," in n.text)
+            parts = _FIGURES.findall(n.text)
+            self._in_digits.update(_plain(part) for part in parts if len(part) <= 2 or "," in n.text)
 
     @cached_property
     def _spelt_out(self) -> frozenset[str]:
@@ -280,11 +276,9 @@ def _forms(number: str, tail: str, before: str, after: str) -> frozenset[str]:
     """Return the values that a number may have, given the letters attached to it and the text around it."""
     parts = _POINT.split(number)
     forms = set(_values(number, parts))
-    if (zeros := _SHORT_SCALES.get(tail)) and len(parts) <= 2:
-        forms.add(_plain(parts[0] + (parts[1] if parts[1:] else "").ljust(zeros, "0")))
-    if (zeros := _scale_of(tail) or _scale_zeros(after)) and len(parts) <= 2:
-        fraction = parts[1] if len(parts) == 2 else ""
-        forms.add(_plain(parts[0] + fraction.ljust(zeros, "0")))
+    for zeros in filter(None, (_SHORT_SCALES.get(tail), _scale_of(tail) or _scale_zeros(after))):
+        if len(parts) <= 2:
+            forms.add(_plain(parts[0] + "".join(parts[1:]).ljust(zeros, "0")))
     if tail == "s" and len(number) in (2, 4):
         forms |= {number[-2:], "19" + number[-2:]}
     if len(number) <= 2 or "." in number:

@@ -76,12 +76,10 @@ def made_up_quote(given: str, text: str, language: str) -> str:
     Only where the input quotes nothing, the text is not far longer than the input, and the quotation shares few words
     with the input. Verse and dialogue may quote anything.
     """
-    if _MARK.search(given) or not has_known_stop_words(language):
+    quotes = _QUOTE.findall(text)
+    if len(quotes) != 1 or _MARK.search(given) or not has_known_stop_words(language) or is_verse(text):
         return ""
     if count_words(text) > _LONGER * count_words(given) + _LEAST:
-        return ""
-    quotes = _QUOTE.findall(text)
-    if len(quotes) != 1 or is_verse(text):
         return ""
     own = roots(quotes[0], language)
     longer = count_words(quotes[0]) >= _LEAST and 3 * len(quotes[0]) < 2 * len(text)

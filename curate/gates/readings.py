@@ -50,9 +50,9 @@ def is_read_as(text: str, leaf: str | int | float, language: str) -> bool:
         return False
     exact, seconds, months = _totals(text, language)
     times = chain((s / size for s in seconds for size in _SECONDS.values()), (m / n for m in months for n in (1, 12)))
-    if any(isclose(abs(leaf), total, rel_tol=1e-9) for total in exact):
-        return True
-    if leaf in _years_of_eras(with_ascii_digits(text)):
+    if any(isclose(abs(leaf), total, rel_tol=1e-9) for total in exact) or leaf in _years_of_eras(
+        with_ascii_digits(text)
+    ):
         return True
     if any(isclose(abs(leaf), total, rel_tol=1e-9) or round(total, 2) == leaf for total in times):
         return True

@@ -113,14 +113,8 @@ def numbering_gap(given: str, text: str) -> str:
     Not if the input has a numbered list. Markdown lists may number all items 1, and a second list starts again.
     """
     numbers = _NUMBERED.findall(text)
-    if (
-        len(numbers) < 3
-        or numbers[0] != "1"
-        or _NUMBERED.search(given)
-        or (numbers.count("1") > 1 and numbers[1] != "1")
-    ):
-        return ""
-    if set(numbers) == {"1"}:
+    several_ones = numbers.count("1") > 1 and (numbers[1] != "1" or set(numbers) == {"1"})
+    if len(numbers) < 3 or numbers[0] != "1" or several_ones or _NUMBERED.search(given):
         return ""
     return next((number for number, at in zip(numbers, range(1, 100), strict=False) if int(number) != at), "")
 

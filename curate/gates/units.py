@@ -121,8 +121,6 @@ def changed_quantity(before: str, after: str, language: str) -> tuple[str, str] 
     if len(_DIGIT.findall(before)) < 2 or not _DIGIT.search(after):
         return None
     given, numbered = quantities(before, language), quantities(after, language)
-    if not given or not numbered:
-        return None
     times, of_unit = Counter(name for _, unit, _ in given for name in unit), dict[str, list[int]]()
     for at, (_, unit, _) in enumerate(numbered):
         for name in unit:
@@ -152,8 +150,6 @@ def find_conversions(
     for at, other in enumerate(there):
         for kind, amount in in_base_units(other):
             amounts_of.setdefault((kind, other[1]), []).append((amount, at))
-    if not amounts_of:
-        return frozenset(), frozenset()
     for amounts in amounts_of.values():
         amounts.sort()
     kept, stating = set[str](), set[str]()
