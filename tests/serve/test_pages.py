@@ -561,6 +561,7 @@ def test_reason_codes_are_shown_as_sentences() -> None:
     assert sentence_of("missing:ar_flag") == "It does not match the pattern ar_flag."
     assert sentence_of("my_own") == "My own"
     assert Reason("short").code in SENTENCES
+    assert reason("no_edit") == reason("incomplete") == "A reviewer chose to edit it, but changed nothing."
     assert reason("outranked", "rank 2 of 3") == "Another candidate for this input is better: rank 2 of 3"
     assert reason("short", "it has 2 words") == "It has 2 words"
     assert [detail_of(f"{code}: here") for code in ("loop", "missing:end", "crashed", "my_own", "missing")] == [
@@ -620,7 +621,7 @@ def test_outranked_rows_give_no_advice_about_checks(tmp_path: Path, browse: Brow
     does give that advice."""
     folder = write_project(Workspace(tmp_path), "tiny", "http://127.0.0.1:9")
     of = {"command": "curate", "ok": True, "counts": Counts(rows_in=6, accepted=2, rejected=4), "seconds": 1}
-    for reasons in ({"outranked": 4}, {"outranked": 3, "too_short": 1}):
+    for reasons in ({"outranked": 4}, {"outranked": 3, "review": 1}, {"outranked": 3, "too_short": 1}):
         with Store.open(Store.url_for(load(folder))) as store:
             store.write(Receipt(**of, reasons=reasons, started=now(), spec_hash=""))
         page = browse(Workspace(tmp_path)).get("/p/tiny/run").text
