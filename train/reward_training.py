@@ -248,9 +248,10 @@ def _load_scoring_model(base: Base, tokenizer: Any, dtype: Any, *, on_gpu: bool)
     """The base with a single-output head; it uses the same padding token in training and later."""
     from transformers import AutoModelForSequenceClassification
 
-    model = AutoModelForSequenceClassification.from_pretrained(
-        base.folder, num_labels=1, dtype=dtype, device_map={"": 0} if on_gpu else None, trust_remote_code=False
-    )
+    with quiet("transformers.modeling_utils"):  # reports that the new head has no stored weights
+        model = AutoModelForSequenceClassification.from_pretrained(
+            base.folder, num_labels=1, dtype=dtype, device_map={"": 0} if on_gpu else None, trust_remote_code=False
+        )
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     model.config.get_text_config().pad_token_id = model.config.pad_token_id = tokenizer.pad_token_id
@@ -268,9 +269,11 @@ def _fit(
     """Train, merge, and save model and tokenizer to `folder`."""
     import torch
     from datasets import Dataset
-    from peft import LoraConfig, TaskType
-    from transformers import PrinterCallback, TrainerCallback, set_seed
-    from trl import RewardConfig, RewardTrainer
+
+    with quiet():  # importing bitsandbytes, which they do, looks for an optional kernel
+        from peft import LoraConfig, TaskType
+        from transformers import PrinterCallback, TrainerCallback, set_seed
+        from trl import RewardConfig, RewardTrainer
 
     class ProgressCallback(TrainerCallback):  # type: ignore[misc]  # transformers ships no types
         def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:

@@ -142,8 +142,8 @@ def hint_of_unanswered(output: Column, asked: Column) -> list[str]:
     if (empty := inputs.count("")) * _SHARE < len(inputs) or not empty:
         return []
     return [
-        f"{empty / len(inputs):.0%} of the inputs have no '{output.header}' and are left out: for a teacher to write it,"
-        " put these rows into a file of their own, and read it as inputs"
+        f"{empty / len(inputs):.0%} of the inputs have no '{output.header}' and are left out: for a teacher to write"
+        " it, put these rows into a file of their own, and read it as inputs"
     ]
 
 
