@@ -131,6 +131,25 @@ def test_the_last_exchange_of_a_test_conversation_is_no_training_row(tmp_path: P
     assert "it repeats the last exchange of test seed" in state.reason.detail
 
 
+def test_a_teacher_that_writes_one_input_for_all_outputs_is_named(tmp_path: Path) -> None:
+    """All its rows repeat a test input then, and the advice was to name the column that says which seeds belong
+    together."""
+    texts = [OTHER.format(n=n) + f" The {n}th sign reads {n * n}." for n in range(20, 60)]
+    (tmp_path / SPEC_NAME).write_text(
+        SPEC.partition("[[seeds]]")[0] + '[[seeds]]\npath = "seeds.jsonl"\n'
+        'kind = "output"\n[curate.score]\nmodel = "none"\n[review]\nenabled = false\n'
+        "[generate.backward]\nenabled = true\n[generate.forward]\nenabled = false\n"
+    )
+    (tmp_path / "seeds.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    with LoopbackTeacher(lambda ask: says(*["a narrow street at night"] * ask.n)) as teacher:
+        running = opened(tmp_path, teacher)
+        running.generate()
+        outcome = running.curate()
+    (repeated,) = (sentence for word, sentence in summary(outcome) if word == "repeated")
+    assert "the teacher wrote one and the same input, 'a narrow street at night': change the prompt (" in repeated
+    assert "seeds.group" not in repeated
+
+
 @pytest.mark.parametrize("kind", ["reply", "classify"])
 def test_outputs_that_naturally_recur_are_no_contamination(kind: str, tmp_path: Path) -> None:
     """A test row's label or stock reply occurs in many other rows too, so only its input is held out."""
