@@ -197,6 +197,21 @@ def test_a_gate_that_rejects_most_seed_outputs_is_warned_about(tmp_path: Path) -
         assert [what.partition(" that were")[0] for what in warned] == rejects
 
 
+def test_gates_are_tried_on_outputs_in_the_form_that_rows_store(tmp_path: Path) -> None:
+    """Records in a file of JSON objects have no spaces, so each counted as one word, and `doctor` warned that the
+    length bounds that `init` had just written reject all of them. Curation accepted all."""
+    rows = [
+        {"mail": f"Please send {n} lamps to Ann in street {n}", "record": {"item": "lamps", "number": n}}
+        for n in range(9)
+    ]
+    (tmp_path / "mails.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    project = Project(tmp_path / "new")
+    done = Project(tmp_path).run("init", "new", "--from", "mails.jsonl", "--kind", "extract", "--embedded")
+    assert done.returncode == 0
+    assert "min_words = 2" in (project.folder / "pairsmith.toml").read_text()
+    assert [c.what for c in findings(project.folder, ()) if (c.about, c.state) == ("gates", "warn")] == []
+
+
 @pytest.mark.parametrize(
     ("kind", "outputs", "more", "warned"),
     [
