@@ -21,7 +21,7 @@ __all__ = ["by_direction", "fingerprints_of", "identified", "opened", "refuse_un
 def identified(project: Project, say: Say, purpose: Purpose = "forward") -> TeacherSettings:
     """The spec's teacher for a purpose with everything that its call keys depend on (`synth.teachers.identified`).
     Returned unchanged if no teacher is asked."""
-    if not project.spec.needs_teacher:
+    if not (project.spec.measures_teacher if purpose == "evaluate" else project.spec.needs_teacher):
         return project.spec.teacher_for(purpose)
     return teachers.identified(project.spec.teacher_for(purpose), say)
 

@@ -54,7 +54,7 @@ def evaluate(
         plan.warn_outdated(project, store, _MEASURED, say)
         from pairsmith import teachers
 
-        teacher = teachers.identified(project, say, "evaluate") if project.spec.needs_teacher else None
+        teacher = teachers.identified(project, say, "evaluate") if project.spec.measures_teacher else None
         say("preparing the evaluation")
         from train.evaluation import held_out_seeds, measure_or_load, plan_evaluation, trained_rows, validation_seeds
         from train.failures import describe_refusals
