@@ -315,11 +315,15 @@ def _fit(
         )
         trainer.remove_callback(PrinterCallback)  # it prints to standard output
         trainer.train()
-        losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
-        if not losses or not all(map(math.isfinite, losses)):
-            raise NoWork("the loss is not finite.", fix="Lower train.learning_rate.")
+        _refuse_diverged(trainer.state.log_history)
         trainer.model.merge_and_unload().save_pretrained(folder)
         tokenizer.save_pretrained(folder)
+
+
+def _refuse_diverged(log: Sequence[Mapping[str, Any]]) -> None:
+    losses = [entry["loss"] for entry in log if "loss" in entry]
+    if not losses or not all(map(math.isfinite, losses)):
+        raise NoWork("the loss is not finite.", fix="Lower train.learning_rate.")
 
 
 def _evaluate(
