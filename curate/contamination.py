@@ -9,10 +9,10 @@ from __future__ import annotations
 import codecs
 import csv
 import io
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import orjson
 
@@ -39,7 +39,8 @@ class HeldOut(NamedTuple):
 
     `names` are how reasons refer to them, `seed_ids` the test seeds. `equal_numbers` and `outputs_recur` come from the
     task kind: whether a text with other numbers is a different text (`TaskKind.equal_numbers`), and whether outputs
-    recur. `cells` are the texts of files that may be labels or names.
+    recur. `cells` are the texts of files that may be labels or names. `exchanges` are the last question of a test
+    conversation with its answer, each with a name: without the turns before them, they are a row of their own.
     """
 
     texts: tuple[str, ...] = ()
@@ -48,6 +49,7 @@ class HeldOut(NamedTuple):
     equal_numbers: bool = False
     outputs_recur: bool = False
     cells: frozenset[str] = frozenset()
+    exchanges: tuple[tuple[str, str], ...] = ()
 
     @property
     def inputs_only(self) -> frozenset[int]:
@@ -64,7 +66,8 @@ class HeldOut(NamedTuple):
         those of earlier versions."""
         one_sided = sorted(self.texts[number] for number in self.inputs_only)
         named = sorted(zip(self.names, self.texts, strict=True))
-        return [named, jaccard, one_sided] if one_sided else [named, jaccard]
+        exchanges = [sorted(self.exchanges)] if self.exchanges else []
+        return [named, jaccard, *([one_sided] if one_sided or exchanges else []), *exchanges]
 
 
 def collect_held_out(spec: Spec, folder: Path, seeds: Iterable[Seed]) -> HeldOut:
@@ -74,7 +77,7 @@ def collect_held_out(spec: Spec, folder: Path, seeds: Iterable[Seed]) -> HeldOut
     References are left out where outputs of the task kind recur by nature (`TaskKind.outputs_recur`). Raises
     InputError, with file and line, for a file that cannot be read.
     """
-    texts, names, ids, cells = list[str](), list[str](), IdMap(), set[str]()
+    texts, names, ids, cells, exchanges = list[str](), list[str](), IdMap(), set[str](), list[tuple[str, str]]()
     kind = KINDS[spec.task.kind]
     for seed in seeds:
         if seed_split(seed, spec.split) != "test":
@@ -82,6 +85,8 @@ def collect_held_out(spec: Spec, folder: Path, seeds: Iterable[Seed]) -> HeldOut
         ids[seed.id] = 0
         texts.append(seed.asked)
         names.append(f"test seed {seed.id}")
+        if seed.turns and seed.reference and len(words(exchange := f"{seed.body}\n{seed.reference}")) >= SHORT:
+            exchanges.append((f"the last exchange of test seed {seed.id}", exchange))
         if seed.reference and not kind.outputs_recur:
             texts.append(seed.reference)
             names.append(f"the reference of test seed {seed.id}")
@@ -90,7 +95,8 @@ def collect_held_out(spec: Spec, folder: Path, seeds: Iterable[Seed]) -> HeldOut
             texts.append(text)
             names.append(place)
             cells |= {text} if len(words(text)) < _CELL else set()
-    return HeldOut(tuple(texts), tuple(names), ids, kind.equal_numbers, kind.outputs_recur, frozenset(cells))
+    recurring = kind.equal_numbers, kind.outputs_recur
+    return HeldOut(tuple(texts), tuple(names), ids, *recurring, frozenset(cells), tuple(exchanges))
 
 
 def with_generated_inputs(pool: Pool, held_out: HeldOut) -> HeldOut:
@@ -102,6 +108,31 @@ def with_generated_inputs(pool: Pool, held_out: HeldOut) -> HeldOut:
     written = {texts.asked: id_ for id_, texts in zip(ids, pool.texts_of(ids), strict=True) if texts.asked not in known}
     names = (f"the input of test row {id_}" for id_ in written.values())
     return held_out._replace(texts=(*held_out.texts, *written), names=(*held_out.names, *names))
+
+
+class HasExchange(Protocol):
+    """The last question of a row, and its output."""
+
+    @property
+    def input(self) -> str: ...
+    @property
+    def output(self) -> str: ...
+
+
+def repeated_exchanges(
+    pairs: Callable[[], Iterable[HasExchange]], held_out: HeldOut, jaccard: float
+) -> dict[int, tuple[float, str]]:
+    """The rows that repeat the last exchange of a test conversation, whatever stands before it: by index, the
+    similarity and the name of what is repeated."""
+    if not held_out.exchanges:
+        return {}
+    names, texts = zip(*held_out.exchanges, strict=True)
+
+    def rows() -> Iterator[tuple[str, ...]]:
+        return ((f"{pair.input}\n{pair.output}",) for pair in pairs())
+
+    touches = contaminated(rows, texts, jaccard, held_out.equal_numbers)
+    return {number: (touch.similarity, names[touch.held_out]) for number, touch in touches.items()}
 
 
 class HeldOutMatch(NamedTuple):

@@ -179,10 +179,10 @@ def preferences(
     project: Project,
     pool: Pool,
     seeds: Sequence[Seed],
-    unusable: Callable[[PreferenceIds], bool] = lambda preference: False,
+    unusable: Callable[[Preference], bool] = lambda preference: False,
 ) -> Sequence[Preference]:
-    """The preferences in a curated pool, in pool order; `seeds` are the active ones. Lengths are balanced after the
-    `unusable` ones are left out."""
+    """The preferences in a curated pool, in pool order; `seeds` are the active ones. An answer is compared only with
+    better ones for which the preference is not `unusable`; lengths are balanced among the rest."""
     settings = project.spec.split
     recorded, least, table = recorded_splits(seeds, settings), pool.score_deviation() or math.inf, PreferenceTable()
     files = RejectedByFiles(project, seeds if any(source.imported for source in project.spec.seeds) else ())
@@ -190,7 +190,7 @@ def preferences(
         seed_id = rows[0].candidate.seed_id
         split = recorded.get(seed_id) or split_of(seed_id, settings)
         if split != "test":
-            for one in _preferences_of_input(rows, split, _originals(pool, rows), least, files):
+            for one in _preferences_of_input(rows, split, _originals(pool, rows), least, files, unusable):
                 table.add(one)
     held = with_generated_inputs(pool, collect_held_out(project.spec, project.folder, seeds))
     jaccard = project.spec.curate.duplicates.jaccard
@@ -202,8 +202,7 @@ def preferences(
     touched = contaminated(texts, held.texts, jaccard, held.equal_numbers, held.inputs_only) if held.texts else {}
     kinds = rejected_personal_kinds(project.spec)
     personal = [number for number, p in enumerate(losers) if not pii(p.rejected, kinds).keep] if kinds else []
-    refused = [number for number in range(len(table)) if unusable(table[number])]
-    return Preferences(pool, files, table, balance_lengths(table, {*touched, *personal, *refused}))
+    return Preferences(pool, files, table, balance_lengths(table, {*touched, *personal}))
 
 
 def balance_lengths(table: PreferenceTable, left_out: Container[int] = ()) -> Sequence[int]:
@@ -226,7 +225,7 @@ def balance_lengths(table: PreferenceTable, left_out: Container[int] = ()) -> Se
     return array("I", compress(range(len(table)), kept_rows))
 
 
-def rests_on_estimates(preference: Preference | PreferenceIds, seed: int, drawn: Collection[str] = ()) -> bool:
+def rests_on_estimates(preference: Preference, seed: int, drawn: Collection[str] = ()) -> bool:
     """Whether a preference is based on a review from the estimation half (`seed` is `review.seed`), which certificates
     and estimates depend on, or of a row that was `drawn` for an estimate (possibly all rows)."""
     return any(id_ in drawn or in_estimation_half(seed, id_) for id_ in preference.rests_on)
@@ -266,21 +265,29 @@ def _originals(pool: Pool, rows: Sequence[Row]) -> dict[str, Pair]:
 
 
 def _preferences_of_input(
-    rows: Sequence[Row], split: Split, originals: Mapping[str, Pair], least_gap: float, files: RejectedByFiles
+    rows: Sequence[Row],
+    split: Split,
+    originals: Mapping[str, Pair],
+    least_gap: float,
+    files: RejectedByFiles,
+    unusable: Callable[[Preference], bool],
 ) -> Iterator[Preference]:
     """The preferences among the rows of one input. An answer that has lost is not compared again."""
     accepted = [row for row in rows if row.keep]
     lost: set[str] = set()
     for by, loser, winners in _comparisons(rows, accepted, originals, least_gap, files):
         worse = pair_of(loser)
-        better = [row for row in winners if _comparable(pair_of(row), worse)]
-        if worse.id in lost or not better:
+        if worse.id in lost:
             continue
-        lost.add(worse.id)
-        winner = min(better, key=lambda row: (abs(_log_ratio(pair_of(row), worse)), pair_of(row).id))
-        gap = None if winner.score is None or loser.score is None else winner.score - loser.score
-        rests_on = _rests_on(by, winner, loser, rows) if by in BY_PEOPLE else ()
-        yield Preference(by, split, pair_of(winner), worse, gap, rests_on)
+        better = list[Preference]()
+        for row in winners:
+            if _comparable(chosen := pair_of(row), worse):
+                gap = None if row.score is None or loser.score is None else row.score - loser.score
+                rests_on = _rests_on(by, row, loser, rows) if by in BY_PEOPLE else ()
+                better.append(Preference(by, split, chosen, worse, gap, rests_on))
+        if usable := [one for one in better if not unusable(one)]:
+            lost.add(worse.id)
+            yield min(usable, key=lambda one: (abs(one.log_ratio), one.chosen.id))
 
 
 def _rests_on(by: PreferredBy, winner: Row, loser: Row, rows: Sequence[Row]) -> tuple[str, ...]:

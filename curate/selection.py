@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from curate.pool import Pool
 from schemas.records import Json
+from schemas.wording import counted
 
 BEST = "pool/best@1"
 
@@ -86,13 +87,15 @@ def selection_summary(pool: Pool, n: int, *, length_control: bool = False) -> Js
     """What `best` changed in a curated pool, for a receipt; None if it did not run.
 
     Of `inputs` with more than `n` candidates it left out `left_out` rows, and for `not_first` of them it kept others
-    than the first ones. `length_slope` and `length_r_squared` are those of `LengthFit`.
+    than the first ones. `by_people` rows beyond `n` of their input stay because reviewers accepted them. `length_slope`
+    and `length_r_squared` are those of `LengthFit`.
     """
     if not any(step.by == BEST for step in pool.steps):
         return None
-    inputs = left_out = not_first = 0
+    inputs = left_out = not_first = by_people = 0
     for rows in pool.by_input(verdicts=True):
         kept = [verdict.keep for row in rows for verdict in row.verdicts if verdict.by == BEST]
+        by_people += max(0, kept.count(True) - n)
         if (out := kept.count(False)) == 0:
             continue
         inputs, left_out = inputs + 1, left_out + out
@@ -104,6 +107,7 @@ def selection_summary(pool: Pool, n: int, *, length_control: bool = False) -> Js
         "inputs": inputs,
         "left_out": left_out,
         "not_first": not_first,
+        "by_people": by_people,
         "length_slope": length.slope,
         "length_r_squared": length.r_squared,
         "length_control": length_control,
@@ -113,6 +117,9 @@ def selection_summary(pool: Pool, n: int, *, length_control: bool = False) -> Js
 def in_words(facts: Json) -> str:
     """A sentence on what selection changed, and how much of the score length explains."""
     best = f"the best {facts['best']}" if facts["best"] > 1 else "the best"
+    if not facts["left_out"] and (more := facts.get("by_people", 0)):
+        rows = counted(more, "row", "rows")
+        return f"selection left out nothing: {rows} beyond {best} of an input stay, because reviewers accepted them"
     if not facts["left_out"]:
         return f"selection changed nothing: no input had more candidates left than {best}"
     share = f"{facts['length_r_squared']:.0%}"

@@ -17,7 +17,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from curate.contamination import HeldOut, collect_held_out, with_generated_inputs
+from curate.contamination import HeldOut, collect_held_out, repeated_exchanges, with_generated_inputs
 from curate.gates import GateStep, gates_of
 from curate.gates.processes import JudgedPairs, judging
 from curate.gates.user import check_plain, guarded
@@ -220,8 +220,13 @@ def decontaminate(
             yield from ((text,) for text in beside)
 
         touches = contaminated(rows, held_out.texts, jaccard, held_out.equal_numbers, held_out.inputs_only)
+        exchanges = repeated_exchanges(pool.texts, held_out, jaccard)
         for number, row in enumerate(pool.survivors()):
             touch = None if of_test[number] else touches.get(number)
+            if touch is None and not of_test[number] and number in exchanges:
+                similarity, name = exchanges[number]
+                yield step.verdict(row.pair_id, False, similarity, Reason("contamination", f"it repeats {name}"))
+                continue
             yield step.verdict(row.pair_id, touch is None, touch and touch.similarity, _contaminated(touch, held_out))
 
     step = named(look, CONTAMINATION, known.settings(jaccard), final=True)

@@ -33,7 +33,7 @@ IGNORED = {
     ".gitignore": (
         b"# What pairsmith writes: rows, answers, models and reports. The spec, seeds and prompts belong in git.\n"
         b"/pairsmith.db*\n/adapters/\n/artifacts/\n/dataset/\n/evaluations/\n/export/\n/receipts/\n/registry/\n"
-        b"/certificate.json\n/evidence.json\n/report.html\n"
+        b"/curve/\n/reward-models/\n/certificate.json\n/curve.json\n/evidence.json\n/report.html\n"
     )
 }
 _LONGEST_NAME = 255  # bytes, on all common file systems

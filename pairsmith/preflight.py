@@ -7,6 +7,7 @@ import difflib
 import re
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import prompts
@@ -135,12 +136,15 @@ def gates_against_examples(
     files. Each comes with a suggested fix. All rows like these would be paid for and then rejected. Gates named in
     `without` are skipped."""
     from curate.gates import gates_for, judge_text
+    from prompts.answer_form import AnswerForm
 
     spec = project.spec
     steps = [step for step in gates_for(spec.task, spec.curate.gates, project.folder) if not step.flags]
     steps = [step for step in steps if By.read(step.by).name not in without]
-    exemplars = [(one.input, one.output) for one in spec.exemplars]
-    outputs = [(seed.body, seed.reference or "") for seed in seeds if has_given_output(seed)][:_GATE_SAMPLE]
+    form = AnswerForm.of(spec.task, project.folder)
+    exemplars = [(one.input, form.canonical(one.output)) for one in spec.exemplars]
+    given = list(islice(filter(has_given_output, seeds), _GATE_SAMPLE))
+    outputs = [(seed.body, form.canonical(seed.reference or "")) for seed in given]
     shown = ((exemplars, 1, "exemplars"), (outputs, len(outputs) / 2, "outputs of the seed files"))
     for texts, at_least, what in shown:
         judged = [judge_text(*one, steps) for one in texts]

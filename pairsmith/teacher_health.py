@@ -24,9 +24,10 @@ _CHARACTERS_PER_TOKEN = 3  # fewer than in any usual text, so that prompt length
 def teachers(project: Project, *, ask: bool) -> Iterator[Check]:
     """Check every teacher that the spec asks. Several teachers are shown by name."""
     spec = project.spec
-    if not spec.needs_teacher:
+    if not spec.measures_teacher:
         yield Check("teacher", "ok", "not needed: the seeds have outputs")
-    ways: tuple[Purpose, ...] = (*spec.generate.directions, "evaluate") if spec.needs_teacher else ()
+    ways: tuple[Purpose, ...] = (*spec.generate.directions,) if spec.needs_teacher else ()
+    ways += ("evaluate",) if spec.measures_teacher else ()
     directions = {spec.teacher_name(way): way for way in reversed(ways)}
     by_name = {name: spec.teacher_for(way) for name, way in directions.items()}
     if spec.train.base == "embedded" or any(teacher.url == "embedded" for teacher in by_name.values()):

@@ -26,7 +26,7 @@ def warnings(spec: Spec) -> list[str]:
     """Cautions about the judges of an evaluation: which share a model family with a system they judge, and which also
     chose the training rows."""
     names, base = spec.evaluate.judges, TeacherSettings(model=spec.train.base)
-    judged = [*([spec.teacher_for("evaluate")] if spec.needs_teacher else []), base]
+    judged = [*([spec.teacher_for("evaluate")] if spec.measures_teacher else []), base]
     chose = [name for name in dict.fromkeys(names) if name in spec.curate.judge.teachers]
     return [
         *same_family_warnings(spec, names, judged),

@@ -9,6 +9,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, ModelWrapValidatorHandler, ValidationInfo, field_validator, model_validator
 
+from schemas.html_table import html_table
 from schemas.money import Cost
 from schemas.records import Artifact, Record, Sampling, Usage
 from schemas.wording import counted
@@ -265,6 +266,20 @@ class Evaluation(Record):
     seconds: float
     path: str = ""
     reused: bool = False
+
+    def __repr__(self) -> str:
+        inputs, systems = counted(self.seeds, "input", "inputs"), counted(len(self.systems), "system", "systems")
+        return f"Evaluation({systems} on {inputs}, of the adapter {self.adapter_id})"
+
+    def _repr_html_(self) -> str:
+        rows = (
+            (of.label, mode, *((rate.estimate, rate.low, rate.high) if (rate := getattr(of, mode).pass_rate) else ()))
+            for of in self.systems
+            for mode in MODES
+        )
+        return html_table(repr(self), ("system", "decoding", "pass rate", "low", "high"), rows)
+
+    __str__ = __repr__
 
     @model_validator(mode="wrap")
     @classmethod

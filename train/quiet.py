@@ -19,16 +19,16 @@ _NOISY_LOGGERS = (
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
+def quiet(*more: str) -> Iterator[None]:
     """Disable progress bars and known-harmless warnings of torch, bitsandbytes, transformers and datasets inside the
-    block.
+    block; `more` are further loggers of which only errors are shown.
 
     The previous settings are restored at the end. Warning filters are per process, not per thread.
     """
     import datasets
     from transformers.utils import logging as transformers_logging
 
-    loggers = [logging.getLogger(name) for name in _NOISY_LOGGERS]
+    loggers = [logging.getLogger(name) for name in (*_NOISY_LOGGERS, *more)]
     levels = [logger.level for logger in loggers]
     bars = (transformers_logging.is_progress_bar_enabled(), datasets.are_progress_bars_disabled())
     with warnings.catch_warnings():

@@ -12,8 +12,10 @@ from pydantic import Field, ValidationError
 
 from schemas.errors import InputError
 from schemas.files import files_in, replaced, sha256
+from schemas.html_table import html_table
 from schemas.records import Artifact, Record, content_id
 from schemas.spec import TrainSettings
+from schemas.wording import counted
 
 R = TypeVar("R", bound=Record)
 RECORD = "training.json"
@@ -109,6 +111,19 @@ class TrainResult(Record):
     files: dict[str, str] = Field(default_factory=dict)
     folder: str = ""
     reused: bool = False
+
+    def __repr__(self) -> str:
+        losses = f"loss {self.curve[0].loss:.2f} to {self.curve[-1].loss:.2f}" if self.curve else "no loss"
+        if self.validation and self.kept_loss is not None:
+            losses += f", on validation {self.validation[0].loss:.2f} to {self.kept_loss:.2f}"
+        rows, steps = counted(self.train_rows, "row", "rows"), counted(self.steps, "step", "steps")
+        return f"TrainResult({self.base} on {rows}, {steps}: {losses}, in {self.folder or self.adapter_id})"
+
+    def _repr_html_(self) -> str:
+        rows = ((one.step, one.epoch, one.loss) for one in self.validation)
+        return html_table(repr(self), ("step", "epoch", "validation loss"), rows)
+
+    __str__ = __repr__
 
     @property
     def digest(self) -> str:

@@ -5,9 +5,9 @@ It learns from edits, from accepted versus rejected answers to the same input, f
 versus rows that a gate rejected (curate/preferences.py). Scores are not used: a model that learned from another model's
 scores would only repeat them. Answers from the half of the rows that certificates rely on are left out.
 
-A quarter of the inputs, chosen by a hash, is never trained on; seeds with one question, of one group or of one
-conversation are one input. The saved model is the one that was tested, merged into a standard sequence-classification
-folder, and `curate/scorers/reward.py` uses it like any other.
+A quarter of the inputs, chosen by a hash, is never trained on; seeds with the same or nearly the same question, of one
+group or of one conversation are one input. The saved model is the one that was tested, merged into a standard
+sequence-classification folder, and `curate/scorers/reward.py` uses it like any other.
 
 Not covered: the meaning of its margins, since only the order of answers to one input was learned.
 """
@@ -19,6 +19,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,6 +27,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from curate.curation import curate
+from curate.near_duplicates import find_repeated_rows
 from curate.pool import Pool
 from curate.preferences import Preference, preferences, rests_on_estimates
 from curate.review.sampling import ESTIMATION, sampled_ids
@@ -34,6 +36,7 @@ from curate.scorers.reward import Tokens, encoded, open_reward_model
 from curate.steps import steps_for
 from schemas.errors import InputError, NoWork
 from schemas.files import replaced_folder
+from schemas.kinds import KINDS
 from schemas.progress import Progress, unseen
 from schemas.project import Project
 from schemas.records import Artifact, Record, content_id
@@ -126,6 +129,7 @@ def train_reward(
     from transformers import AutoTokenizer
 
     settings, rules = project.spec.train, rules_of(project)
+    groups = with_near_questions(preferred, groups, project)
     refuse_few(preferred, groups)
     if base.runs_code:
         fix = "Choose another train.base for this command: --set train.base=embedded."
@@ -181,6 +185,31 @@ def input_of(preference: Preference, groups: Mapping[str, str] = ALONE) -> str:
     return groups.get(preference.chosen.seed_id) or content_id("question", " ".join(asked.casefold().split()))
 
 
+def with_near_questions(
+    preferred: Sequence[Preference], groups: Mapping[str, str], project: Project
+) -> Mapping[str, str]:
+    """`groups`, in which inputs whose questions are near-duplicates (`curate.duplicates.jaccard`) are one."""
+    kind = replace(KINDS[project.spec.task.kind], duplicate="input near", flag=None)
+    first = {preference.chosen.asked: preference for preference in preferred}
+    shown = sorted(first.values(), key=lambda one: content_id("question", one.chosen.asked))
+    near = find_repeated_rows(lambda: (one.chosen for one in shown), project.spec.curate.duplicates.jaccard, kind)
+    related = [(shown[pair.later], shown[pair.earlier]) for pair in near.of.values()]
+    of_seed = {one.chosen.seed_id: one for one in preferred}
+    related += [(one, other) for one in preferred for other in (first[one.chosen.asked], of_seed[one.chosen.seed_id])]
+    merged: dict[str, str] = {}
+
+    def name(preference: Preference) -> str:
+        input = input_of(preference, groups)
+        while input in merged:
+            input = merged[input]
+        return input
+
+    for one, other in related:
+        if (names := sorted({name(one), name(other)}))[1:]:
+            merged[names[1]] = names[0]
+    return {**groups, **{seed: name(one) for seed, one in of_seed.items() if name(one) != input_of(one, groups)}}
+
+
 def is_held_out(input: str) -> bool:
     """Whether the model is tested on this input: a quarter of them, by hash, so that adding preferences moves none."""
     return int(content_id("reward-test", input)[:8], 16) % _HELD_OUT == 0
@@ -197,7 +226,8 @@ def refuse_few(preferred: Sequence[Preference], groups: Mapping[str, str] = ALON
     raise NoWork(
         f"there are {counted(len(preferred), 'preference', 'preferences')} of {counted(inputs, 'input', 'inputs')}"
         f"{longer}; a reward model needs {MIN_PAIRS} preferences of {MIN_INPUTS} inputs.",
-        why="With fewer it only learns which answer is longer, and the test could not detect that.",
+        why="With fewer it only learns which answer is longer, and the test could not detect that. Answers of the test"
+        " split, and to the half of the rows that certificates rest on, are left out.",
         fix="Raise train.max_length."
         if too_long and len(preferred) + too_long >= MIN_PAIRS
         else "Have people review more candidates of the same inputs (edits, rejections, rankings), or score with"
@@ -218,9 +248,10 @@ def _load_scoring_model(base: Base, tokenizer: Any, dtype: Any, *, on_gpu: bool)
     """The base with a single-output head; it uses the same padding token in training and later."""
     from transformers import AutoModelForSequenceClassification
 
-    model = AutoModelForSequenceClassification.from_pretrained(
-        base.folder, num_labels=1, dtype=dtype, device_map={"": 0} if on_gpu else None, trust_remote_code=False
-    )
+    with quiet("transformers.modeling_utils"):  # reports that the new head has no stored weights
+        model = AutoModelForSequenceClassification.from_pretrained(
+            base.folder, num_labels=1, dtype=dtype, device_map={"": 0} if on_gpu else None, trust_remote_code=False
+        )
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     model.config.get_text_config().pad_token_id = model.config.pad_token_id = tokenizer.pad_token_id
@@ -238,9 +269,11 @@ def _fit(
     """Train, merge, and save model and tokenizer to `folder`."""
     import torch
     from datasets import Dataset
-    from peft import LoraConfig, TaskType
-    from transformers import PrinterCallback, TrainerCallback, set_seed
-    from trl import RewardConfig, RewardTrainer
+
+    with quiet():  # importing bitsandbytes, which they do, looks for an optional kernel
+        from peft import LoraConfig, TaskType
+        from transformers import PrinterCallback, TrainerCallback, set_seed
+        from trl import RewardConfig, RewardTrainer
 
     class ProgressCallback(TrainerCallback):  # type: ignore[misc]  # transformers ships no types
         def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
@@ -282,11 +315,15 @@ def _fit(
         )
         trainer.remove_callback(PrinterCallback)  # it prints to standard output
         trainer.train()
-        losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
-        if not losses or not all(map(math.isfinite, losses)):
-            raise NoWork("the loss is not finite.", fix="Lower train.learning_rate.")
+        _refuse_diverged(trainer.state.log_history)
         trainer.model.merge_and_unload().save_pretrained(folder)
         tokenizer.save_pretrained(folder)
+
+
+def _refuse_diverged(log: Sequence[Mapping[str, Any]]) -> None:
+    losses = [entry["loss"] for entry in log if "loss" in entry]
+    if not losses or not all(map(math.isfinite, losses)):
+        raise NoWork("the loss is not finite.", fix="Lower train.learning_rate.")
 
 
 def _evaluate(

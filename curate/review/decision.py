@@ -101,7 +101,7 @@ def _by_role(reviews: Iterable[Review]) -> tuple[list[Review], list[Review], lis
 
 def _checked(review: Review, pair: Pair, why: Reason) -> Decision:
     if review.decision == "edit" and not _changes(review, pair):
-        why = Reason("incomplete", f"{review.who} asked for an edit but gave no new text")
+        why = Reason("no_edit", f"{review.who} asked for an edit but gave no new text")
         return Decision("undecided", review, why)
     assert review.decision != "withdrawn"
     return Decision(review.decision, review, why)

@@ -246,6 +246,7 @@ def load_classifier(
     """
     try:
         from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
+        from transformers.utils import logging
     except ImportError as error:
         raise MissingDependency(
             f"a reward model needs PyTorch and transformers ({error}).", fix="Run: pip install 'pairsmith[train]'"
@@ -261,6 +262,8 @@ def load_classifier(
         ) from None
     check(config)
     dtype, device = dtype_and_device()
+    shows_bars = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
     try:
         model, info = AutoModelForSequenceClassification.from_pretrained(
             where,
@@ -274,6 +277,9 @@ def load_classifier(
         raise MissingDependency(
             f"the model cannot be loaded: {first_line(error)}", where=key, fix="Check that its folder is complete."
         ) from None
+    finally:
+        if shows_bars:
+            logging.enable_progress_bar()
     if missing := sorted(info["missing_keys"]):
         raise SpecError(
             f"the weights of this model do not include {', '.join(missing[:3])}.",

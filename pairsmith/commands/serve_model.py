@@ -60,7 +60,7 @@ def command(session: Session, host: str, port: int) -> None:
                 }
                 session.answer(data, f"{name} at {server.base_url}")
                 if trained.system_prompt:
-                    session.say(f"It was trained with this system message: {trained.system_prompt}")
+                    session.say(f"Send this system message with every request, as in training: {trained.system_prompt}")
                 session.say(f"Its context is {server.context_tokens:,} tokens, for prompt and answer together.")
                 session.say("Press Ctrl-C to stop it.")
                 while not stop.is_set():

@@ -90,7 +90,7 @@ def key_figures(evidence: Evidence) -> list[tuple[str, str, str]]:
             f"of {count(rows.rows_in)}" if rows else "not curated yet",
         ),
         (
-            "rows trained on",
+            "rows trained on" if training is None or training.settings.objective == "sft" else "preferences trained on",
             count(training.train_rows if training else None),
             counted(training.steps, "step", "steps") if training else "not trained yet",
         ),
@@ -185,6 +185,16 @@ def curve(training: TrainResult) -> str:
 def learning_curve(curve: LearningCurve) -> list[str]:
     """The learning curve, the expected gain from more rows, and the slices."""
     return [f"{capital(line)}." for line in curve_in_words(curve)]
+
+
+def kind_of_loss(training: TrainResult) -> str:
+    """What the numbers of a training curve are."""
+    return {
+        "sft": "Loss is the mean per answer token, in nats; prompt tokens carry no loss.",
+        "dpo": "Loss is that of a preference, in nats: 0.69 if the better answer has gained nothing on the worse one"
+        " since the supervised training.",
+        "orpo": "Loss is the mean per token of the better answer plus the weighted loss of the preference, in nats.",
+    }[training.settings.objective]
 
 
 def training_facts(training: TrainResult) -> list[tuple[str, str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from typing import Any, TypeVar
@@ -13,7 +14,9 @@ from curate.overlap import FEW
 from curate.remote_scorers import RemoteScorers, open_remote_scorers
 from curate.review.population import read_population
 from curate.review.status import as_json, review_status
+from curate.rows import ROWS
 from curate.selection import in_words
+from curate.states import REPEATED
 from curate.tallies import spec_key_of_gate
 from pairsmith import plan, teachers
 from pairsmith.outcome import CurateOutcome
@@ -27,12 +30,14 @@ from schemas.project import Project
 from schemas.records import Json
 from schemas.step_names import By
 from schemas.store import Store
-from schemas.wording import counted
+from schemas.streamed import batched
+from schemas.wording import counted, cut
 
 DATASET = "dataset"
 Judged = TypeVar("Judged")
 _GATES_SHOWN = 3
 _MANY_REPEATED = 0.2  # share of rows lost to repetition from which on it is explained
+_SHOWN_TEXT = 80  # characters
 _STRICT_JACCARD = 0.9  # the value to try
 _USELESS = {
     "unreadable": ("row whose answer could not be read", "rows whose answer could not be read"),
@@ -62,6 +67,8 @@ def curate(project: Project, store: Store, audience: Audience = NO_AUDIENCE) -> 
         result = run_with_judges(project, store, audience.say, record, work)
         facts = dict(result.facts)
         scorer = facts.pop("scorer", None)
+        if sum(facts["lost"].values()) >= _MANY_REPEATED * result.counts.rows_in:
+            facts["one_input"] = _one_input(store, facts["curation"])
         record.add(counts=result.counts, reasons=result.reasons, scorer=scorer, more=facts)
         if store.sampled():
             population = read_population(project, store, fingerprints, facts["judged_by"], audience.progress)
@@ -74,6 +81,18 @@ def curate(project: Project, store: Store, audience: Audience = NO_AUDIENCE) -> 
             nothing = "no accepted row is in the train split, so `pairsmith train` has nothing to learn from"
             audience.say(f"warning: {nothing}.")
     return record.outcome
+
+
+def _one_input(store: Store, curation: str) -> Json | None:
+    """The input that a teacher wrote for more than half of the rows that repeat others, with their number."""
+    states = (state for code in REPEATED for state in store.row_states(curation, code=code))
+    ids, written = [state.pair_id for state in states if state.pair_id], Counter[tuple[str, str]]()
+    for some in batched(ids, ROWS):
+        for pair in store.pairs(some):
+            if pair.origin.by == "generated" and pair.origin.generator == "backward":
+                written[pair.origin.prompt, " ".join(pair.input.split())] += 1
+    ((prompt, text), rows), *_ = written.most_common(1) or [(("", ""), 0)]
+    return {"rows": rows, "prompt": prompt, "text": text} if 2 * rows > len(ids) else None
 
 
 def _warnings(project: Project) -> list[str]:
@@ -159,6 +178,13 @@ def _repeated_rows(outcome: CurateOutcome) -> str:
     code = max(lost, key=lambda name: lost[name])
     sentence = (
         f"{' and '.join(parts)}, of {outcome.counts.rows_in:,} rows; `pairsmith rows --reason {code}` lists them."
+    )
+    if one := outcome.more.get("one_input"):
+        return (
+            f"{sentence} For {one['rows']:,} of them the teacher wrote one and the same input,"
+            f" '{cut(one['text'], _SHOWN_TEXT)}': change the prompt ({one['prompt']}) or the teacher"
+        )
+    sentence += (
         " If they are versions of one text, begin a new project and name the column that says which belong together:"
         " seeds.group"
     )

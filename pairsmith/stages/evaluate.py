@@ -56,7 +56,7 @@ def evaluate(
         from curate.judge import open_judge
         from synth.teachers import identified, opened
 
-        teacher = identified(spec.teacher_for("evaluate"), say) if spec.needs_teacher else None
+        teacher = identified(spec.teacher_for("evaluate"), say) if spec.measures_teacher else None
         say("preparing the evaluation")
         from train.evaluation import held_out_seeds, measure_or_load, plan_evaluation, trained_rows, validation_seeds
         from train.failures import describe_refusals

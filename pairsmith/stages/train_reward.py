@@ -27,10 +27,10 @@ def train_reward(project: Project, store: Store, audience: Audience = NO_AUDIENC
     progress, say = audience.progress, audience.say
     with recording(project, store, "train-reward", RewardOutcome()) as record:
         from train.base_model import find_base
-        from train.reward_training import own_preferences, refuse_few, train_reward
+        from train.reward_training import own_preferences, refuse_few, train_reward, with_near_questions
 
         preferred = run(own_preferences(project, store, teachers.fingerprints_of(project, say), progress))
-        groups = groups_of(store.active_seeds())
+        groups = with_near_questions(preferred, groups_of(store.active_seeds()), project)
         refuse_few(preferred, groups)  # before a base model of several gigabytes is downloaded
         settings = project.spec.train
         base = find_base(settings, project.folder, progress)

@@ -18,7 +18,7 @@ from synth.table_edges import MISSING
 from synth.turns import CONTENT, exchange, extract_turns, parse_role, parse_turns
 
 _LISTED = 8  # columns and labels that are listed by name
-_SHARE = 20  # the same output in at least one row of this many is pointed out
+_SHARE = 20  # the same output, or none, in at least one row of this many is pointed out
 _SPEAKER = re.compile("role|from|author|sender|speaker|user")  # in a key of a turn
 _LINE_BY = re.compile(r"^[^\w\n]*(\w+) *[\d\w() ]{0,20}:", re.MULTILINE)  # the name before a line of a conversation
 _TAG = re.compile(r"</\w+>|<br\s*/?>")
@@ -134,6 +134,17 @@ def _recombine(several: Sequence[tuple[str, ...]], sets: Sequence[tuple[str, ...
     places = Counter(part for one in {frozenset(map(folded_label, one)) for one in sets} for part in one)
     parts = [part for one in {frozenset(map(folded_label, one)) for one in several} for part in one]
     return 2 * sum(places[part] > 1 for part in parts) > len(parts)
+
+
+def hint_of_unanswered(output: Column, asked: Column) -> list[str]:
+    """That many rows have an input without an output, and what can be done with them."""
+    inputs = [text for text, given in zip(output.texts, asked.texts, strict=True) if given]
+    if (empty := inputs.count("")) * _SHARE < len(inputs) or not empty:
+        return []
+    return [
+        f"{empty / len(inputs):.0%} of the inputs have no '{output.header}' and are left out: for a teacher to write"
+        " it, put these rows into a file of their own, and read it as inputs"
+    ]
 
 
 def hint_to_join(others: Sequence[Column]) -> list[str]:

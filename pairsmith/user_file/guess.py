@@ -26,6 +26,7 @@ from pairsmith.user_file.doubts import (
     doubts_about,
     hint_of_names,
     hint_of_rivals,
+    hint_of_unanswered,
     hint_to_join,
     hints_of_label_sets,
     hints_of_labels,
@@ -299,10 +300,10 @@ def _table(path: Path, columns: Sequence[Column], wanted: str) -> Guess:
     guessed = Guess(task, kind, settings, why, output.filled, texts_of_body, asked=asked)
     languages = [detect_language(c.filled) for c in (body, output)] if task["kind"] == "free" and prose else []
     if len(set(languages)) > 1:
-        both = "the input is in {} and the output in {}".format(*languages)
-        why.append(f"{both}: {_TRANSLATION}")
+        why.append("the input is in {} and the output in {}: {}".format(*languages, _TRANSLATION))
     others = [column for column in inputs if column not in (*parts, *rivals) and not is_system(column)]
-    why += hints_of_lists(output) + hint_of_rivals(output, rivals) + hint_to_join(others)
+    why += hint_of_unanswered(output, body) + hints_of_lists(output) + hint_of_rivals(output, rivals)
+    why += hint_to_join(others)
     return _with_extra(guessed, [output, *parts], columns)
 
 

@@ -90,9 +90,14 @@ class Spec(Section):
     @property
     def needs_teacher(self) -> bool:
         """Whether a teacher generates anything. False if every source has outputs for its inputs, or is a test set
-        beside such sources; then there is no teacher to measure either."""
+        beside such sources; then none is measured either, unless `evaluate.teacher` names one."""
         generated = (not source.imported and source.use != "test" for source in self.seeds)
         return any(generated) or not any(source.imported for source in self.seeds)
+
+    @property
+    def measures_teacher(self) -> bool:
+        """Whether the evaluation compares with a teacher."""
+        return self.needs_teacher or self.evaluate.teacher is not None
 
     def teacher_name(self, purpose: Purpose) -> str | None:
         """The name under `[teachers]` of the teacher for `purpose`; None means `[teacher]`."""

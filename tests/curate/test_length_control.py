@@ -14,6 +14,7 @@ from curate.pool import Pool
 from curate.selection import LengthFit, in_words, selection_summary
 from curate.steps import NamedStep, best, named, scored
 from schemas.records import Imported, Pair
+from schemas.reviews import Review
 
 
 def pair(input: str, output: str) -> Pair:
@@ -77,6 +78,20 @@ def test_selection_that_changed_nothing_says_so() -> None:
     assert selection["left_out"] == 0
     assert in_words(selection) == "selection changed nothing: no input had more candidates left than the best 4"
     assert selection_summary(Pool.of(rows(1)), 1) is None
+
+
+def test_more_candidates_than_the_best_that_reviewers_accepted_are_counted() -> None:
+    """Reviewers had accepted all four candidates of some inputs, and the sentence said that no input had more than two
+    left."""
+    pairs = rows(5)
+    reviews = [Review(pair_id=pair.id, reviewer="kim", decision="accept", seconds=3) for pair in pairs]
+    selection = selection_summary(asyncio.run(curate(Pool.of(pairs, reviews), [by_length(), best(1)])), 1)
+    assert selection is not None
+    more = len(pairs) - len({pair.seed_id for pair in pairs})
+    assert (selection["left_out"], selection["by_people"]) == (0, more)
+    assert in_words(selection) == (
+        f"selection left out nothing: {more} rows beyond the best of an input stay, because reviewers accepted them"
+    )
 
 
 @example([[("000000", float(at == 1)) for at in range(5)]], 0.0)  # their mean is not exactly their length

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from pairsmith.health import findings, requirements
+from schemas.spec_file import load
 from tests.pairsmith.conftest import Project
 from tests.servers import Handler, handled
 from tests.synth.loopback import LoopbackTeacher, fails
@@ -195,6 +196,35 @@ def test_a_gate_that_rejects_most_seed_outputs_is_warned_about(tmp_path: Path) -
         (tmp_path / "pairsmith.toml").write_text(f"{spec}[curate.gates]\nrepetition = false\n{bounds}")
         warned = [check.what for check in findings(tmp_path, ()) if (check.about, check.state) == ("gates", "warn")]
         assert [what.partition(" that were")[0] for what in warned] == rejects
+
+
+def test_a_teacher_that_only_the_evaluation_names_is_measured(tmp_path: Path) -> None:
+    """In a project of pairs `evaluate.teacher` was ignored without a word: `doctor` called no teacher needed, and the
+    evaluation left it out."""
+    (tmp_path / "real.jsonl").write_text('{"input": "where is my parcel?", "output": "On its way to you."}\n')
+    spec = '[task]\nname = "t"\nkind = "reply"\nstyle = "s"\n[[seeds]]\npath = "real.jsonl"\nkind = "pair"\n'
+    named = '[evaluate]\nteacher = "large"\n[teachers.large]\nurl = "http://127.0.0.1:9/v1"\nmodel = "large"\n'
+    for more, measured in (("", False), (named, True)):
+        (tmp_path / "pairsmith.toml").write_text(spec + more)
+        spec_of = load(tmp_path).spec
+        assert (spec_of.needs_teacher, spec_of.measures_teacher) == (False, measured)
+        (check,) = [check for check in findings(tmp_path, ()) if check.about == "teacher"]
+        assert (check.state == "fail", "not needed" in check.what) == (measured, not measured)
+
+
+def test_gates_are_tried_on_outputs_in_the_form_that_rows_store(tmp_path: Path) -> None:
+    """Records in a file of JSON objects have no spaces, so each counted as one word, and `doctor` warned that the
+    length bounds that `init` had just written reject all of them. Curation accepted all."""
+    rows = [
+        {"mail": f"Please send {n} lamps to Ann in street {n}", "record": {"item": "lamps", "number": n}}
+        for n in range(9)
+    ]
+    (tmp_path / "mails.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    project = Project(tmp_path / "new")
+    done = Project(tmp_path).run("init", "new", "--from", "mails.jsonl", "--kind", "extract", "--embedded")
+    assert done.returncode == 0
+    assert "min_words = 2" in (project.folder / "pairsmith.toml").read_text()
+    assert [c.what for c in findings(project.folder, ()) if (c.about, c.state) == ("gates", "warn")] == []
 
 
 @pytest.mark.parametrize(

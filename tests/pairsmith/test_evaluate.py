@@ -47,6 +47,23 @@ def test_outcomes_for_the_receipt(tmp_path: Path) -> None:
     assert {word for modes in by_system.values() for word in modes.values()} == {"not enough evidence"}
 
 
+def test_results_show_themselves_in_a_line(tmp_path: Path) -> None:
+    """A training or an evaluation at the end of a notebook's cell filled it with every step and every answer."""
+    project, store = report_project.whole(tmp_path)
+    with store:
+        trained = report_project.TrainResult.model_validate_json(_training(tmp_path))
+        evaluation = report_project.evaluated(project, store, trained)
+    line = (
+        f"TrainResult({trained.base} on {trained.train_rows} rows, 56 steps: loss 2.53 to 0.75, on validation 2.62 to"
+    )
+    assert repr(trained).startswith(line)
+    assert repr(trained) == str(trained)
+    assert len(repr(trained)) < 250
+    assert trained._repr_html_().count("<tr>") == 1 + len(trained.validation)
+    assert len(repr(evaluation)) < 250
+    assert evaluation._repr_html_().count("<tr>") == 1 + 2 * len(evaluation.systems)
+
+
 def test_pass_rates_of_older_receipts_are_read() -> None:
     """Version 0.1 called them strict_pass and had no outcomes."""
     old = Path(__file__).parents[1] / "projects" / "v0_1" / "receipts" / "0005-evaluate.json"

@@ -12,7 +12,7 @@ from pairsmith.project import Project
 from pairsmith.stages.curate import summary
 from schemas.errors import InputError, NoWork, UsageError
 from schemas.progress import Say, discard_message
-from schemas.spec_file import load
+from schemas.spec_file import SPEC_NAME, load
 from synth.seeds import read_seeds
 from tests.synth.loopback import Ask, LoopbackTeacher, Reply, says
 
@@ -105,6 +105,49 @@ def test_a_training_row_with_a_test_reference_is_contamination(tmp_path: Path) -
     (state,) = running.rows("rejected")
     assert state.reason is not None
     assert "the reference of test seed" in state.reason.detail
+
+
+def test_the_last_exchange_of_a_test_conversation_is_no_training_row(tmp_path: Path) -> None:
+    """A pair that is the last question of a test conversation with its answer was trained on, because the question
+    alone is not the conversation. The same question with another answer is a row."""
+    ask, answer = "Can I still return the blue kettle?", "Yes, until Friday: bring it to any shop with its receipt."
+    turns = [("user", "My kettle leaks."), ("assistant", "I am sorry to hear that."), ("user", ask)]
+    chat = [{"role": role, "content": text} for role, text in [*turns, ("assistant", answer)]]
+    other = "No, kettles that were used cannot be returned to us after they have been opened."
+    rows = [{"input": ask, "output": answer}, {"input": f"{ask} Thanks", "output": other}]
+    (tmp_path / "test.jsonl").write_text(json.dumps({"messages": chat}))
+    (tmp_path / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / SPEC_NAME).write_text(
+        '[task]\nname = "t"\nkind = "reply"\nstyle = "Be kind."\n'
+        '[[seeds]]\npath = "test.jsonl"\nkind = "conversation"\nuse = "test"\n'
+        '[[seeds]]\npath = "train.jsonl"\nkind = "pair"\nuse = "train"\n'
+        "[review]\nenabled = false\n"
+    )
+    running = Project(tmp_path)
+    running.generate()
+    assert running.curate().reasons == {"contamination": 1}
+    (state,) = running.rows("rejected")
+    assert state.reason is not None
+    assert "it repeats the last exchange of test seed" in state.reason.detail
+
+
+def test_a_teacher_that_writes_one_input_for_all_outputs_is_named(tmp_path: Path) -> None:
+    """All its rows repeat a test input then, and the advice was to name the column that says which seeds belong
+    together."""
+    texts = [OTHER.format(n=n) + f" The {n}th sign reads {n * n}." for n in range(20, 60)]
+    (tmp_path / SPEC_NAME).write_text(
+        SPEC.partition("[[seeds]]")[0] + '[[seeds]]\npath = "seeds.jsonl"\n'
+        'kind = "output"\n[curate.score]\nmodel = "none"\n[review]\nenabled = false\n'
+        "[generate.backward]\nenabled = true\n[generate.forward]\nenabled = false\n"
+    )
+    (tmp_path / "seeds.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    with LoopbackTeacher(lambda ask: says(*["a narrow street at night"] * ask.n)) as teacher:
+        running = opened(tmp_path, teacher)
+        running.generate()
+        outcome = running.curate()
+    (repeated,) = (sentence for word, sentence in summary(outcome) if word == "repeated")
+    assert "the teacher wrote one and the same input, 'a narrow street at night': change the prompt (" in repeated
+    assert "seeds.group" not in repeated
 
 
 @pytest.mark.parametrize("kind", ["reply", "classify"])

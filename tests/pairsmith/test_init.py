@@ -13,6 +13,8 @@ from aiohttp import web
 
 from pairsmith.commands import start
 from pairsmith.new_project import EXAMPLES, template_folder, with_teacher, write_project
+from pairsmith.stages.train import CURVE, CURVE_FILE
+from pairsmith.stages.train_reward import REWARD_MODELS
 from pairsmith.teacher_search import EMBEDDED, FoundTeacher, find_teacher
 from pairsmith.watching import Watcher
 from schemas.errors import UsageError
@@ -103,8 +105,8 @@ def test_an_empty_name_is_not_the_current_folder(tmp_path: Path, command: tuple[
 
 
 def test_git_leaves_out_what_pairsmith_writes(tmp_path: Path) -> None:
-    """`git add .` takes the spec and the seeds, but no store, dataset, receipt or report. A `.gitignore` that exists is
-    kept."""
+    """`git add .` takes the spec and the seeds, but no store, dataset, model, receipt or report. A `.gitignore` that
+    exists is kept."""
     git = shutil.which("git")
     if git is None:
         pytest.skip("git is not installed")
@@ -117,6 +119,9 @@ def test_git_leaves_out_what_pairsmith_writes(tmp_path: Path) -> None:
     for stage in ("generate", "curate", "report"):
         assert new.run(stage).returncode == 0
     assert (new.folder / "report.html").exists()
+    for model in (f"{REWARD_MODELS}/1f/model.safetensors", f"{CURVE}/2a/adapter.safetensors", CURVE_FILE):
+        (new.folder / model).parent.mkdir(parents=True, exist_ok=True)
+        (new.folder / model).write_text("weights")
     subprocess.run([git, "add", "new"], cwd=tmp_path, check=True)
     added = subprocess.run([git, "ls-files"], cwd=tmp_path, check=True, capture_output=True, text=True).stdout
     assert added.split() == ["new/.gitignore", "new/pairsmith.toml", "new/rows.csv"]

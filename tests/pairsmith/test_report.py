@@ -243,6 +243,21 @@ def test_the_reported_loss_is_that_of_the_kept_weights(project: Project, done: S
     assert "validation loss 5.00 to 0.75." in sentences.curve(risen.model_copy(update={"kept_step": None}))
 
 
+def test_a_training_on_preferences_is_described_as_one(project: Project, done: Store) -> None:
+    """Its preferences were counted as rows, and its loss was called one per answer token."""
+    evidence = gather(project, done)
+    assert evidence.training is not None
+    for objective, words in (("dpo", "0.69 if the better answer"), ("orpo", "weighted loss of the preference")):
+        settings = evidence.training.settings.model_copy(update={"objective": objective})
+        training = evidence.training.model_copy(update={"settings": settings})
+        page = render(replace(evidence, training=training))
+        assert words in page
+        assert "preferences trained on" in page
+        assert "rows trained on" not in page
+        assert "per answer token, in nats" not in page
+    assert "rows trained on" in render(evidence)
+
+
 def test_only_a_compared_reference_affects_the_verdict(project: Project, done: Store) -> None:
     """Where the exact match is no check, as in a translation, the page does not suggest that it decides anything."""
     evaluation = gather(project, done).evaluation

@@ -567,6 +567,7 @@ def test_reason_codes_are_shown_as_sentences() -> None:
     assert sentence_of("missing:ar_flag") == "It does not match the pattern ar_flag."
     assert sentence_of("my_own") == "My own"
     assert Reason("short").code in SENTENCES
+    assert reason("no_edit") == reason("incomplete") == "A reviewer chose to edit it, but changed nothing."
     assert reason("outranked", "rank 2 of 3") == "Another candidate for this input is better: rank 2 of 3"
     assert reason("short", "it has 2 words") == "It has 2 words"
     assert [detail_of(f"{code}: here") for code in ("loop", "missing:end", "crashed", "my_own", "missing")] == [

@@ -130,14 +130,17 @@ def test_cached_weights_are_used_without_network(tmp_path: Path, monkeypatch: py
 
 
 def test_unavailable_weights_are_one_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without hub and package index there is one error that says what to do, and no incomplete folder."""
+    """Without hub and package index there is one error that says what to do, and no incomplete folder. The weights are
+    the base of a training too, for which another teacher was advised."""
     monkeypatch.setenv("PAIRSMITH_CACHE", str(tmp_path))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
     monkeypatch.setenv("PIP_RETRIES", "0")
     monkeypatch.setenv("PIP_NO_INDEX", "1")
-    with pytest.raises(MissingDependency, match="could not be fetched"):
+    with pytest.raises(MissingDependency, match="could not be fetched") as error:
         weights.embedded_weights()
+    assert "train.base names the one that is trained, [teacher] the one that is asked" in str(error.value)
+    assert "teacher's weights" not in str(error.value)
     assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == []
 
 

@@ -15,6 +15,7 @@ from curate.outcome import curate_project
 from curate.preferences import Preference
 from curate.review.sampling import in_estimation_half
 from curate.scorers.reward import reward_scorer
+from curate.split import seed_split
 from schemas.errors import NoWork
 from schemas.project import Project
 from schemas.records import Pair, Seed
@@ -23,7 +24,15 @@ from schemas.spec import Spec
 from schemas.store import Store
 from tests.curate import tiny
 from train.base_model import Base, hash_model
-from train.reward_training import RewardResult, input_of, is_held_out, own_preferences, refuse_few, train_reward
+from train.reward_training import (
+    RewardResult,
+    input_of,
+    is_held_out,
+    own_preferences,
+    refuse_few,
+    train_reward,
+    with_near_questions,
+)
 
 
 @pytest.fixture(scope="module")
@@ -55,13 +64,14 @@ def preferred(count: int, words: tuple[str, str] = ("good", "bad"), *, longer: i
 
 
 def test_it_learns_preferences_and_scores_like_any_scorer(
-    base: Base, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    base: Base, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Held-out pairs are ordered correctly where length says nothing; the tested model is the one that is saved, and
-    training with the same preferences reuses it. The trainer used to print its log to standard output."""
+    training with the same preferences reuses it. The trainer used to print its log to standard output,
+    and transformers that the new head has no stored weights."""
     subject, rows = project(tmp_path), preferred(160)
     result = train_reward(rows, base, subject, tmp_path / "reward-models")
-    assert capsys.readouterr().out == ""
+    assert capfd.readouterr() == ("", "")
     assert result.accuracy.estimate > 0.9
     assert result.length_only.estimate == 0.5
     assert result.beats_length
@@ -110,6 +120,23 @@ def test_no_input_is_on_both_sides_of_the_test(base: Base, tmp_path: Path) -> No
     assert result.held_out_inputs == sum(map(is_held_out, names)) < result.held_out
 
 
+def test_nearly_the_same_question_is_one_input(tmp_path: Path) -> None:
+    """A question that was asked in slightly other words stood on both sides of the test: the model had learned its
+    answers, and it counted as an independent input."""
+    rows, words = preferred(40), random.Random(1)
+    for number in range(0, 40, 2):
+        question = " ".join(words.sample(tiny.WORDS, k=12))
+        for at, asked in ((number, question), (number + 1, f"{question} please")):
+            sides = [pair.model_copy(update={"input": asked}) for pair in rows[at][2:4]]
+            rows[at] = rows[at]._replace(chosen=sides[0], rejected=sides[1])
+    assert len({input_of(one) for one in rows}) == 40
+    groups = {rows[0].chosen.seed_id: "customer", rows[2].chosen.seed_id: "customer"}
+    near = with_near_questions(rows, groups, project(tmp_path))
+    assert [input_of(a, near) == input_of(b, near) for a, b in zip(rows[::2], rows[1::2], strict=True)] == [True] * 20
+    assert len({input_of(one, near) for one in rows}) == 19
+    assert with_near_questions(rows, near, project(tmp_path)) == near
+
+
 def test_too_few_preferences_are_refused(base: Base, tmp_path: Path) -> None:
     """Before any weights are read, with the number of preferences and the number needed."""
     folder = shutil.copytree(base.folder, tmp_path / "weightless", ignore=shutil.ignore_patterns("*.safetensors"))
@@ -143,6 +170,32 @@ def test_reviews_of_the_estimation_half_are_not_learned(tmp_path: Path) -> None:
     assert not any(in_estimation_half(seed_number, p.chosen.id) for p in by_people)
     assert not any(in_estimation_half(seed_number, p.rejected.id) for p in by_people)
     assert len(by_people) < 12
+
+
+def test_a_rejected_answer_is_compared_with_an_accepted_one_that_may_be_used(tmp_path: Path) -> None:
+    """Of several accepted answers, the one of the nearest length was chosen before it was asked whether it may be used:
+    if it was in the estimation half, the rejected answer was lost, although reviewers had accepted others."""
+    subject = project(tmp_path)
+    with Store.open(Store.url_for(subject)) as store:
+        words = random.Random(2)
+        texts = {
+            " ".join(words.sample(tiny.WORDS, k=8)): [
+                f"must {' '.join(words.sample(tiny.WORDS, k=8))}" for _ in range(4)
+            ]
+            for _ in range(30)
+        }
+        tiny.pool(store, subject, texts)
+        usable = 0
+        for n, seed in enumerate(list(store.active_seeds())):
+            pairs = [tiny.made_pair(seed, text, i) for i, text in enumerate(texts[seed.text or ""])]
+            for i, pair in enumerate(pairs):
+                store.write(_review(pair, "accept" if i else "reject", n))
+            halves = [in_estimation_half(subject.spec.review.seed, pair.id) for pair in pairs]
+            usable += not (seed_split(seed, subject.spec.split) == "test" or halves[0] or all(halves[1:]))
+        asyncio.run(curate_project(subject, store, fingerprints=["now"]))
+        by_people = [p for p in asyncio.run(own_preferences(subject, store, ["now"])) if p.by == "verdict"]
+    assert len(by_people) == usable > 2
+    assert not any(in_estimation_half(subject.spec.review.seed, id_) for p in by_people for id_ in p.ids)
 
 
 def test_lengths_are_balanced_without_the_estimation_half(tmp_path: Path) -> None:

@@ -51,6 +51,7 @@ _NOT_BY_A_CHECK = {
     "review",
     "disagreement",
     "incomplete",
+    "no_edit",
     "unscored",
     "crashed",
     "unjudged",

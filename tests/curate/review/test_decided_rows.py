@@ -47,9 +47,10 @@ def test_adjudication_decides_a_disagreement(tmp_path: Path) -> None:
 
 
 def test_an_edit_without_a_text_waits(tmp_path: Path) -> None:
-    """An edit without a text is not an acceptance."""
+    """An edit without a text is not an acceptance. Its reason was `incomplete`, as rows with too few answers are called
+    in `review status`, and the pages said "Too few reviewers have answered"."""
     result, _ = decided(tmp_path, "must be fine", ("ann", "edit", {}))
-    assert result.reasons == {"incomplete": 1}
+    assert result.reasons == {"no_edit": 1}
 
 
 def test_after_a_withdrawal_the_programs_decide_again(tmp_path: Path) -> None:

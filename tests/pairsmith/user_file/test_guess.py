@@ -51,6 +51,25 @@ def guessed_settings(folder: Path, name: str, content: str) -> dict[str, Any]:
     return {**settings, **source.columns, "why": " ".join(guessed.why), "spec": project.spec}
 
 
+def test_inputs_without_an_output_are_pointed_out(tmp_path: Path) -> None:
+    """Of a file in which people have answered every third row, two thirds were left out with nothing but a count of
+    blank cells: whoever wanted a teacher to answer them was not told how."""
+
+    def hints(every: int) -> list[str]:
+        replies = [GERMAN.replace("morgen", f"am {n}. Mai") if n % every == 0 else "" for n in range(60)]
+        rows = [{"ticket": f"Mein Gerät {n} geht heute nicht an", "reply": reply} for n, reply in enumerate(replies)]
+        (tmp_path / "tickets.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        guessed = guess(tmp_path / "tickets.jsonl")
+        assert guessed.kind == "pair"
+        return [sentence for sentence in guessed.why if "left out" in sentence]
+
+    assert hints(3) == [
+        "67% of the inputs have no 'reply' and are left out: for a teacher to write it, put these rows into a file of"
+        " their own, and read it as inputs"
+    ]
+    assert hints(1) == []
+
+
 def german_row(number: int) -> str:
     product = "Uhr" if number % 2 else "Lampe"
     return f"{number};Frage zu {number};Mein Gerät geht heute nicht an;{product};{GERMAN}\n"
