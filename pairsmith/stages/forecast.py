@@ -123,6 +123,7 @@ def forecast(
         if evaluation := _evaluation(project, directions, costs.get("forward", []), all_seeds):
             lines.append(evaluation)
         record.add(
+            throttled=recorded.outcome.retries.get("throttled", 0),
             seeds=sum(len(direction.seeds) for direction in directions),
             pilot_seeds=len(pilot),
             shortages=short,
@@ -317,7 +318,7 @@ def shown(project: Project, outcome: ForecastOutcome) -> list[RenderableType]:
     note = (
         "90 % intervals for the whole run, pilot included; more seeds (--seeds) make them narrower. Rows: after gates, "
         "best of n and duplicates, before review; few rows say little about how duplicates grow. "
-        "Time: at teacher.concurrency, if the server stays as fast as it was."
+        "Time: at the concurrency and rates of the spec, if the server stays as fast as it was."
     )
     aims = {"forward": "generate.accepted", "backward": "generate.backward.accepted"}
     alternatives = " ".join(
