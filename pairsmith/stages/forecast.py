@@ -106,9 +106,8 @@ def forecast(
         # Asked first, so that later requests find the prompt in the provider's cache, as nearly all of a full run do.
         # Not in batches: a batch of one seed would take a day.
         first = [direction.pilot[0] for direction in directions if not direction.teacher.batch]
-        asking = AskPlan(piloted, store, by_direction, audience, first=first)
         try:
-            run(ask(asking, pilot, recorded, result))
+            run(ask(AskPlan(piloted, store, by_direction, audience, first=first), pilot, recorded, result))
         finally:
             shared = ("calls_sent", "calls_reused", "usage", "usd", "costs")
             record.add(
