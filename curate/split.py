@@ -257,7 +257,7 @@ def shortages(seeds: Sequence[Seed], spec: Spec) -> list[Shortage]:
 
     Training rows are counted as if every gate and step accepted everything, so there will be fewer.
     """
-    uses = (_test_shortages, _group_shortages, _reference_shortages, _training_shortages)
+    uses = (_test_shortages, _group_shortages, _reference_shortages, _training_shortages, _target_shortages)
     # Check samples first, of which one of the first is nearly always enough; but not with groups, whose seeds may be
     # anywhere.
     size = None if any(source.group for source in spec.seeds) else _LARGE_SAMPLE
@@ -363,6 +363,17 @@ def _reference_shortages(seeds: list[Seed], spec: Spec) -> list[Shortage]:
     number = f"{sum(not seed.reference for seed in inputs)} of {counted(len(inputs), 'test input', 'test inputs')}"
     fix = "Give each its right answer, or write a check of your own: `pairsmith docs evaluation`."
     return [Shortage(f"{number} without a reference: only the form of an answer is checked, which proves nothing", fix)]
+
+
+def _target_shortages(seeds: list[Seed], spec: Spec) -> list[Shortage]:
+    """A target of rows that pass the gates, of which curation keeps fewer because only the best of an input stay."""
+    target, kept = spec.generate.targets.get("forward", 0), max_kept_per_input(spec, spec.generate.forward.n)
+    inputs = sum(seed.kind == "input" and seed.meta.get("use") != "test" for seed in seeds)
+    if not spec.generate.forward.enabled or inputs * kept >= target:
+        return []
+    of = f"{kept:,} of each of {counted(inputs, 'input', 'inputs')}"
+    what = f"generate.accepted = {target:,} counts rows that pass the gates, and curation keeps at most {of}"
+    return [Shortage(what, "Raise curate.select.best, or add seeds.")]
 
 
 def _training_shortages(seeds: list[Seed], spec: Spec) -> list[Shortage]:

@@ -244,6 +244,11 @@ def _seed_counts(seeds: Sequence[Seed], project: Project) -> Iterator[Check]:
     if not short:
         inputs, rows = max_test_inputs(seeds, project.spec), max_train_rows(seeds, project.spec)
         yield Check("proof", "ok", f"{inputs} test inputs, at most {rows} rows to train on")
+    task, evaluate = project.spec.task, project.spec.evaluate
+    if not (evaluate.check_names or task.labels or task.answer_schema):
+        what = "no check of your own: only the gates that choose the training rows will judge the model's answers"
+        fix = "Write what a good answer looks like into evaluate.checks: `pairsmith docs evaluation`."
+        yield Check("checks", "warn", what, fix)
 
 
 def _references(seeds: Sequence[Seed], project: Project) -> Iterator[Check]:

@@ -155,6 +155,8 @@ class ForecastOutcome(CommandOutcome):
     """The uses that the seeds are too few for, reported before anything is asked."""
     unlimited: tuple[str, ...] = ()
     """The directions whose answers are not limited by `max_tokens`."""
+    throttled: int = 0
+    """How often the server refused a request of the pilot because of a rate limit."""
     judges: tuple[str, ...] = ()
     """The keys of the spec that name judges. The pilot asks no judges, so no line includes them."""
     lines: tuple[Json, ...] = ()
@@ -167,8 +169,14 @@ class ForecastOutcome(CommandOutcome):
 
     @property
     def note(self) -> str:
-        """What these figures do not include: judges, and answers without a limit. Empty if everything is included."""
-        of_judges = unlimited = ""
+        """What these figures do not include: judges, answers without a limit, and waiting for a rate limit. Empty if
+        everything is included."""
+        of_judges = unlimited = limited = ""
+        if self.throttled:
+            limited = (
+                f"The server limits the rate of requests ({self.throttled} of the pilot's were told to wait), so the "
+                "run may take longer than this; teacher.requests_per_minute makes the forecast include the limit. "
+            )
         if self.judges:
             of_judges = (
                 f"These figures do not include the judges in {' and '.join(self.judges)}: a judge is sent style, input "
@@ -181,7 +189,7 @@ class ForecastOutcome(CommandOutcome):
                 f"Without max_tokens in the sampling of {which} an answer may run to the model's own limit: the "
                 f"intervals allow for up to {ENDLESS:,} tokens. Setting max_tokens makes them narrower."
             )
-        return (of_judges + unlimited).strip()
+        return (limited + of_judges + unlimited).strip()
 
     def beside_cap(self, cap: float | None) -> str:
         """What `budget.max_usd`, part of which other work may have spent, means for a run that may cost more; empty if

@@ -26,7 +26,7 @@ class SeedCost(NamedTuple):
     batch_usd: float | None
     seconds: float
     cached_tokens: float = 0
-    requests: int = 1
+    requests: float = 1
 
 
 def sum_ranges(parts: Sequence[Json | None]) -> Json | None:
@@ -78,7 +78,8 @@ def scaled(cost: SeedCost, share: float, of_prompt: float, prices: Prices | None
         both = prices.rate(usage.model_copy(update={"completion_tokens": round(cost.tokens - cost.prompt_tokens)}), {})
         ratio = (asking * of_prompt + (both - asking) * share) / both if both else share
     usd, batch_usd = (None if money is None else money * ratio for money in (cost.usd, cost.batch_usd))
-    return cost._replace(prompt_tokens=prompt, tokens=prompt + answers, usd=usd, batch_usd=batch_usd)
+    requests = cost.requests * of_prompt
+    return cost._replace(prompt_tokens=prompt, tokens=prompt + answers, usd=usd, batch_usd=batch_usd, requests=requests)
 
 
 def costs_of(
@@ -93,8 +94,8 @@ def costs_of(
     """The intervals for the pilot's seeds and `others`, or with `without_pilot` for `others` only.
 
     Each of the `answers` about a seed has at most `limit` tokens. Without a limit, one of them is assumed to have
-    `ENDLESS` tokens on top of the longest. If the first seed, asked alone, found no prompt in the cache and others did,
-    it predicts nothing.
+    `ENDLESS` tokens on top of the longest. The time is what the slowest of concurrency and the spec's rates takes. If
+    the first seed, asked alone, found no prompt in the cache and others did, it predicts nothing.
     """
     prices, prompt = prices_of(teacher), max((one.prompt_tokens for one in costs), default=0.0)
     largest, slowest = (max((getattr(one, name) for one in costs), default=0.0) for name in ("tokens", "seconds"))
@@ -103,6 +104,7 @@ def costs_of(
         prices.usd(Usage(prompt_tokens=round(prompt), completion_tokens=round(longest - prompt))) if prices else None
     )
     ceilings = {"tokens": longest, "usd": maximum_usd, "batch_usd": maximum_usd}
+    ceilings["requests"] = float(answers)
     ceilings["seconds"] = slowest * max(10.0, longest / largest) if largest else None
 
     skipped = int(bool(costs) and not costs[0].cached_tokens and any(one.cached_tokens for one in costs))
@@ -118,10 +120,15 @@ def costs_of(
         sample = Usage(prompt_tokens=1_000, completion_tokens=1_000)
         dearer = (prices.usd(sample, highest=True) or 0.0) / (prices.usd(sample) or 1.0)
         measured["usd"] = usd._replace(high=usd.high * dearer)
-    seconds = measured.pop("seconds")
-    at_once = 60 * teacher.concurrency
-    measured["minutes"] = None if seconds is None else Range(*(value / at_once for value in seconds))
-    return measured
+    rates = {
+        "seconds": 60 * teacher.concurrency,
+        "requests": teacher.requests_per_minute,
+        "tokens": teacher.tokens_per_minute,
+    }
+    limited = [(whole, rate) for name, rate in rates.items() if rate and (whole := measured[name]) is not None]
+    minutes = [[end / rate for end in whole] for whole, rate in limited]
+    measured["minutes"] = Range(*map(max, zip(*minutes, strict=True))) if minutes else None
+    return {name: measured[name] for name in ("tokens", "usd", "batch_usd", "minutes")}
 
 
 def hull(one: Range | None, other: Range | None) -> Range | None:

@@ -114,7 +114,6 @@ def _weights() -> Check:
 def _check_teacher(
     project: Project, teacher: TeacherSettings, about: str, way: Purpose, *, ask: bool
 ) -> Iterator[Check]:
-    from synth.chat_completions import RefusedError, UnansweredError
     from synth.listed_models import (
         EndpointCheck,
         UnlistedModelError,
@@ -151,23 +150,31 @@ def _check_teacher(
             f"{teacher.model} thinks before it answers, and thinking costs tokens",
             _thinking_advice(),
         )
-    question = _longest(project, way)
-    if question is None:
+    questions = _longest_and_shortest(project, way)
+    if questions is None:
         return
-    yield from _context(teacher, context_length(listed), question, sampling)
-    if not ask:
-        return
+    yield from _context(teacher, context_length(listed), questions[0], sampling)
+    if ask:
+        yield _asked(teacher, *questions, sampling)
+
+
+def _asked(teacher: TeacherSettings, longest: Messages, shortest: Messages, sampling: Sampling) -> Check:
+    """One real request, and if it is refused another one: one seed that a provider does not answer is no fault of the
+    teacher."""
+    from synth.chat_completions import RefusedError, UnansweredError
+
     try:
-        yield asyncio.run(_answered(teacher, question, sampling))
+        return asyncio.run(_answered(teacher, longest, sampling))
     except PairsmithError as error:
-        yield failed("answer", error)
+        return failed("answer", error)
     except (RefusedError, UnansweredError) as failure:
-        yield Check(
-            "answer",
-            "fail",
-            f"one request returned no answer: {failure}",
-            "See the error, and `pairsmith docs teachers`.",
-        )
+        advice = "See the error, and `pairsmith docs teachers`."
+        if isinstance(failure, RefusedError) and shortest != longest:
+            other = _asked(teacher, shortest, shortest, sampling)
+            if other.state == "ok":
+                refused = f"refused for the longest seed ({failure}), but not for the shortest: {other.what}"
+                return Check("answer", "warn", refused, "A seed that the teacher refuses becomes a failed row.")
+        return Check("answer", "fail", f"one request returned no answer: {failure}", advice)
 
 
 def _thinking_advice() -> str:
@@ -181,9 +188,9 @@ def _sampling(project: Project, way: Purpose) -> Sampling:
     return generate.backward.sampling if way == "backward" else generate.forward.sampling
 
 
-def _longest(project: Project, way: Purpose) -> Messages | None:
-    """The request for the longest seed of a direction. None if seeds or prompt cannot be read, which other checks
-    report, or if the seeds come from standard input."""
+def _longest_and_shortest(project: Project, way: Purpose) -> tuple[Messages, Messages] | None:
+    """The requests for the longest and the shortest seed of a direction. None if seeds or prompt cannot be read, which
+    other checks report, or if the seeds come from standard input."""
     from synth.generators import Backward, Forward
     from synth.seeds import read_seeds
 
@@ -194,10 +201,12 @@ def _longest(project: Project, way: Purpose) -> Messages | None:
         seeds = [seed for seed in read_seeds(project.spec.seeds, project.folder).seeds if seed.kind in kind.takes]
         if not seeds:
             return None
-        (question, _), *_ = kind.of(project, None).questions(max(seeds, key=lambda seed: len(seed.text or "")))
+        seeds.sort(key=lambda seed: len(seed.text or ""))
+        asking = kind.of(project, None)
+        (longest, _), (shortest, _) = (asking.questions(seed)[0] for seed in (seeds[-1], seeds[0]))
     except (PairsmithError, OSError):
         return None
-    return tuple(question.messages)
+    return tuple(longest.messages), tuple(shortest.messages)
 
 
 def _context(teacher: TeacherSettings, context: int | None, question: Messages, sampling: Sampling) -> Iterator[Check]:

@@ -10,7 +10,7 @@ import math
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any, TextIO
 
 from schemas.progress import Progress, unseen
@@ -136,6 +136,11 @@ def shown(*, silent: bool, stream: TextIO | None = None, watcher: Progress = uns
             progress(stage, numbers)
 
         yield progress if watcher is unseen else both
+
+
+def requested(progress: bool | Progress) -> AbstractContextManager[Progress]:
+    """What a caller of the Python API asks for: `shown`, nothing, or only its own callback."""
+    return shown(silent=progress is not True, watcher=progress if callable(progress) else unseen)
 
 
 @contextmanager

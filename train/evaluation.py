@@ -24,6 +24,7 @@ from curate.judge import judging
 from curate.overlap import contaminated
 from curate.split import distinct_questions, held_out_inputs, held_out_outputs, questions
 from prompts.answer_form import AnswerForm
+from schemas import progress_line
 from schemas.blocking import run
 from schemas.errors import NoWork, UsageError, several
 from schemas.files import replaced
@@ -83,7 +84,7 @@ def evaluate(
     references: Mapping[str, str] | Sequence[str | None] | None = None,
     rows: Data = (),
     store: str | Path | None = None,
-    progress: Progress = unseen,
+    progress: bool | Progress = True,
     **settings: Any,
 ) -> Evaluation:
     """Measure `trained` (see `train.fine_tune`) against its base on `inputs`, which must not be in the training data.
@@ -116,8 +117,8 @@ def evaluate(
     plan = plan_evaluation(project, distinct[: spec.evaluate.max_seeds], trained, None, check_set, training_rows)
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch, "answers.db") if store is None else Path(store)
-        with Store.open(f"sqlite:///{path.resolve()}") as answers:
-            return run(measured(plan, answers, progress=progress))
+        with Store.open(f"sqlite:///{path.resolve()}") as answers, progress_line.requested(progress) as shown:
+            return run(measured(plan, answers, progress=shown))
 
 
 def _seeds_of(

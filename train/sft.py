@@ -18,6 +18,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from schemas import progress_line
 from schemas.errors import InputError, NoWork, PairsmithError, StoreFull, first_line, require_packages
 from schemas.failpoints import failpoint
 from schemas.files import replaced_folder
@@ -74,20 +75,21 @@ def fine_tune(
     *,
     out: str | Path = "adapters",
     system_prompt: str = "",
-    progress: Progress = unseen,
+    progress: bool | Progress = True,
     **settings: Any,
 ) -> TrainResult:
     """Tune an adapter of `base` on `data` and save it as `out/<adapter id>`, available as the result's `folder`.
 
     `data` is an exported folder, a pool, or rows; `system_prompt` is used for rows without one (see
     `train.dataset.dataset_of`). `base` is `embedded`, a folder or a hub id. `settings` are the keys of `[train]`:
-    method, r, alpha, dropout, learning_rate, batch, epochs, max_length, seed. No project is needed. For errors see
-    `tune` and `find_base`.
+    method, r, alpha, dropout, learning_rate, batch, epochs, max_length, seed. `progress=False` shows no progress line.
+    No project is needed. For errors see `tune` and `find_base`.
     """
     train_settings = given(TrainSettings, "fine_tune", base=str(base), **settings)
     dataset = dataset_of(data, system_prompt)
     refuse_untrainable(dataset, train_settings)
-    return tune(find_base(train_settings, Path(), progress), dataset, train_settings, Path(out), progress)
+    with progress_line.requested(progress) as shown:
+        return tune(find_base(train_settings, Path(), shown), dataset, train_settings, Path(out), shown)
 
 
 def refuse_untrainable(dataset: Dataset, settings: TrainSettings) -> None:

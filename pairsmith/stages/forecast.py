@@ -106,9 +106,8 @@ def forecast(
         # Asked first, so that later requests find the prompt in the provider's cache, as nearly all of a full run do.
         # Not in batches: a batch of one seed would take a day.
         first = [direction.pilot[0] for direction in directions if not direction.teacher.batch]
-        asking = AskPlan(piloted, store, by_direction, audience, first=first)
         try:
-            run(ask(asking, pilot, recorded, result))
+            run(ask(AskPlan(piloted, store, by_direction, audience, first=first), pilot, recorded, result))
         finally:
             shared = ("calls_sent", "calls_reused", "usage", "usd", "costs")
             record.add(
@@ -123,6 +122,7 @@ def forecast(
         if evaluation := _evaluation(project, directions, costs.get("forward", []), all_seeds):
             lines.append(evaluation)
         record.add(
+            throttled=recorded.outcome.retries.get("throttled", 0),
             seeds=sum(len(direction.seeds) for direction in directions),
             pilot_seeds=len(pilot),
             shortages=short,
@@ -317,7 +317,7 @@ def shown(project: Project, outcome: ForecastOutcome) -> list[RenderableType]:
     note = (
         "90 % intervals for the whole run, pilot included; more seeds (--seeds) make them narrower. Rows: after gates, "
         "best of n and duplicates, before review; few rows say little about how duplicates grow. "
-        "Time: at teacher.concurrency, if the server stays as fast as it was."
+        "Time: at the concurrency and rates of the spec, if the server stays as fast as it was."
     )
     aims = {"forward": "generate.accepted", "backward": "generate.backward.accepted"}
     alternatives = " ".join(

@@ -228,6 +228,24 @@ def test_gates_are_tried_on_outputs_in_the_form_that_rows_store(tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
+    ("more", "warned"),
+    [
+        ("", True),
+        ('[evaluate]\nchecks = [{ name = "stop", pattern = "[.]" }]\n', False),
+        ('[evaluate]\nuser = ["rules:right"]\n', False),
+    ],
+)
+def test_a_project_without_a_check_of_its_own_is_warned_about(tmp_path: Path, more: str, warned: bool) -> None:
+    """The verdict said after half an hour that only the gates had judged; doctor says it beforehand."""
+    task = '[task]\nname = "t"\nkind = "reply"\nstyle = "s"\n[[seeds]]\npath = "pairs.csv"\nkind = "pair"\n'
+    (tmp_path / "pairs.csv").write_text("input,output\nIs it loud?,No.\n")
+    (tmp_path / "rules.py").write_text("def right(pair):\n    return True\n")
+    (tmp_path / "pairsmith.toml").write_text(task + more)
+    warnings = [check for check in findings(tmp_path, ()) if (check.about, check.state) == ("checks", "warn")]
+    assert len(warnings) == warned
+
+
+@pytest.mark.parametrize(
     ("kind", "outputs", "more", "warned"),
     [
         ("classify", 0, "", True),

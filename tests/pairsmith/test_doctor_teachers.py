@@ -16,7 +16,7 @@ from schemas.spec_file import load
 from synth.listed_models import context_length, is_chat_model, thinks_by_default
 from tests.pairsmith.conftest import SPEC, SUBJECTS
 from tests.servers import InThread
-from tests.synth.loopback import LoopbackTeacher, Reply, fails, says
+from tests.synth.loopback import Ask, LoopbackTeacher, Reply, fails, says
 from tests.synth.providers.documented import PROVIDERS
 from tests.synth.providers.played import Played, Provider
 
@@ -66,6 +66,23 @@ def test_a_bad_answer_is_explained(reply: Reply, state: str, words: str, tmp_pat
     assert answer.fix
     if state == "warn":
         assert "enable_thinking" in answer.fix
+
+
+def test_a_seed_that_the_provider_refuses_is_no_fault_of_the_teacher(tmp_path: Path) -> None:
+    """The longest seed was one that moderation refuses: `doctor --ask` said that this must be fixed before the project
+    can run, which loses a single row. It asks about the shortest seed as well, and warns."""
+    longest = max(SUBJECTS, key=len)
+
+    def reply(ask: Ask) -> Reply:
+        moderated = longest in str(ask.body["messages"][-1])
+        return fails(400, "rejected by our safety system") if moderated else says("a tall white lighthouse")
+
+    with LoopbackTeacher(reply) as teacher:
+        answer = checks_of(project(tmp_path, teacher.url), ask=True)["answer"]
+        assert len(teacher.asked) == 2
+    assert answer.state == "warn"
+    assert "rejected by our safety system" in answer.what
+    assert "a tall white lighthouse" in answer.what
 
 
 @pytest.mark.parametrize("provider", [one for one in PROVIDERS if one.key_header], ids=lambda one: one.name)

@@ -24,7 +24,7 @@ from schemas.store import Store
 from synth.prices import prices_of
 from synth.question import max_answer_tokens
 from tests.pairsmith.conftest import Project, subject_of
-from tests.synth.loopback import Ask, LoopbackTeacher, Reply, says
+from tests.synth.loopback import Ask, LoopbackTeacher, Reply, fails, says
 
 PRICES = [
     part for name in ("prompt", "completion") for part in ("--set", f"teacher.usd_per_million_{name}_tokens=1000")
@@ -418,6 +418,41 @@ def test_forecast_covers_the_hours_with_a_higher_price() -> None:
     assert forecast_costs["usd"].high >= (100 + LEAST_SEEDS) * (highest or 0) * 0.999
     assert forecast_costs["usd"].middle == pytest.approx((100 + LEAST_SEEDS) * (usd or 0))
     assert forecast_costs["tokens"] is not None
+
+
+def test_the_time_includes_the_rates_of_the_spec() -> None:
+    """A run of 120 requests with `requests_per_minute = 60` was forecast to take seconds, because only the concurrency
+    counted; now the slowest of concurrency, requests and tokens per minute counts."""
+    costs = [SeedCost(100, 200, None, None, 1.0, requests=2)] * LEAST_SEEDS
+    others = 60 - LEAST_SEEDS
+
+    def minutes(**rates: float) -> float:
+        settings = TeacherSettings(url="http://127.0.0.1:1", **rates)
+        interval = costs_of(settings, costs, others, 100, 2)["minutes"]
+        assert interval is not None
+        return interval.middle
+
+    assert minutes() == pytest.approx(60 / 32 / 60)
+    assert minutes(requests_per_minute=60) == pytest.approx(2)
+    assert minutes(tokens_per_minute=6_000) == pytest.approx(2)
+    assert minutes(requests_per_minute=60, tokens_per_minute=1_000) == pytest.approx(12)
+    assert minutes(requests_per_minute=1_000_000) == minutes()
+
+
+def test_the_forecast_says_that_the_pilot_was_throttled(make_project: Callable[..., Project]) -> None:
+    """The time of requests that a rate limit held back is not in the forecast, which says so and names the key that
+    puts it there."""
+
+    def reply(ask: Ask) -> Reply:
+        if ask.number == 3:
+            return fails(429, "slow down", {"Retry-After": "0.1"})
+        return says(f"{subject_of(ask)} by a stone wall END")
+
+    with LoopbackTeacher(reply) as teacher:
+        project = make_project(teacher.url, MANY)
+        shown = " ".join(project.run("forecast", "--seeds", "5").stdout.split())
+    assert "The server limits the rate of requests (1 of the pilot's were told to wait)" in shown
+    assert "teacher.requests_per_minute" in shown
 
 
 @pytest.mark.slow

@@ -46,6 +46,23 @@ def test_rows_become_an_adapter_with_its_record(trained: TrainResult) -> None:
     assert (Path(trained.folder) / "adapter_model.safetensors").is_file()
 
 
+def test_progress_is_shown_unless_the_caller_turns_it_off(
+    tiny_base: Base, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Training from Python said nothing until its end, and `progress=False`, which `generate` and `curate` accept, was
+    a TypeError. A callback of the caller's own is called instead of the line."""
+
+    def lines(name: str, **progress: Any) -> list[str]:
+        fine_tune(ROWS, base=tiny_base.folder, out=tmp_path / name, **SETTINGS, **progress)
+        return [line for line in capsys.readouterr().err.splitlines() if line.startswith("train ")]
+
+    stages: list[str] = []
+    assert lines("shown")
+    assert lines("silent", progress=False) == []
+    assert lines("own", progress=lambda stage, numbers: stages.append(stage)) == []
+    assert "train" in stages
+
+
 def test_an_adapter_is_measured_with_patterns_and_functions(trained: TrainResult, tmp_path: Path) -> None:
     """Base, few-shot and tuned answer the same inputs, each once; with a store nothing is requested twice."""
 
