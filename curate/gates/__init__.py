@@ -62,7 +62,7 @@ _BY_KEY: dict[str, tuple[Callable[..., Judgement], tuple[str, ...]]] = {
     "encoding": (encoding, ()),
     "broken_json": (broken_json, _STYLE),
     "fenced": (fenced, _STYLE),
-    "cut": (cut, _LANGUAGE),
+    "cut": (cut, ("language", "style")),
     "repetition": (repetition, _LANGUAGE),
     "echo": (echo, (*_BOTH, "kind", "exemplars")),
     "preamble": (preamble, (*_BOTH, "input_language", "kind")),

@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 
 from curate.gates.asked_format import has_matching_tags
-from curate.gates.content import in_code, is_summary, is_title
+from curate.gates.content import in_code, is_summary, is_title, quotations
 from curate.gates.debris import foreign_markup, stray_character
 from curate.gates.folding import fold
 from curate.gates.judgement import Judgement, passed, quote, rejected, sides
@@ -17,6 +17,7 @@ from curate.gates.phrases import fragment, lexicon, says
 from curate.gates.phrases.word_patterns import word_pattern
 from curate.gates.unfinished import (
     broken_code_end,
+    is_sender,
     is_signed_off,
     missing_last_item,
     needs_no_full_stop,
@@ -46,14 +47,15 @@ _ITEM = re.compile(r"(?:[-*•·]|\d{1,2}[.)]|\(?[a-z]\))\s")
 _SHORT_QUOTE = re.compile(r"`[^`\n]{1,40}`|\"[^\"\n]{1,40}\"")
 
 
-def cut(pair: Pair, language: str = "en") -> Judgement:
+def cut(pair: Pair, language: str = "en", style: str = "") -> Judgement:
     """The output was not cut off.
 
     Its last line does not end with a word that requires a continuation, a line of several sentences ends like a
     sentence, brackets and fences are closed, and a table's last row is as wide as the others. If all earlier items of a
     list end with a full stop, the last one does too. A long last line of prose is only flagged, `unended`, if it alone
     has no end. Titles, verse, lists, code and the name under a letter have no full stop, so one is only
-    required of a last line that has another sentence before its last one.
+    required of a last line that has another sentence before its last one. A signature ends a text, and so does a
+    closing of several words that the style quotes.
     Not covered: a text that was cut after a full stop, or inside its first sentence after a noun.
     """
     if _ONLY_PUNCTUATION.fullmatch(pair.output.strip()) and count_words(pair.input) > 1:
@@ -81,6 +83,8 @@ def cut(pair: Pair, language: str = "en") -> Judgement:
         return passed("it has an end")
     if is_signed_off(line, language):
         return passed("it ends with a signature")
+    if any(" " in closing and line.endswith(closing) for closing in quotations(style)):
+        return passed("it ends as the style asks")
     last, known = fold(line.split()[-1]), lexicon(language).words("cut")
     unspaced = bool(_UNSPACED.search(line[-1]))
     words = count_words(line)
@@ -90,6 +94,8 @@ def cut(pair: Pair, language: str = "en") -> Judgement:
     behind_a_sentence = list(_INSIDE.finditer(line))
     if behind_a_sentence:
         rest = line[behind_a_sentence[-1].end() :]
+        if is_sender(rest):
+            return passed("it ends with a signature")
         length = 24 if unspaced else 30 if "가" <= line[-1] <= "힣" else 60
         if count_words(rest) >= (8 if unspaced else 4) and len(line) >= length and not _is_signed(rest):
             return rejected("cut", f"its last sentence has no end: {quote(_end_of(line))}")

@@ -98,6 +98,23 @@ def is_signed_off(line: str, language: str) -> bool:
     return not signed or signed[-1] not in needy
 
 
+def is_sender(text: str) -> bool:
+    """Whether a text is nothing but the name of a group, or of somebody of it: `The team at Lindner & Sons`.
+
+    One of its words says so (`senders`; also as the end of a compound), and it ends with that word or a name. All
+    others are names or `sender_links`.
+    """
+    words, senders, links = _LETTERS.findall(text), words_of("senders"), words_of("sender_links")
+    groups = [fold(w) in senders or (w[0].isupper() and fold(w).endswith(tuple(senders))) for w in words]
+    if not any(groups) or not 1 < len(words) <= _SENDER_WORDS or not words[0][0].isupper():
+        return False
+    if not (groups[-1] or words[-1][0].isupper()):
+        return False
+    return all(group or word[0].isupper() or word in links for word, group in zip(words, groups, strict=True))
+
+
+_LETTERS, _SENDER_WORDS = re.compile(r"[^\W\d_]+"), 8
+
 # A formula at the start of a line or after the end of a sentence, and the rest of the line without such an end.
 _signed_off = word_pattern(
     r"(?:\A|[.!?\u2026\u3002\uff01\uff1f\u061f)\]\"'\u201d\u00bb]|[^\w\s,;:-])\s*"

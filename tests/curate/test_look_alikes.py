@@ -366,7 +366,8 @@ def test_values_that_are_readings_of_the_text_are_kept_and_others_are_not() -> N
 
 
 def test_a_sign_off_behind_the_last_sentence_is_an_end_and_a_cut_sentence_is_not() -> None:
-    """`... by Friday. Kind regards, the shop team` in twelve languages, and sentences cut at the same place."""
+    """`... by Friday. Kind regards, the shop team` or `... by Friday. Your shop team` in twelve languages, and
+    sentences cut at the same place. A closing that the style quotes is an end too."""
     rows = written("sign_offs.jsonl")
 
     def is_whole(row: Row, end: str) -> bool:
@@ -376,3 +377,6 @@ def test_a_sign_off_behind_the_last_sentence_is_an_end_and_a_cut_sentence_is_not
 
     assert [end for row in rows for end in row["ends"] if not is_whole(row, end)] == []
     assert [end for row in rows for end in row["cut"] if is_whole(row, end)] == []
+    text = "Grias di, des duad uns load. Mia schicken da heit no a neie Pfann zua. Servus, pfiat di und bis boid"
+    judged = [of(cut, "Kaputt!", text, language="de", style=style) for style in ("", "Ende: „pfiat di und bis boid“.")]
+    assert [one.keep is True and not one.flags for one in judged] == [False, True]
