@@ -206,7 +206,8 @@ def certify(
         first = sets[0].size / len(probabilities) if sets else 1.0
         why, more = _why_none(sets, trial.precision, error, first, left)
         if disputed:
-            more = f"Even if all of these are good: {_why_none(best_sets, trial.precision, error, first, left)[1]}"
+            hint = _why_none(best_sets, trial.precision, error, first, left)[1]
+            more = f"Even if all of these are good, {hint[:1].lower()}{hint[1:]}"
     if best_passed > passed:
         more = f"{'if' if passed else 'If'} all of these are good, {best_sets[best_passed - 1].size:,} are accepted"
     return Certificate(

@@ -229,7 +229,7 @@ def test_a_disputed_row_counts_as_bad_until_it_is_adjudicated() -> None:
     assert words.endswith(" If all of these are good, 1,000 are accepted.")  # not: more labels would not help
     mixed = {**labels, **dict.fromkeys([*labels][::4], False)}
     decided, hopeless = (certify(trial, p, mixed, 1_000, 0.9, unsettled) for unsettled in ((), disputed))
-    assert hopeless.more.startswith("Even if all of these are good: More labels would not help")
+    assert hopeless.more.startswith("Even if all of these are good, more labels would not help")
     assert decided.share
     assert hopeless.share
     assert hopeless.share.value == decided.share.value
