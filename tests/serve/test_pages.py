@@ -7,6 +7,7 @@ import json
 import re
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
@@ -22,6 +23,7 @@ from starlette.testclient import TestClient
 from pairsmith.commands import start
 from pairsmith.serve import rows_view
 from pairsmith.serve.access import Role
+from pairsmith.serve.job import JobOptions
 from pairsmith.serve.settings import Settings
 from pairsmith.serve.workspace import Workspace
 from pairsmith.stages import table
@@ -32,7 +34,7 @@ from schemas.store import Store
 from tests.pairsmith import report_project
 from tests.pairsmith.conftest import SPEC
 from tests.serve.conftest import Browse, write_project
-from tests.serve.people import browsing
+from tests.serve.people import browsing, staffed
 
 OF_A_PROJECT = ("", "/run", "/rows", "/prompts", "/review", "/training", "/evaluation", "/downloads", "/setup")
 OF_THE_SERVICE = ("/", "/new", "/people", "/keys", "/audit", "/settings")
@@ -499,12 +501,43 @@ def test_reviewer_sees_only_the_queue(tmp_path: Path, browse: Browse) -> None:
     for path in ("/rows", "/run", "/setup", "/prompts", "/downloads"):
         page, text = get_page(client, f"/p/whole{path}", 403)
         assert "does not allow this" in text
-    listed = get_page(client, "/")[1]
+    page, listed = get_page(client, "/")
+    assert page.headings == ["1 project; 1 is waiting for review."]  # whether a job runs is not for reviewers
+    assert "1 row waits for your answer." in listed
     assert 'href="/p/whole"' in listed
     assert '<td data-name="spent"></td>' in listed
     assert '<td data-name="accepted"></td>' in listed
     assert "ship" not in listed, "the verdict of the evaluation"
     assert client.get("/p/whole", follow_redirects=False).headers["location"] == "/p/whole/review"
+    assert "Allowed hosts" not in get_page(client, "/settings")[1]
+
+
+def test_api_gives_a_reviewer_the_queue_and_the_rates_only(tmp_path: Path) -> None:
+    """Not what is wrong with a spec, which quotes it, whether a job runs, who answered how, or the allowed hosts."""
+    with closing(staffed(tmp_path)) as service:
+        reviewer = service.browser("reviewer")
+        job = service.app.state.jobs.start("mine", "curate", JobOptions(), "test").id
+        assert service.browser("viewer").get("/api/v1/projects").json()["items"][0]["running"] == job
+        assert reviewer.get("/api/v1/projects").json()["items"][0]["running"] is None
+        assert reviewer.get("/api/v1/teachers").status_code == 403
+        folder = service.workspace.folder("mine")
+        report_project.generated(load(folder), store := Store.open(Store.url_for(load(folder))))
+        store.close()
+        viewer_sees = service.browser("viewer").get("/api/v1/projects/mine/review").json()
+        assert set(viewer_sees) >= {"review", "certificate"}
+        assert set(reviewer.get("/api/v1/projects/mine/review").json()) <= {"review", "why"}
+        (folder / "pairsmith.toml").write_text("[task]\nname = 'x'\n[teacher]\nsecret = 1\n")
+        for path in (
+            "/",
+            "/p/mine",
+            "/p/mine/review",
+            "/api/v1/projects/mine/review",
+            "/api/v1/projects/mine/review/queue",
+        ):
+            shown = reviewer.get(path, headers={"Accept": "text/html"})
+            assert re.search("[Tt]he settings (of this project )?cannot be read", shown.text), path
+            assert "secret" not in shown.text, path
+        assert "teacher.secret" in service.browser("viewer").get("/p/mine/review").text
 
 
 @pytest.mark.parametrize(("queue", "left"), [("q", 1), ("q-shared", 2)])

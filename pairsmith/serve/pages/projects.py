@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import timedelta
 from typing import Annotated, Any
 
@@ -9,6 +10,7 @@ from fastapi import Form, Request, Response
 
 from pairsmith.serve.access import Caller, ProjectOwner, Right, SignedIn, needs
 from pairsmith.serve.api.projects import delete
+from pairsmith.serve.api.rows import queue_left
 from pairsmith.serve.job import Job
 from pairsmith.serve.pages import words
 from pairsmith.serve.pages.figures import displayed_run, job_progress, jobs_of, live_job, snapshot, stage_lines
@@ -42,7 +44,9 @@ def projects(caller: SignedIn, request: Request) -> Response:
         "projects",
         caller,
         place="Projects",
-        heading=words.projects(len(lines), running, waiting, queued),
+        heading=words.projects(
+            len(lines), running, waiting, queued, all_seen=all(caller.may(Right.see_work, slug) for slug in slugs)
+        ),
         projects=lines,
         may_make=caller.may(Right.run) or caller.may(Right.edit),
     )
@@ -51,25 +55,26 @@ def projects(caller: SignedIn, request: Request) -> Response:
 def _project_row(caller: Caller, request: Request, slug: str, jobs: list[Job]) -> dict[str, Any]:
     job = jobs[0] if jobs else None
     unknown = dict.fromkeys(("live", "accepted", "spent", "sign"), "")
+    if not caller.may(Right.see_work, slug):
+        says, left = "The settings cannot be read.", 0
+        with suppress(SpecError):
+            left = queue_left(caller, slug, request)
+            says = f"{counted(left, 'row waits', 'rows wait')} for your answer." if left else "No row waits for your answer."
+        return {"slug": slug, "says": says, "waits": left > 0, **unknown}
     try:
         now = snapshot(request, slug).for_job(displayed_run(job, jobs))
     except PairsmithError as error:
         what = problem_view(error, state_of(request).workspace.root)["what"]
         says = f"The settings cannot be read. {what}" if isinstance(error, SpecError) else what
-        return {"slug": slug, "says": says, "broken": True, "waits": False, **unknown}
+        return {"slug": slug, "says": says, "waits": False, **unknown}
     live = job if job and not job.has_ended else None
     step = now.next_stage
-    waits = bool(live is None and now.receipts and step and step.stage == "review")
-    if not caller.may(Right.see_work, slug):
-        says = "Rows wait for review." if waits else "No rows wait for review."
-        return {"slug": slug, "says": says, "broken": False, "waits": waits, **unknown}
     at = job.last_sign_of_life or job.created if job else (now.receipts[-1].started if now.receipts else None)
     return {
         "slug": slug,
         "says": capital(words.project(now, live, job_progress(live))).rstrip(".") + ".",
-        "broken": False,
         "live": "" if live is None else "running" if live.state in ("running", "stopping") else "queued",
-        "waits": waits,
+        "waits": bool(live is None and now.receipts and step and step.stage == "review"),
         "accepted": f"{count(now.counts.accepted)} of {count(now.counts.rows_in)}" if now.last("curate") else "",
         "spent": words.spent(now) if now.receipts else "",
         "sign": words.ago(at) if at else "",

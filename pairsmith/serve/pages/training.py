@@ -45,6 +45,7 @@ def training(caller: Viewer, project: str, request: Request, adapter: str | None
     progress = job_progress(job)
     # Checked by command too, because training reports nothing while it loads the base model.
     live = bool(job and (job.command.startswith("train") or (progress and now.stage_of(job, progress) == "train")))
+    steps_of = progress if progress and progress.stage.startswith("train") else None  # not of the stage before
     last = next((j for j in jobs if j.command in ("train", "run")), None)
     adapters = now.store.artifacts("adapter")[::-1] if now.store else []
     present = latest(now.store, "adapter") if now.store else None
@@ -59,8 +60,8 @@ def training(caller: Viewer, project: str, request: Request, adapter: str | None
         heading=words.run(now, job, progress, None, None) if live else _heading(now, result, adapters),
         job=job,
         live=live,
-        progress=progress,
-        figures=_figures(progress) if live and progress else [],
+        progress=steps_of,
+        figures=_figures(steps_of) if live and steps_of else [],
         steps=steps,
         validation=validation,
         curve_says=_curve_caption(steps, validation),
