@@ -535,7 +535,7 @@ def test_api_gives_a_reviewer_the_queue_and_the_rates_only(tmp_path: Path) -> No
             "/api/v1/projects/mine/review/queue",
         ):
             shown = reviewer.get(path, headers={"Accept": "text/html"})
-            assert re.search("[Tt]he settings (of this project )?cannot be read", shown.text), path
+            assert re.search("[Tt]he (settings of this )?project cannot be read", shown.text), path
             assert "secret" not in shown.text, path
         assert "teacher.secret" in service.browser("viewer").get("/p/mine/review").text
 

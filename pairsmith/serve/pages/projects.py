@@ -56,10 +56,10 @@ def _project_row(caller: Caller, request: Request, slug: str, jobs: list[Job]) -
     job = jobs[0] if jobs else None
     unknown = dict.fromkeys(("live", "accepted", "spent", "sign"), "")
     if not caller.may(Right.see_work, slug):
-        says, left = "The settings cannot be read.", 0
-        with suppress(SpecError):
+        says, left = "The project cannot be read. Its editors see why.", 0
+        with suppress(PairsmithError):
             left = queue_left(caller, slug, request)
-            says = f"{counted(left, 'row waits', 'rows wait')} for your answer." if left else "No row waits for your answer."
+            says = f"{counted(left, 'row waits', 'rows wait') if left else 'No row waits'} for your answer."
         return {"slug": slug, "says": says, "waits": left > 0, **unknown}
     try:
         now = snapshot(request, slug).for_job(displayed_run(job, jobs))
