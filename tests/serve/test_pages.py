@@ -684,7 +684,9 @@ def test_pages_agree_on_what_comes_next_after_a_stopped_run_without_review(tmp_p
     client.app.state.policy.allow("http://127.0.0.1:9", "", None)
     job = client.post("/api/v1/projects/tiny/jobs", json={"command": "run", "options": {"no_review": True}}).json()
     assert client.post(f"/api/v1/jobs/{job['id']}/cancel").json()["state"] == "stopped"
-    assert "Continue with train" in client.get("/p/tiny").text
+    overview = client.get("/p/tiny").text
+    assert "Continue with train" in overview
+    assert f'action="/p/tiny/run/{job["id"]}/continue"' in overview, "a new run would not skip review, nor have its cap"
     assert "No model has been trained yet.</h1>" in client.get("/p/tiny/training").text
     assert "Nothing has been evaluated yet; train comes first.</h1>" in client.get("/p/tiny/evaluation").text
     assert "1 row is kept; continuing repeats nothing that is finished" in client.get("/p/tiny/run").text

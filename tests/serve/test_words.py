@@ -13,9 +13,8 @@ import pytest
 from pairsmith.plan import PlannedStage, plan
 from pairsmith.serve.job import Job, JobOptions, State
 from pairsmith.serve.pages import words
-from pairsmith.serve.pages.figures import Snapshot, displayed_run, job_progress, stage_lines
+from pairsmith.serve.pages.figures import Snapshot, continue_action, displayed_run, job_progress, stage_lines
 from pairsmith.serve.pages.page_terms import _PHRASES, on_page
-from pairsmith.serve.pages.review import continue_action
 from pairsmith.serve.pages.run import _figures, _final_figures, _reasons, _rows_in_progress, _spent_and_cap
 from pairsmith.serve.pages.training import _heading
 from pairsmith.stages import table
@@ -256,19 +255,20 @@ def test_spending_is_shown_for_the_scope_of_the_cap() -> None:
     assert displayed(2.0, 1.0) == displayed(2.0, None) == ("nothing", "cap $2.00")
 
 
-def test_continue_button_continues_the_waiting_run() -> None:
-    """Also on the review page, so that the cap of the original run still applies. A run that ended in another way is
-    not continued; a new one is started."""
+def test_continue_button_continues_the_unfinished_run() -> None:
+    """On every page, so that the options of the original run still apply, including its cap. After a run that has done
+    all of its stages, a new one is started."""
 
     def run(state: State, command: str = "run") -> Job:
         return Job(id=f"{command}-{state}", project="a", command=command, options=JobOptions(cap_usd=0.05), by="ann",
                    state=state, created=now())  # fmt: skip
 
-    assert (
-        continue_action("a", [run("done", "review-pull"), run("waits_for_people")])
-        == "/p/a/run/run-waits_for_people/continue"
-    )
-    assert continue_action("a", [run("done"), run("waits_for_people")]) == continue_action("a", []) == "/p/a/run"
+    def action(*jobs: Job) -> str:
+        return continue_action("a", displayed_run(None, jobs))
+
+    assert action(run("done", "review-pull"), run("waits_for_people")) == "/p/a/run/run-waits_for_people/continue"
+    assert action(run("stopped"), run("waits_for_people")) == "/p/a/run/run-stopped/continue"
+    assert action(run("done"), run("waits_for_people")) == action() == "/p/a/run"
 
 
 def test_run_without_review_is_shown_without_the_review_stage(tmp_path: Path) -> None:

@@ -13,7 +13,15 @@ from pairsmith.serve.api.projects import delete
 from pairsmith.serve.api.rows import queue_left
 from pairsmith.serve.job import Job
 from pairsmith.serve.pages import words
-from pairsmith.serve.pages.figures import displayed_run, job_progress, jobs_of, live_job, snapshot, stage_lines
+from pairsmith.serve.pages.figures import (
+    continue_action,
+    displayed_run,
+    job_progress,
+    jobs_of,
+    live_job,
+    snapshot,
+    stage_lines,
+)
 from pairsmith.serve.pages.shell import page_router, problem_view, project_page, redirect_to, render
 from pairsmith.serve.state import state_of
 from pairsmith.style.numbers import count, share_of
@@ -87,7 +95,8 @@ def overview(caller: Annotated[Caller, needs(Right.see_project)], project: str, 
     if not caller.may(Right.see_work, project):
         return redirect_to(f"/p/{project}/review")
     job = live_job(request, project)
-    now = snapshot(request, project).for_job(displayed_run(job, jobs_of(request, project)))
+    planned = displayed_run(job, jobs_of(request, project))
+    now = snapshot(request, project).for_job(planned)
     progress = job_progress(job)
     c, spent = now.counts, now.spent
     each = per_row(spent, c.accepted)
@@ -96,7 +105,8 @@ def overview(caller: Annotated[Caller, needs(Right.see_project)], project: str, 
     share = share_of(c.accepted, c.rows_in) if judged else "not judged yet"
     asked = counted(spent.requests, "request", "requests") if spent.requests else "no requests yet"
     trained = words.ago(training.started + timedelta(seconds=training.seconds)) if training else "—"
-    trained_on = f"{count(training.counts.accepted)} rows" if training else "not trained yet"
+    rows = training.facts.get("train_rows", training.counts.accepted) if training else 0
+    trained_on = f"on {counted(rows, 'row', 'rows')}" if training else "not trained yet"
     figures = [
         (
             "rows accepted",
@@ -116,6 +126,7 @@ def overview(caller: Annotated[Caller, needs(Right.see_project)], project: str, 
         heading=words.overview(now, job, progress),
         now=now,
         job=job,
+        continue_action=continue_action(project, planned),
         figures=figures,
         stages=stage_lines(now, job),
         receipts=now.receipts[::-1][:12],

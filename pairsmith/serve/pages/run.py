@@ -15,6 +15,7 @@ from pairsmith.serve.pages import words
 from pairsmith.serve.pages.figures import (
     JobProgress,
     Snapshot,
+    continue_action,
     displayed_run,
     job_progress,
     jobs_of,
@@ -82,7 +83,7 @@ def run(caller: Viewer, project: str, request: Request, job: str | None = None) 
         job=shown,
         live=live,
         asked_for=job,
-        without_review=planned is not None and planned.options.no_review and planned.state != "done",
+        continue_action=continue_action(project, planned),
         figures=_figures(now, progress, spent, cap, rows_in_progress=rows_in_progress) if live else _final_figures(now),
         stages=stage_lines(now, shown),
         reasons=_reasons(now, progress, rows_in_progress=rows_in_progress),
