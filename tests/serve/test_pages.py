@@ -512,6 +512,19 @@ def test_reviewer_sees_only_the_queue(tmp_path: Path, browse: Browse) -> None:
     assert "Allowed hosts" not in get_page(client, "/settings")[1]
 
 
+def test_job_of_a_hidden_project_is_indistinguishable_from_a_missing_one(tmp_path: Path) -> None:
+    """A member of one project cannot find out which jobs other projects have."""
+    with closing(staffed(tmp_path)) as service:
+        job, viewer = (
+            service.app.state.jobs.start("other", "curate", JobOptions(), "test").id,
+            service.browser("viewer"),
+        )
+        for place in ("/p/mine/run/ID/log", "/p/mine/run?job=ID"):
+            pages = [viewer.get(place.replace("ID", id_)) for id_ in (job, "0" * len(job))]
+            assert [page.status_code for page in pages] == [404, 404]
+            assert f"There is no job &#39;{job}&#39;." in pages[0].text
+
+
 def test_api_gives_a_reviewer_the_queue_and_the_rates_only(tmp_path: Path) -> None:
     """Not what is wrong with a spec, which quotes it, whether a job runs, who answered how, or the allowed hosts."""
     with closing(staffed(tmp_path)) as service:
