@@ -69,12 +69,13 @@ def waiting_run_heading(next_stage: str, why: str, gate: str) -> str:
 
 def test_waiting_run_says_what_it_waits_for() -> None:
     """If it waits for reviewers, the current state of the review, which changes with answers. If it waits for a
-    certificate, the run's own note, as long as training is next."""
+    certificate, the run's own note, as long as training is next. If an earlier stage has to run again, that stage, as
+    on the other pages."""
     assert waiting_run_heading("review", "12 rows wait for people", "asking") == "12 rows wait for people."
     assert waiting_run_heading("train", "not run yet", "uncertified") == "115 rows wait for a certificate."
     assert (
         waiting_run_heading("curate", "a certification has run since", "uncertified")
-        == "A certification has run since."
+        == "Curate is next: a certification has run since."
     )
     answered = waiting_run_heading("curate", "people have answered since", "asking")
     assert answered == "Reviewers have answered since. Continue to include their answers."

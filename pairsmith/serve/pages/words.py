@@ -275,6 +275,8 @@ def run(
         why = job.note if no_certificate else step and step.why
         if step is not None and step.why == "people have answered since":
             return "Reviewers have answered since. Continue to include their answers."
+        if step is not None and step.stage in ("generate", "curate"):
+            return f"{capital(_next(step))}."
         return f"{capital(on_page(why or 'the review is in progress'))}."
     if job.state == "failed":
         problem = job.problem or {}
