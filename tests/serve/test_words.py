@@ -12,11 +12,10 @@ import pytest
 
 from pairsmith.plan import PlannedStage, plan
 from pairsmith.serve.job import Job, JobOptions, State
-from pairsmith.serve.pages import words
+from pairsmith.serve.pages import training, words
 from pairsmith.serve.pages.figures import Snapshot, continue_action, displayed_run, job_progress, stage_lines
 from pairsmith.serve.pages.page_terms import _PHRASES, on_page
 from pairsmith.serve.pages.run import _figures, _final_figures, _reasons, _rows_in_progress, _spent_and_cap
-from pairsmith.serve.pages.training import _heading
 from pairsmith.stages import table
 from schemas.money import Cost
 from schemas.project import Project
@@ -38,8 +37,17 @@ def test_training_heading_shows_the_loss_of_its_adapter() -> None:
     losses = tuple(Validation(step=at, epoch=at, loss=loss) for at, loss in ((0, 0.5), (1, 0.75), (2, 0.875)))
     result = TrainResult.model_construct(train_rows=8, seconds=60.0, validation=losses, kept_step=1)
     snapshot = Snapshot("a", Project(Path(), SPEC), None, (), (), ())
-    heading = _heading(snapshot, result, [Artifact(id="a", kind="adapter", path="adapters/a")])
+    heading = training._heading(snapshot, result, [Artifact(id="a", kind="adapter", path="adapters/a")])
     assert heading.endswith("validation loss went from 0.50 to 0.75.")
+
+
+@pytest.mark.parametrize(("stage", "shown"), [("train", "5"), ("split", None)])
+def test_training_page_shows_steps_of_the_training_only(stage: str, shown: str | None) -> None:
+    """While training loads, the last report is that of the curation, whose 60 rows are no steps."""
+    progress = {"stage": stage, "numbers": {"done": 5, "total": 60}}
+    job = Job(id="1", project="a", command="run", options=JobOptions(), by="ann", state="running", created=now(),
+              progress=progress)  # fmt: skip
+    assert {name: value for name, value, _ in training._figures(job_progress(job))}.get("step") == shown
 
 
 def test_spending_is_described_by_its_amount() -> None:
