@@ -30,6 +30,7 @@ from schemas.money import dollars, per_row
 from schemas.wording import capital, counted
 
 router = page_router()
+_UNKNOWN = dict.fromkeys(("live", "accepted", "spent", "sign"), "")
 
 
 @router.get("/", name="page_projects")
@@ -62,19 +63,14 @@ def projects(caller: SignedIn, request: Request) -> Response:
 
 def _project_row(caller: Caller, request: Request, slug: str, jobs: list[Job]) -> dict[str, Any]:
     job = jobs[0] if jobs else None
-    unknown = dict.fromkeys(("live", "accepted", "spent", "sign"), "")
     if not caller.may(Right.see_work, slug):
-        says, left = "The project cannot be read. Its editors see why.", 0
-        with suppress(PairsmithError):
-            left = queue_left(caller, slug, request)
-            says = f"{counted(left, 'row waits', 'rows wait') if left else 'No row waits'} for your answer."
-        return {"slug": slug, "says": says, "waits": left > 0, **unknown}
+        return _reviewer_row(caller, request, slug)
     try:
         now = snapshot(request, slug).for_job(displayed_run(job, jobs))
     except PairsmithError as error:
         what = problem_view(error, state_of(request).workspace.root)["what"]
         says = f"The settings cannot be read. {what}" if isinstance(error, SpecError) else what
-        return {"slug": slug, "says": says, "waits": False, **unknown}
+        return {"slug": slug, "says": says, "waits": False, **_UNKNOWN}
     live = job if job and not job.has_ended else None
     step = now.next_stage
     at = job.last_sign_of_life or job.created if job else (now.receipts[-1].started if now.receipts else None)
@@ -87,6 +83,14 @@ def _project_row(caller: Caller, request: Request, slug: str, jobs: list[Job]) -
         "spent": words.spent(now) if now.receipts else "",
         "sign": words.ago(at) if at else "",
     }
+
+
+def _reviewer_row(caller: Caller, request: Request, slug: str) -> dict[str, Any]:
+    says, left = "The project cannot be read. Its editors see why.", 0
+    with suppress(PairsmithError):
+        left = queue_left(caller, slug, request)
+        says = f"{counted(left, 'row waits', 'rows wait') if left else 'No row waits'} for your answer."
+    return {"slug": slug, "says": says, "waits": left > 0, **_UNKNOWN}
 
 
 @router.get("/p/{project}", name="page_overview")
