@@ -494,6 +494,7 @@ def test_reviewer_sees_only_the_queue(tmp_path: Path, browse: Browse) -> None:
     assert "tiny" not in text  # the teacher
     csrf = re.search(r'name="csrf" content="([^"]+)"', text)
     assert csrf is not None
+    assert "2 rows wait for your answer." in get_page(client, "/")[1]
     sent = {"csrf": csrf[1], "decision": "reject", "reason": ""}
     assert client.post(f"/p/whole/review/{drawn[0]}", data=sent, headers=own).status_code == 303
     assert client.post(f"/p/whole/review/{drawn[0]}/settle", data=sent, headers=own).status_code == 403
