@@ -513,6 +513,16 @@ def test_reviewer_sees_only_the_queue(tmp_path: Path, browse: Browse) -> None:
     assert "Allowed hosts" not in get_page(client, "/settings")[1]
 
 
+def test_only_those_who_answer_have_a_queue_in_argilla(tmp_path: Path) -> None:
+    """A viewer is not offered a queue."""
+    with closing(staffed(tmp_path)) as service:
+        spec = service.workspace.folder("mine") / "pairsmith.toml"
+        elsewhere = {"review.enabled": True, "review.url": "http://127.0.0.1:9", "review.key_env": "THEIR_ARGILLA_KEY"}
+        spec.write_text(set_keys(spec.read_text(), elsewhere))
+        shown = {name: service.browser(name).get("/p/mine/review").text for name in ("viewer", "reviewer", "editor")}
+        assert {name for name, text in shown.items() if "Open my queue in Argilla" in text} == {"reviewer", "editor"}
+
+
 def test_job_of_a_hidden_project_is_indistinguishable_from_a_missing_one(tmp_path: Path) -> None:
     """A member of one project cannot find out which jobs other projects have."""
     with closing(staffed(tmp_path)) as service:
