@@ -15,6 +15,7 @@ from starlette.concurrency import run_in_threadpool
 from pairsmith.serve.job import NoSuchJob
 from pairsmith.serve.problems import Refusal, not_there
 from pairsmith.serve.state import state_of
+from schemas.errors import SpecError
 
 ALL = "*"
 """Used in place of a project's slug: all projects, and the service itself."""
@@ -37,9 +38,9 @@ class Right(StrEnum):
 
     anyone = "anyone"
     account = "account"
-    see_project = "see_project"  # that the project exists, its title and what it waits for
+    see_project = "see_project"  # that the project exists, and its title
     see_work = "see_work"  # runs, rows, prompts, receipts, report, evaluation
-    see_queue = "see_queue"  # the rows in the review queue, and the progress of the review
+    see_queue = "see_queue"  # the rows in the review queue, and the acceptance rates
     answer = "answer"
     download_dataset = "download_dataset"
     download_adapter = "download_adapter"
@@ -103,6 +104,11 @@ class Caller:
         limited = self.key_limit is None or allows({self.key_limit.project: self.key_limit.role}, right, project)
         return limited and allows(self.roles, right, project)
 
+    def may_somewhere(self, right: Right) -> bool:
+        """Whether the caller has a right in any project."""
+        places = {ALL, *self.roles, *([self.key_limit.project] if self.key_limit else [])}
+        return any(self.may(right, place) for place in places)
+
     def role(self, project: str) -> Role | None:
         """The caller's role with the most rights in a project; None if they are no member."""
         here = {self.roles[place] for place in (ALL, project) if place in self.roles}
@@ -156,18 +162,27 @@ def needs(right: Right, *, job: bool = False, somewhere: bool = False) -> Any:
             request.state.typed = await _submitted_fields(request)
             caller.require(Right.account)
         await _check_same_site(request, caller)
-        places = (ALL, *await run_in_threadpool(_slugs, request)) if somewhere else ()
-        if not any(caller.may(right, place) for place in places):
+        if not (somewhere and caller.may_somewhere(right)):
             caller.require(right, await _project_in_path(request, caller, job))
-        if "project" in request.path_params and request.path_params["project"] not in _slugs(request):
-            raise project_not_found(request.path_params["project"])
+        if "project" in request.path_params:
+            await run_in_threadpool(_refuse_unusable, request, caller, request.path_params["project"])
         return caller
 
     return Depends(authorize)
 
 
-def _slugs(request: Request) -> list[str]:
-    return state_of(request).workspace.projects()
+def _refuse_unusable(request: Request, caller: Caller, slug: str) -> None:
+    """Raises Refusal for a project that does not exist. Callers who may not see the spec are not told what is wrong
+    with it, either."""
+    if slug not in state_of(request).workspace.projects():
+        raise project_not_found(slug)
+    if caller.may(Right.see_work, slug):
+        return
+    try:
+        state_of(request).readers.project(slug)
+    except SpecError:
+        what, fix = "the settings of this project cannot be read.", "Ask an editor of the project to correct them."
+        raise Refusal(422, what, code="spec_error", fix=fix) from None
 
 
 async def _project_in_path(request: Request, caller: Caller, job: bool) -> str:

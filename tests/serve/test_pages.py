@@ -7,6 +7,7 @@ import json
 import re
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
@@ -22,6 +23,7 @@ from starlette.testclient import TestClient
 from pairsmith.commands import start
 from pairsmith.serve import rows_view
 from pairsmith.serve.access import Role
+from pairsmith.serve.job import JobOptions
 from pairsmith.serve.settings import Settings
 from pairsmith.serve.workspace import Workspace
 from pairsmith.stages import table
@@ -32,7 +34,7 @@ from schemas.store import Store
 from tests.pairsmith import report_project
 from tests.pairsmith.conftest import SPEC
 from tests.serve.conftest import Browse, write_project
-from tests.serve.people import browsing
+from tests.serve.people import browsing, staffed
 
 OF_A_PROJECT = ("", "/run", "/rows", "/prompts", "/review", "/training", "/evaluation", "/downloads", "/setup")
 OF_THE_SERVICE = ("/", "/new", "/people", "/keys", "/audit", "/settings")
@@ -492,6 +494,7 @@ def test_reviewer_sees_only_the_queue(tmp_path: Path, browse: Browse) -> None:
     assert "tiny" not in text  # the teacher
     csrf = re.search(r'name="csrf" content="([^"]+)"', text)
     assert csrf is not None
+    assert "2 rows wait for your answer." in get_page(client, "/")[1]
     sent = {"csrf": csrf[1], "decision": "reject", "reason": ""}
     assert client.post(f"/p/whole/review/{drawn[0]}", data=sent, headers=own).status_code == 303
     assert client.post(f"/p/whole/review/{drawn[0]}/settle", data=sent, headers=own).status_code == 403
@@ -499,12 +502,66 @@ def test_reviewer_sees_only_the_queue(tmp_path: Path, browse: Browse) -> None:
     for path in ("/rows", "/run", "/setup", "/prompts", "/downloads"):
         page, text = get_page(client, f"/p/whole{path}", 403)
         assert "does not allow this" in text
-    listed = get_page(client, "/")[1]
+    page, listed = get_page(client, "/")
+    assert page.headings == ["1 project; 1 is waiting for review."]  # whether a job runs is not for reviewers
+    assert "1 row waits for your answer." in listed
     assert 'href="/p/whole"' in listed
     assert '<td data-name="spent"></td>' in listed
     assert '<td data-name="accepted"></td>' in listed
     assert "ship" not in listed, "the verdict of the evaluation"
     assert client.get("/p/whole", follow_redirects=False).headers["location"] == "/p/whole/review"
+    assert "Allowed hosts" not in get_page(client, "/settings")[1]
+
+
+def test_only_those_who_answer_have_a_queue_in_argilla(tmp_path: Path) -> None:
+    """A viewer is not offered a queue."""
+    with closing(staffed(tmp_path)) as service:
+        spec = service.workspace.folder("mine") / "pairsmith.toml"
+        elsewhere = {"review.enabled": True, "review.url": "http://127.0.0.1:9", "review.key_env": "THEIR_ARGILLA_KEY"}
+        spec.write_text(set_keys(spec.read_text(), elsewhere))
+        shown = {name: service.browser(name).get("/p/mine/review").text for name in ("viewer", "reviewer", "editor")}
+        assert {name for name, text in shown.items() if "Open my queue in Argilla" in text} == {"reviewer", "editor"}
+
+
+def test_job_of_a_hidden_project_is_indistinguishable_from_a_missing_one(tmp_path: Path) -> None:
+    """A member of one project cannot find out which jobs other projects have."""
+    with closing(staffed(tmp_path)) as service:
+        job, viewer = (
+            service.app.state.jobs.start("other", "curate", JobOptions(), "test").id,
+            service.browser("viewer"),
+        )
+        for place in ("/p/mine/run/ID/log", "/p/mine/run?job=ID"):
+            pages = [viewer.get(place.replace("ID", id_)) for id_ in (job, "0" * len(job))]
+            assert [page.status_code for page in pages] == [404, 404]
+            assert f"There is no job &#39;{job}&#39;." in pages[0].text
+
+
+def test_api_gives_a_reviewer_the_queue_and_the_rates_only(tmp_path: Path) -> None:
+    """Not what is wrong with a spec, which quotes it, whether a job runs, who answered how, or the allowed hosts."""
+    with closing(staffed(tmp_path)) as service:
+        reviewer = service.browser("reviewer")
+        job = service.app.state.jobs.start("mine", "curate", JobOptions(), "test").id
+        assert service.browser("viewer").get("/api/v1/projects").json()["items"][0]["running"] == job
+        assert reviewer.get("/api/v1/projects").json()["items"][0]["running"] is None
+        assert reviewer.get("/api/v1/teachers").status_code == 403
+        folder = service.workspace.folder("mine")
+        report_project.generated(load(folder), store := Store.open(Store.url_for(load(folder))))
+        store.close()
+        viewer_sees = service.browser("viewer").get("/api/v1/projects/mine/review").json()
+        assert set(viewer_sees) >= {"review", "certificate"}
+        assert set(reviewer.get("/api/v1/projects/mine/review").json()) <= {"review", "why"}
+        (folder / "pairsmith.toml").write_text("[task]\nname = 'x'\n[teacher]\nsecret = 1\n")
+        for path in (
+            "/",
+            "/p/mine",
+            "/p/mine/review",
+            "/api/v1/projects/mine/review",
+            "/api/v1/projects/mine/review/queue",
+        ):
+            shown = reviewer.get(path, headers={"Accept": "text/html"})
+            assert re.search("[Tt]he (settings of this )?project cannot be read", shown.text), path
+            assert "secret" not in shown.text, path
+        assert "teacher.secret" in service.browser("viewer").get("/p/mine/review").text
 
 
 @pytest.mark.parametrize(("queue", "left"), [("q", 1), ("q-shared", 2)])
@@ -652,7 +709,9 @@ def test_pages_agree_on_what_comes_next_after_a_stopped_run_without_review(tmp_p
     client.app.state.policy.allow("http://127.0.0.1:9", "", None)
     job = client.post("/api/v1/projects/tiny/jobs", json={"command": "run", "options": {"no_review": True}}).json()
     assert client.post(f"/api/v1/jobs/{job['id']}/cancel").json()["state"] == "stopped"
-    assert "Continue with train" in client.get("/p/tiny").text
+    overview = client.get("/p/tiny").text
+    assert "Continue with train" in overview
+    assert f'action="/p/tiny/run/{job["id"]}/continue"' in overview, "a new run would not skip review, nor have its cap"
     assert "No model has been trained yet.</h1>" in client.get("/p/tiny/training").text
     assert "Nothing has been evaluated yet; train comes first.</h1>" in client.get("/p/tiny/evaluation").text
     assert "1 row is kept; continuing repeats nothing that is finished" in client.get("/p/tiny/run").text

@@ -12,12 +12,10 @@ import pytest
 
 from pairsmith.plan import PlannedStage, plan
 from pairsmith.serve.job import Job, JobOptions, State
-from pairsmith.serve.pages import words
-from pairsmith.serve.pages.figures import Snapshot, displayed_run, job_progress, stage_lines
+from pairsmith.serve.pages import training, words
+from pairsmith.serve.pages.figures import Snapshot, continue_action, displayed_run, job_progress, stage_lines
 from pairsmith.serve.pages.page_terms import _PHRASES, on_page
-from pairsmith.serve.pages.review import continue_action
 from pairsmith.serve.pages.run import _figures, _final_figures, _reasons, _rows_in_progress, _spent_and_cap
-from pairsmith.serve.pages.training import _heading
 from pairsmith.stages import table
 from schemas.money import Cost
 from schemas.project import Project
@@ -39,8 +37,17 @@ def test_training_heading_shows_the_loss_of_its_adapter() -> None:
     losses = tuple(Validation(step=at, epoch=at, loss=loss) for at, loss in ((0, 0.5), (1, 0.75), (2, 0.875)))
     result = TrainResult.model_construct(train_rows=8, seconds=60.0, validation=losses, kept_step=1)
     snapshot = Snapshot("a", Project(Path(), SPEC), None, (), (), ())
-    heading = _heading(snapshot, result, [Artifact(id="a", kind="adapter", path="adapters/a")])
+    heading = training._heading(snapshot, result, [Artifact(id="a", kind="adapter", path="adapters/a")])
     assert heading.endswith("validation loss went from 0.50 to 0.75.")
+
+
+@pytest.mark.parametrize(("stage", "shown"), [("train", "5"), ("split", None)])
+def test_training_page_shows_steps_of_the_training_only(stage: str, shown: str | None) -> None:
+    """While training loads, the last report is that of the curation, whose 60 rows are no steps."""
+    progress = {"stage": stage, "numbers": {"done": 5, "total": 60}}
+    job = Job(id="1", project="a", command="run", options=JobOptions(), by="ann", state="running", created=now(),
+              progress=progress)  # fmt: skip
+    assert {name: value for name, value, _ in training._figures(job_progress(job))}.get("step") == shown
 
 
 def test_spending_is_described_by_its_amount() -> None:
@@ -70,12 +77,13 @@ def waiting_run_heading(next_stage: str, why: str, gate: str) -> str:
 
 def test_waiting_run_says_what_it_waits_for() -> None:
     """If it waits for reviewers, the current state of the review, which changes with answers. If it waits for a
-    certificate, the run's own note, as long as training is next."""
+    certificate, the run's own note, as long as training is next. If an earlier stage has to run again, that stage, as
+    on the other pages."""
     assert waiting_run_heading("review", "12 rows wait for people", "asking") == "12 rows wait for people."
     assert waiting_run_heading("train", "not run yet", "uncertified") == "115 rows wait for a certificate."
     assert (
         waiting_run_heading("curate", "a certification has run since", "uncertified")
-        == "A certification has run since."
+        == "Curate is next: a certification has run since."
     )
     answered = waiting_run_heading("curate", "people have answered since", "asking")
     assert answered == "Reviewers have answered since. Continue to include their answers."
@@ -256,19 +264,20 @@ def test_spending_is_shown_for_the_scope_of_the_cap() -> None:
     assert displayed(2.0, 1.0) == displayed(2.0, None) == ("nothing", "cap $2.00")
 
 
-def test_continue_button_continues_the_waiting_run() -> None:
-    """Also on the review page, so that the cap of the original run still applies. A run that ended in another way is
-    not continued; a new one is started."""
+def test_continue_button_continues_the_unfinished_run() -> None:
+    """On every page, so that the options of the original run still apply, including its cap. After a run that has done
+    all of its stages, a new one is started."""
 
     def run(state: State, command: str = "run") -> Job:
         return Job(id=f"{command}-{state}", project="a", command=command, options=JobOptions(cap_usd=0.05), by="ann",
                    state=state, created=now())  # fmt: skip
 
-    assert (
-        continue_action("a", [run("done", "review-pull"), run("waits_for_people")])
-        == "/p/a/run/run-waits_for_people/continue"
-    )
-    assert continue_action("a", [run("done"), run("waits_for_people")]) == continue_action("a", []) == "/p/a/run"
+    def action(*jobs: Job) -> str:
+        return continue_action("a", displayed_run(None, jobs))
+
+    assert action(run("done", "review-pull"), run("waits_for_people")) == "/p/a/run/run-waits_for_people/continue"
+    assert action(run("stopped"), run("waits_for_people")) == "/p/a/run/run-stopped/continue"
+    assert action(run("done"), run("waits_for_people")) == action() == "/p/a/run"
 
 
 def test_run_without_review_is_shown_without_the_review_stage(tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ class ProjectSummary(BaseModel):
     name: str
     title: str
     role: str
-    running: str | None = Field(description="The id of the project's job that has not ended.")
+    running: str | None = Field(description="The id of the project's job that has not ended; null for reviewers.")
 
 
 class ProjectState(ProjectSummary):
@@ -157,7 +157,8 @@ def _with_prices(template: Spec, written: Spec) -> Spec:
 
 def _summary(slug: str, caller: Caller, titles: dict[str, str], running: dict[str, str]) -> ProjectSummary:
     role = caller.role(slug) or "none"
-    return ProjectSummary(name=slug, title=titles.get(slug, slug), role=role, running=running.get(slug))
+    job_id = running.get(slug) if caller.may(Right.see_work, slug) else None
+    return ProjectSummary(name=slug, title=titles.get(slug, slug), role=role, running=job_id)
 
 
 def _state(slug: str, caller: Caller, request: Request) -> ProjectState:

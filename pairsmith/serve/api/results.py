@@ -160,6 +160,7 @@ def review(caller: Member, project: str, request: Request) -> dict[str, Any]:
     """Review progress: acceptance with its interval, agreement, and what more answers would gain.
 
     `certificate` is the result of the last attempt to certify: its `words`, whether it `holds`, and if not, `why`.
+    Reviewers get `review` only: the rest names reviewers, or results of runs.
     """
     from pairsmith import certified, review_status
 
@@ -170,7 +171,7 @@ def review(caller: Member, project: str, request: Request) -> dict[str, Any]:
     status = review_status.read(readers.project(project), store)
     status["certificate"] = certified.last_certification(readers.project(project), store)
     if not caller.may(Right.see_work, project):
-        status.pop("disagreements", None)
+        return {name: status[name] for name in ("review", "why") if name in status}
     return status
 
 

@@ -153,27 +153,38 @@ def review_queue(
     caller: Member, project: str, request: Request, limit: Limit = 50, cursor: Cursor = None
 ) -> Page[QueueRow]:
     """The rows in the review queue, those that need your answer first."""
-    readers = state_of(request).readers
-    store = readers.store(project)
-    sampled = store.sampled() if store else {}
-    if store is None or not sampled:
-        return Page(items=[])
-    me = {reviewer_of(caller), store.aliases().get(reviewer_of(caller))}  # the same user may also answer in Argilla
-    annotators = readers.project(project).spec.review.annotators_per_row
-    answered = {
-        pair_id
-        for pair_id, given in store.reviews(sampled).items()
-        if any(review.reviewer in me for review in current_answers(given))
-        or answers_given(given) >= answers_needed(sampled[pair_id][0].dataset, annotators)
-    }
-    page = page_of(sorted(sampled, key=lambda pair_id: (pair_id in answered, pair_id)), limit, cursor, str)
-    pairs = {pair.id: pair for pair in store.pairs(page.items)}
+    answered = _queue(caller, project, request)
+    page = page_of(sorted(answered, key=lambda pair_id: (answered[pair_id], pair_id)), limit, cursor, str)
+    store = state_of(request).readers.store(project)
+    pairs = {pair.id: pair for pair in store.pairs(page.items)} if store else {}
     items = [
-        QueueRow(id=pair_id, input=pairs[pair_id].input, output=pairs[pair_id].output, answered=pair_id in answered)
+        QueueRow(id=pair_id, input=pairs[pair_id].input, output=pairs[pair_id].output, answered=answered[pair_id])
         for pair_id in page.items
         if pair_id in pairs
     ]
     return Page(items=items, next=page.next, total=page.total)
+
+
+def queue_left(caller: Caller, slug: str, request: Request) -> int:
+    """How many rows in the review queue need the caller's answer."""
+    return list(_queue(caller, slug, request).values()).count(False)
+
+
+def _queue(caller: Caller, slug: str, request: Request) -> dict[str, bool]:
+    """The ids of the pairs in the review queue, and whether the caller, or enough others, have answered them."""
+    readers = state_of(request).readers
+    store = readers.store(slug)
+    sampled = store.sampled() if store else {}
+    if store is None or not sampled:
+        return {}
+    me = {reviewer_of(caller), store.aliases().get(reviewer_of(caller))}  # the same user may also answer in Argilla
+    annotators = readers.project(slug).spec.review.annotators_per_row
+    given = store.reviews(sampled)
+    return {
+        pair_id: any(review.reviewer in me for review in current_answers(given.get(pair_id, ())))
+        or answers_given(given.get(pair_id, ())) >= answers_needed(draws[0].dataset, annotators)
+        for pair_id, draws in sampled.items()
+    }
 
 
 def record_answer(

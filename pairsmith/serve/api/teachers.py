@@ -10,7 +10,7 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field, ValidationError
 
 from pairsmith import teacher_search
-from pairsmith.serve.access import Administrator, Caller, Right, SignedIn, needs
+from pairsmith.serve.access import Administrator, Caller, Right, needs
 from pairsmith.serve.api.people import RequestBody
 from pairsmith.serve.limits import PREVIEWS
 from pairsmith.serve.problems import not_there
@@ -70,7 +70,7 @@ class TeacherTest(BaseModel):
 
 
 @router.get("/teachers", name="teachers")
-def teachers(caller: SignedIn, request: Request) -> AllowanceList:
+def teachers(caller: Annotated[Caller, needs(Right.edit, somewhere=True)], request: Request) -> AllowanceList:
     """The hosts and key names that a spec may use here; `embedded` needs neither."""
     rows = state_of(request).policy.allowed()
     return AllowanceList(items=[Allowance(set=bool(os.environ.get(row["key_env"])), **row) for row in rows])

@@ -9,7 +9,7 @@ from typing import Annotated
 from fastapi import Form, Request, Response
 from fastapi.responses import RedirectResponse
 
-from pairsmith.serve.access import ALL, Administrator, AnyOne, Caller, Role, SignedIn
+from pairsmith.serve.access import ALL, Administrator, AnyOne, Caller, Right, Role, SignedIn
 from pairsmith.serve.api.people import check_place, limit_sign_in_attempts, set_password, signed_out, start_session
 from pairsmith.serve.api.teachers import allow_host, forbid_host, teacher_request
 from pairsmith.serve.pages.shell import page_router, redirect_to, render
@@ -188,7 +188,7 @@ def _settings(request: Request, caller: Caller, error: PairsmithError | None = N
     state = state_of(request)
     sessions = state.sessions.of(caller.user, caller.session) if caller.user else []
     roles = ", ".join(f"{role} of {'every project' if slug == ALL else slug}" for slug, role in caller.roles.items())
-    allowed = state.policy.allowed()
+    allowed = state.policy.allowed() if caller.may_somewhere(Right.edit) else None
     usage = shutil.disk_usage(state.workspace.root)
     return render(
         request,
@@ -198,7 +198,7 @@ def _settings(request: Request, caller: Caller, error: PairsmithError | None = N
         heading=f"You are signed in as {caller.name}, {roles or 'without a role'}.",
         sessions=sessions,
         allowed=allowed,
-        is_set={row["key_env"]: row["key_env"] in os.environ for row in allowed},
+        is_set={row["key_env"]: row["key_env"] in os.environ for row in allowed or ()},
         no_auth=state.settings.no_auth,
         disk=[("free disk space", f"{usage.free / 1e9:.0f} GB of {usage.total / 1e9:.0f} GB")],
         error=error,

@@ -158,6 +158,12 @@ def displayed_run(shown: Job | None, jobs: Sequence[Job]) -> Job | None:
     return shown if shown and shown.command == "run" else next((job for job in jobs if job.command == "run"), None)
 
 
+def continue_action(slug: str, run: Job | None) -> str:
+    """The form action that continues the project: a run that has not done all of its stages is continued with its
+    options, including its cap; otherwise a new run starts."""
+    return f"/p/{slug}/run" + (f"/{run.id}/continue" if run and run.state != "done" else "")
+
+
 def problem_of(job: Job | None) -> dict[str, Any] | None:
     """Why a job failed, as pages show it. Parts that its process did not report are None."""
     if job is None or job.state != "failed" or not job.problem:

@@ -2,24 +2,39 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import timedelta
+from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import Form, Request, Response
 
 from pairsmith.serve.access import Caller, ProjectOwner, Right, SignedIn, needs
 from pairsmith.serve.api.projects import delete
+from pairsmith.serve.api.rows import queue_left
 from pairsmith.serve.job import Job
 from pairsmith.serve.pages import words
-from pairsmith.serve.pages.figures import displayed_run, job_progress, jobs_of, live_job, snapshot, stage_lines
+from pairsmith.serve.pages.figures import (
+    continue_action,
+    displayed_run,
+    job_progress,
+    jobs_of,
+    live_job,
+    snapshot,
+    stage_lines,
+)
 from pairsmith.serve.pages.shell import page_router, problem_view, project_page, redirect_to, render
 from pairsmith.serve.state import state_of
 from pairsmith.style.numbers import count, share_of
 from schemas.errors import PairsmithError, SpecError, UsageError
 from schemas.money import dollars, per_row
+from schemas.project import Project
 from schemas.wording import capital, counted
 
 router = page_router()
+_left: dict[tuple[Path, str | None], tuple[Project, object, int]] = {}
+_MOST_LEFT = 10_000
+_UNKNOWN = dict.fromkeys(("live", "accepted", "spent", "sign"), "")
 
 
 @router.get("/", name="page_projects")
@@ -42,7 +57,9 @@ def projects(caller: SignedIn, request: Request) -> Response:
         "projects",
         caller,
         place="Projects",
-        heading=words.projects(len(lines), running, waiting, queued),
+        heading=words.projects(
+            len(lines), running, waiting, queued, all_seen=all(caller.may(Right.see_work, slug) for slug in slugs)
+        ),
         projects=lines,
         may_make=caller.may(Right.run) or caller.may(Right.edit),
     )
@@ -50,30 +67,49 @@ def projects(caller: SignedIn, request: Request) -> Response:
 
 def _project_row(caller: Caller, request: Request, slug: str, jobs: list[Job]) -> dict[str, Any]:
     job = jobs[0] if jobs else None
-    unknown = dict.fromkeys(("live", "accepted", "spent", "sign"), "")
+    if not caller.may(Right.see_work, slug):
+        return _reviewer_row(caller, request, slug)
     try:
         now = snapshot(request, slug).for_job(displayed_run(job, jobs))
     except PairsmithError as error:
         what = problem_view(error, state_of(request).workspace.root)["what"]
         says = f"The settings cannot be read. {what}" if isinstance(error, SpecError) else what
-        return {"slug": slug, "says": says, "broken": True, "waits": False, **unknown}
+        return {"slug": slug, "says": says, "waits": False, **_UNKNOWN}
     live = job if job and not job.has_ended else None
     step = now.next_stage
-    waits = bool(live is None and now.receipts and step and step.stage == "review")
-    if not caller.may(Right.see_work, slug):
-        says = "Rows wait for review." if waits else "No rows wait for review."
-        return {"slug": slug, "says": says, "broken": False, "waits": waits, **unknown}
     at = job.last_sign_of_life or job.created if job else (now.receipts[-1].started if now.receipts else None)
     return {
         "slug": slug,
         "says": capital(words.project(now, live, job_progress(live))).rstrip(".") + ".",
-        "broken": False,
         "live": "" if live is None else "running" if live.state in ("running", "stopping") else "queued",
-        "waits": waits,
+        "waits": bool(live is None and now.receipts and step and step.stage == "review"),
         "accepted": f"{count(now.counts.accepted)} of {count(now.counts.rows_in)}" if now.last("curate") else "",
         "spent": words.spent(now) if now.receipts else "",
         "sign": words.ago(at) if at else "",
     }
+
+
+def _reviewer_row(caller: Caller, request: Request, slug: str) -> dict[str, Any]:
+    says, left = "The project cannot be read. Its editors see why.", 0
+    with suppress(PairsmithError):
+        left = _queue_left(caller, request, slug)
+        says = f"{counted(left, 'row waits', 'rows wait') if left else 'No row waits'} for your answer."
+    return {"slug": slug, "says": says, "waits": left > 0, **_UNKNOWN}
+
+
+def _queue_left(caller: Caller, request: Request, slug: str) -> int:
+    """Read again only after a change: opening the stores of a hundred projects takes seconds."""
+    readers = state_of(request).readers
+    project, written = readers.project(slug), readers.change_marker(slug)
+    place = project.folder, caller.user
+    kept = _left.get(place)
+    if kept and written is not None and kept[0] is project and kept[1] == written:
+        return kept[2]
+    left = queue_left(caller, slug, request)
+    if len(_left) >= _MOST_LEFT:
+        _left.clear()
+    _left[place] = (project, written, left)
+    return left
 
 
 @router.get("/p/{project}", name="page_overview")
@@ -82,7 +118,8 @@ def overview(caller: Annotated[Caller, needs(Right.see_project)], project: str, 
     if not caller.may(Right.see_work, project):
         return redirect_to(f"/p/{project}/review")
     job = live_job(request, project)
-    now = snapshot(request, project).for_job(displayed_run(job, jobs_of(request, project)))
+    planned = displayed_run(job, jobs_of(request, project))
+    now = snapshot(request, project).for_job(planned)
     progress = job_progress(job)
     c, spent = now.counts, now.spent
     each = per_row(spent, c.accepted)
@@ -91,7 +128,8 @@ def overview(caller: Annotated[Caller, needs(Right.see_project)], project: str, 
     share = share_of(c.accepted, c.rows_in) if judged else "not judged yet"
     asked = counted(spent.requests, "request", "requests") if spent.requests else "no requests yet"
     trained = words.ago(training.started + timedelta(seconds=training.seconds)) if training else "—"
-    trained_on = f"{count(training.counts.accepted)} rows" if training else "not trained yet"
+    rows = training.facts.get("train_rows", training.counts.accepted) if training else 0
+    trained_on = f"on {counted(rows, 'row', 'rows')}" if training else "not trained yet"
     figures = [
         (
             "rows accepted",
@@ -111,6 +149,7 @@ def overview(caller: Annotated[Caller, needs(Right.see_project)], project: str, 
         heading=words.overview(now, job, progress),
         now=now,
         job=job,
+        continue_action=continue_action(project, planned),
         figures=figures,
         stages=stage_lines(now, job),
         receipts=now.receipts[::-1][:12],

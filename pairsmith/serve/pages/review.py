@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -20,8 +19,7 @@ from pairsmith.serve.access import Answerer, Editor, Member, Right
 from pairsmith.serve.api.rows import Answer, record_answer, review_queue, reviewer_of
 from pairsmith.serve.api.specs import save_keys
 from pairsmith.serve.edge import CSP
-from pairsmith.serve.job import Job
-from pairsmith.serve.pages.figures import Snapshot, jobs_of, live_job, snapshot
+from pairsmith.serve.pages.figures import Snapshot, continue_action, displayed_run, jobs_of, live_job, snapshot
 from pairsmith.serve.pages.rows import InForm
 from pairsmith.serve.pages.shell import page_router, project_page, redirect_to, render
 from pairsmith.serve.pages.word_diff import word_diff
@@ -51,6 +49,7 @@ def review(caller: Member, project: str, request: Request) -> Response:
     """The state of the review."""
     now = snapshot(request, project)
     facts, job = _review_state(now), live_job(request, project)
+    last = displayed_run(job, jobs_of(request, project))
     status = facts["review"]
     certificate = last_certification(now.project, now.store, now.stages) if now.store else None
     sees_work = caller.may(Right.see_work, project)
@@ -78,7 +77,7 @@ def review(caller: Member, project: str, request: Request) -> Response:
         is_elsewhere=now.project.spec.review.url is not None,
         job=job,
         continue_label=caller.may(Right.run, project) and not job and _continue_label(now, status, certificate),
-        continue_action=continue_action(project, jobs_of(request, project)),
+        continue_action=continue_action(project, None if last and last.options.no_review else last),
         certificate=certificate,
         certified=certificate and in_words(certificate),
         only_certified=now.project.spec.curate.select.certified,
@@ -101,13 +100,6 @@ def _continue_label(now: Snapshot, status: dict[str, Any] | None, certificate: d
     if now.project.spec.curate.select.certified and certificate and certificate["holds"]:
         return "Continue and train on certified rows"
     return "Continue and train" if status and status.get("gate") == "open" else ""
-
-
-def continue_action(slug: str, jobs: Sequence[Job]) -> str:
-    """The form action that continues the project. If the last run waits for review, that run is continued with its
-    options, including its cap; otherwise a new run starts."""
-    last = next((job for job in jobs if job.command == "run"), None)
-    return f"/p/{slug}/run" + (f"/{last.id}/continue" if last and last.state == "waits_for_people" else "")
 
 
 def _review_state(now: Snapshot) -> dict[str, Any]:

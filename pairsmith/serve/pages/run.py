@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import orjson
@@ -10,11 +11,12 @@ from pydantic import ValidationError
 
 from pairsmith.serve.access import Runner, Viewer
 from pairsmith.serve.api.jobs import start_job
-from pairsmith.serve.job import COMMANDS, Job, JobOptions
+from pairsmith.serve.job import COMMANDS, Job, JobOptions, NoSuchJob
 from pairsmith.serve.pages import words
 from pairsmith.serve.pages.figures import (
     JobProgress,
     Snapshot,
+    continue_action,
     displayed_run,
     job_progress,
     jobs_of,
@@ -83,7 +85,7 @@ def run(caller: Viewer, project: str, request: Request, job: str | None = None) 
         job=shown,
         live=live,
         asked_for=job,
-        without_review=planned is not None and planned.options.no_review and planned.state != "done",
+        continue_action=continue_action(project, planned),
         figures=_figures(now, progress, spent, cap, rows_in_progress=rows_in_progress) if live else _final_figures(now),
         stages=stage_lines(now, shown),
         reasons=_reasons(now, progress, rows_in_progress=rows_in_progress),
@@ -99,10 +101,12 @@ def run(caller: Viewer, project: str, request: Request, job: str | None = None) 
 
 
 def _job(request: Request, project: str, job_id: str) -> Job:
-    job = state_of(request).jobs.get(job_id)
-    if job.project != project:
-        raise UsageError(f"this project has no job '{job_id}'.", fix="The run page lists all of its jobs.")
-    return job
+    """A job of the project. Raises NoSuchJob, also for a job of another project, which the caller may not know of."""
+    with suppress(NoSuchJob):
+        job = state_of(request).jobs.get(job_id)
+        if job.project == project:
+            return job
+    raise NoSuchJob(f"there is no job '{job_id[:80]}'.", fix="The run page lists all jobs of the project.")
 
 
 def _spent_and_cap(

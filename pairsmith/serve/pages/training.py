@@ -59,8 +59,8 @@ def training(caller: Viewer, project: str, request: Request, adapter: str | None
         heading=words.run(now, job, progress, None, None) if live else _heading(now, result, adapters),
         job=job,
         live=live,
-        progress=progress,
-        figures=_figures(progress) if live and progress else [],
+        progress=_of_training(progress),
+        figures=_figures(progress) if live else [],
         steps=steps,
         validation=validation,
         curve_says=_curve_caption(steps, validation),
@@ -100,7 +100,14 @@ def _heading(now: Snapshot, result: TrainResult | None, adapters: list[Artifact]
     return f"{sentence}."
 
 
-def _figures(progress: JobProgress) -> list[tuple[str, str, str]]:
+def _of_training(progress: JobProgress | None) -> JobProgress | None:
+    """The progress of the training; None if the last report is of an earlier stage, whose rows are no steps."""
+    return progress if progress and progress.stage.startswith("train") else None
+
+
+def _figures(reported: JobProgress | None) -> list[tuple[str, str, str]]:
+    if (progress := _of_training(reported)) is None:
+        return []
     numbers = progress.numbers
     loss, memory, peak = numbers.get("loss"), numbers.get("memory_gib"), numbers.get("peak_gib")
     left = words.minutes(progress.left_s).removeprefix("about ") or "—"

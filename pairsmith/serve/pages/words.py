@@ -169,14 +169,16 @@ def changed_verdict(snapshot: Snapshot, evaluation_id: str, concluded: ModelVerd
     ]
 
 
-def projects(several: int, running: int, waiting: int, queued: int = 0) -> str:
-    """The summary of the start page."""
+def projects(several: int, running: int, waiting: int, queued: int = 0, *, all_seen: bool = True) -> str:
+    """The summary of the start page. A reviewer does not see the runs of a project, so not `all_seen`."""
     if not several:
         return "There are no projects yet. Start with your own data or with an example."
-    runs = f"{counted(running, 'is', 'are')} running" if running else "none is running"
-    turns = f", {counted(queued, 'is queued', 'are queued')}" if queued else ""
-    waits = f"{turns}, {counted(waiting, 'is', 'are')} waiting for review" if waiting else turns
-    return f"{counted(several, 'project', 'projects')}; {runs}{waits}."
+    parts = [
+        f"{counted(running, 'is', 'are')} running" if running else "none is running" if all_seen else "",
+        f"{counted(queued, 'is queued', 'are queued')}" if queued else "",
+        f"{counted(waiting, 'is', 'are')} waiting for review" if waiting else "",
+    ]
+    return f"{'; '.join(filter(None, (counted(several, 'project', 'projects'), ', '.join(filter(None, parts)))))}."
 
 
 def overview(snapshot: Snapshot, job: Job | None, progress: JobProgress | None) -> str:
@@ -273,6 +275,8 @@ def run(
         why = job.note if no_certificate else step and step.why
         if step is not None and step.why == "people have answered since":
             return "Reviewers have answered since. Continue to include their answers."
+        if step is not None and step.stage in ("generate", "curate"):
+            return f"{capital(_next(step))}."
         return f"{capital(on_page(why or 'the review is in progress'))}."
     if job.state == "failed":
         problem = job.problem or {}
