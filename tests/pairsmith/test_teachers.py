@@ -48,7 +48,7 @@ def test_the_embedded_teacher_keeps_its_own_name(
     )
     sentences: list[str] = []
     teacher = identified(Project(tmp_path, spec), sentences.append)
-    assert (teacher.identity or teacher.model, teacher.revision) == (identity, revision)
+    assert (teacher.known_as, teacher.revision) == (identity, revision)
     assert teacher.usd_per_million_completion_tokens == 0
     assert bool(sentences) == ("gpt-4.1-mini" in (settings.get("identity") or settings.get("model") or ""))
 
