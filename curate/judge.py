@@ -237,7 +237,7 @@ def judging(project: Project, names: Sequence[str]) -> str:
     if not names:
         return ""
     spec = project.spec
-    judges = [(judge.identity or judge.model, judge.revision) for judge in map(spec.teachers.__getitem__, names)]
+    judges = [(judge.known_as, judge.revision) for judge in map(spec.teachers.__getitem__, names)]
     questions = questions_of(spec.task.kind, spec.curate.judge.questions)
     templates = [prompts.load(name, project.folder) for name in ("judge", "compare")]
     return _fingerprint_of(judges, questions, rules_of(project), spec.curate.judge.sampling, *templates)

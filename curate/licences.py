@@ -53,7 +53,7 @@ def terms_of(project: Project) -> dict[str, tuple[str, ...]]:
     declared: dict[str, dict[str, None]] = {}
     for teacher in (project.spec.teacher, *project.spec.teachers.values()):
         if teacher.terms:
-            declared.setdefault(teacher.identity or teacher.model, {})[teacher.terms] = None
+            declared.setdefault(teacher.known_as, {})[teacher.terms] = None
     return {name: tuple(sorted(terms)) for name, terms in declared.items()}
 
 

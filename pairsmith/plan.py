@@ -288,7 +288,7 @@ def _input_table(stage: str, project: Project, receipts: Sequence[Receipt], *, s
         table |= _seeds(project, receipts, stdin=stdin) | _settings("personal", spec.personal)
     if "teacher" in _SECTIONS[stage] and spec.needs_teacher:
         teacher = spec.teacher
-        table["teacher.identity"] = teacher.identity or teacher.model
+        table["teacher.identity"] = teacher.known_as
         table["teacher.revision"] = teacher.revision
         table["teacher.embedded"] = teacher.url == "embedded"
     if stage == "generate" and spec.needs_teacher:
@@ -332,7 +332,7 @@ def _named_teacher(key: str, spec: Spec, name: str | None) -> InputTable:
     if name is None:
         return {}
     teacher = spec.teachers[name]
-    table = [teacher.identity or teacher.model, teacher.revision, teacher.url == "embedded", teacher.attempts]
+    table = [teacher.known_as, teacher.revision, teacher.url == "embedded", teacher.attempts]
     return {key: _value_or_hash([*table, teacher.finish_reasons])}
 
 

@@ -20,7 +20,7 @@ from schemas.kinds import with_defaults
 from schemas.project import Project
 from schemas.spec import Spec
 from schemas.spec.expected import expected
-from schemas.spec.section import is_env, model_at, model_in, shown
+from schemas.spec.section import is_env, model_at, model_in, shown, written_key
 from schemas.spec_line import suggest_fix
 from schemas.wording import listed
 
@@ -261,18 +261,8 @@ class _WrittenSpec(NamedTuple):
         return f"{self.path}:{line}" if line else str(self.path)
 
     def key(self, error: Mapping[str, Any]) -> tuple[str, ...]:
-        """The parts of pydantic's error location that exist in the file; pydantic also includes the union members it
-        tried."""
-        loc, is_missing = error["loc"], error["type"] == "missing"
-        parts: list[str] = []
-        node: Any = self.raw
-        for at, part in enumerate(loc):
-            there = part in (node if isinstance(node, dict) else range(len(node)) if isinstance(node, list) else ())
-            if there:
-                node = node[part]
-            if there or (is_missing and at == len(loc) - 1):
-                parts.append(str(part))
-        return tuple(parts)
+        """The key that pydantic's error is about."""
+        return written_key(self.raw, error)
 
 
 def _combine_errors(error: ValidationError, written: _WrittenSpec) -> SpecError:

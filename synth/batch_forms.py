@@ -19,9 +19,21 @@ from schemas.errors import TeacherError
 from schemas.records import Json
 from schemas.spec import BatchForm
 from synth.batch_files import MISTRAL, OPENAI, TOGETHER, FileBatches
-from synth.batch_lines import LABEL, Announced, BatchLine, Call, Download, Result, Results, State, listed, spooled
+from synth.batch_lines import (
+    LABEL,
+    MAX_SUBMIT_TIME,
+    Announced,
+    BatchLine,
+    Call,
+    Download,
+    Result,
+    Results,
+    State,
+    listed,
+    spooled,
+)
 
-_MAX_CLOCK_SKEW, _MAX_SUBMIT_TIME = timedelta(minutes=5), timedelta(minutes=30)
+_MAX_CLOCK_SKEW = timedelta(minutes=5)
 # HTTP statuses for the error types of a single line, according to the providers' references.
 _ANTHROPIC_STATUS = {
     "invalid_request_error": 400,
@@ -82,7 +94,7 @@ class AnthropicBatches:
         jobs = [job async for job in listed(call, url, itemgetter("data"), _after_last)]
         for job in reversed(jobs):  # the oldest first
             late = datetime.fromisoformat(job["created_at"]) - one.at
-            same = sum(job["request_counts"].values()) == one.lines and -_MAX_CLOCK_SKEW < late < _MAX_SUBMIT_TIME
+            same = sum(job["request_counts"].values()) == one.lines and -_MAX_CLOCK_SKEW < late < MAX_SUBMIT_TIME
             if same and job["id"] not in one.others:
                 return str(job["id"])
         return None

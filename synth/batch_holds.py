@@ -43,7 +43,7 @@ class BatchHolds:
             if not (count := await budget.hold_first(label, each, stopped)):
                 raise StoppedError
         usd = None if each is None else sum(each[:count])
-        teacher = self._teacher.identity or self._teacher.model
+        teacher = self._teacher.known_as
         return count, Hold(id=label, usd=usd, requests=count, stage=stage, teacher=teacher)
 
     def add(self, batch: str, hold: Hold | None) -> None:

@@ -11,7 +11,7 @@ import tempfile
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import IO, Any, NamedTuple
 
 import orjson
@@ -29,6 +29,7 @@ Download = Callable[[str], Awaitable[IO[bytes]]]
 """`download(url)` returns a temporary file."""
 
 LABEL = "pairsmith"
+MAX_SUBMIT_TIME = timedelta(minutes=30)  # after that no request of a process that has ended can still be on its way
 FORMAT_ERRORS = (ValueError, TypeError, AttributeError, KeyError, IndexError)  # parsing a response of another format
 _IN_MEMORY = 1 << 20
 _GZIP, _BYTE_ORDER_MARK = b"\x1f\x8b", b"\xef\xbb\xbf"

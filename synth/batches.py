@@ -104,8 +104,8 @@ class Batches:
             raise refusal
         self._store, self._endpoint, self._teacher, self._say = store, endpoint, teacher, say
         self.submits, self._stage, self._gather_s, self._poll_s = submits, stage, gather_s, poll_s
-        self._unread, self._identity = unread_lines(store), teacher.identity or teacher.model
-        self._others = Counter(one.identity or one.model for one in {id(one): one for one in others}.values())
+        self._unread, self._identity = unread_lines(store), teacher.known_as
+        self._others = Counter(one.known_as for one in {id(one): one for one in others}.values())
         self._is_alone = self._others.pop(self._identity, 1) == 1  # no other teacher of this run has the same identity
         self._queue: list[BatchLine] = []
         self._waiting: dict[str, tuple[BatchLine, asyncio.Future[StoredResult]]] = {}

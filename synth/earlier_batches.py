@@ -15,13 +15,12 @@ from schemas.store import Store
 from schemas.wording import counted
 from synth.batch_api import BatchApi, NotThereError
 from synth.batch_holds import BatchHolds
-from synth.batch_lines import FORMAT_ERRORS, Announced
+from synth.batch_lines import FORMAT_ERRORS, MAX_SUBMIT_TIME, Announced
 from synth.chat_completions import one_line
 
 RESULT_RETENTION = timedelta(days=29)  # providers keep results for about so long, or less
 _LOOKS = 5  # for batches that may arrive: 13 seconds
 _MAX_S = 60.0  # a run that is otherwise done waits no longer for a batch that it does not need
-_MAX_SUBMIT_TIME = timedelta(minutes=30)  # after that no request of a process that has ended can still be on its way
 
 
 def recorded(store: Store) -> tuple[dict[str, Artifact], dict[str, Artifact]]:
@@ -92,7 +91,7 @@ class EarlierBatches:
             else:  # the process ended while submitting it
                 is_here = base is not None
                 one = Announced(label, len(names), artifact.at, others)
-                may_arrive = is_here and datetime.now(UTC) - artifact.at < _MAX_SUBMIT_TIME
+                may_arrive = is_here and datetime.now(UTC) - artifact.at < MAX_SUBMIT_TIME
                 batch = await self._look_for(one, holds.get(label), is_here, may_arrive)
                 if batch is None and is_here:
                     await self.record(label, "")

@@ -330,7 +330,7 @@ def fingerprint(
         [[e.input, e.output] for e in exemplars],
         identity(settings.sampling),
         list(settings.levels) if isinstance(settings, BackwardSettings) else None,
-        [teacher.identity or teacher.model, teacher.revision],
+        [teacher.known_as, teacher.revision],
     ]
     if task.to or form != ANY_TEXT:
         parts.append([task.to, list(form.labels.items()), form.schema])

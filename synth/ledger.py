@@ -66,7 +66,7 @@ class Ledger:
         batches: Batches | None = None,
     ) -> None:
         self.teacher = teacher
-        self.identity = teacher.identity or teacher.model
+        self.identity = teacher.known_as
         self.revision = teacher.revision
         self._in_batches = batches is not None and batches.submits
         self.concurrency = concurrency or (IN_BATCHES if self._in_batches else teacher.concurrency)

@@ -85,7 +85,7 @@ class Meter:
 
     def __init__(self, store: Store, teacher: TeacherSettings, stage: str) -> None:
         self._store, self._teacher, self._stage = store, teacher, stage
-        self._identity = teacher.identity or teacher.model
+        self._identity = teacher.known_as
         self._prompt_costs: dict[str, _PromptCost] = {}
         self._has_charged = False  # it has charged although its price is 0
         self._tier_factor = {"": 1.0}  # service tier that served a request -> its price relative to the usual tier

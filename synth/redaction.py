@@ -37,13 +37,13 @@ def extract_secrets(header: str) -> list[str]:
 
 
 def without_keys(text: str, *keys: str) -> str:
-    """`text`, usually an error message, with each key replaced by `***`.
+    """`text`, usually an error message, with each key replaced by `***`, a longer one before a part of it.
 
     A key of at least `LONG_KEY_CHARS` characters is replaced everywhere, also as it is escaped in URLs, JSON, HTML and
     base64. A shorter one, such as the dummy keys of local servers, may be an ordinary word, so it is replaced only as a
     whole word after a word that introduces keys ("Bearer test"). Not covered: a truncated or encrypted key.
     """
-    for key in filter(None, keys):
+    for key in sorted(filter(None, keys), key=len, reverse=True):
         if len(key) >= LONG_KEY_CHARS:
             text = _key_pattern(key).sub("***", text)
         else:

@@ -108,7 +108,7 @@ def identified(teacher: TeacherSettings, say: Say) -> TeacherSettings:
     """
     if teacher.url != "embedded":
         return teacher
-    named = teacher.identity or teacher.model
+    named = teacher.known_as
     if named == NAME and teacher.model == NAME and teacher.revision:
         return free(teacher)
     if named != NAME:

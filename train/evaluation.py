@@ -409,7 +409,7 @@ def _result(plan: EvaluationPlan, system: System, answers: dict[Mode, Answers]) 
     return SystemResult(
         name=system.name,
         names=system.names,
-        model=system.model.settings.identity or system.model.settings.model,
+        model=system.model.settings.known_as,
         revision=system.model.settings.revision,
         system_prompt=prompt.content if prompt.role == "system" else "",
         exemplars=system.exemplars,

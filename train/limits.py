@@ -152,10 +152,10 @@ def _effective(hits: Floats, totals: Floats, level: float, *, clustered: bool = 
     return np.asarray(np.clip(np.minimum(effective, answers) * discount, least, answers))
 
 
-def group_discount(groups: int, level: float = 0.95) -> float:
+def group_discount(groups: int) -> float:
     """The factor by which the effective number is reduced because the variation between groups is an estimate: the
     squared ratio of the normal to Student's quantile."""
-    return 1.0 if groups < 2 else (_normal_quantile(level) / student_quantile(groups - 1, level)) ** 2
+    return 1.0 if groups < 2 else (_normal_quantile(0.95) / student_quantile(groups - 1, 0.95)) ** 2
 
 
 def _correlation(a: Floats, b: Floats) -> Floats:

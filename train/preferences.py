@@ -131,14 +131,10 @@ def preference_trainer(
     callbacks: Sequence[Any],
 ) -> Any:
     """TRL's trainer for `settings.objective` over a PEFT `model`, on the rows that `tokenise_preferences` returned;
-    training is not started. `arguments` are those of transformers' trainer. Raises NoWork without a preference to train
-    on."""
+    training is not started. `arguments` are those of transformers' trainer."""
     from datasets import Dataset as HubDataset
 
     from train.trainer import on_one_device
-
-    if not train:
-        raise no_preferences_error(settings)
 
     def rows_of(tokens: Sequence[Tokens]) -> HubDataset:
         return HubDataset.from_list([_collator_row(row, settings) for row in tokens])

@@ -24,7 +24,7 @@ def priced(evaluation: Evaluation, spec: Spec) -> Evaluation:
         system.name: modes
         for system in evaluation.systems
         if "teacher" in system.names
-        and system.model == (teacher.identity or teacher.model)
+        and system.model == teacher.known_as
         and (modes := [mode for mode in MODES if _is_unpriced(evaluation, system, mode)])
     }
     prices = prices_of(teacher) if unpriced else None

@@ -182,7 +182,7 @@ def judged_table(evaluation: Evaluation) -> Table | None:
     table = new_table(title, ["system"], ["all yes", *judged.questions, "(not scored)"])
     for result in judged.checklists:
         shares = (f"{result.questions[name]:.2f}" if result.questions else "-" for name in judged.questions)
-        passed = format_interval(result.pass_rate) if result.pass_rate else "not measured"
+        passed = format_interval(result.pass_rate) if result.pass_rate else NOT_MEASURED
         table.add_row(evaluation.system(result.system).label, passed, *shares, str(result.not_scored))
     return table
 

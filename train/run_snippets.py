@@ -12,13 +12,12 @@ from typing import Any
 from schemas.errors import InputError
 from schemas.records import Sampling
 from synth.chat_template import Chat
+from synth.local_vllm import LORA_RANKS
 from train.remote_code import is_trusted_name
 from train.results import TrainResult
 
 # The context length in Ollama in tokens, unless a row is longer.
 _CONTEXT = 4096
-# The ranks that vLLM supports.
-_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 _SNIPPET = """from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 {imports}
 FOLDER = "{folder}"
@@ -59,7 +58,7 @@ def vllm_command(trained: TrainResult, folder: str = "THIS_FOLDER") -> str:
     )
     if trained.settings.method == "qlora":
         return f"vllm serve {folder}{own_code} --served-model-name tuned"
-    rank = next((rank for rank in _RANKS if rank >= trained.settings.r), trained.settings.r)
+    rank = next((rank for rank in LORA_RANKS if rank >= trained.settings.r), trained.settings.r)
     return (
         f"vllm serve {trained.base}{own_code} --enable-lora --max-lora-rank {rank} --lora-modules tuned={folder} \\\n"
         f"    --chat-template {folder}/chat_template.jinja --generation-config {folder}"

@@ -103,9 +103,7 @@ class System:
         prompts_ = [[message.model_dump() for message in self.messages(seed)] for seed in seeds]
         bodies = (sampling.body() for sampling in (self.sampled, self.greedy))
         decodings = [{name: value for name, value in body.items() if name != "seed"} for body in bodies]
-        return content_id(
-            "system", [settings.identity or settings.model, settings.revision, prompts_, decodings, self.schema]
-        )
+        return content_id("system", [settings.known_as, settings.revision, prompts_, decodings, self.schema])
 
 
 @dataclass(frozen=True)

@@ -95,7 +95,7 @@ class PoolingReward:
 
     @property
     def fingerprint(self) -> str:
-        named = self.teacher.identity or self.teacher.model
+        named = self.teacher.known_as
         return content_id("reward", [named, self.teacher.revision, self.rules, "classify"])
 
     async def score(self, pairs: Sequence[Pair]) -> list[Score]:

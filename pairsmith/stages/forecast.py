@@ -333,7 +333,7 @@ def shown(project: Project, outcome: ForecastOutcome) -> list[RenderableType]:
 def _spent_elsewhere(project: Project, store: Store, directions: Sequence[_Direction]) -> float:
     """US dollars that were spent or reserved through this store with prompts or teachers other than this run's."""
     ways = [(one.teacher, project.spec.generate.directions[one.way].prompt) for one in directions]
-    used_here = {(teacher.identity or teacher.model, load(prompt, project.folder).ref) for teacher, prompt in ways}
+    used_here = {(teacher.known_as, load(prompt, project.folder).ref) for teacher, prompt in ways}
     return sum(cost.usd + cost.reserved for cost in store.costs() if (cost.teacher, cost.prompt) not in used_here)
 
 

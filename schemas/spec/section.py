@@ -61,16 +61,31 @@ def given(section: type[Given], where: str, **values: Any) -> Given:
         return section(**values)
     except ValidationError as invalid:
         first = invalid.errors()[0]
-        key = ".".join(map(str, first["loc"]))
+        keys = written_key(values, first) or tuple(map(str, first["loc"]))  # the latter if a value stands for another
+        key = ".".join(keys)
         if first["type"] == "extra_forbidden":
-            raise no_setting(where, key, model_at(section, first["loc"][:-1]).model_fields) from None
+            raise no_setting(where, key, model_at(section, keys[:-1]).model_fields) from None
         # A value in place of a variable's name, or in a table of headers, may be the secret itself.
         is_shown = not is_env(first["loc"]) and not isinstance(first.get("input"), Mapping)
         place = f": {key} = {shown(first.get('input'))}" if is_shown else f": {key}"
         raise usage_error_from([first], where=f"{where}{place}" if key else where) from None
 
 
-def model_at(model: type[BaseModel], keys: Iterable[int | str]) -> type[BaseModel]:
+def written_key(values: Any, error: Mapping[str, Any]) -> tuple[str, ...]:
+    """The parts of pydantic's error location that exist in `values`; pydantic also includes the union members it
+    tried."""
+    loc, is_missing = error["loc"], error["type"] == "missing"
+    parts: list[str] = []
+    for at, part in enumerate(loc):
+        keys = range(len(values)) if isinstance(values, list | tuple) else values if isinstance(values, dict) else ()
+        if there := part in keys:
+            values = values[part]
+        if there or (is_missing and at == len(loc) - 1):
+            parts.append(str(part))
+    return tuple(parts)
+
+
+def model_at(model: type[BaseModel], keys: Iterable[str]) -> type[BaseModel]:
     """The model of the table that `keys` lead to from that of `model`, or of the last table on the way."""
     for part in keys:
         field = model.model_fields.get(str(part))

@@ -126,6 +126,11 @@ class TeacherSettings(Section):
         return values
 
     @property
+    def known_as(self) -> str:
+        """Its name in call keys and receipts: `identity`, or else the model's."""
+        return self.identity or self.model
+
+    @property
     def addresses(self) -> tuple[str, ...]:
         """The addresses of its servers: `url` and the others in `urls`."""
         return (self.url,) if self.url in ("embedded", "vllm") else tuple(dict.fromkeys((self.url, *self.urls)))

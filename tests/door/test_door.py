@@ -484,6 +484,8 @@ def test_an_unknown_setting_is_a_clear_error() -> None:
     """With the most similar of the existing settings and all of them, for gates and teachers alike."""
     with pytest.raises(UsageError, match=r"'min_word'.*Did you mean 'min_words'\? It has: min_words, max_words"):
         gates(min_word=8)
+    with pytest.raises(UsageError, match=r"'length\.mn'. It has: min_words, max_words"):
+        gates(length={"mn": 8})
     with pytest.raises(UsageError, match=r"'sampling\.temprature'.*Did you mean 'temperature'"):
         Forward(None, STYLE, sampling={"temprature": 1})  # type: ignore[arg-type]
     with pytest.raises(UsageError, match=r"'concurency'.*concurrency"), teacher("http://h", "m", concurency=3):

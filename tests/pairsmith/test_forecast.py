@@ -309,6 +309,7 @@ def test_intervals_hold_in_simulated_projects() -> None:
     assert covered["rows_width"] < 1.25
 
 
+@pytest.mark.slow
 def test_intervals_hold_in_hard_simulated_cases() -> None:
     """SIMULATED: a teacher with only 100 or 300 distinct rows, rows that each occur twice or ten times, and unlimited
     answers of which a few are a hundred times as long, or one in a hundred 300 times, and one seed in twenty whose

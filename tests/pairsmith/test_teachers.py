@@ -9,15 +9,12 @@ from typing import Any
 
 import pytest
 
-from pairsmith.teachers import identified
-from schemas.project import Project
-from schemas.spec import EvaluateSettings, Pattern, SeedSource, Spec, TaskSettings, TeacherSettings
-from tests.pairsmith.conftest import Project as CommandLine
-from tests.pairsmith.conftest import answer, subject_of
+from schemas.spec import TeacherSettings
+from synth.teachers import identified
+from tests.pairsmith.conftest import Project, answer, subject_of
 from tests.synth.loopback import Ask, LoopbackTeacher, Reply, says
 
 NAME = "smollm2-135m-instruct"
-CHECKS = (Pattern(name="a", pattern="a"), Pattern(name="b", pattern="b"))
 
 
 @pytest.mark.parametrize(
@@ -40,20 +37,15 @@ def test_the_embedded_teacher_keeps_its_own_name(
     folder.mkdir()
     (folder / "source.json").write_text(json.dumps({"revision": "sha256:weights", "source": "a test"}))
     monkeypatch.setenv("PAIRSMITH_CACHE", str(tmp_path))
-    spec = Spec(
-        task=TaskSettings(name="t", style="s"),
-        seeds=(SeedSource(path="seeds.txt"),),
-        teacher=TeacherSettings(url="embedded", usd_per_million_completion_tokens=4.0, **settings),
-        evaluate=EvaluateSettings(checks=CHECKS),
-    )
+    in_spec = TeacherSettings(url="embedded", usd_per_million_completion_tokens=4.0, **settings)
     sentences: list[str] = []
-    teacher = identified(Project(tmp_path, spec), sentences.append)
-    assert (teacher.identity or teacher.model, teacher.revision) == (identity, revision)
+    teacher = identified(in_spec, sentences.append)
+    assert (teacher.known_as, teacher.revision) == (identity, revision)
     assert teacher.usd_per_million_completion_tokens == 0
     assert bool(sentences) == ("gpt-4.1-mini" in (settings.get("identity") or settings.get("model") or ""))
 
 
-def test_more_attempts_ask_again_for_failed_rows(make_project: Callable[..., CommandLine]) -> None:
+def test_more_attempts_ask_again_for_failed_rows(make_project: Callable[..., Project]) -> None:
     """A failed row is requested again once `teacher.attempts` is raised, and not before."""
 
     def reply(ask: Ask) -> Reply:

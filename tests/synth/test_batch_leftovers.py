@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import sqlite3
 import tracemalloc
 from collections.abc import Awaitable, Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +129,35 @@ def test_batch_of_another_address_is_not_declared_missing(tmp_path: Path) -> Non
         die_before_creation(provider, tmp_path, **PRICE)
         with_batches(other, tmp_path, all_answered, **PRICE)
         assert spent(tmp_path).lost == 20
+
+
+def forget_addresses(folder: Path) -> None:
+    """Announce the batches as earlier versions did."""
+    with closing(sqlite3.connect(folder / "pairsmith.db")) as db, db:
+        removed = "UPDATE artifacts SET body = json_remove(body, '$.facts.base') WHERE body LIKE '%\"base\"%'"
+        assert db.execute(removed).rowcount
+
+
+@EVERY_FORM
+def test_batch_announced_without_an_address_is_found(form: str, tmp_path: Path) -> None:
+    """Earlier versions did not record where a batch was sent. If this provider has it, nothing is submitted again."""
+    with BatchProvider(form) as provider:
+        submit_and_stop(provider, tmp_path, **PRICE)
+        forget_submitted_batches(tmp_path)
+        forget_addresses(tmp_path)
+        with_batches(provider, tmp_path, all_answered, **PRICE)
+        assert (len(provider.batches), spent(tmp_path).reserved) == (1, 0.0)
+
+
+@EVERY_FORM
+def test_batch_announced_without_an_address_is_not_declared_missing(form: str, tmp_path: Path) -> None:
+    """It may have been sent to another provider: its cost remains reserved."""
+    with BatchProvider(form) as provider:
+        die_before_creation(provider, tmp_path, **PRICE)
+        forget_addresses(tmp_path)
+        lines = with_batches(provider, tmp_path, all_answered, **PRICE)
+        assert not any("has no such batch" in line for line in lines)
+        assert (len(provider.batches), spent(tmp_path).lost) == (1, 20)
 
 
 @pytest.mark.parametrize("is_same", [True, False])

@@ -82,6 +82,7 @@ async def spend(url: str, store: Store, questions: int, *, first: int = 0, **tea
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("faults", [False, True])
 def test_64_in_flight_never_spend_more_than_the_cap(tmp_path: Path, faults: bool) -> None:
     """In 100 runs with random costs neither the teacher's bill nor the ledger's sum exceeds the cap. The cap is also

@@ -36,6 +36,14 @@ def test_key_is_redacted_in_an_error(text: str, key: str, shown: str) -> None:
     assert without_keys(text, key) == shown
 
 
+@pytest.mark.parametrize("part", [LONG, "abc"])
+def test_nothing_is_left_of_a_key_that_contains_another(part: str) -> None:
+    """A header's secret may begin with the key. Whichever comes first, no rest of the longer one is shown."""
+    whole = f"{part}.tenant-7/secret"
+    for keys in ((part, whole), (whole, part)):
+        assert without_keys(f"wrong key: {whole}; token {part}", *keys) == "wrong key: ***; token ***"
+
+
 @pytest.mark.parametrize(
     ("text", "shown"),
     [

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from curate.judge import open_judge
+from schemas.money import total
 from schemas.progress import discard_message, unseen
 from schemas.project import Project
 from schemas.records import Seed
@@ -99,6 +100,25 @@ def both(answer: Callable[[Ask], Reply], choose: Callable[[Ask], Reply]) -> Call
 
 def by_word(name: str, output: str) -> float:
     return 0.9 if name in output else 0.2
+
+
+def test_request_that_settles_a_refusal_counts_too(tmp_path: Path) -> None:
+    """If the last request is refused, one that was answered is repeated when the judges are closed. It is paid for."""
+    good = both(checklist(by_word), chooser(lambda a, b: "bright" in a))
+    with LoopbackTeacher(lambda ask: fails(400, "flagged") if ask.number == 24 else good(ask)) as server:
+        subject = Project(tmp_path, judged_by(server.url))
+        plan = plan_of(subject, 6)
+        answers = outputs_of(plan, lambda system, number: f"calm {system} {number}")
+
+        async def ask() -> tuple[int, int]:
+            with Store.open(Store.url_for(subject)) as store:
+                opener = partial(open_judge, subject, store, ("j",), say=discard_message)
+                _, judge = await judged(plan, answers, opener, unseen)
+            assert judge is not None
+            return judge.sent, total(judge.costs).usage.prompt_tokens
+
+        assert asyncio.run(ask()) == (25, 240)
+    assert len(server.asked) == 25
 
 
 def test_the_tuned_model_is_preferred_in_both_orders(tmp_path: Path) -> None:
