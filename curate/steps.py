@@ -17,7 +17,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from curate.contamination import HeldOut, collect_held_out, repeated_exchanges, with_generated_inputs
+from curate.contamination import HeldOut, collect_held_out, with_generated_inputs
 from curate.gates import GateStep, gates_of
 from curate.gates.processes import JudgedPairs, judging
 from curate.gates.user import check_plain, guarded
@@ -219,15 +219,20 @@ def decontaminate(
                 yield ("", "") if is_test else (pair.asked, pair.output)
             yield from ((text,) for text in beside)
 
+        def exchanges() -> Iterator[tuple[str, ...]]:
+            # Many conversations end alike ("Thank you"), so a row with turns of its own is another conversation.
+            for is_test, pair in zip(of_test, pool.texts(), strict=True):
+                yield ("" if is_test or pair.asked != pair.input else f"{pair.input}\n{pair.output}",)
+
         touches = contaminated(rows, held_out.texts, jaccard, held_out.equal_numbers, held_out.inputs_only)
-        exchanges = repeated_exchanges(pool.texts, held_out, jaccard)
+        names, texts = zip(*held_out.exchanges, strict=True) if held_out.exchanges else ((), ())
+        repeated = contaminated(exchanges, texts, jaccard, held_out.equal_numbers) if texts else {}
         for number, row in enumerate(pool.survivors()):
-            touch = None if of_test[number] else touches.get(number)
-            if touch is None and not of_test[number] and number in exchanges:
-                similarity, name = exchanges[number]
-                yield step.verdict(row.pair_id, False, similarity, Reason("contamination", f"it repeats {name}"))
-                continue
-            yield step.verdict(row.pair_id, touch is None, touch and touch.similarity, _contaminated(touch, held_out))
+            touch, exchange = None if of_test[number] else touches.get(number), repeated.get(number)
+            reason = _contaminated(touch, held_out)
+            if touch is None and exchange is not None:
+                touch, reason = exchange, Reason("contamination", f"it repeats {names[exchange.held_out]}")
+            yield step.verdict(row.pair_id, touch is None, touch and touch.similarity, reason)
 
     step = named(look, CONTAMINATION, known.settings(jaccard), final=True)
     return step
