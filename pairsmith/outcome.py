@@ -18,6 +18,7 @@ from schemas.money import dollars
 from schemas.records import Counts, Json, Receipt, Usage
 
 ENDLESS = 32_768  # tokens of an answer that runs to the model's own limit: the maximum output of many models
+EVALUATED = "evaluate.teacher"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,7 +157,8 @@ class ForecastOutcome(CommandOutcome):
     unlimited: tuple[str, ...] = ()
     """The directions whose answers are not limited by `max_tokens`."""
     judges: tuple[str, ...] = ()
-    """The keys of the spec that name judges. The pilot asks no judges, so no line includes them."""
+    """The keys of the spec that name judges, or another teacher to compare with (`EVALUATED`). The pilot asks none of
+    them, so no line includes them."""
     lines: tuple[Json, ...] = ()
     whole: Json = field(default_factory=dict)
     usd_elsewhere: float = 0.0
@@ -167,11 +169,13 @@ class ForecastOutcome(CommandOutcome):
 
     @property
     def note(self) -> str:
-        """What these figures do not include: judges, and answers without a limit. Empty if everything is included."""
+        """What these figures do not include: judges, a teacher that is only evaluated, answers without a limit."""
         of_judges = unlimited = ""
-        if self.judges:
-            of_judges = (
-                f"These figures do not include the judges in {' and '.join(self.judges)}: a judge is sent style, input "
+        if EVALUATED in self.judges:
+            of_judges = f"These figures do not include {EVALUATED}, which is sent every test input. "
+        if judges := [key for key in self.judges if key != EVALUATED]:
+            of_judges += (
+                f"These figures do not include the judges in {' and '.join(judges)}: a judge is sent style, input "
                 "and output of every row that passes the gates, or of a test answer, which may cost more than the "
                 "rest. "
             )

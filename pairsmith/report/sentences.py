@@ -80,7 +80,7 @@ def key_figures(evidence: Evidence) -> list[tuple[str, str, str]]:
     spent = total(evidence.costs)
     usage_note = f"{count(spent.usage.prompt_tokens + spent.usage.completion_tokens)} tokens, "
     usage_note += counted(spent.requests, "request", "requests")
-    if each := per_row(spent, rows.accepted if rows else 0):
+    if each := per_row(evidence.costs, rows.accepted if rows else 0):
         usage_note += f", {dollars(each)} per accepted row"
     measured = [evaluation.group_note, f"{counted(evaluation.samples, 'sample', 'samples')} each"] if evaluation else []
     return [

@@ -85,7 +85,7 @@ def overview(caller: Annotated[Caller, needs(Right.see_project)], project: str, 
     now = snapshot(request, project).for_job(displayed_run(job, jobs_of(request, project)))
     progress = job_progress(job)
     c, spent = now.counts, now.spent
-    each = per_row(spent, c.accepted)
+    each = per_row(now.costs, c.accepted)
     sum_, _, unknown = words.spent(now).partition(", ")
     training, judged = now.last("train"), now.last("curate")
     share = share_of(c.accepted, c.rows_in) if judged else "not judged yet"
