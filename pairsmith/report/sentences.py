@@ -42,9 +42,10 @@ def headline(evidence: Evidence) -> str:
     if evidence.evaluation is not None:
         return proof.headline(evidence.evaluation)
     if rows := evidence.counts("curate"):
+        lacks = "The evaluation's files are missing" if evidence.counts("evaluate") else "There is no evaluation yet"
         return (
             f"{count(rows.accepted)} of {counted(rows.rows_in, 'row', 'rows')} accepted."
-            " There is no evaluation yet, so nothing here shows that a model is better."
+            f" {lacks}, so nothing here shows that a model is better."
         )
     if rows := evidence.counts("generate"):
         return f"{counted(rows.rows_in - rows.failed, 'pair', 'pairs')} generated; none has been curated yet."

@@ -490,6 +490,7 @@ def test_missing_files_are_reported(project: Project, done: Store) -> None:
     (project.folder / "adapters" / "one" / "training.json").unlink()
     text = _Page(render(gather(project, done))).text
     assert "Evaluation has run, but its output files are missing." in text
+    assert "The evaluation's files are missing, so nothing here shows" in text
     assert "The curve is missing" in text
     assert "4,884,480 trainable parameters" in text
 
