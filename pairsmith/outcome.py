@@ -302,6 +302,7 @@ class TrainOutcome(StageOutcome):
     `train_seconds` is how long the training took, even if its result was reused (`reused`)."""
 
     base: str = ""
+    objective: str = "sft"
     train_rows: int = 0
     validation_rows: int = 0
     steps: int = 0

@@ -17,7 +17,7 @@ from pairsmith.serve.state import state_of
 from pairsmith.style.numbers import count, share_of
 from schemas.errors import PairsmithError, SpecError, UsageError
 from schemas.money import dollars, per_row
-from schemas.wording import capital, counted
+from schemas.wording import capital, counted, examples
 
 router = page_router()
 
@@ -91,7 +91,9 @@ def overview(caller: Annotated[Caller, needs(Right.see_project)], project: str, 
     share = share_of(c.accepted, c.rows_in) if judged else "not judged yet"
     asked = counted(spent.requests, "request", "requests") if spent.requests else "no requests yet"
     trained = words.ago(training.started + timedelta(seconds=training.seconds)) if training else "—"
-    trained_on = f"{count(training.counts.accepted)} rows" if training else "not trained yet"
+    trained_on = (
+        examples(training.counts.accepted, training.facts.get("objective", "sft")) if training else "not trained yet"
+    )
     figures = [
         (
             "rows accepted",

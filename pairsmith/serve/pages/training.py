@@ -30,7 +30,7 @@ from pairsmith.serve.state import state_of
 from pairsmith.style.numbers import count, duration, rounded
 from schemas.records import Artifact
 from schemas.store.latest import latest
-from schemas.wording import counted
+from schemas.wording import counted, examples
 from train.results import Step, TrainResult, Validation
 
 router = page_router()
@@ -93,7 +93,7 @@ def _heading(now: Snapshot, result: TrainResult | None, adapters: list[Artifact]
         return f"No model has been trained yet{now.prerequisite('train')}."
     if result is None:
         return f"{counted(len(adapters), 'adapter', 'adapters')} trained."
-    sentence = f"Trained on {counted(result.train_rows, 'row', 'rows')} in {duration(result.seconds)}"
+    sentence = f"Trained on {examples(result.train_rows, result.settings.objective)} in {duration(result.seconds)}"
     if result.validation:
         first, after = result.validation[0].loss, result.kept_loss
         return f"{sentence}; validation loss went from {rounded(first, 2)} to {rounded(after, 2)}."
