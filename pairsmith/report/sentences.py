@@ -188,14 +188,14 @@ def learning_curve(curve: LearningCurve) -> list[str]:
     return [f"{capital(line)}." for line in curve_in_words(curve)]
 
 
-def kind_of_loss(training: TrainResult) -> str:
-    """What the numbers of a training curve are."""
+def kind_of_loss(objective: str) -> str:
+    """What the numbers of a training curve are (`train.objective`)."""
     return {
         "sft": "Loss is the mean per answer token, in nats; prompt tokens carry no loss.",
         "dpo": "Loss is that of a preference, in nats: 0.69 if the better answer has gained nothing on the worse one"
         " since the supervised training.",
         "orpo": "Loss is the mean per token of the better answer plus the weighted loss of the preference, in nats.",
-    }[training.settings.objective]
+    }[objective]
 
 
 def training_facts(training: TrainResult) -> list[tuple[str, str]]:

@@ -11,7 +11,7 @@ from fastapi import Request, Response
 from markupsafe import Markup, escape
 from pydantic import ValidationError
 
-from pairsmith.report.sentences import curve, training_facts
+from pairsmith.report.sentences import curve, kind_of_loss, training_facts
 from pairsmith.serve.access import Viewer
 from pairsmith.serve.job import Job
 from pairsmith.serve.pages import words
@@ -63,6 +63,7 @@ def training(caller: Viewer, project: str, request: Request, adapter: str | None
         figures=_figures(progress) if live and progress else [],
         steps=steps,
         validation=validation,
+        kind_of_loss=_kind_of_loss(now, job, result),
         curve_says=_curve_caption(steps, validation),
         result=result,
         facts=training_facts(result) if result else [],
@@ -100,6 +101,14 @@ def _heading(now: Snapshot, result: TrainResult | None, adapters: list[Artifact]
     return f"{sentence}."
 
 
+def _kind_of_loss(now: Snapshot, job: Job | None, result: TrainResult | None) -> str:
+    """What the losses on the page are; empty while a training runs whose losses are of several kinds."""
+    if result:
+        return kind_of_loss(result.settings.objective)
+    alone = now.project.spec.train.objective == "sft" and not (job and job.command == "train-reward")
+    return kind_of_loss("sft") if alone else ""
+
+
 def _figures(progress: JobProgress) -> list[tuple[str, str, str]]:
     numbers = progress.numbers
     loss, memory, peak = numbers.get("loss"), numbers.get("memory_gib"), numbers.get("peak_gib")
@@ -107,7 +116,7 @@ def _figures(progress: JobProgress) -> list[tuple[str, str, str]]:
     speed = f"{count(progress.tokens_per_s)} tok/s" if progress.tokens_per_s else "not known yet"
     return [
         ("step", count(progress.done), f"of {count(progress.total)}" if progress.total else ""),
-        ("loss", rounded(loss, 2), f"epoch {numbers['epoch']:.2f}" if "epoch" in numbers else "mean per learned token"),
+        ("loss", rounded(loss, 2), f"epoch {numbers['epoch']:.2f}" if "epoch" in numbers else ""),
         (
             "memory",
             f"{rounded(memory)} GiB" if memory else "—",
