@@ -255,7 +255,7 @@ def limits(evidence: Evidence) -> list[str]:
     if evidence.scorer is not None:
         sentences.append(
             "A score is a model's opinion of which of two answers to one input is better. It was not compared with"
-            " human judgement here, and accepted rows carry no certificate."
+            f" human judgement here{'' if evidence.certificate else ', and accepted rows carry no certificate'}."
         )
     sentences.append(
         "Costs are the charges reported by the provider, otherwise tokens times the prices of the spec or of the price"
