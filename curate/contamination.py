@@ -110,6 +110,17 @@ def with_generated_inputs(pool: Pool, held_out: HeldOut) -> HeldOut:
     return held_out._replace(texts=(*held_out.texts, *written), names=(*held_out.names, *names))
 
 
+def repeated_exchanges(pool: Pool, held_out: HeldOut, jaccard: float) -> dict[int, Overlap]:
+    """The accepted rows that are the last exchange of a test conversation. A row with turns of its own is another
+    conversation: many end alike ("Thank you")."""
+
+    def rows() -> Iterator[tuple[str, ...]]:
+        return (("" if pair.asked != pair.input else f"{pair.input}\n{pair.output}",) for pair in pool.texts())
+
+    texts = [text for _, text in held_out.exchanges]
+    return contaminated(rows, texts, jaccard, held_out.equal_numbers) if texts else {}
+
+
 class HeldOutMatch(NamedTuple):
     """A seed or exemplar that resembles a held-out text, detected before generation."""
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from curate.contamination import HeldOut, collect_held_out, with_generated_inputs
+from curate.contamination import HeldOut, collect_held_out, repeated_exchanges, with_generated_inputs
 from curate.gates import GateStep, gates_of
 from curate.gates.processes import JudgedPairs, judging
 from curate.gates.user import check_plain, guarded
@@ -219,19 +219,13 @@ def decontaminate(
                 yield ("", "") if is_test else (pair.asked, pair.output)
             yield from ((text,) for text in beside)
 
-        def exchanges() -> Iterator[tuple[str, ...]]:
-            # Many conversations end alike ("Thank you"), so a row with turns of its own is another conversation.
-            for is_test, pair in zip(of_test, pool.texts(), strict=True):
-                yield ("" if is_test or pair.asked != pair.input else f"{pair.input}\n{pair.output}",)
-
         touches = contaminated(rows, held_out.texts, jaccard, held_out.equal_numbers, held_out.inputs_only)
-        names, texts = zip(*held_out.exchanges, strict=True) if held_out.exchanges else ((), ())
-        repeated = contaminated(exchanges, texts, jaccard, held_out.equal_numbers) if texts else {}
+        repeated = repeated_exchanges(pool, held_out, jaccard)
         for number, row in enumerate(pool.survivors()):
-            touch, exchange = None if of_test[number] else touches.get(number), repeated.get(number)
+            touch = None if of_test[number] else touches.get(number)
             reason = _contaminated(touch, held_out)
-            if touch is None and exchange is not None:
-                touch, reason = exchange, Reason("contamination", f"it repeats {names[exchange.held_out]}")
+            if not touch and not of_test[number] and (touch := repeated.get(number)):
+                reason = Reason("contamination", f"it repeats {held_out.exchanges[touch.held_out][0]}")
             yield step.verdict(row.pair_id, touch is None, touch and touch.similarity, reason)
 
     step = named(look, CONTAMINATION, known.settings(jaccard), final=True)
