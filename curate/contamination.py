@@ -9,10 +9,10 @@ from __future__ import annotations
 import codecs
 import csv
 import io
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
@@ -110,29 +110,15 @@ def with_generated_inputs(pool: Pool, held_out: HeldOut) -> HeldOut:
     return held_out._replace(texts=(*held_out.texts, *written), names=(*held_out.names, *names))
 
 
-class HasExchange(Protocol):
-    """The last question of a row, and its output."""
-
-    @property
-    def input(self) -> str: ...
-    @property
-    def output(self) -> str: ...
-
-
-def repeated_exchanges(
-    pairs: Callable[[], Iterable[HasExchange]], held_out: HeldOut, jaccard: float
-) -> dict[int, tuple[float, str]]:
-    """The rows that repeat the last exchange of a test conversation, whatever stands before it: by index, the
-    similarity and the name of what is repeated."""
-    if not held_out.exchanges:
-        return {}
-    names, texts = zip(*held_out.exchanges, strict=True)
+def repeated_exchanges(pool: Pool, held_out: HeldOut, jaccard: float) -> dict[int, Overlap]:
+    """The accepted rows that are the last exchange of a test conversation. A row with turns of its own is another
+    conversation: many end alike ("Thank you")."""
 
     def rows() -> Iterator[tuple[str, ...]]:
-        return ((f"{pair.input}\n{pair.output}",) for pair in pairs())
+        return (("" if pair.asked != pair.input else f"{pair.input}\n{pair.output}",) for pair in pool.texts())
 
-    touches = contaminated(rows, texts, jaccard, held_out.equal_numbers)
-    return {number: (touch.similarity, names[touch.held_out]) for number, touch in touches.items()}
+    texts = [text for _, text in held_out.exchanges]
+    return contaminated(rows, texts, jaccard, held_out.equal_numbers) if texts else {}
 
 
 class HeldOutMatch(NamedTuple):

@@ -206,9 +206,10 @@ class Judge:
 
 
 async def open_judge(
-    project: Project, store: Store, names: Sequence[str], stack: AsyncExitStack, say: Say
+    project: Project, store: Store, names: Sequence[str], stack: AsyncExitStack, say: Say, stage: str = STAGE
 ) -> Judge | None:
-    """Open the judges of these names under `[teachers]` until `stack` is closed; None without names.
+    """Open the judges of these names under `[teachers]` until `stack` is closed; None without names. What they cost is
+    recorded under `stage`.
 
     No request is sent and no key is read before there is a row to judge. Raises PromptError.
     """
@@ -218,7 +219,7 @@ async def open_judge(
     for name in dict.fromkeys(names):
         settings = await asyncio.to_thread(teachers.identified, spec.teachers[name], say)
         endpoint = await stack.enter_async_context(teachers.opened(settings, say))
-        ledgers.append(Ledger(store, endpoint, settings, stage=STAGE))
+        ledgers.append(Ledger(store, endpoint, settings, stage=stage))
         stack.push_async_exit(ledgers[-1].settle_refusals)
     return Judge(
         tuple(ledgers),

@@ -220,14 +220,13 @@ def decontaminate(
             yield from ((text,) for text in beside)
 
         touches = contaminated(rows, held_out.texts, jaccard, held_out.equal_numbers, held_out.inputs_only)
-        exchanges = repeated_exchanges(pool.texts, held_out, jaccard)
+        repeated = repeated_exchanges(pool, held_out, jaccard)
         for number, row in enumerate(pool.survivors()):
             touch = None if of_test[number] else touches.get(number)
-            if touch is None and not of_test[number] and number in exchanges:
-                similarity, name = exchanges[number]
-                yield step.verdict(row.pair_id, False, similarity, Reason("contamination", f"it repeats {name}"))
-                continue
-            yield step.verdict(row.pair_id, touch is None, touch and touch.similarity, _contaminated(touch, held_out))
+            reason = _contaminated(touch, held_out)
+            if not touch and not of_test[number] and (touch := repeated.get(number)):
+                reason = Reason("contamination", f"it repeats {held_out.exchanges[touch.held_out][0]}")
+            yield step.verdict(row.pair_id, touch is None, touch and touch.similarity, reason)
 
     step = named(look, CONTAMINATION, known.settings(jaccard), final=True)
     return step

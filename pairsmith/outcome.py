@@ -18,6 +18,7 @@ from schemas.money import dollars
 from schemas.records import Counts, Json, Receipt, Usage
 
 ENDLESS = 32_768  # tokens of an answer that runs to the model's own limit: the maximum output of many models
+EVALUATED = "evaluate.teacher"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,7 +159,8 @@ class ForecastOutcome(CommandOutcome):
     throttled: int = 0
     """How often the server refused a request of the pilot because of a rate limit."""
     judges: tuple[str, ...] = ()
-    """The keys of the spec that name judges. The pilot asks no judges, so no line includes them."""
+    """The keys of the spec that name judges, or another teacher to compare with (`EVALUATED`). The pilot asks none of
+    them, so no line includes them."""
     lines: tuple[Json, ...] = ()
     whole: Json = field(default_factory=dict)
     usd_elsewhere: float = 0.0
@@ -169,17 +171,19 @@ class ForecastOutcome(CommandOutcome):
 
     @property
     def note(self) -> str:
-        """What these figures do not include: judges, answers without a limit, and waiting for a rate limit. Empty if
-        everything is included."""
+        """What these figures do not include: judges, a teacher that is only evaluated, answers without a limit, and
+        waiting for a rate limit. Empty if everything is included."""
         of_judges = unlimited = limited = ""
         if self.throttled:
             limited = (
                 f"The server limits the rate of requests ({self.throttled} of the pilot's were told to wait), so the "
                 "run may take longer than this; teacher.requests_per_minute makes the forecast include the limit. "
             )
-        if self.judges:
-            of_judges = (
-                f"These figures do not include the judges in {' and '.join(self.judges)}: a judge is sent style, input "
+        if EVALUATED in self.judges:
+            of_judges = f"These figures do not include {EVALUATED}, which is sent every test input. "
+        if judges := [key for key in self.judges if key != EVALUATED]:
+            of_judges += (
+                f"These figures do not include the judges in {' and '.join(judges)}: a judge is sent style, input "
                 "and output of every row that passes the gates, or of a test answer, which may cost more than the "
                 "rest. "
             )
@@ -306,6 +310,7 @@ class TrainOutcome(StageOutcome):
     `train_seconds` is how long the training took, even if its result was reused (`reused`)."""
 
     base: str = ""
+    objective: str = "sft"
     train_rows: int = 0
     validation_rows: int = 0
     steps: int = 0

@@ -2,7 +2,7 @@
 including what the stage before it produced.
 
 The inputs of a stage are a table of the settings that differ from their defaults, and of files by their content. So a
-project that was copied, moved or cloned counts as done as before, and the cause of a change can be named. Running a
+project that was copied or moved counts as done as before, and the cause of a change can be named. Running a
 finished stage again does no harm: each stage reuses its own finished work.
 """
 

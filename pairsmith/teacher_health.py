@@ -198,7 +198,12 @@ def _longest_and_shortest(project: Project, way: Purpose) -> tuple[Messages, Mes
         return None
     kind = Backward if way == "backward" else Forward
     try:
-        seeds = [seed for seed in read_seeds(project.spec.seeds, project.folder).seeds if seed.kind in kind.takes]
+        seeds = [*read_seeds(project.spec.seeds, project.folder).seeds]
+        if way == "evaluate":  # a teacher that is only evaluated is asked about pairs too
+            seeds = [
+                seed.model_copy(update={"kind": "input", "text": seed.asked}) for seed in seeds if seed.kind != "output"
+            ]
+        seeds = [seed for seed in seeds if seed.kind in kind.takes]
         if not seeds:
             return None
         seeds.sort(key=lambda seed: len(seed.text or ""))

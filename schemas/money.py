@@ -114,8 +114,10 @@ def sum_if_known(amounts: Iterable[float | None]) -> float | None:
     return None if None in listed else sum(amount or 0.0 for amount in listed)
 
 
-def per_row(cost: Cost, rows: int) -> float | None:
-    """US dollars per row; None if there are no rows or if any part of the cost is unknown."""
+def per_row(costs: Iterable[Cost], rows: int) -> float | None:
+    """US dollars per row, without what evaluations cost; None if there are no rows or if any part of the cost is
+    unknown."""
+    cost = total(cost for cost in costs if cost.stage != "evaluate")
     return None if cost.total is None or not rows else exact(cost.total / rows)
 
 

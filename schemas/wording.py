@@ -29,3 +29,8 @@ def cut(text: str, most: int) -> str:
 def capital(sentence: str) -> str:
     """The sentence with a capital first letter."""
     return sentence[:1].upper() + sentence[1:]
+
+
+def examples(number: int, objective: str) -> str:
+    """`44 rows`, or `44 preferences` for a training that compares answers (`train.objective`)."""
+    return counted(number, "row", "rows") if objective == "sft" else counted(number, "preference", "preferences")

@@ -15,7 +15,7 @@ from schemas.files import files_in, replaced, sha256
 from schemas.html_table import html_table
 from schemas.records import Artifact, Record, content_id
 from schemas.spec import TrainSettings
-from schemas.wording import counted
+from schemas.wording import counted, examples
 
 R = TypeVar("R", bound=Record)
 RECORD = "training.json"
@@ -116,7 +116,7 @@ class TrainResult(Record):
         losses = f"loss {self.curve[0].loss:.2f} to {self.curve[-1].loss:.2f}" if self.curve else "no loss"
         if self.validation and self.kept_loss is not None:
             losses += f", on validation {self.validation[0].loss:.2f} to {self.kept_loss:.2f}"
-        rows, steps = counted(self.train_rows, "row", "rows"), counted(self.steps, "step", "steps")
+        rows, steps = examples(self.train_rows, self.settings.objective), counted(self.steps, "step", "steps")
         return f"TrainResult({self.base} on {rows}, {steps}: {losses}, in {self.folder or self.adapter_id})"
 
     def _repr_html_(self) -> str:

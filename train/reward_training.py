@@ -211,7 +211,7 @@ def with_near_questions(
 
 
 def is_held_out(input: str) -> bool:
-    """Whether the model is tested on this input: a quarter of them, by hash, so that adding preferences moves none."""
+    """Whether the model is tested on this input: a quarter of them, by hash, so that adding other inputs moves none."""
     return int(content_id("reward-test", input)[:8], 16) % _HELD_OUT == 0
 
 

@@ -68,7 +68,7 @@ class ModelVerdict(Record):
     """`decision` is about shipping the tuned model, `fine_tune` about fine-tuning at all, each with its reasons;
     `flips_when` lists what would change them. `break_even` is the number of calls per month at which every $100 per
     month spent on serving the tuned model is paid back compared with the teacher; None if the teacher has no price, or
-    was not measured."""
+    if one of the two was not measured."""
 
     decision: Decision
     fine_tune: FineTune
@@ -395,6 +395,9 @@ def _break_even(evaluation: Evaluation) -> tuple[float | None, int | None, list[
         return None, None, [*quality, "the teacher's price is not known, so there is no break-even point"]
     if price == 0:
         return price, None, [*quality, "the teacher's price is 0 (free), so cost is no reason for your own model"]
+    tuned = evaluation.system(TUNED)
+    if tuned.sampled.pass_rate is None and tuned.greedy.pass_rate is None:
+        return price, None, quality
     calls = round(_MONTHLY_USD / price * 1000)
     at = f" at the current price ({teacher.priced_by}), because what they cost one by one was not recorded"
     at = at if teacher.priced_by else ""

@@ -62,7 +62,7 @@ def status_of(project: Project, store: Store | None) -> dict[str, Any]:
         **_seeds_and_pairs(store, generated),
         "ledger": {
             **spent.as_json(),
-            "usd_per_accepted_row": per_row(spent, curated.counts.accepted if curated else 0),
+            "usd_per_accepted_row": per_row(costs, curated.counts.accepted if curated else 0),
             "max_usd": project.spec.budget.max_usd,
             "costs": [cost.as_json() for cost in costs],
         },

@@ -42,9 +42,10 @@ def headline(evidence: Evidence) -> str:
     if evidence.evaluation is not None:
         return proof.headline(evidence.evaluation)
     if rows := evidence.counts("curate"):
+        lacks = "The evaluation's files are missing" if evidence.counts("evaluate") else "There is no evaluation yet"
         return (
             f"{count(rows.accepted)} of {counted(rows.rows_in, 'row', 'rows')} accepted."
-            " There is no evaluation yet, so nothing here shows that a model is better."
+            f" {lacks}, so nothing here shows that a model is better."
         )
     if rows := evidence.counts("generate"):
         return f"{counted(rows.rows_in - rows.failed, 'pair', 'pairs')} generated; none has been curated yet."
@@ -80,7 +81,7 @@ def key_figures(evidence: Evidence) -> list[tuple[str, str, str]]:
     spent = total(evidence.costs)
     usage_note = f"{count(spent.usage.prompt_tokens + spent.usage.completion_tokens)} tokens, "
     usage_note += counted(spent.requests, "request", "requests")
-    if each := per_row(spent, rows.accepted if rows else 0):
+    if each := per_row(evidence.costs, rows.accepted if rows else 0):
         usage_note += f", {dollars(each)} per accepted row"
     measured = [evaluation.group_note, f"{counted(evaluation.samples, 'sample', 'samples')} each"] if evaluation else []
     return [
@@ -187,14 +188,14 @@ def learning_curve(curve: LearningCurve) -> list[str]:
     return [f"{capital(line)}." for line in curve_in_words(curve)]
 
 
-def kind_of_loss(training: TrainResult) -> str:
-    """What the numbers of a training curve are."""
+def kind_of_loss(objective: str) -> str:
+    """What the numbers of a training curve are (`train.objective`)."""
     return {
         "sft": "Loss is the mean per answer token, in nats; prompt tokens carry no loss.",
         "dpo": "Loss is that of a preference, in nats: 0.69 if the better answer has gained nothing on the worse one"
         " since the supervised training.",
         "orpo": "Loss is the mean per token of the better answer plus the weighted loss of the preference, in nats.",
-    }[training.settings.objective]
+    }[objective]
 
 
 def training_facts(training: TrainResult) -> list[tuple[str, str]]:
@@ -254,7 +255,7 @@ def limits(evidence: Evidence) -> list[str]:
     if evidence.scorer is not None:
         sentences.append(
             "A score is a model's opinion of which of two answers to one input is better. It was not compared with"
-            " human judgement here, and accepted rows carry no certificate."
+            f" human judgement here{'' if evidence.certificate else ', and accepted rows carry no certificate'}."
         )
     sentences.append(
         "Costs are the charges reported by the provider, otherwise tokens times the prices of the spec or of the price"

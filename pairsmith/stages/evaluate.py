@@ -74,7 +74,7 @@ def evaluate(
             # may take minutes, and reports progress
             find_vllm_python(spec.evaluate.vllm_python, gpu=has_gpu(), say=say)
         _say_all(say, (*_caveats(project, store, measurement), *_planned_requests(measurement, folder)))
-        judges = partial(open_judge, project, store, spec.evaluate.judges, say=say)
+        judges = partial(open_judge, project, store, spec.evaluate.judges, say=say, stage="evaluate")
         measured = run(measure_or_load(measurement, store, folder, lambda t: opened(t, say), progress, judges))
         _say_all(say, (f"warning: {sentence}" for sentence in describe_refusals(measured)))
         path, digest = project.inside(Path(measured.path)), sha256(Path(measured.path))

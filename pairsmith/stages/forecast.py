@@ -17,7 +17,7 @@ from curate.rows import CONTAMINATION, DUPLICATE, SPLIT
 from curate.split import max_kept_per_input, max_test_inputs, seed_split
 from curate.steps import CERTIFIED, SELECTED, best, decontaminate, id_of, steps_for
 from pairsmith import teachers
-from pairsmith.outcome import ForecastOutcome, GenerateOutcome
+from pairsmith.outcome import EVALUATED, ForecastOutcome, GenerateOutcome
 from pairsmith.pilot_costs import SeedCost, costs_of, hull, scaled, seed_cost, sum_ranges
 from pairsmith.plan import pinned, why_not
 from pairsmith.preflight import refuse_base, run_preflight
@@ -142,7 +142,7 @@ def forecast(
 def nothing_to_generate(left_out: str) -> NoWork:
     """The error of a forecast or preview if no seed needs a teacher."""
     return NoWork(
-        "nothing is generated from these seeds, so no teacher would be asked.",
+        f"nothing is generated from these seeds, so there is nothing to {left_out}.",
         why="They already have outputs, or all of them are test inputs.",
         fix=f"`pairsmith run` works without a {left_out}; `pairsmith doctor` shows whether there are enough seeds.",
     )
@@ -265,7 +265,9 @@ def _line(stage: str, way: str, measured: dict[str, Range | None], seeds: int) -
 def _judges(project: Project) -> tuple[str, ...]:
     spec = project.spec
     named = {"curate.judge.teachers": spec.curate.judge.teachers, "evaluate.judges": spec.evaluate.judges}
-    return tuple(key for key, names in named.items() if names)
+    of_judges = tuple(key for key, names in named.items() if names)
+    measured = spec.teacher_name("evaluate") != spec.teacher_name("forward")
+    return (*of_judges, EVALUATED) if measured else of_judges
 
 
 def _limited_rows(forecast: Json, project: Project, seeds: Sequence[Seed]) -> Json:

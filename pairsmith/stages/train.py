@@ -23,7 +23,7 @@ from schemas.records import Counts
 from schemas.spec import TrainSettings
 from schemas.store import Store
 from schemas.store.latest import latest
-from schemas.wording import capital, counted
+from schemas.wording import capital, counted, examples
 
 if TYPE_CHECKING:
     from train.base_model import Base
@@ -154,6 +154,7 @@ def _with_result(outcome: TrainOutcome, result: TrainResult, path: str) -> Train
         began_with=start.adapter_id if start else "",
         began_with_digests=_digests_of(start) if start else {},
         base=result.base,
+        objective=result.settings.objective,
         train_rows=result.train_rows,
         validation_rows=result.validation_rows,
         steps=result.steps,
@@ -225,7 +226,7 @@ def summary(outcome: TrainOutcome) -> list[tuple[str, str]]:
     """Steps, losses and the path of the adapter."""
     from train.results import no_gain_warning
 
-    rows, steps = counted(outcome.train_rows, "row", "rows"), counted(outcome.steps, "step", "steps")
+    rows, steps = examples(outcome.train_rows, outcome.objective), counted(outcome.steps, "step", "steps")
     took = f"{rows}, {steps} in {clock(outcome.train_seconds)}"
     lines = [("trained", f"{outcome.base} on {took}{' (reused from an earlier run)' if outcome.reused else ''}")]
     if outcome.first_loss is not None and outcome.last_loss is not None:

@@ -210,6 +210,11 @@ def test_a_teacher_that_only_the_evaluation_names_is_measured(tmp_path: Path) ->
         assert (spec_of.needs_teacher, spec_of.measures_teacher) == (False, measured)
         (check,) = [check for check in findings(tmp_path, ()) if check.about == "teacher"]
         assert (check.state == "fail", "not needed" in check.what) == (measured, not measured)
+    with LoopbackTeacher(models=("large",)) as teacher:
+        (tmp_path / "pairsmith.toml").write_text((spec + named).replace("http://127.0.0.1:9/v1", teacher.url))
+        asked = [check.what for check in findings(tmp_path, (), ask=True) if check.about == "answer"]
+        assert [request.prompt for request in teacher.asked] == ["where is my parcel?"]
+    assert "where is my parcel?, at length" in asked[0]
 
 
 def test_gates_are_tried_on_outputs_in_the_form_that_rows_store(tmp_path: Path) -> None:

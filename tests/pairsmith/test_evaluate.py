@@ -58,6 +58,8 @@ def test_results_show_themselves_in_a_line(tmp_path: Path) -> None:
     )
     assert repr(trained).startswith(line)
     assert repr(trained) == str(trained)
+    preferred = trained.model_copy(update={"settings": trained.settings.model_copy(update={"objective": "orpo"})})
+    assert f"on {trained.train_rows} preferences, 56 steps" in repr(preferred)
     assert len(repr(trained)) < 250
     assert trained._repr_html_().count("<tr>") == 1 + len(trained.validation)
     assert len(repr(evaluation)) < 250

@@ -238,7 +238,7 @@ def test_the_forecast_mentions_a_target_of_accepted_rows(
     assert sentence in " ".join(shown.split())
 
 
-def test_the_forecast_says_that_it_excludes_judges(
+def test_the_forecast_says_that_it_excludes_judges_and_another_evaluated_teacher(
     teacher: LoopbackTeacher, make_project: Callable[..., Project]
 ) -> None:
     """In a project whose judge read each row, the forecast presented a quarter of the bill as the cost of the whole
@@ -247,7 +247,9 @@ def test_the_forecast_says_that_it_excludes_judges(
     assert "judge" not in project.run("forecast", "--seeds", "5").stdout
     judge = ["--set", f"teachers.careful={{url='{teacher.url}', model='careful'}}"]
     named = ["--set", "curate.judge.teachers=['careful']", "--set", "evaluate.judges=['careful']"]
+    named += ["--set", "evaluate.teacher='careful'"]
     shown = " ".join(project.run("forecast", "--seeds", "5", *judge, *named).stdout.split())
+    assert "These figures do not include evaluate.teacher, which is sent every test input." in shown
     assert "These figures do not include the judges in curate.judge.teachers and evaluate.judges" in shown
 
 

@@ -131,6 +131,31 @@ def test_the_last_exchange_of_a_test_conversation_is_no_training_row(tmp_path: P
     assert "it repeats the last exchange of test seed" in state.reason.detail
 
 
+def test_conversations_that_end_like_a_test_conversation_are_training_rows(tmp_path: Path) -> None:
+    """Every training conversation that ended as a test conversation did ("Thank you", "You are welcome") was rejected,
+    whatever it was about: 160 of 200 in a set of chats with customers."""
+    thanks = ("Thank you, that helped me a lot.", "You are welcome! Please contact us again at any time.")
+    for use, things in (("test", ("kettle", "lamp")), ("train", ("radio", "sofa", "clock"))):
+        chats = [
+            [f"My {thing} arrived without its {thing} cover.", f"We will post the cover of the {thing}.", *thanks]
+            for thing in things
+        ]
+        rows = [
+            {"messages": [{"role": ("user", "assistant")[at % 2], "content": text} for at, text in enumerate(chat)]}
+            for chat in chats
+        ]
+        (tmp_path / f"{use}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / SPEC_NAME).write_text(
+        '[task]\nname = "t"\nkind = "reply"\nstyle = "Be kind."\n[review]\nenabled = false\n'
+        + "".join(
+            f'[[seeds]]\npath = "{use}.jsonl"\nkind = "conversation"\nuse = "{use}"\n' for use in ("test", "train")
+        )
+    )
+    running = Project(tmp_path)
+    running.generate()
+    assert "contamination" not in running.curate().reasons
+
+
 def test_a_teacher_that_writes_one_input_for_all_outputs_is_named(tmp_path: Path) -> None:
     """All its rows repeat a test input then, and the advice was to name the column that says which seeds belong
     together."""

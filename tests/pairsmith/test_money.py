@@ -92,7 +92,16 @@ def test_an_amount_in_json_has_no_rounding_error() -> None:
     """Ten requests of $0.0001 cost 0.001, not 0.0010000000000000002."""
     cost = total([Cost(requests=1, usd=0.0001)] * 10)
     assert cost.usd != 0.001
-    assert (cost.total, cost.as_json()["usd_known"], per_row(cost, 10)) == (0.001, 0.001, 0.0001)
+    assert (cost.total, cost.as_json()["usd_known"], per_row([cost], 10)) == (0.001, 0.001, 0.0001)
+
+
+def test_evaluations_are_no_cost_of_accepted_rows() -> None:
+    """A project of imported pairs, whose only cost was its evaluation, showed a price per row of pairs that cost
+    nothing."""
+    measured = Cost(stage="evaluate", requests=3, usd=0.5, unpriced=1)
+    assert per_row([measured], 10) == 0
+    assert per_row([measured, Cost(stage="generate", requests=1, usd=0.1)], 10) == 0.01
+    assert per_row([measured, Cost(stage="generate", requests=1, unpriced=1)], 10) is None
 
 
 def test_the_total_is_itemised_by_stage_teacher_and_prompt(project: Project) -> None:

@@ -484,12 +484,20 @@ def test_a_failed_command_is_shown_beside_the_last_success(project: Project, don
     assert "The last pairsmith curate did not finish: the scorer's endpoint is gone." in _Page(render(evidence)).text
 
 
+def test_only_rows_without_a_certificate_are_said_to_carry_none(project: Project, done: Store) -> None:
+    """The last section said so of certified rows too, a few sections below their certificate."""
+    evidence = gather(project, done)
+    assert "carry no certificate" in " ".join(sentences.limits(evidence))
+    assert "carry no certificate" not in " ".join(sentences.limits(replace(evidence, certificate={"valid": True})))
+
+
 def test_missing_files_are_reported(project: Project, done: Store) -> None:
     """An evaluation whose file was deleted is not called 'not run', and a missing curve leaves the other facts."""
     (project.folder / "evaluations" / "one.json").unlink()
     (project.folder / "adapters" / "one" / "training.json").unlink()
     text = _Page(render(gather(project, done))).text
     assert "Evaluation has run, but its output files are missing." in text
+    assert "The evaluation's files are missing, so nothing here shows" in text
     assert "The curve is missing" in text
     assert "4,884,480 trainable parameters" in text
 

@@ -135,6 +135,7 @@ def test_every_page_uses_the_current_adapter(scene: tuple[TestClient, Project, S
     assert "Not up to date: generate is due (" in page
     page = client.get("/p/whole/training").text
     assert f"{FIRST[:8]}</a> current" in page
+    assert "Loss is the mean per answer token" in page
     assert client.post("/p/whole/talk", data={"text": "a kite"}).status_code == 200
     assert [name.rpartition("::")[2] for name in talked_to] == [FIRST[:8], FIRST[:8]]
     assert [name.partition(":")[0] for name in talked_to] == ["ft", "base"]

@@ -550,9 +550,12 @@ def test_a_teacher_without_a_complete_answer_has_no_break_even() -> None:
 
 
 def test_a_model_without_a_complete_answer_does_not_ship() -> None:
-    """If every answer of the tuned model was cut, the advice is about that model only."""
-    seen = verdict(evaluation(cut="tuned"))
+    """If every answer of the tuned model was cut, the advice is about that model only. Serving it pays nothing back,
+    however many calls there are."""
+    seen = verdict(evaluation(cut="tuned", teacher=0.9, teacher_usd=0.12))
     assert (seen.decision, seen.fine_tune) == ("do not ship", "not enough evidence")
+    assert (seen.break_even, seen.teacher_usd_per_1000) == (None, 2.0)
+    assert not any("paid back" in line for line in seen.because)
     assert [line.partition(" gave")[0] for line in seen.flips_when] == ["tuned"]
 
 

@@ -29,7 +29,7 @@ from pairsmith.style.numbers import count, share_of
 from schemas.errors import PairsmithError, SpecError, UsageError
 from schemas.money import dollars, per_row
 from schemas.project import Project
-from schemas.wording import capital, counted
+from schemas.wording import capital, counted, examples
 
 router = page_router()
 _left: dict[tuple[Path, str | None], tuple[Project, object, int]] = {}
@@ -122,14 +122,14 @@ def overview(caller: Annotated[Caller, needs(Right.see_project)], project: str, 
     now = snapshot(request, project).for_job(planned)
     progress = job_progress(job)
     c, spent = now.counts, now.spent
-    each = per_row(spent, c.accepted)
+    each = per_row(now.costs, c.accepted)
     sum_, _, unknown = words.spent(now).partition(", ")
     training, judged = now.last("train"), now.last("curate")
     share = share_of(c.accepted, c.rows_in) if judged else "not judged yet"
     asked = counted(spent.requests, "request", "requests") if spent.requests else "no requests yet"
     trained = words.ago(training.started + timedelta(seconds=training.seconds)) if training else "—"
     rows = training.facts.get("train_rows", training.counts.accepted) if training else 0
-    trained_on = f"on {counted(rows, 'row', 'rows')}" if training else "not trained yet"
+    trained_on = f"on {examples(rows, training.facts.get('objective', 'sft'))}" if training else "not trained yet"
     figures = [
         (
             "rows accepted",

@@ -11,7 +11,7 @@ from fastapi import Request, Response
 from markupsafe import Markup, escape
 from pydantic import ValidationError
 
-from pairsmith.report.sentences import curve, training_facts
+from pairsmith.report.sentences import curve, kind_of_loss, training_facts
 from pairsmith.serve.access import Viewer
 from pairsmith.serve.job import Job
 from pairsmith.serve.pages import words
@@ -30,7 +30,7 @@ from pairsmith.serve.state import state_of
 from pairsmith.style.numbers import count, duration, rounded
 from schemas.records import Artifact
 from schemas.store.latest import latest
-from schemas.wording import counted
+from schemas.wording import counted, examples
 from train.results import Step, TrainResult, Validation
 
 router = page_router()
@@ -63,6 +63,7 @@ def training(caller: Viewer, project: str, request: Request, adapter: str | None
         figures=_figures(progress) if live else [],
         steps=steps,
         validation=validation,
+        kind_of_loss=_kind_of_loss(now, job, result),
         curve_says=_curve_caption(steps, validation),
         result=result,
         facts=training_facts(result) if result else [],
@@ -93,7 +94,7 @@ def _heading(now: Snapshot, result: TrainResult | None, adapters: list[Artifact]
         return f"No model has been trained yet{now.prerequisite('train')}."
     if result is None:
         return f"{counted(len(adapters), 'adapter', 'adapters')} trained."
-    sentence = f"Trained on {counted(result.train_rows, 'row', 'rows')} in {duration(result.seconds)}"
+    sentence = f"Trained on {examples(result.train_rows, result.settings.objective)} in {duration(result.seconds)}"
     if result.validation:
         first, after = result.validation[0].loss, result.kept_loss
         return f"{sentence}; validation loss went from {rounded(first, 2)} to {rounded(after, 2)}."
@@ -105,6 +106,14 @@ def _of_training(progress: JobProgress | None) -> JobProgress | None:
     return progress if progress and progress.stage.startswith("train") else None
 
 
+def _kind_of_loss(now: Snapshot, job: Job | None, result: TrainResult | None) -> str:
+    """What the losses on the page are; empty while a training runs whose losses are of several kinds."""
+    if result:
+        return kind_of_loss(result.settings.objective)
+    alone = now.project.spec.train.objective == "sft" and not (job and job.command == "train-reward")
+    return kind_of_loss("sft") if alone else ""
+
+
 def _figures(reported: JobProgress | None) -> list[tuple[str, str, str]]:
     if (progress := _of_training(reported)) is None:
         return []
@@ -114,7 +123,7 @@ def _figures(reported: JobProgress | None) -> list[tuple[str, str, str]]:
     speed = f"{count(progress.tokens_per_s)} tok/s" if progress.tokens_per_s else "not known yet"
     return [
         ("step", count(progress.done), f"of {count(progress.total)}" if progress.total else ""),
-        ("loss", rounded(loss, 2), f"epoch {numbers['epoch']:.2f}" if "epoch" in numbers else "mean per learned token"),
+        ("loss", rounded(loss, 2), f"epoch {numbers['epoch']:.2f}" if "epoch" in numbers else ""),
         (
             "memory",
             f"{rounded(memory)} GiB" if memory else "—",
