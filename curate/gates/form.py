@@ -188,7 +188,9 @@ def _find_loop(
     clauses = [clause for part in _CLAUSE_END.split(fold(text)) if " " in (clause := " ".join(part.split()))]
     if len(clauses) - len(set(clauses)) > 1:
         clause, times = Counter(clauses).most_common(1)[0]
-        if times >= (5 if "\n" in text and len(clause.split()) == 2 else 3):
+        one, *others = clause.split()
+        short = len(others) == 1 and ("\n" in text or one == others[0])  # in verse, or `choo choo`
+        if times >= (5 if short else 3):
             return f"the phrase {quote(clause)} occurs {times} times"
     if often and len(tokens) >= 12:
         of_content = [
@@ -326,7 +328,8 @@ def echo(
         echoed = rejected("echo", f"it is the input with {more} added", new)
         plain, now = ([word for word in side if word not in filler(language)] for side in (input, output))
         asking = lexicon(language).words("asking").intersection(output).difference(input)
-        if plain == now and (kind == "reply" or asking):
+        polite = any(says(code, "manners", fold(style)) for code in ("en", language))
+        if plain == now and (kind == "reply" or (asking and not polite)):
             return echoed
         if asks_for_corrections or (kind != "reply" and _is_corrected(given, text, language)):
             return passed("the input was a finished text, and this corrects it", new)
