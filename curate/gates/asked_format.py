@@ -218,8 +218,8 @@ _KIN = {
     ("bash", "python"),
 }
 _LANGUAGES = re.compile(
-    r"(?<![a-z./])(?:(?<=[ie][nm] )go(?=[.,;\n]|\Z)|go(?=\scode)|python|javascript|typescript|sql|bash|shell|java|kotlin"
-    r"|rust|golang|php|ruby|perl|swift|haskell|scala|lua|julia|c\+\+|c#|html|css|react|django|pandas|node|jquery|vue|mongodb|excel)(?![a-z])"
+    r"(?<![a-z./])(?:(?<=[ie][nm] )go(?=[.,;\n]|\Z)|go(?=\scode)|python|javascript|typescript|sql|bash|shell|java"
+    r"|kotlin|rust|golang|php|ruby|perl|swift|haskell|scala|lua|julia|c\+\+|c#|html|css|react|django|pandas|node|jquery|vue|mongodb|excel)(?![a-z])"
 )
 _CODE = {
     "python": re.compile(

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from curate.gates import Judgement, judge_text
+from curate.gates.language import mixed_language
 from tests.curate.test_gate_rates import Row, steps_of
+from tests.curate.tiny import pair
 
 ROWS: list[Row] = [
     json.loads(line) for line in (Path(__file__).parent / "rare_defects.jsonl").read_text("utf-8").splitlines()
@@ -41,3 +43,23 @@ def test_good_row_close_to_a_rare_defect_is_left_alone(defect: str) -> None:
     good = [row for row in ROWS if row["defect"] == defect and row["good"]]
     assert len(good) >= 3
     assert [(row["output"], one) for row in good if is_found(one := judged_by_its_gate(row))] == []
+
+
+@pytest.mark.parametrize(
+    ("language", "text", "good"),
+    [
+        ("de", "Das Kind saß ganz still in der Ecke und las ein Buch.", True),
+        ("fr", "Elle travaille au sein de notre équipe depuis longtemps.", True),
+        ("fr", "Dans la forêt vit un ours brun avec ses petits.", True),
+        ("nl", "Door de vorst zijn de wegen vanmorgen erg glad.", True),
+        ("pl", "Nasz lot do Krakowa jest opóźniony.", True),
+        ("cs", "Na stole leží modré pero a sešit.", True),
+        ("id", "Besok ada tes bahasa di sekolah kami.", True),
+        ("sv", "Kursen är stängd wegen sjukdom.", False),
+        ("de", "Die Kasse schließt about eine Stunde früher.", False),
+        ("pl", "Lot do Krakowa jest opóźniony wegen mgły.", False),
+    ],
+)
+def test_word_that_two_languages_have_is_not_a_slip(language: str, text: str, good: bool) -> None:
+    """`still`, `sein`, `wegen`, `lot` and `pero` are words of the text's own language; elsewhere they are found."""
+    assert mixed_language(pair("x", text), language, None).keep is good
