@@ -65,19 +65,16 @@ def labelled_answer(style: str, given: str, text: str) -> str:
     if "\n" not in text or not (":" in text or "\uff1a" in text):
         return ""
     label = _answer_label().search(fold(text))
-    if not label or label.start() == 0:
+    if not label or len(_LABEL.findall(fold(text))) > 1:
         return ""
     above = fold(text)[: label.start()].strip()
     known = fold(f"{given}\n{style}")
-    if len(_LABEL.findall(fold(text))) > 1:
-        return ""
-    asked = above.endswith(("?", "\uff1f", "\u061f")) or _question_label().search(above)
+    asked = above.endswith(("?", "\uff1f", "\u061f"))
     return "" if not above or asked or label["name"] in known else label["name"]
 
 
 _answer_label = word_pattern(r"\n\W*(?P<name>(?<![^\W\d_]){answer_labels})\W{0,3}[:\uff1a]")
 _LABEL = re.compile(r"(?m)^\W*[^\W\d_][\w ]{0,20}\W{0,3}[:\uff1a]")
-_question_label = word_pattern(r"(?m)^\W*{question_labels}\W{0,4}(?:\d\W*)?[:\uff1a]")
 
 
 def change_note(style: str, given: str, text: str) -> str:
