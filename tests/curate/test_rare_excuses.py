@@ -12,6 +12,7 @@ from curate.gates.asked_marks import excluded_mark, ignored_case
 from curate.gates.contacts import contacts
 from curate.gates.damage import encoding
 from curate.gates.debris import foreign_markup
+from curate.gates.form import echo
 from curate.gates.making import change_note, labelled_answer
 from curate.gates.repeated_parts import repeated_part
 from tests.curate.tiny import pair
@@ -83,3 +84,10 @@ def test_formats_and_keys_at_their_edges() -> None:
     assert wrong_format("Answer as CSV.", "- yoga\n- swimming") == "csv"
     begin, end = (f"-----{word} PRIVATE KEY-----" for word in ("BEGIN", "END"))
     assert not contacts(pair("give a file", f"{begin}\nMIIEvQIBADAN\n{end}")).keep
+
+
+def test_request_is_no_echo_where_politeness_is_asked_for() -> None:
+    """`Could you please send me the plan?` is what a polite rewriter writes, and an echo in a prompt writer."""
+    asked, text = "Send me the plan.", "Could you please send me the plan?"
+    assert echo(pair(asked, text), "Make it polite.").keep
+    assert not echo(pair(asked, text), "Describe a picture.").keep
