@@ -323,8 +323,7 @@ def echo(
     shared = sum(root in after for root in before) / len(before) if before else 0.0
     mostly_repeated = new < 0.15 and shared >= 0.8 and len(output) <= 1.7 * len(input) + 2
     if kind != "free" and (input == output or mostly_repeated) and not _has_other_form(pair):
-        more = ", ".join(added) or "no content word"
-        echoed = rejected("echo", f"it is the input with {more} added", new)
+        echoed = rejected("echo", f"it is the input with {', '.join(added) or 'no content word'} added", new)
         plain, now = ([word for word in side if word not in filler(language)] for side in (input, output))
         asking = lexicon(language).words("asking").intersection(output).difference(input)
         polite = any(says(code, "manners", fold(style)) for code in ("en", language))
