@@ -174,10 +174,9 @@ def other_code(asked: str, text: str) -> str:
     named = _languages_named(asked)
     if len(named) != 1 or named[0] not in _CODE:
         return ""
-    label = _LABEL.search(text)
-    written = _SAME.get(label[1].casefold(), label[1].casefold()) if label else ""
-    if written in _CODE and written != named[0] and (written, named[0]) not in _KIN:
-        return written
+    labels = [_SAME.get(label, label) for label in map(str.casefold, _LABEL.findall(text))]
+    if named[0] not in labels and (other := next((one for one in labels if one in _LABELS), "")):
+        return "" if (other, named[0]) in _KIN else other
     # A query in a string is part of a program in another language.
     if _CODE[named[0]].search(_STRING.sub(" ", text) if named[0] == "sql" else text):
         return ""
@@ -219,8 +218,8 @@ _KIN = {
     ("bash", "python"),
 }
 _LANGUAGES = re.compile(
-    r"(?<![a-z./])(?:(?<=in )go(?=[.,;\n]|\Z)|go(?=\scode)|python|javascript|typescript|sql|bash|shell|java|kotlin|rust"
-    r"|golang|php|ruby|perl|swift|haskell|scala|lua|julia|c\+\+|c#|html|css|react|django|pandas|node|jquery|vue|mongodb|excel)(?![a-z])"
+    r"(?<![a-z./])(?:(?<=[ie][nm] )go(?=[.,;\n]|\Z)|go(?=\scode)|python|javascript|typescript|sql|bash|shell|java"
+    r"|kotlin|rust|golang|php|ruby|perl|swift|haskell|scala|lua|julia|c\+\+|c#|html|css|react|django|pandas|node|jquery|vue|mongodb|excel)(?![a-z])"
 )
 _CODE = {
     "python": re.compile(
@@ -245,3 +244,4 @@ _CODE = {
 }
 _STRING = re.compile(r"\"{3}[\s\S]*?\"{3}|\"[^\"\n]*\"")
 _LABEL = re.compile(r"```([A-Za-z+#]+)")
+_LABELS = frozenset((*_CODE, "c", "haskell", "julia", "lua", "perl", "scala", "swift"))

@@ -198,7 +198,7 @@ def _heading(text: str, given: str) -> str:
         return first
     bare = count_words(first) <= _MAX_HEADING and not _ENDED.search(first) and not ITEM.match(first)
     capitals = first.isupper() and not first.rstrip().endswith(",")
-    titled = bare and rest.startswith("\n") and not _greets().match(fold(first))
+    titled = bare and rest.startswith("\n") and not greets().match(fold(first))
     longer = count_words(rest) > 2 * count_words(first) and _ENDED.search(rest.rstrip())
     return first if (titled or (capitals and count_words(first) <= _MAX_HEADING)) and longer else ""
 
@@ -225,7 +225,7 @@ _AHEAD = 30  # characters shown before a mark
 
 
 def _greeting(text: str, given: str) -> str:
-    greeting = _greets().match(fold(text))
+    greeting = greets().match(fold(text))
     return greeting[0].strip() if greeting else ""
 
 
@@ -245,7 +245,7 @@ _MARKDOWN = re.compile(
 )
 _EXCLAMATION = re.compile(r"[!\uff01](?!=)")
 _QUESTION = re.compile(r"[?\uff1f\u061f](?![\w=&/])")
-_greets = word_pattern(r"\W*(?:{greet|greets_elsewhere}(?![^\W\u3040-\u9fff\uac00-\ud7a3])|{greets_joined})")
+greets = word_pattern(r"\W*(?:{greet|greets_elsewhere}(?![^\W\u3040-\u9fff\uac00-\ud7a3])|{greets_joined})")
 _closes = word_pattern(r"\W*{sign_offs}(?=\s*(?:[,.!\u3001\u3002\uff0c\uff01]|\Z))")
 _closes_inside = word_pattern(r"(?<=[.!?]\s){sign_offs}(?=,?\s[^.!?\n]{0,40}[.!]?\Z|[.!]?\Z)")
 _subject_line = word_pattern(r"\W*(?:{out_headings})\s?[:\uff1a]")

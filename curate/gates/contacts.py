@@ -24,6 +24,8 @@ _MANY_DIGITS = re.compile(r"\d(?:\D{0,6}\d){5}")
 _MAY_BE_KEY = re.compile(r"\d(?:(?<=[A-Za-z]\d)[\w!@#$%^&*]|(?<=[\w!@#$%^&*]\d)[A-Za-z])")
 _WITH_PASSWORD = re.compile(r"://[^\s/@]*@")
 _TOKEN = re.compile(r"(?<![\w+/.=-])[A-Za-z0-9+/_-]{32,}={0,2}(?![\w/.-])")
+# A capital inside a word, and the ends of digits: many in a random token, few in `test_ExpiredToken_on_2nd_attempt`.
+_CHANGE = re.compile(r"(?<=[a-z])[A-Z]|(?<=[A-Za-z])\d|(?<=\d)[A-Za-z]")
 _PASSWORD = re.compile(
     r"(?<!\S)[\"'`(]?((?=\S*\d)(?=\S*[a-z])(?=\S*[A-Z])[A-Za-z0-9]+[!@#$%^&*?][A-Za-z0-9!@#$%^&*?]+)"
 )
@@ -83,7 +85,8 @@ def _keys(text: str, given: str) -> Iterator[str]:
         yield from (match[0] for match in pattern.finditer(text) if not _is_sample(match[0]) and _is_mixed(match[0]))
     for match in _TOKEN.finditer(text):
         mixed = all(any(map(test, match[0])) for test in (str.isupper, str.islower, str.isdigit))
-        if mixed and entropy(match[0]) >= _MIN_ENTROPY and match[0] not in given and not _is_sample(match[0]):
+        random = mixed and entropy(match[0]) >= _MIN_ENTROPY and 4 * len(_CHANGE.findall(match[0])) >= len(match[0])
+        if random and match[0] not in given and not _is_sample(match[0]):
             yield match[0]
     for match in _PASSWORD.finditer(text):
         if len(match[1]) >= _MIN_PASSWORD and match[1] not in given and not _is_sample(match[1]):

@@ -61,7 +61,7 @@ def repetition(pair: Pair, language: str = "en") -> Judgement:
 
         - one character 12 times in a row
         - a phrase repeated directly: one word 4 times (7 times with commas between), two words 4 times, more 3 times
-        - a clause of two words or more 3 times (in verse, of two words 5 times), unless differing list items share it
+        - a clause of two words or more 3 times (two in verse and `choo choo` 5 times), unless differing items share it
         - a quarter of the words, and at least six, in repeated runs of four
         - a pair of content words 5 times, making up a quarter of the text
         - fewer than 40 % distinct words in a stretch of 100
@@ -188,7 +188,8 @@ def _find_loop(
     clauses = [clause for part in _CLAUSE_END.split(fold(text)) if " " in (clause := " ".join(part.split()))]
     if len(clauses) - len(set(clauses)) > 1:
         clause, times = Counter(clauses).most_common(1)[0]
-        if times >= (5 if "\n" in text and len(clause.split()) == 2 else 3):
+        parts = clause.split()
+        if times >= (5 if len(parts) == 2 and ("\n" in text or parts[0] == parts[1]) else 3):
             return f"the phrase {quote(clause)} occurs {times} times"
     if often and len(tokens) >= 12:
         of_content = [
@@ -292,11 +293,11 @@ def echo(
     than 15 % of the content words are new, 80 % of the input's are present, and the text is not much longer or in
     another form (a list or code made from a sentence). It is rejected if it is the exact input apart from a first
     capital and the last full stop (only flagged for a single clean sentence to rewrite, or if the style asks for
-    corrections), or the input plus words about the request; a reply also if it has the same words, an answer to a free
-    prompt only if it is the exact prompt. Others are flagged, unless at most one word in twenty of a finished sentence
-    changed (a correction). Rejected is also a text with the first six words of the system prompt or of the style (in a
-    reply flagged), unless the input has them too, and a copied worked example (`copied_example`; flagged for kinds of
-    task in which different inputs naturally have one output).
+    corrections), or the input plus words about the request, if the style does not ask to be polite; a reply also if it
+    has the same words, an answer to a free prompt only if it is the exact prompt. Others are flagged, unless at most
+    one word in twenty of a finished sentence changed (a correction). Rejected is also a text with the first six words
+    of the system prompt or of the style (in a reply flagged), unless the input has them too, and a copied worked
+    example (`copied_example`; flagged for kinds of task in which different inputs naturally have one output).
     Not covered: an echo padded with words of its own.
     """
     if number := copied_example(pair, exemplars, language):
@@ -322,11 +323,11 @@ def echo(
     shared = sum(root in after for root in before) / len(before) if before else 0.0
     mostly_repeated = new < 0.15 and shared >= 0.8 and len(output) <= 1.7 * len(input) + 2
     if kind != "free" and (input == output or mostly_repeated) and not _has_other_form(pair):
-        more = ", ".join(added) or "no content word"
-        echoed = rejected("echo", f"it is the input with {more} added", new)
+        echoed = rejected("echo", f"it is the input with {', '.join(added) or 'no content word'} added", new)
         plain, now = ([word for word in side if word not in filler(language)] for side in (input, output))
         asking = lexicon(language).words("asking").intersection(output).difference(input)
-        if plain == now and (kind == "reply" or asking):
+        polite = any(says(code, "manners", fold(style)) for code in ("en", language))
+        if plain == now and (kind == "reply" or (asking and not polite)):
             return echoed
         if asks_for_corrections or (kind != "reply" and _is_corrected(given, text, language)):
             return passed("the input was a finished text, and this corrects it", new)

@@ -207,7 +207,7 @@ def _joining_words(code: str) -> frozenset[str]:
     """Return stop words of three or more letters that only English, German, French or Spanish have, no homographs."""
     listed = _languages_of().items()
     joining = {word for word, codes in listed if len(word) > 2 and set(codes) <= _WIDELY and code not in codes}
-    return frozenset(joining - lexicon("any").words("homographs"))
+    return frozenset(joining - lexicon("any").words("homographs") - lexicon(code).words("homographs"))
 
 
 _WIDELY = frozenset(("en", "de", "fr", "es"))

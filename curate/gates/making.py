@@ -65,19 +65,16 @@ def labelled_answer(style: str, given: str, text: str) -> str:
     if "\n" not in text or not (":" in text or "\uff1a" in text):
         return ""
     label = _answer_label().search(fold(text))
-    if not label or label.start() == 0:
+    if not label or len(_LABEL.findall(fold(text))) > 1:
         return ""
     above = fold(text)[: label.start()].strip()
     known = fold(f"{given}\n{style}")
-    if len(_LABEL.findall(fold(text))) > 1:
-        return ""
-    asked = above.endswith(("?", "\uff1f", "\u061f")) or _question_label().search(above)
+    asked = above.endswith(("?", "\uff1f", "\u061f"))
     return "" if not above or asked or label["name"] in known else label["name"]
 
 
 _answer_label = word_pattern(r"\n\W*(?P<name>(?<![^\W\d_]){answer_labels})\W{0,3}[:\uff1a]")
 _LABEL = re.compile(r"(?m)^\W*[^\W\d_][\w ]{0,20}\W{0,3}[:\uff1a]")
-_question_label = word_pattern(r"(?m)^\W*{question_labels}\W{0,4}(?:\d\W*)?[:\uff1a]")
 
 
 def change_note(style: str, given: str, text: str) -> str:
@@ -86,13 +83,13 @@ def change_note(style: str, given: str, text: str) -> str:
     It is the last paragraph or bracket, or a line with an arrow. Not if the style asks for notes or marks.
     """
     may_have = any(map(text.__contains__, (*_ARROWS, "~~", "\n", ")", "]", "\uff09")))
-    if not may_have or _wants_notes(style) or in_code(text) or in_code(given):
+    if not may_have or _wants_notes(style) or in_code(given):
         return ""
     folded = fold(given)
-    for line in text.splitlines() if any(map(text.__contains__, _ARROWS)) else ():
-        before = _ARROW.match(line)
-        if before and fold(before[1]) in folded and not any(map(given.__contains__, _ARROWS)):
-            return line.strip()
+    if change := _noted_with_arrow(folded, text):
+        return change
+    if in_code(text):
+        return ""
     struck = _STRUCK.search(text)
     if struck and fold(struck[1]) in folded and "~~" not in given:
         return struck[0]
@@ -114,6 +111,22 @@ def change_note(style: str, given: str, text: str) -> str:
     return last[0].strip() if gone and short and apart and around_it else ""
 
 
+def _noted_with_arrow(given: str, text: str) -> str:
+    """Return a line with an arrow from words that the text has no longer to words that it has, or ''.
+
+    A way from place to place, or a list of words and their translations, is the text itself.
+    """
+    if not any(map(text.__contains__, _ARROWS)) or any(map(given.__contains__, _ARROWS)):
+        return ""
+    noted = {line: change for line in text.splitlines() if (change := _ARROW.match(line))}
+    rest = fold("\n".join(line for line in text.splitlines() if line not in noted))
+    for line, change in noted.items():
+        before, after = map(fold, change.groups())
+        if before in given and not _has(rest, before) and _has(rest, after):
+            return line.strip()
+    return ""
+
+
 def _has(text: str, word: str) -> bool:
     return re.search(rf"(?<![^\W\u3040-\u9fff]){re.escape(word)}(?![^\W\u3040-\u9fff])", text) is not None
 
@@ -126,7 +139,10 @@ def _wants_notes(style: str) -> bool:
 _asks_for_notes = listed("asks_for_notes")
 _WORDS = 40  # characters of a quoted word or two
 _ARROWS = ("\u2192", "->", "=>", "\u21d2")
-_ARROW = re.compile(r"\W*([^\W\d_][\w ]{0,30}?)[\"'\u201d\u00bb]?\s*(?:\u2192|[-=]>|\u21d2)\s*\S")
+_ARROW = re.compile(
+    r"\W*([^\W\d_][\w' \u2019]{0,30}?)[\"'\u201d\u00bb*`]*\s*(?:\u2192|[-=]>|\u21d2)"
+    r"\s*[\"'\u201c\u00ab\u201e*`]*(\w(?:[\w' \u2019]{0,30}\w)?)"
+)
 _STRUCK = re.compile(r"~~([^~\n]+)~~")
 _LAST = re.compile(r"\n\s*\n[^\n]+\Z|\n[^\n:\uff1a]{2,30}[:\uff1a][^\n]+\Z|\s[(\[\uff08][^()\[\]\n]+[)\]\uff09]\Z")
 

@@ -96,9 +96,6 @@ def unknown_name(text: str, other: str, language: str, letters: int = 5) -> str:
         for match in pattern.finditer(text):
             if match[1][0].isupper() and _is_new(match[1], given, letters):
                 return match[1]
-    head = _AT_START.match(text) if plain else None
-    if head and head[1][0].isupper() and head[2][0].isupper() and _is_new(head[2], given, letters):
-        return head[1]
     return ""
 
 
@@ -212,7 +209,6 @@ def _is_new(name: str, given: str, letters: int = 5) -> bool:
     return bool(parts) and not any(begin in given for begin in begins)
 
 
-_AT_START = re.compile(rf"\W*({_NAME} ({_NAME} {_NAME})) [^\W\d_A-Z]")
 _SIGNED = re.compile(rf"(?:,\s*\n+|\n\s*\n[^\W\d_][^\n.!?:,]{{6,36}}[^\W\d_]\n+)\s*({_NAME}(?: {_NAME})?)\s*\Z")
 
 

@@ -12,6 +12,7 @@ from functools import cache, lru_cache
 
 from curate.gates.asked_form import asks_for_code
 from curate.gates.asked_format import format_asked
+from curate.gates.asked_marks import greets
 from curate.gates.folding import CACHE_SIZE, SENTENCE_END, fold
 from curate.gates.judgement import Judgement, passed, quote, rejected, sides
 from curate.gates.phrases import all_languages_pattern, fragment, lexicon, list_pattern, phrases, says, words_of
@@ -166,9 +167,10 @@ def _is_template(pattern: re.Pattern[str], text: str, given: str) -> bool:
 
 
 def _is_in_greeting(text: str, match: re.Match[str]) -> bool:
-    """Whether text in square brackets ends the first of several lines like a name in a greeting: `Hej [x],`."""
+    """Whether text in square brackets ends a greeting in the first of several lines: `Hej [x],`."""
     first, _, rest = text.partition("\n")
-    return bool(rest.strip()) and match.start() > 0 and first[match.end() :].strip() in (",", "!", ":")
+    in_place = first[match.end() :].strip() in (",", "!", ":") and greets().match(fold(first[: match.start()]))
+    return bool(rest.strip()) and bool(in_place)
 
 
 def _is_signature(text: str, match: re.Match[str], language: str) -> bool:

@@ -346,8 +346,6 @@ def _untranslated(source: str, text: str, language: str, to: str) -> str:
         if len(part) >= _MIN_SEGMENT and any(w.isalpha() and w[0].islower() and len(w) > 3 for w in part.split()[1:]):
             return part
     stop = lexicon(language).stop - lexicon(to).stop - words_of("particles")
-    if kept := next((value for value in _VALUE.findall(source) if f'"{value}"' in text), ""):
-        return str(kept)
     plain = _QUOTATION.sub(
         lambda quoted: quoted[0] if quoted[0][0] in _MARKS and quoted[0][1:-1].strip() not in source else " | ", text
     )
@@ -360,8 +358,10 @@ def _untranslated(source: str, text: str, language: str, to: str) -> str:
     return next((w for w in left if language in _CAPITAL_NOUNS or not w[0].isupper()), "")  # a name stays as it is
 
 
-_VALUE = re.compile(r"(?<=: \")([^\W_][^\"\n]* [a-z][^\"\n]*)(?=\")")  # a JSON string of several words
-_SEGMENT_END = re.compile(r"[.!?\u2026:;|\n\u3002\uff01\uff1f\u061f\u0964\u2022]+|(?<=\s)[-\u2013\u2014](?=\s)")
+# A sentence, a cell, or a value of JSON; `report.pdf` is one word.
+_SEGMENT_END = re.compile(
+    r"\.(?!\w)|\"\s*(?:[}\]]|,\s*\")|[!?\u2026:;|\n\u3002\uff01\uff1f\u061f\u0964\u2022]+|(?<=\s)[-\u2013\u2014](?=\s)"
+)
 _MIN_SEGMENT = 8  # letters
 _MARKS = "\"\u201c\u201e\u00ab\u300c'"
 _CAPITAL_NOUNS = ("de", "lb")  # languages in which a capital does not show a name
