@@ -20,7 +20,7 @@ from pairsmith.stages import table
 from schemas.money import Cost
 from schemas.project import Project
 from schemas.records import Artifact, Counts, Receipt, now
-from schemas.spec import Spec
+from schemas.spec import Spec, TrainSettings
 from schemas.spec_file import load
 from schemas.store import Store
 from tests.pairsmith.conftest import SPEC as TINY
@@ -35,7 +35,9 @@ SPEC = Spec.model_validate(
 def test_training_heading_shows_the_loss_of_its_adapter() -> None:
     """Not the lowest loss of all, which is that of the untrained base if training made it worse."""
     losses = tuple(Validation(step=at, epoch=at, loss=loss) for at, loss in ((0, 0.5), (1, 0.75), (2, 0.875)))
-    result = TrainResult.model_construct(train_rows=8, seconds=60.0, validation=losses, kept_step=1)
+    result = TrainResult.model_construct(
+        train_rows=8, seconds=60.0, validation=losses, kept_step=1, settings=TrainSettings()
+    )
     snapshot = Snapshot("a", Project(Path(), SPEC), None, (), (), ())
     heading = training._heading(snapshot, result, [Artifact(id="a", kind="adapter", path="adapters/a")])
     assert heading.endswith("validation loss went from 0.50 to 0.75.")
