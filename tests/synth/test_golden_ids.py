@@ -91,6 +91,8 @@ def test_fingerprints_never_change(teacher: dict[str, Any], forward: str, backwa
     prompts_in(tmp_path)
     with Store.open(f"sqlite:///{tmp_path / 'pairsmith.db'}") as store:
         ledger = Ledger(store, Endpoint("http://h", spec.model), spec)
-        of_forward = fingerprint("forward", TASK, EXEMPLARS, ForwardSettings(), load("enhance", tmp_path), ledger)
-        of_backward = fingerprint("backward", TASK, (), BackwardSettings(), load("simplify", tmp_path), ledger)
+        of_forward = fingerprint(
+            "forward", TASK, EXEMPLARS, ForwardSettings(), load("enhance", tmp_path), ledger.teacher
+        )
+        of_backward = fingerprint("backward", TASK, (), BackwardSettings(), load("simplify", tmp_path), ledger.teacher)
     assert (of_forward, of_backward) == (forward, backward)
