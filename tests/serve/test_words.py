@@ -518,3 +518,10 @@ def test_every_reworded_phrase_is_in_a_message() -> None:
         literal = re.split(r"\(.*?\)\??|\[.*?\]|\\w\+|\.\*", pattern)
         longest = re.sub(r"\\(.)", r"\1", max(literal, key=len))
         assert longest in source or "usd_per_million" in longest, pattern  # joined from a list of keys
+
+
+def test_start_page_says_what_waits_also_to_those_who_do_not_see_runs() -> None:
+    """A reviewer is not told whether anything runs, but that nothing waits."""
+    assert words.projects(2, 0, 0) == "2 projects; none is running."
+    assert words.projects(2, 0, 0, all_seen=False) == "2 projects; none is waiting for review."
+    assert words.projects(2, 1, 1, all_seen=False) == "2 projects; 1 is running, 1 is waiting for review."

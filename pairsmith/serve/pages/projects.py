@@ -42,6 +42,7 @@ def projects(caller: SignedIn, request: Request) -> Response:
     """All projects of the caller, with one sentence each."""
     workspace = state_of(request).workspace
     slugs = caller.projects(workspace.projects())
+    seen = [caller.may(Right.see_work, slug) for slug in slugs]
     jobs: dict[str, list[Job]] = {}
     for job in sorted(jobs_of(request, None, 200), key=lambda job: job.has_ended):  # the clock may have been set back
         jobs.setdefault(job.project, []).append(job)
@@ -57,10 +58,9 @@ def projects(caller: SignedIn, request: Request) -> Response:
         "projects",
         caller,
         place="Projects",
-        heading=words.projects(
-            len(lines), running, waiting, queued, all_seen=all(caller.may(Right.see_work, slug) for slug in slugs)
-        ),
+        heading=words.projects(len(lines), running, waiting, queued, all_seen=all(seen)),
         projects=lines,
+        sees_work=any(seen),
         may_make=caller.may(Right.run) or caller.may(Right.edit),
     )
 

@@ -173,10 +173,11 @@ def projects(several: int, running: int, waiting: int, queued: int = 0, *, all_s
     """The summary of the start page. A reviewer does not see the runs of a project, so not `all_seen`."""
     if not several:
         return "There are no projects yet. Start with your own data or with an example."
+    reviews = f"{counted(waiting, 'is', 'are')} waiting for review" if waiting else ""
     parts = [
         f"{counted(running, 'is', 'are')} running" if running else "none is running" if all_seen else "",
         f"{counted(queued, 'is queued', 'are queued')}" if queued else "",
-        f"{counted(waiting, 'is', 'are')} waiting for review" if waiting else "",
+        reviews or ("" if all_seen else "none is waiting for review"),
     ]
     return f"{'; '.join(filter(None, (counted(several, 'project', 'projects'), ', '.join(filter(None, parts)))))}."
 
