@@ -192,6 +192,11 @@ class Jobs:
         stopping = [row for row in stopped if is_held(self.folder(row.workflow_id))]
         return self._jobs(sorted([*rows, *stopping], key=lambda row: row.created_at or 0))
 
+    def ended_since(self, seconds: float) -> Sequence[Job]:
+        """The jobs that have ended since a time in seconds since 1970, of which SQLite records whole ones."""
+        since = datetime.fromtimestamp(int(seconds), UTC).isoformat()
+        return [job for job in self._jobs(self._rows(name="job", completed_after=since)) if job.has_ended]
+
     def unended_job_id(self, slug: str) -> str | None:
         """The id of the project's job that has not ended, including one that is being stopped; None if there is
         none."""

@@ -22,6 +22,7 @@ _LOG = logging.getLogger(__name__)
 _TICK_S = 0.25
 _CHECK_EVERY_S = 1.0
 SWEEP_EVERY_S = 15.0
+_ENDED_WITHIN_S = 60.0
 _SETTLED_S = 5.0  # a workflow dequeued longer ago than this is known to the process that runs it
 
 
@@ -32,6 +33,7 @@ class JobMonitor:
         self._jobs = jobs
         self._watched: dict[str, Job] = {}
         self._changed_s: dict[str, float] = {}
+        self._began_s = time.time()
 
     async def run(self) -> None:
         checked_s = swept_s = -math.inf
@@ -61,28 +63,34 @@ class JobMonitor:
             what = str(error).strip().splitlines()
             _LOG.warning("checking the jobs failed and will be retried: %s %s", type(error).__name__, what[:1])
 
-    def _adopt_running(self) -> None:
-        """Watch every job whose process is alive.
+    def _adopt_running(self) -> list[Job]:
+        """Watch every job whose process is alive, and return those that were not watched yet.
 
         That includes jobs that were stopped while no server was running, and jobs whose process had only just started.
         """
+        adopted = {}
         for lock in self._jobs.workspace.jobs_folder.glob("*/lock"):
             job_id = lock.parent.name
             if job_id not in self._watched and is_held(lock.parent) and (job := self._current(job_id)):
-                self._watched[job_id] = job
+                adopted[job_id] = job
+        self._watched |= adopted
+        return list(adopted.values())
 
     def _check_jobs(self) -> list[Job]:
-        """The jobs whose state has changed. The processes of stopped jobs are asked to end."""
-        active = {job.id: job for job in self._jobs.active()}
-        gone = {job_id: job for job_id in self._watched.keys() - active.keys() if (job := self._current(job_id))}
-        now = active | gone
+        """The jobs whose state has changed, oldest first. The processes of stopped jobs are asked to end.
+
+        A job that began and ended since the last check is found by when it ended."""
+        now = {job.id: job for job in self._jobs.active()}
+        ended = {job.id: job for job in self._jobs.ended_since(max(self._began_s, time.time() - _ENDED_WITHIN_S))}
+        now |= ended
+        now |= {job_id: job for job_id in self._watched.keys() - now.keys() if (job := self._current(job_id))}
         for job in now.values():
             if job.state == "stopping":
                 stop(self._jobs.folder(job.id))
         changed = [job for job_id, job in now.items() if self._watched.get(job_id) != job]
-        self._watched = {job_id: job for job_id, job in now.items() if not job.has_ended}
+        self._watched = {job_id: job for job_id, job in now.items() if not job.has_ended or job_id in ended}
         self._changed_s = {job_id: at_s for job_id, at_s in self._changed_s.items() if job_id in self._watched}
-        return changed
+        return sorted(changed, key=lambda job: (job.created, not job.has_ended))
 
     def _check_progress(self, job_id: str) -> list[Job]:
         """The job, if its process has reported since the last check."""
@@ -93,7 +101,8 @@ class JobMonitor:
         if self._changed_s.get(job_id) == changed_s:
             return []
         self._changed_s[job_id] = changed_s
-        if (job := self._current(job_id)) is None:
+        job = self._current(job_id)
+        if job is None or job == self._watched[job_id]:
             return []
         self._watched[job_id] = job
         return [job]

@@ -515,6 +515,23 @@ def test_job_of_a_deleted_project_does_not_affect_others(workspace: Workspace) -
     jobs.close()
 
 
+def test_job_that_ends_between_two_checks_is_published(workspace: Workspace) -> None:
+    """The state of a job that began and ended between two checks is published once; a job that had ended before the
+    server started is not, and the newest job of a project is published last."""
+    write_project(workspace, "tiny", "http://127.0.0.1:9/v1")
+    jobs = Jobs(workspace)
+    jobs.cancel(jobs.start("tiny", "curate", NO_OPTIONS, "ann").id)
+    time.sleep(1.1)
+    watch = JobMonitor(jobs)
+    assert watch._check_jobs() == []
+    stopped = jobs.cancel(jobs.start("tiny", "curate", NO_OPTIONS, "ann").id)
+    waiting = jobs.start("tiny", "curate", NO_OPTIONS, "ann")
+    assert [(job.id, job.state) for job in watch._check_jobs()] == [(stopped.id, "stopped"), (waiting.id, "queued")]
+    assert watch._check_jobs() == []
+    assert watch._check_progress(stopped.id) == []
+    jobs.close()
+
+
 @pytest.mark.parametrize(
     ("left_s", "says"), [(None, ""), (20, "; its current step takes about 1 more minute"), (400, " 7 more minutes")]
 )
