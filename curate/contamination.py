@@ -26,7 +26,7 @@ from schemas.kinds import KINDS
 from schemas.records import Seed
 from schemas.spec import SeedSource, Spec
 from schemas.streamed import FilteredRows
-from synth.csv_rows import LOOKED_AT, MAX_LINE_BYTES, find_header_row
+from synth.sources.csv_rows import LOOKED_AT, MAX_LINE_BYTES, find_header_row
 
 if TYPE_CHECKING:  # the check before generation must not load numpy
     from curate.pool import Pool

@@ -20,7 +20,7 @@ from schemas.spec import Spec
 from schemas.spec.personal import PersonalSettings, Treatment
 from schemas.spooled_seeds import SpooledSeeds
 from synth.generators import NO_REDACTION, Redaction
-from synth.seeds import SeedProblem, SeedReading
+from synth.sources.seeds import SeedProblem, SeedReading
 
 PERSONAL_DATA = "personal data"  # the name of the search in progress reports
 _SHORT = 7  # characters; a secret up to this length is redacted only as a separate word, if it occurs as one

@@ -180,7 +180,7 @@ def _seeds(project: Project, say: Say) -> Generator[Check, None, Sequence[Seed]]
     """Check the seeds, and return them for later checks."""
     from curate.split import assign_splits
     from pairsmith.style import numbers
-    from synth.seeds import read_seeds
+    from synth.sources.seeds import read_seeds
 
     if any(source.path == "-" for source in project.spec.seeds):
         yield Check("seeds", "ok", "read from standard input")

@@ -130,7 +130,7 @@ def ran_without_review(receipt: Receipt, project: Project) -> bool:
 
 
 def _same_seeds(project: Project, store: Store) -> bool:
-    from synth.seeds import read_seeds
+    from synth.sources.seeds import read_seeds
 
     sources = project.spec.seeds
     if any(source.path == "-" or source.format == "hub" for source in sources):

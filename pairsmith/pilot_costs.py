@@ -11,10 +11,10 @@ from schemas.money import sum_if_known, summed
 from schemas.records import Call, Json, Seed, Usage
 from schemas.spec import TeacherSettings
 from schemas.store import Store
+from synth.chat.usage import charged
 from synth.generators import Backward, Forward
 from synth.ledger import Ledger
 from synth.prices import Prices, prices_of
-from synth.usage import charged
 
 
 class SeedCost(NamedTuple):

@@ -18,7 +18,7 @@ from schemas.project import Project
 from schemas.records import Call, Generated, Json, Pair, Seed
 from schemas.store import Store
 from synth.answers import judge_or_malformed, schema_violation
-from synth.dialect import Dialect, undone
+from synth.endpoints.dialect import Dialect, undone
 from synth.generators import GENERATOR_CLASSES, Backward, Forward
 from synth.ledger import Completion, Question
 

@@ -15,7 +15,7 @@ from schemas.records import Messages, Sampling
 from schemas.spec import Purpose, TeacherSettings
 
 if TYPE_CHECKING:
-    from synth.listed_models import EndpointCheck
+    from synth.chat.listed_models import EndpointCheck
 
 MOST_TOKENS = 64
 _CHARACTERS_PER_TOKEN = 3  # fewer than in any usual text, so that prompt lengths are overestimated
@@ -72,7 +72,7 @@ def judges(project: Project) -> Iterator[Check]:
 def _capped(project: Project, way: Purpose, teacher: TeacherSettings) -> Iterator[Check]:
     """Check that a cap in the spec can be enforced, and that batches can be created and read. Otherwise the first
     request would be refused."""
-    from synth.batch_api import batches_unavailable
+    from synth.batch.api import batches_unavailable
     from synth.meter import unkeepable_cap_error
     from synth.prices import FREE, prices_of
     from synth.question import max_answer_tokens
@@ -114,7 +114,7 @@ def _weights() -> Check:
 def _check_teacher(
     project: Project, teacher: TeacherSettings, about: str, way: Purpose, *, ask: bool
 ) -> Iterator[Check]:
-    from synth.listed_models import (
+    from synth.chat.listed_models import (
         EndpointCheck,
         UnlistedModelError,
         context_length,
@@ -161,7 +161,7 @@ def _check_teacher(
 def _asked(teacher: TeacherSettings, longest: Messages, shortest: Messages, sampling: Sampling) -> Check:
     """One real request, and if it is refused another one: one seed that a provider does not answer is no fault of the
     teacher."""
-    from synth.chat_completions import RefusedError, UnansweredError
+    from synth.chat.completions import RefusedError, UnansweredError
 
     try:
         return asyncio.run(_answered(teacher, longest, sampling))
@@ -178,7 +178,7 @@ def _asked(teacher: TeacherSettings, longest: Messages, shortest: Messages, samp
 
 
 def _thinking_advice() -> str:
-    from synth.thinking import NO_THINKING
+    from synth.chat.thinking import NO_THINKING
 
     return f"Raise max_tokens, or turn thinking off in the sampling table: extra = {NO_THINKING}."
 
@@ -192,7 +192,7 @@ def _longest_and_shortest(project: Project, way: Purpose) -> tuple[Messages, Mes
     """The requests for the longest and the shortest seed of a direction. None if seeds or prompt cannot be read, which
     other checks report, or if the seeds come from standard input."""
     from synth.generators import Backward, Forward
-    from synth.seeds import read_seeds
+    from synth.sources.seeds import read_seeds
 
     if any(source.path == "-" for source in project.spec.seeds):
         return None

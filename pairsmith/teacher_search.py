@@ -91,7 +91,7 @@ def find_teacher(environ: Mapping[str, str] | None = None, local: tuple[tuple[st
 
 def _shown(url: str) -> str:
     """The address without what may be a secret."""
-    from synth.redaction import without_user_info
+    from synth.chat.redaction import without_user_info
 
     return without_user_info(url.partition("?")[0])
 
@@ -99,7 +99,7 @@ def _shown(url: str) -> str:
 def _cheapest(url: str, served: Sequence[str]) -> str:
     """The cheapest model of a provider without a preferred one, thinking models last; empty if there is none. A
     provider's list may start with its most expensive model."""
-    from synth.listed_models import thinks_by_default
+    from synth.chat.listed_models import thinks_by_default
     from synth.prices import prices_of
 
     def order(name: str) -> tuple[bool, float]:
@@ -112,8 +112,8 @@ def _cheapest(url: str, served: Sequence[str]) -> str:
 
 async def _models_at(url: str, key: str | None) -> list[str]:
     """The chat models that an endpoint lists. Raises TeacherError, or UnansweredError if it does not answer."""
-    from synth.endpoint import Endpoint
-    from synth.listed_models import is_chat_model
+    from synth.chat.listed_models import is_chat_model
+    from synth.endpoints.endpoint import Endpoint
 
     async with Endpoint(url, model="", key=key, timeout_s=_TIMEOUT_S) as endpoint:
         rows = await endpoint.listing()
@@ -123,7 +123,7 @@ async def _models_at(url: str, key: str | None) -> list[str]:
 
 def ask(url: str, key: str | None) -> list[str] | str:
     """The chat models at `url`, or the problem there as the end of a sentence. Nothing is generated."""
-    from synth.chat_completions import UnansweredError
+    from synth.chat.completions import UnansweredError
 
     try:
         return asyncio.run(_models_at(url, key))

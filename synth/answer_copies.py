@@ -8,7 +8,7 @@ import orjson
 
 from schemas.progress import Say
 from schemas.records import Json, Usage
-from synth.chat_completions import Answer
+from synth.chat.completions import Answer
 
 _REMEMBERED = 256
 # Shorter ids may be those of several answers (Ollama's are numbers below 1,000, KoboldCpp's is constant), and shorter

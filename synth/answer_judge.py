@@ -11,8 +11,8 @@ from schemas.identity import changed_copy
 from schemas.records import Call, FinishMeaning, Json, content_id
 from synth.answer_copies import COPY
 from synth.answers import JudgedAnswer, Violation, finish_word, judge_or_malformed, schema_violation
-from synth.chat_completions import one_line
-from synth.endpoint import Endpoint
+from synth.chat.completions import one_line
+from synth.endpoints.endpoint import Endpoint
 from synth.meter import Meter
 from synth.question import Question
 

@@ -16,9 +16,9 @@ import orjson
 
 from schemas.records import CallStatus, FinishMeaning, Json, Message
 from schemas.time_limit import limited
-from synth.error_words import displayed_text
+from synth.chat.error_words import displayed_text
+from synth.chat.thinking import NO_THINKING, TASK_WORDS, leading_tag, opens_with_thinking, split_thinking
 from synth.question import max_answer_tokens
-from synth.thinking import NO_THINKING, TASK_WORDS, leading_tag, opens_with_thinking, split_thinking
 
 Violation = Callable[[Any], str | None]
 _THINKING_HINT = f"went to thinking: raise max_tokens, or switch thinking off: sampling.extra = {NO_THINKING}"

@@ -20,10 +20,10 @@ import orjson
 from schemas.failpoints import failpoint
 from schemas.records import Call, Json, Record
 from schemas.tracing import is_on
-from synth.chat_completions import Answer, effective_response, read_answer
-from synth.connections import Connection, Outcome
+from synth.chat.completions import Answer, effective_response, read_answer
+from synth.endpoints.connections import Connection, Outcome
+from synth.endpoints.host import InFlight, RetryState
 from synth.question import Completion, Question, completion
-from synth.teacher_host import InFlight, RetryState
 
 if TYPE_CHECKING:
     from synth.engine import BulkRow

@@ -19,7 +19,7 @@ from schemas.money import total
 from schemas.progress import Progress, unseen
 from schemas.records import Candidate, Generated, Imported, Pair, Reason, Record, Seed
 from schemas.store import Store
-from synth.chat_completions import StoppedError
+from synth.chat.completions import StoppedError
 from synth.generators import Forward, Generator
 from synth.question import Completion
 from synth.slots import GenerateResult as GenerateResult

@@ -14,9 +14,9 @@ from schemas.errors import InputError, UsageError, several
 from schemas.records import Imported, Pair, Seed, content_id
 from schemas.spec import SeedSource, given
 from schemas.wording import counted
-from synth.columns import SeedProblem
-from synth.seeds import read_objects, read_seeds
 from synth.slots import Kind, Name, Outcome, Slot
+from synth.sources.columns import SeedProblem
+from synth.sources.seeds import read_objects, read_seeds
 
 
 @dataclass(frozen=True)

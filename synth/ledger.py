@@ -23,12 +23,12 @@ from schemas.store.latest import probe_key
 from synth.answer_index import AnswerIndex
 from synth.answer_judge import AnswerJudge
 from synth.answers import why_bad
-from synth.batch_lines import NotInBatchError, line_name
-from synth.batches import IN_BATCHES, Batches
+from synth.batch.batches import IN_BATCHES, Batches
+from synth.batch.lines import NotInBatchError, line_name
 from synth.bulk import Bulk, BulkRequest
-from synth.chat_completions import Answer, RefusedError, StoppedError, UnansweredError, prompt_seems_cut
-from synth.endpoint import Endpoint
-from synth.fair_semaphore import FairSemaphore
+from synth.chat.completions import Answer, RefusedError, StoppedError, UnansweredError, prompt_seems_cut
+from synth.endpoints.endpoint import Endpoint
+from synth.endpoints.fair_semaphore import FairSemaphore
 from synth.meter import Meter, Reserved
 from synth.question import Completion as Completion
 from synth.question import FailedSample as FailedSample

@@ -24,10 +24,10 @@ from schemas.isolated_environment import IsolatedEnvironment, ensure
 from schemas.ports import free_port, listening
 from schemas.progress import Say, discard_message
 from schemas.records import Message, Sampling
-from synth.chat_completions import RefusedError, UnansweredError
+from synth.chat.completions import RefusedError, UnansweredError
 from synth.embedded.child import child_command, last_words, serving_child
 from synth.embedded.weights import cache_folder
-from synth.endpoint import Endpoint
+from synth.endpoints.endpoint import Endpoint
 
 # The CPU build is by a third party: its `vllm` command does not start, and its audio packages need a different torch.
 GPU = IsolatedEnvironment(

@@ -13,10 +13,10 @@ from schemas.money import Cost, Hold
 from schemas.records import Json, Record, Usage
 from schemas.spec import TeacherSettings
 from schemas.store import Store
-from synth.chat_completions import StoppedError, UnansweredError, UnreadableError
+from synth.chat.completions import StoppedError, UnansweredError, UnreadableError
+from synth.chat.usage import is_from_cache
 from synth.prices import FREE, SPEC, Prices, prices_of
 from synth.question import max_answer_tokens
-from synth.usage import is_from_cache
 
 
 class Reserved(NamedTuple):

@@ -24,7 +24,7 @@ from schemas.progress import Say, discard_message
 from schemas.spec import TeacherSettings, given
 from schemas.store.shared import DEFAULT, shared
 from synth.embedded.weights import NAME, embedded_weights
-from synth.endpoint import Endpoint, Reach
+from synth.endpoints.endpoint import Endpoint, Reach
 from synth.ledger import Ledger
 from synth.prices import free
 

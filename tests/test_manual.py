@@ -39,7 +39,7 @@ from schemas.spec.curate import GateSettings
 from schemas.spec.review import ReviewShares
 from schemas.spec.task import SeedSource
 from schemas.spec_file import SPEC_NAME
-from synth.turns import ROLES
+from synth.sources.turns import ROLES
 from tests.schemas.test_spec_file import KEYS
 from tests.test_docs import PAGES, ROOT
 

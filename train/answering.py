@@ -20,7 +20,7 @@ from schemas.records import Call, Seed, Usage
 from schemas.spec import TeacherSettings
 from schemas.store import Store
 from synth.answers import clean
-from synth.endpoint import Endpoint
+from synth.endpoints.endpoint import Endpoint
 from synth.ledger import Completion, FailedSample, Ledger, Question
 from synth.prices import free
 from train.adapter_check import Probe, Scores, check_adapter, check_distinct, score, score_probes

@@ -15,8 +15,8 @@ from schemas.errors import NoWork
 from schemas.progress import Say, discard_message
 from schemas.records import Record
 from synth.answers import clean
-from synth.chat_completions import RefusedError, UnansweredError
-from synth.endpoint import Endpoint
+from synth.chat.completions import RefusedError, UnansweredError
+from synth.endpoints.endpoint import Endpoint
 from train.gguf import served
 from train.metrics import TUNED, Evaluation
 from train.systems import EvaluationPlan

@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 from schemas.progress import Say, discard_message
 from schemas.records import Sampling, Seed
 from synth.answers import clean
-from synth.chat_completions import RefusedError
+from synth.chat.completions import RefusedError
 from synth.embedded.process import EmbeddedServer, embedded
-from synth.endpoint import Endpoint
+from synth.endpoints.endpoint import Endpoint
 from train.base_model import Base, hash_model
 from train.checks import Checked
 from train.merge import merged_folder

@@ -23,11 +23,11 @@ from schemas.files import replaced_folder
 from schemas.progress import Progress, unseen
 from schemas.records import Message, Sampling
 from schemas.spec import TrainSettings
-from synth.chat_completions import RefusedError
+from synth.chat.completions import RefusedError
 from synth.chat_template import Chat
 from synth.embedded.process import embedded
 from synth.embedded.weights import cache_folder
-from synth.endpoint import Endpoint
+from synth.endpoints.endpoint import Endpoint
 from train.base_model import Base, load_chat, load_dequantised
 from train.dataset import TrainingRow
 from train.quiet import quiet

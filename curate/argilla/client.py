@@ -24,7 +24,7 @@ from curate.argilla.probe import fetch_username, is_local_address
 from schemas.errors import ReviewError, needing
 from schemas.records import Json
 from schemas.streamed import batched
-from synth.error_words import displayed_text
+from synth.chat.error_words import displayed_text
 
 PATIENCE_S = 180.0  # a server's restart takes up to 100 s on a busy machine
 OLDEST_VERSION = (2, 6)  # tried with 2.6.0 and 2.8.0

@@ -32,7 +32,7 @@ from schemas.records import Message, Pair, Reason, Sampling, content_id
 from schemas.spec import TeacherSettings
 from schemas.store import Store
 from synth import teachers
-from synth.chat_completions import base_url
+from synth.chat.completions import base_url
 from synth.ledger import Completion, Ledger, Question
 
 REWARD = "score/reward@1"

@@ -32,7 +32,7 @@ from schemas.spec_file import SPEC_NAME, parse
 if TYPE_CHECKING:
     from curate.split import Shortage
     from schemas.spec import Spec
-    from synth.seeds import SeedReading
+    from synth.sources.seeds import SeedReading
 
 _TEXT = (".csv", ".tsv", ".json", ".jsonl", ".ndjson")
 _NEEDED_COLUMNS = {
@@ -200,7 +200,7 @@ def _guessed(session: Session, file: Path, kind: KindName | None, encoding: str 
 def _shortages(session: Session, spec: Spec, folder: Path) -> tuple[list[Shortage], SeedReading]:
     """What the seeds in `folder` are too few for, and the seeds as they were read."""
     from curate.split import assign_splits, shortages
-    from synth.seeds import read_seeds
+    from synth.sources.seeds import read_seeds
 
     with session.progress() as progress:
         reading = read_seeds(spec.seeds, folder, progress=progress)

@@ -39,14 +39,14 @@ from schemas.store import Store
 from schemas.store.active_seeds import ActiveSeeds, slots_by_seed
 from schemas.streamed import FilteredRows
 from synth import generators
-from synth.batch_api import batches_unavailable
-from synth.batches import Batches
-from synth.earlier_batches import unread_lines
+from synth.batch.api import batches_unavailable
+from synth.batch.batches import Batches
+from synth.batch.earlier import unread_lines
 from synth.engine import GenerateResult
 from synth.engine import generate as run_engine
 from synth.families import is_different_model
 from synth.ledger import Ledger
-from synth.seeds import SeedReading, read_seeds
+from synth.sources.seeds import SeedReading, read_seeds
 from synth.teachers import opened
 
 SHOWN_PROBLEMS = 5

@@ -27,7 +27,7 @@ from schemas.records import Counts, Direction, Json, Pair, Reason, Seed, content
 from schemas.spec import TeacherSettings
 from schemas.store import Store
 from schemas.wording import counted
-from synth.chat_completions import StoppedError
+from synth.chat.completions import StoppedError
 from synth.generators import GENERATOR_CLASSES, Backward, Forward, fingerprints
 from synth.ledger import Ledger
 from synth.question import max_answer_tokens

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from pairsmith.user_file.columns import Column, value_at
 from schemas.errors import InputError
-from synth.columns import Cells, Fault
-from synth.turns import TOOLS, exchange, parse_role
+from synth.sources.columns import Cells, Fault
+from synth.sources.turns import TOOLS, exchange, parse_role
 
 _EXPORTS = (
     (

@@ -20,11 +20,11 @@ from pairsmith.user_file.values import are_references
 from schemas.errors import InputError
 from schemas.labels import distinct_labels, folded_label
 from schemas.spec import SeedSource
-from synth.columns import Cells, Fault, SeedProblem, check_columns, follow, plain_text, without_single_lists
-from synth.columns import paths_in as paths_in_source
-from synth.csv_rows import Rows
-from synth.seed_rows import read_column_names, rows_of
-from synth.turns import extract_turns, parse_turns
+from synth.sources.columns import Cells, Fault, SeedProblem, check_columns, follow, plain_text, without_single_lists
+from synth.sources.columns import paths_in as paths_in_source
+from synth.sources.csv_rows import Rows
+from synth.sources.rows import read_column_names, rows_of
+from synth.sources.turns import extract_turns, parse_turns
 
 LOOKED_AT = 10_000  # rows that are inspected: half of them the first ones
 _MOST = 50_000_000  # characters of these rows; with longer rows, fewer are inspected

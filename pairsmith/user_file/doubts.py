@@ -13,9 +13,9 @@ from pairsmith.user_file.columns import CATEGORIES, Column
 from pairsmith.user_file.header_words import LABELS
 from schemas.labels import folded_label
 from schemas.wording import counted, listed
-from synth.columns import Cells, Fault
-from synth.table_edges import MISSING
-from synth.turns import CONTENT, exchange, extract_turns, parse_role, parse_turns
+from synth.sources.columns import Cells, Fault
+from synth.sources.table_edges import MISSING
+from synth.sources.turns import CONTENT, exchange, extract_turns, parse_role, parse_turns
 
 _LISTED = 8  # columns and labels that are listed by name
 _SHARE = 20  # the same output, or none, in at least one row of this many is pointed out

@@ -56,7 +56,7 @@ from schemas.records import Json, Seed
 from schemas.spec import SeedSource
 from schemas.spec.task import RESERVED
 from schemas.wording import counted, listed
-from synth.columns import (
+from synth.sources.columns import (
     PREFERENCES,
     Cells,
     Fault,
@@ -67,9 +67,9 @@ from synth.columns import (
     quote_column_names,
     unpaired,
 )
-from synth.seed_rows import read_column_names
-from synth.seeds import read_seeds
-from synth.turns import exchange, parse_role
+from synth.sources.rows import read_column_names
+from synth.sources.seeds import read_seeds
+from synth.sources.turns import exchange, parse_role
 
 _LONG_WORDS = 40.0  # a single column of texts at least this long is assumed to contain finished outputs
 _HEADER_WORDS = 7  # a longer header is probably a row of a file without headers

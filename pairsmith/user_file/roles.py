@@ -10,8 +10,8 @@ from pairsmith.user_file.columns import CATEGORIES, Column, inner_columns, label
 from pairsmith.user_file.header_words import HEAD, INPUT, LABELS, MODEL, OUTPUT, PASSAGE, REPLY
 from prompts.languages import language_code
 from schemas.kinds import KINDS
-from synth.columns import unpaired
-from synth.turns import parse_role
+from synth.sources.columns import unpaired
+from synth.sources.turns import parse_role
 
 _KINDS_WITH_NEEDS = [kind for kind, row in KINDS.items() if row.needs]
 _ITSELF = ("text", "texte", "texto", "value", "wert", "valeur", "valor", "number", "index", "idx")  # after `answer`

@@ -17,7 +17,7 @@ from pairsmith.personal_data_warning import warn_about_personal_data
 from schemas.progress import discard_message
 from schemas.records import Imported, Pair, Seed
 from schemas.spec import Exemplar, PersonalSettings, TeacherSettings
-from synth.seeds import SeedReading
+from synth.sources.seeds import SeedReading
 from tests.curate.tiny import spec
 
 

@@ -19,7 +19,7 @@ from schemas.records import Imported, Message, Pair, Seed
 from schemas.spec import PersonalSettings
 from schemas.spec_file import load
 from schemas.store import Store
-from synth.seeds import SeedReading
+from synth.sources.seeds import SeedReading
 from tests.synth.loopback import Ask, LoopbackTeacher, Reply, says
 
 MAIL, PHONE, IBAN = "ann@example.org", "+49 170 1234567", "DE89 3704 0044 0532 0130 00"

@@ -154,9 +154,9 @@ def _import_commands() -> None:
     import click
 
     for name in (
-        *("datasets", "pyarrow.parquet", "sqlalchemy.dialects.sqlite", "curate.card", "synth.endpoint", "uvloop"),
+        *("datasets", "pyarrow.parquet", "sqlalchemy.dialects.sqlite", "curate.card", "uvloop"),
         *("prompts.sandbox", "pairsmith.screen", "pairsmith.folder_watch", "pairsmith.report", "rich.progress"),
-        *("curate.review.gold", "curate.semantic", "curate.unlikely_labels"),
+        *("curate.review.gold", "curate.semantic", "curate.unlikely_labels", "synth.endpoints.endpoint"),
     ):
         import_module(name)
     from curate.gates import gates_for, judge_text

@@ -13,7 +13,7 @@ from pairsmith.teacher_health import judges, teachers
 from pairsmith.teacher_search import _cheapest, find_teacher
 from schemas.project import Project
 from schemas.spec_file import load
-from synth.listed_models import context_length, is_chat_model, thinks_by_default
+from synth.chat.listed_models import context_length, is_chat_model, thinks_by_default
 from tests.pairsmith.conftest import SPEC, SUBJECTS
 from tests.servers import InThread
 from tests.synth.loopback import Ask, LoopbackTeacher, Reply, fails, says

@@ -32,7 +32,7 @@ from schemas.records import Artifact, Call, Candidate, Generated, Pair, Reason, 
 from schemas.reviews import Review
 from schemas.store import Store
 from schemas.store.latest import latest_answers, probe_key
-from synth.seeds import read_seeds
+from synth.sources.seeds import read_seeds
 from tests.curate.argilla.small_disk import small_disk
 from tests.pairsmith.conftest import Project as Command
 

@@ -13,7 +13,7 @@ from pairsmith.stages.curate import summary
 from schemas.errors import InputError, NoWork, UsageError
 from schemas.progress import Say, discard_message
 from schemas.spec_file import SPEC_NAME, load
-from synth.seeds import read_seeds
+from synth.sources.seeds import read_seeds
 from tests.synth.loopback import Ask, LoopbackTeacher, Reply, says
 
 SPEC = """

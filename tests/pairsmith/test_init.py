@@ -47,7 +47,7 @@ def test_an_example_comes_with_its_seeds(tmp_path: Path, example: str) -> None:
     assert written["shortages"] == []
     project = load(tmp_path)
     assert {source.path for source in project.spec.seeds} < set(written["files"])
-    from synth.seeds import read_seeds
+    from synth.sources.seeds import read_seeds
 
     reading = read_seeds(project.spec.seeds, tmp_path)
     assert reading.problems == []
@@ -248,7 +248,7 @@ def test_every_template_accepts_every_teacher(tmp_path: Path, example: str | Non
 def test_the_split_of_the_demo_leaves_enough_to_test() -> None:
     """The image-prompts example holds out 24 to 30 input seeds for the test split and 8 to 14 for validation."""
     from curate.split import assign_splits
-    from synth.seeds import read_seeds
+    from synth.sources.seeds import read_seeds
 
     folder = template_folder("image-prompts")
     spec = load(folder).spec

@@ -20,7 +20,7 @@ from pairsmith.user_file.languages import hint_of_languages
 from pairsmith.user_file.values import are_references
 from schemas.errors import InputError
 from schemas.spec import SeedSource
-from synth.seeds import read_seeds
+from synth.sources.seeds import read_seeds
 
 GERMAN = [
     ("Mein Paket ist nicht angekommen, obwohl es zugestellt sein soll", "Wir haben beim Zusteller nachgefragt."),

@@ -16,7 +16,7 @@ from schemas.records import Message, Seed
 from schemas.spec import SeedSource
 from schemas.spooled_seeds import SpooledSeeds, seed_bodies, seed_body
 from schemas.store import Store
-from synth.seeds import read_seeds
+from synth.sources.seeds import read_seeds
 
 SEEDS = [
     Seed(kind="input", text="a\nheron \x85\u2028", source="s:1", columns={"mood": "calm"}, meta={"use": "test"}),

@@ -27,7 +27,7 @@ from pairsmith.serve.workspace import NoSuchProject
 from schemas import errors
 from schemas.errors import PairsmithError, SpecError, StoreBusy
 from schemas.spec import SeedSource
-from synth.seeds import read_seeds
+from synth.sources.seeds import read_seeds
 from tests.serve.people import MINE, SPEC, Service, problem, staffed, unlimited
 
 

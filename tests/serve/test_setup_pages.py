@@ -25,7 +25,7 @@ from schemas.errors import NoWork
 from schemas.spec import Spec, TrainSettings
 from schemas.spec_file import SPEC_NAME, load, set_keys
 from schemas.store import Store
-from synth.seeds import read_seeds
+from synth.sources.seeds import read_seeds
 from tests.pairsmith.conftest import answer
 from tests.serve.people import MINE, Service
 from tests.synth.loopback import LoopbackTeacher

@@ -16,7 +16,7 @@ from pairsmith.stages.generate import load_seeds, without_test_overlap
 from pairsmith.user_file.guessed_spec import answer_tokens
 from schemas.store import Store
 from schemas.store.opening import sqlite_url
-from synth.seeds import read_seeds
+from synth.sources.seeds import read_seeds
 from tests.serve.people import Service
 from tests.serve.test_setup_pages import create_project, spec_of
 

@@ -12,7 +12,7 @@ from prompts import load
 from schemas.records import Sampling, Seed
 from schemas.spec import Exemplar, TaskSettings, TeacherSettings
 from schemas.store import Store
-from synth.endpoint import Endpoint
+from synth.endpoints.endpoint import Endpoint
 from synth.generators import Backward, Forward, Generator
 from synth.ledger import Ledger
 

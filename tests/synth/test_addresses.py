@@ -17,8 +17,8 @@ from schemas.errors import AuthError, SpecError, TeacherError, Unreachable, Usag
 from schemas.records import Message, Sampling
 from schemas.spec import Drawing, TeacherSettings, given
 from schemas.spec_file import parse
-from synth.chat_completions import RefusedError, TimedOutError, base_url, query_of
-from synth.endpoint import Endpoint
+from synth.chat.completions import RefusedError, TimedOutError, base_url, query_of
+from synth.endpoints.endpoint import Endpoint
 from synth.teachers import opened
 from tests.servers import served
 

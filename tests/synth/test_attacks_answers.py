@@ -12,9 +12,9 @@ import pytest
 
 from schemas.store import Store
 from synth.answers import finish_meaning, judged, schema_violation
-from synth.error_words import error_body
+from synth.chat.error_words import error_body
+from synth.chat.redaction import without_keys, without_user_info
 from synth.ledger import Completion, FailedSample, Ledger, Question
-from synth.redaction import without_keys, without_user_info
 from tests.synth.loopback import Ask, LoopbackTeacher, Reply, fails
 from tests.synth.test_ledger import KEY, PLAIN, chat, choice, texts, with_ledger
 

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from synth.answers import judged
-from synth.thinking import split_thinking
+from synth.chat.thinking import split_thinking
 
 
 @pytest.mark.parametrize(

@@ -20,10 +20,11 @@ from schemas.errors import Unreachable, UsageError
 from schemas.money import Cost
 from schemas.spec import TeacherSettings
 from schemas.store import Store
-from synth import batch_api, earlier_batches
-from synth.batch_lines import Result, Results, spooled
-from synth.batches import Batches
-from synth.endpoint import Endpoint
+from synth.batch import api as batch_api
+from synth.batch import earlier as earlier_batches
+from synth.batch.batches import Batches
+from synth.batch.lines import Result, Results, spooled
+from synth.endpoints.endpoint import Endpoint
 from synth.ledger import Completion, Ledger, Question
 from tests.synth.batch_loopback import BatchProvider
 from tests.synth.test_batches import EVERY_FORM, SAMPLING, ask_dogs, chat, with_batches

@@ -20,12 +20,12 @@ from schemas.money import Cost, total
 from schemas.records import Json, Message, Sampling
 from schemas.spec import TeacherSettings
 from schemas.store import Store
-from synth.batch_files import TOGETHER
-from synth.batch_forms import FORMS, _thinking_config
-from synth.batch_lines import BatchLine, State, max_costs
-from synth.batches import Batches
-from synth.chat_completions import StoppedError
-from synth.endpoint import Endpoint
+from synth.batch.batches import Batches
+from synth.batch.files import TOGETHER
+from synth.batch.forms import FORMS, _thinking_config
+from synth.batch.lines import BatchLine, State, max_costs
+from synth.chat.completions import StoppedError
+from synth.endpoints.endpoint import Endpoint
 from synth.ledger import Completion, FailedSample, Ledger, Question
 from tests.synth.batch_loopback import BatchProvider
 

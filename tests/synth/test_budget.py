@@ -25,8 +25,8 @@ from schemas.spec import TeacherSettings
 from schemas.store import Store
 from schemas.store.budget import Budget
 from schemas.store.shared import shared
-from synth.chat_completions import StoppedError
-from synth.endpoint import Endpoint
+from synth.chat.completions import StoppedError
+from synth.endpoints.endpoint import Endpoint
 from synth.ledger import FailedSample, Ledger, Question
 from synth.teachers import teacher as open_teacher
 from tests.synth.loopback import Ask, LoopbackTeacher, Reply, cuts, fails, says

@@ -15,9 +15,9 @@ from schemas.money import Cost
 from schemas.spec import TeacherSettings
 from schemas.store import Store
 from schemas.store.budget import Budget
-from synth.batches import Batches
-from synth.chat_completions import StoppedError
-from synth.endpoint import Endpoint
+from synth.batch.batches import Batches
+from synth.chat.completions import StoppedError
+from synth.endpoints.endpoint import Endpoint
 from synth.ledger import Completion, Ledger, Question
 from tests.synth.batch_loopback import BatchProvider
 from tests.synth.loopback import LoopbackTeacher

@@ -14,7 +14,7 @@ from schemas.errors import InputError, PromptError
 from schemas.records import Seed
 from schemas.spec import SeedSource, Spec
 from synth.generators import columns_of
-from synth.seeds import SeedReading, read_seeds
+from synth.sources.seeds import SeedReading, read_seeds
 
 CSV = "Subject,body,product,note\nLeak,It drips,kettle,x\n,No power,lamp,\n"
 

@@ -17,7 +17,7 @@ from schemas.errors import InputError
 from schemas.spec import SeedSource
 from schemas.spec_file import parse
 from synth import pairs
-from synth.seeds import read_seeds
+from synth.sources.seeds import read_seeds
 
 ROWS = [("My kettle leaks at the bottom when it boils", "A new one leaves our warehouse today, free of charge.")] + [
     (f"Where is order {number} that was due last week", f"Parcel {number} is in Leeds and arrives tomorrow.")

@@ -20,9 +20,9 @@ from aiohttp import web
 
 from schemas.errors import TeacherError, Unreachable
 from schemas.records import Message, Sampling
-from synth.chat_completions import MAX_ANSWER_BYTES
-from synth.connections import Connections, NoConnectionError, Outcome, _tls, tls_failure
-from synth.endpoint import Endpoint
+from synth.chat.completions import MAX_ANSWER_BYTES
+from synth.endpoints.connections import Connections, NoConnectionError, Outcome, _tls, tls_failure
+from synth.endpoints.endpoint import Endpoint
 from tests.servers import served
 
 Answer = Callable[[int, asyncio.StreamWriter], Awaitable[None]]
@@ -164,7 +164,7 @@ async def test_connections_are_not_reused_at_a_server_that_closes_each_of_them(
 ) -> None:
     """Without announcing it. A request that was sent on such a connection may have been paid for, and under a cap its
     reservation stays. So this happens three times, not with every second request."""
-    monkeypatch.setattr("synth.connections._SOON_S", 600)  # on a busy machine
+    monkeypatch.setattr("synth.endpoints.connections._SOON_S", 600)  # on a busy machine
     requests: dict[asyncio.StreamWriter, int] = {}
 
     async def answer(number: int, writer: asyncio.StreamWriter) -> None:

@@ -19,7 +19,7 @@ from aiohttp import web
 from schemas.errors import AuthError, SpecError, TeacherError, Unreachable
 from schemas.ports import free_port
 from schemas.records import Message, Sampling, Usage
-from synth.chat_completions import (
+from synth.chat.completions import (
     Answer,
     BrokenError,
     RefusedError,
@@ -29,11 +29,11 @@ from synth.chat_completions import (
     TimedOutError,
     base_url,
 )
-from synth.endpoint import Endpoint
-from synth.flow import longest_backoff_s
-from synth.listed_models import EndpointCheck
-from synth.proxy import proxy_for
-from synth.rate_limits import retry_after_s
+from synth.chat.listed_models import EndpointCheck
+from synth.endpoints.endpoint import Endpoint
+from synth.endpoints.flow import longest_backoff_s
+from synth.endpoints.proxy import proxy_for
+from synth.endpoints.rate_limits import retry_after_s
 from tests.servers import InThread
 from tests.synth.loopback import Ask, LoopbackTeacher, Reply, cuts, fails, says
 

@@ -10,10 +10,10 @@ import pytest
 
 from schemas.errors import TeacherError
 from schemas.records import Sampling, Usage
-from synth.chat_completions import effective_response, read_answer
-from synth.error_words import displayed_text, error_body
-from synth.http_status import Target, fatal_error, meaning
-from synth.rate_limits import remaining_in_headers, retry_after_s
+from synth.chat.completions import effective_response, read_answer
+from synth.chat.error_words import displayed_text, error_body
+from synth.chat.http_status import Target, fatal_error, meaning
+from synth.endpoints.rate_limits import remaining_in_headers, retry_after_s
 from tests.synth.loopback import LoopbackTeacher, Reply, fails
 from tests.synth.test_refusals import run
 

@@ -15,8 +15,8 @@ from aiohttp import web
 from schemas.errors import TeacherError
 from schemas.spec import TeacherSettings
 from schemas.store import Store
-from synth.batches import Batches
-from synth.endpoint import Endpoint
+from synth.batch.batches import Batches
+from synth.endpoints.endpoint import Endpoint
 from synth.ledger import Completion, FailedSample, Ledger, Question
 from tests.synth.batch_loopback import BatchProvider
 from tests.synth.test_batch_leftovers import PRICE, spent, without_batches

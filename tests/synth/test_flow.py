@@ -20,10 +20,10 @@ from schemas import blocking
 from schemas.errors import TeacherError, Unreachable
 from schemas.records import Message, Sampling
 from schemas.spec import TeacherSettings
-from synth.chat_completions import Answer, ServerFaultError, StoppedError, TimedOutError, UnansweredError
-from synth.endpoint import Endpoint
+from synth.chat.completions import Answer, ServerFaultError, StoppedError, TimedOutError, UnansweredError
+from synth.endpoints.endpoint import Endpoint
+from synth.endpoints.rate_limits import RateLimit, Remaining, remaining_in_headers, reset_s
 from synth.engine import generate
-from synth.rate_limits import RateLimit, Remaining, remaining_in_headers, reset_s
 from tests.ledger_rows import call_index
 from tests.synth.loopback import Ask, LoopbackTeacher, Reply, cuts, fails, says
 from tests.synth.rig import input, rig

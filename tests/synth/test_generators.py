@@ -28,7 +28,7 @@ from schemas.spec import (
 )
 from schemas.store import Store
 from synth.answers import clean
-from synth.endpoint import Endpoint
+from synth.endpoints.endpoint import Endpoint
 from synth.generators import Backward, Forward, Generator, Outcome, fingerprint, fingerprints
 from synth.ledger import Ledger
 from tests.synth.loopback import LoopbackTeacher, says

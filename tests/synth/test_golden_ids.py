@@ -12,7 +12,7 @@ from prompts import load
 from schemas.records import Generated, Json, Message, Pair, Sampling, Seed
 from schemas.spec import BackwardSettings, ForwardSettings, TeacherSettings
 from schemas.store import Store
-from synth.endpoint import Endpoint
+from synth.endpoints.endpoint import Endpoint
 from synth.generators import fingerprint
 from synth.ledger import Ledger, Question
 from tests.synth.loopback import LoopbackTeacher, says

@@ -18,7 +18,7 @@ from schemas.errors import InputError
 from schemas.records import Imported, Message, Seed
 from schemas.spec import SeedSource
 from synth.imports import Import, pair_of, pairs
-from synth.seeds import SeedReading, read_seeds
+from synth.sources.seeds import SeedReading, read_seeds
 
 
 def read(folder: Path, rows: Any, name: str = "rows.jsonl", **settings: Any) -> SeedReading:

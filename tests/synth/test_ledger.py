@@ -18,8 +18,8 @@ from schemas.money import total
 from schemas.records import Message, Sampling, content_id
 from schemas.spec import TeacherSettings
 from schemas.store import Store
-from synth.chat_completions import StoppedError
-from synth.endpoint import Endpoint
+from synth.chat.completions import StoppedError
+from synth.endpoints.endpoint import Endpoint
 from synth.ledger import Completion, FailedSample, Ledger, Question
 from tests.ledger_rows import call_index
 from tests.synth.loopback import Ask, LoopbackTeacher, Reply, cuts, fails, says

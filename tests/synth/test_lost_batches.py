@@ -16,8 +16,8 @@ from aiohttp import web
 
 from schemas.errors import AuthError, TeacherError, Unreachable
 from schemas.store import Store
-from synth import batch_api
-from synth.chat_completions import StoppedError
+from synth.batch import api as batch_api
+from synth.chat.completions import StoppedError
 from synth.ledger import Completion, Ledger
 from tests.synth.batch_loopback import BatchProvider
 from tests.synth.test_batches import EVERY_FORM, ask_dogs, with_batches

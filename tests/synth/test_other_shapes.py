@@ -17,13 +17,13 @@ from schemas.money import total
 from schemas.records import Json, Sampling
 from schemas.store import Store
 from synth.answers import finish_meaning, judged
-from synth.batch_forms import FORMS
-from synth.chat_completions import read_answer
+from synth.batch.forms import FORMS
+from synth.chat.completions import read_answer
+from synth.chat.http_status import meaning
+from synth.chat.thinking import split_thinking
+from synth.endpoints.rate_limits import remaining_in_headers, retry_after_s
 from synth.engine import generate
-from synth.http_status import meaning
 from synth.ledger import Completion, FailedSample, Ledger, Question
-from synth.rate_limits import remaining_in_headers, retry_after_s
-from synth.thinking import split_thinking
 from tests.synth.loopback import Ask, LoopbackTeacher, Reply, fails
 from tests.synth.rig import input, rig
 from tests.synth.test_ledger import PLAIN, chat, texts, with_ledger

@@ -8,7 +8,7 @@ import random
 
 import pytest
 
-from synth.fair_semaphore import FairSemaphore
+from synth.endpoints.fair_semaphore import FairSemaphore
 
 
 @pytest.mark.parametrize("seed", range(20))

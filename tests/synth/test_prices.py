@@ -13,11 +13,11 @@ from schemas.money import Cost, describe_cost, dollars
 from schemas.records import Usage
 from schemas.spec import TeacherSettings
 from schemas.store import Store
-from synth.chat_completions import read_answer
+from synth.chat.completions import read_answer
+from synth.chat.usage import charged
 from synth.engine import generate
 from synth.meter import Meter
 from synth.prices import free, prices_of
-from synth.usage import charged
 from tests.synth.loopback import LoopbackTeacher, Reply
 from tests.synth.rig import input as seeds
 from tests.synth.rig import rig

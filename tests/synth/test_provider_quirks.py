@@ -15,10 +15,10 @@ from schemas.errors import TeacherError
 from schemas.records import Json, Sampling, Usage
 from schemas.store import Store
 from synth.answers import judged, schema_violation
-from synth.chat_completions import UnreadableError, effective_response, read_answer
-from synth.endpoint import Endpoint
-from synth.error_words import error_body
-from synth.http_status import meaning
+from synth.chat.completions import UnreadableError, effective_response, read_answer
+from synth.chat.error_words import error_body
+from synth.chat.http_status import meaning
+from synth.endpoints.endpoint import Endpoint
 from synth.ledger import Ledger, Question
 from tests.synth.loopback import LoopbackTeacher, Reply, fails, says
 from tests.synth.test_ledger import PLAIN, chat, texts, with_ledger

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from schemas.records import Seed
+from synth.chat.error_words import error_body
+from synth.chat.http_status import may_be_temporary, meaning
 from synth.engine import generate
-from synth.error_words import error_body
-from synth.http_status import may_be_temporary, meaning
 from tests.synth.loopback import Ask, LoopbackTeacher, Reply
 from tests.synth.rig import input, rig
 

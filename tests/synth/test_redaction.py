@@ -11,8 +11,8 @@ import pytest
 
 from schemas.errors import AuthError
 from schemas.records import Message, Sampling
-from synth.endpoint import Endpoint
-from synth.redaction import without_keys, without_user_info
+from synth.chat.redaction import without_keys, without_user_info
+from synth.endpoints.endpoint import Endpoint
 from tests.synth.loopback import LoopbackTeacher, fails
 
 LONG = "sk-very-secret-0123456789"

@@ -14,10 +14,10 @@ from prompts import load
 from schemas.errors import AuthError, TeacherError
 from schemas.records import Call, Json, Sampling
 from schemas.store import Store
-from synth.chat_completions import effective_response
+from synth.chat.completions import effective_response
+from synth.chat.http_status import meaning
 from synth.engine import GenerateResult, generate
 from synth.generators import Forward
-from synth.http_status import meaning
 from synth.ledger import Completion, FailedSample, Ledger, Question
 from synth.refusals import Refusals
 from tests.synth.loopback import Ask, LoopbackTeacher, Reply, fails, says

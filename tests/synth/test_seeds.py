@@ -21,10 +21,10 @@ from hypothesis import strategies as st
 from schemas.errors import InputError
 from schemas.records import Seed
 from schemas.spec import SeedSource
-from synth import seed_rows
-from synth.csv_rows import MAX_LINE_BYTES
-from synth.seed_rows import read_column_names
-from synth.seeds import MAX_CHARS, SeedReading, read_seeds
+from synth.sources import rows as seed_rows
+from synth.sources.csv_rows import MAX_LINE_BYTES
+from synth.sources.rows import read_column_names
+from synth.sources.seeds import MAX_CHARS, SeedReading, read_seeds
 
 
 def read(folder: Path, path: str, stdin: bytes | None = None, **settings: Any) -> SeedReading:
@@ -616,7 +616,7 @@ import sys
 from pathlib import Path
 from schemas.errors import InputError
 from schemas.spec import SeedSource
-from synth.seeds import read_seeds
+from synth.sources.seeds import read_seeds
 try:
     reading = read_seeds([SeedSource(path=sys.argv[1], format="hub")], Path("."))
     print(reading)
@@ -762,7 +762,9 @@ def test_text_not_in_its_encoding_is_one_error(tmp_path, write):
 
 def test_reading_seeds_imports_nothing_heavy():
     """A project with JSONL files does not pay for importing pyarrow and datasets."""
-    code = "import sys, synth.seeds; print(sorted({'pyarrow', 'datasets', 'pandas', 'torch'} & set(sys.modules)))"
+    code = (
+        "import sys, synth.sources.seeds; print(sorted({'pyarrow', 'datasets', 'pandas', 'torch'} & set(sys.modules)))"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

@@ -14,7 +14,7 @@ import pytest
 from schemas.records import Json
 from schemas.store import Store
 from synth.answers import judged
-from synth.chat_completions import Answer, effective_response, read_answer
+from synth.chat.completions import Answer, effective_response, read_answer
 from synth.ledger import Ledger, Question
 from tests.synth.loopback import LoopbackTeacher, Reply
 from tests.synth.test_ledger import PLAIN, chat, texts, with_ledger

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from schemas.spec import SeedSource
-from synth.seed_rows import read_column_names
-from synth.seeds import SeedReading, read_seeds
+from synth.sources.rows import read_column_names
+from synth.sources.seeds import SeedReading, read_seeds
 
 QUESTIONS = [
     "Where is my parcel, please? Tracking says it was delivered.",

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from schemas.errors import TeacherError
 from schemas.records import Message, Sampling
 from schemas.store import Store
+from synth.chat.thinking import split_thinking
 from synth.ledger import Completion, FailedSample, Ledger, Question
-from synth.thinking import split_thinking
 from tests.synth.loopback import Ask, LoopbackTeacher, Reply, says
 from tests.synth.test_ledger import PLAIN, chat, texts, with_ledger
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from prompts.languages import language_code, language_name
-from synth.table_edges import MISSING, are_totals
-from synth.turns import ROLES, TOOLS, parse_role
+from synth.sources.table_edges import MISSING, are_totals
+from synth.sources.turns import ROLES, TOOLS, parse_role
 
 
 def test_names_of_speakers_lead_to_one_role() -> None:

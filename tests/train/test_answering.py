@@ -18,7 +18,7 @@ from schemas.progress_line import Pace
 from schemas.records import Call, Message, Sampling, Seed
 from schemas.spec import Spec, TeacherSettings
 from schemas.store import Store
-from synth.endpoint import Endpoint
+from synth.endpoints.endpoint import Endpoint
 from synth.ledger import Ledger
 from tests.synth.loopback import LoopbackTeacher, says
 from train.answering import AnswerCollector, Answers, _judge_output

@@ -21,7 +21,7 @@ from schemas.records import Seed
 from schemas.spec import TeacherSettings
 from schemas.step_names import REFERENCE
 from schemas.store import Store
-from synth.endpoint import Endpoint
+from synth.endpoints.endpoint import Endpoint
 from synth.generators import Forward
 from synth.ledger import Ledger
 from tests.ledger_rows import call_index

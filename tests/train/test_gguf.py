@@ -15,7 +15,7 @@ import pytest
 
 from schemas.errors import MissingDependency, PairsmithError
 from schemas.records import Message, Sampling
-from synth.endpoint import Endpoint
+from synth.endpoints.endpoint import Endpoint
 from tests.train.tiny import rows, settings
 from train.base_model import Base, load_chat
 from train.dataset import Dataset

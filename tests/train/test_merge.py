@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from schemas.errors import PairsmithError
-from synth.endpoint import Endpoint
+from synth.endpoints.endpoint import Endpoint
 from tests.train.tiny import rows, settings
 from train.base_model import Base, load_chat
 from train.dataset import Dataset

@@ -20,7 +20,7 @@ from pairsmith.serve.workspace import Workspace
 from schemas.errors import InputError, PairsmithError
 from schemas.records import Message, Sampling
 from schemas.spec import TrainSettings
-from synth.endpoint import Endpoint
+from synth.endpoints.endpoint import Endpoint
 from tests.train import tiny
 from tests.train.test_base_check import rename_weights
 from train.base_check import check_base, refuse_unfit

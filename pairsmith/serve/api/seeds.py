@@ -22,7 +22,7 @@ from pairsmith.user_file.encoding import as_utf8
 from schemas.errors import PairsmithError
 from schemas.files import replaced
 from schemas.spec import SeedSource
-from synth.seeds import read_seeds
+from synth.sources.seeds import read_seeds
 
 router = APIRouter(prefix="/api/v1/projects/{project}", tags=["seeds"])
 ENDINGS = (".jsonl", ".json", ".csv", ".tsv", ".txt", ".parquet")

@@ -20,7 +20,7 @@ from pairsmith.serve.problems import Refusal, not_there
 from pairsmith.serve.state import state_of
 from schemas.errors import InputError
 from schemas.spec import SeedSource
-from synth.seeds import read_seeds
+from synth.sources.seeds import read_seeds
 
 router = APIRouter(prefix="/v1", tags=["openai"])
 Item = TypeVar("Item")

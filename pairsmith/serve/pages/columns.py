@@ -23,8 +23,8 @@ from schemas.spec import SeedSource
 from schemas.spec_file import SPEC_NAME, key_line
 from schemas.time_limit import CheckTimedOut, limited
 from schemas.wording import capital
-from synth.columns import GROUP_COLUMN, WORSE, layout
-from synth.input_template import variables
+from synth.sources.columns import GROUP_COLUMN, WORSE, layout
+from synth.sources.input_template import variables
 
 _EXAMINED = 100  # outputs that are compared with a schema
 TABLES = (".csv", ".json", ".jsonl", ".tsv")

@@ -53,9 +53,9 @@ from schemas.project import Project
 from schemas.records import Json
 from schemas.spec_file import SPEC_NAME, parse, set_keys
 from schemas.wording import capital
-from synth.csv_rows import looks_like_table
-from synth.seed_rows import refuse_non_text_file
-from synth.seeds import read_seeds
+from synth.sources.csv_rows import looks_like_table
+from synth.sources.rows import refuse_non_text_file
+from synth.sources.seeds import read_seeds
 
 PASTED = "seeds.txt"
 _SPEC = Path(__file__).with_name("starter.toml").read_text(encoding="utf-8")

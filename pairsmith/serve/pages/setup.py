@@ -293,7 +293,7 @@ def _read_seeds(project: Project, earlier: Iterable[Seed] = ()) -> dict[str, Any
     were read `earlier` keep their split, as in a run."""
     from curate.contamination import filter_contaminated_seeds
     from curate.split import assign_splits, shortages
-    from synth.seeds import read_seeds
+    from synth.sources.seeds import read_seeds
 
     try:
         reading = read_seeds([s for s in project.spec.seeds if s.path != "-" and s.format != "hub"], project.folder)

@@ -15,7 +15,7 @@ from pairsmith.user_file.guessed_spec import spec_text
 from schemas.errors import InputError
 from schemas.kinds import KindName
 from schemas.spec_file import parse
-from synth.seeds import read_seeds
+from synth.sources.seeds import read_seeds
 
 REPLY = "Sorry for that and we send you a new lamp today"
 

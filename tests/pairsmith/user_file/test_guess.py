@@ -27,7 +27,7 @@ from schemas.errors import InputError
 from schemas.kinds import KindName
 from schemas.spec import SeedSource
 from schemas.spec_file import SPEC_NAME, load
-from synth.seeds import read_seeds
+from synth.sources.seeds import read_seeds
 from tests.pairsmith.conftest import ROOT, Project
 
 LONG = (

@@ -17,11 +17,11 @@ from yarl import URL
 
 from schemas.errors import AuthError, SpecError, TeacherError
 from schemas.records import Json, Usage
-from synth.error_words import error_body
-from synth.http_status import says_itself
-from synth.redaction import without_user_info
-from synth.streamed_answer import assemble_stream
-from synth.usage import charged, parse_usage, with_cost_header
+from synth.chat.error_words import error_body
+from synth.chat.http_status import says_itself
+from synth.chat.redaction import without_user_info
+from synth.chat.streamed_answer import assemble_stream
+from synth.chat.usage import charged, parse_usage, with_cost_header
 
 _NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 _PROCESS, _NUMBER = os.urandom(8).hex(), itertools.count(1)

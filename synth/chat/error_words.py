@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 
 from schemas.records import Json
-from synth.streamed_answer import assemble_stream
+from synth.chat.streamed_answer import assemble_stream
 
 # Fields in which errors hold their message, in whole or in part, the plainest first: OpenAI and most others; FastAPI
 # and problem details (RFC 9457; NIM); various gateways; AWS; Apigee; Cloudflare and watsonx.

@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 
 from schemas.records import Json
 from schemas.tracing import Facts, is_on, span
-from synth.chat_completions import Answer
-from synth.teacher_host import InFlight
+from synth.chat.completions import Answer
+from synth.endpoints.host import InFlight
 
 _PROVIDERS = {
     "api.anthropic.com": "anthropic",

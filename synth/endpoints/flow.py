@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from schemas.errors import TeacherError
 from schemas.progress import Say, discard_message
 from schemas.progress_line import clock
-from synth.chat_completions import (
+from synth.chat.completions import (
     Answer,
     BrokenError,
     NotConnectedError,
@@ -25,10 +25,9 @@ from synth.chat_completions import (
     UnansweredError,
     UnconfirmedError,
 )
-from synth.fair_semaphore import Waiter
-from synth.first_answers import FirstAnswers
-from synth.rate_limits import RateLimits
-from synth.teacher_host import (
+from synth.endpoints.fair_semaphore import Waiter
+from synth.endpoints.first_answers import FirstAnswers
+from synth.endpoints.host import (
     MAX_BACKOFF_S,
     MAX_RETRY_AFTER_S,
     InFlight,
@@ -39,6 +38,7 @@ from synth.teacher_host import (
     unreachable,
     wait_too_long,
 )
+from synth.endpoints.rate_limits import RateLimits
 
 if TYPE_CHECKING:
     from synth.bulk import BulkRequest

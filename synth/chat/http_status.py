@@ -32,7 +32,7 @@ class Meaning(NamedTuple):
 
 
 _TEMPORARY = (408, 409, 424, 425, 498, 499)  # 424: a generation failed (TGI, Bedrock), 498: no capacity (Groq)
-# Set by pairsmith, learnt by asking again (`synth.dialect`), or the effect of a single long row.
+# Set by pairsmith, learnt by asking again (`synth.endpoints.dialect`), or the effect of a single long row.
 _NOT_SETTINGS = {"model", "messages", "n", "max_tokens", "max_completion_tokens"}
 
 _NO_QUOTA = re.compile(

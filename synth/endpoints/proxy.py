@@ -14,8 +14,8 @@ from urllib.request import getproxies, proxy_bypass
 import aiohttp
 
 from schemas.errors import AuthError, TeacherError
-from synth.connections import LIMITS, Response, read_body
-from synth.redaction import without_user_info
+from synth.chat.redaction import without_user_info
+from synth.endpoints.connections import LIMITS, Response, read_body
 
 PROXY_REFUSALS = (401, 403, 405, 407)  # of a tunnel; other errors of a proxy may be temporary
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")

@@ -12,7 +12,7 @@ import orjson
 
 from schemas.errors import InputError, first_line
 from schemas.spec import SeedSource
-from synth.columns import Cells, Fault, SeedProblem, layout, object_columns, open_objects
+from synth.sources.columns import Cells, Fault, SeedProblem, layout, object_columns, open_objects
 
 
 def parquet_rows(source: SeedSource, path: Path, notes: list[SeedProblem]) -> Iterator[tuple[int, Cells | Fault]]:

@@ -11,7 +11,7 @@ import orjson
 
 from schemas.errors import TeacherError
 from schemas.records import Json
-from synth.http_status import Target, unknown_model
+from synth.chat.http_status import Target, unknown_model
 
 # Models that are not chat models, by words in their name or type.
 _NOT_CHAT = re.compile(

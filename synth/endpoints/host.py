@@ -11,7 +11,7 @@ from typing import Any
 
 from schemas.errors import TeacherError, Unreachable
 from schemas.progress_line import clock
-from synth.chat_completions import (
+from synth.chat.completions import (
     NoProxyError,
     NotConnectedError,
     RefusedError,
@@ -21,7 +21,7 @@ from synth.chat_completions import (
     UnconfirmedError,
     one_line,
 )
-from synth.rate_limits import remaining_in_headers
+from synth.endpoints.rate_limits import remaining_in_headers
 
 MAX_BACKOFF_S = 30.0
 MAX_RETRY_AFTER_S = 600.0

@@ -19,10 +19,18 @@ from schemas.compressed import ending_of, open_unpacked
 from schemas.errors import InputError
 from schemas.spec import SeedSource
 from schemas.wide_text import wide_encoding
-from synth.columns import Fault, SeedProblem, layout, object_columns, open_objects, optional_keys, parse_json
-from synth.csv_rows import BLANK, MAX_LINE_BYTES, Lines, Rows, csv_names, csv_rows, display_name, split_leading_blanks
-from synth.input_template import variables
-from synth.seed_errors import (
+from synth.sources.columns import Fault, SeedProblem, layout, object_columns, open_objects, optional_keys, parse_json
+from synth.sources.csv_rows import (
+    BLANK,
+    MAX_LINE_BYTES,
+    Lines,
+    Rows,
+    csv_names,
+    csv_rows,
+    display_name,
+    split_leading_blanks,
+)
+from synth.sources.errors import (
     LINES_OF_TEXT,
     OTHER_FILE,
     chat_log_error,
@@ -33,19 +41,12 @@ from synth.seed_errors import (
     not_utf8_error,
     one_per_line_hint,
 )
-from synth.table_rows import datasets_rows, hub_rows, parquet_names, parquet_rows
-from synth.transcoding import Utf8Reader
+from synth.sources.input_template import variables
+from synth.sources.table_rows import datasets_rows, hub_rows, parquet_names, parquet_rows
+from synth.sources.transcoding import Utf8Reader
 
-_FORMATS = {
-    ".jsonl": "jsonl",
-    ".ndjson": "jsonl",
-    ".json": "json",
-    ".csv": "csv",
-    ".tsv": "csv",
-    ".parquet": "parquet",
-    ".txt": "text",
-    ".text": "text",
-}
+_TABLES = {".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json", ".csv": "csv", ".tsv": "csv", ".parquet": "parquet"}
+_FORMATS = _TABLES | {".txt": "text", ".text": "text"}
 _UNREADABLE = {
     **dict.fromkeys((".xlsx", ".xls", ".ods", ".numbers"), "is a spreadsheet"),
     **dict.fromkeys((".gz", ".zst", ".bz2", ".xz", ".zip"), "is compressed"),

@@ -21,7 +21,7 @@ from schemas.progress import Progress, reporting, unseen
 from schemas.records import GROUP, Json, Seed, content_id
 from schemas.spec import SeedSource
 from schemas.spooled_seeds import SpooledSeeds
-from synth.columns import (
+from synth.sources.columns import (
     GROUP_COLUMN,
     MAX_CHARS,
     WORSE,
@@ -37,10 +37,10 @@ from synth.columns import (
     render_input,
     without_single_lists,
 )
-from synth.csv_rows import Rows, display_name
-from synth.input_template import variables
-from synth.seed_rows import object_rows, rows_of
-from synth.turns import as_json, exchange, rejected_answer
+from synth.sources.csv_rows import Rows, display_name
+from synth.sources.input_template import variables
+from synth.sources.rows import object_rows, rows_of
+from synth.sources.turns import as_json, exchange, rejected_answer
 
 _EMPTY: Json = {}  # shared by all seeds without metadata: an empty dict takes as much memory as a short text
 _USE_META: dict[str, Json] = {}

@@ -1,4 +1,4 @@
-"""The batch formats of providers: as files of lines (`synth.batch_files`), or with the requests in the call itself.
+"""The batch formats of providers: as files of lines (`synth.batch.files`), or with the requests in the call itself.
 
 Source, in 2026: platform.claude.com/docs/en/api/messages/batches, ai.google.dev/api/batch-mode. Every answer is
 converted to a chat completion that keeps the provider's own finish reason.
@@ -18,8 +18,8 @@ import orjson
 from schemas.errors import TeacherError
 from schemas.records import Json
 from schemas.spec import BatchForm
-from synth.batch_files import MISTRAL, OPENAI, TOGETHER, FileBatches
-from synth.batch_lines import (
+from synth.batch.files import MISTRAL, OPENAI, TOGETHER, FileBatches
+from synth.batch.lines import (
     LABEL,
     MAX_SUBMIT_TIME,
     Announced,

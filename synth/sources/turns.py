@@ -16,7 +16,7 @@ from unicodedata import normalize
 import orjson
 
 from schemas.records import Message, Messages
-from synth.columns import MAX_CHARS, WORSE, Cells, Fault, check_text
+from synth.sources.columns import MAX_CHARS, WORSE, Cells, Fault, check_text
 
 Role = Literal["system", "user", "assistant"]
 _TABLE = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 
 from prompts.answer_schema import is_closed
 from schemas.records import Json, Message, Sampling
-from synth.chat_completions import Answer, RefusedError
-from synth.error_words import error_body
-from synth.http_status import says_itself
+from synth.chat.completions import Answer, RefusedError
+from synth.chat.error_words import error_body
+from synth.chat.http_status import says_itself
 
 _LOGPROBS = ("logprobs", "top_logprobs")
 _STREAM: Json = {"stream": True, "stream_options": {"include_usage": True}}

@@ -24,7 +24,7 @@ from schemas.spec import TeacherSettings
 from schemas.store import Store
 from schemas.store.latest import latest_answers
 from schemas.wording import counted
-from synth.batch_api import (
+from synth.batch.api import (
     BatchApi,
     NotCreatedError,
     NotThereError,
@@ -35,8 +35,9 @@ from synth.batch_api import (
     overdue,
     unreadable_results,
 )
-from synth.batch_holds import BatchHolds
-from synth.batch_lines import (
+from synth.batch.earlier import EarlierBatches, settle_unasked, unread_lines
+from synth.batch.holds import BatchHolds
+from synth.batch.lines import (
     FORMAT_ERRORS,
     BatchLine,
     NotInBatchError,
@@ -48,7 +49,7 @@ from synth.batch_lines import (
     max_costs,
     merge_answers,
 )
-from synth.chat_completions import (
+from synth.chat.completions import (
     Answer,
     RefusedError,
     ServerFaultError,
@@ -58,9 +59,8 @@ from synth.chat_completions import (
     one_line,
     read_answer,
 )
-from synth.earlier_batches import EarlierBatches, settle_unasked, unread_lines
-from synth.endpoint import Endpoint
-from synth.error_words import error_body
+from synth.chat.error_words import error_body
+from synth.endpoints.endpoint import Endpoint
 
 # A quarter of the questions that are open at once: as many as every provider takes in a batch, which may take a day.
 IN_BATCHES = 12_500

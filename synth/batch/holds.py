@@ -9,8 +9,8 @@ from collections.abc import Callable, Container, Mapping, Sequence
 from schemas.money import Hold
 from schemas.spec import TeacherSettings
 from schemas.store import Store
-from synth.batch_lines import BatchLine, StoredResult, max_usages
-from synth.chat_completions import StoppedError, read_answer
+from synth.batch.lines import BatchLine, StoredResult, max_usages
+from synth.chat.completions import StoppedError, read_answer
 from synth.meter import unkeepable_cap_error
 from synth.prices import FREE, prices_of
 

@@ -25,7 +25,7 @@ from aiohttp.streams import StreamReader
 from yarl import URL
 
 from schemas.errors import TeacherError
-from synth.chat_completions import MAX_ANSWER_BYTES
+from synth.chat.completions import MAX_ANSWER_BYTES
 
 _MAX_IDLE_S = 60.0  # how long an idle connection may be reused; servers and proxies close idle ones sooner or later
 # Some close a connection after each response without announcing it, and a request that was sent on it meanwhile counts

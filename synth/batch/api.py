@@ -18,13 +18,13 @@ from schemas.errors import InputError, TeacherError, Unreachable, UsageError
 from schemas.money import dollars
 from schemas.progress_line import clock
 from schemas.spec import TeacherSettings
-from synth.batch_forms import FORMS, Form
-from synth.batch_lines import FORMAT_ERRORS, Announced, BatchLine, Results, State, spool
-from synth.chat_completions import ThrottledError, UnconfirmedError
-from synth.connections import tls_failure
-from synth.endpoint import Endpoint
-from synth.proxy import PROXY_REFUSALS, proxy_for, proxy_refusal
-from synth.teacher_host import MAX_RETRY_AFTER_S
+from synth.batch.forms import FORMS, Form
+from synth.batch.lines import FORMAT_ERRORS, Announced, BatchLine, Results, State, spool
+from synth.chat.completions import ThrottledError, UnconfirmedError
+from synth.endpoints.connections import tls_failure
+from synth.endpoints.endpoint import Endpoint
+from synth.endpoints.host import MAX_RETRY_AFTER_S
+from synth.endpoints.proxy import PROXY_REFUSALS, proxy_for, proxy_refusal
 
 _MAX_FAULTS, _REPORTED_WAIT_S = 20, 20.0
 _TIMEOUT = aiohttp.ClientTimeout(total=600, sock_connect=15)

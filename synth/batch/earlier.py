@@ -13,10 +13,10 @@ from schemas.progress import Say
 from schemas.records import Artifact
 from schemas.store import Store
 from schemas.wording import counted
-from synth.batch_api import BatchApi, NotThereError
-from synth.batch_holds import BatchHolds
-from synth.batch_lines import FORMAT_ERRORS, MAX_SUBMIT_TIME, Announced
-from synth.chat_completions import one_line
+from synth.batch.api import BatchApi, NotThereError
+from synth.batch.holds import BatchHolds
+from synth.batch.lines import FORMAT_ERRORS, MAX_SUBMIT_TIME, Announced
+from synth.chat.completions import one_line
 
 RESULT_RETENTION = timedelta(days=29)  # providers keep results for about so long, or less
 _LOOKS = 5  # for batches that may arrive: 13 seconds

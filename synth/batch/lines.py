@@ -19,7 +19,7 @@ import orjson
 from schemas.money import dollars, sum_if_known, summed
 from schemas.records import Json, Usage, content_id
 from schemas.spec import TeacherSettings
-from synth.chat_completions import Answer, RefusedError
+from synth.chat.completions import Answer, RefusedError
 from synth.prices import FREE, prices_of
 from synth.question import max_answer_tokens
 

@@ -18,8 +18,8 @@ import orjson
 from schemas.errors import InputError
 from schemas.spec import SeedSource
 from schemas.wording import listed
-from synth.input_template import JsonText, TextList, as_texts, rendered, variables
-from synth.seed_errors import column_hint
+from synth.sources.errors import column_hint
+from synth.sources.input_template import JsonText, TextList, as_texts, rendered, variables
 
 MAX_CHARS = 100_000
 """A row with a longer text is a problem: few teachers accept it, and it nearly always means a broken file."""

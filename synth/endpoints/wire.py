@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 
 import aiohttp
 
-from synth.chat_completions import (
+from synth.chat.completions import (
     BrokenError,
     NoProxyError,
     NotConnectedError,
@@ -17,9 +17,9 @@ from synth.chat_completions import (
     UnreadableError,
     one_line,
 )
-from synth.connections import Connections, NoConnectionError, Response, tls_failure
-from synth.proxy import PROXY_REFUSALS, new_session, proxy_for, proxy_refusal, proxy_secrets, send_by_session
-from synth.redaction import extract_secrets, without_keys, without_user_info
+from synth.chat.redaction import extract_secrets, without_keys, without_user_info
+from synth.endpoints.connections import Connections, NoConnectionError, Response, tls_failure
+from synth.endpoints.proxy import PROXY_REFUSALS, new_session, proxy_for, proxy_refusal, proxy_secrets, send_by_session
 
 # aiohttp's error for a compression that needs a package which is not installed.
 _UNREAD_ENCODING = re.compile(r"Can not decode content-encoding: .*\((br|zstd)\).*install `([\w.]+)`")

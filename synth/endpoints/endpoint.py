@@ -17,9 +17,8 @@ import orjson
 from schemas.errors import PairsmithError, TeacherError
 from schemas.failpoints import armed, failpoint
 from schemas.records import Json, Message, Sampling
-from synth import gen_ai
 from synth.answer_copies import AnswerCopies
-from synth.chat_completions import (
+from synth.chat.completions import (
     LOST_BY_A_GATEWAY,
     Answer,
     LostError,
@@ -38,18 +37,19 @@ from synth.chat_completions import (
     query_of,
     read_answer,
 )
-from synth.connections import Connections, Outcome, Response
-from synth.dialect import Dialect
-from synth.error_words import displayed_text, error_body
-from synth.flow import Flow
-from synth.http_status import Target, fatal_error, is_elsewhere, may_be_temporary, meaning, unknown_model
-from synth.listed_models import EndpointCheck, NoListError, check_listing, is_listed, parse_model_list
-from synth.proxy import proxy_note
+from synth.chat.error_words import displayed_text, error_body
+from synth.chat.http_status import Target, fatal_error, is_elsewhere, may_be_temporary, meaning, unknown_model
+from synth.chat.listed_models import EndpointCheck, NoListError, check_listing, is_listed, parse_model_list
+from synth.chat.redaction import refuse_unsendable
+from synth.endpoints import gen_ai
+from synth.endpoints.connections import Connections, Outcome, Response
+from synth.endpoints.dialect import Dialect
+from synth.endpoints.flow import Flow
+from synth.endpoints.host import InFlight, unreachable
+from synth.endpoints.proxy import proxy_note
+from synth.endpoints.rate_limits import retry_after_s
+from synth.endpoints.wire import Wire
 from synth.question import max_answer_tokens
-from synth.rate_limits import retry_after_s
-from synth.redaction import refuse_unsendable
-from synth.teacher_host import InFlight, unreachable
-from synth.wire import Wire
 
 if TYPE_CHECKING:
     from synth.bulk import BulkRequest

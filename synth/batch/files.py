@@ -17,7 +17,7 @@ import aiohttp
 import orjson
 
 from schemas.records import Json
-from synth.batch_lines import LABEL, Announced, BatchLine, Call, Download, Result, Results, State, listed
+from synth.batch.lines import LABEL, Announced, BatchLine, Call, Download, Result, Results, State, listed
 
 _PROCESSING, _PROCESSING_S = ("pending", "running", "notRunning"), 600  # Azure only accepts a processed file
 # Error codes of lines without a response, other than lines that were not processed (expired): Together's refusals, and

@@ -10,9 +10,18 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice, pairwise
 
 from schemas.spec import SeedSource
-from synth.columns import Cells, Fault, Layout, SeedProblem, count_known_headers, layout, object_columns, open_objects
-from synth.seed_errors import invalid_csv_error
-from synth.table_edges import are_totals, count_comments, count_more_headers
+from synth.sources.columns import (
+    Cells,
+    Fault,
+    Layout,
+    SeedProblem,
+    count_known_headers,
+    layout,
+    object_columns,
+    open_objects,
+)
+from synth.sources.errors import invalid_csv_error
+from synth.sources.table_edges import are_totals, count_comments, count_more_headers
 
 MAX_LINE_BYTES = 16 * 2**20
 """A longer line or CSV cell is not held in memory."""
