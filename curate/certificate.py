@@ -160,7 +160,8 @@ class Certificate:
     `rows` are accepted (empty: no certificate), out of `considered` that could have been. `sets` are strictest first;
     `passed` of them passed before the first that failed. `labels` of `labels_possible` rows of the estimation half have
     enough answers, `disputed` of them without a decision, and `calibrated_on` rows of the calibration half. `why` says
-    why there is no certificate, `more` what would change that.
+    why there is no certificate, `more` what would change that. `rejected_since`: rows of the estimation half that
+    reviewers rejected and that a gate rejects now, although it had passed them when they were drawn.
     """
 
     precision: float
@@ -177,6 +178,7 @@ class Certificate:
     why: str = ""
     more: str = ""
     disputed: int = 0
+    rejected_since: int = 0
 
 
 def certify(
@@ -346,7 +348,7 @@ def too_few_to_calibrate(
 def in_words(certificate: Certificate, waiting: int, rejected: int, decided: int = 0) -> str:
     """The certificate in one line. `waiting` rows are for reviewers, who have already decided `decided` of them;
     `rejected` rows are out."""
-    c, disputes = certificate, ""
+    c, disputes, gated = certificate, "", ""
     if c.disputed:
         disputes = counted(
             c.disputed, "row whose answers settle nothing counts", "rows whose answers settle nothing count"
@@ -354,7 +356,11 @@ def in_words(certificate: Certificate, waiting: int, rejected: int, decided: int
         disputes += " as bad until settled (`pairsmith review push` queues disagreements for an adjudicator)"
     if not c.rows:
         return " ".join(f"{part.rstrip('.')}." for part in (f"no certificate: {c.why}", disputes, c.more) if part)
-    more = "".join(f"; {part}" for part in (disputes, c.more) if part)
+    if c.rejected_since:
+        rows = counted(c.rejected_since, "row that reviewers rejected is", "rows that reviewers rejected are")
+        gated = f"{rows} rejected by gates since: if these were written for them, review another batch before you rely"
+        gated += " on this (`pairsmith docs review-method`)"
+    more = "".join(f"; {part}" for part in (disputes, gated, c.more) if part)
     by_people = f"; {decided:,} decided by people" if decided else ""
     return (
         f"auto-accept {len(c.rows):,} rows at >= {percent(c.precision)} precision ({percent(c.confidence)} confidence, "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from curate.calibration import Features, features_of
@@ -18,9 +19,11 @@ from curate.slots import skim_candidates_of
 from curate.steps import NO_CERTIFICATE, CertificateOf
 from schemas.project import CERTIFICATE, Project
 from schemas.records import content_id
+from schemas.reviews import SamplingReason
 from schemas.store import Store
 
 _BINS = 10
+_DRAWN_IF_PASSED: Sequence[SamplingReason] = ("certify", "audit_accepted")  # from rows that had passed the gates
 
 
 class CalibrationBin(NamedTuple):
@@ -139,7 +142,9 @@ def look(
         store.write(tried[-1].as_artifact())
     of_chosen = {id_: labels[id_] for id_ in chosen if id_ in labels}
     looked = most_accepting_look(tried, features, rows, of_chosen, len(possible), confidence, chosen & disputed)
-    return looked._replace(decided=labels.keys())
+    had_passed = {id_ for reason in _DRAWN_IF_PASSED for id_ in drawn.get(reason, ())}
+    gated = sum(population.rows[id_].passed is False and labels.get(id_) is False for id_ in had_passed)
+    return looked._replace(certificate=replace(looked.certificate, rejected_since=gated), decided=labels.keys())
 
 
 def most_accepting_look(

@@ -317,6 +317,27 @@ def test_disagreement_withdraws_a_certificate_and_adjudication_restores_it(folde
     assert "withdrawn" not in again.words
 
 
+def test_a_certificate_counts_rejected_rows_that_a_gate_has_rejected_since(folder: Path) -> None:
+    """A gate written for the very rows that reviewers rejected would make the rest of the sample look better than the
+    pool is. The result says how many rows are concerned and what to do; a gate for other rows is not mentioned."""
+    answered = answer(folder, 3)
+    first, _ = _certify(folder)
+    assert first.certificate["rejected_since"] == 0
+    with Store.open(Store.url_for(_project(folder))) as store:
+        draws = store.sampled(answered)
+        drawn = {id_ for id_, records in draws.items() if any(record.reason == "certify" for record in records)}
+        bad, others = (
+            [pair.output for pair in store.pairs(sorted(ids)) if not good(pair.output)]
+            for ids in (drawn, set(answered) - drawn)
+        )
+    for outputs, count in ((bad[:3], 3), (others[:3], 0)):
+        pattern = "|".join(re.escape(output) for output in outputs)
+        gate = f'curate.gates.must_not=[{{name="seen", pattern={json.dumps(pattern)}}}]'
+        outcome, state = _certify(folder, gate)
+        assert outcome.certificate["rejected_since"] == count
+        assert ("3 rows that reviewers rejected are rejected by gates since" in state["words"]) is (count == 3)
+
+
 def test_a_certificate_of_an_earlier_version_says_that_it_left_out_disputed_rows(folder: Path) -> None:
     """It still holds, so nothing stops; every place that shows it names the command that checks it by the new rule."""
     answer(folder, 3)
