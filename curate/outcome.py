@@ -10,13 +10,13 @@ from pathlib import Path
 
 from curate.certifying import current_parts, present_certificate
 from curate.curation import curate
-from curate.near_duplicates import duplicates
 from curate.pool import Pool
 from curate.preferences import Preference, preferences
 from curate.remote_scorers import RemoteScorers
 from curate.rows import StepId
 from curate.scorers.choose import EMBEDDED_MODEL, ChosenScorer, EmbeddedModel, choose
 from curate.selection import selection_summary
+from curate.similarity.near_duplicates import duplicates
 from curate.split import seed_split
 from curate.spread import at_random, farness, vectors_of
 from curate.states import Accepted, AcceptedRows, write_states

@@ -25,14 +25,14 @@ from heapq import nsmallest
 from itertools import compress
 from typing import Literal, NamedTuple, get_args
 
-from curate.contamination import collect_held_out, with_generated_inputs
 from curate.gates import rejected_personal_kinds
 from curate.gates.personal import pii
-from curate.overlap import contaminated
 from curate.pool import Pool
 from curate.review.decision import current_answers
 from curate.review.sampling import in_estimation_half
 from curate.rows import ROWS, Row, pair_of
+from curate.similarity.contamination import collect_held_out, with_generated_inputs
+from curate.similarity.overlap import contaminated
 from curate.split import SPLITS, recorded_splits, split_of
 from prompts.answer_form import AnswerForm
 from schemas.id_map import IdList, IdMap

@@ -27,7 +27,7 @@ from schemas.wording import counted
 SPLITS: tuple[Split, ...] = get_args(Split)
 
 # With fewer test inputs, or groups of inputs that belong together, an evaluation concludes neither "better" nor
-# "worse", see train/metrics.py.
+# "worse", see train/evaluation/metrics.py.
 LEAST_TEST_INPUTS = 20
 # With fewer rows a tuned model hardly learns more than it would from examples in its prompt.
 LEAST_TRAIN_ROWS = 50

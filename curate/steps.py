@@ -17,17 +17,17 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from curate.contamination import HeldOut, collect_held_out, repeated_exchanges, with_generated_inputs
 from curate.gates import GateStep, gates_of
 from curate.gates.processes import JudgedPairs, judging
 from curate.gates.user import check_plain, guarded
-from curate.near_duplicates import find_repeated_rows
-from curate.overlap import Overlap, contaminated
 from curate.pool import Pool
 from curate.rows import CONTAMINATION, DUPLICATE, SPLIT, StepId, Survivor, Unjudged, pair_of
 from curate.scorers import Score, Scorer, own_scorer
 from curate.scorers.choose import ChosenScorer
 from curate.selection import BEST, LengthFit, ranked, scored_outputs
+from curate.similarity.contamination import HeldOut, collect_held_out, repeated_exchanges, with_generated_inputs
+from curate.similarity.near_duplicates import find_repeated_rows
+from curate.similarity.overlap import Overlap, contaminated
 from curate.split import SPLITS, recorded_splits, split_of
 from curate.spread import at_random, by_quota, length_group, refuse_unknown, spread_out, vectors_of
 from schemas.errors import PairsmithError, UsageError, several
@@ -392,7 +392,7 @@ def steps_for(
     """The steps that a spec asks for. `seeds` are the active ones, `chosen` is the scorer, which may be None or the
     judge, and `certificate` finds the rows of the present certificate."""
     spec, curate = project.spec, project.spec.curate
-    from curate.semantic import semantic_steps
+    from curate.similarity.semantic import semantic_steps
 
     recorded = recorded_splits(seeds, spec.split)
 

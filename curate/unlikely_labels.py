@@ -17,9 +17,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from curate.neighbours import Vectors, unit_rows
 from curate.pool import Pool
 from curate.rows import StepId
+from curate.similarity.neighbours import Vectors, unit_rows
 from curate.steps import NamedStep
 from schemas.records import Reason, Verdict, content_id
 from schemas.streamed import batched

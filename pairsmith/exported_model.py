@@ -20,7 +20,7 @@ from schemas.records import Artifact, Sampling
 from schemas.store import Store
 
 if TYPE_CHECKING:
-    from train.metrics import Evaluation
+    from train.evaluation.metrics import Evaluation
     from train.results import TrainResult
 
 GGUF = ("f16", "q8_0", "q4_k_m")
@@ -123,8 +123,8 @@ def _describe(folder: Path, tuned: _Tuned, place: str) -> None:
 
 def _notes(project: Project, evaluation: Evaluation) -> list[str]:
     """The size of the test, how each system was decoded, and the verdict with its reasons."""
-    from train.results_table import decoding_lines, size_of_test
-    from train.verdict import in_words, verdict
+    from train.evaluation.results_table import decoding_lines, size_of_test
+    from train.evaluation.verdict import in_words, verdict
 
     concluded = verdict(evaluation, project.spec.evaluate.ship_at)
     return [f"on {size_of_test(evaluation)}", *decoding_lines(evaluation), in_words(concluded)[0], *concluded.because]
@@ -151,7 +151,7 @@ def _compare_answers(tuned: _Tuned, file: Path, say: Say) -> str:
     """Compare the answers of the GGUF with those of the evaluated model. Returns the result as text, and writes it as
     JSON next to the file."""
     from train.equivalence import equivalence
-    from train.evaluation import held_out_seeds, plan_evaluation
+    from train.evaluation.evaluation import held_out_seeds, plan_evaluation
 
     if tuned.evaluation is None:
         return "not checked: this model has not been evaluated"

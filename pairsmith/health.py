@@ -211,7 +211,7 @@ def _seeds(project: Project, say: Say) -> Generator[Check, None, Sequence[Seed]]
 def _preflight(project: Project, seeds: Sequence[Seed]) -> Iterator[Check]:
     """Check that later stages find what the spec names. Gates are listed by another check, which reports their
     problems."""
-    from curate.contamination import collect_held_out
+    from curate.similarity.contamination import collect_held_out
     from pairsmith.preflight import preflight_checks
 
     files = ("files", lambda: collect_held_out(project.spec, project.folder, ()))
@@ -256,7 +256,7 @@ def _references(seeds: Sequence[Seed], project: Project) -> Iterator[Check]:
     check."""
     from curate.split import questions
     from prompts.answer_form import AnswerForm
-    from train.checks import describe_void_references, void_references
+    from train.evaluation.checks import describe_void_references, void_references
 
     spec = project.spec
     tested = [seed for seed in questions(seeds, spec, "test") if seed.reference]

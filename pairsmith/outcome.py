@@ -349,9 +349,9 @@ class EvaluateOutcome(StageOutcome):
 
     `pass_rate` maps each system to its pass rate with its interval (`share`, `low`, `high`), `systems` holds the same
     for both decodings, and `outcomes` maps system and decoding to the comparison of the tuned model with that system.
-    `verdict` is `train.verdict.ModelVerdict` as JSON. `reused` means that the evaluation already existed, `gated` that
-    the command was asked to use the verdict as its exit code. `sha256` is the hash of the evaluation's file, `unjudged`
-    the number of requests of its judges without an answer.
+    `verdict` is a `ModelVerdict` as JSON. `reused` means that the evaluation already existed, `gated` that the command
+    was asked to use the verdict as its exit code. `sha256` is the hash of the evaluation's file, `unjudged` the number
+    of requests of its judges without an answer.
     """
 
     pass_rate: Mapping[str, Mapping[str, float]] = field(default_factory=dict, metadata={"earlier": ("strict_pass",)})

@@ -49,7 +49,7 @@ def preflight_checks(project: Project, seeds: Sequence[Seed]) -> Iterator[tuple[
     from curate.gates import gates_for
     from curate.review.gold import read_gold
     from curate.spread import refuse_unknown
-    from train.checks import checks_for
+    from train.evaluation.checks import checks_for
 
     spec, folder = project.spec, project.folder
     yield "gates", lambda: gates_for(spec.task, spec.curate.gates, folder)

@@ -16,7 +16,7 @@ import pytest
 from curate.review.sampling import SHARE_KEYS
 from curate.rows import CONTAMINATION, DUPLICATE, JUDGE, SPLIT
 from curate.selection import BEST
-from curate.semantic import SEMANTIC, SEMANTIC_TEST
+from curate.similarity.semantic import SEMANTIC, SEMANTIC_TEST
 from curate.steps import CERTIFIED, SELECTED
 from pairsmith import Project
 from pairsmith.commands import COMMANDS, group

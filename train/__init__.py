@@ -13,10 +13,10 @@ from runpy import run_path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from train.evaluation import evaluate as evaluate
+    from train.evaluation.evaluation import evaluate as evaluate
     from train.sft import fine_tune as fine_tune
 
-_MODULES = {"evaluate": "train.evaluation", "fine_tune": "train.sft"}
+_MODULES = {"evaluate": "train.evaluation.evaluation", "fine_tune": "train.sft"}
 __all__ = list(_MODULES)
 
 # Resolve our own packages even if the working folder holds e.g. a `curate.py`.

@@ -17,9 +17,9 @@ from schemas.records import Record
 from synth.answers import clean
 from synth.chat.completions import RefusedError, UnansweredError
 from synth.endpoints.endpoint import Endpoint
+from train.evaluation.metrics import TUNED, Evaluation
+from train.evaluation.systems import EvaluationPlan
 from train.gguf import served
-from train.metrics import TUNED, Evaluation
-from train.systems import EvaluationPlan
 
 MAX_INPUTS = 40
 

@@ -25,7 +25,7 @@ from schemas.identity import random_sort_key
 from schemas.progress import Say, discard_message
 from schemas.records import Record, content_id
 from schemas.wording import counted
-from train.intervals import Interval, student_quantile
+from train.evaluation.intervals import Interval, student_quantile
 from train.results import TrainResult
 
 if TYPE_CHECKING:

@@ -17,13 +17,13 @@ from synth.chat.completions import RefusedError
 from synth.embedded.process import EmbeddedServer, embedded
 from synth.endpoints.endpoint import Endpoint
 from train.base_model import Base, hash_model
-from train.checks import Checked
+from train.evaluation.checks import Checked
+from train.evaluation.metrics import TUNED, Mode
+from train.evaluation.systems import ASK_TIMEOUT_S, EvaluationPlan, LocalModel, System
+from train.evaluation.verdict import is_form_only
 from train.merge import merged_folder
-from train.metrics import TUNED, Mode
 from train.remote_code import runnable, trust_entry
 from train.results import TrainResult
-from train.systems import ASK_TIMEOUT_S, EvaluationPlan, LocalModel, System
-from train.verdict import is_form_only
 
 
 def tuned_model(base: Base, weights: Path | None, trained: TrainResult) -> tuple[LocalModel, str]:

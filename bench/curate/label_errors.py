@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from curate.neighbours import Vectors
+from curate.similarity.neighbours import Vectors
 from curate.unlikely_labels import character_vectors, find_likelier_labels
 
 # Rows, labels (0: all of them), share of wrong ones, draws.

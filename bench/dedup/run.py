@@ -68,7 +68,7 @@ def exact(texts: list[str]) -> dict[int, int]:
 
 def ours(texts: list[str]) -> dict[int, int]:
     """Number of a removed text -> the text that it repeats."""
-    from curate.near_duplicates import duplicates
+    from curate.similarity.near_duplicates import duplicates
 
     return {number: pair.earlier for number, pair in duplicates(((text,) for text in texts), THRESHOLD).items()}
 

@@ -16,8 +16,8 @@ from datetime import date
 from pathlib import Path
 
 from examples.demo import run_example
-from train.metrics import Evaluation, ModeResult
-from train.verdict import verdict
+from train.evaluation.metrics import Evaluation, ModeResult
+from train.evaluation.verdict import verdict
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 README = EXAMPLES / "README.md"

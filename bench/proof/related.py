@@ -16,9 +16,9 @@ from unittest.mock import patch
 import numpy as np
 from numpy.typing import NDArray
 
-from train import limits
-from train.limits import Bounds, Floats, difference_limits, share_limits, sign_flips, sum_by_group
-from train.references import _macro_f1, label_counts
+from train.evaluation import limits
+from train.evaluation.limits import Bounds, Floats, difference_limits, share_limits, sign_flips, sum_by_group
+from train.evaluation.references import _macro_f1, label_counts
 
 Passes = Callable[..., list[Floats]]
 
@@ -148,8 +148,8 @@ def differences_of_many_answers(passes: Passes, runs: int) -> Iterator[dict[str,
 
 
 def fields(runs: int) -> Iterator[dict[str, Any]]:
-    """Field F1 (train/references.py): records with up to `paths` fields. A wrong field is left out or has another
-    value, and `extra` fields may be added."""
+    """Field F1 (train/evaluation/references.py): records with up to `paths` fields. A wrong field is left out or has
+    another value, and `extra` fields may be added."""
     rng = np.random.default_rng(8)
     for seeds, (paths, here), rate, extra, icc, samples in itertools.product(
         (20, 50, 100), ((1, 1.0), (4, 0.5), (12, 0.3)), RATES, (0.0, 0.2), ICC, (1, 3)

@@ -2,9 +2,9 @@
 
 Everything here is SIMULATED: no model is asked. Each setting draws RUNS (2,000) evaluations in which the chance to pass
 varies between inputs (beta-binomial): `icc` is the correlation of two answers to one input, `shared` how much of an
-input's difficulty two systems have in common. Intervals and test are the product's own (`train.intervals`), compared
-with three public ones on the same draws: the percentile bootstrap over inputs (used by earlier versions of pairsmith),
-Student's t over the inputs' differences, and the adjusted Wald interval of Bonett and Price (2012).
+input's difficulty two systems have in common. Intervals and test are the product's own (`train.evaluation.intervals`),
+compared with three public ones on the same draws: the percentile bootstrap over inputs (used by earlier versions of
+pairsmith), Student's t over the inputs' differences, and the adjusted Wald interval of Bonett and Price (2012).
 
 With one answer per input the probability of every outcome is known, so coverage and claims are also summed exactly,
 without any draw (`exact_shares`, `exact_differences`).
@@ -31,8 +31,8 @@ from scipy.stats import binom, binomtest
 
 from bench.proof.related import contains, excludes_zero, related, worst_of_related
 from curate.split import LEAST_TEST_INPUTS
-from train.intervals import student_quantile
-from train.limits import Bounds, Floats, difference_limits, share_limits, sign_flips
+from train.evaluation.intervals import student_quantile
+from train.evaluation.limits import Bounds, Floats, difference_limits, share_limits, sign_flips
 
 EXACT_SHARES, EXACT_DIFFERENCES = (5, 8, 12, 27, 100, 500), (5, 8, 12, 27, 100)
 SEEDS, SAMPLES, ICC, SHARED = (5, 8, 12, 27, 100), (1, 3), (0.0, 0.3, 0.6, 0.9), (0.0, 0.8)

@@ -84,7 +84,7 @@ async def choose(
     if model == "judge":
         return judge
     if model == "similarity":
-        from curate.static_embedding import similar_to_reference
+        from curate.similarity.static_embedding import similar_to_reference
 
         fingerprint = content_id("scope", ["similarity", 1])
         return ChosenScorer(

@@ -32,7 +32,7 @@ def command(session: Session, text: str | None, sampled: bool) -> None:
     from pairsmith.stages.evaluate import latest_adapter
     from schemas.blocking import run
     from schemas.records import Seed
-    from train.evaluation import plan_evaluation
+    from train.evaluation.evaluation import plan_evaluation
     from train.local_model import REFUSED, side_by_side
 
     if text is not None and not text.strip():

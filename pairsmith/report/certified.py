@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from pairsmith.certified import in_words, share_in_words
 from pairsmith.style.numbers import bounds, count, percent
 from schemas.wording import counted
-from train.intervals import Interval, share
+from train.evaluation.intervals import Interval, share
 
 _MAX_SETS = 8
 

@@ -12,11 +12,11 @@ from typing import Any, Literal
 
 from schemas.money import Cost
 from schemas.records import Counts, Receipt
-from train.failures import Failures
+from train.evaluation.failures import Failures
+from train.evaluation.metrics import Evaluation
+from train.evaluation.verdict import ModelVerdict
 from train.learning_curve import LearningCurve
-from train.metrics import Evaluation
 from train.results import TrainResult
-from train.verdict import ModelVerdict
 
 NotAccepted = Literal["rejected", "waiting", "failed"]
 

@@ -23,7 +23,7 @@ from schemas.files import replaced, sha256
 from schemas.project import Project
 from schemas.records import Artifact, Json
 from schemas.spec_file import SPEC_NAME
-from train.verdict import verdict
+from train.evaluation.verdict import verdict
 
 _FORMAT = 1
 _RERUN_REPORT = "`pairsmith report` writes a new report and evidence of the present state."

@@ -24,10 +24,10 @@ from schemas.records import Artifact, Receipt, now
 from schemas.step_names import display_step
 from schemas.store import Store, tables
 from schemas.store.latest import last_good, present
+from train.evaluation.metrics import Evaluation
+from train.evaluation.verdict import verdict
 from train.learning_curve import LearningCurve
-from train.metrics import Evaluation
 from train.results import RECORD, TrainResult, read_record, refuse_changed
-from train.verdict import verdict
 
 COMMANDS = ("generate", "curate", "train", "evaluate")
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pairsmith.style.numbers import MISSING, bounds, percent
 from schemas.wording import capital, counted
-from train.judgements import ChecklistResult, JudgedEvaluation
-from train.metrics import Evaluation
-from train.results_table import judged_lines
+from train.evaluation.judgements import ChecklistResult, JudgedEvaluation
+from train.evaluation.metrics import Evaluation
+from train.evaluation.results_table import judged_lines
 
 
 def method(evaluation: Evaluation) -> str:

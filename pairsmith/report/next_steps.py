@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from curate.overlap import contaminated
+from curate.similarity.overlap import contaminated
 from curate.split import LEAST_TEST_INPUTS, is_question, seed_split
 from pairsmith.report.evidence import Evidence, NextSeeds
 from schemas.kinds import KINDS
 from schemas.spec import Spec
 from schemas.store import Store
 from schemas.wording import capital, counted
-from train.failures import failures
-from train.metrics import TUNED, Evaluation
+from train.evaluation.failures import failures
+from train.evaluation.metrics import TUNED, Evaluation
+from train.evaluation.retrieval import Nearest
+from train.evaluation.verdict import PROMPTED
 from train.results import no_gain_warning
-from train.retrieval import Nearest
-from train.verdict import PROMPTED
 
 _MAX_GROUPS, _MAX_SEEDS, _MAX_NEAR, _MAX_SEARCHED = 6, 3, 50, 20_000
 _MAX_CHARACTERS = 2_000  # of a text that is compared by its characters: a document would take minutes

@@ -9,9 +9,9 @@ from pairsmith.style.numbers import MISSING, bounds, count, percent, points, rou
 from pairsmith.style.reasons import detail_of
 from schemas.step_names import INDEPENDENT, REFERENCE
 from schemas.wording import capital, counted
-from train.comparison import Comparison
-from train.failures import REFUSAL
-from train.metrics import (
+from train.evaluation.comparison import Comparison
+from train.evaluation.failures import REFUSAL
+from train.evaluation.metrics import (
     MODES,
     NO_ANSWER,
     TUNED,
@@ -21,8 +21,8 @@ from train.metrics import (
     Output,
     SystemResult,
 )
-from train.results_table import MEASURES, UNSCORED_NOTE, describe_sampling, reference_cells
-from train.verdict import FORM_ONLY_NOTE, is_form_only
+from train.evaluation.results_table import MEASURES, UNSCORED_NOTE, describe_sampling, reference_cells
+from train.evaluation.verdict import FORM_ONLY_NOTE, is_form_only
 
 BASE = "base"
 _NO_ANSWER = {

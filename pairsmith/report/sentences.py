@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from statistics import median
 from typing import NamedTuple
 
-from curate.overlap import FEW
 from curate.review.status import in_words
+from curate.similarity.overlap import FEW
 from pairsmith.report import proof
 from pairsmith.report.evidence import Distribution, Evidence, Reviews, Scorer
 from pairsmith.style.charts import BarPart

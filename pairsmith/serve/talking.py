@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pairsmith.serve.problems import Refusal
 from pairsmith.serve.workspace import Workspace
 from schemas.files import is_locked
-from train.metrics import TUNED
+from train.evaluation.metrics import TUNED
 from train.results import TrainResult
 
 if TYPE_CHECKING:
     import aiohttp
 
-    from train.systems import LocalModel
+    from train.evaluation.systems import LocalModel
 
 IDLE_S = 600.0
 _CHECK_EVERY_S = 2.0
@@ -148,9 +148,9 @@ def _load_model(tuned: Tuned, workspace: Workspace) -> LocalModel:
     """The model that was evaluated, or the base it was tuned from. Raises Refusal if the base has changed since, and
     InputError if the weights are not those that training wrote."""
     from train.base_model import find_base
+    from train.evaluation.systems import LocalModel
     from train.local_model import tuned_model
     from train.results import refuse_changed
-    from train.systems import LocalModel
 
     settings = tuned.result.settings
     if settings.trust_remote_code:  # as the spec says now, not when the adapter was trained

@@ -10,12 +10,12 @@ from typing import Any, TypeVar
 from curate.export import export_dataset
 from curate.judge import same_family_warnings
 from curate.outcome import CurateResult, curate_project
-from curate.overlap import FEW
 from curate.remote_scorers import RemoteScorers, open_remote_scorers
 from curate.review.population import read_population
 from curate.review.status import as_json, review_status
 from curate.rows import ROWS
 from curate.selection import in_words
+from curate.similarity.overlap import FEW
 from curate.states import REPEATED
 from curate.tallies import spec_key_of_gate
 from pairsmith import plan, teachers

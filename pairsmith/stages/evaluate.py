@@ -26,9 +26,9 @@ from schemas.wording import counted, listed
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from train.metrics import Evaluation
+    from train.evaluation.metrics import Evaluation
+    from train.evaluation.systems import EvaluationPlan
     from train.results import TrainResult
-    from train.systems import EvaluationPlan
 
 EVALUATIONS = "evaluations"
 _SHOWN = 3  # examples listed in warnings
@@ -58,10 +58,16 @@ def evaluate(
 
         teacher = identified(spec.teacher_for("evaluate"), say) if spec.measures_teacher else None
         say("preparing the evaluation")
-        from train.evaluation import held_out_seeds, measure_or_load, plan_evaluation, trained_rows, validation_seeds
-        from train.failures import describe_refusals
-        from train.priced import priced
-        from train.verdict import verdict
+        from train.evaluation.evaluation import (
+            held_out_seeds,
+            measure_or_load,
+            plan_evaluation,
+            trained_rows,
+            validation_seeds,
+        )
+        from train.evaluation.failures import describe_refusals
+        from train.evaluation.priced import priced
+        from train.evaluation.verdict import verdict
 
         seeds = _unseen(store, trained, held_out_seeds(store, spec), say)
         rows, watched = trained_rows(store, trained), validation_seeds(store, spec)
@@ -127,8 +133,8 @@ def _say_all(say: Say, sentences: Iterable[str]) -> None:
 
 def _caveats(project: Project, store: Store, measurement: EvaluationPlan) -> Iterator[str]:
     """Warnings about results that can be misread."""
-    from train.checks import describe_void_references
-    from train.judged import warnings
+    from train.evaluation.checks import describe_void_references
+    from train.evaluation.judging import warnings
 
     if disputed := disputed_questions(store.active_seeds(), project.spec):
         sources = ", ".join(seed.source for seed in disputed[:_SHOWN])
@@ -143,7 +149,7 @@ def _caveats(project: Project, store: Store, measurement: EvaluationPlan) -> Ite
 
 def _planned_requests(measurement: EvaluationPlan, folder: Path) -> Iterator[str]:
     """What is about to be asked; nothing if the evaluation exists and is complete."""
-    from train.evaluation import count_missing, load_saved
+    from train.evaluation.evaluation import count_missing, load_saved
 
     if existing := load_saved(measurement, folder):
         unjudged = existing.judged.unanswered if existing.judged else 0
@@ -223,8 +229,8 @@ def _last_of(store: Store, evaluation_id: str) -> Receipt | None:
 def evaluation_in(project: Project, evaluated: Artifact, store: Store) -> Evaluation | None:
     """The evaluation of an artifact, with the teacher's price; None if its file is missing. Raises InputError if the
     file was changed after it was written."""
-    from train.metrics import Evaluation
-    from train.priced import priced
+    from train.evaluation.metrics import Evaluation
+    from train.evaluation.priced import priced
     from train.results import read_record
 
     file = project.folder / evaluated.path
@@ -260,7 +266,7 @@ def _spent(measured: Evaluation) -> Json:
 
 def counts_of(evaluation: Evaluation) -> tuple[Counts, dict[str, int]]:
     """Count the answers that pass, fail a check, could not be judged, or are missing; and the reasons."""
-    from train.failures import why_not
+    from train.evaluation.failures import why_not
 
     outputs = evaluation.outputs
     passed = sum(output.passes for output in outputs)
@@ -302,9 +308,9 @@ def exit_code(outcome: EvaluateOutcome) -> int:
 
 def tables(project: Project, outcome: EvaluateOutcome) -> list[RenderableType]:
     """The systems and checks of an evaluation as tables, and the comparisons in words."""
-    from train.metrics import Evaluation
-    from train.priced import priced
-    from train.results_table import (
+    from train.evaluation.metrics import Evaluation
+    from train.evaluation.priced import priced
+    from train.evaluation.results_table import (
         checks_table,
         comparison_lines,
         judged_lines,
@@ -312,7 +318,7 @@ def tables(project: Project, outcome: EvaluateOutcome) -> list[RenderableType]:
         references_table,
         systems_table,
     )
-    from train.verdict import in_words, verdict
+    from train.evaluation.verdict import in_words, verdict
 
     measured = Evaluation.model_validate_json((project.folder / outcome.files[0]).read_bytes())
     evaluation = priced(measured, project.spec)

@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from curate.contamination import collect_held_out
 from curate.curation import curate
 from curate.forecast import Pilot, Range, forecast_accepted_rows
-from curate.near_duplicates import find_repeated_rows
 from curate.pool import Pool
 from curate.rows import CONTAMINATION, DUPLICATE, SPLIT
+from curate.similarity.contamination import collect_held_out
+from curate.similarity.near_duplicates import find_repeated_rows
 from curate.split import max_kept_per_input, max_test_inputs, seed_split
 from curate.steps import CERTIFIED, SELECTED, best, decontaminate, id_of, steps_for
 from pairsmith import teachers

@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 
 import pairsmith
 import prompts
-from curate.contamination import filter_contaminated_seeds
 from curate.gates import free_tables
 from curate.gates.judgement import Judgement
 from curate.redaction import answer_redaction, treated
+from curate.similarity.contamination import filter_contaminated_seeds
 from curate.split import assign_splits, has_given_output, shortages
 from pairsmith import plan, teachers
 from pairsmith.outcome import GenerateOutcome

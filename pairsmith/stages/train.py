@@ -28,7 +28,7 @@ from schemas.wording import capital, counted, examples
 if TYPE_CHECKING:
     from train.base_model import Base
     from train.dataset import Dataset
-    from train.intervals import Interval
+    from train.evaluation.intervals import Interval
     from train.results import TrainResult
     from train.sft import Receipts
 
@@ -174,7 +174,7 @@ def learning_curve_of(
     """Draw the learning curve, store it as `curve.json`, and return it as text lines. `settings` are those of the
     trained adapter. Slices are the origins of rows and the sources of their seeds. The adapters are kept in `curve/`,
     so drawing it again trains nothing."""
-    from train.evaluation import plan_evaluation, validated, validation_seeds
+    from train.evaluation.evaluation import plan_evaluation, validated, validation_seeds
     from train.learning_curve import in_words, learning_curve
     from train.sft import tune
 

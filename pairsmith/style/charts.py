@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from markupsafe import Markup, escape
 
-from train.intervals import Interval
+from train.evaluation.intervals import Interval
 from train.learning_curve import LearningCurve
 from train.results import Step, Validation
 

@@ -11,8 +11,8 @@ from schemas.records import Json, Receipt, State
 from schemas.wording import counted
 
 if TYPE_CHECKING:  # `status` uses this module too, and has to start fast
-    from train.intervals import Interval
-    from train.metrics import Spread
+    from train.evaluation.intervals import Interval
+    from train.evaluation.metrics import Spread
 
 MISSING = "—"
 _THIN, _HARD, _MINUS = "\u202f", "\u00a0", "\u2212"

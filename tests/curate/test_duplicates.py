@@ -18,13 +18,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from curate import near_duplicates, overlap, set_join
 from curate.curation import curate
-from curate.hashed_words import hashed_words
-from curate.near_duplicates import duplicates, find_repeated_rows
-from curate.overlap import contaminated
 from curate.pool import Pool
-from curate.set_join import SimilarRows, TokenSets, find_similar_rows
+from curate.similarity import near_duplicates, overlap, set_join
+from curate.similarity.hashed_words import hashed_words
+from curate.similarity.near_duplicates import duplicates, find_repeated_rows
+from curate.similarity.overlap import contaminated
+from curate.similarity.set_join import SimilarRows, TokenSets, find_similar_rows
 from curate.steps import duplicates as duplicate_step
 from curate.words import numbers_in, words
 from schemas.kinds import KINDS, KindName

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from curate import neighbours
-from curate.neighbours import Vectors, find_near_earlier
+from curate.similarity import neighbours
+from curate.similarity.neighbours import Vectors, find_near_earlier
 
 
 def similar_vectors(rows: int, cosine: float, share: float = 0.2, dimensions: int = 64) -> np.ndarray:

@@ -7,15 +7,15 @@ import asyncio
 import numpy as np
 import pytest
 
-from curate.contamination import HeldOut
 from curate.curation import curate
 from curate.pool import Pool
 from curate.scorers import Score
-from curate.semantic import FLAG, SEMANTIC, TEST_FLAG, semantic_contamination, semantic_duplicates
-from curate.static_embedding import StaticEmbedding, is_packaged, similar_to_reference, static_embedding
+from curate.similarity.contamination import HeldOut
+from curate.similarity.semantic import FLAG, SEMANTIC, TEST_FLAG, semantic_contamination, semantic_duplicates
+from curate.similarity.static_embedding import StaticEmbedding, is_packaged, similar_to_reference, static_embedding
 from schemas.records import Imported, Pair
 from tests.curate.test_gate_rates import rows
-from train.references import GivenAnswer, compare_with_references
+from train.evaluation.references import GivenAnswer, compare_with_references
 
 pytestmark = pytest.mark.skipif(not is_packaged(), reason="needs the similarity extra")
 
@@ -121,8 +121,8 @@ def test_block_size_makes_no_difference(monkeypatch: pytest.MonkeyPatch) -> None
     rows = [pair(f"{ROUTER.input} {'x' * n}", f"{ROUTER.output} {'y ' * n}") for n in range(9)]
     rows.insert(4, INVOICE)
     whole = flagged(rows)
-    monkeypatch.setattr("curate.semantic._BLOCK", 3)
-    monkeypatch.setattr("curate.neighbours._BLOCK", 2)
+    monkeypatch.setattr("curate.similarity.semantic._BLOCK", 3)
+    monkeypatch.setattr("curate.similarity.neighbours._BLOCK", 2)
     assert flagged(rows) == whole
     assert whole
 

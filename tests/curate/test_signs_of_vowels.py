@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from curate.near_duplicates import duplicates
+from curate.similarity.near_duplicates import duplicates
 from curate.words import words
 
 OTHER_WORDS = [

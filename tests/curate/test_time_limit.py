@@ -17,7 +17,7 @@ from curate.gates.processes import CHUNK, judging
 from schemas import time_limit
 from schemas.records import Imported, Pair
 from schemas.spec import GateSettings, TaskSettings
-from train.checks import build_checks
+from train.evaluation.checks import build_checks
 
 NESTED = r"(a+)+b"
 SLOW = "a" * 60

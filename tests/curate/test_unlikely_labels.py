@@ -9,10 +9,10 @@ from itertools import product
 import pytest
 
 from curate import unlikely_labels as unlikely_labels_module
-from curate.contamination import HeldOut
 from curate.curation import curate
 from curate.pool import Pool
-from curate.semantic import semantic_steps
+from curate.similarity.contamination import HeldOut
+from curate.similarity.semantic import semantic_steps
 from curate.unlikely_labels import FLAG, UNLIKELY, character_vectors, unlikely_labels
 from schemas.kinds import with_defaults
 from schemas.records import Imported, Pair

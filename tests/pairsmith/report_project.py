@@ -40,11 +40,10 @@ from schemas.spec_file import load
 from schemas.store import Store
 from synth.embedded.weights import Weights
 from tests.servers import served
-from train.checks import checks_for
-from train.comparison import compare_last
-from train.intervals import share
-from train.learning_curve import Gain, LearningCurve, Point
-from train.metrics import (
+from train.evaluation.checks import checks_for
+from train.evaluation.comparison import compare_last
+from train.evaluation.intervals import share
+from train.evaluation.metrics import (
     MODES,
     AdapterCheck,
     Evaluation,
@@ -55,6 +54,7 @@ from train.metrics import (
     pick_examples,
     summarise,
 )
+from train.learning_curve import Gain, LearningCurve, Point
 from train.results import Step, TrainResult, Validation
 
 SPEC = """

@@ -12,7 +12,7 @@ from schemas.records import Receipt
 from schemas.spec import Spec
 from tests.pairsmith import report_project
 from tests.train.test_verdict import evaluation
-from train.judgements import Checklist, JudgedEvaluation
+from train.evaluation.judgements import Checklist, JudgedEvaluation
 
 
 def test_a_truncated_answer_is_rejected_with_its_reason(tmp_path: Path) -> None:

@@ -29,9 +29,9 @@ from tests.train.evaluated import project, with_seeds
 from tests.train.tiny import make_base
 from train.base_model import find_base, hash_model
 from train.dataset import Dataset
-from train.evaluation import held_out_seeds, measure_or_load, plan_evaluation
+from train.evaluation.evaluation import held_out_seeds, measure_or_load, plan_evaluation
+from train.evaluation.metrics import Evaluation
 from train.merge import merged_folder
-from train.metrics import Evaluation
 from train.results import TrainResult
 from train.sft import tune
 

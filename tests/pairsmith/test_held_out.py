@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from curate.contamination import collect_held_out
+from curate.similarity.contamination import collect_held_out
 from pairsmith.project import Project
 from pairsmith.stages.curate import summary
 from schemas.errors import InputError, NoWork, UsageError

@@ -21,9 +21,9 @@ from schemas.project import Project
 from schemas.records import Counts, Seed
 from schemas.store import Store
 from tests.pairsmith import report_project
-from train.failures import failures
+from train.evaluation.failures import failures
+from train.evaluation.metrics import Evaluation, Output
 from train.learning_curve import SHARES, LearningCurve
-from train.metrics import Evaluation, Output
 from train.results import Validation
 
 INPUTS = {"v1": "a crab on a rock", "v2": "a crab on a red rock", "v3": "seven boats at sea", "v4": "a clock"}

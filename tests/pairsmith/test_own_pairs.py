@@ -17,7 +17,7 @@ from schemas.records import Imported, Message, Pair
 from tests.pairsmith import forked
 from tests.pairsmith.conftest import ROOT, Project
 from tests.synth.loopback import Ask, LoopbackTeacher, says
-from train.metrics import Evaluation
+from train.evaluation.metrics import Evaluation
 
 TICKETS = ROOT / "examples" / "ticket-replies"
 NO_SERVER = "http://127.0.0.1:9/v1"

@@ -12,8 +12,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from curate.gram_index import GramIndex
-from curate.overlap import contaminated
+from curate.similarity.gram_index import GramIndex
+from curate.similarity.overlap import contaminated
 from curate.split import assign_splits
 from pairsmith.stages.generate import load_seeds, without_test_overlap
 from schemas.project import Project

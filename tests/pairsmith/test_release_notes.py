@@ -16,7 +16,7 @@ from curate.gates import gates_for, judge, judge_text
 from curate.gates.words import content_words, stemmer_for
 from schemas.records import Generated, Pair, Sampling
 from schemas.spec_file import load
-from train.checks import checks_for
+from train.evaluation.checks import checks_for
 
 FOLDER = Path(__file__).parents[2] / "examples" / "release-notes"
 PROJECT = load(FOLDER)

@@ -27,12 +27,12 @@ from schemas.records import Artifact, Counts
 from schemas.reviews import Review
 from schemas.store import Store
 from tests.pairsmith import report_project
-from train.intervals import Interval
+from train.evaluation.intervals import Interval
+from train.evaluation.metrics import MODES, ReferenceResult
+from train.evaluation.results_table import SIMULTANEOUS_NOTE, comparison_lines
+from train.evaluation.verdict import GATES_ONLY_NOTE, verdict
 from train.learning_curve import in_words
-from train.metrics import MODES, ReferenceResult
 from train.results import Step, Validation
-from train.results_table import SIMULTANEOUS_NOTE, comparison_lines
-from train.verdict import GATES_ONLY_NOTE, verdict
 
 
 @pytest.fixture

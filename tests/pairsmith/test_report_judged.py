@@ -9,7 +9,14 @@ from pairsmith.report import render
 from pairsmith.report.gather import gather
 from schemas.store import Store
 from tests.pairsmith import report_project
-from train.judgements import Checklist, JudgedEvaluation, PairwiseChoice, checklist_result, first_wins, win_rates
+from train.evaluation.judgements import (
+    Checklist,
+    JudgedEvaluation,
+    PairwiseChoice,
+    checklist_result,
+    first_wins,
+    win_rates,
+)
 
 
 def test_the_page_shows_judges_checklists_and_win_rates(tmp_path: Path) -> None:

@@ -32,8 +32,8 @@ from tests.pairsmith import forked, forked_child
 from tests.pairsmith.conftest import Project
 from tests.train import tiny
 from tests.train.tiny import make_base
-from train.checks import Checked
 from train.dataset import Dataset
+from train.evaluation.checks import Checked
 from train.local_model import SystemAnswer, passes_without_reference
 from train.sft import tune
 

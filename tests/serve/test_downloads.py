@@ -24,7 +24,7 @@ from schemas.records import Artifact, Counts, content_id
 from schemas.store import Store
 from tests.pairsmith import report_project
 from tests.serve.people import browsing
-from train.metrics import Evaluation
+from train.evaluation.metrics import Evaluation
 
 FIRST, SECOND = content_id("adapter", 1), content_id("adapter", 2)
 

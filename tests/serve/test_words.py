@@ -24,8 +24,8 @@ from schemas.spec import Spec, TrainSettings
 from schemas.spec_file import load
 from schemas.store import Store
 from tests.pairsmith.conftest import SPEC as TINY
+from train.evaluation.verdict import ModelVerdict
 from train.results import TrainResult, Validation
-from train.verdict import ModelVerdict
 
 SPEC = Spec.model_validate(
     {"task": {"name": "a", "style": "Write it well."}, "seeds": [{"path": "s.jsonl"}], "evaluate": {"checks": []}}

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from curate.contamination import collect_held_out
+from curate.similarity.contamination import collect_held_out
 from pairsmith import fingerprints
 from pairsmith.user_file.guess import guess
 from schemas.compressed import open_unpacked, unpack

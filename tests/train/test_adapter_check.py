@@ -10,7 +10,7 @@ import pytest
 
 from schemas.errors import PairsmithError
 from schemas.records import Message
-from train.adapter_check import Probe, Scores, check_adapter, check_distinct
+from train.evaluation.adapter_check import Probe, Scores, check_adapter, check_distinct
 
 TEXTS = ("a fox at dawn", "two boats", "an old bridge in the rain", "a clock")
 PROBES = [Probe((Message(role="user", content="ask"),), text) for text in TEXTS]

@@ -21,10 +21,10 @@ from schemas.store import Store
 from synth.endpoints.endpoint import Endpoint
 from synth.ledger import Ledger
 from tests.synth.loopback import LoopbackTeacher, says
-from train.answering import AnswerCollector, Answers, _judge_output
-from train.checks import checks_for
-from train.metrics import Output
-from train.systems import Model
+from train.evaluation.answering import AnswerCollector, Answers, _judge_output
+from train.evaluation.checks import checks_for
+from train.evaluation.metrics import Output
+from train.evaluation.systems import Model
 
 
 def answered(text: str) -> Call:

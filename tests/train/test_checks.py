@@ -10,7 +10,7 @@ import pytest
 from schemas.errors import SpecError, UsageError
 from schemas.spec import Pattern, PersonalSettings, Spec
 from tests.train.evaluated import spec
-from train.checks import Checked, build_checks, checks_for
+from train.evaluation.checks import Checked, build_checks, checks_for
 
 GOOD = "a fox in the snow, warm light, wide photograph --ar 3:2"
 

@@ -29,17 +29,17 @@ from tests.synth.loopback import Ask, LoopbackTeacher, Reply, fails, says
 from tests.train import tiny
 from tests.train.evaluated import held_out, project, with_seeds
 from train.base_model import Base
-from train.checks import checks_for
 from train.dataset import Dataset
-from train.evaluation import held_out_seeds, measure_or_load, plan_evaluation, validated, validation_seeds
-from train.failures import describe_refusals, why_not
-from train.intervals import share
-from train.metrics import Evaluation, ModeResult, ReferenceResult
+from train.evaluation.checks import checks_for
+from train.evaluation.evaluation import held_out_seeds, measure_or_load, plan_evaluation, validated, validation_seeds
+from train.evaluation.failures import describe_refusals, why_not
+from train.evaluation.intervals import share
+from train.evaluation.metrics import Evaluation, ModeResult, ReferenceResult
+from train.evaluation.results_table import checks_table, comparison_lines, references_table, systems_table
+from train.evaluation.systems import EvaluationPlan, LocalModel, Model, Models, systems_of
+from train.evaluation.verdict import is_form_only
 from train.results import TrainResult
-from train.results_table import checks_table, comparison_lines, references_table, systems_table
 from train.sft import tune
-from train.systems import EvaluationPlan, LocalModel, Model, Models, systems_of
-from train.verdict import is_form_only
 
 
 @pytest.fixture(scope="module")

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from train.intervals import difference, grouped, holm, seeds_needed, share, sign_flip_p, student_quantile
-from train.limits import Floats, difference_limits, share_limits, sign_flips
+from train.evaluation.intervals import difference, grouped, holm, seeds_needed, share, sign_flip_p, student_quantile
+from train.evaluation.limits import Floats, difference_limits, share_limits, sign_flips
 
 RUNS = 2000
 RATES = (0.0, 0.02, 0.1, 0.3, 0.5, 0.9, 1.0)

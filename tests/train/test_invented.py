@@ -9,8 +9,8 @@ from schemas.spec import Spec
 from schemas.spec_file import load
 from schemas.step_names import By
 from tests.train.evaluated import spec
-from train.invented import DETAILS, detail_gates, invented_rate
-from train.metrics import Output
+from train.evaluation.invented import DETAILS, detail_gates, invented_rate
+from train.evaluation.metrics import Output
 
 
 def output(text: str, seed_id: str = "s", **more: object) -> Output:

@@ -13,7 +13,7 @@ from schemas.errors import NoWork
 from tests.train import tiny
 from train.base_model import Base
 from train.dataset import Dataset, PreferenceRow
-from train.intervals import Interval, share
+from train.evaluation.intervals import Interval, share
 from train.learning_curve import SHARES, in_words, learning_curve
 from train.sft import tune
 

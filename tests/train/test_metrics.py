@@ -9,8 +9,8 @@ import pytest
 
 from curate.split import LEAST_TEST_INPUTS
 from schemas.records import Usage
-from train.comparison import Comparison, adjusted, compare, compare_last
-from train.metrics import (
+from train.evaluation.comparison import Comparison, adjusted, compare, compare_last
+from train.evaluation.metrics import (
     NO_ANSWER,
     Example,
     Mode,

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from schemas.records import Seed
-from train.failures import Failures
-from train.metrics import Evaluation
+from train.evaluation.failures import Failures
+from train.evaluation.metrics import Evaluation
+from train.evaluation.systems import test_set_hash as hash_of_seeds
 from train.results import read_result
-from train.systems import test_set_hash as hash_of_seeds
 
 OLD = Path(__file__).parents[1] / "projects" / "v0_1"
 (EVALUATION,) = (OLD / "evaluations").glob("*.json")

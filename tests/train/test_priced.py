@@ -7,9 +7,9 @@ import pytest
 from schemas.records import Sampling, Usage
 from schemas.spec import Spec
 from tests.train.test_verdict import evaluation
-from train.metrics import Evaluation
-from train.priced import priced
-from train.verdict import verdict
+from train.evaluation.metrics import Evaluation
+from train.evaluation.priced import priced
+from train.evaluation.verdict import verdict
 
 
 def evaluation_at(usd: float | None = None, usage: Usage | None = None, model: str = "big") -> Evaluation:

@@ -11,10 +11,10 @@ import pytest
 from schemas.spec import TrainSettings
 from synth.embedded.process import embedded
 from tests.train.tiny import row, rows, settings
-from train.adapter_check import Probe, check_adapter, score
 from train.base_model import find_base
 from train.dataset import Dataset
-from train.metrics import AdapterCheck
+from train.evaluation.adapter_check import Probe, check_adapter, score
+from train.evaluation.metrics import AdapterCheck
 from train.sft import tune
 
 

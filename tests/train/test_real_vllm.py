@@ -17,15 +17,15 @@ from synth.local_vllm import VllmServer
 from tests.real_vllm import MODEL, PYTHON, running, skip_without
 from tests.train import tiny
 from tests.train.evaluated import project, spec, with_seeds
-from train.adapter_check import score
 from train.base_model import find_base
 from train.dataset import Dataset
-from train.evaluation import held_out_seeds, measure_or_load, plan_evaluation
+from train.evaluation.adapter_check import score
+from train.evaluation.evaluation import held_out_seeds, measure_or_load, plan_evaluation
+from train.evaluation.metrics import Evaluation
+from train.evaluation.vllm_scoring import VllmRoutes, load_chat_template
 from train.local_model import serving, tuned_model
-from train.metrics import Evaluation
 from train.results import TrainResult
 from train.sft import tune
-from train.vllm_scoring import VllmRoutes, load_chat_template
 
 NOISE_PER_TOKEN = 0.05  # two programs, 16-bit arithmetic
 

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from prompts.answer_form import AnswerForm
 from schemas.step_names import REFERENCE
 from tests.train.evaluated import spec
-from train.checks import Checks, checks_for, describe_void_references, void_references
-from train.metrics import ReferenceResult
-from train.references import NO_LABEL, GivenAnswer, compare_with_references
+from train.evaluation.checks import Checks, checks_for, describe_void_references, void_references
+from train.evaluation.metrics import ReferenceResult
+from train.evaluation.references import NO_LABEL, GivenAnswer, compare_with_references
 
 LABELS = ("bug", "question", "praise")
 

@@ -26,11 +26,11 @@ from tests.train.test_base_check import rename_weights
 from train.base_check import check_base, refuse_unfit
 from train.base_model import Base, find_base, find_trained_base, hash_base, load_chat, load_for_training
 from train.dataset import Dataset
+from train.evaluation.systems import LocalModel
 from train.local_model import serving, tuned_model
 from train.remote_code import runnable, trust_entry
 from train.results import TrainResult
 from train.sft import tune
-from train.systems import LocalModel
 
 pytestmark = pytest.mark.timeout(1200)  # trains and serves a model, possibly on a busy machine
 

@@ -13,8 +13,8 @@ from schemas.records import Seed
 from schemas.spec import Exemplar
 from tests.train.evaluated import project
 from tests.train.test_systems import BASE, HERE, TUNED
-from train.retrieval import Nearest
-from train.systems import RETRIEVED, LocalModel, Model, Models, System, systems_of
+from train.evaluation.retrieval import Nearest
+from train.evaluation.systems import RETRIEVED, LocalModel, Model, Models, System, systems_of
 
 ROWS = [Exemplar(input=text, output=f"{text}, in warm light") for text in ("a red clock", "old clocks", "two boats")]
 MODELS = Models(Model(BASE, HERE), Model(TUNED, LocalModel(None, Path("a"))), None)

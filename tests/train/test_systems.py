@@ -8,7 +8,7 @@ from schemas.project import Project
 from schemas.records import Seed
 from schemas.spec import TeacherSettings
 from tests.train.evaluated import project
-from train.systems import LocalModel, Model, Models, System, decodings, systems_of
+from train.evaluation.systems import LocalModel, Model, Models, System, decodings, systems_of
 
 SEEDS = [Seed(kind="input", text="a clock", source="s:1"), Seed(kind="input", text="two boats", source="s:2")]
 BASE = TeacherSettings(revision="r1", attempts=1)

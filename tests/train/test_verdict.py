@@ -11,12 +11,12 @@ import pytest
 from pairsmith.report.proof import describe_difference
 from schemas.records import Sampling, Usage
 from tests.train.test_metrics import output
-from train.comparison import adjusted, compare_last
-from train.failures import REFUSAL
-from train.intervals import Interval
-from train.judgements import JudgedEvaluation, PairwiseChoice, win_rates
-from train.limits import sign_flips
-from train.metrics import (
+from train.evaluation.comparison import adjusted, compare_last
+from train.evaluation.failures import REFUSAL
+from train.evaluation.intervals import Interval
+from train.evaluation.judgements import JudgedEvaluation, PairwiseChoice, win_rates
+from train.evaluation.limits import sign_flips
+from train.evaluation.metrics import (
     MODES,
     NO_ANSWER,
     AdapterCheck,
@@ -26,8 +26,8 @@ from train.metrics import (
     SystemResult,
     summarise,
 )
-from train.results_table import UNSCORED_NOTE, comparison_lines, systems_table
-from train.verdict import GATES_ONLY_NOTE, in_words, relation, verdict
+from train.evaluation.results_table import UNSCORED_NOTE, comparison_lines, systems_table
+from train.evaluation.verdict import GATES_ONLY_NOTE, in_words, relation, verdict
 
 NAMES = ("base", "few-shot", "retrieval", "teacher", "tuned")
 

@@ -19,11 +19,11 @@ from tests.train import tiny
 from tests.train.evaluated import project, spec, with_seeds
 from train.base_model import Base
 from train.dataset import Dataset
-from train.evaluation import held_out_seeds, measure_or_load, plan_evaluation
-from train.metrics import Evaluation
+from train.evaluation.evaluation import held_out_seeds, measure_or_load, plan_evaluation
+from train.evaluation.metrics import Evaluation
+from train.evaluation.systems import EvaluationPlan
 from train.results import TrainResult
 from train.sft import tune
-from train.systems import EvaluationPlan
 
 
 @pytest.fixture
@@ -92,8 +92,8 @@ def test_a_vllm_that_renders_prompts_differently_is_refused(tiny_base: Base, pyt
 def test_vllm_gets_the_end_tokens(tiny_base: Base, python: Path, tmp_path: Path) -> None:
     """The end tokens of the base's generation config and of the chat template, and none of the base's own sampling
     settings."""
-    from train.systems import LocalModel, Vllm
-    from train.vllm_scoring import serve_with_vllm as serving
+    from train.evaluation.systems import LocalModel, Vllm
+    from train.evaluation.vllm_scoring import serve_with_vllm as serving
 
     def config(given: list[str]) -> dict[str, Any]:
         folder = Path(given[given.index("--generation-config") + 1])
@@ -113,8 +113,8 @@ def test_vllm_gets_the_end_tokens(tiny_base: Base, python: Path, tmp_path: Path)
 
 def test_vllm_runs_the_bases_code_only_if_trusted(tiny_base: Base, python: Path) -> None:
     """vLLM gets --trust-remote-code only for a base whose code the spec trusts (`LocalModel.runs_code`)."""
-    from train.systems import LocalModel, Vllm
-    from train.vllm_scoring import serve_with_vllm as serving
+    from train.evaluation.systems import LocalModel, Vllm
+    from train.evaluation.vllm_scoring import serve_with_vllm as serving
 
     async def given(*, runs_code: bool) -> list[str]:
         async with serving(LocalModel(tiny_base.folder, runs_code=runs_code), Vllm(str(python), ())):

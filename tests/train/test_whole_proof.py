@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-import train.evaluation
+import train.evaluation.evaluation
 from pairsmith.outcome import EvaluateOutcome
 from pairsmith.report import write_report
 from pairsmith.stages.evaluate import exit_code
@@ -28,9 +28,9 @@ from tests.pairsmith.conftest import Project as Command
 from tests.synth.loopback import Ask, LoopbackTeacher, Reply, says
 from tests.train import tiny
 from train.base_model import Base
-from train.intervals import Interval, share
-from train.metrics import Evaluation
-from train.systems import EvaluationPlan
+from train.evaluation.intervals import Interval, share
+from train.evaluation.metrics import Evaluation
+from train.evaluation.systems import EvaluationPlan
 
 ANIMALS = ("fox", "crab", "heron", "mole", "lynx", "carp", "toad", "wren")
 PLACES = ("mill", "harbour", "orchard", "tower", "quarry")
@@ -96,7 +96,7 @@ def test_pairs_alone_get_a_verdict_and_a_learning_curve(
         measured.append(plan)
         return await real_validated(plan, store, progress) if len(measured) == 1 else share([1], [2])
 
-    monkeypatch.setattr("train.evaluation.validated", validate_once)
+    monkeypatch.setattr("train.evaluation.evaluation.validated", validate_once)
     rows = [{"input": given, "output": wanted} for given, wanted in PAIRS]
     project = write_project(tmp_path, tiny_base, rows, "pair")
     with Store.open(Store.url_for(project)) as store:

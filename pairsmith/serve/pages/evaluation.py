@@ -22,10 +22,10 @@ from schemas.errors import InputError, PairsmithError
 from schemas.records import Artifact, Seed
 from schemas.store import tables
 from schemas.store.latest import latest
-from train.metrics import TUNED, Evaluation, Output
+from train.evaluation.metrics import TUNED, Evaluation, Output
 
 if TYPE_CHECKING:
-    from train.verdict import ModelVerdict
+    from train.evaluation.verdict import ModelVerdict
 
 router = page_router()
 _PAGE = 8
@@ -92,8 +92,8 @@ def evaluation(
 
 def _conclude(now: Snapshot, evaluation: Evaluation) -> ModelVerdict:
     """The verdict, as `pairsmith evaluate` and the report give it, in the terms of the pages."""
-    from train.priced import priced
-    from train.verdict import verdict
+    from train.evaluation.priced import priced
+    from train.evaluation.verdict import verdict
 
     concluded = verdict(priced(evaluation, now.project.spec), now.project.spec.evaluate.ship_at)
     lines = {name: tuple(map(on_page, getattr(concluded, name))) for name in ("because", "flips_when")}

@@ -33,7 +33,7 @@ from schemas.store import Store
 from schemas.store.annotate import annotate
 from schemas.store.since import active_seeds, ends
 from schemas.wording import capital, counted
-from train.intervals import Interval
+from train.evaluation.intervals import Interval
 
 if TYPE_CHECKING:  # imports numpy
     from curate.review.population import Population

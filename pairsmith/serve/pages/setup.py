@@ -291,7 +291,7 @@ def _seeds(now: Snapshot) -> dict[str, Any]:
 def _read_seeds(project: Project, earlier: Iterable[Seed] = ()) -> dict[str, Any]:
     """Read the seed files: their kinds, first rows, problems by line, and what there are too few seeds for. Seeds that
     were read `earlier` keep their split, as in a run."""
-    from curate.contamination import filter_contaminated_seeds
+    from curate.similarity.contamination import filter_contaminated_seeds
     from curate.split import assign_splits, shortages
     from synth.sources.seeds import read_seeds
 

@@ -20,8 +20,8 @@ from schemas.wording import capital, counted
 
 if TYPE_CHECKING:
     from pairsmith.serve.pages.figures import JobProgress, Snapshot
-    from train.metrics import Evaluation
-    from train.verdict import ModelVerdict
+    from train.evaluation.metrics import Evaluation
+    from train.evaluation.verdict import ModelVerdict
 
 _PLACE = re.compile(r"^(?:https?://\S+|--[a-z-]+): ")  # an address or option before a message
 _HASH = re.compile(r"\b[0-9a-f]{32}\b")

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 from schemas.money import dollars
 from schemas.records import Sampling
 from schemas.wording import counted
-from train.comparison import Comparison
-from train.intervals import format_estimate, format_interval, format_p_value
-from train.judgements import JudgedEvaluation, WinRate
-from train.metrics import MODES, TUNED, Evaluation, MeanEstimate, ModeResult
+from train.evaluation.comparison import Comparison
+from train.evaluation.intervals import format_estimate, format_interval, format_p_value
+from train.evaluation.judgements import JudgedEvaluation, WinRate
+from train.evaluation.metrics import MODES, TUNED, Evaluation, MeanEstimate, ModeResult
 
 if TYPE_CHECKING:
     from rich.table import Table

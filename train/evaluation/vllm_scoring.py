@@ -17,9 +17,9 @@ from schemas.records import Messages
 from synth.chat_template import Chat
 from synth.embedded.weights import embedded_weights
 from synth.local_vllm import VllmServer, key_header, vllm
-from train.adapter_check import Score, post_json
-from train.metrics import TUNED
-from train.systems import LocalModel, Vllm
+from train.evaluation.adapter_check import Score, post_json
+from train.evaluation.metrics import TUNED
+from train.evaluation.systems import LocalModel, Vllm
 
 
 class ScoringServer(NamedTuple):

@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from curate.neighbours import unit_rows
 from curate.scorers import Score
+from curate.similarity.neighbours import unit_rows
 from schemas.errors import MissingDependency
 from schemas.records import Pair, Reason
 

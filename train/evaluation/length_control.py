@@ -19,7 +19,7 @@ import math
 from collections.abc import Sequence
 
 from schemas.records import Record
-from train.intervals import student_quantile
+from train.evaluation.intervals import student_quantile
 
 MIN_EACH_WAY = 5
 """The minimum number of inputs on which each side is longer; with fewer, the effect of length is a guess."""
@@ -48,7 +48,7 @@ def length_controlled(
     always the longer one, or if there are fewer than three inputs or groups."""
     import numpy as np
 
-    from train.limits import sum_by_group
+    from train.evaluation.limits import sum_by_group
 
     hits, totals, longer = (np.asarray(values, dtype=np.float64) for values in (wins, decisions, differences))
     if min((longer > 0).sum(), (longer < 0).sum()) < MIN_EACH_WAY:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from curate.split import LEAST_TEST_INPUTS
 from schemas.records import Record
-from train.intervals import (
+from train.evaluation.intervals import (
     ALONE,
     Interval,
     difference,
@@ -23,7 +23,7 @@ from train.intervals import (
 )
 
 if TYPE_CHECKING:
-    from train.metrics import Mode, Output
+    from train.evaluation.metrics import Mode, Output
 
 Outcome = Literal["better", "worse", "inconclusive", "not enough evidence", "not measured"]
 

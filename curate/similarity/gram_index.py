@@ -1,4 +1,4 @@
-"""Indices of texts by their rarest n-grams and by their numbers. In plain Python, as `curate.overlap` explains."""
+"""Indices of texts by their rarest n-grams and by their numbers. In plain Python, as `overlap` explains."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ class GramIndex:
     """Held-out texts (`chosen`, their indices) by their n-grams. A text repeats another only with all its `numbers_of`.
 
     Two sets that share `share` of a held-out one have one of its rarest grams in common (prefix filter, as in
-    `curate.set_join`). Entries are keyed by such a gram and the text's numbers, so thousands of texts from one template
+    `set_join`). Entries are keyed by such a gram and the text's numbers, so thousands of texts from one template
     that differ in a number are not all compared with each other.
     """
 

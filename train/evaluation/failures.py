@@ -12,7 +12,7 @@ from pydantic import AliasChoices, Field
 
 from schemas.records import Record
 from schemas.wording import counted
-from train.metrics import NO_ANSWER, Evaluation, Output
+from train.evaluation.metrics import NO_ANSWER, Evaluation, Output
 
 _MIN_SIMILARITY = 0.2
 # The key under which a refused answer's reason is stored: the text of the server or of the model.
@@ -71,7 +71,7 @@ def describe_refusals(evaluation: Evaluation) -> Iterator[str]:
 
 
 def _group_similar(outputs: Iterable[Output], inputs: Mapping[str, str]) -> list[list[Output]]:
-    from train.retrieval import grams
+    from train.evaluation.retrieval import grams
 
     groups: list[tuple[set[str], list[Output]]] = []
     for output in outputs:

@@ -22,16 +22,16 @@ from schemas.money import dollars
 from schemas.records import Record
 from schemas.step_names import INDEPENDENT
 from schemas.wording import counted
-from train.comparison import Comparison
-from train.failures import REFUSAL
-from train.intervals import (
+from train.evaluation.comparison import Comparison
+from train.evaluation.failures import REFUSAL
+from train.evaluation.intervals import (
     Interval,
     format_interval,
     required_standard_errors,
     significant_lead,
     standard_errors,
 )
-from train.metrics import MODES, NO_ANSWER, TUNED, Evaluation, Mode, SystemResult
+from train.evaluation.metrics import MODES, NO_ANSWER, TUNED, Evaluation, Mode, SystemResult
 
 Decision = Literal["ship", "do not ship", "not enough evidence"]
 FineTune = Literal["fine-tune", "do not fine-tune", "not enough evidence"]

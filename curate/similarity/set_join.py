@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from curate.hashed_words import MIX, Numbers, Tokens, hashed_words, mixed
+from curate.similarity.hashed_words import MIX, Numbers, Tokens, hashed_words, mixed
 from schemas.progress import Progress, reporting, unseen
 from schemas.streamed import batched
 

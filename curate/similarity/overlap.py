@@ -1,7 +1,7 @@
 """Find rows that repeat a held-out text by shared n-grams. Rows are not kept; the comparison is exact, except that what
 a template is shows in a sample where very many texts are similar.
 
-Written in plain Python without numpy, which the joins of `curate.set_join` need: generation runs this check on its
+Written in plain Python without numpy, which the joins of `set_join` need: generation runs this check on its
 seeds before it pays for them, and would load numpy, a tenth of its memory, for nothing else.
 """
 
@@ -18,7 +18,7 @@ from itertools import chain, groupby, pairwise
 from typing import NamedTuple, TypeVar
 from zlib import crc32
 
-from curate.gram_index import RECENT, GramIndex, Grams, NumberSets, bigrams, in_letters, letter_grams
+from curate.similarity.gram_index import RECENT, GramIndex, Grams, NumberSets, bigrams, in_letters, letter_grams
 from curate.words import numbers_in, words
 
 SHORT = 6  # words; a shorter text may be part of another by chance, so it is compared as a whole, by character n-grams

@@ -39,7 +39,7 @@ from typing import TYPE_CHECKING, Literal
 from schemas.records import Record
 
 if TYPE_CHECKING:
-    from train.limits import Bounds
+    from train.evaluation.limits import Bounds
 
 
 ALONE: Mapping[str, str] = {}
@@ -98,7 +98,7 @@ def share(
 ) -> Interval:
     """The share passed / asked with its interval. `passed[i]` of `asked[i]` answers of seed i passed; asked > 0.
     `groups[i]` is the group of seed i (see `grouped`)."""
-    from train.limits import counts, share_limits
+    from train.evaluation.limits import counts, share_limits
 
     return _interval(share_limits(*counts(passed, asked), level, groups=groups), level, len(passed), groups)
 
@@ -113,7 +113,7 @@ def difference(
     groups: Sequence[str] | None = None,
 ) -> Interval:
     """Share of a minus share of b, paired: entry i of all four sequences, and of `groups`, belongs to the same seed."""
-    from train.limits import difference_limits, paired_counts
+    from train.evaluation.limits import difference_limits, paired_counts
 
     sides = paired_counts(passed_a, asked_a, passed_b, asked_b)
     return _interval(difference_limits(*sides, level, groups=groups), level, len(passed_a), groups)
@@ -126,7 +126,7 @@ def sign_flip_p(*columns: Sequence[int], groups: Sequence[str] | None = None) ->
     The statistic sums passed_a * asked_b - passed_b * asked_a over seeds: integers, proportional to the difference of
     shares if every seed was asked equally often.
     """
-    from train.limits import paired_counts, seed_differences, sign_flips
+    from train.evaluation.limits import paired_counts, seed_differences, sign_flips
 
     return float(sign_flips(seed_differences(*paired_counts(*columns), groups)))
 
@@ -167,7 +167,7 @@ def flip_spread(*columns: Sequence[int], groups: Sequence[str] | None = None) ->
     its observed value; None if that is 0. The columns are those of `difference`."""
     import numpy as np
 
-    from train.limits import paired_counts, seed_differences
+    from train.evaluation.limits import paired_counts, seed_differences
 
     steps = seed_differences(*paired_counts(*columns), groups)
     observed = abs(float(steps.sum()))

@@ -23,12 +23,12 @@ from synth.answers import clean
 from synth.endpoints.endpoint import Endpoint
 from synth.ledger import Completion, FailedSample, Ledger, Question
 from synth.prices import free
-from train.adapter_check import Probe, Scores, check_adapter, check_distinct, score, score_probes
-from train.failures import REFUSAL
+from train.evaluation.adapter_check import Probe, Scores, check_adapter, check_distinct, score, score_probes
+from train.evaluation.failures import REFUSAL
+from train.evaluation.metrics import MODES, NO_ANSWER, TUNED, AdapterCheck, Mode, Output
+from train.evaluation.systems import ASK_TIMEOUT_S, EvaluationPlan, LocalModel, System, decodings
+from train.evaluation.vllm_scoring import ScoringServer, serve_with_vllm
 from train.local_model import serving
-from train.metrics import MODES, NO_ANSWER, TUNED, AdapterCheck, Mode, Output
-from train.systems import ASK_TIMEOUT_S, EvaluationPlan, LocalModel, System, decodings
-from train.vllm_scoring import ScoringServer, serve_with_vllm
 
 _REPORT_INTERVAL_S, _HEALTH_TIMEOUT_S = 1.0, 10.0
 _MIN_RATE_TOKENS = 200  # prompts are processed first, so the first tokens do not show the generation rate

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
-from curate.overlap import SHORT, Overlap, contaminated
+from curate.similarity.overlap import SHORT, Overlap, contaminated
 from curate.split import has_given_output, seed_split
 from curate.words import words
 from schemas.compressed import ending_of, open_unpacked

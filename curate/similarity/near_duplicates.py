@@ -1,4 +1,4 @@
-"""Near-duplicates by word bigrams: `curate.set_join` finds every similar pair exactly.
+"""Near-duplicates by word bigrams: `curate.similarity.set_join` finds every similar pair exactly.
 
 A row is removed only for being similar to one row that stays, which the reason names, and never because of a chain of
 similar rows. Of many similar rows, only those are removed that also agree in what is not a template of theirs.
@@ -11,8 +11,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from curate.overlap import FEW, NEARLY_ALL, TEMPLATE, is_edited_copy, is_whole
-from curate.set_join import SimilarRows, TokenSets, find_similar_rows
+from curate.similarity.overlap import FEW, NEARLY_ALL, TEMPLATE, is_edited_copy, is_whole
+from curate.similarity.set_join import SimilarRows, TokenSets, find_similar_rows
 from curate.words import numbers_in, words
 from schemas.progress import Progress, unseen
 

@@ -13,7 +13,7 @@ from schemas.money import sum_if_known
 from schemas.records import Usage
 from schemas.spec import Spec
 from synth.prices import Prices, prices_of
-from train.metrics import MODES, Evaluation, Mode, ModeResult, Output, SystemResult
+from train.evaluation.metrics import MODES, Evaluation, Mode, ModeResult, Output, SystemResult
 
 
 def priced(evaluation: Evaluation, spec: Spec) -> Evaluation:

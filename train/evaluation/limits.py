@@ -1,4 +1,4 @@
-"""The arithmetic of `train.intervals`, vectorised over many sets of seeds: counts have the shape (..., seeds)."""
+"""The arithmetic of `intervals`, vectorised over many sets of seeds: counts have the shape (..., seeds)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from train.intervals import student_quantile
+from train.evaluation.intervals import student_quantile
 
 Floats = NDArray[np.float64]
 

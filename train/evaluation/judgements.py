@@ -11,8 +11,8 @@ from typing import Literal
 
 from curate.split import LEAST_TEST_INPUTS
 from schemas.records import Record
-from train.intervals import ALONE, Interval, grouped, holm, share, sign_flip_p
-from train.length_control import LengthControlled, length_controlled
+from train.evaluation.intervals import ALONE, Interval, grouped, holm, share, sign_flip_p
+from train.evaluation.length_control import LengthControlled, length_controlled
 
 Preferred = Literal["preferred", "not preferred", "inconclusive", "not enough evidence", "not measured"]
 

@@ -22,15 +22,15 @@ from schemas.store import Store
 from tests.curate.judging import checklist, chooser, part
 from tests.synth.loopback import Ask, LoopbackTeacher, Reply, fails, says
 from tests.train.evaluated import spec
-from train.checks import Checks
-from train.evaluation import count_missing
-from train.judged import judged, warnings
-from train.judgements import JudgedEvaluation, PairwiseChoice, first_wins, win_rates
-from train.length_control import length_controlled
-from train.metrics import Evaluation, Output
+from train.evaluation.checks import Checks
+from train.evaluation.evaluation import count_missing
+from train.evaluation.judgements import JudgedEvaluation, PairwiseChoice, first_wins, win_rates
+from train.evaluation.judging import judged, warnings
+from train.evaluation.length_control import length_controlled
+from train.evaluation.metrics import Evaluation, Output
+from train.evaluation.results_table import judged_lines, judged_table
+from train.evaluation.systems import EvaluationPlan, LocalModel, Model, Models, systems_of
 from train.results import TrainResult
-from train.results_table import judged_lines, judged_table
-from train.systems import EvaluationPlan, LocalModel, Model, Models, systems_of
 
 QUESTIONS = [{"name": "calm", "question": "Is it calm?"}, {"name": "bright", "question": "Is it bright?"}]
 

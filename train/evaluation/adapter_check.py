@@ -17,7 +17,7 @@ import orjson
 
 from schemas.errors import PairsmithError, TeacherError
 from schemas.records import Json, Messages
-from train.metrics import AdapterCheck
+from train.evaluation.metrics import AdapterCheck
 
 # Nats per token. Measured with SmolLM2-135M in bfloat16 on a CPU, 16 rows: two steps at 2e-4 (the first is warm-up)
 # changed the scores by 0.001 to 0.12, four steps by 0.012 to 0.23, two steps at 1e-3 by 0.07 to 0.81. Scoring the same

@@ -21,7 +21,7 @@ from typing import Any
 import orjson
 
 from curate.judge import judging
-from curate.overlap import contaminated
+from curate.similarity.overlap import contaminated
 from curate.split import distinct_questions, held_out_inputs, held_out_outputs, questions
 from prompts.answer_form import AnswerForm
 from schemas import progress_line
@@ -35,16 +35,15 @@ from schemas.records import Pair, Seed
 from schemas.spec import EvaluateSettings, Exemplar, SeedSource, Spec, TaskSettings, TeacherSettings, given
 from schemas.store import Store
 from schemas.store.latest import latest, members_of
-from train.answering import AnswerCollector, Answers, OpenTeacher
 from train.base_model import Base, find_trained_base
-from train.checks import Check, Checks, build_checks, checks_for, void_references
-from train.comparison import compare_last
 from train.dataset import Data, TrainingRow, conversation_text, dataset_of, refuse_contaminated
-from train.intervals import Interval
-from train.invented import detail_gates, invented_rate
-from train.judged import OpenJudge, judged
-from train.local_model import tuned_model
-from train.metrics import (
+from train.evaluation.answering import AnswerCollector, Answers, OpenTeacher
+from train.evaluation.checks import Check, Checks, build_checks, checks_for, void_references
+from train.evaluation.comparison import compare_last
+from train.evaluation.intervals import Interval
+from train.evaluation.invented import detail_gates, invented_rate
+from train.evaluation.judging import OpenJudge, judged
+from train.evaluation.metrics import (
     MODES,
     TUNED,
     Evaluation,
@@ -55,9 +54,8 @@ from train.metrics import (
     pick_examples,
     summarise,
 )
-from train.references import GivenAnswer, compare_with_references
-from train.results import TrainResult, read_record
-from train.systems import (
+from train.evaluation.references import GivenAnswer, compare_with_references
+from train.evaluation.systems import (
     ASK_TIMEOUT_S,
     EvaluationPlan,
     LocalModel,
@@ -69,7 +67,9 @@ from train.systems import (
     systems_of,
     test_set_hash,
 )
-from train.verdict import is_form_only
+from train.evaluation.verdict import is_form_only
+from train.local_model import tuned_model
+from train.results import TrainResult, read_record
 
 _SIDE_BY_SIDE, _MAX_VALIDATION_INPUTS, _MAX_RETRIEVAL_ROWS = 10, 50, 20_000
 

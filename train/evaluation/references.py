@@ -5,7 +5,7 @@ These are shown beside the pass rate and do not affect it, except that a task wi
 the exact match among its checks. An answer that is empty, cut or missing matches nothing, and nothing matches a
 reference that is not a valid answer to the task.
 
-Intervals are score intervals at the effective number of answers (`train.intervals`), for a mean of F-scores as for a
+Intervals are score intervals at the effective number of answers (`intervals`), for a mean of F-scores as for a
 share. Macro F1 is not a mean over inputs, so its effective number comes from the jackknife over inputs, and rare labels
 widen its interval separately.
 """
@@ -23,12 +23,12 @@ from unicodedata import normalize
 import numpy as np
 
 from curate.gates.words import words
-from curate.static_embedding import is_packaged, static_embedding
+from curate.similarity.static_embedding import is_packaged, static_embedding
 from schemas.records import Record
-from train.checks import matches_reference, parse_values
-from train.intervals import ALONE, grouped, share
-from train.limits import group_discount, score_limits, share_limits, sum_by_group
-from train.metrics import MeanEstimate, ReferenceResult
+from train.evaluation.checks import matches_reference, parse_values
+from train.evaluation.intervals import ALONE, grouped, share
+from train.evaluation.limits import group_discount, score_limits, share_limits, sum_by_group
+from train.evaluation.metrics import MeanEstimate, ReferenceResult
 
 NO_LABEL = "(no label)"
 

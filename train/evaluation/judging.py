@@ -14,9 +14,16 @@ from schemas.blocking import together
 from schemas.progress import Progress
 from schemas.records import Reason
 from schemas.spec import Spec, TeacherSettings
-from train.judgements import Checklist, JudgedEvaluation, PairwiseChoice, checklist_result, first_wins, win_rates
-from train.metrics import Output
-from train.systems import EvaluationPlan
+from train.evaluation.judgements import (
+    Checklist,
+    JudgedEvaluation,
+    PairwiseChoice,
+    checklist_result,
+    first_wins,
+    win_rates,
+)
+from train.evaluation.metrics import Output
+from train.evaluation.systems import EvaluationPlan
 
 OpenJudge = Callable[[AsyncExitStack], Awaitable[Judge | None]]
 """Opens the judges that the spec names for its evaluation until the stack is closed; None if it names none."""

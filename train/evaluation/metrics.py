@@ -13,9 +13,9 @@ from schemas.html_table import html_table
 from schemas.money import Cost
 from schemas.records import Artifact, Record, Sampling, Usage
 from schemas.wording import counted
-from train.comparison import Comparison, by_seed, columns_of, compare_last
-from train.intervals import ALONE, Interval, grouped, share
-from train.judgements import JudgedEvaluation, win_rates
+from train.evaluation.comparison import Comparison, by_seed, columns_of, compare_last
+from train.evaluation.intervals import ALONE, Interval, grouped, share
+from train.evaluation.judgements import JudgedEvaluation, win_rates
 from train.results import rename_old_keys
 
 Mode = Literal["sampled", "greedy"]
@@ -96,7 +96,7 @@ class ReferenceResult(Record):
     `exact`: the share of answers identical to the reference, character by character, in the form of the task. `chrf`:
     the mean character n-gram F-score of an answer (Popovic 2015, chrF2 of `sacrebleu`). `rouge_l`: the mean F1 of the
     longest common subsequence of words (Lin 2004), with words as the gates split them. `similarity`: the mean cosine of
-    a static embedding (curate/static_embedding.py), if it is installed. For labels: `macro_f1`, the mean F1 of the
+    a static embedding (`curate.similarity`), if it is installed. For labels: `macro_f1`, the mean F1 of the
     labels that occur in the references, and `confusion`, reference -> answer -> count; `untested` are the labels of
     the task that no reference is. For JSON: `field_f1`, over pairs of path and value, where all items of a list share
     one path.
@@ -131,7 +131,7 @@ class ModeResult(Record):
     `not_scored`; no answer counts twice. In evaluations of earlier versions refused ones are in `empty`.
 
     `by_reference` compares the answers with outputs written by people, `invented` is the share of complete answers with
-    an invented detail (train/invented.py). `seconds` is per request at the evaluation's concurrency, including the wait
+    an invented detail (`invented`). `seconds` is per request at the evaluation's concurrency, including the wait
     for a slot in the server's batch, `tokens_per_s` tokens per second of one answer: not of an idle server.
     `usd` is the original cost, None if any price is unknown. `shared`: some were requested with others (None: unknown).
     """
@@ -172,7 +172,7 @@ class SystemResult(Record):
 
     `decoding` says whose settings its answers were drawn with; `sampling` and `greedy_sampling` are those settings,
     absent in evaluations of earlier versions, where all used the evaluation's decoding. `priced_by` names the source of
-    the price if the answers were bought before one was known, in a batch or several at once (train/priced.py).
+    the price if the answers were bought before one was known, in a batch or several at once (`priced`).
     """
 
     name: str

@@ -17,10 +17,10 @@ from schemas.project import Project
 from schemas.records import Json, Message, Messages, Sampling, Seed, content_id, identity
 from schemas.spec import Exemplar, Spec, TeacherSettings
 from synth.generators import columns_of, rendering
-from train.checks import Checks
-from train.metrics import TUNED, Decoding, Mode
+from train.evaluation.checks import Checks
+from train.evaluation.metrics import TUNED, Decoding, Mode
+from train.evaluation.retrieval import Nearest
 from train.results import TrainResult
-from train.retrieval import Nearest
 
 MessageBuilder = Callable[[Seed], Messages]
 ASK_TIMEOUT_S = 1800.0
@@ -114,7 +114,7 @@ class EvaluationPlan:
 
     Answers are parsed by `form` before they are checked, so that a system that was asked for `{"label": "x"}` is not
     judged by its brackets. `judging` identifies the judges and their questions (`curate.judge.judging`); empty without
-    judges. `detail_gates` detect invented details (train/invented.py).
+    judges. `detail_gates` detect invented details (train/evaluation/invented.py).
     """
 
     spec: Spec

@@ -1,8 +1,7 @@
 """Flag rows that mean about the same in other words, which near-duplicates do not find. Never a rejection.
 
-A static embedding captures what a text is about, not what it states (curate/static_embedding.py). Rows with different
-numbers are therefore left alone, and a reviewer decides about the rest. `curate.neighbours` selects the rows to
-compare.
+A static embedding captures what a text is about, not what it states (`static_embedding`). Rows with different numbers
+are therefore left alone, and a reviewer decides about the rest. `neighbours` selects the rows to compare.
 """
 
 from __future__ import annotations
@@ -12,12 +11,12 @@ from collections.abc import AsyncIterator
 
 import numpy as np
 
-from curate.contamination import HeldOut, with_generated_inputs
 from curate.gates.words import count_words
-from curate.neighbours import Vectors, find_near_earlier
 from curate.pool import Pool
 from curate.rows import StepId
-from curate.static_embedding import static_embedding
+from curate.similarity.contamination import HeldOut, with_generated_inputs
+from curate.similarity.neighbours import Vectors, find_near_earlier
+from curate.similarity.static_embedding import static_embedding
 from curate.steps import NamedStep
 from curate.unlikely_labels import unlikely_labels
 from curate.words import numbers_in

@@ -13,8 +13,8 @@ from pathlib import Path
 from curate.gates import GateStep, gates_for, judge_text
 from schemas.spec import Spec
 from schemas.step_names import By
-from train.intervals import ALONE, Interval, grouped, share
-from train.metrics import Output
+from train.evaluation.intervals import ALONE, Interval, grouped, share
+from train.evaluation.metrics import Output
 
 DETAILS = ("invented", "contacts", "invented_name", "values")
 
