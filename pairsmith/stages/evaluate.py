@@ -58,20 +58,14 @@ def evaluate(
 
         teacher = identified(spec.teacher_for("evaluate"), say) if spec.measures_teacher else None
         say("preparing the evaluation")
-        from train.evaluation.evaluation import (
-            held_out_seeds,
-            measure_or_load,
-            plan_evaluation,
-            trained_rows,
-            validation_seeds,
-        )
+        from train.evaluation import evaluation
         from train.evaluation.failures import describe_refusals
         from train.evaluation.priced import priced
         from train.evaluation.verdict import verdict
 
-        seeds = _unseen(store, trained, held_out_seeds(store, spec), say)
-        rows, watched = trained_rows(store, trained), validation_seeds(store, spec)
-        measurement = plan_evaluation(project, seeds, trained, teacher, rows=rows, validation=watched)
+        seeds = _unseen(store, trained, evaluation.held_out_seeds(store, spec), say)
+        rows, watched = evaluation.trained_rows(store, trained), evaluation.validation_seeds(store, spec)
+        measurement = evaluation.plan_evaluation(project, seeds, trained, teacher, rows=rows, validation=watched)
         folder = project.folder / EVALUATIONS
         drop_unfinished(store, measurement.id, folder / f"{measurement.id}.json")
         if spec.evaluate.vllm and not (folder / f"{measurement.id}.json").is_file():
@@ -81,7 +75,9 @@ def evaluate(
             find_vllm_python(spec.evaluate.vllm_python, gpu=has_gpu(), say=say)
         _say_all(say, (*_caveats(project, store, measurement), *_planned_requests(measurement, folder)))
         judges = partial(open_judge, project, store, spec.evaluate.judges, say=say, stage="evaluate")
-        measured = run(measure_or_load(measurement, store, folder, lambda t: opened(t, say), progress, judges))
+        measured = run(
+            evaluation.measure_or_load(measurement, store, folder, lambda t: opened(t, say), progress, judges)
+        )
         _say_all(say, (f"warning: {sentence}" for sentence in describe_refusals(measured)))
         path, digest = project.inside(Path(measured.path)), sha256(Path(measured.path))
         if measured.reused:
