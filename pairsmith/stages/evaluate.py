@@ -65,19 +65,17 @@ def evaluate(
 
         seeds = _unseen(store, trained, evaluation.held_out_seeds(store, spec), say)
         rows, watched = evaluation.trained_rows(store, trained), evaluation.validation_seeds(store, spec)
-        measurement = evaluation.plan_evaluation(project, seeds, trained, teacher, rows=rows, validation=watched)
+        planned = evaluation.plan_evaluation(project, seeds, trained, teacher, rows=rows, validation=watched)
         folder = project.folder / EVALUATIONS
-        drop_unfinished(store, measurement.id, folder / f"{measurement.id}.json")
-        if spec.evaluate.vllm and not (folder / f"{measurement.id}.json").is_file():
+        drop_unfinished(store, planned.id, folder / f"{planned.id}.json")
+        if spec.evaluate.vllm and not (folder / f"{planned.id}.json").is_file():
             from synth.local_vllm import find_vllm_python, has_gpu
 
             # may take minutes, and reports progress
             find_vllm_python(spec.evaluate.vllm_python, gpu=has_gpu(), say=say)
-        _say_all(say, (*_caveats(project, store, measurement), *_planned_requests(measurement, folder)))
+        _say_all(say, (*_caveats(project, store, planned), *_planned_requests(planned, folder)))
         judges = partial(open_judge, project, store, spec.evaluate.judges, say=say, stage="evaluate")
-        measured = run(
-            evaluation.measure_or_load(measurement, store, folder, lambda t: opened(t, say), progress, judges)
-        )
+        measured = run(evaluation.measure_or_load(planned, store, folder, lambda t: opened(t, say), progress, judges))
         _say_all(say, (f"warning: {sentence}" for sentence in describe_refusals(measured)))
         path, digest = project.inside(Path(measured.path)), sha256(Path(measured.path))
         if measured.reused:
