@@ -242,7 +242,7 @@ def _share(
     worst, best = (of({**labels, **dict.fromkeys(disputed, good)}) for good in (False, True))
     if not (decided and worst and best):
         return decided
-    return decided._replace(low=min(decided.low, worst.low), high=max(decided.high, best.high))
+    return decided.within(min(decided.low, worst.low), max(decided.high, best.high))
 
 
 def sets_above(
