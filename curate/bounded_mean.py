@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-_STEPS = 40  # halvings of the range in which a limit lies
+_STEPS = 30  # halvings of the range in which a limit lies
 _NORMAL = NormalDist()
 
 

@@ -66,7 +66,7 @@ def judges(project: Project) -> Iterator[Check]:
             yield Check(name, "ok", f"{teacher.url} responds; it judges with {teacher.model}")
         except PairsmithError as error:
             yield failed(name, error)
-    writers = [spec.teacher_for("forward")] if spec.needs_teacher else []
+    writers = [spec.teacher_for("forward"), spec.teacher_for("backward")] if spec.needs_teacher else []
     for warning in dict.fromkeys([*same_family_warnings(spec, curate.judge.teachers, writers), *warnings(spec)]):
         yield Check("judge", "warn", warning, "Name another judge, of a family that none of the judged models is of.")
 

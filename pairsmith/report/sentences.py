@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import NamedTuple
 
 from curate.overlap import FEW
+from curate.preferences import without_in_words
 from curate.review.status import in_words
 from pairsmith.report import proof
 from pairsmith.report.evidence import Distribution, Evidence, Reviews, Scorer
@@ -198,8 +199,8 @@ def kind_of_loss(objective: str) -> str:
     }[objective]
 
 
-def training_facts(training: TrainResult) -> list[tuple[str, str]]:
-    """Facts about the adapter's training."""
+def training_facts(training: TrainResult, without_preference: Mapping[str, int] = {}) -> list[tuple[str, str]]:
+    """Facts about the adapter's training, with the rows that gave no preference to train on."""
     s, layers = training.settings.last_stage, training.four_bit_layers
     objective = "" if s.objective == "sft" else f"{s.objective} (beta {s.beta:g}), "
     four_bit = f", {counted(layers, 'layer', 'layers')} in 4 bits" if layers else ""
@@ -220,6 +221,7 @@ def training_facts(training: TrainResult) -> list[tuple[str, str]]:
             "rows" if s.objective == "sft" else "preferences",
             f"{count(training.train_rows)} train, {count(training.validation_rows)} validation",
         ),
+        *([("not learned", f"{without_in_words(without_preference)}.")] if without_preference else []),
         (
             "tokens",
             f"{count(training.learned_tokens)} with loss per epoch,"
