@@ -1,5 +1,6 @@
-"""An interval for the mean of values between two known ends, from a random sample of any size (Gaffke 2005; Learned-Miller
-and Thomas 2019, "A new confidence interval for the mean of a bounded random variable", arXiv:1905.06208).
+"""An interval for the mean of values between two known ends, from a random sample of any size (Gaffke 2005, "Three test
+statistics for a nonparametric one-sided hypothesis on the mean of a nonnegative variable"; Learned-Miller and Thomas
+2019, "A new confidence interval for the mean of a bounded random variable").
 
 The lower limit is the quantile of the weighted mean of the values and the lower end, with weights drawn uniformly from
 those that sum to 1. For values of 0 and 1 that is Clopper and Pearson's exact limit; for others no case is known in

@@ -14,6 +14,7 @@ from curate.bounded_mean import mean_limits
 from curate.review.estimate import binomial, least_number, log_chances
 
 _NUMBERS = 2_000  # numbers of bad rows to average over at most
+_STEEPEST = 2.0  # slope of labels on P(good); a few labels can suggest any
 _SHRINKAGE = 2  # labels of the rarer kind with which predictions count half
 
 
@@ -74,8 +75,8 @@ def good_share(
 
     `good` are the labels of a random sample, `predicted` is P(good) of these rows and `others` that of the unlabelled
     rows. theta is the mean of good - lambda (predicted - mean prediction of all rows). The lambda of each row is the
-    slope of good on predicted over the other labelled rows, which keeps theta unbiased, between 0 and 1 (the slope of a
-    calibrated P(good)), and smaller the fewer of them have the rarer label.
+    slope of good on predicted over the other labelled rows, which keeps theta unbiased, from 0 to 2 (that of a
+    calibrated P(good) is 1), and smaller the fewer of them have the rarer label.
 
     The interval is that of the mean of bounded values (curate/bounded_mean.py), which needs no variance: with 20 labels
     and a share of 0.98, one at the effective number of labels held in 65 % of draws instead of 90 %. Returns None below
@@ -98,7 +99,7 @@ def good_share(
 
 
 def _slopes_without_each(y: np.ndarray, f: np.ndarray) -> np.ndarray:
-    """The slope of the labels `y` on `f` without each row, between 0 and 1, times m / (m + 2) for m other rows with the
+    """The slope of the labels `y` on `f` without each row, from 0 to 2, times m / (m + 2) for m other rows with the
     rarer label."""
     dy, df = y - y.mean(), f - f.mean()
     own = len(y) / (len(y) - 1)
@@ -106,4 +107,4 @@ def _slopes_without_each(y: np.ndarray, f: np.ndarray) -> np.ndarray:
     slopes = np.where(variances > 1e-12, (dy @ df - own * dy * df) / np.maximum(variances, 1e-12), 0.0)
     rarer = 1.0 if y.mean() <= 0.5 else 0.0
     others = np.maximum((y == rarer).sum() - (y == rarer), 0)
-    return np.asarray(np.clip(slopes, 0.0, 1.0) * others / (others + _SHRINKAGE))
+    return np.asarray(np.clip(slopes, 0.0, _STEEPEST) * others / (others + _SHRINKAGE))

@@ -87,7 +87,9 @@ def export_dataset(
             "counts": result.counts.model_dump(),
             "reasons": result.reasons,
             "steps": [[step.by, step.settings] for step in result.steps],
-            "preferences": (preferred := counted(result.preferences, totals.splits["train"] + totals.splits["validation"])),
+            "preferences": (
+                preferred := counted(result.preferences, totals.splits["train"] + totals.splits["validation"])
+            ),
             "selection": result.facts.get("choice"),
         }
         write_manifest(new / _MANIFEST, head, read_lines(new / _PROVENANCE))

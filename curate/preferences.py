@@ -174,7 +174,8 @@ class Preferences(Streamed[Preference]):
         for number in range(len(self._table)):
             if (id_ := self._table[number].ids[0]) not in better:
                 better[id_] = 0
-                counts[next((why for why, of in zip(_LEFT_OUT, self._left_out) if number in of), _LEFT_OUT[-1])] += 1
+                known = zip(_LEFT_OUT, self._left_out, strict=False)
+                counts[next((why for why, of in known if number in of), _LEFT_OUT[-1])] += 1
         return {why: n for why, n in [(NO_WORSE, rows - len(better)), *counts.items()] if n > 0}
 
     def __len__(self) -> int:

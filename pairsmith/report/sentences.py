@@ -49,7 +49,7 @@ def headline(evidence: Evidence) -> str:
             f" {lacks}, so nothing here shows that a model is better."
         )
     if rows := evidence.counts("generate"):
-        return f"{counted(rows.rows_in - rows.failed, 'pair', 'pairs')} generated; none has been curated yet."
+        return f"{counted(rows.rows_in - rows.failed, 'pair', 'pairs')}; none has been curated yet."
     return "Nothing has run yet, so there is nothing to report."
 
 

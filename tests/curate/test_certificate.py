@@ -226,7 +226,11 @@ def test_a_disputed_row_counts_as_bad_until_it_is_adjudicated() -> None:
     assert now.sets[0].bad == sum(not good for good in labels.values()) + 100
     assert now.labels == len(labels) + 100
     words = in_words(now, 1_000, 0)
-    assert ". 100 rows whose answers settle nothing count as bad until settled (`pairsmith review push` queues" in words
+    reason = f"{now.sets[0].bad} of {now.sets[0].seen} labelled ones are bad (100 only because their answers settle"
+    assert f"{reason} nothing), more than 10%. First" in words
+    assert (
+        ". First settle 100 rows whose answers settle nothing: they count as bad until an adjudicator decides" in words
+    )
     assert words.endswith(" If all of these are good, 1,000 are accepted.")  # not: more labels would not help
     mixed = {**labels, **dict.fromkeys([*labels][::4], False)}
     decided, hopeless = (certify(trial, p, mixed, 1_000, 0.9, unsettled) for unsettled in ((), disputed))
@@ -238,7 +242,7 @@ def test_a_disputed_row_counts_as_bad_until_it_is_adjudicated() -> None:
     settled = certify(trial, p, {**labels, **dict.fromkeys(disputed, True)}, 1_000, 0.9)
     assert len(settled.rows) == 1_000
     one = certify(trial, p, {**labels, **dict.fromkeys(disputed, True)}, 1_000, 0.9, {f"{1:032x}"})
-    assert "; 1 row whose answers settle nothing counts as bad until settled" in in_words(one, 1_000, 0)
+    assert "; first settle 1 row whose answers settle nothing: it counts as bad until" in in_words(one, 1_000, 0)
 
 
 @pytest.mark.parametrize(
@@ -429,7 +433,11 @@ def test_equal_labels_have_the_exact_interval_and_too_few_have_none() -> None:
         equal = good_share([alike] * 20, [0.9, 0.8] * 10, [0.9] * 100, 0.9)
         assert equal is not None
         low, high = binomial(20.0 * alike, 20, 0.9)
-        assert (equal.value, equal.low, equal.high) == (alike, pytest.approx(low, abs=1e-3), pytest.approx(high, abs=1e-3))
+        assert (equal.value, equal.low, equal.high) == (
+            alike,
+            pytest.approx(low, abs=1e-3),
+            pytest.approx(high, abs=1e-3),
+        )
         assert equal.effective == 20
     everything = good_share([True, False] * 20, [0.5] * 40, [], 0.9)
     assert everything is not None

@@ -367,7 +367,9 @@ teachers = ["k"]
 """
     with LoopbackTeacher(models=("gpt-5-mini", "qwen3-32b")) as teacher:
         settings = ["teacher.model=claude-sonnet", "evaluate.judges=['j', 'k']", "evaluate.teacher=measured"]
-        opened = project(tmp_path, teacher.url, *settings, "train.base=Qwen/Qwen3-0.6B", more=more.format(url=teacher.url))
+        opened = project(
+            tmp_path, teacher.url, *settings, "train.base=Qwen/Qwen3-0.6B", more=more.format(url=teacher.url)
+        )
         warned = [check.what for check in judges(opened) if check.state == "warn"]
     assert len(warned) == 3
     assert "the judge j (gpt-5-mini) and gpt-4.1 are of one family" in warned[0]

@@ -375,5 +375,8 @@ def test_the_interval_of_a_mean_score_holds_where_some_inputs_score_nothing(
 def test_the_interval_of_a_mean_score_counts_groups() -> None:
     """Inputs that belong together count as one: five copies of twenty inputs give the interval of the twenty."""
     scores = np.random.default_rng(2).random(20)
-    alone, copied = _mean(scores, np.ones(20), None), _mean(np.repeat(scores, 5), np.ones(100), [f"{n // 5:02d}" for n in range(100)])
+    alone, copied = (
+        _mean(scores, np.ones(20), None),
+        _mean(np.repeat(scores, 5), np.ones(100), [f"{n // 5:02d}" for n in range(100)]),
+    )
     assert (copied.low, copied.high) == (pytest.approx(alone.low), pytest.approx(alone.high))
