@@ -417,12 +417,11 @@ def test_interval_covers_a_share_near_one_with_few_labels() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("predict", PREDICTIONS)
-@pytest.mark.parametrize("share", [0.5, 0.8, 0.9, 0.95, 0.98, 0.99])
-@pytest.mark.parametrize("labels", [20, 30, 60, 120])
+@pytest.mark.parametrize(("share", "labels"), [(0.5, 20), (0.8, 30), (0.9, 60), (0.95, 60), (0.98, 30), (0.98, 120)])
 def test_interval_covers_the_share_of_good_rows_with_few_labels(predict: Any, share: float, labels: int) -> None:
-    """Simulated: the 90 % interval covers the share of 3,000 rows in at least 90 % of 300 draws, less two standard
-    errors (3.5 points), whatever the predictions. At the effective number of labels it held in 58 % at worst."""
-    assert min(_covered(predict, share, labels, 300)) >= 0.865
+    """Simulated: the 90 % interval covers the share of 3,000 rows in at least 90 % of 200 draws, less two standard
+    errors (4 points), whatever the predictions. At the effective number of labels it held in 43 % at worst."""
+    assert min(_covered(predict, share, labels, 200)) >= 0.86
 
 
 def test_equal_labels_have_the_exact_interval_and_too_few_have_none() -> None:

@@ -87,6 +87,15 @@ def test_failures_are_grouped_by_check_and_similarity(evidence: Evidence) -> Non
     assert failures(evidence.evaluation) == []
 
 
+def test_rows_without_a_preference_are_in_the_report(evidence: Evidence) -> None:
+    """The report says of an adapter that learned from preferences how many rows gave none, and why."""
+    *others, trained = sorted(evidence.receipts, key=lambda receipt: receipt.command == "train")
+    facts = {**trained.facts, "without_preference": {"length": 10, "no_worse_answer": 4}}
+    page = render(replace(evidence, receipts=(*others, trained.model_copy(update={"facts": facts}))))
+    assert "14 rows of the dataset are not in any preference as the better answer, and not learned from: 10" in page
+    assert "not in any preference" not in render(evidence)
+
+
 def test_answers_cut_at_the_token_limit_need_no_seeds(evidence: Evidence) -> None:
     """Where most failures on validation reached the token limit, the next step is to read them and to raise the limit;
     the report used to ask for seeds like those that "fail cut", the name of a gate."""
