@@ -33,7 +33,7 @@ from curate.calibration import LEAST, Calibrator, Features, calibrate
 from curate.evidence import GoodShare, evidence, good_share
 from curate.rows import StepId
 from schemas.records import Artifact, content_id
-from schemas.wording import counted, percent
+from schemas.wording import capital, counted, percent
 
 SETS = 20
 """About how many sets are tested. More would end the sequence early by chance more often; fewer would lose rows."""
@@ -206,7 +206,8 @@ def certify(
         why, more = "", _more_rows(sets, passed, trial.precision, error, len(labels), left)
     else:
         first = sets[0].size / len(probabilities) if sets else 1.0
-        why, more = _why_none(sets, trial.precision, error, first, left)
+        unsettled = sum(probabilities[id_] >= sets[0].threshold for id_ in disputed) if sets else 0
+        why, more = _why_none(sets, trial.precision, error, first, left, unsettled)
         if disputed:
             hint = _why_none(best_sets, trial.precision, error, first, left)[1]
             more = f"Even if all of these are good, {hint[:1].lower()}{hint[1:]}"
@@ -244,7 +245,7 @@ def _share(
     worst, best = (of({**labels, **dict.fromkeys(disputed, good)}) for good in (False, True))
     if not (decided and worst and best):
         return decided
-    return decided._replace(low=min(decided.low, worst.low), high=max(decided.high, best.high))
+    return decided.within(min(decided.low, worst.low), max(decided.high, best.high))
 
 
 def sets_above(
@@ -287,21 +288,26 @@ def _more_rows(sets: Sequence[RowSet], passed: int, precision: float, error: flo
     return "more labels would hardly accept more rows" if left else "no row of the estimation half is left to label"
 
 
-def _why_none(sets: Sequence[RowSet], precision: float, error: float, share: float, left: int) -> tuple[str, str]:
+def _why_none(
+    sets: Sequence[RowSet], precision: float, error: float, share: float, left: int, unsettled: int = 0
+) -> tuple[str, str]:
     """Why the first set failed, and what would change that. It holds `share` of the rows; `left` rows can still be sent
-    to reviewers."""
+    to reviewers. `unsettled` of its bad rows only count as bad, because their answers settle nothing."""
     if not sets:
         return "the programs accept no row", "Improve the gates, the prompt or the style."
     first, threshold = sets[0], 1 / error
+    are, only = ("is", "are"), ""
+    if unsettled:
+        are, only = ("counts as", "count as"), f" ({unsettled:,} only because their answers settle nothing)"
     of = f"of the {first.size:,} rows with the highest P(good)"
     needed = next((n for n in range(1, first.size + 1) if evidence(first.size, n, 0, precision) >= threshold), None)
     too_bad = first.bad > (1 - precision) * first.seen
     hopeless = f"More labels would not help at this share: {_BETTER}"
     if needed and first.seen < needed:
-        bad = f", and {first.bad:,} of them {'is' if first.bad == 1 else 'are'} bad" if first.bad else ""
+        bad = f", and {first.bad:,} of them {are[first.bad != 1]} bad{only}" if first.bad else ""
         why = f"{of} only {first.seen:,} are labelled{bad}; {needed:,} are needed, if all of them are good"
         return why, hopeless if too_bad else _more_labels_hint(math.ceil((needed - first.seen) / share), left)
-    why = f"{of} {first.bad:,} of {first.seen:,} labelled ones are bad"
+    why = f"{of} {first.bad:,} of {first.seen:,} labelled ones {are[1]} bad{only}"
     if too_bad:
         return f"{why}, more than {percent(1 - precision)}", hopeless
     for more in _MORE_LABELS:
@@ -350,12 +356,15 @@ def in_words(certificate: Certificate, waiting: int, rejected: int, decided: int
     `rejected` rows are out."""
     c, disputes, gated = certificate, "", ""
     if c.disputed:
-        disputes = counted(
-            c.disputed, "row whose answers settle nothing counts", "rows whose answers settle nothing count"
+        rows = counted(
+            c.disputed, "row whose answers settle nothing: it counts", "rows whose answers settle nothing: they count"
         )
-        disputes += " as bad until settled (`pairsmith review push` queues disagreements for an adjudicator)"
+        disputes = f"first settle {rows} as bad until an adjudicator decides (`pairsmith review push` queues"
+        disputes += " disagreements)"
     if not c.rows:
-        return " ".join(f"{part.rstrip('.')}." for part in (f"no certificate: {c.why}", disputes, c.more) if part)
+        return " ".join(
+            f"{part.rstrip('.')}." for part in (f"no certificate: {c.why}", capital(disputes), c.more) if part
+        )
     if c.rejected_since:
         rows = counted(c.rejected_since, "row that reviewers rejected is", "rows that reviewers rejected are")
         gated = f"{rows} rejected by gates since: if these were written for them, review another batch before you rely"

@@ -10,9 +10,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from curate.review.estimate import binomial, log_chances
+from curate.bounded_mean import mean_limits
+from curate.review.estimate import binomial, least_number, log_chances
 
 _NUMBERS = 2_000  # numbers of bad rows to average over at most
+_STEEPEST = 2.0  # slope of labels on P(good); a few labels can suggest any
+_SHRINKAGE = 2  # labels of the rarer kind with which predictions count half
 
 
 def max_bad_rows(size: int, precision: float) -> int:
@@ -54,6 +57,16 @@ class GoodShare(NamedTuple):
     rows: int
     effective: float
 
+    def within(self, low: float, high: float) -> GoodShare:
+        """The same estimate with other limits."""
+        width = high - low
+
+        def is_as_narrow(n: int) -> bool:
+            least, most = binomial(self.value * n, n, self.confidence)
+            return most - least <= width
+
+        return self._replace(low=low, high=high, effective=least_number(1, 100 * self.rows, is_as_narrow))
+
 
 def good_share(
     good: Sequence[bool], predicted: Sequence[float], others: Sequence[float], confidence: float
@@ -61,23 +74,37 @@ def good_share(
     """Estimate the share of good rows by PPI++ (Angelopoulos, Duchi and Zrnic 2023, arXiv:2311.01453).
 
     `good` are the labels of a random sample, `predicted` is P(good) of these rows and `others` that of the unlabelled
-    rows. theta = mean(good) + lambda (mean(others) - mean(predicted)) with lambda = Cov(good, predicted) / ((1 + n / N)
-    Var).
+    rows. theta is the mean of good - lambda (predicted - mean prediction of all rows). The lambda of each row is the
+    slope of good on predicted over the other labelled rows, which keeps theta unbiased, from 0 to 2 (that of a
+    calibrated P(good) is 1), and smaller the fewer of them have the rarer label.
 
-    The interval is the exact binomial one (Clopper and Pearson) at the effective number of labels. A normal interval
-    covered 81 % instead of 90 % (30 labels), and has almost no width near 1. Returns None below 20 labels, or if all
-    labels are equal.
+    The interval is that of the mean of bounded values (curate/bounded_mean.py), which needs no variance: with 20 labels
+    and a share of 0.98, one at the effective number of labels held in 65 % of draws instead of 90 %. Returns None below
+    20 labels.
     """
-    n, many = len(good), len(others)
-    y, f, rest = np.array(good, float), np.array(predicted, float), np.array(others, float)
-    if n < 20 or y.min() == y.max():
+    if len(good) < 20:
         return None
-    weight = 0.0
-    if many and f.var() > 1e-12:  # variance and covariance are both of the labelled rows, so their errors cancel
-        weight = max(0.0, float(np.cov(y, f, ddof=1)[0, 1]) / ((1 + n / many) * float(f.var(ddof=1))))
-    value = float(y.mean() + weight * (rest.mean() - f.mean())) if many else float(y.mean())
-    error = float((y - weight * f).var(ddof=1)) / n + (weight**2 * float(rest.var()) / many if many else 0.0)
-    effective = float(y.var(ddof=1)) / error if error > 0 else float(n)
-    value = min(1.0, max(0.0, value))
-    low, high = binomial(value * effective, effective, confidence)
-    return GoodShare(value, low, high, confidence, n, n + many, effective)
+    y, f = np.array(good, float), np.array(predicted, float)
+    everything = np.concatenate([f, np.array(others, float)])
+    centre, weights = float(everything.mean()), _slopes_without_each(y, f)
+    values = y - weights * (f - centre)
+    slope = float(weights.mean())
+    ends = (
+        min(float(values.min()), slope * (centre - float(everything.max()))),
+        max(float(values.max()), 1 + slope * (centre - float(everything.min()))),
+    )
+    low, high = (min(1.0, max(0.0, limit)) for limit in mean_limits(values, ends, confidence))
+    value = min(1.0, max(0.0, float(values.mean())))
+    return GoodShare(value, low, high, confidence, len(y), len(everything), 0.0).within(low, high)
+
+
+def _slopes_without_each(y: np.ndarray, f: np.ndarray) -> np.ndarray:
+    """The slope of the labels `y` on `f` without each row, from 0 to 2, times m / (m + 2) for m other rows with the
+    rarer label."""
+    dy, df = y - y.mean(), f - f.mean()
+    own = len(y) / (len(y) - 1)
+    variances = np.maximum(df @ df - own * df * df, 0.0)
+    slopes = np.where(variances > 1e-12, (dy @ df - own * dy * df) / np.maximum(variances, 1e-12), 0.0)
+    rarer = 1.0 if y.mean() <= 0.5 else 0.0
+    others = np.maximum((y == rarer).sum() - (y == rarer), 0)
+    return np.asarray(np.clip(slopes, 0.0, _STEEPEST) * others / (others + _SHRINKAGE))

@@ -87,7 +87,9 @@ def export_dataset(
             "counts": result.counts.model_dump(),
             "reasons": result.reasons,
             "steps": [[step.by, step.settings] for step in result.steps],
-            "preferences": counted(result.preferences),
+            "preferences": (
+                preferred := counted(result.preferences, totals.splits["train"] + totals.splits["validation"])
+            ),
             "selection": result.facts.get("choice"),
         }
         write_manifest(new / _MANIFEST, head, read_lines(new / _PROVENANCE))
@@ -103,6 +105,7 @@ def export_dataset(
         facts={
             "format": FORMAT,
             "rows": {split: totals.splits[split] for split in SPLITS},
+            "rows_without_preference": preferred.get("rows_without", {}),
             "counts": result.counts.model_dump(),
             "scorer": result.facts["scorer"] and result.facts["scorer"]["by"],
         },

@@ -41,12 +41,17 @@ from schemas.project import Project
 from schemas.records import Imported, Json, Pair, Seed, Split
 from schemas.spooled_seeds import SpooledSeeds
 from schemas.streamed import Streamed, batched
+from schemas.wording import counted as counted_as
 
 PreferredBy = Literal["edit", "verdict", "ranking", "file", "gate", "score"]
 BY_PEOPLE: tuple[PreferredBy, ...] = ("edit", "verdict", "ranking")
 _NEVER_REMOVED = (*BY_PEOPLE, "file")
 _EQUAL = 0.05  # a difference in log length up to which two answers count as equally long
 _BIN = 0.1  # bin width of that difference; within a bin, longer and shorter winners are balanced
+# Why a row is the better answer of no preference: there is no worse answer to its input; the worse one repeats a
+# held-out text, or contains personal data; or it was removed so that winners are as often longer as shorter.
+NO_WORSE = "no_worse_answer"
+_LEFT_OUT = ("held_out", "personal", "length")
 
 
 class Preference(NamedTuple):
@@ -144,10 +149,34 @@ class RejectedByFiles:
 
 
 class Preferences(Streamed[Preference]):
-    """The preferences of a pool with the given `numbers` in a table. Their texts are read during iteration."""
+    """The preferences of a pool with the given `numbers` in a table. Their texts are read during iteration.
 
-    def __init__(self, pool: Pool, files: RejectedByFiles, table: PreferenceTable, numbers: Sequence[int]) -> None:
-        self._pool, self._files, self._table, self._numbers = pool, files, table, numbers
+    `left_out` are the numbers that were left out for each reason of `_LEFT_OUT`; the rest was left out for the last.
+    """
+
+    def __init__(
+        self,
+        pool: Pool,
+        files: RejectedByFiles,
+        table: PreferenceTable,
+        numbers: Sequence[int],
+        left_out: Sequence[Container[int]] = (),
+    ) -> None:
+        self._pool, self._files, self._table, self._numbers, self._left_out = pool, files, table, numbers, left_out
+
+    def rows_without(self, rows: int) -> dict[str, int]:
+        """Why rows, of `rows` in the training and validation splits, are the better answer of no preference, and of how
+        many that is true."""
+        better = IdMap()
+        for number in self._numbers:
+            better[self._table[number].ids[0]] = 0
+        counts = Counter[str]()
+        for number in range(len(self._table)):
+            if (id_ := self._table[number].ids[0]) not in better:
+                better[id_] = 0
+                known = zip(_LEFT_OUT, self._left_out, strict=False)
+                counts[next((why for why, of in known if number in of), _LEFT_OUT[-1])] += 1
+        return {why: n for why, n in [(NO_WORSE, rows - len(better)), *counts.items()] if n > 0}
 
     def __len__(self) -> int:
         return len(self._numbers)
@@ -202,7 +231,8 @@ def preferences(
     touched = contaminated(texts, held.texts, jaccard, held.equal_numbers, held.inputs_only) if held.texts else {}
     kinds = rejected_personal_kinds(project.spec)
     personal = [number for number, p in enumerate(losers) if not pii(p.rejected, kinds).keep] if kinds else []
-    return Preferences(pool, files, table, balance_lengths(table, {*touched, *personal}))
+    kept = balance_lengths(table, {*touched, *personal})
+    return Preferences(pool, files, table, kept, ({*touched}, {*personal}))
 
 
 def balance_lengths(table: PreferenceTable, left_out: Container[int] = ()) -> Sequence[int]:
@@ -246,12 +276,27 @@ def as_row(preference: Preference) -> Json:
     }
 
 
-def counted(given: Sequence[Preference]) -> Json:
-    """The number of preferences by kind, and how often the better answer is longer (ties count half), which is the
-    accuracy of a rule that looks at length only."""
+def counted(given: Sequence[Preference], rows: int = 0) -> Json:
+    """The number of preferences by kind, how often the better answer is longer (ties count half), which is the accuracy
+    of a rule that looks at length only, and why others of the `rows` in the training and validation splits have none
+    (`rows_without`)."""
     by = Counter(preference.by for preference in given)
     longer = sum((1 + preference.longer) / 2 for preference in given)
-    return {**{name: by[name] for name in get_args(PreferredBy)}, "longer": longer / len(given) if given else None}
+    facts = {**{name: by[name] for name in get_args(PreferredBy)}, "longer": longer / len(given) if given else None}
+    return facts | ({"rows_without": given.rows_without(rows)} if isinstance(given, Preferences) else {})
+
+
+def without_in_words(without: Mapping[str, int]) -> str:
+    """How many rows are the better answer of no preference, and why (`Preferences.rows_without`)."""
+    causes = {
+        NO_WORSE: "no worse answer of their own to compare with",
+        "length": "removed so that the better answer is not always the longer, or the shorter, one",
+        "held_out": "the worse answer repeats a held-out text",
+        "personal": "the worse answer contains personal data",
+    }
+    listed = "; ".join(f"{count:,} ({causes.get(why, why)})" for why, count in without.items())
+    rows = counted_as(sum(without.values()), "row of the dataset is", "rows of the dataset are")
+    return f"{rows} not in any preference as the better answer, and not learned from: {listed}"
 
 
 def _originals(pool: Pool, rows: Sequence[Row]) -> dict[str, Pair]:

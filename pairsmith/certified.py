@@ -68,7 +68,8 @@ def share_in_words(certificate: Json) -> str:
     if not (share := certificate.get("share")):
         return ""
     return (
-        f"Of the {counted(share['rows'], 'row', 'rows')} that the automatic steps accept, {share['value']:.1%} are good"
+        f"Of the {counted(share['rows'], 'row', 'rows')} that the automatic steps accept, an estimated"
+        f" {share['value']:.1%} are good"
         f" ({share['low']:.1%} to {share['high']:.1%} with {percent(share['confidence'])} confidence), based on"
         f" {counted(share['labels'], 'label', 'labels')} and P(good), which together carry as much information as"
         f" {counted(round(share['effective']), 'label', 'labels')} alone."

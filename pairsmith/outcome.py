@@ -313,6 +313,8 @@ class TrainOutcome(StageOutcome):
     objective: str = "sft"
     train_rows: int = 0
     validation_rows: int = 0
+    without_preference: Mapping[str, int] = field(default_factory=dict)
+    """With dpo and orpo: how many rows of the dataset are the better answer of no preference, by reason."""
     steps: int = 0
     learned_tokens: int = 0
     four_bit_layers: int = 0

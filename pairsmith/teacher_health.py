@@ -48,8 +48,10 @@ def teachers(project: Project, *, ask: bool) -> Iterator[Check]:
 
 def judges(project: Project) -> Iterator[Check]:
     """Check the judges and reward models reached over HTTP: that their keys are set, that they respond, and whether
-    they belong to the same family as the models whose texts they judge. No judgement is requested."""
+    they belong to the same family as the models whose texts they judge, in curation or in the evaluation. No judgement
+    is requested."""
     from curate.judge import same_family_warnings
+    from train.evaluation.judging import warnings
 
     spec = project.spec
     curate = spec.curate
@@ -64,9 +66,9 @@ def judges(project: Project) -> Iterator[Check]:
             yield Check(name, "ok", f"{teacher.url} responds; it judges with {teacher.model}")
         except PairsmithError as error:
             yield failed(name, error)
-    writers = [spec.teacher_for("forward")] if spec.needs_teacher else []
-    for warning in same_family_warnings(spec, [*curate.judge.teachers, *spec.evaluate.judges], writers):
-        yield Check("judge", "warn", warning, "Name a judge of another family.")
+    writers = [spec.teacher_for("forward"), spec.teacher_for("backward")] if spec.needs_teacher else []
+    for warning in dict.fromkeys([*same_family_warnings(spec, curate.judge.teachers, writers), *warnings(spec)]):
+        yield Check("judge", "warn", warning, "Name another judge, of a family that none of the judged models is of.")
 
 
 def _capped(project: Project, way: Purpose, teacher: TeacherSettings) -> Iterator[Check]:

@@ -69,7 +69,7 @@ class Estimate:
             low, high = _limits(Stratum(self.population, n, round(self.value * n)), self.confidence)
             return high - low <= self.high - self.low
 
-        return _first(_MINIMUM, self.population, narrow)
+        return least_number(_MINIMUM, self.population, narrow)
 
     def __str__(self) -> str:
         return f"{self.value:.1%} ({self.low:.1%} to {self.high:.1%})"
@@ -113,11 +113,11 @@ def _limits(stratum: Stratum, confidence: float, anytime: bool = False) -> tuple
         def possible(total: int) -> bool:
             return bool(hypergeom.pmf(k, size, total, n) * (n + 1) > error)
 
-        low = _first(least, likeliest, possible)
-        high = _first(likeliest, most + 1, lambda total: not possible(total)) - 1
+        low = least_number(least, likeliest, possible)
+        high = least_number(likeliest, most + 1, lambda total: not possible(total)) - 1
     else:
-        low = _first(least, most, lambda total: hypergeom.sf(k - 1, size, total, n) > error / 2)
-        high = _first(least, most + 1, lambda total: hypergeom.cdf(k, size, total, n) <= error / 2) - 1
+        low = least_number(least, most, lambda total: hypergeom.sf(k - 1, size, total, n) > error / 2)
+        high = least_number(least, most + 1, lambda total: hypergeom.cdf(k, size, total, n) <= error / 2) - 1
     return low / size, high / size
 
 
@@ -188,7 +188,7 @@ def _complement(stratum: Stratum) -> Stratum:
     return stratum._replace(accepted=stratum.reviewed - stratum.accepted)
 
 
-def _first(low: int, high: int, holds: Callable[[int], bool]) -> int:
+def least_number(low: int, high: int, holds: Callable[[int], bool]) -> int:
     """The least number from `low` on for which a monotone condition holds; `high` if it holds for none below."""
     while low < high:
         middle = (low + high) // 2
@@ -289,7 +289,7 @@ def advice(
 def rows_until(share: Estimate, left: int, holds: Callable[[float, float], bool]) -> int:
     """How many more random rows give an interval (low, high) for which `holds`, at the present efficiency and share;
     `left` if fewer do not."""
-    return _first(1, left, lambda more: holds(*_forecast(share, more))) if left else 0
+    return least_number(1, left, lambda more: holds(*_forecast(share, more))) if left else 0
 
 
 def _forecast(share: Estimate, more: int) -> tuple[float, float]:

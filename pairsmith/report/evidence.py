@@ -155,6 +155,12 @@ class Evidence:
     def stage(self, command: str) -> StageEvidence:
         return next(stage for stage in self.stages if stage.command == command)
 
+    @property
+    def without_preference(self) -> dict[str, int]:
+        """How many rows of the dataset gave no preference to train on, by reason (`TrainOutcome`)."""
+        trained = [receipt.facts for receipt in self.receipts if receipt.command == "train" and receipt.ok]
+        return dict(trained[-1].get("without_preference") or {}) if trained else {}
+
     def counts(self, command: str) -> Counts | None:
         """The row counts of a stage."""
         return self.stage(command).counts

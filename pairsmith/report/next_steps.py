@@ -11,7 +11,7 @@ from schemas.kinds import KINDS
 from schemas.spec import Spec
 from schemas.store import Store
 from schemas.wording import capital, counted
-from train.evaluation.failures import failures
+from train.evaluation.failures import TOKEN_LIMIT, failures
 from train.evaluation.metrics import TUNED, Evaluation
 from train.evaluation.retrieval import Nearest
 from train.evaluation.verdict import PROMPTED
@@ -65,10 +65,17 @@ def next_steps(evidence: Evidence) -> list[str]:
         steps.append(f"{capital(gain)}.")
     if evidence.failing:
         first = evidence.failing[0].failures
-        steps.append(
-            f"Add seeds like those that fail on validation: {counted(len(first.inputs), 'input', 'inputs')} fail"
-            f" {first.check.removeprefix('check:')} first. They are listed below with seeds for the next round."
-        )
+        inputs = counted(len(first.inputs), "input", "inputs")
+        if first.check == TOKEN_LIMIT:
+            steps.append(
+                f"Read the answers to {inputs} of validation that were cut at the token limit, listed below: raise"
+                " `evaluate.sampling.max_tokens` if they go on well; if they repeat themselves, train longer."
+            )
+        else:
+            steps.append(
+                f"Add seeds like those that fail on validation: {inputs} fail the check"
+                f" `{first.check.removeprefix('check:')}` first. They are listed below with seeds for the next round."
+            )
     gates = [step for step in evidence.steps if step.alone and step.key]
     if gates:
         most = max(gates, key=lambda step: step.alone)
@@ -77,8 +84,9 @@ def next_steps(evidence: Evidence) -> list[str]:
             f" `{most.key}` is too strict for this task."
         )
     if not evidence.reviews.decisions:
+        enable = "remove `review.enabled = false`, " if evidence.reviews.switched_off else ""
         steps.append(
-            "Have some rows reviewed: `pairsmith review up`, then `pairsmith run`. None has been reviewed yet."
+            f"Have some rows reviewed: {enable}`pairsmith review up`, then `pairsmith run`. None has been reviewed yet."
         )
     return steps
 

@@ -153,10 +153,10 @@ def method(evaluation: Evaluation) -> str:
     return (
         f"The same {counted(evaluation.seeds, 'input', 'inputs')} of the locked test split for every system,"
         f" {counted(evaluation.samples, 'sampled answer', 'sampled answers')} each and one greedy."
-        f" {decodings(evaluation)} Intervals are 95\u202f% score intervals. They account for the similarity of answers"
-        f" to one input, and {assumption}. Those of the differences hold for all comparisons at once. “More” and “less”"
-        " are used only if the exact sign-flip test, adjusted for all comparisons (Holm), confirms it. An answer that"
-        " was cut never passes."
+        f" {decodings(evaluation)} Intervals of shares are 95\u202f% score intervals. They account for the similarity"
+        f" of answers to one input, and {assumption}. Those of the differences hold for all comparisons at once. “More”"
+        " and “less” are used only if the exact sign-flip test, adjusted for all comparisons (Holm), confirms it. An"
+        " answer that was cut never passes."
     )
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import NamedTuple
 
+from curate.preferences import without_in_words
 from curate.review.status import in_words
 from curate.similarity.overlap import FEW
 from pairsmith.report import proof
@@ -48,7 +49,7 @@ def headline(evidence: Evidence) -> str:
             f" {lacks}, so nothing here shows that a model is better."
         )
     if rows := evidence.counts("generate"):
-        return f"{counted(rows.rows_in - rows.failed, 'pair', 'pairs')} generated; none has been curated yet."
+        return f"{counted(rows.rows_in - rows.failed, 'pair', 'pairs')}; none has been curated yet."
     return "Nothing has run yet, so there is nothing to report."
 
 
@@ -198,8 +199,8 @@ def kind_of_loss(objective: str) -> str:
     }[objective]
 
 
-def training_facts(training: TrainResult) -> list[tuple[str, str]]:
-    """Facts about the adapter's training."""
+def training_facts(training: TrainResult, without_preference: Mapping[str, int] = {}) -> list[tuple[str, str]]:
+    """Facts about the adapter's training, with the rows that gave no preference to train on."""
     s, layers = training.settings.last_stage, training.four_bit_layers
     objective = "" if s.objective == "sft" else f"{s.objective} (beta {s.beta:g}), "
     four_bit = f", {counted(layers, 'layer', 'layers')} in 4 bits" if layers else ""
@@ -220,6 +221,7 @@ def training_facts(training: TrainResult) -> list[tuple[str, str]]:
             "rows" if s.objective == "sft" else "preferences",
             f"{count(training.train_rows)} train, {count(training.validation_rows)} validation",
         ),
+        *([("not learned", f"{without_in_words(without_preference)}.")] if without_preference else []),
         (
             "tokens",
             f"{count(training.learned_tokens)} with loss per epoch,"

@@ -76,7 +76,8 @@ def curate(project: Project, store: Store, audience: Audience = NO_AUDIENCE) -> 
             record.add(review=review)
             result.facts["review"] = review
         dataset = export_dataset(project, store, result, project.folder / DATASET, audience.progress)
-        record.add(artifact_id=dataset.id, files=(dataset.path,), rows=dataset.facts["rows"])
+        facts["rows_without_preference"] = dataset.facts["rows_without_preference"]
+        record.add(artifact_id=dataset.id, files=(dataset.path,), rows=dataset.facts["rows"], more=facts)
         if not dataset.facts["rows"]["train"]:
             nothing = "no accepted row is in the train split, so `pairsmith train` has nothing to learn from"
             audience.say(f"warning: {nothing}.")

@@ -74,6 +74,8 @@ def train(project: Project, store: Store, audience: Audience = NO_AUDIENCE, *, c
         path = project.inside(Path(result.folder))
         store.write(result.artifact.model_copy(update={"path": path}))
         record.outcome = _with_result(record.outcome, result, path)
+        if settings.objective != "sft":
+            record.add(without_preference=exported.facts.get("rows_without_preference", {}))
         if result.planned_steps is not None:
             raise _ended(result)
         if curve:
@@ -229,6 +231,10 @@ def summary(outcome: TrainOutcome) -> list[tuple[str, str]]:
     rows, steps = examples(outcome.train_rows, outcome.objective), counted(outcome.steps, "step", "steps")
     took = f"{rows}, {steps} in {clock(outcome.train_seconds)}"
     lines = [("trained", f"{outcome.base} on {took}{' (reused from an earlier run)' if outcome.reused else ''}")]
+    if outcome.without_preference:
+        from curate.preferences import without_in_words
+
+        lines.append(("", without_in_words(outcome.without_preference)))
     if outcome.first_loss is not None and outcome.last_loss is not None:
         loss = f"{outcome.first_loss:.2f} to {outcome.last_loss:.2f}"
         if outcome.validation_before is not None and outcome.validation_after is not None:

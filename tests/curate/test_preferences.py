@@ -23,7 +23,9 @@ from curate.preferences import (
     BY_PEOPLE,
     Preference,
     PreferenceIds,
+    Preferences,
     PreferenceTable,
+    RejectedByFiles,
     as_row,
     balance_lengths,
     counted,
@@ -32,6 +34,8 @@ from curate.preferences import (
 )
 from curate.review.sampling import in_estimation_half
 from curate.steps import each, named, scored
+from pairsmith.outcome import TrainOutcome
+from pairsmith.stages.train import summary
 from schemas.project import Project
 from schemas.records import Pair, Seed
 from schemas.reviews import Review
@@ -171,6 +175,45 @@ def test_rejected_answers_of_a_file_become_preferences(tmp_path: Path) -> None:
         (row["prompt"], row["rejected"]) for row in rows[:6]
     ]
     assert json.loads((tmp_path / "dataset" / "manifest.json").read_text())["preferences"]["file"] == 6
+
+
+def test_rows_without_a_preference_are_counted_with_the_reason(tmp_path: Path) -> None:
+    """DPO and ORPO learn only from rows that are the better answer of a preference. In one project 14 of 64 rows were
+    not, and nothing said so: the manifest, the receipts of `curate` and the screen of `train` account for each row."""
+    rows = [
+        {"prompt": f"Where is order {n}?", "chosen": f"Order {n} left on Monday, by van.", "rejected": f"Gone {n}."}
+        for n in range(6)
+    ]
+    rows[0]["rejected"] = rows[0]["chosen"]
+    rows[1]["rejected"] = "Ask ann@example.org."
+    rows[2] |= {"rejected": "Nobody at the long desk knows it."}
+    (tmp_path / "bench.txt").write_text("Nobody at the long desk knows it.\n")
+    more = '[curate.gates]\npii = true\n[curate.contamination]\nfiles = ["bench.txt"]\n'
+    lines = imported_preferences(tmp_path, rows, more)
+    reasons = {"no_worse_answer": 1, "personal": 1, "held_out": 1}
+    assert len(lines) == len(rows) - sum(reasons.values())
+    manifest = json.loads((tmp_path / "dataset" / "manifest.json").read_text())
+    assert manifest["preferences"]["rows_without"] == reasons
+    with Store.open(Store.url_for(Project(tmp_path, spec()))) as store:
+        assert store.receipts("curate")[-1].facts["rows_without_preference"] == reasons
+    outcome = TrainOutcome(objective="orpo", train_rows=3, without_preference=reasons, files=("adapters/a",))
+    (sentence,) = (line for _, line in summary(outcome) if "preference" in line and "not learned from" in line)
+    assert sentence.startswith("3 rows of the dataset are not in any preference")
+    assert "the worse answer repeats a held-out text" in sentence
+
+
+def test_preferences_removed_for_their_length_are_counted(tmp_path: Path) -> None:
+    """Two programs' preferences whose better answers are both longer: one would teach length, so neither stays, and
+    both rows are counted."""
+    every = [_preference("gate", 20, 5, number) for number in range(2)]
+    table = PreferenceTable()
+    for one in every:
+        table.add(one)
+    kept = balance_lengths(table)
+    assert not kept
+    files = RejectedByFiles(Project(tmp_path, spec()), ())
+    without = Preferences(Pool.of([]), files, table, kept).rows_without(3)
+    assert without == {"no_worse_answer": 1, "length": 2}
 
 
 def test_reviewers_edit_is_better_than_the_rejected_answers_of_the_file(tmp_path: Path) -> None:

@@ -302,7 +302,7 @@ def test_disagreement_withdraws_a_certificate_and_adjudication_restores_it(folde
             store.write(Review(pair_id=id_, reviewer="bob", decision="reject" if id_ in accepted else "accept"))
     outcome, state = _certify(folder)
     assert not (folder / "certificate.json").exists()
-    assert "count as bad until settled" in outcome.words
+    assert "they count as bad until an adjudicator decides" in outcome.words
     assert re.search(
         r"If all of these are good, [\d,]+ are accepted\. The earlier certificate is withdrawn\.$", outcome.words
     )

@@ -346,6 +346,37 @@ teachers = ["near"]
     assert "locked" not in by_subject
 
 
+def test_judges_of_an_evaluation_should_not_be_related_to_what_it_compares(tmp_path: Path) -> None:
+    """`evaluate` warns of a judge that is of the family of the measured teacher or of the tuned base, or that chose the
+    training rows; the doctor says so before anything is paid."""
+    more = """
+[teachers.measured]
+url = "{url}"
+model = "gpt-4.1"
+
+[teachers.j]
+url = "{url}"
+model = "gpt-5-mini"
+
+[teachers.k]
+url = "{url}"
+model = "qwen3-32b"
+
+[curate.judge]
+teachers = ["k"]
+"""
+    with LoopbackTeacher(models=("gpt-5-mini", "qwen3-32b")) as teacher:
+        settings = ["teacher.model=claude-sonnet", "evaluate.judges=['j', 'k']", "evaluate.teacher=measured"]
+        opened = project(
+            tmp_path, teacher.url, *settings, "train.base=Qwen/Qwen3-0.6B", more=more.format(url=teacher.url)
+        )
+        warned = [check.what for check in judges(opened) if check.state == "warn"]
+    assert len(warned) == 3
+    assert "the judge j (gpt-5-mini) and gpt-4.1 are of one family" in warned[0]
+    assert "the judge k (qwen3-32b) and Qwen/Qwen3-0.6B are of one family" in warned[1]
+    assert "the judge k also chose the training rows" in warned[2]
+
+
 def test_a_cap_that_cannot_be_enforced_fails_the_check(tmp_path: Path) -> None:
     """Doctor used to say that the project can run, and the first command refused the cap; the missing price is
     named."""

@@ -11,7 +11,7 @@ import pytest
 from pairsmith.outcome import TrainOutcome
 from pairsmith.receipt import recording
 from pairsmith.report import render
-from pairsmith.report.evidence import Evidence
+from pairsmith.report.evidence import Evidence, NextSeeds
 from pairsmith.report.gather import gather
 from pairsmith.report.next_steps import next_seeds, next_steps
 from pairsmith.stages.train import summary
@@ -21,7 +21,7 @@ from schemas.project import Project
 from schemas.records import Counts, Seed
 from schemas.store import Store
 from tests.pairsmith import report_project
-from train.evaluation.failures import failures
+from train.evaluation.failures import TOKEN_LIMIT, failures
 from train.evaluation.metrics import Evaluation, Output
 from train.learning_curve import SHARES, LearningCurve
 from train.results import Validation
@@ -82,9 +82,32 @@ def test_failures_are_grouped_by_check_and_similarity(evidence: Evidence) -> Non
     evaluation = with_validation_answers(evidence.evaluation)
     assert [(group.check, group.inputs) for group in failures(evaluation)] == [
         (evaluation.check_names[0], ("a crab on a rock", "a crab on a red rock")),
-        ("cut", ("seven boats at sea",)),
+        (TOKEN_LIMIT, ("seven boats at sea",)),  # not: cut, which is a gate
     ]
     assert failures(evidence.evaluation) == []
+
+
+def test_rows_without_a_preference_are_in_the_report(evidence: Evidence) -> None:
+    """The report says of an adapter that learned from preferences how many rows gave none, and why."""
+    *others, trained = sorted(evidence.receipts, key=lambda receipt: receipt.command == "train")
+    facts = {**trained.facts, "without_preference": {"length": 10, "no_worse_answer": 4}}
+    page = render(replace(evidence, receipts=(*others, trained.model_copy(update={"facts": facts}))))
+    assert "14 rows of the dataset are not in any preference as the better answer, and not learned from: 10" in page
+    assert "not in any preference" not in render(evidence)
+
+
+def test_answers_cut_at_the_token_limit_need_no_seeds(evidence: Evidence) -> None:
+    """Where most failures on validation reached the token limit, the next step is to read them and to raise the limit;
+    the report used to ask for seeds like those that "fail cut", the name of a gate."""
+    assert evidence.evaluation is not None
+    answers = with_validation_answers(evidence.evaluation)
+    limited = tuple(output.model_copy(update={"finish": "length"}) for output in answers.validation)
+    for validation, word in ((limited, "evaluate.sampling.max_tokens"), (answers.validation, "Add seeds like those")):
+        first = failures(answers.model_copy(update={"validation": validation}))[0]
+        steps = next_steps(replace(evidence, failing=(NextSeeds(first, ()),)))
+        (step,) = (step for step in steps if "on validation" in step or "of validation" in step)
+        assert word in step
+        assert ("token limit" in step) == (validation is limited)
 
 
 def test_suggested_seeds_are_unused_training_seeds(whole: tuple[Project, Store]) -> None:
@@ -147,7 +170,9 @@ def test_what_to_do_next_follows_from_the_verdict(evidence: Evidence) -> None:
     assert evidence.verdict is not None
     assert evidence.evaluation is not None
     assert f"Add {20 - evidence.evaluation.seeds} more test inputs" in next_steps(evidence)[0]
-    assert any("Have some rows reviewed" in step for step in next_steps(evidence))
+    assert any("Have some rows reviewed: `pairsmith review up`" in step for step in next_steps(evidence))
+    off = replace(evidence, reviews=replace(evidence.reviews, switched_off=True))
+    assert any("reviewed: remove `review.enabled = false`, `pairsmith review up`" in step for step in next_steps(off))
     evaluation = evidence.evaluation.model_copy(update={"seeds": 60})
     enough = replace(evidence, evaluation=evaluation)
 

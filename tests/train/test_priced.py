@@ -87,6 +87,20 @@ def test_a_single_sample_has_its_recorded_price() -> None:
         assert (verdict(shown).teacher_usd_per_1000 == pytest.approx(1.0)) == (not shared)
 
 
+@pytest.mark.parametrize("priced_now", ["sampled", "greedy"])
+def test_a_recorded_cost_is_not_called_the_current_price(priced_now: str) -> None:
+    """Where only one mode was bought before the price was known, the words "at the current price" stand beside its
+    cost and never beside the recorded cost of the other mode: greedy ones, if they have a cost."""
+    seen = evaluation_at(usd=0.06)
+    *others, teacher, tuned = seen.systems
+    unknown = getattr(teacher, priced_now).model_copy(update={"usd": None})
+    one = teacher.model_copy(update={priced_now: unknown})
+    conclusion = verdict(priced(seen.model_copy(update={"systems": (*others, one, tuned)}), spec()))
+    is_current = priced_now == "greedy"
+    assert conclusion.teacher_usd_per_1000 == pytest.approx(0.01274 / 60 * 1000 if is_current else 1.0)
+    assert any("current price" in line for line in conclusion.because) == is_current
+
+
 def test_prices_by_prompt_length_apply_per_request() -> None:
     """A price list that charges twice as much for prompts over 200,000 tokens does not treat 60 prompts as one long
     one."""

@@ -29,13 +29,19 @@ class Failures(Record):
     reason: str = Field(validation_alias=AliasChoices("reason", "said"))
 
 
+TOKEN_LIMIT = "token limit"
+"""The check of `Failures` that an answer fails which was cut there."""
+
+
 def failures(evaluation: Evaluation) -> list[Failures]:
     """The groups of failed validation answers, the largest first. An input joins a group if the Jaccard index of its
     character bigrams and trigrams with those of the group's first input is at least 0.2."""
     by_check: dict[str, list[Output]] = {}
     for output in evaluation.validation:
         if output.answered and not output.passes:
-            by_check.setdefault(why_not(output, evaluation.check_names), []).append(output)
+            # One of the gates is called `cut` too.
+            check = TOKEN_LIMIT if output.cut else why_not(output, evaluation.check_names)
+            by_check.setdefault(check, []).append(output)
     groups = [
         Failures(
             check=check,

@@ -172,7 +172,8 @@ class SystemResult(Record):
 
     `decoding` says whose settings its answers were drawn with; `sampling` and `greedy_sampling` are those settings,
     absent in evaluations of earlier versions, where all used the evaluation's decoding. `priced_by` names the source of
-    the price if the answers were bought before one was known, in a batch or several at once (`priced`).
+    the price if that of the answers of `priced_mode` is not what they cost: they were bought before one was known, in a
+    batch or several at once (`priced`).
     """
 
     name: str
@@ -200,8 +201,13 @@ class SystemResult(Record):
     @property
     def usd_per_1000(self) -> float | None:
         """US dollars per thousand outputs requested one at a time, as the greedy ones are; else of the sampled ones."""
-        measured = self.greedy.usd_per_1000
-        return self.sampled.usd_per_1000 if measured is None else measured
+        priced: ModeResult = getattr(self, self.priced_mode)
+        return priced.usd_per_1000
+
+    @property
+    def priced_mode(self) -> Mode:
+        """Whose cost `usd_per_1000` is."""
+        return "sampled" if self.greedy.usd_per_1000 is None else "greedy"
 
 
 class AdapterCheck(Record):

@@ -51,7 +51,9 @@ def _apply_price(prices: Prices, system: SystemResult, evaluation: Evaluation, m
     results: dict[str, ModeResult] = {
         mode: getattr(system, mode).model_copy(update={"usd": cost}) for mode, cost in usd.items() if cost is not None
     }
-    return system.model_copy(update={**results, "priced_by": prices.source}) if results else system
+    changed = system.model_copy(update=results)
+    # The other mode may have been priced alone: then what is shown is a recorded cost.
+    return changed.model_copy(update={"priced_by": prices.source if changed.priced_mode in results else ""})
 
 
 def _estimate_usd(prices: Prices, result: ModeResult, outputs: Sequence[Output]) -> float | None:

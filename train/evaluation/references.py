@@ -5,9 +5,9 @@ These are shown beside the pass rate and do not affect it, except that a task wi
 the exact match among its checks. An answer that is empty, cut or missing matches nothing, and nothing matches a
 reference that is not a valid answer to the task.
 
-Intervals are score intervals at the effective number of answers (`intervals`), for a mean of F-scores as for a
-share. Macro F1 is not a mean over inputs, so its effective number comes from the jackknife over inputs, and rare labels
-widen its interval separately.
+Intervals of shares and of field F1 are score intervals at the effective number of answers (`intervals`); those of mean
+scores are `curate.bounded_mean`, with each input, or group of inputs, as one value. Macro F1 is not a mean over
+inputs, so its effective number comes from the jackknife over inputs, and rare labels widen its interval separately.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from unicodedata import normalize
 
 import numpy as np
 
+from curate.bounded_mean import mean_limits
 from curate.gates.words import words
 from curate.similarity.static_embedding import is_packaged, static_embedding
 from schemas.records import Record
@@ -77,7 +78,16 @@ def compare_with_references(
         name: np.array([measure(of_input) for of_input in pairs], dtype=np.float64).T
         for name, measure in measures.items()
     }
-    return result.model_copy(update={name: _ratio(sums, total, id_groups) for name, (sums, total) in columns.items()})
+    return result.model_copy(update={name: _mean(sums, total, id_groups) for name, (sums, total) in columns.items()})
+
+
+def _mean(sums: np.ndarray, answers: np.ndarray, groups: Sequence[str] | None) -> MeanEstimate:
+    """The mean of scores between 0 and 1, from the sum over the answers to each input. If all answers to some inputs
+    score 0 and those to the others alike, the variation between inputs seen says little: an interval that rests on it
+    held in 86 % of draws of 20 inputs with ten answers each (`curate.bounded_mean`)."""
+    sums, answers = (sum_by_group(of, groups) for of in (sums, answers))
+    value, (low, high) = min(1.0, float(sums.sum() / answers.sum())), mean_limits(sums, sizes=answers)
+    return MeanEstimate(value=value, low=min(low, value), high=max(high, value))
 
 
 def _ratio(part: np.ndarray, whole: np.ndarray, groups: Sequence[str] | None) -> MeanEstimate:
