@@ -37,8 +37,6 @@ def wrong_addressee(given: str, text: str, language: str, kind: str = "rewrite",
             return own
         if other := _greets_another(given, text, language, style):
             return other
-        if own_name := _signed_as_received(given, text, style):
-            return own_name
         writers = [_names(name) for name in _writers().findall(given)]
         return (signed or "")[1] if signature and any(signature <= writer for writer in writers) else ""
     if turned := _turned_letter(given, text):
@@ -78,11 +76,8 @@ def _greets_another(given: str, text: str, language: str, style: str) -> str:
         return ""
     if any(name in style for name in greeted) or _for_somebody(fold(given)):
         return ""
-    rest, caseless = given.replace(writer[-1], " "), language in words_of("without_cases")
-    here, there = (
-        {_root(name)[: None if caseless else max(3, len(name) - 1)] for name in names} for names in (writer, greeted)
-    )
-    if here.isdisjoint(there):
+    rest = given.replace(writer[-1], " ")
+    if not any(_is_same_name(one, other, language) for one in writer for other in greeted):
         mentioned = all(
             re.search(rf"(?<!\w){re.escape(name[: max(3, min(_ROOT_LETTERS, len(name) - 1))])}", rest)
             for name in greeted
@@ -96,13 +91,6 @@ def _greets_another(given: str, text: str, language: str, style: str) -> str:
 _for_somebody = listed("written_for")
 
 
-def _signed_as_received(given: str, text: str, style: str) -> str:
-    """Return the name that signs a reply and its message too, unless the style names it; or ''."""
-    by = _signature(text)
-    same = by and [*map(fold, by)] == [*map(fold, _signature(given))]
-    return " ".join(by) if same and not any(name in style for name in by) else ""
-
-
 def _turned_letter(given: str, text: str) -> str:
     """Return the name that a rewritten letter wrongly greets, the writer's, or is signed by, the addressee's; or ''."""
     to = frozenset(map(_root, _greeted_name(given)))
@@ -114,6 +102,14 @@ def _turned_letter(given: str, text: str) -> str:
     if names and names <= by:
         return " ".join(greeted)
     return " ".join(_signature(text)) if signed and signed <= to else ""
+
+
+def _is_same_name(one: str, other: str, language: str) -> bool:
+    """Whether two names begin alike; in a language with cases, their last letter may differ: Anna, Anno."""
+    if language in words_of("without_cases"):
+        return _root(one) == _root(other)
+    stem = max(3, min(len(one), len(other), _ROOT_LETTERS + 1) - 1)
+    return fold(one)[:stem] == fold(other)[:stem]
 
 
 def _root(name: str) -> str:

@@ -1,4 +1,4 @@
-"""Names in other cases and behind nouns, replies signed by those who asked, and questions that were answered."""
+"""Names in other cases and behind nouns, and questions that were answered."""
 
 from __future__ import annotations
 
@@ -22,16 +22,9 @@ def test_a_name_in_another_case_is_the_same_name() -> None:
     assert invented_name(pair("кошка, телефон Иры дома", "Звоните, пожалуйста, вечером Ире."), "ru").keep
     given = "Chciałabym przesunąć rezerwację. Anna Wrona"
     assert wrong_addressee(given, "Dzień dobry, Pani Anno, przesunęliśmy rezerwację.", "pl", "reply") == ""
+    given = "Proszę o rabat dla Anny. Piotr Nowak"
+    assert wrong_addressee(given, "Dzień dobry, Panie Piotrze, chętnie.", "pl", "reply") == ""
     assert wrong_addressee("Tell Anna it is late. Ella Wren", "Dear Anna, it is late.", "en", "reply") == "Anna"
-
-
-def test_a_reply_is_not_signed_by_who_asked() -> None:
-    """A reply with the signature of its message was written for the wrong person, unless the style names that
-    signature."""
-    given, reply = "Could you paint our stairs? Ada Oster", "We would like an offer for our stairs.\nAda Oster"
-    assert wrong_addressee(given, reply, "en", "reply") == "Ada Oster"
-    assert wrong_addressee(given, reply, "en", "reply", "Sign as Ada Oster.") == ""
-    assert wrong_addressee(given, "Dear Ada Oster, gladly.\nLin Park", "en", "reply") == ""
 
 
 def test_a_rewritten_question_does_not_begin_with_yes_or_no() -> None:
