@@ -25,13 +25,13 @@ from curate.gate_versions import VERSIONS
 from curate.gates.answers import YEAR, generated_input, label, values
 from curate.gates.chat import answered, injection, preamble, thinking, toxic
 from curate.gates.contacts import contacts
-from curate.gates.content import lost_content
+from curate.gates.content import lost_content, without_length_request
 from curate.gates.damage import broken_json, cut, encoding, fenced
 from curate.gates.facts import invented, swapped
 from curate.gates.form import echo, length, repetition
 from curate.gates.instructed import instructed
 from curate.gates.json_schema import json_schema
-from curate.gates.judgement import Gate, GateStep, Judgement, flagged, on_shortened, run_gate
+from curate.gates.judgement import Gate, GateStep, Judgement, beside_style, flagged, on_shortened, run_gate
 from curate.gates.language import check_language, is_known, language, mixed_language
 from curate.gates.limits import limits
 from curate.gates.names import invented_name
@@ -72,7 +72,7 @@ _BY_KEY: dict[str, tuple[Callable[..., Judgement], tuple[str, ...]]] = {
     "contacts": (contacts, ("input_language",)),
     "invented_name": (invented_name, _LANGUAGE),
     "swapped": (swapped, ("language", "kind")),
-    "limits": (limits, _TWO),
+    "limits": (limits, (*_TWO, "style")),
     "instructed": (instructed, ("style", "language", "input_language", "kind")),
     "facts": (kept_facts, ("kind", *_TWO, "style")),
     "sums": (sums, ("language", "kind")),
@@ -82,6 +82,8 @@ _BY_KEY: dict[str, tuple[Callable[..., Judgement], tuple[str, ...]]] = {
 }
 # Gates that apply only to some kinds of task.
 _OF_KINDS = {"instructed": ("rewrite", "reply", "translate", "free"), "facts": ("reply", "free")}
+# Gates that look for what the input does not say, and do not object to what the style says.
+_BESIDE_STYLE = ("invented", "contacts", "invented_name")
 
 
 def gates_for(
@@ -124,7 +126,10 @@ def gates_for(
         mode = getattr(gates, name) if task.kind in _OF_KINDS.get(name, (task.kind,)) else False
         if mode:
             known = {key: task_values[key] for key in needs}
-            bound = partial(gate, **known)
+            bound: Gate = partial(gate, **known)
+            if name in _BESIDE_STYLE:
+                known["style"] = without_length_request(style, input_code)
+                bound = beside_style(bound, known["style"])
             # `repetition` detects a loop by its length, so it needs the whole text.
             wrapped = bound if name == "repetition" else on_shortened(bound)
             if name != "encoding":
@@ -159,11 +164,13 @@ def gates_for(
     if gates.values:
         keys = json.loads(in_simplified(json.dumps(form.schema, ensure_ascii=False), input_code))
         years = YEAR.findall(style)
-        gate = on_shortened(partial(values, schema=keys, language=input_code, years=years))
-        add("values", in_one_script(gate, input_code, input_code), [form.schema, input_code, *years], gates.values)
+        gate = on_shortened(partial(values, schema=keys, language=input_code, years=years, style=style))
+        add("values", in_one_script(gate, input_code, input_code), [form.schema, input_code, style], gates.values)
     if gates.translated:
-        gate = in_one_script(on_shortened(partial(translated, language=input_code, to=code)), code, input_code)
-        add("translated", gate, [input_code, code], gates.translated)
+        gate = in_one_script(
+            on_shortened(partial(translated, language=input_code, to=code, style=style)), code, input_code
+        )
+        add("translated", gate, [input_code, code, style], gates.translated)
     if gates.json_schema is not None:
         schema = load_schema(folder / gates.json_schema)
         add("json_schema", json_schema(schema), schema)

@@ -76,8 +76,8 @@ def _greets_another(given: str, text: str, language: str, style: str) -> str:
         return ""
     if any(name in style for name in greeted) or _for_somebody(fold(given)):
         return ""
-    known, rest = frozenset(map(_root, writer)), given.replace(writer[-1], " ")
-    if known.isdisjoint(map(_root, greeted)):
+    rest = given.replace(writer[-1], " ")
+    if not any(_is_same_name(one, other, language) for one in writer for other in greeted):
         mentioned = all(
             re.search(rf"(?<!\w){re.escape(name[: max(3, min(_ROOT_LETTERS, len(name) - 1))])}", rest)
             for name in greeted
@@ -102,6 +102,14 @@ def _turned_letter(given: str, text: str) -> str:
     if names and names <= by:
         return " ".join(greeted)
     return " ".join(_signature(text)) if signed and signed <= to else ""
+
+
+def _is_same_name(one: str, other: str, language: str) -> bool:
+    """Whether two names begin alike; in a language with cases, their last letter may differ: Anna, Anno."""
+    if language in words_of("without_cases"):
+        return _root(one) == _root(other)
+    stem = max(3, min(len(one), len(other), _ROOT_LETTERS + 1) - 1)
+    return fold(one)[:stem] == fold(other)[:stem]
 
 
 def _root(name: str) -> str:

@@ -79,7 +79,9 @@ def generated_input(pair: Pair, gates: Sequence[Gate]) -> Judgement:
     return next((judgement for judgement in judgements if judgement.keep is not True), passed())
 
 
-def values(pair: Pair, schema: Json | None, language: str = "en", years: Sequence[str] = ()) -> Judgement:
+def values(
+    pair: Pair, schema: Json | None, language: str = "en", years: Sequence[str] = (), style: str = ""
+) -> Judgement:
     """The texts and numbers in a JSON output are not invented. Score: the share of them that are in the input.
 
     A number must be in the input in some spelling: `1.200,50` is 1200.5, `three` is 3, `40k` is 40000. In a language
@@ -98,10 +100,11 @@ def values(pair: Pair, schema: Json | None, language: str = "en", years: Sequenc
         return passed("it is not JSON, which another gate checks")
     source = _Input(pair.input, language, () if YEAR.search(pair.input) else years)
     leaves = list(_leaves(value, schema or {}, schema or {}, "$"))
+    stated = f" {' '.join(words(style))} "  # such as `unknown` for what is missing
     fields = {at.rpartition(".")[2] for at, _ in leaves}
     absent = []
     for at, leaf in leaves:
-        held = source.holds(leaf) or records.is_computed(pair.input, leaf)
+        held = source.holds(leaf) or records.is_computed(pair.input, leaf) or _is_stated(leaf, stated)
         if not (held or is_read_as(pair.input, leaf, language)) or (held and source.has_other_number(at, leaf, fields)):
             absent.append((at, leaf))
     share = 1 - len(absent) / len(leaves) if leaves else 1.0
@@ -115,6 +118,11 @@ def values(pair: Pair, schema: Json | None, language: str = "en", years: Sequenc
     if objection := next(_objections(pair.input, value, leaves, source, language), ""):
         return rejected("value", objection, share)
     return passed(f"{len(leaves)} values are in the input", share)
+
+
+def _is_stated(leaf: str | int | float, style: str) -> bool:
+    """Whether a value without digits is in the words of the style, which may say what to write for what is missing."""
+    return isinstance(leaf, str) and not any(map(str.isdigit, leaf)) and f" {' '.join(words(leaf))} " in style
 
 
 def _objections(

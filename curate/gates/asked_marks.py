@@ -160,14 +160,14 @@ _exact_number = word_pattern(
 
 def excluded_mark(style: str, given: str, text: str) -> str:
     """Return what a text has although its style rules it out, or ''. Quotations and marks of the input do not count."""
-    for name in _ruled_out(style):
+    for name in ruled_out(style):
         if mark := _FINDERS[name](text, given):
             return mark
     return ""
 
 
 @lru_cache(maxsize=CACHE_SIZE)  # the style is the same for every row
-def _ruled_out(style: str) -> tuple[str, ...]:
+def ruled_out(style: str) -> tuple[str, ...]:
     """Return the lists of things that a style rules out: `no lists`, `見出しなし`."""
     folded = fold(style)
     series = [ruled[1] for pattern in (_denied, _denied_behind) for ruled in pattern().finditer(folded)]

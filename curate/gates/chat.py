@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from functools import cache, lru_cache
+from functools import cache
 
 from curate.gates.asked_format import begins_with_key
-from curate.gates.folding import CACHE_SIZE, SENTENCE_END, fold
+from curate.gates.folding import fold
 from curate.gates.form import is_verse
-from curate.gates.frames import match_frame
+from curate.gates.frames import match_frame, sentences
 from curate.gates.judgement import Judgement, Side, only_flagged, passed, quote, rejected, sides
 from curate.gates.making import (
     change_note,
@@ -22,8 +22,7 @@ from curate.gates.making import (
     labelled_answer,
     restated_style,
 )
-from curate.gates.phrases import all_languages_pattern, find_all, phrases, says, words_of
-from curate.gates.phrases.word_patterns import word_pattern
+from curate.gates.phrases import find_all, phrases, says, words_of
 from curate.gates.versions import (
     repeated_prompt,
     repeated_version,
@@ -31,7 +30,9 @@ from curate.gates.versions import (
     unrelated_heading,
     unrelated_opening,
 )
+from curate.gates.wanted_refusals import asks_to_refuse, is_wanted_refusal, restates_denial
 from curate.gates.words import content_words, count_words, stemmer_for, words
+from curate.gates.yes_or_no import answered_question
 from schemas.records import Pair
 
 _CODE = re.compile(r"```[\s\S]*?```|`[^`\n]+`")
@@ -74,6 +75,9 @@ def preamble(
         return judgement
     source = pair.model_copy(update={"input": "", "output": pair.input, "reference": None})
     of_source = _chat(source, "", input_language, language, kind)
+    offers = judgement.keep and judgement.reason.code == "afterword"
+    if offers and len(sentences(fold(pair.output))) <= len(sentences(fold(pair.input))):
+        return passed(f"a sentence of the source: {judgement.reason.detail}")
     if of_source.reason.code != judgement.reason.code or _adds_translating(fold(pair.output), fold(pair.input)):
         return judgement
     if of_source.keep and not judgement.keep:
@@ -106,9 +110,9 @@ def _chat(pair: Pair, style: str, language: str, input_language: str | None, kin
     for side, text in sides(pair):
         folded = (_without_code(fold(text)), _other(pair, side), fold(style))
         spoken = language, (input_language or language) if side == "output" else language
-        wanted = side == "output" and _is_wanted_refusal(*folded, language, kind)
+        wanted = side == "output" and is_wanted_refusal(*folded, language, kind)
         bare = not wanted and is_bare_refusal(folded[0], language)
-        if bare and not _asks_to_refuse(folded, pair.reference or "", *spoken):
+        if bare and not asks_to_refuse(folded, pair.reference or "", *spoken):
             refusal = rejected("refusal", f"the {side} text is a refusal and nothing else: {quote(text)}")
             if kind != "reply" or says("any", "assists", folded[0]):
                 return refusal
@@ -117,8 +121,10 @@ def _chat(pair: Pair, style: str, language: str, input_language: str | None, kin
             searched = _without_speech(folded[0]) if table == "refusal" else folded[0]
             finding = phrases(language).find(table, searched, *folded[1:])
             asked = finding and finding.rule.table == "refusal.maybe" and says("any", "machines", folded[1])
-            if finding and not asked and not (table == "refusal" and _restates_denial(*folded[:2], *spoken)):
+            if finding and not asked and not (table == "refusal" and restates_denial(*folded[:2], *spoken)):
                 _, _, part = finding.rule.table.partition(".")
+                if part == "leak" and finding.rule.pattern.search(folded[1]):
+                    continue  # the input is such an instruction
                 if kind == "reply" and part == "opening" and _is_delivered(finding.quoted, folded[1], language):
                     continue
                 chat = rejected(
@@ -133,7 +139,7 @@ def _chat(pair: Pair, style: str, language: str, input_language: str | None, kin
         excuse = {"prompt_leak": "prompts", "ai": "machines"}.get(frame.code, "") if frame else ""
         if excuse and says("any", excuse, folded[1]):
             frame = None
-        restated = frame and frame.code == "refusal" and _restates_denial(*folded[:2], *spoken)
+        restated = frame and frame.code == "refusal" and restates_denial(*folded[:2], *spoken)
         refuses = frame and frame.code in ("refusal", "policy")
         if frame and not restated and not (refuses and (wanted or _is_spoken(frame.quoted))):
             flagged = _flag(frame.code, side, frame.quoted)
@@ -333,6 +339,8 @@ def answered(pair: Pair, style: str = "", language: str = "en") -> Judgement:
             return rejected("answered", f"the {side} text {description}: {quote(finding.quoted)}")
         if frame := match_frame("answered", fold(text), f"{_other(pair, side)}\n{fold(style)}", language):
             return _flag(frame.code, side, frame.quoted)
+    if answer := answered_question(pair.input, pair.output, language):
+        return _flag("answered", "output", answer)
     if again := _alternatives(pair, language) or repeated_version(pair.input, pair.output, language):
         return _flag("options", "output", again)
     return passed(f"it is a rewrite{_coverage_note(language)}")
@@ -357,60 +365,6 @@ def _alternatives(pair: Pair, language: str) -> str:
 
 _ITEM = re.compile(r"\s*(?:[-*\u2022\u00b7]|\(?\d{1,2}[.)\u3001:]|\(?[a-cA-C][.)])\s*\S")
 _ONE_SHORT_PHRASE = re.compile(r"[^\d,;:/&+\n\u060c\u3001\u3002\uff0c]{3,80}")
-
-
-def _restates_denial(text: str, other: str, language: str, of_other: str) -> bool:
-    """Whether a refusal is a legitimate rewrite or translation, because the other side says what cannot be done."""
-    denies = says(language, "negation", other) or says("any", "refuses", other) or says("any", "unable", other)
-    return bool(denies or is_bare_refusal(other, of_other)) and not says("any", "ai", text)
-
-
-def _asks_to_refuse(folded: tuple[str, str, str], reference: str, language: str, of_other: str) -> bool:
-    """Whether a bare refusal is what the text should be.
-
-    That is the case if the other side or the style mentions refusing, if the other side says that something is
-    impossible (such words in a style do not count), if a note of no more words contains a denial, or if the other
-    side or the reference is a bare refusal itself.
-    """
-    text, other, style = folded
-    note = says(language, "negation", other) and count_words(other) <= count_words(text)
-    # `impossible` in a style does not ask for a refusal
-    in_style = all_languages_pattern("impossible").sub(" ", style) if style else ""
-    wanted = says("any", "refuses", f"{other}\n{in_style}") or says("any", "unable", other)
-    return bool(note or wanted) or is_bare_refusal(other, of_other) or is_bare_refusal(fold(reference), language)
-
-
-def _is_wanted_refusal(text: str, other: str, style: str, language: str, kind: str) -> bool:
-    """Whether a refusal in an answer may be wanted: its style tells the model to turn some requests down.
-
-    Not if the text speaks of an AI and neither the request nor the style does.
-    """
-    if kind not in ("reply", "free") or not _turns_down(style, language):
-        return False
-    return not says("any", "ai", text) or bool(says("any", "ai", f"{other}\n{style}"))
-
-
-@lru_cache(maxsize=CACHE_SIZE)  # the style is the same for every row
-def _turns_down(style: str, language: str) -> bool:
-    """Whether a folded style tells a model to turn requests down.
-
-    `Do not hedge or refuse` does not, and neither does a style that says who else may refuse what.
-    """
-    for sentence in SENTENCE_END.split(style):
-        for name in ("turns_down", "declines"):
-            for verb in all_languages_pattern(name).finditer(sentence):
-                before = sentence[: verb.start()]
-                near = before if _joined().search(before) else before[-_DENIAL_REACH:]
-                if any(says(code, "denial", near) for code in dict.fromkeys(("en", language))):
-                    continue
-                if _commands().search(before) or (name == "turns_down" and says("any", "requests", sentence)):
-                    return True
-    return False
-
-
-_DENIAL_REACH = 12  # characters before a verb in which a denial refers to it; more in `do not hedge or refuse`
-_joined = word_pattern(r"(?<!\w){or_between}\s+(?:\w+(?:ly|ment|mente)\s+)?\Z")
-_commands = word_pattern(r"(?:\A|[,:()\u2013\u2014]|(?<!\w){before_commands}|\w(?:ly|ment|mente))[\s*\"'-]*\Z")
 
 
 def _other(pair: Pair, side: Side) -> str:

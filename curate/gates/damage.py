@@ -14,7 +14,7 @@ from curate.gates.debris import foreign_markup, stray_character
 from curate.gates.folding import fold
 from curate.gates.judgement import Judgement, passed, quote, rejected, sides
 from curate.gates.phrases import fragment, lexicon, says
-from curate.gates.phrases.word_patterns import word_pattern
+from curate.gates.phrases.word_patterns import demands, word_pattern
 from curate.gates.unfinished import (
     broken_code_end,
     is_sender,
@@ -85,6 +85,8 @@ def cut(pair: Pair, language: str = "en", style: str = "") -> Judgement:
         return passed("it ends with a signature")
     if any(" " in closing and line.endswith(closing) for closing in quotations(style)):
         return passed("it ends as the style asks")
+    if demands(style, "breaks_off"):
+        return passed("it breaks off, as the style asks")
     last, known = fold(line.split()[-1]), lexicon(language).words("cut")
     unspaced = bool(_UNSPACED.search(line[-1]))
     words = count_words(line)

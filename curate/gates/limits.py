@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 
+from curate.gates.asked_marks import ruled_out
 from curate.gates.content import is_summary, quotations
 from curate.gates.coverage import roots
 from curate.gates.folding import fold
@@ -18,20 +19,22 @@ from curate.gates.words import content_words, count_words, stemmer_for, words
 from schemas.records import Pair
 
 
-def limits(pair: Pair, language: str = "en", input_language: str | None = None) -> Judgement:
+def limits(pair: Pair, language: str = "en", input_language: str | None = None, style: str = "") -> Judgement:
     """The output keeps the denials (`not`, `without`), limits (`only`, `unless`) and questions of the input.
 
     A word of the list in the input requires any word of the wider list in the output, if a word next to it is repeated:
     a paraphrase may need no denial (`not before 10` is `from 10`, `do not forget` is `remember`). Whatever
     follows a denial in the input must not be in a clause of the output without one. A translation also keeps an `if`.
     Idioms such as `no doubt` deny nothing (`idioms`). A summary (`is_summary`) of more than 30 words in
-    the same language may omit denials and limits, but not questions. Shared quotations are ignored.
+    the same language may omit denials and limits, but not questions. A style may exclude questions. Shared
+    quotations are ignored.
     Not covered: a denial by a word that is in no list, and a denial that moved to another thing.
     """
     input_lang = input_language or language
     before, after = _without_shared_quotes(pair.input, pair.output)
     given, before = before, _without_idioms(before, input_lang)
-    if not_asked := _lost_question(before, after, input_lang, language):
+    asks_nothing = "out_questions" in ruled_out(style)
+    if not asks_nothing and (not_asked := _lost_question(before, after, input_lang, language)):
         return rejected("lost_question", f"the input {not_asked}")
     translated = input_lang != language
     # An exception may say what is allowed or what is not: `no dogs except guide dogs`, `guide dogs only`.
@@ -165,13 +168,13 @@ def _lost_denial_before_exception(before: str, after: str, input_lang: str, lang
 
 def _lost_question(before: str, after: str, input_lang: str, language: str) -> str:
     """Describe a question, or a request to ask one, that only the first text has; or ''."""
-    if says_one(input_lang, "ask_for", before[:30]) and not (_ASKS.search(after) or says(language, "begs", after)):
+    if says_one(input_lang, "ask_for", before[:30]) and not (ASKS.search(after) or says(language, "begs", after)):
         return "asks for a question, the output has none"
     asks = says(input_lang, "asked", before)
     if asks and says(input_lang, "denial", before[max(0, asks.start() - _NOT_REACH) : asks.start()]):
         asks = None  # `non puoi` is no question
-    asked = (_ASKS.search(before) and _ASKED.search(before)) or asks
-    if not (asked or (input_lang == language and _begins_like_question(before))) or _ASKS.search(after):
+    asked = (ASKS.search(before) and _ASKED.search(before)) or asks
+    if not (asked or (input_lang == language and begins_like_question(before))) or ASKS.search(after):
         return ""
     return "" if says(language, "asks", after) else "asks something, the output does not"
 
@@ -187,7 +190,7 @@ def _lost_denial_of_sentence(before: str, after: str, input_lang: str, language:
             denies
             and not _denies_twice(one, input_lang, lacking=False)
             and (not _denies(other, language) or _denies_only_by_lack(one, other, input_lang, language))
-            and not _ASKS.search(one)
+            and not ASKS.search(one)
             and not _turns_into_exception(one, other, input_lang, language)
             and not turns_into_opposite(one, other, input_lang, language)
         ):
@@ -234,7 +237,7 @@ def _added_denial(before: str, after: str, input_lang: str, language: str) -> st
     """Return what the output denies although the input denies and limits nothing; or ''."""
     denies = says(language, "denial", _plain_denials(after, language))
     lists = ("negated", "denial", "conditions", "supposes", "forbidden", "lacking", "denies")
-    if not denies or any(says(input_lang, name, before) for name in lists) or _ASKS.search(f"{before}{after}"):
+    if not denies or any(says(input_lang, name, before) for name in lists) or ASKS.search(f"{before}{after}"):
         return ""
     if not lexicon(input_lang).words("negated"):
         return ""
@@ -392,7 +395,7 @@ def _permission(text: str, language: str, lists: tuple[str, ...] = ("allowed",))
     return next(iter(allowed.items())) if len(allowed) == 1 else None
 
 
-def _begins_like_question(folded: str) -> bool:
+def begins_like_question(folded: str) -> bool:
     """Whether a text begins like a question, with or without a question mark: `why is my bill so high`."""
     return bool(says("any", "question_starts", folded[:_START_LETTERS]) and _starts().match(folded))
 
@@ -408,4 +411,4 @@ _CLAUSE_WHOLE = re.compile(r"[\s\S]+?(?:[.,;:!?\n\u2013\u2014]+(?:\s|$)|\s[\u201
 _CLAUSE = re.compile(r"[.,;:!?\n–—]+(?:\s|$)|\s[–—-]\s")
 _ASKED = re.compile(r"[?؟][\"'”»)]?\s*\Z|\A[^.!?\n]{0,80}[?؟]")
 # Also as in Greek, Armenian, Amharic and Burmese.
-_ASKS = re.compile("[?\u061f\u055e\u1367\u037e]|(?<=[\u03ac-\u03ce]);|\u101c\u102c\u1038(?=\u104b|\\s*\\Z)")
+ASKS = re.compile("[?\u061f\u055e\u1367\u037e]|(?<=[\u03ac-\u03ce]);|\u101c\u102c\u1038(?=\u104b|\\s*\\Z)")

@@ -263,6 +263,19 @@ def is_bare_refusal(text: str, language: str) -> bool:
     return False
 
 
+@lru_cache(maxsize=CACHE_SIZE)  # the style is the same for every row
+def asks_for_note(style: str) -> bool:
+    """Whether a style asks for a note of the translator: `add a translator's note`, but not `without notes`."""
+    folded = fold(style)
+    note = _note(folded)
+    before = folded[max(0, note.start() - _DENIAL_REACH) : note.start()] if note else ""
+    return note is not None and not says("any", "rules_out", before)
+
+
+_note = listed("notes_named")
+_DENIAL_REACH = 24  # characters before a word in which the style may rule it out
+
+
 def _is_manner(text: str, language: str) -> bool:
     return _is_in_list(text, "register", language) or _is_in_list(text, "manners", language)
 

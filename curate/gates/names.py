@@ -91,12 +91,30 @@ def unknown_name(text: str, other: str, language: str, letters: int = 5) -> str:
     """
     given = fold(other)
     plain = [] if language == "de" or _in_title_case(text) else [_name_sequence()]
+    if language == "de" and letters > 0 and (name := _name_behind_noun(text, given)):
+        return name
     quoted = [_QUOTED_NAME] if "«" in text else []
     for pattern in (*([_titled()] if _may_have_title(text) else []), *quoted, *plain):
         for match in pattern.finditer(text):
-            if match[1][0].isupper() and _is_new(match[1], given, letters):
+            if match[1][0].isupper() and _is_new(match[1], given, language, letters):
                 return match[1]
     return ""
+
+
+def _name_behind_noun(text: str, given: str) -> str:
+    """Return two new capitalised words right after a third one, as in `Trainer Michael Brandt`, from a German text; or
+    ''. No two nouns follow another one in German, unless they are names."""
+    stop = lexicon("de").stop
+    for match in _THREE_CAPITALISED.finditer(text):
+        three = [fold(word) for word in match.groups()]
+        if stop.isdisjoint(three) and not any(word[:5] in given for word in three[1:]):
+            return f"{match[2]} {match[3]}"
+    return ""
+
+
+_THREE_CAPITALISED = re.compile(
+    r"(?<![\w-])([A-ZÄÖÜ][a-zäöüß-]+) ([A-ZÄÖÜ][a-zäöüß]{2,}) ([A-ZÄÖÜ][a-zäöüß]{2,})(?= [a-zäöü]|[,.!?\n]|\Z)"
+)
 
 
 def _unknown_party(text: str, other: str, language: str) -> str:
@@ -105,7 +123,7 @@ def _unknown_party(text: str, other: str, language: str) -> str:
     signed = [_SIGNED] if "\n" in text else []
     for pattern in (_greeted_name(language), *signed, name_before_title(language)):
         for match in pattern.finditer(text):
-            if not says(language, "addressees", fold(match[1])) and _is_new(match[1], given):
+            if not says(language, "addressees", fold(match[1])) and _is_new(match[1], given, language):
                 return match[1]
     return ""
 
@@ -113,7 +131,7 @@ def _unknown_party(text: str, other: str, language: str) -> str:
 def unknown_signer(text: str, other: str, language: str) -> str:
     """Return two names that sign a text, with an optional line below them, if `other` does not contain them; or ''."""
     signed = _SIGNED_BY_TWO.search(text) if language != "de" else None
-    new = signed and not says(language, "addressees", fold(signed[1])) and _is_new(signed[1], fold(other))
+    new = signed and not says(language, "addressees", fold(signed[1])) and _is_new(signed[1], fold(other), language)
     return signed[1] if signed and new else ""
 
 
@@ -138,7 +156,8 @@ def _changed_name(before: str, after: str, language: str) -> tuple[str, str] | N
     if not len(lost) == len(new) == 1 or _in_title_case(before) or _in_title_case(after):
         return None
     changed = lost.pop(), new.pop()
-    return None if is_day_or_month(fold(changed[1]), language) else changed
+    known_day = is_day_or_month(fold(changed[1]), language)
+    return None if known_day or _is_in_another_case(changed[1], before, language) else changed
 
 
 def _added_name(before: str, after: str, language: str) -> str:
@@ -167,7 +186,7 @@ def _added_name(before: str, after: str, language: str) -> str:
             and not is_day_or_month(name, language)
             and not says(language, "addressees", name)
         ):
-            return "" if _in_title_case(before) else inside
+            return "" if _in_title_case(before) or _is_in_another_case(inside, before, language) else inside
     for match in _NAMED_AT_START.finditer(after):
         name = fold(match[1])
         if match[1][0].isupper() and match[2][0].isupper() and name[:_ROOT_LETTERS] not in given and name not in known:
@@ -176,6 +195,18 @@ def _added_name(before: str, after: str, language: str) -> str:
             if not days and not called and name not in lexicon(language).words("hangs"):
                 return "" if _in_title_case(before) else match[1]
     return ""
+
+
+def _is_in_another_case(name: str, given: str, language: str) -> bool:
+    """Whether a name differs only in its ending from one of a text, in a language with cases: Иры, Ирой."""
+    if language in words_of("without_cases"):
+        return False
+    stems = (fold(one)[:-1] for one in _CAPITALISED.findall(given) if one[0].isupper())
+    return any(0 < len(name) - len(stem) <= _MAX_ENDING and fold(name).startswith(stem) for stem in stems)
+
+
+_CAPITALISED = re.compile(rf"(?<!\w){_CAPITAL}[^\W\d_A-Z]{{2,}}")
+_MAX_ENDING = 3  # letters
 
 
 def _names_inside(text: str) -> Iterator[tuple[str, str]]:
@@ -202,9 +233,14 @@ _ONE_NAME = re.compile(rf" (?={_CAPITAL})(?<=[^\W\d_,] )(.[^\W\d_A-Z]{{2,}}(?!\w
 _ROOT_LETTERS = 3
 
 
-def _is_new(name: str, given: str, letters: int = 5) -> bool:
-    """Whether no part of a name begins like a part of a word in the folded text `given`."""
+def _is_new(name: str, given: str, language: str, letters: int = 5) -> bool:
+    """Whether no part of a name begins like a part of a word in the folded text `given`.
+
+    In a language with cases, the last of four letters may differ: a letter signed by Anna greets `Anno`.
+    """
     parts = [part for part in words(name) if len(part) > 2] if name[0].isupper() else [fold(name)]
+    if letters > 3 and language not in words_of("without_cases"):
+        parts = [part[:3] if len(part) == 4 else part for part in parts]
     begins = (part[: letters if letters > 0 else max(3, len(part) + letters)] for part in parts)
     return bool(parts) and not any(begin in given for begin in begins)
 

@@ -10,17 +10,19 @@ noted_facts("Write a line. Facts: open since May", "free") == "open since May"
 from __future__ import annotations
 
 import re
+from functools import partial
 
 from curate.gates.coverage import has_known_stop_words, roots
 from curate.gates.facts import invented, numbers_at_other_words
 from curate.gates.folding import fold
-from curate.gates.judgement import Judgement, passed, quote, rejected
+from curate.gates.judgement import Judgement, beside_style, passed, quote, rejected
 from curate.gates.limits import limits
 from curate.gates.names import invented_name, unknown_name, unknown_signer
 from curate.gates.numbers import NumberMentions, digit_numbers
 from curate.gates.phrases.word_patterns import demands, word_pattern
 from curate.gates.promises import invented_price, invented_promise, invented_street
 from curate.gates.words import count_words
+from curate.gates.yes_or_no import opposite_answer
 from schemas.records import Pair
 
 _IN_BRACKETS = re.compile(
@@ -53,15 +55,15 @@ def kept_facts(
     noted = pair.model_copy(update={"input": facts})
     unsigned = pair.model_copy(update={"output": _SIGNED.sub("", pair.output.rstrip())})
     judgements = (
-        invented(pair, language, input_language),
-        invented_name(unsigned, language),
+        beside_style(partial(invented, language=language, input_language=input_language), style)(pair),
+        beside_style(partial(invented_name, language=language), style)(unsigned),
         limits(noted, language, input_language),
     )
     if differing := next((one for one in judgements if not one.keep and one.reason.code != "lost_question"), None):
         return differing
     if moved := numbers_at_other_words(facts, pair.output, language):
         return rejected("swapped", f"{quote(moved[0])} and {quote(moved[1])} changed places next to {quote(moved[2])}")
-    if turned := _opposite_answer(facts, pair.output):
+    if turned := opposite_answer(facts, pair.output):
         return rejected("contrary", f"the note begins with {quote(turned[0])}, the answer with {quote(turned[1])}")
     lost = _are_all_lost(facts, pair.output, language)
     if lost or (kind == "reply" and _are_mostly_lost(facts, pair.output, language)):
@@ -127,24 +129,6 @@ def _lost_fact(facts: str, text: str, language: str) -> str:
 
 _FACT_SENTENCES = re.compile(r"[.;\n]+(?=\s|\Z)|[\u3002\uff1b]")
 _FACTS, _MIN_FACTS, _MAX_LENGTH = re.compile(r"[,;\n\u3001\uff0c\uff1b]+(?!\d)"), 3, 1.75
-
-
-def _opposite_answer(facts: str, text: str) -> tuple[str, str] | None:
-    """Return the yes or no that the facts begin with and the opposite one that the answer begins with, or None."""
-    first, second = (_leading_answer(fold(side)) for side in (facts, text))
-    return (first[1], second[1]) if first and second and first[0] != second[0] else None
-
-
-def _leading_answer(folded: str) -> tuple[str, str] | None:
-    begun = _yes_or_no().match(folded)
-    return (begun.lastgroup or "", begun[0].strip(" ,.!:;\"'")) if begun else None
-
-
-# A yes or a no at the start, followed by the end of a clause.
-_yes_or_no = word_pattern(
-    r"\W*(?:(?P<yes>{yes_first})|(?P<no>{no_first}))"
-    r"(?=\s*(?:[,.;:!)\u2013\u2014\u3001\u3002\uff0c\uff01\u060c\u0964-]|\Z))"
-)
 
 
 def noted_facts(message: str, kind: str) -> str:

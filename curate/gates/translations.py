@@ -38,6 +38,7 @@ from curate.gates.dates import swapped_date
 from curate.gates.folding import fold
 from curate.gates.frames import match_frame, sentences
 from curate.gates.judgement import Judgement, passed, quote, rejected
+from curate.gates.making import asks_for_note
 from curate.gates.names import misspelt, unknown_name
 from curate.gates.number_forms import Number, changed_scale
 from curate.gates.number_words import month_name_dates, words_to_digits
@@ -69,7 +70,7 @@ _TWICE = 1.7
 _ALIKE_WORDS = 5  # a text of fewer words may be the same in both languages
 
 
-def translated(pair: Pair, language: str, to: str) -> Judgement:
+def translated(pair: Pair, language: str, to: str, style: str = "") -> Judgement:
     """The output differs from the input, and numbers and web addresses are kept.
 
     Numbers are compared by value, in any grouping or spelling. If the number words of the target language are not
@@ -106,7 +107,8 @@ def translated(pair: Pair, language: str, to: str) -> Judgement:
     doubts = chain(
         _meaning_changes(pair.input, pair.output, language, to), _form_changes(pair.input, pair.output, language, to)
     )
-    if doubt := next(doubts, None):
+    of_note = ("added_lines", "added_note", "longer") if asks_for_note(style) else ()
+    if doubt := next((doubt for doubt in doubts if doubt[0] not in of_note), None):
         code, detail = doubt
         return passed(detail, 1.0, flag=code)
     if _in_latin(pair.output) and (name := unknown_name(pair.input, pair.output, language, _VARIABLE_ENDING)):

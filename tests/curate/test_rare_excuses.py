@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import pytest
 
+from curate.gates.arithmetic import wrong_end, wrong_unit
 from curate.gates.asked_format import uneven_table, wrong_format
 from curate.gates.asked_marks import excluded_mark, ignored_case
 from curate.gates.contacts import contacts
-from curate.gates.damage import encoding
+from curate.gates.damage import encoding, fenced
 from curate.gates.debris import foreign_markup
 from curate.gates.form import echo
 from curate.gates.making import change_note, labelled_answer
 from curate.gates.repeated_parts import repeated_part
+from curate.gates.sums import sums
 from tests.curate.tiny import pair
 
 
@@ -91,3 +93,49 @@ def test_request_is_no_echo_where_politeness_is_asked_for() -> None:
     asked, text = "Send me the plan.", "Could you please send me the plan?"
     assert echo(pair(asked, text), "Make it polite.").keep
     assert not echo(pair(asked, text), "Describe a picture.").keep
+
+
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        ("product with zero", "7 * 0 = 0"),
+        ("how many pages", "Pages 12 - 14 = 3, as both ends count."),
+        ("divide by a third", "25 / 1/3 = 75"),
+        ("days between", "10.12.2024 - 1.12.2024 = 9"),
+        ("check 7*8=54", "The sheet says 7 * 8 = 54, which is wrong."),
+    ],
+)
+def test_equation_that_holds_or_is_none(given: str, text: str) -> None:
+    """A product of zero, a span of pages, a division by a fraction, dates, and a wrong equation of the input."""
+    assert sums(pair(given, text)).keep
+    assert not sums(pair(given, f"{text} And 7 * 0 = 7, 3 - 8 = -4.")).keep
+    assert not sums(pair(given, "3 - 8 = -4")).keep
+
+
+def test_quantity_of_several_parts_and_part_of_a_minute() -> None:
+    """The last part of a quantity is not the whole; a duration with seconds is not compared with a time of day."""
+    assert wrong_unit("9 kg 1000 g = 10 kg", "en") == ""
+    assert wrong_unit("1000 g = 10 kg", "en") == "1000 g = 10 kg"
+    starts = "It starts at 9:00 and takes {} minutes. When does it end?"
+    assert wrong_end(starts.format("90.5"), "At about 10:31.", "en") == ""
+    assert wrong_end(starts.format("90"), "At about 10:31.", "en") == "10:31"
+
+
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        ("write &amp; for an ampersand", "Write &amp; for an ampersand."),
+        ("where are the logs?", r"They are in C:\new\names and C:\new\notes."),
+        ("what is this sign: \ufffd", "The sign \ufffd stands for a lost letter."),
+    ],
+)
+def test_damage_that_the_input_is_about(given: str, text: str) -> None:
+    """An entity or a lost letter of the input, and folders whose names begin like an escape."""
+    assert encoding(pair(given, text)).keep
+
+
+def test_a_fence_of_a_kind_of_text_is_no_code() -> None:
+    """A letter in a fence that is called a message is rejected; a fence of a programming language is not."""
+    given, text = "tell staff the lift is shut", "Dear all, the lift is shut today."
+    assert not fenced(pair(given, f"```message\n{text}\n```")).keep
+    assert fenced(pair(given, f"```python\n{text}\n```")).keep

@@ -1,0 +1,103 @@
+"""What a style says is not held against a text: names, numbers and words of its own, and the texts that it asks for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.curate.test_gate_rates import outcome_of
+
+FIELDS = {key: {"type": "string"} for key in ("item", "buyer", "phone")}
+
+
+def flags_of(kind: str, style: str, given: str, text: str, language: str = "en", **more: Any) -> frozenset[str]:
+    """The gates that reject or flag a row."""
+    row = {"kind": kind, "language": language, "style": style, "input": given, "output": text, **more}
+    rejecting, flagging = outcome_of(row)
+    return rejecting | flagging
+
+
+@pytest.mark.parametrize(
+    ("style", "text"),
+    [
+        ("Always end with our hotline, 0800 555 0199.", "The lamp is back in stock. Call us on 0800 555 0199."),
+        ("Give our address, shop@lindner.example.", "The lamp is back in stock. Write to shop@lindner.example."),
+        ("Mention that we are open from 9 to 17.", "The lamp is back in stock. We are open from 9 to 17."),
+        ("Sign as Helen Marsh.", "The lamp is back in stock.\n\nKind regards,\nHelen Marsh"),
+    ],
+)
+def test_what_the_style_says_is_not_invented(style: str, text: str) -> None:
+    """A number, an address, hours or a name that the style gives for every text is not flagged as invented; without
+    that style it is."""
+    assert not flags_of("rewrite", style, "lamp back in stock", text)
+    assert flags_of("rewrite", "Write it well.", "lamp back in stock", text) & {"contacts", "invented", "invented_name"}
+
+
+def test_a_requested_length_is_no_fact() -> None:
+    """A number of words in the style does not excuse the same number in a text."""
+    text = "The lamp is back in stock, with 60 new shades."
+    assert "invented" in flags_of("rewrite", "At most 60 words.", "lamp back in stock, with new shades", text)
+
+
+def test_facts_noted_in_a_message_and_in_the_style_are_both_known() -> None:
+    """A reply to a message with a note may also give the number and the name of the style."""
+    text = "Yes, with milk.\n\nTom Hale, 020 7946 0000"
+    assert not flags_of("reply", "Sign as Tom Hale, 020 7946 0000.", "Is there tea?\n(yes, with milk)", text)
+
+
+def test_the_style_says_what_to_write_for_what_is_missing() -> None:
+    """A value that the style gives for missing data is not invented; a value of another word is."""
+    style, schema = 'JSON; write "not stated" for what is missing.', {"type": "object", "properties": FIELDS}
+    for value, flagged in (("not stated", False), ("mobile", True)):
+        record = f'{{"item": "honey", "buyer": "Ada", "phone": "{value}"}}'
+        assert bool(flags_of("extract", style, "Honey for Ada.", record, schema=schema)) == flagged
+
+
+@pytest.mark.parametrize(
+    ("language", "style", "text"),
+    [
+        ("es", "Escribe una negativa amable.", "Lo siento, pero no puedo atenderle después del cierre."),
+        ("it", "Scrivi un rifiuto cortese.", "Mi dispiace, ma non posso aiutarla dopo la chiusura."),
+        ("ru", "Напиши вежливый отказ.", "Извините, но я не могу помочь вам после закрытия."),
+        ("ja", "断りの一文を書いてください。", "誠に申し訳ございませんが、閉店後のご来店はお受けいたしかねます。"),
+        ("ko", "정중한 거절 문장을 써 주세요.", "죄송합니다만, 영업 종료 후에는 도와드릴 수 없습니다."),
+        ("pl", "Napisz uprzejmą odmowę.", "Przykro mi, ale nie mogę pomóc po zamknięciu."),
+    ],
+)
+def test_a_refusal_may_be_the_text_that_was_asked_for(language: str, style: str, text: str) -> None:
+    """A task that writes refusals gets refusals; a style that only mentions one does not excuse a model's own."""
+    assert "preamble" not in flags_of("free", style, "19:30", text, language)
+    english = "I'm sorry, but I can't help you with that."
+    assert "preamble" in flags_of("free", "Customers wrote about our refusal. Sum up.", "late, cold, rude", english)
+
+
+def test_a_text_breaks_off_where_the_style_says_so() -> None:
+    """An opening that is to break off in the middle of a sentence is not rejected as cut; any other one is."""
+    text = "Every night the cat climbed the ninety steps. One evening the lamp stayed dark, and at the top she saw that"
+    assert "cut" not in flags_of("free", "A story opening that breaks off in mid-sentence.", "lighthouse cat", text)
+    assert "cut" in flags_of("free", "A story opening.", "lighthouse cat", text)
+
+
+def test_a_style_without_questions_loses_none() -> None:
+    """Where the style excludes question marks, a question may become a heading."""
+    given, text = "hey so how do i change the card i pay with??", "Changing your payment card"
+    assert "limits" not in flags_of("rewrite", "A heading, no question mark.", given, text)
+    assert "limits" in flags_of("rewrite", "A heading.", given, text)
+
+
+def test_a_note_of_the_translator_is_no_addition_where_it_is_asked_for() -> None:
+    """A translation with the note that its style asks for has no added lines; `without notes` asks for none."""
+    text = "Creamy rice\n\nNote: the Spanish word means a rice between dry and soupy."
+    for style, flagged in (("Into English, with a translator's note.", False), ("Into English, without notes.", True)):
+        flags = flags_of("translate", style, "Arroz meloso", text, "es", to="en")
+        assert ("translated" in flags) == flagged
+
+
+def test_an_offer_of_the_source_is_translated() -> None:
+    """The last sentence of a translation is not the model's offer if the translation has no sentence more."""
+    offer = "Would you like to know more? We would be happy to prepare a tailor-made quotation for you."
+    given = "Wilt u meer weten? Wij maken graag een offerte op maat voor u."
+    assert "preamble" not in flags_of("translate", "Naar het Engels.", given, offer, "nl", to="en")
+    more = f"{offer} Let me know if you would like a shorter translation."
+    assert "preamble" in flags_of("translate", "Naar het Engels.", given, more, "nl", to="en")
