@@ -162,7 +162,8 @@ class Flow:
         request has its place in flight. Raises what `send` raises, UnansweredError after all retries, Unreachable,
         TeacherError for a wait of more than ten minutes, and StoppedError after `drain()`.
         """
-        sending, tries = (None, RetryState(limit_s, ahead=ahead)) if started is None else (started.sending, started.tries)
+        sending, tries = None if started is None else started.sending, RetryState(limit_s, ahead=ahead)
+        tries = tries if started is None else started.tries
         while True:
             sending = sending or self._place_now(tokens, tries)
             sending = sending or await self._wait_for_place(tokens, tries)
