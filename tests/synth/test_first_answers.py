@@ -15,6 +15,7 @@ import pytest
 from schemas.errors import TeacherError, Unreachable
 from schemas.records import Seed
 from synth.engine import generate
+from synth.generators import Forward
 from synth.slots import GenerateResult
 from tests.synth.loopback import Ask, LoopbackTeacher, Reply, fails, says
 from tests.synth.rig import input, output, rig
@@ -92,8 +93,9 @@ def test_an_answer_of_an_earlier_run_does_not_vouch_for_the_endpoint(tmp_path: P
 
     async def preview(url: str) -> None:
         async with rig(url, tmp_path, n=1, **PAID) as r:
-            questions = [r.forward.questions(seed)[0] for seed in input(5)]
-            await asyncio.gather(*(r.ledger.answer(*one) for one in questions))
+            for seed in input(5):
+                assert isinstance(r.forward, Forward)
+                await r.ledger.answer(*r.forward.questions(seed)[0])
 
     with LoopbackTeacher(reply) as teacher:
         asyncio.run(preview(teacher.url))

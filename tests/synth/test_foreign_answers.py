@@ -1,4 +1,4 @@
-"""Answers of other APIs, and what stop texts leave of an answer: never a row, always a sentence that names the cause."""
+"""Answers of other APIs, and what stop texts leave of one: never a row, always a sentence that names the cause."""
 
 from __future__ import annotations
 
