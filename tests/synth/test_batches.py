@@ -44,14 +44,10 @@ def chat(text: str) -> tuple[Message, ...]:
 
 
 def with_batches(
-    provider: BatchProvider,
-    folder: Path,
-    work: Callable[[Ledger, list[str]], Awaitable[Any]],
-    *,
-    submits: bool = True,
-    warn: Callable[[str], None] = discard_message,
-    **settings: Any,
+    provider: BatchProvider, folder: Path, work: Callable[[Ledger, list[str]], Awaitable[Any]], **settings: Any
 ) -> Any:
+    submits, warn = settings.pop("submits", True), settings.pop("warn", discard_message)
+
     async def run() -> Any:
         spec = TeacherSettings(
             **{"url": provider.url, "model": "loopback", "batch_api": provider.form, "retries": 2, **settings}
