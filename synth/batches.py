@@ -128,7 +128,8 @@ class Batches:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        self._store.append(*self.holds.changes())
+        if changes := self.holds.changes():
+            self._store.append(*changes)
         await self._stack.aclose()
 
     @property
@@ -150,8 +151,7 @@ class Batches:
     ) -> Answer:
         """Like `Endpoint.ask`, but in a batch. `name` must be the same when an answer is asked for after a crash.
 
-        Raises NotInBatchError if nothing is submitted and no batch has the answer, and UsageError if its batch has not
-        ended.
+        Raises NotInBatchError if nothing is submitted and no batch has it, and UsageError if its batch has not ended.
         """
         await self._open()
         body = self._endpoint.dialect.body(messages, sampling, n, schema)
@@ -312,10 +312,10 @@ class Batches:
                 return None
             if guess:
                 await self._earlier.record(guess.label, batch)
-            elif state is not None and results is not None and (results.lines or state.answered) and not is_ours:
-                return self._leave_unread(batch, names, results.nameless)
             if state is None or results is None:
                 return self._resubmit(names)
+            if not is_ours and state.failure is None and (results.lines or state.answered):
+                return self._leave_unread(batch, names, results.nameless)
             results.keep(names)
             answers = results.answers
             self.holds.read(batch, len(names), answers, self._waiting)

@@ -16,7 +16,7 @@ PRICES = "usd_per_million_prompt_tokens = 0\nusd_per_million_completion_tokens =
 @pytest.fixture
 def provider() -> Iterator[BatchProvider]:
     with BatchProvider("openai", lambda prompt, nth: f"{prompt} beside a wall END") as provider:
-        provider.says_live = lambda prompt: f"{prompt} beside a wall END"
+        provider.says_live, provider.counts_live = lambda prompt: f"{prompt} beside a wall END", True
         yield provider
 
 

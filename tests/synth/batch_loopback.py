@@ -56,7 +56,7 @@ class BatchProvider(InThread):
         self.batches: list[list[str]] = []
         self.bodies: list[dict[str, Any]] = []
         self.listed = 0
-        self.live, self.to_file = 0, False
+        self.live, self.counts_live, self.to_file = 0, False, False
         self.keeps_key: Callable[[int], bool] = lambda number: True
         self.says_live: Callable[[str], str] = lambda prompt: "now"
         self._says = says or (lambda prompt, nth: f"{prompt}, at length ({nth})")
@@ -114,7 +114,8 @@ class BatchProvider(InThread):
         body = await request.json()
         text = self.says_live(body["messages"][-1]["content"])
         choices = [{"index": i, "message": {"content": text}, "finish_reason": "stop"} for i in range(body.get("n", 1))]
-        return web.json_response({"choices": choices, "usage": {"prompt_tokens": 10, "completion_tokens": 5}})
+        usage = {"usage": {"prompt_tokens": 10, "completion_tokens": 5}} if self.counts_live else {}
+        return web.json_response({"choices": choices, **usage})
 
     # -- files ---------------------------------------------------------------------------------------------------
 
@@ -267,12 +268,13 @@ class BatchProvider(InThread):
             rows.append(row | ({"metadata": one["metadata"]} if self.keeps_key(len(rows)) else {}))
         answered = sum("response" in row for row in rows)
         output = {"responsesFile": "files/1"} if self.to_file else {"inlinedResponses": {"inlinedResponses": rows}}
-        metadata = {"displayName": batch["display_name"], "batchStats": {"successfulRequestCount": str(answered)}}
+        metadata = {"displayName": batch["display_name"]}
+        ended = {**metadata, "batchStats": {"successfulRequestCount": str(answered)}}
         id_ = self._register(prompts)
         self._jobs[f"batches/{id_}"] = {
             "name": f"batches/{id_}",
             "metadata": metadata,
-            "ended": {"done": True, "response": output},
+            "ended": {"done": True, "response": output, "metadata": ended},
             "refused": {"done": True, "error": {"code": 3, "message": self.refuses}},
             "running": {"done": False},
         }
