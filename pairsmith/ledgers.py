@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from itertools import islice
@@ -68,6 +68,7 @@ async def try_directly(
     seeds: Sequence[Seed],
     say: Say,
     stop: asyncio.Event,
+    earlier_prompts: Collection[str],
 ) -> list[Ledger]:
     """Ask about the first seeds directly where many are about to be asked about in batches, and no answer to their
     prompt has been usable yet: a batch is paid for as a whole, also if none of its answers can be used. Returns the
@@ -82,20 +83,33 @@ async def try_directly(
         asked = list[Ledger]()
         for generator in enabled_generators(project, ledgers, answer_redaction(project.spec.personal)):
             first = list(islice((seed for seed in seeds if seed.kind in generator.takes), SMALL_BATCH + 1))
-            if generator.ledger is None or len(first) <= SMALL_BATCH or _was_usable(store, generator, first[0]):
+            settings = project.spec.generate
+            ends = (settings.targets.get(generator.name), settings.limits.get(generator.name))
+            rows = min([len(first) * (generator.samples or 1), *(end for end in ends if end is not None)])
+            is_small = rows <= SMALL_BATCH * (generator.samples or 1)
+            if generator.ledger is None or is_small or not _is_untried(store, generator, first[:TRIED_FIRST]):
                 continue
             say(
                 f"{generator.name}: {counted(TRIED_FIRST, 'seed is', 'seeds are')} asked about directly first, at the "
                 "usual price, because no answer to this prompt has been usable yet, and a batch is paid for as a whole."
             )
             asked.append(generator.ledger)
-            await generate(store, first[:TRIED_FIRST], [generator], concurrency=TRIED_FIRST, stop=stop)
+            await generate(
+                store,
+                first[:TRIED_FIRST],
+                [generator],
+                concurrency=TRIED_FIRST,
+                stop=stop,
+                earlier_prompts=earlier_prompts,
+            )
         return asked
 
 
-def _was_usable(store: Store, generator: Generator, seed: Seed) -> bool:
-    """Whether an answer of this teacher to this prompt has been usable."""
-    if not isinstance(generator, Forward | Backward) or generator.ledger is None:
-        return True
-    prompt = generator.questions(seed)[0][0].prompt
-    return any(call.prompt == prompt for call in islice(latest_answers(store, generator.ledger.identity, prompt), 1))
+def _is_untried(store: Store, generator: Generator, seeds: Sequence[Seed]) -> bool:
+    """Whether questions about these seeds are open, and no answer of this teacher to their prompt has been usable."""
+    if not isinstance(generator, Forward | Backward) or (ledger := generator.ledger) is None:
+        return False
+    questions = [one for seed in seeds for one in generator.questions(seed)]
+    prompt = questions[0][0].prompt
+    is_known = any(call.prompt == prompt for call in islice(latest_answers(store, ledger.identity, prompt), 1))
+    return not is_known and any(ledger.count_missing_samples(*one) for one in questions)

@@ -282,7 +282,8 @@ async def ask(
     project, store, generate = asking.project, asking.store, asking.project.spec.generate
     say, progress = asking.audience.say, asking.audience.progress
     with (asking.audience.stop or Stopping()).draining() as stop:
-        tried = await try_directly(project, store, asking.teachers, seeds, say, stop)
+        earlier = _earlier_prompts(store, asking.teachers)
+        tried = await try_directly(project, store, asking.teachers, seeds, say, stop, earlier)
         async with open_ledgers(store, asking.teachers, say, retry_failed=asking.retry_failed) as ledgers:
             distinct = list(dict.fromkeys(ledgers.values()))
             teachers.refuse_unkeepable_caps(project, ledgers)
@@ -295,7 +296,7 @@ async def ask(
                 targets=generate.targets,
                 candidates=generate.limits,
                 stop=stop,
-                earlier_prompts=_earlier_prompts(store, asking.teachers),
+                earlier_prompts=earlier,
             )
             tally = GateTally(project) if asking.tallies else None
             try:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.pairsmith.conftest import Project
+from tests.pairsmith.conftest import ROOT, Project
 from tests.synth.batch_loopback import BatchProvider
 
 SUBJECTS = tuple(f"a red kite number {i} over the old harbour" for i in range(60))
@@ -63,11 +64,28 @@ def test_a_prompt_that_was_answered_goes_into_one_batch(batched: Project, provid
     assert (provider.live, [len(batch) for batch in provider.batches]) == (5, [55])
 
 
-def test_a_small_batch_is_not_tried_first(batched: Project, provider: BatchProvider) -> None:
+@pytest.mark.parametrize("setting", ["seeds.0.limit=40", "generate.forward.candidates=6"])
+def test_a_small_batch_is_not_tried_first(setting: str, batched: Project, provider: BatchProvider) -> None:
     """Forty seeds or fewer go into one batch, as before; its line recommends a preview."""
-    done = batched.run("generate", "--batch", "--set", "seeds.0.limit=40")
+    done = batched.run("generate", "--batch", "--set", setting)
     assert "`pairsmith preview` asks about five seeds directly" in done.stderr
     assert (provider.live, len(provider.batches)) == (0, 1)
+
+
+def test_a_prompt_whose_description_changed_keeps_its_pairs(batched: Project, provider: BatchProvider) -> None:
+    """Only `about` of a prompt of one's own is edited: the questions are the same, so nothing is asked, and every row
+    keeps the pair that it has, with its reviews."""
+    own = batched.folder / "prompts" / "enhance"
+    own.mkdir(parents=True)
+    text = (ROOT / "prompts" / "enhance" / "v1.jinja").read_text()
+    (own / "v2.jinja").write_text(text)
+    chosen = ("--set", "generate.forward.prompt=enhance/v2")
+    batched.json("generate", *chosen)
+    pairs, live = batched.rows("SELECT id FROM pairs ORDER BY id"), provider.live
+    (own / "v2.jinja").write_text(re.sub(r'(?m)^about = "', 'about = "Edited. ', text, count=1))
+    batched.json("generate", "--batch", *chosen)
+    assert (provider.live, provider.batches) == (live, [])
+    assert batched.rows("SELECT id FROM pairs ORDER BY id") == pairs
 
 
 def test_a_preview_shows_the_batch_price_of_the_rest(batched: Project, provider: BatchProvider) -> None:
