@@ -39,8 +39,8 @@ def test_results_without_keys_are_given_to_no_row(tmp_path: Path) -> None:
             assert [answer.text for (answer,) in answers if isinstance(answer, Completion)] == ["now"] * 6
             return lines
 
-        said = with_batches(provider, tmp_path, directly, submits=False)
-        assert any("6 requests are paid for again" in line for line in said)
+        spoken = with_batches(provider, tmp_path, directly, submits=False)
+        assert any("6 requests are paid for again" in line for line in spoken)
         assert (len(provider.batches), provider.live) == (1, 6)
 
 
