@@ -36,8 +36,9 @@ def sum_ranges(parts: Sequence[Json | None]) -> Json | None:
     return {end: sum(part[end] for part in known) for end in Range._fields} if len(known) == len(parts) else None
 
 
-def seed_cost(store: Store, ledger: Ledger, generator: Forward | Backward, seed: Seed) -> SeedCost:
-    """The cost of the answers about a seed, including unusable ones, according to the ledger."""
+def seed_cost(store: Store, ledger: Ledger, generator: Forward | Backward, seed: Seed, *, batch: bool) -> SeedCost:
+    """The cost of the answers about a seed, including unusable ones, according to the ledger. `batch`: others will be
+    asked in batches."""
     questions = generator.questions(seed)
     keys = [key for question, n in questions for key in ledger.keys(question, n)]
     calls, prices = [call for key in keys for call in store.calls(key)], ledger.meter.prices
@@ -45,7 +46,7 @@ def seed_cost(store: Store, ledger: Ledger, generator: Forward | Backward, seed:
     usage = summed(call.usage for call in calls)
     usd = sum_if_known(_price(call, prices) for call in calls)
     share = prices.batch_share if prices else None
-    if prices and share is None and ledger.teacher.batch:
+    if prices and share is None and batch:
         share = prices.usual_share
     return SeedCost(
         usage.prompt_tokens,

@@ -10,7 +10,7 @@ import orjson
 
 from curate.redaction import answer_redaction
 from pairsmith import teachers
-from pairsmith.stages.generate import open_ledgers
+from pairsmith.ledgers import open_ledgers
 from prompts import load
 from schemas.errors import PairsmithError, UsageError
 from schemas.progress import discard_message

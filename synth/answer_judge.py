@@ -98,9 +98,14 @@ class AnswerJudge:
         alone = call.request.get("n", 1) == 1 or call.facts.get("choices") == 1
         tokens = call.usage.completion_tokens if alone else 0
         verdict = judge_or_malformed(call.raw, violation, self._declared, call.request, tokens)
-        if self.is_usable(verdict, question):
-            self._endpoint.flow.first.usable(question.prompt)
         return changed_copy(call, {"status": verdict.status, "text": verdict.text, "reason": verdict.reason})
+
+    def received(self, call: Call, question: Question) -> Call:
+        """The row of an answer to a row of this run, judged."""
+        call = self.judged(call, question)
+        if self.is_usable(call, question):
+            self._endpoint.flow.first.usable(question.prompt)
+        return call
 
     def is_usable(self, answer: Call | JudgedAnswer, question: Question) -> bool:
         """Whether an answer is good, and the caller can use it."""
@@ -169,8 +174,10 @@ class AnswerJudge:
         if count < streak.decide_at:
             return
         streak.decide_at *= 2
-        # A cache would answer a question that was answered before.
-        text = None if COPY in last.reason else await self._repeat(last.request, last.prompt, question)
+        text = None
+        if COPY not in last.reason:  # a cache would answer a question that was answered before
+            with self._endpoint.flow.first.deciding():
+                text = await self._repeat(last.request, last.prompt, question)
         is_unclear = text is None and streak.answered and COPY not in last.reason
         if text == "" or is_unclear or streak.unusable < count:
             return

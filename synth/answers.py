@@ -17,12 +17,14 @@ import orjson
 from schemas.records import CallStatus, FinishMeaning, Json, Message
 from schemas.time_limit import limited
 from synth.chat.error_words import displayed_text
+from synth.chat.foreign_answers import foreign_form
 from synth.chat.thinking import NO_THINKING, TASK_WORDS, leading_tag, opens_with_thinking, split_thinking
 from synth.question import max_answer_tokens
 
 Violation = Callable[[Any], str | None]
 _THINKING_HINT = f"went to thinking: raise max_tokens, or switch thinking off: sampling.extra = {NO_THINKING}"
 NO_COMPLETION = "the answer was not a chat completion"
+_STOPPED_AT_ONCE = "the answer held no text; it may begin with one of the texts in sampling.stop, as a code block does"
 _REASON_TEXTS = {
     "empty": "the answer held no text",
     "truncated": "the answer hit the token limit; raise sampling.max_tokens",
@@ -129,9 +131,11 @@ def judged(
     if (in_text.thinking is not None or in_text.answer != text) and not _asks_for_thinking(request, text):
         text = in_text.answer if in_text.thinking is None else in_text.answer.strip()
         thinking = (in_text.thinking or "").strip() or thinking
-    ended = _end_at_stop(text, request.get("stop"))
+    ended = _end_at_stop(text, _stop_texts(request))
     if ended is not None and (violation is None or violation(text) is not None):  # of whole JSON it is a part
         text, meaning = ended, "complete" if meaning == "truncated" else meaning
+    if _FENCE_AT_START.match(text) and any(word.strip() == "```" for word in _stop_texts(request)):
+        text += "\n```"  # the stop text was its end
     if refusal or meaning == "refused":
         return _bad("refused", text)
     if thinking and not text.strip() and meaning in ("complete", "truncated"):
@@ -144,7 +148,9 @@ def judged(
         reasons = {"malformed": _TOOL_CALL, "failed": f"{_REASON_TEXTS['failed']} ('{word}')"}
         return _bad(meaning, text, reasons.get(meaning, ""))
     if not _VISIBLE.search(text):
-        return _bad("malformed", "", _TOOL_CALL) if any(map(message.get, _CALL_FIELDS)) else _bad("empty", text)
+        if any(map(message.get, _CALL_FIELDS)):
+            return _bad("malformed", "", _TOOL_CALL)
+        return _bad("empty", text, _STOPPED_AT_ONCE if _stop_texts(request) else "")
     cleaned = clean(text)
     if cleaned != text and not _VISIBLE.search(cleaned):
         return _bad("empty", text, "the answer was only quotes or a fence")
@@ -213,6 +219,7 @@ def schema_violation(schema: Json) -> Violation:
     return violation
 
 
+_FENCE_AT_START = re.compile(r"\s*```[\w-]*\n(?!.*```)", re.DOTALL)
 _FENCE = re.compile(r"```[\w-]*\n((?:(?!```).)*)```", re.DOTALL)
 _QUOTES = {'"': '"', "\u201c": "\u201d", "\u00ab": "\u00bb", "\u201e": "\u201c", "'": "'"}
 _SURROUNDS = frozenset(("`", *_QUOTES))
@@ -241,7 +248,10 @@ def _describe_missing(choice: Any) -> str:
     if isinstance(choice, dict) and isinstance(error := choice.get("error"), str) and "body" in choice:
         return error[:300]
     body = choice.get("body", choice) if isinstance(choice, dict) else choice
-    body_text = " ".join((body if isinstance(body, str) else json.dumps(body)).split())
+    text = body if isinstance(body, str) else json.dumps(body)
+    body_text = " ".join(text.split())
+    if form := foreign_form(text):
+        return f"{NO_COMPLETION} but {form}: {body_text[:120]}"
     if _NO_CHOICE.search(body_text):
         return f"{NO_COMPLETION}: it has no choice, perhaps because a filter stopped it: {body_text[:120]}"
     return f"{NO_COMPLETION}: {' '.join(displayed_text(body_text).split())[:120] or 'nothing'}"
@@ -305,14 +315,17 @@ def _content(message: Json) -> tuple[str, str | None, bool] | None:
     return "".join(texts), str(thoughts) if thoughts else thinking, refusal
 
 
-def _end_at_stop(text: str, stop: Any) -> str | None:
+def _end_at_stop(text: str, words: Sequence[str]) -> str | None:
     """`text` before the first of the request's stop texts, for servers that ignore them (mlx-vlm, oMLX) or do not
     remove them (TGI); None if it contains none. Whitespace before the answer is not part of it."""
-    if not stop:
-        return None
-    words, body = [stop] if isinstance(stop, str) else stop, text.lstrip()
+    body = text.lstrip()
     places = [place for word in words if word and (place := body.find(word)) >= 0]
     return body[: min(places)] if places else None
+
+
+def _stop_texts(request: Json) -> Sequence[str]:
+    stop = request.get("stop") or ()
+    return [stop] if isinstance(stop, str) else stop
 
 
 def _asks_for_thinking(request: Json, text: str) -> bool:

@@ -161,7 +161,7 @@ class Bulk:
         none, because another call has come first."""
         received, self._received = self._received, []
         batch = [request for request in received if self._read(request)]
-        self._ledger.unconfirmed += len(batch)
+        self._endpoint.flow.first.received(len(batch))
         for request in batch:
             self._endpoint.flow.finish(request.sending, request.answer, None, 0)
         if batch:
@@ -204,7 +204,7 @@ class Bulk:
             # Queued before any code looks at them, so that they are written whatever judging does.
             work, written = ledger.store.put_revisable([*received, *settled])
             for request in batch:
-                request.calls = [ledger.judge.judged(call, request.question) for call in request.calls]
+                request.calls = [ledger.judge.received(call, request.question) for call in request.calls]
                 judged += request.calls
                 additional += self._records_of(request)
             revised = work.replace([*judged, *settled, *additional])
@@ -222,7 +222,7 @@ class Bulk:
                 self.end(request, error)
             return
         finally:
-            ledger.unconfirmed -= len(batch)
+            self._endpoint.flow.first.judged(len(batch))
         for request in batch:
             self._finish(request)
 

@@ -72,7 +72,7 @@ class Ledger:
         self.concurrency = concurrency or (IN_BATCHES if self._in_batches else teacher.concurrency)
         self.reused = self.cut_prompts = 0
         self.meter = Meter(store, teacher, stage)
-        self.unconfirmed = self._usage_unknown = 0
+        self._usage_unknown = 0
         self.served: Counter[str] = Counter()
         self.store, self.endpoint, self.batches = store, endpoint, batches
         endpoint.refuse = partial(refuse_full, store.url)
@@ -95,7 +95,7 @@ class Ledger:
     def in_flight(self) -> int:
         """Number of requests that are sent and not durable yet."""
         in_batches = 0 if self.batches is None else self.batches.waiting
-        return self.endpoint.flow.in_flight + in_batches + self.unconfirmed
+        return self.endpoint.flow.in_flight + in_batches + self.endpoint.flow.first.unjudged
 
     @property
     def sent(self) -> int:
@@ -283,14 +283,14 @@ class Ledger:
                 refusal = None
             except RefusedError as error:
                 answer, refusal = error.answer, str(error)
-            self.unconfirmed += 1  # its place in flight is free again, although the answer is not durable yet
+            self.endpoint.flow.first.received(1)  # its place in flight is free again
             try:
                 received, settled = self.rows(question, keys, samples, answer, refusal)
                 if self.batches is not None:  # in the same commit: an answer counts in its row or in its batch
                     settled += self.batches.holds.changes()
                 # Queued before any code looks at them, so that they are written whatever judging does.
                 work, written = self.store.put_revisable([*received, *settled])
-                calls = [self.judge.judged(call, question) for call in received] if refusal is None else received
+                calls = [self.judge.received(call, question) for call in received] if refusal is None else received
                 revised = work.replace([*calls, *settled])
                 try:
                     await written
@@ -298,7 +298,7 @@ class Ledger:
                     for call in calls if revised else received:
                         self.answered.add(call.key, call.attempt, call.status)
             finally:
-                self.unconfirmed -= 1
+                self.endpoint.flow.first.judged(1)
                 if self.batches is not None and answer.reserved is not None and answer.reserved.batch:
                     self.batches.places.release()
         failpoint("committed")

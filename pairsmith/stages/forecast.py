@@ -17,6 +17,7 @@ from curate.similarity.near_duplicates import find_repeated_rows
 from curate.split import max_kept_per_input, max_test_inputs, seed_split
 from curate.steps import CERTIFIED, SELECTED, best, decontaminate, id_of, steps_for
 from pairsmith import teachers
+from pairsmith.ledgers import open_ledgers
 from pairsmith.outcome import EVALUATED, ForecastOutcome, GenerateOutcome
 from pairsmith.pilot_costs import SeedCost, costs_of, hull, scaled, seed_cost, sum_ranges
 from pairsmith.plan import pinned, why_not
@@ -27,7 +28,6 @@ from pairsmith.stages.generate import (
     ask,
     generation_seeds,
     load_seeds,
-    open_ledgers,
     warn_about_shortages,
     without_test_overlap,
 )
@@ -163,7 +163,8 @@ async def _pilot_costs(
         for direction in directions:
             ledger = ledgers[direction.way]
             generator = GENERATOR_CLASSES[direction.way].of(project, ledger)
-            costs[direction.way] = [seed_cost(store, ledger, generator, seed) for seed in direction.pilot]
+            batch = direction.teacher.batch
+            costs[direction.way] = [seed_cost(store, ledger, generator, seed, batch=batch) for seed in direction.pilot]
     return costs
 
 

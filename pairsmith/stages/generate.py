@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from heapq import merge
@@ -18,6 +17,7 @@ from curate.redaction import answer_redaction, treated
 from curate.similarity.contamination import filter_contaminated_seeds
 from curate.split import assign_splits, has_given_output, shortages
 from pairsmith import plan, teachers
+from pairsmith.ledgers import open_ledgers, try_directly
 from pairsmith.outcome import GenerateOutcome
 from pairsmith.personal_data_warning import warn_about_personal_data
 from pairsmith.preflight import doubtful_settings, gates_against_examples, refuse_base, run_preflight, unused_task_texts
@@ -39,15 +39,11 @@ from schemas.store import Store
 from schemas.store.active_seeds import ActiveSeeds, slots_by_seed
 from schemas.streamed import FilteredRows
 from synth import generators
-from synth.batch.api import batches_unavailable
-from synth.batch.batches import Batches
-from synth.batch.earlier import unread_lines
 from synth.engine import GenerateResult
 from synth.engine import generate as run_engine
 from synth.families import is_different_model
 from synth.ledger import Ledger
 from synth.sources.seeds import SeedReading, read_seeds
-from synth.teachers import opened
 
 SHOWN_PROBLEMS = 5
 SHOWN_FAILURES = 3
@@ -279,32 +275,6 @@ class AskPlan(NamedTuple):
     first: Sequence[Seed] = ()
 
 
-@asynccontextmanager
-async def open_ledgers(
-    store: Store,
-    by_direction: Mapping[Direction, TeacherSettings],
-    say: Say,
-    *,
-    retry_failed: bool = False,
-    stage: str = "generate",
-) -> AsyncIterator[dict[Direction, Ledger]]:
-    """The ledger of each direction. Directions with the same teacher share one. No endpoint is contacted before the
-    first request."""
-    async with AsyncExitStack() as stack:
-        ledgers: dict[Direction, Ledger] = {}
-        for way, teacher in by_direction.items():
-            shared = next((ledger for ledger in ledgers.values() if ledger.teacher is teacher), None)
-            if shared is None:
-                endpoint = await stack.enter_async_context(opened(teacher, say))
-                batches = None
-                if teacher.batch or (unread_lines(store) and batches_unavailable(teacher) is None):
-                    of_all = partial(Batches, stage=stage, submits=teacher.batch, others=by_direction.values())
-                    batches = await stack.enter_async_context(of_all(store, endpoint, teacher, say))
-                shared = Ledger(store, endpoint, teacher, retry_failed=retry_failed, stage=stage, batches=batches)
-            ledgers[way] = shared
-        yield ledgers
-
-
 async def ask(
     asking: AskPlan, seeds: Sequence[Seed], record: Recording[GenerateOutcome], result: GenerateResult
 ) -> None:
@@ -312,6 +282,8 @@ async def ask(
     project, store, generate = asking.project, asking.store, asking.project.spec.generate
     say, progress = asking.audience.say, asking.audience.progress
     with (asking.audience.stop or Stopping()).draining() as stop:
+        earlier = _earlier_prompts(store, asking.teachers)
+        tried = await try_directly(project, store, asking.teachers, seeds, say, stop, earlier)
         async with open_ledgers(store, asking.teachers, say, retry_failed=asking.retry_failed) as ledgers:
             distinct = list(dict.fromkeys(ledgers.values()))
             teachers.refuse_unkeepable_caps(project, ledgers)
@@ -324,7 +296,7 @@ async def ask(
                 targets=generate.targets,
                 candidates=generate.limits,
                 stop=stop,
-                earlier_prompts=_earlier_prompts(store, asking.teachers),
+                earlier_prompts=earlier,
             )
             tally = GateTally(project) if asking.tallies else None
             try:
@@ -335,7 +307,7 @@ async def ask(
                     for batches in filter(None, (ledger.batches for ledger in distinct)):
                         await batches.settle_unasked()
             finally:
-                record.add(**_counted(distinct))
+                record.add(**_counted([*tried, *distinct]))
 
 
 def _earlier_prompts(store: Store, ways: Iterable[str]) -> set[str]:

@@ -12,11 +12,12 @@ from curate.forecast import Range
 from curate.gates.judgement import Judgement
 from curate.redaction import answer_redaction
 from pairsmith import plan, teachers
+from pairsmith.ledgers import asked_directly, open_ledgers
 from pairsmith.outcome import GenerateOutcome, PreviewOutcome
 from pairsmith.pilot_costs import costs_of, seed_cost, sum_ranges
 from pairsmith.receipt import recording
 from pairsmith.stages.forecast import nothing_to_generate
-from pairsmith.stages.generate import gate_judge, load_seeds, open_ledgers, without_test_overlap
+from pairsmith.stages.generate import gate_judge, load_seeds, without_test_overlap
 from pairsmith.stages.table import NO_AUDIENCE, Audience, Numeric, Option, Stage
 from pairsmith.stopping import Stopping
 from pairsmith.style.numbers import between
@@ -78,7 +79,8 @@ async def _ask(
     left_samples, left_seeds, left_usd = 0, 0, list[Range | None]()
     judge = gate_judge(project)
     with (audience.stop or Stopping()).draining() as stopping:
-        async with open_ledgers(store, by_direction, audience.say, stage="preview") as ledgers:
+        direct = asked_directly(by_direction)  # a batch of five seeds may take a day
+        async with open_ledgers(store, direct, audience.say, stage="preview") as ledgers:
             distinct = list(dict.fromkeys(ledgers.values()))
             watch = asyncio.create_task(_drain_on_stop(stopping, distinct))
             try:
@@ -132,8 +134,7 @@ async def _answered(
     """The outcomes of each seed. The first seed is asked alone, so that the others find the prompt in the provider's
     cache, as in a full run. If an error ends the preview, answers in flight are awaited and kept."""
     tasks = list[asyncio.Task[list[Outcome]]]()
-    in_batches = any(ledger.teacher.batch for ledger in ledgers)
-    for part in [seeds] if in_batches else [seeds[:1], seeds[1:]]:
+    for part in (seeds[:1], seeds[1:]):
         if not any(task.exception() for task in tasks):
             tasks += [asyncio.create_task(generator(seed)) for seed in part]
             await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
@@ -181,7 +182,7 @@ def _remaining_cost(
     others: int,
 ) -> Range | None:
     """The cost of the remaining seeds, estimated from the previewed ones."""
-    measured = [seed_cost(store, ledger, generator, seed) for seed in chosen]
+    measured = [seed_cost(store, ledger, generator, seed, batch=teacher.batch) for seed in chosen]
     limit = max_answer_tokens(generator.sampling.body())
     costs = costs_of(teacher, measured, others, limit, generator.samples, without_pilot=True)
     return costs["batch_usd" if teacher.batch else "usd"]

@@ -18,6 +18,7 @@ from schemas.errors import InputError, TeacherError, Unreachable, UsageError
 from schemas.money import dollars
 from schemas.progress_line import clock
 from schemas.spec import TeacherSettings
+from schemas.wording import counted
 from synth.batch.forms import FORMS, Form
 from synth.batch.lines import FORMAT_ERRORS, Announced, BatchLine, Results, State, spool
 from synth.chat.completions import ThrottledError, UnconfirmedError
@@ -78,12 +79,16 @@ def not_ended(base: str, batch: str, lines: int, submitted_at: datetime) -> Usag
     )
 
 
-def unreadable_results(base: str, batch: str) -> TeacherError:
-    """The error for a batch with results of which none belongs to a line."""
+def unreadable_results(base: str, batch: str, nameless: int) -> TeacherError:
+    """The error for a batch with results of which none belongs to a line, or of which some do not name theirs."""
+    what = f"No result of batch {batch} can be read as the answer to a request in it."
+    if nameless:
+        what = f"{counted(nameless, 'answer', 'answers')} of batch {batch} came without the key of the request."
     return TeacherError(
-        f"No result of batch {batch} can be read as the answer to a request in it.",
+        what,
         where=base,
-        why="Its requests are paid for, and another batch would probably end the same way.",
+        why=("Their order is not reliable, so a row could get the answer to another one. " if nameless else "")
+        + "The requests are paid for, and another batch would probably end the same way.",
         fix="Every answer so far is kept. Look at the results at the provider, correct teacher.batch_api, or run "
         "without --batch, which pays for these requests again.",
     )
@@ -117,7 +122,7 @@ class BatchApi:
         # Azure's files and batches belong to the resource, not to a deployment.
         self.form, self.base = form, endpoint.url.partition("/deployments/")[0]
         self._endpoint, self._model, self._params = endpoint, model, params
-        self._key_accepted, self._stack = False, contextlib.ExitStack()
+        self._key_accepted, self._stack, self._not_sent = False, contextlib.ExitStack(), set[str]()
         self._proxy = proxy_for(self.base)
         self._session = aiohttp.ClientSession(headers=headers, proxy=self._proxy)
 
@@ -137,6 +142,10 @@ class BatchApi:
 
     async def submit(self, lines: Sequence[BatchLine], label: str) -> str:
         """Submit a batch and return its id."""
+        for setting in dict.fromkeys(name for line in lines for name in self.form.not_sent(line.body)):
+            if setting not in self._not_sent:
+                self._not_sent.add(setting)
+                self._endpoint.flow.say(f"warning: this provider's batches have no setting for the {setting}.")
         return await self.form.submit(self._call, self.base, self._model, lines, label)
 
     async def find(self, one: Announced) -> str | None:

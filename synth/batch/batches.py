@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import AsyncExitStack, nullcontext, suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -44,7 +44,7 @@ from synth.batch.lines import (
     Results,
     State,
     StoredResult,
-    describe_costs,
+    announcement,
     first_batch,
     max_costs,
     merge_answers,
@@ -69,10 +69,6 @@ _MAX_POLL_FACTOR = 60  # in units of the first wait
 _ANSWERS_AT_ONCE = 500  # in memory; the others stay in the file of results
 _MISSES_IN_A_ROW = 20  # batches, or their results, are missing for a moment at times (anthropic-sdk-python#1432)
 _QUEUE_FULL = re.compile(r"enqueued token|token_limit_exceeded|too many (enqueued|queued)", re.IGNORECASE)
-_UNSEEN = (
-    " No usable answer of this teacher has been seen yet, and a batch is paid for as a whole: `pairsmith preview` asks "
-    "about five seeds directly."
-)
 # Status of a line that goes into another batch, and of one whose batch was cancelled at the provider.
 _RESUBMIT, _CANCELLED = -1, -2
 
@@ -155,8 +151,7 @@ class Batches:
     ) -> Answer:
         """Like `Endpoint.ask`, but in a batch. `name` must be the same when an answer is asked for after a crash.
 
-        Raises NotInBatchError if nothing is submitted and no batch has the answer, and UsageError if its batch has not
-        ended.
+        Raises NotInBatchError if nothing is submitted and no batch has it, and UsageError if its batch has not ended.
         """
         await self._open()
         body = self._endpoint.dialect.body(messages, sampling, n, schema)
@@ -287,13 +282,8 @@ class Batches:
         self._submitted_at[batch] = datetime.now(UTC)
         self.holds.add(batch, hold)
         self._endpoint.sent += len(lines)
-        self._say(
-            f"batch {batch}: {counted(len(lines), 'request', 'requests')} submitted; answers come within 24 hours, "
-            f"usually sooner, and cost {describe_costs(self._teacher, lines)}. "
-            "Ctrl-C is safe: the next run with --batch waits for it."
-            + (f" The budget has no room for {left:,} more until the real cost of these is known." if left else "")
-            + ("" if next(latest_answers(self._store, self._identity, ""), None) else _UNSEEN)
-        )
+        tried = next(latest_answers(self._store, self._identity, ""), None)
+        self._say(f"batch {batch}: {announcement(self._teacher, lines, left, is_tried=tried is not None)}")
         self._batch_of.update(dict.fromkeys(names, batch))
         self._watch(batch)
         return batch
@@ -322,10 +312,10 @@ class Batches:
                 return None
             if guess:
                 await self._earlier.record(guess.label, batch)
-            elif results is not None and results.lines and not is_ours:
-                raise unreadable_results(self._api.base, batch)
             if state is None or results is None:
                 return self._resubmit(names)
+            if not is_ours and state.failure is None and (results.lines or state.answered):
+                return self._leave_unread(batch, names, results.nameless)
             results.keep(names)
             answers = results.answers
             self.holds.read(batch, len(names), answers, self._waiting)
@@ -346,12 +336,22 @@ class Batches:
                 )
             # Before refusals are read: if others were answered, a refusal concerns its row alone.
             self._endpoint.answered |= bool(answers)
-            for name in names:
-                result = results[name]
+            lost = names - set(results.names) if results.nameless else set[str]()
+            for result in map(results.__getitem__, names - lost):
                 is_cancelled = state.cancelled and not result.status
                 self._deliver(result._replace(status=_CANCELLED) if is_cancelled else result)
+            if lost:
+                self._leave_unread(batch, lost, results.nameless)
         except Exception as error:  # each caller raises it
             self._fail_all(explained(self._api.base, error))
+
+    def _leave_unread(self, batch: str, names: Collection[str], nameless: int) -> None:
+        """No result of these lines can be found: raise TeacherError, or without --batch ask again, as it advises."""
+        error = unreadable_results(self._api.base, batch, nameless)
+        if self.submits:
+            raise error
+        self._say(f"warning: {error.what} {counted(len(names), 'request is', 'requests are')} paid for again.")
+        self._resubmit(names)
 
     async def _wait_for_end(self, batch: str) -> tuple[State, Results] | None:
         """The final state of a batch, and its results. None for a batch of an earlier run that no longer exists."""

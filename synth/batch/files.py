@@ -54,6 +54,10 @@ class FileBatches:
         job = {"input_file_id": file, "endpoint": endpoint, "completion_window": "24h"}
         return {**job, "metadata": {LABEL: label}}
 
+    def not_sent(self, body: Json) -> list[str]:
+        """Names the settings of a request that this format cannot express: none."""
+        return []
+
     async def submit(self, call: Call, base: str, model: str, lines: Sequence[BatchLine], label: str) -> str:
         """Submit a batch and return its id."""
         # Azure's older addresses have no version; a gateway's may have it before the account (Cloudflare).

@@ -22,6 +22,7 @@ from synth.batch.files import MISTRAL, OPENAI, TOGETHER, FileBatches
 from synth.batch.lines import (
     LABEL,
     MAX_SUBMIT_TIME,
+    NAMELESS,
     Announced,
     BatchLine,
     Call,
@@ -34,6 +35,7 @@ from synth.batch.lines import (
 )
 
 _MAX_CLOCK_SKEW = timedelta(minutes=5)
+_SCHEMA = "JSON schema, by which the answers are judged all the same"
 # HTTP statuses for the error types of a single line, according to the providers' references.
 _ANTHROPIC_STATUS = {
     "invalid_request_error": 400,
@@ -86,6 +88,11 @@ class AnthropicBatches:
         requests = [{"custom_id": line.name, "params": self._params(line.body)} for line in lines]
         created = await call("POST", f"{base}/messages/batches", json={"requests": requests})
         return str(orjson.loads(created)["id"])
+
+    def not_sent(self, body: Json) -> list[str]:
+        """Names the settings of a request that this format cannot express."""
+        names = {"seed": "seed", "response_format": _SCHEMA}
+        return [names[name] for name in names if name in body]
 
     async def find(self, call: Call, base: str, one: Announced) -> str | None:
         """The id of a batch of that time and size, since batches have no label here. If it is someone else's, none of
@@ -161,6 +168,11 @@ class GeminiBatches:
         url = f"{_native_url(base)}/models/{model.removeprefix('models/')}:batchGenerateContent"
         return str(orjson.loads(await call("POST", url, json={"batch": batch}))["name"])
 
+    def not_sent(self, body: Json) -> list[str]:
+        """Names the settings of a request that this format cannot express."""
+        response_format = body.get("response_format")
+        return [_SCHEMA] if response_format and _own_schema(response_format) is None else []
+
     async def find(self, call: Call, base: str, one: Announced) -> str | None:
         async for job in listed(call, f"{_native_url(base)}/batches?pageSize=100", _operations, _page_token):
             if (job.get("metadata") or {}).get("displayName") == f"{LABEL}-{one.label}":
@@ -176,7 +188,10 @@ class GeminiBatches:
             failure = "no reason given"
         expired = state.endswith(("EXPIRED", "CANCELLED"))
         strange = None if state.endswith(("PENDING", "RUNNING", "UNSPECIFIED")) or not state else state
-        return State(ended or expired, None if expired else failure, raw, state.endswith("CANCELLED"), strange)
+        counts = (raw.get("metadata") or {}).get("batchStats") or {}
+        answered = int(counts.get("successfulRequestCount") or 0)
+        ended = ended or expired
+        return State(ended, None if expired else failure, raw, state.endswith("CANCELLED"), strange, answered)
 
     async def results(self, download: Download, base: str, state: State) -> Results:
         return Results([spooled(_inline_responses(state.raw))], self._result)
@@ -188,9 +203,7 @@ class GeminiBatches:
                 config[_GEMINI_NAMES[name]] = value
             elif name == "response_format":
                 config["responseMimeType"] = "application/json"
-                # One that cannot be expressed is not sent; the answers are judged by it all the same.
-                schema = value["json_schema"]["schema"]
-                if (own := _openapi_schema(schema, _named_schemas(schema))) is not None:
+                if (own := _own_schema(value)) is not None:
                     config["responseSchema"] = own
             elif name in ("reasoning_effort", "extra_body"):
                 config["thinkingConfig"] = _thinking_config(name, value, str(body["model"]))
@@ -207,7 +220,7 @@ class GeminiBatches:
         return request
 
     def _result(self, row: Json) -> Result:
-        name = str((row.get("metadata") or {}).get("key"))
+        name = str((row.get("metadata") or {}).get("key") or NAMELESS)
         if error := row.get("error"):
             code = int(error.get("code") or 13)
             status = code if code >= 100 else _GOOGLE_STATUS.get(code, 500)  # may already be an HTTP status
@@ -250,6 +263,8 @@ def _openapi_schema(schema: object, named: Mapping[str, object]) -> Json | None:
     while isinstance(schema, dict):
         schema = {key: value for key, value in schema.items() if key in _SCHEMA_KEYS | _REFERRING_KEYS}
         inner: object
+        if {"anyOf", "oneOf"} <= schema.keys():
+            return None  # both apply, and only one of them can be expressed
         if isinstance(either := schema.pop("anyOf", schema.pop("oneOf", None)), list):
             null = null or {"type": "null"} in either  # as pydantic writes an optional field
             inner, *others = [one for one in either if one != {"type": "null"}] or [None]
@@ -289,6 +304,12 @@ def _openapi_schema(schema: object, named: Mapping[str, object]) -> Json | None:
         return None
     own |= {"items": items} if items else {}
     return own | ({"properties": parts, "propertyOrdering": list(parts)} if parts else {})
+
+
+def _own_schema(response_format: Json) -> Json | None:
+    """The schema of a `response_format` in Gemini's form; None if it cannot be expressed."""
+    schema = response_format["json_schema"]["schema"]
+    return _openapi_schema(schema, _named_schemas(schema))
 
 
 def _named_schemas(schema: Json) -> Mapping[str, object]:

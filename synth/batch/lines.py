@@ -19,6 +19,7 @@ import orjson
 from schemas.money import dollars, sum_if_known, summed
 from schemas.records import Json, Usage, content_id
 from schemas.spec import TeacherSettings
+from schemas.wording import counted
 from synth.chat.completions import Answer, RefusedError
 from synth.prices import FREE, prices_of
 from synth.question import max_answer_tokens
@@ -29,9 +30,14 @@ Download = Callable[[str], Awaitable[IO[bytes]]]
 """`download(url)` returns a temporary file."""
 
 LABEL = "pairsmith"
+NAMELESS = ""  # the name in a result that says for no request
 MAX_SUBMIT_TIME = timedelta(minutes=30)  # after that no request of a process that has ended can still be on its way
 FORMAT_ERRORS = (ValueError, TypeError, AttributeError, KeyError, IndexError)  # parsing a response of another format
 _IN_MEMORY = 1 << 20
+_UNSEEN = (
+    " No usable answer of this teacher has been seen yet, and a batch is paid for as a whole: `pairsmith preview` asks "
+    "about five seeds directly."
+)
 _GZIP, _BYTE_ORDER_MARK = b"\x1f\x8b", b"\xef\xbb\xbf"
 
 
@@ -120,7 +126,7 @@ class Results:
     def __init__(self, files: Iterable[IO[bytes]] = (), parse: Callable[[Any], Result] = _unreadable) -> None:
         self._parse, self._files = parse, [_unpacked(file) for file in files]
         self._places: dict[str, tuple[IO[bytes], int, int]] = {}  # name -> file, offset and status
-        self.lines = 0
+        self.lines = self.nameless = 0  # `nameless`: answers that do not say which request they answer
         for file in self._files:
             self._index(file)
 
@@ -136,7 +142,9 @@ class Results:
                 name, status, _ = self._parse(_row(line))
             except FORMAT_ERRORS:
                 continue
-            if name not in self._places or (status == 200 and self._places[name][2] != 200):
+            if name == NAMELESS:
+                self.nameless += status == 200
+            elif name not in self._places or (status == 200 and self._places[name][2] != 200):
                 self._places[name] = file, start, status
 
     @property
@@ -245,6 +253,17 @@ def describe_costs(teacher: TeacherSettings, lines: Sequence[BatchLine]) -> str:
     if usd is None:
         return "the usual price" if teacher.batch_format == "together" else "half the usual price"
     return f"about {dollars(usd[1])} at most, instead of {dollars(usd[0])}"
+
+
+def announcement(teacher: TeacherSettings, lines: Sequence[BatchLine], left: int, *, is_tried: bool) -> str:
+    """What is said of a batch that was submitted. `left` others wait for room under the caps; `is_tried`: an answer of
+    this teacher has been usable."""
+    return (
+        f"{counted(len(lines), 'request', 'requests')} submitted; answers come within 24 hours, usually sooner, and "
+        f"cost {describe_costs(teacher, lines)}. Ctrl-C is safe: the next run with --batch waits for it."
+        + (f" The budget has no room for {left:,} more until the real cost of these is known." if left else "")
+        + ("" if is_tried else _UNSEEN)
+    )
 
 
 def first_batch(lines: Sequence[BatchLine], max_lines: int, max_bytes: int) -> int:

@@ -162,10 +162,11 @@ class Flow:
         request has its place in flight. Raises what `send` raises, UnansweredError after all retries, Unreachable,
         TeacherError for a wait of more than ten minutes, and StoppedError after `drain()`.
         """
-        sending, tries = (None, RetryState(limit_s)) if started is None else (started.sending, started.tries)
+        sending, tries = None if started is None else started.sending, RetryState(limit_s, ahead=ahead)
+        tries = tries if started is None else started.tries
         while True:
             sending = sending or self._place_now(tokens, tries)
-            sending = sending or await self._wait_for_place(tokens, tries, ahead=ahead)
+            sending = sending or await self._wait_for_place(tokens, tries)
             used, answer = tokens, None
             failure: UnansweredError | None = None
             try:
@@ -224,23 +225,26 @@ class Flow:
         else:
             self._enqueue(waiter, tokens, tries)
 
-    def _enqueue(self, waiter: Waiter, tokens: float, tries: RetryState, *, ahead: bool = False) -> None:
+    def _enqueue(self, waiter: Waiter, tokens: float, tries: RetryState) -> None:
         # Retries go ahead of requests that were never sent: otherwise a row could starve.
-        (self._waiting.appendleft if ahead or tries.waits else self._waiting.append)((waiter, tokens, tries))
+        (self._waiting.appendleft if tries.ahead or tries.waits else self._waiting.append)((waiter, tokens, tries))
         self.dispatch()
+
+    def _limit(self, tries: RetryState) -> int:
+        return self.concurrency if tries.ahead else self.first.limit(self.concurrency)
 
     def _place_now(self, tokens: float, tries: RetryState) -> InFlight | None:
         if self.draining.is_set():
             raise StoppedError
-        if self._waiting or self.in_flight >= self.first.limit(self.concurrency):
+        if (self._waiting and not tries.ahead) or self.in_flight >= self._limit(tries):
             return None
         now = asyncio.get_running_loop().time()
         host = self._pick_host(tokens, tries, now)
         return None if host is None else self._occupy_place(host, tokens, tries, now)
 
-    async def _wait_for_place(self, tokens: float, tries: RetryState, *, ahead: bool) -> InFlight:
+    async def _wait_for_place(self, tokens: float, tries: RetryState) -> InFlight:
         future: asyncio.Future[InFlight] = asyncio.get_running_loop().create_future()
-        self._enqueue(future, tokens, tries, ahead=ahead)
+        self._enqueue(future, tokens, tries)
         try:
             return await future
         except asyncio.CancelledError:
@@ -250,7 +254,7 @@ class Flow:
             raise
 
     def _pick_host(self, tokens: float, tries: RetryState, now: float) -> TeacherHost | None:
-        if self.in_flight >= self.first.limit(self.concurrency) or self._limits.free_at > now:
+        if self.in_flight >= self._limit(tries) or self._limits.free_at > now:
             return None
         if len(self.hosts) == 1:
             return self.hosts[0] if self.hosts[0].can_take(tokens, now) else None
@@ -278,7 +282,7 @@ class Flow:
         self._failed_share += ((failure is not None) - self._failed_share) * _SHARE_WEIGHT
         if answer is not None:
             self._given_up_in_a_row = 0
-            self.first.ended(slow=False)
+            self.first.ended()
             self._failing.clear()
             self._silent_s, self._answered_at = 0.0, now
             self.answer_s += (now - sending.sent_at - self.answer_s) / 8
@@ -292,14 +296,14 @@ class Flow:
                 self._completion_tokens = each if self._completion_tokens is None else self._completion_tokens
                 self._completion_tokens += (each - self._completion_tokens) / 8
         elif failure is not None:
-            self.first.ended(slow=failure.may_be_paid)
+            self.first.ended()
             may_rest = any(host is not sending.host and not host.is_resting for host in self.hosts)
             sending.host.failed(sending, failure, self._number, now, may_rest=may_rest)
         self._limits.settle(used - sending.tokens)
 
     def dispatch(self) -> None:
         """Give free places to waiting requests, and set a timer for the next place that rate limits allow."""
-        if not self._waiting or self.in_flight >= self.first.limit(self.concurrency):
+        if not self._waiting or self.in_flight >= self._limit(self._waiting[0][2]):
             return  # whoever frees a place dispatches again
         if self._timer is not None:
             self._timer[1].cancel()
@@ -350,7 +354,7 @@ class Flow:
         long_silent = silent_s >= MAX_RETRY_AFTER_S and not failure.may_be_paid
         self._given_up_in_a_row += is_last
         last = f"all requests of {clock(silent_s)}" if long_silent else f"the last {self._given_up_in_a_row} requests"
-        seems_dead = long_silent or (is_last and self._given_up_in_a_row >= max(10, self.concurrency))
+        seems_dead = long_silent or (is_last and self._given_up_in_a_row >= max(10, self.first.limit(self.concurrency)))
         if seems_dead and not await self._is_answering(control):
             raise failure.verdict if isinstance(failure, UnconfirmedError) else gone_silent(failure, where, last)
         if is_last:

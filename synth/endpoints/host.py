@@ -223,7 +223,7 @@ class InFlight:
 
 
 class RetryState:
-    """The retry state of one question, whose answer may take `limit_s`."""
+    """The retry state of one question, whose answer may take `limit_s`. It goes `ahead` of those that wait."""
 
     counted = waits = timeouts = doubts = 0
     refusal: RefusedError | TeacherError | None = None
@@ -231,8 +231,8 @@ class RetryState:
     host: TeacherHost | None = None
     failed_at = looked_at = 0.0  # time of the first failure; time of the last failure, or else of the first sending
 
-    def __init__(self, limit_s: float) -> None:
-        self.limit_s = limit_s
+    def __init__(self, limit_s: float, *, ahead: bool = False) -> None:
+        self.limit_s, self.ahead = limit_s, ahead
 
 
 def longest_backoff_s(first_s: float, tries: int) -> float:

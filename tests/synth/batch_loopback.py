@@ -56,7 +56,9 @@ class BatchProvider(InThread):
         self.batches: list[list[str]] = []
         self.bodies: list[dict[str, Any]] = []
         self.listed = 0
-        self.live = 0
+        self.live, self.counts_live, self.to_file = 0, False, False
+        self.keeps_key: Callable[[int], bool] = lambda number: True
+        self.says_live: Callable[[str], str] = lambda prompt: "now"
         self._says = says or (lambda prompt, nth: f"{prompt}, at length ({nth})")
         self._asked: dict[str, int] = {}
         self._refused: set[str] = set()
@@ -98,6 +100,7 @@ class BatchProvider(InThread):
             add("GET", "/v1/messages/batches/{id}/results", self._content)
         else:
             add("POST", "/v1beta/models/{model}:batchGenerateContent", self._create_from_contents)
+            add("POST", "/v1beta/openai/chat/completions", self._chat_completion)
             add("GET", "/v1beta/batches", self._list)
             add("GET", "/v1beta/batches/{id}", self._job)
         return app
@@ -108,7 +111,11 @@ class BatchProvider(InThread):
 
     async def _chat_completion(self, request: web.Request) -> web.Response:
         self.live += 1
-        return web.json_response({"choices": [{"message": {"content": "now"}, "finish_reason": "stop"}]})
+        body = await request.json()
+        text = self.says_live(body["messages"][-1]["content"])
+        choices = [{"index": i, "message": {"content": text}, "finish_reason": "stop"} for i in range(body.get("n", 1))]
+        usage = {"usage": {"prompt_tokens": 10, "completion_tokens": 5}} if self.counts_live else {}
+        return web.json_response({"choices": choices, **usage})
 
     # -- files ---------------------------------------------------------------------------------------------------
 
@@ -258,12 +265,16 @@ class BatchProvider(InThread):
                 usage = {"promptTokenCount": 10, "candidatesTokenCount": 4, "thoughtsTokenCount": 1}
                 candidate = {"content": content, "finishReason": "STOP"}
                 row = {"response": {"candidates": [candidate], "usageMetadata": usage, "modelVersion": "loopback"}}
-            rows.append({**row, "metadata": one["metadata"]})
+            rows.append(row | ({"metadata": one["metadata"]} if self.keeps_key(len(rows)) else {}))
+        answered = sum("response" in row for row in rows)
+        output = {"responsesFile": "files/1"} if self.to_file else {"inlinedResponses": {"inlinedResponses": rows}}
+        metadata = {"displayName": batch["display_name"]}
+        ended = {**metadata, "batchStats": {"successfulRequestCount": str(answered)}}
         id_ = self._register(prompts)
         self._jobs[f"batches/{id_}"] = {
             "name": f"batches/{id_}",
-            "metadata": {"displayName": batch["display_name"]},
-            "ended": {"done": True, "response": {"inlinedResponses": {"inlinedResponses": rows}}},
+            "metadata": metadata,
+            "ended": {"done": True, "response": output, "metadata": ended},
             "refused": {"done": True, "error": {"code": 3, "message": self.refuses}},
             "running": {"done": False},
         }
