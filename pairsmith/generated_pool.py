@@ -17,7 +17,7 @@ from schemas.store.active_seeds import slots_by_seed
 _SHOWN_FAILURES = 3
 
 
-class GeneratedPool(NamedTuple):
+class _GeneratedPool(NamedTuple):
     """`id` is a hash of every slot and its outcome: a different pair in any slot gives a different id. `failures` are
     the texts of failures, each with its rows and the id of its first seed."""
 
@@ -27,7 +27,7 @@ class GeneratedPool(NamedTuple):
     failures: dict[str, tuple[int, str]]
 
 
-def read_pool(project: Project, store: Store, fingerprints: Iterable[str]) -> GeneratedPool:
+def _read_pool(project: Project, store: Store, fingerprints: Iterable[str]) -> _GeneratedPool:
     """Read the slots of the seeds that the project has now."""
     forward_n = project.spec.generate.forward.n
     codes, failures, rows = Counter[str](), dict[str, tuple[int, str]](), 0
@@ -49,16 +49,20 @@ def read_pool(project: Project, store: Store, fingerprints: Iterable[str]) -> Ge
             yield [seed_id, sample, outcome.get("pair_id") or "", why]
 
     id_ = content_id_of_list("pool", merge(*map(slots, fingerprints)))
-    return GeneratedPool(id_, rows, codes, failures)
+    return _GeneratedPool(id_, rows, codes, failures)
 
 
-def with_passed_over(outcome: GenerateOutcome, pool: GeneratedPool, store: Store) -> Json:
-    """The facts of a run that reached its target before it came to every row of earlier runs, such as those of a
-    forecast: they are in the pool as well, and curation judges them. Empty if there are none."""
+def pool_facts(project: Project, store: Store, outcome: GenerateOutcome, *, stopped: bool) -> Json:
+    """The id of the pool, and what changes in the outcome of a run that reached its target before it came to every row
+    of earlier runs, such as those of a forecast: they are in the pool as well, and curation judges them."""
+    pool = _read_pool(project, store, outcome.fingerprints.values())
+    passed_over = bool(project.spec.generate.targets) and not stopped and pool.rows > outcome.counts.rows_in
+    return {"artifact_id": pool.id} | (_with_passed_over(outcome, pool, store) if passed_over else {})
+
+
+def _with_passed_over(outcome: GenerateOutcome, pool: _GeneratedPool, store: Store) -> Json:
     counts, failed = outcome.counts, pool.codes.total()
     passed_over = pool.rows - counts.rows_in
-    if passed_over <= 0:
-        return {}
     pairs = passed_over - (failed - counts.failed)
     added = {"rows_in": pool.rows, "failed": failed, "waiting": counts.waiting + pairs}
     most = sorted(pool.failures.items(), key=lambda item: (-item[1][0], item[0]))[:_SHOWN_FAILURES]

@@ -17,7 +17,7 @@ from curate.gates.judgement import Judgement
 from curate.redaction import answer_redaction, treated
 from curate.split import assign_splits, has_given_output, shortages
 from pairsmith import plan, teachers
-from pairsmith.generated_pool import read_pool, with_passed_over
+from pairsmith.generated_pool import pool_facts
 from pairsmith.outcome import GenerateOutcome
 from pairsmith.personal_data_warning import warn_about_personal_data
 from pairsmith.preflight import doubtful_settings, gates_against_examples, refuse_base, run_preflight, unused_task_texts
@@ -108,15 +108,12 @@ def generate(
                 missed=result.missed,
                 unanswered=sum(count for word, count in result.reasons.items() if word in UNANSWERED),
             )
-        pool = read_pool(project, store, record.outcome.fingerprints.values())
-        record.add(artifact_id=pool.id)
+        record.add(**pool_facts(project, store, record.outcome, stopped=result.stopped))
         if result.stopped:
             raise Interrupted(
                 f"{result.rows_in} rows are done and every answer is in the store.",
                 fix="Run the same command again: it continues from here and asks for nothing twice.",
             )
-        if project.spec.generate.targets:
-            record.add(**with_passed_over(record.outcome, pool, store))
     return record.outcome
 
 
