@@ -20,7 +20,10 @@ from starlette.testclient import TestClient
 from curate.dataset_files import write_manifest
 from pairsmith.outcome import CurateOutcome, TrainOutcome
 from pairsmith.receipt import recording
+from pairsmith.serve.api import row_files
 from pairsmith.serve.api.results import _stream_zip
+from pairsmith.serve.rows_projection import COLUMNS
+from pairsmith.serve.rows_view import RowView
 from pairsmith.serve.workspace import Workspace
 from pairsmith.style.numbers import signed_bounds
 from schemas.files import replaced_folder
@@ -205,6 +208,26 @@ def test_a_dataset_that_was_replaced_is_not_downloaded_under_its_id(scene: tuple
     page = client.get("/p/whole/downloads").text
     assert "files no longer here" in section(page, "older")
     assert new.id[:8] in section(page, "dataset")
+
+
+def test_rows_wait_for_a_slow_reader_in_small_chunks() -> None:
+    """A download held 2,000 rows and a chunk of 500 in memory for as long as its reader took: 9 MB for short rows, and
+    hundreds for documents."""
+    for write in (row_files.jsonl, row_files.csv_lines):
+        taken = 0
+
+        def rows() -> Iterator[RowView]:
+            nonlocal taken
+            for number in range(200):
+                taken += 1
+                values = dict.fromkeys(COLUMNS) | {"id": str(number), "output": 20_000 * "x"}
+                yield RowView(**values)  # type: ignore[arg-type]
+
+        chunks = write(rows())
+        first = next(chunks)
+        assert taken <= 8
+        sizes = [len(first), *map(len, chunks)]
+        assert (taken, max(sizes) < 200_000, sum(sizes) > 200 * 20_000) == (200, True, True)
 
 
 def test_missing_artifact_files_are_not_offered(scene: tuple[TestClient, Project, Store]) -> None:
