@@ -65,6 +65,18 @@ def test_two_clicks_create_one_project(service: Service, monkeypatch: pytest.Mon
     assert (folder / "seeds" / "seeds.txt").read_text() == "a kite\n"
 
 
+def test_every_page_is_named_by_the_title_of_its_project(service: Service) -> None:
+    """A project named in another script has the slug `project-1`, and so were the tabs of its run and its overview."""
+    service.person("maker", Role.editor, ALL)
+    browser = service.browser("maker")
+    assert browser.post("/new", data={"name": "客户回复", "pasted": "one two three"}).headers["location"]
+    for page in ("", "/run", "/training", "/setup", "/rows", "/downloads"):
+        shown = browser.get(f"/p/project-1{page}").text
+        titles = re.findall(r'<title>([^<]*)<|data-title="([^"]*)"', shown)
+        assert titles
+        assert all("客户回复" in "".join(title) for title in titles), (page, titles)
+
+
 def test_a_file_of_the_same_name_from_another_tab_is_not_used(service: Service) -> None:
     """With two forms open, the second file of a name took the place of the first, whose form then made its project of
     the other file without a word."""

@@ -33,6 +33,7 @@ from pairsmith.serve.pages.shell import (
     project_page,
     redirect_to,
     text_fields,
+    title_of,
 )
 from pairsmith.serve.state import state_of
 from pairsmith.style.numbers import count, percent
@@ -78,7 +79,7 @@ def run(caller: Viewer, project: str, request: Request, job: str | None = None) 
         "run",
         caller,
         project,
-        title=f"{progress.in_title if progress and live else ''}{project} · pairsmith",
+        title=f"{progress.in_title if progress and live else ''}{title_of(request, project)} · pairsmith",
         heading=words.run(now, shown, progress, spent, cap, rows=kept),
         now=now,
         job=shown,
