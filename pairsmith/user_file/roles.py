@@ -72,14 +72,14 @@ def _find_output(
         same = (*rank(best)[:2], best.is_text, best.is_category)
         return best, reason, [c for c in called if c != best and (*rank(c)[:2], c.is_text, c.is_category) == same]
     objects = [column for column in columns if column.objects]
-    extracted = _extracted(objects, texts)
     if wanted == "extract" and objects:
-        return extracted or objects[0], "it contains JSON objects", ()
+        return _extracted(objects, texts) or objects[0], "it contains JSON objects", ()
     labels = labels_of(column for column in columns if wanted or column.called(LABELS))
     if wanted in ("", "classify") and labels:
         named = "chosen by its name and recurring values" if not wanted else "chosen for its recurring values"
         return labels, named, ()
-    if best is None and not wanted and extracted and answers_inside(columns) is None:
+    is_open = best is None and not wanted and answers_inside(columns) is None
+    if is_open and (extracted := _extracted(objects, texts)):
         other = "if it only describes them, start a new project of another kind, such as `rewrite` (`--kind rewrite`)"
         return extracted, f"its values are in the texts; {other}", ()
     if best is None and wanted not in _KINDS_WITH_NEEDS and len(texts) > 1:

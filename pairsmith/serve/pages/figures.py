@@ -206,7 +206,8 @@ class JobProgress(NamedTuple):
     def in_title(self) -> str:
         """The share as the beginning of a page's title. Empty for a step that is done: the next one is loading, and the
         job is not at 100 %."""
-        return "" if self.share in (None, 1) else f"{math.floor(100 * self.share)} % · "
+        share = self.share
+        return "" if share is None or share == 1 else f"{math.floor(100 * share)} % · "
 
 
 _PACE_S = 1.0  # a step that finished faster has no meaningful pace
