@@ -101,7 +101,7 @@ def _extracted(objects: Sequence[Column], texts: Sequence[Column]) -> Column | N
     asked = ["\n".join(cells) for cells in zip(*(c.texts for c in of_rows), strict=True)]
     shares = [(copied_share(c.texts, asked), c) for c in objects if asked and not c.called("meta metadata")]
     share, column = max(shares, key=itemgetter(0), default=(0.0, None))
-    return column if 2 * share >= 1 else None
+    return column if 2 * share > 1 else None
 
 
 def _is_about_replies(column: Column) -> bool:
