@@ -17,6 +17,7 @@ from schemas.records import Json, Split
 from schemas.streamed import batched
 
 BATCH = 1_000  # rows in memory at once, and in a batch of the Arrow file
+MANIFEST = "manifest.json"
 _GROUP_BATCHES = 32  # batches in a row group of Parquet
 PREFERENCES, RANDOM_ARM = "preferences.jsonl", "random_arm.jsonl"
 
@@ -137,6 +138,15 @@ def read_manifest(path: Path) -> Any:
     with path.open("rb") as file:
         head, has_rows = _to_rows(file)
     return orjson.loads(head.rstrip().removesuffix(b",") + b"\n}" if has_rows else head)
+
+
+def is_dataset(folder: Path, id_: str) -> bool:
+    """Whether the dataset in a folder, which every curation replaces, is this one. A folder without a manifest is taken
+    to be."""
+    try:
+        return bool(read_manifest(folder / MANIFEST)["id"] == id_)
+    except (OSError, ValueError, KeyError):
+        return True
 
 
 def manifest_rows(path: Path) -> Iterator[Json]:

@@ -23,6 +23,7 @@ import orjson
 from curate.card import CardFacts, card, with_review_switched_off
 from curate.dataset_files import (
     BATCH,
+    MANIFEST,
     PREFERENCES,
     RANDOM_ARM,
     change_manifest,
@@ -52,7 +53,6 @@ from schemas.streamed import batched
 
 FORMAT = "pairsmith-dataset@1"
 _REASONS = 3
-_MANIFEST = "manifest.json"
 _PROVENANCE = ".provenance.jsonl"  # temporary file with the rows of the manifest
 
 
@@ -92,7 +92,7 @@ def export_dataset(
             ),
             "selection": result.facts.get("choice"),
         }
-        write_manifest(new / _MANIFEST, head, read_lines(new / _PROVENANCE))
+        write_manifest(new / MANIFEST, head, read_lines(new / _PROVENANCE))
         (new / _PROVENANCE).unlink()
         if _is_same_dataset(folder, head):
             shutil.rmtree(new)
@@ -174,7 +174,7 @@ def mark_not_reviewed(folder: Path) -> None:
     with replaced(about) as partial:
         partial.write_text(text, encoding="utf-8")
     manifest["files"]["README.md"] = sha256(about)
-    change_manifest(folder / _MANIFEST, manifest)
+    change_manifest(folder / MANIFEST, manifest)
 
 
 def rows(folder: Path, split: Split) -> Iterator[Json]:
@@ -339,7 +339,7 @@ def _manifest_of(folder: Path) -> Json:
 
 def _manifest(folder: Path) -> Json | None:
     try:
-        manifest = read_manifest(folder / _MANIFEST)
+        manifest = read_manifest(folder / MANIFEST)
     except (OSError, orjson.JSONDecodeError):
         return None
     return manifest if isinstance(manifest, dict) and manifest.get("format") == FORMAT else None

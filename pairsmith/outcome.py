@@ -121,7 +121,7 @@ class GenerateOutcome(StageOutcome):
     the number of `rows`, the place of the `first`). The remaining fields come from the ledger: retries, prompts that a
     server seems to have truncated, endpoints that were abandoned with their last failure, teachers that answered with
     several models and the answers of each, and directions that missed their target of accepted rows with the number
-    reached.
+    reached. `passed_over`: rows of earlier runs that are counted, but were not needed to reach a target.
     """
 
     seeds: Mapping[str, int] = field(default_factory=dict)
@@ -139,6 +139,7 @@ class GenerateOutcome(StageOutcome):
     left_alone: Mapping[str, str] = field(default_factory=dict)
     mixed: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     missed: Mapping[str, int] = field(default_factory=dict)
+    passed_over: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,7 +27,7 @@ from pairsmith.user_file.guessed_spec import spec_text, task_name
 from schemas.compressed import ending_of, open_unpacked
 from schemas.errors import InputError, UsageError
 from schemas.kinds import KINDS, KindName
-from schemas.spec_file import SPEC_NAME, parse
+from schemas.spec_file import SPEC_NAME, parse, set_keys
 
 if TYPE_CHECKING:
     from curate.split import Shortage
@@ -107,6 +107,8 @@ def _make(
     else:
         template = files_of(template_folder(FIRST_OF_KIND[kind] if kind else example))
         text, files = template[SPEC_NAME].decode(), {**template}
+        if not example:
+            text = set_keys(text, {"task.name": task_name(folder.resolve().name)})
     spec = parse(text, folder).spec
     # Read the file before anything is written: a file without a single usable row must not leave a project behind.
     read = _shortages(session, spec, user_file.resolve().parent) if user_file else None

@@ -6,7 +6,7 @@ import gc
 import socket
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import click
@@ -32,10 +32,13 @@ class _Serving(click.Group):
 
 
 class _Up(click.Command):
-    """The default command of `serve`. Its usage line does not show a subcommand name."""
+    """The default command of `serve`. Usage lines and errors name it `pairsmith serve`."""
 
-    def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        formatter.write_usage("pairsmith serve", " ".join(self.collect_usage_pieces(ctx)))
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        serve = parent or click.Context(self)
+        return super().make_context(serve.info_name, args, serve.parent, **extra)
 
 
 @click.command(cls=_Up)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -10,6 +11,8 @@ import click
 from pairsmith.session import Session, on_project
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pairsmith.outcome import GenerateOutcome
     from schemas.project import Project
     from schemas.store import Store
@@ -30,7 +33,7 @@ def command(session: Session) -> None:
             data = status_of(project, store)
     else:
         data = status_of(project, None)
-    session.answer(data, *(_screen(data, session.command("run")) if session.write_json is None else ()))
+    session.answer(data, *(_screen(data, session.command) if session.write_json is None else ()))
 
 
 def status_of(project: Project, store: Store | None) -> dict[str, Any]:
@@ -74,7 +77,23 @@ def status_of(project: Project, store: Store | None) -> dict[str, Any]:
             if a.kind not in _NOT_LISTED
         ],
         "next": todo,
+        "unfinished": _unfinished(project, store) if store else None,
     }
+
+
+def _unfinished(project: Project, store: Store) -> dict[str, Any] | None:
+    """The last run, if it skipped review and did not finish, and the stages that it has left: `run` itself would begin
+    a review. None otherwise."""
+    from pairsmith.plan import plan
+
+    run = next((receipt for receipt in reversed(store.receipts("run"))), None)
+    review = project.spec.review
+    if run is None or run.ok or not review.enabled:
+        return None
+    spec = project.spec.model_copy(update={"review": review.model_copy(update={"enabled": False})})
+    unreviewed = replace(project, spec=spec)
+    left = [step.stage for step in plan(unreviewed, store) if not step.done]
+    return {"command": "run --no-review", "next": left} if left and run.spec_hash == unreviewed.spec_hash else None
 
 
 def _seeds_and_pairs(store: Store | None, generated: GenerateOutcome) -> dict[str, Any]:
@@ -95,7 +114,7 @@ def _summarized(reasons: Counter[str]) -> str:
     return ", ".join([*(f"{reason} {count:,}" for reason, count in most), *more])
 
 
-def _screen(data: dict[str, Any], run: str) -> list[Any]:
+def _screen(data: dict[str, Any], command: Callable[[str], str]) -> list[Any]:
     from rich.markup import escape
     from rich.table import Table
 
@@ -126,7 +145,11 @@ def _screen(data: dict[str, Any], run: str) -> list[Any]:
         table.add_row(stage["stage"], word, "\n".join(filter(None, lines)))
     outputs = ((one["kind"], one["path"] + ("" if one["exists"] else " (deleted)")) for one in data["artifacts"])
     artifacts = list(dict.fromkeys(outputs))
-    run = f"[bold]{escape(run)}[/]"
+    run = f"[bold]{escape(command('run'))}[/]"
     to_do = f"{run} will {', '.join(data['next'])}, then write the report"
     ending = to_do if data["next"] else f"Everything is done; {run} would only write the report again."
-    return [facts(rows), "", table, "", *([facts(artifacts, width=12), ""] if artifacts else []), ending]
+    endings = [ending]
+    if unfinished := data["unfinished"]:
+        again = f"[bold]{escape(command(unfinished['command']))}[/]"
+        endings.append(f"{again}, the last run, did not finish and will {', '.join(unfinished['next'])}.")
+    return [facts(rows), "", table, "", *([facts(artifacts, width=12), ""] if artifacts else []), *endings]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from contextlib import suppress
+from dataclasses import replace
 from datetime import timedelta
 from tempfile import SpooledTemporaryFile
 from typing import IO
@@ -14,7 +15,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from pairsmith.serve.access import Caller
+from pairsmith.serve.access import Caller, Right, Role
 from pairsmith.serve.database import answers, row, stamp, write
 from pairsmith.serve.edge import address_of
 from pairsmith.serve.problems import Refusal
@@ -30,7 +31,8 @@ class Idempotency:
     """Middleware inside `Edge`, which has identified the caller.
 
     A key counts for its caller and path. Reusing it with another body is refused (422), and so is repeating it while
-    the first request is unanswered (409). Responses to internal errors are not stored. Neither are responses with a
+    the first request is unanswered (409). A caller who has lost a right since is refused (403): the response may show
+    what they may no longer see. Responses to internal errors are not stored. Neither are responses with a
     secret, including session cookies: repeating those is refused, because a secret is shown only once.
     """
 
@@ -52,7 +54,7 @@ class Idempotency:
             sent = await _read(scope, receive, body)
             stored = await run_in_threadpool(self._claim, place, sent)
             if stored is not None:
-                await _send_stored(stored, send)
+                await _send_stored(stored, caller, send)
                 return
             await self._forward(scope, _replay_body(body, receive), send, place)
 
@@ -74,7 +76,8 @@ class Idempotency:
                 is_secret = scope["state"].get("once", False) or "set-cookie" in dict(headers)
                 kept = {"status": 0, "headers": "[]", "body": b""}
                 if not is_secret:
-                    kept = {"status": status, "headers": json.dumps(headers), "body": bytes(body)}
+                    start = json.dumps({"headers": headers, "roles": dict(scope["state"]["caller"].roles)})
+                    kept = {"status": status, "headers": start, "body": bytes(body)}
                 await run_in_threadpool(write, self.engine, sa.update(answers).where(*_matches(place)).values(kept))
                 is_kept = True
             await send(message)
@@ -142,8 +145,20 @@ def _replay_body(body: IO[bytes], receive: Receive) -> Receive:
     return read
 
 
-async def _send_stored(stored: sa.RowMapping, send: Send) -> None:
-    headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in json.loads(stored["headers"])]
+async def _send_stored(stored: sa.RowMapping, caller: Caller, send: Send) -> None:
+    """Send a stored response. Raises Refusal if the caller has lost a right since."""
+    start = json.loads(stored["headers"])
+    start = start if isinstance(start, dict) else {"headers": start, "roles": {}}  # stored by an earlier version
+    before = replace(caller, roles={place: Role(role) for place, role in start["roles"].items()})
+    if any(before.may(right, place) and not caller.may(right, place) for place in before.roles for right in Right):
+        raise Refusal(
+            403,
+            "the request was carried out, and you have fewer rights now than then.",
+            why="Its response may show what you may no longer see.",
+            code="rights_lost",
+            fix="Ask an owner for the role that you had.",
+        )
+    headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in start["headers"]]
     headers.append((b"idempotent-replayed", b"true"))
     await send({"type": "http.response.start", "status": stored["status"], "headers": headers})
     await send({"type": "http.response.body", "body": stored["body"]})

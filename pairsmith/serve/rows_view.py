@@ -31,7 +31,7 @@ from schemas.store.since import Ends, ends
 _LOG = logging.getLogger(__name__)
 LIMIT, MOST = 50, 200  # rows per page: default and maximum
 COUNTED = 10_000  # the most search results that are counted
-_CHUNK = 2_000
+_CHUNK = 100
 _MAX_CACHED = 64  # how many counts are cached
 _MANY = 10_000  # slots from which on bringing a view up to date may take seconds
 _WAIT_S = 0.5
@@ -204,7 +204,7 @@ class RowsView:
         return list(self._where(slug, where, row.seed_id, row.generation, row.generator))
 
     def each(self, slug: str, filters: Filters) -> Iterator[RowView]:
-        """Every row that matches the filters, with one page in memory at a time."""
+        """Every row that matches the filters, with few in memory at a time: whoever reads them may be slow."""
         view, after = self._view(slug), None
         if view is None:
             return

@@ -177,7 +177,7 @@ def _is_slug(name: str) -> bool:
 
 def slug_of(name: str) -> str:
     """A slug for a name: `Über uns!` becomes `uber-uns`; '' if no usable character is left."""
-    plain = unicodedata.normalize("NFKD", name.casefold()).encode("ascii", "ignore").decode()
+    plain = unicodedata.normalize("NFKD", name.casefold()).encode("ascii", "ignore").decode().casefold()
     return re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:63].rstrip("-")
 
 

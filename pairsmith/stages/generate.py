@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from heapq import merge
 from typing import Any, NamedTuple
 
 import pairsmith
@@ -17,6 +16,7 @@ from curate.redaction import answer_redaction, treated
 from curate.similarity.contamination import filter_contaminated_seeds
 from curate.split import assign_splits, has_given_output, shortages
 from pairsmith import plan, teachers
+from pairsmith.generated_pool import pool_facts
 from pairsmith.ledgers import open_ledgers, try_directly
 from pairsmith.outcome import GenerateOutcome
 from pairsmith.personal_data_warning import warn_about_personal_data
@@ -30,14 +30,14 @@ from schemas.allocator import give_back
 from schemas.blocking import run
 from schemas.errors import InputError, Interrupted, UsageError
 from schemas.gc_tuning import infrequent_gc
-from schemas.identity import content_id_of_list
 from schemas.progress import Progress, Say, unseen
 from schemas.project import Project
-from schemas.records import Candidate, Direction, Json, Pair, Seed
+from schemas.records import Direction, Json, Pair, Seed
 from schemas.spec import TeacherSettings
 from schemas.store import Store
-from schemas.store.active_seeds import ActiveSeeds, slots_by_seed
+from schemas.store.active_seeds import ActiveSeeds
 from schemas.streamed import FilteredRows
+from schemas.wording import counted
 from synth import generators
 from synth.engine import GenerateResult
 from synth.engine import generate as run_engine
@@ -104,7 +104,7 @@ def generate(
                 missed=result.missed,
                 unanswered=sum(count for word, count in result.reasons.items() if word in UNANSWERED),
             )
-        record.add(artifact_id=_pool_id(project, store, record.outcome.fingerprints.values()))
+        record.add(**pool_facts(project, store, record.outcome, stopped=result.stopped))
         if result.stopped:
             raise Interrupted(
                 f"{result.rows_in} rows are done and every answer is in the store.",
@@ -213,6 +213,9 @@ def summary(outcome: GenerateOutcome) -> list[tuple[str, str]]:
     missed targets and unexpected models."""
     failures = [describe_failure(failure) for failure in outcome.failures]
     lines = list(zip(("failed", *[""] * len(failures)), failures, strict=False))
+    if outcome.passed_over:
+        rows = counted(outcome.passed_over, "of these rows is", "of these rows are")
+        lines.append(("earlier", f"{rows} of earlier runs, not needed for the target; `pairsmith curate` judges all"))
     if outcome.cut_prompts:
         cut = f"the server seems to have truncated {outcome.cut_prompts:,} prompts: raise its context length"
         lines.append(("warning", f"{cut} (Ollama: OLLAMA_CONTEXT_LENGTH, or PARAMETER num_ctx in a Modelfile)"))
@@ -330,21 +333,6 @@ def _counted(ledgers: Sequence[Ledger]) -> dict[str, Any]:
 
 def _has_other_models(ledger: Ledger) -> bool:
     return len(ledger.served) > 1 or any(is_different_model(ledger.endpoint.model, model) for model in ledger.served)
-
-
-def _pool_id(project: Project, store: Store, fingerprints: Iterable[str]) -> str:
-    """A hash of every slot of the present spec and its outcome. A different pair in any slot gives a different id."""
-    forward_n = project.spec.generate.forward.n
-
-    def slots(fingerprint: str) -> Iterator[list[Any]]:
-        for seed_id, generator, sample, outcome in slots_by_seed(store, fingerprint):
-            if generator == "forward" and sample >= forward_n:
-                continue
-            slot = {"fingerprint": fingerprint, "seed_id": seed_id, "generator": generator, "sample": sample}
-            why = str(Candidate.model_validate(slot | outcome).failure) if outcome.get("failure") else ""
-            yield [seed_id, sample, outcome.get("pair_id") or "", why]
-
-    return content_id_of_list("pool", merge(*map(slots, fingerprints)))
 
 
 class GateTally:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,9 @@ _DEFAULT_TOKENS = 512  # default limit of an answer, in tokens
 
 
 def task_name(folder: str) -> str:
-    """A folder's name as the name of a task."""
-    return re.sub(r"[^a-z0-9]+", "-", folder.casefold()).strip("-") or "my-task"
+    """A folder's name as the name of a task, without accents; `my-task` if it has no Latin letter or digit."""
+    letters = "".join(c for c in unicodedata.normalize("NFKD", folder.casefold()) if not unicodedata.combining(c))
+    return re.sub(r"[^a-z0-9]+", "-", letters.casefold()).strip("-") or "my-task"
 
 
 def spec_text(path: Path, guessed: Guess, task: str) -> str:

@@ -15,6 +15,7 @@ _MOST_KEYS = 100  # an object with more keys is treated as a table, whose keys a
 _MAX_CHOICES, _OFTEN, _LEAST_OFTEN = 30, 5, 2
 _CHOICE_LENGTH = 40  # longest value of an enum, in characters
 _FIGURES = re.compile(r"[\d\s.,:/+-]*")
+_WORD = re.compile(r"[^\W_]+")
 _SCALARS = ((bool, "boolean"), (int, "integer"), (float, "number"), (str, "string"))
 
 
@@ -47,6 +48,36 @@ def choices_in(texts: Sequence[str], asked: Sequence[str]) -> dict[tuple[str, ..
         and 2 * copied[path] < counts.total()
         and all(len(value) <= _CHOICE_LENGTH and not _FIGURES.fullmatch(value) for value in counts)
     }
+
+
+def copied_share(texts: Sequence[str], asked: Sequence[str]) -> float:
+    """The share of the words and numbers in these records that are in what was `asked` in the same row. 0 for records
+    that repeat it whole."""
+    rows = values = copied = whole = 0
+    for record, source in (
+        (record, source) for text, source in zip(texts, asked, strict=True) if (record := _record(text))
+    ):
+        words = _spaced(source)
+        here = [_spaced(f"{value:g}" if isinstance(value, float) else str(value)) for value in _scalars(record)]
+        here = [value for value in here if value.strip()]
+        rows += 1
+        whole += words in here
+        values += len(here)
+        copied += sum(value in words or (not value.isascii() and value.strip() in words) for value in here)
+    return copied / values if values and 2 * whole < rows else 0.0
+
+
+def _spaced(text: str) -> str:
+    """The words of a text, each with a space on both sides."""
+    return f" {' '.join(_WORD.findall(text.casefold()))} "
+
+
+def _scalars(value: Any) -> Iterator[str | float]:
+    """The texts and numbers in a value."""
+    if isinstance(value, str | int | float) and not isinstance(value, bool):
+        yield value
+    for item in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from _scalars(item)
 
 
 def with_choices(schema: Json, choices: Mapping[tuple[str, ...], Sequence[str]]) -> list[str]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from operator import itemgetter
 
 from curate.words import plain
 from pairsmith.user_file.columns import CATEGORIES, Column, inner_columns, labels_of, without_annotated
 from pairsmith.user_file.header_words import HEAD, INPUT, LABELS, MODEL, OUTPUT, PASSAGE, REPLY
+from pairsmith.user_file.record_schema import copied_share
 from prompts.languages import language_code
 from schemas.kinds import KINDS
 from synth.sources.columns import unpaired
@@ -69,12 +71,17 @@ def _find_output(
     if best and (fits(best) or wanted not in ("classify", "extract")):
         same = (*rank(best)[:2], best.is_text, best.is_category)
         return best, reason, [c for c in called if c != best and (*rank(c)[:2], c.is_text, c.is_category) == same]
-    if wanted == "extract" and (objects := next((column for column in columns if column.objects), None)):
-        return objects, "it contains JSON objects", ()
+    objects = [column for column in columns if column.objects]
+    if wanted == "extract" and objects:
+        return _extracted(objects, texts) or objects[0], "it contains JSON objects", ()
     labels = labels_of(column for column in columns if wanted or column.called(LABELS))
     if wanted in ("", "classify") and labels:
         named = "chosen by its name and recurring values" if not wanted else "chosen for its recurring values"
         return labels, named, ()
+    is_open = best is None and not wanted and answers_inside(columns) is None
+    if is_open and (extracted := _extracted(objects, texts)):
+        other = "if it only describes them, start a new project of another kind, such as `rewrite` (`--kind rewrite`)"
+        return extracted, f"its values are in the texts; {other}", ()
     if best is None and wanted not in _KINDS_WITH_NEEDS and len(texts) > 1:
         best = next((column for column in texts if all(map(_QUERY.match, column.filled))), None)
         reason = "it contains queries of a database"
@@ -86,6 +93,15 @@ def _find_output(
     if best is None and not any(others) and side_of(texts, "user"):
         best, reason = side_of(texts, "assistant"), "it is named after the answering side"
     return best, reason, ()
+
+
+def _extracted(objects: Sequence[Column], texts: Sequence[Column]) -> Column | None:
+    """The column of objects that were extracted from the texts: most of their values are in the text of their row."""
+    of_rows = [c for c in texts if c not in objects]
+    asked = ["\n".join(cells) for cells in zip(*(c.texts for c in of_rows), strict=True)]
+    shares = [(copied_share(c.texts, asked), c) for c in objects if asked and not c.called("meta metadata")]
+    share, column = max(shares, key=itemgetter(0), default=(0.0, None))
+    return column if 2 * share > 1 else None
 
 
 def _is_about_replies(column: Column) -> bool:

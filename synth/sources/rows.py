@@ -42,24 +42,19 @@ from synth.sources.errors import (
     one_per_line_hint,
 )
 from synth.sources.input_template import variables
+from synth.sources.non_text_files import refuse_by_head, refuse_by_name
 from synth.sources.table_rows import datasets_rows, hub_rows, parquet_names, parquet_rows
 from synth.sources.transcoding import Utf8Reader
 
-_TABLES = {".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json", ".csv": "csv", ".tsv": "csv", ".parquet": "parquet"}
-_FORMATS = _TABLES | {".txt": "text", ".text": "text"}
-_UNREADABLE = {
-    **dict.fromkeys((".xlsx", ".xls", ".ods", ".numbers"), "is a spreadsheet"),
-    **dict.fromkeys((".gz", ".zst", ".bz2", ".xz", ".zip"), "is compressed"),
-}
-_MAGIC_BYTES = {b"PK\x03\x04": "is a spreadsheet or an archive", b"\x1f\x8b": "is compressed"}
-_SAVE_SHEET = (
-    'Save each sheet with texts as "CSV UTF-8" (Excel: File, Save as; Google Sheets: File, Download), or with Python: '
-    "`pandas.read_excel(FILE, dtype=str).to_csv('rows.csv', index=False)`."
-)
-_FIXES = {
-    "is a spreadsheet": _SAVE_SHEET,
-    "is compressed": "Unpack it, and name the file inside it.",
-    "is a spreadsheet or an archive": f"If it is an archive, unpack it. If it is a spreadsheet: {_SAVE_SHEET}",
+_FORMATS = {
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".json": "json",
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".parquet": "parquet",
+    ".txt": "text",
+    ".text": "text",
 }
 _SAMPLED_ROWS = 100
 _MEDIA = ("images", "image", "videos", "video", "audios", "audio")  # columns with media that a chat refers to
@@ -226,9 +221,8 @@ def _is_table(record: dict[str, Any]) -> bool:
 
 def refuse_non_text_file(name: str) -> None:
     """Raise InputError if a file name is that of a spreadsheet or an archive rather than text."""
-    is_read = _FORMATS.get(ending_of(name), "parquet") != "parquet"
-    if (other := _UNREADABLE.get(Path(name).suffix.lower())) and not is_read:
-        raise InputError(f"{other}, but only text files can be read.", where=name, fix=_FIXES[other])
+    if _FORMATS.get(ending_of(name), "parquet") == "parquet":
+        refuse_by_name(name)
 
 
 def _format_by_name(source: SeedSource, path: Path) -> str:
@@ -257,10 +251,7 @@ def _read_lines(stream: Readable, source: SeedSource, notes: list[SeedProblem]) 
         number += 1
         size = len(raw)
         if number == 1:
-            if other := next((what for head, what in _MAGIC_BYTES.items() if raw.startswith(head)), None):
-                raise InputError(
-                    f"{other}, but only text files can be read.", where=display_name(source), fix=_FIXES[other]
-                )
+            refuse_by_head(raw, display_name(source))
             if wide := wide_encoding(raw[:4]):
                 raise InputError(
                     f"is {wide[:6].upper()}.",

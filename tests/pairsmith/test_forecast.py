@@ -23,7 +23,7 @@ from schemas.spec_file import load
 from schemas.store import Store
 from synth.prices import prices_of
 from synth.question import max_answer_tokens
-from tests.pairsmith.conftest import Project, subject_of
+from tests.pairsmith.conftest import Project, answer, subject_of
 from tests.synth.loopback import Ask, LoopbackTeacher, Reply, fails, says
 
 PRICES = [
@@ -236,6 +236,30 @@ def test_the_forecast_mentions_a_target_of_accepted_rows(
     shown = project.run("forecast", "--seeds", "5", "--set", "generate.accepted=6").stdout
     sentence = "generate.accepted = 6 may end forward generation early; the intervals assume that all seeds are asked."
     assert sentence in " ".join(shown.split())
+
+
+def test_generation_counts_the_rows_of_a_forecast_that_its_target_did_not_need(
+    make_project: Callable[..., Project],
+) -> None:
+    """With a target, generation ended before it came to the forecast's empty answers: its screen said that none had
+    failed, and that of curation eight."""
+
+    def reply(ask: Ask) -> Reply:
+        return says(*[""] * ask.n) if subject_of(ask) in MANY[::2] else answer(ask)
+
+    with LoopbackTeacher(reply) as teacher:
+        project = make_project(teacher.url, MANY)
+        pilot = project.json("forecast", "--seeds", "20")
+        assert 0 < pilot["failed"] < 40
+        ran = project.json("generate", "--set", "generate.accepted=3")
+        shown = project.run("generate", "--set", "generate.accepted=3").stdout
+    assert ran["calls_sent"] == 0
+    assert ran["facts"]["passed_over"] > 0
+    assert ran["failed"] == ran["reasons"]["empty"] == sum(line["rows"] for line in ran["facts"]["failures"])
+    curated = project.json("curate", "--set", "generate.accepted=3")
+    assert [curated[name] for name in ("rows_in", "failed")] == [ran[name] for name in ("rows_in", "failed")]
+    assert project.json("status")["pairs"] == ran["rows_in"] - ran["failed"]
+    assert f"{ran['facts']['passed_over']} of these rows are of earlier runs" in " ".join(shown.split())
 
 
 def test_the_forecast_says_that_it_excludes_judges_and_another_evaluated_teacher(

@@ -21,7 +21,7 @@ from schemas.store.lock import writer_lock
 from schemas.store.opening import engine_of, sqlite_path
 from tests.pairsmith.conftest import SUBJECTS, Project, answer, subject_of
 from tests.synth.batch_loopback import BatchProvider
-from tests.synth.loopback import Ask, LoopbackTeacher, Reply, says
+from tests.synth.loopback import Ask, LoopbackTeacher, Reply, fails, says
 
 ROWS = 2 * len(SUBJECTS)
 
@@ -35,6 +35,22 @@ def test_every_slot_gets_a_pair_and_a_second_run_sends_nothing(project: Project,
     second = project.json("generate")
     assert (second["calls_sent"], second["rows_in"], second["facts"]["pairs_kept"]) == (0, ROWS, ROWS)
     assert len(teacher.asked) == len(SUBJECTS)
+
+
+def test_status_names_what_a_stopped_run_without_review_has_left(make_project: Callable[..., Project]) -> None:
+    """`status` named review as next, and the page of the same run, whose button continues it without review, training:
+    it says what either command would do."""
+    with LoopbackTeacher(lambda ask: fails(401)) as teacher:
+        project = make_project(teacher.url)
+        assert project.json("status")["unfinished"] is None
+        project.run("run", "--no-review")
+    status = project.json("status")
+    assert status["next"] == ["generate", "curate", "review", "train", "evaluate"]
+    assert status["unfinished"] == {"command": "run --no-review", "next": ["generate", "curate", "train", "evaluate"]}
+    shown = " ".join(project.run("status").stdout.split())
+    assert "run --no-review, the last run, did not finish and will generate, curate, train, evaluate." in shown
+    project.run("run")  # fails as well, and would review
+    assert project.json("status")["unfinished"] is None
 
 
 def test_nothing_is_generated_for_test_sources(project: Project, teacher: LoopbackTeacher) -> None:

@@ -39,6 +39,22 @@ def test_a_starter_project_loads_and_is_commented(tmp_path: Path) -> None:
     assert "rows to train on" in done.stdout
 
 
+@pytest.mark.parametrize(
+    ("folder", "kind", "name"),
+    [
+        ("Kunden Antworten", "reply", "kunden-antworten"),
+        ("crème_brûlée", None, "creme-brulee"),
+        ("кот", None, "my-task"),
+    ],
+)
+def test_a_task_is_named_after_its_folder(tmp_path: Path, folder: str, kind: str | None, name: str) -> None:
+    """Projects begun without a file all had a task of the name `my-task`, or of the example whose texts are to be
+    replaced, and so had their models and review queues. A folder in another script has no name that a task can have."""
+    words = ("--kind", kind) if kind else ()
+    assert Project(tmp_path).run("init", folder, "--embedded", *words).returncode == 0
+    assert load(tmp_path / folder).spec.task.name == name
+
+
 @pytest.mark.parametrize("example", ["release-notes", "image-prompts", "support-replies"])
 def test_an_example_comes_with_its_seeds(tmp_path: Path, example: str) -> None:
     """An example's spec loads, all its seed files are copied and readable, and there are enough seeds to train on and

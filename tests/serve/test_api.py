@@ -236,6 +236,24 @@ def test_repeated_post_with_idempotency_key_has_one_effect(service: Service) -> 
     assert [answer.status_code for answer in refused] == [422] * 2
 
 
+def test_a_stored_response_is_not_shown_to_who_has_fewer_rights_now(service: Service) -> None:
+    """Who was no longer a member still got the response of an earlier request, for a day: what they were refused
+    elsewhere. More rights than then are no reason to refuse."""
+    path, accounts, user = f"/api/v1/projects/{MINE}/jobs", service.app.state.accounts, service.users["editor"]
+
+    def repeat(role: Role | None) -> httpx.Response:
+        accounts.set_role(user, MINE, role)  # which ends the user's sessions
+        headers = {"Idempotency-Key": "lost"}
+        return service.browser("editor").post(path, json={"command": "curate"}, headers=headers)
+
+    assert repeat(Role.editor).status_code == 202
+    assert repeat(Role.owner).headers["idempotent-replayed"] == "true"
+    for role in (Role.viewer, None):
+        refused = problem(repeat(role))
+        assert (refused["status"], refused["error"]["code"]) == (403, "rights_lost")
+    assert repeat(Role.editor).status_code == 202
+
+
 def test_one_job_per_idempotency_key_and_per_project(service: Service) -> None:
     """A second job of a project is refused with 409, a link to the running one, and a header that stops OpenAI clients
     from retrying."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import shutil
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,10 +17,16 @@ pytest.importorskip("fastapi", reason="needs pairsmith[serve]")
 
 from starlette.testclient import TestClient
 
-from pairsmith.outcome import TrainOutcome
+from curate.dataset_files import write_manifest
+from pairsmith.outcome import CurateOutcome, TrainOutcome
 from pairsmith.receipt import recording
+from pairsmith.serve.api import row_files
+from pairsmith.serve.api.results import _stream_zip
+from pairsmith.serve.rows_projection import COLUMNS
+from pairsmith.serve.rows_view import RowView
 from pairsmith.serve.workspace import Workspace
 from pairsmith.style.numbers import signed_bounds
+from schemas.files import replaced_folder
 from schemas.project import Project
 from schemas.records import Artifact, Counts, content_id
 from schemas.store import Store
@@ -159,6 +167,67 @@ def test_difference_chart_uses_the_simultaneous_intervals(
     for gap in evaluation.comparisons:
         if gap.difference is not None:
             assert signed_bounds(gap.difference) not in chart
+
+
+def test_a_dataset_that_was_replaced_is_not_downloaded_under_its_id(scene: tuple[TestClient, Project, Store]) -> None:
+    """Each curation replaces the folder of the dataset: who asked for an earlier one by its id, or from the list of
+    earlier versions, got the rows of the newest under that name. A zip that a slow reader is still downloading never
+    gets files of the new folder."""
+    client, project, store = scene
+    folder, old = project.folder / "dataset", store.artifacts("dataset")[-1]
+    new = old.model_copy(update={"id": content_id("dataset", 2)})
+
+    def put(artifact: Artifact) -> None:
+        with replaced_folder(folder) as partial:
+            (partial / "data").mkdir()
+            for name in ("data/train.jsonl", "zzz.txt"):
+                (partial / name).write_text(f'{{"of": "{artifact.id}"}}\n')
+            write_manifest(partial / "manifest.json", {"id": artifact.id}, [{}])
+
+    put(old)
+    store.write(new)
+    address = "/api/v1/projects/whole/artifacts/{}/download"
+    assert [client.get(address.format(one.id)).status_code for one in (old, new)] == [200, 409]
+    parts = _stream_zip(folder, "old")
+    part = next(parts)
+    put(new)
+    with pytest.raises(FileNotFoundError):
+        list(parts)
+    assert old.id.encode() in part
+    assert [client.get(address.format(one.id)).status_code for one in (old, new)] == [409, 200]
+    refused = client.get(address.format(old.id), params={"format": "jsonl"})
+    assert "a later curation has replaced them" in refused.text
+    with zipfile.ZipFile(io.BytesIO(client.get(address.format(new.id)).content)) as archive:
+        assert sorted(name.partition("/")[2] for name in archive.namelist()) == [
+            "data/train.jsonl", "manifest.json", "zzz.txt",
+        ]  # fmt: skip
+    sizes = {one["id"]: one["bytes"] for one in client.get("/api/v1/projects/whole/artifacts").json()["items"]}
+    assert sizes[old.id] == 0 < sizes[new.id]
+    with recording(project, store, "curate", CurateOutcome()) as record:
+        record.outcome = CurateOutcome(counts=Counts(rows_in=3, accepted=3), artifact_id=new.id)
+    page = client.get("/p/whole/downloads").text
+    assert "files no longer here" in section(page, "older")
+    assert new.id[:8] in section(page, "dataset")
+
+
+def test_rows_wait_for_a_slow_reader_in_small_chunks() -> None:
+    """A download held 2,000 rows and a chunk of 500 in memory for as long as its reader took: 9 MB for short rows, and
+    hundreds for documents."""
+    for write in (row_files.jsonl, row_files.csv_lines):
+        taken = 0
+
+        def rows() -> Iterator[RowView]:
+            nonlocal taken
+            for number in range(200):
+                taken += 1
+                values = dict.fromkeys(COLUMNS) | {"id": str(number), "output": 20_000 * "x"}
+                yield RowView(**values)  # type: ignore[arg-type]
+
+        chunks = write(rows())
+        first = next(chunks)
+        assert taken <= 8
+        sizes = [len(first), *map(len, chunks)]
+        assert (taken, max(sizes) < 200_000, sum(sizes) > 200 * 20_000) == (200, True, True)
 
 
 def test_missing_artifact_files_are_not_offered(scene: tuple[TestClient, Project, Store]) -> None:

@@ -65,6 +65,38 @@ def test_two_clicks_create_one_project(service: Service, monkeypatch: pytest.Mon
     assert (folder / "seeds" / "seeds.txt").read_text() == "a kite\n"
 
 
+def test_every_page_is_named_by_the_title_of_its_project(service: Service) -> None:
+    """A project named in another script has the slug `project-1`, and so were the tabs of its run and its overview."""
+    service.person("maker", Role.editor, ALL)
+    browser = service.browser("maker")
+    assert browser.post("/new", data={"name": "客户回复", "pasted": "one two three"}).headers["location"]
+    for page in ("", "/run", "/training", "/setup", "/rows", "/downloads"):
+        shown = browser.get(f"/p/project-1{page}").text
+        titles = re.findall(r'<title>([^<]*)<|data-title="([^"]*)"', shown)
+        assert titles
+        assert all("客户回复" in "".join(title) for title in titles), (page, titles)
+
+
+def test_a_file_of_the_same_name_from_another_tab_is_not_used(service: Service) -> None:
+    """With two forms open, the second file of a name took the place of the first, whose form then made its project of
+    the other file without a word."""
+    service.person("maker", Role.editor, ALL)
+    browser = service.browser("maker")
+
+    def chosen(word: str) -> str:
+        table = "question,answer\n" + f"where do I find this,go along this {word}\n" * 3
+        page = browser.post("/new", data={"name": " "}, files={"file": ("tickets.csv", table.encode())}).text
+        reference = re.search(r'name="chosen_before" value="([^"]+)"', page)
+        assert reference
+        return reference[1]
+
+    first, second = chosen("road"), chosen("lane")
+    refused = browser.post("/new", data={"name": "first", "chosen_before": first})
+    assert "The file tickets.csv is no longer available" in refused.text
+    assert browser.post("/new", data={"name": "second", "chosen_before": second}).status_code == 303
+    assert "lane" in (service.workspace.folder("second") / "seeds" / "tickets.csv").read_text()
+
+
 def test_chosen_file_survives_an_error(service: Service) -> None:
     """The form keeps the uploaded file by name until the project is created, for the same user only. Another file
     replaces it, and a file that is gone has to be chosen again."""
@@ -72,7 +104,7 @@ def test_chosen_file_survives_an_error(service: Service) -> None:
     browser, table = service.browser("maker"), "question,answer\n" + "where do I find this,go along this road\n" * 3
     refused = browser.post("/new", data={"name": " "}, files={"file": ("tickets.csv", table.encode())})
     assert refused.status_code == 400
-    assert 'value="tickets.csv" checked' in refused.text
+    assert 'value="tickets.csv#' in refused.text
     mine, theirs = ({"name": "kept", "chosen_before": "tickets.csv"}, service.browser("owner"))
     assert "is no longer available" in theirs.post("/new", data=mine).text
     assert "is no longer available" in browser.post("/new", data={**mine, "chosen_before": "../jobs.db"}).text
@@ -270,7 +302,7 @@ def test_encoding_of_a_non_utf8_file_can_be_chosen(service: Service) -> None:
     assert "Wo ist der Hörer?" in unescape(browser.get("/p/sheet/setup").text)
 
     asked = browser.post("/p/sheet/setup/seeds", files=files)
-    assert 'name="chosen_before" value="t.csv" checked' in asked.text
+    assert 'name="chosen_before" value="t.csv#' in asked.text
     wrong = {"chosen_before": "t.csv", "encoding": "cp932"}
     assert "cannot be read as Japanese, Shift JIS (cp932)" in browser.post("/p/sheet/setup/seeds", data=wrong).text
     assert browser.post("/p/sheet/setup/seeds", data={**wrong, "encoding": "cp1252"}).status_code == 303
@@ -367,7 +399,7 @@ def test_pasted_lines_and_a_file_together_must_be_decided(service: Service, path
         assert page.status_code == 422
         assert "only one of them can be used" in page.text
         assert "a kite\na crane\n</textarea>" in page.text
-        assert 'name="chosen_before" value="t.txt" checked' in page.text
+        assert 'name="chosen_before" value="t.txt#' in page.text
     read = browser.post(path, data={"name": "both", "chosen_before": "t.txt"})
     assert "a fox" in browser.get(read.headers["location"]).text
     written = browser.post(path, data={**lines, "name": "others"})

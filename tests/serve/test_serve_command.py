@@ -33,6 +33,15 @@ def test_taken_port_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert not (tmp_path / "here").exists()
 
 
+@pytest.mark.parametrize("words", [["X", "--port", "abc"], ["up", "X", "--port", "abc"], ["X", "--prot", "1"]])
+def test_a_wrong_option_is_answered_with_a_command_of_the_help(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whoever had typed `pairsmith serve X` was sent to the help of `serve up`, which no page mentions."""
+    assert start(["serve", *words]) == 2
+    assert "Try 'pairsmith serve --help' for help." in capsys.readouterr().err
+
+
 def test_service_imports_only_what_it_needs() -> None:
     """Curation, generation and training run in job processes, and numeric libraries are loaded with the pages that need
     them. A starting service has no numpy (10 MB), no HTTP client, no gates and no pool (25 MB together)."""

@@ -107,6 +107,21 @@ def running_heading(
     )
 
 
+def test_the_title_of_a_page_never_says_that_a_running_job_is_at_100_percent() -> None:
+    """A tab said "100 %" while the next stage was loading, and at 119 of 120 rows."""
+
+    def title(done: int, total: int | None) -> str:
+        progress = {"stage": "curate", "numbers": {"done": done, "total": total}}
+        job = Job(id="1", project="a", command="run", options=JobOptions(), by="ann", state="running", created=now(),
+                  progress=progress)  # fmt: skip
+        read = job_progress(job)
+        assert read is not None
+        return read.in_title
+
+    assert [title(30, 60), title(119, 120), title(0, 9)] == ["50 % · ", "99 % · ", "0 % · "]
+    assert [title(60, 60), title(3, None), title(1199, 1200)] == ["", "", "99 % · "]
+
+
 def test_pace_is_shown_only_while_a_step_is_moving() -> None:
     """A completed step has no pace: 60 rows in a hundredth of a second say nothing about the next step, which is
     loading. The number and the text below it agree."""

@@ -493,6 +493,14 @@ def test_unknown_extension_asks_for_the_format(tmp_path, write):
         ("s.zip", b"PK\x03\x04", r"is compressed.*Unpack it"),
         ("s.csv", b"PK\x03\x04\x14\x00", r"is a spreadsheet or an archive"),
         ("s.jsonl", b"\x1f\x8b\x08", r"is compressed"),
+        (
+            "s.csv",
+            b"\xef\xbb\xbf<!DOCTYPE html>\n<title>Sign in</title>\n</html>\n",
+            r"is a web page.*download it again",
+        ),
+        ("s.jsonl", b"<html><body>\nSign in\n</body></html>\n", r"is a web page"),
+        ("s.csv", b"%PDF-1.4\n1 0 obj\n", r"is a formatted document.*as plain text"),
+        ("s.tsv", b"{\\rtf1\\ansi Hello there\\par\n}", r"is a formatted document"),
         ("s.csv", b"text,label\ra fox,x\ran owl,y\r", r"s\.csv:1: has a lone carriage return.*CSV UTF-8"),
         ("s.jsonl", b'[\n {"text": "a fox"}\n]\n', r"Write each object on one line; for a JSON list use the extension"),
         ("s.jsonl", b'{\n "text": "a fox"\n}\n', r"Write each object on one line"),
@@ -506,6 +514,12 @@ def test_unsupported_file_says_how_to_save_it(tmp_path, write, name, content, me
         read(tmp_path, name)
     with pytest.raises(InputError, match=message):
         read_column_names(tmp_path / name)
+
+
+def test_whole_pages_in_a_line_each_are_texts(tmp_path, write):
+    """Who teaches a model to write pages has one in each line."""
+    write("s.txt", "<!DOCTYPE html><html><p>One</p></html>\n<html><p>Two</p></html>\n")
+    assert len(texts(read(tmp_path, "s.txt"))) == 2
 
 
 @pytest.mark.parametrize("name", ["s.jsonl", "s.json"])

@@ -136,7 +136,8 @@ def _write(request: Request, caller: Caller, body: NewProject, folder: Path) -> 
         body.teacher.url, body.teacher.model, "Chosen when the project was created.", body.teacher.key_env
     )
     text = new_project.with_teacher(template, teacher)
-    text = set_keys(text, {"task.style": body.style} if body.style else {})
+    named = {} if body.example else {"task.name": body.name}
+    text = set_keys(text, named | ({"task.style": body.style} if body.style else {}))
     owner = caller.may(Right.own, body.name)  # the project does not exist yet, so this means an owner of all projects
     unmodified = parse(template, folder)
     state_of(request).policy.check(

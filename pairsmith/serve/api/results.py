@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 import zipfile
 from collections import Counter
 from collections.abc import Collection, Iterator
@@ -13,6 +15,7 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel
 from starlette.responses import FileResponse, StreamingResponse
 
+from curate.dataset_files import is_dataset
 from curate.licences import refuse_unlicensed
 from pairsmith.serve.access import Caller, Member, Right, Viewer, needs
 from pairsmith.serve.api.pages import Cursor, Limit, Page, attachment_headers, page_of
@@ -202,14 +205,22 @@ def check_licences(request: Request, slug: str, ids: Collection[str]) -> None:
         refuse_unlicensed(state_of(request).workspace.project(slug), store, artifacts)
 
 
-def path_of(request: Request, slug: str, artifact: Artifact) -> Path:
-    """The path of an artifact's files. Raises Refusal if they are missing or outside the project."""
-    folder = state_of(request).workspace.folder(slug).resolve()
+def files_of(folder: Path, artifact: Artifact) -> Path | None:
+    """The path of an artifact's files in a project's folder. None if they are missing, are those of a later dataset, or
+    are outside the project."""
     path = (folder / artifact.path).resolve()
-    if not path.is_relative_to(folder) or not path.exists():
-        raise Refusal(
-            409, f"the files of the {artifact.kind} are missing.", code="gone", fix="Start a job to create them again."
-        )
+    if not path.is_relative_to(folder.resolve()) or not path.exists():
+        return None
+    return path if artifact.kind != "dataset" or is_dataset(path, artifact.id) else None
+
+
+def path_of(request: Request, slug: str, artifact: Artifact) -> Path:
+    """The path of an artifact's files. Raises Refusal if there are none."""
+    path = files_of(state_of(request).workspace.folder(slug), artifact)
+    if path is None:
+        what = f"the files of this {artifact.kind} are missing"
+        what += ", or a later curation has replaced them" if artifact.kind == "dataset" else ""
+        raise Refusal(409, f"{what}.", code="gone", fix="Start a job to create them again.")
     return path
 
 
@@ -219,22 +230,38 @@ def _artifact_info(folder: Path, artifact: Artifact, rows: Counter[str]) -> Arti
         kind=artifact.kind,
         parents=list(artifact.parents),
         rows=rows.total(),
-        bytes=size_of(folder / artifact.path),
+        bytes=size_of(path) if (path := files_of(folder, artifact)) else 0,
         at=artifact.at.isoformat(),
         facts=artifact.facts,
     )
 
 
 def _stream_zip(folder: Path, name: str) -> Iterator[bytes]:
-    """A folder as a zip, with only a chunk of it in memory."""
+    """A folder as a zip, with only a chunk of it in memory. If a job replaces the folder meanwhile, no file of the new
+    one gets into the zip: the download breaks off."""
     buffer = ChunkBuffer()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
-        for path in sorted(folder.rglob("*")):
-            if not path.is_file() or path.is_symlink():
-                continue
-            into = zipfile.ZipInfo(f"{name}/{path.relative_to(folder).as_posix()}")
-            with path.open("rb") as file, archive.open(into, "w", force_zip64=True) as entry:
-                while chunk := file.read(_CHUNK):
-                    entry.write(chunk)
-                    yield buffer.take()
-    yield buffer.take()
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+            for inside in _names_in(descriptor):
+                into = zipfile.ZipInfo(f"{name}/{inside}")
+                with (
+                    os.fdopen(os.open(inside, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=descriptor), "rb") as file,
+                    archive.open(into, "w", force_zip64=True) as entry,
+                ):
+                    while chunk := file.read(_CHUNK):
+                        entry.write(chunk)
+                        yield buffer.take()
+        yield buffer.take()
+    finally:
+        os.close(descriptor)
+
+
+def _names_in(descriptor: int) -> list[str]:
+    """The relative paths of all files in an open folder, without links."""
+    return sorted(
+        os.path.normpath(os.path.join(at, name))
+        for at, _, names, opened in os.fwalk(dir_fd=descriptor)
+        for name in names
+        if stat.S_ISREG(os.stat(name, dir_fd=opened, follow_symlinks=False).st_mode)
+    )

@@ -16,12 +16,19 @@ from schemas.streamed import batched
 
 CSV_COLUMNS = ("id", "state", "code", "reason", "score", "split", "generator", "input", "output")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
-_GROUP = 500  # rows in memory at a time
+_GROUP = 500  # rows of a group in Parquet, which are in memory at a time
+# Each chunk is handed from a thread to the event loop, and waits in memory for a slow reader.
+_CHUNK_BYTES = 128 * 1024
 
 
 def jsonl(rows: Iterable[RowView]) -> Iterator[bytes]:
-    for chunk in batched(rows, _GROUP):  # every chunk is handed from a thread to the event loop
-        yield b"".join(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE) for row in chunk)
+    chunk = bytearray()
+    for row in rows:
+        chunk += orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE)
+        if len(chunk) >= _CHUNK_BYTES:
+            yield bytes(chunk)
+            chunk.clear()
+    yield bytes(chunk)
 
 
 def parquet(rows: Iterable[RowView]) -> Iterator[bytes]:
@@ -51,13 +58,13 @@ def csv_lines(rows: Iterable[RowView]) -> Iterator[str]:
         lines.seek(1)
         writer = csv.writer(lines)
         writer.writerow(CSV_COLUMNS)
-        for chunk in batched(rows, _GROUP):
-            for row in chunk:
-                values = [getattr(row, column) for column in CSV_COLUMNS]
-                writer.writerow([f"'{v}" if isinstance(v, str) and v.startswith(_FORMULA) else v for v in values])
-            yield lines.getvalue()
-            lines.seek(0)
-            lines.truncate()
+        for row in rows:
+            values = [getattr(row, column) for column in CSV_COLUMNS]
+            writer.writerow([f"'{v}" if isinstance(v, str) and v.startswith(_FORMULA) else v for v in values])
+            if lines.tell() >= _CHUNK_BYTES:
+                yield lines.getvalue()
+                lines.seek(0)
+                lines.truncate()
         yield lines.getvalue()
 
 

@@ -68,8 +68,8 @@ Short = Annotated[str, Field(max_length=10)]
 class NewProjectForm(NamedTuple):
     """The fields of the new-project form, apart from the file.
 
-    `chosen_before` names the file uploaded with an earlier attempt. An empty `kind` is derived from the columns of the
-    file. `labels` has one label per line, with an optional definition after a colon. `schema` is JSON. `lines` says
+    `chosen_before` refers to the file of an earlier attempt. An empty `kind` is derived from the columns of the file.
+    `labels` has one label per line, with an optional definition after a colon. `schema` is JSON. `lines` says
     what a line of text is; if empty, text that is not a table is read as inputs. `encoding` is for a file whose
     encoding cannot be detected."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -200,6 +201,13 @@ class JobProgress(NamedTuple):
     @property
     def share(self) -> float | None:
         return min(1.0, self.done / self.total) if self.total and self.done is not None else None
+
+    @property
+    def in_title(self) -> str:
+        """The share as the beginning of a page's title. Empty for a step that is done: the next one is loading, and the
+        job is not at 100 %."""
+        share = self.share
+        return "" if share is None or share == 1 else f"{math.floor(100 * share)} % · "
 
 
 _PACE_S = 1.0  # a step that finished faster has no meaningful pace

@@ -14,6 +14,7 @@ from fastapi import Request, Response
 
 from pairsmith.exported_model import GGUF
 from pairsmith.serve.access import Viewer
+from pairsmith.serve.api.results import files_of
 from pairsmith.serve.pages.figures import live_job, snapshot
 from pairsmith.serve.pages.shell import page_router, project_page
 from pairsmith.serve.state import state_of
@@ -105,11 +106,10 @@ def _heading(newest: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _artifact_view(folder: Path, base: str, artifact: Artifact, splits: Counter[str]) -> dict[str, Any]:
-    path = (folder / artifact.path).resolve()
-    there = path.is_relative_to(folder.resolve()) and path.exists()
+    path = files_of(folder, artifact)
     download = f"{base}/artifacts/{artifact.id}/download"
     files: list[File] = []
-    if there and artifact.kind == "dataset":
+    if path and artifact.kind == "dataset":
         for split in _SPLITS:
             for ending in ("jsonl", "parquet"):
                 file = path / "data" / f"{split}.{ending}"
@@ -121,15 +121,15 @@ def _artifact_view(folder: Path, base: str, artifact: Artifact, splits: Counter[
         "kind": artifact.kind,
         "id": artifact.id,
         "at": artifact.at,
-        "there": there,
+        "there": path is not None,
         "zip": download,
         "members": splits.total(),
-        "size": _size(path) if there else "",
+        "size": _size(path) if path else "",
         "rows": rows,
         "parents": artifact.parents,
         "files": files,
-        "one_file": path.is_file(),
-        "sha256": _hash(path, path.stat().st_mtime_ns) if there and path.is_file() else "",
+        "one_file": path is not None and path.is_file(),
+        "sha256": _hash(path, path.stat().st_mtime_ns) if path and path.is_file() else "",
     }
 
 

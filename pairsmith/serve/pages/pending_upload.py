@@ -28,17 +28,23 @@ def save(request: Request, caller: Caller, name: str, content: bytes) -> None:
     (folder / name).write_bytes(content)
 
 
-def load(request: Request, caller: Caller, name: str) -> tuple[str, bytes]:
-    """Return the saved file of that name. Raises InputError if it no longer exists."""
+def load(request: Request, caller: Caller, reference: str) -> tuple[str, bytes]:
+    """Return the saved file that a form refers to. Raises InputError if it no longer exists, also if a form in another
+    tab has saved another file of the same name since."""
+    name, _, digest = reference.partition("#")
     for path in _files(request, caller):
-        if path.name == name:
-            return name, path.read_bytes()
-    raise InputError(f"{name[:80]} is no longer available.", where="seeds", fix="Choose it again.")
+        if path.name == name and _digest(content := path.read_bytes()).startswith(digest):
+            return name, content
+    raise InputError(f"the file {name[:80]} is no longer available.", where="seeds", fix="Choose it again.")
 
 
-def saved_name(request: Request, caller: Caller) -> str:
-    """The name of the user's saved file; empty if there is none."""
-    return next((path.name for path in _files(request, caller)), "")
+def saved_file(request: Request, caller: Caller) -> str:
+    """A reference to the user's saved file, its name and a hash of its content; empty if there is none."""
+    return next((f"{path.name}#{_digest(path.read_bytes())}" for path in _files(request, caller)), "")
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]
 
 
 def discard(request: Request, caller: Caller) -> None:

@@ -23,7 +23,7 @@ from pairsmith.serve.pages.figures import (
     snapshot,
     stage_lines,
 )
-from pairsmith.serve.pages.shell import page_router, problem_view, project_page, redirect_to, render
+from pairsmith.serve.pages.shell import page_router, problem_view, project_page, redirect_to, render, title_of
 from pairsmith.serve.state import state_of
 from pairsmith.style.numbers import count, share_of
 from schemas.errors import PairsmithError, SpecError, UsageError
@@ -145,7 +145,7 @@ def overview(caller: Annotated[Caller, needs(Right.see_project)], project: str, 
         "overview",
         caller,
         project,
-        title=f"{project} · pairsmith",
+        title=f"{title_of(request, project)} · pairsmith",
         heading=words.overview(now, job, progress),
         now=now,
         job=job,

@@ -33,6 +33,7 @@ from pairsmith.serve.pages.shell import (
     project_page,
     redirect_to,
     text_fields,
+    title_of,
 )
 from pairsmith.serve.state import state_of
 from pairsmith.style.numbers import count, percent
@@ -73,13 +74,12 @@ def run(caller: Viewer, project: str, request: Request, job: str | None = None) 
     spent, cap = _spent_and_cap(now, shown, progress, state_of(request).jobs.uncounted_usd(shown.id) if shown else None)
     rows_in_progress = live and _rows_in_progress(now, shown, progress)
     kept = sum(views.facets(project).all.values()) if views.is_ready(project) else None
-    percent_done = f"{100 * progress.share:.0f} % · " if progress and live and progress.share is not None else ""
     return project_page(
         request,
         "run",
         caller,
         project,
-        title=f"{percent_done}{project} · pairsmith",
+        title=f"{progress.in_title if progress and live else ''}{title_of(request, project)} · pairsmith",
         heading=words.run(now, shown, progress, spent, cap, rows=kept),
         now=now,
         job=shown,

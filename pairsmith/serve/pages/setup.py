@@ -97,7 +97,7 @@ def _new(
         lines=LINES,
         examples=EXAMPLES,
         from_file=request.query_params.get("from") == "file",
-        chosen_before=pending_upload.saved_name(request, caller) if error else "",
+        chosen_before=pending_upload.saved_file(request, caller) if error else "",
     )
 
 
@@ -180,7 +180,7 @@ def _setup(
             "step": "seeds" if step == "columns" else step or request.query_params.get("step", ""),
             "problem": problem_view(error, state_of(request).workspace.root) if error else None,
             "readings": readings_of(error),
-            "chosen_before": pending_upload.saved_name(request, caller) if error and step == "seeds" else "",
+            "chosen_before": pending_upload.saved_file(request, caller) if error and step == "seeds" else "",
             "to_allow": host_to_allow(texts, error) if texts and caller.may(Right.administer) else "",
             "done": tested or CONFIRMATIONS.get(request.query_params.get("done", "")),
         },

@@ -211,7 +211,7 @@ def render(
     **context: Any,
 ) -> HTMLResponse:
     """Render a page. `place` is its entry in the navigation. `error` is shown at the top and sets the status."""
-    named = _title(request, slug) if slug else None
+    named = title_of(request, slug) if slug else None
     body = (
         _templates()
         .get_template(f"{template}.html.j2")
@@ -245,7 +245,7 @@ def project_page(request: Request, template: str, caller: Caller, slug: str, **c
     return render(request, template, caller, slug=slug, place=place, rows_line=sum_of_rows, **context)
 
 
-def _title(request: Request, slug: str) -> str:
+def title_of(request: Request, slug: str) -> str:
     """The title of a project; its slug if the database is unavailable, because that error is shown on a page too."""
     with suppress(SQLAlchemyError):
         return str(state_of(request).accounts.titles().get(slug, slug))

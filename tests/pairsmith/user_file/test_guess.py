@@ -669,9 +669,33 @@ def test_json_objects_are_the_output_of_an_extraction(tmp_path: Path) -> None:
     guessed = guess(tmp_path / "a.jsonl", "extract")
     assert (guessed.kind, guessed.settings["columns"]) == ("pair", {"input": "text", "output": "fields"})
     assert "'fields' is the output: it contains JSON objects" in guessed.why[0]
-    other = guess(tmp_path / "a.jsonl")
+    other = guess(tmp_path / "a.jsonl", "rewrite")
     assert (other.kind, other.settings["columns"]) == ("input", {"text": "text"})
     assert "not read: fields" in other.why
+
+
+def test_objects_whose_values_are_in_the_texts_are_their_output(tmp_path: Path) -> None:
+    """Texts beside objects of what they say (names, counts, places) were inputs for a teacher, and the records that
+    somebody had written were not read. Objects that describe where a text came from, or repeat it, are no outputs; of
+    several, those that were extracted are, also if `--kind extract` names the task."""
+
+    def columns(record: Callable[[int, str], dict[str, Any]], kind: KindName | None = None) -> dict[str, str]:
+        texts = [f"{who} orders {n + 2} chairs for {place}" for n, (who, place) in enumerate([("Ana", "Oslo")] * 9)]
+        rows = [json.dumps({"text": text} | record(n, text)) + "\n" for n, text in enumerate(texts)]
+        (tmp_path / "a.jsonl").write_text("".join(rows))
+        return dict(guess(tmp_path / "a.jsonl", kind or "").settings["columns"])
+
+    def order(n: int) -> dict[str, Any]:
+        return {"customer": "Ana", "items": [{"count": float(n + 2)}], "express": False, "paid_by": None}
+
+    extracted = {"input": "text", "output": "parsed"}
+    assert columns(lambda n, text: {"parsed": order(n)}) == extracted
+    assert columns(lambda n, text: {"parsed": json.dumps(order(n))}) == extracted
+    assert columns(lambda n, text: {"origin": {"by": "mail", "at": n}, "parsed": order(n)}, "extract") == extracted
+    for record in ({"by": "mail", "queue": "a1"}, {}):
+        assert columns(lambda n, text, record=record: {"origin": record}) == {"text": "text"}  # type: ignore[misc]
+    assert columns(lambda n, text: {"raw": {"message": text, "customer": "Ana"}}) == {"text": "text"}
+    assert columns(lambda n, text: {"metadata": {"customer": "Ana"}}) == {"text": "text"}
 
 
 FIELDS = [{"product": "lamp", "price": 2, "parts": [{"n": 1}]}, {"price": 2.5, "product": None, "late": True}]
