@@ -455,3 +455,15 @@ def test_invalid_cap_is_refused(max_usd: Any, tmp_path: Path) -> None:
         open_teacher("http://127.0.0.1:9", "x", store=tmp_path / "s.db", max_usd=max_usd),
     ):
         pass
+
+
+def test_answer_of_a_batch_that_costs_too_much_makes_requests_dearer() -> None:
+    """If an answer costs more than was reserved for it, each request in flight counts as much as that one, also if the
+    answer came from a batch: the next may cost as much."""
+
+    async def reserved_requests() -> list[bool]:
+        budget = Budget(Cost(), project_usd=1.0)
+        budget.charge(0.4, reserved=0.1)
+        return [await budget.reserve(0.1, lambda: True) for _ in range(2)]
+
+    assert asyncio.run(reserved_requests()) == [True, False]
