@@ -467,3 +467,18 @@ def test_answer_of_a_batch_that_costs_too_much_makes_requests_dearer() -> None:
         return [await budget.reserve(0.1, lambda: True) for _ in range(2)]
 
     assert asyncio.run(reserved_requests()) == [True, False]
+
+
+def test_correction_of_a_batch_counts_only_for_the_command_that_submitted_it() -> None:
+    """A batch turns out to cost more than was held for it. That counts under the cap of its own command, and not under
+    that of a later one."""
+
+    async def reserved_requests() -> list[bool]:
+        budget = Budget(Cost(), command_usd=1.0)
+        assert await budget.hold_first("own", [0.4], lambda: True) == 1
+        budget.correct("earlier", 5.0)
+        first = await budget.reserve(0.5, lambda: True)
+        budget.correct("own", 0.2)
+        return [first, await budget.reserve(0.05, lambda: True)]
+
+    assert asyncio.run(reserved_requests()) == [True, False]
