@@ -114,13 +114,14 @@ def test_command_has_its_own_cap(tmp_path: Path) -> None:
     bill = Bill(1, faults=False)
     with LoopbackTeacher(bill) as teacher, Store.open(f"sqlite:///{tmp_path / 's.db'}") as store:
         for number, command_usd in ((1, 0.5), (2, 0.5), (3, 5.0)):
-            name = "--max-usd" if number < 3 else "budget.max_usd"
+            name, before = "--max-usd" if number < 3 else "budget.max_usd", bill.usd
             store.capped(project_usd=1.2, command_usd=command_usd)
             outcomes = asyncio.run(spend(teacher.url, store, 40 * number))
             stops = [error for error in outcomes if isinstance(error, BudgetReached)]
             assert {stop.where for stop in stops} == {name}
             assert stops[0].exit_code == 12
             assert bill.usd <= (0.5 * number if number < 3 else 1.2)
+            assert number == 3 or bill.usd > before + 0.2, "a request costs at most 0.14"
         assert "continue" in (stops[0].fix or "")
 
 
