@@ -11,12 +11,16 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import cache, lru_cache
+from typing import TYPE_CHECKING
 
 from curate.gates.folding import CACHE_SIZE, fold, letter_runs, unaccented
 from curate.gates.number_forms import Number
 from curate.gates.phrases import Lexicon, lexicon, says, sections
 from curate.gates.phrases.search import longest_literal, matches, string_locator
 from curate.gates.words import cached_per_word, words
+
+if TYPE_CHECKING:
+    from unicode_rbnf import RbnfEngine
 
 _SPELT_OUT = (*range(2, 101), *range(200, 1000, 100), *range(1000, 10_000, 1000), 1500, 10_000, 100_000, 1_000_000)
 _ORDINALS = range(1, 32)
@@ -311,14 +315,24 @@ def _inflections(number: str, language: str) -> tuple[str, ...]:
 _SECOND_SCRIPT = {"sr": "sr_Latn"}  # languages with two scripts, whose table covers one
 
 
-def _numbers(language: str, *, ordinals: bool = True) -> Iterator[tuple[str, str]]:
-    from unicode_rbnf import FormatPurpose, RbnfEngine
-    from unicode_rbnf.engine import NoRuleForNumberError
+@cache
+def spelling_rules(language: str) -> RbnfEngine | None:
+    """Return the CLDR's rules for spelling out numbers, or None if it has none for this language. Reading them takes
+    much longer than spelling out a number."""
+    from unicode_rbnf import RbnfEngine
 
     try:
-        engine = RbnfEngine.for_language(language)
+        return RbnfEngine.for_language(language)
     except ValueError:
-        return  # the CLDR has no rules for this language
+        return None
+
+
+def _numbers(language: str, *, ordinals: bool = True) -> Iterator[tuple[str, str]]:
+    from unicode_rbnf import FormatPurpose
+    from unicode_rbnf.engine import NoRuleForNumberError
+
+    if (engine := spelling_rules(language)) is None:
+        return
     rules = ((_SPELT_OUT, FormatPurpose.CARDINAL), (_ORDINALS, FormatPurpose.ORDINAL))
     for numbers, purpose in rules if ordinals else rules[:1]:
         for number in numbers:

@@ -19,7 +19,7 @@ from math import isclose
 
 from curate.gates.folding import CACHE_SIZE, fold
 from curate.gates.number_forms import scale_powers
-from curate.gates.number_words import values_of_numeral, words_to_digits
+from curate.gates.number_words import spelling_rules, values_of_numeral, words_to_digits
 from curate.gates.numbers import digit_numbers, join_digit_groups, with_ascii_digits
 from curate.gates.phrases import words_of
 from curate.gates.phrases.lists import alternation
@@ -165,12 +165,11 @@ _TOKENS = re.compile(r"[^\W\d_]+|\d+|[^\w\s]")
 
 @lru_cache(maxsize=CACHE_SIZE)
 def _spelt(value: int, language: str) -> frozenset[tuple[str, ...]]:
-    from unicode_rbnf import FormatPurpose, RbnfEngine
+    from unicode_rbnf import FormatPurpose
     from unicode_rbnf.engine import NoRuleForNumberError
 
     texts = set[str]()
-    with suppress(ValueError):  # the CLDR has no rules for this language
-        engine = RbnfEngine.for_language(language)
+    if (engine := spelling_rules(language)) is not None:
         for purpose in (FormatPurpose.CARDINAL, FormatPurpose.ORDINAL, FormatPurpose.YEAR):
             with suppress(NoRuleForNumberError, ValueError):
                 texts.update(engine.format_number(value, purpose=purpose).text_by_ruleset.values())

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from unicode_rbnf import RbnfEngine
 
 from curate.gates import gates_for, judge_text
 from curate.gates.answers import values
+from curate.gates.readings import is_read_as
 from curate.gates.translations import translated
 from schemas.records import Generated, Sampling
 from schemas.spec import Spec
@@ -207,3 +209,13 @@ def test_a_translation_is_judged_in_its_own_language(tmp_path: Path) -> None:
     )
     assert judge_text(source, french, steps)["gate/language@8"].keep is True
     assert judge_text(source, spanish, steps)["gate/language@8"].keep is False
+
+
+def test_rules_for_numbers_in_words_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For each language: reading its rules takes longer than spelling out a number, and the first row of a project may
+    need a hundred numbers."""
+    read, for_language = list[str](), RbnfEngine.for_language
+    monkeypatch.setattr(RbnfEngine, "for_language", lambda language: read.append(language) or for_language(language))
+    assert is_read_as("sjey hundar", 7, "fo")
+    assert is_read_as("tríggir hundar", 3, "fo")
+    assert read.count("fo") <= 1  # not at all if another test has asked about this language

@@ -112,3 +112,9 @@ def test_length_differences_between_inputs_explain_nothing() -> None:
     """If length depends on the input and not on the candidate, length explains none of the score."""
     of_inputs = [[("x" * 10 * n, float(n)), ("y" * 10 * n, n + 1.0)] for n in range(1, 9)]
     assert LengthFit.of(of_inputs).r_squared == 0
+
+
+def test_fit_counts_only_inputs_with_several_candidates() -> None:
+    """A single candidate says nothing about length within its input, so it is not one of the rows of the fit."""
+    fit = LengthFit.of([[("alone", 1.0)], [("short", 1.0), ("much longer", 2.0)]])
+    assert (fit.rows, fit.inputs) == (2, 1)

@@ -199,13 +199,24 @@ def test_few_training_rows_are_warned_about() -> None:
 
 
 def test_a_source_can_name_the_split_of_its_seeds() -> None:
-    """`use` overrides the hash; a seed without it gets the split of its hash."""
+    """`use` overrides the hash and an earlier split; a seed without it gets the split of its hash."""
     settings = SplitSettings(test=0.5, validation=0.3)
     for n in range(20):
         plain = Seed(kind="input", text=f"seed {n}", source="a.jsonl:1")
         assert seed_split(plain, settings) == split_of(plain.id, settings)
         for split in SPLITS:
-            assert seed_split(plain.model_copy(update={"meta": {"use": split}}), settings) == split
+            for recorded in (None, *SPLITS):
+                named = plain.model_copy(update={"meta": {"use": split}, "split": recorded})
+                assert seed_split(named, settings) == split
+
+
+def test_named_split_of_a_seed_says_nothing_about_its_group() -> None:
+    """Another source's seeds of the same group are drawn as if that seed were not there."""
+    named = Seed(kind="input", text="named", source="s", meta={"group": "a" * 32, "use": "test"})
+    drawn = Seed(kind="input", text="drawn", source="t", meta={"group": "a" * 32})
+    assert [seed.split for seed in assign_splits([drawn], SplitSettings(test=0.0, validation=0.0), [named])] == [
+        "train"
+    ]
 
 
 def test_a_file_of_fresh_inputs_is_the_test_set() -> None:

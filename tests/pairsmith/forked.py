@@ -2,7 +2,8 @@
 command's time, and cost six CPU seconds for a model of one kilobyte.
 
 A server imports the product once and forks for each process. A forked process is like any other: it has its own folder,
-environment, streams, signals, session and exit code. Commands are requested with `run`; processes that the product
+environment, streams, signals, session and exit code. If the requesting process is killed, its connection closes, and
+the forked process is killed too. Commands are requested with `run`; processes that the product
 starts itself (jobs, embedded models) with `child_command`, whose program (`forked_child`) is a stand-in for the
 process. There are two servers for commands, used in turn, so that consecutive processes have different hash seeds as
 they normally would, and one for models, which are large. A process that needs another start-up environment
@@ -30,6 +31,7 @@ from functools import cache, partial
 from importlib import import_module, reload
 from pathlib import Path
 from runpy import run_module
+from typing import Any
 
 from schemas import failpoints
 from synth.embedded import process as embedded_process
@@ -197,51 +199,75 @@ def _serve(owner: str, kind: str, number: str) -> str:
         _import_models()
     embedded_process.child_command = partial(in_its_place, _server_address(owner, MODELS, "0"))  # if running
     gc.freeze()
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the processes in between
+    running: dict[int, tuple[int, socket.socket]] = {}  # pidfd -> the process and who waits for it
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(f"\0{_server_address(owner, kind, number)}")
         listening.listen()
         os.write(1, b"ready\n")
-        os.dup2(2, 1)  # a forked process may outlive the tests, which read this stream to its end
+        os.dup2(2, 1)  # a process that a forked one started may outlive the tests, which read this stream to its end
         while True:
-            ready, _, _ = select.select([listening.fileno(), 0], [], [])
-            if 0 in ready:
+            waiting = {connection: process for process, connection in running.values()}
+            ready, _, _ = select.select([0, listening, *running, *waiting], [], [])
+            if 0 in ready:  # the tests have ended
+                for process, _ in running.values():
+                    os.kill(process, signal.SIGKILL)
                 os._exit(0)
-            connection, _ = listening.accept()
-            if os.fork() == 0:
-                break
-            connection.close()
-    with connection:
-        return _become_the_process(connection, kind)
+            for one in ready:
+                if one in waiting:  # the requesting process was killed
+                    os.kill(waiting[one], signal.SIGKILL)
+            for ended in running.keys() & set(ready):
+                _report_end(ended, *running.pop(ended))
+            if listening in ready:
+                connection, _ = listening.accept()
+                if (request := _request(connection, kind)) is None:
+                    connection.close()
+                    continue
+                if (process := os.fork()) == 0:
+                    break
+                for stream in request["streams"]:
+                    os.close(stream)
+                with suppress(OSError):
+                    connection.sendall(f"{process}\n".encode())
+                running[os.pidfd_open(process)] = process, connection
+    for ended, (_, other) in running.items():
+        os.close(ended)
+        other.close()
+    connection.close()
+    return _become_the_process(request)
 
 
-def _become_the_process(connection: socket.socket, kind: str) -> str:
-    """Fork once more: this process reports the pid of the other, and how it ended. If the requesting process is killed,
-    its connection closes, and the other process is killed too."""
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    length, streams, _, _ = socket.recv_fds(connection, 8, 3)
+def _request(connection: socket.socket, kind: str) -> dict[str, Any] | None:
+    """The requested process, or None if it cannot be forked here or the requesting process was killed meanwhile."""
+    connection.settimeout(60)
+    streams: list[int] = []
     try:
-        request = json.loads(connection.makefile("rb").read(int.from_bytes(length, "big")))
-    except ValueError:  # the requesting process was killed while sending
-        os._exit(0)
-    if request["module"] != "pairsmith" and _fixed_vars(os.environ, kind) != _fixed_vars(request["environment"], kind):
-        os._exit(0)
-    process = os.fork()
-    if process:
-        for stream in streams:
-            os.close(stream)
-        ended = os.pidfd_open(process)
-        with suppress(OSError):
-            connection.sendall(f"{process}\n".encode())
-        if ended not in select.select([ended, connection], [], [])[0]:
-            os.kill(process, signal.SIGKILL)
-        _, status = os.waitpid(process, 0)
-        with suppress(OSError):
-            connection.sendall(f"{os.waitstatus_to_exitcode(status)}\n".encode())
-        os._exit(0)
+        length, streams, _, _ = socket.recv_fds(connection, 8, 3)
+        with connection.makefile("rb") as sent:
+            request: dict[str, Any] = json.loads(sent.read(int.from_bytes(length, "big")))
+    except (OSError, ValueError):
+        request = {}
+    if request.get("module") == "pairsmith" or (
+        request and _fixed_vars(os.environ, kind) == _fixed_vars(request["environment"], kind)
+    ):
+        return request | {"streams": streams}
+    for stream in streams:
+        os.close(stream)
+    return None
+
+
+def _report_end(ended: int, process: int, connection: socket.socket) -> None:
+    """Report how a process ended to the one that requested it."""
+    os.close(ended)
+    _, status = os.waitpid(process, 0)
+    with connection, suppress(OSError):
+        connection.sendall(f"{os.waitstatus_to_exitcode(status)}\n".encode())
+
+
+def _become_the_process(request: dict[str, Any]) -> str:
+    """Turn this process into the requested one; returns the module to run."""
     if request["leads"]:
         os.setsid()
-    for number, stream in enumerate(streams):
+    for number, stream in enumerate(request["streams"]):
         os.dup2(stream, number)
         os.close(stream)
     os.environ.clear()
@@ -255,11 +281,30 @@ def _become_the_process(connection: socket.socket, kind: str) -> str:
     return str(request["module"])
 
 
+def _end(code: int) -> None:
+    """End like an interpreter does, except that modules are not taken apart: that copies every page of the server's
+    memory that holds an object, and takes more CPU than most commands. If an output stream cannot be written, return,
+    so that the interpreter ends and reports it."""
+    threading._shutdown()  # type: ignore[attr-defined]  # waits for threads
+    atexit._run_exitfuncs()
+    gc.collect()  # resources left open are reported; the server's own objects are frozen and not traversed
+    with suppress(OSError, ValueError):
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        os._exit(code & 0xFF)
+
+
 if __name__ == "__main__":
     module = _serve(*sys.argv[1:])
-    if module == "pairsmith":
-        from pairsmith.cli import main
+    try:
+        if module == "pairsmith":
+            from pairsmith.cli import main
 
-        sys.exit(main())
-    sys.modules.pop(module, None)
-    run_module(module, run_name="__main__", alter_sys=True)
+            sys.exit(main())
+        sys.modules.pop(module, None)
+        run_module(module, run_name="__main__", alter_sys=True)
+        sys.exit()
+    except SystemExit as ended:
+        if isinstance(ended.code, int | None):
+            _end(ended.code or 0)
+        raise

@@ -71,6 +71,20 @@ def test_a_forked_process_is_like_a_started_one(tmp_path: Path) -> None:
     assert outputs[0] == outputs[1] == {"leads": True, "folder": str(tmp_path), "words": ["3", "a b"], "marked": "m"}
 
 
+def test_a_forked_process_ends_like_a_started_one(tmp_path: Path) -> None:
+    """Threads are waited for, functions registered for the exit are called, resources left open are noticed and output
+    is flushed. If nobody reads the output any more, the exit code says so."""
+    module, ends = "tests.pairsmith.process_end", []
+    for command in (child_command(module, "3"), forked.in_its_place(forked.address(forked.COMMANDS), module, "3")):
+        done = subprocess.run(command, cwd=tmp_path, env=_environment(), capture_output=True, text=True)
+        reading, writing = os.pipe()
+        os.close(reading)
+        unread = subprocess.run(command, cwd=tmp_path, env=_environment(), stdout=writing, stderr=subprocess.PIPE)
+        os.close(writing)
+        ends.append((done.returncode, done.stdout, unread.returncode, b"BrokenPipeError" in unread.stderr))
+    assert ends[0] == ends[1] == (3, "main\nthread\nat exit\nleft open\n", 120, True)
+
+
 @linux_only
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, forked_child.KILL])
 def test_signals_are_forwarded_to_the_forked_process(tmp_path: Path, number: signal.Signals) -> None:
@@ -78,8 +92,8 @@ def test_signals_are_forwarded_to_the_forked_process(tmp_path: Path, number: sig
     with started(forked_command("0"), tmp_path) as (process, facts):
         assert facts["pid"] != process.pid
         process.send_signal(number)
-        process.communicate()
-        assert process.returncode == -forked_child.FORWARDED[number]
+        # Its input stays open, otherwise it may end before the signal is forwarded.
+        assert process.wait(120) == -forked_child.FORWARDED[number]
         assert not Path(f"/proc/{facts['pid']}").exists()
 
 

@@ -150,6 +150,12 @@ def _difference(endpoint: Endpoint, name: str, roles: dict[str, Role], slug: str
     return None if answer.status_code in expected else f"{answer.status_code}, not {expected} {answer.text[:100]}"
 
 
+def test_owner_of_a_project_does_not_administer_the_service() -> None:
+    """That right is only held in all projects at once, whatever project it is asked about."""
+    assert allows({ALL: Role.owner}, Right.administer, MINE)
+    assert not allows({MINE: Role.owner}, Right.administer, MINE)
+
+
 def test_key_is_limited_by_its_role_and_its_owner() -> None:
     """A viewer's key for one project, created by an owner, can read that project and change nothing; an owner's key of
     a viewer gives no more than the viewer's rights."""

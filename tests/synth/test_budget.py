@@ -114,13 +114,14 @@ def test_command_has_its_own_cap(tmp_path: Path) -> None:
     bill = Bill(1, faults=False)
     with LoopbackTeacher(bill) as teacher, Store.open(f"sqlite:///{tmp_path / 's.db'}") as store:
         for number, command_usd in ((1, 0.5), (2, 0.5), (3, 5.0)):
-            name = "--max-usd" if number < 3 else "budget.max_usd"
+            name, before = "--max-usd" if number < 3 else "budget.max_usd", bill.usd
             store.capped(project_usd=1.2, command_usd=command_usd)
             outcomes = asyncio.run(spend(teacher.url, store, 40 * number))
             stops = [error for error in outcomes if isinstance(error, BudgetReached)]
             assert {stop.where for stop in stops} == {name}
             assert stops[0].exit_code == 12
             assert bill.usd <= (0.5 * number if number < 3 else 1.2)
+            assert number == 3 or bill.usd > before + 0.2, "a request costs at most 0.14"
         assert "continue" in (stops[0].fix or "")
 
 
@@ -455,3 +456,30 @@ def test_invalid_cap_is_refused(max_usd: Any, tmp_path: Path) -> None:
         open_teacher("http://127.0.0.1:9", "x", store=tmp_path / "s.db", max_usd=max_usd),
     ):
         pass
+
+
+def test_answer_of_a_batch_that_costs_too_much_makes_requests_dearer() -> None:
+    """If an answer costs more than was reserved for it, each request in flight counts as much as that one, also if the
+    answer came from a batch: the next may cost as much."""
+
+    async def reserved_requests() -> list[bool]:
+        budget = Budget(Cost(), project_usd=1.0)
+        budget.charge(0.4, reserved=0.1)
+        return [await budget.reserve(0.1, lambda: True) for _ in range(2)]
+
+    assert asyncio.run(reserved_requests()) == [True, False]
+
+
+def test_correction_of_a_batch_counts_only_for_the_command_that_submitted_it() -> None:
+    """A batch turns out to cost more than was held for it. That counts under the cap of its own command, and not under
+    that of a later one."""
+
+    async def reserved_requests() -> list[bool]:
+        budget = Budget(Cost(), command_usd=1.0)
+        assert await budget.hold_first("own", [0.4], lambda: True) == 1
+        budget.correct("earlier", 5.0)
+        first = await budget.reserve(0.5, lambda: True)
+        budget.correct("own", 0.2)
+        return [first, await budget.reserve(0.05, lambda: True)]
+
+    assert asyncio.run(reserved_requests()) == [True, False]

@@ -342,12 +342,12 @@ def test_price_that_depends_on_the_hour_is_that_of_the_answer(tmp_path: Path) ->
     partly = prices_of(deepseek.model_copy(update={"usd_per_million_prompt_tokens": 1.0}), lambda: at[0])
     assert prices is not None
     assert partly is not None
-    cheap, mixed = prices.usd(MANY), partly.usd(MANY)
+    cheap, mixed, dear = prices.usd(MANY), partly.usd(MANY), partly.usd(MANY, highest=True)
     assert cheap is not None
     assert prices.usd(MANY, highest=True) == pytest.approx(2 * cheap)
     at[0] += timedelta(hours=2)
     assert prices.usd(MANY) == prices.usd(MANY, highest=True) == pytest.approx(2 * cheap)
-    assert partly.usd(MANY) == partly.usd(MANY, highest=True) != mixed
+    assert partly.usd(MANY) == partly.usd(MANY, highest=True) == dear != mixed
     assert "by the hour" in prices.source
     usual = prices_of(teacher_at("https://api.openai.com/v1", "gpt-5"))
     assert usual is not None
