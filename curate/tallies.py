@@ -19,9 +19,10 @@ def tally(pool: Pool) -> dict[str, Json]:
     """Map each step to the numbers of pairs that it kept, flagged, rejected or could not judge. Pairs without a verdict
     are not counted.
 
-    For a gate also `alone`, the number of pairs that no other gate rejects, and `shown`, the ids of five of them drawn
-    at random.
+    For a gate also `alone`, the number of pairs that no other gate rejects and no reviewer has decided, and `shown`,
+    the ids of five of them drawn at random.
     """
+    decided = {decision.review.pair_id for decision in pool.decisions() if decision.verdict != "undecided"}
     gates = [keep for step, _, keep in pool.opinions_by_step() if step.by.startswith("gate/")]
     rejections = np.sum([keep == FALSE for keep in gates], axis=0) if gates else np.zeros(len(pool), int)
     counts: dict[str, Json] = {}
@@ -30,7 +31,8 @@ def tally(pool: Pool) -> dict[str, Json]:
         numbers: Json = {name: int(np.sum(keep == value)) for name, value in names}
         counts[step.by] = numbers | {"flagged": len(opinions.flags)}
         if step.by.startswith("gate/") and numbers["rejected"]:
-            alone = pool.pair_ids(np.flatnonzero((keep == FALSE) & (rejections == 1)))
+            only_here = pool.pair_ids(np.flatnonzero((keep == FALSE) & (rejections == 1)))
+            alone = [id_ for id_ in only_here if id_ not in decided]
             counts[step.by] |= {"alone": len(alone), "shown": at_random(alone, "alone")[:_EXAMPLES]}
     return counts
 

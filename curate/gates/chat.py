@@ -54,12 +54,12 @@ def preamble(
     """The text stands alone: no refusal, no chat before or after it, no label, no chat template markers.
 
     A phrase that the other side or the house style contains as well does not count. A refusal counts if it is about
-    writing the text, makes up the whole text, or mentions an AI. In a reply, a bare refusal that does not speak of help
-    or requests (`Sorry, I can't.`) is only flagged. So is anything that may just as well be the end of a reply
-    (`Would you like me to add ...?`). A label (`Output:`) counts only at the very start, and not if the task mentions a
-    dialogue or a report or asks for YAML, or if other labels follow. In a translation, nothing counts that its source
-    says too. Not covered: chat in other words; a polite sentence that fits a reply as well (`Let me know if ...`); in a
-    language without a table, everything but chat template markers and reasoning markers.
+    writing the text or makes up the whole text. A text that calls itself an AI is only flagged. So are, in a reply, a
+    bare refusal that does not speak of help or requests (`Sorry, I can't.`), and anything that may just as well be the
+    end of a reply (`Would you like me to add ...?`). A label (`Output:`) counts only at the very start, and not if the
+    task mentions a dialogue or a report or asks for YAML, or if other labels follow. In a translation, nothing counts
+    that its source says too. Not covered: chat in other words; a polite sentence that fits a reply as well (`Let me
+    know if ...`); in a language without a table, everything but chat template markers and reasoning markers.
     """
     judgement = _chat(pair, style, language, input_language, kind)
     if judgement.reason.detail.endswith(":\u201d") and begins_with_key(style, pair.output):

@@ -247,7 +247,8 @@ def empty_statement(text: str, other: str, language: str) -> str:
 
 
 def is_bare_refusal(text: str, language: str) -> bool:
-    """Whether a folded text only says that its writer cannot do it, with an apology or a word of help (`declining`).
+    """Whether a folded text only says that its writer, perhaps an AI, cannot do it, with an apology or a word of help
+    (`declining`).
 
     A text that says what cannot be done, why, or what is possible has a word that is in none of the lists.
     """
@@ -256,7 +257,7 @@ def is_bare_refusal(text: str, language: str) -> bool:
         if not able or not says(code, "declining", text):
             continue
         left = text
-        for name in ("unable", "able", "declining", "vague", "denial"):
+        for name in ("self_ai", "ai_self", "unable", "able", "declining", "vague", "denial"):
             left = list_pattern(code, name).sub(" ", left)
         if not any(map(str.isalnum, left)):
             return True

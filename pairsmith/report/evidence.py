@@ -79,8 +79,8 @@ class Scorer:
 class StepTally:
     """The verdict counts of one curation step. A row may be rejected by several steps.
 
-    For a gate, `alone` is the number of rows that no other gate rejects, and `shown` are some of them; `key` is the
-    setting of the gate.
+    For a gate, `alone` is the number of rows that no other gate rejects and no reviewer has decided, and `shown` are
+    some of them; `key` is the setting of the gate.
     """
 
     name: str

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from typing import Literal
 
 import pytest
 
@@ -14,6 +15,7 @@ from curate.review.sampling import SamplingRow, targets
 from curate.steps import best, duplicates, each, named, scored
 from curate.tallies import spec_key_of_gate, tally
 from schemas.records import Imported, Pair
+from schemas.reviews import Review
 from schemas.step_names import By
 
 OUTPUTS = ("good one", "odd one", "bad and odd", "bad", "odd two")
@@ -113,6 +115,17 @@ def test_rows_rejected_by_one_gate_alone_are_counted_and_shown() -> None:
     assert spec_key_of_gate("gate/length@2") == "curate.gates.length"
     assert spec_key_of_gate("gate/must:ar_flag@1") == "curate.gates.must"
     assert spec_key_of_gate("gate/label@1") == "task.labels"
+
+
+@pytest.mark.parametrize("decision", ["accept", "reject"])
+def test_row_that_reviewers_decided_is_not_up_to_a_gate(decision: Literal["accept", "reject"]) -> None:
+    """Another setting of the gate would not change it, so it is not among the rows that the gate alone rejects."""
+    decided = next(pair for pair in pairs() if pair.output == "odd one")
+    review = Review(pair_id=decided.id, reviewer="ann", decision=decision)
+    pool = asyncio.run(curate(Pool.of(pairs(), [review]), [each(gate("odd"))]))
+    counts = tally(pool)["gate/odd@1"]
+    assert (counts["rejected"], counts["alone"]) == (3, 2)
+    assert decided.id not in counts["shown"]
 
 
 def test_flagged_rows_are_sampled_for_review() -> None:

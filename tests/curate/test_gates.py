@@ -305,6 +305,8 @@ def test_label_at_the_start_is_a_leak_unless_the_task_uses_labels(label: str) ->
         ("I'm sorry, but I can't assist with that request.", "refusal"),
         ("I can't write this message for you.", "refusal"),
         ("I'm not able to generate such a description.", "refusal"),
+        ("As an AI language model, I cannot help with that.", "refusal"),
+        ("I'm sorry, but as an AI, I'm unable to assist with this request.", "refusal"),
     ],
 )
 def test_refusal_is_distinguished_from_customer_service(text: str, expected: str) -> None:

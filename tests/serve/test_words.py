@@ -12,7 +12,7 @@ import pytest
 
 from pairsmith.plan import PlannedStage, plan
 from pairsmith.serve.job import Job, JobOptions, State
-from pairsmith.serve.pages import training, words
+from pairsmith.serve.pages import review, training, words
 from pairsmith.serve.pages.figures import Snapshot, continue_action, displayed_run, job_progress, stage_lines
 from pairsmith.serve.pages.page_terms import _PHRASES, on_page
 from pairsmith.serve.pages.run import _figures, _final_figures, _reasons, _rows_in_progress, _spent_and_cap
@@ -41,6 +41,15 @@ def test_training_heading_shows_the_loss_of_its_adapter() -> None:
     snapshot = Snapshot("a", Project(Path(), SPEC), None, (), (), ())
     heading = training._heading(snapshot, result, [Artifact(id="a", kind="adapter", path="adapters/a")])
     assert heading.endswith("validation loss went from 0.50 to 0.75.")
+
+
+def test_rate_of_rejected_rows_is_not_attributed_to_gates() -> None:
+    """Of 120 rows, 95 pass the gates and 90 are rejected: most of these by selection and duplicates."""
+    rate = {"value": 0.25, "low": 0.1, "high": 0.5, "confidence": 0.95, "rows": 4, "population": 90}
+    status = {"acceptance_rate": None, "trained_acceptance_rate": None, "missed_acceptance_rate": rate}
+    assert [(name, of) for name, _, of in review._rates(status)] == [
+        ("rows that the programs rejected", "4 of 90 rows decided")
+    ]
 
 
 @pytest.mark.parametrize(("stage", "shown"), [("train", "5"), ("split", None)])

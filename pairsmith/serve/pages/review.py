@@ -168,7 +168,7 @@ def _rates(status: dict[str, Any]) -> list[tuple[str, Interval, str]]:
     named = (
         ("rows that passed the gates", status["acceptance_rate"]),
         ("rows selected for training", status["trained_acceptance_rate"]),
-        ("rows rejected by gates", status["missed_acceptance_rate"]),
+        ("rows that the programs rejected", status["missed_acceptance_rate"]),
     )
     rates = []
     for name, r in named:
