@@ -127,6 +127,26 @@ def test_a_refusal_may_be_the_text_that_was_asked_for(language: str, style: str,
     assert "preamble" in flags_of("free", "Customers wrote about our refusal. Sum up.", "late, cold, rude", english)
 
 
+@pytest.mark.parametrize(
+    ("language", "style", "text"),
+    [
+        ("en", "Write a polite refusal.", "I can't write that text for you."),
+        ("en", "Write a polite refusal.", "I'm sorry, but I can't write this refusal. It goes against my guidelines."),
+        ("es", "Escribe una negativa amable.", "Lo siento, pero no puedo escribir ese texto."),
+        ("it", "Scrivi un rifiuto cortese.", "Mi dispiace, ma non posso scrivere questo testo."),
+        ("ru", "Напиши вежливый отказ.", "Извините, я не могу написать этот текст."),
+        ("ja", "断りの一文を書いてください。", "申し訳ありませんが、その文章を作成することはできません。"),
+        ("ko", "정중한 거절 문장을 써 주세요.", "죄송하지만 그 문장을 작성할 수 없습니다."),
+        ("pl", "Napisz uprzejmą odmowę.", "Przykro mi, ale nie mogę napisać tego tekstu."),
+        ("nl", "Schrijf een beleefde afwijzing.", "Sorry, maar ik kan deze tekst niet schrijven."),
+    ],
+)
+def test_a_model_that_refuses_to_write_a_refusal_is_rejected(language: str, style: str, text: str) -> None:
+    """Where a refusal is the text to write, one that turns the writing down is the model's own."""
+    row = {"kind": "free", "language": language, "style": style, "input": "19:30", "output": text}
+    assert "preamble" in outcome_of(row).rejecting
+
+
 def test_a_text_breaks_off_where_the_style_says_so() -> None:
     """An opening that is to break off in the middle of a sentence is not rejected as cut; any other one is."""
     text = "Every night the cat climbed the ninety steps. One evening the lamp stayed dark, and at the top she saw that"
