@@ -6,7 +6,6 @@ beside_style(gate, "Give 3 examples. Sign as Tom Hale.", "en") does not object t
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from functools import lru_cache, partial
 from itertools import takewhile
 
@@ -50,30 +49,35 @@ def _without_examples(style: str, languages: tuple[str, ...]) -> str:
 
 
 _CLAUSE = re.compile(r"[\s\S]+?(?:[.!?;:,]+(?=\s|\Z)|\n|[\u3002\uff01\uff1f\uff1b\uff0c\u3001]|\Z)")
-_example = word_pattern(r"(?<!\w){examples_named}[^\n.!?:\uff1a]{0,30}[:\uff1a][^\n]*", re.IGNORECASE)
+_example = word_pattern(r"(?<!\w){examples_named}(?:\s[^\n.!?:\uff1a]{0,30})?[:\uff1a][^\n]*", re.IGNORECASE)
 
 
 def _without_other_numbers(style: str, text: str, languages: tuple[str, ...]) -> str:
     """Return a style without the numbers that stand among other words in a text."""
+    if not (in_style := _numbers(style, languages)):
+        return style
     near_in_text: dict[str, set[str]] = {}
     for number, _, near in _numbers(text, languages):
         near_in_text.setdefault(number, set()).update(near)
-    for number, (start, end), near in reversed(list(_numbers(style, languages))):
+    for number, (start, end), near in reversed(in_style):
         if near_in_text.get(number, set()).isdisjoint(near):
             style = f"{style[:start]} {style[end:]}"
     return style
 
 
-def _numbers(text: str, languages: tuple[str, ...]) -> Iterable[tuple[str, tuple[int, int], frozenset[str]]]:
-    """Yield each number below 1000 that is no part of a longer one, its place, and the words near it."""
+@lru_cache(maxsize=CACHE_SIZE)
+def _numbers(text: str, languages: tuple[str, ...]) -> tuple[tuple[str, tuple[int, int], frozenset[str]], ...]:
+    """Return each number below 1000 that is no part of a longer one, its place, and the words near it."""
     codes = dict.fromkeys((*languages, "en"))
     tokens = [(_value(token[0], languages), token) for token in _TOKEN.finditer(text)]
     tokens = [(value, token) for value, token in tokens if not any(value in lexicon(code).stop for code in codes)]
+    numbers = []
     for at, (value, token) in enumerate(tokens):
         if value.isdecimal() and len(value) < _LONG_NUMBER and not _in_longer_number(text, *token.span()):
             before = takewhile(_is_word, (word for word, _ in reversed(tokens[max(0, at - _NEAR) : at])))
             behind = takewhile(_is_word, (word for word, _ in tokens[at + 1 : at + 1 + _NEAR]))
-            yield value, token.span(), frozenset(word[:_ROOT_LETTERS] for word in (*before, *behind))
+            numbers.append((value, token.span(), frozenset(word[:_ROOT_LETTERS] for word in (*before, *behind))))
+    return tuple(numbers)
 
 
 def _value(token: str, languages: tuple[str, ...]) -> str:
