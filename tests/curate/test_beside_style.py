@@ -77,6 +77,12 @@ def test_a_number_of_examples_is_no_fact(language: str, style: str, given: str, 
             "Vuelve la lámpara, con tres años de garantía.",
         ),
         (
+            "ko",
+            "예의 바르게 답하세요: 끝에 02-555-0199를 쓰세요.",
+            "램프 재입고",
+            "램프가 재입고되었습니다. 02-555-0199",
+        ),
+        (
             "ja",
             "営業時間は9時から17時までと書いてください。",
             "ランプ入荷",
