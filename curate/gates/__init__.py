@@ -25,13 +25,13 @@ from curate.gate_versions import VERSIONS
 from curate.gates.answers import YEAR, generated_input, label, values
 from curate.gates.chat import answered, injection, preamble, thinking, toxic
 from curate.gates.contacts import contacts
-from curate.gates.content import lost_content, without_length_request
+from curate.gates.content import lost_content
 from curate.gates.damage import broken_json, cut, encoding, fenced
 from curate.gates.facts import invented, swapped
 from curate.gates.form import echo, length, repetition
 from curate.gates.instructed import instructed
 from curate.gates.json_schema import json_schema
-from curate.gates.judgement import Gate, GateStep, Judgement, beside_style, flagged, on_shortened, run_gate
+from curate.gates.judgement import Gate, GateStep, Judgement, flagged, on_shortened, run_gate
 from curate.gates.language import check_language, is_known, language, mixed_language
 from curate.gates.limits import limits
 from curate.gates.names import invented_name
@@ -41,6 +41,7 @@ from curate.gates.personal import WORDS, pii
 from curate.gates.phrases import phrases
 from curate.gates.placeholder import placeholder
 from curate.gates.scripts import in_one_script, in_simplified, table_code
+from curate.gates.style_facts import beside_style
 from curate.gates.sums import sums
 from curate.gates.translations import translated
 from curate.gates.user import user_gate
@@ -128,8 +129,8 @@ def gates_for(
             known = {key: task_values[key] for key in needs}
             bound: Gate = partial(gate, **known)
             if name in _BESIDE_STYLE:
-                known["style"] = without_length_request(style, input_code)
-                bound = beside_style(bound, known["style"])
+                known["style"] = style
+                bound = beside_style(bound, style, input_code, code)
             # `repetition` detects a loop by its length, so it needs the whole text.
             wrapped = bound if name == "repetition" else on_shortened(bound)
             if name != "encoding":

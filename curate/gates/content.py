@@ -48,7 +48,7 @@ def _length_request(language: str) -> re.Pattern[str]:
     return re.compile(rf"(?<!\w)(?:\d+{'|' + spelt if spelt else ''})[ -]?(?:{units})", re.IGNORECASE)
 
 
-def without_length_request(text: str, language: str) -> str:
+def _without_length_request(text: str, language: str) -> str:
     may_say = not text.isascii() or any(says(code, "of_text", fold(text)) for code in dict.fromkeys((language, "en")))
     return _length_request(language).sub(" ", text) if may_say else text
 
@@ -75,7 +75,7 @@ def lost_content(pair: Pair, language: str = "en", style: str = "") -> Judgement
     shorter = count_words(pair.output) < count_words(pair.input)
     asked = shorter and _asks_for_less(fold(style), language)
     summary = asked or is_summary(pair)
-    lost = [] if summary else _lost_numbers(without_length_request(pair.input, language), pair.output, language)
+    lost = [] if summary else _lost_numbers(_without_length_request(pair.input, language), pair.output, language)
     if lost:
         missing = ", ".join(map(quote, lost))
         return rejected("lost_number", f"the input says {missing}, the output does not")

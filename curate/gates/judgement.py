@@ -97,19 +97,6 @@ def _shortened_pair(pair: Pair) -> Pair:
     return short or pair
 
 
-def beside_style(gate: Gate, style: str) -> Gate:
-    """Return `gate` as one that treats the style as part of the input: `end with our hotline, 0800 555 0199`."""
-    return partial(_judge_beside_style, gate, style) if style.strip() else gate
-
-
-def _judge_beside_style(gate: Gate, style: str, pair: Pair) -> Judgement:
-    judgement = gate(pair)
-    if judgement.keep is not False:
-        return judgement
-    beside = gate(pair.model_copy(update={"input": f"{pair.input}\n{style}"}))
-    return beside if beside.keep else judgement
-
-
 def run_gate(step: GateStep, pair: Pair) -> Judgement:
     """Run a gate on a pair.
 

@@ -15,12 +15,13 @@ from functools import partial
 from curate.gates.coverage import has_known_stop_words, roots
 from curate.gates.facts import invented, numbers_at_other_words
 from curate.gates.folding import fold
-from curate.gates.judgement import Judgement, beside_style, passed, quote, rejected
+from curate.gates.judgement import Judgement, passed, quote, rejected
 from curate.gates.limits import limits
 from curate.gates.names import invented_name, unknown_name, unknown_signer
 from curate.gates.numbers import NumberMentions, digit_numbers
 from curate.gates.phrases.word_patterns import demands, word_pattern
 from curate.gates.promises import invented_price, invented_promise, invented_street
+from curate.gates.style_facts import beside_style
 from curate.gates.words import count_words
 from curate.gates.yes_or_no import opposite_answer
 from schemas.records import Pair
@@ -54,9 +55,10 @@ def kept_facts(
         return passed("the message notes no facts")
     noted = pair.model_copy(update={"input": facts})
     unsigned = pair.model_copy(update={"output": _SIGNED.sub("", pair.output.rstrip())})
+    spoken = (input_language or language, language)
     judgements = (
-        beside_style(partial(invented, language=language, input_language=input_language), style)(pair),
-        beside_style(partial(invented_name, language=language), style)(unsigned),
+        beside_style(partial(invented, language=language, input_language=input_language), style, *spoken)(pair),
+        beside_style(partial(invented_name, language=language), style, *spoken)(unsigned),
         limits(noted, language, input_language),
     )
     if differing := next((one for one in judgements if not one.keep and one.reason.code != "lost_question"), None):

@@ -36,12 +36,18 @@ def asks_to_refuse(folded: tuple[str, str, str], reference: str, language: str, 
 
 
 def is_wanted_refusal(text: str, other: str, style: str, language: str, kind: str) -> bool:
-    """Whether a refusal in an answer may be wanted: its style tells the model to turn some requests down.
+    """Whether a refusal in an answer may be wanted: its style tells the model to turn some requests down, or asks for a
+    refusal as the text.
 
-    Not if the text speaks of an AI and neither the request nor the style does.
+    Not if the text speaks of an AI and neither the request nor the style does; nor, where the refusal is the text, if
+    it refuses to write it: `I cannot write this`.
     """
-    if kind not in ("reply", "free") or not (_turns_down(style, language) or _asks_for_refusal(style)):
+    if kind not in ("reply", "free"):
         return False
+    if not _turns_down(style, language):
+        refuses_writing = says("any", "of_producing", text) and not says("any", "of_producing", other)
+        if refuses_writing or not _asks_for_refusal(style):
+            return False
     return not says("any", "ai", text) or bool(says("any", "ai", f"{other}\n{style}"))
 
 

@@ -15,14 +15,16 @@ from curate.gates.phrases.word_patterns import word_pattern
 
 
 def answered_question(given: str, text: str, language: str) -> str:
-    """Return the yes or no that a text begins with, if its input asks something and says neither; or ''."""
+    """Return the yes or no that a text without a question begins with, if its input asks something and says neither;
+    or ''. A clause of the input says it at its start or end: `no, full`, `tell them no`."""
     answer = _leading(fold(text))
-    if not answer:
+    if not answer or ASKS.search(text):
         return ""
     asked = fold(given)
     asks = ASKS.search(asked) or begins_like_question(asked) or says(language, "asked", asked)
     asks = asks or says_one(language, "ask_for", asked[:_START])
-    return answer[1] if asks and not any(map(_leading, _CLAUSE_END.split(asked))) else ""
+    clauses = _CLAUSE_END.split(asked)
+    return answer[1] if asks and not any(_leading(one) or _ended().search(one) for one in clauses) else ""
 
 
 _CLAUSE_END = re.compile(r"[^\w\s'\u2019-]+")
@@ -45,3 +47,4 @@ _begun = word_pattern(
     r"\W*(?:(?P<yes>{yes_first})|(?P<no>{no_first}))"
     r"(?=\s*(?:[,.;:!)\u2013\u2014\u3001\u3002\uff0c\uff01\u060c\u0964-]|\Z))"
 )
+_ended = word_pattern(r"(?<!\w)(?:{yes_first|no_first})\s*\Z")

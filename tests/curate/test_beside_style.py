@@ -34,10 +34,71 @@ def test_what_the_style_says_is_not_invented(style: str, text: str) -> None:
     assert flags_of("rewrite", "Write it well.", "lamp back in stock", text) & {"contacts", "invented", "invented_name"}
 
 
-def test_a_requested_length_is_no_fact() -> None:
-    """A number of words in the style does not excuse the same number in a text."""
-    text = "The lamp is back in stock, with 60 new shades."
-    assert "invented" in flags_of("rewrite", "At most 60 words.", "lamp back in stock, with new shades", text)
+@pytest.mark.parametrize(
+    ("language", "style", "given", "text"),
+    [
+        ("en", "At most 60 words.", "lamp back in stock, with new shades", "The lamp is back, with 60 new shades."),
+        ("en", "Give 3 examples.", "The course lasts a few months.", "The course lasts three months."),
+        ("en", "Give three examples.", "The course lasts a few months.", "The course lasts 3 months."),
+        ("sv", "Högst 30 ord.", "Cykeln är lätt och stark.", "Cykeln väger 30 kilo och är stark."),
+        ("zh", "不超过50字。", "这家店卖很多种茶。", "这家店卖50种茶。"),
+        ("ja", "3文以内で書いてください。", "会議は長かった", "会議は3時間かかりました。"),
+        ("en", "Warm. Example: 'Ann will call within 3 days.'", "Somebody will call.", "Ann will call within 3 days."),
+        (
+            "en",
+            "Never mention Veltron or its 19.99.",
+            "our plan is cheap",
+            "Our plan is cheaper than Veltron's at 19.99.",
+        ),
+        ("de", "Nenne keine Preise über 50 Euro.", "Das Zelt ist günstig.", "Das Zelt kostet 50 Euro."),
+    ],
+)
+def test_a_number_of_examples_is_no_fact(language: str, style: str, given: str, text: str) -> None:
+    """How much to write, an example of an output and what the style rules out excuse no number of a text."""
+    assert "invented" in flags_of("rewrite", style, given, text, language)
+
+
+@pytest.mark.parametrize(
+    ("language", "style", "given", "text"),
+    [
+        ("en", "Mention the 14-day return period.", "shirt too small", "The shirt is too small; return it in 14 days."),
+        ("en", "Don't forget our hotline, 0800 555 0199.", "lamp back", "The lamp is back. Call 0800-555-0199."),
+        ("en", "No emojis, and sign as Helen Marsh.", "lamp back", "The lamp is back.\n\nHelen Marsh"),
+        (
+            "de",
+            "Geöffnet: 9 bis 17 Uhr.",
+            "lampe wieder da",
+            "Die Lampe ist wieder da. Geöffnet zwischen 9 und 17 Uhr.",
+        ),
+        (
+            "es",
+            "Di que hay tres años de garantía.",
+            "vuelve la lámpara",
+            "Vuelve la lámpara, con tres años de garantía.",
+        ),
+        (
+            "ko",
+            "예의 바르게 답하세요: 끝에 02-555-0199를 쓰세요.",
+            "램프 재입고",
+            "램프가 재입고되었습니다. 02-555-0199",
+        ),
+        (
+            "ja",
+            "営業時間は9時から17時までと書いてください。",
+            "ランプ入荷",
+            "ランプが入荷しました。営業時間は9時〜17時です。",
+        ),
+    ],
+)
+def test_a_number_among_the_words_of_the_style_is_known(language: str, style: str, given: str, text: str) -> None:
+    """Other words around it, or a denial of something else, do not make it an invention."""
+    assert not flags_of("rewrite", style, given, text, language) & {"invented", "contacts", "invented_name"}
+
+
+def test_numbers_of_the_style_are_weighed_in_a_reply_with_facts_too() -> None:
+    """The gate for noted facts reads the style like the others."""
+    given = "How long is the course?\n(a few months)"
+    assert "facts" in flags_of("reply", "At most 60 words, 3 examples.", given, "The course lasts 3 months.")
 
 
 def test_facts_noted_in_a_message_and_in_the_style_are_both_known() -> None:
@@ -70,6 +131,26 @@ def test_a_refusal_may_be_the_text_that_was_asked_for(language: str, style: str,
     assert "preamble" not in flags_of("free", style, "19:30", text, language)
     english = "I'm sorry, but I can't help you with that."
     assert "preamble" in flags_of("free", "Customers wrote about our refusal. Sum up.", "late, cold, rude", english)
+
+
+@pytest.mark.parametrize(
+    ("language", "style", "text"),
+    [
+        ("en", "Write a polite refusal.", "I can't write that text for you."),
+        ("en", "Write a polite refusal.", "I'm sorry, but I can't write this refusal. It goes against my guidelines."),
+        ("es", "Escribe una negativa amable.", "Lo siento, pero no puedo escribir ese texto."),
+        ("it", "Scrivi un rifiuto cortese.", "Mi dispiace, ma non posso scrivere questo testo."),
+        ("ru", "Напиши вежливый отказ.", "Извините, я не могу написать этот текст."),
+        ("ja", "断りの一文を書いてください。", "申し訳ありませんが、その文章を作成することはできません。"),
+        ("ko", "정중한 거절 문장을 써 주세요.", "죄송하지만 그 문장을 작성할 수 없습니다."),
+        ("pl", "Napisz uprzejmą odmowę.", "Przykro mi, ale nie mogę napisać tego tekstu."),
+        ("nl", "Schrijf een beleefde afwijzing.", "Sorry, maar ik kan deze tekst niet schrijven."),
+    ],
+)
+def test_a_model_that_refuses_to_write_a_refusal_is_rejected(language: str, style: str, text: str) -> None:
+    """Where a refusal is the text to write, one that turns the writing down is the model's own."""
+    row = {"kind": "free", "language": language, "style": style, "input": "19:30", "output": text}
+    assert "preamble" in outcome_of(row).rejecting
 
 
 def test_a_text_breaks_off_where_the_style_says_so() -> None:
