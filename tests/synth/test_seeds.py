@@ -499,9 +499,9 @@ def test_unknown_extension_asks_for_the_format(tmp_path, write):
             r"is a web page.*download it again",
         ),
         ("s.jsonl", b"<html><body>\nSign in\n</body></html>\n", r"is a web page"),
-        ("s.txt", b"\n \n<!doctype html>\n<html>\nSign in\n</html>\n", r"is a web page"),
+        ("s.csv", b"\n \n<!doctype html>\n<html>\nSign in\n</html>\n", r"is a web page"),
         (
-            "s.txt",
+            "s.csv",
             b'<!DOCTYPE html PUBLIC "-//W3C//DTD XHTML 1.0 Strict//EN"\n  "http://www.w3.org">\n',
             r"is a web page",
         ),
