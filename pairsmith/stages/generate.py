@@ -215,7 +215,8 @@ def summary(outcome: GenerateOutcome) -> list[tuple[str, str]]:
     lines = list(zip(("failed", *[""] * len(failures)), failures, strict=False))
     if outcome.passed_over:
         rows = counted(outcome.passed_over, "of these rows is", "of these rows are")
-        lines.append(("earlier", f"{rows} of earlier runs, and this one ended before them; `pairsmith curate` judges all"))
+        earlier = f"{rows} of earlier runs, and this one ended before them; `pairsmith curate` judges all"
+        lines.append(("earlier", earlier))
     if outcome.cut_prompts:
         cut = f"the server seems to have truncated {outcome.cut_prompts:,} prompts: raise its context length"
         lines.append(("warning", f"{cut} (Ollama: OLLAMA_CONTEXT_LENGTH, or PARAMETER num_ctx in a Modelfile)"))
