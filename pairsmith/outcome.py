@@ -121,7 +121,7 @@ class GenerateOutcome(StageOutcome):
     the number of `rows`, the place of the `first`). The remaining fields come from the ledger: retries, prompts that a
     server seems to have truncated, endpoints that were abandoned with their last failure, teachers that answered with
     several models and the answers of each, and directions that missed their target of accepted rows with the number
-    reached. `passed_over`: rows of earlier runs that are counted, but were not needed to reach a target.
+    reached. `passed_over`: rows of earlier runs that are counted, although this one ended before them.
     """
 
     seeds: Mapping[str, int] = field(default_factory=dict)

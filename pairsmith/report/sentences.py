@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import NamedTuple
 
-from curate.preferences import without_in_words
 from curate.review.status import in_words
 from curate.similarity.overlap import FEW
 from pairsmith.report import proof
@@ -201,6 +200,8 @@ def kind_of_loss(objective: str) -> str:
 
 def training_facts(training: TrainResult, without_preference: Mapping[str, int] = {}) -> list[tuple[str, str]]:
     """Facts about the adapter's training, with the rows that gave no preference to train on."""
+    from curate.preferences import without_in_words  # loads the pool and numpy
+
     s, layers = training.settings.last_stage, training.four_bit_layers
     objective = "" if s.objective == "sft" else f"{s.objective} (beta {s.beta:g}), "
     four_bit = f", {counted(layers, 'layer', 'layers')} in 4 bits" if layers else ""

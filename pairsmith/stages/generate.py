@@ -148,7 +148,7 @@ def _outcome_if_complete(project: Project, store: Store, inputs: plan.Inputs) ->
     if store.count_candidates(outcome.fingerprints.values()) != rows:
         return None
     nothing = GenerateOutcome(**inputs._asdict())
-    kept = ("counts", "seeds", "shortages", "seed_problems", "fingerprints", "artifact_id")
+    kept = ("counts", "seeds", "shortages", "seed_problems", "fingerprints", "artifact_id", "missed", "passed_over")
     return replace(nothing, pairs_kept=rows, costs=(), **{name: getattr(outcome, name) for name in kept})
 
 
@@ -215,7 +215,8 @@ def summary(outcome: GenerateOutcome) -> list[tuple[str, str]]:
     lines = list(zip(("failed", *[""] * len(failures)), failures, strict=False))
     if outcome.passed_over:
         rows = counted(outcome.passed_over, "of these rows is", "of these rows are")
-        lines.append(("earlier", f"{rows} of earlier runs, not needed for the target; `pairsmith curate` judges all"))
+        earlier = f"{rows} of earlier runs, and this one ended before them; `pairsmith curate` judges all"
+        lines.append(("earlier", earlier))
     if outcome.cut_prompts:
         cut = f"the server seems to have truncated {outcome.cut_prompts:,} prompts: raise its context length"
         lines.append(("warning", f"{cut} (Ollama: OLLAMA_CONTEXT_LENGTH, or PARAMETER num_ctx in a Modelfile)"))

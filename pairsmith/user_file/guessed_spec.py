@@ -20,9 +20,10 @@ _DEFAULT_TOKENS = 512  # default limit of an answer, in tokens
 
 
 def task_name(folder: str) -> str:
-    """A folder's name as the name of a task, without accents; `my-task` if it has no Latin letter or digit."""
+    """A folder's name as the name of a task, without accents and not longer than that of a project of the service;
+    `my-task` if it has no Latin letter or digit."""
     letters = "".join(c for c in unicodedata.normalize("NFKD", folder.casefold()) if not unicodedata.combining(c))
-    return re.sub(r"[^a-z0-9]+", "-", letters.casefold()).strip("-") or "my-task"
+    return re.sub(r"[^a-z0-9]+", "-", letters.casefold()).strip("-")[:63].rstrip("-") or "my-task"
 
 
 def spec_text(path: Path, guessed: Guess, task: str) -> str:

@@ -22,6 +22,7 @@ _QUERY = re.compile(
 )
 _SIBLING = re.compile(r"\W*_?(?:\d{1,2}|[a-eA-E])\Z")  # at the end of a header such as `question2` or `text_b`
 _PHRASE = 2  # words
+_BESIDE_TEXTS = "meta metadata vars variables params parameters choices options"  # objects that are no outputs
 _ID = re.compile(r"(?=\D*\d)[!-~]+")
 
 
@@ -79,7 +80,10 @@ def _find_output(
         named = "chosen by its name and recurring values" if not wanted else "chosen for its recurring values"
         return labels, named, ()
     is_open = best is None and not wanted and answers_inside(columns) is None
-    if is_open and (extracted := _extracted(objects, texts)):
+    first = next((n for n, c in enumerate(columns) if c in texts and c not in objects), 0)
+    # An object before the texts may be what they were written about, such as a product.
+    after = [c for c in columns[first:] if c.objects]
+    if is_open and (extracted := _extracted(after, texts)):
         other = "if it only describes them, start a new project of another kind, such as `rewrite` (`--kind rewrite`)"
         return extracted, f"its values are in the texts; {other}", ()
     if best is None and wanted not in _KINDS_WITH_NEEDS and len(texts) > 1:
@@ -96,10 +100,11 @@ def _find_output(
 
 
 def _extracted(objects: Sequence[Column], texts: Sequence[Column]) -> Column | None:
-    """The column of objects that were extracted from the texts: most of their values are in the text of their row."""
+    """The column of objects that were extracted from the texts: most of their values are in the text of their row.
+    Objects with the variables of a prompt, or the choices of a question, are not extracted."""
     of_rows = [c for c in texts if c not in objects]
     asked = ["\n".join(cells) for cells in zip(*(c.texts for c in of_rows), strict=True)]
-    shares = [(copied_share(c.texts, asked), c) for c in objects if asked and not c.called("meta metadata")]
+    shares = [(copied_share(c.texts, asked), c) for c in objects if asked and not c.called(_BESIDE_TEXTS)]
     share, column = max(shares, key=itemgetter(0), default=(0.0, None))
     return column if 2 * share > 1 else None
 

@@ -11,12 +11,21 @@ _BY_ENDING = {
     **dict.fromkeys((".xlsx", ".xls", ".ods", ".numbers"), "is a spreadsheet"),
     **dict.fromkeys((".gz", ".zst", ".bz2", ".xz", ".zip"), "is compressed"),
 }
-_BY_HEAD = (
+_BINARY = (
     (re.compile(rb"PK\x03\x04"), "is a spreadsheet or an archive"),
     (re.compile(rb"\x1f\x8b"), "is compressed"),
-    (re.compile(rb"%PDF-|\{\\rtf"), "is a formatted document"),
-    # A whole page in one line may be a text to learn.
-    (re.compile(rb"(?:\xef\xbb\xbf)?\s*<(?:!doctype html|html\b)(?!.*</html>\s*\Z)", re.I | re.S), "is a web page"),
+    (re.compile(rb"%PDF-\d\.\d\s*(?:%|\d+ \d+ obj|\Z)"), "is a formatted document"),
+)
+# The head of a file, not a sentence about one. A whole page in one line may be a text to learn.
+_MARKUP = (
+    (re.compile(rb"\{\\rtf\d*\s*(?:[\\{]|\Z)"), "is a formatted document"),
+    (
+        re.compile(
+            rb"""(?:\xef\xbb\xbf)?\s*<(?:!doctype html|html)\b(?:[^<>]*[>"'])?\s*(?!.*</html>\s*\Z)(?:<|\Z)""",
+            re.I | re.S,
+        ),
+        "is a web page",
+    ),
 )
 _SAVE_SHEET = (
     'Save each sheet with texts as "CSV UTF-8" (Excel: File, Save as; Google Sheets: File, Download), or with Python: '
@@ -27,7 +36,8 @@ _FIXES = {
     "is compressed": "Unpack it, and name the file inside it.",
     "is a spreadsheet or an archive": f"If it is an archive, unpack it. If it is a spreadsheet: {_SAVE_SHEET}",
     "is a formatted document": "Save it as plain text.",
-    "is a web page": "A service may have sent its sign-in page instead of the file: sign in, and download it again.",
+    "is a web page": "A service may have sent its sign-in page instead of the file: sign in, and download it again. If"
+    ' the page is a text of yours, add format = "document" to its [[seeds]].',
 }
 
 
@@ -36,9 +46,11 @@ def refuse_by_name(name: str) -> None:
     _refuse(_BY_ENDING.get(Path(name).suffix.lower()), name)
 
 
-def refuse_by_head(first_line: bytes, name: str) -> None:
-    """Raise InputError if a file begins like a spreadsheet, an archive, a formatted document or a web page."""
-    _refuse(next((what for head, what in _BY_HEAD if head.match(first_line)), None), name)
+def refuse_by_head(first_line: bytes, name: str, *, is_document: bool) -> None:
+    """Raise InputError if a file begins like a spreadsheet, an archive or a formatted document, or, unless the whole
+    file is one text, like a web page."""
+    heads = _BINARY if is_document else _BINARY + _MARKUP
+    _refuse(next((what for head, what in heads if head.match(first_line)), None), name)
 
 
 def _refuse(what: str | None, name: str) -> None:

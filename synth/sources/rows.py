@@ -247,17 +247,18 @@ def _format_by_name(source: SeedSource, path: Path) -> str:
 def _read_lines(stream: Readable, source: SeedSource, notes: list[SeedProblem]) -> Lines:
     """Numbered lines with their line ends, one at a time. A line that is too long is yielded as a Fault."""
     number = offset = 0
+    is_begun = False
     while raw := stream.readline(MAX_LINE_BYTES + 1):
         number += 1
         size = len(raw)
-        if number == 1:
-            refuse_by_head(raw, display_name(source))
-            if wide := wide_encoding(raw[:4]):
-                raise InputError(
-                    f"is {wide[:6].upper()}.",
-                    where=f"{display_name(source)}:1",
-                    fix=f'Save it as UTF-8, or add encoding = "{wide}" to its [[seeds]].',
-                )
+        if not is_begun and (is_begun := bool(raw.strip())):
+            refuse_by_head(raw, display_name(source), is_document=source.format == "document")
+        if number == 1 and (wide := wide_encoding(raw[:4])):
+            raise InputError(
+                f"is {wide[:6].upper()}.",
+                where=f"{display_name(source)}:1",
+                fix=f'Save it as UTF-8, or add encoding = "{wide}" to its [[seeds]].',
+            )
         if mark := len(BOM_UTF8) if raw.startswith(BOM_UTF8) else 0:  # also where files were joined
             notes.append(SeedProblem(f"{display_name(source)}:{number}", "bom", "a byte order mark was skipped."))
         if size > MAX_LINE_BYTES:

@@ -53,6 +53,17 @@ def test_status_names_what_a_stopped_run_without_review_has_left(make_project: C
     assert project.json("status")["unfinished"] is None
 
 
+def test_a_repeated_run_says_again_what_its_target_missed(project: Project) -> None:
+    """The second run found every slot filled, and said nothing of the missed target or of rows of earlier runs."""
+    project.json("generate")
+    limited = ("generate", "--set", "generate.accepted=99", "--set", "generate.forward.candidates=2")
+    first, second = (project.json(*limited) for _ in range(2))
+    assert first["facts"]["missed"] == {"forward": 2}
+    assert first["facts"]["passed_over"] == ROWS - 2
+    assert [second["facts"][name] for name in ("missed", "passed_over")] == [{"forward": 2}, ROWS - 2]
+    assert second["waiting"] == first["waiting"]
+
+
 def test_nothing_is_generated_for_test_sources(project: Project, teacher: LoopbackTeacher) -> None:
     """Seeds of a source with `use = "test"` are stored for the evaluation and no request is spent on them, even if they
     were used for generation before."""

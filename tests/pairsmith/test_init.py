@@ -45,6 +45,7 @@ def test_a_starter_project_loads_and_is_commented(tmp_path: Path) -> None:
         ("Kunden Antworten", "reply", "kunden-antworten"),
         ("crème_brûlée", None, "creme-brulee"),
         ("кот", None, "my-task"),
+        (f"{'a' * 62} b", None, "a" * 62),
     ],
 )
 def test_a_task_is_named_after_its_folder(tmp_path: Path, folder: str, kind: str | None, name: str) -> None:

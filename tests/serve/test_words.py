@@ -127,7 +127,7 @@ def test_the_title_of_a_page_never_says_that_a_running_job_is_at_100_percent() -
         assert read is not None
         return read.in_title
 
-    assert [title(30, 60), title(119, 120), title(0, 9)] == ["50 % · ", "99 % · ", "0 % · "]
+    assert [title(30, 60), title(119, 120), title(29, 100)] == ["50 % · ", "99 % · ", "29 % · "]
     assert [title(60, 60), title(3, None), title(1199, 1200)] == ["", "", "99 % · "]
 
 

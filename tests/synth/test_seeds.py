@@ -499,6 +499,13 @@ def test_unknown_extension_asks_for_the_format(tmp_path, write):
             r"is a web page.*download it again",
         ),
         ("s.jsonl", b"<html><body>\nSign in\n</body></html>\n", r"is a web page"),
+        ("s.csv", b"\n \n<!doctype html>\n<html>\nSign in\n</html>\n", r"is a web page"),
+        (
+            "s.csv",
+            b'<!DOCTYPE html PUBLIC "-//W3C//DTD XHTML 1.0 Strict//EN"\n  "http://www.w3.org">\n',
+            r"is a web page",
+        ),
+        ("s.csv", b"%PDF-1.7\r%\xe2\xe3\xcf\xd3\r\n1 0 obj\n", r"is a formatted document"),
         ("s.csv", b"%PDF-1.4\n1 0 obj\n", r"is a formatted document.*as plain text"),
         ("s.tsv", b"{\\rtf1\\ansi Hello there\\par\n}", r"is a formatted document"),
         ("s.csv", b"text,label\ra fox,x\ran owl,y\r", r"s\.csv:1: has a lone carriage return.*CSV UTF-8"),
@@ -514,6 +521,31 @@ def test_unsupported_file_says_how_to_save_it(tmp_path, write, name, content, me
         read(tmp_path, name)
     with pytest.raises(InputError, match=message):
         read_column_names(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        "<html> or <!DOCTYPE html>: which comes first?",
+        "<html lang> and xml:lang differ how?",
+        "<!DOCTYPE html> is missing from my page",
+        "%PDF-1.7 is in the first line, and then nothing",
+        "{\\rtf1 is how it begins, so what is it?",
+        "<p>A <b>fox</b></p>",
+        "<?xml version='1.0'?><note>A fox</note>",
+    ],
+)
+def test_a_sentence_about_markup_is_a_text(tmp_path, write, first):
+    """A list of questions was refused as a web page because its first one began with a tag."""
+    write("s.txt", f"{first}\nan owl\n")
+    assert texts(read(tmp_path, "s.txt")) == [first, "an owl"]
+
+
+@pytest.mark.parametrize("page", ["<!DOCTYPE html>\n<html>\n<p>A fox</p>\n</html>", "{\\rtf1\\ansi A fox\n}"])
+def test_a_page_is_a_text_where_the_whole_file_is_one(tmp_path, write, page):
+    """Folders of web pages to summarize were refused."""
+    write("s.html", page)
+    assert texts(read(tmp_path, "s.html", format="document")) == [page]
 
 
 def test_whole_pages_in_a_line_each_are_texts(tmp_path, write):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -206,8 +205,9 @@ class JobProgress(NamedTuple):
     def in_title(self) -> str:
         """The share as the beginning of a page's title. Empty for a step that is done: the next one is loading, and the
         job is not at 100 %."""
-        share = self.share
-        return "" if share is None or share == 1 else f"{math.floor(100 * share)} % · "
+        if not self.total or self.done is None or self.done >= self.total:
+            return ""
+        return f"{100 * self.done // self.total} % · "
 
 
 _PACE_S = 1.0  # a step that finished faster has no meaningful pace

@@ -695,7 +695,10 @@ def test_objects_whose_values_are_in_the_texts_are_their_output(tmp_path: Path) 
     for record in ({"by": "mail", "queue": "a1"}, {}):
         assert columns(lambda n, text, record=record: {"origin": record}) == {"text": "text"}  # type: ignore[misc]
     assert columns(lambda n, text: {"raw": {"message": text, "customer": "Ana"}}) == {"text": "text"}
-    assert columns(lambda n, text: {"metadata": {"customer": "Ana"}}) == {"text": "text"}
+    for name in ("metadata", "template_vars", "choices"):
+        assert columns(lambda n, text, name=name: {name: {"customer": "Ana"}}) == {"text": "text"}  # type: ignore[misc]
+    before = columns(lambda n, text: {"text": order(n), "description": text})
+    assert before == {"text": "description"}
 
 
 FIELDS = [{"product": "lamp", "price": 2, "parts": [{"n": 1}]}, {"price": 2.5, "product": None, "late": True}]
