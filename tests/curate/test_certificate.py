@@ -226,9 +226,7 @@ def test_a_disputed_row_counts_as_bad_until_it_is_adjudicated() -> None:
     assert now.sets[0].bad == sum(not good for good in labels.values()) + 100
     assert now.labels == len(labels) + 100
     words = in_words(now, 1_000, 0)
-    reason = (
-        f"{now.sets[0].bad} of {now.sets[0].seen} labelled ones count as bad (100 only because their answers settle"
-    )
+    reason = f"{now.sets[0].bad} of {now.sets[0].seen} labelled ones count as bad (100 only because the answers settle"
     assert f"{reason} nothing), more than 10%. First" in words
     assert (
         ". First settle 100 rows whose answers settle nothing: they count as bad until an adjudicator decides" in words
