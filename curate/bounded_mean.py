@@ -36,7 +36,7 @@ def _limit(sums: Any, sizes: Any, end: float, chance: float) -> float:
     sums, sizes = np.append(sums, end * sizes.max()), np.append(sizes, sizes.max())
     means = sums / sizes
     low, high = float(means.min()), float(means.max())
-    for _ in range(_STEPS if high > low else 0):
+    for _ in range(_STEPS if high - low > 1e-12 else 0):
         middle = (low + high) / 2
         low, high = (middle, high) if _chance_below_zero(sums - middle * sizes) < chance else (low, middle)
     return (low + high) / 2
@@ -61,5 +61,5 @@ def _chance_below_zero(factors: Any) -> float:
     curvature = float(((factors / shrunk) ** 2).sum())
     r = math.copysign(math.sqrt(max(0.0, 2 * float(np.log(shrunk).sum()))), at)
     if abs(r) < 1e-4:  # the two terms below cancel at the mean
-        return 0.5 - float(((factors / shrunk) ** 3).sum()) / (3 * math.sqrt(2 * math.pi) * math.pow(curvature, 1.5))
+        return 0.5 + float(((factors / shrunk) ** 3).sum()) / (3 * math.sqrt(2 * math.pi) * math.pow(curvature, 1.5))
     return _NORMAL.cdf(r) + _NORMAL.pdf(r) * (1 / r - 1 / (at * math.sqrt(curvature)))

@@ -298,7 +298,7 @@ def _why_none(
     first, threshold = sets[0], 1 / error
     are, only = ("is", "are"), ""
     if unsettled:
-        are, only = ("counts as", "count as"), f" ({unsettled:,} only because their answers settle nothing)"
+        are, only = ("counts as", "count as"), f" ({unsettled:,} only because the answers settle nothing)"
     of = f"of the {first.size:,} rows with the highest P(good)"
     needed = next((n for n in range(1, first.size + 1) if evidence(first.size, n, 0, precision) >= threshold), None)
     too_bad = first.bad > (1 - precision) * first.seen
@@ -307,7 +307,7 @@ def _why_none(
         bad = f", and {first.bad:,} of them {are[first.bad != 1]} bad{only}" if first.bad else ""
         why = f"{of} only {first.seen:,} are labelled{bad}; {needed:,} are needed, if all of them are good"
         return why, hopeless if too_bad else _more_labels_hint(math.ceil((needed - first.seen) / share), left)
-    why = f"{of} {first.bad:,} of {first.seen:,} labelled ones {are[1]} bad{only}"
+    why = f"{of} {first.bad:,} of {first.seen:,} labelled ones {are[first.bad != 1]} bad{only}"
     if too_bad:
         return f"{why}, more than {percent(1 - precision)}", hopeless
     for more in _MORE_LABELS:

@@ -84,11 +84,11 @@ def good_share(
     """
     if len(good) < 20:
         return None
-    y, f = np.array(good, float), np.array(predicted, float)
-    everything = np.concatenate([f, np.array(others, float)])
-    centre, weights = float(everything.mean()), _slopes_without_each(y, f)
-    values = y - weights * (f - centre)
-    slope = float(weights.mean())
+    y, f, rest = np.array(good, float), np.array(predicted, float), np.array(others, float)
+    everything, weights = np.concatenate([f, rest]), _slopes_without_each(y, f)
+    centre, slope = float(everything.mean()), float(weights.mean())
+    by_others = weights * (len(rest) * f - rest.sum()) + slope * len(y) * (f - f.mean())
+    values = y - by_others / len(everything)
     ends = (
         min(float(values.min()), slope * (centre - float(everything.max()))),
         max(float(values.max()), 1 + slope * (centre - float(everything.min()))),
@@ -105,6 +105,5 @@ def _slopes_without_each(y: np.ndarray, f: np.ndarray) -> np.ndarray:
     own = len(y) / (len(y) - 1)
     variances = np.maximum(df @ df - own * df * df, 0.0)
     slopes = np.where(variances > 1e-12, (dy @ df - own * dy * df) / np.maximum(variances, 1e-12), 0.0)
-    rarer = 1.0 if y.mean() <= 0.5 else 0.0
-    others = np.maximum((y == rarer).sum() - (y == rarer), 0)
+    others = np.minimum(y.sum() - y, (1 - y).sum() - (1 - y))
     return np.asarray(np.clip(slopes, 0.0, _STEEPEST) * others / (others + _SHRINKAGE))

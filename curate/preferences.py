@@ -286,8 +286,9 @@ def counted(given: Sequence[Preference], rows: int = 0) -> Json:
     return facts | ({"rows_without": given.rows_without(rows)} if isinstance(given, Preferences) else {})
 
 
-def without_in_words(without: Mapping[str, int]) -> str:
-    """How many rows are the better answer of no preference, and why (`Preferences.rows_without`)."""
+def without_in_words(without: Mapping[str, int], objective: str) -> str:
+    """How many rows are the better answer of no preference, and why (`Preferences.rows_without`). DPO begins with
+    supervised training on all rows."""
     causes = {
         NO_WORSE: "no worse answer of their own to compare with",
         "length": "removed so that the better answer is not always the longer, or the shorter, one",
@@ -296,7 +297,8 @@ def without_in_words(without: Mapping[str, int]) -> str:
     }
     listed = "; ".join(f"{count:,} ({causes.get(why, why)})" for why, count in without.items())
     rows = counted_as(sum(without.values()), "row of the dataset is", "rows of the dataset are")
-    return f"{rows} not in any preference as the better answer, and not learned from: {listed}"
+    learned = "learned from in the supervised stage only" if objective == "dpo" else "not learned from"
+    return f"{rows} not in any preference as the better answer, and {learned}: {listed}"
 
 
 def _originals(pool: Pool, rows: Sequence[Row]) -> dict[str, Pair]:

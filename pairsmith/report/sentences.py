@@ -222,7 +222,7 @@ def training_facts(training: TrainResult, without_preference: Mapping[str, int] 
             "rows" if s.objective == "sft" else "preferences",
             f"{count(training.train_rows)} train, {count(training.validation_rows)} validation",
         ),
-        *([("not learned", f"{without_in_words(without_preference)}.")] if without_preference else []),
+        *([("no preference", f"{without_in_words(without_preference, s.objective)}.")] if without_preference else []),
         (
             "tokens",
             f"{count(training.learned_tokens)} with loss per epoch,"

@@ -22,7 +22,7 @@ from schemas.project import Project
 from schemas.records import Counts
 from schemas.spec import TrainSettings
 from schemas.store import Store
-from schemas.store.latest import latest
+from schemas.store.latest import last_good, latest
 from schemas.wording import capital, counted, examples
 
 if TYPE_CHECKING:
@@ -75,7 +75,9 @@ def train(project: Project, store: Store, audience: Audience = NO_AUDIENCE, *, c
         store.write(result.artifact.model_copy(update={"path": path}))
         record.outcome = _with_result(record.outcome, result, path)
         if settings.objective != "sft":
-            record.add(without_preference=exported.facts.get("rows_without_preference", {}))
+            # Not of the artifact: that of the same rows with earlier preferences is the same one.
+            curated = last_good(store.receipts("curate"), "curate")
+            record.add(without_preference=curated.facts.get("rows_without_preference", {}) if curated else {})
         if result.planned_steps is not None:
             raise _ended(result)
         if curve:
@@ -234,7 +236,7 @@ def summary(outcome: TrainOutcome) -> list[tuple[str, str]]:
     if outcome.without_preference:
         from curate.preferences import without_in_words
 
-        lines.append(("", without_in_words(outcome.without_preference)))
+        lines.append(("", without_in_words(outcome.without_preference, outcome.objective)))
     if outcome.first_loss is not None and outcome.last_loss is not None:
         loss = f"{outcome.first_loss:.2f} to {outcome.last_loss:.2f}"
         if outcome.validation_before is not None and outcome.validation_after is not None:

@@ -226,9 +226,7 @@ def test_a_disputed_row_counts_as_bad_until_it_is_adjudicated() -> None:
     assert now.sets[0].bad == sum(not good for good in labels.values()) + 100
     assert now.labels == len(labels) + 100
     words = in_words(now, 1_000, 0)
-    reason = (
-        f"{now.sets[0].bad} of {now.sets[0].seen} labelled ones count as bad (100 only because their answers settle"
-    )
+    reason = f"{now.sets[0].bad} of {now.sets[0].seen} labelled ones count as bad (100 only because the answers settle"
     assert f"{reason} nothing), more than 10%. First" in words
     assert (
         ". First settle 100 rows whose answers settle nothing: they count as bad until an adjudicator decides" in words
@@ -440,6 +438,19 @@ def test_equal_labels_have_the_exact_interval_and_too_few_have_none() -> None:
             pytest.approx(high, abs=1e-3),
         )
         assert equal.effective == 20
-    everything = good_share([True, False] * 20, [0.5] * 40, [], 0.9)
+
+
+def test_estimate_is_unbiased_in_a_small_pool() -> None:
+    """If every row is labelled, the estimate is their share, whatever the predictions, and with 20 of 24 rows labelled
+    it is the share of the 24 on average (it was 1 point too low)."""
+    good, p = np.arange(24) >= 3, np.array([0.1, 0.2, *np.linspace(0.85, 0.99, 22)])
+    everything = good_share(good.tolist(), p.tolist(), [], 0.9)
     assert everything is not None
-    assert everything.value == 0.5
+    assert everything.value == pytest.approx(good.mean(), abs=1e-12)
+    rng, values = np.random.default_rng(4), list[float]()
+    for _ in range(100):
+        labelled, others = np.split(rng.permutation(24), [20])
+        estimate = good_share(good[labelled].tolist(), p[labelled].tolist(), p[others].tolist(), 0.9)
+        assert estimate is not None
+        values.append(estimate.value)
+    assert np.mean(values) == pytest.approx(good.mean(), abs=0.006)

@@ -31,6 +31,7 @@ from curate.preferences import (
     counted,
     preferences,
     rests_on_estimates,
+    without_in_words,
 )
 from curate.review.sampling import in_estimation_half
 from curate.steps import each, named, scored
@@ -200,6 +201,7 @@ def test_rows_without_a_preference_are_counted_with_the_reason(tmp_path: Path) -
     (sentence,) = (line for _, line in summary(outcome) if "preference" in line and "not learned from" in line)
     assert sentence.startswith("3 rows of the dataset are not in any preference")
     assert "the worse answer repeats a held-out text" in sentence
+    assert "and learned from in the supervised stage only: " in without_in_words(reasons, "dpo")
 
 
 def test_preferences_removed_for_their_length_are_counted(tmp_path: Path) -> None:

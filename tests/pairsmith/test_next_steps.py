@@ -96,6 +96,19 @@ def test_rows_without_a_preference_are_in_the_report(evidence: Evidence) -> None
     assert "not in any preference" not in render(evidence)
 
 
+def test_the_current_price_is_marked_beside_the_decoding_it_belongs_to(evidence: Evidence) -> None:
+    """One decoding of a system may have been priced alone. Evidence of earlier versions marks both."""
+    assert evidence.evaluation is not None
+    *others, tuned = evidence.evaluation.systems
+    for sampled, greedy, by, times in ((True, False, "", 1), (False, True, "x", 1), (None, None, "x", 2)):
+        modes = {"sampled": sampled, "greedy": greedy}
+        marked = {name: getattr(tuned, name).model_copy(update={"at_current_price": of}) for name, of in modes.items()}
+        system = tuned.model_copy(update={**marked, "priced_by": by})
+        evaluation = evidence.evaluation.model_copy(update={"systems": (*others, system)})
+        page = render(replace(evidence, evaluation=evaluation))
+        assert page.count("<small>at the current price</small>") == times
+
+
 def test_answers_cut_at_the_token_limit_need_no_seeds(evidence: Evidence) -> None:
     """Where most failures on validation reached the token limit, the next step is to read them and to raise the limit;
     the report used to ask for seeds like those that "fail cut", the name of a gate."""

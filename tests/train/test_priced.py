@@ -7,7 +7,7 @@ import pytest
 from schemas.records import Sampling, Usage
 from schemas.spec import Spec
 from tests.train.test_verdict import evaluation
-from train.evaluation.metrics import Evaluation
+from train.evaluation.metrics import MODES, Evaluation
 from train.evaluation.priced import priced
 from train.evaluation.verdict import verdict
 
@@ -95,7 +95,10 @@ def test_a_recorded_cost_is_not_called_the_current_price(priced_now: str) -> Non
     *others, teacher, tuned = seen.systems
     unknown = getattr(teacher, priced_now).model_copy(update={"usd": None})
     one = teacher.model_copy(update={priced_now: unknown})
-    conclusion = verdict(priced(seen.model_copy(update={"systems": (*others, one, tuned)}), spec()))
+    shown = priced(seen.model_copy(update={"systems": (*others, one, tuned)}), spec())
+    conclusion, teacher = verdict(shown), shown.system("teacher")
+    for mode in MODES:  # beside each in the report
+        assert getattr(teacher, mode).at_current_price == (mode == priced_now)
     is_current = priced_now == "greedy"
     assert conclusion.teacher_usd_per_1000 == pytest.approx(0.01274 / 60 * 1000 if is_current else 1.0)
     assert any("current price" in line for line in conclusion.because) == is_current

@@ -134,6 +134,7 @@ class ModeResult(Record):
     an invented detail (`invented`). `seconds` is per request at the evaluation's concurrency, including the wait
     for a slot in the server's batch, `tokens_per_s` tokens per second of one answer: not of an idle server.
     `usd` is the original cost, None if any price is unknown. `shared`: some were requested with others (None: unknown).
+    `at_current_price`: whether `priced` computed `usd` (None: as `SystemResult.priced_by` says).
     """
 
     pass_rate: Interval | None
@@ -153,6 +154,7 @@ class ModeResult(Record):
     by_reference: ReferenceResult | None = None
     invented: Interval | None = None
     shared: bool | None = None
+    at_current_price: bool | None = None
 
     @field_validator("by_reference")
     @classmethod

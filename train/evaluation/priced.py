@@ -48,12 +48,16 @@ def _is_unpriced(evaluation: Evaluation, system: SystemResult, mode: Mode) -> bo
 def _apply_price(prices: Prices, system: SystemResult, evaluation: Evaluation, modes: Sequence[Mode]) -> SystemResult:
     outputs = evaluation.outputs_of(system.name)
     usd = {mode: _estimate_usd(prices, getattr(system, mode), outputs[mode]) for mode in modes}
+    current = {mode: {"usd": cost} for mode, cost in usd.items() if cost is not None}
+    if not current:
+        return system
     results: dict[str, ModeResult] = {
-        mode: getattr(system, mode).model_copy(update={"usd": cost}) for mode, cost in usd.items() if cost is not None
+        mode: getattr(system, mode).model_copy(update={"at_current_price": mode in current, **current.get(mode, {})})
+        for mode in MODES
     }
     changed = system.model_copy(update=results)
     # The other mode may have been priced alone: then what is shown is a recorded cost.
-    return changed.model_copy(update={"priced_by": prices.source if changed.priced_mode in results else ""})
+    return changed.model_copy(update={"priced_by": prices.source if changed.priced_mode in current else ""})
 
 
 def _estimate_usd(prices: Prices, result: ModeResult, outputs: Sequence[Output]) -> float | None:
