@@ -158,7 +158,7 @@ def _import_commands() -> None:
     for name in (
         *("datasets", "pyarrow.parquet", "sqlalchemy.dialects.sqlite", "curate.card", "uvloop"),
         *("prompts.sandbox", "pairsmith.screen", "pairsmith.folder_watch", "pairsmith.report", "rich.progress"),
-        *("curate.review.gold", "curate.semantic", "curate.unlikely_labels", "synth.endpoints.endpoint"),
+        *("curate.review.gold", "curate.similarity.semantic", "curate.unlikely_labels", "synth.endpoints.endpoint"),
     ):
         import_module(name)
     from curate.gates import gates_for, judge_text
