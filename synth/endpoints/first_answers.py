@@ -21,7 +21,7 @@ class FirstAnswers:
 
     def __init__(self, dispatch: Callable[[], None]) -> None:
         self._answers: dict[str | None, int] = {}  # of each of these prompts, none of them usable
-        self._open, self._deciding, self._dispatch = Counter[str | None](), Counter[str](), dispatch
+        self._open, self._deciding, self._dispatch = Counter[str | None](), Counter[str | None](), dispatch
         self.unjudged = 0
 
     def wait_for(self, prompt: str) -> None:
