@@ -87,13 +87,7 @@ async def try_directly(
         for generator in enabled_generators(project, ledgers, answer_redaction(project.spec.personal)):
             if not isinstance(generator, Forward | Backward) or (ledger := generator.ledger) is None:
                 continue
-            if _is_answered(store, generator, seeds):
-                continue
-            first = list(islice((seed for seed in seeds if _is_open(generator, seed)), SMALL_BATCH + 1))
-            settings = project.spec.generate
-            ends = (settings.targets.get(generator.name), settings.limits.get(generator.name))
-            rows = min([len(first) * (generator.samples or 1), *(end for end in ends if end is not None)])
-            if rows <= SMALL_BATCH * (generator.samples or 1):
+            if _is_answered(store, generator, seeds) or not (first := _tried_first(project, generator, seeds)):
                 continue
             say(
                 f"{generator.name}: {counted(TRIED_FIRST, 'seed is', 'seeds are')} asked about directly first, at the "
@@ -102,7 +96,7 @@ async def try_directly(
             asked.append(ledger)
             await generate(
                 store,
-                first[:TRIED_FIRST],
+                first,
                 [generator],
                 concurrency=TRIED_FIRST,
                 stop=stop,
@@ -116,6 +110,15 @@ async def try_directly(
                     fix="`pairsmith rows --state failed` lists them. Fix the cause, or run without --batch.",
                 )
         return asked
+
+
+def _tried_first(project: Project, generator: Forward | Backward, seeds: Sequence[Seed]) -> list[Seed]:
+    """The first open seeds; none if only a small batch is to be submitted."""
+    is_open = (seed for seed in seeds if _is_open(generator, seed))
+    first, samples, settings = list(islice(is_open, SMALL_BATCH + 1)), generator.samples or 1, project.spec.generate
+    ends = (settings.targets.get(generator.name), settings.limits.get(generator.name))
+    rows = min([len(first) * samples, *(end for end in ends if end is not None)])
+    return first[:TRIED_FIRST] if rows > SMALL_BATCH * samples else []
 
 
 def _is_answered(store: Store, generator: Forward | Backward, seeds: Iterable[Seed]) -> bool:

@@ -199,9 +199,8 @@ class Flow:
             if isinstance(failure, RefusedHereError):
                 tries.waits += 1
                 now = asyncio.get_running_loop().time()
-                others = self._others(sending.host, tokens)
-                free_s = min((host.free_at(tokens, now) for host in others), default=now) - now
-                await self._pause(free_s, failure, tries)
+                others_free_at = (host.free_at(tokens, now) for host in self._others(sending.host, tokens))
+                await self._pause(min(others_free_at, default=now) - now, failure, tries)
                 self.retries_by_kind[failure.word] += 1
             else:
                 await self._wait_or_give_up(failure, tries, control)
