@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from itertools import islice
 
 from curate.redaction import answer_redaction
+from schemas.errors import TeacherError
 from schemas.progress import Say
 from schemas.project import Project
 from schemas.records import Direction, Seed
@@ -20,7 +21,7 @@ from synth.batch.api import batches_unavailable
 from synth.batch.batches import Batches
 from synth.batch.earlier import unread_lines
 from synth.engine import generate
-from synth.generators import Backward, Forward, Generator, enabled_generators
+from synth.generators import Backward, Forward, enabled_generators
 from synth.ledger import Ledger
 from synth.teachers import opened
 
@@ -69,8 +70,10 @@ async def try_directly(
     say: Say,
     stop: asyncio.Event,
     earlier_prompts: Collection[str],
+    *,
+    retry_failed: bool,
 ) -> list[Ledger]:
-    """Ask about the first seeds directly where many are about to be asked about in batches, and no answer to their
+    """Ask about the first open seeds directly where many are about to be asked about in batches, and no answer to their
     prompt has been usable yet: a batch is paid for as a whole, also if none of its answers can be used. Returns the
     ledgers that were used, for what was spent.
 
@@ -79,37 +82,54 @@ async def try_directly(
     batched = {way: one for way, one in by_direction.items() if one.batch}
     if not batched or unread_lines(store):
         return []
-    async with open_ledgers(store, asked_directly(batched), say) as ledgers:
+    async with open_ledgers(store, asked_directly(batched), say, retry_failed=retry_failed) as ledgers:
         asked = list[Ledger]()
         for generator in enabled_generators(project, ledgers, answer_redaction(project.spec.personal)):
-            first = list(islice((seed for seed in seeds if seed.kind in generator.takes), SMALL_BATCH + 1))
-            settings = project.spec.generate
-            ends = (settings.targets.get(generator.name), settings.limits.get(generator.name))
-            rows = min([len(first) * (generator.samples or 1), *(end for end in ends if end is not None)])
-            is_small = rows <= SMALL_BATCH * (generator.samples or 1)
-            if generator.ledger is None or is_small or not _is_untried(store, generator, first[:TRIED_FIRST]):
+            if not isinstance(generator, Forward | Backward) or (ledger := generator.ledger) is None:
+                continue
+            if _is_answered(store, generator, seeds) or not (first := _tried_first(project, generator, seeds)):
                 continue
             say(
                 f"{generator.name}: {counted(TRIED_FIRST, 'seed is', 'seeds are')} asked about directly first, at the "
                 "usual price, because no answer to this prompt has been usable yet, and a batch is paid for as a whole."
             )
-            asked.append(generator.ledger)
+            asked.append(ledger)
             await generate(
                 store,
-                first[:TRIED_FIRST],
+                first,
                 [generator],
                 concurrency=TRIED_FIRST,
                 stop=stop,
                 earlier_prompts=earlier_prompts,
             )
+            if not stop.is_set() and not _is_answered(store, generator, seeds):
+                raise TeacherError(
+                    f"No answer about the {TRIED_FIRST} seeds that were tried first can be used.",
+                    where=ledger.endpoint.url,
+                    why="A batch is paid for as a whole, so none was submitted.",
+                    fix="`pairsmith rows --state failed` lists them. Fix the cause, or run without --batch.",
+                )
         return asked
 
 
-def _is_untried(store: Store, generator: Generator, seeds: Sequence[Seed]) -> bool:
-    """Whether questions about these seeds are open, and no answer of this teacher to their prompt has been usable."""
-    if not isinstance(generator, Forward | Backward) or (ledger := generator.ledger) is None:
-        return False
-    questions = [one for seed in seeds for one in generator.questions(seed)]
-    prompt = questions[0][0].prompt
-    is_known = any(call.prompt == prompt for call in islice(latest_answers(store, ledger.identity, prompt), 1))
-    return not is_known and any(ledger.count_missing_samples(*one) for one in questions)
+def _tried_first(project: Project, generator: Forward | Backward, seeds: Sequence[Seed]) -> list[Seed]:
+    """The first open seeds; none if only a small batch is to be submitted."""
+    is_open = (seed for seed in seeds if _is_open(generator, seed))
+    first, samples, settings = list(islice(is_open, SMALL_BATCH + 1)), generator.samples or 1, project.spec.generate
+    ends = (settings.targets.get(generator.name), settings.limits.get(generator.name))
+    rows = min([len(first) * samples, *(end for end in ends if end is not None)])
+    return first[:TRIED_FIRST] if rows > SMALL_BATCH * samples else []
+
+
+def _is_answered(store: Store, generator: Forward | Backward, seeds: Iterable[Seed]) -> bool:
+    """Whether an answer of this teacher to the prompt of this generator has been usable. True if it has no seed."""
+    prompts = (generator.questions(seed)[0][0].prompt for seed in seeds if seed.kind in generator.takes)
+    if (prompt := next(prompts, None)) is None or generator.ledger is None:
+        return True
+    return any(call.prompt == prompt for call in islice(latest_answers(store, generator.ledger.identity, prompt), 1))
+
+
+def _is_open(generator: Forward | Backward, seed: Seed) -> bool:
+    """Whether a question about this seed would be asked."""
+    questions = generator.questions(seed) if seed.kind in generator.takes else ()
+    return generator.ledger is not None and any(generator.ledger.count_missing_samples(*one) for one in questions)

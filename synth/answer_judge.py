@@ -57,7 +57,7 @@ class _Streak:
 class AnswerJudge:
     """Judges the answers of one run, and ends the run if all further answers to a prompt would be useless.
 
-    If `meter` says that answers may cost money, few requests are in flight until one to each prompt is usable.
+    If `meter` says that answers may cost money, few requests of a prompt are open until one of its answers is usable.
 
     If many answers in a row are unusable, the rows may be the cause: `repeat` decides, and not again until twice as
     many in a row are unusable. If it cannot, a run without a good answer ends. Without `repeat` no such answers end it.
@@ -176,7 +176,7 @@ class AnswerJudge:
         streak.decide_at *= 2
         text = None
         if COPY not in last.reason:  # a cache would answer a question that was answered before
-            with self._endpoint.flow.first.deciding():
+            with self._endpoint.flow.first.deciding(last.prompt):
                 text = await self._repeat(last.request, last.prompt, question)
         is_unclear = text is None and streak.answered and COPY not in last.reason
         if text == "" or is_unclear or streak.unusable < count:

@@ -120,7 +120,7 @@ class Bulk:
             request.body = self._endpoint.dialect.body(messages, sampling, request.n, schema)
             request.data = orjson.dumps(request.body)
             tokens, limit_s = self._endpoint.limits(request.body, len(request.data))
-            request.tries, request.sent = RetryState(limit_s), self._ledger.refusals.sent()
+            request.tries, request.sent = RetryState(limit_s, request.question.prompt), self._ledger.refusals.sent()
             self._endpoint.flow.request_place(request, tokens, request.tries)
         except Exception as error:  # StoppedError, or the spec's settings cannot be written as JSON
             self.end(request, error)
@@ -161,8 +161,8 @@ class Bulk:
         none, because another call has come first."""
         received, self._received = self._received, []
         batch = [request for request in received if self._read(request)]
-        self._endpoint.flow.first.received(len(batch))
         for request in batch:
+            self._endpoint.flow.first.received(request.question.prompt)
             self._endpoint.flow.finish(request.sending, request.answer, None, 0)
         if batch:
             storing = asyncio.get_running_loop().create_task(self._store(batch))
@@ -222,7 +222,8 @@ class Bulk:
                 self.end(request, error)
             return
         finally:
-            self._endpoint.flow.first.judged(len(batch))
+            for request in batch:
+                self._endpoint.flow.first.judged(request.question.prompt)
         for request in batch:
             self._finish(request)
 

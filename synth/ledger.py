@@ -283,7 +283,7 @@ class Ledger:
                 refusal = None
             except RefusedError as error:
                 answer, refusal = error.answer, str(error)
-            self.endpoint.flow.first.received(1)  # its place in flight is free again
+            self.endpoint.flow.first.received(question.prompt)  # its place in flight is free again
             try:
                 received, settled = self.rows(question, keys, samples, answer, refusal)
                 if self.batches is not None:  # in the same commit: an answer counts in its row or in its batch
@@ -298,7 +298,7 @@ class Ledger:
                     for call in calls if revised else received:
                         self.answered.add(call.key, call.attempt, call.status)
             finally:
-                self.endpoint.flow.first.judged(1)
+                self.endpoint.flow.first.judged(question.prompt)
                 if self.batches is not None and answer.reserved is not None and answer.reserved.batch:
                     self.batches.places.release()
         failpoint("committed")

@@ -287,7 +287,8 @@ async def ask(
     say, progress = asking.audience.say, asking.audience.progress
     with (asking.audience.stop or Stopping()).draining() as stop:
         earlier = _earlier_prompts(store, asking.teachers)
-        tried = await try_directly(project, store, asking.teachers, seeds, say, stop, earlier)
+        parts = (project, store, asking.teachers, seeds, say, stop, earlier)
+        tried = await try_directly(*parts, retry_failed=asking.retry_failed)
         async with open_ledgers(store, asking.teachers, say, retry_failed=asking.retry_failed) as ledgers:
             distinct = list(dict.fromkeys(ledgers.values()))
             teachers.refuse_unkeepable_caps(project, ledgers)

@@ -91,7 +91,8 @@ class AnthropicBatches:
 
     def not_sent(self, body: Json) -> list[str]:
         """Names the settings of a request that this format cannot express."""
-        names = {"seed": "seed", "response_format": _SCHEMA}
+        of_answers = _SCHEMA if _schema_of(body.get("response_format")) else "response format"
+        names = {"seed": "seed", "response_format": of_answers}
         return [names[name] for name in names if name in body]
 
     async def find(self, call: Call, base: str, one: Announced) -> str | None:
@@ -170,8 +171,8 @@ class GeminiBatches:
 
     def not_sent(self, body: Json) -> list[str]:
         """Names the settings of a request that this format cannot express."""
-        response_format = body.get("response_format")
-        return [_SCHEMA] if response_format and _own_schema(response_format) is None else []
+        schema = _schema_of(body.get("response_format"))
+        return [_SCHEMA] if schema and _own_schema(schema) is None else []
 
     async def find(self, call: Call, base: str, one: Announced) -> str | None:
         async for job in listed(call, f"{_native_url(base)}/batches?pageSize=100", _operations, _page_token):
@@ -202,8 +203,9 @@ class GeminiBatches:
             if name in _GEMINI_NAMES:
                 config[_GEMINI_NAMES[name]] = value
             elif name == "response_format":
-                config["responseMimeType"] = "application/json"
-                if (own := _own_schema(value)) is not None:
+                if value.get("type") != "text":
+                    config["responseMimeType"] = "application/json"
+                if (schema := _schema_of(value)) and (own := _own_schema(schema)) is not None:
                     config["responseSchema"] = own
             elif name in ("reasoning_effort", "extra_body"):
                 config["thinkingConfig"] = _thinking_config(name, value, str(body["model"]))
@@ -306,9 +308,14 @@ def _openapi_schema(schema: object, named: Mapping[str, object]) -> Json | None:
     return own | ({"properties": parts, "propertyOrdering": list(parts)} if parts else {})
 
 
-def _own_schema(response_format: Json) -> Json | None:
-    """The schema of a `response_format` in Gemini's form; None if it cannot be expressed."""
-    schema = response_format["json_schema"]["schema"]
+def _schema_of(response_format: Json | None) -> Json | None:
+    """The JSON schema of a `response_format`; None if it has none, as one for any JSON or for text."""
+    schema: Json | None = ((response_format or {}).get("json_schema") or {}).get("schema")
+    return schema
+
+
+def _own_schema(schema: Json) -> Json | None:
+    """A JSON schema in Gemini's form; None if it cannot be expressed."""
     return _openapi_schema(schema, _named_schemas(schema))
 
 

@@ -235,7 +235,9 @@ class Endpoint:
             ask = partial(self._ask_once, body, data, account, prompt, started)
             request, is_up = gen_ai.traced(self.model, body, ask), control and partial(control, body)
             try:
-                return await self.flow.send_with_retries(request, *limits, started, is_up, once=once, ahead=ahead)
+                return await self.flow.send_with_retries(
+                    request, *limits, started, is_up, prompt=prompt, once=once, ahead=ahead
+                )
             except RefusedError as refusal:
                 if not self.dialect.adapt(body, refusal):
                     raise

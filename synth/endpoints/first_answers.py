@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 # Sent and not judged until then, enough that one slow answer does not delay the others; and after so many answers to
-# anything nothing more is learnt by waiting: the judge has decided, or the prompt is hardly asked.
+# the prompt nothing more is learnt by waiting: the judge has decided.
 _FIRST, _ENOUGH = 5, 40
 
 
@@ -19,51 +20,61 @@ class FirstAnswers:
     """
 
     def __init__(self, dispatch: Callable[[], None]) -> None:
-        self._prompts, self._answers, self._dispatch = set[str](), 0, dispatch
-        self._deciding = self.unjudged = 0
+        self._answers: dict[str | None, int] = {}  # of each of these prompts, none of them usable
+        self._open, self._deciding, self._dispatch = Counter[str | None](), Counter[str | None](), dispatch
+        self.unjudged = 0
 
     def wait_for(self, prompt: str) -> None:
         """Let few requests go until an answer to this prompt is usable."""
-        self._prompts.add(prompt)
-        self._answers = 0
+        self._answers[prompt] = 0
 
-    def limit(self, concurrency: int) -> int:
-        """How many requests may be in flight now."""
-        if not self._prompts:
-            return concurrency
-        return 0 if self._deciding else min(_FIRST, concurrency) - self.unjudged
+    def limit(self, prompt: str | None, concurrency: int) -> int:
+        """How many requests of this prompt may be in flight or not judged."""
+        return min(_FIRST, concurrency) if prompt in self._answers else concurrency
+
+    def may_go(self, prompt: str | None) -> bool:
+        """Whether one more request of this prompt may be sent."""
+        return prompt not in self._answers or not (self._deciding[prompt] or self._open[prompt] >= _FIRST)
 
     def usable(self, prompt: str) -> None:
         """An answer to this prompt is usable."""
-        if prompt in self._prompts:
-            self._prompts.discard(prompt)
-            self._continue()
+        if self._answers.pop(prompt, None) is not None:
+            self.dispatch_soon()
 
-    def ended(self) -> None:
-        """A request has been answered, or has failed."""
-        self._answers += 1
-        if self._answers >= _ENOUGH:
-            self._prompts.clear()
+    def sent(self, prompt: str | None) -> None:
+        """A request of this prompt is sent."""
+        self._open[prompt] += 1
 
-    def received(self, count: int) -> None:
-        """So many answers are to be stored and judged."""
-        self.unjudged += count
+    def ended(self, prompt: str | None, *, counts: bool) -> None:
+        """A request of this prompt has ended. `counts`: it was answered, or what it cost is unknown."""
+        self._open[prompt] -= 1
+        if counts and prompt in self._answers:
+            self._answers[prompt] += 1
+            if self._answers[prompt] >= _ENOUGH:
+                del self._answers[prompt]
 
-    def judged(self, count: int) -> None:
-        """So many of them are stored and judged."""
-        self.unjudged -= count
-        if self._prompts:
-            self._continue()
+    def received(self, prompt: str) -> None:
+        """An answer to this prompt is to be stored and judged."""
+        self.unjudged += 1
+        self._open[prompt] += 1
+
+    def judged(self, prompt: str) -> None:
+        """It is stored and judged."""
+        self.unjudged -= 1
+        self._open[prompt] -= 1
+        if self._answers:
+            self.dispatch_soon()
 
     @contextmanager
-    def deciding(self) -> Iterator[None]:
-        """Meanwhile, send nothing but the question that decides whether further answers would be useless."""
-        self._deciding += 1
+    def deciding(self, prompt: str) -> Iterator[None]:
+        """Meanwhile, send nothing of this prompt: a question decides whether further answers would be useless."""
+        self._deciding[prompt] += 1
         try:
             yield
         finally:
-            self._deciding -= 1
-            self._continue()
+            self._deciding[prompt] -= 1
+            self.dispatch_soon()
 
-    def _continue(self) -> None:
+    def dispatch_soon(self) -> None:
+        """Call `dispatch` when the running step of this process has ended."""
         asyncio.get_running_loop().call_soon(self._dispatch)

@@ -7,6 +7,7 @@ import random
 import re
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Sequence
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from schemas.errors import TeacherError
@@ -76,7 +77,7 @@ class Flow:
     minutes if others are answered or all are throttled, and two minutes if it is the only one. The same holds in an
     outage, where everything fails and costs nothing. If nothing is answered for ten minutes, waiting ends.
 
-    `first` are the prompts of which an answer has to be usable before more than a few requests are in flight.
+    `first` are the prompts of which an answer has to be usable before more than a few of their requests are open.
 
     Whether everything that is open fails because of the server or because of these rows is decided by a `control`: a
     question that was answered before. While it is answered, failures count as tries, and no run ends because of them.
@@ -152,6 +153,7 @@ class Flow:
         started: BulkRequest | None = None,
         control: Control | None = None,
         *,
+        prompt: str | None = None,
         once: bool = False,
         ahead: bool = False,
     ) -> Answer:
@@ -162,7 +164,7 @@ class Flow:
         request has its place in flight. Raises what `send` raises, UnansweredError after all retries, Unreachable,
         TeacherError for a wait of more than ten minutes, and StoppedError after `drain()`.
         """
-        sending, tries = None if started is None else started.sending, RetryState(limit_s, ahead=ahead)
+        sending, tries = None if started is None else started.sending, RetryState(limit_s, prompt, ahead=ahead)
         tries = tries if started is None else started.tries
         while True:
             sending = sending or self._place_now(tokens, tries)
@@ -188,7 +190,7 @@ class Flow:
                     tries.refused_by, failure = sending.host, RefusedHereError(unanswered.what)
             finally:
                 self.finish(sending, answer, failure, used)
-                self.dispatch()
+                self.dispatch() if answer is None else self.first.dispatch_soon()  # once the caller has counted it
             if answer is not None:
                 return answer
             assert failure is not None
@@ -197,9 +199,8 @@ class Flow:
             if isinstance(failure, RefusedHereError):
                 tries.waits += 1
                 now = asyncio.get_running_loop().time()
-                others = self._others(sending.host, tokens)
-                free_s = min((host.free_at(tokens, now) for host in others), default=now) - now
-                await self._pause(free_s, failure, tries)
+                others_free_at = (host.free_at(tokens, now) for host in self._others(sending.host, tokens))
+                await self._pause(min(others_free_at, default=now) - now, failure, tries)
                 self.retries_by_kind[failure.word] += 1
             else:
                 await self._wait_or_give_up(failure, tries, control)
@@ -226,20 +227,20 @@ class Flow:
             self._enqueue(waiter, tokens, tries)
 
     def _enqueue(self, waiter: Waiter, tokens: float, tries: RetryState) -> None:
-        # Retries go ahead of requests that were never sent: otherwise a row could starve.
-        (self._waiting.appendleft if tries.ahead or tries.waits else self._waiting.append)((waiter, tokens, tries))
+        # Retries go ahead of requests that were never sent: otherwise a row could starve. A question that decides about
+        # the others goes first, because they may be held back until it is answered.
+        ahead = sum(1 for _ in takewhile(lambda one: one[2].ahead, self._waiting))
+        self._waiting.insert(ahead if tries.ahead or tries.waits else len(self._waiting), (waiter, tokens, tries))
         self.dispatch()
 
-    def _limit(self, tries: RetryState) -> int:
-        return self.concurrency if tries.ahead else self.first.limit(self.concurrency)
+    def _may_go(self, tries: RetryState) -> bool:
+        return self.in_flight < self.concurrency and (tries.ahead or self.first.may_go(tries.prompt))
 
     def _place_now(self, tokens: float, tries: RetryState) -> InFlight | None:
         if self.draining.is_set():
             raise StoppedError
-        if (self._waiting and not tries.ahead) or self.in_flight >= self._limit(tries):
-            return None
-        now = asyncio.get_running_loop().time()
-        host = self._pick_host(tokens, tries, now)
+        now, is_behind = asyncio.get_running_loop().time(), self._waiting and not tries.ahead
+        host = None if is_behind else self._pick_host(tokens, tries, now)
         return None if host is None else self._occupy_place(host, tokens, tries, now)
 
     async def _wait_for_place(self, tokens: float, tries: RetryState) -> InFlight:
@@ -254,7 +255,7 @@ class Flow:
             raise
 
     def _pick_host(self, tokens: float, tries: RetryState, now: float) -> TeacherHost | None:
-        if self.in_flight >= self._limit(tries) or self._limits.free_at > now:
+        if not self._may_go(tries) or self._limits.free_at > now:
             return None
         if len(self.hosts) == 1:
             return self.hosts[0] if self.hosts[0].can_take(tokens, now) else None
@@ -267,7 +268,8 @@ class Flow:
         self._limits.take(tokens, now)
         self._number += 1
         self.in_flight += 1
-        sending = InFlight(host, self._number, now, tokens, tries.limit_s * 2.0**tries.timeouts)
+        self.first.sent(tries.prompt)
+        sending = InFlight(host, self._number, now, tokens, tries.limit_s * 2.0**tries.timeouts, tries.prompt)
         tries.host = host
         tries.looked_at = tries.looked_at or now
         host.send(sending)
@@ -279,10 +281,10 @@ class Flow:
         now = asyncio.get_running_loop().time()
         self.in_flight -= 1
         sending.host.in_flight.pop(sending.number, None)
+        self.first.ended(sending.prompt, counts=answer is not None or bool(failure and failure.may_be_paid))
         self._failed_share += ((failure is not None) - self._failed_share) * _SHARE_WEIGHT
         if answer is not None:
             self._given_up_in_a_row = 0
-            self.first.ended()
             self._failing.clear()
             self._silent_s, self._answered_at = 0.0, now
             self.answer_s += (now - sending.sent_at - self.answer_s) / 8
@@ -296,14 +298,13 @@ class Flow:
                 self._completion_tokens = each if self._completion_tokens is None else self._completion_tokens
                 self._completion_tokens += (each - self._completion_tokens) / 8
         elif failure is not None:
-            self.first.ended()
             may_rest = any(host is not sending.host and not host.is_resting for host in self.hosts)
             sending.host.failed(sending, failure, self._number, now, may_rest=may_rest)
         self._limits.settle(used - sending.tokens)
 
     def dispatch(self) -> None:
         """Give free places to waiting requests, and set a timer for the next place that rate limits allow."""
-        if not self._waiting or self.in_flight >= self._limit(self._waiting[0][2]):
+        if not self._waiting or not self._may_go(self._waiting[0][2]):
             return  # whoever frees a place dispatches again
         if self._timer is not None:
             self._timer[1].cancel()
@@ -354,7 +355,8 @@ class Flow:
         long_silent = silent_s >= MAX_RETRY_AFTER_S and not failure.may_be_paid
         self._given_up_in_a_row += is_last
         last = f"all requests of {clock(silent_s)}" if long_silent else f"the last {self._given_up_in_a_row} requests"
-        seems_dead = long_silent or (is_last and self._given_up_in_a_row >= max(10, self.first.limit(self.concurrency)))
+        many = self._given_up_in_a_row >= max(10, self.first.limit(tries.prompt, self.concurrency))
+        seems_dead = long_silent or (is_last and many)
         if seems_dead and not await self._is_answering(control):
             raise failure.verdict if isinstance(failure, UnconfirmedError) else gone_silent(failure, where, last)
         if is_last:

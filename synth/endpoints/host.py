@@ -167,11 +167,14 @@ class InFlight:
 
     __slots__ = (
         *("_cancelling", "_on_timeout", "_timed_out", "_ahead", "_since", "_task"),
-        *("host", "is_sent", "limit_s", "number", "sent_at", "tokens"),
+        *("host", "is_sent", "limit_s", "number", "prompt", "sent_at", "tokens"),
     )
 
-    def __init__(self, host: TeacherHost, number: int, sent_at: float, tokens: float, limit_s: float) -> None:
+    def __init__(
+        self, host: TeacherHost, number: int, sent_at: float, tokens: float, limit_s: float, prompt: str | None
+    ) -> None:
         self.host, self.number, self.sent_at, self.tokens, self.limit_s = host, number, sent_at, tokens, limit_s
+        self.prompt = prompt
         self._task: asyncio.Task[Any] | None = None
         self._on_timeout: Callable[[], bool] | None = None
         self._timed_out = self.is_sent = False
@@ -223,7 +226,7 @@ class InFlight:
 
 
 class RetryState:
-    """The retry state of one question, whose answer may take `limit_s`. It goes `ahead` of those that wait."""
+    """The retry state of a question of `prompt`, whose answer may take `limit_s`. It goes `ahead` of those waiting."""
 
     counted = waits = timeouts = doubts = 0
     refusal: RefusedError | TeacherError | None = None
@@ -231,8 +234,8 @@ class RetryState:
     host: TeacherHost | None = None
     failed_at = looked_at = 0.0  # time of the first failure; time of the last failure, or else of the first sending
 
-    def __init__(self, limit_s: float, *, ahead: bool = False) -> None:
-        self.limit_s, self.ahead = limit_s, ahead
+    def __init__(self, limit_s: float, prompt: str | None, *, ahead: bool = False) -> None:
+        self.limit_s, self.prompt, self.ahead = limit_s, None if ahead else prompt, ahead
 
 
 def longest_backoff_s(first_s: float, tries: int) -> float:

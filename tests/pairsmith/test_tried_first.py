@@ -56,6 +56,24 @@ def test_no_batch_is_made_of_a_prompt_without_a_usable_answer(
     assert provider.live <= 20
 
 
+@pytest.mark.parametrize("option", [(), ("--retry-failed",)])
+def test_a_second_run_buys_no_batch_either(option: tuple[str, ...], batched: Project, provider: BatchProvider) -> None:
+    """The same command again asked about what the first had left of the ten seeds, too little to end the run, and then
+    submitted a batch of all others."""
+    provider.says_live = lambda prompt: ""
+    codes = [batched.run("generate", "--batch", *given).returncode for given in ((), option)]
+    assert (codes, provider.batches) == ([5, 5], [])
+
+
+def test_no_batch_is_made_if_the_tried_rows_may_be_at_fault(batched: Project, provider: BatchProvider) -> None:
+    """Ten filtered answers do not prove that all will be, but a batch would be bought without any usable one."""
+    provider.live_finish = "content_filter"
+    done = batched.run("generate", "--batch", "--set", "teacher.attempts=1")
+    assert (done.returncode, provider.live, provider.batches) == (5, 10, [])
+    assert "No answer about the 10 seeds that were tried first can be used" in done.stderr
+    assert batched.receipts()[-1]["usd"] == pytest.approx(10 * 5 * 1.0 / 10)
+
+
 def test_a_prompt_that_was_answered_goes_into_one_batch(batched: Project, provider: BatchProvider) -> None:
     """After a preview nothing is asked directly. With teacher.batch the preview itself waits for no batch."""
     batched.json("preview", "--set", "teacher.batch=true")

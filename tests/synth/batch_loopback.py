@@ -56,7 +56,7 @@ class BatchProvider(InThread):
         self.batches: list[list[str]] = []
         self.bodies: list[dict[str, Any]] = []
         self.listed = 0
-        self.live, self.counts_live, self.to_file = 0, False, False
+        self.live, self.counts_live, self.live_finish, self.to_file = 0, False, "stop", False
         self.keeps_key: Callable[[int], bool] = lambda number: True
         self.says_live: Callable[[str], str] = lambda prompt: "now"
         self._says = says or (lambda prompt, nth: f"{prompt}, at length ({nth})")
@@ -113,7 +113,8 @@ class BatchProvider(InThread):
         self.live += 1
         body = await request.json()
         text = self.says_live(body["messages"][-1]["content"])
-        choices = [{"index": i, "message": {"content": text}, "finish_reason": "stop"} for i in range(body.get("n", 1))]
+        choice = {"message": {"content": text}, "finish_reason": self.live_finish}
+        choices = [{"index": i, **choice} for i in range(body.get("n", 1))]
         usage = {"usage": {"prompt_tokens": 10, "completion_tokens": 5}} if self.counts_live else {}
         return web.json_response({"choices": choices, **usage})
 

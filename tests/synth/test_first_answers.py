@@ -13,12 +13,15 @@ import orjson
 import pytest
 
 from schemas.errors import TeacherError, Unreachable
-from schemas.records import Seed
+from schemas.records import Sampling, Seed
+from synth.chat.completions import Answer
+from synth.endpoints.endpoint import Endpoint
 from synth.engine import generate
 from synth.generators import Forward
 from synth.slots import GenerateResult
 from tests.synth.loopback import Ask, LoopbackTeacher, Reply, fails, says
 from tests.synth.rig import input, output, rig
+from tests.synth.test_ledger import chat
 
 PAID: dict[str, Any] = {"usd_per_million_prompt_tokens": 1.0, "usd_per_million_completion_tokens": 1.0}
 
@@ -135,9 +138,47 @@ def test_an_endpoint_that_cuts_every_answer_is_paid_for_few_of_them(tmp_path: Pa
         assert len(teacher.asked) <= 5 + 45
 
 
+def test_the_question_that_decides_goes_before_one_that_is_sent_again() -> None:
+    """It waits for the rate limit when another request, which it holds back, fails and is to be sent again. That one
+    stood before it in the queue, and nothing was ever sent again."""
+
+    async def decided() -> Answer:
+        async with Endpoint(teacher.url, "loopback", backoff_s=0.001, requests_per_minute=300) as endpoint:
+            endpoint.flow.first.wait_for("a")
+            other = asyncio.create_task(endpoint.ask(chat("fails"), Sampling(), prompt="a"))
+            await asyncio.to_thread(teacher.wait_for, 1)
+            with endpoint.flow.first.deciding("a"):
+                body = endpoint.dialect.body(chat("decides"), Sampling(), 1, None)
+                answer = await asyncio.wait_for(endpoint.send(body, prompt="a", ahead=True), 30)
+            await other
+            return answer
+
+    with LoopbackTeacher(lambda ask: fails(500) if ask.number == 1 else says()) as teacher:
+        assert asyncio.run(decided()).choices
+    assert [ask.prompt for ask in teacher.asked] == ["fails", "decides", "fails"]
+
+
+def test_requests_that_cost_nothing_do_not_count_as_answers(tmp_path: Path) -> None:
+    """A hundred requests are throttled before the first useless answer: no more of those are paid for."""
+
+    def reply(ask: Ask) -> Reply:
+        return fails(429) if ask.number <= 100 else says("", delay_s=0.02)
+
+    async def go() -> None:
+        async with rig(teacher.url, tmp_path, n=1, concurrency=256, retries=100, **PAID) as r:
+            await generate(r.store, input(400), r.generators, concurrency=256)
+
+    with LoopbackTeacher(reply) as teacher:
+        with pytest.raises(TeacherError, match="None of the first"):
+            asyncio.run(go())
+        assert len(teacher.asked) <= 100 + 30
+
+
 @pytest.mark.slow
-def test_each_prompt_is_judged_by_its_own_answers(tmp_path: Path) -> None:
-    """Good answers in one direction do not hide that all answers in the other are useless."""
+@pytest.mark.parametrize("concurrency", [8, 64])
+def test_each_prompt_is_judged_by_its_own_answers(concurrency: int, tmp_path: Path) -> None:
+    """Good answers in one direction do not hide that all answers in the other are useless. With 64 in flight, 117 of
+    these were paid for, because each forty answers to anything let all requests go."""
 
     def reply(ask: Ask) -> Reply:
         return says("" if ask.prompt.startswith("hound") else f"{ask.prompt}, at length", delay_s=0.1)
@@ -145,8 +186,8 @@ def test_each_prompt_is_judged_by_its_own_answers(tmp_path: Path) -> None:
     seeds = list(chain.from_iterable(zip(input(200), output(200), strict=True)))
     with LoopbackTeacher(reply) as teacher:
         with pytest.raises(TeacherError, match="None of the first 10 answers"):
-            run(teacher, tmp_path, seeds, concurrency=8, **PAID)
-        assert sum(prompt.startswith("hound") for prompt in teacher.counts().elements()) <= 60
+            run(teacher, tmp_path, seeds, concurrency=concurrency, **PAID)
+        assert sum(prompt.startswith("hound") for prompt in teacher.counts().elements()) <= 30
 
 
 def test_the_first_usable_answer_lets_all_others_go(tmp_path: Path) -> None:

@@ -67,6 +67,22 @@ def test_results_that_are_somewhere_else_are_not_bought_again(tmp_path: Path) ->
         assert len(provider.batches) == 1
 
 
+@pytest.mark.parametrize(("kind", "config"), [("json_object", {"responseMimeType": "application/json"}), ("text", {})])
+def test_a_response_format_without_a_schema_is_sent(kind: str, config: Json, tmp_path: Path) -> None:
+    """Any JSON, or text, requested with sampling.extra. The run ended with an error of the batch API's format."""
+
+    async def work(ledger: Ledger, lines: list[str]) -> None:
+        sampling = SAMPLING.model_copy(update={"extra": {"response_format": {"type": kind}}})
+        await ledger.answer(Question(chat("dog 0"), sampling), 1)
+
+    warnings: list[str] = []
+    with BatchProvider("gemini", lambda dog, nth: "{}") as provider:
+        with_batches(provider, tmp_path, work, warn=warnings.append)
+        assert warnings == []
+        sent = provider.bodies[-1]["generationConfig"]
+        assert {name: sent[name] for name in sent if name.startswith("response")} == config
+
+
 @pytest.mark.parametrize("form", ["gemini", "anthropic"])
 def test_what_a_batch_cannot_express_is_announced(form: str, tmp_path: Path) -> None:
     """A schema that refers to itself reaches Gemini as a request for JSON only, and Anthropic not at all: the rows are

@@ -155,7 +155,10 @@ def test_error_shows_what_came_instead_of_an_answer(body: bytes, shown: str, tmp
         (says(*[""] * 8), "held no text"),
         (says(*["\u200b\ufeff"] * 8), "held no text"),
         (says(*["a dog"] * 8, finish="content_filter"), "refused"),
-        (Reply(body=b'{"choices": [{"text": "a dog", "finish_reason": "stop"}]}'), "not a chat completion: .*a dog"),
+        (
+            Reply(body=b'{"choices": [{"text": "a dog", "finish_reason": "stop"}]}'),
+            "but a text completion.*a dog",
+        ),
     ],
 )
 def test_cause_that_spoils_all_answers_ends_the_run(reply: Reply, why: str, tmp_path: Path) -> None:
