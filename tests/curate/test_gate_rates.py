@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
-from tempfile import mkdtemp
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import pytest
@@ -49,17 +49,17 @@ def steps(
     kind: str, language: str, to: str | None, labels: tuple[str, ...], schema: str, style: str = STYLE
 ) -> tuple[GateStep, ...]:
     """The gates of a spec that describes its task and sets nothing about gates."""
-    folder = Path(mkdtemp())
     task: Row = {"name": "rows", "kind": kind, "style": style, "language": language}
     if kind == "translate":
         task["to"] = to
     if labels:
         task["labels"] = labels
-    if schema:
-        (folder / "answer.json").write_text(schema, encoding="utf-8")
-        task["schema"] = "answer.json"
-    spec = Spec.model_validate(with_defaults({"task": task}))
-    return tuple(gates_for(spec.task, spec.curate.gates, folder))
+    with TemporaryDirectory() as folder:
+        if schema:
+            (Path(folder) / "answer.json").write_text(schema, encoding="utf-8")
+            task["schema"] = "answer.json"
+        spec = Spec.model_validate(with_defaults({"task": task}))
+        return tuple(gates_for(spec.task, spec.curate.gates, Path(folder)))
 
 
 def bounded(schema: Any) -> Any:

@@ -89,7 +89,7 @@ def test_pairs_alone_get_a_verdict_and_a_learning_curve(
     with the verdict's exit code. After seeds were added the commands warn that generation is due. Weights that were
     edited together with their record are not reused."""
     measured: list[EvaluationPlan] = []
-    real_validated = train.evaluation.validated
+    real_validated = train.evaluation.evaluation.validated
 
     async def validate_once(plan: EvaluationPlan, store: Store, progress: Progress) -> Interval | None:
         """Starts one server instead of six."""
