@@ -407,6 +407,7 @@ def _covered(predict: Any, share: float, labels: int, draws: int) -> tuple[float
     return float(np.mean(covered)), float(np.mean(np.array(covered)[differ]))
 
 
+@pytest.mark.slow
 def test_interval_covers_a_share_near_one_with_few_labels() -> None:
     """Simulated: with 20 labels and a share of 0.98, the 90 % interval holds in at least 90 % of 150 draws with each
     kind of prediction, and in 88 % of those in which a label is bad. At the effective number of labels it held in 36 to
@@ -440,6 +441,7 @@ def test_equal_labels_have_the_exact_interval_and_too_few_have_none() -> None:
         assert equal.effective == 20
 
 
+@pytest.mark.slow
 def test_estimate_is_unbiased_in_a_small_pool() -> None:
     """If every row is labelled, the estimate is their share, whatever the predictions, and with 20 of 24 rows labelled
     it is the share of the 24 on average (it was 1 point too low)."""

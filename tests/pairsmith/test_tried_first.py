@@ -10,6 +10,8 @@ import pytest
 from tests.pairsmith.conftest import ROOT, Project
 from tests.synth.batch_loopback import BatchProvider
 
+pytestmark = pytest.mark.slow
+
 SUBJECTS = tuple(f"a red kite number {i} over the old harbour" for i in range(60))
 PRICES = "usd_per_million_prompt_tokens = 0\nusd_per_million_completion_tokens = 100000"
 

@@ -87,6 +87,7 @@ def test_a_run_after_a_preview_pays_for_few_useless_answers(kind: str, tmp_path:
         assert len(teacher.asked) <= 10 + 30
 
 
+@pytest.mark.slow
 def test_an_answer_of_an_earlier_run_does_not_vouch_for_the_endpoint(tmp_path: Path) -> None:
     """A preview keeps its answers in the ledger without making rows of them. A run reads them while it asks for others,
     and asks at most five questions at once all the same."""
@@ -108,6 +109,7 @@ def test_an_answer_of_an_earlier_run_does_not_vouch_for_the_endpoint(tmp_path: P
         assert len(teacher.asked) <= 5 + 30
 
 
+@pytest.mark.slow
 def test_a_decision_that_takes_long_holds_the_others_back(tmp_path: Path) -> None:
     """The question that decides gets an answer much later than the others: until then none of those is sent."""
     repeats: list[int] = []
