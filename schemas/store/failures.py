@@ -7,6 +7,7 @@ import re
 import resource
 import shutil
 from pathlib import Path
+from urllib.parse import unquote
 
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
@@ -19,11 +20,11 @@ _LEAST_FREE = 4 * 2**20  # bytes; the answers to 64 requests of one window, with
 
 
 def shown(url: str) -> str:
-    """The URL with every password in it hidden."""
+    """The URL with every password in it hidden, and the path of a SQLite file as people write it."""
     parsed = sa.make_url(url)
     hidden = {name: "***" for name in parsed.query if _SECRET.search(name)}
     text = parsed.update_query_dict(hidden).render_as_string(hide_password=True)
-    return text.replace("%2A%2A%2A", "***")
+    return unquote(text) if parsed.get_backend_name() == "sqlite" else text.replace("%2A%2A%2A", "***")
 
 
 def is_transient(error: Exception, *, committing: bool) -> bool:

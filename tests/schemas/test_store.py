@@ -51,7 +51,7 @@ from schemas.store import Store, tables
 from schemas.store.erase import Traces, erase, left_in
 from schemas.store.failures import refuse_full
 from schemas.store.migrate import config, upgrade_to
-from schemas.store.opening import sqlite_path
+from schemas.store.opening import sqlite_path, sqlite_url
 from tests.ledger_rows import call_index
 
 
@@ -520,6 +520,7 @@ def test_reading_creates_no_store(store_url: str) -> None:
 WRITING_SCRIPT = """
 import sys, itertools
 from schemas.store import Store
+from schemas.store.opening import sqlite_url
 from tests.schemas.test_store import call
 with Store.open(sys.argv[1]) as store:
     for i in itertools.count():
@@ -595,6 +596,16 @@ def test_a_password_is_never_shown() -> None:
         Store.open("postgresql://127.0.0.1:1/x?user=ann&password=s3cret&sslmode=disable")
     assert "s3cret" not in str(caught.value)
     assert "password=***&sslmode=disable" in str(caught.value)
+
+
+def test_a_file_is_named_as_people_write_it(tmp_path: Path) -> None:
+    """A message about the store of a folder with spaces and accents has no escapes of URLs in it."""
+    file = tmp_path / "Über Köln & 50 %" / "pairsmith.db"
+    file.parent.mkdir()
+    file.touch()
+    with pytest.raises(StoreError) as caught:
+        Store.open(sqlite_url(file), write=False)
+    assert str(file) in str(caught.value)
 
 
 @pytest.mark.parametrize("url", ["postgresql://ann:s3cret@host:none/x", "postgresql://ann:s3cret@[::1/x"])
