@@ -41,6 +41,7 @@ def test_waiting_threads_release_their_core_soon(monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize(
     "door", ["from pairsmith.commands import start\nstart(['--version'])", "from pairsmith import Project"]
 )
+@pytest.mark.slow
 def test_spin_limit_is_set_before_torch_is_loaded(door: str) -> None:
     """By the command line and by the Python API. Child processes inherit it, too."""
     code = f"import os, sys\n{door}\nassert 'torch' not in sys.modules\nprint(os.environ['GOMP_SPINCOUNT'])"

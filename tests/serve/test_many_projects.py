@@ -39,6 +39,7 @@ def opened_files() -> Iterator[list[str]]:
     sa.event.remove(sa.Engine, "connect", connected)
 
 
+@pytest.mark.slow
 def test_project_list_opens_only_changed_stores(
     workspace: Workspace, browse: Browse, opened_files: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -118,6 +118,7 @@ def test_forecast_is_outdated_by_settings_that_affect_rows(
         assert f"Since this forecast, {named} has changed" in page or not named
 
 
+@pytest.mark.slow
 def test_messages_of_a_prompt_are_shown_behind_many_newer_rows(
     workspace: Workspace, teacher: LoopbackTeacher, browse: Browse
 ) -> None:

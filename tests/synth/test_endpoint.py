@@ -751,6 +751,7 @@ def test_max_tokens_is_sent_under_its_newer_name() -> None:
 
 @pytest.mark.parametrize("retries", [0, 1, 50])
 @pytest.mark.parametrize("host", ["127.0.0.1", "no-such-host.invalid"])
+@pytest.mark.slow
 def test_an_address_where_nothing_answers_fails_within_seconds(host: str, retries: int) -> None:
     """A first request that cannot connect is tried only a few times, whatever `retries` is. The error concerns the
     address, not the row."""

@@ -106,6 +106,7 @@ def test_secret_part_of_a_header_is_redacted_if_repeated_alone(header: str, repe
 
 
 @pytest.mark.parametrize("run", ["(", "1,", "(a:", "//", "=a"])
+@pytest.mark.slow
 def test_redaction_is_linear_in_a_long_message(run: str) -> None:
     """A server may repeat 200 kB of brackets in its error: each of them may begin a user, and was compared with the
     rest of the message, in the event loop."""

@@ -54,6 +54,7 @@ def test_alpha_is_krippendorffs_published_value() -> None:
     assert above / below == pytest.approx(0.743, abs=5e-4)
 
 
+@pytest.mark.slow
 def test_measures_and_intervals_are_those_of_the_packages() -> None:
     """Alpha equals that of `krippendorff`, the kappas those of `statsmodels`, on the rows and on every sample of them:
     samples are counts of kinds of row, and resampling whole rows draws such counts."""
