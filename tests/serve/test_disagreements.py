@@ -30,6 +30,8 @@ def test_disagreement_is_shown_and_settled(
     for command in ("generate", "curate"):
         assert start([command, "--project", str(folder)]) == 0
     browser = browse(workspace, headers=OWN)
+    unanswered = browser.get("/p/tiny/review").text.partition('id="settle"')[2]
+    assert "Reviewers agree" not in unanswered
     rows = "/api/v1/projects/tiny/rows"
     accepted = browser.get(rows, params={"state": "accepted", "limit": 200}).json()["items"]
     row = accepted[0]
