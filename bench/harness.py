@@ -164,8 +164,8 @@ def fill_apart(work: Callable[..., None], *arguments: Any) -> None:
 
 def fill(folder: Path, spec: str, inputs: Sequence[str], outputs: Iterable[tuple[int, str]]) -> None:
     """Write a project with a generated pool and its receipt: each output belongs to the input with that number."""
-    from pairsmith.outcome import GenerateOutcome
-    from pairsmith.receipt import recording
+    from pairsmith.receipts.outcome import GenerateOutcome
+    from pairsmith.receipts.receipt import recording
     from schemas.records import Candidate, Counts, Generated, Pair, Sampling, Seed
     from schemas.spec_file import load
     from schemas.store import Store

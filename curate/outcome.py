@@ -8,17 +8,17 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from curate.certifying import current_parts, present_certificate
+from curate.certificate.certifying import current_parts, present_certificate
 from curate.curation import curate
 from curate.pool import Pool
 from curate.preferences import Preference, preferences
-from curate.remote_scorers import RemoteScorers
 from curate.rows import StepId
 from curate.scorers.choose import EMBEDDED_MODEL, ChosenScorer, EmbeddedModel, choose
-from curate.selection import selection_summary
+from curate.scorers.remote import RemoteScorers
+from curate.selection.best import selection_summary
+from curate.selection.spread import at_random, farness, vectors_of
 from curate.similarity.near_duplicates import duplicates
 from curate.split import seed_split
-from curate.spread import at_random, farness, vectors_of
 from curate.states import Accepted, AcceptedRows, write_states
 from curate.steps import CHOSEN, NOT_CHOSEN, SELECTED, CertificateOf, steps_for
 from curate.tallies import tally
@@ -61,7 +61,7 @@ async def curate_project(
     slot.
 
     `own` is started only if the spec's scorer needs the embedded model; `remote_scorers` are the spec's judges and
-    served reward model (`curate.remote_scorers.open_remote_scorers`). Raises NoWork without candidates and
+    served reward model (`curate.scorers.remote.open_remote_scorers`). Raises NoWork without candidates and
     RowCountMismatch if the counts do not add up.
     """
     pool = Pool.read(store, fingerprints, forward_n=project.spec.generate.forward.n, progress=progress)
@@ -126,9 +126,8 @@ async def judged(
 
 
 def _random_arm(project: Project, pool: Pool) -> tuple[tuple[Pair, ...], Json | None]:
-    """A random arm of the size of the selection, and how well each of the two covers the rows (`curate.spread`).
-
-    Empty if selection left no row out.
+    """A random arm of the size of the selection, and how well each of the two covers the rows (see
+    `curate.selection.spread`). Empty if selection left no row out.
     """
     if project.spec.curate.select.rows is None:
         return (), None

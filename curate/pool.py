@@ -18,7 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from curate.opinions import FALSE, NONE, TRUE, Opinions, OpinionTable, deviation_within, grouped
+from curate.arrays.opinions import FALSE, NONE, TRUE, Opinions, OpinionTable, deviation_within, grouped
+from curate.arrays.slots import Slots, candidate_from_json, in_memory, read_slots, skim_candidates_of
 from curate.review.decision import Decision
 from curate.rows import (
     DUPLICATE,
@@ -34,7 +35,6 @@ from curate.rows import (
     as_dataset,
     display_values,
 )
-from curate.slots import Slots, candidate_from_json, in_memory, read_slots, skim_candidates_of
 from schemas.html_table import SHOWN, html_table
 from schemas.identity import construct
 from schemas.progress import Progress, reporting, unseen

@@ -24,12 +24,12 @@ from curate.pool import Pool
 from curate.rows import CONTAMINATION, DUPLICATE, SPLIT, StepId, Survivor, Unjudged, pair_of
 from curate.scorers import Score, Scorer, own_scorer
 from curate.scorers.choose import ChosenScorer
-from curate.selection import BEST, LengthFit, ranked, scored_outputs
+from curate.selection.best import BEST, LengthFit, ranked, scored_outputs
+from curate.selection.spread import at_random, by_quota, length_group, refuse_unknown, spread_out, vectors_of
 from curate.similarity.contamination import HeldOut, collect_held_out, repeated_exchanges, with_generated_inputs
 from curate.similarity.near_duplicates import find_repeated_rows
 from curate.similarity.overlap import Overlap, contaminated
 from curate.split import SPLITS, recorded_splits, split_of
-from curate.spread import at_random, by_quota, length_group, refuse_unknown, spread_out, vectors_of
 from schemas.errors import PairsmithError, UsageError, several
 from schemas.functions import Identity, crash_of, function_identity
 from schemas.gate_verdicts import decode_verdicts
@@ -340,8 +340,8 @@ def certified_only(rows: Collection[str], certificate: str) -> NamedStep:
 
 
 def choose_rows(rows: int, spread: str, seeds: Sequence[Seed], by_seed: Callable[[str], Split]) -> NamedStep:
-    """Keep `rows` rows of the training split, chosen by `spread` (`curate.spread`). Rows accepted in review come first,
-    and the other splits are kept whole."""
+    """Keep `rows` rows of the training split, chosen by `spread` (`curate.selection.spread`). Rows accepted in review
+    come first, and the other splits are kept whole."""
     kinds = {seed.id: seed.kind for seed in seeds}
     refuse_unknown(spread, {name for seed in seeds for name in seed.columns})
 
@@ -420,7 +420,7 @@ def steps_for(
 
 
 def _inference(project: Project, name: str) -> list[NamedStep]:
-    from curate.contradiction import contradictions
+    from curate.flags.contradiction import contradictions
     from synth.embedded.weights import folder_weights
 
     folder, tokens = project.folder / name, project.spec.curate.score.batch_tokens

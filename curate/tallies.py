@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from curate.opinions import FALSE, NONE, TRUE
+from curate.arrays.opinions import FALSE, NONE, TRUE
 from curate.pool import Pool
-from curate.spread import at_random
+from curate.selection.spread import at_random
 from schemas.records import Json
 from schemas.step_names import By
 

@@ -9,13 +9,13 @@ from dataclasses import replace
 from heapq import nsmallest
 from typing import NamedTuple
 
-from curate.certifying import present_certificate
+from curate.certificate.certifying import present_certificate
 from curate.curation import curate
 from curate.pool import Pool
-from curate.remote_scorers import RemoteScorers
 from curate.rows import SPLIT, pair_of
 from curate.scorers import Score
 from curate.scorers.choose import choose
+from curate.scorers.remote import RemoteScorers
 from curate.split import SPLITS
 from curate.states import state_of
 from curate.steps import steps_for

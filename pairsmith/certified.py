@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pairsmith import plan
-from pairsmith.outcome import CertifyOutcome, CurateOutcome
+from pairsmith.receipts.outcome import CertifyOutcome, CurateOutcome
 from schemas.project import CERTIFICATE, Project
 from schemas.records import Json
 from schemas.store import Store

@@ -10,7 +10,7 @@ from glob import escape
 from pathlib import Path
 
 from curate.preferences import BY_PEOPLE
-from pairsmith.outcome import ExportOutcome
+from pairsmith.receipts.outcome import ExportOutcome
 from pairsmith.registry import mark_of
 from pairsmith.stages.export import EXPORT, MARK
 from schemas.errors import PairsmithError, UsageError

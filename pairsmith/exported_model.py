@@ -56,9 +56,9 @@ def write(
     cannot be written here, and InputError for weights that are not those that were trained.
     """
     from pairsmith.stages.train import recorded_digests
-    from train.base_model import find_trained_base, load_chat
-    from train.gguf import refuse_missing
-    from train.merge import merged_folder
+    from train.base_models.base_model import find_trained_base, load_chat
+    from train.export.gguf import refuse_missing
+    from train.export.merge import merged_folder
     from train.results import read_result, refuse_changed
 
     source = project.folder / artifact.path
@@ -87,7 +87,7 @@ def write(
     with tempfile.TemporaryDirectory(dir=out) as scratch:
         model = out / "model"
         if not is_qlora:
-            from train.merge import write_merged
+            from train.export.merge import write_merged
 
             model = Path(scratch) / project.spec.task.name
             write_merged(base, trained.settings, source, model)
@@ -110,8 +110,8 @@ def _evaluation(project: Project, store: Store, trained: TrainResult) -> Evaluat
 def _describe(folder: Path, tuned: _Tuned, place: str) -> None:
     """Write the model card with the results, and the generation config with the decoding of the evaluation."""
     from pairsmith.stages.evaluate import systems
-    from train.model_card import model_card
-    from train.run_snippets import write_generation_config
+    from train.export.model_card import model_card
+    from train.export.run_snippets import write_generation_config
 
     rates, notes = (
         (systems(tuned.evaluation), _notes(tuned.project, tuned.evaluation)) if tuned.evaluation else (None, [])
@@ -132,9 +132,9 @@ def _notes(project: Project, evaluation: Evaluation) -> list[str]:
 
 def _ggufs(tuned: _Tuned, model: Path, folder: Path, kinds: Sequence[str], say: Say) -> dict[str, Path]:
     """Write every kind, and a Modelfile for the smallest one, which comes last in `GGUF`."""
-    from train.base_model import Base, load_chat
-    from train.gguf import write_gguf
-    from train.run_snippets import modelfile
+    from train.base_models.base_model import Base, load_chat
+    from train.export.gguf import write_gguf
+    from train.export.run_snippets import modelfile
 
     folder.mkdir()
     files = {kind: folder / f"{tuned.project.spec.task.name}-{kind}.gguf" for kind in GGUF if kind in kinds}
@@ -150,8 +150,8 @@ def _ggufs(tuned: _Tuned, model: Path, folder: Path, kinds: Sequence[str], say: 
 def _compare_answers(tuned: _Tuned, file: Path, say: Say) -> str:
     """Compare the answers of the GGUF with those of the evaluated model. Returns the result as text, and writes it as
     JSON next to the file."""
-    from train.equivalence import equivalence
     from train.evaluation.evaluation import held_out_seeds, plan_evaluation
+    from train.export.equivalence import equivalence
 
     if tuned.evaluation is None:
         return "not checked: this model has not been evaluated"

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pairsmith.teacher_search import FoundTeacher
+from pairsmith.teachers.search import FoundTeacher
 from schemas.errors import MissingDependency, UsageError
 from schemas.kinds import KindName
 from schemas.spec import TeacherSettings, TrainSettings
@@ -170,7 +170,7 @@ def _price_notes(teacher: FoundTeacher) -> list[str]:
 def with_base(spec_text: str) -> str:
     """The spec with a base model that suits this machine. Examples keep their own base, because their figures were
     measured with it."""
-    from train.models import default_base, machine
+    from train.base_models.models import default_base, machine
 
     this_machine = machine()
     chosen = default_base(this_machine)

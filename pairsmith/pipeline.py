@@ -9,13 +9,20 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from curate.export import mark_not_reviewed
+from curate.export.dataset import mark_not_reviewed
 from curate.steps import UNCERTIFIED
 from pairsmith import plan
 from pairsmith.certified import last_certification
-from pairsmith.health import warn_about_missing_packages
-from pairsmith.outcome import CommandOutcome, CurateOutcome, EvaluateOutcome, GenerateOutcome, ReviewOutcome, RunOutcome
-from pairsmith.receipt import Recording, recording
+from pairsmith.checks.health import warn_about_missing_packages
+from pairsmith.receipts.outcome import (
+    CommandOutcome,
+    CurateOutcome,
+    EvaluateOutcome,
+    GenerateOutcome,
+    ReviewOutcome,
+    RunOutcome,
+)
+from pairsmith.receipts.receipt import Recording, recording
 from pairsmith.stages.export import REPORT
 from pairsmith.stages.generate import UNANSWERED
 from schemas.errors import TeacherError, Uncertified, UsageError

@@ -14,9 +14,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import prompts
-from pairsmith import fingerprints, legacy_receipts
-from pairsmith.outcome import CurateOutcome, EvaluateOutcome, GenerateOutcome, ReviewOutcome, RunOutcome, StageOutcome
-from pairsmith.standard_input import is_terminal, piped
+from pairsmith.receipts import fingerprints, legacy_receipts
+from pairsmith.receipts.outcome import (
+    CurateOutcome,
+    EvaluateOutcome,
+    GenerateOutcome,
+    ReviewOutcome,
+    RunOutcome,
+    StageOutcome,
+)
 from schemas import old_keys
 from schemas.errors import NoWork, PairsmithError
 from schemas.progress import Say
@@ -50,6 +56,7 @@ _MAX_VALUE_LENGTH = 80  # longest value that is stored unhashed, in characters
 
 InputTable = dict[str, Any]
 Keys = tuple[str, ...]
+_hub = cache(fingerprints.of_hub_dataset)
 
 
 class PlannedStage(NamedTuple):
@@ -124,13 +131,9 @@ def inputs_of(stage: str, project: Project, store: Store, *, stdin: bool = False
     """The present inputs of `stage`. Raises PromptError, and OSError for a file that cannot be read."""
     receipts = store.receipts()
     table = _input_table(stage, project, receipts, stdin=stdin)
-    sections = _SECTIONS[stage]
-    overrides = tuple(
-        text
-        for text in project.overrides
-        if _path(text).partition(".")[0] in sections and not _path(text).endswith("url")
-    )
-    return Inputs(content_id("inputs", table), table, overrides, _source_id(stage, receipts))
+    paths = {text: _path(text) for text in project.overrides}
+    kept = [text for text, at in paths.items() if at.partition(".")[0] in _SECTIONS[stage] and not at.endswith("url")]
+    return Inputs(content_id("inputs", table), table, tuple(kept), _source_id(stage, receipts))
 
 
 def pinned(project: Project, store: Store | None) -> dict[str, InputTable]:
@@ -200,12 +203,10 @@ def _still_missing(receipts: Sequence[Receipt], evaluated: Receipt) -> bool:
     """Whether asking again left as many answers missing: a server may fail on the same input every time."""
     before = last_good(receipts[: receipts.index(evaluated)], "evaluate")
     outcome = EvaluateOutcome.of(evaluated)
-    return (
-        before is not None
-        and not outcome.reused
-        and StageOutcome.of(before).artifact_id == outcome.artifact_id
-        and before.counts.failed == evaluated.counts.failed
-    )
+    if before is None or outcome.reused:
+        return False
+    same_model = StageOutcome.of(before).artifact_id == outcome.artifact_id
+    return same_model and before.counts.failed == evaluated.counts.failed
 
 
 def _what_changed(
@@ -365,6 +366,8 @@ def _seeds(project: Project, receipts: Sequence[Receipt], *, stdin: bool) -> Inp
         name = f"seeds.{number}"
         table |= _settings(name, source, without={"path"})
         if source.path == "-":
+            from pairsmith.terminal.standard_input import is_terminal, piped
+
             content = piped().fingerprint if stdin and not is_terminal() else None
         elif source.format == "hub":
             content = _hub(source.path, source.revision)
@@ -373,9 +376,6 @@ def _seeds(project: Project, receipts: Sequence[Receipt], *, stdin: bool) -> Inp
             content = files[0] if len(files) == 1 else content_id("files", files)[:16]
         table[f"{name}.content"] = content or before.get(f"{name}.content")
     return table
-
-
-_hub = cache(fingerprints.of_hub_dataset)
 
 
 def _gate_file(folder: Path, name: str) -> str:

@@ -16,8 +16,8 @@ from pathlib import Path
 from threading import RLock
 from typing import TYPE_CHECKING, Any, get_args
 
-from pairsmith import pipeline, plan, teachers
-from pairsmith.outcome import (
+from pairsmith import pipeline, plan
+from pairsmith.receipts.outcome import (
     CertifyOutcome,
     CommandOutcome,
     CurateOutcome,
@@ -34,6 +34,7 @@ from pairsmith.outcome import (
 )
 from pairsmith.stages import review
 from pairsmith.stages.table import Audience, Numeric, stage
+from pairsmith.teachers import teachers
 from schemas import progress_line, spec_file
 from schemas.blocking import refuse_on_private_loop
 from schemas.errors import NoWork, UsageError, several
@@ -169,7 +170,7 @@ class Project:
         failed) or with the reason code `reason`. Raises NoWork before curation, and UsageError for an unknown state or
         reason."""
         from curate.states import read_states
-        from pairsmith.rows import curated
+        from pairsmith.rows.curated import curated
         from pairsmith.style.reasons import SENTENCES
 
         store = self._made(self.settings)

@@ -19,7 +19,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-from curate.licences import refuse_unlicensed
+from curate.export.licences import refuse_unlicensed
 from schemas.errors import InputError, NotLicensed, NoWork, UsageError, first_line
 from schemas.files import copy_folder, exclusive_lock, files_in, replaced, replaced_folder, sha256
 from schemas.project import Project
@@ -36,7 +36,7 @@ _OF_A_VERSION = re.compile(
     r"adapter_(config\.json|model\.safetensors)|(config|training)\.json"
     r"|model(-\d+-of-\d+)?\.safetensors|model\.safetensors\.index\.json|gguf/[^/]+\.(gguf|check\.json)|gguf/Modelfile"
 )
-_TAG = "pairsmith"  # tag in every model card (`train.model_card`)
+_TAG = "pairsmith"  # tag in every model card (`train.export.model_card`)
 _NAMED = TypeAdapter(dict[str, Annotated[list[str], Field(min_length=1)]])
 
 

@@ -72,8 +72,8 @@ def shown(project: Project, facts: dict[str, Any]) -> list[RenderableType]:
     from rich.markup import escape
     from rich.table import Table
 
-    from pairsmith import screen
     from pairsmith.stages.review import in_lines
+    from pairsmith.terminal import screen
 
     name = project.spec.task.name
     if facts["review"] is None:

@@ -15,7 +15,7 @@ import pytest
 
 from curate.review.sampling import SHARE_KEYS
 from curate.rows import CONTAMINATION, DUPLICATE, JUDGE, SPLIT
-from curate.selection import BEST
+from curate.selection.best import BEST
 from curate.similarity.semantic import SEMANTIC, SEMANTIC_TEST
 from curate.steps import CERTIFIED, SELECTED
 from pairsmith import Project
@@ -29,7 +29,7 @@ from pairsmith.serve.job import State
 from pairsmith.serve.policy import CLASSES, Kind
 from pairsmith.stages.evaluate import CODES
 from pairsmith.stages.export import EVIDENCE, FORMATS, MARK, REPORT
-from pairsmith.teacher_search import APIS
+from pairsmith.teachers.search import APIS
 from prompts import library
 from prompts.languages import language_code
 from schemas.errors import PairsmithError
@@ -140,8 +140,8 @@ def test_the_keys_that_init_looks_for() -> None:
 
 def test_the_steps_of_curation() -> None:
     """docs/curation.md lists the steps by the names and versions that their verdicts carry."""
-    from curate.contradiction import CONTRADICTION
-    from curate.unlikely_labels import UNLIKELY
+    from curate.flags.contradiction import CONTRADICTION
+    from curate.flags.unlikely_labels import UNLIKELY
 
     steps = [code_spans(cells[0])[0] for cells in table("curation", "| step |")]
     row_steps = [CONTAMINATION, CONTRADICTION, JUDGE]

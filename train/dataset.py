@@ -8,9 +8,9 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, TypedDict, get_args
 
-from curate.dataset_files import manifest_rows, read_manifest
-from curate.export import preference_rows
-from curate.export import rows as exported_rows
+from curate.export.dataset import preference_rows
+from curate.export.dataset import rows as exported_rows
+from curate.export.files import manifest_rows, read_manifest
 from curate.pool import Pool
 from curate.rows import SPLIT, pair_of
 from curate.split import split_of

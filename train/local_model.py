@@ -16,13 +16,13 @@ from synth.answers import clean
 from synth.chat.completions import RefusedError
 from synth.embedded.process import EmbeddedServer, embedded
 from synth.endpoints.endpoint import Endpoint
-from train.base_model import Base, hash_model
+from train.base_models.base_model import Base, hash_model
+from train.base_models.remote_code import runnable, trust_entry
 from train.evaluation.checks import Checked
 from train.evaluation.metrics import TUNED, Mode
 from train.evaluation.systems import ASK_TIMEOUT_S, EvaluationPlan, LocalModel, System
 from train.evaluation.verdict import is_form_only
-from train.merge import merged_folder
-from train.remote_code import runnable, trust_entry
+from train.export.merge import merged_folder
 from train.results import TrainResult
 
 

@@ -30,8 +30,8 @@ from curate.curation import curate
 from curate.pool import Pool
 from curate.preferences import Preference, preferences, rests_on_estimates
 from curate.review.sampling import ESTIMATION, sampled_ids
-from curate.rules import asked_of, rules_of
 from curate.scorers.reward import Tokens, encoded, open_reward_model
+from curate.scorers.rules import asked_of, rules_of
 from curate.similarity.near_duplicates import find_repeated_rows
 from curate.steps import steps_for
 from schemas.errors import InputError, NoWork
@@ -43,7 +43,7 @@ from schemas.records import Artifact, Record, content_id
 from schemas.spec import TrainSettings
 from schemas.store import Store
 from schemas.wording import counted
-from train.base_model import Base, compute_dtype, longest_row
+from train.base_models.base_model import Base, compute_dtype, longest_row
 from train.evaluation.intervals import ALONE, Interval, difference, share
 from train.quiet import quiet
 

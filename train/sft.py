@@ -27,8 +27,9 @@ from schemas.records import content_id, identity
 from schemas.spec import TrainSettings, given
 from synth.chat_template import Chat
 from train import unsloth_backend
-from train.base_check import refuse_conflicting_settings
-from train.base_model import Base, find_base, load_chat, load_for_training, longest_row, unpack_if_small
+from train.base_models.base_model import Base, find_base, load_chat, load_for_training, longest_row, unpack_if_small
+from train.base_models.check import refuse_conflicting_settings
+from train.base_models.models import settled
 from train.dataset import (
     Data,
     Dataset,
@@ -39,10 +40,9 @@ from train.dataset import (
     repeat_edited,
     split_by_length,
 )
+from train.export.merge import choose_merge
+from train.export.model_card import model_card
 from train.mask import assert_completion_only, plain_preview
-from train.merge import choose_merge
-from train.model_card import model_card
-from train.models import settled
 from train.preferences import build_preference_trainer, no_preferences_error
 from train.quiet import quiet
 from train.results import Step, TrainResult, Validation, read_result, refuse_changed, with_files, write_result

@@ -20,7 +20,7 @@ from schemas.spec import TrainSettings
 from synth.embedded.weights import cache_folder
 
 if TYPE_CHECKING:
-    from train.base_model import Base
+    from train.base_models.base_model import Base
 
 _INSTALL = "pip install 'pairsmith[train,unsloth]' in a separate environment, or remove train.backend."
 

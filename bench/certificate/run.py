@@ -30,10 +30,10 @@ import numpy as np
 from scipy.stats import beta, hypergeom
 
 from bench.harness import keep
-from curate.calibration import Calibrator, calibrate
-from curate.certificate import Trial, sets_above, trials_for
-from curate.certifying import most_accepting_look
-from curate.evidence import good_share, max_bad_rows
+from curate.certificate.calibration import Calibrator, calibrate
+from curate.certificate.certificate import Trial, sets_above, trials_for
+from curate.certificate.certifying import most_accepting_look
+from curate.certificate.evidence import good_share, max_bad_rows
 
 ROWS, BATCHES = 2_000, 16
 ESTIMATION, CALIBRATION = 25, 15  # reviews per batch

@@ -1,4 +1,4 @@
-"""How many planted wrong labels `curate.unlikely_labels` flags, and how many right ones, on public classifications.
+"""How many planted wrong labels `unlikely_labels` flags, and how many right ones, on public classifications.
 
     python -m bench.curate.label_errors banking_data/train.csv data_full.json
 
@@ -18,8 +18,8 @@ from pathlib import Path
 
 import numpy as np
 
+from curate.flags.unlikely_labels import character_vectors, find_likelier_labels
 from curate.similarity.neighbours import Vectors
-from curate.unlikely_labels import character_vectors, find_likelier_labels
 
 # Rows, labels (0: all of them), share of wrong ones, draws.
 DRAWS = ((60, 3, 0.05, 20), (200, 5, 0.05, 20), (200, 5, 0.1, 20), (200, 5, 0.0, 20), (1000, 20, 0.05, 5),

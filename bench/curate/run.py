@@ -78,7 +78,7 @@ def fill_with(folder: Path, rows: int) -> None:
 def judge(folder: Path) -> None:
     """Curate and export; prints the counts, and the memory of the pool compared with an empty process."""
     from curate.curation import curate
-    from curate.export import export_dataset
+    from curate.export.dataset import export_dataset
     from curate.outcome import CurateResult
     from curate.pool import Pool
     from curate.preferences import preferences
@@ -86,8 +86,8 @@ def judge(folder: Path) -> None:
     from curate.states import AcceptedRows, write_states
     from curate.steps import best, duplicates, id_of, scored, steps_for
     from curate.tallies import tally
-    from pairsmith.outcome import CurateOutcome
-    from pairsmith.receipt import recording
+    from pairsmith.receipts.outcome import CurateOutcome
+    from pairsmith.receipts.receipt import recording
     from schemas.records import Pair, Reason
     from schemas.spec_file import load
     from schemas.store import Store

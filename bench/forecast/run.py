@@ -20,7 +20,7 @@ import numpy as np
 
 from bench.harness import keep
 from curate.forecast import Pilot, forecast_accepted_rows, forecast_sum
-from pairsmith.outcome import ENDLESS
+from pairsmith.receipts.outcome import ENDLESS
 
 PILOT_SEEDS = 20
 _USD = 1.6e-6  # per token

@@ -50,7 +50,7 @@ def measure(side: str, steps: int) -> dict[str, float]:
 
     from schemas.spec import TrainSettings
     from synth.embedded.weights import embedded_weights
-    from train.base_model import Base, load_chat, load_for_training
+    from train.base_models.base_model import Base, load_chat, load_for_training
     from train.dataset import Dataset
     from train.quiet import quiet
     from train.trainer import LossLog, adapter_trainer, train

@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 
-from curate.checklists import parse_no_answers, questions_of
+from curate.scorers.checklists import parse_no_answers, questions_of
 from schemas.project import Project
 from schemas.records import Pair, Verdict
 from schemas.spec.curate import LengthSettings

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from curate.arrays.opinions import FALSE, NONE
 from curate.gates import gates_of
-from curate.opinions import FALSE, NONE
 from curate.pool import Pool
 from curate.review.decision import current_answers
 from curate.review.sampling import SamplingRow
-from curate.selection import LengthFit, ranked
+from curate.selection.best import LengthFit, ranked
 from curate.states import last_curation, skim_states
 from curate.steps import each
 from schemas.progress import Progress, unseen

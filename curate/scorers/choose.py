@@ -16,11 +16,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from curate.rules import rules_of
 from curate.scorers import Score, Scorer
 from curate.scorers.bradley_terry import LEAST_EXAMPLES, Fitted, GoodText, fit
 from curate.scorers.pmi import FORM, pmi_scorer
 from curate.scorers.reward import reward_scorer
+from curate.scorers.rules import rules_of
 from curate.split import seed_split
 from schemas.errors import MissingDependency
 from schemas.progress import Progress, unseen

@@ -1,7 +1,7 @@
 """Scores by a reward model: any `AutoModelForSequenceClassification` with one label, from a folder or a hub id.
 
 A public reward model judges whether an answer is a good reply to its user, so the user turn must say what is wanted:
-the system prompt, the rules, then the input (curate/rules.py). No system message is added, as the model cards of
+the system prompt, the rules, then the input (`rules.py`). No system message is added, as the model cards of
 Skywork-Reward-V2 and similar models ask. The chat is formatted by the tokenizer's own template; a tokenizer without one
 gets question and output as a sentence pair (BERT and DeBERTa), with token types. The score is the raw logit, so only
 scores of answers to the same input are comparable.
@@ -16,8 +16,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from curate.rules import asked_of
 from curate.scorers import Score, Scorer, score_of_logit
+from curate.scorers.rules import asked_of
 from schemas.allocator import keep_large_blocks
 from schemas.errors import MissingDependency, SpecError, first_line
 from schemas.records import Pair, Reason

@@ -22,8 +22,8 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from curate.rules import asked_of, rules_of
 from curate.scorers import Score, score_of_logit
+from curate.scorers.rules import asked_of, rules_of
 from schemas.blocking import together
 from schemas.errors import TeacherError, Unreachable
 from schemas.progress import Say

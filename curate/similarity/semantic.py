@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 
 import numpy as np
 
+from curate.flags.unlikely_labels import unlikely_labels
 from curate.gates.words import count_words
 from curate.pool import Pool
 from curate.rows import StepId
@@ -18,7 +19,6 @@ from curate.similarity.contamination import HeldOut, with_generated_inputs
 from curate.similarity.neighbours import Vectors, find_near_earlier
 from curate.similarity.static_embedding import static_embedding
 from curate.steps import NamedStep
-from curate.unlikely_labels import unlikely_labels
 from curate.words import numbers_in
 from schemas.kinds import KINDS, DuplicateRule
 from schemas.records import Reason, Verdict, content_id

@@ -9,9 +9,9 @@ from importlib import import_module
 import click
 
 from pairsmith import __version__
-from pairsmith.failures import exit_code_of, json_on_stdout, reopen_closed_streams
-from pairsmith.stopping import listening
-from pairsmith.watching import NOBODY, Invocation, Watcher
+from pairsmith.terminal.failures import exit_code_of, json_on_stdout, reopen_closed_streams
+from pairsmith.terminal.stopping import listening
+from pairsmith.terminal.watching import NOBODY, Invocation, Watcher
 from schemas.cores import limit_spin_waits
 from schemas.errors import UsageError
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pairsmith.failures import WriteJson
-from pairsmith.session import json_option
-from pairsmith.watching import Invocation
+from pairsmith.terminal.failures import WriteJson
+from pairsmith.terminal.session import json_option
+from pairsmith.terminal.watching import Invocation
 from schemas.errors import UsageError
 
 if TYPE_CHECKING:

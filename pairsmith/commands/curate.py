@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pairsmith.commands.stage import run_stage
-from pairsmith.number_options import max_usd_option
-from pairsmith.session import Session, on_project
 from pairsmith.stages.table import stage
+from pairsmith.terminal.number_options import max_usd_option
+from pairsmith.terminal.session import Session, on_project
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -46,8 +46,8 @@ def _screen(comparison: WhatIf) -> list[Any]:
     from rich.table import Table
     from rich.text import Text
 
-    from pairsmith.screen import facts
     from pairsmith.style.numbers import row_sum
+    from pairsmith.terminal.screen import facts
     from schemas.wording import counted
 
     both = (("now", comparison.before), ("would be", comparison.after))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pairsmith.session import Session, on_project
+from pairsmith.terminal.session import Session, on_project
 from schemas.errors import MissingDependency, UsageError
 
 if TYPE_CHECKING:

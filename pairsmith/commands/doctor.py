@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from pairsmith.session import Session, on_project
+from pairsmith.terminal.session import Session, on_project
 
 
 @click.command()
@@ -19,7 +19,7 @@ def command(session: Session, ask: bool) -> int:
     from rich.table import Table
     from rich.text import Text
 
-    from pairsmith.health import findings
+    from pairsmith.checks.health import findings
 
     marks = {
         "ok": Text(" ok ", style="green"),

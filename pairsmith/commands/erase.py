@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from pairsmith.session import Session, on_project
+from pairsmith.terminal.session import Session, on_project
 from schemas.errors import UsageError
 
 
@@ -26,7 +26,7 @@ def command(session: Session, *, source: str | None, person: str | None, yes: bo
     the next `generate` reads them again.
     """
     from pairsmith.erasing import erased
-    from pairsmith.screen import facts
+    from pairsmith.terminal.screen import facts
 
     project = session.project()
     if not yes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from pairsmith.session import Session, on_project
+from pairsmith.terminal.session import Session, on_project
 
 
 @click.command()
@@ -15,7 +15,7 @@ def command(session: Session, id_prefix: str) -> None:
 
     ID is the id of a pair or its first characters.
     """
-    from pairsmith.lineage import lineage_of, pair_by_prefix, screen
+    from pairsmith.rows.lineage import lineage_of, pair_by_prefix, screen
 
     project = session.project()
     with session.store(project, write=False) as store:

@@ -19,8 +19,8 @@ from pairsmith.new_project import (
     with_teacher,
     write_project,
 )
-from pairsmith.session import Folder, Session, on_project
-from pairsmith.teacher_search import EMBEDDED, FoundTeacher, find_teacher
+from pairsmith.teachers.search import EMBEDDED, FoundTeacher, find_teacher
+from pairsmith.terminal.session import Folder, Session, on_project
 from pairsmith.user_file.encoding import UTF_8, AmbiguousEncoding, encoding_of, unicode_encoding
 from pairsmith.user_file.guess import SCHEMA, Guess, guess
 from pairsmith.user_file.guessed_spec import spec_text, task_name

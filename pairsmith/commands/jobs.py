@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from pairsmith.failures import WriteJson, escape_controls
-from pairsmith.number_options import FiniteNumber, WholeNumber
-from pairsmith.session import json_option
-from pairsmith.watching import Invocation
+from pairsmith.terminal.failures import WriteJson, escape_controls
+from pairsmith.terminal.number_options import FiniteNumber, WholeNumber
+from pairsmith.terminal.session import json_option
+from pairsmith.terminal.watching import Invocation
 from schemas.errors import UsageError, needing, usage_error_from
 
 if TYPE_CHECKING:
@@ -186,8 +186,8 @@ def log(session: JobsSession, job: str, follow: bool) -> None:
 
 
 def _show(job: Job) -> None:
-    from pairsmith.screen import facts
-    from pairsmith.session import put
+    from pairsmith.terminal.screen import facts
+    from pairsmith.terminal.session import put
 
     rows = [("job", job.id), ("project", job.project), ("command", job.command), ("by", job.by)]
     rows += [("state", _words(job)), ("since", f"{job.started or job.created:%Y-%m-%d %H:%M:%S} UTC")]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from pairsmith.session import Session, on_project
+from pairsmith.terminal.session import Session, on_project
 
 
 @click.command()
@@ -16,7 +16,7 @@ def command(session: Session) -> None:
     """
     from rich.table import Table
 
-    from train.models import KNOWN, default_base, fitting_method, machine, training_gib
+    from train.base_models.models import KNOWN, default_base, fitting_method, machine, training_gib
 
     here = machine()
     chosen = default_base(here)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pairsmith.session import Session, on_project
+from pairsmith.terminal.session import Session, on_project
 
 if TYPE_CHECKING:
     from pairsmith.registry import Registry

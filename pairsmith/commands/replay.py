@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from pairsmith.session import Session, on_project
+from pairsmith.terminal.session import Session, on_project
 
 DIFFERS = 13  # exit code
 
@@ -18,9 +18,9 @@ def command(session: Session, id_prefix: str) -> int:
     The request is rendered again from seed, prompt and spec, and the stored answer is judged and cleaned again. No
     teacher is asked. ID is the id of a pair or its first characters. The exit code is 13 if anything differs.
     """
-    from pairsmith.lineage import pair_by_prefix
-    from pairsmith.replay import replay
-    from pairsmith.screen import facts
+    from pairsmith.rows.lineage import pair_by_prefix
+    from pairsmith.rows.replay import replay
+    from pairsmith.terminal.screen import facts
     from schemas.blocking import run
 
     project = session.project()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from pairsmith.session import Session, on_project
+from pairsmith.terminal.session import Session, on_project
 
 _NAMED = 5  # missing files that are listed by name
 

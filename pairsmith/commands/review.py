@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pairsmith.number_options import FiniteNumber, WholeNumber
-from pairsmith.session import Session, on_project
+from pairsmith.terminal.number_options import FiniteNumber, WholeNumber
+from pairsmith.terminal.session import Session, on_project
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from curate.argilla.server import ServerStatus
-    from pairsmith.outcome import PullOutcome
+    from pairsmith.receipts.outcome import PullOutcome
 
 
 class _OrderedGroup(click.Group):
@@ -63,7 +63,7 @@ def up(session: Session, port: int | None, host: str | None, database_url: str |
     from curate.argilla.launch import OWNER
     from curate.argilla.probe import UNENCRYPTED_WARNING
     from curate.argilla.server import up as start
-    from pairsmith.screen import facts
+    from pairsmith.terminal.screen import facts
 
     with session.progress() as progress:
         server = start(port=port, host=host, database_url=database_url, redis_url=redis_url, progress=progress)
@@ -96,8 +96,8 @@ def invite(session: Session, names: tuple[str, ...]) -> None:
     added to the project and keeps the password.
     """
     from curate.argilla import people as accounts
-    from pairsmith.screen import facts
     from pairsmith.stages import review
+    from pairsmith.terminal.screen import facts
 
     with (
         session.progress() as progress,
@@ -123,8 +123,8 @@ def password(session: Session, name: str) -> None:
     from curate.argilla import people as accounts
     from curate.argilla.launch import OWNER, store_owner_password
     from curate.argilla.server import default_home
-    from pairsmith.screen import facts
     from pairsmith.stages import review
+    from pairsmith.terminal.screen import facts
 
     with session.progress() as progress, review.argilla(session.project(), progress) as connected:
         new = accounts.new_password(connected, name)
@@ -140,8 +140,8 @@ def password(session: Session, name: str) -> None:
 def people(session: Session) -> None:
     """List everyone with an account on the server, and who of them may review this project's rows."""
     from curate.argilla import people as accounts
-    from pairsmith.screen import facts
     from pairsmith.stages import review
+    from pairsmith.terminal.screen import facts
 
     with (
         session.progress() as progress,
@@ -165,9 +165,9 @@ def push(session: Session, more: bool) -> None:
     Rows are drawn at random, each with a known probability, until the reviews show whether enough of the rows to train
     on are accepted.
     """
-    from pairsmith import screen
     from pairsmith.stages import review
     from pairsmith.stages.table import Audience
+    from pairsmith.terminal import screen
     from schemas.wording import counted
 
     project = session.project()
@@ -198,9 +198,9 @@ def push(session: Session, more: bool) -> None:
 def pull(session: Session, watch: bool, every: float) -> None:
     """Fetch all reviews into the store. Earlier reviews are kept; the next `pairsmith curate` takes the new ones into
     account."""
-    from pairsmith import screen
     from pairsmith.stages import review
     from pairsmith.stages.table import Audience
+    from pairsmith.terminal import screen
 
     def show(pulled: PullOutcome) -> None:
         counts = (("new", pulled.new), ("changed", pulled.changed), ("withdrawn", pulled.withdrawn))
@@ -234,7 +234,7 @@ def status(session: Session) -> None:
     """Show the server and the state of this project's review: decided rows, acceptance rate, agreement between
     reviewers."""
     from curate.argilla.server import status as look
-    from pairsmith.screen import facts as lines
+    from pairsmith.terminal.screen import facts as lines
     from schemas.spec_file import SPEC_NAME
     from schemas.store import Store
 
@@ -315,7 +315,7 @@ def restore(session: Session, file: Path) -> None:
 
 def _server_screen(server: ServerStatus) -> RenderableType:
     from curate.argilla.launch import OWNER
-    from pairsmith.screen import facts
+    from pairsmith.terminal.screen import facts
     from schemas.progress_line import clock
 
     if server.state == "absent":

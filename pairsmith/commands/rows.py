@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pairsmith.number_options import WholeNumber
-from pairsmith.session import Session, on_project
+from pairsmith.terminal.number_options import WholeNumber
+from pairsmith.terminal.session import Session, on_project
 from schemas.wording import cut
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def command(session: Session, state: str | None, code: str | None, flagged: bool
 
     Every answer that was requested is a row, including those that failed.
     """
-    from pairsmith.rows import read_rows
+    from pairsmith.rows.curated import read_rows
 
     project = session.project()
     with session.store(project, write=False) as store:

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pairsmith.number_options import max_usd_option
-from pairsmith.session import Session, on_project
+from pairsmith.terminal.number_options import max_usd_option
+from pairsmith.terminal.session import Session, on_project
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from pairsmith.outcome import CommandOutcome, RunOutcome
+    from pairsmith.receipts.outcome import CommandOutcome, RunOutcome
     from schemas.project import Project
     from schemas.store import Store
 
@@ -43,8 +43,8 @@ def command(
     twice.
     """
     from pairsmith import pipeline
+    from pairsmith.checks.preflight import check_cap
     from pairsmith.commands.stage import do, screen_of
-    from pairsmith.preflight import check_cap
     from pairsmith.stages.table import stage
 
     original = session
@@ -74,8 +74,8 @@ def _waiting(project: Project, outcome: RunOutcome, session: Session) -> list[Re
     """Why the pipeline waits, where reviewers answer, and how to continue."""
     from rich.markup import escape
 
-    from pairsmith.screen import facts, next_steps
     from pairsmith.stages.review import where
+    from pairsmith.terminal.screen import facts, next_steps
 
     is_stopped = outcome.gate in ("rejected", "exhausted", "uncertified")
     head = "The pipeline stops and nothing is trained:" if is_stopped else "The pipeline is waiting for reviewers:"
@@ -104,10 +104,10 @@ def _waiting(project: Project, outcome: RunOutcome, session: Session) -> list[Re
 def _ended(project: Project, store: Store, outcome: RunOutcome, again: str) -> list[RenderableType]:
     """The evaluation tables, row counts, cost and the path of the report; for a partial run, the command that continues
     it."""
-    from pairsmith.outcome import CurateOutcome, EvaluateOutcome
-    from pairsmith.screen import cost, facts, next_steps
+    from pairsmith.receipts.outcome import CurateOutcome, EvaluateOutcome
     from pairsmith.stages.evaluate import tables
     from pairsmith.style.numbers import row_sum
+    from pairsmith.terminal.screen import cost, facts, next_steps
     from schemas.store.latest import last_good
 
     closing = [("rows", row_sum(outcome.counts.model_dump())), ("this run", cost(outcome))]

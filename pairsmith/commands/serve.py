@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import click
 
 from pairsmith.commands.backup import backup, restore
-from pairsmith.number_options import WholeNumber
+from pairsmith.terminal.number_options import WholeNumber
 from schemas import tracing
 from schemas.errors import StoreError, UsageError, needing
 from schemas.ports import listening

@@ -7,8 +7,8 @@ from contextlib import suppress
 
 import click
 
-from pairsmith.number_options import WholeNumber
-from pairsmith.session import Session, on_project
+from pairsmith.terminal.number_options import WholeNumber
+from pairsmith.terminal.session import Session, on_project
 from schemas.ports import listening
 
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")  # other machines cannot reach these
@@ -27,10 +27,10 @@ def command(session: Session, host: str, port: int) -> None:
     model for QLoRA. Requests without decoding settings get those of the evaluation. There is no authentication: anyone
     who can reach the port can use it.
     """
-    from curate.licences import refuse_unlicensed
+    from curate.export.licences import refuse_unlicensed
     from pairsmith.stages.evaluate import latest_adapter
     from schemas.blocking import run
-    from train.base_model import find_trained_base
+    from train.base_models.base_model import find_trained_base
     from train.local_model import serving, tuned_model
 
     project = session.project()

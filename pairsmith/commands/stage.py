@@ -7,11 +7,11 @@ from typing import Any
 
 import click
 
-from pairsmith.number_options import FiniteNumber, WholeNumber, max_usd_option
-from pairsmith.outcome import CommandOutcome
-from pairsmith.session import Session, on_project
+from pairsmith.receipts.outcome import CommandOutcome
 from pairsmith.stages.table import Audience, Numeric, Option, Stage, stage
-from pairsmith.watching import NOBODY
+from pairsmith.terminal.number_options import FiniteNumber, WholeNumber, max_usd_option
+from pairsmith.terminal.session import Session, on_project
+from pairsmith.terminal.watching import NOBODY
 from schemas.project import Project
 from schemas.store import Store
 
@@ -53,7 +53,7 @@ def screen_of(session: Session, row: Stage[Any], outcome: CommandOutcome) -> lis
     """What the terminal shows of a stage's outcome."""
     if row.summary is None:
         return []
-    from pairsmith import screen
+    from pairsmith.terminal import screen
 
     lines = [(word, session.with_project_options(line)) for word, line in row.summary(outcome)]
     return [screen.stage(row.name, outcome, lines)]

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pairsmith.session import Session, on_project
+from pairsmith.terminal.session import Session, on_project
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pairsmith.outcome import GenerateOutcome
+    from pairsmith.receipts.outcome import GenerateOutcome
     from schemas.project import Project
     from schemas.store import Store
 
@@ -39,8 +39,8 @@ def command(session: Session) -> None:
 def status_of(project: Project, store: Store | None) -> dict[str, Any]:
     """The data of `pairsmith status --json`. Without a store, nothing has been done yet."""
     from pairsmith.certified import last_certification
-    from pairsmith.outcome import GenerateOutcome
     from pairsmith.plan import plan
+    from pairsmith.receipts.outcome import GenerateOutcome
     from schemas.money import per_row, total
     from schemas.store.latest import last_review, listed_artifacts
 
@@ -119,8 +119,8 @@ def _screen(data: dict[str, Any], command: Callable[[str], str]) -> list[Any]:
     from rich.table import Table
 
     from pairsmith.certified import in_lines
-    from pairsmith.screen import facts, spending
     from pairsmith.style.numbers import describe_failure, row_sum, seeds
+    from pairsmith.terminal.screen import facts, spending
 
     rows = [("project", f"{data['task']} in {data['folder']}")]
     if data["running"]:

@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from pairsmith.number_options import WholeNumber
-from pairsmith.session import Session, on_project
+from pairsmith.terminal.number_options import WholeNumber
+from pairsmith.terminal.session import Session, on_project
 from schemas.errors import UsageError
 
 

@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from curate.export import refuse_edited
+from curate.export.dataset import refuse_edited
 from curate.redaction import display_redactor
 from curate.tallies import spec_key_of_gate
 from pairsmith.certified import last_certification
-from pairsmith.outcome import GenerateOutcome
 from pairsmith.plan import STAGES, due
+from pairsmith.receipts.outcome import GenerateOutcome
 from pairsmith.report.evidence import Evidence, Reviews, StageEvidence, StepTally
 from pairsmith.report.next_steps import next_seeds
 from pairsmith.report.rows import ReportRows

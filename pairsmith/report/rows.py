@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from curate.gates.words import count_words
-from curate.selection import in_words
+from curate.selection.best import in_words
 from curate.states import skim_states
 from pairsmith.report.evidence import Distribution, NotAccepted, ReasonCount, RowExample, Scorer
 from pairsmith.style.reasons import shorten_ids

@@ -33,14 +33,14 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from pairsmith.commands import start
-from pairsmith.failures import as_json, exit_code_of
-from pairsmith.folder_watch import gone
 from pairsmith.serve.events import record_progress
 from pairsmith.serve.network import guard
 from pairsmith.serve.pulse import heartbeat
 from pairsmith.serve.workspace import lock_with_timeout
-from pairsmith.stopping import INTERRUPTED
-from pairsmith.watching import Watcher
+from pairsmith.terminal.failures import as_json, exit_code_of
+from pairsmith.terminal.folder_watch import gone
+from pairsmith.terminal.stopping import INTERRUPTED
+from pairsmith.terminal.watching import Watcher
 from schemas.blocking import beside
 from schemas.errors import Interrupted, PairsmithError, SpecError
 from schemas.failpoints import failpoint

@@ -28,7 +28,7 @@ from pairsmith.serve.parts import Request
 from pairsmith.serve.process import End, ended, is_held, starts, stop
 from pairsmith.serve.workflows import HEAVY, JOBS, VERSION
 from pairsmith.serve.workspace import Workspace, within
-from pairsmith.stopping import INTERRUPTED
+from pairsmith.terminal.stopping import INTERRUPTED
 from schemas.errors import UsageError
 from schemas.store.failures import explained
 from schemas.store.opening import sqlite_url

@@ -19,7 +19,7 @@ from pydantic import BaseModel
 from pairsmith.serve.database import allowances, rows, stamp, write
 from pairsmith.serve.network import PRIVATE_HOSTS, Host, Resolve, host_of, is_private, resolve
 from pairsmith.serve.problems import Refusal
-from pairsmith.teacher_search import APIS, LOCAL
+from pairsmith.teachers.search import APIS, LOCAL
 from prompts.sandbox import unbounded
 from schemas import tracing
 from schemas.project import Project
@@ -373,7 +373,7 @@ def _is_hub_id(name: str) -> bool:
 
 
 def _is_known_base(name: str) -> bool:
-    from train.models import KNOWN
+    from train.base_models.models import KNOWN
 
     return any(known.name == name for known in KNOWN)
 

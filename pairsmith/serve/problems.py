@@ -13,10 +13,10 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from pairsmith.failures import as_json
 from pairsmith.serve.job import NoSuchJob, ProjectBusy
 from pairsmith.serve.state import state_of
 from pairsmith.serve.workspace import NoSuchProject, within
+from pairsmith.terminal.failures import as_json
 from schemas import errors
 from schemas.errors import PairsmithError
 from schemas.store.failures import explained

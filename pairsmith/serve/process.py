@@ -16,11 +16,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypedDict
 
-from pairsmith.failures import as_json
 from pairsmith.serve.child import BUSY, STOPPING
 from pairsmith.serve.events import each
 from pairsmith.serve.parts import Part
-from pairsmith.stopping import INTERRUPTED
+from pairsmith.terminal.failures import as_json
+from pairsmith.terminal.stopping import INTERRUPTED
 from schemas.errors import PairsmithError
 from schemas.files import is_locked, read_json, replaced
 from synth.embedded.child import child_command, child_environment

@@ -16,7 +16,7 @@ from typing import Any
 import orjson
 
 from curate.states import last_curation, skim_states
-from pairsmith.outcome import GenerateOutcome
+from pairsmith.receipts.outcome import GenerateOutcome
 from schemas.records import Reason, Receipt, content_id
 from schemas.store import Store, tables
 from schemas.store.since import Ends, active_among, active_seeds, newest_fingerprints, since

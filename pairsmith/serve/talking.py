@@ -147,7 +147,7 @@ def is_busy(workspace: Workspace) -> bool:
 def _load_model(tuned: Tuned, workspace: Workspace) -> LocalModel:
     """The model that was evaluated, or the base it was tuned from. Raises Refusal if the base has changed since, and
     InputError if the weights are not those that training wrote."""
-    from train.base_model import find_base
+    from train.base_models.base_model import find_base
     from train.evaluation.systems import LocalModel
     from train.local_model import tuned_model
     from train.results import refuse_changed

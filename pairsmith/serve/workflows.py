@@ -21,12 +21,12 @@ from pathlib import Path
 from dbos import DBOS, DBOSConfig, SetWorkflowID, error
 from sqlalchemy.exc import DataError, DBAPIError, ProgrammingError
 
-from pairsmith.failures import as_json
 from pairsmith.serve import traces
 from pairsmith.serve.environment import Environment
 from pairsmith.serve.parts import Part, Request, next_part
 from pairsmith.serve.process import End, keep_alive
 from pairsmith.serve.workspace import Workspace
+from pairsmith.terminal.failures import as_json
 from schemas.errors import PairsmithError
 from schemas.spec_file import load
 

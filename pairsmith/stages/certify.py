@@ -6,19 +6,19 @@ from dataclasses import asdict, replace
 
 import orjson
 
-from curate.certificate import in_words
-from curate.certifying import Look, current_parts, look
+from curate.certificate.certificate import in_words
+from curate.certificate.certifying import Look, current_parts, look
 from curate.outcome import judged
 from curate.pool import Pool
-from curate.remote_scorers import RemoteScorers
 from curate.review.population import read_population
+from curate.scorers.remote import RemoteScorers
 from curate.split import seed_split
-from pairsmith import teachers
 from pairsmith.certified import share_in_words
-from pairsmith.outcome import CertifyOutcome
-from pairsmith.receipt import recording
+from pairsmith.receipts.outcome import CertifyOutcome
+from pairsmith.receipts.receipt import recording
 from pairsmith.stages.curate import run_with_judges
 from pairsmith.stages.table import NO_AUDIENCE, Audience, Numeric, Option, Stage
+from pairsmith.teachers import teachers
 from schemas.errors import NoWork
 from schemas.files import replaced
 from schemas.project import CERTIFICATE, Project

@@ -7,22 +7,23 @@ from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from typing import Any, TypeVar
 
-from curate.export import export_dataset
-from curate.judge import same_family_warnings
+from curate.export.dataset import export_dataset
 from curate.outcome import CurateResult, curate_project
-from curate.remote_scorers import RemoteScorers, open_remote_scorers
 from curate.review.population import read_population
 from curate.review.status import as_json, review_status
 from curate.rows import ROWS
-from curate.selection import in_words
+from curate.scorers.judge import same_family_warnings
+from curate.scorers.remote import RemoteScorers, open_remote_scorers
+from curate.selection.best import in_words
 from curate.similarity.overlap import FEW
 from curate.states import REPEATED
 from curate.tallies import spec_key_of_gate
-from pairsmith import plan, teachers
-from pairsmith.outcome import CurateOutcome
-from pairsmith.personal_data_warning import is_local
-from pairsmith.receipt import Recording, recording
+from pairsmith import plan
+from pairsmith.checks.personal_data_warning import is_local
+from pairsmith.receipts.outcome import CurateOutcome
+from pairsmith.receipts.receipt import Recording, recording
 from pairsmith.stages.table import NO_AUDIENCE, Audience, Stage
+from pairsmith.teachers import teachers
 from schemas.blocking import run
 from schemas.errors import NoWork
 from schemas.progress import Say

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from curate.split import disputed_questions
 from pairsmith import plan
-from pairsmith.outcome import EvaluateOutcome
-from pairsmith.receipt import recording
+from pairsmith.receipts.outcome import EvaluateOutcome
+from pairsmith.receipts.receipt import recording
 from pairsmith.stages.table import NO_AUDIENCE, Audience, Option, Stage
 from schemas.blocking import run
 from schemas.errors import InputError, NoWork
@@ -53,7 +53,7 @@ def evaluate(
         record.outcome = EvaluateOutcome(**plan.inputs_of("evaluate", project, store)._asdict())
         trained = latest_adapter(project, store)
         plan.warn_outdated(project, store, _MEASURED, say)
-        from curate.judge import open_judge
+        from curate.scorers.judge import open_judge
         from synth.teachers import identified, opened
 
         teacher = identified(spec.teacher_for("evaluate"), say) if spec.measures_teacher else None

@@ -7,13 +7,13 @@ import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from curate import chat_files, licences
+from curate.export import chat_files, licences
 from pairsmith import exported_model
 from pairsmith.certified import in_lines, last_certification
 from pairsmith.exported_model import GGUF
-from pairsmith.outcome import ExportOutcome
 from pairsmith.plan import refuse_unchecked, warn_outdated
-from pairsmith.receipt import recording
+from pairsmith.receipts.outcome import ExportOutcome
+from pairsmith.receipts.receipt import recording
 from pairsmith.stages.evaluate import evaluation_in
 from pairsmith.stages.table import NO_AUDIENCE, Audience, Option, Stage
 from schemas.errors import InputError, NoWork, UsageError
@@ -49,7 +49,7 @@ def export(
     It contains `dataset`, `adapter` (and for QLoRA `model`), `evaluation.json`, `report.html`, `evidence.json`, the
     spec, and `export.json` with the ids of its contents. What does not exist yet is left out, and so are a report and
     evidence of other files. `gguf` names the kinds of GGUF to add, `format` the trainers whose chat files go into
-    `chat` (`curate.chat_files`). `certificate.json` is included if a certificate holds for the present rows.
+    `chat` (`curate.export.chat_files`). `certificate.json` is included if a certificate holds for the present rows.
 
     An earlier export in `out` is replaced atomically. Raises NoWork without a dataset that was compared with the
     held-out files, UsageError if `out` holds something else, InputError for an evaluation that was changed by hand, and
@@ -116,7 +116,7 @@ def _write_chat_files(
     project: Project, partial: Path, formats: Sequence[str], adapter: Artifact | None, say: Say, show: Say
 ) -> None:
     settings = project.spec.train
-    # training chose it by the size of the base, see `train.models.settled`
+    # training chose it by the size of the base, see `train.base_models.models.settled`
     if "method" not in settings.model_fields_set:
         trained = adapter.facts.get("settings", {}).get("method") if adapter else None
         method = trained or ("lora" if settings.base == "embedded" else settings.method)
@@ -144,7 +144,7 @@ def _refuse_other(out: Path) -> None:
 
 
 def _refuse_edited(project: Project, store: Store, artifacts: Mapping[str, Artifact]) -> None:
-    from curate.export import refuse_edited  # with numpy, without which the service starts
+    from curate.export.dataset import refuse_edited  # with numpy, without which the service starts
 
     refuse_edited(project.folder / artifacts["dataset"].path)
     if "evaluation" in artifacts:

@@ -16,13 +16,10 @@ from curate.similarity.contamination import collect_held_out
 from curate.similarity.near_duplicates import find_repeated_rows
 from curate.split import max_kept_per_input, max_test_inputs, seed_split
 from curate.steps import CERTIFIED, SELECTED, best, decontaminate, id_of, steps_for
-from pairsmith import teachers
-from pairsmith.ledgers import open_ledgers
-from pairsmith.outcome import EVALUATED, ForecastOutcome, GenerateOutcome
-from pairsmith.pilot_costs import SeedCost, costs_of, hull, scaled, seed_cost, sum_ranges
+from pairsmith.checks.preflight import refuse_base, run_preflight
 from pairsmith.plan import pinned, why_not
-from pairsmith.preflight import refuse_base, run_preflight
-from pairsmith.receipt import Recording, recording
+from pairsmith.receipts.outcome import EVALUATED, ForecastOutcome, GenerateOutcome
+from pairsmith.receipts.receipt import Recording, recording
 from pairsmith.stages.generate import (
     AskPlan,
     ask,
@@ -33,6 +30,9 @@ from pairsmith.stages.generate import (
 )
 from pairsmith.stages.table import NO_AUDIENCE, Audience, Numeric, Option, Stage
 from pairsmith.style.numbers import between, count
+from pairsmith.teachers import teachers
+from pairsmith.teachers.ledgers import open_ledgers
+from pairsmith.teachers.pilot_costs import SeedCost, costs_of, hull, scaled, seed_cost, sum_ranges
 from prompts import load
 from schemas.blocking import run
 from schemas.errors import Interrupted, NoWork
@@ -291,7 +291,7 @@ def shown(project: Project, outcome: ForecastOutcome) -> list[RenderableType]:
     """The intervals as a table, and the cost of the pilot."""
     from rich.table import Table
 
-    from pairsmith import screen
+    from pairsmith.terminal import screen
     from schemas.progress_line import clock
 
     table = Table(box=None, padding=(0, 2, 0, 0))

@@ -15,17 +15,24 @@ from curate.gates.judgement import Judgement
 from curate.redaction import answer_redaction, treated
 from curate.similarity.contamination import filter_contaminated_seeds
 from curate.split import assign_splits, has_given_output, shortages
-from pairsmith import plan, teachers
-from pairsmith.generated_pool import pool_facts
-from pairsmith.ledgers import open_ledgers, try_directly
-from pairsmith.outcome import GenerateOutcome
-from pairsmith.personal_data_warning import warn_about_personal_data
-from pairsmith.preflight import doubtful_settings, gates_against_examples, refuse_base, run_preflight, unused_task_texts
-from pairsmith.receipt import Recording, recording
+from pairsmith import plan
+from pairsmith.checks.personal_data_warning import warn_about_personal_data
+from pairsmith.checks.preflight import (
+    doubtful_settings,
+    gates_against_examples,
+    refuse_base,
+    run_preflight,
+    unused_task_texts,
+)
+from pairsmith.receipts.outcome import GenerateOutcome
+from pairsmith.receipts.receipt import Recording, recording
+from pairsmith.rows.generated import pool_facts
 from pairsmith.stages.table import NO_AUDIENCE, Audience, Option, Stage
-from pairsmith.standard_input import piped
-from pairsmith.stopping import Stopping
 from pairsmith.style.numbers import describe_failure
+from pairsmith.teachers import teachers
+from pairsmith.teachers.ledgers import open_ledgers, try_directly
+from pairsmith.terminal.standard_input import piped
+from pairsmith.terminal.stopping import Stopping
 from schemas.allocator import give_back
 from schemas.blocking import run
 from schemas.errors import InputError, Interrupted, UsageError

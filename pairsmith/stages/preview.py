@@ -11,16 +11,17 @@ from typing import TYPE_CHECKING
 from curate.forecast import Range
 from curate.gates.judgement import Judgement
 from curate.redaction import answer_redaction
-from pairsmith import plan, teachers
-from pairsmith.ledgers import asked_directly, open_ledgers
-from pairsmith.outcome import GenerateOutcome, PreviewOutcome
-from pairsmith.pilot_costs import costs_of, seed_cost, sum_ranges
-from pairsmith.receipt import recording
+from pairsmith import plan
+from pairsmith.receipts.outcome import GenerateOutcome, PreviewOutcome
+from pairsmith.receipts.receipt import recording
 from pairsmith.stages.forecast import nothing_to_generate
 from pairsmith.stages.generate import gate_judge, load_seeds, without_test_overlap
 from pairsmith.stages.table import NO_AUDIENCE, Audience, Numeric, Option, Stage
-from pairsmith.stopping import Stopping
 from pairsmith.style.numbers import between
+from pairsmith.teachers import teachers
+from pairsmith.teachers.ledgers import asked_directly, open_ledgers
+from pairsmith.teachers.pilot_costs import costs_of, seed_cost, sum_ranges
+from pairsmith.terminal.stopping import Stopping
 from schemas.blocking import run
 from schemas.errors import Interrupted
 from schemas.project import Project
@@ -193,7 +194,7 @@ def shown(project: Project, outcome: PreviewOutcome) -> list[RenderableType]:
     from rich.table import Table
     from rich.text import Text
 
-    from pairsmith import screen
+    from pairsmith.terminal import screen
     from schemas.money import dollars
 
     table = Table(box=None, padding=(0, 2, 1, 0), expand=True)

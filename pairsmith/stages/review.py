@@ -28,10 +28,11 @@ from curate.review.status import (
     review_status,
     unsettled_notice,
 )
-from pairsmith import plan, teachers
-from pairsmith.outcome import PullOutcome, PushOutcome, ReviewOutcome
-from pairsmith.receipt import recording
+from pairsmith import plan
+from pairsmith.receipts.outcome import PullOutcome, PushOutcome, ReviewOutcome
+from pairsmith.receipts.receipt import recording
 from pairsmith.stages.table import NO_AUDIENCE, Audience, Stage
+from pairsmith.teachers import teachers
 from schemas.errors import MissingDependency, NoWork, ReviewError, StoreBusy
 from schemas.progress import Progress, Say, discard_message, unseen
 from schemas.project import Project

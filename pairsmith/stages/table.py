@@ -15,8 +15,8 @@ from numbers import Integral, Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple
 
-from pairsmith.outcome import OutcomeT
-from pairsmith.stopping import Stopping
+from pairsmith.receipts.outcome import OutcomeT
+from pairsmith.terminal.stopping import Stopping
 from schemas.errors import UsageError
 from schemas.progress import Progress, Say, discard_message, unseen
 from schemas.project import Project

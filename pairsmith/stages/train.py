@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 from curate.split import groups_of, questions
 from pairsmith import plan
-from pairsmith.outcome import TrainOutcome
-from pairsmith.receipt import recording
+from pairsmith.receipts.outcome import TrainOutcome
+from pairsmith.receipts.receipt import recording
 from pairsmith.stages.table import NO_AUDIENCE, Audience, Option, Stage
-from pairsmith.stopping import Stopping
+from pairsmith.terminal.stopping import Stopping
 from schemas.blocking import run
 from schemas.errors import Interrupted, NoWork
 from schemas.files import replaced, sha256
@@ -26,7 +26,7 @@ from schemas.store.latest import last_good, latest
 from schemas.wording import capital, counted, examples
 
 if TYPE_CHECKING:
-    from train.base_model import Base
+    from train.base_models.base_model import Base
     from train.dataset import Dataset
     from train.evaluation.intervals import Interval
     from train.results import TrainResult
@@ -48,7 +48,7 @@ def train(project: Project, store: Store, audience: Audience = NO_AUDIENCE, *, c
         record.outcome = TrainOutcome(**plan.inputs_of("train", project, store)._asdict())
         settings, exported = project.spec.train, latest(store, "dataset")
         if settings.needs_special_support and plan.why_not("train", project, store, ()):
-            from train.base_check import refusals
+            from train.base_models.check import refusals
 
             for refused in refusals(settings):
                 raise refused
@@ -65,7 +65,7 @@ def train(project: Project, store: Store, audience: Audience = NO_AUDIENCE, *, c
 
         refuse_untrainable(dataset, settings)
         say("loading the base model")
-        from train.base_model import find_base
+        from train.base_models.base_model import find_base
 
         base, adapters = find_base(settings, project.folder, progress), project.folder / ADAPTERS
         with (stop or Stopping()).polled() as should_stop:

@@ -6,10 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from curate.split import groups_of
-from pairsmith import teachers
-from pairsmith.outcome import RewardOutcome
-from pairsmith.receipt import recording
+from pairsmith.receipts.outcome import RewardOutcome
+from pairsmith.receipts.receipt import recording
 from pairsmith.stages.table import NO_AUDIENCE, Audience, Stage
+from pairsmith.teachers import teachers
 from schemas.blocking import run
 from schemas.project import Project
 from schemas.records import Counts, Json
@@ -26,7 +26,7 @@ def train_reward(project: Project, store: Store, audience: Audience = NO_AUDIENC
     """
     progress, say = audience.progress, audience.say
     with recording(project, store, "train-reward", RewardOutcome()) as record:
-        from train.base_model import find_base
+        from train.base_models.base_model import find_base
         from train.reward_training import own_preferences, refuse_few, train_reward, with_near_questions
 
         preferred = run(own_preferences(project, store, teachers.fingerprints_of(project, say), progress))

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 
-from curate.remote_scorers import open_remote_scorers
+from curate.scorers.remote import open_remote_scorers
 from curate.what_if import WhatIf, compare, judge_without_asking
-from pairsmith import teachers
+from pairsmith.teachers import teachers
 from schemas import spec_file
 from schemas.blocking import run
 from schemas.errors import NoWork, SpecError, UsageError

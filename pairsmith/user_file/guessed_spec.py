@@ -105,7 +105,7 @@ def answer_tokens(outputs: Sequence[str]) -> int:
 
 def _token_limit(outputs: Sequence[str]) -> tuple[int, int | None]:
     """That limit, and the tokens of the longest output if the tokenizer is available."""
-    from train.fertility import longest, tokenizer_of
+    from train.base_models.fertility import longest, tokenizer_of
 
     if tokenizer := tokenizer_of(TrainSettings(), Path()):
         takes = longest(tokenizer, outputs)

@@ -128,7 +128,7 @@ class JudgeQuestion(Section):
 
 class JudgeSettings(Section):
     """A checklist that language models answer for every row. `teachers` are names under `[teachers]`; without any,
-    there is no judging. Without `questions`, those of the task kind are asked (curate/judge.py)."""
+    there is no judging. Without `questions`, those of the task kind are asked (curate/scorers/judge.py)."""
 
     teachers: tuple[str, ...] = ()
     questions: tuple[JudgeQuestion, ...] = Field(default=(), max_length=24)

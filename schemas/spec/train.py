@@ -39,10 +39,10 @@ class TrainSettings(Section):
     """`base`: `embedded`, a folder, or a hub id, whose commit `revision` may name.
 
     `method`: LoRA on a base in 16 bits (`lora`) or in 8 (`lora-8bit`), or QLoRA on NF4 with double quantisation
-    (`qlora`); if the spec names none, the size of the base decides (`train.models.settled`). `objective`:
+    (`qlora`); if the spec names none, the size of the base decides (`train.base_models.models.settled`). `objective`:
     supervised fine-tuning (`sft`), DPO starting from the resulting adapter (`dpo`), or ORPO from the base (`orpo`); the
     latter two learn from the dataset's preferences. `backend`: TRL alone, or TRL patched by unsloth.
-    `trust_remote_code`: models whose own code may run, by name and hash (`train.remote_code`).
+    `trust_remote_code`: models whose own code may run, by name and hash (`train.base_models.remote_code`).
     """
 
     base: str = "embedded"

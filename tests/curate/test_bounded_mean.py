@@ -1,11 +1,11 @@
-"""The interval of the mean of bounded values (`curate.bounded_mean`)."""
+"""The interval of the mean of bounded values (`curate.certificate.bounded_mean`)."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from curate.bounded_mean import _chance_below_zero, mean_limits
+from curate.certificate.bounded_mean import _chance_below_zero, mean_limits
 from curate.review.estimate import binomial
 
 

@@ -19,8 +19,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
-from curate.calibration import LEAST, Calibrator, calibrate
-from curate.certificate import (
+from curate.certificate.calibration import LEAST, Calibrator, calibrate
+from curate.certificate.certificate import (
     Trial,
     certify,
     changed_parts,
@@ -31,7 +31,7 @@ from curate.certificate import (
     too_few_to_calibrate,
     trials_for,
 )
-from curate.evidence import evidence, good_share, max_bad_rows
+from curate.certificate.evidence import evidence, good_share, max_bad_rows
 from curate.review.estimate import binomial
 from curate.rows import JUDGE, StepId
 from curate.scorers import own_scorer

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from curate.chat_files import FORMATS, write_chat_files
-from curate.export import FORMAT
+from curate.export.chat_files import FORMATS, write_chat_files
+from curate.export.dataset import FORMAT
 from schemas.errors import InputError, NoWork
 from schemas.spec import TrainSettings
 

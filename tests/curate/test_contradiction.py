@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from curate.contradiction import FLAG, UNREAD, contradictions
 from curate.curation import curate
+from curate.flags.contradiction import FLAG, UNREAD, contradictions
 from curate.pool import Pool
 from curate.steps import NamedStep
 from schemas.errors import SpecError

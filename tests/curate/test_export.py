@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from curate.dataset_files import hashes
-from curate.export import export_dataset, rows
+from curate.export.dataset import export_dataset, rows
+from curate.export.files import hashes
 from curate.outcome import CurateResult, curate_project
 from curate.split import SPLITS
 from schemas.errors import InputError, NoWork, RowCountMismatch, UsageError
@@ -262,7 +262,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from curate.dataset_files import write_tables
+from curate.export.files import write_tables
 from schemas.progress import unseen
 
 folder = Path(sys.argv[1])

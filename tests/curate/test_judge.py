@@ -14,11 +14,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curate.checklists import DEFAULTS, p_yes, questions_of, read_checklist
-from curate.judge import Judge, JudgePreference, open_judge, same_family_warnings
 from curate.outcome import CurateResult, curate_project
-from curate.remote_scorers import RemoteScorers
-from curate.rules import asked_of, rules_of
+from curate.scorers.checklists import DEFAULTS, p_yes, questions_of, read_checklist
+from curate.scorers.judge import Judge, JudgePreference, open_judge, same_family_warnings
+from curate.scorers.remote import RemoteScorers
+from curate.scorers.rules import asked_of, rules_of
 from schemas.errors import BudgetReached, SpecError, TeacherError
 from schemas.kinds import KINDS
 from schemas.project import Project

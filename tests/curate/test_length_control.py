@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from curate.curation import curate
 from curate.pool import Pool
-from curate.selection import LengthFit, in_words, selection_summary
+from curate.selection.best import LengthFit, in_words, selection_summary
 from curate.steps import NamedStep, best, named, scored
 from schemas.records import Imported, Pair
 from schemas.reviews import Review

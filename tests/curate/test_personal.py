@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from curate.gates.facts import CONTACT
 from curate.gates.personal import _number_after_phone_word, _numbers_after_phone_words, counted, personal, pii
 from curate.redaction import find_personal_data, treated
-from pairsmith.personal_data_warning import warn_about_personal_data
+from pairsmith.checks.personal_data_warning import warn_about_personal_data
 from schemas.progress import discard_message
 from schemas.records import Imported, Pair, Seed
 from schemas.spec import Exemplar, PersonalSettings, TeacherSettings

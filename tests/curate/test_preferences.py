@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 import pairsmith
 from curate.curation import curate
-from curate.dataset_files import PREFERENCES, write_preference_table
-from curate.export import export_dataset, preference_rows
+from curate.export.dataset import export_dataset, preference_rows
+from curate.export.files import PREFERENCES, write_preference_table
 from curate.outcome import curate_project
 from curate.pool import Pool
 from curate.preferences import (
@@ -35,7 +35,7 @@ from curate.preferences import (
 )
 from curate.review.sampling import in_estimation_half
 from curate.steps import each, named, scored
-from pairsmith.outcome import TrainOutcome
+from pairsmith.receipts.outcome import TrainOutcome
 from pairsmith.stages.train import summary
 from schemas.project import Project
 from schemas.records import Pair, Seed

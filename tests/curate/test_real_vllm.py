@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from curate.remote_scorers import open_remote_scorers
-from curate.rules import asked_of, rules_of
 from curate.scorers import Score
+from curate.scorers.remote import open_remote_scorers
 from curate.scorers.reward import open_reward_model
+from curate.scorers.rules import asked_of, rules_of
 from schemas.project import Project
 from schemas.spec import Spec
 from schemas.store import Store

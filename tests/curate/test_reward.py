@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curate.rules import asked_of
 from curate.scorers import Score
 from curate.scorers.reward import RewardModel, batches, chat_tokens, open_reward_model, reward_scorer
+from curate.scorers.rules import asked_of
 from schemas.errors import MissingDependency, SpecError
 from schemas.records import Imported, Message, Pair, Reason
 from tests.curate import tiny

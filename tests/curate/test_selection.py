@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from curate.selection import ranked
+from curate.selection.best import ranked
 
 inputs = st.dictionaries(st.sampled_from("abcdefgh"), st.none() | st.integers(-3, 3).map(float), max_size=8)
 

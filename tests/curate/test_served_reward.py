@@ -15,8 +15,8 @@ import pytest
 from aiohttp import web
 
 from curate.outcome import CurateResult, curate_project
-from curate.remote_scorers import RemoteScorers, open_remote_scorers
 from curate.scorers import Score
+from curate.scorers.remote import RemoteScorers, open_remote_scorers
 from schemas.errors import AuthError, TeacherError, Unreachable
 from schemas.project import Project
 from schemas.records import Pair

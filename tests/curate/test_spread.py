@@ -13,11 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from curate.curation import curate
-from curate.dataset_files import RANDOM_ARM
-from curate.export import export_dataset
+from curate.export.dataset import export_dataset
+from curate.export.files import RANDOM_ARM
 from curate.outcome import curate_project
 from curate.pool import Pool
-from curate.spread import at_random, by_quota, farness, length_group, spread_out, vectors_of
+from curate.selection.spread import at_random, by_quota, farness, length_group, spread_out, vectors_of
 from curate.steps import certified_only, choose_rows
 from schemas.errors import SpecError
 from schemas.project import Project

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curate.dataset_files import change_manifest, manifest_rows, read_manifest, write_manifest
+from curate.export.files import change_manifest, manifest_rows, read_manifest, write_manifest
 from curate.gates.words import _STEMMERS, has_stemmer, stemmer_for
 from schemas.identity import content_id, content_id_of
 from schemas.streamed import Streamed

@@ -8,12 +8,12 @@ from itertools import product
 
 import pytest
 
-from curate import unlikely_labels as unlikely_labels_module
 from curate.curation import curate
+from curate.flags import unlikely_labels as unlikely_labels_module
+from curate.flags.unlikely_labels import FLAG, UNLIKELY, character_vectors, unlikely_labels
 from curate.pool import Pool
 from curate.similarity.contamination import HeldOut
 from curate.similarity.semantic import semantic_steps
-from curate.unlikely_labels import FLAG, UNLIKELY, character_vectors, unlikely_labels
 from schemas.kinds import with_defaults
 from schemas.records import Imported, Pair
 from schemas.spec import Spec

@@ -156,9 +156,10 @@ def _import_commands() -> None:
     import click
 
     for name in (
-        *("datasets", "pyarrow.parquet", "sqlalchemy.dialects.sqlite", "curate.card", "uvloop"),
-        *("prompts.sandbox", "pairsmith.screen", "pairsmith.folder_watch", "pairsmith.report", "rich.progress"),
-        *("curate.review.gold", "curate.similarity.semantic", "curate.unlikely_labels", "synth.endpoints.endpoint"),
+        *("datasets", "pyarrow.parquet", "sqlalchemy.dialects.sqlite", "curate.export.card", "uvloop"),
+        *("prompts.sandbox", "pairsmith.terminal.screen", "pairsmith.terminal.folder_watch", "pairsmith.report"),
+        *("curate.review.gold", "curate.similarity.semantic", "curate.flags.unlikely_labels", "rich.progress"),
+        "synth.endpoints.endpoint",
     ):
         import_module(name)
     from curate.gates import gates_for, judge_text

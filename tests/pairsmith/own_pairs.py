@@ -10,7 +10,7 @@ from typing import Any
 import pairsmith
 from curate.argilla.push import draw_batch
 from curate.review.population import read_population
-from pairsmith import teachers
+from pairsmith.teachers import teachers
 from schemas import spec_file
 from schemas.progress import discard_message
 from schemas.reviews import Review

@@ -20,8 +20,8 @@ from aiohttp import web
 from curate.outcome import CurateResult, curate_project
 from curate.scorers.choose import EmbeddedModel
 from curate.split import split_of
-from pairsmith.outcome import CurateOutcome, EvaluateOutcome, GenerateOutcome, TrainOutcome
-from pairsmith.receipt import recording
+from pairsmith.receipts.outcome import CurateOutcome, EvaluateOutcome, GenerateOutcome, TrainOutcome
+from pairsmith.receipts.receipt import recording
 from schemas.files import sha256
 from schemas.project import Project
 from schemas.records import (

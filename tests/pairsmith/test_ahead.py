@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pairsmith.health import findings
+from pairsmith.checks.health import findings
 from pairsmith.project import Project
 from schemas.errors import PairsmithError, PromptError
 from tests.synth.loopback import Ask, LoopbackTeacher, Reply, says

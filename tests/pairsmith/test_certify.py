@@ -17,7 +17,7 @@ import pairsmith
 from curate.preferences import Preference, rests_on_estimates
 from curate.review.population import read_population
 from curate.review.sampling import in_estimation_half
-from pairsmith import certified, teachers
+from pairsmith import certified
 from pairsmith.commands import rows, serve_model
 from pairsmith.commands.stage import command_of
 from pairsmith.erasing import erased
@@ -25,6 +25,7 @@ from pairsmith.plan import plan
 from pairsmith.stages.certify import certify
 from pairsmith.stages.train_reward import train_reward
 from pairsmith.stages.what_if import what_if
+from pairsmith.teachers import teachers
 from schemas import spec_file
 from schemas.errors import NoWork, PairsmithError
 from schemas.progress import discard_message

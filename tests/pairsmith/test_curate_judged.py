@@ -13,10 +13,10 @@ from curate.argilla.push import draw_batch
 from curate.review.population import read_population
 from curate.review.status import as_json, in_words, review_status
 from curate.states import read_states
-from pairsmith import teachers
 from pairsmith.stages.curate import curate, summary
 from pairsmith.stages.review import in_lines
 from pairsmith.stages.table import Audience
+from pairsmith.teachers import teachers
 from schemas.progress import discard_message
 from schemas.project import Project
 from schemas.records import Reason, Verdict

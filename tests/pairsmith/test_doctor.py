@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pairsmith.health import findings, requirements
+from pairsmith.checks.health import findings, requirements
 from schemas.spec_file import load
 from tests.pairsmith.conftest import Project
 from tests.servers import Handler, handled

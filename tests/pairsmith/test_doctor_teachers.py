@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from pairsmith.health import Check
-from pairsmith.teacher_health import judges, teachers
-from pairsmith.teacher_search import _cheapest, find_teacher
+from pairsmith.checks.health import Check
+from pairsmith.checks.teacher_health import judges, teachers
+from pairsmith.teachers.search import _cheapest, find_teacher
 from schemas.project import Project
 from schemas.spec_file import load
 from synth.chat.listed_models import context_length, is_chat_model, thinks_by_default

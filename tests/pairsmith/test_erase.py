@@ -20,11 +20,11 @@ from pairsmith.erasing import erased
 from pairsmith.plan import plan
 from pairsmith.report.gather import gather
 from pairsmith.report.sentences import seeds_read
-from pairsmith.rows import read_rows
+from pairsmith.rows.curated import read_rows
 from pairsmith.serve.rows_view import Filters, RowsView
 from pairsmith.serve.workspace import Workspace
 from pairsmith.stages.generate import load_seeds
-from pairsmith.watching import Watcher
+from pairsmith.terminal.watching import Watcher
 from schemas import spec_file
 from schemas.errors import UsageError
 from schemas.progress import discard_message

@@ -6,7 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from pairsmith.outcome import EvaluateOutcome
+from pairsmith.receipts.outcome import EvaluateOutcome
 from pairsmith.stages.evaluate import _planned_requests, counts_of, outcomes
 from schemas.records import Receipt
 from schemas.spec import Spec

@@ -12,16 +12,16 @@ import pytest
 from click.testing import CliRunner
 
 from pairsmith.commands import registry, start
-from pairsmith.outcome import EvaluateOutcome, TrainOutcome
 from pairsmith.project import Project as Door
-from pairsmith.receipt import recording
+from pairsmith.receipts.outcome import EvaluateOutcome, TrainOutcome
+from pairsmith.receipts.receipt import recording
 from pairsmith.report import render_evidence, write_report
 from pairsmith.report.evidence_file import _digest
 from pairsmith.report.gather import gather
 from pairsmith.stages.evaluate import CODES, drop_unfinished, exit_code, refuse_modified
 from pairsmith.stages.export import export
-from pairsmith.stopping import Stopping
-from pairsmith.watching import NOBODY, Invocation
+from pairsmith.terminal.stopping import Stopping
+from pairsmith.terminal.watching import NOBODY, Invocation
 from schemas.errors import InputError
 from schemas.files import sha256
 from schemas.project import Project

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from pairsmith.commands import start
-from pairsmith.outcome import TrainOutcome
 from pairsmith.plan import inputs_of, warn_outdated
 from pairsmith.project import Project
-from pairsmith.receipt import recording
+from pairsmith.receipts.outcome import TrainOutcome
+from pairsmith.receipts.receipt import recording
 from pairsmith.report import render
 from pairsmith.report.gather import gather
 from pairsmith.stages.export import _write_chat_files, export

@@ -13,7 +13,7 @@ import pytest
 
 pytest.importorskip("trl", reason="training needs the train extra")
 
-from pairsmith.outcome import ExportOutcome
+from pairsmith.receipts.outcome import ExportOutcome
 from pairsmith.registry import Registry
 from pairsmith.report import render_evidence, write_report
 from pairsmith.stages.evaluate import latest_adapter
@@ -27,11 +27,11 @@ from schemas.store import Store
 from tests.train import tiny
 from tests.train.evaluated import project, with_seeds
 from tests.train.tiny import make_base
-from train.base_model import find_base, hash_model
+from train.base_models.base_model import find_base, hash_model
 from train.dataset import Dataset
 from train.evaluation.evaluation import held_out_seeds, measure_or_load, plan_evaluation
 from train.evaluation.metrics import Evaluation
-from train.merge import merged_folder
+from train.export.merge import merged_folder
 from train.results import TrainResult
 from train.sft import tune
 

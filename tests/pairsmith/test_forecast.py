@@ -14,9 +14,9 @@ import pytest
 
 from bench.forecast.run import coverage, hard_coverage
 from curate.forecast import LEAST_SEEDS, Pilot, forecast_accepted_rows, forecast_sum
-from pairsmith.pilot_costs import SeedCost, costs_of
 from pairsmith.stages.forecast import forecast
 from pairsmith.stages.table import Audience
+from pairsmith.teachers.pilot_costs import SeedCost, costs_of
 from schemas.records import Sampling, Usage, content_id
 from schemas.spec import TeacherSettings
 from schemas.spec_file import load

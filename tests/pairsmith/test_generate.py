@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from pairsmith.session import Session
-from pairsmith.stopping import Stopping
+from pairsmith.terminal.session import Session
+from pairsmith.terminal.stopping import Stopping
 from schemas.store import Store
 from schemas.store.lock import writer_lock
 from schemas.store.opening import engine_of, sqlite_path

@@ -15,8 +15,8 @@ from pairsmith.commands import start
 from pairsmith.new_project import EXAMPLES, template_folder, with_teacher, write_project
 from pairsmith.stages.train import CURVE, CURVE_FILE
 from pairsmith.stages.train_reward import REWARD_MODELS
-from pairsmith.teacher_search import EMBEDDED, FoundTeacher, find_teacher
-from pairsmith.watching import Watcher
+from pairsmith.teachers.search import EMBEDDED, FoundTeacher, find_teacher
+from pairsmith.terminal.watching import Watcher
 from schemas.errors import UsageError
 from schemas.spec_file import load
 from tests.pairsmith.conftest import Project

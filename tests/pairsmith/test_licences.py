@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 import pairsmith
-from curate.licences import DeclaredTerms, ledger, refuse_unlicensed, terms_of
+from curate.export.licences import DeclaredTerms, ledger, refuse_unlicensed, terms_of
 from pairsmith.registry import refuse_unlicensed_model
 from schemas import spec_file
 from schemas.errors import NotLicensed

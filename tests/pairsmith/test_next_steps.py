@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import pytest
 
-from pairsmith.outcome import TrainOutcome
-from pairsmith.receipt import recording
+from pairsmith.receipts.outcome import TrainOutcome
+from pairsmith.receipts.receipt import recording
 from pairsmith.report import render
 from pairsmith.report.evidence import Evidence, NextSeeds
 from pairsmith.report.gather import gather

@@ -12,11 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from curate.export import mark_not_reviewed
+from curate.export.dataset import mark_not_reviewed
 from curate.gate_versions import VERSIONS
 from curate.rows import CONTAMINATION, DUPLICATE, JUDGE
-from pairsmith import fingerprints, legacy_receipts
-from pairsmith.outcome import (
+from pairsmith.plan import STAGES, inputs_of, plan
+from pairsmith.receipts import fingerprints, legacy_receipts
+from pairsmith.receipts.outcome import (
     CurateOutcome,
     EvaluateOutcome,
     GenerateOutcome,
@@ -25,10 +26,9 @@ from pairsmith.outcome import (
     StageOutcome,
     TrainOutcome,
 )
-from pairsmith.plan import STAGES, inputs_of, plan
-from pairsmith.receipt import recording
+from pairsmith.receipts.receipt import recording
 from pairsmith.stages.table import Audience, stage
-from pairsmith.standard_input import piped
+from pairsmith.terminal.standard_input import piped
 from schemas.errors import InputError, MissingDependency, NoWork
 from schemas.files import sha256
 from schemas.records import Counts

@@ -14,8 +14,8 @@ from types import SimpleNamespace
 import pytest
 
 import pairsmith
-from pairsmith.outcome import CurateOutcome
-from pairsmith.receipt import recording
+from pairsmith.receipts.outcome import CurateOutcome
+from pairsmith.receipts.receipt import recording
 from pairsmith.report import proof, render, sentences, write_report
 from pairsmith.report.gather import gather
 from pairsmith.report.proof import describe_difference, limits, method

@@ -10,18 +10,18 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from pairsmith import screen
-from pairsmith.failures import show_error
-from pairsmith.outcome import ExportOutcome, PreviewOutcome
-from pairsmith.session import Session
+from pairsmith.receipts.outcome import ExportOutcome, PreviewOutcome
 from pairsmith.stages.generate import describe_failure
 from pairsmith.stages.preview import shown as preview_shown
-from pairsmith.stopping import Stopping
 from pairsmith.style import charts, numbers
 from pairsmith.style.reasons import shorten_ids
+from pairsmith.terminal import screen
+from pairsmith.terminal.failures import show_error
+from pairsmith.terminal.session import Session
+from pairsmith.terminal.stopping import Stopping
+from pairsmith.terminal.watching import NOBODY
 from pairsmith.user_file.guess import guess
 from pairsmith.user_file.guessed_spec import spec_text
-from pairsmith.watching import NOBODY
 from schemas.errors import TeacherError
 from schemas.money import dollars
 from schemas.records import Counts

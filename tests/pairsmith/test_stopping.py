@@ -242,7 +242,7 @@ def test_a_hangup_waits_for_answers_like_sigterm(make_project: Callable[..., Pro
 
 WRITING_PROGRAM = """
 import sys
-from pairsmith.stopping import listening
+from pairsmith.terminal.stopping import listening
 
 with listening() as stopping, stopping.polled() as asked:
     while not asked():

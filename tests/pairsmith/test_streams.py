@@ -60,7 +60,7 @@ def test_a_copy_onto_a_full_disk_names_the_copy(make_project: Callable[..., Proj
     files stands for a full disk here."""
     project = make_project("http://localhost")
     copying = """import resource, shutil, sys
-from pairsmith.failures import exit_code_of
+from pairsmith.terminal.failures import exit_code_of
 resource.setrlimit(resource.RLIMIT_FSIZE, (10, 10))
 try:
     shutil.copyfile("pairsmith.toml", "copy.toml")
@@ -193,7 +193,7 @@ def test_rows_are_written_as_json_without_being_in_memory() -> None:
     """`rows --limit 0 --json` took 479 MB for 100,000 rows: all of them, and all of the text. Nothing is written if one
     of them cannot be read."""
     writing = """import sys, tracemalloc
-from pairsmith.failures import json_on_stdout
+from pairsmith.terminal.failures import json_on_stdout
 def rows(last):
     for number in range(20_001):
         yield {"number": number, "text": "long\\n" * 200} if number < 20_000 else last()

@@ -19,9 +19,9 @@ import pytest
 
 pytest.importorskip("trl", reason="training needs the train extra")
 
-from pairsmith.outcome import TrainOutcome
-from pairsmith.receipt import recording
-from pairsmith.session import put
+from pairsmith.receipts.outcome import TrainOutcome
+from pairsmith.receipts.receipt import recording
+from pairsmith.terminal.session import put
 from schemas.errors import InputError, UsageError
 from schemas.files import sha256
 from schemas.ports import free_port, listening

@@ -20,7 +20,7 @@ from pairsmith.serve.job import JobOptions
 from pairsmith.serve.jobs import Jobs
 from pairsmith.serve.process import End, is_held, keep_alive, starts, stop
 from pairsmith.serve.workspace import Workspace
-from pairsmith.stopping import INTERRUPTED
+from pairsmith.terminal.stopping import INTERRUPTED
 from schemas.files import labelled_lock
 from synth.embedded.child import child_command, child_environment
 from tests.serve.conftest import write_project

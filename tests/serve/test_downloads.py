@@ -17,9 +17,9 @@ pytest.importorskip("fastapi", reason="needs pairsmith[serve]")
 
 from starlette.testclient import TestClient
 
-from curate.dataset_files import write_manifest
-from pairsmith.outcome import CurateOutcome, TrainOutcome
-from pairsmith.receipt import recording
+from curate.export.files import write_manifest
+from pairsmith.receipts.outcome import CurateOutcome, TrainOutcome
+from pairsmith.receipts.receipt import recording
 from pairsmith.serve.api import row_files
 from pairsmith.serve.api.results import _stream_zip
 from pairsmith.serve.rows_projection import COLUMNS

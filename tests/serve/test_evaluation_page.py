@@ -10,8 +10,8 @@ import pytest
 
 pytest.importorskip("fastapi", reason="needs pairsmith[serve]")
 
-from pairsmith.outcome import EvaluateOutcome
-from pairsmith.receipt import recording
+from pairsmith.receipts.outcome import EvaluateOutcome
+from pairsmith.receipts.receipt import recording
 from pairsmith.report.gather import gather
 from pairsmith.serve.pages.page_terms import on_page
 from pairsmith.serve.workspace import Workspace

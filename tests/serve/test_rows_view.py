@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from bench.service.make_store import make
-from pairsmith.rows import read_rows
+from pairsmith.rows.curated import read_rows
 from pairsmith.serve import rows_view
 from pairsmith.serve.rows_view import SORTS, Filters, RowsView, Sort
 from pairsmith.serve.workspace import Workspace

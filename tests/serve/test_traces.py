@@ -135,7 +135,7 @@ def test_request_spans_are_named_by_their_route(tmp_path: Path, collector: Colle
 
 def test_without_an_endpoint_opentelemetry_is_not_imported() -> None:
     """A command that sends no traces does not spend time on importing OpenTelemetry."""
-    code = "import sys, synth.endpoints.endpoint, pairsmith.receipt; from schemas import tracing; " + (
+    code = "import sys, synth.endpoints.endpoint, pairsmith.receipts.receipt; from schemas import tracing; " + (
         "assert not tracing.is_on(); print([name for name in sys.modules if name.startswith('opentelemetry')])"
     )
     done = subprocess.run(

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from curate.similarity.contamination import collect_held_out
-from pairsmith import fingerprints
+from pairsmith.receipts import fingerprints
 from pairsmith.user_file.guess import guess
 from schemas.compressed import open_unpacked, unpack
 from schemas.errors import InputError

@@ -10,7 +10,7 @@ import pytest
 
 from synth.chat_template import Chat
 from tests.train import tiny
-from train.base_model import Base, load_chat
+from train.base_models.base_model import Base, load_chat
 
 
 @pytest.fixture(scope="session")

@@ -21,10 +21,11 @@ from schemas.spec import TrainSettings
 from synth.embedded.model import refuse_incomplete
 from tests.ledger_rows import call_index
 from tests.train.families import FAMILIES, make
-from train import base_check, models
-from train.base_check import check_base, refuse_unfit
-from train.base_model import context_of
-from train.models import KNOWN, Machine, default_base, fitting_method, settled, training_gib
+from train.base_models import check as base_check
+from train.base_models import models
+from train.base_models.base_model import context_of
+from train.base_models.check import check_base, refuse_unfit
+from train.base_models.models import KNOWN, Machine, default_base, fitting_method, settled, training_gib
 
 SMALL, CARD_4090, CARD_T4 = Machine("laptop", 8, False), Machine("RTX 4090", 24, True), Machine("T4", 15, True)
 
@@ -391,8 +392,8 @@ def test_a_new_project_gets_a_base_for_this_machine(monkeypatch: pytest.MonkeyPa
 
     from pairsmith.commands.init import command
     from pairsmith.new_project import template_folder, with_base
-    from pairsmith.stopping import Stopping
-    from pairsmith.watching import NOBODY, Invocation
+    from pairsmith.terminal.stopping import Stopping
+    from pairsmith.terminal.watching import NOBODY, Invocation
 
     text = (template_folder(None) / "pairsmith.toml").read_text()
     assert with_base(text) == text or models.machine().is_gpu

@@ -23,7 +23,7 @@ from schemas.allocator import return_large_arrays_early
 from schemas.errors import MissingDependency, PairsmithError
 from schemas.spec import TrainSettings
 from tests.train.tiny import LINEAR_LAYERS, rows, settings
-from train.base_model import (
+from train.base_models.base_model import (
     Base,
     count_four_bit_layers,
     find_base,
@@ -121,8 +121,8 @@ _FETCHED = """
 import sys
 from pathlib import Path
 from schemas.spec import TrainSettings
-from train.base_check import check_base
-from train.base_model import find_base
+from train.base_models.check import check_base
+from train.base_models.base_model import find_base
 settings = TrainSettings(base="someone/model", revision="v2.0")
 list(check_base(settings, Path(sys.argv[1])))  # as doctor checks it first
 base = find_base(settings, Path(sys.argv[1]))

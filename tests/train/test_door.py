@@ -17,7 +17,7 @@ from schemas.errors import InputError, NoWork, UsageError
 from schemas.records import Imported, Pair
 from tests.train import tiny
 from train import evaluate, fine_tune
-from train.base_model import Base
+from train.base_models.base_model import Base
 from train.dataset import dataset_of
 from train.results import TrainResult
 

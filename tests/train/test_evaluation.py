@@ -28,7 +28,7 @@ from tests.ledger_rows import call_index
 from tests.synth.loopback import Ask, LoopbackTeacher, Reply, fails, says
 from tests.train import tiny
 from tests.train.evaluated import held_out, project, with_seeds
-from train.base_model import Base
+from train.base_models.base_model import Base
 from train.dataset import Dataset
 from train.evaluation.checks import checks_for
 from train.evaluation.evaluation import held_out_seeds, measure_or_load, plan_evaluation, validated, validation_seeds

@@ -18,8 +18,8 @@ from synth.chat_template import Chat
 from tests.train import families
 from tests.train.families import FAMILIES, Family, make, tokenizer_of
 from tests.train.tiny import row, settings
-from train import base_check
-from train.base_model import Base, hash_model, load_chat, read_config
+from train.base_models import check as base_check
+from train.base_models.base_model import Base, hash_model, load_chat, read_config
 from train.dataset import Dataset
 from train.mask import IGNORED, assert_completion_only, tokenise
 from train.quiet import quiet

@@ -12,9 +12,9 @@ pytest.importorskip("tokenizers", reason="training needs the train extra")
 
 import tokenizers
 
-from pairsmith.health import findings
+from pairsmith.checks.health import findings
 from schemas.spec import TrainSettings
-from train.fertility import ENGLISH, fertility, longest, tokenizer_of
+from train.base_models.fertility import ENGLISH, fertility, longest, tokenizer_of
 
 GREEK = "Έσπασε σωλήνας στο μπάνιο, πλημμύρισε ο κάτω όροφος στην Καλαμάτα. Παρακαλώ για τις ενέργειές σας. "
 SPEC = """

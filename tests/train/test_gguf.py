@@ -17,10 +17,10 @@ from schemas.errors import MissingDependency, PairsmithError
 from schemas.records import Message, Sampling
 from synth.endpoints.endpoint import Endpoint
 from tests.train.tiny import rows, settings
-from train.base_model import Base, load_chat
+from train.base_models.base_model import Base, load_chat
 from train.dataset import Dataset
-from train.gguf import refuse_missing, served, write_gguf
-from train.merge import write_merged
+from train.export.gguf import refuse_missing, served, write_gguf
+from train.export.merge import write_merged
 from train.sft import tune
 
 MESSAGES = (Message(role="system", content="Rewrite it."), Message(role="user", content="a fox"))

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from curate.judge import open_judge
+from curate.scorers.judge import open_judge
 from schemas.money import total
 from schemas.progress import discard_message, unseen
 from schemas.project import Project

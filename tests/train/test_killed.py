@@ -16,7 +16,7 @@ pytest.importorskip("trl", reason="training needs the train extra")
 
 from schemas.spec import TrainSettings
 from tests.train.tiny import rows, settings
-from train.base_model import Base
+from train.base_models.base_model import Base
 from train.dataset import Dataset, PreferenceRow
 from train.results import TrainResult
 from train.sft import tune
@@ -27,7 +27,7 @@ import os, signal, sys
 from pathlib import Path
 import train.preferences, trl.experimental.orpo
 from tests.train.test_killed import DATASET, given
-from train.base_model import Base, hash_model
+from train.base_models.base_model import Base, hash_model
 from train.sft import tune
 from train.trainer import seal
 

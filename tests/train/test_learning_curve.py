@@ -11,7 +11,7 @@ import pytest
 
 from schemas.errors import NoWork
 from tests.train import tiny
-from train.base_model import Base
+from train.base_models.base_model import Base
 from train.dataset import Dataset, PreferenceRow
 from train.evaluation.intervals import Interval, share
 from train.learning_curve import SHARES, in_words, learning_curve

@@ -14,9 +14,9 @@ import pytest
 from schemas.errors import PairsmithError
 from synth.endpoints.endpoint import Endpoint
 from tests.train.tiny import rows, settings
-from train.base_model import Base, load_chat
+from train.base_models.base_model import Base, load_chat
 from train.dataset import Dataset
-from train.merge import merged_folder, remove_old_rounded_bases, write_merged
+from train.export.merge import merged_folder, remove_old_rounded_bases, write_merged
 from train.quiet import quiet
 from train.results import TrainResult, read_result, write_result
 from train.sft import tune
@@ -54,8 +54,8 @@ def test_merging_prints_no_advice_of_libraries(tiny_base: Base, tuned: TrainResu
 import sys
 from pathlib import Path
 from schemas.spec import TrainSettings
-from train.base_model import Base
-from train.merge import merged_folder, remove_old_rounded_bases, write_merged
+from train.base_models.base_model import Base
+from train.export.merge import merged_folder, remove_old_rounded_bases, write_merged
 base, adapter, out = map(Path, sys.argv[1:])
 write_merged(Base("tiny-llama", base, ""), TrainSettings(), adapter, out)
 """
@@ -70,7 +70,7 @@ def test_the_merged_model_equals_base_and_adapter(tiny_base: Base, tuned: TrainR
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
 
-    from train.base_model import load_dequantised
+    from train.base_models.base_model import load_dequantised
 
     write_merged(tiny_base, tuned.settings, Path(tuned.folder), tmp_path / "merged", "rounded")
     ids = torch.tensor([load_chat(tiny_base).prompt_ids([{"role": "user", "content": "a fox"}])])
@@ -86,7 +86,7 @@ def test_the_evaluation_uses_the_merged_model(tuned: TrainResult) -> None:
     """The tuned system is the folder that is exported: its revision is the hash of those weights, and a fixed text has
     another score than under the base. There is no adapter that could leak into the base."""
     from train import evaluate
-    from train.base_model import hash_model
+    from train.base_models.base_model import hash_model
 
     sampling = {"temperature": 0.9, "max_tokens": 6}
     measured = evaluate(tuned, ["a fox", "two boats"], ["light"], samples=1, sampling=sampling)

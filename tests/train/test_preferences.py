@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from curate.export import FORMAT
+from curate.export.dataset import FORMAT
 from pairsmith.report.sentences import training_facts
 from schemas.errors import InputError, NoWork
 from tests.train.tiny import LINEAR_LAYERS, rows, settings
-from train.base_model import Base
+from train.base_models.base_model import Base
 from train.dataset import Dataset, PreferenceRow, load_preferences
 from train.results import TrainResult, read_result
 from train.sft import adapter_id, tune
@@ -35,7 +35,7 @@ def preferred(tuned: TrainResult | None, base: Base) -> float:
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
 
-    from train.base_model import load_chat
+    from train.base_models.base_model import load_chat
     from train.quiet import quiet
 
     chat, (one,) = load_chat(base), preferences(1, start=30)

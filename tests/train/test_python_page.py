@@ -10,7 +10,7 @@ import pytest
 from tests.door.test_door import rich
 from tests.door.test_python_page import ADDRESS, scripts
 from tests.synth.loopback import LoopbackTeacher
-from train.base_model import Base
+from train.base_models.base_model import Base
 
 
 def test_the_training_script_of_the_page_runs(

@@ -11,7 +11,7 @@ import pytest
 from schemas.spec import TrainSettings
 from synth.embedded.process import embedded
 from tests.train.tiny import row, rows, settings
-from train.base_model import find_base
+from train.base_models.base_model import find_base
 from train.dataset import Dataset
 from train.evaluation.adapter_check import Probe, check_adapter, score
 from train.evaluation.metrics import AdapterCheck

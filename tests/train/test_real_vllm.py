@@ -17,7 +17,7 @@ from synth.local_vllm import VllmServer
 from tests.real_vllm import MODEL, PYTHON, running, skip_without
 from tests.train import tiny
 from tests.train.evaluated import project, spec, with_seeds
-from train.base_model import find_base
+from train.base_models.base_model import find_base
 from train.dataset import Dataset
 from train.evaluation.adapter_check import score
 from train.evaluation.evaluation import held_out_seeds, measure_or_load, plan_evaluation

@@ -14,7 +14,7 @@ from schemas.files import sha256
 from schemas.project import Project
 from schemas.store import Store
 from tests.train.test_whole_proof import PAIRS, write_project
-from train.base_model import Base, find_base
+from train.base_models.base_model import Base, find_base
 from train.dataset import dataset_of
 from train.sft import tune
 

@@ -23,12 +23,12 @@ from schemas.spec import TrainSettings
 from synth.endpoints.endpoint import Endpoint
 from tests.train import tiny
 from tests.train.test_base_check import rename_weights
-from train.base_check import check_base, refuse_unfit
-from train.base_model import Base, find_base, find_trained_base, hash_base, load_chat, load_for_training
+from train.base_models.base_model import Base, find_base, find_trained_base, hash_base, load_chat, load_for_training
+from train.base_models.check import check_base, refuse_unfit
+from train.base_models.remote_code import runnable, trust_entry
 from train.dataset import Dataset
 from train.evaluation.systems import LocalModel
 from train.local_model import serving, tuned_model
-from train.remote_code import runnable, trust_entry
 from train.results import TrainResult
 from train.sft import tune
 

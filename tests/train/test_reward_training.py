@@ -23,7 +23,7 @@ from schemas.reviews import Review
 from schemas.spec import Spec
 from schemas.store import Store
 from tests.curate import tiny
-from train.base_model import Base, hash_model
+from train.base_models.base_model import Base, hash_model
 from train.reward_training import (
     RewardResult,
     input_of,

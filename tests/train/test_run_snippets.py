@@ -19,11 +19,11 @@ from synth.chat_template import Chat
 from synth.embedded.weights import embedded_weights
 from tests.train.families import FAMILIES, Family, tokenizer_of
 from tests.train.tiny import rows, settings
-from train.base_model import Base
+from train.base_models.base_model import Base
 from train.dataset import Dataset
-from train.model_card import model_card
+from train.export.model_card import model_card
+from train.export.run_snippets import modelfile, ollama_template, snippet, vllm_command, write_generation_config
 from train.results import TrainResult
-from train.run_snippets import modelfile, ollama_template, snippet, vllm_command, write_generation_config
 from train.sft import tune
 
 SAMPLED = Sampling(temperature=0.7, top_p=0.9, max_tokens=12)

@@ -18,7 +18,7 @@ from schemas.errors import InputError, MissingDependency, NoWork
 from schemas.progress import unseen
 from schemas.spec import TrainSettings
 from tests.train.tiny import LINEAR_LAYERS, row, rows, settings
-from train.base_model import Base, hash_model, longest_row
+from train.base_models.base_model import Base, hash_model, longest_row
 from train.dataset import Dataset, PreferenceRow
 from train.results import TrainResult, read_result, refuse_changed
 from train.sft import adapter_id, tune
@@ -292,7 +292,7 @@ import resource, sys
 from pathlib import Path
 from schemas.errors import StoreFull
 from tests.train.test_sft import DATASET, settings
-from train.base_model import Base
+from train.base_models.base_model import Base
 from train.sft import tune
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]), resource.RLIM_INFINITY))
 try:

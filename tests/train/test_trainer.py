@@ -12,7 +12,7 @@ from schemas.progress import unseen
 from schemas.spec import TrainSettings
 from synth.chat_template import Chat
 from tests.train.tiny import row, rows, settings
-from train.base_model import Base, load_for_training
+from train.base_models.base_model import Base, load_for_training
 from train.dataset import Dataset
 from train.quiet import quiet
 

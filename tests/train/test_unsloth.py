@@ -21,8 +21,8 @@ from schemas.records import content_id, identity
 from schemas.spec import TrainSettings
 from tests.train.tiny import LINEAR_LAYERS, rows, settings
 from train import unsloth_backend
-from train.base_check import check_base
-from train.base_model import Base
+from train.base_models.base_model import Base
+from train.base_models.check import check_base
 from train.quiet import quiet
 
 ROOT = Path(__file__).parents[2]

@@ -17,7 +17,7 @@ from schemas.store import Store
 from tests.synth.stand_in_vllm import gone, noted, python_with_stand_in
 from tests.train import tiny
 from tests.train.evaluated import project, spec, with_seeds
-from train.base_model import Base
+from train.base_models.base_model import Base
 from train.dataset import Dataset
 from train.evaluation.evaluation import held_out_seeds, measure_or_load, plan_evaluation
 from train.evaluation.metrics import Evaluation

@@ -13,7 +13,7 @@ import pytest
 from rich.console import Console
 
 import train.evaluation.evaluation
-from pairsmith.outcome import EvaluateOutcome
+from pairsmith.receipts.outcome import EvaluateOutcome
 from pairsmith.report import write_report
 from pairsmith.stages.evaluate import exit_code
 from pairsmith.stages.table import stage
@@ -27,7 +27,7 @@ from tests.curate.tiny import OFF
 from tests.pairsmith.conftest import Project as Command
 from tests.synth.loopback import Ask, LoopbackTeacher, Reply, says
 from tests.train import tiny
-from train.base_model import Base
+from train.base_models.base_model import Base
 from train.evaluation.intervals import Interval, share
 from train.evaluation.metrics import Evaluation
 from train.evaluation.systems import EvaluationPlan

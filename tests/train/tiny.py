@@ -8,7 +8,7 @@ from pathlib import Path
 
 from schemas.spec import TrainSettings
 from schemas.spec_file import set_keys
-from train.base_model import Base, hash_model
+from train.base_models.base_model import Base, hash_model
 from train.dataset import TrainingRow
 
 SYSTEM = "Rewrite the image prompt in the house style."

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from schemas.spec import TrainSettings
 from tests.train.tiny import rows, settings
-from train.base_model import Base, find_base, hash_model, load_chat
+from train.base_models.base_model import Base, find_base, hash_model, load_chat
 from train.dataset import Dataset
 from train.sft import tune
 

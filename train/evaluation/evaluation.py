@@ -20,7 +20,7 @@ from typing import Any
 
 import orjson
 
-from curate.judge import judging
+from curate.scorers.judge import judging
 from curate.similarity.overlap import contaminated
 from curate.split import distinct_questions, held_out_inputs, held_out_outputs, questions
 from prompts.answer_form import AnswerForm
@@ -35,7 +35,7 @@ from schemas.records import Pair, Seed
 from schemas.spec import EvaluateSettings, Exemplar, SeedSource, Spec, TaskSettings, TeacherSettings, given
 from schemas.store import Store
 from schemas.store.latest import latest, members_of
-from train.base_model import Base, find_trained_base
+from train.base_models.base_model import Base, find_trained_base
 from train.dataset import Data, TrainingRow, conversation_text, dataset_of, refuse_contaminated
 from train.evaluation.answering import AnswerCollector, Answers, OpenTeacher
 from train.evaluation.checks import Check, Checks, build_checks, checks_for, void_references

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 
-from curate.judge import Judge, same_family_warnings
+from curate.scorers.judge import Judge, same_family_warnings
 from schemas.blocking import together
 from schemas.progress import Progress
 from schemas.records import Reason

@@ -6,8 +6,9 @@ the exact match among its checks. An answer that is empty, cut or missing matche
 reference that is not a valid answer to the task.
 
 Intervals of shares and of field F1 are score intervals at the effective number of answers (`intervals`); those of mean
-scores are `curate.bounded_mean`, with each input, or group of inputs, as one value. Macro F1 is not a mean over
-inputs, so its effective number comes from the jackknife over inputs, and rare labels widen its interval separately.
+scores are `curate.certificate.bounded_mean`, with each input, or group of inputs, as one value. Macro F1 is not a mean
+over inputs, so its effective number comes from the jackknife over inputs, and rare labels widen its interval
+separately.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from unicodedata import normalize
 
 import numpy as np
 
-from curate.bounded_mean import mean_limits
+from curate.certificate.bounded_mean import mean_limits
 from curate.gates.words import words
 from curate.similarity.static_embedding import is_packaged, static_embedding
 from schemas.records import Record
@@ -84,7 +85,7 @@ def compare_with_references(
 def _mean(sums: np.ndarray, answers: np.ndarray, groups: Sequence[str] | None) -> MeanEstimate:
     """The mean of scores between 0 and 1, from the sum over the answers to each input. If all answers to some inputs
     score 0 and those to the others alike, the variation between inputs seen says little: an interval that rests on it
-    held in 86 % of draws of 20 inputs with ten answers each (`curate.bounded_mean`)."""
+    held in 86 % of draws of 20 inputs with ten answers each (`curate.certificate.bounded_mean`)."""
     sums, answers = (sum_by_group(of, groups) for of in (sums, answers))
     value, (low, high) = min(1.0, float(sums.sum() / answers.sum())), mean_limits(sums, sizes=answers)
     return MeanEstimate(value=value, low=min(low, value), high=max(high, value))

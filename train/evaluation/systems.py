@@ -113,8 +113,8 @@ class EvaluationPlan:
     they are not part of the evidence.
 
     Answers are parsed by `form` before they are checked, so that a system that was asked for `{"label": "x"}` is not
-    judged by its brackets. `judging` identifies the judges and their questions (`curate.judge.judging`); empty without
-    judges. `detail_gates` detect invented details (train/evaluation/invented.py).
+    judged by its brackets. `judging` identifies the judges and their questions (`curate.scorers.judge.judging`); empty
+    without judges. `detail_gates` detect invented details (train/evaluation/invented.py).
     """
 
     spec: Spec

@@ -17,7 +17,7 @@ from pairsmith.serve.api.people import RequestBody, printable
 from pairsmith.serve.database import stamp
 from pairsmith.serve.problems import Refusal
 from pairsmith.serve.state import state_of
-from pairsmith.teacher_search import EMBEDDED, FoundTeacher
+from pairsmith.teachers.search import EMBEDDED, FoundTeacher
 from schemas.errors import PairsmithError
 from schemas.kinds import KindName
 from schemas.spec import Spec

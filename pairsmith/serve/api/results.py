@@ -15,8 +15,8 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel
 from starlette.responses import FileResponse, StreamingResponse
 
-from curate.dataset_files import is_dataset
-from curate.licences import refuse_unlicensed
+from curate.export.files import is_dataset
+from curate.export.licences import refuse_unlicensed
 from pairsmith.serve.access import Caller, Member, Right, Viewer, needs
 from pairsmith.serve.api.pages import Cursor, Limit, Page, attachment_headers, page_of
 from pairsmith.serve.api.row_files import ChunkBuffer

@@ -8,9 +8,9 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import BaseModel, Field
 from starlette.responses import StreamingResponse
 
-from curate.licences import refuse_unlicensed
+from curate.export.licences import refuse_unlicensed
 from curate.review.decision import answers_given, answers_needed, current_answers, differs
-from pairsmith.lineage import lineage_of
+from pairsmith.rows.lineage import lineage_of
 from pairsmith.serve.access import Answerer, Caller, Member, Right, Viewer, needs
 from pairsmith.serve.api.pages import Cursor, Limit, Page, attachment_headers, link_next, page_of
 from pairsmith.serve.api.people import RequestBody

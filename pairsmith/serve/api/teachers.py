@@ -9,12 +9,12 @@ from typing import Annotated
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field, ValidationError
 
-from pairsmith import teacher_search
 from pairsmith.serve.access import Administrator, Caller, Right, needs
 from pairsmith.serve.api.people import RequestBody
 from pairsmith.serve.limits import PREVIEWS
 from pairsmith.serve.problems import not_there
 from pairsmith.serve.state import state_of
+from pairsmith.teachers import search as teacher_search
 from schemas.errors import UsageError
 from schemas.wording import counted
 

@@ -125,7 +125,7 @@ def check_keys(project: Project, texts: Mapping[str, str]) -> dict[str, Any]:
 
 def bases(project: Project) -> list[tuple[str, str]]:
     """The base models to choose from, each with its size and licence. The one in the spec comes first."""
-    from train.models import KNOWN
+    from train.base_models.models import KNOWN
 
     known = {k.name: f"{k.billions:g} billion parameters, {k.licence}" for k in KNOWN}
     chosen = project.spec.train.base

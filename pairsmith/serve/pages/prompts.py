@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from fastapi import Form, Request, Response
 
 import prompts as library
-from pairsmith.outcome import PreviewOutcome
+from pairsmith.receipts.outcome import PreviewOutcome
 from pairsmith.serve.access import Caller, Editor, Viewer
 from pairsmith.serve.api.jobs import start_job
 from pairsmith.serve.api.prompts import next_number, save_version

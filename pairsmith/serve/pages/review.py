@@ -12,9 +12,9 @@ from fastapi import Form, Request, Response
 
 from curate.review.decision import current_answers
 from curate.review.status import rates_in_words, unsettled_notice
-from pairsmith import health
 from pairsmith.certified import in_words, last_certification
-from pairsmith.health import Check
+from pairsmith.checks import health
+from pairsmith.checks.health import Check
 from pairsmith.serve.access import Answerer, Editor, Member, Right
 from pairsmith.serve.api.rows import Answer, record_answer, review_queue, reviewer_of
 from pairsmith.serve.api.specs import save_keys

@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 from fastapi import Depends, Form, Query, Request, Response
 
-from pairsmith.lineage import lineage_of
+from pairsmith.rows.lineage import lineage_of
 from pairsmith.serve.access import Answerer, Viewer
 from pairsmith.serve.api.rows import Answer, record_answer
 from pairsmith.serve.pages import words

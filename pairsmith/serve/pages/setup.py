@@ -12,8 +12,8 @@ from fastapi import Request, Response
 from starlette.datastructures import ImmutableMultiDict, UploadFile
 
 from pairsmith.new_project import EXAMPLES
-from pairsmith.outcome import ForecastOutcome, PreviewOutcome
 from pairsmith.plan import changed_since
+from pairsmith.receipts.outcome import ForecastOutcome, PreviewOutcome
 from pairsmith.serve.access import Caller, Editor, Right
 from pairsmith.serve.api.jobs import start_job
 from pairsmith.serve.api.specs import save_keys

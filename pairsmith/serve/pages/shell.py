@@ -24,7 +24,6 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
 from pairsmith import __version__
-from pairsmith.failures import as_json
 from pairsmith.serve import problems
 from pairsmith.serve.access import ALL, AnyOne, Caller, Right
 from pairsmith.serve.pages import words
@@ -34,6 +33,7 @@ from pairsmith.serve.problems import Refusal, not_there, status_of
 from pairsmith.serve.state import state_of
 from pairsmith.serve.workspace import within
 from pairsmith.style import charts, numbers
+from pairsmith.terminal.failures import as_json
 from schemas.errors import PairsmithError, SpecError, UsageError, usage_error_from
 from schemas.money import dollars
 from schemas.wording import capital

@@ -11,7 +11,7 @@ from starlette.datastructures import ImmutableMultiDict
 from pairsmith.serve.network import host_of
 from pairsmith.serve.pages.shell import parse_positive
 from pairsmith.serve.problems import Refusal
-from pairsmith.teacher_search import APIS, EMBEDDED, LOCAL
+from pairsmith.teachers.search import APIS, EMBEDDED, LOCAL
 from schemas.errors import PairsmithError, UsageError
 from schemas.spec import TeacherSettings
 

@@ -232,7 +232,7 @@ def test_long_name_does_not_hide_the_password() -> None:
     """A password is shown only once: a name wider than the screen is wrapped, and nothing is cut off."""
     from rich.console import Console
 
-    from pairsmith.screen import facts
+    from pairsmith.terminal.screen import facts
 
     for name in "x" * 41, "y" * 300:
         console = Console(width=80, file=io.StringIO())

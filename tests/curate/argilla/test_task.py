@@ -26,9 +26,9 @@ from curate.argilla.task import (
     record,
     render_texts,
 )
-from curate.checklists import describe_no_answers
 from curate.review.gold import read_gold
 from curate.review.population import Population, _percentiles, read_population
+from curate.scorers.checklists import describe_no_answers
 from prompts.answer_form import ANY_TEXT
 from schemas.project import Project
 from schemas.records import Message, Reason, Verdict

@@ -23,7 +23,7 @@ from curate.argilla.adjudication import disagreements, push_adjudication
 from curate.argilla.client import Argilla
 from curate.argilla.pull import PullResult, pull
 from curate.argilla.push import ADJUDICATION, SHARED, draw_batch, push, queue_name
-from curate.export import export_dataset, rows
+from curate.export.dataset import export_dataset, rows
 from curate.gates import gates_for, judge
 from curate.outcome import CurateResult, curate_project
 from curate.review.gold import read_gold

@@ -13,13 +13,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from curate.chat_files import write_chat_files
-from curate.export import FORMAT
+from curate.export.chat_files import write_chat_files
+from curate.export.dataset import FORMAT
 from schemas.spec import TrainSettings
 from synth.chat_template import Chat
 from tests.train.families import FAMILIES, make
 from tests.train.loaders.read import READERS
-from train.base_model import Base, load_chat
+from train.base_models.base_model import Base, load_chat
 from train.mask import IGNORED, tokenise
 
 TEXTS = (

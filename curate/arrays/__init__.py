@@ -1,0 +1,1 @@
+"""A pool in memory as arrays: its slots, and the verdicts on them. Only `curate.pool` reads them."""

@@ -1,0 +1,1 @@
+"""Steps that only flag rows for review: outputs that contradict their input, and unlikely labels."""

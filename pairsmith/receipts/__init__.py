@@ -1,0 +1,1 @@
+"""Receipts: what a command did, with which inputs, and with what outcome."""

@@ -1,0 +1,139 @@
+"""The cost of a pilot's seeds according to the ledger, and intervals for others like them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from curate.forecast import Range, forecast_sum
+from pairsmith.receipts.outcome import ENDLESS
+from schemas.money import sum_if_known, summed
+from schemas.records import Call, Json, Seed, Usage
+from schemas.spec import TeacherSettings
+from schemas.store import Store
+from synth.chat.usage import charged
+from synth.generators import Backward, Forward
+from synth.ledger import Ledger
+from synth.prices import Prices, prices_of
+
+
+class SeedCost(NamedTuple):
+    """The cost of the answers about one seed."""
+
+    prompt_tokens: float
+    tokens: float
+    usd: float | None
+    batch_usd: float | None
+    seconds: float
+    cached_tokens: float = 0
+    requests: float = 1
+
+
+def sum_ranges(parts: Sequence[Json | None]) -> Json | None:
+    """The parts added up; None if any of them is unknown. Adding the ends of intervals makes them wider than
+    necessary."""
+    known = [part for part in parts if part is not None]
+    return {end: sum(part[end] for part in known) for end in Range._fields} if len(known) == len(parts) else None
+
+
+def seed_cost(store: Store, ledger: Ledger, generator: Forward | Backward, seed: Seed, *, batch: bool) -> SeedCost:
+    """The cost of the answers about a seed, including unusable ones, according to the ledger. `batch`: others will be
+    asked in batches."""
+    questions = generator.questions(seed)
+    keys = [key for question, n in questions for key in ledger.keys(question, n)]
+    calls, prices = [call for key in keys for call in store.calls(key)], ledger.meter.prices
+    first = list({call.request_id: call for call in reversed(calls)}.values())
+    usage = summed(call.usage for call in calls)
+    usd = sum_if_known(_price(call, prices) for call in calls)
+    share = prices.batch_share if prices else None
+    if prices and share is None and batch:
+        share = prices.usual_share
+    return SeedCost(
+        usage.prompt_tokens,
+        usage.prompt_tokens + usage.completion_tokens,
+        usd,
+        None if usd is None or share is None else usd * share,
+        sum(call.seconds for call in first),
+        usage.cached_tokens,
+        max(1, len(first)),
+    )
+
+
+def _price(call: Call, prices: Prices | None) -> float | None:
+    """What an answer would cost if it were requested now, regardless of how it was bought. A charge reported by the
+    provider is kept."""
+    if prices is None or not call.usage.prompt_tokens or charged(call.facts.get("usage")) is not None:
+        return call.usd
+    tier = str(call.facts.get("service_tier") or call.request.get("service_tier") or "")
+    return prices.usd(call.usage, tier=tier)
+
+
+def scaled(cost: SeedCost, share: float, of_prompt: float, prices: Prices | None) -> SeedCost:
+    """The cost of `share` times the answers to the same prompt, if the prompt is paid for `of_prompt` times as often.
+    Money is computed from the token prices if they are known."""
+    prompt, answers = cost.prompt_tokens * of_prompt, (cost.tokens - cost.prompt_tokens) * share
+    ratio = (prompt + answers) / cost.tokens if cost.tokens else share
+    if prices:
+        usage = Usage(prompt_tokens=round(cost.prompt_tokens), cached_tokens=round(cost.cached_tokens))
+        asking = prices.rate(usage, {})
+        both = prices.rate(usage.model_copy(update={"completion_tokens": round(cost.tokens - cost.prompt_tokens)}), {})
+        ratio = (asking * of_prompt + (both - asking) * share) / both if both else share
+    usd, batch_usd = (None if money is None else money * ratio for money in (cost.usd, cost.batch_usd))
+    requests = cost.requests * of_prompt
+    return cost._replace(prompt_tokens=prompt, tokens=prompt + answers, usd=usd, batch_usd=batch_usd, requests=requests)
+
+
+def costs_of(
+    teacher: TeacherSettings,
+    costs: Sequence[SeedCost],
+    others: int,
+    limit: int | None,
+    answers: int,
+    *,
+    without_pilot: bool = False,
+) -> dict[str, Range | None]:
+    """The intervals for the pilot's seeds and `others`, or with `without_pilot` for `others` only.
+
+    Each of the `answers` about a seed has at most `limit` tokens. Without a limit, one of them is assumed to have
+    `ENDLESS` tokens on top of the longest. The time is what the slowest of concurrency and the spec's rates takes. If
+    the first seed, asked alone, found no prompt in the cache and others did, it predicts nothing.
+    """
+    prices, prompt = prices_of(teacher), max((one.prompt_tokens for one in costs), default=0.0)
+    largest, slowest = (max((getattr(one, name) for one in costs), default=0.0) for name in ("tokens", "seconds"))
+    longest = prompt + limit * answers if limit else largest + ENDLESS
+    maximum_usd = (
+        prices.usd(Usage(prompt_tokens=round(prompt), completion_tokens=round(longest - prompt))) if prices else None
+    )
+    ceilings = {"tokens": longest, "usd": maximum_usd, "batch_usd": maximum_usd}
+    ceilings["requests"] = float(answers)
+    ceilings["seconds"] = slowest * max(10.0, longest / largest) if largest else None
+
+    skipped = int(bool(costs) and not costs[0].cached_tokens and any(one.cached_tokens for one in costs))
+
+    def interval(name: str) -> Range | None:
+        values = [getattr(one, name) for one in costs]
+        whole = None if None in values else forecast_sum(values[skipped:], others, ceilings[name])
+        extra = sum(values[:skipped]) - (sum(values) if without_pilot else 0.0) if whole else 0.0
+        return None if whole is None else Range(*(end + extra for end in whole))
+
+    measured = {name: interval(name) for name in ceilings}
+    if prices and prices.highest and (usd := measured["usd"]):  # the run may go on in the hours with that price
+        sample = Usage(prompt_tokens=1_000, completion_tokens=1_000)
+        dearer = (prices.usd(sample, highest=True) or 0.0) / (prices.usd(sample) or 1.0)
+        measured["usd"] = usd._replace(high=usd.high * dearer)
+    rates = {
+        "seconds": 60 * teacher.concurrency,
+        "requests": teacher.requests_per_minute,
+        "tokens": teacher.tokens_per_minute,
+    }
+    limited = [(whole, rate) for name, rate in rates.items() if rate and (whole := measured[name]) is not None]
+    minutes = [[end / rate for end in whole] for whole, rate in limited]
+    measured["minutes"] = Range(*map(max, zip(*minutes, strict=True))) if minutes else None
+    return {name: measured[name] for name in ("tokens", "usd", "batch_usd", "minutes")}
+
+
+def hull(one: Range | None, other: Range | None) -> Range | None:
+    """The interval that contains both, around the mean of their central estimates; None if either is unknown."""
+    if one is None or other is None:
+        return None
+    return Range((one.middle + other.middle) / 2, min(one.low, other.low), max(one.high, other.high))

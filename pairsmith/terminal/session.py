@@ -1,0 +1,204 @@
+"""The session of a command: its project, its overrides, and how it prints results, for a terminal or as JSON."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import sys
+import textwrap
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pairsmith.terminal.failures import WriteJson, escape_controls
+from pairsmith.terminal.stopping import Stopping
+from pairsmith.terminal.watching import NOBODY, Invocation, Watcher
+from schemas.errors import Interrupted
+from schemas.progress import Progress
+from schemas.progress_line import shown
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from schemas.project import Project
+    from schemas.store import Store
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout and nothing else.")
+
+
+@dataclass(frozen=True)
+class Session:
+    """One invocation of one command."""
+
+    folder: Path
+    overrides: tuple[str, ...]
+    write_json: WriteJson | None
+    stopping: Stopping
+    watcher: Watcher = NOBODY
+    waited_for: list[str] = field(default_factory=list)
+    """What held the store while this command waited for it: `waited_for` with --json."""
+
+    def project(self) -> Project:
+        """The checked spec of the folder. Raises SpecError."""
+        from schemas.spec_file import load
+
+        project = load(self.folder, self.overrides)
+        for notice in project.notices:
+            self.say(notice)
+        return project
+
+    @contextmanager
+    def store(self, project: Project, *, write: bool = True, max_usd: float | None = None) -> Iterator[Store]:
+        """The project's store.
+
+        A writer holds the store's lock for the block, and its spending is limited by the project's cap and by
+        `max_usd`, the cap of this command. Raises StoreError, also if the project folder disappears meanwhile, and
+        Interrupted if a signal ends a writer.
+        """
+        from pairsmith.terminal.folder_watch import stop_if_folder_disappears
+        from schemas.allocator import return_large_arrays_early
+        from schemas.store import Store
+
+        return_large_arrays_early()
+        watched = stop_if_folder_disappears(project.folder, self.stopping) if write else nullcontext()
+        try:
+            with watched, Store.open(Store.url_for(project), write=write, say=self.say_waiting) as store:
+                cap = project.spec.budget.max_usd
+                yield store.capped(project_usd=cap, command_usd=max_usd) if write else store
+        except KeyboardInterrupt:
+            if not write:
+                raise
+            again = "Run the same command again to continue."
+            raise Interrupted("everything finished is in the store.", fix=again) from None
+
+    def command(self, words: str) -> str:
+        """The command line that runs `words` on this project from where this command was typed: same folder, same
+        overrides. Keys and passwords in overrides are replaced by `***`."""
+        return f"{shlex.join(['pairsmith', *words.split()])}{self._project_options}"
+
+    def with_project_options(self, sentence: str) -> str:
+        """`sentence` with this session's --project and --set options added to each command in backquotes, so that it
+        can be copied."""
+        return _SUGGESTED_COMMAND.sub(lambda match: f"`{match[1]}{self._project_options}`", sentence)
+
+    @property
+    def _project_options(self) -> str:
+        more = [] if self.folder == Path() else ["--project", str(self.folder)]
+        more += [word for override in self.overrides for word in ("--set", _without_secrets(override))]
+        return f" {shlex.join(more)}" if more else ""
+
+    def progress(self) -> AbstractContextManager[Progress]:
+        """The progress callback for long work. With --json nothing is shown, but a watcher still gets it."""
+        return shown(silent=self.write_json is not None, watcher=self.watcher.progress)
+
+    def say_waiting(self, line: str) -> None:
+        """`say` why the store cannot be opened yet."""
+        self.waited_for.append(line)
+        self.say(line)
+
+    def say(self, line: str) -> None:
+        """Print a line to stderr; nothing with --json. On a terminal, long lines are wrapped between words."""
+        if self.write_json is None:
+            click.echo(_wrapped(escape_controls(line)) if sys.stderr.isatty() else escape_controls(line), err=True)
+
+    def answer(self, data: dict[str, Any], *screen: RenderableType) -> None:
+        """Print the result of the command: `data` as the one JSON object, or `screen` on stdout."""
+        data = data | {"waited_for": self.waited_for} if self.waited_for else data
+        self.watcher.answer(data)
+        if self.write_json:
+            self.write_json(data)
+        else:
+            self.show(*screen)
+
+    def show(self, *screen: RenderableType) -> None:
+        """Print `screen` to stdout; nothing with --json."""
+        if self.write_json is None:
+            put(*screen)
+
+
+_SUGGESTED_COMMAND = re.compile(r"`(pairsmith (?!docs|init|jobs|models|serve )[a-z](?:(?! --project | --set )[^`])*)`")
+# What users copy from the screen: one of our commands with its options, quoted as by `shlex`, or a single word.
+_COPYABLE = re.compile(r"\S*pairsmith(?: [a-z-]+)+(?: --\S+(?: (?!-)(?:'[^']*'|[^\s'])+)?)+|\S+")
+
+
+def _without_secrets(text: str) -> str:
+    from curate.gates.personal import personal
+
+    for secret in [piece for kind, piece in personal(text) if kind == "secret"]:
+        text = text.replace(secret, "***")
+    return text
+
+
+def _wrapped(text: str) -> str:
+    """Wrap lines to the width of the terminal. A word that is longer, such as a URL, is not broken."""
+    width = shutil.get_terminal_size().columns
+    wrapper = textwrap.TextWrapper(width, break_long_words=False, break_on_hyphens=False, replace_whitespace=False)
+    return "\n".join(wrapper.fill(line) if len(line) > width else line for line in text.split("\n"))
+
+
+def put(*screen: RenderableType) -> None:
+    """Print `screen` to stdout with terminal control sequences escaped. On a terminal, text is wrapped between words
+    unless it contains a URL or a command longer than a line. In a pipe it is not wrapped."""
+    from rich.console import Console
+
+    terminal = sys.stdout.isatty()
+    out = Console(highlight=False, emoji=False, width=None if terminal else 110)
+    with out.capture() as captured:
+        for part in screen:
+            is_block = isinstance(part, str) and (
+                not terminal or max(map(len, _COPYABLE.findall(part)), default=0) > out.width
+            )
+            out.print(part, soft_wrap=is_block)
+    # Tables pad their last column with spaces, which are invisible on a terminal but stay in a file.
+    click.echo("\n".join(line.rstrip() for line in escape_controls(captured.get()).split("\n")), nl=False)
+
+
+class Folder(click.Path):
+    """The path of a folder. An empty one, as of a shell variable that is not set, would be the current folder."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == "":
+            self.fail("the name of the folder is empty (is a variable of the shell not set?).", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+def on_project(body: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the three options that every project command has, and pass them as a Session in the first argument."""
+
+    @click.option(
+        "--project",
+        "folder",
+        type=Folder(path_type=Path),
+        default=Path(),
+        show_default="this folder",
+        metavar="DIR",
+        help="The folder that contains pairsmith.toml.",
+    )
+    @click.option(
+        "--set",
+        "overrides",
+        multiple=True,
+        metavar="KEY=VALUE",
+        help="Override a key of the spec, for example train.epochs=2; repeatable.",
+    )
+    @json_option
+    @click.pass_obj
+    @wraps(body)
+    def run(
+        invocation: Invocation,
+        /,
+        folder: Path,
+        overrides: tuple[str, ...],
+        as_json: bool,
+        **options: Any,
+    ) -> Any:
+        write_json, stopping, watcher = invocation
+        return body(Session(folder, overrides, write_json if as_json else None, stopping, watcher), **options)
+
+    return run
