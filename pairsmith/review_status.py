@@ -40,7 +40,7 @@ def status_of(project: Project, store: Store, population: Population) -> dict[st
     sampled = store.sampled()
     counted_draws = (draws for id_, draws in sampled.items() if id_ in population.rows or draws[0].reason == "gold")
     reasons = Counter(SHARE_KEYS.get(draw.reason, draw.reason) for draws in counted_draws for draw in draws)
-    waiting = disagreements(reviewed, population.pairs(reviewed).values())
+    waiting = disagreements(population.pairs(reviewed), reviewed, project.spec.review.annotators_per_row)
     records = (record for pair_id, draws in sampled.items() if pair_id in population.rows for record in draws)
     drawn = drawn_so_far(list(population.rows.values()), records, project.spec.review)
     return {

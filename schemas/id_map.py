@@ -18,7 +18,7 @@ class IdMap:
 
     def __init__(self) -> None:
         self._ids, self._numbers = bytearray(), array("B")  # one byte each until a number exceeds 255
-        self._table = _zeros(_FIRST)  # slot -> the id's ordinal + 1; 0 is empty
+        self._table = zeros(_FIRST)  # slot -> the id's ordinal + 1; 0 is empty
 
     def __len__(self) -> int:
         return len(self._numbers)
@@ -78,8 +78,8 @@ class IdMap:
 
     def _grow(self) -> None:
         ids, places = self._ids, 2 * len(self._table)
-        self._table = _zeros(0)  # free the old table before allocating the new one
-        self._table = table = _zeros(places)
+        self._table = zeros(0)  # free the old table before allocating the new one
+        self._table = table = zeros(places)
         for nth in range(len(self)):
             place = int.from_bytes(ids[_ID * nth : _ID * nth + 8]) & (places - 1)
             while table[place]:
@@ -87,7 +87,8 @@ class IdMap:
             table[place] = nth + 1
 
 
-def _zeros(count: int) -> array[int]:
+def zeros(count: int) -> array[int]:
+    """That many zeros of four bytes each."""
     return array("I", (0,)) * count
 
 

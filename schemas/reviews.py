@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from typing import Literal
@@ -125,3 +126,28 @@ def resolve_alias(review: Review, aliases: Mapping[str, str]) -> Review:
     attributed = review.model_copy(update={"reviewer": person, "name": review.name or review.reviewer})
     attributed.__dict__["id"] = review.id  # the cached property; an edit refers to the review by it
     return attributed
+
+
+@dataclass(frozen=True)
+class PullResult:
+    """The counts of a pull.
+
+    `new`: answers that were not known. `changed`: answers that replace an earlier one. `withdrawn`: answers taken back.
+    `edits`: corrected pairs created. `unchanged`: answers already known. `discarded`: responses without an answer.
+    `foreign`: records that are not ours. `altered`: answers to a row whose texts were changed in Argilla. `not_named`:
+    adjudications by users whom the spec does not name.
+    """
+
+    new: int = 0
+    changed: int = 0
+    withdrawn: int = 0
+    edits: int = 0
+    unchanged: int = 0
+    discarded: int = 0
+    foreign: int = 0
+    altered: int = 0
+    not_named: int = 0
+
+    @property
+    def news(self) -> int:
+        return self.new + self.changed + self.withdrawn

@@ -7,13 +7,13 @@ corrected text. In the adjudication queue one reviewer sees every annotator's an
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from curate.argilla.client import Argilla
 from curate.argilla.push import Delivery, PushResult, base_name, queue_name, sampling_reasons, send
 from curate.argilla.task import record
-from curate.review.decision import ADJUDICATION, answers_given, current_answers, decide
+from curate.review.decision import ADJUDICATION, complete_decisions, current_answers
 from curate.review.population import Population
 from schemas.progress import Progress, unseen
 from schemas.project import Project
@@ -30,15 +30,15 @@ class Disagreement(NamedTuple):
     why: Reason
 
 
-def disagreements(reviews: Mapping[str, Sequence[Review]], pairs: Iterable[Pair]) -> list[Disagreement]:
-    """Return the pairs that are undecided, in the order given."""
-    waiting = []
-    for pair in pairs:
-        reviews_of_row = reviews.get(pair.id, ())
-        decision = decide(reviews_of_row, pair)
-        if decision and decision.verdict == "undecided":
-            waiting.append(Disagreement(pair, tuple(current_answers(reviews_of_row)), decision.why))
-    return waiting
+def disagreements(
+    pairs: Mapping[str, Pair], reviews: Mapping[str, Sequence[Review]], annotators_per_row: int
+) -> list[Disagreement]:
+    """Return the pairs that have enough answers and are undecided, in the order given."""
+    return [
+        Disagreement(pairs[id_], tuple(current_answers(reviews[id_])), decision.why)
+        for id_, decision in complete_decisions(pairs, reviews, annotators_per_row).items()
+        if decision.verdict == "undecided"
+    ]
 
 
 def push_adjudication(
@@ -47,13 +47,11 @@ def push_adjudication(
     """Send each disagreement that is not on the server yet to the adjudication queue, with the annotators' answers."""
     reviews = store.reviews()
     pairs = population.pairs(pair_id for pair_id in population.rows if pair_id in reviews)
-    # An edit without a text by a single annotator is left for that annotator to finish. A row that still expects
-    # answers is left out too, because the next answer may settle it.
+    # An edit without a text by a single annotator is left for that annotator to finish.
     waiting = {
         disagreement.pair.id: disagreement
-        for disagreement in disagreements(reviews, pairs.values())
+        for disagreement in disagreements(pairs, reviews, project.spec.review.annotators_per_row)
         if len(disagreement.answers) > 1
-        and answers_given(reviews[disagreement.pair.id]) >= project.spec.review.annotators_per_row
     }
     sampled = store.sampled()
     by_queue: dict[str, list[Pair]] = {}

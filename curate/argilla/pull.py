@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 
 from curate.argilla.client import Argilla, Queue
@@ -26,37 +26,12 @@ from schemas.failpoints import failpoint
 from schemas.progress import Progress, unseen
 from schemas.project import Project
 from schemas.records import Pair, Record, now
-from schemas.reviews import ON_PAGES, Review, Role, Sampled, resolve_alias
+from schemas.reviews import ON_PAGES, PullResult, Review, Role, Sampled, resolve_alias
 from schemas.store import Store
 from schemas.streamed import batched
 
 AT_ONCE = 100  # records per durable write
 SIMULATED = "simulated-"  # name prefix of annotators that are programs; their answers decide nothing
-
-
-@dataclass(frozen=True)
-class PullResult:
-    """The counts of a pull.
-
-    `new`: answers that were not known. `changed`: answers that replace an earlier one. `withdrawn`: answers taken back.
-    `edits`: corrected pairs created. `unchanged`: answers already known. `discarded`: responses without an answer.
-    `foreign`: records that are not ours. `altered`: answers to a row whose texts were changed in Argilla. `not_named`:
-    adjudications by users whom the spec does not name.
-    """
-
-    new: int = 0
-    changed: int = 0
-    withdrawn: int = 0
-    edits: int = 0
-    unchanged: int = 0
-    discarded: int = 0
-    foreign: int = 0
-    altered: int = 0
-    not_named: int = 0
-
-    @property
-    def news(self) -> int:
-        return self.new + self.changed + self.withdrawn
 
 
 def pull(

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from typing import NamedTuple
 
 from curate.argilla.client import Argilla, Queue
@@ -118,6 +118,9 @@ class PushResult:
     queues: tuple[str, ...]
     withdrawn: int = 0
     pages: tuple[str, ...] = ()
+
+    def __add__(self, other: PushResult) -> PushResult:
+        return PushResult(*(one + more for one, more in zip(astuple(self), astuple(other), strict=True)))
 
 
 def push(

@@ -20,7 +20,7 @@ from curate.certificate.certificate import (
 )
 from curate.pool import Pool
 from curate.review.acceptance import Drawn, estimation_sample, needs_whole_pool
-from curate.review.decision import labels_of
+from curate.review.decision import complete_decisions, labels_of
 from curate.review.population import Population
 from curate.review.sampling import ESTIMATION, in_estimation_half, sampled_ids
 from curate.rows import StepId
@@ -127,7 +127,7 @@ def look(
     features = features_of(pool)
     sampled = {id_: draws for id_, draws in store.sampled().items() if id_ in population.rows}
     answers = population.pairs(sampled), store.reviews(sampled), project.spec.review.annotators_per_row
-    labels, disputed = labels_of(*answers)
+    labels, disputed = labels_of(complete_decisions(*answers))
     drawn = sampled_ids(record for draws in sampled.values() for record in draws)
     review, drawn_from = project.spec.review, list(population.rows.values())
     seed = review.seed

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 from curate.pool import Pool
-from curate.rows import StepId
+from curate.rows import StepId, pair_of
 from curate.similarity.neighbours import Vectors, unit_rows
 from curate.steps import NamedStep
 from schemas.records import Reason, Verdict, content_id
@@ -48,7 +48,7 @@ def unlikely_labels() -> NamedStep:
 
     async def look(pool: Pool) -> AsyncIterator[Verdict]:
         ids, labels, names = list[str](), array("L"), dict[str, int]()
-        rows = (row.pair for row in pool.accepted(verdicts=False) if row.pair is not None)
+        rows = map(pair_of, pool.accepted(verdicts=False))
         with Vectors(1) as vectors:
             for block in batched(rows, _BLOCK):
                 ids += (pair.id for pair in block)

@@ -63,9 +63,7 @@ def invented_name(pair: Pair, language: str = "en") -> Judgement:
     given = _with_initials_expanded(pair.input, pair.output, language)
     if name := unknown_name(pair.output, given, language) or _unknown_party(pair.output, given, language):
         return rejected("invented_name", f"the input does not name {quote(name)}")
-    if changed := _changed_name(given, pair.output, language):
-        return rejected("changed_name", f"the input names {quote(changed[0])}, the output {quote(changed[1])}")
-    if changed := misspelt(pair.input, pair.output, language):
+    if changed := _changed_name(given, pair.output, language) or misspelt(pair.input, pair.output, language):
         return rejected("changed_name", f"the input names {quote(changed[0])}, the output {quote(changed[1])}")
     if name := _added_name(given, pair.output, language):
         return rejected("invented_name", f"the input does not name {quote(name)}")

@@ -150,6 +150,10 @@ _MAX_ITEMS = 100  # maximum number of things and records to compare
 _THING_LETTERS = 5  # letters by which a thing is recognised
 
 
+def _is_same_thing(thing: str, word: str) -> bool:
+    return thing.startswith(word[:_THING_LETTERS]) or word.startswith(thing[:_THING_LETTERS])
+
+
 def misplaced_count(figures: str, value: Any) -> str:
     """Return a number with its thing in a text for which the record has the number of another thing, or ''.
 
@@ -157,11 +161,7 @@ def misplaced_count(figures: str, value: Any) -> str:
     """
     counted = _counted(figures)
     for thing, number in _counts_of_records(value):
-        own = [
-            count
-            for word, count in counted
-            if thing.startswith(word[:_THING_LETTERS]) or word.startswith(thing[:_THING_LETTERS])
-        ]
+        own = [count for word, count in counted if _is_same_thing(thing, word)]
         if len(own) == 1 and number != own[0] and any(count == number for _, count in counted):
             return f"{own[0]} {thing}"
     return ""
@@ -173,10 +173,7 @@ def omitted_thing(figures: str, value: Any) -> str:
     A record must name the first of three or more things, and none may name the last two.
     """
     counted, named = _counted(figures), [thing for thing, _ in _counts_of_records(value)]
-    held = [
-        any(thing.startswith(word[:_THING_LETTERS]) or word.startswith(thing[:_THING_LETTERS]) for thing in named)
-        for word, _ in counted
-    ]
+    held = [any(_is_same_thing(thing, word) for thing in named) for word, _ in counted]
     if len(counted) < 3 or not held[0] or any(held[-2:]):
         return ""
     word, count = counted[held.index(False)]

@@ -57,20 +57,20 @@ def decide(reviews: Iterable[Review], pair: Pair) -> Decision | None:
     return _checked(agreeing[-1], pair, Reason("majority", f"{most} of {len(answers)}"))
 
 
-def labels_of(
+def complete_decisions(
     pairs: Mapping[str, Pair], reviews: Mapping[str, Sequence[Review]], annotators_per_row: int
-) -> tuple[dict[str, bool], frozenset[str]]:
-    """Whether reviewers accept each row as it is, by pair id, and the rows with enough answers that settle nothing.
-    Those are worse than the others on average: reviewers rarely disagree about a good row. Rows without enough answers
-    are absent."""
-    decisions = {id_: decide(reviews.get(id_, ()), pair) for id_, pair in pairs.items()}
-    verdicts = {
-        id_: decision.verdict
-        for id_, decision in decisions.items()
-        if decision and answers_given(reviews[id_]) >= annotators_per_row
-    }
-    unsettled = frozenset(id_ for id_, verdict in verdicts.items() if verdict == "undecided")
-    return {id_: verdict == "accept" for id_, verdict in verdicts.items() if id_ not in unsettled}, unsettled
+) -> dict[str, Decision]:
+    """The decision on each row that has enough answers, by pair id. One answer of three required is neither the
+    reviewers' decision nor a disagreement to settle."""
+    enough = (id_ for id_ in pairs if answers_given(reviews.get(id_, ())) >= annotators_per_row)
+    return {id_: decision for id_ in enough if (decision := decide(reviews[id_], pairs[id_]))}
+
+
+def labels_of(decisions: Mapping[str, Decision]) -> tuple[dict[str, bool], frozenset[str]]:
+    """Whether reviewers accept each row as it is, by pair id, and the rows whose answers settle nothing. Those are
+    worse than the others on average: reviewers rarely disagree about a good row."""
+    unsettled = frozenset(id_ for id_, decision in decisions.items() if decision.verdict == "undecided")
+    return {id_: one.verdict == "accept" for id_, one in decisions.items() if id_ not in unsettled}, unsettled
 
 
 def answers_needed(queue: str, annotators_per_row: int) -> int:

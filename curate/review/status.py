@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from curate.review.acceptance import AcceptanceRates, acceptance_rates, drawn_so_far
-from curate.review.decision import answers_given, current_answers, decide
+from curate.review.decision import answers_given, complete_decisions, current_answers, labels_of
 from curate.review.estimate import Advice, Estimate, advice, seconds_per_item
 from curate.review.gate import Gate, Objection, gate_of, objections
 from schemas.errors import needing
@@ -81,11 +81,8 @@ def review_status(project: Project, store: Store, population: Population) -> Rev
     sampled, reviews = store.sampled(), store.reviews()
     shown = [id_ for id_ in sampled if id_ in population.rows]
     pairs = population.pairs(shown)
-    verdicts = {id_: d.verdict for id_ in shown if (d := decide(reviews.get(id_, ()), pairs[id_]))}
-    # One answer of three required is neither the reviewers' decision nor a disagreement to settle.
-    incomplete = {id_ for id_ in verdicts if answers_given(reviews[id_]) < spec.annotators_per_row}
-    decided = {id_: verdict for id_, verdict in verdicts.items() if verdict != "undecided" and id_ not in incomplete}
-    accepted = {id_: verdict == "accept" for id_, verdict in decided.items()}
+    decisions = complete_decisions(pairs, reviews, spec.annotators_per_row)
+    accepted, settles_nothing = labels_of(decisions)
     answers = [review for id_ in shown for review in current_answers(reviews.get(id_, ()))]
     seconds = seconds_per_item(review.seconds for review in answers)
     next_advice = None
@@ -93,7 +90,6 @@ def review_status(project: Project, store: Store, population: Population) -> Rev
         with needing("review", "the interval of the acceptance rate needs"):
             import scipy  # noqa: F401
     records = (record for id_ in shown for record in sampled[id_])
-    settles_nothing = [id_ for id_, verdict in verdicts.items() if verdict == "undecided" and id_ not in incomplete]
     drawn = drawn_so_far(list(population.rows.values()), records, spec)
     rates = acceptance_rates(drawn, accepted, spec.confidence, settles_nothing)
     shown_rate, trained = rates.passed, rates.accepted
@@ -109,14 +105,15 @@ def review_status(project: Project, store: Store, population: Population) -> Rev
             left=rates.left,
             unsettled=rates.unsettled,
         )
-    counts = Counter(verdict for id_, verdict in verdicts.items() if id_ not in incomplete)
+    counts = Counter(decision.verdict for decision in decisions.values())
+    answered = sum(answers_given(reviews.get(id_, ())) > 0 for id_ in shown)
     return ReviewStatus(
         accepted=counts["accept"],
         edited=counts["edit"],
         rejected=counts["reject"],
         undecided=counts["undecided"],
-        incomplete=len(incomplete),
-        open=len(shown) - len(verdicts),
+        incomplete=answered - len(decisions),
+        open=len(shown) - answered,
         rates=rates,
         advice=next_advice,
         gate=gate_of(rates, spec.accept_at_least, len(answers), spec.confidence),

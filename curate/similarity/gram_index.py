@@ -10,6 +10,7 @@ from functools import lru_cache
 from itertools import chain, pairwise
 
 from curate.words import plain, words
+from schemas.id_map import zeros
 
 RECENT = 1_024  # held-out texts whose n-grams are kept: many rows are similar to texts from one template
 _LETTERS = 4  # characters of an n-gram
@@ -22,7 +23,7 @@ class _Chains:
     """A hash table with chaining: hash -> the indices added under it, last first. 20 to 28 bytes each."""
 
     def __init__(self) -> None:
-        self._first, self._next, self._hashes = _zeros(1 << 10), array("I"), array("q")
+        self._first, self._next, self._hashes = zeros(1 << 10), array("I"), array("q")
 
     def __len__(self) -> int:
         return len(self._hashes)
@@ -30,8 +31,8 @@ class _Chains:
     def add(self, hashed: int) -> None:
         """Add the next index under this hash."""
         if 2 * len(self) == len(self._first):
-            places, self._first = 2 * len(self._first), _zeros(0)  # free the old table before allocating the new one
-            self._first = _zeros(places)
+            places, self._first = 2 * len(self._first), zeros(0)  # free the old table before allocating the new one
+            self._first = zeros(places)
             for number, known in enumerate(self._hashes):
                 self._link(number, known)
         self._hashes.append(hashed)
@@ -54,10 +55,6 @@ class _Chains:
             if self._hashes[place - 1] == hashed:
                 yield place - 1
             place = self._next[place - 1]
-
-
-def _zeros(count: int) -> array[int]:
-    return array("I", (0,)) * count
 
 
 class NumberSets:
@@ -101,7 +98,7 @@ class GramIndex:
         self._texts, self._grams, self._share = texts, grams, share
         self._recent_grams = lru_cache(RECENT)(lambda number: grams(texts[number]))
         approximate_words = sum(len(texts[number]) for number in chosen) >> 2
-        self._counts = _zeros(min(_BUCKETS, 1 << approximate_words.bit_length()))
+        self._counts = zeros(min(_BUCKETS, 1 << approximate_words.bit_length()))
         # The grams of a text take a hundred times its own memory, so they are recomputed where needed.
         for number in chosen:
             for gram in grams(texts[number]):

@@ -14,7 +14,7 @@ import numpy as np
 from curate.flags.unlikely_labels import unlikely_labels
 from curate.gates.words import count_words
 from curate.pool import Pool
-from curate.rows import StepId
+from curate.rows import StepId, pair_of
 from curate.similarity.contamination import HeldOut, with_generated_inputs
 from curate.similarity.neighbours import Vectors, find_near_earlier
 from curate.similarity.static_embedding import static_embedding
@@ -53,7 +53,7 @@ def semantic_duplicates(cosine: float, rule: DuplicateRule) -> NamedStep:
 
     async def look(pool: Pool) -> AsyncIterator[Verdict]:
         ids, numbers = list[str](), array("q")
-        rows = (row.pair for row in pool.accepted(verdicts=False) if row.pair is not None)
+        rows = map(pair_of, pool.accepted(verdicts=False))
         with Vectors(len(sides)) as vectors:
             for block in batched(rows, _BLOCK):
                 ids += (pair.id for pair in block)
@@ -83,7 +83,7 @@ def semantic_contamination(held_out: HeldOut, cosine: float) -> NamedStep:
         named = zip(now.names, now.texts, strict=True)
         held = [(name, text) for name, text in named if count_words(text) >= _WORDS]
         known = static_embedding().embed([text for _, text in held])
-        rows = (row.pair for row in pool.accepted(verdicts=False) if row.pair is not None)
+        rows = map(pair_of, pool.accepted(verdicts=False))
         for block in batched(rows, _BLOCK):
             sides = [[pair.asked for pair in block], [pair.output for pair in block]]
             cosines = [static_embedding().embed(texts) @ known.T for texts in sides]

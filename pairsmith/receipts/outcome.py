@@ -16,6 +16,7 @@ from pydantic import TypeAdapter
 
 from schemas.money import dollars
 from schemas.records import Counts, Json, Receipt, Usage
+from schemas.reviews import PullResult
 
 ENDLESS = 32_768  # tokens of an answer that runs to the model's own limit: the maximum output of many models
 EVALUATED = "evaluate.teacher"
@@ -288,19 +289,10 @@ class PushOutcome(CommandOutcome):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PullOutcome(CommandOutcome):
+class PullOutcome(PullResult, CommandOutcome):
     """Reviews that were fetched, by kind, and the state of the review (`waits` as in `ReviewOutcome`)."""
 
     url: str = ""
-    new: int = 0
-    changed: int = 0
-    withdrawn: int = 0
-    edits: int = 0
-    unchanged: int = 0
-    discarded: int = 0
-    foreign: int = 0
-    altered: int = 0
-    not_named: int = 0
     review: Json | None = None
     waits: str = ""
 

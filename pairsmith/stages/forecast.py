@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from curate.curation import curate
 from curate.forecast import Pilot, Range, forecast_accepted_rows
 from curate.pool import Pool
-from curate.rows import CONTAMINATION, DUPLICATE, SPLIT
+from curate.rows import CONTAMINATION, DUPLICATE, SPLIT, pair_of
 from curate.similarity.contamination import collect_held_out
 from curate.similarity.near_duplicates import find_repeated_rows
 from curate.split import max_kept_per_input, max_test_inputs, seed_split
@@ -240,7 +240,7 @@ async def _pilot(
         if id_of(step).by not in _WHOLE_POOL_STEPS
     ]
     pool = await curate(Pool.of(pairs), [*steps, best(max_kept_per_input(spec, n))])
-    accepted = [row.pair for row in pool.accepted() if row.pair is not None]
+    accepted = list(map(pair_of, pool.accepted()))
     repeats: Mapping[int, Any] = {}
     if spec.curate.duplicates.enabled:
         kind, others = KINDS[spec.task.kind], [_SeedInput(text) for text in beside]

@@ -153,15 +153,7 @@ def send(
         return PushResult(0, 0, 0, ())
     connected.workspace = workspace_of(project, store, connected)
     rows = push(project, store, population, connected, progress, alone=connected.alone)
-    settle = push_adjudication(project, store, population, connected, progress)
-    return PushResult(
-        sent=rows.sent + settle.sent,
-        there=rows.there + settle.there,
-        decided=rows.decided,
-        queues=(*rows.queues, *settle.queues),
-        withdrawn=rows.withdrawn + settle.withdrawn,
-        pages=(*rows.pages, *settle.pages),
-    )
+    return rows + push_adjudication(project, store, population, connected, progress)
 
 
 def push_rows(project: Project, store: Store, audience: Audience, *, more: bool) -> PushOutcome:

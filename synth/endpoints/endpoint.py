@@ -273,8 +273,7 @@ class Endpoint:
         self.answered = self.answered or bool(answer.choices)
         # A body without choices is an error rather than an answer, and may repeat the key.
         answer = answer if answer.choices else answer._replace(body=self._wire.without_secrets(answer.body))
-        answer = self._copies.checked(answer, self.flow.say)
-        return answer if sending.host.url == self.url else answer._replace(url=sending.host.url)
+        return self._checked(answer, sending)
 
     def mark_sent(self, sending: InFlight) -> None:
         """Record that the request has been handed to the socket."""
@@ -287,6 +286,9 @@ class Endpoint:
         """Record an answer, with choices, that came over `connections`; return it with the address it came from."""
         sending.host.record_limits(sending, headers, asyncio.get_running_loop().time())
         self.answered = True
+        return self._checked(answer, sending)
+
+    def _checked(self, answer: Answer, sending: InFlight) -> Answer:
         answer = self._copies.checked(answer, self.flow.say)
         return answer if sending.host.url == self.url else answer._replace(url=sending.host.url)
 

@@ -16,7 +16,7 @@ from synth.endpoints.endpoint import Endpoint
 from tests.train.tiny import rows, settings
 from train.base_models.base_model import Base, load_chat
 from train.dataset import Dataset
-from train.export.merge import merged_folder, remove_old_rounded_bases, write_merged
+from train.export.merge import merged_folder, write_merged
 from train.quiet import quiet
 from train.results import TrainResult, read_result, write_result
 from train.sft import tune
@@ -55,7 +55,7 @@ import sys
 from pathlib import Path
 from schemas.spec import TrainSettings
 from train.base_models.base_model import Base
-from train.export.merge import merged_folder, remove_old_rounded_bases, write_merged
+from train.export.merge import merged_folder, write_merged
 base, adapter, out = map(Path, sys.argv[1:])
 write_merged(Base("tiny-llama", base, ""), TrainSettings(), adapter, out)
 """
@@ -156,12 +156,3 @@ def test_without_validation_rows_the_rounded_base_is_used(tiny_base: Base, tmp_p
         Endpoint.ask = asked  # type: ignore[method-assign]
     assert result.merged is not None
     assert (result.merged.into, result.merged.rows) == ("rounded", 0)
-
-
-def test_rounded_bases_of_earlier_versions_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """They are as large as the model and no longer used; those of other bases and other files stay."""
-    monkeypatch.setenv("PAIRSMITH_CACHE", str(tmp_path))
-    for name in ("base-nf4-0123456789abcdef", "other-nf4-0123456789abcdef", "base"):
-        (tmp_path / name).mkdir()
-    remove_old_rounded_bases(Base("base", tmp_path / "base", "-"))
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["base", "other-nf4-0123456789abcdef"]

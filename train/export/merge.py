@@ -10,7 +10,6 @@ outputs is kept. It is the one that is evaluated and exported.
 from __future__ import annotations
 
 import asyncio
-import glob
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -26,7 +25,6 @@ from schemas.spec import TrainSettings
 from synth.chat.completions import RefusedError
 from synth.chat_template import Chat
 from synth.embedded.process import embedded
-from synth.embedded.weights import cache_folder
 from synth.endpoints.endpoint import Endpoint
 from train.base_models.base_model import Base, load_chat, load_dequantised
 from train.base_models.remote_code import copy_code
@@ -87,15 +85,7 @@ def choose_merge(
             path.rename(partial / path.name)
         for into in candidates:
             shutil.rmtree(partial / into)
-    remove_old_rounded_bases(base)
     return Merged(into=best, rows=len(rows), builds=tuple(builds))
-
-
-def remove_old_rounded_bases(base: Base) -> None:
-    """Remove the rounded bases that earlier versions kept in the cache folder to serve adapters on; each is as large as
-    the model."""
-    for folder in cache_folder().glob(f"{glob.escape(base.folder.name)}-nf4-*"):
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def write_merged(base: Base, settings: TrainSettings, adapter: Path, folder: Path, into: Into = "stock") -> None:

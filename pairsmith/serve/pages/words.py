@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from pairsmith import certified
-from pairsmith.plan import NOT_RUN, PlannedStage
+from pairsmith.plan import ANSWERED, NOT_RUN, PlannedStage
 from pairsmith.serve.job import Job
 from pairsmith.serve.pages.page_terms import on_page
 from pairsmith.style.numbers import between, bounds, count, format_bounds, percent
@@ -98,8 +98,7 @@ def project(snapshot: Snapshot, job: Job | None, progress: JobProgress | None) -
         if progress and is_complete and progress.stage.split()[0] not in _ACTIVITIES:
             verb, progress = _stage_of_step(snapshot, job, progress), None  # one step is done, the next is loading
         if job.state in ("queued", "waits_for_gpu"):
-            place = f", position {job.position}" if job.position else ""
-            return f"{JOB_STATES[job.state]}{place}"
+            return f"{JOB_STATES[job.state]}{_position(job)}"
         if job.state == "stopping":
             return "stopping; every answer is kept"
         done = ""
@@ -249,44 +248,50 @@ def run(
     rows: int | None = 0,
 ) -> str:
     """The summary of the run page, by the state of its job."""
+    step = snapshot.next_stage
     if job is None:
-        step = snapshot.next_stage
         if not snapshot.receipts:
             return "Nothing has run yet."
-        if step is None:
-            return "Every stage is done."
-        return f"Nothing is running; {_next(step)}."
-    if job.state in ("queued", "waits_for_gpu"):
-        where = "in the queue" if job.state == "queued" else "for compute"
-        return f"Waiting {where}{f', position {job.position}' if job.position else ''}."
-    if job.state == "running":
-        return _running(snapshot, job, progress, spent_usd, cap)
-    if job.state == "stopping" and progress and progress.stage.startswith("train") and progress.done != progress.total:
-        return "Training stops after this step. The best state so far is kept."
-    if job.state == "stopping":
-        return STOPPING
-    if job.state == "stopped":
-        kept = "Every row is" if rows is None else counted(rows, "row is", "rows are")
-        again = "none of these requests" if snapshot.project.spec.needs_teacher else "nothing that is finished"
-        return f"Stopped. {kept} kept; continuing repeats {again}."
-    if job.state == "waits_for_people":
-        step = snapshot.next_stage
-        gate = ((job.answer or {}).get("facts") or {}).get("gate")
-        no_certificate = gate == "uncertified" and step is not None and step.stage == "train"
-        why = job.note if no_certificate else step and step.why
-        if step is not None and step.why == "people have answered since":
-            return "Reviewers have answered since. Continue to include their answers."
-        if step is not None and step.stage in ("generate", "curate"):
-            return f"{capital(_next(step))}."
-        return f"{capital(on_page(why or 'the review is in progress'))}."
-    if job.state == "failed":
-        problem = job.problem or {}
-        return capital(_without_details(on_page(str(problem.get("what") or "the job failed; see its log")))) + "."
+        return "Every stage is done." if step is None else f"Nothing is running; {_next(step)}."
+    match job.state:
+        case "queued" | "waits_for_gpu":
+            return f"Waiting {'in the queue' if job.state == 'queued' else 'for compute'}{_position(job)}."
+        case "running":
+            return _running(snapshot, job, progress, spent_usd, cap)
+        case "stopping":
+            trains = progress and progress.stage.startswith("train") and progress.done != progress.total
+            return "Training stops after this step. The best state so far is kept." if trains else STOPPING
+        case "stopped":
+            kept = "Every row is" if rows is None else counted(rows, "row is", "rows are")
+            again = "none of these requests" if snapshot.project.spec.needs_teacher else "nothing that is finished"
+            return f"Stopped. {kept} kept; continuing repeats {again}."
+        case "waits_for_people":
+            return _waiting(job, step)
+        case "failed":
+            what = (job.problem or {}).get("what") or "the job failed; see its log"
+            return f"{capital(_without_details(on_page(str(what))))}."
     if job.command == "certify":
         return certified.in_words((job.answer or {}).get("facts") or {})
     if job.command in ("preview", "forecast"):
         return f"The {job.command} is done; see the setup page for the result."
     return f"{capital(_DONE.get(job.command, f'{job.command} is done'))}; {project(snapshot, None, None)}."
+
+
+def _position(job: Job) -> str:
+    return f", position {job.position}" if job.position else ""
+
+
+def _waiting(job: Job, step: PlannedStage | None) -> str:
+    """Why a run waits for people, or that it can go on."""
+    if step is None:
+        return "The review is in progress."
+    if step.why == ANSWERED:
+        return "Reviewers have answered since. Continue to include their answers."
+    if step.stage in ("generate", "curate"):
+        return f"{capital(_next(step))}."
+    gate = ((job.answer or {}).get("facts") or {}).get("gate")
+    why = job.note if gate == "uncertified" and step.stage == "train" else step.why
+    return f"{capital(on_page(why or 'the review is in progress'))}."
 
 
 def _running(

@@ -12,14 +12,14 @@ from typing import Any, NamedTuple
 import pytest
 
 from curate.argilla.client import Argilla
-from curate.argilla.pull import PullResult, _with_pairs, pull
+from curate.argilla.pull import _with_pairs, pull
 from curate.argilla.responses import Response, reviewer_key
 from curate.review.agreement import agreement
 from curate.review.decision import current_answers, decide
 from curate.review.gold import accuracies, read_gold
 from schemas.project import Project
 from schemas.records import Pair
-from schemas.reviews import Review, Sampled
+from schemas.reviews import PullResult, Review, Sampled
 from schemas.store import Store
 from tests.curate.argilla.conftest import argilla_client
 from tests.curate.argilla.loopback_argilla import START, LoopbackArgilla

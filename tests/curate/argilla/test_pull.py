@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from curate.argilla.adjudication import disagreements, push_adjudication
+from curate.argilla.adjudication import Disagreement, disagreements, push_adjudication
 from curate.argilla.client import Argilla
 from curate.argilla.pull import pull, review_of
 from curate.argilla.push import ADJUDICATION, SHARED, draw_batch, push, queue_name
@@ -51,6 +51,10 @@ class Setup:
 
     def pull(self) -> Any:
         return pull(self.project, self.store, self.argilla)
+
+    def disagreements(self) -> list[Disagreement]:
+        pairs, per_row = self.population.pairs(self.population.rows), self.project.spec.review.annotators_per_row
+        return disagreements(pairs, self.store.reviews(), per_row)
 
 
 @pytest.fixture
@@ -175,7 +179,7 @@ def test_disagreements_are_settled_in_the_adjudication_queue(cats: Setup) -> Non
         answer(cats.annotators["ann"], record["id"], "accept")
         answer(cats.annotators["bob"], record["id"], "accept" if at else "reject")
     cats.pull()
-    (waiting,) = disagreements(cats.store.reviews(), cats.population.pairs(cats.population.rows).values())
+    (waiting,) = cats.disagreements()
     assert waiting.pair.id == shared[0]["external_id"]
     sent = push_adjudication(cats.project, cats.store, cats.population, cats.argilla)
     assert sent.sent == 1
@@ -185,7 +189,7 @@ def test_disagreements_are_settled_in_the_adjudication_queue(cats: Setup) -> Non
     assert "reject" in record["fields"]["answers"]
     answer(cats.annotators["cid"], record["id"], "reject")
     cats.pull()
-    assert disagreements(cats.store.reviews(), cats.population.pairs(cats.population.rows).values()) == []
+    assert cats.disagreements() == []
     decision = decide(cats.store.reviews()[waiting.pair.id], waiting.pair)
     assert decision is not None
     assert decision.verdict == "reject"

@@ -21,7 +21,7 @@ import pytest
 from curate.argilla import server
 from curate.argilla.adjudication import disagreements, push_adjudication
 from curate.argilla.client import Argilla
-from curate.argilla.pull import PullResult, pull
+from curate.argilla.pull import pull
 from curate.argilla.push import ADJUDICATION, SHARED, draw_batch, push, queue_name
 from curate.export.dataset import export_dataset, rows
 from curate.gates import gates_for, judge
@@ -31,6 +31,7 @@ from curate.review.population import Population, read_population
 from curate.split import SPLITS
 from schemas.project import Project
 from schemas.records import Candidate, Edited, Json, Pair, Seed, Verdict
+from schemas.reviews import PullResult
 from schemas.spec_file import load
 from schemas.store import Store
 from tests.curate.argilla.answering import answer, change, queue_named
@@ -243,6 +244,7 @@ def play(project: Project, store: Store, argilla: Argilla, url: str, tag: str) -
     pulls["adjudicated"] = pull(project, store, argilla)
     pulls["last"] = pull(project, store, argilla)
 
+    per_row = project.spec.review.annotators_per_row
     result = asyncio.run(curate_project(project, store, fingerprints=[SCOPE]))
     folder = project.folder / "dataset"
     export_dataset(project, store, result, folder)
@@ -261,7 +263,7 @@ def play(project: Project, store: Store, argilla: Argilla, url: str, tag: str) -
         changed=changed,
         deleted=deleted,
         settled=settled,
-        left=len(disagreements(store.reviews(), population.pairs(population.rows).values())),
+        left=len(disagreements(population.pairs(population.rows), store.reviews(), per_row)),
         result=result,
         dataset={row["pair_id"]: row for split in SPLITS for row in rows(folder, split)},
         provenance={row["pair_id"]: row for row in manifest["rows"]},

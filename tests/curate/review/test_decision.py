@@ -97,16 +97,19 @@ def test_adjudication_by_a_party_is_reported_and_does_not_count() -> None:
     assert str(decision.why) == (
         "disagreement: ann accept, bob reject; the adjudication by bob does not count: a party to it cannot settle it"
     )
-    assert disagreements({PAIR.id: reviews}, [PAIR])
+    assert disagreements({PAIR.id: PAIR}, {PAIR.id: reviews}, 2)
 
 
 def test_disagreements_are_listed_side_by_side() -> None:
-    """Each waiting row is listed with every current answer and the reason for waiting."""
+    """Each row to settle is listed with every current answer and the reason for waiting; one that still expects an
+    answer, which may settle it, is not."""
     reviews = {PAIR.id: [vote("bob", "reject", 1), vote("ann", "accept", 0)]}
-    (one,) = disagreements(reviews, [PAIR])
+    pairs = {PAIR.id: PAIR}
+    (one,) = disagreements(pairs, reviews, 2)
     assert [review.reviewer for review in one.answers] == ["ann", "bob"]
     assert str(one.why) == "disagreement: ann accept, bob reject"
-    assert disagreements({PAIR.id: [vote("ann", "accept")]}, [PAIR]) == []
+    assert disagreements(pairs, reviews, 3) == []
+    assert disagreements(pairs, {PAIR.id: [vote("ann", "accept")]}, 1) == []
 
 
 def test_simulated_and_real_answers_never_mix() -> None:
