@@ -278,7 +278,7 @@ class Endpoint:
 
     def mark_sent(self, sending: InFlight) -> None:
         """Record that the request has been handed to the socket."""
-        sending.is_sent = True
+        sending.mark_sent()
         self.sent += 1
         if armed("sent"):
             asyncio.get_running_loop().call_soon(failpoint, "sent")
