@@ -381,8 +381,8 @@ def _decompress(content: bytes) -> bytes:
 
 
 def error_status(content: bytes, request: Json | None = None) -> int | None:
-    """The HTTP status for an error inside a body of status 200 (OpenRouter, MiniMax, Baidu, Tencent, gateways); words of
-    the `request` do not count. None if there is no error, or if the body also holds an answer or tokens that were
+    """The HTTP status for an error inside a body of status 200 (OpenRouter, MiniMax, Baidu, Tencent, a gateway); words
+    of the `request` do not count. None if there is no error, or if the body also holds an answer or tokens that were
     charged for."""
     if b'"choices"' in content and b'"error"' not in content and b'"base_resp"' not in content:
         return None

@@ -51,6 +51,8 @@ _NO_QUOTA = re.compile(
     r"|exceeded your (daily|weekly|monthly) quota"
     # Zhipu in Chinese: limits of hours, days and weeks, an expired plan, a locked account; DashScope's free tier
     r"|使用上限|今日[^。,]{0,16}(限额|上限)|套餐已到期|账[户号]已被锁定|free allocated quota exceeded"
+    # OpenAI, where a gateway leaves out the code; Gemini's and DashScope's limits per minute have the same words
+    r"|exceeded your current quota.{0,120}\bopenai\.com"
     # Groq: the organization's spend limit; Vercel: no credit card on file
     r"|blocked_api_access|customer_verification_required",
     re.IGNORECASE,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from tests.synth.providers.chinese import CHINESE
 from tests.synth.providers.hosted import HOSTED
 from tests.synth.providers.played import (
     Body,
@@ -365,6 +366,9 @@ PROVIDERS = (
             "no credit": error(
                 400, "Your credit balance is too low to access the Anthropic API.", type="invalid_request_error"
             ),
+            "plan used up": error(
+                429, "Paused.", type="rate_limit_error", details={"error_code": "enforced_spend_limit_reached"}
+            ),
             "rate limit": error(
                 429, "This request would exceed your rate limit", {"retry-after": "0.02"}, type="rate_limit_error"
             ),
@@ -566,6 +570,11 @@ PROVIDERS = (
                 param=None,
                 code="422",
             ),
+            "plan used up": litellm_error(
+                429,
+                "litellm.RateLimitError: RateLimitError: OpenAIException - You exceeded your current quota, please check"
+                " your plan and billing details. For more information, read https://platform.openai.com/docs/guides.",
+            ),
             "real cost": completion(choice("a dog 0"), usage={"cost": 0.0004, "is_byok": True})._replace(
                 headers={"x-litellm-response-cost": "0.00042", "x-litellm-response-cost-original": "0.0004"}
             ),
@@ -596,6 +605,7 @@ PROVIDERS = (
         answer=single,
     ),
     *HOSTED,
+    *CHINESE,
 )
 
 __all__ = ["PROVIDERS", "Provider", "several", "text_of"]

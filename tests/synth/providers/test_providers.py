@@ -39,6 +39,7 @@ LONG = "a dog on a hill in the evening, " * 2_000
 STOPS = {
     "wrong key": "stops, names the key's variable",
     "no credit": "stops, asks for credit",
+    "plan used up": "stops, asks for credit",
     "unknown model": "stops, lists the models",
     "unknown setting": "stops, names the setting",
     "only thinking": "stops, says how to switch it off",
@@ -160,6 +161,7 @@ def observe_stop(provider: Provider, behaviour: str, folder: Path) -> str:
         return STOPS["wrong key"]
     sentence = {
         "no credit": "no quota left",
+        "plan used up": "no quota left",
         "unknown model": "does not know model",
         "unknown setting": "the setting 'top_k'",
         "only thinking": "switch thinking off",
