@@ -348,12 +348,18 @@ def prompt_seems_cut(request: Json, prompt_tokens: int) -> bool:
     return sum(map(len, texts)) > most and sum(len(_REPEATED.sub(r"\1\2", text)) for text in texts) > most
 
 
+# A request that FastAPI rejects, which llama-cpp-python's server reports as a fault of its own.
+_INVALID_REQUEST = re.compile(rb"\A.{0,100}\b\d+ validation errors?:.{0,200}'loc': \('body'", re.DOTALL)
+
+
 def effective_response(status: int, content: bytes, request: Json | None = None) -> tuple[int, bytes]:
     """The effective status of a response to `request`, and its body. An error inside a body of status 200 has its own
     status. A text that Groq generated and rejected because it violates the schema is an answer, although a bad one."""
     content = _decompress(content)
     if status == 200 or (200 < status < 300 and b'"choices"' in content):  # some frameworks answer a POST with 201
         return error_status(content, request) or 200, content
+    if status == 500 and _INVALID_REQUEST.search(content):
+        return 422, content
     if status == 400 and b'"failed_generation"' in content:
         _, error = error_body(content)
         if isinstance(text := error.get("failed_generation"), str):

@@ -51,9 +51,8 @@ WAITS = {
     "model unloaded": "waits, then answered",
 }
 STRAY = "wrong key, once among answers"
-RETRIED = {
-    "schema violated": "requested again",
-}
+RETRIED = {"schema violated": "requested again"}
+NO_SCHEMA = "schema unsupported"
 NO_SYSTEM = "no system role"
 ROWS = {
     "prompt refused": "that row is refused",
@@ -77,7 +76,7 @@ ANSWERS = {
     "real cost": "kept",
     "cached tokens": "counted",
 }
-COLUMNS = ("answers", "n = 3", *STOPS, STRAY, *WAITS, *RETRIED, NO_SYSTEM, *ROWS, *ANSWERS)
+COLUMNS = ("answers", "n = 3", *STOPS, STRAY, *WAITS, *RETRIED, NO_SCHEMA, NO_SYSTEM, *ROWS, *ANSWERS)
 
 
 def run_with_provider(
@@ -217,6 +216,22 @@ def observe_retry(provider: Provider, behaviour: str, folder: Path) -> str:
     return "requested again" if not bad and len(requests) == 4 else f"{len(requests)} requests, {bad}"
 
 
+def observe_without_schema(provider: Provider, folder: Path) -> str:
+    """A server that takes no schema: it is left out, also after an answer, and from the second question on at once."""
+    documented = provider.says[NO_SCHEMA]
+
+    async def work(ledger: Ledger, store: Store, sampling: Sampling) -> list[Any]:
+        schemas = (None, SCHEMA, SCHEMA, SCHEMA)
+        return [(await ledger.answer(Question(chat(str(i)), sampling, one)))[0] for i, one in enumerate(schemas)]
+
+    def reply(body: Body, nth: int) -> Response | None:
+        return documented if "response_format" in body else completion(choice('{"caption": "a dog"}'))
+
+    answers, requests = run_with_provider(provider, reply, work, folder)
+    bad = [answer.reason for answer in answers if not isinstance(answer, Completion)]
+    return "left out" if not bad and len(requests) == 6 else f"{len(requests)} requests, {bad}"
+
+
 def observe_without_system(provider: Provider, folder: Path) -> str:
     """A model without a system role: the system text moves to the user's turn, from the second question on at once."""
     documented = provider.says[NO_SYSTEM]
@@ -299,8 +314,8 @@ def observe(provider: Provider, behaviour: str, folder: Path) -> str:
         return observe_n_3(provider, folder)
     if behaviour == STRAY:
         return observe_stray_refusal(provider, folder)
-    if behaviour == NO_SYSTEM:
-        return observe_without_system(provider, folder)
+    if behaviour in (NO_SYSTEM, NO_SCHEMA):
+        return (observe_without_system if behaviour == NO_SYSTEM else observe_without_schema)(provider, folder)
     runs = (
         (STOPS, observe_stop),
         (WAITS, observe_wait),
@@ -318,6 +333,7 @@ def expected_outcome(provider: Provider, behaviour: str) -> str:
         one = len(provider.answer({"n": 3, "model": "m", "messages": [{"content": ""}]}).body["choices"]) == 1
         return "one by one, without n" if refuses else "one by one" if one else "in one request"
     own = {"answers": "answered", STRAY: "requested once more", NO_SYSTEM: "moved to the user's turn"}
+    own |= {NO_SCHEMA: "left out"}
     return {**own, **STOPS, **WAITS, **RETRIED, **ROWS, **ANSWERS}[behaviour]
 
 
