@@ -28,7 +28,7 @@ MAX_RETRY_AFTER_S = 600.0
 _MARK_WEIGHT = 1 / 16  # weight of the newest answer in the share of throttled ones; g in DCTCP
 _FAILURES_TO_REST = 3  # in a row, before an address is left alone while another answers
 _KEY_REFUSALS = 4  # in a row, of a key that was accepted before: about three seconds
-_TIMEOUTS = 3  # in a row, before an address gets one request at a time
+_TIMEOUTS = 3  # before its first answer, after which an address gets one request at a time until there is one
 _TIMEOUT_RETRIES = 2  # a request that timed out may have been charged for, and each retry gets twice the time
 
 
@@ -42,7 +42,7 @@ class TeacherHost:
     An address that `may_rest`, because another one is not resting, is left alone for a while after several failures in
     a row, and then gets a single request. An address that refuses the key again, without having answered anything sent
     after the first refusal, gets one request at a time, with a wait before each. So does, without the wait, an address
-    where several requests in a row have timed out: each of them may have been charged for.
+    that has answered nothing and let several requests time out: each of them may have been charged for.
 
     `queue` are the requests that were written to a connection, in that order, in which the server works on them.
     """
@@ -62,13 +62,15 @@ class TeacherHost:
         self._throttled = 0.0
         self._shrunk_at = 0
         self._failures = self._rest_count = self._timeouts = 0
+        self._has_answered = False
         self._key_refusals = self._refused_at = 0  # concurrent ones count once; the newest request at that time
         self._limits_from = 0
         self._remaining: dict[str, tuple[float, float]] = {}  # unit -> what is left of it, and until when
 
     def can_take(self, tokens: float, now: float) -> bool:
         """Whether one more request may be sent to it at `now`."""
-        one = self.is_resting or self._key_refusals > 1 or self._timeouts >= _TIMEOUTS
+        hangs = self._timeouts >= _TIMEOUTS and not self._has_answered
+        one = self.is_resting or self._key_refusals > 1 or hangs
         return len(self.in_flight) + 1 <= (1 if one else self.window) and self.free_at(tokens, now) <= now
 
     @property
@@ -136,7 +138,7 @@ class TeacherHost:
 
     def succeeded(self, number: int) -> None:
         """Record that request `number` was answered."""
-        self._failures = self._rest_count = self._timeouts = 0
+        self._failures, self._rest_count, self._has_answered = 0, 0, True
         if number > self._refused_at:
             self._key_refusals = 0
         self._throttled -= self._throttled * _MARK_WEIGHT

@@ -497,7 +497,23 @@ def test_a_teacher_that_only_times_out_ends_the_run_soon(answered: int, concurre
 
     with LoopbackTeacher(lambda ask: Reply(delay_s=0 if ask.number <= answered else 3600)) as teacher:
         asyncio.run(go())
-    assert len(teacher.asked) <= answered + concurrency + 12
+    assert len(teacher.asked) <= answered + (concurrency + 12 if not answered else 3 * concurrency)
+
+
+def test_rows_that_always_time_out_wait_for_none_of_each_other(tmp_path: Path) -> None:
+    """They fail alone, each after seven times the limit, at the same time; one earlier question is repeated."""
+
+    async def go() -> None:
+        async with rig(teacher.url, tmp_path, n=1, timeout_s=0.2) as r:
+            began = time.perf_counter()
+            result = await generate(r.store, input(40), [r.forward], concurrency=8)
+            assert (result.counts.waiting, result.counts.failed) == (35, 5)
+            assert time.perf_counter() - began < 25 * 0.2
+
+    hangs = {f"dog {i}" for i in range(0, 40, 8)}
+    with LoopbackTeacher(lambda ask: Reply(delay_s=3600 if ask.prompt in hangs else 0.01)) as teacher:
+        asyncio.run(go())
+    assert len(teacher.asked) <= 35 + 3 * 5 + 2
 
 
 def test_a_question_that_decides_is_not_sent_again_if_it_times_out() -> None:
