@@ -348,12 +348,18 @@ def prompt_seems_cut(request: Json, prompt_tokens: int) -> bool:
     return sum(map(len, texts)) > most and sum(len(_REPEATED.sub(r"\1\2", text)) for text in texts) > most
 
 
+# A request that FastAPI rejects, which llama-cpp-python's server reports as a fault of its own.
+_INVALID_REQUEST = re.compile(rb"\A.{0,100}\b\d+ validation errors?:.{0,200}'loc': \('body'", re.DOTALL)
+
+
 def effective_response(status: int, content: bytes, request: Json | None = None) -> tuple[int, bytes]:
     """The effective status of a response to `request`, and its body. An error inside a body of status 200 has its own
     status. A text that Groq generated and rejected because it violates the schema is an answer, although a bad one."""
     content = _decompress(content)
     if status == 200 or (200 < status < 300 and b'"choices"' in content):  # some frameworks answer a POST with 201
         return error_status(content, request) or 200, content
+    if status == 500 and _INVALID_REQUEST.search(content):
+        return 422, content
     if status == 400 and b'"failed_generation"' in content:
         _, error = error_body(content)
         if isinstance(text := error.get("failed_generation"), str):
@@ -381,32 +387,39 @@ def _decompress(content: bytes) -> bytes:
 
 
 def error_status(content: bytes, request: Json | None = None) -> int | None:
-    """The HTTP status for an error inside a body of status 200 (OpenRouter, MiniMax, gateways); words of the `request`
-    do not count. None if there is no error, or if the body also holds an answer or tokens that were charged for."""
-    if b'"error"' not in content and b'"base_resp"' not in content:
+    """The HTTP status for an error inside a body of status 200 (OpenRouter, MiniMax, Baidu, Tencent, a gateway); words
+    of the `request` do not count. None if there is no error, or if the body also holds an answer or tokens that were
+    charged for."""
+    if b'"choices"' in content and b'"error"' not in content and b'"base_resp"' not in content:
         return None
     body, error = error_body(content)
     base = body.get("base_resp")
-    is_error = (
-        body.get("error") or body.get("object") == "error" or (isinstance(base, dict) and base.get("status_code"))
-    )
     usage = body.get("usage")
     paid = usage.get("completion_tokens") if isinstance(usage, dict) else usage
-    if not is_error or body.get("choices") or paid:
+    if not (_is_error(body) or (isinstance(base, dict) and base.get("status_code"))) or body.get("choices") or paid:
         return None
     if isinstance(base, dict) and base.get("status_code") in _MINIMAX_STATUS:
         return _MINIMAX_STATUS[base["status_code"]]
-    words = [error.get(name) for name in ("code", "status", "type", "message")]
+    words = [error.get(name) for name in ("code", "status", "type", "error_code", "Code", "message")]
     for word in words:
         if len(str(word)) == 3 and str(word).isdecimal() and 400 <= int(str(word)) < 600:
             return int(str(word))
-    by_word = {"rate.?limit|too.many|overload": 429, "authenti|unauthor|api.?key|login fail": 401}
+    by_word = {"rate.?limit|too.many|overload|requests?.?limit": 429}
+    by_word |= {"authenti|unauthor|api.?key|login fail|auth.?fail|access.?token|credentials?": 401}
     by_word |= {"quota|credit|balance": 402, "sensitive": 400, "unexpected endpoint": 405}  # LM Studio's
     around = r"\b[\w ]{0,30}(?:%s)(?:[\w ]{0,30}\w)?"  # a row that contains the word alone is not quoted
     patterns = ((re.compile(around % word, re.IGNORECASE), status) for word, status in by_word.items())
     status = next((status for pattern, status in patterns if says_itself(pattern, str(words), request or {})), 502)
     of_the_row = re.search("invalid_request|bad_?request|content_(filter|policy)", str(words[:3]).lower())
     return 400 if status == 502 and of_the_row else status
+
+
+def _is_error(body: Json) -> bool:
+    """Whether it is an error object, by its fields: OpenAI and most others; vLLM; Baidu's; Tencent's."""
+    if body.get("error") or body.get("object") == "error" or body.get("error_code"):
+        return True
+    answer, code = body.get("Response"), str(body.get("code", 0))
+    return (code not in ("0", "200") and "msg" in body) or (isinstance(answer, dict) and "Error" in answer)
 
 
 def one_line(text: str, limit: int = 300) -> str:

@@ -37,7 +37,9 @@ def error_body(content: bytes) -> tuple[Json, Json]:
         parsed = parsed[0]
     if not isinstance(parsed, dict):
         return {}, {}
-    error = parsed.get("error") or parsed.get("errors") or parsed.get("fault") or parsed
+    wrapped = parsed.get("Response")  # Tencent's
+    inner = wrapped.get("Error") if isinstance(wrapped, dict) else None
+    error = parsed.get("error") or parsed.get("errors") or parsed.get("fault") or inner or parsed
     first = error[0] if isinstance(error, list) else error
     each = {name: _to_scalar(value) for name, value in (first if isinstance(first, dict) else parsed).items()}
     message = message_of(error) or message_of(parsed)

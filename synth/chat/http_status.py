@@ -49,6 +49,10 @@ _NO_QUOTA = re.compile(
     # Ollama's cloud, Z.ai's coding plans, Gemini: limits of hours, too long to wait for with retries
     r"|(hourly|session|daily|weekly|monthly) usage limit|usage limit reached for|(weekly|monthly) limit exhausted"
     r"|exceeded your (daily|weekly|monthly) quota"
+    # Zhipu in Chinese: limits of hours, days and weeks, an expired plan, a locked account; DashScope's free tier
+    r"|使用上限|今日[^。,]{0,16}(限额|上限)|套餐已到期|账[户号]已被锁定|free allocated quota exceeded"
+    # OpenAI, where a gateway leaves out the code; Gemini's and DashScope's limits per minute have the same words
+    r"|exceeded your current quota.{0,120}\bopenai\.com"
     # Groq: the organization's spend limit; Vercel: no credit card on file
     r"|blocked_api_access|customer_verification_required",
     re.IGNORECASE,
@@ -60,20 +64,29 @@ _SPENT = re.compile(
     r"pre-?pay(ment)? credits are depleted|(spending|spend) cap|exhausted its free quota|set inference limit"
     r"|(?<!retry )(?<!token )(?<!tokens )(?<!thinking )(?<!reasoning )budget exhausted"
     r"|(tokens|requests) per day limit exceeded|reached TPD rate limit"
-    r"|daily( \w+){0,2} limit( \w+){0,6} (exceeded|reached)|account has( \w+){0,4} been locked",
+    r"|daily( \w+){0,2} limit( \w+){0,6} (exceeded|reached)|account has( \w+){0,4} been locked"
+    r"|\bplan( package)? has expired",  # Z.ai
     re.IGNORECASE,
 )
 # Alibaba uses these words for tokens per minute; it has other words for an account in arrears.
 _QUOTA_PER_MINUTE = re.compile("exceeded your current quota", re.IGNORECASE)
 _WORDS = r"(?: ['\"]?[\w.,:/@()-]+['\"]?){0,5}"  # words of one sentence, without a quoted row in between
 _NO_BALANCE = re.compile("insufficient balance", re.IGNORECASE)  # MiniMax: also with status 500
-# A used-up account, if the status is not 429, whose text may mean a minute: Anthropic, Azure, Hugging Face, Cloudflare,
-# Google.
+
+
+def _used_up(limit: str) -> str:
+    """A pattern for a used-up `limit`: "daily quota exceeded", "you have reached your monthly limit"."""
+    what, ended = (
+        rf"({limit})( \w+)? (limits?|quota|allowance|allocation|credits?)",
+        "exceeded|reached|exhausted|used up",
+    )
+    return rf"\b{what}{_WORDS} ({ended})|\b({ended}|over){_WORDS} {what}"
+
+
+# A used-up account: Anthropic, Azure, Hugging Face, Cloudflare, Google. With 429, "usage" and "free" may mean a minute.
+_USED_UP_IN_DAYS = re.compile(_used_up("monthly|daily|weekly"), re.IGNORECASE)
 _USED_UP = re.compile(
-    rf"\b(usage|billing|monthly|daily|weekly)( \w+)? (limits?|quota|allowance|allocation)"
-    rf"{_WORDS} (exceeded|reached|exhausted|used up)"
-    rf"|\b(exceeded|reached|exhausted|used up|over){_WORDS} (usage|billing|monthly|daily|weekly|free|included)( \w+)?"
-    r" (limits?|quota|allowance|allocation|credits?)"
+    rf"{_used_up('usage|billing|monthly|daily|weekly|free|included')}"
     r"|out of (call volume quota|credits?)|(does ?n[o']t have|have no|has no) (any )?credits?\b"
     rf"|requires billing to be enabled|\bbilling account{_WORDS} (disabled|not found|closed)",
     re.IGNORECASE,
@@ -96,7 +109,7 @@ _ACCOUNT_STATUSES = (400, 403, 412)
 _THROTTLING_CODES = re.compile(
     r"throttl|service_?quota_?exceeded|rate_?limit_?exceeded|too_?many_?requests", re.IGNORECASE
 )
-_CODE_FIELDS = ("code", "type", "__type", "error_code", "reason", "status")
+_CODE_FIELDS = ("code", "type", "__type", "error_code", "reason", "status", "Code")
 _ADDRESS_STATUSES = (404, 405, 406, 407, 410, 411, 415, 421, 426)
 _LENGTH_STATUSES = (413, 414, 431)
 _LATER = re.compile(r"\b(try again|retry) (later|in|after|shortly)\b|\btemporarily\b|\boverloaded\b", re.IGNORECASE)
@@ -116,7 +129,8 @@ _MODERATION = re.compile(
 _BLOCKED_BY_GATEWAY = re.compile("(prompt|response) blocked due to security configurations", re.IGNORECASE)
 _NO_MODEL = re.compile(
     r"model.{0,80}(not exist|not found|is not (available|supported|a chat model)|decommissioned|identifier is invalid)"
-    r"|(unknown|invalid|not a valid|no such|malformed publisher)[ _]model|unable to access (non-serverless )?model",
+    r"|(unknown|invalid|not a valid|no such|malformed publisher)[ _]model|unable to access (non-serverless )?model"
+    r"|模型不存在",  # Zhipu
     re.IGNORECASE | re.DOTALL,
 )
 _UNSUPPORTED = re.compile(
@@ -140,10 +154,11 @@ _TEMPLATE_ERROR = re.compile(
     r"jinja|raise_exception|template ?error|chat[ _]template|\bsystem role (is )?not supported|roles must alternate",
     re.IGNORECASE,
 )
-# Errors that are temporary: a server that loads models on demand (LM Studio) has none loaded just now. They begin with
-# these words, perhaps after a gateway's ("The requested model is not loaded" means another one than that of the spec).
+# Errors that are temporary: a server that loads models on demand (LM Studio, Featherless) has none loaded. They begin
+# with these words, perhaps after a gateway's ("The requested model is not loaded" means another one than the spec's).
 _NOT_LOADED = re.compile(
-    r"(?:\A|(?<=[\"':-])|(?<=[:-] ))(the )?(model (was |is |has )?(been )?(unloaded|crashed|not loaded|(re)?loading)"
+    r"(?:\A|(?<=[\"':-])|(?<=[:-] ))((the|this) )?"
+    r"(model (was |is |has )?(been |currently )?(unloaded|crashed|not (loaded|ready)|cold|(re)?loading)\b"
     r"|no models? (is |are )?loaded|failed to load model)",
     re.IGNORECASE,
 )
@@ -232,7 +247,8 @@ def _is_final(status: int, message: str, words: str, body: Json) -> bool:
 
 
 def _is_quota_error(status: int, words: str, body: Json) -> bool:
-    used_up = status in _ACCOUNT_STATUSES and says_itself(_USED_UP, words, body) and not _RATE.search(words)
+    pattern = _USED_UP if status in _ACCOUNT_STATUSES else _USED_UP_IN_DAYS if status == 429 else None
+    used_up = pattern is not None and says_itself(pattern, words, body) and not _RATE.search(words)
     spent = status not in (400, 422) and says_itself(_SPENT, words, body)
     return used_up or spent or says_itself(_NO_QUOTA, words, body)
 

@@ -13,6 +13,7 @@ _MAX_TOKENS = 2**40  # of one request; a higher count is invalid, and sums of ma
 _MAX_USD = 1e6  # of one request; a higher amount is in another unit
 _BASIC_COUNTS = frozenset(("prompt_tokens", "completion_tokens", "total_tokens"))
 _CACHE_COUNTS = ("cache_read_input_tokens", "cache_creation_input_tokens")
+_COST_NAMES = ("cost", "estimated_cost", "cost_usd_total")
 _FROM_CACHE = "from_cache"  # ours, in the usage of an answer
 _CACHED_NAMES = ("prompt_cache_hit_tokens", "cached_tokens", "cache_read_input_tokens")  # DeepSeek; Moonshot, Together
 
@@ -56,10 +57,14 @@ def _usage_detail(usage: Json, parts: Iterable[str], name: str) -> int | None:
 def charged(usage: Any) -> float | None:
     """US dollars that the endpoint reports to have charged, None if it does not: `cost` (OpenRouter and Vercel, with
     what the owner of the key pays upstream; Requesty; Perplexity, an object with fees included), DeepInfra's
-    `estimated_cost` or xAI's `cost_in_usd_ticks`."""
+    `estimated_cost`, LLM Gateway's `cost_usd_total` or xAI's `cost_in_usd_ticks`. An amount in another currency is not
+    one."""
     if not isinstance(usage, dict) or usage.keys() <= _BASIC_COUNTS:
         return None
-    cost = usage.get("cost", usage.get("estimated_cost"))
+    cost = next((usage[name] for name in _COST_NAMES if name in usage), None)
+    currency = (cost if isinstance(cost, dict) else usage).get("currency") or usage.get("currency") or "USD"
+    if str(currency).upper() not in ("USD", "$"):
+        return None
     if cost is None and "is_byok" not in usage:
         return _parse_amount(usage.get("cost_in_usd_ticks"), per_usd=1e10)
     if usage.get("is_byok"):  # without details the larger part is unknown

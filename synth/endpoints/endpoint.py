@@ -277,7 +277,7 @@ class Endpoint:
 
     def mark_sent(self, sending: InFlight) -> None:
         """Record that the request has been handed to the socket."""
-        sending.is_sent = True
+        sending.mark_sent()
         self.sent += 1
         if armed("sent"):
             asyncio.get_running_loop().call_soon(failpoint, "sent")
@@ -395,6 +395,7 @@ class Endpoint:
             raise TimedOutError(f"no answer within {self._timeout_s:g} s") from None
         if status == 200 and (rows := parse_model_list(content)) is not None:
             return rows
+        status, content = effective_response(status, content)  # MiniMax refuses a key with 200
         error, text, message = self._describe_error(status, headers, content)
         kind = "key" if status in (401, 403) else meaning(status, error, text, {}, answered=False).kind
         moved = status < 400 and is_elsewhere(headers.get("Location", ""), self.url)

@@ -44,8 +44,8 @@ from synth.endpoints.rate_limits import RateLimits
 if TYPE_CHECKING:
     from synth.bulk import BulkRequest
 
-FIRST_CONNECT_TRIES = 3
-TIMEOUT_RETRIES = 2  # a request that timed out may have been charged for, and each retry gets twice the time
+_FIRST_CONNECT_TRIES = 3
+_TIMED_OUT = 3  # this many questions without any answer since, of which one has used up its retries: decide at once
 _OUTAGE_WAITS = 240  # first waits, two minutes by default: a limit has refilled, a server may have been restarted
 _OUTAGE = 10  # this many failing questions in a row, or all that may be open: the rows are not the cause
 _SHARE_WEIGHT, _MOSTLY = 1 / 64, 0.9  # of one result in the share of failed ones; a share that is reported
@@ -53,7 +53,6 @@ _SHOWN_CHARACTERS = 100  # characters of a server's message that are shown while
 _REPORT_AFTER_WAITS = 40  # first waits (20 s) of silence before it is reported, and for which a control counts at most
 _WORD_WITH_DIGIT = re.compile(r"\S*\d\S*")  # times and request ids, which differ between otherwise equal messages
 _UNKNOWN_COMPLETION_TOKENS = 256
-
 
 _Waiting = tuple[Waiter, float, RetryState]
 
@@ -81,7 +80,8 @@ class Flow:
 
     Whether everything that is open fails because of the server or because of these rows is decided by a `control`: a
     question that was answered before. While it is answered, failures count as tries, and no run ends because of them.
-    Because an answer costs money, it counts for a while, for longer after each in a row (0.5, 1.5, 3.5, ... 20 s).
+    Because an answer costs money, it counts for a while, for longer after each in a row (0.5, 1.5, 3.5, ... 20 s). If
+    everything times out, one question that has used up its retries is enough to ask.
 
     A request that one address refuses, for whatever reason, or wants to be sent in more than ten minutes, is tried at
     another first. So a server whose model, context, key or daily limit differs from the others' costs no row and ends
@@ -280,7 +280,7 @@ class Flow:
         tokens to count if the answer reports no usage. Call `dispatch` afterwards, once for all that end together."""
         now = asyncio.get_running_loop().time()
         self.in_flight -= 1
-        sending.host.in_flight.pop(sending.number, None)
+        sending.host.ended(sending)
         self.first.ended(sending.prompt, counts=answer is not None or bool(failure and failure.may_be_paid))
         self._failed_share += ((failure is not None) - self._failed_share) * _SHARE_WEIGHT
         if answer is not None:
@@ -340,24 +340,25 @@ class Flow:
         assert tries.host is not None
         where, before = tries.host.url, tries.looked_at
         silent_s = await self._count_failure(failure, tries, control)
-        is_last = tries.counted > self._retries or tries.timeouts > TIMEOUT_RETRIES
+        is_last = tries.counted > self._retries or tries.timeouts > tries.timeout_retries
         if isinstance(failure, UnconfirmedError):
             tries.doubts += 1
             shut = tries.host.key_is_refused and all(host.key_is_refused or host.is_resting for host in self.hosts)
             if shut if failure.of_key else is_last or tries.doubts > 1:
                 raise failure.verdict
         never = not any(host.connected for host in self.hosts)
-        enough = FIRST_CONNECT_TRIES  # or the number of tries allowed, if no connection was ever made
+        enough = _FIRST_CONNECT_TRIES  # or the number of tries allowed, if no connection was ever made
         if isinstance(failure, NotConnectedError):
             enough = min(enough, self._retries + 1)
         if never and isinstance(failure, BrokenError) and tries.counted >= enough + len(self.hosts) - 1:
             raise unreachable(failure, where)
         long_silent = silent_s >= MAX_RETRY_AFTER_S and not failure.may_be_paid
         self._given_up_in_a_row += is_last
-        last = f"all requests of {clock(silent_s)}" if long_silent else f"the last {self._given_up_in_a_row} requests"
+        last = f"all requests of {clock(silent_s)}" if long_silent else f"the last {len(self._failing)} requests"
         many = self._given_up_in_a_row >= max(10, self.first.limit(tries.prompt, self.concurrency))
-        seems_dead = long_silent or (is_last and many)
-        if seems_dead and not await self._is_answering(control):
+        if isinstance(failure, TimedOutError) and self._answered_at < tries.failed_at:
+            many |= len(self._failing) >= _TIMED_OUT
+        if (long_silent or (is_last and many)) and not await self._is_answering(control):
             raise failure.verdict if isinstance(failure, UnconfirmedError) else gone_silent(failure, where, last)
         if is_last:
             raise failure

@@ -28,6 +28,8 @@ MAX_RETRY_AFTER_S = 600.0
 _MARK_WEIGHT = 1 / 16  # weight of the newest answer in the share of throttled ones; g in DCTCP
 _FAILURES_TO_REST = 3  # in a row, before an address is left alone while another answers
 _KEY_REFUSALS = 4  # in a row, of a key that was accepted before: about three seconds
+_TIMEOUTS = 3  # before its first answer, after which an address gets one request at a time until there is one
+_TIMEOUT_RETRIES = 2  # a request that timed out may have been charged for, and each retry gets twice the time
 
 
 class TeacherHost:
@@ -39,7 +41,10 @@ class TeacherHost:
 
     An address that `may_rest`, because another one is not resting, is left alone for a while after several failures in
     a row, and then gets a single request. An address that refuses the key again, without having answered anything sent
-    after the first refusal, gets one request at a time, with a wait before each.
+    after the first refusal, gets one request at a time, with a wait before each. So does, without the wait, an address
+    that has answered nothing and let several requests time out: each of them may have been charged for.
+
+    `queue` are the requests that were written to a connection, in that order, in which the server works on them.
     """
 
     def __init__(self, url: str, concurrency: int) -> None:
@@ -48,6 +53,7 @@ class TeacherHost:
         self.failure = ""  # the latest
         self.notice: str | None = ""  # that its end was announced; None once that was reported
         self.in_flight: dict[int, InFlight] = {}
+        self.queue: dict[int, InFlight] = {}
         self.sent = 0
         self.window = float(concurrency)
         self.opens_at = 0.0
@@ -55,14 +61,16 @@ class TeacherHost:
         self._max_window, self._step = float(concurrency), max(1.0, concurrency / 16)
         self._throttled = 0.0
         self._shrunk_at = 0
-        self._failures = self._rest_count = 0
+        self._failures = self._rest_count = self._timeouts = 0
+        self._has_answered = False
         self._key_refusals = self._refused_at = 0  # concurrent ones count once; the newest request at that time
         self._limits_from = 0
         self._remaining: dict[str, tuple[float, float]] = {}  # unit -> what is left of it, and until when
 
     def can_take(self, tokens: float, now: float) -> bool:
         """Whether one more request may be sent to it at `now`."""
-        one = self.is_resting or self._key_refusals > 1
+        hangs = self._timeouts >= _TIMEOUTS and not self._has_answered
+        one = self.is_resting or self._key_refusals > 1 or hangs
         return len(self.in_flight) + 1 <= (1 if one else self.window) and self.free_at(tokens, now) <= now
 
     @property
@@ -89,6 +97,10 @@ class TeacherHost:
         if self._remaining:
             for unit, (left, until) in self._remaining.items():
                 self._remaining[unit] = left - (1 if unit == "requests" else sending.tokens), until
+
+    def ended(self, sending: InFlight) -> None:
+        self.in_flight.pop(sending.number, None)
+        self.queue.pop(sending.number, None)
 
     def record_limits(self, sending: InFlight, headers: Mapping[str, str], now: float) -> None:
         """Record the limits in the headers of a response. The server counted them when that request arrived, so
@@ -118,14 +130,15 @@ class TeacherHost:
             return
         now = loop.time()
         late_s, self._timer = now - self._timer[0], None
-        clocks = (one.check_clock(now, ahead, late_s) for ahead, one in enumerate(self.in_flight.values()))
+        clocks = [one.check_clock(now, ahead, late_s) for ahead, one in enumerate(self.queue.values())]
+        clocks += [one.check_clock(now, 0, late_s) for one in self.in_flight.values() if not one.is_sent]
         at = min(clocks, default=math.inf)
         if at < math.inf:
             self.schedule_check(at, loop)
 
     def succeeded(self, number: int) -> None:
         """Record that request `number` was answered."""
-        self._failures = self._rest_count = 0
+        self._failures, self._rest_count, self._has_answered = 0, 0, True
         if number > self._refused_at:
             self._key_refusals = 0
         self._throttled -= self._throttled * _MARK_WEIGHT
@@ -137,6 +150,7 @@ class TeacherHost:
             self._refused_at, self._key_refusals = newest, self._key_refusals + 1
             if self._key_refusals > 1:
                 self.opens_at = max(self.opens_at, now + longest_backoff_s(0.5, self._key_refusals))
+        self._timeouts += isinstance(failure, TimedOutError)
         throttled = isinstance(failure, ThrottledError | TimedOutError) or failure.retry_after_s is not None
         if may_rest and not isinstance(failure, ThrottledError):
             self._failures += 1
@@ -160,9 +174,9 @@ class InFlight:
     """A request in flight: number `number` of its flow, sent to `host`, with an estimated token count. `is_sent` is
     set once it has been written to a connection.
 
-    As a context manager it raises TimedOutError `limit_s` after it was entered. While the server still answers requests
-    that were sent earlier, the time counts from the last of those answers, since this request waits in the server's
-    queue. Without a context manager, `start_clock` takes the function to call on timeout.
+    As a context manager it raises TimedOutError `limit_s` after it was entered, or was sent. While the server still
+    answers requests that were sent earlier, the time counts from the last of those answers, since this request waits in
+    the server's queue. Without a context manager, `start_clock` takes the function to call on timeout.
     """
 
     __slots__ = (
@@ -188,8 +202,13 @@ class InFlight:
     def start_clock(self, on_timeout: Callable[[], bool]) -> None:
         """Call `on_timeout` when the time is over, unless `stop_clock` is called before."""
         loop, self._on_timeout = asyncio.get_running_loop(), on_timeout
-        self._since, self._ahead = loop.time(), len(self.host.in_flight) - 1
+        self._since, self._ahead = loop.time(), 0
         self.host.schedule_check(self._since + self.limit_s / 8, loop)
+
+    def mark_sent(self) -> None:
+        """It has been written to a connection: its time counts, and the server has it in its queue, from now on."""
+        self.is_sent, self._since = True, asyncio.get_running_loop().time()
+        self._ahead, self.host.queue[self.number] = len(self.host.queue), self
 
     def stop_clock(self) -> None:
         """Stop the clock."""
@@ -226,7 +245,8 @@ class InFlight:
 
 
 class RetryState:
-    """The retry state of a question of `prompt`, whose answer may take `limit_s`. It goes `ahead` of those waiting."""
+    """The retry state of a question of `prompt`, whose answer may take `limit_s`. One that goes `ahead` of those that
+    wait decides about them: it is not sent again if it times out, because they wait for it."""
 
     counted = waits = timeouts = doubts = 0
     refusal: RefusedError | TeacherError | None = None
@@ -236,6 +256,7 @@ class RetryState:
 
     def __init__(self, limit_s: float, prompt: str | None, *, ahead: bool = False) -> None:
         self.limit_s, self.prompt, self.ahead = limit_s, None if ahead else prompt, ahead
+        self.timeout_retries = 0 if ahead else _TIMEOUT_RETRIES
 
 
 def longest_backoff_s(first_s: float, tries: int) -> float:

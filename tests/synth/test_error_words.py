@@ -173,6 +173,16 @@ KINDS: list[tuple[int, Any, str, str]] = [  # the kind before anything was answe
         "quota",
     ),
     (403, {"error": {"code": 403, "message": "Budget limit exceeded"}}, "quota", "quota"),
+    (429, {"error": {"message": "The API has reached its daily call limit.", "code": "1304"}}, "quota", "quota"),
+    (429, {"error": {"message": "该 API 已达今日调用次数限额", "code": "1304"}}, "quota", "quota"),
+    (429, {"error": {"message": "您的 GLM Coding Plan 套餐已到期", "code": "1309"}}, "quota", "quota"),
+    (429, {"error": {"message": "您的账户已被锁定", "code": "1112"}}, "quota", "quota"),
+    (429, {"error": {"message": "您当前使用该 API 的频率过高,请降低频率", "code": "1303"}}, "throttled", "throttled"),
+    (429, {"code": "Throttling.AllocationQuota", "message": "Free allocated quota exceeded."}, "quota", "quota"),
+    (429, {"error": {"message": "You reached your daily limit of 60 requests per minute"}}, "throttled", "throttled"),
+    (429, {"error": {"message": "You have reached the usage limit, wait a moment"}}, "throttled", "throttled"),
+    (400, {"error": {"message": "This Model is Cold / Not Ready for Inference"}}, "server", "server"),
+    (400, {"error": {"message": "This model is coldly received"}}, "refused", "refused"),
     (400, {"__type": "ThrottlingException", "message": "Rate exceeded"}, "throttled", "throttled"),
     (400, {"__type": "ServiceQuotaExceededException", "message": "Too much"}, "throttled", "throttled"),
     (403, [{"error": {"code": 403, "message": "no", "status": "RATE_LIMIT_EXCEEDED"}}], "throttled", "throttled"),
@@ -208,10 +218,21 @@ def test_error_that_quotes_the_first_row_is_not_about_a_setting() -> None:
         ({"error": {"type": "overloaded_error", "message": "Overloaded"}}, 429),
         ({"error": {"code": "503", "message": "x"}}, 503),
         ([{"error": {"code": 503, "message": "x", "status": "UNAVAILABLE"}}], 503),
+        # Without an error object: Baidu and Tencent.
+        ({"code": 336501, "msg": "Rate limit reached for RPM"}, 429),
+        ({"error_code": 18, "error_msg": "Open api qps request limit reached"}, 429),
+        ({"error_code": 110, "error_msg": "Access token invalid or no longer valid"}, 401),
+        ({"Response": {"Error": {"Code": "RequestLimitExceeded", "Message": "Too frequent"}, "RequestId": "1"}}, 429),
+        ({"Response": {"Error": {"Code": "AuthFailure.SecretIdNotFound", "Message": "No such key"}}}, 401),
+        # Not errors, or not known to be.
+        ({"code": 0, "msg": "success", "result": "a dog"}, 200),
+        ({"error_code": 17, "error_msg": "x", "usage": {"completion_tokens": 3}}, 200),
+        ({"detail": "no room"}, 200),
     ],
 )
 def test_an_error_inside_a_200_has_the_status_it_means(content: Any, status: int) -> None:
-    """A request that can never be accepted is not a server fault, and is not sent six times."""
+    """A request that can never be accepted is not a server fault, and is not sent six times. An error that has no
+    object of its own used to be an answer, which used up the attempts of its row."""
     assert effective_response(200, orjson.dumps(content))[0] == status
 
 

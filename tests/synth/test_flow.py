@@ -20,8 +20,9 @@ from schemas import blocking
 from schemas.errors import TeacherError, Unreachable
 from schemas.records import Message, Sampling
 from schemas.spec import TeacherSettings
-from synth.chat.completions import Answer, ServerFaultError, StoppedError, TimedOutError, UnansweredError
+from synth.chat.completions import Answer, ServerFaultError, StoppedError, TimedOutError, UnansweredError, read_answer
 from synth.endpoints.endpoint import Endpoint
+from synth.endpoints.host import InFlight
 from synth.endpoints.rate_limits import RateLimit, Remaining, remaining_in_headers, reset_s
 from synth.engine import generate
 from tests.ledger_rows import call_index
@@ -459,6 +460,74 @@ def test_queue_at_the_server_does_not_use_up_the_timeout() -> None:
         answers, _ = ask_all(teacher.url, 40, timeout_s=9, concurrency=40)
     assert all_answered(answers)
     assert len(teacher.asked) == 40
+
+
+def test_queue_at_the_server_has_the_order_in_which_requests_were_written() -> None:
+    """Connections are made in any order on a busy machine: the first question may be written last, behind all others.
+    It used to time out, and to be bought twice, because it was thought to be at the head of the server's queue."""
+    answered_after_s, limit_s, free_at = 0.03, 0.6, [0.0]
+
+    async def run() -> int:
+        endpoint = Endpoint("http://127.0.0.1:1", "loopback", concurrency=40)
+
+        async def send(sending: InFlight) -> Answer:
+            with sending:
+                await asyncio.sleep(0.1 if sending.number == 1 else 0)  # until it is connected
+                endpoint.mark_sent(sending)
+                free_at[0] = max(free_at[0], time.perf_counter()) + answered_after_s
+                await asyncio.sleep(free_at[0] - time.perf_counter())
+            return read_answer(b"{}", 0, {})
+
+        await asyncio.gather(*(endpoint.flow.send_with_retries(send, 1, limit_s) for _ in range(40)))
+        return endpoint.sent
+
+    assert asyncio.run(run()) == 40
+
+
+@pytest.mark.parametrize(("answered", "concurrency"), [(0, 4), (0, 32), (30, 32)])
+def test_a_teacher_that_only_times_out_ends_the_run_soon(answered: int, concurrency: int, tmp_path: Path) -> None:
+    """Each request that timed out may have been charged for. With 32 in flight, 127 were sent in 134 times the limit,
+    four and a half hours with the default one; those of an earlier answer's repetition included."""
+
+    async def go() -> None:
+        async with rig(teacher.url, tmp_path, n=1, concurrency=concurrency, timeout_s=0.1) as r:
+            with pytest.raises(Unreachable, match=r"left the last \d+ requests unanswered \(timeout"):
+                await generate(r.store, input(200), [r.forward], concurrency=concurrency)
+            assert len(list(r.store.pairs())) == answered
+
+    with LoopbackTeacher(lambda ask: Reply(delay_s=0 if ask.number <= answered else 3600)) as teacher:
+        asyncio.run(go())
+    assert len(teacher.asked) <= answered + (concurrency + 12 if not answered else 3 * concurrency)
+
+
+def test_rows_that_always_time_out_wait_for_none_of_each_other(tmp_path: Path) -> None:
+    """They fail alone, each after seven times the limit, at the same time; one earlier question is repeated."""
+
+    async def go() -> None:
+        async with rig(teacher.url, tmp_path, n=1, timeout_s=0.2) as r:
+            began = time.perf_counter()
+            result = await generate(r.store, input(40), [r.forward], concurrency=8)
+            assert (result.counts.waiting, result.counts.failed) == (35, 5)
+            assert time.perf_counter() - began < 25 * 0.2
+
+    hangs = {f"dog {i}" for i in range(0, 40, 8)}
+    with LoopbackTeacher(lambda ask: Reply(delay_s=3600 if ask.prompt in hangs else 0.01)) as teacher:
+        asyncio.run(go())
+    assert len(teacher.asked) <= 35 + 3 * 5 + 2
+
+
+def test_a_question_that_decides_is_not_sent_again_if_it_times_out() -> None:
+    """Its prompt waited seven times the limit for it, and it was bought three times."""
+
+    async def decide() -> None:
+        async with Endpoint(teacher.url, "loopback", timeout_s=0.1) as endpoint:
+            body = endpoint.dialect.body(chat("decides"), Sampling(), 1, None)
+            with pytest.raises(TimedOutError):
+                await endpoint.send(body, prompt="a", ahead=True)
+
+    with LoopbackTeacher(latency_s=3600) as teacher:
+        asyncio.run(decide())
+    assert len(teacher.asked) == 1
 
 
 def test_limit_of_a_millisecond_works_on_the_loop_of_commands() -> None:

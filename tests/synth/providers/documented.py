@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from tests.synth.providers.chinese import CHINESE
 from tests.synth.providers.hosted import HOSTED
 from tests.synth.providers.played import (
     Body,
@@ -298,6 +299,34 @@ PROVIDERS = (
         lists=lambda self: {"data": [{"id": name, "meta": {"n_ctx": 4096}} for name in self.models]},
     ),
     Provider(
+        "llama-cpp-python",  # version 0.3.36 was run
+        "https://llama-cpp-python.readthedocs.io/en/latest/server/",
+        {
+            "unknown setting": error(  # an invalid value; it ignores an unknown setting
+                500,
+                "1 validation error:\n  {'type': 'int_parsing', 'loc': ('body', 'top_k'), 'msg': 'Input should be a"
+                " valid integer, unable to parse string as an integer', 'input': 'x'}\n\n  File \"app.py\", line 376",
+                type="internal_server_error",
+            ),
+            "schema unsupported": error(
+                500,
+                "1 validation error:\n  {'type': 'literal_error', 'loc': ('body', 'response_format', 'type'), 'msg': "
+                "\"Input should be 'text' or 'json_object'\", 'input': 'json_schema'}\n\n  File \"app.py\", line 376",
+                type="internal_server_error",
+            ),
+            "prompt too long": error(
+                400,
+                "This model's maximum context length is 512 tokens. However, you requested 3036 tokens.",
+                type="invalid_request_error",
+                param="messages",
+                code="context_length_exceeded",
+            ),
+            "cut answer": CUT,
+        },
+        key_header=None,
+        answer=single,
+    ),
+    Provider(
         "LM Studio",
         "https://lmstudio.ai/docs/developer/openai-compat",
         {
@@ -364,6 +393,9 @@ PROVIDERS = (
             "wrong key": error(401, "invalid x-api-key", type="authentication_error"),
             "no credit": error(
                 400, "Your credit balance is too low to access the Anthropic API.", type="invalid_request_error"
+            ),
+            "plan used up": error(
+                429, "Paused.", type="rate_limit_error", details={"error_code": "enforced_spend_limit_reached"}
             ),
             "rate limit": error(
                 429, "This request would exceed your rate limit", {"retry-after": "0.02"}, type="rate_limit_error"
@@ -566,6 +598,11 @@ PROVIDERS = (
                 param=None,
                 code="422",
             ),
+            "plan used up": litellm_error(
+                429,
+                "litellm.RateLimitError: RateLimitError: OpenAIException - You exceeded your current quota, please"
+                " check your plan and billing details. For more information, read https://platform.openai.com/docs.",
+            ),
             "real cost": completion(choice("a dog 0"), usage={"cost": 0.0004, "is_byok": True})._replace(
                 headers={"x-litellm-response-cost": "0.00042", "x-litellm-response-cost-original": "0.0004"}
             ),
@@ -596,6 +633,7 @@ PROVIDERS = (
         answer=single,
     ),
     *HOSTED,
+    *CHINESE,
 )
 
 __all__ = ["PROVIDERS", "Provider", "several", "text_of"]

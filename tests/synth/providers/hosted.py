@@ -42,6 +42,11 @@ def tgi(status: int, message: str, kind: str) -> Response:
     return Response(status, {"error": message, "error_type": kind})
 
 
+def watsonx(status: int, code: str, message: str) -> Response:
+    """watsonx's list of errors."""
+    return Response(status, {"errors": [{"code": code, "message": message}], "trace": "1", "status_code": status})
+
+
 INVALID = "Client specified an invalid argument"
 NOT_PERMITTED = "The caller does not have permission to execute the specified operation"
 EXTRA = [{"type": "extra_forbidden", "loc": ["body", "top_k"], "msg": "Extra inputs are not permitted", "input": 5}]
@@ -287,5 +292,63 @@ HOSTED = (
         models=(),
         unauthorized=google(401, "UNAUTHENTICATED", "Request had invalid authentication credentials."),
         lists=lambda self: NO_LIST,
+    ),
+    Provider(
+        "Cerebras",
+        "https://inference-docs.cerebras.ai/support/error",
+        {
+            "wrong key": plain(401, "Wrong API Key", type="invalid_request_error", code="wrong_api_key"),
+            "no credit": plain(402, "Payment required to access this resource.", code="payment_required"),
+            "plan used up": plain(429, "Tokens per day limit exceeded.", param="quota", code="token_quota_exceeded"),
+            "rate limit": plain(429, "Tokens per minute limit exceeded.", param="quota", code="token_quota_exceeded"),
+            "overloaded": plain(429, "We're experiencing high traffic right now!", code="queue_exceeded"),
+            "unknown model": plain(404, "Model x does not exist", param="model", code="model_not_found"),
+            "thinking": completion(choice("a dog 0", reasoning=THOUGHT)),
+            "cut answer": CUT,
+        },
+        unauthorized=plain(401, "Wrong API Key", type="invalid_request_error", code="wrong_api_key"),
+        answer=single,
+    ),
+    Provider(
+        "SambaNova",
+        "https://docs.sambanova.ai/docs/en/api-reference/using-the-api/api-error-codes",
+        {
+            "wrong key": error(401, "Invalid API key", code="invalid_api_key"),
+            "rate limit": error(429, "Rate limit exceeded", code="rate_limit_exceeded"),
+            "overloaded": error(504, "The request was rejected because the queue is full"),
+            "unknown model": error(410, "The requested model is no longer available"),
+            "unknown setting": error(
+                400, "Integer below minimum value.", param="top_k", code="integer_below_min_value"
+            ),
+            "prompt too long": error(400, "The input is too long", code="context_length_exceeded"),
+            "cut answer": CUT,
+        },
+        answer=single,
+    ),
+    Provider(
+        "IBM watsonx",
+        "https://cloud.ibm.com/apidocs/watsonx-ai",
+        {
+            "wrong key": watsonx(401, "authentication_token_expired", "The token has expired"),
+            "plan used up": watsonx(403, "token_quota_reached", "You have reached the token quota for this month"),
+            "rate limit": watsonx(429, "rate_limit_reached_requests", "Failed to generate text due to rate limit"),
+            "unknown model": watsonx(404, "model_not_supported", "Model 'x' is not supported for this environment."),
+            "prompt too long": watsonx(400, "invalid_input_argument", "the number of input tokens cannot exceed 8192"),
+            "cut answer": completion(choice("a dog on", finish="max_tokens")),
+        },
+        unauthorized=watsonx(401, "authentication_token_not_valid", "Failed to authenticate the request"),
+        path="/ml/gateway/v1",
+        answer=single,
+    ),
+    Provider(
+        "Vercel AI Gateway",
+        "https://vercel.com/docs/ai-gateway/faq",
+        {
+            "wrong key": error(401, "Invalid API key", type="authentication_error"),
+            "no credit": error(403, "A valid credit card is required.", type="customer_verification_required"),
+            "rate limit": error(429, "Free credits temporarily have rate limits.", type="rate_limit_exceeded"),
+            "unknown model": error(404, "Model 'x' not found", type="model_not_found"),
+            "cut answer": CUT,
+        },
     ),
 )

@@ -39,6 +39,7 @@ LONG = "a dog on a hill in the evening, " * 2_000
 STOPS = {
     "wrong key": "stops, names the key's variable",
     "no credit": "stops, asks for credit",
+    "plan used up": "stops, asks for credit",
     "unknown model": "stops, lists the models",
     "unknown setting": "stops, names the setting",
     "only thinking": "stops, says how to switch it off",
@@ -50,9 +51,8 @@ WAITS = {
     "model unloaded": "waits, then answered",
 }
 STRAY = "wrong key, once among answers"
-RETRIED = {
-    "schema violated": "requested again",
-}
+RETRIED = {"schema violated": "requested again"}
+NO_SCHEMA = "schema unsupported"
 NO_SYSTEM = "no system role"
 ROWS = {
     "prompt refused": "that row is refused",
@@ -76,7 +76,7 @@ ANSWERS = {
     "real cost": "kept",
     "cached tokens": "counted",
 }
-COLUMNS = ("answers", "n = 3", *STOPS, STRAY, *WAITS, *RETRIED, NO_SYSTEM, *ROWS, *ANSWERS)
+COLUMNS = ("answers", "n = 3", *STOPS, STRAY, *WAITS, *RETRIED, NO_SCHEMA, NO_SYSTEM, *ROWS, *ANSWERS)
 
 
 def run_with_provider(
@@ -160,6 +160,7 @@ def observe_stop(provider: Provider, behaviour: str, folder: Path) -> str:
         return STOPS["wrong key"]
     sentence = {
         "no credit": "no quota left",
+        "plan used up": "no quota left",
         "unknown model": "does not know model",
         "unknown setting": "the setting 'top_k'",
         "only thinking": "switch thinking off",
@@ -213,6 +214,22 @@ def observe_retry(provider: Provider, behaviour: str, folder: Path) -> str:
     assert all("response_format" in body for body in requests)
     bad = [answer.reason for answer in answers if not isinstance(answer, Completion)]
     return "requested again" if not bad and len(requests) == 4 else f"{len(requests)} requests, {bad}"
+
+
+def observe_without_schema(provider: Provider, folder: Path) -> str:
+    """A server that takes no schema: it is left out, also after an answer, and from the second question on at once."""
+    documented = provider.says[NO_SCHEMA]
+
+    async def work(ledger: Ledger, store: Store, sampling: Sampling) -> list[Any]:
+        schemas = (None, SCHEMA, SCHEMA, SCHEMA)
+        return [(await ledger.answer(Question(chat(str(i)), sampling, one)))[0] for i, one in enumerate(schemas)]
+
+    def reply(body: Body, nth: int) -> Response | None:
+        return documented if "response_format" in body else completion(choice('{"caption": "a dog"}'))
+
+    answers, requests = run_with_provider(provider, reply, work, folder)
+    bad = [answer.reason for answer in answers if not isinstance(answer, Completion)]
+    return "left out" if not bad and len(requests) == 6 else f"{len(requests)} requests, {bad}"
 
 
 def observe_without_system(provider: Provider, folder: Path) -> str:
@@ -297,8 +314,8 @@ def observe(provider: Provider, behaviour: str, folder: Path) -> str:
         return observe_n_3(provider, folder)
     if behaviour == STRAY:
         return observe_stray_refusal(provider, folder)
-    if behaviour == NO_SYSTEM:
-        return observe_without_system(provider, folder)
+    if behaviour in (NO_SYSTEM, NO_SCHEMA):
+        return (observe_without_system if behaviour == NO_SYSTEM else observe_without_schema)(provider, folder)
     runs = (
         (STOPS, observe_stop),
         (WAITS, observe_wait),
@@ -316,6 +333,7 @@ def expected_outcome(provider: Provider, behaviour: str) -> str:
         one = len(provider.answer({"n": 3, "model": "m", "messages": [{"content": ""}]}).body["choices"]) == 1
         return "one by one, without n" if refuses else "one by one" if one else "in one request"
     own = {"answers": "answered", STRAY: "requested once more", NO_SYSTEM: "moved to the user's turn"}
+    own |= {NO_SCHEMA: "left out"}
     return {**own, **STOPS, **WAITS, **RETRIED, **ROWS, **ANSWERS}[behaviour]
 
 

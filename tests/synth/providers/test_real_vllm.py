@@ -116,8 +116,9 @@ async def check_cut_answer(ledger: Ledger, store: Store) -> str:
 
 
 async def first_error(ledger: Ledger, **sampling: Any) -> PairsmithError | None:
+    """The error that ends a run of fewer cut answers than would end it."""
     try:
-        for i in range(12):
+        for i in range(8):
             await ledger.answer(Question(chat(f"dog {i}"), Sampling(max_tokens=4, **sampling)))
     except PairsmithError as error:
         return error
@@ -130,7 +131,8 @@ async def check_unknown_model(ledger: Ledger, store: Store) -> str:
 
 
 async def check_unknown_setting(ledger: Ledger, store: Store) -> str:
-    return "ignores it" if await first_error(ledger, extra={"no_such_setting": 1}) is None else "stops"
+    error = await first_error(ledger, extra={"no_such_setting": 1})
+    return "ignores it" if error is None else f"stops: {error}"
 
 
 async def check_invalid_value(ledger: Ledger, store: Store) -> str:
