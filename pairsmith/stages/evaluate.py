@@ -65,7 +65,9 @@ def evaluate(
 
         seeds = _unseen(store, trained, evaluation.held_out_seeds(store, spec), say)
         rows, watched = evaluation.trained_rows(store, trained), evaluation.validation_seeds(store, spec)
-        planned = evaluation.plan_evaluation(project, seeds, trained, teacher, rows=rows, validation=watched)
+        planned = evaluation.plan_evaluation(
+            project, seeds, trained, teacher, rows=rows, validation=watched, imported=store.active_seeds()
+        )
         folder = project.folder / EVALUATIONS
         drop_unfinished(store, planned.id, folder / f"{planned.id}.json")
         if spec.evaluate.vllm and not (folder / f"{planned.id}.json").is_file():
