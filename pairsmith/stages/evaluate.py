@@ -66,7 +66,7 @@ def evaluate(
         seeds = _unseen(store, trained, evaluation.held_out_seeds(store, spec), say)
         rows, watched = evaluation.trained_rows(store, trained), evaluation.validation_seeds(store, spec)
         planned = evaluation.plan_evaluation(
-            project, seeds, trained, teacher, rows=rows, validation=watched, imported=store.active_seeds()
+            project, seeds, trained, teacher, None, rows, watched, store.active_seeds()
         )
         folder = project.folder / EVALUATIONS
         drop_unfinished(store, planned.id, folder / f"{planned.id}.json")
