@@ -404,7 +404,7 @@ def steps_for(
     scorers = dict.fromkeys(scorer for scorer in (judge, chosen) if scorer)
     compared = [scored(s.score, s.by, s.fingerprint, compares=s is chosen, at_once=s.at_once) for s in scorers]
     steps = [
-        *(each(gate) for gate in gates_of(project)),
+        *(each(gate) for gate in gates_of(project, seeds)),
         decontaminate(held_out, curate.duplicates.jaccard),
         *inference,
         *compared,

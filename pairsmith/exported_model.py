@@ -155,7 +155,8 @@ def _compare_answers(tuned: _Tuned, file: Path, say: Say) -> str:
 
     if tuned.evaluation is None:
         return "not checked: this model has not been evaluated"
-    plan = plan_evaluation(tuned.project, held_out_seeds(tuned.store, tuned.project.spec), tuned.trained, None)
+    seeds = held_out_seeds(tuned.store, tuned.project.spec)
+    plan = plan_evaluation(tuned.project, seeds, tuned.trained, None, imported=tuned.store.active_seeds())
     try:
         comparison = run(equivalence(file, plan, tuned.evaluation, say))
     except (MissingDependency, NoWork) as error:

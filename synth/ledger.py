@@ -29,6 +29,7 @@ from synth.bulk import Bulk, BulkRequest
 from synth.chat.completions import Answer, RefusedError, StoppedError, UnansweredError, prompt_seems_cut
 from synth.endpoints.endpoint import Endpoint
 from synth.endpoints.fair_semaphore import FairSemaphore
+from synth.endpoints.first_answers import reported_wait
 from synth.meter import Meter, Reserved
 from synth.question import Completion as Completion
 from synth.question import FailedSample as FailedSample
@@ -317,6 +318,7 @@ class Ledger:
         if error is None:
             await self.refusals.decide(self.endpoint.url)
 
+    @reported_wait
     async def _ask_again(
         self, request: Json, prompt: str, like: Question | None = None, *, once: bool = False
     ) -> str | None:

@@ -142,7 +142,7 @@ def push(
     """
     sampled, reviews = store.sampled(), store.reviews()
     gold = {item.pair.id: item.pair for item in read_gold(project, store)}
-    as_calibration = _gold_disguises(project, population, list(gold.values()))
+    as_calibration = _gold_disguises(project, store, population, list(gold.values()))
     known = {**population.pairs(sampled), **gold}
     by_queue: dict[str, list[Pair]] = {}
     decided = 0
@@ -165,11 +165,13 @@ def push(
     return replace(send(Delivery(project, store, population, argilla, progress), by_queue, row), decided=decided)
 
 
-def _gold_disguises(project: Project, population: Population, gold: Sequence[Pair]) -> dict[str, GoldDisguise]:
+def _gold_disguises(
+    project: Project, store: Store, population: Population, gold: Sequence[Pair]
+) -> dict[str, GoldDisguise]:
     """Return the disguises of the gold items that are shown as calibration rows: about half of the eligible ones. If
     rows have other candidates, an item is eligible only if the gold file has another output for its input."""
     spec, form = project.spec, {}
-    gates = gates_of(project) if gold else []
+    gates = gates_of(project, store.active_seeds()) if gold else []
     for pair in gold:
         others = {one.id: one for one in gold if one.input == pair.input and one.id != pair.id}
         is_eligible = others or max(map(len, population.inputs.values()), default=1) == 1

@@ -41,6 +41,7 @@ from curate.gates.personal import WORDS, pii
 from curate.gates.phrases import phrases
 from curate.gates.placeholder import placeholder
 from curate.gates.scripts import in_one_script, in_simplified, table_code
+from curate.gates.shared_facts import beside_shared, shared_facts, without_shared_end
 from curate.gates.style_facts import beside_style
 from curate.gates.sums import sums
 from curate.gates.translations import translated
@@ -49,7 +50,7 @@ from prompts.answer_form import AnswerForm, model_of
 from prompts.answer_schema import load_schema
 from schemas.errors import SpecError
 from schemas.project import Project
-from schemas.records import Imported, Pair, Verdict, content_id, identity
+from schemas.records import Imported, Pair, Seed, Verdict, content_id, identity
 from schemas.spec import Exemplar, GateSettings, LengthSettings, Mode, Pattern, Spec, TaskSettings
 
 __all__ = ["Gate", "GateStep", "Judgement", "gates_for", "gates_of", "judge", "judge_text"]
@@ -85,16 +86,22 @@ _BY_KEY: dict[str, tuple[Callable[..., Judgement], tuple[str, ...]]] = {
 _OF_KINDS = {"instructed": ("rewrite", "reply", "translate", "free"), "facts": ("reply", "free")}
 # Gates that look for what the input does not say, and do not object to what the style says.
 _BESIDE_STYLE = ("invented", "contacts", "invented_name")
+# Gates that do not object to what many imported outputs say.
+_BESIDE_SHARED = (*_BESIDE_STYLE, "facts", "cut")
 
 
 def gates_for(
-    task: TaskSettings, gates: GateSettings, folder: Path, exemplars: Sequence[Exemplar] = ()
+    task: TaskSettings,
+    gates: GateSettings,
+    folder: Path,
+    exemplars: Sequence[Exemplar] = (),
+    shared: Sequence[str] = (),
 ) -> list[GateStep]:
     """Return the gates that the spec asks for, cheap ones first.
 
     Each pattern and each user function is a gate of its own. Names look like `gate/length@1`, `gate/must:ar_flag@1` and
     `gate/user:rules:polite@1`. Paths and user modules are resolved relative to `folder`. An output that copies one of
-    the `exemplars` counts as an echo.
+    the `exemplars` counts as an echo. What imported outputs have in common (`shared_facts`) is no invention.
     Raises SpecError for anything that would make a gate useless: an unknown language, an invalid schema file, a missing
     function, or two patterns with the same name.
     """
@@ -131,6 +138,9 @@ def gates_for(
             if name in _BESIDE_STYLE:
                 known["style"] = style
                 bound = beside_style(bound, style, input_code, code)
+            if shared and name in _BESIDE_SHARED:
+                known["shared"] = tuple(in_simplified(part, code) for part in shared)
+                bound = (without_shared_end if name == "cut" else beside_shared)(bound, known["shared"])
             # `repetition` detects a loop by its length, so it needs the whole text.
             wrapped = bound if name == "repetition" else on_shortened(bound)
             if name != "encoding":
@@ -181,12 +191,13 @@ def gates_for(
     return steps
 
 
-def gates_of(project: Project) -> list[GateStep]:
-    """Return the gates of a project's spec, plus one for the kinds of personal data that it rejects."""
+def gates_of(project: Project, seeds: Sequence[Seed] = ()) -> list[GateStep]:
+    """Return the gates of a project's spec, plus one for the kinds of personal data that it rejects. What the outputs
+    in its `seeds` have in common is no invention."""
     spec, gates = project.spec, project.spec.curate.gates
     if spec.personal.toxic == "reject":
         gates = gates.model_copy(update={"toxic": True})
-    steps = gates_for(spec.task, gates, project.folder, spec.exemplars)
+    steps = gates_for(spec.task, gates, project.folder, spec.exemplars, shared_facts(seeds))
     if kinds := [kind for kind in spec.personal.kinds("reject") if kind in WORDS]:
         fingerprint = content_id("gate", ["personal", VERSIONS["pii"], kinds])
         gate = on_shortened(partial(pii, kinds=kinds))

@@ -75,7 +75,7 @@ class Population:
 def _judged_by_gates(project: Project, store: Store, fingerprints: Sequence[str], progress: Progress) -> Pool:
     forward_n = project.spec.generate.forward.n
     pool = Pool.read(store, fingerprints, people=False, forward_n=forward_n, progress=progress)
-    gates = [each(gate).id for gate in gates_of(project)]
+    gates = [each(gate).id for gate in gates_of(project, store.active_seeds())]
     pool.load_known(gates)  # in one pass: `judged_by` would read all verdicts once for each gate
     for gate in gates:
         pool = pool.judged_by(gate, ())

@@ -196,7 +196,13 @@ def _files_for(file: Path, guessed: Guess, folder: Path) -> tuple[str, dict[str,
 def _guessed(session: Session, file: Path, kind: KindName | None, encoding: str | None) -> Guess:
     with session.progress() as progress:
         progress("columns", {"message": f"comparing those of {file.name}"})
-        return guess(file, kind or "", encoding)
+        try:
+            return guess(file, kind or "", encoding)
+        except InputError as error:
+            if "[[seeds]]" not in (error.fix or "") or "`pairsmith init`" in (error.fix or ""):
+                raise
+            fix = f"{error.fix} There is no spec yet: `pairsmith init` writes one, in which you can name this file."
+            raise InputError(error.what, where=error.where, why=error.why, fix=fix) from None
 
 
 def _shortages(session: Session, spec: Spec, folder: Path) -> tuple[list[Shortage], SeedReading]:

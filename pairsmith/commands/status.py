@@ -83,17 +83,20 @@ def status_of(project: Project, store: Store | None) -> dict[str, Any]:
 
 def _unfinished(project: Project, store: Store) -> dict[str, Any] | None:
     """The last run, if it skipped review and did not finish, and the stages that it has left: `run` itself would begin
-    a review. None otherwise."""
+    a review. None otherwise. A run that was killed has no receipt, but the store knows the last command."""
     from pairsmith.plan import plan
 
     run = next((receipt for receipt in reversed(store.receipts("run"))), None)
     review = project.spec.review
-    if run is None or run.ok or not review.enabled:
+    last = store.last_writer
+    killed = last is not None and last[0].endswith(" run --no-review") and (run is None or run.started < last[1])
+    if not review.enabled or not (killed or (run and not run.ok)):
         return None
     spec = project.spec.model_copy(update={"review": review.model_copy(update={"enabled": False})})
     unreviewed = replace(project, spec=spec)
     left = [step.stage for step in plan(unreviewed, store) if not step.done]
-    return {"command": "run --no-review", "next": left} if left and run.spec_hash == unreviewed.spec_hash else None
+    is_same = killed or (run and run.spec_hash == unreviewed.spec_hash)
+    return {"command": "run --no-review", "next": left} if left and is_same else None
 
 
 def _seeds_and_pairs(store: Store | None, generated: GenerateOutcome) -> dict[str, Any]:

@@ -40,8 +40,8 @@ def command(session: Session, text: str | None, sampled: bool) -> None:
     project = session.project()
     with session.store(project, write=False) as store:
         trained = latest_adapter(project, store)
-    first = Seed(kind="input", text=text or "-", source="try")
-    plan = plan_evaluation(project, [first], trained, None)
+        first = Seed(kind="input", text=text or "-", source="try")
+        plan = plan_evaluation(project, [first], trained, None, imported=store.active_seeds())
     results: list[dict[str, Any]] = []
 
     async def ask_all() -> None:

@@ -6,10 +6,12 @@ from collections.abc import Collection
 
 from curate.similarity.overlap import contaminated
 from curate.split import LEAST_TEST_INPUTS, is_question, seed_split
+from pairsmith.outcome import ReviewOutcome
 from pairsmith.report.evidence import Evidence, NextSeeds
 from schemas.kinds import KINDS
 from schemas.spec import Spec
 from schemas.store import Store
+from schemas.store.latest import last_review
 from schemas.wording import capital, counted
 from train.evaluation.failures import TOKEN_LIMIT, failures
 from train.evaluation.metrics import TUNED, Evaluation
@@ -57,6 +59,9 @@ def next_steps(evidence: Evidence) -> list[str]:
     """What to do next, most important first; each step follows from the evidence."""
     for stage in evidence.stages:
         if stage.counts is None:
+            review = last_review(evidence.receipts) if stage.command == "train" else None
+            if review and (waits := ReviewOutcome.of(review).waits) and not evidence.reviews.switched_off:
+                return [f"{capital(waits)}. After the review run `pairsmith run`."]
             return [f"Run `pairsmith run`: {stage.command} has not finished yet."]
     steps = [*_for_the_verdict(evidence)]
     training = evidence.training

@@ -11,6 +11,7 @@ It outlives the server that started it. All that a server needs to know about it
 | `log/` | the output of the process, in files named by the offset of their first byte |
 | `pins.json` | what determined the stages when the job started, and what had been spent by then |
 | `exit-NTH.json` | how the process ended: written once, atomically, as the last file |
+| `reserved` | room on the disk for the exit file, while the process runs |
 | `stopping` | present once a user has stopped the job; a process that starts now ends at once |
 """
 
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
 
 BUSY = 75  # exit code: another process is running this job
 STOPPING = "stopping"  # this file marks a job that was stopped
+_RESERVED, _RESERVED_BYTES = "reserved", 32_768
 LOG_FILE_BYTES = 1_000_000  # bytes of one log file
 LOG_FILES_KEPT = 5  # log files that are kept from the beginning, and from the end
 _CHECK_EVERY_S = 1.0
@@ -74,6 +76,7 @@ def main(folder: Path, nth: int) -> int:
             _append_line(folder / "starts.jsonl", {"part": nth, "pid": os.getpid(), "at": began})
             if (folder / STOPPING).exists():
                 raise KeyboardInterrupt
+            _reserve_room(folder)
             part = json.loads((folder / f"part-{nth}.json").read_bytes())
             # Two parts that need the GPU never run at once, whatever the queue does.
             gpu_lock = exclusive_lock(Path(part["heavy_lock"])) if part["heavy_lock"] else contextlib.nullcontext()
@@ -270,11 +273,17 @@ def _following_path(log_files: Sequence[Path], folder: Path) -> Path:
     return folder / f"{int(log_files[-1].stem) + log_files[-1].stat().st_size if log_files else 0:015d}.txt"
 
 
+def _reserve_room(folder: Path) -> None:
+    """Reserve room for the exit file, if the disk has any."""
+    with contextlib.suppress(OSError):
+        (folder / _RESERVED).write_bytes(b"\0" * _RESERVED_BYTES)
+
+
 def _write_exit(folder: Path, nth: int, how: dict[str, Any]) -> None:
     """Write the exit file.
 
-    On a full disk this is retried for a minute. After that the process counts as dead and its command is run again,
-    which finds all its work done.
+    On a full disk the reserved room is used. If there is none, this is retried for a minute. After that the process
+    counts as dead and its command is run again, which finds all its work done.
     """
     path, ended = folder / f"exit-{nth}.json", {**how, "ended": time.time()}
     until = time.monotonic() + _WRITE_TIMEOUT_S
@@ -283,11 +292,15 @@ def _write_exit(folder: Path, nth: int, how: dict[str, Any]) -> None:
             with replaced(path) as partial:
                 partial.write_bytes(orjson.dumps(ended, default=str, option=orjson.OPT_NON_STR_KEYS))
         except OSError as error:
+            if (folder / _RESERVED).exists():
+                (folder / _RESERVED).unlink()
+                continue
             if time.monotonic() > until:
                 raise
             sys.stderr.write(f"the exit file cannot be written yet: {error.strerror}\n")
             time.sleep(1.0)
         else:
+            (folder / _RESERVED).unlink(missing_ok=True)
             return
 
 

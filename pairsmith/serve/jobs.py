@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger(__name__)
 _MOST_STOPPING = 50  # how many of the last stopped jobs are checked for one that has not ended
 DATABASE_TIMEOUT_S = 60.0
+_RECORDED_WITHIN_S = 10.0  # in which the database has the end of a process, unless it cannot be written
 _ACTIVE = ["ENQUEUED", "DELAYED", "PENDING"]
 _STATES: dict[int, State] = {0: "done", 11: "waits_for_people", INTERRUPTED: "stopped"}
 
@@ -340,6 +341,8 @@ class Jobs:
             return _Status("failed", 1, {"kind": "Defect", "what": what, "exit_code": 1})
         if running:
             return _Status("running")
+        if unrecorded := self._unrecorded_end(row.workflow_id):
+            return _Status(_STATES.get(unrecorded["code"], "failed"), unrecorded["code"], unrecorded["problem"])
         part = next((part for part in parts if part.parent_workflow_id == row.workflow_id), None)
         if part is None or part.status == "PENDING":
             return _Status("queued" if row.status == "ENQUEUED" else "running", waiting=row.workflow_id)
@@ -350,12 +353,26 @@ class Jobs:
         note = describe_running_job(self.folder(holder)) if holder else None
         return _Status("waits_for_gpu", waiting=part.workflow_id, note=note)
 
-    def _end_of_stopped_job(self, job_id: str) -> End:
-        """How a stopped job ended: as usual if its last process had ended before it could receive the signal."""
+    def _unrecorded_end(self, job_id: str) -> End | None:
+        """How a job has failed that the database, on a full disk for example, still lists as running; None if it
+        succeeded, runs on or has only just ended."""
+        end = self._last_end(job_id)
+        if end is None or end["code"] in (0, INTERRUPTED) or time.time() - end["ended"] < _RECORDED_WITHIN_S:
+            return None
+        return End(code=end["code"], problem=end["problem"])
+
+    def _last_end(self, job_id: str) -> dict[str, Any] | None:
+        """What the job's last process recorded; None if it has not ended or another one follows."""
         folder = self.folder(job_id)
         nth = max((start["part"] for start in starts(folder)), default=0)
         end = ended(folder, nth)
         if end is None or (end["code"] == 0 and json.loads((folder / f"part-{nth}.json").read_bytes())["until"]):
+            return None
+        return end
+
+    def _end_of_stopped_job(self, job_id: str) -> End:
+        """How a stopped job ended: as usual if its last process had ended before it could receive the signal."""
+        if (end := self._last_end(job_id)) is None:
             return End(code=INTERRUPTED, problem=None)
         return End(code=end["code"], problem=None if end["code"] == INTERRUPTED else end["problem"])
 

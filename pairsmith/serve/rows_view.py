@@ -194,6 +194,16 @@ class RowsView:
         total = sum(line[-1] for line in cube if _matches(line, filters))
         return RowFacets(total, capped, _count_by(without_query, 0), *by)
 
+    def counts(self, slug: str) -> dict[str, int] | None:
+        """The number of rows by state; None while the rows are being brought up to date, or if the disk has no room for
+        that."""
+        try:
+            return self.facets(slug).all if self.is_ready(slug) else None
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_FULL:
+                raise
+            return None
+
     def row(self, slug: str, row_id: str) -> RowView | None:
         """The row with this id; if two slots share a pair, the accepted one. None if there is none."""
         return next(iter(self._where(slug, "id = ? ORDER BY state = 'accepted' DESC, place LIMIT 1", row_id)), None)

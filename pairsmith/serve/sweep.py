@@ -82,13 +82,14 @@ class JobMonitor:
         A job that began and ended since the last check is found by when it ended."""
         now = {job.id: job for job in self._jobs.active()}
         ended = {job.id: job for job in self._jobs.ended_since(max(self._began_s, time.time() - _ENDED_WITHIN_S))}
+        listed = now | ended
         now |= ended
         now |= {job_id: job for job_id in self._watched.keys() - now.keys() if (job := self._current(job_id))}
         for job in now.values():
             if job.state == "stopping":
                 stop(self._jobs.folder(job.id))
         changed = [job for job_id, job in now.items() if self._watched.get(job_id) != job]
-        self._watched = {job_id: job for job_id, job in now.items() if not job.has_ended or job_id in ended}
+        self._watched = {job_id: job for job_id, job in now.items() if not job.has_ended or job_id in listed}
         self._changed_s = {job_id: at_s for job_id, at_s in self._changed_s.items() if job_id in self._watched}
         return sorted(changed, key=lambda job: (job.created, not job.has_ended))
 

@@ -58,14 +58,14 @@ def evaluate(
 
         teacher = identified(spec.teacher_for("evaluate"), say) if spec.measures_teacher else None
         say("preparing the evaluation")
-        from train.evaluation import evaluation
-        from train.evaluation.failures import describe_refusals
+        from train.evaluation import evaluation, failures
         from train.evaluation.priced import priced
         from train.evaluation.verdict import verdict
 
         seeds = _unseen(store, trained, evaluation.held_out_seeds(store, spec), say)
         rows, watched = evaluation.trained_rows(store, trained), evaluation.validation_seeds(store, spec)
-        planned = evaluation.plan_evaluation(project, seeds, trained, teacher, rows=rows, validation=watched)
+        own = store.active_seeds()
+        planned = evaluation.plan_evaluation(project, seeds, trained, teacher, None, rows, watched, own)
         folder = project.folder / EVALUATIONS
         drop_unfinished(store, planned.id, folder / f"{planned.id}.json")
         if spec.evaluate.vllm and not (folder / f"{planned.id}.json").is_file():
@@ -76,7 +76,7 @@ def evaluate(
         _say_all(say, (*_caveats(project, store, planned), *_planned_requests(planned, folder)))
         judges = partial(open_judge, project, store, spec.evaluate.judges, say=say, stage="evaluate")
         measured = run(evaluation.measure_or_load(planned, store, folder, lambda t: opened(t, say), progress, judges))
-        _say_all(say, (f"warning: {sentence}" for sentence in describe_refusals(measured)))
+        _say_all(say, (f"warning: {sentence}" for sentence in failures.describe_refusals(measured)))
         path, digest = project.inside(Path(measured.path)), sha256(Path(measured.path))
         if measured.reused:
             refuse_modified(store, measured.id, digest, path)

@@ -304,13 +304,13 @@ async def ask(
                 store,
                 generators=generators.enabled_generators(project, ledgers, answer_redaction(project.spec.personal)),
                 concurrency=sum(ledger.concurrency for ledger in distinct) or 50,  # imported rows share commits
-                accept=_acceptance_check(project) if generate.targets else None,
+                accept=_acceptance_check(project, store.active_seeds()) if generate.targets else None,
                 targets=generate.targets,
                 candidates=generate.limits,
                 stop=stop,
                 earlier_prompts=earlier,
             )
-            tally = GateTally(project) if asking.tallies else None
+            tally = GateTally(project, store.active_seeds()) if asking.tallies else None
             try:
                 if asking.first:
                     await engine(iter(asking.first), progress=progress)  # without a total, because more follow
@@ -347,8 +347,8 @@ def _has_other_models(ledger: Ledger) -> bool:
 class GateTally:
     """Counts the pairs that the gates pass and reject, and the reason codes, for a watcher."""
 
-    def __init__(self, project: Project) -> None:
-        self._judge = gate_judge(project)
+    def __init__(self, project: Project, seeds: Sequence[Seed]) -> None:
+        self._judge = gate_judge(project, seeds)
         self._passed, self._rejected, self._reasons = 0, 0, Counter[str]()
 
     def __call__(self, pair: Pair) -> Json:
@@ -362,12 +362,12 @@ class GateTally:
         return {"passed": self._passed, "rejected": self._rejected, "reasons": self._reasons}
 
 
-def _acceptance_check(project: Project) -> Callable[[Pair], Awaitable[bool | None]]:
+def _acceptance_check(project: Project, seeds: Sequence[Seed]) -> Callable[[Pair], Awaitable[bool | None]]:
     """A function that returns True for a pair that passes every gate, and None if a gate could not judge it and none
     rejects it."""
     from curate.rows import fold
 
-    judge = gate_judge(project)
+    judge = gate_judge(project, seeds)
 
     async def accept(pair: Pair) -> bool | None:
         return fold(judgement.keep for judgement in judge(pair))
@@ -375,11 +375,11 @@ def _acceptance_check(project: Project) -> Callable[[Pair], Awaitable[bool | Non
     return accept
 
 
-def gate_judge(project: Project) -> Callable[[Pair], list[Judgement]]:
-    """A function that returns the judgement of each gate of the spec on a pair."""
+def gate_judge(project: Project, seeds: Sequence[Seed]) -> Callable[[Pair], list[Judgement]]:
+    """A function that returns the judgement of each gate of the spec on a pair that is generated from these seeds."""
     from curate.gates import gates_of
 
-    steps = gates_of(project)
+    steps = gates_of(project, seeds)
     return lambda pair: [step.judge(pair) for step in steps]
 
 

@@ -78,7 +78,7 @@ async def _ask(
 ) -> PreviewOutcome:
     rows, redaction = list[Json](), answer_redaction(project.spec.personal)
     left_samples, left_seeds, left_usd = 0, 0, list[Range | None]()
-    judge = gate_judge(project)
+    judge = gate_judge(project, store.active_seeds())
     with (audience.stop or Stopping()).draining() as stopping:
         direct = asked_directly(by_direction)  # a batch of five seeds may take a day
         async with open_ledgers(store, direct, audience.say, stage="preview") as ledgers:

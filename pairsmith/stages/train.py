@@ -192,7 +192,7 @@ def learning_curve_of(
     def measure(result: TrainResult) -> Interval | None:
         if not watched:
             return None
-        plan = plan_evaluation(project, watched, result, None, validation=watched)
+        plan = plan_evaluation(project, watched, result, None, validation=watched, imported=store.active_seeds())
         return run(validated(plan, store, audience.progress))
 
     groups = groups_of(watched)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -18,7 +19,8 @@ from synth.prices import Prices, prices_of
 
 
 class SeedCost(NamedTuple):
-    """The cost of the answers about one seed."""
+    """The cost of the answers about one seed. `spans` are the times of its requests, each from and until when, in
+    seconds."""
 
     prompt_tokens: float
     tokens: float
@@ -27,6 +29,7 @@ class SeedCost(NamedTuple):
     seconds: float
     cached_tokens: float = 0
     requests: float = 1
+    spans: tuple[tuple[float, float], ...] = ()
 
 
 def sum_ranges(parts: Sequence[Json | None]) -> Json | None:
@@ -56,6 +59,7 @@ def seed_cost(store: Store, ledger: Ledger, generator: Forward | Backward, seed:
         sum(call.seconds for call in first),
         usage.cached_tokens,
         max(1, len(first)),
+        tuple((call.at.timestamp() - call.seconds, call.at.timestamp()) for call in first),
     )
 
 
@@ -95,8 +99,9 @@ def costs_of(
     """The intervals for the pilot's seeds and `others`, or with `without_pilot` for `others` only.
 
     Each of the `answers` about a seed has at most `limit` tokens. Without a limit, one of them is assumed to have
-    `ENDLESS` tokens on top of the longest. The time is what the slowest of concurrency and the spec's rates takes. If
-    the first seed, asked alone, found no prompt in the cache and others did, it predicts nothing.
+    `ENDLESS` tokens on top of the longest. The time is what the slowest of concurrency and the spec's rates takes. It
+    ends at the throughput that the pilot reached, and begins no earlier than the pilot itself ended. If the first seed,
+    asked alone, found no prompt in the cache and others did, it predicts nothing.
     """
     prices, prompt = prices_of(teacher), max((one.prompt_tokens for one in costs), default=0.0)
     largest, slowest = (max((getattr(one, name) for one in costs), default=0.0) for name in ("tokens", "seconds"))
@@ -129,7 +134,23 @@ def costs_of(
     limited = [(whole, rate) for name, rate in rates.items() if rate and (whole := measured[name]) is not None]
     minutes = [[end / rate for end in whole] for whole, rate in limited]
     measured["minutes"] = Range(*map(max, zip(*minutes, strict=True))) if minutes else None
+    if (time := measured["minutes"]) and (seconds := measured["seconds"]):
+        spans = [span for one in costs for span in one.spans]
+        taken_s = _seconds_covered(spans)
+        in_flight = sum(end - begin for begin, end in spans) / taken_s if taken_s else teacher.concurrency
+        least = 0.0 if without_pilot else taken_s / 60
+        high = max(time.high, seconds.high / 60 / min(max(in_flight, 1.0), teacher.concurrency))
+        measured["minutes"] = Range(max(time.middle, least), max(time.low, least), max(high, least))
     return {name: measured[name] for name in ("tokens", "usd", "batch_usd", "minutes")}
+
+
+def _seconds_covered(spans: Sequence[tuple[float, float]]) -> float:
+    """The seconds in at least one of these spans: pauses between two runs of a pilot do not count."""
+    covered, until = 0.0, -math.inf
+    for begin, end in sorted(spans):
+        covered += max(0.0, end - max(begin, until))
+        until = max(until, end)
+    return covered
 
 
 def hull(one: Range | None, other: Range | None) -> Range | None:

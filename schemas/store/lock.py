@@ -30,17 +30,20 @@ _UPGRADE_S, _TICK_S = 120.0, 0.2  # how long to wait for an upgrade by another p
 _REPORT_AFTER_S = 1.0
 
 
+_NO_REVIEW = "--no-review"
 _UPGRADES = "upgrade of the store by"  # in the holder's label if the lock is held only for an upgrade
 
 
 def _own_label(upgrades: bool) -> dict[str, str]:
     words = takewhile(lambda word: not word.startswith("-"), sys.argv[1:3])
-    command = shlex.join([Path(sys.argv[0]).name.replace("__main__.py", _PRODUCT), *words])
+    unreviewed = [_NO_REVIEW] if _NO_REVIEW in sys.argv else []  # decides what is left of a run that is killed
+    command = shlex.join([Path(sys.argv[0]).name.replace("__main__.py", _PRODUCT), *words, *unreviewed])
     return {
         "pid": str(os.getpid()),
         "host": socket.gethostname(),
         "command": f"{_UPGRADES} {command}" if upgrades else command,
         "since": datetime.now(UTC).strftime("%H:%M:%S UTC"),
+        "at": datetime.now(UTC).isoformat(),
     }
 
 
@@ -100,6 +103,16 @@ def writer_of(path: Path | None, engine: sa.Engine) -> str:
         if is_locked(lock := Path(f"{path}.lock")):
             return _describe(lock.read_bytes())
     return ""
+
+
+def last_writer_of(path: Path | None) -> tuple[str, datetime] | None:
+    """The command that last wrote to a SQLite store, and when it began; None if it is still writing, or if that is
+    unknown."""
+    with contextlib.suppress(OSError, ValueError, KeyError):
+        if path is not None and not is_locked(lock := Path(f"{path}.lock")):
+            label = json.loads(lock.read_bytes())
+            return label["command"], datetime.fromisoformat(label["at"])
+    return None
 
 
 def _describe(label: bytes) -> str:

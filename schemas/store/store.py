@@ -12,6 +12,7 @@ import os
 import tempfile
 from collections.abc import Callable, Collection, Container, Iterable, Iterator, Sequence
 from concurrent.futures import Future
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 
@@ -31,7 +32,7 @@ from schemas.store.budget import Budget
 from schemas.store.costs import costs_of, queries
 from schemas.store.failures import explained
 from schemas.store.judged import GATES, has_any_step, store_judged
-from schemas.store.lock import writer_lock, writer_of
+from schemas.store.lock import last_writer_of, writer_lock, writer_of
 from schemas.store.opening import (
     check_place,
     check_version,
@@ -155,6 +156,11 @@ class Store(Reading):
     def current_writer(self) -> str:
         """A description of the process that is writing to it; empty if there is none."""
         return writer_of(sqlite_path(self._url), self.engine)
+
+    @property
+    def last_writer(self) -> tuple[str, datetime] | None:
+        """The command that last wrote to it, and when it began; None if it is still writing, or if that is unknown."""
+        return last_writer_of(sqlite_path(self._url))
 
     def closing(self) -> Callable[[], None]:
         """A function that does what `close` does, without a reference to the store."""

@@ -4,12 +4,38 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
 
 # Sent and not judged until then, enough that one slow answer does not delay the others; and after so many answers to
 # the prompt nothing more is learnt by waiting: the judge has decided.
 _FIRST, _ENOUGH = 5, 40
+_SLOW_S = 10.0
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def reported_wait(decide: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Coroutine[Any, Any, T]]:
+    """`decide`, a method of a ledger whose answer shows whether further requests make sense, with a line about the wait
+    if it takes long: little else is sent until the answer comes or the time limit of the spec and its retries are
+    over."""
+
+    @wraps(decide)
+    async def reporting(*arguments: P.args, **more: P.kwargs) -> T:
+        ledger: Any = arguments[0]
+        words = (
+            f"waiting for {ledger.endpoint.url}: many answers in a row cannot be used, so a question that was answered"
+            " before is asked again, to see whether further requests make sense. teacher.timeout_s limits the wait."
+        )
+        report = asyncio.get_running_loop().call_later(_SLOW_S, ledger.endpoint.flow.say, words)
+        try:
+            return await decide(*arguments, **more)
+        finally:
+            report.cancel()
+
+    return reporting
 
 
 class FirstAnswers:

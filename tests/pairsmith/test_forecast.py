@@ -466,6 +466,25 @@ def test_the_time_includes_the_rates_of_the_spec() -> None:
     assert minutes(requests_per_minute=1_000_000) == minutes()
 
 
+def test_the_time_is_bounded_by_what_the_pilot_took() -> None:
+    """The run includes the pilot, so it takes no less than that, and a server that answers one request after the other,
+    whatever the concurrency of the spec, may go on like that. A pause between two runs of the pilot does not count."""
+    settings = TeacherSettings(model="m", url="http://127.0.0.1:9/v1", concurrency=32)
+    seeds = range(LEAST_SEEDS)
+    in_turn = [SeedCost(100, 200, None, None, 30.0, spans=((30.0 * n, 30.0 * n + 30),)) for n in seeds]
+    alone = costs_of(settings, in_turn, 0, 100, 1)["minutes"]
+    assert alone is not None
+    assert (alone.low, alone.high) == (pytest.approx(5), pytest.approx(5))
+    whole = costs_of(settings, in_turn, 90, 100, 1)["minutes"]
+    assert whole is not None
+    assert whole.low >= 5
+    assert whole.high >= 50
+    together = [SeedCost(100, 200, None, None, 30.0, spans=((0.0, 30.0), (9e5, 9e5 + 30.0))) for _ in seeds]
+    paused = costs_of(settings, together, 0, 100, 1)["minutes"]
+    assert paused is not None
+    assert paused.low == pytest.approx(1)
+
+
 def test_the_forecast_says_that_the_pilot_was_throttled(make_project: Callable[..., Project]) -> None:
     """The time of requests that a rate limit held back is not in the forecast, which says so and names the key that
     puts it there."""

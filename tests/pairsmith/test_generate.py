@@ -53,6 +53,28 @@ def test_status_names_what_a_stopped_run_without_review_has_left(make_project: C
     assert project.json("status")["unfinished"] is None
 
 
+@pytest.mark.slow
+def test_status_names_what_a_killed_run_without_review_has_left(make_project: Callable[..., Project]) -> None:
+    """A process that is killed writes no receipt; `status` still names the run without review, until another command
+    has written to the store."""
+    with LoopbackTeacher(lambda ask: Reply(delay_s=60)) as teacher:
+        project = make_project(teacher.url)
+        process = subprocess.Popen(
+            project.command("run", "--no-review"), cwd=project.folder, env=project.environ(), stderr=subprocess.DEVNULL
+        )
+        until = time.monotonic() + 100
+        while not teacher.asked:
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        assert project.json("status")["unfinished"] is None, "it is still running"
+        process.kill()
+        process.wait()
+    unfinished = project.json("status")["unfinished"]
+    assert unfinished == {"command": "run --no-review", "next": ["generate", "curate", "train", "evaluate"]}
+    project.run("curate")
+    assert project.json("status")["unfinished"] is None
+
+
 def test_a_repeated_run_says_again_what_its_target_missed(project: Project) -> None:
     """The second run found every slot filled, and said nothing of the missed target or of rows of earlier runs."""
     project.json("generate")

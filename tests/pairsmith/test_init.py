@@ -275,6 +275,16 @@ def test_the_split_of_the_demo_leaves_enough_to_test() -> None:
     assert 8 <= counted.count("validation") <= 14
 
 
+def test_a_setting_of_a_spec_is_named_together_with_the_command_that_writes_one(tmp_path: Path) -> None:
+    """What a file needs in its [[seeds]] is no advice for somebody who has no spec yet, unless it says how to get
+    one."""
+    (tmp_path / "page.csv").write_text("<!DOCTYPE html>\n<html><body>hello</body></html>\n")
+    end = Project(tmp_path).run("init", "new", "--from", "page.csv")
+    assert end.returncode == 4, end.stderr
+    assert 'format = "document"' in end.stderr
+    assert "There is no spec yet: `pairsmith init` writes one" in " ".join(end.stderr.split())
+
+
 def test_init_does_not_offer_the_set_option(tmp_path: Path) -> None:
     """Every command on a project has `--set`, but `init` has no spec to override yet: its help does not list it, and
     using it is refused."""

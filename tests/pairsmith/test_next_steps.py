@@ -226,6 +226,20 @@ def test_what_to_do_next_follows_from_the_verdict(evidence: Evidence) -> None:
     assert next_steps(nothing) == ["Run `pairsmith run`: generate has not finished yet."]
 
 
+def test_what_waits_for_review_is_not_said_to_wait_for_training(evidence: Evidence) -> None:
+    """If reviewers have to answer before training, the report says what they have to do, not that training has not
+    finished; without a review, it does say that."""
+    stages = [replace(stage, counts=None) if stage.command == "train" else stage for stage in evidence.stages]
+    untrained = replace(evidence, stages=tuple(stages), receipts=())
+    facts = {"waits": "64 rows wait for review"}
+    review = evidence.receipts[0].model_copy(update={"command": "review", "ok": True, "facts": facts})
+    assert next_steps(untrained) == ["Run `pairsmith run`: train has not finished yet."]
+    waiting = replace(untrained, receipts=(review,))
+    assert next_steps(waiting) == ["64 rows wait for review. After the review run `pairsmith run`."]
+    off = replace(waiting, reviews=replace(waiting.reviews, switched_off=True))
+    assert next_steps(off) == ["Run `pairsmith run`: train has not finished yet."]
+
+
 def test_a_training_without_gain_is_reported(evidence: Evidence) -> None:
     """The kept weights are the best after some step. If the base had a lower loss on validation rows, the report and
     the summary of training say so."""

@@ -55,6 +55,7 @@ def test_certificate_is_requested_shown_and_used_for_training(client: TestClient
     page = client.get("/p/own/review").text
     assert "No row has been answered yet." in page
     assert "Check now" not in page
+    assert "Train on certified rows only" not in page, "there is no certificate"
     own_pairs.answer(folder, 3)
     assert "Check now" in client.get("/p/own/review").text
     assert client.post("/p/own/run", data={"command": "certify", "precision": "101"}).status_code == 400
@@ -65,6 +66,7 @@ def test_certificate_is_requested_shown_and_used_for_training(client: TestClient
     page = client.get("/p/own/review").text
     assert certificate["words"][1:] in page.replace("&gt;", ">")
     assert "Training uses all accepted rows" in page
+    assert "Train on certified rows only" in page
     assert client.get(f"/api/v1/projects/own/artifacts/{certificate['id']}/download").json()["rows"]
 
     assert client.post("/p/own/review/certified", data={"only": "yes"}).status_code == 303

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from contextlib import suppress
 from html import unescape
@@ -11,6 +12,7 @@ import pytest
 
 pytest.importorskip("fastapi", reason="needs pairsmith[serve]")
 
+from pairsmith.serve import child
 from pairsmith.serve.workspace import Workspace
 from tests.curate.argilla.small_disk import small_disk
 from tests.serve.conftest import write_project
@@ -57,3 +59,16 @@ def test_full_disk_is_reported_and_loses_nothing(caplog: pytest.LogCaptureFixtur
         assert list(workspace.projects()) == ["tiny"]
         assert "the audit cannot be written" in caplog.text
         assert "Traceback" not in caplog.text
+
+
+def test_the_end_of_a_process_has_room() -> None:
+    """The room for the exit file is reserved when a process starts, so a process that fails because the disk is full
+    says so, and does not run again and again."""
+    with small_disk("256k") as folder:
+        child._reserve_room(folder)
+        fill(folder)
+        with pytest.raises(OSError, match="No space"):
+            (folder / "more").write_text("x")
+        child._write_exit(folder, 0, {"code": 6})
+        assert json.loads((folder / "exit-0.json").read_text())["code"] == 6
+        assert not (folder / "reserved").exists()

@@ -499,6 +499,34 @@ def test_database_that_refuses_a_write_fails_no_job(
     run_scenes(jobs, scene())
 
 
+def test_a_failure_that_the_database_cannot_record_is_shown(
+    workspace: Workspace, teacher: LoopbackTeacher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If a process failed because the disk is full, its job does not look as if it ran on: it has failed, with the
+    message, although the database of the jobs could not be written either. The monitor reports that once."""
+    write_project(workspace, "tiny", teacher.url)
+
+    def environment(project: Project) -> dict[str, str]:
+        with closing(sqlite3.connect(workspace.serve / "jobs.db", timeout=60)) as database:
+            refuse = "BEGIN SELECT RAISE(ABORT, 'database or disk is full'); END"
+            database.execute(f"CREATE TRIGGER IF NOT EXISTS full BEFORE INSERT ON operation_outputs {refuse}")
+        return job_environment(project)
+
+    jobs = Jobs(workspace, environment=environment)
+    monkeypatch.setattr("pairsmith.serve.jobs._RECORDED_WITHIN_S", 0.5)
+
+    async def scene() -> None:
+        job = await asyncio.to_thread(jobs.start, "tiny", "certify", NO_OPTIONS, "ann")
+        now = await job_that(jobs, job.id, lambda job: job.has_ended)
+        assert (now.state, bool(now.problem)) == ("failed", True)
+        assert jobs.unended_job_id("tiny") == job.id, "the database still lists it"
+        watch = JobMonitor(jobs)
+        reported = [await asyncio.to_thread(watch._check_jobs) for _ in range(3)]
+        assert [len(changed) for changed in reported] == [1, 0, 0]
+
+    run_scenes(jobs, scene())
+
+
 def test_job_of_a_deleted_project_does_not_affect_others(workspace: Workspace) -> None:
     """The job monitor skips it and monitors the jobs of other projects as before."""
     for slug in ("gone", "kept"):

@@ -7,8 +7,10 @@ import json
 import os
 import re
 import tomllib
+from concurrent.futures import ThreadPoolExecutor
 from html import escape, unescape
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 import pytest
@@ -63,6 +65,23 @@ def test_two_clicks_create_one_project(service: Service, monkeypatch: pytest.Mon
     assert browser.post("/new", data={**form, "pasted": "a crane"}).status_code == 400
     folder = service.workspace.new_folder("twice")
     assert (folder / "seeds" / "seeds.txt").read_text() == "a kite\n"
+
+
+def test_two_people_name_projects_in_another_script_at_once(service: Service) -> None:
+    """Both get a project, although no slug can be derived from either name and both are given the first free one."""
+    names = ["客户回复", "ответы", "ردود", "답장"]
+    for number in range(len(names)):
+        service.person(f"maker{number}", Role.editor, ALL)
+    browsers = [service.browser(f"maker{number}") for number in range(len(names))]
+    begin = Barrier(len(names))
+
+    def create(browser: Any, name: str) -> int:
+        begin.wait(60)
+        return int(browser.post("/new", data={"name": name, "pasted": "one two three"}).status_code)
+
+    with ThreadPoolExecutor(len(names)) as pool:
+        assert set(pool.map(create, browsers, names)) == {303}
+    assert {f"project-{n}" for n in range(1, 1 + len(names))} <= set(service.workspace.projects())
 
 
 def test_every_page_is_named_by_the_title_of_its_project(service: Service) -> None:

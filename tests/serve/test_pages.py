@@ -361,6 +361,15 @@ def test_saved_prompt_is_a_new_version(client: TestClient, workspace: Workspace)
     assert "onerror=alert(2)&gt;" in bad.text
 
 
+def test_only_prompts_that_ask_about_seeds_are_in_use(client: TestClient) -> None:
+    """A project of inputs uses no prompt that writes inputs for outputs, although that direction is not switched
+    off."""
+    heading = re.search(r"<h1>(.*?)</h1>", get_page(client, "/p/empty/prompts")[1], re.DOTALL)
+    assert heading is not None
+    assert "enhance/v1" in heading[1]
+    assert "simplify" not in heading[1]
+
+
 def test_answer_on_a_page_is_stored(client: TestClient, workspace: Workspace) -> None:
     """Accept, edit and reject are stored at once; an edit without a text, or without a change, is refused, because it
     decides nothing; the row shows who answered."""

@@ -13,8 +13,10 @@ import orjson
 import pytest
 
 from schemas.errors import TeacherError, Unreachable
+from schemas.progress import Say, discard_message
 from schemas.records import Sampling, Seed
 from synth.chat.completions import Answer
+from synth.endpoints import first_answers
 from synth.endpoints.endpoint import Endpoint
 from synth.engine import generate
 from synth.generators import Forward
@@ -48,10 +50,12 @@ def run(
     seeds: Sequence[Seed],
     *,
     concurrency: int = 32,
+    say: Say = discard_message,
     **prices: Any,
 ) -> GenerateResult:
     async def go() -> GenerateResult:
         async with rig(teacher.url, folder, n=1, concurrency=concurrency, **prices) as r:
+            r.ledger.endpoint.flow.say = say
             return await generate(r.store, seeds, r.generators, concurrency=concurrency)
 
     return asyncio.run(go())
@@ -110,8 +114,11 @@ def test_an_answer_of_an_earlier_run_does_not_vouch_for_the_endpoint(tmp_path: P
 
 
 @pytest.mark.slow
-def test_a_decision_that_takes_long_holds_the_others_back(tmp_path: Path) -> None:
-    """The question that decides gets an answer much later than the others: until then none of those is sent."""
+def test_a_decision_that_takes_long_holds_the_others_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The question that decides gets an answer much later than the others: until then none of those is sent, and a line
+    says what is waited for."""
+    monkeypatch.setattr(first_answers, "_SLOW_S", 0.2)
+    lines = list[str]()
     repeats: list[int] = []
 
     def decides() -> bool:
@@ -126,8 +133,9 @@ def test_a_decision_that_takes_long_holds_the_others_back(tmp_path: Path) -> Non
     with LoopbackTeacher(reply) as teacher:
         run(teacher, tmp_path, input(5), concurrency=64, **PAID)
         with pytest.raises(TeacherError):
-            run(teacher, tmp_path, input(400), concurrency=64, **PAID)
+            run(teacher, tmp_path, input(400), concurrency=64, say=lines.append, **PAID)
     assert repeats[-1] - repeats[0] <= 8
+    assert [line for line in lines if line.startswith(f"waiting for {teacher.url}")]
 
 
 def test_an_endpoint_that_cuts_every_answer_is_paid_for_few_of_them(tmp_path: Path) -> None:

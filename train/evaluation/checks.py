@@ -29,7 +29,7 @@ from curate.rows import fold
 from prompts.answer_form import AnswerForm
 from schemas.errors import UsageError
 from schemas.project import Project
-from schemas.records import Pair, content_id
+from schemas.records import Pair, Seed, content_id
 from schemas.spec import Pattern, Spec
 from schemas.step_names import INDEPENDENT, REFERENCE, By
 from schemas.time_limit import CheckTimedOut, search
@@ -145,11 +145,11 @@ def parse_values(record: str) -> Any:
     return json.loads(record, parse_float=to_number, object_pairs_hook=drop_unknown)
 
 
-def checks_for(spec: Spec, folder: Path) -> Checks:
+def checks_for(spec: Spec, folder: Path, seeds: Sequence[Seed] = ()) -> Checks:
     """The checks of a spec. Gates that only flag are left out, because they fail nothing. Whatever `[personal]` rejects
     in training rows fails here too. Raises SpecError for a check that cannot be built (see `curate.gates.gates_for`).
     """
-    gates = tuple(step for step in gates_of(Project(folder, spec)) if not step.flags)
+    gates = tuple(step for step in gates_of(Project(folder, spec), seeds) if not step.flags)
     return Checks(gates, spec.evaluate.checks, tuple(_user_check(name, folder) for name in spec.evaluate.user))
 
 

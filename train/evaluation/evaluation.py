@@ -166,9 +166,11 @@ def plan_evaluation(
     checks: Checks | None = None,
     rows: Sequence[Exemplar] = (),
     validation: Sequence[Seed] = (),
+    imported: Sequence[Seed] = (),
 ) -> EvaluationPlan:
     """Plan the evaluation of `trained` on `seeds`; `checks` replace those of the spec. `rows` are the training rows,
     for the retrieval system. The tuned model is also asked the `validation` inputs, to see where it fails.
+    What the outputs of the `imported` seeds have in common counts as known, not as invented.
 
     `teacher` is the spec's teacher with its revision. It is asked as in generation, so answers bought there are reused
     from the ledger. Without it no teacher is measured. Blocks: the weights of the base are hashed, and for QLoRA a
@@ -177,7 +179,7 @@ def plan_evaluation(
     """
     spec = project.spec
     base = find_trained_base(trained, spec.train, project.folder)
-    checks = checks or checks_for(spec, project.folder)
+    checks = checks or checks_for(spec, project.folder, imported)
     form = AnswerForm.of(spec.task, project.folder)
     references = [form.canonical(seed.reference) for seed in seeds if seed.reference is not None]
     one_right_answer = form.has_single_answer and 0 < len(references) == len(seeds)
@@ -195,7 +197,7 @@ def plan_evaluation(
     judges = judging(project, spec.evaluate.judges)
     return EvaluationPlan(
         spec, trained, tuple(seeds), systems, checks, form, judges, tuple(validation), learned=tuple(rows),
-        detail_gates=detail_gates(spec, project.folder),
+        detail_gates=detail_gates(spec, project.folder, imported),
     )  # fmt: skip
 
 

@@ -94,13 +94,19 @@ def create_project(request: Request, caller: Caller, form: NewProjectForm, seeds
     if not title or not title.isprintable():
         what = "the project name has an unprintable character" if title else "the project name is missing"
         raise UsageError(f"{what}.", where="name", fix="Enter a name such as my-prompts.")
-    there = set(state_of(request).workspace.projects())
-    free = (slug for n in count(1) if (slug := f"project-{n}") not in there)
-    slug = slug_of(title) or next(free)
-    if form.example:
-        create_project_files(request, caller, NewProject(name=slug, example=form.example))
-    else:
-        _create_files(request, caller, slug, form, seeds)
+    named, workspace = slug_of(title), state_of(request).workspace
+    for slug in [named] if named else (f"project-{n}" for n in count(1)):
+        if not named and slug in workspace.projects():
+            continue
+        try:
+            if form.example:
+                create_project_files(request, caller, NewProject(name=slug, example=form.example))
+            else:
+                _create_files(request, caller, slug, form, seeds)
+            break
+        except PairsmithError:
+            if named or slug not in workspace.projects():  # else somebody has just created it: the next one is free
+                raise
     if title != slug:
         state_of(request).accounts.set_title(slug, title)
     return slug

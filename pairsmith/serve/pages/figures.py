@@ -176,7 +176,7 @@ def rows_line(request: Request, slug: str) -> str | None:
     """The row counts by state, as a sum, for the footer of every project page. None if there are no rows, and as long
     as very many are being listed."""
     views = state_of(request).views
-    counts = views.facets(slug).all if views.is_ready(slug) else None
+    counts = views.counts(slug)
     return row_sum(counts) if counts else None
 
 

@@ -25,6 +25,7 @@ from schemas.records import Generated
 
 router = page_router()
 _LOOKED_AT = 100  # newest rows of each direction
+_TAKES = {"forward": "input", "backward": "output"}  # the kind of seed of which each direction asks
 
 
 @router.get("/p/{project}/prompts", name="page_prompts")
@@ -42,7 +43,8 @@ def _prompts(
     error: PairsmithError | None = None,
 ) -> Response:
     now = snapshot(request, slug)
-    ways, names = now.project.spec.generate.directions.items(), library.available(now.project.folder)
+    names, kinds_of_seeds = library.available(now.project.folder), {source.kind for source in now.project.spec.seeds}
+    ways = [one for one in now.project.spec.generate.directions.items() if _TAKES[one[0]] in kinds_of_seeds]
     in_use = {name: library.load(way.prompt, now.project.folder).ref.partition("@")[0] for name, way in ways}
     shown = ref or next(iter(in_use.values()), names[0])
     prompt = library.load(shown, now.project.folder)

@@ -73,14 +73,14 @@ def run(caller: Viewer, project: str, request: Request, job: str | None = None) 
     live = shown is not None and not shown.has_ended
     spent, cap = _spent_and_cap(now, shown, progress, state_of(request).jobs.uncounted_usd(shown.id) if shown else None)
     rows_in_progress = live and _rows_in_progress(now, shown, progress)
-    kept = sum(views.facets(project).all.values()) if views.is_ready(project) else None
+    counts = views.counts(project)
     return project_page(
         request,
         "run",
         caller,
         project,
         title=f"{progress.in_title if progress and live else ''}{title_of(request, project)} · pairsmith",
-        heading=words.run(now, shown, progress, spent, cap, rows=kept),
+        heading=words.run(now, shown, progress, spent, cap, rows=None if counts is None else sum(counts.values())),
         now=now,
         job=shown,
         live=live,

@@ -926,6 +926,22 @@ def test_advice_on_a_second_text_column(tmp_path: Path) -> None:
     assert translated not in guess(tmp_path / "shop.csv").why
 
 
+def test_a_signature_of_most_outputs_is_pointed_out(tmp_path: Path) -> None:
+    """The last line that most outputs share is named, because the style should ask for it; that of a few is not."""
+
+    def sentences(signed: int) -> list[str]:
+        signatures = ["Un saludo,\nVivero Alba"] * signed + ["Gracias"] * (12 - signed)
+        rows = [{"mensaje": f"¿Hay {n}?", "respuesta": f"Sí, {n}.\n\n{end}"} for n, end in enumerate(signatures)]
+        (tmp_path / "replies.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        return [why for why in guess(tmp_path / "replies.jsonl").why if "Vivero Alba" in why]
+
+    assert sentences(11) == [
+        "11 of 12 outputs end with 'Vivero Alba', so it does not count as invented: ask for it in the style too, which"
+        " is all that the untuned model is told"
+    ]
+    assert not sentences(5)
+
+
 def test_a_text_file_is_refused_with_advice(tmp_path: Path) -> None:
     """A text file has no columns to inspect, and the message says where to name it instead."""
     (tmp_path / "prompts.txt").write_text("a lighthouse\n")

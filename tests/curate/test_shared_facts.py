@@ -1,0 +1,150 @@
+# ruff: noqa: RUF001 (Cyrillic, Turkish and Arabic)
+"""What many imported outputs say although their inputs do not is no invention; what one of them says still is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from curate.gates import GateStep, gates_for, judge_text
+from curate.gates.shared_facts import shared_facts
+from schemas.kinds import with_defaults
+from schemas.records import Seed
+from schemas.spec import Spec
+
+ROWS = 12
+# language, messages, replies to them, and closings of one or several colleagues
+POOLS = {
+    "es": (
+        ["¿Cuándo llega mi pedido?", "¿Puedo devolverlo?"],
+        ["Hola, tu pedido sale mañana.", "Claro que sí."],
+        ["Un saludo,\nVivero Alba"],
+    ),
+    "en": (
+        ["When does it ship?", "Can I return it?"],
+        ["It ships tomorrow.", "Yes, you can."],
+        ["Best,\nAnna from Veltron", "Kind regards,\nMike Stone\nVeltron Care\n+44 20 7946 0123, Mon-Fri 9 am to 5 pm"],
+    ),
+    "de": (
+        ["Wann kommt das Paket?", "Kann ich umtauschen?"],
+        ["Es geht morgen raus.", "Ja, das geht."],
+        ["Mit freundlichen Grüßen\nJana Roth\nGärtnerei Lindner\nTel. 030 1234567, Lindenstraße 12"],
+    ),
+    "fr": (
+        ["Quand arrive le colis ?", "Puis-je échanger ?"],
+        ["Il part demain.", "Oui, c'est possible."],
+        ["Cordialement,\nClaire Dubois\nBoutique Lumière", "Cordialement,\nHugo Morel\nBoutique Lumière"],
+    ),
+    "pt": (
+        ["Quando chega?", "Posso trocar?"],
+        ["Sai amanhã.", "Sim, é possível."],
+        ["Atenciosamente,\nEquipe Casa Verde\nWhatsApp (11) 98765-4321, frete a partir de R$ 19,90"],
+    ),
+    "ru": (
+        ["Когда придёт заказ?", "Можно обменять?"],
+        ["Отправим завтра.", "Да, можно."],
+        ["С уважением,\nАнна Петрова\nМагазин «Северный чай»", "С уважением,\nИгорь Смирнов"],
+    ),
+    "pl": (
+        ["Kiedy przyjdzie paczka?", "Czy mogę wymienić?"],
+        ["Wyślemy jutro.", "Tak, to możliwe."],
+        ["Pozdrawiam,\nEwa Nowak\nSklep Zielony Kąt"],
+    ),
+    "tr": (
+        ["Kargom ne zaman gelir?", "Değiştirebilir miyim?"],
+        ["Yarın yola çıkıyor.", "Evet, mümkün."],
+        ["Saygılarımla,\nElif Kaya\nYeşil Bahçe Destek Ekibi"],
+    ),
+    "zh": (
+        ["订单什么时候到?", "可以换货吗?"],
+        ["明天发货。", "可以换货。"],
+        ["此致\n敬礼\n青山园艺客服 王丽女士\n电话:400-123-4567"],
+    ),
+    "ja": (
+        ["いつ届きますか?", "交換できますか?"],
+        ["明日発送いたします。", "はい、可能です。"],
+        ["株式会社みどり園\n担当 佐藤\n電話 03-1234-5678"],
+    ),
+    "ar": (
+        ["متى يصل طلبي؟", "هل يمكن الاستبدال؟"],
+        ["سيُشحن غداً.", "نعم، يمكن."],
+        ["مع أطيب التحيات،\nفريق متجر الواحة\nهاتف: 0112345678"],
+    ),
+}
+
+
+def seed(message: str, reply: str) -> Seed:
+    return Seed(kind="pair", text=message, reference=reply, source="replies.csv:1")
+
+
+def replies(language: str) -> list[tuple[str, str]]:
+    messages, answers, closings = POOLS[language]
+    return [
+        (f"{messages[at % 2]} ({at})", f"{answers[at % 2]} ({at})\n\n{closings[at // 2 % len(closings)]}")
+        for at in range(ROWS)
+    ]
+
+
+def steps(language: str, *shared: str, kind: str = "reply") -> list[GateStep]:
+    task = {"name": "t", "kind": kind, "style": "Answer politely.", "language": language}
+    spec = Spec.model_validate(with_defaults({"task": task}))
+    return gates_for(spec.task, spec.curate.gates, Path(), shared=shared)
+
+
+def findings(message: str, reply: str, gates: list[GateStep]) -> set[str]:
+    """The codes of what is rejected or flagged."""
+    judged = judge_text(message, reply, gates).values()
+    return {code for one in judged for code in (*one.flags, *([one.reason.code] if one.keep is False else []))}
+
+
+INVENTED = {"invented_name", "invented_contact", "invented_number", "unended"}
+
+
+@pytest.mark.parametrize("language", POOLS)
+def test_a_closing_that_the_imported_replies_share_is_not_invented(language: str) -> None:
+    """Names, phone numbers, hours, prices and streets under the replies of a team are flagged in no reply, in any
+    language, if the team's own replies share them, whether one of its members signs all of them or several do."""
+    rows = replies(language)
+    gates = steps(language, *shared_facts([seed(*row) for row in rows]))
+    assert not {code for row in rows for code in findings(*row, gates)} & INVENTED
+
+
+def test_without_the_others_such_a_closing_is_flagged() -> None:
+    """The closings of these pools are flagged in most languages when a row is alone, so that the test above proves
+    something."""
+    flagged = {code for code in POOLS if any(findings(*row, steps(code)) & INVENTED for row in replies(code))}
+    assert flagged >= {"es", "en", "de", "fr", "pt", "pl", "tr", "zh", "ja", "ar"}
+
+
+def test_a_name_in_one_imported_reply_is_still_invented() -> None:
+    """What one or two imported replies say is not known, and a teacher's signature under the replies is not either,
+    however often it recurs: only pairs that were imported count."""
+    rows = replies("en")
+    shared = shared_facts([*(seed(*row) for row in rows), seed("Is it red?", "Yes.\n\nKind regards,\nNora Feldman")])
+    generated = Seed(kind="input", text="Is it blue?", source="inputs.jsonl:1")
+    assert shared == shared_facts([*(seed(*row) for row in rows), *[generated] * 3])
+    assert "invented_name" in findings("Is it red?", "Yes.\n\nKind regards,\nNora Feldman", steps("en", *shared))
+
+
+def test_the_name_of_a_customer_is_not_shared() -> None:
+    """A name that replies take from their messages is not known to a reply whose message does not say it."""
+    rows = [
+        (f"Does it fit? {at}\nTom Hale", f"Dear Tom Hale,\n\nyes, it does. {at} Thank you, Tom Hale.")
+        for at in range(9)
+    ]
+    assert not [part for part in shared_facts([seed(*row) for row in rows]) if "Hale" in part]
+
+
+def test_a_shared_number_excuses_no_other_one() -> None:
+    """That all replies end with hours of 9 to 5 does not make nine months known."""
+    rows = [(f"lamp {at} back", f"Lamp {at} is back.\n\nWe are open from 9 am to 5 pm.") for at in range(9)]
+    gates = steps("en", *shared_facts([seed(*row) for row in rows]), kind="rewrite")
+    assert "invented_number" not in findings("lamp back", "The lamp is back.\n\nWe are open from 9 am to 5 pm.", gates)
+    assert "invented_number" in findings("lamp back", "The lamp is back with 9 months of warranty.", gates)
+
+
+def test_gates_without_shared_facts_are_those_of_before() -> None:
+    """A project without such pairs keeps its verdicts: the settings of its gates are unchanged."""
+    assert shared_facts([]) == ()
+    assert [step.fingerprint for step in steps("en")] == [step.fingerprint for step in steps("en", *shared_facts([]))]
