@@ -33,9 +33,11 @@ _NO_ANSWER = {
 
 
 class DrawnInput(NamedTuple):
-    """A sampled input and one answer of every system, in the report's order; None for a system without an answer."""
+    """A sampled input with its reference, if it has one, and one answer of every system, in the report's order; None
+    for a system without an answer."""
 
     input: str
+    reference: str | None
     answers: tuple[tuple[SystemResult, Output | None], ...]
 
 
@@ -265,6 +267,22 @@ def check_name(name: str) -> tuple[str, bool]:
     return name.removeprefix(INDEPENDENT), name.startswith(INDEPENDENT)
 
 
+def sizes(evaluation: Evaluation) -> str:
+    """How to read the table of lengths, times and prices."""
+    drawn = "an answer" if evaluation.samples == 1 else f"{evaluation.samples} of them"
+    kept = (
+        " A teacher’s tokens and cost include the attempts that generation did not accept."
+        if any("teacher" in system.names for system in evaluation.systems)
+        else ""
+    )
+    return (
+        "Words: median (10th–90th percentile). Seconds: median and 95th percentile. A request for sampled answers"
+        f" returns {drawn}. Tokens per second are those of one answer with others in flight. Requests that failed or"
+        " were rate-limited before the one that was answered are not in the seconds. Cost uses the provider’s price;"
+        f" local models have none.{kept}"
+    )
+
+
 def tokens_per_answer(result: ModeResult) -> float | None:
     """Mean answer tokens."""
     return result.usage.completion_tokens / result.answered if result.answered else None
@@ -290,7 +308,11 @@ def drawn(evaluation: Evaluation) -> list[DrawnInput]:
     """The sampled inputs with the first sampled answer of every system."""
     first = {(o.system, o.seed_id): o for o in evaluation.outputs if o.mode == "sampled" and o.sample == 0}
     return [
-        DrawnInput(example.input, tuple((s, first.get((s.name, example.seed_id))) for s in evaluation.systems))
+        DrawnInput(
+            example.input,
+            evaluation.references.get(example.seed_id),
+            tuple((s, first.get((s.name, example.seed_id))) for s in evaluation.systems),
+        )
         for example in evaluation.side_by_side
     ]
 
