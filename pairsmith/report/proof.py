@@ -22,7 +22,7 @@ from train.evaluation.metrics import (
     SystemResult,
 )
 from train.evaluation.results_table import MEASURES, UNSCORED_NOTE, describe_sampling, reference_cells
-from train.evaluation.verdict import FORM_ONLY_NOTE, is_form_only
+from train.evaluation.verdict import FORM_ONLY_NOTE, PROMPTED, is_form_only
 
 BASE = "base"
 _NO_ANSWER = {
@@ -52,15 +52,28 @@ def merged(evaluation: Evaluation) -> bool:
 
 
 def headline(evaluation: Evaluation) -> str:
-    """Tuned compared with its base, sampled and greedy, in numbers, or that one of them was not measured."""
-    sides = [_side("tuned", evaluation.system(TUNED)), _side("its base", evaluation.system(BASE))]
+    """Tuned compared with the best untuned system, sampled and greedy, in numbers, or that one was not measured. Its
+    lead over a base whose answers are all cut would flatter it where a prompt does as well."""
+    other = best_untuned(evaluation)
+    name = "its base" if BASE in other.names else f"{other.label}, without any training,"
+    sides = [_side("tuned", evaluation.system(TUNED)), _side(name, other)]
     sentence = "; ".join(sides)
     gaps = [
         f"{points(gap.shown)} {gap.mode}"
-        for gap in (evaluation.comparison(TUNED, BASE, mode) for mode in MODES)
+        for gap in (evaluation.comparison(TUNED, other.name, mode) for mode in MODES)
         if gap is not None and gap.shown is not None
     ]
     return f"{capital(sentence)}." + (f" Difference {', '.join(gaps)}." if gaps else "")
+
+
+def best_untuned(evaluation: Evaluation) -> SystemResult:
+    """The system on the untuned base that passes most often, sampled and greedy together; the first of equals."""
+
+    def passes(system: SystemResult) -> float:
+        return sum(result.pass_rate.estimate for result in (system.sampled, system.greedy) if result.pass_rate)
+
+    untuned = [of for of in evaluation.systems if PROMPTED & {*of.names} and TUNED not in of.names]
+    return max(untuned, key=passes, default=evaluation.system(BASE))
 
 
 def _side(name: str, system: SystemResult) -> str:
@@ -128,8 +141,9 @@ def in_words(evaluation: Evaluation) -> list[str]:
     """A sentence for each sampled difference, with its numbers unless they are in the headline; preceded by a caution
     if only the form of answers was judged. That only gates judged is a reason of the verdict."""
     sentences = [f"{capital(FORM_ONLY_NOTE)}."] if is_form_only(evaluation.check_names) else []
+    in_headline = best_untuned(evaluation).name
     for gap in against(evaluation, "sampled"):
-        value = "" if gap.b == BASE or gap.shown is None else f"; the difference is {points(gap.shown)}"
+        value = "" if gap.b == in_headline or gap.shown is None else f"; the difference is {points(gap.shown)}"
         first, stop, rest = describe_difference(evaluation, gap).partition(". ")
         sentences.append(f"{first.removesuffix('.')}{value}.{' ' + rest if stop else ''}")
     return sentences
@@ -271,14 +285,14 @@ def sizes(evaluation: Evaluation) -> str:
     """How to read the table of lengths, times and prices."""
     drawn = "an answer" if evaluation.samples == 1 else f"{evaluation.samples} of them"
     kept = (
-        " A teacher’s tokens and cost include the attempts that generation did not accept."
+        " A teacher's tokens and cost include the attempts that generation did not accept."
         if any("teacher" in system.names for system in evaluation.systems)
         else ""
     )
     return (
-        "Words: median (10th–90th percentile). Seconds: median and 95th percentile. A request for sampled answers"
+        "Words: median (10th\u201390th percentile). Seconds: median and 95th percentile. A request for sampled answers"
         f" returns {drawn}. Tokens per second are those of one answer with others in flight. Requests that failed or"
-        " were rate-limited before the one that was answered are not in the seconds. Cost uses the provider’s price;"
+        " were rate-limited before the one that was answered are not in the seconds. Cost uses the provider's price;"
         f" local models have none.{kept}"
     )
 

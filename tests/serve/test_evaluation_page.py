@@ -107,9 +107,7 @@ def test_answers_stand_beside_their_reference(workspace: Workspace, browse: Brow
         assert evaluation is not None
         file = folder / evaluation.path
         record = json.loads(file.read_bytes())
-        record["references"] = {
-            asked: "a kite as a person saw it" for asked in {o["seed_id"] for o in record["outputs"]}
-        }
+        record["references"] = dict.fromkeys({o["seed_id"] for o in record["outputs"]}, "a kite as a person saw it")
         sampled = record["systems"][-1]["sampled"]
         exact, chrf = sampled["pass_rate"], {"value": 0.31, "low": 0.2, "high": 0.4}
         sampled["by_reference"] = {"inputs": len(record["references"]), "exact": exact, "chrf": chrf}
@@ -119,7 +117,7 @@ def test_answers_stand_beside_their_reference(workspace: Workspace, browse: Brow
             record_of_run.outcome = EvaluateOutcome(counts=counts, artifact_id=evaluation.id, sha256=sha256(file))
         report = render(gather(project, store))
     for page in (unescape(browse(workspace).get("/p/whole/evaluation").text), unescape(report)):
-        assert '<span>reference</span></p><p class="text">a kite as a person saw it</p>' in page
+        assert "<span>reference</span>a kite as a person saw it</p>" in page
         assert "0.31 [0.20, 0.40]" in page
 
 
