@@ -209,10 +209,11 @@ def references(evaluation: Evaluation) -> str:
     of_them = counted(len(evaluation.void), "of them is", "of them are")
     void = f" {of_them} not valid for the task, so no answer can match."
     asked = counted(evaluation.seeds, "test input", "test inputs")
+    equals = "equals it in every value" if "field_f1" in (measures(evaluation) or ()) else "is identical to it"
     rest = "The other measures" if REFERENCE in evaluation.check_names else "These measures"
     return (
         f"Of {asked}, {counted(len(evaluation.references), 'has', 'have')} a reference output."
-        f"{void if evaluation.void else ''} Exact: the answer is identical to it. {rest} do not affect the verdict."
+        f"{void if evaluation.void else ''} Exact: the answer {equals}. {rest} do not affect the verdict."
         f"{_untested_labels(evaluation)}"
     )
 

@@ -579,3 +579,31 @@ def test_the_report_removes_personal_data(tmp_path: Path) -> None:
         page = (tmp_path / name).read_text(encoding="utf-8")
         assert "ann.onymous" not in page
         assert "(e-mail address removed) about the van." in page
+
+
+def test_nothing_is_said_of_a_teacher_where_there_was_none(project: Project, done: Store) -> None:
+    """Of imported pairs the page says that they were read. It had said that they were generated and that a teacher's
+    tokens include unused attempts, and had listed base and tuned model as teachers."""
+    evidence = gather(project, done)
+    evaluation = evidence.evaluation
+    assert evaluation is not None
+    few_shot = evaluation.system("few-shot").model_copy(update={"names": ("few-shot",)})
+    systems = tuple(few_shot if of.name == "few-shot" else of for of in evaluation.systems)
+    evaluation = evaluation.model_copy(update={"systems": systems})
+    hashes = tuple((name, value) for name, value in evidence.hashes if name != "teacher")
+    costs = tuple(cost.model_copy(update={"stage": "evaluate", "teacher": "base"}) for cost in evidence.costs)
+    evidence = replace(evidence, evaluation=evaluation, verdict=verdict(evaluation), hashes=hashes, costs=costs * 2)
+    page = render(replace(evidence, seeds={"pair": 60}))
+    assert "Import: one row for each pair" in page
+    assert "teacher" not in page.lower()
+
+
+def test_a_task_with_one_right_answer_is_not_judged_by_form(project: Project, done: Store) -> None:
+    """Where matching the reference is a check, the page does not say that checks test form and not meaning."""
+    evidence = gather(project, done)
+    assert evidence.evaluation is not None
+    exact = evidence.evaluation.model_copy(update={"check_names": ("label", "check:reference")})
+    assert "Gates and checks test form" in render(evidence)
+    page = render(replace(evidence, evaluation=exact))
+    assert "Gates and checks test form" not in page
+    assert "a wrong or debatable reference fails a good answer" in page

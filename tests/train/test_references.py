@@ -359,9 +359,7 @@ def test_many_right_fields_of_few_records_prove_little() -> None:
     variation between these records were all there is, and held in 87 % of draws."""
     right, more = json.dumps(dict.fromkeys("abcd", 1)), json.dumps(dict.fromkeys("abcde", 1))
     answers = [
-        GivenAnswer(seed_id=f"{n:02}", text=more if again < n % 4 else right)
-        for n in range(12)
-        for again in range(3)
+        GivenAnswer(seed_id=f"{n:02}", text=more if again < n % 4 else right) for n in range(12) for again in range(3)
     ]
     result = compare_with_references(answers, {a.seed_id: right for a in answers}, [], is_json=True)
     assert result is not None
