@@ -16,6 +16,7 @@ from unittest.mock import patch
 import numpy as np
 from numpy.typing import NDArray
 
+from curate.bounded_mean import mean_limits
 from train.evaluation import limits
 from train.evaluation.limits import Bounds, Floats, difference_limits, share_limits, sign_flips, sum_by_group
 from train.evaluation.references import _macro_f1, label_counts
@@ -38,7 +39,7 @@ def related(passes: Passes, runs: int) -> Iterator[dict[str, Any]]:
     yield from group_differences(passes, runs)
     yield from many_answers(passes, runs)
     yield from differences_of_many_answers(passes, runs)
-    yield from fields(runs)
+    yield from fields(max(100, runs // 20))
     yield from labels(max(100, runs // 5))
 
 
@@ -152,7 +153,7 @@ def fields(runs: int) -> Iterator[dict[str, Any]]:
     another value, and `extra` fields may be added."""
     rng = np.random.default_rng(8)
     for seeds, (paths, here), rate, extra, icc, samples in itertools.product(
-        (20, 50, 100), ((1, 1.0), (4, 0.5), (12, 0.3)), RATES, (0.0, 0.2), ICC, (1, 3)
+        (12, 30, 100), ((1, 1.0), (4, 1.0), (12, 0.3)), RATES[1:], (0.0, 0.2), (0.0, 0.8), (3,)
     ):
         size, k = (runs, seeds), (1 - icc) / icc if icc else 0.0
         wanted = np.maximum(rng.binomial(paths, here, size=size), 1)
@@ -164,7 +165,8 @@ def fields(runs: int) -> Iterator[dict[str, Any]]:
             whole += wanted + right + rng.binomial(wanted - right, 0.5) + rng.binomial(3, extra, size=size)
         expected = paths * here + (1 - here) ** paths
         truth = 2 * rate * expected / (expected * (1 + rate + (1 - rate) / 2) + 3 * extra)
-        limits = share_limits(np.minimum(part, whole), whole)
+        ends = np.array([mean_limits(of_run, sizes=sizes) for of_run, sizes in zip(part, whole, strict=True)]).T
+        limits = Bounds(part.sum(-1) / whole.sum(-1), *ends)
         row = {"of": "field F1", "seeds": seeds, "paths": paths, "rate": rate, "extra": extra, "icc": icc}
         yield {**row, "samples": samples, "coverage": _holds(limits, truth)}
 

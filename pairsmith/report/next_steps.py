@@ -16,7 +16,7 @@ from schemas.wording import capital, counted
 from train.evaluation.failures import TOKEN_LIMIT, failures
 from train.evaluation.metrics import TUNED, Evaluation
 from train.evaluation.retrieval import Nearest
-from train.evaluation.verdict import PROMPTED
+from train.evaluation.verdict import PROMPTED, relation
 from train.results import no_gain_warning
 
 _MAX_GROUPS, _MAX_SEEDS, _MAX_NEAR, _MAX_SEARCHED = 6, 3, 50, 20_000
@@ -112,7 +112,8 @@ def _for_the_verdict(evidence: Evidence) -> list[str]:
         best = max((rate.estimate for rate in rates if rate), default=0.0)
         if best < 0.5:
             return [f"Neither the tuned model nor a prompt passes half of the answers: {more}"]
-        return [f"Use the untuned base with the prompt that does as well, or {more}"]
+        level = [of.label for of in local if TUNED not in of.names and relation(evaluation, of) in ("tie", "worse")]
+        return [f"Use the untuned base with the prompt that does as well ({' or '.join(level)}), or {more}"]
     flips = f" This would change if {verdict.flips_when[0]}." if verdict.flips_when else ""
     if verdict.decision == "not enough evidence":
         return [f"Do not decide yet: {verdict.because[0]}.{flips}"]

@@ -22,7 +22,7 @@ from train.evaluation.metrics import (
     SystemResult,
 )
 from train.evaluation.results_table import MEASURES, UNSCORED_NOTE, describe_sampling, reference_cells
-from train.evaluation.verdict import FORM_ONLY_NOTE, is_form_only
+from train.evaluation.verdict import FORM_ONLY_NOTE, PROMPTED, is_form_only
 
 BASE = "base"
 _NO_ANSWER = {
@@ -33,9 +33,11 @@ _NO_ANSWER = {
 
 
 class DrawnInput(NamedTuple):
-    """A sampled input and one answer of every system, in the report's order; None for a system without an answer."""
+    """A sampled input with its reference, if it has one, and one answer of every system, in the report's order; None
+    for a system without an answer."""
 
     input: str
+    reference: str | None
     answers: tuple[tuple[SystemResult, Output | None], ...]
 
 
@@ -50,15 +52,28 @@ def merged(evaluation: Evaluation) -> bool:
 
 
 def headline(evaluation: Evaluation) -> str:
-    """Tuned compared with its base, sampled and greedy, in numbers, or that one of them was not measured."""
-    sides = [_side("tuned", evaluation.system(TUNED)), _side("its base", evaluation.system(BASE))]
+    """Tuned compared with the best untuned system, sampled and greedy, in numbers, or that one was not measured. Its
+    lead over a base whose answers are all cut would flatter it where a prompt does as well."""
+    other = best_untuned(evaluation)
+    name = "its base" if BASE in other.names else f"{other.label}, without any training,"
+    sides = [_side("tuned", evaluation.system(TUNED)), _side(name, other)]
     sentence = "; ".join(sides)
     gaps = [
         f"{points(gap.shown)} {gap.mode}"
-        for gap in (evaluation.comparison(TUNED, BASE, mode) for mode in MODES)
+        for gap in (evaluation.comparison(TUNED, other.name, mode) for mode in MODES)
         if gap is not None and gap.shown is not None
     ]
     return f"{capital(sentence)}." + (f" Difference {', '.join(gaps)}." if gaps else "")
+
+
+def best_untuned(evaluation: Evaluation) -> SystemResult:
+    """The system on the untuned base that passes most often, sampled and greedy together; the first of equals."""
+
+    def passes(system: SystemResult) -> float:
+        return sum(result.pass_rate.estimate for result in (system.sampled, system.greedy) if result.pass_rate)
+
+    untuned = [of for of in evaluation.systems if PROMPTED & {*of.names} and TUNED not in of.names]
+    return max(untuned, key=passes, default=evaluation.system(BASE))
 
 
 def _side(name: str, system: SystemResult) -> str:
@@ -126,8 +141,9 @@ def in_words(evaluation: Evaluation) -> list[str]:
     """A sentence for each sampled difference, with its numbers unless they are in the headline; preceded by a caution
     if only the form of answers was judged. That only gates judged is a reason of the verdict."""
     sentences = [f"{capital(FORM_ONLY_NOTE)}."] if is_form_only(evaluation.check_names) else []
+    in_headline = best_untuned(evaluation).name
     for gap in against(evaluation, "sampled"):
-        value = "" if gap.b == BASE or gap.shown is None else f"; the difference is {points(gap.shown)}"
+        value = "" if gap.b == in_headline or gap.shown is None else f"; the difference is {points(gap.shown)}"
         first, stop, rest = describe_difference(evaluation, gap).partition(". ")
         sentences.append(f"{first.removesuffix('.')}{value}.{' ' + rest if stop else ''}")
     return sentences
@@ -193,10 +209,11 @@ def references(evaluation: Evaluation) -> str:
     of_them = counted(len(evaluation.void), "of them is", "of them are")
     void = f" {of_them} not valid for the task, so no answer can match."
     asked = counted(evaluation.seeds, "test input", "test inputs")
+    equals = "equals it in every value" if "field_f1" in (measures(evaluation) or ()) else "is identical to it"
     rest = "The other measures" if REFERENCE in evaluation.check_names else "These measures"
     return (
         f"Of {asked}, {counted(len(evaluation.references), 'has', 'have')} a reference output."
-        f"{void if evaluation.void else ''} Exact: the answer is identical to it. {rest} do not affect the verdict."
+        f"{void if evaluation.void else ''} Exact: the answer {equals}. {rest} do not affect the verdict."
         f"{_untested_labels(evaluation)}"
     )
 
@@ -265,6 +282,22 @@ def check_name(name: str) -> tuple[str, bool]:
     return name.removeprefix(INDEPENDENT), name.startswith(INDEPENDENT)
 
 
+def sizes(evaluation: Evaluation) -> str:
+    """How to read the table of lengths, times and prices."""
+    drawn = "an answer" if evaluation.samples == 1 else f"{evaluation.samples} of them"
+    kept = (
+        " A teacher's tokens and cost include the attempts that generation did not accept."
+        if any("teacher" in system.names for system in evaluation.systems)
+        else ""
+    )
+    return (
+        "Words: median (10th\u201390th percentile). Seconds: median and 95th percentile. A request for sampled answers"
+        f" returns {drawn}. Tokens per second are those of one answer with others in flight. Requests that failed or"
+        " were rate-limited before the one that was answered are not in the seconds. Cost uses the provider's price;"
+        f" local models have none.{kept}"
+    )
+
+
 def tokens_per_answer(result: ModeResult) -> float | None:
     """Mean answer tokens."""
     return result.usage.completion_tokens / result.answered if result.answered else None
@@ -290,7 +323,11 @@ def drawn(evaluation: Evaluation) -> list[DrawnInput]:
     """The sampled inputs with the first sampled answer of every system."""
     first = {(o.system, o.seed_id): o for o in evaluation.outputs if o.mode == "sampled" and o.sample == 0}
     return [
-        DrawnInput(example.input, tuple((s, first.get((s.name, example.seed_id))) for s in evaluation.systems))
+        DrawnInput(
+            example.input,
+            evaluation.references.get(example.seed_id),
+            tuple((s, first.get((s.name, example.seed_id))) for s in evaluation.systems),
+        )
         for example in evaluation.side_by_side
     ]
 

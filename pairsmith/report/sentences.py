@@ -14,6 +14,7 @@ from pairsmith.style.charts import BarPart
 from pairsmith.style.numbers import MISSING, count, duration, rounded, seeds
 from schemas.money import Cost, describe_cost, dollars, per_row, total
 from schemas.records import Counts
+from schemas.step_names import REFERENCE
 from schemas.wording import capital, counted
 from train.learning_curve import LearningCurve
 from train.learning_curve import in_words as curve_in_words
@@ -35,6 +36,16 @@ STAGES = {
     ),
     "curate": StageWords("Curation: the same rows, judged", "Curation", "waiting", "waiting"),
 }
+
+
+def stages(evidence: Evidence) -> dict[str, StageWords]:
+    """The stages that count rows. Rows whose outputs were all imported were read, not generated."""
+    if not evidence.seeds or {"input", "output"} & evidence.seeds.keys():
+        return STAGES
+    return {
+        **STAGES,
+        "generate": StageWords("Import: one row for each pair read", "Import", "pairs awaiting curation", "pale"),
+    }
 
 
 def headline(evidence: Evidence) -> str:
@@ -157,6 +168,8 @@ def splits(evidence: Evidence) -> str:
 
 def distribution(unit: str, numbers: Distribution) -> str:
     """A histogram in a sentence."""
+    if len({*numbers.everything}) == 1 and not numbers.missing:
+        return f"{unit.capitalize()} {rounded(numbers.everything[0], 0)} in all {count(len(numbers.everything))} rows."
     digits = 0 if all(number.is_integer() for number in numbers.everything) else 1
     middle, low, high = (rounded(of(numbers.everything), digits) for of in (median, min, max))
     sentence = f"Median {middle} over {counted(len(numbers.everything), 'row', 'rows')} (from {low} to {high})"
@@ -238,7 +251,7 @@ def spending(costs: Sequence[Cost]) -> str:
     spent = total(costs)
     usage, requests = spent.usage, spent.requests
     if not requests:
-        return "No request has been sent to a teacher yet."
+        return "No request has been sent yet."
     cached = f" ({count(usage.cached_tokens)} of them cached)" if usage.cached_tokens else ""
     return (
         f"The ledger holds {counted(requests, 'request', 'requests')}: {count(usage.prompt_tokens)} prompt tokens"
@@ -247,21 +260,27 @@ def spending(costs: Sequence[Cost]) -> str:
 
 
 def limits(evidence: Evidence) -> list[str]:
+    evaluation = evidence.evaluation
     sentences = [
-        "Gates and checks test form, not meaning. A text can have the right length, the right ending and every word"
-        " that a pattern looks for, and still be empty or absurd. Read the answers side by side.",
+        "An answer is right if it matches its reference, so a wrong or debatable reference fails a good answer. Read"
+        " the answers side by side."
+        if evaluation and REFERENCE in evaluation.check_names
+        else "Gates and checks test form, not meaning. A text can have the right length, the right ending and every"
+        " word that a pattern looks for, and still be empty or absurd. Read the answers side by side.",
     ]
     if not evidence.reviews.decisions:
         sentences.append("No person has judged a row or an answer: “passes” means that no automatic check failed.")
-    if evidence.evaluation is not None:
-        sentences += proof.limits(evidence.evaluation)
+    if evaluation is not None:
+        sentences += proof.limits(evaluation)
     if evidence.scorer is not None:
         sentences.append(
             "A score is a model's opinion of which of two answers to one input is better. It was not compared with"
             f" human judgement here{'' if evidence.certificate else ', and accepted rows carry no certificate'}."
         )
-    sentences.append(
+    charged = (
         "Costs are the charges reported by the provider, otherwise tokens times the prices of the spec or of the price"
-        " table named in the receipts. Models that are free by these prices still cost a machine and electricity."
+        " table named in the receipts. "
     )
+    own = "Models that are free by these prices still cost a machine and electricity."
+    sentences.append(own if describe_cost(total(evidence.costs)) == "free" else charged + own)
     return sentences

@@ -61,7 +61,7 @@ def price(usd: float | None) -> str:
 
 def rounded(number: float | None, digits: int = 1) -> str:
     """A measured number with `digits` decimals."""
-    return MISSING if number is None else f"{number:,.{digits}f}".replace("-", _MINUS)
+    return MISSING if number is None else f"{number:z,.{digits}f}".replace("-", _MINUS)
 
 
 def percent(share: float | None) -> str:

@@ -150,8 +150,8 @@ def test_histograms_cover_the_pool_and_the_accepted_rows(project: Project, done:
 
 
 def test_the_headline_summarises_the_evaluation(project: Project, done: Store) -> None:
-    """The headline has the pass rates of tuned and base and their difference as in the evaluation, sampled and
-    greedy."""
+    """The headline has the pass rates of tuned and of the best system without training, and their difference as in the
+    evaluation, sampled and greedy. It compared with the base even where a prompt did as well as tuned."""
     evidence = gather(project, done)
     evaluation = evidence.evaluation
     assert evaluation is not None
@@ -159,10 +159,10 @@ def test_the_headline_summarises_the_evaluation(project: Project, done: Store) -
     head = re.search(r"<h1>(.*?)</h1>", page, re.DOTALL)
     assert head
     for mode in MODES:
-        gap = evaluation.comparison("tuned", "base", mode)
+        gap = evaluation.comparison("tuned", "few-shot", mode)
         assert gap
         assert gap.shown
-        shares = [getattr(evaluation.system(name), mode).pass_rate for name in ("tuned", "base")]
+        shares = [getattr(evaluation.system(name), mode).pass_rate for name in ("tuned", "few-shot")]
         for number in (*(percent(share.estimate) for share in shares), f"{points(gap.shown)} {mode}"):
             assert number in head[1]
 
@@ -579,3 +579,31 @@ def test_the_report_removes_personal_data(tmp_path: Path) -> None:
         page = (tmp_path / name).read_text(encoding="utf-8")
         assert "ann.onymous" not in page
         assert "(e-mail address removed) about the van." in page
+
+
+def test_nothing_is_said_of_a_teacher_where_there_was_none(project: Project, done: Store) -> None:
+    """Of imported pairs the page says that they were read. It had said that they were generated and that a teacher's
+    tokens include unused attempts, and had listed base and tuned model as teachers."""
+    evidence = gather(project, done)
+    evaluation = evidence.evaluation
+    assert evaluation is not None
+    few_shot = evaluation.system("few-shot").model_copy(update={"names": ("few-shot",)})
+    systems = tuple(few_shot if of.name == "few-shot" else of for of in evaluation.systems)
+    evaluation = evaluation.model_copy(update={"systems": systems})
+    hashes = tuple((name, value) for name, value in evidence.hashes if name != "teacher")
+    costs = tuple(cost.model_copy(update={"stage": "evaluate", "teacher": "base"}) for cost in evidence.costs)
+    evidence = replace(evidence, evaluation=evaluation, verdict=verdict(evaluation), hashes=hashes, costs=costs * 2)
+    page = render(replace(evidence, seeds={"pair": 60}))
+    assert "Import: one row for each pair" in page
+    assert "teacher" not in page.lower()
+
+
+def test_a_task_with_one_right_answer_is_not_judged_by_form(project: Project, done: Store) -> None:
+    """Where matching the reference is a check, the page does not say that checks test form and not meaning."""
+    evidence = gather(project, done)
+    assert evidence.evaluation is not None
+    exact = evidence.evaluation.model_copy(update={"check_names": ("label", "check:reference")})
+    assert "Gates and checks test form" in render(evidence)
+    page = render(replace(evidence, evaluation=exact))
+    assert "Gates and checks test form" not in page
+    assert "a wrong or debatable reference fails a good answer" in page

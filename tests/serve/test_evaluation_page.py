@@ -12,6 +12,7 @@ pytest.importorskip("fastapi", reason="needs pairsmith[serve]")
 
 from pairsmith.receipts.outcome import EvaluateOutcome
 from pairsmith.receipts.receipt import recording
+from pairsmith.report import render
 from pairsmith.report.gather import gather
 from pairsmith.serve.pages.page_terms import on_page
 from pairsmith.serve.workspace import Workspace
@@ -93,3 +94,40 @@ def test_generated_test_input_is_shown(workspace: Workspace, browse: Browse) -> 
     page = client.get("/p/whole/evaluation?q=thought").text
     assert "a kite that the teacher thought of" in page
     assert "0" * 32 not in page
+
+
+def test_answers_stand_beside_their_reference(workspace: Workspace, browse: Browse) -> None:
+    """An input's answers can be judged against what a person wrote, and the measures against references are on the
+    page, as in the report. They were in the report only, and the reference itself nowhere."""
+    folder = workspace.new_folder("whole")
+    folder.mkdir(parents=True)
+    project, store = report_project.whole(folder)
+    with store:
+        evaluation = latest(store, "evaluation")
+        assert evaluation is not None
+        file = folder / evaluation.path
+        record = json.loads(file.read_bytes())
+        record["references"] = dict.fromkeys({o["seed_id"] for o in record["outputs"]}, "a kite as a person saw it")
+        sampled = record["systems"][-1]["sampled"]
+        exact, chrf = sampled["pass_rate"], {"value": 0.31, "low": 0.2, "high": 0.4}
+        sampled["by_reference"] = {"inputs": len(record["references"]), "exact": exact, "chrf": chrf}
+        file.write_text(json.dumps(record))
+        with recording(project, store, "evaluate", EvaluateOutcome()) as record_of_run:
+            counts = Counts(rows_in=1, accepted=1)
+            record_of_run.outcome = EvaluateOutcome(counts=counts, artifact_id=evaluation.id, sha256=sha256(file))
+        report = render(gather(project, store))
+    for page in (unescape(browse(workspace).get("/p/whole/evaluation").text), unescape(report)):
+        assert "<span>reference</span>a kite as a person saw it</p>" in page
+        assert "0.31 [0.20, 0.40]" in page
+
+
+def test_a_teacher_that_is_also_few_shot_can_be_compared(workspace: Workspace, browse: Browse) -> None:
+    """With the embedded model, few-shot and teacher are one system. The filter for inputs where the tuned model fails
+    and the teacher passes found none, because it looked for answers of a system called teacher."""
+    folder = workspace.new_folder("whole")
+    folder.mkdir(parents=True)
+    _, store = report_project.whole(folder)
+    store.close()
+    client = browse(workspace)
+    assert "tuned fails where the teacher passes" in client.get("/p/whole/evaluation").text
+    assert "No test inputs match" not in client.get("/p/whole/evaluation?worse=1").text

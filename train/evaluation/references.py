@@ -5,10 +5,9 @@ These are shown beside the pass rate and do not affect it, except that a task wi
 the exact match among its checks. An answer that is empty, cut or missing matches nothing, and nothing matches a
 reference that is not a valid answer to the task.
 
-Intervals of shares and of field F1 are score intervals at the effective number of answers (`intervals`); those of mean
-scores are `curate.certificate.bounded_mean`, with each input, or group of inputs, as one value. Macro F1 is not a mean
-over inputs, so its effective number comes from the jackknife over inputs, and rare labels widen its interval
-separately.
+Intervals of shares are score intervals at the effective number of answers (`intervals`); those of mean scores and of
+field F1 are `curate.certificate.bounded_mean`, with each input, or group of inputs, as one value. Macro F1 is not a mean over
+inputs, so its effective number comes from the jackknife over inputs, and rare labels widen its interval separately.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ from curate.similarity.static_embedding import is_packaged, static_embedding
 from schemas.records import Record
 from train.evaluation.checks import matches_reference, parse_values
 from train.evaluation.intervals import ALONE, grouped, share
-from train.evaluation.limits import group_discount, score_limits, share_limits, sum_by_group
+from train.evaluation.limits import group_discount, score_limits, sum_by_group
 from train.evaluation.metrics import MeanEstimate, ReferenceResult
 
 NO_LABEL = "(no label)"
@@ -73,7 +72,7 @@ def compare_with_references(
         return result.model_copy(update={"macro_f1": macro_f1, "confusion": table, "untested": untested})
     if is_json:
         right, expected, given = np.array([_field_counts(of_input) for of_input in pairs], dtype=np.float64).T
-        return result.model_copy(update={"field_f1": _ratio(2 * right, expected + given, id_groups)})
+        return result.model_copy(update={"field_f1": _mean(2 * right, expected + given, id_groups)})
     measures = {"chrf": _chrf, "rouge_l": _rouge_l} | ({"similarity": _similarity} if is_packaged() else {})
     columns = {
         name: np.array([measure(of_input) for of_input in pairs], dtype=np.float64).T
@@ -83,20 +82,13 @@ def compare_with_references(
 
 
 def _mean(sums: np.ndarray, answers: np.ndarray, groups: Sequence[str] | None) -> MeanEstimate:
-    """The mean of scores between 0 and 1, from the sum over the answers to each input. If all answers to some inputs
-    score 0 and those to the others alike, the variation between inputs seen says little: an interval that rests on it
-    held in 86 % of draws of 20 inputs with ten answers each (`curate.certificate.bounded_mean`)."""
+    """The mean of scores between 0 and 1, from the sum over the answers to each input (or over the fields of its
+    records). If all answers to some inputs score 0 and those to the others alike, the variation between inputs seen
+    says little: an interval that rests on it held in 86 % of draws of 20 inputs with ten answers each
+    (`curate.certificate.bounded_mean`), and in 87 % of draws of 12 inputs with four fields (bench/proof)."""
     sums, answers = (sum_by_group(of, groups) for of in (sums, answers))
     value, (low, high) = min(1.0, float(sums.sum() / answers.sum())), mean_limits(sums, sizes=answers)
     return MeanEstimate(value=value, low=min(low, value), high=max(high, value))
-
-
-def _ratio(part: np.ndarray, whole: np.ndarray, groups: Sequence[str] | None) -> MeanEstimate:
-    """The ratio of the sums of `part` and `whole` over inputs. An input whose `whole` is 0 (nothing expected, nothing
-    answered) counts as 1 of 1."""
-    part, whole = np.where(whole > 0, np.minimum(part, whole), 1.0), np.where(whole > 0, whole, 1.0)
-    value, low, high = (float(number) for number in share_limits(part, whole, groups=groups))
-    return MeanEstimate(value=value, low=low, high=high)
 
 
 def _macro_f1(of_inputs: np.ndarray, are_groups: bool = False) -> MeanEstimate:

@@ -86,6 +86,7 @@ def evaluation(
         checks=_failed_counts(measured) if measured else [],
         history=[artifact for artifact in artifacts if shown is None or artifact.id != shown.id],
         job=job,
+        with_teacher=now.project.spec.measures_teacher,
         trained=bool(now.store and now.last("train")),
     )
 
@@ -116,7 +117,7 @@ def _empty_heading(now: Snapshot, shown: Artifact | None, retouched: PairsmithEr
     if retouched is not None:
         return "The evaluation file differs from what was measured."
     if shown is not None:
-        return "The evaluation file is missing. Evaluate again to rebuild it; no teacher request is repeated."
+        return "The evaluation file is missing. Evaluate again to rebuild it; no stored answer is requested again."
     return f"Nothing has been evaluated yet{now.prerequisite('evaluate')}."
 
 
@@ -157,6 +158,7 @@ def _rows(
     """The test inputs that match the filters, each with the outputs of every system. `worse` selects inputs for which
     the first sample of the tuned model fails and that of the teacher passes."""
     by_seed, rows = _sampled_by_seed(evaluation), list[dict[str, Any]]()
+    teacher = next((s.name for s in evaluation.systems if "teacher" in s.names), "")  # it may be few-shot too
     read = now.store.bodies(tables.seeds, by_seed) if now.store else ()
     # An input written for a finished output is not a seed in the store.
     inputs = {example.seed_id: example.input for example in evaluation.side_by_side} | evaluation.inputs
@@ -165,7 +167,7 @@ def _rows(
         chosen = [o for name, outputs in systems.items() if system in (None, "", name) for o in outputs]
         if check and not any(output.checks.get(check) is False for output in chosen):
             continue
-        first = [bool(of and of[0].passes) if (of := systems.get(name)) else None for name in (TUNED, "teacher")]
+        first = [bool(of and of[0].passes) if (of := systems.get(name)) else None for name in (TUNED, teacher)]
         if worse and first != [False, True]:
             continue
         text = inputs.get(seed_id, seed_id)
