@@ -151,9 +151,21 @@ def _outcome_if_complete(project: Project, store: Store, inputs: plan.Inputs) ->
     if store.count_candidates(outcome.fingerprints.values()) != rows:
         return None
     nothing = GenerateOutcome(**inputs._asdict())
-    kept = ("counts", "seeds", "shortages", "seed_problems", "seed_problem_count", "fingerprints", "artifact_id")
-    kept += ("missed", "passed_over")
-    return replace(nothing, pairs_kept=rows, costs=(), **{name: getattr(outcome, name) for name in kept})
+    kept = {name: getattr(outcome, name) for name in _KEPT_IF_COMPLETE}
+    return replace(nothing, pairs_kept=rows, costs=(), **kept)
+
+
+_KEPT_IF_COMPLETE = (
+    "counts",
+    "seeds",
+    "shortages",
+    "seed_problems",
+    "seed_problem_count",
+    "fingerprints",
+    "artifact_id",
+    "missed",
+    "passed_over",
+)
 
 
 def _repeat_warnings(say: Say, outcome: GenerateOutcome) -> None:
