@@ -47,7 +47,10 @@ def erased(
         progress("erase", {"message": part})
 
     show("searching for what belongs to it")
-    traces = traces_of_source(store, source) if source is not None else traces_of_reviewer(store, str(person))
+    if source is not None:
+        traces = traces_of_source(store, source, progress)
+    else:
+        traces = traces_of_reviewer(store, str(person), progress)
     if not traces.seeds and not traces.reviews:
         raise _no_match(store, source, person)
     texts = traces.searched
@@ -55,7 +58,7 @@ def erased(
     models = [*(learned := _models(store, traces)), *_releases(project, {model["id"] for model in learned})]
     exports = _exports(project, store)
     show("deleting it in Argilla")
-    argilla = _erase_in_argilla(project, store, traces, source)
+    argilla = _erase_in_argilla(project, store, traces, source, progress)
     show("deleting files that contain it")
     files = _delete_files(project, store, traces.quoted, exports)
     # last: until then the store still shows what must be removed, in case this is interrupted
@@ -206,7 +209,7 @@ def _is_store(path: Path, store: Store) -> bool:
     return file is not None and path.resolve() in [file.with_name(file.name + end) for end in ("", "-wal", "-shm")]
 
 
-def _erase_in_argilla(project: Project, store: Store, traces: Traces, source: str | None) -> str:
+def _erase_in_argilla(project: Project, store: Store, traces: Traces, source: str | None, progress: Progress) -> str:
     """Delete the rows, or the reviews of the person, from the project's queues. Returns what was done, as text."""
     if not store.sampled():
         return "no rows were ever sent there"
@@ -215,12 +218,13 @@ def _erase_in_argilla(project: Project, store: Store, traces: Traces, source: st
     from pairsmith.stages.review import argilla
 
     try:
-        with argilla(project) as connected:
+        with argilla(project, progress) as connected:
             connected.workspace = workspace_of(project, store, connected)
             queues = connected.queues(project_id(store.sampled()), queue_names(project, store.sampled()))
             if source is not None:
-                return f"{counted(erase_rows(connected, queues, traces.pairs), 'row', 'rows')} deleted there"
-            reviews = counted(erase_answers(connected, queues, traces.names), "review", "reviews")
+                rows = erase_rows(connected, queues, traces.pairs, progress)
+                return f"{counted(rows, 'row', 'rows')} deleted there"
+            reviews = counted(erase_answers(connected, queues, traces.names, progress), "review", "reviews")
             return f"{reviews} deleted there; delete the account yourself, in Argilla"
     except PairsmithError as error:
         return f"not reached, so its data are still there and the next pull brings them back: {error.what}"

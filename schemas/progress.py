@@ -31,17 +31,19 @@ def unseen(stage: str, numbers: Mapping[str, Any]) -> None:
 _EVERY = 1_000  # rows between two reports
 
 
-def reporting(rows: Iterable[R], progress: Progress, stage: str, total: int | None = None) -> Iterator[R]:
-    """The rows, with a report whenever another thousand of them has been used, and at the end. Fewer rows are used
+def reporting(
+    rows: Iterable[R], progress: Progress, stage: str, total: int | None = None, every: int = _EVERY
+) -> Iterator[R]:
+    """The rows, with a report whenever another `every` of them has been used, and at the end. Fewer rows are used
     before anybody could read a report, so there is none."""
     known, done = {} if total is None else {"total": total}, 0
-    if total is not None and total >= _EVERY:
+    if total is not None and total >= every:
         progress(stage, {"done": 0, **known})
     for done, row in enumerate(rows, 1):
         yield row
-        if done % _EVERY == 0 and done != total:
+        if done % every == 0 and done != total:
             progress(stage, {"done": done, **known})
-    if done >= _EVERY:
+    if done >= every:
         progress(stage, {"done": done, "total": done})
 
 

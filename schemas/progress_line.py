@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -155,7 +156,8 @@ def _display(silent: bool, stream: TextIO | None) -> Iterator[Progress]:
         with _live_progress(stream) as progress:
             yield progress
     else:
-        yield _plain_progress(stream)
+        with _plain_progress(stream) as progress:
+            yield progress
 
 
 def _in_notebook() -> bool:
@@ -187,21 +189,46 @@ def _notebook_progress() -> Progress:
     return progress
 
 
-def _plain_progress(stream: TextIO) -> Progress:
+@contextmanager
+def _plain_progress(stream: TextIO) -> Iterator[Progress]:
+    """A line whenever a stage reports and five seconds have passed since its last one. A report that nothing follows
+    for so long is written then: a step that says only what it begins would be silent to its end."""
     paces: dict[str, Pace] = {}
     written_s: dict[Pace, float] = {}
+    latest: Pace | None = None  # not written yet
+    lock, ended = threading.Lock(), threading.Event()
+
+    def write(pace: Pace, at_s: float) -> None:
+        nonlocal latest
+        stream.write(f"{pace.stage:<9} {', '.join(pace.parts())}\n")
+        stream.flush()
+        written_s[pace], latest = at_s, None
 
     def progress(stage: str, numbers: Mapping[str, Any]) -> None:
+        nonlocal latest
         at_s = time.monotonic()
-        pace = reported(paces, stage, numbers, at_s)
-        finished = pace.share == 1.0
-        due = at_s - written_s.setdefault(pace, at_s) >= PLAIN_EVERY_S
-        if due or (finished and written_s[pace] < math.inf):
-            stream.write(f"{stage:<9} {', '.join(pace.parts())}\n")
-            stream.flush()
-            written_s[pace] = math.inf if finished else at_s
+        with lock:
+            latest = pace = reported(paces, stage, numbers, at_s)
+            finished = pace.share == 1.0
+            due = at_s - written_s.setdefault(pace, at_s) >= PLAIN_EVERY_S
+            if due or (finished and written_s[pace] < math.inf):
+                write(pace, math.inf if finished else at_s)
+            elif finished:
+                latest = None
 
-    return progress
+    def write_what_waits() -> None:
+        while not ended.wait(PLAIN_EVERY_S):
+            with lock:
+                if latest and time.monotonic() - latest.latest_s >= PLAIN_EVERY_S:
+                    write(latest, time.monotonic())
+
+    waiting = threading.Thread(target=write_what_waits, name="progress", daemon=True)
+    waiting.start()
+    try:
+        yield progress
+    finally:
+        ended.set()
+        waiting.join()
 
 
 @contextmanager

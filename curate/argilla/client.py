@@ -10,7 +10,7 @@ import logging
 import re
 import time
 import warnings
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from copy import copy
 from dataclasses import dataclass
@@ -313,11 +313,13 @@ class Argilla:
         unanswered = sorted(set(record_ids) - answered)
         return self.delete(queue, unanswered)
 
-    def delete(self, queue: Queue, record_ids: Sequence[str]) -> int:
+    def delete(self, queue: Queue, record_ids: Iterable[str]) -> int:
         """Remove rows from a queue together with their answers; return their number."""
+        deleted = 0
         for some in batched(record_ids, _MAX_DELETED):
             self.call("DELETE", f"datasets/{queue.id}/records", params={"ids": ",".join(some)})
-        return len(record_ids)
+            deleted += len(some)
+        return deleted
 
     @property
     def alone(self) -> bool:

@@ -8,19 +8,30 @@ from collections.abc import Collection, Iterable
 
 from curate.argilla.client import Argilla, Queue
 from curate.argilla.task import escaped
+from schemas.progress import Progress, reporting, unseen
+from schemas.records import Json
 
 _ANSWER = re.compile(r"<p>(<b>.*?</b>).*?</p>")  # one annotator's answer as quoted for adjudicators
 
 
-def erase_rows(argilla: Argilla, queues: Iterable[Queue], pair_ids: Collection[str]) -> int:
+_REQUESTS = 20  # between two reports, if each row takes a request
+
+
+def erase_rows(
+    argilla: Argilla, queues: Iterable[Queue], pair_ids: Collection[str], progress: Progress = unseen
+) -> int:
     """Delete the rows of these pairs with all their answers; return the number of rows."""
-    return sum(
-        argilla.delete(queue, [str(row["id"]) for row in argilla.records(queue) if row["external_id"] in pair_ids])
-        for queue in queues
-    )
+    deleted = 0
+    for queue in queues:
+        rows = reporting(argilla.records(queue), progress, "rows searched")
+        ids = [str(row["id"]) for row in rows if row["external_id"] in pair_ids]
+        deleted += argilla.delete(queue, reporting(ids, progress, "rows deleted", len(ids)))
+    return deleted
 
 
-def erase_answers(argilla: Argilla, queues: Iterable[Queue], names: Collection[str]) -> int:
+def erase_answers(
+    argilla: Argilla, queues: Iterable[Queue], names: Collection[str], progress: Progress = unseen
+) -> int:
     """Delete every answer (drafts too) of the reviewer with these names and keys, and the quotations of them in rows
     for adjudicators; return the number of answers.
 
@@ -31,13 +42,17 @@ def erase_answers(argilla: Argilla, queues: Iterable[Queue], names: Collection[s
     titles = {f"<b>{escaped(name)}</b>" for name in names}
     deleted = 0
     for queue in queues:
-        for row in list(argilla.records(queue, responses=True)):
-            for response in row.get("responses") or ():
-                if str(response["user_id"]) in ids:
-                    argilla.call("DELETE", f"responses/{response['id']}")
-                    deleted += 1
+        # Collected first, and without their texts: a page of rows is in memory at a time.
+        theirs, quoting = list[str](), list[tuple[str, Json]]()
+        for row in reporting(argilla.records(queue, responses=True), progress, "rows searched"):
+            theirs += [str(one["id"]) for one in row.get("responses") or () if str(one["user_id"]) in ids]
             quoted = row["fields"].get("answers", "")
             left = _ANSWER.sub(lambda line: "" if line[1] in titles else line[0], quoted)
             if left != quoted:
-                argilla.call("PATCH", f"records/{row['id']}", json={"fields": {**row["fields"], "answers": left}})
+                quoting.append((str(row["id"]), {**row["fields"], "answers": left}))
+        for id_ in reporting(theirs, progress, "rows deleted", len(theirs), _REQUESTS):
+            argilla.call("DELETE", f"responses/{id_}")
+        for id_, fields in quoting:
+            argilla.call("PATCH", f"records/{id_}", json={"fields": fields})
+        deleted += len(theirs)
     return deleted

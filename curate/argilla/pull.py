@@ -89,10 +89,10 @@ def pull(
     for write in (*writes, *([store.append(*pending)] if pending else ())):
         write.result()
     present = {response.reviewer for response in responses} | people.keys()
-    for review in _find_withdrawals(known, seen, submitted, present, responses, on_pages):
+    for gone in batched(_find_withdrawals(known, seen, submitted, present, responses, on_pages), AT_ONCE):
         if not dry:
-            store.write(review)
-        counts["withdrawn"] += 1
+            store.write(*gone)
+        counts["withdrawn"] += len(gone)
     return PullResult(**counts)
 
 

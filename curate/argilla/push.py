@@ -32,7 +32,7 @@ from curate.review.status import review_status
 from prompts.answer_form import AnswerForm
 from schemas.errors import ReviewError
 from schemas.failpoints import failpoint
-from schemas.progress import Progress, unseen
+from schemas.progress import Progress, reporting, unseen
 from schemas.project import Project
 from schemas.records import Json, Message, Pair, content_id
 from schemas.reviews import Review, Sampled, SamplingReason, first_drawn
@@ -281,7 +281,7 @@ def send(
     for name, existing in queues.items():
         for queue in existing:
             pair_ids = {pair.id for pair in by_queue.get(name, ())} if queue is current_of[name] else set()
-            remaining, removed = _reconcile(argilla, queue, pair_ids, sampled)
+            remaining, removed = _reconcile(delivery, queue, pair_ids, sampled)
             present |= remaining
             withdrawn += removed
     absent_of = {name: [pair for pair in by_queue.get(name, ()) if pair.id not in present] for name in current_of}
@@ -311,10 +311,12 @@ def _send_missing(
     delivery.argilla.add(queue, (_fit_to_queue(row(pair, messages), queue) for pair, messages in absent), done)
 
 
-def _reconcile(argilla: Argilla, queue: Queue, pair_ids: set[str], sampled: set[str]) -> tuple[set[str], int]:
+def _reconcile(delivery: Delivery, queue: Queue, pair_ids: set[str], sampled: set[str]) -> tuple[set[str], int]:
     """Withdraw our unanswered rows that are not in `pair_ids`; return the ids of the remaining rows, and the number
     withdrawn."""
-    rows = {record["external_id"]: record for record in argilla.records(queue)}
+    argilla = delivery.argilla
+    records = reporting(argilla.records(queue), delivery.progress, "rows compared")
+    rows = {record["external_id"]: record for record in records}
     if any(rows[id_]["status"] == "completed" for id_ in pair_ids & rows.keys()):
         _recount(argilla, queue, pair_ids)
     unwanted = {id_: str(record["id"]) for id_, record in rows.items() if id_ in sampled and id_ not in pair_ids}

@@ -122,7 +122,8 @@ def look(
     scorer have seen it.
     """
     exemplars = {exemplar.output.strip() for exemplar in project.spec.exemplars}
-    rows = {row.pair.id for row in pool.accepted() if row.pair and row.pair.output.strip() not in exemplars}
+    accepted = (row.pair for row in pool.accepted(verdicts=False) if row.pair)
+    rows = {pair.id for pair in accepted if pair.output.strip() not in exemplars}
     parts = {**parts, "rows": content_id("rows", sorted(rows))}
     features = features_of(pool)
     sampled = {id_: draws for id_, draws in store.sampled().items() if id_ in population.rows}

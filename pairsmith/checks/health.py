@@ -19,7 +19,7 @@ from typing import Literal, NamedTuple
 from schemas.cores import cores
 from schemas.errors import PairsmithError
 from schemas.money import describe_cost
-from schemas.progress import Say, discard_message
+from schemas.progress import Progress, Say, discard_message, reporting, unseen
 from schemas.project import Project
 from schemas.records import Seed
 from schemas.spec_file import SPEC_NAME, load
@@ -49,7 +49,12 @@ class Check(NamedTuple):
 
 
 def findings(
-    folder: Path, overrides: tuple[str, ...], *, ask: bool = False, say: Say = discard_message
+    folder: Path,
+    overrides: tuple[str, ...],
+    *,
+    ask: bool = False,
+    say: Say = discard_message,
+    progress: Progress = unseen,
 ) -> Iterator[Check]:
     """Check the machine, then the project in `folder`, and yield each result as soon as it is known. With `ask`, each
     teacher gets one real request of at most 64 tokens."""
@@ -64,7 +69,7 @@ def findings(
     if project is None:
         return
     yield from (Check("train", "warn", *one) for one in doubtful_settings(project.spec))
-    seeds = yield from _seeds(project, say)
+    seeds = yield from _seeds(project, say, progress)
     yield from _prompts_and_gates(project, seeds)
     yield _store(project)
     yield review(project, ask=True)
@@ -176,7 +181,7 @@ def failed(about: str, error: PairsmithError) -> Check:
     return Check(about, "fail", f"{where}{error.what}", " ".join(part for part in (error.why, error.fix) if part))
 
 
-def _seeds(project: Project, say: Say) -> Generator[Check, None, Sequence[Seed]]:
+def _seeds(project: Project, say: Say, progress: Progress) -> Generator[Check, None, Sequence[Seed]]:
     """Check the seeds, and return them for later checks."""
     from curate.split import assign_splits
     from pairsmith.style import numbers
@@ -186,7 +191,7 @@ def _seeds(project: Project, say: Say) -> Generator[Check, None, Sequence[Seed]]
         yield Check("seeds", "ok", "read from standard input")
         return ()
     try:
-        reading = read_seeds(project.spec.seeds, project.folder)
+        reading = read_seeds(project.spec.seeds, project.folder, progress=progress)
     except PairsmithError as error:
         yield failed("seeds", error)
         return ()
@@ -201,7 +206,9 @@ def _seeds(project: Project, say: Say) -> Generator[Check, None, Sequence[Seed]]
         yield Check("seeds", "warn", f"{what}; {unused}", f"The first: {first.where}: {first.what}{''.join(lines[:1])}")
     else:
         yield Check("seeds", "ok", what)
-    seeds = assign_splits(reading.seeds, project.spec.split, _known_seeds(project, say))
+    known = reporting(_known_seeds(project, say), progress, "known seeds")
+    seeds = assign_splits(reading.seeds, project.spec.split, known)
+    progress("doctor", {"message": "comparing the seeds"})
     yield from _preflight(project, seeds)
     yield from _seed_counts(seeds, project)
     yield from _references(seeds, project)

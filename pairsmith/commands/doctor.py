@@ -27,9 +27,10 @@ def command(session: Session, ask: bool) -> int:
         "fail": Text("fail", style="bold red"),
     }
     checks = []
-    for finding in findings(session.folder, session.overrides, ask=ask, say=session.say_waiting):
-        checks.append(finding)
-        if session.write_json is None:
+    with session.progress() as progress:
+        say = session.say_waiting
+        for finding in findings(session.folder, session.overrides, ask=ask, say=say, progress=progress):
+            checks.append(finding)
             row = Table.grid(padding=(0, 2))
             row.add_column(width=4)
             row.add_column(width=9, style="bold")

@@ -117,17 +117,19 @@ class StageOutcome(CommandOutcome):
 class GenerateOutcome(StageOutcome):
     """The outcome of `generate`.
 
-    It holds the seeds by kind, what they are too few for, problems of seed rows, the fingerprints of the pool by
-    generator, the number of new and of existing pairs, rows without an answer, and the most frequent failures (`what`,
-    the number of `rows`, the place of the `first`). The remaining fields come from the ledger: retries, prompts that a
-    server seems to have truncated, endpoints that were abandoned with their last failure, teachers that answered with
-    several models and the answers of each, and directions that missed their target of accepted rows with the number
-    reached. `passed_over`: rows of earlier runs that are counted, although this one ended before them.
+    It holds the seeds by kind, what they are too few for, the first problems of seed rows and their number (0 in
+    receipts of older versions, which list them all), the fingerprints of the pool by generator, the number of new and
+    of existing pairs, rows without an answer, and the most frequent failures (`what`, the number of `rows`, the place
+    of the `first`). The remaining fields come from the ledger: retries, prompts that a server seems to have truncated,
+    endpoints that were abandoned with their last failure, teachers that answered with several models and the answers of
+    each, and directions that missed their target of accepted rows with the number reached. `passed_over`: rows of
+    earlier runs that are counted, although this one ended before them.
     """
 
     seeds: Mapping[str, int] = field(default_factory=dict)
     shortages: tuple[str, ...] = ()
     seed_problems: tuple[str, ...] = ()
+    seed_problem_count: int = 0
     fingerprints: Mapping[str, str] = field(default_factory=dict, metadata={"key": "scopes"})
     pairs_made: int = 0
     pairs_kept: int = 0

@@ -51,7 +51,7 @@ def gather(project: Project, store: Store) -> Evidence:
         written_at=now(),
         stages=tuple(_stage(command, stage_receipts, rows) for command in COMMANDS),
         seeds=_facts(finished, "generate").get("seeds"),
-        unread_seeds=len(_facts(finished, "generate").get("seed_problems", ())),
+        unread_seeds=_unread_seeds(_facts(finished, "generate")),
         accepted=rows.accepted(),
         rejected=rows.rejected(),
         steps=tuple(
@@ -131,6 +131,10 @@ def _stage(command: str, receipts: Sequence[Receipt], rows: ReportRows) -> Stage
 
 def _facts(finished: Mapping[str, Receipt], command: str) -> dict[str, Any]:
     return finished[command].facts if command in finished else {}
+
+
+def _unread_seeds(generated: Mapping[str, Any]) -> int:
+    return int(generated.get("seed_problem_count") or len(generated.get("seed_problems", ())))
 
 
 def _near_duplicate_seeds(facts: Mapping[str, Any]) -> int:

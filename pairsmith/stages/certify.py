@@ -64,7 +64,8 @@ def certify(
         if not looked.certificate.rows and (project.folder / CERTIFICATE).is_file():
             words += " The earlier certificate is withdrawn."
         record.add(counts=counts, words=words, certificate=facts, parts=parts)
-        record.add(artifact_id=_store_certificate(project, store, looked, words, facts, parts))
+        audience.progress("certify", {"message": "storing the result"})
+        record.add(artifact_id=_store_certificate(project, store, pool, looked, words, facts, parts))
     return record.outcome
 
 
@@ -100,7 +101,7 @@ def _facts(looked: Look) -> Json:
 
 
 def _store_certificate(
-    project: Project, store: Store, looked: Look, words: str, facts: Json, parts: dict[str, str]
+    project: Project, store: Store, pool: Pool, looked: Look, words: str, facts: Json, parts: dict[str, str]
 ) -> str:
     """Store the certificate with the ids of its rows. Returns its id, or an empty string if there is no certificate."""
     path, rows = project.folder / CERTIFICATE, looked.certificate.rows
@@ -109,7 +110,8 @@ def _store_certificate(
         return ""
     artifact_id = content_id("artifact", ["certificate", facts, parts, rows])
     splits = {seed.id: seed_split(seed, project.spec.split) for seed in store.active_seeds()}
-    members = tuple((pair.id, splits[pair.seed_id]) for pair in store.pairs(rows))
+    seeds = {row.pair_id: row.seed_id for row in pool.survivors()}
+    members = tuple((id_, splits[seeds[id_]]) for id_ in rows)
     with replaced(path) as partial:
         certificate = {"id": artifact_id, "words": words, "bound_to": parts, **facts, "rows": list(rows)}
         partial.write_bytes(orjson.dumps(certificate, option=orjson.OPT_INDENT_2))

@@ -54,6 +54,7 @@ from synth.sources.seeds import SeedReading, read_seeds
 
 SHOWN_PROBLEMS = 5
 SHOWN_FAILURES = 3
+LISTED_PROBLEMS = 1_000  # in a receipt, which every command reads
 # Codes of failures without an answer, so that the next run asks again.
 UNANSWERED = frozenset({"throttled", "server", "broken", "timeout", "unanswered"})
 
@@ -89,11 +90,13 @@ def generate(
         _warn(project, all_seeds, by_direction.values(), audience)
         give_back()
         seeds, left_out = without_test_overlap(project, all_seeds, say)
+        problems = [*(f"{problem.where}: {problem.what}" for problem in reading.problems), *left_out]
         record.outcome = GenerateOutcome(
             **inputs._asdict(),
             seeds=dict(reading.kinds),
             shortages=warn_about_shortages(say, project, all_seeds),
-            seed_problems=(*(f"{problem.where}: {problem.what}" for problem in reading.problems), *left_out),
+            seed_problems=tuple(problems[:LISTED_PROBLEMS]),
+            seed_problem_count=len(problems),
             fingerprints=generators.fingerprints(project, by_direction),
         )
         _free_memory(gates_run=live or bool(project.spec.generate.targets))
@@ -155,12 +158,25 @@ def _outcome_if_complete(project: Project, store: Store, inputs: plan.Inputs) ->
     if store.count_candidates(outcome.fingerprints.values()) != rows:
         return None
     nothing = GenerateOutcome(**inputs._asdict())
-    kept = ("counts", "seeds", "shortages", "seed_problems", "fingerprints", "artifact_id", "missed", "passed_over")
-    return replace(nothing, pairs_kept=rows, costs=(), **{name: getattr(outcome, name) for name in kept})
+    kept = {name: getattr(outcome, name) for name in _KEPT_IF_COMPLETE}
+    return replace(nothing, pairs_kept=rows, costs=(), **kept)
+
+
+_KEPT_IF_COMPLETE = (
+    "counts",
+    "seeds",
+    "shortages",
+    "seed_problems",
+    "seed_problem_count",
+    "fingerprints",
+    "artifact_id",
+    "missed",
+    "passed_over",
+)
 
 
 def _repeat_warnings(say: Say, outcome: GenerateOutcome) -> None:
-    _say_first(say, outcome.seed_problems)
+    _say_first(say, outcome.seed_problems, max(outcome.seed_problem_count, len(outcome.seed_problems)))
     for shortage in outcome.shortages:
         say(f"warning: {shortage}.")
 
@@ -174,7 +190,8 @@ def load_seeds(
         stdin.seek(0)
     read = read_seeds(project.spec.seeds, project.folder, stdin, progress=progress)
     reading = treated(read, project.spec.personal, project.spec.task.languages, progress)
-    _say_first(say, [f"{problem.where}: {problem.what}" for problem in (*reading.notes, *reading.problems)])
+    notes = [f"{problem.where}: {problem.what}" for problem in (*reading.notes, *reading.problems)]
+    _say_first(say, notes, len(notes))
     if reading.not_used:
         say(f"{reading.not_used}.")
     store.set_active_seeds(assign_splits(reading.seeds, project.spec.split, store.each_seed()))
@@ -240,11 +257,13 @@ def summary(outcome: GenerateOutcome) -> list[tuple[str, str]]:
     return lines
 
 
-def _say_first(say: Say, lines: Sequence[str]) -> None:
+def _say_first(say: Say, lines: Sequence[str], count: int) -> None:
+    """Say the first of `count` lines, of which `lines` may be only the first ones."""
     for line in lines[:SHOWN_PROBLEMS]:
         say(line)
-    if (more := len(lines) - SHOWN_PROBLEMS) > 0:
-        say(f"and {more} more; the receipt lists them all.")
+    if (more := count - SHOWN_PROBLEMS) > 0:
+        listed = "them all" if count <= LISTED_PROBLEMS else f"the first {LISTED_PROBLEMS:,}"
+        say(f"and {more:,} more; the receipt lists {listed}.")
 
 
 def _warn(project: Project, seeds: Sequence[Seed], teachers: Iterable[TeacherSettings], audience: Audience) -> None:

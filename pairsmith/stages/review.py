@@ -148,6 +148,7 @@ def send(
 ) -> PushResult:
     """Draw the next batch if it is due (or if `more` is set), and send what is not on the server yet: drawn rows, and
     rows on which reviewers disagree."""
+    progress("draw", {"message": "counting the answers and choosing rows"})
     draw_batch(project, store, population, more=more)
     if not store.sampled():
         return PushResult(0, 0, 0, ())

@@ -17,6 +17,7 @@ from itertools import chain
 import sqlalchemy as sa
 
 from schemas.failpoints import failpoint
+from schemas.progress import Progress, reporting, unseen
 from schemas.records import Pair, Seed, file_of
 from schemas.reviews import first_drawn
 from schemas.store import tables
@@ -57,17 +58,18 @@ class Traces:
         return sorted({text for text in self.texts | self.names if len(text) >= LEAST}, key=len, reverse=True)
 
 
-def traces_of_source(store: Store, source: str) -> Traces:
+def traces_of_source(store: Store, source: str, progress: Progress = unseen) -> Traces:
     """Everything read from `source` (`seeds.jsonl`, a single row `seeds.jsonl:14`, or a folder of files, `notes`), and
     everything derived from it."""
-    of_source = [seed for seed in store.each_seed() if any(_is_from(place, source) for place in _places(seed))]
+    seeds = reporting(store.each_seed(), progress, "seeds")
+    of_source = [seed for seed in seeds if any(_is_from(place, source) for place in _places(seed))]
     traces = Traces(seeds={seed.id for seed in of_source})
     traces.texts.update(text for seed in of_source for text in _texts_of(seed))
     _add_pairs(traces, store.by_id(Pair, tables.pairs, tables.pairs.c.seed_id, traces.seeds))
-    return _mark_shared(store, traces)
+    return _mark_shared(store, traces, progress)
 
 
-def traces_of_reviewer(store: Store, person: str) -> Traces:
+def traces_of_reviewer(store: Store, person: str, progress: Progress = unseen) -> Traces:
     """The reviews by a reviewer, given by id or name, and the texts they produced."""
     all_reviews = [review for reviews in store.reviews().values() for review in reviews]
     ids = {person} | {review.reviewer for review in all_reviews if review.name == person}
@@ -83,7 +85,7 @@ def traces_of_reviewer(store: Store, person: str) -> Traces:
     while more := {p.id for p in edited if p.origin.by == "edited" and p.origin.parent_id in own_edits} - own_edits:
         own_edits |= more
     _add_pairs(traces, [pair for pair in edited if pair.id in own_edits], inputs=False)
-    return _mark_shared(store, traces)
+    return _mark_shared(store, traces, progress)
 
 
 def _texts_of(seed: Seed) -> Iterator[str]:
@@ -91,11 +93,11 @@ def _texts_of(seed: Seed) -> Iterator[str]:
     yield from seed.meta.get("rejected", ())
 
 
-def _mark_shared(store: Store, traces: Traces) -> Traces:
+def _mark_shared(store: Store, traces: Traces, progress: Progress) -> Traces:
     """Mark the texts that are an entire input, output, column or edit of other rows. They belong to those rows as well:
     searching for a label or a product name would erase the answers of every row that has it."""
     seeds = (seed for seed in store.each_seed() if seed.id not in traces.seeds)
-    pairs = store.pages(Pair, tables.pairs)
+    pairs = reporting(store.pages(Pair, tables.pairs), progress, "pairs")
     texts = (text for seed in seeds for text in _texts_of(seed))
     answers = (text for pair in pairs if pair.id not in traces.pairs for text in (pair.input, pair.output))
     reviews = (review for reviews in store.reviews().values() for review in reviews if review.edited)

@@ -13,7 +13,12 @@ from sqlalchemy import Engine, event
 
 import pairsmith
 from curate import curate, decontaminate
+from pairsmith.report.gather import gather
+from pairsmith.stages.generate import generate
+from pairsmith.stages.table import Audience
 from schemas.records import Imported, Message, Pair
+from schemas.spec_file import load
+from schemas.store import Store
 from tests.pairsmith import forked
 from tests.pairsmith.conftest import ROOT, Project
 from tests.synth.loopback import Ask, LoopbackTeacher, says
@@ -108,6 +113,24 @@ def test_imported_rows_share_commits(tmp_path: Path) -> None:
     finally:
         event.remove(Engine, "commit", count)
     assert len(commits) <= 40
+
+
+def test_a_receipt_lists_a_thousand_unusable_rows_and_counts_all(tmp_path: Path) -> None:
+    """Every command reads the receipts of all runs: 50,000 repeated rows took 4 MB and 16 MB of memory for each run."""
+    again = json.dumps({"input": "Where is the parcel?", "output": "It is late."})
+    other = json.dumps({"input": "May I return it?", "output": "You may."})
+    (tmp_path / "pairs.jsonl").write_text("\n".join([other, *[again] * 1_202]))
+    spec = '[task]\nkind = "reply"\nname = "own"\nstyle = "Kind."\n\n[[seeds]]\npath = "pairs.jsonl"\nkind = "pair"\n'
+    (tmp_path / "pairsmith.toml").write_text(spec)
+    lines = list[str]()
+    project = load(tmp_path)
+    with Store.open(Store.url_for(project)) as store:
+        for _ in range(2):  # the second time, from the receipt
+            lines.clear()
+            outcome = generate(project, store, Audience(say=lines.append))
+            assert (len(outcome.seed_problems), outcome.seed_problem_count) == (1_000, 1_201)
+            assert any(line.endswith("more; the receipt lists the first 1,000.") for line in lines)
+        assert gather(project, store).unread_seeds == 1_201
 
 
 def test_another_teacher_undoes_nothing_if_none_is_used(tickets: Project) -> None:

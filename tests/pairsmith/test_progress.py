@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import threading
+import time
 from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
@@ -110,6 +112,24 @@ def test_a_pipe_gets_occasional_lines_and_a_last_one(monkeypatch: pytest.MonkeyP
         for done in range(3):
             report("curate", {"done": done, "total": 3})
     assert len(stream.getvalue().splitlines()) == 3
+
+
+def test_a_pipe_gets_a_report_that_nothing_follows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step that says only what it begins is named once it has taken a while, not after its end. `certify` said
+    nothing for half a minute, and `erase` nothing for the seven minutes in which Argilla was installed."""
+    monkeypatch.setattr(progress, "PLAIN_EVERY_S", 0.02)
+    stream, before = io.StringIO(), threading.active_count()
+    with shown(silent=False, stream=stream) as report:
+        report("certify", {"message": "calibrating"})
+        assert stream.getvalue() == ""
+        for _ in range(1_000):
+            if stream.getvalue():
+                break
+            time.sleep(0.01)
+        assert stream.getvalue() == "certify   calibrating\n"
+        time.sleep(0.1)
+    assert stream.getvalue() == "certify   calibrating\n"
+    assert threading.active_count() == before
 
 
 def test_a_stage_that_restarts_is_shown_again() -> None:

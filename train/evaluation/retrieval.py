@@ -2,7 +2,7 @@
 
 Similarity is BM25 (Robertson and Zaragoza 2009, k1 = 1.2, b = 0.75) over character bigrams and trigrams of the folded
 text, so it needs no model, no word list and no knowledge of the language. Only the grams of the texts that will be
-looked up are kept, 8 bytes each. Not covered: semantic similarity without shared characters.
+looked up are kept, 12 bytes each. Not covered: semantic similarity without shared characters.
 """
 
 from __future__ import annotations
@@ -28,25 +28,25 @@ class Nearest:
             lengths.append(counted.total())
             known = [(self._places[gram], times) for gram, times in counted.items() if gram in self._places]
             rows.append(np.array(known, dtype=np.int32).reshape(-1, 2))
-        self._starts = np.cumsum([0, *(len(row) for row in rows)])
-        self._flat = np.concatenate([np.zeros((0, 2), dtype=np.int32), *rows])
-        self._lengths = np.array(lengths, dtype=np.float64)
+        places, times = np.concatenate([np.zeros((0, 2), dtype=np.int32), *rows]).T
+        by_gram = np.argsort(places, kind="stable")
+        document_counts = np.bincount(places, minlength=len(self._places))
+        self._starts = np.cumsum([0, *document_counts])
+        self._texts = np.repeat(np.arange(len(rows), dtype=np.int32), [len(row) for row in rows])[by_gram]
+        norm = _K1 * (1 - _B + _B * np.array(lengths) / max(sum(lengths) / max(len(lengths), 1), 1.0))
+        self._gains = times[by_gram] * (_K1 + 1) / (times[by_gram] + norm[self._texts])
+        self._idf = np.log1p((len(rows) - document_counts + 0.5) / (document_counts + 0.5))
+        self._count = len(rows)
 
     def order(self, query: str) -> NDArray[np.intp]:
-        """The positions of all texts, nearest first; ties keep their order."""
-        places, flat, starts, lengths = self._places, self._flat, self._starts, self._lengths
-        if not len(lengths):
-            return np.zeros(0, dtype=np.intp)
-        document_counts = np.bincount(flat[:, 0], minlength=len(places)) if places else np.zeros(0)
-        idf = np.log1p((len(lengths) - document_counts + 0.5) / (document_counts + 0.5))
-        weight = np.zeros(len(places))
+        """The positions of all texts, nearest first; ties keep their order. Only the texts with a gram of the query are
+        looked at."""
+        sums = np.zeros(self._count)
         for gram, in_query in Counter(grams(query)).items():
-            weight[places[gram]] = in_query * idf[places[gram]]
-        norm = _K1 * (1 - _B + _B * lengths / max(lengths.mean(), 1.0))
-        times = flat[:, 1]
-        gain = weight[flat[:, 0]] * times * (_K1 + 1) / (times + np.repeat(norm, np.diff(starts)))
-        sums = np.concatenate([[0.0], np.cumsum(gain)])
-        return np.argsort(-np.round(sums[starts[1:]] - sums[starts[:-1]], 9), kind="stable")
+            place = self._places[gram]
+            texts = slice(self._starts[place], self._starts[place + 1])
+            sums[self._texts[texts]] += in_query * self._idf[place] * self._gains[texts]
+        return np.argsort(-np.round(sums, 9), kind="stable")
 
 
 def grams(text: str) -> Iterable[str]:

@@ -96,7 +96,14 @@ class LoopbackArgilla(OnThreads):
             asked = dict(part.split("=") for part in query.split("&"))
             begin = int(asked["offset"])
             rows = [
-                {"id": id_, "external_id": id_, "metadata": {}, "inserted_at": at(-60), "responses": list(by.values())}
+                {
+                    "id": id_,
+                    "external_id": id_,
+                    "fields": {},
+                    "metadata": {},
+                    "inserted_at": at(-60),
+                    "responses": list(by.values()),
+                }
                 for id_, by in islice(dataset.rows.items(), begin, begin + int(asked["limit"]))
             ]
             return {"items": rows, "total": len(dataset.rows)}

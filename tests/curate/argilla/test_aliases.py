@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from sqlalchemy import Engine, event
 
 from curate.argilla.client import Argilla
-from curate.argilla.pull import _with_pairs, pull
+from curate.argilla.erasing import erase_answers, erase_rows
+from curate.argilla.pull import PullResult, _with_pairs, pull
 from curate.argilla.responses import Response, reviewer_key
 from curate.review.agreement import agreement
 from curate.review.decision import current_answers, decide
@@ -245,3 +247,48 @@ def test_a_row_erased_while_answers_are_counted_is_left_out(desk: Desk) -> None:
     ids = [desk.pairs[0].id, "erased"]
     responses = [Response(id_, "ann", "ann", "annotator", "submitted", {}, (), START) for id_ in ids]
     assert list(_with_pairs(responses, set(ids), desk.store)) == [(responses[0], desk.pairs[0])]
+
+
+def test_withdrawn_answers_share_commits(desk: Desk) -> None:
+    """All answers of a reviewer are gone from the server. Their withdrawals are stored together: each in a commit of
+    its own would wait for the disk as often as there are answers."""
+    ann = desk.server.user("ann")
+    for minute, pair in enumerate(desk.pairs):
+        desk.server.answer("cats", pair.id, ann, "accept", minute)
+    assert desk.pull().new == len(desk.pairs) > 10
+    for by_user in desk.server.datasets["cats"].rows.values():
+        by_user.clear()
+    commits = list[object]()
+    count = commits.append
+    event.listen(Engine, "commit", count)
+    try:
+        assert desk.pull().withdrawn == len(desk.pairs)
+    finally:
+        event.remove(Engine, "commit", count)
+    assert len(commits) <= 2
+
+
+def test_erasing_on_the_server_reports_and_keeps_no_texts(desk: Desk) -> None:
+    """Thousands of rows are searched and many answers deleted with a request each: both are reported. The rows are
+    deleted a hundred per request."""
+    ann, seen = desk.server.user("ann"), list[str]()
+
+    def keep(stage: str, numbers: Mapping[str, Any]) -> None:
+        seen.append(f"{stage} {numbers['done']}")
+
+    for number in range(1_100):
+        desk.server.answer("cats", f"{number:032x}", ann, "accept", number)
+    with Argilla(desk.server.url, "key", "pairsmith", patience_s=1) as argilla:
+        queues = argilla.queues(None, {"cats"})
+        desk.server.requests.clear()
+        assert erase_rows(argilla, queues, {f"{number:032x}" for number in range(1_050)}, keep) == 1_050
+        assert [method for method, _ in desk.server.requests].count("DELETE") == 11
+        assert {"rows searched 1000", "rows deleted 1000"} <= set(seen)
+        seen.clear()
+        rows = desk.server.datasets["cats"].rows
+        for by_user in list(rows.values())[60:]:
+            by_user.clear()
+        for number, by_user in enumerate(list(rows.values())[:60]):
+            by_user[ann]["id"] = f"answer-{number}"
+        assert erase_answers(argilla, queues, {"ann"}, keep) == 60
+        assert {"rows searched 1000", "rows deleted 20", "rows deleted 60"} <= set(seen)
