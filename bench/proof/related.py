@@ -16,7 +16,7 @@ from unittest.mock import patch
 import numpy as np
 from numpy.typing import NDArray
 
-from curate.bounded_mean import mean_limits
+from curate.certificate.bounded_mean import mean_limits
 from train.evaluation import limits
 from train.evaluation.limits import Bounds, Floats, difference_limits, share_limits, sign_flips, sum_by_group
 from train.evaluation.references import _macro_f1, label_counts

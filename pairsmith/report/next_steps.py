@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 from curate.similarity.overlap import contaminated
 from curate.split import LEAST_TEST_INPUTS, is_question, seed_split
-from pairsmith.outcome import ReviewOutcome
+from pairsmith.receipts.outcome import ReviewOutcome
 from pairsmith.report.evidence import Evidence, NextSeeds
 from schemas.kinds import KINDS
 from schemas.spec import Spec

@@ -6,8 +6,9 @@ the exact match among its checks. An answer that is empty, cut or missing matche
 reference that is not a valid answer to the task.
 
 Intervals of shares are score intervals at the effective number of answers (`intervals`); those of mean scores and of
-field F1 are `curate.certificate.bounded_mean`, with each input, or group of inputs, as one value. Macro F1 is not a mean over
-inputs, so its effective number comes from the jackknife over inputs, and rare labels widen its interval separately.
+field F1 are `curate.certificate.bounded_mean`, with each input, or group of inputs, as one value. Macro F1 is not a
+mean over inputs, so its effective number comes from the jackknife over inputs, and rare labels widen its interval
+separately.
 """
 
 from __future__ import annotations

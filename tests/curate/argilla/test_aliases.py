@@ -14,7 +14,7 @@ from sqlalchemy import Engine, event
 
 from curate.argilla.client import Argilla
 from curate.argilla.erasing import erase_answers, erase_rows
-from curate.argilla.pull import PullResult, _with_pairs, pull
+from curate.argilla.pull import _with_pairs, pull
 from curate.argilla.responses import Response, reviewer_key
 from curate.review.agreement import agreement
 from curate.review.decision import current_answers, decide
