@@ -105,15 +105,7 @@ def generate(
         try:
             run(ask(asking, seeds, record, result))
         finally:
-            record.add(
-                counts=result.counts,
-                reasons=dict(result.reasons),
-                failures=_most_frequent(result),
-                pairs_made=result.pairs_made,
-                pairs_kept=result.pairs_kept,
-                missed=result.missed,
-                unanswered=sum(count for word, count in result.reasons.items() if word in UNANSWERED),
-            )
+            record.add(**_facts_of(result))
         record.add(**pool_facts(project, store, record.outcome, stopped=result.stopped))
         if result.stopped:
             raise Interrupted(
@@ -121,6 +113,18 @@ def generate(
                 fix="Run the same command again: it continues from here and asks for nothing twice.",
             )
     return record.outcome
+
+
+def _facts_of(result: GenerateResult) -> dict[str, Any]:
+    return {
+        "counts": result.counts,
+        "reasons": dict(result.reasons),
+        "failures": _most_frequent(result),
+        "pairs_made": result.pairs_made,
+        "pairs_kept": result.pairs_kept,
+        "missed": result.missed,
+        "unanswered": sum(count for word, count in result.reasons.items() if word in UNANSWERED),
+    }
 
 
 def _free_memory(*, gates_run: bool) -> None:
