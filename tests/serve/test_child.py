@@ -29,6 +29,7 @@ from tests.synth.loopback import LoopbackTeacher
 CHATTY = """
 import os, sys, time
 from pathlib import Path
+from pairsmith.serve import child
 child.LOG_FILE_BYTES, child._CHECK_EVERY_S = 1000, 0.01
 with child._log_to(Path(sys.argv[1])):
     for nth in range(1000):
@@ -42,6 +43,7 @@ with child._log_to(Path(sys.argv[1])):
 HASTY = """
 import sys
 from pathlib import Path
+from pairsmith.serve import child
 child.LOG_FILE_BYTES, child._CHECK_EVERY_S = 1, 0
 folder = Path(sys.argv[1])
 for nth in range(300):
