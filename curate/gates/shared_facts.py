@@ -28,8 +28,8 @@ _KINDS = ("rewrite", "reply", "free")
 
 
 def shared_facts(seeds: Sequence[Seed], kind: str = "reply", language: str = "en") -> tuple[str, ...]:
-    """Return the lines, sentences, names, contacts and numbers with their words that at least 3 and 2 % of the distinct
-    outputs in `seeds` contain although their inputs do not.
+    """Return the lines, sentences, names, contacts and numbers between the same words that at least 3 and 2 % of the
+    distinct outputs in `seeds` contain although their inputs do not.
 
     A number is not shared if more than half of the outputs that have its words have another one with them: `5 days`
     beside `3 days` and `7 days`. A weekday or month is not either. Of more than 600 pairs a random sample is compared,
@@ -129,17 +129,15 @@ def _parts(output: str, language: str) -> Iterator[str]:
 
 
 def _details(sentence: str, language: str) -> Iterator[tuple[int, int]]:
-    """Yield the places of the contacts and names in a sentence, and of its numbers with a word or two beside them."""
+    """Yield the places of the contacts and names in a sentence, and of its numbers with the words on both sides."""
     yield from (match.span() for match in _CONTACT.finditer(sentence))
     tokens = [match.span() for match in _TOKEN.finditer(sentence)]
     yield from _names(sentence, tokens, language)
-    for at, (start, end) in enumerate(tokens):
-        if not _has_digit(token := sentence[start:end]):
-            continue
-        yield from ((start, tokens[last][1]) for last in (at + 1, at + 2) if last < len(tokens))
-        is_alone = _PRICE.search(token) or sum(map(str.isdigit, token)) >= _LONG_NUMBER
-        if at and (is_alone or not sentence[slice(*tokens[at - 1])].islower()):
-            yield tokens[at - 1][0], end
+    numeric = [_has_digit(sentence[slice(*token)]) for token in tokens]
+    for at in (at for at, is_number in enumerate(numeric) if is_number):
+        first, last = max(0, at - 1), min(at + 1, len(tokens) - 1)
+        if first < last and sum(numeric[first : last + 1]) == 1:  # else it may be a piece of a longer one
+            yield tokens[first][0], tokens[last][1]
 
 
 def _names(sentence: str, tokens: Sequence[tuple[int, int]], language: str) -> Iterator[tuple[int, int]]:
@@ -182,6 +180,5 @@ _CONTACT = re.compile(
     r"(?<!\S)\S+@\S+\w|(?<![\w.@-])\w[\w-]*(?:\.[\w-]+)*\.[a-z]{2,}(?:/\S*\w)?|[+(]?(?<!\d)\d[\d ()./-]{4,}\d"
     r"|(?<!\d)\d[\d.,:]*[\u3040-\u9fff\uac00-\ud7a3]{1,2}"
 )
-_PRICE = re.compile(r"[$\u00a3\u00a5\u20ac\u20b9\u20bd]|%")
 _NUMBER = re.compile(r"\d[\d.,:]*(?<=\d)")
-_NAME_LETTERS, _LONG_NUMBER, _PHONE_DIGITS = 3, 4, 6
+_NAME_LETTERS, _PHONE_DIGITS = 3, 6

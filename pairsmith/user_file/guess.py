@@ -24,6 +24,7 @@ from pairsmith.user_file.columns import (
 from pairsmith.user_file.doubts import (
     are_turns_as_text,
     doubts_about,
+    hint_of_closing,
     hint_of_names,
     hint_of_rivals,
     hint_of_unanswered,
@@ -148,6 +149,7 @@ def _with_doubts(path: Path, guessed: Guess, *, sampled: bool) -> Guess:
     asked = guessed.asked if guessed.kind == "pair" else ()  # of a conversation, it is only the last turn
     guessed.why.extend(doubts_about(outputs, asked, are_labels=is_labels))
     if guessed.task["kind"] not in ("classify", "extract", "translate"):
+        guessed.why.extend(hint_of_closing(outputs, asked))
         guessed.why.extend(hint_of_languages(guessed.spoken))
     if not is_labels:
         return guessed
