@@ -9,6 +9,7 @@ import pytest
 
 from curate.gates import GateStep, gates_for, judge_text
 from curate.gates.shared_facts import shared_facts
+from pairsmith.user_file.doubts import hint_of_closing
 from schemas.kinds import with_defaults
 from schemas.records import Seed
 from schemas.spec import Spec
@@ -216,3 +217,17 @@ def test_gates_without_shared_facts_are_those_of_before() -> None:
     """A project without such pairs keeps its verdicts: the settings of its gates are unchanged."""
     assert shared_facts([]) == ()
     assert [step.fingerprint for step in steps("en")] == [step.fingerprint for step in steps("en", *shared_facts([]))]
+
+
+def test_init_asks_for_no_closing_that_is_none() -> None:
+    """`init` names a last line that most outputs share, but no code fence and no line that the inputs have too, and
+    asks to fill in a placeholder instead of asking the teacher for it."""
+    asked = [f"Where is parcel {at}?" for at in range(9)]
+    (hint,) = hint_of_closing([f"It is near. {at}\n\nBest,\nMike Stone" for at in range(9)], asked)
+    assert "'Mike Stone', so it does not count as invented" in hint
+    (hint,) = hint_of_closing([f"It is near. {at}\n\nBest,\n[Your Name]" for at in range(9)], asked)
+    assert "'[Your Name]': fill it in" in hint
+    assert not hint_of_closing([f"So:\n```\nx = {at}\n```" for at in range(9)], asked)
+    assert not hint_of_closing(
+        [f"Where is it? {at}\nMike Stone" for at in range(9)], [f"{a}\nMike Stone" for a in asked]
+    )
