@@ -140,7 +140,8 @@ def gates_for(
                 bound = beside_style(bound, style, input_code, code)
             if shared and name in _BESIDE_SHARED:
                 known["shared"] = tuple(in_simplified(part, code) for part in shared)
-                bound = (without_shared_end if name == "cut" else beside_shared)(bound, known["shared"])
+                parts = known["shared"]
+                bound = without_shared_end(bound, parts) if name == "cut" else beside_shared(bound, parts, code)
             # `repetition` detects a loop by its length, so it needs the whole text.
             wrapped = bound if name == "repetition" else on_shortened(bound)
             if name != "encoding":
@@ -197,7 +198,8 @@ def gates_of(project: Project, seeds: Sequence[Seed] = ()) -> list[GateStep]:
     spec, gates = project.spec, project.spec.curate.gates
     if spec.personal.toxic == "reject":
         gates = gates.model_copy(update={"toxic": True})
-    steps = gates_for(spec.task, gates, project.folder, spec.exemplars, shared_facts(seeds))
+    shared = shared_facts(seeds, spec.task.kind, spec.task.output_language)
+    steps = gates_for(spec.task, gates, project.folder, spec.exemplars, shared)
     if kinds := [kind for kind in spec.personal.kinds("reject") if kind in WORDS]:
         fingerprint = content_id("gate", ["personal", VERSIONS["pii"], kinds])
         gate = on_shortened(partial(pii, kinds=kinds))

@@ -3,55 +3,67 @@
 Whoever imports their support replies has not invented the name under them. Only outputs that came with the seeds count,
 so that a teacher cannot make a name known by repeating it.
 
-shared_facts(seeds) == ("Un saludo, Vivero Alba", "Vivero Alba", ...)
+shared_facts(seeds) == ("Mike Stone", "Un saludo,", "Vivero Alba", ...)
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from functools import partial
-from itertools import pairwise
+from heapq import nsmallest
 
 from curate.gates.folding import fold
 from curate.gates.judgement import Gate, Judgement
+from curate.gates.number_words import is_day_or_month
+from schemas.identity import random_sort_key
 from schemas.records import Pair, Seed
 
-_SAMPLE = 600  # seeds that are compared, at equal distances
+_SAMPLE = 600  # seeds that are compared
 _MIN_OUTPUTS, _MIN_SHARE = 3, 0.02  # a team of forty may sign
+# Kinds whose outputs may say more than their inputs: a label, a record or a translation has everything from its input.
+_KINDS = ("rewrite", "reply", "free")
 
 
-def shared_facts(seeds: Sequence[Seed]) -> tuple[str, ...]:
-    """Return the lines, sentences, names, contacts and numbers with their words that at least 3 and 2 % of the distinct
-    outputs in `seeds` contain although their inputs do not.
+def shared_facts(seeds: Sequence[Seed], kind: str = "reply", language: str = "en") -> tuple[str, ...]:
+    """Return the lines, sentences, names, contacts and numbers between the same words that at least 3 and 2 % of the
+    distinct outputs in `seeds` contain although their inputs do not.
 
-    Of more than 600 seeds a sample is compared.
+    A number is not shared if more than half of the outputs that have its words have another one with them: `5 days`
+    beside `3 days` and `7 days`. A weekday or month is not either. Of more than 600 pairs a random sample is compared,
+    the same in any order.
     Not covered: a name that an earlier model invented in as many of the imported outputs.
     """
-    spread = seeds[:: len(seeds) // _SAMPLE + 1]
-    sample = {seed.reference: seed for seed in spread if seed.kind in ("pair", "conversation") and seed.reference}
-    outputs = Counter[str]()
-    for output, seed in sample.items():
-        given = fold("\n".join((seed.body, *(turn.content for turn in seed.turns))))
-        outputs.update({part for part in _parts(output) if not _is_said(part, given)})
-    least = max(_MIN_OUTPUTS, math.ceil(_MIN_SHARE * len(sample)))
-    return tuple(sorted(part for part, times in outputs.items() if times >= least))
+    imported = (seed for seed in seeds if seed.kind in ("pair", "conversation") and seed.reference)
+    sample = nsmallest(_SAMPLE, imported, key=lambda seed: random_sort_key(seed.id)) if kind in _KINDS else []
+    inputs = defaultdict[str, list[str]](list)
+    for seed in sample:
+        inputs[seed.reference or ""] += [seed.body, *(turn.content for turn in seed.turns)]
+    times, at_all = Counter[str](), Counter[str]()
+    for output, texts in inputs.items():
+        given = fold("\n".join(texts))
+        parts = {part for part in _parts(output, language) if not _is_said(part, given)}
+        times.update(parts)
+        at_all.update(set(map(_without_numbers, parts)))
+    least = max(_MIN_OUTPUTS, math.ceil(_MIN_SHARE * len(inputs)))
+    shared = (part for part, count in times.items() if count >= least and 2 * count >= at_all[_without_numbers(part)])
+    return tuple(sorted(shared))
 
 
-def beside_shared(gate: Gate, shared: Sequence[str]) -> Gate:
-    """Return `gate` as one that treats the `shared` facts that an output contains as part of its input."""
-    return partial(_judge_beside_shared, gate, shared) if shared else gate
+def beside_shared(gate: Gate, shared: Sequence[str], language: str) -> Gate:
+    """Return `gate` as one that does not object to the `shared` facts of an output; everything else in the output is
+    judged as if they were not there."""
+    return partial(_judge_beside_shared, gate, frozenset(shared), language) if shared else gate
 
 
-def _judge_beside_shared(gate: Gate, shared: Sequence[str], pair: Pair) -> Judgement:
+def _judge_beside_shared(gate: Gate, shared: frozenset[str], language: str, pair: Pair) -> Judgement:
     judgement = gate(pair)
-    if judgement.keep is not False or not (known := [part for part in shared if part in pair.output]):
+    if judgement.keep is not False or not judgement.reason.code.startswith(_ADDED):
         return judgement
-    # In front, because a note for the answer is at the end of the input.
-    beside = gate(pair.model_copy(update={"input": "\n".join((*known, pair.input))}))
-    return beside if beside.keep else judgement
+    own = _without(shared, pair.output, fold(pair.input), language)
+    return judgement if own == pair.output else gate(pair.model_copy(update={"output": own}))
 
 
 def without_shared_end(gate: Gate, shared: Sequence[str]) -> Gate:
@@ -69,45 +81,104 @@ def _judge_without_shared_end(gate: Gate, shared: frozenset[str], pair: Pair) ->
     return gate(pair.model_copy(update={"output": "\n".join(lines)})) if lines else judgement
 
 
+def _without(shared: frozenset[str], output: str, given: str, language: str) -> str:
+    """Return an output without the shared parts that the folded input does not say.
+
+    Its first line loses only details, because it may be the answer, and a shared line right above an own one as well,
+    because a closing shows that a name below it signs.
+    """
+    left, lines = list[str](), list(map(str.strip, output.strip().split("\n")))
+    for at, line in reversed(list(enumerate(lines))):
+        own = _without_details(shared, line, given, language)
+        if at and line in shared and fold(line) not in given and (own != line or not any(left)):
+            continue
+        sentences = _SENTENCE_END.split(line)
+        first, *others = sentences
+        others = [one for one in others if one not in shared or fold(one) in given]
+        left.append(" ".join(_without_details(shared, one, given, language) for one in (first, *others)))
+    return "\n".join(reversed(left))
+
+
+def _without_details(shared: frozenset[str], sentence: str, given: str, language: str) -> str:
+    kept = list(sentence)
+    for start, end in _details(sentence, language):
+        if (part := sentence[start:end]) in shared and fold(part) not in given:
+            kept[start:end] = " " * (end - start)
+    return "".join(kept)
+
+
 def _is_said(part: str, given: str) -> bool:
     """Whether the folded input says a part, or a word of it that may be a name: a greeting is no signature."""
     words = (word.strip(_MARKS) for word in part.split()[1:] if not word.islower())
     return fold(part) in given or any(len(word) >= _NAME_LETTERS and fold(word) in given for word in words)
 
 
-def _parts(output: str) -> Iterator[str]:
+def _parts(output: str, language: str) -> Iterator[str]:
     """Yield the lines and sentences of an output, and the names, contacts and numbers with their words in them.
 
-    The first of several lines is not among them, because most greet somebody.
+    The first of several lines is not among them, nor are its names, because most greet somebody.
     """
     lines = [*filter(None, map(str.strip, output.split("\n")))]
     for number, line in enumerate(lines):
         whole = number > 0 or len(lines) == 1
         yield from [line] if whole else []
-        yield from (match[0] for match in _CONTACT.finditer(line))
         for sentence in _SENTENCE_END.split(line):
             yield from [sentence] if whole else []
-            tokens = [token.strip(_MARKS) for token in sentence.split()]
-            for before, token in pairwise(tokens):
-                if len(token) >= _NAME_LETTERS and token[0].isupper():
-                    yield token
-                if _has_digit(token) and not before.islower():
-                    yield f"{before} {token}"
-            for at, token in enumerate(tokens):
-                if _has_digit(token):
-                    yield from (" ".join(tokens[at:end]) for end in (at + 2, at + 3) if end <= len(tokens))
-                    yield from [token] if sum(map(str.isdigit, token)) >= _LONG_NUMBER or _PRICE.search(token) else []
+            parts = (sentence[start:end] for start, end in _details(sentence, language))
+            yield from (part for part in parts if whole or _has_digit(part) or not part[:1].isupper())
+
+
+def _details(sentence: str, language: str) -> Iterator[tuple[int, int]]:
+    """Yield the places of the contacts and names in a sentence, and of its numbers with the words on both sides."""
+    yield from (match.span() for match in _CONTACT.finditer(sentence))
+    tokens = [match.span() for match in _TOKEN.finditer(sentence)]
+    yield from _names(sentence, tokens, language)
+    numeric = [_has_digit(sentence[slice(*token)]) for token in tokens]
+    for at in (at for at, is_number in enumerate(numeric) if is_number):
+        first, last = max(0, at - 1), min(at + 1, len(tokens) - 1)
+        if first < last and sum(numeric[first : last + 1]) == 1:  # else it may be a piece of a longer one
+            yield tokens[first][0], tokens[last][1]
+
+
+def _names(sentence: str, tokens: Sequence[tuple[int, int]], language: str) -> Iterator[tuple[int, int]]:
+    """Yield the places of the longest runs of capitalised words. Since the first word of a sentence has a capital
+    anyway, it is no name alone, and a run of three words or more also counts without it: `Ask Mike Stone`."""
+    runs = list[list[tuple[int, int]]]()
+    for before, token in zip([(0, 0), *tokens], tokens, strict=False):
+        text = sentence[slice(*token)]
+        if not text[0].isupper() or _has_digit(text):
+            continue
+        follows = runs and runs[-1][-1] == before and sentence[before[1] : token[0]] == " "
+        runs[-1].append(token) if follows else runs.append([token])
+    for run in runs:
+        words = [sentence[slice(*token)] for token in run]
+        if all(is_day_or_month(fold(word), language) for word in words):
+            continue
+        is_first = run[0] == tokens[0]
+        if len(run) > 1 or (not is_first and len(words[0]) >= _NAME_LETTERS):
+            yield run[0][0], run[-1][1]
+        if is_first and len(run) > 2:
+            yield run[1][0], run[-1][1]
+
+
+def _without_numbers(part: str) -> str:
+    """Return a part with a mark for each number, so that it is equal to those with other numbers. A long number, such
+    as that of a telephone, is kept."""
+    return part if sum(map(str.isdigit, part)) >= _PHONE_DIGITS else _NUMBER.sub("#", part)
 
 
 def _has_digit(token: str) -> bool:
     return any(map(str.isdigit, token))
 
 
+# The reasons that say what an output has and its input does not, and none that says what it lost or turned round.
+_ADDED = ("invented", "changed_name", "promise")
 _MARKS = " .,;:!?()[]«»\"'\u201c\u201d\u201e|*_"
+_TOKEN = re.compile(rf"[^\s{re.escape(_MARKS)}](?:\S*[^\s{re.escape(_MARKS)}])?")
 _SENTENCE_END = re.compile(r"(?<=[.!?\u2026\u061f])\s+|(?<=[\u3002\uff01\uff1f\uff0c\u3001\u060c\uff1a])|\s[|\u00b7]\s")
 _CONTACT = re.compile(
     r"(?<!\S)\S+@\S+\w|(?<![\w.@-])\w[\w-]*(?:\.[\w-]+)*\.[a-z]{2,}(?:/\S*\w)?|[+(]?(?<!\d)\d[\d ()./-]{4,}\d"
     r"|(?<!\d)\d[\d.,:]*[\u3040-\u9fff\uac00-\ud7a3]{1,2}"
 )
-_PRICE = re.compile(r"[$\u00a3\u00a5\u20ac\u20b9\u20bd]|%")
-_NAME_LETTERS, _LONG_NUMBER = 3, 4
+_NUMBER = re.compile(r"\d[\d.,:]*(?<=\d)")
+_NAME_LETTERS, _PHONE_DIGITS = 3, 6

@@ -20,6 +20,7 @@ from synth.sources.turns import CONTENT, exchange, extract_turns, parse_role, pa
 _LISTED = 8  # columns and labels that are listed by name
 _SHARE = 20  # the same output, or none, in at least one row of this many is pointed out
 _LONGEST_SIGNATURE = 80  # characters
+_SLOT = re.compile(r"[\W_]*[\[{<][^\[\]{}<>/]+[\]}>][\W_]*")  # [Your Name]
 _SPEAKER = re.compile("role|from|author|sender|speaker|user")  # in a key of a turn
 _LINE_BY = re.compile(r"^[^\w\n]*(\w+) *[\d\w() ]{0,20}:", re.MULTILINE)  # the name before a line of a conversation
 _TAG = re.compile(r"</\w+>|<br\s*/?>")
@@ -51,14 +52,24 @@ def doubts_about(outputs: Sequence[str], asked: Sequence[str], *, are_labels: bo
         sentences.append(f"{rows:,} of {len(outputs):,} outputs are '{shown}': remove these rows if that is no answer")
     if 2 * sum(bool(_TAG.search(text)) for text in outputs) > len(outputs):
         sentences.append("most outputs contain HTML tags, which the model will write as they are")
-    lasts = Counter(text.rstrip().rpartition("\n")[2].strip() for text in outputs if "\n" in text.strip())
-    for last, times in lasts.most_common(1):
-        if times > 2 and 2 * times > len(outputs) and len(last) <= _LONGEST_SIGNATURE:
-            sentences.append(
-                f"{times:,} of {len(outputs):,} outputs end with '{last}', so it does not count as invented:"
-                " ask for it in the style too, which is all that the untuned model is told"
-            )
     return sentences
+
+
+def hint_of_closing(outputs: Sequence[str], asked: Sequence[str]) -> list[str]:
+    """What the last line of most of these outputs means, unless the inputs that were `asked` for them say it."""
+    inputs = asked or ("",) * len(outputs)
+    lines = [(text.strip().rpartition("\n")[2].strip(), given) for text, given in zip(outputs, inputs, strict=True)]
+    several = [(last, given) for text, (last, given) in zip(outputs, lines, strict=True) if "\n" in text.strip()]
+    lasts = Counter(last for last, given in several if last not in given and any(map(str.isalpha, last)))
+    (last, times), *_ = lasts.most_common(1) or [("", 0)]
+    if times <= 2 or 2 * times <= len(outputs) or len(last) > _LONGEST_SIGNATURE:
+        return []
+    if _SLOT.fullmatch(last):
+        return [f"{times:,} of {len(outputs):,} outputs end with '{last}': fill it in, or the gates will reject them"]
+    return [
+        f"{times:,} of {len(outputs):,} outputs end with '{last}', so it does not count as invented: ask for it in the"
+        " style too, which is all that the untuned model is told"
+    ]
 
 
 def hints_of_labels(labels: Sequence[str], outputs: Sequence[str]) -> list[str]:

@@ -24,6 +24,7 @@ from pairsmith.user_file.columns import (
 from pairsmith.user_file.doubts import (
     are_turns_as_text,
     doubts_about,
+    hint_of_closing,
     hint_of_names,
     hint_of_rivals,
     hint_of_unanswered,
@@ -148,7 +149,7 @@ def _with_doubts(path: Path, guessed: Guess, *, sampled: bool) -> Guess:
     asked = guessed.asked if guessed.kind == "pair" else ()  # of a conversation, it is only the last turn
     guessed.why.extend(doubts_about(outputs, asked, are_labels=is_labels))
     if guessed.task["kind"] not in ("classify", "extract", "translate"):
-        guessed.why.extend(hint_of_languages(guessed.spoken))
+        guessed.why.extend((*hint_of_closing(outputs, asked), *hint_of_languages(guessed.spoken)))
     if not is_labels:
         return guessed
     if sampled:
@@ -415,9 +416,8 @@ def _with_extra(guessed: Guess, used: Sequence[Column], columns: Sequence[Column
             f"if each row is one message of a conversation ('{thread.header}'), half of these inputs may be answers:"
             " group them into one list, `messages` (`pairsmith docs seeds`)"
         )
-    why += _not_read(
-        [f"{c.header} (lists, or empty)" if c.header.strip() and not c.filled else c.header for c in rest], read
-    )
+    unread = [f"{c.header} (lists, or empty)" if c.header.strip() and not c.filled else c.header for c in rest]
+    why += _not_read(unread, read)
     settings = {**guessed.settings, "columns": kept, **({"group": group.header} if group else {})}
     return guessed._replace(settings=settings, why=[*guessed.why, *why])
 

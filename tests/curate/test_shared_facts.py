@@ -9,6 +9,7 @@ import pytest
 
 from curate.gates import GateStep, gates_for, judge_text
 from curate.gates.shared_facts import shared_facts
+from pairsmith.user_file.doubts import hint_of_closing
 from schemas.kinds import with_defaults
 from schemas.records import Seed
 from schemas.spec import Spec
@@ -144,7 +145,89 @@ def test_a_shared_number_excuses_no_other_one() -> None:
     assert "invented_number" in findings("lamp back", "The lamp is back with 9 months of warranty.", gates)
 
 
+CLOSING = (
+    "\n\nKind regards,\nMike Stone\nVeltron Care\n+44 20 7946 0123, Mon-Fri 9 am to 5 pm\nFull refund within 30 days."
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("The sofa costs €479.90.", "invented_number"),
+        ("We refund you the full price.", "promise"),
+        ("To see it, please ask Siobhan Kearney about the sofa.", "invented_name"),
+        ("To see it, please ask Mike Jones about the sofa.", "invented_name"),
+        ("To see it, please ask Emma Stone about the sofa.", "invented_name"),
+        ("Come to 9 Mill Street.", "invented_contact"),
+    ],
+)
+def test_a_shared_closing_excuses_nothing_beside_it(text: str, code: str) -> None:
+    """A telephone number, hours or an offer under a reply makes no price, street, promise or other name in the reply
+    known, because the closing is left out before the rest is judged."""
+    rows = [(f"Is lamp {at} in?", f"Hello,\n\nit is, as of {at}.{CLOSING}") for at in range(12)]
+    gates = steps("en", *shared_facts([seed(*row) for row in rows]))
+    assert not findings("Is the sofa in?", f"Hello,\n\nit is.{CLOSING}", gates) & {*INVENTED, "promise"}
+    assert code in findings("Is the sofa in?", f"Hello,\n\n{text}{CLOSING}", gates)
+
+
+def test_another_number_in_a_shared_closing_is_invented() -> None:
+    """A telephone number that begins like the shared one, and another name between shared lines, are not shared."""
+    rows = [(f"Is lamp {at} in?", f"Hello,\n\nit is, as of {at}.{CLOSING}") for at in range(12)]
+    gates = steps("en", *shared_facts([seed(*row) for row in rows]))
+    for there, instead in (("7946 0123", "7946 9999"), ("Mike Stone", "Nora Feldman")):
+        assert INVENTED & findings("Is it in?", f"Hello,\n\nit is.{CLOSING.replace(there, instead)}", gates)
+
+
+def test_a_value_that_varies_is_not_shared() -> None:
+    """Prices, days and times that several outputs have by chance are not known: the same words have other values in
+    as many outputs. A value that nearly all have with these words is known."""
+    prices, days = ["€19.90", "€29.90", "€49.90"], ["Monday", "Tuesday", "Friday"]
+    rows = [
+        (
+            f"What about lamp {at}?",
+            f"Hello,\n\nlamp {at} costs {prices[at % 3]} now, and shipping is €4.95 now. We send it on {days[at % 3]},"
+            f" and it takes {at % 3 + 2} days to you, number {at}.",
+        )
+        for at in range(30)
+    ]
+    shared = shared_facts([seed(*row) for row in rows])
+    assert [part for part in shared if any(map(str.isdigit, part))] == ["is €4.95 now"]
+    assert not [part for part in shared if part in days]
+
+
+def test_a_sample_of_many_pairs_is_the_same_in_any_order() -> None:
+    """Inputs without outputs take no places of pairs, the order of the rows decides nothing, and colleagues who sign
+    in turns are all known."""
+    names = ["Mike Stone", "Nora Feldman", "Hugo Morel"]
+    pairs = [seed(f"Is lamp {at} in?", f"Lamp {at} is.\n\nBest,\n{names[at % 3]}") for at in range(1_200)]
+    assert {*names} <= {*shared_facts(pairs)}
+    assert shared_facts(pairs) == shared_facts(pairs[::-1])
+    inputs = [Seed(kind="input", text=f"Is rug {at} in?", source="inputs.jsonl:1") for at in range(1_200)]
+    assert {*names} <= {*shared_facts([*inputs, *pairs[:12]])}
+
+
+def test_labels_records_and_translations_share_nothing() -> None:
+    """What a translation or record says comes from its input, however often it recurs."""
+    pairs = [seed(f"Nr. {at} aus Köln", f"No. {at} from\n\nBest,\nMike Stone") for at in range(9)]
+    assert shared_facts(pairs)
+    assert not any(shared_facts(pairs, kind) for kind in ("translate", "extract", "classify"))
+
+
 def test_gates_without_shared_facts_are_those_of_before() -> None:
     """A project without such pairs keeps its verdicts: the settings of its gates are unchanged."""
     assert shared_facts([]) == ()
     assert [step.fingerprint for step in steps("en")] == [step.fingerprint for step in steps("en", *shared_facts([]))]
+
+
+def test_init_asks_for_no_closing_that_is_none() -> None:
+    """`init` names a last line that most outputs share, but no code fence and no line that the inputs have too, and
+    asks to fill in a placeholder instead of asking the teacher for it."""
+    asked = [f"Where is parcel {at}?" for at in range(9)]
+    (hint,) = hint_of_closing([f"It is near. {at}\n\nBest,\nMike Stone" for at in range(9)], asked)
+    assert "'Mike Stone', so it does not count as invented" in hint
+    (hint,) = hint_of_closing([f"It is near. {at}\n\nBest,\n[Your Name]" for at in range(9)], asked)
+    assert "'[Your Name]': fill it in" in hint
+    assert not hint_of_closing([f"So:\n```\nx = {at}\n```" for at in range(9)], asked)
+    assert not hint_of_closing(
+        [f"Where is it? {at}\nMike Stone" for at in range(9)], [f"{a}\nMike Stone" for a in asked]
+    )

@@ -24,7 +24,9 @@ DETAILS = ("invented", "contacts", "invented_name", "values")
 def detail_gates(spec: Spec, folder: Path, seeds: Sequence[Seed] = ()) -> tuple[GateStep, ...]:
     """The spec's gates that detect invented details. Gates added by the kind of task, such as the one for labels, are
     not among them."""
-    gates = gates_for(spec.task, spec.curate.gates, folder, shared=shared_facts(seeds))
+    gates = gates_for(
+        spec.task, spec.curate.gates, folder, shared=shared_facts(seeds, spec.task.kind, spec.task.output_language)
+    )
     return tuple(gate for gate in gates if By.read(gate.by).name in DETAILS)
 
 
