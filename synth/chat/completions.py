@@ -17,7 +17,7 @@ from yarl import URL
 
 from schemas.errors import AuthError, SpecError, TeacherError
 from schemas.records import Json, Usage
-from synth.chat.error_words import error_body
+from synth.chat.error_words import error_body, is_error
 from synth.chat.http_status import says_itself
 from synth.chat.redaction import without_user_info
 from synth.chat.streamed_answer import assemble_stream
@@ -349,7 +349,7 @@ def prompt_seems_cut(request: Json, prompt_tokens: int) -> bool:
 
 
 # A request that FastAPI rejects, which llama-cpp-python's server reports as a fault of its own.
-_INVALID_REQUEST = re.compile(rb"\A.{0,100}\b\d+ validation errors?:.{0,200}'loc': \('body'", re.DOTALL)
+_INVALID_REQUEST = re.compile(r"\A.{0,100}\b\d+ validation errors?:.{0,200}'loc': \('body'", re.DOTALL)
 
 
 def effective_response(status: int, content: bytes, request: Json | None = None) -> tuple[int, bytes]:
@@ -358,7 +358,7 @@ def effective_response(status: int, content: bytes, request: Json | None = None)
     content = _decompress(content)
     if status == 200 or (200 < status < 300 and b'"choices"' in content):  # some frameworks answer a POST with 201
         return error_status(content, request) or 200, content
-    if status == 500 and _INVALID_REQUEST.search(content):
+    if status == 500 and says_itself(_INVALID_REQUEST, content[:2000].decode(errors="replace"), request or {}):
         return 422, content
     if status == 400 and b'"failed_generation"' in content:
         _, error = error_body(content)
@@ -396,7 +396,7 @@ def error_status(content: bytes, request: Json | None = None) -> int | None:
     base = body.get("base_resp")
     usage = body.get("usage")
     paid = usage.get("completion_tokens") if isinstance(usage, dict) else usage
-    if not (_is_error(body) or (isinstance(base, dict) and base.get("status_code"))) or body.get("choices") or paid:
+    if not (is_error(body) or (isinstance(base, dict) and base.get("status_code"))) or body.get("choices") or paid:
         return None
     if isinstance(base, dict) and base.get("status_code") in _MINIMAX_STATUS:
         return _MINIMAX_STATUS[base["status_code"]]
@@ -406,20 +406,12 @@ def error_status(content: bytes, request: Json | None = None) -> int | None:
             return int(str(word))
     by_word = {"rate.?limit|too.many|overload|requests?.?limit": 429}
     by_word |= {"authenti|unauthor|api.?key|login fail|auth.?fail|access.?token|credentials?": 401}
-    by_word |= {"quota|credit|balance": 402, "sensitive": 400, "unexpected endpoint": 405}  # LM Studio's
+    by_word |= {"quota|credit|balance|余额|欠费": 402, "sensitive": 400, "unexpected endpoint": 405}  # LM Studio's
     around = r"\b[\w ]{0,30}(?:%s)(?:[\w ]{0,30}\w)?"  # a row that contains the word alone is not quoted
     patterns = ((re.compile(around % word, re.IGNORECASE), status) for word, status in by_word.items())
     status = next((status for pattern, status in patterns if says_itself(pattern, str(words), request or {})), 502)
     of_the_row = re.search("invalid_request|bad_?request|content_(filter|policy)", str(words[:3]).lower())
     return 400 if status == 502 and of_the_row else status
-
-
-def _is_error(body: Json) -> bool:
-    """Whether it is an error object, by its fields: OpenAI and most others; vLLM; Baidu's; Tencent's."""
-    if body.get("error") or body.get("object") == "error" or body.get("error_code"):
-        return True
-    answer, code = body.get("Response"), str(body.get("code", 0))
-    return (code not in ("0", "200") and "msg" in body) or (isinstance(answer, dict) and "Error" in answer)
 
 
 def one_line(text: str, limit: int = 300) -> str:

@@ -17,6 +17,7 @@ _MESSAGE_FIELDS = (
     *("message", "detail", "msg", "error_message", "error_msg", "errorMessage", "description", "error_description"),
     *("Message", "faultstring", "error", "errors", "fault", "base_resp", "status_msg", "title", "reason"),
 )
+_SUCCESS = frozenset(("200", "20000", "none", "ok", "success", "succeeded", "true", "成功"))  # also as a message
 _MAX_LAYERS, _MAX_PARTS = 6, 3
 _PAGE = re.compile(r"\s*<[a-z!?]", re.IGNORECASE)
 _LONGEST_PAGE = 20_000  # characters of a page that are searched
@@ -44,6 +45,20 @@ def error_body(content: bytes) -> tuple[Json, Json]:
     each = {name: _to_scalar(value) for name, value in (first if isinstance(first, dict) else parsed).items()}
     message = message_of(error) or message_of(parsed)
     return parsed, {**each, "message": message} if message else each
+
+
+def is_error(body: Json) -> bool:
+    """Whether it is an error object, by its fields: OpenAI and most others; vLLM; Baidu's; Tencent's."""
+    if body.get("error") or body.get("object") == "error" or not _is_success(body.get("error_code")):
+        return True
+    answer, is_code = body.get("Response"), "msg" in body and not _is_success(body["msg"])
+    return (is_code and not _is_success(body.get("code"))) or (isinstance(answer, dict) and bool(answer.get("Error")))
+
+
+def _is_success(code: Any) -> bool:
+    """Whether the code or message of a response stands for success: 0 in any spelling, 200, "ok"."""
+    word = str(code).strip().rstrip(".!").lower()
+    return not word.strip("0.") or word in _SUCCESS
 
 
 def _to_scalar(value: Any) -> Any:

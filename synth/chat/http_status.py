@@ -70,7 +70,8 @@ _SPENT = re.compile(
 )
 # Alibaba uses these words for tokens per minute; it has other words for an account in arrears.
 _QUOTA_PER_MINUTE = re.compile("exceeded your current quota", re.IGNORECASE)
-_WORDS = r"(?: ['\"]?[\w.,:/@()-]+['\"]?){0,5}"  # words of one sentence, without a quoted row in between
+# Up to five words of one sentence that does not deny it, without a quoted row in between.
+_WORDS = r"(?: (?!(?:not|never|if|when|until|before)\b)['\"]?(?:[\w,:/@()-]|\.(?=\w))+['\"]?){0,5}"
 _NO_BALANCE = re.compile("insufficient balance", re.IGNORECASE)  # MiniMax: also with status 500
 
 

@@ -35,6 +35,7 @@ from synth.endpoints.host import (
     RetryState,
     TeacherHost,
     gone_silent,
+    is_cheap,
     longest_backoff_s,
     unreachable,
     wait_too_long,
@@ -73,8 +74,8 @@ class Flow:
     answer if that is shorter and other requests are being answered.
 
     A waiting request holds no place in flight. Being throttled does not count as a try: the request waits up to ten
-    minutes if others are answered or all are throttled, and two minutes if it is the only one. The same holds in an
-    outage, where everything fails and costs nothing. If nothing is answered for ten minutes, waiting ends.
+    minutes if others are answered or all are throttled, and two if it is the only one, as in an outage, where
+    everything fails (but by timeouts). If nothing is answered for ten minutes, waiting ends.
 
     `first` are the prompts of which an answer has to be usable before more than a few of their requests are open.
 
@@ -84,8 +85,7 @@ class Flow:
     everything times out, one question that has used up its retries is enough to ask.
 
     A request that one address refuses, for whatever reason, or wants to be sent in more than ten minutes, is tried at
-    another first. So a server whose model, context, key or daily limit differs from the others' costs no row and ends
-    no run; it is left alone like one that fails.
+    another first. So a server with another model, context, key or daily limit costs no row, and is left alone.
     """
 
     def __init__(
@@ -352,7 +352,7 @@ class Flow:
             enough = min(enough, self._retries + 1)
         if never and isinstance(failure, BrokenError) and tries.counted >= enough + len(self.hosts) - 1:
             raise unreachable(failure, where)
-        long_silent = silent_s >= MAX_RETRY_AFTER_S and not failure.may_be_paid
+        long_silent = silent_s >= MAX_RETRY_AFTER_S and is_cheap(failure)
         self._given_up_in_a_row += is_last
         last = f"all requests of {clock(silent_s)}" if long_silent else f"the last {len(self._failing)} requests"
         many = self._given_up_in_a_row >= max(10, self.first.limit(tries.prompt, self.concurrency))
@@ -389,12 +389,12 @@ class Flow:
         is_last = control is not None and tries.counted == self._retries and not others_answered
         many = is_last or len(self._failing) >= min(_OUTAGE, 2 * self.concurrency)
         all_fail = self._answered_at > 0 and many and outage_s > 0
-        all_fail_free = all_fail and not (throttled or failure.may_be_paid)
+        is_outage = all_fail and is_cheap(failure) and not throttled
         in_silence = not others_answered and silent_s >= (MAX_RETRY_AFTER_S if all_fail and throttled else outage_s)
-        if not (throttled or (all_fail_free and not answering)) or in_silence or waited_s >= MAX_RETRY_AFTER_S:
+        if not (throttled or (is_outage and not answering)) or in_silence or waited_s >= MAX_RETRY_AFTER_S:
             tries.counted += 1
         tries.timeouts += isinstance(failure, TimedOutError)
-        unknown = all_fail_free and not (answering or self._controlling.locked()) and tries.counted <= self._retries
+        unknown = is_outage and not (answering or self._controlling.locked()) and tries.counted <= self._retries
         return 0.0 if unknown and await self._is_answering(control) else silent_s
 
     async def _is_answering(self, control: Control | None) -> bool:

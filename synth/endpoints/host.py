@@ -12,6 +12,8 @@ from typing import Any
 from schemas.errors import TeacherError, Unreachable
 from schemas.progress_line import clock
 from synth.chat.completions import (
+    BrokenError,
+    LostError,
     NoProxyError,
     NotConnectedError,
     RefusedError,
@@ -29,6 +31,7 @@ _MARK_WEIGHT = 1 / 16  # weight of the newest answer in the share of throttled o
 _FAILURES_TO_REST = 3  # in a row, before an address is left alone while another answers
 _KEY_REFUSALS = 4  # in a row, of a key that was accepted before: about three seconds
 _TIMEOUTS = 3  # before its first answer, after which an address gets one request at a time until there is one
+_LOST = 10  # after answers, in a row, of requests that may have been charged for: it gets one at a time
 _TIMEOUT_RETRIES = 2  # a request that timed out may have been charged for, and each retry gets twice the time
 
 
@@ -41,8 +44,9 @@ class TeacherHost:
 
     An address that `may_rest`, because another one is not resting, is left alone for a while after several failures in
     a row, and then gets a single request. An address that refuses the key again, without having answered anything sent
-    after the first refusal, gets one request at a time, with a wait before each. So does, without the wait, an address
-    that has answered nothing and let several requests time out: each of them may have been charged for.
+    after the first refusal, gets one request at a time, with a wait before each. So does one that answered before and
+    now loses one request after another (broken connections, a gateway's 502), and, without the wait, an address that
+    has answered nothing and let several requests time out: each of them may have been charged for.
 
     `queue` are the requests that were written to a connection, in that order, in which the server works on them.
     """
@@ -62,6 +66,7 @@ class TeacherHost:
         self._throttled = 0.0
         self._shrunk_at = 0
         self._failures = self._rest_count = self._timeouts = 0
+        self._lost = self._lost_at = self._probes = 0  # in a row; the newest request at the last probe; probes
         self._has_answered = False
         self._key_refusals = self._refused_at = 0  # concurrent ones count once; the newest request at that time
         self._limits_from = 0
@@ -70,7 +75,8 @@ class TeacherHost:
     def can_take(self, tokens: float, now: float) -> bool:
         """Whether one more request may be sent to it at `now`."""
         hangs = self._timeouts >= _TIMEOUTS and not self._has_answered
-        one = self.is_resting or self._key_refusals > 1 or hangs
+        loses = self._lost >= _LOST and self._has_answered
+        one = self.is_resting or self._key_refusals > 1 or hangs or loses
         return len(self.in_flight) + 1 <= (1 if one else self.window) and self.free_at(tokens, now) <= now
 
     @property
@@ -138,7 +144,8 @@ class TeacherHost:
 
     def succeeded(self, number: int) -> None:
         """Record that request `number` was answered."""
-        self._failures, self._rest_count, self._has_answered = 0, 0, True
+        self._failures = self._rest_count = self._lost = self._probes = 0
+        self._has_answered = True
         if number > self._refused_at:
             self._key_refusals = 0
         self._throttled -= self._throttled * _MARK_WEIGHT
@@ -151,6 +158,11 @@ class TeacherHost:
             if self._key_refusals > 1:
                 self.opens_at = max(self.opens_at, now + longest_backoff_s(0.5, self._key_refusals))
         self._timeouts += isinstance(failure, TimedOutError)
+        if failure.may_be_paid and is_cheap(failure):
+            self._lost += 1
+            if self._lost >= _LOST and self._has_answered and sending.number > self._lost_at:
+                self._lost_at, self._probes = newest, self._probes + 1
+                self.opens_at = max(self.opens_at, now + longest_backoff_s(0.5, min(self._probes, 6)))  # 16 s
         throttled = isinstance(failure, ThrottledError | TimedOutError) or failure.retry_after_s is not None
         if may_rest and not isinstance(failure, ThrottledError):
             self._failures += 1
@@ -262,6 +274,12 @@ class RetryState:
 def longest_backoff_s(first_s: float, tries: int) -> float:
     """The upper bound of the wait after try number `tries`: it doubles from `first_s` up to 30 s."""
     return min(MAX_BACKOFF_S, first_s * 2.0 ** min(tries - 1, 64))
+
+
+def is_cheap(failure: UnansweredError) -> bool:
+    """Whether waiting for the end of an outage with this failure costs little: it is not charged for, or the address
+    gets one request at a time because of it."""
+    return not failure.may_be_paid or isinstance(failure, LostError | BrokenError)
 
 
 def announced_end(headers: Mapping[str, str]) -> str:

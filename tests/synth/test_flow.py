@@ -288,6 +288,24 @@ def test_server_restart_fails_no_row() -> None:
     assert endpoint.flow.retries_by_kind["server"] >= 99
 
 
+@pytest.mark.parametrize("lost", [fails(502, "Bad Gateway"), cuts()])
+def test_outage_of_a_gateway_fails_no_row_and_buys_little(lost: Reply) -> None:
+    """While a server restarts, a gateway answers 502 or cuts the connection, as if the work might be charged for: no
+    row is given up, and after those in flight one request at a time is sent, less and less often."""
+    down: list[float] = []
+
+    def reply(ask: Ask) -> Reply:
+        if ask.number <= 20 or (down and time.monotonic() > down[0] + 1):
+            return says()
+        down.append(time.monotonic())
+        return lost
+
+    with LoopbackTeacher(reply) as teacher:
+        answers, _ = ask_all(teacher.url, 60, backoff_s=0.02)
+    assert all_answered(answers)
+    assert len(down) <= 16 + 10 + 4
+
+
 def test_outage_at_low_concurrency_fails_no_row() -> None:
     """At a concurrency of two at most four questions are open, fewer than count as an outage otherwise."""
     with LoopbackTeacher(lambda ask: fails(503, "loading") if 2 <= ask.number <= 16 else says()) as teacher:

@@ -8,9 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 
 from schemas.records import Seed
+from synth.chat.completions import effective_response
 from synth.chat.error_words import error_body
 from synth.chat.http_status import may_be_temporary, meaning
 from synth.engine import generate
@@ -79,6 +81,13 @@ def test_the_code_of_an_error_counts_whatever_the_row_says(status: int, error: d
     body = {"messages": [{"role": "user", "content": " ".join(error.values())}]}
     content = json.dumps({"error": error})
     assert meaning(status, error_body(content.encode())[1], content, body, answered=True).kind == kind
+
+
+def test_a_fault_that_quotes_a_row_about_validation_is_temporary() -> None:
+    """A 500 whose text is FastAPI's rejection of the request is final, unless those are the row's words."""
+    error = orjson.dumps({"error": {"message": "1 validation error: {'loc': ('body', 'top_k'), 'msg': 'x'}"}})
+    for row, status in (("a dog", 422), ("Explain 1 validation error: {'loc': ('body', 'top_k')}", 500)):
+        assert effective_response(500, error, {"messages": [{"role": "user", "content": row}]})[0] == status
 
 
 def test_a_run_goes_on_after_an_error_that_quotes_its_first_row(tmp_path: Path) -> None:
