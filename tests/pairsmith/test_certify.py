@@ -7,6 +7,7 @@ import itertools
 import json
 import re
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from pairsmith.stages.train_reward import train_reward
 from pairsmith.stages.what_if import what_if
 from pairsmith.teachers import teachers
 from schemas import spec_file
-from schemas.errors import NoWork, PairsmithError
+from schemas.errors import MissingDependency, NoWork, PairsmithError
 from schemas.progress import discard_message
 from schemas.project import Project
 from schemas.reviews import Draw, Review, Sampled
@@ -89,6 +90,17 @@ def test_a_certificate_lists_rows_of_the_promised_precision(folder: Path) -> Non
     exported = pairsmith.Project(folder).export()
     assert exported.certificate["holds"]
     assert (folder / "export" / "certificate.json").is_file()
+
+
+def test_without_the_extra_review_a_certification_says_what_to_install(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A colleague who installed the base package opens a reviewed project: this was a traceback."""
+    answer(folder, 2)
+    monkeypatch.setitem(sys.modules, "scipy.stats", None)
+    with pytest.raises(MissingDependency, match="needs the package scipy") as missing:
+        _certify(folder)
+    assert missing.value.fix == "Install it: pip install 'pairsmith[review]'"
 
 
 def test_a_certificate_is_invalidated_by_what_shapes_rows_only(folder: Path) -> None:
