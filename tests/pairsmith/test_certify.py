@@ -25,6 +25,7 @@ from pairsmith.commands.stage import command_of
 from pairsmith.erasing import erased
 from pairsmith.plan import plan
 from pairsmith.stages.certify import certify
+from pairsmith.stages.review import argilla
 from pairsmith.stages.train_reward import train_reward
 from pairsmith.stages.what_if import what_if
 from pairsmith.teachers import teachers
@@ -101,6 +102,20 @@ def test_without_the_extra_review_a_certification_says_what_to_install(
     with pytest.raises(MissingDependency, match="needs the package scipy") as missing:
         _certify(folder)
     assert missing.value.fix == "Install it: pip install 'pairsmith[review]'"
+
+
+def test_without_the_extra_review_no_server_is_installed(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run without the extra used to download and start a server (0.6 GB), and then said that a package is missing."""
+    home = tmp_path / "argilla"
+    home.mkdir()
+    (home / "venv").touch()  # nothing could be installed here
+    monkeypatch.setenv("PAIRSMITH_ARGILLA_HOME", str(home))
+    monkeypatch.setitem(sys.modules, "argilla", None)
+    with pytest.raises(MissingDependency, match="review needs argilla"), argilla(_project(folder)):
+        pass
+    assert [path.name for path in home.iterdir()] == ["venv"]
 
 
 def test_a_certificate_is_invalidated_by_what_shapes_rows_only(folder: Path) -> None:
