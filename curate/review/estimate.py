@@ -27,6 +27,8 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
 
+from schemas.errors import needing
+
 _MINIMUM = 2  # reviewed rows that a stratum of its own needs
 _SPLITS = 0.02  # share of the error on either side for each interval that limits the splits between two strata
 _STEPS = 1_000  # numbers of acceptable rows to try for a stratum at most
@@ -102,7 +104,8 @@ def acceptance_rate(strata: Sequence[Stratum], confidence: float = 0.95, *, anyt
 
 def _limits(stratum: Stratum, confidence: float, anytime: bool = False) -> tuple[float, float]:
     """The least and the greatest share of acceptable rows that the answers do not contradict."""
-    from scipy.stats import hypergeom
+    with needing("review", "the interval of a share needs"):
+        from scipy.stats import hypergeom
 
     n, k, size = stratum.reviewed, stratum.accepted, stratum.population
     error = 1 - confidence
@@ -200,8 +203,10 @@ def least_number(low: int, high: int, holds: Callable[[int], bool]) -> int:
 
 
 def binomial(k: float, n: float, confidence: float = 0.95) -> tuple[float, float]:
-    """The exact (Clopper-Pearson) interval for a share of `k` in `n` independent trials; both may be fractional."""
-    from scipy.stats import beta
+    """The exact (Clopper-Pearson) interval for a share of `k` in `n` independent trials; both may be fractional.
+    Raises MissingDependency without the extra `review`."""
+    with needing("review", "the interval of a share needs"):
+        from scipy.stats import beta
 
     tail = (1 - confidence) / 2
     low = float(beta.ppf(tail, k, n - k + 1)) if k > 0 else 0.0

@@ -10,7 +10,6 @@ from curate.review.acceptance import AcceptanceRates, acceptance_rates, drawn_so
 from curate.review.decision import answers_given, complete_decisions, current_answers, labels_of
 from curate.review.estimate import Advice, Estimate, advice, seconds_per_item
 from curate.review.gate import Gate, Objection, gate_of, objections
-from schemas.errors import needing
 from schemas.project import Project
 from schemas.records import Json
 from schemas.store import Store
@@ -86,9 +85,6 @@ def review_status(project: Project, store: Store, population: Population) -> Rev
     answers = [review for id_ in shown for review in current_answers(reviews.get(id_, ()))]
     seconds = seconds_per_item(review.seconds for review in answers)
     next_advice = None
-    if shown:
-        with needing("review", "the interval of the acceptance rate needs"):
-            import scipy  # noqa: F401
     records = (record for id_ in shown for record in sampled[id_])
     drawn = drawn_so_far(list(population.rows.values()), records, spec)
     rates = acceptance_rates(drawn, accepted, spec.confidence, settles_nothing)

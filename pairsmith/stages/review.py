@@ -33,7 +33,7 @@ from pairsmith.receipts.outcome import PullOutcome, PushOutcome, ReviewOutcome
 from pairsmith.receipts.receipt import recording
 from pairsmith.stages.table import NO_AUDIENCE, Audience, Stage
 from pairsmith.teachers import teachers
-from schemas.errors import MissingDependency, NoWork, ReviewError, StoreBusy
+from schemas.errors import MissingDependency, NoWork, ReviewError, StoreBusy, require_packages
 from schemas.progress import Progress, Say, discard_message, unseen
 from schemas.project import Project
 from schemas.records import Counts, Json
@@ -55,7 +55,9 @@ def judged_population(project: Project, store: Store, say: Say, progress: Progre
 
 @contextmanager
 def argilla(project: Project, progress: Progress = unseen) -> Iterator[Argilla]:
-    """A connection to the Argilla server named in the spec, or to our own, which is started if it is not running."""
+    """A connection to the Argilla server named in the spec, or to our own, which is started if it is not running.
+    Raises MissingDependency without the extra `review`, before a server is installed that nothing could talk to."""
+    require_packages(("argilla",), "review", "review needs")
     spec = project.spec.review
     headers: dict[str, str] = {}
     if spec.url:

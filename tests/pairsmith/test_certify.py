@@ -7,6 +7,7 @@ import itertools
 import json
 import re
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +25,12 @@ from pairsmith.commands.stage import command_of
 from pairsmith.erasing import erased
 from pairsmith.plan import plan
 from pairsmith.stages.certify import certify
+from pairsmith.stages.review import argilla
 from pairsmith.stages.train_reward import train_reward
 from pairsmith.stages.what_if import what_if
 from pairsmith.teachers import teachers
 from schemas import spec_file
-from schemas.errors import NoWork, PairsmithError
+from schemas.errors import MissingDependency, NoWork, PairsmithError
 from schemas.progress import discard_message
 from schemas.project import Project
 from schemas.reviews import Draw, Review, Sampled
@@ -89,6 +91,31 @@ def test_a_certificate_lists_rows_of_the_promised_precision(folder: Path) -> Non
     exported = pairsmith.Project(folder).export()
     assert exported.certificate["holds"]
     assert (folder / "export" / "certificate.json").is_file()
+
+
+def test_without_the_extra_review_a_certification_says_what_to_install(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A colleague who installed the base package opens a reviewed project: this was a traceback."""
+    answer(folder, 2)
+    monkeypatch.setitem(sys.modules, "scipy.stats", None)
+    with pytest.raises(MissingDependency, match="needs the package scipy") as missing:
+        _certify(folder)
+    assert missing.value.fix == "Install it: pip install 'pairsmith[review]'"
+
+
+def test_without_the_extra_review_no_server_is_installed(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run without the extra used to download and start a server (0.6 GB), and then said that a package is missing."""
+    home = tmp_path / "argilla"
+    home.mkdir()
+    (home / "venv").touch()  # nothing could be installed here
+    monkeypatch.setenv("PAIRSMITH_ARGILLA_HOME", str(home))
+    monkeypatch.setitem(sys.modules, "argilla", None)
+    with pytest.raises(MissingDependency, match="review needs argilla"), argilla(_project(folder)):
+        pass
+    assert [path.name for path in home.iterdir()] == ["venv"]
 
 
 def test_a_certificate_is_invalidated_by_what_shapes_rows_only(folder: Path) -> None:
