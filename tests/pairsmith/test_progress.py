@@ -194,7 +194,8 @@ kind = "pair"
 
 @pytest.mark.slow
 def test_no_phase_of_many_rows_is_silent(tmp_path: Path) -> None:
-    """Reading seeds, storing decisions, and writing a dataset and its tables are reported at least every thousand rows
+    """Reading, splitting and storing seeds, storing decisions, and writing a dataset and its tables are reported at
+    least every thousand rows
     and at their end. For 100,000 pairs, all of the reading and two fifths of a curation passed without a word."""
     rows = 2_300
     lines = (json.dumps({"input": f"Question {n}?", "output": f"Answer number {n}."}) for n in range(rows))
@@ -212,6 +213,8 @@ def test_no_phase_of_many_rows_is_silent(tmp_path: Path) -> None:
         (done, 2_300)
         for done in (0, 1_000, 2_000, 2_300)  # compared with each other
     ]
+    for name in ("splits", "store"):
+        assert reports[name] == [(done, rows) for done in (0, 1_000, 2_000, rows)]
     assert reports["decisions"] == [(done, rows) for done in (0, 1_000, 2_000, rows)]
     assert reports["dataset"] == [(done, rows) for done in (0, 1_000, 2_000, rows)]
     assert reports["tables"][-1][0] > 1_000
