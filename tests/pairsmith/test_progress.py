@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import threading
@@ -130,6 +131,26 @@ def test_a_pipe_gets_a_report_that_nothing_follows(monkeypatch: pytest.MonkeyPat
         time.sleep(0.1)
     assert stream.getvalue() == "certify   calibrating\n"
     assert threading.active_count() == before
+
+
+class FullDisk(io.StringIO):
+    """A log on a disk without room."""
+
+    def write(self, text: str) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_line_that_nobody_waits_for_may_be_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a full disk, or in a pipe whose reader is gone, the thread that writes such reports died with a traceback in
+    the middle of the log. The work continues, and its next line is written or fails as before."""
+    monkeypatch.setattr(progress, "PLAIN_EVERY_S", 0.02)
+    with shown(silent=False, stream=FullDisk()) as report:
+        report("certify", {"message": "calibrating"})
+        time.sleep(0.1)
+        assert "progress" in {thread.name for thread in threading.enumerate()}
+        with pytest.raises(OSError, match="No space"):
+            report("certify", {"message": "writing"})
 
 
 def test_a_stage_that_restarts_is_shown_again() -> None:
