@@ -209,7 +209,7 @@ def _without_details(what: str) -> str:
 
 
 def _nothing_finished(snapshot: Snapshot) -> str:
-    """The state of a project without receipts. A run in a terminal that goes on, or was killed, has answers but none."""
+    """The state of a project without receipts. A run in a terminal that goes on or was killed has only answers."""
     asked = snapshot.spent.requests
     return f"no stage has ended yet, after {counted(asked, 'request', 'requests')}" if asked else "nothing has run yet"
 
