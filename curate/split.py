@@ -19,6 +19,7 @@ from typing import NamedTuple, get_args
 
 from schemas.id_map import IdMap
 from schemas.identity import changed_copy, random_sort_key
+from schemas.progress import Progress, reporting, unseen
 from schemas.records import GROUP, Seed, SeedKind, Split, content_id
 from schemas.spec import Spec, SplitSettings
 from schemas.spooled_seeds import SpooledSeeds, WrittenSeeds, seed_bodies
@@ -59,7 +60,9 @@ def recorded_splits(seeds: Iterable[Seed], settings: SplitSettings) -> dict[str,
     return {seed.id: name for seed, name in splits if "use" in seed.meta or name != split_of(seed.id, settings)}
 
 
-def assign_splits(seeds: Sequence[Seed], settings: SplitSettings, earlier: Iterable[Seed] = ()) -> Sequence[Seed]:
+def assign_splits(
+    seeds: Sequence[Seed], settings: SplitSettings, earlier: Iterable[Seed] = (), progress: Progress = unseen
+) -> Sequence[Seed]:
     """The seeds, each with its split. Only the splits are in memory; the seeds are read from wherever `seeds` are.
 
     Seeds among `earlier` ones keep their split. The others bring test and validation to their shares of all seeds of
@@ -79,7 +82,7 @@ def assign_splits(seeds: Sequence[Seed], settings: SplitSettings, earlier: Itera
     shared = IdMap()
     # -1 in `number_of`: the source names the split; -1 in `splits`: not assigned yet.
     number_of, uniforms, splits = array("i"), array("d"), array("b")
-    for seed in seeds:
+    for seed in reporting(seeds, progress, "splits", len(seeds)):
         if "use" in seed.meta:
             number_of.append(-1)
             continue

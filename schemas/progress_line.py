@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TextIO
 
 from schemas.progress import Progress, unseen
@@ -218,7 +218,7 @@ def _plain_progress(stream: TextIO) -> Iterator[Progress]:
 
     def write_what_waits() -> None:
         while not ended.wait(PLAIN_EVERY_S):
-            with lock:
+            with lock, suppress(OSError):  # the next report meets the same full disk or closed pipe, and raises it
                 if latest and time.monotonic() - latest.latest_s >= PLAIN_EVERY_S:
                     write(latest, time.monotonic())
 

@@ -201,6 +201,12 @@ class Argilla:
         datasets: list[Json] = self.call("GET", "me/datasets", params={"workspace_id": workspace})["items"]
         return datasets
 
+    def activity(self) -> dict[str, str]:
+        """Return when somebody last answered in each dataset, or changed or withdrew an answer, by the dataset's id.
+
+        Answers that a program stores together with their rows leave it as it is (Argilla 2.8)."""
+        return {str(dataset["id"]): str(dataset.get("last_activity_at")) for dataset in self.datasets()}
+
     def queues(self, project: str | None, names: Collection[str]) -> list[Queue]:
         """Return the queues that carry the project's mark, whatever their present names, and the unmarked ones with one
         of `names`. Read-only."""

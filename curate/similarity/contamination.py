@@ -23,6 +23,7 @@ from schemas.compressed import ending_of, open_unpacked
 from schemas.errors import InputError
 from schemas.id_map import IdMap
 from schemas.kinds import KINDS
+from schemas.progress import Progress, reporting, unseen
 from schemas.records import Seed
 from schemas.spec import SeedSource, Spec
 from schemas.streamed import FilteredRows
@@ -133,7 +134,11 @@ class HeldOutMatch(NamedTuple):
 
 
 def filter_contaminated_seeds(
-    seeds: Sequence[Seed], spec: Spec, folder: Path, held_out: Iterable[Seed] | None = None
+    seeds: Sequence[Seed],
+    spec: Spec,
+    folder: Path,
+    held_out: Iterable[Seed] | None = None,
+    progress: Progress = unseen,
 ) -> tuple[Sequence[Seed], list[tuple[Seed, HeldOutMatch]], list[HeldOutMatch]]:
     """Separate seeds that repeat held-out texts.
 
@@ -147,7 +152,7 @@ def filter_contaminated_seeds(
     exemplar_texts = [(one.input, one.output) for one in spec.exemplars]
 
     def rows() -> Iterator[tuple[str, ...]]:
-        return chain(exemplar_texts, ((seed.asked,) for seed in judged))
+        return chain(exemplar_texts, ((seed.asked,) for seed in reporting(judged, progress, "overlap")))
 
     touches = contaminated(rows, held.texts, jaccard, held.equal_numbers, held.inputs_only) if held.texts else {}
     exemplars = [

@@ -96,7 +96,7 @@ def forecast(
         short = warn_about_shortages(say, project, all_seeds)
         by_direction = teachers.by_direction(project, say)
         run_preflight(project, all_seeds)
-        seeds_to_ask, _ = without_test_overlap(project, all_seeds, say)
+        seeds_to_ask, _ = without_test_overlap(project, all_seeds, say, audience.progress)
         directions = [_direction(way, teacher, seeds_to_ask, seeds) for way, teacher in by_direction.items()]
         directions = [direction for direction in directions if direction.seeds]
         if not directions:

@@ -89,7 +89,7 @@ def generate(
         run_preflight(project, all_seeds)
         _warn(project, all_seeds, by_direction.values(), audience)
         give_back()
-        seeds, left_out = without_test_overlap(project, all_seeds, say)
+        seeds, left_out = without_test_overlap(project, all_seeds, say, audience.progress)
         problems = [*(f"{problem.where}: {problem.what}" for problem in reading.problems), *left_out]
         record.outcome = GenerateOutcome(
             **inputs._asdict(),
@@ -198,7 +198,8 @@ def load_seeds(
     _say_first(say, notes, len(notes))
     if reading.not_used:
         say(f"{reading.not_used}.")
-    store.set_active_seeds(assign_splits(reading.seeds, project.spec.split, store.each_seed()))
+    splits = assign_splits(reading.seeds, project.spec.split, store.each_seed(), progress)
+    store.set_active_seeds(splits, progress)
     return reading, store.active_seeds()
 
 
@@ -208,14 +209,16 @@ def generation_seeds(seeds: Sequence[Seed]) -> Sequence[Seed]:
     return FilteredRows(seeds, lambda seed: seed.meta.get("use") != "test" or has_given_output(seed))
 
 
-def without_test_overlap(project: Project, seeds: ActiveSeeds, say: Say) -> tuple[Sequence[Seed], list[str]]:
+def without_test_overlap(
+    project: Project, seeds: ActiveSeeds, say: Say, progress: Progress = unseen
+) -> tuple[Sequence[Seed], list[str]]:
     """The seeds to generate from, without those that repeat a text of the locked test split (curation would reject
     their pairs), and a message for each seed that is left out.
 
     Raises UsageError for an exemplar that repeats one: the teacher would see what the test asks.
     """
     test = seeds.containing('"test"')  # as their recorded split, or as the `use` of their source
-    kept, left_out, exemplars = filter_contaminated_seeds(seeds, project.spec, project.folder, test)
+    kept, left_out, exemplars = filter_contaminated_seeds(seeds, project.spec, project.folder, test, progress)
     if exemplars:
         number, sentence, text = exemplars[0]
         raise UsageError(

@@ -56,7 +56,7 @@ def preview(project: Project, store: Store, audience: Audience = NO_AUDIENCE, *,
         before = store.receipts("generate")[-1:]
         pools = GenerateOutcome.of(before[0]).fingerprints if before else {}
         try:
-            seeds_to_ask, _ = without_test_overlap(project, all_seeds, say)
+            seeds_to_ask, _ = without_test_overlap(project, all_seeds, say, audience.progress)
             shown = run(_ask(project, store, audience, by_direction, seeds_to_ask, pools, most=seeds))
         except StoppedError:
             raise Interrupted("the preview is not done.", fix="Run it again: it asks for nothing twice.") from None

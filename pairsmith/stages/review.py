@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Iterator, Sequence
@@ -41,6 +42,7 @@ from schemas.store import Store
 from schemas.wording import counted, percent
 
 _WEBHOOK_TIMEOUT_S = 60.0
+_READ_AT_LEAST_EVERY_S = 600.0  # the rows of the queues, whether or not the server reports an answer
 _SHOWN = 80  # longest input or output shown in an example, in characters
 _WITHOUT_REVIEW = "`pairsmith run --no-review` continues without review."
 
@@ -174,36 +176,47 @@ def push_rows(project: Project, store: Store, audience: Audience, *, more: bool)
 
 def pull_answers(project: Project, store: Store, connected: Argilla, audience: Audience) -> PullOutcome:
     """Implements `review pull`, once."""
+    return _pulled(project, store, connected, audience)[0]
+
+
+def _pulled(project: Project, store: Store, connected: Argilla, audience: Audience) -> tuple[PullOutcome, Population]:
+    """The same, with the population that it has read."""
     progress, say = audience.progress, audience.say
     with recording(project, store, "review-pull", PullOutcome()) as record:
         connected.workspace = workspace_of(project, store, connected)
         pulled = pull(project, store, connected, progress)
         record.outcome = PullOutcome(url=connected.url, **asdict(pulled))
-        record.add(**_status_facts(review_status(project, store, judged_population(project, store, say, progress))))
-    return record.outcome
+        population = judged_population(project, store, say, progress)
+        record.add(**_status_facts(review_status(project, store, population)))
+    return record.outcome, population
 
 
 def watch(project: Project, connected: Argilla, every_s: float, *, say: Say = discard_message) -> Iterator[PullOutcome]:
     """Poll until Ctrl-C: fetch reviews whenever there are new ones, and send the next rows when they are due. If the
-    server can reach this machine, it announces reviews immediately; otherwise it is asked every `every_s` seconds. In
-    between, the store is free for other commands; while another command writes to it, reviews wait on the server."""
+    server can reach this machine, it announces reviews immediately; otherwise it is asked every `every_s` seconds. Rows
+    are read only if somebody has answered since, and every ten minutes. In between, the store is free for other
+    commands; while another command writes to it, reviews wait on the server."""
     with Store.open(Store.url_for(project), write=False, say=say) as store:
         queue_id = project_id(store.sampled()) or project.spec.task.name
     with suppress(KeyboardInterrupt), listen_for_answers(connected, queue_id) as listener:
-        news_wait = False
+        news_wait, before, read_s = False, dict[str, str](), -math.inf
         while True:
             if listener and not news_wait:
                 listener(max(every_s, _WEBHOOK_TIMEOUT_S))  # a webhook call may be lost
             else:
                 time.sleep(every_s)
+            activity = connected.activity()
+            if not news_wait and activity == before and time.monotonic() - read_s < _READ_AT_LEAST_EVERY_S:
+                continue
+            before, read_s = activity, time.monotonic()
             with Store.open(Store.url_for(project), write=False, say=say) as store:
                 news = pull(project, store, connected, dry=True).news
             if not news:
                 continue
             try:
                 with Store.open(Store.url_for(project), say=say) as store:
-                    outcome = pull_answers(project, store, connected, Audience(say=say))
-                    sent = send(project, store, judged_population(project, store, say), connected, unseen).sent
+                    outcome, population = _pulled(project, store, connected, Audience(say=say))
+                    sent = send(project, store, population, connected, unseen).sent
             except StoreBusy as busy:
                 say(f"{counted(news, 'review is', 'reviews are')} waiting: {busy.what}")
                 news_wait = True

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from schemas.errors import NoWork
 from schemas.id_map import IdMap
+from schemas.progress import Progress, reporting
 from schemas.records import Json, Seed
 from schemas.spooled_seeds import seed_bodies, seed_from_body
 from schemas.store import tables
@@ -23,13 +24,13 @@ from schemas.streamed import Streamed, batched
 _PAGE = 2_000  # seeds compared or written at a time
 
 
-def set_active(store: Reading, seeds: Sequence[Seed], write: Callable[[Work], None]) -> None:
+def set_active(store: Reading, seeds: Sequence[Seed], write: Callable[[Work], None], progress: Progress) -> None:
     """The implementation of `Store.set_active_seeds`; `write` makes a piece of work durable."""
     if _are_active(store, seeds):
         return  # unchanged: writing it again would take longer than everything else in a resumed run
     ((last,),) = store.rows(sa.select(sa.func.max(tables.seeds.c.position)))
     ids = bytearray()
-    for page in batched(seed_bodies(seeds), _PAGE):
+    for page in batched(reporting(seed_bodies(seeds), progress, "store", len(seeds)), _PAGE):
         write(partial(_insert_page, page))
         ids += bytes.fromhex("".join(id_ for id_, _ in page))
     write(partial(_mark_active, ids, last or 0))

@@ -22,7 +22,7 @@ import sqlalchemy as sa
 from schemas.errors import PairsmithError, StoreBusy, StoreError, UsageError
 from schemas.gate_verdicts import StepName, UnvalidatedVerdict, decode_verdict, decode_verdicts
 from schemas.money import Cost, Hold, total
-from schemas.progress import Say, log_message
+from schemas.progress import Progress, Say, log_message, unseen
 from schemas.project import Project
 from schemas.records import Artifact, Call, Candidate, Json, Pair, Receipt, Record, RowState, Seed, Verdict
 from schemas.reviews import Alias, Review, Sampled, resolve_alias
@@ -205,9 +205,9 @@ class Store(Reading):
         """Update the status, text and reason of stored answers after they were judged; durable on return."""
         await self.writer.submit_here(partial(mark_judged, calls))
 
-    def set_active_seeds(self, seeds: Sequence[Seed]) -> None:
+    def set_active_seeds(self, seeds: Sequence[Seed], progress: Progress = unseen) -> None:
         """Store `seeds` as they were just read, and make exactly these, in this order, the seeds of the project."""
-        set_active(self, seeds, lambda work: self.writer.submit(work).result())
+        set_active(self, seeds, lambda work: self.writer.submit(work).result(), progress)
 
     @property
     def writable(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import threading
@@ -132,6 +133,26 @@ def test_a_pipe_gets_a_report_that_nothing_follows(monkeypatch: pytest.MonkeyPat
     assert threading.active_count() == before
 
 
+class FullDisk(io.StringIO):
+    """A log on a disk without room."""
+
+    def write(self, text: str) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_line_that_nobody_waits_for_may_be_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a full disk, or in a pipe whose reader is gone, the thread that writes such reports died with a traceback in
+    the middle of the log. The work continues, and its next line is written or fails as before."""
+    monkeypatch.setattr(progress, "PLAIN_EVERY_S", 0.02)
+    with shown(silent=False, stream=FullDisk()) as report:
+        report("certify", {"message": "calibrating"})
+        time.sleep(0.1)
+        assert "progress" in {thread.name for thread in threading.enumerate()}
+        with pytest.raises(OSError, match="No space"):
+            report("certify", {"message": "writing"})
+
+
 def test_a_stage_that_restarts_is_shown_again() -> None:
     """The trainings of a learning curve, or DPO after supervised training, are stages with one name: each is shown to
     its end, in a pipe and on a terminal, and the time left is that of the current one."""
@@ -194,7 +215,8 @@ kind = "pair"
 
 @pytest.mark.slow
 def test_no_phase_of_many_rows_is_silent(tmp_path: Path) -> None:
-    """Reading seeds, storing decisions, and writing a dataset and its tables are reported at least every thousand rows
+    """Reading, splitting and storing seeds, storing decisions, and writing a dataset and its tables are reported at
+    least every thousand rows
     and at their end. For 100,000 pairs, all of the reading and two fifths of a curation passed without a word."""
     rows = 2_300
     lines = (json.dumps({"input": f"Question {n}?", "output": f"Answer number {n}."}) for n in range(rows))
@@ -212,6 +234,8 @@ def test_no_phase_of_many_rows_is_silent(tmp_path: Path) -> None:
         (done, 2_300)
         for done in (0, 1_000, 2_000, 2_300)  # compared with each other
     ]
+    for name in ("splits", "store"):
+        assert reports[name] == [(done, rows) for done in (0, 1_000, 2_000, rows)]
     assert reports["decisions"] == [(done, rows) for done in (0, 1_000, 2_000, rows)]
     assert reports["dataset"] == [(done, rows) for done in (0, 1_000, 2_000, rows)]
     assert reports["tables"][-1][0] > 1_000

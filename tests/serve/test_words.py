@@ -116,6 +116,13 @@ def running_heading(
     )
 
 
+def test_a_run_without_a_receipt_has_run() -> None:
+    """The pages said "Nothing has run yet" above 192 rows and what they had cost."""
+    for requests, heading in ((0, "Nothing has run yet."), (194, "No stage has ended yet, after 194 requests.")):
+        now = Snapshot("a", Project(Path(), SPEC), None, (), (), (Cost(requests=requests, usd=0.01),))
+        assert words.run(now, None, None, None, None) == words.overview(now, None, None) == heading
+
+
 def test_the_title_of_a_page_never_says_that_a_running_job_is_at_100_percent() -> None:
     """A tab said "100 %" while the next stage was loading, and at 119 of 120 rows."""
 

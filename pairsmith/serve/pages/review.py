@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
-from functools import lru_cache
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from fastapi import Form, Request, Response
@@ -20,6 +18,7 @@ from pairsmith.serve.api.rows import Answer, record_answer, review_queue, review
 from pairsmith.serve.api.specs import save_keys
 from pairsmith.serve.edge import CSP
 from pairsmith.serve.pages.figures import Snapshot, continue_action, displayed_run, jobs_of, live_job, snapshot
+from pairsmith.serve.pages.populations import ReviewFacts
 from pairsmith.serve.pages.rows import InForm
 from pairsmith.serve.pages.shell import page_router, project_page, redirect_to, render
 from pairsmith.serve.pages.word_diff import word_diff
@@ -27,21 +26,15 @@ from pairsmith.serve.problems import Refusal
 from pairsmith.serve.state import state_of
 from pairsmith.style.numbers import count
 from schemas.errors import PairsmithError
-from schemas.progress import discard_message
 from schemas.reviews import Alias
-from schemas.store import Store
 from schemas.store.annotate import annotate
-from schemas.store.since import active_seeds, ends
 from schemas.wording import capital, counted
 from train.evaluation.intervals import Interval
-
-if TYPE_CHECKING:  # imports numpy
-    from curate.review.population import Population
 
 router = page_router()
 _SETTLED = 20
 _QUEUE = 5
-_population_cache: tuple[object, Population] | None = None
+_facts = ReviewFacts()
 
 
 @router.get("/p/{project}/review", name="page_review")
@@ -63,6 +56,8 @@ def review(caller: Member, project: str, request: Request) -> Response:
         heading=_heading(now, facts),
         now=now,
         facts=facts,
+        again=f"/p/{project}/review" if facts.get("awaited") else None,
+        refresh_s=5 if facts.get("awaited") else None,
         review_state=status,
         has_answers=now.store is not None and now.store.review_count() > 0,
         rates=_rates(status) if status else [],
@@ -107,35 +102,9 @@ def _review_state(now: Snapshot) -> dict[str, Any]:
     if now.store is None or now.last("curate") is None:
         return {"review": None, "why": "Nothing has been curated yet, so there are no rows to review."}
     try:
-        return _status_of(now)
+        return _facts.of(now, now.store) or {"review": None, "why": "The answers are being counted.", "awaited": True}
     except PairsmithError as error:
         return {"review": None, "why": error.what}
-
-
-@lru_cache(maxsize=8)  # the snapshot stays the same object until anything changes
-def _status_of(now: Snapshot) -> dict[str, Any]:
-    from pairsmith.review_status import status_of
-
-    assert now.store is not None
-    return status_of(now.project, now.store, _population(now, now.store))
-
-
-def _population(now: Snapshot, store: Store) -> Population:
-    """The population of a review. The last one is cached until anything but reviews changes: reading 100,000 rows takes
-    ten seconds of CPU, which every answer would cost again."""
-    global _population_cache
-    from pairsmith.stages.review import judged_population
-
-    runs = sum(not receipt.command.startswith("review") for receipt in now.receipts)
-    key = (now.slug, now.project, store, ends(store).candidates, active_seeds(store), runs)
-    cached = _population_cache
-    if cached and cached[0] == key and not cached[1].depends_on_reviews:
-        return cached[1]
-    population = judged_population(now.project, store, discard_message)
-    # what the status does not read takes half of the memory
-    population = replace(population, inputs={}, scores={}, rejected={}, doubted=())
-    _population_cache = (key, population)
-    return population
 
 
 def _heading(now: Snapshot, facts: dict[str, Any]) -> str:

@@ -107,7 +107,7 @@ def project(snapshot: Snapshot, job: Job | None, progress: JobProgress | None) -
         left = f", {minutes(progress.left_s)} left" if progress and progress.left_s else ""
         return f"{verb}{done}{left}"
     if not snapshot.receipts:
-        return "nothing has run yet"
+        return _nothing_finished(snapshot)
     stopped = snapshot.receipts[-1]
     if stopped.facts.get("stopped"):
         return f"{stopped.command} was stopped"
@@ -208,6 +208,12 @@ def _without_details(what: str) -> str:
 # Stages and jobs
 
 
+def _nothing_finished(snapshot: Snapshot) -> str:
+    """The state of a project without receipts. A run in a terminal that goes on or was killed has only answers."""
+    asked = snapshot.spent.requests
+    return f"no stage has ended yet, after {counted(asked, 'request', 'requests')}" if asked else "nothing has run yet"
+
+
 def progress_text(progress: JobProgress) -> str:
     """The progress of a running stage in a few words."""
     parts = []
@@ -251,7 +257,7 @@ def run(
     step = snapshot.next_stage
     if job is None:
         if not snapshot.receipts:
-            return "Nothing has run yet."
+            return f"{capital(_nothing_finished(snapshot))}."
         return "Every stage is done." if step is None else f"Nothing is running; {_next(step)}."
     match job.state:
         case "queued" | "waits_for_gpu":

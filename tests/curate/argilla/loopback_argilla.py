@@ -31,6 +31,7 @@ class Dataset:
     guidelines: str | None = None
     rows: dict[str, dict[str, Any]] = field(default_factory=dict)
     id: str = field(default_factory=lambda: str(uuid.uuid4()))
+    last_activity: str = at(-60)
 
 
 class LoopbackArgilla(OnThreads):
@@ -56,7 +57,8 @@ class LoopbackArgilla(OnThreads):
                     self.reply(stub.refuses.encode(), 422)
                     return
                 answer = stub.read(path, query) if self.command == "GET" else {}
-                refused = stub.wants and self.headers.get(stub.wants[0]) != stub.wants[1]
+                refused = bool(stub.wants) and self.headers.get(stub.wants[0]) != stub.wants[1]
+                refused = refused or path.startswith("webhooks")
                 self.reply(json.dumps(answer).encode(), 404 if refused else 200)
 
             do_GET = do_POST = do_PUT = do_DELETE = do_PATCH = answer
@@ -73,7 +75,9 @@ class LoopbackArgilla(OnThreads):
         """Set the user's answer to a row of a queue, replacing an earlier one; queue and row are created if absent."""
         filled = {name: {"value": value} for name, value in {"verdict": verdict, **values}.items()}
         response = {"user_id": user_id, "status": "submitted", "values": filled, "updated_at": at(minute)}
-        self.datasets.setdefault(queue, Dataset()).rows.setdefault(pair_id, {})[user_id] = response
+        dataset = self.datasets.setdefault(queue, Dataset())
+        dataset.rows.setdefault(pair_id, {})[user_id] = response
+        dataset.last_activity = at(minute)
 
     def read(self, path: str, query: str) -> Any:
         """Return the answer to a GET."""
@@ -85,7 +89,8 @@ class LoopbackArgilla(OnThreads):
         if path in ("me/workspaces", "workspaces"):
             return {"items": [{"id": WORKSPACE, "name": "pairsmith", "inserted_at": at(-99), "updated_at": at(-99)}]}
         if path == "me/datasets":
-            return {"items": [{"id": d.id, "name": name, "status": d.status, "guidelines": d.guidelines}
+            return {"items": [{"id": d.id, "name": name, "status": d.status, "guidelines": d.guidelines,
+                               "last_activity_at": d.last_activity}
                               for name, d in self.datasets.items()]}  # fmt: skip
         if match := re.fullmatch(r"datasets/([^/]+)/(fields|questions|records)", path):
             dataset = next(d for d in self.datasets.values() if d.id == match[1])
