@@ -98,11 +98,7 @@ def verdict(evaluation: Evaluation, ship_at: float = 0.5) -> ModelVerdict:
     fine_tune = _fine_tune([how for _, how in relations])
     because = [_describe_relation(evaluation, system, how) for system, how in relations]
     decisive = [(system, how) for system, how in relations if how in _DECISIVE[fine_tune]]
-    undecided = [
-        (system, how)
-        for system, how in decisive
-        if how in ("few", "unclear") and not _leads_under_one_only(evaluation, system)
-    ]
+    undecided = [of for of in decisive if _needs_more_inputs(evaluation, *of)]
     flips = [_inputs_that_decide(evaluation, undecided)] if undecided else []
     flips += [_what_would_change(evaluation, system, how) for system, how in decisive if (system, how) not in undecided]
     decision: Decision = "ship"
@@ -205,6 +201,10 @@ def _leads_under_one_only(evaluation: Evaluation, other: SystemResult) -> bool:
     best: a prompt whose greedy answers loop may do as well as tuned when it is sampled."""
     outcomes = {gap.outcome for gap in _comparisons_with(evaluation, other)} - {"not measured"}
     return "better" in outcomes and outcomes != {"better"} and _lead_at_best(evaluation, other) <= TIE_MARGIN
+
+
+def _needs_more_inputs(evaluation: Evaluation, other: SystemResult, how: Relation) -> bool:
+    return how in ("few", "unclear") and not _leads_under_one_only(evaluation, other)
 
 
 def _lead_at_best(evaluation: Evaluation, other: SystemResult) -> float:
