@@ -296,9 +296,9 @@ def without_in_words(without: Mapping[str, int], objective: str) -> str:
         "personal": "the worse answer contains personal data",
     }
     listed = "; ".join(f"{count:,} ({causes.get(why, why)})" for why, count in without.items())
-    rows = counted_as(sum(without.values()), "row of the dataset is", "rows of the dataset are")
-    learned = "learned from in the supervised stage only" if objective == "dpo" else "not learned from"
-    return f"{rows} not in any preference as the better answer, and {learned}: {listed}"
+    rows = counted_as(sum(without.values()), "training or validation row is", "training and validation rows are")
+    used = "used in the supervised stage only" if objective == "dpo" else "not used"
+    return f"{rows} not in any preference as the better answer, and {used}: {listed}"
 
 
 def _originals(pool: Pool, rows: Sequence[Row]) -> dict[str, Pair]:

@@ -119,6 +119,9 @@ def _no_rows_error(result: CurateResult) -> NoWork:
     commonest = sorted(result.reasons.items(), key=lambda of: -of[1])[:_REASONS]
     why = f"Why, in rows: {', '.join(f'{code} {rows:,}' for code, rows in commonest)}."
     nothing = "no row was accepted, so there is no dataset to write."
+    if commonest and commonest[0][0] == "unscored":
+        fix = 'No score, no selection: set curate.score.model to one that can score these rows, or to "none".'
+        return NoWork(nothing, why=why, fix=f"{fix} `pairsmith rows` shows the reason for each row.")
     if not result.reasons.get(UNCERTIFIED):
         return NoWork(nothing, why=why, fix=f"`pairsmith rows` shows the reason for each row.{_gate_hint(result)}")
     return Uncertified(

@@ -3,6 +3,7 @@ side."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from pairsmith.style.numbers import MISSING, bounds, count, percent, points, rounded
@@ -53,39 +54,47 @@ def merged(evaluation: Evaluation) -> bool:
 
 def headline(evaluation: Evaluation) -> str:
     """Tuned compared with the best untuned system, sampled and greedy, in numbers, or that one was not measured. Its
-    lead over a base whose answers are all cut would flatter it where a prompt does as well."""
-    other = best_untuned(evaluation)
-    name = "its base" if BASE in other.names else f"{other.label}, without any training,"
-    sides = [_side("tuned", evaluation.system(TUNED)), _side(name, other)]
-    sentence = "; ".join(sides)
+    lead over a base whose answers are all cut would flatter it where a prompt does as well; so would its lead over one
+    prompt sampled where another prompt does better. The best may therefore be another system under each decoding."""
+    best = {mode: best_untuned(evaluation, mode) for mode in MODES}
+    modes_of: dict[str, list[Mode]] = {}
+    for mode, rival in best.items():
+        modes_of.setdefault(rival.name, []).append(mode)
+    sides = [_side("tuned", evaluation.system(TUNED), MODES)]
+    for of, modes in modes_of.items():
+        rival = evaluation.system(of)
+        name = "its base" if BASE in rival.names else f"{rival.label}, without any training,"
+        sides.append(_side(name, rival, modes))
     gaps = [
-        f"{points(gap.shown)} {gap.mode}"
-        for gap in (evaluation.comparison(TUNED, other.name, mode) for mode in MODES)
-        if gap is not None and gap.shown is not None
+        f"{points(gap.shown)} {mode}"
+        for mode, rival in best.items()
+        if (gap := evaluation.comparison(TUNED, rival.name, mode)) is not None and gap.shown is not None
     ]
-    return f"{capital(sentence)}." + (f" Difference {', '.join(gaps)}." if gaps else "")
+    return f"{capital('; '.join(sides))}." + (f" Difference {', '.join(gaps)}." if gaps else "")
 
 
-def best_untuned(evaluation: Evaluation) -> SystemResult:
-    """The system on the untuned base that passes most often, sampled and greedy together; the first of equals."""
+def best_untuned(evaluation: Evaluation, mode: Mode) -> SystemResult:
+    """The system on the untuned base that passes most often under this decoding; of equals the one that passes more
+    often under both together, then the first."""
 
-    def passes(system: SystemResult) -> float:
-        return sum(result.pass_rate.estimate for result in (system.sampled, system.greedy) if result.pass_rate)
+    def passes(system: SystemResult) -> tuple[float, float]:
+        rates = {of: result.estimate for of in MODES if (result := getattr(system, of).pass_rate) is not None}
+        return rates.get(mode, -1.0), sum(rates.values())
 
     untuned = [of for of in evaluation.systems if PROMPTED & {*of.names} and TUNED not in of.names]
     return max(untuned, key=passes, default=evaluation.system(BASE))
 
 
-def _side(name: str, system: SystemResult) -> str:
-    modes = (("sampled", system.sampled), ("greedy", system.greedy))
+def _side(name: str, system: SystemResult, modes: Sequence[Mode]) -> str:
+    results: dict[Mode, ModeResult] = {mode: getattr(system, mode) for mode in modes}
     rates = [
         f"{percent(result.pass_rate.estimate)} {bounds(result.pass_rate)} of {mode} answers"
-        for mode, result in modes
+        for mode, result in results.items()
         if result.pass_rate is not None
     ]
     if not rates:
         return f"{name} was not measured, because it gave no complete answer"
-    rest = "".join(f" ({mode} not measured)" for mode, result in modes if result.pass_rate is None)
+    rest = "".join(f" ({mode} not measured)" for mode, result in results.items() if result.pass_rate is None)
     return f"{name} passes all checks on {' and '.join(rates)}{rest}"
 
 
@@ -141,7 +150,7 @@ def in_words(evaluation: Evaluation) -> list[str]:
     """A sentence for each sampled difference, with its numbers unless they are in the headline; preceded by a caution
     if only the form of answers was judged. That only gates judged is a reason of the verdict."""
     sentences = [f"{capital(FORM_ONLY_NOTE)}."] if is_form_only(evaluation.check_names) else []
-    in_headline = best_untuned(evaluation).name
+    in_headline = best_untuned(evaluation, "sampled").name
     for gap in against(evaluation, "sampled"):
         value = "" if gap.b == in_headline or gap.shown is None else f"; the difference is {points(gap.shown)}"
         first, stop, rest = describe_difference(evaluation, gap).partition(". ")

@@ -190,6 +190,15 @@ def test_no_accepted_row_is_an_error(project: Project, store: Store) -> None:
         export_dataset(project, store, result, project.folder / "dataset")
 
 
+def test_rows_that_no_scorer_could_score_are_not_blamed_on_a_gate(project: Project, store: Store) -> None:
+    """With a scorer that needs references, and none there, all rows wait: relaxing a gate would change nothing."""
+    before = curated(project, store, answers={"input": ["refused by the gate"]})
+    result = CurateResult(before.counts, {"unscored": 9, "must": 1}, (), before.steps, before.facts)
+    with pytest.raises(NoWork, match=r"unscored 9, must 1\. .*set curate\.score\.model") as error:
+        export_dataset(project, store, result, project.folder / "dataset")
+    assert "curate.gates" not in str(error.value)
+
+
 def test_dataset_card_has_what_the_hub_and_readers_need(project: Project, store: Store) -> None:
     """Front matter that the hub parses, the funnel, the teacher, that nobody reviewed the rows, and what the numbers do
     not show."""

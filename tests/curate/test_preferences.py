@@ -198,10 +198,10 @@ def test_rows_without_a_preference_are_counted_with_the_reason(tmp_path: Path) -
     with Store.open(Store.url_for(Project(tmp_path, spec()))) as store:
         assert store.receipts("curate")[-1].facts["rows_without_preference"] == reasons
     outcome = TrainOutcome(objective="orpo", train_rows=3, without_preference=reasons, files=("adapters/a",))
-    (sentence,) = (line for _, line in summary(outcome) if "preference" in line and "not learned from" in line)
-    assert sentence.startswith("3 rows of the dataset are not in any preference")
+    (sentence,) = (line for _, line in summary(outcome) if "preference" in line and "not used" in line)
+    assert sentence.startswith("3 training and validation rows are not in any preference")
     assert "the worse answer repeats a held-out text" in sentence
-    assert "and learned from in the supervised stage only: " in without_in_words(reasons, "dpo")
+    assert "and used in the supervised stage only: " in without_in_words(reasons, "dpo")
 
 
 def test_preferences_removed_for_their_length_are_counted(tmp_path: Path) -> None:

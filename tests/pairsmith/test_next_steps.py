@@ -92,7 +92,7 @@ def test_rows_without_a_preference_are_in_the_report(evidence: Evidence) -> None
     *others, trained = sorted(evidence.receipts, key=lambda receipt: receipt.command == "train")
     facts = {**trained.facts, "without_preference": {"length": 10, "no_worse_answer": 4}}
     page = render(replace(evidence, receipts=(*others, trained.model_copy(update={"facts": facts}))))
-    assert "14 rows of the dataset are not in any preference as the better answer, and not learned from: 10" in page
+    assert "14 training and validation rows are not in any preference as the better answer, and not used: 10" in page
     assert "not in any preference" not in render(evidence)
 
 

@@ -28,7 +28,7 @@ from schemas.reviews import Review
 from schemas.store import Store
 from tests.pairsmith import report_project
 from train.evaluation.intervals import Interval
-from train.evaluation.metrics import MODES, ReferenceResult
+from train.evaluation.metrics import MODES, Mode, ReferenceResult, SystemResult
 from train.evaluation.results_table import SIMULTANEOUS_NOTE, comparison_lines
 from train.evaluation.verdict import GATES_ONLY_NOTE, verdict
 from train.learning_curve import in_words
@@ -165,6 +165,31 @@ def test_the_headline_summarises_the_evaluation(project: Project, done: Store) -
         shares = [getattr(evaluation.system(name), mode).pass_rate for name in ("tuned", "few-shot")]
         for number in (*(percent(share.estimate) for share in shares), f"{points(gap.shown)} {mode}"):
             assert number in head[1]
+
+
+def _unmeasured(system: SystemResult, *modes: Mode) -> SystemResult:
+    """The system without a complete answer under these decodings, or under both."""
+    results = {mode: getattr(system, mode) for mode in modes or MODES}
+    return system.model_copy(update={mode: of.model_copy(update={"pass_rate": None}) for mode, of in results.items()})
+
+
+def test_the_headline_has_the_strongest_rival_under_each_decoding(project: Project, done: Store) -> None:
+    """A prompt whose greedy answers are all cut may be the best when it is sampled. Both decodings counted together, so
+    the headline showed tuned's lead over a weaker prompt."""
+    evaluation = gather(project, done).evaluation
+    assert evaluation is not None
+    base, few_shot, tuned = evaluation.systems
+    of_few_shot = _unmeasured(few_shot, "greedy")
+    assert base.sampled.pass_rate
+    assert base.greedy.pass_rate
+    high = base.greedy.pass_rate.model_copy(update={"estimate": 1.0})
+    of_base = base.model_copy(update={"greedy": base.greedy.model_copy(update={"pass_rate": high})})
+    line = proof.headline(evaluation.model_copy(update={"systems": (of_base, of_few_shot, tuned)}))
+    pairs = (("few-shot", MODES[0]), ("base", MODES[1]))
+    gaps = [evaluation.comparison("tuned", rival, mode) for rival, mode in pairs]
+    assert "few-shot = teacher, without any training, passes all checks on" in line
+    assert "; its base passes all checks on 100" in line
+    assert all(gap and gap.shown and f"{points(gap.shown)} {gap.mode}" in line for gap in gaps)
 
 
 def test_the_page_has_every_system_check_and_decoding(project: Project, done: Store) -> None:
@@ -322,9 +347,7 @@ def test_an_unmeasured_comparison_is_not_called_equal(project: Project, done: St
     page = render(replace(evidence, evaluation=unmeasured))
     assert "was not measured" in page
     assert "no significant difference" not in page
-    base = evaluation.systems[0]
-    nothing = {mode: getattr(base, mode).model_copy(update={"pass_rate": None}) for mode in MODES}
-    systems = (base.model_copy(update=nothing), *evaluation.systems[1:])
+    systems = (*(_unmeasured(of) for of in evaluation.systems[:-1]), evaluation.systems[-1])
     page = render(replace(evidence, evaluation=unmeasured.model_copy(update={"systems": systems})))
     assert "its base was not measured" in page
     assert "no evaluation yet" not in page

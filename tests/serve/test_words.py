@@ -388,6 +388,16 @@ def test_base_that_equals_few_shot_is_shown_as_base() -> None:
     assert words.verdict(of) == "not enough evidence: tuned passes 50\u202f% [40,\u00a060], its base passes 20\u202f%"
 
 
+def test_the_rate_beside_that_of_tuned_is_of_the_best_untuned_system() -> None:
+    """The list of projects and the evaluation page's heading showed the base, whose answers may all be cut, where a
+    prompt passed nearly as often as tuned; the report names that prompt."""
+    shares = {"base": 0.0, "few-shot = teacher": 0.2, "retrieval": 0.6, "tuned": 0.7}
+    facts = {"pass_rate": {label: {"share": share} for label, share in shares.items()}}
+    receipt = Receipt(command="evaluate", ok=True, counts=Counts(), seconds=1, started=now(), spec_hash="", facts=facts)
+    of = Snapshot("a", Project(Path(), SPEC), None, (), (receipt,), ())
+    assert words.verdict(of) == "tuned passes 70\u202f%, retrieval without training passes 60\u202f%"
+
+
 def test_a_verdict_that_the_present_rules_change_is_announced_where_it_is_computed() -> None:
     """The list of projects shows what the last evaluation concluded. Where its page concludes something else, it names
     both, and says how to make them one. The page of an earlier evaluation does not claim that it has the same answers.

@@ -524,6 +524,26 @@ def test_better_one_way_and_worse_the_other_is_no_verdict() -> None:
     assert seen.fine_tune == "not enough evidence"
 
 
+@pytest.mark.parametrize(
+    ("prompt", "fine_tune", "line"),
+    [
+        ((0.8, 0.1), "not enough evidence", "few-shot, decoded as suits it best, passes about as often as tuned"),
+        ((0.1, 0.95), "not enough evidence", "few-shot, decoded as suits it best, passes more often than tuned"),
+        ((0.5, 0.1), "fine-tune", "tuned passes more often than few-shot"),
+    ],
+)
+def test_a_prompt_that_does_as_well_under_one_decoding_is_not_beaten(
+    prompt: tuple[float, float], fine_tune: str, line: str
+) -> None:
+    """A prompt whose greedy answers loop passes as often as tuned when it is sampled, and needs no training: a lead
+    under the decoding that does not suit it was enough to ship."""
+    seen = verdict(evaluation(tuned=(0.8, 0.75), **{"few-shot": prompt}))
+    assert seen.fine_tune == fine_tune
+    assert (seen.decision == "ship") == (fine_tune == "fine-tune")
+    assert any(line in reason for reason in seen.because)
+    assert fine_tune == "fine-tune" or seen.flips_when[0].startswith(("tuned led few-shot by", "harder checks")), seen
+
+
 def test_a_base_without_a_complete_answer_proves_no_gain() -> None:
     """If every answer of the base was cut, its ability is unknown."""
     seen = verdict(evaluation(tuned=0.9, cut="base"))

@@ -13,7 +13,6 @@ Not covered: the cost of the machine that serves the tuned model, and the value 
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Literal
 
@@ -23,7 +22,7 @@ from schemas.records import Record
 from schemas.step_names import INDEPENDENT
 from schemas.wording import counted
 from train.evaluation.comparison import Comparison
-from train.evaluation.failures import REFUSAL
+from train.evaluation.incomplete import MAX_UNKNOWN, incomplete_systems, why_incomplete
 from train.evaluation.intervals import (
     Interval,
     format_interval,
@@ -31,7 +30,7 @@ from train.evaluation.intervals import (
     significant_lead,
     standard_errors,
 )
-from train.evaluation.metrics import MODES, NO_ANSWER, TUNED, Evaluation, Mode, SystemResult
+from train.evaluation.metrics import MODES, TUNED, Evaluation, Mode, SystemResult
 
 Decision = Literal["ship", "do not ship", "not enough evidence"]
 FineTune = Literal["fine-tune", "do not fine-tune", "not enough evidence"]
@@ -39,7 +38,6 @@ Relation = Literal["better", "worse", "tie", "unclear", "few", "not measured"]
 
 PROMPTED = frozenset({"base", "few-shot", "retrieval"})
 TIE_MARGIN, TIE_UPPER_BOUND = 0.05, 0.10
-MAX_UNKNOWN = 0.02
 FORM_ONLY_NOTE = "any answer in the right form passes: nothing checks whether a label or a record is correct"
 GATES_ONLY_NOTE = (
     "no independent check was used (evaluate.checks, evaluate.user): only the gates that chose the training rows judge,"
@@ -56,12 +54,6 @@ _REPAIR_CHECK = (
     "every answer could be judged: correct the check that crashes, times out or returns None, and run"
     " `pairsmith evaluate` again, which requests nothing"
 )
-_COMPLETE_ANSWERS = {
-    "cut": "{} gave complete answers: raise evaluate.sampling.max_tokens, or look at its answers",
-    "empty": "{} gave complete answers: look at what it writes",
-    "refused": "the server accepted the requests to {}",
-    "missing": "the server of {} responded: run the evaluation again",
-}
 
 
 class ModelVerdict(Record):
@@ -106,13 +98,13 @@ def verdict(evaluation: Evaluation, ship_at: float = 0.5) -> ModelVerdict:
     fine_tune = _fine_tune([how for _, how in relations])
     because = [_describe_relation(evaluation, system, how) for system, how in relations]
     decisive = [(system, how) for system, how in relations if how in _DECISIVE[fine_tune]]
-    undecided = [(system, how) for system, how in decisive if how in ("few", "unclear")]
+    undecided = [of for of in decisive if _needs_more_inputs(evaluation, *of)]
     flips = [_inputs_that_decide(evaluation, undecided)] if undecided else []
     flips += [_what_would_change(evaluation, system, how) for system, how in decisive if (system, how) not in undecided]
     decision: Decision = "ship"
     tuned = evaluation.system(TUNED)
     if tuned.sampled.pass_rate is None and tuned.greedy.pass_rate is None:
-        ways, flip = _why_incomplete(evaluation, tuned)
+        ways, flip = why_incomplete(evaluation, tuned)
         decision, because, flips = "do not ship", [f"tuned gave no complete answer: {ways}"], [flip]
         if not tuned.count("answered"):
             decision, because = "not enough evidence", ["no answer of tuned arrived, so nothing is known about it"]
@@ -137,7 +129,7 @@ def verdict(evaluation: Evaluation, ship_at: float = 0.5) -> ModelVerdict:
         fine_tune, decision = "not enough evidence", bar if bar == "do not ship" else "not enough evidence"
         because = [*([why] if decision == "do not ship" else []), FORM_ONLY_NOTE, *because]
         flips = [_CHECK_CORRECTNESS, *flips]
-    if decision == "ship" and (incomplete := [*_incomplete_systems([tuned, *rivals])]):
+    if decision == "ship" and (incomplete := [*incomplete_systems([tuned, *rivals])]):
         decision, because, flips = "not enough evidence", [*incomplete, *because], [_RERUN_MISSING]
     fine_tune, decision, unscored = _allow_for_crashes(evaluation, fine_tune, decision, relations)
     if unscored:
@@ -156,27 +148,6 @@ def verdict(evaluation: Evaluation, ship_at: float = 0.5) -> ModelVerdict:
         break_even=calls,
         teacher_usd_per_1000=price,
     )
-
-
-def _why_incomplete(evaluation: Evaluation, system: SystemResult) -> tuple[str, str]:
-    """For a system without a complete answer: counts of what its answers are, and what would have to change."""
-    outputs = [output for output in evaluation.outputs if output.system == system.name]
-    ways = Counter(
-        "missing" if not one.answered else "cut" if one.cut else one.reasons.get(NO_ANSWER, "empty") for one in outputs
-    )
-    most = next((way for way, _ in ways.most_common() if way != "missing"), "missing")
-    refusals = Counter(one.reasons[REFUSAL] for one in outputs if REFUSAL in one.reasons)
-    message = f' (it answered "{refusals.most_common(1)[0][0]}")' if most == "refused" and refusals else ""
-    listed = ", ".join(f"{count} {way}" for way, count in ways.most_common())
-    return listed, _COMPLETE_ANSWERS.get(most, _COMPLETE_ANSWERS["empty"]).format(system.label) + message
-
-
-def _incomplete_systems(systems: Iterable[SystemResult]) -> Iterator[str]:
-    """Systems with more than a few missing answers; the missing ones may differ from those that arrived."""
-    for system in systems:
-        asked, answered = system.count("asked"), system.count("answered")
-        if asked - answered > MAX_UNKNOWN * asked:
-            yield f"{asked - answered} of {asked} answers of {system.label} never arrived, and they may differ"
 
 
 def _allow_for_crashes(
@@ -214,13 +185,35 @@ def _passes_nothing(evaluation: Evaluation) -> bool:
 
 def relation(evaluation: Evaluation, other: SystemResult) -> Relation:
     """The tuned model against one system over both decodings: better or worse if one decoding says so and none says the
-    opposite."""
+    opposite. Better is unclear if the other system does as well under the decoding that suits it."""
     each = {_relation(gap) for gap in _comparisons_with(evaluation, other)} - {"not measured"}
+    if _leads_under_one_only(evaluation, other):
+        return "unclear"
     for direction, opposite in (("better", "worse"), ("worse", "better")):
         if direction in each:
             return "unclear" if opposite in each else direction
     order: tuple[Relation, ...] = ("unclear", "few", "tie")
     return next((how for how in order if how in each), "not measured")
+
+
+def _leads_under_one_only(evaluation: Evaluation, other: SystemResult) -> bool:
+    """Whether tuned is better under one decoding, but at its best passes hardly more often than the other system at its
+    best: a prompt whose greedy answers loop may do as well as tuned when it is sampled."""
+    outcomes = {gap.outcome for gap in _comparisons_with(evaluation, other)} - {"not measured"}
+    return "better" in outcomes and outcomes != {"better"} and _lead_at_best(evaluation, other) <= TIE_MARGIN
+
+
+def _needs_more_inputs(evaluation: Evaluation, other: SystemResult, how: Relation) -> bool:
+    return how in ("few", "unclear") and not _leads_under_one_only(evaluation, other)
+
+
+def _lead_at_best(evaluation: Evaluation, other: SystemResult) -> float:
+    """Tuned's pass rate under its better decoding, minus the other system's under its own."""
+    return _best_rate(evaluation.system(TUNED)) - _best_rate(other)
+
+
+def _best_rate(system: SystemResult) -> float:
+    return max((rate.estimate for rate in (system.sampled.pass_rate, system.greedy.pass_rate) if rate), default=0.0)
 
 
 def _relation(gap: Comparison) -> Relation:
@@ -273,6 +266,9 @@ def _describe_relation(evaluation: Evaluation, other: SystemResult, how: Relatio
         "few": f"{there}, and fewer than {LEAST_TEST_INPUTS}{' groups' * bool(evaluation.groups)} prove nothing",
         "not measured": f"tuned and {other.label} were not both measured: one gave no complete answer",
     }
+    if how == "unclear" and _leads_under_one_only(evaluation, other):
+        often = "more often than" if _lead_at_best(evaluation, other) < -TIE_MARGIN else "about as often as"
+        return f"{other.label}, decoded as suits it best, passes {often} tuned decoded as suits tuned ({numbers})"
     return sentences[how]
 
 
@@ -323,13 +319,13 @@ def _inputs_that_decide(evaluation: Evaluation, undecided: Sequence[tuple[System
 def _what_would_change(evaluation: Evaluation, other: SystemResult, how: Relation) -> str:
     gaps = [gap for gap in _comparisons_with(evaluation, other) if gap.shown is not None]
     if how == "not measured":
-        return _why_incomplete(evaluation, other)[1]
+        return why_incomplete(evaluation, other)[1]
     if how == "better":
         least = max(
             gap.difference.estimate - _min_significant_lead(evaluation, gap, other) for gap in gaps if gap.difference
         )
         return f"tuned's lead over {other.label} was about {_points(least)} smaller (no longer significant)"
-    rates = [getattr(other, gap.mode).pass_rate.estimate for gap in gaps]
+    rates = [getattr(other, gap.mode).pass_rate.estimate for gap in gaps if gap.outcome != "better"]
     tests = sum(gap.p_value is not None for gap in evaluation.comparisons)
     units = min(gap.difference.units for gap in gaps if gap.difference)
     lead = min(significant_lead(rate, units, tests) for rate in rates)

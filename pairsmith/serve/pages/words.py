@@ -135,11 +135,10 @@ def verdict(snapshot: Snapshot) -> str | None:
     if "tuned" not in rates:
         return None
     sides = {}
-    for side, name in _SIDES.items():
-        # A label may name several systems, e.g. "base = few-shot".
-        if rate := next((rate for label, rate in rates.items() if name in label.split(" = ")), None):
-            interval = f" {format_bounds(rate['low'], rate['high'])}" if "low" in rate else ""
-            sides[side] = f"{percent(rate['share'])}{interval}"
+    for side, label in _sides({label: rate["share"] for label, rate in rates.items()}).items():
+        rate = rates[label]
+        interval = f" {format_bounds(rate['low'], rate['high'])}" if "low" in rate else ""
+        sides[side] = f"{percent(rate['share'])}{interval}"
     return _in_words(_decided(receipt), sides)
 
 
@@ -147,7 +146,23 @@ def _decided(receipt: Receipt | None) -> str | None:
     return (receipt.facts.get("verdict") or {}).get("decision") if receipt else None
 
 
-_SIDES = {"tuned": "tuned", "its base": "base"}
+_UNTUNED = frozenset({"base", "few-shot", "retrieval"})
+
+
+def _sides(shares: Mapping[str, float]) -> dict[str, str]:
+    """Name in a sentence -> label of the tuned system and of the untuned one that passes most often, as in the report.
+    The base may be cut or fail where a prompt does as well as tuned."""
+    sides, untuned = dict[str, str](), list[str]()
+    for label in shares:
+        names = {*label.split(" = ")}
+        if "tuned" in names:
+            sides["tuned"] = label
+        elif _UNTUNED & names:
+            untuned.append(label)
+    if untuned:
+        best = max(untuned, key=lambda label: shares[label])
+        sides["its base" if "base" in best.split(" = ") else f"{best} without training"] = best
+    return sides
 
 
 def _in_words(decision: str | None, sides: Mapping[str, str]) -> str:
@@ -193,10 +208,11 @@ def overview(snapshot: Snapshot, job: Job | None, progress: JobProgress | None) 
 
 
 def evaluation(of: Evaluation, concluded: ModelVerdict) -> str:
-    """The summary of the evaluation page: the verdict, and the pass rates of the tuned model and its base."""
-    by_name = {name: system.sampled.pass_rate for system in of.systems for name in system.names}
-    rates = {side: by_name.get(name) for side, name in _SIDES.items()}
-    sides = {side: f"{percent(rate.estimate)} {bounds(rate)}" for side, rate in rates.items() if rate}
+    """The summary of the evaluation page: the verdict, and the pass rates of the tuned model and of the best untuned
+    system in sampled answers."""
+    rates = {system.label: system.sampled.pass_rate for system in of.systems if system.sampled.pass_rate}
+    named = _sides({label: rate.estimate for label, rate in rates.items()})
+    sides = {side: f"{percent(rates[label].estimate)} {bounds(rates[label])}" for side, label in named.items()}
     return f"{capital(_in_words(concluded.decision, sides))}."
 
 
