@@ -64,15 +64,17 @@ def in_words(state: Mapping[str, Any]) -> str:
 
 
 def share_in_words(certificate: Json) -> str:
-    """The estimated share of good rows as a sentence; empty if there are too few labels."""
+    """The estimated share of good rows as a sentence; empty if there are too few labels. Labels of more rows than there
+    are mean nothing to a reader, so such a comparison is left out."""
     if not (share := certificate.get("share")):
         return ""
+    effective = round(share["effective"])
+    alone = f", which together carry as much information as {counted(effective, 'label', 'labels')} alone"
     return (
         f"Of the {counted(share['rows'], 'row', 'rows')} that the automatic steps accept, an estimated"
         f" {share['value']:.1%} are good"
         f" ({share['low']:.1%} to {share['high']:.1%} with {percent(share['confidence'])} confidence), based on"
-        f" {counted(share['labels'], 'label', 'labels')} and P(good), which together carry as much information as"
-        f" {counted(round(share['effective']), 'label', 'labels')} alone."
+        f" {counted(share['labels'], 'label', 'labels')} and P(good){alone if effective <= share['rows'] else ''}."
     )
 
 

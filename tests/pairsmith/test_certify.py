@@ -320,6 +320,14 @@ def test_a_certificate_says_how_many_reviews_have_changed_since(answers: int, si
     assert void.startswith("The certificate is no longer valid: certificate.json is missing. ")
 
 
+@pytest.mark.parametrize(("effective", "end"), [(250.2, "as 250 labels alone."), (1_973.0, "and P(good).")])
+def test_labels_of_more_rows_than_there_are_are_not_mentioned(effective: float, end: str) -> None:
+    """The estimated share of good rows is compared with that of more labels alone, unless these were labels of more
+    rows than the project has."""
+    share = {"rows": 323, "labels": 172, "effective": effective, "value": 0.9, "low": 0.88, "high": 0.92}
+    assert certified.share_in_words({"share": {**share, "confidence": 0.9}}).endswith(end)
+
+
 def test_disagreement_withdraws_a_certificate_and_adjudication_restores_it(folder: Path) -> None:
     """The message says that the earlier certificate is withdrawn, why, and that settling the rows brings it back."""
     answered = answer(folder, 3)
