@@ -134,11 +134,13 @@ class Registry:
         """Point `alias` back to its previous version and return that version. Raises UsageError if there is none, and
         InputError if a file of it is missing or has changed."""
         if alias not in self.aliases():
-            raise UsageError(f"there is no alias '{alias}'.", where=str(self.folder))
+            fix = "`pairsmith registry list` shows them."
+            raise UsageError(f"there is no alias '{alias}'.", where=str(self.folder), fix=fix)
         with self._locked():
             named = self.aliases()
             if len(named.get(alias, [])) < 2:
-                raise UsageError(f"'{alias}' has no previous version.", where=str(self.folder))
+                fix = f"Point it to another version: `pairsmith registry alias {alias} VERSION`."
+                raise UsageError(f"'{alias}' has no previous version.", where=str(self.folder), fix=fix)
             if (before := named[alias][-2]) not in self.versions():
                 what = f"the previous version of '{alias}', {before}, no longer exists."
                 fix = f"Point it to another version: `pairsmith registry alias {alias} VERSION`."

@@ -18,7 +18,8 @@ import math
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -34,7 +35,7 @@ from curate.scorers.reward import Tokens, encoded, open_reward_model
 from curate.scorers.rules import asked_of, rules_of
 from curate.similarity.near_duplicates import find_repeated_rows
 from curate.steps import steps_for
-from schemas.errors import InputError, NoWork
+from schemas.errors import InputError, Interrupted, NoWork
 from schemas.files import replaced_folder
 from schemas.kinds import KINDS
 from schemas.progress import Progress, unseen
@@ -124,7 +125,7 @@ def train_reward(
     `groups` maps seeds that belong together to their group.
 
     `train.r`, `alpha`, `learning_rate`, `batch`, `epochs`, `max_length` and `seed` apply here too. Raises NoWork for
-    too few preferences, or too few inputs.
+    too few preferences, or too few inputs, and Interrupted after Ctrl-C.
     """
     from transformers import AutoTokenizer
 
@@ -148,7 +149,7 @@ def train_reward(
     learned = [c for c in fitting if not is_held_out(c.input)]
     tested = [c for c in fitting if is_held_out(c.input)]
     refuse_few([c.preference for c in fitting], groups, too_long=len(compared) - len(fitting))
-    with replaced_folder(folder) as partial:
+    with replaced_folder(folder) as partial, _nothing_kept():
         _fit(learned, base, tokenizer, settings, partial, progress)
         accuracy, length, gain, rule = _evaluate(partial, tested, learned, rules, project)
         result = RewardResult(
@@ -170,6 +171,16 @@ def train_reward(
             orjson.dumps(result.model_dump(mode="json", exclude={"folder"}), option=orjson.OPT_INDENT_2)
         )
     return result.model_copy(update={"folder": str(folder)})
+
+
+@contextmanager
+def _nothing_kept() -> Iterator[None]:
+    """Report Ctrl-C: a fit has no checkpoints."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        again = "Run the same command again: it starts over."
+        raise Interrupted("the reward model was not trained.", fix=again) from None
 
 
 def _tokenised(preference: Preference, groups: Mapping[str, str], tokenizer: Any, rules: str) -> TokenisedPreference:

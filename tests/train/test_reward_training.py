@@ -16,7 +16,7 @@ from curate.preferences import Preference
 from curate.review.sampling import in_estimation_half
 from curate.scorers.reward import reward_scorer
 from curate.split import seed_split
-from schemas.errors import NoWork
+from schemas.errors import Interrupted, NoWork
 from schemas.project import Project
 from schemas.records import Pair, Seed
 from schemas.reviews import Review
@@ -88,6 +88,18 @@ def test_it_learns_preferences_and_scores_like_any_scorer(
     chosen = asyncio.run(scores([p.chosen for p in fresh]))
     rejected = asyncio.run(scores([p.rejected for p in fresh]))
     assert sum(a > b for a, b in zip(chosen, rejected, strict=True)) >= 9
+
+
+def test_a_fit_ended_by_ctrl_c_says_that_it_starts_over(base: Base, tmp_path: Path) -> None:
+    """Nothing of a fit that Ctrl-C ends is kept. It used to be advised to continue, like commands that do."""
+
+    def press_ctrl_c(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(Interrupted, match="was not trained") as raised:
+        train_reward(preferred(80), base, project(tmp_path), tmp_path / "out", press_ctrl_c)
+    assert raised.value.fix == "Run the same command again: it starts over."
+    assert not [*(tmp_path / "out").iterdir()]
 
 
 def test_a_model_that_only_knows_length_is_not_called_better(base: Base, tmp_path: Path) -> None:

@@ -331,7 +331,9 @@ def test_gold_is_shown_both_blind_and_like_calibration_rows(cats: tuple[Project,
     gold file for the same input, and similar metadata. Gold without another output stays blind, because ordinary rows
     without one are rare."""
     project, population = cats
-    assert push_module._gold_disguises(project, population, [item.pair for item in read_gold(project)]) == {}
+    store = population.pool.source
+    assert isinstance(store, Store)
+    assert push_module._gold_disguises(project, store, population, [item.pair for item in read_gold(project)]) == {}
     lines = [
         {"input": f"gold cat {number}", "output": output, "verdict": "reject"}
         for number in range(20)
@@ -339,7 +341,7 @@ def test_gold_is_shown_both_blind_and_like_calibration_rows(cats: tuple[Project,
     ]
     (project.folder / "gold.jsonl").write_bytes(b"".join(orjson.dumps(line) + b"\n" for line in lines))
     gold = [item.pair for item in read_gold(project)]
-    forms = push_module._gold_disguises(project, population, gold)
+    forms = push_module._gold_disguises(project, store, population, gold)
     assert 5 < len(forms) < 35
     ordinary = record(project, population, next(iter(population.pairs(population.rows).values())), ["fit"])
     shown = [record(project, population, pair, ["gold"], gold=forms[pair.id]) for pair in gold if pair.id in forms]
