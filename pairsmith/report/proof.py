@@ -4,6 +4,7 @@ side."""
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import NamedTuple
 
 from pairsmith.style.numbers import MISSING, bounds, count, percent, points, rounded
@@ -344,14 +345,14 @@ def drawn(evaluation: Evaluation) -> list[DrawnInput]:
 def watched(evaluation: Evaluation) -> str:
     """The tuned model's results on validation inputs, and why they may be used."""
     answers = evaluation.validation
-    passed = sum(output.passes for output in answers)
+    passed, unscored = (sum(map(attrgetter(of), answers)) for of in ("passes", "is_unscored"))
     return (
         f"Of {counted(len(answers), 'validation input', 'validation inputs')}, {counted(passed, 'passes', 'pass')}"
-        " (greedy)."
+        f" (greedy){f', and a check could not judge {unscored:,}' if unscored else ''}."
         + (
             " You may look at these failures and act on them; acting on test failures would invalidate the test. Below,"
             " failures are grouped by the first failed check and by similar inputs."
-            if passed < len(answers)
+            if passed + unscored < len(answers)
             else ""
         )
     )

@@ -10,7 +10,7 @@ import pytest
 
 from pairsmith.receipts.outcome import TrainOutcome
 from pairsmith.receipts.receipt import recording
-from pairsmith.report import render
+from pairsmith.report import proof, render
 from pairsmith.report.evidence import Evidence, NextSeeds
 from pairsmith.report.gather import gather
 from pairsmith.report.next_steps import next_seeds, next_steps
@@ -85,6 +85,19 @@ def test_failures_are_grouped_by_check_and_similarity(evidence: Evidence) -> Non
         (TOKEN_LIMIT, ("seven boats at sea",)),  # not: cut, which is a gate
     ]
     assert failures(evidence.evaluation) == []
+
+
+def test_an_answer_that_a_check_could_not_judge_has_not_failed(evidence: Evidence) -> None:
+    """A crashed check is no failure of the model, so no seeds are proposed for it; the report counts such answers."""
+    assert evidence.evaluation is not None
+    evaluation = with_validation_answers(evidence.evaluation)
+    first, check = evaluation.validation[-1], evaluation.check_names[0]
+    unscored = first.model_copy(update={"checks": first.checks | {check: None}, "all_pass": None})
+    with_crash = evaluation.model_copy(update={"validation": (*evaluation.validation[:-1], unscored)})
+    assert failures(with_crash) == failures(evaluation)
+    assert proof.watched(with_crash).startswith(
+        "Of 4 validation inputs, 0 pass (greedy), and a check could not judge 1."
+    )
 
 
 def test_rows_without_a_preference_are_in_the_report(evidence: Evidence) -> None:

@@ -35,10 +35,11 @@ TOKEN_LIMIT = "token limit"
 
 def failures(evaluation: Evaluation) -> list[Failures]:
     """The groups of failed validation answers, the largest first. An input joins a group if the Jaccard index of its
-    character bigrams and trigrams with those of the group's first input is at least 0.2."""
+    character bigrams and trigrams with those of the group's first input is at least 0.2. Answers that a check could not
+    judge have not failed."""
     by_check: dict[str, list[Output]] = {}
     for output in evaluation.validation:
-        if output.answered and not output.passes:
+        if output.answered and not output.passes and not output.is_unscored:
             # One of the gates is called `cut` too.
             check = TOKEN_LIMIT if output.cut else why_not(output, evaluation.check_names)
             by_check.setdefault(check, []).append(output)
