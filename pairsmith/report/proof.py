@@ -89,14 +89,14 @@ def best_untuned(evaluation: Evaluation, mode: Mode) -> SystemResult:
 def _side(name: str, system: SystemResult, modes: Sequence[Mode]) -> str:
     results: dict[Mode, ModeResult] = {mode: getattr(system, mode) for mode in modes}
     rates = [
-        f"{percent(result.pass_rate.estimate)} {bounds(result.pass_rate)} of {mode} answers"
+        f"{percent(result.pass_rate.estimate)} {bounds(result.pass_rate)} of {mode}"
         for mode, result in results.items()
         if result.pass_rate is not None
     ]
     if not rates:
         return f"{name} was not measured, because it gave no complete answer"
     rest = "".join(f" ({mode} not measured)" for mode, result in results.items() if result.pass_rate is None)
-    return f"{name} passes all checks on {' and '.join(rates)}{rest}"
+    return f"{name} passes all checks on {' and '.join(rates)} answers{rest}"
 
 
 def describe_difference(evaluation: Evaluation, comparison: Comparison) -> str:
