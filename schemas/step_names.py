@@ -1,4 +1,4 @@
-"""The names of steps as they appear in verdicts: `kind/name@version`."""
+"""The names of steps as they appear in verdicts, `kind/name@version`, and of what is evaluated."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ INDEPENDENT = "check:"
 """The prefix of the names of checks that no gate uses."""
 REFERENCE = f"{INDEPENDENT}reference"
 """The check that an answer equals its reference."""
+PROMPTED = frozenset({"base", "few-shot", "retrieval"})
+"""The evaluated systems on the untuned base."""
 
 
 class By(NamedTuple):

@@ -42,7 +42,7 @@ def erase_answers(
     titles = {f"<b>{escaped(name)}</b>" for name in names}
     deleted = 0
     for queue in queues:
-        # Collected first, and without their texts: a page of rows is in memory at a time.
+        # Collected first. Of all rows a page is in memory at a time, and the texts of those that quote an answer.
         theirs, quoting = list[str](), list[tuple[str, Json]]()
         for row in reporting(argilla.records(queue, responses=True), progress, "rows searched"):
             theirs += [str(one["id"]) for one in row.get("responses") or () if str(one["user_id"]) in ids]
@@ -50,7 +50,7 @@ def erase_answers(
             left = _ANSWER.sub(lambda line: "" if line[1] in titles else line[0], quoted)
             if left != quoted:
                 quoting.append((str(row["id"]), {**row["fields"], "answers": left}))
-        for id_ in reporting(theirs, progress, "rows deleted", len(theirs), _REQUESTS):
+        for id_ in reporting(theirs, progress, "answers deleted", len(theirs), _REQUESTS):
             argilla.call("DELETE", f"responses/{id_}")
         for id_, fields in quoting:
             argilla.call("PATCH", f"records/{id_}", json={"fields": fields})

@@ -16,7 +16,7 @@ from schemas.wording import capital, counted
 from train.evaluation.failures import TOKEN_LIMIT, failures
 from train.evaluation.metrics import TUNED, Evaluation
 from train.evaluation.retrieval import Nearest
-from train.evaluation.verdict import PROMPTED, relation
+from train.evaluation.verdict import relation, untuned
 from train.results import no_gain_warning
 
 _MAX_GROUPS, _MAX_SEEDS, _MAX_NEAR, _MAX_SEARCHED = 6, 3, 50, 20_000
@@ -107,12 +107,13 @@ def _for_the_verdict(evidence: Evidence) -> list[str]:
         return [f"Add {evaluation.more_inputs(needed)}: fewer than {LEAST_TEST_INPUTS}{units} prove nothing."]
     more = "improve the training: more rows, better outputs, or a larger base."
     if verdict.fine_tune == "do not fine-tune":
-        local = [system for system in evaluation.systems if {*PROMPTED, TUNED} & {*system.names}]
+        prompts = untuned(evaluation)
+        local = [*prompts, evaluation.system(TUNED)]
         rates = [rate for system in local for rate in (system.sampled.pass_rate, system.greedy.pass_rate)]
         best = max((rate.estimate for rate in rates if rate), default=0.0)
         if best < 0.5:
             return [f"Neither the tuned model nor a prompt passes half of the answers: {more}"]
-        level = [of.label for of in local if TUNED not in of.names and relation(evaluation, of) in ("tie", "worse")]
+        level = [of.label for of in prompts if relation(evaluation, of) in ("tie", "worse")]
         return [f"Use the untuned base with the prompt that does as well ({' or '.join(level)}), or {more}"]
     flips = f" This would change if {verdict.flips_when[0]}." if verdict.flips_when else ""
     if verdict.decision == "not enough evidence":

@@ -24,7 +24,7 @@ from train.evaluation.metrics import (
     SystemResult,
 )
 from train.evaluation.results_table import MEASURES, UNSCORED_NOTE, describe_sampling, reference_cells
-from train.evaluation.verdict import FORM_ONLY_NOTE, PROMPTED, is_form_only
+from train.evaluation.verdict import FORM_ONLY_NOTE, is_form_only, untuned
 
 BASE = "base"
 _NO_ANSWER = {
@@ -82,8 +82,7 @@ def best_untuned(evaluation: Evaluation, mode: Mode) -> SystemResult:
         rates = {of: result.estimate for of in MODES if (result := getattr(system, of).pass_rate) is not None}
         return rates.get(mode, -1.0), sum(rates.values())
 
-    untuned = [of for of in evaluation.systems if PROMPTED & {*of.names} and TUNED not in of.names]
-    return max(untuned, key=passes, default=evaluation.system(BASE))
+    return max(untuned(evaluation), key=passes, default=evaluation.system(BASE))
 
 
 def _side(name: str, system: SystemResult, modes: Sequence[Mode]) -> str:

@@ -19,7 +19,7 @@ from typing import Literal
 from curate.split import LEAST_TEST_INPUTS
 from schemas.money import dollars
 from schemas.records import Record
-from schemas.step_names import INDEPENDENT
+from schemas.step_names import INDEPENDENT, PROMPTED
 from schemas.wording import counted
 from train.evaluation.comparison import Comparison
 from train.evaluation.incomplete import MAX_UNKNOWN, incomplete_systems, why_incomplete
@@ -36,7 +36,6 @@ Decision = Literal["ship", "do not ship", "not enough evidence"]
 FineTune = Literal["fine-tune", "do not fine-tune", "not enough evidence"]
 Relation = Literal["better", "worse", "tie", "unclear", "few", "not measured"]
 
-PROMPTED = frozenset({"base", "few-shot", "retrieval"})
 TIE_MARGIN, TIE_UPPER_BOUND = 0.05, 0.10
 FORM_ONLY_NOTE = "any answer in the right form passes: nothing checks whether a label or a record is correct"
 GATES_ONLY_NOTE = (
@@ -93,7 +92,7 @@ def _is_saturated(evaluation: Evaluation, decisive: Sequence[tuple[SystemResult,
 
 def verdict(evaluation: Evaluation, ship_at: float = 0.5) -> ModelVerdict:
     """The verdict; `ship_at` is the minimum pass rate of the tuned model (`evaluate.ship_at`)."""
-    rivals = [system for system in evaluation.systems if PROMPTED & {*system.names} and TUNED not in system.names]
+    rivals = untuned(evaluation)
     relations = [(system, relation(evaluation, system)) for system in rivals]
     fine_tune = _fine_tune([how for _, how in relations])
     because = [_describe_relation(evaluation, system, how) for system, how in relations]
@@ -181,6 +180,11 @@ def _unscored_systems(systems: Iterable[SystemResult], hanging: Collection[str])
 
 def _passes_nothing(evaluation: Evaluation) -> bool:
     return not evaluation.system(TUNED).count("passed")
+
+
+def untuned(evaluation: Evaluation) -> list[SystemResult]:
+    """The systems on the untuned base, without one that turned out to be the tuned model."""
+    return [system for system in evaluation.systems if PROMPTED & {*system.names} and TUNED not in system.names]
 
 
 def relation(evaluation: Evaluation, other: SystemResult) -> Relation:

@@ -15,7 +15,7 @@ from pairsmith.style.numbers import between, bounds, count, format_bounds, perce
 from pairsmith.style.reasons import sentence_of
 from schemas.money import describe_cost, dollars
 from schemas.records import Receipt, now
-from schemas.step_names import By, display_step
+from schemas.step_names import PROMPTED, By, display_step
 from schemas.wording import capital, counted
 
 if TYPE_CHECKING:
@@ -146,9 +146,6 @@ def _decided(receipt: Receipt | None) -> str | None:
     return (receipt.facts.get("verdict") or {}).get("decision") if receipt else None
 
 
-_UNTUNED = frozenset({"base", "few-shot", "retrieval"})
-
-
 def _sides(shares: Mapping[str, float]) -> dict[str, str]:
     """Name in a sentence -> label of the tuned system and of the untuned one that passes most often, as in the report.
     The base may be cut or fail where a prompt does as well as tuned."""
@@ -157,7 +154,7 @@ def _sides(shares: Mapping[str, float]) -> dict[str, str]:
         names = {*label.split(" = ")}
         if "tuned" in names:
             sides["tuned"] = label
-        elif _UNTUNED & names:
+        elif PROMPTED & names:
             untuned.append(label)
     if untuned:
         best = max(untuned, key=lambda label: shares[label])

@@ -291,4 +291,4 @@ def test_erasing_on_the_server_reports_and_keeps_no_texts(desk: Desk) -> None:
         for number, by_user in enumerate(list(rows.values())[:60]):
             by_user[ann]["id"] = f"answer-{number}"
         assert erase_answers(argilla, queues, {"ann"}, keep) == 60
-        assert {"rows searched 1000", "rows deleted 20", "rows deleted 60"} <= set(seen)
+        assert {"rows searched 1000", "answers deleted 20", "answers deleted 60"} <= set(seen)
