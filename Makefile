@@ -21,7 +21,7 @@ test: $(VENV)/.dev
 MODEL ?= embedded
 test-vllm: $(VENV)/.dev
 	PAIRSMITH_REAL_VLLM=$(MODEL) $(BIN)/python -m pytest -n 0 -s --timeout 3600 tests/synth/test_local_vllm.py \
-		tests/synth/providers/test_real_vllm.py tests/curate/test_real_vllm.py tests/train/test_real_vllm.py
+		tests/synth/providers/test_real_vllm.py tests/curate/scorers/test_real_vllm.py tests/train/test_real_vllm.py
 
 # Every test of human review that starts a server, on PostgreSQL; `make test` runs only some of them that way.
 test-postgresql: $(VENV)/.dev

@@ -4,7 +4,7 @@ Up to EXACT rows, every row is compared with every one before it. More rows are 
 are drawn from them and refined twice (spherical k-means). A row is compared with the rows of the PROBES cells nearest
 to it, whichever of two rows comes first. The cost grows with rows x square root of rows instead of rows squared. A pair
 is missed only if neither row has the other's cell among its own: at a cosine of 0.85 in fewer than one of a hundred
-cases (tests/curate/test_neighbours.py measures it). The similarities reported are exact.
+cases (tests/curate/similarity/test_neighbours.py measures it). The similarities reported are exact.
 
 Memory holds blocks of products, some 100 MB, and 150 bytes per row. The vectors are in a temporary file.
 """

@@ -6,7 +6,8 @@
     all_languages_pattern("form").search(text)                   # the words of a list in every language
 
 A language without a file has no phrases and no words: English ones are never applied to its texts. To add a language,
-write `<code>.toml` with the sections of `en.toml` you have words for; tests/curate/test_phrases.py checks every row.
+write `<code>.toml` with the sections of `en.toml` you have words for; tests/curate/gates/test_phrases.py checks every
+row.
 """
 
 from __future__ import annotations

@@ -1,0 +1,112 @@
+"""Tests of the retrieval system, which shows the untuned base the training rows most similar to each input, and nothing
+of the test."""
+
+from __future__ import annotations
+
+import tracemalloc
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schemas.records import Seed
+from schemas.spec import Exemplar
+from tests.train.evaluated import project
+from tests.train.evaluation.test_systems import BASE, HERE, TUNED
+from train.evaluation.retrieval import Nearest
+from train.evaluation.systems import RETRIEVED, LocalModel, Model, Models, System, systems_of
+
+ROWS = [Exemplar(input=text, output=f"{text}, in warm light") for text in ("a red clock", "old clocks", "two boats")]
+MODELS = Models(Model(BASE, HERE), Model(TUNED, LocalModel(None, Path("a"))), None)
+
+
+def input_seed(text: str) -> Seed:
+    return Seed(kind="input", text=text, source=f"s:{text}")
+
+
+def retrieval(folder: Path, rows: list[Exemplar], *seeds: Seed, **more: object) -> list[System]:
+    systems = systems_of(project(folder, **more), seeds, MODELS, rows)
+    return [system for system in systems if "retrieval" in system.names]
+
+
+@pytest.mark.parametrize(
+    ("query", "texts", "nearest"),
+    [
+        ("a clock", ["two boats", "a red clock", "a fox"], 1),
+        ("订单晚了五天", ["两只船", "订单晚了三天,很抱歉", "一只狐狸"], 1),
+        ("REFUND order", ["refund for my order", "reset the password", "order of magnitude"], 0),
+        ("xyz", ["abc", "def"], 0),
+    ],
+)
+def test_the_nearest_text_shares_most_characters(query: str, texts: list[str], nearest: int) -> None:
+    """In any script and case, without a word list; if nothing is shared the order of the rows is kept."""
+    assert Nearest(texts, [query]).order(query)[0] == nearest
+
+
+@given(st.lists(st.text(max_size=30), max_size=12), st.text(max_size=30))
+def test_the_order_is_a_permutation(texts: list[str], query: str) -> None:
+    """Also for empty texts, none at all and unusual characters; the same query gives the same order."""
+    order = [*Nearest(texts, [query]).order(query)]
+    assert sorted(order) == [*range(len(texts))]
+    assert order == [*Nearest(texts, [query]).order(query)]
+
+
+def test_a_lookup_looks_only_at_texts_that_share_something() -> None:
+    """Each lookup took several times the memory of the whole index, and as much time: 70 ms for each input of 20,000
+    short rows. What does not resemble the input costs eight bytes a text."""
+    texts = [" ".join(f"{number * word:05x}" for word in range(1, 40)) for number in range(1, 301)]
+    nearest = Nearest(texts, [*texts, "zwyxzwyx"])
+    tracemalloc.start()
+    try:
+        assert [*nearest.order("zwyxzwyx")] == [*range(300)]
+        assert tracemalloc.get_traced_memory()[1] < 100_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_rows_that_are_equally_near_keep_their_order() -> None:
+    """Also among many: sums over all rows together had rounded equal rows to different numbers."""
+    texts = [f"a red clock number {number % 7} on the wall of house {number % 11}" for number in range(3_000)]
+    order = [*map(int, Nearest(texts, texts[:77]).order(texts[5]))]
+    first = [at for at in order if texts[at] == texts[5]]
+    assert order[: len(first)] == first == sorted(first)
+
+
+def test_each_input_gets_its_nearest_rows_the_nearest_last(tmp_path: Path) -> None:
+    """As many as few-shot shows (one in this spec), with the same style, decoded as the evaluation says."""
+    clock, boats = input_seed("a clock on a wall"), input_seed("boats at sea")
+    (system,) = retrieval(tmp_path, ROWS, clock, boats)
+    assert (system.exemplars, system.decoding, system.model.local) == (1, "evaluation", HERE)
+    shown = {seed.body: [m.content for m in system.messages(seed) if m.role != "system"] for seed in (clock, boats)}
+    example, output, question = shown["boats at sea"]
+    assert (example.endswith("two boats"), output) == (True, "two boats, in warm light")
+    assert question.endswith("boats at sea")
+    assert "clock" in shown["a clock on a wall"][0]
+    few_shot = systems_of(project(tmp_path), [clock], MODELS, ROWS)[1]
+    assert few_shot.messages(clock)[0] == system.messages(clock)[0]
+
+
+def test_without_exemplars_retrieval_still_shows_rows(tmp_path: Path) -> None:
+    """A project of imported pairs has no exemplars, but the strongest baseline without training is still measured. Rows
+    with the same output, such as the levels of a backward seed, count once."""
+    rows = [*ROWS, Exemplar(input="a red wall clock", output=ROWS[0].output)]
+    (system,) = retrieval(tmp_path, rows * RETRIEVED, input_seed("a red wall clock, large"), exemplars=[])
+    contents = [message.content for message in system.messages(input_seed("a red wall clock, large"))]
+    assert len([text for text in contents if "warm light" in text]) == 3
+    assert contents[-3].endswith("a red wall clock")
+    assert contents[-2] == ROWS[0].output
+
+
+def test_without_rows_there_is_no_retrieval(tmp_path: Path) -> None:
+    """It would be the base under another name."""
+    assert retrieval(tmp_path, [], input_seed("a clock")) == []
+
+
+def test_rows_with_the_same_label_are_not_repetitions(tmp_path: Path) -> None:
+    """In a classification many rows share a label, and all of them may be shown."""
+    rows = [Exemplar(input=f"charged {n} times", output="billing") for n in range(9)]
+    task = {"kind": "classify", "name": "t", "style": "s", "labels": ["billing", "delivery"]}
+    (system,) = retrieval(tmp_path, rows, input_seed("charged twice"), exemplars=[], task=task, curate={})
+    contents = [message.content for message in system.messages(input_seed("charged twice"))]
+    assert len([text for text in contents if "billing" in text and "charged" not in text]) >= RETRIEVED
