@@ -67,7 +67,11 @@ class VerdictCollector:
 
 
 class Pool:
-    """The rows of a generation under the `steps` that have judged them."""
+    """The rows of a generation under the `steps` that have judged them. It never changes: `judged_by` returns another.
+
+    `curate` returns one, `Pool.of` makes one of pairs, `Pool.read` of a store. Only ids and verdicts are in memory,
+    some 200 bytes per row; texts are read when a row is.
+    """
 
     def __init__(
         self,
@@ -113,6 +117,7 @@ class Pool:
 
     @property
     def steps(self) -> tuple[StepId, ...]:
+        """The steps that have judged it, in order."""
         return tuple(self._opinions_of)
 
     @property
@@ -121,6 +126,7 @@ class Pool:
         return tuple(self._slots.edited.values())
 
     def pair_ids(self, slots: Iterable[int]) -> list[str]:
+        """The pair ids of slots; an empty one where generation failed."""
         return [self._slots.ids[slot] or "" for slot in slots]
 
     def __len__(self) -> int:

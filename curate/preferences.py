@@ -32,7 +32,6 @@ from curate.review.decision import current_answers
 from curate.review.sampling import in_estimation_half
 from curate.rows import ROWS, Row, pair_of
 from curate.similarity.contamination import collect_held_out, with_generated_inputs
-from curate.similarity.overlap import contaminated
 from curate.split import SPLITS, recorded_splits, split_of
 from prompts.answer_form import AnswerForm
 from schemas.id_map import IdList, IdMap
@@ -228,7 +227,7 @@ def preferences(
     def texts() -> Iterator[tuple[str, str]]:
         return ((p.rejected.asked, p.rejected.output) for p in losers)
 
-    touched = contaminated(texts, held.texts, jaccard, held.equal_numbers, held.inputs_only) if held.texts else {}
+    touched = held.repeated_by(texts, jaccard)
     kinds = rejected_personal_kinds(project.spec)
     personal = [number for number, p in enumerate(losers) if not pii(p.rejected, kinds).keep] if kinds else []
     kept = balance_lengths(table, {*touched, *personal})

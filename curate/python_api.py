@@ -103,13 +103,8 @@ def _pair(row: Pair | tuple[str, str], number: int) -> Pair:
     if isinstance(row, Pair):
         return row
     if not isinstance(row, tuple | list) or len(row) != 2 or not all(isinstance(text, str) for text in row):
-        fix = (
-            _FILE_HINT
-            if isinstance(row, str)
-            else "To read objects, use `pairs(ROWS)`."
-            if isinstance(row, dict)
-            else None
-        )
+        hints = {str: _FILE_HINT, dict: "To read objects, use `pairs(ROWS)`."}
+        fix = next((hint for kind, hint in hints.items() if isinstance(row, kind)), None)
         raise UsageError(f"row {number} is neither a Pair nor (input, output): {row!r:.200}.", fix=fix)
     input, output = row
     seed = Seed(kind="input", text=input, source=f"{_SOURCE}:{number}")

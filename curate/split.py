@@ -68,15 +68,7 @@ def assign_splits(
     Seeds among `earlier` ones keep their split. The others bring test and validation to their shares of all seeds of
     that kind. Seeds whose source names a split are not counted.
     """
-    known = IdMap()  # the split of each earlier seed, and of its conversation and group
-    for seed in earlier:
-        split = SPLITS.index(seed_split(seed, settings))
-        known[seed.id] = known[_own_draw_key(seed)] = split
-        if GROUP in seed.meta and "use" not in seed.meta:
-            known[seed.meta[GROUP]] = split
-        elif seed.kind == "pair" and "use" not in seed.meta:
-            question = _question_key(seed)  # once in the test, or a new answer would be lost as repeating a test input
-            known[question] = max(split, known.get(question) or 0)
+    known = _earlier_splits(earlier, settings)
     by_kind: defaultdict[SeedKind, array[int]] = defaultdict(lambda: array("i"))
     # Groups, first exchanges of conversations and inputs of pairs; every other seed is drawn by itself.
     shared = IdMap()
@@ -116,6 +108,20 @@ def assign_splits(
         for number, split in zip(nsmallest(len(missing), new, key=uniforms.__getitem__), missing, strict=False):
             splits[number] = split
     return _SeedsWithSplits(seeds, number_of, splits)
+
+
+def _earlier_splits(earlier: Iterable[Seed], settings: SplitSettings) -> IdMap:
+    """The index in SPLITS for each earlier seed, and for its conversation and its group or question."""
+    known = IdMap()
+    for seed in earlier:
+        split = SPLITS.index(seed_split(seed, settings))
+        known[seed.id] = known[_own_draw_key(seed)] = split
+        if GROUP in seed.meta and "use" not in seed.meta:
+            known[seed.meta[GROUP]] = split
+        elif seed.kind == "pair" and "use" not in seed.meta:
+            question = _question_key(seed)  # once in the test, or a new answer would be lost as repeating a test input
+            known[question] = max(split, known.get(question) or 0)
+    return known
 
 
 class _SeedsWithSplits(WrittenSeeds):

@@ -183,19 +183,20 @@ def _derive_states(store: Store, receipt: Receipt, curation: str) -> Iterator[Ro
             latest = {verdict.by: verdict for verdict in verdicts.get(row.pair.id, ()) if verdict.by in order}
             verdicts_here = sorted(latest.values(), key=lambda verdict: order[verdict.by])
             score = next((verdict.score for verdict in verdicts_here if verdict.by == scorer), None)
-            keep, step, reason = _kept_out(row, verdicts_here, row.pair.id in members, row.pair.id in seen)
+            if row.pair.id not in members:
+                keep, step, reason = _kept_out(row, verdicts_here)
+            else:
+                keep, step, reason = _DUPLICATE if row.pair.id in seen else (True, None, None)
             seen.add(row.pair.id)
             split = members[row.pair.id] if keep else None
             yield record_of(curation, row.candidate, STATE[keep], step, reason, score=score, split=split)
 
 
-def _kept_out(
-    row: Row, verdicts: list[Verdict], exported: bool, seen: bool
-) -> tuple[bool | None, str | None, Reason | None]:
-    if exported and not seen:
-        return True, None, None
-    if exported:
-        return False, DUPLICATE, Reason("duplicate", "its pair is already in another slot")
+_DUPLICATE = False, DUPLICATE, Reason("duplicate", "its pair is already in another slot")
+
+
+def _kept_out(row: Row, verdicts: list[Verdict]) -> tuple[bool | None, str | None, Reason | None]:
+    """Whether a row that is not in the dataset is rejected (False) or waits (None), by which step, and why."""
     if row.decision and row.decision.verdict == "reject":
         return False, REVIEW, Reason("review", "rejected in review")
     if row.decision and row.decision.verdict == "undecided":

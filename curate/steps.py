@@ -28,7 +28,7 @@ from curate.selection.best import BEST, LengthFit, ranked, scored_outputs
 from curate.selection.spread import at_random, by_quota, length_group, refuse_unknown, spread_out, vectors_of
 from curate.similarity.contamination import HeldOut, collect_held_out, repeated_exchanges, with_generated_inputs
 from curate.similarity.near_duplicates import find_repeated_rows
-from curate.similarity.overlap import Overlap, contaminated
+from curate.similarity.overlap import Overlap
 from curate.split import SPLITS, recorded_splits, split_of
 from schemas.errors import PairsmithError, UsageError, several
 from schemas.functions import Identity, crash_of, function_identity
@@ -199,9 +199,12 @@ async def _scores(scorer: Scorer, pairs: Sequence[Pair]) -> Sequence[Score]:
 def decontaminate(
     held_out: HeldOut | Mapping[str, str] | Iterable[str], jaccard: float = 0.7, beside: Sequence[str] = ()
 ) -> NamedStep:
-    """Reject rows that repeat a held-out text, as defined by `contaminated`; no review overrides it. `held_out` are
-    texts, or a map from test seed id to text. The rows of test seeds are the test and stay; inputs that a teacher wrote
-    for them are held out as well. `beside` are texts of seeds without rows, which may share a template with the rows.
+    """Reject rows that repeat a held-out text: with a Jaccard similarity of word bigrams of at least `jaccard`, or as a
+    part of theirs (`curate.similarity.overlap.contaminated`). No review overrides it; paraphrases are not found.
+
+    `held_out` are texts, or a map from test seed id to text. The rows of test seeds are the test and stay; inputs that
+    a teacher wrote for them are held out as well. `beside` are texts of seeds without rows, which may share a template
+    with the rows.
     """
     if isinstance(held_out, Mapping):
         held_out = HeldOut(tuple(held_out.values()), tuple(f"test seed {id_}" for id_ in held_out), frozenset(held_out))
@@ -219,7 +222,7 @@ def decontaminate(
                 yield ("", "") if is_test else (pair.asked, pair.output)
             yield from ((text,) for text in beside)
 
-        touches = contaminated(rows, held_out.texts, jaccard, held_out.equal_numbers, held_out.inputs_only)
+        touches = held_out.repeated_by(rows, jaccard)
         repeated = repeated_exchanges(pool, held_out, jaccard)
         for number, row in enumerate(pool.survivors()):
             touch = None if of_test[number] else touches.get(number)
@@ -278,6 +281,9 @@ def duplicates(
     kind: KindName = "rewrite",
 ) -> NamedStep:
     """Keep one of several rows that are duplicates for this kind of task; no review overrides it.
+
+    Texts are alike if the Jaccard similarity of their word bigrams is at least `jaccard`; which texts of a row must be,
+    says `kind`. Paraphrases are not found. `by_seed` maps a seed id to its split (default: all are for training).
 
     The order of preference is: test rows (training rows may not repeat them), then validation rows, rows accepted in
     review, rows without flags, the higher score, the smaller id.

@@ -33,8 +33,8 @@ class Generation:
 
     `forward_n` is the number of forward candidates per seed that count, if all generators agree on one: an earlier run
     may have made more. `counts` are slots: failed, or waiting for curation. `reasons` counts failures by their code.
-    `pairs_made` are new, `pairs_kept` existed before. `usage`, `usd` and `calls_sent` are for this call of `generate`
-    only.
+    `pairs_made` are new, `pairs_kept` existed before. `usage` (tokens), `usd` (None: unknown) and `calls_sent` are for
+    this call of `generate` only.
     """
 
     store: str

@@ -62,14 +62,7 @@ NO_REDACTION = Redaction()
 
 @dataclass(frozen=True)
 class _TeacherGenerator:
-    """The part that both directions share: the call ledger (None: questions are only built, not sent) and settings.
-
-    `prompt` is a loaded prompt or the name of one (pairsmith's own, or from a folder `prompts` in the working folder);
-    `exemplars` are worked examples, (input, output) each. `system` is the tuned model's system prompt. `form` is the
-    required form of an output; `output_language` is set if it differs from `language`, that of the inputs. `columns`
-    are the columns that every seed has, which `prompt` may use. `redaction` is applied to answers. Raises PromptError
-    for a prompt that does not fit, UsageError for an invalid value.
-    """
+    """What `Forward`, which describes the fields, and `Backward` share."""
 
     name: ClassVar[Direction]
     takes: ClassVar[tuple[Kind, ...]]
@@ -179,8 +172,14 @@ class _TeacherGenerator:
 class Forward(_TeacherGenerator):
     """Generates `n` candidates of each input seed in one request.
 
-    `prompt` must use the variable `input`, and may use those of `rendering`. Answers must conform to the JSON schema in
-    the prompt file, or without one to `form`.
+    `ledger` is what `teacher` yields (None: questions are only built, not sent). `prompt` is a loaded prompt or the
+    name of one (pairsmith's own, or from a folder `prompts` in the working folder); it must use the variable `input`,
+    and may use those of docs/prompts.md and the `columns` that every seed has. `exemplars` are worked examples, (input,
+    output) each. `system` is the tuned model's system prompt. `output_language` is set if it differs from `language`,
+    that of the inputs. Answers must conform to the JSON schema in the prompt file, or without one to `form`;
+    `redaction` is applied to them.
+
+    Raises PromptError for a prompt that does not fit, UsageError for an invalid value.
     """
 
     name: ClassVar[Direction] = "forward"
@@ -224,7 +223,7 @@ class Forward(_TeacherGenerator):
 class Backward(_TeacherGenerator):
     """Generates a simple version of each output seed at every level of `levels`, requested concurrently.
 
-    `prompt` must use the variable `output`, and `level` if there are several, and may use those of `rendering`.
+    `prompt` must use the variable `output`, and `level` if there are several; the other fields are those of `Forward`.
     Sample i of a seed is level i, which the pair records in `meta`.
     """
 

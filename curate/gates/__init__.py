@@ -1,5 +1,6 @@
 """Code gates: each one looks at one pair and returns keep, reject or "cannot tell", with a reason.
 
+    steps = gates(min_words=8, language="de")          # in Python, for `curate`: see help(gates.__call__)
     steps = gates_of(project)
     verdicts = judge(pair, steps)                      # to be stored
     judgements = judge_text(input, output, steps)      # the same gates on two strings, for the evaluation

@@ -46,22 +46,25 @@ def pmi_scorer(base_url: str, model: str) -> Scorer:
 
         if not pairs:
             return []
-        with_input, without = [_UNSCORED] * len(pairs), [_UNSCORED] * len(pairs)
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=600)
         async with aiohttp.ClientSession(timeout=timeout) as http:
-            for sums, asked in ((without, ""), (with_input, None)):
-                chats: dict[tuple[str, str], dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
-                for row, pair in enumerate(pairs):
-                    chats[pair.system, pair.input if asked is None else asked][pair.output].append(row)
-                for (system, input), outputs in chats.items():
-                    body = {"model": model, "messages": messages(system, input)}
-                    for part in batched(outputs, _COMPLETIONS):  # equal outputs are requested once
-                        for text, sum_ in zip(part, await _sums(http, url, body, part), strict=True):
-                            for row in outputs[text]:
-                                sums[row] = sum_
-        return [_difference(a, b) for a, b in zip(with_input, without, strict=True)]
+            without = await _sums_of(http, url, model, [(pair.system, "", pair.output) for pair in pairs])
+            with_input = await _sums_of(http, url, model, [(pair.system, pair.input, pair.output) for pair in pairs])
+        return [*map(_difference, with_input, without)]
 
     return score
+
+
+async def _sums_of(http: Any, url: str, model: str, rows: Sequence[tuple[str, str, str]]) -> list[Score]:
+    """`_sums` for each row of a system prompt, an input and an output. Equal ones are requested once."""
+    chats: dict[tuple[str, str], dict[str, Score]] = defaultdict(dict)
+    for system, input, output in rows:
+        chats[system, input][output] = _UNSCORED
+    for (system, input), sums in chats.items():
+        body = {"model": model, "messages": messages(system, input)}
+        for part in batched([*sums], _COMPLETIONS):
+            sums.update(zip(part, await _sums(http, url, body, part), strict=True))
+    return [chats[system, input][output] for system, input, output in rows]
 
 
 def _difference(with_input: Score, without: Score) -> Score:

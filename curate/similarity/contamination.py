@@ -9,7 +9,7 @@ from __future__ import annotations
 import codecs
 import csv
 import io
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -61,6 +61,12 @@ class HeldOut(NamedTuple):
             return text in self.cells or (self.outputs_recur and len(words(text)) < SHORT)
 
         return frozenset(number for number, text in enumerate(self.texts) if may_recur(text))
+
+    def repeated_by(self, rows: Callable[[], Iterable[tuple[str, ...]]], jaccard: float) -> dict[int, Overlap]:
+        """The rows that repeat one of these texts (`contaminated`), by index."""
+        if not self.texts:
+            return {}
+        return contaminated(rows, self.texts, jaccard, equal_numbers=self.equal_numbers, inputs_only=self.inputs_only)
 
     def settings(self, jaccard: float) -> list[Any]:
         """The settings that identify a step that checks rows against these texts. Without `inputs_only` they equal
@@ -119,7 +125,7 @@ def repeated_exchanges(pool: Pool, held_out: HeldOut, jaccard: float) -> dict[in
         return (("" if pair.asked != pair.input else f"{pair.input}\n{pair.output}",) for pair in pool.texts())
 
     texts = [text for _, text in held_out.exchanges]
-    return contaminated(rows, texts, jaccard, held_out.equal_numbers) if texts else {}
+    return contaminated(rows, texts, jaccard, equal_numbers=held_out.equal_numbers) if texts else {}
 
 
 class HeldOutMatch(NamedTuple):
@@ -154,7 +160,7 @@ def filter_contaminated_seeds(
     def rows() -> Iterator[tuple[str, ...]]:
         return chain(exemplar_texts, ((seed.asked,) for seed in reporting(judged, progress, "overlap")))
 
-    touches = contaminated(rows, held.texts, jaccard, held.equal_numbers, held.inputs_only) if held.texts else {}
+    touches = held.repeated_by(rows, jaccard)
     exemplars = [
         _held_out_match(number, touches.pop(number), held) for number in sorted(touches) if number < len(exemplar_texts)
     ]

@@ -54,6 +54,7 @@ def contaminated(
     rows: Callable[[], Iterable[tuple[str, ...]]],
     held_out: Sequence[str],
     threshold: float,
+    *,
     equal_numbers: bool = False,
     inputs_only: Collection[int] = (),
 ) -> dict[int, Overlap]:
@@ -72,7 +73,9 @@ def contaminated(
     how rare they are among these texts, or if it is an edited or shortened copy. FEW texts show a template if nearly
     all contain it whole.
     """
-    similar = _Similarity([*map(_as_seen, held_out)], threshold, equal_numbers, frozenset(inputs_only))
+    similar = _Similarity(
+        [*map(_as_seen, held_out)], threshold, equal_numbers=equal_numbers, inputs_only=frozenset(inputs_only)
+    )
 
     def seen() -> Iterator[tuple[str, ...]]:
         return (tuple(map(_as_seen, row)) for row in rows())
@@ -149,7 +152,7 @@ class _Similarity:
     """Which held-out texts a text is similar to, whatever their template."""
 
     def __init__(
-        self, texts: Sequence[str], threshold: float, equal_numbers: bool, inputs_only: frozenset[int]
+        self, texts: Sequence[str], threshold: float, *, equal_numbers: bool, inputs_only: frozenset[int]
     ) -> None:
         self.texts, self._threshold, self._inputs_only = texts, threshold, inputs_only
         self.distinct = sorted({text: number for number, text in reversed([*enumerate(texts)])}.values())

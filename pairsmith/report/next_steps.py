@@ -46,7 +46,7 @@ def next_seeds(
     orders = [[unused[at] for at in nearest.order(question)[:_MAX_NEAR]] for question in questions]
     candidates = list({text: None for order in orders for text in order})
     equal_numbers, jaccard = KINDS[spec.task.kind].equal_numbers, spec.curate.duplicates.jaccard
-    repeats = contaminated(lambda: ((text,) for text in candidates), held_out, jaccard, equal_numbers)
+    repeats = contaminated(lambda: ((text,) for text in candidates), held_out, jaccard, equal_numbers=equal_numbers)
     proposed, proposals = {candidates[number] for number in repeats}, []
     for group, order in zip(groups, orders, strict=True):
         near = [text for text in order if text not in proposed][:_MAX_SEEDS]

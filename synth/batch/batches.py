@@ -183,24 +183,7 @@ class Batches:
         while True:
             if self._endpoint.flow.draining.is_set():
                 raise StoppedError
-            result = self._results.pop(line.name, None)
-            if result is None:
-                future = loop.create_future()
-                self._waiting[line.name] = line, future
-                if (batch := self._batch_of.get(line.name)) is not None:
-                    self._watch(batch)
-                elif not self.submits:
-                    del self._waiting[line.name]
-                    raise NotInBatchError
-                else:
-                    self._queue.append(line)
-                    if self._timer is not None:
-                        self._timer.cancel()
-                    self._timer = loop.call_later(self._gather_s, self._submit_gathered)
-                try:
-                    result = await future
-                finally:
-                    self._waiting.pop(line.name, None)
+            result = self._results.pop(line.name, None) or await self._result_of(line)
             batch, seconds = self._batch_of.pop(line.name, None), loop.time() - began
             if result.status == 200:
                 return partial(self._read, line, result, batch, seconds)
@@ -230,6 +213,25 @@ class Batches:
             if tries > self._teacher.retries and self.submits:
                 raise ServerFaultError(reason)
             self._endpoint.flow.retries_by_kind["server" if result.status else "expired"] += 1
+
+    async def _result_of(self, line: BatchLine) -> StoredResult:
+        """Wait for the batch that has the line. A line that is in none is submitted, or raises NotInBatchError."""
+        batch, loop = self._batch_of.get(line.name), asyncio.get_running_loop()
+        if batch is None and not self.submits:
+            raise NotInBatchError
+        future: asyncio.Future[StoredResult] = loop.create_future()
+        self._waiting[line.name] = line, future
+        if batch is not None:
+            self._watch(batch)
+        else:
+            self._queue.append(line)
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer = loop.call_later(self._gather_s, self._submit_gathered)
+        try:
+            return await future
+        finally:
+            self._waiting.pop(line.name, None)
 
     # -- submitting ----------------------------------------------------------------------------------------------
 

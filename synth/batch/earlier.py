@@ -92,7 +92,7 @@ class EarlierBatches:
                 is_here = base is not None
                 one = Announced(label, len(names), artifact.at, others)
                 may_arrive = is_here and datetime.now(UTC) - artifact.at < MAX_SUBMIT_TIME
-                batch = await self._look_for(one, holds.get(label), is_here, may_arrive)
+                batch = await self._look_for(one, holds.get(label), is_here=is_here, may_arrive=may_arrive)
                 if batch is None and is_here:
                     await self.record(label, "")
                 elif batch is not None and self._api.form.labels:
@@ -157,8 +157,11 @@ class EarlierBatches:
         facts = {"priced": True}  # its hold is its real cost, although its answers are in no row
         await self._store.put(Artifact(id=f"batch:{batch}:priced", kind="batch", path=batch, facts=facts))
 
-    async def _look_for(self, announced: Announced, hold: Hold | None, is_here: bool, may_arrive: bool) -> str | None:
-        """`find`, repeated if the batch `may_arrive`. If the provider does not have it, its `hold` is released."""
+    async def _look_for(
+        self, announced: Announced, hold: Hold | None, *, is_here: bool, may_arrive: bool
+    ) -> str | None:
+        """`find`, repeated if the batch `may_arrive`. If it was submitted to this provider (`is_here`), which does not
+        have it, its `hold` is released."""
         size = counted(announced.lines, "request", "requests")
         try:
             while (batch := await self.find(announced)) is None and may_arrive and self._looks:

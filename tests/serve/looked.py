@@ -1,4 +1,4 @@
-"""A page checked as users see it: on a desktop and on a phone, in light and dark, with a screenshot of each."""
+"""A page checked as users see it: on a desktop and on a phone, in light and dark, with screenshots."""
 
 from __future__ import annotations
 
@@ -68,15 +68,16 @@ class PageInspector:
     def at(self, name: str) -> None:
         """Check the page and append problems to `wrong`. The next step of the test runs in the next of the settings.
 
-        axe runs in two of the four settings, which include both widths and both colour schemes, and in the other two
-        the next time."""
+        axe and the camera run in two of the four settings, which include both widths and both colour schemes, and in
+        the other two the next time."""
         self._at += 1
         for nth, (width, scheme) in enumerate(SETTINGS):
             self._set(width, scheme)
-            picture = self.folder / f"pictures-flow-{self._at:02}-{name}-{width}-{scheme}.png"
-            self.page.screenshot(path=picture, full_page=True)
-            asked = nth in ((0, 3), (1, 2))[self._at % 2]
-            faults = layout_problems(self.page) + (axe_violations(self.page) if asked else [])
+            faults = layout_problems(self.page)
+            if nth in ((0, 3), (1, 2))[self._at % 2]:
+                picture = self.folder / f"pictures-flow-{self._at:02}-{name}-{width}-{scheme}.png"
+                self.page.screenshot(path=picture, full_page=True)
+                faults += axe_violations(self.page)
             self.wrong += [f"{name} at {width}, {scheme}: {each}" for each in faults]
         self._set(*SETTINGS[self._at % len(SETTINGS)])
 

@@ -489,7 +489,7 @@ def test_lookup_of_short_templated_texts_equals_brute_force(
     """Candidates are looked up by rare n-grams and by numbers; the result equals comparing all texts with all, which
     share too little here for a template."""
     rows, held = ([f"{word} {number}" for word, number in texts] for texts in (ours, theirs))
-    matches = contaminated(lambda: [(row,) for row in rows], held, threshold, equal_numbers)
+    matches = contaminated(lambda: [(row,) for row in rows], held, threshold, equal_numbers=equal_numbers)
 
     def four_grams(text: str) -> set[str]:
         whole = f" {text} "

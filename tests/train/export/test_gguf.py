@@ -6,8 +6,9 @@ import asyncio
 import json
 import platform
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
 import psutil
@@ -35,6 +36,19 @@ def merged(tiny_base: Base, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "merged"
 
 
+@pytest.fixture(scope="module")
+def gguf(merged: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The merged model as a GGUF file of the given kind. Each is converted once, which imports torch in a process."""
+    folder = tmp_path_factory.mktemp("gguf")
+
+    @cache
+    def written(kind: str) -> Path:
+        write_gguf(merged, folder / f"tiny-{kind}.gguf", kind)
+        return folder / f"tiny-{kind}.gguf"
+
+    return written
+
+
 def _commands() -> Iterator[list[str]]:
     """The commands of all child processes; a process of an earlier test may have ended meanwhile."""
     for child in psutil.Process().children(recursive=True):
@@ -44,14 +58,13 @@ def _commands() -> Iterator[list[str]]:
 
 @pytest.mark.parametrize("kind", ["f16", "q8_0"])
 def test_it_answers_in_llama_cpp_with_the_prompt_of_training(
-    kind: str, merged: Path, tiny_base: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kind: str, gguf: Callable[[str], Path], tiny_base: Base, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """llama.cpp uses template and tokenizer from the file: the prompt has as many tokens as in training. It uses as
     many threads as the environment says, because on a busy machine more threads would spin while waiting for each
     other."""
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    file = tmp_path / f"tiny-{kind}.gguf"
-    write_gguf(merged, file, kind)
+    file = gguf(kind)
 
     async def ask() -> int:
         async with served(file, context=512) as url, Endpoint(url, "gguf", timeout_s=600) as endpoint:
@@ -78,14 +91,13 @@ def test_an_unsupported_architecture_is_a_clear_error(merged: Path, tmp_path: Pa
         write_gguf(model, tmp_path / "odd.gguf", "f16")
 
 
-def test_q4_k_m_is_written_by_llama_cpps_library(merged: Path, tmp_path: Path) -> None:
+def test_q4_k_m_is_written_by_llama_cpps_library(merged: Path, gguf: Callable[[str], Path], tmp_path: Path) -> None:
     """Without the program on the PATH: the file is smaller than q8_0, and llama.cpp answers from it."""
     if shutil.which("llama-quantize") or platform.machine() not in ("x86_64", "arm64"):
         pytest.skip("the library is not used here")
-    small, large = tmp_path / "small.gguf", tmp_path / "large.gguf"
+    small = tmp_path / "small.gguf"
     write_gguf(merged, small, "q4_k_m")
-    write_gguf(merged, large, "q8_0")
-    assert small.stat().st_size < large.stat().st_size
+    assert small.stat().st_size < gguf("q8_0").stat().st_size
 
     async def ask() -> int:
         async with served(small, context=512) as url, Endpoint(url, "gguf", timeout_s=600) as endpoint:
