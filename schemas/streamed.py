@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
-from typing import Any, TypeVar, overload
+from typing import TypeVar, overload
 
 R = TypeVar("R")
 
@@ -38,7 +38,7 @@ class Streamed(Sequence[R]):
     @abstractmethod
     def __iter__(self) -> Iterator[R]: ...
 
-    def __eq__(self, other: Any) -> bool:
+    def __eq__(self, other: object) -> bool:
         if not isinstance(other, Sequence) or len(self) != len(other):
             return False
         return all(one == other for one, other in zip(self, other, strict=True))

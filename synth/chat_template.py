@@ -31,7 +31,7 @@ _MERGE_SYSTEM = (
 _SYSTEM, _USER, _ANSWER = "pairsmith-system", "pairsmith-user", "pairsmith-answer"
 # <think>, [THINK], <|START_THINKING|>, <seed:think>: the tags with which model families open a reasoning block.
 _REASONING_START = re.compile(
-    r"([<\[]\|?(?:start_|begin_of_|\w+:)?(?:think|thinking|reasoning|thoughts?)\|?[>\]])\s*\Z", re.I
+    r"([<\[]\|?(?:start_|begin_of_|\w+:)?(?:think|thinking|reasoning|thoughts?)\|?[>\]])\s*\Z", re.IGNORECASE
 )
 _QUESTION = ({"role": "user", "content": _USER},)
 _EXCHANGE = (*_QUESTION, {"role": "assistant", "content": _ANSWER})

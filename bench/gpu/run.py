@@ -16,6 +16,7 @@ import tempfile
 import threading
 import time
 from pathlib import Path
+from typing import Self
 
 from bench.harness import keep, random_llama
 
@@ -51,7 +52,7 @@ class GpuMemoryPeak:
         self.peak_gib, self._ended = 0.0, threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
-    def __enter__(self) -> GpuMemoryPeak:
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 

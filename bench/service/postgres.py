@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import tempfile
 from pathlib import Path
+from typing import Self
 
 
 def programs() -> Path | None:
@@ -45,7 +46,7 @@ class Postgres:
     def stop(self) -> None:
         self._run("pg_ctl", "-m", "immediate", "-w", "stop")
 
-    def __enter__(self) -> Postgres:
+    def __enter__(self) -> Self:
         self._run("initdb", "-A", "trust", "-U", self._user, "--no-sync")
         self.start()
         return self

@@ -16,7 +16,7 @@ from copy import copy
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import orjson
 
@@ -133,7 +133,7 @@ class Argilla:
         other.workspace = name
         return other
 
-    def __enter__(self) -> Argilla:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc: object) -> None:

@@ -324,30 +324,31 @@ def _more_labels_hint(more: int, left: int) -> str:
     return f"About {more:,} more labels are needed, but {rest} left to review: generate more."
 
 
-def too_few_to_calibrate(
-    answered: int, precision: float, confidence: float, considered: int, left: int | None, half_proves: bool = False
-) -> Certificate:
-    """No certificate, because too few answers exist to fit P(good).
+def too_few_to_calibrate(answered: int, precision: float, confidence: float, considered: int, left: int) -> Certificate:
+    """No certificate, because too few answers exist to fit P(good). `left` rows of the calibration half can still be
+    sent to reviewers."""
+    there = "there is 1" if answered == 1 else f"there are {answered:,}"
+    why = f"estimating P(good) needs {LEAST} answers in the calibration half, and {there}"
+    more = f"Rows of that half left to review: {left:,}. Generate more."
+    if answered + left >= LEAST:
+        draws = "`pairsmith review push --more` draws rows; see [review.shares] calibration"
+        more = f"{LEAST - answered:,} more are needed ({draws})."
+    return Certificate(precision, confidence, (), considered, 0, 0, answered, why=why, more=more)
 
-    `left` rows of the calibration half can still be sent to reviewers. None means that there is no calibration half: an
-    estimate needs the whole pool, or needed it when its rows were drawn although `half_proves` enough now.
-    """
-    why = f"estimating P(good) needs {LEAST} answers in the calibration half, and there "
-    why += "is 1" if answered == 1 else f"are {answered:,}"
-    more = (
-        f"{LEAST - answered:,} more are needed (`pairsmith review push --more` draws rows; see [review.shares]"
-        " calibration)."
-    )
-    if left is None:
-        why = "all rows are drawn for the human gate, and none is left to estimate P(good)"
-        more = "Half of them could not prove what review.accept_at_least asks for; the gate shows what people accept."
-        if half_proves:
-            more = (
-                "Rows of both halves were drawn before: for a higher review.accept_at_least, from fewer rows, or by an"
-            )
-            more += " earlier version. They cannot be used for calibration; the gate shows what people accept."
-    elif answered + left < LEAST:
-        more = f"Rows of that half left to review: {left:,}. Generate more."
+
+def none_to_calibrate(
+    answered: int, precision: float, confidence: float, considered: int, *, half_proves: bool
+) -> Certificate:
+    """No certificate, because there is no calibration half: an estimate needs the whole pool, or needed it when its
+    rows were drawn although `half_proves` enough now."""
+    why = "all rows are drawn for the human gate, and none is left to estimate P(good)"
+    more = "Half of them could not prove what review.accept_at_least asks for"
+    if half_proves:
+        more = (
+            "Rows of both halves were drawn before: for a higher review.accept_at_least, from fewer rows, or by an "
+            "earlier version. They cannot be used for calibration"
+        )
+    more += "; the gate shows what people accept."
     return Certificate(precision, confidence, (), considered, 0, 0, answered, why=why, more=more)
 
 

@@ -14,6 +14,7 @@ from curate.certificate.certificate import (
     Trial,
     certify,
     changed_parts,
+    none_to_calibrate,
     parts_of,
     too_few_to_calibrate,
     trials_for,
@@ -144,9 +145,11 @@ def look(
     if not tried:
         half = [id_ for id_ in features if id_ not in for_estimates and not in_estimation_half(seed, id_)]
         answered = sum(id_ in to_calibrate for id_ in half)
-        left = None if is_whole_pool else len(half) - answered
-        half_proves = not needs_whole_pool(drawn_from, {}, *question)
-        return Look(too_few_to_calibrate(answered, precision, confidence, len(rows), left, half_proves))
+        asked = answered, precision, confidence, len(rows)
+        if is_whole_pool:
+            half_proves = not needs_whole_pool(drawn_from, {}, *question)
+            return Look(none_to_calibrate(*asked, half_proves=half_proves))
+        return Look(too_few_to_calibrate(*asked, left=len(half) - answered))
     if tried[-1] not in known:
         store.write(tried[-1].as_artifact())
     of_chosen = {id_: labels[id_] for id_ in chosen if id_ in labels}

@@ -112,12 +112,11 @@ def frames(rows: Sequence[SamplingRow], seed: int, sampled: SampledIds | None = 
     halved: Frames = {}
     for reason, ids in targets(rows).items():
         if reason in ESTIMATION:
-            drawn = before.get(reason, ())
-            ids = tuple(id_ for id_ in ids if id_ not in shown and (id_ in estimation_half or id_ in drawn))
+            half = (estimation_half | {*before.get(reason, ())}) - shown
         else:
-            ids = tuple(id_ for id_ in ids if id_ not in for_estimates and id_ not in estimation_half)
-        if ids:
-            halved[reason] = ids
+            half = {*ids} - for_estimates - estimation_half
+        if own := tuple(id_ for id_ in ids if id_ in half):
+            halved[reason] = own
     return halved
 
 

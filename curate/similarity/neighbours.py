@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 import tempfile
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
@@ -39,7 +39,7 @@ class Vectors:
         self._files = [tempfile.TemporaryFile() for _ in range(sides)]  # noqa: SIM115  closed by __exit__
         self.rows, self.dimensions = 0, 0
 
-    def __enter__(self) -> Vectors:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:

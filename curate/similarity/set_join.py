@@ -19,7 +19,7 @@ from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from itertools import chain, islice
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -83,7 +83,7 @@ class TokenSets:
             np.add.at(counts, (tokens & np.uint64(len(counts) - 1)).view(np.int64), np.uint32(1))
         return counts
 
-    def __enter__(self) -> TokenSets:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:

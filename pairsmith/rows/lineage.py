@@ -146,15 +146,11 @@ def screen(lineage: dict[str, Any]) -> list[RenderableType]:
         origins.append((origin["by"], origin.get("source") or origin["parent_id"]))
     parts: list[RenderableType] = [facts(top), Rule("origin", style="dim"), facts(origins)]
     for call in lineage["calls"]:
-        parts.append(
-            facts([("call", f"{call['key'][:12]} attempt {call['attempt']}, {call['seconds']:.2f} s, {call['at']}")])
-        )
-        for message in call["request"].get("messages", []):
-            parts.append(facts([(f"  {message['role']}", message["content"])]))
-        others = {name: value for name, value in call["facts"].items() if name != "usage"}
-        parts.append(
-            facts([("  answer", call["text"]), *((f"  {name}", str(value)) for name, value in others.items())])
-        )
+        which = f"{call['key'][:12]} attempt {call['attempt']}, {call['seconds']:.2f} s, {call['at']}"
+        asked = [(f"  {message['role']}", message["content"]) for message in call["request"].get("messages", [])]
+        others = [(f"  {name}", str(value)) for name, value in call["facts"].items() if name != "usage"]
+        parts += [facts([("call", which)]), *(facts([turn]) for turn in asked)]
+        parts.append(facts([("  answer", call["text"]), *others]))
     parts.append(Rule("verdicts and reviews", style="dim"))
     table = Table.grid(padding=(0, 2))
     for verdict in lineage["verdicts"]:

@@ -94,17 +94,13 @@ async def _ask(
                     chosen = order[:most]
                     answered = await _answered(generator, chosen, distinct)
                     for seed, outcomes in zip(chosen, answered, strict=True):
-                        new = [_shown(way, outcome) for outcome in outcomes]
-                        rejected = [_rejected(judge, outcome) for outcome in outcomes]
-                        texts = {"old": old.get(seed.id, []), "new": new, "rejected": rejected}
-                        rows.append({"direction": way, "seed": seed.text, **texts})
+                        rows.append(_row(way, seed, old.get(seed.id, []), outcomes, judge))
                         audience.progress("preview", {"done": len(rows)})
                     questions = (generator.questions(seed) for seed in matching)
                     left = [sum(ledger.count_missing_samples(*one) for one in of_seed) for of_seed in questions]
                     left_samples += sum(left)
-                    seeds_left = sum(map(bool, left))
-                    left_seeds += seeds_left
-                    if seeds_left:
+                    if seeds_left := sum(map(bool, left)):
+                        left_seeds += seeds_left
                         usd = _remaining_cost(by_direction[way], store, ledger, generator, chosen, seeds_left)
                         left_usd.append(usd)
             finally:
@@ -149,7 +145,16 @@ async def _answered(
     return [outcomes for outcomes in answered if not isinstance(outcomes, BaseException)]
 
 
-def _shown(way: str, outcome: Outcome) -> str | Json:
+def _row(
+    way: Direction, seed: Seed, old: list[str], outcomes: Sequence[Outcome], judge: Callable[[Pair], list[Judgement]]
+) -> Json:
+    """What the preview shows of a seed: its earlier outputs, its new ones, and why gates would reject those."""
+    new = [_text(way, outcome) for outcome in outcomes]
+    rejected = [_rejected(judge, outcome) for outcome in outcomes]
+    return {"direction": way, "seed": seed.text, "old": old, "new": new, "rejected": rejected}
+
+
+def _text(way: Direction, outcome: Outcome) -> str | Json:
     """The generated text, or why there is none."""
     if outcome.pair is None:
         return {"failure": str(outcome.candidate.failure)}

@@ -18,7 +18,8 @@ from synth.sources.turns import parse_role
 _KINDS_WITH_NEEDS = [kind for kind, row in KINDS.items() if row.needs]
 _ITSELF = ("text", "texte", "texto", "value", "wert", "valeur", "valor", "number", "index", "idx")  # after `answer`
 _QUERY = re.compile(
-    r"\s*(?:select|with|insert into|update|delete from|match|prefix)\b.*\b(?:from|set|return|where)\b", re.I | re.S
+    r"\s*(?:select|with|insert into|update|delete from|match|prefix)\b.*\b(?:from|set|return|where)\b",
+    re.IGNORECASE | re.DOTALL,
 )
 _SIBLING = re.compile(r"\W*_?(?:\d{1,2}|[a-eA-E])\Z")  # at the end of a header such as `question2` or `text_b`
 _PHRASE = 2  # words

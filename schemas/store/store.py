@@ -15,6 +15,7 @@ from concurrent.futures import Future
 from datetime import datetime
 from functools import partial
 from pathlib import Path
+from typing import Self
 
 import orjson
 import sqlalchemy as sa
@@ -170,7 +171,7 @@ class Store(Reading):
         """Commit what is queued and release the writer lock."""
         self._closing.close()
 
-    def __enter__(self) -> Store:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc: object) -> None:

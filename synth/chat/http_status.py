@@ -143,7 +143,7 @@ _UNSUPPORTED = re.compile(
 _INVALID_VALUE = re.compile(
     r"\b((must|should|may only|can only) be|must between|invalid type)\b"
     r"|\b(valid range|only [\d.-]+ is allowed|is illegal)\b",
-    re.I,
+    re.IGNORECASE,
 )
 # Errors that retrying cannot fix: OpenAI's 429 for more tokens than a minute allows, llama.cpp's 500, LiteLLM's 429.
 _TOO_LARGE = re.compile(

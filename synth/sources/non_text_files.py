@@ -22,7 +22,7 @@ _MARKUP = (
     (
         re.compile(
             rb"""(?:\xef\xbb\xbf)?\s*<(?:!doctype html|html)\b(?:[^<>]*[>"'])?\s*(?!.*</html>\s*\Z)(?:<|\Z)""",
-            re.I | re.S,
+            re.IGNORECASE | re.DOTALL,
         ),
         "is a web page",
     ),

@@ -115,13 +115,14 @@ def read_seeds(
         # In a folder of documents each file is a row, so a blank one is only an unusable row.
         documents = source.format == "document" and len(files) > 1
         seeds, problems = len(reading.seeds), len(reading.problems)
-        for one in files:
-            if remaining is None or remaining > 0:
-                one = one if remaining == one.limit else one.model_copy(update={"limit": remaining})
-                with ExitStack() as stack:
-                    rows = reporting(rows_of(one, folder, stdin, reading.notes, stack), progress, "seeds")
-                    accepted = _read(one, rows, reading, first_seen, most_rows=most_rows, is_row=documents)
-                remaining = None if remaining is None else remaining - accepted
+        for file in files:
+            if remaining == 0:
+                break
+            limited = file if remaining == file.limit else file.model_copy(update={"limit": remaining})
+            with ExitStack() as stack:
+                rows = reporting(rows_of(limited, folder, stdin, reading.notes, stack), progress, "seeds")
+                accepted = _read(limited, rows, reading, first_seen, most_rows=most_rows, is_row=documents)
+            remaining = None if remaining is None else remaining - accepted
         unusable = reading.problems[problems:]
         if documents and len(reading.seeds) == seeds and all(problem.code != "duplicate" for problem in unusable):
             raise _no_usable_row(unusable, "documents")
@@ -172,12 +173,8 @@ def _read(
             break
     reading.rows_in += rows
     blank = sum(one.code == "blank" for one in unusable)
-    if (
-        ending_of(source.path) in (".txt", ".text")
-        and source.format is None
-        and 3 < rows < 4 * blank
-        and not any(note.code == "lines" for note in reading.notes)
-    ):
+    is_text = ending_of(source.path) in (".txt", ".text") and source.format is None
+    if is_text and 3 < rows < 4 * blank and not any(note.code == "lines" for note in reading.notes):
         kept = f"{blank:,} of its {rows:,} lines are blank, and each other line is a seed"
         reading.notes.append(SeedProblem(name, "lines", f'{kept}; for one seed per file add format = "document".'))
     if not rows:

@@ -262,7 +262,7 @@ def test_sixty_tickets_become_an_adapter_without_a_teacher(
     """The whole pipeline: import, curation, training, evaluation and report. No request goes to a teacher, no teacher
     is among the systems, and 4 test inputs are called not enough evidence."""
     tickets.kind = forked.MODELS
-    small = ["train.epochs=0.08", "train.batch=2", "train.max_length=384", "split.validation=0"]
+    small = ["train.method=lora", "train.epochs=0.08", "train.batch=2", "train.max_length=384", "split.validation=0"]
     small += ["evaluate.samples=1", "evaluate.max_seeds=4", "evaluate.sampling.max_tokens=40"]
     small += ['evaluate.sampling.stop=["."]', f"teacher.url={NO_SERVER}"]
     sets = [word for key in small for word in ("--set", key)]

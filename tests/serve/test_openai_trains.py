@@ -90,7 +90,9 @@ def test_manual_example_uses_the_model(trained: tuple[Served, Any, Any], capsys:
     _, client, done = trained
     text = (ROOT / "docs" / "service.md").read_text()
     block = next(
-        block for block in re.findall(r"^```python\n(.*?)^```$", text, re.M | re.S) if "fine_tuned_model" in block
+        block
+        for block in re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+        if "fine_tuned_model" in block
     )
     exec(compile(block, "service.md", "exec"), {"client": client, "job": done})
     tuned, base = capsys.readouterr().out.strip().split("base:")

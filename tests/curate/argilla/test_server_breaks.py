@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
 
@@ -61,7 +61,7 @@ class Cats:
         self.population: Population = read_population(self.project, self.store, [SCOPE])
         draw_batch(self.project, self.store, self.population)
 
-    def __enter__(self) -> Cats:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

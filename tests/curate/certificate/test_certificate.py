@@ -25,6 +25,7 @@ from curate.certificate.certificate import (
     certify,
     changed_parts,
     in_words,
+    none_to_calibrate,
     parts_of,
     sets_above,
     thresholds_of,
@@ -268,7 +269,7 @@ def test_reason_for_an_estimate_over_all_rows_is_the_current_one() -> None:
     """The message says that half of the rows cannot prove the requested share. If that is no longer so, it says that
     rows of both halves were drawn before: under a higher share, or by an earlier version without halves."""
     cannot, could_not = (
-        in_words(too_few_to_calibrate(0, 0.9, 0.9, 60, None, half_proves), 60, 0) for half_proves in (False, True)
+        in_words(none_to_calibrate(0, 0.9, 0.9, 60, half_proves=proves), 60, 0) for proves in (False, True)
     )
     assert "Half of them could not prove what review.accept_at_least asks for" in cannot
     assert "accept_at_least asks for" not in could_not

@@ -207,7 +207,7 @@ def test_share_that_half_of_the_rows_cannot_prove_uses_all_rows(tmp_path: Path, 
         assert reasons == {"certify", "audit_accepted", "audit_rejected"}
         assert draw_batch(project, store, population) == []
         if asked == 1.0:
-            store.write(Review(pair_id=sorted(drawn & _to_train(population))[0], reviewer="ann", decision="reject"))
+            store.write(Review(pair_id=min(drawn & _to_train(population)), reviewer="ann", decision="reject"))
             assert review_status(project, store, population).gate.state == "rejected"
     rate = status.rates.accepted
     assert rate

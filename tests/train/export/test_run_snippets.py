@@ -43,7 +43,7 @@ def test_the_snippet_of_the_card_runs(tiny_base: Base, tuned: TrainResult) -> No
     """Copied from the card into a file, with the folder's path filled in, it prints an answer."""
     folder = folder_of(tuned)
     write_generation_config(folder, SAMPLED)
-    (code,) = re.findall(r"```python\n(.*?)```", model_card(tuned, place=str(folder)), re.S)
+    (code,) = re.findall(r"```python\n(.*?)```", model_card(tuned, place=str(folder)), re.DOTALL)
     assert code == snippet(tuned, str(folder)) + "\n"
     code = code.replace(f'"{tiny_base.name}"', repr(str(tiny_base.folder)))
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=800)
@@ -224,7 +224,7 @@ def render(template: str, messages: list[dict[str, str]]) -> str:
         r"\{\{ \$first := true \}\}\{\{ range \$at, \$_ := \.Messages \}\}"
         r"\{\{ \$last := eq \(len \(slice \$\.Messages \$at\)\) 1 \}\}(.*)\{\{ end \}\}",
         template,
-        re.S,
+        re.DOTALL,
     )
     assert opened is not None
     parts, text = re.split(r"\{\{ (.*?) \}\}", opened[1]), ""
