@@ -52,7 +52,7 @@ class TeacherBlock(AbstractContextManager[Ledger]):
         self._open = block
         return ledger
 
-    def __exit__(self, *failure: object) -> bool | None:
+    def __exit__(self, *failure: Any) -> bool | None:
         assert self._open is not None
         block, self._open = self._open, None
         return block.__exit__(*failure)
