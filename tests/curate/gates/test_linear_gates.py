@@ -39,6 +39,7 @@ RUNS = [
     "/* a ",
     "# ... a ",
 ]
+ENDLESS = ("\n", "a")  # models that do not stop generate these, so a quick run tries them
 SHORT = "The red fox sat by 3 mills, not by 4. I can't say why."
 
 
@@ -80,17 +81,12 @@ def slow_gates(run: str) -> list[tuple[str, str, str, float]]:
     return slow
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("run", RUNS, ids=repr)
+@pytest.mark.parametrize(
+    "run", [run if run in ENDLESS else pytest.param(run, marks=pytest.mark.slow) for run in RUNS], ids=repr
+)
 def test_time_is_linear_in_repetitive_text(run: str) -> None:
     """40,000 characters of one run, alone or within a sentence, in the output, the input or both, take no gate a
     second, nor three times as long as 20,000. It used to be 9 s for 24,000 blank lines, growing with the square."""
-    assert slow_gates(run) == []
-
-
-@pytest.mark.parametrize("run", ["\n", "a"], ids=repr)
-def test_blank_lines_and_endless_words_are_fast(run: str) -> None:
-    """Models that do not stop generate these."""
     assert slow_gates(run) == []
 
 
