@@ -67,11 +67,7 @@ class VerdictCollector:
 
 
 class Pool:
-    """The rows of a generation under the `steps` that have judged them. It never changes: `judged_by` returns another.
-
-    `curate` returns one, `Pool.of` makes one of pairs, `Pool.read` of a store. Only ids and verdicts are in memory,
-    some 200 bytes per row; texts are read when a row is.
-    """
+    """The rows of a generation under the `steps` that have judged them; only ids and verdicts are in memory."""
 
     def __init__(
         self,
@@ -126,7 +122,6 @@ class Pool:
         return tuple(self._slots.edited.values())
 
     def pair_ids(self, slots: Iterable[int]) -> list[str]:
-        """The pair ids of slots; an empty one where generation failed."""
         return [self._slots.ids[slot] or "" for slot in slots]
 
     def __len__(self) -> int:
@@ -346,8 +341,7 @@ class Pool:
     def _row(self, slot: int, pair: Pair | None) -> Row:
         candidate, owner = self._slots.candidate(slot), int(self._slots.owner[slot])
         decision, reviews = self._slots.reviewed.get(owner, (None, ()))
-        keep = ORDER[self._keep[slot]]
-        by = self._by[slot]
+        keep, by = ORDER[self._keep[slot]], self._by[slot]
         step = None if self._keep[slot] == TRUE else REVIEW if by < 0 else self.steps[by].by
         keep = False if keep and owner != slot else keep
         score = self._scored.score(owner) if self._scored else None

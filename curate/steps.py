@@ -200,12 +200,9 @@ def decontaminate(
     held_out: HeldOut | Mapping[str, str] | Iterable[str], jaccard: float = 0.7, beside: Sequence[str] = ()
 ) -> NamedStep:
     """Reject rows that repeat a held-out text: with a Jaccard similarity of word bigrams of at least `jaccard`, or as a
-    part of theirs (`curate.similarity.overlap.contaminated`). No review overrides it; paraphrases are not found.
-
-    `held_out` are texts, or a map from test seed id to text. The rows of test seeds are the test and stay; inputs that
-    a teacher wrote for them are held out as well. `beside` are texts of seeds without rows, which may share a template
-    with the rows.
-    """
+    part of theirs (`curate.similarity.overlap.contaminated`). No review overrides it. `held_out` are texts, or a map
+    from test seed id to text. The rows of test seeds are the test and stay; inputs that a teacher wrote for them are
+    held out as well. `beside` are texts of seeds without rows, which may share a template with the rows."""
     if isinstance(held_out, Mapping):
         held_out = HeldOut(tuple(held_out.values()), tuple(f"test seed {id_}" for id_ in held_out), frozenset(held_out))
     elif not isinstance(held_out, HeldOut):
@@ -280,10 +277,8 @@ def duplicates(
     by_seed: Callable[[str], Split] = lambda seed_id: "train",
     kind: KindName = "rewrite",
 ) -> NamedStep:
-    """Keep one of several rows that are duplicates for this kind of task; no review overrides it.
-
-    Texts are alike if the Jaccard similarity of their word bigrams is at least `jaccard`; which texts of a row must be,
-    says `kind`. Paraphrases are not found. `by_seed` maps a seed id to its split (default: all are for training).
+    """Keep one of several rows that are duplicates for this kind of task: with a Jaccard similarity of word bigrams of
+    at least `jaccard`; no review overrides it. `by_seed` maps a seed id to its split (default: all are for training).
 
     The order of preference is: test rows (training rows may not repeat them), then validation rows, rows accepted in
     review, rows without flags, the higher score, the smaller id.

@@ -233,8 +233,6 @@ class Batches:
         finally:
             self._waiting.pop(line.name, None)
 
-    # -- submitting ----------------------------------------------------------------------------------------------
-
     def _submit_gathered(self) -> None:
         lines, self._queue = self._queue, []
         if self._is_alone and not self._tasks and self._watched.keys() <= self._earlier.submitted_at.keys():
@@ -289,8 +287,6 @@ class Batches:
         self._batch_of.update(dict.fromkeys(names, batch))
         self._watch(batch)
         return batch
-
-    # -- waiting -------------------------------------------------------------------------------------------------
 
     def _watch(self, batch: str) -> None:
         if batch not in self._watched:
