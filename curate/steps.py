@@ -279,7 +279,6 @@ def duplicates(
 ) -> NamedStep:
     """Keep one of several rows that are duplicates for this kind of task: with a Jaccard similarity of word bigrams of
     at least `jaccard`; no review overrides it. `by_seed` maps a seed id to its split (default: all are for training).
-
     The order of preference is: test rows (training rows may not repeat them), then validation rows, rows accepted in
     review, rows without flags, the higher score, the smaller id.
 

@@ -92,7 +92,7 @@ def acceptance_rate(strata: Sequence[Stratum], confidence: float = 0.95, *, anyt
     if reviewed == population:
         return Estimate(value, value, value, reviewed, population, confidence, len(strata), anytime)
     if len(strata) == 1:
-        low, high = (_anytime_limits if anytime else _limits)(strata[0], confidence)
+        low, high = _limits(strata[0], confidence, anytime)
         return Estimate(value, low, high, reviewed, population, confidence, 1, anytime)
     first, second = strata
     assert not anytime, "a confidence sequence takes one stratum"
@@ -102,35 +102,26 @@ def acceptance_rate(strata: Sequence[Stratum], confidence: float = 0.95, *, anyt
     return Estimate(value, low, high, reviewed, population, confidence, 2)
 
 
-def _limits(stratum: Stratum, confidence: float) -> tuple[float, float]:
+def _limits(stratum: Stratum, confidence: float, anytime: bool = False) -> tuple[float, float]:
     """The least and the greatest share of acceptable rows that the answers do not contradict."""
-    hypergeom, n, k, size = _hypergeometric(), stratum.reviewed, stratum.accepted, stratum.population
-    tail, most = (1 - confidence) / 2, size - n + k
-    low = least_number(k, most, lambda total: hypergeom.sf(k - 1, size, total, n) > tail)
-    high = least_number(k, most + 1, lambda total: hypergeom.cdf(k, size, total, n) <= tail) - 1
-    return low / size, high / size
-
-
-def _anytime_limits(stratum: Stratum, confidence: float) -> tuple[float, float]:
-    """`_limits` that hold however often they are computed while answers arrive. A number of acceptable rows is possible
-    unless the answers are much less likely under it than on average over all numbers, where they have probability
-    1 / (n + 1)."""
-    hypergeom, n, k, size = _hypergeometric(), stratum.reviewed, stratum.accepted, stratum.population
-
-    def possible(total: int) -> bool:
-        return bool(hypergeom.pmf(k, size, total, n) * (n + 1) > 1 - confidence)
-
-    likeliest = round(k / n * size)
-    low = least_number(k, likeliest, possible)
-    high = least_number(likeliest, size - n + k + 1, lambda total: not possible(total)) - 1
-    return low / size, high / size
-
-
-def _hypergeometric() -> Any:
     with needing("review", "the interval of a share needs"):
         from scipy.stats import hypergeom
 
-    return hypergeom
+    n, k, size = stratum.reviewed, stratum.accepted, stratum.population
+    error = 1 - confidence
+    least, most = k, size - n + k  # the numbers that are possible after the rows seen
+    if anytime:  # ratio of its likelihood to the average over all numbers, which is 1 / (n + 1)
+        likeliest = round(k / n * size)
+
+        def possible(total: int) -> bool:
+            return bool(hypergeom.pmf(k, size, total, n) * (n + 1) > error)
+
+        low = least_number(least, likeliest, possible)
+        high = least_number(likeliest, most + 1, lambda total: not possible(total)) - 1
+    else:
+        low = least_number(least, most, lambda total: hypergeom.sf(k - 1, size, total, n) > error / 2)
+        high = least_number(least, most + 1, lambda total: hypergeom.cdf(k, size, total, n) <= error / 2) - 1
+    return low / size, high / size
 
 
 def _lower_limit(first: Stratum, second: Stratum, tail: float) -> float:
@@ -311,4 +302,4 @@ def _forecast(share: Estimate, more: int) -> tuple[float, float]:
     efficiency = min(share.effective / share.reviewed, 1.0)
     n = max(2, round((share.reviewed + more) * efficiency))
     size = max(n, round(share.population * efficiency))
-    return (_anytime_limits if share.anytime else _limits)(Stratum(size, n, round(share.value * n)), share.confidence)
+    return _limits(Stratum(size, n, round(share.value * n)), share.confidence, share.anytime)
