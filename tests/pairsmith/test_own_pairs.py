@@ -260,28 +260,28 @@ def test_sixty_tickets_become_an_adapter_without_a_teacher(
     tickets: Project,
 ) -> None:
     """The whole pipeline: import, curation, training, evaluation and report. No request goes to a teacher, no teacher
-    is among the systems, and 2 test inputs are called not enough evidence."""
+    is among the systems, and 12 test inputs are called not enough evidence."""
     tickets.kind = forked.MODELS
     small = ["train.method=lora", "train.epochs=0.08", "train.batch=2", "train.max_length=384", "split.validation=0"]
-    small += ["evaluate.samples=1", "evaluate.max_seeds=2", "evaluate.sampling.max_tokens=40"]
+    small += ["evaluate.samples=1", "evaluate.sampling.max_tokens=40"]
     small += ['evaluate.sampling.stop=["."]', f"teacher.url={NO_SERVER}"]
     sets = [word for key in small for word in ("--set", key)]
     done = tickets.run("run", "--no-review", *sets, timeout_s=1500)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "2 test inputs" in done.stdout + done.stderr
+    assert "12 test inputs" in done.stdout + done.stderr
     assert list((tickets.folder / "adapters").glob("*/adapter_model.safetensors"))
     receipts = {receipt["command"]: receipt for receipt in tickets.receipts()}
     assert receipts["generate"]["calls_sent"] == 0
     (file,) = (tickets.folder / "evaluations").glob("*.json")
     evaluation = Evaluation.model_validate_json(file.read_bytes())
-    assert evaluation.seeds == 2
+    assert evaluation.seeds == 12
     names = [name for system in evaluation.systems for name in system.names]
     assert names == ["base", "few-shot", "retrieval", "tuned"]
     outcomes = {comparison.outcome for comparison in evaluation.comparisons}
     # A system that ends no sentence within 40 tokens is not measured.
     assert "not enough evidence" in outcomes <= {"not enough evidence", "not measured"}
     report = (tickets.folder / "report.html").read_text(encoding="utf-8")
-    assert "2 inputs cannot prove" in report
+    assert "12 inputs cannot prove" in report
     assert "product: " in report
 
 

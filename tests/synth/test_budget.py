@@ -85,10 +85,10 @@ async def spend(url: str, store: Store, questions: int, *, first: int = 0, **tea
 @pytest.mark.slow
 @pytest.mark.parametrize("faults", [False, True])
 def test_64_in_flight_never_spend_more_than_the_cap(tmp_path: Path, faults: bool) -> None:
-    """In 50 runs with random costs neither the teacher's bill nor the ledger's sum exceeds the cap. The cap is also
+    """In 100 runs with random costs neither the teacher's bill nor the ledger's sum exceeds the cap. The cap is also
     used up: without faults the rest is less than the most expensive request may cost. Prompts are cheap in every other
     run, so that the amount reserved for them does not hide what one or several answers may cost."""
-    for seed in range(25):
+    for seed in range(50):
         prompt = (10.0, 1_000.0)[seed % 2]
         bill, price = Bill(seed, faults=faults, prompt=prompt), {"usd_per_million_prompt_tokens": prompt}
         cap = random.Random(seed).uniform(0.3, 4.0)
