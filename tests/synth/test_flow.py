@@ -307,9 +307,10 @@ def test_outage_of_a_gateway_fails_no_row_and_buys_little(lost: Reply) -> None:
 
 
 def test_outage_at_low_concurrency_fails_no_row() -> None:
-    """At a concurrency of two at most four questions are open, fewer than count as an outage otherwise."""
-    with LoopbackTeacher(lambda ask: fails(503, "loading") if 2 <= ask.number <= 16 else says()) as teacher:
-        answers, _ = ask_all(teacher.url, 5, retries=1, concurrency=2, backoff_s=0.05)
+    """At a concurrency of two at most four questions are open, fewer than count as an outage otherwise. Each has more
+    tries than the first could use up before the last has failed once: without a control, that row would be lost."""
+    with LoopbackTeacher(lambda ask: fails(503, "loading") if 2 <= ask.number <= 24 else says()) as teacher:
+        answers, _ = ask_all(teacher.url, 5, retries=3, concurrency=2, backoff_s=0.05)
     assert all_answered(answers)
 
 
