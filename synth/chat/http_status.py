@@ -109,9 +109,9 @@ _ACCOUNT_DISABLED = re.compile(
 )
 _ACCOUNT_STATUSES = (400, 403, 412)
 _DISABLED_STATUSES = (*_ACCOUNT_STATUSES, 429)  # OpenAI: "Your access was terminated"
-# Error codes under which a 400 or 403 means throttling: AWS, Google, gRPC (with which NVIDIA's message begins).
+# Error codes under which a 400 or 403 means throttling: AWS, Google.
 _THROTTLING_CODES = re.compile(
-    r"throttl|service_?quota_?exceeded|rate_?limit_?exceeded|too_?many_?requests|resource_?exhausted", re.IGNORECASE
+    r"throttl|service_?quota_?exceeded|rate_?limit_?exceeded|too_?many_?requests", re.IGNORECASE
 )
 # Codes of five digits that begin with the status, which FastChat sends with 400 whatever it is.
 _CODE_WITH_STATUS = re.compile(r"(401|429|50[0-4])\d\d")
@@ -202,9 +202,7 @@ def meaning(status: int, error: Json, text: str, body: Json, *, answered: bool, 
         kind = "key"
     elif _is_final(status, message, words, body) or (status in (429, 500) and _TOO_LARGE.search(codes)):
         kind = "refused"
-    elif status == 429 or (
-        status in (400, 403) and (_THROTTLING_CODES.search(codes) or _THROTTLING_CODES.match(message))
-    ):
+    elif status == 429 or (status in (400, 403) and _THROTTLING_CODES.search(codes)):
         kind = "throttled"
     elif (
         (status >= 500 and status != 501)  # not implemented: n, for example

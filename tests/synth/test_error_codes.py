@@ -43,7 +43,7 @@ ERRORS: dict[str, tuple[int, Json, Kind]] = {
     "MiniMax, output": (200, minimax(1027, "output new_sensitive", choices=EMPTY), "refused"),
     "MiniMax, its own fault": (200, minimax(1024, "internal error"), "server"),
     "iFlytek, licence": (200, {"code": 11200, "message": "AppIdNoAuthError(licc limit)", "sid": "x"}, "key"),
-    "NVIDIA, busy": (400, error("ResourceExhausted: Worker local total request limit reached (33/32)"), "throttled"),
+    "NVIDIA, busy": (502, error("ResourceExhausted: Worker local total request limit reached (33/32)"), "server"),
     "llama.cpp, stopped": (400, error("model name=qwen is not running", type="invalid_request_error"), "server"),
     "GitHub, no model": (400, error("Unavailable model: x", code="unavailable_model"), "model"),
     "Databricks, no access": (
