@@ -136,7 +136,8 @@ def costs_of(
 
     def interval(name: str) -> Range | None:
         values = [getattr(one, name) for one in costs]
-        known, shift = values[skipped:], 0.0
+        known: Sequence[float] = values[skipped:]
+        shift = 0.0
         if name == "tokens" and sizes is not None:
             known, shift = of_one_size(known, costs[skipped:], sizes)
         whole = None if None in values else forecast_sum(known, others, ceilings[name])
