@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from curate.forecast import Range, forecast_sum
@@ -149,6 +149,14 @@ def costs_of(
         sample = Usage(prompt_tokens=1_000, completion_tokens=1_000)
         dearer = (prices.usd(sample, highest=True) or 0.0) / (prices.usd(sample) or 1.0)
         measured["usd"] = usd._replace(high=usd.high * dearer)
+    measured["minutes"] = _minutes(teacher, costs, measured, without_pilot=without_pilot)
+    return {name: measured[name] for name in ("tokens", "usd", "batch_usd", "minutes")}
+
+
+def _minutes(
+    teacher: TeacherSettings, costs: Sequence[SeedCost], measured: Mapping[str, Range | None], *, without_pilot: bool
+) -> Range | None:
+    """The time that a run with the `measured` seconds of answers, requests and tokens takes."""
     rates = {
         "seconds": 60 * teacher.concurrency,
         "requests": teacher.requests_per_minute,
@@ -156,15 +164,15 @@ def costs_of(
     }
     limited = [(whole, rate) for name, rate in rates.items() if rate and (whole := measured[name]) is not None]
     minutes = [[end / rate for end in whole] for whole, rate in limited]
-    measured["minutes"] = Range(*map(max, zip(*minutes, strict=True))) if minutes else None
-    if (time := measured["minutes"]) and (seconds := measured["seconds"]):
+    time = Range(*map(max, zip(*minutes, strict=True))) if minutes else None
+    if time and (seconds := measured["seconds"]):
         spans = [span for one in costs for span in one.spans]
         taken_s = _seconds_covered(spans)
         in_flight = sum(end - begin for begin, end in spans) / taken_s if taken_s else teacher.concurrency
         least = 0.0 if without_pilot else taken_s / 60
         high = max(time.high, seconds.high / 60 / min(max(in_flight, 1.0), teacher.concurrency))
-        measured["minutes"] = Range(max(time.middle, least), max(time.low, least), max(high, least))
-    return {name: measured[name] for name in ("tokens", "usd", "batch_usd", "minutes")}
+        return Range(max(time.middle, least), max(time.low, least), max(high, least))
+    return time
 
 
 def of_one_size(
