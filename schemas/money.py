@@ -36,7 +36,8 @@ class Cost(Record):
     """What the requests of one stage to one teacher with one prompt cost; in a sum, these three names are empty.
 
     `usd` is the known part in US dollars, `unpriced` the number of requests without a known cost. `reserved` is held
-    for requests whose outcome is unknown, and `lost` is their number. `prices` is the source of the prices.
+    for requests whose outcome is unknown, and `lost` is their number. `uncounted` is the number of answers that came
+    without their tokens, which `usage` lacks. `prices` is the source of the prices.
     """
 
     stage: str = ""
@@ -48,12 +49,19 @@ class Cost(Record):
     unpriced: int = 0
     reserved: float = 0.0
     lost: int = 0
+    uncounted: int = 0
     prices: str = ""
 
     @property
     def total(self) -> float | None:
         """US dollars; None where any part is unknown."""
         return None if self.unpriced or self.lost else exact(self.usd)
+
+    @property
+    def tokens(self) -> str:
+        """The tokens of prompts and of answers, for users."""
+        least = "at least " if self.uncounted else ""
+        return f"{least}{self.usage.prompt_tokens:,} + {self.usage.completion_tokens:,} tokens"
 
     @classmethod
     def read(cls, fields: Json) -> Cost:
@@ -68,6 +76,7 @@ class Cost(Record):
             unpriced=fields["unpriced_requests"],
             reserved=fields["usd_reserved"],
             lost=fields["lost_requests"],
+            uncounted=fields.get("uncounted_requests", 0),
         )
 
     def as_json(self) -> Json:
@@ -86,6 +95,7 @@ class Cost(Record):
             "unpriced_requests": self.unpriced,
             "usd_reserved": exact(self.reserved),
             "lost_requests": self.lost,
+            **({"uncounted_requests": self.uncounted} if self.uncounted else {}),
         }
 
 
@@ -103,7 +113,7 @@ def summed(usages: Iterable[Usage]) -> Usage:
 def total(costs: Iterable[Cost]) -> Cost:
     """The sum of costs."""
     listed = list(costs)
-    numbers = ("requests", "usd", "unpriced", "reserved", "lost")
+    numbers = ("requests", "usd", "unpriced", "reserved", "lost", "uncounted")
     sums = {name: sum(getattr(cost, name) for cost in listed) for name in numbers}
     return Cost(usage=summed(cost.usage for cost in listed), **sums)
 

@@ -77,8 +77,16 @@ _NOT_A_NUMBER = "NaN happened"  # SGLang's `matched_stop` when the model's numbe
 # For words not listed above, the part that shows what went wrong. Only a complete word means a complete answer.
 _WORD_PARTS: tuple[tuple[re.Pattern[str], FinishMeaning], ...] = (
     (re.compile("repetition"), "failed"),  # cut off, but with more tokens it would only continue to repeat (MiMo)
-    (re.compile("filter|safety|unsafe|policy|moderat|guardrail|prohibit|block|jailbreak|refus|reject"), "refused"),
-    (re.compile("maxtoken|maxlen|completiontoken|length|tokenlimit|context|incomplete|truncat|maxout"), "truncated"),
+    (
+        re.compile(
+            "filter|safety|unsafe|policy|moderat|guardrail|prohibit|block|jailbreak|refus|reject|sensitiv|flagged"
+        ),
+        "refused",
+    ),
+    (
+        re.compile("maxtoken|maxlen|completiontoken|length|token(limit|budget)|context|incomplete|truncat|maxout"),
+        "truncated",
+    ),
     (re.compile("error|fail|abort|cancel|interrupt|timeout|timedout|deadline|overload|preempt|disconnect"), "failed"),
     (re.compile("tool|function"), "malformed"),
 )

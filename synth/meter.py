@@ -38,7 +38,7 @@ class _PromptCost:
         self.on_wire, self.on_wire_usd = 0, 0.0
         self._marked, self._is_mark_due = 0, False  # count at the last mark; whether another mark is requested
         self._template = template
-        self.requests = self.unpriced = self.lost = 0
+        self.requests = self.unpriced = self.lost = self.uncounted = 0
         self.tokens = [0, 0, 0, 0]
         self.usd = self.reserved = 0.0
 
@@ -54,6 +54,7 @@ class _PromptCost:
             ]
         self.usd += usd or 0.0
         self.unpriced += usd is None
+        self.uncounted += usage is None or not usage.prompt_tokens
 
     def lose(self, usd: float | None) -> None:
         self.lost += 1
@@ -76,7 +77,7 @@ class _PromptCost:
     def numbers(self) -> Json:
         """The fields of a Cost."""
         usage = Usage(**dict(zip(Usage.model_fields, self.tokens, strict=True)))
-        counts = {"requests": self.requests, "unpriced": self.unpriced, "lost": self.lost}
+        counts = {name: getattr(self, name) for name in ("requests", "unpriced", "lost", "uncounted")}
         return {**counts, "usage": usage, "usd": self.usd, "reserved": self.reserved}
 
 

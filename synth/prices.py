@@ -42,8 +42,10 @@ class Prices:
     """The prices of one model at one provider. `source` is where they come from, with a version.
 
     `highest` is the highest price within a week, if the price depends on the hour (DeepSeek); `rate` is that of now.
-    `batch_share` is the batch price as a fraction of the usual price (0.5: half), None if no batch price is known. Then
-    `usual_share` applies: half, as OpenAI, Anthropic, Gemini, Mistral and Groq all state, or the full price at
+    `batch` is the price in a batch, if it is listed: it may leave cached tokens at their usual price (OpenAI's older
+    models). `batch_share` is the same for as many tokens of input and output as a fraction of the usual price (0.5:
+    half), for an amount whose tokens are unknown or have a price of the spec. If no batch price is known, both are None
+    and `usual_share` applies: half, as OpenAI, Anthropic, Gemini, Mistral and Groq all state, or the full price at
     Together, which discounts only a few models.
     """
 
@@ -52,6 +54,7 @@ class Prices:
     batch_share: float | None = None
     usual_share: float = _HALF
     highest: Rate | None = None
+    batch: Callable[[Usage], float] | None = None
 
     def usd(self, usage: Usage, *, tier: str = "", highest: bool = False) -> float:
         """The price of a request, at the hour with the `highest` or now."""
@@ -60,6 +63,8 @@ class Prices:
 
     def batch_usd(self, usage: Usage) -> float:
         """The price of a request through a batch API."""
+        if self.batch is not None:
+            return self.batch(usage)
         return (self.usual_share if self.batch_share is None else self.batch_share) * self.rate(usage, {})
 
 
@@ -158,12 +163,15 @@ def _listed_prices(url: str, model: str, clock: Clock) -> Prices | None:
     sample, varies = Usage(prompt_tokens=1_000, completion_tokens=1_000), len(week) > 1
     usual, batch = (table_rate(opened)(sample, context) for context in ({}, _BATCH))
     # A batch variant lists only the prices that differ; a model without one has the same price "in a batch".
+    listed = any(variant.when == _BATCH for variant in known.price_variants or ())  # perhaps without a discount
+    has_batch = usual > 0 and (listed or batch != usual)
     version = importlib.metadata.version("genai-prices")
     return Prices(
         f"genai-prices {version}, {provider.id}/{known.id}{', by the hour' if varies else ''}",
         (lambda usage, context: rate_at(clock())(usage, context)) if varies else rate_at(opened),
-        batch / usual if usual and batch != usual else None,
+        batch / usual if has_batch else None,
         highest=(lambda usage, context: max(rate(usage, context) for rate in week)) if varies else None,
+        batch=(lambda usage: rate_at(clock())(usage, _BATCH)) if has_batch else None,
     )
 
 
@@ -171,8 +179,8 @@ def _linear(rate: Rate) -> Rate:
     """The same as `rate` for prices that do not depend on the length, without evaluating the table per request."""
 
     @cache
-    def unit_prices(tier: str) -> tuple[float, float, float, float, float]:
-        context = {"service_tier": tier} if tier else {}
+    def unit_prices(*context_items: tuple[str, str]) -> tuple[float, float, float, float, float]:
+        context = dict(context_items)
         usages = (
             Usage(prompt_tokens=1_000_000),
             Usage(prompt_tokens=1_000_000, cached_tokens=1_000_000),
@@ -184,7 +192,7 @@ def _linear(rate: Rate) -> Rate:
         return fee, fresh, read, written, reasoning
 
     def linear_rate(usage: Usage, context: Mapping[str, str]) -> float:
-        fee, fresh, read, written, reasoning = unit_prices(context.get("service_tier", ""))
+        fee, fresh, read, written, reasoning = unit_prices(*context.items())
         cached = min(usage.cached_tokens, usage.prompt_tokens)
         thinking = min(usage.reasoning_tokens, usage.completion_tokens)
         return (

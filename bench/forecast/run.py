@@ -116,8 +116,8 @@ TOKENS: dict[str, Callable[[np.random.Generator, int], np.ndarray]] = {
     "lognormal, sigma 2": lambda random, answers: 100 * np.exp(2 * random.normal(size=answers)),
     "Pareto, index 1.1": lambda random, answers: 30 * (1 + random.pareto(1.1, size=answers)),
 }
-# All answers to 5 % of the seeds run to a `max_tokens` of 512, the others have about 40 tokens.
-CUT, _LIMIT = "5 % of seeds at max_tokens", 512
+# All answers to 5 % of the seeds run to a `max_tokens` of 512 and are requested again, the others have about 40 tokens.
+CUT, _LIMIT, _ATTEMPTS = "5 % of seeds at max_tokens", 512, 2
 
 
 def hard(kind: str, number: int) -> Simulated:
@@ -126,8 +126,9 @@ def hard(kind: str, number: int) -> Simulated:
     seeds, n = int(random.choice([60, 200, 800, 2_000])), int(random.choice([1, 2, 4]))
     usd, limit = [1.0] * seeds, 1.0
     if kind == CUT:
-        of_seed = np.where(random.random(seeds) < 0.05, _LIMIT, 40 * np.exp(0.3 * random.normal(size=seeds)))
-        usd, limit = [float(cost) for cost in n * np.minimum(of_seed, _LIMIT) * _USD], n * _LIMIT * _USD
+        lengths = np.minimum(40 * np.exp(0.3 * random.normal(size=seeds)), _LIMIT)
+        of_seed = np.where(random.random(seeds) < 0.05, _ATTEMPTS * _LIMIT, lengths)
+        usd, limit = [float(cost) for cost in n * of_seed * _USD], n * _ATTEMPTS * _LIMIT * _USD  # as in `costs_of`
     elif kind in TOKENS:
         tokens = np.minimum(TOKENS[kind](random, seeds * n), ENDLESS).reshape(seeds, n)
         if random.random() < 0.5:  # all answers to a seed are as long as its first

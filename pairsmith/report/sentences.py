@@ -90,7 +90,8 @@ def key_figures(evidence: Evidence) -> list[tuple[str, str, str]]:
     """Four figures under the headline: (name, value, detail)."""
     rows, training, evaluation = evidence.counts("curate"), evidence.training, evidence.evaluation
     spent = total(evidence.costs)
-    usage_note = f"{count(spent.usage.prompt_tokens + spent.usage.completion_tokens)} tokens, "
+    least = "at least " if spent.uncounted else ""
+    usage_note = f"{least}{count(spent.usage.prompt_tokens + spent.usage.completion_tokens)} tokens, "
     usage_note += counted(spent.requests, "request", "requests")
     if each := per_row(evidence.costs, rows.accepted if rows else 0):
         usage_note += f", {dollars(each)} per accepted row"
@@ -253,9 +254,11 @@ def spending(costs: Sequence[Cost]) -> str:
     if not requests:
         return "No request has been sent yet."
     cached = f" ({count(usage.cached_tokens)} of them cached)" if usage.cached_tokens else ""
+    without = counted(spent.uncounted, "answer", "answers")
+    uncounted = f" {without} came without a count of tokens, so there were more." if spent.uncounted else ""
     return (
         f"The ledger holds {counted(requests, 'request', 'requests')}: {count(usage.prompt_tokens)} prompt tokens"
-        f"{cached}, {count(usage.completion_tokens)} answer tokens, {describe_cost(spent)}."
+        f"{cached}, {count(usage.completion_tokens)} answer tokens, {describe_cost(spent)}.{uncounted}"
     )
 
 

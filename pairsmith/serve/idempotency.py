@@ -32,8 +32,9 @@ class Idempotency:
 
     A key counts for its caller and path. Reusing it with another body is refused (422), and so is repeating it while
     the first request is unanswered (409). A caller who has lost a right since is refused (403): the response may show
-    what they may no longer see. Responses to internal errors are not stored. Neither are responses with a
-    secret, including session cookies: repeating those is refused, because a secret is shown only once.
+    what they may no longer see. A refusal has no effect and may have been lifted since (a role was given), so it is not
+    stored. Neither are responses with a secret, including session cookies: repeating those is refused, because a secret
+    is shown only once.
     """
 
     def __init__(self, app: ASGIApp, *, state: ServiceState) -> None:
@@ -71,7 +72,7 @@ class Idempotency:
                 body.extend(message.get("body", b""))
                 whole = len(body) <= _MAX_STORED
             is_last = message["type"] == "http.response.body" and not message.get("more_body")
-            if is_last and whole and status < 500 and status != 429:
+            if is_last and whole and status < 400:
                 # Stored before the last chunk is sent: a client may repeat the request once it has the response.
                 is_secret = scope["state"].get("once", False) or "set-cookie" in dict(headers)
                 kept = {"status": 0, "headers": "[]", "body": b""}

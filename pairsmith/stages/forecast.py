@@ -179,7 +179,8 @@ def _generation(
     settings = project.spec.generate.directions[direction.way]
     n, limit = settings.samples, max_answer_tokens(settings.sampling.body())
     others = len(direction.seeds) - len(costs)
-    measured = costs_of(direction.teacher, costs, others, limit, n)
+    sizes = [len(seed.asked) for seed in direction.seeds[len(costs) :]]
+    measured = costs_of(direction.teacher, costs, others, limit, n, sizes=sizes)
     if direction.teacher.batch:
         measured["usd"] = measured["batch_usd"]
     pilot, reasons = run(_pilot(project, store, direction, all_seeds))

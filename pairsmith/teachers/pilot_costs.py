@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from curate.forecast import Range, forecast_sum
@@ -19,8 +19,8 @@ from synth.prices import Prices, prices_of
 
 
 class SeedCost(NamedTuple):
-    """The cost of the answers about one seed. `spans` are the times of its requests, each from and until when, in
-    seconds."""
+    """The cost of the answers about one seed of `size` characters. `spans` are the times of its requests, each from and
+    until when, in seconds."""
 
     prompt_tokens: float
     tokens: float
@@ -30,6 +30,7 @@ class SeedCost(NamedTuple):
     cached_tokens: float = 0
     requests: float = 1
     spans: tuple[tuple[float, float], ...] = ()
+    size: int = 0
 
 
 def sum_ranges(parts: Sequence[Json | None]) -> Json | None:
@@ -48,25 +49,37 @@ def seed_cost(store: Store, ledger: Ledger, generator: Forward | Backward, seed:
     first = list({call.request_id: call for call in reversed(calls)}.values())
     usage = summed(call.usage for call in calls)
     usd = sum_if_known(_price(call, prices) for call in calls)
-    share = prices.batch_share if prices else None
-    if prices and share is None and batch:
-        share = prices.usual_share
+    has_batch_price = prices is not None and (batch or prices.batch_share is not None)
     return SeedCost(
         usage.prompt_tokens,
         usage.prompt_tokens + usage.completion_tokens,
         usd,
-        None if usd is None or share is None else usd * share,
+        sum_if_known(_batch_price(call, prices) for call in calls) if prices and has_batch_price else None,
         sum(call.seconds for call in first),
         usage.cached_tokens,
         max(1, len(first)),
         tuple((call.at.timestamp() - call.seconds, call.at.timestamp()) for call in first),
+        len(seed.asked),
     )
+
+
+def _is_charged(call: Call, prices: Prices | None) -> bool:
+    """Whether its cost is the one in the ledger: the provider has reported it, or it cannot be computed."""
+    return prices is None or not call.usage.prompt_tokens or charged(call.facts.get("usage")) is not None
+
+
+def _batch_price(call: Call, prices: Prices) -> float | None:
+    """What an answer would cost in a batch; if only its cost is known, the usual fraction of that."""
+    if not _is_charged(call, prices):
+        return prices.batch_usd(call.usage)
+    share = prices.usual_share if prices.batch_share is None else prices.batch_share
+    return None if call.usd is None else call.usd * share
 
 
 def _price(call: Call, prices: Prices | None) -> float | None:
     """What an answer would cost if it were requested now, regardless of how it was bought. A charge reported by the
     provider is kept."""
-    if prices is None or not call.usage.prompt_tokens or charged(call.facts.get("usage")) is not None:
+    if prices is None or _is_charged(call, prices):
         return call.usd
     tier = str(call.facts.get("service_tier") or call.request.get("service_tier") or "")
     return prices.usd(call.usage, tier=tier)
@@ -95,30 +108,40 @@ def costs_of(
     answers: int,
     *,
     without_pilot: bool = False,
+    sizes: Sequence[int] | None = None,
 ) -> dict[str, Range | None]:
     """The intervals for the pilot's seeds and `others`, or with `without_pilot` for `others` only.
 
-    Each of the `answers` about a seed has at most `limit` tokens. Without a limit, one of them is assumed to have
-    `ENDLESS` tokens on top of the longest. The time is what the slowest of concurrency and the spec's rates takes. It
-    ends at the throughput that the pilot reached, and begins no earlier than the pilot itself ended. If the first seed,
-    asked alone, found no prompt in the cache and others did, it predicts nothing.
+    Each of the `answers` about a seed has at most `limit` tokens, and a bad one is requested again, so a seed may cost
+    `teacher.attempts` times as much. Without a limit, one of them is assumed to have `ENDLESS` tokens on top of the
+    longest. `sizes` are those of the other seeds, from which the tokens of their prompts are known. The time is what
+    the slowest of concurrency and the spec's rates takes. It ends at the throughput that the pilot reached, and begins
+    no earlier than the pilot itself ended. If the first seed, asked alone, found no prompt in the cache and others did,
+    it predicts nothing.
     """
     prices, prompt = prices_of(teacher), max((one.prompt_tokens for one in costs), default=0.0)
     largest, slowest = (max((getattr(one, name) for one in costs), default=0.0) for name in ("tokens", "seconds"))
-    longest = prompt + limit * answers if limit else largest + ENDLESS
+    longest = teacher.attempts * (prompt + limit * answers) if limit else largest + ENDLESS
+    most_asked = prompt * teacher.attempts if limit else prompt
     maximum_usd = (
-        prices.usd(Usage(prompt_tokens=round(prompt), completion_tokens=round(longest - prompt))) if prices else None
+        prices.usd(Usage(prompt_tokens=round(most_asked), completion_tokens=round(longest - most_asked)))
+        if prices
+        else None
     )
     ceilings = {"tokens": longest, "usd": maximum_usd, "batch_usd": maximum_usd}
-    ceilings["requests"] = float(answers)
+    ceilings["requests"] = float(answers * teacher.attempts)
     ceilings["seconds"] = slowest * max(10.0, longest / largest) if largest else None
 
     skipped = int(bool(costs) and not costs[0].cached_tokens and any(one.cached_tokens for one in costs))
 
     def interval(name: str) -> Range | None:
         values = [getattr(one, name) for one in costs]
-        whole = None if None in values else forecast_sum(values[skipped:], others, ceilings[name])
-        extra = sum(values[:skipped]) - (sum(values) if without_pilot else 0.0) if whole else 0.0
+        known: Sequence[float] = values[skipped:]
+        shift = 0.0
+        if name == "tokens" and sizes is not None:
+            known, shift = of_one_size(known, costs[skipped:], sizes)
+        whole = None if None in values else forecast_sum(known, others, ceilings[name])
+        extra = sum(values[:skipped]) - (sum(values) if without_pilot else 0.0) + shift if whole else 0.0
         return None if whole is None else Range(*(end + extra for end in whole))
 
     measured = {name: interval(name) for name in ceilings}
@@ -126,6 +149,14 @@ def costs_of(
         sample = Usage(prompt_tokens=1_000, completion_tokens=1_000)
         dearer = (prices.usd(sample, highest=True) or 0.0) / (prices.usd(sample) or 1.0)
         measured["usd"] = usd._replace(high=usd.high * dearer)
+    measured["minutes"] = _minutes(teacher, costs, measured, without_pilot=without_pilot)
+    return {name: measured[name] for name in ("tokens", "usd", "batch_usd", "minutes")}
+
+
+def _minutes(
+    teacher: TeacherSettings, costs: Sequence[SeedCost], measured: Mapping[str, Range | None], *, without_pilot: bool
+) -> Range | None:
+    """The time that a run with the `measured` seconds of answers, requests and tokens takes."""
     rates = {
         "seconds": 60 * teacher.concurrency,
         "requests": teacher.requests_per_minute,
@@ -133,15 +164,37 @@ def costs_of(
     }
     limited = [(whole, rate) for name, rate in rates.items() if rate and (whole := measured[name]) is not None]
     minutes = [[end / rate for end in whole] for whole, rate in limited]
-    measured["minutes"] = Range(*map(max, zip(*minutes, strict=True))) if minutes else None
-    if (time := measured["minutes"]) and (seconds := measured["seconds"]):
+    time = Range(*map(max, zip(*minutes, strict=True))) if minutes else None
+    if time and (seconds := measured["seconds"]):
         spans = [span for one in costs for span in one.spans]
         taken_s = _seconds_covered(spans)
         in_flight = sum(end - begin for begin, end in spans) / taken_s if taken_s else teacher.concurrency
         least = 0.0 if without_pilot else taken_s / 60
         high = max(time.high, seconds.high / 60 / min(max(in_flight, 1.0), teacher.concurrency))
-        measured["minutes"] = Range(max(time.middle, least), max(time.low, least), max(high, least))
-    return {name: measured[name] for name in ("tokens", "usd", "batch_usd", "minutes")}
+        return Range(max(time.middle, least), max(time.low, least), max(high, least))
+    return time
+
+
+def of_one_size(
+    tokens: Sequence[float], costs: Sequence[SeedCost], sizes: Sequence[int]
+) -> tuple[Sequence[float], float]:
+    """The `tokens` that the pilot's seeds would have if all were of its mean size, and how many more the others, of
+    these `sizes`, have because of theirs. Unchanged if the size does not determine the tokens of the prompt.
+
+    A regression estimator (Cochran, Sampling Techniques, 1977, ch. 7) whose slope is that of the prompts alone: seeds
+    of very different lengths are in no pilot, but their lengths are known.
+    """
+    import numpy as np
+
+    size, prompt = (np.array([getattr(one, name) for one in costs], float) for name in ("size", "prompt_tokens"))
+    from_mean = size - size.mean() if len(size) else size
+    spread = float(from_mean @ from_mean)
+    slope = float(from_mean @ prompt) / spread if spread else 0.0
+    left = prompt - prompt.mean() - slope * from_mean if len(size) else prompt
+    if slope <= 0 or float(left @ left) > 0.1 * slope * slope * spread:
+        return tokens, 0.0
+    shift = slope * (sum(sizes) - len(sizes) * float(size.mean()))
+    return list(np.asarray(tokens, float) - slope * from_mean), shift
 
 
 def _seconds_covered(spans: Sequence[tuple[float, float]]) -> float:

@@ -77,11 +77,11 @@ def cost(outcome: CommandOutcome) -> str:
     parts = [f"{counted(outcome.calls_sent, 'request', 'requests')} sent"]
     if outcome.calls_reused:
         parts.append(f"{counted(outcome.calls_reused, 'answer', 'answers')} from the ledger")
+    spent = total(Cost.read(line) for line in outcome.costs or ())
     if usage.completion_tokens:
-        parts.append(f"{usage.prompt_tokens:,} + {usage.completion_tokens:,} tokens")
+        parts.append(spent.model_copy(update={"usage": usage}).tokens)
     if outcome.calls_sent:
-        costs = [Cost.read(line) for line in outcome.costs or ()]
-        parts.append(describe_cost(total(costs)) if costs else dollars(outcome.usd))
+        parts.append(describe_cost(spent) if outcome.costs else dollars(outcome.usd))
     return " · ".join([*parts, clock(outcome.seconds)])
 
 
@@ -109,8 +109,7 @@ def _asked_for(cost: Cost, prompt: str) -> str:
 
 def _asked(cost: Cost) -> str:
     requests = counted(cost.requests, "request", "requests")
-    tokens = f"{cost.usage.prompt_tokens:,} + {cost.usage.completion_tokens:,} tokens"
-    return ", ".join([requests, tokens, describe_cost(cost)]) if cost.requests or cost.lost else requests
+    return ", ".join([requests, cost.tokens, describe_cost(cost)]) if cost.requests or cost.lost else requests
 
 
 def verdict_mark(keep: bool | None, flags: Sequence[str]) -> Text:

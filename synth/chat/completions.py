@@ -17,7 +17,8 @@ from yarl import URL
 
 from schemas.errors import AuthError, SpecError, TeacherError
 from schemas.records import Json, Usage
-from synth.chat.error_words import error_body, is_error
+from synth.chat.error_in_answer import error_status
+from synth.chat.error_words import error_body
 from synth.chat.http_status import says_itself
 from synth.chat.redaction import without_user_info
 from synth.chat.streamed_answer import assemble_stream
@@ -41,10 +42,6 @@ _MAX_DEPTH = 64  # of lists and objects in a choice; readers of the store give u
 # Statuses with which a gateway reports that it does not know what became of the request or, with a 202, that the answer
 # is to be fetched later (NVIDIA's hosted functions).
 LOST_BY_A_GATEWAY = (202, 408, 499, 502, 504, 520, 522, 524)
-# MiniMax's codes (platform.minimax.io/docs/api-reference/errorcode), which it sends with HTTP 200: limits per minute, a
-# plan's hours or the balance, the key, and what concerns the request.
-_MINIMAX_STATUS = {1002: 429, 1039: 429, 1041: 429, 2045: 429, 1008: 402, 2056: 402, 1004: 401, 2049: 401}
-_MINIMAX_STATUS |= dict.fromkeys((1026, 1027, 1042, 2013), 400)
 _VERSION_SEGMENT = re.compile(r"v\d+\w*", re.IGNORECASE)
 
 
@@ -384,34 +381,6 @@ def _decompress(content: bytes) -> bytes:
             break
         content = plain
     return content
-
-
-def error_status(content: bytes, request: Json | None = None) -> int | None:
-    """The HTTP status for an error inside a body of status 200 (OpenRouter, MiniMax, Baidu, Tencent, a gateway); words
-    of the `request` do not count. None if there is no error, or if the body also holds an answer or tokens that were
-    charged for."""
-    if b'"choices"' in content and b'"error"' not in content and b'"base_resp"' not in content:
-        return None
-    body, error = error_body(content)
-    base = body.get("base_resp")
-    usage = body.get("usage")
-    paid = usage.get("completion_tokens") if isinstance(usage, dict) else usage
-    if not (is_error(body) or (isinstance(base, dict) and base.get("status_code"))) or body.get("choices") or paid:
-        return None
-    if isinstance(base, dict) and base.get("status_code") in _MINIMAX_STATUS:
-        return _MINIMAX_STATUS[base["status_code"]]
-    words = [error.get(name) for name in ("code", "status", "type", "error_code", "Code", "message")]
-    for word in words:
-        if len(str(word)) == 3 and str(word).isdecimal() and 400 <= int(str(word)) < 600:
-            return int(str(word))
-    by_word = {"rate.?limit|too.many|overload|requests?.?limit": 429}
-    by_word |= {"authenti|unauthor|api.?key|login fail|auth.?fail|access.?token|credentials?": 401}
-    by_word |= {"quota|credit|balance|余额|欠费": 402, "sensitive": 400, "unexpected endpoint": 405}  # LM Studio's
-    around = r"\b[\w ]{0,30}(?:%s)(?:[\w ]{0,30}\w)?"  # a row that contains the word alone is not quoted
-    patterns = ((re.compile(around % word, re.IGNORECASE), status) for word, status in by_word.items())
-    status = next((status for pattern, status in patterns if says_itself(pattern, str(words), request or {})), 502)
-    of_the_row = re.search("invalid_request|bad_?request|content_(filter|policy)", str(words[:3]).lower())
-    return 400 if status == 502 and of_the_row else status
 
 
 def one_line(text: str, limit: int = 300) -> str:

@@ -48,10 +48,11 @@ def error_body(content: bytes) -> tuple[Json, Json]:
 
 
 def is_error(body: Json) -> bool:
-    """Whether it is an error object, by its fields: OpenAI and most others; vLLM; Baidu's; Tencent's."""
+    """Whether it is an error object, by its fields: OpenAI and most others; vLLM; Baidu's, iFlytek's; Tencent's."""
     if body.get("error") or body.get("object") == "error" or not _is_success(body.get("error_code")):
         return True
-    answer, is_code = body.get("Response"), "msg" in body and not _is_success(body["msg"])
+    text = body.get("msg", body.get("message"))
+    answer, is_code = body.get("Response"), isinstance(text, str) and not _is_success(text)
     return (is_code and not _is_success(body.get("code"))) or (isinstance(answer, dict) and bool(answer.get("Error")))
 
 

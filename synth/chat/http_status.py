@@ -63,7 +63,7 @@ _NO_QUOTA = re.compile(
 _SPENT = re.compile(
     r"pre-?pay(ment)? credits are depleted|(spending|spend) cap|exhausted its free quota|set inference limit"
     r"|(?<!retry )(?<!token )(?<!tokens )(?<!thinking )(?<!reasoning )budget exhausted"
-    r"|(tokens|requests) per day limit exceeded|reached TPD rate limit"
+    r"|(tokens|requests) per day limit exceeded|reached TPD rate limit|organization max [RT]PD\b"
     r"|daily( \w+){0,2} limit( \w+){0,6} (exceeded|reached)|account has( \w+){0,4} been locked"
     r"|\bplan( package)? has expired",  # Z.ai
     re.IGNORECASE,
@@ -89,7 +89,8 @@ _USED_UP_IN_DAYS = re.compile(_used_up("monthly|daily|weekly"), re.IGNORECASE)
 _USED_UP = re.compile(
     rf"{_used_up('usage|billing|monthly|daily|weekly|free|included')}"
     r"|out of (call volume quota|credits?)|(does ?n[o']t have|have no|has no) (any )?credits?\b"
-    rf"|requires billing to be enabled|\bbilling account{_WORDS} (disabled|not found|closed)",
+    rf"|requires billing to be enabled|\bbilling account{_WORDS} (disabled|not found|closed)"
+    r"|\b(token|request|call) quota (is |has been |was )?(exceeded|exhausted|used up)",  # Azure's API Management
     re.IGNORECASE,
 )
 _WRONG_KEY = re.compile(
@@ -99,25 +100,29 @@ _WRONG_KEY = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _ACCOUNT_DISABLED = re.compile(
-    rf"\b(account|organi[sz]ation|team|workspace|subscription|consumer|key){_WORDS} (is|are|was|been)( \w+)?"
+    rf"\b(account|organi[sz]ation|team|workspace|subscription|consumer|key|your access){_WORDS} (is|are|was|been)"
+    r"( \w+)?"
     r" (suspended|disabled|deactivated|restricted|terminated|blocked|banned|revoked|expired|reported as leaked)"
     r"|\bapi[ _-]?key (is |was |has )?(not valid|invalid|expired|revoked)"
     rf"|\b(token|credentials?){_WORDS} (has|have|is|are) expired|\bexpired[_ ]key\b",  # Bedrock, earlier LiteLLM
     re.IGNORECASE,
 )
 _ACCOUNT_STATUSES = (400, 403, 412)
+_DISABLED_STATUSES = (*_ACCOUNT_STATUSES, 429)  # OpenAI: "Your access was terminated"
 # Error codes under which a 400 or 403 means throttling: AWS, Google.
 _THROTTLING_CODES = re.compile(
     r"throttl|service_?quota_?exceeded|rate_?limit_?exceeded|too_?many_?requests", re.IGNORECASE
 )
+# Codes of five digits that begin with the status, which FastChat sends with 400 whatever it is.
+_CODE_WITH_STATUS = re.compile(r"(401|429|50[0-4])\d\d")
 _CODE_FIELDS = ("code", "type", "__type", "error_code", "reason", "status", "Code")
 _ADDRESS_STATUSES = (404, 405, 406, 407, 410, 411, 415, 421, 426)
 _LENGTH_STATUSES = (413, 414, 431)
 _LATER = re.compile(r"\b(try again|retry) (later|in|after|shortly)\b|\btemporarily\b|\boverloaded\b", re.IGNORECASE)
 _RATE = re.compile(r"per[_ -]?(second|minute|hour)|rate[_ ]?limit", re.IGNORECASE)
-_NO_ACCESS = re.compile(
-    r"\b(key|credentials?|permissions?|access|scopes?|region|country|denied|(un)?authori[sz](ed|ation))\b"
-    r'|"forbidden"',  # the whole message (AWS)
+_NO_ACCESS = re.compile(  # "_" ends a word of a code: PERMISSION_DENIED
+    r"(?<![^\W_])(key|credentials?|permissions?|access|scopes?|region|country|denied|(un)?authori[sz](ed|ation))"
+    r'(?![^\W_])|"forbidden"',  # the whole message (AWS)
     re.IGNORECASE,
 )
 # The same status and perhaps the word "key" (xAI), but the objection is to a text.
@@ -130,7 +135,8 @@ _MODERATION = re.compile(
 _BLOCKED_BY_GATEWAY = re.compile("(prompt|response) blocked due to security configurations", re.IGNORECASE)
 _NO_MODEL = re.compile(
     r"model.{0,80}(not exist|not found|is not (available|supported|a chat model)|decommissioned|identifier is invalid)"
-    r"|(unknown|invalid|not a valid|no such|malformed publisher)[ _]model|unable to access (non-serverless )?model"
+    r"|(unknown|invalid|not a valid|no such|malformed publisher|unavailable)[ _]model"
+    r"|unable to access (non-serverless )?model"
     r"|模型不存在",  # Zhipu
     re.IGNORECASE | re.DOTALL,
 )
@@ -160,7 +166,7 @@ _TEMPLATE_ERROR = re.compile(
 _NOT_LOADED = re.compile(
     r"(?:\A|(?<=[\"':-])|(?<=[:-] ))((the|this) )?"
     r"(model (was |is |has )?(been |currently )?(unloaded|crashed|not (loaded|ready)|cold|(re)?loading)\b"
-    r"|no models? (is |are )?loaded|failed to load model)",
+    r"|model name=\S+ is not (loaded|running)\b|no models? (is |are )?loaded|failed to load model)",
     re.IGNORECASE,
 )
 
@@ -178,6 +184,8 @@ def meaning(status: int, error: Json, text: str, body: Json, *, answered: bool, 
     `error` is the error object, `text` the whole response body. `answered`: the endpoint, at `url`, has answered a
     request of this run before.
     """
+    if status == 400 and (coded := _CODE_WITH_STATUS.fullmatch(str(error.get("code")))):
+        status = int(coded[1])
     message = str(error.get("message") or "")[:2000]
     words = text[:2000] if message in text else f"{message} {text[:2000]}"  # JSON may escape any character
     codes = _codes(error)
@@ -186,7 +194,7 @@ def meaning(status: int, error: Json, text: str, body: Json, *, answered: bool, 
         kind = "throttled"
     elif (
         status == 402
-        or (400 <= status < 500 and (_is_quota_error(status, words, body) or _NO_QUOTA.search(codes)))
+        or (400 <= status < 500 and (_is_quota_error(status, message, words, body) or _NO_QUOTA.search(codes)))
         or _begins_or_says(_NO_BALANCE, message, words, body)
     ):
         kind = "quota"
@@ -247,15 +255,16 @@ def _is_final(status: int, message: str, words: str, body: Json) -> bool:
     return final is not None and says_itself(final, words, body)
 
 
-def _is_quota_error(status: int, words: str, body: Json) -> bool:
+def _is_quota_error(status: int, message: str, words: str, body: Json) -> bool:
     pattern = _USED_UP if status in _ACCOUNT_STATUSES else _USED_UP_IN_DAYS if status == 429 else None
-    used_up = pattern is not None and says_itself(pattern, words, body) and not _RATE.search(words)
+    # In the message: the code of every 429 may be "rate_limit_exceeded".
+    used_up = pattern is not None and says_itself(pattern, words, body) and not _RATE.search(message or words)
     spent = status not in (400, 422) and says_itself(_SPENT, words, body)
     return used_up or spent or says_itself(_NO_QUOTA, words, body)
 
 
 def _is_key_error(status: int, words: str, body: Json, *, answered: bool) -> bool:
-    if status in _ACCOUNT_STATUSES and says_itself(_ACCOUNT_DISABLED, words, body):
+    if status in _DISABLED_STATUSES and says_itself(_ACCOUNT_DISABLED, words, body):
         return True
     if answered or status not in (400, 403):
         return False

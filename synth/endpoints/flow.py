@@ -34,6 +34,7 @@ from synth.endpoints.host import (
     InFlight,
     RetryState,
     TeacherHost,
+    described_wait,
     gone_silent,
     is_cheap,
     longest_backoff_s,
@@ -50,7 +51,6 @@ _TIMED_OUT = 3  # this many questions without any answer since, of which one has
 _OUTAGE_WAITS = 240  # first waits, two minutes by default: a limit has refilled, a server may have been restarted
 _OUTAGE = 10  # this many failing questions in a row, or all that may be open: the rows are not the cause
 _SHARE_WEIGHT, _MOSTLY = 1 / 64, 0.9  # of one result in the share of failed ones; a share that is reported
-_SHOWN_CHARACTERS = 100  # characters of a server's message that are shown while nothing is sent
 _REPORT_AFTER_WAITS = 40  # first waits (20 s) of silence before it is reported, and for which a control counts at most
 _WORD_WITH_DIGIT = re.compile(r"\S*\d\S*")  # times and request ids, which differ between otherwise equal messages
 _UNKNOWN_COMPLETION_TOKENS = 256
@@ -68,14 +68,14 @@ class Flow:
     limits (see `TeacherHost`) and not resting after failures. `requests_per_minute` and `tokens_per_minute` apply to
     all addresses together; tokens are estimated before sending and corrected by the answer.
 
-    `retries` is how often a request that brought no answer is sent again. The wait before a retry is full-jitter
-    exponential backoff (uniform in [0, min(30 s, first * 2**i)]; "Exponential Backoff And Jitter", AWS Architecture
-    Blog, 2015), or Retry-After plus up to 10%, whichever is longer. `first` is `backoff_s`, or the typical time of an
-    answer if that is shorter and other requests are being answered.
+    `retries` is how often a request that brought no answer is sent again, after full-jitter exponential backoff
+    (uniform in [0, min(30 s, first * 2**i)]; "Exponential Backoff And Jitter", AWS Architecture Blog, 2015), or
+    Retry-After plus up to 10%, whichever is longer. `first` is `backoff_s`, or the typical time of an answer if that is
+    shorter and other requests are being answered.
 
     A waiting request holds no place in flight. Being throttled does not count as a try: the request waits up to ten
     minutes if others are answered or all are throttled, and two if it is the only one, as in an outage, where
-    everything fails (but by timeouts). If nothing is answered for ten minutes, waiting ends.
+    everything fails. If nothing is answered for ten minutes, waiting ends.
 
     `first` are the prompts of which an answer has to be usable before more than a few of their requests are open.
 
@@ -84,8 +84,7 @@ class Flow:
     Because an answer costs money, it counts for a while, for longer after each in a row (0.5, 1.5, 3.5, ... 20 s). If
     everything times out, one question that has used up its retries is enough to ask.
 
-    A request that one address refuses, for whatever reason, or wants to be sent in more than ten minutes, is tried at
-    another first. So a server with another model, context, key or daily limit costs no row, and is left alone.
+    A request that one address refuses, or wants to be sent in more than ten minutes, is tried at another first.
     """
 
     def __init__(
@@ -121,12 +120,16 @@ class Flow:
 
     def set_addresses(self, urls: Sequence[str]) -> None:
         """Set the addresses to send to."""
-        self.hosts = tuple(TeacherHost(url, self.concurrency) for url in urls)
+        self.hosts = tuple(TeacherHost(url, self.concurrency, self._backoff_s) for url in urls)
 
     @property
     def left_alone(self) -> dict[str, str]:
         """The addresses that are resting, if there are several, with their last failure or refusal."""
         return {host.url: host.failure for host in self.hosts if host.is_resting}
+
+    @property
+    def _outage_s(self) -> float:
+        return _OUTAGE_WAITS * self._backoff_s * (self._retries > 0)
 
     @property
     def held(self) -> str:
@@ -136,9 +139,7 @@ class Flow:
         if self.in_flight or not ends:
             return ""
         failure, at = min(ends, key=lambda end: end[1])
-        why = "held by the rate limit" if isinstance(failure, ThrottledError) else f"{failure.word}: retrying"
-        detail = f" ({failure.what[:_SHOWN_CHARACTERS]})" if failure.what else ""
-        return f"{why}{detail}, next request in {clock(max(0.0, at - asyncio.get_running_loop().time()))}"
+        return described_wait(failure, at - asyncio.get_running_loop().time())
 
     def drain(self) -> None:
         """Send nothing more: requests in flight may finish, waiting ones raise StoppedError."""
@@ -215,8 +216,6 @@ class Flow:
         now = asyncio.get_running_loop().time()
         at = now + within_s
         return [one for one in self.hosts if one is not host and not one.is_resting and one.free_at(tokens, now) <= at]
-
-    # -- places in flight ----------------------------------------------------------------------------------------
 
     def request_place(self, waiter: Waiter, tokens: float, tries: RetryState) -> None:
         """Give `waiter` a place, now or as soon as one is free, by calling its `set_result`. Raises StoppedError after
@@ -333,8 +332,6 @@ class Flow:
             if not waiter.done():
                 waiter.set_exception(error)
 
-    # -- retry or give up ----------------------------------------------------------------------------------------
-
     async def _wait_or_give_up(self, failure: UnansweredError, tries: RetryState, control: Control | None) -> None:
         """Wait before the next try, or raise the error that the failure amounts to."""
         assert tries.host is not None
@@ -346,22 +343,25 @@ class Flow:
             shut = tries.host.key_is_refused and all(host.key_is_refused or host.is_resting for host in self.hosts)
             if shut if failure.of_key else is_last or tries.doubts > 1:
                 raise failure.verdict
-        never = not any(host.connected for host in self.hosts)
-        enough = _FIRST_CONNECT_TRIES  # or the number of tries allowed, if no connection was ever made
-        if isinstance(failure, NotConnectedError):
-            enough = min(enough, self._retries + 1)
-        if never and isinstance(failure, BrokenError) and tries.counted >= enough + len(self.hosts) - 1:
+        allowed = self._retries + 1 if isinstance(failure, NotConnectedError) else _FIRST_CONNECT_TRIES
+        never = isinstance(failure, BrokenError) and not any(host.connected for host in self.hosts)
+        if never and tries.counted >= min(_FIRST_CONNECT_TRIES, allowed) + len(self.hosts) - 1:
             raise unreachable(failure, where)
         long_silent = silent_s >= MAX_RETRY_AFTER_S and is_cheap(failure)
         self._given_up_in_a_row += is_last
         last = f"all requests of {clock(silent_s)}" if long_silent else f"the last {len(self._failing)} requests"
         many = self._given_up_in_a_row >= max(10, self.first.limit(tries.prompt, self.concurrency))
-        if isinstance(failure, TimedOutError) and self._answered_at < tries.failed_at:
-            many |= len(self._failing) >= _TIMED_OUT
-        if (long_silent or (is_last and many)) and not await self._is_answering(control):
+        silent = isinstance(failure, TimedOutError) and self._answered_at < tries.failed_at
+        many |= silent and len(self._failing) >= min(_TIMED_OUT, self.concurrency)
+        is_brief = self._answered_at > 0 and tries.looked_at - tries.failed_at < self._outage_s
+        gone = (long_silent or (is_last and many)) and not await self._is_answering(control)
+        if gone and not (silent and is_brief):
             raise failure.verdict if isinstance(failure, UnconfirmedError) else gone_silent(failure, where, last)
-        if is_last:
+        is_spared = tries.is_spared(silent=silent, hangs=gone, is_brief=is_brief, is_last=is_last)
+        if is_last and not is_spared:
             raise failure
+        if is_spared:
+            tries.counted, self._given_up_in_a_row = self._retries, self._given_up_in_a_row - 1
         passing = self._answered_at > before and isinstance(failure, ThrottledError | ServerFaultError)
         first_s = min(self._backoff_s, self.answer_s) if passing else self._backoff_s
         wait_s = random.uniform(0, longest_backoff_s(first_s, tries.waits))
@@ -384,7 +384,7 @@ class Flow:
         answering, tries.looked_at = self._control_answered_at > min(tries.looked_at, now - self._control_counts_s), now
         tries.waits, tries.failed_at = tries.waits + 1, tries.failed_at or now
         waited_s, silent_s = now - tries.failed_at, self._silence_s(failure, tries, now)
-        throttled, outage_s = isinstance(failure, ThrottledError), _OUTAGE_WAITS * self._backoff_s * (self._retries > 0)
+        throttled, outage_s = isinstance(failure, ThrottledError), self._outage_s
         # A few that fail may be all that the shrunken window lets through, so no row is given up on their word alone.
         is_last = control is not None and tries.counted == self._retries and not others_answered
         many = is_last or len(self._failing) >= min(_OUTAGE, 2 * self.concurrency)

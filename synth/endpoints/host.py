@@ -27,6 +27,7 @@ from synth.endpoints.rate_limits import remaining_in_headers
 
 MAX_BACKOFF_S = 30.0
 MAX_RETRY_AFTER_S = 600.0
+_SHOWN_CHARACTERS = 100  # characters of a server's message that are shown while nothing is sent
 _MARK_WEIGHT = 1 / 16  # weight of the newest answer in the share of throttled ones; g in DCTCP
 _FAILURES_TO_REST = 3  # in a row, before an address is left alone while another answers
 _KEY_REFUSALS = 4  # in a row, of a key that was accepted before: about three seconds
@@ -46,13 +47,14 @@ class TeacherHost:
     a row, and then gets a single request. An address that refuses the key again, without having answered anything sent
     after the first refusal, gets one request at a time, with a wait before each. So does one that answered before and
     now loses one request after another (broken connections, a gateway's 502), and, without the wait, an address that
-    has answered nothing and let several requests time out: each of them may have been charged for.
+    has answered nothing, or `hangs`, and let several requests time out: each of them may have been charged for.
 
-    `queue` are the requests that were written to a connection, in that order, in which the server works on them.
+    The first wait of one that loses requests is `first_wait_s`. `queue` are the requests that were written to a
+    connection, in that order, in which the server works on them.
     """
 
-    def __init__(self, url: str, concurrency: int) -> None:
-        self.url = url
+    def __init__(self, url: str, concurrency: int, first_wait_s: float = 0.5) -> None:
+        self.url, self._first_wait_s = url, first_wait_s
         self.connected = False
         self.failure = ""  # the latest
         self.notice: str | None = ""  # that its end was announced; None once that was reported
@@ -152,6 +154,10 @@ class TeacherHost:
         if self.window < self._max_window:
             self.window = min(self._max_window, self.window + self._step / self.window)
 
+    def hangs(self) -> None:
+        """Record that it no longer answers what it answered before, until it `succeeded`."""
+        self._has_answered, self._timeouts = False, _TIMEOUTS
+
     def failed(self, sending: InFlight, failure: UnansweredError, newest: int, now: float, *, may_rest: bool) -> None:
         if isinstance(failure, UnconfirmedError) and failure.of_key and sending.number > self._refused_at:
             self._refused_at, self._key_refusals = newest, self._key_refusals + 1
@@ -162,7 +168,9 @@ class TeacherHost:
             self._lost += 1
             if self._lost >= _LOST and self._has_answered and sending.number > self._lost_at:
                 self._lost_at, self._probes = newest, self._probes + 1
-                self.opens_at = max(self.opens_at, now + longest_backoff_s(0.5, min(self._probes, 6)))  # 16 s
+                self.opens_at = max(
+                    self.opens_at, now + longest_backoff_s(self._first_wait_s, min(self._probes, 6))
+                )  # 16 s
         throttled = isinstance(failure, ThrottledError | TimedOutError) or failure.retry_after_s is not None
         if may_rest and not isinstance(failure, ThrottledError):
             self._failures += 1
@@ -261,6 +269,7 @@ class RetryState:
     wait decides about them: it is not sent again if it times out, because they wait for it."""
 
     counted = waits = timeouts = doubts = 0
+    _hung = _silent = _spared = False
     refusal: RefusedError | TeacherError | None = None
     refused_by: TeacherHost | None = None
     host: TeacherHost | None = None
@@ -269,6 +278,20 @@ class RetryState:
     def __init__(self, limit_s: float, prompt: str | None, *, ahead: bool = False) -> None:
         self.limit_s, self.prompt, self.ahead = limit_s, None if ahead else prompt, ahead
         self.timeout_retries = 0 if ahead else _TIMEOUT_RETRIES
+
+    def is_spared(self, *, silent: bool, hangs: bool, is_brief: bool, is_last: bool) -> bool:
+        """Whether it may be sent once more although its last time limit is over: the server `hangs`, or did until now.
+        Or nothing was answered from its first failure to now (`silent`) or to the time limit before, so that nothing
+        shows whether the server or this question was at fault; then once, and only if that was brief."""
+        if hangs and self.host is not None:
+            self.host.hangs()
+        spared = is_last and (self._hung or hangs)
+        if is_last and is_brief and (silent or self._silent) and not (spared or self._spared):
+            spared = self._spared = True
+        self._hung, self._silent = hangs, silent
+        if spared:
+            self.timeouts = self.timeout_retries
+        return spared
 
 
 def longest_backoff_s(first_s: float, tries: int) -> float:
@@ -280,6 +303,13 @@ def is_cheap(failure: UnansweredError) -> bool:
     """Whether waiting for the end of an outage with this failure costs little: it is not charged for, or the address
     gets one request at a time because of it."""
     return not failure.may_be_paid or isinstance(failure, LostError | BrokenError)
+
+
+def described_wait(failure: UnansweredError, wait_s: float) -> str:
+    """Why nothing is in flight although requests are waiting, and for how long."""
+    why = "held by the rate limit" if isinstance(failure, ThrottledError) else f"{failure.word}: retrying"
+    detail = f" ({failure.what[:_SHOWN_CHARACTERS]})" if failure.what else ""
+    return f"{why}{detail}, next request in {clock(max(0.0, wait_s))}"
 
 
 def announced_end(headers: Mapping[str, str]) -> str:

@@ -4,10 +4,13 @@ itemised."""
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Callable
+from dataclasses import replace
 
 from schemas.money import Cost, per_row, total
-from tests.pairsmith.conftest import Project
-from tests.synth.loopback import LoopbackTeacher
+from tests.pairsmith.conftest import Project, answer
+from tests.synth.loopback import Ask, LoopbackTeacher, Reply
 
 PRICES = [
     part for name in ("prompt", "completion") for part in ("--set", f"teacher.usd_per_million_{name}_tokens=1000")
@@ -86,6 +89,21 @@ def test_an_unknown_cost_is_shown_as_unknown_everywhere(project: Project) -> Non
         assert "cost unknown" in " ".join(shown.split())
     project.json("curate")
     assert "cost unknown" in " ".join(project.run("status").stdout.split())
+
+
+def test_tokens_that_no_answer_counted_are_said_to_be_missing(make_project: Callable[..., Project]) -> None:
+    """Half of the answers report no usage: the sums of tokens showed the other half as if it were all."""
+
+    def reply(ask: Ask) -> Reply:
+        return replace(answer(ask), usage=ask.number % 2 == 0)
+
+    with LoopbackTeacher(reply) as teacher:
+        project = make_project(teacher.url)
+        ran = project.run("generate").stdout
+    ledger = project.json("status")["ledger"]
+    assert ledger["uncounted_requests"] == ledger["requests"] // 2
+    for shown in (ran, project.run("status").stdout):
+        assert re.search(r"at least [\d,]+ \+ [\d,]+ tokens", " ".join(shown.split()))
 
 
 def test_an_amount_in_json_has_no_rounding_error() -> None:

@@ -254,6 +254,22 @@ def test_a_stored_response_is_not_shown_to_who_has_fewer_rights_now(service: Ser
     assert repeat(Role.editor).status_code == 202
 
 
+def test_a_refusal_is_not_repeated_once_its_cause_is_gone(service: Service) -> None:
+    """Who had been refused for lack of a role was refused for a day after an owner had given it, and so was who had
+    met a busy project, if they repeated the request with its key, as clients do."""
+    path, accounts, user = f"/api/v1/projects/{MINE}/jobs", service.app.state.accounts, service.users["viewer"]
+
+    def post() -> httpx.Response:
+        headers = {"Idempotency-Key": "later"}
+        return service.browser("viewer").post(path, json={"command": "curate"}, headers=headers)
+
+    assert post().status_code == 403
+    accounts.set_role(user, MINE, Role.editor)
+    started = post()
+    assert started.status_code == 202
+    assert post().headers["idempotent-replayed"] == "true"
+
+
 def test_one_job_per_idempotency_key_and_per_project(service: Service) -> None:
     """A second job of a project is refused with 409, a link to the running one, and a header that stops OpenAI clients
     from retrying."""

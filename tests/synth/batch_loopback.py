@@ -47,7 +47,7 @@ class BatchProvider(InThread):
     ) -> None:
         self.form, self.refuses, self.takes, self.finishes = form, refuses, takes, True
         self.because, self.error, self.azure = because, error, azure
-        self._read: set[str] = set()
+        self._read, self._forgotten = set[str](), set[str]()
         self.cancels, self.garbles, self.says_only, self.replaces_results = False, 0, b"", b""
         self.expiry: Any = {"code": "batch_expired", "message": "late"}
         self.forgets, self.unknown_is, self.keeps_results, self.word, self.looks = 0, 404, True, "", 0
@@ -74,6 +74,11 @@ class BatchProvider(InThread):
             return f"{self.address}/openai/deployments/mine/chat/completions?api-version=2024-10-21"
         path = {"gemini": "v1beta/openai"}.get(self.form, "v1")
         return f"{self.address}/{path}"
+
+    def forget_batches(self) -> None:
+        """Report those created so far as unknown from now on. Counting with `forgets` instead would count a poll of a
+        stopped run that is still on its way."""
+        self._forgotten |= {name.removeprefix("batches/") for name in self._jobs}
 
     def wait_for_a_batch(self) -> None:
         """Block until a created batch is polled, i.e. until its creator waits for it."""
@@ -319,8 +324,8 @@ class BatchProvider(InThread):
         name = request.match_info["id"]
         self._polled.set()
         self.looks += 1
-        if self.forgets:
-            self.forgets -= 1
+        if self.forgets or name in self._forgotten:
+            self.forgets -= bool(self.forgets)
             error = {"message": "It may not exist, or you have no permission to access it"}
             return web.json_response({"error": error}, status=self.unknown_is)
         job = self._jobs[f"batches/{name}" if self.form == "gemini" else name]

@@ -206,7 +206,7 @@ def test_free_teacher_that_charges_exceeds_the_cap_by_requests_in_flight_at_most
 
     with LoopbackTeacher(reply, latency_s=0.02) as teacher:
         asyncio.run(main())
-        assert 61 < len(teacher.asked) <= 60 + 8 + 1
+        assert 60 < len(teacher.asked) <= 60 + 8 + 1  # on a busy machine the others wait until the first has charged
 
 
 def test_questions_that_wait_when_a_cap_is_set_are_sent_under_it(tmp_path: Path) -> None:

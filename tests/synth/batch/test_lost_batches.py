@@ -175,7 +175,8 @@ def test_batch_unknown_to_the_provider_is_submitted_again(form: str, status: int
 
     with BatchProvider(form) as provider:
         submit_and_stop(provider, tmp_path)
-        provider.forgets, provider.unknown_is = 20, status
+        provider.unknown_is = status
+        provider.forget_batches()
         lines = with_batches(provider, tmp_path, all_answered, **price)
         assert [len(batch) for batch in provider.batches] == [20, 20]
         warning, lost, *_ = lines

@@ -307,9 +307,10 @@ def test_outage_of_a_gateway_fails_no_row_and_buys_little(lost: Reply) -> None:
 
 
 def test_outage_at_low_concurrency_fails_no_row() -> None:
-    """At a concurrency of two at most four questions are open, fewer than count as an outage otherwise."""
-    with LoopbackTeacher(lambda ask: fails(503, "loading") if 2 <= ask.number <= 16 else says()) as teacher:
-        answers, _ = ask_all(teacher.url, 5, retries=1, concurrency=2, backoff_s=0.05)
+    """At a concurrency of two at most four questions are open, fewer than count as an outage otherwise. Each has more
+    tries than the first could use up before the last has failed once: without a control, that row would be lost."""
+    with LoopbackTeacher(lambda ask: fails(503, "loading") if 2 <= ask.number <= 24 else says()) as teacher:
+        answers, _ = ask_all(teacher.url, 5, retries=3, concurrency=2, backoff_s=0.05)
     assert all_answered(answers)
 
 
@@ -516,6 +517,27 @@ def test_a_teacher_that_only_times_out_ends_the_run_soon(answered: int, concurre
     with LoopbackTeacher(lambda ask: Reply(delay_s=0 if ask.number <= answered else 3600)) as teacher:
         asyncio.run(go())
     assert len(teacher.asked) <= answered + (concurrency + 12 if not answered else 3 * concurrency)
+
+
+@pytest.mark.parametrize("concurrency", [1, 8])
+def test_a_server_that_hangs_for_less_than_an_outage_loses_no_row(concurrency: int, tmp_path: Path) -> None:
+    """It answers nothing for longer than a row's three time limits, which ended the run, or at a concurrency of one
+    cost a row for each seven limits. What it was sent meanwhile it never answers; few requests are."""
+    hung_from = [0.0]
+
+    def reply(ask: Ask) -> Reply:
+        hung_from[0] = hung_from[0] or (time.monotonic() if ask.number > 16 else 0.0)
+        return Reply(delay_s=3600 if ask.number > 16 and time.monotonic() < hung_from[0] + 4 else 0.0)
+
+    async def go() -> None:
+        async with rig(teacher.url, tmp_path, n=1, concurrency=concurrency, timeout_s=0.4, retries=5) as r:
+            r.ledger.endpoint.flow._backoff_s = 0.04  # an outage lasts 9.6 s
+            result = await generate(r.store, input(40), [r.forward], concurrency=concurrency)
+            assert (result.counts.waiting, result.counts.failed) == (40, 0)
+
+    with LoopbackTeacher(reply) as teacher:
+        asyncio.run(go())
+    assert len(teacher.asked) <= 40 + 4 * concurrency + 12
 
 
 def test_rows_that_always_time_out_wait_for_none_of_each_other(tmp_path: Path) -> None:

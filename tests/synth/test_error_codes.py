@@ -1,0 +1,92 @@
+"""Errors that providers send under another HTTP status, or in words of their own, are read as what they are."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+import pytest
+
+from schemas.records import Json
+from synth.chat.completions import effective_response
+from synth.chat.error_words import error_body
+from synth.chat.http_status import Kind, meaning
+
+REQUEST: Json = {"model": "m", "messages": [{"role": "user", "content": "a dog on a hill"}], "max_tokens": 64}
+
+
+def baidu(code: int, message: str) -> Json:
+    return {"error_code": code, "error_msg": message, "id": "as-1"}
+
+
+def minimax(code: int, message: str, **more: Any) -> Json:
+    return {"base_resp": {"status_code": code, "status_msg": message}, **more}
+
+
+def error(message: str, **more: Any) -> Json:
+    return {"error": {"message": message, **more}}
+
+
+EMPTY = [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": ""}}]
+# Status, body, what it means. From the pages of errors of these providers and servers, and llama.cpp's and FastChat's
+# sources.
+ERRORS: dict[str, tuple[int, Json, Kind]] = {
+    "Baidu, invalid messages": (200, baidu(336003, "the role of the last message must be user"), "refused"),
+    "Baidu, too long": (200, baidu(336103, "Prompt tokens too long"), "refused"),
+    "Baidu, its own fault": (200, baidu(336000, "Internal error"), "server"),
+    "Baidu, busy": (200, baidu(336100, "please try again"), "server"),
+    "Baidu, in all": (200, baidu(19, "Open api total request limit reached"), "quota"),
+    "Baidu, a second": (200, baidu(18, "Open api qps request limit reached"), "throttled"),
+    "Baidu, no permission": (200, baidu(6, "No permission to access data"), "key"),
+    "Baidu v2, too long": (200, {"code": "tokens_too_long", "msg": "Prompt tokens too long"}, "refused"),
+    "MiniMax, plan": (200, minimax(2061, "your current token plan not support model"), "key"),
+    "MiniMax, output": (200, minimax(1027, "output new_sensitive", choices=EMPTY), "refused"),
+    "MiniMax, its own fault": (200, minimax(1024, "internal error"), "server"),
+    "iFlytek, licence": (200, {"code": 11200, "message": "AppIdNoAuthError(licc limit)", "sid": "x"}, "key"),
+    "NVIDIA, busy": (502, error("ResourceExhausted: Worker local total request limit reached (33/32)"), "server"),
+    "llama.cpp, stopped": (400, error("model name=qwen is not running", type="invalid_request_error"), "server"),
+    "GitHub, no model": (400, error("Unavailable model: x", code="unavailable_model"), "model"),
+    "Databricks, no access": (
+        403,
+        {"error_code": "PERMISSION_DENIED", "message": "PERMISSION_DENIED: disabled due to a rate limit of 0."},
+        "key",
+    ),
+    "Azure's gateway": (
+        403,
+        {"statusCode": 403, "message": "Token quota is exceeded. Try again in 12 hours."},
+        "quota",
+    ),
+    "FastChat, no memory": (400, {"object": "error", "message": "(CUDA out of memory)", "code": 50002}, "server"),
+    "FastChat, busy": (400, {"object": "error", "message": "busy", "code": 42903}, "throttled"),
+    "FastChat, too long": (400, {"object": "error", "message": "maximum context", "code": 40303}, "refused"),
+    "OpenAI, banned": (429, error("Your access was terminated due to violation of our policies"), "key"),
+    "Moonshot, a day": (429, error("Your account org-x request reached organization max RPD: 1500"), "quota"),
+    "a day, in the code of a minute": (
+        429,
+        error("You exceeded your daily token limit", code="rate_limit_exceeded"),
+        "quota",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ERRORS)
+def test_error_is_read_by_its_own_code(name: str) -> None:
+    """Otherwise a row that can never be answered is sent again until it fails, a busy server costs rows, and a run
+    waits ten minutes for an account that no waiting helps."""
+    status, body, kind = ERRORS[name]
+    status, content = effective_response(status, orjson.dumps(body), REQUEST)
+    _, parsed = error_body(content)
+    assert meaning(status, parsed, content.decode(), REQUEST, answered=False).kind == kind
+
+
+def test_answer_beside_an_error_code_is_kept() -> None:
+    """MiniMax filters a part of some answers: the rest is a text that was paid for, and is judged as one."""
+    answer = [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "a dog"}}]
+    body = minimax(1027, "output new_sensitive", choices=answer)
+    assert effective_response(200, orjson.dumps(body), REQUEST)[0] == 200
+
+
+def test_message_without_a_code_is_no_error() -> None:
+    """Ollama's own format has a message, which is an object; a greeting has no code."""
+    for body in ({"message": {"role": "assistant", "content": "a dog"}, "done": True}, {"message": "ok", "code": 0}):
+        assert effective_response(200, orjson.dumps(body), REQUEST)[0] == 200
