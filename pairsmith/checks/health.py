@@ -363,7 +363,7 @@ def _base(project: Project) -> Iterator[Check]:
 def _language(project: Project, seeds: Sequence[Seed]) -> Iterator[Check]:
     """Check that the base model knows the language of the texts, and that the evaluation leaves room for the longest
     output. Nothing is checked if the tokenizer is not on this machine yet."""
-    from train.base_models.fertility import fertility, longest, tokenizer_of
+    from train.base_models.fertility import fertility, first_change, longest, tokenizer_of
 
     spec = project.spec
     tokenizer = tokenizer_of(spec.train, project.folder)
@@ -388,6 +388,10 @@ def _language(project: Project, seeds: Sequence[Seed]) -> Iterator[Check]:
             yield Check("language", "ok", what)
     elif spec.train.base == "embedded" and code != "en":
         yield Check("language", "warn", f"the base has seen little of '{code}'", _OTHER_BASE)
+    if change := first_change(tokenizer, outputs[:_LANGUAGE_SAMPLE]):
+        what = "the base's tokenizer turns {!r} into {!r}: training stops at such an output".format(*change)
+        fix = "Write such outputs without these characters, or use another base: `pairsmith models` lists some."
+        yield Check("tokenizer", "warn", what, fix)
     limit, most = spec.evaluate.sampling.max_tokens, longest(tokenizer, outputs)
     if limit is not None and most > limit:
         what = f"evaluate.sampling.max_tokens = {limit} truncates the longest output, which takes {most} tokens"
