@@ -1,7 +1,7 @@
 """Checks for the evaluation only: they compare an answer with what was recorded for its commit line.
 
-`test.jsonl`, `validation.jsonl`, `seeds.jsonl` and `pairs.jsonl` have, for each commit line, its right label and the words
-that the note must contain. No gate and no training row uses either; those of seeds and pairs serve the validation
+`test.jsonl`, `validation.jsonl`, `seeds.jsonl` and `pairs.jsonl` have, for each commit line, its right label and the
+words that the note must contain. No gate and no training row uses either; those of seeds and pairs serve the validation
 inputs, which come from them.
 """
 

@@ -92,8 +92,8 @@ def longest(tokenizer: Tokenizer, texts: Sequence[str]) -> int:
 
 def first_change(tokenizer: Tokenizer, texts: Sequence[str]) -> tuple[str, str] | None:
     """The first text that the tokenizer does not give back as it is, and what it makes of it (see `difference`); None
-    if it keeps all of them."""
-    for text in texts:
+    if it keeps all of them, or its file does not say how tokens become text."""
+    for text in texts if tokenizer.decoder else ():
         # A leading space may be lost in decoding alone, so none of them begins a text here.
         if (back := tokenizer.decode(_ids(tokenizer, f"a{text}"), skip_special_tokens=False)) != f"a{text}":
             return difference(text, back[1:])
