@@ -20,9 +20,11 @@ from schemas.spec import SplitSettings
 from schemas.store import Store
 from schemas.store.latest import members_of
 from schemas.streamed import batched
+from schemas.wording import listed
 from synth.chat_template import Chat
 
 _CHUNK = 1_000
+_SHOWN = 5
 _NOTHING = "A model trained on nothing is the base model."
 
 
@@ -192,6 +194,15 @@ def refuse_empty(rows: Sequence[TrainingRow]) -> None:
             why=_NOTHING,
             fix="Check `pairsmith status`: are pairs accepted, and do their seeds fall into the train split?",
         )
+
+
+def describe_untaught(labels: Iterable[str], answers: Iterable[str]) -> str | None:
+    """What is wrong if some of the labels of a task are the answer of no training row; None if each is of one."""
+    known = {*answers}
+    if not (untaught := [label for label in labels if label not in known]):
+        return None
+    which = f"the label {untaught[0]}" if len(untaught) == 1 else f"one of the labels {listed(untaught, _SHOWN)}"
+    return f"no training row has {which}: the model does not learn to give {'it' if len(untaught) == 1 else 'them'}"
 
 
 def repeat_edited(dataset: Dataset, weight: int) -> list[TrainingRow]:

@@ -11,6 +11,7 @@ from typing import Any
 
 from schemas.errors import InputError, NoWork, PairsmithError
 from synth.chat_template import Chat
+from train.base_models.fertility import difference
 from train.dataset import TrainingRow
 
 IGNORED = -100
@@ -56,11 +57,12 @@ def assert_completion_only(chat: Chat, row: TrainingRow, input_ids: Sequence[int
     prompt, everything = _decode(tokenizer, input_ids[:before]), _decode(tokenizer, input_ids)
     decoded = everything[len(prompt) :]
     shifted = list(labels[-len(learned) :]) != learned or list(input_ids[:before]) != chat.prompt_ids(row["prompt"])
-    if decoded != expected and _decode(tokenizer, chat.plain_ids(f"a{expected}")) != f"a{expected}":
+    if decoded != expected and (back := _decode(tokenizer, chat.plain_ids(f"a{expected}"))) != f"a{expected}":
+        text, changed = difference(expected, back[1:])
         raise InputError(
-            f"the base model's tokenizer has no token for some character of row {row['pair_id']}: {expected[:160]!r}.",
-            why="The character would be silently dropped.",
-            fix="Reject the row, or remove the character (often an invisible control character).",
+            f"the base model's tokenizer turns {text!r} of row {row['pair_id']} into {changed!r}.",
+            why="The model would learn the changed text, and can write no other.",
+            fix="Reject the row or change the characters (often invisible control characters), or use another base.",
         )
     if decoded != expected or shifted:
         raise PairsmithError(

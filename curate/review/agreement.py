@@ -1,10 +1,11 @@
-"""Agreement between annotators: Krippendorff's alpha and Cohen's and Fleiss' kappa, with bootstrap intervals over rows.
+"""Agreement between annotators: Krippendorff's alpha and Cohen's and Fleiss' kappa, with intervals.
 
 Alpha (Krippendorff 2011) allows any number of annotators and missing answers; the kappas are those of Cohen 1960 and
 Fleiss 1971. Answers are nominal. The verdict is one question; every reason is a question of its own (given or not).
-Intervals are percentiles of 2,000 resamples of whole rows. A resample in which a measure is undefined (all answers are
-equal) is left out; the interval is None if more than a tenth of them are undefined, or if all give the same value: a
-reason that one of two annotators never gave has a kappa of 0 in every resample, which is no certainty. Cohen's kappa is
+Each measure is 1 minus the observed disagreement over the one expected by chance. The interval is that of the observed
+disagreement, a mean of rows (`curate.certificate.bounded_mean`), divided by the same expectation. It held in at least
+95 % of 600 draws in each of 48 settings of two annotators (5 to 200 rows, 50 to 90 % in one category, kappa 0 to 0.9);
+percentiles of resampled rows held in as little as 64 % at 60 rows, and in 78 % at 20. Cohen's kappa is
 left out if there are more than ten annotators, of whom there are too many pairs to read.
 
 Rows with the same answers are counted once, so the time grows with the number of answers only.
@@ -15,14 +16,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import combinations
 from typing import Any
 
+from curate.certificate.bounded_mean import mean_limits
 from curate.review.decision import current_answers, display_names
 from schemas.reviews import Review
 
-_RESAMPLES = 2_000
-_UNDEFINED = 0.1
 _MAX_PAIRED = 10  # annotators
 Answers = Mapping[str, str]  # annotator -> answer to a row
 Rows = Counter[tuple[str, ...]]  # the answers to a row -> number of rows with these answers
@@ -105,9 +106,9 @@ def _measures(question: str, names: tuple[str, ...], answers: Question) -> list[
     return measures
 
 
-# From the kinds of row and, for each sample, the number of rows of each kind (samples x kinds), the numerator and the
-# denominator of the measure in each sample. The denominator is 0 where all answers are equal.
-Measure = Callable[[Sequence[tuple[str, ...]], Any], tuple[Any, Any]]
+# From the kinds of row and the number of rows of each kind: the disagreement in a row of each kind, from 0 to 1; its
+# weight; and the disagreement expected by chance, which is 0 if all answers are equal.
+Measure = Callable[[Sequence[tuple[str, ...]], Any], tuple[Any, Any, float]]
 
 
 def _measure_with_interval(
@@ -115,21 +116,21 @@ def _measure_with_interval(
 ) -> Agreement:
     import numpy as np
 
-    def values(samples: Any) -> list[float]:
-        above, below = of(kinds, samples)
-        return list((above[below > 0] / below[below > 0]).tolist())
-
-    kinds, number, low, high = sorted(rows), rows.total(), None, None
+    kinds, value, low, high = sorted(rows), None, None, None
     times = np.array([rows[kind] for kind in kinds], dtype=float)
-    value = values(times[None])
-    if value and number > 1:
-        resampled = values(np.random.default_rng(0).multinomial(number, times / number, size=_RESAMPLES).astype(float))
-        if len(resampled) >= (1 - _UNDEFINED) * _RESAMPLES:
-            low, high = (float(bound) for bound in np.quantile(resampled, [0.025, 0.975]))
-            low, high = (low, high) if low < high else (None, None)
+    differing, weights, by_chance = of(kinds, times)
+    if by_chance > 0:
+        value = 1 - float(times @ (differing * weights) / (times @ weights)) / by_chance
+        least, most = _mean_limits(*map(tuple, (differing * weights, weights, times)))
+        low, high = max(-1.0, min(value, 1 - most / by_chance)), max(value, 1 - least / by_chance)
     given, raters = _counts(kinds)
     agreed = times @ (given * (given - 1)).sum(axis=1) / (times @ (raters * (raters - 1)))
-    return Agreement(question, measure, annotators, number, float(agreed), value[0] if value else None, low, high)
+    return Agreement(question, measure, annotators, rows.total(), float(agreed), value, low, high)
+
+
+@lru_cache(4096)  # most reasons are given so rarely that many of them have the same counts
+def _mean_limits(sums: tuple[float, ...], sizes: tuple[float, ...], times: tuple[float, ...]) -> tuple[float, float]:
+    return mean_limits(sums, sizes=sizes, times=times)
 
 
 def _counts(kinds: Sequence[tuple[str, ...]]) -> tuple[Any, Any]:
@@ -141,28 +142,30 @@ def _counts(kinds: Sequence[tuple[str, ...]]) -> tuple[Any, Any]:
     return given, given.sum(axis=1)
 
 
-def _alpha(kinds: Sequence[tuple[str, ...]], samples: Any) -> tuple[Any, Any]:
+def _alpha(kinds: Sequence[tuple[str, ...]], times: Any) -> tuple[Any, Any, float]:
     given, raters = _counts(kinds)
-    differing = samples @ ((raters**2 - (given**2).sum(axis=1)) / (raters - 1))
-    answers = samples @ raters
-    by_chance = answers**2 - ((samples @ given) ** 2).sum(axis=1)
-    return by_chance - (answers - 1) * differing, by_chance
+    answers = times @ raters
+    by_chance = (answers**2 - ((times @ given) ** 2).sum()) / (answers * (answers - 1))
+    return _differing(given, raters), raters, float(by_chance)
 
 
-def _fleiss(kinds: Sequence[tuple[str, ...]], samples: Any) -> tuple[Any, Any]:
+def _fleiss(kinds: Sequence[tuple[str, ...]], times: Any) -> tuple[Any, Any, float]:
     given, raters = _counts(kinds)
-    answers, by_chance = samples @ raters, ((samples @ given) ** 2).sum(axis=1)
-    equal = samples @ (((given**2).sum(axis=1) - raters) / (raters * (raters - 1))) / samples.sum(axis=1)
-    return equal * answers**2 - by_chance, answers**2 - by_chance
+    by_chance = 1 - ((times @ given / (times @ raters)) ** 2).sum()
+    return _differing(given, raters), raters, float(by_chance)
 
 
-def _cohen(kinds: Sequence[tuple[str, ...]], samples: Any) -> tuple[Any, Any]:
+def _differing(given: Any, raters: Any) -> Any:
+    """The share of pairs of different answers in each kind of row."""
+    return (raters**2 - (given**2).sum(axis=1)) / (raters * (raters - 1))
+
+
+def _cohen(kinds: Sequence[tuple[str, ...]], times: Any) -> tuple[Any, Any, float]:
     import numpy as np
 
-    rows, equal = samples.sum(axis=1), samples @ np.array([float(one == other) for one, other in kinds])
+    differing = np.array([float(one != other) for one, other in kinds])
     answers = sorted({answer for kind in kinds for answer in kind})
     first, second = (
-        samples @ np.array([[float(kind[side] == answer) for answer in answers] for kind in kinds]) for side in (0, 1)
+        np.array([times @ [float(kind[side] == answer) for kind in kinds] for answer in answers]) for side in (0, 1)
     )
-    by_chance = (first * second).sum(axis=1)
-    return rows * equal - by_chance, rows**2 - by_chance
+    return differing, np.ones_like(differing), float(1 - first @ second / times.sum() ** 2)

@@ -1,7 +1,8 @@
 """Checks for the evaluation only: they compare an answer with what was recorded for its commit line.
 
-`test.jsonl` and `validation.jsonl` have, for each commit line, its right label and the words that the note must
-contain. No gate uses either.
+`test.jsonl`, `validation.jsonl`, `seeds.jsonl` and `pairs.jsonl` have, for each commit line, its right label and the
+words that the note must contain. No gate and no training row uses either; those of seeds and pairs serve the validation
+inputs, which come from them.
 """
 
 from __future__ import annotations
@@ -28,5 +29,7 @@ def names_the_thing(pair):
 def gold():
     """commit line -> its gold label and names. A line without gold is a KeyError: the answer is then not scored."""
     here = Path(__file__).parent
-    files = [(here / f"{part}.jsonl").read_text(encoding="utf-8") for part in ("test", "validation")]
-    return {row["text"]: row for row in (json.loads(line) for file in files for line in file.splitlines())}
+    parts = ("test", "validation", "seeds", "pairs")
+    files = [(here / f"{part}.jsonl").read_text(encoding="utf-8") for part in parts]
+    rows = [json.loads(line) for file in files for line in file.splitlines()]
+    return {row["input"] if "input" in row else row["text"]: row for row in rows}

@@ -212,6 +212,7 @@ def _seeds(project: Project, say: Say, progress: Progress) -> Generator[Check, N
     yield from _preflight(project, seeds)
     yield from _seed_counts(seeds, project)
     yield from _references(seeds, project)
+    yield from _labels(seeds, project)
     return seeds
 
 
@@ -274,6 +275,22 @@ def _references(seeds: Sequence[Seed], project: Project) -> Iterator[Check]:
         places = [f"{source}: {invalid[text]}" for source, text in given.items() if text in invalid]
         for what in describe_void_references(places):
             yield Check("proof", "warn", what, "Correct them in the file, or remove them.")
+
+
+def _labels(seeds: Sequence[Seed], project: Project) -> Iterator[Check]:
+    """Check that every label can be learned, if all training rows come with their outputs."""
+    from curate.split import has_given_output, seed_split
+    from prompts.answer_form import AnswerForm
+    from train.dataset import describe_untaught
+
+    spec = project.spec
+    learned = [seed for seed in seeds if seed_split(seed, spec.split) == "train"] if spec.task.labels else []
+    if not learned or not all(map(has_given_output, learned)):
+        return
+    with suppress(PairsmithError):
+        form = AnswerForm.of(spec.task, project.folder)
+        if untaught := describe_untaught(form.labels, (form.canonical(seed.reference or "") for seed in learned)):
+            yield Check("proof", "warn", untaught, "Add rows with such an answer, or remove it from task.labels.")
 
 
 def _prompts_and_gates(project: Project, seeds: Sequence[Seed]) -> Iterator[Check]:
@@ -363,7 +380,7 @@ def _base(project: Project) -> Iterator[Check]:
 def _language(project: Project, seeds: Sequence[Seed]) -> Iterator[Check]:
     """Check that the base model knows the language of the texts, and that the evaluation leaves room for the longest
     output. Nothing is checked if the tokenizer is not on this machine yet."""
-    from train.base_models.fertility import fertility, longest, tokenizer_of
+    from train.base_models.fertility import fertility, first_change, longest, tokenizer_of
 
     spec = project.spec
     tokenizer = tokenizer_of(spec.train, project.folder)
@@ -388,6 +405,10 @@ def _language(project: Project, seeds: Sequence[Seed]) -> Iterator[Check]:
             yield Check("language", "ok", what)
     elif spec.train.base == "embedded" and code != "en":
         yield Check("language", "warn", f"the base has seen little of '{code}'", _OTHER_BASE)
+    if change := first_change(tokenizer, outputs[:_LANGUAGE_SAMPLE]):
+        what = "the base's tokenizer turns {!r} into {!r}: training stops at such an output".format(*change)
+        fix = "Write such outputs without these characters, or use another base: `pairsmith models` lists some."
+        yield Check("tokenizer", "warn", what, fix)
     limit, most = spec.evaluate.sampling.max_tokens, longest(tokenizer, outputs)
     if limit is not None and most > limit:
         what = f"evaluate.sampling.max_tokens = {limit} truncates the longest output, which takes {most} tokens"

@@ -12,7 +12,7 @@ from pairsmith.style.reasons import detail_of
 from schemas.step_names import INDEPENDENT, REFERENCE
 from schemas.wording import capital, counted
 from train.evaluation.comparison import Comparison
-from train.evaluation.failures import REFUSAL
+from train.evaluation.failures import REFUSAL, TOKEN_LIMIT
 from train.evaluation.metrics import (
     MODES,
     NO_ANSWER,
@@ -293,17 +293,16 @@ def check_name(name: str) -> tuple[str, bool]:
 
 def sizes(evaluation: Evaluation) -> str:
     """How to read the table of lengths, times and prices."""
-    drawn = "an answer" if evaluation.samples == 1 else f"{evaluation.samples} of them"
+    drawn = "" if evaluation.samples == 1 else f" A request for sampled answers returns {evaluation.samples} of them."
     kept = (
         " A teacher's tokens and cost include the attempts that generation did not accept."
         if any("teacher" in system.names for system in evaluation.systems)
         else ""
     )
     return (
-        "Words: median (10th\u201390th percentile). Seconds: median and 95th percentile. A request for sampled answers"
-        f" returns {drawn}. Tokens per second are those of one answer with others in flight. Requests that failed or"
-        " were rate-limited before the one that was answered are not in the seconds. Cost uses the provider's price;"
-        f" local models have none.{kept}"
+        f"Words: median (10th\u201390th percentile). Seconds: median and 95th percentile.{drawn} Tokens per second are"
+        " those of one answer with others in flight. Requests that failed or were rate-limited before the one that was"
+        f" answered are not in the seconds. Cost uses the provider's price; local models have none.{kept}"
     )
 
 
@@ -367,10 +366,10 @@ def how_drawn(evaluation: Evaluation) -> str:
 
 
 def failed_checks(output: Output) -> list[tuple[str, str]]:
-    """(check, reason) for every check that the answer did not pass."""
+    """(check, reason) for every check that the answer did not pass, and before them why it is no answer at all."""
     code = "cut" if output.cut else output.reasons.get(NO_ANSWER)
     why = output.reasons.get(REFUSAL) or (code and _NO_ANSWER.get(code, code))
-    no_answer = [("answer", why)] if why else []
+    no_answer = [(TOKEN_LIMIT if output.cut else str(code or "refused"), why)] if why else []
     return no_answer + [
         (check_name(name)[0], detail_of(output.reasons.get(name, MISSING)))
         for name, passed in output.checks.items()

@@ -56,7 +56,7 @@ def train(project: Project, store: Store, audience: Audience = NO_AUDIENCE, *, c
             raise NoWork("there is no dataset to train on.", fix="Run `pairsmith curate` first.")
         plan.refuse_unchecked(project, store)
         plan.warn_outdated(project, store, dict.fromkeys(("generate", "curate"), "the dataset"), say)
-        from train.dataset import dataset_of
+        from train.dataset import dataset_of, describe_untaught
 
         dataset = dataset_of(project.folder / exported.path)
         tested = [seed.asked for seed in questions(store.active_seeds(), project.spec, "test")]
@@ -64,6 +64,9 @@ def train(project: Project, store: Store, audience: Audience = NO_AUDIENCE, *, c
         from train.sft import refuse_untrainable, tune
 
         refuse_untrainable(dataset, settings)
+        answers = (row["completion"][0]["content"] for row in dataset.train)
+        if untaught := describe_untaught(project.spec.task.labels, answers):
+            say(f"warning: {untaught}. Add rows with such an answer, or remove it from task.labels.")
         say("loading the base model")
         from train.base_models.base_model import find_base
 

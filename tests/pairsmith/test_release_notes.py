@@ -133,3 +133,16 @@ def test_the_evaluation_checks_label_and_names() -> None:
     assert right.all_pass is True
     assert checks(line, "New: the penguin mascot. Try it today. (#97)").passed["check:right_label"] is False
     assert checks("fix a thing nobody knows #1", GOOD).passed["check:right_label"] is None
+
+
+def test_every_validation_input_can_be_judged() -> None:
+    """Seeds and pairs, from which validation inputs are drawn, have a gold label and names, and the note that a person
+    wrote for a pair passes both checks."""
+    checks = checks_for(SPEC, FOLDER)
+    own = ("check:right_label", "check:names_the_thing")
+    for row in rows("seeds.jsonl"):
+        assert None not in {checks(row["text"], GOOD).passed[name] for name in own}, row
+        assert all(name.lower() in row["text"].lower() for name in row["names"]), row
+    for row in rows("pairs.jsonl"):
+        passed = checks(row["input"], row["output"]).passed
+        assert {name: passed[name] for name in own} == dict.fromkeys(own, True), row

@@ -15,7 +15,15 @@ from schemas.records import Artifact, Edited, Imported, Pair, Seed
 from schemas.store import Store
 from synth.chat_template import Chat
 from tests.train.tiny import row, rows
-from train.dataset import Dataset, TrainingRow, dataset_of, refuse_contaminated, repeat_edited, split_by_length
+from train.dataset import (
+    Dataset,
+    TrainingRow,
+    dataset_of,
+    describe_untaught,
+    refuse_contaminated,
+    repeat_edited,
+    split_by_length,
+)
 from train.results import TrainResult
 
 
@@ -116,3 +124,14 @@ def test_edited_rows_can_be_weighted() -> None:
     counts = Counter(row["pair_id"] for row in repeat_edited(known, 3))
     assert counts == {row["pair_id"]: 3 if row["pair_id"] in known.edited else 1 for row in exported.train}
     assert repeat_edited(known, 1) == list(known.train)
+
+
+def test_a_label_that_no_row_has_is_named() -> None:
+    """A label of the task that is the answer of no training row cannot be learned, and is named, with others or alone;
+    if every label is of some row, or the task has none, there is nothing to say."""
+    assert describe_untaught(["a", "b"], ["b", "a", "b"]) is None
+    assert describe_untaught([], ["b"]) is None
+    assert describe_untaught(["a", "b"], iter(["b"])) == (
+        "no training row has the label a: the model does not learn to give it"
+    )
+    assert "one of the labels a, c: " in str(describe_untaught(["a", "b", "c"], ["b"]))

@@ -1,5 +1,6 @@
-"""How many tokens a base model's tokenizer needs for a text, its fertility (Rust et al. 2021). It determines the cost
-of an answer, and shows whether the base was trained on the language. Only the tokenizer file is read: no model is
+"""What a base model's tokenizer does to texts: how many tokens it needs, its fertility (Rust et al. 2021), and whether
+it gives the texts back unchanged. Fertility determines the cost of an answer, and shows whether the base was trained on
+the language. Only the tokenizer file is read: no model is
 loaded, nothing is downloaded."""
 
 from __future__ import annotations
@@ -87,6 +88,23 @@ def fertility(tokenizer: Tokenizer, texts: Sequence[str]) -> Fertility | None:
 def longest(tokenizer: Tokenizer, texts: Sequence[str]) -> int:
     """The token count of the longest text, including one end token; of many texts only the longest are tokenised."""
     return max((len(_ids(tokenizer, text)) + 1 for text in heapq.nlargest(_MAX_TEXTS, texts, key=len)), default=0)
+
+
+def first_change(tokenizer: Tokenizer, texts: Sequence[str]) -> tuple[str, str] | None:
+    """The first text that the tokenizer does not give back as it is, and what it makes of it (see `difference`); None
+    if it keeps all of them, or its file does not say how tokens become text."""
+    for text in texts if tokenizer.decoder else ():
+        # A leading space may be lost in decoding alone, so none of them begins a text here.
+        if (back := tokenizer.decode(_ids(tokenizer, f"a{text}"), skip_special_tokens=False)) != f"a{text}":
+            return difference(text, back[1:])
+    return None
+
+
+def difference(text: str, other: str) -> tuple[str, str]:
+    """Both texts from just before their first difference, at most 40 characters of each."""
+    differing = (at for at, (one, two) in enumerate(zip(text, other, strict=False)) if one != two)
+    begin = max(0, next(differing, min(len(text), len(other))) - 10)
+    return text[begin : begin + 40], other[begin : begin + 40]
 
 
 def _ids(tokenizer: Tokenizer, text: str) -> list[int]:

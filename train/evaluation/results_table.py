@@ -204,7 +204,7 @@ def _position_lines(judged: JudgedEvaluation) -> list[str]:
     if judged.first is None:
         return []
     biased = not judged.first.low <= 0.5 <= judged.first.high
-    effect = "a position bias, which showing both orders evens out" if biased else "no position bias"
+    effect = "a position bias, which showing both orders evens out" if biased else "no position bias found"
     lines = [f"the judges choose the answer shown first in {format_interval(judged.first)} of requests: {effect}"]
     asked = [(as_first, as_second) for choice in judged.choices if choice.asked for as_first, as_second in choice.wins]
     if undecided := sum(as_first != as_second for as_first, as_second in asked):

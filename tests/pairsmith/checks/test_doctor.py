@@ -331,3 +331,16 @@ def test_seeds_in_another_language_are_reported(
     )
     warnings = [check.what for check in findings(tmp_path, ()) if check.about == "gates" and check.state == "warn"]
     assert [reported in what for what in warnings] == [True] * bool(reported)
+
+
+def test_a_label_that_no_pair_has_is_named(tmp_path: Path) -> None:
+    """If all training rows come with their outputs, a label that none of them has is a warning; with inputs for a
+    teacher to label, nobody knows yet."""
+    spec = '[task]\nname = "t"\nkind = "classify"\nstyle = "s"\nlabels = {{ a = "", b = "", c = "" }}\n'
+    spec += "[split]\ntest = 0.0\n"
+    spec += '[[seeds]]\npath = "rows.jsonl"\nkind = "{kind}"\n'
+    rows = [{"text": f"row {n}", "input": f"row {n}", "output": "ab"[n % 2]} for n in range(8)]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for kind, named in (("pair", True), ("input", False)):
+        (tmp_path / "pairsmith.toml").write_text(spec.format(kind=kind))
+        assert any("no training row has the label c" in check.what for check in findings(tmp_path, ())) is named

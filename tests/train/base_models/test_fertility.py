@@ -14,7 +14,7 @@ import tokenizers
 
 from pairsmith.checks.health import findings
 from schemas.spec import TrainSettings
-from train.base_models.fertility import ENGLISH, fertility, longest, tokenizer_of
+from train.base_models.fertility import ENGLISH, fertility, first_change, longest, tokenizer_of
 
 GREEK = "Έσπασε σωλήνας στο μπάνιο, πλημμύρισε ο κάτω όροφος στην Καλαμάτα. Παρακαλώ για τις ενέργειές σας. "
 SPEC = """
@@ -99,3 +99,16 @@ def test_the_language_is_measured_in_the_texts_that_the_model_writes(tmp_path: P
     (check,) = (check for check in findings(tmp_path, ()) if check.about == "language")
     assert "('el')" in check.what
     assert "the base has seen little of this language" in check.what
+
+
+def test_a_tokenizer_that_changes_texts_is_detected() -> None:
+    """One that lowers capitals or replaces characters is named with what it does; one that keeps every text, spaces at
+    the ends included, is not."""
+    read = tokenizer_trained_on(ENGLISH)
+    read.decoder = tokenizers.decoders.ByteLevel()
+    assert first_change(read, [ENGLISH, " two  spaces \n", GREEK]) is None
+    read.normalizer = tokenizers.normalizers.NFKC()
+    changed = ("flour and ½ of milk", "flour and 1⁄2 of milk")
+    assert first_change(read, [ENGLISH, "a cup of flour and ½ of milk"]) == changed
+    read.normalizer = tokenizers.normalizers.Lowercase()
+    assert first_change(read, ["Fixed: a crash"]) == ("Fixed: a crash", "fixed: a crash")

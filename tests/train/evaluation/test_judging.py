@@ -368,6 +368,14 @@ def test_tables_and_lines_show_the_judgements(tmp_path: Path) -> None:
     assert judged_table(Evaluation.model_construct(judged=None)) is None
 
 
+def test_few_comparisons_do_not_prove_that_there_is_no_bias() -> None:
+    """An interval that contains 0.5 says that no position bias was found, not that there is none."""
+    choices = [PairwiseChoice(against="base", seed_id=str(n), wins=((True, True),), longer=0) for n in range(4)]
+    judged: Any = SimpleNamespace(first=first_wins(choices), choices=choices, win_rates=[], unanswered=0, warnings=())
+    shown: Any = SimpleNamespace(judged=judged)
+    assert any(line.endswith("of requests: no position bias found") for line in judged_lines(shown))
+
+
 def test_equal_texts_are_a_tie_at_equal_length() -> None:
     """30 of 42 answers are the same texts and the tuned model wins the rest, longer or shorter: it is preferred in
     64 %, and at equal length too, not in the 98 % of those that differ. The other side has the mirrored numbers."""

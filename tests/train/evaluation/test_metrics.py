@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from curate.split import LEAST_TEST_INPUTS
+from pairsmith.report.proof import failed_checks
 from schemas.records import Usage
 from train.evaluation.comparison import Comparison, adjusted, compare, compare_last
 from train.evaluation.metrics import (
@@ -263,3 +264,16 @@ def test_grouped_inputs_prove_less() -> None:
     assert narrow is not None
     assert wide is not None
     assert wide.low < narrow.low
+
+
+@pytest.mark.parametrize(
+    ("finish", "reasons", "name"),
+    [("length", {"answer": "cut"}, "token limit"), ("stop", {"answer": "refused"}, "refused")],
+)
+def test_the_report_says_why_there_is_no_answer(finish: str, reasons: dict[str, str], name: str) -> None:
+    """An answer that was cut or refused is listed with that under "not passed", not as a check named "answer"."""
+    output = Output(
+        system="base", mode="greedy", seed_id="s", sample=0, answered=True, text="a", finish=finish, reasons=reasons,
+        checks={"check:light": False}, key="k",
+    )  # fmt: skip
+    assert [check for check, _ in failed_checks(output)] == [name, "light"]
