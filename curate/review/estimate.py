@@ -71,7 +71,10 @@ class Estimate:
             low, high = _limits(Stratum(self.population, n, round(self.value * n)), self.confidence)
             return high - low <= self.high - self.low
 
-        return least_number(_MINIMUM, self.population, narrow)
+        most = self.reviewed  # found by doubling: the time for a limit grows with the size of the sample
+        while most < self.population and not narrow(most):
+            most *= 2
+        return least_number(_MINIMUM, min(most, self.population), narrow)
 
     def __str__(self) -> str:
         return f"{self.value:.1%} ({self.low:.1%} to {self.high:.1%})"

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from curate.review.acceptance import Drawn, acceptance_rates, inclusion_probabilities, needs_whole_pool, strata
+from curate.review.acceptance import Drawn, acceptance_rates, needs_whole_pool, strata
 from curate.review.sampling import (
     REASONS,
     SHARE_KEYS,
@@ -286,7 +286,7 @@ def test_current_probabilities_weight_the_sample_to_the_population(whole: bool) 
                     probabilities.setdefault(drawn.pair_id, drawn.probability / (1 if whole else 2))
                     for reason, _ in drawn.draws:
                         sampled.setdefault(reason, set()).add(drawn.pair_id)
-            now = inclusion_probabilities(Drawn(rows, sampled, seed, whole))
+            now = Drawn(rows, sampled, seed, whole).inclusion_probabilities
             assert set(now) == {id_ for reason, ids in sampled.items() if reason in BLIND_REASONS for id_ in ids}
             sums.append(sum(1 / p for p in now.values()))
             as_logged.append(sum(1 / probabilities[id_] for id_ in now))
