@@ -180,18 +180,20 @@ def _rows(
 
 def _checks(now: Snapshot, evaluation: Evaluation) -> list[dict[str, Any]]:
     """The checks, each with its pattern, the share of every system's sampled answers that pass it, and how many of the
-    tuned model's fail it."""
+    tuned model's fail it. `plain` is one without a pattern that every answer passes: its name says it all."""
     failed, patterns = dict.fromkeys(evaluation.check_names, 0), proof.patterns(now.project.spec)
     for output in evaluation.outputs:
         if output.mode == "sampled" and output.system == TUNED:
             for name, passed in output.checks.items():
                 failed[name] = failed.get(name, 0) + (passed is False)
+    shares = {name: [system.sampled.checks.get(name) for system in evaluation.systems] for name in failed}
     return [
         {
             "key": name,
             "name": proof.check_name(name)[0],
             "pattern": patterns.get(name),
-            "shares": [system.sampled.checks.get(name) for system in evaluation.systems],
+            "shares": shares[name],
+            "plain": name not in patterns and {1.0} == {*shares[name]} - {None},
             "failed": count,
         }
         for name, count in failed.items()
