@@ -117,7 +117,7 @@ def _limits(stratum: Stratum, confidence: float, anytime: bool = False) -> tuple
         likeliest = round(k / n * size)
 
         def possible(total: int) -> bool:
-            return bool(hypergeom.pmf(k, size, total, n) * (n + 1) > error)
+            return bool(log_chances(size, total, n, k) + math.log(n + 1) > math.log(error))
 
         low = least_number(least, likeliest, possible)
         high = least_number(likeliest, most + 1, lambda total: not possible(total)) - 1

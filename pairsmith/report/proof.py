@@ -4,7 +4,7 @@ side."""
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from operator import attrgetter
 from typing import NamedTuple
 
@@ -378,16 +378,18 @@ def patterns(spec: Spec) -> dict[str, str]:
     return {f"{prefix}{one.name}": one.pattern for prefix, of in named for one in of}
 
 
-def failed_checks(output: Output) -> list[tuple[str, str]]:
-    """(check, reason) for every check that the answer did not pass."""
+def failed_checks(output: Output, described: Collection[str] = ()) -> list[tuple[str, str]]:
+    """(check, reason) for every check that the answer did not pass; without the pattern of a `described` check, which
+    is shown elsewhere."""
     code = "cut" if output.cut else output.reasons.get(NO_ANSWER)
     why = output.reasons.get(REFUSAL) or (code and _NO_ANSWER.get(code, code))
-    no_answer = [("answer", why)] if why else []
-    return no_answer + [
-        (check_name(name)[0], _PATTERN.sub("", detail_of(output.reasons.get(name, MISSING))) or "no match")
-        for name, passed in output.checks.items()
-        if passed is not True
-    ]
+    failed = [("answer", why)] if why else []
+    for name, passed in output.checks.items():
+        if passed is not True:
+            reason = detail_of(output.reasons.get(name, MISSING))
+            reason = (_PATTERN.sub("", reason) or "no match") if name in described else reason
+            failed.append((check_name(name)[0], reason))
+    return failed
 
 
 def limits(evaluation: Evaluation) -> list[str]:

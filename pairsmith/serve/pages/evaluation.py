@@ -84,6 +84,7 @@ def evaluation(
         query=query,
         to=lambda **changed: link(base, **{**query, **changed}) + "#outputs",
         checks=_checks(now, measured) if measured else [],
+        described=proof.patterns(now.project.spec),
         history=[artifact for artifact in artifacts if shown is None or artifact.id != shown.id],
         job=job,
         with_teacher=now.project.spec.measures_teacher,
