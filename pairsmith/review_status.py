@@ -6,7 +6,6 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from curate.argilla.adjudication import Disagreement, disagreements
-from curate.review.acceptance import drawn_so_far, inclusion_probabilities
 from curate.review.agreement import agreement
 from curate.review.gold import accuracies, read_gold
 from curate.review.population import Population
@@ -36,17 +35,15 @@ def read(project: Project, store: Store, say: Say = discard_message, progress: P
 def status_of(project: Project, store: Store, population: Population) -> dict[str, Any]:
     """The same, from a population that was read before."""
     reviews = store.reviews()
-    reviewed = {pair_id: reviews[pair_id] for pair_id in population.rows if pair_id in reviews}
+    reviewed = {pair_id: of_pair for pair_id, of_pair in reviews.items() if pair_id in population.rows}
     sampled = store.sampled()
     counted_draws = (draws for id_, draws in sampled.items() if id_ in population.rows or draws[0].reason == "gold")
     reasons = Counter(SHARE_KEYS.get(draw.reason, draw.reason) for draws in counted_draws for draw in draws)
     waiting = disagreements(population.pairs(reviewed), reviewed, project.spec.review.annotators_per_row)
-    records = (record for pair_id, draws in sampled.items() if pair_id in population.rows for record in draws)
-    drawn = drawn_so_far(list(population.rows.values()), records, project.spec.review)
     return {
         "review": as_json(review_status(project, store, population)),
         "sampled_for": dict(reasons),
-        "inclusion_probabilities": inclusion_probabilities(drawn),
+        "inclusion_probabilities": population.drawn(sampled, project.spec.review).inclusion_probabilities,
         "agreement": [vars(measure) for measure in agreement(reviewed)],
         "gold": [{**vars(person), "value": person.value} for person in accuracies(read_gold(project, store), reviews)],
         "disagreements": [_disagreement(disagreement) for disagreement in waiting],

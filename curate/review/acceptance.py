@@ -21,17 +21,16 @@ from curate.review.sampling import (
     in_estimation_half,
     inclusion,
     sample,
-    sampled_ids,
     targets,
 )
-from schemas.reviews import Sampled, SamplingReason
+from schemas.reviews import SamplingReason
 from schemas.spec import ReviewSettings
 
 
 @dataclass(frozen=True)
 class Drawn:
     """The rows of a review and the rows that each reason has chosen so far (`sampled`); `whole` is passed to
-    `frames`."""
+    `frames`. Everything here is computed once: it takes time for every row of the pool, and no answer changes it."""
 
     rows: Sequence[SamplingRow]
     sampled: SampledIds
@@ -43,14 +42,80 @@ class Drawn:
         """The rows that every reason draws from."""
         return frames(self.rows, self.seed, self.sampled, whole=self.whole)
 
-    def by(self, reason: SamplingReason) -> list[str]:
-        """The rows that a reason has drawn from its frame, a simple random sample."""
-        return sample(self.seed, reason, self.frames.get(reason, ()), self.sampled.get(reason, ()))
+    @cached_property
+    def in_frame(self) -> dict[SamplingReason, frozenset[str]]:
+        """The frames of the reasons for estimates, as sets."""
+        return {reason: frozenset(self.frames.get(reason, ())) for reason in ESTIMATION}
+
+    @cached_property
+    def by(self) -> dict[SamplingReason, list[str]]:
+        """The rows that each reason for estimates has drawn from its frame, a simple random sample."""
+        return {
+            reason: sample(self.seed, reason, self.frames.get(reason, ()), self.sampled.get(reason, ()))
+            for reason in ESTIMATION
+        }
 
     @cached_property
     def for_estimates(self) -> set[str]:
         """The rows that any draw for an estimate has chosen."""
-        return {id_ for reason in ESTIMATION for id_ in self.by(reason)}
+        return {id_ for ids in self.by.values() for id_ in ids}
+
+    @cached_property
+    def passed(self) -> Part:
+        """The rows that passed the gates, with those of them that the estimation sample has drawn."""
+        return Part.of((row.pair_id for row in self.rows if row.passed), set(self.by["certify"]))
+
+    @cached_property
+    def passed_by_choice(self) -> list[Part]:
+        """The rows that passed the gates and that the programs accept, and those that they do not accept, each with the
+        rows drawn for any estimate; without empty parts."""
+        of = ([row.pair_id for row in self.rows if row.passed and row.accepted is keep] for keep in (True, False))
+        return [Part.of(ids, self.for_estimates) for ids in of if ids]
+
+    @cached_property
+    def accepted(self) -> Part:
+        """The rows that the programs accept, with those of them that were drawn for any estimate."""
+        return Part.of((row.pair_id for row in self.rows if row.accepted), self.for_estimates)
+
+    @cached_property
+    def rejected(self) -> Part:
+        """The rows that the programs judged and do not accept, with those of them that their audit has drawn."""
+        return Part.of(targets(self.rows).get("audit_rejected", ()), set(self.by["audit_rejected"]))
+
+    @cached_property
+    def reachable(self) -> frozenset[str]:
+        """The rows that the programs accept and that were or may still be drawn for an estimate."""
+        drawable = self.in_frame["audit_accepted"] | self.for_estimates
+        return frozenset(row.pair_id for row in self.rows if row.accepted and row.pair_id in drawable)
+
+    @cached_property
+    def inclusion_probabilities(self) -> dict[str, float]:
+        """The probability of every counted row to be drawn for an estimate, given the present sample sizes.
+
+        Over these rows, 1 / probability sums in expectation over the draws to the number of rows that could be drawn.
+        The draw of the half is included. Rows drawn with the programs' opinion in sight are absent: they have no
+        weight.
+        """
+        estimation = {reason: self.frames[reason] for reason in ESTIMATION if reason in self.frames}
+        of_half = inclusion(estimation, {reason: len(ids) for reason, ids in self.by.items()})
+        return {id_: of_half[id_] / (1 if self.whole else 2) for ids in self.by.values() for id_ in ids}
+
+
+class Part(NamedTuple):
+    """The number of rows in a part of the pool, and the ids of those that were drawn for an estimate of it."""
+
+    population: int
+    drawn: frozenset[str]
+
+    @classmethod
+    def of(cls, ids: Iterable[str], drawn: Collection[str]) -> Part:
+        among = set(ids)
+        return cls(len(among), frozenset(among.intersection(drawn)))
+
+    def stratum(self, accepted: Mapping[str, bool]) -> Stratum:
+        """The part with the decisions on its drawn rows."""
+        decided = [accepted[id_] for id_ in self.drawn if id_ in accepted]
+        return Stratum(self.population, len(decided), sum(decided))
 
 
 class AcceptanceRates(NamedTuple):
@@ -97,9 +162,8 @@ def needs_whole_pool(
     return bool(halves) and (best.low if best else 0.0) < at_least
 
 
-def drawn_so_far(rows: Sequence[SamplingRow], records: Iterable[Sampled], spec: ReviewSettings) -> Drawn:
+def drawn_so_far(rows: Sequence[SamplingRow], sampled: SampledIds, spec: ReviewSettings) -> Drawn:
     """The rows drawn so far, under a project's settings."""
-    sampled = sampled_ids(records)
     whole = bool(sampled) and needs_whole_pool(rows, sampled, spec.seed, spec.accept_at_least, spec.confidence)
     return Drawn(rows, sampled, spec.seed, whole)
 
@@ -110,33 +174,26 @@ def acceptance_rates(
     """Every rate that the decisions so far support. `accepted` maps a pair id to whether reviewers accept the row as it
     is; a row without a decision is absent, and in `unsettled` if its answers settle nothing."""
 
-    def rate(ids: Sequence[str], chosen: Collection[str], *, anytime: bool = False) -> Estimate | None:
+    def rate(part: Part, *, anytime: bool = False) -> Estimate | None:
         def of(known: Mapping[str, bool]) -> Estimate | None:
-            return acceptance_rate([_stratum(ids, chosen, known)], confidence, anytime=anytime)
+            return acceptance_rate([part.stratum(known)], confidence, anytime=anytime)
 
         return _with_unsettled(of, accepted, unsettled)
 
-    of, chosen = drawn.frames, drawn.for_estimates
-    by_programs = [row.pair_id for row in drawn.rows if row.accepted]
-    rejected = targets(drawn.rows).get("audit_rejected", ())
-    aside = {
-        id_
-        for reason in ESTIMATION
-        for id_ in drawn.sampled.get(reason, ())
-        if id_ in of.get(reason, ()) and id_ in accepted
-    }
-    drawable = {*of.get("audit_accepted", ()), *chosen}
-    at_best = _stratum(by_programs, drawable, {**dict.fromkeys(drawable, True), **accepted})
+    of, chosen, reachable = drawn.in_frame, drawn.for_estimates, drawn.reachable
+    sampled = ((id_, of[reason]) for reason in ESTIMATION for id_ in drawn.sampled.get(reason, ()))
+    aside = {id_ for id_, frame in sampled if id_ in accepted and id_ in frame}
+    refused = sum(id_ in reachable and not good for id_, good in accepted.items())
     return AcceptanceRates(
         passed=_with_unsettled(lambda known: acceptance_rate(strata(drawn, known), confidence), accepted, unsettled),
-        accepted=rate(by_programs, chosen, anytime=True),
-        missed=rate(rejected, set(drawn.by("audit_rejected"))),
-        left=len(set(of.get("certify", ())) - accepted.keys()),
-        left_accepted=len(set(of.get("audit_accepted", ())) - accepted.keys()),
+        accepted=rate(drawn.accepted, anytime=True),
+        missed=rate(drawn.rejected),
+        left=len(of["certify"]) - len(of["certify"].intersection(accepted)),
+        left_accepted=len(of["audit_accepted"]) - len(of["audit_accepted"].intersection(accepted)),
         set_aside=len(aside - chosen),
-        at_best=at_best if drawn.sampled else None,
+        at_best=Stratum(drawn.accepted.population, len(reachable), len(reachable) - refused) if drawn.sampled else None,
         unsettled=len(chosen.intersection(unsettled)),
-        unsettled_accepted=len(chosen.intersection(by_programs, unsettled)),
+        unsettled_accepted=len(drawn.accepted.drawn.intersection(unsettled)),
     )
 
 
@@ -163,21 +220,9 @@ def estimation_sample(drawn: Drawn, part: Collection[str]) -> tuple[set[str], se
     reasons = ESTIMATION
     if not {row.pair_id for row in drawn.rows if row.accepted}.issuperset(part):
         reasons = ("certify",)
-    chosen = {id_ for reason in reasons for id_ in drawn.by(reason)}
+    chosen = {id_ for reason in reasons for id_ in drawn.by[reason]}
     possible = {id_ for reason in reasons for id_ in drawn.frames.get(reason, ())}
     return chosen & set(part), possible & set(part)
-
-
-def inclusion_probabilities(drawn: Drawn) -> dict[str, float]:
-    """The probability of every counted row to be drawn for an estimate, given the present sample sizes.
-
-    Over these rows, 1 / probability sums in expectation over the draws to the number of rows that could be drawn. The
-    draw of the half is included. Rows drawn with the programs' opinion in sight are absent: they have no weight.
-    """
-    by_reason = {reason: drawn.by(reason) for reason in ESTIMATION}
-    estimation = {reason: drawn.frames[reason] for reason in ESTIMATION if reason in drawn.frames}
-    of_half = inclusion(estimation, {reason: len(ids) for reason, ids in by_reason.items()})
-    return {id_: of_half[id_] / (1 if drawn.whole else 2) for ids in by_reason.values() for id_ in ids}
 
 
 def strata(drawn: Drawn, accepted: Mapping[str, bool]) -> list[Stratum]:
@@ -188,14 +233,7 @@ def strata(drawn: Drawn, accepted: Mapping[str, bool]) -> list[Stratum]:
     random sample of it. Rows that only disagreement, margin or calibration chose do not count. While a stratum has
     fewer than two decisions, the estimation sample is used alone, as one stratum.
     """
-    passed = [row for row in drawn.rows if row.passed]
-    by_programs = ([row.pair_id for row in passed if row.accepted is keep] for keep in (True, False))
-    parts = [_stratum(ids, drawn.for_estimates, accepted) for ids in by_programs if ids]
+    parts = [part.stratum(accepted) for part in drawn.passed_by_choice]
     if all(part.reviewed >= min(2, part.population) for part in parts):
         return parts
-    return [_stratum([row.pair_id for row in passed], set(drawn.by("certify")), accepted)]
-
-
-def _stratum(ids: Sequence[str], chosen: Collection[str], accepted: Mapping[str, bool]) -> Stratum:
-    decided = [accepted[id_] for id_ in ids if id_ in chosen and id_ in accepted]
-    return Stratum(len(ids), len(decided), sum(decided))
+    return [drawn.passed.stratum(accepted)]

@@ -71,7 +71,10 @@ class Estimate:
             low, high = _limits(Stratum(self.population, n, round(self.value * n)), self.confidence)
             return high - low <= self.high - self.low
 
-        return least_number(_MINIMUM, self.population, narrow)
+        most = self.reviewed  # found by doubling: the time for a limit grows with the size of the sample
+        while most < self.population and not narrow(most):
+            most *= 2
+        return least_number(_MINIMUM, min(most, self.population), narrow)
 
     def __str__(self) -> str:
         return f"{self.value:.1%} ({self.low:.1%} to {self.high:.1%})"
@@ -114,7 +117,7 @@ def _limits(stratum: Stratum, confidence: float, anytime: bool = False) -> tuple
         likeliest = round(k / n * size)
 
         def possible(total: int) -> bool:
-            return bool(hypergeom.pmf(k, size, total, n) * (n + 1) > error)
+            return bool(log_chances(size, total, n, k) + math.log(n + 1) > math.log(error))
 
         low = least_number(least, likeliest, possible)
         high = least_number(likeliest, most + 1, lambda total: not possible(total)) - 1

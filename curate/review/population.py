@@ -6,21 +6,24 @@ import math
 import statistics
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from curate.arrays.opinions import FALSE, NONE
 from curate.gates import gates_of
 from curate.pool import Pool
+from curate.review.acceptance import Drawn, drawn_so_far
 from curate.review.decision import current_answers
-from curate.review.sampling import SamplingRow
+from curate.review.sampling import SamplingRow, sampled_ids
 from curate.selection.best import LengthFit, ranked
 from curate.states import last_curation, skim_states
 from curate.steps import each
 from schemas.progress import Progress, unseen
 from schemas.project import Project
 from schemas.records import Pair, Verdict
+from schemas.reviews import Sampled
+from schemas.spec import ReviewSettings
 from schemas.store import Store
 from schemas.store.latest import last_judged, stored_steps
 
@@ -52,6 +55,17 @@ class Population:
     compared_by: str = ""
     not_asked: Collection[str] = ()
     depends_on_reviews: bool = False
+    _drawn: dict[object, Drawn] = field(default_factory=dict, compare=False, repr=False)
+
+    def drawn(self, sampled: Mapping[str, Iterable[Sampled]], spec: ReviewSettings) -> Drawn:
+        """The rows of the population drawn so far, kept until others are drawn: an answer draws none."""
+        chosen = sampled_ids(record for id_, records in sampled.items() if id_ in self.rows for record in records)
+        settings = spec.seed, spec.accept_at_least, spec.confidence
+        key = settings, frozenset((reason, frozenset(ids)) for reason, ids in chosen.items())
+        if key not in self._drawn:
+            self._drawn.clear()
+            self._drawn[key] = drawn_so_far(list(self.rows.values()), chosen, spec)
+        return self._drawn[key]
 
     def pairs(self, pair_ids: Iterable[str]) -> dict[str, Pair]:
         """The pairs of `pair_ids` that belong to the population, in the given order."""

@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from curate.review.acceptance import AcceptanceRates, acceptance_rates, drawn_so_far
+from curate.review.acceptance import AcceptanceRates, acceptance_rates
 from curate.review.decision import answers_given, complete_decisions, current_answers, labels_of
 from curate.review.estimate import Advice, Estimate, advice, seconds_per_item
 from curate.review.gate import Gate, Objection, gate_of, objections
@@ -85,9 +85,7 @@ def review_status(project: Project, store: Store, population: Population) -> Rev
     answers = [review for id_ in shown for review in current_answers(reviews.get(id_, ()))]
     seconds = seconds_per_item(review.seconds for review in answers)
     next_advice = None
-    records = (record for id_ in shown for record in sampled[id_])
-    drawn = drawn_so_far(list(population.rows.values()), records, spec)
-    rates = acceptance_rates(drawn, accepted, spec.confidence, settles_nothing)
+    rates = acceptance_rates(population.drawn(sampled, spec), accepted, spec.confidence, settles_nothing)
     shown_rate, trained = rates.passed, rates.accepted
     if shown_rate and trained and shown_rate.population == trained.population:
         shown_rate = trained  # if both rates cover the same rows, show the interval that the gate uses

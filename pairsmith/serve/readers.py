@@ -6,8 +6,10 @@ from __future__ import annotations
 import os
 import time
 from collections import OrderedDict
+from collections.abc import Iterator
 from pathlib import Path
 from threading import Lock
+from typing import Any
 
 from pairsmith.serve.workspace import Workspace
 from schemas.project import Project
@@ -29,6 +31,7 @@ class Readers:
         self._open: OrderedDict[str, tuple[str, object, Store]] = OrderedDict()
         self._projects: dict[str, tuple[object, Project]] = {}
         self._places: dict[str, tuple[Project, str, Path | None]] = {}
+        self._names: dict[str, tuple[Project, list[str]]] = {}
 
     def project(self, slug: str) -> Project:
         """The project with its validated spec, as the file is now. Raises NoSuchProject and SpecError."""
@@ -70,6 +73,15 @@ class Readers:
         newest = max((file[2] for file in files if file), default=0)
         return files if time.time() - newest / 1e9 >= _SETTLED_S else None
 
+    def input_marker(self, slug: str) -> object:
+        """A value that changes with the files beside the spec that stages read: seeds, prompts, checks and the like.
+        Raises NoSuchProject, SpecError."""
+        project = self.project(slug)
+        known = self._names.get(slug)
+        if known is None or known[0] is not project:
+            self._names[slug] = known = project, ["prompts", *_names(project.spec.model_dump())]
+        return tuple((str(path), _file(path)) for name in known[1] for path in _files(project.folder, name))
+
     def store_file_id(self, slug: str) -> tuple[int, ...] | None:
         """The identity of the store's file; None on PostgreSQL, and if nothing has been written yet."""
         return _file(self._place(slug)[1], whole=False)
@@ -93,3 +105,23 @@ def _file(path: Path | None, *, whole: bool = True) -> tuple[int, ...] | None:
     if status is None:
         return None
     return (status.st_dev, status.st_ino, *((status.st_mtime_ns, status.st_size) if whole else ()))
+
+
+def _names(value: Any) -> Iterator[str]:
+    """The texts in a spec that may name a file, a pattern of files, or a function in a file."""
+    if isinstance(value, str) and value.isprintable() and 0 < len(value) < 200:
+        module, _, function = value.rpartition(":")
+        yield f"{module.replace('.', '/')}.py" if function.isidentifier() and module else value
+    elif isinstance(value, dict | list | tuple):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from _names(part)
+
+
+def _files(folder: Path, name: str) -> Iterator[Path]:
+    path = folder / name
+    if path.is_dir():
+        yield from (Path(root) / file for root, _, files in os.walk(path) for file in sorted(files))
+    elif path.is_file():
+        yield path
+    elif "*" in name and not path.is_absolute():
+        yield from sorted(folder.glob(name))

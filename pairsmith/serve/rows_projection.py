@@ -22,7 +22,7 @@ from schemas.store import Store, tables
 from schemas.store.since import Ends, active_among, active_seeds, newest_fingerprints, since
 from schemas.streamed import batched
 
-_VERSION = 1
+_VERSION = 2
 _CHUNK = 500
 _SCHEMA = """
 CREATE TABLE rows (
@@ -37,6 +37,7 @@ _INDEXES = """
 CREATE INDEX by_id ON rows (id);
 CREATE INDEX by_pair ON rows (pair_id);
 CREATE INDEX counted ON rows (state, code, step, split, generator, reviewed);
+CREATE INDEX answered ON rows (state, code, step, split, generator) WHERE reviewed > 0;
 CREATE INDEX by_best ON rows (coalesce(score, -1e300), place);
 CREATE INDEX by_worst ON rows (coalesce(score, 1e300), place);
 CREATE INDEX by_words ON rows (words, place);
@@ -67,6 +68,15 @@ def connect(path: Path) -> sqlite3.Connection:
 
 def update_view(store: Store, path: Path, now: Ends) -> None:
     """Bring the view up to date with the store: append new rows, or rebuild it after another curation."""
+    properties, unreviewed = _read_properties(path), _without_reviews(store, now)
+    if properties.get("unreviewed") == unreviewed:  # only answers are new, and they change neither source nor rows
+        with closing(connect(path)) as view:
+            view.execute("PRAGMA synchronous=OFF")
+            view.execute("BEGIN IMMEDIATE")
+            _add_reviews(store, view, int(properties["reviews"]), now)
+            _write_properties(view, properties["of"], unreviewed, now)
+            view.execute("COMMIT")
+        return
     receipt = last_curation(store)
     generated = store.receipts("generate")
     fingerprints = _fingerprints(store, receipt, generated)
@@ -76,7 +86,7 @@ def update_view(store: Store, path: Path, now: Ends) -> None:
     source_id = content_id(
         "view", [_VERSION, store.url, curation, sorted(fingerprints), len(generated), active_seeds(store)]
     )
-    if (properties := _read_properties(path)).get("of") != source_id:
+    if properties.get("of") != source_id:
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(f".{path.name}.partial")
         partial.unlink(missing_ok=True)
@@ -88,7 +98,7 @@ def update_view(store: Store, path: Path, now: Ends) -> None:
             for index in filter(None, _INDEXES.splitlines()):
                 view.execute(index)
             _add_reviews(store, view, -1, now)
-            _write_properties(view, source_id, now)
+            _write_properties(view, source_id, unreviewed, now)
             view.execute("COMMIT")
             view.executescript("ANALYZE; PRAGMA journal_mode=WAL;")
         for suffix in ("-wal", "-shm"):
@@ -100,7 +110,7 @@ def update_view(store: Store, path: Path, now: Ends) -> None:
         view.execute("BEGIN IMMEDIATE")
         _add_uncurated(store, view, fingerprints, int(properties["candidates"]), now)
         _add_reviews(store, view, int(properties["reviews"]), now)
-        _write_properties(view, source_id, now)
+        _write_properties(view, source_id, unreviewed, now)
         view.execute("COMMIT")
 
 
@@ -115,11 +125,17 @@ def _read_properties(path: Path) -> dict[str, str]:
         return {}
 
 
-def _write_properties(view: sqlite3.Connection, source_id: str, now: Ends) -> None:
+def _without_reviews(store: Store, now: Ends) -> str:
+    """What rows depend on except for answers."""
+    return f"{store.url} {row_positions(now._replace(reviews=-1))} {active_seeds(store)}"
+
+
+def _write_properties(view: sqlite3.Connection, source_id: str, unreviewed: str, now: Ends) -> None:
     facts = {
         "of": source_id,
         "candidates": now.candidates,
         "reviews": now.reviews,
+        "unreviewed": unreviewed,
         "stamp": f"{source_id} {row_positions(now)}",
     }
     view.executemany("INSERT OR REPLACE INTO about VALUES (?, ?)", [(name, str(fact)) for name, fact in facts.items()])

@@ -12,9 +12,10 @@ import binascii
 import logging
 import sqlite3
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from threading import Lock, Thread
 from typing import Any, Literal, NamedTuple, get_args
@@ -128,6 +129,7 @@ class RowFacets:
 
 
 _CUBE = ("state", "reason", "step", "split", "generator", "reviewed")
+_FIXED = "state, code, step, split, generator"  # what no answer changes
 _Cube = list[tuple[Any, ...]]
 
 
@@ -141,7 +143,7 @@ class RowsView:
         self._locks: dict[str, Lock] = {}
         self._synced: dict[str, tuple[Store, Ends]] = {}
         self._updating: dict[str, tuple[Thread, int]] = {}  # with the last receipt at its start
-        self._cubes: OrderedDict[tuple[Any, ...], tuple[_Cube, bool]] = OrderedDict()
+        self._cubes: OrderedDict[tuple[Any, ...], _Cube] = OrderedDict()
 
     # Reading
 
@@ -232,20 +234,24 @@ class RowsView:
 
     def _cube(self, slug: str, view: sqlite3.Connection, q: str | None) -> tuple[_Cube, bool]:
         """The rows counted by all properties at once: a few hundred lines from which every other count follows."""
-        (stamp,) = view.execute("SELECT value FROM about WHERE name = 'stamp'").fetchone()
-        key = (slug, stamp, q or "")
+        about = dict(view.execute("SELECT name, value FROM about"))
+        words = _fts_query(q)
+        if words is None:  # an answer changes one row, and must not count all of them again
+            all_rows = self._cached((slug, about["of"], about["candidates"]), partial(_count, view, _FIXED))
+            answered = _count(view, _FIXED, "WHERE reviewed > 0")
+            of_line = {line[:-1]: line[-1] for line in answered}
+            left = ((*line[:-1], 0, line[-1] - of_line.get(line[:-1], 0)) for line in all_rows)
+            return [*(line for line in left if line[-1]), *((*line[:-1], 1, line[-1]) for line in answered)], False
+        where = f"WHERE place IN (SELECT rowid FROM texts WHERE texts MATCH ? LIMIT {COUNTED + 1})"
+        cube = self._cached((slug, about["stamp"], q), partial(_count, view, f"{_FIXED}, reviewed > 0", where, words))
+        return cube, sum(line[-1] for line in cube) > COUNTED
+
+    def _cached(self, key: tuple[Any, ...], count: Callable[[], _Cube]) -> _Cube:
         with self._lock:
             if key in self._cubes:
                 self._cubes.move_to_end(key)
                 return self._cubes[key]
-        words = _fts_query(q)
-        where = (
-            "" if words is None else f"WHERE place IN (SELECT rowid FROM texts WHERE texts MATCH ? LIMIT {COUNTED + 1})"
-        )
-        group = "state, code, step, split, generator, reviewed > 0"
-        sql = f"SELECT {group}, count(*) FROM rows {where} GROUP BY {group}"
-        cube = view.execute(sql, () if words is None else (words,)).fetchall()
-        counted = (cube, words is not None and sum(line[-1] for line in cube) > COUNTED)
+        counted = count()
         with self._lock:
             self._cubes[key] = counted
             while len(self._cubes) > _MAX_CACHED:
@@ -297,6 +303,10 @@ class RowsView:
 
 
 # Selecting
+
+
+def _count(view: sqlite3.Connection, by: str, where: str = "", *values: str) -> _Cube:
+    return view.execute(f"SELECT {by}, count(*) FROM rows {where} GROUP BY {by}", values).fetchall()
 
 
 def _row_from(values: tuple[Any, ...]) -> RowView:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime
+from html import unescape
 
 import pytest
+
+import prompts as library
 
 pytest.importorskip("fastapi", reason="needs pairsmith[serve]")
 
@@ -50,3 +54,26 @@ def test_disagreement_is_shown_and_settled(
     assert start(["curate", "--project", str(folder)]) == 0
     after = browser.get(rows, params={"state": "accepted", "limit": 200}).json()["items"]
     assert [row["id"] for row in after] == [row["id"] for row in accepted[not kept :]]
+
+
+@pytest.mark.slow
+def test_a_new_prompt_is_due_at_once_and_answers_are_kept(
+    workspace: Workspace, teacher: LoopbackTeacher, browse: Browse
+) -> None:
+    """A prompt version that is saved on the page, which leaves the spec unchanged, makes generation due on every page
+    without a write to the store. The review page says so and that answers are kept; it had shown the old rates until
+    something was written, and "There are no judged rows to review" from then on."""
+    folder = write_project(workspace, "tiny", teacher.url)
+    for command in ("generate", "curate"):
+        assert start([command, "--project", str(folder)]) == 0
+    browser = browse(workspace, headers=OWN)
+    row = browser.get("/api/v1/projects/tiny/rows", params={"state": "accepted"}).json()["items"][0]
+    assert browser.post(f"/p/tiny/review/{row['id']}", data={"decision": "accept"}).status_code == 303
+    for file in folder.glob("pairsmith.db*"):
+        os.utime(file, (1e9, 1e9))  # settled: from now on the pages may use what they have read
+    assert "has changed" not in browser.get("/p/tiny").text
+    text = library.load("enhance/v1", folder).text + "Be brief.\n"
+    assert browser.post("/p/tiny/prompts", data={"name": "enhance/v1", "text": text}).status_code == 303
+    for path in ("/p/tiny", "/p/tiny/review"):
+        assert "“Prompts” (generate.forward.prompt) has changed" in unescape(browser.get(path).text), path
+    assert "1 answer is kept" in browser.get("/p/tiny/review").text

@@ -131,3 +131,23 @@ def test_a_teacher_that_is_also_few_shot_can_be_compared(workspace: Workspace, b
     client = browse(workspace)
     assert "tuned fails where the teacher passes" in client.get("/p/whole/evaluation").text
     assert "No test inputs match" not in client.get("/p/whole/evaluation?worse=1").text
+
+
+def test_a_pattern_is_shown_once(workspace: Workspace, browse: Browse) -> None:
+    """A check's pattern stands beside its name, not under every answer that it fails, and answers are folded except for
+    the first input: the page was nine screens long. The counts are those of the stored outputs."""
+    folder = workspace.new_folder("whole")
+    folder.mkdir(parents=True)
+    project, store = report_project.whole(folder, merged=False)
+    with store:
+        evaluation = latest(store, "evaluation")
+        assert evaluation is not None
+        outputs = json.loads((folder / evaluation.path).read_bytes())["outputs"]
+    page = unescape(browse(workspace).get("/p/whole/evaluation").text)
+    (pattern,) = (one.pattern for one in project.spec.curate.gates.must)
+    assert (page.count(pattern), page.count("nothing matches")) == (1, 0)
+    assert page.count('<details class="draw" open>') == 1
+    tuned = [o for o in outputs if o["system"] == "tuned" and o["mode"] == "sampled"]
+    failed = sum(o["checks"]["must:ar_flag"] is False for o in tuned)
+    label = "1 answer of" if failed == 1 else f"{failed} answers of"
+    assert failed == 0 or f'aria-label="{label} tuned that fail must:ar_flag">{failed}</a>' in page

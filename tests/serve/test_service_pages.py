@@ -29,6 +29,15 @@ def test_role_form_is_prefilled_with_the_current_role(service: Service) -> None:
     assert accounts.roles(editor) == {MINE: Role.editor}
 
 
+def test_projects_are_listed_by_their_titles(service: Service) -> None:
+    """Roles and keys are given for a project by its title, with the slug beside it: a title without Latin letters has
+    the slug project-1, which says nothing."""
+    owner = service.browser("owner")
+    service.app.state.accounts.set_title(MINE, "問い合わせ")
+    for path in ("/people", "/keys"):
+        assert f'<option value="{MINE}">問い合わせ ({MINE})</option>' in owner.get(path).text, path
+
+
 def test_role_change_on_a_page_is_audited_like_one_over_the_api(service: Service) -> None:
     """The audit line has the user, the project, the old and the new role."""
     owner, editor = service.browser("owner"), service.users["editor"]

@@ -536,6 +536,7 @@ def test_step_names_are_readable() -> None:
         ("begin one of the kind `classify` (`--kind classify`)", "begin one of the kind `classify`"),
         ("generate is next: task.style and 2 more have changed",
          "generate is next: “Style” (task.style) and 2 more have changed"),
+        ("generate.forward.prompt has changed", "“Prompts” (generate.forward.prompt) has changed"),
         ("`pairsmith run --no-review` continues without review.",
          "“run” on the Run page with “Skip review” checked continues without review."),
         ("Run `pairsmith train --curve` again.", "Run `pairsmith train --curve` again."),

@@ -12,9 +12,12 @@ import pytest
 
 from pairsmith.serve import workspace
 from pairsmith.serve.job import COMMANDS, JobOptions, check_options
+from pairsmith.serve.readers import Readers
 from pairsmith.serve.talking import is_busy
 from pairsmith.serve.workspace import NoSuchProject, Workspace
 from schemas.errors import StoreBusy, StoreError, UsageError
+from schemas.spec_file import SPEC_NAME, set_keys
+from tests.serve.conftest import write_project
 
 
 def _project(folder: Path) -> None:
@@ -153,3 +156,26 @@ def test_failed_project_creation_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="'notes' that is not a project"), workspace.making("notes", taken) as folder:
         (folder / "pairsmith.toml").touch()
     assert [path.name for path in strange.iterdir()] == ["notes.txt"]
+
+
+def test_files_beside_the_spec_are_followed(tmp_path: Path) -> None:
+    """What pages cache of a project depends on every file that its stages read: a prompt version that was saved without
+    a change of the spec, seeds that were replaced, the file of a check. Pages had shown the stages as done until the
+    next write to the store. What stages write themselves does not count."""
+    space = Workspace(tmp_path)
+    folder = write_project(space, "tiny", "http://127.0.0.1:9")
+    (folder / "checks.py").write_text("def short(text): return True\n")
+    spec = folder / SPEC_NAME
+    spec.write_text(set_keys(spec.read_text(), {"curate.gates.user": ["checks:short"]}))
+    readers, seeds = Readers(space), next(folder.glob("seeds*"))
+    (folder / "prompts" / "enhance").mkdir(parents=True)
+    changes = {folder / "prompts/enhance/v9.jinja": "new", folder / "checks.py": "pass\n", seeds: "a new kite\n"}
+    for path, text in changes.items():
+        before = readers.input_marker("tiny")
+        assert readers.input_marker("tiny") == before
+        path.write_text(text)
+        assert readers.input_marker("tiny") != before, path
+    before = readers.input_marker("tiny")
+    (folder / "report.html").write_text("<p>")
+    (folder / "adapters").mkdir()
+    assert readers.input_marker("tiny") == before

@@ -94,7 +94,12 @@ def test_teacher(
     seconds = round(time.monotonic() - began_s, 2)
     if isinstance(served, str):
         subject = f"{body.key_env} at {body.url}" if body.key_env else body.url
-        return TeacherTest(answers=False, says=f"{subject}: {served}.", models=[], seconds=seconds)
+        fix = (
+            f" Check the value of {body.key_env} where the service runs."
+            if body.key_env and "refused" in served
+            else ""
+        )
+        return TeacherTest(answers=False, says=f"{subject}: {served}.{fix}", models=[], seconds=seconds)
     says = f"It answers in {seconds:.1f} s and has {counted(len(served), 'model', 'models')}."
     return TeacherTest(answers=True, says=says, models=served[:200], seconds=seconds)
 

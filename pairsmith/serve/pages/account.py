@@ -12,7 +12,7 @@ from fastapi.responses import RedirectResponse
 from pairsmith.serve.access import ALL, Administrator, AnyOne, Caller, Right, Role, SignedIn
 from pairsmith.serve.api.people import check_place, limit_sign_in_attempts, set_password, signed_out, start_session
 from pairsmith.serve.api.teachers import allow_host, forbid_host, teacher_request
-from pairsmith.serve.pages.shell import page_router, redirect_to, render
+from pairsmith.serve.pages.shell import names, page_router, redirect_to, render
 from pairsmith.serve.problems import Refusal
 from pairsmith.serve.state import state_of
 from schemas.errors import PairsmithError, UsageError
@@ -145,7 +145,7 @@ def _keys(request: Request, caller: Caller, new_key: str = "", error: PairsmithE
         keys=keys,
         new_key=new_key,
         roles=list(Role),
-        slugs=caller.projects(state_of(request).workspace.projects()),
+        projects=names(request, caller.projects(state_of(request).workspace.projects())),
         address=state_of(request).settings.address,
         error=error,
     )

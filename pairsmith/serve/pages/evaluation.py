@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from train.evaluation.verdict import ModelVerdict
 
 router = page_router()
-_PAGE = 8
+_PAGE = 20
 
 
 @router.get("/p/{project}/evaluation", name="page_evaluation")
@@ -83,7 +83,8 @@ def evaluation(
         before=begin > 0,
         query=query,
         to=lambda **changed: link(base, **{**query, **changed}) + "#outputs",
-        checks=_failed_counts(measured) if measured else [],
+        checks=_checks(now, measured) if measured else [],
+        described=proof.patterns(now.project.spec),
         history=[artifact for artifact in artifacts if shown is None or artifact.id != shown.id],
         job=job,
         with_teacher=now.project.spec.measures_teacher,
@@ -178,10 +179,23 @@ def _rows(
     return rows
 
 
-def _failed_counts(evaluation: Evaluation) -> list[tuple[str, str, int]]:
-    counts = dict.fromkeys(evaluation.check_names, 0)
+def _checks(now: Snapshot, evaluation: Evaluation) -> list[dict[str, Any]]:
+    """The checks, each with its pattern, the share of every system's sampled answers that pass it, and how many of the
+    tuned model's fail it. `plain` is one without a pattern that every answer passes: its name says it all."""
+    failed, patterns = dict.fromkeys(evaluation.check_names, 0), proof.patterns(now.project.spec)
     for output in evaluation.outputs:
         if output.mode == "sampled" and output.system == TUNED:
             for name, passed in output.checks.items():
-                counts[name] = counts.get(name, 0) + (passed is False)
-    return [(name, proof.check_name(name)[0], n) for name, n in counts.items() if n]
+                failed[name] = failed.get(name, 0) + (passed is False)
+    shares = {name: [system.sampled.checks.get(name) for system in evaluation.systems] for name in failed}
+    return [
+        {
+            "key": name,
+            "name": proof.check_name(name)[0],
+            "pattern": patterns.get(name),
+            "shares": shares[name],
+            "plain": name not in patterns and {1.0} == {*shares[name]} - {None},
+            "failed": count,
+        }
+        for name, count in failed.items()
+    ]

@@ -34,7 +34,7 @@ class Snapshot:
     """A project as its store has it now.
 
     `held` is the store, None if nothing has been written yet, or the Readers that open it on demand: snapshots of many
-    projects are cached, but only a few stores are open at a time."""
+    projects are cached, but only a few stores are open at a time. `inputs` stands for the files beside the spec."""
 
     slug: str
     project: Project
@@ -42,6 +42,7 @@ class Snapshot:
     stages: tuple[PlannedStage, ...]
     receipts: tuple[Receipt, ...]
     costs: tuple[Cost, ...]
+    inputs: object = None
 
     @property
     def store(self) -> Store | None:
@@ -128,7 +129,8 @@ def snapshot(request: Request, slug: str) -> Snapshot:
     project, written = views.readers.project(slug), views.readers.change_marker(slug)
     with _lock:
         kept = _cache.setdefault(views, {}).get(slug)
-    is_same = kept is not None and kept.now.project is project
+    inputs = views.readers.input_marker(slug)
+    is_same = kept is not None and kept.now.project is project and kept.now.inputs == inputs
     if kept and is_same and written is not None and kept.written == written:
         return kept.now
     store = views.readers.store(slug)
@@ -136,11 +138,19 @@ def snapshot(request: Request, slug: str) -> Snapshot:
     if kept and is_same and kept.place == place:
         now = kept.now
     else:
-        receipts, costs = (store.receipts(), store.costs()) if store else ([], [])
-        now = Snapshot(slug, project, views.readers, tuple(plan(project, store)), tuple(receipts), tuple(costs))
+        if kept and is_same and _unreviewed(kept.place) == _unreviewed(place):  # an answer costs nothing, and is no run
+            receipts, costs = kept.now.receipts, kept.now.costs
+        else:
+            receipts, costs = (tuple(store.receipts()), tuple(store.costs())) if store else ((), ())
+        now = Snapshot(slug, project, views.readers, tuple(plan(project, store)), receipts, costs, inputs)
     with _lock:
         _cache[views][slug] = _CacheEntry(written, place, now)
     return now
+
+
+def _unreviewed(place: tuple[object, Ends | None]) -> tuple[object, Ends | None]:
+    file, last = place
+    return file, last and last._replace(reviews=-1)
 
 
 def jobs_of(request: Request, slug: str | None, limit: int = 20) -> list[Job]:

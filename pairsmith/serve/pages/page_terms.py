@@ -50,7 +50,7 @@ _STEPS = {
     "split": "Test",
     "evaluate": "Test",
 }
-_CHANGED = re.compile(rf"\b((task|{'|'.join(_STEPS)})[\w.]*)(?=(?: and \d+ more)? ha(?:s|ve) changed)")
+_CHANGED = re.compile(rf"\b((task|generate|{'|'.join(_STEPS)})[\w.]*)(?=(?: and \d+ more)? ha(?:s|ve) changed)")
 # The labels of form fields whose names errors give as their place.
 FIELDS = {
     "edited": "Corrected output",
@@ -88,4 +88,5 @@ def _with_button(command: re.Match[str]) -> str:
 def _with_step(key: re.Match[str]) -> str:
     """A changed key of the spec, after the step of the setup page that sets it."""
     step = "Style" if key[1] in ("task.style", "task.language") else _STEPS.get(key[2])
+    step = "Prompts" if key[1].startswith("generate.") and key[1].endswith(".prompt") else step
     return f"“{step}” ({key[1]})" if step else key[1]

@@ -9,7 +9,7 @@ from fastapi import Form, Query, Request, Response
 from pairsmith.serve.access import ALL, Administrator, Caller, Role
 from pairsmith.serve.api import people as api
 from pairsmith.serve.api.people import check_place, invitation_link
-from pairsmith.serve.pages.shell import link, page_router, redirect_to, render
+from pairsmith.serve.pages.shell import link, names, page_router, redirect_to, render
 from pairsmith.serve.state import state_of
 from schemas.errors import PairsmithError
 from schemas.wording import counted
@@ -38,7 +38,7 @@ def _people(
         heading=f"{counted(len(present), 'person has', 'people have')} an account on this service.",
         users=users,
         roles=list(Role),
-        slugs=state_of(request).workspace.projects(),
+        projects=names(request, state_of(request).workspace.projects()),
         invited=invited,
         gives=gives,
         error=error,

@@ -68,7 +68,7 @@ class ReviewFacts:
     def _reading(self, now: Snapshot, store: Store) -> _Reading | None:
         runs = sum(not receipt.command.startswith("review") for receipt in now.receipts)
         last = ends(store)
-        of, places = (now.project, store, runs), _Places(last.candidates, last.reviews, active_seeds(store))
+        of, places = (now.project, now.inputs, store, runs), _Places(last.candidates, last.reviews, active_seeds(store))
         with self._lock:
             counted, begun = self._counted.get(now.slug), self._begun.get(now.slug)
             if counted and counted.of == of and counted.is_current(places):

@@ -18,6 +18,7 @@ from pairsmith.serve.api.rows import Answer, record_answer, review_queue, review
 from pairsmith.serve.api.specs import save_keys
 from pairsmith.serve.edge import CSP
 from pairsmith.serve.pages.figures import Snapshot, continue_action, displayed_run, jobs_of, live_job, snapshot
+from pairsmith.serve.pages.page_terms import on_page
 from pairsmith.serve.pages.populations import ReviewFacts
 from pairsmith.serve.pages.rows import InForm
 from pairsmith.serve.pages.shell import page_router, project_page, redirect_to, render
@@ -104,6 +105,10 @@ def _review_state(now: Snapshot) -> dict[str, Any]:
     try:
         return _facts.of(now, now.store) or {"review": None, "why": "The answers are being counted.", "awaited": True}
     except PairsmithError as error:
+        first, answers = now.next_stage, now.store.review_count()
+        if first and first.stage in ("generate", "curate") and answers:
+            kept = counted(answers, "answer is kept", "answers are kept")
+            return {"review": None, "why": f"{capital(first.stage)} comes first: {on_page(first.why)}; {kept}."}
         return {"review": None, "why": error.what}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -250,6 +250,12 @@ def title_of(request: Request, slug: str) -> str:
     with suppress(SQLAlchemyError):
         return str(state_of(request).accounts.titles().get(slug, slug))
     return slug
+
+
+def names(request: Request, slugs: Iterable[str]) -> dict[str, str]:
+    """Slug -> how a list names the project: its title, followed by a slug that differs, since titles may be equal."""
+    titles = state_of(request).accounts.titles()
+    return {slug: slug if (title := titles.get(slug, slug)) == slug else f"{title} ({slug})" for slug in slugs}
 
 
 # The address carries only a key for the confirmation message, never its text: anyone could have written the link.
