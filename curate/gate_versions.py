@@ -14,11 +14,11 @@ VERSIONS = {
     **dict.fromkeys(("echo", "repetition"), 12),
     **dict.fromkeys(("contacts", "encoding", "input", "instructed"), 13),
     **dict.fromkeys(("mixed_language", "thinking"), 14),
-    "facts": 16,
+    "facts": 17,
     **dict.fromkeys(("lost_content", "values"), 18),
     "invented": 19,
     **dict.fromkeys(("cut", "limits", "placeholder"), 20),
-    "swapped": 21,
+    "swapped": 22,
     "translated": 23,
     "preamble": 26,
 }

@@ -1,0 +1,96 @@
+"""What nearly all of a project's own outputs say with the same words: `within 30 days`, and who signs.
+
+An output that says something else there is flagged, because the imported outputs are the only source of such facts.
+
+usual_values(outputs)["within #", "days"] == "30"
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from functools import partial
+
+from curate.gates.folding import fold
+from curate.gates.judgement import Gate, Judgement, quote, rejected
+from schemas.records import Pair
+
+UsualValues = tuple[tuple[str, str, str], ...]
+"""The words before, the value and the words after it."""
+
+_LEAST, _OTHERS = 8, 0.05  # outputs with the usual value; share of those with another, which one may always have
+_SIDES = ((3.0, 1.0), (2.0, 2.0), (1.0, 3.0))  # words before and after a number that are compared
+_SIGNER_WORDS = 4
+_TOKEN = re.compile(r"\d+(?:[.,:]\d+)*|[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff]|[\u3040-\u9fff]|[^\W\d_]+")
+_WEIGHTS = (("\u0e00", "\u17ff", 0.25), ("\u3040", "\u9fff", 0.5))  # of a letter where spaces separate no words
+_START, _END = "^", "$"
+
+
+def usual_values(outputs: Iterable[tuple[str, str]]) -> UsualValues:
+    """Return the values that all but one, or but 5 %, of the outputs that have the words around them have there, and at
+    least eight.
+
+    `outputs` come with their inputs, whose own numbers do not count.
+    """
+    values, total = defaultdict[tuple[str, str], Counter[str]](Counter), Counter[tuple[str, str]]()
+    for input, output in outputs:
+        for frame, inside in _values(output, input).items():
+            values[frame].update(inside)
+            total[frame] += 1
+    usual = ((frame, *counted.most_common(1)[0]) for frame, counted in values.items())
+    return tuple(
+        sorted(
+            (before, value, after)
+            for (before, after), value, times in usual
+            if times >= _LEAST and total[before, after] - times <= max(1, _OTHERS * total[before, after])
+        )
+    )
+
+
+def beside_usual(gate: Gate, usual: UsualValues, style: str) -> Gate:
+    """Return `gate` as one that also objects to a value other than the usual one, unless the input or style says it."""
+    values = {(before, after): value for before, value, after in usual}
+    return partial(_judge_beside_usual, gate, values, style) if usual else gate
+
+
+def _judge_beside_usual(gate: Gate, usual: Mapping[tuple[str, str], str], style: str, pair: Pair) -> Judgement:
+    judgement = gate(pair)
+    if judgement.keep is False:
+        return judgement
+    for frame, inside in _values(pair.output, f"{pair.input}\n{style}").items():
+        expected = usual.get(frame, "")
+        if expected and expected not in inside:
+            sentence = f"it says {quote(min(inside))} where nearly all imported outputs say {quote(expected)}"
+            return rejected("unusual", f"{sentence}, between the same words")
+    return judgement
+
+
+def _values(output: str, given: str) -> dict[tuple[str, str], set[str]]:
+    """Return the numbers of an output by the words around them, and its short lines by the lines around them, without
+    those that the text `given` for it says."""
+    by_frame, said = defaultdict[tuple[str, str], set[str]](set), fold(given)
+    lines = [line for line in map(str.strip, fold(output).split("\n")) if line]
+    for line in lines:
+        tokens = [_START, *_TOKEN.findall(line), _END]
+        masked = ["#" if token[0].isdecimal() else token for token in tokens]
+        for at, token in enumerate(tokens):
+            if masked[at] == "#" and token not in said:
+                for before, after in _SIDES:
+                    words = _nearest(masked[at - 1 :: -1], before)[::-1], _nearest(masked[at + 1 :], after)
+                    by_frame[" ".join(words[0]), " ".join(words[1])].add(token)
+    for above, line, below in zip(lines, lines[1:], [*lines[2:], _END], strict=False):
+        if len(line.split()) <= _SIGNER_WORDS and not any(map(str.isdigit, line)) and line not in said:
+            by_frame[f"{above}\n", f"\n{below}"].add(line)
+    return by_frame
+
+
+def _nearest(tokens: list[str], weight: float) -> list[str]:
+    """Return the first tokens that together weigh as much as so many words."""
+    near = list[str]()
+    for token in tokens:
+        if weight <= 0:
+            break
+        near.append(token)
+        weight -= next((share for first, last, share in _WEIGHTS if first <= token[0] <= last), 1.0)
+    return near
