@@ -56,14 +56,19 @@ def _mistyped_number(before: str, stated_in: str, after: str) -> tuple[str, str]
     row exchanged; or None.
 
     It must have three digits, or five if it is only in a question, whose answer may name another one: `is room 204
-    free?` Years, times and the parts of a longer number do not count.
+    free?` Years, times and the parts of a longer number do not count, nor does a number that a third one leads to.
     """
     here, there, stated = _digits_of(before), _digits_of(after), _digits_of(stated_in)
     for digits in sorted(here.keys() - there.keys()):
         least = _MIN_STATED if digits in stated else _MIN_ASKED
         if len(digits) < least or _YEAR.fullmatch(digits) or _CLOCK.fullmatch(here[digits]):
             continue
-        slips = (other for other in sorted(there.keys() - here.keys()) if _is_slip(digits, other))
+        named = {int(number) for number in (*here, *there)}
+        slips = (
+            other
+            for other in sorted(there.keys() - here.keys())
+            if _is_slip(digits, other) and abs(int(digits) - int(other)) not in named
+        )
         if other := next(slips, ""):
             return here[digits], there[other]
     return None
@@ -84,7 +89,7 @@ def _is_slip(one: str, other: str) -> bool:
     return len(places) == 2 == last - first + 1 and one[first] + one[last] == other[last] + other[first]
 
 
-_ONE_NUMBER = re.compile(r"(?<![\d.,:/+-])\d+(?:[., \u00a0\u202f]\d{3})*(?:[.,]\d{1,2})?(?![\d:/]|[.,-]\d)")
+_ONE_NUMBER = re.compile(r"(?<![\d.,:/+-])\d{1,15}(?:[., \u00a0\u202f]\d{3}){0,3}(?:[.,]\d{1,2})?(?![\d:/]|[.,-]\d)")
 _CLOCK = re.compile(r"(?:[01]?\d|2[0-3])\.[0-5]\d")
 _YEAR = re.compile(r"(?:19|20)\d\d")
 _MIN_STATED, _MIN_ASKED = 3, 5  # digits

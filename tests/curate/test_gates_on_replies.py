@@ -25,6 +25,12 @@ def reply(input: str, output: str, language: str = "en") -> Judgement:
         ("en", "We meet in room 12 at 9:30. Where was it?", "We meet in room 21 at 9:30.", "changed_number"),
         ("en", "Our table is for 14 March. May we bring a dog?", "Yes, it is welcome on 15 March.", "changed_date"),
         ("de", "Mein Termin ist am Dienstag.", "Ihr Termin am Donnerstag ist abgesagt.", "changed_date"),
+        ("tr", "40317 numaralı sipariş gelmedi.", "40371 numaralı siparişiniz yolda.", "changed_number"),
+        ("ja", "注文40317のランプを返品できますか。", "ご注文40817は返品いただけます。", "changed_number"),
+        ("es", "Pagué 49,90 euros por la lámpara.", "Te devolveremos 59,90 euros.", "changed_number"),
+        ("vi", "Mình trả 490.000 đồng rồi.", "Bạn sẽ nhận lại 940.000 đồng.", "changed_number"),
+        ("hi", "मैंने ₹1,250 दिए।", "आपको ₹1,520 वापस मिलेंगे।", "changed_number"),
+        ("en", "Call me on 0171 555 1234.", "We will call you on 0171 555 1243.", "changed_number"),
     ],
 )
 def test_reply_that_changes_a_value_of_its_message_is_noticed(
@@ -42,6 +48,13 @@ def test_reply_that_changes_a_value_of_its_message_is_noticed(
         ("fr", "Vous faites des gâteaux pour samedi ?", "Oui, sur commande jusqu'à jeudi midi."),
         ("en", "Is it open?\n(closes 9 pm)", "It is open until 21:00."),
         ("en", "Flight at 18:40 from gate 7.", "Your flight leaves at 6:40 pm from gate 7; gate 9 is for buses."),
+        ("en", "Is room 204 free?", "Room 205 is."),
+        ("en", "I bought it in 2023.", "Then the warranty lasts until 2025."),
+        ("de", "Der Zug um 10.15 Uhr fiel aus.", "Es gibt noch einen um 10.45 Uhr."),
+        ("en", "My balance was 1,250.00 pounds.", "After the fee of 100.00 it is 1,150.00 pounds."),
+        ("en", "It was 120 pounds in March.", "In March it was 120 pounds; now it is 130."),
+        ("pl", "Zapłaciłem 149 zł.", "Dostawa kosztuje 14,99 zł."),
+        ("en", "Is the LX-2040 still made?", "It was replaced by the LX-2041."),
         ("en", "My parcel is late.", "It will come by 14:30 on Friday, 3 May, to locker 12."),
     ],
 )
