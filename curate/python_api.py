@@ -75,7 +75,9 @@ def _beside_imported(pool: Pool, steps: Sequence[Step]) -> list[Step]:
         if pair and pair.origin.by == "imported"
     ]
     made = {maker: maker(seeds) for maker in makers} if seeds else {}
-    return [made[step.beside][step.id.by] if getattr(step, "beside", None) in made else step for step in steps]
+    return [
+        made[step.beside][step.id.by] if isinstance(step, NamedStep) and step.beside in made else step for step in steps
+    ]
 
 
 def gates(

@@ -44,10 +44,12 @@ def pull(
     killed, it continues when run again; a second run adds nothing. Raises ReviewError if this project has no queue on
     the server.
     """
-    users, sampled, reviews = argilla.users(), store.sampled(), store.reviews()
-    stored = [review for previous in reviews.values() for review in previous]
+    users, sampled = argilla.users(), store.sampled()
     as_given = store.reviews(as_stored=True).values()
     on_pages = {review.id for given in as_given for review in given if review.reviewer.startswith(ON_PAGES)}
+    del as_given  # two copies of all reviews would be most of the memory of a pull
+    reviews = store.reviews()
+    stored = [review for previous in reviews.values() for review in previous]
     keys = {review.reviewer for review in stored}
     named = _adjudicators(project, stored)
     people = {reviewer_key(argilla.url, id_, keys): user for id_, user in users.items()}

@@ -59,16 +59,15 @@ def _mistyped_number(before: str, stated_in: str, after: str) -> tuple[str, str]
     free?` Years, times and the parts of a longer number do not count, nor does a number that a third one leads to.
     """
     here, there, stated = _digits_of(before), _digits_of(after), _digits_of(stated_in)
-    for digits in sorted(here.keys() - there.keys()):
+    lost, new = sorted(here.keys() - there.keys()), sorted(there.keys() - here.keys())
+    if max(len(lost), len(new)) > _MAX_CHANGED:
+        return None
+    named = {int(number) for number in (*here, *there) if len(number) > 1}
+    for digits in lost:
         least = _MIN_STATED if digits in stated else _MIN_ASKED
         if len(digits) < least or _YEAR.fullmatch(digits) or _CLOCK.fullmatch(here[digits]):
             continue
-        named = {int(number) for number in (*here, *there)}
-        slips = (
-            other
-            for other in sorted(there.keys() - here.keys())
-            if _is_slip(digits, other) and abs(int(digits) - int(other)) not in named
-        )
+        slips = (other for other in new if _is_slip(digits, other) and abs(int(digits) - int(other)) not in named)
         if other := next(slips, ""):
             return here[digits], there[other]
     return None
@@ -93,6 +92,7 @@ _ONE_NUMBER = re.compile(r"(?<![\d.,:/+-])\d{1,15}(?:[., \u00a0\u202f]\d{3}){0,3
 _CLOCK = re.compile(r"(?:[01]?\d|2[0-3])\.[0-5]\d")
 _YEAR = re.compile(r"(?:19|20)\d\d")
 _MIN_STATED, _MIN_ASKED = 3, 5  # digits
+_MAX_CHANGED = 20  # numbers; more are another list
 
 
 def exchanged_values(before: str, after: str) -> tuple[str, str] | None:

@@ -21,7 +21,7 @@ UsualValues = tuple[tuple[str, str, str], ...]
 
 _LEAST, _OTHERS = 8, 0.05  # outputs with the usual value; share of those with another, which one may always have
 _SIDES = ((3.0, 1.0), (2.0, 2.0), (1.0, 3.0))  # words before and after a number that are compared
-_SIGNER_WORDS = 4
+_SIGNER_WORDS, _FAR = 4, 12  # words of a line; tokens that may weigh three words
 _TOKEN = re.compile(r"\d+(?:[.,:]\d+)*|[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff]|[\u3040-\u9fff]|[^\W\d_]+")
 _WEIGHTS = (("\u0e00", "\u17ff", 0.25), ("\u3040", "\u9fff", 0.5))  # of a letter where spaces separate no words
 _START, _END = "^", "$"
@@ -35,10 +35,12 @@ def usual_values(outputs: Iterable[tuple[str, str]]) -> UsualValues:
     """
     values, total = defaultdict[tuple[str, str], Counter[str]](Counter), Counter[tuple[str, str]]()
     for input, output in outputs:
-        for frame, inside in _values(output, input).items():
-            values[frame].update(inside)
-            total[frame] += 1
-    usual = ((frame, *counted.most_common(1)[0]) for frame, counted in values.items())
+        folded = fold(input)
+        said = {*_TOKEN.findall(folded), *folded.split("\n")}
+        for frame, inside in _values(output).items():
+            values[frame].update(inside - said)
+            total[frame] += bool(inside - said)
+    usual = ((frame, *counted.most_common(1)[0]) for frame, counted in values.items() if counted)
     return tuple(
         sorted(
             (before, value, after)
@@ -58,29 +60,31 @@ def _judge_beside_usual(gate: Gate, usual: Mapping[tuple[str, str], str], style:
     judgement = gate(pair)
     if judgement.keep is False:
         return judgement
-    for frame, inside in _values(pair.output, f"{pair.input}\n{style}").items():
-        expected = usual.get(frame, "")
-        if expected and expected not in inside:
-            sentence = f"it says {quote(min(inside))} where nearly all imported outputs say {quote(expected)}"
+    own, said = _values(pair.output), None
+    for frame in sorted(own.keys() & usual.keys()):
+        if usual[frame] in own[frame]:
+            continue
+        said = fold(f"{pair.input}\n{style}") if said is None else said
+        if new := [value for value in sorted(own[frame]) if value not in said]:
+            sentence = f"it says {quote(new[0])} where nearly all imported outputs say {quote(usual[frame])}"
             return rejected("unusual", f"{sentence}, between the same words")
     return judgement
 
 
-def _values(output: str, given: str) -> dict[tuple[str, str], set[str]]:
-    """Return the numbers of an output by the words around them, and its short lines by the lines around them, without
-    those that the text `given` for it says."""
-    by_frame, said = defaultdict[tuple[str, str], set[str]](set), fold(given)
+def _values(output: str) -> dict[tuple[str, str], set[str]]:
+    """Return the numbers of an output by the words around them, and its short lines by the lines around them."""
+    by_frame = defaultdict[tuple[str, str], set[str]](set)
     lines = [line for line in map(str.strip, fold(output).split("\n")) if line]
     for line in lines:
         tokens = [_START, *_TOKEN.findall(line), _END]
         masked = ["#" if token[0].isdecimal() else token for token in tokens]
-        for at, token in enumerate(tokens):
-            if masked[at] == "#" and token not in said:
-                for before, after in _SIDES:
-                    words = _nearest(masked[at - 1 :: -1], before)[::-1], _nearest(masked[at + 1 :], after)
-                    by_frame[" ".join(words[0]), " ".join(words[1])].add(token)
+        for at in (at for at, token in enumerate(masked) if token == "#"):
+            behind, ahead = masked[max(0, at - _FAR) : at][::-1], masked[at + 1 : at + 1 + _FAR]
+            for before, after in _SIDES:
+                frame = " ".join(_nearest(behind, before)[::-1]), " ".join(_nearest(ahead, after))
+                by_frame[frame].add(tokens[at])
     for above, line, below in zip(lines, lines[1:], [*lines[2:], _END], strict=False):
-        if len(line.split()) <= _SIGNER_WORDS and not any(map(str.isdigit, line)) and line not in said:
+        if len(line.split()) <= _SIGNER_WORDS and not any(map(str.isdigit, line)):
             by_frame[f"{above}\n", f"\n{below}"].add(line)
     return by_frame
 

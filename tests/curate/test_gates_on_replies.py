@@ -109,3 +109,18 @@ def test_word_of_another_script_in_a_non_latin_text_is_noticed() -> None:
     stray = "Поставщик просит предоплату, 否则 не привезёт плитку."
     assert mixed_language(pair("поставщик просит предоплату", stray), "ru").keep is False
     assert mixed_language(pair("слово 否则 по-китайски", "Слово 否则 значит «иначе»."), "ru").keep is True
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "0.1 + 0.2 is 0.30000000000000004.",
+        "The mask is 0xFFFFFFFFFFFFFFFF.",
+        f"Pad it to {'0' * 64}.",
+        "10^15: 1" + "0" * 15,
+    ],
+)
+def test_zeros_of_a_number_are_no_loop(text: str) -> None:
+    """Rounding errors, masks and powers of ten repeat a digit; a model that loops repeats it until it is stopped."""
+    assert repetition(pair("How?", text)).keep
+    assert not repetition(pair("How?", f"Pi is 3.14159{'0' * 65}")).keep
