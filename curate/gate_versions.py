@@ -10,7 +10,7 @@ VERSIONS = {
     "fenced": 6,
     **dict.fromkeys(("answered", "injection", "label", "toxic"), 7),
     **dict.fromkeys(("language", "sums"), 8),
-    "invented_name": 11,
+    "invented_name": 12,
     "echo": 12,
     **dict.fromkeys(("contacts", "encoding", "input", "instructed", "repetition"), 13),
     **dict.fromkeys(("mixed_language", "thinking"), 14),

@@ -54,8 +54,8 @@ _SCORED = 256  # rows in one call of a scorer
 
 @dataclass(frozen=True)
 class NamedStep:
-    """A step, gate or scorer with its identity. `gate` is set if it only applies a gate to single rows, in one pass with
-    the next such steps. It yields verdicts in batches of `at_once`. `beside` rebuilds its gates beside these seeds."""
+    """A step, gate or scorer with its identity. `gate` is set if it only applies a gate to single rows, in one pass
+    with the next such steps. It yields verdicts in batches of `at_once`. `beside` rebuilds its gates beside seeds."""
 
     id: StepId
     look: Callable[..., Any]

@@ -1,3 +1,4 @@
+# ruff: noqa: RUF001 (Turkish)
 """Replies with other values than their message, repeated prompts, cyclic lists, and weekdays in any grammatical
 case."""
 
@@ -10,6 +11,7 @@ from curate.gates.folding import fold
 from curate.gates.form import echo, repetition
 from curate.gates.judgement import Judgement
 from curate.gates.language import mixed_language
+from curate.gates.names import other_addressee
 from curate.gates.number_words import invented_weekday
 from tests.curate.tiny import pair
 
@@ -124,3 +126,23 @@ def test_zeros_of_a_number_are_no_loop(text: str) -> None:
     """Rounding errors, masks and powers of ten repeat a digit; a model that loops repeats it until it is stopped."""
     assert repetition(pair("How?", text)).keep
     assert not repetition(pair("How?", f"Pi is 3.14159{'0' * 65}")).keep
+
+
+@pytest.mark.parametrize(
+    ("language", "message", "greeting", "other"),
+    [
+        ("es", "No llegó. Saludos, Ana Ruiz", "Hola, Eva:", True),
+        ("fr", "Où est mon colis ? Claire Morel", "Bonjour Sophie,", True),
+        ("de", "Wo ist es? Viele Grüße, Jana", "Hallo Lena,", True),
+        ("ru", "Где заказ? Анна Петрова", "Здравствуйте, Ольга!", True),
+        ("en", "Where is it? Regards, Tom", "Dear Thomas,", False),
+        ("fr", "Où est mon colis ? Claire Morel", "Bonjour Madame Morel,", False),
+        ("pl", "Gdzie paczka? Pozdrawiam, Ewa Nowak", "Droga Ewo,", False),
+        ("en", "I need help with Excel. Thanks!", "Hello Maria,", False),
+        ("en", "Where is it? Regards, Tom", "Dear customer,", False),
+    ],
+)
+def test_a_reply_greets_who_signed_its_message(language: str, message: str, greeting: str, other: bool) -> None:
+    """A greeting with another name than the one that signs the message is noticed; a nickname, a surname, a case and a
+    message without a signature are not."""
+    assert bool(other_addressee(f"{greeting}\n\nit is near.", message, language)) is other
