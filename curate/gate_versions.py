@@ -6,7 +6,7 @@ from __future__ import annotations
 VERSIONS = {
     "length": 2,
     **dict.fromkeys(("broken_json", "json_schema", "schema"), 3),
-    "pii": 6,
+    "pii": 7,
     "fenced": 6,
     **dict.fromkeys(("answered", "injection", "label", "toxic"), 7),
     **dict.fromkeys(("language", "sums"), 8),
