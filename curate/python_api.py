@@ -74,9 +74,10 @@ def _beside_imported(pool: Pool, steps: Sequence[Step]) -> list[Step]:
         for pair in pairs
         if pair and pair.origin.by == "imported"
     ]
-    made = {maker: maker(seeds) for maker in makers} if seeds else {}
+    rebuilt = {maker: maker(seeds) for maker in makers} if seeds else {}
     return [
-        made[step.beside][step.id.by] if isinstance(step, NamedStep) and step.beside in made else step for step in steps
+        rebuilt[step.beside][step.id.by] if isinstance(step, NamedStep) and step.beside in rebuilt else step
+        for step in steps
     ]
 
 

@@ -44,10 +44,7 @@ def pull(
     killed, it continues when run again; a second run adds nothing. Raises ReviewError if this project has no queue on
     the server.
     """
-    users, sampled = argilla.users(), store.sampled()
-    as_given = store.reviews(as_stored=True).values()
-    on_pages = {review.id for given in as_given for review in given if review.reviewer.startswith(ON_PAGES)}
-    del as_given  # two copies of all reviews would be most of the memory of a pull
+    users, sampled, on_pages = argilla.users(), store.sampled(), _answers_on_pages(store)
     reviews = store.reviews()
     stored = [review for previous in reviews.values() for review in previous]
     keys = {review.reviewer for review in stored}
@@ -96,6 +93,13 @@ def pull(
             store.write(*gone)
         counts["withdrawn"] += len(gone)
     return PullResult(**counts)
+
+
+def _answers_on_pages(store: Store) -> set[str]:
+    """Return the ids of the reviews that were given in the service. The copy of all reviews that this takes is freed
+    before another one is read."""
+    as_given = store.reviews(as_stored=True).values()
+    return {review.id for given in as_given for review in given if review.reviewer.startswith(ON_PAGES)}
 
 
 def _with_pairs(responses: Sequence[Response], ours: set[str], store: Store) -> Iterator[tuple[Response, Pair]]:

@@ -36,10 +36,10 @@ def usual_values(outputs: Iterable[tuple[str, str]]) -> UsualValues:
     values, total = defaultdict[tuple[str, str], Counter[str]](Counter), Counter[tuple[str, str]]()
     for input, output in outputs:
         folded = fold(input)
-        said = {*_TOKEN.findall(folded), *folded.split("\n")}
+        in_input = {*_TOKEN.findall(folded), *folded.split("\n")}
         for frame, inside in _values(output).items():
-            values[frame].update(inside - said)
-            total[frame] += bool(inside - said)
+            values[frame].update(inside - in_input)
+            total[frame] += bool(inside - in_input)
     usual = ((frame, *counted.most_common(1)[0]) for frame, counted in values.items() if counted)
     return tuple(
         sorted(
@@ -60,12 +60,12 @@ def _judge_beside_usual(gate: Gate, usual: Mapping[tuple[str, str], str], style:
     judgement = gate(pair)
     if judgement.keep is False:
         return judgement
-    own, said = _values(pair.output), None
+    own, given = _values(pair.output), None
     for frame in sorted(own.keys() & usual.keys()):
         if usual[frame] in own[frame]:
             continue
-        said = fold(f"{pair.input}\n{style}") if said is None else said
-        if new := [value for value in sorted(own[frame]) if value not in said]:
+        given = fold(f"{pair.input}\n{style}") if given is None else given
+        if new := [value for value in sorted(own[frame]) if value not in given]:
             sentence = f"it says {quote(new[0])} where nearly all imported outputs say {quote(usual[frame])}"
             return rejected("unusual", f"{sentence}, between the same words")
     return judgement
