@@ -133,8 +133,9 @@ def personal(text: str) -> Iterator[tuple[str, str]]:
             text = text.replace(match["secret"], _REMOVED_MARK)
     taken = list[str]()
     for match in CONTACT.finditer(text) if MAY_BE_CONTACT.search(text) else ():
-        is_email = match.lastgroup == "email" and not _REPOSITORY.match(text, match.end())
-        if is_email or (match.lastgroup == "phone" and _is_phone(match[0], text, match.start())):
+        if match.lastgroup == "email" and _REPOSITORY.match(text, match.end()):
+            continue
+        if match.lastgroup == "email" or (match.lastgroup == "phone" and _is_phone(match[0], text, match.start())):
             taken.append(match[0])
             yield match.lastgroup, match[0]
     for number in (
