@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from curate.steps import NamedStep, Step, best, duplicates, each, scored
 from schemas import progress_line
 from schemas.blocking import run
 from schemas.errors import UsageError, several
+from schemas.identity import random_sort_key
 from schemas.records import Imported, Pair, Seed
 from schemas.spec import GateSettings, LengthSettings, Pattern, TaskSettings, given
 from schemas.spec.section import no_setting
@@ -23,6 +25,7 @@ from schemas.store.shared import reader, shared
 from synth.generation import Generation
 
 _SOURCE = "python"
+_READ = 2_400  # rows that are read for what imported ones have in common
 _FACTORIES: dict[str, object] = {"best": best, "duplicates": duplicates, "each": each, "scored": scored}
 _FILE_HINT = "To read a file, use `pairs(FILE)`."
 
@@ -58,7 +61,24 @@ def curate(
         else:
             listed = several(rows, "rows", "pairs, a pool or the result of generate", _FILE_HINT)
             pool = Pool.of(_pair(row, number) for number, row in enumerate(listed, 1))
-        return run(curation.curate(pool, listed_steps, kept, shown))
+        return run(curation.curate(pool, _beside_imported(pool, listed_steps), kept, shown))
+
+
+def _beside_imported(pool: Pool, steps: Sequence[Step]) -> list[Step]:
+    """`steps` with the built-in gates as they are beside the imported rows of a pool, of which a sample is read."""
+    makers = {step.beside for step in steps if isinstance(step, NamedStep) and step.beside}
+    ids = sorted((row.pair_id for row in pool.survivors()), key=random_sort_key)[:_READ] if makers else ()
+    pairs = (row.pair for row in pool.rows(ids, verdicts=False))
+    seeds = [
+        Seed(kind="pair", text=pair.input, reference=pair.output, source=_SOURCE)
+        for pair in pairs
+        if pair and pair.origin.by == "imported"
+    ]
+    rebuilt = {maker: maker(seeds) for maker in makers} if seeds else {}
+    return [
+        rebuilt[step.beside][step.id.by] if isinstance(step, NamedStep) and step.beside in rebuilt else step
+        for step in steps
+    ]
 
 
 def gates(
@@ -73,8 +93,8 @@ def gates(
 
     `settings` are the keys of `[curate.gates]` and of its `length`: min_words, max_words, min_ratio, max_ratio.
     `repetition=False` leaves out that gate, `language=False` the language gate. `must` and `must_not` map a name to a
-    pattern of the output. Text that `style` itself contains is not held against an output. Raises UsageError for an
-    invalid setting.
+    pattern of the output. Text that `style` itself or many imported rows contain is not held against an output. Raises
+    UsageError for an invalid setting.
     """
     if isinstance(language, bool):
         settings["language"], language = language, "en"
@@ -86,7 +106,11 @@ def gates(
     patterns = {"must": _patterns(must), "must_not": _patterns(must_not)}
     checked = given(GateSettings, "gates", **patterns, **settings)
     task = TaskSettings.model_construct(name=_SOURCE, style=style, language=language)
-    return [*map(each, gates_for(task, checked, Path())), *map(each, own)]
+
+    def beside(seeds: Sequence[Seed]) -> dict[str, NamedStep]:
+        return {gate.by: replace(each(gate), beside=beside) for gate in gates_for(task, checked, Path(), seeds=seeds)}
+
+    return [*beside(()).values(), *map(each, own)]
 
 
 def _patterns(given_: object) -> tuple[Pattern, ...]:

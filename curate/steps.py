@@ -54,13 +54,14 @@ _SCORED = 256  # rows in one call of a scorer
 
 @dataclass(frozen=True)
 class NamedStep:
-    """A step, gate or scorer with its identity. `gate` is set if the step only applies a gate to single rows:
-    consecutive steps of this kind share one pass over the rows. The step yields verdicts in batches of `at_once`."""
+    """A step, gate or scorer with its identity. `gate` is set if it only applies a gate to single rows, in one pass
+    with the next such steps. It yields verdicts in batches of `at_once`. `beside` rebuilds its gates beside seeds."""
 
     id: StepId
     look: Callable[..., Any]
     gate: GateStep | None = None
     at_once: int = 1
+    beside: Callable[[Sequence[Seed]], Mapping[str, NamedStep]] | None = None
 
     def __call__(self, judged: Any) -> Any:
         return self.look(judged)

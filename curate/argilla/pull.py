@@ -44,10 +44,9 @@ def pull(
     killed, it continues when run again; a second run adds nothing. Raises ReviewError if this project has no queue on
     the server.
     """
-    users, sampled, reviews = argilla.users(), store.sampled(), store.reviews()
+    users, sampled, on_pages = argilla.users(), store.sampled(), _answers_on_pages(store)
+    reviews = store.reviews()
     stored = [review for previous in reviews.values() for review in previous]
-    as_given = store.reviews(as_stored=True).values()
-    on_pages = {review.id for given in as_given for review in given if review.reviewer.startswith(ON_PAGES)}
     keys = {review.reviewer for review in stored}
     named = _adjudicators(project, stored)
     people = {reviewer_key(argilla.url, id_, keys): user for id_, user in users.items()}
@@ -94,6 +93,13 @@ def pull(
             store.write(*gone)
         counts["withdrawn"] += len(gone)
     return PullResult(**counts)
+
+
+def _answers_on_pages(store: Store) -> set[str]:
+    """Return the ids of the reviews that were given in the service. The copy of all reviews that this takes is freed
+    before another one is read."""
+    as_given = store.reviews(as_stored=True).values()
+    return {review.id for given in as_given for review in given if review.reviewer.startswith(ON_PAGES)}
 
 
 def _with_pairs(responses: Sequence[Response], ours: set[str], store: Store) -> Iterator[tuple[Response, Pair]]:

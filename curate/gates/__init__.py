@@ -42,11 +42,12 @@ from curate.gates.personal import WORDS, pii
 from curate.gates.phrases import phrases
 from curate.gates.placeholder import placeholder
 from curate.gates.scripts import in_one_script, in_simplified, table_code
-from curate.gates.shared_facts import beside_shared, shared_facts, without_shared_end
+from curate.gates.shared_facts import beside_shared, imported_outputs, shared_facts, without_shared_end
 from curate.gates.style_facts import beside_style
 from curate.gates.sums import sums
 from curate.gates.translations import translated
 from curate.gates.user import user_gate
+from curate.gates.usual_values import beside_usual, usual_values
 from prompts.answer_form import AnswerForm, model_of
 from prompts.answer_schema import load_schema
 from schemas.errors import SpecError
@@ -96,13 +97,14 @@ def gates_for(
     gates: GateSettings,
     folder: Path,
     exemplars: Sequence[Exemplar] = (),
-    shared: Sequence[str] = (),
+    seeds: Sequence[Seed] = (),
 ) -> list[GateStep]:
     """Return the gates that the spec asks for, cheap ones first.
 
     Each pattern and each user function is a gate of its own. Names look like `gate/length@1`, `gate/must:ar_flag@1` and
     `gate/user:rules:polite@1`. Paths and user modules are resolved relative to `folder`. An output that copies one of
-    the `exemplars` counts as an echo. What imported outputs have in common (`shared_facts`) is no invention.
+    the `exemplars` counts as an echo. What the outputs in `seeds` have in common is no invention (`shared_facts`),
+    and what contradicts nearly all of them is flagged (`usual_values`).
     Raises SpecError for anything that would make a gate useless: an unknown language, an invalid schema file, a missing
     function, or two patterns with the same name.
     """
@@ -131,6 +133,9 @@ def gates_for(
             (in_simplified(one.input, input_code), in_simplified(one.output, code)) for one in exemplars
         ),
     }
+    parts = tuple(in_simplified(part, code) for part in shared_facts(seeds, task.kind, task.output_language))
+    outputs = imported_outputs(seeds, task.kind).items()
+    usual = usual_values((in_simplified(input, input_code), in_simplified(output, code)) for output, input in outputs)
     for name, (gate, needs) in _BY_KEY.items():
         mode = getattr(gates, name) if task.kind in _OF_KINDS.get(name, (task.kind,)) else False
         if mode:
@@ -139,10 +144,12 @@ def gates_for(
             if name in _BESIDE_STYLE:
                 known["style"] = style
                 bound = beside_style(bound, style, input_code, code)
-            if shared and name in _BESIDE_SHARED:
-                known["shared"] = tuple(in_simplified(part, code) for part in shared)
-                parts = known["shared"]
+            if parts and name in _BESIDE_SHARED:
+                known["shared"] = parts
                 bound = without_shared_end(bound, parts) if name == "cut" else beside_shared(bound, parts, code)
+            if usual and name == "facts":
+                known["usual"] = usual
+                bound = beside_usual(bound, usual, style)
             # `repetition` detects a loop by its length, so it needs the whole text.
             wrapped = bound if name == "repetition" else on_shortened(bound)
             if name != "encoding":
@@ -194,13 +201,11 @@ def gates_for(
 
 
 def gates_of(project: Project, seeds: Sequence[Seed] = ()) -> list[GateStep]:
-    """Return the gates of a project's spec, plus one for the kinds of personal data that it rejects. What the outputs
-    in its `seeds` have in common is no invention."""
+    """Return the gates of a project's spec and `seeds`, plus one for the kinds of personal data that it rejects."""
     spec, gates = project.spec, project.spec.curate.gates
     if spec.personal.toxic == "reject":
         gates = gates.model_copy(update={"toxic": True})
-    shared = shared_facts(seeds, spec.task.kind, spec.task.output_language)
-    steps = gates_for(spec.task, gates, project.folder, spec.exemplars, shared)
+    steps = gates_for(spec.task, gates, project.folder, spec.exemplars, seeds)
     if kinds := [kind for kind in spec.personal.kinds("reject") if kind in WORDS]:
         fingerprint = content_id("gate", ["personal", VERSIONS["pii"], kinds])
         gate = on_shortened(partial(pii, kinds=kinds))

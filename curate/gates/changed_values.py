@@ -42,11 +42,57 @@ def another_value(before: str, after: str, language: str) -> tuple[str, str, str
     days, others = (month_name_dates(side, language) for side in (given, text))
     if days and others and not any(_are_mentioned(date[1:2], mentions) for date in others):
         return "changed_date", days[0][0], others[0][0]
+    if slip := _mistyped_number(with_ascii_digits(before), given, text):
+        return "changed_number", *slip
     own, now = _numbers_by_word(given, language), _numbers_by_word(text, language)
     for thing in sorted(own.keys() & now.keys()):
         if not any(_are_mentioned([number], mentions) for number in now[thing]):
             return "changed_number", f"{thing} {min(own[thing])}", f"{thing} {min(now[thing])}"
     return None
+
+
+def _mistyped_number(before: str, stated_in: str, after: str) -> tuple[str, str] | None:
+    """Return a number that a reply lost and the one it has instead, which differs in one digit or has two digits in a
+    row exchanged; or None.
+
+    It must have three digits, or five if it is only in a question, whose answer may name another one: `is room 204
+    free?` Years, times and the parts of a longer number do not count, nor does a number that a third one leads to.
+    """
+    here, there, stated = _digits_of(before), _digits_of(after), _digits_of(stated_in)
+    lost, new = sorted(here.keys() - there.keys()), sorted(there.keys() - here.keys())
+    if max(len(lost), len(new)) > _MAX_CHANGED:
+        return None
+    named = {int(number) for number in (*here, *there) if len(number) > 1}
+    for digits in lost:
+        least = _MIN_STATED if digits in stated else _MIN_ASKED
+        if len(digits) < least or _YEAR.fullmatch(digits) or _CLOCK.fullmatch(here[digits]):
+            continue
+        slips = (other for other in new if _is_slip(digits, other) and abs(int(digits) - int(other)) not in named)
+        if other := next(slips, ""):
+            return here[digits], there[other]
+    return None
+
+
+def _digits_of(text: str) -> dict[str, str]:
+    """Map the digits of each number of a text to the number as written."""
+    return {re.sub(r"\D", "", number): number for number in _ONE_NUMBER.findall(text)}
+
+
+def _is_slip(one: str, other: str) -> bool:
+    if len(one) != len(other) or _YEAR.fullmatch(other):
+        return False
+    places = [at for at, (a, b) in enumerate(zip(one, other, strict=True)) if a != b]
+    if len(places) == 1:
+        return True
+    first, last = places[0], places[-1]
+    return len(places) == 2 == last - first + 1 and one[first] + one[last] == other[last] + other[first]
+
+
+_ONE_NUMBER = re.compile(r"(?<![\d.,:/+-])\d{1,15}(?:[., \u00a0\u202f]\d{3}){0,3}(?:[.,]\d{1,2})?(?![\d:/]|[.,-]\d)")
+_CLOCK = re.compile(r"(?:[01]?\d|2[0-3])\.[0-5]\d")
+_YEAR = re.compile(r"(?:19|20)\d\d")
+_MIN_STATED, _MIN_ASKED = 3, 5  # digits
+_MAX_CHANGED = 20  # numbers; more are another list
 
 
 def exchanged_values(before: str, after: str) -> tuple[str, str] | None:

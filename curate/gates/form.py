@@ -29,7 +29,7 @@ _LEAK_WORDS = 6  # first words of an instruction; a later sentence of a style ma
 _MANY_ITEMS = 6  # items of a list
 _MIN_WORDS = 3  # words from which on an input is more than a title
 _STUTTER = re.compile(r"\b(\w+)(?: \1\b){3,}", re.IGNORECASE)
-_SAME_CHARACTER = re.compile(r"([^\s\-=_*.~#])\1{11,}")
+_SAME_CHARACTER = re.compile(r"([^\s\-=_*.~#\dfF])\1{11,}|([\dfF])\2{64,}")
 _MAY_BE_SAME = re.compile(r"([^\s\-=_*.~#])\1\1")  # of 12 characters in a row, three are fourth ones
 
 
@@ -59,7 +59,7 @@ def repetition(pair: Pair, language: str = "en") -> Judgement:
 
     A loop is any of the following:
 
-        - one character 12 times in a row
+        - one character 12 times in a row; a digit or F, as in 0.30000000000000004 or a mask of 64 bits, 65 times
         - a phrase repeated directly: one word 4 times (7 times with commas between), two words 4 times, more 3 times
         - a clause of two words or more 3 times (two in verse and `choo choo` 5 times), unless differing items share it
         - a quarter of the words, and at least six, in repeated runs of four

@@ -133,6 +133,18 @@ def unknown_signer(text: str, other: str, language: str) -> str:
     return signed[1] if signed and new else ""
 
 
+def other_addressee(text: str, other: str, language: str) -> str:
+    """Return the name that a text greets if `other` is signed by somebody else and does not contain it, or ''.
+
+    A name with the same first letter may be the same: Tom and Thomas.
+    """
+    signed, greeted = _SIGNATURE.search(other), _greeted_name(language).search(text)
+    if not signed or not greeted or says(language, "addressees", fold(greeted[1])) or greeted[1][0] == signed[1][0]:
+        return ""
+    return greeted[1] if _is_new(greeted[1], fold(other), language) else ""
+
+
+_SIGNATURE = re.compile(rf"(?:[,.!?\n]\s*(?={_NAME} )|,\s*)({_NAME}(?: {_NAME}){{0,2}})\W*\Z")
 _SIGNED_BY_TWO = re.compile(rf",\s*\n\s*({_NAME} {_NAME})(?:\n[^\n.!?]{{3,40}})?\s*\Z")
 
 
@@ -234,10 +246,13 @@ _ROOT_LETTERS = 3
 def _is_new(name: str, given: str, language: str, letters: int = 5) -> bool:
     """Whether no part of a name begins like a part of a word in the folded text `given`.
 
-    In a language with cases, the last of four letters may differ: a letter signed by Anna greets `Anno`.
+    In a language with cases, the last of three or four letters may differ: a letter signed by Ewa or Anna greets `Ewo`
+    or `Anno`.
     """
     parts = [part for part in words(name) if len(part) > 2] if name[0].isupper() else [fold(name)]
     if letters > 3 and language not in words_of("without_cases"):
+        if any(len(part) == 3 and re.search(rf"\b{part[:2]}\w\b", given) for part in parts):
+            return False
         parts = [part[:3] if len(part) == 4 else part for part in parts]
     begins = (part[: letters if letters > 0 else max(3, len(part) + letters)] for part in parts)
     return bool(parts) and not any(begin in given for begin in begins)

@@ -17,7 +17,7 @@ from curate.gates.facts import invented, numbers_at_other_words
 from curate.gates.folding import fold
 from curate.gates.judgement import Judgement, passed, quote, rejected
 from curate.gates.limits import limits
-from curate.gates.names import invented_name, unknown_name, unknown_signer
+from curate.gates.names import invented_name, other_addressee, unknown_name, unknown_signer
 from curate.gates.numbers import NumberMentions, digit_numbers
 from curate.gates.phrases.word_patterns import demands, word_pattern
 from curate.gates.promises import invented_price, invented_promise, invented_street
@@ -84,6 +84,7 @@ def _invention(pair: Pair, style: str, language: str) -> tuple[str, str] | None:
     if street := invented_street(fold(given), fold(pair.output)):
         return "invented_contact", f"neither the message nor the style names {quote(street)}"
     name = unknown_name(pair.output, given, language) or unknown_signer(pair.output, given, language)
+    name = name or other_addressee(pair.output, pair.input, language)
     introduced = None if name else _introduced().search(pair.output)
     if introduced and fold(introduced[1]) not in fold(given):
         name = introduced[1]

@@ -58,6 +58,7 @@ _WIDE = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)}
 _TO_NARROW: dict[int, str | int] = {0x3000: " ", **_HYPHENS, **_ASCII_DIGITS, **_WIDE}
 _REMOVED_MARK = "\0"  # replaces what has been returned, and is never part of anything else
 _MIN_ENTROPY = 3.5  # minimum bits per character of a secret that is followed by words
+_REPOSITORY = re.compile(r":[\w~][\w.~/-]*(?:/|\.git(?!\w))")  # after git@github.com
 _CONTEXT = 24  # characters before a number that may say what it is
 WORDS = {
     "email": "e-mail address",
@@ -132,6 +133,8 @@ def personal(text: str) -> Iterator[tuple[str, str]]:
             text = text.replace(match["secret"], _REMOVED_MARK)
     taken = list[str]()
     for match in CONTACT.finditer(text) if MAY_BE_CONTACT.search(text) else ():
+        if match.lastgroup == "email" and _REPOSITORY.match(text, match.end()):
+            continue
         if match.lastgroup == "email" or (match.lastgroup == "phone" and _is_phone(match[0], text, match.start())):
             taken.append(match[0])
             yield match.lastgroup, match[0]

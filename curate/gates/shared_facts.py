@@ -36,20 +36,31 @@ def shared_facts(seeds: Sequence[Seed], kind: str = "reply", language: str = "en
     the same in any order.
     Not covered: a name that an earlier model invented in as many of the imported outputs.
     """
-    imported = (seed for seed in seeds if seed.kind in ("pair", "conversation") and seed.reference)
-    sample = nsmallest(_SAMPLE, imported, key=lambda seed: random_sort_key(seed.id)) if kind in _KINDS else []
-    inputs = defaultdict[str, list[str]](list)
-    for seed in sample:
-        inputs[seed.reference or ""] += [seed.body, *(turn.content for turn in seed.turns)]
+    inputs = imported_outputs(seeds, kind)
     times, at_all = Counter[str](), Counter[str]()
     for output, texts in inputs.items():
-        given = fold("\n".join(texts))
+        given = fold(texts)
         parts = {part for part in _parts(output, language) if not _is_said(part, given)}
         times.update(parts)
         at_all.update(set(map(_without_numbers, parts)))
     least = max(_MIN_OUTPUTS, math.ceil(_MIN_SHARE * len(inputs)))
     shared = (part for part, count in times.items() if count >= least and 2 * count >= at_all[_without_numbers(part)])
     return tuple(sorted(shared))
+
+
+def imported_sample(seeds: Sequence[Seed]) -> list[Seed]:
+    """Draw at most 600 of the imported pairs at random, the same in any order."""
+    imported = (seed for seed in seeds if seed.kind in ("pair", "conversation") and seed.reference)
+    return nsmallest(_SAMPLE, imported, key=lambda seed: random_sort_key(seed.id))
+
+
+def imported_outputs(seeds: Sequence[Seed], kind: str = "reply") -> dict[str, str]:
+    """Map the distinct outputs of a sample of the imported pairs to their inputs; none for a kind whose outputs say
+    nothing of their own."""
+    inputs = defaultdict[str, list[str]](list)
+    for seed in imported_sample(seeds) if kind in _KINDS else ():
+        inputs[seed.reference or ""] += [seed.body, *(turn.content for turn in seed.turns)]
+    return {output: "\n".join(texts) for output, texts in inputs.items()}
 
 
 def beside_shared(gate: Gate, shared: Sequence[str], language: str) -> Gate:

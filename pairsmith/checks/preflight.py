@@ -136,12 +136,10 @@ def gates_against_examples(
     files. Each comes with a suggested fix. All rows like these would be paid for and then rejected. Gates named in
     `without` are skipped."""
     from curate.gates import gates_for, judge_text
-    from curate.gates.shared_facts import shared_facts
     from prompts.answer_form import AnswerForm
 
     spec = project.spec
-    shared = shared_facts(seeds, spec.task.kind, spec.task.output_language)
-    steps = gates_for(spec.task, spec.curate.gates, project.folder, shared=shared)
+    steps = gates_for(spec.task, spec.curate.gates, project.folder, seeds=seeds)
     steps = [step for step in steps if not step.flags]
     steps = [step for step in steps if By.read(step.by).name not in without]
     form = AnswerForm.of(spec.task, project.folder)

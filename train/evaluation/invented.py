@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from curate.gates import GateStep, gates_for, judge_text
-from curate.gates.shared_facts import shared_facts
 from schemas.records import Seed
 from schemas.spec import Spec
 from schemas.step_names import By
@@ -24,9 +23,7 @@ DETAILS = ("invented", "contacts", "invented_name", "values")
 def detail_gates(spec: Spec, folder: Path, seeds: Sequence[Seed] = ()) -> tuple[GateStep, ...]:
     """The spec's gates that detect invented details. Gates added by the kind of task, such as the one for labels, are
     not among them."""
-    gates = gates_for(
-        spec.task, spec.curate.gates, folder, shared=shared_facts(seeds, spec.task.kind, spec.task.output_language)
-    )
+    gates = gates_for(spec.task, spec.curate.gates, folder, seeds=seeds)
     return tuple(gate for gate in gates if By.read(gate.by).name in DETAILS)
 
 

@@ -196,7 +196,7 @@ def _setup(
         bases=checks.bases(now.project),
         teachers=teacher_options({row["host"] for row in allowed}),
         hosts=[row for row in allowed if row["by"]],
-        typed=_field_values(now.project, seeds["of_the_test"], step, texts),
+        typed=_field_values(now.project, seeds, step, texts),
         typed_roles=_typed_roles(texts) if texts is not None and step == "columns" else {},
         seen=stale_forms.fingerprints(now.project),
         preview=shown,
@@ -224,7 +224,7 @@ def _task(project: Project) -> list[tuple[str, str]]:
 
 
 def _field_values(
-    project: Project, of_the_test: Mapping[int, str], step: str, texts: ImmutableMultiDict[str, str] | None
+    project: Project, seeds: Mapping[str, Any], step: str, texts: ImmutableMultiDict[str, str] | None
 ) -> dict[str, Any]:
     """The values of the form fields: what was typed for the submitted step, the spec's values for the others."""
     spec = project.spec
@@ -243,7 +243,7 @@ def _field_values(
     if texts is not None and step == "style":
         shown = [{**example, "against": None} for example in _examples(texts)]
     else:
-        shown = judge_examples(project, of_the_test)
+        shown = judge_examples(project, seeds["of_the_test"], seeds["imported"])
     typed["exemplars"] = shown
     typed["blank_exemplars"] = max(1, min(2, _EXAMPLES - len(shown)))
     return typed
@@ -291,6 +291,7 @@ def _seeds(now: Snapshot) -> dict[str, Any]:
 def _read_seeds(project: Project, earlier: Iterable[Seed] = ()) -> dict[str, Any]:
     """Read the seed files: their kinds, first rows, problems by line, and what there are too few seeds for. Seeds that
     were read `earlier` keep their split, as in a run."""
+    from curate.gates.shared_facts import imported_sample
     from curate.similarity.contamination import filter_contaminated_seeds
     from curate.split import assign_splits, shortages
     from synth.sources.seeds import read_seeds
@@ -300,7 +301,7 @@ def _read_seeds(project: Project, earlier: Iterable[Seed] = ()) -> dict[str, Any
     except PairsmithError as error:
         none: dict[str, Any] = {name: [] for name in ("first", "problems", "short", "kinds", "left_out")}
         says = {"says": "No seeds can be read", "error": problem_view(error, project.folder)}
-        return {**none, **says, "more_problems": 0, "duplicates": 0, "of_the_test": {}}
+        return {**none, **says, "more_problems": 0, "duplicates": 0, "of_the_test": {}, "imported": ()}
     seeds = assign_splits(reading.seeds, project.spec.split, earlier)
     few = seeds if len(seeds) <= _COMPARED else []
     _, left_out, shown = filter_contaminated_seeds(few, project.spec, project.folder)
@@ -316,6 +317,7 @@ def _read_seeds(project: Project, earlier: Iterable[Seed] = ()) -> dict[str, Any
         "short": [(s.what, s.fix) for s in shortages(seeds, project.spec)],
         "kinds": [counted(n, kind, f"{kind}s") for kind, n in kinds.items()],
         "of_the_test": {like.number: like.text for like in shown},
+        "imported": imported_sample(seeds),
         "left_out": [(seed.source, like.text) for seed, like in left_out],
     }
 

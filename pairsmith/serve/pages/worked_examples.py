@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pairsmith.serve.pages import words
 from schemas.errors import PairsmithError
 from schemas.project import Project
+from schemas.records import Seed
 
 if TYPE_CHECKING:
     from curate.gates import GateStep
@@ -18,8 +19,8 @@ _OF_THE_TEST = (
 )
 
 
-def built_in_gates(project: Project) -> list[GateStep]:
-    """The gates of a project without its own patterns, schemas and functions.
+def built_in_gates(project: Project, seeds: Sequence[Seed] = ()) -> list[GateStep]:
+    """The gates of a project and its seeds without its own patterns, schemas and functions.
 
     User-defined code runs only in a job's process, where code that never ends does not block the server."""
     from curate.gates import gates_for
@@ -28,15 +29,18 @@ def built_in_gates(project: Project) -> list[GateStep]:
     task = project.spec.task
     if task.answer_schema is not None or task.kind == "extract":
         return []
-    return gates_for(task, project.spec.curate.gates.model_copy(update=own), project.folder, project.spec.exemplars)
+    settings = project.spec.curate.gates.model_copy(update=own)
+    return gates_for(task, settings, project.folder, project.spec.exemplars, seeds)
 
 
-def judge_examples(project: Project, of_the_test: Mapping[int, str]) -> list[dict[str, Any]]:
+def judge_examples(
+    project: Project, of_the_test: Mapping[int, str], seeds: Sequence[Seed] = ()
+) -> list[dict[str, Any]]:
     """The worked examples, each with the reasons why a built-in gate would reject it or a run would refuse it."""
     from curate.gates import judge_text
 
     try:
-        steps = built_in_gates(project)
+        steps = built_in_gates(project, seeds)
     except PairsmithError as error:
         return [{"input": e.input, "output": e.output, "against": [error.what]} for e in project.spec.exemplars]
     against_each = []

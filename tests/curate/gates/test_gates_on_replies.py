@@ -1,3 +1,4 @@
+# ruff: noqa: RUF001 (Turkish)
 """Replies with other values than their message, repeated prompts, cyclic lists, and weekdays in any grammatical
 case."""
 
@@ -10,6 +11,7 @@ from curate.gates.folding import fold
 from curate.gates.form import echo, repetition
 from curate.gates.judgement import Judgement
 from curate.gates.language import mixed_language
+from curate.gates.names import other_addressee
 from curate.gates.number_words import invented_weekday
 from tests.curate.tiny import pair
 
@@ -25,6 +27,12 @@ def reply(input: str, output: str, language: str = "en") -> Judgement:
         ("en", "We meet in room 12 at 9:30. Where was it?", "We meet in room 21 at 9:30.", "changed_number"),
         ("en", "Our table is for 14 March. May we bring a dog?", "Yes, it is welcome on 15 March.", "changed_date"),
         ("de", "Mein Termin ist am Dienstag.", "Ihr Termin am Donnerstag ist abgesagt.", "changed_date"),
+        ("tr", "40317 numaralı sipariş gelmedi.", "40371 numaralı siparişiniz yolda.", "changed_number"),
+        ("ja", "注文40317のランプを返品できますか。", "ご注文40817は返品いただけます。", "changed_number"),
+        ("es", "Pagué 49,90 euros por la lámpara.", "Te devolveremos 59,90 euros.", "changed_number"),
+        ("vi", "Mình trả 490.000 đồng rồi.", "Bạn sẽ nhận lại 940.000 đồng.", "changed_number"),
+        ("hi", "मैंने ₹1,250 दिए।", "आपको ₹1,520 वापस मिलेंगे।", "changed_number"),
+        ("en", "Call me on 0171 555 1234.", "We will call you on 0171 555 1243.", "changed_number"),
     ],
 )
 def test_reply_that_changes_a_value_of_its_message_is_noticed(
@@ -42,6 +50,13 @@ def test_reply_that_changes_a_value_of_its_message_is_noticed(
         ("fr", "Vous faites des gâteaux pour samedi ?", "Oui, sur commande jusqu'à jeudi midi."),
         ("en", "Is it open?\n(closes 9 pm)", "It is open until 21:00."),
         ("en", "Flight at 18:40 from gate 7.", "Your flight leaves at 6:40 pm from gate 7; gate 9 is for buses."),
+        ("en", "Is room 204 free?", "Room 205 is."),
+        ("en", "I bought it in 2023.", "Then the warranty lasts until 2025."),
+        ("de", "Der Zug um 10.15 Uhr fiel aus.", "Es gibt noch einen um 10.45 Uhr."),
+        ("en", "My balance was 1,250.00 pounds.", "After the fee of 100.00 it is 1,150.00 pounds."),
+        ("en", "It was 120 pounds in March.", "In March it was 120 pounds; now it is 130."),
+        ("pl", "Zapłaciłem 149 zł.", "Dostawa kosztuje 14,99 zł."),
+        ("en", "Is the LX-2040 still made?", "It was replaced by the LX-2041."),
         ("en", "My parcel is late.", "It will come by 14:30 on Friday, 3 May, to locker 12."),
     ],
 )
@@ -96,3 +111,38 @@ def test_word_of_another_script_in_a_non_latin_text_is_noticed() -> None:
     stray = "Поставщик просит предоплату, 否则 не привезёт плитку."
     assert mixed_language(pair("поставщик просит предоплату", stray), "ru").keep is False
     assert mixed_language(pair("слово 否则 по-китайски", "Слово 否则 значит «иначе»."), "ru").keep is True
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "0.1 + 0.2 is 0.30000000000000004.",
+        "The mask is 0xFFFFFFFFFFFFFFFF.",
+        f"Pad it to {'0' * 64}.",
+        "10^15: 1" + "0" * 15,
+    ],
+)
+def test_zeros_of_a_number_are_no_loop(text: str) -> None:
+    """Rounding errors, masks and powers of ten repeat a digit; a model that loops repeats it until it is stopped."""
+    assert repetition(pair("How?", text)).keep
+    assert not repetition(pair("How?", f"Pi is 3.14159{'0' * 65}")).keep
+
+
+@pytest.mark.parametrize(
+    ("language", "message", "greeting", "other"),
+    [
+        ("es", "No llegó. Saludos, Ana Ruiz", "Hola, Eva:", True),
+        ("fr", "Où est mon colis ? Claire Morel", "Bonjour Sophie,", True),
+        ("de", "Wo ist es? Viele Grüße, Jana", "Hallo Lena,", True),
+        ("ru", "Где заказ? Анна Петрова", "Здравствуйте, Ольга!", True),
+        ("en", "Where is it? Regards, Tom", "Dear Thomas,", False),
+        ("fr", "Où est mon colis ? Claire Morel", "Bonjour Madame Morel,", False),
+        ("pl", "Gdzie paczka? Pozdrawiam, Ewa Nowak", "Droga Ewo,", False),
+        ("en", "I need help with Excel. Thanks!", "Hello Maria,", False),
+        ("en", "Where is it? Regards, Tom", "Dear customer,", False),
+    ],
+)
+def test_a_reply_greets_who_signed_its_message(language: str, message: str, greeting: str, other: bool) -> None:
+    """A greeting with another name than the one that signs the message is noticed; a nickname, a surname, a case and a
+    message without a signature are not."""
+    assert bool(other_addressee(f"{greeting}\n\nit is near.", message, language)) is other

@@ -164,3 +164,11 @@ def test_time_is_linear_in_a_long_text_without_spaces() -> None:
     seen = [sum(1 for _ in CONTACT.finditer(piece)) for piece in ("a" * 300_000, "字" * 300_000)]
     assert seen == [0, 0]
     assert CONTACT.search("a" * 300_000 + " ann@example.org")
+
+
+@pytest.mark.parametrize("text", ["git clone git@github.com:acme/tools.git", "remote: deploy@git.acme.example:~/site/"])
+def test_an_address_of_a_repository_is_no_e_mail_address(text: str) -> None:
+    """Redacting `git@github.com:acme/tools.git` would break a command and protect nobody; a colon after an e-mail
+    address does not make it one."""
+    assert not [*personal(text)]
+    assert [kind for kind, _ in personal("From ada@example.org: hello / ada@example.org:hello")] == ["email", "email"]

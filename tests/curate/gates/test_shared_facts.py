@@ -3,14 +3,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
+from curate import curate, gates
 from curate.gates import GateStep, gates_for, judge_text
 from curate.gates.shared_facts import shared_facts
+from curate.gates.usual_values import usual_values
+from pairsmith.serve.pages.worked_examples import judge_examples
 from pairsmith.user_file.doubts import hint_of_closing
 from schemas.kinds import with_defaults
+from schemas.project import Project
 from schemas.records import Seed
 from schemas.spec import Spec
 
@@ -87,10 +92,10 @@ def replies(language: str) -> list[tuple[str, str]]:
     ]
 
 
-def steps(language: str, *shared: str, kind: str = "reply") -> list[GateStep]:
+def steps(language: str, seeds: Sequence[Seed] = (), kind: str = "reply") -> list[GateStep]:
     task = {"name": "t", "kind": kind, "style": "Answer politely.", "language": language}
     spec = Spec.model_validate(with_defaults({"task": task}))
-    return gates_for(spec.task, spec.curate.gates, Path(), shared=shared)
+    return gates_for(spec.task, spec.curate.gates, Path(), seeds=seeds)
 
 
 def findings(message: str, reply: str, gates: list[GateStep]) -> set[str]:
@@ -107,7 +112,7 @@ def test_a_closing_that_the_imported_replies_share_is_not_invented(language: str
     """Names, phone numbers, hours, prices and streets under the replies of a team are flagged in no reply, in any
     language, if the team's own replies share them, whether one of its members signs all of them or several do."""
     rows = replies(language)
-    gates = steps(language, *shared_facts([seed(*row) for row in rows]))
+    gates = steps(language, [seed(*row) for row in rows])
     assert not {code for row in rows for code in findings(*row, gates)} & INVENTED
 
 
@@ -122,10 +127,10 @@ def test_a_name_in_one_imported_reply_is_still_invented() -> None:
     """What one or two imported replies say is not known, and a teacher's signature under the replies is not either,
     however often it recurs: only pairs that were imported count."""
     rows = replies("en")
-    shared = shared_facts([*(seed(*row) for row in rows), seed("Is it red?", "Yes.\n\nKind regards,\nNora Feldman")])
+    seeds = [*(seed(*row) for row in rows), seed("Is it red?", "Yes.\n\nKind regards,\nNora Feldman")]
     generated = Seed(kind="input", text="Is it blue?", source="inputs.jsonl:1")
-    assert shared == shared_facts([*(seed(*row) for row in rows), *[generated] * 3])
-    assert "invented_name" in findings("Is it red?", "Yes.\n\nKind regards,\nNora Feldman", steps("en", *shared))
+    assert shared_facts(seeds) == shared_facts([*(seed(*row) for row in rows), *[generated] * 3])
+    assert "invented_name" in findings("Is it red?", "Yes.\n\nKind regards,\nNora Feldman", steps("en", seeds))
 
 
 def test_the_name_of_a_customer_is_not_shared() -> None:
@@ -137,10 +142,31 @@ def test_the_name_of_a_customer_is_not_shared() -> None:
     assert not [part for part in shared_facts([seed(*row) for row in rows]) if "Hale" in part]
 
 
+def test_python_judges_pairs_beside_each_other() -> None:
+    """`curate(pairs, gates())` does not call the closing that the given pairs share invented, just as the command does,
+    and a name in one of them is."""
+    rows = [*replies("en"), ("Is it red?", "Yes.\n\nKind regards,\nNora Feldman")]
+    pool = curate(rows, gates(style="Answer politely.", length=False, language=False), progress=False)
+    flags = {row.pair.output: row.flags for row in pool.rows() if row.pair}
+    assert [output for output, flagged in flags.items() if "invented_name" in flagged] == [rows[-1][1]]
+
+
+def test_an_example_of_the_spec_is_judged_beside_the_imported_pairs(tmp_path: Path) -> None:
+    """The setup page does not object to a worked example that is signed like the imported replies."""
+    rows = [(f"Is lamp {at} in?", f"Hello,\n\nit is, as of {at}.{CLOSING}") for at in range(12)]
+    shown = [{"input": "Is the sofa in?", "output": f"Hello,\n\nit is.{CLOSING}"}]
+    task = {"name": "t", "kind": "reply", "style": "Answer politely."}
+    on = {"gates": {"contacts": True, "facts": True}}
+    spec = Spec.model_validate(with_defaults({"task": task, "exemplars": shown, "curate": on}))
+    project = Project(folder=tmp_path, spec=spec)
+    assert judge_examples(project, {})[0]["against"]
+    assert not judge_examples(project, {}, [seed(*row) for row in rows])[0]["against"]
+
+
 def test_a_shared_number_excuses_no_other_one() -> None:
     """That all replies end with hours of 9 to 5 does not make nine months known."""
     rows = [(f"lamp {at} back", f"Lamp {at} is back.\n\nWe are open from 9 am to 5 pm.") for at in range(9)]
-    gates = steps("en", *shared_facts([seed(*row) for row in rows]), kind="rewrite")
+    gates = steps("en", [seed(*row) for row in rows], kind="rewrite")
     assert "invented_number" not in findings("lamp back", "The lamp is back.\n\nWe are open from 9 am to 5 pm.", gates)
     assert "invented_number" in findings("lamp back", "The lamp is back with 9 months of warranty.", gates)
 
@@ -165,7 +191,7 @@ def test_a_shared_closing_excuses_nothing_beside_it(text: str, code: str) -> Non
     """A telephone number, hours or an offer under a reply makes no price, street, promise or other name in the reply
     known, because the closing is left out before the rest is judged."""
     rows = [(f"Is lamp {at} in?", f"Hello,\n\nit is, as of {at}.{CLOSING}") for at in range(12)]
-    gates = steps("en", *shared_facts([seed(*row) for row in rows]))
+    gates = steps("en", [seed(*row) for row in rows])
     assert not findings("Is the sofa in?", f"Hello,\n\nit is.{CLOSING}", gates) & {*INVENTED, "promise"}
     assert code in findings("Is the sofa in?", f"Hello,\n\n{text}{CLOSING}", gates)
 
@@ -173,9 +199,60 @@ def test_a_shared_closing_excuses_nothing_beside_it(text: str, code: str) -> Non
 def test_another_number_in_a_shared_closing_is_invented() -> None:
     """A telephone number that begins like the shared one, and another name between shared lines, are not shared."""
     rows = [(f"Is lamp {at} in?", f"Hello,\n\nit is, as of {at}.{CLOSING}") for at in range(12)]
-    gates = steps("en", *shared_facts([seed(*row) for row in rows]))
+    gates = steps("en", [seed(*row) for row in rows])
     for there, instead in (("7946 0123", "7946 9999"), ("Mike Stone", "Nora Feldman")):
         assert INVENTED & findings("Is it in?", f"Hello,\n\nit is.{CLOSING.replace(there, instead)}", gates)
+
+
+HOUSE = {
+    "en": "You have 30 days to return it.\n\nKind regards,\nMike Stone\nVeltron Care\nMon-Fri 9 am to 5 pm",
+    "de": "Sie haben 30 Tage Zeit.\n\nFreundliche Grüße\nPetra Lindner\nGärtnerei\nMo-Fr 9 bis 17 Uhr",
+    "pl": "Na zwrot jest 30 dni.\n\nPozdrawiam,\nMarek Zieliński\nZielony Kąt\npn.-pt. 9-17",
+    "vi": "Bạn có 30 ngày để trả hàng.\n\nTrân trọng,\nMinh Tuấn\nVườn Xanh\nThứ 2 đến thứ 6, 9 đến 17 giờ",
+    "ja": "返品は30日以内です。\n\nみどり園\n担当 佐藤\n平日9時から17時",
+    "ar": "لديك 30 يوماً للإرجاع.\n\nمع التحية،\nخالد منصور\nمتجر الواحة\nمن 9 إلى 17",
+}
+INSTEAD = {"30": "14", "17": "18", "5 pm": "6 pm", "Mike Stone": "Mike Storm", "Petra Lindner": "Petra Linden"}
+INSTEAD |= {"Marek Zieliński": "Marek Zielony", "Minh Tuấn": "Minh Tú", "佐藤": "加藤", "خالد منصور": "خالد منير"}
+
+
+@pytest.mark.parametrize("language", HOUSE)
+def test_a_changed_fact_of_the_house_is_flagged(language: str) -> None:
+    """Another period, hour or signer than in all imported replies is flagged, in any language, and none of the imported
+    replies is."""
+    seeds = [seed(f"{at}?", f"({at})\n{HOUSE[language]}") for at in range(12)]
+    gates = steps(language, seeds)
+    assert "unusual" not in findings("12?", f"(12)\n{HOUSE[language]}", gates)
+    changed = [(there, instead) for there, instead in INSTEAD.items() if there in HOUSE[language]]
+    assert len(changed) == 3
+    for there, instead in changed:
+        assert "unusual" in findings("12?", f"(12)\n{HOUSE[language].replace(there, instead)}", gates), instead
+
+
+@pytest.mark.parametrize(
+    ("message", "reply"),
+    [
+        ("How long do repairs take?", "Repairs take up to 14 days.\n\nKind regards,\nMike Stone\nVeltron Care"),
+        ("I have 14 days to return it?", "You have 14 days to return it."),
+        ("And on Saturday?", f"On Saturdays we close at 2 pm.\n{HOUSE['en']}"),
+        ("How long?", "For lamps, 60 days; else\nyou have 30 days to return it."),
+    ],
+)
+def test_what_is_said_of_something_else_is_not_unusual(message: str, reply: str) -> None:
+    """Another number among other words, one that the message says, and one beside the usual one are not flagged."""
+    gates = steps("en", [seed(f"{at}?", f"({at})\n{HOUSE['en']}") for at in range(12)])
+    assert "unusual" not in findings(message, reply, gates)
+
+
+def test_a_value_that_often_differs_is_not_usual() -> None:
+    """If more than one imported output in twenty has another value there, or colleagues sign in turns, nothing is
+    usual."""
+    names = ["Mike Stone", "Nora Feldman", "Hugo Morel"]
+    outputs = [
+        (f"{at}?", f"You have {30 if at % 10 else 14} days to return it.\nBest,\n{names[at % 3]}\nVeltron")
+        for at in range(40)
+    ]
+    assert not [value for _, value, _ in usual_values(outputs) if value in ("30", "14") or "stone" in value]
 
 
 def test_a_value_that_varies_is_not_shared() -> None:
@@ -216,7 +293,7 @@ def test_labels_records_and_translations_share_nothing() -> None:
 def test_gates_without_shared_facts_are_those_of_before() -> None:
     """A project without such pairs keeps its verdicts: the settings of its gates are unchanged."""
     assert shared_facts([]) == ()
-    assert [step.fingerprint for step in steps("en")] == [step.fingerprint for step in steps("en", *shared_facts([]))]
+    assert [step.fingerprint for step in steps("en")] == [step.fingerprint for step in steps("en", [])]
 
 
 def test_init_asks_for_no_closing_that_is_none() -> None:
