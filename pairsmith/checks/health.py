@@ -171,7 +171,9 @@ def _spec(folder: Path, overrides: tuple[str, ...]) -> tuple[Project | None, Che
         project = load(folder, overrides)
     except PairsmithError as error:
         if not folder.is_file() and not (folder / SPEC_NAME).exists():
-            return None, Check("project", "warn", f"no {SPEC_NAME} in {folder.resolve()}", "Create one: pairsmith init")
+            return None, Check(
+                "project", "warn", f"no {SPEC_NAME} in {folder.resolve()}", "Create one: `pairsmith init DIR`"
+            )
         return None, failed("spec", error)
     return project, Check("spec", "ok", f"{folder.resolve() / SPEC_NAME}, task '{project.spec.task.name}'")
 
@@ -319,7 +321,7 @@ def review(project: Project, *, ask: bool = False) -> Check:
     spec = project.spec.review
     if not spec.enabled:
         return Check("review", "ok", "switched off: no reviewers are asked, and the dataset card says so")
-    without = "Or continue without review: pairsmith run --no-review"
+    without = "Or continue without review: `pairsmith run --no-review`"
     missing = _versions(requirements()["review"])[1]
     if missing:
         install = f"Install it: pip install 'pairsmith[review]'. {without}"

@@ -51,7 +51,9 @@ def up(session: Session, *, model: str | None, check: bool, **options: Any) -> N
         model, options["python"] = settings.vllm, options["python"] or settings.vllm_python
         options["more"] = (*settings.vllm_args, *options["more"])
     if model is None:
-        raise UsageError("no model is given.", fix="Name one, for example: pairsmith teacher up --model Qwen/Qwen3-8B")
+        raise UsageError(
+            "no model is given.", fix="Name one, for example: `pairsmith teacher up --model Qwen/Qwen3-8B`"
+        )
 
     async def serve() -> None:
         with session.stopping.draining() as stop:

@@ -32,6 +32,30 @@ def escape_controls(text: str) -> str:
     return _CONTROL_SEQUENCES.sub(lambda match: ascii(match[0])[1:-1], text)
 
 
+# What users copy from the screen: one of our commands with its options, quoted as by `shlex`, or a single word.
+COPYABLE = re.compile(r"`pairsmith [^`]*`|\S*pairsmith(?: [a-z-]+)+(?: --\S+(?: (?!-)(?:'[^']*'|[^\s'])+)?)+|\S+")
+
+
+def wrapped(text: str, indent: str = "") -> str:
+    """`text` with its lines wrapped to the width of the terminal, each after `indent`. A command, a URL or any other
+    long word is not broken: it would no longer run as copied."""
+    import shutil
+    import textwrap
+
+    width = shutil.get_terminal_size().columns
+    wrapper = textwrap.TextWrapper(
+        width,
+        initial_indent=indent,
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+        replace_whitespace=False,
+    )
+    whole = COPYABLE.sub(lambda match: match[0].replace(" ", "\0"), text)
+    lines = (wrapper.fill(line) if len(indent + line) > width else indent + line for line in whole.split("\n"))
+    return "\n".join(lines).replace("\0", " ")
+
+
 def reopen_closed_streams() -> None:
     """Open /dev/null on descriptors 0 to 2 if they are closed (`>&-`, some daemons). Otherwise the next file to be
     opened would get that number, and printed text would be written into it."""
@@ -186,7 +210,6 @@ def show_error(error: PairsmithError) -> None:
         sys.stderr.write(f"{'stopped' if isinstance(error, Interrupted) else 'error'}: {escape_controls(str(error))}\n")
         return
     from rich.console import Console
-    from rich.padding import Padding
     from rich.text import Text
 
     console = Console(stderr=True, highlight=False)
@@ -195,4 +218,4 @@ def show_error(error: PairsmithError) -> None:
     console.print(Text.assemble(word, " ", escape_controls(head)), soft_wrap=True)
     for part, style in ((error.why, "dim"), (error.fix, "default")):
         if part:
-            console.print(Padding(Text(escape_controls(part), style=style), (0, 0, 0, 2)))
+            console.print(Text(wrapped(escape_controls(part), "  "), style=style), soft_wrap=True)
