@@ -62,9 +62,14 @@ def up(session: Session, port: int | None, host: str | None, database_url: str |
     """
     from curate.argilla.launch import OWNER
     from curate.argilla.probe import UNENCRYPTED_WARNING
+    from curate.argilla.server import default_home
     from curate.argilla.server import up as start
+    from pairsmith.stages.review import require_client
     from pairsmith.terminal.screen import facts
 
+    require_client()
+    if not ((home := default_home()) / "venv").is_dir():
+        session.say(f"Installs a review server of your own in {home}, once: 0.6 GB, 1 to 3 minutes.")
     with session.progress() as progress:
         server = start(port=port, host=host, database_url=database_url, redis_url=redis_url, progress=progress)
     data = {

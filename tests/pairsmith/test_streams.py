@@ -146,6 +146,25 @@ def test_a_command_to_copy_stays_whole_on_a_narrow_terminal(tmp_path: Path) -> N
     assert any(line.startswith(f"{whole.strip()} --set '{given[1]}' will generate") for line in shown)
 
 
+def test_a_command_in_an_error_can_be_copied(tmp_path: Path) -> None:
+    """Errors and notes name the project in their commands, as screens do, and no line ends within a command. Those of
+    `registry`, `rows` and `explain` left the project out, and were broken between any two words."""
+    for name in ("there", "here"):
+        assert Project(tmp_path).run("init", name, "--kind", "reply", "--embedded").returncode == 0
+    option = "--project there --set train.epochs=2"
+    for words, advice in (
+        (("registry", "rollback"), f"`pairsmith registry list {option}`"),
+        (("rows",), f"`pairsmith generate {option}`"),
+        (("train",), f"`pairsmith curate {option}`"),
+    ):
+        command = (*words, "--project", "there", "--set", "train.epochs=2")
+        assert advice in Project(tmp_path).run(*command).stderr
+        assert advice in on_terminal(Project(tmp_path), 40, *command)
+        assert advice in json.loads(Project(tmp_path).run(*command, "--json").stdout)["error"]["fix"]
+    there = Project(tmp_path / "there").run("rows").stderr
+    assert "Run `pairsmith generate` first." in there
+
+
 def test_a_page_of_the_manual_is_laid_out_on_a_terminal(tmp_path: Path) -> None:
     """No escape sequence appears as text, a link shows its words and its page, and no key in a table is cut off."""
     shown = on_terminal(Project(tmp_path), 100, "docs", "index")
