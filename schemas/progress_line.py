@@ -7,6 +7,7 @@ every few seconds in a pipe.
 from __future__ import annotations
 
 import math
+import select
 import sys
 import threading
 import time
@@ -200,8 +201,9 @@ def _plain_progress(stream: TextIO) -> Iterator[Progress]:
 
     def write(pace: Pace, at_s: float) -> None:
         nonlocal latest
-        stream.write(f"{pace.stage:<9} {', '.join(pace.parts())}\n")
-        stream.flush()
+        if not _is_stalled(stream):
+            stream.write(f"{pace.stage:<9} {', '.join(pace.parts())}\n")
+            stream.flush()
         written_s[pace], latest = at_s, None
 
     def progress(stage: str, numbers: Mapping[str, Any]) -> None:
@@ -229,6 +231,14 @@ def _plain_progress(stream: TextIO) -> Iterator[Progress]:
     finally:
         ended.set()
         waiting.join()
+
+
+def _is_stalled(stream: TextIO) -> bool:
+    """Whether a pipe is full because its reader has paused (`| less`): a line of progress may be lost, and the work
+    would wait for it."""
+    with suppress(OSError):  # no descriptor
+        return not select.select([], [stream.fileno()], [], 0)[1]
+    return False
 
 
 @contextmanager

@@ -302,6 +302,9 @@ def _prompts_and_gates(project: Project, seeds: Sequence[Seed]) -> Iterator[Chec
 
 
 def _store(project: Project) -> Check:
+    if not os.access(project.folder, os.W_OK):
+        fix = "Give this user write access to it, or copy the project to a writable place."
+        return Check("store", "fail", f"this user may not write to {project.folder.resolve()}", fix)
     try:
         url = Store.url_for(project)
         if not Store.exists(url):

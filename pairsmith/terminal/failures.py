@@ -71,6 +71,22 @@ def _devnull() -> TextIO:
     return Path(os.devnull).open("w", encoding="utf-8")
 
 
+def discard_output(descriptor: int) -> None:
+    """Redirect a descriptor to /dev/null, so that writing to it does not fail."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, descriptor)
+    os.close(nowhere)
+
+
+def _is_unread(descriptor: int) -> bool:
+    """Whether it is a pipe whose reader has gone, so that it is not another pipe that broke."""
+    import select
+
+    waiting = select.poll()
+    waiting.register(descriptor, 0)
+    return any(events & select.POLLERR for _, events in waiting.poll(0))
+
+
 @contextmanager
 def json_on_stdout(enabled: bool) -> Iterator[WriteJson | None]:
     """Yield a function that writes the one JSON object. Meanwhile everything else written to descriptor 1, including by
@@ -109,9 +125,10 @@ def json_on_stdout(enabled: bool) -> Iterator[WriteJson | None]:
                 whole.write(part)
             whole.write(b"\n}\n" if data else b"}\n")
             whole.seek(0)
-            while body := whole.read(1 << 20):
-                while body:
-                    body = body[os.write(real, body) :]
+            with suppress(BrokenPipeError):  # the reader has gone; the exit code is that of the command
+                while body := whole.read(1 << 20):
+                    while body:
+                        body = body[os.write(real, body) :]
 
     try:
         yield write
@@ -136,12 +153,11 @@ def exit_code_of(error: BaseException, write_json: WriteJson | None, watcher: Wr
         return int(error.code or 0)
     # click turns the error into a SystemExit, after wrapping stdout.
     by_click = isinstance(error, SystemExit) and type(sys.stdout).__name__.endswith("PacifyFlushWrapper")
-    if isinstance(error, BrokenPipeError) or by_click:
-        # The reader, such as `head`, has closed the pipe. Point stdout elsewhere so that the last flush does not fail.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    if (isinstance(error, BrokenPipeError) or by_click) and _is_unread(1):  # the reader, such as `head`, has gone
+        discard_output(1)
         return 0
     if isinstance(error, OSError) and error.errno in _DISK_FULL:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # stdout itself may be on the full disk
+        discard_output(1)  # stdout itself may be on the full disk
         error = StoreFull(
             f"no more data can be written ({os.strerror(error.errno)}).",
             where=str(

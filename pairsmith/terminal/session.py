@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pairsmith.terminal.failures import COPYABLE, WriteJson, escape_controls, wrapped
+from pairsmith.terminal.failures import COPYABLE, WriteJson, discard_output, escape_controls, wrapped
 from pairsmith.terminal.stopping import Stopping
 from pairsmith.terminal.watching import NOBODY, Invocation, Watcher
 from schemas.errors import Interrupted, PairsmithError
@@ -160,7 +160,11 @@ def put(*screen: RenderableType) -> None:
             )
             out.print(part, soft_wrap=is_block)
     # Tables pad their last column with spaces, which are invisible on a terminal but stay in a file.
-    click.echo("\n".join(line.rstrip() for line in escape_controls(captured.get()).split("\n")), nl=False)
+    text = "\n".join(line.rstrip() for line in escape_controls(captured.get()).split("\n"))
+    try:
+        click.echo(text, nl=False)
+    except BrokenPipeError:  # the reader, such as `head`, has gone; the work goes on, and the exit code is its own
+        discard_output(1)
 
 
 class Folder(click.Path):

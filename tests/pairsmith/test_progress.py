@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import json
+import os
 import threading
 import time
 from collections import defaultdict
@@ -119,7 +120,7 @@ def test_a_pipe_gets_a_report_that_nothing_follows(monkeypatch: pytest.MonkeyPat
     """A step that says only what it begins is named once it has taken a while, not after its end. `certify` said
     nothing for half a minute, and `erase` nothing for the seven minutes in which Argilla was installed."""
     monkeypatch.setattr(progress, "PLAIN_EVERY_S", 0.02)
-    stream, before = io.StringIO(), threading.active_count()
+    stream = io.StringIO()
     with shown(silent=False, stream=stream) as report:
         report("certify", {"message": "calibrating"})
         assert stream.getvalue() == ""
@@ -130,7 +131,20 @@ def test_a_pipe_gets_a_report_that_nothing_follows(monkeypatch: pytest.MonkeyPat
         assert stream.getvalue() == "certify   calibrating\n"
         time.sleep(0.1)
     assert stream.getvalue() == "certify   calibrating\n"
-    assert threading.active_count() == before
+    assert "progress" not in {thread.name for thread in threading.enumerate()}
+
+
+def test_a_reader_that_pauses_does_not_stop_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`pairsmith run 2>&1 | less` stood still once the pipe was full, until someone scrolled. Lines are left out."""
+    monkeypatch.setattr(progress, "PLAIN_EVERY_S", 0.0)
+    reader, writer = os.pipe()
+    with os.fdopen(reader, "rb") as paused, os.fdopen(writer, "w", encoding="utf-8") as stream:
+        with shown(silent=False, stream=stream) as report:
+            for done in range(5_000):  # more than a pipe holds
+                report("generate", {"done": done, "total": 6_000})
+        lines = os.read(paused.fileno(), 1 << 20).splitlines()
+    assert lines[0] == b"generate  0 of 6,000"
+    assert len(lines) < 5_000
 
 
 class FullDisk(io.StringIO):

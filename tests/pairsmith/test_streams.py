@@ -93,6 +93,29 @@ def test_a_reader_that_stops_reading_ends_a_command_in_silence(make_project: Cal
     assert (ended.returncode, ended.stderr) == (0, "")
 
 
+def unread(project: Project, *command: str, streams: tuple[str, ...] = ("stdout", "stderr")) -> int:
+    """The exit code of a command that writes these streams to a pipe whose reader has gone."""
+    ends = os.pipe()
+    os.close(ends[0])
+    both = dict.fromkeys(("stdout", "stderr"), subprocess.DEVNULL) | dict.fromkeys(streams, ends[1])
+    line, environ = project.command(*command), project.environ()
+    code = subprocess.run(line, env=environ, cwd=project.folder, timeout=250, **both).returncode  # type: ignore[call-overload]
+    os.close(ends[1])
+    return int(code)
+
+
+def test_work_goes_on_when_its_reader_has_gone(make_project: Callable[..., Project], teacher: LoopbackTeacher) -> None:
+    """`pairsmith generate 2>&1 | head -1` ended at the next note, with exit code 0, before it had sent a request. The
+    work is finished, and the exit code is that of the work: `evaluate --gate | head` passed whatever the verdict."""
+    project = make_project(teacher.url, ("a dog", "an owl"))
+    assert unread(project, "generate") == 0
+    assert teacher.asked
+    assert project.is_intact()
+    missing = ("doctor", "--set", "seeds.0.path=missing.jsonl")
+    assert unread(project, *missing, "--json") == 1
+    assert unread(project, "--help", streams=("stdout",)) == 0
+
+
 def on_terminal(project: Project, columns: int, *command: str) -> str:
     """What both streams write to a terminal of `columns` columns, without escape sequences."""
     ours, theirs = pty.openpty()
@@ -146,23 +169,17 @@ def test_a_command_to_copy_stays_whole_on_a_narrow_terminal(tmp_path: Path) -> N
     assert any(line.startswith(f"{whole.strip()} --set '{given[1]}' will generate") for line in shown)
 
 
-def test_a_command_in_an_error_can_be_copied(tmp_path: Path) -> None:
-    """Errors and notes name the project in their commands, as screens do, and no line ends within a command. Those of
-    `registry`, `rows` and `explain` left the project out, and were broken between any two words."""
-    for name in ("there", "here"):
-        assert Project(tmp_path).run("init", name, "--kind", "reply", "--embedded").returncode == 0
-    option = "--project there --set train.epochs=2"
-    for words, advice in (
-        (("registry", "rollback"), f"`pairsmith registry list {option}`"),
-        (("rows",), f"`pairsmith generate {option}`"),
-        (("train",), f"`pairsmith curate {option}`"),
-    ):
-        command = (*words, "--project", "there", "--set", "train.epochs=2")
-        assert advice in Project(tmp_path).run(*command).stderr
-        assert advice in on_terminal(Project(tmp_path), 40, *command)
-        assert advice in json.loads(Project(tmp_path).run(*command, "--json").stdout)["error"]["fix"]
-    there = Project(tmp_path / "there").run("rows").stderr
-    assert "Run `pairsmith generate` first." in there
+def test_a_command_in_an_error_can_be_copied(make_project: Callable[..., Project], tmp_path: Path) -> None:
+    """Errors name the project in their commands, as screens do, and no line ends within a command. Those of `registry`,
+    `rows` and `explain` left the project out, and were broken between any two words."""
+    there, above = make_project("http://localhost").folder, Project(tmp_path)
+    options = ("--project", there.relative_to(tmp_path).as_posix(), "--set", "train.epochs=2")
+    copied = "`pairsmith registry list {}`".format(" ".join(options))
+    assert copied in above.run("registry", "rollback", *options).stderr
+    assert copied in on_terminal(above, 40, "registry", "rollback", *options)
+    failed = json.loads(above.run("train", *options, "--json").stdout)["error"]
+    assert failed["fix"] == f"Run `pairsmith curate {' '.join(options)}` first."
+    assert "`pairsmith registry list`" in Project(there).run("registry", "rollback").stderr
 
 
 def test_a_page_of_the_manual_is_laid_out_on_a_terminal(tmp_path: Path) -> None:
