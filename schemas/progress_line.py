@@ -152,7 +152,8 @@ def _display(silent: bool, stream: TextIO | None) -> Iterator[Progress]:
     if silent:
         yield unseen
     elif notebook:
-        yield _notebook_progress()
+        with _notebook_progress() as progress:
+            yield progress
     elif stream.isatty():
         with _live_progress(stream) as progress:
             yield progress
@@ -166,28 +167,37 @@ def _in_notebook() -> bool:
     return ipython is not None and getattr(ipython.get_ipython(), "kernel", None) is not None
 
 
-def _notebook_progress() -> Progress:
-    """One line per stage under the running cell."""
+@contextmanager
+def _notebook_progress() -> Iterator[Progress]:
+    """One line per stage under the running cell; in the end the last numbers of each."""
     from IPython.display import display
 
     paces: dict[str, Pace] = {}
     handle: Any = None
-    written_s = -math.inf
+    written_s, is_behind = -math.inf, False
 
     def progress(stage: str, numbers: Mapping[str, Any]) -> None:
-        nonlocal handle, written_s
+        nonlocal written_s, is_behind
         at_s = time.monotonic()
         pace = reported(paces, stage, numbers, at_s)
-        if at_s - written_s < CELL_EVERY_S and pace.share != 1.0:
-            return
-        written_s = at_s
+        is_behind = at_s - written_s < CELL_EVERY_S and pace.share != 1.0
+        if not is_behind:
+            written_s = at_s
+            write()
+
+    def write() -> None:
+        nonlocal handle
         text = {"text/plain": "\n".join(f"{pace.stage:<9} {', '.join(pace.parts())}" for pace in paces.values())}
         if handle is None:
             handle = display(text, raw=True, display_id=True)
         else:
             handle.update(text, raw=True)
 
-    return progress
+    try:
+        yield progress
+    finally:
+        if is_behind:
+            write()
 
 
 @contextmanager

@@ -243,7 +243,8 @@ def status(session: Session) -> None:
     from schemas.spec_file import SPEC_NAME
     from schemas.store import Store
 
-    project = session.project() if (session.folder / SPEC_NAME).exists() else None
+    is_named = session.folder != Path()
+    project = session.project() if is_named or (session.folder / SPEC_NAME).exists() else None
     data: dict[str, Any] = {"command": "review status"}
     screen: list[RenderableType] = []
     if project and (url := project.spec.review.url):

@@ -147,6 +147,16 @@ def test_a_reader_that_pauses_does_not_stop_the_work(monkeypatch: pytest.MonkeyP
     assert len(lines) < 5_000
 
 
+def test_a_notebook_keeps_the_last_numbers(capsys: pytest.CaptureFixture[str]) -> None:
+    """Work without a total is shown to its end. A generator of one's own that made 132 rows stayed at 2 under its
+    cell. (Without a kernel, IPython prints what it would display.)"""
+    pytest.importorskip("IPython")
+    with progress._notebook_progress() as report:
+        for done in range(133):
+            report("generate", {"done": done})
+    assert "generate  132" in capsys.readouterr().out.splitlines()[-1]
+
+
 class FullDisk(io.StringIO):
     """A log on a disk without room."""
 

@@ -104,6 +104,7 @@ def unread(project: Project, *command: str, streams: tuple[str, ...] = ("stdout"
     return int(code)
 
 
+@pytest.mark.slow
 def test_work_goes_on_when_its_reader_has_gone(make_project: Callable[..., Project], teacher: LoopbackTeacher) -> None:
     """`pairsmith generate 2>&1 | head -1` ended at the next note, with exit code 0, before it had sent a request. The
     work is finished, and the exit code is that of the work: `evaluate --gate | head` passed whatever the verdict."""
@@ -169,6 +170,7 @@ def test_a_command_to_copy_stays_whole_on_a_narrow_terminal(tmp_path: Path) -> N
     assert any(line.startswith(f"{whole.strip()} --set '{given[1]}' will generate") for line in shown)
 
 
+@pytest.mark.slow
 def test_a_command_in_an_error_can_be_copied(make_project: Callable[..., Project], tmp_path: Path) -> None:
     """Errors name the project in their commands, as screens do, and no line ends within a command. Those of `registry`,
     `rows` and `explain` left the project out, and were broken between any two words."""
