@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 PLAIN_EVERY_S = 5.0
 CELL_EVERY_S = 0.25
 _WIDTH = 20  # of a bar, in characters
+_NARROW = 100  # a terminal of fewer columns gets no bar
 _NAME_WIDTH = len("bradley_terry")  # the longest name of a step
 _KNOWN = ("done", "total", "failed", "in_flight", "tokens", "usd", "eta_s", "most_s", "message")
 _ON_PAGES = ("kept", "reasons", "memory_gib", "peak_gib")  # numbers shown on pages only; a line has no room for them
@@ -266,11 +267,15 @@ def _live_progress(stream: TextIO) -> Iterator[Progress]:
     def row(pace: Pace, *, running: bool) -> RenderableType:
         grid = Table.grid(padding=(0, 1))
         head = spinner if running else Text("done" if pace.share in (None, 1.0) else "part", style="green")
-        bar = _bar(pace.share) if running else clock(pace.seconds)
-        detail = " · ".join(pace.parts())
+        is_narrow = console.width < _NARROW
+        bar = clock(pace.seconds) if not running else "" if is_narrow else _bar(pace.share)
+        parts = pace.parts()
+        if running and is_narrow:  # what does not fit is cut off at the end, and the time left is the last part
+            parts = [*parts[:1], *parts[1:][-1:], *parts[1:-1]]
+        detail = Text(" · ".join(parts), overflow="ellipsis", no_wrap=running)
         grid.add_column(width=4)
         grid.add_column(width=_NAME_WIDTH)
-        grid.add_row(head, Text(pace.stage, style="bold"), Text(bar, style="cyan"), Text(detail, overflow="ellipsis"))
+        grid.add_row(head, Text(pace.stage, style="bold"), Text(bar, style="cyan"), detail)
         return grid
 
     with Live(console=console, refresh_per_second=8, transient=True) as live:

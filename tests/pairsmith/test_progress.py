@@ -6,6 +6,7 @@ import errno
 import io
 import json
 import os
+import re
 import threading
 import time
 from collections import defaultdict
@@ -213,6 +214,19 @@ def test_a_terminal_shows_the_whole_name_of_a_step() -> None:
     with shown(silent=False, stream=stream) as report:
         report("bradley_terry", {"done": 88, "total": 88})
     assert "bradley_terry" in stream.getvalue()
+
+
+def test_the_live_line_is_one_line_with_the_time_left() -> None:
+    """On 80 columns the bar took the room of the cost and the time left, which wrapped into two lines; on 40 columns,
+    into seven."""
+    stream = Terminal()
+    with shown(silent=False, stream=stream) as report:
+        for done in (4, 40):
+            report("generate", {"done": done, "total": 660, "in_flight": 4, "tokens": 20 * done, "usd": None})
+            time.sleep(0.3)
+        frame = stream.getvalue().rpartition("\x1b[2K")[2]
+        assert re.search(r"40 of 660 · \S+ left · 4 in flight · [\d,]+ tok/s · cost", frame), frame
+        assert "\n" not in frame
 
 
 def test_json_is_silent() -> None:
