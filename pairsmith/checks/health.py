@@ -170,7 +170,7 @@ def _spec(folder: Path, overrides: tuple[str, ...]) -> tuple[Project | None, Che
     try:
         project = load(folder, overrides)
     except PairsmithError as error:
-        if not folder.is_file() and not (folder / SPEC_NAME).exists():
+        if folder.is_dir() and not (folder / SPEC_NAME).exists():
             return None, Check(
                 "project", "warn", f"no {SPEC_NAME} in {folder.resolve()}", "Create one: `pairsmith init DIR`"
             )
