@@ -311,7 +311,7 @@ def test_a_misspelt_project_is_no_project_that_can_run(tmp_path: Path, capsys: p
     a project instead of a model."""
     (tmp_path / "mine").mkdir()
     assert start(["doctor", "--project", str(tmp_path / "mien")]) == 1
-    assert "there is no pairsmith.toml here" in capsys.readouterr().out
+    assert "spec must be fixed before this can run" in capsys.readouterr().out
     assert start(["review", "status", "--project", str(tmp_path / "mien")]) == 3
     done = Project(tmp_path / "mine").run("teacher", "up")
     assert (done.returncode, "--model Qwen" in done.stderr) == (2, True)
