@@ -98,7 +98,7 @@ def write_project(
         raise UsageError(
             f"{', '.join(existing)} would be overwritten; nothing was changed.",
             where=str(folder),
-            fix="Choose another folder: pairsmith init NEW-FOLDER.",
+            fix="Choose another folder: `pairsmith init NEW-FOLDER`.",
         )
     more = {name: body for name, body in (unless_there or {}).items() if not os.path.lexists(folder / name)}
     try:

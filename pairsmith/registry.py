@@ -117,7 +117,11 @@ class Registry:
             )
         if version not in self.versions():
             known = ", ".join(self.versions()) or "none"
-            raise UsageError(f"there is no version '{version}'; existing versions: {known}.", where=str(self.folder))
+            fix = (
+                "`pairsmith registry list` shows them; `pairsmith registry add` releases an export as the next version."
+            )
+            what = f"there is no version '{version}'; existing versions: {known}."
+            raise UsageError(what, where=str(self.folder), fix=fix)
         self._refuse_damaged(version, alias)
         with self._locked():
             self._point(alias, version)
@@ -166,7 +170,10 @@ class Registry:
             what, fix = f"there is no version or alias '{name}'.", "`pairsmith registry list` shows them."
             if version != name:
                 what = f"'{name}' points to {version}, which no longer exists."
-                fix = f"Point it to another version: `pairsmith registry alias {name} VERSION`, or `rollback {name}`."
+                fix = (
+                    f"Point it to another version: `pairsmith registry alias {name} VERSION`, or to the one before: "
+                    f"`pairsmith registry rollback {name}`."
+                )
             raise UsageError(what, where=str(self.folder), fix=fix)
         return self.folder / version
 

@@ -21,6 +21,8 @@ from schemas.store import Store
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from pairsmith.terminal.session import Session
+
 SHOWN = 5  # disagreements shown in full
 
 
@@ -64,7 +66,7 @@ def _disagreement(disagreement: Disagreement) -> Json:
     }
 
 
-def shown(project: Project, facts: dict[str, Any]) -> list[RenderableType]:
+def shown(session: Session, project: Project, facts: dict[str, Any]) -> list[RenderableType]:
     """The same for the terminal."""
     from rich.markup import escape
     from rich.table import Table
@@ -74,10 +76,11 @@ def shown(project: Project, facts: dict[str, Any]) -> list[RenderableType]:
 
     name = project.spec.task.name
     if facts["review"] is None:
-        return [screen.facts([("review", f"{name}: {facts['why']}")])]
+        return [screen.facts(session.lines([("review", f"{name}: {facts['why']}")]))]
     status = facts["review"]
     if not status["sampled"]:
-        return [screen.facts([("review", f"{name}: no rows are sampled yet; `pairsmith review push` draws them")])]
+        push = session.command("review push")
+        return [screen.facts([("review", f"{name}: no rows are sampled yet; `{push}` draws them")])]
     decided = status["accepted"] + status["edited"] + status["rejected"]
     head = (
         f"{name}: {decided:,} of {status['sampled']:,} rows decided ({status['accepted']:,} accepted,"
@@ -90,7 +93,7 @@ def shown(project: Project, facts: dict[str, Any]) -> list[RenderableType]:
     lines = [("review", head), ("drawn for", why), *in_lines(status)]
     if status["seconds_per_answer"] is not None:
         lines.append(("pace", f"{status['seconds_per_answer']:.0f} s an answer (median)"))
-    parts: list[RenderableType] = [screen.facts(lines)]
+    parts: list[RenderableType] = [screen.facts(session.lines(lines))]
     if facts["agreement"]:
         table = Table(box=None, padding=(0, 2, 0, 0))
         for title in ("question", "measure", "who", "rows", "agreed", "value", "95% interval"):

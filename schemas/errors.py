@@ -28,7 +28,7 @@ a user's mistake is outside this tree: the command line prints it and exits with
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Any
@@ -48,6 +48,11 @@ class PairsmithError(Exception):
         self.what, self.where, self.why, self.fix = what, where, why, fix
         head = f"{where}: {what}" if where else what
         super().__init__(" ".join(part for part in (head, why, fix) if part))
+
+    def reword(self, change: Callable[[str], str]) -> None:
+        """Apply `change` to what, why and fix, in place."""
+        what, why, fix = (part and change(part) for part in (self.what, self.why, self.fix))
+        PairsmithError.__init__(self, what or "", where=self.where, why=why, fix=fix)
 
 
 class UsageError(PairsmithError):

@@ -29,6 +29,10 @@ def function_identity(function: Callable[..., Any], named: str = 'named(function
 
     Not covered: changing a global, or a function that this one calls, does not change the hash.
     """
+    if not callable(function):
+        raise UsageError(
+            f"{function!r} is not a function.", fix="Pass a function, or another object that can be called."
+        )
     name = getattr(function, "__qualname__", "")
     if not inspect.isfunction(function) or "<lambda>" in name:
         raise _nameless(function, named, "it is not a function with its own name")

@@ -7,6 +7,7 @@ every few seconds in a pipe.
 from __future__ import annotations
 
 import math
+import select
 import sys
 import threading
 import time
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 PLAIN_EVERY_S = 5.0
 CELL_EVERY_S = 0.25
 _WIDTH = 20  # of a bar, in characters
+_NARROW = 100  # a terminal of fewer columns gets no bar
 _NAME_WIDTH = len("bradley_terry")  # the longest name of a step
 _KNOWN = ("done", "total", "failed", "in_flight", "tokens", "usd", "eta_s", "most_s", "message")
 _ON_PAGES = ("kept", "reasons", "memory_gib", "peak_gib")  # numbers shown on pages only; a line has no room for them
@@ -151,7 +153,8 @@ def _display(silent: bool, stream: TextIO | None) -> Iterator[Progress]:
     if silent:
         yield unseen
     elif notebook:
-        yield _notebook_progress()
+        with _notebook_progress() as progress:
+            yield progress
     elif stream.isatty():
         with _live_progress(stream) as progress:
             yield progress
@@ -165,28 +168,37 @@ def _in_notebook() -> bool:
     return ipython is not None and getattr(ipython.get_ipython(), "kernel", None) is not None
 
 
-def _notebook_progress() -> Progress:
-    """One line per stage under the running cell."""
+@contextmanager
+def _notebook_progress() -> Iterator[Progress]:
+    """One line per stage under the running cell; in the end the last numbers of each."""
     from IPython.display import display
 
     paces: dict[str, Pace] = {}
     handle: Any = None
-    written_s = -math.inf
+    written_s, is_behind = -math.inf, False
 
     def progress(stage: str, numbers: Mapping[str, Any]) -> None:
-        nonlocal handle, written_s
+        nonlocal written_s, is_behind
         at_s = time.monotonic()
         pace = reported(paces, stage, numbers, at_s)
-        if at_s - written_s < CELL_EVERY_S and pace.share != 1.0:
-            return
-        written_s = at_s
+        is_behind = at_s - written_s < CELL_EVERY_S and pace.share != 1.0
+        if not is_behind:
+            written_s = at_s
+            write()
+
+    def write() -> None:
+        nonlocal handle
         text = {"text/plain": "\n".join(f"{pace.stage:<9} {', '.join(pace.parts())}" for pace in paces.values())}
         if handle is None:
             handle = display(text, raw=True, display_id=True)
         else:
             handle.update(text, raw=True)
 
-    return progress
+    try:
+        yield progress
+    finally:
+        if is_behind:
+            write()
 
 
 @contextmanager
@@ -200,8 +212,9 @@ def _plain_progress(stream: TextIO) -> Iterator[Progress]:
 
     def write(pace: Pace, at_s: float) -> None:
         nonlocal latest
-        stream.write(f"{pace.stage:<9} {', '.join(pace.parts())}\n")
-        stream.flush()
+        if not _is_stalled(stream):
+            stream.write(f"{pace.stage:<9} {', '.join(pace.parts())}\n")
+            stream.flush()
         written_s[pace], latest = at_s, None
 
     def progress(stage: str, numbers: Mapping[str, Any]) -> None:
@@ -231,6 +244,14 @@ def _plain_progress(stream: TextIO) -> Iterator[Progress]:
         waiting.join()
 
 
+def _is_stalled(stream: TextIO) -> bool:
+    """Whether a pipe is full because its reader has paused (`| less`): a line of progress may be lost, and the work
+    would wait for it."""
+    with suppress(OSError):  # no descriptor
+        return not select.select([], [stream.fileno()], [], 0)[1]
+    return False
+
+
 @contextmanager
 def _live_progress(stream: TextIO) -> Iterator[Progress]:
     from rich.console import Console, Group
@@ -246,11 +267,15 @@ def _live_progress(stream: TextIO) -> Iterator[Progress]:
     def row(pace: Pace, *, running: bool) -> RenderableType:
         grid = Table.grid(padding=(0, 1))
         head = spinner if running else Text("done" if pace.share in (None, 1.0) else "part", style="green")
-        bar = _bar(pace.share) if running else clock(pace.seconds)
-        detail = " · ".join(pace.parts())
+        is_narrow = console.width < _NARROW
+        bar = clock(pace.seconds) if not running else "" if is_narrow else _bar(pace.share)
+        parts = pace.parts()
+        if running and is_narrow:  # what does not fit is cut off at the end, and the time left is the last part
+            parts = [*parts[:1], *parts[1:][-1:], *parts[1:-1]]
+        detail = Text(" · ".join(parts), overflow="ellipsis", no_wrap=running)
         grid.add_column(width=4)
         grid.add_column(width=_NAME_WIDTH)
-        grid.add_row(head, Text(pace.stage, style="bold"), Text(bar, style="cyan"), Text(detail, overflow="ellipsis"))
+        grid.add_row(head, Text(pace.stage, style="bold"), Text(bar, style="cyan"), detail)
         return grid
 
     with Live(console=console, refresh_per_second=8, transient=True) as live:

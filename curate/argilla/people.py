@@ -90,7 +90,9 @@ def _refuse_bad_names(argilla: Argilla, names: Sequence[str], known: Collection[
     folded = {_fold_name(name): name for name in known}
     for name in names:
         if not name.strip():
-            raise ReviewError("a name is empty.", where=argilla.url, fix="Give the users' names: review invite ann bob")
+            raise ReviewError(
+                "a name is empty.", where=argilla.url, fix="Give the users' names: `pairsmith review invite ann bob`"
+            )
         if name != name.strip() or not name.isprintable():
             raise ReviewError(
                 f"the name {name!r} has leading or trailing spaces, or invisible characters.",
@@ -119,7 +121,7 @@ def new_password(argilla: Argilla, name: str) -> str:
         raise ReviewError(
             f"there is no user {name}.",
             where=argilla.url,
-            fix="`pairsmith review people` lists the users; `invite` creates one.",
+            fix="`pairsmith review people` lists the users; `pairsmith review invite NAME` creates one.",
         )
     password = _password()
     argilla.call("PATCH", f"users/{person.id}", json={"password": password})

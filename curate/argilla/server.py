@@ -283,7 +283,7 @@ def _refuse_other_options(home: Path, requested: Options, now: Options) -> None:
         raise ReviewError(
             f"The review server is already running, with another {' and another '.join(other)}.",
             where=str(_read_facts(home).get("url") or home),
-            fix="Run `pairsmith review down` first, then `review up` with these options; the data are kept.",
+            fix="Run `pairsmith review down` first, then `pairsmith review up` with these options; the data are kept.",
         )
 
 
@@ -390,7 +390,7 @@ def _wait_until_ready(
         time.sleep(0.5)
     fix = "on a busy machine try again."
     if already_running:  # reviewers may be using its page, so it is not stopped here
-        fix += " `pairsmith review down`, then `review up`, restarts it; the data are kept."
+        fix += " `pairsmith review down`, then `pairsmith review up`, restarts it; the data are kept."
     else:
         down(home)
     raise ReviewError(

@@ -170,8 +170,10 @@ def _spec(folder: Path, overrides: tuple[str, ...]) -> tuple[Project | None, Che
     try:
         project = load(folder, overrides)
     except PairsmithError as error:
-        if not folder.is_file() and not (folder / SPEC_NAME).exists():
-            return None, Check("project", "warn", f"no {SPEC_NAME} in {folder.resolve()}", "Create one: pairsmith init")
+        if folder.is_dir() and not (folder / SPEC_NAME).exists():
+            return None, Check(
+                "project", "warn", f"no {SPEC_NAME} in {folder.resolve()}", "Create one: `pairsmith init DIR`"
+            )
         return None, failed("spec", error)
     return project, Check("spec", "ok", f"{folder.resolve() / SPEC_NAME}, task '{project.spec.task.name}'")
 
@@ -317,6 +319,9 @@ def _prompts_and_gates(project: Project, seeds: Sequence[Seed]) -> Iterator[Chec
 
 
 def _store(project: Project) -> Check:
+    if not os.access(project.folder, os.W_OK):
+        fix = "Give this user write access to it, or copy the project to a writable place."
+        return Check("store", "fail", f"this user may not write to {project.folder.resolve()}", fix)
     try:
         url = Store.url_for(project)
         if not Store.exists(url):
@@ -336,7 +341,7 @@ def review(project: Project, *, ask: bool = False) -> Check:
     spec = project.spec.review
     if not spec.enabled:
         return Check("review", "ok", "switched off: no reviewers are asked, and the dataset card says so")
-    without = "Or continue without review: pairsmith run --no-review"
+    without = "Or continue without review: `pairsmith run --no-review`"
     missing = _versions(requirements()["review"])[1]
     if missing:
         install = f"Install it: pip install 'pairsmith[review]'. {without}"

@@ -133,7 +133,7 @@ def _check_teacher(
             return
         check = EndpointCheck(None, 0.0, instead=f"it does not list model '{teacher.model}'")
     if check.models is None:
-        alone = "Only a real request can show more: pairsmith doctor --ask"
+        alone = "Only a real request can show more: `pairsmith doctor --ask`"
         yield Check(about, "warn", f"{teacher.url}: {check.instead}", "" if ask else alone)
     else:
         timing = f"(responded in {check.seconds * 1000:.0f} ms)"

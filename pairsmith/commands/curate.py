@@ -29,10 +29,11 @@ if TYPE_CHECKING:
 def command(session: Session, *, what_if: tuple[str, ...], max_usd: float | None = None) -> int:
     if not what_if:
         return run_stage(session, stage("curate"), max_usd)
-    from pairsmith.stages.what_if import as_json
+    from pairsmith.stages.what_if import as_json, changed
     from pairsmith.stages.what_if import what_if as compare_settings
 
     project = session.project()
+    changed(project, what_if)  # a mistake in the setting is named first, also in a project without a store
     with session.store(project, write=False) as store, session.progress() as progress:
         comparison = compare_settings(project, store, what_if, progress=progress, say=session.say)
     session.answer(

@@ -29,7 +29,8 @@ def command(session: Session, ask: bool) -> int:
     checks = []
     with session.progress() as progress:
         say = session.say_waiting
-        for finding in findings(session.folder, session.overrides, ask=ask, say=say, progress=progress):
+        for check in findings(session.folder, session.overrides, ask=ask, say=say, progress=progress):
+            finding = check._replace(fix=session.with_project_options(check.fix))
             checks.append(finding)
             row = Table.grid(padding=(0, 2))
             row.add_column(width=4)

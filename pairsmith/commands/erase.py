@@ -40,9 +40,8 @@ def command(session: Session, *, source: str | None, person: str | None, yes: bo
     reminder = (
         "your file is unchanged: remove it there too, or the next `pairsmith generate` reads and asks about it again"
     )
-    session.answer(
-        {"command": "erase", **data}, facts([*_lines(data), *([("source", reminder)] if source else [])], width=10)
-    )
+    lines = [*_lines(data), *([("source", reminder)] if source else [])]
+    session.answer({"command": "erase", **data}, facts(session.lines(lines), width=10))
 
 
 _NOUNS = {"seeds": ("seed", "seeds"), "pairs": ("pair", "pairs"), "reviews": ("review", "reviews")}

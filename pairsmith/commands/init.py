@@ -21,7 +21,7 @@ from pairsmith.new_project import (
 )
 from pairsmith.teachers.search import EMBEDDED, FoundTeacher, find_teacher
 from pairsmith.terminal.session import Folder, Session, on_project
-from pairsmith.user_file.encoding import UTF_8, AmbiguousEncoding, encoding_of, unicode_encoding
+from pairsmith.user_file.encoding import UTF_8, AmbiguousEncoding, encoding_of, normalised, unicode_encoding
 from pairsmith.user_file.guess import SCHEMA, Guess, guess
 from pairsmith.user_file.guessed_spec import spec_text, task_name
 from schemas.compressed import ending_of, open_unpacked
@@ -152,6 +152,8 @@ def _make(
 def _encoding_of(file: Path, encoding: str) -> str | None:
     """The encoding of a text file that is not UTF-8, or None. Raises InputError, with an excerpt for each candidate, if
     the encoding was not given and cannot be derived from the bytes."""
+    if encoding:
+        normalised(encoding, file.name)
     if ending_of(file) not in _TEXT or not file.is_file():
         return None  # the reader of that format reports what is wrong
     with open_unpacked(file, file.name) as stream:
@@ -175,8 +177,8 @@ def _refuse_without_needs(path: Path, kind: KindName, guessed: Guess) -> None:
         raise InputError(
             f"has no {_NEEDED_COLUMNS[needs]}, but a task of kind '{kind}' needs '{needs}'.",
             where=path.name,
-            fix=f"Leave out --kind {kind} to see how the file is read, or run `pairsmith init --kind {kind}` and name"
-            " the file in its [[seeds]] (`pairsmith docs seeds`).",
+            fix=f"Leave out --kind {kind} to see how the file is read, or run `pairsmith init DIR --kind {kind}` and "
+            "name the file in its [[seeds]] (`pairsmith docs seeds`).",
         )
 
 

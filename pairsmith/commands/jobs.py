@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import shlex
 import sys
 import time
 from collections.abc import Callable
@@ -16,7 +17,7 @@ from pairsmith.terminal.failures import WriteJson, escape_controls
 from pairsmith.terminal.number_options import FiniteNumber, WholeNumber
 from pairsmith.terminal.session import json_option
 from pairsmith.terminal.watching import Invocation
-from schemas.errors import UsageError, needing, usage_error_from
+from schemas.errors import PairsmithError, UsageError, needing, usage_error_from
 
 if TYPE_CHECKING:
     from pairsmith.serve.job import Job
@@ -76,12 +77,18 @@ def on_workspace(body: Callable[..., Any]) -> Callable[..., Any]:
             from pairsmith.serve.workspace import Workspace
         if not (root / ".serve").is_dir():
             raise UsageError(
-                "no server has used this workspace yet.", where=str(root), fix="Start one: pairsmith serve"
+                "no server has used this workspace yet.",
+                where=str(root),
+                fix=f"Start one: `{shlex.join(['pairsmith', 'serve', str(root)])}`",
             )
         jobs = Jobs(Workspace(root), database_url=database)
         invocation: Invocation = context.obj
         try:
             return body(JobsSession(jobs, invocation.write_json if as_json else None), **options)
+        except PairsmithError as error:
+            here = "" if root == Path.cwd() else f" {shlex.join(['--workspace', str(root)])}"
+            error.reword(lambda sentence: sentence.replace("`pairsmith jobs", f"`pairsmith jobs{here}"))
+            raise
         finally:
             jobs.close()
 

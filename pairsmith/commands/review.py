@@ -62,9 +62,14 @@ def up(session: Session, port: int | None, host: str | None, database_url: str |
     """
     from curate.argilla.launch import OWNER
     from curate.argilla.probe import UNENCRYPTED_WARNING
+    from curate.argilla.server import default_home
     from curate.argilla.server import up as start
+    from pairsmith.stages.review import require_client
     from pairsmith.terminal.screen import facts
 
+    require_client()
+    if not ((home := default_home()) / "venv").is_dir():
+        session.say(f"Installs a review server of your own in {home}, once: 0.6 GB, 1 to 3 minutes.")
     with session.progress() as progress:
         server = start(port=port, host=host, database_url=database_url, redis_url=redis_url, progress=progress)
     data = {
@@ -105,7 +110,7 @@ def invite(session: Session, names: tuple[str, ...]) -> None:
     ):
         invited = accounts.invite(connected, names)
     page, note = review.page(session.project(), invited.url)
-    lines = [("page", page), *note, *invited.passwords.items()]
+    lines = [("page", page), *session.lines(note), *invited.passwords.items()]
     lines += [(name, "already has an account and keeps its password") for name in invited.let_in]
     session.answer(
         {"command": "review invite", "url": page, "passwords": invited.passwords, "let_in": list(invited.let_in)},
@@ -132,7 +137,7 @@ def password(session: Session, name: str) -> None:
             store_owner_password(default_home(), new)
     page, note = review.page(session.project(), connected.url)
     data = {"command": "review password", "url": page, "passwords": {name: new}}
-    session.answer(data, facts([("page", page), *note, (name, new)]))
+    session.answer(data, facts([("page", page), *session.lines(note), (name, new)]))
 
 
 @command.command(short_help="List the accounts.")
@@ -238,7 +243,8 @@ def status(session: Session) -> None:
     from schemas.spec_file import SPEC_NAME
     from schemas.store import Store
 
-    project = session.project() if (session.folder / SPEC_NAME).exists() else None
+    is_named = session.folder != Path()
+    project = session.project() if is_named or (session.folder / SPEC_NAME).exists() else None
     data: dict[str, Any] = {"command": "review status"}
     screen: list[RenderableType] = []
     if project and (url := project.spec.review.url):
@@ -248,14 +254,14 @@ def status(session: Session) -> None:
         server = look()
         described = {name: value for name, value in asdict(server).items() if name != "public_url"}
         data["server"] = described | {"credentials": server.credentials and str(server.credentials)}
-        screen.append(_server_screen(server))
+        screen.append(_server_screen(session, server))
     if project and Store.exists(Store.url_for(project)):
         from pairsmith.review_status import read, shown
 
         with session.store(project, write=False) as store, session.progress() as progress:
             facts = read(project, store, session.say, progress)
         data |= {"task": project.spec.task.name, **facts}
-        screen += ["", *shown(project, facts)]
+        screen += ["", *shown(session, project, facts)]
     session.answer(data, *screen)
 
 
@@ -280,10 +286,12 @@ def logs(session: Session, lines: int) -> None:
 @on_project
 def down(session: Session) -> None:
     """Stop the server, its worker and its Redis. The data are kept."""
+    from rich.markup import escape
+
     from curate.argilla.server import down as stop
 
     stopped = stop()
-    again = "stopped; the data are kept, and `pairsmith review up` starts it again"
+    again = f"stopped; the data are kept, and `{escape(session.command('review up'))}` starts it again"
     session.answer({"command": "review down", "stopped": stopped}, again if stopped else "no server was running")
 
 
@@ -307,19 +315,22 @@ def backup(session: Session, file: Path) -> None:
 @on_project
 def restore(session: Session, file: Path) -> None:
     """Restore a backup made by `review backup` into an empty home. Then start the server with `pairsmith review up`."""
+    from rich.markup import escape
+
     from curate.argilla.backup import restore as put_back
 
     put_back(file)
-    session.answer({"command": "review restore", "file": str(file)}, "restored; `pairsmith review up` starts it")
+    up = escape(session.command("review up"))
+    session.answer({"command": "review restore", "file": str(file)}, f"restored; `{up}` starts it")
 
 
-def _server_screen(server: ServerStatus) -> RenderableType:
+def _server_screen(session: Session, server: ServerStatus) -> RenderableType:
     from curate.argilla.launch import OWNER
     from pairsmith.terminal.screen import facts
     from schemas.progress_line import clock
 
     if server.state == "absent":
-        return facts([("server", "not started here yet; `pairsmith review up` starts one")])
+        return facts([("server", f"not started here yet; `{session.command('review up')}` starts one")])
     head = f"{server.state}, argilla-server {server.version} on {server.database}" + (
         f": {server.reason}" if server.reason else ""
     )

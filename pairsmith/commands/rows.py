@@ -41,10 +41,11 @@ def command(session: Session, state: str | None, code: str | None, flagged: bool
     project = session.project()
     with session.store(project, write=False) as store:
         data = read_rows(store, state=state, code=code, limit=limit, flagged=flagged)
-        session.answer(data, *(_screen(data) if session.write_json is None else ()))
+        session.answer(data, *(_screen(session, data) if session.write_json is None else ()))
 
 
-def _screen(data: dict[str, Any]) -> list[RenderableType]:
+def _screen(session: Session, data: dict[str, Any]) -> list[RenderableType]:
+    from rich.markup import escape
     from rich.table import Table
     from rich.text import Text
 
@@ -67,6 +68,7 @@ def _screen(data: dict[str, Any]) -> list[RenderableType]:
         why = "; ".join(filter(None, (why, *(f"flag {sentence}" for sentence in row["flagged"]))))
         texts = (_short(row["input"], 120), _short(row["output"] or "", 160), _short(shorten_ids(why), 400))
         table.add_row(*map(Text, (row["pair_id"] or "", row["state"], *texts)))
+    curate = f"[bold]{escape(session.command('curate'))}[/]"
     parts: list[RenderableType] = [row_sum(data["counts"]), ""]
     parts.append(table if table.row_count else "No row matches.")
     if data["more"]:
@@ -74,10 +76,10 @@ def _screen(data: dict[str, Any]) -> list[RenderableType]:
     if data["erased"]:
         parts += [
             "",
-            f"{counted(data['erased'], 'row', 'rows')} erased since; [bold]pairsmith curate[/] counts the rest.",
+            f"{counted(data['erased'], 'row', 'rows')} erased since; {curate} counts the rest.",
         ]
     if data["answered_since"]:
-        parts += ["", "Reviews have changed since; run [bold]pairsmith curate[/] to count them."]
+        parts += ["", f"Reviews have changed since; run {curate} to count them."]
     return parts
 
 

@@ -47,10 +47,8 @@ def command(
     from pairsmith.commands.stage import do, screen_of
     from pairsmith.stages.table import stage
 
-    original = session
-    if no_review:
-        session = replace(session, overrides=(*session.overrides, "review.enabled=false"))
-    project = session.project()
+    skipping = ("review.enabled=false",) if no_review else ()
+    project = replace(session, overrides=(*session.overrides, *skipping)).project()
     with session.store(project, max_usd=max_usd) as store:
 
         def do_and_show(name: str) -> CommandOutcome:
@@ -58,14 +56,18 @@ def command(
                 check_cap(project.spec, "--max-usd")
             outcome = do(session, stage(name), project, store, **(generating if name == "generate" else {}))
             if session.write_json is None:
-                session.show(*screen_of(original, stage(name), outcome), "")
+                session.show(*screen_of(session, stage(name), outcome), "")
             return outcome
 
         outcome = pipeline.run(project, store, do_and_show, session.say, first=first, until=until)
         shown: list[RenderableType] = []
         if session.write_json is None:
-            again = original.command("run --no-review" if no_review else "run")
-            shown = _waiting(project, outcome, original) if outcome.waits else _ended(project, store, outcome, again)
+            again = session.command("run --no-review" if no_review else "run")
+            shown = (
+                _waiting(project, outcome, session)
+                if outcome.waits
+                else _ended(project, store, outcome, session, again)
+            )
     session.answer({"command": "run", **outcome.as_json()}, *shown)
     return WAITS if outcome.waits else 0
 
@@ -79,7 +81,7 @@ def _waiting(project: Project, outcome: RunOutcome, session: Session) -> list[Re
 
     is_stopped = outcome.gate in ("rejected", "exhausted", "uncertified")
     head = "The pipeline stops and nothing is trained:" if is_stopped else "The pipeline is waiting for reviewers:"
-    heading = f"[bold yellow]{head}[/] {escape(outcome.waits or '')}."
+    heading = f"[bold yellow]{head}[/] {escape(session.with_project_options(outcome.waits or ''))}."
     if outcome.gate == "uncertified":
         return [
             heading,
@@ -93,7 +95,7 @@ def _waiting(project: Project, outcome: RunOutcome, session: Session) -> list[Re
     again = f"fix the prompt, the gates or the style, or set review.accept_at_least, then `{run}` again"
     return [
         heading,
-        facts(where(project, outcome.url or "", outcome.queues or (), outcome.pages or ())),
+        facts(session.lines(where(project, outcome.url or "", outcome.queues or (), outcome.pages or ()))),
         *next_steps(
             again if is_stopped else f"`{run}` when they have been reviewed",
             f"`{session.command('run --no-review')}` continues without review; the report will say so",
@@ -101,7 +103,7 @@ def _waiting(project: Project, outcome: RunOutcome, session: Session) -> list[Re
     ]
 
 
-def _ended(project: Project, store: Store, outcome: RunOutcome, again: str) -> list[RenderableType]:
+def _ended(project: Project, store: Store, outcome: RunOutcome, session: Session, again: str) -> list[RenderableType]:
     """The evaluation tables, row counts, cost and the path of the report; for a partial run, the command that continues
     it."""
     from pairsmith.receipts.outcome import CurateOutcome, EvaluateOutcome
@@ -117,7 +119,7 @@ def _ended(project: Project, store: Store, outcome: RunOutcome, again: str) -> l
         curated = [CurateOutcome.of(receipt) for receipt in store.receipts("curate")]
         rows = curated[-1].rows.get("train", 0) if curated else 0
         if outcome.until in ("train", "evaluate") and not rows:
-            none = "there are no rows to train on: `pairsmith rows` shows the state of each"
+            none = f"there are no rows to train on: `{session.command('rows')}` shows the state of each"
             return [facts(closing), *next_steps(none)]
         return [facts(closing), *next_steps(f"`{again}`: {outcome.until} is next")]
     measured = last_good(store.receipts("evaluate"), "evaluate")

@@ -55,8 +55,7 @@ def screen_of(session: Session, row: Stage[Any], outcome: CommandOutcome) -> lis
         return []
     from pairsmith.terminal import screen
 
-    lines = [(word, session.with_project_options(line)) for word, line in row.summary(outcome)]
-    return [screen.stage(row.name, outcome, lines)]
+    return [screen.stage(row.name, outcome, session.lines(row.summary(outcome)))]
 
 
 def _option(option: Option) -> Any:

@@ -11,8 +11,6 @@ import click
 from pairsmith.terminal.session import Session, on_project
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from pairsmith.receipts.outcome import GenerateOutcome
     from schemas.project import Project
     from schemas.store import Store
@@ -33,7 +31,7 @@ def command(session: Session) -> None:
             data = status_of(project, store)
     else:
         data = status_of(project, None)
-    session.answer(data, *(_screen(data, session.command) if session.write_json is None else ()))
+    session.answer(data, *(_screen(data, session) if session.write_json is None else ()))
 
 
 def status_of(project: Project, store: Store | None) -> dict[str, Any]:
@@ -117,7 +115,7 @@ def _summarized(reasons: Counter[str]) -> str:
     return ", ".join([*(f"{reason} {count:,}" for reason, count in most), *more])
 
 
-def _screen(data: dict[str, Any], command: Callable[[str], str]) -> list[Any]:
+def _screen(data: dict[str, Any], session: Session) -> list[Any]:
     from rich.markup import escape
     from rich.table import Table
 
@@ -131,7 +129,7 @@ def _screen(data: dict[str, Any], command: Callable[[str], str]) -> list[Any]:
     if data["seeds"]:
         rows.append(("seeds", seeds(data["seeds"])))
         rows.append(("pairs", f"{data['pairs']:,}"))
-    rows += in_lines(data["certificate"])
+    rows += session.lines(in_lines(data["certificate"]))
     rows += spending(data["ledger"])
     table = Table.grid(padding=(0, 2))
     table.add_column(width=10, style="bold")
@@ -143,16 +141,16 @@ def _screen(data: dict[str, Any], command: Callable[[str], str]) -> list[Any]:
         if stage["reasons"]:
             lines.append(_summarized(Counter(stage["reasons"])))
         lines += [escape(describe_failure(failure)) for failure in stage["failures"]]
-        why = escape(stage["why"])
+        why = escape(session.with_project_options(stage["why"]))
         lines += [f"[yellow]{why}[/]"] if stage["counts"] and why else [why]
         table.add_row(stage["stage"], word, "\n".join(filter(None, lines)))
     outputs = ((one["kind"], one["path"] + ("" if one["exists"] else " (deleted)")) for one in data["artifacts"])
     artifacts = list(dict.fromkeys(outputs))
-    run = f"[bold]{escape(command('run'))}[/]"
+    run = f"[bold]{escape(session.command('run'))}[/]"
     to_do = f"{run} will {', '.join(data['next'])}, then write the report"
     ending = to_do if data["next"] else f"Everything is done; {run} would only write the report again."
     endings = [ending]
     if unfinished := data["unfinished"]:
-        again = f"[bold]{escape(command(unfinished['command']))}[/]"
+        again = f"[bold]{escape(session.command(unfinished['command']))}[/]"
         endings.append(f"{again}, the last run, did not finish and will {', '.join(unfinished['next'])}.")
     return [facts(rows), "", table, "", *([facts(artifacts, width=12), ""] if artifacts else []), *endings]

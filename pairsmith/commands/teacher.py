@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import click
@@ -44,14 +45,18 @@ def up(session: Session, *, model: str | None, check: bool, **options: Any) -> N
 
     from pairsmith.user_file.guessed_spec import in_toml
     from schemas.blocking import run
+    from schemas.spec_file import SPEC_NAME
     from synth.local_vllm import vllm
 
-    if model is None:
+    is_named = session.folder != Path()
+    if model is None and (is_named or (session.folder / SPEC_NAME).exists()):
         settings = session.project().spec.teacher
         model, options["python"] = settings.vllm, options["python"] or settings.vllm_python
         options["more"] = (*settings.vllm_args, *options["more"])
     if model is None:
-        raise UsageError("no model is given.", fix="Name one, for example: pairsmith teacher up --model Qwen/Qwen3-8B")
+        raise UsageError(
+            "no model is given.", fix="Name one, for example: `pairsmith teacher up --model Qwen/Qwen3-8B`"
+        )
 
     async def serve() -> None:
         with session.stopping.draining() as stop:

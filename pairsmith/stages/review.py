@@ -55,11 +55,16 @@ def judged_population(project: Project, store: Store, say: Say, progress: Progre
     return population
 
 
+def require_client() -> None:
+    """Raise MissingDependency without the extra `review`, before a server is installed that nothing could talk to."""
+    require_packages(("argilla",), "review", "review needs")
+
+
 @contextmanager
 def argilla(project: Project, progress: Progress = unseen) -> Iterator[Argilla]:
     """A connection to the Argilla server named in the spec, or to our own, which is started if it is not running.
-    Raises MissingDependency without the extra `review`, before a server is installed that nothing could talk to."""
-    require_packages(("argilla",), "review", "review needs")
+    Raises like `require_client`."""
+    require_client()
     spec = project.spec.review
     headers: dict[str, str] = {}
     if spec.url:

@@ -24,25 +24,9 @@ def what_if(
 ) -> WhatIf:
     """Judge the rows by the present spec and by the spec with `overrides` (`KEY=VALUE`), and compare the results.
 
-    Raises UsageError for a key that does not affect curation, NoWork before generation, and SpecError for an invalid
-    value.
+    Raises like `changed`, and NoWork before generation.
     """
-    for override in overrides:
-        key = override.partition("=")[0].strip()
-        if not key.startswith(_ALLOWED_KEYS):
-            raise UsageError(
-                f"--what-if {override}: '{key}' does not affect curation.",
-                why="Only changes that need no teacher can be predicted.",
-                fix="Use a key of [curate], [personal] or [split]. `pairsmith preview` tries a changed prompt.",
-            )
-    other = _load_with(project, overrides)
-    if project.spec.personal.kinds("redact") != other.spec.personal.kinds("redact"):
-        raise UsageError(
-            "--what-if: it would redact other kinds of personal data.",
-            why="That changes the rows themselves, and only new verdicts on the same rows can be predicted.",
-            fix="Try what would be rejected, for example personal.email=reject, or run `generate` with it: it asks no "
-            "teacher.",
-        )
+    other = changed(project, overrides)
     fingerprints = teachers.fingerprints_of(project, say)
 
     async def both() -> WhatIf:
@@ -64,6 +48,28 @@ def what_if(
             "add."
         )
     return comparison
+
+
+def changed(project: Project, overrides: Sequence[str]) -> Project:
+    """The project with these settings. Raises UsageError for one that moves rows in a way that cannot be predicted, or
+    not at all, and SpecError for an invalid value."""
+    for override in overrides:
+        key = override.partition("=")[0].strip()
+        if not key.startswith(_ALLOWED_KEYS):
+            raise UsageError(
+                f"--what-if {override}: '{key}' does not affect curation.",
+                why="Only changes that need no teacher can be predicted.",
+                fix="Use a key of [curate], [personal] or [split]. `pairsmith preview` tries a changed prompt.",
+            )
+    other = _load_with(project, overrides)
+    if project.spec.personal.kinds("redact") != other.spec.personal.kinds("redact"):
+        raise UsageError(
+            "--what-if: it would redact other kinds of personal data.",
+            why="That changes the rows themselves, and only new verdicts on the same rows can be predicted.",
+            fix="Try what would be rejected, for example personal.email=reject, or run `pairsmith generate` with it: "
+            "it asks no teacher.",
+        )
+    return other
 
 
 def _load_with(project: Project, overrides: Sequence[str]) -> Project:

@@ -32,6 +32,30 @@ def escape_controls(text: str) -> str:
     return _CONTROL_SEQUENCES.sub(lambda match: ascii(match[0])[1:-1], text)
 
 
+# What users copy from the screen: one of our commands with its options, quoted as by `shlex`, or a single word.
+COPYABLE = re.compile(r"`pairsmith [^`]*`|\S*pairsmith(?: [a-z-]+)+(?: --\S+(?: (?!-)(?:'[^']*'|[^\s'])+)?)+|\S+")
+
+
+def wrapped(text: str, indent: str = "") -> str:
+    """`text` with its lines wrapped to the width of the terminal, each after `indent`. A command, a URL or any other
+    long word is not broken: it would no longer run as copied."""
+    import shutil
+    import textwrap
+
+    width = shutil.get_terminal_size().columns
+    wrapper = textwrap.TextWrapper(
+        width,
+        initial_indent=indent,
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+        replace_whitespace=False,
+    )
+    whole = COPYABLE.sub(lambda match: match[0].replace(" ", "\0"), text)
+    lines = (wrapper.fill(line) if len(indent + line) > width else indent + line for line in whole.split("\n"))
+    return "\n".join(lines).replace("\0", " ")
+
+
 def reopen_closed_streams() -> None:
     """Open /dev/null on descriptors 0 to 2 if they are closed (`>&-`, some daemons). Otherwise the next file to be
     opened would get that number, and printed text would be written into it."""
@@ -45,6 +69,22 @@ def reopen_closed_streams() -> None:
 
 def _devnull() -> TextIO:
     return Path(os.devnull).open("w", encoding="utf-8")
+
+
+def discard_output(descriptor: int) -> None:
+    """Redirect a descriptor to /dev/null, so that writing to it does not fail."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, descriptor)
+    os.close(nowhere)
+
+
+def _is_unread(descriptor: int) -> bool:
+    """Whether it is a pipe whose reader has gone, so that it is not another pipe that broke."""
+    import select
+
+    waiting = select.poll()
+    waiting.register(descriptor, 0)
+    return any(events & select.POLLERR for _, events in waiting.poll(0))
 
 
 @contextmanager
@@ -85,9 +125,10 @@ def json_on_stdout(enabled: bool) -> Iterator[WriteJson | None]:
                 whole.write(part)
             whole.write(b"\n}\n" if data else b"}\n")
             whole.seek(0)
-            while body := whole.read(1 << 20):
-                while body:
-                    body = body[os.write(real, body) :]
+            with suppress(BrokenPipeError):  # the reader has gone; the exit code is that of the command
+                while body := whole.read(1 << 20):
+                    while body:
+                        body = body[os.write(real, body) :]
 
     try:
         yield write
@@ -112,12 +153,11 @@ def exit_code_of(error: BaseException, write_json: WriteJson | None, watcher: Wr
         return int(error.code or 0)
     # click turns the error into a SystemExit, after wrapping stdout.
     by_click = isinstance(error, SystemExit) and type(sys.stdout).__name__.endswith("PacifyFlushWrapper")
-    if isinstance(error, BrokenPipeError) or by_click:
-        # The reader, such as `head`, has closed the pipe. Point stdout elsewhere so that the last flush does not fail.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    if (isinstance(error, BrokenPipeError) or by_click) and _is_unread(1):  # the reader, such as `head`, has gone
+        discard_output(1)
         return 0
     if isinstance(error, OSError) and error.errno in _DISK_FULL:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # stdout itself may be on the full disk
+        discard_output(1)  # stdout itself may be on the full disk
         error = StoreFull(
             f"no more data can be written ({os.strerror(error.errno)}).",
             where=str(
@@ -186,7 +226,6 @@ def show_error(error: PairsmithError) -> None:
         sys.stderr.write(f"{'stopped' if isinstance(error, Interrupted) else 'error'}: {escape_controls(str(error))}\n")
         return
     from rich.console import Console
-    from rich.padding import Padding
     from rich.text import Text
 
     console = Console(stderr=True, highlight=False)
@@ -195,4 +234,4 @@ def show_error(error: PairsmithError) -> None:
     console.print(Text.assemble(word, " ", escape_controls(head)), soft_wrap=True)
     for part, style in ((error.why, "dim"), (error.fix, "default")):
         if part:
-            console.print(Padding(Text(escape_controls(part), style=style), (0, 0, 0, 2)))
+            console.print(Text(wrapped(escape_controls(part), "  "), style=style), soft_wrap=True)

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import re
 import shlex
-import shutil
 import sys
-import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import wraps
@@ -16,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pairsmith.terminal.failures import WriteJson, escape_controls
+from pairsmith.terminal.failures import COPYABLE, WriteJson, discard_output, escape_controls, wrapped
 from pairsmith.terminal.stopping import Stopping
 from pairsmith.terminal.watching import NOBODY, Invocation, Watcher
-from schemas.errors import Interrupted
+from schemas.errors import Interrupted, PairsmithError
 from schemas.progress import Progress
 from schemas.progress_line import shown
 
@@ -84,8 +82,19 @@ class Session:
 
     def with_project_options(self, sentence: str) -> str:
         """`sentence` with this session's --project and --set options added to each command in backquotes, so that it
-        can be copied."""
-        return _SUGGESTED_COMMAND.sub(lambda match: f"`{match[1]}{self._project_options}`", sentence)
+        can be copied. Without change for a watcher, which may be on another machine and knows the project."""
+        options = self._project_options if self.watcher is NOBODY else ""
+
+        def completed(match: re.Match[str]) -> str:
+            words, more = match.groups()
+            is_complete = " --project " in more or options in more
+            return match[0] if is_complete else f"`{words}{options}{more}`"
+
+        return _SUGGESTED_COMMAND.sub(completed, sentence)
+
+    def lines(self, rows: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+        """Names and values for `facts`, with the options of this project in the commands of the values."""
+        return [(name, self.with_project_options(value)) for name, value in rows]
 
     @property
     def _project_options(self) -> str:
@@ -105,7 +114,8 @@ class Session:
     def say(self, line: str) -> None:
         """Print a line to stderr; nothing with --json. On a terminal, long lines are wrapped between words."""
         if self.write_json is None:
-            click.echo(_wrapped(escape_controls(line)) if sys.stderr.isatty() else escape_controls(line), err=True)
+            text = escape_controls(self.with_project_options(line))
+            click.echo(wrapped(text) if sys.stderr.isatty() else text, err=True)
 
     def answer(self, data: dict[str, Any], *screen: RenderableType) -> None:
         """Print the result of the command: `data` as the one JSON object, or `screen` on stdout."""
@@ -122,9 +132,10 @@ class Session:
             put(*screen)
 
 
-_SUGGESTED_COMMAND = re.compile(r"`(pairsmith (?!docs|init|jobs|models|serve )[a-z](?:(?! --project | --set )[^`])*)`")
-# What users copy from the screen: one of our commands with its options, quoted as by `shlex`, or a single word.
-_COPYABLE = re.compile(r"\S*pairsmith(?: [a-z-]+)+(?: --\S+(?: (?!-)(?:'[^']*'|[^\s'])+)?)+|\S+")
+# A command that takes the options of a project: its words, and its own options.
+_SUGGESTED_COMMAND = re.compile(
+    r"`(pairsmith (?!(?:docs|init|jobs|models|serve)\b(?!-))[a-z][^`]*?)((?: --(?= |\w)[^`]*)?)`"
+)
 
 
 def _without_secrets(text: str) -> str:
@@ -133,13 +144,6 @@ def _without_secrets(text: str) -> str:
     for secret in [piece for kind, piece in personal(text) if kind == "secret"]:
         text = text.replace(secret, "***")
     return text
-
-
-def _wrapped(text: str) -> str:
-    """Wrap lines to the width of the terminal. A word that is longer, such as a URL, is not broken."""
-    width = shutil.get_terminal_size().columns
-    wrapper = textwrap.TextWrapper(width, break_long_words=False, break_on_hyphens=False, replace_whitespace=False)
-    return "\n".join(wrapper.fill(line) if len(line) > width else line for line in text.split("\n"))
 
 
 def put(*screen: RenderableType) -> None:
@@ -152,11 +156,15 @@ def put(*screen: RenderableType) -> None:
     with out.capture() as captured:
         for part in screen:
             is_block = isinstance(part, str) and (
-                not terminal or max(map(len, _COPYABLE.findall(part)), default=0) > out.width
+                not terminal or max(map(len, COPYABLE.findall(part)), default=0) > out.width
             )
             out.print(part, soft_wrap=is_block)
     # Tables pad their last column with spaces, which are invisible on a terminal but stay in a file.
-    click.echo("\n".join(line.rstrip() for line in escape_controls(captured.get()).split("\n")), nl=False)
+    text = "\n".join(line.rstrip() for line in escape_controls(captured.get()).split("\n"))
+    try:
+        click.echo(text, nl=False)
+    except BrokenPipeError:  # the reader, such as `head`, has gone; the work goes on, and the exit code is its own
+        discard_output(1)
 
 
 class Folder(click.Path):
@@ -199,6 +207,11 @@ def on_project(body: Callable[..., Any]) -> Callable[..., Any]:
         **options: Any,
     ) -> Any:
         write_json, stopping, watcher = invocation
-        return body(Session(folder, overrides, write_json if as_json else None, stopping, watcher), **options)
+        session = Session(folder, overrides, write_json if as_json else None, stopping, watcher)
+        try:
+            return body(session, **options)
+        except PairsmithError as error:
+            error.reword(session.with_project_options)
+            raise
 
     return run

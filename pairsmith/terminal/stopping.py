@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING, TextIO
 
+from pairsmith.terminal.failures import discard_output
 from schemas.progress import ShouldStop
 
 if TYPE_CHECKING:
@@ -34,9 +35,7 @@ def _detach_from_terminal() -> None:
     for descriptor in (1, 2):
         with contextlib.suppress(OSError):
             if stat.S_ISCHR(os.fstat(descriptor).st_mode):
-                nowhere = os.open(os.devnull, os.O_WRONLY)
-                os.dup2(nowhere, descriptor)
-                os.close(nowhere)
+                discard_output(descriptor)
 
 
 def _write_stderr(text: str) -> None:
@@ -46,26 +45,36 @@ def _write_stderr(text: str) -> None:
         os.write(2, text.encode())
 
 
-class _Terminal(io.FileIO):
-    """A terminal that may go away. Once it has, output is discarded and work continues: SIGHUP may come after the first
-    failed write, or not at all if the shell has disowned the job."""
+class _Watched(io.FileIO):
+    """A terminal or a pipe whose reader may go away. Once it has, output is discarded and work continues: SIGHUP may
+    come after the first failed write, or not at all if the shell has disowned the job."""
 
     def write(self, text: ReadableBuffer, /) -> int:
         try:
             return super().write(text)
         except OSError as gone:
-            if gone.errno != errno.EIO:
+            if gone.errno == errno.EPIPE:
+                discard_output(self.fileno())
+            elif gone.errno == errno.EIO:
+                _detach_from_terminal()
+            else:
                 raise
-            _detach_from_terminal()
             return len(memoryview(text))
 
 
 def _surviving_hangup(stream: TextIO) -> TextIO:
-    """`stream`, or a replacement for it that keeps working when its terminal goes away."""
-    if not stream.isatty():
+    """`stream`, or a replacement for it that keeps working when its terminal goes away or, for progress and notes, the
+    reader of its pipe (`pairsmith generate 2>&1 | head`)."""
+    if not stream.isatty() and not (stream is sys.stderr and _is_pipe(stream)):
         return stream
-    binary = io.BufferedWriter(_Terminal(stream.fileno(), "w", closefd=False))
+    binary = io.BufferedWriter(_Watched(stream.fileno(), "w", closefd=False))
     return io.TextIOWrapper(binary, encoding=stream.encoding, errors=stream.errors, line_buffering=True)
+
+
+def _is_pipe(stream: TextIO) -> bool:
+    with contextlib.suppress(OSError):  # a stream of a test or a notebook may have no descriptor
+        return stat.S_ISFIFO(os.fstat(stream.fileno()).st_mode)
+    return False
 
 
 class Stopping:

@@ -108,6 +108,15 @@ def unicode_encoding(stream: BinaryIO) -> str | None:
     return None
 
 
+def normalised(encoding: str, name: str) -> str:
+    """The name of a supported encoding as Python spells it. Raises InputError for another one, whatever the file."""
+    known = encoding.lower().replace("-", "_").replace("windows_", "cp")
+    if known not in ENCODINGS and not known.startswith(("utf8", "utf_8", "utf16", "utf_16", "utf32", "utf_32")):
+        fix = f"Use one of {', '.join(ENCODINGS)}, or save the file as UTF-8."
+        raise InputError(f"cannot be read as '{encoding[:40]}': this encoding is not supported.", where=name, fix=fix)
+    return known
+
+
 def encoding_of(content: bytes, name: str, encoding: str = "") -> str | None:
     """The encoding of the file `name` if it is not UTF-8: a recognised one, or `encoding`. None also if it is not text.
 
@@ -117,12 +126,7 @@ def encoding_of(content: bytes, name: str, encoding: str = "") -> str | None:
     if known := unicode_encoding(io.BytesIO(content)):
         return None if known == UTF_8 else known
     if encoding:
-        known = encoding.lower().replace("-", "_").replace("windows_", "cp")
-        if known not in ENCODINGS:
-            fix = f"Use one of {', '.join(ENCODINGS)}, or save the file as UTF-8."
-            raise InputError(
-                f"cannot be read as '{encoding[:40]}': this encoding is not supported.", where=name, fix=fix
-            )
+        known = normalised(encoding, name)
         try:
             content.decode(known)
         except UnicodeDecodeError:
@@ -142,7 +146,7 @@ def encoding_of(content: bytes, name: str, encoding: str = "") -> str | None:
 
 
 def _label(encoding: str) -> str:
-    return f"{ENCODINGS[encoding]} ({encoding})"
+    return f"{ENCODINGS[encoding]} ({encoding})" if encoding in ENCODINGS else encoding
 
 
 def _readings(content: bytes) -> list[Decoding]:

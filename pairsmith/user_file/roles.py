@@ -50,8 +50,10 @@ def find_output(
 def _find_output(
     columns: Sequence[Column], texts: Sequence[Column], wanted: str
 ) -> tuple[Column | None, str, Sequence[Column]]:
-    # A word that all rows have, such as the state of closed tickets, is no reply.
-    all_called = [c for c in columns if c.filled and c.called(OUTPUT) and not _is_about_replies(c)]
+    # A word that all rows have, such as the state of closed tickets, is no reply; nor is a label.
+    categories = [c for c in columns if wanted == "reply" and c.is_category and c.called(LABELS)]
+    filled = [c for c in columns if c.filled and c not in categories]
+    all_called = [c for c in filled if c.called(OUTPUT) and not _is_about_replies(c)]
     called = [c for c in all_called if c.words >= _PHRASE or c.objects or not c.is_constant]
 
     def fits(column: Column) -> bool:

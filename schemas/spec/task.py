@@ -214,7 +214,10 @@ class SeedSource(Section):
         if self.input is not None and self.kind in ("output", "conversation"):
             raise ValueError(f"'input' joins columns into an input, and kind = '{self.kind}' has none")
         if self.input is not None and (name := "text" if self.kind == "input" else "input") in self.columns:
-            raise ValueError(f"both 'input' and columns.{name} define the input")
+            raise ValueError(
+                f"both 'input' and columns.{name} define the input; give that column another name here, which the"
+                " template can use"
+            )
         if self.reference is not None and self.kind != "input":
             raise ValueError(f"'reference' is for kind = 'input', and kind = '{self.kind}' already has its output")
         if self.rejected is not None and not self.imported:

@@ -44,7 +44,7 @@ def read_only(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Projec
         folder.chmod(0o755)
 
 
-def run_json(project: Project, *arguments: str) -> dict[str, Any]:
+def run_json(project: Project, *arguments: str, code: int = 0) -> dict[str, Any]:
     done = subprocess.run(
         [*_without_write_privilege(), *project.command(*arguments, "--json")],
         cwd=project.folder,
@@ -53,7 +53,7 @@ def run_json(project: Project, *arguments: str) -> dict[str, Any]:
         text=True,
         timeout=250,
     )
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == code, done.stderr
     answer: dict[str, Any] = json.loads(done.stdout)
     return answer
 
@@ -69,6 +69,9 @@ def test_a_read_only_project_can_be_read(read_only: Project) -> None:
     explained = EXPECTED["explain"][0]
     assert run_json(read_only, "explain", explained["id"])["id"] == explained["id"]
     assert sorted(path.name for path in read_only.folder.iterdir()) == before
+    # doctor used to say "This project can run.": the first command that writes said that it cannot
+    checks = {check["about"]: check["state"] for check in run_json(read_only, "doctor", code=1)["findings"]}
+    assert checks["store"] == "fail"
 
 
 @pytest.mark.parametrize(

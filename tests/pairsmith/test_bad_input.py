@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from pairsmith.commands import start
 from tests.pairsmith.conftest import SUBJECTS, Project, answer, write_seeds
 from tests.synth.loopback import Ask, LoopbackTeacher, Reply
 
@@ -303,3 +304,14 @@ def test_a_full_disk_loses_no_stored_answer(small_disk: Path, make_project: Call
         assert not asked_again & durable
         assert project.rows("SELECT count(*) FROM candidates") == [(2 * 30 * len(SUBJECTS),)]
         assert project.is_intact()
+
+
+def test_a_misspelt_project_is_no_project_that_can_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`doctor` and `review status` succeeded for a folder that does not exist. `teacher up` outside a project asked for
+    a project instead of a model."""
+    (tmp_path / "mine").mkdir()
+    assert start(["doctor", "--project", str(tmp_path / "mien")]) == 1
+    assert "spec must be fixed before this can run" in capsys.readouterr().out
+    assert start(["review", "status", "--project", str(tmp_path / "mien")]) == 3
+    done = Project(tmp_path / "mine").run("teacher", "up")
+    assert (done.returncode, "--model Qwen" in done.stderr) == (2, True)

@@ -20,7 +20,7 @@ from curate.preferences import Preference, rests_on_estimates
 from curate.review.population import read_population
 from curate.review.sampling import in_estimation_half
 from pairsmith import certified
-from pairsmith.commands import rows, serve_model
+from pairsmith.commands import rows, serve_model, start
 from pairsmith.commands.stage import command_of
 from pairsmith.erasing import erased
 from pairsmith.plan import plan
@@ -107,7 +107,8 @@ def test_without_the_extra_review_a_certification_says_what_to_install(
 def test_without_the_extra_review_no_server_is_installed(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A run without the extra used to download and start a server (0.6 GB), and then said that a package is missing."""
+    """A run without the extra used to download and start a server (0.6 GB), and then said that a package is missing.
+    `review up` still did."""
     home = tmp_path / "argilla"
     home.mkdir()
     (home / "venv").touch()  # nothing could be installed here
@@ -115,6 +116,7 @@ def test_without_the_extra_review_no_server_is_installed(
     monkeypatch.setitem(sys.modules, "argilla", None)
     with pytest.raises(MissingDependency, match="review needs argilla"), argilla(_project(folder)):
         pass
+    assert start(["review", "up", "--project", str(folder)]) == 7
     assert [path.name for path in home.iterdir()] == ["venv"]
 
 

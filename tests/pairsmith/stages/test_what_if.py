@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import pairsmith
+from pairsmith.commands import start
 from pairsmith.stages.what_if import as_json, what_if
 from schemas import spec_file
 from schemas.errors import SpecError, UsageError
@@ -134,3 +135,13 @@ def test_split_shares_are_explained_and_splits_counted(folder: Path) -> None:
         "curate", "--what-if", "curate.gates.length.max_words=5", "--set", "curate.gates.repetition=false"
     )
     assert (fewer["before"]["splits"], fewer["after"]["splits"]) == ({"train": 5}, {"train": 2})
+
+
+def test_a_misspelt_setting_is_named_before_the_empty_store(tmp_path: Path) -> None:
+    """In a project in which nothing has been generated, the setting is the first mistake that is reported."""
+    (tmp_path / "pairs.jsonl").write_text('{"input": "a", "output": "b"}')
+    (tmp_path / "pairsmith.toml").write_text(SPEC)
+    what_if = ["curate", "--project", str(tmp_path), "--what-if"]
+    assert start([*what_if, "curate.gates.lenght=3"]) == 3
+    assert start([*what_if, "task.style=Another."]) == 2
+    assert start([*what_if, "curate.gates.echo=false"]) == 6

@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import io
 import json
+import os
+import re
 import threading
 import time
 from collections import defaultdict
@@ -119,7 +121,7 @@ def test_a_pipe_gets_a_report_that_nothing_follows(monkeypatch: pytest.MonkeyPat
     """A step that says only what it begins is named once it has taken a while, not after its end. `certify` said
     nothing for half a minute, and `erase` nothing for the seven minutes in which Argilla was installed."""
     monkeypatch.setattr(progress, "PLAIN_EVERY_S", 0.02)
-    stream, before = io.StringIO(), threading.active_count()
+    stream = io.StringIO()
     with shown(silent=False, stream=stream) as report:
         report("certify", {"message": "calibrating"})
         assert stream.getvalue() == ""
@@ -130,7 +132,30 @@ def test_a_pipe_gets_a_report_that_nothing_follows(monkeypatch: pytest.MonkeyPat
         assert stream.getvalue() == "certify   calibrating\n"
         time.sleep(0.1)
     assert stream.getvalue() == "certify   calibrating\n"
-    assert threading.active_count() == before
+    assert "progress" not in {thread.name for thread in threading.enumerate()}
+
+
+def test_a_reader_that_pauses_does_not_stop_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`pairsmith run 2>&1 | less` stood still once the pipe was full, until someone scrolled. Lines are left out."""
+    monkeypatch.setattr(progress, "PLAIN_EVERY_S", 0.0)
+    reader, writer = os.pipe()
+    with os.fdopen(reader, "rb") as paused, os.fdopen(writer, "w", encoding="utf-8") as stream:
+        with shown(silent=False, stream=stream) as report:
+            for done in range(5_000):  # more than a pipe holds
+                report("generate", {"done": done, "total": 6_000})
+        lines = os.read(paused.fileno(), 1 << 20).splitlines()
+    assert lines[0] == b"generate  0 of 6,000"
+    assert len(lines) < 5_000
+
+
+def test_a_notebook_keeps_the_last_numbers(capsys: pytest.CaptureFixture[str]) -> None:
+    """Work without a total is shown to its end. A generator of one's own that made 132 rows stayed at 2 under its
+    cell. (Without a kernel, IPython prints what it would display.)"""
+    pytest.importorskip("IPython")
+    with progress._notebook_progress() as report:
+        for done in range(133):
+            report("generate", {"done": done})
+    assert "generate  132" in capsys.readouterr().out.splitlines()[-1]
 
 
 class FullDisk(io.StringIO):
@@ -189,6 +214,19 @@ def test_a_terminal_shows_the_whole_name_of_a_step() -> None:
     with shown(silent=False, stream=stream) as report:
         report("bradley_terry", {"done": 88, "total": 88})
     assert "bradley_terry" in stream.getvalue()
+
+
+def test_the_live_line_is_one_line_with_the_time_left() -> None:
+    """On 80 columns the bar took the room of the cost and the time left, which wrapped into two lines; on 40 columns,
+    into seven."""
+    stream = Terminal()
+    with shown(silent=False, stream=stream) as report:
+        for done in (4, 40):
+            report("generate", {"done": done, "total": 660, "in_flight": 4, "tokens": 20 * done, "usd": None})
+            time.sleep(0.3)
+        frame = stream.getvalue().rpartition("\x1b[2K")[2]
+        assert re.search(r"40 of 660 · \S+ left · 4 in flight · [\d,]+ tok/s · cost", frame), frame
+        assert "\n" not in frame
 
 
 def test_json_is_silent() -> None:

@@ -140,6 +140,13 @@ def test_commands_in_messages_get_the_project_options() -> None:
     assert session.with_project_options("About 5 more (`pairsmith review push` draws rows).") == (
         f"About 5 more (`pairsmith review push {place}` draws rows)."
     )
-    for sentence in ("`pairsmith docs spec`, `pairsmith models`", f"`{session.command('run')}`", "`review push`"):
+    assert session.with_project_options("See `pairsmith doctor --set train.base=NAME`.") == (
+        f"See `pairsmith doctor {place} --set train.base=NAME`."
+    )
+    assert session.with_project_options("`pairsmith serve-model`, `pairsmith teacher up --model M -- --seed 1`") == (
+        f"`pairsmith serve-model {place}`, `pairsmith teacher up {place} --model M -- --seed 1`"
+    )
+    alone = "`pairsmith docs spec`, `pairsmith models`, `pairsmith serve`, `pairsmith init DIR`"
+    for sentence in (alone, f"`{session.command('run')}`", "`review push`"):
         assert session.with_project_options(sentence) == sentence
     assert Session(Path(), (), None, Stopping()).with_project_options("`pairsmith run`") == "`pairsmith run`"

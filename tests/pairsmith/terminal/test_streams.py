@@ -93,6 +93,30 @@ def test_a_reader_that_stops_reading_ends_a_command_in_silence(make_project: Cal
     assert (ended.returncode, ended.stderr) == (0, "")
 
 
+def unread(project: Project, *command: str, streams: tuple[str, ...] = ("stdout", "stderr")) -> int:
+    """The exit code of a command that writes these streams to a pipe whose reader has gone."""
+    ends = os.pipe()
+    os.close(ends[0])
+    both = dict.fromkeys(("stdout", "stderr"), subprocess.DEVNULL) | dict.fromkeys(streams, ends[1])
+    line, environ = project.command(*command), project.environ()
+    code = subprocess.run(line, env=environ, cwd=project.folder, timeout=250, **both).returncode  # type: ignore[call-overload]
+    os.close(ends[1])
+    return int(code)
+
+
+@pytest.mark.slow
+def test_work_goes_on_when_its_reader_has_gone(make_project: Callable[..., Project], teacher: LoopbackTeacher) -> None:
+    """`pairsmith generate 2>&1 | head -1` ended at the next note, with exit code 0, before it had sent a request. The
+    work is finished, and the exit code is that of the work: `evaluate --gate | head` passed whatever the verdict."""
+    project = make_project(teacher.url, ("a dog", "an owl"))
+    assert unread(project, "generate") == 0
+    assert teacher.asked
+    assert project.is_intact()
+    missing = ("doctor", "--set", "seeds.0.path=missing.jsonl")
+    assert unread(project, *missing, "--json") == 1
+    assert unread(project, "--help", streams=("stdout",)) == 0
+
+
 def on_terminal(project: Project, columns: int, *command: str) -> str:
     """What both streams write to a terminal of `columns` columns, without escape sequences."""
     ours, theirs = pty.openpty()
@@ -144,6 +168,20 @@ def test_a_command_to_copy_stays_whole_on_a_narrow_terminal(tmp_path: Path) -> N
     given = ("--set", "task.style=Short, as in [b]a note[/b], and never in more than a line or two of it")
     shown = on_terminal(Project(tmp_path), 60, "status", "--project", folder, *given).splitlines()
     assert any(line.startswith(f"{whole.strip()} --set '{given[1]}' will generate") for line in shown)
+
+
+@pytest.mark.slow
+def test_a_command_in_an_error_can_be_copied(make_project: Callable[..., Project], tmp_path: Path) -> None:
+    """Errors name the project in their commands, as screens do, and no line ends within a command. Those of `registry`,
+    `rows` and `explain` left the project out, and were broken between any two words."""
+    there, above = make_project("http://localhost").folder, Project(tmp_path)
+    options = ("--project", there.relative_to(tmp_path).as_posix(), "--set", "train.epochs=2")
+    copied = "`pairsmith registry list {}`".format(" ".join(options))
+    assert copied in above.run("registry", "rollback", *options).stderr
+    assert copied in on_terminal(above, 40, "registry", "rollback", *options)
+    failed = json.loads(above.run("train", *options, "--json").stdout)["error"]
+    assert failed["fix"] == f"Run `pairsmith curate {' '.join(options)}` first."
+    assert "`pairsmith registry list`" in Project(there).run("registry", "rollback").stderr
 
 
 def test_a_page_of_the_manual_is_laid_out_on_a_terminal(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from pairsmith.commands import start
 from pairsmith.user_file.encoding import ENCODINGS, AmbiguousEncoding, as_utf8, encoding_of
 from pairsmith.user_file.guess import guess
 from schemas.errors import InputError
@@ -180,3 +181,12 @@ def test_large_file_is_decoded_in_parts(encoding: str) -> None:
     assert most < 8_000_000 < 3 * len(content)
     with pytest.raises(AmbiguousEncoding):
         encoding_of("caf\u00e9 \u20ac".encode()[:-1], "cut.txt")
+
+
+def test_an_unknown_encoding_is_refused_for_any_file(tmp_path: Path) -> None:
+    """`init --encoding utf-99` was silently ignored where the file could be read without it."""
+    (tmp_path / "a.csv").write_text("text\nWhere is my parcel today?\n", encoding="utf-8")
+    assert start(["init", str(tmp_path / "mine"), "--from", str(tmp_path / "a.csv"), "--encoding", "utf-99"]) == 4
+    assert not (tmp_path / "mine").exists()
+    with pytest.raises(InputError, match="cannot be read as utf_8"):
+        encoding_of("Où est-il ?".encode("latin-1"), "a.csv", "utf-8")

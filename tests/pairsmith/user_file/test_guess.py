@@ -1092,3 +1092,15 @@ def test_a_glossary_is_no_translation(tmp_path):
     assert "to" not in guess(tmp_path / "a.csv", "translate").task
     (tmp_path / "b.csv").write_text(f"text,version\n{texts}", encoding="utf-8")
     assert guess(tmp_path / "b.csv", "translate").task == {"kind": "translate", "language": "en", "to": "de"}
+
+
+@pytest.mark.parametrize("header", ["category", "Kategorie", "customer label", "فئة العميل", "고객 유형", "类别"])
+def test_a_label_is_no_reply(tmp_path: Path, header: str) -> None:
+    """Whoever wants replies gets them generated, and keeps a column of labels for prompts; it had become the reply
+    (`gold`), without a teacher. A column named after replies stays one."""
+    rows = [f"My kettle number {n} leaks at the lid.,{('gold', 'silver', 'plain')[n % 3]}" for n in range(12)]
+    path = tmp_path / "a.csv"
+    path.write_text("\n".join([f"text,{header}", *rows]), encoding="utf-8")
+    assert guess(path, "reply").kind == "input"
+    path.write_text("\n".join(["text,reply", *rows]), encoding="utf-8")
+    assert guess(path, "reply").kind == "pair"
