@@ -13,7 +13,7 @@ from synth.chat.http_status import says_itself
 # plan's hours or the balance, the key, a model that the plan lacks, and what concerns the request.
 _MINIMAX_STATUS = {1002: 429, 1039: 429, 1041: 429, 2045: 429, 1008: 402, 2056: 402, 1004: 401, 2049: 401, 2061: 401}
 _MINIMAX_STATUS |= dict.fromkeys((1026, 1027, 1042, 2013), 400)
-# Baidu's codes (ai.baidu.com/ai-doc/WENXINWORKSHOP/tlmyncueh, and `APIErrorCode` of its SDK), likewise with HTTP 200: of
+# Baidu's codes (ai.baidu.com/ai-doc/WENXINWORKSHOP/tlmyncueh; its SDK's `APIErrorCode`), likewise with HTTP 200: of
 # the access token (100: "Invalid parameter" of that name) or the permission; of a day or the account; of a model that
 # does not exist. The rest of these ranges, except those that end in 00, concern the request.
 _BAIDU_STATUS = {"6": 403, "17": 402, "18": 429, "19": 402, "3": 404, "336005": 404}

@@ -42,7 +42,7 @@ _NO_QUOTA = re.compile(
     # Moonshot, Zhipu, DashScope, Volcengine, OpenRouter's free models, xAI
     r"|exceeded_current_quota|balance (is )?(not enough|insufficient)|not enough balance|余额不足|欠费|arrearage"
     # One API and New API, which many gateways run; Tencent
-    r"|\b(user|token) quota is not enough|pre_consume_token_quota_failed|额度(不足|已用尽)|exceed_token_quota_limit"
+    r"|pre_consume_token_quota_failed|额度(不足|已用尽)|exceed_token_quota_limit"
     # Volcengine; daily or monthly limits, also under 429: Cloudflare, watsonx, Cohere's trial keys
     r"|account_?overdue|(daily|monthly)( \w+){0,2} allocation|quota for this (day|month)|limited to [\w, ]+/ ?month"
     # Gemini reports an exceeded daily quota with a delay of seconds, which would not help.
@@ -268,7 +268,7 @@ def _is_quota_error(status: int, message: str, words: str, body: Json) -> bool:
 
 def _is_key_error(status: int, words: str, body: Json, *, answered: bool) -> bool:
     if status in _DISABLED_STATUSES and says_itself(_ACCOUNT_DISABLED, words, body):
-        return True
+        return status != 429 or not says_itself(_LATER, words, body)  # "temporarily blocked": throttled
     if answered or status not in (400, 403):
         return False
     if status == 403 and not words.lstrip().startswith("<"):  # an HTML page is a firewall's, and may concern this row

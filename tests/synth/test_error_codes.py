@@ -80,6 +80,7 @@ ERRORS: dict[str, tuple[int, Json, Kind]] = {
     "FastChat, busy": (400, {"object": "error", "message": "busy", "code": 42903}, "throttled"),
     "FastChat, too long": (400, {"object": "error", "message": "maximum context", "code": 40303}, "refused"),
     "OpenAI, banned": (429, error("Your access was terminated due to violation of our policies"), "key"),
+    "blocked for a moment": (429, error("Your organization is temporarily blocked. Try again in 20s."), "throttled"),
     "Moonshot, a day": (429, error("Your account org-x request reached organization max RPD: 1500"), "quota"),
     "a day, in the code of a minute": (
         429,
