@@ -9,14 +9,15 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Lock
-from typing import Any
 
 from pairsmith.serve.workspace import Workspace
+from schemas.files import files_in
 from schemas.project import Project
 from schemas.spec_file import SPEC_NAME
 from schemas.store import Store
 from schemas.store.opening import sqlite_path
 from schemas.store.shared import reader
+from schemas.user_modules import UserReference
 
 _MAX_OPEN = 32  # stores that are open at once, each with at least three files
 _SETTLED_S = 1.0  # two writes within one tick of the file system's clock get the same time
@@ -31,7 +32,6 @@ class Readers:
         self._open: OrderedDict[str, tuple[str, object, Store]] = OrderedDict()
         self._projects: dict[str, tuple[object, Project]] = {}
         self._places: dict[str, tuple[Project, str, Path | None]] = {}
-        self._names: dict[str, tuple[Project, list[str]]] = {}
 
     def project(self, slug: str) -> Project:
         """The project with its validated spec, as the file is now. Raises NoSuchProject and SpecError."""
@@ -75,12 +75,8 @@ class Readers:
 
     def input_marker(self, slug: str) -> object:
         """A value that changes with the files beside the spec that stages read: seeds, prompts, checks and the like.
-        Raises NoSuchProject, SpecError."""
-        project = self.project(slug)
-        known = self._names.get(slug)
-        if known is None or known[0] is not project:
-            self._names[slug] = known = project, ["prompts", *_names(project.spec.model_dump())]
-        return tuple((str(path), _file(path)) for name in known[1] for path in _files(project.folder, name))
+        Raises NoSuchProject, SpecError, InputError."""
+        return tuple((str(path), _file(path)) for path in _input_files(self.project(slug)))
 
     def store_file_id(self, slug: str) -> tuple[int, ...] | None:
         """The identity of the store's file; None on PostgreSQL, and if nothing has been written yet."""
@@ -107,21 +103,19 @@ def _file(path: Path | None, *, whole: bool = True) -> tuple[int, ...] | None:
     return (status.st_dev, status.st_ino, *((status.st_mtime_ns, status.st_size) if whole else ()))
 
 
-def _names(value: Any) -> Iterator[str]:
-    """The texts in a spec that may name a file, a pattern of files, or a function in a file."""
-    if isinstance(value, str) and value.isprintable() and 0 < len(value) < 200:
-        module, _, function = value.rpartition(":")
-        yield f"{module.replace('.', '/')}.py" if function.isidentifier() and module else value
-    elif isinstance(value, dict | list | tuple):
-        for part in value.values() if isinstance(value, dict) else value:
-            yield from _names(part)
-
-
-def _files(folder: Path, name: str) -> Iterator[Path]:
-    path = folder / name
-    if path.is_dir():
-        yield from (Path(root) / file for root, _, files in os.walk(path) for file in sorted(files))
-    elif path.is_file():
-        yield path
-    elif "*" in name and not path.is_absolute():
-        yield from sorted(folder.glob(name))
+def _input_files(project: Project) -> Iterator[Path]:
+    """The files that the stages of a project read, as `pairsmith.plan` compares them. Only settings that name a file
+    count: any other text may happen to be a path, be `/`, or be too long for one."""
+    spec, folder = project.spec, project.folder
+    gates = spec.curate.gates
+    names = [one.path for source in spec.seeds for one in source.each(folder) if source.format != "hub"]
+    functions = [*gates.user, *spec.evaluate.user]
+    if schema := spec.task.answer_schema:
+        (functions if ":" in schema else names).append(schema)
+    names += filter(None, (gates.json_schema, spec.curate.score.model, spec.curate.nli, spec.review.gold))
+    names += ["prompts", spec.train.base, *spec.curate.contamination.files]
+    for path in [folder / name for name in names] + [UserReference.read(one).file(folder) for one in functions]:
+        if path and os.path.isdir(path):
+            yield from files_in(path).values()
+        elif path:
+            yield path
