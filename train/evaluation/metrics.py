@@ -234,7 +234,8 @@ class Example(Record):
 
 class Evaluation(Record):
     """Everything an evaluation measured, JSON-serialisable. `test_set` is a hash of the seeds' ids, `inputs` their
-    texts, `patterns` the regular expressions of checks, by check (empty in files of earlier versions), and `groups` the group of each seed that is not alone in its group (`curate.split.groups_of`).
+    texts, `patterns` the regular expressions among the checks by name (empty in files of earlier versions), and
+    `groups` the group of each seed that is not alone in its group (`curate.split.groups_of`).
 
     `comparisons` are the tuned model against every other system, under both decodings. `calls_sent` counts the requests
     of the run that wrote it, `calls_reused` the answers found in the ledger. `validation` are the tuned model's greedy

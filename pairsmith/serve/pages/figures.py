@@ -26,7 +26,7 @@ from schemas.project import Project
 from schemas.records import Counts, Receipt
 from schemas.store import Store
 from schemas.store.latest import last_good, last_judged
-from schemas.store.since import Ends, ends
+from schemas.store.since import Ends, active_seeds, ends
 from schemas.wording import capital
 
 
@@ -122,9 +122,22 @@ class Snapshot:
 _lock = Lock()
 
 
+class _Place(NamedTuple):
+    """How far a store has been written."""
+
+    file: object
+    ends: Ends | None = None
+    seeds: tuple[int, int] = (0, 0)
+    reviews: int = 0
+
+    @property
+    def unreviewed(self) -> _Place:
+        return self._replace(ends=self.ends and self.ends._replace(reviews=-1), reviews=0)
+
+
 class _CacheEntry(NamedTuple):
     written: object
-    place: tuple[object, Ends | None]
+    place: _Place
     now: Snapshot
 
 
@@ -144,11 +157,13 @@ def snapshot(request: Request, slug: str) -> Snapshot:
     if kept and is_same and written is not None and kept.written == written:
         return kept.now
     store = views.readers.store(slug)
-    place = views.readers.store_file_id(slug), ends(store) if store else None
+    place = _Place(views.readers.store_file_id(slug))
+    if store:  # the counts change where `pairsmith erase` takes what is not the last
+        place = _Place(place.file, ends(store), active_seeds(store), store.review_count())
     if kept and is_same and kept.place == place:
         now = kept.now
     else:
-        if kept and is_same and _unreviewed(kept.place) == _unreviewed(place):  # an answer costs nothing, and is no run
+        if kept and is_same and kept.place.unreviewed == place.unreviewed:  # an answer costs nothing, and is no run
             receipts, costs = kept.now.receipts, kept.now.costs
         else:
             receipts, costs = (tuple(store.receipts()), tuple(store.costs())) if store else ((), ())
@@ -161,11 +176,6 @@ def snapshot(request: Request, slug: str) -> Snapshot:
 
 def _missing(now: Snapshot) -> frozenset[str]:
     return frozenset(path for path in now.outputs if not (now.project.folder / path).exists())
-
-
-def _unreviewed(place: tuple[object, Ends | None]) -> tuple[object, Ends | None]:
-    file, last = place
-    return file, last and last._replace(reviews=-1)
 
 
 def jobs_of(request: Request, slug: str | None, limit: int = 20) -> list[Job]:
