@@ -156,3 +156,26 @@ def test_a_pattern_is_shown_once(workspace: Workspace, browse: Browse) -> None:
     failed = sum(o["checks"]["must:ar_flag"] is False for o in tuned)
     label = "1 answer of" if failed == 1 else f"{failed} answers of"
     assert failed == 0 or f'aria-label="{label} tuned that fail must:ar_flag">{failed}</a>' in page
+
+
+def test_a_cut_answer_is_marked_as_cut(workspace: Workspace, browse: Browse) -> None:
+    """A system whose answers were all cut is "not measured", and had a cross at each of them, as if checks had failed
+    it."""
+    folder = workspace.new_folder("whole")
+    folder.mkdir(parents=True)
+    project, store = report_project.whole(folder, merged=False)
+    with store:
+        evaluation = latest(store, "evaluation")
+        assert evaluation is not None
+        file = folder / evaluation.path
+        record = json.loads(file.read_bytes())
+        for output in record["outputs"]:
+            if output["system"] == "base":
+                output["finish"] = "length"
+        file.write_text(json.dumps(record))
+        with recording(project, store, "evaluate", EvaluateOutcome()) as record_of_run:
+            counts = Counts(rows_in=1, accepted=1)
+            record_of_run.outcome = EvaluateOutcome(counts=counts, artifact_id=evaluation.id, sha256=sha256(file))
+    page = unescape(browse(workspace).get("/p/whole/evaluation").text)
+    marks = page.count('<span>base <span class="fail">cut</span></span>')
+    assert marks == page.count('<details class="draw"') > 0
