@@ -104,3 +104,21 @@ def test_the_review_page_follows_samples_and_erased_answers(
     page = browser.get("/p/tiny/review").text
     assert ">ann<" not in page
     assert ">bob<" in page
+
+
+@pytest.mark.slow
+def test_a_missing_dataset_is_noticed_without_a_write(
+    workspace: Workspace, teacher: LoopbackTeacher, browse: Browse
+) -> None:
+    """Deleting what a stage wrote makes that stage due on the pages, as in `pairsmith status`, and its return undoes
+    that, although neither the store nor the spec changes."""
+    folder = write_project(workspace, "tiny", teacher.url)
+    for command in ("generate", "curate"):
+        assert start([command, "--project", str(folder)]) == 0
+    browser = browse(workspace, headers=OWN)
+    for file in folder.glob("pairsmith.db*"):
+        os.utime(file, (1e9, 1e9))
+    assert "is missing" not in browser.get("/p/tiny").text
+    for old, new, missing in (("dataset", "away", True), ("away", "dataset", False)):
+        (folder / old).rename(folder / new)
+        assert ("is missing" in browser.get("/p/tiny").text) is missing
