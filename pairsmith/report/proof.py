@@ -3,14 +3,14 @@ side."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from operator import attrgetter
+from types import MappingProxyType
 from typing import NamedTuple
 
+from curate.gates.judgement import quote
 from pairsmith.style.numbers import MISSING, bounds, count, percent, points, rounded
 from pairsmith.style.reasons import detail_of
-from schemas.spec import Spec
 from schemas.step_names import INDEPENDENT, REFERENCE
 from schemas.wording import capital, counted
 from train.evaluation.comparison import Comparison
@@ -367,27 +367,17 @@ def how_drawn(evaluation: Evaluation) -> str:
     )
 
 
-_PATTERN = re.compile(r"^nothing matches (?:the pattern$|“.*”; (?=the text ends with “))", re.DOTALL)
-
-
-def patterns(spec: Spec) -> dict[str, str]:
-    """The patterns of a spec's checks, by the names of the checks. They are shown once, not with each answer."""
-    gates = spec.curate.gates
-    named = (("must:", gates.must), ("must_not:", gates.must_not), (INDEPENDENT, spec.evaluate.checks))
-    return {f"{prefix}{one.name}": one.pattern for prefix, of in named for one in of}
-
-
-def failed_checks(output: Output, described: Collection[str] = ()) -> list[tuple[str, str]]:
+def failed_checks(output: Output, patterns: Mapping[str, str] = MappingProxyType({})) -> list[tuple[str, str]]:
     """(check, reason) for every check that the answer did not pass, and before them why it is no answer at all;
-    without the pattern of a `described` check, which is shown elsewhere."""
+    without the `patterns` by check that are shown elsewhere."""
     code = "cut" if output.cut else output.reasons.get(NO_ANSWER)
     why = output.reasons.get(REFUSAL) or (code and _NO_ANSWER.get(code, code))
     failed = [(TOKEN_LIMIT if output.cut else str(code or "refused"), why)] if why else []
     for name, passed in output.checks.items():
         if passed is not True:
             reason = detail_of(output.reasons.get(name, MISSING))
-            reason = (_PATTERN.sub("", reason) or "no match") if name in described else reason
-            failed.append((check_name(name)[0], reason))
+            shown = f"nothing matches {quote(patterns[name])}; " if name in patterns else ""
+            failed.append((check_name(name)[0], reason.removeprefix(shown)))
     return failed
 
 

@@ -10,10 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from threading import Lock
 
-from pairsmith.serve.policy import NAMING_FILES, values_of
 from pairsmith.serve.workspace import Workspace
+from schemas.files import files_in
 from schemas.project import Project
-from schemas.spec import Spec
 from schemas.spec_file import SPEC_NAME
 from schemas.store import Store
 from schemas.store.opening import sqlite_path
@@ -33,7 +32,6 @@ class Readers:
         self._open: OrderedDict[str, tuple[str, object, Store]] = OrderedDict()
         self._projects: dict[str, tuple[object, Project]] = {}
         self._places: dict[str, tuple[Project, str, Path | None]] = {}
-        self._names: dict[str, tuple[Project, list[str]]] = {}
 
     def project(self, slug: str) -> Project:
         """The project with its validated spec, as the file is now. Raises NoSuchProject and SpecError."""
@@ -77,12 +75,8 @@ class Readers:
 
     def input_marker(self, slug: str) -> object:
         """A value that changes with the files beside the spec that stages read: seeds, prompts, checks and the like.
-        Raises NoSuchProject, SpecError."""
-        project = self.project(slug)
-        known = self._names.get(slug)
-        if known is None or known[0] is not project:
-            self._names[slug] = known = project, ["prompts", *_named_files(project.spec)]
-        return tuple((str(path), _file(path)) for name in known[1] for path in _files(project.folder, name))
+        Raises NoSuchProject, SpecError, InputError."""
+        return tuple((str(path), _file(path)) for path in _input_files(self.project(slug)))
 
     def store_file_id(self, slug: str) -> tuple[int, ...] | None:
         """The identity of the store's file; None on PostgreSQL, and if nothing has been written yet."""
@@ -109,20 +103,19 @@ def _file(path: Path | None, *, whole: bool = True) -> tuple[int, ...] | None:
     return (status.st_dev, status.st_ino, *((status.st_mtime_ns, status.st_size) if whole else ()))
 
 
-def _named_files(spec: Spec) -> Iterator[str]:
-    """The values of a spec that name a file, a pattern of files, or a function in a file."""
-    for value in values_of(spec):
-        if value.kind in NAMING_FILES:
-            yield from [value.value] if isinstance(value.value, str) else value.value or ()
-
-
-def _files(folder: Path, name: str) -> Iterator[Path]:
-    path = folder / name
-    if path.is_dir():
-        yield from (Path(root) / file for root, _, files in os.walk(path) for file in sorted(files))
-    elif path.is_file():
-        yield path
-    elif "*" in name and not path.is_absolute():
-        yield from sorted(folder.glob(name))
-    elif module := UserReference.read(name).file(folder):
-        yield module
+def _input_files(project: Project) -> Iterator[Path]:
+    """The files that the stages of a project read, as `pairsmith.plan` compares them. Only settings that name a file
+    count: any other text may happen to be a path, be `/`, or be too long for one."""
+    spec, folder = project.spec, project.folder
+    gates = spec.curate.gates
+    names = [one.path for source in spec.seeds for one in source.each(folder) if source.format != "hub"]
+    functions = [*gates.user, *spec.evaluate.user]
+    if schema := spec.task.answer_schema:
+        (functions if ":" in schema else names).append(schema)
+    names += filter(None, (gates.json_schema, spec.curate.score.model, spec.curate.nli, spec.review.gold))
+    names += ["prompts", spec.train.base, *spec.curate.contamination.files]
+    for path in [folder / name for name in names] + [UserReference.read(one).file(folder) for one in functions]:
+        if path and os.path.isdir(path):
+            yield from files_in(path).values()
+        elif path:
+            yield path

@@ -25,6 +25,8 @@ class Ends(NamedTuple):
     calls: int
     holds: int
     reviews: int
+    aliases: int
+    sampled: int
     receipts: int
     artifacts: int
 

@@ -403,7 +403,7 @@ class Store(Reading):
         return {alias.name: alias.reviewer for alias in self.records(Alias, tables.aliases)}
 
     def review_count(self) -> int:
-        """The number of reviews. They are only ever added, so the number identifies the state of review."""
+        """The number of reviews. They are only ever added or erased, so the number identifies the state of review."""
         return self.count(tables.reviews)
 
     def sampled(self, pair_ids: Iterable[str] | None = None) -> dict[str, list[Sampled]]:

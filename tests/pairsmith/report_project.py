@@ -305,6 +305,7 @@ def evaluated(project: Project, store: Store, adapter: TrainResult, *, merged: b
     evaluation = Evaluation(
         id=content_id("evaluation", len(systems)), adapter_id=adapter.adapter_id, test_set=content_id("test_set", 1),
         checks_fingerprint=checks.fingerprint, check_names=checks.names, seeds=len(seeds), samples=3,
+        patterns=checks.by_pattern,
         sampling=Sampling(temperature=0.7, top_p=0.95, max_tokens=80), greedy=Sampling(temperature=0, max_tokens=80),
         concurrency=20,
         systems=tuple(

@@ -14,7 +14,7 @@ pytest.importorskip("fastapi", reason="needs pairsmith[serve]")
 
 from pairsmith.commands import start
 from pairsmith.serve.workspace import Workspace
-from schemas.reviews import Review
+from schemas.reviews import Review, Sampled
 from schemas.store import Store
 from tests.serve.conftest import Browse, write_project
 from tests.synth.loopback import LoopbackTeacher
@@ -77,3 +77,48 @@ def test_a_new_prompt_is_due_at_once_and_answers_are_kept(
     for path in ("/p/tiny", "/p/tiny/review"):
         assert "“Prompts” (generate.forward.prompt) has changed" in unescape(browser.get(path).text), path
     assert "1 answer is kept" in browser.get("/p/tiny/review").text
+
+
+@pytest.mark.slow
+def test_the_review_page_follows_samples_and_erased_answers(
+    workspace: Workspace, teacher: LoopbackTeacher, browse: Browse
+) -> None:
+    """Rows drawn by a push that was killed before its receipt, and the erased answers of a person whose were not the
+    last, change the page as they change `pairsmith review status`. It had shown an erased person's answers until the
+    next write."""
+    folder = write_project(workspace, "tiny", teacher.url)
+    for command in ("generate", "curate"):
+        assert start([command, "--project", str(folder)]) == 0
+    browser = browse(workspace, headers=OWN)
+    rows = browser.get("/api/v1/projects/tiny/rows", params={"state": "accepted"}).json()["items"][:2]
+    with Store.open(f"sqlite:///{folder / 'pairsmith.db'}") as store:
+        for name in ("ann", "bob"):
+            shared = {"reviewer": f"argilla:x/{name}", "name": name, "at": AT, "seconds": 5.0}
+            store.write(*(Review(pair_id=row["pair_id"], decision="accept", **shared) for row in rows))
+        assert "ann" in browser.get("/p/tiny/review").text
+        assert "Reviewers have decided" not in browser.get("/p/tiny/review").text
+        of = [{"pair_id": row["pair_id"], "reason": "certify", "dataset": "d"} for row in rows]
+        store.write(*(Sampled(sampling_probability=0.5, **one) for one in of))
+    assert "Reviewers have decided 2 rows of 2" in browser.get("/p/tiny/review").text
+    assert start(["erase", "--person", "ann", "--yes", "--project", str(folder)]) == 0
+    page = browser.get("/p/tiny/review").text
+    assert ">ann<" not in page
+    assert ">bob<" in page
+
+
+@pytest.mark.slow
+def test_a_missing_dataset_is_noticed_without_a_write(
+    workspace: Workspace, teacher: LoopbackTeacher, browse: Browse
+) -> None:
+    """Deleting what a stage wrote makes that stage due on the pages, as in `pairsmith status`, and its return undoes
+    that, although neither the store nor the spec changes."""
+    folder = write_project(workspace, "tiny", teacher.url)
+    for command in ("generate", "curate"):
+        assert start([command, "--project", str(folder)]) == 0
+    browser = browse(workspace, headers=OWN)
+    for file in folder.glob("pairsmith.db*"):
+        os.utime(file, (1e9, 1e9))
+    assert "is missing" not in browser.get("/p/tiny").text
+    for old, new, missing in (("dataset", "away", True), ("away", "dataset", False)):
+        (folder / old).rename(folder / new)
+        assert ("is missing" in browser.get("/p/tiny").text) is missing

@@ -18,6 +18,7 @@ from pairsmith.serve.pages.page_terms import on_page
 from pairsmith.serve.workspace import Workspace
 from schemas.files import sha256
 from schemas.records import Counts
+from schemas.spec_file import SPEC_NAME, set_keys
 from schemas.store.latest import latest
 from tests.pairsmith import report_project
 from tests.serve.conftest import Browse
@@ -135,7 +136,8 @@ def test_a_teacher_that_is_also_few_shot_can_be_compared(workspace: Workspace, b
 
 def test_a_pattern_is_shown_once(workspace: Workspace, browse: Browse) -> None:
     """A check's pattern stands beside its name, not under every answer that it fails, and answers are folded except for
-    the first input: the page was nine screens long. The counts are those of the stored outputs."""
+    the first input: the page was nine screens long. The counts are those of the stored outputs, and the pattern is the
+    one that they were checked with, also once the spec has another: that one had been shown beside the old shares."""
     folder = workspace.new_folder("whole")
     folder.mkdir(parents=True)
     project, store = report_project.whole(folder, merged=False)
@@ -143,11 +145,37 @@ def test_a_pattern_is_shown_once(workspace: Workspace, browse: Browse) -> None:
         evaluation = latest(store, "evaluation")
         assert evaluation is not None
         outputs = json.loads((folder / evaluation.path).read_bytes())["outputs"]
-    page = unescape(browse(workspace).get("/p/whole/evaluation").text)
     (pattern,) = (one.pattern for one in project.spec.curate.gates.must)
-    assert (page.count(pattern), page.count("nothing matches")) == (1, 0)
+    spec = folder / SPEC_NAME
+    spec.write_text(set_keys(spec.read_text(), {"curate.gates.must": [{"name": "ar_flag", "pattern": "another"}]}))
+    page = unescape(browse(workspace).get("/p/whole/evaluation").text)
+    assert "another" not in page
+    assert (page.count(pattern), page.count("nothing matches “")) == (1, 0)
     assert page.count('<details class="draw" open>') == 1
     tuned = [o for o in outputs if o["system"] == "tuned" and o["mode"] == "sampled"]
     failed = sum(o["checks"]["must:ar_flag"] is False for o in tuned)
     label = "1 answer of" if failed == 1 else f"{failed} answers of"
     assert failed == 0 or f'aria-label="{label} tuned that fail must:ar_flag">{failed}</a>' in page
+
+
+def test_a_cut_answer_is_marked_as_cut(workspace: Workspace, browse: Browse) -> None:
+    """A system whose answers were all cut is "not measured", and had a cross at each of them, as if checks had failed
+    it."""
+    folder = workspace.new_folder("whole")
+    folder.mkdir(parents=True)
+    project, store = report_project.whole(folder, merged=False)
+    with store:
+        evaluation = latest(store, "evaluation")
+        assert evaluation is not None
+        file = folder / evaluation.path
+        record = json.loads(file.read_bytes())
+        for output in record["outputs"]:
+            if output["system"] == "base":
+                output["finish"] = "length"
+        file.write_text(json.dumps(record))
+        with recording(project, store, "evaluate", EvaluateOutcome()) as record_of_run:
+            counts = Counts(rows_in=1, accepted=1)
+            record_of_run.outcome = EvaluateOutcome(counts=counts, artifact_id=evaluation.id, sha256=sha256(file))
+    page = unescape(browse(workspace).get("/p/whole/evaluation").text)
+    marks = page.count('<span>base <span class="fail">cut</span></span>')
+    assert marks == page.count('<details class="draw"') > 0

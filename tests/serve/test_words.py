@@ -366,6 +366,24 @@ def test_terminal_commands_are_not_shown_on_pages() -> None:
     assert words.stage(Snapshot("a", Project(Path(), SPEC), None, (), (), ()), stage, None) == "skipped"
 
 
+@pytest.mark.parametrize(
+    ("written", "shown"),
+    [
+        (
+            "Write what a good answer looks like into evaluate.checks: `pairsmith docs evaluation`.",
+            "Write what a good answer looks like into “Additional checks for good answers” in Setup.",
+        ),
+        ("Give each its right answer: `pairsmith docs evaluation`.", "Give each its right answer."),
+        ("See the error, and `pairsmith docs teachers`.", "See the error."),
+        ("Start from a task of this kind (see `pairsmith docs tasks`).", "Start from a task of this kind."),
+    ],
+)
+def test_pages_name_no_manual_of_the_terminal(written: str, shown: str) -> None:
+    """Setup told the reader of a page to run `pairsmith docs evaluation` in a terminal, and named a key of the spec
+    whose fields are further down."""
+    assert on_page(written) == shown
+
+
 def test_a_run_that_was_stopped_has_not_failed() -> None:
     """The overview said "run failed: 30 rows are done and every answer is in the store" after *Stop*."""
     facts = {"error": "30 rows are done and every answer is in the store.", "stopped": True}

@@ -10,11 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from pairsmith.plan import pinned
 from pairsmith.serve import workspace
 from pairsmith.serve.job import COMMANDS, JobOptions, check_options
 from pairsmith.serve.readers import Readers
 from pairsmith.serve.talking import is_busy
 from pairsmith.serve.workspace import NoSuchProject, Workspace
+from prompts import library
 from schemas.errors import StoreBusy, StoreError, UsageError
 from schemas.spec_file import SPEC_NAME, set_keys
 from tests.serve.conftest import write_project
@@ -159,35 +161,59 @@ def test_failed_project_creation_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_files_beside_the_spec_are_followed(tmp_path: Path) -> None:
-    """What pages cache of a project depends on every file that its stages read: a prompt version that was saved without
-    a change of the spec, seeds that were replaced, the file of a check. Pages had shown the stages as done until the
-    next write to the store. What stages write themselves does not count."""
+    """What pages cache of a project depends on exactly the files that its plan depends on, whatever names them: a
+    pattern of seed files, a prompt, a schema, a function in a file or a package, held-out and gold rows, a local base
+    model. Seeds behind a pattern, and a package, were not followed, so that pages showed stages as done."""
     space = Workspace(tmp_path)
     folder = write_project(space, "tiny", "http://127.0.0.1:9")
-    (folder / "checks.py").write_text("def short(text): return True\n")
+    texts = {
+        "s/a.jsonl": '{"text": "a kite"}\n',
+        "s/deep/b.jsonl": '{"text": "a boat"}\n',
+        "prompts/enhance/v9.jinja": library.load("enhance/v1").text,
+        "prompts/judge/v9.jinja": library.load("judge").text,
+        "checks.py": "def short(text): return True\n",
+        "own/__init__.py": "def long(text): return True\n",
+        "shape.json": '{"type": "object"}\n',
+        "held.txt": "a lamp\n",
+        "gold.jsonl": "\n",
+        "base/config.json": "{}\n",
+        "report.html": "<p>\n",
+        "dataset/x/train.jsonl": "{}\n",
+    }
+    for name, text in texts.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    keys = {
+        "curate.gates.user": ["checks:short"],
+        "evaluate.user": ["own:long"],
+        "curate.gates.json_schema": "shape.json",
+        "curate.contamination.files": ["held.txt"],
+        "curate.judge.teachers": ["one"],
+        "teachers.one": {"url": "http://127.0.0.1:9", "model": "one"},
+        "review.gold": "gold.jsonl",
+        "train.base": "base",
+    }
     spec = folder / SPEC_NAME
-    spec.write_text(set_keys(spec.read_text(), {"curate.gates.user": ["checks:short"]}))
-    readers, seeds = Readers(space), next(folder.glob("seeds*"))
-    (folder / "prompts" / "enhance").mkdir(parents=True)
-    changes = {folder / "prompts/enhance/v9.jinja": "new", folder / "checks.py": "pass\n", seeds: "a new kite\n"}
-    for path, text in changes.items():
-        before = readers.input_marker("tiny")
-        assert readers.input_marker("tiny") == before
-        path.write_text(text)
-        assert readers.input_marker("tiny") != before, path
-    before = readers.input_marker("tiny")
-    (folder / "report.html").write_text("<p>")
-    (folder / "adapters").mkdir()
-    assert readers.input_marker("tiny") == before
-
-
-def test_texts_of_a_spec_are_no_file_names(tmp_path: Path) -> None:
-    """A style or a label that happens to be a path, like `..` or `/`, is not looked for on the disk."""
-    space = Workspace(tmp_path)
-    folder = write_project(space, "tiny", "http://127.0.0.1:9")
-    spec = folder / SPEC_NAME
-    spec.write_text(set_keys(spec.read_text(), {"task.style": ".."}))
+    spec.write_text(set_keys(spec.read_text().replace("seeds.jsonl", "s/**/*.jsonl"), keys))
     readers = Readers(space)
-    before = readers.input_marker("tiny")
-    (folder.parent / "elsewhere.txt").write_text("new")
-    assert readers.input_marker("tiny") == before
+    project = readers.project("tiny")
+    followed = set()
+    for name, text in texts.items():
+        before, planned = readers.input_marker("tiny"), pinned(project, None)
+        assert readers.input_marker("tiny") == before
+        (folder / name).write_text(f"{text}\n")
+        if pinned(project, None) != planned:
+            followed.add(name)
+        assert (readers.input_marker("tiny") != before) is (name in followed), name
+    assert followed == texts.keys() - {"report.html", "dataset/x/train.jsonl"}
+
+
+def test_a_text_of_the_spec_is_no_file(tmp_path: Path) -> None:
+    """Only settings that name files are looked up. A style of 90 Chinese characters, too long for a file's name, made
+    every page of the project fail, and a pattern `/` had each of them walk the whole disk."""
+    space = Workspace(tmp_path)
+    spec = write_project(space, "tiny", "http://127.0.0.1:9") / SPEC_NAME
+    before = Readers(space).input_marker("tiny")
+    keys = {"task.style": "把短句改写" * 18, "curate.gates.must_not": [{"name": "path", "pattern": "/"}]}
+    spec.write_text(set_keys(spec.read_text(), keys))
+    assert Readers(space).input_marker("tiny") == before

@@ -61,13 +61,19 @@ class Checked:
 class Checks:
     """Gates, and independent checks that no gate uses: patterns, functions, and the exact match with the reference if
     `exact`. `void` maps references that no answer can match, because they are not valid answers to the task, to the
-    reason."""
+    reason; `gate_patterns` maps the gates that are a regular expression to it."""
 
     gates: tuple[GateStep, ...] = ()
     patterns: tuple[Pattern, ...] = ()
     functions: tuple[GateStep, ...] = ()
     exact: bool = False
     void: Mapping[str, str] = field(default_factory=dict)
+    gate_patterns: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def by_pattern(self) -> dict[str, str]:
+        """The checks that are a regular expression, and the expression."""
+        return {**self.gate_patterns, **{f"{INDEPENDENT}{one.name}": one.pattern for one in self.patterns}}
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -150,7 +156,10 @@ def checks_for(spec: Spec, folder: Path, seeds: Sequence[Seed] = ()) -> Checks:
     in training rows fails here too. Raises SpecError for a check that cannot be built (see `curate.gates.gates_for`).
     """
     gates = tuple(step for step in gates_of(Project(folder, spec), seeds) if not step.flags)
-    return Checks(gates, spec.evaluate.checks, tuple(_user_check(name, folder) for name in spec.evaluate.user))
+    functions = tuple(_user_check(name, folder) for name in spec.evaluate.user)
+    both = (("must", spec.curate.gates.must), ("must_not", spec.curate.gates.must_not))
+    patterns = {f"{kind}:{one.name}": one.pattern for kind, of in both for one in of}
+    return Checks(gates, spec.evaluate.checks, functions, gate_patterns=patterns)
 
 
 def _user_check(name: str, folder: Path) -> GateStep:

@@ -322,8 +322,8 @@ async def measured(
     """Ask every system of `plan`, judge the answers, and compute the results.
 
     `open_teacher` is called only if the teacher is a different model from the base; `open_judge` after all systems have
-    answered. Reports progress("evaluate", {done, total, in_flight, system, mode, tokens}), counted in answers. Raises
-    NoWork when no system gave any answer, and PairsmithError when the adapter is not really on or not really off.
+    answered. Reports progress("evaluate", {done, total, in_flight, system, mode, tokens}), counted in answers.
+    Raises NoWork without any answer, and PairsmithError when the adapter is not really on or off.
     """
     started, known = time.monotonic(), {key for key, *_ in store.each_answer()}
     collector = AnswerCollector(plan, store, progress)
@@ -337,10 +337,9 @@ async def measured(
     if not any(output.answered for output in outputs):
         raise NoWork("no system gave a single answer.", fix="Check the failures above, and run it again.")
     judgements, judge = await judged(plan, outputs, open_judge, progress)
-    sampled, greedy = decodings(plan.spec)
-    examples = [Example(seed_id=seed.id, input=seed.body) for seed in plan.seeds]
+    random_seed, (sampled, greedy) = plan.spec.train.seed, decodings(plan.spec)
     costs = (*(cost for round_ in rounds for cost in round_.costs), *(judge.costs if judge else ()))
-    random_seed, spent = plan.spec.train.seed, total(costs)
+    examples, spent = [Example(seed_id=seed.id, input=seed.body) for seed in plan.seeds], total(costs)
     return Evaluation(
         id=plan.id,
         adapter_id=plan.trained.adapter_id,
@@ -349,6 +348,7 @@ async def measured(
         groups=plan.groups,
         checks_fingerprint=plan.checks.fingerprint,
         check_names=plan.checks.names,
+        patterns=plan.checks.by_pattern,
         seeds=len(plan.seeds),
         samples=plan.spec.evaluate.samples,
         sampling=sampled,

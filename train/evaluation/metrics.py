@@ -234,7 +234,8 @@ class Example(Record):
 
 class Evaluation(Record):
     """Everything an evaluation measured, JSON-serialisable. `test_set` is a hash of the seeds' ids, `inputs` their
-    texts, and `groups` the group of each seed that is not alone in its group (`curate.split.groups_of`).
+    texts, `patterns` the regular expressions among the checks by name (empty in files of earlier versions), and
+    `groups` the group of each seed that is not alone in its group (`curate.split.groups_of`).
 
     `comparisons` are the tuned model against every other system, under both decodings. `calls_sent` counts the requests
     of the run that wrote it, `calls_reused` the answers found in the ledger. `validation` are the tuned model's greedy
@@ -249,6 +250,7 @@ class Evaluation(Record):
     groups: dict[str, str] = Field(default_factory=dict)
     checks_fingerprint: str
     check_names: tuple[str, ...]
+    patterns: dict[str, str] = Field(default_factory=dict)
     seeds: int
     samples: int
     sampling: Sampling

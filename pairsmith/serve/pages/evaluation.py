@@ -83,8 +83,7 @@ def evaluation(
         before=begin > 0,
         query=query,
         to=lambda **changed: link(base, **{**query, **changed}) + "#outputs",
-        checks=_checks(now, measured) if measured else [],
-        described=proof.patterns(now.project.spec),
+        checks=_checks(measured) if measured else [],
         history=[artifact for artifact in artifacts if shown is None or artifact.id != shown.id],
         job=job,
         with_teacher=now.project.spec.measures_teacher,
@@ -179,10 +178,10 @@ def _rows(
     return rows
 
 
-def _checks(now: Snapshot, evaluation: Evaluation) -> list[dict[str, Any]]:
+def _checks(evaluation: Evaluation) -> list[dict[str, Any]]:
     """The checks, each with its pattern, the share of every system's sampled answers that pass it, and how many of the
     tuned model's fail it. `plain` is one without a pattern that every answer passes: its name says it all."""
-    failed, patterns = dict.fromkeys(evaluation.check_names, 0), proof.patterns(now.project.spec)
+    failed, patterns = dict.fromkeys(evaluation.check_names, 0), evaluation.patterns
     for output in evaluation.outputs:
         if output.mode == "sampled" and output.system == TUNED:
             for name, passed in output.checks.items():

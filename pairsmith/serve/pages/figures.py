@@ -11,7 +11,8 @@ from weakref import WeakKeyDictionary
 
 from fastapi import Request
 
-from pairsmith.plan import PlannedStage, plan
+from pairsmith.plan import STAGES, PlannedStage, plan
+from pairsmith.receipts.outcome import StageOutcome
 from pairsmith.report import sentences
 from pairsmith.serve.job import Job
 from pairsmith.serve.pages import words
@@ -25,7 +26,7 @@ from schemas.project import Project
 from schemas.records import Counts, Receipt
 from schemas.store import Store
 from schemas.store.latest import last_good, last_judged
-from schemas.store.since import Ends, ends
+from schemas.store.since import Ends, active_seeds, ends
 from schemas.wording import capital
 
 
@@ -34,7 +35,8 @@ class Snapshot:
     """A project as its store has it now.
 
     `held` is the store, None if nothing has been written yet, or the Readers that open it on demand: snapshots of many
-    projects are cached, but only a few stores are open at a time. `inputs` stands for the files beside the spec."""
+    projects are cached, but only a few stores are open at a time. `inputs` stands for the files beside the spec, and
+    `missing` are the outputs of stages that are no longer there."""
 
     slug: str
     project: Project
@@ -43,6 +45,13 @@ class Snapshot:
     receipts: tuple[Receipt, ...]
     costs: tuple[Cost, ...]
     inputs: object = None
+    missing: frozenset[str] = frozenset()
+
+    @cached_property
+    def outputs(self) -> tuple[str, ...]:
+        """The paths in the project that the last run of each stage wrote."""
+        last = (next((r for r in reversed(self.receipts) if r.command == stage), None) for stage in STAGES)
+        return tuple(path for receipt in last if receipt for path in StageOutcome.of(receipt).files)
 
     @property
     def store(self) -> Store | None:
@@ -113,9 +122,22 @@ class Snapshot:
 _lock = Lock()
 
 
+class _Place(NamedTuple):
+    """How far a store has been written."""
+
+    file: object
+    ends: Ends | None = None
+    seeds: tuple[int, int] = (0, 0)
+    reviews: int = 0
+
+    @property
+    def unreviewed(self) -> _Place:
+        return self._replace(ends=self.ends and self.ends._replace(reviews=-1), reviews=0)
+
+
 class _CacheEntry(NamedTuple):
     written: object
-    place: tuple[object, Ends | None]
+    place: _Place
     now: Snapshot
 
 
@@ -131,26 +153,29 @@ def snapshot(request: Request, slug: str) -> Snapshot:
         kept = _cache.setdefault(views, {}).get(slug)
     inputs = views.readers.input_marker(slug)
     is_same = kept is not None and kept.now.project is project and kept.now.inputs == inputs
+    is_same = is_same and kept is not None and kept.now.missing == _missing(kept.now)
     if kept and is_same and written is not None and kept.written == written:
         return kept.now
     store = views.readers.store(slug)
-    place = views.readers.store_file_id(slug), ends(store) if store else None
+    place = _Place(views.readers.store_file_id(slug))
+    if store:  # the counts change where `pairsmith erase` takes what is not the last
+        place = _Place(place.file, ends(store), active_seeds(store), store.review_count())
     if kept and is_same and kept.place == place:
         now = kept.now
     else:
-        if kept and is_same and _unreviewed(kept.place) == _unreviewed(place):  # an answer costs nothing, and is no run
+        if kept and is_same and kept.place.unreviewed == place.unreviewed:  # an answer costs nothing, and is no run
             receipts, costs = kept.now.receipts, kept.now.costs
         else:
             receipts, costs = (tuple(store.receipts()), tuple(store.costs())) if store else ((), ())
         now = Snapshot(slug, project, views.readers, tuple(plan(project, store)), receipts, costs, inputs)
+        now = replace(now, missing=_missing(now))
     with _lock:
         _cache[views][slug] = _CacheEntry(written, place, now)
     return now
 
 
-def _unreviewed(place: tuple[object, Ends | None]) -> tuple[object, Ends | None]:
-    file, last = place
-    return file, last and last._replace(reviews=-1)
+def _missing(now: Snapshot) -> frozenset[str]:
+    return frozenset(path for path in now.outputs if not (now.project.folder / path).exists())
 
 
 def jobs_of(request: Request, slug: str | None, limit: int = 20) -> list[Job]:

@@ -39,7 +39,9 @@ _PHRASES = (
     ("with --retry-failed", "with “Retry rows” checked,"),
     ("--max-usd", "the cap"),
     # In parentheses: what a reader of the terminal or the spec needs beside the plain words.
-    (r" \(`(?:pairsmith docs \w+|--kind \w+|group)`\)", ""),
+    (r" \((?:see )?`(?:pairsmith docs \w+|--kind \w+|group)`\)", ""),
+    (r"(?:,? (?:and|or)|:) (?:see )?`pairsmith docs \w+`", ""),
+    (r" into evaluate\.checks", " into “Additional checks for good answers” in Setup"),
     (r" \((?:split\.test|teacher\.key_env)(?: = [\d.]+)?\)", ""),
 )
 _STEPS = {

@@ -26,7 +26,7 @@ class _Places(NamedTuple):
     """What moves on during a run and changes little until its receipt."""
 
     candidates: int
-    reviews: int
+    reviews: tuple[int, int]  # the last position, and their number
     seeds: tuple[int, int]
 
 
@@ -68,7 +68,8 @@ class ReviewFacts:
     def _reading(self, now: Snapshot, store: Store) -> _Reading | None:
         runs = sum(not receipt.command.startswith("review") for receipt in now.receipts)
         last = ends(store)
-        of, places = (now.project, now.inputs, store, runs), _Places(last.candidates, last.reviews, active_seeds(store))
+        of, reviews = (now.project, now.inputs, store, runs), (last.reviews, store.review_count())
+        places = _Places(last.candidates, reviews, active_seeds(store))
         with self._lock:
             counted, begun = self._counted.get(now.slug), self._begun.get(now.slug)
             if counted and counted.of == of and counted.is_current(places):

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from fastapi import Form, Request, Response
 
 from curate.review.decision import current_answers
+from curate.review.estimate import seconds_per_item
 from curate.review.status import rates_in_words, unsettled_notice
 from pairsmith.certified import in_words, last_certification
 from pairsmith.checks import health
@@ -159,11 +160,10 @@ def _by_reviewer(now: Snapshot) -> list[dict[str, Any]]:
         for answer in current_answers(of_pair):
             person = people.setdefault(answer.reviewer, {"name": answer.who, "answers": 0, "seconds": []})
             person["name"], person["answers"] = answer.who, person["answers"] + 1
-            if answer.seconds is not None:
-                person["seconds"].append(answer.seconds)
+            person["seconds"].append(answer.seconds)
     for person in people.values():
-        taken = sorted(person["seconds"])
-        person["median"] = f"{taken[len(taken) // 2]:.0f} s" if taken else "—"
+        median = seconds_per_item(person["seconds"])
+        person["median"] = "not measured" if median is None else f"{median:.0f} s"
     return sorted(people.values(), key=lambda person: -person["answers"])
 
 

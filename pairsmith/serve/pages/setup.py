@@ -276,7 +276,8 @@ def _seeds(now: Snapshot) -> dict[str, Any]:
     ten seconds to read, and other settings are saved one after the other."""
     project, generated = now.project, now.last("generate")
     comments = [comments_above(at, project.folder) for at in range(len(project.spec.seeds))]
-    changed_at = stale_forms.changed_at(stale_forms.seed_files(project))
+    held_out = (project.folder / name for name in project.spec.curate.contamination.files)
+    changed_at = stale_forms.changed_at([*stale_forms.seed_files(project), *held_out])
     deciding = (project.spec.model_dump(exclude=_NOT_DECIDING), project.spec.curate.gates.user)
     key = (deciding, changed_at, comments, generated and generated.started)
     kept = _seed_cache.get(project.folder)
