@@ -32,9 +32,9 @@ def command(session: Session, ask: bool) -> int:
         for check in findings(session.folder, session.overrides, ask=ask, say=say, progress=progress):
             finding = check._replace(fix=session.with_project_options(check.fix))
             checks.append(finding)
-            row = [marks[finding.state], Text(finding.about, style="bold"), Text(finding.what)]
-            fix = [["", "", Text(finding.fix, style="dim")]] if finding.fix else []
-            session.show(Columns([row, *fix], 4, 9))
+            lines = [(marks[finding.state], Text(finding.about, style="bold"), Text(finding.what))]
+            lines += [(Text(), Text(), Text(finding.fix, style="dim"))] if finding.fix else []
+            session.show(Columns(lines, 4, 9))
     failed = [finding.about for finding in checks if finding.state == "fail"]
     is_missing = any(finding.about == "project" for finding in checks)
     can = "This machine can run a project; there is none here yet." if is_missing else "This project can run."

@@ -17,6 +17,7 @@ from schemas.spec_file import SPEC_NAME
 from schemas.store import Store
 from schemas.store.opening import sqlite_path
 from schemas.store.shared import reader
+from schemas.user_modules import UserReference
 
 _MAX_OPEN = 32  # stores that are open at once, each with at least three files
 _SETTLED_S = 1.0  # two writes within one tick of the file system's clock get the same time
@@ -110,7 +111,7 @@ def _file(path: Path | None, *, whole: bool = True) -> tuple[int, ...] | None:
 def _names(value: Any) -> Iterator[str]:
     """The texts in a spec that may name a file, a pattern of files, or a function in a file."""
     if isinstance(value, str) and value.isprintable() and 0 < len(value) < 200:
-        module, _, function = value.rpartition(":")
+        module, function = UserReference.read(value)
         yield f"{module.replace('.', '/')}.py" if function.isidentifier() and module else value
     elif isinstance(value, dict | list | tuple):
         for part in value.values() if isinstance(value, dict) else value:
