@@ -60,12 +60,15 @@ class Session:
         `max_usd`, the cap of this command. Raises StoreError, also if the project folder disappears meanwhile, and
         Interrupted if a signal ends a writer.
         """
-        from pairsmith.terminal.folder_watch import stop_if_folder_disappears
         from schemas.allocator import return_large_arrays_early
         from schemas.store import Store
 
         return_large_arrays_early()
-        watched = stop_if_folder_disappears(project.folder, self.stopping) if write else nullcontext()
+        watched: AbstractContextManager[object] = nullcontext()
+        if write:
+            from pairsmith.terminal.folder_watch import stop_if_folder_disappears
+
+            watched = stop_if_folder_disappears(project.folder, self.stopping)
         try:
             with watched, Store.open(Store.url_for(project), write=write, say=self.say_waiting) as store:
                 cap = project.spec.budget.max_usd
