@@ -24,7 +24,7 @@ PLAIN_EVERY_S = 5.0
 CELL_EVERY_S = 0.25
 _WIDTH = 20  # of a bar, in characters
 _NARROW = 100  # a terminal of fewer columns gets no bar
-_NAME_WIDTH = len("bradley_terry")  # the longest name of a step
+_NAME_WIDTH = len("bradley_terry")  # the longest name of a step; what it prepares may have a longer one
 _KNOWN = ("done", "total", "failed", "in_flight", "tokens", "usd", "eta_s", "most_s", "message")
 _ON_PAGES = ("kept", "reasons", "memory_gib", "peak_gib")  # numbers shown on pages only; a line has no room for them
 
@@ -274,8 +274,8 @@ def _live_progress(stream: TextIO) -> Iterator[Progress]:
             parts = [*parts[:1], *parts[1:][-1:], *parts[1:-1]]
         detail = Text(" · ".join(parts), overflow="ellipsis", no_wrap=running)
         grid.add_column(width=4)
-        grid.add_column(width=_NAME_WIDTH)
-        grid.add_row(head, Text(pace.stage, style="bold"), Text(bar, style="cyan"), detail)
+        grid.add_column(width=max(_NAME_WIDTH, len(pace.stage)))
+        grid.add_row(head, Text(pace.stage, style="bold", no_wrap=True), Text(bar, style="cyan"), detail)
         return grid
 
     with Live(console=console, refresh_per_second=8, transient=True) as live:

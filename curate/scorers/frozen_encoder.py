@@ -12,7 +12,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
 from curate.scorers.pmi import messages
-from curate.scorers.reward import batches, chat_tokens
+from curate.scorers.reward import batches, chat_tokens, without_bars
 from schemas.allocator import keep_large_blocks
 
 
@@ -27,9 +27,9 @@ class FrozenEncoder:
         keep_large_blocks()
         self._folder, self._batch_tokens, self._progress = folder, batch_tokens, progress
         self._tokenizer: Any = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-        self._model: Any = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=best_dtype(), trust_remote_code=False
-        ).eval()
+        with without_bars():
+            model = AutoModelForCausalLM.from_pretrained(folder, dtype=best_dtype(), trust_remote_code=False)
+        self._model: Any = model.eval()
 
     def states(self, texts: Sequence[tuple[str, str]]) -> tuple[np.ndarray, list[int]]:
         """States [texts, hidden] at the last token of each (input, output) chat, and the number of tokens of each."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -236,6 +237,20 @@ def open_reward_model(where: str | Path, *, batch_tokens: int, revision: str | N
     return RewardModel(model, tokenizer, batch_tokens)
 
 
+@contextmanager
+def without_bars() -> Iterator[None]:
+    """Load models without transformers' own progress bars, which would break the live line."""
+    from transformers.utils import logging
+
+    shows_bars = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shows_bars:
+            logging.enable_progress_bar()
+
+
 def load_classifier(
     where: str | Path, key: str, check: Callable[[Any], None], revision: str | None = None
 ) -> tuple[Any, Any]:
@@ -246,7 +261,6 @@ def load_classifier(
     """
     try:
         from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
-        from transformers.utils import logging
     except ImportError as error:
         raise MissingDependency(
             f"a reward model needs PyTorch and transformers ({error}).", fix="Run: pip install 'pairsmith[train]'"
@@ -262,24 +276,20 @@ def load_classifier(
         ) from None
     check(config)
     dtype, device = dtype_and_device()
-    shows_bars = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
     try:
-        model, info = AutoModelForSequenceClassification.from_pretrained(
-            where,
-            revision=revision,
-            dtype=dtype,
-            device_map=device,
-            output_loading_info=True,
-            trust_remote_code=False,
-        )
+        with without_bars():
+            model, info = AutoModelForSequenceClassification.from_pretrained(
+                where,
+                revision=revision,
+                dtype=dtype,
+                device_map=device,
+                output_loading_info=True,
+                trust_remote_code=False,
+            )
     except (OSError, ValueError) as error:
         raise MissingDependency(
             f"the model cannot be loaded: {first_line(error)}", where=key, fix="Check that its folder is complete."
         ) from None
-    finally:
-        if shows_bars:
-            logging.enable_progress_bar()
     if missing := sorted(info["missing_keys"]):
         raise SpecError(
             f"the weights of this model do not include {', '.join(missing[:3])}.",

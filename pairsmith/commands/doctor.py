@@ -16,10 +16,10 @@ def command(session: Session, ask: bool) -> int:
     Without --ask this costs nothing: a teacher is only asked for its list of models. The exit code is 1 if the project
     cannot run.
     """
-    from rich.table import Table
     from rich.text import Text
 
     from pairsmith.checks.health import findings
+    from pairsmith.terminal.screen import Columns
 
     marks = {
         "ok": Text(" ok ", style="green"),
@@ -32,14 +32,9 @@ def command(session: Session, ask: bool) -> int:
         for check in findings(session.folder, session.overrides, ask=ask, say=say, progress=progress):
             finding = check._replace(fix=session.with_project_options(check.fix))
             checks.append(finding)
-            row = Table.grid(padding=(0, 2))
-            row.add_column(width=4)
-            row.add_column(width=9, style="bold")
-            row.add_column(overflow="fold")
-            row.add_row(marks[finding.state], finding.about, Text(finding.what))
-            if finding.fix:
-                row.add_row("", "", Text(finding.fix, style="dim"))
-            session.show(row)
+            lines = [(marks[finding.state], Text(finding.about, style="bold"), Text(finding.what))]
+            lines += [(Text(), Text(), Text(finding.fix, style="dim"))] if finding.fix else []
+            session.show(Columns(lines, 4, 9))
     failed = [finding.about for finding in checks if finding.state == "fail"]
     is_missing = any(finding.about == "project" for finding in checks)
     can = "This machine can run a project; there is none here yet." if is_missing else "This project can run."

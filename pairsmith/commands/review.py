@@ -12,12 +12,14 @@ import click
 
 from pairsmith.terminal.number_options import FiniteNumber, WholeNumber
 from pairsmith.terminal.session import Session, on_project
+from schemas.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from curate.argilla.server import ServerStatus
     from pairsmith.receipts.outcome import PullOutcome
+    from schemas.project import Project
 
 
 class _OrderedGroup(click.Group):
@@ -68,6 +70,11 @@ def up(session: Session, port: int | None, host: str | None, database_url: str |
     from pairsmith.terminal.screen import facts
 
     require_client()
+    if (project := _project(session)) and (url := project.spec.review.url):
+        raise UsageError(
+            f"this project is reviewed on {url}, and a server started here would not be used.",
+            fix="Remove review.url from the spec to use one, or start it in a folder without a project.",
+        )
     if not ((home := default_home()) / "venv").is_dir():
         session.say(f"Installs a review server of your own in {home}, once: 0.6 GB, 1 to 3 minutes.")
     with session.progress() as progress:
@@ -240,11 +247,9 @@ def status(session: Session) -> None:
     reviewers."""
     from curate.argilla.server import status as look
     from pairsmith.terminal.screen import facts as lines
-    from schemas.spec_file import SPEC_NAME
     from schemas.store import Store
 
-    is_named = session.folder != Path()
-    project = session.project() if is_named or (session.folder / SPEC_NAME).exists() else None
+    project = _project(session)
     data: dict[str, Any] = {"command": "review status"}
     screen: list[RenderableType] = []
     if project and (url := project.spec.review.url):
@@ -322,6 +327,13 @@ def restore(session: Session, file: Path) -> None:
     put_back(file)
     up = escape(session.command("review up"))
     session.answer({"command": "review restore", "file": str(file)}, f"restored; `{up}` starts it")
+
+
+def _project(session: Session) -> Project | None:
+    """The project, or None in a folder without one, unless --project names it."""
+    from schemas.spec_file import SPEC_NAME
+
+    return session.project() if session.folder != Path() or (session.folder / SPEC_NAME).exists() else None
 
 
 def _server_screen(session: Session, server: ServerStatus) -> RenderableType:

@@ -80,15 +80,18 @@ def status_of(project: Project, store: Store | None) -> dict[str, Any]:
 
 
 def _unfinished(project: Project, store: Store) -> dict[str, Any] | None:
-    """The last run, if it skipped review and did not finish, and the stages that it has left: `run` itself would begin
-    a review. None otherwise. A run that was killed has no receipt, but the store knows the last command."""
+    """The last run, if it skipped review and failed, was stopped or ended early (`--until`), and the stages that it has
+    left: `run` itself would begin a review. None otherwise. A run that was killed has no receipt, but the store knows
+    the last command."""
     from pairsmith.plan import plan
+    from pairsmith.receipts.outcome import RunOutcome
 
     run = next((receipt for receipt in reversed(store.receipts("run"))), None)
     review = project.spec.review
     last = store.last_writer
     killed = last is not None and last[0].endswith(" run --no-review") and (run is None or run.started < last[1])
-    if not review.enabled or not (killed or (run and not run.ok)):
+    is_partial = run is not None and (not run.ok or RunOutcome.of(run).until is not None)
+    if not review.enabled or not (killed or is_partial):
         return None
     spec = project.spec.model_copy(update={"review": review.model_copy(update={"enabled": False})})
     unreviewed = replace(project, spec=spec)
@@ -117,11 +120,10 @@ def _summarized(reasons: Counter[str]) -> str:
 
 def _screen(data: dict[str, Any], session: Session) -> list[Any]:
     from rich.markup import escape
-    from rich.table import Table
 
     from pairsmith.certified import in_lines
     from pairsmith.style.numbers import describe_failure, row_sum, seeds
-    from pairsmith.terminal.screen import facts, spending
+    from pairsmith.terminal.screen import Columns, facts, spending
 
     rows = [("project", f"{data['task']} in {data['folder']}")]
     if data["running"]:
@@ -131,9 +133,7 @@ def _screen(data: dict[str, Any], session: Session) -> list[Any]:
         rows.append(("pairs", f"{data['pairs']:,}"))
     rows += session.lines(in_lines(data["certificate"]))
     rows += spending(data["ledger"])
-    table = Table.grid(padding=(0, 2))
-    table.add_column(width=10, style="bold")
-    table.add_column(width=4)
+    stages = []
     for stage in data["stages"]:
         word = "[green]done[/]" if stage["done"] else "[yellow]todo[/]"
         # A stage that was stopped or failed may have counted nothing yet.
@@ -143,7 +143,7 @@ def _screen(data: dict[str, Any], session: Session) -> list[Any]:
         lines += [escape(describe_failure(failure)) for failure in stage["failures"]]
         why = escape(session.with_project_options(stage["why"]))
         lines += [f"[yellow]{why}[/]"] if stage["counts"] and why else [why]
-        table.add_row(stage["stage"], word, "\n".join(filter(None, lines)))
+        stages.append((f"[bold]{stage['stage']}[/]", word, "\n".join(filter(None, lines))))
     outputs = ((one["kind"], one["path"] + ("" if one["exists"] else " (deleted)")) for one in data["artifacts"])
     artifacts = list(dict.fromkeys(outputs))
     run = f"[bold]{escape(session.command('run'))}[/]"
@@ -152,5 +152,6 @@ def _screen(data: dict[str, Any], session: Session) -> list[Any]:
     endings = [ending]
     if unfinished := data["unfinished"]:
         again = f"[bold]{escape(session.command(unfinished['command']))}[/]"
-        endings.append(f"{again}, the last run, did not finish and will {', '.join(unfinished['next'])}.")
+        endings.append(f"{again} continues the last run and will {', '.join(unfinished['next'])}.")
+    table = Columns(stages, 10, 4)
     return [facts(rows), "", table, "", *([facts(artifacts, width=12), ""] if artifacts else []), *endings]

@@ -321,7 +321,8 @@ def shown(project: Project, outcome: ForecastOutcome) -> list[RenderableType]:
     note = (
         "90 % intervals for the whole run, pilot included; more seeds (--seeds) make them narrower. Rows: after gates, "
         "best of n and duplicates, before review; few rows say little about how duplicates grow. "
-        "Time: at the concurrency and rates of the spec, if the server stays as fast as it was."
+        "Time: that of the requests, at the concurrency and rates of the spec, if the server stays as fast as it was; "
+        "gates, scorers, training and the model's own answers take more."
     )
     aims = {"forward": "generate.accepted", "backward": "generate.backward.accepted"}
     alternatives = " ".join(

@@ -32,30 +32,6 @@ def escape_controls(text: str) -> str:
     return _CONTROL_SEQUENCES.sub(lambda match: ascii(match[0])[1:-1], text)
 
 
-# What users copy from the screen: one of our commands with its options, quoted as by `shlex`, or a single word.
-COPYABLE = re.compile(r"`pairsmith [^`]*`|\S*pairsmith(?: [a-z-]+)+(?: --\S+(?: (?!-)(?:'[^']*'|[^\s'])+)?)+|\S+")
-
-
-def wrapped(text: str, indent: str = "") -> str:
-    """`text` with its lines wrapped to the width of the terminal, each after `indent`. A command, a URL or any other
-    long word is not broken: it would no longer run as copied."""
-    import shutil
-    import textwrap
-
-    width = shutil.get_terminal_size().columns
-    wrapper = textwrap.TextWrapper(
-        width,
-        initial_indent=indent,
-        subsequent_indent=indent,
-        break_long_words=False,
-        break_on_hyphens=False,
-        replace_whitespace=False,
-    )
-    whole = COPYABLE.sub(lambda match: match[0].replace(" ", "\0"), text)
-    lines = (wrapper.fill(line) if len(indent + line) > width else indent + line for line in whole.split("\n"))
-    return "\n".join(lines).replace("\0", " ")
-
-
 def reopen_closed_streams() -> None:
     """Open /dev/null on descriptors 0 to 2 if they are closed (`>&-`, some daemons). Otherwise the next file to be
     opened would get that number, and printed text would be written into it."""
@@ -85,6 +61,15 @@ def _is_unread(descriptor: int) -> bool:
     waiting = select.poll()
     waiting.register(descriptor, 0)
     return any(events & select.POLLERR for _, events in waiting.poll(0))
+
+
+@contextmanager
+def _may_be_lost() -> Iterator[None]:
+    """What is written to stderr inside may be lost, as on a full disk: the exit code still says what happened."""
+    try:
+        yield
+    except OSError:
+        discard_output(2)
 
 
 @contextmanager
@@ -169,13 +154,17 @@ def exit_code_of(error: BaseException, write_json: WriteJson | None, watcher: Wr
         error = StoreError(f"it cannot be used ({os.strerror(error.errno or 0)}).", where=str(error.filename), fix=why)
     if isinstance(error, KeyboardInterrupt | click.Abort):
         # `Session.store` reports what a writing command has kept.
-        error = Interrupted("the command did not finish.", fix="Run the same command again: it starts over.")
+        error = Interrupted(
+            "the command did not finish.", fix="Run the same command again. What earlier ones stored is kept."
+        )
     if isinstance(error, click.ClickException):
-        error.show(sys.stderr)
+        with _may_be_lost():
+            error.show(sys.stderr)
         tell({"kind": "UsageError", "what": error.format_message(), "exit_code": 2})
         return 2
     if isinstance(error, PairsmithError):
-        show_error(error)
+        with _may_be_lost():
+            show_error(error)
         tell(as_json(error))
         return error.exit_code
     traceback.print_exception(error)
@@ -227,6 +216,8 @@ def show_error(error: PairsmithError) -> None:
         return
     from rich.console import Console
     from rich.text import Text
+
+    from pairsmith.terminal.wrapping import wrapped
 
     console = Console(stderr=True, highlight=False)
     word = ("stopped:", "bold yellow") if isinstance(error, Interrupted) else ("error:", "bold red")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import zip_longest
 from typing import TYPE_CHECKING
 
@@ -12,13 +12,14 @@ from rich.table import Table
 from rich.text import Text
 
 from pairsmith.style.numbers import row_sum
+from pairsmith.terminal.wrapping import line_breaks
 from schemas.money import Cost, describe_cost, dollars, total
 from schemas.progress_line import clock
 from schemas.records import Json
 from schemas.wording import counted
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
+    from rich.console import Console, ConsoleOptions, RenderableType
 
     from pairsmith.receipts.outcome import CommandOutcome
 
@@ -27,18 +28,40 @@ _REASONS = 12  # shown individually
 _WIDEST = 40  # characters of a name on one line
 
 
+class Columns:
+    """Rows of cells, as markup. All but the last are folded into `widths`, two spaces apart; the last is wrapped in the
+    room that is left as by `line_breaks`, so a command in it stays whole, beyond the edge if need be."""
+
+    def __init__(self, rows: Iterable[Sequence[str | Text]], *widths: int) -> None:
+        self._rows, self._widths = rows, widths
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Text]:
+        room = options.max_width - sum(width + 2 for width in self._widths)
+        for row in self._rows:
+            *heads, body = (Text.from_markup(cell, emoji=False) if isinstance(cell, str) else cell for cell in row)
+            pairs = [*zip(heads, self._widths, strict=True)]
+            folded = [head.wrap(console, width, overflow="fold") for head, width in pairs]
+            lines = [line for part in body.split("\n", allow_blank=True) for line in _wrapped(part, room)]
+            for *starts, line in zip_longest(*folded, lines, fillvalue=Text()):
+                shown = Text(no_wrap=True, overflow="ignore")
+                for start, width in zip(starts, self._widths, strict=True):
+                    shown.append(start).append(" " * (width + 2 - start.cell_len))
+                yield shown.append(line)
+
+
+def _wrapped(line: Text, width: int) -> Iterable[Text]:
+    parts = line.divide(line_breaks(line.plain, max(1, width)))
+    for part in parts[:-1]:
+        part.rstrip()
+    return parts
+
+
 def facts(rows: Iterable[tuple[str, str]], *, width: int = 11) -> RenderableType:
     """Names and values in two aligned columns. The first column is as wide as its longest name, and at least `width`.
-    Long values wrap inside their column. Very long names wrap too, so that there is always room for the value: it may
-    be a password that is shown only once."""
+    Very long names wrap, so that there is always room for the value: it may be a password that is shown only once."""
     rows = list(rows)
     width = max([width, *(len(name) for name, _ in rows)])
-    grid = Table.grid(padding=(0, 2))
-    grid.add_column(style="bold", width=min(width, _WIDEST), no_wrap=width <= _WIDEST, overflow="fold")
-    grid.add_column(overflow="fold")
-    for name, value in rows:
-        grid.add_row(escape(name), escape(value))
-    return grid
+    return Columns([(f"[bold]{escape(name)}[/]", escape(value)) for name, value in rows], min(width, _WIDEST))
 
 
 def next_steps(*lines: str) -> list[RenderableType]:

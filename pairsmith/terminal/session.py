@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pairsmith.terminal.failures import COPYABLE, WriteJson, discard_output, escape_controls, wrapped
+from pairsmith.terminal.failures import WriteJson, discard_output, escape_controls
 from pairsmith.terminal.stopping import Stopping
 from pairsmith.terminal.watching import NOBODY, Invocation, Watcher
+from pairsmith.terminal.wrapping import QUOTED, wrapped
 from schemas.errors import Interrupted, PairsmithError
 from schemas.progress import Progress
 from schemas.progress_line import shown
@@ -59,12 +60,15 @@ class Session:
         `max_usd`, the cap of this command. Raises StoreError, also if the project folder disappears meanwhile, and
         Interrupted if a signal ends a writer.
         """
-        from pairsmith.terminal.folder_watch import stop_if_folder_disappears
         from schemas.allocator import return_large_arrays_early
         from schemas.store import Store
 
         return_large_arrays_early()
-        watched = stop_if_folder_disappears(project.folder, self.stopping) if write else nullcontext()
+        watched: AbstractContextManager[object] = nullcontext()
+        if write:
+            from pairsmith.terminal.folder_watch import stop_if_folder_disappears
+
+            watched = stop_if_folder_disappears(project.folder, self.stopping)
         try:
             with watched, Store.open(Store.url_for(project), write=write, say=self.say_waiting) as store:
                 cap = project.spec.budget.max_usd
@@ -133,8 +137,9 @@ class Session:
 
 
 # A command that takes the options of a project: its words, and its own options.
+_PART = rf"(?:{QUOTED}|[^`'\"])"
 _SUGGESTED_COMMAND = re.compile(
-    r"`(pairsmith (?!(?:docs|init|jobs|models|serve)\b(?!-))[a-z][^`]*?)((?: --(?= |\w)[^`]*)?)`"
+    rf"`(pairsmith (?!(?:docs|init|jobs|models|serve)\b(?!-))[a-z]{_PART}*?)((?: --(?= |\w){_PART}*)?)`"
 )
 
 
@@ -147,18 +152,20 @@ def _without_secrets(text: str) -> str:
 
 
 def put(*screen: RenderableType) -> None:
-    """Print `screen` to stdout with terminal control sequences escaped. On a terminal, text is wrapped between words
-    unless it contains a URL or a command longer than a line. In a pipe it is not wrapped."""
+    """Print `screen` to stdout with terminal control sequences escaped. On a terminal, text is wrapped as by
+    `line_breaks`. In a pipe it is not wrapped."""
     from rich.console import Console
+
+    from pairsmith.terminal.screen import Columns
 
     terminal = sys.stdout.isatty()
     out = Console(highlight=False, emoji=False, width=None if terminal else 110)
     with out.capture() as captured:
         for part in screen:
-            is_block = isinstance(part, str) and (
-                not terminal or max(map(len, COPYABLE.findall(part)), default=0) > out.width
-            )
-            out.print(part, soft_wrap=is_block)
+            if isinstance(part, str) and terminal:
+                out.print(Columns([[part]]), crop=False)
+            else:
+                out.print(part, soft_wrap=isinstance(part, str), crop=False)
     # Tables pad their last column with spaces, which are invisible on a terminal but stay in a file.
     text = "\n".join(line.rstrip() for line in escape_controls(captured.get()).split("\n"))
     try:

@@ -191,6 +191,14 @@ def tiny_texts(n: int) -> list[GoodText]:
     ]
 
 
+def test_loading_the_base_draws_no_bar(weights: Weights, capsys: pytest.CaptureFixture[str]) -> None:
+    """transformers' own bar, "Loading weights", appeared in the middle of the live line."""
+    from curate.scorers.frozen_encoder import FrozenEncoder
+
+    FrozenEncoder(weights.folder, 100)
+    assert capsys.readouterr().err == ""
+
+
 def test_fitted_model_is_loaded_like_any_reward_model(tmp_path: Path, weights: Weights) -> None:
     """The saved model scores like the head on the last token's state."""
     fitted = fit(tiny_texts(20), weights, tmp_path, system="Rewrite.")

@@ -120,6 +120,18 @@ def test_without_the_extra_review_no_server_is_installed(
     assert [path.name for path in home.iterdir()] == ["venv"]
 
 
+def test_no_server_is_started_for_a_project_that_names_another(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`review up` installed and started a server that the project would never have used."""
+    monkeypatch.setenv("PAIRSMITH_ARGILLA_HOME", str(tmp_path / "argilla"))
+    url = "http://127.0.0.1:9"
+    named = ("--set", f"review.url={url}", "--set", "review.key_env=ARGILLA_KEY")
+    assert start(["review", "up", "--project", str(folder), *named]) == 2
+    assert f"this project is reviewed on {url}, and a server started here would not be used" in capsys.readouterr().err
+    assert not (tmp_path / "argilla").exists()
+
+
 def test_a_certificate_is_invalidated_by_what_shapes_rows_only(folder: Path) -> None:
     """With another gate, status and export say that the certificate no longer holds, before and after curation. Another
     learning rate, split, task name or selection among the certified rows does not invalidate it, as the page on method

@@ -48,9 +48,13 @@ def test_status_names_what_a_stopped_run_without_review_has_left(make_project: C
     assert status["next"] == ["generate", "curate", "review", "train", "evaluate"]
     assert status["unfinished"] == {"command": "run --no-review", "next": ["generate", "curate", "train", "evaluate"]}
     shown = " ".join(project.run("status").stdout.split())
-    assert "run --no-review, the last run, did not finish and will generate, curate, train, evaluate." in shown
+    assert "run --no-review continues the last run and will generate, curate, train, evaluate." in shown
     project.run("run")  # fails as well, and would review
     assert project.json("status")["unfinished"] is None
+    with LoopbackTeacher(answer) as teacher:
+        project.run("run", "--no-review", "--until", "train", "--set", f"teacher.url={teacher.url}")
+        status = project.json("status", "--set", f"teacher.url={teacher.url}")
+        assert status["unfinished"] == {"command": "run --no-review", "next": ["train", "evaluate"]}
 
 
 @pytest.mark.slow

@@ -218,7 +218,7 @@ def test_a_terminal_shows_the_whole_name_of_a_step() -> None:
 
 def test_the_live_line_is_one_line_with_the_time_left() -> None:
     """On 80 columns the bar took the room of the cost and the time left, which wrapped into two lines; on 40 columns,
-    into seven."""
+    into seven. So did a long name."""
     stream = Terminal()
     with shown(silent=False, stream=stream) as report:
         for done in (4, 40):
@@ -226,6 +226,11 @@ def test_the_live_line_is_one_line_with_the_time_left() -> None:
             time.sleep(0.3)
         frame = stream.getvalue().rpartition("\x1b[2K")[2]
         assert re.search(r"40 of 660 · \S+ left · 4 in flight · [\d,]+ tok/s · cost", frame), frame
+        assert "\n" not in frame
+        report("fit reward model", {"done": 1, "total": 9})
+        time.sleep(0.3)
+        frame = stream.getvalue().rpartition("\x1b[2K")[2]
+        assert "fit reward model 1 of 9" in re.sub(r"\x1b\[[\d;]*m", "", " ".join(frame.split()))
         assert "\n" not in frame
 
 

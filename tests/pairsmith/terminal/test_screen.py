@@ -8,6 +8,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from rich.cells import cell_len
 from rich.console import Console
 
 from pairsmith.receipts.outcome import ExportOutcome, PreviewOutcome
@@ -20,6 +21,7 @@ from pairsmith.terminal.failures import show_error
 from pairsmith.terminal.session import Session
 from pairsmith.terminal.stopping import Stopping
 from pairsmith.terminal.watching import NOBODY
+from pairsmith.terminal.wrapping import wrapped
 from pairsmith.user_file.guess import guess
 from pairsmith.user_file.guessed_spec import spec_text
 from schemas.errors import TeacherError
@@ -146,7 +148,31 @@ def test_commands_in_messages_get_the_project_options() -> None:
     assert session.with_project_options("`pairsmith serve-model`, `pairsmith teacher up --model M -- --seed 1`") == (
         f"`pairsmith serve-model {place}`, `pairsmith teacher up {place} --model M -- --seed 1`"
     )
+    assert session.with_project_options("`pairsmith try 'a --set b'`") == f"`pairsmith try 'a --set b' {place}`"
     alone = "`pairsmith docs spec`, `pairsmith models`, `pairsmith serve`, `pairsmith init DIR`"
     for sentence in (alone, f"`{session.command('run')}`", "`review push`"):
         assert session.with_project_options(sentence) == sentence
     assert Session(Path(), (), None, Stopping()).with_project_options("`pairsmith run`") == "`pairsmith run`"
+
+
+@pytest.mark.parametrize("width", [20, 45, 80, 300])
+def test_no_line_ends_within_a_command(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command in a value of `status`, in a note or in a fix is on one line, whatever its project is called, also
+    beside a parenthesis; other words wrap at the width, and Chinese, which has no spaces, between any two letters."""
+    monkeypatch.setenv("COLUMNS", str(width))
+    for folder in ("pp a/q", "my täsk's $HOME `x` dir", "C:\\my files", 'a"b'):
+        session = Session(Path(folder), ("task.style=it's `so`, or not",), None, Stopping())
+        for command in (session.command("run"), f"(`{session.command('review push --limit 3')}`)."):
+            text = (
+                f"The teacher answered no row at all; {command} asks once more, 每个问题都会再问一次而且不会重复计费的."
+            )
+            console = Console(width=width, file=io.StringIO())
+            with console.capture() as captured:
+                console.print(screen.facts([("why", text)]), crop=False)
+            for shown, beside in ((captured.get(), 13), (wrapped(text, "  "), 2)):
+                lines = shown.splitlines()
+                assert sum(command in line for line in lines) == 1
+                others = [cell_len(line) for line in lines if command not in line]
+                assert max(others, default=0) <= max(width, beside + len("answered"))
+                assert " ".join(shown.split()).replace(" ", "").endswith(text.replace(" ", ""))
+    assert wrapped("  pairsmith run --project 'a long name of a folder, longer than the line'").startswith("  pair")
