@@ -257,7 +257,13 @@ def refuse_changed(
 
 
 def write_result(folder: Path, result: TrainResult) -> None:
-    """Write the record to an adapter's folder."""
-    body = result.model_dump(mode="json", exclude={"folder", "reused"})
-    with replaced(folder / RECORD) as partial:  # of a finished adapter too, when it is merged later
+    """Write the record to an adapter's folder: also to a finished one, when it is merged later."""
+    write_record(folder / RECORD, result, without={"folder", "reused"})
+
+
+def write_record(path: Path, record: Record, without: set[str]) -> None:
+    """Write a record as JSON, completely or not at all; `without` fields that depend on the place or the run."""
+    body = record.model_dump(mode="json", exclude=without)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replaced(path) as partial:
         partial.write_bytes(orjson.dumps(body, option=orjson.OPT_INDENT_2))

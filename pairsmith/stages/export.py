@@ -98,7 +98,7 @@ def export(
 
 
 def _on_progress(audience: Audience) -> Say:
-    """Show each step once to whoever follows: beside the stage on a terminal and on the run page, as a line in a pipe."""
+    """Show each step once: in the live line of a terminal, on the run page, or as a line in a pipe."""
     return lambda step: audience.progress("export", {"message": step})
 
 
