@@ -48,6 +48,9 @@ def _quoted_figures() -> Iterator[tuple[str, str]]:
     yield "money", f"{hard['each row ten times']} where each row comes ten times"
     yield "money", f"{hard['Zipf, exponent 1.2']} of Zipf's law"
     yield "money", f"{hard['1 % of answers 300 times as long']} where one answer in a hundred is 300 times as long"
+    yield "money", f"It was {hard['5 % of seeds at max_tokens']} where the answers to one seed in twenty run to"
+    for row in forecast["hard"].values():
+        yield "bench/forecast/README.md", f"| {100 * row['coverage']:.1f} % | {row['width']:.2f} |"
     yield from _proof_sentences()
     generation, faults = _results("generation"), _results("faults")
     for client, cpu_ms in generation["cpu_ms_per_request"].items():

@@ -2,7 +2,7 @@
 
 An output that says something else there is flagged, because the imported outputs are the only source of such facts.
 
-usual_values(outputs)["within #", "days"] == "30"
+    usual_values(outputs)     # (("paid back within", "30", "days"), ...)
 """
 
 from __future__ import annotations

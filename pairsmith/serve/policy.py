@@ -53,6 +53,7 @@ class Kind(StrEnum):
     key_name = "key_name"
 
 
+NAMING_FILES = frozenset({Kind.code, Kind.path, Kind.seeds, Kind.schema, Kind.template, Kind.base, Kind.scorer})
 _BY_KIND: dict[Kind, str] = {
     Kind.fenced: """
         teacher.usd_per_million_prompt_tokens teacher.usd_per_million_completion_tokens

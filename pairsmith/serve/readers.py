@@ -9,14 +9,16 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Lock
-from typing import Any
 
+from pairsmith.serve.policy import NAMING_FILES, values_of
 from pairsmith.serve.workspace import Workspace
 from schemas.project import Project
+from schemas.spec import Spec
 from schemas.spec_file import SPEC_NAME
 from schemas.store import Store
 from schemas.store.opening import sqlite_path
 from schemas.store.shared import reader
+from schemas.user_modules import UserReference
 
 _MAX_OPEN = 32  # stores that are open at once, each with at least three files
 _SETTLED_S = 1.0  # two writes within one tick of the file system's clock get the same time
@@ -79,7 +81,7 @@ class Readers:
         project = self.project(slug)
         known = self._names.get(slug)
         if known is None or known[0] is not project:
-            self._names[slug] = known = project, ["prompts", *_names(project.spec.model_dump())]
+            self._names[slug] = known = project, ["prompts", *_named_files(project.spec)]
         return tuple((str(path), _file(path)) for name in known[1] for path in _files(project.folder, name))
 
     def store_file_id(self, slug: str) -> tuple[int, ...] | None:
@@ -107,14 +109,11 @@ def _file(path: Path | None, *, whole: bool = True) -> tuple[int, ...] | None:
     return (status.st_dev, status.st_ino, *((status.st_mtime_ns, status.st_size) if whole else ()))
 
 
-def _names(value: Any) -> Iterator[str]:
-    """The texts in a spec that may name a file, a pattern of files, or a function in a file."""
-    if isinstance(value, str) and value.isprintable() and 0 < len(value) < 200:
-        module, _, function = value.rpartition(":")
-        yield f"{module.replace('.', '/')}.py" if function.isidentifier() and module else value
-    elif isinstance(value, dict | list | tuple):
-        for part in value.values() if isinstance(value, dict) else value:
-            yield from _names(part)
+def _named_files(spec: Spec) -> Iterator[str]:
+    """The values of a spec that name a file, a pattern of files, or a function in a file."""
+    for value in values_of(spec):
+        if value.kind in NAMING_FILES:
+            yield from [value.value] if isinstance(value.value, str) else value.value or ()
 
 
 def _files(folder: Path, name: str) -> Iterator[Path]:
@@ -125,3 +124,5 @@ def _files(folder: Path, name: str) -> Iterator[Path]:
         yield path
     elif "*" in name and not path.is_absolute():
         yield from sorted(folder.glob(name))
+    elif module := UserReference.read(name).file(folder):
+        yield module

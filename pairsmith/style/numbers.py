@@ -100,6 +100,16 @@ def points(interval: Interval) -> str:
     return f"{signed(interval.estimate)}{_HARD}points {signed_bounds(interval)}"
 
 
+def at_least(number: int, missing: int) -> str:
+    """A sum in which the numbers of `missing` parts are not included."""
+    return f"at least {count(number)}" if missing else count(number)
+
+
+def uncounted(receipt: Receipt) -> int:
+    """How many answers of a command came without their tokens."""
+    return sum(cost.get("uncounted_requests", 0) for cost in receipt.facts.get("costs") or ())
+
+
 def money(receipt: Receipt) -> str:
     """The cost of a command; a dash for one that sent no requests."""
     return dollars(receipt.usd) if receipt.calls_sent else MISSING

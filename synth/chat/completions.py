@@ -18,7 +18,7 @@ from yarl import URL
 from schemas.errors import AuthError, SpecError, TeacherError
 from schemas.records import Json, Usage
 from synth.chat.error_in_answer import error_status
-from synth.chat.error_words import error_body
+from synth.chat.error_words import error_body, is_success
 from synth.chat.http_status import says_itself
 from synth.chat.redaction import without_user_info
 from synth.chat.streamed_answer import assemble_stream
@@ -241,7 +241,8 @@ def read_answer(
     if nested > _MAX_DEPTH:
         choices = [_limit_depth(choice, content) for choice in choices]
     error = parsed.get("error")
-    if any(error.values()) if isinstance(error, dict) else error:  # an error next to a partial answer
+    parts = error.values() if isinstance(error, dict) else (error,)
+    if any(part and not is_success(part) for part in parts):  # an error next to a partial answer
         choices = [{"error": error, **choice} if isinstance(choice, dict) else choice for choice in choices]
     if len(choices) > 1 and all(isinstance(c, dict) and isinstance(c.get("index"), int) for c in choices):
         choices.sort(key=lambda choice: choice["index"])

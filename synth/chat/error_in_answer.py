@@ -13,17 +13,23 @@ from synth.chat.http_status import says_itself
 # plan's hours or the balance, the key, a model that the plan lacks, and what concerns the request.
 _MINIMAX_STATUS = {1002: 429, 1039: 429, 1041: 429, 2045: 429, 1008: 402, 2056: 402, 1004: 401, 2049: 401, 2061: 401}
 _MINIMAX_STATUS |= dict.fromkeys((1026, 1027, 1042, 2013), 400)
-# Baidu's codes (cloud.baidu.com/doc/WENXINWORKSHOP/s/tlmyncueh), likewise with HTTP 200: of the request, except those
-# that end in 00; of the application; of a day or of the account.
-_BAIDU_OF_THE_REQUEST = re.compile(r"100|336[01](?!00)\d\d")
-_BAIDU_STATUS = {"6": 403, "13": 401, "14": 401, "110": 401, "111": 401, "17": 402, "19": 402, "18": 429}
+# Baidu's codes (ai.baidu.com/ai-doc/WENXINWORKSHOP/tlmyncueh; its SDK's `APIErrorCode`), likewise with HTTP 200: of
+# the access token (100: "Invalid parameter" of that name) or the permission; of a day or the account; of a model that
+# does not exist. The rest of these ranges, except those that end in 00, concern the request.
+_BAIDU_STATUS = {"6": 403, "17": 402, "18": 429, "19": 402, "3": 404, "336005": 404}
+_BAIDU_STATUS |= dict.fromkeys(("13", "14", "100", "110", "111", "336004"), 401)
+_BAIDU_OF_THE_REQUEST = re.compile(r"336[01](?!00)\d\d")
+# iFlytek's codes (xfyun.cn/doc/spark/Web.html), in a body with a `sid`: limits per second, of a day, what the account
+# may use, and what concerns the request.
+_IFLYTEK_STATUS = {"10007": 429, "11202": 429, "11203": 429, "11201": 402, "10015": 401, "10016": 401, "11200": 401}
+_IFLYTEK_STATUS |= dict.fromkeys(("10003", "10004", "10005", "10013", "10014", "10019", "10021", "10163", "10907"), 400)
 # A row that contains the word alone is not quoted. LM Studio has the "unexpected endpoint".
 _BY_WORD = tuple(
     (re.compile(rf"\b[\w ]{{0,30}}(?:{words})(?:[\w ]{{0,30}}\w)?", re.IGNORECASE), status)
     for words, status in (
         ("rate.?limit|too.many|overload|requests?.?limit", 429),
         ("authenti|unauthor|api.?key|login fail|auth.?fail|no.?auth|access.?token|credentials?", 401),
-        ("quota|credit|balance|余额|欠费", 402),
+        ("quota|credit|balance|pack.?exhausted|余额|欠费", 402),
         ("sensitive", 400),
         ("unexpected endpoint", 405),
     )
@@ -47,11 +53,11 @@ def error_status(content: bytes, request: Json | None = None) -> int | None:
         return _MINIMAX_STATUS[minimax]
     if body.get("choices"):
         return None
-    baidu = str(body.get("error_code"))
+    baidu, iflytek = str(body.get("error_code")), str(error.get("code")) if "sid" in body else ""
+    if coded := _BAIDU_STATUS.get(baidu) or _IFLYTEK_STATUS.get(iflytek):
+        return coded
     if _BAIDU_OF_THE_REQUEST.fullmatch(baidu):
         return 400
-    if baidu in _BAIDU_STATUS:
-        return _BAIDU_STATUS[baidu]
     words = [error.get(name) for name in ("code", "status", "type", "error_code", "Code", "message")]
     for word in words:
         if len(str(word)) == 3 and str(word).isdecimal() and 400 <= int(str(word)) < 600:

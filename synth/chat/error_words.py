@@ -49,14 +49,14 @@ def error_body(content: bytes) -> tuple[Json, Json]:
 
 def is_error(body: Json) -> bool:
     """Whether it is an error object, by its fields: OpenAI and most others; vLLM; Baidu's, iFlytek's; Tencent's."""
-    if body.get("error") or body.get("object") == "error" or not _is_success(body.get("error_code")):
+    if body.get("error") or body.get("object") == "error" or not is_success(body.get("error_code")):
         return True
     text = body.get("msg", body.get("message"))
-    answer, is_code = body.get("Response"), isinstance(text, str) and not _is_success(text)
-    return (is_code and not _is_success(body.get("code"))) or (isinstance(answer, dict) and bool(answer.get("Error")))
+    answer, is_code = body.get("Response"), isinstance(text, str) and not is_success(text)
+    return (is_code and not is_success(body.get("code"))) or (isinstance(answer, dict) and bool(answer.get("Error")))
 
 
-def _is_success(code: Any) -> bool:
+def is_success(code: Any) -> bool:
     """Whether the code or message of a response stands for success: 0 in any spelling, 200, "ok"."""
     word = str(code).strip().rstrip(".!").lower()
     return not word.strip("0.") or word in _SUCCESS

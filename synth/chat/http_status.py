@@ -36,11 +36,13 @@ _TEMPORARY = (408, 409, 424, 425, 498, 499)  # 424: a generation failed (TGI, Be
 _NOT_SETTINGS = {"model", "messages", "n", "max_tokens", "max_completion_tokens"}
 
 _NO_QUOTA = re.compile(
-    r"insufficient[_ ](quota|balance|credits?|funds)|billing_hard_limit|billing_not_active"
+    r"insufficient[_ ](user[_ ])?(quota|balance|credits?|funds)|billing_hard_limit|billing_not_active"
     r"|budget[_ ](has been |is )?exceeded|exceeded[_ ]?(token[_ ]?)?budget|credit[_ ]balance[_ ](is too low|exhausted)"
     r"|spend(ing)?[_ ]limit|billing_error|account_deactivated|(key|credit|budget|_usage)[_ ]limit[_ ](exceeded|reached)"
     # Moonshot, Zhipu, DashScope, Volcengine, OpenRouter's free models, xAI
     r"|exceeded_current_quota|balance (is )?(not enough|insufficient)|not enough balance|余额不足|欠费|arrearage"
+    # One API and New API, which many gateways run; Tencent
+    r"|pre_consume_token_quota_failed|额度(不足|已用尽)|exceed_token_quota_limit"
     # Volcengine; daily or monthly limits, also under 429: Cloudflare, watsonx, Cohere's trial keys
     r"|account_?overdue|(daily|monthly)( \w+){0,2} allocation|quota for this (day|month)|limited to [\w, ]+/ ?month"
     # Gemini reports an exceeded daily quota with a delay of seconds, which would not help.
@@ -104,7 +106,8 @@ _ACCOUNT_DISABLED = re.compile(
     r"( \w+)?"
     r" (suspended|disabled|deactivated|restricted|terminated|blocked|banned|revoked|expired|reported as leaked)"
     r"|\bapi[ _-]?key (is |was |has )?(not valid|invalid|expired|revoked)"
-    rf"|\b(token|credentials?){_WORDS} (has|have|is|are) expired|\bexpired[_ ]key\b",  # Bedrock, earlier LiteLLM
+    rf"|\b(token|credentials?){_WORDS} (has|have|is|are) expired|\bexpired[_ ]key\b"  # Bedrock, earlier LiteLLM
+    r"|您无权访问|套餐暂未开放",  # Zhipu: the plan lacks this model
     re.IGNORECASE,
 )
 _ACCOUNT_STATUSES = (400, 403, 412)
@@ -265,7 +268,7 @@ def _is_quota_error(status: int, message: str, words: str, body: Json) -> bool:
 
 def _is_key_error(status: int, words: str, body: Json, *, answered: bool) -> bool:
     if status in _DISABLED_STATUSES and says_itself(_ACCOUNT_DISABLED, words, body):
-        return True
+        return status != 429 or not says_itself(_LATER, words, body)  # "temporarily blocked": throttled
     if answered or status not in (400, 403):
         return False
     if status == 403 and not words.lstrip().startswith("<"):  # an HTML page is a firewall's, and may concern this row

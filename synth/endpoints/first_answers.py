@@ -26,8 +26,8 @@ def reported_wait(decide: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Co
     async def reporting(*arguments: P.args, **more: P.kwargs) -> T:
         ledger: Any = arguments[0]
         words = (
-            f"waiting for {ledger.endpoint.url}: many answers in a row cannot be used, so a question that was answered"
-            " before is asked again, to see whether further requests make sense. teacher.timeout_s limits the wait."
+            f"waiting for {ledger.endpoint.url}: many requests in a row brought no usable answer, so a question that"
+            " was answered before is asked again, to see whether others make sense. teacher.timeout_s limits the wait."
         )
         report = asyncio.get_running_loop().call_later(_SLOW_S, ledger.endpoint.flow.say, words)
         try:

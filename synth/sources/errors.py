@@ -32,8 +32,8 @@ def not_one_file_error(path: Path, formats: Mapping[str, str]) -> InputError | N
     saved = path.is_dir() and any((path / name).is_file() for name in _SAVED)
     if not saved and (first := _first_of_several(path, formats)):
         pattern = path.resolve() if "*" in path.name else first.resolve().parent / f"*{_endings(first)}"
-        start = f"pairsmith init DIR --from {shlex.quote(str(first))}"
-        fix = f"Start from one file, `{start}`, and set {pattern} as path in the spec it writes."
+        start = f"`pairsmith init DIR --from {shlex.quote(str(first))}`"
+        fix = f"Start from one file, {start}, and set {pattern} as path in the spec it writes."
         return InputError(f"'{path}' is a {'pattern' if '*' in path.name else 'folder'}.", fix=fix)
     if path.is_dir():
         named = path.resolve() if saved else path.resolve() / f"*{first_suffix(path, formats)}"

@@ -104,6 +104,9 @@ def test_tokens_that_no_answer_counted_are_said_to_be_missing(make_project: Call
     assert ledger["uncounted_requests"] == ledger["requests"] // 2
     for shown in (ran, project.run("status").stdout):
         assert re.search(r"at least [\d,]+ \+ [\d,]+ tokens", " ".join(shown.split()))
+    project.run("report")
+    page = (project.folder / "report.html").read_text(encoding="utf-8")
+    assert len(re.findall(r"<td>at least [\d,]+</td>", page)) == 2  # the command's tokens of prompts and of answers
 
 
 def test_an_amount_in_json_has_no_rounding_error() -> None:

@@ -179,3 +179,15 @@ def test_files_beside_the_spec_are_followed(tmp_path: Path) -> None:
     (folder / "report.html").write_text("<p>")
     (folder / "adapters").mkdir()
     assert readers.input_marker("tiny") == before
+
+
+def test_texts_of_a_spec_are_no_file_names(tmp_path: Path) -> None:
+    """A style or a label that happens to be a path, like `..` or `/`, is not looked for on the disk."""
+    space = Workspace(tmp_path)
+    folder = write_project(space, "tiny", "http://127.0.0.1:9")
+    spec = folder / SPEC_NAME
+    spec.write_text(set_keys(spec.read_text(), {"task.style": ".."}))
+    readers = Readers(space)
+    before = readers.input_marker("tiny")
+    (folder.parent / "elsewhere.txt").write_text("new")
+    assert readers.input_marker("tiny") == before

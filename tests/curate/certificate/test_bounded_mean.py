@@ -26,10 +26,12 @@ def test_limits_of_zeros_and_ones_are_the_exact_binomial_ones(n: int) -> None:
 def test_chance_is_close_to_the_exact_one_on_both_sides_of_the_mean() -> None:
     """2 A - B - C of three standard exponential variables is below 0 with probability 5/9; at the mean a term of its
     expansion is used, which had the wrong sign."""
-    skewed = np.array([2.0, -1.0, -1.0])
+    skewed, once = np.array([2.0, -1.0, -1.0]), np.ones(3)
     for shift in (-1e-3, -1e-9, 0.0, 1e-9, 1e-3):
-        assert _chance_below_zero(skewed + shift) == pytest.approx(5 / 9, abs=0.003)
-        assert _chance_below_zero(-skewed + shift) == pytest.approx(4 / 9, abs=0.003)
+        assert _chance_below_zero(skewed + shift, once) == pytest.approx(5 / 9, abs=0.003)
+        assert _chance_below_zero(-skewed + shift, once) == pytest.approx(4 / 9, abs=0.003)
+        halves, times = np.array([2.0, -1.0]) + shift, np.array([1.0, 2.0])
+        assert _chance_below_zero(halves, times) == pytest.approx(_chance_below_zero(skewed + shift, once))
 
 
 @pytest.mark.parametrize("values", [[5e-324, 0.0], [0.0, 1e-300, 1e-17, 1 - 1e-16, 1.0], [1.0], [1 / 3] * 9])
