@@ -72,8 +72,7 @@ def evaluate(
         if spec.evaluate.vllm and not answered and not (folder / f"{planned.id}.json").is_file():
             from synth.local_vllm import find_vllm_python, has_gpu
 
-            # may take minutes, and reports progress
-            find_vllm_python(spec.evaluate.vllm_python, gpu=has_gpu(), say=say)
+            find_vllm_python(spec.evaluate.vllm_python, gpu=has_gpu(), say=say)  # may take minutes
         _say_all(say, (*_caveats(project, store, planned), *_planned_requests(planned, folder, answered)))
         judges = partial(open_judge, project, store, spec.evaluate.judges, say=say, stage="evaluate")
         asked = evaluation.measure_or_load(planned, store, folder, lambda t: opened(t, say), progress, judges, answered)
@@ -84,8 +83,7 @@ def evaluate(
             refuse_modified(store, measured.id, digest, path)
         store.write(measured.artifact.model_copy(update={"path": path}))
         concluded = verdict(priced(measured, spec), spec.evaluate.ship_at)
-        counts, reasons = counts_of(measured)
-        by_system = systems(measured)
+        (counts, reasons), by_system = counts_of(measured), systems(measured)
         record.add(
             **_spent(measured),
             counts=counts,

@@ -338,10 +338,9 @@ async def measured(
     if not any(output.answered for output in outputs):
         raise NoWork("no system gave a single answer.", fix="Check the failures above, and run it again.")
     judgements, judge = await judged(plan, outputs, open_judge, progress)
-    sampled, greedy = decodings(plan.spec)
     examples = [Example(seed_id=seed.id, input=seed.body) for seed in plan.seeds]
     costs = (*(cost for round_ in rounds for cost in round_.costs), *(judge.costs if judge else ()))
-    random_seed, spent = plan.spec.train.seed, total(costs)
+    (sampled, greedy), random_seed, spent = decodings(plan.spec), plan.spec.train.seed, total(costs)
     return Evaluation(
         id=plan.id,
         answers_id=plan.answers_id,
