@@ -158,7 +158,7 @@ def _answered(project: Project, store: Store, planned: EvaluationPlan) -> Evalua
     return None
 
 
-def _planned_requests(measurement: EvaluationPlan, folder: Path, answered: Evaluation | None) -> Iterator[str]:
+def _planned_requests(measurement: EvaluationPlan, folder: Path, answered: Evaluation | None = None) -> Iterator[str]:
     """What is about to be asked; nothing if the evaluation exists and is complete."""
     from train.evaluation.evaluation import count_missing, load_saved
 
