@@ -132,7 +132,7 @@ def _notes(project: Project, evaluation: Evaluation) -> list[str]:
 
 def _ggufs(tuned: _Tuned, model: Path, folder: Path, kinds: Sequence[str], say: Say) -> dict[str, Path]:
     """Write every kind, and a Modelfile for the smallest one, which comes last in `GGUF`."""
-    from train.base_models.base_model import Base, load_chat
+    from train.base_models.base_model import Base, context_of, load_chat, read_config
     from train.export.gguf import write_gguf
     from train.export.run_snippets import modelfile
 
@@ -142,7 +142,8 @@ def _ggufs(tuned: _Tuned, model: Path, folder: Path, kinds: Sequence[str], say: 
         write_gguf(model, file, kind, say)
     settings, smallest = tuned.trained.settings, list(files.values())[-1].name
     chat = load_chat(Base("model", model, ""), settings.template_arguments)
-    text = modelfile(chat, smallest, tuned.trained.system_prompt, tuned.sampling, settings.max_length)
+    system, context = tuned.trained.system_prompt, context_of(read_config(model))
+    text = modelfile(chat, smallest, system, tuned.sampling, settings.max_length, context)
     (folder / "Modelfile").write_text(text, encoding="utf-8")
     return files
 

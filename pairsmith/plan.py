@@ -302,8 +302,8 @@ def _input_table(stage: str, project: Project, receipts: Sequence[Receipt], *, s
         if redacted := spec.personal.kinds("redact"):
             table[_REDACTED] = list(redacted)
     if "curate" in _SECTIONS[stage]:
-        gates = spec.curate.gates
-        table |= _settings("curate", spec.curate) if stage == "curate" else _settings("curate.gates", gates)
+        gates, unasked = spec.curate.gates, set[str]() if spec.curate.judge.teachers else {"judge"}
+        table |= _settings("curate", spec.curate, unasked) if stage == "curate" else _settings("curate.gates", gates)
         table |= _settings("split", spec.split)
         table |= {f"curate.gates.user.{name}.content": _gate_file(folder, name) for name in gates.user}
         table |= _content("curate.gates.json_schema", folder, gates.json_schema)

@@ -34,3 +34,11 @@ def capital(sentence: str) -> str:
 def examples(number: int, objective: str) -> str:
     """`44 rows`, or `44 preferences` for a training that compares answers (`train.objective`)."""
     return counted(number, "row", "rows") if objective == "sft" else counted(number, "preference", "preferences")
+
+
+def apart(before: float, after: float) -> tuple[str, str]:
+    """Two measured numbers with two decimals, or with as many as tell them apart, at most five; and one digit of a
+    number that these would show as 0."""
+    digits = next((most for most in range(2, 6) if f"{before:.{most}f}" != f"{after:.{most}f}"), 2)
+    first, second = (f"{n:.{digits}f}" if not n or round(n, digits) else f"{n:.1g}" for n in (before, after))
+    return first, second

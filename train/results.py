@@ -15,7 +15,7 @@ from schemas.files import files_in, replaced, sha256
 from schemas.html_table import html_table
 from schemas.records import Artifact, Record, content_id
 from schemas.spec import TrainSettings
-from schemas.wording import counted, examples
+from schemas.wording import apart, counted, examples
 
 R = TypeVar("R", bound=Record)
 RECORD = "training.json"
@@ -113,9 +113,9 @@ class TrainResult(Record):
     reused: bool = False
 
     def __repr__(self) -> str:
-        losses = f"loss {self.curve[0].loss:.2f} to {self.curve[-1].loss:.2f}" if self.curve else "no loss"
+        losses = f"loss {' to '.join(apart(self.curve[0].loss, self.curve[-1].loss))}" if self.curve else "no loss"
         if self.validation and self.kept_loss is not None:
-            losses += f", on validation {self.validation[0].loss:.2f} to {self.kept_loss:.2f}"
+            losses += f", on validation {' to '.join(apart(self.validation[0].loss, self.kept_loss))}"
         rows, steps = examples(self.train_rows, self.settings.objective), counted(self.steps, "step", "steps")
         return f"TrainResult({self.base} on {rows}, {steps}: {losses}, in {self.folder or self.adapter_id})"
 
@@ -216,8 +216,9 @@ def no_gain_warning(before: float | None, after: float | None) -> str:
     empty if it fell or was not measured."""
     if before is None or after is None or after < before:
         return ""
+    was, best = apart(before, after)
     return (
-        f"training did not improve the loss on validation rows: it was {before:.2f} before and is {after:.2f} at best."
+        f"training did not improve the loss on validation rows: it was {was} before and is {best} at best."
         " Lower train.learning_rate, or check the rows"
     )
 
@@ -256,7 +257,13 @@ def refuse_changed(
 
 
 def write_result(folder: Path, result: TrainResult) -> None:
-    """Write the record to an adapter's folder."""
-    body = result.model_dump(mode="json", exclude={"folder", "reused"})
-    with replaced(folder / RECORD) as partial:  # of a finished adapter too, when it is merged later
+    """Write the record to an adapter's folder: also to a finished one, when it is merged later."""
+    write_record(folder / RECORD, result, without={"folder", "reused"})
+
+
+def write_record(path: Path, record: Record, without: set[str]) -> None:
+    """Write a record as JSON, completely or not at all; `without` fields that depend on the place or the run."""
+    body = record.model_dump(mode="json", exclude=without)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replaced(path) as partial:
         partial.write_bytes(orjson.dumps(body, option=orjson.OPT_INDENT_2))

@@ -376,7 +376,7 @@ def _refuse_no_learning(model: Any, curve: Sequence[Step], validation: Sequence[
         what = "no step was taken"
     elif not _adapter_changed(model):
         what = "the adapter's weights did not change, or are all zero"
-        fix = "Raise train.epochs, or set train.warmup = 0: during warm-up, the first step has a learning rate of 0."
+        fix = "Raise train.epochs or train.learning_rate; during warm-up, the first step has a learning rate of 0."
     elif not all(math.isfinite(loss) for loss in [*(s.loss for s in curve), *(v.loss for v in validation)]):
         what = "the loss is not finite"
     else:

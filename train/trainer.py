@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import math
 import resource
 import sys
 import time
@@ -69,8 +70,13 @@ def callbacks(settings: TrainSettings, log: LossLog) -> list[Any]:
 
 
 def prepare(trainer: Any) -> None:
-    """Remove the trainer's own printing, and convert its adapter to float32."""
+    """Remove the trainer's own printing, convert its adapter to float32, and leave out a warm-up that would take the
+    only step: its first step has a learning rate of 0."""
     trainer.remove_callback(PrinterCallback)
+    a = trainer.args
+    at_once = a.per_device_train_batch_size * a.gradient_accumulation_steps * a.world_size
+    if a.num_train_epochs * math.ceil(len(trainer.train_dataset) / at_once) <= 1:
+        a.warmup_steps = 0
     for parameter in trainer.model.parameters():
         # TRL casts a quantised model's adapter to bfloat16, in which Adam's small late steps are rounded away.
         if parameter.requires_grad:

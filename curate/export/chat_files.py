@@ -190,9 +190,10 @@ def _schedule(settings: TrainSettings) -> str:
 
 def _warmup_steps(settings: TrainSettings, counts: Mapping[str, int]) -> int:
     """The number of warm-up steps. Not a share: transformers 5 has no `warmup_ratio`, and transformers 4 takes no share
-    as `warmup_steps`."""
-    steps = math.ceil(math.ceil(counts.get("train", 0) / settings.batch) / settings.accumulation)
-    return math.ceil(math.ceil(steps * settings.epochs) * settings.warmup)
+    as `warmup_steps`. A single step is none: the first of a warm-up has a learning rate of 0."""
+    of_epoch = math.ceil(math.ceil(counts.get("train", 0) / settings.batch) / settings.accumulation)
+    steps = math.ceil(of_epoch * settings.epochs)
+    return math.ceil(steps * settings.warmup) if steps > 1 else 0
 
 
 def _extra_settings(settings: TrainSettings, **theirs: str) -> Json:

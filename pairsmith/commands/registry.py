@@ -41,7 +41,9 @@ def add(session: Session, export: Path | None) -> None:
     data = {"command": "registry add", "version": version, "verdict": verdict}
     session.answer(data, escape(f"{version} in {registry.folder}"))
     if verdict != "ship":
-        concluded = f"its evaluation concluded {verdict!r}" if verdict else "it comes without an evaluation"
+        concluded = (
+            f"its evaluation concluded {verdict!r}" if verdict else "it comes without the evidence of an evaluation"
+        )
         session.say(f"warning: {version} is not proven: {concluded}.")
 
 

@@ -15,7 +15,7 @@ from pairsmith.style.numbers import MISSING, count, duration, rounded, seeds
 from schemas.money import Cost, describe_cost, dollars, per_row, total
 from schemas.records import Counts
 from schemas.step_names import REFERENCE
-from schemas.wording import capital, counted
+from schemas.wording import apart, capital, counted
 from train.learning_curve import LearningCurve
 from train.learning_curve import in_words as curve_in_words
 from train.results import TrainResult
@@ -189,11 +189,11 @@ def scorer(scorer: Scorer) -> str:
 def curve(training: TrainResult) -> str:
     """The loss curve in a sentence."""
     steps = counted(training.steps, "step", "steps")
-    sentence = f"Training loss {rounded(training.curve[0].loss, 2)} to {rounded(training.curve[-1].loss, 2)} in {steps}"
-    if training.validation:
-        first, after, step = training.validation[0].loss, training.kept_loss, training.kept_step
+    sentence = f"Training loss {' to '.join(apart(training.curve[0].loss, training.curve[-1].loss))} in {steps}"
+    if training.validation and (after := training.kept_loss) is not None:
+        first, step = training.validation[0].loss, training.kept_step
         kept = "" if step is None else f" at step {step}, whose weights the adapter has"
-        return f"{sentence}; validation loss {rounded(first, 2)} to {rounded(after, 2)}{kept}."
+        return f"{sentence}; validation loss {' to '.join(apart(first, after))}{kept}."
     return f"{sentence}. There were no validation rows, so there is no validation loss."
 
 

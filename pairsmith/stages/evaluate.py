@@ -68,22 +68,22 @@ def evaluate(
         planned = evaluation.plan_evaluation(project, seeds, trained, teacher, None, rows, watched, own)
         folder = project.folder / EVALUATIONS
         drop_unfinished(store, planned.id, folder / f"{planned.id}.json")
-        if spec.evaluate.vllm and not (folder / f"{planned.id}.json").is_file():
+        answered = _answered(project, store, planned)
+        if spec.evaluate.vllm and not answered and not (folder / f"{planned.id}.json").is_file():
             from synth.local_vllm import find_vllm_python, has_gpu
 
-            # may take minutes, and reports progress
-            find_vllm_python(spec.evaluate.vllm_python, gpu=has_gpu(), say=say)
-        _say_all(say, (*_caveats(project, store, planned), *_planned_requests(planned, folder)))
+            find_vllm_python(spec.evaluate.vllm_python, gpu=has_gpu(), say=say)  # may take minutes
+        _say_all(say, (*_caveats(project, store, planned), *_planned_requests(planned, folder, answered)))
         judges = partial(open_judge, project, store, spec.evaluate.judges, say=say, stage="evaluate")
-        measured = run(evaluation.measure_or_load(planned, store, folder, lambda t: opened(t, say), progress, judges))
+        asked = evaluation.measure_or_load(planned, store, folder, lambda t: opened(t, say), progress, judges, answered)
+        measured = run(asked)
         _say_all(say, (f"warning: {sentence}" for sentence in failures.describe_refusals(measured)))
         path, digest = project.inside(Path(measured.path)), sha256(Path(measured.path))
         if measured.reused:
             refuse_modified(store, measured.id, digest, path)
         store.write(measured.artifact.model_copy(update={"path": path}))
         concluded = verdict(priced(measured, spec), spec.evaluate.ship_at)
-        counts, reasons = counts_of(measured)
-        by_system = systems(measured)
+        (counts, reasons), by_system = counts_of(measured), systems(measured)
         record.add(
             **_spent(measured),
             counts=counts,
@@ -141,7 +141,24 @@ def _caveats(project: Project, store: Store, measurement: EvaluationPlan) -> Ite
     yield from warnings(project.spec)
 
 
-def _planned_requests(measurement: EvaluationPlan, folder: Path) -> Iterator[str]:
+def _answered(project: Project, store: Store, planned: EvaluationPlan) -> Evaluation | None:
+    """The last evaluation that differs in its judges only, if no answer of a system is missing in it. Raises InputError
+    for one that was changed by hand."""
+    from train.evaluation.metrics import Evaluation
+    from train.results import read_record
+
+    for artifact in reversed(store.artifacts("evaluation")):
+        if planned.answers_id in (artifact.id, artifact.facts.get("answers_id")) and artifact.id != planned.id:
+            file = project.folder / artifact.path
+            if file.is_file():
+                refuse_modified(store, artifact.id, sha256(file), artifact.path)
+            measured = read_record(file, Evaluation)
+            if measured and all(output.answered for output in measured.outputs):
+                return measured
+    return None
+
+
+def _planned_requests(measurement: EvaluationPlan, folder: Path, answered: Evaluation | None = None) -> Iterator[str]:
     """What is about to be asked; nothing if the evaluation exists and is complete."""
     from train.evaluation.evaluation import count_missing, load_saved
 
@@ -150,6 +167,9 @@ def _planned_requests(measurement: EvaluationPlan, folder: Path) -> Iterator[str
         missing = ((count_missing(existing) - unjudged, "answer", "answers"), (unjudged, "judgement", "judgements"))
         if named := " and ".join(counted(*each) for each in missing if each[0]):
             yield f"{named} missing from this evaluation will be requested again"
+        return
+    if answered:
+        yield f"only the judges have changed: all {counted(len(answered.outputs), 'answer', 'answers')} are known"
         return
     systems = [" = ".join(system.names) for system in measurement.systems]
     settings, inputs = measurement.spec.evaluate, counted(len(measurement.seeds), "test input", "test inputs")

@@ -79,7 +79,7 @@ def export(
             written |= {f"chat files, {name}": out / "chat" / name for name in format}
             checked: dict[str, str] = {}
             if "adapter" in artifacts:
-                model = exported_model.write(project, store, artifacts["adapter"], partial, gguf, _to_all(audience))
+                model = exported_model.write(project, store, artifacts["adapter"], partial, gguf, show)
                 written |= {name: out / path for name, path in model.written.items()}
                 checked = model.comparisons
             elif gguf:
@@ -97,18 +97,8 @@ def export(
     return record.outcome
 
 
-def _to_all(audience: Audience) -> Say:
-    """Report steps that take minutes to readers of messages, and to those of progress, as on the run page."""
-    show = _on_progress(audience)
-
-    def announce(step: str) -> None:
-        audience.say(step)
-        show(step)
-
-    return announce
-
-
 def _on_progress(audience: Audience) -> Say:
+    """Show each step once: in the live line of a terminal, on the run page, or as a line in a pipe."""
     return lambda step: audience.progress("export", {"message": step})
 
 

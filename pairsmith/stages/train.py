@@ -23,7 +23,7 @@ from schemas.records import Counts
 from schemas.spec import TrainSettings
 from schemas.store import Store
 from schemas.store.latest import last_good, latest
-from schemas.wording import capital, counted, examples
+from schemas.wording import apart, capital, counted, examples
 
 if TYPE_CHECKING:
     from train.base_models.base_model import Base
@@ -241,9 +241,9 @@ def summary(outcome: TrainOutcome) -> list[tuple[str, str]]:
 
         lines.append(("", without_in_words(outcome.without_preference, outcome.objective)))
     if outcome.first_loss is not None and outcome.last_loss is not None:
-        loss = f"{outcome.first_loss:.2f} to {outcome.last_loss:.2f}"
+        loss = " to ".join(apart(outcome.first_loss, outcome.last_loss))
         if outcome.validation_before is not None and outcome.validation_after is not None:
-            loss += f"; on validation {outcome.validation_before:.2f} to {outcome.validation_after:.2f}"
+            loss += f"; on validation {' to '.join(apart(outcome.validation_before, outcome.validation_after))}"
         lines.append(("loss", loss))
         if gain := no_gain_warning(outcome.validation_before, outcome.validation_after):
             lines.append(("", gain))

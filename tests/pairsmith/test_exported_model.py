@@ -70,9 +70,11 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> ExportedProject:
             store.write(artifact)
         write_report(project_, store, folder / "report.html")
         reports: list[tuple[str, Any]] = []
-        audience = Audience(progress=lambda stage, numbers: reports.append((stage, numbers["message"])))
+        lines: list[str] = []
+        audience = Audience(lambda stage, numbers: reports.append((stage, numbers["message"])), lines.append)
         outcome = export(project_, store, audience, out=folder / "out", gguf=("f16",))
     assert ("export", "writing images-f16.gguf") in reports, "the run page shows nothing for minutes"
+    assert not [line for line in lines if ".gguf" in line], "a step would be shown twice"
     return ExportedProject(project_, trained, evaluation, outcome, folder / "out")
 
 
@@ -126,14 +128,14 @@ def test_an_incomplete_merged_model_is_merged_again(exported: ExportedProject) -
 
 
 def test_the_card_shows_the_measurements(exported: ExportedProject) -> None:
-    """The model card shows pass rates, how many inputs they rest on and how the model was merged, and its snippet loads
-    the right folder."""
+    """The model card shows pass rates, how many inputs they rest on and how the model was merged, and its snippet runs
+    as it stands in the card's folder."""
     card = (exported.out / "model" / "README.md").read_text()
     assert "library_name: transformers" in card
     assert "| tuned | " in card
     assert f"- on {exported.evaluation.seeds} held-out inputs, {exported.evaluation.samples} sample" in card
     assert f"merged into the {exported.trained.merged.into} base" in card  # type: ignore[union-attr]
-    assert 'FOLDER = "THIS_FOLDER"' in card
+    assert 'FOLDER = "."' in card
     assert 'FOLDER = "../model"' in (exported.out / "adapter" / "README.md").read_text()
 
 

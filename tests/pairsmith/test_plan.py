@@ -326,6 +326,14 @@ def test_hash_of_a_large_file_is_cached_per_file(tmp_path: Path, monkeypatch: py
     assert fingerprints.of_path(large) not in (first, f"sha256:{'0' * 16}")
 
 
+def test_questions_for_an_evaluation_do_not_make_curation_due(folder: Path) -> None:
+    """`curate.judge.questions` are also those of `evaluate.judges`. Without a judge of the rows curation asks none of
+    them, and a warning that the training data is out of date would be false."""
+    asked = '[[curate.judge.questions]]\nname = "calm"\nquestion = "Is it calm?"\n'
+    (folder / "pairsmith.toml").write_text(f"{(folder / 'pairsmith.toml').read_text()}\n{asked}")
+    assert "curate" not in todo(folder)
+
+
 def test_a_renamed_key_makes_nothing_due(folder: Path) -> None:
     """A receipt with settings under their old names matches the same settings under the new names, in the spec and with
     --set; another value makes the stage due, and the new name is shown."""

@@ -194,10 +194,17 @@ def test_a_test_input_is_never_trained_on(tiny_base: Base, tmp_path: Path) -> No
 
 
 def test_a_run_that_changes_no_weight_is_an_error(tiny_base: Base, tmp_path: Path) -> None:
-    """A single step, the first of the warm-up, has a learning rate of zero: the adapter would equal the base."""
-    with pytest.raises(NoWork, match=r"all zero.*train\.warmup = 0"):
-        tuned(tiny_base, tmp_path, rows(4), epochs=1)
+    """The adapter would equal the base."""
+    with pytest.raises(NoWork, match=r"all zero.*train\.learning_rate"):
+        tuned(tiny_base, tmp_path, rows(4), epochs=1, learning_rate=1e-45)
     assert not list(tmp_path.glob("*/training.json"))
+
+
+def test_a_single_step_is_no_warm_up(tiny_base: Base, tmp_path: Path) -> None:
+    """A warm-up begins with a learning rate of 0. The default of 10 % would be the only step of few rows, and refuse
+    them."""
+    (step,) = tuned(tiny_base, tmp_path, rows(4), epochs=1, warmup=0.1).curve
+    assert step.learning_rate > 0
 
 
 def test_a_loss_that_is_not_finite_is_an_error(tiny_base: Base, tmp_path: Path) -> None:

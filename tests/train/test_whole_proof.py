@@ -16,13 +16,14 @@ import train.evaluation.evaluation
 from pairsmith.receipts.outcome import EvaluateOutcome
 from pairsmith.report import write_report
 from pairsmith.stages.evaluate import exit_code
-from pairsmith.stages.table import stage
+from pairsmith.stages.table import Audience, stage
 from schemas.errors import InputError
 from schemas.files import sha256
 from schemas.progress import Progress
 from schemas.project import Project
 from schemas.spec import Spec
 from schemas.store import Store
+from tests.curate.judging import checklist, chooser
 from tests.curate.tiny import OFF
 from tests.pairsmith.conftest import Project as Command
 from tests.synth.loopback import Ask, LoopbackTeacher, Reply, says
@@ -142,7 +143,8 @@ def test_pairs_alone_get_a_verdict_and_a_learning_curve(
 def test_outputs_alone_are_evaluated_against_held_out_outputs(tiny_base: Base, tmp_path: Path) -> None:
     """With seeds that are outputs, the teacher writes their inputs, one in five is held out with its input, and the
     systems' answers are compared with the original outputs. No row similar to a held-out one is trained on. A price set
-    afterwards applies to the teacher's answers, and nothing is requested again."""
+    afterwards applies to the teacher's answers, and nothing is requested again. A judge that is added afterwards judges
+    the same answers, and no model is started for them."""
 
     def reply(ask: Ask) -> Reply:
         prompt = " ".join(message["content"] for message in ask.body["messages"])
@@ -165,6 +167,12 @@ def test_outputs_alone_are_evaluated_against_held_out_outputs(tiny_base: Base, t
             after = stage("evaluate").do(cheaper, store)
             shown = _printed(stage("evaluate").shown(cheaper, after))
             write_report(cheaper, store, tmp_path / "report.html")
+            judged, steps = judged_too(cheaper, store)
+    assert judged.judged is not None
+    assert judged.id != evaluation.id
+    assert (judged.outputs, judged.systems) == (evaluation.outputs, evaluation.systems)
+    assert any("only the judges have changed" in step for step in steps)
+    assert not any("starting" in step for step in steps), "a model was started, and every answer is known"
     assert before.verdict["teacher_usd_per_1000"] is None
     assert after.reused
     assert after.verdict["break_even"] == round(100_000 / after.verdict["teacher_usd_per_1000"])
@@ -182,6 +190,21 @@ def test_outputs_alone_are_evaluated_against_held_out_outputs(tiny_base: Base, t
     assert compared is not None
     assert compared.inputs == 8
     assert compared.chrf is not None
+
+
+def judged_too(project: Project, store: Store) -> tuple[Evaluation, list[str]]:
+    """The evaluation after a judge was added to the spec, and what was shown in between."""
+    steps: list[str] = []
+    prefer = chooser(lambda first, second: len(first) > len(second))
+    answer = checklist(lambda name, output: 0.8)
+    with LoopbackTeacher(lambda ask: prefer(ask) if "<first>" in ask.prompt else answer(ask)) as judge:
+        tables = project.spec.model_dump(exclude_unset=True)
+        tables["teachers"] = {"j": {"url": judge.url, "model": "judge"}}
+        tables["evaluate"]["judges"] = ["j"]
+        tables["curate"]["judge"] = {"questions": [{"name": "calm", "question": "Is it calm?"}]}
+        audience = Audience(lambda stage, numbers: steps.append(str(numbers.get("system", ""))), steps.append)
+        outcome = stage("evaluate").do(Project(project.folder, Spec.model_validate(tables)), store, audience)
+    return Evaluation.model_validate_json((project.folder / outcome.files[0]).read_bytes()), steps
 
 
 def _printed(parts: Sequence[Any]) -> str:

@@ -18,8 +18,6 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-import orjson
-
 from curate.scorers.judge import judging
 from curate.similarity.overlap import contaminated
 from curate.split import distinct_questions, held_out_inputs, held_out_outputs, questions
@@ -27,7 +25,6 @@ from prompts.answer_form import AnswerForm
 from schemas import progress_line
 from schemas.blocking import run
 from schemas.errors import NoWork, UsageError, several
-from schemas.files import replaced
 from schemas.money import total
 from schemas.progress import Progress, unseen
 from schemas.project import Project
@@ -42,7 +39,7 @@ from train.evaluation.checks import Check, Checks, build_checks, checks_for, voi
 from train.evaluation.comparison import compare_last
 from train.evaluation.intervals import Interval
 from train.evaluation.invented import detail_gates, invented_rate
-from train.evaluation.judging import OpenJudge, judged
+from train.evaluation.judging import OpenJudge, judged, judged_again
 from train.evaluation.metrics import (
     MODES,
     TUNED,
@@ -69,7 +66,7 @@ from train.evaluation.systems import (
 )
 from train.evaluation.verdict import is_form_only
 from train.local_model import tuned_model
-from train.results import TrainResult, read_record
+from train.results import TrainResult, read_record, write_record
 
 _SIDE_BY_SIDE, _MAX_VALIDATION_INPUTS, _MAX_RETRIEVAL_ROWS = 10, 50, 20_000
 
@@ -290,14 +287,18 @@ async def measure_or_load(
     open_teacher: OpenTeacher | None = None,
     progress: Progress = unseen,
     open_judge: OpenJudge | None = None,
+    answered: Evaluation | None = None,
 ) -> Evaluation:
     """`measured`, saved as `out_dir/<evaluation id>.json`. If that file exists it is read, and only missing answers are
-    requested."""
+    requested; `answered`, if any, is an evaluation that differs in its judges only."""
     path = out_dir / f"{plan.id}.json"
     if (evaluation := load_saved(plan, out_dir)) and not count_missing(evaluation):
         return evaluation.model_copy(update={"path": str(path), "reused": True, "calls_sent": 0})
-    evaluation = await measured(plan, store, open_teacher, progress, open_judge)
-    _write(path, evaluation)
+    if answered:
+        evaluation = await judged_again(plan, answered, open_judge, progress)
+    else:
+        evaluation = await measured(plan, store, open_teacher, progress, open_judge)
+    write_record(path, evaluation, without={"path", "reused"})
     return evaluation.model_copy(update={"path": str(path)})
 
 
@@ -337,11 +338,12 @@ async def measured(
     if not any(output.answered for output in outputs):
         raise NoWork("no system gave a single answer.", fix="Check the failures above, and run it again.")
     judgements, judge = await judged(plan, outputs, open_judge, progress)
-    random_seed, (sampled, greedy) = plan.spec.train.seed, decodings(plan.spec)
+    examples = [Example(seed_id=seed.id, input=seed.body) for seed in plan.seeds]
     costs = (*(cost for round_ in rounds for cost in round_.costs), *(judge.costs if judge else ()))
-    examples, spent = [Example(seed_id=seed.id, input=seed.body) for seed in plan.seeds], total(costs)
+    (sampled, greedy), random_seed, spent = decodings(plan.spec), plan.spec.train.seed, total(costs)
     return Evaluation(
         id=plan.id,
+        answers_id=plan.answers_id,
         adapter_id=plan.trained.adapter_id,
         test_set=test_set_hash(plan.seeds),
         inputs={seed.id: seed.body for seed in plan.seeds},
@@ -421,10 +423,3 @@ def _result(plan: EvaluationPlan, system: System, answers: dict[Mode, Answers]) 
         sampled=summary("sampled"),
         greedy=summary("greedy"),
     )
-
-
-def _write(path: Path, evaluation: Evaluation) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    body = evaluation.model_dump(mode="json", exclude={"path", "reused"})
-    with replaced(path) as partial:
-        partial.write_bytes(orjson.dumps(body, option=orjson.OPT_INDENT_2))

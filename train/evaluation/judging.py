@@ -6,11 +6,13 @@ checklist per system, and two comparisons per system other than the tuned one.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 
 from curate.scorers.judge import Judge, same_family_warnings
 from schemas.blocking import together
+from schemas.money import total
 from schemas.progress import Progress
 from schemas.records import Reason
 from schemas.spec import Spec, TeacherSettings
@@ -22,7 +24,7 @@ from train.evaluation.judgements import (
     first_wins,
     win_rates,
 )
-from train.evaluation.metrics import Output
+from train.evaluation.metrics import Evaluation, Output
 from train.evaluation.systems import EvaluationPlan
 
 OpenJudge = Callable[[AsyncExitStack], Awaitable[Judge | None]]
@@ -48,6 +50,20 @@ async def judged(
     async with AsyncExitStack() as stack:
         judge = None if open_judge is None else await open_judge(stack)
         return (None, None) if judge is None else (await _JudgingRun(plan, outputs, judge, progress).all(), judge)
+
+
+async def judged_again(
+    plan: EvaluationPlan, answered: Evaluation, open_judge: OpenJudge | None, progress: Progress
+) -> Evaluation:
+    """The evaluation of `plan`, which differs in its judges only from `answered`: its systems are not asked again, and
+    their models not started."""
+    started = time.monotonic()
+    judgements, judge = await judged(plan, answered.outputs, open_judge, progress)
+    costs = tuple(judge.costs) if judge else ()
+    reused, spent = len(answered.outputs) + (judge.reused if judge else 0), total(costs)
+    of_run = {"calls_sent": judge.sent if judge else 0, "calls_reused": reused, "usage": spent.usage}
+    of_run |= {"usd": spent.total, "costs": costs, "seconds": time.monotonic() - started}
+    return answered.model_copy(update={"id": plan.id, "judged": judgements, **of_run})
 
 
 class _JudgingRun:

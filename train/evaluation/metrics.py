@@ -240,10 +240,12 @@ class Evaluation(Record):
     `comparisons` are the tuned model against every other system, under both decodings. `calls_sent` counts the requests
     of the run that wrote it, `calls_reused` the answers found in the ledger. `validation` are the tuned model's greedy
     answers to `validation_inputs`, by seed id; failures there may be acted on. `void` says why no answer can match a
-    reference. `resamples` occurs in files of earlier versions, whose statistics are recomputed on reading.
+    reference. `answers_id` is the same for all evaluations of these answers, whatever their judges. `resamples` occurs
+    in files of earlier versions, whose statistics are recomputed on reading.
     """
 
     id: str
+    answers_id: str = ""
     adapter_id: str
     test_set: str
     inputs: dict[str, str] = Field(default_factory=dict)
@@ -324,6 +326,7 @@ class Evaluation(Record):
         rates = {system.name: system.sampled.pass_rate for system in self.systems}
         shares = {name: rate.estimate for name, rate in rates.items() if rate}
         facts = {"test_set": self.test_set, "seeds": self.seeds, "samples": self.samples, "pass_rate": shares}
+        facts["answers_id"] = self.answers_id
         return Artifact(id=self.id, kind="evaluation", path=self.path, parents=(self.adapter_id,), facts=facts)
 
     @property

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from curate.split import LEAST_TEST_INPUTS
 from schemas.money import dollars
 from schemas.records import Sampling
 from schemas.wording import counted
@@ -195,7 +196,10 @@ def judged_lines(evaluation: Evaluation) -> list[str]:
         return []
     silent = counted(judged.unanswered, "checklist or comparison is", "checklists and comparisons are")
     missing = f"{silent} missing, because a judge did not answer: `pairsmith evaluate` requests only those"
-    wins = [f"{TUNED} preferred to {evaluation.system(w.against).label}: {_win_in_words(w)}" for w in judged.win_rates]
+    wins = [
+        f"{TUNED} preferred to {evaluation.system(w.against).label}: {_win_in_words(w)}{_unasked(judged, w.against)}"
+        for w in judged.win_rates
+    ]
     return [*wins, *_position_lines(judged), *([missing] if judged.unanswered else []), *judged.warnings]
 
 
@@ -203,13 +207,23 @@ def _position_lines(judged: JudgedEvaluation) -> list[str]:
     """How often the judges choose the answer shown first, and in how many comparisons only the order decided."""
     if judged.first is None:
         return []
-    biased = not judged.first.low <= 0.5 <= judged.first.high
-    effect = "a position bias, which showing both orders evens out" if biased else "no position bias found"
+    if not judged.first.low <= 0.5 <= judged.first.high:
+        effect = "a position bias, which showing both orders evens out"
+    else:
+        few = judged.first.units < LEAST_TEST_INPUTS
+        effect = "too few inputs to tell whether there is a position bias" if few else "no position bias found"
     lines = [f"the judges choose the answer shown first in {format_interval(judged.first)} of requests: {effect}"]
     asked = [(as_first, as_second) for choice in judged.choices if choice.asked for as_first, as_second in choice.wins]
     if undecided := sum(as_first != as_second for as_first, as_second in asked):
         lines.append(f"the order alone decided {undecided} of {counted(len(asked), 'comparison', 'comparisons')}: ties")
     return lines
+
+
+def _unasked(judged: JudgedEvaluation, against: str) -> str:
+    """How many comparisons were won or lost without a judge: without it, they would be read as a preference."""
+    of = [choice for choice in judged.choices if choice.against == against and choice.wins]
+    decided = sum(not choice.asked and not choice.is_equal for choice in of)
+    return f"; {decided} of {len(of)} decided without a judge: an answer was cut or empty" if decided else ""
 
 
 def _win_in_words(win: WinRate) -> str:

@@ -161,6 +161,12 @@ class EvaluationPlan:
         return content_id("evaluation", [self.trained.adapter_id, test_set_hash(self.seeds), keys, *judged])
 
     @property
+    def answers_id(self) -> str:
+        """Identifies everything but the judges: the id of the same evaluation without any."""
+        evaluate = self.spec.evaluate.model_copy(update={"judges": ()})
+        return replace(self, spec=self.spec.model_copy(update={"evaluate": evaluate}), judging="").id
+
+    @property
     def answers_per_system(self) -> int:
         return len(self.seeds) * (self.spec.evaluate.samples + 1)
 

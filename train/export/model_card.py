@@ -58,7 +58,7 @@ def model_card(
         "last_loss": _mean(losses[-5:]),
         "validation": _validation_section(result, rows),
         "measured": _measured_section(systems or {}, notes),
-        "snippet": snippet(result, place),
+        "snippet": snippet(result, place.replace("THIS_FOLDER", ".")),  # runs as it stands in the folder of the card
         "vllm": _NO_DORA if settings.dora and not qlora else _VLLM.format(vllm_command(result, place)),
     }
     return _CARD.format(**fields)

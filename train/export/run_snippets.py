@@ -93,16 +93,20 @@ def _sampling_parameters(sampling: Sampling) -> dict[str, float]:
     return {"temperature": temperature, "top_p": sampling.top_p or 1.0, "top_k": sampling.top_k or 0}
 
 
-def modelfile(chat: Chat, gguf: str, system: str | None, sampling: Sampling, max_length: int) -> str:
+def modelfile(
+    chat: Chat, gguf: str, system: str | None, sampling: Sampling, max_length: int, context: int | None = None
+) -> str:
     """An Ollama Modelfile. Its template reproduces the exact prompt format used in training, and its parameters the
     decoding. Ollama would otherwise guess a template, and use its own defaults: top_k 40, top_p 0.9 and a repeat
     penalty of 1.1. The context fits a row of `max_length` tokens, the longest in training, plus its answer; otherwise
-    Ollama would silently cut its beginning. Not covered: no_repeat_ngram_size."""
+    Ollama would silently cut its beginning. It is at most `context`, all that the model reads at once (None: unknown).
+    Not covered: no_repeat_ngram_size."""
+    needed = max(_CONTEXT, max_length + (sampling.max_tokens or 0))
     parameters = [
         *_sampling_parameters(sampling).items(),
         ("repeat_penalty", sampling.repetition_penalty or 1.0),
         ("num_predict", sampling.max_tokens),
-        ("num_ctx", max(_CONTEXT, max_length + (sampling.max_tokens or 0))),
+        ("num_ctx", min(needed, context or needed)),
         *(("stop", _quoted(text)) for text in (chat.turn.end.strip(), *(sampling.stop or ()))),
     ]
     lines = [f"PARAMETER {name} {value}" for name, value in parameters if value is not None]

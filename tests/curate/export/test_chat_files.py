@@ -197,6 +197,8 @@ def test_settings_are_known_to_the_installed_transformers(dataset: Path, tmp_pat
     for more in ({"batch": 3}, {"accumulation": 3}):  # an incomplete batch is a step too
         write_chat_files(dataset, "llama-factory", tmp_path / "-".join(more), settings.model_copy(update=more))
         assert "warmup_steps: 1\n" in (tmp_path / "-".join(more) / "config.yaml").read_text()
+    write_chat_files(dataset, "llama-factory", tmp_path / "one", settings.model_copy(update={"batch": 2, "epochs": 1}))
+    assert "warmup_steps: 0\n" in (tmp_path / "one" / "config.yaml").read_text(), "its learning rate would be 0"
     of_its_own = {
         *("model_name_or_path", "stage", "finetuning_type", "lora_rank", "lora_alpha", "lora_dropout", "lora_target"),
         *("dataset_dir", "dataset", "eval_dataset", "template", "mask_history", "cutoff_len"),

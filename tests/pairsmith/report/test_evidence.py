@@ -331,6 +331,6 @@ def test_a_release_that_is_not_proven_says_so(copy: Path, tmp_path: Path) -> Non
         words = ["add", str(export), "--project", str(project_)]
         ran = CliRunner().invoke(registry.command, words, obj=Invocation(None, Stopping(), NOBODY))
         assert ran.exit_code == 0, ran.output
-        endings = {"ship": "", None: "it comes without an evaluation."}
+        endings = {"ship": "", None: "it comes without the evidence of an evaluation."}
         expected = endings.get(decision, "its evaluation concluded 'not enough evidence'.")
         assert (f"v{number + 1} is not proven: {expected}" in " ".join(ran.output.split())) == bool(expected)

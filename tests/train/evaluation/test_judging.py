@@ -369,11 +369,30 @@ def test_tables_and_lines_show_the_judgements(tmp_path: Path) -> None:
 
 
 def test_few_comparisons_do_not_prove_that_there_is_no_bias() -> None:
-    """An interval that contains 0.5 says that no position bias was found, not that there is none."""
-    choices = [PairwiseChoice(against="base", seed_id=str(n), wins=((True, True),), longer=0) for n in range(4)]
-    judged: Any = SimpleNamespace(first=first_wins(choices), choices=choices, win_rates=[], unanswered=0, warnings=())
-    shown: Any = SimpleNamespace(judged=judged)
-    assert any(line.endswith("of requests: no position bias found") for line in judged_lines(shown))
+    """An interval that contains 0.5 says that no position bias was found, not that there is none; with four inputs it
+    says nothing, and a judge that always chose the first answer is not called unbiased."""
+
+    def lines(inputs: int, won: tuple[bool, bool]) -> list[str]:
+        choices = [PairwiseChoice(against="base", seed_id=str(n), wins=(won,), longer=0) for n in range(inputs)]
+        more: Any = {"choices": choices, "win_rates": [], "unanswered": 0, "warnings": ()}
+        return judged_lines(SimpleNamespace(judged=SimpleNamespace(first=first_wins(choices), **more)))  # type: ignore[arg-type]
+
+    assert lines(24, (True, True))[0].endswith("of requests: no position bias found")
+    assert lines(4, (True, False))[0].endswith("of requests: too few inputs to tell whether there is a position bias")
+
+
+def test_wins_without_a_judge_are_counted(tmp_path: Path) -> None:
+    """A judge that follows the order prefers nothing; the win rate is high because answers of the base are empty, and
+    the line says so."""
+
+    def texts(system: str, number: int) -> str:
+        return "" if system == "base" and number >= 4 else f"{system} {number}"
+
+    judgements, _ = judge_both(both(checklist(by_word), chooser(lambda a, b: True)), tmp_path, texts)
+    shown: Any = SimpleNamespace(judged=judgements, system=lambda name: SimpleNamespace(label=name))
+    (line, *_) = judged_lines(shown)
+    assert "preferred;" in line
+    assert line.endswith("; 20 of 24 decided without a judge: an answer was cut or empty")
 
 
 def test_equal_texts_are_a_tie_at_equal_length() -> None:

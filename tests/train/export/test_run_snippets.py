@@ -170,6 +170,8 @@ def test_the_modelfile_decodes_as_in_the_evaluation() -> None:
     silent = ["temperature 0.0", "top_p 1.0", "top_k 0", "repeat_penalty 1.0", "num_ctx 4096"]
     assert parameters(Sampling(temperature=0, stop=("§",))) == [*silent, 'stop "<|im_end|>"', 'stop "§"']
     assert "num_ctx 8204" in parameters(SAMPLED, max_length=8192), "a row of the maximum training length and its answer"
+    short = modelfile(chat, "m.gguf", None, SAMPLED, 1024, context=512)
+    assert "num_ctx 512\n" in short, "a base of 512 tokens cannot read 4,096"
     quoted = parameters(Sampling(temperature=0, stop=('"', '", "next":')))[-2:]
     assert quoted == ['stop """""""', 'stop """", "next":"""'], "Ollama reads one quote in quotes as the start of three"
 

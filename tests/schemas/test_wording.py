@@ -1,0 +1,23 @@
+"""Tests of the wording of numbers that several layers share."""
+
+from __future__ import annotations
+
+import pytest
+
+from schemas.wording import apart
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "shown"),
+    [
+        (2.5312, 0.7491, ("2.53", "0.75")),
+        (0.6931, 0.6922, ("0.693", "0.692")),  # DPO begins at ln 2
+        (0.69315, 0.69313, ("0.6932", "0.6931")),
+        (5.6874, 0.0006065, ("5.69", "0.0006")),
+        (1.5, 1.5, ("1.50", "1.50")),
+        (0.0, 1.0, ("0.00", "1.00")),
+    ],
+)
+def test_two_losses_are_told_apart(before: float, after: float, shown: tuple[str, str]) -> None:
+    """A training that changed the loss does not read `0.69 to 0.69`, and a small loss is not shown as 0."""
+    assert apart(before, after) == shown
