@@ -18,7 +18,6 @@ VERSIONS = {
     **dict.fromkeys(("lost_content", "values"), 18),
     "invented": 19,
     **dict.fromkeys(("cut", "limits", "placeholder"), 20),
-    "swapped": 22,
-    "translated": 23,
+    **dict.fromkeys(("swapped", "translated"), 23),
     "preamble": 26,
 }
