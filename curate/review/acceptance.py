@@ -61,26 +61,26 @@ class Drawn:
         return {id_ for ids in self.by.values() for id_ in ids}
 
     @cached_property
-    def passed(self) -> Part:
+    def passed(self) -> DrawnPart:
         """The rows that passed the gates, with those of them that the estimation sample has drawn."""
-        return Part.of((row.pair_id for row in self.rows if row.passed), set(self.by["certify"]))
+        return DrawnPart.of((row.pair_id for row in self.rows if row.passed), set(self.by["certify"]))
 
     @cached_property
-    def passed_by_choice(self) -> list[Part]:
+    def passed_by_choice(self) -> list[DrawnPart]:
         """The rows that passed the gates and that the programs accept, and those that they do not accept, each with the
         rows drawn for any estimate; without empty parts."""
         of = ([row.pair_id for row in self.rows if row.passed and row.accepted is keep] for keep in (True, False))
-        return [Part.of(ids, self.for_estimates) for ids in of if ids]
+        return [DrawnPart.of(ids, self.for_estimates) for ids in of if ids]
 
     @cached_property
-    def accepted(self) -> Part:
+    def accepted(self) -> DrawnPart:
         """The rows that the programs accept, with those of them that were drawn for any estimate."""
-        return Part.of((row.pair_id for row in self.rows if row.accepted), self.for_estimates)
+        return DrawnPart.of((row.pair_id for row in self.rows if row.accepted), self.for_estimates)
 
     @cached_property
-    def rejected(self) -> Part:
+    def rejected(self) -> DrawnPart:
         """The rows that the programs judged and do not accept, with those of them that their audit has drawn."""
-        return Part.of(targets(self.rows).get("audit_rejected", ()), set(self.by["audit_rejected"]))
+        return DrawnPart.of(targets(self.rows).get("audit_rejected", ()), set(self.by["audit_rejected"]))
 
     @cached_property
     def reachable(self) -> frozenset[str]:
@@ -101,14 +101,14 @@ class Drawn:
         return {id_: of_half[id_] / (1 if self.whole else 2) for ids in self.by.values() for id_ in ids}
 
 
-class Part(NamedTuple):
+class DrawnPart(NamedTuple):
     """The number of rows in a part of the pool, and the ids of those that were drawn for an estimate of it."""
 
     population: int
     drawn: frozenset[str]
 
     @classmethod
-    def of(cls, ids: Iterable[str], drawn: Collection[str]) -> Part:
+    def of(cls, ids: Iterable[str], drawn: Collection[str]) -> DrawnPart:
         among = set(ids)
         return cls(len(among), frozenset(among.intersection(drawn)))
 
@@ -174,7 +174,7 @@ def acceptance_rates(
     """Every rate that the decisions so far support. `accepted` maps a pair id to whether reviewers accept the row as it
     is; a row without a decision is absent, and in `unsettled` if its answers settle nothing."""
 
-    def rate(part: Part, *, anytime: bool = False) -> Estimate | None:
+    def rate(part: DrawnPart, *, anytime: bool = False) -> Estimate | None:
         def of(known: Mapping[str, bool]) -> Estimate | None:
             return acceptance_rate([part.stratum(known)], confidence, anytime=anytime)
 
