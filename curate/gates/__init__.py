@@ -89,7 +89,7 @@ _OF_KINDS = {"instructed": ("rewrite", "reply", "translate", "free"), "facts": (
 # Gates that look for what the input does not say, and do not object to what the style says.
 _BESIDE_STYLE = ("invented", "contacts", "invented_name")
 # Gates that do not object to what many imported outputs say.
-_BESIDE_SHARED = (*_BESIDE_STYLE, "facts", "cut")
+_BESIDE_SHARED = (*_BESIDE_STYLE, "facts", "swapped", "cut")
 
 
 def gates_for(

@@ -117,8 +117,11 @@ def _root(name: str) -> str:
 
 
 def _signature(text: str) -> list[str]:
-    """Return the names at the very end of a text, behind the end of a line or sentence or a comma."""
+    """Return the names at the very end of a text, behind the end of a line or sentence or a comma; with those before
+    the comma where they are a sentence of their own: `Zoe Lund, Leeds`. The end of an address is no name."""
     text = (_FORWARDED.sub("", text) if ">" in text else text).rstrip()[-_MAX_END:]
+    if placed := _SIGNED_AT.search(text):
+        return [] if placed[1] else _without_titles(f"{placed[2]} {placed[3]}")
     signed = _SIGNATURE.search(text) or _SIGNED_AS.search(text)
     return _without_titles(signed[1]) if signed else []
 
@@ -170,6 +173,7 @@ _MAX_START, _MAX_END = 80, 160  # characters of a text in which it greets and is
 _NAMES = rf"({_CAPITAL}[\w'\u2019.-]*(?:\s{_CAPITAL}[\w'\u2019.-]*){{0,3}})"
 _SIGNATURE = re.compile(rf"[\n.?!,\u2026][^\S\n]*{_NAMES}\W{{0,3}}\Z")
 _SIGNED_AS = re.compile(rf"[\n.?!\u2026][^\S\n]*{_NAMES},[^\n.?!]{{1,50}}\W?\Z")  # Ada, flat 4
+_SIGNED_AT = re.compile(rf"(?:[\n.?!\u2026]|(\d\w*\s))[^\S\n]*{_NAMES},\s*{_NAMES}\W{{0,3}}\Z")
 _greeting = word_pattern(r"\W*(?:{greet|greets_elsewhere}(?!\w),?\s?)+")
 _GREETS_SOMEBODY = re.compile(rf"(?=[^\n]*?(?<!\w){_CAPITAL})[^\n.!?:]{{2,60}}(?:[.,!:\n])")
 _GREETED = re.compile(

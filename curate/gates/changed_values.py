@@ -15,7 +15,7 @@ from collections.abc import Iterable
 
 from curate.gates.folding import fold
 from curate.gates.number_forms import Number
-from curate.gates.number_words import invented_weekday, month_name_dates
+from curate.gates.number_words import invented_weekday, month_name_dates, words_to_digits
 from curate.gates.numbers import NumberMentions, with_ascii_digits
 from curate.gates.phrases import says
 from curate.gates.phrases.word_patterns import word_pattern
@@ -45,8 +45,10 @@ def another_value(before: str, after: str, language: str) -> tuple[str, str, str
     if slip := _mistyped_number(with_ascii_digits(before), given, text):
         return "changed_number", *slip
     own, now = _numbers_by_word(given, language), _numbers_by_word(text, language)
+    counted = {int(digits) for digits in _digits_of(words_to_digits(before, language))}
     for thing in sorted(own.keys() & now.keys()):
-        if not any(_are_mentioned([number], mentions) for number in now[thing]):
+        computed = {str(int(n) + sign * by) for n in own[thing] if n.isdecimal() for by in counted for sign in (1, -1)}
+        if not any(number in computed or _are_mentioned([number], mentions) for number in now[thing]):
             return "changed_number", f"{thing} {min(own[thing])}", f"{thing} {min(now[thing])}"
     return None
 
@@ -56,20 +58,24 @@ def _mistyped_number(before: str, stated_in: str, after: str) -> tuple[str, str]
     row exchanged; or None.
 
     It must have three digits, or five if it is only in a question, whose answer may name another one: `is room 204
-    free?` Years, times and the parts of a longer number do not count, nor does a number that a third one leads to.
+    free?` Years, times and the parts of a longer number do not count, nor does a number that a third one leads to, nor
+    one digit of a short or round number: the room next to 204 is 205.
     """
     here, there, stated = _digits_of(before), _digits_of(after), _digits_of(stated_in)
     lost, new = sorted(here.keys() - there.keys()), sorted(there.keys() - here.keys())
     if max(len(lost), len(new)) > _MAX_CHANGED:
         return None
-    named = {int(number) for number in (*here, *there) if len(number) > 1}
+    named = {int(number) for number in (*here, *there)}
     for digits in lost:
         least = _MIN_STATED if digits in stated else _MIN_ASKED
         if len(digits) < least or _YEAR.fullmatch(digits) or _CLOCK.fullmatch(here[digits]):
             continue
-        slips = (other for other in new if _is_slip(digits, other) and abs(int(digits) - int(other)) not in named)
-        if other := next(slips, ""):
-            return here[digits], there[other]
+        has_cents = bool(_CENTS.search(here[digits]))
+        for other in new:
+            change = abs(int(digits) - int(other))
+            is_computed = change in named - _ONE_DIGIT or (has_cents and change / 100 in named)
+            if _is_slip(digits, other, has_cents=has_cents) and not is_computed:
+                return here[digits], there[other]
     return None
 
 
@@ -78,20 +84,23 @@ def _digits_of(text: str) -> dict[str, str]:
     return {re.sub(r"\D", "", number): number for number in _ONE_NUMBER.findall(text)}
 
 
-def _is_slip(one: str, other: str) -> bool:
+def _is_slip(one: str, other: str, *, has_cents: bool) -> bool:
     if len(one) != len(other) or _YEAR.fullmatch(other):
         return False
     places = [at for at, (a, b) in enumerate(zip(one, other, strict=True)) if a != b]
-    if len(places) == 1:
-        return True
     first, last = places[0], places[-1]
+    if first == last:
+        is_round = first < len(one) - 1 and not one[first + 1 :].strip("0")
+        return has_cents or (len(one) > _MIN_STATED and not is_round)
     return len(places) == 2 == last - first + 1 and one[first] + one[last] == other[last] + other[first]
 
 
 _ONE_NUMBER = re.compile(r"(?<![\d.,:/+-])\d{1,15}(?:[., \u00a0\u202f]\d{3}){0,3}(?:[.,]\d{1,2})?(?![\d:/]|[.,-]\d)")
+_CENTS = re.compile(r"[.,]\d\d?\Z")
 _CLOCK = re.compile(r"(?:[01]?\d|2[0-3])\.[0-5]\d")
 _YEAR = re.compile(r"(?:19|20)\d\d")
 _MIN_STATED, _MIN_ASKED = 3, 5  # digits
+_ONE_DIGIT = {*range(10)}
 _MAX_CHANGED = 20  # numbers; more are another list
 
 

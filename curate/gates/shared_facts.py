@@ -21,7 +21,7 @@ from curate.gates.number_words import is_day_or_month
 from schemas.identity import random_sort_key
 from schemas.records import Pair, Seed
 
-_SAMPLE = 600  # seeds that are compared
+_SAMPLE, _CHARACTERS = 600, 2_000_000  # seeds that are compared; characters of their outputs together
 _MIN_OUTPUTS, _MIN_SHARE = 3, 0.02  # a team of forty may sign
 # Kinds whose outputs may say more than their inputs: a label, a record or a translation has everything from its input.
 _KINDS = ("rewrite", "reply", "free")
@@ -49,9 +49,15 @@ def shared_facts(seeds: Sequence[Seed], kind: str = "reply", language: str = "en
 
 
 def imported_sample(seeds: Sequence[Seed]) -> list[Seed]:
-    """Draw at most 600 of the imported pairs at random, the same in any order."""
+    """Draw at most 600 of the imported pairs at random, the same in any order, whose outputs have at most two million
+    characters together."""
     imported = (seed for seed in seeds if seed.kind in ("pair", "conversation") and seed.reference)
-    return nsmallest(_SAMPLE, imported, key=lambda seed: random_sort_key(seed.id))
+    sample, room = list[Seed](), _CHARACTERS
+    for seed in nsmallest(_SAMPLE, imported, key=lambda seed: random_sort_key(seed.id)):
+        if (size := len(seed.reference or "")) <= room:
+            room -= size
+            sample.append(seed)
+    return sample
 
 
 def imported_outputs(seeds: Sequence[Seed], kind: str = "reply") -> dict[str, str]:
@@ -183,7 +189,7 @@ def _has_digit(token: str) -> bool:
 
 
 # The reasons that say what an output has and its input does not, and none that says what it lost or turned round.
-_ADDED = ("invented", "changed_name", "promise")
+_ADDED = ("invented", "changed_name", "changed_time", "changed_date", "changed_number", "promise")
 _MARKS = " .,;:!?()[]«»\"'\u201c\u201d\u201e|*_"
 _TOKEN = re.compile(rf"[^\s{re.escape(_MARKS)}](?:\S*[^\s{re.escape(_MARKS)}])?")
 _SENTENCE_END = re.compile(r"(?<=[.!?\u2026\u061f])\s+|(?<=[\u3002\uff01\uff1f\uff0c\u3001\u060c\uff1a])|\s[|\u00b7]\s")

@@ -19,6 +19,7 @@ from typing import NamedTuple, TypeVar
 from zlib import crc32
 
 from curate.similarity.gram_index import RECENT, GramIndex, Grams, NumberSets, bigrams, in_letters, letter_grams
+from curate.simplified import TO_SIMPLIFIED
 from curate.words import numbers_in, words
 
 SHORT = 6  # words; a shorter text may be part of another by chance, so it is compared as a whole, by character n-grams
@@ -36,6 +37,7 @@ _SAME_LOOK = str.maketrans(
     "aeopcyxiAEOPCYXI",
     "\u200b\u200c\u200d",
 )
+_AS_SEEN = _SAME_LOOK | TO_SIMPLIFIED
 _SHARES = tuple(4.0**-power for power in range(6, -1, -1))  # of the texts, by hash: their order decides nothing
 
 Token = TypeVar("Token")
@@ -87,11 +89,12 @@ def contaminated(
 
 
 def _as_seen(text: str) -> str:
-    """The text as a reader sees it: without HTML's escapes and characters of no width, and with Latin letters for
-    Cyrillic ones that look the same (in Russian too, where both texts of a comparison have them)."""
+    """The text as a reader sees it: without HTML's escapes and characters of no width, with Latin letters for Cyrillic
+    ones that look the same and Simplified characters for Traditional ones (in every text, so also in Russian and
+    Japanese)."""
     if "&" in text:
         text = unescape(text)
-    return text if text.isascii() else text.translate(_SAME_LOOK)
+    return text if text.isascii() else text.translate(_AS_SEEN)
 
 
 class _TooManyMatches(Exception):

@@ -359,6 +359,10 @@ def test_reply_greets_who_signed_the_message() -> None:
     assert wrong_addressee(mother, "Dear Jules, get well soon.", "en", "reply") == "Jules"
     assert wrong_addressee(mother, "Dear Ms Ferrand, we hope Jules gets well.", "en", "reply") == ""
     assert wrong_addressee("The tap drips. Regards, Hannah Berg", "Dear Hannah Burg, sorry.", "en", "reply")
+    assert wrong_addressee("Where is it? Zoe Lund, Leeds", "Dear Zoe, it is near.", "en", "reply") == ""
+    assert wrong_addressee("Wo ist es? Anna Berg, Fa. Holz", "Liebe Anna, es ist nah.", "de", "reply") == ""
+    assert wrong_addressee("Zoe here: send it to 5 Mill Lane, Leeds", "Dear Zoe, we do.", "en", "reply") == ""
+    assert wrong_addressee("I asked Peter. Zoe Lund, Leeds", "Dear Peter, it is near.", "en", "reply") == "Peter"
     assert wrong_addressee("Dear Tom, see you? Katherine", "Dear Kathy, yes!", "en", "reply") == ""
     assert wrong_addressee("Wracam w środę. Basia", "Cześć Basiu, jasne!", "pl", "reply") == ""
     assert wrong_addressee("See below. Marcus\n> No lid. Best, Harriet Lund", "Hi Marcus, sure.", "en", "reply") == ""

@@ -57,6 +57,13 @@ def test_reply_that_changes_a_value_of_its_message_is_noticed(
         ("en", "It was 120 pounds in March.", "In March it was 120 pounds; now it is 130."),
         ("pl", "Zapłaciłem 149 zł.", "Dostawa kosztuje 14,99 zł."),
         ("en", "Is the LX-2040 still made?", "It was replaced by the LX-2041."),
+        ("en", "My flight LH 204 was cancelled.", "You are on flight LH 206 at noon."),
+        ("en", "Error 403 on the portal.", "It is a login error, not the 404 that others see."),
+        ("en", "Raise my limit from 50,000.", "Your limit is now 60,000."),
+        ("en", "We sold 140 tickets and 6 more today.", "You have sold 146 tickets in all."),
+        ("en", "We are 12, please add two.", "We have reserved for 14."),
+        ("de", "Ich habe 49,90 und 10 Euro Porto bezahlt.", "Das waren 59,90 Euro."),
+        ("pl", "Pokój 204 jest za głośny.", "Przenieśliśmy Panią do pokoju 206."),
         ("en", "My parcel is late.", "It will come by 14:30 on Friday, 3 May, to locker 12."),
     ],
 )

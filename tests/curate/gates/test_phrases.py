@@ -248,7 +248,7 @@ _OF_FORMATS = {
     "css", "csv", "delete", "django", "doctype", "echo", "excel", "find", "fmt", "for", "from", "fun", "func", "golang",
     "grep", "haskell", "insert", "int", "interface", "into", "java", "javascript", "jquery", "json", "julia",
     "kotlin", "lambda", "latex", "lua", "markdown", "mongodb", "mut", "node", "number", "out", "pandas", "perl",
-    "php", "println", "puts", "python", "react", "ruby", "rust", "scala", "sed", "set", "shell", "sql", "static",
+    "git", "php", "println", "puts", "python", "react", "ruby", "rust", "scala", "sed", "set", "shell", "sql", "static",
     "std", "str", "swift", "toml", "tsv", "typescript", "update", "using", "void", "vue", "xml", "xmlns", "yaml",
     "bfseries", "caption", "centering", "chapter", "cite", "emph", "footnote", "href", "item", "large", "maketitle",
     "newline", "noindent", "par", "paragraph", "ref", "text", "underline", "url",

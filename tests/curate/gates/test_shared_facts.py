@@ -10,7 +10,7 @@ import pytest
 
 from curate import curate, gates
 from curate.gates import GateStep, gates_for, judge_text
-from curate.gates.shared_facts import shared_facts
+from curate.gates.shared_facts import imported_sample, shared_facts
 from curate.gates.usual_values import usual_values
 from pairsmith.serve.pages.worked_examples import judge_examples
 from pairsmith.user_file.doubts import hint_of_closing
@@ -242,6 +242,28 @@ def test_what_is_said_of_something_else_is_not_unusual(message: str, reply: str)
     """Another number among other words, one that the message says, and one beside the usual one are not flagged."""
     gates = steps("en", [seed(f"{at}?", f"({at})\n{HOUSE['en']}") for at in range(12)])
     assert "unusual" not in findings(message, reply, gates)
+
+
+def test_long_outputs_are_compared_in_smaller_numbers() -> None:
+    """What outputs have in common is computed whenever gates are built, so it takes seconds at most, however long the
+    outputs are; one that is too long by itself does not keep the others out."""
+    seeds = [
+        seed("a?", "x" * 2_000_001),
+        *(seed(f"{at}?", "y" * 300_000 + str(at)) for at in range(9)),
+        seed("b?", "z"),
+    ]
+    sample = imported_sample(seeds)
+    assert len(sample) == 7
+    assert not any("x" in str(each.reference) for each in sample)
+
+
+def test_the_opening_hours_of_the_house_are_no_other_day_than_the_message_names() -> None:
+    """A closing that many imported replies have conflicts with no day or number of the message; the reply's own do."""
+    closing = "\nOur lines are open Monday to Friday, for order 77."
+    rows = [(f"Case {at}?", f"Case {at} is solved.{closing}") for at in range(12)]
+    gates = steps("en", [seed(*row) for row in rows])
+    assert not {"changed_date", "changed_number"} & findings("I wrote on Saturday.", f"It is solved.{closing}", gates)
+    assert "changed_date" in findings("I wrote on Saturday.", f"It came on Sunday.{closing}", gates)
 
 
 def test_a_value_that_often_differs_is_not_usual() -> None:

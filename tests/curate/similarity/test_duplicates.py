@@ -441,6 +441,13 @@ def test_what_looks_the_same_is_contamination(hidden: str) -> None:
     assert contaminated(lambda: [(asked.upper(), "x")], [asked], 0.7) == {0: (0, 0, 1.0)}
 
 
+def test_a_test_input_in_the_other_chinese_script_is_contamination() -> None:
+    """A model that learned a test input in Traditional characters has seen it, although it is tested in Simplified."""
+    traditional, simplified = "我的訂單什麼時候能送到上海的家裡呢", "我的订单什么时候能送到上海的家里呢"
+    assert contaminated(lambda: [(traditional, "x")], [simplified], 0.7) == {0: (0, 0, 1.0)}
+    assert contaminated(lambda: [(simplified, "x")], [traditional], 0.7) == {0: (0, 0, 1.0)}
+
+
 def test_held_out_text_inside_a_longer_one_is_contamination() -> None:
     """A held-out text inside a long training text is contamination, although the two are not similar as wholes. A few
     common words are not."""
