@@ -338,9 +338,8 @@ async def measured(
     if not any(output.answered for output in outputs):
         raise NoWork("no system gave a single answer.", fix="Check the failures above, and run it again.")
     judgements, judge = await judged(plan, outputs, open_judge, progress)
-    examples = [Example(seed_id=seed.id, input=seed.body) for seed in plan.seeds]
     costs = (*(cost for round_ in rounds for cost in round_.costs), *(judge.costs if judge else ()))
-    (sampled, greedy), random_seed, spent = decodings(plan.spec), plan.spec.train.seed, total(costs)
+    (sampled, greedy), spent = decodings(plan.spec), total(costs)
     return Evaluation(
         id=plan.id,
         answers_id=plan.answers_id,
@@ -359,8 +358,8 @@ async def measured(
         systems=tuple(_result(plan, system, by_mode) for system, by_mode in zip(plan.systems, answers, strict=True)),
         comparisons=compare_last([{mode: by_mode[mode].outputs for mode in MODES} for by_mode in answers], plan.groups),
         adapter_check=next(round_.adapter_check for round_ in rounds if round_.adapter_check),
-        side_by_side=pick_examples(examples, _SIDE_BY_SIDE, random_seed),
-        side_by_side_seed=random_seed,
+        side_by_side=_side_by_side(plan),
+        side_by_side_seed=plan.spec.train.seed,
         outputs=outputs,
         references=plan.references,
         void=plan.void,
@@ -374,6 +373,11 @@ async def measured(
         costs=costs,
         seconds=time.monotonic() - started,
     )
+
+
+def _side_by_side(plan: EvaluationPlan) -> tuple[Example, ...]:
+    examples = [Example(seed_id=seed.id, input=seed.body) for seed in plan.seeds]
+    return pick_examples(examples, _SIDE_BY_SIDE, plan.spec.train.seed)
 
 
 async def validated(plan: EvaluationPlan, store: Store, progress: Progress = unseen) -> Interval | None:
