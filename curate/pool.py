@@ -384,7 +384,7 @@ class Pool:
     def _why(self, slot: int, row: Row) -> tuple[str, Reason]:
         if self._by[slot] < 0:
             assert row.decision is not None, "reviewers decided"
-            by_hand = Reason("review", "rejected in review") if row.keep is False else row.decision.why
+            by_hand = Reason("review", "rejected in review") if row.keep is False and row.reviews else row.decision.why
             return REVIEW, by_hand
         step = self.steps[self._by[slot]]
         verdict = next((v for v in row.verdicts if (v.by, v.fingerprint) == step[:2]), None)
@@ -423,7 +423,7 @@ class Pool:
 
     def decisions(self) -> list[Decision]:
         """The reviewers' decisions, one for every pair that they decided."""
-        return [reviewed.decision for reviewed in self._slots.reviewed.values()]
+        return [reviewed.decision for reviewed in self._slots.reviewed.values() if reviewed.reviews]
 
     def to_dataset(self) -> Any:
         """The accepted rows as a `datasets.Dataset`: ids, system, input, output, score."""

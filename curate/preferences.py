@@ -320,10 +320,10 @@ def _preferences_of_input(
 ) -> Iterator[Preference]:
     """The preferences among the rows of one input. An answer that has lost is not compared again."""
     accepted = [row for row in rows if row.keep]
-    lost: set[str] = set()
+    lost, good = set[str](), {pair_of(row).output.strip() for row in accepted if row.by_people}
     for by, loser, winners in _comparisons(rows, accepted, originals, least_gap, files):
         worse = pair_of(loser)
-        if worse.id in lost:
+        if (text := worse.output.strip()) in lost or (text in good and by in ("gate", "score")):
             continue
         better = list[Preference]()
         for row in winners:
@@ -332,7 +332,7 @@ def _preferences_of_input(
                 rests_on = _rests_on(by, row, loser, rows) if by in BY_PEOPLE else ()
                 better.append(Preference(by, split, chosen, worse, gap, rests_on))
         if usable := [one for one in better if not unusable(one)]:
-            lost.add(worse.id)
+            lost.add(text)
             yield min(usable, key=lambda one: (abs(one.log_ratio), one.chosen.id))
 
 

@@ -10,7 +10,7 @@ from curate.review.agreement import agreement
 from curate.review.gold import accuracies, read_gold
 from curate.review.population import Population
 from curate.review.sampling import SHARE_KEYS
-from curate.review.status import as_json, review_status
+from curate.review.status import as_json, elsewhere_notice, review_status
 from pairsmith.stages.review import judged_population
 from schemas.errors import NoWork
 from schemas.progress import Progress, Say, discard_message, unseen
@@ -79,8 +79,8 @@ def shown(session: Session, project: Project, facts: dict[str, Any]) -> list[Ren
         return [screen.facts(session.lines([("review", f"{name}: {facts['why']}")]))]
     status = facts["review"]
     if not status["sampled"]:
-        push = session.command("review push")
-        return [screen.facts([("review", f"{name}: no rows are sampled yet; `{push}` draws them")])]
+        push, others = session.command("review push"), [("", notice) for notice in elsewhere_notice(status)]
+        return [screen.facts([("review", f"{name}: no rows are sampled yet; `{push}` draws them"), *others])]
     decided = status["accepted"] + status["edited"] + status["rejected"]
     head = (
         f"{name}: {decided:,} of {status['sampled']:,} rows decided ({status['accepted']:,} accepted,"

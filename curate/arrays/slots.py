@@ -36,7 +36,8 @@ class Source(Protocol):
 
 
 class Reviewed(NamedTuple):
-    """The reviewers' decision on the pair of a slot, and their reviews of it and of the pairs it replaces."""
+    """The reviewers' decision on the pair of a slot, and their reviews of it and of the pairs it replaces. Without
+    reviews, it is their decision against a pair with the same texts."""
 
     decision: Decision
     reviews: tuple[Review, ...]
@@ -81,6 +82,14 @@ class Slots:
         self._owner.append(self.first.setdefault(pair_id, slot))
         if self._owner[slot] == slot and reviewed:
             self.reviewed[slot] = reviewed
+
+    def decide_copies(self, against: Mapping[tuple[str, str], Reviewed | None]) -> None:
+        """Apply decisions against texts to the rows with these texts that nobody reviewed. Call before `freeze`."""
+        unreviewed = (slot for slot, at in enumerate(self._owner) if at == slot and slot not in self.reviewed)
+        for chunk in batched((s for s in unreviewed if s not in self.failures), _CHUNK) if against else ():
+            for slot, texts in zip(chunk, self.texts(self.ids[slot] or "" for slot in chunk), strict=True):
+                if decided := against.get(_compared(texts)):
+                    self.reviewed[slot] = decided
 
     def freeze(self) -> Slots:
         """Build the arrays from the added slots. Call once, after the last `add`."""
@@ -165,8 +174,9 @@ def candidate_from_json(kept: Json) -> Candidate:
 
 
 def read_slots(source: Source, candidates: Iterable[Candidate], *, people: bool) -> Slots:
-    """Read the slots of `candidates` in chunks. An edit replaces the pair that it corrects."""
-    slots = Slots(source)
+    """Read the slots of `candidates` in chunks. An edit replaces the pair that it corrects, and a decision against a
+    pair is one against all with the same texts."""
+    slots, against = Slots(source), dict[tuple[str, str], Reviewed | None]()
     for chunk in batched(candidates, _CHUNK):
         ids = [candidate.pair_id for candidate in chunk if candidate.pair_id]
         reviews = source.reviews(ids) if people else {}
@@ -176,25 +186,48 @@ def read_slots(source: Source, candidates: Iterable[Candidate], *, people: bool)
             if id_ not in pairs:
                 slots.add(candidate, id_)
                 continue
-            pair, reviewed = _reviewed(pairs[id_], reviews[id_], source)
+            pair, reviewed = _reviewed(pairs[id_], reviews[id_], source, against)
             if pair.id != id_:
                 slots.edited[pair.id] = pair
             slots.add(candidate, pair.id, reviewed)
+    slots.decide_copies(against)
     return slots.freeze()
 
 
-def _reviewed(pair: Pair, reviews: Sequence[Review], source: Source) -> tuple[Pair, Reviewed | None]:
+def _reviewed(
+    pair: Pair, reviews: Sequence[Review], source: Source, against: dict[tuple[str, str], Reviewed | None]
+) -> tuple[Pair, Reviewed | None]:
     """The pair after the reviewers' decision (curate/review/decision.py), ignoring simulated reviews. An edit makes a
-    new pair, which may be reviewed in turn."""
+    new pair, which may be reviewed in turn.
+
+    Decisions against a pair are added to `against` by its texts, and None for texts that reviewers accept.
+    """
     reviewed, answers = None, list[Review]()
     while decision := decide(reviews, pair):
         answers += [review for review in reviews if not review.simulated]
         reviewed = Reviewed(decision, tuple(answers))
-        if decision.verdict != "edit":
+        if decision.verdict == "accept":
             break
+        undecided = decision.verdict == "undecided"
+        how = f"pair {pair.id} with the same texts {_DECIDED[decision.verdict]}"
+        why = Reason(decision.why.code if undecided else "review", how)
+        of_copies = Decision("undecided" if undecided else "reject", decision.review, why)
+        against.setdefault(_compared(texts_of(pair)), Reviewed(of_copies, ()))
+        if decision.verdict != "edit":
+            return pair, reviewed
         pair = edited_pair(pair, decision.review)
         reviews = source.reviews([pair.id]).get(pair.id, ())
+    if reviewed:
+        against[_compared(texts_of(pair))] = None
     return pair, reviewed
+
+
+_DECIDED = {"reject": "was rejected in review", "edit": "was edited in review", "undecided": "is undecided in review"}
+
+
+def _compared(texts: Texts) -> tuple[str, str]:
+    """What is equal in copies of a row."""
+    return texts.asked.strip(), texts.output.strip()
 
 
 class _Memory:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from curate.review.acceptance import AcceptanceRates, acceptance_rates
-from curate.review.decision import answers_given, complete_decisions, current_answers, labels_of
+from curate.review.decision import answers_given, complete_decisions, current_answers, labels_of, replaced_pairs
 from curate.review.estimate import Advice, Estimate, advice, seconds_per_item
 from curate.review.gate import Gate, Objection, gate_of, objections
 from schemas.project import Project
 from schemas.records import Json
+from schemas.reviews import Review, Sampled
 from schemas.store import Store
 from schemas.wording import capital, counted, percent
 
@@ -28,6 +30,7 @@ class ReviewStatus:
     (None without one). `gate` says whether there are enough answers, `objections` why rows were not accepted as they
     are. `seconds` is the median time per answer. `compared_by` is the earlier scorer whose choice the rates refer to;
     empty if it is the present one. `not_asked` is the number of rows that the present one was not asked about.
+    `elsewhere` is the number of answered rows that are not in the present pool.
     """
 
     accepted: int
@@ -43,6 +46,7 @@ class ReviewStatus:
     seconds: float | None
     compared_by: str
     not_asked: int
+    elsewhere: int
 
     @property
     def decided(self) -> int:
@@ -115,7 +119,22 @@ def review_status(project: Project, store: Store, population: Population) -> Rev
         seconds=seconds,
         compared_by=population.compared_by,
         not_asked=len(set(population.not_asked) & set(shown)),
+        elsewhere=_answered_elsewhere(store, population, reviews, sampled),
     )
+
+
+def _answered_elsewhere(
+    store: Store,
+    population: Population,
+    reviews: Mapping[str, Sequence[Review]],
+    sampled: Mapping[str, Sequence[Sampled]],
+) -> int:
+    """How many rows that people answered, apart from gold, are not in the population: made under other settings, for
+    example. The answer to an edited text counts for the row that was edited."""
+    ids = [id_ for id_, answers in reviews.items() if id_ not in population.rows and current_answers(answers)]
+    others = (id_ for id_ in ids if not any(record.reason == "gold" for record in sampled.get(id_, ())))
+    generated = {[pair, *replaced_pairs(pair, store)][-1].id for pair in store.pairs(others)}
+    return len(generated - population.rows.keys())
 
 
 def as_json(status: ReviewStatus) -> Json:
@@ -135,6 +154,7 @@ def as_json(status: ReviewStatus) -> Json:
         "set_aside": status.rates.set_aside,
         "compared_by": status.compared_by,
         "not_asked": status.not_asked,
+        "elsewhere": status.elsewhere,
         "enough": status.enough,
         "gate": gate.state,
         "accept_at_least": gate.at_least,
@@ -212,6 +232,17 @@ def rates_in_words(status: Json) -> dict[str, str]:
     if passed and trained and passed["population"] == trained["population"]:
         del sentences["acceptance_rate"]
     return {name: words.format(_with_interval(status[name])) for name, words in sentences.items() if status.get(name)}
+
+
+def elsewhere_notice(status: Json) -> list[str]:
+    """A sentence about answers that do not count at present; none if all do."""
+    if not (rows := status.get("elsewhere")):
+        return []
+    were = counted(rows, "row that people answered is", "rows that people answered are")
+    return [
+        f"{were} not among the present ones: they were made under other settings (prompt, style, teacher, number of"
+        " candidates), or their seeds are gone. The answers are kept, and count once these rows are back"
+    ]
 
 
 def unsettled_notice(status: Json) -> list[str]:

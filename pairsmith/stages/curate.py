@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from curate.export.dataset import export_dataset
 from curate.outcome import CurateResult, curate_project
 from curate.review.population import read_population
-from curate.review.status import as_json, review_status
+from curate.review.status import as_json, elsewhere_notice, review_status
 from curate.rows import ROWS
 from curate.scorers.judge import same_family_warnings
 from curate.scorers.remote import RemoteScorers, open_remote_scorers
@@ -162,6 +162,7 @@ def summary(outcome: CurateOutcome) -> list[tuple[str, str]]:
         by_flag = ", ".join(f"{flag} {counted(count, 'row', 'rows')}" for flag, count in flags.items())
         listed = "`pairsmith rows --state accepted --flagged` lists them"
         lines.append(("flagged", f"accepted, but worth a look: {by_flag}; {listed}"))
+    lines += [("reviews", notice) for notice in elsewhere_notice(outcome.review or {})]
     lines += [("scored by", outcome.scorer["why"])] if outcome.scorer else []
     facts = (("selection", "selection", in_words), ("judge", "judged by", _judges), ("choice", "selected", _selection))
     lines += [(word, says(more[name])) for name, word, says in facts if more.get(name)]

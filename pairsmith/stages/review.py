@@ -24,6 +24,7 @@ from curate.review.status import (
     ReviewStatus,
     as_json,
     earlier_scorer_notice,
+    elsewhere_notice,
     from_facts,
     rates_in_words,
     review_status,
@@ -277,7 +278,7 @@ def in_lines(facts: Json) -> list[tuple[str, str]]:
     status = from_facts(facts)
     labels = {"trained_acceptance_rate": "to train", "acceptance_rate": "people", "missed_acceptance_rate": "missed"}
     lines = [(labels[name], sentence) for name, sentence in rates_in_words(status).items()]
-    lines += [("", notice) for notice in unsettled_notice(status)]
+    lines += [("", notice) for notice in (*unsettled_notice(status), *elsewhere_notice(status))]
     if older := earlier_scorer_notice(status):
         lines.append(("", older))
     if aside := status.get("set_aside"):

@@ -23,6 +23,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from curate.outcome import CurateResult, _near_duplicates_across_splits, curate_project
+from curate.preferences import BY_PEOPLE
 from curate.scorers.choose import EmbeddedModel, choose
 from curate.split import seed_split, split_of
 from schemas.errors import NoWork
@@ -93,12 +94,14 @@ texts = st.sampled_from(["must be", "must be!", "must go on and on", "nothing", 
 def test_every_row_is_counted_whatever_reviewers_decide(
     given_answers: dict[str, list[str]], failures: dict[str, str], rng: random.Random
 ) -> None:
-    """For any rows and reviews the counts add up, and a second run appends nothing."""
+    """For any rows and reviews the counts add up, and a second run appends nothing. What reviewers accept or write only
+    repeats an accepted row if it is not accepted; what they reject or replace is in no accepted row, nor any copy."""
     with tempfile.TemporaryDirectory() as folder:
         project = Project(Path(folder), tiny.spec())
         with Store.open(Store.url_for(project)) as store:
             tiny.pool(store, project, given_answers, failures)
-            for n, pair in enumerate(store.pairs()):
+            before = store.pairs()
+            for n, pair in enumerate(before):
                 if rng.random() < 0.4:
                     decision = rng.choice(["accept", "reject", "edit"])
                     edited = "must be mended" if decision == "edit" else None
@@ -111,6 +114,7 @@ def test_every_row_is_counted_whatever_reviewers_decide(
             first = run(project, store)
             assert first.counts.adds_up
             assert first.counts.rows_in == len(store.candidates())
+            _check_people_decide(store, first, before)
             assert first.counts.failed == len(failures)
             c = first.counts
             assert sum(first.reasons.values()) == c.rejected + c.waiting + c.failed
@@ -118,6 +122,26 @@ def test_every_row_is_counted_whatever_reviewers_decide(
             second = run(project, store)
             assert second.facts["verdicts_appended"] == 0
             assert (second.counts, second.reasons, second.accepted) == (first.counts, first.reasons, first.accepted)
+
+
+def _check_people_decide(store: Store, result: CurateResult, generated: list[Pair]) -> None:
+    """Compare the outcome with the only review of each reviewed row."""
+    answers = {id_: reviews[0] for id_, reviews in store.reviews().items()}
+    good = {(p.input, answers[p.id].edited or p.output) for p in generated if _answer(answers, p) in ("accept", "edit")}
+    bad = {(p.input, p.output) for p in generated if _answer(answers, p) in ("reject", "edit")}
+    accepted = {(a.pair.input, a.pair.output) for a in result.accepted}
+    assert not accepted & (bad - good)
+    assert all(not (bad - good) & {(p.chosen.input, p.chosen.output)} for p in result.preferences)
+    assert all(p.by in BY_PEOPLE or (p.rejected.input, p.rejected.output) not in good for p in result.preferences)
+    repeated = {(s.seed_id, s.sample) for s in store.row_states(result.facts["curation"], code="duplicate")}
+    accepted_states = store.row_states(result.facts["curation"], state="accepted")
+    in_ = {(s.seed_id, s.sample) for s in accepted_states} | repeated
+    slots = {c.pair_id: (c.seed_id, c.sample) for c in store.candidates()}
+    assert all(slots[id_] in in_ for id_, review in answers.items() if review.decision in ("accept", "edit"))
+
+
+def _answer(answers: dict[str, Review], pair: Pair) -> str:
+    return answers[pair.id].decision if pair.id in answers else ""
 
 
 def test_a_second_run_appends_nothing(project: Project, store: Store) -> None:
