@@ -17,7 +17,7 @@ from curate.states import Accepted
 from schemas.id_map import IdMap
 from schemas.kinds import KINDS
 from schemas.project import Project
-from schemas.records import Generated, Seed, Split
+from schemas.records import Generated, Origin, Seed, Split
 from schemas.spec import TaskSettings
 from schemas.wording import counted
 
@@ -41,8 +41,9 @@ class CardFacts:
     _seeds: IdMap = field(default_factory=IdMap)
     _inputs: dict[Split, array[int]] = field(default_factory=lambda: {split: array("q") for split in SPLITS})
 
-    def add(self, accepted: Accepted, seed: Seed | None) -> None:
-        pair, origin = accepted.pair, accepted.pair.origin
+    def add(self, accepted: Accepted, origin: Origin, seed: Seed | None) -> None:
+        """Count a row; of an edited one, `origin` is that of the pair that was corrected."""
+        pair = accepted.pair
         self.members.append((pair.id, accepted.split))
         self.splits[accepted.split] += 1
         self._inputs[accepted.split].append(hash((pair.seed_id, pair.input)))

@@ -13,7 +13,7 @@ The same rows give the same bytes. The time of writing is only in the manifest, 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -258,9 +258,10 @@ def _write_rows(folder: Path, result: CurateResult, store: Store, progress: Prog
             seeds = store.seeds_by_id(accepted.pair.seed_id for accepted in some)
             for accepted in some:
                 _require_all_verdicts(accepted, result)
-                totals.add(accepted, seeds.get(accepted.pair.seed_id))
+                replaced = replaced_pairs(accepted.pair, store)
+                totals.add(accepted, (replaced or [accepted.pair])[-1].origin, seeds.get(accepted.pair.seed_id))
                 files[accepted.split].write(orjson.dumps(chat_row(accepted.pair, accepted.score)) + b"\n")
-                origins.write(orjson.dumps(_provenance(accepted, result, seeds, store)) + b"\n")
+                origins.write(orjson.dumps(_provenance(accepted, replaced, result, seeds)) + b"\n")
     write_tables(folder, sorted(totals.columns), progress)
     return totals
 
@@ -270,10 +271,9 @@ def _write_lines(path: Path, rows: Iterable[Any]) -> None:
         file.writelines(orjson.dumps(row) + b"\n" for row in rows)
 
 
-def _provenance(accepted: Accepted, result: CurateResult, seeds: Mapping[str, Seed], store: Store) -> Json:
+def _provenance(accepted: Accepted, replaced: Sequence[Pair], result: CurateResult, seeds: Mapping[str, Seed]) -> Json:
     """The provenance of a row. For an edited row it has the origin of the pair that was corrected, and the ids it
     replaced."""
-    replaced = replaced_pairs(accepted.pair, store)
     pair = replaced[-1] if replaced else accepted.pair
     seed = seeds.get(accepted.pair.seed_id)
     scorer = result.facts["scorer"]

@@ -224,7 +224,8 @@ def test_dataset_card_has_what_the_hub_and_readers_need(project: Project, store:
 
 
 def test_reviewed_rows_are_recorded_in_card_and_manifest(project: Project, store: Store) -> None:
-    """How many rows were reviewed, and for a corrected row which row it replaces."""
+    """How many rows were reviewed, and for a corrected row which row it replaces. A dataset of corrected rows only was
+    once neither synthetic nor written by a teacher."""
     parent = curated(project, store).accepted[0].pair
     at = datetime(2026, 1, 1, tzinfo=UTC)
     store.write(Review(pair_id=parent.id, reviewer="ana", decision="edit", edited="must be by hand", at=at))
@@ -236,6 +237,12 @@ def test_reviewed_rows_are_recorded_in_card_and_manifest(project: Project, store
     assert edited["replaces"] == [parent.id]
     assert edited["origin"]["prompt"] == "enhance/v1@0"
     assert edited["reviews"][0]["reviewer"] == "ana"
+    (row,) = curated(project, store, answers={"another": ["must be once"]}).accepted
+    store.write(Review(pair_id=row.pair.id, reviewer="ana", decision="edit", edited="must be twice", at=at))
+    export_dataset(project, store, curated(project, store, answers={"another": ["must be once"]}), folder)
+    card = (folder / "README.md").read_text("utf-8")
+    assert "\n- synthetic\n" in card
+    assert "- Teacher: t. Its terms" in card
 
 
 @pytest.mark.slow
