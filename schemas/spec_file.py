@@ -197,7 +197,7 @@ def _override(raw: dict[str, Any], item: str) -> tuple[str, ...]:
     key, equals, value = item.partition("=")
     keys = old_keys.renamed_path([part.strip() for part in key.split(".")])
     if not equals or not all(keys):
-        raise SpecError(f"--set {item}: expected KEY=VALUE, such as --set train.epochs=2.")
+        raise SpecError(f"--set {item}: expected KEY=VALUE, such as train.epochs=2.")
     table: Any = raw
     for at, part in enumerate(keys):
         place: Any = part

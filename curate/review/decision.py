@@ -125,6 +125,13 @@ def replaced_pairs(pair: Pair, store: Store) -> list[Pair]:
     return replaced
 
 
+def after_edits(pair: Pair, store: Store) -> Pair:
+    """The pair that reviewers' edits put in the place of `pair`; itself if there are none."""
+    while (decision := decide(store.reviews([pair.id]).get(pair.id, ()), pair)) and decision.verdict == "edit":
+        pair = edited_pair(pair, decision.review)
+    return pair
+
+
 def edited_pair(pair: Pair, review: Review) -> Pair:
     """The pair that an edit creates: the same input, the corrected text, and the origin of both."""
     assert review.edited is not None

@@ -48,6 +48,7 @@ def _screen(comparison: WhatIf) -> list[Any]:
     from rich.text import Text
 
     from pairsmith.style.numbers import row_sum
+    from pairsmith.style.reasons import shorten_ids
     from pairsmith.terminal.screen import facts
     from schemas.wording import counted
 
@@ -69,7 +70,7 @@ def _screen(comparison: WhatIf) -> list[Any]:
             table.add_column(width=width, ratio=ratio, overflow="fold")
         for example in move.examples:
             table.add_row(
-                *(Text(cell) for cell in (example.pair_id[:12], example.input[:120], example.output[:160], example.why))
+                *map(Text, (example.pair_id[:12], example.input[:120], example.output[:160], shorten_ids(example.why)))
             )
         parts.append(table)
     return parts

@@ -33,8 +33,10 @@ def pair_by_prefix(store: Store, id_prefix: str) -> Pair:
 
 
 def lineage_of(project: Project, store: Store, pair: Pair) -> dict[str, Any]:
-    """Seed, prompt, teacher, sampling, raw answers, verdicts, reviews, the last curation's decision on its slots,
-    split, and the artifacts that contain the pair."""
+    """Seed, prompt, teacher, sampling, raw answers, verdicts, reviews of the pair and of those it replaces, the last
+    curation's decision on its slots (or the edit that is there now, `replaced_by`), split, and the artifacts that
+    contain the pair."""
+    from curate.review.decision import after_edits, replaced_pairs
     from curate.split import seed_split, split_of
     from curate.states import last_curation, read_states
 
@@ -42,6 +44,10 @@ def lineage_of(project: Project, store: Store, pair: Pair) -> dict[str, Any]:
     curation = last_curation(store)
     call_refs = pair.origin.calls if isinstance(pair.origin, Generated) else ()
     calls = [call for key, attempt in call_refs if (call := store.call(key, attempt))]
+    states = list(read_states(store, curation, pair_id=pair.id)) if curation else []
+    edited = pair if states else after_edits(pair, store)
+    reviewed = [one.id for one in (*replaced_pairs(pair, store)[::-1], pair)]
+    reviews = store.reviews(reviewed)
     return {
         "id": pair.id,
         "input": pair.input,
@@ -54,10 +60,9 @@ def lineage_of(project: Project, store: Store, pair: Pair) -> dict[str, Any]:
         "prompt": _prompt(project, pair),
         "calls": [_call(call) for call in calls],
         "verdicts": _verdicts(store.verdicts([pair.id]).get(pair.id, []), curation),
-        "reviews": [
-            r.model_dump(mode="json") | {"who": r.signature} for r in store.reviews([pair.id]).get(pair.id, [])
-        ],
-        "rows": [_as_json(s) for s in (read_states(store, curation, pair_id=pair.id) if curation else ())],
+        "reviews": [r.model_dump(mode="json") | {"who": r.signature} for id_ in reviewed for r in reviews.get(id_, [])],
+        "rows": [_as_json(state) for state in states],
+        "replaced_by": None if edited.id == pair.id else edited.id,
         "split": seed_split(seed, project.spec.split) if seed else split_of(pair.seed_id, project.spec.split),
         "artifacts": [
             {"kind": a.kind, "id": a.id, "path": a.path, "split": split} for a, split in _holding(store, pair.id)
@@ -165,6 +170,8 @@ def screen(lineage: dict[str, Any]) -> list[RenderableType]:
     for row in lineage["rows"]:
         why = f": {row['reason']} ({display_step(row['step'])})" if row["reason"] else ""
         parts.append(facts([("state", row["state"] + why)]))
+    if edit := lineage["replaced_by"]:
+        parts.append(facts([("state", f"replaced by a reviewer's edit, pair {edit[:12]}")]))
     for review in lineage["reviews"]:
         reasons = f": {', '.join(review['reasons'])}" if review["reasons"] else ""
         parts.append(facts([("review", f"{review['decision']} by {review['who']}{reasons}")]))
