@@ -102,9 +102,11 @@ def _models(store: Store, traces: Traces) -> list[Json]:
     """Adapters and reward models that learned from an affected row, and everything derived from them."""
     by_id = {each.id: each for each, _ in listed_artifacts(store)}
     affected = {id_ for id_, members in members_of(store) if not traces.pairs.isdisjoint(members)}
-    for id_, artifact in by_id.items():  # a reward model's artifact lists no members
-        by_reviews = traces.reviews and any(name in BY_PEOPLE for name in artifact.facts.get("by", ()))
-        if artifact.kind == "reward_model" and (traces.seeds or by_reviews):
+    for id_, artifact in by_id.items():  # these list no reviews, and a reward model no rows either
+        facts, is_reward_model = artifact.facts, artifact.kind == "reward_model"
+        of_preferences = facts.get("settings", {}).get("objective", "sft") != "sft"
+        by_reviews = of_preferences or any(name in BY_PEOPLE for name in facts.get("by", ()))
+        if (traces.reviews and by_reviews) or (traces.seeds and is_reward_model):
             affected.add(id_)
     while more := {id_ for id_, artifact in by_id.items() if set(artifact.parents) & affected} - affected:
         affected |= more

@@ -37,13 +37,14 @@ def command(session: Session, *, source: str | None, person: str | None, yes: bo
             return
     with session.store(project) as store, session.progress() as progress:
         data = erased(project, store, source=source, person=person, progress=progress)
-    reminder = (
-        "your file is unchanged: remove it there too, or the next `pairsmith generate` reads and asks about it again"
-    )
-    lines = [*_lines(data), *([("source", reminder)] if source else [])]
-    session.answer({"command": "erase", **data}, facts(session.lines(lines), width=10))
+    reminder = ("source", _FILE_STAYS) if source else ("person", _DECISIONS_GO)
+    session.answer({"command": "erase", **data}, facts(session.lines([*_lines(data), reminder]), width=10))
 
 
+_FILE_STAYS = (
+    "your file is unchanged: remove it there too, or the next `pairsmith generate` reads and asks about it again"
+)
+_DECISIONS_GO = "the answers no longer count: the next `pairsmith curate` may accept rows that only they rejected"
 _NOUNS = {"seeds": ("seed", "seeds"), "pairs": ("pair", "pairs"), "reviews": ("review", "reviews")}
 
 

@@ -389,19 +389,23 @@ def test_an_erased_reviewer_is_gone_from_all_files(folder: Path, person: str) ->
     assert own.curate().counts.adds_up
 
 
-def test_a_reward_model_that_learned_from_the_reviewer_is_listed(folder: Path) -> None:
-    """`train-reward` learns from verdicts, edits and rankings, and its artifact names no rows: after erasing a reviewer
-    only adapters were listed. A model fitted without reviews is not."""
+def test_models_that_learned_from_the_reviewer_are_listed(folder: Path) -> None:
+    """`train-reward`, DPO and ORPO learn from verdicts and rankings, which no artifact lists: after erasing a reviewer
+    only adapters that learned from edits were. A model fitted without reviews is not."""
     with Store.open(Store.url_for(spec_file.load(folder))) as store:
         (pair, *_) = store.find_pair("")
         store.write(Review(pair_id=pair.id, reviewer="argilla:here/1", name="Ann Example", decision="reject"))
+        facts: Any
         for name, facts in (
             ("learned", {"by": {"verdict": 70, "gate": 9}}),
             ("fitted", {}),
             ("gates", {"by": {"gate": 9}}),
         ):
             store.write(Artifact(id=name, kind="reward_model", path=f"reward-models/{name}", facts=facts))
-    assert [model["id"] for model in _erase(folder, person="Ann Example")["models"]] == ["learned"]
+        for objective in ("sft", "dpo", "orpo"):
+            facts = {"settings": {"objective": objective}}
+            store.write(Artifact(id=objective, kind="adapter", path=f"adapters/{objective}", facts=facts))
+    assert [model["id"] for model in _erase(folder, person="Ann Example")["models"]] == ["learned", "dpo", "orpo"]
 
 
 def test_worse_answers_of_an_erased_file_are_searched_for(tmp_path: Path) -> None:
