@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,11 +12,11 @@ from curate.certificate.certifying import current_parts, present_certificate
 from curate.curation import curate
 from curate.pool import Pool
 from curate.preferences import Preference, preferences
-from curate.rows import StepId
+from curate.rows import StepId, pair_of
 from curate.scorers.choose import EMBEDDED_MODEL, ChosenScorer, EmbeddedModel, choose
 from curate.scorers.remote import RemoteScorers
 from curate.selection.best import selection_summary
-from curate.selection.spread import at_random, farness, vectors_of
+from curate.selection.spread import at_random, farness, row_vectors
 from curate.similarity.near_duplicates import duplicates
 from curate.split import seed_split
 from curate.states import Accepted, AcceptedRows, write_states
@@ -27,6 +27,7 @@ from schemas.progress import Progress, reporting, unseen
 from schemas.project import Project
 from schemas.records import Artifact, Counts, Json, Pair, Seed, content_id
 from schemas.store import Store
+from schemas.streamed import Streamed
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class CurateResult:
     `reasons` counts the codes of rows that are not accepted; it sums to rejected + waiting + failed. Every accepted row
     has a verdict from each of `steps`. `facts["curation"]` names the stored row states. `preferences` are pairs of a
     better and a worse answer to one input. `random_arm` has as many training rows as selection chose, drawn at random
-    from the same rows. Accepted rows and preferences are read from the store during iteration.
+    from the same rows. Accepted rows, preferences and the random arm are read from the store during iteration.
     """
 
     counts: Counts
@@ -45,7 +46,7 @@ class CurateResult:
     steps: tuple[StepId, ...]
     facts: Json = field(default_factory=dict)
     preferences: Sequence[Preference] = ()
-    random_arm: tuple[Pair, ...] = ()
+    random_arm: Sequence[Pair] = ()
 
 
 async def curate_project(
@@ -125,27 +126,37 @@ async def judged(
         return await curate(pool, steps_for(project, seeds, chosen, judge, certificate), store, progress), chosen
 
 
-def _random_arm(project: Project, pool: Pool) -> tuple[tuple[Pair, ...], Json | None]:
+class PairsOf(Streamed[Pair]):
+    """The pairs with these ids, read from the pool during iteration."""
+
+    def __init__(self, pool: Pool, ids: Sequence[str]) -> None:
+        self._pool, self._ids = pool, ids
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def __iter__(self) -> Iterator[Pair]:
+        return map(pair_of, self._pool.rows(self._ids, verdicts=False))
+
+
+def _random_arm(project: Project, pool: Pool) -> tuple[Sequence[Pair], Json | None]:
     """A random arm of the size of the selection, and how well each of the two covers the rows (see
     `curate.selection.spread`). Empty if selection left no row out.
     """
     if project.spec.curate.select.rows is None:
         return (), None
-    pairs, chosen = dict[str, Pair](), list[str]()
-    for row in pool.rows():
-        code = next((verdict.reason.code for verdict in row.verdicts if verdict.by == SELECTED), "")
-        if row.pair and code in (CHOSEN, NOT_CHOSEN):
-            pairs[row.pair.id] = row.pair
-            chosen += [row.pair.id] if code == CHOSEN else []
-    if len(chosen) == len(pairs):
+    judged = zip(pool.pair_ids(range(len(pool))), pool.codes(SELECTED), strict=True)
+    codes = {id_: code for id_, code in judged if code in (CHOSEN, NOT_CHOSEN)}
+    ids, chosen = list(codes), [id_ for id_, code in codes.items() if code == CHOSEN]
+    if len(chosen) == len(ids):
         return (), None
-    random, place = at_random(pairs, "random arm")[: len(chosen)], {id_: at for at, id_ in enumerate(pairs)}
-    vectors = vectors_of([f"{pair.asked} {pair.output}" for pair in pairs.values()])
+    random, place = at_random(ids, "random arm")[: len(chosen)], {id_: at for at, id_ in enumerate(ids)}
+    vectors = row_vectors(pool, ids)
     distances = {
-        name: farness(vectors, [place[id_] for id_ in ids]) for name, ids in (("chosen", chosen), ("random", random))
+        name: farness(vectors, [place[id_] for id_ in arm]) for name, arm in (("chosen", chosen), ("random", random))
     }
-    facts = {"of": len(pairs), "rows": len(chosen), "spread": project.spec.curate.select.spread, "farness": distances}
-    return tuple(pairs[id_] for id_ in random), facts
+    facts = {"of": len(ids), "rows": len(chosen), "spread": project.spec.curate.select.spread, "farness": distances}
+    return PairsOf(pool, random), facts
 
 
 def _nothing_to_curate(store: Store, fingerprints: Sequence[str]) -> NoWork:

@@ -25,7 +25,7 @@ from curate.rows import CONTAMINATION, DUPLICATE, SPLIT, StepId, Survivor, Unjud
 from curate.scorers import Score, Scorer, own_scorer
 from curate.scorers.choose import ChosenScorer
 from curate.selection.best import BEST, LengthFit, ranked, scored_outputs
-from curate.selection.spread import at_random, by_quota, length_group, refuse_unknown, spread_out, vectors_of
+from curate.selection.spread import at_random, by_quota, length_group, refuse_unknown, row_vectors, spread_out
 from curate.similarity.contamination import HeldOut, collect_held_out, repeated_exchanges, with_generated_inputs
 from curate.similarity.near_duplicates import find_repeated_rows
 from curate.similarity.overlap import Overlap
@@ -354,8 +354,7 @@ def choose_rows(rows: int, spread: str, seeds: Sequence[Seed], by_seed: Callable
             else:
                 yield step.verdict(row.pair_id, True, None, Reason("apart", "it is not in the training split"))
         order = [*at_random(by_people, "people"), *at_random(ids, spread)]
-        pairs = {pair.id: pair for pair in map(pair_of, pool.rows(order))} if len(order) > rows else {}
-        chosen = set(_chosen(order, pairs, len(by_people), rows, spread, kinds) if pairs else order)
+        chosen = set(_chosen(pool, order, len(by_people), rows, spread, kinds) if len(order) > rows else order)
         for id_ in order:
             reason = Reason(CHOSEN, spread) if id_ in chosen else Reason(NOT_CHOSEN, f"{rows} rows are enough")
             yield step.verdict(id_, id_ in chosen, None, reason)
@@ -365,22 +364,20 @@ def choose_rows(rows: int, spread: str, seeds: Sequence[Seed], by_seed: Callable
 
 
 def _chosen(
-    order: Sequence[str], pairs: Mapping[str, Pair], first: int, rows: int, spread: str, kinds: Mapping[str, str]
+    pool: Pool, order: Sequence[str], first: int, rows: int, spread: str, kinds: Mapping[str, str]
 ) -> Sequence[str]:
     """The ids of the `rows` chosen pairs; the `first` ones of `order` are always among them."""
     if spread == "random" or first >= rows:
         return order[:rows]
     if spread == "diverse":
-        vectors = vectors_of([f"{pairs[id_].asked} {pairs[id_].output}" for id_ in order])
-        return [order[place] for place in spread_out(vectors, rows, range(first))]
+        return [order[place] for place in spread_out(row_vectors(pool, order), rows, range(first))]
 
-    def group(id_: str) -> str:
-        pair = pairs[id_]
-        return {"length": length_group(pair), "kind": kinds.get(pair.seed_id, "")}.get(
-            spread, pair.columns.get(spread, "")
-        )
+    def group(pair: Pair) -> str:
+        of_all = {"length": length_group(pair), "kind": kinds.get(pair.seed_id, "")}
+        return of_all.get(spread, pair.columns.get(spread, ""))
 
-    return [*order[:first], *by_quota(order[first:], group, rows - first, order[:first])]
+    groups = {pair.id: group(pair) for pair in map(pair_of, pool.rows(order, verdicts=False))}
+    return [*order[:first], *by_quota(order[first:], groups.__getitem__, rows - first, order[:first])]
 
 
 def steps_for(

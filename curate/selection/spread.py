@@ -14,13 +14,14 @@ from itertools import pairwise
 from typing import Any
 
 from curate.gates.words import count_words
+from curate.pool import Pool
 from curate.words import words
 from schemas.errors import SpecError
 from schemas.identity import random_sort_key
 from schemas.records import Pair
 
 _DIMENSIONS = 256  # of a text's vector of hashed words and word pairs
-_BATCH = 4_096
+_COMPARED = 4_000_000  # pairs of rows at a time, 4 bytes each
 _SPREADS = ("diverse", "random", "length", "kind")
 
 
@@ -74,21 +75,26 @@ def spread_out(vectors: Any, count: int, fixed: Sequence[int] = ()) -> list[int]
     return chosen[:count]
 
 
-def vectors_of(texts: Sequence[str]) -> Any:
-    """Vectors [texts, 256] of unit length: signed square roots of hashed counts of words and word pairs, so that no
-    single word dominates."""
+def row_vectors(pool: Pool, ids: Sequence[str]) -> Any:
+    """`vectors_of` both sides of rows, which are read a chunk at a time."""
+    return vectors_of((f"{of.asked} {of.output}" for of in pool.texts_of(ids)), len(ids))
+
+
+def vectors_of(texts: Iterable[str], rows: int) -> Any:
+    """Vectors [rows, 256] of unit length, one per text: signed square roots of hashed counts of words and word pairs,
+    so that no single word dominates."""
     import numpy as np
 
-    vectors = np.zeros((len(texts), _DIMENSIONS), np.float32)
-    for number, text in enumerate(texts):
+    vectors = np.zeros((rows, _DIMENSIONS), np.float32)
+    for vector, text in zip(vectors, texts, strict=True):
         tokens = words(text)
         for token in [*tokens, *map(" ".join, pairwise(tokens))]:
             digest = hashlib.blake2b(token.encode("utf-8", "surrogatepass"), digest_size=4).digest()
             value = int.from_bytes(digest)
-            vectors[number, value % _DIMENSIONS] += 1.0 if value >> 31 else -1.0
-    vectors = np.sign(vectors) * np.sqrt(np.abs(vectors))
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return vectors / np.where(lengths > 0, lengths, 1.0)
+            vector[value % _DIMENSIONS] += 1.0 if value >> 31 else -1.0
+        vector[:] = np.sign(vector) * np.sqrt(np.abs(vector))
+        vector /= np.linalg.norm(vector) or 1.0
+    return vectors
 
 
 def farness(vectors: Any, chosen: Sequence[int]) -> float:
@@ -98,8 +104,8 @@ def farness(vectors: Any, chosen: Sequence[int]) -> float:
 
     if not chosen:
         return 1.0
-    centers = vectors[list(chosen)]
-    nearest = [(vectors[at : at + _BATCH] @ centers.T).max(axis=1) for at in range(0, len(vectors), _BATCH)]
+    centers, at_once = vectors[list(chosen)], max(1, _COMPARED // len(chosen))
+    nearest = [(vectors[at : at + at_once] @ centers.T).max(axis=1) for at in range(0, len(vectors), at_once)]
     return float(1 - np.concatenate(nearest).mean())
 
 

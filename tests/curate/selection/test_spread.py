@@ -72,7 +72,7 @@ def test_quotas_include_accepted_rows() -> None:
 def test_diverse_rows_represent_the_pool_better_than_random_ones() -> None:
     """With one large and many small clusters, each cluster is chosen from once before any twice."""
     every = texts(9, 60)
-    vectors = vectors_of(every)
+    vectors = vectors_of(every, len(every))
     chosen = spread_out(vectors, 9)
     assert len({every[place].split()[0] for place in chosen}) == 9
     random = [int(id_) for id_ in at_random(map(str, range(len(every))), "x")[:9]]
@@ -80,7 +80,7 @@ def test_diverse_rows_represent_the_pool_better_than_random_ones() -> None:
     assert farness(vectors, range(len(every))) == pytest.approx(0, abs=1e-6)
     assert spread_out(vectors, 3, [5, 6])[:2] == [5, 6]
     assert len(set(spread_out(np.ones((4, 2)) / np.sqrt(2), 4))) == 4, "equal rows are chosen once each"
-    assert sorted(spread_out(vectors_of(["a fox"] * 3 + ["", "..."]), 5, [0, 3])) == [0, 1, 2, 3, 4]
+    assert sorted(spread_out(vectors_of(["a fox"] * 3 + ["", "..."], 5), 5, [0, 3])) == [0, 1, 2, 3, 4]
 
 
 @pytest.mark.parametrize("spread", ["diverse", "random", "length", "kind", "a column"])
@@ -147,7 +147,7 @@ def test_a_column_that_no_seed_has_is_refused() -> None:
 )
 def test_similar_texts_have_similar_vectors_in_any_script(text: str, variant: str, other: str) -> None:
     """A text without spaces used to be one word, as far from its own variant as from any other text."""
-    near, far = vectors_of([text, variant, other])[1:] @ vectors_of([text])[0]
+    near, far = vectors_of([text, variant, other], 3)[1:] @ vectors_of([text], 1)[0]
     assert near > 0.6 > 0.3 > far
 
 
