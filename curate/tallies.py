@@ -19,10 +19,10 @@ def tally(pool: Pool) -> dict[str, Json]:
     """Map each step to the numbers of pairs that it kept, flagged, rejected or could not judge. Pairs without a verdict
     are not counted.
 
-    For a gate also `alone`, the number of pairs that no other gate rejects and no reviewer has decided, and `shown`,
-    the ids of five of them drawn at random.
+    For a gate also `alone`, the number of pairs that no other gate rejects and no reviewer has decided, `shown`, the
+    ids of five of them drawn at random, and `overruled`, the number of pairs that reviewers accept all the same.
     """
-    decided = {decision.review.pair_id for decision in pool.decisions() if decision.verdict != "undecided"}
+    of_pair = {pair.id: "edit" for pair in pool.edited} | {one.review.pair_id: one.verdict for one in pool.decisions()}
     gates = [keep for step, _, keep in pool.opinions_by_step() if step.by.startswith("gate/")]
     rejections = np.sum([keep == FALSE for keep in gates], axis=0) if gates else np.zeros(len(pool), int)
     counts: dict[str, Json] = {}
@@ -32,8 +32,11 @@ def tally(pool: Pool) -> dict[str, Json]:
         counts[step.by] = numbers | {"flagged": len(opinions.flags)}
         if step.by.startswith("gate/") and numbers["rejected"]:
             only_here = pool.pair_ids(np.flatnonzero((keep == FALSE) & (rejections == 1)))
-            alone = [id_ for id_ in only_here if id_ not in decided]
-            counts[step.by] |= {"alone": len(alone), "shown": at_random(alone, "alone")[:_EXAMPLES]}
+            alone = [id_ for id_ in only_here if of_pair.get(id_, "undecided") == "undecided"]
+            rejected = pool.pair_ids(np.flatnonzero(keep == FALSE))
+            overruled = sum(of_pair.get(id_) in ("accept", "edit") for id_ in rejected)
+            of_alone = {"alone": len(alone), "shown": at_random(alone, "alone")[:_EXAMPLES]}
+            counts[step.by] |= of_alone | ({"overruled": overruled} if overruled else {})
     return counts
 
 

@@ -153,6 +153,9 @@ def summary(outcome: CurateOutcome) -> list[tuple[str, str]]:
         for rows, by in by_number[:_GATES_SHOWN]
         if rows
     ]
+    if overruled := {by: counts["overruled"] for by, counts in steps.items() if counts.get("overruled")}:
+        by_gate = ", ".join(f"{by} {counted(rows, 'row', 'rows')}" for by, rows in overruled.items())
+        lines.append(("by people", f"reviewers accept what gates reject: {by_gate}"))
     if many := _repeated_rows(outcome):
         lines.append(("repeated", many))
     if (alike := more.get("near_duplicate_seed_count", 0)) >= FEW:

@@ -117,15 +117,18 @@ def test_rows_rejected_by_one_gate_alone_are_counted_and_shown() -> None:
     assert spec_key_of_gate("gate/label@1") == "task.labels"
 
 
-@pytest.mark.parametrize("decision", ["accept", "reject"])
-def test_row_that_reviewers_decided_is_not_up_to_a_gate(decision: Literal["accept", "reject"]) -> None:
-    """Another setting of the gate would not change it, so it is not among the rows that the gate alone rejects."""
+@pytest.mark.parametrize(("decision", "overruled"), [("accept", 1), ("edit", 1), ("reject", 0)])
+def test_row_that_reviewers_decided_is_not_up_to_a_gate(
+    decision: Literal["accept", "edit", "reject"], overruled: int
+) -> None:
+    """Another setting of the gate would not change it, so it is not among the rows that the gate alone rejects. What
+    reviewers accept or write against the gate is counted."""
     decided = next(pair for pair in pairs() if pair.output == "odd one")
-    review = Review(pair_id=decided.id, reviewer="ann", decision=decision)
+    review = Review(pair_id=decided.id, reviewer="ann", decision=decision, edited="odd text of a person")
     pool = asyncio.run(curate(Pool.of(pairs(), [review]), [each(gate("odd"))]))
     counts = tally(pool)["gate/odd@1"]
-    assert (counts["rejected"], counts["alone"]) == (3, 2)
-    assert decided.id not in counts["shown"]
+    assert (counts["rejected"], counts["alone"], counts.get("overruled", 0)) == (3, 2, overruled)
+    assert not {decided.id, *(pair.id for pair in pool.edited)} & {*counts["shown"]}
 
 
 def test_flagged_rows_are_sampled_for_review() -> None:
