@@ -151,7 +151,8 @@ def _ggufs(tuned: _Tuned, model: Path, folder: Path, kinds: Sequence[str], say: 
 def _compare_answers(tuned: _Tuned, file: Path, say: Say) -> str:
     """Compare the answers of the GGUF with those of the evaluated model. Returns the result as text, and writes it as
     JSON next to the file."""
-    from train.evaluation.evaluation import held_out_seeds, plan_evaluation
+    from train.evaluation.evaluation import plan_evaluation
+    from train.evaluation.held_out import held_out_seeds
     from train.export.equivalence import equivalence
 
     if tuned.evaluation is None:

@@ -58,12 +58,12 @@ def evaluate(
 
         teacher = identified(spec.teacher_for("evaluate"), say) if spec.measures_teacher else None
         say("preparing the evaluation")
-        from train.evaluation import evaluation, failures
+        from train.evaluation import evaluation, failures, held_out
         from train.evaluation.priced import priced
         from train.evaluation.verdict import verdict
 
-        seeds = _unseen(store, trained, evaluation.held_out_seeds(store, spec), say)
-        rows, watched = evaluation.trained_rows(store, trained), evaluation.validation_seeds(store, spec)
+        seeds = _unseen(store, trained, held_out.held_out_seeds(store, spec), say)
+        rows, watched = evaluation.trained_rows(store, trained), held_out.validation_seeds(store, spec)
         own = store.active_seeds()
         planned = evaluation.plan_evaluation(project, seeds, trained, teacher, None, rows, watched, own)
         folder = project.folder / EVALUATIONS
@@ -128,12 +128,20 @@ def _say_all(say: Say, sentences: Iterable[str]) -> None:
 def _caveats(project: Project, store: Store, measurement: EvaluationPlan) -> Iterator[str]:
     """Warnings about results that can be misread."""
     from train.evaluation.checks import describe_void_references
+    from train.evaluation.held_out import rejected_references
     from train.evaluation.judging import warnings
 
     if disputed := disputed_questions(store.active_seeds(), project.spec):
         sources = ", ".join(seed.source for seed in disputed[:_SHOWN])
         number = counted(len(disputed), "test input has", "test inputs have")
         yield f"warning: {number} several references; answers are compared only with that of {sources}."
+    if rejected := rejected_references(store, measurement.seeds):
+        sources = ", ".join(seed.source for seed in rejected[:_SHOWN])
+        number = counted(len(rejected), "test input has a reference", "test inputs have references")
+        yield (
+            f"warning: {number} that reviewers rejected ({sources}); answers are compared with it all the same. Correct"
+            " it by an edit in review, or in its file."
+        )
     void = [f"{seed.source}: {measurement.void[seed.id]}" for seed in measurement.seeds if seed.id in measurement.void]
     yield from (f"warning: {words}" for words in describe_void_references(void))
     yield from _unreferenced(measurement)

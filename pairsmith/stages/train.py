@@ -181,7 +181,8 @@ def learning_curve_of(
     """Draw the learning curve, store it as `curve.json`, and return it as text lines. `settings` are those of the
     trained adapter. Slices are the origins of rows and the sources of their seeds. The adapters are kept in `curve/`,
     so drawing it again trains nothing."""
-    from train.evaluation.evaluation import plan_evaluation, validated, validation_seeds
+    from train.evaluation.evaluation import plan_evaluation, validated
+    from train.evaluation.held_out import validation_seeds
     from train.learning_curve import in_words, learning_curve
     from train.sft import tune
 

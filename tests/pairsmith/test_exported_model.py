@@ -29,7 +29,8 @@ from tests.train.evaluated import project, with_seeds
 from tests.train.tiny import make_base
 from train.base_models.base_model import find_base, hash_model
 from train.dataset import Dataset
-from train.evaluation.evaluation import held_out_seeds, measure_or_load, plan_evaluation
+from train.evaluation.evaluation import measure_or_load, plan_evaluation
+from train.evaluation.held_out import held_out_seeds
 from train.evaluation.metrics import Evaluation
 from train.export.merge import merged_folder
 from train.results import TrainResult

@@ -16,6 +16,7 @@ from schemas import spec_file
 from schemas.records import Json
 from schemas.reviews import Draw, Review, Sampled
 from schemas.store import Store
+from train.evaluation.held_out import held_out_seeds, rejected_references
 
 SPEC = """
 [task]
@@ -126,3 +127,26 @@ def test_answers_to_rows_of_other_settings_are_counted(folder: Path) -> None:
     assert notice.startswith("2 rows that people answered are not among the present ones")
     back = curated(folder)
     assert (back.review["elsewhere"], elsewhere_notice(back.review), back.reasons) == (0, [], {"review": 2})
+
+
+def test_a_corrected_reference_is_the_reference(folder: Path) -> None:
+    """Test inputs were measured against the imported output even after reviewers had corrected it. A rejected one is
+    named; the input stays in the test."""
+    (folder / "pairsmith.toml").write_text(SPEC.format(system="").replace("test = 0\n", "test = 0.4\n"))
+    project = spec_file.load(folder)
+    for path in folder.glob("pairsmith.db*"):
+        path.unlink()
+    own = pairsmith.Project(folder)
+    own.generate()
+    own.curate()
+    first, second = (row for row in rows(folder) if row["split"] == "test")
+    answer(folder, first["pair_id"], "edit", "A corrected answer.")
+    answer(folder, second["pair_id"], "reject")
+    own.curate()
+    with Store.open(Store.url_for(project), write=False) as store:
+        seeds = held_out_seeds(store, project.spec)
+        assert {seed.body: seed.reference for seed in seeds} == {
+            first["input"]: "A corrected answer.",
+            second["input"]: second["output"],
+        }
+        assert [seed.body for seed in rejected_references(store, seeds)] == [second["input"]]

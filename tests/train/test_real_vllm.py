@@ -20,7 +20,8 @@ from tests.train.evaluated import project, spec, with_seeds
 from train.base_models.base_model import find_base
 from train.dataset import Dataset
 from train.evaluation.adapter_check import score
-from train.evaluation.evaluation import held_out_seeds, measure_or_load, plan_evaluation
+from train.evaluation.evaluation import measure_or_load, plan_evaluation
+from train.evaluation.held_out import held_out_seeds
 from train.evaluation.metrics import Evaluation
 from train.evaluation.vllm_scoring import VllmRoutes, load_chat_template
 from train.local_model import serving, tuned_model

@@ -19,8 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from curate.scorers.judge import judging
-from curate.similarity.overlap import contaminated
-from curate.split import distinct_questions, held_out_inputs, held_out_outputs, questions
+from curate.split import distinct_questions
 from prompts.answer_form import AnswerForm
 from schemas import progress_line
 from schemas.blocking import run
@@ -28,10 +27,10 @@ from schemas.errors import NoWork, UsageError, several
 from schemas.money import total
 from schemas.progress import Progress, unseen
 from schemas.project import Project
-from schemas.records import Pair, Seed
+from schemas.records import Seed
 from schemas.spec import EvaluateSettings, Exemplar, SeedSource, Spec, TaskSettings, TeacherSettings, given
 from schemas.store import Store
-from schemas.store.latest import latest, members_of
+from schemas.store.latest import members_of
 from train.base_models.base_model import Base, find_trained_base
 from train.dataset import Data, TrainingRow, conversation_text, dataset_of, refuse_contaminated
 from train.evaluation.answering import AnswerCollector, Answers, OpenTeacher
@@ -68,7 +67,7 @@ from train.evaluation.verdict import is_form_only
 from train.local_model import tuned_model
 from train.results import TrainResult, read_record, write_record
 
-_SIDE_BY_SIDE, _MAX_VALIDATION_INPUTS, _MAX_RETRIEVAL_ROWS = 10, 50, 20_000
+_SIDE_BY_SIDE, _MAX_RETRIEVAL_ROWS = 10, 20_000
 
 
 def evaluate(
@@ -196,60 +195,6 @@ def plan_evaluation(
         spec, trained, tuple(seeds), systems, checks, form, judges, tuple(validation), learned=tuple(rows),
         detail_gates=detail_gates(spec, project.folder, imported),
     )  # fmt: skip
-
-
-def held_out_seeds(store: Store, spec: Spec) -> list[Seed]:
-    """The inputs of an evaluation, by id, at most `evaluate.max_seeds`: the active inputs of the test split, and its
-    outputs paired with an input written by backward generation, with the output as reference. Raises NoWork if there
-    are none."""
-    seeds = store.active_seeds()
-    candidates = [*held_out_inputs(seeds, spec), *_outputs_with_inputs(store, held_out_outputs(seeds, spec), spec)]
-    if candidates:
-        return distinct_questions(candidates)[: spec.evaluate.max_seeds]
-    raise NoWork(
-        f"none of the {len(seeds)} seeds provides an input for the test split.",
-        why="There is nothing to evaluate on that training has not seen.",
-        fix='Raise split.test, then curate and train again, or add a source of new inputs with use = "test".',
-    )
-
-
-def _outputs_with_inputs(store: Store, outputs: Sequence[Seed], spec: Spec) -> list[Seed]:
-    """The held-out outputs, each paired with one of the accepted inputs written for it: the first by id that is not a
-    near-duplicate of a training row. Outputs without such an input are left out."""
-    dataset = latest(store, "dataset") if outputs else None
-    members = dataset.members if dataset else ()
-    by_id = {seed.id: seed for seed in outputs}
-    test = sorted(store.pairs(id_ for id_, split in members if split == "test"), key=lambda pair: pair.id)
-    written = [pair for pair in test if pair.seed_id in by_id]
-    if not written:
-        return []
-    known = store.pairs(id_ for id_, split in members if split != "test")
-    near = _find_near([pair.input for pair in known], [pair.input for pair in written], spec.curate.duplicates.jaccard)
-    chosen: dict[str, Pair] = {}
-    for place, pair in enumerate(written):
-        if place not in near:
-            chosen.setdefault(pair.seed_id, pair)
-    return [
-        Seed(kind="pair", text=pair.input, reference=pair.output, columns=pair.columns, source=of.source, meta=of.meta)
-        for of, pair in ((by_id[seed_id], pair) for seed_id, pair in chosen.items())
-    ]
-
-
-def _find_near(learned: Sequence[str], written: Sequence[str], jaccard: float) -> set[int]:
-    """The positions of written texts that are near-duplicates of a training text. `contaminated` reports only the
-    nearest text of each row, so the matches are removed and the search repeated until there are none."""
-    near = set[int]()
-    while left := [place for place in range(len(written)) if place not in near]:
-        touches = contaminated(lambda: ((text,) for text in learned), [written[place] for place in left], jaccard)
-        if not touches:
-            break
-        near |= {left[touch.held_out] for touch in touches.values()}
-    return near
-
-
-def validation_seeds(store: Store, spec: Spec) -> list[Seed]:
-    """Validation inputs, at most as many as are needed to see where the tuned model fails; duplicates count once."""
-    return distinct_questions(questions(store.active_seeds(), spec, "validation"))[:_MAX_VALIDATION_INPUTS]
 
 
 def _models(spec: Spec, base: Base, trained: TrainResult, teacher: TeacherSettings | None) -> Models:

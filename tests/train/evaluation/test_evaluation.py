@@ -31,8 +31,9 @@ from tests.train.evaluated import held_out, project, with_seeds
 from train.base_models.base_model import Base
 from train.dataset import Dataset
 from train.evaluation.checks import checks_for
-from train.evaluation.evaluation import held_out_seeds, measure_or_load, plan_evaluation, validated, validation_seeds
+from train.evaluation.evaluation import measure_or_load, plan_evaluation, validated
 from train.evaluation.failures import describe_refusals, why_not
+from train.evaluation.held_out import held_out_seeds, validation_seeds
 from train.evaluation.intervals import share
 from train.evaluation.metrics import Evaluation, ModeResult, ReferenceResult
 from train.evaluation.results_table import checks_table, comparison_lines, references_table, systems_table

@@ -19,7 +19,8 @@ from tests.train import tiny
 from tests.train.evaluated import project, spec, with_seeds
 from train.base_models.base_model import Base
 from train.dataset import Dataset
-from train.evaluation.evaluation import held_out_seeds, measure_or_load, plan_evaluation
+from train.evaluation.evaluation import measure_or_load, plan_evaluation
+from train.evaluation.held_out import held_out_seeds
 from train.evaluation.metrics import Evaluation
 from train.evaluation.systems import EvaluationPlan
 from train.results import TrainResult

@@ -1,0 +1,93 @@
+"""The inputs of an evaluation: what no system has seen, with references where there are any."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from curate.review.decision import replaced_pairs
+from curate.similarity.overlap import contaminated
+from curate.split import distinct_questions, held_out_inputs, held_out_outputs, questions
+from curate.states import last_curation, read_states
+from schemas.errors import NoWork
+from schemas.records import Pair, Seed
+from schemas.spec import Spec
+from schemas.store import Store
+from schemas.store.latest import latest
+from schemas.streamed import batched
+
+_CHUNK, _MAX_VALIDATION_INPUTS = 1_000, 50
+
+
+def held_out_seeds(store: Store, spec: Spec) -> list[Seed]:
+    """The inputs of an evaluation, by id, at most `evaluate.max_seeds`: the active inputs of the test split, and its
+    outputs paired with an input written by backward generation, with the output as reference. A reference that
+    reviewers corrected is the corrected one. Raises NoWork if there are none."""
+    seeds = store.active_seeds()
+    candidates = [*held_out_inputs(seeds, spec), *_outputs_with_inputs(store, held_out_outputs(seeds, spec), spec)]
+    if candidates:
+        return list(_with_corrections(store, distinct_questions(candidates)[: spec.evaluate.max_seeds]))
+    raise NoWork(
+        f"none of the {len(seeds)} seeds provides an input for the test split.",
+        why="There is nothing to evaluate on that training has not seen.",
+        fix='Raise split.test, then curate and train again, or add a source of new inputs with use = "test".',
+    )
+
+
+def _with_corrections(store: Store, seeds: Sequence[Seed]) -> Iterator[Seed]:
+    """The seeds, with reviewers' edits of imported outputs that are in the last dataset as their references."""
+    dataset, corrections = latest(store, "dataset"), dict[str, str]()
+    for ids in batched((id_ for id_, split in (dataset.members if dataset else ()) if split == "test"), _CHUNK):
+        edits = [pair for pair in store.pairs(ids) if pair.origin.by == "edited"]
+        imported = (pair for pair in edits if replaced_pairs(pair, store)[-1].origin.by == "imported")
+        corrections.update((pair.seed_id, pair.output) for pair in imported)
+    for seed in seeds:
+        # Validated again instead of copied: the id covers the reference, and a copy would keep the old id.
+        more = {"reference": corrections[seed.id]} if seed.id in corrections else {}
+        yield Seed.model_validate({**seed.model_dump(), **more}) if more else seed
+
+
+def rejected_references(store: Store, seeds: Iterable[Seed]) -> list[Seed]:
+    """The seeds whose imported output reviewers rejected in the last curation. Answers are compared with it all the
+    same, because a test set without the inputs that people object to would be another one."""
+    receipt, by_id = last_curation(store), {seed.id: seed for seed in seeds if seed.reference is not None}
+    rejected = read_states(store, receipt, state="rejected", code="review") if receipt else ()
+    return [by_id[row.seed_id] for row in rejected if row.generator == "imported" and row.seed_id in by_id]
+
+
+def _outputs_with_inputs(store: Store, outputs: Sequence[Seed], spec: Spec) -> list[Seed]:
+    """The held-out outputs, each paired with one of the accepted inputs written for it: the first by id that is not a
+    near-duplicate of a training row. Outputs without such an input are left out."""
+    dataset = latest(store, "dataset") if outputs else None
+    members = dataset.members if dataset else ()
+    by_id = {seed.id: seed for seed in outputs}
+    test = sorted(store.pairs(id_ for id_, split in members if split == "test"), key=lambda pair: pair.id)
+    written = [pair for pair in test if pair.seed_id in by_id]
+    if not written:
+        return []
+    known = store.pairs(id_ for id_, split in members if split != "test")
+    near = _find_near([pair.input for pair in known], [pair.input for pair in written], spec.curate.duplicates.jaccard)
+    chosen: dict[str, Pair] = {}
+    for place, pair in enumerate(written):
+        if place not in near:
+            chosen.setdefault(pair.seed_id, pair)
+    return [
+        Seed(kind="pair", text=pair.input, reference=pair.output, columns=pair.columns, source=of.source, meta=of.meta)
+        for of, pair in ((by_id[seed_id], pair) for seed_id, pair in chosen.items())
+    ]
+
+
+def _find_near(learned: Sequence[str], written: Sequence[str], jaccard: float) -> set[int]:
+    """The positions of written texts that are near-duplicates of a training text. `contaminated` reports only the
+    nearest text of each row, so the matches are removed and the search repeated until there are none."""
+    near = set[int]()
+    while left := [place for place in range(len(written)) if place not in near]:
+        touches = contaminated(lambda: ((text,) for text in learned), [written[place] for place in left], jaccard)
+        if not touches:
+            break
+        near |= {left[touch.held_out] for touch in touches.values()}
+    return near
+
+
+def validation_seeds(store: Store, spec: Spec) -> list[Seed]:
+    """Validation inputs, at most as many as are needed to see where the tuned model fails; duplicates count once."""
+    return distinct_questions(questions(store.active_seeds(), spec, "validation"))[:_MAX_VALIDATION_INPUTS]
