@@ -86,9 +86,11 @@ class ReportRows:
             for accepted in (False, True):
                 for pair in self._store.skim_pairs(id_ for id_, yes in chunk if yes is accepted):
                     self._words[accepted].append(float(count_words(pair["output"])))
-                    if pair["origin"]["by"] == "generated":
-                        self.prompts[pair["origin"]["prompt"]] += 1
-                        self.teachers[pair["origin"]["teacher"]] += 1
+                    while (origin := pair["origin"])["by"] == "edited":
+                        (pair,) = self._store.skim_pairs([origin["parent_id"]])
+                    if origin["by"] == "generated":
+                        self.prompts[origin["prompt"]] += 1
+                        self.teachers[origin["teacher"]] += 1
 
     @property
     def lengths(self) -> Distribution | None:
