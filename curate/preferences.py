@@ -31,7 +31,7 @@ from curate.pool import Pool
 from curate.review.decision import current_answers
 from curate.review.sampling import in_estimation_half
 from curate.rows import ROWS, Row, pair_of
-from curate.similarity.contamination import collect_held_out, with_generated_inputs
+from curate.similarity.contamination import collect_held_out, with_test_rows
 from curate.split import SPLITS, recorded_splits, split_of
 from prompts.answer_form import AnswerForm
 from schemas.id_map import IdList, IdMap
@@ -220,7 +220,7 @@ def preferences(
         if split != "test":
             for one in _preferences_of_input(rows, split, _originals(pool, rows), least, files, unusable):
                 table.add(one)
-    held = with_generated_inputs(pool, collect_held_out(project.spec, project.folder, seeds))
+    held = with_test_rows(pool, collect_held_out(project.spec, project.folder, seeds))
     jaccard = project.spec.curate.duplicates.jaccard
     losers = Preferences(pool, files, table, range(len(table)))
 

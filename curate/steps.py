@@ -26,7 +26,7 @@ from curate.scorers import Score, Scorer, own_scorer
 from curate.scorers.choose import ChosenScorer
 from curate.selection.best import BEST, LengthFit, ranked, scored_outputs
 from curate.selection.spread import at_random, by_quota, length_group, refuse_unknown, row_vectors, spread_out
-from curate.similarity.contamination import HeldOut, collect_held_out, repeated_exchanges, with_generated_inputs
+from curate.similarity.contamination import HeldOut, collect_held_out, repeated_exchanges, with_test_rows
 from curate.similarity.near_duplicates import find_repeated_rows
 from curate.similarity.overlap import Overlap
 from curate.split import SPLITS, recorded_splits, split_of
@@ -212,7 +212,7 @@ def decontaminate(
     known = held_out
 
     async def look(pool: Pool) -> AsyncIterator[Verdict]:
-        held_out = with_generated_inputs(pool, known)
+        held_out = with_test_rows(pool, known)
         of_test = bytearray(row.seed_id in held_out.seed_ids for row in pool.survivors())
 
         def rows() -> Iterator[tuple[str, ...]]:

@@ -15,7 +15,7 @@ from curate.flags.unlikely_labels import unlikely_labels
 from curate.gates.words import count_words
 from curate.pool import Pool
 from curate.rows import StepId, pair_of
-from curate.similarity.contamination import HeldOut, with_generated_inputs
+from curate.similarity.contamination import HeldOut, with_test_rows
 from curate.similarity.neighbours import Vectors, find_near_earlier
 from curate.similarity.static_embedding import static_embedding
 from curate.steps import NamedStep
@@ -79,7 +79,7 @@ def semantic_contamination(held_out: HeldOut, cosine: float) -> NamedStep:
     settings = content_id("step", [SEMANTIC_TEST, cosine, sorted(zip(held_out.names, held_out.texts, strict=True))])
 
     async def look(pool: Pool) -> AsyncIterator[Verdict]:
-        now = with_generated_inputs(pool, held_out)
+        now = with_test_rows(pool, held_out)
         named = zip(now.names, now.texts, strict=True)
         held = [(name, text) for name, text in named if count_words(text) >= _WORDS]
         known = static_embedding().embed([text for _, text in held])

@@ -185,6 +185,17 @@ def test_reviewers_outrank_gates_and_scores_but_not_contamination_and_duplicates
     assert run(Pool.of(pairs[:1], simulated), *steps).counts.rejected == 1
 
 
+def test_what_reviewers_write_for_a_test_row_is_held_out() -> None:
+    """It is the reference that answers are compared with, so no training row may repeat it."""
+    written = "An old net is mended by a fisherman at dawn."
+    pairs = [pair("good for the test", seed="t"), pair("An old net is mended by a fisherman, at dawn!", "a net", "s")]
+    edit = Review(pair_id=pairs[0].id, reviewer="ann", decision="edit", edited=written, at=AT)
+    pool = run(Pool.of(pairs, [edit]), decontaminate({"t": "a fox"}, 0.7))
+    assert (pool.counts.accepted, pool.reasons) == (1, {"contamination": 1})
+    assert "edited output of test row" in str([row.reason for row in pool.rows()])
+    assert run(Pool.of(pairs), decontaminate({"t": "a fox"}, 0.7)).counts.accepted == 2
+
+
 def test_row_with_disagreeing_reviewers_waits() -> None:
     """A row on which two reviewers disagree stays waiting, even though every step keeps it."""
     (one,) = pairs = [pair("good")]
