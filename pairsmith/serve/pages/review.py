@@ -10,7 +10,7 @@ from fastapi import Form, Request, Response
 
 from curate.review.decision import current_answers
 from curate.review.estimate import seconds_per_item
-from curate.review.status import rates_in_words, unsettled_notice
+from curate.review.status import elsewhere_notice, rates_in_words, unsettled_notice
 from pairsmith.certified import in_words, last_certification
 from pairsmith.checks import health
 from pairsmith.checks.health import Check
@@ -118,8 +118,11 @@ def _heading(now: Snapshot, facts: dict[str, Any]) -> str:
     if status is None:
         first = str(facts["why"]).partition(". ")[0]  # the fix is shown below, as a button
         return capital(first).rstrip(".") + "."
+    elsewhere = "".join(f"{notice}." for notice in elsewhere_notice(status))
     if not status["sampled"] and not (status["accepted"] + status["rejected"] + status["edited"]):
         off = "; review is turned off in the spec" if not now.project.spec.review.enabled else ""
+        if elsewhere:
+            return elsewhere
         if now.store and (answers := now.store.review_count()):
             given = counted(answers, "answer was given", "answers were given")
             return f"{given} on these pages; no random sample has been sent to reviewers yet{off}."
@@ -136,7 +139,7 @@ def _heading(now: Snapshot, facts: dict[str, Any]) -> str:
     rest = f" {counted(more, 'more answer', 'more answers')}{left} would settle it." if more else ""
     rates = rates_in_words(status)
     shown = rates.get("acceptance_rate") or rates["trained_acceptance_rate"]
-    return f"{' '.join([shown, *unsettled_notice(status)])}{rest}"
+    return " ".join(filter(None, [f"{' '.join([shown, *unsettled_notice(status)])}{rest}", elsewhere]))
 
 
 def _rates(status: dict[str, Any]) -> list[tuple[str, Interval, str]]:
