@@ -326,6 +326,7 @@ class _Input:
                 surely = self._has_listed_word(("denial", "forbidden"), speaking[0])
                 may_deny = surely or self._has_listed_word(("negation", "negated", "lacking"), speaking[0])
                 may_deny = may_deny or not words_of("field_denials").isdisjoint(_PARTS.split(speaking[0]))
+                may_deny = may_deny or says("any", "no_longer", speaking[0]) is not None
                 contrary = surely if inside else not may_deny and len(named) == 1
                 if contrary and not says(self._language, "condition", speaking[0]):
                     return key, inside, speaking[0].strip()

@@ -230,18 +230,20 @@ def wrong_line_count(asked: str, text: str, language: str) -> str:
     if lines < _MIN_LINES or in_code(text):
         return ""
     figures = words_to_digits(asked, language)
-    named = _line_count().findall(fold(figures if language == "en" else words_to_digits(figures, "en")))
-    if len(named) != 1 or not 1 < int(named[0][1]) <= _MAX_LINES:
+    named = list(_line_count().finditer(fold(figures if language == "en" else words_to_digits(figures, "en"))))
+    if len(named) != 1 or not 1 < int(named[0]["number"]) <= _MAX_LINES:
         return ""
     stanzas = [stanza.count("\n") + 1 for stanza in text.strip().split("\n\n")]
-    return "" if int(named[0][1]) in (lines, *(stanzas if len(set(stanzas)) == 1 else ())) else named[0][0].strip()
+    fits = (lines, *(stanzas if len(set(stanzas)) == 1 else ()))
+    return "" if int(named[0]["number"]) in fits else named[0]["lines"].strip()
 
 
 _MIN_LINES, _MAX_LINES = 3, 20  # lines
-# A number of lines at the start of a clause or after a word such as `exactly`, and not a bound.
+# A number of lines at the start of a clause or after a word such as `exactly`, and not a bound; or a clause that asks for
+# nothing else: `write four lines`.
 _line_count = word_pattern(
-    r"(?:(?:\A|[.,;:!\u3001\u3002\uff0c])\s*|(?<!\w){exactly}\s?)((\d{1,2}) ?{lines_of_verse})"
-    r"(?![^\W\u3040-\u9fff])(?!\W*{at_least|at_most})"
+    r"(?:(?:\A|[.,;:!\u3001\u3002\uff0c])\s*(?P<verb>{form_verbs}\s)?|(?<!\w){exactly}\s?)(?P<lines>(?P<number>\d{1,2}) ?{lines_of_verse})"
+    r"(?![^\W\u3040-\u9fff])(?!\W*{at_least|at_most})(?(verb)(?=\s*(?:\Z|[.,;:!])))"
 )
 _PROSE = re.compile(r"[^\W\d_][^=;{}()\[\]<>$#|\\/]*[:.!\uff1a\u3002]")
 _one_asked = word_pattern(r"(?<!\w){only_one}\s{one_things}(?!\w)")

@@ -289,16 +289,19 @@ def _obeyed(asked: str, text: str, language: str) -> str:
     return plain if any(says(code, "says", before) for code in dict.fromkeys((language, "en"))) else ""
 
 
-def toxic(pair: Pair, language: str = "en") -> Judgement:
-    """The text contains no insult from the table of `language` that the other side does not contain.
+def toxic(pair: Pair, language: str = "en", input_language: str = "") -> Judgement:
+    """The text contains no insult from the table of its language that the other side does not contain.
 
-    That includes words that are an insult only when somebody is addressed with them (`you lazy ...`). This gate is
-    meant to flag.
+    In a translation, any insult of the other side excuses one. Words that are an insult only when somebody is addressed
+    with them count too (`you lazy ...`). This gate is meant to flag.
     Not covered: contempt without an insult, and slurs that are ordinary words elsewhere.
     """
+    spoken: dict[Side, str] = {"output": language, "input": input_language or language}
     for side, text in sides(pair):
-        insult = find_insult(fold(text), language)
-        if insult and insult not in _other(pair, side):
+        insult, other = find_insult(fold(text), spoken[side]), _other(pair, side)
+        source = spoken["input" if side == "output" else "output"]
+        translated = source != spoken[side] and find_insult(other, source)
+        if insult and insult not in other and not translated:
             return rejected("toxic", f"the {side} text says {quote(insult)}")
     return passed(f"no insult{_coverage_note(language)}")
 

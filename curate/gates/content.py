@@ -257,7 +257,8 @@ def quotations(text: str) -> tuple[str, ...]:
     return tuple([next(filter(None, match.groups())) for match in _QUOTED.finditer(text)])
 
 
-_HUNK = re.compile(r"(?m)^@@ -\d+(?:,\d+)? \+\d+(?:,\d+)? @@")  # head of a change in a diff
+# The head of a change in a diff, or of a changed file.
+_HUNK = re.compile(r"(?m)^@@ -\d+(?:,\d+)? \+\d+(?:,\d+)? @@|^--- \S.*\n\+\+\+ \S")
 _TIMING = re.compile(r"(?m)^(?:\d{1,6}\n)?\d\d[\d:]{3,6}[.,]\d{3} --> .*$")  # number and times of a subtitle
 _ONE_PHRASE = re.compile(r"[^,.;:!?\n]*[.!?]?\s*")
 
