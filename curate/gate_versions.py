@@ -6,8 +6,8 @@ from __future__ import annotations
 VERSIONS = {
     "length": 2,
     **dict.fromkeys(("broken_json", "json_schema", "schema"), 3),
-    **dict.fromkeys(("answered", "fenced", "injection", "label", "pii"), 7),
-    **dict.fromkeys(("language", "sums", "toxic"), 8),
+    **dict.fromkeys(("answered", "fenced", "injection", "pii"), 7),
+    **dict.fromkeys(("label", "language", "sums", "toxic"), 8),
     "echo": 12,
     **dict.fromkeys(("contacts", "invented_name", "repetition"), 13),
     **dict.fromkeys(("encoding", "input", "mixed_language", "thinking"), 14),

@@ -22,7 +22,7 @@ from curate.gates.making import (
     labelled_answer,
     restated_style,
 )
-from curate.gates.phrases import find_all, phrases, says, words_of
+from curate.gates.phrases import PhraseMatch, find_all, phrases, says, words_of
 from curate.gates.versions import (
     repeated_prompt,
     repeated_version,
@@ -120,6 +120,8 @@ def _chat(pair: Pair, style: str, language: str, input_language: str | None, kin
         for table in ("refusal", "preamble")[wanted:]:
             searched = _without_speech(folded[0]) if table == "refusal" else folded[0]
             finding = phrases(language).find(table, searched, *folded[1:])
+            if table == "preamble" and side == "output" and language != "en":
+                finding = finding or _english_chat(*folded)
             asked = finding and finding.rule.table == "refusal.maybe" and says("any", "machines", folded[1])
             if finding and not asked and not (table == "refusal" and restates_denial(*folded[:2], *spoken)):
                 _, _, part = finding.rule.table.partition(".")
@@ -149,6 +151,13 @@ def _chat(pair: Pair, style: str, language: str, input_language: str | None, kin
         additions = _additions(pair, style, language, input_language or language, kind)
         flagged = next((_flag(code, "output", quoted) for code, quoted in additions if quoted), None)
     return flagged or passed(f"no chat and no refusal{_coverage_note(language)}")
+
+
+def _english_chat(text: str, other: str, style: str) -> PhraseMatch | None:
+    """Return an English opening or closing around a text in another language: models that are asked in English
+    introduce their answers in English."""
+    tables = ("preamble.opening", "preamble.closing")
+    return next(filter(None, (phrases("en").find(table, text, other, style) for table in tables)), None)
 
 
 def _is_delivered(opening: str, message: str, language: str) -> bool:
