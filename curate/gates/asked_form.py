@@ -59,10 +59,13 @@ def missing_form(asked: str, text: str, language: str, *, at_least: bool = False
                 return form[1]
     if "?" not in start and (count := wrong_item_count(start, text, language)):
         return count
+    rest = _REST_OF_CLAUSE.match(fold(asked)[_START_LETTERS:]) if folded is start else None
+    folded += rest[0] if rest else ""  # it may say to what part of the text a length refers
     return missed_length(folded, text, language, at_least=at_least)
 
 
 _START_LETTERS = 90  # characters of an instruction in which it says what it asks for
+_REST_OF_CLAUSE = re.compile(r"[^.;:,\n\d]{0,40}")
 
 
 def several_instead_of_one(asked: str, text: str) -> str:

@@ -22,7 +22,7 @@ from curate.gates.making import (
     labelled_answer,
     restated_style,
 )
-from curate.gates.phrases import PhraseMatch, find_all, phrases, says, words_of
+from curate.gates.phrases import PhraseMatch, find_all, lexicon, phrases, says, words_of
 from curate.gates.versions import (
     repeated_prompt,
     repeated_version,
@@ -154,10 +154,19 @@ def _chat(pair: Pair, style: str, language: str, input_language: str | None, kin
 
 
 def _english_chat(text: str, other: str, style: str) -> PhraseMatch | None:
-    """Return an English opening or closing around a text in another language: models that are asked in English
-    introduce their answers in English."""
+    """Return an English opening or closing around a text in another language, or None.
+
+    Models that are asked in English introduce their answers in English. A text that is English throughout is left to
+    the gate on languages.
+    """
     tables = ("preamble.opening", "preamble.closing")
-    return next(filter(None, (phrases("en").find(table, text, other, style) for table in tables)), None)
+    chat = next(filter(None, (phrases("en").find(table, text, other, style) for table in tables)), None)
+    around = words(text.replace(chat.quoted, " ")) if chat else []
+    english = sum(map(lexicon("en").stop.__contains__, around))
+    return chat if around and english <= _MOST_SHARED * len(around) else None
+
+
+_MOST_SHARED = 1 / 3  # share of the words of another language that are English stop words too
 
 
 def _is_delivered(opening: str, message: str, language: str) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 
 from curate.gates.asked_format import has_matching_tags
-from curate.gates.content import in_code, is_summary, is_title, quotations
+from curate.gates.content import in_code, is_diff, is_summary, is_title, quotations
 from curate.gates.debris import foreign_markup, stray_character
 from curate.gates.folding import fold
 from curate.gates.judgement import Judgement, passed, quote, rejected, sides
@@ -369,7 +369,8 @@ def fenced(pair: Pair, style: str = "") -> Judgement:
         return passed("it is wrapped in triple quotes", flag="tagged")
     if not match or "```" in match["inside"] or not _is_of_text(match["kind"].casefold()):
         return passed("it is not in a fence")
-    mentions = fold(style) if in_code(pair.input) else asked  # a commit message is words, although its diff is code
+    shows_code = in_code(pair.input) or is_diff(pair.input)  # a commit message is words, although its diff is code
+    mentions = fold(style) if shows_code else asked
     if "```" in asked or says("any", "code", mentions) or in_code(match["inside"]):
         return passed("code may be in a fence")
     return rejected("code_fence", f"the whole text is in a code fence: {quote(pair.output)}")
