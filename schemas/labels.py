@@ -50,7 +50,9 @@ def distinct_labels(texts: Iterable[str]) -> list[str]:
 def _known(labels: tuple[str, ...]) -> dict[str, str]:
     spelt = [(_spellings(label), label) for label in labels]
     times = Counter(_joined(spellings[0]) for spellings, _ in spelt)
-    joined = {_joined(one): label for spellings, label in spelt for one in spellings if times[_joined(spellings[0])] == 1}
+    joined = {
+        _joined(one): label for spellings, label in spelt for one in spellings if times[_joined(spellings[0])] == 1
+    }
     return joined | {spellings[at]: label for at in (1, 0) for spellings, label in spelt}
 
 

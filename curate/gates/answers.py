@@ -333,7 +333,7 @@ class _Input:
         return None
 
     def _has_listed_word(self, lists: Sequence[str], clause: str) -> bool:
-        """Whether a clause has a word of one of the lists, in the task's language or in English: notes mix languages."""
+        """Whether a clause has a word of a list, in the task's language or in English: notes mix languages."""
         return any(says(code, name, clause) for code in {self._language, "en"} for name in lists)
 
     def missing_item(self, value: Any) -> str:

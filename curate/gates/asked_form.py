@@ -242,10 +242,11 @@ def wrong_line_count(asked: str, text: str, language: str) -> str:
 
 
 _MIN_LINES, _MAX_LINES = 3, 20  # lines
-# A number of lines at the start of a clause or after a word such as `exactly`, and not a bound; or a clause that asks for
-# nothing else: `write four lines`.
+# A number of lines at the start of a clause or after a word such as `exactly`, and not a bound; or a clause that asks
+# for nothing else: `write four lines`.
 _line_count = word_pattern(
-    r"(?:(?:\A|[.,;:!\u3001\u3002\uff0c])\s*(?P<verb>{form_verbs}\s)?|(?<!\w){exactly}\s?)(?P<lines>(?P<number>\d{1,2}) ?{lines_of_verse})"
+    r"(?:(?:\A|[.,;:!\u3001\u3002\uff0c])\s*(?P<verb>{form_verbs}\s)?|(?<!\w){exactly}\s?)"
+    r"(?P<lines>(?P<number>\d{1,2}) ?{lines_of_verse})"
     r"(?![^\W\u3040-\u9fff])(?!\W*{at_least|at_most})(?(verb)(?=\s*(?:\Z|[.,;:!])))"
 )
 _PROSE = re.compile(r"[^\W\d_][^=;{}()\[\]<>$#|\\/]*[:.!\uff1a\u3002]")

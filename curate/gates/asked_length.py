@@ -58,7 +58,12 @@ def missed_length(asked: str, text: str, language: str, *, at_least: bool = Fals
                 return wanted.quoted
         elif has > _most_allowed(wanted, text, small=small):
             return wanted.quoted
-        if at_least and not (wanted.bound or wanted.part) and wanted.low > (2 if small else 20) and has <= 0.5 * wanted.low:
+        if (
+            at_least
+            and not (wanted.bound or wanted.part)
+            and wanted.low > (2 if small else 20)
+            and has <= 0.5 * wanted.low
+        ):
             return wanted.quoted
     return ""
 

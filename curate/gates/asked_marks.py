@@ -284,8 +284,11 @@ def _closing_question(style: str, language: str) -> str:
 _WITH_QUESTION = r"(?:{with_words}\s(?:{articles_of_one}\s)?(?:[^\W\d_]+\s)?{a_question}|{by_question})"
 _ends_asking = word_pattern(
     rf"(?<!\w){{ends_text}}(?!\w)(?:\s[^\W\d_]+){{0,3}}?\s{_WITH_QUESTION}(?!\w)"
-    rf"|(?<!\w){_WITH_QUESTION}\s(?:[^\W\d_]+\s){{0,2}}?{{ends_text}}(?!\w)|{{question_joined}}[^\s\u3002\u3001]{{0,3}}\s?{{ends_joined}}"
+    rf"|(?<!\w){_WITH_QUESTION}\s(?:[^\W\d_]+\s){{0,2}}?{{ends_text}}(?!\w)"
+    r"|{question_joined}[^\s\u3002\u3001]{0,3}\s?{ends_joined}"
 )
 _or_else = word_pattern(r"\s?,?\s?{or_between}(?!\w)")
 # In Greek, a semicolon asks; in Japanese, か at the end of a sentence does.
-_ASKS_IN_THE_END = re.compile(r"(?:[?\uff1f\u061f;\u037e\u2047]|か[\u3002\u300d\u300f\s]*\Z)[^.?\u3002\uff1f\u061f]{0,60}\Z")
+_ASKS_IN_THE_END = re.compile(
+    r"(?:[?\uff1f\u061f;\u037e\u2047]|か[\u3002\u300d\u300f\s]*\Z)[^.?\u3002\uff1f\u061f]{0,60}\Z"
+)

@@ -369,11 +369,15 @@ def fenced(pair: Pair, style: str = "") -> Judgement:
         return passed("it is wrapped in triple quotes", flag="tagged")
     if not match or "```" in match["inside"] or not _is_of_text(match["kind"].casefold()):
         return passed("it is not in a fence")
-    shows_code = in_code(pair.input) or is_diff(pair.input)  # a commit message is words, although its diff is code
-    mentions = fold(style) if shows_code else asked
+    # A commit message is words, although its diff is code.
+    only_words = (in_code(pair.input) or is_diff(pair.input)) and not _CODE_MARK.search(match["inside"])
+    mentions = fold(style) if only_words else asked
     if "```" in asked or says("any", "code", mentions) or in_code(match["inside"]):
         return passed("code may be in a fence")
     return rejected("code_fence", f"the whole text is in a code fence: {quote(pair.output)}")
+
+
+_CODE_MARK = re.compile(r"[^\w\s.,;:'\u2019\"!?()-]|\w\(|\w[._/]\w|\A\W*(?:\w+\W*){0,2}\Z")  # or hardly a word
 
 
 def _is_of_text(kind: str) -> bool:

@@ -231,7 +231,7 @@ def quoted_mail(text: str) -> str:
     """Return the line above a mail that a text quotes, or ''.
 
     It ends with a colon, has a date or an address, and quoted lines follow (`On 2 May 2026, Ann wrote:`, `> Hello`); it
-    is set in hyphens (`-----Original Message-----`); or it is the first of three lines such as `From: ann@shop.example`.
+    is set in hyphens (`---Original Message---`); or it is the first of three lines such as `From: ann@shop.example`.
     """
     may_quote = ":" in text and (">" in text or "@" in text)
     match = _MAIL_HEAD.search(text) if may_quote or "---" in text else None

@@ -127,7 +127,11 @@ def test_a_language_without_a_table_gets_no_english_phrases_and_says_so() -> Non
         assert "not checked: there are no phrases for 'et' yet" in str(judgement.reason)
     assert "not checked" not in preamble(pair("a fox", "a fox in snow"), language="en").reason.detail
     for text, language in (("Ein Fuchs im Schnee.", "de"), ("Rebane lumes.", "et"), ("雪の中の狐です。", "ja")):
-        for around in ("Sure! Here is the translation:\n\n{}", "Here is the translation:\n\n{}", "{}\n\nI hope this helps!"):
+        for around in (
+            "Sure! Here is the translation:\n\n{}",
+            "Here is the translation:\n\n{}",
+            "{}\n\nI hope this helps!",
+        ):
             assert preamble(pair("a fox", around.format(text)), language=language).keep is False
         assert preamble(pair("a fox", text), language=language).keep is True
 
