@@ -59,9 +59,11 @@ def missing_form(asked: str, text: str, language: str, *, at_least: bool = False
                 return form[1]
     if "?" not in start and (count := wrong_item_count(start, text, language)):
         return count
-    rest = _REST_OF_CLAUSE.match(fold(asked)[_START_LETTERS:]) if folded is start else None
-    folded += rest[0] if rest else ""  # it may say to what part of the text a length refers
-    return missed_length(folded, text, language, at_least=at_least)
+    missed = missed_length(folded, text, language, at_least=at_least)
+    if not missed or folded is not start:
+        return missed
+    rest = _REST_OF_CLAUSE.match(fold(asked)[_START_LETTERS:])  # it may say to what part of the text the length refers
+    return missed_length(folded + (rest[0] if rest else ""), text, language, at_least=at_least)
 
 
 _START_LETTERS = 90  # characters of an instruction in which it says what it asks for
