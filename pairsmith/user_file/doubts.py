@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from itertools import chain
 
@@ -60,7 +60,7 @@ def hints_of_inputs(asked: Sequence[str]) -> list[str]:
 
 
 def _hints_of_mail(texts: Sequence[str], what: str, learns: str) -> list[str]:
-    kinds = {"contain HTML tags": _TAG.search, "quote earlier mails": quoted_mail}
+    kinds: dict[str, Callable[[str], object]] = {"contain HTML tags": _TAG.search, "quote earlier mails": quoted_mail}
     times = {kind: sum(bool(matches(text)) for text in texts) for kind, matches in kinds.items()}
     return [
         f"{count:,} of {len(texts):,} {what} {kind}, which the model will {learns}"
