@@ -391,7 +391,7 @@ def _training_shortages(seeds: list[Seed], spec: Spec) -> list[Shortage]:
         return []
     most = "one row" if rows == 1 else f"{rows} rows"
     what = f"at most {most} to train on; fewer than {LEAST_TRAIN_ROWS} are too few to learn much from"
-    generated = any(seed.kind in ("input", "output") for seed in seeds)
+    generated = any(seed.kind in ("input", "output") and seed.meta.get("use") != "test" for seed in seeds)
     keeps_all = max_kept_per_input(spec, spec.generate.forward.n) == spec.generate.forward.n
     more = f", or {'ask for' if keeps_all else 'keep'} more candidates of each: " if generated else ""
     more += ("generate.forward.n" if keeps_all else "curate.select.best") if generated else ""

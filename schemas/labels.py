@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable
@@ -23,19 +24,23 @@ def folded_label(text: str) -> str:
 def label_in(labels: Iterable[str], text: str) -> str | None:
     """The label that `text` spells, exactly as it is written in the list, or None.
 
+    Spaces, hyphens and underscores between words may differ (`too-late` for `too late`, 문제없음 for 문제 없음), unless
+    nothing else distinguishes two labels.
     In Turkish and Azerbaijani, I is the capital of a dotless i, but most programs treat it as that of a dotted one;
     both readings are tried.
     """
     known = _known(tuple(labels))
-    return next((known[spelling] for spelling in _spellings(text) if spelling in known), None)
+    spellings = _spellings(text)
+    exact = next((known[spelling] for spelling in spellings if spelling in known), None)
+    return exact or next((known[one] for one in map(_joined, spellings) if one in known), None)
 
 
 def distinct_labels(texts: Iterable[str]) -> list[str]:
-    """The labels that the texts spell, sorted; of spellings that differ only in case or punctuation, the most
-    frequent."""
+    """The labels that the texts spell, sorted; of spellings that differ only in case, punctuation or what separates
+    words, the most frequent."""
     known, times = dict[str, str](), Counter(texts)
     for text in sorted(times, key=lambda text: (-times[text], text)):
-        spellings = _spellings(text)
+        spellings = (*_spellings(text), *map(_joined, _spellings(text)))
         if not any(spelling in known for spelling in spellings):
             known |= dict.fromkeys(spellings, text)
     return sorted(set(known.values()))
@@ -44,7 +49,19 @@ def distinct_labels(texts: Iterable[str]) -> list[str]:
 @lru_cache(maxsize=64)
 def _known(labels: tuple[str, ...]) -> dict[str, str]:
     spelt = [(_spellings(label), label) for label in labels]
-    return {spellings[at]: label for at in (1, 0) for spellings, label in spelt}
+    times = Counter(_joined(spellings[0]) for spellings, _ in spelt)
+    joined = {
+        _joined(one): label for spellings, label in spelt for one in spellings if times[_joined(spellings[0])] == 1
+    }
+    return joined | {spellings[at]: label for at in (1, 0) for spellings, label in spelt}
+
+
+def _joined(spelling: str) -> str:
+    """A folded label without what separates its words, which no folded label equals."""
+    return f" {_BETWEEN_WORDS.sub('', spelling)}"
+
+
+_BETWEEN_WORDS = re.compile(r"(?<=[^\W\d_])[\s_-]+(?=[^\W\d_])")
 
 
 def _spellings(text: str) -> tuple[str, str]:

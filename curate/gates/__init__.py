@@ -81,7 +81,7 @@ _BY_KEY: dict[str, tuple[Callable[..., Judgement], tuple[str, ...]]] = {
     "facts": (kept_facts, ("kind", *_TWO, "style")),
     "sums": (sums, ("language", "kind")),
     "injection": (injection, ("style", "input_language")),
-    "toxic": (toxic, _LANGUAGE),
+    "toxic": (toxic, _TWO),
     "pii": (pii, ()),
 }
 # Gates that apply only to some kinds of task.

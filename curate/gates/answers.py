@@ -326,13 +326,15 @@ class _Input:
                 surely = self._has_listed_word(("denial", "forbidden"), speaking[0])
                 may_deny = surely or self._has_listed_word(("negation", "negated", "lacking"), speaking[0])
                 may_deny = may_deny or not words_of("field_denials").isdisjoint(_PARTS.split(speaking[0]))
+                may_deny = may_deny or says("any", "no_longer", speaking[0]) is not None
                 contrary = surely if inside else not may_deny and len(named) == 1
                 if contrary and not says(self._language, "condition", speaking[0]):
                     return key, inside, speaking[0].strip()
         return None
 
     def _has_listed_word(self, lists: Sequence[str], clause: str) -> bool:
-        return any(says(self._language, name, clause) for name in lists)
+        """Whether a clause has a word of a list, in the task's language or in English: notes mix languages."""
+        return any(says(code, name, clause) for code in {self._language, "en"} for name in lists)
 
     def missing_item(self, value: Any) -> str:
         """Return the first item of a list in the input that the record's list is missing, or ''.

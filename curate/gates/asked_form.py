@@ -59,10 +59,15 @@ def missing_form(asked: str, text: str, language: str, *, at_least: bool = False
                 return form[1]
     if "?" not in start and (count := wrong_item_count(start, text, language)):
         return count
-    return missed_length(folded, text, language, at_least=at_least)
+    missed = missed_length(folded, text, language, at_least=at_least)
+    if not missed or folded is not start:
+        return missed
+    rest = _REST_OF_CLAUSE.match(fold(asked)[_START_LETTERS:])  # it may say to what part of the text the length refers
+    return missed_length(folded + (rest[0] if rest else ""), text, language, at_least=at_least)
 
 
 _START_LETTERS = 90  # characters of an instruction in which it says what it asks for
+_REST_OF_CLAUSE = re.compile(r"[^.;:,\n\d]{0,40}")
 
 
 def several_instead_of_one(asked: str, text: str) -> str:
@@ -230,18 +235,21 @@ def wrong_line_count(asked: str, text: str, language: str) -> str:
     if lines < _MIN_LINES or in_code(text):
         return ""
     figures = words_to_digits(asked, language)
-    named = _line_count().findall(fold(figures if language == "en" else words_to_digits(figures, "en")))
-    if len(named) != 1 or not 1 < int(named[0][1]) <= _MAX_LINES:
+    named = list(_line_count().finditer(fold(figures if language == "en" else words_to_digits(figures, "en"))))
+    if len(named) != 1 or not 1 < int(named[0]["number"]) <= _MAX_LINES:
         return ""
     stanzas = [stanza.count("\n") + 1 for stanza in text.strip().split("\n\n")]
-    return "" if int(named[0][1]) in (lines, *(stanzas if len(set(stanzas)) == 1 else ())) else named[0][0].strip()
+    fits = (lines, *(stanzas if len(set(stanzas)) == 1 else ()))
+    return "" if int(named[0]["number"]) in fits else named[0]["lines"].strip()
 
 
 _MIN_LINES, _MAX_LINES = 3, 20  # lines
-# A number of lines at the start of a clause or after a word such as `exactly`, and not a bound.
+# A number of lines at the start of a clause or after a word such as `exactly`, and not a bound; or a clause that asks
+# for nothing else: `write four lines`.
 _line_count = word_pattern(
-    r"(?:(?:\A|[.,;:!\u3001\u3002\uff0c])\s*|(?<!\w){exactly}\s?)((\d{1,2}) ?{lines_of_verse})"
-    r"(?![^\W\u3040-\u9fff])(?!\W*{at_least|at_most})"
+    r"(?:(?:\A|[.,;:!\u3001\u3002\uff0c])\s*(?P<verb>{form_verbs}\s)?|(?<!\w){exactly}\s?)"
+    r"(?P<lines>(?P<number>\d{1,2}) ?{lines_of_verse})"
+    r"(?![^\W\u3040-\u9fff])(?!\W*{at_least|at_most})(?(verb)(?=\s*(?:\Z|[.,;:!])))"
 )
 _PROSE = re.compile(r"[^\W\d_][^=;{}()\[\]<>$#|\\/]*[:.!\uff1a\u3002]")
 _one_asked = word_pattern(r"(?<!\w){only_one}\s{one_things}(?!\w)")

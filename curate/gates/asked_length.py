@@ -52,15 +52,27 @@ def missed_length(asked: str, text: str, language: str, *, at_least: bool = Fals
         one_paragraph = wanted.unit == "paragraphs" and wanted.high == 1
         if one_paragraph and _HEADING.match(text) and not _asks_for_title(asked, language):
             return wanted.quoted
-        has = _COUNTERS[wanted.unit](text)
+        has = max(map(_COUNTERS[wanted.unit], _parts_of(text, wanted.part)))
         if wanted.unit == "sentences":
             if _least_sentences(text) > wanted.high + int("\n" in text):
                 return wanted.quoted
         elif has > _most_allowed(wanted, text, small=small):
             return wanted.quoted
-        if at_least and not wanted.bound and wanted.low > (2 if small else 20) and has <= 0.5 * wanted.low:
+        if (
+            at_least
+            and not (wanted.bound or wanted.part)
+            and wanted.low > (2 if small else 20)
+            and has <= 0.5 * wanted.low
+        ):
             return wanted.quoted
     return ""
+
+
+def _parts_of(text: str, part: str) -> list[str]:
+    lines = [line for line in text.splitlines() if line.strip()] if part else []
+    if part == "each_part":
+        return [sentence for line in lines for sentence in sentences(fold(line))] or [text]
+    return lines[:1] or [text]
 
 
 def _asks_for_title(asked: str, language: str) -> bool:
@@ -104,12 +116,14 @@ _SURE_END = re.compile(
 
 
 class Length(NamedTuple):
-    """The number of units that a text should have. With `bound`, it is a maximum."""
+    """The number of units that a text, or a `part` of it (a name in `_PARTS`), should have. With `bound`, it is a
+    maximum."""
 
     unit: str
     low: int
     high: int
     bound: bool
+    part: str
     quoted: str
 
 
@@ -128,10 +142,13 @@ def _find_lengths(asked: str, plain: str) -> Iterator[Length]:
         unit = next(name for name in _COUNTERS if match[name])
         low, high = (int(part) if part.isdigit() else 1 for part in (match["low"], match["high"] or match["low"]))
         bound = bool(_most().search(before) or _most().match(match["behind"]))
+        part = ""
+        if unit in ("words", "characters"):
+            part = _part_of_length(plain[max(0, start - _REACH) : start], plain[match.end("asked") :][:_REACH])
         # Two characters (in a story).
         of_story = high < _MIN_CHARACTERS and not bound and match["asked"].endswith("characters")
         if 0 < high < _MAX_LENGTH and not of_story:
-            yield Length(unit, low, high, bound, _as_written(asked, match["asked"].strip()))
+            yield Length(unit, low, high, bound, part, _as_written(asked, match["asked"].strip()))
 
 
 def _as_written(asked: str, in_digits: str) -> str:
@@ -144,6 +161,21 @@ def _as_written(asked: str, in_digits: str) -> str:
     return in_digits if in_digits in asked or own is None else own[0]
 
 
+def _part_of_length(ahead: str, behind: str) -> str:
+    """Return the list that names the part of a text to which a length refers, or ''."""
+    part = _part_ahead().search(ahead) or _part_behind().match(behind)
+    return next(name for name in _PARTS if part[name]) if part else ""
+
+
+# Counted for a part: the first line (`subject: at most 50 characters`), or each line or sentence.
+_PARTS = ("first_parts", "each_part")
+_one_part = "|".join(f"(?P<{name}>{{{name}}})" for name in _PARTS)
+_BETWEEN = r"(?:[^\w.;\n]|\.(?=\s?(?:\d|\Z)))+"
+_part_ahead = word_pattern(
+    rf"(?<![^\W\u3040-\u9fff])(?:{_one_part})(?![^\W\u3040-\u9fff])(?:{_BETWEEN}(?!{{listing}}\s)[^\W\d_]+){{0,4}}{_BETWEEN}?\Z"
+)
+_part_behind = word_pattern(rf"[^.;:,\n]{{0,28}}?(?<![^\W\u3040-\u9fff])(?:{_one_part})(?![^\W\u3040-\u9fff])")
+_REACH = 40  # characters around a length that may say of what part it is
 _CLAUSE_END, _MAX_BEFORE = re.compile(r"\n|\.(?!\s?\d)"), 24  # characters of a clause before a length
 _MIN_CHARACTERS = 6  # characters of a text
 _COUNTERS: dict[str, Callable[[str], int]] = {

@@ -4,6 +4,7 @@ ignored_case("Write it all in capital letters.", "shop closed", "The shop is clo
 forbidden_word('Do not use the word "cheap".', "A cheap chair.", "en") == "cheap"
 wrong_exact_count("exactly three hashtags", "#sea #salt", "en") == "exactly three hashtags"
 excluded_mark("Answer without a list.", "", "- bread\\n- milk") == "- bread"
+missing_question("Always end with a question.", "It is late.", "en") == "end with a question"
 """
 
 from __future__ import annotations
@@ -258,3 +259,36 @@ _FINDERS: dict[str, Callable[[str, str], str]] = {
     "out_greetings": _greeting,
     "out_closings": _closing,
 }
+
+
+def missing_question(style: str, text: str, language: str) -> str:
+    """Return a style's request that texts end with a question, if this one does not; or ''.
+
+    A signature or hashtags may follow the question.
+    """
+    asked = _closing_question(style, language)
+    return asked if asked and not _ASKS_IN_THE_END.search(text.strip()) else ""
+
+
+@lru_cache(maxsize=CACHE_SIZE)  # the style is the same for every row
+def _closing_question(style: str, language: str) -> str:
+    for sentence in _SENTENCE.split(fold(style)):
+        asked = _ends_asking().search(sentence)
+        if not asked or _is_denied(sentence[: asked.end()], language) or _or_else().match(sentence[asked.end() :]):
+            continue
+        if not (says("any", "seldom", sentence) or _has_list(sentence, language, "condition", "supposes", "may")):
+            return asked[0].strip()
+    return ""
+
+
+_WITH_QUESTION = r"(?:{with_words}\s(?:{articles_of_one}\s)?(?:[^\W\d_]+\s)?{a_question}|{by_question})"
+_ends_asking = word_pattern(
+    rf"(?<!\w){{ends_text}}(?!\w)(?:\s[^\W\d_]+){{0,3}}?\s{_WITH_QUESTION}(?!\w)"
+    rf"|(?<!\w){_WITH_QUESTION}\s(?:[^\W\d_]+\s){{0,2}}?{{ends_text}}(?!\w)"
+    r"|{question_joined}[^\s\u3002\u3001]{0,3}\s?{ends_joined}"
+)
+_or_else = word_pattern(r"\s?,?\s?{or_between}(?!\w)")
+# In Greek, a semicolon asks; in Japanese, か at the end of a sentence does.
+_ASKS_IN_THE_END = re.compile(
+    r"(?:[?\uff1f\u061f;\u037e\u2047]|か[\u3002\u300d\u300f\s]*\Z)[^.?\u3002\uff1f\u061f]{0,60}\Z"
+)

@@ -22,7 +22,7 @@ from curate.gates.making import (
     labelled_answer,
     restated_style,
 )
-from curate.gates.phrases import find_all, phrases, says, words_of
+from curate.gates.phrases import PhraseMatch, find_all, lexicon, phrases, says, words_of
 from curate.gates.versions import (
     repeated_prompt,
     repeated_version,
@@ -120,6 +120,8 @@ def _chat(pair: Pair, style: str, language: str, input_language: str | None, kin
         for table in ("refusal", "preamble")[wanted:]:
             searched = _without_speech(folded[0]) if table == "refusal" else folded[0]
             finding = phrases(language).find(table, searched, *folded[1:])
+            if table == "preamble" and side == "output" and language != "en":
+                finding = finding or _english_chat(*folded)
             asked = finding and finding.rule.table == "refusal.maybe" and says("any", "machines", folded[1])
             if finding and not asked and not (table == "refusal" and restates_denial(*folded[:2], *spoken)):
                 _, _, part = finding.rule.table.partition(".")
@@ -149,6 +151,22 @@ def _chat(pair: Pair, style: str, language: str, input_language: str | None, kin
         additions = _additions(pair, style, language, input_language or language, kind)
         flagged = next((_flag(code, "output", quoted) for code, quoted in additions if quoted), None)
     return flagged or passed(f"no chat and no refusal{_coverage_note(language)}")
+
+
+def _english_chat(text: str, other: str, style: str) -> PhraseMatch | None:
+    """Return an English opening or closing around a text in another language, or None.
+
+    Models that are asked in English introduce their answers in English. A text that is English throughout is left to
+    the gate on languages.
+    """
+    tables = ("preamble.opening", "preamble.closing")
+    chat = next(filter(None, (phrases("en").find(table, text, other, style) for table in tables)), None)
+    around = words(text.replace(chat.quoted, " ")) if chat else []
+    english = sum(map(lexicon("en").stop.__contains__, around))
+    return chat if around and english <= _MOST_SHARED * len(around) else None
+
+
+_MOST_SHARED = 1 / 3  # share of the words of another language that are English stop words too
 
 
 def _is_delivered(opening: str, message: str, language: str) -> bool:
@@ -289,16 +307,19 @@ def _obeyed(asked: str, text: str, language: str) -> str:
     return plain if any(says(code, "says", before) for code in dict.fromkeys((language, "en"))) else ""
 
 
-def toxic(pair: Pair, language: str = "en") -> Judgement:
-    """The text contains no insult from the table of `language` that the other side does not contain.
+def toxic(pair: Pair, language: str = "en", input_language: str = "") -> Judgement:
+    """The text contains no insult from the table of its language that the other side does not contain.
 
-    That includes words that are an insult only when somebody is addressed with them (`you lazy ...`). This gate is
-    meant to flag.
+    In a translation, any insult of the other side excuses one. Words that are an insult only when somebody is addressed
+    with them count too (`you lazy ...`). This gate is meant to flag.
     Not covered: contempt without an insult, and slurs that are ordinary words elsewhere.
     """
+    spoken: dict[Side, str] = {"output": language, "input": input_language or language}
     for side, text in sides(pair):
-        insult = find_insult(fold(text), language)
-        if insult and insult not in _other(pair, side):
+        insult, other = find_insult(fold(text), spoken[side]), _other(pair, side)
+        source = spoken["input" if side == "output" else "output"]
+        translated = source != spoken[side] and find_insult(other, source)
+        if insult and insult not in other and not translated:
             return rejected("toxic", f"the {side} text says {quote(insult)}")
     return passed(f"no insult{_coverage_note(language)}")
 

@@ -68,7 +68,7 @@ def lost_content(pair: Pair, language: str = "en", style: str = "") -> Judgement
     something else. Numbers that may be spelt out are not checked without number words in the language's table, nor
     words without a stemmer or spaces between them; other numbers and quotations are.
     """
-    if _HUNK.search(pair.input) and not _HUNK.search(pair.output):
+    if is_diff(pair.input) and not is_diff(pair.output):
         return passed("a diff may become a description")
     if _TIMING.search(pair.input) and not _TIMING.search(pair.output):
         pair = pair.model_copy(update={"input": _TIMING.sub("", pair.input)})
@@ -257,7 +257,12 @@ def quotations(text: str) -> tuple[str, ...]:
     return tuple([next(filter(None, match.groups())) for match in _QUOTED.finditer(text)])
 
 
-_HUNK = re.compile(r"(?m)^@@ -\d+(?:,\d+)? \+\d+(?:,\d+)? @@")  # head of a change in a diff
+def is_diff(text: str) -> bool:
+    """Whether a text has the head of a change in a diff, or of a changed file."""
+    return _HUNK.search(text) is not None
+
+
+_HUNK = re.compile(r"(?m)^@@ -\d+(?:,\d+)? \+\d+(?:,\d+)? @@|^--- \S.*\n\+\+\+ \S")
 _TIMING = re.compile(r"(?m)^(?:\d{1,6}\n)?\d\d[\d:]{3,6}[.,]\d{3} --> .*$")  # number and times of a subtitle
 _ONE_PHRASE = re.compile(r"[^,.;:!?\n]*[.!?]?\s*")
 

@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 
 from curate.gates.asked_format import has_matching_tags
-from curate.gates.content import in_code, is_summary, is_title, quotations
+from curate.gates.content import in_code, is_diff, is_summary, is_title, quotations
 from curate.gates.debris import foreign_markup, stray_character
 from curate.gates.folding import fold
 from curate.gates.judgement import Judgement, passed, quote, rejected, sides
@@ -303,7 +303,7 @@ def _escaped(text: str, given: str) -> str:
     if "\\" not in text or "\\" in given or "`" in text or not _ESCAPES.fullmatch(text):
         return ""
     escapes = _ESCAPE.findall(_RANGE.sub(" ", text))
-    lines, letters = (sum(one[1] == kind for one in escapes) for kind in "nu")
+    lines, letters = (sum(one[1] in kinds for one in escapes) for kinds in ("n", "ux"))
     ended = "\n" not in text and lines > 1 and _LINE_END.search(text)
     return str(escapes[0]) if letters or ended else ""
 
@@ -312,7 +312,8 @@ def _escaped(text: str, given: str) -> str:
 _REGEX_SIGN = re.compile(r"\\[bdsw]|\(\?[:=!<P]|\[\^|\]\?|\)\?|\.[*+](?=[?)$\\[(\w])|\w\|\w")
 _LOST_LETTER = re.compile(r"(?<![\w/.?=&<-])[^\W\d_]*\?[^\W\d_A-Z][^\W\d_]*(?![\w/=]|\.\w)")
 _LINE_END = re.compile(r"\\n(?![a-z])")  # C:\new\names contains none
-_ESCAPE = re.compile(r"\\(?:[nrt\"'/]|u[0-9a-fA-F]{4})")
+# The last alternative is the two bytes in UTF-8 of a letter.
+_ESCAPE = re.compile(r"\\(?:[nrt\"'/]|u[0-9a-fA-F]{4}|x[c-fC-F][0-9a-fA-F]\\x[89abAB][0-9a-fA-F])")
 _RANGE = re.compile(r"\\u[0-9a-fA-F]{4}-\\u[0-9a-fA-F]{4}")  # of letters, in a pattern
 _ESCAPES = re.compile(rf"(?:[^\\;{{}}=]|{_ESCAPE.pattern})*")
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f]")  # a vertical tab and a form feed count as whitespace
@@ -351,7 +352,8 @@ def _shown(text: str) -> str:
 def fenced(pair: Pair, style: str = "") -> Judgement:
     """A text of words is not in a code fence from its first to its last line. A text in a tag is flagged.
 
-    A fence that names a programming language is intended, and so is any fence if the input or the style mentions code.
+    A fence that names a programming language is intended, and so is any fence if the style or an input in words
+    mentions code.
     """
     asked = f"{fold(pair.input)}\n{fold(style)}"
     markup = foreign_markup(pair.output, f"{pair.input}\n{style}")
@@ -367,9 +369,15 @@ def fenced(pair: Pair, style: str = "") -> Judgement:
         return passed("it is wrapped in triple quotes", flag="tagged")
     if not match or "```" in match["inside"] or not _is_of_text(match["kind"].casefold()):
         return passed("it is not in a fence")
-    if "```" in asked or says("any", "code", asked) or in_code(match["inside"]):
+    # A commit message is words, although its diff is code.
+    only_words = (in_code(pair.input) or is_diff(pair.input)) and not _CODE_MARK.search(match["inside"])
+    mentions = fold(style) if only_words else asked
+    if "```" in asked or says("any", "code", mentions) or in_code(match["inside"]):
         return passed("code may be in a fence")
     return rejected("code_fence", f"the whole text is in a code fence: {quote(pair.output)}")
+
+
+_CODE_MARK = re.compile(r"[^\w\s.,;:'\u2019\"!?()-]|\w\(|\w[._/]\w|\A\W*(?:\w+\W*){0,2}\Z")  # or hardly a word
 
 
 def _is_of_text(kind: str) -> bool:

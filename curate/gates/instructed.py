@@ -12,7 +12,7 @@ from curate.gates.asked_form import (
     wrong_line_count,
 )
 from curate.gates.asked_format import other_code, uneven_table, wrong_format
-from curate.gates.asked_marks import excluded_mark, forbidden_word, ignored_case, wrong_exact_count
+from curate.gates.asked_marks import excluded_mark, forbidden_word, ignored_case, missing_question, wrong_exact_count
 from curate.gates.folding import fold
 from curate.gates.judgement import Judgement, passed, quote, rejected
 from schemas.records import Pair
@@ -51,6 +51,8 @@ def instructed(
             return rejected("form", f"the instruction asks for code only, and the text has {quote(prose)}")
     if kind == "translate":
         return passed("it follows the explicit instructions")
+    if asked := missing_question(style, pair.output, language):
+        return rejected("form", f"the style says {quote(asked)}, and the text does not")
     if mark := excluded_mark(style, pair.input, pair.output):
         return rejected("form", f"the style excludes what the text has: {quote(mark)}")
     if row := uneven_table(pair.output):

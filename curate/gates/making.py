@@ -214,7 +214,10 @@ def _heading_kind(
 
 
 def _next_turn(text: str, other: str, language: str) -> FrameMatch | None:
-    """Return a paragraph in the middle of a text that thanks and asks, as the asker's next message would; or None."""
+    """Return a paragraph in the middle of a text that thanks and asks, as the asker's next message would, or the head
+    of a mail that the text quotes; or None."""
+    if (quoted := quoted_mail(text)) and quoted not in other:
+        return FrameMatch("next_turn", quoted)
     parts = [part.strip() for part in _PARAGRAPH.split(text)] if "\n" in text and ("?" in text or "？" in text) else []
     for part in parts[1:-1]:
         if part[-1:] in ("?", "？") and len(part) < 200 and "\n" not in part:
@@ -222,6 +225,23 @@ def _next_turn(text: str, other: str, language: str) -> FrameMatch | None:
             if thanks and thanks.start() <= 1 and not says(language, "thanks", other):
                 return FrameMatch("next_turn", part)
     return None
+
+
+def quoted_mail(text: str) -> str:
+    """Return the line above a mail that a text quotes, or ''.
+
+    It ends with a colon, has a date or an address, and quoted lines follow (`On 2 May 2026, Ann wrote:`, `> Hello`); it
+    is set in hyphens (`---Original Message---`); or it is the first of three lines such as `From: ann@shop.example`.
+    """
+    may_quote = ":" in text and (">" in text or "@" in text)
+    match = _MAIL_HEAD.search(text) if may_quote or "---" in text else None
+    return match[0].strip() if match else ""
+
+
+_MAIL_HEAD = re.compile(
+    r"(?m)^(?=[^\n]*@|(?:[^\n\d]*\d){5})[^\n]{8,200}?:(?=\s*>\s)|^\W*-{3,} ?[^\W\d_][^\n-]{3,40}-{3,}\s*$"
+    r"|^(?=(?:[^\W\d_][\w ]{1,13}: ?[^\n]+\n){3})[^\n]+@[^\n]+"
+)
 
 
 def empty_statement(text: str, other: str, language: str) -> str:

@@ -246,14 +246,14 @@ _ROOT_LETTERS = 3
 def _is_new(name: str, given: str, language: str, letters: int = 5) -> bool:
     """Whether no part of a name begins like a part of a word in the folded text `given`.
 
-    In a language with cases, the last of three or four letters may differ: a letter signed by Ewa or Anna greets `Ewo`
-    or `Anno`.
+    In a language with cases, the last of three to five letters may differ: a letter signed by Ewa or Iwona greets `Ewo`
+    or `Iwono`.
     """
     parts = [part for part in words(name) if len(part) > 2] if name[0].isupper() else [fold(name)]
     if letters > 3 and language not in words_of("without_cases"):
         if any(len(part) == 3 and re.search(rf"\b{part[:2]}\w\b", given) for part in parts):
             return False
-        parts = [part[:3] if len(part) == 4 else part for part in parts]
+        parts = [part[:-1] if len(part) in (4, 5) else part for part in parts]
     begins = (part[: letters if letters > 0 else max(3, len(part) + letters)] for part in parts)
     return bool(parts) and not any(begin in given for begin in begins)
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from itertools import chain
 
+from curate.gates.making import quoted_mail
 from pairsmith.user_file.columns import CATEGORIES, Column
 from pairsmith.user_file.header_words import LABELS
 from schemas.labels import folded_label
@@ -50,9 +51,22 @@ def doubts_about(outputs: Sequence[str], asked: Sequence[str], *, are_labels: bo
     if rows > 1 and rows * _SHARE >= len(outputs):
         shown = same if len(same) <= 40 else f"{same[:40]}..."
         sentences.append(f"{rows:,} of {len(outputs):,} outputs are '{shown}': remove these rows if that is no answer")
-    if 2 * sum(bool(_TAG.search(text)) for text in outputs) > len(outputs):
-        sentences.append("most outputs contain HTML tags, which the model will write as they are")
-    return sentences
+    return [*sentences, *_hints_of_mail(outputs, "outputs", "write as they are")]
+
+
+def hints_of_inputs(asked: Sequence[str]) -> list[str]:
+    """What a help desk adds to the messages that people write."""
+    return _hints_of_mail(asked, "inputs", "expect in use too")
+
+
+def _hints_of_mail(texts: Sequence[str], what: str, learns: str) -> list[str]:
+    kinds: dict[str, Callable[[str], object]] = {"contain HTML tags": _TAG.search, "quote earlier mails": quoted_mail}
+    times = {kind: sum(bool(matches(text)) for text in texts) for kind, matches in kinds.items()}
+    return [
+        f"{count:,} of {len(texts):,} {what} {kind}, which the model will {learns}"
+        for kind, count in times.items()
+        if count > 1 and count * _SHARE >= len(texts)
+    ]
 
 
 def hint_of_closing(outputs: Sequence[str], asked: Sequence[str]) -> list[str]:

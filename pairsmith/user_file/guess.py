@@ -29,6 +29,7 @@ from pairsmith.user_file.doubts import (
     hint_of_rivals,
     hint_of_unanswered,
     hint_to_join,
+    hints_of_inputs,
     hints_of_label_sets,
     hints_of_labels,
     hints_of_lists,
@@ -147,7 +148,7 @@ def _with_doubts(path: Path, guessed: Guess, *, sampled: bool) -> Guess:
     outputs = guessed.outputs if guessed.kind != "output" else ()
     is_labels = "labels" in guessed.task and guessed.kind == "pair"
     asked = guessed.asked if guessed.kind == "pair" else ()  # of a conversation, it is only the last turn
-    guessed.why.extend(doubts_about(outputs, asked, are_labels=is_labels))
+    guessed.why.extend((*doubts_about(outputs, asked, are_labels=is_labels), *hints_of_inputs(asked)))
     if guessed.task["kind"] not in ("classify", "extract", "translate"):
         guessed.why.extend((*hint_of_closing(outputs, asked), *hint_of_languages(guessed.spoken)))
     if not is_labels:

@@ -306,6 +306,12 @@ def test_shortage_names_the_kind_of_seeds_in_use(kind: str, noun: str) -> None:
     assert f"(of 30 {noun})" in proof.what
     assert f"about 100 {noun}, or raise the test share" in proof.fix
     assert ("select.best" in rows.fix) == (kind == "input")
+    if kind != "input":  # a file of test inputs changes nothing about it
+        asked = Seed(kind="input", text="a test input", source="t", meta={"use": "test"})
+        (rows,) = (
+            one for one in shortages([*assign_splits(seeds, SplitSettings()), asked], _spec()) if "train" in one.what
+        )
+        assert "select.best" not in rows.fix
     named = [*(other for other in ("pairs", "conversations", "input seeds") if other != noun)]
     assert not any(other in proof.what + proof.fix for other in named)
 

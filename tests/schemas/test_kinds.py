@@ -124,11 +124,15 @@ def test_labels_may_have_definitions() -> None:
         ("billing", "Billing"), ("BILLING.", "Billing"), ('"Billing"', "Billing"), (" „Billing“ ", "Billing"),
         ("**Billing**", "Billing"), ("change of  address", "Change of address"), ("返品。", "返品"), ("C++", "C++"),
         ("C", "C"), ("bill", None), ("Billing, please", None), ("", None), ("N/A", None),
+        ("change_of_address", "Change of address"), ("Change-of-Address.", "Change of address"),
+        ("문제없음", "문제 없음"),
+        ("no-show", "no-show"), ("NOSHOW", "noshow"), ("no show", None), ("changes of address", None),
     ],
 )  # fmt: skip
 def test_label_is_recognised_in_common_spellings(text: str, label: str | None) -> None:
-    """Case, quotation marks, emphasis and a full stop make no difference. Anything more does."""
-    assert label_in(["Billing", "Change of address", "返品", "C", "C++"], text) == label
+    """Case, quotation marks, emphasis, a full stop and what separates words make no difference. Anything more does."""
+    labels = ["Billing", "Change of address", "返品", "C", "C++", "문제 없음", "no-show", "noshow"]
+    assert label_in(labels, text) == label
 
 
 @pytest.mark.parametrize(

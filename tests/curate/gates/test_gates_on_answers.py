@@ -157,8 +157,8 @@ def test_output_that_is_not_a_label_is_rejected_with_the_list_of_labels(tmp_path
     gates = steps_of({"kind": "classify", "labels": ["billing", "delivery"]}, tmp_path)
     assert gates["names"] == EVERY | {"broken_json", "input", "label"}
     judgements = judge_text("Where is it?", "refunds", gates["steps"])
-    assert judgements["gate/label@7"].reason.code == "label"
-    assert judgements["gate/label@7"].reason.detail == "“refunds” is not one of the 2 labels: billing, delivery"
+    assert judgements["gate/label@8"].reason.code == "label"
+    assert judgements["gate/label@8"].reason.detail == "“refunds” is not one of the 2 labels: billing, delivery"
     assert all(judgement.keep for judgement in judge_text("Where is it?", "delivery", gates["steps"]).values())
 
 

@@ -116,7 +116,8 @@ def test_the_digest_changes_with_the_word_lists(tmp_path: Path, monkeypatch: pyt
 
 
 def test_a_language_without_a_table_gets_no_english_phrases_and_says_so() -> None:
-    """English phrases are not searched for in text of another language; the reason says what was not checked."""
+    """English phrases are not searched for in a text that is to be in another language, except for English chat around
+    a text that is in it; the reason says what was not checked."""
     chat = "Sure! Here is the rewritten prompt: I would be happy to draw a fox"
     for gate in (preamble, answered):
         assert gate(pair("a fox", chat), language="en").keep is False
@@ -125,6 +126,14 @@ def test_a_language_without_a_table_gets_no_english_phrases_and_says_so() -> Non
         assert judgement.keep is True
         assert "not checked: there are no phrases for 'et' yet" in str(judgement.reason)
     assert "not checked" not in preamble(pair("a fox", "a fox in snow"), language="en").reason.detail
+    for text, language in (("Ein Fuchs im Schnee.", "de"), ("Rebane lumes.", "et"), ("雪の中の狐です。", "ja")):
+        for around in (
+            "Sure! Here is the translation:\n\n{}",
+            "Here is the translation:\n\n{}",
+            "{}\n\nI hope this helps!",
+        ):
+            assert preamble(pair("a fox", around.format(text)), language=language).keep is False
+        assert preamble(pair("a fox", text), language=language).keep is True
 
 
 def test_chat_template_tokens_are_noticed_in_every_language() -> None:

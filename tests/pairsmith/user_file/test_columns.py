@@ -253,7 +253,7 @@ ASKED = "where is my lamp number {n} now"
         ("question,answer", "where is my lamp {m} now,it is lamp {n}", "3 inputs have several different outputs"),
         ("text,label", "where is my lamp {m} now,{word}", "3 inputs have several different labels"),
         ("text,label", f"{ASKED},{{total}}", "labels that occur only once: '29'. Remove what is no label"),
-        ("question,answer", f"{ASKED},<p>it is lamp {{n}}</p>", "most outputs contain HTML tags"),
+        ("question,answer", f"{ASKED},<p>it is lamp {{n}}</p>", "outputs contain HTML tags"),
         ("prompt,response_a,response_b,winner", f"{ASKED},it is {{n}} or so,no lamp {{n}},b", "'response_b' is named"),
         ("sorry for that,late", f"{ASKED},{{word}}", "but its 'late' is a value of that column too"),
         ("note,question,answer,note", f"x,{ASKED},it is lamp {{n}},y", "none of them is read: 'note' (2 columns)"),
