@@ -268,7 +268,7 @@ class Flow:
         self._number += 1
         self.in_flight += 1
         self.first.sent(tries.prompt)
-        sending = InFlight(host, self._number, now, tokens, tries.limit_s * 2.0**tries.timeouts, tries.prompt)
+        sending = InFlight(host, self._number, now, tokens, host.limit_s(tries), tries)
         tries.host = host
         tries.looked_at = tries.looked_at or now
         host.send(sending)
@@ -280,17 +280,15 @@ class Flow:
         now = asyncio.get_running_loop().time()
         self.in_flight -= 1
         sending.host.ended(sending)
-        self.first.ended(sending.prompt, counts=answer is not None or bool(failure and failure.may_be_paid))
+        self.first.ended(sending.tries.prompt, counts=answer is not None or bool(failure and failure.may_be_paid))
         self._failed_share += ((failure is not None) - self._failed_share) * _SHARE_WEIGHT
         if answer is not None:
             self._given_up_in_a_row = 0
             self._failing.clear()
             self._silent_s, self._answered_at = 0.0, now
             self.answer_s += (now - sending.sent_at - self.answer_s) / 8
-            sending.host.succeeded(sending.number)
-            if sending.host.notice:
-                self.say(f"warning: {sending.host.url} {sending.host.notice}.")
-                sending.host.notice = None
+            if notice := sending.host.answered(sending, now):
+                self.say(f"warning: {sending.host.url} {notice}.")
             if answer.usage is not None:
                 used = answer.usage.prompt_tokens + answer.usage.completion_tokens
                 each = answer.usage.completion_tokens / max(1, len(answer.choices))
