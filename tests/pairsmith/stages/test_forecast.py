@@ -477,8 +477,8 @@ def test_the_tokens_of_prompts_follow_the_lengths_of_all_seeds() -> None:
     assert interval.low <= truth <= interval.high
     assert interval.high - interval.low < 0.05 * truth
     unrelated = [one._replace(prompt_tokens=300.0 + 50 * (number % 3)) for number, one in enumerate(costs)]
-    assert of_one_size([1.0] * 20, unrelated, sizes[20:]) == ([1.0] * 20, 0.0)
-    assert of_one_size([], [], []) == ([], 0.0)
+    assert of_one_size(unrelated, sizes[20:], None) == (unrelated, {})
+    assert of_one_size([], [1], None) == ([], {})
 
 
 def test_the_time_includes_the_rates_of_the_spec() -> None:
