@@ -37,8 +37,9 @@ _SCALES = 80
 _T = (6.314, 2.920, 2.353, 2.132, 2.015, 1.943, 1.895, 1.860, 1.833, 1.812, 1.796, 1.782, 1.771, 1.761, 1.753)
 # Discounts of the models of duplicates: below 0 finitely many distinct rows, above 0 a power law.
 _DISCOUNTS = (-20.0, -1.0, -0.3, 0.0, 0.25, 0.5, 0.75, 0.85, 0.95)
-# Half of the 90 % quantile of chi-squared with one degree: how far below the best a log-likelihood may be.
-_LIKELY = 1.353
+# Half of the 90 % quantile of chi-squared with two degrees, as a model has two parameters: how far below the best a
+# log-likelihood may be.
+_LIKELY = 2.303
 
 
 class Range(NamedTuple):

@@ -31,7 +31,7 @@ _SHOWN_CHARACTERS = 100  # characters of a server's message that are shown while
 _MARK_WEIGHT = 1 / 16  # weight of the newest answer in the share of throttled ones; g in DCTCP
 _FAILURES_TO_REST = 3  # in a row, before an address is left alone while another answers
 _KEY_REFUSALS = 4  # in a row, of a key that was accepted before: about three seconds
-# Without an answer between them, concurrent ones too: if one gateway in four does not know the key, 1 run in 65,000.
+# Doubtful refusals without an answer between them: if one gateway in four sends them, 1 run in 65,000 begins like that.
 _REFUSED_TOGETHER = 8
 _TIMEOUTS = 3  # before its first answer, after which an address gets one request at a time until there is one
 _LOST = 10  # after answers, in a row, of requests that may have been charged for: it gets one at a time
@@ -78,7 +78,7 @@ class TeacherHost:
         self._has_answered = False
         self._slow = 1.0  # how many times their limit answers may take
         self._key_refusals = self._refused_at = 0  # concurrent ones count once; the newest request at that time
-        self._refused_together = 0  # since the last answer, concurrent ones too
+        self._refused_together = 0  # doubtful refusals since the last answer, concurrent ones too
         self._limits_from = 0
         self._remaining: dict[str, tuple[float, float]] = {}  # unit -> what is left of it, and until when
 
@@ -157,9 +157,10 @@ class TeacherHost:
         if at < math.inf:
             self.schedule_check(at, loop)
 
-    def answered(self, sending: InFlight, now: float) -> str:
-        """Record an answer. Returns what is to be reported about the address, perhaps nothing."""
+    def answered(self, sending: InFlight, now: float, *, usable: bool) -> str:
+        """Record an answer, or unless `usable` a refusal. Returns what is to be reported of the address."""
         self.succeeded(sending.number)
+        self._refused_together *= not usable
         notice, self.notice = self.notice, None if self.notice else self.notice
         took_s, limit_s = now - sending.since, sending.tries.limit_s
         if sending.limit_s <= limit_s or took_s <= limit_s * self._slow:
@@ -172,7 +173,7 @@ class TeacherHost:
 
     def succeeded(self, number: int) -> None:
         """Record that request `number` was answered."""
-        self._failures = self._rest_count = self._lost = self._probes = self._refused_together = 0
+        self._failures = self._rest_count = self._lost = self._probes = 0
         self._has_answered = True
         if number > self._refused_at:
             self._key_refusals = 0
@@ -185,9 +186,8 @@ class TeacherHost:
         self._has_answered, self._timeouts = False, _TIMEOUTS
 
     def failed(self, sending: InFlight, failure: UnansweredError, newest: int, now: float, *, may_rest: bool) -> None:
-        of_key = isinstance(failure, UnconfirmedError) and failure.of_key
-        self._refused_together += of_key
-        if of_key and sending.number > self._refused_at:
+        self._refused_together += isinstance(failure, UnconfirmedError)
+        if isinstance(failure, UnconfirmedError) and failure.of_key and sending.number > self._refused_at:
             self._refused_at, self._key_refusals = newest, self._key_refusals + 1
             if self._key_refusals > 1:
                 self.opens_at = max(self.opens_at, now + longest_backoff_s(0.5, self._key_refusals))
