@@ -166,12 +166,10 @@ class Flow:
         request has its place in flight. Raises what `send` raises, UnansweredError after all retries, Unreachable,
         TeacherError for a wait of more than ten minutes, and StoppedError after `drain()`.
         """
-        sending, tries = None if started is None else started.sending, RetryState(limit_s, prompt, ahead=ahead)
-        tries = tries if started is None else started.tries
-        tries.waits += again
+        sending = None if started is None else started.sending
+        tries = RetryState(limit_s, prompt, ahead=ahead, again=again) if started is None else started.tries
         while True:
-            sending = sending or self._place_now(tokens, tries)
-            sending = sending or await self._wait_for_place(tokens, tries)
+            sending = sending or self._place_now(tokens, tries) or await self._wait_for_place(tokens, tries)
             used, answer = tokens, None
             failure: UnansweredError | None = None
             try:

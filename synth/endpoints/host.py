@@ -294,17 +294,18 @@ class InFlight:
 
 class RetryState:
     """The retry state of a question of `prompt`, whose answer may take `limit_s`. One that goes `ahead` of those that
-    wait decides about them: it is not sent again if it times out, because they wait for it."""
+    wait decides about them: it is not sent again if it times out, because they wait for it. `again`: after a refusal,
+    in another form."""
 
-    counted = waits = timeouts = doubts = 0
+    counted = timeouts = doubts = 0
     _hung = _silent = _spared = False
     refusal: RefusedError | TeacherError | None = None
     refused_by: TeacherHost | None = None
     host: TeacherHost | None = None
     failed_at = looked_at = 0.0  # time of the first failure; time of the last failure, or else of the first sending
 
-    def __init__(self, limit_s: float, prompt: str | None, *, ahead: bool = False) -> None:
-        self.limit_s, self.prompt, self.ahead = limit_s, None if ahead else prompt, ahead
+    def __init__(self, limit_s: float, prompt: str | None, *, ahead: bool = False, again: bool = False) -> None:
+        self.limit_s, self.prompt, self.ahead, self.waits = limit_s, None if ahead else prompt, ahead, int(again)
         self.timeout_retries = 0 if ahead else _TIMEOUT_RETRIES
 
     def is_spared(self, *, silent: bool, hangs: bool, is_brief: bool, is_last: bool) -> bool:
