@@ -84,8 +84,8 @@ def find_teacher(environ: Mapping[str, str] | None = None, local: tuple[tuple[st
         served = ask(url, None)
         if isinstance(served, str):
             attempts.append(f"{name} at {_shown(url)}: {served}")
-        elif model := next((model for model in served if not is_relayed(model)), None):
-            return FoundTeacher(url, model, f"{name} at {url} serves {model}.", None, tuple(attempts))
+        elif here := [model for model in served if not is_relayed(model)]:
+            return FoundTeacher(url, here[0], f"{name} at {url} serves {here[0]}.", None, tuple(attempts))
         else:
             none = "only models of Ollama's cloud, which may cost money" if served else "no chat model yet"
             attempts.append(f"{name} at {url}: it serves {none}")
