@@ -37,8 +37,9 @@ _SCALES = 80
 _T = (6.314, 2.920, 2.353, 2.132, 2.015, 1.943, 1.895, 1.860, 1.833, 1.812, 1.796, 1.782, 1.771, 1.761, 1.753)
 # Discounts of the models of duplicates: below 0 finitely many distinct rows, above 0 a power law.
 _DISCOUNTS = (-20.0, -1.0, -0.3, 0.0, 0.25, 0.5, 0.75, 0.85, 0.95)
-# Half of the 90 % quantile of chi-squared with one degree: how far below the best a log-likelihood may be.
-_LIKELY = 1.353
+# Half of the 90 % quantile of chi-squared with two degrees, as a model has two parameters: how far below the best a
+# log-likelihood may be.
+_LIKELY = 2.303
 
 
 class Range(NamedTuple):
@@ -159,17 +160,17 @@ def _models(groups: Sequence[int]) -> _Models:
     seen, kinds = sum(groups), len(groups)
     thetas, discounts, logs = [], [], []
     for discount in _DISCOUNTS:
-        # With a negative discount, `scale` is the total number of distinct rows.
-        scale = np.exp(np.linspace(math.log(0.05 if discount > 0 else 2), math.log(1e6), _SCALES))
+        # With a negative discount, `scale` is the total number of distinct rows: at least those seen.
+        least = max(kinds, 1) if discount < 0 else 0.05 if discount > 0 else 2
+        scale = np.exp(np.linspace(math.log(least), math.log(1e6), _SCALES))
         theta = scale * -discount if discount < 0 else scale
-        possible = scale >= kinds if discount < 0 else np.full(len(scale), True)
         i = np.arange(1, kinds)
         unlike = np.log(np.maximum(theta[:, None] + i * discount, 1e-300)).sum(1)
         rising = np.log(theta[:, None] + np.arange(1, seen)).sum(1)
         within = sum(math.log(s - discount) for size in groups for s in range(1, size))
         thetas.append(theta)
         discounts.append(np.full(len(scale), discount))
-        logs.append(np.where(possible, unlike - rising + within, -np.inf))
+        logs.append(unlike - rising + within)
     prior = np.ones(len(_DISCOUNTS) * _SCALES)
     if kinds == seen:  # the model in which no row ever repeats
         thetas.append(np.array([1e15]))

@@ -176,8 +176,7 @@ class AnswerJudge:
         streak.decide_at *= 2
         text = None
         if COPY not in last.reason:  # a cache would answer a question that was answered before
-            with self._endpoint.flow.first.deciding(last.prompt):
-                text = await self._repeat(last.request, last.prompt, question)
+            text = await self._repeat(last.request, last.prompt, question)
         is_unclear = text is None and streak.answered and COPY not in last.reason
         if text == "" or is_unclear or streak.unusable < count:
             return

@@ -123,42 +123,36 @@ def judged(
     if word is None:
         return _bad("malformed", "", "its finish_reason is not a text")
     text, thinking, refusal = content
-    meaning = finish_meaning(word, declared)
-    if meaning == "complete" and "native_finish_reason" in choice:  # OpenRouter: of any vocabulary
-        native = finish_meaning(choice["native_finish_reason"], {})
-        meaning = native if native in ("truncated", "refused", "failed") else meaning
-    if meaning == "complete" and tokens and (limit := max_answer_tokens(request)):
-        # No finish reason; or a "stop" that gateways report for every end, while the text breaks off in a sentence.
-        broke_off = tokens == limit and _BREAKS_OFF.search(text) is not None
-        if tokens >= limit if not word else broke_off and (violation is None or violation(text) is not None):
-            meaning = "truncated"
+    meaning = _meaning_of_end(choice, word, text, violation, declared, request, tokens)
     if thinking is None and not text and meaning == "truncated":
         thinking = "not shown"  # only hidden thinking uses up all tokens and leaves no text
-    in_text = split_thinking(text)
-    # Searching the whole request is expensive, and needed only if there is a block.
-    if (in_text.thinking is not None or in_text.answer != text) and not _asks_for_thinking(request, text):
-        text = in_text.answer if in_text.thinking is None else in_text.answer.strip()
-        thinking = (in_text.thinking or "").strip() or thinking
-    ended = _end_at_stop(text, _stop_texts(request))
-    if ended is not None and (violation is None or violation(text) is not None):  # of whole JSON it is a part
+    text, thinking = _without_thinking(text, thinking, request)
+    stop_texts = _stop_texts(request)
+    ended = _end_at_stop(text, stop_texts)
+    if ended is not None and _violates(text, violation):  # of whole JSON it is a part
         text, meaning = ended, "complete" if meaning == "truncated" else meaning
-    if _FENCE_AT_START.match(text) and any(word.strip() == "```" for word in _stop_texts(request)):
+    if _FENCE_AT_START.match(text) and any(stop.strip() == "```" for stop in stop_texts):
         text += "\n```"  # the stop text was its end
     if refusal or meaning == "refused":
         return _bad("refused", text)
     if thinking and not text.strip() and meaning in ("complete", "truncated"):
         return _bad("thinking", "", f"{_tokens_spent(tokens, request, cut=meaning == 'truncated')} {_THINKING_HINT}")
-    if meaning is None and not _VISIBLE.search(text):  # however it ended, there is nothing to misjudge
-        return _bad("failed", text, f"the answer held no text and ended with finish_reason '{word}'")
-    if meaning is None:
-        return _bad("unknown_finish", text, f"the answer ended with finish_reason '{word}'")
+    if meaning is None:  # without a text there is nothing to misjudge, however it ended
+        status: CallStatus = "unknown_finish" if _VISIBLE.search(text) else "failed"
+        held = "" if status == "unknown_finish" else "held no text and "
+        return _bad(status, text, f"the answer {held}ended with finish_reason '{word}'")
     if meaning != "complete":
         reasons = {"malformed": _TOOL_CALL, "failed": f"{_REASON_TEXTS['failed']} ('{word}')"}
         return _bad(meaning, text, reasons.get(meaning, ""))
     if not _VISIBLE.search(text):
         if any(map(message.get, _CALL_FIELDS)):
             return _bad("malformed", "", _TOOL_CALL)
-        return _bad("empty", text, _STOPPED_AT_ONCE if _stop_texts(request) else "")
+        return _bad("empty", text, _STOPPED_AT_ONCE if stop_texts else "")
+    return _judged_text(text, violation)
+
+
+def _judged_text(text: str, violation: Violation | None) -> JudgedAnswer:
+    """The judgement of a complete answer, by its text alone."""
     cleaned = clean(text)
     if cleaned != text and not _VISIBLE.search(cleaned):
         return _bad("empty", text, "the answer was only quotes or a fence")
@@ -166,6 +160,45 @@ def judged(
     if violation is not None and violation(text) is not None and (broken := violation(cleaned)) is not None:
         return _bad("schema", text, f"{_REASON_TEXTS['schema']}: {broken[:300]}")
     return JudgedAnswer("ok", text, "")
+
+
+def _violates(text: str, violation: Violation | None) -> bool:
+    """Whether nothing shows that the text is a whole answer: it does not fit the schema, or there is none."""
+    return violation is None or violation(text) is not None
+
+
+def _meaning_of_end(
+    choice: Json,
+    word: str,
+    text: str,
+    violation: Violation | None,
+    declared: Mapping[str, FinishMeaning],
+    request: Json,
+    tokens: int,
+) -> FinishMeaning | None:
+    """How the answer ended, by its finish reason `word`, by that of the provider behind a gateway and by its length."""
+    meaning = finish_meaning(word, declared)
+    if meaning == "complete" and "native_finish_reason" in choice:  # OpenRouter: of any vocabulary
+        native = finish_meaning(choice["native_finish_reason"], {})
+        meaning = native if native in ("truncated", "refused", "failed") else meaning
+    if meaning == "complete" and tokens and (limit := max_answer_tokens(request)):
+        # No finish reason; or a "stop" that gateways report for every end, while the text breaks off in a sentence.
+        broke_off = tokens == limit and _BREAKS_OFF.search(text) is not None
+        if tokens >= limit if not word else broke_off and _violates(text, violation):
+            return "truncated"
+    return meaning
+
+
+def _without_thinking(text: str, thinking: str | None, request: Json) -> tuple[str, str | None]:
+    """The text without a block of thinking that opens it and was not requested, and the thinking in that block or, if
+    there is none, the `thinking` that the server has separated."""
+    in_text = split_thinking(text)
+    # Searching the whole request is expensive, and needed only if there is a block.
+    if (in_text.thinking is None and in_text.answer == text) or _asks_for_thinking(request, text):
+        return text, thinking
+    if in_text.thinking is None:
+        return in_text.answer, thinking
+    return in_text.answer.strip(), in_text.thinking.strip() or thinking
 
 
 def judge_or_malformed(

@@ -6,7 +6,7 @@ A key covers all that changes an answer. Rows are `(key, attempt)`, and only sta
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
@@ -37,6 +37,7 @@ from synth.question import Question as Question
 from synth.question import completion
 from synth.refusals import Refusals, repeated_requests
 
+Settled = Completion | FailedSample
 # Judged again at every use: a rule may have changed since, or the spec may have declared a finish reason.
 _REJUDGED = ("received", "ok", "unknown_finish")
 
@@ -82,7 +83,7 @@ class Ledger:
         endpoint.flow.concurrency = min(endpoint.flow.concurrency, self.concurrency)
         self.places = FairSemaphore((4 if self._in_batches else 2) * self.concurrency)  # 4: all that the engine opens
         self.answered = AnswerIndex(store.each_answer())
-        self.pending: dict[str, asyncio.Future[Completion | FailedSample] | None] = {}  # None: nobody else waits for it
+        self.pending: dict[str, asyncio.Future[Settled] | None] = {}  # None: nobody else waits for it
         self.refusals = Refusals(self._ask_again, self._keep_judgements, keep_asking=keep_asking)
         repeat = None if keep_asking else self._ask_again
         meter = None if self._in_batches else self.meter
@@ -145,7 +146,7 @@ class Ledger:
         known = (keys for keys in (usual, *others) if any(key in self.answered for key in keys))
         return next(known, usual) if others else usual
 
-    async def answer(self, question: Question, n: int = 1) -> list[Completion | FailedSample]:
+    async def answer(self, question: Question, n: int = 1) -> list[Settled]:
         """Return samples 0 to n - 1 of a question, each from the store if it is there, else bought and made durable.
 
         If the question is `binding`, an answer that violates its schema is bad; otherwise the schema is only sent.
@@ -158,43 +159,42 @@ class Ledger:
         Raises TeacherError (or a subclass) and StoreError, which concern every row, and StoppedError after `drain()`.
         """
         keys = self.keys(question, n)
-        answers: dict[int, Completion | FailedSample] = {}
-        while len(answers) < n:
-            missing, stored, given_up = [], [], []
-            pending_elsewhere: dict[int, asyncio.Future[Completion | FailedSample]] = {}
-            for sample, key in enumerate(keys):
-                if sample in answers:
-                    continue
-                if (handed_over := self.handed_over.get(key)) is not None and handed_over.keys == keys:
-                    missing.append(sample)
-                    continue
-                if key in self.pending:
-                    pending_elsewhere[sample] = self._pending_answer(key)
-                    continue
-                answered = self.answered.of(key)
-                if any(status in _REJUDGED for _, status in answered):
-                    stored.append(sample)
-                elif answered and self._is_given_up(key):
-                    given_up.append(sample)
-                else:
-                    self.pending[key] = None
-                    missing.append(sample)
-            if missing:  # no await between claiming a key above and the `try` in _ask_until_settled that releases it
+        answers: dict[int, Settled] = {}
+        while waiting := [sample for sample in range(n) if sample not in answers]:
+            come_from = defaultdict[str, list[int]](list)
+            for sample in waiting:
+                come_from[self._claim(keys[sample], keys)].append(sample)
+            elsewhere = {sample: self._pending_answer(keys[sample]) for sample in come_from["another call"]}
+            if missing := come_from["a request"]:  # no await between claiming a key and the `try` that releases it
                 self.judge.begin(question.prompt)
                 answers |= await self._ask_until_settled(question, keys, missing)
-            for sample in stored:
+            for sample in come_from["the store"]:
                 if (answer := await self._load_good(keys[sample], question)) is not None:
                     answers[sample] = answer
-            for sample in given_up:
+            for sample in come_from["the last try"]:
                 answers[sample] = await self._load_failure(keys[sample])
-            for sample, pending in pending_elsewhere.items():
+            for sample, pending in elsewhere.items():
                 await asyncio.wait((pending,))
                 # Cancelled together with the call that was asking: the next round asks here.
                 if not pending.cancelled():
                     answers[sample] = pending.result()
         return [answers[sample] for sample in range(n)]
 
-    def _pending_answer(self, key: str) -> asyncio.Future[Completion | FailedSample]:
+    def _claim(self, key: str, keys: Sequence[str]) -> str:
+        """What the answer to a sample comes from. If that is a request, the key now belongs to the caller."""
+        if (handed_over := self.handed_over.get(key)) is not None and handed_over.keys == keys:
+            return "a request"  # claimed in bulk
+        if key in self.pending:
+            return "another call"
+        answered = self.answered.of(key)
+        if any(status in _REJUDGED for _, status in answered):
+            return "the store"
+        if answered and self._is_given_up(key):
+            return "the last try"
+        self.pending[key] = None
+        return "a request"
+
+    def _pending_answer(self, key: str) -> asyncio.Future[Settled]:
         """A future for the answer that another call is asking for."""
         if (pending := self.pending[key]) is None:
             pending = self.pending[key] = asyncio.get_running_loop().create_future()
@@ -231,9 +231,9 @@ class Ledger:
 
     async def _ask_until_settled(
         self, question: Question, keys: Sequence[str], samples: list[int]
-    ) -> dict[int, Completion | FailedSample]:
+    ) -> dict[int, Settled]:
         """Ask until each of `samples` has a good answer, has no attempts left, or remains unanswered."""
-        settled: dict[int, Completion | FailedSample] = {}
+        settled: dict[int, Settled] = {}
         try:
             while waiting := [sample for sample in samples if sample not in settled]:
                 group = waiting if question.sampling.seed is None else self.answered.consecutive(keys, waiting)
@@ -256,7 +256,7 @@ class Ledger:
             self.release(keys[sample], settled[sample], None)
         return settled
 
-    def release(self, key: str, outcome: Completion | FailedSample | None, error: BaseException | None) -> None:
+    def release(self, key: str, outcome: Settled | None, error: BaseException | None) -> None:
         """Release `key`: calls that wait for it get the outcome or the error, or else ask themselves."""
         pending = self.pending.pop(key)
         if pending is None:

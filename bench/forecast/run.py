@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from bench.forecast import costs
 from bench.harness import keep
 from curate.forecast import Pilot, forecast_accepted_rows, forecast_sum
 from pairsmith.receipts.outcome import ENDLESS
@@ -177,7 +178,7 @@ def hard_coverage(projects: int) -> dict[str, dict[str, float]]:
 
 def main() -> None:
     projects = int(sys.argv[1]) if len(sys.argv) > 1 else 200
-    shares = {**coverage(projects), "hard": hard_coverage(projects)}
+    shares = {**coverage(projects), "hard": hard_coverage(projects), "costs": costs.coverage(projects // 2)}
     keep("forecast", {"simulated": True, **shares}, whole=True)
 
 

@@ -25,7 +25,7 @@ def warn_about_personal_data(
     Exemplars are not redacted, and every request includes each of them. If nothing is sent off this machine,
     report instead what the dataset will contain of pairs, from up to 2,000 seeds at equal distances.
     """
-    away = sorted({url for teacher in teachers for url in teacher.addresses if not is_local(url)})
+    away = addresses_elsewhere(teachers)
     asked_in, answered_in = spec.task.languages
     searched = reporting(seeds, progress, PERSONAL_DATA, len(seeds))
     of_seeds = (text for seed in searched for text in texts_of(seed, asked_in, answered_in, sent=True))
@@ -51,7 +51,12 @@ def warn_about_personal_data(
 _LOOKED_AT = 2_000  # seeds
 
 
-def is_local(url: str) -> bool:
-    """Whether a teacher's address is on this machine."""
-    host = urlsplit(url).hostname
-    return url in ("embedded", "vllm") or host in ("localhost", "::1") or str(host).startswith("127.")
+def addresses_elsewhere(teachers: Iterable[TeacherSettings]) -> list[str]:
+    """The addresses of teachers that do not answer on this machine. An Ollama on it relays some models to its cloud."""
+    from synth.chat.listed_models import is_relayed
+
+    def is_local(url: str) -> bool:
+        host = urlsplit(url).hostname
+        return url in ("embedded", "vllm") or host in ("localhost", "::1") or str(host).startswith("127.")
+
+    return sorted({url for one in teachers for url in one.addresses if is_relayed(one.model) or not is_local(url)})

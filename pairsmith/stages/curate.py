@@ -19,7 +19,7 @@ from curate.similarity.overlap import FEW
 from curate.states import REPEATED
 from curate.tallies import spec_key_of_gate
 from pairsmith import plan
-from pairsmith.checks.personal_data_warning import is_local
+from pairsmith.checks.personal_data_warning import addresses_elsewhere
 from pairsmith.receipts.outcome import CurateOutcome
 from pairsmith.receipts.receipt import Recording, recording
 from pairsmith.stages.table import NO_AUDIENCE, Audience, Stage
@@ -104,7 +104,7 @@ def _warnings(project: Project) -> list[str]:
     names = spec.curate.judge.teachers
     writers = [spec.teacher_for("forward"), spec.teacher_for("backward")] if spec.needs_teacher else []
     names_of_teachers = [*names, *([spec.curate.score.teacher] if spec.curate.score.teacher else [])]
-    away = sorted({url for name in names_of_teachers for url in spec.teachers[name].addresses if not is_local(url)})
+    away = addresses_elsewhere(spec.teachers[name] for name in names_of_teachers)
     leaves = [f"the texts of rows that pass the gates are sent to {' and '.join(away)}"] if away else []
     return [*leaves, *same_family_warnings(spec, names, writers)]
 

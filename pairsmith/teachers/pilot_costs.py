@@ -32,6 +32,15 @@ class SeedCost(NamedTuple):
     spans: tuple[tuple[float, float], ...] = ()
     size: int = 0
 
+    @property
+    def completion_tokens(self) -> float:
+        return self.tokens - self.prompt_tokens
+
+    @property
+    def usage(self) -> Usage:
+        counts = ("prompt_tokens", "cached_tokens", "completion_tokens")
+        return Usage(**{name: round(getattr(self, name)) for name in counts})
+
 
 def sum_ranges(parts: Sequence[Json | None]) -> Json | None:
     """The parts added up; None if any of them is unknown. Adding the ends of intervals makes them wider than
@@ -88,12 +97,11 @@ def _price(call: Call, prices: Prices | None) -> float | None:
 def scaled(cost: SeedCost, share: float, of_prompt: float, prices: Prices | None) -> SeedCost:
     """The cost of `share` times the answers to the same prompt, if the prompt is paid for `of_prompt` times as often.
     Money is computed from the token prices if they are known."""
-    prompt, answers = cost.prompt_tokens * of_prompt, (cost.tokens - cost.prompt_tokens) * share
+    prompt, answers = cost.prompt_tokens * of_prompt, cost.completion_tokens * share
     ratio = (prompt + answers) / cost.tokens if cost.tokens else share
     if prices:
-        usage = Usage(prompt_tokens=round(cost.prompt_tokens), cached_tokens=round(cost.cached_tokens))
-        asking = prices.rate(usage, {})
-        both = prices.rate(usage.model_copy(update={"completion_tokens": round(cost.tokens - cost.prompt_tokens)}), {})
+        both = prices.rate(cost.usage, {})
+        asking = prices.rate(cost.usage.model_copy(update={"completion_tokens": 0}), {})
         ratio = (asking * of_prompt + (both - asking) * share) / both if both else share
     usd, batch_usd = (None if money is None else money * ratio for money in (cost.usd, cost.batch_usd))
     requests = cost.requests * of_prompt
@@ -114,12 +122,15 @@ def costs_of(
 
     Each of the `answers` about a seed has at most `limit` tokens, and a bad one is requested again, so a seed may cost
     `teacher.attempts` times as much. Without a limit, one of them is assumed to have `ENDLESS` tokens on top of the
-    longest. `sizes` are those of the other seeds, from which the tokens of their prompts are known. The time is what
-    the slowest of concurrency and the spec's rates takes. It ends at the throughput that the pilot reached, and begins
-    no earlier than the pilot itself ended. If the first seed, asked alone, found no prompt in the cache and others did,
-    it predicts nothing.
+    longest. `sizes` are those of the other seeds, from which the tokens of their prompts and their price are known. The
+    time is what the slowest of the spec's rates and the server takes, as `_minutes` says. If the first seed, asked
+    alone, found no prompt in the cache and others did, it predicts nothing.
     """
-    prices, prompt = prices_of(teacher), max((one.prompt_tokens for one in costs), default=0.0)
+    prices = prices_of(teacher)
+    skipped = int(bool(costs) and not costs[0].cached_tokens and any(one.cached_tokens for one in costs))
+    typical, of_sizes = of_one_size(costs[skipped:], sizes or (), prices)
+    costs = [*costs[:skipped], *typical]
+    prompt = max((one.prompt_tokens for one in costs), default=0.0)
     largest, slowest = (max((getattr(one, name) for one in costs), default=0.0) for name in ("tokens", "seconds"))
     longest = teacher.attempts * (prompt + limit * answers) if limit else largest + ENDLESS
     most_asked = prompt * teacher.attempts if limit else prompt
@@ -130,18 +141,15 @@ def costs_of(
     )
     ceilings = {"tokens": longest, "usd": maximum_usd, "batch_usd": maximum_usd}
     ceilings["requests"] = float(answers * teacher.attempts)
+    ceilings["completion_tokens"] = longest - (most_asked if limit else 0)
     ceilings["seconds"] = slowest * max(10.0, longest / largest) if largest else None
-
-    skipped = int(bool(costs) and not costs[0].cached_tokens and any(one.cached_tokens for one in costs))
 
     def interval(name: str) -> Range | None:
         values = [getattr(one, name) for one in costs]
-        known: Sequence[float] = values[skipped:]
-        shift = 0.0
-        if name == "tokens" and sizes is not None:
-            known, shift = of_one_size(known, costs[skipped:], sizes)
-        whole = None if None in values else forecast_sum(known, others, ceilings[name])
-        extra = sum(values[:skipped]) - (sum(values) if without_pilot else 0.0) + shift if whole else 0.0
+        whole = None if None in values else forecast_sum(values[skipped:], others, ceilings[name])
+        extra = (
+            sum(values[:skipped]) - (sum(values) if without_pilot else 0.0) + of_sizes.get(name, 0.0) if whole else 0.0
+        )
         return None if whole is None else Range(*(end + extra for end in whole))
 
     measured = {name: interval(name) for name in ceilings}
@@ -156,45 +164,80 @@ def costs_of(
 def _minutes(
     teacher: TeacherSettings, costs: Sequence[SeedCost], measured: Mapping[str, Range | None], *, without_pilot: bool
 ) -> Range | None:
-    """The time that a run with the `measured` seconds of answers, requests and tokens takes."""
-    rates = {
-        "seconds": 60 * teacher.concurrency,
-        "requests": teacher.requests_per_minute,
-        "tokens": teacher.tokens_per_minute,
-    }
-    limited = [(whole, rate) for name, rate in rates.items() if rate and (whole := measured[name]) is not None]
-    minutes = [[end / rate for end in whole] for whole, rate in limited]
-    time = Range(*map(max, zip(*minutes, strict=True))) if minutes else None
-    if time and (seconds := measured["seconds"]):
-        spans = [span for one in costs for span in one.spans]
-        taken_s = _seconds_covered(spans)
-        in_flight = sum(end - begin for begin, end in spans) / taken_s if taken_s else teacher.concurrency
-        least = 0.0 if without_pilot else taken_s / 60
-        high = max(time.high, seconds.high / 60 / min(max(in_flight, 1.0), teacher.concurrency))
-        return Range(max(time.middle, least), max(time.low, least), max(high, least))
-    return time
+    """The time that a run with the `measured` requests, tokens and seconds of answers takes.
+
+    It takes at least what the spec's rates allow and, with the pilot, what that took. At best, the spec's concurrency
+    is in flight at the seconds that the pilot's answers took. The middle and the other end are the pace that the server
+    reached, for the tokens that are to be written: what requests wait for each other does not count twice.
+    """
+    rates = {"requests": teacher.requests_per_minute, "tokens": teacher.tokens_per_minute}
+    bounds = [[end / rate for end in whole] for name, rate in rates.items() if rate and (whole := measured[name])]
+    spans = [span for one in costs for span in one.spans]
+    if (seconds := measured["seconds"]) and (taken_s := sum(one.seconds for one in costs)):
+        pace = max(_steady_seconds(spans), taken_s / teacher.concurrency) / 60
+        written, seen = measured["completion_tokens"], sum(one.completion_tokens for one in costs)
+        whole, of_pilot = (written, seen) if written and seen else (seconds, taken_s)
+        reached = Range(*(pace * end / of_pilot for end in whole))
+        at_best = Range(*(end / 60 / teacher.concurrency for end in seconds))
+        low, high = min(at_best.low, reached.middle), max(at_best.middle, reached.high)
+        bounds.append([reached.middle, low, high])
+    if not bounds:
+        return None
+    least = 0.0 if without_pilot else _seconds_covered(spans) / 60
+    return Range(*(max(least, *ends) for ends in zip(*bounds, strict=True)))
+
+
+def _steady_seconds(spans: Sequence[tuple[float, float]]) -> float:
+    """How long requests with these times take while others follow them: at the pace until at least half of them had
+    ended, because at the end fewer and fewer are in flight. The first counts only if it was not sent alone."""
+    number, ordered = len(spans), sorted(spans)
+    if number > 2 and ordered[0][1] <= ordered[1][0]:
+        del ordered[0]
+    ends = sorted(end for _, end in ordered)
+    covered = (
+        _seconds_covered([(begin, min(end, until)) for begin, end in ordered if begin < until]) / count
+        for count, until in enumerate(ends, 1)
+        if 2 * count >= len(ends)
+    )
+    return number * min(covered, default=0.0)
 
 
 def of_one_size(
-    tokens: Sequence[float], costs: Sequence[SeedCost], sizes: Sequence[int]
-) -> tuple[Sequence[float], float]:
-    """The `tokens` that the pilot's seeds would have if all were of its mean size, and how many more the others, of
-    these `sizes`, have because of theirs. Unchanged if the size does not determine the tokens of the prompt.
+    costs: Sequence[SeedCost], sizes: Sequence[int], prices: Prices | None
+) -> tuple[Sequence[SeedCost], dict[str, float]]:
+    """The costs of these seeds if all were of their mean size, and how many more tokens and US dollars they and others
+    of these `sizes` have because of theirs. Unchanged if the size does not determine the tokens of a prompt.
 
     A regression estimator (Cochran, Sampling Techniques, 1977, ch. 7) whose slope is that of the prompts alone: seeds
-    of very different lengths are in no pilot, but their lengths are known.
+    of very different lengths are in no pilot, but their lengths are known. A token has its price, at the rate of what
+    these seeds were charged.
     """
     import numpy as np
 
-    size, prompt = (np.array([getattr(one, name) for one in costs], float) for name in ("size", "prompt_tokens"))
-    from_mean = size - size.mean() if len(size) else size
+    size, prompt, requests = (
+        np.array([getattr(one, name) for one in costs], float) for name in ("size", "prompt_tokens", "requests")
+    )
+    if not (costs and sizes):
+        return costs, {}
+    mean, each = float(size.mean()), prompt / requests
+    from_mean = size - mean
     spread = float(from_mean @ from_mean)
-    slope = float(from_mean @ prompt) / spread if spread else 0.0
-    left = prompt - prompt.mean() - slope * from_mean if len(size) else prompt
+    slope = float(from_mean @ each) / spread if spread else 0.0
+    left = each - each.mean() - slope * from_mean
     if slope <= 0 or float(left @ left) > 0.1 * slope * slope * spread:
-        return tokens, 0.0
-    shift = slope * (sum(sizes) - len(sizes) * float(size.mean()))
-    return list(np.asarray(tokens, float) - slope * from_mean), shift
+        return costs, {}
+    more = slope * requests * from_mean
+    whole = slope * float(requests.mean()) * (sum(sizes) - len(sizes) * mean) + float(more.sum())
+    rates = {"prompt_tokens": 1.0, "tokens": 1.0}
+    if prices and (listed := sum(prices.usd(one.usage) for one in costs)):
+        of_prompt = (prices.usd(Usage(prompt_tokens=1_000)) - prices.usd(Usage())) / 1_000
+        charged_for = {name: [getattr(one, name) for one in costs] for name in ("usd", "batch_usd")}
+        rates |= {name: of_prompt * sum(usd) / listed for name, usd in charged_for.items() if None not in usd}
+    typical = [
+        one._replace(**{name: getattr(one, name) - rate * tokens for name, rate in rates.items()})
+        for one, tokens in zip(costs, more.tolist(), strict=True)
+    ]
+    return typical, {name: rate * whole for name, rate in rates.items()}
 
 
 def _seconds_covered(spans: Sequence[tuple[float, float]]) -> float:

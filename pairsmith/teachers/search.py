@@ -78,14 +78,17 @@ def find_teacher(environ: Mapping[str, str] | None = None, local: tuple[tuple[st
     if not attempts:
         attempts.append("none of " + ", ".join(api.key_env for api in APIS) + " is set")
     keyless = [api.url_env for api in APIS if environ.get(api.url_env) and not environ.get(api.key_env)]
+    from synth.chat.listed_models import is_relayed
+
     for name, url in (*((name, environ[name].rstrip("/")) for name in keyless), *local):
         served = ask(url, None)
         if isinstance(served, str):
             attempts.append(f"{name} at {_shown(url)}: {served}")
-        elif served:
-            return FoundTeacher(url, served[0], f"{name} at {url} serves {served[0]}.", None, tuple(attempts))
+        elif here := [model for model in served if not is_relayed(model)]:
+            return FoundTeacher(url, here[0], f"{name} at {url} serves {here[0]}.", None, tuple(attempts))
         else:
-            attempts.append(f"{name} at {url}: it serves no chat model yet")
+            none = "only models of Ollama's cloud, which may cost money" if served else "no chat model yet"
+            attempts.append(f"{name} at {url}: it serves {none}")
     return replace(EMBEDDED, tried=tuple(attempts))
 
 

@@ -137,7 +137,8 @@ _MODERATION = re.compile(
 # Cloudflare's gateway (codes 2016 and 2017), which documents no HTTP status for it.
 _BLOCKED_BY_GATEWAY = re.compile("(prompt|response) blocked due to security configurations", re.IGNORECASE)
 _NO_MODEL = re.compile(
-    r"model.{0,80}(not exist|not found|is not (available|supported|a chat model)|decommissioned|identifier is invalid)"
+    r"model.{0,80}(not exist|not found|is( not|n['\u2019]t) (available|supported|a chat model)|decommissioned"
+    r"|identifier is invalid)"
     r"|(unknown|invalid|not a valid|no such|malformed publisher|unavailable)[ _]model"
     r"|unable to access (non-serverless )?model"
     r"|模型不存在",  # Zhipu
@@ -179,6 +180,7 @@ _WORD = re.compile(r"[^\W_]+")
 _ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|[nrtbf\"'/\\])")  # of JSON and of Python, perhaps doubled
 _QUOTED_WORDS = 4  # this many words in the order of the request are a quotation
 _QUOTED = " \N{HORIZONTAL ELLIPSIS} "  # replaces it; belongs to no phrase
+_APART = "\n" * 200  # between two forms of one message: no phrase that is looked for is as long
 
 
 def meaning(status: int, error: Json, text: str, body: Json, *, answered: bool, url: str = "") -> Meaning:
@@ -190,7 +192,7 @@ def meaning(status: int, error: Json, text: str, body: Json, *, answered: bool, 
     if status == 400 and (coded := _CODE_WITH_STATUS.fullmatch(str(error.get("code")))):
         status = int(coded[1])
     message = str(error.get("message") or "")[:2000]
-    words = text[:2000] if message in text else f"{message} {text[:2000]}"  # JSON may escape any character
+    words = text[:2000] if message in text else f"{message}{_APART}{text[:2000]}"  # JSON may escape any character
     codes = _codes(error)
     kind: Kind
     if status == 429 and "aliyun" in f"{url} {words}" and _QUOTA_PER_MINUTE.search(message):
@@ -374,7 +376,10 @@ def fatal_error(kind: Kind, setting: str, message: str, target: Target) -> Teach
             why="Every request would be refused.",
             fix=fix,
         )
-    fix = "Check teacher.url: it is the address before /chat/completions, or the complete one."
+    fix = (
+        "Check teacher.url: it is the address before /chat/completions, to which /v1 is added if it has no version, or"
+    )
+    fix += " the complete one."
     if "It points to " in message:
         fix = "Redirects are not followed, since the key would go along: set teacher.url to the address it points to."
     return TeacherError(f"The endpoint answers {message}.".replace("..", "."), where=target.completions, fix=fix)

@@ -32,10 +32,11 @@ _META_CONTEXT_FIELDS = ("n_ctx", "n_ctx_train")
 _THINKING = re.compile(
     r"qwen-?3(?!.*(instruct|coder|non-?thinking))|\bqwq|deepseek-?(r1|reasoner|v[4-9]|(flash|pro)\b)|gpt-oss|\bo[134](-mini|-pro)?\b|gpt-5"
     r"|magistral|glm-(4\.[5-9]|z1|5)|minimax-m|nemotron|smollm3|seed-oss|gemini-(2\.5-(pro|flash(?!-lite))|[3-9])"
-    r"|kimi-k(2\.[5-9]|[3-9])|grok-([4-9](?!.*non-reasoning)|3-mini)"
+    r"|kimi-k(2\.[5-9]|[3-9])|grok-([4-9](?!.*non-reasoning)|3-mini)|claude-(fable|mythos|(opus|sonnet|haiku)-[5-9])"
     r"|(?<!non)[-_](think(ing)?|reason(er|ing))\b",
     re.IGNORECASE,
 )
+_RELAYED = re.compile(r"[:-]cloud\Z")  # `glm-5:cloud`, `gpt-oss:120b-cloud`
 
 
 class EndpointCheck(NamedTuple):
@@ -112,6 +113,11 @@ def retirement_date(row: Json) -> str | None:
     """The date on which a listed model is shut down (YYYY-MM-DD), None if the list does not give it."""
     days = (_DATE.match(str(row.get(name))) for name in _END_DATE_FIELDS)
     return next((day[0] for day in days if day), None)
+
+
+def is_relayed(name: str) -> bool:
+    """Whether an Ollama on this machine passes requests for a model of this name on to its cloud, which may charge."""
+    return _RELAYED.search(name) is not None
 
 
 def thinks_by_default(name: str) -> bool:

@@ -229,6 +229,7 @@ class Endpoint:
         not sent again after a failure, and `ahead` puts it before the requests that wait."""
         if not self._wire.is_open:
             await self._open()
+        again = False
         while True:
             data = orjson.dumps(body)
             limits = self.limits(body, len(data))
@@ -236,12 +237,12 @@ class Endpoint:
             request, is_up = gen_ai.traced(self.model, body, ask), control and partial(control, body)
             try:
                 return await self.flow.send_with_retries(
-                    request, *limits, started, is_up, prompt=prompt, once=once, ahead=ahead
+                    request, *limits, started, is_up, prompt=prompt, once=once, ahead=ahead, again=again
                 )
             except RefusedError as refusal:
                 if not self.dialect.adapt(body, refusal):
                     raise
-                started = None
+                started, again = None, True
 
     def limits(self, body: Json, size_bytes: int) -> tuple[float, float]:
         """Estimated tokens of a request of this size with its answer, and how long the answer may take."""

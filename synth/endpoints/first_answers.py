@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
@@ -18,20 +18,22 @@ T = TypeVar("T")
 
 
 def reported_wait(decide: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Coroutine[Any, Any, T]]:
-    """`decide`, a method of a ledger whose answer shows whether further requests make sense, with a line about the wait
-    if it takes long: little else is sent until the answer comes or the time limit of the spec and its retries are
-    over."""
+    """`decide`, a method of a ledger whose answer shows whether further requests make sense, called with a request and
+    its prompt. Meanwhile few others of this prompt are sent, and if that takes long, a line reports the wait. The
+    control of an outage (`once`) holds nothing back: the flow does."""
 
     @wraps(decide)
     async def reporting(*arguments: P.args, **more: P.kwargs) -> T:
         ledger: Any = arguments[0]
+        first: FirstAnswers = ledger.endpoint.flow.first
         words = (
             f"waiting for {ledger.endpoint.url}: many requests in a row brought no usable answer, so a question that"
             " was answered before is asked again, to see whether others make sense. teacher.timeout_s limits the wait."
         )
         report = asyncio.get_running_loop().call_later(_SLOW_S, ledger.endpoint.flow.say, words)
         try:
-            return await decide(*arguments, **more)
+            with nullcontext() if more.get("once") else first.deciding(str(arguments[2])):
+                return await decide(*arguments, **more)
         finally:
             report.cancel()
 
@@ -60,7 +62,9 @@ class FirstAnswers:
 
     def may_go(self, prompt: str | None) -> bool:
         """Whether one more request of this prompt may be sent."""
-        return prompt not in self._answers or not (self._deciding[prompt] or self._open[prompt] >= _FIRST)
+        if self._deciding[prompt]:  # of a prompt with usable answers a few may go: one of them may be answered, too
+            return prompt not in self._answers and self._open[prompt] < _FIRST
+        return prompt not in self._answers or self._open[prompt] < _FIRST
 
     def usable(self, prompt: str) -> None:
         """An answer to this prompt is usable."""
@@ -93,7 +97,7 @@ class FirstAnswers:
 
     @contextmanager
     def deciding(self, prompt: str) -> Iterator[None]:
-        """Meanwhile, send nothing of this prompt: a question decides whether further answers would be useless."""
+        """Meanwhile, send nothing of this prompt, or little: a question decides whether further requests make sense."""
         self._deciding[prompt] += 1
         try:
             yield

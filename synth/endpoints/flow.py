@@ -157,19 +157,19 @@ class Flow:
         prompt: str | None = None,
         once: bool = False,
         ahead: bool = False,
+        again: bool = False,
     ) -> Answer:
-        """Call `send` as soon as the request may go (`ahead` of those that wait), and again (unless `once`) until it
-        returns an answer; return that.
+        """Call `send` as soon as the request may go (`ahead` of those that wait; `again`: of those never sent), and
+        again (unless `once`) until it returns an answer; return that.
 
         `tokens` is the estimated size of request and answer, `limit_s` the time that an answer may take. A `started`
         request has its place in flight. Raises what `send` raises, UnansweredError after all retries, Unreachable,
         TeacherError for a wait of more than ten minutes, and StoppedError after `drain()`.
         """
-        sending, tries = None if started is None else started.sending, RetryState(limit_s, prompt, ahead=ahead)
-        tries = tries if started is None else started.tries
+        sending = None if started is None else started.sending
+        tries = RetryState(limit_s, prompt, ahead=ahead, again=again) if started is None else started.tries
         while True:
-            sending = sending or self._place_now(tokens, tries)
-            sending = sending or await self._wait_for_place(tokens, tries)
+            sending = sending or self._place_now(tokens, tries) or await self._wait_for_place(tokens, tries)
             used, answer = tokens, None
             failure: UnansweredError | None = None
             try:
@@ -218,8 +218,7 @@ class Flow:
         return [one for one in self.hosts if one is not host and not one.is_resting and one.free_at(tokens, now) <= at]
 
     def request_place(self, waiter: Waiter, tokens: float, tries: RetryState) -> None:
-        """Give `waiter` a place, now or as soon as one is free, by calling its `set_result`. Raises StoppedError after
-        `drain()`."""
+        """Give `waiter` a place as soon as one is free, by its `set_result`. Raises StoppedError after `drain()`."""
         if (sending := self._place_now(tokens, tries)) is not None:
             waiter.set_result(sending)
         else:
@@ -268,7 +267,7 @@ class Flow:
         self._number += 1
         self.in_flight += 1
         self.first.sent(tries.prompt)
-        sending = InFlight(host, self._number, now, tokens, tries.limit_s * 2.0**tries.timeouts, tries.prompt)
+        sending = InFlight(host, self._number, now, tokens, host.limit_s(tries), tries)
         tries.host = host
         tries.looked_at = tries.looked_at or now
         host.send(sending)
@@ -280,17 +279,15 @@ class Flow:
         now = asyncio.get_running_loop().time()
         self.in_flight -= 1
         sending.host.ended(sending)
-        self.first.ended(sending.prompt, counts=answer is not None or bool(failure and failure.may_be_paid))
+        self.first.ended(sending.tries.prompt, counts=answer is not None or bool(failure and failure.may_be_paid))
         self._failed_share += ((failure is not None) - self._failed_share) * _SHARE_WEIGHT
         if answer is not None:
             self._given_up_in_a_row = 0
             self._failing.clear()
             self._silent_s, self._answered_at = 0.0, now
             self.answer_s += (now - sending.sent_at - self.answer_s) / 8
-            sending.host.succeeded(sending.number)
-            if sending.host.notice:
-                self.say(f"warning: {sending.host.url} {sending.host.notice}.")
-                sending.host.notice = None
+            if notice := sending.host.answered(sending, now, usable=bool(answer.choices)):
+                self.say(f"warning: {sending.host.url} {notice}.")
             if answer.usage is not None:
                 used = answer.usage.prompt_tokens + answer.usage.completion_tokens
                 each = answer.usage.completion_tokens / max(1, len(answer.choices))
@@ -389,7 +386,8 @@ class Flow:
         is_last = control is not None and tries.counted == self._retries and not others_answered
         many = is_last or len(self._failing) >= min(_OUTAGE, 2 * self.concurrency)
         all_fail = self._answered_at > 0 and many and outage_s > 0
-        is_outage = all_fail and is_cheap(failure) and not throttled
+        in_doubt = isinstance(failure, UnconfirmedError) and not failure.of_key  # two in a row are a refusal
+        is_outage = all_fail and is_cheap(failure) and not (throttled or in_doubt)
         in_silence = not others_answered and silent_s >= (MAX_RETRY_AFTER_S if all_fail and throttled else outage_s)
         if not (throttled or (is_outage and not answering)) or in_silence or waited_s >= MAX_RETRY_AFTER_S:
             tries.counted += 1

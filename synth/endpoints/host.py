@@ -31,9 +31,12 @@ _SHOWN_CHARACTERS = 100  # characters of a server's message that are shown while
 _MARK_WEIGHT = 1 / 16  # weight of the newest answer in the share of throttled ones; g in DCTCP
 _FAILURES_TO_REST = 3  # in a row, before an address is left alone while another answers
 _KEY_REFUSALS = 4  # in a row, of a key that was accepted before: about three seconds
+# Doubtful refusals without an answer between them: if one gateway in four sends them, 1 run in 65,000 begins like that.
+_REFUSED_TOGETHER = 8
 _TIMEOUTS = 3  # before its first answer, after which an address gets one request at a time until there is one
 _LOST = 10  # after answers, in a row, of requests that may have been charged for: it gets one at a time
 _TIMEOUT_RETRIES = 2  # a request that timed out may have been charged for, and each retry gets twice the time
+_SLOWEST, _MARGIN = 2.0**_TIMEOUT_RETRIES, 1.25  # times the limit at most; above what an answer took
 
 
 class TeacherHost:
@@ -48,6 +51,9 @@ class TeacherHost:
     after the first refusal, gets one request at a time, with a wait before each. So does one that answered before and
     now loses one request after another (broken connections, a gateway's 502), and, without the wait, an address that
     has answered nothing, or `hangs`, and let several requests time out: each of them may have been charged for.
+
+    An answer that took longer than its time limit, to a request that had been sent again with a longer one, raises the
+    limit of all further requests: without that, each answer of a slow model would be paid for twice.
 
     The first wait of one that loses requests is `first_wait_s`. `queue` are the requests that were written to a
     connection, in that order, in which the server works on them.
@@ -70,7 +76,9 @@ class TeacherHost:
         self._failures = self._rest_count = self._timeouts = 0
         self._lost = self._lost_at = self._probes = 0  # in a row; the newest request at the last probe; probes
         self._has_answered = False
+        self._slow = 1.0  # how many times their limit answers may take
         self._key_refusals = self._refused_at = 0  # concurrent ones count once; the newest request at that time
+        self._refused_together = 0  # doubtful refusals since the last answer, concurrent ones too
         self._limits_from = 0
         self._remaining: dict[str, tuple[float, float]] = {}  # unit -> what is left of it, and until when
 
@@ -78,7 +86,8 @@ class TeacherHost:
         """Whether one more request may be sent to it at `now`."""
         hangs = self._timeouts >= _TIMEOUTS and not self._has_answered
         loses = self._lost >= _LOST and self._has_answered
-        one = self.is_resting or self._key_refusals > 1 or hangs or loses
+        refuses = self._key_refusals > 1 or self._refused_together >= _REFUSED_TOGETHER
+        one = self.is_resting or refuses or hangs or loses
         return len(self.in_flight) + 1 <= (1 if one else self.window) and self.free_at(tokens, now) <= now
 
     @property
@@ -105,6 +114,10 @@ class TeacherHost:
         if self._remaining:
             for unit, (left, until) in self._remaining.items():
                 self._remaining[unit] = left - (1 if unit == "requests" else sending.tokens), until
+
+    def limit_s(self, tries: RetryState) -> float:
+        """How long the answer to the next try may take."""
+        return tries.limit_s * max(2.0**tries.timeouts, self._slow)
 
     def ended(self, sending: InFlight) -> None:
         self.in_flight.pop(sending.number, None)
@@ -144,6 +157,20 @@ class TeacherHost:
         if at < math.inf:
             self.schedule_check(at, loop)
 
+    def answered(self, sending: InFlight, now: float, *, usable: bool) -> str:
+        """Record an answer, or unless `usable` a refusal. Returns what is to be reported of the address."""
+        self.succeeded(sending.number)
+        self._refused_together *= not usable
+        notice, self.notice = self.notice, None if self.notice else self.notice
+        took_s, limit_s = now - sending.since, sending.tries.limit_s
+        if sending.limit_s <= limit_s or took_s <= limit_s * self._slow:
+            return notice or ""
+        is_first, self._slow = self._slow == 1, min(_SLOWEST, _MARGIN * took_s / limit_s)
+        slow = (
+            f"needed {took_s:.3g} s for an answer that was asked for again after {limit_s:g} s, so all may take as long"
+        )
+        return notice or (f"{slow} now; with a longer teacher.timeout_s none is asked for twice" if is_first else "")
+
     def succeeded(self, number: int) -> None:
         """Record that request `number` was answered."""
         self._failures = self._rest_count = self._lost = self._probes = 0
@@ -159,6 +186,7 @@ class TeacherHost:
         self._has_answered, self._timeouts = False, _TIMEOUTS
 
     def failed(self, sending: InFlight, failure: UnansweredError, newest: int, now: float, *, may_rest: bool) -> None:
+        self._refused_together += isinstance(failure, UnconfirmedError)
         if isinstance(failure, UnconfirmedError) and failure.of_key and sending.number > self._refused_at:
             self._refused_at, self._key_refusals = newest, self._key_refusals + 1
             if self._key_refusals > 1:
@@ -200,15 +228,15 @@ class InFlight:
     """
 
     __slots__ = (
-        *("_cancelling", "_on_timeout", "_timed_out", "_ahead", "_since", "_task"),
-        *("host", "is_sent", "limit_s", "number", "prompt", "sent_at", "tokens"),
+        *("_cancelling", "_on_timeout", "_timed_out", "_ahead", "_task"),
+        *("host", "is_sent", "limit_s", "number", "sent_at", "since", "tokens", "tries"),
     )
 
     def __init__(
-        self, host: TeacherHost, number: int, sent_at: float, tokens: float, limit_s: float, prompt: str | None
+        self, host: TeacherHost, number: int, sent_at: float, tokens: float, limit_s: float, tries: RetryState
     ) -> None:
         self.host, self.number, self.sent_at, self.tokens, self.limit_s = host, number, sent_at, tokens, limit_s
-        self.prompt = prompt
+        self.tries, self.since = tries, sent_at  # the time counts from `since`
         self._task: asyncio.Task[Any] | None = None
         self._on_timeout: Callable[[], bool] | None = None
         self._timed_out = self.is_sent = False
@@ -222,12 +250,12 @@ class InFlight:
     def start_clock(self, on_timeout: Callable[[], bool]) -> None:
         """Call `on_timeout` when the time is over, unless `stop_clock` is called before."""
         loop, self._on_timeout = asyncio.get_running_loop(), on_timeout
-        self._since, self._ahead = loop.time(), 0
-        self.host.schedule_check(self._since + self.limit_s / 8, loop)
+        self.since, self._ahead = loop.time(), 0
+        self.host.schedule_check(self.since + self.limit_s / 8, loop)
 
     def mark_sent(self) -> None:
         """It has been written to a connection: its time counts, and the server has it in its queue, from now on."""
-        self.is_sent, self._since = True, asyncio.get_running_loop().time()
+        self.is_sent, self.since = True, asyncio.get_running_loop().time()
         self._ahead, self.host.queue[self.number] = len(self.host.queue), self
 
     def stop_clock(self) -> None:
@@ -245,10 +273,10 @@ class InFlight:
         read in that time, so it does not count."""
         if self._on_timeout is None or self._timed_out:
             return math.inf
-        self._since += late_s
+        self.since += late_s
         if ahead < self._ahead:
-            self._since, self._ahead = now, ahead
-        if (left_s := self._since + self.limit_s - now) > 0:
+            self.since, self._ahead = now, ahead
+        if (left_s := self.since + self.limit_s - now) > 0:
             return now + min(left_s, self.limit_s / 8)
         self._timed_out = self._on_timeout()
         return math.inf
@@ -266,17 +294,18 @@ class InFlight:
 
 class RetryState:
     """The retry state of a question of `prompt`, whose answer may take `limit_s`. One that goes `ahead` of those that
-    wait decides about them: it is not sent again if it times out, because they wait for it."""
+    wait decides about them: it is not sent again if it times out, because they wait for it. `again`: after a refusal,
+    in another form."""
 
-    counted = waits = timeouts = doubts = 0
+    counted = timeouts = doubts = 0
     _hung = _silent = _spared = False
     refusal: RefusedError | TeacherError | None = None
     refused_by: TeacherHost | None = None
     host: TeacherHost | None = None
     failed_at = looked_at = 0.0  # time of the first failure; time of the last failure, or else of the first sending
 
-    def __init__(self, limit_s: float, prompt: str | None, *, ahead: bool = False) -> None:
-        self.limit_s, self.prompt, self.ahead = limit_s, None if ahead else prompt, ahead
+    def __init__(self, limit_s: float, prompt: str | None, *, ahead: bool = False, again: bool = False) -> None:
+        self.limit_s, self.prompt, self.ahead, self.waits = limit_s, None if ahead else prompt, ahead, int(again)
         self.timeout_retries = 0 if ahead else _TIMEOUT_RETRIES
 
     def is_spared(self, *, silent: bool, hangs: bool, is_brief: bool, is_last: bool) -> bool:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from schemas.errors import AuthError
+from schemas.errors import AuthError, TeacherError
 from synth.engine import GenerateResult, generate
 from tests.synth.loopback import Ask, LoopbackTeacher, Reply, fails, says
 from tests.synth.rig import input, rig
@@ -40,13 +41,19 @@ def test_stray_refusal_of_the_key_is_retried(stray: Reply, every: int, tmp_path:
         assert len(teacher.asked) > 60
 
 
-def test_key_revoked_during_a_run_ends_it_after_a_few_requests(tmp_path: Path) -> None:
-    """Nothing sent after the first refusal is answered, so it is no glitch. Requests in flight and a few more are
-    refused, the run ends with the provider's message, and no row is given up."""
-    with LoopbackTeacher(lambda ask: Reply() if ask.number <= 40 else WRONG) as teacher:
-        with pytest.raises(AuthError, match="invalid api key"):
+@pytest.mark.parametrize(
+    ("refusal", "message"),
+    [(WRONG, "invalid api key"), (GEMINI, "API key not valid"), (fails(403, "forbidden"), "in a row were refused")],
+)
+def test_access_revoked_during_a_run_ends_it_after_a_few_requests(refusal: Reply, message: str, tmp_path: Path) -> None:
+    """Nothing sent after the first refusals is answered, so they are no glitch. Requests in flight and a few more are
+    refused (of "forbidden" there were 773 with 64 in flight), the run ends with the provider's message, and no row is
+    given up."""
+    late = replace(refusal, delay_s=0.05)
+    with LoopbackTeacher(lambda ask: Reply(delay_s=0.05) if ask.number <= 40 else late) as teacher:
+        with pytest.raises(TeacherError, match=message):
             run(teacher, tmp_path, 200, n=1, concurrency=16)
-        assert len(teacher.asked) <= 40 + 2 * 16 + 3
+        assert len(teacher.asked) <= 40 + 2 * 16 + 24
     with LoopbackTeacher() as recovered:
         result = run(recovered, tmp_path, 200, n=1)
         assert (result.rows_in, result.failed) == (200, 0)

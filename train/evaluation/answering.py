@@ -213,8 +213,8 @@ class AnswerCollector:
             numbers["tokens"] = ledger.usage.completion_tokens
         self._progress("evaluate", numbers)
         usd = sum_if_known(cost for _, cost in attributed)
-        # The row of a request's first sample has its usage.
-        timed = [call for call in paid if call.request_of is None and call.transport == "http"]
+        # The row of a request's first sample has its usage, if the server counted it.
+        timed = [call for call in paid if call.usage.completion_tokens and call.transport == "http"]
         tokens = sum(call.usage.completion_tokens for call in timed)
         seconds = sum(call.seconds * (call.request.get("n") or 1) for call in timed)
         shared = any((call.request.get("n") or 1) > samples for call in paid)

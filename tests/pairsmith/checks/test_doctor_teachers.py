@@ -309,10 +309,14 @@ def test_model_lists_are_interpreted() -> None:
         "grok-4.7",
         "grok-4-fast-reasoning",
         "sonar-reasoning",
+        "claude-opus-5-5",
+        "anthropic/claude-sonnet-5",
+        "anthropic.claude-fable-5",
     )
     assert all(map(thinks_by_default, thinking))
     plain = ("qwen3-4b-instruct-2507", "gpt-4o-mini", "llama3.1", "deepseek-chat", "mistral-small-latest", "qwen2.5:7b")
     plain += ("gemini-2.5-flash-lite", "gemini-2.0-flash", "grok-4-fast-non-reasoning", "gemma-3-27b-it")
+    plain += ("claude-haiku-4-5", "claude-3-5-sonnet-latest", "claude-opus-4-6")
     assert not any(map(thinks_by_default, plain))
 
 

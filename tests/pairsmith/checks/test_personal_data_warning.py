@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from pairsmith.checks.personal_data_warning import addresses_elsewhere
+from schemas.spec import TeacherSettings
 from tests.pairsmith.conftest import Project
 
 PAIRS = """input,output
@@ -42,3 +44,18 @@ def test_a_large_file_is_read_at_equal_distances(tmp_path: Path) -> None:
     done = Project(tmp_path).run("generate")
     assert done.returncode == 0, done.stderr
     assert "a sample of 1,200 of the 2,400 rows contains 1,200 e-mail addresses" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("url", "model", "leaves"),
+    [
+        ("http://localhost:11434/v1", "qwen3:8b", False),
+        ("http://localhost:11434/v1", "gpt-oss:120b-cloud", True),
+        ("http://127.0.0.1:11434/v1", "glm-5:cloud", True),
+        ("embedded", "smollm2-135m-instruct", False),
+        ("http://gpu:8000/v1", "qwen3", True),
+    ],
+)
+def test_an_address_on_this_machine_may_pass_texts_on(url: str, model: str, leaves: bool) -> None:
+    """A local Ollama passes on what is asked of models in its cloud, so personal data would leave unannounced."""
+    assert addresses_elsewhere([TeacherSettings(url=url, model=model)]) == ([url] if leaves else [])

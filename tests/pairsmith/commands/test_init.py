@@ -186,11 +186,16 @@ def test_a_refused_key_is_reported_and_not_chosen() -> None:
 
 
 def test_a_server_on_this_machine_is_found() -> None:
-    """A local vLLM or Ollama is chosen with a model that it serves."""
-    with LoopbackTeacher(models=("qwen3:8b",)) as ollama:
+    """A local vLLM or Ollama is chosen with a model that it serves, but not one that Ollama's cloud answers: the spec
+    would call it free, and texts would leave the machine."""
+    with LoopbackTeacher(models=("glm-5:cloud", "gpt-oss:120b-cloud", "qwen3:8b")) as ollama:
         teacher = find_teacher({}, (*NO_LOCAL_SERVER, ("Ollama", f"{ollama.url}/v1")))
     assert (teacher.url, teacher.model, teacher.key_env) == (f"{ollama.url}/v1", "qwen3:8b", None)
     assert any("vLLM" in line and "nothing answers" in line for line in teacher.tried)
+    with LoopbackTeacher(models=("glm-5:cloud",)) as relaying:
+        teacher = find_teacher({}, (("Ollama", f"{relaying.url}/v1"),))
+    assert teacher.url == "embedded"
+    assert any("only models of Ollama's cloud" in line for line in teacher.tried)
 
 
 def test_an_address_in_the_environment_needs_no_key() -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 import pytest
 
+from bench.forecast import costs
 from bench.forecast.run import coverage, hard_coverage
 from curate.forecast import LEAST_SEEDS, Pilot, forecast_accepted_rows, forecast_sum
 from pairsmith.stages.forecast import forecast
@@ -346,6 +347,18 @@ def test_intervals_hold_in_hard_simulated_cases() -> None:
     assert shares["1 % of answers 300 times as long"]["width"] < 2.9
 
 
+@pytest.mark.slow
+def test_minutes_hold_on_simulated_servers() -> None:
+    """SIMULATED: on servers that answer in turn, have slots, share their speed, slow down with their batch or stall, at
+    1 to 64 in flight, 90 % intervals of the time contain that of the whole run in at least 85 of 100, and so does the
+    money of seeds of very different lengths. The upper end was three to four times the outcome."""
+    shares = costs.coverage(20)
+    changed = "minutes: it is faster or slower by a quarter later"  # "if the server stays as fast as it was"
+    held = {kind: one["coverage"] for kind, one in shares.items() if kind != changed}
+    assert min(held.values()) >= 0.85, held
+    assert {kind: one["high"] for kind, one in shares.items() if kind in held and one["high"] > 2} == {}
+
+
 def test_without_max_tokens_very_long_answers_are_allowed_for(
     teacher: LoopbackTeacher, make_project: Callable[..., Project]
 ) -> None:
@@ -477,8 +490,8 @@ def test_the_tokens_of_prompts_follow_the_lengths_of_all_seeds() -> None:
     assert interval.low <= truth <= interval.high
     assert interval.high - interval.low < 0.05 * truth
     unrelated = [one._replace(prompt_tokens=300.0 + 50 * (number % 3)) for number, one in enumerate(costs)]
-    assert of_one_size([1.0] * 20, unrelated, sizes[20:]) == ([1.0] * 20, 0.0)
-    assert of_one_size([], [], []) == ([], 0.0)
+    assert of_one_size(unrelated, sizes[20:], None) == (unrelated, {})
+    assert of_one_size([], [1], None) == ([], {})
 
 
 def test_the_time_includes_the_rates_of_the_spec() -> None:

@@ -134,6 +134,7 @@ BODY = {
     "presence_penalty": 0.1,
     "top_p": 0.9,
     "reasoning_effort": "low",
+    "thinking": {"type": "disabled"},
     "response_format": {},
     "messages": [{"role": "user", "content": "a dog"}],
 }
@@ -196,6 +197,32 @@ KINDS: list[tuple[int, Any, str, str]] = [  # the kind before anything was answe
     (400, {"__type": "ServiceQuotaExceededException", "message": "Too much"}, "throttled", "throttled"),
     (403, [{"error": {"code": 403, "message": "no", "status": "RATE_LIMIT_EXCEEDED"}}], "throttled", "throttled"),
     (422, {"error": "`inputs` tokens + `max_new_tokens` must be <= 4096. Given: 4000"}, "refused", "refused"),
+    # Models and gateways of 2026: OpenAI, Anthropic, xAI, Groq, Cerebras, Bedrock, Ollama, llama-server, W&B, ngrok.
+    (
+        404,
+        {"error": {"message": "This model is only supported in v1/responses.", "param": "model"}},
+        "model",
+        "refused",
+    ),
+    (400, {"error": {"message": "`temperature` is deprecated for this model."}}, "setting", "refused"),
+    (400, {"error": {"message": "`temperature` and `top_p` cannot both be specified."}}, "setting", "refused"),
+    (400, {"error": {"message": '"thinking.type.disabled" is not supported for this model.'}}, "setting", "refused"),
+    (400, {"code": XAI, "error": "Model x does not support parameter reasoningEffort."}, "setting", "refused"),
+    (400, {"error": {"message": "`reasoning_effort` must be one of `none` or `default`"}}, "setting", "refused"),
+    (400, {"message": "reasoning_effort\n Input should be 'low' or 'high' [type=enum]"}, "setting", "refused"),
+    (
+        400,
+        {"error": {"message": "'minimal' is not supported.", "param": "reasoning_effort", "code": "unsupported_value"}},
+        "setting",
+        "setting",
+    ),
+    (400, {"error": {"message": "model `x` isn't supported on this route"}}, "model", "refused"),
+    (400, {"error": {"code": 400, "message": "model not found", "type": "invalid_request_error"}}, "model", "refused"),
+    (400, {"error": {"code": 400, "message": "model is not loaded"}}, "server", "server"),
+    (429, {"error": "you (ann) have reached your weekly usage limit, upgrade for higher limits"}, "quota", "quota"),
+    (402, {"error": {"message": "You exceeded your current quota"}}, "quota", "quota"),
+    (429, {"error": {"message": "Concurrency limit reached for requests"}}, "throttled", "throttled"),
+    (403, {"error": {"message": "Your account has run out of credit", "code": "ERR_NGROK_4026"}}, "quota", "quota"),
 ]
 
 

@@ -570,6 +570,23 @@ def test_a_question_that_decides_is_not_sent_again_if_it_times_out() -> None:
     assert len(teacher.asked) == 1
 
 
+def test_an_answer_slower_than_the_limit_raises_it() -> None:
+    """A thinking model that needs longer than `timeout_s` answers each question when it is sent again with twice the
+    time: of 80 rows 48 were paid for twice. The first such answer shows what the others need."""
+    lines: list[str] = []
+
+    async def go() -> list[Answer]:
+        async with Endpoint(teacher.url, "loopback", timeout_s=1, concurrency=4) as endpoint:
+            endpoint.flow.say = lines.append
+            return await asyncio.gather(*(endpoint.ask(chat(f"dog {i}"), Sampling()) for i in range(16)))
+
+    with LoopbackTeacher(latency_s=1.4) as teacher:
+        assert len(asyncio.run(go())) == 16
+    assert len(teacher.asked) <= 16 + 4
+    (line,) = lines
+    assert "with a longer teacher.timeout_s none is asked for twice" in line
+
+
 def test_limit_of_a_millisecond_works_on_the_loop_of_commands() -> None:
     """A timer of less than half a millisecond has no time on uvloop, and asking for it used to end the run."""
 
