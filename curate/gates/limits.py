@@ -86,8 +86,9 @@ def _stances(text: str, language: str) -> dict[bool, str]:
 
 def _allows_without(before: str, after: str, input_lang: str, language: str) -> tuple[str, str] | None:
     """Return the clause of each text if one forbids something without something else and the other allows it so."""
-    here, there = _stances(before, input_lang), _stances(after, language)
-    if len(here) == len(there) == 1 and here.keys() != there.keys():
+    here = _stances(before, input_lang)
+    there = _stances(after, language) if len(here) == 1 else {}
+    if len(there) == 1 and here.keys() != there.keys():
         return next(iter(here.values())), next(iter(there.values()))
     return None
 
@@ -95,12 +96,16 @@ def _allows_without(before: str, after: str, input_lang: str, language: str) -> 
 def _is_only_with(text: str, other: str, language: str, other_language: str) -> bool:
     """Whether a text denies nothing but what it forbids without something else, and the other text allows it only with
     that: `no entry without a helmet`, `entry with a helmet only`. In a translation, `only` is enough."""
+    if not says(language, "lacking", text):
+        return False  # it cannot be among the stances
+    if not says(other_language, "only", other) or says(other_language, "lacking", other):
+        return False
     denying = [
         clause
         for clause in _CLAUSE.split(text)
         if any(says(language, name, clause) for name in ("lacking", "denial", "forbidden"))
     ]
-    if len(denying) != 1 or not says(other_language, "only", other) or says(other_language, "lacking", other):
+    if len(denying) != 1:
         return False
     if language == other_language and (lacks := says(language, "lacking", denying[0])):
         needed = " ".join(denying[0][lacks.end() :].split()[:_NEEDED])

@@ -132,8 +132,7 @@ def scale_powers(language: str) -> dict[str, int]:
 
 def with_decimal_fractions(folded: str) -> str:
     """Return folded text with mixed fractions as decimals: 1.5 for `1 1/2`, `2.5 horas` for `2 horas y media`."""
-    if says("any", "halves_behind", folded):
-        folded = _half_behind().sub(r"\1.5\2", folded)
+    folded = _half_behind().sub(r"\1.5\2", folded)
     if "/" not in folded:
         return folded
     return _MIXED_FRACTION.sub(lambda mixed: f"{mixed[1]}.{_DECIMALS[mixed[2]]}", folded)
@@ -142,7 +141,8 @@ def with_decimal_fractions(folded: str) -> str:
 @cache
 def _half_behind() -> re.Pattern[str]:
     halves = alternation(word.replace("_", " ") for word in words_of("halves_behind"))
-    return re.compile(rf"(?<![\d.,:/])(\d{{1,3}})( [^\W\d_]{{1,20}}) (?:{halves})(?!\w)")
+    # It begins with the digit and looks behind from there, so that other characters are skipped quickly.
+    return re.compile(rf"(\d(?<![\d.,:/]\d)\d{{0,2}})( [^\W\d_]{{1,20}}) (?:{halves})(?!\w)")
 
 
 def without_mixed_fractions(folded: str) -> str:
