@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -210,6 +211,13 @@ def test_a_table_written_as_one_object_is_refused_with_advice(tmp_path: Path, co
         guess(tmp_path / "a.json")
 
 
+def test_an_object_of_texts_by_texts_is_refused_with_advice(tmp_path: Path) -> None:
+    """A file {question: answer, ...} was read as one row with a column for each question."""
+    (tmp_path / "a.json").write_text(json.dumps({f"where is my lamp {n}": f"it is in room {n}" for n in range(9)}))
+    with pytest.raises(InputError, match=r"maps texts to texts.*to_entries"):
+        guess(tmp_path / "a.json")
+
+
 def test_a_file_with_a_single_row_is_read(tmp_path: Path) -> None:
     """A single object of texts or of turns is not taken for a table."""
     assert lines(tmp_path, {"input": "is it open now", "output": "yes it is"}, name="a.json").kind == "pair"
@@ -408,10 +416,16 @@ def test_a_log_with_messages_of_tools_is_refused(tmp_path: Path) -> None:
 def test_the_longest_list_of_an_object_contains_the_rows(tmp_path: Path) -> None:
     """The dataset viewer's `features` come before its `rows`, and messages of Teams have a `from` that is an object."""
     rows = [{"row_idx": n, "row": {"text": "x"}} for n in range(9)]
-    for content in ({"features": [{"name": "text"}], "rows": rows}, {"rows": [{"from": {"user": "Ann"}}] * 2}):
+    deep = {"status": "ok", "answer": {"all rows": {"items": rows}}}
+    for content, path, words in (
+        ({"features": [{"name": "text"}], "rows": rows}, "rows", "jq .rows"),
+        ({"rows": [{"from": {"user": "Ann"}}] * 2}, "rows", "jq .rows"),
+        (deep, "answer.all rows.items", """jq '.answer["all rows"].items'"""),
+    ):
         (tmp_path / "a.json").write_text(json.dumps(content))
-        with pytest.raises(InputError, match="its rows are in the list 'rows'"):
+        with pytest.raises(InputError, match=re.escape(f"its rows are in the list '{path}'")) as refused:
             guess(tmp_path / "a.json")
+        assert f"`{words}`" in (refused.value.fix or "")
 
 
 def test_what_is_too_deep_or_too_long_is_an_error_that_says_so(tmp_path: Path) -> None:
