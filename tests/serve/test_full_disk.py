@@ -32,9 +32,7 @@ def fill(disk: Path) -> None:
 
 def _write_receipt(folder: Path, command: str) -> None:
     with Store.open(f"sqlite:///{folder / 'pairsmith.db'}") as store:
-        store.write(
-            Receipt(command=command, ok=True, counts=Counts(), spec_hash="", versions={}, facts={}, seconds=1.0)
-        )
+        store.write(Receipt(command=command, ok=True, counts=Counts(), spec_hash="", seconds=1.0, started=now()))
 
 
 def test_full_disk_is_reported_and_loses_nothing(caplog: pytest.LogCaptureFixture) -> None:
