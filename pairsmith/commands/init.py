@@ -142,6 +142,7 @@ def _make(
         *([f"Read as rows of kind {guessed.kind}:"] if guessed else []),
         *(f"  - {sentence}" for sentence in (guessed.why if guessed else [])),
         *(f"  - {reading.not_used}; the first: {lost.where}: {lost.what}" for lost in reading.problems[:1]),
+        *(["  To read it differently, edit [[seeds]] in pairsmith.toml (`pairsmith docs seeds`)."] if guessed else []),
         *(_in_lines(teacher) if asks else ["Teacher   none needed: the rows already have outputs"]),
         *(f"\nAs it is: {shortage.what}.\n          {shortage.fix}" for shortage in short),
         f"\n{first}  {run_command}",
