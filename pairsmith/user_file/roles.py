@@ -63,8 +63,10 @@ def _find_output(
     all_called = [c for c in filled if c.called(OUTPUT) and not _is_about_replies(c)]
     called = [c for c in all_called if c.words >= _PHRASE or c.objects or not c.is_constant]
 
+    names = REPLY.split()
+
     def fits(column: Column) -> bool:
-        alone = plain(column.header) in REPLY.split()  # the reply itself, not its time or id
+        alone = plain(column.header) in names  # the reply itself, not its time or id
         if wanted == "classify":
             of_reply = column.called(REPLY) and column.is_bare and not alone
             return column.called(LABELS) or (column.is_category and not of_reply)
@@ -75,8 +77,10 @@ def _find_output(
         # Without an input the reply may be the text to label; if most rows have none, others may wait for one.
         return replies and any(inputs) and 2 * len(column.filled) > len(column.texts)
 
+    has_written = wanted != "classify" and any(c.is_text and plain(c.header) in names for c in called)
+
     def rank(column: Column) -> tuple[bool, ...]:
-        is_choice = column.is_category and fits(column) and wanted != "classify"
+        is_choice = has_written and column.is_category and fits(column)
         return not fits(column), column.is_bare, is_choice, column.called(MODEL)
 
     best, reason = min(called, key=rank, default=None), "chosen by its name"

@@ -33,7 +33,7 @@ from schemas.store.budget import Budget
 from schemas.store.costs import costs_of, queries
 from schemas.store.failures import explained
 from schemas.store.judged import GATES, has_any_step, store_judged
-from schemas.store.lock import last_writer_of, writer_lock, writer_of
+from schemas.store.lock import last_writer_of, note_writer, writer_lock, writer_of
 from schemas.store.opening import (
     check_place,
     check_version,
@@ -138,6 +138,8 @@ class Store(Reading):
             check_version(engine, url, upgrade=write, say=say)
             writer = None
             if still_held is not None:
+                if path is None:
+                    note_writer(engine)
                 writer = Writer(engine, url, still_held, say)
                 closing.callback(writer.close)
             return cls(engine, url, writer, closing)
@@ -161,7 +163,7 @@ class Store(Reading):
     @property
     def last_writer(self) -> tuple[str, datetime] | None:
         """The command that last wrote to it, and when it began; None if it is still writing, or if that is unknown."""
-        return last_writer_of(sqlite_path(self._url))
+        return last_writer_of(sqlite_path(self._url), self.engine)
 
     def closing(self) -> Callable[[], None]:
         """A function that does what `close` does, without a reference to the store."""

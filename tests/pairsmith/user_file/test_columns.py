@@ -150,7 +150,11 @@ def test_columns_named_after_speakers_are_input_and_output(tmp_path: Path) -> No
             "Ann of Green Lane {n},Bo von Berg {m},the printer of room {n} is out of paper",
             "issue",
         ),
-        ("prompt,gpt,human", "tell me of town {n} please,town {n} lies on a big river,town {n} is old and dear", "gpt"),
+        (
+            "prompt,gpt,human",
+            "tell me of town {n} please,town {n} lies on a big river,town {n} is old and dear",
+            "prompt",
+        ),
     ],
 )
 def test_columns_named_after_speakers_beside_another_text(tmp_path: Path, header: str, row: str, text: str) -> None:
