@@ -131,11 +131,8 @@ def _make(
         "shortages": [shortage.what for shortage in short],
         "next": run_command,
     }
-    change = (
-        "what makes a good output"
-        if user_file
-        else "your own texts into seeds.jsonl and your style, exemplars and patterns"
-    )
+    own = "your own texts into seeds.jsonl and your style, exemplars and patterns"
+    change = "what makes a good output" if user_file else own
     first = "" if example else f"Put {change} into pairsmith.toml, then:\n"
     lines = (
         f"Created a project in {folder.resolve()}: {', '.join(names)}\n",

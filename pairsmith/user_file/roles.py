@@ -103,7 +103,16 @@ def _find_output(
     if is_open and (extracted := _extracted(after, texts)):
         other = "if it only describes them, start a new project of another kind, such as `rewrite` (`--kind rewrite`)"
         return extracted, f"its values are in the texts; {other}", ()
-    if best is None and wanted not in _KINDS_WITH_NEEDS and len(texts) > 1:
+    return (best, reason, ()) if best else (*_unnamed_output(columns, texts, wanted, aside), ())
+
+
+def _unnamed_output(
+    columns: Sequence[Column], texts: Sequence[Column], wanted: str, aside: str
+) -> tuple[Column | None, str]:
+    """The output among `texts` where no column is named like one, and why. `aside`: why a column that is was not
+    taken."""
+    best, reason = None, ""
+    if wanted not in _KINDS_WITH_NEEDS and len(texts) > 1:
         best = next((column for column in texts if all(map(_QUERY.match, column.filled))), None)
         reason = "it contains queries of a database"
     if best is None and wanted not in _KINDS_WITH_NEEDS and len(texts) == 2 and (aside or len(columns) == 2):
@@ -114,7 +123,7 @@ def _find_output(
     others = (c for c in texts if parse_role(c.header) is None and 2 * len(set(c.filled)) > len(c.filled))
     if best is None and not any(others) and side_of(texts, "user"):
         best, reason = side_of(texts, "assistant"), "it is named after the answering side"
-    return best, reason, ()
+    return best, reason
 
 
 def _extracted(objects: Sequence[Column], texts: Sequence[Column]) -> Column | None:

@@ -125,6 +125,8 @@ def note_writer(engine: sa.Engine) -> None:
     """Note in a PostgreSQL store which command writes to it, as SQLite's lock file does: once the process has been
     killed, nothing else knows. It is a comment on a table, so it needs no other schema; somebody else's table has
     none."""
+    if engine.dialect.name != "postgresql":
+        return
     label = json.dumps(_own_label(upgrades=False)).replace("'", "''").replace("%", r"\u0025")
     with contextlib.suppress(sa.exc.DBAPIError), engine.begin() as connection:
         connection.exec_driver_sql("SET LOCAL lock_timeout = '2s'")

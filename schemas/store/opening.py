@@ -20,7 +20,6 @@ from schemas.progress import Say
 from schemas.store import tables
 from schemas.store.failures import shown
 
-_FOR_READING = 2**17  # bytes; two files of 32 KB and what else they take
 _LARGE = 2**26  # bytes of a file whose upgrade takes more than a second or so
 _SQLITE = re.compile(r"sqlite(\+\w+)?:///")
 _SYNCHRONOUS = "FULL"  # a confirmed row survives a power cut
@@ -217,13 +216,8 @@ def _mount_points() -> set[str]:
 
 
 def is_writable(path: Path) -> bool:
-    """Whether this process can write a SQLite file and the files beside it that SQLite needs even for reading. On a
-    full disk it cannot, unless another process has made them."""
-    if not (os.access(path.parent, os.W_OK) and os.access(path, os.W_OK)):
-        return False
-    space = shutil.disk_usage(path.parent)
-    has_room = space.free >= _FOR_READING or not space.total  # some network file systems report nothing but zeros
-    return has_room or path.with_name(f"{path.name}-shm").exists()
+    """Whether this process may write a SQLite file and the files beside it that SQLite needs even for reading."""
+    return os.access(path.parent, os.W_OK) and os.access(path, os.W_OK)
 
 
 def has_tables(path: Path) -> bool:

@@ -74,7 +74,7 @@ def test_full_disk_is_reported_and_loses_nothing(caplog: pytest.LogCaptureFixtur
             "/new",
             "/p/kept",
         ):
-            assert client.get(path).status_code == 200, path
+            assert (looked := client.get(path)).status_code == 200, looked.text
         assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
         assert list(workspace.projects()) == ["kept", "tiny"]
         for filled in disk.glob("filled-*"):
