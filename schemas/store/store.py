@@ -115,7 +115,7 @@ class Store(Reading):
     def open(cls, url: str, *, write: bool = True, say: Say = log_message) -> Store:
         """Open the store; with `write`, create it if missing. An older schema is upgraded, which takes the writer lock.
 
-        A SQLite store with an older schema is copied first, to `FILE.before-` and the number of the new schema. One that
+        A SQLite store with an older schema is copied first, to `FILE.before-` and the number of the new schema. What
         cannot be written in its place is read from a copy. `say` gets what it waits for. Raises StoreBusy (another
         writer), StoreFull, StoreError (unreachable, damaged, of a newer pairsmith), MissingDependency (no driver).
         """
