@@ -124,7 +124,9 @@ class Store(Reading):
         if not write and path is not None and not path.exists():
             raise empty_store(url)  # connecting would create the file
         try:
-            return cls._open(url, path, say, write=write, copied=not write and bool(path) and not is_writable(path))
+            return cls._open(
+                url, path, say, write=write, copied=not write and path is not None and not is_writable(path)
+            )
         except StoreFull:
             if write or path is None:
                 raise
