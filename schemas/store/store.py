@@ -119,14 +119,12 @@ class Store(Reading):
         cannot be written in its place is read from a copy. `say` gets what it waits for. Raises StoreBusy (another
         writer), StoreFull, StoreError (unreachable, damaged, of a newer pairsmith), MissingDependency (no driver).
         """
-        path = sqlite_path(url)
-        check_place(path)
+        check_place(path := sqlite_path(url))
         if not write and path is not None and not path.exists():
             raise empty_store(url)  # connecting would create the file
+        copied = not write and path is not None and not is_writable(path)
         try:
-            return cls._open(
-                url, path, say, write=write, copied=not write and path is not None and not is_writable(path)
-            )
+            return cls._open(url, path, say, write=write, copied=copied)
         except StoreFull:
             if write or path is None:
                 raise
