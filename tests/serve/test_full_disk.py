@@ -13,6 +13,7 @@ import pytest
 pytest.importorskip("fastapi", reason="needs pairsmith[serve]")
 
 from pairsmith.serve import child
+from pairsmith.serve.readers import Readers
 from pairsmith.serve.workspace import Workspace
 from schemas.records import Counts, Receipt, now
 from schemas.store import Store
@@ -33,6 +34,12 @@ def fill(disk: Path) -> None:
 def _write_receipt(folder: Path, command: str) -> None:
     with Store.open(f"sqlite:///{folder / 'pairsmith.db'}") as store:
         store.write(Receipt(command=command, ok=True, counts=Counts(), spec_hash="", seconds=1.0, started=now()))
+
+
+def _receipts(readers: Readers) -> list[Receipt]:
+    store = readers.store("kept")
+    assert store is not None
+    return store.receipts()
 
 
 def test_full_disk_is_reported_and_loses_nothing(caplog: pytest.LogCaptureFixture) -> None:
@@ -77,10 +84,13 @@ def test_full_disk_is_reported_and_loses_nothing(caplog: pytest.LogCaptureFixtur
             assert (looked := client.get(path)).status_code == 200, looked.text
         assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
         assert list(workspace.projects()) == ["kept", "tiny"]
+        readers = Readers(workspace)
+        assert [receipt.command for receipt in _receipts(readers)] == ["generate"]
         for filled in disk.glob("filled-*"):
             filled.unlink()
         _write_receipt(kept, "curate")
-        assert client.get("/api/v1/projects/kept/receipts").json()["items"][0]["command"] == "curate"
+        assert [receipt.command for receipt in _receipts(readers)] == ["generate", "curate"]
+        del readers
         assert "the audit cannot be written" in caplog.text
         assert "Traceback" not in caplog.text
 
