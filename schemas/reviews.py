@@ -128,6 +128,16 @@ def resolve_alias(review: Review, aliases: Mapping[str, str]) -> Review:
     return attributed
 
 
+PAUSE_S = 600.0
+
+
+def seconds_since(before: datetime | None, at: datetime) -> float | None:
+    """How long an answer took: the time since the same reviewer's previous one. None without one, after a pause of more
+    than `PAUSE_S`, and if the clock was set back in between."""
+    gap = (at - before).total_seconds() if before else None
+    return gap if gap is not None and 0 <= gap <= PAUSE_S else None
+
+
 @dataclass(frozen=True)
 class PullResult:
     """The counts of a pull.

@@ -3,7 +3,7 @@
 A changed response becomes another review. A response that was deleted, discarded or turned back into a draft becomes a
 review with the decision `withdrawn`. An edit also creates the corrected pair. Argilla does not record working time, so
 `seconds` is the time since the same reviewer's previous answer in any queue of the project; it is None for a reviewer's
-first answer and after a pause of more than `PAUSE_S`.
+first answer and after a pause of more than `schemas.reviews.PAUSE_S`.
 """
 
 from __future__ import annotations

@@ -17,11 +17,10 @@ from urllib.parse import urlsplit
 from curate.argilla.client import Argilla, ArgillaUser, Queue, utc
 from schemas.progress import Progress
 from schemas.records import Json
-from schemas.reviews import Alias, Review, Role
+from schemas.reviews import Alias, Review, Role, seconds_since
 
 NotCounted = Literal["discarded", "foreign", "altered", "not_named"]
 PREFIX = "argilla:"
-PAUSE_S = 600.0
 
 
 @dataclass(frozen=True)
@@ -104,17 +103,14 @@ def read_responses(
 
 
 def with_durations(responses: list[Response]) -> list[Response]:
-    """Return the responses in chronological order, each with the seconds since the same reviewer's previous one, or
-    None after more than `PAUSE_S`.
+    """Return the responses in chronological order, each with the `seconds_since` the same reviewer's previous one.
 
     Drafts and discarded responses took time too, so they count as previous ones.
     """
     last: dict[str, datetime] = {}
     measured = []
     for response in sorted(responses, key=lambda r: (r.at, r.pair_id)):
-        before = last.get(response.reviewer)
-        gap = (response.at - before).total_seconds() if before else None
-        measured.append(replace(response, seconds=gap if gap is not None and gap <= PAUSE_S else None))
+        measured.append(replace(response, seconds=seconds_since(last.get(response.reviewer), response.at)))
         last[response.reviewer] = response.at
     return measured
 

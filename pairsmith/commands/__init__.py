@@ -13,7 +13,7 @@ from pairsmith.terminal.failures import exit_code_of, json_on_stdout, reopen_clo
 from pairsmith.terminal.stopping import listening
 from pairsmith.terminal.watching import NOBODY, Invocation, Watcher
 from schemas.cores import limit_spin_waits
-from schemas.errors import UsageError
+from schemas.errors import PairsmithError, UsageError
 
 # Name, help section, and the line shown by `pairsmith --help`. They are listed here so that help need not import any
 # command.
@@ -135,7 +135,9 @@ def start(arguments: Iterable[str] | None = None, watcher: Watcher = NOBODY) -> 
             _refuse_undecodable(args)
             done = group.main(args=args, prog_name="pairsmith", standalone_mode=False, obj=invocation)
         except BaseException as error:
-            return exit_code_of(error, write_json, watcher.answer)
+            # A signal in the middle of an import, for example, may end in another error of Python's own.
+            is_stop = stopping.asked and not isinstance(error, PairsmithError | click.ClickException)
+            return exit_code_of(KeyboardInterrupt() if is_stop else error, write_json, watcher.answer)
     return done if isinstance(done, int) else 0
 
 

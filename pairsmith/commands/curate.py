@@ -44,12 +44,10 @@ def command(session: Session, *, what_if: tuple[str, ...], max_usd: float | None
 
 def _screen(comparison: WhatIf) -> list[Any]:
     from rich.markup import escape
-    from rich.table import Table
-    from rich.text import Text
 
     from pairsmith.style.numbers import row_sum
     from pairsmith.style.reasons import shorten_ids
-    from pairsmith.terminal.screen import facts
+    from pairsmith.terminal.screen import entry, facts
     from schemas.wording import counted
 
     both = (("now", comparison.before), ("would be", comparison.after))
@@ -65,12 +63,11 @@ def _screen(comparison: WhatIf) -> list[Any]:
     for move in comparison.moves:
         why = escape(f" ({move.code})") if move.code else ""
         parts += ["", f"[bold]{counted(move.rows, 'row', 'rows')} {move.before} -> {move.after}{why}[/]"]
-        table = Table(box=None, padding=(0, 2, 0, 0), show_header=False, expand=True)
-        for width, ratio in ((12, None), (None, 3), (None, 5), (None, 4)):
-            table.add_column(width=width, ratio=ratio, overflow="fold")
         for example in move.examples:
-            table.add_row(
-                *map(Text, (example.pair_id[:12], example.input[:120], example.output[:160], shorten_ids(example.why)))
+            texts = (
+                ("input", example.input[:120]),
+                ("output", example.output[:160]),
+                ("why", shorten_ids(example.why)),
             )
-        parts.append(table)
+            parts.append(entry(example.pair_id[:12], texts))
     return parts

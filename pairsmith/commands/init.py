@@ -131,17 +131,15 @@ def _make(
         "shortages": [shortage.what for shortage in short],
         "next": run_command,
     }
-    change = (
-        "what makes a good output"
-        if user_file
-        else "your own texts into seeds.jsonl and your style, exemplars and patterns"
-    )
+    own = "your own texts into seeds.jsonl and your style, exemplars and patterns"
+    change = "what makes a good output" if user_file else own
     first = "" if example else f"Put {change} into pairsmith.toml, then:\n"
     lines = (
         f"Created a project in {folder.resolve()}: {', '.join(names)}\n",
         *([f"Read as rows of kind {guessed.kind}:"] if guessed else []),
         *(f"  - {sentence}" for sentence in (guessed.why if guessed else [])),
         *(f"  - {reading.not_used}; the first: {lost.where}: {lost.what}" for lost in reading.problems[:1]),
+        *(["  To read it differently, edit [[seeds]] in pairsmith.toml (`pairsmith docs seeds`)."] if guessed else []),
         *(_in_lines(teacher) if asks else ["Teacher   none needed: the rows already have outputs"]),
         *(f"\nAs it is: {shortage.what}.\n          {shortage.fix}" for shortage in short),
         f"\n{first}  {run_command}",

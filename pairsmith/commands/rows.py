@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 SHOWN = 20  # rows listed by default
+_STYLES = {"accepted": "green", "rejected": "red", "waiting": "yellow", "failed": "red"}
 
 
 @click.command()
@@ -46,33 +47,33 @@ def command(session: Session, state: str | None, code: str | None, flagged: bool
 
 def _screen(session: Session, data: dict[str, Any]) -> list[RenderableType]:
     from rich.markup import escape
-    from rich.table import Table
     from rich.text import Text
 
     from pairsmith.style.numbers import row_sum
     from pairsmith.style.reasons import shorten_ids
+    from pairsmith.terminal.screen import entry
     from schemas.step_names import display_step
     from schemas.wording import counted
 
-    table = Table(box=None, padding=(0, 2, 1, 0), expand=True)
-    table.add_column("id", width=12, no_wrap=True, overflow="crop")
-    table.add_column("state", width=8, no_wrap=True)
-    for title, ratio in (("input", 3), ("output", 5), ("why", 4)):
-        table.add_column(title, ratio=ratio, overflow="fold")
+    listed: list[RenderableType] = []
     for row in data["rows"]:
-        why = row["reason"] or row["split"] or ""
-        if row["state"] == "accepted" and row["score"] is not None:
-            why = f"{why}, score {row['score']:.3g}"
+        state, why = row["state"], row["reason"] or ""
+        if state == "accepted":
+            score = "" if row["score"] is None else f"score {row['score']:.3g}"
+            state = ", ".join(filter(None, (state, row["split"], score)))
         if row["step"]:
-            why = f"{row['reason']} ({display_step(row['step'])})"
+            why = f"{why} ({display_step(row['step'])})"
+        head = Text.assemble(
+            (f"{row['pair_id'][:12]}  " if row["pair_id"] else "", "bold"), (state, _STYLES[row["state"]])
+        )
         why = "; ".join(filter(None, (why, *(f"flag {sentence}" for sentence in row["flagged"]))))
-        texts = (_short(row["input"], 120), _short(row["output"] or "", 160), _short(shorten_ids(why), 400))
-        table.add_row(*map(Text, (row["pair_id"] or "", row["state"], *texts)))
+        texts = (("input", _short(row["input"], 160)), ("output", _short(row["output"] or "", 240)))
+        listed.append(entry(head, [*texts, ("why", _short(shorten_ids(why), 400))]))
     curate = f"[bold]{escape(session.command('curate'))}[/]"
     parts: list[RenderableType] = [row_sum(data["counts"]), ""]
-    parts.append(table if table.row_count else "No row matches.")
+    parts += listed or ["No row matches."]
     if data["more"]:
-        parts += ["", "There are more rows; --limit 0 lists them all."]
+        parts.append("There are more rows; --limit 0 lists them all.")
     if data["erased"]:
         parts += [
             "",

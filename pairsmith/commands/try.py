@@ -72,17 +72,12 @@ def _lines() -> Iterator[str]:
 
 
 def _screen(answers: list[SystemAnswer]) -> list[RenderableType]:
-    from rich.table import Table
-    from rich.text import Text
-
+    from pairsmith.terminal.screen import entry
     from train.local_model import REFUSED
 
-    table = Table(box=None, padding=(0, 2, 1, 0))
-    for heading in ("system", "answer", "checks"):
-        table.add_column(heading, overflow="fold")
+    parts: list[RenderableType] = []
     for answer in answers:
         judged = {True: "pass", None: UNJUDGED, False: ", ".join(answer.failed) or "fail"}[answer.passes]
-        table.add_row(
-            answer.system, Text(answer.text), judged if answer.whole or judged == REFUSED else f"cut; {judged}"
-        )
-    return [table]
+        judged = judged if answer.whole or judged == REFUSED else f"cut; {judged}"
+        parts.append(entry(f"[bold]{answer.system}[/]", (("answer", answer.text or "(empty)"), ("checks", judged))))
+    return parts

@@ -149,15 +149,24 @@ def _p(comparison: Comparison) -> str:
 
 
 def in_words(evaluation: Evaluation) -> list[str]:
-    """A sentence for each sampled difference, with its numbers unless they are in the headline; preceded by a caution
-    if only the form of answers was judged. That only gates judged is a reason of the verdict."""
-    sentences = [f"{capital(FORM_ONLY_NOTE)}."] if is_form_only(evaluation.check_names) else []
+    """The `caution`, and the `sampled_differences`."""
+    return [*caution(evaluation), *sampled_differences(evaluation)]
+
+
+def sampled_differences(evaluation: Evaluation) -> list[str]:
+    """A sentence for each sampled difference, with its numbers unless they are in the headline."""
+    sentences = []
     in_headline = best_untuned(evaluation, "sampled").name
     for gap in against(evaluation, "sampled"):
         value = "" if gap.b == in_headline or gap.shown is None else f"; the difference is {points(gap.shown)}"
         first, stop, rest = describe_difference(evaluation, gap).partition(". ")
         sentences.append(f"{first.removesuffix('.')}{value}.{' ' + rest if stop else ''}")
     return sentences
+
+
+def caution(evaluation: Evaluation) -> list[str]:
+    """That only the form of answers was judged, if so. That only gates judged is a reason of the verdict."""
+    return [f"{capital(FORM_ONLY_NOTE)}."] if is_form_only(evaluation.check_names) else []
 
 
 def greedy_differences(evaluation: Evaluation) -> str:

@@ -127,10 +127,9 @@ def _holding(store: Store, pair_id: str) -> list[tuple[Artifact, str | None]]:
 def screen(lineage: dict[str, Any]) -> list[RenderableType]:
     """The lineage in chronological order."""
     from rich.rule import Rule
-    from rich.table import Table
     from rich.text import Text
 
-    from pairsmith.terminal.screen import facts, verdict_mark
+    from pairsmith.terminal.screen import Columns, facts, verdict_mark
 
     origin, seed, prompt = lineage["origin"], lineage["seed"], lineage["prompt"]
     top = [
@@ -157,16 +156,17 @@ def screen(lineage: dict[str, Any]) -> list[RenderableType]:
         parts += [facts([("call", which)]), *(facts([turn]) for turn in asked)]
         parts.append(facts([("  answer", call["text"]), *others]))
     parts.append(Rule("verdicts and reviews", style="dim"))
-    table = Table.grid(padding=(0, 2))
-    for verdict in lineage["verdicts"]:
-        score = "" if verdict["score"] is None else f"{verdict['score']:.3f}"
-        table.add_row(
+    verdicts = [
+        (
             verdict_mark(verdict["keep"], verdict["flags"]),
-            display_step(verdict["by"]),
-            score,
-            Text(f"{'(by other rules) ' if verdict['other_rules'] else ''}{verdict['reason']}", overflow="fold"),
+            Text(display_step(verdict["by"])),
+            Text("" if verdict["score"] is None else f"{verdict['score']:.3f}"),
+            Text(f"{'(by other rules) ' if verdict['other_rules'] else ''}{verdict['reason']}"),
         )
-    parts.append(table if lineage["verdicts"] else "no step has judged it yet")
+        for verdict in lineage["verdicts"]
+    ]
+    widths = [max((row[at].cell_len for row in verdicts), default=0) for at in range(3)]
+    parts.append(Columns(verdicts, *widths) if verdicts else "no step has judged it yet")
     for row in lineage["rows"]:
         why = f": {row['reason']} ({display_step(row['step'])})" if row["reason"] else ""
         parts.append(facts([("state", row["state"] + why)]))

@@ -29,7 +29,7 @@ class Readers:
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
         self._lock = Lock()
-        self._open: OrderedDict[str, tuple[str, object, Store]] = OrderedDict()
+        self._open: OrderedDict[str, tuple[object, Store]] = OrderedDict()
         self._projects: dict[str, tuple[object, Project]] = {}
         self._places: dict[str, tuple[Project, str, Path | None]] = {}
 
@@ -45,17 +45,18 @@ class Readers:
     def store(self, slug: str) -> Store | None:
         """The project's store; None if nothing has been written yet. Raises NoSuchProject, SpecError, StoreError."""
         url, path = self._place(slug)
-        is_file = _file(path, whole=False)
+        # A copy, as of a store that cannot be written in its place, shows the state of its time only.
+        in_place, copied = (url, _file(path, whole=False)), (url, _with_log(path))
         with self._lock:
             cached = self._open.get(slug)
-            if cached and cached[:2] == (url, is_file):
+            if cached and cached[0] in (in_place, copied):
                 self._open.move_to_end(slug)
-                return cached[2]
+                return cached[1]
         if not Store.exists(url):
             return None
         opened = reader(url)
         with self._lock:
-            self._open[slug] = (url, _file(path, whole=False), opened)
+            self._open[slug] = ((url, _file(path, whole=False)) if opened.url == url else copied, opened)
             self._open.move_to_end(slug)
             while len(self._open) > _MAX_OPEN:
                 self._open.popitem(last=False)
@@ -69,7 +70,7 @@ class Readers:
         _, path = self._place(slug)
         if path is None:
             return None
-        files = (_file(path), _file(path.with_name(f"{path.name}-wal")))
+        files = _with_log(path)
         newest = max((file[2] for file in files if file), default=0)
         return files if time.time() - newest / 1e9 >= _SETTLED_S else None
 
@@ -101,6 +102,11 @@ def _file(path: Path | None, *, whole: bool = True) -> tuple[int, ...] | None:
     if status is None:
         return None
     return (status.st_dev, status.st_ino, *((status.st_mtime_ns, status.st_size) if whole else ()))
+
+
+def _with_log(path: Path | None) -> tuple[tuple[int, ...] | None, ...]:
+    """The identities of a SQLite file and of its write-ahead log."""
+    return () if path is None else (_file(path), _file(path.with_name(f"{path.name}-wal")))
 
 
 def _input_files(project: Project) -> Iterator[Path]:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 from curate.forecast import Range
@@ -195,24 +196,21 @@ def _remaining_cost(
 
 
 def shown(project: Project, outcome: PreviewOutcome) -> list[RenderableType]:
-    """Old and new outputs of each seed side by side, and what a full run would ask."""
-    from rich.table import Table
+    """Old and new outputs of each seed, and what a full run would ask."""
     from rich.text import Text
 
     from pairsmith.terminal import screen
     from schemas.money import dollars
 
-    table = Table(box=None, padding=(0, 2, 1, 0), expand=True)
     has_earlier = any(row["old"] for row in outcome.rows)
-    for title, ratio in (("seed", 2), *([("last run", 4)] if has_earlier else []), ("now", 4)):
-        table.add_column(title, ratio=ratio, overflow="fold")
+    parts: list[RenderableType] = []
     for row in outcome.rows:
-        for nth in range(max(len(row["old"]), len(row["new"]))):
-            old, new = (list(row[name])[nth : nth + 1] or [""] for name in ("old", "new"))
-            second = new[0]["failure"] if isinstance(new[0], dict) else new[0]
-            if why := dict(enumerate(row.get("rejected", ()))).get(nth):
-                second += f"\n✗ rejected: {Reason(why['code'], why['reason'])}"
-            table.add_row(*map(Text, ("" if nth else _shortened(row["seed"]), *(old if has_earlier else []), second)))
+        texts, rejected = list[tuple[str, str]](), dict(enumerate(row.get("rejected", ())))
+        for nth, (old, new) in enumerate(zip_longest(row["old"], row["new"], fillvalue="")):
+            texts += [("last run", old), ("now", new["failure"] if isinstance(new, dict) else new)]
+            if why := rejected.get(nth):
+                texts.append(("", f"✗ rejected: {Reason(why['code'], why['reason'])}"))
+        parts.append(screen.entry(Text(_shortened(row["seed"]), style="bold"), texts))
     left = "nothing: every answer is in the store"
     if outcome.left_candidates:
         candidates = counted(outcome.left_candidates, "candidate", "candidates")
@@ -222,7 +220,7 @@ def shown(project: Project, outcome: PreviewOutcome) -> list[RenderableType]:
     other = "prompt or settings differ from the last run" if has_earlier else "no run has asked about these seeds yet"
     same = "prompt and settings are the same as in the last run" if outcome.same_prompt else other
     facts = [("prompt", same), ("to ask", left), ("spent", screen.cost(outcome))]
-    return [table, screen.facts(facts)]
+    return [*parts, screen.facts(facts)]
 
 
 def _shortened(seed: str) -> str:

@@ -83,10 +83,16 @@ def json_on_stdout(enabled: bool) -> Iterator[WriteJson | None]:
     real = os.dup(1)
     os.dup2(2, 1)
 
+    has_begun = False
+
     def write(data: dict[str, Any]) -> None:
         import tempfile
 
         import orjson
+
+        nonlocal has_begun
+        if has_begun:  # a signal has ended it: the exit code says so, as a second object would be no JSON
+            return
 
         def encoded(value: Any) -> bytes:
             return orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS, default=str)
@@ -110,6 +116,7 @@ def json_on_stdout(enabled: bool) -> Iterator[WriteJson | None]:
                 whole.write(part)
             whole.write(b"\n}\n" if data else b"}\n")
             whole.seek(0)
+            has_begun = True
             with suppress(BrokenPipeError):  # the reader has gone; the exit code is that of the command
                 while body := whole.read(1 << 20):
                     while body:

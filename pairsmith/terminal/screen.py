@@ -64,6 +64,14 @@ def facts(rows: Iterable[tuple[str, str]], *, width: int = 11) -> RenderableType
     return Columns([(f"[bold]{escape(name)}[/]", escape(value)) for name, value in rows], min(width, _WIDEST))
 
 
+def entry(head: str | Text, texts: Iterable[tuple[str, str]]) -> Group:
+    """A line, and below it texts with their names, each on lines of its own. Side by side they would be folded into
+    columns of a few words, and a terminal would swap two of them in a right-to-left script."""
+    named = [(f"  [dim]{escape(name)}[/]", Text(text)) for name, text in texts if text]
+    width = max((len(name) for name, _ in texts), default=0) + 2
+    return Group(Columns([[head]]), Columns(named, width), "")
+
+
 def next_steps(*lines: str) -> list[RenderableType]:
     """How to continue, aligned like `facts`. Lines are not wrapped, so that commands can be copied."""
     return [f"[bold]{head:<13}[/]{escape(line)}" for head, line in zip_longest(("next",), lines, fillvalue="")]

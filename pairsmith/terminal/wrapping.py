@@ -17,8 +17,8 @@ _PIECE = re.compile(rf"(\s*)((?:{_IN_BACKQUOTES}|{_BARE}|\S)+)")
 
 def line_breaks(line: str, width: int) -> list[int]:
     """Where to break `line`, so that each part takes at most `width` cells of the terminal: between words, or anywhere
-    in a long one of double-width letters, as Chinese has no spaces. A command, a URL or another long word stays whole:
-    broken, it would no longer run as copied."""
+    in a text without spaces, as Chinese, Thai and others are written. A command, a URL or another long word stays
+    whole: broken, it would no longer run as copied."""
     cells: Callable[[str], int] = len
     if not line.isascii():
         from rich.cells import cell_len as cells
@@ -30,8 +30,9 @@ def line_breaks(line: str, width: int) -> list[int]:
             used += cells(gap) + size
             continue
         used += cells(gap)
-        is_wide = size > len(word) and "pairsmith " not in word
-        for at, part in enumerate(word) if is_wide else [(0, word)]:
+        has_marks = len(word) > size > width and "://" not in word  # as Thai has
+        is_spaceless = (size > len(word) or has_marks) and "pairsmith " not in word
+        for at, part in enumerate(word) if is_spaceless else [(0, word)]:
             size = cells(part)
             if piece.start() + at and used + size > width:
                 breaks.append(piece.start(2) + at)

@@ -79,6 +79,13 @@ class Column(NamedTuple):
         return self.words >= TEXT_WORDS and not self.reference
 
     @property
+    def why_unusable(self) -> str:
+        """Why it contains no text, in brackets; empty if it does."""
+        if self.filled:
+            return ""
+        return " (too long, or no text)" if self.first.startswith('"') else " (lists, or empty)"
+
+    @property
     def is_constant(self) -> bool:
         """At least three rows have the same value."""
         return len(self.filled) >= _CONSTANT and len(set(self.filled)) == 1

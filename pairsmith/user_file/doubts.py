@@ -12,7 +12,7 @@ from itertools import chain
 from curate.gates.making import quoted_mail
 from pairsmith.user_file.columns import CATEGORIES, Column
 from pairsmith.user_file.header_words import LABELS
-from schemas.labels import folded_label
+from schemas.labels import distinct_labels, folded_label
 from schemas.wording import counted, listed
 from synth.sources.columns import Cells, Fault
 from synth.sources.table_edges import MISSING
@@ -20,6 +20,7 @@ from synth.sources.turns import CONTENT, exchange, extract_turns, parse_role, pa
 
 _LISTED = 8  # columns and labels that are listed by name
 _SHARE = 20  # the same output, or none, in at least one row of this many is pointed out
+_LABEL_WORDS = 4
 _LONGEST_SIGNATURE = 80  # characters
 _SLOT = re.compile(r"[\W_]*[\[{<][^\[\]{}<>/]+[\]}>][\W_]*")  # [Your Name]
 _SPEAKER = re.compile("role|from|author|sender|speaker|user")  # in a key of a turn
@@ -48,7 +49,12 @@ def doubts_about(outputs: Sequence[str], asked: Sequence[str], *, are_labels: bo
         sentences.append(
             f"{len(missing):,} of {len(outputs):,} outputs mark a missing one ({which}): remove these rows"
         )
-    if rows > 1 and rows * _SHARE >= len(outputs):
+    if rows > 1 and _are_like_labels(labels := distinct_labels(outputs), outputs):
+        sentences.append(
+            f"every output is one of {_listed(labels)}: to predict labels, start a new project of the kind `classify`"
+            " (`--kind classify`); if the texts of another column are the outputs, name that one"
+        )
+    elif rows > 1 and rows * _SHARE >= len(outputs):
         shown = same if len(same) <= 40 else f"{same[:40]}..."
         sentences.append(f"{rows:,} of {len(outputs):,} outputs are '{shown}': remove these rows if that is no answer")
     return [*sentences, *_hints_of_mail(outputs, "outputs", "write as they are")]
@@ -67,6 +73,12 @@ def _hints_of_mail(texts: Sequence[str], what: str, learns: str) -> list[str]:
         for kind, count in times.items()
         if count > 1 and count * _SHARE >= len(texts)
     ]
+
+
+def _are_like_labels(labels: Sequence[str], outputs: Sequence[str]) -> bool:
+    """Whether outputs are a few recurring words, such as yes and no."""
+    few = 1 < len(labels) <= min(CATEGORIES, len(outputs) / 4)
+    return few and not any(label[:1] in "{[" or len(label.split()) > _LABEL_WORDS for label in labels)
 
 
 def hint_of_closing(outputs: Sequence[str], asked: Sequence[str]) -> list[str]:

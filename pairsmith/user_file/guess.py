@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from itertools import islice
@@ -40,11 +41,14 @@ from pairsmith.user_file.header_words import AID, INPUT, LABELS, MODEL, OUTPUT, 
 from pairsmith.user_file.languages import detect_language, hint_of_languages
 from pairsmith.user_file.record_schema import choices_in, schema_of, with_choices
 from pairsmith.user_file.roles import (
+    LONG_WORDS,
     answers_inside,
     find_inputs,
     find_output,
     is_answered,
     is_system,
+    likeness_to_body,
+    main_text,
     names_in,
     parts_of,
     side_of,
@@ -60,7 +64,6 @@ from schemas.spec.task import RESERVED
 from schemas.wording import counted, listed
 from synth.sources.columns import (
     PREFERENCES,
-    Cells,
     Fault,
     SeedProblem,
     check_columns,
@@ -73,7 +76,6 @@ from synth.sources.rows import read_column_names
 from synth.sources.seeds import read_seeds
 from synth.sources.turns import exchange, parse_role
 
-_LONG_WORDS = 40.0  # a single column of texts at least this long is assumed to contain finished outputs
 _HEADER_WORDS = 7  # a longer header is probably a row of a file without headers
 _TRANSLATION = "if one is a translation of the other, start a new project of the kind `translate` (`--kind translate`)"
 _COPY_RATIO = 50  # outputs that equal their input are intended if they are at least one in this many
@@ -182,7 +184,8 @@ def _guess(path: Path, kind: str, encoding: str | None, notes: list[SeedProblem]
         unread = _not_read(names, (*read, "history") if several else read)
         why = [f"it has the columns instruction and {read[1]}, like {whose}", *unread]
         return Guess({"kind": "free"}, "conversation" if several else "pair", {}, why, outputs, outputs)
-    if not any(column.filled for column in columns) and (fault := _first_fault(rows[0])):
+    texts = map(plain_text, rows[0].values())
+    if not any(c.filled for c in columns) and (fault := next((t for t in texts if isinstance(t, Fault)), None)):
         raise InputError(f"no column of its first row can be used; {fault.code}: {fault.detail}", where=path.name)
     guessed = _table(path, columns, kind)
     if guessed.kind != "pair":
@@ -191,7 +194,8 @@ def _guess(path: Path, kind: str, encoding: str | None, notes: list[SeedProblem]
     guessed.why.extend(hints_of_label_sets(columns, rows))
     guessed.why.extend(note.detail for note in notes if note.code == "unnamed")
     if row := next((name for name in names if len(name.split()) > _HEADER_WORDS), None):
-        guessed.why.append(f"the first line was read as headers, but looks like a row: '{row[:40]}...'")
+        sentence = f"the first line was read as headers, but looks like a row: '{row[:40]}...'"
+        guessed.why.append(f"{sentence}: add a line of headers above it")
     return guessed
 
 
@@ -208,10 +212,6 @@ def _preferences(path: Path, names: Sequence[str], worse: str, encoding: str | N
     why = f"every row has an answer and a worse one, '{worse}': train.objective = 'dpo' learns from both"
     outputs = tuple(seed.reference or "" for seed in seeds)
     return Guess({"kind": task}, kind, {}, [why, *_not_read(names, PREFERENCES)], outputs, outputs)
-
-
-def _first_fault(row: Cells) -> Fault | None:
-    return next((text for cell in row.values() if isinstance(text := plain_text(cell), Fault)), None)
 
 
 def _path_hint(columns: Sequence[Column]) -> str:
@@ -282,10 +282,9 @@ def _table(path: Path, columns: Sequence[Column], wanted: str) -> Guess:
             fix=f"Write the spec by hand (`pairsmith docs seeds`).{_path_hint(columns)}",
         )
     if output is None or not inputs:
-        return _one_text(path, max(inputs or texts or columns, key=lambda c: (not c.turns, c.words)), columns)
-    # A header like "ticket subject" may name a heading: of columns named like inputs, the longest is the body.
-    asks = side_of(inputs, "user") if parse_role(output.header) else None
-    body = asks or max(inputs, key=lambda c: (c.called(INPUT), c.words, len("".join(c.filled))))
+        return _one_text(path, main_text(inputs or texts or columns), columns)
+    body = side_of(inputs, "user") if parse_role(output.header) else None
+    body = body or max(inputs, key=likeness_to_body)
     parts = parts_of(body, columns, output, rivals)
     kind, settings = seed_settings(parts, output, ())
     why = [f"'{output.header}' is the output: {reason} ({_size(output)})"]
@@ -363,7 +362,7 @@ def _one_text(path: Path, text: Column, columns: Sequence[Column]) -> Guess:
             why="An input is a text, and a chat to learn from ends with its answer.",
             fix="Write the text alone into each row, or the whole chat as `messages` (`pairsmith docs seeds`).",
         )
-    finished = text.words >= _LONG_WORDS or text.called(OUTPUT)
+    finished = text.words >= LONG_WORDS or text.called(OUTPUT)
     kind = "output" if finished else "input"
     what = "finished outputs, for which inputs are generated" if finished else "inputs, for which outputs are generated"
     parts = [text] if finished else parts_of(text, columns, None)
@@ -417,7 +416,8 @@ def _with_extra(guessed: Guess, used: Sequence[Column], columns: Sequence[Column
             f"if each row is one message of a conversation ('{thread.header}'), half of these inputs may be answers:"
             " group them into one list, `messages` (`pairsmith docs seeds`)"
         )
-    unread = [f"{c.header} (lists, or empty)" if c.header.strip() and not c.filled else c.header for c in rest]
+    times = Counter(column.header for column in columns)  # `hint_of_names` speaks of names that occur several times
+    unread = [f"{c.header}{c.why_unusable}" for c in rest if c.header.strip() and times[c.header] == 1]
     why += _not_read(unread, read)
     settings = {**guessed.settings, "columns": kept, **({"group": group.header} if group else {})}
     return guessed._replace(settings=settings, why=[*guessed.why, *why])

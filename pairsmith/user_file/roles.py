@@ -8,12 +8,12 @@ from operator import itemgetter
 
 from curate.words import plain
 from pairsmith.user_file.columns import CATEGORIES, Column, inner_columns, labels_of, without_annotated
-from pairsmith.user_file.header_words import HEAD, INPUT, LABELS, MODEL, OUTPUT, PASSAGE, REPLY
+from pairsmith.user_file.header_words import AID, HEAD, INPUT, LABELS, MODEL, OUTPUT, PASSAGE, REPLY
 from pairsmith.user_file.record_schema import copied_share
 from prompts.languages import language_code
 from schemas.kinds import KINDS
 from synth.sources.columns import unpaired
-from synth.sources.turns import parse_role
+from synth.sources.turns import Role, parse_role
 
 _KINDS_WITH_NEEDS = [kind for kind, row in KINDS.items() if row.needs]
 _ITSELF = ("text", "texte", "texto", "value", "wert", "valeur", "valor", "number", "index", "idx")  # after `answer`
@@ -23,6 +23,8 @@ _QUERY = re.compile(
 )
 _SIBLING = re.compile(r"\W*_?(?:\d{1,2}|[a-eA-E])\Z")  # at the end of a header such as `question2` or `text_b`
 _PHRASE = 2  # words
+LONG_WORDS = 40.0  # texts at least this long are assumed to be finished outputs
+_ASKED = f"{INPUT} {HEAD} {PASSAGE} {AID}"
 _BESIDE_TEXTS = "meta metadata vars variables params parameters choices options"  # objects that are no outputs
 _ID = re.compile(r"(?=\D*\d)[!-~]+")
 
@@ -31,9 +33,9 @@ def find_output(
     columns: Sequence[Column], texts: Sequence[Column], wanted: str
 ) -> tuple[Column | None, str, Sequence[Column]]:
     """The output column, why it was chosen, and others that are named like it. Of several columns named like outputs, a
-    written reply takes precedence over its label, and both over columns such as `answer_id` and numbers, unless the
-    chosen kind of task wants those. A column that marks bad rows is none, unless its marks are all that was
-    annotated."""
+    written reply takes precedence over a few recurring words (`answer`: yes or no), these over its label, and all over
+    columns such as `answer_id` and numbers, unless the chosen kind of task wants those. A column that marks bad rows is
+    none, unless its marks are all that was annotated."""
     mark = unpaired(column.header for column in columns)
     others = [c for c in columns if c.header != mark or (wanted == "classify" and c.called(LABELS))]
     chosen = _find_output(others, texts, wanted)
@@ -50,14 +52,21 @@ def find_output(
 def _find_output(
     columns: Sequence[Column], texts: Sequence[Column], wanted: str
 ) -> tuple[Column | None, str, Sequence[Column]]:
-    # A word that all rows have, such as the state of closed tickets, is no reply; nor is a label.
-    categories = [c for c in columns if wanted == "reply" and c.is_category and c.called(LABELS)]
+    # A word that all rows have, such as the state of closed tickets, is no reply; nor is a label, or yes and no beside
+    # a text that may be the reply.
+    written = [c for c in texts if not c.is_constant]
+    is_beside = len(written) > 1 and any(role_in(c.header) == "assistant" or not c.called(_ASKED) for c in written)
+    categories = [c for c in columns if wanted == "reply" and c.is_category and (is_beside or c.called(LABELS))]
+    choices = [c.header for c in categories if is_beside and c.called(REPLY)]
+    aside = f"; '{choices[0]}' has only a few recurring values" if choices else ""
     filled = [c for c in columns if c.filled and c not in categories]
     all_called = [c for c in filled if c.called(OUTPUT) and not _is_about_replies(c)]
     called = [c for c in all_called if c.words >= _PHRASE or c.objects or not c.is_constant]
 
+    names = REPLY.split()
+
     def fits(column: Column) -> bool:
-        alone = plain(column.header) in REPLY.split()  # the reply itself, not its time or id
+        alone = plain(column.header) in names  # the reply itself, not its time or id
         if wanted == "classify":
             of_reply = column.called(REPLY) and column.is_bare and not alone
             return column.called(LABELS) or (column.is_category and not of_reply)
@@ -68,13 +77,18 @@ def _find_output(
         # Without an input the reply may be the text to label; if most rows have none, others may wait for one.
         return replies and any(inputs) and 2 * len(column.filled) > len(column.texts)
 
+    has_written = wanted != "classify" and any(c.is_text and plain(c.header) in names for c in called)
+
     def rank(column: Column) -> tuple[bool, ...]:
-        return not fits(column), column.is_bare, column.called(MODEL)
+        is_choice = has_written and column.is_category and fits(column)
+        return not fits(column), column.is_bare, is_choice, column.called(MODEL)
 
     best, reason = min(called, key=rank, default=None), "chosen by its name"
     if best and (fits(best) or wanted not in ("classify", "extract")):
         same = (*rank(best)[:2], best.is_text, best.is_category)
-        return best, reason, [c for c in called if c != best and (*rank(c)[:2], c.is_text, c.is_category) == same]
+        both = fits(best) and wanted != "classify"
+        alike = [c for c in called if (*rank(c)[:2], c.is_text, c.is_category) == same or (both and fits(c))]
+        return best, reason, [c for c in alike if c != best]
     objects = [column for column in columns if column.objects]
     if wanted == "extract" and objects:
         return _extracted(objects, texts) or objects[0], "it contains JSON objects", ()
@@ -89,17 +103,27 @@ def _find_output(
     if is_open and (extracted := _extracted(after, texts)):
         other = "if it only describes them, start a new project of another kind, such as `rewrite` (`--kind rewrite`)"
         return extracted, f"its values are in the texts; {other}", ()
-    if best is None and wanted not in _KINDS_WITH_NEEDS and len(texts) > 1:
+    return (best, reason, ()) if best else (*_unnamed_output(columns, texts, wanted, aside), ())
+
+
+def _unnamed_output(
+    columns: Sequence[Column], texts: Sequence[Column], wanted: str, aside: str
+) -> tuple[Column | None, str]:
+    """The output among `texts` where no column is named like one, and why. `aside`: why a column that is was not
+    taken."""
+    best, reason = None, ""
+    if wanted not in _KINDS_WITH_NEEDS and len(texts) > 1:
         best = next((column for column in texts if all(map(_QUERY.match, column.filled))), None)
         reason = "it contains queries of a database"
-    if best is None and wanted not in _KINDS_WITH_NEEDS and len(columns) == len(texts) == 2:
-        best = next((other for one, other in (texts, texts[::-1]) if one.called(INPUT)), None)
-        reason = "it is the only column besides the input"
+    if best is None and wanted not in _KINDS_WITH_NEEDS and len(texts) == 2 and (aside or len(columns) == 2):
+        asks = [role_in(column.header) != "assistant" and column.called(INPUT) for column in texts]
+        best = texts[1] if asks[0] else texts[0] if asks[1] else None
+        reason = f"it is the only {'text' if aside else 'column'} besides the input{aside}"
     # Columns such as customer and agent may contain the names of people, next to a column with a text in each row.
     others = (c for c in texts if parse_role(c.header) is None and 2 * len(set(c.filled)) > len(c.filled))
     if best is None and not any(others) and side_of(texts, "user"):
         best, reason = side_of(texts, "assistant"), "it is named after the answering side"
-    return best, reason, ()
+    return best, reason
 
 
 def _extracted(objects: Sequence[Column], texts: Sequence[Column]) -> Column | None:
@@ -140,6 +164,13 @@ def side_of(texts: Sequence[Column], role: str) -> Column | None:
     """The only text column that is named after this role."""
     of_role = [column for column in texts if parse_role(column.header) == role]
     return of_role[0] if len(of_role) == 1 else None
+
+
+def role_in(header: str) -> Role | None:
+    """The role that a header or its words name, such as `agent text`; None if they name none or several."""
+    words = re.findall(r"[^\W_]+", header)
+    roles = {role for name in (header, *words) if (role := parse_role(name))}
+    return parse_role(header) or (roles.pop() if len(roles) == 1 else None)
 
 
 def is_system(column: Column) -> bool:
@@ -206,6 +237,19 @@ def parts_of(
         and (column.called(PASSAGE) or (is_numbered and plain(_SIBLING.sub("", column.header)) == name))
     ]
     return [*heads, *(column for column in columns if column is body or column in beside)]
+
+
+def likeness_to_body(column: Column) -> tuple[float, ...]:
+    """How much a column is like an input: one of the asking side before one of the answering side, then by its name. A
+    header such as "ticket subject" may name a heading, so the longest column of such a name is the body."""
+    is_theirs = role_in(column.header) != "assistant"
+    return is_theirs, column.called(INPUT), column.words, len("".join(column.filled))
+
+
+def main_text(columns: Sequence[Column]) -> Column:
+    """The column to work on where nothing is answered: the longest, or one named like inputs if none is that long."""
+    is_long = any(column.words >= LONG_WORDS for column in columns)
+    return max(columns, key=lambda c: (not c.turns, not is_long and c.called(INPUT), c.words))
 
 
 def names_in(columns: Sequence[Column]) -> list[Column]:

@@ -105,14 +105,32 @@ def writer_of(path: Path | None, engine: sa.Engine) -> str:
     return ""
 
 
-def last_writer_of(path: Path | None) -> tuple[str, datetime] | None:
-    """The command that last wrote to a SQLite store, and when it began; None if it is still writing, or if that is
+def last_writer_of(path: Path | None, engine: sa.Engine) -> tuple[str, datetime] | None:
+    """The command that last wrote to the store, and when it began; None if it is still writing, or if that is
     unknown."""
     with contextlib.suppress(OSError, ValueError, KeyError):
-        if path is not None and not is_locked(lock := Path(f"{path}.lock")):
-            label = json.loads(lock.read_bytes())
-            return label["command"], datetime.fromisoformat(label["at"])
+        if writer_of(path, engine):
+            return None
+        if path is None:
+            with engine.connect() as connection:
+                noted = connection.scalar(sa.text("SELECT obj_description('receipts'::regclass)"))
+        else:
+            noted = Path(f"{path}.lock").read_bytes()
+        label = json.loads(noted or "")
+        return label["command"], datetime.fromisoformat(label["at"])
     return None
+
+
+def note_writer(engine: sa.Engine) -> None:
+    """Note in a PostgreSQL store which command writes to it, as SQLite's lock file does: once the process has been
+    killed, nothing else knows. It is a comment on a table, so it needs no other schema; somebody else's table has
+    none."""
+    if engine.dialect.name != "postgresql":
+        return
+    label = json.dumps(_own_label(upgrades=False)).replace("'", "''").replace("%", r"\u0025")
+    with contextlib.suppress(sa.exc.DBAPIError), engine.begin() as connection:
+        connection.exec_driver_sql("SET LOCAL lock_timeout = '2s'")
+        connection.exec_driver_sql(f"COMMENT ON TABLE receipts IS '{label}'")
 
 
 def _describe(label: bytes) -> str:

@@ -20,7 +20,7 @@ from typing import Self
 import orjson
 import sqlalchemy as sa
 
-from schemas.errors import PairsmithError, StoreBusy, StoreError, UsageError
+from schemas.errors import PairsmithError, StoreBusy, StoreError, StoreFull, UsageError
 from schemas.gate_verdicts import StepName, UnvalidatedVerdict, decode_verdict, decode_verdicts
 from schemas.money import Cost, Hold, total
 from schemas.progress import Progress, Say, log_message, unseen
@@ -33,7 +33,7 @@ from schemas.store.budget import Budget
 from schemas.store.costs import costs_of, queries
 from schemas.store.failures import explained
 from schemas.store.judged import GATES, has_any_step, store_judged
-from schemas.store.lock import last_writer_of, writer_lock, writer_of
+from schemas.store.lock import last_writer_of, note_writer, writer_lock, writer_of
 from schemas.store.opening import (
     check_place,
     check_version,
@@ -115,19 +115,26 @@ class Store(Reading):
     def open(cls, url: str, *, write: bool = True, say: Say = log_message) -> Store:
         """Open the store; with `write`, create it if missing. An older schema is upgraded, which takes the writer lock.
 
-        A SQLite store with an older schema is copied first, to `FILE.before-` and the number of the new schema. A store
-        that cannot be written in its place is read from a copy in a temporary folder. `say` gets what it waits for.
-
-        Raises StoreBusy (another writer), StoreFull, StoreError (unreachable, damaged, created by a newer pairsmith),
-        MissingDependency (no PostgreSQL driver).
+        A SQLite store with an older schema is copied first, to `FILE.before-` and the number of the new schema. What
+        cannot be written in its place is read from a copy. `say` gets what it waits for. Raises StoreBusy (another
+        writer), StoreFull, StoreError (unreachable, damaged, of a newer pairsmith), MissingDependency (no driver).
         """
-        path = sqlite_path(url)
-        check_place(path)
+        check_place(path := sqlite_path(url))
         if not write and path is not None and not path.exists():
             raise empty_store(url)  # connecting would create the file
+        copied = not write and path is not None and not is_writable(path)
+        try:
+            return cls._open(url, path, say, write=write, copied=copied)
+        except StoreFull:
+            if write or path is None:
+                raise
+            return cls._open(url, path, say, write=write, copied=True)
+
+    @classmethod
+    def _open(cls, url: str, path: Path | None, say: Say, *, write: bool, copied: bool) -> Store:
         closing = contextlib.ExitStack()
         try:
-            if path is not None and not write and path.is_file() and not is_writable(path):
+            if copied and path is not None and path.is_file():
                 folder = closing.enter_context(tempfile.TemporaryDirectory(prefix="pairsmith-"))
                 url = sqlite_url(copy_for_reading(path, Path(folder)))
             engine = engine_of(url)
@@ -138,15 +145,13 @@ class Store(Reading):
             check_version(engine, url, upgrade=write, say=say)
             writer = None
             if still_held is not None:
+                note_writer(engine)
                 writer = Writer(engine, url, still_held, say)
                 closing.callback(writer.close)
             return cls(engine, url, writer, closing)
-        except PairsmithError:
-            closing.close()
-            raise
         except Exception as error:
             closing.close()
-            raise explained(error, url) from None
+            raise (error if isinstance(error, PairsmithError) else explained(error, url)) from None
 
     @property
     def url(self) -> str:
@@ -161,7 +166,7 @@ class Store(Reading):
     @property
     def last_writer(self) -> tuple[str, datetime] | None:
         """The command that last wrote to it, and when it began; None if it is still writing, or if that is unknown."""
-        return last_writer_of(sqlite_path(self._url))
+        return last_writer_of(sqlite_path(self._url), self.engine)
 
     def closing(self) -> Callable[[], None]:
         """A function that does what `close` does, without a reference to the store."""

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import orjson
 
@@ -43,6 +43,7 @@ from synth.sources.errors import (
 )
 from synth.sources.input_template import variables
 from synth.sources.non_text_files import refuse_by_head, refuse_by_name
+from synth.sources.single_object import single_object_error
 from synth.sources.table_rows import datasets_rows, hub_rows, parquet_names, parquet_rows
 from synth.sources.transcoding import Utf8Reader
 
@@ -58,7 +59,6 @@ _FORMATS = {
 }
 _SAMPLED_ROWS = 100
 _MEDIA = ("images", "image", "videos", "video", "audios", "audio")  # columns with media that a chat refers to
-_TURN_KEYS = frozenset(("role", "from"))
 _JSON_HEAD = re.compile(r"\s*(?:\{|\[\s*(?:[{\"\[]|$))")
 
 
@@ -155,15 +155,9 @@ def _names_in(stream: Readable, kind: str, source: SeedSource) -> list[str]:
         row = next(iter(objects), None)
         if isinstance(row, dict):
             return _common_names([tuple(row) for row in objects if isinstance(row, dict)])
-    elif only is not None and (key := _nested_list_key(only)):
-        fix = f"Save only that list, for example with `jq .{key}`."
-        raise InputError(f"is a single object; its rows are in the list '{key}'.", where=source.path, fix=fix)
-    elif only is not None and _is_table(only):
-        fix = "Write rows: `df.to_json('rows.jsonl', orient='records', lines=True)`, or `jq -c '.[]'` for named rows."
-        raise InputError(
-            "is a single object whose values are the columns or the rows of a table.", where=source.path, fix=fix
-        )
     elif only is not None:
+        if error := single_object_error(only, source.path):
+            raise error
         row = only
     else:
         numbered = _read_lines(io.BytesIO(content) if kind == "json" else stream, source, [])
@@ -186,37 +180,6 @@ def _names_in(stream: Readable, kind: str, source: SeedSource) -> list[str]:
 
 def _common_names(objects: Sequence[tuple[str, ...]]) -> list[str]:
     return [name for name, rows in Counter(chain.from_iterable(objects)).items() if 4 * rows >= len(objects)]
-
-
-def _nested_list_key(record: dict[str, object]) -> str | None:
-    """The key of the longest list of objects in the single object of a file.
-
-    None if that object is itself a row: it has texts of its own, or the listed objects are turns of a chat.
-    """
-    if any(isinstance(text, str) and " " in text.strip() for text in record.values()):
-        return None
-    lists = {
-        key: len(rows) for key, rows in record.items() if isinstance(rows, list) and rows and all(map(_is_row, rows))
-    }
-    return max(lists, key=lambda key: lists[key], default=None)
-
-
-def _is_row(value: object) -> bool:
-    """Whether this is an object, but no turn of a chat."""
-    return isinstance(value, dict) and not any(isinstance(value.get(key), str) for key in _TURN_KEYS)
-
-
-def _is_table(record: dict[str, Any]) -> bool:
-    """Whether the single object of a file holds a table, as data frames write it.
-
-    Its values are either columns (lists of equal length) or named rows (objects with the same keys).
-    """
-    cells = list(record.values())
-    lists = all(isinstance(one, list) and len(one) > 1 and not isinstance(one[0], dict) for one in cells)
-    objects = all(isinstance(one, dict) and len(one) > 1 for one in cells) and len(set(map(frozenset, cells))) == 1
-    return len(cells) > 1 and (
-        (lists and len(set(map(len, cells))) == 1) or (objects and not _TURN_KEYS & cells[0].keys())
-    )
 
 
 def refuse_non_text_file(name: str) -> None:

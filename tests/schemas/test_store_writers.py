@@ -483,6 +483,28 @@ def test_upgrade_by_a_reader_is_waited_for(store_url: str) -> None:
         Store.open(store_url)
 
 
+def test_reader_sees_the_command_of_a_killed_writer(store_url: str) -> None:
+    """`status` continues a killed `run --no-review` with it. On PostgreSQL nothing had been known of the command."""
+    write = (
+        "import sys; from schemas.store import Store; sys.argv[0] = 'pairsmith';"
+        " store = Store.open(sys.argv.pop()); print('open', flush=True); input()"
+    )
+    command = [sys.executable, "-c", write, "run", "--no-review", store_url]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"open\n"
+        with Store.open(store_url, write=False) as store:
+            assert store.last_writer is None
+        process.kill()
+        process.wait()
+    until = time.monotonic() + 60
+    with Store.open(store_url, write=False) as store:
+        while (last := store.last_writer) is None:  # PostgreSQL notices the end of a connection a moment later
+            assert time.monotonic() < until
+            time.sleep(0.05)
+    assert last[0] == "pairsmith run --no-review"
+
+
 def test_reader_sees_the_current_writer(tmp_path: Path) -> None:
     """`status` during a run used to say "not run yet" and nothing about the run. Without a writer the name is empty."""
     url = f"sqlite:///{tmp_path / 'p.db'}"

@@ -13,7 +13,10 @@ import pytest
 pytest.importorskip("fastapi", reason="needs pairsmith[serve]")
 
 from pairsmith.serve import child
+from pairsmith.serve.readers import Readers
 from pairsmith.serve.workspace import Workspace
+from schemas.records import Counts, Receipt, now
+from schemas.store import Store
 from tests.curate.argilla.small_disk import small_disk
 from tests.serve.conftest import write_project
 from tests.serve.people import browsing
@@ -28,13 +31,27 @@ def fill(disk: Path) -> None:
                 pass
 
 
+def _write_receipt(folder: Path, command: str) -> None:
+    with Store.open(f"sqlite:///{folder / 'pairsmith.db'}") as store:
+        store.write(Receipt(command=command, ok=True, counts=Counts(), spec_hash="", seconds=1.0, started=now()))
+
+
+def _receipts(readers: Readers) -> list[Receipt]:
+    store = readers.store("kept")
+    assert store is not None
+    return store.receipts()
+
+
 def test_full_disk_is_reported_and_loses_nothing(caplog: pytest.LogCaptureFixture) -> None:
-    """Every write, from a page or the API, is refused with 507 and advice. Pages can still be read, existing files are
-    unchanged, no message shows the workspace's path, and the log has the audit lines that could not be written."""
+    """Every write, from a page or the API, is refused with 507 and advice. Pages can still be read, also of a project
+    that was not opened before, and show what is written once there is space. Existing files are unchanged, no message
+    shows the workspace's path, and the log has the audit lines that could not be written."""
     with small_disk("12m") as disk, browsing(workspace := Workspace(disk / "space"), headers=BROWSER) as client:
         folder = write_project(workspace, "tiny", "http://127.0.0.1:9")
         client.app.state.policy.allow("http://127.0.0.1:9", "", None)
         assert client.get("/p/tiny/setup").status_code == 200
+        kept = write_project(workspace, "kept", "http://127.0.0.1:9")
+        _write_receipt(kept, "generate")
         before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
         fill(disk)
         forms = {
@@ -51,12 +68,29 @@ def test_full_disk_is_reported_and_loses_nothing(caplog: pytest.LogCaptureFixtur
             assert "o space is left to write" in text
             assert "Free some" in text
             assert str(disk) not in text
-        kept = client.put("/api/v1/projects/tiny/spec", json={"set": {"train.epochs": 2}}, headers={"If-Match": "*"})
-        assert (kept.status_code, kept.json()["error"]["code"]) == (507, "store_full")
-        for path in ("/", "/p/tiny", "/p/tiny/run", "/p/tiny/rows", "/p/tiny/setup", "/settings", "/keys", "/new"):
-            assert client.get(path).status_code == 200, path
+        saved = client.put("/api/v1/projects/tiny/spec", json={"set": {"train.epochs": 2}}, headers={"If-Match": "*"})
+        assert (saved.status_code, saved.json()["error"]["code"]) == (507, "store_full")
+        for path in (
+            "/",
+            "/p/tiny",
+            "/p/tiny/run",
+            "/p/tiny/rows",
+            "/p/tiny/setup",
+            "/settings",
+            "/keys",
+            "/new",
+            "/p/kept",
+        ):
+            assert (looked := client.get(path)).status_code == 200, looked.text
         assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
-        assert list(workspace.projects()) == ["tiny"]
+        assert list(workspace.projects()) == ["kept", "tiny"]
+        readers = Readers(workspace)
+        assert [receipt.command for receipt in _receipts(readers)] == ["generate"]
+        for filled in disk.glob("filled-*"):
+            filled.unlink()
+        _write_receipt(kept, "curate")
+        assert [receipt.command for receipt in _receipts(readers)] == ["generate", "curate"]
+        del readers
         assert "the audit cannot be written" in caplog.text
         assert "Traceback" not in caplog.text
 

@@ -426,8 +426,8 @@ def test_only_prompts_that_ask_about_seeds_are_in_use(client: TestClient) -> Non
 
 
 def test_answer_on_a_page_is_stored(client: TestClient, workspace: Workspace) -> None:
-    """Accept, edit and reject are stored at once; an edit without a text, or without a change, is refused, because it
-    decides nothing; the row shows who answered."""
+    """Accept, edit and reject are stored at once, each but the first with its time. An edit without a text, or without
+    a change, is refused, because it decides nothing. The row shows who answered."""
     row = client.app.state.views.page("whole").rows[5]  # type: ignore[attr-defined]
     for data in ({"decision": "reject"}, {"decision": "edit", "edited": "a better text"}, {"decision": "accept"}):
         response = client.post(f"/p/whole/rows/{row.id}/answer", data=data)
@@ -438,7 +438,9 @@ def test_answer_on_a_page_is_stored(client: TestClient, workspace: Workspace) ->
         assert "Corrected output" in refused.text
     assert client.post("/p/whole/rows/none/answer", data={"decision": "accept"}).status_code == 404
     with Store.open(f"sqlite:///{workspace.folder('whole') / 'pairsmith.db'}", write=False) as store:
-        assert [r.decision for r in store.reviews([row.id])[row.id]] == ["reject", "edit", "accept"]
+        reviews = store.reviews([row.id])[row.id]
+    assert [r.decision for r in reviews] == ["reject", "edit", "accept"]
+    assert [r.seconds is not None and 0 <= r.seconds < 600 for r in reviews] == [False, True, True]
     assert "accept by local" in get_page(client, f"/p/whole/rows?row={row.id}")[1]
 
 

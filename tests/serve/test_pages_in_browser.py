@@ -103,8 +103,8 @@ def test_file_can_be_dropped_on_the_field(page: Any) -> None:
 
 
 def test_rows_can_be_searched_opened_compared_and_answered(site: Site, page: Any) -> None:
-    """Search filters while typing and is kept in the URL. Keys select, open, compare and answer rows, and Tab continues
-    in the row that was opened."""
+    """Search filters while typing and is kept in the URL. Keys select, open, compare, answer and close rows, and Tab
+    continues in the row that was opened."""
     page.goto("/p/whole/rows?state=accepted")
     page.keyboard.press("/")
     page.keyboard.type("harbour", delay=20)
@@ -131,6 +131,8 @@ def test_rows_can_be_searched_opened_compared_and_answered(site: Site, page: Any
     page.get_by_label("Corrected output").fill("a better one --ar 3:2")
     page.get_by_role("button", name="Save edit").click()
     playwright.expect(page.locator("#drawer")).to_contain_text("edit by local")
+    page.keyboard.press("Escape")
+    playwright.expect(page.locator("#drawer")).to_have_count(0)
     page.keyboard.press("g")
     page.keyboard.press("u")
     playwright.expect(page).to_have_url(re.compile("/run$"))

@@ -18,14 +18,16 @@ from pairsmith.serve.api.row_files import FORMATS
 from pairsmith.serve.problems import Refusal, not_there
 from pairsmith.serve.rows_view import Filters, RowFacets, RowView, Sort
 from pairsmith.serve.state import state_of
-from schemas.records import Pair
-from schemas.reviews import ON_PAGES, Review
+from schemas.records import Pair, now
+from schemas.reviews import ON_PAGES, Review, seconds_since
 from schemas.spec.export import ExportSettings
-from schemas.store import Store
+from schemas.store import Store, tables
 from schemas.store.annotate import annotate
+from schemas.store.since import newest
 
 router = APIRouter(prefix="/api/v1/projects/{project}", tags=["rows"])
 State = Literal["accepted", "rejected", "waiting", "failed"]
+_RECENT = 50  # answers among which the caller's previous one is looked for
 Word = Annotated[str | None, Query(max_length=80)]
 
 
@@ -188,9 +190,17 @@ def _queue(caller: Caller, slug: str, request: Request) -> dict[str, bool]:
 
 
 def record_answer(
-    request: Request, caller: Caller, slug: str, row: str, answer: Answer, *, settles: bool = False
+    request: Request,
+    caller: Caller,
+    slug: str,
+    row: str,
+    answer: Answer,
+    *,
+    settles: bool = False,
+    is_timed: bool = False,
 ) -> Review:
-    """Store a review answer, for the API and the pages. With `settles` it resolves a disagreement. Raises Refusal."""
+    """Store a review answer, for the API and the pages. With `settles` it resolves a disagreement; with `is_timed`, its
+    time is what has passed since the caller's previous answer, as for answers in Argilla. Raises Refusal."""
     store = _store(request, slug)
     pair = pair_of(store, row)
     if not caller.may(Right.see_work, slug) and pair.id not in store.sampled([pair.id]):
@@ -217,12 +227,17 @@ def record_answer(
         decision=answer.decision,
         edited=answer.edited,
         reasons=tuple(answer.reasons),
-        seconds=answer.seconds,
+        seconds=_seconds_since_last(store, reviewer_of(caller)) if is_timed else answer.seconds,
         role="adjudicator" if settles else "annotator",
     )
     annotate(store, review)
     request.state.changed = {"target": f"row {pair.id}", "after": review.id}
     return review
+
+
+def _seconds_since_last(store: Store, reviewer: str) -> float | None:
+    last = (Review.model_validate_json(body) for body in newest(store, tables.reviews, _RECENT))
+    return seconds_since(next((review.at for review in last if review.reviewer == reviewer), None), now())
 
 
 def reviewer_of(caller: Caller) -> str:

@@ -70,10 +70,11 @@ def evaluation(
             *words.changed_verdict(now, measured.id, concluded),
             *_stale_warning(now, measured),
             proof.headline(measured),
-            *proof.in_words(measured),
+            *proof.caution(measured),
         ]
         if measured and concluded
         else [],
+        differences=proof.sampled_differences(measured) if measured else [],
         v=measured,
         verdict=concluded,
         proof=proof,

@@ -262,7 +262,7 @@ def only_certified(
 @router.post("/p/{project}/review/{row}", name="page_queue_answer")
 def answer(caller: Answerer, project: str, row: str, request: Request, answer: InForm) -> Response:
     """Answer a row in the user's queue."""
-    record_answer(request, caller, project, row, answer)
+    record_answer(request, caller, project, row, answer, is_timed=True)
     return redirect_to(f"/p/{project}/review", done="answered")
 
 

@@ -219,5 +219,5 @@ def answer(
         listed = [each.id for each in state_of(request).views.page(project, filters, order, after).rows]
         at = listed.index(row) if row in listed else -1
         opened = next((each for each in (*listed[at + 1 :], *listed) if each != row), "")
-    record_answer(request, caller, project, row, answer)
+    record_answer(request, caller, project, row, answer, is_timed=True)
     return redirect_to(f"/p/{project}/rows", done="answered", **_query(filters, order), after=after, row=opened)

@@ -17,7 +17,7 @@ from curate.argilla.adjudication import Disagreement, disagreements, push_adjudi
 from curate.argilla.client import Argilla
 from curate.argilla.pull import pull, review_of
 from curate.argilla.push import ADJUDICATION, SHARED, draw_batch, push, queue_name
-from curate.argilla.responses import PAUSE_S, Response, with_durations
+from curate.argilla.responses import Response, with_durations
 from curate.argilla.server import ArgillaServer
 from curate.review.agreement import agreement
 from curate.review.decision import decide
@@ -26,7 +26,7 @@ from curate.review.population import Population, read_population
 from schemas.errors import ReviewError
 from schemas.project import Project
 from schemas.records import Edited, Json, Pair
-from schemas.reviews import ON_PAGES, Alias, Review
+from schemas.reviews import ON_PAGES, PAUSE_S, Alias, Review
 from schemas.store import Store
 from tests.curate.argilla.answering import answer, change, queue_named
 from tests.curate.review.review_project import SCOPE, fill, pair_of, project

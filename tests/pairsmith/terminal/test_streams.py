@@ -237,7 +237,7 @@ def test_a_secret_in_an_override_is_not_printed(tmp_path: Path) -> None:
 
 def test_rows_are_written_as_json_without_being_in_memory() -> None:
     """`rows --limit 0 --json` took 479 MB for 100,000 rows: all of them, and all of the text. Nothing is written if one
-    of them cannot be read."""
+    of them cannot be read, and nothing after an object: two are no JSON."""
     writing = """import sys, tracemalloc
 from pairsmith.terminal.failures import json_on_stdout
 def rows(last):
@@ -245,6 +245,8 @@ def rows(last):
         yield {"number": number, "text": "long\\n" * 200} if number < 20_000 else last()
 with json_on_stdout(True) as write:
     write({"rows": iter(()), "more": False})
+    write({"error": "a signal that came while it was read"})
+with json_on_stdout(True) as write:
     tracemalloc.start()
     try:
         write({"rows": rows(lambda: 1 / 0), "more": False})

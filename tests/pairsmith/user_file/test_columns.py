@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -149,7 +150,11 @@ def test_columns_named_after_speakers_are_input_and_output(tmp_path: Path) -> No
             "Ann of Green Lane {n},Bo von Berg {m},the printer of room {n} is out of paper",
             "issue",
         ),
-        ("prompt,gpt,human", "tell me of town {n} please,town {n} lies on a big river,town {n} is old and dear", "gpt"),
+        (
+            "prompt,gpt,human",
+            "tell me of town {n} please,town {n} lies on a big river,town {n} is old and dear",
+            "prompt",
+        ),
     ],
 )
 def test_columns_named_after_speakers_beside_another_text(tmp_path: Path, header: str, row: str, text: str) -> None:
@@ -207,6 +212,13 @@ def test_a_table_written_as_one_object_is_refused_with_advice(tmp_path: Path, co
     with pytest.raises(
         InputError, match=r"a single object whose values are the columns or the rows of a table.*records"
     ):
+        guess(tmp_path / "a.json")
+
+
+def test_an_object_of_texts_by_texts_is_refused_with_advice(tmp_path: Path) -> None:
+    """A file {question: answer, ...} was read as one row with a column for each question."""
+    (tmp_path / "a.json").write_text(json.dumps({f"where is my lamp {n}": f"it is in room {n}" for n in range(9)}))
+    with pytest.raises(InputError, match=r"maps texts to texts.*to_entries"):
         guess(tmp_path / "a.json")
 
 
@@ -408,10 +420,16 @@ def test_a_log_with_messages_of_tools_is_refused(tmp_path: Path) -> None:
 def test_the_longest_list_of_an_object_contains_the_rows(tmp_path: Path) -> None:
     """The dataset viewer's `features` come before its `rows`, and messages of Teams have a `from` that is an object."""
     rows = [{"row_idx": n, "row": {"text": "x"}} for n in range(9)]
-    for content in ({"features": [{"name": "text"}], "rows": rows}, {"rows": [{"from": {"user": "Ann"}}] * 2}):
+    deep = {"status": "ok", "answer": {"all rows": {"items": rows}}}
+    for content, path, words in (
+        ({"features": [{"name": "text"}], "rows": rows}, "rows", "jq .rows"),
+        ({"rows": [{"from": {"user": "Ann"}}] * 2}, "rows", "jq .rows"),
+        (deep, "answer.all rows.items", """jq '.answer["all rows"].items'"""),
+    ):
         (tmp_path / "a.json").write_text(json.dumps(content))
-        with pytest.raises(InputError, match="its rows are in the list 'rows'"):
+        with pytest.raises(InputError, match=re.escape(f"its rows are in the list '{path}'")) as refused:
             guess(tmp_path / "a.json")
+        assert f"`{words}`" in (refused.value.fix or "")
 
 
 def test_what_is_too_deep_or_too_long_is_an_error_that_says_so(tmp_path: Path) -> None:

@@ -298,6 +298,14 @@ HEADERS = [
     (unicodedata.normalize("NFD", "Nội dung"), unicodedata.normalize("NFD", "Réponse")),
     (unicodedata.normalize("NFD", "질문"), unicodedata.normalize("NFD", "답변")),
     ("Question", "Answer"),
+    ("Müşteri mesajı", "Cevabımız"),  # noqa: RUF001
+    ("Asiakkaan viesti", "Vastauksemme"),
+    ("Ügyfél üzenete", "Válaszunk"),
+    ("Mesajul clientului", "Răspunsul nostru"),
+    ("Μήνυμα πελάτη", "Η απάντησή μας"),  # noqa: RUF001
+    ("הודעת הלקוח", "התשובה שלנו"),
+    ("رسالة العميل", "ردنا"),
+    ("客戶訊息", "我們的回覆"),
 ]
 
 
@@ -1104,3 +1112,39 @@ def test_a_label_is_no_reply(tmp_path: Path, header: str) -> None:
     assert guess(path, "reply").kind == "input"
     path.write_text("\n".join(["text,reply", *rows]), encoding="utf-8")
     assert guess(path, "reply").kind == "pair"
+
+
+@pytest.mark.parametrize(
+    ("headers", "kind", "expected"),
+    [
+        ("message,answer,reply", "reply", ("message", "reply")),
+        ("message,answer,reply", "", ("message", "reply")),
+        ("answer,agent text,message", "reply", ("message", "agent text")),
+        ("Frage,Antwort,Bemerkung", "reply", ("Frage", "Bemerkung")),
+        ("message,answer,agent text", "", ("message", "answer")),
+        ("question,context,answer", "reply", ("question and context", "answer")),
+        ("message,answer", "reply", ("message", "answer")),
+    ],
+)
+def test_yes_or_no_is_no_reply_beside_a_written_one(
+    tmp_path: Path, headers: str, kind: str, expected: tuple[str, str]
+) -> None:
+    """A column of yes and no named `answer` had become the reply, and the written reply its input. If nothing else can
+    be the reply, it is, with a word about labels."""
+    texts = [f"The {{}} of order {n} is in room {n + 3} since Monday." for n in range(40)]
+    choice = headers.split(",")[[name in ("answer", "Antwort") for name in headers.split(",")].index(True)]
+    rows = [
+        ",".join(
+            "yes" if name == choice and n % 3 else "no" if name == choice else text.format(name)
+            for name in headers.split(",")
+        )
+        for n, text in enumerate(texts)
+    ]
+    path = tmp_path / "a.csv"
+    path.write_text("\n".join([headers, *rows]))
+    asked, answer = expected
+    why = guess(path, kind).why
+    assert why[0].startswith(f"'{answer}' is the output")
+    assert all(f"'{name}'" in why[1] for name in asked.split(" and "))
+    about_labels = any("every output is one of 'no', 'yes'" in line for line in why)
+    assert about_labels == (kind == "reply" and answer == choice)
