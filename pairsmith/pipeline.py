@@ -57,10 +57,10 @@ def run(
         )
     with recording(project, store, "run", RunOutcome()) as record:
 
-        def done(stage: str) -> CommandOutcome:
+        def counted_run(stage: str) -> CommandOutcome:
             try:
                 outcome = do(stage)
-            except Uncertified:
+            except Uncertified:  # no failure if people review the rows next
                 if not project.spec.review.enabled or "review" not in names:
                     raise
                 say(f"{stage:<9} {plan.UNCERTIFIED}")
@@ -74,29 +74,34 @@ def run(
             step = next((step for step in plan.plan(project, store, stdin=True) if step.stage == name), None)
             if name == "train" and not project.spec.review.enabled:
                 record.add(not_reviewed=_mark_not_reviewed(project, store))
-            if step is None:
+            if step is None:  # the spec turns review off
                 continue
             if step.done:
                 say(f"{name:<9} already done" + (f": {step.why}" if step.why else ""))
                 continue
             if store.receipts(name):
                 say(f"{name:<9} again: {step.why}")
-            if name == "train" and (missing := _missing_certificate(project, store)):
-                record.add(waits=missing, gate="uncertified")
+            if waits := _advance(name, project, store, counted_run):
+                record.add(**waits)
                 break
-            outcome = done(name)
-            if isinstance(outcome, GenerateOutcome):
-                _refuse_many_unanswered(outcome, project)
-            if isinstance(outcome, ReviewOutcome):
-                if outcome.brought and not outcome.waits:
-                    done("curate")
-                    outcome = done("review")
-                assert isinstance(outcome, ReviewOutcome)
-                if outcome.waits:
-                    record.add(**_waiting_facts(outcome))
-                    break
         _finish_record(project, store, record, until)
     return record.outcome
+
+
+def _advance(stage: str, project: Project, store: Store, do: Do) -> dict[str, Any]:
+    """Run a stage, and if that is a review that brought answers, curation and the review once more.
+
+    Returns why the pipeline has to wait, as facts of its receipt; empty if the next stage can follow.
+    """
+    if stage == "train" and (missing := _missing_certificate(project, store)):
+        return {"waits": missing, "gate": "uncertified"}
+    outcome = do(stage)
+    if isinstance(outcome, GenerateOutcome):
+        _refuse_many_unanswered(outcome, project)
+    if isinstance(outcome, ReviewOutcome) and outcome.brought and not outcome.waits:
+        do("curate")
+        outcome = do("review")
+    return _waiting_facts(outcome) if isinstance(outcome, ReviewOutcome) and outcome.waits else {}
 
 
 def _finish_record(project: Project, store: Store, record: Recording[RunOutcome], until: str | None) -> None:

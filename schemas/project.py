@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from schemas.records import content_id
@@ -28,6 +28,12 @@ class Project:
     def spec_hash(self) -> str:
         """A hash of the whole effective spec, overrides included."""
         return content_id("spec", self.spec.model_dump(mode="json"))
+
+    @property
+    def without_review(self) -> Project:
+        """The project as `run --no-review` sees it."""
+        review = self.spec.review.model_copy(update={"enabled": False})
+        return replace(self, spec=self.spec.model_copy(update={"review": review}))
 
     def inside(self, path: Path) -> str:
         """`path` relative to the project, so that the project can be moved; an absolute path if it is outside. A linked

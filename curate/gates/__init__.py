@@ -15,12 +15,13 @@ import json
 import re
 import sys
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from inspect import Parameter, Signature, signature
+from itertools import chain
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 from curate.gate_versions import VERSIONS
 from curate.gates.answers import YEAR, generated_input, label, values
@@ -108,22 +109,47 @@ def gates_for(
     Raises SpecError for anything that would make a gate useless: an unknown language, an invalid schema file, a missing
     function, or two patterns with the same name.
     """
-    steps: list[GateStep] = []
-
-    def add(name: str, gate: Gate, settings: Any = None, mode: Mode = True) -> None:
-        version = VERSIONS.get(name, 1)
-        fingerprinted = settings if mode is True else [settings, mode]
-        fingerprint = content_id("gate", [name, version, fingerprinted])
-        flags = mode == "flag"
-        steps.append(GateStep(f"gate/{name}@{version}", fingerprint, flagged(gate) if flags else gate, flags))
-
-    style, form = task.style, AnswerForm.of(task, folder)
-    code, input_code = table_code(task.output_language), table_code(task.language)
-    tables = phrases(code).digest
-    if "zh" in (code, input_code) and "ja" not in (code, input_code):  # Japanese has characters that look Traditional
+    style, form, codes = task.style, AnswerForm.of(task, folder), _language_codes(task)
+    if "zh" in codes and "ja" not in codes:  # Japanese has characters that look Traditional
         style = in_simplified(style)
-    if gates.length:
-        add("length", partial(length, bounds=gates.length), identity(gates.length))
+    asked = chain(
+        [_Asked("length", partial(length, bounds=gates.length), identity(gates.length))] if gates.length else [],
+        _listed_gates(task, gates, style, exemplars, seeds),
+        _language_gates(task, gates),
+        _pattern_gates(gates),
+        _gates_of_form(task, form, gates, style, folder),
+        _gates_in_files(gates, folder),
+    )
+    return [one.step for one in asked]
+
+
+class _Asked(NamedTuple):
+    """A gate that the spec asks for. Its verdicts also depend on `settings`."""
+
+    name: str
+    gate: Gate
+    settings: Any = None
+    mode: Mode = True
+
+    @property
+    def step(self) -> GateStep:
+        version, flags = VERSIONS.get(self.name, 1), self.mode == "flag"
+        settings = self.settings if self.mode is True else [self.settings, self.mode]
+        fingerprint = content_id("gate", [self.name, version, settings])
+        return GateStep(f"gate/{self.name}@{version}", fingerprint, flagged(self.gate) if flags else self.gate, flags)
+
+
+def _language_codes(task: TaskSettings) -> tuple[str, str]:
+    """The codes of the language of outputs and of inputs, as the tables of phrases are named."""
+    return table_code(task.output_language), table_code(task.language)
+
+
+def _listed_gates(
+    task: TaskSettings, gates: GateSettings, style: str, exemplars: Sequence[Exemplar], seeds: Sequence[Seed]
+) -> Iterator[_Asked]:
+    """The gates in `_BY_KEY`."""
+    code, input_code = _language_codes(task)
+    tables = phrases(code).digest
     task_values: dict[str, Any] = {
         "style": style,
         "language": code,
@@ -138,23 +164,29 @@ def gates_for(
     usual = usual_values((in_simplified(input, input_code), in_simplified(output, code)) for output, input in outputs)
     for name, (gate, needs) in _BY_KEY.items():
         mode = getattr(gates, name) if task.kind in _OF_KINDS.get(name, (task.kind,)) else False
-        if mode:
-            known = {key: task_values[key] for key in needs}
-            bound: Gate = partial(gate, **known)
-            if name in _BESIDE_STYLE:
-                known["style"] = style
-                bound = beside_style(bound, style, input_code, code)
-            if parts and name in _BESIDE_SHARED:
-                known["shared"] = parts
-                bound = without_shared_end(bound, parts) if name == "cut" else beside_shared(bound, parts, code)
-            if usual and name == "facts":
-                known["usual"] = usual
-                bound = beside_usual(bound, usual, style)
-            # `repetition` detects a loop by its length, so it needs the whole text.
-            wrapped = bound if name == "repetition" else on_shortened(bound)
-            if name != "encoding":
-                wrapped = in_one_script(wrapped, code, input_code)
-            add(name, wrapped, [*dict.fromkeys(known.values()), tables], mode)
+        if not mode:
+            continue
+        known = {key: task_values[key] for key in needs}
+        bound: Gate = partial(gate, **known)
+        if name in _BESIDE_STYLE:
+            known["style"] = style
+            bound = beside_style(bound, style, input_code, code)
+        if parts and name in _BESIDE_SHARED:
+            known["shared"] = parts
+            bound = without_shared_end(bound, parts) if name == "cut" else beside_shared(bound, parts, code)
+        if usual and name == "facts":
+            known["usual"] = usual
+            bound = beside_usual(bound, usual, style)
+        # `repetition` detects a loop by its length, so it needs the whole text.
+        wrapped = bound if name == "repetition" else on_shortened(bound)
+        if name != "encoding":
+            wrapped = in_one_script(wrapped, code, input_code)
+        yield _Asked(name, wrapped, [*dict.fromkeys(known.values()), tables], mode)
+
+
+def _language_gates(task: TaskSettings, gates: GateSettings) -> Iterator[_Asked]:
+    """The gates on the language of outputs. Raises SpecError for one that cannot be identified."""
+    code, input_code = _language_codes(task)
     for name, identify in (("language", partial(language, kind=task.kind)), ("mixed_language", mixed_language)):
         if gates.language and (mode := getattr(gates, name)):
             for language_code in dict.fromkeys((input_code, code)):
@@ -162,42 +194,56 @@ def gates_for(
             judged: Any = code if code == input_code else [code, input_code]
             if name == "language" and task.kind == "free":  # which may be in a language that its input names
                 judged = [judged, task.kind]
-            add(name, on_shortened(partial(identify, code=code, input_code=input_code)), judged, mode)
+            yield _Asked(name, on_shortened(partial(identify, code=code, input_code=input_code)), judged, mode)
+
+
+def _pattern_gates(gates: GateSettings) -> Iterator[_Asked]:
     for kind, patterns, search in (("must", gates.must, must), ("must_not", gates.must_not, must_not)):
         _check_names(kind, patterns)
         for given in patterns:
             bound = partial(search, name=given.name, pattern=re.compile(given.pattern))
-            add(f"{kind}:{given.name}", bound, given.pattern)
+            yield _Asked(f"{kind}:{given.name}", bound, given.pattern)
+
+
+def _gates_of_form(
+    task: TaskSettings, form: AnswerForm, gates: GateSettings, style: str, folder: Path
+) -> Iterator[_Asked]:
+    """The gates on a generated input, a label, and a record, and the one on translations."""
+    code, input_code = _language_codes(task)
+    settings: list[Any]
     if form.asked:
         input_gates = [partial(repetition, language=input_code), partial(preamble, style=style, language=input_code)]
         if is_known(input_code):
             input_gates.append(partial(language, code=input_code))
         settings = [style, input_code, phrases(input_code).digest]
         gate = on_shortened(partial(generated_input, gates=input_gates))
-        add("input", in_one_script(gate, input_code, input_code), settings)
+        yield _Asked("input", in_one_script(gate, input_code, input_code), settings)
     if form.labels:
         named = tuple(form.labels)
-        add("label", partial(label, labels=named, language=input_code), [list(named), input_code, tables])
+        settings = [list(named), input_code, phrases(code).digest]
+        yield _Asked("label", partial(label, labels=named, language=input_code), settings)
     if form.schema:
         model, source_hash = model_of(task, folder) or (None, "")
-        add("schema", json_schema(form.schema, model), [form.schema, source_hash] if model else form.schema)
+        yield _Asked("schema", json_schema(form.schema, model), [form.schema, source_hash] if model else form.schema)
     if gates.values:
         keys = json.loads(in_simplified(json.dumps(form.schema, ensure_ascii=False), input_code))
         years = YEAR.findall(style)
         gate = on_shortened(partial(values, schema=keys, language=input_code, years=years, style=style))
-        add("values", in_one_script(gate, input_code, input_code), [form.schema, input_code, style], gates.values)
+        settings = [form.schema, input_code, style]
+        yield _Asked("values", in_one_script(gate, input_code, input_code), settings, gates.values)
     if gates.translated:
-        gate = in_one_script(
-            on_shortened(partial(translated, language=input_code, to=code, style=style)), code, input_code
-        )
-        add("translated", gate, [input_code, code, style], gates.translated)
+        gate = on_shortened(partial(translated, language=input_code, to=code, style=style))
+        settings = [input_code, code, style]
+        yield _Asked("translated", in_one_script(gate, code, input_code), settings, gates.translated)
+
+
+def _gates_in_files(gates: GateSettings, folder: Path) -> Iterator[_Asked]:
     if gates.json_schema is not None:
         schema = load_schema(folder / gates.json_schema)
-        add("json_schema", json_schema(schema), schema)
+        yield _Asked("json_schema", json_schema(schema), schema)
     for name in dict.fromkeys(gates.user):
         check, source_hash = user_gate(name, folder)
-        add(f"user:{name}", check, source_hash)
-    return steps
+        yield _Asked(f"user:{name}", check, source_hash)
 
 
 def gates_of(project: Project, seeds: Sequence[Seed] = ()) -> list[GateStep]:

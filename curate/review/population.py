@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import statistics
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
@@ -117,44 +118,66 @@ def read_population(
         passed |= keeps
         flagged |= {row.candidate.pair_id or "" for row in candidates if row.flags}
         inputs.append(tuple(keeps))
-    flagged_by_any = flagged | _flagged_by_curation(store)
-    scorer = "judge/" if project.spec.curate.score.model == "judge" else "score/"
-    by_settings: dict[tuple[str, str], dict[str, float]] = defaultdict(dict)
-    without_score = defaultdict[StepKey, set[str]](set)
-    doubted, rejected = _doubted_by_gates(pool)
     if judged_by is None and (curated := last_judged(store.receipts("curate"))):
         judged_by = curated.facts.get("judged_by")
     judges, compares = _judges_and_comparer(judged_by)
-    rejected_by_judge, flagged_last = set[str](), set(flagged)
-    for step in stored_steps(store, scorer, "judge/"):
-        latest = {one.pair_id: one for one in store.verdicts_of_steps([step]) if one.pair_id in passed}
-        for pair_id, verdict in latest.items():
-            if step[0].startswith(scorer) and verdict.score is not None:
-                by_settings[step][pair_id] = verdict.score
-            elif step[0].startswith(scorer):
-                without_score[step].add(pair_id)
-            if step in judges:
-                rejected_by_judge |= {pair_id} if verdict.keep is not True else set()
-                flagged_last |= {pair_id} if verdict.flags else set()
-        if step[0].startswith("judge/"):
-            doubted |= latest.keys()
-            against = min((pair_id for pair_id, verdict in latest.items() if verdict.keep is False), default=None)
-            if against is not None:
-                rejected[step[0]] = min(against, rejected.get(step[0], against))
-    scorers = _most_used(by_settings, compares)
+    stored = _stored_opinions(store, project, judges, passed)
+    doubted, rejected = _doubted_by_gates(pool)
+    doubted |= stored.judged
+    rejected |= stored.rejected
+    scorers = _most_used(stored.scores, compares)
     percentiles = [_percentiles(inputs, scores) for scores in scorers.values()]
     scores = next(iter(scorers.values()), None) if compares is not NO_STEP else None
     older = next((by for by, _ in scorers), "") if scores and compares not in (None, next(iter(scorers))) else ""
     select = project.spec.curate.select
-    left = {id_ for id_, keep in passed.items() if keep} - rejected_by_judge
+    left = {id_ for id_, keep in passed.items() if keep} - stored.not_kept
     compared = _without_length(pool, inputs, scores, left) if scores and select.length_control else scores
-    accepted, margins = _best_and_margins(inputs, left, compared, select.best, flagged_last)
-    asked = scores.keys() | without_score[next(iter(scorers))] if scores and not older else left
+    accepted, margins = _best_and_margins(inputs, left, compared, select.best, flagged | stored.flagged)
+    asked = scores.keys() | stored.without_score[next(iter(scorers))] if scores and not older else left
     unscored = left - asked
     not_asked = _not_asked(store, unscored)
-    rows = _sampling_rows(passed, accepted | not_asked, percentiles, margins, flagged_by_any)
+    flagged |= _flagged_by_curation(store)
+    rows = _sampling_rows(passed, accepted | not_asked, percentiles, margins, flagged)
     by_pair_id = {pair_id: ids for ids in inputs for pair_id in ids}
     return Population(pool, rows, by_pair_id, scores or {}, rejected, doubted, older, not_asked, bool(unscored))
+
+
+class _StoredOpinions(NamedTuple):
+    """What scorers and judges have said of the rows: the scores of each scorer and the rows to which it gave none, the
+    rows that any judge has judged and for each the lowest id that it rejected, and the rows that the last curation's
+    judges did not keep or flagged."""
+
+    scores: defaultdict[StepKey, dict[str, float]]
+    without_score: defaultdict[StepKey, set[str]]
+    judged: set[str]
+    rejected: dict[str, str]
+    not_kept: set[str]
+    flagged: set[str]
+
+
+def _stored_opinions(
+    store: Store, project: Project, judges: Collection[StepKey], rows: Container[str]
+) -> _StoredOpinions:
+    """Read the latest verdicts of all scorers and judges on these rows; `judges` are those of the last curation."""
+    scorer = "judge/" if project.spec.curate.score.model == "judge" else "score/"
+    stored = _StoredOpinions(defaultdict(dict), defaultdict(set), set(), {}, set(), set())
+    for step in stored_steps(store, scorer, "judge/"):
+        latest = {one.pair_id: one for one in store.verdicts_of_steps([step]) if one.pair_id in rows}
+        if step[0].startswith(scorer):
+            for pair_id, verdict in latest.items():
+                if verdict.score is None:
+                    stored.without_score[step].add(pair_id)
+                else:
+                    stored.scores[step][pair_id] = verdict.score
+        if step in judges:
+            stored.not_kept.update(pair_id for pair_id, verdict in latest.items() if verdict.keep is not True)
+            stored.flagged.update(pair_id for pair_id, verdict in latest.items() if verdict.flags)
+        if step[0].startswith("judge/"):
+            stored.judged.update(latest)
+            against = min((pair_id for pair_id, verdict in latest.items() if verdict.keep is False), default=None)
+            if against is not None:
+                stored.rejected[step[0]] = min(against, stored.rejected.get(step[0], against))
+    return stored
 
 
 def _doubted_by_gates(pool: Pool) -> tuple[set[str], dict[str, str]]:

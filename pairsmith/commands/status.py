@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -87,14 +86,12 @@ def _unfinished(project: Project, store: Store) -> dict[str, Any] | None:
     from pairsmith.receipts.outcome import RunOutcome
 
     run = next((receipt for receipt in reversed(store.receipts("run"))), None)
-    review = project.spec.review
     last = store.last_writer
     killed = last is not None and last[0].endswith(" run --no-review") and (run is None or run.started < last[1])
     is_partial = run is not None and (not run.ok or RunOutcome.of(run).until is not None)
-    if not review.enabled or not (killed or is_partial):
+    if not project.spec.review.enabled or not (killed or is_partial):
         return None
-    spec = project.spec.model_copy(update={"review": review.model_copy(update={"enabled": False})})
-    unreviewed = replace(project, spec=spec)
+    unreviewed = project.without_review
     left = [step.stage for step in plan(unreviewed, store) if not step.done]
     is_same = killed or (run and run.spec_hash == unreviewed.spec_hash)
     return {"command": "run --no-review", "next": left} if left and is_same else None

@@ -152,15 +152,9 @@ def _caveats(project: Project, store: Store, measurement: EvaluationPlan) -> Ite
 def _answered(project: Project, store: Store, planned: EvaluationPlan) -> Evaluation | None:
     """The last evaluation that differs in its judges only, if no answer of a system is missing in it. Raises InputError
     for one that was changed by hand."""
-    from train.evaluation.metrics import Evaluation
-    from train.results import read_record
-
     for artifact in reversed(store.artifacts("evaluation")):
         if planned.answers_id in (artifact.id, artifact.facts.get("answers_id")) and artifact.id != planned.id:
-            file = project.folder / artifact.path
-            if file.is_file():
-                refuse_modified(store, artifact.id, sha256(file), artifact.path)
-            measured = read_record(file, Evaluation)
+            measured = _as_measured(project, artifact, store)
             if measured and all(output.answered for output in measured.outputs):
                 return measured
     return None
@@ -251,15 +245,20 @@ def _last_of(store: Store, evaluation_id: str) -> Receipt | None:
 def evaluation_in(project: Project, evaluated: Artifact, store: Store) -> Evaluation | None:
     """The evaluation of an artifact, with the teacher's price; None if its file is missing. Raises InputError if the
     file was changed after it was written."""
-    from train.evaluation.metrics import Evaluation
     from train.evaluation.priced import priced
+
+    measured = _as_measured(project, evaluated, store)
+    return measured and priced(measured, project.spec)
+
+
+def _as_measured(project: Project, evaluated: Artifact, store: Store) -> Evaluation | None:
+    from train.evaluation.metrics import Evaluation
     from train.results import read_record
 
     file = project.folder / evaluated.path
     if file.is_file():
         refuse_modified(store, evaluated.id, sha256(file), evaluated.path)
-    measured = read_record(file, Evaluation)
-    return measured and priced(measured, project.spec)
+    return read_record(file, Evaluation)
 
 
 def latest_adapter(project: Project, store: Store) -> TrainResult:

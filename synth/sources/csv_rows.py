@@ -8,6 +8,7 @@ import csv
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice, pairwise
+from typing import NamedTuple
 
 from schemas.spec import SeedSource
 from synth.sources.columns import (
@@ -190,16 +191,6 @@ def split_leading_blanks(lines: Lines) -> tuple[list[tuple[int, Fault]], Lines]:
 
 
 def csv_rows(lines: Lines, source: SeedSource, notes: list[SeedProblem]) -> Rows:
-    skipped: list[tuple[int, Fault]] = []
-
-    def texts() -> Iterator[str]:
-        for number, line in rest:
-            if isinstance(line, Fault):
-                skipped.append((number, line))
-                yield "\n"
-            else:
-                yield line
-
     csv.field_size_limit(MAX_LINE_BYTES)  # by default, a long cell in an unused column would stop the run
     blank, rest = split_leading_blanks(lines)
     yield from blank
@@ -213,42 +204,68 @@ def csv_rows(lines: Lines, source: SeedSource, notes: list[SeedProblem]) -> Rows
         yield head[0], head[1]
         return
     first = [head, *islice(rest, LOOKED_AT)]
-    above, separator = find_header_row(
-        [line for _, line in first], source, separator_line[1] if separator_line else None
-    )
+    texts = [line for _, line in first]
+    above, separator = find_header_row(texts, source, separator_line[1] if separator_line else None)
     yield from ((number, Fault("title", "the line is above the headers.")) for number, _ in first[:above])
-    head, rest = first[above], chain(first[above:], rest)
+    yield from _table_rows(first[above:], rest, separator, source, notes)
+
+
+def _table_rows(
+    first: Sequence[tuple[int, str | Fault]], rest: Lines, separator: str, source: SeedSource, notes: list[SeedProblem]
+) -> Rows:
+    """The rows of a table, given its first lines, of which the headers are the first one, and the rest."""
+    records = _records(chain(first, rest), first[0][0], separator, source)
+    start, headers, skipped = next(records, _END)
+    yield from skipped
+    where, width = f"{display_name(source)}:{start}", len(headers)
+    places = layout(headers, source, where, notes)
+    inner = object_columns(source, {name: headers[at] for name, at in places.columns.items()})
+    notes.extend(_unnamed_texts(headers, first, separator, where))
+    more_headers = _more_headers(first, separator)
+    for nth, ((start, cells, skipped), following) in enumerate(pairwise(chain(records, (_END,)))):
+        if skipped:
+            yield from skipped
+        elif cells == headers and width > 1:
+            yield start, Fault("title", "the line repeats the headers.")  # of a file that was joined from several
+        elif nth < more_headers:
+            yield start, Fault("title", "the line is a second line of headers.")
+        else:
+            yield _row(start, cells, places, inner, width, separator, is_last=following is _END)
+
+
+class _CsvRecord(NamedTuple):
+    """The number of a record's first line, its cells, and the lines in it that could not be read."""
+
+    start: int
+    cells: list[str]
+    skipped: list[tuple[int, Fault]]
+
+
+_END = _CsvRecord(0, [], [])  # after the last record
+
+
+def _records(lines: Lines, start: int, separator: str, source: SeedSource) -> Iterator[_CsvRecord]:
+    """The CSV records in lines that begin with number `start`. Raises InputError for one that is not valid."""
+    skipped: list[tuple[int, Fault]] = []
+
+    def texts() -> Iterator[str]:
+        for number, line in lines:
+            if isinstance(line, Fault):
+                skipped.append((number, line))
+            yield "\n" if isinstance(line, Fault) else line
+
     reader = csv.reader(texts(), delimiter=separator, strict=True)
-    more_headers = _more_headers(first[above:], separator)
-    places: Layout | None = None
-    last: tuple[int, list[str]] | None = None  # held back, because it may be the totals
-    end, width, headers, records, inner = head[0] - 1, 0, list[str](), 0, dict[str, str]()
+    at = start
     while True:
-        start = end + 1
-        where = f"{display_name(source)}:{start}"
         try:
             cells = next(reader, None)
         except csv.Error as error:
-            raise invalid_csv_error(error, where) from None
-        end = head[0] - 1 + reader.line_num
-        if places and last:
-            yield _row(*last, places, inner, width, separator, is_last=cells is None)
-        last, records = None, records + 1
+            raise invalid_csv_error(error, f"{display_name(source)}:{at}") from None
         if cells is None:
             return
-        if places is None:
-            places, width, headers = layout(cells, source, where, notes), len(cells), cells
-            inner = object_columns(source, {name: cells[at] for name, at in places.columns.items()})
-            notes.extend(_unnamed_texts(headers, first[above:], separator, where))
-        elif skipped:
-            yield from skipped
-            skipped.clear()
-        elif cells == headers and width > 1:
-            yield start, Fault("title", "the line repeats the headers.")  # of a file that was joined from several
-        elif records - 2 < more_headers:
-            yield start, Fault("title", "the line is a second line of headers.")
-        else:
-            last = start, cells
+        yield _CsvRecord(at, cells, skipped.copy())
+        skipped.clear()
+        at = start + reader.line_num
 
 
 def _row(

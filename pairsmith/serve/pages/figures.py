@@ -110,8 +110,7 @@ class Snapshot:
     @cached_property
     def without_review(self) -> Snapshot:
         """The same snapshot with the stages of a run that skips review."""
-        review = self.project.spec.review.model_copy(update={"enabled": False})
-        project = replace(self.project, spec=self.project.spec.model_copy(update={"review": review}))
+        project = self.project.without_review
         return replace(self, project=project, stages=tuple(plan(project, self.store)))
 
     def for_job(self, job: Job | None) -> Snapshot:

@@ -15,6 +15,8 @@ import uuid
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -45,11 +47,28 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.timeout(least), append=False)
 
 
+class _ArgillaLater:
+    """The module `argilla`, imported at the first use of a name in it."""
+
+    def __getattr__(self, name: str) -> Any:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the client's own models warn under pydantic's newest versions
+            return getattr(import_module("argilla"), name)
+
+
 def argilla_client() -> Any:
-    """The module `argilla`; skips the test where the extra `review` is not installed."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the client's own models warn under pydantic's newest versions
-        return pytest.importorskip("argilla")
+    """The module `argilla`; skips the file where the extra `review` is not installed. It is not imported yet: these
+    files run on one worker, and all workers collect them."""
+    if find_spec("argilla") is None:
+        pytest.skip("needs pairsmith[review]", allow_module_level=True)
+    return _ArgillaLater()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _import_argilla() -> None:
+    """Import it, without its warnings, before any test does."""
+    if find_spec("argilla"):
+        _ = _ArgillaLater().Argilla
 
 
 @pytest.fixture(scope="session")
