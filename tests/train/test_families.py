@@ -108,6 +108,29 @@ def test_thinking_is_set_by_the_spec() -> None:
         Chat(tokenizer_of(small), {"enable_thinking": True})
 
 
+@pytest.mark.parametrize("opened", ["<think>\n", ""])
+def test_thinking_that_a_word_of_the_system_message_switches_is_off(opened: str) -> None:
+    """Nemotron's templates think unless a system message contains `/no_think`, which they take out; they have no
+    argument for it, and some do not even open a block, so the base would think within its answer. The settled template
+    switches it off, with a system message or without one, and settling it again changes nothing."""
+    tokenizer = tokenizer_of(FAMILIES[0])
+    tokenizer.chat_template = (
+        "{%- set system = messages[0].content if messages[0].role == 'system' else '' %}"
+        "{{- '<|im_start|>system\n' + system.replace('/no_think', '').strip() + '<|im_end|>\n' }}"
+        "{%- for m in messages if m.role != 'system' %}"
+        "{{- '<|im_start|>' + m.role + '\n' + m.content + '<|im_end|>\n' }}{% endfor %}"
+        "{%- if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}"
+        "{{- '<think></think>' if '/no_think' in system else '" + opened.replace("\n", "\\n") + "' }}{% endif %}"
+    )
+    chat = Chat(tokenizer)
+    settled = tokenizer.chat_template
+    for messages in (ASKED, ASKED[1:]):
+        assert chat.prompt(messages).endswith("a fox<|im_end|>\n<|im_start|>assistant\n<think></think>")
+        assert "no_think" not in chat.prompt(messages)
+    assert chat.prompt(ASKED).startswith("<|im_start|>system\nRewrite it.<|im_end|>")
+    assert Chat(tokenizer).tokenizer.chat_template == settled
+
+
 @pytest.mark.parametrize(
     ("template", "what"),
     [
