@@ -325,6 +325,25 @@ def test_the_key_that_peft_refuses_is_named(tmp_path: Path) -> None:
     assert refused.value.where == "train.dora"
 
 
+def test_only_the_text_part_of_a_model_that_reads_images_gets_an_adapter() -> None:
+    """Gemma's checkpoints from 4B on hold a vision tower, whose layers have the names of the text's: q_proj, fc1. They
+    learn nothing from texts, so they get no adapter, chosen by name or not."""
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 4}
+    text = {**sizes, "vocab_size": 300, "num_key_value_heads": 2, "head_dim": 8, "layer_types": ["full_attention"]}
+    vision = {**sizes, "image_size": 28, "patch_size": 14, "vision_use_head": False}
+    config = AutoConfig.for_model("gemma3", text_config=text, vision_config=vision, mm_tokens_per_image=4)
+    for targets in ((), ("q_proj",)):
+        with quiet():
+            adapted = new_adapter(AutoModelForCausalLM.from_config(config), settings(targets=targets))
+        trained = [name for name, parameter in adapted.named_parameters() if parameter.requires_grad]
+        assert len(trained) == 2 * (len(targets) or 7)
+        assert all(".language_model.layers.0." in name for name in trained)
+    with pytest.raises(PairsmithError, match="no linear layer named 'fc1'"):
+        new_adapter(AutoModelForCausalLM.from_config(config), settings(targets=("fc1",)))
+
+
 def test_generation_stops_where_the_turn_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Gemma's turns end with <end_of_turn>, which is not its <eos>: a model that writes it has finished its answer."""
     import torch
