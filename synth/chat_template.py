@@ -23,6 +23,12 @@ _DATE = re.compile(r"""strftime_now\(\s*(["'])((?:(?!\1)[^\\])*)\1\s*\)""")
 _FIXED_CLOCK = f"{{%- macro strftime_now(format) %}}{_FIXED_DATE.isoformat()}{{%- endmacro %}}"
 _GENERATION = re.compile(r"\{%(-?)\s*(end)?generation\s*(-?)%\}")
 _THINKING = "enable_thinking"
+# Nemotron thinks unless the system message contains this, and its template takes it out of the text.
+_THINK_NOT = "/no_think"
+_SWITCH_OFF = (
+    "{%- set messages = [{'role': 'system', 'content': (messages[0]['content'] ~ ' ' if messages[0]['role'] == 'system'"
+    " else '') ~ '/no_think'}] + (messages[1:] if messages[0]['role'] == 'system' else messages) %}"
+)
 _MERGE_SYSTEM = (
     "{%- if messages[0]['role'] == 'system' and messages | length > 1 %}"
     "{%- set messages = [{'role': 'user', 'content': messages[0]['content'] + '\\n\\n' + messages[1]['content']}]"
@@ -171,6 +177,8 @@ def freeze_template(tokenizer: Any, arguments: Mapping[str, Any] | None = None) 
         given.setdefault(_THINKING, False)
     constants = "".join(f"{{%- set {name} = {_literal(value)} %}}" for name, value in sorted(given.items()))
     template = template.removeprefix(constants)
+    if not given.get(_THINKING) and _is_switched_by_text(tokenizer, constants + template):
+        template = _SWITCH_OFF + template
     tokenizer.chat_template = constants + template
     prompt = _render(tokenizer, _QUESTION, prompt=True)
     if not (arguments or {}).get(_THINKING) and (head := _prompt_head(tokenizer, prompt)):
@@ -189,6 +197,22 @@ def freeze_template(tokenizer: Any, arguments: Mapping[str, Any] | None = None) 
         fix = "Choose a model that can answer without thinking, or set the argument in train.template_arguments."
         raise _unusable(tokenizer, f"has a chat template that opens {block[1]} before the answer", fix)
     return tokenizer
+
+
+def _is_switched_by_text(tokenizer: Any, template: str) -> bool:
+    """Whether `/no_think` in a system message changes the prompt without appearing in it: it switches thinking off,
+    which is still on. Leaves `template` as the tokenizer's."""
+    tokenizer.chat_template = template
+    if _THINK_NOT not in template:
+        return False
+    try:
+        plain, switched = (
+            _render(tokenizer, [{"role": "system", "content": _SYSTEM + switch}, *_QUESTION], prompt=True)
+            for switch in ("", f" {_THINK_NOT}")
+        )
+    except InputError:  # it refuses a system message
+        return False
+    return switched != plain and _THINK_NOT not in switched
 
 
 def _prompt_head(tokenizer: Any, prompt: str) -> str:

@@ -93,13 +93,14 @@ def on_one_device(arguments: Any) -> Any:
 
 def new_adapter(model: Any, settings: TrainSettings) -> Any:
     """`model` with a new adapter. Raises InputError for a name in `train.targets` that is not one of its linear layers;
-    embeddings and the output layer get no adapter."""
-    head = model.get_output_embeddings()
-    layers = [
-        name
+    embeddings, the output layer, and what reads images or sound get no adapter."""
+    head, of_text = model.get_output_embeddings(), {*_text_part(model).modules()}
+    linear = {
+        name: module in of_text
         for name, module in model.named_modules()
         if isinstance(module, torch.nn.Linear | Conv1D) and module is not head
-    ]
+    }
+    layers = [name for name, is_text in linear.items() if is_text]
     for target in settings.targets:
         if not any(f".{name}".endswith(f".{target}") for name in layers):
             raise InputError(
@@ -120,6 +121,7 @@ def new_adapter(model: Any, settings: TrainSettings) -> Any:
         if excluded:  # which unsloth cannot pass on
             lora["target_modules"] = sorted({name.rpartition(".")[2] for name in layers} - {*excluded})
         return unsloth_backend.new_adapter(model, settings, lora)
+    excluded = [*(excluded or ()), *(name for name, is_text in linear.items() if not is_text)] or None
     config = LoraConfig(**lora, exclude_modules=excluded, use_dora=settings.dora, task_type="CAUSAL_LM")
     try:
         return get_peft_model(model, config)
@@ -128,6 +130,11 @@ def new_adapter(model: Any, settings: TrainSettings) -> Any:
         fix = "Choose other layers, or remove the key: then every layer that can have an adapter gets one."
         fix = fix if key == "targets" else "This base cannot be trained with it: remove the key."
         raise InputError(first_line(error), where=f"train.{key}", fix=fix) from None
+
+
+def _text_part(model: Any) -> Any:
+    """The layers that read and write text: of a model with further parts its decoder, otherwise all of them."""
+    return model if model.config.get_text_config() is model.config else model.get_decoder()
 
 
 def _tokenised(chat: Chat, rows: Sequence[TrainingRow]) -> HubDataset:

@@ -8,6 +8,9 @@ prints the worst setting of each number of rows.
   few values that many inputs share, with one answer per input and three.
 - **Win rates** (`train.evaluation.judgements`): two orders per input; decided, decided by order alone in half of the
   inputs, mostly ties, and two judges who answer alike.
+- **Pass rates of inputs that are not beta-distributed**: some inputs always pass and some never, or half of the inputs
+  do so and the others at the rate, or inputs pass never, in half of the answers or always. Shares, differences of two
+  systems whose inputs are independent, and how often two equal ones are told apart.
 - **Agreement** (`curate.review.agreement`): two annotators with the same rate of one answer and a given kappa (the
   common-correlation model), and three annotators with three answers.
 """
@@ -26,7 +29,7 @@ import numpy as np
 from bench.harness import keep
 from bench.proof.run import bounds
 from curate.review.agreement import _cohen, _fleiss, _measure_with_interval
-from train.evaluation.limits import Floats, share_limits
+from train.evaluation.limits import Floats, difference_limits, seed_differences, share_limits, sign_flips
 from train.evaluation.references import _mean
 
 ROWS, RATES = (5, 20, 60), (0.02, 0.1, 0.3, 0.5, 0.7, 0.9, 0.98)
@@ -76,6 +79,44 @@ def win_rates(draws: int) -> Iterator[dict[str, Any]]:
             yield {"of": "win rate", "rows": rows, "rate": rate, "choices": name, "coverage": float(held.mean())}
 
 
+# Name: the chance to pass of every input, whose mean is the rate.
+MIXTURES: dict[str, Callable[[np.random.Generator, float, Any], Floats]] = {
+    "all or none": lambda rng, rate, shape: (rng.random(shape) < rate).astype(float),
+    "half of them all or none": lambda rng, rate, shape: np.where(
+        rng.random(shape) < 0.5, rate, rng.random(shape) < rate
+    ),
+    "never, half or always": lambda rng, rate, shape: (
+        np.floor(2 * rate) / 2 + 0.5 * (rng.random(shape) < 2 * rate - np.floor(2 * rate))
+    ),
+}
+PAIRS = ((0.5, 0.5), (0.05, 0.05), (0.98, 0.98), (0.9, 0.6), (0.3, 0.1), (1.0, 0.8))
+
+
+def mixtures(draws: int) -> Iterator[dict[str, Any]]:
+    rng = np.random.default_rng(4)
+    for rows, answers, (name, chances) in itertools.product((*ROWS, 200), (1, 3), MIXTURES.items()):
+        shape, setting = (draws, rows), {"rows": rows, "answers": answers, "inputs": name}
+        asked = np.full(shape, float(answers))
+        for rate in RATES:
+            limits = share_limits(rng.binomial(answers, chances(rng, rate, shape)).astype(float), asked)
+            held = (limits.low <= rate + 1e-9) & (rate - 1e-9 <= limits.high)
+            yield {"of": "share of a mixture", **setting, "rate": rate, "coverage": float(held.mean())}
+        for pair in PAIRS:
+            a, b = (rng.binomial(answers, chances(rng, rate, shape)).astype(float) for rate in pair)
+            limits, gap = difference_limits(a, asked, b, asked), pair[0] - pair[1]
+            held = (limits.low <= gap + 1e-9) & (gap - 1e-9 <= limits.high)
+            yield {"of": "difference of mixtures", **setting, "rates": pair, "coverage": float(held.mean())}
+            if gap == 0:
+                p = sign_flips(seed_differences(a, asked, b, asked))
+                told_apart = (p <= 0.05) & ((limits.low > 0) | (limits.high < 0))
+                yield {
+                    "of": "equal mixtures not told apart",
+                    **setting,
+                    "rates": pair,
+                    "coverage": float(1 - told_apart.mean()),
+                }
+
+
 def agreement(draws: int) -> Iterator[dict[str, Any]]:
     rng = np.random.default_rng(3)
     kinds = [*itertools.product("ar", repeat=2)]
@@ -118,13 +159,15 @@ def _held(known: list[tuple[float, float]], truth: float, draws: int) -> dict[st
 
 def main(draws: int) -> None:
     started = time.process_time()
-    rows = [*mean_scores(max(50, draws // 5)), *win_rates(draws), *agreement(max(50, draws // 2))]
-    number = {"mean score": max(50, draws // 5), "win rate": draws}
+    rows = [*mean_scores(max(50, draws // 5)), *win_rates(draws), *mixtures(draws), *agreement(max(50, draws // 2))]
+    number = {"mean score": max(50, draws // 5)}
     worst = {}
-    for of, size in itertools.product(dict.fromkeys(row["of"] for row in rows), ROWS):
+    for of, size in dict.fromkeys((row["of"], row["rows"]) for row in rows):
         here = [row for row in rows if (row["of"], row["rows"]) == (of, size)]
         least = min(row["coverage"] for row in here)
-        worst[f"{of}, {size} rows, {len(here)} settings"] = bounds(least, number.get(of, max(50, draws // 2)))
+        worst[f"{of}, {size} rows, {len(here)} settings"] = bounds(
+            least, number.get(of, max(50, draws // 2) if "kappa" in of else draws)
+        )
     figures = {"simulated": True, "draws": draws, "cpu_s": round(time.process_time() - started, 1)}
     keep("proof_measures", {**figures, "worst": worst, "settings": rows}, whole=True)
 

@@ -105,7 +105,7 @@ def key_figures(evidence: Evidence) -> list[tuple[str, str, str]]:
         (
             "rows trained on" if training is None or training.settings.objective == "sft" else "preferences trained on",
             count(training.train_rows if training else None),
-            counted(training.steps, "step", "steps") if training else "not trained yet",
+            _steps_taken(training) if training else "not trained yet",
         ),
         (
             "held-out inputs",
@@ -118,6 +118,13 @@ def key_figures(evidence: Evidence) -> list[tuple[str, str, str]]:
             usage_note if spent.requests else "no requests yet",
         ),
     ]
+
+
+def _steps_taken(training: TrainResult) -> str:
+    """The number of steps; of a training that was stopped, out of how many, because it has not seen every row."""
+    if training.planned_steps is None:
+        return counted(training.steps, "step", "steps")
+    return f"stopped after {count(training.steps)} of {counted(training.planned_steps, 'step', 'steps')}"
 
 
 def parts(counts: Counts, words: StageWords) -> list[BarPart]:

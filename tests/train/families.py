@@ -44,6 +44,14 @@ class Family(NamedTuple):
 _CHATML, _LLAMA, _GEMMA, _GRANITE = "<|im_end|>\n", "<|eot_id|>", "<end_of_turn>\n", "<|end_of_text|>\n"
 _SLIDING = {"sliding_window": 8, "layer_types": ["sliding_attention", "full_attention"]}
 _HYBRID = {"layer_types": ["linear_attention", "full_attention"]}
+_CONVOLUTION = {"layer_types": ["conv", "full_attention"]}
+_NEMOTRON = {
+    "hybrid_override_pattern": "M*",
+    "mamba_num_heads": 4,
+    "mamba_head_dim": 16,
+    "ssm_state_size": 8,
+    "n_groups": 2,
+}
 
 FAMILIES = (
     Family("Qwen2.5", "trl/qwen2_5", "qwen2", _CHATML, None, "<|im_end|>"),
@@ -51,6 +59,8 @@ FAMILIES = (
     Family("Qwen3-2507", "trl/qwen3_instruct_2507", "qwen3", _CHATML, None, "<|im_end|>"),
     Family("Qwen3.5", "trl/qwen3_5_think", "qwen3_5_text", _CHATML, None, "<|im_end|>", _HYBRID),
     Family("Qwen3.5 small", "trl/qwen3_5_nothink", "qwen3_5_text", _CHATML, None, "<|im_end|>", _HYBRID),
+    Family("Qwen3.6", "trl/qwen3_6", "qwen3_5_text", _CHATML, None, "<|im_end|>", _HYBRID),
+    Family("Qwen3.8", "trl/qwen3_8", "qwen3_5_text", _CHATML, None, "<|im_end|>", _HYBRID),
     Family("Llama 3", "trl/llama3", "llama", _LLAMA, "<|begin_of_text|>", "<|eot_id|>"),
     Family("Llama 3.1", "trl/llama3_1", "llama", _LLAMA, "<|begin_of_text|>", "<|eot_id|>"),
     Family("Llama 3.2", "trl/llama3_2", "llama", _LLAMA, "<|begin_of_text|>", "<|eot_id|>"),
@@ -78,15 +88,9 @@ FAMILIES = (
         {"layer_types": ["mamba", "attention"], "mamba_n_heads": 4, "mamba_d_head": 16, "mamba_d_state": 8},
     ),
     Family("GLM-4.5", "trl/glm4moe", "glm4", "<|user|>\n", None, "<|endoftext|>"),
-    Family(
-        "LFM2",
-        "trl/lfm2",
-        "lfm2",
-        _CHATML,
-        "<|startoftext|>",
-        "<|im_end|>",
-        {"layer_types": ["conv", "full_attention"]},
-    ),
+    Family("LFM2", "trl/lfm2", "lfm2", _CHATML, "<|startoftext|>", "<|im_end|>", _CONVOLUTION),
+    Family("LFM2.5", "trl/lfm2_2_5_v2", "lfm2", _CHATML, "<|startoftext|>", "<|im_end|>", _CONVOLUTION),
+    Family("Nemotron 3", "trl/nemotron_3_nano", "nemotron_h", _CHATML, None, "<|im_end|>", _NEMOTRON),
 )
 _SPECIAL = (
     "<pad>",

@@ -108,6 +108,29 @@ def test_thinking_is_set_by_the_spec() -> None:
         Chat(tokenizer_of(small), {"enable_thinking": True})
 
 
+@pytest.mark.parametrize("opened", ["<think>\n", ""])
+def test_thinking_that_a_word_of_the_system_message_switches_is_off(opened: str) -> None:
+    """Nemotron's templates think unless a system message contains `/no_think`, which they take out; they have no
+    argument for it, and some do not even open a block, so the base would think within its answer. The settled template
+    switches it off, with a system message or without one, and settling it again changes nothing."""
+    tokenizer = tokenizer_of(FAMILIES[0])
+    tokenizer.chat_template = (
+        "{%- set system = messages[0].content if messages[0].role == 'system' else '' %}"
+        "{{- '<|im_start|>system\n' + system.replace('/no_think', '').strip() + '<|im_end|>\n' }}"
+        "{%- for m in messages if m.role != 'system' %}"
+        "{{- '<|im_start|>' + m.role + '\n' + m.content + '<|im_end|>\n' }}{% endfor %}"
+        "{%- if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}"
+        "{{- '<think></think>' if '/no_think' in system else '" + opened.replace("\n", "\\n") + "' }}{% endif %}"
+    )
+    chat = Chat(tokenizer)
+    settled = tokenizer.chat_template
+    for messages in (ASKED, ASKED[1:]):
+        assert chat.prompt(messages).endswith("a fox<|im_end|>\n<|im_start|>assistant\n<think></think>")
+        assert "no_think" not in chat.prompt(messages)
+    assert chat.prompt(ASKED).startswith("<|im_start|>system\nRewrite it.<|im_end|>")
+    assert Chat(tokenizer).tokenizer.chat_template == settled
+
+
 @pytest.mark.parametrize(
     ("template", "what"),
     [
@@ -300,6 +323,25 @@ def test_the_key_that_peft_refuses_is_named(tmp_path: Path) -> None:
     with pytest.raises(PairsmithError, match="use_dora") as refused:
         new_adapter(base, settings(dora=True))
     assert refused.value.where == "train.dora"
+
+
+def test_only_the_text_part_of_a_model_that_reads_images_gets_an_adapter() -> None:
+    """Gemma's checkpoints from 4B on hold a vision tower, whose layers have the names of the text's: q_proj, fc1. They
+    learn nothing from texts, so they get no adapter, chosen by name or not."""
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 4}
+    text = {**sizes, "vocab_size": 300, "num_key_value_heads": 2, "head_dim": 8, "layer_types": ["full_attention"]}
+    vision = {**sizes, "image_size": 28, "patch_size": 14, "vision_use_head": False}
+    config = AutoConfig.for_model("gemma3", text_config=text, vision_config=vision, mm_tokens_per_image=4)
+    for targets in ((), ("q_proj",)):
+        with quiet():
+            adapted = new_adapter(AutoModelForCausalLM.from_config(config), settings(targets=targets))
+        trained = [name for name, parameter in adapted.named_parameters() if parameter.requires_grad]
+        assert len(trained) == 2 * (len(targets) or 7)
+        assert all(".language_model.layers.0." in name for name in trained)
+    with pytest.raises(PairsmithError, match="no linear layer named 'fc1'"):
+        new_adapter(AutoModelForCausalLM.from_config(config), settings(targets=("fc1",)))
 
 
 def test_generation_stops_where_the_turn_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -191,7 +191,7 @@ def _inspect_on_hub(settings: TrainSettings) -> InspectedBase | Fact:
 
 
 def _check_weights(settings: TrainSettings, inspected: InspectedBase) -> Fact:
-    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+    from transformers.models.auto import modeling_auto as auto
 
     config = read_config(inspected.folder)
     if not inspected.is_safe:
@@ -203,12 +203,14 @@ def _check_weights(settings: TrainSettings, inspected: InspectedBase) -> Fact:
     what = f"{settings.base}, {kind}, {inspected.billions:.2g} billion parameters"
     try:
         copy = runnable(settings.base, inspected.folder, settings.trust_remote_code)
-        if copy is None and kind not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
-            code = (
-                ", and the code shipped with it runs only if the spec trusts it" if has_code(inspected.folder) else ""
-            )
+        if copy is None and kind not in auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
+            more = ", and the code shipped with it runs only if the spec trusts it"
+            more = more if has_code(inspected.folder) else ""
             fix = _fix_for_untrusted_code(settings, inspected.folder)
-            return Fact("base", "fail", f"transformers has no text model of type '{kind}'{code}", fix)
+            if kind in auto.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES and not more:
+                more = ", only one that reads images too"
+                fix = "Choose a text model, or a family of which transformers also loads the text part: Gemma, Qwen3.5."
+            return Fact("base", "fail", f"transformers has no text model of type '{kind}'{more}", fix)
         if copy is None:
             refuse_other_purpose(inspected.folder)
         fact = _check_own_code(copy, what) if copy else Fact("base", "ok", what)

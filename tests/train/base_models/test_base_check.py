@@ -75,6 +75,10 @@ def _unknown(base: Path) -> None:
     change_json(base / "config.json", model_type="brand-new", auto_map={"AutoModel": "modeling.Own"})
 
 
+def _reads_images(base: Path) -> None:
+    change_json(base / "config.json", model_type="mistral3")
+
+
 def _quantised(base: Path) -> None:
     change_json(base / "config.json", quantization_config={"quant_method": "gptq"})
 
@@ -199,6 +203,7 @@ def _reward_model(base: Path) -> None:
         (_other_vocabulary, "have other shapes than its config says"),
         (_pickled, "no safetensors"),
         (_unknown, "the code shipped with it runs only if the spec trusts it"),
+        (_reads_images, "has no text model of type 'mistral3', only one that reads images too"),
         (_quantised, "already quantised"),
         (_untemplated, "no single chat template"),
         (_empty, "no config.json"),
