@@ -11,14 +11,16 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from curate.gates.words import count_words
-from curate.pool import Pool
 from curate.words import words
 from schemas.errors import SpecError
 from schemas.identity import random_sort_key
 from schemas.records import Pair
+
+if TYPE_CHECKING:
+    from curate.pool import Pool  # loads numpy
 
 _DIMENSIONS = 256  # of a text's vector of hashed words and word pairs
 _COMPARED = 4_000_000  # pairs of rows at a time, 4 bytes each

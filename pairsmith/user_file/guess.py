@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
@@ -242,7 +242,7 @@ def _chat(column: str, cells: Sequence[object], names: Sequence[str]) -> Guess:
     return Guess({"kind": "reply"}, "conversation" if several else "pair", settings, why, outputs, outputs, asked=asked)
 
 
-def _not_read(names: Sequence[str], read: Sequence[str]) -> list[str]:
+def _not_read(names: Iterable[str], read: Sequence[str]) -> list[str]:
     left = [name for name in names if name not in read and name.strip()]
     return [f"not read: {listed(left, _LISTED)}"] if left else []
 
@@ -417,8 +417,7 @@ def _with_extra(guessed: Guess, used: Sequence[Column], columns: Sequence[Column
             " group them into one list, `messages` (`pairsmith docs seeds`)"
         )
     times = Counter(column.header for column in columns)  # `hint_of_names` speaks of names that occur several times
-    unread = [f"{c.header}{c.why_unusable}" for c in rest if c.header.strip() and times[c.header] == 1]
-    why += _not_read(unread, read)
+    why += _not_read((f"{c.header}{c.why_unusable}" for c in rest if c.header.strip() and times[c.header] == 1), read)
     settings = {**guessed.settings, "columns": kept, **({"group": group.header} if group else {})}
     return guessed._replace(settings=settings, why=[*guessed.why, *why])
 
