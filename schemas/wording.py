@@ -26,6 +26,11 @@ def cut(text: str, most: int) -> str:
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
+def quote(text: str, most: int = 80) -> str:
+    """The text on one line in quotation marks, cut to `most` characters, as evidence in a reason."""
+    return f"“{cut(' '.join(text.split()), most)}”"
+
+
 def capital(sentence: str) -> str:
     """The sentence with a capital first letter."""
     return sentence[:1].upper() + sentence[1:]

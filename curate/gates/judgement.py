@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 
 from curate.gates.folding import shorten_runs
 from schemas.records import Pair, Reason
-from schemas.wording import cut
+from schemas.wording import quote as quote
 
 Side = Literal["output", "input"]
 
@@ -135,11 +135,6 @@ def crashed(sentence: str) -> Judgement:
     The row waits and is counted; it neither passes nor is rejected.
     """
     return Judgement(None, None, Reason("crashed", " ".join(sentence.split())[:300]))
-
-
-def quote(text: str, limit: int = 80) -> str:
-    """Return `text` on one line in quotation marks, cut at `limit` characters, as evidence in a reason."""
-    return f"“{cut(' '.join(text.split()), limit)}”"
 
 
 def sides(pair: Pair) -> tuple[tuple[Side, str], ...]:

@@ -80,7 +80,8 @@ class StepTally:
     """The verdict counts of one curation step. A row may be rejected by several steps.
 
     For a gate, `alone` is the number of rows that no other gate rejects and no reviewer has decided, and `shown` are
-    some of them; `key` is the setting of the gate.
+    some of them; `overruled` is the number of rows that it rejects and reviewers accept all the same; `key` is the
+    setting of the gate.
     """
 
     name: str
@@ -89,6 +90,7 @@ class StepTally:
     waiting: int
     flagged: int = 0
     alone: int = 0
+    overruled: int = 0
     shown: tuple[RowExample, ...] = ()
     key: str = ""
 

@@ -8,11 +8,10 @@ from operator import attrgetter
 from types import MappingProxyType
 from typing import NamedTuple
 
-from curate.gates.judgement import quote
 from pairsmith.style.numbers import MISSING, bounds, count, percent, points, rounded
 from pairsmith.style.reasons import detail_of
 from schemas.step_names import INDEPENDENT, REFERENCE
-from schemas.wording import capital, counted
+from schemas.wording import capital, counted, quote
 from train.evaluation.comparison import Comparison
 from train.evaluation.failures import REFUSAL, TOKEN_LIMIT
 from train.evaluation.metrics import (

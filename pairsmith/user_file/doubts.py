@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from itertools import chain
 
-from curate.gates.making import quoted_mail
 from pairsmith.user_file.columns import CATEGORIES, Column
 from pairsmith.user_file.header_words import LABELS
 from schemas.labels import distinct_labels, folded_label
@@ -66,6 +65,8 @@ def hints_of_inputs(asked: Sequence[str]) -> list[str]:
 
 
 def _hints_of_mail(texts: Sequence[str], what: str, learns: str) -> list[str]:
+    from curate.gates.making import quoted_mail  # all gates, which a service only needs for this
+
     kinds: dict[str, Callable[[str], object]] = {"contain HTML tags": _TAG.search, "quote earlier mails": quoted_mail}
     times = {kind: sum(bool(matches(text)) for text in texts) for kind, matches in kinds.items()}
     return [

@@ -243,7 +243,8 @@ def test_unresponsive_server_is_not_restarted_by_up(tmp_path: Path, fake_server:
     home = tmp_path / "home"
     pids = start(home)
     try:
-        with pytest.raises(ReviewError, match=r"did not answer within 1 s.*`pairsmith review down`, then `review up`"):
+        restart = "`pairsmith review down`, then `pairsmith review up`"
+        with pytest.raises(ReviewError, match=rf"did not answer within 1 s.*{restart}"):
             server.up(home, start_timeout_s=1)
         assert [child.pid for child in server.status(home).children] == pids[1:]
     finally:

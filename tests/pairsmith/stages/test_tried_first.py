@@ -88,7 +88,7 @@ def test_a_prompt_that_was_answered_goes_into_one_batch(batched: Project, provid
 def test_a_small_batch_is_not_tried_first(setting: str, batched: Project, provider: BatchProvider) -> None:
     """Forty seeds or fewer go into one batch, as before; its line recommends a preview."""
     done = batched.run("generate", "--batch", "--set", setting)
-    assert "`pairsmith preview` asks about five seeds directly" in done.stderr
+    assert f"`pairsmith preview --set {setting}` asks about five seeds directly" in done.stderr
     assert (provider.live, len(provider.batches)) == (0, 1)
 
 
