@@ -19,8 +19,8 @@ T = TypeVar("T")
 
 def reported_wait(decide: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Coroutine[Any, Any, T]]:
     """`decide`, a method of a ledger whose answer shows whether further requests make sense, called with a request and
-    its prompt. Meanwhile few others of this prompt are sent, unless `beside`, and if that takes long, a line reports the
-    wait. The control of an outage (`once`) holds nothing back: the flow does."""
+    its prompt. Meanwhile few others of this prompt are sent, unless `beside`, and if that takes long, a line reports
+    the wait. The control of an outage (`once`) holds nothing back: the flow does."""
 
     @wraps(decide)
     async def reporting(*arguments: P.args, **more: P.kwargs) -> T:
