@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from types import MappingProxyType
 from typing import NamedTuple
 
 from curate.forecast import Range, forecast_sum
@@ -59,7 +60,7 @@ def seed_cost(
     seed: Seed,
     *,
     batch: bool,
-    order: Mapping[str, int] | None = None,
+    order: Mapping[str, int] = MappingProxyType({}),
 ) -> SeedCost:
     """The cost of the answers about a seed, including unusable ones, according to the ledger. `batch`: others will be
     asked in batches. `order` is the rank of each request of the teacher."""
@@ -81,7 +82,7 @@ def seed_cost(
         max(1, len(first)),
         tuple((call.at.timestamp() - call.seconds, call.at.timestamp()) for call in first),
         len(seed.asked),
-        () if order is None else tuple(order[call.request_id] for call in first),
+        tuple(order[call.request_id] for call in first) if all(call.request_id in order for call in first) else (),
     )
 
 
