@@ -31,7 +31,8 @@ _SHOWN_CHARACTERS = 100  # characters of a server's message that are shown while
 _MARK_WEIGHT = 1 / 16  # weight of the newest answer in the share of throttled ones; g in DCTCP
 _FAILURES_TO_REST = 3  # in a row, before an address is left alone while another answers
 _KEY_REFUSALS = 4  # in a row, of a key that was accepted before: about three seconds
-# Doubtful refusals without an answer between them: if one gateway in four sends them, 1 run in 65,000 begins like that.
+# Doubtful refusals without an answer between them. One gateway in four that sends them at once reaches that, too; the
+# next answer ends it.
 _REFUSED_TOGETHER = 8
 _TIMEOUTS = 3  # before its first answer, after which an address gets one request at a time until there is one
 _LOST = 10  # after answers, in a row, of requests that may have been charged for: it gets one at a time
