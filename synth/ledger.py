@@ -320,7 +320,7 @@ class Ledger:
 
     @reported_wait
     async def _ask_again(
-        self, request: Json, prompt: str, like: Question | None = None, *, once: bool = False
+        self, request: Json, prompt: str, like: Question | None = None, *, once: bool = False, beside: bool = False
     ) -> str | None:
         """Repeat a question that was answered before, with the settings of `request`. Returns the text of the refusal,
         empty if it is answered, None if that is unknown. It is paid for, with its own key. With `like`, it must be one

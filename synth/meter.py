@@ -14,6 +14,7 @@ from schemas.records import Json, Record, Usage
 from schemas.spec import TeacherSettings
 from schemas.store import Store
 from synth.chat.completions import StoppedError, UnansweredError, UnreadableError
+from synth.chat.listed_models import is_relayed
 from synth.chat.usage import is_from_cache
 from synth.prices import FREE, SPEC, Prices, prices_of
 from synth.question import max_answer_tokens
@@ -102,9 +103,10 @@ class Meter:
 
     @property
     def may_charge(self) -> bool:
-        """Whether answers may cost money: they have a price, or an account could be charged for them."""
+        """Whether answers may cost money: they have a price, or an account could be charged for them, perhaps that of
+        the Ollama on this machine."""
         teacher = self._teacher
-        has_account = bool(teacher.key_env or teacher.headers_env or teacher.query_env)
+        has_account = bool(teacher.key_env or teacher.headers_env or teacher.query_env) or is_relayed(teacher.model)
         return not self._is_free and (has_account or self.prices is not None)
 
     @property

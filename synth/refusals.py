@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from itertools import islice
+from typing import Protocol
 
 from schemas.errors import TeacherError
 from schemas.records import Call, CallStatus, Json
@@ -18,11 +19,18 @@ from synth.answers import NO_COMPLETION
 
 # This many refusals in a row, with the same text or with any text, call for a decision.
 _SAME_TEXT, _ANY_TEXT = 8, 20
+_KINDS = 100  # texts that are remembered
 _VARIABLE = re.compile(r"'[^']*'|\"[^\"]*\"|[\w.:/-]*\d[\w.:/-]*")  # quotations, numbers, ids
 
-RepeatRequest = Callable[[Json, str], Awaitable[str | None]]
-"""Repeats a question that was answered before, with the settings of this request of this prompt. Returns the text of
-the refusal, empty if it is answered, None if nothing was answered before or the outcome is unknown."""
+
+class RepeatRequest(Protocol):
+    """Repeats a question that was answered before, with the settings of this request of this prompt. Returns the text
+    of the refusal, empty if it is answered, None if nothing was answered before or the outcome is unknown. Meanwhile
+    few others of this prompt are sent, unless `beside`."""
+
+    async def __call__(self, request: Json, prompt: str, *, beside: bool) -> str | None: ...
+
+
 SaveStatuses = Callable[[Sequence[Call]], Awaitable[None]]
 """Writes the final statuses of refusals."""
 
@@ -36,6 +44,9 @@ class Refusals:
     ends, so that no row is lost to a cause outside it. If its outcome is unknown, they stay unsettled and the next run
     asks again. If nothing has been answered at all, eight with the same text also end the run. With `keep_asking`,
     every refusal concerns its own row.
+
+    While `repeat` decides, other requests wait only for refusals of a kind that has not concerned single rows before:
+    a filter refuses at once what takes long to answer, so many in a row are usual.
     """
 
     def __init__(self, repeat: RepeatRequest, save: SaveStatuses, *, keep_asking: bool = False) -> None:
@@ -43,6 +54,7 @@ class Refusals:
         self._repeat, self._save, self._keep_asking, self._answered = repeat, save, keep_asking, False
         self._in_a_row: list[tuple[int, Sequence[Call]]] = []  # (time on `_clock`, ledger rows) of each
         self._clock, self._decide_at, self._asking = 0, _SAME_TEXT, False
+        self._of_rows: set[str] = set()  # texts of refusals that answers followed
         self._error: TeacherError | None = None
 
     def sent(self) -> int:
@@ -68,7 +80,8 @@ class Refusals:
             sent, self._asking = self.sent(), True
             try:
                 last = self._in_a_row[-1][1][0]
-                text = await self._repeat(last.request, last.prompt)
+                is_usual = not self._of_rows.isdisjoint(self._texts(_SAME_TEXT))
+                text = await self._repeat(last.request, last.prompt, beside=is_usual)
             finally:
                 self._asking = False
             self._decide_at *= 2
@@ -105,6 +118,8 @@ class Refusals:
     async def _settle(self, sent: int) -> None:
         before = [row for row in self._in_a_row if row[0] < sent]
         self._in_a_row = self._in_a_row[len(before) :]
+        if len(self._of_rows) < _KINDS:
+            self._of_rows |= {_normalized(row[0].reason) for _, row in before[:_KINDS]}
         await self._change(before, "declined")
 
     def _texts(self, last: int = 0) -> set[str]:

@@ -5,7 +5,7 @@ SIMULATED, not measured: no teacher is asked. Each run has a pilot of twenty see
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -70,25 +70,57 @@ def timed(work_s: np.ndarray, concurrency: int, speed: Speed, begin: float = 0.0
     return Timed(list(zip(began.tolist(), ended.tolist(), strict=True)), now - begin)
 
 
-def minutes(server: Server, number: int) -> tuple[float, Range]:
-    """The minutes of the `number`-th run on a server, and their forecast."""
-    random = np.random.default_rng(number)
+class _Work(NamedTuple):
+    """The answers of one run: their tokens, the seconds of work for each, and the teacher."""
+
+    tokens: np.ndarray
+    work_s: np.ndarray
+    teacher: TeacherSettings
+
+    def forecast(self, pilot: Sequence[int], spans: Sequence[tuple[float, float]]) -> Range:
+        """The minutes of the run, from the answers with these numbers; `spans` are the times of all that were sent."""
+        places = {at: rank for rank, at in enumerate(sorted(range(len(spans)), key=lambda at: spans[at][1]))}
+        costs = [
+            SeedCost(
+                *(100, 100 + float(self.tokens[at]), None, None, spans[at][1] - spans[at][0]),
+                spans=(spans[at],),
+                ranks=(places[at],),
+            )
+            for at in pilot
+        ]
+        forecast = costs_of(self.teacher, costs, len(self.tokens) - len(pilot), _LIMIT, 1)["minutes"]
+        assert forecast is not None
+        return forecast
+
+
+def _work(server: Server, random: np.random.Generator) -> _Work:
     seeds, concurrency = int(random.choice([60, 200, 800])), int(random.choice([1, 4, 16, 32, 64]))
     tokens = np.minimum(np.exp(np.log(120) + random.uniform(0.2, 0.9) * random.normal(size=seeds)), 512)
     work_s = _FIRST_TOKEN_S * np.exp(0.3 * random.normal(size=seeds)) + tokens / _TOKENS_PER_S
     work_s += _STALL_S * (random.random(seeds) < server.stalls)
-    work_s[PILOT_SEEDS:] *= np.exp(server.drift * random.normal())
-    first = timed(work_s[:1], 1, server.speed)
-    pilot = timed(work_s[1:PILOT_SEEDS], concurrency, server.speed, first.took_s)
-    rest = timed(work_s[PILOT_SEEDS:], concurrency, server.speed)
-    costs = [
-        SeedCost(100, 100 + float(count), None, None, end - begin, spans=((begin, end),))
-        for count, (begin, end) in zip(tokens, [*first.spans, *pilot.spans], strict=False)
-    ]
-    teacher = TeacherSettings(url="http://localhost:8000/v1", model="m", concurrency=concurrency)
-    forecast = costs_of(teacher, costs, seeds - PILOT_SEEDS, _LIMIT, 1)["minutes"]
-    assert forecast is not None
-    return (first.took_s + pilot.took_s + rest.took_s) / 60, forecast
+    return _Work(tokens, work_s, TeacherSettings(url="http://localhost:8000/v1", model="m", concurrency=concurrency))
+
+
+def minutes(server: Server, number: int, pilot_seeds: int = PILOT_SEEDS) -> tuple[float, Range]:
+    """The minutes of the `number`-th run on a server, and their forecast."""
+    random = np.random.default_rng(number)
+    work = _work(server, random)
+    work.work_s[pilot_seeds:] *= np.exp(server.drift * random.normal())
+    first = timed(work.work_s[:1], 1, server.speed)
+    pilot = timed(work.work_s[1:pilot_seeds], work.teacher.concurrency, server.speed, first.took_s)
+    rest = timed(work.work_s[pilot_seeds:], work.teacher.concurrency, server.speed)
+    whole_s = first.took_s + pilot.took_s + rest.took_s
+    return whole_s / 60, work.forecast(range(pilot_seeds), [*first.spans, *pilot.spans])
+
+
+def minutes_again(number: int) -> tuple[float, Range]:
+    """The minutes of the `number`-th run, and their forecast from answers that are scattered over that run."""
+    random = np.random.default_rng(number)
+    server = [one for one in SERVERS.values() if not one.drift][number % (len(SERVERS) - 1)]
+    work = _work(server, random)
+    run = timed(work.work_s, work.teacher.concurrency, server.speed)
+    pilot = random.choice(len(run.spans), PILOT_SEEDS, replace=False).tolist()
+    return run.took_s / 60, work.forecast(pilot, run.spans)
 
 
 def usd(number: int) -> tuple[float, Range]:
@@ -119,6 +151,10 @@ def coverage(projects: int) -> dict[str, dict[str, float]]:
     kinds: dict[str, Callable[[int], tuple[float, Range]]] = {
         f"minutes: it {name}": partial(minutes, server) for name, server in SERVERS.items()
     }
+    kinds["minutes: it stalls on 2 % of requests, a pilot of 60"] = partial(
+        minutes, SERVERS["stalls on 2 % of requests"], pilot_seeds=60
+    )
+    kinds["minutes: the pilot is of an earlier run"] = minutes_again
     kinds["money: seeds of different lengths"] = usd
     return {kind: _summary([run(number) for number in range(projects)]) for kind, run in kinds.items()}
 

@@ -43,6 +43,7 @@ from schemas.project import Project
 from schemas.records import Direction, Json, Seed, content_id
 from schemas.spec import TeacherSettings
 from schemas.store import Store
+from schemas.store.latest import request_order
 from schemas.wording import counted
 from synth.engine import GenerateResult
 from synth.generators import GENERATOR_CLASSES, fingerprints
@@ -163,8 +164,10 @@ async def _pilot_costs(
         for direction in directions:
             ledger = ledgers[direction.way]
             generator = GENERATOR_CLASSES[direction.way].of(project, ledger)
-            batch = direction.teacher.batch
-            costs[direction.way] = [seed_cost(store, ledger, generator, seed, batch=batch) for seed in direction.pilot]
+            batch, order = direction.teacher.batch, request_order(store, ledger.identity)
+            costs[direction.way] = [
+                seed_cost(store, ledger, generator, seed, batch=batch, order=order) for seed in direction.pilot
+            ]
     return costs
 
 
@@ -182,7 +185,7 @@ def _generation(
     sizes = [len(seed.asked) for seed in direction.seeds[len(costs) :]]
     measured = costs_of(direction.teacher, costs, others, limit, n, sizes=sizes)
     if direction.teacher.batch:
-        measured["usd"] = measured["batch_usd"]
+        measured |= {"usd": measured["batch_usd"], "minutes": None}
     pilot, reasons = run(_pilot(project, store, direction, all_seeds))
     if reasons and not any(pilot.rows):
         why = ", ".join(f"{code} {rows:,}" for code, rows in list(reasons.items())[:_CODES])

@@ -95,6 +95,16 @@ def probe_key(key: str) -> str:
     return content_id("again", key)
 
 
+def request_order(store: Store, teacher: str) -> dict[str, int]:
+    """request id -> how many requests a teacher had answered before it."""
+    c = tables.calls.c
+    ids = store.each_row(sa.select(c.request_id).where(c.teacher == teacher).order_by(c.position))
+    order: dict[str, int] = {}
+    for (id_,) in ids:
+        order.setdefault(str(id_), len(order))
+    return order
+
+
 def latest_answers(store: Store, teacher: str, prompt: str) -> Iterator[Call]:
     """The latest good answers of a teacher to different requests, with their requests, the shortest first.
 

@@ -36,7 +36,7 @@ _THINKING = re.compile(
     r"|(?<!non)[-_](think(ing)?|reason(er|ing))\b",
     re.IGNORECASE,
 )
-_RELAYED = re.compile(r"[:-]cloud\Z")  # `glm-5:cloud`, `gpt-oss:120b-cloud`
+_RELAYED = re.compile(r":([^:/]*-)?cloud\Z", re.IGNORECASE)  # a tag: `glm-5:cloud`, `gpt-oss:120b-cloud`
 
 
 class EndpointCheck(NamedTuple):

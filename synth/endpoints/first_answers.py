@@ -19,8 +19,8 @@ T = TypeVar("T")
 
 def reported_wait(decide: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Coroutine[Any, Any, T]]:
     """`decide`, a method of a ledger whose answer shows whether further requests make sense, called with a request and
-    its prompt. Meanwhile few others of this prompt are sent, and if that takes long, a line reports the wait. The
-    control of an outage (`once`) holds nothing back: the flow does."""
+    its prompt. Meanwhile few others of this prompt are sent, unless `beside`, and if that takes long, a line reports
+    the wait. The control of an outage (`once`) holds nothing back: the flow does."""
 
     @wraps(decide)
     async def reporting(*arguments: P.args, **more: P.kwargs) -> T:
@@ -32,7 +32,8 @@ def reported_wait(decide: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Co
         )
         report = asyncio.get_running_loop().call_later(_SLOW_S, ledger.endpoint.flow.say, words)
         try:
-            with nullcontext() if more.get("once") else first.deciding(str(arguments[2])):
+            holds_none = more.get("once") or more.get("beside")
+            with nullcontext() if holds_none else first.deciding(str(arguments[2])):
                 return await decide(*arguments, **more)
         finally:
             report.cancel()

@@ -31,7 +31,8 @@ _SHOWN_CHARACTERS = 100  # characters of a server's message that are shown while
 _MARK_WEIGHT = 1 / 16  # weight of the newest answer in the share of throttled ones; g in DCTCP
 _FAILURES_TO_REST = 3  # in a row, before an address is left alone while another answers
 _KEY_REFUSALS = 4  # in a row, of a key that was accepted before: about three seconds
-# Doubtful refusals without an answer between them: if one gateway in four sends them, 1 run in 65,000 begins like that.
+# Doubtful refusals without an answer between them. One gateway in four that sends them at once reaches that, too; the
+# next answer ends it.
 _REFUSED_TOGETHER = 8
 _TIMEOUTS = 3  # before its first answer, after which an address gets one request at a time until there is one
 _LOST = 10  # after answers, in a row, of requests that may have been charged for: it gets one at a time
@@ -53,7 +54,8 @@ class TeacherHost:
     has answered nothing, or `hangs`, and let several requests time out: each of them may have been charged for.
 
     An answer that took longer than its time limit, to a request that had been sent again with a longer one, raises the
-    limit of all further requests: without that, each answer of a slow model would be paid for twice.
+    limit of all further requests: without that, each answer of a slow model would be paid for twice. A request that
+    times out while nothing is answered lowers it again: a server that hangs would be waited for several times as long.
 
     The first wait of one that loses requests is `first_wait_s`. `queue` are the requests that were written to a
     connection, in that order, in which the server works on them.
@@ -76,7 +78,8 @@ class TeacherHost:
         self._failures = self._rest_count = self._timeouts = 0
         self._lost = self._lost_at = self._probes = 0  # in a row; the newest request at the last probe; probes
         self._has_answered = False
-        self._slow = 1.0  # how many times their limit answers may take
+        self._slow, self._answered_at = 1.0, 0.0  # how many times their limit answers may take; the last usable one
+        self._reported_slow = False
         self._key_refusals = self._refused_at = 0  # concurrent ones count once; the newest request at that time
         self._refused_together = 0  # doubtful refusals since the last answer, concurrent ones too
         self._limits_from = 0
@@ -161,15 +164,19 @@ class TeacherHost:
         """Record an answer, or unless `usable` a refusal. Returns what is to be reported of the address."""
         self.succeeded(sending.number)
         self._refused_together *= not usable
-        notice, self.notice = self.notice, None if self.notice else self.notice
+        notice, self.notice = self.notice or "", None if self.notice else self.notice
         took_s, limit_s = now - sending.since, sending.tries.limit_s
-        if sending.limit_s <= limit_s or took_s <= limit_s * self._slow:
-            return notice or ""
-        is_first, self._slow = self._slow == 1, min(_SLOWEST, _MARGIN * took_s / limit_s)
-        slow = (
-            f"needed {took_s:.3g} s for an answer that was asked for again after {limit_s:g} s, so all may take as long"
-        )
-        return notice or (f"{slow} now; with a longer teacher.timeout_s none is asked for twice" if is_first else "")
+        if usable:
+            self._answered_at = now
+        if not usable or sending.limit_s <= limit_s or took_s <= limit_s * self._slow:
+            return notice
+        self._slow = min(_SLOWEST, _MARGIN * took_s / limit_s)
+        if self._reported_slow:
+            return notice
+        self._reported_slow = True
+        what = f"needed {took_s:.3g} s for an answer that was asked for again after {limit_s:g} s"
+        slow = f"{what}, so all may take as long now; with a longer teacher.timeout_s none is asked for twice"
+        return f"{notice}, and {slow}" if notice else slow
 
     def succeeded(self, number: int) -> None:
         """Record that request `number` was answered."""
@@ -191,7 +198,9 @@ class TeacherHost:
             self._refused_at, self._key_refusals = newest, self._key_refusals + 1
             if self._key_refusals > 1:
                 self.opens_at = max(self.opens_at, now + longest_backoff_s(0.5, self._key_refusals))
-        self._timeouts += isinstance(failure, TimedOutError)
+        if isinstance(failure, TimedOutError):
+            self._timeouts += 1
+            self._slow = self._slow if self._answered_at >= sending.sent_at else 1.0
         if failure.may_be_paid and is_cheap(failure):
             self._lost += 1
             if self._lost >= _LOST and self._has_answered and sending.number > self._lost_at:

@@ -578,7 +578,7 @@ def test_a_refusal_after_many_costs_no_more_than_the_first() -> None:
 
     call = Call.model_construct(status="unsettled", reason="refused: flagged", request={}, prompt="")
 
-    async def no_verdict(request: Json, prompt: str) -> str | None:
+    async def no_verdict(request: Json, prompt: str, *, beside: bool) -> str | None:
         return None
 
     async def keep(calls: Sequence[Call]) -> None:
@@ -592,6 +592,36 @@ def test_a_refusal_after_many_costs_no_more_than_the_first() -> None:
 
     asyncio.run(record_all())
     assert reads < 20 * 100_000
+
+
+def test_a_filter_that_refuses_many_rows_holds_the_others_back_once() -> None:
+    """A filter refuses at once, before any of the answers that were sent with it, so eight in a row are usual: with 64
+    in flight and every third row filtered, a run took 1.7 times as long. What was refused to single rows before holds
+    nothing back; another refusal does, as access may be lost."""
+    held: list[bool] = []
+
+    async def answers(request: Json, prompt: str, *, beside: bool) -> str:
+        held.append(not beside)
+        return ""
+
+    async def keep(calls: Sequence[Call]) -> None:
+        pass
+
+    async def refuse(reason: str) -> None:
+        for number in range(8):
+            call = Call.model_construct(
+                status="unsettled", reason=f"refused: {reason} ({number})", request={}, prompt=""
+            )
+            await refusals.record_refusal([call], "")
+        await refusals.answered(refusals.sent())
+
+    async def run_all() -> None:
+        for reason in ("flagged", "flagged", "no access", "flagged", "no access"):
+            await refuse(reason)
+
+    refusals = Refusals(answers, keep)
+    asyncio.run(run_all())
+    assert held == [True, False, True, False, False]
 
 
 def test_responses_without_a_choice_end_the_run_and_fail_no_row(tmp_path: Path) -> None:

@@ -52,6 +52,7 @@ def test_a_large_file_is_read_at_equal_distances(tmp_path: Path) -> None:
         ("http://localhost:11434/v1", "qwen3:8b", False),
         ("http://localhost:11434/v1", "gpt-oss:120b-cloud", True),
         ("http://127.0.0.1:11434/v1", "glm-5:cloud", True),
+        ("http://127.0.0.1:8000/v1", "acme/point-cloud", False),
         ("embedded", "smollm2-135m-instruct", False),
         ("http://gpu:8000/v1", "qwen3", True),
     ],

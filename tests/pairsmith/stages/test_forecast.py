@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import re
 import threading
+import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -494,6 +496,23 @@ def test_the_tokens_of_prompts_follow_the_lengths_of_all_seeds() -> None:
     assert of_one_size([], [1], None) == ([], {})
 
 
+def test_text_that_is_read_from_a_cache_has_the_price_of_that() -> None:
+    """Four requests repeat the text of each seed, and three find it in the cache, at a tenth of the price. It counted
+    with the full price, and 82 % of the intervals held for seeds of very different lengths."""
+    named = {f"usd_per_million_{name}_tokens": usd for name, usd in (("prompt", 1), ("completion", 5), ("cached", 0.1))}
+    settings = TeacherSettings(url="http://127.0.0.1:1", attempts=1, **named)
+    sizes = [400 * 2 ** (number % 5) for number in range(20)] + [400] * 90 + [40_000] * 90
+    each = [200 + size / 4 for size in sizes]
+    usd = [(each * (1 + 3 * 0.1) + 5 * 100) / 1e6 for each in each]
+    costs = [
+        SeedCost(4 * prompt, 4 * prompt + 100, money, None, 1.0, cached_tokens=3 * prompt, requests=4, size=size)
+        for prompt, money, size in zip(each[:20], usd, sizes, strict=False)
+    ]
+    interval = costs_of(settings, costs, 180, 64, 4, sizes=sizes[20:])["usd"]
+    assert interval is not None
+    assert interval.middle == pytest.approx(sum(usd), rel=0.01)
+
+
 def test_the_time_includes_the_rates_of_the_spec() -> None:
     """A run of 120 requests with `requests_per_minute = 60` was forecast to take seconds, because only the concurrency
     counted; now the slowest of concurrency, requests and tokens per minute counts."""
@@ -530,6 +549,43 @@ def test_the_time_is_bounded_by_what_the_pilot_took() -> None:
     paused = costs_of(settings, together, 0, 100, 1)["minutes"]
     assert paused is not None
     assert paused.low == pytest.approx(1)
+
+
+def test_others_in_flight_beside_the_pilot_are_not_its_time(make_project: Callable[..., Project]) -> None:
+    """The answers about a pilot may be those of an earlier run, between those about other seeds, and two directions are
+    asked at once. Their pauses counted as those of the server: in simulated runs with 32 in flight the middle was 13
+    times the outcome. Answers in batches show no pace at all, and no time is given."""
+    settings = TeacherSettings(model="m", url="http://127.0.0.1:9/v1", concurrency=8)
+    run = [SeedCost(100, 200, None, None, 8.0, spans=((float(n), n + 8.0),), ranks=(n,)) for n in range(160)]
+
+    def minutes(costs: list[SeedCost], others: int) -> float:
+        interval = costs_of(settings, costs, others, 100, 1)["minutes"]
+        assert interval is not None
+        assert interval.high < 1.6 * interval.middle
+        return interval.middle
+
+    whole = minutes(run[:20], 140)
+    assert 1 <= whole / (160 / 60) <= 1.4
+    assert minutes(run[4::8], 140) == pytest.approx(160 / 60, rel=0.1)
+    assert minutes(run[:40:2], 60) + minutes(run[1:40:2], 60) == pytest.approx(whole, rel=0.3)
+    in_batches = [one._replace(seconds=None, spans=(), ranks=()) for one in run]
+    assert costs_of(settings, in_batches[:20], 140, 100, 1)["minutes"] is None
+
+    begun = list[float]()
+
+    def reply(ask: Ask) -> Reply:
+        begun.append(time.monotonic())
+        return replace(answer(ask), delay_s=0.3)
+
+    with LoopbackTeacher(reply) as teacher:
+        project = make_project(teacher.url, MANY)
+        many = ["--set", "teacher.concurrency=20"]
+        project.json("generate", *many)
+        again = project.json("forecast", "--seeds", "10", *many)
+        batch = project.json("forecast", "--seeds", "10", *many, "--set", "teacher.batch=true")
+    assert again["calls_sent"] == 0
+    assert 60 * again["facts"]["lines"][0]["minutes"]["middle"] < 2 * (max(begun) + 0.3 - min(begun))
+    assert batch["facts"]["lines"][0]["minutes"] is None
 
 
 def test_the_forecast_says_that_the_pilot_was_throttled(make_project: Callable[..., Project]) -> None:
