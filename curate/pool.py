@@ -421,6 +421,11 @@ class Pool:
         for step, opinions in self._opinions_of.items():
             yield step, opinions, np.where(opinions.values == 0, -1, keeps[opinions.values])
 
+    @property
+    def by_people(self) -> tuple[Any, Any]:
+        """For every slot, whether reviewers accept its pair, and whether they reject it or one with the same texts."""
+        return self._slots.accepted, self._slots.people == FALSE
+
     def decisions(self) -> list[Decision]:
         """The reviewers' decisions, one for every pair that they decided."""
         return [reviewed.decision for reviewed in self._slots.reviewed.values() if reviewed.reviews]

@@ -6,6 +6,7 @@ import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -204,6 +205,27 @@ def test_row_with_disagreeing_reviewers_waits() -> None:
     (row,) = pool.rows()
     assert (row.keep, row.step) == (None, "review")
     assert pool.reasons == {"disagreement": 1}
+
+
+def test_decisions_on_copies_are_combined_in_any_order() -> None:
+    """Of an unreviewed copy, a rejection of the text outweighs that reviewers disagree about it, and an acceptance
+    outweighs both, whichever row comes first. A decision on a copy is not counted as one of people."""
+    texts = {"ann": "good", "bob": " good ", "cyd": "good\n", "": "good"}
+    of_copy = {"undecided": None, "reject": False, "accept": True}
+    for verdicts in permutations(of_copy):
+        for some in (verdicts[:1], verdicts[:2], verdicts):
+            rows = [pair(text, seed=f"s{n}", n=n) for n, text in enumerate(texts.values())]
+            votes = {"undecided": ("accept", "reject"), "reject": ("reject",), "accept": ("accept",)}
+            reviews = [
+                Review(pair_id=row.id, reviewer=f"{n}", decision=vote, at=AT)  # type: ignore[arg-type]
+                for row, verdict in zip(rows, some, strict=False)
+                for n, vote in enumerate(votes[verdict])
+            ]
+            pool = run(Pool.of(rows, reviews), each(gate()))
+            strongest = max(some, key=[*of_copy].index)
+            *_, copy = pool.rows()
+            assert (copy.keep, len(pool.decisions())) == (of_copy[strongest], len(some))
+            assert copy.keep or "with the same texts" in str(copy.reason)
 
 
 def test_no_cluster_of_near_duplicates_vanishes() -> None:
