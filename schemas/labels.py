@@ -65,10 +65,11 @@ def _known(labels: tuple[str, ...]) -> dict[str, str]:
 
 
 def _joined(spelling: str) -> str:
-    """A folded label without what separates its words, which no folded label equals."""
-    return f" {_SEPARATOR.sub(_kept_separator, spelling)}"
+    """A folded label without what separates its words, which no folded label equals. A long text is unchanged."""
+    return f" {spelling if len(spelling) > _LONGEST else _SEPARATOR.sub(_kept_separator, spelling)}"
 
 
+_LONGEST = 100  # characters of a label; joining the words of 10,000 texts would take seconds
 # Whitespace, underscores, hyphens and dashes, and the invisible characters that allow or prevent a break.
 _SEPARATOR = re.compile(r"[\s_\u00ad\u200b-\u200d\u2010-\u2015\u2060-]+")
 
