@@ -8,7 +8,10 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from functools import lru_cache
 
-_AROUND = " \t\r\n.,;:!?*_`'\"()[]\u201c\u201d\u201e\u00ab\u00bb\u2018\u2019\u300c\u300d\u3002\u061f\uff01\uff1f"
+_AROUND = (
+    " \t\r\n.,;:!?*_`'\"()[]\u201c\u201d\u201e\u201a\u00ab\u00bb\u2039\u203a\u2018\u2019"
+    "\u300c\u300d\u300e\u300f\u3001\u3002\u060c\u061f\u06d4\u0964\u0965\uff01\uff1f"  # of Asian scripts
+)
 
 
 def folded_label(text: str) -> str:
