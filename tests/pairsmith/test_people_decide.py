@@ -10,6 +10,7 @@ import pytest
 
 import pairsmith
 from curate.review.status import elsewhere_notice
+from curate.split import draw_key
 from pairsmith.rows.curated import read_rows
 from pairsmith.rows.lineage import lineage_of
 from schemas import spec_file
@@ -158,4 +159,5 @@ def test_a_corrected_reference_is_the_reference(folder: Path, use: str) -> None:
             fine["input"]: fine["output"],
         }
         assert min(twins) not in {seed.id for seed in seeds}, "the id of a seed covers its reference"
+        assert len({draw_key(seed) for seed in seeds} & {row["seed_id"] for row in rows(folder)}) == len(seeds)
         assert [seed.body for seed in rejected_references(store, seeds)] == [rejected["input"]]

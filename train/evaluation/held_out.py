@@ -7,10 +7,10 @@ from collections.abc import Iterable, Sequence
 from curate.review.decision import replaced_pairs
 from curate.rows import REVIEW
 from curate.similarity.overlap import contaminated
-from curate.split import distinct_questions, held_out_inputs, held_out_outputs, questions
+from curate.split import distinct_questions, draw_key, held_out_inputs, held_out_outputs, questions
 from curate.states import last_curation, read_states, skim_states
 from schemas.errors import NoWork
-from schemas.records import Pair, Seed
+from schemas.records import GROUP, Pair, Seed
 from schemas.spec import Spec
 from schemas.store import Store
 from schemas.store.latest import latest
@@ -51,9 +51,11 @@ def _with_corrections(store: Store, chosen: Sequence[Seed], seeds: Iterable[Seed
     own, by_texts, rejected = dict[str, str](), dict[tuple[str, str], str](), dict[str, tuple[str, str]]()
     receipt, given = last_curation(store), {seed.id for seed in seeds if seed.reference is not None}
     states = skim_states(store, receipt) if receipt and given else ()
-    imported = (row for row in states if row["generator"] == "imported" and row["seed_id"] in given and row["pair_id"])
+    imported = (
+        row for row in states if row["generator"] == "imported" and row["seed_id"] in given and row.get("pair_id")
+    )
     for some in batched(imported, _CHUNK):
-        state_by_people = {row["pair_id"]: row["state"] for row in some if row["step"] == REVIEW}
+        state_by_people = {row["pair_id"]: row["state"] for row in some if row.get("step") == REVIEW}
         for pair in store.pairs(row["pair_id"] for row in some):
             state = state_by_people.get(pair.id)
             if state == "rejected":
@@ -62,13 +64,14 @@ def _with_corrections(store: Store, chosen: Sequence[Seed], seeds: Iterable[Seed
                 own[pair.seed_id] = pair.output
                 by_texts |= dict.fromkeys(map(_texts, replaced_pairs(pair, store)), pair.output)
     corrections = {id_: by_texts[texts] for id_, texts in rejected.items() if texts in by_texts} | own
+    return [_corrected(seed, corrections[seed.id]) if seed.id in corrections else seed for seed in chosen]
+
+
+def _corrected(seed: Seed, reference: str) -> Seed:
+    """The seed with another reference, in the group in which it was drawn: that of a conversation depends on it."""
     # Validated again instead of copied: the id covers the reference, and a copy would keep the old id.
-    return [
-        Seed.model_validate({**seed.model_dump(), "reference": corrections[seed.id]})
-        if seed.id in corrections
-        else seed
-        for seed in chosen
-    ]
+    more = {"reference": reference, "meta": {**seed.meta, GROUP: draw_key(seed)}}
+    return Seed.model_validate({**seed.model_dump(), **more})
 
 
 def _texts(pair: Pair) -> tuple[str, str]:
