@@ -43,8 +43,7 @@ def label_counts(texts: Iterable[str]) -> dict[str, int]:
     punctuation or what separates words, the most frequent."""
     known, times, counts = dict[str, str](), Counter(texts), Counter[str]()
     for text in sorted(times, key=lambda text: (-times[text], text)):
-        spellings = _spellings(text)
-        spellings += tuple(map(_joined, spellings))
+        spellings = (*_spellings(text), *map(_joined, _spellings(text)))
         if (label := next((known[one] for one in spellings if one in known), None)) is None:
             known |= dict.fromkeys(spellings, label := text)
         counts[label] += times[text]
