@@ -11,11 +11,11 @@ VERSIONS = {
     "echo": 12,
     **dict.fromkeys(("contacts", "invented_name", "repetition"), 13),
     **dict.fromkeys(("encoding", "input", "mixed_language", "thinking"), 14),
-    "instructed": 16,
+    "instructed": 15,
     "facts": 18,
     **dict.fromkeys(("invented", "lost_content", "values"), 19),
     **dict.fromkeys(("cut", "placeholder"), 20),
     "limits": 21,
     **dict.fromkeys(("swapped", "translated"), 23),
-    "preamble": 28,
+    "preamble": 27,
 }

@@ -264,7 +264,7 @@ _FINDERS: dict[str, Callable[[str, str], str]] = {
 def missing_question(style: str, text: str, language: str) -> str:
     """Return a style's request that texts end with a question, if this one does not; or ''.
 
-    Hashtags may follow the question, and so may a signature of a few short lines.
+    A signature or hashtags may follow the question.
     """
     asked = _closing_question(style, language)
     return asked if asked and not _ASKS_IN_THE_END.search(text.strip()) else ""
@@ -276,10 +276,7 @@ def _closing_question(style: str, language: str) -> str:
         asked = _ends_asking().search(sentence)
         if not asked or _is_denied(sentence[: asked.end()], language) or _or_else().match(sentence[asked.end() :]):
             continue
-        if says("any", "seldom", sentence) or _has_list(sentence, language, "condition", "supposes", "may"):
-            continue
-        clause = _CLAUSE_BEFORE.search(sentence[: asked.start()])
-        if not (says("any", "other_texts", clause[0] if clause else "") or says("any", "first_parts", asked[0])):
+        if not (says("any", "seldom", sentence) or _has_list(sentence, language, "condition", "supposes", "may")):
             return asked[0].strip()
     return ""
 
@@ -291,11 +288,7 @@ _ends_asking = word_pattern(
     r"|{question_joined}[^\s\u3002\u3001]{0,3}\s?{ends_joined}"
 )
 _or_else = word_pattern(r"\s?,?\s?{or_between}(?!\w)")
-_CLAUSE_BEFORE = re.compile(r"[^,:]*\Z")
-# A line of a signature ends without a full stop, or with that of an abbreviation.
-_SIGNATURE = r"\s*\n[^\n?\uff1f\u061f\u3002]{0,59}(?:[^\n.?!\uff1f\u061f\u3002]|(?<!\w)[A-Z][^\W\d_]{0,3}\.)"
 # In Greek, a semicolon asks; in Japanese, か at the end of a sentence does.
 _ASKS_IN_THE_END = re.compile(
-    r"(?:[?\uff1f\u061f;\u037e\u2047]|か[\u3002\u300d\u300f\s]*\Z)"
-    rf"(?:[^.?\u3002\uff1f\u061f]{{0,60}}|{_SIGNATURE}(?:{_SIGNATURE}){{0,2}})\Z"
+    r"(?:[?\uff1f\u061f;\u037e\u2047]|か[\u3002\u300d\u300f\s]*\Z)[^.?\u3002\uff1f\u061f]{0,60}\Z"
 )
