@@ -139,8 +139,7 @@ class Pool:
 
         Raises KeyError for a pair of another pool.
         """
-        collector = self.collect(step)
-        collector.add(verdicts)
+        (collector := self.collect(step)).add(verdicts)
         return self.including(collector)
 
     def including(self, collected: VerdictCollector) -> Pool:
@@ -179,6 +178,7 @@ class Pool:
     _by = property(lambda self: self._folded[1])
     _flagging = cached_property(lambda self: [one.flags for one in self._opinions_of.values() if one.flags])
     _kept = property(lambda self: np.flatnonzero((self._keep == TRUE) & self._slots.is_first))  # slots of `accepted`
+    by_people = property(lambda self: (self._slots.accepted, self._slots.people == FALSE))  # slots: accepted, rejected
 
     @cached_property
     def _folded(self) -> tuple[Any, Any]:
@@ -384,8 +384,8 @@ class Pool:
     def _why(self, slot: int, row: Row) -> tuple[str, Reason]:
         if self._by[slot] < 0:
             assert row.decision is not None, "reviewers decided"
-            by_hand = Reason("review", "rejected in review") if row.keep is False and row.reviews else row.decision.why
-            return REVIEW, by_hand
+            by_hand = row.keep is False and row.reviews
+            return REVIEW, Reason("review", "rejected in review") if by_hand else row.decision.why
         step = self.steps[self._by[slot]]
         verdict = next((v for v in row.verdicts if (v.by, v.fingerprint) == step[:2]), None)
         return step.by, verdict.reason if verdict else Reason("unjudged", f"{step.by} has not judged it")

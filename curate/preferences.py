@@ -337,9 +337,11 @@ def _preferences_of_input(
 
 
 def _rests_on(by: PreferredBy, winner: Row, loser: Row, rows: Sequence[Row]) -> tuple[str, ...]:
-    """The rows whose reviews a preference is based on. A ranking covers more rows than the one that it was given
-    with."""
-    ids = [review.pair_id for row in (rows if by == "ranking" else (winner, loser)) for review in row.reviews]
+    """The rows whose reviews a preference is based on, also those of a pair with the same texts. A ranking covers more
+    rows than the one that it was given with."""
+    judged = rows if by == "ranking" else (winner, loser)
+    ids = [review.pair_id for row in judged for review in row.reviews]
+    ids += [row.decision.review.pair_id for row in judged if row.decision]
     return tuple(dict.fromkeys([*ids, *([pair_of(winner).id, pair_of(loser).id] if by == "ranking" else [])]))
 
 

@@ -44,6 +44,7 @@ class Row(NamedTuple):
     """A slot with its present pair (None: generation failed).
 
     `verdicts` are those of the pool's steps, in order; `reviews` are those of the pair and of the pairs it replaces.
+    A `decision` without reviews is one against a pair with the same texts.
     `keep` is the fold of all of them, reviews first. `step` and `reason` say what decided a row that is not kept, and
     why. `flags` are those of its verdicts: they mark what is worth a look and decide nothing.
     """

@@ -51,7 +51,7 @@ def _uniform(seed_id: str, settings: SplitSettings) -> float:
 def seed_split(seed: Seed, settings: SplitSettings) -> Split:
     """The split that the seed's source names, else the recorded one, else the one by its hash."""
     named: Split | None = seed.meta.get("use")
-    return named or seed.split or split_of(_draw_key(seed), settings, seed.kind)
+    return named or seed.split or split_of(draw_key(seed), settings, seed.kind)
 
 
 def recorded_splits(seeds: Iterable[Seed], settings: SplitSettings) -> dict[str, Split]:
@@ -78,7 +78,7 @@ def assign_splits(
         if "use" in seed.meta:
             number_of.append(-1)
             continue
-        id_, number, recorded = _draw_key(seed), len(splits), known.get(seed.id)
+        id_, number, recorded = draw_key(seed), len(splits), known.get(seed.id)
         if GROUP in seed.meta or seed.kind == "conversation":
             number = shared.setdefault(id_, number)
         elif seed.kind == "pair" and (recorded is None or known.get(_question_key(seed)) in (None, recorded)):
@@ -155,7 +155,7 @@ def _body_with_split(body: str, split: Split) -> str:
     return f'{before if after[1:-2] in SPLITS else body[:-1]},"split":"{split}"}}'
 
 
-def _draw_key(seed: Seed) -> str:
+def draw_key(seed: Seed) -> str:
     """The key whose hash decides a seed's split: its group, else its own key."""
     return seed.meta[GROUP] if GROUP in seed.meta else _own_draw_key(seed)
 
@@ -173,7 +173,7 @@ def _own_draw_key(seed: Seed) -> str:
 def groups_of(seeds: Iterable[Seed]) -> dict[str, str]:
     """Map seed id to group for the seeds that share their group with another one: answers to those are not
     independent."""
-    group = {seed.id: _draw_key(seed) for seed in seeds}
+    group = {seed.id: draw_key(seed) for seed in seeds}
     members = Counter(group.values())
     return {id_: of for id_, of in group.items() if members[of] > 1}
 
@@ -345,7 +345,7 @@ def _group_shortages(seeds: list[Seed], spec: Spec) -> list[Shortage]:
             sides.setdefault(seed.meta[GROUP], set()).add(seed_split(seed, spec.split))
     split_groups = sum({"train", "test"} <= of for of in sides.values())
     held_out = held_out_inputs(seeds, spec) + (held_out_outputs(seeds, spec) if spec.generate.backward.enabled else [])
-    groups = len({_draw_key(seed) for seed in held_out})
+    groups = len({draw_key(seed) for seed in held_out})
     short = []
     if split_groups:
         what = (

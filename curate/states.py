@@ -197,11 +197,12 @@ _DUPLICATE = False, DUPLICATE, Reason("duplicate", "its pair is already in anoth
 
 def _kept_out(row: Row, verdicts: list[Verdict]) -> tuple[bool | None, str | None, Reason | None]:
     """Whether a row that is not in the dataset is rejected (False) or waits (None), by which step, and why."""
-    if row.decision and row.decision.verdict == "reject":
+    decision = row.decision if row.reviews else None  # one on a pair with the same texts did not count then
+    if decision and decision.verdict == "reject":
         return False, REVIEW, Reason("review", "rejected in review")
-    if row.decision and row.decision.verdict == "undecided":
-        return None, REVIEW, row.decision.why
-    outranked = ("gate/", "score/") if row.decision else ()
+    if decision and decision.verdict == "undecided":
+        return None, REVIEW, decision.why
+    outranked = ("gate/", "score/") if decision else ()
     blocking = [v for v in verdicts if v.keep is not True and not v.by.startswith(outranked)]
     for keep in (False, None):
         if verdict := next((v for v in blocking if v.keep is keep), None):

@@ -22,7 +22,7 @@ def tally(pool: Pool) -> dict[str, Json]:
     For a gate also `alone`, the number of pairs that no other gate rejects and no reviewer has decided, `shown`, the
     ids of five of them drawn at random, and `overruled`, the number of pairs that reviewers accept all the same.
     """
-    of_pair = {pair.id: "edit" for pair in pool.edited} | {one.review.pair_id: one.verdict for one in pool.decisions()}
+    good, bad = pool.by_people
     gates = [keep for step, _, keep in pool.opinions_by_step() if step.by.startswith("gate/")]
     rejections = np.sum([keep == FALSE for keep in gates], axis=0) if gates else np.zeros(len(pool), int)
     counts: dict[str, Json] = {}
@@ -31,10 +31,8 @@ def tally(pool: Pool) -> dict[str, Json]:
         numbers: Json = {name: int(np.sum(keep == value)) for name, value in names}
         counts[step.by] = numbers | {"flagged": len(opinions.flags)}
         if step.by.startswith("gate/") and numbers["rejected"]:
-            only_here = pool.pair_ids(np.flatnonzero((keep == FALSE) & (rejections == 1)))
-            alone = [id_ for id_ in only_here if of_pair.get(id_, "undecided") == "undecided"]
-            rejected = pool.pair_ids(np.flatnonzero(keep == FALSE))
-            overruled = sum(of_pair.get(id_) in ("accept", "edit") for id_ in rejected)
+            alone = pool.pair_ids(np.flatnonzero((keep == FALSE) & (rejections == 1) & ~good & ~bad))
+            overruled = int(np.sum((keep == FALSE) & good))
             of_alone = {"alone": len(alone), "shown": at_random(alone, "alone")[:_EXAMPLES]}
             counts[step.by] |= of_alone | ({"overruled": overruled} if overruled else {})
     return counts

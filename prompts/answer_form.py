@@ -27,7 +27,8 @@ from schemas.user_modules import UserReference, load_user_module
 from schemas.user_output import user_output
 
 _MODEL = re.compile(r"[\w.]+:\w+")
-_HEADED = re.compile(r"\A\W*[^\W\d_]+(?:[ -][^\W\d_]+)?\W*?[:=\uff1a]")  # `Label: `, in any language
+# `Label: `, in any language: vowel signs are no \w. Bounded, as an answer may be any text.
+_HEADED = re.compile(r"\A\W*[^\W\d_][^\s:=\uff1a]{0,40}(?:[ -][^\s:=\uff1a]{1,40})?\W{0,9}?[:=\uff1a]")
 _FENCED = re.compile(r"\s*```(?:json)?\s*(.*?)\s*```\s*", re.DOTALL | re.IGNORECASE)
 
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from functools import lru_cache
 
-_AROUND = " \t\r\n.,;:!?*_`'\"()[]\u201c\u201d\u201e\u00ab\u00bb\u2018\u2019\u300c\u300d\u3002\u061f\uff01\uff1f"
+_AROUND = (
+    " \t\r\n.,;:!?*_`'\"()[]\u201c\u201d\u201e\u201a\u00ab\u00bb\u2039\u203a\u2018\u2019"
+    "\u300c\u300d\u300e\u300f\u3001\u3002\u060c\u061f\u06d4\u0964\u0965\uff01\uff1f"  # of Asian scripts
+)
 
 
 def folded_label(text: str) -> str:
@@ -24,8 +27,8 @@ def folded_label(text: str) -> str:
 def label_in(labels: Iterable[str], text: str) -> str | None:
     """The label that `text` spells, exactly as it is written in the list, or None.
 
-    Spaces, hyphens and underscores between words may differ (`too-late` for `too late`, 문제없음 for 문제 없음), unless
-    nothing else distinguishes two labels.
+    Spaces, hyphens and underscores between words may differ (`too-late` for `too late`, `tier 1` for `tier_1`, 문제없음
+    for 문제 없음), unless nothing else distinguishes two labels. Between two digits they count: `1-2` is not `12`.
     In Turkish and Azerbaijani, I is the capital of a dotless i, but most programs treat it as that of a dotted one;
     both readings are tried.
     """
@@ -35,33 +38,49 @@ def label_in(labels: Iterable[str], text: str) -> str | None:
     return exact or next((known[one] for one in map(_joined, spellings) if one in known), None)
 
 
-def distinct_labels(texts: Iterable[str]) -> list[str]:
-    """The labels that the texts spell, sorted; of spellings that differ only in case, punctuation or what separates
-    words, the most frequent."""
-    known, times = dict[str, str](), Counter(texts)
+def label_counts(texts: Iterable[str]) -> dict[str, int]:
+    """The labels that the texts spell, each with its number of texts; of spellings that differ only in case,
+    punctuation or what separates words, the most frequent."""
+    known, times, counts = dict[str, str](), Counter(texts), Counter[str]()
     for text in sorted(times, key=lambda text: (-times[text], text)):
         spellings = (*_spellings(text), *map(_joined, _spellings(text)))
-        if not any(spelling in known for spelling in spellings):
-            known |= dict.fromkeys(spellings, text)
-    return sorted(set(known.values()))
+        if (label := next((known[one] for one in spellings if one in known), None)) is None:
+            known |= dict.fromkeys(spellings, label := text)
+        counts[label] += times[text]
+    return counts
+
+
+def distinct_labels(texts: Iterable[str]) -> list[str]:
+    """The labels of `label_counts`, sorted."""
+    return sorted(label_counts(texts))
 
 
 @lru_cache(maxsize=64)
 def _known(labels: tuple[str, ...]) -> dict[str, str]:
     spelt = [(_spellings(label), label) for label in labels]
-    times = Counter(_joined(spellings[0]) for spellings, _ in spelt)
-    joined = {
-        _joined(one): label for spellings, label in spelt for one in spellings if times[_joined(spellings[0])] == 1
-    }
-    return joined | {spellings[at]: label for at in (1, 0) for spellings, label in spelt}
+    joined = defaultdict[str, set[str]](set)
+    for spellings, label in spelt:
+        for spelling in spellings:
+            joined[_joined(spelling)].add(label)
+    known = {spelling: label for spelling, (label, *others) in joined.items() if not others}
+    return known | {spellings[at]: label for at in (1, 0) for spellings, label in spelt}
 
 
 def _joined(spelling: str) -> str:
-    """A folded label without what separates its words, which no folded label equals."""
-    return f" {_BETWEEN_WORDS.sub('', spelling)}"
+    """A folded label without what separates its words, which no folded label equals. A long text is unchanged."""
+    return f" {spelling if len(spelling) > _LONGEST else _SEPARATOR.sub(_kept_separator, spelling)}"
 
 
-_BETWEEN_WORDS = re.compile(r"(?<=[^\W\d_])[\s_-]+(?=[^\W\d_])")
+_LONGEST = 100  # characters of a label; joining the words of 10,000 texts would take seconds
+# Whitespace, underscores, hyphens and dashes, and the invisible characters that allow or prevent a break.
+_SEPARATOR = re.compile(r"[\s_\u00ad\u200b-\u200d\u2010-\u2015\u2060-]+")
+
+
+def _kept_separator(match: re.Match[str]) -> str:
+    """The separator if it is not between two parts of words: letters with their marks, and digits but not two."""
+    text, (start, end) = match.string, match.span()
+    beside = [unicodedata.category(character)[0] for character in text[start - 1 : start] + text[end : end + 1]]
+    return "" if len(beside) == 2 and {"L", "M", "N"}.issuperset(beside) and beside != ["N", "N"] else match[0]
 
 
 def _spellings(text: str) -> tuple[str, str]:

@@ -86,7 +86,8 @@ class Slots:
     def decide_copies(self, against: Mapping[tuple[str, str], Reviewed | None]) -> None:
         """Apply decisions against texts to the rows with these texts that nobody reviewed. Call before `freeze`."""
         unreviewed = (slot for slot, at in enumerate(self._owner) if at == slot and slot not in self.reviewed)
-        for chunk in batched((s for s in unreviewed if s not in self.failures), _CHUNK) if against else ():
+        some = any(against.values())
+        for chunk in batched((s for s in unreviewed if s not in self.failures), _CHUNK) if some else ():
             for slot, texts in zip(chunk, self.texts(self.ids[slot] or "" for slot in chunk), strict=True):
                 if decided := against.get(_compared(texts)):
                     self.reviewed[slot] = decided
@@ -200,7 +201,8 @@ def _reviewed(
     """The pair after the reviewers' decision (curate/review/decision.py), ignoring simulated reviews. An edit makes a
     new pair, which may be reviewed in turn.
 
-    Decisions against a pair are added to `against` by its texts, and None for texts that reviewers accept.
+    Decisions against a pair are added to `against` by its texts, where a rejection replaces an undecided one, and None
+    for texts that reviewers accept.
     """
     reviewed, answers = None, list[Review]()
     while decision := decide(reviews, pair):
@@ -212,7 +214,9 @@ def _reviewed(
         how = f"pair {pair.id} with the same texts {_DECIDED[decision.verdict]}"
         why = Reason(decision.why.code if undecided else "review", how)
         of_copies = Decision("undecided" if undecided else "reject", decision.review, why)
-        against.setdefault(_compared(texts_of(pair)), Reviewed(of_copies, ()))
+        known = against.setdefault(texts := _compared(texts_of(pair)), Reviewed(of_copies, ()))
+        if known and known.decision.verdict == "undecided":
+            against[texts] = Reviewed(of_copies, ())
         if decision.verdict != "edit":
             return pair, reviewed
         pair = edited_pair(pair, decision.review)
@@ -264,7 +268,8 @@ def in_memory(pairs: Iterable[Pair], reviews: Iterable[Review]) -> tuple[Source,
     samples: dict[tuple[str, Any], int] = {}
     pool = list(pairs)
     for pair in pool:
-        generator = pair.origin.generator if pair.origin.by == "generated" else "forward"
+        by = pair.origin.by
+        generator = pair.origin.generator if by == "generated" else "imported" if by == "imported" else "forward"
         sample = samples[pair.seed_id, generator] = samples.get((pair.seed_id, generator), -1) + 1
         place = {"fingerprint": "", "seed_id": pair.seed_id, "generator": generator, "sample": sample}
         candidates.append(Candidate.model_validate({**place, "pair_id": pair.id}))

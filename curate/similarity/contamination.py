@@ -107,15 +107,17 @@ def collect_held_out(spec: Spec, folder: Path, seeds: Iterable[Seed]) -> HeldOut
 
 
 def with_test_rows(pool: Pool, held_out: HeldOut) -> HeldOut:
-    """Add to `held_out` the generated inputs of accepted test rows, and what reviewers wrote as outputs of test rows,
-    which replaces the reference.
+    """Add to `held_out` the generated inputs of accepted test rows, and what reviewers wrote in the place of imported
+    outputs of test rows, which replaces the reference.
 
     For output seeds a teacher writes the input, so it is only known after generation.
     """
     known, ids = set(held_out.texts), [row.pair_id for row in pool.survivors() if row.seed_id in held_out.seed_ids]
     written = {texts.asked: f"the input of test row {id_}" for id_, texts in zip(ids, pool.texts_of(ids), strict=True)}
-    edits = (pair for pair in pool.edited if pair.seed_id in held_out.seed_ids and not held_out.outputs_recur)
-    written |= {pair.output: f"the edited output of test row {pair.id}" for pair in edits}
+    edits = [pair.id for pair in pool.edited if pair.seed_id in held_out.seed_ids and not held_out.outputs_recur]
+    for row in pool.rows(edits, verdicts=False):
+        if row.pair and row.candidate.generator == "imported":
+            written[row.pair.output] = f"the edited output of test row {row.pair.id}"
     more = {text: name for text, name in written.items() if text not in known}
     return held_out._replace(texts=(*held_out.texts, *more), names=(*held_out.names, *more.values()))
 

@@ -139,8 +139,9 @@ def _caveats(project: Project, store: Store, measurement: EvaluationPlan) -> Ite
         sources = ", ".join(seed.source for seed in rejected[:_SHOWN])
         number = counted(len(rejected), "test input has a reference", "test inputs have references")
         yield (
-            f"warning: {number} that reviewers rejected ({sources}); answers are compared with it all the same. Correct"
-            " it by an edit in review, or in its file."
+            f"warning: {number} that reviewers rejected ({sources}); answers are compared with"
+            f" {'it' if len(rejected) == 1 else 'them'} all the same. Correct such a reference by an edit in review, or"
+            " in its file."
         )
     void = [f"{seed.source}: {measurement.void[seed.id]}" for seed in measurement.seeds if seed.id in measurement.void]
     yield from (f"warning: {words}" for words in describe_void_references(void))

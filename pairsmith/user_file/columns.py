@@ -18,7 +18,7 @@ from pairsmith.user_file.header_words import GROUP, ID, LABELS, MODEL
 from pairsmith.user_file.record_schema import is_record
 from pairsmith.user_file.values import are_references
 from schemas.errors import InputError
-from schemas.labels import distinct_labels, folded_label
+from schemas.labels import distinct_labels, label_counts
 from schemas.spec import SeedSource
 from synth.sources.columns import Cells, Fault, SeedProblem, check_columns, follow, plain_text, without_single_lists
 from synth.sources.columns import paths_in as paths_in_source
@@ -117,10 +117,11 @@ class Column(NamedTuple):
         unless its header names labels."""
         if self.objects or ((self.is_text or self.reference) and not self.called(LABELS)):
             return False
-        different, rows = len(distinct_labels(self.filled)), len(self.filled)
+        counts, rows = label_counts(self.filled), len(self.filled)
+        different = len(counts)
         if self.is_text and different > min(CATEGORIES, rows / _OFTEN):  # labels of several words
             return False
-        once = sum(times == 1 for times in Counter(map(folded_label, self.filled)).values())
+        once = sum(times == 1 for times in counts.values())
         is_open = 2 * once > different and once > rows / _ONCE_PER and not self.called(LABELS)
         return not is_open and 1 < different <= min(rows / 2, max(CATEGORIES, min(_MAX_LABELS, rows / _OFTEN)))
 

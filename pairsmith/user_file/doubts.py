@@ -11,7 +11,7 @@ from itertools import chain
 
 from pairsmith.user_file.columns import CATEGORIES, Column
 from pairsmith.user_file.header_words import LABELS
-from schemas.labels import distinct_labels, folded_label
+from schemas.labels import distinct_labels, folded_label, label_counts, label_in
 from schemas.wording import counted, listed
 from synth.sources.columns import Cells, Fault
 from synth.sources.table_edges import MISSING
@@ -33,8 +33,10 @@ _LIST = re.compile(r"""\[\s*["'\[\]{\d.-]""")  # the beginning of a list in JSON
 def doubts_about(outputs: Sequence[str], asked: Sequence[str], *, are_labels: bool) -> list[str]:
     """Sentences about these outputs, and about the inputs that were `asked` for them, if these are known."""
     sentences, different = [], defaultdict[str, set[str]](set)
+    labels = distinct_labels(outputs) if are_labels else []
+    label_of = {output: label_in(labels, output) for output in set(outputs)} if are_labels else {}
     for text, output in zip(asked, outputs, strict=bool(asked)):
-        different[text].add(folded_label(output) if are_labels else output)
+        different[text].add(label_of.get(output) or output)
     if several := sum(len(texts) > 1 for texts in different.values()):
         have = "input has" if several == 1 else "inputs have"
         what, bad = ("labels", "wrong") if are_labels else ("outputs, and the model learns them all", "worse")
@@ -102,8 +104,8 @@ def hint_of_closing(outputs: Sequence[str], asked: Sequence[str]) -> list[str]:
 def hints_of_labels(labels: Sequence[str], outputs: Sequence[str]) -> list[str]:
     """Which labels these outputs have, and which occur only once, as those of a line of totals or of a typing error
     do."""
-    times = Counter(map(folded_label, outputs))
-    rare = [label for label in labels if times[folded_label(label)] == 1]
+    times = label_counts(outputs)
+    rare = [label for label in labels if times[label] == 1]
     sentences = [f"the outputs have recurring values, so they are labels: {_listed(labels)}"]
     if rare:
         sentences.append(f"labels that occur only once: {_listed(rare)}. Remove what is no label, with its rows")

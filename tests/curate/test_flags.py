@@ -129,6 +129,9 @@ def test_row_that_reviewers_decided_is_not_up_to_a_gate(
     counts = tally(pool)["gate/odd@1"]
     assert (counts["rejected"], counts["alone"], counts.get("overruled", 0)) == (3, 2, overruled)
     assert not {decided.id, *(pair.id for pair in pool.edited)} & {*counts["shown"]}
+    copy = Pair(**decided.model_dump(exclude={"id", "seed_id"}), seed_id="another")
+    counts = tally(asyncio.run(curate(Pool.of([*pairs(), copy], [review]), [each(gate("odd"))])))["gate/odd@1"]
+    assert (counts["rejected"], counts["alone"]) == (4, 3 if decision == "accept" else 2)
 
 
 def test_flagged_rows_are_sampled_for_review() -> None:

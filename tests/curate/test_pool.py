@@ -6,6 +6,7 @@ import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from schemas.records import Candidate, Imported, Pair, Reason, Seed, Verdict
 from schemas.reviews import Review
 from schemas.spec import SplitSettings
 from schemas.store import Store
+from tests.curate import tiny
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -186,7 +188,8 @@ def test_reviewers_outrank_gates_and_scores_but_not_contamination_and_duplicates
 
 
 def test_what_reviewers_write_for_a_test_row_is_held_out() -> None:
-    """It is the reference that answers are compared with, so no training row may repeat it."""
+    """It is the reference that answers are compared with, so no training row may repeat it. What they write in the
+    place of a generated output is no reference: a training row with it stays."""
     written = "An old net is mended by a fisherman at dawn."
     pairs = [pair("good for the test", seed="t"), pair("An old net is mended by a fisherman, at dawn!", "a net", "s")]
     edit = Review(pair_id=pairs[0].id, reviewer="ann", decision="edit", edited=written, at=AT)
@@ -194,6 +197,10 @@ def test_what_reviewers_write_for_a_test_row_is_held_out() -> None:
     assert (pool.counts.accepted, pool.reasons) == (1, {"contamination": 1})
     assert "edited output of test row" in str([row.reason for row in pool.rows()])
     assert run(Pool.of(pairs), decontaminate({"t": "a fox"}, 0.7)).counts.accepted == 2
+    generated = tiny.made_pair(Seed(kind="input", text="a fox", source="s:1"), "good for the test", 0)
+    edit = Review(pair_id=generated.id, reviewer="ann", decision="edit", edited=written, at=AT)
+    pool = run(Pool.of([generated, pairs[1]], [edit]), decontaminate({generated.seed_id: "a fox"}, 0.7))
+    assert pool.counts.accepted == 2
 
 
 def test_row_with_disagreeing_reviewers_waits() -> None:
@@ -204,6 +211,27 @@ def test_row_with_disagreeing_reviewers_waits() -> None:
     (row,) = pool.rows()
     assert (row.keep, row.step) == (None, "review")
     assert pool.reasons == {"disagreement": 1}
+
+
+def test_decisions_on_copies_are_combined_in_any_order() -> None:
+    """Of an unreviewed copy, a rejection of the text outweighs that reviewers disagree about it, and an acceptance
+    outweighs both, whichever row comes first. A decision on a copy is not counted as one of people."""
+    texts = {"ann": "good", "bob": " good ", "cyd": "good\n", "": "good"}
+    of_copy = {"undecided": None, "reject": False, "accept": True}
+    for verdicts in permutations(of_copy):
+        for some in (verdicts[:1], verdicts[:2], verdicts):
+            rows = [pair(text, seed=f"s{n}", n=n) for n, text in enumerate(texts.values())]
+            votes = {"undecided": ("accept", "reject"), "reject": ("reject",), "accept": ("accept",)}
+            reviews = [
+                Review(pair_id=row.id, reviewer=f"{n}", decision=vote, at=AT)  # type: ignore[arg-type]
+                for row, verdict in zip(rows, some, strict=False)
+                for n, vote in enumerate(votes[verdict])
+            ]
+            pool = run(Pool.of(rows, reviews), each(gate()))
+            strongest = max(some, key=[*of_copy].index)
+            *_, copy = pool.rows()
+            assert (copy.keep, len(pool.decisions())) == (of_copy[strongest], len(some))
+            assert copy.keep or "with the same texts" in str(copy.reason)
 
 
 def test_no_cluster_of_near_duplicates_vanishes() -> None:

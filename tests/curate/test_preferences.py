@@ -349,6 +349,15 @@ def test_a_reward_model_never_learns_from_the_estimation_half() -> None:
     assert [one for one in left if not rests_on_estimates(one, 7, drawn)] == left[1:]
 
 
+def test_what_a_copy_loses_by_rests_on_the_review_of_the_other_row(tmp_path: Path) -> None:
+    """A row with the texts of a rejected one loses too, by a review of that one, which an estimate may depend on."""
+    seed, pairs = pairs_of(["must be bad", "must be fine", "must be bad "])
+    pool = Pool.of(pairs, [review(pairs[1], "accept"), review(pairs[2], "reject")])
+    (one,) = preferences(Project(tmp_path, spec()), asyncio.run(curate(pool, [])), [seed])
+    assert (one.by, one.ids) == ("verdict", (pairs[1].id, pairs[0].id))
+    assert set(one.rests_on) == {pairs[1].id, pairs[2].id}
+
+
 def test_preferences_file_is_conversational_and_does_not_change_the_dataset_id(tmp_path: Path) -> None:
     """`preferences.jsonl` has prompt, chosen and rejected as messages, with the split. A dataset of the same rows
     without preferences has the same id and no such file."""

@@ -167,3 +167,19 @@ def test_states_of_an_earlier_versions_store_are_derived_once(project: Project, 
     assert states(store) == filled
     run(project, store)
     assert states(store) == filled, "the next curation keeps them until its own receipt is written"
+
+
+def test_derived_states_know_no_decisions_on_copies(tmp_path: Path) -> None:
+    """A rejection in review did not hold for rows with the same texts then: a gate rejected this one."""
+    project = Project(tmp_path, tiny.spec())
+    answers = {"a fox": ["no such word"], "a fox ": ["no such word"], "a dog": ["must be here"]}
+    with Store.open(Store.url_for(project)) as store:
+        fingerprint = tiny.pool(store, project, answers)
+        rejected, copy = (pair.id for pair in store.pairs() if pair.output == "no such word")
+        store.write(Review(pair_id=rejected, reviewer="ann", decision="reject", at=AT))
+        result = asyncio.run(curate_project(project, store, fingerprints=[fingerprint]))
+        receipt(store, result)
+        assert [states(store, pair_id=id_)[0].step for id_ in (rejected, copy)] == ["review", "review"]
+        revert_to_earlier_version(store, result)
+        of_copy = states(store, pair_id=copy)[0].step or ""
+        assert (states(store, pair_id=rejected)[0].step, of_copy.partition("/")[0]) == ("review", "gate")

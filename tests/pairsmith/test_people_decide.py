@@ -10,13 +10,14 @@ import pytest
 
 import pairsmith
 from curate.review.status import elsewhere_notice
+from curate.split import draw_key
 from pairsmith.rows.curated import read_rows
 from pairsmith.rows.lineage import lineage_of
 from schemas import spec_file
 from schemas.records import Json
 from schemas.reviews import Draw, Review, Sampled
 from schemas.store import Store
-from train.evaluation.held_out import held_out_seeds, rejected_references
+from train.evaluation.held_out import held_out_seeds, rejected_references, validation_seeds
 
 SPEC = """
 [task]
@@ -129,24 +130,34 @@ def test_answers_to_rows_of_other_settings_are_counted(folder: Path) -> None:
     assert (back.review["elsewhere"], elsewhere_notice(back.review), back.reasons) == (0, [], {"review": 2})
 
 
-def test_a_corrected_reference_is_the_reference(folder: Path) -> None:
-    """Test inputs were measured against the imported output even after reviewers had corrected it. A rejected one is
-    named; the input stays in the test."""
-    (folder / "pairsmith.toml").write_text(SPEC.format(system="").replace("test = 0\n", "test = 0.4\n"))
-    project = spec_file.load(folder)
+@pytest.mark.parametrize("use", ["test", "validation"])
+def test_a_corrected_reference_is_the_reference(folder: Path, use: str) -> None:
+    """Inputs were measured against the imported output even after reviewers had corrected it, there or in the copy that
+    is not asked. A rejected one is named; its input stays."""
     for path in folder.glob("pairsmith.db*"):
         path.unlink()
-    own = pairsmith.Project(folder)
+    text = SPEC.format(system="").replace('kind = "pair"\n', f'kind = "pair"\nuse = "{use}"\n')
+    (folder / "pairsmith.toml").write_text(text)
+    project, own = spec_file.load(folder), pairsmith.Project(folder)
     own.generate()
     own.curate()
-    first, second = (row for row in rows(folder) if row["split"] == "test")
-    answer(folder, first["pair_id"], "edit", "A corrected answer.")
-    answer(folder, second["pair_id"], "reject")
+    first, copy, rejected, edited, fine = rows(folder)
+    twins = {row["seed_id"]: row["pair_id"] for row in (first, copy)}
+    answer(folder, twins[max(twins)], "edit", "It comes on Tuesday.")
+    answer(folder, rejected["pair_id"], "reject")
+    answer(folder, edited["pair_id"], "edit", "A first correction.")
+    own.curate()
+    answer(folder, next(row["pair_id"] for row in rows(folder) if "first" in row["output"]), "edit", fine["output"])
+    answer(folder, fine["pair_id"], "accept")
     own.curate()
     with Store.open(Store.url_for(project), write=False) as store:
-        seeds = held_out_seeds(store, project.spec)
+        seeds = held_out_seeds(store, project.spec) if use == "test" else validation_seeds(store, project.spec)
         assert {seed.body: seed.reference for seed in seeds} == {
-            first["input"]: "A corrected answer.",
-            second["input"]: second["output"],
+            first["input"]: "It comes on Tuesday.",
+            rejected["input"]: rejected["output"],
+            edited["input"]: fine["output"],
+            fine["input"]: fine["output"],
         }
-        assert [seed.body for seed in rejected_references(store, seeds)] == [second["input"]]
+        assert min(twins) not in {seed.id for seed in seeds}, "the id of a seed covers its reference"
+        assert len({draw_key(seed) for seed in seeds} & {row["seed_id"] for row in rows(folder)}) == len(seeds)
+        assert [seed.body for seed in rejected_references(store, seeds)] == [rejected["input"]]

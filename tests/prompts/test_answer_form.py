@@ -15,7 +15,7 @@ from prompts.answer_form import ANY_TEXT, AnswerForm, refused_by
 from schemas.errors import PairsmithError, PromptError
 from schemas.spec import TaskSettings
 
-LABELS = AnswerForm({"Billing": "money", "change of address": "", "返品": ""})
+LABELS = AnswerForm({"Billing": "money", "change of address": "", "返品": "", "शिकायत": "", "অভিযোগ": ""})
 RECORD: dict[str, Any] = {
     "type": "object",
     "properties": {
@@ -39,7 +39,8 @@ def form_of(schema: str, folder: Path) -> AnswerForm:
         ("Label: Billing", "Billing"), ("**Label:** billing", "Billing"),
         ('{"label": "refund"}', '{"label": "refund"}'),
         ("It is about billing", "It is about billing"), ('{"label": 3}', '{"label": 3}'), ("[1", "[1"),
-        ("返品", "返品"),
+        ("返品", "返品"), ("カテゴリー\uff1a返品", "返品"), ("श्रेणी: शिकायत।", "शिकायत"), ("বিভাগ: **অভিযোগ**", "অভিযোগ"),
+        ("Category (1): billing", "Billing"), ("My own guess: billing", "My own guess: billing"),
     ],
 )  # fmt: skip
 def test_label_is_extracted_from_an_answer(text: str, label: str) -> None:
@@ -103,7 +104,7 @@ def test_a_teacher_is_asked_for_one_of_the_labels() -> None:
     """The schema is a closed object, which every server with schema support accepts. The answer is not bound to it."""
     assert LABELS.asked == {
         "type": "object",
-        "properties": {"label": {"type": "string", "enum": ["Billing", "change of address", "返品"]}},
+        "properties": {"label": {"type": "string", "enum": list(LABELS.labels)}},
         "required": ["label"],
         "additionalProperties": False,
     }

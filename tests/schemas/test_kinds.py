@@ -10,7 +10,7 @@ import pytest
 
 from schemas.errors import SpecError
 from schemas.kinds import KINDS, DuplicateRule, KindName
-from schemas.labels import distinct_labels, label_in
+from schemas.labels import distinct_labels, label_counts, label_in
 from schemas.spec import Spec
 from schemas.spec_file import parse
 
@@ -125,14 +125,25 @@ def test_labels_may_have_definitions() -> None:
         ("**Billing**", "Billing"), ("change of  address", "Change of address"), ("返品。", "返品"), ("C++", "C++"),
         ("C", "C"), ("bill", None), ("Billing, please", None), ("", None), ("N/A", None),
         ("change_of_address", "Change of address"), ("Change-of-Address.", "Change of address"),
-        ("문제없음", "문제 없음"),
+        ("문제없음", "문제 없음"), ("कोई-समस्या-नहीं", "कोई समस्या नहीं"), ("ไม่มีปัญหา", "ไม่มี ปัญหา"),
+        ("no\u2011show", None), ("set\u2011up", "set-up"), ("set \u2013 up", "set-up"), ("نمی\u200cشود", "نمی شود"),
+        ("tier 1", "tier_1"), ("Tier1", "tier_1"), ("tier 11", None), ("tier 1-1", None), ("5star", "5-star"),
+        ("grade 1", "grade 1"), ("grade-1", None), ("12", None), ("1-2", "1-2"),
         ("no-show", "no-show"), ("NOSHOW", "noshow"), ("no show", None), ("changes of address", None),
     ],
 )  # fmt: skip
 def test_label_is_recognised_in_common_spellings(text: str, label: str | None) -> None:
     """Case, quotation marks, emphasis, a full stop and what separates words make no difference. Anything more does."""
-    labels = ["Billing", "Change of address", "返品", "C", "C++", "문제 없음", "no-show", "noshow"]
+    labels = ["Billing", "Change of address", "返品", "C", "C++", "문제 없음", "no-show", "noshow", "set-up", "tier_1"]
+    labels += ["कोई समस्या नहीं", "ไม่มี ปัญหา", "نمی شود", "5-star", "grade 1", "grade -1", "1-2"]
     assert label_in(labels, text) == label
+
+
+def test_spellings_of_a_label_are_counted_together() -> None:
+    """The most frequent one names them."""
+    texts = ["no-show", "no show", "No show.", "no show", "हल नहीं", "हल-नहीं", "हल नहीं", "1-2", "12"]
+    assert label_counts(texts) == {"no show": 4, "हल नहीं": 3, "1-2": 1, "12": 1}
+    assert distinct_labels(texts) == ["1-2", "12", "no show", "हल नहीं"]
 
 
 @pytest.mark.parametrize(

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 
 from curate.review.decision import replaced_pairs
+from curate.rows import REVIEW
 from curate.similarity.overlap import contaminated
-from curate.split import distinct_questions, held_out_inputs, held_out_outputs, questions
-from curate.states import last_curation, read_states
+from curate.split import distinct_questions, draw_key, held_out_inputs, held_out_outputs, questions
+from curate.states import last_curation, read_states, skim_states
 from schemas.errors import NoWork
-from schemas.records import Pair, Seed
+from schemas.records import GROUP, Pair, Seed
 from schemas.spec import Spec
 from schemas.store import Store
 from schemas.store.latest import latest
@@ -25,7 +26,8 @@ def held_out_seeds(store: Store, spec: Spec) -> list[Seed]:
     seeds = store.active_seeds()
     candidates = [*held_out_inputs(seeds, spec), *_outputs_with_inputs(store, held_out_outputs(seeds, spec), spec)]
     if candidates:
-        return list(_with_corrections(store, distinct_questions(candidates)[: spec.evaluate.max_seeds]))
+        chosen = distinct_questions(candidates)[: spec.evaluate.max_seeds]
+        return _with_corrections(store, chosen, questions(seeds, spec, "test"))
     raise NoWork(
         f"none of the {len(seeds)} seeds provides an input for the test split.",
         why="There is nothing to evaluate on that training has not seen.",
@@ -33,17 +35,47 @@ def held_out_seeds(store: Store, spec: Spec) -> list[Seed]:
     )
 
 
-def _with_corrections(store: Store, seeds: Sequence[Seed]) -> Iterator[Seed]:
-    """The seeds, with reviewers' edits of imported outputs that are in the last dataset as their references."""
-    dataset, corrections = latest(store, "dataset"), dict[str, str]()
-    for ids in batched((id_ for id_, split in (dataset.members if dataset else ()) if split == "test"), _CHUNK):
-        edits = [pair for pair in store.pairs(ids) if pair.origin.by == "edited"]
-        imported = (pair for pair in edits if replaced_pairs(pair, store)[-1].origin.by == "imported")
-        corrections.update((pair.seed_id, pair.output) for pair in imported)
-    for seed in seeds:
-        # Validated again instead of copied: the id covers the reference, and a copy would keep the old id.
-        more = {"reference": corrections[seed.id]} if seed.id in corrections else {}
-        yield Seed.model_validate({**seed.model_dump(), **more}) if more else seed
+def validation_seeds(store: Store, spec: Spec) -> list[Seed]:
+    """Validation inputs, at most as many as are needed to see where the tuned model fails, with corrected references;
+    duplicates count once."""
+    watched = list(questions(store.active_seeds(), spec, "validation"))
+    return _with_corrections(store, distinct_questions(watched)[:_MAX_VALIDATION_INPUTS], watched)
+
+
+def _with_corrections(store: Store, chosen: Sequence[Seed], seeds: Iterable[Seed]) -> list[Seed]:
+    """The chosen seeds with what reviewers wrote in the place of an imported output as the reference, as of the last
+    curation.
+
+    A rejected row whose texts reviewers edited in a copy, a row of another of `seeds`, gets that edit.
+    """
+    own, by_texts, rejected = dict[str, str](), dict[tuple[str, str], str](), dict[str, tuple[str, str]]()
+    receipt, given = last_curation(store), {seed.id for seed in seeds if seed.reference is not None}
+    states = skim_states(store, receipt) if receipt and given else ()
+    imported = (
+        row for row in states if row["generator"] == "imported" and row["seed_id"] in given and row.get("pair_id")
+    )
+    for some in batched(imported, _CHUNK):
+        state_by_people = {row["pair_id"]: row["state"] for row in some if row.get("step") == REVIEW}
+        for pair in store.pairs(row["pair_id"] for row in some):
+            state = state_by_people.get(pair.id)
+            if state == "rejected":
+                rejected[pair.seed_id] = _texts(pair)
+            elif state is None and pair.origin.by == "edited":
+                own[pair.seed_id] = pair.output
+                by_texts |= dict.fromkeys(map(_texts, replaced_pairs(pair, store)), pair.output)
+    corrections = {id_: by_texts[texts] for id_, texts in rejected.items() if texts in by_texts} | own
+    return [_corrected(seed, corrections[seed.id]) if seed.id in corrections else seed for seed in chosen]
+
+
+def _corrected(seed: Seed, reference: str) -> Seed:
+    """The seed with another reference, in the group in which it was drawn: that of a conversation depends on it."""
+    # Validated again instead of copied: the id covers the reference, and a copy would keep the old id.
+    more = {"reference": reference, "meta": {**seed.meta, GROUP: draw_key(seed)}}
+    return Seed.model_validate({**seed.model_dump(), **more})
+
+
+def _texts(pair: Pair) -> tuple[str, str]:
+    return pair.asked.strip(), pair.output.strip()
 
 
 def rejected_references(store: Store, seeds: Iterable[Seed]) -> list[Seed]:
@@ -86,8 +118,3 @@ def _find_near(learned: Sequence[str], written: Sequence[str], jaccard: float) -
             break
         near |= {left[touch.held_out] for touch in touches.values()}
     return near
-
-
-def validation_seeds(store: Store, spec: Spec) -> list[Seed]:
-    """Validation inputs, at most as many as are needed to see where the tuned model fails; duplicates count once."""
-    return distinct_questions(questions(store.active_seeds(), spec, "validation"))[:_MAX_VALIDATION_INPUTS]

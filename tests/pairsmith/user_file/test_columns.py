@@ -334,6 +334,11 @@ def test_labels_of_several_words_are_labels(tmp_path: Path) -> None:
     for labels in (["Problem with a charged fee", "The parcel has not come"], ["เปลี่ยนสินค้า", "ขอคืนเงินค่าสินค้า"]):
         rows = [f"where is my lamp {n} now,{labels[n % 2]}" for n in range(20)]
         assert table(tmp_path, "text,category", rows).task == {"kind": "classify", "labels": sorted(labels)}
+    spellings = ("no show", "no-show", "late", "late", "no show", "No_show")
+    rows = [f"where is my lamp {n // 2} now,{spellings[n % 6]}" for n in range(20)]
+    guessed = table(tmp_path, "text,category", [*rows, "where is it,too late", "where is he,too-late"])
+    assert guessed.task["labels"] == ["late", "no show", "too late"]
+    assert not [why for why in guessed.why if "different labels" in why or "only once" in why]
 
 
 def test_labels_of_a_sorted_file_are_all_read(tmp_path: Path) -> None:
