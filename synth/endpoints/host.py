@@ -164,7 +164,8 @@ class TeacherHost:
         """Record an answer, or unless `usable` a refusal. Returns what is to be reported of the address."""
         self.succeeded(sending.number)
         self._refused_together *= not usable
-        notice, self.notice = self.notice or "", None if self.notice else self.notice
+        if notice := self.notice or "":
+            self.notice = None
         took_s, limit_s = now - sending.since, sending.tries.limit_s
         if usable:
             self._answered_at = now

@@ -133,11 +133,7 @@ def _check_people_decide(store: Store, result: CurateResult, generated: list[Pai
     assert not accepted & (bad - good)
     assert all(not (bad - good) & {(p.chosen.input, p.chosen.output)} for p in result.preferences)
     assert all(p.by in BY_PEOPLE or (p.rejected.input, p.rejected.output) not in good for p in result.preferences)
-    repeated = {  # of other rows, or of the test rows; people do not decide about these
-        (state.seed_id, state.sample)
-        for code in ("duplicate", "contamination")
-        for state in store.row_states(result.facts["curation"], code=code)
-    }
+    repeated = {(s.seed_id, s.sample) for s in store.row_states(result.facts["curation"], code="duplicate")}
     accepted_states = store.row_states(result.facts["curation"], state="accepted")
     in_ = {(s.seed_id, s.sample) for s in accepted_states} | repeated
     slots = {c.pair_id: (c.seed_id, c.sample) for c in store.candidates()}
