@@ -238,8 +238,8 @@ def summary(outcome: TrainOutcome) -> list[tuple[str, str]]:
     took = f"{rows}, {steps} in {clock(outcome.train_seconds)}"
     lines = [("trained", f"{outcome.base} on {took}{' (reused from an earlier run)' if outcome.reused else ''}")]
     if left_out := outcome.counts.rejected:
-        long = counted(left_out, "row is", "rows are")
-        lines.append(("", f"{long} longer than train.max_length or the base's context and left out: see training.json"))
+        long = examples(left_out, outcome.objective)
+        lines.append(("", f"left out: {long} longer than train.max_length or the base's context; see training.json"))
     if outcome.without_preference:
         from curate.preferences import without_in_words
 

@@ -199,7 +199,7 @@ def test_rows_without_a_preference_are_counted_with_the_reason(tmp_path: Path) -
         assert store.receipts("curate")[-1].facts["rows_without_preference"] == reasons
     counts = Counts(rows_in=4, accepted=3, rejected=1)
     outcome = TrainOutcome(counts=counts, objective="orpo", train_rows=3, without_preference=reasons, files=("a",))
-    assert any("1 row is longer than train.max_length" in line for _, line in summary(outcome))
+    assert any("left out: 1 preference longer than train.max_length" in line for _, line in summary(outcome))
     (sentence,) = (line for _, line in summary(outcome) if "preference" in line and "not used" in line)
     assert sentence.startswith("3 training and validation rows are not in any preference")
     assert "the worse answer repeats a held-out text" in sentence
