@@ -25,10 +25,18 @@ _GENERATION = re.compile(r"\{%(-?)\s*(end)?generation\s*(-?)%\}")
 _THINKING = "enable_thinking"
 # Nemotron thinks unless the system message contains this, and its template takes it out of the text.
 _THINK_NOT = "/no_think"
+# Its templates also look for both words in questions, where `/think` (or a link to `/thinkpads`) switches thinking on
+# again and disappears. They are hidden from the template and put back into what it writes.
+_HIDING = "\U000f5a5b"
 _SWITCH_OFF = (
-    "{%- set messages = [{'role': 'system', 'content': (messages[0]['content'] ~ ' ' if messages[0]['role'] == 'system'"
-    " else '') ~ '/no_think'}] + (messages[1:] if messages[0]['role'] == 'system' else messages) %}"
-)
+    "{%- set hidden = namespace(messages=[]) %}{%- for m in messages %}{%- set hidden.messages = hidden.messages + ["
+    "{'role': m['role'], 'content': m['content'].replace('/think', '/Xthink').replace('/no_think', '/Xno_think')}"
+    " if m['role'] in ['system', 'user'] and m['content'] is string else m] %}{%- endfor %}"
+    "{%- set messages = hidden.messages %}{%- set given = messages[0]['role'] == 'system' %}"
+    "{%- set messages = [{'role': 'system', 'content': (messages[0]['content'] ~ ' ' if given else '') ~ '/no_think'}]"
+    " + (messages[1:] if given else messages) %}{%- set written %}"
+).replace("X", _HIDING)
+_SWITCHED_OFF = "{% endset %}{{- written.replace('/X', '/') }}".replace("X", _HIDING)
 _MERGE_SYSTEM = (
     "{%- if messages[0]['role'] == 'system' and messages | length > 1 %}"
     "{%- set messages = [{'role': 'user', 'content': messages[0]['content'] + '\\n\\n' + messages[1]['content']}]"
@@ -178,7 +186,7 @@ def freeze_template(tokenizer: Any, arguments: Mapping[str, Any] | None = None) 
     constants = "".join(f"{{%- set {name} = {_literal(value)} %}}" for name, value in sorted(given.items()))
     template = template.removeprefix(constants)
     if not given.get(_THINKING) and _is_switched_by_text(tokenizer, constants + template):
-        template = _SWITCH_OFF + template
+        template = _SWITCH_OFF + template.removesuffix("\n") + _SWITCHED_OFF
     tokenizer.chat_template = constants + template
     prompt = _render(tokenizer, _QUESTION, prompt=True)
     if not (arguments or {}).get(_THINKING) and (head := _prompt_head(tokenizer, prompt)):
@@ -200,16 +208,14 @@ def freeze_template(tokenizer: Any, arguments: Mapping[str, Any] | None = None) 
 
 
 def _is_switched_by_text(tokenizer: Any, template: str) -> bool:
-    """Whether `/no_think` in a system message changes the prompt without appearing in it: it switches thinking off,
-    which is still on. Leaves `template` as the tokenizer's."""
+    """Whether `/no_think` in a system message changes more of the prompt than spaces without appearing in it: it
+    switches thinking off, which is still on. Leaves `template` as the tokenizer's."""
     tokenizer.chat_template = template
-    if _THINK_NOT not in template:
+    if _THINK_NOT not in template or _SWITCH_OFF in template:
         return False
     try:
-        plain, switched = (
-            _render(tokenizer, [{"role": "system", "content": _SYSTEM + switch}, *_QUESTION], prompt=True)
-            for switch in ("", f" {_THINK_NOT}")
-        )
+        conversations = (({"role": "system", "content": _SYSTEM + more}, *_QUESTION) for more in ("", f" {_THINK_NOT}"))
+        plain, switched = ("".join(_render(tokenizer, asked, prompt=True).split()) for asked in conversations)
     except InputError:  # it refuses a system message
         return False
     return switched != plain and _THINK_NOT not in switched

@@ -151,7 +151,8 @@ def tune(
             # Resuming from there would only fail in the same way.
             shutil.rmtree(checkpoints, ignore_errors=True)
             raise
-        result = result.model_copy(update={"left_out": result.left_out | long})
+        if settings.objective == "sft":  # otherwise the preferences that are too long, which include these rows'
+            result = result.model_copy(update={"left_out": long})
         if settings.method == "qlora" and merge and result.planned_steps is None:
             gc.collect()  # frees the trained model, which is as large as each merged one
             merged = choose_merge(base, settings, partial, fitting.validation, progress)

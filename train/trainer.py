@@ -94,7 +94,7 @@ def on_one_device(arguments: Any) -> Any:
 def new_adapter(model: Any, settings: TrainSettings) -> Any:
     """`model` with a new adapter. Raises InputError for a name in `train.targets` that is not one of its linear layers;
     embeddings, the output layer, and what reads images or sound get no adapter."""
-    head, of_text = model.get_output_embeddings(), {*_text_part(model).modules()}
+    head, of_text = model.get_output_embeddings(), _text_part(model)
     linear = {
         name: module in of_text
         for name, module in model.named_modules()
@@ -132,9 +132,18 @@ def new_adapter(model: Any, settings: TrainSettings) -> Any:
         raise InputError(first_line(error), where=f"train.{key}", fix=fix) from None
 
 
-def _text_part(model: Any) -> Any:
-    """The layers that read and write text: of a model with further parts its decoder, otherwise all of them."""
-    return model if model.config.get_text_config() is model.config else model.get_decoder()
+def _text_part(model: Any) -> set[Any]:
+    """The modules that read and write text: all of them, or the decoder's if the model has further parts, without
+    readers of images and sound and what holds only these (Phi-4 multimodal keeps them in its decoder)."""
+    text = model if model.config.get_text_config() is model.config else model.get_decoder()
+    embeddings, parts = model.get_input_embeddings(), {*text.modules()}
+    for module in text.modules():
+        held = {*module.modules()}
+        if embeddings not in held and any(
+            getattr(part, "main_input_name", "input_ids") != "input_ids" for part in held
+        ):
+            parts -= held
+    return parts
 
 
 def _tokenised(chat: Chat, rows: Sequence[TrainingRow]) -> HubDataset:

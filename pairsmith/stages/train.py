@@ -237,6 +237,9 @@ def summary(outcome: TrainOutcome) -> list[tuple[str, str]]:
     rows, steps = examples(outcome.train_rows, outcome.objective), counted(outcome.steps, "step", "steps")
     took = f"{rows}, {steps} in {clock(outcome.train_seconds)}"
     lines = [("trained", f"{outcome.base} on {took}{' (reused from an earlier run)' if outcome.reused else ''}")]
+    if left_out := outcome.counts.rejected:
+        long = examples(left_out, outcome.objective)
+        lines.append(("", f"left out: {long} longer than train.max_length or the base's context; see training.json"))
     if outcome.without_preference:
         from curate.preferences import without_in_words
 

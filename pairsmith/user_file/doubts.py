@@ -13,7 +13,7 @@ from pairsmith.user_file.columns import CATEGORIES, Column
 from pairsmith.user_file.header_words import LABELS
 from schemas.labels import distinct_labels, folded_label, label_counts, label_in
 from schemas.wording import counted, listed
-from synth.sources.columns import Cells, Fault
+from synth.sources.columns import Cells, Fault, find_rejected_column
 from synth.sources.table_edges import MISSING
 from synth.sources.turns import CONTENT, exchange, extract_turns, parse_role, parse_turns
 
@@ -196,9 +196,16 @@ def hint_of_unanswered(output: Column, asked: Column) -> list[str]:
 
 
 def hint_to_join(others: Sequence[Column]) -> list[str]:
-    """How to include more text columns in the input."""
-    names = " or ".join(repr(column.header) for column in others[:_LISTED])
-    return [f"if {names} belongs to the input, make it an input too (`pairsmith docs seeds`)"] if names else []
+    """How to include more text columns in the input, and how to read one that is named like a worse answer."""
+    headers = [column.header for column in others]
+    if worse := find_rejected_column(("chosen",), headers):
+        headers.remove(worse)
+    names = " or ".join(map(repr, headers[:_LISTED]))
+    hints = [f"if {names} belongs to the input, make it an input too (`pairsmith docs seeds`)"] if names else []
+    if worse:
+        key = f"rejected = {json.dumps(worse, ensure_ascii=False)}"
+        hints.append(f"if '{worse}' is a worse answer, add {key} to learn from both (`pairsmith docs seeds`)")
+    return hints
 
 
 def hint_of_rivals(output: Column, rivals: Sequence[Column]) -> list[str]:

@@ -38,7 +38,7 @@ from curate.steps import each, named, scored
 from pairsmith.receipts.outcome import TrainOutcome
 from pairsmith.stages.train import summary
 from schemas.project import Project
-from schemas.records import Pair, Seed
+from schemas.records import Counts, Pair, Seed
 from schemas.reviews import Review
 from schemas.spec import SeedSource
 from schemas.spec.curate import ContaminationSettings
@@ -197,7 +197,9 @@ def test_rows_without_a_preference_are_counted_with_the_reason(tmp_path: Path) -
     assert manifest["preferences"]["rows_without"] == reasons
     with Store.open(Store.url_for(Project(tmp_path, spec()))) as store:
         assert store.receipts("curate")[-1].facts["rows_without_preference"] == reasons
-    outcome = TrainOutcome(objective="orpo", train_rows=3, without_preference=reasons, files=("adapters/a",))
+    counts = Counts(rows_in=4, accepted=3, rejected=1)
+    outcome = TrainOutcome(counts=counts, objective="orpo", train_rows=3, without_preference=reasons, files=("a",))
+    assert any("left out: 1 preference longer than train.max_length" in line for _, line in summary(outcome))
     (sentence,) = (line for _, line in summary(outcome) if "preference" in line and "not used" in line)
     assert sentence.startswith("3 training and validation rows are not in any preference")
     assert "the worse answer repeats a held-out text" in sentence

@@ -109,26 +109,44 @@ def test_thinking_is_set_by_the_spec() -> None:
 
 
 @pytest.mark.parametrize("opened", ["<think>\n", ""])
-def test_thinking_that_a_word_of_the_system_message_switches_is_off(opened: str) -> None:
-    """Nemotron's templates think unless a system message contains `/no_think`, which they take out; they have no
-    argument for it, and some do not even open a block, so the base would think within its answer. The settled template
-    switches it off, with a system message or without one, and settling it again changes nothing."""
+@pytest.mark.parametrize("strip", [".strip()", ""])
+def test_thinking_that_a_word_of_the_messages_switches_is_off(opened: str, strip: str) -> None:
+    """Nemotron's templates think unless a system message contains `/no_think`, and again if a question contains
+    `/think`; they take both out, have no argument for it, and some do not even open a block, so the base would think
+    within its answer. The settled template switches it off, with a system message or without one, whatever the messages
+    say, keeps their words, and settling it again changes nothing."""
     tokenizer = tokenizer_of(FAMILIES[0])
     tokenizer.chat_template = (
-        "{%- set system = messages[0].content if messages[0].role == 'system' else '' %}"
-        "{{- '<|im_start|>system\n' + system.replace('/no_think', '').strip() + '<|im_end|>\n' }}"
-        "{%- for m in messages if m.role != 'system' %}"
-        "{{- '<|im_start|>' + m.role + '\n' + m.content + '<|im_end|>\n' }}{% endfor %}"
-        "{%- if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}"
-        "{{- '<think></think>' if '/no_think' in system else '" + opened.replace("\n", "\\n") + "' }}{% endif %}"
+        (
+            "{%- set ns = namespace(on=true) %}{%- for m in messages if m.role != 'assistant' %}"
+            "{%- if '/think' in m.content %}{% set ns.on = true %}"
+            "{%- elif '/no_think' in m.content %}{% set ns.on = false %}{% endif %}{% endfor %}"
+            "{%- for m in messages %}{{- '<|im_start|>' + m.role + '\n' }}"
+            "{{- m.content.replace('/think', '').replace('/no_think', '')STRIP + '<|im_end|>\n' }}{% endfor %}"
+            "{%- if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}"
+            "{{- 'OPENED' if ns.on else '<think></think>' }}{% endif %}\n"
+        )
+        .replace("STRIP", strip)
+        .replace("OPENED", opened.replace("\n", "\\n"))
     )
     chat = Chat(tokenizer)
     settled = tokenizer.chat_template
-    for messages in (ASKED, ASKED[1:]):
-        assert chat.prompt(messages).endswith("a fox<|im_end|>\n<|im_start|>assistant\n<think></think>")
-        assert "no_think" not in chat.prompt(messages)
-    assert chat.prompt(ASKED).startswith("<|im_start|>system\nRewrite it.<|im_end|>")
+    for text in ("a fox", "/no_think: https://foxes.example/thinkpads"):
+        question = {"role": "user", "content": text}
+        for messages in ([ASKED[0], question], [question]):
+            prompt = chat.prompt(messages)
+            assert prompt.endswith(f"{text}<|im_end|>\n<|im_start|>assistant\n<think></think>")
+            assert prompt.count("think") == text.count("think") + 2
+    assert chat.prompt(ASKED).startswith("<|im_start|>system\nRewrite it.")
     assert Chat(tokenizer).tokenizer.chat_template == settled
+
+
+def test_a_template_that_only_takes_the_word_out_is_kept() -> None:
+    """It thinks in neither case, so there is nothing to switch off."""
+    tokenizer = tokenizer_of(FAMILIES[0])
+    turns = _TURNS.replace("HEAD + m.content", "m.content.replace('/no_think', '')")
+    tokenizer.chat_template = turns + _ASKING
+    assert Chat(tokenizer).tokenizer.chat_template == turns + _ASKING
 
 
 @pytest.mark.parametrize(
@@ -325,23 +343,56 @@ def test_the_key_that_peft_refuses_is_named(tmp_path: Path) -> None:
     assert refused.value.where == "train.dora"
 
 
-def test_only_the_text_part_of_a_model_that_reads_images_gets_an_adapter() -> None:
-    """Gemma's checkpoints from 4B on hold a vision tower, whose layers have the names of the text's: q_proj, fc1. They
-    learn nothing from texts, so they get no adapter, chosen by name or not."""
+_SIZES = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 4}
+_TEXT = {**_SIZES, "vocab_size": 300, "num_key_value_heads": 2, "head_dim": 8, "pad_token_id": 0}
+_VISION = {**_SIZES, "image_size": 28, "patch_size": 14}
+
+
+@pytest.mark.parametrize(
+    ("kind", "config", "layers", "of_images"),
+    [
+        (
+            "gemma3",
+            {
+                "text_config": {**_TEXT, "layer_types": ["full_attention"]},
+                "vision_config": {**_VISION, "vision_use_head": False},
+                "mm_tokens_per_image": 4,
+            },
+            {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"},
+            "fc1",
+        ),
+        (
+            "phi4_multimodal",
+            {
+                **_TEXT,
+                "vision_config": {**_VISION, "crop_size": 28, "feature_layer": -1},
+                "audio_config": {**_SIZES, "num_blocks": 1, "nemo_conv_channels": 32, "input_size": 16},
+            },
+            {"qkv_proj", "o_proj", "gate_up_proj", "down_proj"},
+            "img_projection_up",
+        ),
+    ],
+)
+def test_only_the_text_part_of_a_model_that_reads_images_gets_an_adapter(
+    kind: str, config: dict[str, Any], layers: set[str], of_images: str
+) -> None:
+    """Gemma's checkpoints from 4B on hold a vision tower, whose layers have the names of the text's: q_proj, fc1; Phi-4
+    multimodal has one, and one for sound, within its decoder. They learn nothing from texts, so they get no adapter,
+    chosen by name or not."""
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 4}
-    text = {**sizes, "vocab_size": 300, "num_key_value_heads": 2, "head_dim": 8, "layer_types": ["full_attention"]}
-    vision = {**sizes, "image_size": 28, "patch_size": 14, "vision_use_head": False}
-    config = AutoConfig.for_model("gemma3", text_config=text, vision_config=vision, mm_tokens_per_image=4)
-    for targets in ((), ("q_proj",)):
+    def model() -> Any:
+        return AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **config))
+
+    for targets in ((), ("o_proj",)):
         with quiet():
-            adapted = new_adapter(AutoModelForCausalLM.from_config(config), settings(targets=targets))
+            adapted = new_adapter(model(), settings(targets=targets))
         trained = [name for name, parameter in adapted.named_parameters() if parameter.requires_grad]
-        assert len(trained) == 2 * (len(targets) or 7)
-        assert all(".language_model.layers.0." in name for name in trained)
-    with pytest.raises(PairsmithError, match="no linear layer named 'fc1'"):
-        new_adapter(AutoModelForCausalLM.from_config(config), settings(targets=("fc1",)))
+        assert {name.split(".lora_")[0].rpartition(".")[2] for name in trained} == {*(targets or layers)}
+        assert len(trained) == 2 * len(targets or layers)
+        assert all(re.search(r"\.model\.(language_model\.)?layers\.0\.", name) for name in trained)
+    with pytest.raises(PairsmithError, match=f"no linear layer named '{of_images}'"):
+        new_adapter(model(), settings(targets=(of_images,)))
 
 
 def test_generation_stops_where_the_turn_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ import pytest
 from curate.export.dataset import FORMAT
 from pairsmith.report.sentences import training_facts
 from schemas.errors import InputError, NoWork
-from tests.train.tiny import LINEAR_LAYERS, rows, settings
+from tests.train.tiny import LINEAR_LAYERS, row, rows, settings
 from train.base_models.base_model import Base
 from train.dataset import Dataset, PreferenceRow, load_preferences
 from train.results import TrainResult, read_result
@@ -136,13 +136,15 @@ def test_dpo_does_not_start_from_changed_weights(tiny_base: Base, dataset: Datas
 
 
 def test_a_preference_that_is_too_long_is_left_out(tiny_base: Base, dataset: Dataset, out: Path) -> None:
-    """It is named, and the others are trained on; if all are too long, the error says so."""
+    """It is named, once even if its row is too long as well, and the others are trained on; if all are too long, the
+    error says so."""
     long = PreferenceRow(
         prompt=dataset.preferences[0]["prompt"],
         chosen=dataset.preferences[0]["chosen"],
         rejected=[{"role": "assistant", "content": "word " * 200}],
     )
-    more = Dataset("d", rows(4), preferences=[*preferences(3), long])
+    too_long = row("too-long", "a fox", "a fox in deep snow, " * 40)
+    more = Dataset("d", [*rows(4), too_long], preferences=[*preferences(3), long])
     tuned = tune(tiny_base, more, preference_settings("orpo", max_length=128), out)
     assert tuned.train_rows == 3
     assert list(tuned.left_out) == ["train preference 3"]

@@ -917,14 +917,24 @@ def test_labels_in_scripts_without_spaces_are_labels(tmp_path: Path) -> None:
 
 
 def test_advice_on_a_second_text_column(tmp_path: Path) -> None:
-    """Two texts in one language may belong to the input together, and two in different languages may be a translation:
-    for each the message says what to write."""
+    """Two texts in one language may belong to the input together, and two in different languages may be a translation;
+    a column that is named like a worse answer is none of these. For each the message says what to write."""
     rows = "".join(
         f"Stainless steel kettle {n},holds {n} litres and switches off when it boils dry\n" for n in range(9)
     )
     (tmp_path / "shop.csv").write_text("name,features\n" + rows)
     (shop,) = (sentence for sentence in guess(tmp_path / "shop.csv").why if "belongs to the input" in sentence)
     assert shop == "if 'name' belongs to the input, make it an input too (`pairsmith docs seeds`)"
+    mails = "".join(
+        f"My kettle {n} leaks,We send kettle {n} again today,Kettle {n} is not our fault\n" for n in range(9)
+    )
+    (tmp_path / "mails.csv").write_text("message,reply,Rejected\n" + mails)
+    why = guess(tmp_path / "mails.csv").why
+    assert (
+        "if 'Rejected' is a worse answer, add rejected = \"Rejected\" to learn from both (`pairsmith docs seeds`)"
+        in why
+    )
+    assert not any("belongs to the input" in sentence for sentence in why)
     german = "".join(f"The museum opens at {n} in the morning,Das Museum öffnet morgens um {n} Uhr\n" for n in range(9))
     (tmp_path / "signs.csv").write_text("Sign (front),Schild (hinten)\n" + german)
     translated = (
