@@ -216,7 +216,7 @@ def _heading_kind(
 def _next_turn(text: str, other: str, language: str) -> FrameMatch | None:
     """Return a paragraph in the middle of a text that thanks and asks, as the asker's next message would, or the head
     of a mail that the text quotes; or None."""
-    if (quoted := quoted_mail(text)) and quoted not in other:
+    if (quoted := quoted_mail(text)) and quoted not in other and not says("any", "mails_in_mails", other):
         return FrameMatch("next_turn", quoted)
     parts = [part.strip() for part in _PARAGRAPH.split(text)] if "\n" in text and ("?" in text or "？" in text) else []
     for part in parts[1:-1]:

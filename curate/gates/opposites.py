@@ -88,9 +88,12 @@ def _converted(before: str, after: str, source_language: str, language: str) -> 
     """
     if find_conversions(before, after, language, source_language)[0]:
         return True
-    if _NUMBER.search(before) and _HALF in number_mentions(after, language):
+    figures = words_to_digits(before, source_language), words_to_digits(after, language)
+    there = set(_NUMBER.findall(figures[1]))
+    if (there and _HALF in number_mentions(before, source_language)) or (
+        _NUMBER.search(figures[0]) and _HALF in number_mentions(after, language)
+    ):
         return True
-    there = set(_NUMBER.findall(words_to_digits(after, language)))
     here = number_mentions(before, source_language) if there else ()
     return bool(there) and all(Number(number, frozenset((number,))) not in here for number in there)
 
