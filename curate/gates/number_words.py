@@ -106,7 +106,7 @@ def _is_word_start_required(language: str) -> bool:
 
 def has_number_words(language: str) -> bool:
     """Whether the CLDR has the number words of `language`."""
-    return _number_table(language)[1] is not None
+    return spelling_rules(language) is not None
 
 
 @lru_cache(maxsize=CACHE_SIZE)

@@ -94,8 +94,9 @@ def translated(pair: Pair, language: str, to: str, style: str = "") -> Judgement
     gone = [number for number in wanted if number not in kept_numbers and not _is_roman(number, pair.output)]
     in_units = find_conversions(pair.input, pair.output, to, language)[0] if gone else frozenset[str]()
     lost = [number.text for number in gone if number.forms.isdisjoint(in_units)]
-    sure = lexicon(language).ones and lexicon(to).ones
-    doubted = [] if sure else [n.text for n in wanted if n.text in lost and may_be_spelt_out(n)]
+    known = bool(lexicon(to).ones)
+    sure = known and lexicon(language).ones
+    doubted = [] if sure else [n.text for n in wanted if n.text in lost and _may_be_words(n, grouped=not known)]
     lost = [text for text in lost if text not in doubted]
     if lost:
         missing = ", ".join(map(quote, lost))
@@ -379,13 +380,20 @@ def _in_latin(text: str) -> bool:
     return sum(letters) > len(letters) / 2
 
 
+def _may_be_words(number: Number, *, grouped: bool = True) -> bool:
+    """Whether a text may spell out a number, also a round one such as 5,000 that is `grouped`."""
+    ungrouped = number._replace(text=re.sub(r"[.,](?=\d{3})", "", number.text)) if grouped else number
+    return may_be_spelt_out(number) or may_be_spelt_out(ungrouped)
+
+
 def _is_required(number: Number, to: str) -> bool:
     """Whether a text in the language `to` must express the number in a recognisable way."""
-    if lexicon(to).ones or number.letters:
+    known = lexicon(to)
+    if known.ones or number.letters:
         return True
-    ungrouped = number._replace(text=re.sub(r"[.,](?=\d{3})", "", number.text))
-    if may_be_spelt_out(number) or may_be_spelt_out(ungrouped):
-        return has_number_words(to) and number.forms.isdisjoint({"1"} if to not in _DUAL else {"1", "2"})
+    if _may_be_words(number):
+        recognised = known.hints and has_number_words(to)
+        return bool(recognised) and number.forms.isdisjoint({"1"} if to not in _DUAL else {"1", "2"})
     return number.text[0].isdigit()
 
 
