@@ -135,8 +135,8 @@ def _chat(pair: Pair, style: str, language: str, input_language: str | None, kin
                     table if table == "refusal" else _CODES.get(part, table),
                     f"the {side} text says {quote(finding.quoted)}",
                 )
-                courteous = kind == "reply" and part == "closing" and not _speaks_of_text(finding.quoted, text, language)
-                if part not in ("maybe", "loan") and not courteous:
+                courteous = kind == "reply" and part == "closing"
+                if part not in _UNSURE and not (courteous and _is_courtesy(finding.quoted, text, language)):
                     return chat
                 flagged = flagged or only_flagged(chat)
         given = f"{folded[1]}\n{folded[2]}"
@@ -182,10 +182,14 @@ _MOST_SHARED = 1 / 3  # share of the words of another language that are English 
 _MAX_LOAN = 2  # words
 
 
-def _speaks_of_text(quoted: str, text: str, language: str) -> bool:
-    """Whether the sentence that contains a folded quotation speaks of a text: who replies may also change an invoice."""
+_UNSURE = ("maybe", "loan")  # parts of a table that only flag
+
+
+def _is_courtesy(quoted: str, text: str, language: str) -> bool:
+    """Whether the sentence with a folded quotation speaks of no text: who replies may also offer to change an invoice,
+    or hope to have helped."""
     sentence = next((one for one in sentences(fold(text)) if quoted.strip() in one), quoted)
-    return any(says(code, "text", sentence) for code in (language, "en"))
+    return not any(says(code, "text", sentence) for code in (language, "en"))
 
 
 def _is_delivered(opening: str, message: str, language: str) -> bool:
