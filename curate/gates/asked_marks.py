@@ -279,7 +279,7 @@ def _ends_with_question(text: str, language: str) -> bool:
     if len(behind) <= _SHORT_END and not _FULL_STOP.search(behind):
         return True
     signed = behind.lstrip("\"'\u201d\u00bb)\u300d")[:1] == "\n"
-    return signed and not any(count_words(line) > _SIGNATURE and line[-1] in ".\u3002" for line in behind.splitlines())
+    return signed and not any(line.endswith((".", "\u3002")) for line in behind.splitlines())
 
 
 @lru_cache(maxsize=CACHE_SIZE)  # the style is the same for every row
@@ -304,4 +304,4 @@ _ends_asking = word_pattern(
 _or_else = word_pattern(r"(?:\s?,?\s?{or_between}|\s{listing})(?!\w)")
 _QUESTION_MARK, _FULL_STOP = re.compile("[?\uff1f\u061f\u037e\u2047]"), re.compile("[.\u3002]")
 _JAPANESE_QUESTION = re.compile("\u304b[\u3002\u300d\u300f\\s]*\\Z")  # ends with か
-_SHORT_END, _SIGNATURE = 60, 6  # characters after a question; words of a line of a signature that ends with a full stop
+_SHORT_END = 60  # characters after a question

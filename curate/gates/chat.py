@@ -186,10 +186,11 @@ _UNSURE = ("maybe", "loan")  # parts of a table that only flag
 
 
 def _is_courtesy(quoted: str, text: str, language: str) -> bool:
-    """Whether the sentence with a folded quotation speaks of no text: who replies may also offer to change an invoice,
-    or hope to have helped."""
+    """Whether the sentence with a folded quotation offers something other than a text: who replies may also change an
+    invoice, or hope to have helped."""
     sentence = next((one for one in sentences(fold(text)) if quoted.strip() in one), quoted)
-    return not any(says(code, "text", sentence) for code in (language, "en"))
+    named = {name: any(says(code, name, sentence) for code in (language, "en")) for name in ("offers", "text")}
+    return named["offers"] and not named["text"]
 
 
 def _is_delivered(opening: str, message: str, language: str) -> bool:

@@ -104,6 +104,23 @@ def _is_word_start_required(language: str) -> bool:
     return language not in _UNSPACED and lexicon(language).before == Lexicon().before
 
 
+def is_spelt_out(number: str, folded: str, language: str) -> bool:
+    """Whether a folded text has the CLDR's words for a whole number of up to six digits: `centottanta` for 180."""
+    from unicode_rbnf import FormatPurpose
+    from unicode_rbnf.engine import NoRuleForNumberError
+
+    if (engine := spelling_rules(language)) is None or not number.isdecimal() or len(number) > _MAX_SPELT_OUT:
+        return False
+    with suppress(NoRuleForNumberError, ValueError):
+        forms = engine.format_number(int(number), purpose=FormatPurpose.CARDINAL).text_by_ruleset.values()
+        plain = folded.replace("-", " ")
+        return any(fold(form).replace("\u00ad", "").replace("-", " ") in plain for form in forms)
+    return False
+
+
+_MAX_SPELT_OUT = 6  # digits
+
+
 def has_number_words(language: str) -> bool:
     """Whether the CLDR has the number words of `language`."""
     return spelling_rules(language) is not None
@@ -318,7 +335,7 @@ def _inflections(number: str, language: str) -> Iterator[str]:
     if language == "hi":
         yield _NASAL.sub("ं", number)
     if language == "ar":
-        spellings = number, re.sub("إثن", "اثن", number), number.replace("مائ", "مئ"), number.replace("إحدى", "أحد")
+        spellings = number, number.replace("إثن", "اثن"), number.replace("مائ", "مئ"), number.replace("إحدى", "أحد")
         forms = (re.sub(ending, put, one) for one in spellings for ending, put in _ARABIC_ENDINGS)
         yield from (case for form in forms for case in (form, re.sub(r"[وا]ن\Z", "ين", form)))
 

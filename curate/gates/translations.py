@@ -41,7 +41,7 @@ from curate.gates.judgement import Judgement, passed, quote, rejected
 from curate.gates.making import asks_for_note
 from curate.gates.names import misspelt, unknown_name
 from curate.gates.number_forms import Number, changed_scale
-from curate.gates.number_words import has_number_words, month_name_dates, words_to_digits
+from curate.gates.number_words import has_number_words, is_spelt_out, month_name_dates, words_to_digits
 from curate.gates.numbers import (
     NumberMentions,
     digit_numbers,
@@ -92,6 +92,7 @@ def translated(pair: Pair, language: str, to: str, style: str = "") -> Judgement
     counted = _ALWAYS_OPEN.sub("24", ADDRESS.sub(" ", pair.input))
     wanted = [n for n in required_numbers(join_digit_groups(counted), language) if _is_required(n, to)]
     gone = [number for number in wanted if number not in kept_numbers and not _is_roman(number, pair.output)]
+    gone = [number for number in gone if not any(is_spelt_out(form, fold(pair.output), to) for form in number.forms)]
     in_units = find_conversions(pair.input, pair.output, to, language)[0] if gone else frozenset[str]()
     lost = [number.text for number in gone if number.forms.isdisjoint(in_units)]
     known = bool(lexicon(to).ones)
