@@ -40,7 +40,7 @@ from curate.gates.frames import match_frame, sentences
 from curate.gates.judgement import Judgement, passed, quote, rejected
 from curate.gates.making import asks_for_note
 from curate.gates.names import misspelt, unknown_name
-from curate.gates.number_forms import Number, changed_scale
+from curate.gates.number_forms import Number, at_another_scale, changed_scale
 from curate.gates.number_words import has_number_words, is_spelt_out, month_name_dates, words_to_digits
 from curate.gates.numbers import (
     NumberMentions,
@@ -93,8 +93,8 @@ def translated(pair: Pair, language: str, to: str, style: str = "") -> Judgement
     wanted = [n for n in required_numbers(join_digit_groups(counted), language) if _is_required(n, to)]
     gone = [number for number in wanted if number not in kept_numbers and not _is_roman(number, pair.output)]
     gone = [number for number in gone if not any(is_spelt_out(form, fold(pair.output), to) for form in number.forms)]
-    in_units = find_conversions(pair.input, pair.output, to, language)[0] if gone else frozenset[str]()
-    lost = [number.text for number in gone if number.forms.isdisjoint(in_units)]
+    converted = _converted(pair.input, pair.output, language, to) if gone else frozenset[str]()
+    lost = [number.text for number in gone if number.forms.isdisjoint(converted)]
     known = bool(lexicon(to).ones)
     sure = known and lexicon(language).ones
     doubted = [] if sure else [n.text for n in wanted if n.text in lost and _may_be_words(n, grouped=not known)]
@@ -379,6 +379,12 @@ _QUOTATION = re.compile(
 def _in_latin(text: str) -> bool:
     letters = [character.isascii() for character in text if character.isalpha()]
     return sum(letters) > len(letters) / 2
+
+
+def _converted(source: str, text: str, language: str, to: str) -> frozenset[str]:
+    """Return the forms of the numbers of a source that a text gives in another unit or with another power of ten."""
+    figures = [join_digit_groups(words_to_digits(side, code)) for side, code in ((source, language), (text, to))]
+    return find_conversions(source, text, to, language)[0] | at_another_scale(*figures, language, to)
 
 
 def _may_be_words(number: Number, *, grouped: bool = True) -> bool:
