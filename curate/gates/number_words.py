@@ -105,11 +105,11 @@ def _is_word_start_required(language: str) -> bool:
 
 
 def is_spelt_out(number: str, folded: str, language: str) -> bool:
-    """Whether a folded text has the CLDR's words for a whole number of up to six digits: `centottanta` for 180."""
+    """Whether a folded text has the CLDR's words for a whole number of three to six digits: `centottanta` for 180."""
     from unicode_rbnf import FormatPurpose
     from unicode_rbnf.engine import NoRuleForNumberError
 
-    if (engine := spelling_rules(language)) is None or not number.isdecimal() or len(number) > _MAX_SPELT_OUT:
+    if (engine := spelling_rules(language)) is None or not number.isdecimal() or len(number) not in _SPELT_LENGTHS:
         return False
     with suppress(NoRuleForNumberError, ValueError):
         forms = engine.format_number(int(number), purpose=FormatPurpose.CARDINAL).text_by_ruleset.values()
@@ -118,7 +118,7 @@ def is_spelt_out(number: str, folded: str, language: str) -> bool:
     return False
 
 
-_MAX_SPELT_OUT = 6  # digits
+_SPELT_LENGTHS = range(3, 7)  # digits of numbers whose words are not part of another word
 
 
 def has_number_words(language: str) -> bool:
