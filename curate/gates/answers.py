@@ -323,8 +323,10 @@ class _Input:
                 continue
             speaking = [clause for clause in clauses if any(records.contains_word(clause, word) for word in named)]
             if len(speaking) == 1 and lexicon(self._language).words("denial"):
-                surely = self._has_listed_word(("denial", "forbidden"), speaking[0])
-                may_deny = surely or self._has_listed_word(("negation", "negated", "lacking"), speaking[0])
+                surely = self._has_listed_word(("denial", "forbidden"), speaking[0], self._language)
+                # Notes mix languages, but an English word may be another word: `no jardim` is in the garden.
+                doubtful, codes = ("denial", "forbidden", "negation", "negated", "lacking"), (self._language, "en")
+                may_deny = surely or self._has_listed_word(doubtful, speaking[0], *codes)
                 may_deny = may_deny or not words_of("field_denials").isdisjoint(_PARTS.split(speaking[0]))
                 may_deny = may_deny or says("any", "no_longer", speaking[0]) is not None
                 contrary = surely if inside else not may_deny and len(named) == 1
@@ -332,9 +334,8 @@ class _Input:
                     return key, inside, speaking[0].strip()
         return None
 
-    def _has_listed_word(self, lists: Sequence[str], clause: str) -> bool:
-        """Whether a clause has a word of a list, in the task's language or in English: notes mix languages."""
-        return any(says(code, name, clause) for code in {self._language, "en"} for name in lists)
+    def _has_listed_word(self, lists: Sequence[str], clause: str, *languages: str) -> bool:
+        return any(says(code, name, clause) for code in languages for name in lists)
 
     def missing_item(self, value: Any) -> str:
         """Return the first item of a list in the input that the record's list is missing, or ''.

@@ -140,6 +140,8 @@ def _find_lengths(asked: str, plain: str) -> Iterator[Length]:
         ends = (end.end() for end in _CLAUSE_END.finditer(plain, low, start + 2) if end.start() < start)
         before, behind_last = plain[max(ends, default=low) : start], match.end()
         unit = next(name for name in _COUNTERS if match[name])
+        if _per_part().match(match["behind"]):
+            continue
         low, high = (int(part) if part.isdigit() else 1 for part in (match["low"], match["high"] or match["low"]))
         bound = bool(_most().search(before) or _most().match(match["behind"]))
         part = ""
@@ -171,10 +173,14 @@ def _part_of_length(ahead: str, behind: str) -> str:
 _PARTS = ("first_parts", "each_part")
 _one_part = "|".join(f"(?P<{name}>{{{name}}})" for name in _PARTS)
 _BETWEEN = r"(?:[^\w.;\n]|\.(?=\s?(?:\d|\Z)))+"
+# A letter of a script in which particles are attached to words, or which has no spaces between words.
+_JOINED = r"\u3040-\u9fff\uac00-\ud7a3"
+_alone = rf"(?<![^\W{_JOINED}])(?:{_one_part})(?![^\W{_JOINED}])"
 _part_ahead = word_pattern(
-    rf"(?<![^\W\u3040-\u9fff])(?:{_one_part})(?![^\W\u3040-\u9fff])(?:{_BETWEEN}(?!{{listing}}\s)[^\W\d_]+){{0,4}}{_BETWEEN}?\Z"
+    rf"{_alone}(?:[{_JOINED}\s:\uff1a]{{0,12}}|(?:{_BETWEEN}(?!{{listing}}\s)[^\W\d_]+){{0,4}}{_BETWEEN}?)\Z"
 )
-_part_behind = word_pattern(rf"[^.;:,\n]{{0,28}}?(?<![^\W\u3040-\u9fff])(?:{_one_part})(?![^\W\u3040-\u9fff])")
+_part_behind = word_pattern(rf"[^.;:,\n\u3002\uff0c\u3001]{{0,28}}?{_alone}")
+_per_part = word_pattern(r"{per_part}[^\d.,;\u3002\uff0c]{0,8}\d")  # 一文は30文字: each sentence
 _REACH = 40  # characters around a length that may say of what part it is
 _CLAUSE_END, _MAX_BEFORE = re.compile(r"\n|\.(?!\s?\d)"), 24  # characters of a clause before a length
 _MIN_CHARACTERS = 6  # characters of a text

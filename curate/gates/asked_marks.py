@@ -267,7 +267,19 @@ def missing_question(style: str, text: str, language: str) -> str:
     A signature or hashtags may follow the question.
     """
     asked = _closing_question(style, language)
-    return asked if asked and not _ASKS_IN_THE_END.search(text.strip()) else ""
+    return asked if asked and not _ends_with_question(text.strip(), language) else ""
+
+
+def _ends_with_question(text: str, language: str) -> bool:
+    if language == "ja" and _JAPANESE_QUESTION.search(text):
+        return True
+    *_, behind = _QUESTION_MARK.split(text.replace(";", "?") if language == "el" else text)
+    if behind == text:
+        return False
+    if len(behind) <= _SHORT_END and not _FULL_STOP.search(behind):
+        return True
+    signed = behind.lstrip("\"'\u201d\u00bb)\u300d")[:1] == "\n"
+    return signed and not any(line.endswith((".", "\u3002")) for line in behind.splitlines())
 
 
 @lru_cache(maxsize=CACHE_SIZE)  # the style is the same for every row
@@ -275,6 +287,8 @@ def _closing_question(style: str, language: str) -> str:
     for sentence in _SENTENCE.split(fold(style)):
         asked = _ends_asking().search(sentence)
         if not asked or _is_denied(sentence[: asked.end()], language) or _or_else().match(sentence[asked.end() :]):
+            continue
+        if says("any", "from_others", sentence[: asked.start()]):
             continue
         if not (says("any", "seldom", sentence) or _has_list(sentence, language, "condition", "supposes", "may")):
             return asked[0].strip()
@@ -284,11 +298,10 @@ def _closing_question(style: str, language: str) -> str:
 _WITH_QUESTION = r"(?:{with_words}\s(?:{articles_of_one}\s)?(?:[^\W\d_]+\s)?{a_question}|{by_question})"
 _ends_asking = word_pattern(
     rf"(?<!\w){{ends_text}}(?!\w)(?:\s[^\W\d_]+){{0,3}}?\s{_WITH_QUESTION}(?!\w)"
-    rf"|(?<!\w){_WITH_QUESTION}\s(?:[^\W\d_]+\s){{0,2}}?{{ends_text}}(?!\w)"
+    rf"|(?<!\w){_WITH_QUESTION}\s(?:(?!{{listing}}\s)[^\W\d_]+\s){{0,2}}?{{ends_text}}(?!\w)"
     r"|{question_joined}[^\s\u3002\u3001]{0,3}\s?{ends_joined}"
 )
-_or_else = word_pattern(r"\s?,?\s?{or_between}(?!\w)")
-# In Greek, a semicolon asks; in Japanese, か at the end of a sentence does.
-_ASKS_IN_THE_END = re.compile(
-    r"(?:[?\uff1f\u061f;\u037e\u2047]|か[\u3002\u300d\u300f\s]*\Z)[^.?\u3002\uff1f\u061f]{0,60}\Z"
-)
+_or_else = word_pattern(r"(?:\s?,?\s?{or_between}|\s{listing})(?!\w)")
+_QUESTION_MARK, _FULL_STOP = re.compile("[?\uff1f\u061f\u037e\u2047]"), re.compile("[.\u3002]")
+_JAPANESE_QUESTION = re.compile("\u304b[\u3002\u300d\u300f\\s]*\\Z")  # ends with か
+_SHORT_END = 60  # characters after a question

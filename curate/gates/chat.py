@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cache
 
 from curate.gates.asked_format import begins_with_key
 from curate.gates.folding import fold
+from curate.gates.foreign_letters import names_language
 from curate.gates.form import is_verse
 from curate.gates.frames import match_frame, sentences
 from curate.gates.judgement import Judgement, Side, only_flagged, passed, quote, rejected, sides
@@ -121,7 +123,7 @@ def _chat(pair: Pair, style: str, language: str, input_language: str | None, kin
             searched = _without_speech(folded[0]) if table == "refusal" else folded[0]
             finding = phrases(language).find(table, searched, *folded[1:])
             if table == "preamble" and side == "output" and language != "en":
-                finding = finding or _english_chat(*folded)
+                finding = finding or _english_chat(*folded, language)
             asked = finding and finding.rule.table == "refusal.maybe" and says("any", "machines", folded[1])
             if finding and not asked and not (table == "refusal" and restates_denial(*folded[:2], *spoken)):
                 _, _, part = finding.rule.table.partition(".")
@@ -133,7 +135,8 @@ def _chat(pair: Pair, style: str, language: str, input_language: str | None, kin
                     table if table == "refusal" else _CODES.get(part, table),
                     f"the {side} text says {quote(finding.quoted)}",
                 )
-                if part != "maybe":
+                courteous = kind == "reply" and part == "closing"
+                if part not in _UNSURE and not (courteous and _is_courtesy(finding.quoted, text, language)):
                     return chat
                 flagged = flagged or only_flagged(chat)
         given = f"{folded[1]}\n{folded[2]}"
@@ -153,20 +156,41 @@ def _chat(pair: Pair, style: str, language: str, input_language: str | None, kin
     return flagged or passed(f"no chat and no refusal{_coverage_note(language)}")
 
 
-def _english_chat(text: str, other: str, style: str) -> PhraseMatch | None:
+def _english_chat(text: str, other: str, style: str, language: str) -> PhraseMatch | None:
     """Return an English opening or closing around a text in another language, or None.
 
-    Models that are asked in English introduce their answers in English. A text that is English throughout is left to
-    the gate on languages.
+    Models that are asked in English introduce their answers in English. One or two words (`Sure!`) may be loans, so
+    they only flag. A text that is English throughout is left to the gate on languages, and so is one that may be.
     """
     tables = ("preamble.opening", "preamble.closing")
     chat = next(filter(None, (phrases("en").find(table, text, other, style) for table in tables)), None)
-    around = words(text.replace(chat.quoted, " ")) if chat else []
+    spoken = words(chat.quoted) if chat else []
+    if not chat or words_of("latin_everywhere").issuperset(spoken) or _may_be_english(f"{other}\n{style}", language):
+        return None
+    around = words(text.replace(chat.quoted, " "))
     english = sum(map(lexicon("en").stop.__contains__, around))
-    return chat if around and english <= _MOST_SHARED * len(around) else None
+    if not around or english > _MOST_SHARED * len(around):
+        return None
+    return chat if len(spoken) > _MAX_LOAN else chat._replace(rule=replace(chat.rule, table="preamble.loan"))
+
+
+def _may_be_english(given: str, language: str) -> bool:
+    return names_language("en", given, language) or says("any", "two_languages", given) is not None
 
 
 _MOST_SHARED = 1 / 3  # share of the words of another language that are English stop words too
+_MAX_LOAN = 2  # words
+
+
+_UNSURE = ("maybe", "loan")  # parts of a table that only flag
+
+
+def _is_courtesy(quoted: str, text: str, language: str) -> bool:
+    """Whether the sentence with a folded quotation offers something other than a text: who replies may also change an
+    invoice, or hope to have helped."""
+    sentence = next((one for one in sentences(fold(text)) if quoted.strip() in one), quoted)
+    named = {name: any(says(code, name, sentence) for code in (language, "en")) for name in ("offers", "text")}
+    return named["offers"] and not named["text"]
 
 
 def _is_delivered(opening: str, message: str, language: str) -> bool:

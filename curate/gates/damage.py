@@ -299,8 +299,11 @@ _READ_AS_JAPANESE = re.compile("[\u7e3a\u7e67\u7e5d]")  # the first bytes of kan
 
 
 def _escaped(text: str, given: str) -> str:
-    """Return a line end or letter written as an escape, or ''. Not in code, nor if a side has other backslashes."""
+    """Return a line end or letter written as an escape, or ''. Not in code, nor if a side has other backslashes or
+    speaks of code or encodings."""
     if "\\" not in text or "\\" in given or "`" in text or not _ESCAPES.fullmatch(text):
+        return ""
+    if says("any", "code", fold(given)) or fragment("encodings").search(fold(f"{given}\n{text}")):
         return ""
     escapes = _ESCAPE.findall(_RANGE.sub(" ", text))
     lines, letters = (sum(one[1] in kinds for one in escapes) for kinds in ("n", "ux"))

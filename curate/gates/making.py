@@ -216,7 +216,7 @@ def _heading_kind(
 def _next_turn(text: str, other: str, language: str) -> FrameMatch | None:
     """Return a paragraph in the middle of a text that thanks and asks, as the asker's next message would, or the head
     of a mail that the text quotes; or None."""
-    if (quoted := quoted_mail(text)) and quoted not in other:
+    if (quoted := quoted_mail(text)) and quoted not in other and not says("any", "mails_in_mails", other):
         return FrameMatch("next_turn", quoted)
     parts = [part.strip() for part in _PARAGRAPH.split(text)] if "\n" in text and ("?" in text or "？" in text) else []
     for part in parts[1:-1]:
@@ -234,13 +234,13 @@ def quoted_mail(text: str) -> str:
     is set in hyphens (`---Original Message---`); or it is the first of three lines such as `From: ann@shop.example`.
     """
     may_quote = ":" in text and (">" in text or "@" in text)
-    match = _MAIL_HEAD.search(text) if may_quote or "---" in text else None
+    match = _mail_head().search(text) if may_quote or "---" in text else None
     return match[0].strip() if match else ""
 
 
-_MAIL_HEAD = re.compile(
+_mail_head = word_pattern(
     r"(?m)^(?=[^\n]*@|(?:[^\n\d]*\d){5})[^\n]{8,200}?:(?=\s*>\s)|^[^\w\n-]{0,20}-{3,}+ ?[^\W\d_][^\n-]{3,40}-{3,}\s*$"
-    r"|^(?=(?:[^\W\d_][\w ]{1,13}: ?[^\n]+\n){3})[^\n]+@[^\n]+"
+    r"|^(?=(?:[^\W\d_][\w ]{1,13}: ?[^\n]+\n){3})\W*{from_label}\W*:[^\n]+@[^\n]+"
 )
 
 

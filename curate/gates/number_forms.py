@@ -105,6 +105,20 @@ def changed_scale(before: str, after: str, language: str, to: str) -> tuple[str,
     return None
 
 
+def at_another_scale(before: str, after: str, language: str, to: str) -> frozenset[str]:
+    """Return the digits before a scale word whose value the other text has: 31 of `31 million` for 3,100만."""
+    here, there = _scaled_digits(fold(before), language), _scaled_digits(fold(after), to)
+    values = set(map(int, _WHOLE.findall(after))) if here else set[int]()
+    for digits, (power, _) in there.items():
+        readings = (digits, digits.replace(".", "")) if _GROUPED.fullmatch(digits) else (digits,)
+        values.update(round(float(reading) * 10**power) for reading in readings)
+    return frozenset(digits for digits, (power, _) in here.items() if round(float(digits) * 10**power) in values)
+
+
+_GROUPED = re.compile(r"\d{1,3}\.\d{3}")
+_WHOLE = re.compile(r"(?<![\d.,])\d{4,15}(?![\d.,]\d)")
+
+
 def _scaled_digits(folded: str, language: str) -> dict[str, tuple[int, str]]:
     """Map the digits before a scale word to its power of ten and the text. Digits that occur twice are left out."""
     scales, of_digits = scale_powers(language), dict[str, tuple[int, str]]()

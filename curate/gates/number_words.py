@@ -57,7 +57,14 @@ def spelt_out_values(folded: str, language: str) -> set[str]:
         if _is_word_start_required(language)
         else pattern.finditer(plain)
     )
-    return read | {value for match in in_words for value in values[match[1]]}
+    return read.union(*(_values_at(match, values) for match in in_words))
+
+
+def _values_at(match: re.Match[str], values: dict[str, tuple[str, ...]]) -> tuple[str, ...]:
+    """Return the values of a number in words; of `tres mil`, if it is the beginning of `tres millones`, also 3."""
+    ahead = match[1].rpartition(" ")[0]
+    cut_short = ahead and match.string[match.end() : match.end() + 1].isalpha()
+    return (*values[match[1]], *(values.get(ahead, ()) if cut_short else ()))
 
 
 def values_of_numeral(numeral: str) -> set[int]:
@@ -97,9 +104,26 @@ def _is_word_start_required(language: str) -> bool:
     return language not in _UNSPACED and lexicon(language).before == Lexicon().before
 
 
+def is_spelt_out(number: str, folded: str, language: str) -> bool:
+    """Whether a folded text has the CLDR's words for a whole number of three to six digits: `centottanta` for 180."""
+    from unicode_rbnf import FormatPurpose
+    from unicode_rbnf.engine import NoRuleForNumberError
+
+    if (engine := spelling_rules(language)) is None or not number.isdecimal() or len(number) not in _SPELT_LENGTHS:
+        return False
+    with suppress(NoRuleForNumberError, ValueError):
+        forms = engine.format_number(int(number), purpose=FormatPurpose.CARDINAL).text_by_ruleset.values()
+        plain = folded.replace("-", " ")
+        return any(fold(form).replace("\u00ad", "").replace("-", " ") in plain for form in forms)
+    return False
+
+
+_SPELT_LENGTHS = range(3, 7)  # digits of numbers whose words are not part of another word
+
+
 def has_number_words(language: str) -> bool:
     """Whether the CLDR has the number words of `language`."""
-    return _number_table(language)[1] is not None
+    return spelling_rules(language) is not None
 
 
 @lru_cache(maxsize=CACHE_SIZE)
@@ -301,15 +325,23 @@ def _number_table(language: str) -> tuple[dict[str, tuple[str, ...]], re.Pattern
     return values, re.compile(f"{before}({phrases})")
 
 
-def _inflections(number: str, language: str) -> tuple[str, ...]:
-    """Return the forms of a number in words.
+def _inflections(number: str, language: str) -> Iterator[str]:
+    """Yield the forms of a number in words, with those that the CLDR does not have.
 
-    In Arabic, these include the form for feminine nouns (تسع) and the oblique case (ثلاثين), which the CLDR does not
-    have.
+    In Arabic, these are the form for feminine nouns (تسع), the oblique case (ثلاثين, ألفين) and the usual spelling
+    (اثنان, مئة); in Hindi, the spelling with a dot for a nasal (पांच, पंद्रह).
     """
-    if language != "ar":
-        return (number,)
-    return tuple(dict.fromkeys((number, number.removesuffix("ة"), re.sub("ون$", "ين", number))))
+    yield number
+    if language == "hi":
+        yield _NASAL.sub("ं", number)
+    if language == "ar":
+        spellings = number, number.replace("إثن", "اثن"), number.replace("مائ", "مئ"), number.replace("إحدى", "أحد")
+        forms = (re.sub(ending, put, one) for one in spellings for ending, put in _ARABIC_ENDINGS)
+        yield from (case for form in forms for case in (form, re.sub(r"[وا]ن\Z", "ين", form)))
+
+
+_NASAL = re.compile("ँ|[ङञणनम]्(?=[क-म])")
+_ARABIC_ENDINGS = ((r"\Z", ""), (r"ة(?=\s|\Z)", ""), (r"ة(?=\s)", "ا"))
 
 
 _SECOND_SCRIPT = {"sr": "sr_Latn"}  # languages with two scripts, whose table covers one

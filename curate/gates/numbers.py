@@ -81,9 +81,8 @@ class NumberMentions:
         """The forms of the numbers in words. Computed only if the digits do not contain a number."""
         hinted = lexicon(self._language).hints
         unspaced = lexicon(self._language).before == ""
-        hinting = (
-            (word for word in hinted if word in self._folded) if unspaced else hinted.keys() & letter_runs(self._folded)
-        )
+        runs = frozenset[str]() if unspaced else letter_runs(self._folded)
+        hinting = (w for w in hinted if w in runs or ((unspaced or not w.isalpha()) and w in self._folded))
         hints = (hinted[word] for word in hinting)
         number_words = (n.forms for n in _in_words(self._folded, self._language))
         halves = with_decimal_fractions(words_to_digits(self._folded, self._language))

@@ -24,6 +24,7 @@ from curate.gates.words import cached_per_word, words
 
 _UNSPACED = ("zh", "ja", "ko")
 _STATE = "state"
+_HALF = Number("half", frozenset(("0.5",)))
 _DENIABLE = (_STATE, "temperature", "amount", "trend")  # not open is closed
 _UNITS, _NUMBER = ("length", "mass", "money", "temperature", "period", "clock"), re.compile(r"\d+")
 # Group -> the words of it in a text, with the concepts each may mean.
@@ -80,13 +81,19 @@ def contradicting_words(before: str, after: str, source_language: str, language:
 
 
 def _converted(before: str, after: str, source_language: str, language: str) -> bool:
-    """Whether `after` gives a number of `before` in another unit, or has only numbers that `before` does not mention.
+    """Whether `after` gives a number of `before` in another unit, has only numbers that `before` does not mention, or
+    a half for a number.
 
-    Ten miles are 16 kilometres, and half a mile is 800 metres.
+    Ten miles are 16 kilometres, half a mile is 800 metres, and six months are half a year.
     """
     if find_conversions(before, after, language, source_language)[0]:
         return True
-    there = set(_NUMBER.findall(words_to_digits(after, language)))
+    figures = words_to_digits(before, source_language), words_to_digits(after, language)
+    there = set(_NUMBER.findall(figures[1]))
+    if (there and _HALF in number_mentions(before, source_language)) or (
+        _NUMBER.search(figures[0]) and _HALF in number_mentions(after, language)
+    ):
+        return True
     here = number_mentions(before, source_language) if there else ()
     return bool(there) and all(Number(number, frozenset((number,))) not in here for number in there)
 

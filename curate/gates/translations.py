@@ -2,7 +2,7 @@
 
 Changes that are only flagged, by code:
 
-    lost_number       a number that may be spelt out, if the number words of the source language are not known
+    lost_number       a number that may be spelt out, unless all number words of both languages are known
     shorter           less than half as long as its source, or clearly shorter with fewer clauses
     longer            far longer than its source
     changed_unit      a number with another unit
@@ -40,8 +40,8 @@ from curate.gates.frames import match_frame, sentences
 from curate.gates.judgement import Judgement, passed, quote, rejected
 from curate.gates.making import asks_for_note
 from curate.gates.names import misspelt, unknown_name
-from curate.gates.number_forms import Number, changed_scale
-from curate.gates.number_words import month_name_dates, words_to_digits
+from curate.gates.number_forms import Number, at_another_scale, changed_scale
+from curate.gates.number_words import has_number_words, is_spelt_out, month_name_dates, words_to_digits
 from curate.gates.numbers import (
     NumberMentions,
     digit_numbers,
@@ -73,8 +73,8 @@ _ALIKE_WORDS = 5  # a text of fewer words may be the same in both languages
 def translated(pair: Pair, language: str, to: str, style: str = "") -> Judgement:
     """The output differs from the input, and numbers and web addresses are kept.
 
-    Numbers are compared by value, in any grouping or spelling. If the number words of the target language are not
-    known, those that may be spelt out (below 100, round ones) are not required. Names are spelt and inflected
+    Numbers are compared by value, in any grouping or spelling. Those that may be spelt out (below 100, round ones) are
+    flagged, or, if the number words of the target language are not known, not required. Names are spelt and inflected
     differently in each language, so a name of two or more words, or after a title, is only flagged if no part of it
     recurs (`lost_name`), and never between two alphabets. The language itself is checked by another gate.
 
@@ -89,13 +89,15 @@ def translated(pair: Pair, language: str, to: str, style: str = "") -> Judgement
     if addresses:
         return rejected("lost_address", f"the source says {quote(addresses[0])}, the translation does not")
     kept_numbers = NumberMentions(join_digit_groups(pair.output), to)
-    wanted = [
-        n for n in required_numbers(join_digit_groups(ADDRESS.sub(" ", pair.input)), language) if _is_required(n, to)
-    ]
+    counted = _ALWAYS_OPEN.sub("24", ADDRESS.sub(" ", pair.input))
+    wanted = [n for n in required_numbers(join_digit_groups(counted), language) if _is_required(n, to)]
     gone = [number for number in wanted if number not in kept_numbers and not _is_roman(number, pair.output)]
-    in_units = find_conversions(pair.input, pair.output, to, language)[0] if gone else frozenset[str]()
-    lost = [number.text for number in gone if number.forms.isdisjoint(in_units)]
-    doubted = [] if lexicon(language).ones else [n.text for n in wanted if n.text in lost and may_be_spelt_out(n)]
+    gone = [number for number in gone if not any(is_spelt_out(form, fold(pair.output), to) for form in number.forms)]
+    converted = _converted(pair.input, pair.output, language, to) if gone else frozenset[str]()
+    lost = [number.text for number in gone if number.forms.isdisjoint(converted)]
+    known = bool(lexicon(to).ones)
+    sure = known and lexicon(language).ones
+    doubted = [] if sure else [n.text for n in wanted if n.text in lost and _may_be_words(n, grouped=not known)]
     lost = [text for text in lost if text not in doubted]
     if lost:
         missing = ", ".join(map(quote, lost))
@@ -379,12 +381,31 @@ def _in_latin(text: str) -> bool:
     return sum(letters) > len(letters) / 2
 
 
+def _converted(source: str, text: str, language: str, to: str) -> frozenset[str]:
+    """Return the forms of the numbers of a source that a text gives in another unit or with another power of ten."""
+    figures = [join_digit_groups(words_to_digits(side, code)) for side, code in ((source, language), (text, to))]
+    return find_conversions(source, text, to, language)[0] | at_another_scale(*figures, language, to)
+
+
+def _may_be_words(number: Number, *, grouped: bool = True) -> bool:
+    """Whether a text may spell out a number, also a round one such as 5,000 that is `grouped`."""
+    ungrouped = number._replace(text=re.sub(r"[.,](?=\d{3})", "", number.text)) if grouped else number
+    return may_be_spelt_out(number) or may_be_spelt_out(ungrouped)
+
+
 def _is_required(number: Number, to: str) -> bool:
     """Whether a text in the language `to` must express the number in a recognisable way."""
-    if lexicon(to).ones or number.letters:
+    known = lexicon(to)
+    if known.ones or number.letters:
         return True
-    ungrouped = number._replace(text=re.sub(r"[.,](?=\d{3})", "", number.text))
-    return number.text[0].isdigit() and not may_be_spelt_out(number) and not may_be_spelt_out(ungrouped)
+    if _may_be_words(number):
+        recognised = known.hints and has_number_words(to)
+        return bool(recognised) and number.forms.isdisjoint({"1"} if to not in _DUAL else {"1", "2"})
+    return number.text[0].isdigit()
+
+
+_ALWAYS_OPEN = re.compile(r"(?<![\d/])24/7(?![\d/])")
+_DUAL = ("ar", "he", "sl")  # languages in which an ending says two
 
 
 def _is_roman(number: Number, text: str) -> bool:

@@ -141,10 +141,11 @@ def find_conversions(
 
     The units are of the same kind: 3 miles are 5 km.
     """
+    before, after = words_to_digits(before, input_language), words_to_digits(after, language)
     if not _DIGIT.search(after) or not _DIGIT.search(before):
         return frozenset(), frozenset()
-    here = quantities(words_to_digits(before, input_language), input_language)
-    there = quantities(words_to_digits(after, language), language) if here else ()
+    here = quantities(before, input_language)
+    there = quantities(after, language) if here else ()
     # By kind and unit: the amounts of the text, sorted, and the spans of them that a number of `before` may be.
     amounts_of = dict[tuple[str, frozenset[str]], list[tuple[float, int]]]()
     for at, other in enumerate(there):
