@@ -17,11 +17,12 @@ OWN_FOLDERS = Path(__file__).parents[1] / "schemas/package_binding.py"
 
 def main() -> int:
     """Run the command line and return its exit code; docs/cli.md lists the codes."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
         code = _start()
     except KeyboardInterrupt:  # before the handler of `pairsmith.terminal.stopping` is there, or after it has gone
-        sys.stderr.write("\nstopped: the command was starting or ending. What was stored is kept.\n")
+        with suppress(OSError):  # the stream may be closed, unread, or be writing
+            os.write(2, b"\nstopped: the command was starting or ending. What was stored is kept.\n")
         code = _INTERRUPTED
     if code == _INTERRUPTED:
         _exit_at_once(code)

@@ -82,6 +82,8 @@ class Stopping:
 
     def __init__(self) -> None:
         self.asked = False
+        self.raised = False
+        """The request has raised KeyboardInterrupt, because nothing was running that could drain."""
         self._event: asyncio.Event | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._polled = False
@@ -118,6 +120,7 @@ class Stopping:
             os._exit(INTERRUPTED)
         self.asked = True
         if self._event is None and not self._polled:
+            self.raised = True
             raise KeyboardInterrupt
         _write_stderr("\nstopping: finishing what is in flight; press Ctrl-C again to stop at once.\n")
         if self._event is not None and self._loop is not None:
@@ -126,11 +129,11 @@ class Stopping:
 
 @contextmanager
 def listening() -> Iterator[Stopping]:
-    """Handle SIGINT, SIGTERM and SIGHUP inside the block. If nohup has made SIGHUP ignored, it stays ignored."""
+    """Handle SIGINT, SIGTERM and SIGHUP inside the block. Where these are ignored, they stay so: SIGHUP under nohup,
+    and SIGINT after `pairsmith ... &` in a script, whose Ctrl-C is meant for what the script does next."""
     stopping = Stopping()
-    numbers = [signal.SIGINT, signal.SIGTERM]
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-        numbers.append(signal.SIGHUP)
+    hears = (number for number in (signal.SIGINT, signal.SIGHUP) if signal.getsignal(number) is not signal.SIG_IGN)
+    numbers = [signal.SIGTERM, *hears]
     before = {number: signal.signal(number, stopping.handle_signal) for number in numbers}
     shown = sys.stdout, sys.stderr
     sys.stdout, sys.stderr = map(_surviving_hangup, shown)

@@ -86,6 +86,10 @@ def test_full_disk_is_reported_and_loses_nothing(caplog: pytest.LogCaptureFixtur
         assert list(workspace.projects()) == ["kept", "tiny"]
         readers = Readers(workspace)
         assert [receipt.command for receipt in _receipts(readers)] == ["generate"]
+        copied = readers.store("kept")
+        assert copied is not None
+        assert copied.last_writer, "what a killed command left is known of a copy too"
+        del copied
         for filled in disk.glob("filled-*"):
             filled.unlink()
         _write_receipt(kept, "curate")

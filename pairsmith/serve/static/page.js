@@ -89,7 +89,7 @@ document.addEventListener("keydown", (event) => {
   if (event.key === "j" || event.key === "k") return step(event.key === "j" ? 1 : -1);
   if (event.key === "Escape" && !document.querySelector("dialog[open]")) return press(document.querySelector(".drawer-head a"));
   if (event.key === "?") return press(document.querySelector("[data-keys]"));
-  if (/^[a-z]$/.test(event.key)) press(document.querySelector(`[data-key="${event.key}"]`));
+  if (/^[a-z]$/.test(event.key) && !event.repeat) press(document.querySelector(`[data-key="${event.key}"]`));
 });
 for (const button of all("[data-keys]")) {
   button.hidden = false;

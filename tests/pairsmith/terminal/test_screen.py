@@ -43,13 +43,23 @@ def test_names_are_not_cut_and_values_are_aligned() -> None:
 
 def test_control_characters_are_escaped(capsys: pytest.CaptureFixture[str]) -> None:
     """A teacher's text or an endpoint's error may contain escape sequences that set a title, clear the screen or make
-    the terminal type. They are shown escaped; letters, line ends and tabs stay."""
+    the terminal type, and a row's text some that hide or colour what follows. They are shown escaped; letters, line
+    ends and tabs stay."""
     sequences = "\x1b]0;mine\x07 \x1b[2J \x1b[6n \x9b0c \x00 a\tcafé\nb"
     session = Session(Path(), {}, None, Stopping(), NOBODY)
     session.say(sequences)
     session.show(sequences)
     show_error(TeacherError(sequences, where="the teacher"))
     out, err = capsys.readouterr()
+    row = ("input", "red \x1b[31mis \x1b[8mhidden"), ("output", "")
+    session.show(screen.entry("[bold]951c8c13eaf9[/]", row), screen.facts([("answer", "\x1b[31mred")]), "\x1b[31mred")
+    assert capsys.readouterr().out.splitlines() == [
+        "951c8c13eaf9",
+        "  input  red \\x1b[31mis \\x1b[8mhidden",
+        "",
+        "answer       \\x1b[31mred",
+        "\\x1b[31mred",
+    ]
     for shown in (out, err):
         assert {char for char in shown if ord(char) < 32 or 127 <= ord(char) < 160} <= {"\n", "\t"}
         assert "\\x1b]0;mine" in shown
