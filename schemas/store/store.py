@@ -64,13 +64,14 @@ def _upgrade_for_reader(engine: sa.Engine, url: str, say: Say) -> None:
 
 
 class Store(Reading):
-    """A project's records. Open it with `Store.open` in a `with` statement, so that the last group is committed."""
+    """A project's records. Open it with `Store.open` in a `with` statement, so that the last group is committed. `path`
+    is its SQLite file, also while a copy of it is read."""
 
     def __init__(
         self, engine: sa.Engine, url: str, path: Path | None, writer: Writer | None, closing: contextlib.ExitStack
     ) -> None:
         super().__init__(engine, url)
-        self._path, self._writer, self._closing = path, writer, closing
+        self.path, self._writer, self._closing = path, writer, closing
         self.budget: Budget | None = None
         self._last_prefix: tuple[str, Json] = ("", {})  # the shared request that was read last
         self._step_lists: dict[str, list[StepName]] = {}
@@ -160,12 +161,12 @@ class Store(Reading):
     @property
     def current_writer(self) -> str:
         """A description of the process that is writing to it; empty if there is none."""
-        return writer_of(self._path, self.engine)
+        return writer_of(self.path, self.engine)
 
     @property
     def last_writer(self) -> tuple[str, datetime] | None:
         """The command that last wrote to it, and when it began; None if it is still writing, or if that is unknown."""
-        return last_writer_of(self._path, self.engine)
+        return last_writer_of(self.path, self.engine)
 
     def closing(self) -> Callable[[], None]:
         """A function that does what `close` does, without a reference to the store."""
