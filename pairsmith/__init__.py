@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from runpy import run_path
-from typing import TYPE_CHECKING, Any
-
+# What is imported here and in `pairsmith.cli` comes before the commands can handle Ctrl-C.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pairsmith.project import Project
 
@@ -13,10 +11,13 @@ __version__ = "0.1.0"
 __all__ = ["Project", "__version__"]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     """Import `Project` on first use. Threads are set up to wait as in the commands."""
     if name != "Project":
         raise AttributeError(f"module 'pairsmith' has no attribute {name!r}")
+    from pathlib import Path
+    from runpy import run_path
+
     run_path(str(Path(__file__).parents[1] / "schemas/package_binding.py"))["bind_packages"]()
     from schemas.cores import limit_spin_waits
 

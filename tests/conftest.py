@@ -25,10 +25,12 @@ settings.register_profile("unhurried", deadline=None, suppress_health_check=[Hea
 settings.load_profile("unhurried")
 settings.register_profile("quick", settings.get_profile("unhurried"), max_examples=10)
 
-# Under nohup SIGHUP is ignored, and child processes inherit this unless it has a handler. Ours must receive it.
-if (hangup := getattr(signal, "SIGHUP", None)) is not None and signal.getsignal(hangup) is signal.SIG_IGN:
-    with contextlib.suppress(ValueError):  # not the main thread
-        signal.signal(hangup, lambda number, frame: None)
+# Under nohup SIGHUP is ignored, and SIGINT after `make test &` in a script. Child processes inherit this unless the
+# signal has a handler. Ours must receive both.
+for name in ("SIGHUP", "SIGINT"):
+    if (number := getattr(signal, name, None)) is not None and signal.getsignal(number) is signal.SIG_IGN:
+        with contextlib.suppress(ValueError):  # not the main thread
+            signal.signal(number, lambda number, frame: None)
 
 # Images of Docker often set this. Each of the processes that tests start would compile everything again.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)

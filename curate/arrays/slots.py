@@ -268,8 +268,8 @@ def in_memory(pairs: Iterable[Pair], reviews: Iterable[Review]) -> tuple[Source,
     samples: dict[tuple[str, Any], int] = {}
     pool = list(pairs)
     for pair in pool:
-        by = pair.origin.by
-        generator = pair.origin.generator if by == "generated" else "imported" if by == "imported" else "forward"
+        by = pair.origin
+        generator = by.generator if by.by == "generated" else "imported" if by.by == "imported" else "forward"
         sample = samples[pair.seed_id, generator] = samples.get((pair.seed_id, generator), -1) + 1
         place = {"fingerprint": "", "seed_id": pair.seed_id, "generator": generator, "sample": sample}
         candidates.append(Candidate.model_validate({**place, "pair_id": pair.id}))

@@ -383,8 +383,8 @@ def _in_latin(text: str) -> bool:
 
 def _converted(source: str, text: str, language: str, to: str) -> frozenset[str]:
     """Return the forms of the numbers of a source that a text gives in another unit or with another power of ten."""
-    figures = [join_digit_groups(words_to_digits(side, code)) for side, code in ((source, language), (text, to))]
-    return find_conversions(source, text, to, language)[0] | at_another_scale(*figures, language, to)
+    here, there = (join_digit_groups(words_to_digits(side, code)) for side, code in ((source, language), (text, to)))
+    return find_conversions(source, text, to, language)[0] | at_another_scale(here, there, language, to)
 
 
 def _may_be_words(number: Number, *, grouped: bool = True) -> bool:

@@ -135,8 +135,8 @@ def start(arguments: Iterable[str] | None = None, watcher: Watcher = NOBODY) -> 
             _refuse_undecodable(args)
             done = group.main(args=args, prog_name="pairsmith", standalone_mode=False, obj=invocation)
         except BaseException as error:
-            # A signal in the middle of an import, for example, may end in another error of Python's own.
-            is_stop = stopping.asked and not isinstance(error, PairsmithError | click.ClickException)
+            # An interrupt in the middle of a destructor, for example, may end in another error of Python's own.
+            is_stop = stopping.raised and not isinstance(error, PairsmithError | click.ClickException)
             return exit_code_of(KeyboardInterrupt() if is_stop else error, write_json, watcher.answer)
     return done if isinstance(done, int) else 0
 

@@ -22,14 +22,14 @@ WriteJson = Callable[[dict[str, Any]], None]
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _NO_ACCESS = (errno.EACCES, errno.EPERM, errno.EROFS)
 _WRONG_KIND = (errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG)
-# Terminal control sequences, except line ends, tabs and colours.
-_CONTROL_SEQUENCES = re.compile(r"\x1b(?!\[[\d;]*m)|[\0-\x08\x0b-\x1a\x1c-\x1f\x7f-\x9f]")
+_CONTROLS = re.compile(r"[\0-\x08\x0b-\x1f\x7f-\x9f]")  # except line ends and tabs
+_NO_COLOURS = re.compile(rf"(?!\x1b\[[\d;]*m){_CONTROLS.pattern}")
 
 
-def escape_controls(text: str) -> str:
-    """`text` with terminal control characters shown as escapes. Text from a server or a teacher could otherwise change
-    the terminal's title, clear the screen, or make it send input."""
-    return _CONTROL_SEQUENCES.sub(lambda match: ascii(match[0])[1:-1], text)
+def escape_controls(text: str, *, colours: bool = True) -> str:
+    """`text` with terminal control characters shown as escapes, those of `colours` only if it has none of its own. Text
+    from a server or a teacher could otherwise change the terminal's title, clear the screen, or make it send input."""
+    return (_NO_COLOURS if colours else _CONTROLS).sub(lambda match: ascii(match[0])[1:-1], text)
 
 
 def reopen_closed_streams() -> None:

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pairsmith.style.numbers import row_sum
+from pairsmith.terminal.failures import escape_controls
 from pairsmith.terminal.wrapping import line_breaks
 from schemas.money import Cost, describe_cost, dollars, total
 from schemas.progress_line import clock
@@ -38,7 +39,7 @@ class Columns:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Text]:
         room = options.max_width - sum(width + 2 for width in self._widths)
         for row in self._rows:
-            *heads, body = (Text.from_markup(cell, emoji=False) if isinstance(cell, str) else cell for cell in row)
+            *heads, body = map(_shown, row)
             pairs = [*zip(heads, self._widths, strict=True)]
             folded = [head.wrap(console, width, overflow="fold") for head, width in pairs]
             lines = [line for part in body.split("\n", allow_blank=True) for line in _wrapped(part, room)]
@@ -47,6 +48,16 @@ class Columns:
                 for start, width in zip(starts, self._widths, strict=True):
                     shown.append(start).append(" " * (width + 2 - start.cell_len))
                 yield shown.append(line)
+
+
+def _shown(cell: str | Text) -> Text:
+    """Markup as text. Control sequences in it are a row's or a server's: colours are escaped too, and before wrapping,
+    as escapes take room."""
+    text = Text.from_markup(cell, emoji=False) if isinstance(cell, str) else cell
+    escaped = escape_controls(text.plain, colours=False)
+    text = text.copy() if escaped == text.plain else Text(escaped, style=text.style)
+    text.expand_tabs(8)
+    return text
 
 
 def _wrapped(line: Text, width: int) -> Iterable[Text]:
@@ -64,7 +75,7 @@ def facts(rows: Iterable[tuple[str, str]], *, width: int = 11) -> RenderableType
     return Columns([(f"[bold]{escape(name)}[/]", escape(value)) for name, value in rows], min(width, _WIDEST))
 
 
-def entry(head: str | Text, texts: Iterable[tuple[str, str]]) -> Group:
+def entry(head: str | Text, texts: Sequence[tuple[str, str]]) -> Group:
     """A line, and below it texts with their names, each on lines of its own. Side by side they would be folded into
     columns of a few words, and a terminal would swap two of them in a right-to-left script."""
     named = [(f"  [dim]{escape(name)}[/]", Text(text)) for name, text in texts if text]

@@ -167,7 +167,8 @@ def put(*screen: RenderableType) -> None:
             else:
                 out.print(part, soft_wrap=isinstance(part, str), crop=False)
     # Tables pad their last column with spaces, which are invisible on a terminal but stay in a file.
-    text = "\n".join(line.rstrip() for line in escape_controls(captured.get()).split("\n"))
+    escaped = escape_controls(captured.get(), colours=out.color_system is not None)
+    text = "\n".join(line.rstrip() for line in escaped.split("\n"))
     try:
         click.echo(text, nl=False)
     except BrokenPipeError:  # the reader, such as `head`, has gone; the work goes on, and the exit code is its own

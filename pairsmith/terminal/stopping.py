@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
 INTERRUPTED = 130  # exit code
+_IMPORTING = "<frozen importlib._bootstrap>"  # the file of a frame
+_IMPORT_S, _TICK_S = 5.0, 0.02  # how long an import is waited for, and how often it is looked whether it has ended
 
 
 def _detach_from_terminal() -> None:
@@ -82,6 +84,9 @@ class Stopping:
 
     def __init__(self) -> None:
         self.asked = False
+        self.raised = False
+        """The request has raised KeyboardInterrupt, because nothing was running that could drain."""
+        self._postponed = 0
         self._event: asyncio.Event | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._polled = False
@@ -107,30 +112,42 @@ class Stopping:
             self._polled = False
 
     def handle_signal(self, signum: int, frame: FrameType | None) -> None:
-        """The handler of SIGINT, SIGTERM and SIGHUP."""
+        """The handler of SIGINT, SIGTERM and SIGHUP, and of SIGALRM, by which `_interrupt` is called again."""
         if signum == signal.SIGHUP:
             _detach_from_terminal()
             if self.asked:
                 return
-        if self.asked:
+        if self.asked and signum != signal.SIGALRM:
             _write_stderr("\x1b[?25h\n" if sys.stderr.isatty() else "")
             _write_stderr("stopped at once; everything finished is in the store.\n")
             os._exit(INTERRUPTED)
         self.asked = True
         if self._event is None and not self._polled:
-            raise KeyboardInterrupt
+            self._interrupt(frame)
+            return
         _write_stderr("\nstopping: finishing what is in flight; press Ctrl-C again to stop at once.\n")
         if self._event is not None and self._loop is not None:
             self._loop.call_soon_threadsafe(self._event.set)
 
+    def _interrupt(self, frame: FrameType | None) -> None:
+        """Raise KeyboardInterrupt, but not within an import, as long as that takes no more than `_IMPORT_S`: an
+        extension module that is being initialised may end the process with a segmentation fault (orjson)."""
+        while frame is not None and frame.f_code.co_filename != _IMPORTING:
+            frame = frame.f_back
+        if frame is None or self._postponed * _TICK_S >= _IMPORT_S:
+            self.raised = True
+            raise KeyboardInterrupt
+        self._postponed += 1
+        signal.setitimer(signal.ITIMER_REAL, _TICK_S)
+
 
 @contextmanager
 def listening() -> Iterator[Stopping]:
-    """Handle SIGINT, SIGTERM and SIGHUP inside the block. If nohup has made SIGHUP ignored, it stays ignored."""
+    """Handle SIGINT, SIGTERM and SIGHUP inside the block. Where these are ignored, they stay so: SIGHUP under nohup,
+    and SIGINT after `pairsmith ... &` in a script, whose Ctrl-C is meant for what the script does next."""
     stopping = Stopping()
-    numbers = [signal.SIGINT, signal.SIGTERM]
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-        numbers.append(signal.SIGHUP)
+    hears = (number for number in (signal.SIGINT, signal.SIGHUP) if signal.getsignal(number) is not signal.SIG_IGN)
+    numbers = [signal.SIGTERM, signal.SIGALRM, *hears]
     before = {number: signal.signal(number, stopping.handle_signal) for number in numbers}
     shown = sys.stdout, sys.stderr
     sys.stdout, sys.stderr = map(_surviving_hangup, shown)
@@ -139,5 +156,6 @@ def listening() -> Iterator[Stopping]:
     finally:
         sys.stdout.flush()
         sys.stdout, sys.stderr = shown
+        signal.setitimer(signal.ITIMER_REAL, 0)
         for number, handler in before.items():
             signal.signal(number, handler)

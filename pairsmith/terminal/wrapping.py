@@ -12,13 +12,14 @@ QUOTED = r"""'[^']*'|"[^"]*\""""
 # One of our commands with its options, or a word; after the spaces before it.
 _IN_BACKQUOTES = rf"`pairsmith (?:{QUOTED}|[^`'\"])*`"
 _BARE = rf"pairsmith [a-z-]+(?:(?: [a-z-]+)*(?: --[^\s=]+(?: (?!-)(?:{QUOTED}|[^\s'\"])+)?)+)?"
+_LETTER = re.compile(r"[!-~]+|.")  # of a text without spaces, or a word in Latin letters within it
 _PIECE = re.compile(rf"(\s*)((?:{_IN_BACKQUOTES}|{_BARE}|\S)+)")
 
 
 def line_breaks(line: str, width: int) -> list[int]:
-    """Where to break `line`, so that each part takes at most `width` cells of the terminal: between words, or anywhere
-    in a text without spaces, as Chinese, Thai and others are written. A command, a URL or another long word stays
-    whole: broken, it would no longer run as copied."""
+    """Where to break `line`, so that each part takes at most `width` cells of the terminal: between words, or between
+    letters of a text without spaces, as Chinese, Thai and others are written. A command, a URL or another word in Latin
+    letters stays whole, also within such a text: broken, it would no longer run as copied."""
     cells: Callable[[str], int] = len
     if not line.isascii():
         from rich.cells import cell_len as cells
@@ -30,9 +31,9 @@ def line_breaks(line: str, width: int) -> list[int]:
             used += cells(gap) + size
             continue
         used += cells(gap)
-        has_marks = len(word) > size > width and "://" not in word  # as Thai has
+        has_marks = len(word) > size > width  # as Thai has
         is_spaceless = (size > len(word) or has_marks) and "pairsmith " not in word
-        for at, part in enumerate(word) if is_spaceless else [(0, word)]:
+        for at, part in [(one.start(), one[0]) for one in _LETTER.finditer(word)] if is_spaceless else [(0, word)]:
             size = cells(part)
             if piece.start() + at and used + size > width:
                 breaks.append(piece.start(2) + at)

@@ -247,8 +247,9 @@ def likeness_to_body(column: Column) -> tuple[float, ...]:
 
 
 def main_text(columns: Sequence[Column]) -> Column:
-    """The column to work on where nothing is answered: the longest, or one named like inputs if none is that long."""
-    is_long = any(column.words >= LONG_WORDS for column in columns)
+    """The column to work on where nothing is answered: the longest, or one named like inputs if none is that long.
+    Columns named after speakers, such as `gpt` and `human`, may be two answers to it, however long."""
+    is_long = any(column.words >= LONG_WORDS and role_in(column.header) is None for column in columns)
     return max(columns, key=lambda c: (not c.turns, not is_long and c.called(INPUT), c.words))
 
 

@@ -108,7 +108,7 @@ def writer_of(path: Path | None, engine: sa.Engine) -> str:
 def last_writer_of(path: Path | None, engine: sa.Engine) -> tuple[str, datetime] | None:
     """The command that last wrote to the store, and when it began; None if it is still writing, or if that is
     unknown."""
-    with contextlib.suppress(OSError, ValueError, KeyError):
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # a comment may be somebody else's
         if writer_of(path, engine):
             return None
         if path is None:

@@ -64,11 +64,14 @@ def _upgrade_for_reader(engine: sa.Engine, url: str, say: Say) -> None:
 
 
 class Store(Reading):
-    """A project's records. Open it with `Store.open` in a `with` statement, so that the last group is committed."""
+    """A project's records. Open it with `Store.open` in a `with` statement, so that the last group is committed. `path`
+    is its SQLite file, also while a copy of it is read."""
 
-    def __init__(self, engine: sa.Engine, url: str, writer: Writer | None, closing: contextlib.ExitStack) -> None:
+    def __init__(
+        self, engine: sa.Engine, url: str, path: Path | None, writer: Writer | None, closing: contextlib.ExitStack
+    ) -> None:
         super().__init__(engine, url)
-        self._writer, self._closing = writer, closing
+        self.path, self._writer, self._closing = path, writer, closing
         self.budget: Budget | None = None
         self._last_prefix: tuple[str, Json] = ("", {})  # the shared request that was read last
         self._step_lists: dict[str, list[StepName]] = {}
@@ -86,22 +89,19 @@ class Store(Reading):
         """The store's URL: `store.url`, the value of the variable named by `store.url_env`, or `pairsmith.db` beside
         the spec. The path of a SQLite file is relative to the project's folder, like every path of the spec."""
         url = (store := project.spec.store).url
-        if store.url_env:
-            url = os.environ.get(store.url_env)
-            if not url:
-                raise StoreError(
-                    f"the environment variable {store.url_env} is not set.",
-                    where="store.url_env",
-                    fix=f"Set it to the store's URL: export {store.url_env}=postgresql://USER@HOST/DATABASE",
-                )
+        if store.url_env and not (url := os.environ.get(store.url_env)):
+            raise StoreError(
+                f"the environment variable {store.url_env} is not set.",
+                where="store.url_env",
+                fix=f"Set it to the store's URL: export {store.url_env}=postgresql://USER@HOST/DATABASE",
+            )
         file = "pairsmith.db" if url is None else sqlite_file(url)
         return str(url) if file is None else sqlite_url(project.folder.resolve() / file)
 
     @classmethod
     def exists(cls, url: str) -> bool:
         """Whether its tables exist: a process that is killed early leaves a file without tables."""
-        path = sqlite_path(url)
-        if path is not None:
+        if (path := sqlite_path(url)) is not None:
             return has_tables(path)
         engine = engine_of(url)
         try:
@@ -148,7 +148,7 @@ class Store(Reading):
                 note_writer(engine)
                 writer = Writer(engine, url, still_held, say)
                 closing.callback(writer.close)
-            return cls(engine, url, writer, closing)
+            return cls(engine, url, path, writer, closing)
         except Exception as error:
             closing.close()
             raise (error if isinstance(error, PairsmithError) else explained(error, url)) from None
@@ -161,12 +161,12 @@ class Store(Reading):
     @property
     def current_writer(self) -> str:
         """A description of the process that is writing to it; empty if there is none."""
-        return writer_of(sqlite_path(self._url), self.engine)
+        return writer_of(self.path, self.engine)
 
     @property
     def last_writer(self) -> tuple[str, datetime] | None:
         """The command that last wrote to it, and when it began; None if it is still writing, or if that is unknown."""
-        return last_writer_of(sqlite_path(self._url), self.engine)
+        return last_writer_of(self.path, self.engine)
 
     def closing(self) -> Callable[[], None]:
         """A function that does what `close` does, without a reference to the store."""

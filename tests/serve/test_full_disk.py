@@ -15,7 +15,7 @@ pytest.importorskip("fastapi", reason="needs pairsmith[serve]")
 from pairsmith.serve import child
 from pairsmith.serve.readers import Readers
 from pairsmith.serve.workspace import Workspace
-from schemas.records import Counts, Receipt, now
+from schemas.records import Counts, Imported, Pair, Receipt, now
 from schemas.store import Store
 from tests.curate.argilla.small_disk import small_disk
 from tests.serve.conftest import write_project
@@ -31,9 +31,13 @@ def fill(disk: Path) -> None:
                 pass
 
 
+PAIR = Pair(seed_id="s", input="Where is it?", output="On its way.", system="", origin=Imported(source="t"))
+
+
 def _write_receipt(folder: Path, command: str) -> None:
     with Store.open(f"sqlite:///{folder / 'pairsmith.db'}") as store:
-        store.write(Receipt(command=command, ok=True, counts=Counts(), spec_hash="", seconds=1.0, started=now()))
+        receipt = Receipt(command=command, ok=True, counts=Counts(), spec_hash="", seconds=1.0, started=now())
+        store.write(PAIR, receipt)
 
 
 def _receipts(readers: Readers) -> list[Receipt]:
@@ -60,6 +64,7 @@ def test_full_disk_is_reported_and_loses_nothing(caplog: pytest.LogCaptureFixtur
             "/p/tiny/setup/seeds": {"pasted": "a\nb"},
             "/p/tiny/run": {"command": "generate"},
             "/keys": {"name": "a program"},
+            f"/p/kept/rows/{PAIR.id}/answer": {"decision": "accept"},  # not into the copy that is read
         }
         for path, form in forms.items():
             refused = client.post(path, data=form)
@@ -86,10 +91,18 @@ def test_full_disk_is_reported_and_loses_nothing(caplog: pytest.LogCaptureFixtur
         assert list(workspace.projects()) == ["kept", "tiny"]
         readers = Readers(workspace)
         assert [receipt.command for receipt in _receipts(readers)] == ["generate"]
+        copied = readers.store("kept")
+        assert copied is not None
+        assert copied.last_writer, "what a killed command left is known of a copy too"
+        del copied
         for filled in disk.glob("filled-*"):
             filled.unlink()
+        answered = client.post(f"/p/kept/rows/{PAIR.id}/answer", data={"decision": "accept"})
+        assert answered.status_code == 303, answered.text
         _write_receipt(kept, "curate")
         assert [receipt.command for receipt in _receipts(readers)] == ["generate", "curate"]
+        with Store.open(f"sqlite:///{kept / 'pairsmith.db'}") as store:
+            assert list(store.reviews()) == [PAIR.id]
         del readers
         assert "the audit cannot be written" in caplog.text
         assert "Traceback" not in caplog.text

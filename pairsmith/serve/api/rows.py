@@ -200,7 +200,8 @@ def record_answer(
     is_timed: bool = False,
 ) -> Review:
     """Store a review answer, for the API and the pages. With `settles` it resolves a disagreement; with `is_timed`, its
-    time is what has passed since the caller's previous answer, as for answers in Argilla. Raises Refusal."""
+    time is what has passed since the caller's previous answer, as for answers in Argilla. The same answer once more, as
+    by a second click, changes neither. Raises Refusal."""
     store = _store(request, slug)
     pair = pair_of(store, row)
     if not caller.may(Right.see_work, slug) and pair.id not in store.sampled([pair.id]):
@@ -220,16 +221,13 @@ def record_answer(
             code="not_valid",
             fix=f"Use one of: {', '.join(known)}.",
         )
-    review = Review(
-        pair_id=pair.id,
-        reviewer=reviewer_of(caller),
-        name=caller.name,
-        decision=answer.decision,
-        edited=answer.edited,
-        reasons=tuple(answer.reasons),
-        seconds=_seconds_since_last(store, reviewer_of(caller)) if is_timed else answer.seconds,
-        role="adjudicator" if settles else "annotator",
-    )
+    same: dict[str, Any] = {"reviewer": reviewer_of(caller), "role": "adjudicator" if settles else "annotator"}
+    same |= {"decision": answer.decision, "edited": answer.edited, "reasons": tuple(answer.reasons)}
+    for known in current_answers(store.reviews([pair.id]).get(pair.id, ())):
+        if all(getattr(known, name) == value for name, value in same.items()):
+            return known
+    seconds = _seconds_since_last(store, reviewer_of(caller)) if is_timed else answer.seconds
+    review = Review(pair_id=pair.id, name=caller.name, seconds=seconds, **same)
     annotate(store, review)
     request.state.changed = {"target": f"row {pair.id}", "after": review.id}
     return review

@@ -87,9 +87,10 @@ document.addEventListener("keydown", (event) => {
   if (event.key === "g") { going = true; setTimeout(() => { going = false; }, 1500); return; }
   if (event.key === "/") { const search = document.querySelector("input[type=search]"); if (search) { event.preventDefault(); search.focus(); } return; }
   if (event.key === "j" || event.key === "k") return step(event.key === "j" ? 1 : -1);
-  if (event.key === "Escape" && !document.querySelector("dialog[open]")) return press(document.querySelector(".drawer-head a"));
+  const typed = all("textarea").some((field) => field.value !== field.defaultValue);
+  if (event.key === "Escape" && !typed && !document.querySelector("dialog[open]")) return press(document.querySelector(".drawer-head a"));
   if (event.key === "?") return press(document.querySelector("[data-keys]"));
-  if (/^[a-z]$/.test(event.key)) press(document.querySelector(`[data-key="${event.key}"]`));
+  if (/^[a-z]$/.test(event.key) && !event.repeat) press(document.querySelector(`[data-key="${event.key}"]`));
 });
 for (const button of all("[data-keys]")) {
   button.hidden = false;

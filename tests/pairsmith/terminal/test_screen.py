@@ -43,13 +43,23 @@ def test_names_are_not_cut_and_values_are_aligned() -> None:
 
 def test_control_characters_are_escaped(capsys: pytest.CaptureFixture[str]) -> None:
     """A teacher's text or an endpoint's error may contain escape sequences that set a title, clear the screen or make
-    the terminal type. They are shown escaped; letters, line ends and tabs stay."""
+    the terminal type, and a row's text some that hide or colour what follows. They are shown escaped; letters, line
+    ends and tabs stay."""
     sequences = "\x1b]0;mine\x07 \x1b[2J \x1b[6n \x9b0c \x00 a\tcafé\nb"
     session = Session(Path(), {}, None, Stopping(), NOBODY)
     session.say(sequences)
     session.show(sequences)
     show_error(TeacherError(sequences, where="the teacher"))
     out, err = capsys.readouterr()
+    row = ("input", "red \x1b[31mis \x1b[8mhidden"), ("output", "")
+    session.show(screen.entry("[bold]951c8c13eaf9[/]", row), screen.facts([("answer", "\x1b[31mred")]), "\x1b[31mred")
+    assert capsys.readouterr().out.splitlines() == [
+        "951c8c13eaf9",
+        "  input   red \\x1b[31mis \\x1b[8mhidden",
+        "",
+        "answer       \\x1b[31mred",
+        "\\x1b[31mred",
+    ]
     for shown in (out, err):
         assert {char for char in shown if ord(char) < 32 or 127 <= ord(char) < 160} <= {"\n", "\t"}
         assert "\\x1b]0;mine" in shown
@@ -158,7 +168,8 @@ def test_commands_in_messages_get_the_project_options() -> None:
 @pytest.mark.parametrize("width", [20, 45, 80, 300])
 def test_no_line_ends_within_a_command(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """A command in a value of `status`, in a note or in a fix is on one line, whatever its project is called, also
-    beside a parenthesis; other words wrap at the width, and Chinese, which has no spaces, between any two letters."""
+    beside a parenthesis; other words wrap at the width, and Chinese, which has no spaces, between any two letters, but
+    not within a URL in it."""
     monkeypatch.setenv("COLUMNS", str(width))
     for folder in ("pp a/q", "my täsk's $HOME `x` dir", "C:\\my files", 'a"b'):
         session = Session(Path(folder), ("task.style=it's `so`, or not",), None, Stopping())
@@ -175,4 +186,6 @@ def test_no_line_ends_within_a_command(width: int, monkeypatch: pytest.MonkeyPat
                 others = [cell_len(line) for line in lines if command not in line]
                 assert max(others, default=0) <= max(width, beside + len("answered"))
                 assert " ".join(shown.split()).replace(" ", "").endswith(text.replace(" ", ""))
+    page = "https://example.org/some/page"
+    assert page in re.split(r"[^!-~]+", wrapped(f"每个问题都会再问一次请看{page}再试一次").replace("\n", "每"))
     assert wrapped("  pairsmith run --project 'a long name of a folder, longer than the line'").startswith("  pair")

@@ -268,6 +268,53 @@ def test_a_signal_in_the_middle_of_a_line_is_handled(number: signal.Signals) -> 
         assert process.returncode == 0, written.decode()[-2000:]
 
 
+INTERRUPTED_PROGRAM = """
+import os, signal
+from pairsmith.terminal.stopping import listening
+
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+with listening() as stopping, stopping.polled():
+    os.kill(os.getpid(), signal.SIGINT)
+    print(stopping.asked)
+    os.kill(os.getpid(), signal.SIGTERM)
+    print(stopping.asked)
+print(signal.getsignal(signal.SIGINT) is signal.SIG_IGN)
+"""
+
+
+def test_ctrl_c_for_a_script_is_not_for_what_it_started_in_the_background() -> None:
+    """After `pairsmith run &` in a script, SIGINT is ignored and stays so: Ctrl-C ended the run too, not only what the
+    script does next. SIGTERM is meant for the command and stops it."""
+    command = [sys.executable, "-c", INTERRUPTED_PROGRAM]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=250)
+    assert (ended.returncode, ended.stdout.split()) == (0, ["False", "True", "True"]), ended.stderr
+
+
+IMPORTING_PROGRAM = """
+import time
+from pairsmith.terminal.stopping import listening
+
+with listening():
+    try:
+        import interrupted
+        print("imported")
+        time.sleep(100)
+    except KeyboardInterrupt:
+        print("stopped")
+"""
+
+
+def test_an_import_is_not_interrupted(tmp_path: Path) -> None:
+    """Ctrl-C while orjson was being imported ended the process with a segmentation fault. It counts once the module is
+    there."""
+    module = "import os, signal, time; os.kill(os.getpid(), signal.SIGINT); time.sleep(0.1)"
+    (tmp_path / "interrupted.py").write_text(module)
+    command = [sys.executable, "-c", IMPORTING_PROGRAM]
+    environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{tmp_path}"}
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=90)
+    assert (ended.returncode, ended.stdout.split()) == (0, ["imported", "stopped"]), ended.stderr
+
+
 @pytest.mark.parametrize("goes", ["deleted", "moved", "another"])
 def test_a_command_stops_when_its_folder_is_gone(goes: str, make_project: Callable[..., Project]) -> None:
     """Nobody could see the results of further requests: it stops in order within seconds, with a clear message."""

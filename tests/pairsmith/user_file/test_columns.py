@@ -155,6 +155,11 @@ def test_columns_named_after_speakers_are_input_and_output(tmp_path: Path) -> No
             "tell me of town {n} please,town {n} lies on a big river,town {n} is old and dear",
             "prompt",
         ),
+        (
+            "prompt,gpt,human",
+            f"tell me of town {{n}} please,{'town {n} lies on a big river ' * 8},{'town {n} is old and dear ' * 9}",
+            "prompt",
+        ),
     ],
 )
 def test_columns_named_after_speakers_beside_another_text(tmp_path: Path, header: str, row: str, text: str) -> None:
@@ -296,12 +301,15 @@ def test_what_is_doubtful_about_a_file_is_said(tmp_path: Path, header: str, row:
 
 
 def test_a_label_by_a_person_is_preferred_to_a_prediction(tmp_path: Path) -> None:
-    """The first of the two columns was learned, with the errors of the model that had filled it."""
+    """The first of the two columns was learned, with the errors of the model that had filled it, or as a draft."""
     words = ("late", "broken", "other")
     rows = [f"where is my lamp {n} now,{words[n % 3]},{words[n * n % 3]}" for n in range(30)]
     guessed = table(tmp_path, "text,predicted_label,true_label", rows)
     assert output(guessed) == "true_label"
     assert "'predicted_label' is named like an output too: check that 'true_label'" in "\n".join(guessed.why)
+    rows = [f"where is my lamp {n} now,it is in hall {n} or so,it is in hall {n}" for n in range(30)]
+    assert output(table(tmp_path, "text,draft_reply,final_reply", rows)) == "final_reply"
+    assert output(table(tmp_path, "text,model_answer,corrected_answer", rows)) == "corrected_answer"
 
 
 def test_input_and_output_in_different_languages_may_be_a_translation(tmp_path: Path) -> None:
