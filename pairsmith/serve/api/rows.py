@@ -223,9 +223,9 @@ def record_answer(
         )
     same: dict[str, Any] = {"reviewer": reviewer_of(caller), "role": "adjudicator" if settles else "annotator"}
     same |= {"decision": answer.decision, "edited": answer.edited, "reasons": tuple(answer.reasons)}
-    for known in current_answers(store.reviews([pair.id]).get(pair.id, ())):
-        if all(getattr(known, name) == value for name, value in same.items()):
-            return known
+    for previous in current_answers(store.reviews([pair.id]).get(pair.id, ())):
+        if all(getattr(previous, name) == value for name, value in same.items()):
+            return previous
     seconds = _seconds_since_last(store, reviewer_of(caller)) if is_timed else answer.seconds
     review = Review(pair_id=pair.id, name=caller.name, seconds=seconds, **same)
     annotate(store, review)
