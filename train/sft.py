@@ -147,8 +147,7 @@ def tune(
         try:
             with quiet():
                 result = _train(base, chat, fitting, settings, partial, checkpoints, log, start)
-        except PairsmithError:
-            # Resuming from there would only fail in the same way.
+        except PairsmithError:  # resuming from there would only fail in the same way
             shutil.rmtree(checkpoints, ignore_errors=True)
             raise
         if settings.objective == "sft":  # otherwise the preferences that are too long, which include these rows'
