@@ -143,7 +143,8 @@ def test_status_names_seeds_as_now(old: Project) -> None:
 @pytest.mark.parametrize("lineage", EXPECTED["explain"], ids=lambda lineage: lineage["origin"]["by"])
 def test_a_row_is_explained_as_it_was(old: Project, lineage: dict[str, Any]) -> None:
     """Seed, both texts, origin, answers, every verdict on the single row, reviews, split, and the models trained on the
-    row. Verdicts of steps that see the whole pool are now shown as the row's state."""
+    row. Verdicts of steps that see the whole pool are now shown as the row's state, and an edit has the review that
+    made it."""
     answer = old.json("explain", lineage["id"][:12])
     for name in ("id", "simple", "enhanced", "system", "split", "artifacts"):
         assert value_of(answer, name) == lineage[name]
@@ -155,8 +156,10 @@ def test_a_row_is_explained_as_it_was(old: Project, lineage: dict[str, Any]) -> 
     verdicts = {(verdict["by"], verdict["keep"], code(verdict["reason"])) for verdict in answer["verdicts"]}
     per_row = [verdict for verdict in lineage["verdicts"] if not verdict["by"].startswith("pool/")]
     assert verdicts >= {(verdict["by"], verdict["keep"], code(verdict["reason"])) for verdict in per_row}
+    made_it = [("ann", "edit")] if lineage["origin"]["by"] == "edited" else []
     assert [(review["reviewer"], review["decision"]) for review in answer["reviews"]] == [
-        (review["reviewer"], review["decision"]) for review in lineage["reviews"]
+        *made_it,
+        *((review["reviewer"], review["decision"]) for review in lineage["reviews"]),
     ]
 
 

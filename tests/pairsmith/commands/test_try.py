@@ -101,13 +101,13 @@ def test_every_line_is_answered_by_base_few_shot_and_tuned(tried: list[dict[str,
     assert texts["tuned"] != texts["base"]
 
 
-def test_the_answers_are_shown_in_a_table(tried: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]) -> None:
-    """The table has a row for each system."""
+def test_the_answer_of_each_system_is_shown(tried: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]) -> None:
+    """Each system has lines of its own, which begin with its name."""
     command: Any = import_module("pairsmith.commands.try")
     put(*command._screen([SystemAnswer(**answer) for answer in tried[1]["answers"]]))
     shown = capsys.readouterr().out
     first = [line.split()[0] for line in shown.splitlines() if line.strip() and line[0] != " "]
-    assert first == ["system", "base", "few-shot", "tuned"]
+    assert first == ["base", "few-shot", "tuned"]
 
 
 def test_a_label_without_a_reference_is_not_judged_correct(capsys: pytest.CaptureFixture[str]) -> None:
@@ -174,7 +174,7 @@ def test_stopping_try_does_not_mention_the_store(folder: Path) -> None:
         errors = process.communicate(timeout=250)[1]
     assert process.returncode == 130
     assert errors.splitlines()[-1].startswith("stopped: the command did not finish. Run the same command again")
-    assert "store" not in errors
+    assert "everything finished" not in errors
 
 
 @pytest.mark.parametrize("command", ["try", "serve-model"])

@@ -162,7 +162,7 @@ def test_rows_lists_flagged_rows_with_the_flag(tmp_path: Path) -> None:
     here.json("generate")
     off = ("--set", "curate.duplicates.enabled=false", "--set", "split.test=0", "--set", "split.validation=0")
     shown = here.run("curate", *off).stdout
-    listing = " ".join(("pairsmith rows --state accepted --flagged", *off))
+    listing = " ".join(("pairsmith rows", *off, "--state accepted --flagged"))
     sentence = f"accepted, but worth a look: value 1 row; `{listing}` lists them"
     assert sentence in " ".join(shown.split())
     assert [row["flags"] for row in here.json("rows", "--state", "accepted", "--flagged")["rows"]] == [["value"]]
