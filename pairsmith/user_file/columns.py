@@ -329,9 +329,15 @@ def find_group(columns: Sequence[Column]) -> Column | None:
 
 def _names_groups(header: str) -> bool:
     words = {part for part in _SEPARATORS.split(plain(_CAMEL.sub(" ", header))) if part}
+    allowed, needed = _words_of_groups()
+    return words <= allowed and not words.isdisjoint(needed)
+
+
+@cache
+def _words_of_groups() -> tuple[set[str], set[str]]:
+    """The words that a header of groups may have, and those of which it has one."""
     groups, ids = ({plain(name) for name in listed.replace("_", " ").split()} for listed in (GROUP, ID))
-    alone = {word for word in ids if len(word) > 2 and any(word.startswith(group) for group in groups)}
-    return words <= groups | ids and not words.isdisjoint(groups | alone)
+    return groups | ids, groups | {word for word in ids if len(word) > 2 and word.startswith(tuple(groups))}
 
 
 def _has_groups(column: Column) -> bool:

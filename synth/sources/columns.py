@@ -315,7 +315,8 @@ def render_input(source: SeedSource, cells: Cells) -> str | Fault:
 
 def object_columns(source: SeedSource, columns: Mapping[str, str]) -> dict[str, str]:
     """The columns that must contain objects, because the spec names a path into them."""
-    return {name: column for name, column in columns.items() if _in_spec(source).get(name, "").startswith(f"{column}.")}
+    paths = _in_spec(source)
+    return {name: column for name, column in columns.items() if paths.get(name, "").startswith(f"{column}.")}
 
 
 def parse_json(text: str | bytes) -> Any:
