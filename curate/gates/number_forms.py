@@ -77,13 +77,13 @@ def is_rounded(exact: str, other: str) -> bool:
     return float(f"{first:.{max(_MIN_KEPT, kept) - 1}e}") == second or float(f"{first:.0f}") == second
 
 
-def rounding_ranges(number: str) -> Iterator[tuple[float, float]]:
-    """Yield the ranges of the numbers that may round to this one, and the values that this one may round to."""
+@lru_cache(maxsize=1_024)
+def rounding_ranges(number: str) -> tuple[tuple[float, float], ...]:
+    """Return the ranges of the numbers that may round to this one, and the values that this one may round to."""
     value, kept = float(number), max(_MIN_KEPT, len(number.replace(".", "").strip("0")))
     margin = min(1.1 * _MAX_ERROR * value, max(1.0, 0.6 * value * 10 ** (1 - kept)))
-    yield value - margin, value + margin
-    for text in (f"{value:.0f}", *(f"{value:.{digits - 1}e}" for digits in range(_MIN_KEPT, _MAX_DIGITS))):
-        yield float(text), float(text)
+    texts = (f"{value:.0f}", *(f"{value:.{digits - 1}e}" for digits in range(_MIN_KEPT, _MAX_DIGITS)))
+    return ((value - margin, value + margin), *((float(text), float(text)) for text in texts))
 
 
 def are_computable(*texts: str) -> bool:
