@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from bisect import bisect_left
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import cache, cached_property, lru_cache
 from itertools import takewhile
 from math import inf, nextafter
@@ -131,7 +131,14 @@ class NumberMentions:
 
     def has_rounded(self, number: Number) -> bool:
         """Whether the text has a number in digits that rounds to this one, or to which this one rounds."""
-        for form in filter(are_computable, number.forms):
+        return self._has_rounded(number.forms)
+
+    @cached_property
+    def _has_rounded(self) -> Callable[[frozenset[str]], bool]:
+        return cache(self._find_rounded)  # a text may repeat a number
+
+    def _find_rounded(self, forms: frozenset[str]) -> bool:
+        for form in filter(are_computable, forms):
             for low, high in rounding_ranges(form):
                 first, end = bisect_left(self._by_value, (low,)), bisect_left(self._by_value, (nextafter(high, inf),))
                 if any(is_rounded(one, form) or is_rounded(form, one) for _, one in self._by_value[first:end]):
