@@ -315,8 +315,7 @@ def render_input(source: SeedSource, cells: Cells) -> str | Fault:
 
 def object_columns(source: SeedSource, columns: Mapping[str, str]) -> dict[str, str]:
     """The columns that must contain objects, because the spec names a path into them."""
-    paths = _in_spec(source)
-    return {name: column for name, column in columns.items() if paths.get(name, "").startswith(f"{column}.")}
+    return {key: columns[key] for key, path in _in_spec(source).items() if path.startswith(columns.get(key, path) + ".")}
 
 
 def parse_json(text: str | bytes) -> Any:
@@ -351,8 +350,8 @@ def open_objects(objects: Mapping[str, str], cells: Cells) -> Cells | Fault:
 
 
 def _in_spec(source: SeedSource) -> dict[str, str]:
-    others = {"reference": source.reference, WORSE: source.rejected, GROUP_COLUMN: source.group}
-    return dict(source.columns) | {name: column for name, column in others.items() if column}
+    others = (("reference", source.reference), (WORSE, source.rejected), (GROUP_COLUMN, source.group))
+    return {**source.columns, **{name: column for name, column in others if column}}
 
 
 def paths_in(source: SeedSource) -> dict[str, list[str]]:
