@@ -315,7 +315,7 @@ def render_input(source: SeedSource, cells: Cells) -> str | Fault:
 
 def object_columns(source: SeedSource, columns: Mapping[str, str]) -> dict[str, str]:
     """The columns that must contain objects, because the spec names a path into them."""
-    return {key: columns[key] for key, path in _in_spec(source).items() if path.startswith(columns.get(key, path) + ".")}
+    return {k: columns[k] for k, path in _in_spec(source).items() if path.startswith(f"{columns.get(k, path)}.")}
 
 
 def parse_json(text: str | bytes) -> Any:
