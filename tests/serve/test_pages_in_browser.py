@@ -70,6 +70,12 @@ def _wait_until(holds: Callable[[], bool]) -> None:
         time.sleep(0.1)
 
 
+def _press(page: Any, key: str) -> None:
+    """Press it once the script of the page runs: a page that is still loading ignores keys."""
+    page.wait_for_load_state()
+    page.keyboard.press(key)
+
+
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
 def test_pages_fit_and_are_accessible(site: Site, browser: Any, width: int, scheme: str) -> None:
     """No sideways scrolling, no serious axe violation, no console message, exactly one h1, and touch targets of at
@@ -106,37 +112,37 @@ def test_rows_can_be_searched_opened_compared_and_answered(site: Site, page: Any
     """Search filters while typing and is kept in the URL. Keys select, open, compare, answer and close rows, and Tab
     continues in the row that was opened."""
     page.goto("/p/whole/rows?state=accepted")
-    page.keyboard.press("/")
+    _press(page, "/")
     page.keyboard.type("harbour", delay=20)
     playwright.expect(page.locator("h1")).to_contain_text("“harbour”")
     _wait_until(lambda: "q=harbour" in page.url)
     page.get_by_label("Sort by").focus()
     page.locator("h1").click()
-    page.keyboard.press("j")
-    page.keyboard.press("j")
-    page.keyboard.press("Enter")
+    _press(page, "j")
+    _press(page, "j")
+    _press(page, "Enter")
     drawer = page.locator("#drawer")
     playwright.expect(drawer).to_contain_text("enhance/v1")
     opened = page.url
-    page.keyboard.press("Tab")  # focus continues in the opened row, not after fifty rows
+    _press(page, "Tab")  # focus continues in the opened row, not after fifty rows
     playwright.expect(drawer.get_by_role("link", name="Close")).to_be_focused()
-    page.keyboard.press("c")
+    _press(page, "c")
     playwright.expect(page.locator("#drawer .side > li").first).to_be_visible()
     assert page.locator("#drawer ins").count() > 0
     page.goto(opened)
-    page.keyboard.press("a")
+    _press(page, "a")
     playwright.expect(page.locator(".done")).to_contain_text("saved")
     playwright.expect(page.locator("#drawer")).to_contain_text("accept by local")
     page.get_by_role("link", name="Edit").click()
     page.get_by_label("Corrected output").fill("a better one --ar 3:2")
     page.get_by_role("button", name="Save edit").click()
     playwright.expect(page.locator("#drawer")).to_contain_text("edit by local")
-    page.keyboard.press("Escape")
+    _press(page, "Escape")
     playwright.expect(page.locator("#drawer")).to_have_count(0)
-    page.keyboard.press("g")
-    page.keyboard.press("u")
+    _press(page, "g")
+    _press(page, "u")
     playwright.expect(page).to_have_url(re.compile("/run$"))
-    page.keyboard.press("Shift+?")
+    _press(page, "Shift+?")
     playwright.expect(page.get_by_role("dialog")).to_be_visible()
 
 
