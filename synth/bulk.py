@@ -153,7 +153,7 @@ class Bulk:
         if not self._on_wire:  # no other will arrive
             asyncio.get_running_loop().call_soon(self._process_received)
         elif len(self._received) == 1:
-            gather_s = min(_GATHER_S, self._endpoint.flow.answer_s * _GATHER_SHARE)
+            gather_s = min(_GATHER_S, self._endpoint.flow.retrying.answer_s * _GATHER_SHARE)
             asyncio.get_running_loop().call_later(gather_s, self._process_received)
 
     def _process_received(self) -> None:

@@ -9,18 +9,16 @@ from typing import Any
 import orjson
 
 from curate.gates.asked_format import has_matching_tags
-from curate.gates.content import in_code, is_diff, is_summary, is_title, quotations
+from curate.gates.content import in_code, is_diff
 from curate.gates.debris import foreign_markup, stray_character
 from curate.gates.folding import fold
 from curate.gates.judgement import Judgement, passed, quote, rejected, sides
-from curate.gates.phrases import fragment, lexicon, says
-from curate.gates.phrases.word_patterns import demands, word_pattern
+from curate.gates.last_line import judge_last_line
+from curate.gates.phrases import fragment, says
+from curate.gates.phrases.word_patterns import word_pattern
 from curate.gates.unfinished import (
     broken_code_end,
-    is_sender,
-    is_signed_off,
     missing_last_item,
-    needs_no_full_stop,
     numbering_gap,
     unbalanced,
 )
@@ -32,18 +30,9 @@ _IN_A_TAG = re.compile(r"\A\s*<(?P<tag>[a-z_]{1,20})>(?P<inside>[\s\S]*)</(?P=ta
 _IN_MARKS = re.compile(r"\A\s*(\"{3}|'{3})\s*[^\s\"'][\s\S]*\1\s*\Z")
 _OF_TEXT = frozenset(("", "text", "txt", "markdown", "md", "plaintext", "plain"))
 _FENCE = re.compile(r"^[ \t>]*```", re.MULTILINE)
-_ENDS = re.compile(r"[.!?…:;)\]}>\"'”»\u2019“*_`~|/。！？」』】）।؟۔%€$£°™©®\d#@-]\W*\Z")
-_HASHTAG_END = re.compile(r"(?:\A|\s)#\w*[^\W\d]\w*\Z")
-_INSIDE = re.compile(r"[^\W\d_]{2,}[.!?…][\"'”»)]* +(?=\S)|[。！？।؟]|[!?](?=[぀-鿿])")
-_UNSPACED = re.compile(r"[぀-ヿ一-鿿]")
-_NO_STOPS = re.compile(r"[\u0e00-\u0eff\u1780-\u17ff]\Z")  # Thai, Lao and Khmer sentences end without one
 _ROW = re.compile(r"^\s*\|.*$", re.MULTILINE)
 _GAPS = re.compile(r"\|\s*(?:…|\.{3})\s*\|\s*(?:(?:…|\.{3})\s*\|)|\((?:…|\.{3})[^()\n]{0,40}\)\s*\Z")
-_SENTENCE = 5  # words
-_ALPHABETS_END = "\u0590"  # end of Latin, Greek and Cyrillic, whose sentences end with a full stop
 _SMALL_WORD = 4  # letters of "the", "your" and "team" next to a name
-_STOPS = re.compile(r"[.!?…。！？।؟۔][\"'”»)\]*]*\Z")
-_ITEM = re.compile(r"(?:[-*•·]|\d{1,2}[.)]|\(?[a-z]\))\s")
 _SHORT_QUOTE = re.compile(r"`[^`\n]{1,40}`|\"[^\"\n]{1,40}\"")
 
 
@@ -58,9 +47,16 @@ def cut(pair: Pair, language: str = "en", style: str = "") -> Judgement:
     closing of several words that the style quotes.
     Not covered: a text that was cut after a full stop, or inside its first sentence after a noun.
     """
+    text = without_options(pair.output).strip().removesuffix(",").rstrip()
+    if incomplete := _incomplete_text(pair, text):
+        return incomplete
+    return judge_last_line(pair, text, language, style)
+
+
+def _incomplete_text(pair: Pair, text: str) -> Judgement | None:
+    """A rule that `text` breaks, whatever its last line is."""
     if _ONLY_PUNCTUATION.fullmatch(pair.output.strip()) and count_words(pair.input) > 1:
         return passed(f"it is nothing but {quote(pair.output)}", flag="unended")
-    text = without_options(pair.output).strip().removesuffix(",").rstrip()
     if "```" in text and len(_FENCE.findall(text)) % 2:
         return rejected("cut", "a code fence is never closed")
     if row := _cut_table(text):
@@ -77,68 +73,9 @@ def cut(pair: Pair, language: str = "en", style: str = "") -> Judgement:
         return passed(f"{quote(opened)} is never closed", flag="unclosed")
     if block := _incomplete_code(pair.input, text):
         return passed(f"its code ends with {quote(block)}", flag="unended")
-    before, _, line = (part.strip() for part in text.rpartition("\n"))
-    ended = not line or _ENDS.search(line) or _HASHTAG_END.search(line) or not _LETTER_END.search(line)
-    if ended or "```" in text or pair.output.rstrip()[-1] == "`":
-        return passed("it has an end")
-    if is_signed_off(line, language):
-        return passed("it ends with a signature")
-    if any(" " in closing and line.endswith(closing) for closing in quotations(style)):
-        return passed("it ends as the style asks")
-    if demands(style, "breaks_off"):
-        return passed("it breaks off, as the style asks")
-    last, known = fold(line.split()[-1]), lexicon(language).words("cut")
-    unspaced = bool(_UNSPACED.search(line[-1]))
-    words = count_words(line)
-    dangles = line.endswith(tuple(known)) if unspaced else last in known
-    if dangles and words > (12 if unspaced else 5) and last not in fold(pair.input).split()[-1:]:
-        return rejected("cut", f"it ends with {quote(line[-40:])}")
-    behind_a_sentence = list(_INSIDE.finditer(line))
-    if behind_a_sentence:
-        rest = line[behind_a_sentence[-1].end() :]
-        if is_sender(rest):
-            return passed("it ends with a signature")
-        length = 24 if unspaced else 30 if "가" <= line[-1] <= "힣" else 60
-        if count_words(rest) >= (8 if unspaced else 4) and len(line) >= length and not _is_signed(rest):
-            return rejected("cut", f"its last sentence has no end: {quote(_end_of(line))}")
-        begun = fold(rest).split()[:1]
-        begins = begun and begun[0] in lexicon(language).stop and len(line) >= length
-        if (begins or (count_words(rest) >= 3 and _is_sentence_start(rest, unspaced))) and not _is_signed(rest):
-            return passed(f"its last sentence is incomplete: {quote(_end_of(line))}", flag="unended")
-    if line.count("(") > line.count(")") and len(line) > 30:
-        return rejected("cut", f"a bracket is never closed: {quote(line[-40:])}")
-    if needs_no_full_stop(line):
-        return passed("it ends like a list or a figure")
-    is_headline = is_summary(pair) and is_title(text)
-    if _lost_full_stop(pair.input, line) and not (is_headline or in_code(text)):
-        return passed(f"the input has an end, the output has none: {quote(_end_of(line))}", flag="unended")
-    alone = "\n" not in text and line[-1] < _ALPHABETS_END and line[0].isupper()
-    if alone and words > 3 * _SENTENCE and without_options(pair.output) == pair.output:
-        return passed(f"a long sentence has no end: {quote(_end_of(line))}", flag="unended")
-    seldom = lexicon(language).words("hangs")
-    dangles = line.endswith(tuple(seldom)) if unspaced else last in lexicon(language).stop or last in seldom
-    sure = last in seldom or last in lexicon(language).words("prepositions")
-    above = [earlier.strip() for earlier in before.splitlines() if earlier.strip()]
-    titles = bool(above) and all(map(_ITEM.match, (*above[-1:], line))) and not _STOPS.search(above[-1]) and not sure
-    least = 12 if unspaced else 4 if sure else 8
-    if dangles and words > least and not titles and last not in fold(pair.input).split()[-1:]:
-        return passed(f"its last word is {quote(last)}, without a full stop", flag="unended")
-    short_item = len(above) > 1 and words < _SENTENCE and all(map(_ITEM.match, (*above, line)))
-    if short_item and all(map(_STOPS.search, above)):
-        return passed(f"only the last item has no full stop: {quote(line)}", flag="unended")
-    of_section = before[before.rfind("\n#") + 1 :]  # a list under another heading may be of another kind
-    lines = [earlier.strip() for earlier in of_section.splitlines() if count_words(earlier) >= _SENTENCE]
-    long_line = words >= (12 if unspaced else _SENTENCE) and not line.startswith("#")
-    if long_line and lines and all(map(_STOPS.search, lines)):
-        cut_off = rejected("cut", f"only the last line has no end: {quote(_end_of(line))}")
-        if len(lines) > 1 and all(map(_ITEM.match, (*lines, line))):
-            return cut_off
-        if words >= 2 * _SENTENCE:
-            return cut_off._replace(keep=True, flags=("unended",))
-    return passed("it has an end")
+    return None
 
 
-_LETTER_END = re.compile(r"(?:[^\W\d_]|[\u0900-\u0963\u0981-\u0d4f])\Z")  # or a vowel sign of a script of India
 _ONLY_PUNCTUATION = re.compile(r"[.,:;\u2026\u3002\uff0c\u3001!\uff01\u2014-]+")
 # A last line of code that must be followed by its block, or that ends in mid-word.
 _begun_block = word_pattern(r"(?m)^[ \t]*(?:{code_blocks}\b[^\n:]*:|{code_halves})\Z")
@@ -151,12 +88,6 @@ def _incomplete_code(given: str, text: str) -> str:
         return block[0]
     end = broken_code_end(text)
     return "" if end in given else end
-
-
-def _end_of(line: str) -> str:
-    """Return the last words of a line, or its last characters if it has no spaces."""
-    end = line[-60:]
-    return end if len(line) <= len(end) or " " not in end else end.partition(" ")[2]
 
 
 def _first_missing_item(given: str, text: str) -> str:
@@ -199,11 +130,6 @@ _COMMAS = (",", "\u060c", "\u3001", "\uff0c")
 _BARE_ITEM = re.compile(r"\n(?<=\S\n)\s*(?:\d{1,2}[.)]|[-*\u2022])\s*\Z")
 
 
-def _is_sentence_start(rest: str, unspaced: bool) -> bool:
-    """Whether words may begin a sentence: only the first one may start with a capital."""
-    return not unspaced and rest[-1].islower() and not any(word[0].isupper() for word in rest.split()[1:])
-
-
 def _unclosed_mark(text: str, given: str) -> str:
     """Return a quotation or emphasis mark of the last line that is opened and not closed, or ''."""
     if "```" in text or "{" in text or "$" in text or in_code(text):
@@ -223,27 +149,6 @@ def _unclosed_mark(text: str, given: str) -> str:
 _MARKS = (("\u201e", '\u201c\u201d"'), ("\u00ab", "\u00bb"), ("\u300c", "\u300d"), ("\u201c", "\u201d"))
 _SHARED = "\u201c"  # opens a quotation in some languages and closes one in others
 _INCH = re.compile(r"\d\"")
-
-
-def _lost_full_stop(given: str, line: str) -> bool:
-    """Whether a line of prose has no end although the input has one."""
-    if _NO_STOPS.search(line):
-        return False
-    if _UNSPACED.search(line) and count_words(line) < 6 * _SENTENCE:
-        return False
-    return bool(
-        _STOPS.search(given.strip()) and count_words(given) >= 2 * _SENTENCE and count_words(line) >= 2 * _SENTENCE
-    )
-
-
-def _is_signed(rest: str) -> bool:
-    """Whether a text is the end of a letter, a greeting, a comma and a name: `Regards, the Luma team`."""
-    greeting, comma, name = (part.strip() for part in rest.rpartition(","))
-    words = name.split()
-    if not comma or not greeting[:1].isupper() or max(len(greeting.split()), len(words)) > 4:
-        return False
-    named = [word[0].isupper() for word in words]
-    return any(named) and all(is_name or len(word) <= _SMALL_WORD for word, is_name in zip(words, named, strict=True))
 
 
 def _cut_table(text: str) -> str:

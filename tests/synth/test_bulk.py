@@ -282,7 +282,7 @@ class WatchedLoop(asyncio.SelectorEventLoop):
         if isinstance(bulk := getattr(callback, "__self__", None), Bulk):
             self.bulk = bulk
             self.waits.append(delay)
-            self.shares.append(delay / bulk._endpoint.flow.answer_s)
+            self.shares.append(delay / bulk._endpoint.flow.retrying.answer_s)
             delay = 1e6 if self._stops else delay
         return super().call_later(delay, callback, *args, **named)
 

@@ -61,7 +61,7 @@ def test_lasting_non_answers_end_the_run_and_fail_no_row(name: str, tmp_path: Pa
         async with rig(teacher.url, tmp_path) as r:
             running = asyncio.create_task(generate(r.store, input(80), [r.forward], concurrency=8))
             await asyncio.to_thread(teacher.wait_for, 56)  # every good answer has been read by then
-            r.ledger.endpoint.flow._silent_s += 600
+            r.ledger.endpoint.flow.retrying.silent_s += 600
             await running
 
     caught = pytest.raises(TeacherError, match=r"not a chat completion: .*Maintenance|HTTP 429: rate limit")

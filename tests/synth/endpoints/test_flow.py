@@ -332,9 +332,9 @@ def test_limit_of_minutes_without_headers_fails_no_row() -> None:
             await endpoint.ask(chat("warm up"), Sampling())
             asked = [asyncio.create_task(endpoint.ask(chat(f"{i}"), Sampling())) for i in range(8)]
             # Until all have failed: retries go first, so one may be sent late, and few that fail are no outage.
-            while len(endpoint.flow._failing) < 8:  # noqa: ASYNC110
+            while len(endpoint.flow.retrying.failing) < 8:  # noqa: ASYNC110
                 await asyncio.sleep(0.001)
-            endpoint.flow._silent_s += 300
+            endpoint.flow.retrying.silent_s += 300
             throttled_until.append(len(teacher.asked) + 40)
             return await asyncio.gather(*asked, return_exceptions=True)
 
@@ -540,7 +540,7 @@ def test_a_server_that_hangs_for_less_than_an_outage_loses_no_row(concurrency: i
 
     async def go() -> None:
         async with rig(teacher.url, tmp_path, n=1, concurrency=concurrency, timeout_s=0.4, retries=5) as r:
-            r.ledger.endpoint.flow._backoff_s = 0.04  # an outage lasts 9.6 s
+            r.ledger.endpoint.flow.retrying.backoff_s = 0.04  # an outage lasts 9.6 s
             result = await generate(r.store, input(40), [r.forward], concurrency=concurrency)
             assert (result.counts.waiting, result.counts.failed) == (40, 0)
 
@@ -778,7 +778,7 @@ def generated(teachers: list[LoopbackTeacher], folder: Path, seeds: int, **setti
     async def run() -> tuple[int, int]:
         urls = [teacher.url for teacher in teachers]
         async with rig(urls[0], folder, n=1, **{"urls": tuple(urls), "retries": 5, **settings}) as r:
-            r.ledger.endpoint.flow._backoff_s = 0.01
+            r.ledger.endpoint.flow.retrying.backoff_s = 0.01
             result = await generate(r.store, input(seeds), [r.forward], concurrency=r.ledger.concurrency)
             return result.rows_in, result.failed
 
@@ -811,7 +811,7 @@ def test_control_request_shows_an_outage_and_no_row_fails(tmp_path: Path) -> Non
 
     async def run() -> None:
         async with rig(teacher.url, tmp_path, n=1, retries=3, concurrency=8) as r:
-            r.ledger.endpoint.flow._backoff_s = 0.1
+            r.ledger.endpoint.flow.retrying.backoff_s = 0.1
             result = await generate(r.store, input(40), [r.forward], concurrency=8)
             assert (result.rows_in, result.failed) == (40, 0)
             answered = sum(len(rows) for rows in call_index(r.store).values())
@@ -834,7 +834,7 @@ def test_many_failing_rows_cause_few_control_requests(tmp_path: Path) -> None:
     async def run() -> None:
         async with rig(teacher.url, tmp_path, n=1, retries=1, concurrency=16) as r:
             event.listen(r.store.engine, "before_cursor_execute", note_search)
-            r.ledger.endpoint.flow._backoff_s = 0.5
+            r.ledger.endpoint.flow.retrying.backoff_s = 0.5
             result = await generate(r.store, input(320), [r.forward], concurrency=16)
             assert (result.rows_in, result.failed) == (320, 300)
             assert r.store.costs()[0].requests <= 20 + 12
@@ -856,7 +856,7 @@ def test_long_wait_that_answers_the_control_ends_the_run(tmp_path: Path) -> None
 
     async def run() -> None:
         async with rig(teacher.url, tmp_path, n=1, concurrency=8) as r, asyncio.timeout(60):
-            r.ledger.endpoint.flow._backoff_s = 0.5
+            r.ledger.endpoint.flow.retrying.backoff_s = 0.5
             await generate(r.store, input(40), [r.forward], concurrency=8)
 
     with LoopbackTeacher(reply) as teacher, pytest.raises(TeacherError, match="asks to wait 8h 00m"):

@@ -97,7 +97,7 @@ def run_with_provider(
         )
         with Store.open(f"sqlite:///{folder / 'pairsmith.db'}") as store:
             async with opened(settings, print) as endpoint:
-                endpoint.flow._backoff_s = 0.001
+                endpoint.flow.retrying.backoff_s = 0.001
                 drawn = Sampling(**{**provider.sampling, **sampling})
                 return await work(Ledger(store, endpoint, settings), store, drawn)
 

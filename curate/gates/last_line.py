@@ -1,0 +1,184 @@
+"""Whether the last line of an output was cut off."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from curate.gates.content import in_code, is_summary, is_title, quotations
+from curate.gates.folding import fold
+from curate.gates.judgement import Judgement, passed, quote, rejected
+from curate.gates.phrases import Lexicon, lexicon
+from curate.gates.phrases.word_patterns import demands
+from curate.gates.unfinished import is_sender, is_signed_off, needs_no_full_stop
+from curate.gates.words import count_words, without_options
+from schemas.records import Pair
+
+_ENDS = re.compile(r"[.!?…:;)\]}>\"'”»\u2019“*_`~|/。！？」』】）।؟۔%€$£°™©®\d#@-]\W*\Z")
+_HASHTAG_END = re.compile(r"(?:\A|\s)#\w*[^\W\d]\w*\Z")
+_LETTER_END = re.compile(r"(?:[^\W\d_]|[\u0900-\u0963\u0981-\u0d4f])\Z")  # or a vowel sign of a script of India
+_INSIDE = re.compile(r"[^\W\d_]{2,}[.!?…][\"'”»)]* +(?=\S)|[。！？।؟]|[!?](?=[぀-鿿])")
+_UNSPACED = re.compile(r"[぀-ヿ一-鿿]")
+_NO_STOPS = re.compile(r"[\u0e00-\u0eff\u1780-\u17ff]\Z")  # Thai, Lao and Khmer sentences end without one
+_STOPS = re.compile(r"[.!?…。！？।؟۔][\"'”»)\]*]*\Z")
+_ITEM = re.compile(r"(?:[-*•·]|\d{1,2}[.)]|\(?[a-z]\))\s")
+_ALPHABETS_END = "\u0590"  # end of Latin, Greek and Cyrillic, whose sentences end with a full stop
+_SENTENCE = 5  # words
+_SMALL_WORD = 4  # letters of "the", "your" and "team" next to a name
+
+
+def judge_last_line(pair: Pair, text: str, language: str, style: str) -> Judgement:
+    """Judge the last line of `text`, the output without options."""
+    before, _, line = (part.strip() for part in text.rpartition("\n"))
+    ended = not line or _ENDS.search(line) or _HASHTAG_END.search(line) or not _LETTER_END.search(line)
+    if ended or "```" in text or pair.output.rstrip()[-1] == "`":
+        return passed("it has an end")
+    if is_signed_off(line, language):
+        return passed("it ends with a signature")
+    if any(" " in closing and line.endswith(closing) for closing in quotations(style)):
+        return passed("it ends as the style asks")
+    if demands(style, "breaks_off"):
+        return passed("it breaks off, as the style asks")
+    word, unspaced = fold(line.split()[-1]), bool(_UNSPACED.search(line[-1]))
+    last = _LastLine(line, word, count_words(line), before, text, pair, unspaced, lexicon(language))
+    return next(filter(None, (rule(last) for rule in _RULES)), None) or passed("it has an end")
+
+
+class _LastLine(NamedTuple):
+    """The last line of an output, which ends with a letter."""
+
+    line: str
+    word: str  # its last one, folded
+    words: int  # how many it has
+    before: str  # the lines above it
+    text: str  # all lines, without options
+    pair: Pair
+    unspaced: bool  # whether it ends in a script without spaces between words
+    lexicon: Lexicon
+
+    def ends_with(self, words: frozenset[str]) -> bool:
+        """Whether its last word is one of these."""
+        return self.line.endswith(tuple(words)) if self.unspaced else self.word in words
+
+    def has_own_end(self, least: int) -> bool:
+        """Whether it has more than `least` words, and does not end like the input."""
+        return self.words > least and self.word not in fold(self.pair.input).split()[-1:]
+
+
+def _continues(last: _LastLine) -> Judgement | None:
+    """Its last word requires a continuation."""
+    if last.ends_with(last.lexicon.words("cut")) and last.has_own_end(12 if last.unspaced else 5):
+        return rejected("cut", f"it ends with {quote(last.line[-40:])}")
+    return None
+
+
+def _open_sentence(last: _LastLine) -> Judgement | None:
+    """Its last sentence, after another one, has no end."""
+    line, unspaced = last.line, last.unspaced
+    sentence_ends = list(_INSIDE.finditer(line))
+    if not sentence_ends:
+        return None
+    rest = line[sentence_ends[-1].end() :]
+    if is_sender(rest):
+        return passed("it ends with a signature")
+    length = 24 if unspaced else 30 if "가" <= line[-1] <= "힣" else 60
+    if count_words(rest) >= (8 if unspaced else 4) and len(line) >= length and not _is_signed(rest):
+        return rejected("cut", f"its last sentence has no end: {quote(_end_of(line))}")
+    begun = fold(rest).split()[:1]
+    begins = begun and begun[0] in last.lexicon.stop and len(line) >= length
+    if (begins or (count_words(rest) >= 3 and _is_sentence_start(rest, unspaced))) and not _is_signed(rest):
+        return passed(f"its last sentence is incomplete: {quote(_end_of(line))}", flag="unended")
+    return None
+
+
+def _open_bracket(last: _LastLine) -> Judgement | None:
+    """A bracket is not closed."""
+    if last.line.count("(") > last.line.count(")") and len(last.line) > 30:
+        return rejected("cut", f"a bracket is never closed: {quote(last.line[-40:])}")
+    return None
+
+
+def _list_or_figure(last: _LastLine) -> Judgement | None:
+    """It needs no full stop, so the rules after this one do not apply."""
+    return passed("it ends like a list or a figure") if needs_no_full_stop(last.line) else None
+
+
+def _open_line(last: _LastLine) -> Judgement | None:
+    """It is prose without an end: the input has one, or it is a long sentence that stands alone."""
+    line = last.line
+    is_headline = is_summary(last.pair) and is_title(last.text)
+    if _lost_full_stop(last.pair.input, line) and not (is_headline or in_code(last.text)):
+        return passed(f"the input has an end, the output has none: {quote(_end_of(line))}", flag="unended")
+    alone = "\n" not in last.text and line[-1] < _ALPHABETS_END and line[0].isupper()
+    if alone and last.words > 3 * _SENTENCE and without_options(last.pair.output) == last.pair.output:
+        return passed(f"a long sentence has no end: {quote(_end_of(line))}", flag="unended")
+    return None
+
+
+def _hangs(last: _LastLine) -> Judgement | None:
+    """Its last word seldom ends a text, unless it is the last of several titles."""
+    words, above = last.lexicon, _lines(last.before)
+    sure = last.word in words.words("hangs") or last.word in words.words("prepositions")
+    is_title_in_list = above and all(map(_ITEM.match, (above[-1], last.line))) and not _STOPS.search(above[-1])
+    if is_title_in_list and not sure:
+        return None
+    seldom = last.ends_with(words.words("hangs")) or (not last.unspaced and last.word in words.stop)
+    if seldom and last.has_own_end(12 if last.unspaced else 4 if sure else 8):
+        return passed(f"its last word is {quote(last.word)}, without a full stop", flag="unended")
+    return None
+
+
+def _unlike_lines_above(last: _LastLine) -> Judgement | None:
+    """All other items of its list, or all other lines of prose, end with a full stop."""
+    line, above = last.line, _lines(last.before)
+    short_item = len(above) > 1 and last.words < _SENTENCE and all(map(_ITEM.match, (*above, line)))
+    if short_item and all(map(_STOPS.search, above)):
+        return passed(f"only the last item has no full stop: {quote(line)}", flag="unended")
+    of_section = last.before[last.before.rfind("\n#") + 1 :]  # a list under another heading may be of another kind
+    prose = [one for one in _lines(of_section) if count_words(one) >= _SENTENCE]
+    long_line = last.words >= (12 if last.unspaced else _SENTENCE) and not line.startswith("#")
+    if not (long_line and prose and all(map(_STOPS.search, prose))):
+        return None
+    cut_off = rejected("cut", f"only the last line has no end: {quote(_end_of(line))}")
+    if len(prose) > 1 and all(map(_ITEM.match, (*prose, line))):
+        return cut_off
+    return cut_off._replace(keep=True, flags=("unended",)) if last.words >= 2 * _SENTENCE else None
+
+
+_RULES = (_continues, _open_sentence, _open_bracket, _list_or_figure, _open_line, _hangs, _unlike_lines_above)
+
+
+def _lines(text: str) -> list[str]:
+    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+def _end_of(line: str) -> str:
+    """Return the last words of a line, or its last characters if it has no spaces."""
+    end = line[-60:]
+    return end if len(line) <= len(end) or " " not in end else end.partition(" ")[2]
+
+
+def _is_sentence_start(rest: str, unspaced: bool) -> bool:
+    """Whether words may begin a sentence: only the first one may start with a capital."""
+    return not unspaced and rest[-1].islower() and not any(word[0].isupper() for word in rest.split()[1:])
+
+
+def _lost_full_stop(given: str, line: str) -> bool:
+    """Whether a line of prose has no end although the input has one."""
+    if _NO_STOPS.search(line):
+        return False
+    if _UNSPACED.search(line) and count_words(line) < 6 * _SENTENCE:
+        return False
+    return bool(
+        _STOPS.search(given.strip()) and count_words(given) >= 2 * _SENTENCE and count_words(line) >= 2 * _SENTENCE
+    )
+
+
+def _is_signed(rest: str) -> bool:
+    """Whether a text is the end of a letter, a greeting, a comma and a name: `Regards, the Luma team`."""
+    greeting, comma, name = (part.strip() for part in rest.rpartition(","))
+    words = name.split()
+    if not comma or not greeting[:1].isupper() or max(len(greeting.split()), len(words)) > 4:
+        return False
+    named = [word[0].isupper() for word in words]
+    return any(named) and all(is_name or len(word) <= _SMALL_WORD for word, is_name in zip(words, named, strict=True))
