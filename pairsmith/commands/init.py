@@ -22,7 +22,8 @@ from pairsmith.new_project import (
 from pairsmith.teachers.search import EMBEDDED, FoundTeacher, find_teacher
 from pairsmith.terminal.session import Folder, Session, on_project
 from pairsmith.user_file.encoding import UTF_8, AmbiguousEncoding, encoding_of, normalised, unicode_encoding
-from pairsmith.user_file.guess import SCHEMA, Guess, guess
+from pairsmith.user_file.guess import SCHEMA, guess
+from pairsmith.user_file.guess_table import Guess
 from pairsmith.user_file.guessed_spec import spec_text, task_name
 from schemas.compressed import ending_of, open_unpacked
 from schemas.errors import InputError, UsageError

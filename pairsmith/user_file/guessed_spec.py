@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pairsmith.user_file.guess import Guess
+from pairsmith.user_file.guess_table import Guess
 from pairsmith.user_file.languages import detect_language
 from schemas.kinds import KINDS
 from schemas.spec import TrainSettings

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from operator import itemgetter
+from typing import NamedTuple
 
 from curate.words import plain
 from pairsmith.user_file.columns import CATEGORIES, Column, inner_columns, labels_of, without_annotated
@@ -23,6 +24,7 @@ _QUERY = re.compile(
 )
 _SIBLING = re.compile(r"\W*_?(?:\d{1,2}|[a-eA-E])\Z")  # at the end of a header such as `question2` or `text_b`
 _PHRASE = 2  # words
+_REPLIES = REPLY.split()
 LONG_WORDS = 40.0  # texts at least this long are assumed to be finished outputs
 _ASKED = f"{INPUT} {HEAD} {PASSAGE} {AID}"
 _BESIDE_TEXTS = "meta metadata vars variables params parameters choices options"  # objects that are no outputs
@@ -52,50 +54,17 @@ def find_output(
 def _find_output(
     columns: Sequence[Column], texts: Sequence[Column], wanted: str
 ) -> tuple[Column | None, str, Sequence[Column]]:
-    # A word that all rows have, such as the state of closed tickets, is no reply; nor is a label, or yes and no beside
-    # a text that may be the reply.
-    written = [c for c in texts if not c.is_constant]
-    is_beside = len(written) > 1 and any(role_in(c.header) == "assistant" or not c.called(_ASKED) for c in written)
-    categories = [c for c in columns if wanted == "reply" and c.is_category and (is_beside or c.called(LABELS))]
-    choices = [c.header for c in categories if is_beside and c.called(REPLY)]
-    aside = f"; '{choices[0]}' has only a few recurring values" if choices else ""
-    filled = [c for c in columns if c.filled and c not in categories]
-    all_called = [c for c in filled if c.called(OUTPUT) and not _is_about_replies(c)]
-    called = [c for c in all_called if c.words >= _PHRASE or c.objects or not c.is_constant]
-
-    names = REPLY.split()
-
-    def fits(column: Column) -> bool:
-        alone = plain(column.header) in names  # the reply itself, not its time or id
-        if wanted == "classify":
-            of_reply = column.called(REPLY) and column.is_bare and not alone
-            return column.called(LABELS) or (column.is_category and not of_reply)
-        if wanted == "extract":
-            return column.objects
-        replies = column.called(REPLY) and (column.is_text or alone)
-        inputs = (c for c in columns if c is not column and (c.is_text or c.called(INPUT)) and not c.is_bare)
-        # Without an input the reply may be the text to label; if most rows have none, others may wait for one.
-        return replies and any(inputs) and 2 * len(column.filled) > len(column.texts)
-
-    has_written = wanted != "classify" and any(c.is_text and plain(c.header) in names for c in called)
-
-    def rank(column: Column) -> tuple[bool, ...]:
-        is_choice = has_written and column.is_category and fits(column)
-        return not fits(column), column.is_bare, is_choice, column.called(MODEL)
-
-    best, reason = min(called, key=rank, default=None), "chosen by its name"
-    if best and (fits(best) or wanted not in ("classify", "extract")):
-        same = (*rank(best)[:2], best.is_text, best.is_category)
-        both = fits(best) and wanted != "classify"
-        alike = [c for c in called if (*rank(c)[:2], c.is_text, c.is_category) == same or (both and fits(c))]
-        return best, reason, [c for c in alike if c != best]
+    named, aside = _named_outputs(columns, texts, wanted)
+    best, reason = min(named.named, key=named.rank, default=None), "chosen by its name"
+    if best and (named.fits(best) or wanted not in ("classify", "extract")):
+        return best, reason, named.rivals_of(best)
     objects = [column for column in columns if column.objects]
     if wanted == "extract" and objects:
         return _extracted(objects, texts) or objects[0], "it contains JSON objects", ()
     labels = labels_of(column for column in columns if wanted or column.called(LABELS))
     if wanted in ("", "classify") and labels:
-        named = "chosen by its name and recurring values" if not wanted else "chosen for its recurring values"
-        return labels, named, ()
+        why = "chosen by its name and recurring values" if not wanted else "chosen for its recurring values"
+        return labels, why, ()
     is_open = best is None and not wanted and answers_inside(columns) is None
     first = next((n for n, c in enumerate(columns) if c in texts and c not in objects), 0)
     # An object before the texts may be what they were written about, such as a product.
@@ -104,6 +73,59 @@ def _find_output(
         other = "if it only describes them, start a new project of another kind, such as `rewrite` (`--kind rewrite`)"
         return extracted, f"its values are in the texts; {other}", ()
     return (best, reason, ()) if best else (*_unnamed_output(columns, texts, wanted, aside), ())
+
+
+class _NamedOutputs(NamedTuple):
+    """The columns that are `named` like outputs, among all columns of a table."""
+
+    columns: Sequence[Column]
+    named: Sequence[Column]
+    wanted: str  # the kind of task
+    has_written: bool  # whether one of them is a reply in words
+
+    def fits(self, column: Column) -> bool:
+        """Whether the kind of task wants such an output."""
+        alone = plain(column.header) in _REPLIES  # the reply itself, not its time or id
+        if self.wanted == "classify":
+            of_reply = column.called(REPLY) and column.is_bare and not alone
+            return column.called(LABELS) or (column.is_category and not of_reply)
+        if self.wanted == "extract":
+            return column.objects
+        replies = column.called(REPLY) and (column.is_text or alone)
+        inputs = (c for c in self.columns if c is not column and (c.is_text or c.called(INPUT)) and not c.is_bare)
+        # Without an input the reply may be the text to label; if most rows have none, others may wait for one.
+        return replies and any(inputs) and 2 * len(column.filled) > len(column.texts)
+
+    def rank(self, column: Column) -> tuple[bool, ...]:
+        """The lower, the likelier it is the output."""
+        is_choice = self.has_written and column.is_category and self.fits(column)
+        return not self.fits(column), column.is_bare, is_choice, column.called(MODEL)
+
+    def rivals_of(self, best: Column) -> list[Column]:
+        """The others that might be the output just as well."""
+        both = self.fits(best) and self.wanted != "classify"
+        alike = (c for c in self.named if self._shape(c) == self._shape(best) or (both and self.fits(c)))
+        return [c for c in alike if c != best]
+
+    def _shape(self, column: Column) -> tuple[bool, ...]:
+        return *self.rank(column)[:2], column.is_text, column.is_category
+
+
+def _named_outputs(columns: Sequence[Column], texts: Sequence[Column], wanted: str) -> tuple[_NamedOutputs, str]:
+    """The columns named like outputs, and why one of them is not counted, if that should be said.
+
+    A word that all rows have, such as the state of closed tickets, is no reply; nor is a label, or yes and no beside a
+    text that may be the reply.
+    """
+    written = [c for c in texts if not c.is_constant]
+    is_beside = len(written) > 1 and any(role_in(c.header) == "assistant" or not c.called(_ASKED) for c in written)
+    categories = [c for c in columns if wanted == "reply" and c.is_category and (is_beside or c.called(LABELS))]
+    choices = [c.header for c in categories if is_beside and c.called(REPLY)]
+    aside = f"; '{choices[0]}' has only a few recurring values" if choices else ""
+    named = [c for c in columns if c.filled and c not in categories and c.called(OUTPUT) and not _is_about_replies(c)]
+    named = [c for c in named if c.words >= _PHRASE or c.objects or not c.is_constant]
+    has_written = wanted != "classify" and any(c.is_text and plain(c.header) in _REPLIES for c in named)
+    return _NamedOutputs(columns, named, wanted, has_written), aside
 
 
 def _unnamed_output(

@@ -155,14 +155,14 @@ class Flow:
             if isinstance(failure, RefusedHereError):
                 tries.waits += 1
                 now = asyncio.get_running_loop().time()
-                others_free_at = (host.free_at(tokens, now) for host in self._others(sending.host, tokens))
-                await self._pause(min(others_free_at, default=now) - now, failure, tries)
-                self.retries_by_kind[failure.word] += 1
+                wait_s = (
+                    min((one.free_at(tokens, now) for one in self._others(sending.host, tokens)), default=now) - now
+                )
             else:
                 open_ = self.first.limit(tries.prompt, self.concurrency)
                 wait_s = await self.retrying.wait_s(failure, tries, control, self.hosts, open_, self.say)
-                await self._pause(wait_s, failure, tries)
-                self.retries_by_kind[failure.word] += 1
+            await self._pause(wait_s, failure, tries)
+            self.retries_by_kind[failure.word] += 1
             sending = None
 
     def estimated_tokens(self, prompt_bytes: int, max_tokens: int | None, n: int) -> float:

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 
 from pairsmith.serve.pages.page_terms import on_page
 from pairsmith.user_file.columns import Column, columns_of
-from pairsmith.user_file.guess import Guess, guess, seed_settings
+from pairsmith.user_file.guess import guess
+from pairsmith.user_file.guess_table import Guess, seed_settings
 from pairsmith.user_file.guessed_spec import comment
 from pairsmith.user_file.record_schema import is_record
 from prompts.answer_form import AnswerForm

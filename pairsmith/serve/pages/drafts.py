@@ -37,7 +37,8 @@ from pairsmith.serve.state import state_of
 from pairsmith.serve.workspace import slug_of
 from pairsmith.user_file.columns import Column
 from pairsmith.user_file.encoding import as_utf8
-from pairsmith.user_file.guess import SCHEMA, Guess, guess
+from pairsmith.user_file.guess import SCHEMA, guess
+from pairsmith.user_file.guess_table import Guess
 from pairsmith.user_file.guessed_spec import answer_tokens, comment, spec_text, word_bounds
 from pairsmith.user_file.header_words import HEAD, INPUT, LABELS, OUTPUT
 from pairsmith.user_file.languages import detect_language

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from pairsmith.user_file.columns import Column, inner_columns, without_annotated
-from pairsmith.user_file.guess import Guess, guess
+from pairsmith.user_file.guess import guess
+from pairsmith.user_file.guess_table import Guess
 from pairsmith.user_file.guessed_spec import spec_text
 from schemas.errors import InputError
 from schemas.kinds import KindName

@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 from pairsmith.user_file import columns as file_columns
-from pairsmith.user_file.guess import Guess, guess
+from pairsmith.user_file.guess import guess
+from pairsmith.user_file.guess_table import Guess
 from pairsmith.user_file.languages import hint_of_languages
 from pairsmith.user_file.values import are_references
 from schemas.errors import InputError

@@ -31,7 +31,7 @@ from synth.chat.completions import (
 )
 from synth.chat.listed_models import EndpointCheck
 from synth.endpoints.endpoint import Endpoint
-from synth.endpoints.flow import longest_backoff_s
+from synth.endpoints.host import longest_backoff_s
 from synth.endpoints.proxy import proxy_for
 from synth.endpoints.rate_limits import retry_after_s
 from tests.servers import InThread
