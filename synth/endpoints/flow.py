@@ -137,8 +137,7 @@ class Flow:
                         tries.refused_by.succeeded(0)  # both refuse it, so the fault is neither's
                     raise (refusal if answer is not None else of_the_row or refusal) from None
                 tries.refusal, tries.refused_by, used = refusal, sending.host, 0
-                what = refusal.what if isinstance(refusal, TeacherError) else str(refusal).removeprefix("refused: ")
-                failure = RefusedHereError(what)
+                failure = RefusedHereError(_words(refusal))
             except UnansweredError as unanswered:
                 used, failure = 0, unanswered
                 too_long = (unanswered.retry_after_s or 0) > MAX_RETRY_AFTER_S
@@ -174,6 +173,11 @@ class Flow:
         now = asyncio.get_running_loop().time()
         at = now + within_s
         return [one for one in self.hosts if one is not host and not one.is_resting and one.free_at(tokens, now) <= at]
+
+    def _others_free_in(self, host: TeacherHost, tokens: float) -> float:
+        """Seconds until the first of the other addresses may be asked; 0 without others."""
+        now = asyncio.get_running_loop().time()
+        return min((one.free_at(tokens, now) for one in self._others(host, tokens)), default=now) - now
 
     def request_place(self, waiter: Waiter, tokens: float, tries: RetryState) -> None:
         """Give `waiter` a place as soon as one is free, by its `set_result`. Raises StoppedError after `drain()`."""
@@ -295,3 +299,7 @@ class Flow:
         finally:
             del self._pauses[tries]
         raise StoppedError
+
+
+def _words(refusal: RefusedError | TeacherError) -> str:
+    return refusal.what if isinstance(refusal, TeacherError) else str(refusal).removeprefix("refused: ")
