@@ -130,14 +130,10 @@ class Flow:
             try:
                 answer = await send(sending)
             except (RefusedError, TeacherError) as refusal:
-                if tries.refused_by not in (None, sending.host) or not self._others(sending.host, tokens):
+                if error := self._refusal_by_all(refusal, sending.host, tries, tokens):
                     answer = refusal.answer if isinstance(refusal, RefusedError) else None
-                    of_the_row = tries.refusal if isinstance(tries.refusal, RefusedError) else None
-                    if tries.refused_by is not None and of_the_row is not None and answer is not None:
-                        tries.refused_by.succeeded(0)  # both refuse it, so the fault is neither's
-                    raise (refusal if answer is not None else of_the_row or refusal) from None
-                tries.refusal, tries.refused_by, used = refusal, sending.host, 0
-                failure = RefusedHereError(_words(refusal))
+                    raise error from None
+                used, failure = 0, RefusedHereError(_words(refusal))
             except UnansweredError as unanswered:
                 used, failure = 0, unanswered
                 too_long = (unanswered.retry_after_s or 0) > MAX_RETRY_AFTER_S
@@ -153,10 +149,7 @@ class Flow:
                 raise failure
             if isinstance(failure, RefusedHereError):
                 tries.waits += 1
-                now = asyncio.get_running_loop().time()
-                wait_s = (
-                    min((one.free_at(tokens, now) for one in self._others(sending.host, tokens)), default=now) - now
-                )
+                wait_s = self._others_free_in(sending.host, tokens)
             else:
                 open_ = self.first.limit(tries.prompt, self.concurrency)
                 wait_s = await self.retrying.wait_s(failure, tries, control, self.hosts, open_, self.say)
@@ -173,6 +166,19 @@ class Flow:
         now = asyncio.get_running_loop().time()
         at = now + within_s
         return [one for one in self.hosts if one is not host and not one.is_resting and one.free_at(tokens, now) <= at]
+
+    def _refusal_by_all(
+        self, refusal: RefusedError | TeacherError, host: TeacherHost, tries: RetryState, tokens: float
+    ) -> RefusedError | TeacherError | None:
+        """The error of a request that another address has refused as well, or could not be asked; else None."""
+        if tries.refused_by in (None, host) and self._others(host, tokens):
+            tries.refusal, tries.refused_by = refusal, host
+            return None
+        has_answer = isinstance(refusal, RefusedError) and refusal.answer is not None
+        of_the_row = tries.refusal if isinstance(tries.refusal, RefusedError) else None
+        if tries.refused_by is not None and of_the_row is not None and has_answer:
+            tries.refused_by.succeeded(0)  # both refuse it, so the fault is neither's
+        return refusal if has_answer else of_the_row or refusal
 
     def _others_free_in(self, host: TeacherHost, tokens: float) -> float:
         """Seconds until the first of the other addresses may be asked; 0 without others."""
