@@ -166,7 +166,7 @@ class TeacherHost:
         self._refused_together *= not usable
         if notice := self.notice or "":
             self.notice = None
-        took_s, limit_s = now - sending.since + sending.late_s, sending.tries.limit_s
+        took_s, limit_s = now - sending.since, sending.tries.limit_s
         if usable:
             self._answered_at = now
         if not usable or sending.limit_s <= limit_s or took_s <= limit_s * self._slow:
@@ -239,14 +239,14 @@ class InFlight:
 
     __slots__ = (
         *("_cancelling", "_on_timeout", "_timed_out", "_ahead", "_task"),
-        *("host", "is_sent", "late_s", "limit_s", "number", "sent_at", "since", "tokens", "tries"),
+        *("host", "is_sent", "limit_s", "number", "sent_at", "since", "tokens", "tries"),
     )
 
     def __init__(
         self, host: TeacherHost, number: int, sent_at: float, tokens: float, limit_s: float, tries: RetryState
     ) -> None:
         self.host, self.number, self.sent_at, self.tokens, self.limit_s = host, number, sent_at, tokens, limit_s
-        self.tries, self.since, self.late_s = tries, sent_at, 0.0  # `since` is when the time began, plus `late_s`
+        self.tries, self.since = tries, sent_at  # the time counts from `since`
         self._task: asyncio.Task[Any] | None = None
         self._on_timeout: Callable[[], bool] | None = None
         self._timed_out = self.is_sent = False
@@ -265,7 +265,7 @@ class InFlight:
 
     def mark_sent(self) -> None:
         """It has been written to a connection: its time counts, and the server has it in its queue, from now on."""
-        self.is_sent, self.since, self.late_s = True, asyncio.get_running_loop().time(), 0.0
+        self.is_sent, self.since = True, asyncio.get_running_loop().time()
         self._ahead, self.host.queue[self.number] = len(self.host.queue), self
 
     def stop_clock(self) -> None:
@@ -283,9 +283,9 @@ class InFlight:
         read in that time, so it does not count."""
         if self._on_timeout is None or self._timed_out:
             return math.inf
-        self.since, self.late_s = self.since + late_s, self.late_s + late_s
+        self.since += late_s
         if ahead < self._ahead:
-            self.since, self.late_s, self._ahead = now, 0.0, ahead
+            self.since, self._ahead = now, ahead
         if (left_s := self.since + self.limit_s - now) > 0:
             return now + min(left_s, self.limit_s / 8)
         self._timed_out = self._on_timeout()
