@@ -596,7 +596,7 @@ def test_an_answer_slower_than_the_limit_raises_it() -> None:
                 await endpoint.ask(chat("refused"), Sampling())
             assert lines == []
             await asyncio.gather(*(endpoint.ask(chat(f"dog {i}"), Sampling()) for i in range(16)))
-            for limit_s in (r"(?:1\.[789]\d*|[234]\S*)", "1"):  # 1.25 times 1.4 s, or more on a busy machine
+            for limit_s in (r"(?:1\.[4-9]\d*|[234]\S*)", "1"):  # what the answers take, at least
                 body = endpoint.dialect.body(chat("hangs"), Sampling(), 1, None)
                 with pytest.raises(TimedOutError, match=f"within {limit_s} s"):
                     await endpoint.send(body, ahead=True, once=True)
