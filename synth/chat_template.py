@@ -23,6 +23,8 @@ _DATE = re.compile(r"""strftime_now\(\s*(["'])((?:(?!\1)[^\\])*)\1\s*\)""")
 _FIXED_CLOCK = f"{{%- macro strftime_now(format) %}}{_FIXED_DATE.isoformat()}{{%- endmacro %}}"
 _GENERATION = re.compile(r"\{%(-?)\s*(end)?generation\s*(-?)%\}")
 _THINKING = "enable_thinking"
+# Other arguments that switch thinking off (Kimi, Seed-OSS) and the values that do; set only if they change a prompt.
+_OTHER_SWITCHES = {"thinking": False, "thinking_budget": 0}
 # Nemotron thinks unless the system message contains this, and its template takes it out of the text.
 _THINK_NOT = "/no_think"
 # Its templates also look for both words in questions, where `/think` (or a link to `/thinkpads`) switches thinking on
@@ -47,6 +49,8 @@ _SYSTEM, _USER, _ANSWER = "pairsmith-system", "pairsmith-user", "pairsmith-answe
 _REASONING_START = re.compile(
     r"([<\[]\|?(?:start_|begin_of_|\w+:)?(?:think|thinking|reasoning|thoughts?)\|?[>\]])\s*\Z", re.IGNORECASE
 )
+# The end of text that only a prompt has, if it opens reasoning by words or by a tag that is not closed.
+_OPENING = re.compile(r"([^\s>\]][^\n>\]]*|<[\w:]+>|\[\w+\])\s*\Z")
 _QUESTION = ({"role": "user", "content": _USER},)
 _EXCHANGE = (*_QUESTION, {"role": "assistant", "content": _ANSWER})
 # A private-use character that marks where text that must not be read as a special token was taken out.
@@ -167,7 +171,7 @@ def freeze_template(tokenizer: Any, arguments: Mapping[str, Any] | None = None) 
       followed by an empty line, as Gemma 3 does by itself.
 
     Raises InputError if there is no single chat template, if it cannot render a plain conversation, or if its prompt
-    ends inside a reasoning block, so that an answer would be mistaken for reasoning.
+    ends inside a reasoning block, so that an answer would be mistaken for reasoning, or with the first words of one.
     """
     template = tokenizer.chat_template
     if isinstance(template, Mapping):
@@ -183,6 +187,7 @@ def freeze_template(tokenizer: Any, arguments: Mapping[str, Any] | None = None) 
     given = dict(arguments or {})
     if _THINKING in template:
         given.setdefault(_THINKING, False)
+    given |= _other_switches(tokenizer, template, given)
     constants = "".join(f"{{%- set {name} = {_literal(value)} %}}" for name, value in sorted(given.items()))
     template = template.removeprefix(constants)
     if not given.get(_THINKING) and _is_switched_by_text(tokenizer, constants + template):
@@ -201,10 +206,27 @@ def freeze_template(tokenizer: Any, arguments: Mapping[str, Any] | None = None) 
             raise _unusable(
                 tokenizer, "has a chat template that drops the system message", "Choose another base model."
             )
-    if block := _REASONING_START.search(prompt):
+    before = _render(tokenizer, _EXCHANGE).rpartition(_ANSWER)[0]
+    only_prompt = prompt.removeprefix(before) if prompt.startswith(before) else ""
+    if block := _REASONING_START.search(prompt) or _OPENING.search(only_prompt):
         fix = "Choose a model that can answer without thinking, or set the argument in train.template_arguments."
         raise _unusable(tokenizer, f"has a chat template that opens {block[1]} before the answer", fix)
     return tokenizer
+
+
+def _other_switches(tokenizer: Any, template: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments besides `given` that switch off thinking, which `template` leaves on."""
+    tokenizer.chat_template = template
+
+    def prompt(**argument: Any) -> str:
+        try:
+            return _render(tokenizer, _QUESTION, prompt=True, **given, **argument)
+        except InputError:
+            return plain
+
+    names = [] if given.get(_THINKING) else [name for name in _OTHER_SWITCHES if name in template and name not in given]
+    plain = _render(tokenizer, _QUESTION, prompt=True, **given) if names else ""
+    return {name: _OTHER_SWITCHES[name] for name in names if prompt(**{name: _OTHER_SWITCHES[name]}) != plain}
 
 
 def _is_switched_by_text(tokenizer: Any, template: str) -> bool:
@@ -229,9 +251,10 @@ def _prompt_head(tokenizer: Any, prompt: str) -> str:
     return head.rstrip(" ") if head.strip() else ""
 
 
-def _render(tokenizer: Any, messages: Sequence[Mapping[str, str]], *, prompt: bool = False) -> str:
+def _render(tokenizer: Any, messages: Sequence[Mapping[str, str]], *, prompt: bool = False, **arguments: Any) -> str:
     try:
-        return str(tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=prompt))
+        how = {"tokenize": False, "add_generation_prompt": prompt, **arguments}
+        return str(tokenizer.apply_chat_template(list(messages), **how))
     except Exception as error:  # a template is third-party code and may raise anything
         what = f"has a chat template that cannot render the conversation: {str(error).rstrip('.')}"
         fix = "Check the order of its turns; otherwise fix the template, or choose another base model."

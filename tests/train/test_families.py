@@ -141,6 +141,27 @@ def test_thinking_that_a_word_of_the_messages_switches_is_off(opened: str, strip
     assert Chat(tokenizer).tokenizer.chat_template == settled
 
 
+@pytest.mark.parametrize(
+    ("argument", "off", "on"),
+    [("thinking", "not thinking", True), ("thinking_budget", "thinking_budget == 0", 512)],
+)
+def test_thinking_that_another_argument_switches_is_off(argument: str, off: str, on: object) -> None:
+    """Kimi has `thinking`, Seed-OSS `thinking_budget`. Where they change nothing the template is kept, and the spec may
+    set them, or switch thinking on by another argument of the template."""
+    block = f"{{{{ '<think></think>' if {argument} is defined and {off} else '' }}}}{{% endif %}}"
+    template = _TURNS.replace("HEAD", "''") + _ASKING.replace("{% endif %}", block)
+    tokenizer = tokenizer_of(FAMILIES[0])
+    tokenizer.chat_template = template
+    assert Chat(tokenizer).prompt(ASKED).endswith("<think></think>")
+    settled = tokenizer.chat_template
+    assert Chat(tokenizer).tokenizer.chat_template == settled
+    for arguments in ({argument: on}, {"enable_thinking": True}):
+        tokenizer.chat_template = template
+        assert Chat(tokenizer, arguments).prompt(ASKED).endswith("assistant\n")
+    tokenizer.chat_template = unused = template.replace(off, "false")
+    assert Chat(tokenizer).tokenizer.chat_template == unused
+
+
 def test_a_template_that_only_takes_the_word_out_is_kept() -> None:
     """It thinks in neither case, so there is nothing to switch off."""
     tokenizer = tokenizer_of(FAMILIES[0])
@@ -204,15 +225,16 @@ def test_the_prompt_ends_where_the_answer_starts(template: str, ending: str) -> 
     ("opened", "closed"),
     [
         ("<think>", "</think>"), ("[THINK]", "[/THINK]"), ("<|START_THINKING|>", "<|END_THINKING|>"),
-        ("<seed:think>", "</seed:think>"), ("<thought>", "</thought>"),
+        ("<seed:think>", "</seed:think>"), ("<thought>", "</thought>"), ("<seed:reflect>", "</seed:reflect>"),
+        ("Here are my reasoning steps:", "\n[BEGIN FINAL RESPONSE]"), ("Thoughts\nFirst", "\n</thoughts>"),
     ],
 )  # fmt: skip
 def test_an_opened_thinking_block_is_refused_whatever_its_tag(opened: str, closed: str) -> None:
-    """The answer would be taken for thinking; a block that is closed again is fine."""
+    """The answer would be taken for thinking, also where plain words open it; a block that is closed again is fine."""
     tokenizer = tokenizer_of(FAMILIES[0])
     turns = _TURNS.replace("HEAD", "''")
     tokenizer.chat_template = turns + _ASKING.replace(" }}{% endif", f" + '{opened}' }}}}{{% endif")
-    with pytest.raises(PairsmithError, match=re.escape(f"opens {opened} before the answer")):
+    with pytest.raises(PairsmithError, match=re.escape(f"opens {opened.splitlines()[-1]} before the answer")):
         Chat(tokenizer)
     tokenizer.chat_template = turns + _ASKING.replace(" }}{% endif", f" + '{opened}{closed}' }}}}{{% endif")
     assert Chat(tokenizer).prompt(ASKED).endswith(f"{opened}{closed}")
