@@ -44,6 +44,12 @@ _MERGE_SYSTEM = (
     "{%- set messages = [{'role': 'user', 'content': messages[0]['content'] + '\\n\\n' + messages[1]['content']}]"
     " + messages[2:] %}{%- endif %}"
 )
+# Templates that demand that user and assistant alternate refuse a chat that the assistant opened.
+_EMPTY_QUESTION = (
+    "{%- set opening = 1 if messages[0]['role'] == 'system' else 0 %}"
+    "{%- if messages | length > opening and messages[opening]['role'] == 'assistant' %}{%- set messages ="
+    " messages[:opening] + [{'role': 'user', 'content': ''}] + messages[opening:] %}{%- endif %}"
+)
 _SYSTEM, _USER, _ANSWER = "pairsmith-system", "pairsmith-user", "pairsmith-answer"
 # <think>, [THINK], <|START_THINKING|>, <seed:think>: the tags with which model families open a reasoning block.
 _REASONING_START = re.compile(
@@ -169,6 +175,7 @@ def freeze_template(tokenizer: Any, arguments: Mapping[str, Any] | None = None) 
       that would think first. This is skipped if the spec enables thinking.
     - If the template refuses or drops a system message, the system message is put at the start of the first user turn,
       followed by an empty line, as Gemma 3 does by itself.
+    - If it refuses or drops a greeting, with which many support chats begin, an empty question is put before it.
 
     Raises InputError if there is no single chat template, if it cannot render a plain conversation, or if its prompt
     ends inside a reasoning block, so that an answer would be mistaken for reasoning, or with the first words of one.
@@ -206,6 +213,10 @@ def freeze_template(tokenizer: Any, arguments: Mapping[str, Any] | None = None) 
             raise _unusable(
                 tokenizer, "has a chat template that drops the system message", "Choose another base model."
             )
+    if not _keeps_greeting(tokenizer):
+        tokenizer.chat_template = constants + _EMPTY_QUESTION + (settled := tokenizer.chat_template)[len(constants) :]
+        if not _keeps_greeting(tokenizer):
+            tokenizer.chat_template = settled
     before = _render(tokenizer, _EXCHANGE).rpartition(_ANSWER)[0]
     only_prompt = prompt.removeprefix(before) if prompt.startswith(before) else ""
     if block := _REASONING_START.search(prompt) or _OPENING.search(only_prompt):
@@ -272,6 +283,15 @@ def _keeps_system(tokenizer: Any) -> bool:
         return _SYSTEM in _render(tokenizer, messages, prompt=True)
     except InputError:
         return False
+
+
+def _keeps_greeting(tokenizer: Any) -> bool:
+    messages = [{"role": "system", "content": _SYSTEM}, {"role": "assistant", "content": _ANSWER}, *_QUESTION]
+    try:
+        prompt = _render(tokenizer, messages, prompt=True)
+    except InputError:
+        return False
+    return _SYSTEM in prompt and _ANSWER in prompt and _USER in prompt
 
 
 def _literal(value: Any) -> str:

@@ -24,8 +24,9 @@ from train.evaluation.metrics import (
     Output,
     SystemResult,
 )
+from train.evaluation.relation import untuned
 from train.evaluation.results_table import MEASURES, UNSCORED_NOTE, describe_sampling, reference_cells
-from train.evaluation.verdict import FORM_ONLY_NOTE, is_form_only, untuned
+from train.evaluation.verdict import FORM_ONLY_NOTE, is_form_only
 
 BASE = "base"
 _NO_ANSWER = {

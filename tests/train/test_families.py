@@ -18,13 +18,13 @@ from synth.chat_template import Chat
 from tests.train import families
 from tests.train.families import FAMILIES, Family, make, tokenizer_of
 from tests.train.tiny import row, settings
+from train.adapter import new_adapter
 from train.base_models import check as base_check
 from train.base_models.base_model import Base, hash_model, load_chat, read_config
 from train.dataset import Dataset
 from train.mask import IGNORED, assert_completion_only, tokenise
 from train.quiet import quiet
 from train.sft import tune
-from train.trainer import new_adapter
 
 ANSWERS = (
     "a fox in snow --ar 3:2",
