@@ -21,6 +21,7 @@ from schemas.errors import InputError
 
 # A process needs far less time between creating a folder and locking it.
 _ABANDONED_S = 1.0
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def refuse_non_utf8_name(path: Path) -> None:
@@ -66,7 +67,8 @@ def replaced(path: Path, *, mode: int | None = None) -> Iterator[Path]:
     atomically.
 
     An exception in the block, or a crash at any point, leaves the previous file. `mode` sets the file's permissions
-    from the start (default: those of any new file). Raises OSError.
+    from the start (default: those of any new file). Raises OSError; that of a full disk names `path`, because writing
+    to an open file raises one without a name.
     """
     partial = _beside(path, "partial")
     partial.unlink(missing_ok=True)
@@ -76,8 +78,10 @@ def replaced(path: Path, *, mode: int | None = None) -> Iterator[Path]:
         yield partial
         _sync(partial)
         os.replace(partial, path)
-    except BaseException:
+    except BaseException as error:
         partial.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno in DISK_FULL and error.filename is None:
+            error.filename = str(path)
         raise
     _sync(path.parent)
 

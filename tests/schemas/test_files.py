@@ -159,6 +159,15 @@ def test_folder_is_copied_or_the_full_disk_is_reported(tmp_path: Path) -> None:
         copy_folder(source, full)
     assert refused.value.errno == errno.ENOSPC
 
+    def write_to_full_disk() -> None:
+        with replaced(tmp_path / "x") as new:
+            new.symlink_to("/dev/full")
+            new.write_bytes(b"x")
+
+    with pytest.raises(OSError, match="No space left") as unwritten:
+        write_to_full_disk()
+    assert unwritten.value.filename == str(tmp_path / "x")
+
 
 def test_a_forked_process_does_not_keep_a_lock(tmp_path: Path) -> None:
     """A worker that was forked while the lock was held may outlive it, and inherits the open file."""
