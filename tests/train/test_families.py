@@ -240,6 +240,18 @@ def test_an_opened_thinking_block_is_refused_whatever_its_tag(opened: str, close
     assert Chat(tokenizer).prompt(ASKED).endswith(f"{opened}{closed}")
 
 
+@by_family
+def test_a_greeting_before_the_first_question_is_kept(family: Family) -> None:
+    """Many support chats begin with the agent. Templates that demand that the sides alternate refused each of them, once
+    training had begun; none of the three turns may be lost, and settling the template again changes nothing."""
+    chat = Chat(tokenizer_of(family))
+    settled = chat.tokenizer.chat_template
+    prompt = chat.prompt([ASKED[0], {"role": "assistant", "content": "Good day!"}, ASKED[1]])
+    assert "Rewrite it." in prompt  # some templates write it before the last question
+    assert -1 < prompt.find("Good day!") < prompt.find(ASKED[1]["content"])
+    assert Chat(chat.tokenizer).tokenizer.chat_template == settled
+
+
 def test_of_several_templates_the_default_is_used() -> None:
     """Hermes and Command R have one for tools too: transformers uses the default for a plain conversation, and so does
     the normalised template."""
