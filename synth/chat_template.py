@@ -106,6 +106,11 @@ class Chat:
         is_lead = before.startswith(prompt) and not lead.strip()
         return Turn(lead if is_lead else "", end, int(self.tokenizer.convert_tokens_to_ids(token[0])))
 
+    @property
+    def turn_token(self) -> str:
+        """The text of the token that ends a turn."""
+        return str(self.tokenizer.convert_ids_to_tokens(self.turn.end_token))
+
     def end_tokens(self, named: int | Sequence[int] | None = None) -> list[int]:
         """Every token that ends an answer: those `named` by the generation config, the tokenizer's own, and the end of
         the turn."""

@@ -300,6 +300,8 @@ def _train(
 
     started = time.monotonic()
     set_seed(settings.random_seed)
+    if chat.tokenizer.pad_token is None:  # trainers need one; it is masked, so the end of a turn will do
+        chat.tokenizer.pad_token = chat.tokenizer.eos_token or chat.turn_token
     model, four_bit_layers = load_for_training(base, settings)
     if four_bit_layers and settings.backend == "trl":
         unpack_if_small(model)
