@@ -87,7 +87,8 @@ def replaced(path: Path, *, mode: int | None = None) -> Iterator[Path]:
 
 
 def copy_folder(source: Path, target: Path, *, without: Container[str] = ()) -> None:
-    """Copy a folder, except for its direct children named in `without`.
+    """Copy a folder, except for its direct children named in `without`. The copies have the permissions of any new
+    file: safetensors makes weights that only their owner can read, and another user may serve a released model.
 
     The first file that cannot be written raises its own OSError, for example that the disk is full. `shutil.copytree`
     would continue and then raise an error without an errno, which callers could not recognise.
@@ -99,7 +100,7 @@ def copy_folder(source: Path, target: Path, *, without: Container[str] = ()) -> 
         if place.is_dir():
             copy_folder(place, target / place.name)
         else:
-            shutil.copy2(place, target / place.name)
+            shutil.copyfile(place, target / place.name)
 
 
 @contextmanager
