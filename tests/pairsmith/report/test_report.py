@@ -444,6 +444,14 @@ def test_the_learning_curve_is_plotted(project: Project, store: Store) -> None:
     assert line.split()[-1] == "1000,300"
     (band,) = [attrs for tag, attrs in drawn if tag == "rect"]
     assert float(band["height"] or 0) == pytest.approx(198 * 2 * curve.floor, abs=0.02)
+    # The axis of a loss ends above the band, which its greatest loss had cut off.
+    points = tuple(point.model_copy(update={"loss": 2.0}) for point in curve.points)
+    of_loss = curve.model_copy(update={"of": "loss", "points": points, "run_sd": 0.1})
+    drawn = _Page(str(learning_curve(of_loss, label))).tags
+    (band,) = [attrs for tag, attrs in drawn if tag == "rect"]
+    dot = [attrs for tag, attrs in drawn if tag == "circle"][-1]
+    middle = float(band["y"] or 0) + float(band["height"] or 0) / 2
+    assert middle == pytest.approx(float(dot["cy"] or 0), abs=0.02)
 
 
 def test_optimizer_steps_are_whole_numbers_on_the_axis() -> None:
