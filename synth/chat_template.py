@@ -296,7 +296,8 @@ def _keeps_greeting(tokenizer: Any) -> bool:
         prompt = _render(tokenizer, messages, prompt=True)
     except InputError:
         return False
-    return _SYSTEM in prompt and _ANSWER in prompt and _USER in prompt
+    is_in_the_question = f"{_SYSTEM}\n\n{_ANSWER}" in prompt  # `_MERGE_SYSTEM` takes it for one
+    return _SYSTEM in prompt and _ANSWER in prompt and _USER in prompt and not is_in_the_question
 
 
 def _literal(value: Any) -> str:
