@@ -149,8 +149,11 @@ def _p(comparison: Comparison) -> str:
 
 
 def in_words(evaluation: Evaluation) -> list[str]:
-    """The `caution`, and the `sampled_differences`."""
-    return [*caution(evaluation), *sampled_differences(evaluation)]
+    """The `caution`, and the `sampled_differences`; without these if none can be told, for which the verdict gives the
+    reason once."""
+    outcomes = {gap.outcome for gap in against(evaluation, "sampled")}
+    differences = [] if outcomes <= {"not enough evidence", "not measured"} else sampled_differences(evaluation)
+    return [*caution(evaluation), *differences]
 
 
 def sampled_differences(evaluation: Evaluation) -> list[str]:

@@ -239,7 +239,8 @@ def test_a_difference_is_reported_in_either_direction(
     project: Project, done: Store, low: float, high: float, p: float, seeds: int, sentence: str
 ) -> None:
     """ "Better" and "worse" need the interval, the adjusted p-value and enough inputs; page and terminal agree. A small
-    p-value beside "no significant difference" is explained."""
+    p-value beside "no significant difference" is explained. That there are too few inputs is not repeated for each
+    system below the headline: the verdict says it."""
     evaluation = gather(project, done).evaluation
     assert evaluation is not None
     interval = Interval(estimate=(low + high) / 2, low=low, high=high, level=0.95, seeds=seeds)
@@ -249,6 +250,8 @@ def test_a_difference_is_reported_in_either_direction(
     words = {"more often": "better", "less often": "worse", "no significant difference": "significant"}
     assert words.get(sentence, sentence) in line
     assert ("includes zero too" in line) == (low < 0 < high and p <= 0.05)
+    below = proof.in_words(evaluation.model_copy(update={"comparisons": (comparison,)}))
+    assert (below == []) == (sentence == "not enough evidence")
     if sentence == "not enough evidence":
         assert "more test input" in line
         assert "more test input" in describe_difference(evaluation, comparison)
@@ -311,7 +314,7 @@ def test_passing_by_form_alone_is_pointed_out(project: Project, done: Store) -> 
     assert evaluation is not None
     for names, of_form in ((("length", "label"), True), (("label", "check:reference"), False)):
         judged = evaluation.model_copy(update={"check_names": names})
-        assert proof.in_words(judged)[0].startswith("Any answer in the right form passes") == of_form
+        assert "".join(proof.in_words(judged)).startswith("Any answer in the right form passes") == of_form
         heading = words.evaluation(judged, verdict(judged))
         assert not of_form or heading.startswith(("Not enough evidence", "Do not ship")), heading
 
