@@ -21,6 +21,7 @@ from schemas.errors import InputError
 
 # A process needs far less time between creating a folder and locking it.
 _ABANDONED_S = 1.0
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def refuse_non_utf8_name(path: Path) -> None:
@@ -66,7 +67,8 @@ def replaced(path: Path, *, mode: int | None = None) -> Iterator[Path]:
     atomically.
 
     An exception in the block, or a crash at any point, leaves the previous file. `mode` sets the file's permissions
-    from the start (default: those of any new file). Raises OSError.
+    from the start (default: those of any new file). Raises OSError; that of a full disk names `path`, because writing
+    to an open file raises one without a name.
     """
     partial = _beside(path, "partial")
     partial.unlink(missing_ok=True)
@@ -76,14 +78,17 @@ def replaced(path: Path, *, mode: int | None = None) -> Iterator[Path]:
         yield partial
         _sync(partial)
         os.replace(partial, path)
-    except BaseException:
+    except BaseException as error:
         partial.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno in DISK_FULL and error.filename is None:
+            error.filename = str(path)
         raise
     _sync(path.parent)
 
 
 def copy_folder(source: Path, target: Path, *, without: Container[str] = ()) -> None:
-    """Copy a folder, except for its direct children named in `without`.
+    """Copy a folder, except for its direct children named in `without`. The copies have the permissions of any new
+    file: safetensors makes weights that only their owner can read, and another user may serve a released model.
 
     The first file that cannot be written raises its own OSError, for example that the disk is full. `shutil.copytree`
     would continue and then raise an error without an errno, which callers could not recognise.
@@ -95,7 +100,7 @@ def copy_folder(source: Path, target: Path, *, without: Container[str] = ()) -> 
         if place.is_dir():
             copy_folder(place, target / place.name)
         else:
-            shutil.copy2(place, target / place.name)
+            shutil.copyfile(place, target / place.name)
 
 
 @contextmanager

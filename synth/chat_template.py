@@ -23,6 +23,8 @@ _DATE = re.compile(r"""strftime_now\(\s*(["'])((?:(?!\1)[^\\])*)\1\s*\)""")
 _FIXED_CLOCK = f"{{%- macro strftime_now(format) %}}{_FIXED_DATE.isoformat()}{{%- endmacro %}}"
 _GENERATION = re.compile(r"\{%(-?)\s*(end)?generation\s*(-?)%\}")
 _THINKING = "enable_thinking"
+# Other arguments that switch thinking off (Kimi, Seed-OSS) and the values that do; set only if they change a prompt.
+_OTHER_SWITCHES = {"thinking": False, "thinking_budget": 0}
 # Nemotron thinks unless the system message contains this, and its template takes it out of the text.
 _THINK_NOT = "/no_think"
 # Its templates also look for both words in questions, where `/think` (or a link to `/thinkpads`) switches thinking on
@@ -42,11 +44,19 @@ _MERGE_SYSTEM = (
     "{%- set messages = [{'role': 'user', 'content': messages[0]['content'] + '\\n\\n' + messages[1]['content']}]"
     " + messages[2:] %}{%- endif %}"
 )
+# Templates that demand that user and assistant alternate refuse a chat that the assistant opened.
+_EMPTY_QUESTION = (
+    "{%- set opening = 1 if messages[0]['role'] == 'system' else 0 %}"
+    "{%- if messages | length > opening and messages[opening]['role'] == 'assistant' %}{%- set messages ="
+    " messages[:opening] + [{'role': 'user', 'content': ''}] + messages[opening:] %}{%- endif %}"
+)
 _SYSTEM, _USER, _ANSWER = "pairsmith-system", "pairsmith-user", "pairsmith-answer"
 # <think>, [THINK], <|START_THINKING|>, <seed:think>: the tags with which model families open a reasoning block.
 _REASONING_START = re.compile(
     r"([<\[]\|?(?:start_|begin_of_|\w+:)?(?:think|thinking|reasoning|thoughts?)\|?[>\]])\s*\Z", re.IGNORECASE
 )
+# The end of text that only a prompt has, if it opens reasoning by words or by a tag that is not closed.
+_OPENING = re.compile(r"([^\s>\]][^\n>\]]*|<[\w:]+>|\[\w+\])\s*\Z")
 _QUESTION = ({"role": "user", "content": _USER},)
 _EXCHANGE = (*_QUESTION, {"role": "assistant", "content": _ANSWER})
 # A private-use character that marks where text that must not be read as a special token was taken out.
@@ -95,6 +105,11 @@ class Chat:
         lead = before.removeprefix(prompt)
         is_lead = before.startswith(prompt) and not lead.strip()
         return Turn(lead if is_lead else "", end, int(self.tokenizer.convert_tokens_to_ids(token[0])))
+
+    @property
+    def turn_token(self) -> str:
+        """The text of the token that ends a turn."""
+        return str(self.tokenizer.convert_ids_to_tokens(self.turn.end_token))
 
     def end_tokens(self, named: int | Sequence[int] | None = None) -> list[int]:
         """Every token that ends an answer: those `named` by the generation config, the tokenizer's own, and the end of
@@ -165,9 +180,10 @@ def freeze_template(tokenizer: Any, arguments: Mapping[str, Any] | None = None) 
       that would think first. This is skipped if the spec enables thinking.
     - If the template refuses or drops a system message, the system message is put at the start of the first user turn,
       followed by an empty line, as Gemma 3 does by itself.
+    - If it refuses or drops a greeting, with which many support chats begin, an empty question is put before it.
 
     Raises InputError if there is no single chat template, if it cannot render a plain conversation, or if its prompt
-    ends inside a reasoning block, so that an answer would be mistaken for reasoning.
+    ends inside a reasoning block, so that an answer would be mistaken for reasoning, or with the first words of one.
     """
     template = tokenizer.chat_template
     if isinstance(template, Mapping):
@@ -183,6 +199,7 @@ def freeze_template(tokenizer: Any, arguments: Mapping[str, Any] | None = None) 
     given = dict(arguments or {})
     if _THINKING in template:
         given.setdefault(_THINKING, False)
+    given |= _other_switches(tokenizer, template, given)
     constants = "".join(f"{{%- set {name} = {_literal(value)} %}}" for name, value in sorted(given.items()))
     template = template.removeprefix(constants)
     if not given.get(_THINKING) and _is_switched_by_text(tokenizer, constants + template):
@@ -201,10 +218,31 @@ def freeze_template(tokenizer: Any, arguments: Mapping[str, Any] | None = None) 
             raise _unusable(
                 tokenizer, "has a chat template that drops the system message", "Choose another base model."
             )
-    if block := _REASONING_START.search(prompt):
+    if not _keeps_greeting(tokenizer):
+        tokenizer.chat_template = constants + _EMPTY_QUESTION + (settled := tokenizer.chat_template)[len(constants) :]
+        if not _keeps_greeting(tokenizer):
+            tokenizer.chat_template = settled
+    before = _render(tokenizer, _EXCHANGE).rpartition(_ANSWER)[0]
+    only_prompt = prompt.removeprefix(before) if prompt.startswith(before) else ""
+    if block := _REASONING_START.search(prompt) or _OPENING.search(only_prompt):
         fix = "Choose a model that can answer without thinking, or set the argument in train.template_arguments."
         raise _unusable(tokenizer, f"has a chat template that opens {block[1]} before the answer", fix)
     return tokenizer
+
+
+def _other_switches(tokenizer: Any, template: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments besides `given` that switch off thinking, which `template` leaves on."""
+    tokenizer.chat_template = template
+
+    def prompt(**argument: Any) -> str:
+        try:
+            return _render(tokenizer, _QUESTION, prompt=True, **given, **argument)
+        except InputError:
+            return plain
+
+    names = [] if given.get(_THINKING) else [name for name in _OTHER_SWITCHES if name in template and name not in given]
+    plain = _render(tokenizer, _QUESTION, prompt=True, **given) if names else ""
+    return {name: _OTHER_SWITCHES[name] for name in names if prompt(**{name: _OTHER_SWITCHES[name]}) != plain}
 
 
 def _is_switched_by_text(tokenizer: Any, template: str) -> bool:
@@ -229,9 +267,10 @@ def _prompt_head(tokenizer: Any, prompt: str) -> str:
     return head.rstrip(" ") if head.strip() else ""
 
 
-def _render(tokenizer: Any, messages: Sequence[Mapping[str, str]], *, prompt: bool = False) -> str:
+def _render(tokenizer: Any, messages: Sequence[Mapping[str, str]], *, prompt: bool = False, **arguments: Any) -> str:
     try:
-        return str(tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=prompt))
+        how = {"tokenize": False, "add_generation_prompt": prompt, **arguments}
+        return str(tokenizer.apply_chat_template(list(messages), **how))
     except Exception as error:  # a template is third-party code and may raise anything
         what = f"has a chat template that cannot render the conversation: {str(error).rstrip('.')}"
         fix = "Check the order of its turns; otherwise fix the template, or choose another base model."
@@ -249,6 +288,16 @@ def _keeps_system(tokenizer: Any) -> bool:
         return _SYSTEM in _render(tokenizer, messages, prompt=True)
     except InputError:
         return False
+
+
+def _keeps_greeting(tokenizer: Any) -> bool:
+    messages = [{"role": "system", "content": _SYSTEM}, {"role": "assistant", "content": _ANSWER}, *_QUESTION]
+    try:
+        prompt = _render(tokenizer, messages, prompt=True)
+    except InputError:
+        return False
+    is_in_the_question = f"{_SYSTEM}\n\n{_ANSWER}" in prompt  # `_MERGE_SYSTEM` takes it for one
+    return _SYSTEM in prompt and _ANSWER in prompt and _USER in prompt and not is_in_the_question
 
 
 def _literal(value: Any) -> str:

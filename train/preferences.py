@@ -77,7 +77,8 @@ def build_preference_trainer(
     that carry loss, the masks of a few better answers, and facts about the rows for the record."""
     from peft import PeftModel
 
-    from train.trainer import arguments, callbacks, new_adapter, prepare
+    from train.adapter import new_adapter
+    from train.trainer import arguments, callbacks, prepare
 
     kept, long = tokenise_preferences(dataset.preferences, chat, settings.max_length, "train")
     if long and not kept:

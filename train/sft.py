@@ -300,6 +300,8 @@ def _train(
 
     started = time.monotonic()
     set_seed(settings.random_seed)
+    if chat.tokenizer.pad_token is None:  # trainers need one; it is masked, so the end of a turn will do
+        chat.tokenizer.pad_token = chat.tokenizer.eos_token or chat.turn_token
     model, four_bit_layers = load_for_training(base, settings)
     if four_bit_layers and settings.backend == "trl":
         unpack_if_small(model)
@@ -317,7 +319,7 @@ def _train(
     if not is_complete and not _adapter_changed(trainer.model):
         raise KeyboardInterrupt
     _refuse_no_learning(trainer.model, curve, validation)
-    _save(trainer.model, chat, base, folder)
+    _save(trainer.model, chat, base, folder, limited.max_length)
     return TrainResult(
         adapter_id=name if is_complete else content_id("adapter", [name, "ended", kept_step or state.global_step]),
         dataset_id=dataset.id,
@@ -384,8 +386,9 @@ def _refuse_no_learning(model: Any, curve: Sequence[Step], validation: Sequence[
     raise NoWork(f"training ended, but {what}.", why="The tuned model would be the base model, or broken.", fix=fix)
 
 
-def _save(model: Any, chat: Chat, base: Base, folder: Path) -> None:
-    """Save the adapter with the tokenizer, its settled chat template, and the tokens that end generation."""
+def _save(model: Any, chat: Chat, base: Base, folder: Path, longest: int) -> None:
+    """Save the adapter with the tokenizer, its settled chat template, and what ends generation: its end tokens, or
+    `longest` tokens, because transformers would stop after 20."""
     from transformers import GenerationConfig
 
     # Otherwise the saved adapter would name a folder of this machine.
@@ -394,4 +397,4 @@ def _save(model: Any, chat: Chat, base: Base, folder: Path) -> None:
     model.save_pretrained(str(folder), save_embedding_layers=False, selected_adapters=["default"])
     chat.tokenizer.save_pretrained(str(folder))
     end_ids = model.get_base_model().generation_config.eos_token_id
-    GenerationConfig(eos_token_id=chat.end_tokens(end_ids)).save_pretrained(str(folder))
+    GenerationConfig(eos_token_id=chat.end_tokens(end_ids), max_new_tokens=longest).save_pretrained(str(folder))

@@ -17,18 +17,16 @@ from typing import Any
 import psutil
 import torch
 from datasets import Dataset as HubDataset
-from peft import LoraConfig, get_peft_model
 from torch.nn.functional import cross_entropy
 from transformers import EarlyStoppingCallback, PrinterCallback, TrainerCallback
-from transformers.pytorch_utils import Conv1D
 from trl import SFTConfig, SFTTrainer
 
-from schemas.errors import InputError, NoWork, first_line
+from schemas.errors import NoWork
 from schemas.files import files_in, sha256
 from schemas.progress import Progress, ShouldStop, never_stop
 from schemas.spec import TrainSettings
 from synth.chat_template import Chat
-from train import unsloth_backend
+from train.adapter import new_adapter
 from train.dataset import Dataset, TrainingRow
 from train.mask import IGNORED, plain_preview, tokenise
 from train.results import Step, Validation
@@ -39,7 +37,6 @@ _CHECKPOINT_S = 120.0
 _ELAPSED_FILE, _DIGESTS_FILE = "seconds.txt", "sha256.json"
 # A run has diverged if the mean loss of the last _WINDOW steps exceeds this multiple of that of the first ones.
 _WINDOW, _DIVERGED = 5, 3.0
-_MAMBA = ("falcon_h1", "falcon_mamba", "mamba", "mamba2", "nemotron_h")
 
 
 def adapter_trainer(
@@ -89,61 +86,6 @@ def on_one_device(arguments: Any) -> Any:
     arguments.device  # noqa: B018 - the first access counts the GPUs
     arguments._n_gpu = min(1, arguments._n_gpu)
     return arguments
-
-
-def new_adapter(model: Any, settings: TrainSettings) -> Any:
-    """`model` with a new adapter. Raises InputError for a name in `train.targets` that is not one of its linear layers;
-    embeddings, the output layer, and what reads images or sound get no adapter."""
-    head, of_text = model.get_output_embeddings(), _text_part(model)
-    linear = {
-        name: module in of_text
-        for name, module in model.named_modules()
-        if isinstance(module, torch.nn.Linear | Conv1D) and module is not head
-    }
-    layers = [name for name, is_text in linear.items() if is_text]
-    for target in settings.targets:
-        if not any(f".{name}".endswith(f".{target}") for name in layers):
-            raise InputError(
-                f"the base has no linear layer named '{target}', and only linear layers can have an adapter.",
-                where="train.targets",
-                fix=f"Choose from its layers: {', '.join(sorted({name.rpartition('.')[2] for name in layers}))}.",
-            )
-    lora: dict[str, Any] = {
-        "r": settings.r,
-        "lora_alpha": settings.alpha,
-        "lora_dropout": settings.dropout,
-        "target_modules": list(settings.targets) or "all-linear",
-        "use_rslora": settings.rslora,
-    }
-    # The fused kernels of these architectures read the weights of two layers directly, so an adapter would be ignored.
-    excluded = ["out_proj", "conv1d"] if model.config.model_type in _MAMBA and not settings.targets else None
-    if settings.backend == "unsloth":
-        if excluded:  # which unsloth cannot pass on
-            lora["target_modules"] = sorted({name.rpartition(".")[2] for name in layers} - {*excluded})
-        return unsloth_backend.new_adapter(model, settings, lora)
-    excluded = [*(excluded or ()), *(name for name, is_text in linear.items() if not is_text)] or None
-    config = LoraConfig(**lora, exclude_modules=excluded, use_dora=settings.dora, task_type="CAUSAL_LM")
-    try:
-        return get_peft_model(model, config)
-    except ValueError as error:
-        key = next((key for key in ("dora", "dropout") if key in str(error)), "targets")
-        fix = "Choose other layers, or remove the key: then every layer that can have an adapter gets one."
-        fix = fix if key == "targets" else "This base cannot be trained with it: remove the key."
-        raise InputError(first_line(error), where=f"train.{key}", fix=fix) from None
-
-
-def _text_part(model: Any) -> set[Any]:
-    """The modules that read and write text: all of them, or the decoder's if the model has further parts, without
-    readers of images and sound and what holds only these (Phi-4 multimodal keeps them in its decoder)."""
-    text = model if model.config.get_text_config() is model.config else model.get_decoder()
-    embeddings, parts = model.get_input_embeddings(), {*text.modules()}
-    for module in text.modules():
-        held = {*module.modules()}
-        if embeddings not in held and any(
-            getattr(part, "main_input_name", "input_ids") != "input_ids" for part in held
-        ):
-            parts -= held
-    return parts
 
 
 def _tokenised(chat: Chat, rows: Sequence[TrainingRow]) -> HubDataset:

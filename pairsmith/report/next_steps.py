@@ -15,8 +15,8 @@ from schemas.store.latest import last_review
 from schemas.wording import capital, counted
 from train.evaluation.failures import TOKEN_LIMIT, failures
 from train.evaluation.metrics import TUNED, Evaluation
+from train.evaluation.relation import relation, untuned
 from train.evaluation.retrieval import Nearest
-from train.evaluation.verdict import relation, untuned
 from train.results import no_gain_warning
 
 _MAX_GROUPS, _MAX_SEEDS, _MAX_NEAR, _MAX_SEARCHED = 6, 3, 50, 20_000

@@ -24,8 +24,9 @@ from train.evaluation.metrics import (
     Output,
     SystemResult,
 )
+from train.evaluation.relation import untuned
 from train.evaluation.results_table import MEASURES, UNSCORED_NOTE, describe_sampling, reference_cells
-from train.evaluation.verdict import FORM_ONLY_NOTE, is_form_only, untuned
+from train.evaluation.verdict import FORM_ONLY_NOTE, is_form_only
 
 BASE = "base"
 _NO_ANSWER = {
@@ -148,8 +149,11 @@ def _p(comparison: Comparison) -> str:
 
 
 def in_words(evaluation: Evaluation) -> list[str]:
-    """The `caution`, and the `sampled_differences`."""
-    return [*caution(evaluation), *sampled_differences(evaluation)]
+    """The `caution`, and the `sampled_differences`; without these if none can be told, for which the verdict gives the
+    reason once."""
+    outcomes = {gap.outcome for gap in against(evaluation, "sampled")}
+    differences = [] if outcomes <= {"not enough evidence", "not measured"} else sampled_differences(evaluation)
+    return [*caution(evaluation), *differences]
 
 
 def sampled_differences(evaluation: Evaluation) -> list[str]:

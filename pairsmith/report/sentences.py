@@ -39,8 +39,11 @@ STAGES = {
 
 
 def stages(evidence: Evidence) -> dict[str, StageWords]:
-    """The stages that count rows. Rows whose outputs were all imported were read, not generated."""
-    if not evidence.seeds or {"input", "output"} & evidence.seeds.keys():
+    """The stages that count rows. Rows whose outputs were all imported were read, not generated; a test file of inputs
+    generates none."""
+    counts, seeds_by_kind = evidence.counts("generate"), evidence.seeds or {}
+    imported = sum(number for kind, number in seeds_by_kind.items() if kind not in ("input", "output"))
+    if not imported or (counts and counts.rows_in > imported):
         return STAGES
     return {
         **STAGES,
@@ -74,7 +77,7 @@ def reviewed(reviews: Reviews) -> str:
     simulated = f" {count(reviews.simulated)} simulated decisions are not counted." if reviews.simulated else ""
     if not reviews.decisions:
         off = " Human review was disabled." if reviews.switched_off else ""
-        return f"Not reviewed by humans: nobody has looked at these rows.{off}{simulated}"
+        return f"Not reviewed by humans: nobody has judged these rows.{off}{simulated}"
     people = counted(reviews.reviewers, "person", "people")
     decisions = counted(reviews.decisions, "decision", "decisions")
     off = " Human review was then disabled." if reviews.switched_off else ""

@@ -80,7 +80,7 @@ def evaluate(
         _say_all(say, (f"warning: {sentence}" for sentence in failures.describe_refusals(measured)))
         path, digest = project.inside(Path(measured.path)), sha256(Path(measured.path))
         if measured.reused:
-            refuse_modified(store, measured.id, digest, path)
+            refuse_modified(store, measured.id, digest, measured.path)
         store.write(measured.artifact.model_copy(update={"path": path}))
         concluded = verdict(priced(measured, spec), spec.evaluate.ship_at)
         (counts, reasons), by_system = counts_of(measured), systems(measured)
@@ -258,7 +258,7 @@ def _as_measured(project: Project, evaluated: Artifact, store: Store) -> Evaluat
 
     file = project.folder / evaluated.path
     if file.is_file():
-        refuse_modified(store, evaluated.id, sha256(file), evaluated.path)
+        refuse_modified(store, evaluated.id, sha256(file), str(file))
     return read_record(file, Evaluation)
 
 

@@ -156,8 +156,8 @@ def learning_curve(curve: LearningCurve, label: str) -> Markup:
     dots = [(point.rows, curve.value(point)) for point in curve.points]
     rows = sorted({count for count, _ in dots})
     means = [(count, fmean(value for at, value in dots if at == count)) for count in rows]
-    top = 1.0 if curve.of == "pass rate" else 1.02 * max(value for _, value in dots)
     band = (means[-1][1] - curve.floor, means[-1][1] + curve.floor)
+    top = 1.0 if curve.of == "pass rate" else 1.02 * max(band[1], *(value for _, value in dots))
     return _line_chart([Line("validation", means, dots)], rows, rows[-1], top, band, label)
 
 

@@ -15,11 +15,11 @@ from typing import Any, TextIO
 import click
 
 from schemas.errors import BudgetReached, Interrupted, PairsmithError, StoreError, StoreFull
+from schemas.files import DISK_FULL
 
 WriteJson = Callable[[dict[str, Any]], None]
 
 
-_DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _NO_ACCESS = (errno.EACCES, errno.EPERM, errno.EROFS)
 _WRONG_KIND = (errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG)
 _CONTROLS = re.compile(r"[\0-\x08\x0b-\x1f\x7f-\x9f]")  # except line ends and tabs
@@ -148,7 +148,7 @@ def exit_code_of(error: BaseException, write_json: WriteJson | None, watcher: Wr
     if (isinstance(error, BrokenPipeError) or by_click) and _is_unread(1):  # the reader, such as `head`, has gone
         discard_output(1)
         return 0
-    if isinstance(error, OSError) and error.errno in _DISK_FULL:
+    if isinstance(error, OSError) and error.errno in DISK_FULL:
         discard_output(1)  # stdout itself may be on the full disk
         error = StoreFull(
             f"no more data can be written ({os.strerror(error.errno)}).",

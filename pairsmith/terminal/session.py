@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from schemas.project import Project
     from schemas.store import Store
 
+WARNING = "warning: "
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout and nothing else.")
 
 
@@ -42,6 +44,8 @@ class Session:
     watcher: Watcher = NOBODY
     waited_for: list[str] = field(default_factory=list)
     """What held the store while this command waited for it: `waited_for` with --json."""
+    warnings: list[str] = field(default_factory=list)
+    """What this command warned of: `warnings` with --json."""
 
     def project(self) -> Project:
         """The checked spec of the folder. Raises SpecError."""
@@ -116,14 +120,18 @@ class Session:
         self.say(line)
 
     def say(self, line: str) -> None:
-        """Print a line to stderr; nothing with --json. On a terminal, long lines are wrapped between words."""
+        """Print a line to stderr; with --json, a warning is kept for the answer and anything else is dropped. On a
+        terminal, long lines are wrapped between words."""
+        text = escape_controls(self.with_project_options(line))
+        if text.startswith(WARNING):
+            self.warnings.append(text.removeprefix(WARNING))
         if self.write_json is None:
-            text = escape_controls(self.with_project_options(line))
             click.echo(wrapped(text) if sys.stderr.isatty() else text, err=True)
 
     def answer(self, data: dict[str, Any], *screen: RenderableType) -> None:
         """Print the result of the command: `data` as the one JSON object, or `screen` on stdout."""
-        data = data | {"waited_for": self.waited_for} if self.waited_for else data
+        notes = {"waited_for": self.waited_for, "warnings": self.warnings}
+        data = data | {name: lines for name, lines in notes.items() if lines}
         self.watcher.answer(data)
         if self.write_json:
             self.write_json(data)

@@ -58,10 +58,12 @@ _BLOCKS = tuple(
         *((rf"<{word}>(?=[\s\S]*</{word}>\s*\S)", f"</{word}>") for word in TASK_WORDS),
         # Granite 3.2: ordinary words, so both phrases must be present.
         (r"here(?:'s| is) my thought process:(?=[\s\S]*here(?:'s| is) my response:)", "here(?:'s| is) my response:"),
+        (r"here are my reasoning steps:(?=[\s\S]*\[BEGIN FINAL RESPONSE\])", r"\[BEGIN FINAL RESPONSE\]"),  # Apriel
     )
 )
 _UNOPENED_CLOSING = re.compile(
-    rf"</(?:{_NAME_PREFIX})?think(?:ing)?\s*>|\[/THINK\]|◁/think▷|<\|END_THINKING\|>|<channel\|>|<\|inner_suffix\|>",
+    rf"</(?:{_NAME_PREFIX})?think(?:ing)?\s*>|\[/THINK\]|◁/think▷|<\|END_THINKING\|>|<channel\|>|<\|inner_suffix\|>"
+    r"|\[BEGIN FINAL RESPONSE\]",
     re.IGNORECASE,
 )
 _OPENING = re.compile(rf"<(?:{_NAME_PREFIX})?think(?:ing)?\b[^<>\n]*>|\[THINK\]|◁think▷", re.IGNORECASE)
@@ -84,6 +86,7 @@ _TAGGED = re.compile(
     r"\s*<(?P<tag>answer|response|output|solution|final|final_answer)>(?P<answer>(?:(?!</?(?P=tag)>).)*)(?:</(?P=tag)>\s*)?\Z",
     re.DOTALL | re.IGNORECASE,
 )
+_ENDED = re.compile(r"(?P<answer>.*)\[END FINAL RESPONSE\]\s*\Z", re.DOTALL)
 # The harmony format (gpt-oss): every message names its channel, and `final` is the answer.
 _HARMONY = re.compile(r"\s*(?:<\|start\|>assistant)?<\|channel\|>(?:analysis|commentary)\b", re.IGNORECASE)
 _HARMONY_FINAL = re.compile(
@@ -128,7 +131,7 @@ def split_thinking(text: str) -> SplitAnswer:
                 break
         blocks.append(text[start : closed.start()])
         at = closed.end()
-    if wrapped := _WRAPPED.match(text, at) or (_TAGGED.match(text, at) if blocks else None):
+    if wrapped := _WRAPPED.match(text, at) or (blocks and (_TAGGED.match(text, at) or _ENDED.match(text, at))):
         return SplitAnswer("\n".join(blocks), wrapped["answer"])
     return SplitAnswer("\n".join(blocks) if blocks else None, text[at:])
 

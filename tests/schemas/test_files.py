@@ -142,13 +142,16 @@ def test_folder_being_filled_is_not_removed(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full: needs /dev/full")
 def test_folder_is_copied_or_the_full_disk_is_reported(tmp_path: Path) -> None:
-    """Exports and releases copy models. Exclusions apply at the top level only, and a full disk is the system's own
-    error, which every command turns into one message and exit code 6."""
+    """Exports and releases copy models. Exclusions apply at the top level only, weights that only their owner can read
+    are copied for all, and a full disk is the system's own error, which every command turns into one message and exit
+    code 6."""
     source, target, full = tmp_path / "source", tmp_path / "target", tmp_path / "full"
     for name in ("a.txt", "merged/w.bin", "inside/merged/b.txt"):
         (source / name).parent.mkdir(parents=True, exist_ok=True)
         (source / name).write_text(name)
+    (source / "a.txt").chmod(0o600)
     copy_folder(source, target, without=("merged",))
+    assert (target / "a.txt").stat().st_mode == (source / "merged" / "w.bin").stat().st_mode
     assert sorted(path.relative_to(target).as_posix() for path in target.rglob("*.*")) == [
         "a.txt",
         "inside/merged/b.txt",
@@ -158,6 +161,15 @@ def test_folder_is_copied_or_the_full_disk_is_reported(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="No space left") as refused:
         copy_folder(source, full)
     assert refused.value.errno == errno.ENOSPC
+
+    def write_to_full_disk() -> None:
+        with replaced(tmp_path / "x") as new:
+            new.symlink_to("/dev/full")
+            new.write_bytes(b"x")
+
+    with pytest.raises(OSError, match="No space left") as unwritten:
+        write_to_full_disk()
+    assert unwritten.value.filename == str(tmp_path / "x")
 
 
 def test_a_forked_process_does_not_keep_a_lock(tmp_path: Path) -> None:

@@ -19,14 +19,14 @@ _HERE = Path(__file__).parent / "templates"
 
 class Family(NamedTuple):
     """A family's template (source and name), its architecture, the end of its turn, and the tokenizer's own begin and
-    end tokens."""
+    end tokens; without an end token it has none for padding either."""
 
     name: str
     template: str
     architecture: str
     turn_end: str
     bos: str | None
-    eos: str
+    eos: str | None
     more: Mapping[str, Any] = MappingProxyType({})
 
     @property
@@ -127,7 +127,7 @@ def tokenizer_of(family: Family) -> Any:
         tokenizer_object=core,
         bos_token=family.bos,
         eos_token=family.eos,
-        pad_token="<pad>",
+        pad_token="<pad>" if family.eos else None,
         clean_up_tokenization_spaces=False,
     )
     tokenizer.chat_template = family.text

@@ -18,13 +18,13 @@ from synth.chat_template import Chat
 from tests.train import families
 from tests.train.families import FAMILIES, Family, make, tokenizer_of
 from tests.train.tiny import row, settings
+from train.adapter import new_adapter
 from train.base_models import check as base_check
 from train.base_models.base_model import Base, hash_model, load_chat, read_config
 from train.dataset import Dataset
 from train.mask import IGNORED, assert_completion_only, tokenise
 from train.quiet import quiet
 from train.sft import tune
-from train.trainer import new_adapter
 
 ANSWERS = (
     "a fox in snow --ar 3:2",
@@ -141,6 +141,27 @@ def test_thinking_that_a_word_of_the_messages_switches_is_off(opened: str, strip
     assert Chat(tokenizer).tokenizer.chat_template == settled
 
 
+@pytest.mark.parametrize(
+    ("argument", "off", "on"),
+    [("thinking", "not thinking", True), ("thinking_budget", "thinking_budget == 0", 512)],
+)
+def test_thinking_that_another_argument_switches_is_off(argument: str, off: str, on: object) -> None:
+    """Kimi has `thinking`, Seed-OSS `thinking_budget`. Where they change nothing the template is kept, and the spec may
+    set them, or switch thinking on by another argument of the template."""
+    block = f"{{{{ '<think></think>' if {argument} is defined and {off} else '' }}}}{{% endif %}}"
+    template = _TURNS.replace("HEAD", "''") + _ASKING.replace("{% endif %}", block)
+    tokenizer = tokenizer_of(FAMILIES[0])
+    tokenizer.chat_template = template
+    assert Chat(tokenizer).prompt(ASKED).endswith("<think></think>")
+    settled = tokenizer.chat_template
+    assert Chat(tokenizer).tokenizer.chat_template == settled
+    for arguments in ({argument: on}, {"enable_thinking": True}):
+        tokenizer.chat_template = template
+        assert Chat(tokenizer, arguments).prompt(ASKED).endswith("assistant\n")
+    tokenizer.chat_template = unused = template.replace(off, "false")
+    assert Chat(tokenizer).tokenizer.chat_template == unused
+
+
 def test_a_template_that_only_takes_the_word_out_is_kept() -> None:
     """It thinks in neither case, so there is nothing to switch off."""
     tokenizer = tokenizer_of(FAMILIES[0])
@@ -204,18 +225,31 @@ def test_the_prompt_ends_where_the_answer_starts(template: str, ending: str) -> 
     ("opened", "closed"),
     [
         ("<think>", "</think>"), ("[THINK]", "[/THINK]"), ("<|START_THINKING|>", "<|END_THINKING|>"),
-        ("<seed:think>", "</seed:think>"), ("<thought>", "</thought>"),
+        ("<seed:think>", "</seed:think>"), ("<thought>", "</thought>"), ("<seed:reflect>", "</seed:reflect>"),
+        ("Here are my reasoning steps:", "\n[BEGIN FINAL RESPONSE]"), ("Thoughts\nFirst", "\n</thoughts>"),
     ],
 )  # fmt: skip
 def test_an_opened_thinking_block_is_refused_whatever_its_tag(opened: str, closed: str) -> None:
-    """The answer would be taken for thinking; a block that is closed again is fine."""
+    """The answer would be taken for thinking, also where plain words open it; a block that is closed again is fine."""
     tokenizer = tokenizer_of(FAMILIES[0])
     turns = _TURNS.replace("HEAD", "''")
     tokenizer.chat_template = turns + _ASKING.replace(" }}{% endif", f" + '{opened}' }}}}{{% endif")
-    with pytest.raises(PairsmithError, match=re.escape(f"opens {opened} before the answer")):
+    with pytest.raises(PairsmithError, match=re.escape(f"opens {opened.splitlines()[-1]} before the answer")):
         Chat(tokenizer)
     tokenizer.chat_template = turns + _ASKING.replace(" }}{% endif", f" + '{opened}{closed}' }}}}{{% endif")
     assert Chat(tokenizer).prompt(ASKED).endswith(f"{opened}{closed}")
+
+
+@by_family
+def test_a_greeting_before_the_first_question_is_kept(family: Family) -> None:
+    """Many support chats begin with the agent. Templates that demand that the sides alternate refused all of them, once
+    training had begun; none of the three turns may be lost, and settling the template again changes nothing."""
+    chat = Chat(tokenizer_of(family))
+    settled = chat.tokenizer.chat_template
+    prompt = chat.prompt([ASKED[0], {"role": "assistant", "content": "Good day!"}, ASKED[1]])
+    assert "Rewrite it." in prompt  # some templates write it before the last question
+    assert -1 < prompt.find("Good day!") < prompt.find(ASKED[1]["content"])
+    assert Chat(chat.tokenizer).tokenizer.chat_template == settled
 
 
 def test_of_several_templates_the_default_is_used() -> None:
@@ -304,13 +338,14 @@ _LATENT["num_key_value_heads"] = 4
 def test_other_architectures_are_trained_and_served_as_announced(architecture: str, tmp_path: Path) -> None:
     """Families that the table does not name train too: in Mamba's, two layers cannot have an adapter, so the others get
     one. What `doctor` says about their cache is what the server then does. `train.targets` that peft refuses is a clear
-    error."""
+    error. A tokenizer needs neither an end token (BLOOM's here) nor one for padding."""
     import torch
 
     from synth.embedded.model import ChatModel
 
     more = {"intermediate_size": 96, **(_LATENT if architecture == "minicpm3" else {})}
-    family = FAMILIES[0]._replace(architecture=architecture, more=more)
+    eos = None if architecture == "bloom" else FAMILIES[0].eos
+    family = FAMILIES[0]._replace(architecture=architecture, more=more, eos=eos)
     folder = make(family, tmp_path / "base")
     base = Base(architecture, folder, hash_model(folder))
     dataset = Dataset("d", [row(f"p{i}", f"a fox {i}", f"snow {i}") for i in range(4)])

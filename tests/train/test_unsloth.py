@@ -103,7 +103,7 @@ def test_layers_that_fused_kernels_ignore_get_no_adapter(monkeypatch: pytest.Mon
     from peft import LoraConfig, get_peft_model
     from transformers import MambaConfig, MambaForCausalLM
 
-    from train.trainer import new_adapter
+    from train.adapter import new_adapter
 
     def get_peft_model_of_unsloth(model: Any, *, target_modules: Any, r: int, **_: Any) -> Any:
         return get_peft_model(model, LoraConfig(r=r, target_modules=target_modules))

@@ -5,7 +5,7 @@ No weights are downloaded. For a model on a hub, its model info, config and toke
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -146,8 +146,8 @@ def refuse_conflicting_settings(settings: TrainSettings) -> None:
 def _inspect(settings: TrainSettings, project_folder: Path) -> InspectedBase | Fact:
     folder = project_folder / settings.base
     if folder.is_dir():
-        if not (folder / "config.json").is_file():
-            return Fact("base", "fail", "the folder has no config.json", "Name a folder that contains a model.")
+        if no_model := _no_model(file.name for file in folder.iterdir()):
+            return no_model
         try:
             read_config(folder)
             safe = any(folder.glob("*.safetensors"))
@@ -159,6 +159,16 @@ def _inspect(settings: TrainSettings, project_folder: Path) -> InspectedBase | F
     return _inspect_on_hub(settings)
 
 
+def _no_model(names: Iterable[str]) -> Fact | None:
+    """What is wrong with a folder or repository whose files are not those of a model; None if they may be."""
+    if "config.json" in (present := {*names}):
+        return None
+    if "adapter_config.json" not in present:
+        return Fact("base", "fail", "it has no config.json", "Name a folder or a repository that contains a model.")
+    fix = "Name the model it was trained on, or merge it into that (`merge_and_unload()` of peft) and name the result."
+    return Fact("base", "fail", "it is an adapter, not a model, and training starts from a model", fix)
+
+
 def _inspect_on_hub(settings: TrainSettings) -> InspectedBase | Fact:
     import huggingface_hub
     from huggingface_hub import errors
@@ -167,6 +177,9 @@ def _inspect_on_hub(settings: TrainSettings) -> InspectedBase | Fact:
         info = huggingface_hub.HfApi().model_info(
             settings.base, revision=settings.revision, files_metadata=True, timeout=5
         )
+        sizes = {file.rfilename: file.size or 0 for file in info.siblings or ()}
+        if sizes and (no_model := _no_model(sizes)):
+            return no_model
         folder = huggingface_hub.snapshot_download(
             settings.base,
             revision=settings.revision,
@@ -183,7 +196,6 @@ def _inspect_on_hub(settings: TrainSettings) -> InspectedBase | Fact:
             f"train.base = '{settings.base}' is not a local folder, and the hub cannot be reached: {first_line(error)}",
             fix="Name a folder that contains a model, or try again when the hub can be reached.",
         ) from None
-    sizes = {file.rfilename: file.size or 0 for file in info.siblings or ()}
     weights = {name: size for name, size in sizes.items() if name.endswith(".safetensors") and "/" not in name}
     counted = info.safetensors.total / 1e9 if info.safetensors else sum(weights.values()) / 2e9
     licence = info.card_data.get("license") if info.card_data else None

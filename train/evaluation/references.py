@@ -62,24 +62,42 @@ def compare_with_references(
     id_groups = grouped(ids, groups)
     exact = [sum(matches_reference(text, references[id_]) for text in compared[id_]) for id_ in ids]
     matched = share(exact, [len(compared[id_]) for id_ in ids], groups=id_groups)
-    result = ReferenceResult(inputs=len(ids), exact=matched)
     pairs = [[(references[id_], text) for text in compared[id_]] for id_ in ids]
     if labels:
-        labels = list(dict.fromkeys([normalize("NFC", label) for label in labels] + [references[id_] for id_ in ids]))
-        counts = np.stack([label_counts(_confusion(of_input, labels)) for of_input in pairs])
-        table = _tables(_confusion(list(chain.from_iterable(pairs)), labels), labels)
-        counts = np.moveaxis(sum_by_group(np.moveaxis(counts, 0, -1), id_groups), -1, 0)
-        macro_f1, untested = _macro_f1(counts, id_groups is not None), tuple(sorted({*labels} - {*table}))
-        return result.model_copy(update={"macro_f1": macro_f1, "confusion": table, "untested": untested})
-    if is_json:
-        right, expected, given = np.array([_field_counts(of_input) for of_input in pairs], dtype=np.float64).T
-        return result.model_copy(update={"field_f1": _mean(2 * right, expected + given, id_groups)})
+        measures = _of_labels(pairs, [*labels, *(references[id_] for id_ in ids)], id_groups)
+    else:
+        measures = _of_records(pairs, id_groups) if is_json else _of_texts(pairs, id_groups)
+    return ReferenceResult(inputs=len(ids), exact=matched).model_copy(update=measures)
+
+
+_PairsByInput = Sequence[Sequence[tuple[str, str]]]  # for each input, its reference with each answer
+
+
+def _of_labels(pairs: _PairsByInput, known: Sequence[str], groups: Sequence[str] | None) -> dict[str, Any]:
+    """Macro F1, the confusion, and the labels that no test input has. `known` are those of the task, and the
+    references, of which some may be no valid label."""
+    labels = list(dict.fromkeys(normalize("NFC", label) for label in known))
+    counts = np.stack([label_counts(_confusion(of_input, labels)) for of_input in pairs])
+    counts = np.moveaxis(sum_by_group(np.moveaxis(counts, 0, -1), groups), -1, 0)
+    confusion = _tables(_confusion(list(chain.from_iterable(pairs)), labels), labels)
+    macro_f1, untested = _macro_f1(counts, groups is not None), tuple(sorted({*labels} - {*confusion}))
+    return {"macro_f1": macro_f1, "confusion": confusion, "untested": untested}
+
+
+def _of_records(pairs: _PairsByInput, groups: Sequence[str] | None) -> dict[str, Any]:
+    """Field F1 of JSON records."""
+    right, expected, given = np.array([_field_counts(of_input) for of_input in pairs], dtype=np.float64).T
+    return {"field_f1": _mean(2 * right, expected + given, groups)}
+
+
+def _of_texts(pairs: _PairsByInput, groups: Sequence[str] | None) -> dict[str, Any]:
+    """The mean similarity to the reference by each measure."""
     measures = {"chrf": _chrf, "rouge_l": _rouge_l} | ({"similarity": _similarity} if is_packaged() else {})
-    columns = {
-        name: np.array([measure(of_input) for of_input in pairs], dtype=np.float64).T
-        for name, measure in measures.items()
-    }
-    return result.model_copy(update={name: _mean(sums, total, id_groups) for name, (sums, total) in columns.items()})
+    means = {}
+    for name, measure in measures.items():
+        sums, answers = np.array([measure(of_input) for of_input in pairs], dtype=np.float64).T
+        means[name] = _mean(sums, answers, groups)
+    return means
 
 
 def _mean(sums: np.ndarray, answers: np.ndarray, groups: Sequence[str] | None) -> MeanEstimate:

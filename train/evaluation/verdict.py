@@ -2,10 +2,9 @@
 either decision.
 
 The burden of proof is on training. A prompt needs no training run, so if the untuned base with a prompt (base,
-few-shot, retrieval) does as well, the recommendation is not to fine-tune. Two systems *tie* if the test finds no
-significant difference and either the tuned one passes at most 5 points more often, or its interval ends below 10
-points. A larger difference that the test does not confirm is not enough evidence. The teacher serves as a price
-comparison, not as a bar.
+few-shot, retrieval) does as well, the recommendation is not to fine-tune. A lead that the test does not confirm, and
+that is no tie (`train.evaluation.relation`), is not enough evidence. The teacher serves as a price comparison, not as a
+bar.
 
 Not covered: the cost of the machine that serves the tuned model, and the value of a passing answer to the user.
 """
@@ -14,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from curate.split import LEAST_TEST_INPUTS
 from schemas.money import dollars
@@ -30,13 +29,21 @@ from train.evaluation.intervals import (
     significant_lead,
     standard_errors,
 )
-from train.evaluation.metrics import MODES, TUNED, Evaluation, Mode, SystemResult
+from train.evaluation.metrics import TUNED, Evaluation, Mode, SystemResult
+from train.evaluation.relation import (
+    TIE_MARGIN,
+    Relation,
+    comparisons_with,
+    lead_at_best,
+    leads_under_one_only,
+    needs_more_inputs,
+    relation,
+    untuned,
+)
 
 Decision = Literal["ship", "do not ship", "not enough evidence"]
 FineTune = Literal["fine-tune", "do not fine-tune", "not enough evidence"]
-Relation = Literal["better", "worse", "tie", "unclear", "few", "not measured"]
 
-TIE_MARGIN, TIE_UPPER_BOUND = 0.05, 0.10
 FORM_ONLY_NOTE = "any answer in the right form passes: nothing checks whether a label or a record is correct"
 GATES_ONLY_NOTE = (
     "no independent check was used (evaluate.checks, evaluate.user): only the gates that chose the training rows judge,"
@@ -81,63 +88,27 @@ def is_gates_only(names: Sequence[str]) -> bool:
     return not is_form_only(names) and not any(name.startswith(INDEPENDENT) for name in names)
 
 
-def _is_saturated(evaluation: Evaluation, decisive: Sequence[tuple[SystemResult, Relation]]) -> bool:
-    """Whether tuned only ties, by built-in gates that nearly all answers pass: hardly anything else was possible."""
-    if not is_gates_only(names := evaluation.check_names) or any(name.startswith("user:") for name in names):
-        return False
-    systems = [evaluation.system(TUNED), *(system for system, _ in decisive)]
-    rates = [rate for system in systems for rate in (system.sampled.pass_rate, system.greedy.pass_rate) if rate]
-    return {how for _, how in decisive} == {"tie"} and all(rate.estimate >= 1 - TIE_MARGIN for rate in rates)
+class _Conclusion(NamedTuple):
+    """A verdict in the making: what a later rule adds comes first in `because` and `flips`."""
+
+    decision: Decision
+    fine_tune: FineTune
+    because: Sequence[str]
+    flips: Sequence[str]
+
+
+_Relations = Sequence[tuple[SystemResult, Relation]]
 
 
 def verdict(evaluation: Evaluation, ship_at: float = 0.5) -> ModelVerdict:
     """The verdict; `ship_at` is the minimum pass rate of the tuned model (`evaluate.ship_at`)."""
-    rivals = untuned(evaluation)
-    relations = [(system, relation(evaluation, system)) for system in rivals]
-    fine_tune = _fine_tune([how for _, how in relations])
-    because = [_describe_relation(evaluation, system, how) for system, how in relations]
-    decisive = [(system, how) for system, how in relations if how in _DECISIVE[fine_tune]]
-    undecided = [of for of in decisive if _needs_more_inputs(evaluation, *of)]
-    flips = [_inputs_that_decide(evaluation, undecided)] if undecided else []
-    flips += [_what_would_change(evaluation, system, how) for system, how in decisive if (system, how) not in undecided]
-    decision: Decision = "ship"
-    tuned = evaluation.system(TUNED)
-    if tuned.sampled.pass_rate is None and tuned.greedy.pass_rate is None:
-        ways, flip = why_incomplete(evaluation, tuned)
-        decision, because, flips = "do not ship", [f"tuned gave no complete answer: {ways}"], [flip]
-        if not tuned.count("answered"):
-            decision, because = "not enough evidence", ["no answer of tuned arrived, so nothing is known about it"]
-            flips = [_RERUN]
-    elif fine_tune != "fine-tune":
-        decision = "do not ship" if fine_tune == "do not fine-tune" else fine_tune
-        if fine_tune == "do not fine-tune" and _passes_nothing(evaluation):
-            because, flips = [_NONE_PASSES, *because], [_LARGER_BASE, *flips]
-    else:
-        decision, why, flip = _compare_with_bar(evaluation, ship_at)
-        because, flips = [why, *because], [flip, *flips]
-    if _is_saturated(evaluation, decisive):
-        fine_tune = decision = "not enough evidence"
-        tied = " or ".join(system.label for system, _ in decisive)
-        because = [f"the gates alone cannot tell tuned from {tied}: nearly all answers of each pass them", *because]
-        flips = [_INDEPENDENT_CHECK, *flips]
-    is_worse = any(how == "worse" for _, how in relations)
-    if is_form_only(evaluation.check_names) and not is_worse and not _passes_nothing(evaluation):
-        # At most as many answers are correct as have the right form; a system with an equal share may be correct far
-        # less often.
-        bar, why, _ = _compare_with_bar(evaluation, ship_at)
-        fine_tune, decision = "not enough evidence", bar if bar == "do not ship" else "not enough evidence"
-        because = [*([why] if decision == "do not ship" else []), FORM_ONLY_NOTE, *because]
-        flips = [_CHECK_CORRECTNESS, *flips]
-    if decision == "ship" and (incomplete := [*incomplete_systems([tuned, *rivals])]):
-        decision, because, flips = "not enough evidence", [*incomplete, *because], [_RERUN_MISSING]
-    fine_tune, decision, unscored = _allow_for_crashes(evaluation, fine_tune, decision, relations)
-    if unscored:
-        because = [*unscored, *because]
-        flips = [_REPAIR_CHECK, *(flip for flip in flips if flip in (_CHECK_CORRECTNESS, _RERUN_MISSING))]
-    if is_gates_only(evaluation.check_names):
-        because = [*because, GATES_ONLY_NOTE]
-        is_possible = evaluation.number_of_groups >= LEAST_TEST_INPUTS and not _passes_nothing(evaluation)
-        flips += [_INDEPENDENT_CHECK] if is_possible else []
+    relations = [(system, relation(evaluation, system)) for system in untuned(evaluation)]
+    concluded = _conclude(evaluation, relations, ship_at)
+    concluded = _unless_saturated(evaluation, relations, concluded)
+    concluded = _unless_form_only(evaluation, relations, ship_at, concluded)
+    concluded = _unless_incomplete(evaluation, relations, concluded)
+    concluded = _unless_unscored(evaluation, relations, concluded)
+    decision, fine_tune, because, flips = _noting_gates_only(evaluation, concluded)
     price, calls, money = _break_even(evaluation)
     return ModelVerdict(
         decision=decision,
@@ -149,24 +120,107 @@ def verdict(evaluation: Evaluation, ship_at: float = 0.5) -> ModelVerdict:
     )
 
 
-def _allow_for_crashes(
-    evaluation: Evaluation, fine_tune: FineTune, decision: Decision, relations: Sequence[tuple[SystemResult, Relation]]
-) -> tuple[FineTune, Decision, list[str]]:
-    """Both recommendations without those that a crashed check may have caused, and the systems it could not judge. Such
-    answers count as not passed: a rival may be as good as tuned, and tuned may be good enough."""
+def _conclude(evaluation: Evaluation, relations: _Relations, ship_at: float) -> _Conclusion:
+    """The conclusion from how tuned compares with each untuned system and with `ship_at`, if every check is right and
+    judged every answer."""
+    fine_tune = _fine_tune([how for _, how in relations])
+    because = [_describe_relation(evaluation, system, how) for system, how in relations]
+    decisive = _decisive(relations, fine_tune)
+    undecided = [of for of in decisive if needs_more_inputs(evaluation, *of)]
+    flips = [_inputs_that_decide(evaluation, undecided)] if undecided else []
+    flips += [_what_would_change(evaluation, *of) for of in decisive if of not in undecided]
+    tuned = evaluation.system(TUNED)
+    if tuned.sampled.pass_rate is None and tuned.greedy.pass_rate is None:
+        if not tuned.count("answered"):
+            unknown = "no answer of tuned arrived, so nothing is known about it"
+            return _Conclusion("not enough evidence", fine_tune, [unknown], [_RERUN])
+        ways, flip = why_incomplete(evaluation, tuned)
+        return _Conclusion("do not ship", fine_tune, [f"tuned gave no complete answer: {ways}"], [flip])
+    if fine_tune == "fine-tune":
+        decision, why, flip = _compare_with_bar(evaluation, ship_at)
+        return _Conclusion(decision, fine_tune, [why, *because], [flip, *flips])
+    if fine_tune == "not enough evidence":
+        return _Conclusion(fine_tune, fine_tune, because, flips)
+    if _passes_nothing(evaluation):
+        because, flips = [_NONE_PASSES, *because], [_LARGER_BASE, *flips]
+    return _Conclusion("do not ship", fine_tune, because, flips)
+
+
+def _decisive(relations: _Relations, fine_tune: FineTune) -> list[tuple[SystemResult, Relation]]:
+    """The systems on which a recommendation rests."""
+    return [(system, how) for system, how in relations if how in _DECISIVE[fine_tune]]
+
+
+def _unless_saturated(evaluation: Evaluation, relations: _Relations, concluded: _Conclusion) -> _Conclusion:
+    """Not enough evidence if tuned only ties, by built-in gates that nearly all answers pass: hardly anything else was
+    possible."""
+    decisive = _decisive(relations, concluded.fine_tune)
+    if not is_gates_only(names := evaluation.check_names) or any(name.startswith("user:") for name in names):
+        return concluded
+    systems = [evaluation.system(TUNED), *(system for system, _ in decisive)]
+    rates = [rate for system in systems for rate in (system.sampled.pass_rate, system.greedy.pass_rate) if rate]
+    if {how for _, how in decisive} != {"tie"} or any(rate.estimate < 1 - TIE_MARGIN for rate in rates):
+        return concluded
+    tied = " or ".join(system.label for system, _ in decisive)
+    why = f"the gates alone cannot tell tuned from {tied}: nearly all answers of each pass them"
+    unknown: Decision = "not enough evidence"
+    return _Conclusion(unknown, unknown, [why, *concluded.because], [_INDEPENDENT_CHECK, *concluded.flips])
+
+
+def _unless_form_only(
+    evaluation: Evaluation, relations: _Relations, ship_at: float, concluded: _Conclusion
+) -> _Conclusion:
+    """Not enough evidence, or do not ship, if only the form of the one right answer was judged. At most as many answers
+    are correct as have the right form; a system with an equal share may be correct far less often."""
+    is_worse = any(how == "worse" for _, how in relations)
+    if not is_form_only(evaluation.check_names) or is_worse or _passes_nothing(evaluation):
+        return concluded
+    bar, why, _ = _compare_with_bar(evaluation, ship_at)
+    is_below = bar == "do not ship"
+    because = [*([why] if is_below else []), FORM_ONLY_NOTE, *concluded.because]
+    unknown: Decision = "not enough evidence"
+    return _Conclusion(bar if is_below else unknown, unknown, because, [_CHECK_CORRECTNESS, *concluded.flips])
+
+
+def _unless_incomplete(evaluation: Evaluation, relations: _Relations, concluded: _Conclusion) -> _Conclusion:
+    """Nothing ships while more than a few answers are missing."""
+    systems = [evaluation.system(TUNED), *(system for system, _ in relations)]
+    if concluded.decision != "ship" or not (incomplete := [*incomplete_systems(systems)]):
+        return concluded
+    return concluded._replace(
+        decision="not enough evidence", because=[*incomplete, *concluded.because], flips=[_RERUN_MISSING]
+    )
+
+
+def _unless_unscored(evaluation: Evaluation, relations: _Relations, concluded: _Conclusion) -> _Conclusion:
+    """Both recommendations without those that a crashed check may have caused. Answers that it could not judge count as
+    not passed: a rival may be as good as tuned, and tuned may be good enough."""
+    decision, fine_tune, because, flips = concluded
     tuned = evaluation.system(TUNED)
     unclear = [rival for rival, how in relations if how == "unclear" and fine_tune == "not enough evidence"]
-    gaps = [gap for rival in unclear for gap in _comparisons_with(evaluation, rival) if gap.hangs_on_unscored]
+    gaps = [gap for rival in unclear for gap in comparisons_with(evaluation, rival) if gap.hangs_on_unscored]
     hanging = {gap.b if gap.judged_outcome == "better" else gap.a for gap in gaps}
     ask_of_rivals = fine_tune == "fine-tune" or bool(hanging - {tuned.name})
     of_rivals = [*_unscored_systems((rival for rival, _ in relations), hanging)] if ask_of_rivals else []
     ask_of_tuned = decision == "do not ship" or tuned.name in hanging
     of_tuned = [*_unscored_systems([tuned], hanging)] if ask_of_tuned else []
-    if of_tuned or (of_rivals and decision == "ship"):
+    if not (of_tuned or of_rivals):
+        return concluded
+    if of_tuned or decision == "ship":
         decision = "not enough evidence"
-    if of_rivals or (of_tuned and fine_tune == "do not fine-tune"):
+    if of_rivals or fine_tune == "do not fine-tune":
         fine_tune = "not enough evidence"
-    return fine_tune, decision, [*of_tuned, *of_rivals]
+    kept = [flip for flip in flips if flip in (_CHECK_CORRECTNESS, _RERUN_MISSING)]
+    return _Conclusion(decision, fine_tune, [*of_tuned, *of_rivals, *because], [_REPAIR_CHECK, *kept])
+
+
+def _noting_gates_only(evaluation: Evaluation, concluded: _Conclusion) -> _Conclusion:
+    """With a note, as the last reason, if only the gates that chose the training rows judge."""
+    if not is_gates_only(evaluation.check_names):
+        return concluded
+    is_possible = evaluation.number_of_groups >= LEAST_TEST_INPUTS and not _passes_nothing(evaluation)
+    flips = [*concluded.flips, *([_INDEPENDENT_CHECK] if is_possible else [])]
+    return concluded._replace(because=[*concluded.because, GATES_ONLY_NOTE], flips=flips)
 
 
 def _unscored_systems(systems: Iterable[SystemResult], hanging: Collection[str]) -> Iterator[str]:
@@ -180,57 +234,6 @@ def _unscored_systems(systems: Iterable[SystemResult], hanging: Collection[str])
 
 def _passes_nothing(evaluation: Evaluation) -> bool:
     return not evaluation.system(TUNED).count("passed")
-
-
-def untuned(evaluation: Evaluation) -> list[SystemResult]:
-    """The systems on the untuned base, without one that turned out to be the tuned model."""
-    return [system for system in evaluation.systems if PROMPTED & {*system.names} and TUNED not in system.names]
-
-
-def relation(evaluation: Evaluation, other: SystemResult) -> Relation:
-    """The tuned model against one system over both decodings: better or worse if one decoding says so and none says the
-    opposite. Better is unclear if the other system does as well under the decoding that suits it."""
-    each = {_relation(gap) for gap in _comparisons_with(evaluation, other)} - {"not measured"}
-    if _leads_under_one_only(evaluation, other):
-        return "unclear"
-    for direction, opposite in (("better", "worse"), ("worse", "better")):
-        if direction in each:
-            return "unclear" if opposite in each else direction
-    order: tuple[Relation, ...] = ("unclear", "few", "tie")
-    return next((how for how in order if how in each), "not measured")
-
-
-def _leads_under_one_only(evaluation: Evaluation, other: SystemResult) -> bool:
-    """Whether tuned is better under one decoding, but at its best passes hardly more often than the other system at its
-    best: a prompt whose greedy answers loop may do as well as tuned when it is sampled."""
-    outcomes = {gap.outcome for gap in _comparisons_with(evaluation, other)} - {"not measured"}
-    return "better" in outcomes and outcomes != {"better"} and _lead_at_best(evaluation, other) <= TIE_MARGIN
-
-
-def _needs_more_inputs(evaluation: Evaluation, other: SystemResult, how: Relation) -> bool:
-    return how in ("few", "unclear") and not _leads_under_one_only(evaluation, other)
-
-
-def _lead_at_best(evaluation: Evaluation, other: SystemResult) -> float:
-    """Tuned's pass rate under its better decoding, minus the other system's under its own."""
-    return _best_rate(evaluation.system(TUNED)) - _best_rate(other)
-
-
-def _best_rate(system: SystemResult) -> float:
-    return max((rate.estimate for rate in (system.sampled.pass_rate, system.greedy.pass_rate) if rate), default=0.0)
-
-
-def _relation(gap: Comparison) -> Relation:
-    outcome, interval = gap.outcome, gap.difference
-    if outcome in ("better", "worse"):
-        return outcome
-    if interval is None:
-        return "not measured"
-    if outcome == "not enough evidence":
-        return "few"
-    if gap.hangs_on_unscored:
-        return "unclear"
-    return "tie" if interval.estimate <= TIE_MARGIN or interval.high <= TIE_UPPER_BOUND else "unclear"
 
 
 def _fine_tune(relations: Sequence[Relation]) -> FineTune:
@@ -247,16 +250,11 @@ _DECISIVE: dict[FineTune, frozenset[Relation]] = {
 }
 
 
-def _comparisons_with(evaluation: Evaluation, other: SystemResult) -> list[Comparison]:
-    gaps = (evaluation.comparison(TUNED, other.name, mode) for mode in MODES)
-    return [gap for gap in gaps if gap is not None]
-
-
 def _describe_relation(evaluation: Evaluation, other: SystemResult, how: Relation) -> str:
     numbers = _differences(evaluation, other)
     there = f"there {'is 1 test input' if evaluation.seeds == 1 else f'are {evaluation.seeds} test inputs'}"
     there += evaluation.group_note
-    differences = (gap.difference for gap in _comparisons_with(evaluation, other) if gap.difference)
+    differences = (gap.difference for gap in comparisons_with(evaluation, other) if gap.difference)
     gap = min(differences, key=lambda gap: gap.seeds, default=None)
     if gap and gap.seeds < evaluation.seeds:  # answers of either may be missing
         there = f"tuned and {other.label} both answered only {gap.seeds} of {evaluation.seeds} test inputs"
@@ -270,8 +268,8 @@ def _describe_relation(evaluation: Evaluation, other: SystemResult, how: Relatio
         "few": f"{there}, and fewer than {LEAST_TEST_INPUTS}{' groups' * bool(evaluation.groups)} prove nothing",
         "not measured": f"tuned and {other.label} were not both measured: one gave no complete answer",
     }
-    if how == "unclear" and _leads_under_one_only(evaluation, other):
-        often = "more often than" if _lead_at_best(evaluation, other) < -TIE_MARGIN else "about as often as"
+    if how == "unclear" and leads_under_one_only(evaluation, other):
+        often = "more often than" if lead_at_best(evaluation, other) < -TIE_MARGIN else "about as often as"
         return f"{other.label}, decoded as suits it best, passes {often} tuned decoded as suits tuned ({numbers})"
     return sentences[how]
 
@@ -285,13 +283,13 @@ def _cut_note(system: SystemResult) -> str:
 
 def _differences(evaluation: Evaluation, other: SystemResult) -> str:
     """`sampled +0.12 [+0.03, +0.21], greedy ...`: tuned minus the other system."""
-    gaps = [(gap.mode, gap.shown) for gap in _comparisons_with(evaluation, other) if gap.shown]
+    gaps = [(gap.mode, gap.shown) for gap in comparisons_with(evaluation, other) if gap.shown]
     return ", ".join(f"{mode} {format_interval(shown, '+')}" for mode, shown in gaps)
 
 
 def _how_often(evaluation: Evaluation, other: SystemResult) -> str:
     """A tie in words: the difference is not significant, but in these answers the other system may be far ahead."""
-    leads = [gap.shown.estimate for gap in _comparisons_with(evaluation, other) if gap.shown]
+    leads = [gap.shown.estimate for gap in comparisons_with(evaluation, other) if gap.shown]
     return "at least as often" if leads and max(leads) < -TIE_MARGIN else "about as often"
 
 
@@ -301,10 +299,10 @@ def _inputs_that_decide(evaluation: Evaluation, undecided: Sequence[tuple[System
     a tie of the comparison, which is enough for "do not fine-tune"."""
     needed, ties, kept = 0, list[int](), dict[str, list[str]]()
     for other, how in undecided:
-        gaps = [gap for gap in _comparisons_with(evaluation, other) if gap.more_inputs]
+        gaps = [gap for gap in comparisons_with(evaluation, other) if gap.more_inputs]
         more = [(gap.more_inputs or 0, f"{gap.mode} ") for gap in gaps]
         least_more, mode = min(more, default=(evaluation.seeds, ""))
-        differences = [gap.difference for gap in _comparisons_with(evaluation, other) if gap.difference]
+        differences = [gap.difference for gap in comparisons_with(evaluation, other) if gap.difference]
         up_to_least = LEAST_TEST_INPUTS - min((gap.units for gap in differences), default=evaluation.number_of_groups)
         needed = max(needed, up_to_least, least_more)
         leads = [gap.estimate for gap in differences]
@@ -321,7 +319,7 @@ def _inputs_that_decide(evaluation: Evaluation, undecided: Sequence[tuple[System
 
 
 def _what_would_change(evaluation: Evaluation, other: SystemResult, how: Relation) -> str:
-    gaps = [gap for gap in _comparisons_with(evaluation, other) if gap.shown is not None]
+    gaps = [gap for gap in comparisons_with(evaluation, other) if gap.shown is not None]
     if how == "not measured":
         return why_incomplete(evaluation, other)[1]
     if how == "better":

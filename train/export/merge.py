@@ -117,7 +117,8 @@ def write_merged(base: Base, settings: TrainSettings, adapter: Path, folder: Pat
         # Cleared because it would be saved in the config and reveal a path of this machine.
         model.config._name_or_path = ""
         end_ids = model.generation_config.eos_token_id
-        model.generation_config = GenerationConfig(eos_token_id=chat.end_tokens(end_ids))
+        ends, longest = chat.end_tokens(end_ids), settings.max_length  # without it transformers stops after 20 tokens
+        model.generation_config = GenerationConfig(eos_token_id=ends, max_new_tokens=longest)
         model.save_pretrained(partial)
         chat.tokenizer.save_pretrained(partial)
         if base.runs_code:

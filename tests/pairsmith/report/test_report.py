@@ -239,7 +239,8 @@ def test_a_difference_is_reported_in_either_direction(
     project: Project, done: Store, low: float, high: float, p: float, seeds: int, sentence: str
 ) -> None:
     """ "Better" and "worse" need the interval, the adjusted p-value and enough inputs; page and terminal agree. A small
-    p-value beside "no significant difference" is explained."""
+    p-value beside "no significant difference" is explained. That there are too few inputs is not repeated for each
+    system below the headline: the verdict says it."""
     evaluation = gather(project, done).evaluation
     assert evaluation is not None
     interval = Interval(estimate=(low + high) / 2, low=low, high=high, level=0.95, seeds=seeds)
@@ -249,6 +250,8 @@ def test_a_difference_is_reported_in_either_direction(
     words = {"more often": "better", "less often": "worse", "no significant difference": "significant"}
     assert words.get(sentence, sentence) in line
     assert ("includes zero too" in line) == (low < 0 < high and p <= 0.05)
+    below = proof.in_words(evaluation.model_copy(update={"comparisons": (comparison,)}))
+    assert (below == []) == (sentence == "not enough evidence")
     if sentence == "not enough evidence":
         assert "more test input" in line
         assert "more test input" in describe_difference(evaluation, comparison)
@@ -311,7 +314,7 @@ def test_passing_by_form_alone_is_pointed_out(project: Project, done: Store) -> 
     assert evaluation is not None
     for names, of_form in ((("length", "label"), True), (("label", "check:reference"), False)):
         judged = evaluation.model_copy(update={"check_names": names})
-        assert proof.in_words(judged)[0].startswith("Any answer in the right form passes") == of_form
+        assert "".join(proof.in_words(judged)).startswith("Any answer in the right form passes") == of_form
         heading = words.evaluation(judged, verdict(judged))
         assert not of_form or heading.startswith(("Not enough evidence", "Do not ship")), heading
 
@@ -444,6 +447,14 @@ def test_the_learning_curve_is_plotted(project: Project, store: Store) -> None:
     assert line.split()[-1] == "1000,300"
     (band,) = [attrs for tag, attrs in drawn if tag == "rect"]
     assert float(band["height"] or 0) == pytest.approx(198 * 2 * curve.floor, abs=0.02)
+    # The axis of a loss ends above the band, which its greatest loss had cut off.
+    points = tuple(point.model_copy(update={"loss": 2.0}) for point in curve.points)
+    of_loss = curve.model_copy(update={"of": "loss", "points": points, "run_sd": 0.1})
+    drawn = _Page(str(learning_curve(of_loss, label))).tags
+    (band,) = [attrs for tag, attrs in drawn if tag == "rect"]
+    dot = [attrs for tag, attrs in drawn if tag == "circle"][-1]
+    middle = float(band["y"] or 0) + float(band["height"] or 0) / 2
+    assert middle == pytest.approx(float(dot["cy"] or 0), abs=0.02)
 
 
 def test_optimizer_steps_are_whole_numbers_on_the_axis() -> None:
@@ -537,7 +548,7 @@ def test_human_and_simulated_reviews_are_distinguished(project: Project, done: S
     pair = done.pairs()[0]
     done.write(Review(pair_id=pair.id, reviewer="robot", decision="accept", simulated=True))
     page = _Page(render(gather(project, done))).text
-    assert "Not reviewed by humans: nobody has looked at these rows. 1 simulated decisions" in page
+    assert "Not reviewed by humans: nobody has judged these rows. 1 simulated decisions" in page
     done.write(Review(pair_id=pair.id, reviewer="ada", decision="accept"))
     assert "1 person reviewed 1 row in 1 decision." in _Page(render(gather(project, done))).text
 
@@ -616,7 +627,9 @@ def test_nothing_is_said_of_a_teacher_where_there_was_none(project: Project, don
     hashes = tuple((name, value) for name, value in evidence.hashes if name != "teacher")
     costs = tuple(cost.model_copy(update={"stage": "evaluate", "teacher": "base"}) for cost in evidence.costs)
     evidence = replace(evidence, evaluation=evaluation, verdict=verdict(evaluation), hashes=hashes, costs=costs * 2)
-    page = render(replace(evidence, seeds={"pair": 60}))
+    generated = evidence.counts("generate")
+    assert generated is not None
+    page = render(replace(evidence, seeds={"pair": generated.rows_in, "input": 12}))  # a test file without references
     assert "Import: one row for each pair" in page
     assert "teacher" not in page.lower()
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,6 +19,8 @@ from pairsmith.report import render
 from pairsmith.report.gather import gather
 from pairsmith.stages.export import _write_chat_files, export
 from pairsmith.stages.table import Audience
+from pairsmith.terminal.session import Session
+from pairsmith.terminal.stopping import Stopping
 from schemas.errors import PairsmithError
 from schemas.progress import discard_message
 from schemas.records import Artifact, Counts
@@ -65,6 +68,13 @@ def test_export_warns_if_its_dataset_is_out_of_date(tmp_path: Path) -> None:
         (tmp_path / "seeds.txt").write_text("a street in the rain\na harbour at dawn\n")
         (line,) = warnings()
         assert line.startswith("warning: `pairsmith generate` is due (")
+        answers: list[dict[str, Any]] = []
+        session = Session(tmp_path, (), answers.append, Stopping())
+        with session.store(opened := load(tmp_path, asked)) as store:
+            export(opened, store, Audience(say=session.say))
+        session.answer({"command": "export"})
+        (answer,) = answers
+        assert answer["warnings"] == [session.with_project_options(line.removeprefix("warning: "))]
         project.generate()
         (line,) = warnings()
         assert line.startswith("warning: `pairsmith curate` is due (")

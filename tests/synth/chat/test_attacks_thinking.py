@@ -29,6 +29,8 @@ from synth.chat.thinking import split_thinking
         "<|inner_prefix|>so<|inner_suffix|>A dog.",
         "<|begin_of_thought|>so<|end_of_thought|>\n<|begin_of_solution|>A dog.<|end_of_solution|>",
         "Here is my thought process: so\n\nHere is my response: A dog.",
+        "Here are my reasoning steps:\nso\n[BEGIN FINAL RESPONSE]\nA dog.",
+        "They want a dog [1].\n[BEGIN FINAL RESPONSE]\nA dog.\n[END FINAL RESPONSE]\n",
         "<|channel|>analysis<|message|>so<|end|><|start|>assistant<|channel|>final <|constrain|>json<|message|>A dog.",
     ],
 )
@@ -50,6 +52,9 @@ def test_reasoning_is_split_off_whatever_it_mentions(text: str) -> None:
         "| tag | use |\n|---|---|\n| </think> | closes |",
         "<thinker>Rodin</thinker>",
         "Here is my thought process: I like dogs.",
+        "Here are my reasoning steps: feed it, walk it [twice].",
+        "It ends with\n[END FINAL RESPONSE]",
+        "Look for `[BEGIN FINAL RESPONSE]` in it.",
     ],
 )
 def test_answers_about_tags_and_code_are_left_alone(text: str) -> None:

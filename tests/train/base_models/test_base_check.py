@@ -92,6 +92,11 @@ def _empty(base: Path) -> None:
     base.mkdir()
 
 
+def _adapter_alone(base: Path) -> None:
+    _empty(base)
+    _with_adapter(base)
+
+
 def _truncated(base: Path) -> None:
     weights = base / "model.safetensors"
     os.truncate(weights, weights.stat().st_size - 1)
@@ -207,6 +212,7 @@ def _reward_model(base: Path) -> None:
         (_quantised, "already quantised"),
         (_untemplated, "no single chat template"),
         (_empty, "no config.json"),
+        (_adapter_alone, "it is an adapter, not a model"),
     ],
 )
 def test_a_base_that_cannot_be_trained_is_refused_with_its_reason(base: Path, spoil: Any, what: str) -> None:

@@ -26,8 +26,9 @@ from train.evaluation.metrics import (
     SystemResult,
     summarise,
 )
+from train.evaluation.relation import relation
 from train.evaluation.results_table import UNSCORED_NOTE, comparison_lines, systems_table
-from train.evaluation.verdict import GATES_ONLY_NOTE, in_words, relation, verdict
+from train.evaluation.verdict import GATES_ONLY_NOTE, in_words, verdict
 
 NAMES = ("base", "few-shot", "retrieval", "teacher", "tuned")
 

@@ -32,7 +32,10 @@ SAMPLED = Sampling(temperature=0.7, top_p=0.9, max_tokens=12)
 @pytest.fixture(scope="module", params=["lora", "qlora"])
 def tuned(request: pytest.FixtureRequest, tiny_base: Base, tmp_path_factory: pytest.TempPathFactory) -> TrainResult:
     train_settings = settings(method=request.param, epochs=3)
-    return tune(tiny_base, Dataset("d", rows(4)), train_settings, tmp_path_factory.mktemp("adapters"))
+    result = tune(tiny_base, Dataset("d", rows(4)), train_settings, tmp_path_factory.mktemp("adapters"))
+    # Before an export adds the decoding, the snippet must not stop after transformers' 20 tokens either.
+    assert GenerationConfig.from_pretrained(folder_of(result)).max_new_tokens == train_settings.max_length
+    return result
 
 
 def folder_of(tuned: TrainResult) -> Path:
