@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import gc
+import signal
 import socket
 from contextlib import suppress
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -13,6 +15,7 @@ import click
 
 from pairsmith.commands.backup import backup, restore
 from pairsmith.terminal.number_options import WholeNumber
+from pairsmith.terminal.stopping import detach_from_terminal, end_at_once
 from schemas import tracing
 from schemas.errors import StoreError, UsageError, needing
 from schemas.ports import listening
@@ -21,6 +24,9 @@ if TYPE_CHECKING:
     from pairsmith.serve.accounts import Accounts
     from pairsmith.serve.settings import Settings
     from pairsmith.serve.workspace import Workspace
+
+
+_JOBS_KEPT = "jobs keep running, and the next server takes them over"
 
 
 class _Serving(click.Group):
@@ -99,17 +105,28 @@ def up(
         )
 
         class Server(uvicorn.Server):
+            def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+                if self.should_exit:
+                    end_at_once(_JOBS_KEPT)
+                super().handle_exit(sig, frame)
+
+            def hang_up(self, sig: int, frame: FrameType | None) -> None:
+                detach_from_terminal()
+                self.should_exit = True
+
             async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
                 app.state.jobs.hub.end()  # otherwise uvicorn waits for open streams, then cuts them
                 await super().shutdown(sockets)
 
         server = Server(config)
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+            signal.signal(signal.SIGHUP, server.hang_up)
         _freeze_modules()
         with suppress(KeyboardInterrupt):  # the server has shut down cleanly and re-raises the signal
             server.run([server_socket])
         if not server.started:
             raise StoreError("the service could not be started.", fix="See the messages above.")
-        click.echo("stopped; jobs keep running, and the next server takes them over.", err=True)
+        click.echo(f"stopped; {_JOBS_KEPT}.", err=True)
 
 
 def _freeze_modules() -> None:

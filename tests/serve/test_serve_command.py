@@ -107,7 +107,7 @@ def test_unavailable_database_is_reported(tmp_path: Path, capsys: pytest.Capture
     assert "s3cr3t" not in printed
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_server_stops_gracefully(tmp_path: Path, slow_teacher: LoopbackTeacher, number: signal.Signals) -> None:
     """Whatever its jobs are doing, one of them stopped by a user, the server says that they keep running, without a
     traceback. The next server follows the running one to its end, and with `--json-logs` logs its end and each request

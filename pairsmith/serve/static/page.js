@@ -72,6 +72,7 @@ document.addEventListener("htmx:beforeSwap", (event) => {
 // Keyboard shortcuts are inactive in form fields. Each has a visible button.
 const field = (element) => element.closest("input, textarea, select, [contenteditable]");
 let going = false;
+document.getElementById(location.hash.slice(1))?.closest(".rows tbody tr")?.classList.add("at"); // the row just closed
 function step(by) {
   const rows = all(".rows tbody tr");
   if (!rows.length) return;
