@@ -6,7 +6,7 @@ import asyncio
 import json
 import tempfile
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -92,7 +92,8 @@ async def embedded(
             try:
                 address, context_tokens = await _read_address(process, stderr)
             except asyncio.CancelledError:
-                process.kill()  # while it imports torch, it does not notice that it is no longer needed
+                with suppress(ProcessLookupError):
+                    process.kill()  # while it imports torch, it does not notice that it is no longer needed
                 raise
             revisions = {str(entry["name"]): str(entry["revision"]) for entry in served}
             yield EmbeddedServer(address, name, revisions, context_tokens)

@@ -49,7 +49,7 @@ def test_spec_update_needs_the_current_etag_and_keeps_comments(service: Service)
     checked = editor.put(path, json=change, params={"check": "1"})
     assert checked.json()["values"]["train"]["epochs"] == 2
     assert file.read_text() == SPEC
-    put = editor.put(path, json=change, headers={"If-Match": read.headers["etag"]})
+    put = editor.put(path, json=change, headers={"If-Match": f'"an older one", {read.headers["etag"]}'})
     assert put.headers["etag"] == editor.get(path).headers["etag"] != read.headers["etag"]
     assert "# The teacher is here." in file.read_text()
     late = editor.put(path, json={"set": {"train.epochs": 3}}, headers={"If-Match": read.headers["etag"]})
@@ -331,6 +331,13 @@ def test_every_error_has_its_status_and_the_message_of_the_command_line(kind: ty
     assert body.exit_code == kind.exit_code
     assert body.kind == kind.__name__
     assert (answer.headers.get("x-should-retry") == "false") == (status in (409, 429, 501, 507))
+
+
+def test_a_refused_method_is_answered_with_those_of_the_path(service: Service) -> None:
+    """`Allow` names them all, as HTTP requires; each method is a route of its own, and the first one was named."""
+    for path, methods in (("/api/v1/projects", "GET, HEAD, POST"), (f"/p/{MINE}", "GET, HEAD")):
+        refused = service.browser("owner").put(path)
+        assert (refused.status_code, refused.headers["allow"]) == (405, methods)
 
 
 def test_error_status_comes_from_the_nearest_class() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -15,9 +16,8 @@ pytest.importorskip("playwright.sync_api", reason="no browser: needs the package
 
 from playwright import sync_api as playwright
 
-from schemas.records import Candidate, Generated, Pair, Sampling, Seed
-from schemas.store import Store
-from tests.pairsmith import report_project
+import pairsmith
+from tests.pairsmith import own_pairs, report_project
 from tests.serve.conftest import write_project
 from tests.serve.looked import HEIGHT, axe_violations, layout_problems, listen, small_targets
 from tests.serve.site import CHROMIUM, FLAGS, Site
@@ -40,7 +40,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     folder.mkdir(parents=True)
     report_project.whole(folder, merged=False)[1].close()
     write_project(site.workspace, "empty", nobody)
-    _write_odd_rows(write_project(site.workspace, "odd", nobody))
+    _write_odd_rows(site.workspace.new_folder("odd"))
     site.start()
     yield site
     site.stop()
@@ -48,13 +48,12 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 def _write_odd_rows(folder: Path) -> None:
     """A row without a space, and one of twenty thousand characters on many lines."""
-    with Store.open(f"sqlite:///{folder / 'pairsmith.db'}") as store:
-        for input, output in (("y" * 500, "x" * 4000), ("first line\nlast line", "a line of words\n" * 1250)):
-            seed = Seed(kind="input", text=input, source="s:1")
-            origin = Generated(generator="forward", prompt="enhance/v1@0", teacher="t", sampling=Sampling(), calls=())
-            pair = Pair(seed_id=seed.id, input=input, output=output, system="", origin=origin)
-            slot = {"fingerprint": "next", "seed_id": seed.id, "generator": "forward", "sample": 0}
-            store.write(seed, pair, Candidate(pair_id=pair.id, **slot))
+    rows = {"y" * 500: "x" * 4000, "first line\nlast line": "a line of words\n" * 1250}
+    lines = [json.dumps({"input": input, "output": output}) for input, output in rows.items()]
+    folder.mkdir()
+    (folder / "pairs.jsonl").write_text("\n".join(lines))
+    (folder / "pairsmith.toml").write_text(own_pairs.SPEC)
+    pairsmith.Project(folder).generate()
 
 
 @pytest.fixture(scope="module")

@@ -108,7 +108,8 @@ def save_spec(
         raise Refusal(
             428, "If-Match is missing.", code="if_match_missing", fix="Send the ETag of the spec that you read."
         )
-    if if_match is not None and if_match.removeprefix("W/").strip('"') not in (etag_of(before), "*"):
+    known = {tag.strip().removeprefix("W/").strip('"') for tag in (if_match or "").split(",")}
+    if if_match is not None and not known & {etag_of(before), "*"}:
         raise _spec_changed()
     changed = parse(text, path.parent)
     owner, administrator = caller.may(Right.own, slug), caller.may(Right.administer)
