@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import gc
+import os
 import signal
 import socket
 from contextlib import suppress
@@ -83,7 +85,10 @@ def up(
     with listening(host, port) as server_socket:
         settings = Settings(host, server_socket.getsockname()[1], no_auth, url, database_url)
         check_reach(settings)
-        workspace.mkdir(parents=True, exist_ok=True)
+        try:
+            workspace.mkdir(parents=True, exist_ok=True)
+        except FileNotFoundError:  # where nothing can be created, such as /proc
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(workspace)) from None
         served_workspace = Workspace(workspace.resolve())
         with served_workspace.lock():  # only briefly: the jobs hold the lock as long as they are served
             app = create_app(served_workspace, settings)

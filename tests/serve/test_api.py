@@ -488,6 +488,16 @@ def test_malformed_specs_are_refused_with_a_message(service: Service, change: di
     assert (service.workspace.folder(MINE) / "pairsmith.toml").read_text() == SPEC
 
 
+def test_a_spec_in_another_encoding_can_be_replaced(service: Service) -> None:
+    """It was a defect (500) for everybody who read it, and nobody could write another one."""
+    owner, path = service.browser("owner"), f"/api/v1/projects/{MINE}/spec"
+    (service.workspace.folder(MINE) / "pairsmith.toml").write_bytes(SPEC.encode("utf-16"))
+    assert problem(owner.get(path))["status"] == 422
+    read = owner.get(path, headers={"Accept": "application/toml"})
+    put = owner.put(path, json={"text": SPEC}, headers={"If-Match": read.headers["etag"]})
+    assert (put.status_code, owner.get(path).json()["text"]) == (200, SPEC)
+
+
 def test_lone_surrogates_are_refused(service: Service) -> None:
     """JSON can encode a lone surrogate and UTF-8 cannot, so it is refused wherever a text is written to a file or
     table."""
