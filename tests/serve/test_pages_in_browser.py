@@ -177,7 +177,9 @@ def test_a_long_row_can_be_answered_where_it_is_read(site: Site, browser: Any, w
     playwright.expect(page.get_by_role("button", name="Accept")).to_be_in_viewport()
     assert page.locator("#drawer .from").inner_text() == "first line\nlast line"
     page.keyboard.press("a")
+    page.keyboard.press("r")  # before the next page is there: it is not another answer to this row
     playwright.expect(page.locator("#drawer .done")).to_be_in_viewport()
+    assert "reject by local" not in page.locator("#drawer").inner_text()
     page.close()
 
 
