@@ -23,7 +23,10 @@ from schemas.errors import StoreError, UsageError, needing
 from schemas.ports import listening
 
 if TYPE_CHECKING:
+    import uvicorn
+
     from pairsmith.serve.accounts import Accounts
+    from pairsmith.serve.events import Hub
     from pairsmith.serve.settings import Settings
     from pairsmith.serve.workspace import Workspace
 
@@ -109,29 +112,37 @@ def up(
             loop="asyncio",  # uvloop takes 5 MB and makes no page faster
         )
 
-        class Server(uvicorn.Server):
-            def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-                if self.should_exit:
-                    end_at_once(_JOBS_KEPT)
-                super().handle_exit(sig, frame)
-
-            def hang_up(self, sig: int, frame: FrameType | None) -> None:
-                detach_from_terminal()
-                self.should_exit = True
-
-            async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-                app.state.jobs.hub.end()  # otherwise uvicorn waits for open streams, then cuts them
-                await super().shutdown(sockets)
-
-        server = Server(config)
-        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-            signal.signal(signal.SIGHUP, server.hang_up)
+        server = _server(config, app.state.jobs.hub)
         _freeze_modules()
         with suppress(KeyboardInterrupt):  # the server has shut down cleanly and re-raises the signal
             server.run([server_socket])
         if not server.started:
             raise StoreError("the service could not be started.", fix="See the messages above.")
         click.echo(f"stopped; {_JOBS_KEPT}.", err=True)
+
+
+def _server(config: uvicorn.Config, hub: Hub) -> uvicorn.Server:
+    """A server that ends the streams of `hub` when it stops, also on SIGHUP, and ends at once on a second signal."""
+    import uvicorn
+
+    class Server(uvicorn.Server):
+        def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+            if self.should_exit:
+                end_at_once(_JOBS_KEPT)
+            super().handle_exit(sig, frame)
+
+        def hang_up(self, sig: int, frame: FrameType | None) -> None:
+            detach_from_terminal()
+            self.should_exit = True
+
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            hub.end()  # otherwise uvicorn waits for open streams, then cuts them
+            await super().shutdown(sockets)
+
+    server = Server(config)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, server.hang_up)
+    return server
 
 
 def _freeze_modules() -> None:

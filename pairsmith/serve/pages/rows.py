@@ -221,5 +221,5 @@ def answer(
         at = listed.index(row) if row in listed else -1
         opened = next((each for each in (*listed[at + 1 :], *listed) if each != row), "")
     record_answer(request, caller, project, row, answer, is_timed=True)
-    at = _OPENED if opened else ""
-    return redirect_to(f"/p/{project}/rows", at, done="answered", **_query(filters, order), after=after, row=opened)
+    place = _OPENED if opened else ""
+    return redirect_to(f"/p/{project}/rows", place, done="answered", **_query(filters, order), after=after, row=opened)
