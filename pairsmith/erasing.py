@@ -39,9 +39,7 @@ def erased(
     progress: Progress = unseen,
 ) -> Json:
     """Erase what was read from `source`, or the reviews of `person`, and report what was removed, what is left, and
-    which models learned from it. Raises UsageError if nothing matches."""
-    if (source is None) == (person is None):
-        raise UsageError("erase needs either --source or --person.", fix="Pass one of them.")
+    which models learned from it. One of the two is given. Raises UsageError if nothing matches."""
 
     def show(part: str) -> None:
         progress("erase", {"message": part})

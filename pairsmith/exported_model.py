@@ -6,7 +6,6 @@ as the evaluated model.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -18,6 +17,7 @@ from schemas.progress import Say
 from schemas.project import Project
 from schemas.records import Artifact, Sampling
 from schemas.store import Store
+from schemas.temporary_folders import temporary_folder
 
 if TYPE_CHECKING:
     from train.evaluation.metrics import Evaluation
@@ -84,12 +84,12 @@ def write(
         _describe(out / name, tuned, "../model" if is_qlora and name == "adapter" else "THIS_FOLDER")
     if not gguf:
         return ExportedModel(written, {})
-    with tempfile.TemporaryDirectory(dir=out) as scratch:
+    with temporary_folder(place=out) as scratch:
         model = out / "model"
         if not is_qlora:
             from train.export.merge import write_merged
 
-            model = Path(scratch) / project.spec.task.name
+            model = scratch / project.spec.task.name
             write_merged(base, trained.settings, source, model)
         files = _ggufs(tuned, model, out / "gguf", gguf, say)
     comparisons = {kind: _compare_answers(tuned, file, say) for kind, file in files.items()}

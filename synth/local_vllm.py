@@ -24,6 +24,7 @@ from schemas.isolated_environment import IsolatedEnvironment, ensure
 from schemas.ports import free_port, listening
 from schemas.progress import Say, discard_message
 from schemas.records import Message, Sampling
+from schemas.temporary_folders import temporary_folder
 from synth.chat.completions import RefusedError, UnansweredError
 from synth.embedded.child import child_command, last_words, serving_child
 from synth.embedded.weights import cache_folder
@@ -180,8 +181,8 @@ async def vllm(
     name = lora[0].partition("=")[0] if lora else _flag_value("--served-model-name", more) or model
     key_env = KEY_ENV if os.environ.get(KEY_ENV) else None
     began = time.monotonic()
-    with tempfile.TemporaryFile() as log, tempfile.TemporaryDirectory(prefix="pairsmith-vllm-") as plugins:
-        _write_plugin(Path(plugins))
+    with tempfile.TemporaryFile() as log, temporary_folder("pairsmith-vllm-") as plugins:
+        _write_plugin(plugins)
         server = ("env", f"PYTHONPATH={plugins}", program, "-m", "vllm.entrypoints.openai.api_server", *flags)
         command = child_command("synth.beside_parent", *server)
         no_statistics = {"VLLM_NO_USAGE_STATS": "1"}  # disables vLLM's usage statistics

@@ -15,7 +15,6 @@ Not covered: the meaning of its margins, since only the order of answers to one 
 from __future__ import annotations
 
 import math
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -43,6 +42,7 @@ from schemas.project import Project
 from schemas.records import Artifact, Record, content_id
 from schemas.spec import TrainSettings
 from schemas.store import Store
+from schemas.temporary_folders import temporary_folder
 from schemas.wording import counted
 from train.base_models.base_model import Base, compute_dtype, longest_row
 from train.evaluation.intervals import ALONE, Interval, difference, share
@@ -294,11 +294,11 @@ def _fit(
     set_seed(settings.random_seed)
     on_gpu, dtype = torch.cuda.is_available(), compute_dtype(settings.precision)
     lora = {"r": settings.r, "lora_alpha": settings.alpha}
-    with quiet(), tempfile.TemporaryDirectory() as scratch:
+    with quiet(), temporary_folder() as scratch:
         trainer = RewardTrainer(
             model=_load_scoring_model(base, tokenizer, dtype if on_gpu else torch.float32, on_gpu=on_gpu),
             args=RewardConfig(
-                output_dir=scratch,
+                output_dir=str(scratch),
                 per_device_train_batch_size=settings.batch,
                 num_train_epochs=settings.epochs,
                 learning_rate=settings.learning_rate,

@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 import sqlite3
 import tarfile
-import tempfile
 import zlib
 from contextlib import closing
 from pathlib import Path
@@ -19,6 +18,7 @@ from pathlib import Path
 from curate.argilla.launch import last_options
 from curate.argilla.server import default_home, status
 from schemas.errors import ReviewError, first_line
+from schemas.temporary_folders import temporary_folder
 
 _DATABASE, _CREDENTIALS = "data/argilla.db", "credentials.json"
 
@@ -46,8 +46,8 @@ def backup(file: Path, home: Path | None = None) -> int:
     except OSError as error:
         raise ReviewError(f"cannot be written: {error.strerror}.", where=str(file), fix="Name another file.") from None
     try:
-        with tempfile.TemporaryDirectory(dir=home) as scratch, open(handle, "wb") as raw:
-            copy = Path(scratch) / "argilla.db"
+        with temporary_folder(place=home) as scratch, open(handle, "wb") as raw:
+            copy = scratch / "argilla.db"
             with closing(sqlite3.connect(home / _DATABASE)) as source, closing(sqlite3.connect(copy)) as target:
                 source.backup(target)
             with tarfile.open(fileobj=raw, mode="w:gz") as archive:
@@ -76,11 +76,11 @@ def restore(file: Path, home: Path | None = None) -> None:
     try:
         for folder in (home, home / "data"):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with tempfile.TemporaryDirectory(dir=home) as scratch:
-            _unpack(file, Path(scratch))
+        with temporary_folder(place=home) as scratch:
+            _unpack(file, scratch)
             for name in (_CREDENTIALS, _DATABASE):  # the database last: its presence marks the home as used
-                (Path(scratch) / name).chmod(0o600)
-                os.replace(Path(scratch) / name, home / name)
+                (scratch / name).chmod(0o600)
+                os.replace(scratch / name, home / name)
     except (OSError, tarfile.TarError, EOFError, zlib.error, sqlite3.Error) as error:
         problem = f"cannot be restored: {first_line(error).rstrip(':.')}."
         raise ReviewError(problem, where=str(file), fix="Nothing was changed.") from None

@@ -7,11 +7,11 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from schemas.errors import MissingDependency, ReviewError
 from schemas.isolated_environment import IsolatedEnvironment, ensure
 from schemas.progress import Progress, unseen
+from schemas.temporary_folders import temporary_folder
 
 SERVER_CODE = Path(__file__).with_name("engine")
 ARGILLA_VERSION = "2.8.0"
@@ -63,12 +63,8 @@ def find_server_python(progress: Progress = unseen, running: tuple[int, int] = s
     for python in (*candidates, *filter(None, (shutil.which(f"python{version}") for version in _PREFERRED_PYTHONS))):
         if _output_of(python, "-c", "import ensurepip, venv; print('fits')") == "fits":
             return python
-    with TemporaryDirectory() as scratch:
-        uv = (
-            shutil.which("uv")
-            or shutil.which("uv", path=str(Path(sys.executable).parent))
-            or _install_uv(Path(scratch))
-        )
+    with temporary_folder() as scratch:
+        uv = shutil.which("uv") or shutil.which("uv", path=str(Path(sys.executable).parent)) or _install_uv(scratch)
         progress("argilla", {"step": f"downloading Python {_PREFERRED_PYTHONS[0]}"})
         _output_of(uv, "python", "install", _PREFERRED_PYTHONS[0])
         if fetched := _output_of(uv, "python", "find", "--no-project", "--managed-python", _PREFERRED_PYTHONS[0]):

@@ -28,6 +28,8 @@ def command(session: Session, *, source: str | None, person: str | None, yes: bo
     from pairsmith.erasing import erased
     from pairsmith.terminal.screen import facts
 
+    if (source is None) == (person is None):
+        raise UsageError("erase needs either --source or --person.", fix="Pass one of them.")
     project = session.project()
     if not yes:
         if session.write_json or not sys.stdin.isatty():

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import gc
+import os
+import signal
 import socket
 from contextlib import suppress
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -13,14 +17,21 @@ import click
 
 from pairsmith.commands.backup import backup, restore
 from pairsmith.terminal.number_options import WholeNumber
+from pairsmith.terminal.stopping import detach_from_terminal, end_at_once
 from schemas import tracing
 from schemas.errors import StoreError, UsageError, needing
 from schemas.ports import listening
 
 if TYPE_CHECKING:
+    import uvicorn
+
     from pairsmith.serve.accounts import Accounts
+    from pairsmith.serve.events import Hub
     from pairsmith.serve.settings import Settings
     from pairsmith.serve.workspace import Workspace
+
+
+_JOBS_KEPT = "jobs keep running, and the next server takes them over"
 
 
 class _Serving(click.Group):
@@ -77,7 +88,10 @@ def up(
     with listening(host, port) as server_socket:
         settings = Settings(host, server_socket.getsockname()[1], no_auth, url, database_url)
         check_reach(settings)
-        workspace.mkdir(parents=True, exist_ok=True)
+        try:
+            workspace.mkdir(parents=True, exist_ok=True)
+        except FileNotFoundError:  # where nothing can be created, such as /proc
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(workspace)) from None
         served_workspace = Workspace(workspace.resolve())
         with served_workspace.lock():  # only briefly: the jobs hold the lock as long as they are served
             app = create_app(served_workspace, settings)
@@ -98,18 +112,37 @@ def up(
             loop="asyncio",  # uvloop takes 5 MB and makes no page faster
         )
 
-        class Server(uvicorn.Server):
-            async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-                app.state.jobs.hub.end()  # otherwise uvicorn waits for open streams, then cuts them
-                await super().shutdown(sockets)
-
-        server = Server(config)
+        server = _server(config, app.state.jobs.hub)
         _freeze_modules()
         with suppress(KeyboardInterrupt):  # the server has shut down cleanly and re-raises the signal
             server.run([server_socket])
         if not server.started:
             raise StoreError("the service could not be started.", fix="See the messages above.")
-        click.echo("stopped; jobs keep running, and the next server takes them over.", err=True)
+        click.echo(f"stopped; {_JOBS_KEPT}.", err=True)
+
+
+def _server(config: uvicorn.Config, hub: Hub) -> uvicorn.Server:
+    """A server that ends the streams of `hub` when it stops, also on SIGHUP, and ends at once on a second signal."""
+    import uvicorn
+
+    class Server(uvicorn.Server):
+        def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+            if self.should_exit:
+                end_at_once(_JOBS_KEPT)
+            super().handle_exit(sig, frame)
+
+        def hang_up(self, sig: int, frame: FrameType | None) -> None:
+            detach_from_terminal()
+            self.should_exit = True
+
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            hub.end()  # otherwise uvicorn waits for open streams, then cuts them
+            await super().shutdown(sockets)
+
+    server = Server(config)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, server.hang_up)
+    return server
 
 
 def _freeze_modules() -> None:

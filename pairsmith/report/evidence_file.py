@@ -182,7 +182,9 @@ def _parse(path: Path) -> Json:
     try:
         body = orjson.loads(path.read_bytes())
     except OSError as error:
-        raise InputError(f"the evidence cannot be read: {error.strerror or error}.", where=str(path)) from None
+        fix = "Name an evidence.json that `pairsmith report` has written."
+        what = f"the evidence cannot be read: {error.strerror or error}."
+        raise InputError(what, where=str(path), fix=fix) from None
     except orjson.JSONDecodeError as error:
         raise _not_evidence(path, str(error)) from None
     if not isinstance(body, dict) or body.get("format") != _FORMAT:

@@ -10,6 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from schemas.errors import StoreError
 from schemas.records import now
 from schemas.store.failures import explained
 from schemas.store.opening import engine_of, sqlite_url
@@ -110,6 +111,7 @@ def open_database(folder: Path, url: str | None = None) -> sa.Engine:
 
     Raises StoreError, without the URL's password, if the database cannot be reached or used.
     """
+    refuse_other_database(url)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "service.db"
     if url is None and not path.exists():
@@ -122,6 +124,14 @@ def open_database(folder: Path, url: str | None = None) -> sa.Engine:
     except (sa.exc.SQLAlchemyError, OSError) as error:
         raise explained(error, url) from error
     return engine
+
+
+def refuse_other_database(url: str | None) -> None:
+    """Raise StoreError for a URL of the service's database that is not PostgreSQL's."""
+    if url is not None and not url.startswith("postgres"):
+        what = "it does not begin with postgresql://USER@HOST/DATABASE."
+        fix = "Correct it, there or in PAIRSMITH_SERVE_DATABASE. Without it, files in .serve are used."
+        raise StoreError(what, where="--database", fix=fix)
 
 
 def write(engine: sa.Engine, *statements: sa.Executable) -> int:

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from sqlalchemy.exc import DBAPIError
 
 from pairsmith.serve import events, workflows
+from pairsmith.serve.database import refuse_other_database
 from pairsmith.serve.environment import Environment, job_environment
 from pairsmith.serve.job import ENDED, Job, JobOptions, NoSuchJob, ProjectBusy, State, check_options
 from pairsmith.serve.parts import Request
@@ -59,6 +60,7 @@ class Jobs:
     ) -> None:
         self.workspace = workspace
         self.hub: Hub = events.Hub()
+        refuse_other_database(database_url)
         self.database_url = database_url or sqlite_url(workspace.serve.resolve() / "jobs.db")
         self._environment = environment
 

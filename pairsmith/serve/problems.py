@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import iter_route_contexts
 from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Match
 
 from pairsmith.serve.job import NoSuchJob, ProjectBusy
 from pairsmith.serve.state import state_of
@@ -227,6 +229,10 @@ async def on_http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     response = answer_to(request, of_http(error))
     response.headers.update(error.headers or {})
+    if response.status_code == 405:  # the framework names the methods of one route, and each has one
+        routes = iter_route_contexts(request.app.routes)
+        here = [r.methods or () for r in routes if r.original_route.matches(request.scope)[0] is not Match.NONE]
+        response.headers["Allow"] = ", ".join(sorted({"HEAD" for each in here if "GET" in each}.union(*here)))
     return response
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import re
 import sys
@@ -34,13 +35,16 @@ def escape_controls(text: str, *, colours: bool = True) -> str:
 
 def reopen_closed_streams() -> None:
     """Open /dev/null on descriptors 0 to 2 if they are closed (`>&-`, some daemons). Otherwise the next file to be
-    opened would get that number, and printed text would be written into it."""
+    opened would get that number, and printed text would be written into it. What the encoding of the terminal lacks is
+    escaped on stdout, as Python does on stderr."""
     for number in (0, 1, 2):
         try:
             os.fstat(number)
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
     sys.stdout, sys.stderr = sys.stdout or _devnull(), sys.stderr or _devnull()
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _devnull() -> TextIO:

@@ -18,10 +18,11 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, NoReturn, TextIO
 
 from pairsmith.terminal.failures import discard_output
 from schemas.progress import ShouldStop
+from schemas.temporary_folders import remove_temporary_folders
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -31,7 +32,7 @@ _IMPORTING = "<frozen importlib._bootstrap>"  # the file of a frame
 _IMPORT_S, _TICK_S = 5.0, 0.02  # how long an import is waited for, and how often it is looked whether it has ended
 
 
-def _detach_from_terminal() -> None:
+def detach_from_terminal() -> None:
     """Redirect stdout and stderr to /dev/null if they are terminals: writing to a terminal that is gone raises an
     error, which would interrupt draining."""
     for descriptor in (1, 2):
@@ -47,6 +48,14 @@ def _write_stderr(text: str) -> None:
         os.write(2, text.encode())
 
 
+def end_at_once(kept: str) -> NoReturn:
+    """End the process without waiting for anything, and say what is `kept`."""
+    _write_stderr("\x1b[?25h\n" if sys.stderr.isatty() else "")
+    _write_stderr(f"stopped at once; {kept}.\n")
+    remove_temporary_folders()
+    os._exit(INTERRUPTED)
+
+
 class _Watched(io.FileIO):
     """A terminal or a pipe whose reader may go away. Once it has, output is discarded and work continues: SIGHUP may
     come after the first failed write, or not at all if the shell has disowned the job."""
@@ -58,7 +67,7 @@ class _Watched(io.FileIO):
             if gone.errno == errno.EPIPE:
                 discard_output(self.fileno())
             elif gone.errno == errno.EIO:
-                _detach_from_terminal()
+                detach_from_terminal()
             else:
                 raise
             return len(memoryview(text))
@@ -114,13 +123,11 @@ class Stopping:
     def handle_signal(self, signum: int, frame: FrameType | None) -> None:
         """The handler of SIGINT, SIGTERM and SIGHUP, and of SIGALRM, by which `_interrupt` is called again."""
         if signum == signal.SIGHUP:
-            _detach_from_terminal()
+            detach_from_terminal()
             if self.asked:
                 return
         if self.asked and signum != signal.SIGALRM:
-            _write_stderr("\x1b[?25h\n" if sys.stderr.isatty() else "")
-            _write_stderr("stopped at once; everything finished is in the store.\n")
-            os._exit(INTERRUPTED)
+            end_at_once("everything finished is in the store")
         self.asked = True
         if self._event is None and not self._polled:
             self._interrupt(frame)

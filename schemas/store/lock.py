@@ -108,29 +108,50 @@ def writer_of(path: Path | None, engine: sa.Engine) -> str:
 def last_writer_of(path: Path | None, engine: sa.Engine) -> tuple[str, datetime] | None:
     """The command that last wrote to the store, and when it began; None if it is still writing, or if that is
     unknown."""
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # a comment may be somebody else's
+    with contextlib.suppress(OSError, ValueError, TypeError):  # a comment may be somebody else's
         if writer_of(path, engine):
             return None
         if path is None:
             with engine.connect() as connection:
-                noted = connection.scalar(sa.text("SELECT obj_description('receipts'::regclass)"))
+                labels = [_noted(connection, place)[1] for place in _NOTED_ON]
         else:
-            noted = Path(f"{path}.lock").read_bytes()
-        label = json.loads(noted or "")
+            labels = [_label(Path(f"{path}.lock").read_text())]
+        if known := [label for label in labels if label]:
+            return max(known, key=lambda label: label[1])
+    return None
+
+
+# The index is ours alone. Versions before 2026-12-01 wrote over what the owner of the database says about the table.
+_NOTED_ON = {"INDEX": "receipts_pkey", "TABLE": "receipts"}
+
+
+def _noted(connection: sa.Connection, place: str) -> tuple[str | None, tuple[str, datetime] | None]:
+    """The comment there, and the command that it names if it is one of ours."""
+    comment = connection.scalar(sa.text("SELECT obj_description(to_regclass(:name))"), {"name": _NOTED_ON[place]})
+    return comment, _label(comment or "")
+
+
+def _label(text: str) -> tuple[str, datetime] | None:
+    with contextlib.suppress(ValueError, KeyError, TypeError):
+        label = json.loads(text)
         return label["command"], datetime.fromisoformat(label["at"])
     return None
 
 
 def note_writer(engine: sa.Engine) -> None:
     """Note in a PostgreSQL store which command writes to it, as SQLite's lock file does: once the process has been
-    killed, nothing else knows. It is a comment on a table, so it needs no other schema; somebody else's table has
-    none."""
+    killed, nothing else knows. It is a comment on an index, so it needs no other schema; somebody else's index has
+    none, and somebody else's comment stays."""
     if engine.dialect.name != "postgresql":
         return
     label = json.dumps(_own_label(upgrades=False)).replace("'", "''").replace("%", r"\u0025")
     with contextlib.suppress(sa.exc.DBAPIError), engine.begin() as connection:
         connection.exec_driver_sql("SET LOCAL lock_timeout = '2s'")
-        connection.exec_driver_sql(f"COMMENT ON TABLE receipts IS '{label}'")
+        for place, name in _NOTED_ON.items():
+            comment, ours = _noted(connection, place)
+            if ours or (comment is None and place == "INDEX"):
+                new = f"'{label}'" if place == "INDEX" else "NULL"
+                connection.exec_driver_sql(f"COMMENT ON {place} {name} IS {new}")
 
 
 def _describe(label: bytes) -> str:

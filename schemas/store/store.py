@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import tempfile
 from collections.abc import Callable, Collection, Container, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from datetime import datetime
@@ -51,6 +50,7 @@ from schemas.store.opening import (
 from schemas.store.reading import Reading
 from schemas.store.rows import PREFIX_KEY, Texts, restored_call, texts_in, texts_of
 from schemas.store.writer import Mark, Revisable, Writer, mark_judged
+from schemas.temporary_folders import temporary_folder
 
 
 def _upgrade_for_reader(engine: sa.Engine, url: str, say: Say) -> None:
@@ -135,8 +135,8 @@ class Store(Reading):
         closing = contextlib.ExitStack()
         try:
             if copied and path is not None and path.is_file():
-                folder = closing.enter_context(tempfile.TemporaryDirectory(prefix="pairsmith-"))
-                url = sqlite_url(copy_for_reading(path, Path(folder)))
+                folder = closing.enter_context(temporary_folder())
+                url = sqlite_url(copy_for_reading(path, folder))
             engine = engine_of(url)
             closing.callback(close_connections, engine)
             still_held = closing.enter_context(writer_lock(path, engine, url, say)) if write else None

@@ -38,7 +38,9 @@ _NOT_FOUND = re.compile(r"not exist|not found", re.IGNORECASE)  # in a 403 (Gemi
 def batches_unavailable(teacher: TeacherSettings) -> UsageError | None:
     """The reason why a teacher cannot be asked in batches: its format is not supported."""
     if teacher.url in ("embedded", "vllm") or teacher.batch_format is None:
-        return UsageError(f"'{teacher.url}' has no supported batch API.", fix="Remove teacher.batch.")
+        return UsageError(
+            f"'{teacher.url}' has no supported batch API.", fix="Leave out --batch, or remove teacher.batch."
+        )
     return None
 
 

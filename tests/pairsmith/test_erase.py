@@ -497,8 +497,6 @@ def test_an_unknown_source_or_reviewer_is_refused(folder: Path) -> None:
         _erase(folder, source="their.jsonl")
     with pytest.raises(UsageError, match="there are no reviews by"):
         _erase(folder, person="nobody")
-    with pytest.raises(UsageError, match="either"):
-        _erase(folder)
     spec_text = (folder / "pairsmith.toml").read_text(encoding="utf-8")
     (folder / "new").mkdir()
     (folder / "new" / "pairsmith.toml").write_text(spec_text, encoding="utf-8")
@@ -507,12 +505,14 @@ def test_an_unknown_source_or_reviewer_is_refused(folder: Path) -> None:
 
 
 def test_nothing_is_erased_without_confirmation(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """In a pipe and with --json the user cannot be asked: without --yes nothing is touched."""
-    for words in (["erase", "--source", "a.csv"], ["erase", "--source", "a.csv", "--json"]):
+    """In a pipe and with --json the user cannot be asked: without --yes nothing is touched. What is to be erased is
+    asked for first: on a terminal the question was whether to erase None."""
+    source = ["--source", "a.csv"]
+    for words, fix in ((source, "Add --yes"), ([*source, "--json"], "Add --yes"), ([], "Pass one of them")):
         (tmp_path / "pairsmith.toml").write_text('[task]\nname = "t"\nstyle = "Say it well."\n')
-        assert start([*words, "--project", str(tmp_path)]) == 2
+        assert start(["erase", *words, "--project", str(tmp_path)]) == 2
         captured = capsys.readouterr()
-        assert "Add --yes" in captured.err + captured.out
+        assert fix in captured.err + captured.out
         assert [path.name for path in tmp_path.iterdir()] == ["pairsmith.toml"]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import json
 import logging
 import os
 import resource
@@ -14,6 +15,7 @@ import sys
 import threading
 import time
 from contextlib import ExitStack, closing
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -503,10 +505,26 @@ def test_reader_sees_the_command_of_a_killed_writer(store_url: str) -> None:
             assert time.monotonic() < until
             time.sleep(0.05)
         assert last[0] == "pairsmith run --no-review"
-        if not store_url.startswith("sqlite"):
-            with store.engine.begin() as connection:
-                connection.exec_driver_sql("COMMENT ON TABLE receipts IS '42'")
-            assert store.last_writer is None, "the comment is somebody else's"
+    if store_url.startswith("sqlite"):
+        return
+    comments = "SELECT obj_description('receipts'::regclass), obj_description('receipts_pkey'::regclass)"
+    with Store.open(store_url, write=False) as store, store.engine.begin() as connection:
+        assert connection.scalar(sa.text(comments)) is None, "the table's comment is not ours"
+        connection.exec_driver_sql("COMMENT ON TABLE receipts IS 'paid by 4711'")
+        connection.exec_driver_sql("COMMENT ON INDEX receipts_pkey IS '42'")
+    Store.open(store_url).close()
+    with Store.open(store_url, write=False) as store, store.engine.begin() as connection:
+        assert store.last_writer is None
+        assert connection.execute(sa.text(comments)).one() == ("paid by 4711", "42"), "they are somebody else's"
+        earlier = json.dumps({"command": "pairsmith run --no-review", "at": "2026-12-01T00:00:00+00:00"})
+        connection.exec_driver_sql(f"COMMENT ON TABLE receipts IS '{earlier}'")
+        connection.exec_driver_sql("COMMENT ON INDEX receipts_pkey IS NULL")
+    with Store.open(store_url, write=False) as store:
+        assert store.last_writer == ("pairsmith run --no-review", datetime(2026, 12, 1, tzinfo=UTC)), "as noted before"
+    Store.open(store_url).close()
+    with Store.open(store_url, write=False) as store, store.engine.connect() as connection:
+        table, index = connection.execute(sa.text(comments)).one()
+        assert (table, bool(index)) == (None, True)
 
 
 def test_reader_sees_the_current_writer(tmp_path: Path) -> None:

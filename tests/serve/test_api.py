@@ -49,7 +49,7 @@ def test_spec_update_needs_the_current_etag_and_keeps_comments(service: Service)
     checked = editor.put(path, json=change, params={"check": "1"})
     assert checked.json()["values"]["train"]["epochs"] == 2
     assert file.read_text() == SPEC
-    put = editor.put(path, json=change, headers={"If-Match": read.headers["etag"]})
+    put = editor.put(path, json=change, headers={"If-Match": f'"an older one", {read.headers["etag"]}'})
     assert put.headers["etag"] == editor.get(path).headers["etag"] != read.headers["etag"]
     assert "# The teacher is here." in file.read_text()
     late = editor.put(path, json={"set": {"train.epochs": 3}}, headers={"If-Match": read.headers["etag"]})
@@ -333,6 +333,13 @@ def test_every_error_has_its_status_and_the_message_of_the_command_line(kind: ty
     assert (answer.headers.get("x-should-retry") == "false") == (status in (409, 429, 501, 507))
 
 
+def test_a_refused_method_is_answered_with_those_of_the_path(service: Service) -> None:
+    """`Allow` names them all, as HTTP requires; each method is a route of its own, and the first one was named."""
+    for path, methods in (("/api/v1/projects", "GET, HEAD, POST"), (f"/p/{MINE}", "GET, HEAD")):
+        refused = service.browser("owner").put(path)
+        assert (refused.status_code, refused.headers["allow"]) == (405, methods)
+
+
 def test_error_status_comes_from_the_nearest_class() -> None:
     """A new error class has the status of its nearest base class."""
     assert status_of(StoreBusy("x.")) == status_of(ProjectBusy("p", "j")) == 409
@@ -479,6 +486,16 @@ def test_malformed_specs_are_refused_with_a_message(service: Service, change: di
     sent = service.browser("editor").put(f"/api/v1/projects/{MINE}/spec", json=change, headers={"If-Match": "*"})
     assert problem(sent)["status"] == 422
     assert (service.workspace.folder(MINE) / "pairsmith.toml").read_text() == SPEC
+
+
+def test_a_spec_in_another_encoding_can_be_replaced(service: Service) -> None:
+    """It was a defect (500) for everybody who read it, and nobody could write another one."""
+    owner, path = service.browser("owner"), f"/api/v1/projects/{MINE}/spec"
+    (service.workspace.folder(MINE) / "pairsmith.toml").write_bytes(SPEC.encode("utf-16"))
+    assert problem(owner.get(path))["status"] == 422
+    read = owner.get(path, headers={"Accept": "application/toml"})
+    put = owner.put(path, json={"text": SPEC}, headers={"If-Match": read.headers["etag"]})
+    assert (put.status_code, owner.get(path).json()["text"]) == (200, SPEC)
 
 
 def test_lone_surrogates_are_refused(service: Service) -> None:

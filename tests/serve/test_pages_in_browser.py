@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +16,8 @@ pytest.importorskip("playwright.sync_api", reason="no browser: needs the package
 
 from playwright import sync_api as playwright
 
-from tests.pairsmith import report_project
+import pairsmith
+from tests.pairsmith import own_pairs, report_project
 from tests.serve.conftest import write_project
 from tests.serve.looked import HEIGHT, axe_violations, layout_problems, listen, small_targets
 from tests.serve.site import CHROMIUM, FLAGS, Site
@@ -24,22 +27,33 @@ _WAIT_MS = 180_000  # for a busy machine
 PAGES = (
     "/", "/new", "/settings", "/people", "/keys", "/audit", "/p/whole", "/p/whole/run", "/p/whole/rows?state=accepted",
     "/p/whole/prompts", "/p/whole/review", "/p/whole/training", "/p/whole/evaluation", "/p/whole/downloads",
-    "/p/whole/setup", "/p/empty/rows", "/p/none",
+    "/p/whole/setup", "/p/empty/rows", "/p/none", "/p/odd/rows", "/p/odd/rows?sort=newest",
 )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """Two projects, one of them complete. No job runs."""
+    """Three projects: a complete one, one with long words, and one without rows. No job runs."""
     nobody = "http://127.0.0.1:9"
     site = Site(tmp_path_factory.mktemp("space"), nobody)
     folder = site.workspace.new_folder("whole")
     folder.mkdir(parents=True)
     report_project.whole(folder, merged=False)[1].close()
     write_project(site.workspace, "empty", nobody)
+    _write_odd_rows(site.workspace.new_folder("odd"))
     site.start()
     yield site
     site.stop()
+
+
+def _write_odd_rows(folder: Path) -> None:
+    """A row without a space, and one of twenty thousand characters on many lines."""
+    rows = {"y" * 500: "x" * 4000, "first line\nlast line": "a line of words\n" * 1250}
+    lines = [json.dumps({"input": input, "output": output}) for input, output in rows.items()]
+    folder.mkdir()
+    (folder / "pairs.jsonl").write_text("\n".join(lines))
+    (folder / "pairsmith.toml").write_text(own_pairs.SPEC)
+    pairsmith.Project(folder).generate()
 
 
 @pytest.fixture(scope="module")
@@ -139,11 +153,34 @@ def test_rows_can_be_searched_opened_compared_and_answered(site: Site, page: Any
     playwright.expect(page.locator("#drawer")).to_contain_text("edit by local")
     _press(page, "Escape")
     playwright.expect(page.locator("#drawer")).to_have_count(0)
+    rows = "[...document.querySelectorAll('.rows tbody tr')].findIndex(row => row.matches('.at'))"
+    closed = page.evaluate(rows)
+    _press(page, "j")
+    assert page.evaluate(rows) == closed + 1 > 0, "it continues at the row that was closed"
     _press(page, "g")
     _press(page, "u")
     playwright.expect(page).to_have_url(re.compile("/run$"))
     _press(page, "Shift+?")
     playwright.expect(page.get_by_role("dialog")).to_be_visible()
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_a_long_row_can_be_answered_where_it_is_read(site: Site, browser: Any, width: int) -> None:
+    """The row that is opened begins at the top of the window, its lines are kept, and its buttons are in view however
+    long its text is: they were twenty screens below on a phone."""
+    page = browser.new_page(viewport={"width": width, "height": HEIGHT}, base_url=site.url)
+    page.set_default_timeout(_WAIT_MS)
+    page.goto("/p/odd/rows")
+    page.get_by_role("link", name="first line").click()
+    playwright.expect(page.locator("#drawer-title")).to_be_focused()
+    playwright.expect(page.locator("#drawer-title")).to_be_in_viewport()
+    playwright.expect(page.get_by_role("button", name="Accept")).to_be_in_viewport()
+    assert page.locator("#drawer .from").inner_text() == "first line\nlast line"
+    page.keyboard.press("a")
+    page.keyboard.press("r")  # before the next page is there: it is not another answer to this row
+    playwright.expect(page.locator("#drawer .done")).to_be_in_viewport()
+    assert "reject by local" not in page.locator("#drawer").inner_text()
+    page.close()
 
 
 def test_pages_work_without_javascript(site: Site, browser: Any) -> None:

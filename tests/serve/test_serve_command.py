@@ -88,26 +88,30 @@ def test_an_address_with_a_path_is_refused(url: str, tmp_path: Path, capsys: pyt
 
 
 @pytest.mark.skipif(not Path("/sys/kernel").is_dir(), reason="needs a folder in which nobody may write")
-def test_unwritable_folder_is_reported(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("folder", ["/sys/kernel/pairsmith", "/proc/pairsmith"])
+def test_unwritable_folder_is_reported(folder: str, capsys: pytest.CaptureFixture[str]) -> None:
     """For a folder of another user or a read-only disk the message names the file and what to do."""
-    assert start(["serve", "/sys/kernel/pairsmith", "--no-auth", "--port", "0"]) == 6
+    assert start(["serve", folder, "--no-auth", "--port", "0"]) == 6
     printed = capsys.readouterr().err
-    assert printed.startswith("error: /sys/kernel/pairsmith: it cannot be used (")
+    assert printed.startswith(f"error: {folder}: it cannot be used (")
     assert "read and write access there" in printed
     assert "Traceback" not in printed
 
 
 def test_unavailable_database_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The output contains neither the password nor a traceback."""
-    words = ["--no-auth", "--port", "0", "--database", "postgresql://ann:s3cr3t@127.0.0.1:1/x"]
-    assert start(["serve", str(tmp_path), *words]) == 6
+    words = ["serve", str(tmp_path), "--no-auth", "--port", "0", "--database"]
+    assert start([*words, "mysql://ann:s3cr3t@127.0.0.1:1/x"]) == 6
     printed = capsys.readouterr().err
+    assert "--database: it does not begin with postgresql://" in printed
+    assert start([*words, "postgresql://ann:s3cr3t@127.0.0.1:1/x"]) == 6
+    printed += capsys.readouterr().err
     assert "the database reports an error" in printed
     assert "Traceback" not in printed
     assert "s3cr3t" not in printed
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_server_stops_gracefully(tmp_path: Path, slow_teacher: LoopbackTeacher, number: signal.Signals) -> None:
     """Whatever its jobs are doing, one of them stopped by a user, the server says that they keep running, without a
     traceback. The next server follows the running one to its end, and with `--json-logs` logs its end and each request

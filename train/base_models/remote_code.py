@@ -13,7 +13,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import tempfile
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -23,6 +22,7 @@ from typing import Any
 from schemas.errors import InputError
 from schemas.files import sha256
 from schemas.records import content_id
+from schemas.temporary_folders import temporary_folder
 from synth.embedded.weights import cache_folder
 
 _COPIES = "own-code"
@@ -57,8 +57,8 @@ def runnable(base: str, folder: Path, trusted: Sequence[str]) -> Path | None:
         return None
     cache = cache_folder() / _COPIES
     cache.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=cache, prefix=".") as scratch:
-        copy = Path(scratch, "copy", name := folder.resolve().name)
+    with temporary_folder(".", cache) as scratch:
+        copy = scratch / "copy" / (name := folder.resolve().name)
         _copy(folder, copy)
         linked = (path.name for path in folder.rglob("*") if path.is_symlink() and path.is_dir())
         for outside in (*linked, *_outside_classes(copy)):

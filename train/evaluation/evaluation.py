@@ -10,7 +10,6 @@ interrupted evaluation resumes, and a finished one sends nothing.
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -31,6 +30,7 @@ from schemas.records import Seed
 from schemas.spec import EvaluateSettings, Exemplar, SeedSource, Spec, TaskSettings, TeacherSettings, given
 from schemas.store import Store
 from schemas.store.latest import members_of
+from schemas.temporary_folders import temporary_folder
 from train.base_models.base_model import Base, find_trained_base
 from train.dataset import Data, TrainingRow, conversation_text, dataset_of, refuse_contaminated
 from train.evaluation.answering import AnswerCollector, Answers, OpenTeacher
@@ -111,8 +111,8 @@ def evaluate(
     training_rows = [_exemplar(row) for row in training_data.train]
     project = Project(Path(), spec)
     plan = plan_evaluation(project, distinct[: spec.evaluate.max_seeds], trained, None, check_set, training_rows)
-    with tempfile.TemporaryDirectory() as scratch:
-        path = Path(scratch, "answers.db") if store is None else Path(store)
+    with temporary_folder() as scratch:
+        path = scratch / "answers.db" if store is None else Path(store)
         with Store.open(f"sqlite:///{path.resolve()}") as answers, progress_line.requested(progress) as shown:
             return run(measured(plan, answers, progress=shown))
 

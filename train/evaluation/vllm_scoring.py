@@ -6,7 +6,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any, NamedTuple
 
 from schemas.errors import PairsmithError
 from schemas.records import Messages
+from schemas.temporary_folders import temporary_folder
 from synth.chat_template import Chat
 from synth.embedded.weights import embedded_weights
 from synth.local_vllm import VllmServer, key_header, vllm
@@ -40,8 +40,8 @@ async def serve_with_vllm(local: LocalModel, settings: Vllm) -> AsyncIterator[Sc
     chat = await asyncio.to_thread(load_chat_template, folder, local)
     base = TUNED if local.is_merged else "base"
     lora = [] if local.adapter is None else [f"{TUNED}={local.adapter.resolve()}"]
-    with tempfile.TemporaryDirectory() as scratch:
-        rendered = _write_chat_files(Path(scratch), folder, chat)
+    with temporary_folder() as scratch:
+        rendered = _write_chat_files(scratch, folder, chat)
         own_code = ("--trust-remote-code",) if local.runs_code else ()
         more = ("--served-model-name", base, *rendered, *own_code, *settings.arguments)
         async with vllm(str(folder.resolve()), python=settings.python, lora=lora, more=more) as server:

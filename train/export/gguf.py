@@ -24,6 +24,7 @@ from schemas.cores import threads
 from schemas.errors import MissingDependency, PairsmithError, TeacherError
 from schemas.isolated_environment import IsolatedEnvironment, ensure
 from schemas.progress import Progress, Say, discard_message
+from schemas.temporary_folders import temporary_folder
 from synth.embedded.child import child_command, first_line, last_words, serving_child
 from synth.embedded.weights import cache_folder
 
@@ -80,8 +81,8 @@ def write_gguf(model: Path, file: Path, kind: str, say: Say = discard_message) -
     """
     if kind == "q4_k_m":
         command = _quantise_command(say)
-        with tempfile.TemporaryDirectory(dir=file.parent) as scratch:
-            full = Path(scratch) / "f16.gguf"
+        with temporary_folder(place=file.parent) as scratch:
+            full = scratch / "f16.gguf"
             write_gguf(model, full, "f16", say)
             say(f"writing {file.name}")
             _run([*command, str(full), str(file), kind.upper(), str(threads())], dict(os.environ), model, "quantiser")

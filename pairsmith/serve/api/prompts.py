@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 from typing import Annotated
 
@@ -20,6 +19,7 @@ from pairsmith.serve.problems import not_there
 from pairsmith.serve.state import state_of
 from prompts.prompt import Prompt
 from schemas.errors import PromptError
+from schemas.temporary_folders import temporary_folder
 
 router = APIRouter(prefix="/api/v1/projects/{project}", tags=["prompts"])
 Name = Annotated[str, InPath(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
@@ -108,8 +108,8 @@ def preview_prompt(
 
 def save_version(folder: Path, name: str, text: str) -> Prompt:
     """Check a prompt and save it as the next version, for the API and the pages. Raises PromptError."""
-    with tempfile.TemporaryDirectory() as scratch:
-        draft = Path(scratch) / "v1.jinja"
+    with temporary_folder() as scratch:
+        draft = scratch / "v1.jinja"
         draft.write_text(text, encoding="utf-8")
         try:
             Prompt.read(draft, name)

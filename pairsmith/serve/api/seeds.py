@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import tempfile
 from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,6 +21,7 @@ from pairsmith.user_file.encoding import as_utf8
 from schemas.errors import PairsmithError
 from schemas.files import replaced
 from schemas.spec import SeedSource
+from schemas.temporary_folders import temporary_folder
 from synth.sources.seeds import read_seeds
 
 router = APIRouter(prefix="/api/v1/projects/{project}", tags=["seeds"])
@@ -137,12 +137,12 @@ def add(
     )
     limits.check_quota("the project", used + len(content), "Delete files that are not needed.")
     source = SeedSource.model_validate({"path": f"seeds/{name}", "kind": kind, **reads})
-    with tempfile.TemporaryDirectory(dir=state_of(request).workspace.serve) as scratch:
-        partial = Path(scratch) / "seeds" / name
+    with temporary_folder(place=state_of(request).workspace.serve) as scratch:
+        partial = scratch / "seeds" / name
         partial.parent.mkdir()
         partial.write_bytes(content)
         check_size_inside(partial)
-        shown = _read(source, Path(scratch), limits.UPLOAD_ROWS)
+        shown = _read(source, scratch, limits.UPLOAD_ROWS)
         path.parent.mkdir(exist_ok=True)
         text = spec_text(request, slug)
         known = any(existing.path == source.path for existing in state_of(request).readers.project(slug).spec.seeds)

@@ -66,7 +66,7 @@ def spec(
 ) -> Any:
     """The spec as JSON, or the file itself with `Accept: application/toml`."""
     path = _path(request, project)
-    text = path.read_text(encoding="utf-8-sig")
+    text = _text_of(path)
     if "toml" in accept:
         return Response(text, media_type="application/toml", headers={"ETag": f'"{etag_of(text)}"'})
     response.headers["ETag"] = f'"{etag_of(text)}"'
@@ -103,12 +103,13 @@ def save_spec(
     """Validate a spec, check it against the policy, and write it, for the API and the pages. Raises Refusal,
     SpecError."""
     path = _path(request, slug)
-    before = path.read_text(encoding="utf-8-sig")
+    before = _text_of(path)
     if if_match is None and not check:
         raise Refusal(
             428, "If-Match is missing.", code="if_match_missing", fix="Send the ETag of the spec that you read."
         )
-    if if_match is not None and if_match.removeprefix("W/").strip('"') not in (etag_of(before), "*"):
+    known = {tag.strip().removeprefix("W/").strip('"') for tag in (if_match or "").split(",")}
+    if if_match is not None and not known & {etag_of(before), "*"}:
         raise _spec_changed()
     changed = parse(text, path.parent)
     owner, administrator = caller.may(Right.own, slug), caller.may(Right.administer)
@@ -116,7 +117,7 @@ def save_spec(
     state_of(request).policy.check(changed, before=saved, owner=owner, administrator=administrator)
     if not check:
         with _write_lock:  # the check above takes time, and others may have written meanwhile
-            if path.read_text(encoding="utf-8-sig") != before:
+            if _text_of(path) != before:
                 raise _spec_changed()
             with replaced(path) as partial:
                 partial.write_text(text, encoding="utf-8")
@@ -135,7 +136,12 @@ def save_keys(request: Request, caller: Caller, slug: str, keys: Mapping[str, An
 
 def spec_text(request: Request, slug: str) -> str:
     """The current text of the spec file."""
-    return _path(request, slug).read_text(encoding="utf-8-sig")
+    return _text_of(_path(request, slug))
+
+
+def _text_of(path: Path) -> str:
+    """The text of a spec file, also of one in another encoding, which can then be replaced as any other."""
+    return path.read_text(encoding="utf-8-sig", errors="replace")
 
 
 def _spec_changed() -> Refusal:

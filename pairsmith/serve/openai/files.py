@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import tempfile
 import time
 from pathlib import Path
 from typing import Annotated, Any, Generic, Literal, TypeVar
@@ -20,6 +19,7 @@ from pairsmith.serve.problems import Refusal, not_there
 from pairsmith.serve.state import state_of
 from schemas.errors import InputError
 from schemas.spec import SeedSource
+from schemas.temporary_folders import temporary_folder
 from synth.sources.seeds import read_seeds
 
 router = APIRouter(prefix="/v1", tags=["openai"])
@@ -153,11 +153,11 @@ def page_after(rows: list[Any], after: str | None, limit: int) -> tuple[list[Any
 
 def answers_of(content: bytes) -> list[str]:
     """The last answer of each conversation. Raises Refusal that names the first invalid line."""
-    with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / "upload.jsonl").write_bytes(content)
+    with temporary_folder() as folder:
+        (folder / "upload.jsonl").write_bytes(content)
         source = SeedSource.model_validate({"path": "upload.jsonl", "kind": "conversation"})
         try:
-            reading = read_seeds([source], Path(folder), most_rows=limits.UPLOAD_ROWS)
+            reading = read_seeds([source], folder, most_rows=limits.UPLOAD_ROWS)
         except InputError as error:
             raise Refusal(400, error.what, where=error.where, fix=error.fix, code="invalid_file") from None
     wrong = [problem for problem in reading.problems if problem.code != "duplicate"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from itertools import takewhile
@@ -22,6 +21,7 @@ from schemas.errors import InputError, PairsmithError, UsageError
 from schemas.project import Project
 from schemas.spec import SeedSource
 from schemas.spec_file import SPEC_NAME, key_line
+from schemas.temporary_folders import temporary_folder
 from schemas.time_limit import CheckTimedOut, limited
 from schemas.wording import capital
 from synth.sources.columns import GROUP_COLUMN, WORSE, layout
@@ -159,8 +159,8 @@ def current_outputs(project: Project, at: int) -> tuple[str, ...]:
 
 def guess_source(content: bytes, name: str, task: str) -> Guess:
     """Guess how to read a table for this kind of task. Raises InputError."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / name
+    with temporary_folder() as folder:
+        path = folder / name
         path.write_bytes(content)
         return guess(path, task)
 

@@ -28,6 +28,7 @@ _SORT_WORDS: dict[Sort, str] = {
     "longest": "longest first",
     "shortest": "shortest first",
 }
+_OPENED = "drawer-title"  # the place on the page where an open row begins
 _EXTRA_FILTERS = ("reason", "step", "split", "generator", "reviewed")
 Text = Annotated[str | None, Query(max_length=400)]
 
@@ -97,7 +98,7 @@ def rows(
         sort=order,
         sorts=_SORT_WORDS,
         after=after,
-        open_row=lambda row_id: f"{start}row={quote(row_id)}",
+        open_row=lambda row_id: f"{start}row={quote(row_id)}#{_OPENED}",
         states=[(s, facets.state.get(s, 0)) for s in words.STATES],
         minor=[(name, list(getattr(facets, name).items())[:14]) for name in _EXTRA_FILTERS],
         chosen={name: query.get(name) for name in _EXTRA_FILTERS},
@@ -220,4 +221,5 @@ def answer(
         at = listed.index(row) if row in listed else -1
         opened = next((each for each in (*listed[at + 1 :], *listed) if each != row), "")
     record_answer(request, caller, project, row, answer, is_timed=True)
-    return redirect_to(f"/p/{project}/rows", done="answered", **_query(filters, order), after=after, row=opened)
+    place = _OPENED if opened else ""
+    return redirect_to(f"/p/{project}/rows", place, done="answered", **_query(filters, order), after=after, row=opened)

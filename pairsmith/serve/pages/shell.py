@@ -382,6 +382,6 @@ def problem_view(error: PairsmithError, root: Path) -> dict[str, str | None]:
     return {"what": what, **{name: parts.get(name) for name in ("where", "why", "fix")}}
 
 
-def redirect_to(path: str, done: str = "", **query: Any) -> RedirectResponse:
-    """Redirect after a change, so that reloading the page does not repeat it."""
-    return RedirectResponse(link(path, done=done, **query), 303)
+def redirect_to(path: str, at: str = "", **query: Any) -> RedirectResponse:
+    """Redirect after a change to a page, or to a place `at` it, so that reloading does not repeat the change."""
+    return RedirectResponse(link(path, **query) + (f"#{at}" if at else ""), 303)

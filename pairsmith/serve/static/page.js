@@ -72,6 +72,7 @@ document.addEventListener("htmx:beforeSwap", (event) => {
 // Keyboard shortcuts are inactive in form fields. Each has a visible button.
 const field = (element) => element.closest("input, textarea, select, [contenteditable]");
 let going = false;
+document.getElementById(location.hash.slice(1))?.closest(".rows tbody tr")?.classList.add("at"); // the row just closed
 function step(by) {
   const rows = all(".rows tbody tr");
   if (!rows.length) return;
@@ -81,7 +82,7 @@ function step(by) {
   next.querySelector("a").focus();
 }
 document.addEventListener("keydown", (event) => {
-  if (event.ctrlKey || event.metaKey || event.altKey || field(event.target)) return;
+  if (sent || event.ctrlKey || event.metaKey || event.altKey || field(event.target)) return;
   const press = (element) => { if (element) { event.preventDefault(); element.click(); } };
   if (going) { going = false; return press(document.querySelector(`[data-go="${CSS.escape(event.key)}"]`)); }
   if (event.key === "g") { going = true; setTimeout(() => { going = false; }, 1500); return; }
@@ -138,10 +139,18 @@ function bringBack() {
   note.scrollIntoView();
 }
 bringBack();
+// Once a form is on its way, what is pressed is meant for the page that it leads to: on a slow network it was taken as
+// another answer to the row that had just been answered.
+let sent = false;
 document.addEventListener("submit", (event) => {
+  if (sent) return event.preventDefault();
   const asks = event.target.dataset.confirm ?? event.target.querySelector("option[data-confirm]:checked")?.dataset.confirm;
   if (asks && !confirm(asks)) event.preventDefault();
+  if (event.defaultPrevented || event.target.method === "dialog") return;
+  sent = true;
+  setTimeout(() => { sent = false; }, 20000); // loading may have been stopped
 });
+addEventListener("pageshow", () => { sent = false; });
 document.addEventListener("click", (event) => {
   const copy = event.target.closest("[data-copy]");
   if (!copy) return;

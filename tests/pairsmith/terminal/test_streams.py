@@ -42,6 +42,13 @@ def test_closed_streams_do_not_stop_a_command(
     assert not [path for path in project.folder.rglob("*") if path.is_file() and b"rows in" in path.read_bytes()]
 
 
+def test_what_the_terminal_cannot_show_is_escaped(tmp_path: Path) -> None:
+    """With a Latin-1 locale, the first text in another script ended the command with a traceback."""
+    command, latin = [sys.executable, "-m", "pairsmith", "docs", "seeds"], {"PYTHONIOENCODING": "latin-1"}
+    shown = subprocess.run(command, env=Project(tmp_path).environ(**latin), capture_output=True, timeout=250)
+    assert (shown.returncode, b"\\u" in shown.stdout) == (0, True), shown.stderr
+
+
 @needs_a_full_device
 @pytest.mark.parametrize("option", ["", "--json"])
 def test_a_full_disk_behind_stdout_is_a_clear_error(
