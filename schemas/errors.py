@@ -188,6 +188,8 @@ def several(given: Any, name: str, of: str = "texts", one: str = "Write [text]."
     if isinstance(given, Iterable) and not isinstance(given, str | bytes | Mapping) and not hasattr(given, "columns"):
         return given
     fix = one if isinstance(given, str) else None
+    if isinstance(given, Mapping) and given:  # a DatasetDict, or columns by their names
+        fix = f"Pass one of its values, such as {name}[{next(iter(given))!r}]."
     if hasattr(given, "columns"):
         fix = 'Pass one column, list(table["input"]), or two: list(zip(table["input"], table["output"])).'
     what = "one text" if isinstance(given, str) else f"of type {type(given).__name__}"
