@@ -123,7 +123,8 @@ def _chat(pair: Pair, style: str, language: str, input_language: str | None, kin
             searched = _without_speech(folded[0]) if table == "refusal" else folded[0]
             finding = phrases(language).find(table, searched, *folded[1:])
             if table == "preamble" and side == "output" and language != "en":
-                finding = finding or _english_chat(*folded, language)
+                outage = phrases("en").find("preamble.error", *folded)  # whatever the task's language
+                finding = finding or outage or _english_chat(*folded, language)
             asked = finding and finding.rule.table == "refusal.maybe" and says("any", "machines", folded[1])
             if finding and not asked and not (table == "refusal" and restates_denial(*folded[:2], *spoken)):
                 _, _, part = finding.rule.table.partition(".")
@@ -255,6 +256,7 @@ def _flag(code: str, side: Side, quoted: str) -> Judgement:
 _CODES = {
     "options": "options",
     "leak": "prompt_leak",
+    "error": "server_error",
     "marker": "special_token",
     "closing": "afterword",
     "empty": "empty",
