@@ -123,9 +123,10 @@ def test_settings_are_what_a_notebook_holds(loopback: LoopbackTeacher) -> None:
         (lambda: generate(["a fox", float("nan")], shout), r"seed 2 is missing\. Leave it out: .*dropna"),  # type: ignore[list-item]
         (lambda: pairs_of([SimpleNamespace(input="a", output="b")]), r"pair 1 is .* Pass two texts, or a dict"),  # type: ignore[list-item]
         (lambda: pairs_of({"train": []}), r"rows is of type dict, .* such as rows\['train'\]"),  # type: ignore[arg-type]
+        (lambda: pairs_of({"a fox": "A red fox."}), r"rows is of type dict, not a list of pairs\.\Z"),  # type: ignore[arg-type]
         (lambda: teacher("http://localhost:1", api_key="sk-1").__enter__(), "takes no key.*key_env"),
     ],
-    ids=["nan", "object", "dict", "key"],
+    ids=["nan", "object", "dict", "texts", "key"],
 )
 def test_what_a_notebook_holds_is_refused_with_what_to_pass(
     call: Any, words: str, tmp_path: Path, monkeypatch: Any
