@@ -183,7 +183,7 @@ _MOST_SHARED = 1 / 3  # share of the words of another language that are English 
 _MAX_LOAN = 2  # words
 
 
-_UNSURE = ("maybe", "loan")  # parts of a table that only flag
+_UNSURE = ("maybe", "loan", "outage")  # parts of a table that only flag
 
 
 def _is_courtesy(quoted: str, text: str, language: str) -> bool:
@@ -256,7 +256,7 @@ def _flag(code: str, side: Side, quoted: str) -> Judgement:
 _CODES = {
     "options": "options",
     "leak": "prompt_leak",
-    "error": "server_error",
+    **dict.fromkeys(("error", "outage"), "server_error"),
     "marker": "special_token",
     "closing": "afterword",
     "empty": "empty",
