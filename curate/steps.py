@@ -13,7 +13,6 @@ import math
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from operator import index
 from typing import Any
 
 from pydantic import ValidationError
@@ -250,7 +249,6 @@ def best(n: int = 1, *, length_control: bool = False) -> NamedStep:
     """
     if not hasattr(n, "__index__") or n < 1:
         raise UsageError(f"best: n must be a whole number of at least 1, not {n!r}.")
-    n = index(n)  # numpy's are not written as JSON
 
     async def look(pool: Pool) -> AsyncIterator[Verdict]:
         fit = LengthFit.of(scored_outputs(pool)) if length_control else LengthFit()
@@ -292,8 +290,6 @@ def duplicates(
         fix = f"jaccard is above 0 and at most 1, kind one of {', '.join(KINDS)}."
         raise UsageError(f"duplicates: jaccard = {jaccard!r}, kind = {kind!r}.", fix=fix)
     same = KINDS[kind]
-    if not isinstance(jaccard, int):
-        jaccard = float(str(jaccard))  # numpy's float32 of 0.7 is 0.7, not 0.699999988
 
     async def look(pool: Pool) -> AsyncIterator[Verdict]:
         order = pool.sorted_by(_preference(row, by_seed) for row in pool.survivors())
