@@ -72,13 +72,20 @@ class Row(NamedTuple):
         """True if reviewers accepted it, unchanged or with an edit."""
         return self.decision is not None and self.decision.verdict in ("accept", "edit")
 
-    def verdict(self, keep: bool | None, why: str | Reason, score: float | None = None) -> Verdict:
+    def verdict(self, keep: bool | None, why: str | Reason = "", score: float | None = None) -> Verdict:
         """The verdict of a step of your own on this row. `why` begins with a code, as in "late: it was sent on
-        Sunday"."""
+        Sunday". Raises UsageError for a slot without a pair, or another kind of reason."""
         if self.pair is None:
             raise UsageError("a slot that failed has no pair to judge.", fix="Look at `pool.accepted()`.")
-        reason = why if isinstance(why, Reason) else Reason.read(why)
+        if not isinstance(why, str | Reason):
+            raise UsageError(f"the reason of a verdict is {why!r:.80}.", fix='Write a text: "late: sent on Sunday".')
+        reason = (
+            why if isinstance(why, Reason) else Reason.read(why or _UNEXPLAINED[None if keep is None else bool(keep)])
+        )
         return Verdict(pair_id=self.pair.id, by="", fingerprint="", keep=keep, score=score, reason=reason)
+
+
+_UNEXPLAINED = {True: "ok", False: "user", None: "unsure"}  # as of a gate
 
 
 def _excerpt(text: str) -> str:

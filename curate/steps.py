@@ -247,7 +247,7 @@ def best(n: int = 1, *, length_control: bool = False) -> NamedStep:
     step rejects a winner, the next one does not move up. If no earlier step scores, the first `n` in pool order are
     kept.
     """
-    if not isinstance(n, int) or n < 1:
+    if not hasattr(n, "__index__") or n < 1:
         raise UsageError(f"best: n must be a whole number of at least 1, not {n!r}.")
 
     async def look(pool: Pool) -> AsyncIterator[Verdict]:

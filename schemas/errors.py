@@ -188,6 +188,9 @@ def several(given: Any, name: str, of: str = "texts", one: str = "Write [text]."
     if isinstance(given, Iterable) and not isinstance(given, str | bytes | Mapping) and not hasattr(given, "columns"):
         return given
     fix = one if isinstance(given, str) else None
+    first, value = next(iter(given.items()), ("", "")) if isinstance(given, Mapping) else ("", "")
+    if isinstance(value, Iterable) and not isinstance(value, str | bytes):  # a DatasetDict, or columns by their names
+        fix = f"Pass one of its values, such as {name}[{first!r}]."
     if hasattr(given, "columns"):
         fix = 'Pass one column, list(table["input"]), or two: list(zip(table["input"], table["output"])).'
     what = "one text" if isinstance(given, str) else f"of type {type(given).__name__}"

@@ -42,13 +42,14 @@ else:
 
 
 def content_id(kind: str, parts: Any) -> str:
-    """32 hex digits that identify `parts` (anything JSON can hold), distinct for every `kind` of record.
+    """32 hex digits that identify `parts` (anything JSON can hold, numbers of numpy), distinct for every `kind` of
+    record.
 
     Keys are sorted and floats written in their shortest form, so the id does not depend on the order of a dict. Raises
     InputError for a text with half of a surrogate pair.
     """
     try:
-        body = orjson.dumps([kind, parts], option=orjson.OPT_SORT_KEYS)
+        body = orjson.dumps([kind, parts], option=orjson.OPT_SORT_KEYS | orjson.OPT_SERIALIZE_NUMPY)
     except TypeError:
         if half := _SURROGATE.search(repr(parts)):
             what = f"half of a surrogate pair is not text: '{half[0]}'."

@@ -32,7 +32,8 @@ class Generation:
     """The result of `generate`, which is in the store: the slots of `seed_ids` under `fingerprints`.
 
     `forward_n` is the number of forward candidates per seed that count, if all generators agree on one: an earlier run
-    may have made more. `counts` are slots: failed, or waiting for curation. `reasons` counts failures by their code.
+    may have made more. `counts` are slots: failed, or waiting for curation. `reasons` counts failures by their code,
+    `failures` by their text (of many different texts, the first).
     `pairs_made` are new, `pairs_kept` existed before. `usage` (tokens), `usd` (None: unknown) and `calls_sent` are for
     this call of `generate` only.
     """
@@ -43,6 +44,7 @@ class Generation:
     forward_n: int | None
     counts: Counts
     reasons: Mapping[str, int]
+    failures: Mapping[str, int]
     pairs_made: int
     pairs_kept: int
     calls_sent: int
@@ -64,7 +66,9 @@ class Generation:
     def __repr__(self) -> str:
         failed = ", ".join(f"{code} {count}" for code, count in self.reasons.items())
         new = f"{counted(self.pairs_made, 'pair', 'pairs')} new, {self.pairs_kept:,} kept"
-        return f"Generation({new}, {self.counts.failed:,} failed{f' ({failed})' if failed else ''})"
+        commonest = max(self.failures, key=self.failures.__getitem__, default="")
+        why = f" ({failed}), mostly {commonest:.200}" if commonest else ""
+        return f"Generation({new}, {self.counts.failed:,} failed{why})"
 
     def _repr_html_(self) -> str:
         rows = ((pair.input, pair.output) for pair in islice(self.pairs(), SHOWN))
@@ -110,6 +114,7 @@ def generate(
         forward_n.pop() if len(forward_n) == 1 else None,
         result.counts,
         dict(result.reasons),
+        {text: count for text, (count, _) in result.sentences.items()},
         result.pairs_made,
         result.pairs_kept,
         sum(ledger.sent for ledger in ledgers) - sent,
@@ -152,6 +157,8 @@ def _seeds(seeds: Iterable[str | Seed], generators: Sequence[Generator]) -> list
                 raise UsageError(f"seed {number} is blank.")
             seed = Seed(kind=next(iter(kinds)), text=seed.strip(), source=f"{_SOURCE}:{number}")
         if not isinstance(seed, Seed):
+            if seed is None or seed != seed:  # NaN: an empty cell in pandas
+                raise UsageError(f"seed {number} is missing.", fix='Leave it out: list(table["text"].dropna()).')
             raise UsageError(
                 f"seed {number} is of type {type(seed).__name__}, neither a text nor a Seed.",
                 fix='Pass texts: ["an old lighthouse", ...].',

@@ -17,7 +17,7 @@ from typing import Any, ClassVar, NamedTuple, Protocol
 from prompts import OLD_NAMES, Prompt, load
 from prompts.answer_form import ANY_TEXT, AnswerForm
 from prompts.languages import language_name
-from schemas.errors import PromptError
+from schemas.errors import PromptError, several
 from schemas.identity import construct
 from schemas.project import Project
 from schemas.records import Direction, Generated, Json, Messages, Pair, Reason, Sampling, Seed, content_id, identity
@@ -70,7 +70,7 @@ class _TeacherGenerator:
     style: str
     _: KW_ONLY
     prompt: Prompt | str
-    exemplars: Sequence[Exemplar | tuple[str, str]] = ()
+    exemplars: Sequence[Exemplar | tuple[str, str] | Mapping[str, str]] = ()
     system: str = _TASK["system"].default
     language: str = _TASK["language"].default
     columns: Sequence[str] = ()
@@ -80,7 +80,11 @@ class _TeacherGenerator:
     sampling: Sampling
 
     def __post_init__(self) -> None:
-        _ = self.settings, self.render  # report an invalid prompt or value before any request
+        valid = self.settings  # reports an invalid value before any request; a dict of sampling settings is one
+        self.__dict__.update(
+            {name: getattr(valid, name) for name in ("sampling", "n", "levels") if hasattr(self, name)}
+        )
+        _ = self.render  # reports an invalid prompt
 
     @cached_property
     def task(self) -> TaskSettings:
@@ -91,7 +95,8 @@ class _TeacherGenerator:
     @cached_property
     def shown(self) -> tuple[Exemplar, ...]:
         """The exemplars as passed to the prompt."""
-        return tuple(e if isinstance(e, Exemplar) else Exemplar(input=e[0], output=e[1]) for e in self.exemplars)
+        listed = several(self.exemplars, "exemplars", "worked examples", "Write [(input, output)].")
+        return tuple(map(Exemplar.of, listed))
 
     @cached_property
     def template(self) -> Prompt:

@@ -114,8 +114,9 @@ def pairs(
 
 
 def _as_object(number: int, row: object) -> object:
-    if not isinstance(row, tuple | list):
-        return row
-    if len(row) != 2:
-        raise UsageError(f"pair {number} is {row!r:.80}, not (input, output).", fix="Pass two texts, or an object.")
+    if isinstance(row, Mapping):
+        return dict(row)
+    if not isinstance(row, tuple | list) or len(row) != 2:
+        fix = 'Pass two texts, or a dict: {"input": ..., "output": ...}.'
+        raise UsageError(f"pair {number} is {row!r:.80}, not (input, output).", fix=fix)
     return dict(zip(("input", "output"), row, strict=True))

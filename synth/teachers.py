@@ -79,6 +79,9 @@ def teacher(
     """
 
     def block() -> AbstractContextManager[Ledger]:
+        if "api_key" in settings:
+            fix = 'Put it into an environment variable and name that: key_env="OPENAI_API_KEY".'
+            raise UsageError("teacher takes no key.", why="Code is copied and shared with what it contains.", fix=fix)
         checked = given(TeacherSettings, "teacher", url=url, model=model, **settings)
         return _opened_with_store(checked, store, say, max_usd=max_usd, retry_failed=retry_failed)
 

@@ -123,7 +123,8 @@ def _chat(pair: Pair, style: str, language: str, input_language: str | None, kin
             searched = _without_speech(folded[0]) if table == "refusal" else folded[0]
             finding = phrases(language).find(table, searched, *folded[1:])
             if table == "preamble" and side == "output" and language != "en":
-                finding = finding or _english_chat(*folded, language)
+                outage = phrases("en").find("preamble.error", *folded)  # whatever the task's language
+                finding = finding or outage or _english_chat(*folded, language)
             asked = finding and finding.rule.table == "refusal.maybe" and says("any", "machines", folded[1])
             if finding and not asked and not (table == "refusal" and restates_denial(*folded[:2], *spoken)):
                 _, _, part = finding.rule.table.partition(".")
@@ -182,7 +183,7 @@ _MOST_SHARED = 1 / 3  # share of the words of another language that are English 
 _MAX_LOAN = 2  # words
 
 
-_UNSURE = ("maybe", "loan")  # parts of a table that only flag
+_UNSURE = ("maybe", "loan", "outage")  # parts of a table that only flag
 
 
 def _is_courtesy(quoted: str, text: str, language: str) -> bool:
@@ -255,6 +256,7 @@ def _flag(code: str, side: Side, quoted: str) -> Judgement:
 _CODES = {
     "options": "options",
     "leak": "prompt_leak",
+    **dict.fromkeys(("error", "outage"), "server_error"),
     "marker": "special_token",
     "closing": "afterword",
     "empty": "empty",

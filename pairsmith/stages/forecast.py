@@ -334,8 +334,24 @@ def shown(project: Project, outcome: ForecastOutcome) -> list[RenderableType]:
         if any(line["direction"] == way for line in outcome.lines)
     )
     most = project.spec.curate.select.rows
+    prices = _unpriced(project) if outcome.whole["usd"] is None else ""
     limited = f"The total has at most curate.select.rows = {most:,} rows of the training split." if most else ""
-    return [table, "", screen.facts(spent), "", " ".join(filter(None, (note, limited, alternatives, outcome.note)))]
+    return [
+        table,
+        "",
+        screen.facts(spent),
+        "",
+        " ".join(filter(None, (note, prices, limited, alternatives, outcome.note))),
+    ]
+
+
+def _unpriced(project: Project) -> str:
+    """What makes an unknown cost known: the prices of a model that no list has."""
+    asked = map(project.spec.teacher_for, project.spec.generate.directions)
+    model = next((teacher.model for teacher in asked if prices_of(teacher) is None), "")
+    keys = "usd_per_million_prompt_tokens and usd_per_million_completion_tokens"
+    again = "and run this again, which asks nothing twice"
+    return f"No price of model '{model}' is known: set {keys} in its table {again}." if model else ""
 
 
 def _spent_elsewhere(project: Project, store: Store, directions: Sequence[_Direction]) -> float:

@@ -7,7 +7,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from itertools import chain
+from itertools import chain, zip_longest
 
 from pairsmith.user_file.columns import CATEGORIES, Column
 from pairsmith.user_file.header_words import LABELS
@@ -102,14 +102,43 @@ def hint_of_closing(outputs: Sequence[str], asked: Sequence[str]) -> list[str]:
 
 
 def hints_of_labels(labels: Sequence[str], outputs: Sequence[str]) -> list[str]:
-    """Which labels these outputs have, and which occur only once, as those of a line of totals or of a typing error
-    do."""
+    """Which labels these outputs have, and which are doubtful: those that mark a missing one, are spelt almost like a
+    frequent one, or occur only once, as those of a line of totals do."""
     times = label_counts(outputs)
-    rare = [label for label in labels if times[label] == 1]
     sentences = [f"the outputs have recurring values, so they are labels: {_listed(labels)}"]
-    if rare:
+    if missing := [label for label in labels if label.casefold() in MISSING]:
+        sentences.append(f"labels that mark a missing one: {_listed(missing)}. Remove these rows")
+    meant = {
+        label: next((one for one in labels if times[one] >= _FREQUENT * times[label] and _is_slip(label, one)), "")
+        for label in labels
+    }
+    if slips := [f"'{label}' ({times[label]:,}) for '{one}' ({times[one]:,})" for label, one in meant.items() if one]:
+        which = listed(slips, _LISTED)
+        sentences.append(f"labels that may be typing errors: {which}. Correct them in the file, or they are classes")
+    if rare := [label for label in labels if times[label] == 1 and not meant[label] and label not in missing]:
         sentences.append(f"labels that occur only once: {_listed(rare)}. Remove what is no label, with its rows")
     return sentences
+
+
+_FREQUENT = 10  # times as many rows as its misspelling
+
+
+def _is_slip(label: str, other: str) -> bool:
+    """Whether one word of two labels differs, of at least four letters, by a letter that is left out, added, replaced
+    or in its neighbour's place."""
+    pairs = list(zip_longest(folded_label(label).split(), folded_label(other).split(), fillvalue=""))
+    different = [(one, two) for one, two in pairs if one != two]
+    if len(different) != 1 or not all(map(str.isalpha, different[0])) or min(map(len, different[0])) < _SHORTEST_SLIP:
+        return False
+    one, two = different[0]
+    while one and two and one[0] == two[0]:
+        one, two = one[1:], two[1:]
+    while one and two and one[-1] == two[-1]:
+        one, two = one[:-1], two[:-1]
+    return max(len(one), len(two)) == 1 or (len(one) == 2 and one == two[::-1])
+
+
+_SHORTEST_SLIP = 4
 
 
 def _listed(names: Sequence[str]) -> str:

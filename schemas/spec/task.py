@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from glob import escape, glob
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 from unicodedata import normalize
 
 from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
+from schemas.errors import UsageError
 from schemas.files import refuse_non_utf8_name
 from schemas.kinds import KINDS, KindName
 from schemas.labels import folded_label
 from schemas.records import SeedKind, Split
-from schemas.spec.section import Section, later
+from schemas.spec.section import Section, given, later
 
 
 def _with_definitions(value: Any) -> Any:
@@ -90,6 +92,17 @@ class Exemplar(Section):
 
     input: str = Field(min_length=1)
     output: str = Field(min_length=1)
+
+    @classmethod
+    def of(cls, example: object) -> Self:
+        """One that is written as (input, output) or as a dict in Python. Raises UsageError."""
+        if isinstance(example, cls):
+            return example
+        if isinstance(example, tuple | list) and len(example) == 2:
+            example = dict(zip(("input", "output"), example, strict=True))
+        if not isinstance(example, Mapping):
+            raise UsageError(f"exemplars: {example!r:.80} is not (input, output).", fix="Pass two texts, or a dict.")
+        return given(cls, "exemplars", **example)
 
     @property
     def simple(self) -> str:

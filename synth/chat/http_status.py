@@ -43,13 +43,15 @@ _NO_QUOTA = re.compile(
     r"|exceeded_current_quota|balance (is )?(not enough|insufficient)|not enough balance|余额不足|欠费|arrearage"
     # One API and New API, which many gateways run; Tencent
     r"|pre_consume_token_quota_failed|额度(不足|已用尽)|exceed_token_quota_limit"
-    # Volcengine; daily or monthly limits, also under 429: Cloudflare, watsonx, Cohere's trial keys
-    r"|account_?overdue|(daily|monthly)( \w+){0,2} allocation|quota for this (day|month)|limited to [\w, ]+/ ?month"
+    # Volcengine, watsonx; daily or monthly limits, also under 429: Cloudflare, watsonx, Cohere's trial keys
+    r"|account_?(overdue|quota_?exceeded)|token_quota_reached"
+    r"|(daily|monthly)( \w+){0,2} allocation|quota for this (day|month)|limited to [\w, ]+/ ?month"
     # Gemini reports an exceeded daily quota with a delay of seconds, which would not help.
     r"|FreeTierOnly|free-models-per-day|used all available credits|(requests|tokens)PerDay"
     r"|too many (tokens|requests) per day"  # Bedrock
-    # Ollama's cloud, Z.ai's coding plans, Gemini: limits of hours, too long to wait for with retries
-    r"|(hourly|session|daily|weekly|monthly) usage limit|usage limit reached for|(weekly|monthly) limit exhausted"
+    # Ollama's cloud, coding plans of Z.ai and Volcengine, Gemini: limits of hours, too long to wait for with retries
+    r"|(hour(ly)?|session|daily|weekly|monthly) usage (limit|quota)|usage limit reached for"
+    r"|(weekly|monthly) limit exhausted"
     r"|exceeded your (daily|weekly|monthly) quota"
     # Zhipu in Chinese: limits of hours, days and weeks, an expired plan, a locked account; DashScope's free tier
     r"|使用上限|今日[^。,]{0,16}(限额|上限)|套餐已到期|账[户号]已被锁定|free allocated quota exceeded"
@@ -152,7 +154,7 @@ _UNSUPPORTED = re.compile(
 # An invalid value, in words that could occur in any text: TGI, Anthropic, DeepSeek, Kimi, StepFun, Zhipu.
 _INVALID_VALUE = re.compile(
     r"\b((must|should|may only|can only) be|must between|invalid type)\b"
-    r"|\b(valid range|only [\d.-]+ is allowed|is illegal)\b",
+    r"|\b(valid range|range: [\d.-]+|only [\d.-]+ is allowed|is illegal)\b",
     re.IGNORECASE,
 )
 # Errors that retrying cannot fix: OpenAI's 429 for more tokens than a minute allows, llama.cpp's 500, LiteLLM's 429.

@@ -93,6 +93,9 @@ def rejected_answer(cells: Cells, better: Exchange, *, several: bool) -> str | N
 def _turns_of_sides(cells: Cells) -> list[Message] | Fault:
     sides: list[Message] = []
     side = "instruction" if "instruction" in cells else "input"
+    more = check_text(cells.get("input") if side == "instruction" else None, "input")
+    is_alone = isinstance(more, str) and getattr(check_text(cells[side], side), "code", "") == "blank"
+    side = "input" if is_alone else side  # an instruction that is the same for all rows is often left out
     for name, role in ((side, "user"), ("output", "assistant")):
         if (given := extract_turns(cells[name])) is not None:
             turns = parse_turns(given)
@@ -108,9 +111,10 @@ def _turns_of_sides(cells: Cells) -> list[Message] | Fault:
     earlier = _history(cells.get("history"))
     if isinstance(earlier, Fault):
         return earlier
-    more = check_text(cells.get("input") if side == "instruction" else None, "input")
     if isinstance(more, Fault):
         return [*earlier, *sides] if more.code == "blank" else more
+    if is_alone:
+        return [*earlier, *sides]
     return [*earlier, Message(role="user", content=f"{sides[0].content}\n\n{more}"), *sides[1:]]
 
 

@@ -7,6 +7,7 @@ import hashlib
 import inspect
 import multiprocessing
 import os
+import re
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -14,15 +15,17 @@ from contextvars import ContextVar
 from functools import partial
 from itertools import repeat
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from curate import Pool, best, curate, decontaminate, duplicates, each, gates, named, scored
 from curate.curation import curate as asynchronous
 from pairsmith import Project
 from schemas.errors import AuthError, InputError, PairsmithError, StoreBusy, UsageError
-from schemas.records import Pair, Seed, Verdict
+from schemas.records import Pair, Sampling, Seed, Verdict
 from schemas.store.shared import shared
 from synth import Backward, Forward, Function, generate, teacher
 from synth import pairs as pairs_of
@@ -84,13 +87,55 @@ def test_a_teacher_of_an_earlier_cell_can_be_opened_again(loopback: LoopbackTeac
 
 
 def test_failed_rows_are_counted_with_their_reason(loopback: LoopbackTeacher) -> None:
-    """In the result of `generate`, and in the pool that is made from it."""
+    """In the result of `generate`, and in the pool that is made from it. Whose own function fails sees why at once:
+    "crashed 3" alone sent people looking for a log."""
     with teacher(loopback.url, "loopback") as t:
         pairs = generate(["a ghost", "a red fox"], forward(t), progress=False)
         pool = curate(pairs, gates(), progress=False)  # the teacher's open store is shared
     assert (pairs.reasons, pairs.counts.failed) == ({"empty": 2}, 2)
     assert (pool.counts.failed, pool.reasons["empty"]) == (2, 2)
-    assert "2 failed (empty 2)" in repr(pairs)
+    assert "2 failed (empty 2), mostly empty: " in repr(pairs)
+    assert sum(pairs.failures.values()) == 2
+
+
+def test_settings_are_what_a_notebook_holds(loopback: LoopbackTeacher) -> None:
+    """Numbers of numpy, worked examples and sampling settings as dicts: they ended in a TypeError, a KeyError and an
+    AttributeError inside. They mean the same as plain values, so nothing is asked twice."""
+    plain = {"n": 2, "exemplars": [("a cat", "A cat sleeps.")], "sampling": Sampling(temperature=0.5, max_tokens=64)}
+    odd = {
+        "n": np.int64(2),
+        "exemplars": [{"input": "a cat", "output": "A cat sleeps."}],
+        "sampling": {"temperature": np.float64(0.5), "max_tokens": np.int64(64)},
+    }
+    with teacher(loopback.url, "loopback") as t:
+        for sent, given in ((1, plain), (0, odd)):
+            assert generate(["a fox"], Forward(t, STYLE, **given), progress=False).calls_sent == sent
+        for wrong in ("x", ["x"], [("a", "b", "c")]):
+            with pytest.raises(UsageError, match="exemplars"):
+                Forward(t, STYLE, exemplars=wrong)  # type: ignore[arg-type]
+    numbers = [(best(np.int64(2)), best(2)), (duplicates(np.float32(0.7)), duplicates(0.7))]  # type: ignore[arg-type]
+    assert all(one.id == other.id for one, other in numbers)
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: generate(["a fox", float("nan")], shout), r"seed 2 is missing\. Leave it out: .*dropna"),  # type: ignore[list-item]
+        (lambda: pairs_of([SimpleNamespace(input="a", output="b")]), r"pair 1 is .* Pass two texts, or a dict"),  # type: ignore[list-item]
+        (lambda: pairs_of({"train": []}), r"rows is of type dict, .* such as rows\['train'\]"),  # type: ignore[arg-type]
+        (lambda: pairs_of({"a fox": "A red fox."}), r"rows is of type dict, not a list of pairs\.\Z"),  # type: ignore[arg-type]
+        (lambda: teacher("http://localhost:1", api_key="sk-1").__enter__(), "takes no key.*key_env"),
+    ],
+    ids=["nan", "object", "dict", "texts", "key"],
+)
+def test_what_a_notebook_holds_is_refused_with_what_to_pass(
+    call: Any, words: str, tmp_path: Path, monkeypatch: Any
+) -> None:
+    """An empty cell of pandas was "of type float", an object of one's own "a JSON SimpleNamespace"."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError) as refused:
+        call()
+    assert re.search(words, str(refused.value))
 
 
 def test_a_generator_without_a_teacher_is_a_clear_error(loopback: LoopbackTeacher) -> None:

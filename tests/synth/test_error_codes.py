@@ -12,7 +12,12 @@ from synth.chat.completions import effective_response, read_answer
 from synth.chat.error_words import error_body
 from synth.chat.http_status import Kind, meaning
 
-REQUEST: Json = {"model": "m", "messages": [{"role": "user", "content": "a dog on a hill"}], "max_tokens": 64}
+REQUEST: Json = {
+    "model": "m",
+    "messages": [{"role": "user", "content": "a dog on a hill"}],
+    "max_tokens": 64,
+    "temperature": 2,
+}
 
 
 def baidu(code: int, message: str) -> Json:
@@ -82,6 +87,17 @@ ERRORS: dict[str, tuple[int, Json, Kind]] = {
     "OpenAI, banned": (429, error("Your access was terminated due to violation of our policies"), "key"),
     "blocked for a moment": (429, error("Your organization is temporarily blocked. Try again in 20s."), "throttled"),
     "Moonshot, a day": (429, error("Your account org-x request reached organization max RPD: 1500"), "quota"),
+    "Volcengine, five hours": (
+        429,
+        error("You have exceeded the 5-hour usage quota. It will reset at 2026-12-01.", code="AccountQuotaExceeded"),
+        "quota",
+    ),
+    "watsonx, plan": (
+        403,
+        {"errors": [{"code": "token_quota_reached", "message": "Request of 1 token(s) from quota was rejected"}]},
+        "quota",
+    ),
+    "Anthropic, a value": (400, error("temperature: range: 0..1", type="invalid_request_error"), "setting"),
     "a day, in the code of a minute": (
         429,
         error("You exceeded your daily token limit", code="rate_limit_exceeded"),

@@ -76,9 +76,13 @@ def test_every_format_becomes_the_same_seed_and_is_reported(tmp_path, name, rows
 
 
 def test_alpaca_input_follows_its_instruction(tmp_path):
-    """Instruction and input become one input, in this order."""
-    (seed,) = read(tmp_path, [{"instruction": "Translate.", "input": "Hund", "output": "dog"}]).seeds
-    assert seed.text == "Translate.\n\nHund"
+    """Instruction and input become one input, in this order. Where the instruction is empty, the input stands alone;
+    such rows were left out as blank, although they have a text."""
+    rows = [("Translate.", "Hund"), ("", "Katze"), (None, "Maus"), ("Name a fish.", " "), (" ", "")]
+    given = [{"instruction": above, "input": below, "output": "dog"} for above, below in rows]
+    reading = read(tmp_path, given)
+    assert [seed.text for seed in reading.seeds] == ["Translate.\n\nHund", "Katze", "Maus", "Name a fish."]
+    assert [problem.detail for problem in reading.problems] == ["there is no text in instruction."]
 
 
 @pytest.mark.parametrize("name", ["rows.jsonl", "rows.json"])

@@ -179,6 +179,8 @@ def test_rows_come_in_several_shapes() -> None:
             dataset_of([bad])
     with pytest.raises(UsageError, match="data is of type NoneType, not a list of rows"):
         dataset_of(None)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match=r"trained is of type str, not .*\(fine_tune\(pool\)"):  # an AttributeError
+        evaluate("adapter", ["a fox"], checks=["x"])  # type: ignore[arg-type]
 
 
 def test_an_unknown_setting_is_an_error(trained: TrainResult) -> None:

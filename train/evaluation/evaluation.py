@@ -96,11 +96,15 @@ def evaluate(
     Blocks; also works in a notebook. Raises NoWork without inputs, checks or any answer, UsageError for references that
     match no input and for unknown settings, and InputError for a row that is one of the inputs.
     """
+    named: Any = trained
+    if not isinstance(named, TrainResult):
+        fix = "Pass what fine_tune returned: evaluate(fine_tune(pool), inputs, checks)."
+        raise UsageError(f"trained is of type {type(named).__name__}, not the result of fine_tune.", fix=fix)
     system = trained.system_prompt or ""
     spec = Spec(
         task=TaskSettings(name="evaluation", system=system, style=style or system or "Answer."),
         seeds=(SeedSource(path="-"),),
-        exemplars=tuple(Exemplar(input=input, output=output) for input, output in exemplars),
+        exemplars=tuple(map(Exemplar.of, several(exemplars, "exemplars", "worked examples"))),
         train=trained.settings,
         evaluate=given(EvaluateSettings, "evaluate", **settings),
     )

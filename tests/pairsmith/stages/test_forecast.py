@@ -208,7 +208,8 @@ def test_the_forecast_of_rows_respects_the_selection(
 def test_five_seeds_are_too_few_to_forecast_rows(
     teacher: LoopbackTeacher, make_project: Callable[..., Project]
 ) -> None:
-    """From five seeds the forecast shows tokens with a wide interval but no rows, and without a price no cost."""
+    """From five seeds the forecast shows tokens with a wide interval but no rows, and without a price no cost, which it
+    says how to learn."""
     project = make_project(teacher.url, MANY)
     answer = project.json("forecast", "--seeds", "5")["facts"]
     assert answer["whole"]["rows"] is None
@@ -217,6 +218,7 @@ def test_five_seeds_are_too_few_to_forecast_rows(
     shown = project.run("forecast", "--seeds", "5").stdout
     assert "too few seeds to tell" in " ".join(shown.split())
     assert "$0" not in shown
+    assert "is known: set usd_per_million_prompt_tokens" in " ".join(shown.split())
     assert "may end" not in shown
 
 

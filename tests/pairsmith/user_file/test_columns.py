@@ -350,6 +350,22 @@ def test_labels_of_several_words_are_labels(tmp_path: Path) -> None:
     assert not [why for why in guessed.why if "different labels" in why or "only once" in why]
 
 
+def test_labels_that_are_typing_errors_are_named(tmp_path: Path) -> None:
+    """Only those of a single row were, so three rows of `biling` became a class of their own, as did `n/a`. Labels
+    that are alike by their nature, or equally frequent, are left alone."""
+    odd = {3: "biling", 33: "biling", 63: "retruns", 65: "n/a", 66: "n/a", 67: "class 3", 68: "unpaid", 69: "unpaid"}
+    usual = ("billing", "returns", "class 1", "paid", "shipping", "skipping")
+    rows = [f"where is my lamp {n} now,{odd.get(n, usual[n % 6])}" for n in range(240)]
+    guessed = table(tmp_path, "text,label", rows)
+    doubts = [why for why in guessed.why if why.startswith("labels that")]
+    assert doubts == [
+        "labels that mark a missing one: 'n/a'. Remove these rows",
+        "labels that may be typing errors: 'biling' (2) for 'billing' (39), 'retruns' (1) for 'returns' (39). Correct"
+        " them in the file, or they are classes",
+        "labels that occur only once: 'class 3'. Remove what is no label, with its rows",
+    ]
+
+
 def test_labels_of_a_sorted_file_are_all_read(tmp_path: Path) -> None:
     """Only the first 10,000 rows were inspected: in a file sorted by its labels, the rows of the others were rejected.
     One that occurs in a single row is listed as such."""
