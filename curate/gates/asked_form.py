@@ -20,6 +20,11 @@ from curate.gates.phrases.word_patterns import listed, word_pattern
 from curate.gates.words import count_words
 
 _REGEX = re.compile(r"[\\\[\]^$+*?{}|]")
+_QUERY = re.compile(
+    r"\W*(?:select|with|insert into|update|delete from|merge into|create|alter|drop)\b[\s\S]*?"
+    r"\b(?:from|set|values|table|index|view)\b",
+    re.IGNORECASE,
+)
 
 
 def _lines(text: str) -> int:
@@ -35,7 +40,12 @@ _FORMS: dict[str, Callable[[str], bool]] = {
         or (_lines(text) < 3 and (text.count(",") + text.count("\u3001") > 1 or count_words(text) < 14))
     ),
     "forms_table": lambda text: (
-        "|" in text or "\t" in text or "<t" in text or " & " in text or ("," in text and _lines(text) > 1)
+        "|" in text
+        or "\t" in text
+        or "<t" in text
+        or " & " in text
+        or ("," in text and _lines(text) > 1)
+        or _QUERY.match(text) is not None  # to `create table ...` a query is asked, not a table
     ),
     "forms_json": lambda text: re.search(r"[{\[]", text) is not None,
     "forms_bullets": lambda text: len(ITEM.findall(text)) > 1,

@@ -247,7 +247,7 @@ def _read_digits(folded: str) -> Iterator[Number]:
             yield Number(numeral[0], frozenset(map(str, values_of_numeral(numeral[0].replace(",", "")))))
             continue
         head, end = folded[start : match.start()], match.end()
-        letters = "" if head in ("x", "v", "f") else head
+        letters = "" if head in ("x", "v", "f") or head in words_of("before_amounts") else head
         parts = [number] if number.isdecimal() else _POINT.split(number)
         if len(parts) > 2 and not _is_grouped(parts):  # a date or a version: every part counts
             years = _years_of(parts[-1], ".".join(parts[:-1]) + ".")

@@ -85,3 +85,22 @@ _asked_refusal = word_pattern(
     r"|(?<![^\W\u3040-\u9fff\uac00-\ud7a3]){refusals_joined}[^\n.,\u3002]{0,16}{writes_behind}"
     r"|{writes_behind}[^\n.,\u3002]{0,8}{refusals_joined}"
 )
+
+
+def adds_translating(text: str, other: str) -> bool:
+    """Whether a folded text speaks of translating and the other side does not: `I cannot translate this text`."""
+    return bool(says("any", "translating", text) and not says("any", "translating", other))
+
+
+def refuses_to_translate(text: str, other: str, language: str, input_language: str) -> bool:
+    """Whether a short translation says that a text cannot be translated, and its source says nothing of the kind."""
+    if len(text) > _MAX_REFUSAL or not adds_translating(text, other):
+        return False
+    codes = dict.fromkeys((language, "en"))
+    unable = any(says(code, name, text) for code in codes for name in ("cannot", "unable"))
+    named = any(says(code, name, text) for code in codes for name in _TEXTS)
+    return unable and named and not any(says(input_language, name, other) for name in _TEXTS)
+
+
+_TEXTS = ("text", "of_text", "this_text")  # lists of words for a text and its parts
+_MAX_REFUSAL = 200  # letters

@@ -21,6 +21,7 @@ from pairsmith.user_file.columns import (
     inner_columns,
     labels_of,
     paths_in,
+    size_of,
 )
 from pairsmith.user_file.doubts import (
     are_turns_as_text,
@@ -46,6 +47,7 @@ from pairsmith.user_file.roles import (
     find_inputs,
     find_output,
     is_answered,
+    is_of_queries,
     is_system,
     likeness_to_body,
     main_text,
@@ -61,7 +63,7 @@ from schemas.labels import distinct_labels
 from schemas.records import Json, Seed
 from schemas.spec import SeedSource
 from schemas.spec.task import RESERVED
-from schemas.wording import counted, listed
+from schemas.wording import listed
 from synth.sources.columns import (
     PREFERENCES,
     Fault,
@@ -287,10 +289,13 @@ def _table(path: Path, columns: Sequence[Column], wanted: str) -> Guess:
     body = body or max(inputs, key=likeness_to_body)
     parts = parts_of(body, columns, output, rivals)
     kind, settings = seed_settings(parts, output, ())
-    why = [f"'{output.header}' is the output: {reason} ({_size(output)})"]
+    why = [f"'{output.header}' is the output: {reason} ({size_of(output)})"]
     joined = " and ".join(repr(column.header) for column in parts)
-    why.append(f"the input is {joined} ({_size(body)})" if parts[1:] else f"{joined} is the input ({_size(body)})")
-    task: dict[str, Any] = {"kind": "reply" if output.called(REPLY) or parse_role(output.header) else "free"}
+    why.append(
+        f"the input is {joined} ({size_of(*parts)})" if parts[1:] else f"{joined} is the input ({size_of(body)})"
+    )
+    answers = (output.called(REPLY) or parse_role(output.header)) and not is_of_queries(output)
+    task: dict[str, Any] = {"kind": "reply" if answers else "free"}
     values = distinct_labels(output.filled)
     if not wanted and output.is_category and len(values) > 1:
         task = {"kind": "classify", "labels": values}
@@ -319,8 +324,8 @@ def _translation(sides: dict[str, Column], columns: Sequence[Column]) -> Guess:
     (language, source), (to, target), *others = sides.items()
     kind, settings = seed_settings([source], target, ())
     why = [
-        f"'{source.header}' ({language}, {_size(source)}) is translated into '{target.header}' ({to}, "
-        f"{_size(target)}); for the other direction, swap them here and swap language and to above"
+        f"'{source.header}' ({language}, {size_of(source)}) is translated into '{target.header}' ({to}, "
+        f"{size_of(target)}); for the other direction, swap them here and swap language and to above"
     ]
     if others:
         names = listed([f"'{column.header}' ({code})" for code, column in others], _LISTED)
@@ -367,7 +372,7 @@ def _one_text(path: Path, text: Column, columns: Sequence[Column]) -> Guess:
     what = "finished outputs, for which inputs are generated" if finished else "inputs, for which outputs are generated"
     parts = [text] if finished else parts_of(text, columns, None)
     joined, contains = " and ".join(repr(column.header) for column in parts), "contain" if parts[1:] else "contains"
-    why = [f"{joined} {contains} {what} ({_size(text)})", *hints_of_transcripts(text)]
+    why = [f"{joined} {contains} {what} ({size_of(*parts)})", *hints_of_transcripts(text)]
     others = [column for column in columns if column.is_text and column not in parts][:_LISTED]
     others = others or (names_in(columns)[:_LISTED] if finished else [])
     if others:
@@ -424,7 +429,3 @@ def _with_extra(guessed: Guess, used: Sequence[Column], columns: Sequence[Column
 
 def _recurs(column: Column) -> bool:
     return not column.is_text and 1 < len(set(column.filled)) < len(column.filled)
-
-
-def _size(column: Column) -> str:
-    return f"{counted(round(column.words), 'word', 'words')} per row"
