@@ -268,8 +268,9 @@ class _Input:
 
     def _has_terms(self) -> bool:
         """Whether the text names a term of payment or the like, by which a date may be computed."""
-        there = letter_runs(fold(self._text))
-        return any(unit in _OF_TERMS and name in there for name, unit in duration_names(self._language).items())
+        names = [name for name, unit in duration_names(self._language).items() if unit in _OF_TERMS]
+        there, long = letter_runs(fold(self._text)), tuple(name for name in names if len(name) > 2)
+        return not there.isdisjoint(names) or any(word.startswith(long) for word in there)  # also `in 14 Tagen`
 
     def _is_code(self, leaf: str) -> bool:
         """Whether a code of letters and digits is in the input, with or without spaces and punctuation: BA 117."""

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import cache, lru_cache
 
 from curate.gates.asked_length import ITEM, missed_length, wrong_item_count
-from curate.gates.content import in_code
+from curate.gates.content import in_code, is_query
 from curate.gates.folding import CACHE_SIZE, fold
 from curate.gates.number_words import words_to_digits
 from curate.gates.phrases import list_pattern, says, words_of
@@ -20,11 +20,6 @@ from curate.gates.phrases.word_patterns import listed, word_pattern
 from curate.gates.words import count_words
 
 _REGEX = re.compile(r"[\\\[\]^$+*?{}|]")
-_QUERY = re.compile(
-    r"\W*(?:select|with|insert into|update|delete from|merge into|create|alter|drop)\b[\s\S]*?"
-    r"\b(?:from|set|values|table|index|view)\b",
-    re.IGNORECASE,
-)
 
 
 def _lines(text: str) -> int:
@@ -45,7 +40,7 @@ _FORMS: dict[str, Callable[[str], bool]] = {
         or "<t" in text
         or " & " in text
         or ("," in text and _lines(text) > 1)
-        or _QUERY.match(text) is not None  # to `create table ...` a query is asked, not a table
+        or is_query(text)  # to `create table ...` a query is asked, not a table
     ),
     "forms_json": lambda text: re.search(r"[{\[]", text) is not None,
     "forms_bullets": lambda text: len(ITEM.findall(text)) > 1,

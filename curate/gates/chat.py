@@ -37,7 +37,7 @@ from curate.gates.wanted_refusals import (
     adds_translating,
     asks_to_refuse,
     is_wanted_refusal,
-    refuses_to_translate,
+    refuses_this_text,
     restates_denial,
 )
 from curate.gates.words import content_words, count_words, stemmer_for, words
@@ -73,10 +73,10 @@ def preamble(
     judgement = _chat(pair, style, language, input_language, kind)
     if judgement.reason.detail.endswith(":\u201d") and begins_with_key(style, pair.output):
         return passed(f"a key of the YAML that the style asks for: {judgement.reason.detail}")
-    if kind == "translate" and judgement.keep and not judgement.flags:
+    if kind in ("translate", "rewrite") and judgement.keep and not judgement.flags:
         codes = {"output": (language, input_language or language), "input": (input_language or language, language)}
         for side, text in sides(pair):
-            if refuses_to_translate(fold(text), _other(pair, side), *codes[side]):
+            if refuses_this_text(fold(text), _other(pair, side), *codes[side], kind):
                 return _flag("refusal", side, text)
     if kind != "translate" or not input_language or (judgement.keep and not judgement.flags):
         return judgement

@@ -257,6 +257,18 @@ def quotations(text: str) -> tuple[str, ...]:
     return tuple([next(filter(None, match.groups())) for match in _QUOTED.finditer(text)])
 
 
+def is_query(text: str) -> bool:
+    """Whether a text is a statement for a database."""
+    return _QUERY.match(text) is not None
+
+
+_QUERY = re.compile(
+    r"\W*(?:select|with|insert into|update|delete from|merge into|create|alter|drop)\b[\s\S]*?"
+    r"\b(?:from|set|values|table|index|view)\b",
+    re.IGNORECASE,
+)
+
+
 def is_diff(text: str) -> bool:
     """Whether a text has the head of a change in a diff, or of a changed file."""
     return _HUNK.search(text) is not None

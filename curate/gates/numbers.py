@@ -127,7 +127,7 @@ class NumberMentions:
 
     def has_hours_of(self, number: Number, text: str) -> bool:
         """Whether the text mentions the hours that a number stands for in `text`: a quarter to 10 is 9:45."""
-        return self._has_any_form(clock_forms(number.forms, fold(text), self._language))
+        return self._has_any_form(clock_forms(number.forms, fold(text), self._language) - {"0"})
 
     def has_rounded(self, number: Number) -> bool:
         """Whether the text has a number in digits that rounds to this one, or to which this one rounds."""

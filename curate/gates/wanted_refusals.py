@@ -92,14 +92,17 @@ def adds_translating(text: str, other: str) -> bool:
     return bool(says("any", "translating", text) and not says("any", "translating", other))
 
 
-def refuses_to_translate(text: str, other: str, language: str, input_language: str) -> bool:
-    """Whether a short translation says that a text cannot be translated, and its source says nothing of the kind."""
-    if len(text) > _MAX_REFUSAL or not adds_translating(text, other):
+def refuses_this_text(text: str, other: str, language: str, input_language: str, kind: str) -> bool:
+    """Whether a short folded text says that a text cannot be translated, or that this one cannot be made, and its
+    other side says nothing of the kind."""
+    if len(text) > _MAX_REFUSAL or (kind == "translate" and not adds_translating(text, other)):
         return False
     codes = dict.fromkeys((language, "en"))
-    unable = any(says(code, name, text) for code in codes for name in ("cannot", "unable"))
-    named = any(says(code, name, text) for code in codes for name in _TEXTS)
-    return unable and named and not any(says(input_language, name, other) for name in _TEXTS)
+    unable, texts = (("cannot", "unable"), _TEXTS) if kind == "translate" else (("cannot",), ("this_text",))
+    if not any(says(code, name, text) for code in codes for name in unable):
+        return False
+    named = any(says(code, name, text) for code in codes for name in texts)
+    return named and not any(says(input_language, name, other) for name in _TEXTS)
 
 
 _TEXTS = ("text", "of_text", "this_text")  # lists of words for a text and its parts

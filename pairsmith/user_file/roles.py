@@ -122,7 +122,7 @@ def _unnamed_output(
         asks = [role_in(column.header) != "assistant" and column.called(INPUT) for column in texts]
         asks = asks if aside or not any(column.called(beside) for column in texts) else [False, False]
         best = texts[1] if asks[0] else texts[0] if asks[1] else None
-        reason = f"it is the only {'text' if aside else 'column'} besides the input{aside}"
+        reason = f"it is the only {'text' if aside or len(columns) > 2 else 'column'} besides the input{aside}"
     # Columns such as customer and agent may contain the names of people, next to a column with a text in each row.
     others = (c for c in texts if parse_role(c.header) is None and 2 * len(set(c.filled)) > len(c.filled))
     if best is None and not any(others) and side_of(texts, "user"):
