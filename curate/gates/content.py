@@ -10,6 +10,7 @@ from curate.gates.folding import CACHE_SIZE, fold
 from curate.gates.judgement import Judgement, passed, quote, rejected
 from curate.gates.numbers import join_digit_groups, number_mentions, required_numbers
 from curate.gates.phrases import all_languages_pattern, lexicon, list_pattern, says
+from curate.gates.phrases.word_patterns import word_pattern
 from curate.gates.units import find_conversions
 from curate.gates.words import (
     OPTION,
@@ -259,14 +260,10 @@ def quotations(text: str) -> tuple[str, ...]:
 
 def is_query(text: str) -> bool:
     """Whether a text is a statement for a database."""
-    return _QUERY.match(text) is not None
+    return _query().match(fold(text)) is not None
 
 
-_QUERY = re.compile(
-    r"\W*(?:select|with|insert into|update|delete from|merge into|create|alter|drop)\b[\s\S]*?"
-    r"\b(?:from|set|values|table|index|view)\b",
-    re.IGNORECASE,
-)
+_query = word_pattern(r"\W*{query_starts}(?!\w)[\s\S]*?(?<!\w){query_clauses}(?!\w)")
 
 
 def is_diff(text: str) -> bool:
