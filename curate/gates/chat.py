@@ -74,9 +74,9 @@ def preamble(
     if judgement.reason.detail.endswith(":\u201d") and begins_with_key(style, pair.output):
         return passed(f"a key of the YAML that the style asks for: {judgement.reason.detail}")
     if kind in ("translate", "rewrite") and judgement.keep and not judgement.flags:
-        codes = {"output": (language, input_language or language), "input": (input_language or language, language)}
+        both = (language, input_language or language)
         for side, text in sides(pair):
-            if refuses_this_text(fold(text), _other(pair, side), *codes[side], kind):
+            if refuses_this_text(fold(text), _other(pair, side), *(both if side == "output" else both[::-1]), kind):
                 return _flag("refusal", side, text)
     if kind != "translate" or not input_language or (judgement.keep and not judgement.flags):
         return judgement

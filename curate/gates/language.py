@@ -111,9 +111,8 @@ def mixed_language(pair: Pair, code: str, input_code: str | None = None) -> Judg
 
 def _judge_text(pair: Pair, side: str, text: str, code: str, input_code: str | None) -> Judgement:
     """Return the judgement of `mixed_language` on one text."""
-    other_side = pair.output if side == "input" else pair.input
+    other_side, wanted = (pair.output, input_code or code) if side == "input" else (pair.input, code)
     given = fold(other_side)
-    wanted = input_code or code if side == "input" else code
     text = _CODE_SPAN.sub(" ", text) if "`" in text else text
     for quoted in dict.fromkeys(quotations(text)):
         text = text.replace(quoted, " ")

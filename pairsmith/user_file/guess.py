@@ -38,7 +38,7 @@ from pairsmith.user_file.doubts import (
     hints_of_transcripts,
     hints_of_unread_chats,
 )
-from pairsmith.user_file.header_words import AID, INPUT, LABELS, MODEL, OUTPUT, REPLY, THREAD
+from pairsmith.user_file.header_words import AID, INPUT, LABELS, MODEL, OUTPUT, THREAD
 from pairsmith.user_file.languages import detect_language, hint_of_languages
 from pairsmith.user_file.record_schema import choices_in, schema_of, with_choices
 from pairsmith.user_file.roles import (
@@ -47,7 +47,7 @@ from pairsmith.user_file.roles import (
     find_inputs,
     find_output,
     is_answered,
-    is_of_queries,
+    is_reply,
     is_system,
     likeness_to_body,
     main_text,
@@ -291,11 +291,9 @@ def _table(path: Path, columns: Sequence[Column], wanted: str) -> Guess:
     kind, settings = seed_settings(parts, output, ())
     why = [f"'{output.header}' is the output: {reason} ({size_of(output)})"]
     joined = " and ".join(repr(column.header) for column in parts)
-    why.append(
-        f"the input is {joined} ({size_of(*parts)})" if parts[1:] else f"{joined} is the input ({size_of(body)})"
-    )
-    answers = (output.called(REPLY) or parse_role(output.header)) and not is_of_queries(output)
-    task: dict[str, Any] = {"kind": "reply" if answers else "free"}
+    sentence = "the input is {} ({})" if parts[1:] else "{} is the input ({})"
+    why.append(sentence.format(joined, size_of(*parts)))
+    task: dict[str, Any] = {"kind": "reply" if is_reply(output) else "free"}
     values = distinct_labels(output.filled)
     if not wanted and output.is_category and len(values) > 1:
         task = {"kind": "classify", "labels": values}

@@ -130,6 +130,11 @@ def _unnamed_output(
     return best, reason
 
 
+def is_reply(column: Column) -> bool:
+    """Whether an output is called a reply or after the answering side, and is no query."""
+    return (column.called(REPLY) or parse_role(column.header) is not None) and not is_of_queries(column)
+
+
 def is_of_queries(column: Column) -> bool:
     """Whether every text of a column is a query of a database."""
     return bool(column.filled) and all(map(_QUERY.match, column.filled))

@@ -575,14 +575,14 @@ def test_numbers_and_empty_columns_beside_two_texts_say_nothing(tmp_path: Path) 
 def test_a_question_needs_its_schema_and_queries_are_no_replies(tmp_path: Path) -> None:
     """The tables are part of the input, whose words are counted together, and no output of their own; a query in a
     column `answer` answers nobody."""
-    tables = "orders (id, customer, total, placed_on)"
-    rows = [{"id": n, "question": f"How many orders above {n} euros?", "schema": tables} for n in range(9)]
+    asked = [(n, f"How many orders above {n} euros?", f"orders_{n % 3} (id, customer, total)") for n in range(9)]
+    rows = [dict(zip(("id", "question", "schema"), row, strict=True)) for row in asked]
     settings = guessed_settings(tmp_path, "a.json", json.dumps(rows))
-    assert (settings["kind"], settings["spec"].seeds[0].input) == ("input", "{{ question }}\n\n{{ schema }}")
+    assert (settings["kind"], settings["template"]) == ("input", "{{ question }}\n\n{{ c_schema }}")
     answered = [{**row, "answer": f"SELECT count(*) FROM orders WHERE total > {row['id']}"} for row in rows]
     settings = guessed_settings(tmp_path, "b.json", json.dumps(answered))
     assert (settings["task"], settings["output"]) == ("free", "answer")
-    assert "the input is 'question' and 'schema' (11 words per row)" in settings["why"]
+    assert "the input is 'question' and 'schema' (10 words per row)" in settings["why"]
 
 
 def test_texts_inside_objects_can_be_inputs(tmp_path: Path) -> None:
