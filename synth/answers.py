@@ -251,7 +251,7 @@ def schema_violation(schema: Json) -> Violation:
         try:
             value = orjson.loads(text)
         except orjson.JSONDecodeError as error:
-            return str(error)
+            return str(error) if text.lstrip()[:1] in ("{", "[", '"') else "it is text, not JSON"
         with limited("the JSON schema", settings, text[:40]) if has_patterns else nullcontext():
             schema_validator, best_match = validator()
             worst = best_match(schema_validator.iter_errors(value))

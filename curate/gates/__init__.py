@@ -44,7 +44,7 @@ from curate.gates.phrases import phrases
 from curate.gates.placeholder import placeholder
 from curate.gates.scripts import in_one_script, in_simplified, table_code
 from curate.gates.shared_facts import beside_shared, imported_outputs, shared_facts, without_shared_end
-from curate.gates.style_facts import beside_style
+from curate.gates.style_facts import beside_conversation, beside_style
 from curate.gates.sums import sums
 from curate.gates.translations import translated
 from curate.gates.user import user_gate
@@ -89,8 +89,9 @@ _BY_KEY: dict[str, tuple[Callable[..., Judgement], tuple[str, ...]]] = {
 _OF_KINDS = {"instructed": ("rewrite", "reply", "translate", "free"), "facts": ("reply", "free")}
 # Gates that look for what the input does not say, and do not object to what the style says.
 _BESIDE_STYLE = ("invented", "contacts", "invented_name")
-# Gates that do not object to what many imported outputs say.
-_BESIDE_SHARED = (*_BESIDE_STYLE, "facts", "swapped", "cut")
+# Gates that do not object to what earlier turns say, and to what many imported outputs say.
+_BESIDE_CONVERSATION = (*_BESIDE_STYLE, "facts", "swapped")
+_BESIDE_SHARED = (*_BESIDE_CONVERSATION, "cut")
 
 
 def gates_for(
@@ -171,6 +172,8 @@ def _listed_gates(
         if name in _BESIDE_STYLE:
             known["style"] = style
             bound = beside_style(bound, style, input_code, code)
+        if name in _BESIDE_CONVERSATION:
+            bound = beside_conversation(bound, input_code, code)
         if parts and name in _BESIDE_SHARED:
             known["shared"] = parts
             bound = without_shared_end(bound, parts) if name == "cut" else beside_shared(bound, parts, code)

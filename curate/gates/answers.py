@@ -14,11 +14,11 @@ from typing import Any
 from curate.gates import records
 from curate.gates.dates import find_days
 from curate.gates.doubted_labels import doubt_about_label
-from curate.gates.facts import CONTACT, clause_ends, is_date
+from curate.gates.facts import clause_ends
 from curate.gates.folding import fold, letter_runs
 from curate.gates.judgement import Gate, Judgement, passed, quote, rejected, sides
 from curate.gates.number_forms import Number
-from curate.gates.number_words import has_number_words, spelt_out_values, words_to_digits
+from curate.gates.number_words import has_number_words, names_weekday, spelt_out_values, words_to_digits
 from curate.gates.numbers import NumberMentions, join_digit_groups, thousands_separator, with_ascii_digits
 from curate.gates.phrases import lexicon, says, words_of
 from curate.gates.phrases.word_patterns import word_pattern
@@ -31,7 +31,6 @@ from prompts.answer_form import alternatives, resolved
 from schemas.records import Json, Pair
 
 _PARTS = re.compile(r"[_\W\d]+")
-_SENTENCE_END = re.compile(r"[.!?](?=\s)|[\u3002\uff01\uff1f]")
 _MAX_LABELS = 12  # labels in a message
 _DATE = re.compile(r"(?:(\d{4})-)?(\d\d)-(\d\d)(?:[T ].*)?")
 _FIGURES = r"\d+(?:[.,]\d+)*"
@@ -129,6 +128,8 @@ def _objections(
     given: str, value: Any, leaves: Sequence[tuple[str, str | int | float]], source: _Input, language: str
 ) -> Iterator[str]:
     """Yield what is wrong with a record whose values are all in the input."""
+    if currency := records.other_currency(given, value, language):
+        yield f"{quote(currency)} is another currency than that of the input"
     if repeated_item := source.repeated_item(leaves):
         yield f"a list repeats {quote(repeated_item)}"
     if units := changed_unit(given, " | ".join(str(leaf) for _, leaf in leaves), language, language, alike=True):
@@ -138,7 +139,7 @@ def _objections(
         yield f"{key} is {str(inside).lower()}, and the input says {quote(clause)}"
     if moved := records.misplaced_count(source.figures, value):
         yield f"a list has another number for {quote(moved)}"
-    if left := source.missing_item(value) or records.omitted_thing(source.figures, value):
+    if left := records.missing_item(given, value) or records.omitted_thing(source.figures, value):
         yield f"a list is missing {quote(left)}"
     if counted := records.miscounted_field(given, value, language):
         yield f"{counted[0]} is {counted[1]}, which the input gives for another field"
@@ -148,7 +149,7 @@ def _objections(
         yield f"{quote(half)} is not in the input in this form"
     if field := records.unfilled_field(fold(given), value, language):
         yield f"{field} is empty, although the input has a value for it"
-    if missing_contact := source.missing_contact(value):
+    if missing_contact := records.missing_contact(given, value):
         yield f"{missing_contact[0]} is empty, although the input says {quote(missing_contact[1])}"
 
 
@@ -238,7 +239,7 @@ class _Input:
             swapped = (date[2].lstrip("0"), date[3].lstrip("0"))
             if swapped[::-1] not in self._days and (swapped in self._days or self._has_other_month(*swapped)):
                 return False
-            return self._has_number(day) and years
+            return self._has_number(day) and years and not self._has_other_days(swapped[1])
         if spanned := _SPAN.fullmatch(leaf.strip()):
             return all(self.holds(time) for time in spanned.groups())
         if month := _MONTH.fullmatch(leaf.strip()):
@@ -251,9 +252,25 @@ class _Input:
     def _has_other_month(self, month: str, day: str) -> bool:
         """Whether the text gives the day of a date in other months only, and names no term of payment or the like."""
         months = {m for _, m in self._days}
-        there = letter_runs(fold(self._text))
-        terms = any(unit in _OF_TERMS and name in there for name, unit in duration_names(self._language).items())
-        return any(d == day for d, _ in self._days) and month not in months and not terms
+        return any(d == day for d, _ in self._days) and month not in months and not self._has_terms()
+
+    def _has_other_days(self, day: str) -> bool:
+        """Whether the text gives days and not this one, in digits or words, and nothing to compute it from: a term, a
+        weekday, *tomorrow*, *the end of May*. Only in a language whose words for these are known."""
+        relative = lexicon(self._language).words("relative_days")
+        if not (self._days and relative and has_number_words(self._language)):
+            return False
+        folded = fold(self._text)
+        near = says(self._language, "relative_days", folded) or says("any", "parts_of_month", folded)
+        if near or names_weekday(folded, self._language) or self._has_terms():
+            return False
+        return not any(d == day for _, d in self._days) and Number(day, frozenset({day})) not in self._numbers
+
+    def _has_terms(self) -> bool:
+        """Whether the text names a term of payment or the like, by which a date may be computed."""
+        names = [name for name, unit in duration_names(self._language).items() if unit in _OF_TERMS]
+        there, long = letter_runs(fold(self._text)), tuple(name for name in names if len(name) > 2)
+        return not there.isdisjoint(names) or any(word.startswith(long) for word in there)  # also `in 14 Tagen`
 
     def _is_code(self, leaf: str) -> bool:
         """Whether a code of letters and digits is in the input, with or without spaces and punctuation: BA 117."""
@@ -275,8 +292,10 @@ class _Input:
         if in_unit and re.search(rf"(?<![\w.,]){re.escape(_plain(leaf))} ?{unit}(?!\w)", fold(self.figures)):
             return False
         name = re.escape((thing if in_unit else field).replace("_", " "))
-        if re.search(rf"(?<![\w.,]){re.escape(_plain(leaf))} {name}(?!\w)", self.figures):
-            return False  # `17 claims, 6 sheets`
+        number = Number(_plain(leaf), frozenset((_plain(leaf),)))
+        ahead = re.findall(rf"(?<![\w.,])({_FIGURES}) (?:\w{{3}} |[^\w\s] ?)?{name}(?!\w)", self.figures)
+        if any(number in NumberMentions(figure, "en") for figure in ahead):
+            return False  # `17 claims, 6 sheets`, `503,50 € netto`
         behind_it = rf"(?<!\w){name}\W{{0,4}}?({_FIGURES}[kmb]?)(?!\w)"
         before_it = rf"(?<![\w.,])({_FIGURES}) {name}(?!\w)(?!(?:\W+[^\W\d_]+){{0,2}}\W+\d)"  # 82.00 Total due 492.00
         figures = re.findall(rf"{behind_it}|{before_it}", self.figures)
@@ -284,11 +303,7 @@ class _Input:
         longer = "|".join(re.escape(one.replace("_", " ")) for one in fields if one.startswith(f"{field}_"))
         not_of_it = f"(?!{longer})" if longer else ""
         named_once = len(re.findall(rf"(?<!\w){not_of_it}{name}(?!\w)", self.figures)) == 1
-        return (
-            len(adjacent) == 1
-            and named_once
-            and Number(_plain(leaf), frozenset((_plain(leaf),))) not in NumberMentions(adjacent[0], "en")
-        )
+        return len(adjacent) == 1 and named_once and number not in NumberMentions(adjacent[0], "en")
 
     def repeated_item(self, leaves: Sequence[tuple[str, str | int | float]]) -> str:
         """Return a list item that occurs three or more times, or ''.
@@ -337,44 +352,16 @@ class _Input:
     def _has_listed_word(self, lists: Sequence[str], clause: str, *languages: str) -> bool:
         return any(says(code, name, clause) for code in languages for name in lists)
 
-    def missing_item(self, value: Any) -> str:
-        """Return the first item of a list in the input that the record's list is missing, or ''.
-
-        The record's list must have at least two of the items, and none of those after the missing one.
-        """
-        inside = value.values() if isinstance(value, dict) else [value]
-        lists = [one for one in inside if isinstance(one, list)]
-        held = fold(json.dumps(value, ensure_ascii=False))
-        if len(lists) != 1 or len(lists[0]) < 2 or not all(isinstance(item, str) for item in lists[0]):
-            return ""
-        for sentence in _SENTENCE_END.split(fold(self._text)):  # a list that ends with its sentence is complete
-            items = [item.strip(" .!") for item in clause_ends().split(sentence) if item.strip(" .!")]
-            items = [item for item in items if any(len(word) > 2 for word in words(item))]  # S, M, L are in any text
-            known = [any(word[:5] in held for word in words(item) if len(word) > 2) for item in items]
-            begun = known.index(True) if True in known else 0  # after `list all who came:`
-            items, known = items[begun:], known[begun:]
-            if len(items) > 3 and known[:2] == [True, True] and not any(known[-2:]):
-                return items[known.index(False)]
-        return ""
-
-    def missing_contact(self, value: Any) -> tuple[str, str] | None:
-        """Return an empty field named for a telephone number or an address, and one of that kind in the input; or None.
-
-        The record must not have it in any field.
-        """
-        empty = [key for key, inside in value.items() if inside in (None, "")] if isinstance(value, dict) else []
-        record = fold(json.dumps(value, ensure_ascii=False)) if empty else ""
-        for match in CONTACT.finditer(self._text) if empty else ():
-            named = (key for key in empty if says("any", f"named_{match.lastgroup}", fold(key).replace("_", " ")))
-            if fold(match[0]) not in record and not is_date(match[0]) and (key := next(named, "")):
-                return key, match[0]
-        return None
-
     def _misread(self, plain: str) -> bool:
-        """Whether a fraction is written in the input as thousands in the language's notation: 1.250 is not 1.25."""
+        """Whether a number is written in the input with another meaning of its separator: 1.25 as 1.250 in a language
+        that groups thousands so, or 1425 only as 14,25."""
         whole, _, fraction = plain.partition(".")
+        if not fraction:
+            in_parts = rf"{whole[:-1]}[.,]{whole[-1:]}|{whole[:-2]}[.,]{whole[-2:]}"
+            as_fraction = len(whole) > 2 and re.search(rf"(?<![\d.,:])(?:{in_parts})(?!\d|[.,]\d)", self._text)
+            return bool(as_fraction) and not self._in_digits(whole)
         grouped = rf"(?<![\d.,]){whole}[{thousands_separator(self._language)}]{fraction.ljust(3, '0')}(?!\d)"
-        return bool(fraction) and re.search(grouped, self._text) is not None
+        return re.search(grouped, self._text) is not None
 
     def _has_time(self, hour: int, minute: int) -> bool:
         """Whether the input mentions the hour on either clock, and the minutes.

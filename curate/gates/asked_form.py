@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import cache, lru_cache
 
 from curate.gates.asked_length import ITEM, missed_length, wrong_item_count
-from curate.gates.content import in_code
+from curate.gates.content import in_code, is_query
 from curate.gates.folding import CACHE_SIZE, fold
 from curate.gates.number_words import words_to_digits
 from curate.gates.phrases import list_pattern, says, words_of
@@ -35,7 +35,12 @@ _FORMS: dict[str, Callable[[str], bool]] = {
         or (_lines(text) < 3 and (text.count(",") + text.count("\u3001") > 1 or count_words(text) < 14))
     ),
     "forms_table": lambda text: (
-        "|" in text or "\t" in text or "<t" in text or " & " in text or ("," in text and _lines(text) > 1)
+        "|" in text
+        or "\t" in text
+        or "<t" in text
+        or " & " in text
+        or ("," in text and _lines(text) > 1)
+        or is_query(text)  # to `create table ...` a query is asked, not a table
     ),
     "forms_json": lambda text: re.search(r"[{\[]", text) is not None,
     "forms_bullets": lambda text: len(ITEM.findall(text)) > 1,

@@ -16,6 +16,7 @@ from curate.gates.foreign_letters import names_language
 from curate.gates.form import is_verse
 from curate.gates.frames import match_frame, sentences
 from curate.gates.judgement import Judgement, Side, only_flagged, passed, quote, rejected, sides
+from curate.gates.limits import begins_like_question
 from curate.gates.making import (
     change_note,
     chat_turn,
@@ -32,7 +33,13 @@ from curate.gates.versions import (
     unrelated_heading,
     unrelated_opening,
 )
-from curate.gates.wanted_refusals import asks_to_refuse, is_wanted_refusal, restates_denial
+from curate.gates.wanted_refusals import (
+    adds_translating,
+    asks_to_refuse,
+    is_wanted_refusal,
+    refuses_this_text,
+    restates_denial,
+)
 from curate.gates.words import content_words, count_words, stemmer_for, words
 from curate.gates.yes_or_no import answered_question
 from schemas.records import Pair
@@ -66,54 +73,36 @@ def preamble(
     judgement = _chat(pair, style, language, input_language, kind)
     if judgement.reason.detail.endswith(":\u201d") and begins_with_key(style, pair.output):
         return passed(f"a key of the YAML that the style asks for: {judgement.reason.detail}")
-    if (
-        kind == "translate"
-        and judgement.keep
-        and not judgement.flags
-        and _refuses_to_translate(pair, language, input_language or language)
-    ):
-        return _flag("refusal", "output", pair.output)
+    if kind in ("translate", "rewrite") and judgement.keep and not judgement.flags:
+        both = (language, input_language or language)
+        for side, text in sides(pair):
+            if refuses_this_text(fold(text), _other(pair, side), *(both if side == "output" else both[::-1]), kind):
+                return _flag("refusal", side, text)
     if kind != "translate" or not input_language or (judgement.keep and not judgement.flags):
         return judgement
-    source = pair.model_copy(update={"input": "", "output": pair.input, "reference": None})
-    of_source = _chat(source, "", input_language, language, kind)
+    text, source, codes = pair.output, pair.input, (input_language, language)
+    if judgement.reason.detail.startswith("the input text"):  # a source that a teacher wrote for its translation
+        text, source, codes = source, text, (language, input_language)
+    of_source = _chat(pair.model_copy(update={"input": "", "output": source, "reference": None}), "", *codes, kind)
     offers = judgement.keep and judgement.reason.code == "afterword"
-    if offers and len(sentences(fold(pair.output))) <= len(sentences(fold(pair.input))):
+    if offers and len(sentences(fold(text))) <= len(sentences(fold(source))):
         return passed(f"a sentence of the source: {judgement.reason.detail}")
-    if of_source.reason.code != judgement.reason.code or _adds_translating(fold(pair.output), fold(pair.input)):
+    if of_source.reason.code != judgement.reason.code or adds_translating(fold(text), fold(source)):
         return judgement
     if of_source.keep and not judgement.keep:
         return only_flagged(judgement)
     return passed(f"the source says the same: {of_source.reason.detail}")
 
 
-def _adds_translating(text: str, other: str) -> bool:
-    """Whether a folded text speaks of translating and the other side does not: `I cannot translate this text`."""
-    return bool(says("any", "translating", text) and not says("any", "translating", other))
-
-
-def _refuses_to_translate(pair: Pair, language: str, input_language: str) -> bool:
-    """Whether a short translation says that a text cannot be translated, and its source says nothing of the kind."""
-    text, other = fold(pair.output), fold(pair.input)
-    if len(text) > _MAX_REFUSAL or not _adds_translating(text, other):
-        return False
-    codes = dict.fromkeys((language, "en"))
-    unable = any(says(code, name, text) for code in codes for name in ("cannot", "unable"))
-    named = any(says(code, name, text) for code in codes for name in _TEXTS)
-    return unable and named and not any(says(input_language, name, other) for name in _TEXTS)
-
-
-_TEXTS = ("text", "of_text", "this_text")  # lists of words for a text and its parts
-_MAX_REFUSAL = 200  # letters
-
-
 def _chat(pair: Pair, style: str, language: str, input_language: str | None, kind: str) -> Judgement:
     flagged: Judgement | None = None
+    asked_in = input_language or language
     for side, text in sides(pair):
+        code = language if side == "output" else asked_in  # of this text
         folded = (_without_code(fold(text)), _other(pair, side), fold(style))
-        spoken = language, (input_language or language) if side == "output" else language
-        wanted = side == "output" and is_wanted_refusal(*folded, language, kind)
-        bare = not wanted and is_bare_refusal(folded[0], language)
+        spoken = code, asked_in if side == "output" else language
+        wanted = side == "output" and is_wanted_refusal(*folded, code, kind)
+        bare = not wanted and is_bare_refusal(folded[0], code)
         if bare and not asks_to_refuse(folded, pair.reference or "", *spoken):
             refusal = rejected("refusal", f"the {side} text is a refusal and nothing else: {quote(text)}")
             if kind != "reply" or says("any", "assists", folded[0]):
@@ -121,27 +110,29 @@ def _chat(pair: Pair, style: str, language: str, input_language: str | None, kin
             flagged = only_flagged(refusal)  # as people do to each other
         for table in ("refusal", "preamble")[wanted:]:
             searched = _without_speech(folded[0]) if table == "refusal" else folded[0]
-            finding = phrases(language).find(table, searched, *folded[1:])
-            if table == "preamble" and side == "output" and language != "en":
+            finding = phrases(code).find(table, searched, *folded[1:])
+            if table == "preamble" and side == "output" and code != "en":
                 outage = phrases("en").find("preamble.error", *folded)  # whatever the task's language
-                finding = finding or outage or _english_chat(*folded, language)
+                finding = finding or outage or _english_chat(*folded, code)
             asked = finding and finding.rule.table == "refusal.maybe" and says("any", "machines", folded[1])
             if finding and not asked and not (table == "refusal" and restates_denial(*folded[:2], *spoken)):
                 _, _, part = finding.rule.table.partition(".")
                 if part == "leak" and finding.rule.pattern.search(folded[1]):
                     continue  # the input is such an instruction
-                if kind == "reply" and part == "opening" and _is_delivered(finding.quoted, folded[1], language):
+                if part == "agreed" and kind != "rewrite" and _is_answered(folded[1], code, kind):
+                    continue  # `is there wifi`: `Yes, in the café.`
+                if kind == "reply" and part == "opening" and _is_delivered(finding.quoted, folded[1], code):
                     continue
                 chat = rejected(
                     table if table == "refusal" else _CODES.get(part, table),
                     f"the {side} text says {quote(finding.quoted)}",
                 )
                 courteous = kind == "reply" and part == "closing"
-                if part not in _UNSURE and not (courteous and _is_courtesy(finding.quoted, text, language)):
+                if part not in _UNSURE and not (courteous and _is_courtesy(finding.quoted, text, code)):
                     return chat
                 flagged = flagged or only_flagged(chat)
         given = f"{folded[1]}\n{folded[2]}"
-        frame = None if flagged else match_frame("preamble", folded[0], given, language, kind, folded[1])
+        frame = None if flagged else match_frame("preamble", folded[0], given, code, kind, folded[1])
         excuse = {"prompt_leak": "prompts", "ai": "machines"}.get(frame.code, "") if frame else ""
         if excuse and says("any", excuse, folded[1]):
             frame = None
@@ -183,7 +174,7 @@ _MOST_SHARED = 1 / 3  # share of the words of another language that are English 
 _MAX_LOAN = 2  # words
 
 
-_UNSURE = ("maybe", "loan", "outage")  # parts of a table that only flag
+_UNSURE = ("maybe", "agreed", "loan", "outage")  # parts of a table that only flag
 
 
 def _is_courtesy(quoted: str, text: str, language: str) -> bool:
@@ -192,6 +183,12 @@ def _is_courtesy(quoted: str, text: str, language: str) -> bool:
     sentence = next((one for one in sentences(fold(text)) if quoted.strip() in one), quoted)
     named = {name: any(says(code, name, sentence) for code in (language, "en")) for name in ("offers", "text")}
     return named["offers"] and not named["text"]
+
+
+def _is_answered(message: str, language: str, kind: str) -> bool:
+    """Whether a message may be answered by yes or an agreement: it begins like a question, or asks a reply for no
+    text."""
+    return begins_like_question(message) or (kind == "reply" and not says(language, "text", message))
 
 
 def _is_delivered(opening: str, message: str, language: str) -> bool:
@@ -261,6 +258,7 @@ _CODES = {
     "closing": "afterword",
     "empty": "empty",
     "maybe": "afterword",
+    "agreed": "afterword",
 }
 
 
@@ -289,7 +287,7 @@ def _with_users(other: str, text: str) -> str:
 
     `Brugeren vil logge ind` may translate `The user wants to log in`, `Brugeren vil have en oversættelse` may not.
     """
-    return f"{other}\n{_users()}" if says("any", "users", other) and not _adds_translating(text, other) else other
+    return f"{other}\n{_users()}" if says("any", "users", other) and not adds_translating(text, other) else other
 
 
 @cache

@@ -10,6 +10,7 @@ from curate.gates.folding import CACHE_SIZE, fold
 from curate.gates.judgement import Judgement, passed, quote, rejected
 from curate.gates.numbers import join_digit_groups, number_mentions, required_numbers
 from curate.gates.phrases import all_languages_pattern, lexicon, list_pattern, says
+from curate.gates.phrases.word_patterns import word_pattern
 from curate.gates.units import find_conversions
 from curate.gates.words import (
     OPTION,
@@ -255,6 +256,14 @@ def without_photo_settings(text: str) -> str:
 def quotations(text: str) -> tuple[str, ...]:
     """Return the texts in quotation marks, without the marks."""
     return tuple([next(filter(None, match.groups())) for match in _QUOTED.finditer(text)])
+
+
+def is_query(text: str) -> bool:
+    """Whether a text is a statement for a database."""
+    return _query().match(fold(text)) is not None
+
+
+_query = word_pattern(r"\W*{query_starts}(?!\w)[\s\S]*?(?<!\w){query_clauses}(?!\w)")
 
 
 def is_diff(text: str) -> bool:

@@ -68,7 +68,7 @@ def language(pair: Pair, code: str, input_code: str | None = None, kind: str = "
         scripts = _NON_LATIN.get(foreign, "en").split()
         if foreign and not (may_differ and any(names_language(c, pair.input, code) for c in scripts)):
             return rejected("language", f"the {side} text is written in {foreign.lower()} script: {quote(text)}", 0.0)
-        if other := _language_of_letters(text, wanted, pair.input):
+        if other := _language_of_letters(text, wanted, pair.output if side == "input" else pair.input):
             return rejected("language", f"the {side} text is written in the letters of {other}: {quote(text)}", 0.0)
         if len(letters) < _MIN_LETTERS or _is_evident(text, wanted):
             continue
@@ -111,14 +111,14 @@ def mixed_language(pair: Pair, code: str, input_code: str | None = None) -> Judg
 
 def _judge_text(pair: Pair, side: str, text: str, code: str, input_code: str | None) -> Judgement:
     """Return the judgement of `mixed_language` on one text."""
-    given = fold(pair.input)
-    wanted = input_code or code if side == "input" else code
+    other_side, wanted = (pair.output, input_code or code) if side == "input" else (pair.input, code)
+    given = fold(other_side)
     text = _CODE_SPAN.sub(" ", text) if "`" in text else text
     for quoted in dict.fromkeys(quotations(text)):
         text = text.replace(quoted, " ")
-    translated = input_code not in (None, code) and side == "output"
+    translated = input_code not in (None, code)
     given_in = code if side == "input" else input_code or code
-    if stray := _stray_letters(text, wanted, pair.input if side == "output" else pair.output, given_in):
+    if stray := _stray_letters(text, wanted, other_side, given_in):
         return rejected("mixed_language", f"the {side} text has {quote(stray)} in it")
     if _writes_no_latin(wanted):
         letters = _letters(text)
@@ -131,7 +131,7 @@ def _judge_text(pair: Pair, side: str, text: str, code: str, input_code: str | N
             if translated or fold(run[0]).strip(" ,") not in given:
                 return rejected("mixed_language", f"the {side} text switches to {quote(run[0])}")
     for piece in _PIECE_END.split(text) if wanted in unique_letters() else ():
-        if other := _language_of_letters(piece, wanted, pair.input, least=1):
+        if other := _language_of_letters(piece, wanted, other_side, least=1):
             return rejected("mixed_language", f"the {side} text switches to {other}: {quote(piece)}")
     known = "" if translated else given
     if spelt := foreign_spelling(text, wanted, known):
@@ -157,7 +157,7 @@ def _judge_text(pair: Pair, side: str, text: str, code: str, input_code: str | N
         least, most = (_SURE_OF_A_TEXT, 1 - _SURE) if short else (_SURE_OF_A_SEGMENT, _UNLIKELY)
         if segment is text and not short and (counts := _count_stop_words(text))[other] > counts[wanted] + 2:
             least, most = _SURE_OF_A_TEXT, 1 - _SURE_OF_A_TEXT  # Portuguese, which shares many words with Spanish
-        if short and translated and len(letters) >= _SHORT_TRANSLATION and not keeps_source_words(pair.input, text):
+        if short and translated and len(letters) >= _SHORT_TRANSLATION and not keeps_source_words(other_side, text):
             least, most = _LIKELY, 1 - _LIKELY
         if sure >= least and expected <= most:
             return rejected("mixed_language", f"the {side} text switches to {other}: {quote(segment)}", expected)

@@ -202,7 +202,8 @@ def _added_name(before: str, after: str, language: str) -> str:
         if match[1][0].isupper() and match[2][0].isupper() and name[:_ROOT_LETTERS] not in given and name not in known:
             days = is_day_or_month(name, language) or is_day_or_month(fold(match[2]), language)
             called = says(language, "greet", name) or says(language, "addressees", name)
-            if not days and not called and name not in lexicon(language).words("hangs"):
+            addressed = fold(match[2]) in known  # a polite pronoun or a title alone: `Dostanie Pani 450 zł`
+            if not (days or called or addressed) and name not in lexicon(language).words("hangs"):
                 return "" if _in_title_case(before) else match[1]
     return ""
 

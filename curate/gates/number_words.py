@@ -188,6 +188,12 @@ def invented_weekday(
     return next((n for d, n in named.items() if d not in known), "")
 
 
+def names_weekday(folded: str, language: str) -> bool:
+    """Whether a folded text names a weekday in full."""
+    pattern = _days(language)[1]
+    return pattern is not None and pattern.search(folded) is not None
+
+
 @cache
 def _possible_days(language: str) -> Callable[[str], set[int]]:
     """Return a function that returns the weekdays that a folded word may stand for."""

@@ -127,7 +127,7 @@ class NumberMentions:
 
     def has_hours_of(self, number: Number, text: str) -> bool:
         """Whether the text mentions the hours that a number stands for in `text`: a quarter to 10 is 9:45."""
-        return self._has_any_form(clock_forms(number.forms, fold(text), self._language))
+        return self._has_any_form(clock_forms(number.forms, fold(text), self._language) - {"0"})
 
     def has_rounded(self, number: Number) -> bool:
         """Whether the text has a number in digits that rounds to this one, or to which this one rounds."""
@@ -247,7 +247,7 @@ def _read_digits(folded: str) -> Iterator[Number]:
             yield Number(numeral[0], frozenset(map(str, values_of_numeral(numeral[0].replace(",", "")))))
             continue
         head, end = folded[start : match.start()], match.end()
-        letters = "" if head in ("x", "v", "f") else head
+        letters = "" if head in ("x", "v", "f") or head in words_of("before_amounts") else head
         parts = [number] if number.isdecimal() else _POINT.split(number)
         if len(parts) > 2 and not _is_grouped(parts):  # a date or a version: every part counts
             years = _years_of(parts[-1], ".".join(parts[:-1]) + ".")

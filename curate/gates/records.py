@@ -20,17 +20,19 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import combinations, islice
 from typing import Any
 
+from curate.gates.facts import CONTACT, clause_ends, is_date
 from curate.gates.folding import fold, unaccented
 from curate.gates.names import misspelt
 from curate.gates.number_words import is_day_or_month, words_to_digits
 from curate.gates.phrases import is_listed, lexicon, list_pattern, says, words_of
 from curate.gates.phrases.lists import alternation
 from curate.gates.phrases.word_patterns import word_pattern
-from curate.gates.units import CURRENCIES, quantities
+from curate.gates.units import CURRENCIES, named_currencies, quantities
 from curate.words import words
 
 _SEPARATOR = r"[\s:\uff1a=\u2013-]{0,3}"  # between the name of a field and its value
 _ISO = re.compile(r"\d{4}-\d\d-\d\d")
+_SENTENCE_END = re.compile(r"[.!?](?=\s)|[\u3002\uff01\uff1f]")
 _MIN_FIELD_NAME, _ROOT_LETTERS = 3, 4  # minimum letters of a field's name; letters by which a word is recognised
 _NAME = re.compile(r"(?<!\w)[^\W\d_a-z][^\W\d_A-Z]{2,}(?!\w)")
 
@@ -269,3 +271,48 @@ def _occurs(figures: str, number: float) -> bool:
 _place_number = word_pattern(
     r"(?<!\w){numbered_places}(?: ?{word_for_number})? ?(\d+)(?=\s*(?:[.,;:!?)]|\Z|\n))(?![.,:]\d)"
 )
+
+
+def missing_item(text: str, value: Any) -> str:
+    """Return the first item of a list in the input that the record's list is missing, or ''.
+
+    The record's list must have at least two of the items, and none of those after the missing one.
+    """
+    inside = value.values() if isinstance(value, dict) else [value]
+    lists = [one for one in inside if isinstance(one, list)]
+    held = fold(json.dumps(value, ensure_ascii=False))
+    if len(lists) != 1 or len(lists[0]) < 2 or not all(isinstance(item, str) for item in lists[0]):
+        return ""
+    for sentence in _SENTENCE_END.split(fold(text)):  # a list that ends with its sentence is complete
+        items = [item.strip(" .!") for item in clause_ends().split(sentence) if item.strip(" .!")]
+        items = [item for item in items if any(len(word) > 2 for word in words(item))]  # S, M, L are in any text
+        known = [any(word[:5] in held for word in words(item) if len(word) > 2) for item in items]
+        begun = known.index(True) if True in known else 0  # after `list all who came:`
+        items, known = items[begun:], known[begun:]
+        if len(items) > 3 and known[:2] == [True, True] and not any(known[-2:]):
+            return items[known.index(False)]
+    return ""
+
+
+def missing_contact(text: str, value: Any) -> tuple[str, str] | None:
+    """Return an empty field named for a telephone number or an address, and one of that kind in the input; or None.
+
+    The record must not have it in any field.
+    """
+    empty = [key for key, inside in value.items() if inside in (None, "")] if isinstance(value, dict) else []
+    record = fold(json.dumps(value, ensure_ascii=False)) if empty else ""
+    for match in CONTACT.finditer(text) if empty else ():
+        named = (key for key in empty if says("any", f"named_{match.lastgroup}", fold(key).replace("_", " ")))
+        if fold(match[0]) not in record and not is_date(match[0]) and (key := next(named, "")):
+            return key, match[0]
+    return None
+
+
+def other_currency(text: str, value: Any, language: str) -> str:
+    """Return the code of a currency that the text does not name, although it names others; or ''. Unlike other
+    values that a schema lists, a currency is rarely inferred."""
+    inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    if isinstance(value, str) and value in CURRENCIES:
+        named = named_currencies(text, language)
+        return value if named and value not in named else ""
+    return next(filter(None, (other_currency(text, one, language) for one in inside)), "")

@@ -27,6 +27,28 @@ def beside_style(gate: Gate, style: str, *languages: str) -> Gate:
     return partial(_judge_beside_style, gate, stated, languages) if stated.strip() else gate
 
 
+def beside_conversation(gate: Gate, *languages: str) -> Gate:
+    """Return `gate` as one that treats the earlier turns of a conversation, and the row's own system prompt, as part of
+    the input: an answer may repeat what was said, and what the system prompt says of the house."""
+    return partial(_judge_beside_conversation, gate, languages)
+
+
+def _judge_beside_conversation(gate: Gate, languages: tuple[str, ...], pair: Pair) -> Judgement:
+    judgement = gate(pair)
+    if judgement.keep is not False or not (pair.turns or pair.system.strip()):
+        return judgement
+    said_before = "\n".join((_without_examples(pair.system, languages), *(turn.content for turn in pair.turns)))
+    stated = _without_other_numbers(said_before, pair.output, languages)
+    *_, objected = ("", *_QUOTED.findall(judgement.reason.detail))
+    if not set(_FIGURES.findall(objected)) <= set(_FIGURES.findall(stated)):
+        return judgement  # a price is no other one because prices were spoken of
+    beside = gate(pair.model_copy(update={"input": f"{stated}\n{pair.input}"}))
+    return beside if beside.keep else judgement
+
+
+_QUOTED, _FIGURES = re.compile("“([^“”]*)”"), re.compile(r"\d+")
+
+
 def _judge_beside_style(gate: Gate, style: str, languages: tuple[str, ...], pair: Pair) -> Judgement:
     judgement = gate(pair)
     if judgement.keep is not False:

@@ -214,7 +214,7 @@ def _form_changes(source: str, text: str, language: str, to: str) -> Iterator[tu
     lines, before = ([line for line in side.splitlines() if line.strip()] for side in (text, source))
     in_verse = len(lines) <= len(_CLAUSES.findall(source)) and all(line.strip()[-1] not in ":)*" for line in lines)
     if len(lines) > max(len(before), source_count) and not in_verse:
-        yield "added_lines", f"it has {len(lines)} lines, the source {source_count} sentences"
+        yield "added_lines", f"it has {len(lines)} lines, the source {source_count} sentence{'s'[: source_count != 1]}"
     if note := _added_note(source, text):
         yield "added_note", f"it adds a note in brackets: {quote(note)}"
     if len(before) == 1 and (second := _another_version(source, text)):

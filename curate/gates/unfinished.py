@@ -17,7 +17,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 
-from curate.gates.content import in_code
+from curate.gates.content import in_code, is_query
 from curate.gates.folding import fold
 from curate.gates.phrases import lexicon, words_of
 from curate.gates.phrases.word_patterns import word_pattern
@@ -42,7 +42,7 @@ def missing_last_item(given: str, text: str) -> str:
     The names are three or more that the input lists, or two or more words that it quotes or writes as identifiers.
     """
     listed = _names_listed().search(given) if ", " in given else None
-    patterns = [_IDENTIFIER] if "_" in given else []
+    patterns = [_IDENTIFIER] if "_" in given and not is_query(text) else []  # a query needs not all columns
     patterns += [_QUOTED] if any(map(given.__contains__, _QUOTES)) else []
     names = [name for name in _LONG_WORD.findall(listed[0]) if name[0].isupper()] if listed else []
     lists = [names if len(names) > 2 else [], *(list(dict.fromkeys(p.findall(given))) for p in patterns)]

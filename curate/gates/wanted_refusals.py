@@ -85,3 +85,25 @@ _asked_refusal = word_pattern(
     r"|(?<![^\W\u3040-\u9fff\uac00-\ud7a3]){refusals_joined}[^\n.,\u3002]{0,16}{writes_behind}"
     r"|{writes_behind}[^\n.,\u3002]{0,8}{refusals_joined}"
 )
+
+
+def adds_translating(text: str, other: str) -> bool:
+    """Whether a folded text speaks of translating and the other side does not: `I cannot translate this text`."""
+    return bool(says("any", "translating", text) and not says("any", "translating", other))
+
+
+def refuses_this_text(text: str, other: str, language: str, input_language: str, kind: str) -> bool:
+    """Whether a short folded text says that a text cannot be translated, or that this one cannot be made, and its
+    other side says nothing of the kind."""
+    if len(text) > _MAX_REFUSAL or (kind == "translate" and not adds_translating(text, other)):
+        return False
+    codes = dict.fromkeys((language, "en"))
+    unable, texts = (("cannot", "unable"), _TEXTS) if kind == "translate" else (("cannot",), ("this_text",))
+    if not any(says(code, name, text) for code in codes for name in unable):
+        return False
+    named = any(says(code, name, text) for code in codes for name in texts)
+    return named and not any(says(input_language, name, other) for name in _TEXTS)
+
+
+_TEXTS = ("text", "of_text", "this_text")  # lists of words for a text and its parts
+_MAX_REFUSAL = 200  # letters

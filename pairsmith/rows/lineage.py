@@ -132,8 +132,10 @@ def screen(lineage: dict[str, Any]) -> list[RenderableType]:
     from pairsmith.terminal.screen import Columns, facts, verdict_mark
 
     origin, seed, prompt = lineage["origin"], lineage["seed"], lineage["prompt"]
+    own_system = lineage["system"] if origin["by"] == "imported" else ""
     top = [
         ("pair", lineage["id"]),
+        *((("system", own_system),) if own_system else ()),
         *((turn["role"], turn["content"]) for turn in lineage["turns"]),
         ("input", lineage["input"]),
         ("output", lineage["output"]),

@@ -20,6 +20,7 @@ from pairsmith.user_file.values import are_references
 from schemas.errors import InputError
 from schemas.labels import distinct_labels, label_counts
 from schemas.spec import SeedSource
+from schemas.wording import counted
 from synth.sources.columns import Cells, Fault, SeedProblem, check_columns, follow, plain_text, without_single_lists
 from synth.sources.columns import paths_in as paths_in_source
 from synth.sources.csv_rows import Rows
@@ -345,3 +346,10 @@ def _has_groups(column: Column) -> bool:
     counts, rows = Counter(column.filled), len(column.filled)
     recur = _MIN_GROUPS <= len(counts) < rows and max(counts.values()) <= rows / 2
     return recur and not column.objects and not column.is_text
+
+
+def size_of(*columns: Column) -> str:
+    """The average number of words in a row of these columns together."""
+    rows = max(len(column.filled) for column in columns)
+    words = sum(column.words * len(column.filled) for column in columns) / max(1, rows)
+    return f"{counted(round(words), 'word', 'words')} per row"

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
-from itertools import islice
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -17,7 +14,7 @@ from pairsmith.user_file.columns import (
     find_group,
     inner_columns,
     labels_of,
-    paths_in,
+    size_of,
 )
 from pairsmith.user_file.doubts import (
     hint_of_rivals,
@@ -26,13 +23,14 @@ from pairsmith.user_file.doubts import (
     hints_of_lists,
     hints_of_transcripts,
 )
-from pairsmith.user_file.header_words import AID, INPUT, LABELS, MODEL, OUTPUT, REPLY, THREAD
+from pairsmith.user_file.header_words import AID, INPUT, LABELS, MODEL, OUTPUT, THREAD
 from pairsmith.user_file.languages import detect_language
 from pairsmith.user_file.roles import (
     LONG_WORDS,
     answers_inside,
     find_inputs,
     find_output,
+    is_reply,
     is_system,
     likeness_to_body,
     main_text,
@@ -47,7 +45,7 @@ from schemas.kinds import KINDS
 from schemas.labels import distinct_labels
 from schemas.records import Json
 from schemas.spec.task import RESERVED
-from schemas.wording import counted, listed
+from schemas.wording import listed
 from synth.sources.columns import (
     quote_column_names,
     unpaired,
@@ -151,10 +149,11 @@ def _pairs(
     body = body or max(inputs, key=likeness_to_body)
     parts = parts_of(body, columns, output, rivals)
     kind, settings = seed_settings(parts, output, ())
-    why = [f"'{output.header}' is the output: {reason} ({_size(output)})"]
+    why = [f"'{output.header}' is the output: {reason} ({size_of(output)})"]
     joined = " and ".join(repr(column.header) for column in parts)
-    why.append(f"the input is {joined} ({_size(body)})" if parts[1:] else f"{joined} is the input ({_size(body)})")
-    task: dict[str, Any] = {"kind": "reply" if output.called(REPLY) or parse_role(output.header) else "free"}
+    sentence = "the input is {} ({})" if parts[1:] else "{} is the input ({})"
+    why.append(sentence.format(joined, size_of(*parts)))
+    task: dict[str, Any] = {"kind": "reply" if is_reply(output) else "free"}
     values = distinct_labels(output.filled)
     if not wanted and output.is_category and len(values) > 1:
         task = {"kind": "classify", "labels": values}
@@ -177,8 +176,8 @@ def _translation(sides: dict[str, Column], columns: Sequence[Column]) -> Guess:
     (language, source), (to, target), *others = sides.items()
     kind, settings = seed_settings([source], target, ())
     why = [
-        f"'{source.header}' ({language}, {_size(source)}) is translated into '{target.header}' ({to}, "
-        f"{_size(target)}); for the other direction, swap them here and swap language and to above"
+        f"'{source.header}' ({language}, {size_of(source)}) is translated into '{target.header}' ({to}, "
+        f"{size_of(target)}); for the other direction, swap them here and swap language and to above"
     ]
     if others:
         names = listed([f"'{column.header}' ({code})" for code, column in others], _LISTED)
@@ -225,7 +224,7 @@ def _one_text(path: Path, text: Column, columns: Sequence[Column]) -> Guess:
     what = "finished outputs, for which inputs are generated" if finished else "inputs, for which outputs are generated"
     parts = [text] if finished else parts_of(text, columns, None)
     joined, contains = " and ".join(repr(column.header) for column in parts), "contain" if parts[1:] else "contains"
-    why = [f"{joined} {contains} {what} ({_size(text)})", *hints_of_transcripts(text)]
+    why = [f"{joined} {contains} {what} ({size_of(*parts)})", *hints_of_transcripts(text)]
     others = [column for column in columns if column.is_text and column not in parts][:_LISTED]
     others = others or (names_in(columns)[:_LISTED] if finished else [])
     if others:
@@ -282,28 +281,3 @@ def _with_extra(guessed: Guess, used: Sequence[Column], columns: Sequence[Column
 
 def _recurs(column: Column) -> bool:
     return not column.is_text and 1 < len(set(column.filled)) < len(column.filled)
-
-
-def _size(column: Column) -> str:
-    return f"{counted(round(column.words), 'word', 'words')} per row"
-
-
-def _path_hint(columns: Sequence[Column]) -> str:
-    """How a spec names texts inside objects; empty if there are none."""
-    paths = list(islice((path for column in columns if column.objects for path in _paths_in(column)), _LISTED))
-    if not paths:
-        return ""
-    return f' Name a text inside an object by its path, columns = {{ text = "{paths[0]}" }}. Paths: {", ".join(paths)}.'
-
-
-def _paths_in(column: Column) -> Iterator[str]:
-    for text in column.filled:
-        with suppress(ValueError):  # one of the cells is not an object
-            return paths_in(json.loads(text), column.header)
-    return iter(())
-
-
-def not_read(names: Iterable[str], read: Sequence[str]) -> list[str]:
-    """The sentence that lists the columns which are not read, if any."""
-    left = [name for name in names if name not in read and name.strip()]
-    return [f"not read: {listed(left, _LISTED)}"] if left else []

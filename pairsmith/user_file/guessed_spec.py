@@ -49,7 +49,7 @@ def spec_text(path: Path, guessed: Guess, task: str) -> str:
             'style = "A good output is correct, complete and as long as the task asks."',
             *(() if "language" in guessed.task else (f'language = "{detect_language(guessed.spoken)}"',)),
             "",
-            *(comment(f"{capital(sentence)}.") for sentence in guessed.why),
+            *(comment(f"{capital(sentence).removesuffix('.')}.") for sentence in guessed.why),
             "[[seeds]]",
             *seeds,
             "",

@@ -49,7 +49,7 @@ def hint_of_languages(texts: Sequence[str]) -> list[str]:
     return [
         f"the texts are in several languages ({most:,} in {first}, {', '.join(named)}, of {len(examined):,} that were"
         " examined), but 'language' is one per project, and the gate 'language' rejects outputs in any other: make a"
-        " project of each language, or set curate.gates.language = false"
+        " project of each language, or set curate.gates.language and curate.gates.mixed_language to false"
     ]
 
 

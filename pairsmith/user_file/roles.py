@@ -135,17 +135,31 @@ def _unnamed_output(
     taken."""
     best, reason = None, ""
     if wanted not in _KINDS_WITH_NEEDS and len(texts) > 1:
-        best = next((column for column in texts if all(map(_QUERY.match, column.filled))), None)
+        best = next(filter(is_of_queries, texts), None)
         reason = "it contains queries of a database"
-    if best is None and wanted not in _KINDS_WITH_NEEDS and len(texts) == 2 and (aside or len(columns) == 2):
+    # Beside them there may be numbers, ids and empty columns, but nothing that says something about the rows.
+    alone = all(c in texts or not c.filled or c.is_bare or c.reference for c in columns)
+    beside = f"{PASSAGE} {AID} {HEAD}"
+    if best is None and wanted not in _KINDS_WITH_NEEDS and len(texts) == 2 and (aside or alone):
         asks = [role_in(column.header) != "assistant" and column.called(INPUT) for column in texts]
+        asks = asks if aside or not any(column.called(beside) for column in texts) else [False, False]
         best = texts[1] if asks[0] else texts[0] if asks[1] else None
-        reason = f"it is the only {'text' if aside else 'column'} besides the input{aside}"
+        reason = f"it is the only {'text' if aside or len(columns) > 2 else 'column'} besides the input{aside}"
     # Columns such as customer and agent may contain the names of people, next to a column with a text in each row.
     others = (c for c in texts if parse_role(c.header) is None and 2 * len(set(c.filled)) > len(c.filled))
     if best is None and not any(others) and side_of(texts, "user"):
         best, reason = side_of(texts, "assistant"), "it is named after the answering side"
     return best, reason
+
+
+def is_reply(column: Column) -> bool:
+    """Whether an output is called a reply or after the answering side, and is no query."""
+    return (column.called(REPLY) or parse_role(column.header) is not None) and not is_of_queries(column)
+
+
+def is_of_queries(column: Column) -> bool:
+    """Whether every text of a column is a query of a database."""
+    return bool(column.filled) and all(map(_QUERY.match, column.filled))
 
 
 def _extracted(objects: Sequence[Column], texts: Sequence[Column]) -> Column | None:

@@ -160,27 +160,34 @@ def parse_turns(cell: object) -> list[Message] | Fault:
     if len(cell) == 0:
         return Fault("turns", "the list of turns is empty.")
     turns: list[Message] = []
-    begin = 2 if len(cell) > 1 and _is_blank_system(cell[0]) else 1
-    cell = cell[begin - 1 :]
-    for number, turn in enumerate(cell, begin):
+    read: list[tuple[int, object]] = []  # with their numbers, from 1
+    for number, turn in enumerate(cell, 1):
         message = _message(turn, number)
-        if isinstance(message, Fault):
+        if not isinstance(message, Fault):
+            turns.append(message)
+            read.append((number, turn))
+        elif message.code != "blank" or not _leaves_no_gap(cell, number - 1):
             return message
-        turns.append(message)
-    if not (isinstance(cell[0], dict) and cell[0].keys() >= {"role", "content"}):  # where `system` instructs
+    if not turns:
+        return Fault("blank", "there is no text in any turn.")
+    first = read[0][1]
+    if not (isinstance(first, dict) and first.keys() >= {"role", "content"}):  # where `system` instructs
         turns = _with_answering_system(turns)
     last = max((at for at, turn in enumerate(turns) if turn.role == "assistant"), default=None)
-    if last is not None and _is_excluded(cell[last]):
-        return Fault("turns", f"turn {last + begin}, the last answer, is itself marked as not to be trained on.")
+    if last is not None and _is_excluded(read[last][1]):
+        return Fault("turns", f"turn {read[last][0]}, the last answer, is itself marked as not to be trained on.")
     return turns
 
 
-def _is_blank_system(turn: object) -> bool:
-    """Whether a turn is a system prompt without any text, as some exports write where there is none."""
-    if not isinstance(turn, dict) or parse_role(_speaker(turn) or "") != "system":
-        return False
-    message = _message(turn, 1)
-    return isinstance(message, Fault) and message.code == "blank"
+def _leaves_no_gap(turns: list[object], at: int) -> bool:
+    """Whether nothing is missing without a blank turn: it is a system prompt at the start, as some exports write where
+    there is none, it is next to a turn of the same side, or it is the user's and nothing follows."""
+    role = parse_role(_speaker(turn) or "") if isinstance(turn := turns[at], dict) else None
+    if role == "system":
+        return at == 0 and len(turns) > 1
+    beside = (_message(turn, 1) for turn in (*turns[max(0, at - 1) : at], *turns[at + 1 : at + 2]))
+    same_side = any(isinstance(message, Message) and message.role == role for message in beside)
+    return same_side or (role == "user" and at == len(turns) - 1)
 
 
 def _with_answering_system(turns: list[Message]) -> list[Message]:

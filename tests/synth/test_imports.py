@@ -382,6 +382,22 @@ def test_last_answer_of_a_conversation_is_the_output(tmp_path):
     assert pair.reference is None
 
 
+def test_blank_turn_that_leaves_no_gap_is_skipped(tmp_path):
+    """A blank turn beside one of the same side, or of the user after the last answer, adds nothing; between two answers
+    it is a question that nobody sees."""
+    blank = {"role": "user", "content": " "}
+    hello, drips, sorry = {"role": "assistant", "content": "Hello"}, *turns("It drips", "Sorry.")
+    chats = [[hello, blank, drips, sorry], [hello, drips, blank, sorry, blank], [drips, hello, blank, sorry]]
+    reading = read(tmp_path, [{"messages": chat} for chat in chats], kind="conversation")
+    assert [(one.input, one.output) for one in (pair_of(seed, "") for seed in reading.seeds)] == [
+        ("It drips", "Sorry.")
+    ]
+    assert [(problem.where, problem.code) for problem in reading.problems] == [
+        ("rows.jsonl:2", "duplicate"),
+        ("rows.jsonl:3", "blank"),
+    ]
+
+
 def test_unusable_line_costs_only_itself_and_is_reported(tmp_path):
     """Broken JSON, a value that is no object, another format, an unknown role, no answer, no question, a blank text,
     more turns than a pair has: each is one problem with its line, and the rest is read."""

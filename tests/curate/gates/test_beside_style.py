@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
-from tests.curate.gates.test_gate_rates import outcome_of
+from curate.gates import judge
+from schemas.records import Imported, Message, Pair
+from tests.curate.gates.test_gate_rates import outcome_of, steps_of
 
 FIELDS = {key: {"type": "string"} for key in ("item", "buyer", "phone")}
 
@@ -32,6 +34,31 @@ def test_what_the_style_says_is_not_invented(style: str, text: str) -> None:
     that style it is."""
     assert not flags_of("rewrite", style, "lamp back in stock", text)
     assert flags_of("rewrite", "Write it well.", "lamp back in stock", text) & {"contacts", "invented", "invented_name"}
+
+
+WILMA = "You are Wilma. A wash costs 4 euros. Call 01632 960 123 in an emergency. Mail: stay@pinelake.example."
+ASKED = ("I am Ms Harper. Is there a washing machine?", "Yes, Ms Harper: in block C, for 4 euros. Call 01632 960 123.")
+
+
+@pytest.mark.parametrize("begun", [{"system": WILMA}, {"turns": ASKED}])
+def test_what_was_said_before_is_not_invented(begun: dict[str, Any]) -> None:
+    """A price, an address or a name of earlier turns or of the row's own system prompt is not flagged, without them it
+    is, and so is another one beside them."""
+    steps = steps_of({"kind": "reply", "language": "en", "style": "Answer briefly."})
+    turns = zip(("user", "assistant"), begun.get("turns", ()), strict=False)
+    earlier = {"turns": tuple(Message(role=role, content=text) for role, text in turns)} if "turns" in begun else begun
+
+    def objected(question: str, answer: str, **more: Any) -> bool:
+        row = Pair(seed_id="", input=question, output=answer, origin=Imported(source="x"), **{"system": "", **more})
+        return any(not verdict.keep or verdict.flags for verdict in judge(row, steps))
+
+    kept = [("how much again?", "It is 4 euros."), ("which number?", "It is 01632 960 123.")]
+    kept += [("bye", "Goodbye, Ms Harper!")] if "turns" in begun else [("your mail?", "It is stay@pinelake.example.")]
+    for question, answer in kept:
+        assert objected(question, answer)
+        assert not objected(question, answer, **earlier)
+    for question, answer in [("how much again?", "It is 9 euros."), ("which number?", "It is 01632 960 132.")]:
+        assert objected(question, answer, **earlier)
 
 
 @pytest.mark.parametrize(

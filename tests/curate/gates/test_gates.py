@@ -20,8 +20,9 @@ from curate.gates.form import echo, length, repetition
 from curate.gates.language import language
 from curate.gates.phrases import lexicon, phrases
 from schemas.errors import SpecError
+from schemas.kinds import with_defaults
 from schemas.records import Generated, Imported, Pair, Sampling
-from schemas.spec import GateSettings, LengthSettings, Pattern, TaskSettings
+from schemas.spec import GateSettings, LengthSettings, Pattern, Spec, TaskSettings
 
 TASK = TaskSettings(name="demo", style="Rewrite it in full.")
 
@@ -435,6 +436,29 @@ def test_generated_input_is_judged_and_a_users_input_is_not() -> None:
     assert word(preamble(pair(chatty, excellent))) == "ok"
     assert word(repetition(backward("fox fox fox fox fox", excellent))) == "loop"
     assert word(repetition(pair("fox fox fox fox fox", excellent))) == "ok"
+
+
+@pytest.mark.parametrize(
+    ("source", "gate"),
+    [
+        ("Aquí tiene la traducción: Hay que guardar silencio de 22 a 6 h.", "preamble"),
+        ("Claro, aquí está la traducción:\nHay que guardar silencio de 22 a 6 h.", "preamble"),
+        ("Lo siento, no puedo traducir este texto.", "preamble"),
+        ("Please be quiet from 10 p.m. to 6 a.m.", "mixed_language"),
+        ("Cisza nocna jest od 22 do 6.", "mixed_language"),
+        ("Hay que guardar silencio de 22 a 6 h.", ""),
+    ],
+)
+def test_a_generated_source_of_a_translation_is_judged_in_its_own_language(source: str, gate: str) -> None:
+    """A source that a teacher wrote backward is in the language of the inputs, and without chat or a refusal in it. It
+    is no excuse for itself."""
+    task = {"name": "signs", "kind": "translate", "style": "Krótko.", "language": "es", "to": "pl"}
+    spec = Spec.model_validate(with_defaults({"task": task}))
+    verdicts = judge(
+        backward(source, "Cisza nocna obowiązuje od 22 do 6."), gates_for(spec.task, spec.curate.gates, Path())
+    )
+    objecting = [verdict.by for verdict in verdicts if not verdict.keep or verdict.flags]
+    assert any(f"/{gate}@" in by for by in objecting) if gate else objecting == []
 
 
 def test_patterns_are_gates_of_their_own() -> None:

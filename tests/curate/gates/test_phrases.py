@@ -18,7 +18,7 @@ from curate.gates.chat import answered, preamble, thinking
 from curate.gates.content import lost_content
 from curate.gates.folding import fold
 from curate.gates.form import echo, repetition
-from curate.gates.phrases import FOLDER, Lexicon, Rule, lexicon, list_pattern, phrases, sections
+from curate.gates.phrases import FOLDER, Lexicon, Rule, lexicon, list_pattern, phrases, says, sections
 from curate.gates.phrases.literals import only_at_start, required_strings, spans_line_end
 from curate.gates.records import unfilled_field
 from schemas.spec import GateSettings, TaskSettings
@@ -48,6 +48,18 @@ def case(given: Any, rule: Rule) -> tuple[str, str, str]:
 
 def is_cased(rule: Rule) -> bool:
     return rule.table.startswith("placeholder")
+
+
+def test_whatever_denies_or_forbids_also_counts_as_a_denial() -> None:
+    """What an input denies, an output may deny by a word of any list, so `negated` finds them all: *no fumar* became
+    *se prohíbe fumar*. Words that only limit (`unless`, なければ) are no denials."""
+    only_limiting = {("en", "unless"), ("ja", "なければ")}
+    for language in LANGUAGES:
+        known = lexicon(language)
+        lists = ("negation", "denial", "forbidden", "lacking") if known.words("negated") else ()
+        words = {word for name in lists for word in known.words(name) if (language, word) not in only_limiting}
+        spelt = {word: word.replace("_", " ").replace("*", "xx" * word.endswith("*")) for word in words}
+        assert not [word for word, text in spelt.items() if not says(language, "negated", text)], language
 
 
 def test_tables_exist() -> None:

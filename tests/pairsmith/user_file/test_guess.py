@@ -485,7 +485,7 @@ def test_a_file_without_usable_rows_leaves_no_project_behind(tmp_path: Path) -> 
     assert not (tmp_path / "mine").exists()
 
 
-@pytest.mark.parametrize(("first", "second"), [("en", "de"), ("English", "German"), ("EN", "de")])
+@pytest.mark.parametrize(("first", "second"), [("en", "de"), ("English", "German"), ("EN", "de"), ("inglés", "alemán")])
 def test_columns_named_after_languages_are_a_translation(tmp_path: Path, first: str, second: str) -> None:
     """A table of sentences in two languages used to be inputs for a rewrite, with one column not read."""
     rows = "".join(f"{n},the ferry leaves at {n},die Fähre fährt um {n} ab\n" for n in range(1, 9))
@@ -563,6 +563,26 @@ def test_the_only_other_text_beside_a_question_is_the_output(tmp_path: Path) -> 
     assert (guessed_settings(tmp_path, "a.csv", f"question,sql\n{rows}")["output"]) == "sql"
     swapped = "".join(",".join(reversed(line.split(","))) + "\n" for line in rows.splitlines())
     assert (guessed_settings(tmp_path, "b.csv", f"sql,question\n{swapped}")["output"]) == "sql"
+
+
+def test_numbers_and_empty_columns_beside_two_texts_say_nothing(tmp_path: Path) -> None:
+    """Beside a text and its version there may be a number of the row and empty remarks."""
+    rows = "".join(f"{n};Zawiadamia się o przerwie w dostawie nr {n};Nie będzie prądu nr {n};\n" for n in range(9))
+    settings = guessed_settings(tmp_path, "a.csv", f"Lp.;Tekst urzędowy;Wersja prosta;Uwagi\n{rows}")
+    assert (settings["kind"], settings["input"], settings["output"]) == ("pair", "Tekst urzędowy", "Wersja prosta")
+
+
+def test_a_question_needs_its_schema_and_queries_are_no_replies(tmp_path: Path) -> None:
+    """The tables are part of the input, whose words are counted together, and no output of their own; a query in a
+    column `answer` answers nobody."""
+    asked = [(n, f"How many orders above {n} euros?", f"orders_{n % 3} (id, customer, total)") for n in range(9)]
+    rows = [dict(zip(("id", "question", "schema"), row, strict=True)) for row in asked]
+    settings = guessed_settings(tmp_path, "a.json", json.dumps(rows))
+    assert (settings["kind"], settings["template"]) == ("input", "{{ question }}\n\n{{ c_schema }}")
+    answered = [{**row, "answer": f"SELECT count(*) FROM orders WHERE total > {row['id']}"} for row in rows]
+    settings = guessed_settings(tmp_path, "b.json", json.dumps(answered))
+    assert (settings["task"], settings["output"]) == ("free", "answer")
+    assert "the input is 'question' and 'schema' (10 words per row)" in settings["why"]
 
 
 def test_texts_inside_objects_can_be_inputs(tmp_path: Path) -> None:

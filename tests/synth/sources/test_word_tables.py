@@ -16,9 +16,10 @@ def test_names_of_speakers_lead_to_one_role() -> None:
 
 
 def test_names_of_languages_lead_to_their_codes() -> None:
-    """English and own names, codes with a region; an unknown code is not called by another language's name."""
-    for name, code in (("German", "de"), ("deutsch", "de"), ("Tiếng Việt", "vi"), ("pt-BR", "pt"), ("Englisch", "en")):
-        assert language_code(name) == code
+    """English, own and foreign names, codes with a region; an unknown code is not called by another language's name."""
+    names = "German=de deutsch=de Tiếng_Việt=vi pt-BR=pt Englisch=en polaco=pl Hiszpański=es 德语=de İspanyolca=es"
+    for name, code in (one.split("=") for one in names.split()):
+        assert str(language_code(name.replace("_", " "))) == code
     assert language_code("Klingon") is None
     assert language_name("de") == "German"
     assert "xx" in language_name("xx")
