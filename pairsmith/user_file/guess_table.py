@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -14,6 +17,7 @@ from pairsmith.user_file.columns import (
     find_group,
     inner_columns,
     labels_of,
+    paths_in,
     size_of,
 )
 from pairsmith.user_file.doubts import (
@@ -281,3 +285,24 @@ def _with_extra(guessed: Guess, used: Sequence[Column], columns: Sequence[Column
 
 def _recurs(column: Column) -> bool:
     return not column.is_text and 1 < len(set(column.filled)) < len(column.filled)
+
+
+def _path_hint(columns: Sequence[Column]) -> str:
+    """How a spec names texts inside objects; empty if there are none."""
+    paths = list(islice((path for column in columns if column.objects for path in _paths_in(column)), _LISTED))
+    if not paths:
+        return ""
+    return f' Name a text inside an object by its path, columns = {{ text = "{paths[0]}" }}. Paths: {", ".join(paths)}.'
+
+
+def _paths_in(column: Column) -> Iterator[str]:
+    for text in column.filled:
+        with suppress(ValueError):  # one of the cells is not an object
+            return paths_in(json.loads(text), column.header)
+    return iter(())
+
+
+def not_read(names: Iterable[str], read: Sequence[str]) -> list[str]:
+    """The sentence that lists the columns which are not read, if any."""
+    left = [name for name in names if name not in read and name.strip()]
+    return [f"not read: {listed(left, _LISTED)}"] if left else []
