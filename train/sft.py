@@ -300,8 +300,7 @@ def _train(
 
     started = time.monotonic()
     set_seed(settings.random_seed)
-    if chat.tokenizer.pad_token is None:  # trainers need one; it is masked, so the end of a turn will do
-        chat.tokenizer.pad_token = chat.tokenizer.eos_token or chat.turn_token
+    _set_padding(chat)
     model, four_bit_layers = load_for_training(base, settings)
     if four_bit_layers and settings.backend == "trl":
         unpack_if_small(model)
@@ -344,6 +343,12 @@ def _train(
         masks=masks,
         system_prompt=dataset.system_prompt,
     )
+
+
+def _set_padding(chat: Chat) -> None:
+    """Trainers need a padding token; it is masked, so the end of a turn will do."""
+    if chat.tokenizer.pad_token is None:
+        chat.tokenizer.pad_token = chat.tokenizer.eos_token or chat.turn_token
 
 
 def _check_masks(chat: Chat, rows: Sequence[TrainingRow], prepared: Any) -> int:

@@ -49,6 +49,7 @@ GATES_ONLY_NOTE = (
     "no independent check was used (evaluate.checks, evaluate.user): only the gates that chose the training rows judge,"
     " and a wrong answer in the right form may pass them"
 )
+_UNKNOWN: Literal["not enough evidence"] = "not enough evidence"
 _MONTHLY_USD, _MANY_CUT = 100.0, 0.1
 _NONE_PASSES = "no answer of tuned passes: the checks are too hard for this base with these rows, or they are wrong"
 _LARGER_BASE = "a larger base (`pairsmith models`), more rows or other checks let it pass some"
@@ -163,8 +164,7 @@ def _unless_saturated(evaluation: Evaluation, relations: _Relations, concluded: 
         return concluded
     tied = " or ".join(system.label for system, _ in decisive)
     why = f"the gates alone cannot tell tuned from {tied}: nearly all answers of each pass them"
-    unknown: Decision = "not enough evidence"
-    return _Conclusion(unknown, unknown, [why, *concluded.because], [_INDEPENDENT_CHECK, *concluded.flips])
+    return _Conclusion(_UNKNOWN, _UNKNOWN, [why, *concluded.because], [_INDEPENDENT_CHECK, *concluded.flips])
 
 
 def _unless_form_only(
@@ -178,8 +178,7 @@ def _unless_form_only(
     bar, why, _ = _compare_with_bar(evaluation, ship_at)
     is_below = bar == "do not ship"
     because = [*([why] if is_below else []), FORM_ONLY_NOTE, *concluded.because]
-    unknown: Decision = "not enough evidence"
-    return _Conclusion(bar if is_below else unknown, unknown, because, [_CHECK_CORRECTNESS, *concluded.flips])
+    return _Conclusion(bar if is_below else _UNKNOWN, _UNKNOWN, because, [_CHECK_CORRECTNESS, *concluded.flips])
 
 
 def _unless_incomplete(evaluation: Evaluation, relations: _Relations, concluded: _Conclusion) -> _Conclusion:
