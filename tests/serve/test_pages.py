@@ -506,7 +506,7 @@ def test_unanswered_rows_are_answered_one_after_another(client: TestClient) -> N
     """After an answer in the list of unanswered rows, the next row is opened with the same filters and order; in other
     lists, the answered row."""
     page = get_page(client, "/p/whole/rows?state=accepted&reviewed=no&sort=longest")[1]
-    listed = re.findall(r'<a href="/p/whole/rows\?[^"]*row=([^"&]+)" class="clamp"', page)
+    listed = re.findall(r'<a href="/p/whole/rows\?[^"]*row=([^"&#]+)#drawer-title" class="clamp"', page)
     opened = get_page(client, f"/p/whole/rows?state=accepted&reviewed=no&sort=longest&row={listed[0]}")[1]
     assert "<kbd>a</kbd> accepts" in page
     action = re.search(r'action="([^"]+)" class="inline"[^>]*>.*?>Accept<', opened)
@@ -514,7 +514,7 @@ def test_unanswered_rows_are_answered_one_after_another(client: TestClient) -> N
     for row, following in pairwise(listed[:3]):
         path = html.unescape(action[1]).replace(listed[0], row)
         to = client.post(path, data={"decision": "accept"}).headers["location"]
-        assert f"row={following}" in to, "the next row is not open"
+        assert to.endswith(f"row={following}#drawer-title"), "the next row is not open at its beginning"
         assert all(part in to for part in ("state=accepted", "reviewed=no", "sort=longest")), to
     to = client.post(f"/p/whole/rows/{listed[2]}/answer?state=accepted", data={"decision": "accept"}).headers[
         "location"
