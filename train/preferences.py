@@ -78,7 +78,7 @@ def build_preference_trainer(
     from peft import PeftModel
 
     from train.adapter import new_adapter
-    from train.trainer import arguments, callbacks, prepare
+    from train.trainer import arguments, callbacks, prepare, set_padding
 
     kept, long = tokenise_preferences(dataset.preferences, chat, settings.max_length, "train")
     if long and not kept:
@@ -101,6 +101,7 @@ def build_preference_trainer(
         adapted = PeftModel.from_pretrained(model, start.folder, is_trainable=True, autocast_adapter_dtype=False)
         # With the name that the adapter was saved with, saving a checkpoint would query the hub.
         adapted.peft_config["default"].base_model_name_or_path = model.name_or_path
+    set_padding(chat)
     trainer = preference_trainer(
         adapted, chat, kept, validation, settings, training_arguments, callbacks(settings, log)
     )

@@ -300,7 +300,6 @@ def _train(
 
     started = time.monotonic()
     set_seed(settings.random_seed)
-    _set_padding(chat)
     model, four_bit_layers = load_for_training(base, settings)
     if four_bit_layers and settings.backend == "trl":
         unpack_if_small(model)
@@ -343,12 +342,6 @@ def _train(
         masks=masks,
         system_prompt=dataset.system_prompt,
     )
-
-
-def _set_padding(chat: Chat) -> None:
-    """Trainers need a padding token; it is masked, so the end of a turn will do."""
-    if chat.tokenizer.pad_token is None:
-        chat.tokenizer.pad_token = chat.tokenizer.eos_token or chat.turn_token
 
 
 def _check_masks(chat: Chat, rows: Sequence[TrainingRow], prepared: Any) -> int:

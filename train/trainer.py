@@ -46,6 +46,7 @@ def adapter_trainer(
 
     Raises InputError for `train.targets` that the model does not have.
     """
+    set_padding(chat)
     trainer = CompletionTrainer(
         model=new_adapter(model, settings),
         args=on_one_device(_config(settings, folder, model.dtype, validate=bool(dataset.validation))),
@@ -59,6 +60,12 @@ def adapter_trainer(
     trainer.has_own_loss = settings.backend == "trl" and "logits_to_keep" in forward.parameters
     prepare(trainer)
     return trainer
+
+
+def set_padding(chat: Chat) -> None:
+    """Trainers need a padding token; it is masked, so the end of a turn will do."""
+    if chat.tokenizer.pad_token is None:
+        chat.tokenizer.pad_token = chat.tokenizer.eos_token or chat.turn_token
 
 
 def callbacks(settings: TrainSettings, log: LossLog) -> list[Any]:
