@@ -18,6 +18,7 @@ from curate.gates.number_forms import Number
 from curate.gates.number_words import words_to_digits
 from curate.gates.numbers import number_mentions
 from curate.gates.phrases import lexicon, says, sections
+from curate.gates.phrases.search import string_finder
 from curate.gates.units import find_conversions
 from curate.gates.words import cached_per_word, words
 
@@ -30,7 +31,7 @@ Meanings = dict[str, list[tuple[str, frozenset[str]]]]
 
 
 class _Table(NamedTuple):
-    """What words mean: whole words (also two with a space between), beginnings of longer words, and parts."""
+    """What words mean: whole words, beginnings of longer words, and parts (two or three words with spaces between)."""
 
     whole: dict[str, frozenset[str]]
     begun: dict[str, frozenset[str]]
@@ -81,7 +82,10 @@ def contradicting_words(before: str, after: str, source_language: str, language:
 
 def _are_denied(meant: list[tuple[str, frozenset[str]]], text: str, language: str) -> bool:
     """Whether a clause with one of the words denies something."""
-    clauses = (clause for clause in _CLAUSE.split(fold(text)) if any(word in clause for word, _ in meant))
+    if not says(language, "denial", fold(text)):
+        return False
+    spoken = {word for word, _ in meant}
+    clauses = (clause for clause in _CLAUSE.split(fold(text)) if any(word in clause for word in spoken))
     return any(says(language, "denial", clause) for clause in clauses)
 
 
@@ -123,10 +127,8 @@ def _by_group(concepts: frozenset[str]) -> dict[str, frozenset[str]]:
 def _words_with_meaning(text: str, language: str) -> Iterator[tuple[str, frozenset[str]]]:
     whole, begun, parts = _table(language)
     if language in _UNSPACED:
-        folded = fold(text)
-        for part, concepts in parts.items():
-            if part in folded:
-                yield part, concepts
+        held = _parts_finder(language)(fold(text))
+        yield from ((part, concepts) for part, concepts in parts.items() if part in held)
         return
     tokens = words(text) if language != "hi" else tuple(word.strip("।,.!?") for word in fold(text).split())
     pairs, first = set[str](), _first_words(language)
@@ -144,8 +146,13 @@ def _words_with_meaning(text: str, language: str) -> Iterator[tuple[str, frozens
 
 
 @cache
+def _parts_finder(language: str) -> Callable[[str], frozenset[str]]:
+    return string_finder(_table(language).parts)
+
+
+@cache
 def _first_words(language: str) -> frozenset[str]:
-    """Return the words before the first space of two words that have a meaning together."""
+    """Return the words before the first space of two or three words that have a meaning together."""
     return frozenset(part.partition(" ")[0] for part in _table(language).parts)
 
 

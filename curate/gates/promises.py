@@ -103,11 +103,11 @@ def unstated_reason(given: str, text: str, style: str, language: str) -> str:
     if not roots(given, language) <= kept:
         return ""
     for cause in find_all(language, "causes", text):
-        reason = _CLAUSE_END.split(text[cause.end() :], maxsplit=1)[0]
+        reason = _CLAUSE_END.split(text[cause.end() : cause.end() + _REASON], maxsplit=1)[0]
         own = roots(reason, language)
         if own and own.isdisjoint(known):
             return f"{cause[0]}{reason}"
     return ""
 
 
-_CLAUSE_END = re.compile(r"[.,;:!?\n\u060c]")
+_CLAUSE_END, _REASON = re.compile(r"[.,;:!?\n\u060c]"), 200  # characters in which a reason ends
