@@ -128,20 +128,16 @@ def changed_quantity(
     for at, (_, unit, _) in enumerate(numbered):
         for name in unit:
             of_unit.setdefault(name, []).append(at)
-    for forms, unit, written in (one for one in given if not _LONE.search(one[2])):
+    for forms, unit, written in (one for one in given if not (_LONE.search(one[2]) or _JOINED.search(one[2]))):
         there = (
             {at for name in unit for at in of_unit.get(name, [])[:2]} if all(times[name] == 1 for name in unit) else ()
         )
-        other = numbered[min(there)] if len(there) == 1 else None
-        if other and other[0].isdisjoint(forms) and not _shares_figures(written, other[2]):
+        if len(there) == 1 and (other := numbered[min(there)])[0].isdisjoint(forms):
             return written, other[2]
     return None
 
 
-def _shares_figures(one: str, other: str) -> bool:
-    """Whether a part of one number is all of the other: a comma without a space (`code 4829,5 min`) joins two."""
-    figures, others = (re.findall(r"\d+", side) for side in (one, other))
-    return min(len(figures), len(others)) == 1 and not set(figures).isdisjoint(others)
+_JOINED = re.compile(r"\d{5},\d(?!\d)")  # a comma without a space joins two numbers: `code 48291,5 minutes`
 
 
 def find_conversions(
