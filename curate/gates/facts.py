@@ -167,13 +167,16 @@ def swapped(pair: Pair, language: str = "en", kind: str = "rewrite") -> Judgemen
 def _changes(pair: Pair, language: str) -> Iterator[tuple[str, tuple[str, str] | None]]:
     """Yield a code with what the input says and what the output says instead, or None."""
     given, text = pair.input, pair.output
-    if not is_summary(pair):
+    if not is_summary(pair) and count_words(text) <= _MUCH_LONGER * count_words(given):
         yield "changed_word", contradicting_words(given, text, language, language)
     yield "swapped", _reversed_ratio(given, text) or _replaced_ratio(given, text)
     yield "swapped", mixed_times(given, text) or reversed_move(given, text, language)
     yield "changed_time", other_half_of_day(fold(given), fold(text))
     yield "changed_unit", changed_unit(given, text, language, language)
     yield "swapped", changed_quantity(given, text, language)
+
+
+_MUCH_LONGER = 3  # times as many words, with which a text has things of its own
 
 
 def _reversed_ratio(before: str, after: str) -> tuple[str, str] | None:

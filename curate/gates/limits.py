@@ -15,6 +15,7 @@ from curate.gates.judgement import Judgement, passed, quote, rejected
 from curate.gates.opposites import turns_into_opposite
 from curate.gates.phrases import find_all, lexicon, list_pattern, says, says_one
 from curate.gates.phrases.word_patterns import word_pattern
+from curate.gates.promises import unstated_reason
 from curate.gates.words import content_words, count_words, stemmer_for, words
 from schemas.records import Pair
 
@@ -64,6 +65,8 @@ def limits(pair: Pair, language: str = "en", input_language: str | None = None, 
         return rejected("lost_negation", f"the input says {quote(denied)}, the same sentence of the output does not")
     if added := _added_denial(given, _without_idioms(after, language), input_lang, language):
         return rejected("added_negation", f"the output denies {quote(added)}, the input does not")
+    if not translated and (reason := unstated_reason(before, after, fold(style), language)):
+        return rejected("unstated_reason", f"the input gives no reason, the output says {quote(reason)}")
     return passed("denials, limits and questions are kept")
 
 

@@ -61,7 +61,7 @@ def kept_facts(
         beside_style(partial(invented_name, language=language), style, *spoken)(unsigned),
         limits(noted, language, input_language),
     )
-    if differing := next((one for one in judgements if not one.keep and one.reason.code != "lost_question"), None):
+    if differing := next((one for one in judgements if not one.keep and one.reason.code not in _FREE), None):
         return differing
     if moved := numbers_at_other_words(facts, pair.output, language):
         return rejected("swapped", f"{quote(moved[0])} and {quote(moved[1])} changed places next to {quote(moved[2])}")
@@ -73,6 +73,9 @@ def kept_facts(
     if demands(style, "keep_all") and (fact := _lost_fact(facts, pair.output, language)):
         return rejected("lost_facts", f"the style asks for everything, and nothing is left of {quote(fact)}")
     return passed("it agrees with the note")
+
+
+_FREE = ("lost_question", "unstated_reason")  # which an answer need not ask, and may give
 
 
 def _invention(pair: Pair, style: str, language: str) -> tuple[str, str] | None:

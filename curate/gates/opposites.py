@@ -11,28 +11,27 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from functools import cache
-from itertools import pairwise
 from typing import NamedTuple
 
 from curate.gates.folding import fold
 from curate.gates.number_forms import Number
 from curate.gates.number_words import words_to_digits
 from curate.gates.numbers import number_mentions
-from curate.gates.phrases import says, sections
+from curate.gates.phrases import lexicon, says, sections
+from curate.gates.phrases.search import string_finder
 from curate.gates.units import find_conversions
 from curate.gates.words import cached_per_word, words
 
-_UNSPACED = ("zh", "ja", "ko")
+_UNSPACED = ("zh", "ja", "ko", "th")
 _STATE = "state"
 _HALF = Number("half", frozenset(("0.5",)))
-_DENIABLE = (_STATE, "temperature", "amount", "trend")  # not open is closed
 _UNITS, _NUMBER = ("length", "mass", "money", "temperature", "period", "clock"), re.compile(r"\d+")
 # Group -> the words of it in a text, with the concepts each may mean.
 Meanings = dict[str, list[tuple[str, frozenset[str]]]]
 
 
 class _Table(NamedTuple):
-    """What words mean: whole words (also two with a space between), beginnings of longer words, and parts."""
+    """What words mean: whole words, beginnings of longer words, and parts (two or three words with spaces between)."""
 
     whole: dict[str, frozenset[str]]
     begun: dict[str, frozenset[str]]
@@ -42,8 +41,9 @@ class _Table(NamedTuple):
 def turns_into_opposite(before: str, after: str, source_language: str, language: str) -> bool:
     """Whether the second text has the opposite of a word of the first that can be denied: `not open` is closed."""
     here = _meanings_by_group(before, source_language)
-    there = _meanings_by_group(after, language) if not here.keys().isdisjoint(_DENIABLE) else {}
-    both = ((here[group], there[group]) for group in _DENIABLE if group in here and group in there)
+    deniable = lexicon("any").words("deniable")  # not open is closed
+    there = _meanings_by_group(after, language) if not here.keys().isdisjoint(deniable) else {}
+    both = ((here[group], there[group]) for group in deniable if group in here and group in there)
     return any(
         frozenset().union(*(meant for _, meant in one)).isdisjoint(frozenset().union(*(meant for _, meant in other)))
         for one, other in both
@@ -62,8 +62,8 @@ def contradicting_words(before: str, after: str, source_language: str, language:
     for group, before_words in here.items():
         after_words = there.get(group)
         if not after_words or (
-            group in _DENIABLE
-            and (says(source_language, "denial", fold(before)) or says(language, "denial", fold(after)))
+            group in lexicon("any").words("deniable")
+            and (_are_denied(before_words, before, source_language) or _are_denied(after_words, after, language))
         ):
             continue
         if group == _STATE and any(
@@ -78,6 +78,18 @@ def contradicting_words(before: str, after: str, source_language: str, language:
         if meant and means and frozenset().union(*(one for _, one in before_words)).isdisjoint(may):
             return before_words[0][0], after_words[0][0]
     return None
+
+
+def _are_denied(meant: list[tuple[str, frozenset[str]]], text: str, language: str) -> bool:
+    """Whether a clause with one of the words denies something."""
+    if not says(language, "denial", fold(text)):
+        return False
+    spoken = {word for word, _ in meant}
+    clauses = (clause for clause in _CLAUSE.split(fold(text)) if any(word in clause for word in spoken))
+    return any(says(language, "denial", clause) for clause in clauses)
+
+
+_CLAUSE = re.compile(r"[.,;:!?\n\u3001\u3002\uff0c\uff1b\u060c\u2013\u2014]+(?:\s|(?<=[\u3001\u3002\uff0c\uff1b])|$)")
 
 
 def _converted(before: str, after: str, source_language: str, language: str) -> bool:
@@ -115,15 +127,15 @@ def _by_group(concepts: frozenset[str]) -> dict[str, frozenset[str]]:
 def _words_with_meaning(text: str, language: str) -> Iterator[tuple[str, frozenset[str]]]:
     whole, begun, parts = _table(language)
     if language in _UNSPACED:
-        folded = fold(text)
-        for part, concepts in parts.items():
-            if part in folded:
-                yield part, concepts
+        held = _parts_finder(language)(fold(text))
+        yield from ((part, concepts) for part, concepts in parts.items() if part in held)
         return
     tokens = words(text) if language != "hi" else tuple(word.strip("।,.!?") for word in fold(text).split())
     pairs, first = set[str](), _first_words(language)
     if not first.isdisjoint(tokens):
-        pairs = {joined for two in pairwise(tokens) if two[0] in first and (joined := " ".join(two)) in parts}
+        starts = [at for at, token in enumerate(tokens) if token in first]
+        several = (" ".join(tokens[at : at + n]) for at in starts for n in (2, 3))
+        pairs.update(filter(parts.__contains__, several))
     for joined in sorted(pairs):
         yield joined, parts[joined]
     for word in filter(_may_mean(language), tokens):
@@ -134,8 +146,13 @@ def _words_with_meaning(text: str, language: str) -> Iterator[tuple[str, frozens
 
 
 @cache
+def _parts_finder(language: str) -> Callable[[str], frozenset[str]]:
+    return string_finder(_table(language).parts)
+
+
+@cache
 def _first_words(language: str) -> frozenset[str]:
-    """Return the words before the first space of two words that have a meaning together."""
+    """Return the words before the first space of two or three words that have a meaning together."""
     return frozenset(part.partition(" ")[0] for part in _table(language).parts)
 
 

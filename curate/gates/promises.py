@@ -1,4 +1,5 @@
-"""Things that a text grants, names or quotes without a basis in its message: a refund, a price, a street, a quotation.
+"""Things that a text grants, names or quotes without a basis in its message: a refund, a price, a street, a quotation,
+a reason.
 
 invented_promise("the lamp flickers", "We will refund the full price.", "en") == "refund"
 made_up_quote("mayor opened the pool", 'The mayor opened the pool. "A proud day for us all," he said.', "en")
@@ -8,12 +9,12 @@ from __future__ import annotations
 
 import re
 
-from curate.gates.coverage import has_known_stop_words, roots, share
+from curate.gates.coverage import ROOT_LETTERS, has_known_stop_words, roots, share
 from curate.gates.form import is_verse
 from curate.gates.frames import sentences
-from curate.gates.phrases import says
+from curate.gates.phrases import find_all, says
 from curate.gates.phrases.word_patterns import word_pattern
-from curate.gates.words import count_words
+from curate.gates.words import count_words, words
 
 
 def invented_price(given: str, text: str) -> str:
@@ -84,3 +85,29 @@ def made_up_quote(given: str, text: str, language: str) -> str:
     own = roots(quotes[0], language)
     longer = count_words(quotes[0]) >= _LEAST and 3 * len(quotes[0]) < 2 * len(text)
     return quotes[0] if longer and own and share(own, roots(given, language)) <= _OWN else ""
+
+
+def unstated_reason(given: str, text: str, style: str, language: str) -> str:
+    """Return a reason in a folded text that has no word of its input and style, if the input gives none; or ''.
+
+    The text must keep all content words of its input: otherwise the reason may paraphrase what is missing (`ill`:
+    `because I am unwell`).
+    """
+    if not says(language, "causes", text) or says(language, "causes", given) or not has_known_stop_words(language):
+        return ""
+    if count_words(text) > _LONGER * count_words(given):
+        return ""
+    known, kept = (
+        roots(side, language) | {word[:ROOT_LETTERS] for word in words(side)} for side in (f"{given}\n{style}", text)
+    )
+    if not roots(given, language) <= kept:
+        return ""
+    for cause in find_all(language, "causes", text):
+        reason = _CLAUSE_END.split(text[cause.end() : cause.end() + _REASON], maxsplit=1)[0]
+        own = roots(reason, language)
+        if own and own.isdisjoint(known):
+            return f"{cause[0]}{reason}"
+    return ""
+
+
+_CLAUSE_END, _REASON = re.compile(r"[.,;:!?\n\u060c]"), 200  # characters in which a reason ends

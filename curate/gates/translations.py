@@ -53,7 +53,7 @@ from curate.gates.numbers import (
 from curate.gates.opposites import contradicting_words
 from curate.gates.phrases import extra_letters, lexicon, says, words_of
 from curate.gates.phrases.lists import alternation
-from curate.gates.units import changed_unit, find_conversions
+from curate.gates.units import changed_quantity, changed_unit, find_conversions
 from curate.words import words
 from schemas.records import Pair
 
@@ -132,6 +132,8 @@ def _meaning_changes(source: str, text: str, language: str, to: str) -> Iterator
         yield "longer", "it is far longer than the source"
     if units := changed_unit(source, text, to, language):
         yield "changed_unit", f"the source says {quote(units[0])}, the translation {quote(units[1])}"
+    if amounts := changed_quantity(source, text, to, language):
+        yield "changed_number", f"the source says {quote(amounts[0])}, the translation {quote(amounts[1])}"
     if other := contradicting_words(source, text, language, to):
         yield "changed_word", f"the source says {quote(other[0])}, the translation {quote(other[1])}"
     if day := swapped_date(source, text, to, language):

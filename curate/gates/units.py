@@ -112,26 +112,32 @@ def _kinds(*units: frozenset[str]) -> frozenset[str]:
     return frozenset(name.partition("-")[0] for unit in units for name in unit if "-" in name) - {"duration"}
 
 
-def changed_quantity(before: str, after: str, language: str) -> tuple[str, str] | None:
+def changed_quantity(
+    before: str, after: str, language: str, input_language: str | None = None
+) -> tuple[str, str] | None:
     """Return a quantity of `before` whose number in `after` is another one, or None; both as written.
 
     Each text must have exactly one number with this unit.
     """
-    before, after = words_to_digits(before, language), words_to_digits(after, language)
+    input_language = input_language or language
+    before, after = words_to_digits(before, input_language), words_to_digits(after, language)
     if len(_DIGIT.findall(before)) < 2 or not _DIGIT.search(after):
         return None
-    given, numbered = quantities(before, language), quantities(after, language)
+    given, numbered = quantities(before, input_language), quantities(after, language)
     times, of_unit = Counter(name for _, unit, _ in given for name in unit), dict[str, list[int]]()
     for at, (_, unit, _) in enumerate(numbered):
         for name in unit:
             of_unit.setdefault(name, []).append(at)
-    for forms, unit, written in (one for one in given if not _LONE.search(one[2])):
+    for forms, unit, written in (one for one in given if not (_LONE.search(one[2]) or _JOINED.search(one[2]))):
         there = (
             {at for name in unit for at in of_unit.get(name, [])[:2]} if all(times[name] == 1 for name in unit) else ()
         )
         if len(there) == 1 and (other := numbered[min(there)])[0].isdisjoint(forms):
             return written, other[2]
     return None
+
+
+_JOINED = re.compile(r"\d{5},\d(?!\d)")  # a comma without a space joins two numbers: `code 48291,5 minutes`
 
 
 def find_conversions(

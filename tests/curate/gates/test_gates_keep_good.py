@@ -12,7 +12,7 @@ from curate.gates.content import lost_content
 from curate.gates.damage import cut, encoding
 from curate.gates.doubted_labels import doubt_about_label
 from curate.gates.facts import invented, swapped
-from curate.gates.folding import unaccented
+from curate.gates.folding import fold, unaccented
 from curate.gates.form import length
 from curate.gates.language import _WRITTEN
 from curate.gates.limits import limits
@@ -20,7 +20,7 @@ from curate.gates.names import invented_name, misspelt
 from curate.gates.number_words import has_number_words, single_word_numbers, spelt_out_values
 from curate.gates.opposites import contradicting_words
 from curate.gates.placeholder import placeholder
-from curate.gates.promises import invented_promise
+from curate.gates.promises import invented_promise, unstated_reason
 from curate.gates.scripts import in_latin, in_same_script
 from curate.gates.words import words
 from schemas.spec import LengthSettings
@@ -199,6 +199,19 @@ def test_prohibitions_with_an_exception_are_permissions() -> None:
     assert limits(pair("関係者以外立入禁止", "Authorised personnel only"), "en", "ja").keep
     visa = "You don't need a visa unless you stay longer than 90 days."
     assert not limits(pair(visa, "Vous avez besoin d'un visa, sauf si vous restez plus de 90 jours."), "fr", "en").keep
+
+
+def test_opposite_words_and_reasons_that_nobody_gave() -> None:
+    """An opposite is flagged across languages too, with a denial in another clause but not in its own; a reason is if
+    it is all that the text adds, and not if the input may say it in other words."""
+    assert contradicting_words("The offer was turned down.", "L'offre a été acceptée.", "en", "fr")
+    assert contradicting_words("We take the bus, not too late.", "Wir nehmen den Zug, nicht zu spät.", "en", "de")
+    assert not contradicting_words("Cards are not accepted here.", "Solo efectivo.", "en", "es")
+    assert not contradicting_words("never expensive, said Jo", "Cheap, said Jo", "en", "en")
+    closed = "The museum is closed on Monday because of {}."
+    assert unstated_reason("museum closed on monday", fold(closed.format("a strike")), "", "en")
+    for given in ("museum closed on monday: strike", "museum closed on monday, staff ill"):
+        assert not unstated_reason(given, fold(closed.format("a strike")), "", "en")
 
 
 def test_other_causes_of_false_rejections() -> None:
