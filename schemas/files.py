@@ -17,11 +17,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
-from schemas.errors import InputError
+from schemas.errors import DISK_FULL, InputError
 
 # A process needs far less time between creating a folder and locking it.
 _ABANDONED_S = 1.0
-DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def refuse_non_utf8_name(path: Path) -> None:

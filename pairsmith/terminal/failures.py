@@ -15,8 +15,7 @@ from typing import Any, TextIO
 
 import click
 
-from schemas.errors import BudgetReached, Interrupted, PairsmithError, StoreError, StoreFull
-from schemas.files import DISK_FULL
+from schemas.errors import DISK_FULL, BudgetReached, Interrupted, PairsmithError, StoreError, StoreFull
 
 WriteJson = Callable[[dict[str, Any]], None]
 

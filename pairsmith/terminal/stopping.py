@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING, NoReturn, TextIO
 
 from pairsmith.terminal.failures import discard_output
 from schemas.progress import ShouldStop
-from schemas.temporary_folders import remove_temporary_folders
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -52,7 +51,8 @@ def end_at_once(kept: str) -> NoReturn:
     """End the process without waiting for anything, and say what is `kept`."""
     _write_stderr("\x1b[?25h\n" if sys.stderr.isatty() else "")
     _write_stderr(f"stopped at once; {kept}.\n")
-    remove_temporary_folders()
+    if folders := sys.modules.get("schemas.temporary_folders"):  # imported by whoever makes one
+        folders.remove_temporary_folders()
     os._exit(INTERRUPTED)
 
 
